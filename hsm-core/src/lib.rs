@@ -1,0 +1,2 @@
+//! hsm-core
+#![no_std]

@@ -1,0 +1,2 @@
+//! hsm-firmware
+#![no_std]

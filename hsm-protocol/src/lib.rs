@@ -1,0 +1,2 @@
+//! hsm-protocol
+#![no_std]

@@ -1,0 +1,2 @@
+//! Build, run, test and check Strongroom: `cargo xtask`.
+fn main() {}
