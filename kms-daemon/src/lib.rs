@@ -1,1 +1,10 @@
-//! kms-daemon
+//! The key management service on Strongroom HSMs: everything behind the `kmsd` daemon and the
+//! `kmsctl` tool.
+//!
+//! A request passes [`http`] (bounds, dispatch), [`sigv4`] (authentication), the API (one file per
+//! operation), the policy engine, the key engine and the device pool, and leaves only after its
+//! record is durable in [`audit`].
+
+pub mod audit;
+pub mod context;
+pub mod principal;

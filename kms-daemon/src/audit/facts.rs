@@ -1,0 +1,69 @@
+//! What an operation contributes to its audit record.
+
+use serde_json::{Map, Value};
+
+use super::DeviceReceipt;
+
+/// Facts about one request that only its operation knows.
+///
+/// The API fills them in while it works, so that a refused request still says what it was about.
+/// Nothing secret may be put here: no plaintext, ciphertext, message, digest, signature, MAC,
+/// random bytes, grant token or policy text returned to the caller. The encryption context is
+/// logged in clear, as AWS CloudTrail does.
+#[derive(Debug, Default)]
+pub struct AuditFacts {
+    /// CloudTrail `requestParameters`: lower-camel-case names, defaults filled in. `None` becomes
+    /// JSON null.
+    pub request_parameters: Option<Map<String, Value>>,
+    /// CloudTrail `responseElements`, null for most operations. Dropped when the request fails.
+    pub response_elements: Option<Map<String, Value>>,
+    /// CloudTrail `additionalEventData`; left out when empty.
+    pub additional: Map<String, Value>,
+    /// Keys (and aliases) the request was about, in the order CloudTrail lists them.
+    pub resources: Vec<AuditResource>,
+    /// Receipts of every audited device command that was run, failed ones included.
+    pub receipts: Vec<DeviceReceipt>,
+}
+
+impl AuditFacts {
+    /// Sets one request parameter.
+    pub fn parameter(&mut self, name: &str, value: impl Into<Value>) {
+        self.request_parameters.get_or_insert_default().insert(name.to_owned(), value.into());
+    }
+
+    /// Sets one response element.
+    pub fn element(&mut self, name: &str, value: impl Into<Value>) {
+        self.response_elements.get_or_insert_default().insert(name.to_owned(), value.into());
+    }
+
+    /// Adds a KMS key to the resources, once.
+    pub fn key(&mut self, account: &str, arn: &str) {
+        self.resource(account, arn, "AWS::KMS::Key");
+    }
+
+    /// Adds an alias to the resources, once.
+    pub fn alias(&mut self, account: &str, arn: &str) {
+        self.resource(account, arn, "AWS::KMS::Alias");
+    }
+
+    fn resource(&mut self, account: &str, arn: &str, kind: &'static str) {
+        if !self.resources.iter().any(|known| known.arn == arn) {
+            self.resources.push(AuditResource {
+                account: account.to_owned(),
+                arn: arn.to_owned(),
+                kind,
+            });
+        }
+    }
+}
+
+/// One element of CloudTrail's `resources`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditResource {
+    /// Account that owns the resource.
+    pub account: String,
+    /// Full ARN.
+    pub arn: String,
+    /// CloudTrail resource type, for example `AWS::KMS::Key`.
+    pub kind: &'static str,
+}

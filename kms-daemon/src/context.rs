@@ -1,0 +1,37 @@
+//! What is known about a request before its operation is looked at.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use crate::principal::Principal;
+
+/// One authenticated request on its way through the API.
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    /// Chosen at random by the daemon: the `x-amzn-RequestId` of the answer, the `requestID` of the
+    /// audit record and, as its 16 bytes, the audit tag of every device command of the request.
+    pub request_id: Uuid,
+    /// `eventID` of the audit record. Allocated before the operation runs, so that an operation can
+    /// store a reference to its own record.
+    pub event_id: Uuid,
+    /// Who signed the request.
+    pub principal: Principal,
+    /// Region of this endpoint, for example `us-east-1`.
+    pub region: String,
+    /// Address of the peer of the connection.
+    pub source_ip: IpAddr,
+    /// `User-Agent` header, at most 1,024 bytes.
+    pub user_agent: Option<String>,
+    /// Wall-clock time at which the request was complete.
+    pub received: SystemTime,
+}
+
+impl RequestContext {
+    /// The 16 bytes a device chains into its audit entries for this request.
+    #[must_use]
+    pub fn audit_tag(&self) -> [u8; 16] {
+        self.request_id.into_bytes()
+    }
+}
