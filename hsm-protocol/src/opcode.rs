@@ -1,0 +1,130 @@
+//! THE command table.
+//!
+//! Numbers are explicit and never reused; the high byte is the family. [`for_each_command`]
+//! hands the rows to other crates, so that a row without an implementation does not compile.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Command, RoleSet, StateSet};
+
+/// The number of a command. Values this build does not know survive decoding.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Opcode(pub u16);
+
+impl fmt::Debug for Opcode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "0x{:04x}", self.0),
+        }
+    }
+}
+
+/// Calls `$callback!` with every row of the command table:
+/// `number Name request => response, roles, states, audit = bool, idempotent = bool;`
+#[macro_export]
+macro_rules! for_each_command {
+    ($callback:path) => {
+        $callback! {
+            0x0001 Info system::Info => system::DeviceInfo<'o>, PUBLIC, ALL, audit = false, idempotent = true;
+            0x0002 Status system::Status => system::ModuleStatus, PUBLIC, ALL, audit = false, idempotent = true;
+            0x0003 Reset system::Reset => (), PUBLIC, HALTED, audit = false, idempotent = true;
+            0x0004 SelfTest system::SelfTest => system::SelfTestReport, ENROLLED, PROVISIONED, audit = true, idempotent = true;
+            0x0005 Zeroise system::Zeroise => (), PROVISIONER, PROVISIONED, audit = true, idempotent = false;
+
+            0x0101 CloseSession session::CloseSession => (), ANY, ALL, audit = false, idempotent = false;
+            0x0102 SessionInfo session::SessionInfo => session::SessionState, ANY, ALL, audit = false, idempotent = true;
+
+            0x0201 Initialise domain::Initialise => domain::EnrolledHost, BOOTSTRAP, UNINITIALISED, audit = true, idempotent = false;
+            0x0202 EnrolHost domain::EnrolHost => domain::EnrolledHost, PROVISIONER, PROVISIONED, audit = true, idempotent = false;
+            0x0203 RemoveHost domain::RemoveHost => (), PROVISIONER, PROVISIONED, audit = true, idempotent = false;
+            0x0204 ListHosts domain::ListHosts => domain::HostList<'o>, ENROLLED, PROVISIONED, audit = false, idempotent = true;
+            0x0205 CreateDomain domain::CreateDomain => domain::DomainSummary, PROVISIONER, INITIALISED, audit = true, idempotent = false;
+            0x0206 ExportDomain domain::ExportDomain => domain::ExportedDomain<'o>, PROVISIONER, OPERATIONAL, audit = true, idempotent = false;
+            0x0207 JoinDomain domain::JoinDomain<'_> => domain::DomainSummary, PROVISIONER, INITIALISED, audit = true, idempotent = false;
+            0x0208 DomainInfo domain::DomainInfo => domain::DomainStatus, ENROLLED, PROVISIONED, audit = false, idempotent = true;
+
+            0x0301 GenerateKey key::GenerateKey => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0302 ExportPublicKey key::ExportPublicKey<'_> => key::PublicKeyInfo<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+
+            0x0401 Encrypt cipher::Encrypt<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0402 Decrypt cipher::Decrypt<'_> => cipher::Plaintext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0403 ReEncrypt cipher::ReEncrypt<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0404 GenerateDataKey cipher::GenerateDataKey<'_> => cipher::DataKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0405 GenerateDataKeyWithoutPlaintext cipher::GenerateDataKeyWithoutPlaintext<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+
+            0x0501 Sign sign::Sign<'_> => sign::Signature<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0502 Verify sign::Verify<'_> => (), CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+
+            0x0601 GenerateMac mac::GenerateMac<'_> => mac::Mac<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0602 VerifyMac mac::VerifyMac<'_> => (), CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+
+            0x0701 Random random::Random => random::RandomBytes<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+
+            0x0801 AuditHead audit::AuditHead => audit::SignedHead, ENROLLED, PROVISIONED, audit = false, idempotent = true;
+            0x0802 AuditEntries audit::AuditEntries => audit::AuditPage<'o>, AUDITOR, PROVISIONED, audit = false, idempotent = true;
+        }
+    };
+}
+
+macro_rules! implement {
+    ($($number:literal $name:ident $family:ident::$request:ident $(<$lifetime:lifetime>)? => $response:ty,
+       $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal;)+) => {
+        use crate::command::{audit, cipher, domain, key, mac, random, session, sign, system};
+
+        impl Opcode {
+            $(#[doc = concat!("[`", stringify!($family), "::", stringify!($request), "`](crate::command::", stringify!($family), "::", stringify!($request), ").")]
+            #[allow(non_upper_case_globals)]
+            pub const $name: Self = Self($number);)+
+
+            /// Every command, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The command's name; `None` if this build does not know the number.
+            #[must_use]
+            pub const fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($number => Some(stringify!($name)),)+
+                    _ => None,
+                }
+            }
+
+            /// The number of the command with this name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $(stringify!($name) => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+
+            /// Whether the audit chain records the command; `false` for unknown numbers.
+            #[must_use]
+            pub const fn is_audited(self) -> bool {
+                match self.0 {
+                    $($number => $audit,)+
+                    _ => false,
+                }
+            }
+        }
+
+        $(impl Command for $family::$request $(<$lifetime>)? {
+            const OPCODE: Opcode = Opcode::$name;
+            const ROLES: RoleSet = RoleSet::$roles;
+            const STATES: StateSet = StateSet::$states;
+            const AUDIT: bool = $audit;
+            const IDEMPOTENT: bool = $idempotent;
+            type Response<'o> = $response;
+        })+
+
+        // A number used twice does not compile.
+        #[repr(u16)]
+        #[allow(dead_code)]
+        enum Unique { $($name = $number),+ }
+    };
+}
+
+for_each_command!(implement);

@@ -1,0 +1,108 @@
+//! What is inside a record or a plain frame: the heads of requests and responses.
+//!
+//! ```text
+//! request   opcode u16 | request id u16 | audit tag [16], if audited | body
+//! response  request id u16 | status u16 | receipt, if audited        | body, if status is 0
+//! ```
+//! Numbers are little-endian, bodies and receipts postcard. Plain requests have no audit tag
+//! and plain responses no receipt. Errors raised before the command was known to be audited
+//! (unknown opcode, malformed head) carry no receipt either: see [`ResponseHead::receipt`].
+
+use crate::audit::Receipt;
+use crate::bytes::{concat, take};
+use crate::error::ErrorCode;
+use crate::id::AuditTag;
+use crate::opcode::Opcode;
+
+/// The head of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RequestHead {
+    /// The command.
+    pub opcode: Opcode,
+    /// Chosen by the host, echoed by the response.
+    pub id: u16,
+    /// Present if the command is audited.
+    pub tag: Option<AuditTag>,
+}
+
+impl RequestHead {
+    /// Longest head in bytes.
+    pub const MAX_SIZE: usize = 4 + AuditTag::SIZE;
+
+    /// Writes the head and returns its length.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TOO_LARGE`] if it does not fit.
+    pub fn write(&self, out: &mut [u8]) -> Result<usize, ErrorCode> {
+        let tag: &[u8] = self.tag.as_ref().map_or(&[], |tag| tag.as_bytes());
+        let parts: [&[u8]; 3] = [&self.opcode.0.to_le_bytes(), &self.id.to_le_bytes(), tag];
+        concat(out, &parts).map(|head| head.len()).ok_or(ErrorCode::TOO_LARGE)
+    }
+
+    /// Splits a request into head and body.
+    ///
+    /// # Errors
+    /// [`ErrorCode::MALFORMED`] if it is too short.
+    pub fn split(mut request: &[u8]) -> Result<(Self, &[u8]), ErrorCode> {
+        let input = &mut request;
+        let opcode = Opcode(u16::from_le_bytes(*take(input).ok_or(ErrorCode::MALFORMED)?));
+        let id = u16::from_le_bytes(*take(input).ok_or(ErrorCode::MALFORMED)?);
+        let tag = match opcode.is_audited() {
+            true => Some(AuditTag(*take(input).ok_or(ErrorCode::MALFORMED)?)),
+            false => None,
+        };
+        Ok((Self { opcode, id, tag }, request))
+    }
+}
+
+/// The head of a response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ResponseHead {
+    /// Of the request.
+    pub id: u16,
+    /// `None` for success.
+    pub status: Option<ErrorCode>,
+    /// Present if an audit entry was made.
+    pub receipt: Option<Receipt>,
+}
+
+/// Bit of the status word which says that a receipt follows. Codes stay below it.
+const RECEIPT_FLAG: u16 = 0x8000;
+
+impl ResponseHead {
+    /// Longest head in bytes: the fixed part and a receipt with two 10-byte varints.
+    pub const MAX_SIZE: usize = 4 + 10 + 10 + 32 + 32;
+
+    /// Writes the head and returns its length.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TOO_LARGE`] if it does not fit.
+    pub fn write(&self, out: &mut [u8]) -> Result<usize, ErrorCode> {
+        let flag = if self.receipt.is_some() { RECEIPT_FLAG } else { 0 };
+        let status = self.status.map_or(0, ErrorCode::to_u16) | flag;
+        let parts: [&[u8]; 2] = [&self.id.to_le_bytes(), &status.to_le_bytes()];
+        let fixed = concat(out, &parts).ok_or(ErrorCode::TOO_LARGE)?.len();
+        let Some(receipt) = &self.receipt else { return Ok(fixed) };
+        let rest = out.get_mut(fixed..).ok_or(ErrorCode::TOO_LARGE)?;
+        let written = postcard::to_slice(receipt, rest)?.len();
+        fixed.checked_add(written).ok_or(ErrorCode::TOO_LARGE)
+    }
+
+    /// Splits a response into head and body.
+    ///
+    /// # Errors
+    /// [`ErrorCode::MALFORMED`] if it is too short or its receipt does not decode.
+    pub fn split(mut response: &[u8]) -> Result<(Self, &[u8]), ErrorCode> {
+        let input = &mut response;
+        let id = u16::from_le_bytes(*take(input).ok_or(ErrorCode::MALFORMED)?);
+        let status = u16::from_le_bytes(*take(input).ok_or(ErrorCode::MALFORMED)?);
+        let (receipt, body) = match status & RECEIPT_FLAG {
+            0 => (None, response),
+            _ => {
+                let (receipt, body) = postcard::take_from_bytes(response)?;
+                (Some(receipt), body)
+            }
+        };
+        Ok((Self { id, status: ErrorCode::from_u16(status & !RECEIPT_FLAG), receipt }, body))
+    }
+}
