@@ -6,5 +6,8 @@
 //! record is durable in [`audit`].
 
 pub mod audit;
+pub mod clock;
 pub mod context;
+pub mod error;
 pub mod principal;
+pub mod store;

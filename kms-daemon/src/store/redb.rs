@@ -1,0 +1,294 @@
+//! The embedded store: one redb file, one writer thread.
+//!
+//! The writer takes every transaction that is waiting, applies them in order inside one redb
+//! transaction and makes that durable with one sync, so concurrent commits share its cost. Only
+//! then are they answered and shown to readers and watchers.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use redb::{
+    Database, Durability, ReadableDatabase as _, ReadableTable, Table as RedbTable,
+    TableDefinition,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::history::History;
+use super::{
+    Commit, Entry, Event, Page, Range, Revision, Snapshot, Store, StoreError, StoreFuture, Table,
+    Transaction, Watch, apply,
+};
+
+/// Key to (revision of the last change, value).
+const ENTRIES: TableDefinition<&[u8], (u64, &[u8])> = TableDefinition::new("entries");
+/// Facts about the store itself.
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// Row of [`META`]: revision of the last change.
+const REVISION: &str = "revision";
+/// Row of [`META`]: layout of the tables.
+const FORMAT: &str = "format";
+/// The layout this release reads and writes.
+const SUPPORTED_FORMAT: u64 = 1;
+/// Most transactions that share a sync.
+const MAX_GROUP: usize = 256;
+
+/// A store in one file. Dropping it waits for the commits that are under way.
+#[derive(Debug)]
+pub struct RedbStore {
+    database: Arc<Database>,
+    history: History,
+    /// `None` only while dropping.
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Job {
+    transaction: Transaction,
+    answer: oneshot::Sender<Result<Commit, StoreError>>,
+}
+
+impl RedbStore {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`] if the file is damaged, in use by another process or cannot be
+    /// written; [`StoreError::Format`] if a newer release wrote it.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let database = Arc::new(Database::create(path).map_err(engine)?);
+        sync_directory(path).map_err(engine)?;
+        let revision = prepare(&database)?;
+        let history = History::new(revision);
+        let (jobs, queue) = mpsc::channel(MAX_GROUP);
+        let writer = Writer { database: Arc::clone(&database), history: history.clone(), revision };
+        let writer = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run(queue))
+            .map_err(engine)?;
+        Ok(Self { database, history, jobs: Some(jobs), writer: Some(writer) })
+    }
+
+    /// Runs a read off the async threads: a page that is not cached comes from the disk.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let database = Arc::clone(&self.database);
+        let task = tokio::task::spawn_blocking(move || read(&database));
+        task.await.map_err(engine)?.map_err(engine)
+    }
+}
+
+impl Store for RedbStore {
+    fn get<'a>(
+        &'a self,
+        key: &'a [u8],
+    ) -> StoreFuture<'a, Result<Snapshot<Option<Entry>>, StoreError>> {
+        let key = key.to_vec();
+        Box::pin(self.read(move |database| read_entry(database, key)))
+    }
+
+    fn range(&self, range: Range) -> StoreFuture<'_, Result<Snapshot<Page>, StoreError>> {
+        Box::pin(self.read(move |database| read_range(database, &range)))
+    }
+
+    fn commit(&self, transaction: Transaction) -> StoreFuture<'_, Result<Commit, StoreError>> {
+        Box::pin(async move {
+            transaction.check()?;
+            let (answer, answered) = oneshot::channel();
+            let job = Job { transaction, answer };
+            let jobs = self.jobs.as_ref().ok_or(StoreError::Closed)?;
+            jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+            answered.await.map_err(|_| StoreError::Closed)?
+        })
+    }
+
+    fn watch(&self, after: Revision) -> Box<dyn Watch> {
+        Box::new(self.history.watch(after))
+    }
+}
+
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store writer panicked");
+        }
+    }
+}
+
+/// Makes a newly created file's name as durable as its content.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+/// Makes or checks the tables; returns the revision of the last change.
+fn prepare(database: &Database) -> Result<Revision, StoreError> {
+    let transaction = database.begin_write().map_err(engine)?;
+    let (found, revision) = {
+        transaction.open_table(ENTRIES).map_err(engine)?;
+        let mut meta = transaction.open_table(META).map_err(engine)?;
+        let stored = meta.get(FORMAT).map_err(engine)?.map(|row| row.value());
+        if stored.is_none() {
+            meta.insert(FORMAT, SUPPORTED_FORMAT).map_err(engine)?;
+        }
+        let revision = meta.get(REVISION).map_err(engine)?.map_or(0, |row| row.value());
+        (stored.unwrap_or(SUPPORTED_FORMAT), Revision(revision))
+    };
+    if found != SUPPORTED_FORMAT {
+        return Err(StoreError::Format { found, supported: SUPPORTED_FORMAT });
+    }
+    transaction.commit().map_err(engine)?;
+    Ok(revision)
+}
+
+fn read_entry(database: &Database, key: Vec<u8>) -> Result<Snapshot<Option<Entry>>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let revision = stored_revision(&transaction.open_table(META)?)?;
+    let entries = transaction.open_table(ENTRIES)?;
+    let value = entries.get(key.as_slice())?.map(|row| {
+        let (changed, value) = row.value();
+        Entry { value: value.into(), revision: Revision(changed), key }
+    });
+    Ok(Snapshot { revision, value })
+}
+
+fn read_range(database: &Database, range: &Range) -> Result<Snapshot<Page>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let revision = stored_revision(&transaction.open_table(META)?)?;
+    let table = transaction.open_table(ENTRIES)?;
+    let after = range.after.as_ref().filter(|after| **after >= range.prefix);
+    let start = after.unwrap_or(&range.prefix).as_slice();
+    let mut page = Page { entries: Vec::new(), more: false };
+    for row in table.range::<&[u8]>(start..)? {
+        let (key, value) = row?;
+        let key = key.value();
+        if after.is_some_and(|after| after == key) {
+            continue;
+        }
+        if !key.starts_with(&range.prefix) {
+            break;
+        }
+        if page.entries.len() == range.limit {
+            page.more = true;
+            break;
+        }
+        let (changed, value) = value.value();
+        let (key, value) = (key.to_vec(), value.into());
+        page.entries.push(Entry { key, value, revision: Revision(changed) });
+    }
+    Ok(Snapshot { revision, value: page })
+}
+
+fn stored_revision(meta: &impl ReadableTable<&'static str, u64>) -> Result<Revision, redb::Error> {
+    Ok(Revision(meta.get(REVISION)?.map_or(0, |row| row.value())))
+}
+
+/// The only writer of the file. Ends when the store is dropped.
+struct Writer {
+    database: Arc<Database>,
+    history: History,
+    revision: Revision,
+}
+
+impl Writer {
+    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut group = Vec::with_capacity(MAX_GROUP);
+        while jobs.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
+            let (transactions, answers): (Vec<_>, Vec<_>) =
+                group.drain(..).map(|job| (job.transaction, job.answer)).unzip();
+            let outcomes = self.write_group(transactions);
+            match outcomes {
+                Ok(commits) => {
+                    for (answer, commit) in answers.into_iter().zip(commits) {
+                        // A caller that went away does not need its answer.
+                        let _ = answer.send(Ok(commit));
+                    }
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    tracing::error!(error = %text, "store commit failed");
+                    for answer in answers {
+                        let _ = answer.send(Err(StoreError::Engine(text.clone())));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Applies the transactions in order and makes them durable. On error none is applied.
+    fn write_group(&mut self, transactions: Vec<Transaction>) -> Result<Vec<Commit>, redb::Error> {
+        let mut write = self.database.begin_write()?;
+        write.set_durability(Durability::Immediate)?;
+        let mut revision = self.revision;
+        let mut commits = Vec::with_capacity(transactions.len());
+        let mut changes = Vec::new();
+        {
+            let mut entries = Entries(write.open_table(ENTRIES)?);
+            for transaction in transactions {
+                let next = revision.next();
+                commits.push(match apply(transaction, next, &mut entries)? {
+                    None => Commit::Conflict,
+                    Some(events) if events.is_empty() => Commit::Applied { revision },
+                    Some(events) => {
+                        revision = next;
+                        changes.push((revision, events));
+                        Commit::Applied { revision }
+                    }
+                });
+            }
+            write.open_table(META)?.insert(REVISION, revision.0)?;
+        }
+        if changes.is_empty() {
+            write.abort()?;
+        } else {
+            write.commit()?;
+            self.revision = revision;
+            self.publish(changes);
+        }
+        Ok(commits)
+    }
+
+    fn publish(&self, changes: Vec<(Revision, Vec<Event>)>) {
+        for (revision, events) in changes {
+            self.history.publish(revision, events);
+        }
+    }
+}
+
+/// The table of entries inside a write transaction.
+struct Entries<'t>(RedbTable<'t, &'static [u8], (u64, &'static [u8])>);
+
+impl Table for Entries<'_> {
+    type Error = redb::Error;
+
+    fn revision(&self, key: &[u8]) -> Result<Option<Revision>, redb::Error> {
+        Ok(self.0.get(key)?.map(|row| Revision(row.value().0)))
+    }
+
+    fn put(
+        &mut self,
+        key: &[u8],
+        revision: Revision,
+        value: &Arc<[u8]>,
+    ) -> Result<(), redb::Error> {
+        self.0.insert(key, (revision.0, &**value))?;
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<bool, redb::Error> {
+        Ok(self.0.remove(key)?.is_some())
+    }
+}
+
+fn engine(error: impl ToString) -> StoreError {
+    StoreError::Engine(error.to_string())
+}
