@@ -1,0 +1,187 @@
+//! `cargo xtask firmware`: builds the image of a board.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    args::Args,
+    command,
+    failure::{Doing, Failure, Result},
+    term,
+    toolchain::{self, Toolchain},
+};
+
+/// A board with its own image.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Board {
+    /// Name of the feature, of the binary and of the memory map.
+    pub(crate) name: &'static str,
+    /// Target triple.
+    pub(crate) target: &'static str,
+    /// Debian package with the emulator.
+    pub(crate) emulator: &'static str,
+}
+
+/// Every board that firmware is built for.
+pub(crate) const BOARDS: [Board; 1] = [Board {
+    name: "qemu_riscv32",
+    target: "riscv32imac-unknown-none-elf",
+    emulator: "qemu-system-misc",
+}];
+
+impl Board {
+    /// The board called `name`.
+    pub(crate) fn named(name: &str) -> Result<&'static Self> {
+        BOARDS.iter().find(|board| board.name == name).ok_or_else(|| {
+            let names: Vec<_> = BOARDS.iter().map(|board| board.name).collect();
+            Failure::new(format!("unknown board `{name}`"))
+                .help(format!("there are: {}", names.join(", ")))
+        })
+    }
+}
+
+/// A built image.
+pub(crate) struct Image {
+    pub(crate) board: &'static Board,
+    pub(crate) elf: PathBuf,
+    pub(crate) toolchain: Toolchain,
+    /// Compiler warnings in the crates of this workspace.
+    pub(crate) warnings: usize,
+}
+
+/// What to build and with what.
+pub(crate) struct Choice {
+    pub(crate) board: &'static Board,
+    pub(crate) toolchain: Option<Toolchain>,
+}
+
+impl Choice {
+    /// Takes `--board` and `--toolchain` from the arguments.
+    pub(crate) fn parse(args: &mut Args) -> Result<Self> {
+        let board = args.value("--board")?.map_or(Ok(&BOARDS[0]), |name| Board::named(&name))?;
+        let toolchain = args.value("--toolchain")?.map(|name| Toolchain::named(&name));
+        Ok(Self { board, toolchain: toolchain.transpose()? })
+    }
+}
+
+/// The subcommand.
+pub(crate) fn main(mut args: Args) -> Result<()> {
+    let choice = Choice::parse(&mut args)?;
+    let json = args.flag("--json");
+    args.finish()?;
+    let image = build(&choice)?;
+    if json {
+        let image = json!({
+            "board": image.board.name,
+            "target": image.board.target,
+            "toolchain": image.toolchain.name(),
+            "elf": image.elf,
+        });
+        println!("{image}");
+    } else {
+        println!("{}", image.elf.display());
+    }
+    Ok(())
+}
+
+/// Prepares the toolchain and builds.
+pub(crate) fn build(choice: &Choice) -> Result<Image> {
+    let board = choice.board;
+    term::step(&format!("firmware for {}", board.name), || {
+        let toolchain = toolchain::prepare(board.target, choice.toolchain)?;
+        term::note(format!("{} with the {} toolchain", board.target, toolchain.name()));
+        let mut cargo = cargo(toolchain, "build", board);
+        cargo.args(["--package", "hsm-firmware", "--bin", board.name]);
+        let Compiled { executable, warnings } = compile(&mut cargo)?;
+        let elf = executable.ok_or_else(|| Failure::new("cargo built no firmware image"))?;
+        Ok(Image { board, elf, toolchain, warnings })
+    })
+}
+
+/// Cargo with the profile and features of a board.
+pub(crate) fn cargo(toolchain: Toolchain, subcommand: &str, board: &Board) -> Command {
+    let mut cargo = toolchain.cargo(subcommand, board.target);
+    cargo.args(["--profile", "firmware", "--no-default-features", "--features"]);
+    cargo.arg(format!("hsm-firmware/{}", board.name));
+    cargo
+}
+
+/// What cargo's messages said.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Compiled {
+    executable: Option<PathBuf>,
+    warnings: usize,
+}
+
+impl Compiled {
+    /// Takes in one message; returns the diagnostic in it.
+    fn read(&mut self, message: &Value) -> Option<String> {
+        if let Some(executable) = message["executable"].as_str() {
+            self.executable = Some(executable.into());
+        }
+        let diagnostic = &message["message"];
+        // Summaries ("2 warnings emitted") have no code.
+        if diagnostic["level"] == "warning" && !diagnostic["code"].is_null() {
+            self.warnings += 1;
+        }
+        diagnostic["rendered"].as_str().map(str::to_owned)
+    }
+}
+
+/// Runs a cargo build, shows its diagnostics and reads where the executable is.
+fn compile(cargo: &mut Command) -> Result<Compiled> {
+    let shown = command::shown(cargo);
+    let mut child = cargo
+        .arg("--message-format=json")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .doing(format_args!("run {shown}"))?;
+    let mut compiled = Compiled::default();
+    let messages = child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines());
+    for line in messages {
+        let line = line.doing("read from cargo")?;
+        // Build scripts may print lines of their own.
+        if let Ok(message) = serde_json::from_str(&line)
+            && let Some(diagnostic) = compiled.read(&message)
+        {
+            eprint!("{diagnostic}");
+        }
+    }
+    let status = child.wait().doing("wait for cargo")?;
+    if status.success() { Ok(compiled) } else { Err(Failure::new(format!("`{shown}` failed"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_give_the_image_and_count_warnings() {
+        let messages = [
+            json!({"reason": "compiler-artifact", "executable": null}),
+            json!({"reason": "compiler-message", "message":
+                {"level": "warning", "code": {"code": "unused"}, "rendered": "warning: unused\n"}}),
+            json!({"reason": "compiler-message", "message":
+                {"level": "warning", "code": null, "rendered": "1 warning emitted\n"}}),
+            json!({"reason": "compiler-artifact", "executable": "/t/qemu_riscv32"}),
+            json!({"reason": "build-finished", "success": true}),
+        ];
+        let mut compiled = Compiled::default();
+        let shown: Vec<_> = messages.iter().filter_map(|message| compiled.read(message)).collect();
+        assert_eq!(shown, ["warning: unused\n", "1 warning emitted\n"]);
+        let executable = Some("/t/qemu_riscv32".into());
+        assert_eq!(compiled, Compiled { executable, warnings: 1 });
+    }
+
+    #[test]
+    fn a_wrong_board_lists_the_right_ones() {
+        let failure = Board::named("pdp11").unwrap_err().to_string();
+        assert_eq!(failure, "unknown board `pdp11`\n  there are: qemu_riscv32");
+    }
+}
