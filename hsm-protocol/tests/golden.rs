@@ -99,6 +99,7 @@ fn system_commands() {
         epoch: 300,
         audit_entries: 70_000,
         uptime_us: 1_000_000,
+        busy_us: 250_000,
         sessions: 2,
         tested: 0b111,
         self_test_us: 12_345,

@@ -51,6 +51,8 @@ pub struct ModuleStatus {
     pub audit_entries: u64,
     /// Microseconds since boot.
     pub uptime_us: u64,
+    /// Microseconds of them spent on requests: from a decoded frame to its finished answer.
+    pub busy_us: u64,
     /// Open sessions.
     pub sessions: u8,
     /// Algorithms whose known-answer test has passed since boot, one bit for each registry entry.
