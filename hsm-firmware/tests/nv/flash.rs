@@ -1,0 +1,239 @@
+//! NOR flash in memory that obeys the rules of the real one, and fails like the real one.
+//!
+//! - Programming only clears bits, erasing sets a whole block. Programming a word twice between
+//!   erasures panics (parts with ECC forbid it), and so does setting a bit.
+//! - Power can be cut before any word of a program and any block of an erasure. Whatever was under
+//!   way is left half done: any subset of its bits, in any subset of its words, and bits that read
+//!   differently each time until they are programmed or erased properly.
+
+use embedded_storage::nor_flash::{
+    ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
+};
+
+pub(crate) const BLOCK: usize = 1024;
+
+/// Small generator (xorshift64*, Vigna 2016); its state belongs to the test case.
+#[derive(Clone)]
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        (self.next() >> 33) as usize % bound
+    }
+
+    pub(crate) fn byte(&mut self) -> u8 {
+        (self.next() >> 56) as u8
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Chip<const WORD: usize> {
+    cells: Vec<u8>,
+    /// Bits that read at random.
+    weak: Vec<u8>,
+    any_weak: bool,
+    /// Words that have been programmed since they were erased.
+    programmed: Vec<bool>,
+    /// Words that do not take a program, as worn ones.
+    stuck: Vec<usize>,
+    /// Words and blocks until power fails.
+    fuse: Option<u64>,
+    /// Words and blocks programmed and erased so far.
+    pub(crate) steps: u64,
+    powered: bool,
+    rng: Rng,
+}
+
+impl<const WORD: usize> Chip<WORD> {
+    pub(crate) fn new(size: usize, seed: u64) -> Self {
+        Self {
+            cells: vec![0xFF; size],
+            weak: vec![0; size],
+            any_weak: false,
+            programmed: vec![false; size / WORD],
+            stuck: Vec::new(),
+            fuse: None,
+            steps: 0,
+            powered: true,
+            rng: Rng::new(seed),
+        }
+    }
+
+    /// Cuts power after this many more steps.
+    pub(crate) fn cut_after(&mut self, steps: u64) {
+        self.fuse = Some(steps);
+    }
+
+    pub(crate) fn is_powered(&self) -> bool {
+        self.powered
+    }
+
+    /// Restores power, with another course of chance.
+    pub(crate) fn power_on(&mut self, seed: u64) {
+        self.powered = true;
+        self.fuse = None;
+        self.rng = Rng::new(seed);
+    }
+
+    /// The cells as they were programmed.
+    pub(crate) fn cells(&self) -> &[u8] {
+        &self.cells
+    }
+
+    /// Clears bits behind the log's back.
+    pub(crate) fn damage(&mut self, at: usize, mask: u8) {
+        self.cells[at] &= !mask;
+    }
+
+    /// Makes the word at this address keep one bit clear for ever.
+    pub(crate) fn wear_out(&mut self, at: usize) {
+        self.stuck.push(at / WORD);
+        self.cells[at] &= !1;
+    }
+
+    /// Counts a step; false if power fails in it.
+    fn step(&mut self) -> bool {
+        if self.fuse == Some(0) {
+            self.powered = false;
+            return false;
+        }
+        self.fuse = self.fuse.map(|left| left - 1);
+        self.steps += 1;
+        true
+    }
+
+    fn program_word(&mut self, word: usize, new: &[u8]) {
+        assert!(!self.programmed[word], "word {:#x} programmed twice", word * WORD);
+        self.programmed[word] = true;
+        for (at, new) in (word * WORD..).zip(new) {
+            assert_eq!(self.cells[at] & new, *new, "program sets a bit at {at:#x}");
+            self.cells[at] = *new;
+            // A full program fixes the bits it clears, not those it leaves alone.
+            self.weak[at] &= new;
+        }
+    }
+
+    /// Power fails in the program of these words.
+    fn tear_program(&mut self, first: usize, words: &[&[u8]], done: usize) {
+        let in_order = self.rng.below(2) == 0;
+        for (n, new) in words.iter().enumerate().skip(done) {
+            let word = first + n;
+            match if in_order && n == done { 1 } else { self.rng.below(4) } {
+                0 if !in_order => self.program_word(word, new),
+                1 if !in_order || n == done => {
+                    self.programmed[word] = true;
+                    for (at, new) in (word * WORD..).zip(*new) {
+                        let clearing = self.cells[at] & !new;
+                        self.half_change(at, clearing);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Power fails in the erasure of a block.
+    fn tear_erase(&mut self, block: usize) {
+        for at in block * BLOCK..(block + 1) * BLOCK {
+            match self.rng.below(4) {
+                0 => {}
+                1 => {
+                    self.cells[at] = 0xFF;
+                    self.weak[at] = 0;
+                }
+                _ => self.half_change(at, !self.cells[at]),
+            }
+        }
+    }
+
+    /// Of the changing bits some change, some do not, some become weak.
+    fn half_change(&mut self, at: usize, changing: u8) {
+        let (changed, weak) = (self.rng.byte(), self.rng.byte() & self.rng.byte());
+        self.cells[at] ^= changing & changed;
+        self.weak[at] |= changing & weak;
+        self.any_weak = true;
+    }
+}
+
+impl<const WORD: usize> ErrorType for Chip<WORD> {
+    type Error = NorFlashErrorKind;
+}
+
+impl<const WORD: usize> ReadNorFlash for Chip<WORD> {
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        check_read(self, offset, bytes.len())?;
+        if !self.powered {
+            return Err(NorFlashErrorKind::Other);
+        }
+        let offset = offset as usize;
+        bytes.copy_from_slice(&self.cells[offset..offset + bytes.len()]);
+        if self.any_weak {
+            for (byte, weak) in bytes.iter_mut().zip(&self.weak[offset..]) {
+                if *weak != 0 {
+                    *byte ^= weak & self.rng.byte();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        self.cells.len()
+    }
+}
+
+impl<const WORD: usize> NorFlash for Chip<WORD> {
+    const WRITE_SIZE: usize = WORD;
+    const ERASE_SIZE: usize = BLOCK;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+        check_erase(self, from, to)?;
+        for block in from as usize / BLOCK..to as usize / BLOCK {
+            if !self.powered {
+                return Err(NorFlashErrorKind::Other);
+            }
+            if !self.step() {
+                self.tear_erase(block);
+                return Err(NorFlashErrorKind::Other);
+            }
+            let bytes = block * BLOCK..(block + 1) * BLOCK;
+            self.cells[bytes.clone()].fill(0xFF);
+            self.weak[bytes.clone()].fill(0);
+            self.programmed[bytes.start / WORD..bytes.end / WORD].fill(false);
+            for word in self.stuck.iter().filter(|word| bytes.contains(&(**word * WORD))) {
+                self.cells[word * WORD] &= !1;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        check_write(self, offset, bytes.len())?;
+        let first = offset as usize / WORD;
+        let words: Vec<&[u8]> = bytes.chunks(WORD).collect();
+        for (n, new) in words.iter().enumerate() {
+            if !self.powered {
+                return Err(NorFlashErrorKind::Other);
+            }
+            if !self.step() {
+                self.tear_program(first, &words, n);
+                return Err(NorFlashErrorKind::Other);
+            }
+            self.program_word(first + n, new);
+        }
+        Ok(())
+    }
+}

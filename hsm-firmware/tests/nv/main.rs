@@ -1,0 +1,7 @@
+//! The record log against a model, with power cut at every step of flash.
+
+mod cuts;
+mod damage;
+mod flash;
+mod limits;
+mod model;
