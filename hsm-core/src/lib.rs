@@ -1,2 +1,21 @@
-//! hsm-core
+//! The cryptographic core of the Strongroom HSM: `no_std`, no heap, no `unsafe`.
 #![no_std]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+#[cfg(any(test, feature = "test-platform"))]
+extern crate std;
+
+pub mod algorithm;
+pub mod platform;
+pub mod secret;
+
+pub use platform::Platform;

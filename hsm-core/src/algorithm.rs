@@ -1,0 +1,214 @@
+//! The algorithm registry: one `&'static dyn Algorithm` for each key spec, handed in by the
+//! platform.
+//!
+//! A key type is one file: implementation, self-test and vectors together. Methods that a spec
+//! does not have answer [`ErrorCode::UNSUPPORTED`]; the self-tests have no default.
+
+use core::fmt;
+
+use hsm_protocol::key_spec::{KeySpec, MacAlgorithm, SigningAlgorithm};
+use hsm_protocol::{ErrorCode, KeyId, MaterialId};
+use rand_core::CryptoRng;
+
+use crate::secret::SecretBuf;
+
+/// Most entries a registry can have: the module keeps one bit for each.
+pub const MAX_ALGORITHMS: usize = 32;
+
+/// The cryptography of one key spec.
+///
+/// Implementations hold no keys. Whatever they derive from a secret they zeroise before they
+/// return.
+pub trait Algorithm: Sync {
+    /// The key spec.
+    fn spec(&self) -> KeySpec;
+
+    /// Conditional algorithm self-test: known answers for every operation (FIPS 140-3 IG 10.3.A).
+    ///
+    /// # Errors
+    /// [`ErrorCode::SELF_TEST_FAILED`].
+    fn self_test(&self) -> Result<(), ErrorCode>;
+
+    /// Generates key material into `out`.
+    ///
+    /// # Errors
+    /// None but those of the method's contract: `out` is large enough for every spec.
+    fn generate(&self, rng: &mut dyn CryptoRng, out: &mut SecretBuf) -> Result<(), ErrorCode>;
+
+    /// Pair-wise consistency test of a new key pair (FIPS 140-3 IG 10.3.A); nothing to do for a
+    /// symmetric key.
+    ///
+    /// # Errors
+    /// [`ErrorCode::PAIRWISE_FAILED`].
+    fn pairwise_test(&self, secret: &SecretBuf, rng: &mut dyn CryptoRng) -> Result<(), ErrorCode>;
+
+    /// Writes the public half, DER `SubjectPublicKeyInfo`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UNSUPPORTED`] for a symmetric key.
+    fn public_key(&self, _secret: &SecretBuf, _out: &mut PublicKeyBuf) -> Result<(), ErrorCode> {
+        Err(ErrorCode::UNSUPPORTED)
+    }
+
+    /// Signs into the front of `out` and returns the signature's length.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SPEC_DENIED`] if the algorithm is not one of the spec's;
+    /// [`ErrorCode::MESSAGE_LENGTH`] for a digest of wrong length;
+    /// [`ErrorCode::TOO_LARGE`] if `out` is too small.
+    fn sign(
+        &self,
+        _secret: &SecretBuf,
+        _algorithm: SigningAlgorithm,
+        _message: Message<'_>,
+        _rng: &mut dyn CryptoRng,
+        _out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        Err(ErrorCode::UNSUPPORTED)
+    }
+
+    /// Verifies a signature with what [`Algorithm::public_key`] wrote.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SIGNATURE_INVALID`], and those of [`Algorithm::sign`].
+    fn verify(
+        &self,
+        _public: &PublicKeyBuf,
+        _algorithm: SigningAlgorithm,
+        _message: Message<'_>,
+        _signature: &[u8],
+    ) -> Result<(), ErrorCode> {
+        Err(ErrorCode::UNSUPPORTED)
+    }
+
+    /// Encrypts into the front of `out` and returns the ciphertext's length. `out` must have
+    /// room for [`Binding::context`] and a header besides the ciphertext.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TOO_LARGE`] if `out` is too small.
+    fn encrypt(
+        &self,
+        _secret: &SecretBuf,
+        _binding: &Binding<'_>,
+        _plaintext: &[u8],
+        _rng: &mut dyn CryptoRng,
+        _out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        Err(ErrorCode::UNSUPPORTED)
+    }
+
+    /// Decrypts into the front of `out` and returns the plaintext's length. `out` must have room
+    /// for [`Binding::context`] and a header besides the plaintext; after an error it holds no
+    /// plaintext.
+    ///
+    /// # Errors
+    /// [`ErrorCode::CIPHERTEXT_INVALID`] alike for every fault of the ciphertext;
+    /// [`ErrorCode::TOO_LARGE`] if `out` is too small.
+    fn decrypt(
+        &self,
+        _secret: &SecretBuf,
+        _binding: &Binding<'_>,
+        _ciphertext: &[u8],
+        _out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        Err(ErrorCode::UNSUPPORTED)
+    }
+
+    /// Computes a MAC into the front of `out` and returns its length.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SPEC_DENIED`] if the algorithm is not one of the spec's;
+    /// [`ErrorCode::TOO_LARGE`] if `out` is too small.
+    fn mac(
+        &self,
+        _secret: &SecretBuf,
+        _algorithm: MacAlgorithm,
+        _message: &[u8],
+        _out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        Err(ErrorCode::UNSUPPORTED)
+    }
+}
+
+impl fmt::Debug for dyn Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Algorithm({:?})", self.spec())
+    }
+}
+
+/// What is signed.
+#[derive(Clone, Copy, Debug)]
+pub enum Message<'a> {
+    /// The message; the algorithm hashes it.
+    Raw(&'a [u8]),
+    /// Its digest, by the algorithm's hash.
+    Digest(&'a [u8]),
+}
+
+/// What a ciphertext is bound to.
+#[derive(Clone, Copy, Debug)]
+pub struct Binding<'a> {
+    /// The KMS key.
+    pub key: KeyId,
+    /// The key material.
+    pub material: &'a MaterialId,
+    /// The canonical encryption context.
+    pub context: &'a [u8],
+}
+
+/// Longest public key of any spec, in bytes: DER `SubjectPublicKeyInfo` of a P-256 key.
+pub const MAX_PUBLIC_KEY: usize = 91;
+
+/// A public key: DER `SubjectPublicKeyInfo`, up to [`MAX_PUBLIC_KEY`] bytes.
+#[derive(Clone, Debug)]
+pub struct PublicKeyBuf {
+    bytes: [u8; MAX_PUBLIC_KEY],
+    len: usize,
+}
+
+impl PublicKeyBuf {
+    /// An empty buffer.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { bytes: [0; MAX_PUBLIC_KEY], len: 0 }
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Sets the key to `parts`, one after another.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TOO_LARGE`] if they exceed [`MAX_PUBLIC_KEY`].
+    pub fn set(&mut self, parts: &[&[u8]]) -> Result<(), ErrorCode> {
+        let written = hsm_protocol::bytes::concat(&mut self.bytes, parts);
+        self.len = written.ok_or(ErrorCode::TOO_LARGE)?.len();
+        Ok(())
+    }
+}
+
+impl Default for PublicKeyBuf {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Finds the entry of a spec, and its position in the registry.
+///
+/// # Errors
+/// [`ErrorCode::UNSUPPORTED`] if the registry has none.
+pub fn find(
+    registry: &'static [&'static dyn Algorithm],
+    spec: KeySpec,
+) -> Result<(usize, &'static dyn Algorithm), ErrorCode> {
+    registry
+        .iter()
+        .take(MAX_ALGORITHMS)
+        .enumerate()
+        .find(|(_, entry)| entry.spec() == spec)
+        .map(|(index, entry)| (index, *entry))
+        .ok_or(ErrorCode::UNSUPPORTED)
+}

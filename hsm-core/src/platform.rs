@@ -1,0 +1,169 @@
+//! What a board provides: entropy, non-volatile storage, time, and the algorithms it has.
+//!
+//! The core has no other way to the outside world. A board implements three traits and hands
+//! itself to the HSM at boot.
+
+use core::fmt;
+
+use crate::algorithm::Algorithm;
+
+/// Longest record of [`NvStorage`], in bytes.
+pub const MAX_RECORD: usize = 4096;
+
+/// A board.
+pub trait Platform {
+    /// The noise source.
+    type Entropy: EntropySource;
+    /// The record store.
+    type Storage: NvStorage;
+
+    /// The noise source.
+    fn entropy(&mut self) -> &mut Self::Entropy;
+    /// The record store.
+    fn storage(&mut self) -> &mut Self::Storage;
+    /// Microseconds since boot; never goes back.
+    fn monotonic_us(&self) -> u64;
+    /// The algorithm registry: one entry for each key spec, at most 32.
+    fn algorithms(&self) -> &'static [&'static dyn Algorithm];
+    /// A key that outlives power and that only this firmware can read; it seals what the core
+    /// stores. `None` if the board has no place for one: records are then only integrity-checked
+    /// and whoever reads the flash chip has the device's keys.
+    fn sealing_key(&self) -> Option<&[u8; 32]>;
+    /// The board's name, as in [`hsm_protocol::command::system::DeviceInfo`].
+    fn board(&self) -> &'static str;
+    /// The firmware image as loaded, followed by its 32-byte [`image MAC`];
+    /// empty if the loader has checked it.
+    fn image(&self) -> &'static [u8];
+    /// Restarts the device after the reply in progress has been sent.
+    fn reset(&mut self);
+    /// Deepest stack use since boot in bytes; 0 where it is not measured.
+    fn stack_peak(&self) -> u32 {
+        0
+    }
+}
+
+/// Assessed min-entropy of a noise source (SP 800-90B 3.1.3), in thousandths of a bit for each
+/// 8-bit sample: 1 to 8000.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MinEntropy(u16);
+
+impl MinEntropy {
+    /// An assessment in thousandths of a bit per byte, limited to 1 to 8000.
+    #[must_use]
+    pub const fn from_millibits(millibits: u16) -> Self {
+        match millibits {
+            0 => Self(1),
+            8001.. => Self(8000),
+            _ => Self(millibits),
+        }
+    }
+
+    /// Thousandths of a bit per byte.
+    #[must_use]
+    pub const fn millibits(self) -> u16 {
+        self.0
+    }
+}
+
+/// A noise source, read as raw bytes: the core does health tests and conditioning.
+pub trait EntropySource {
+    /// What its samples are assessed to hold.
+    const MIN_ENTROPY: MinEntropy;
+
+    /// Fills `out` with the next samples, one byte each, unconditioned where the hardware allows.
+    ///
+    /// # Errors
+    /// [`EntropyError`] if the source does not answer in its time; the module then fails.
+    fn fill_raw(&mut self, out: &mut [u8]) -> Result<(), EntropyError>;
+}
+
+/// The noise source did not answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EntropyError;
+
+impl fmt::Display for EntropyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the noise source does not answer")
+    }
+}
+
+impl core::error::Error for EntropyError {}
+
+/// Names a record. The core uses those of this type's constants; boards may use 0x8000 and up.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct RecordId(pub u16);
+
+impl RecordId {
+    /// The device's identity keys.
+    pub const IDENTITY: Self = Self(1);
+    /// The enrolled hosts.
+    pub const HOSTS: Self = Self(2);
+    /// The domain state.
+    pub const DOMAIN: Self = Self(3);
+    /// The boot counter.
+    pub const EPOCH: Self = Self(4);
+}
+
+/// A power-cut-safe record store. Every write is atomic, and durable when it returns.
+pub trait NvStorage {
+    /// Reads a record into `buf`; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`NvError::TooLarge`] if the record is longer than `buf`, or a failure of the medium.
+    fn read<'b>(&mut self, id: RecordId, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>, NvError>;
+
+    /// Writes a record of at most [`MAX_RECORD`] bytes, replacing any older one.
+    ///
+    /// # Errors
+    /// After an error the old record is still there.
+    fn write(&mut self, id: RecordId, data: &[u8]) -> Result<(), NvError>;
+
+    /// Removes a record; removing none is no error. The old bytes may stay on the medium.
+    ///
+    /// # Errors
+    /// A failure of the medium.
+    fn remove(&mut self, id: RecordId) -> Result<(), NvError>;
+
+    /// Erases the medium physically: zeroisation (ISO/IEC 19790 7.9.7).
+    ///
+    /// # Errors
+    /// A failure of the medium.
+    fn erase_all(&mut self) -> Result<(), NvError>;
+
+    /// Bytes in use and bytes in all; zeros where the store does not count.
+    fn usage(&self) -> (u32, u32) {
+        (0, 0)
+    }
+}
+
+/// A failure of [`NvStorage`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NvError {
+    /// The medium failed or holds what the store cannot read.
+    Medium,
+    /// No room is left.
+    Full,
+    /// The record exceeds [`MAX_RECORD`] or the buffer.
+    TooLarge,
+}
+
+impl fmt::Display for NvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Medium => "non-volatile storage failed",
+            Self::Full => "non-volatile storage is full",
+            Self::TooLarge => "the record is too large",
+        })
+    }
+}
+
+impl core::error::Error for NvError {}
+
+impl From<NvError> for hsm_protocol::ErrorCode {
+    fn from(error: NvError) -> Self {
+        match error {
+            NvError::Full => Self::STORAGE_FULL,
+            NvError::Medium | NvError::TooLarge => Self::STORAGE_FAILED,
+        }
+    }
+}
