@@ -8,6 +8,11 @@
 pub mod audit;
 pub mod clock;
 pub mod context;
+pub mod credentials;
+pub mod durable;
 pub mod error;
+pub mod key;
+pub mod policy;
 pub mod principal;
+pub mod sigv4;
 pub mod store;
