@@ -1,1 +1,20 @@
-//! host-driver
+//! Host side of the Strongroom HSM.
+//!
+//! From the wire up:
+//!
+//! | module | guarantees |
+//! |---|---|
+//! | [`transport`] | a byte stream to one device: serial line, TCP, unix socket, in-process pipe |
+//! | [`link`] | frames, credit and correlation: each request gets its answer or a typed error |
+//! | [`session`] | the authenticated channel, bound to the pinned identity of the device |
+//! | [`device`] | typed calls to one device |
+//! | [`audit`] | each receipt is checked against the device's audit chain; nothing is skipped |
+//! | [`pool`] | calls go to a healthy device that has the algorithm, and elsewhere if it fails |
+//! | [`health`] | what each device of the pool is doing, for people and metrics |
+//! | [`provision`] | brings fresh devices into service; restartable after any interruption |
+//! | [`emulator`] | starts and supervises QEMU devices |
+//!
+//! Nothing here needs an async runtime: each device has a thread of its own for what it sends,
+//! and calls are plain futures that any executor, or [`block_on`], can wait for.
+
+pub mod transport;
