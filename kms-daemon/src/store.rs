@@ -166,6 +166,14 @@ impl Transaction {
         self
     }
 
+    /// Every key the transaction depends on or writes; some more than once.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        let guarded = self.guards.iter().map(|guard| match guard {
+            Guard::Absent(key) | Guard::Unchanged(key, _) => key.as_slice(),
+        });
+        guarded.chain(self.writes.iter().map(Write::key))
+    }
+
     /// Checks the limits every engine shares.
     fn check(&self) -> Result<(), StoreError> {
         if self.guards.len() > MAX_OPERATIONS || self.writes.len() > MAX_OPERATIONS {
@@ -328,11 +336,7 @@ fn apply<T: Table>(
 trait Table {
     type Error;
     fn revision(&self, key: &[u8]) -> Result<Option<Revision>, Self::Error>;
-    fn put(
-        &mut self,
-        key: &[u8],
-        revision: Revision,
-        value: &Arc<[u8]>,
-    ) -> Result<(), Self::Error>;
+    fn put(&mut self, key: &[u8], revision: Revision, value: &Arc<[u8]>)
+    -> Result<(), Self::Error>;
     fn delete(&mut self, key: &[u8]) -> Result<bool, Self::Error>;
 }

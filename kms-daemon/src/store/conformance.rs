@@ -189,10 +189,7 @@ async fn a_range_starts_after_a_key_that_is_gone(fixture: Fixture) {
     for key in ["k/1", "k/3"] {
         applied(store, put(key, key)).await;
     }
-    assert_eq!(
-        keys(store, range("k/", Some("k/2"), 9)).await,
-        (vec!["k/3".to_owned()], false)
-    );
+    assert_eq!(keys(store, range("k/", Some("k/2"), 9)).await, (vec!["k/3".to_owned()], false));
 }
 
 async fn watches_report_every_change_in_order(fixture: Fixture) {
@@ -254,9 +251,8 @@ async fn concurrent_commits_lose_no_update(fixture: Fixture) {
 async fn increment(store: &Arc<dyn Store>) -> bool {
     let entry = store.get(b"n").await.unwrap().value.unwrap();
     let n = u64::from_le_bytes((*entry.value).try_into().unwrap());
-    let transaction = Transaction::new()
-        .put("n", (n + 1).to_le_bytes())
-        .unchanged("n", entry.revision);
+    let transaction =
+        Transaction::new().put("n", (n + 1).to_le_bytes()).unchanged("n", entry.revision);
     matches!(store.commit(transaction).await.unwrap(), Commit::Applied { .. })
 }
 
@@ -320,8 +316,7 @@ async fn compare_with_model(mut fixture: Fixture, steps: Vec<Step>) {
                     .collect();
                 let read = fixture.store().range(Range { prefix, after, limit }).await.unwrap();
                 let page = read.value.entries.into_iter();
-                let page: Vec<_> =
-                    page.map(|e| (e.key, e.revision.0, e.value.to_vec())).collect();
+                let page: Vec<_> = page.map(|e| (e.key, e.revision.0, e.value.to_vec())).collect();
                 assert_eq!(page, matching[..limit.min(matching.len())]);
                 assert_eq!(read.value.more, matching.len() > limit);
                 assert_eq!(read.revision, Revision(revision));

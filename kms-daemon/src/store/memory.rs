@@ -117,12 +117,7 @@ impl Table for BTreeMap<Vec<u8>, (Revision, Arc<[u8]>)> {
         Ok(self.get(key).map(|(revision, _)| *revision))
     }
 
-    fn put(
-        &mut self,
-        key: &[u8],
-        revision: Revision,
-        value: &Arc<[u8]>,
-    ) -> Result<(), Infallible> {
+    fn put(&mut self, key: &[u8], revision: Revision, value: &Arc<[u8]>) -> Result<(), Infallible> {
         self.insert(key.to_vec(), (revision, Arc::clone(value)));
         Ok(())
     }

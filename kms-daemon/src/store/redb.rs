@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use redb::{
-    Database, Durability, ReadableDatabase as _, ReadableTable, Table as RedbTable,
-    TableDefinition,
+    Database, Durability, ReadableDatabase as _, ReadableTable, Table as RedbTable, TableDefinition,
 };
 use tokio::sync::{mpsc, oneshot};
 

@@ -1,0 +1,22 @@
+//! KMS keys as the daemon knows them: identifiers, records, states, aliases, and the catalogue
+//! that keeps them in the store.
+//!
+//! Key material appears here only as key tokens, which no part of the daemon can open.
+
+pub mod alias;
+pub mod cache;
+pub mod catalog;
+pub mod deletion;
+pub mod id;
+pub mod identifier;
+mod layout;
+pub mod record;
+pub mod spec;
+pub mod state;
+
+pub use self::alias::{AliasName, AliasRecord};
+pub use self::catalog::{Catalog, CatalogError, Stored};
+pub use self::id::{KeyId, Scope};
+pub use self::identifier::{Forms, KeyRef};
+pub use self::record::{KeyMaterial, KeyRecord, Tags};
+pub use self::state::KeyState;

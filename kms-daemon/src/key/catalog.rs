@@ -1,0 +1,242 @@
+//! The catalogue: keys and aliases in the store, with a cache for the hot path.
+//!
+//! Reads of single keys and aliases come from the cache when they can. A change drops the cached
+//! entry before it is acknowledged, and a watch on the store drops what other processes change.
+//! Every update is guarded by the revision that was read, so a stale cache can delay an update
+//! but never lose one.
+
+use std::sync::{Arc, Weak};
+
+use super::cache::Cache;
+pub use super::cache::Versioned;
+use super::record::RecordError;
+use super::{AliasRecord, KeyId, KeyRecord, Scope, layout};
+use crate::error::KmsError;
+use crate::store::{
+    Change, Commit, Entry, Range, Revision, Store, StoreError, Transaction, WatchError,
+};
+
+mod aliases;
+
+pub use self::aliases::AliasIndex;
+
+/// A shared record with the revision it was read at.
+pub type Stored<T> = Arc<Versioned<T>>;
+
+/// Why the catalogue could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store holds a record that cannot be read.
+    #[error("{key}: {error}")]
+    Record {
+        /// Where it is.
+        key: String,
+        /// What is wrong with it.
+        error: RecordError,
+    },
+}
+
+impl From<CatalogError> for KmsError {
+    fn from(error: CatalogError) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// Whether a guarded update was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Update {
+    /// Durable.
+    Applied,
+    /// Something it depends on has changed: read again and decide anew.
+    Conflict,
+}
+
+/// Part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing<T> {
+    /// In the order of the store.
+    pub items: Vec<T>,
+    /// Whether there are items after these.
+    pub more: bool,
+}
+
+/// Keys and aliases of all accounts and Regions of a store.
+pub struct Catalog {
+    pub(super) store: Arc<dyn Store>,
+    keys: Cache<KeyRecord>,
+    aliases: Cache<AliasRecord>,
+}
+
+impl Catalog {
+    /// A catalogue over `store`. Needs a Tokio runtime, for the task that follows the store.
+    ///
+    /// # Errors
+    /// [`CatalogError::Store`] if the store does not answer.
+    pub async fn open(store: Arc<dyn Store>) -> Result<Arc<Self>, CatalogError> {
+        let revision = current_revision(&*store).await?;
+        let catalog = Arc::new(Self { store, keys: Cache::new(), aliases: Cache::new() });
+        tokio::spawn(follow(Arc::downgrade(&catalog), revision));
+        Ok(catalog)
+    }
+
+    /// A key, if it exists.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn key(
+        &self,
+        scope: &Scope,
+        id: KeyId,
+    ) -> Result<Option<Stored<KeyRecord>>, CatalogError> {
+        self.read(&self.keys, layout::key(scope, id), |bytes| KeyRecord::decode(bytes)).await
+    }
+
+    /// Adds a new key. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn insert_key(&self, record: &KeyRecord) -> Result<Update, CatalogError> {
+        let key = layout::key(&record.scope, record.id);
+        let value = encode(&key, record)?;
+        self.commit(Transaction::new().absent(key.clone()).put(key, value)).await
+    }
+
+    /// Replaces a key record, and moves its due date if that changes. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn replace_key(
+        &self,
+        old: &Versioned<KeyRecord>,
+        new: &KeyRecord,
+    ) -> Result<Update, CatalogError> {
+        let key = layout::key(&old.scope, old.id);
+        let value = encode(&key, new)?;
+        let mut transaction =
+            Transaction::new().unchanged(key.clone(), old.revision).put(key, value);
+        if old.deletion != new.deletion {
+            if let Some(due) = old.deletion {
+                transaction = transaction.delete(layout::deletion(due, &old.scope, old.id));
+            }
+            if let Some(due) = new.deletion {
+                transaction =
+                    transaction.put(layout::deletion(due, &old.scope, old.id), Vec::new());
+            }
+        }
+        self.commit(transaction).await
+    }
+
+    /// Key ids of a scope in ascending order.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn list_keys(
+        &self,
+        scope: &Scope,
+        after: Option<KeyId>,
+        limit: usize,
+    ) -> Result<Listing<KeyId>, CatalogError> {
+        let prefix = layout::keys(scope);
+        let after = after.map(|id| layout::key(scope, id));
+        let range = Range { prefix: prefix.clone(), after, limit };
+        let page = self.store.range(range).await?.value;
+        let id = |entry: Entry| {
+            let id = entry.key.strip_prefix(prefix.as_slice())?;
+            KeyId::parse(std::str::from_utf8(id).ok()?)
+        };
+        Ok(Listing { items: page.entries.into_iter().filter_map(id).collect(), more: page.more })
+    }
+
+    /// Applies a transaction. Whatever the cache holds of its keys is dropped if it is old.
+    pub(super) async fn commit(&self, transaction: Transaction) -> Result<Update, CatalogError> {
+        let keys: Vec<Vec<u8>> = transaction.keys().map(<[u8]>::to_vec).collect();
+        let (update, revision) = match self.store.commit(transaction).await? {
+            Commit::Applied { revision } => (Update::Applied, revision),
+            // The decision to commit may have come from an old cache entry.
+            Commit::Conflict => (Update::Conflict, current_revision(&*self.store).await?),
+        };
+        for key in keys {
+            self.invalidate(&key, revision);
+        }
+        Ok(update)
+    }
+
+    /// Reads through a cache.
+    async fn read<T>(
+        &self,
+        cache: &Cache<T>,
+        key: Vec<u8>,
+        decode: impl Fn(&[u8]) -> Result<T, RecordError>,
+    ) -> Result<Option<Stored<T>>, CatalogError> {
+        if let Some(cached) = cache.get(&key) {
+            return Ok(Some(cached));
+        }
+        let snapshot = self.store.get(&key).await?;
+        let Some(entry) = snapshot.value else { return Ok(None) };
+        let value = decode(&entry.value).map_err(|error| unreadable(&key, error))?;
+        let stored = Arc::new(Versioned { revision: entry.revision, value });
+        cache.insert(key, Arc::clone(&stored), snapshot.revision);
+        Ok(Some(stored))
+    }
+
+    fn invalidate(&self, key: &[u8], revision: Revision) {
+        if key.starts_with(layout::KEYS.as_bytes()) {
+            self.keys.invalidate(key, revision);
+        } else if key.starts_with(layout::ALIASES.as_bytes()) {
+            self.aliases.invalidate(key, revision);
+        }
+    }
+
+    fn apply(&self, change: &Change) {
+        for event in &change.events {
+            self.invalidate(event.key(), change.revision);
+        }
+    }
+
+    fn clear(&self, revision: Revision) {
+        self.keys.clear(revision);
+        self.aliases.clear(revision);
+    }
+}
+
+/// Drops from the cache what the store says has changed, as long as the catalogue lives.
+async fn follow(catalog: Weak<Catalog>, mut revision: Revision) {
+    let Some(store) = catalog.upgrade().map(|catalog| Arc::clone(&catalog.store)) else { return };
+    let mut watch = store.watch(revision);
+    drop(store);
+    loop {
+        let next = watch.next().await;
+        let Some(catalog) = catalog.upgrade() else { return };
+        match next {
+            Ok(change) => {
+                revision = change.revision;
+                catalog.apply(&change);
+            }
+            Err(WatchError::Closed) => return,
+            Err(WatchError::Compacted { oldest }) => {
+                tracing::warn!(%revision, %oldest, "fell behind the store, clearing the cache");
+                // Changes from `oldest` on are still reported, so only earlier reads are in doubt.
+                revision = oldest;
+                catalog.clear(revision);
+                watch = catalog.store.watch(revision);
+            }
+        }
+    }
+}
+
+/// The revision of the store, from a read of a key that is never written.
+async fn current_revision(store: &dyn Store) -> Result<Revision, StoreError> {
+    Ok(store.get(b"revision").await?.revision)
+}
+
+fn encode(key: &[u8], record: &KeyRecord) -> Result<Vec<u8>, CatalogError> {
+    record.encode().map_err(|error| unreadable(key, error))
+}
+
+fn unreadable(key: &[u8], error: RecordError) -> CatalogError {
+    CatalogError::Record { key: String::from_utf8_lossy(key).into_owned(), error }
+}

@@ -1,0 +1,102 @@
+//! The end of a key: once its waiting period is over, its record, tokens and aliases are
+//! destroyed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::catalog::{Catalog, CatalogError, Update};
+use super::{KeyId, KeyRecord, KeyState, Scope, layout};
+use crate::clock::{Clock, Timestamp};
+use crate::store::{Range, Transaction};
+
+/// Time between two looks at the due dates. AWS KMS promises deletion within a day of the date.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Due dates read at a time.
+const BATCH: usize = 100;
+
+/// Told of each key right before it is destroyed; an error keeps the key.
+pub trait DeletionObserver: Send + Sync + 'static {
+    /// Records that `key` is about to be destroyed.
+    ///
+    /// # Errors
+    /// A text for the log. The key stays, and is tried again later.
+    fn destroying(&self, key: &KeyRecord) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// Destroys keys that are due, until the task is aborted.
+pub async fn run(catalog: Arc<Catalog>, clock: Arc<dyn Clock>, observer: impl DeletionObserver) {
+    let mut interval = tokio::time::interval(INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        if let Err(error) = destroy_due(&catalog, clock.now(), &observer).await {
+            tracing::error!(%error, "cannot delete due keys, will try again");
+        }
+    }
+}
+
+/// Destroys every key that is due at `now`, and returns how many.
+///
+/// # Errors
+/// [`CatalogError`]; keys destroyed before it stay destroyed.
+pub async fn destroy_due(
+    catalog: &Catalog,
+    now: Timestamp,
+    observer: &impl DeletionObserver,
+) -> Result<usize, CatalogError> {
+    let mut destroyed = 0;
+    let mut after = None;
+    loop {
+        let range = Range { prefix: layout::DELETIONS.into(), after: after.take(), limit: BATCH };
+        let page = catalog.store.range(range).await?.value;
+        for entry in &page.entries {
+            let Some((due, scope, id)) = layout::parse_deletion(&entry.key) else {
+                tracing::error!(key = %entry.key.escape_ascii(), "not a due date");
+                continue;
+            };
+            if due > now {
+                return Ok(destroyed);
+            }
+            destroyed += usize::from(catalog.destroy(due, &scope, id, observer).await?);
+        }
+        after = page.entries.last().map(|entry| entry.key.clone());
+        if !page.more {
+            return Ok(destroyed);
+        }
+    }
+}
+
+impl Catalog {
+    /// Destroys one key if it is still due. A key that changes meanwhile is left for later.
+    async fn destroy(
+        &self,
+        due: Timestamp,
+        scope: &Scope,
+        id: KeyId,
+        observer: &impl DeletionObserver,
+    ) -> Result<bool, CatalogError> {
+        let Some(key) = self.key(scope, id).await? else { return Ok(false) };
+        if key.state != KeyState::PendingDeletion || key.deletion != Some(due) {
+            return Ok(false);
+        }
+        let index = self.aliases_of(scope, id).await?;
+        if let Err(error) = observer.destroying(&key).await {
+            tracing::error!(key = %key.arn(), %error, "cannot record the deletion, key kept");
+            return Ok(false);
+        }
+        let record = layout::key(scope, id);
+        let transaction = Transaction::new()
+            .unchanged(record.clone(), key.revision)
+            .delete(record)
+            .delete(layout::deletion(due, scope, id))
+            .delete(layout::key_aliases(scope, id));
+        let transaction = index.guard(transaction, scope, id);
+        let transaction =
+            index.names.iter().fold(transaction, |t, name| t.delete(layout::alias(scope, name)));
+        let destroyed = self.commit(transaction).await? == Update::Applied;
+        if destroyed {
+            tracing::info!(key = %key.arn(), aliases = index.names.len(), "key destroyed");
+        }
+        Ok(destroyed)
+    }
+}

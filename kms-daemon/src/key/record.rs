@@ -1,0 +1,275 @@
+//! Key records: all that the service knows of a key, and how it is stored.
+//!
+//! Stored as JSON with a version, so that an operator can read it and later releases can add to
+//! it. A record of an unknown version, or with a member this release does not know, is refused
+//! rather than read in part.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hsm_protocol::MaterialId;
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
+use serde::{Deserialize, Serialize};
+
+use super::{KeyId, KeyState, Scope};
+use crate::clock::Timestamp;
+use crate::policy::KeyPolicy;
+
+/// Tags of a key, in the order of their keys.
+pub type Tags = BTreeMap<String, String>;
+
+/// Version of the stored form.
+const VERSION: u32 = 1;
+
+/// A KMS key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// The key id.
+    pub id: KeyId,
+    /// Owning account and Region.
+    pub scope: Scope,
+    /// Type of the key material.
+    pub spec: KeySpec,
+    /// The only usage of the key.
+    pub usage: KeyUsage,
+    /// Where the key material came from.
+    pub origin: Origin,
+    /// State; [`KeyRecord::deletion`] goes with it.
+    pub state: KeyState,
+    /// Free text.
+    pub description: String,
+    /// When the key was created.
+    pub created: Timestamp,
+    /// When the key will be destroyed; set exactly in [`KeyState::PendingDeletion`].
+    pub deletion: Option<Timestamp>,
+    /// The key policy named `default`.
+    pub policy: KeyPolicy,
+    /// Tags.
+    pub tags: Tags,
+    /// Key material, oldest first. The last one encrypts, all of them decrypt.
+    pub materials: Vec<KeyMaterial>,
+}
+
+/// Key material, as a device wrapped it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyMaterial {
+    /// Names the material in ciphertext blobs.
+    pub id: MaterialId,
+    /// The key token. Only a device of the domain can open it.
+    pub token: Vec<u8>,
+}
+
+/// Why stored bytes are not a key record.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Not the JSON of a record.
+    #[error("damaged record: {0}")]
+    Damaged(String),
+    /// Written by another release.
+    #[error("record version {0} is not supported")]
+    Version(u32),
+}
+
+impl KeyRecord {
+    /// The key ARN.
+    #[must_use]
+    pub fn arn(&self) -> String {
+        self.scope.key_arn(self.id)
+    }
+
+    /// The material that encrypts, signs and computes MACs.
+    #[must_use]
+    pub fn current_material(&self) -> Option<&KeyMaterial> {
+        self.materials.last()
+    }
+
+    /// The material a ciphertext names.
+    #[must_use]
+    pub fn material(&self, id: &MaterialId) -> Option<&KeyMaterial> {
+        self.materials.iter().find(|material| material.id == *id)
+    }
+
+    /// The stored form.
+    ///
+    /// # Errors
+    /// [`RecordError::Damaged`] if the record has a spec, usage or origin without a name.
+    pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
+        let named = |name: Option<&'static str>| {
+            name.map(str::to_owned).ok_or_else(|| damaged("a value has no name"))
+        };
+        let stored = StoredKey {
+            version: VERSION,
+            id: self.id,
+            scope: self.scope.clone(),
+            spec: named(self.spec.aws_name())?,
+            usage: named(self.usage.aws_name())?,
+            origin: named(self.origin.aws_name())?,
+            state: self.state,
+            description: self.description.clone(),
+            created: self.created,
+            deletion: self.deletion,
+            policy: self.policy.text().to_owned(),
+            tags: self.tags.clone(),
+            materials: self.materials.iter().map(StoredMaterial::from).collect(),
+        };
+        serde_json::to_vec(&stored).map_err(damaged)
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`RecordError::Version`] for a record of another version, else [`RecordError::Damaged`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let Versioned { version } = serde_json::from_slice(bytes).map_err(damaged)?;
+        if version != VERSION {
+            return Err(RecordError::Version(version));
+        }
+        let stored: StoredKey = serde_json::from_slice(bytes).map_err(damaged)?;
+        let policy = KeyPolicy::parse(stored.policy, &stored.scope).map_err(damaged)?;
+        let unknown = || damaged("a name is not known");
+        Ok(Self {
+            id: stored.id,
+            spec: KeySpec::from_aws_name(&stored.spec).ok_or_else(unknown)?,
+            usage: KeyUsage::from_aws_name(&stored.usage).ok_or_else(unknown)?,
+            origin: Origin::from_aws_name(&stored.origin).ok_or_else(unknown)?,
+            state: stored.state,
+            description: stored.description,
+            created: stored.created,
+            deletion: stored.deletion,
+            policy,
+            tags: stored.tags,
+            materials: stored.materials.iter().map(KeyMaterial::read).collect::<Result<_, _>>()?,
+            scope: stored.scope,
+        })
+    }
+}
+
+impl KeyMaterial {
+    fn read(stored: &StoredMaterial) -> Result<Self, RecordError> {
+        let id = unhex(&stored.id).ok_or_else(|| damaged("not a key material id"))?;
+        Ok(Self { id: MaterialId(id), token: BASE64.decode(&stored.token).map_err(damaged)? })
+    }
+}
+
+/// The version of a record, whatever else it holds.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredKey {
+    version: u32,
+    id: KeyId,
+    scope: Scope,
+    spec: String,
+    usage: String,
+    origin: String,
+    state: KeyState,
+    description: String,
+    created: Timestamp,
+    deletion: Option<Timestamp>,
+    policy: String,
+    tags: Tags,
+    materials: Vec<StoredMaterial>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredMaterial {
+    /// Lower-case hexadecimal.
+    id: String,
+    /// Base64.
+    token: String,
+}
+
+impl From<&KeyMaterial> for StoredMaterial {
+    fn from(material: &KeyMaterial) -> Self {
+        Self { id: material.id.to_string(), token: BASE64.encode(&material.token) }
+    }
+}
+
+fn damaged(cause: impl ToString) -> RecordError {
+    RecordError::Damaged(cause.to_string())
+}
+
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record as version 1 is stored. Revert your change, not this.
+    const GOLDEN: &str = concat!(
+        r#"{"version":1,"id":"1234abcd-12ab-34cd-56ef-1234567890ab","#,
+        r#""scope":{"account":"000000000000","region":"us-east-1"},"#,
+        r#""spec":"SYMMETRIC_DEFAULT","usage":"ENCRYPT_DECRYPT","origin":"AWS_KMS","#,
+        r#""state":"PendingDeletion","description":"payments","created":1780000000123,"#,
+        r#""deletion":1780604800123,"#,
+        r#""policy":"{\"Statement\":{\"Effect\":\"Allow\",\"Principal\":\"*\","#,
+        r#"\"Action\":\"kms:*\",\"Resource\":\"*\"}}","#,
+        r#""tags":{"cost":"7","team":"red"},"#,
+        r#""materials":[{"id":"0707070707070707070707070707070707070707070707070707070707070707","#,
+        r#""token":"AQID"}]}"#,
+    );
+
+    fn record() -> KeyRecord {
+        let scope = Scope::new("000000000000", "us-east-1");
+        let policy =
+            r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"}}"#;
+        KeyRecord {
+            id: KeyId::parse("1234abcd-12ab-34cd-56ef-1234567890ab").unwrap(),
+            spec: KeySpec::SYMMETRIC_DEFAULT,
+            usage: KeyUsage::ENCRYPT_DECRYPT,
+            origin: Origin::AWS_KMS,
+            state: KeyState::PendingDeletion,
+            description: "payments".to_owned(),
+            created: Timestamp::from_millis(1_780_000_000_123),
+            deletion: Some(Timestamp::from_millis(1_780_000_000_123).plus_days(7)),
+            policy: KeyPolicy::parse(policy.to_owned(), &scope).unwrap(),
+            tags: [("team", "red"), ("cost", "7")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            materials: vec![KeyMaterial { id: MaterialId([7; 32]), token: vec![1, 2, 3] }],
+            scope,
+        }
+    }
+
+    #[test]
+    fn version_1_is_stored_as_ever() {
+        let stored = record().encode().unwrap();
+        assert_eq!(String::from_utf8(stored).unwrap(), GOLDEN);
+        assert_eq!(KeyRecord::decode(GOLDEN.as_bytes()).unwrap(), record());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        let newer = GOLDEN.replace("\"version\":1", "\"version\":2");
+        assert!(matches!(KeyRecord::decode(newer.as_bytes()), Err(RecordError::Version(2))));
+        for (from, to) in [
+            ("\"tags\"", "\"tag\""),
+            ("\"version\":1", "\"version\":1,\"extra\":0"),
+            ("SYMMETRIC_DEFAULT", "SYMMETRIC_OTHER"),
+            ("\"AQID\"", "\"AQI\""),
+            ("07\"", "0\""),
+            ("kms:*", "s3"),
+            ("}]}", "}]"),
+        ] {
+            let damaged = GOLDEN.replace(from, to);
+            assert_ne!(damaged, GOLDEN);
+            let outcome = KeyRecord::decode(damaged.as_bytes());
+            assert!(matches!(outcome, Err(RecordError::Damaged(_))), "{from}: {outcome:?}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Key specs, usages and algorithms: the names of the API, and which key may use which.
+//!
+//! What exists in the API and what this service offers differ: the lists of names here are those
+//! of the service model, the key-spec table of the device protocol says what is offered.
+
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, SigningAlgorithm};
+
+use super::KeyRecord;
+use crate::error::{Exception, KmsError};
+
+/// `KeySpec` of the service model.
+pub const KEY_SPECS: &[&str] = &[
+    "RSA_2048",
+    "RSA_3072",
+    "RSA_4096",
+    "ECC_NIST_P256",
+    "ECC_NIST_P384",
+    "ECC_NIST_P521",
+    "ECC_SECG_P256K1",
+    "SYMMETRIC_DEFAULT",
+    "HMAC_224",
+    "HMAC_256",
+    "HMAC_384",
+    "HMAC_512",
+    "SM2",
+    "ML_DSA_44",
+    "ML_DSA_65",
+    "ML_DSA_87",
+    "ECC_NIST_EDWARDS25519",
+    "ML_KEM_512",
+    "ML_KEM_768",
+    "ML_KEM_1024",
+];
+
+/// `CustomerMasterKeySpec` of the service model: the key specs of before 2025.
+pub const CUSTOMER_MASTER_KEY_SPECS: &[&str] = &[
+    "RSA_2048",
+    "RSA_3072",
+    "RSA_4096",
+    "ECC_NIST_P256",
+    "ECC_NIST_P384",
+    "ECC_NIST_P521",
+    "ECC_SECG_P256K1",
+    "SYMMETRIC_DEFAULT",
+    "HMAC_224",
+    "HMAC_256",
+    "HMAC_384",
+    "HMAC_512",
+    "SM2",
+];
+
+/// `KeyUsageType` of the service model.
+pub const KEY_USAGES: &[&str] = &[
+    "SIGN_VERIFY",
+    "ENCRYPT_DECRYPT",
+    "GENERATE_VERIFY_MAC",
+    "KEY_AGREEMENT",
+    "ENCAPSULATE_DECAPSULATE",
+];
+
+/// `OriginType` of the service model.
+pub const ORIGINS: &[&str] = &["AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"];
+
+/// `EncryptionAlgorithmSpec` of the service model.
+pub const ENCRYPTION_ALGORITHMS: &[&str] =
+    &[SYMMETRIC_DEFAULT, "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "SM2PKE"];
+
+/// The only encryption algorithm of symmetric keys, and the default.
+pub const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
+
+/// `SigningAlgorithmSpec` of the service model.
+pub const SIGNING_ALGORITHMS: &[&str] = &[
+    "RSASSA_PSS_SHA_256",
+    "RSASSA_PSS_SHA_384",
+    "RSASSA_PSS_SHA_512",
+    "RSASSA_PKCS1_V1_5_SHA_256",
+    "RSASSA_PKCS1_V1_5_SHA_384",
+    "RSASSA_PKCS1_V1_5_SHA_512",
+    "ECDSA_SHA_256",
+    "ECDSA_SHA_384",
+    "ECDSA_SHA_512",
+    "SM2DSA",
+    "ML_DSA_SHAKE_256",
+    "ED25519_SHA_512",
+    "ED25519_PH_SHA_512",
+];
+
+/// `MacAlgorithmSpec` of the service model.
+pub const MAC_ALGORITHMS: &[&str] =
+    &["HMAC_SHA_224", "HMAC_SHA_256", "HMAC_SHA_384", "HMAC_SHA_512"];
+
+/// `MessageType` of the service model.
+pub const MESSAGE_TYPES: &[&str] = &["RAW", "DIGEST", "EXTERNAL_MU"];
+
+/// `DataKeySpec` of the service model, with the length of the data key in bytes.
+pub const DATA_KEY_SPECS: &[(&str, u16)] = &[("AES_256", 32), ("AES_128", 16)];
+
+/// The usages the service model allows for a key spec.
+#[must_use]
+pub fn model_usages(spec: &str) -> &'static [&'static str] {
+    match spec {
+        "SYMMETRIC_DEFAULT" => &["ENCRYPT_DECRYPT"],
+        "RSA_2048" | "RSA_3072" | "RSA_4096" => &["ENCRYPT_DECRYPT", "SIGN_VERIFY"],
+        "ECC_NIST_P256" | "ECC_NIST_P384" | "ECC_NIST_P521" => &["SIGN_VERIFY", "KEY_AGREEMENT"],
+        "SM2" => &["ENCRYPT_DECRYPT", "SIGN_VERIFY", "KEY_AGREEMENT"],
+        "HMAC_224" | "HMAC_256" | "HMAC_384" | "HMAC_512" => &["GENERATE_VERIFY_MAC"],
+        "ML_KEM_512" | "ML_KEM_768" | "ML_KEM_1024" => &["ENCAPSULATE_DECAPSULATE"],
+        _ => &["SIGN_VERIFY"],
+    }
+}
+
+/// What a request wants to do with a key, in the words of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm<'a> {
+    /// An element of [`ENCRYPTION_ALGORITHMS`].
+    Encryption(&'a str),
+    /// An element of [`SIGNING_ALGORITHMS`].
+    Signing(&'a str),
+    /// An element of [`MAC_ALGORITHMS`].
+    Mac(&'a str),
+}
+
+impl<'a> Algorithm<'a> {
+    /// The name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'a str {
+        match self {
+            Self::Encryption(name) | Self::Signing(name) | Self::Mac(name) => name,
+        }
+    }
+}
+
+/// The names of the algorithms a key may be used with, with the metadata member that lists them.
+#[must_use]
+pub fn algorithms(spec: KeySpec, usage: KeyUsage) -> Option<(&'static str, Vec<&'static str>)> {
+    let row = spec.row()?;
+    match usage {
+        KeyUsage::ENCRYPT_DECRYPT => Some(("EncryptionAlgorithms", vec![SYMMETRIC_DEFAULT])),
+        KeyUsage::SIGN_VERIFY => {
+            let names = row.signing_algorithms.iter().filter_map(|row| row.aws_name());
+            Some(("SigningAlgorithms", names.collect()))
+        }
+        KeyUsage::GENERATE_VERIFY_MAC => {
+            let names = row.mac_algorithms.iter().filter_map(|row| row.aws_name());
+            Some(("MacAlgorithms", names.collect()))
+        }
+        _ => None,
+    }
+}
+
+/// Checks that a key may be used for `usage` with `algorithm`.
+///
+/// # Errors
+/// [`Exception::InvalidKeyUsage`].
+pub fn check_use(
+    key: &KeyRecord,
+    operation: &str,
+    usage: KeyUsage,
+    algorithm: Option<Algorithm<'_>>,
+) -> Result<(), KmsError> {
+    if key.usage != usage {
+        let text = format!(
+            "{} key usage is {:?} which is not valid for {operation}.",
+            key.arn(),
+            key.usage
+        );
+        return Err(KmsError::new(Exception::InvalidKeyUsage, text));
+    }
+    let Some(algorithm) = algorithm else { return Ok(()) };
+    let fits =
+        algorithms(key.spec, key.usage).is_some_and(|(_, names)| names.contains(&algorithm.name()));
+    if fits {
+        return Ok(());
+    }
+    let text =
+        format!("Algorithm {} is incompatible with key spec {:?}.", algorithm.name(), key.spec);
+    Err(KmsError::new(Exception::InvalidKeyUsage, text))
+}
+
+/// The device's number for a signing algorithm that [`check_use`] has accepted.
+///
+/// # Errors
+/// [`Exception::InvalidKeyUsage`].
+pub fn signing_algorithm(name: &str) -> Result<SigningAlgorithm, KmsError> {
+    SigningAlgorithm::from_aws_name(name).ok_or_else(|| not_offered(name))
+}
+
+/// The device's number for a MAC algorithm that [`check_use`] has accepted.
+///
+/// # Errors
+/// [`Exception::InvalidKeyUsage`].
+pub fn mac_algorithm(name: &str) -> Result<MacAlgorithm, KmsError> {
+    MacAlgorithm::from_aws_name(name).ok_or_else(|| not_offered(name))
+}
+
+fn not_offered(name: &str) -> KmsError {
+    KmsError::new(Exception::InvalidKeyUsage, format!("Algorithm {name} is not offered."))
+}
+
+#[cfg(test)]
+mod tests {
+    use hsm_protocol::key_spec::KEY_SPECS as OFFERED;
+
+    use super::*;
+
+    #[test]
+    fn what_is_offered_is_in_the_model() {
+        for row in OFFERED {
+            let spec = row.spec.aws_name().unwrap();
+            assert!(KEY_SPECS.contains(&spec));
+            for usage in row.usages {
+                assert!(model_usages(spec).contains(&usage.aws_name().unwrap()));
+                let (_, names) = algorithms(row.spec, *usage).unwrap();
+                assert!(!names.is_empty());
+                for name in names {
+                    let model = [ENCRYPTION_ALGORITHMS, SIGNING_ALGORITHMS, MAC_ALGORITHMS];
+                    assert!(model.concat().contains(&name));
+                }
+            }
+        }
+    }
+}

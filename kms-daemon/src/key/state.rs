@@ -1,0 +1,131 @@
+//! Key states, and the table of what each allows.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Exception, KmsError};
+
+/// The states of a key in the AWS KMS API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KeyState {
+    /// A replica whose material is not there yet.
+    Creating,
+    /// Usable.
+    Enabled,
+    /// Switched off.
+    Disabled,
+    /// Waits for its deletion date.
+    PendingDeletion,
+    /// Waits for imported key material.
+    PendingImport,
+    /// A primary whose replicas are not all deleted yet.
+    PendingReplicaDeletion,
+    /// In a custom key store that is disconnected.
+    Unavailable,
+    /// Its primary Region is changing.
+    Updating,
+}
+
+impl KeyState {
+    /// Every state.
+    pub const ALL: [Self; 8] = [
+        Self::Creating,
+        Self::Enabled,
+        Self::Disabled,
+        Self::PendingDeletion,
+        Self::PendingImport,
+        Self::PendingReplicaDeletion,
+        Self::Unavailable,
+        Self::Updating,
+    ];
+
+    /// The name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Creating => "Creating",
+            Self::Enabled => "Enabled",
+            Self::Disabled => "Disabled",
+            Self::PendingDeletion => "PendingDeletion",
+            Self::PendingImport => "PendingImport",
+            Self::PendingReplicaDeletion => "PendingReplicaDeletion",
+            Self::Unavailable => "Unavailable",
+            Self::Updating => "Updating",
+        }
+    }
+
+    /// What is said of a key that is refused because of this state.
+    const fn complaint(self) -> &'static str {
+        match self {
+            Self::Creating => "is creating",
+            Self::Enabled => "is enabled",
+            Self::Disabled => "is disabled",
+            Self::PendingDeletion | Self::PendingReplicaDeletion => "is pending deletion",
+            Self::PendingImport => "is pending import",
+            Self::Unavailable => "is unavailable",
+            Self::Updating => "is updating",
+        }
+    }
+}
+
+impl fmt::Display for KeyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A row of the table of operations and states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateRule {
+    /// Every state is fine: operations that only read or manage what belongs to the key.
+    Any,
+    /// The key must be usable: cryptographic operations.
+    Usable,
+    /// EnableKey and DisableKey.
+    Switch,
+    /// Operations that change the description or tags, and targets of aliases.
+    NotPendingDeletion,
+    /// ScheduleKeyDeletion.
+    Deletable,
+    /// CancelKeyDeletion.
+    PendingDeletion,
+}
+
+impl StateRule {
+    /// Whether a key in `state` passes.
+    ///
+    /// # Errors
+    /// [`Exception::Disabled`] for a disabled key that has to be usable,
+    /// [`Exception::KmsInvalidState`] for everything else.
+    pub fn check(self, state: KeyState, arn: &str) -> Result<(), KmsError> {
+        use KeyState as S;
+
+        let allowed = match self {
+            Self::Any => true,
+            Self::Usable => matches!(state, S::Enabled | S::Updating),
+            Self::Switch => matches!(state, S::Enabled | S::Disabled | S::Unavailable),
+            Self::NotPendingDeletion => {
+                !matches!(state, S::PendingDeletion | S::PendingReplicaDeletion)
+            }
+            Self::Deletable => {
+                !matches!(state, S::PendingDeletion | S::PendingReplicaDeletion | S::Updating)
+            }
+            Self::PendingDeletion => {
+                matches!(state, S::PendingDeletion | S::PendingReplicaDeletion)
+            }
+        };
+        if allowed {
+            return Ok(());
+        }
+        let exception = match (self, state) {
+            (Self::Usable, S::Disabled) => Exception::Disabled,
+            _ => Exception::KmsInvalidState,
+        };
+        let complaint = match self {
+            Self::PendingDeletion => "is not pending deletion",
+            _ => state.complaint(),
+        };
+        Err(KmsError::new(exception, format!("{arn} {complaint}.")))
+    }
+}

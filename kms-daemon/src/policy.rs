@@ -1,0 +1,177 @@
+//! Authorization: who may do what with which key.
+//!
+//! [`authorize`] is the only way to an [`Authorized`] key, and the engine takes nothing else, so
+//! a forgotten check does not compile. It decides in the order of the API: key policy, then the
+//! key's usage and algorithm, then its state.
+//!
+//! What can be evaluated today: key policies for the account root, with statements over
+//! principals, actions and the resource (the default key policy among them). A policy with
+//! anything else is refused when it is put, so that no statement is ever skipped.
+
+use std::ops::Deref;
+
+use crate::error::{Exception, KmsError};
+use crate::key::catalog::Versioned;
+use crate::key::spec::{self, Algorithm};
+use crate::key::{KeyRecord, Scope, Stored};
+use crate::principal::Principal;
+
+mod action;
+mod document;
+mod json;
+
+pub use self::action::{AccountAction, Action};
+pub use self::document::{KeyPolicy, PolicyError};
+
+use self::document::Decision;
+
+/// The name of the only policy of a key.
+pub const DEFAULT_POLICY_NAME: &str = "default";
+/// Longest key policy, in bytes. The shape in the service model is wider.
+pub const MAX_POLICY: usize = 32_768;
+
+/// What is asked of a key.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Who asks.
+    pub principal: &'a Principal,
+    /// For what.
+    pub action: Action,
+    /// With which algorithm, for actions that have one.
+    pub algorithm: Option<Algorithm<'a>>,
+    /// Grant tokens of the request.
+    pub grant_tokens: &'a [String],
+}
+
+/// A key that the caller may use for the action it was authorized for: policy, usage, algorithm
+/// and state have been checked.
+#[derive(Debug, Clone)]
+pub struct Authorized<T>(Stored<T>);
+
+impl<T> Deref for Authorized<T> {
+    type Target = Versioned<T>;
+
+    fn deref(&self) -> &Versioned<T> {
+        &self.0
+    }
+}
+
+/// An account in which the caller may do what it was authorized for.
+#[derive(Debug, Clone)]
+pub struct AuthorizedAccount(Scope);
+
+impl Deref for AuthorizedAccount {
+    type Target = Scope;
+
+    fn deref(&self) -> &Scope {
+        &self.0
+    }
+}
+
+/// Decides whether `request` may use `key`.
+///
+/// # Errors
+/// In this order: [`Exception::InvalidGrantToken`] for an unknown grant token,
+/// [`Exception::AccessDenied`], [`Exception::InvalidKeyUsage`], then [`Exception::Disabled`] or
+/// [`Exception::KmsInvalidState`].
+pub fn authorize(
+    request: &Request<'_>,
+    key: Stored<KeyRecord>,
+) -> Result<Authorized<KeyRecord>, KmsError> {
+    if !request.grant_tokens.is_empty() {
+        // No grant exists, so no token of one does.
+        return Err(KmsError::bare(Exception::InvalidGrantToken));
+    }
+    let Request { principal, action, .. } = *request;
+    let arn = key.arn();
+    match key.policy.evaluate(principal, action, &arn) {
+        Decision::Allowed => {}
+        _ if principal.account != key.scope.account => return Err(deny_foreign(principal, action)),
+        Decision::ExplicitDeny => {
+            return Err(denied(
+                principal,
+                action,
+                &arn,
+                "with an explicit deny in a resource-based policy",
+            ));
+        }
+        Decision::NotAllowed => {
+            let name = action.name();
+            let reason = format!("because no resource-based policy allows the {name} action");
+            return Err(denied(principal, action, &arn, &reason));
+        }
+    }
+    if let Some(usage) = action.usage() {
+        spec::check_use(&key, action.operation(), usage, request.algorithm)?;
+    }
+    action.state_rule().check(key.state, &arn)?;
+    Ok(Authorized(key))
+}
+
+/// Decides whether `principal` may do something in an account that is not about one key.
+///
+/// # Errors
+/// [`Exception::AccessDenied`] unless it is the caller's own account.
+pub fn authorize_account(
+    principal: &Principal,
+    action: AccountAction,
+    account: &Scope,
+) -> Result<AuthorizedAccount, KmsError> {
+    if principal.account == account.account {
+        return Ok(AuthorizedAccount(account.clone()));
+    }
+    let text = format!(
+        "User: {} is not authorized to perform: {} because no identity-based policy allows the \
+         {} action",
+        principal.arn(),
+        action.name(),
+        action.name()
+    );
+    Err(KmsError::new(Exception::AccessDenied, text))
+}
+
+/// The answer for a key of another account, whether or not it exists.
+#[must_use]
+pub fn deny_foreign(principal: &Principal, action: Action) -> KmsError {
+    let text = format!(
+        "User: {} is not authorized to perform: {} on this resource because the resource does \
+         not exist in this Region, no resource-based policies allow access, or a resource-based \
+         policy explicitly denies access",
+        principal.arn(),
+        action.name()
+    );
+    KmsError::new(Exception::AccessDenied, text)
+}
+
+/// The answer for a key that was found from a ciphertext and is missing or not allowed.
+#[must_use]
+pub fn deny_ciphertext() -> KmsError {
+    KmsError::new(
+        Exception::AccessDenied,
+        "The ciphertext refers to a customer master key that does not exist, does not exist in \
+         this region, or you are not allowed to access.",
+    )
+}
+
+/// Checks that `principal` could change `policy` again after it is attached to the key `arn`.
+///
+/// # Errors
+/// [`Exception::MalformedPolicyDocument`].
+pub fn check_lockout(policy: &KeyPolicy, principal: &Principal, arn: &str) -> Result<(), KmsError> {
+    if policy.evaluate(principal, Action::PutKeyPolicy, arn) == Decision::Allowed {
+        return Ok(());
+    }
+    Err(KmsError::new(
+        Exception::MalformedPolicyDocument,
+        "The new key policy will not allow you to update the key policy in the future.",
+    ))
+}
+
+fn denied(principal: &Principal, action: Action, arn: &str, reason: &str) -> KmsError {
+    let text = format!(
+        "User: {} is not authorized to perform: {} on resource: {arn} {reason}",
+        principal.arn(),
+        action.name()
+    );
+    KmsError::new(Exception::AccessDenied, text)
+}
