@@ -2,6 +2,9 @@
 
 use crate::failure::{Failure, Result};
 
+/// The code of a subcommand.
+pub(crate) type Run = fn(Args) -> Result<()>;
+
 /// Arguments not yet consumed. Whatever is left at [`Args::finish`] is an error.
 pub(crate) struct Args(Vec<String>);
 

@@ -23,15 +23,15 @@ pub(crate) struct Board {
     pub(crate) name: &'static str,
     /// Target triple.
     pub(crate) target: &'static str,
-    /// Debian package with the emulator.
-    pub(crate) emulator: &'static str,
+    /// Program that emulates it, and the Debian package with that program.
+    pub(crate) emulator: (&'static str, &'static str),
 }
 
 /// Every board that firmware is built for.
 pub(crate) const BOARDS: [Board; 1] = [Board {
     name: "qemu_riscv32",
     target: "riscv32imac-unknown-none-elf",
-    emulator: "qemu-system-misc",
+    emulator: ("qemu-system-riscv32", "qemu-system-misc"),
 }];
 
 impl Board {
@@ -55,6 +55,7 @@ pub(crate) struct Image {
 }
 
 /// What to build and with what.
+#[derive(Debug)]
 pub(crate) struct Choice {
     pub(crate) board: &'static Board,
     pub(crate) toolchain: Option<Toolchain>,
@@ -73,8 +74,12 @@ impl Choice {
 pub(crate) fn main(mut args: Args) -> Result<()> {
     let choice = Choice::parse(&mut args)?;
     let json = args.flag("--json");
+    let deny_warnings = args.flag("--deny-warnings");
     args.finish()?;
     let image = build(&choice)?;
+    if deny_warnings && image.warnings > 0 {
+        return Err(Failure::new(term::count(image.warnings, "compiler warning")));
+    }
     if json {
         let image = json!({
             "board": image.board.name,

@@ -1,22 +1,34 @@
 //! Build, run, test and check Strongroom: `cargo xtask`.
 
 mod args;
+mod audit;
+mod budget;
+mod ci;
 mod command;
+mod elf;
+mod emulator;
 mod failure;
 mod firmware;
+mod lengths;
+mod lint;
 mod packages;
+mod panics;
+mod python;
+mod run;
+mod size;
 mod term;
+mod test;
 mod toolchain;
 
 use std::{env, process::ExitCode};
 
-use args::Args;
+use args::{Args, Run};
 use failure::{Failure, Result};
 
 fn main() -> ExitCode {
     let mut args = env::args().skip(1);
     let name = args.next().unwrap_or_else(|| "help".into());
-    match run(&name, Args::new(args)) {
+    match dispatch(&name, args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             term::failure(failure.to_string());
@@ -25,9 +37,71 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(name: &str, args: Args) -> Result<()> {
-    match name {
-        "firmware" => firmware::main(args),
-        _ => Err(Failure::new(format!("unknown command `{name}`")).help("see `cargo xtask help`")),
+/// A subcommand: its name, its options for the help, what it does, and the code.
+struct Subcommand(&'static str, &'static str, &'static str, Run);
+
+const SUBCOMMANDS: [Subcommand; 10] = [
+    Subcommand(
+        "run",
+        "[--data DIR] [--debug] [-- KMSD-FLAGS]",
+        "run kmsd on an emulated HSM",
+        run::main,
+    ),
+    Subcommand("test", "[FILTER] [-- TEST-FLAGS]", "run every test", test::main),
+    Subcommand("ci", "", "the gate: all of the below, then every test", ci::main),
+    Subcommand("fmt", "[--fix]", "check the formatting", lint::fmt),
+    Subcommand("lengths", "", "find files that are too long", lengths::main),
+    Subcommand("audit", "", "check the dependencies against audit.toml", audit::main),
+    Subcommand("clippy", "", "lint host crates and firmware", lint::clippy),
+    Subcommand(
+        "firmware",
+        "[--deny-warnings] [--json]",
+        "build the image of a board",
+        firmware::main,
+    ),
+    Subcommand("panics", "[--all] [--json]", "count what can panic in the image", panics::main),
+    Subcommand("size", "[--json]", "show memory use against its budget", size::main),
+];
+
+fn dispatch(name: &str, args: impl Iterator<Item = String>) -> Result<()> {
+    if ["help", "--help", "-h"].contains(&name) {
+        print!("{}", help());
+        return Ok(());
+    }
+    let Some(Subcommand(.., run)) = SUBCOMMANDS.iter().find(|subcommand| subcommand.0 == name)
+    else {
+        return Err(Failure::new(format!("unknown command `{name}`"))
+            .help("`cargo xtask help` lists the commands"));
+    };
+    run(Args::new(args))
+}
+
+/// At most 80 columns wide and 24 lines high.
+fn help() -> String {
+    let mut text = String::from("Build, run, test and check Strongroom.\n\n");
+    for Subcommand(name, options, about, _) in &SUBCOMMANDS {
+        text.push_str(&format!("  cargo xtask {name:<9}{about}\n"));
+        if !options.is_empty() {
+            text.push_str(&format!("      {options}\n"));
+        }
+    }
+    text.push_str("\nWhatever builds firmware takes --board NAME and --toolchain rustup|debian.\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_fits_a_terminal() {
+        assert!(help().lines().all(|line| line.chars().count() <= 80));
+        assert!(help().lines().count() <= 24);
+    }
+
+    #[test]
+    fn unknown_commands_point_to_the_help() {
+        let failure = dispatch("tset", [].into_iter()).unwrap_err();
+        assert!(failure.to_string().contains("cargo xtask help"));
     }
 }

@@ -1,0 +1,99 @@
+//! The linked firmware, as far as the checks look into it.
+
+use std::{fs, path::Path};
+
+use object::{
+    Architecture, Object, ObjectSection, ObjectSymbol, SectionFlags, SectionKind, SymbolKind, elf,
+};
+
+use crate::failure::{Doing, Failure, Result};
+
+/// What the checks need of an ELF image.
+pub(crate) struct Elf {
+    pub(crate) architecture: Architecture,
+    pub(crate) sections: Vec<Section>,
+    /// In ascending order of address.
+    pub(crate) functions: Vec<Function>,
+}
+
+/// A section that occupies memory on the device.
+pub(crate) struct Section {
+    pub(crate) name: String,
+    /// In bytes.
+    pub(crate) size: u64,
+    pub(crate) kind: Kind,
+}
+
+/// What a section holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Code,
+    Constants,
+    /// Variables with initial values.
+    Data,
+    /// Memory without contents in the image: zeroed variables, stacks.
+    Zeroed,
+}
+
+/// A function and its machine code.
+pub(crate) struct Function {
+    /// Demangled, without the hash.
+    pub(crate) name: String,
+    pub(crate) address: u64,
+    pub(crate) code: Vec<u8>,
+}
+
+impl Elf {
+    /// Reads the file.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).doing(format_args!("read {}", path.display()))?;
+        Self::parse(&bytes)
+            .map_err(|e| Failure::new(format!("{} is not a usable ELF: {e}", path.display())))
+    }
+
+    fn parse(bytes: &[u8]) -> object::Result<Self> {
+        let file = object::File::parse(bytes)?;
+        let sections = file.sections().filter_map(section).collect();
+        let mut functions = file
+            .symbols()
+            .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0)
+            .map(|symbol| function(&file, &symbol))
+            .collect::<object::Result<Vec<_>>>()?;
+        functions.sort_by(|a, b| (a.address, &a.name).cmp(&(b.address, &b.name)));
+        // Identical functions that were folded share an address.
+        functions.dedup_by_key(|function| function.address);
+        Ok(Self { architecture: file.architecture(), sections, functions })
+    }
+}
+
+fn section<'a>(section: object::Section<'a, '_>) -> Option<Section> {
+    let SectionFlags::Elf { sh_flags } = section.flags() else { return None };
+    let flag = |flag: u32| sh_flags & u64::from(flag) != 0;
+    if !flag(elf::SHF_ALLOC) || section.size() == 0 {
+        return None;
+    }
+    let zeroed =
+        matches!(section.kind(), SectionKind::UninitializedData) || section.file_range().is_none();
+    let kind = match () {
+        () if zeroed => Kind::Zeroed,
+        () if flag(elf::SHF_EXECINSTR) => Kind::Code,
+        () if flag(elf::SHF_WRITE) => Kind::Data,
+        () => Kind::Constants,
+    };
+    Some(Section { name: section.name().ok()?.to_owned(), size: section.size(), kind })
+}
+
+fn function<'a>(
+    file: &object::File<'a>,
+    symbol: &object::Symbol<'a, '_>,
+) -> object::Result<Function> {
+    let code = match symbol.section_index() {
+        Some(index) => file.section_by_index(index)?.data_range(symbol.address(), symbol.size())?,
+        None => None,
+    };
+    Ok(Function {
+        name: format!("{:#}", rustc_demangle::demangle(symbol.name()?)),
+        address: symbol.address(),
+        code: code.unwrap_or_default().to_owned(),
+    })
+}

@@ -1,0 +1,60 @@
+//! `cargo xtask fmt` and `cargo xtask clippy`.
+
+use crate::{
+    args::Args,
+    command,
+    failure::{Failure, Result},
+    firmware::{self, Choice},
+    term, toolchain,
+};
+
+/// Checks the formatting; `--fix` formats.
+pub(crate) fn fmt(mut args: Args) -> Result<()> {
+    let fix = args.flag("--fix");
+    args.finish()?;
+    component("fmt", "rustfmt")?;
+    let mut cargo = command::cargo(["fmt", "--all"]);
+    if !fix {
+        cargo.arg("--check");
+    }
+    command::run(&mut cargo).map_err(|failure| failure.help("format with: cargo xtask fmt --fix"))
+}
+
+/// Lints the host's crates, then the firmware for its target where the toolchain has clippy.
+pub(crate) fn clippy(mut args: Args) -> Result<()> {
+    let choice = Choice::parse(&mut args)?;
+    args.finish()?;
+    component("clippy", "clippy")?;
+    command::run(command::cargo(["clippy", "--workspace", "--all-targets"]).args(DENY_WARNINGS))?;
+
+    let board = choice.board;
+    let toolchain = toolchain::prepare(board.target, choice.toolchain)?;
+    if !toolchain.has_clippy() {
+        term::note(format!(
+            "the {} toolchain has no clippy: `cargo xtask firmware --deny-warnings` stands in",
+            toolchain.name()
+        ));
+        return Ok(());
+    }
+    term::note(format!("{} for {}", board.name, board.target));
+    let mut cargo = firmware::cargo(toolchain, "clippy", board);
+    let crates = ["-p", "hsm-protocol", "-p", "hsm-core", "-p", "hsm-firmware", "--lib", "--bins"];
+    command::run(cargo.args(crates).args(DENY_WARNINGS))
+}
+
+const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
+
+/// Makes sure that `cargo subcommand` is there: rustup's minimal profile lacks rustfmt and clippy.
+fn component(subcommand: &str, name: &str) -> Result<()> {
+    let there = || command::output(&mut command::cargo([subcommand, "--version"])).is_ok();
+    if there() {
+        return Ok(());
+    }
+    term::note(format!("rustup component add {name}"));
+    let added = command::output(&mut command::program("rustup", ["component", "add", name]));
+    if added.is_ok() && there() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("cargo has no `{subcommand}`"))
+        .help(format!("install it with: rustup component add {name}")))
+}

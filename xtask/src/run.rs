@@ -1,0 +1,208 @@
+//! `cargo xtask run`: the whole system on this machine. `kmsd` itself starts and supervises the emulated HSM.
+
+mod signals;
+
+use std::{
+    env, fs,
+    io::{self, BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use self::signals::Forwarder;
+use crate::{
+    args::Args,
+    command, emulator,
+    failure::{Doing, Failure, Result},
+    firmware::{self, Choice},
+    term,
+};
+
+/// The subcommand.
+pub(crate) fn main(mut args: Args) -> Result<()> {
+    let options = Options::parse(&mut args)?;
+    args.finish()?;
+    emulator::prepare(options.firmware.board)?;
+    let firmware = firmware::build(&options.firmware)?.elf;
+    let kmsd = build(options.debug)?;
+    fs::create_dir_all(&options.data).doing(format_args!("make {}", options.data.display()))?;
+    serve(&kmsd, &options, &firmware)
+}
+
+#[derive(Debug)]
+struct Options {
+    firmware: Choice,
+    /// Build `kmsd` quickly instead of making it fast.
+    debug: bool,
+    /// Where `kmsd` keeps everything; the same directory has the same keys.
+    data: PathBuf,
+    region: String,
+    /// More flags for `kmsd`.
+    rest: Vec<String>,
+}
+
+impl Options {
+    fn parse(args: &mut Args) -> Result<Self> {
+        let rest = args.rest();
+        let mut kmsd = Args::new(rest.clone());
+        let data = kmsd.value("--data")?.or(args.value("--data")?);
+        let region = kmsd.value("--region")?;
+        Ok(Self {
+            firmware: Choice::parse(args)?,
+            debug: args.flag("--debug"),
+            data: match data {
+                Some(dir) => std::path::absolute(dir).doing("find the data directory")?,
+                None => default_data(|name| env::var_os(name).map(PathBuf::from))?,
+            },
+            region: region.unwrap_or_else(|| "us-east-1".into()),
+            rest,
+        })
+    }
+
+    /// Flags for `kmsd`: ours, except those given after `--`.
+    fn flags(&self, firmware: &Path) -> Vec<String> {
+        let given = |name: &str| {
+            self.rest.iter().any(|arg| arg == name || arg.starts_with(&format!("{name}=")))
+        };
+        let ours = [
+            ("--hsm", "qemu".to_owned()),
+            ("--firmware", firmware.display().to_string()),
+            ("--data", self.data.display().to_string()),
+        ];
+        let ours = ours.into_iter().filter(|(name, _)| !given(name));
+        ours.flat_map(|(name, value)| [name.to_owned(), value])
+            .chain(self.rest.iter().cloned())
+            .collect()
+    }
+}
+
+/// Keys outlive `cargo clean`. Not the directory of a bare `kmsd`: its keys belong to another HSM.
+fn default_data(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    variable("XDG_DATA_HOME")
+        .filter(absolute)
+        .or_else(|| Some(variable("HOME").filter(absolute)?.join(".local/share")))
+        .map(|data| data.join("strongroom-emulated"))
+        .ok_or_else(|| Failure::new("no home directory").help("say where: --data DIR"))
+}
+
+fn build(debug: bool) -> Result<PathBuf> {
+    term::step("kmsd and kmsctl", || {
+        let mut cargo = command::cargo(["build", "--package", "kms-daemon", "--bins"]);
+        if !debug {
+            cargo.arg("--release");
+        }
+        command::run(&mut cargo)?;
+        let profile = if debug { "debug" } else { "release" };
+        Ok(command::target_dir().join(profile).join("kmsd"))
+    })
+}
+
+/// Runs `kmsd` until it is told to stop.
+fn serve(kmsd: &Path, options: &Options, firmware: &Path) -> Result<()> {
+    term::headline("starting kmsd with an emulated HSM");
+    // Its own process group: Ctrl-C reaches `kmsd` once, from us, and not its emulators behind its back.
+    let mut child = Command::new(kmsd)
+        .args(options.flags(firmware))
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .doing(format_args!("start {}", kmsd.display()))?;
+    let forwarder = Forwarder::start(child.id())?;
+    announce(&mut child, options)?;
+    let status = child.wait().doing("wait for kmsd")?;
+    if status.success() || forwarder.stopped() {
+        term::note("stopped; the same command finds the same keys again");
+        return Ok(());
+    }
+    Err(Failure::new(format!("kmsd ended by itself ({status})"))
+        .help("its last messages are above")
+        .help(format!("its data: {}", options.data.display())))
+}
+
+/// Passes the output of `kmsd` on and says what to paste once it listens. Returns when the output ends.
+fn announce(child: &mut Child, options: &Options) -> Result<()> {
+    let Some(stdout) = child.stdout.take() else { return Ok(()) };
+    for line in BufReader::new(stdout).lines() {
+        let line = line.doing("read from kmsd")?;
+        let text = match line.strip_prefix("listening on ") {
+            Some(endpoint) => welcome(endpoint.trim(), &options.data, &options.region),
+            None => line,
+        };
+        // Whoever reads us may have gone; kmsd still deserves an orderly end.
+        let _closed = writeln!(io::stdout(), "{text}");
+    }
+    Ok(())
+}
+
+fn welcome(endpoint: &str, data: &Path, region: &str) -> String {
+    let credentials = quoted(&data.join("credentials").display().to_string());
+    let mut text = format!(
+        "
+Strongroom is ready at {endpoint}; its keys live in an emulated HSM. Paste in another terminal:
+
+  export AWS_ENDPOINT_URL_KMS={endpoint}
+  export AWS_SHARED_CREDENTIALS_FILE={credentials}
+  export AWS_DEFAULT_REGION={region}
+
+  KEY=$(aws kms create-key --query KeyMetadata.KeyId --output text)
+  aws kms generate-data-key --key-id \"$KEY\" --key-spec AES_256
+
+Ctrl-C stops everything; the keys stay.
+"
+    );
+    if !command::on_path("aws") {
+        text.push_str("There is no `aws` on PATH yet: python3 -m pip install awscli\n");
+    }
+    text
+}
+
+/// For a POSIX shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
+    if text.chars().all(plain) { text.into() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(line: &str) -> Options {
+        let mut args = Args::new(line.split_whitespace().map(str::to_owned));
+        let options = Options::parse(&mut args).unwrap();
+        args.finish().unwrap();
+        options
+    }
+
+    #[test]
+    fn flags_after_the_dashes_replace_ours() {
+        let firmware = Path::new("/fw");
+        let ours = ["--hsm", "qemu", "--firmware", "/fw", "--data", "/d"];
+        assert_eq!(options("--data /d").flags(firmware), ours);
+        assert_eq!(
+            options("--debug -- --data=/e --hsm qemu:2").flags(firmware),
+            ["--firmware", "/fw", "--data=/e", "--hsm", "qemu:2"]
+        );
+        assert_eq!(options("-- --data=/e").data, Path::new("/e"));
+    }
+
+    #[test]
+    fn data_lives_in_the_users_data_directory() {
+        let home = |name: &str| (name == "HOME").then(|| "/home/u".into());
+        let data = Path::new("/home/u/.local/share/strongroom-emulated");
+        assert_eq!(default_data(home).unwrap(), data);
+        let xdg = |name: &str| (name == "XDG_DATA_HOME").then(|| "/x".into());
+        assert_eq!(default_data(xdg).unwrap(), Path::new("/x/strongroom-emulated"));
+        assert!(default_data(|_| None).is_err());
+    }
+
+    #[test]
+    fn what_to_paste_survives_odd_paths() {
+        let text = welcome("http://127.0.0.1:8700", Path::new("/it's here"), "eu-west-1");
+        assert!(text.contains("AWS_ENDPOINT_URL_KMS=http://127.0.0.1:8700\n"));
+        assert!(text.contains(r"AWS_SHARED_CREDENTIALS_FILE='/it'\''s here/credentials'"));
+        assert!(text.contains("AWS_DEFAULT_REGION=eu-west-1\n"));
+    }
+}

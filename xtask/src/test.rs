@@ -1,0 +1,47 @@
+//! `cargo xtask test`: everything the tests need, then every test.
+
+use std::path::PathBuf;
+
+use crate::{
+    args::Args,
+    command, emulator,
+    failure::Result,
+    firmware::{self, Choice},
+    python, term,
+};
+
+/// The subcommand.
+pub(crate) fn main(mut args: Args) -> Result<()> {
+    let rest = args.rest();
+    let choice = Choice::parse(&mut args)?;
+    let filter = args.positional();
+    args.finish()?;
+    let rig = Rig::prepare(&choice)?;
+    rig.run(filter.as_deref(), &rest)
+}
+
+/// What tests find in their environment.
+struct Rig {
+    /// `STRONGROOM_FIRMWARE`: image for the emulator.
+    firmware: PathBuf,
+    /// `STRONGROOM_PYTHON`: interpreter with the client libraries; the `aws` command lies beside it.
+    python: PathBuf,
+}
+
+impl Rig {
+    fn prepare(choice: &Choice) -> Result<Self> {
+        emulator::prepare(choice.board)?;
+        let python = python::prepare()?;
+        let firmware = firmware::build(choice)?.elf;
+        Ok(Self { firmware, python })
+    }
+
+    /// Runs the tests whose name contains `filter`; `rest` goes to the test programs.
+    fn run(&self, filter: Option<&str>, rest: &[String]) -> Result<()> {
+        term::headline("tests");
+        let mut cargo = command::cargo(["test", "--workspace", "--no-fail-fast"]);
+        cargo.env("STRONGROOM_FIRMWARE", &self.firmware).env("STRONGROOM_PYTHON", &self.python);
+        cargo.args(filter).arg("--").args(rest);
+        command::run(&mut cargo)
+    }
+}
