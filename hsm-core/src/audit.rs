@@ -1,0 +1,185 @@
+//! The hash chain of audited commands, and the latest entries of it.
+//!
+//! Every audited command adds one entry before its answer leaves, refused ones included. The
+//! chain starts anew at each boot; the persisted boot counter keeps the chains apart.
+
+use hsm_protocol::audit::{Entry, Head, Receipt};
+use hsm_protocol::command::audit::AuditPage;
+use hsm_protocol::{AuditTag, Bytes, DeviceId, ErrorCode, HostId, MaterialId, Opcode};
+
+/// Entries kept for hosts that have missed some.
+pub const KEPT: usize = 128;
+
+/// An entry and the head after it.
+#[derive(Clone, Copy)]
+struct Link {
+    entry: Entry,
+    head: Head,
+}
+
+/// The chain of this boot.
+pub struct Chain {
+    epoch: u64,
+    /// Head before the oldest kept entry.
+    before: Head,
+    head: Head,
+    entries: u64,
+    kept: [Option<Link>; KEPT],
+}
+
+/// What the gate knows of a command when it is done.
+pub struct Event {
+    /// The command.
+    pub opcode: Opcode,
+    /// Its result; `None` for success.
+    pub result: Option<ErrorCode>,
+    /// The host key of the session.
+    pub host: HostId,
+    /// The key material used; zeros if none was reached.
+    pub subject: MaterialId,
+    /// The host's tag.
+    pub tag: AuditTag,
+}
+
+impl Chain {
+    /// The empty chain of a boot.
+    #[must_use]
+    pub fn new(device: &DeviceId, epoch: u64) -> Self {
+        let genesis = Head::genesis(device, epoch);
+        Self { epoch, before: genesis, head: genesis, entries: 0, kept: [const { None }; KEPT] }
+    }
+
+    /// This boot's number.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Entries so far.
+    #[must_use]
+    pub const fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// The head after them.
+    #[must_use]
+    pub const fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Adds an entry.
+    pub fn extend(&mut self, event: &Event) -> Receipt {
+        let Event { opcode, result, host, subject, tag } = *event;
+        let entry = Entry { index: self.entries, opcode, result, host, subject, tag };
+        self.head = self.head.extend(&entry);
+        if let Some(slot) = self.kept.get_mut(position(self.entries)) {
+            if let Some(oldest) = slot.replace(Link { entry, head: self.head }) {
+                self.before = oldest.head;
+            }
+        }
+        let receipt =
+            Receipt { epoch: self.epoch, index: self.entries, subject, head: self.head };
+        // 2^64 entries are out of reach; an index never repeats all the same.
+        self.entries = self.entries.saturating_add(1);
+        receipt
+    }
+
+    /// Entries from `from` on, or from the oldest kept one, as many as `out` takes.
+    ///
+    /// # Errors
+    /// [`ErrorCode::AUDIT_RANGE`] if `from` lies beyond the next entry.
+    pub fn page<'o>(&self, from: u64, out: &'o mut [u8]) -> Result<AuditPage<'o>, ErrorCode> {
+        if from > self.entries {
+            return Err(ErrorCode::AUDIT_RANGE);
+        }
+        let oldest = self.entries.saturating_sub(KEPT as u64);
+        let first = from.max(oldest);
+        let before = match first.checked_sub(1) {
+            Some(last) if first > oldest => self.link(last).ok_or(ErrorCode::INTERNAL)?.head,
+            _ => self.before,
+        };
+        let mut end = 0usize;
+        for index in first..self.entries {
+            let Some(slot) = out.get_mut(end..).and_then(<[u8]>::first_chunk_mut) else { break };
+            let link = self.link(index).ok_or(ErrorCode::INTERNAL)?;
+            *slot = link.entry.to_bytes();
+            end = end.saturating_add(Entry::SIZE);
+        }
+        let entries = Bytes(out.get(..end).unwrap_or_default());
+        Ok(AuditPage { epoch: self.epoch, first, before, entries })
+    }
+
+    fn link(&self, index: u64) -> Option<&Link> {
+        self.kept.get(position(index))?.as_ref().filter(|link| link.entry.index == index)
+    }
+}
+
+/// Where an entry is kept.
+#[allow(clippy::cast_possible_truncation)] // a remainder by KEPT fits
+const fn position(index: u64) -> usize {
+    (index % KEPT as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    const DEVICE: DeviceId = DeviceId([7; 16]);
+
+    fn chain(entries: u64) -> (Chain, Vec<Receipt>) {
+        let mut chain = Chain::new(&DEVICE, 3);
+        let event = |n: u64| Event {
+            opcode: Opcode::Sign,
+            result: (n % 5 == 0).then_some(ErrorCode::USAGE_DENIED),
+            host: HostId([1; 16]),
+            subject: MaterialId([2; 32]),
+            tag: AuditTag(u128::from(n).to_le_bytes()),
+        };
+        let receipts = (0..entries).map(|n| chain.extend(&event(n))).collect();
+        (chain, receipts)
+    }
+
+    /// Walks all pages from `from` and recomputes the heads.
+    fn walk(chain: &Chain, receipts: &[Receipt], from: u64, page_bytes: usize) -> u64 {
+        let mut out = std::vec![0; page_bytes];
+        let mut next = from;
+        let mut first = None;
+        while next < chain.entries() {
+            let page = chain.page(next, &mut out).unwrap();
+            first.get_or_insert(page.first);
+            let mut head = page.before;
+            let mut index = page.first;
+            for bytes in page.entries.chunks(Entry::SIZE) {
+                let entry = Entry::from_bytes(bytes.try_into().unwrap()).unwrap();
+                assert_eq!(entry.index, index);
+                head = head.extend(&entry);
+                assert_eq!(head, receipts[usize::try_from(index).unwrap()].head);
+                index += 1;
+            }
+            assert!(index > next, "a page makes progress");
+            next = index;
+        }
+        first.unwrap_or(from)
+    }
+
+    #[test]
+    fn pages_recompute_to_the_receipts() {
+        for entries in [0, 1, 5, 127, 128, 129, 300] {
+            let (chain, receipts) = chain(entries);
+            let oldest = entries.saturating_sub(KEPT as u64);
+            for from in [0, 1, oldest, oldest + 1, entries.saturating_sub(1), entries] {
+                if from > entries {
+                    continue;
+                }
+                let first = walk(&chain, &receipts, from, 300);
+                assert_eq!(first, from.max(oldest).min(entries), "{from} of {entries}");
+            }
+            let head = receipts.last().map_or(Head::genesis(&DEVICE, 3), |last| last.head);
+            assert_eq!(chain.head(), head);
+            let beyond = chain.page(entries + 1, &mut [0; 100]).err();
+            assert_eq!(beyond, Some(ErrorCode::AUDIT_RANGE));
+        }
+    }
+}

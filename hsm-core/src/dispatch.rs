@@ -1,0 +1,200 @@
+//! The one gate between a decoded request and its handler.
+//!
+//! Every command of the table passes here: channel, role, module state, then the handler, then
+//! the audit chain. Handlers check none of these.
+
+use hsm_protocol::audit::Receipt;
+use hsm_protocol::command::{Command, decode};
+use hsm_protocol::request::{RequestHead, ResponseHead};
+use hsm_protocol::{ErrorCode, HostId, MaterialId, Opcode, Role, for_each_command};
+use zeroize::Zeroize;
+
+use crate::audit::Event;
+use crate::module::Module;
+use crate::platform::Platform;
+
+/// Bytes a handler gets for its answer besides twice the request's length: the longest data key
+/// or public key, a blob's header, and room to spare.
+pub const ANSWER: usize = 2048;
+/// Bytes of scratch memory: an answer to the longest request that passes the size checks.
+pub const SCRATCH: usize = 24 * 1024;
+
+/// Who calls.
+#[derive(Clone, Copy)]
+pub enum Caller {
+    /// Somebody outside the channel.
+    Anyone,
+    /// The host of a session.
+    Host {
+        /// The session.
+        session: u16,
+        /// The host key.
+        host: HostId,
+        /// Its role.
+        role: Role,
+    },
+}
+
+/// What a handler works with.
+pub struct Context<'m, P: Platform> {
+    /// The module.
+    pub module: &'m mut Module<P>,
+    /// Who calls.
+    pub caller: Caller,
+    /// The key material the audit entry names; a handler sets it as soon as it knows it.
+    pub subject: MaterialId,
+    /// What becomes of sessions after the answer.
+    pub after: After,
+}
+
+/// What the HSM does once the answer is sealed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Nothing.
+    Continue,
+    /// Ends this session.
+    CloseSession(u16),
+    /// Ends the sessions of a host.
+    CloseHost(HostId),
+    /// Ends all sessions.
+    CloseAll,
+}
+
+/// A command's work. Everything about who may call and when is the table's business.
+pub trait Execute: Command {
+    /// Bytes of scratch memory besides twice the request's length.
+    const ANSWER: usize = ANSWER;
+
+    /// Does the work; the response may borrow from `scratch`.
+    ///
+    /// # Errors
+    /// The command's own; none of the gate's.
+    fn execute<'o, P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        scratch: &'o mut [u8],
+    ) -> Result<Self::Response<'o>, ErrorCode>;
+}
+
+macro_rules! dispatch_table {
+    ($($number:literal $name:ident $family:ident::$request:ident $(<$lifetime:lifetime>)? => $response:ty,
+       $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal;)+) => {
+        /// Runs the command of a request and writes its response; returns the response's length.
+        pub(crate) fn dispatch<P: Platform>(
+            module: &mut Module<P>,
+            caller: Caller,
+            head: RequestHead,
+            body: &[u8],
+            scratch: &mut [u8; SCRATCH],
+            reply: &mut [u8],
+        ) -> (Result<usize, ErrorCode>, After) {
+            use hsm_protocol::command::{
+                audit, cipher, domain, key, mac, random, session, sign, system,
+            };
+
+            match head.opcode {
+                $(Opcode::$name => {
+                    run::<P, $family::$request $(<$lifetime>)?>(module, caller, head, body, scratch, reply)
+                })+
+                _ => {
+                    let refused = refuse(head.id, ErrorCode::UNKNOWN_COMMAND, None, reply);
+                    (refused, After::Continue)
+                }
+            }
+        }
+    };
+}
+
+for_each_command!(dispatch_table);
+
+/// The gate. Generic over the command only where the command's types matter.
+fn run<'b, P: Platform, C>(
+    module: &mut Module<P>,
+    caller: Caller,
+    head: RequestHead,
+    body: &'b [u8],
+    scratch: &mut [u8; SCRATCH],
+    reply: &mut [u8],
+) -> (Result<usize, ErrorCode>, After)
+where
+    C: Execute + serde::Deserialize<'b>,
+{
+    let mut cx = Context {
+        module,
+        caller,
+        subject: MaterialId([0; 32]),
+        after: After::Continue,
+    };
+    // A handler reaches only this much of the scratch memory, and all of it is zeroised below:
+    // erasing the whole would cost more than most commands.
+    let length = body.len().saturating_mul(2).saturating_add(C::ANSWER).min(SCRATCH);
+    let Some(scratch) = scratch.get_mut(..length) else {
+        return (refuse(head.id, ErrorCode::INTERNAL, None, reply), After::Continue);
+    };
+    let answer = pass::<P, C>(&cx)
+        .and_then(|()| decode::<C>(body))
+        .and_then(|command| command.execute(&mut cx, scratch));
+    let (module, after, subject) = (cx.module, cx.after, cx.subject);
+
+    let status = answer.as_ref().err().copied();
+    let receipt = record::<P, C>(module, caller, head, status, subject);
+    let written = match &answer {
+        Ok(answer) => respond(head.id, receipt, answer, reply),
+        Err(error) => refuse(head.id, *error, receipt, reply),
+    };
+    drop(answer);
+    scratch.zeroize();
+    if let Some(error) = status {
+        module.fail_on(error);
+    }
+    (written, after)
+}
+
+/// Whether this caller may call this command now.
+fn pass<P: Platform, C: Command>(cx: &Context<'_, P>) -> Result<(), ErrorCode> {
+    match cx.caller {
+        Caller::Anyone if !C::ROLES.is_public() => return Err(ErrorCode::CHANNEL_REQUIRED),
+        Caller::Host { role, .. } if !C::ROLES.is_public() && !C::ROLES.contains(role) => {
+            return Err(ErrorCode::ROLE_DENIED);
+        }
+        _ => {}
+    }
+    match C::STATES.contains(cx.module.state()) {
+        true => Ok(()),
+        false => Err(ErrorCode::STATE_DENIED),
+    }
+}
+
+fn record<P: Platform, C: Command>(
+    module: &mut Module<P>,
+    caller: Caller,
+    head: RequestHead,
+    result: Option<ErrorCode>,
+    subject: MaterialId,
+) -> Option<Receipt> {
+    let (true, Caller::Host { host, .. }, Some(tag)) = (C::AUDIT, caller, head.tag) else {
+        return None;
+    };
+    Some(module.audit.extend(&Event { opcode: C::OPCODE, result, host, subject, tag }))
+}
+
+fn respond(
+    id: u16,
+    receipt: Option<Receipt>,
+    answer: &impl serde::Serialize,
+    reply: &mut [u8],
+) -> Result<usize, ErrorCode> {
+    let head = ResponseHead { id, status: None, receipt }.write(reply)?;
+    let rest = reply.get_mut(head..).ok_or(ErrorCode::TOO_LARGE)?;
+    let body = postcard::to_slice(answer, rest)?.len();
+    head.checked_add(body).ok_or(ErrorCode::TOO_LARGE)
+}
+
+fn refuse(
+    id: u16,
+    error: ErrorCode,
+    receipt: Option<Receipt>,
+    reply: &mut [u8],
+) -> Result<usize, ErrorCode> {
+    ResponseHead { id, status: Some(error), receipt }.write(reply)
+}
