@@ -1,0 +1,56 @@
+"""Fixtures: clients of the daemon that the Rust rig started, and fresh keys.
+
+The rig passes endpoint, credentials and region in the SDK's own environment variables.
+"""
+
+import os
+import uuid
+
+import pytest
+
+import strongroom
+
+
+def pytest_configure(config):
+    """Refuses to run against anything but a daemon of the rig."""
+    for name in ("AWS_ENDPOINT_URL_KMS", "AWS_SHARED_CREDENTIALS_FILE", "AWS_REGION"):
+        if name not in os.environ:
+            raise pytest.UsageError(f"{name} is not set; run these tests by `cargo xtask test`")
+
+
+@pytest.fixture(scope="session")
+def kms():
+    """A client that checks parameters and responses."""
+    return strongroom.client()
+
+
+@pytest.fixture(scope="session")
+def raw():
+    """A client that sends whatever it is given."""
+    return strongroom.client(validate=False)
+
+
+@pytest.fixture
+def alias():
+    """A new alias name."""
+    return f"alias/test/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def symmetric(kms):
+    """Metadata of a new symmetric key."""
+    return kms.create_key()["KeyMetadata"]
+
+
+@pytest.fixture
+def signing(kms):
+    """Metadata of a new P-256 signing key."""
+    key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+    return key["KeyMetadata"]
+
+
+@pytest.fixture
+def mac(kms):
+    """Metadata of a new HMAC key."""
+    key = kms.create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")
+    return key["KeyMetadata"]

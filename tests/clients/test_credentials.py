@@ -1,0 +1,93 @@
+"""Requests whose signature does not hold."""
+
+import datetime
+
+import botocore.auth
+import pytest
+
+import strongroom
+from strongroom import refused
+
+NOT_MATCHING = (
+    "The request signature we calculated does not match the signature you provided. Check your "
+    "AWS Secret Access Key and signing method. Consult the service documentation for details."
+)
+
+
+def errors_of_the_front_end(client):
+    """A client without the check of modelled errors: these are answered before the operation."""
+    client.meta.events.unregister("before-parse.kms.*", strongroom._check_response)
+    return client
+
+
+def test_an_unknown_access_key():
+    kms = errors_of_the_front_end(
+        strongroom.client(aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key="x" * 40)
+    )
+    with refused(
+        "UnrecognizedClientException", "The security token included in the request is invalid."
+    ):
+        kms.list_keys()
+
+
+def test_a_wrong_secret(kms):
+    credentials = kms._request_signer._credentials
+    wrong = errors_of_the_front_end(
+        strongroom.client(
+            aws_access_key_id=credentials.access_key, aws_secret_access_key="x" * 40
+        )
+    )
+    with refused("InvalidSignatureException", NOT_MATCHING):
+        wrong.list_keys()
+
+
+def test_a_session_token_that_belongs_to_nothing(kms):
+    credentials = kms._request_signer._credentials
+    wrong = errors_of_the_front_end(
+        strongroom.client(
+            aws_access_key_id=credentials.access_key,
+            aws_secret_access_key=credentials.secret_key,
+            aws_session_token="token",
+        )
+    )
+    with refused(
+        "UnrecognizedClientException", "The security token included in the request is invalid."
+    ):
+        wrong.list_keys()
+
+
+@pytest.mark.parametrize("change", ["body", "target", "signature"])
+def test_a_request_changed_after_it_was_signed(change):
+    kms = errors_of_the_front_end(strongroom.client())
+
+    def alter(request, **_):
+        if change == "body":
+            request.body = request.body.replace(b"1", b"2")
+        elif change == "target":
+            request.headers["X-Amz-Target"] = "TrentService.ListKeys"
+        else:
+            signed = request.headers["Authorization"]
+            signed = signed.decode() if isinstance(signed, bytes) else signed
+            last = "0" if signed[-1] != "0" else "1"
+            request.headers.replace_header("Authorization", signed[:-1] + last)
+
+    kms.meta.events.register("before-send.kms.*", alter)
+    with refused("InvalidSignatureException", NOT_MATCHING):
+        kms.list_aliases(Limit=1)
+
+
+@pytest.mark.parametrize("minutes, word", [(-6, "Signature expired"), (6, "not yet current")])
+def test_a_clock_that_is_wrong(monkeypatch, minutes, word):
+    kms = errors_of_the_front_end(strongroom.client())
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    moved = now + datetime.timedelta(minutes=minutes)
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: moved)
+    with refused("InvalidSignatureException") as error:
+        kms.list_keys()
+    assert word in error["Message"]
+
+
+def test_another_region_or_service():
+    kms = errors_of_the_front_end(strongroom.client(region_name="eu-central-1"))
+    with refused("InvalidSignatureException", "Credential should be scoped to a valid region."):
+        kms.list_keys()
