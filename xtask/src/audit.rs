@@ -13,11 +13,10 @@ use std::{
     fs,
 };
 
-use serde_json::Value;
 use toml::Table;
 
 use self::{
-    graph::{Graph, Package},
+    graph::{Graph, Id, TREE_OPTIONS},
     rules::Rules,
 };
 use crate::{
@@ -77,19 +76,17 @@ fn parse_lock(text: &str) -> Result<Vec<Locked>> {
 fn resolve(targets: &[String]) -> Result<Graph> {
     let mut graph = Graph::default();
     for target in targets {
-        let metadata = |offline: bool| {
-            let mut cargo = command::cargo(["metadata", "--format-version", "1", "--locked"]);
-            cargo.args(["--all-features", "--filter-platform", target]);
+        let tree = |offline: bool| {
+            let mut cargo = command::cargo(["tree", "--locked", "--target", target]);
+            cargo.args(TREE_OPTIONS);
             command::output(if offline { cargo.arg("--offline") } else { &mut cargo })
         };
         // Manifests of crates that were never built here are missing: cargo fetches them once.
-        let text = metadata(true).or_else(|_| {
+        let tree = tree(true).or_else(|_| {
             term::note(format!("fetching the manifests for {target}"));
-            metadata(false)
+            tree(false)
         })?;
-        let value: Value = serde_json::from_str(&text)
-            .map_err(|e| Failure::new(format!("cargo metadata is not JSON: {e}")))?;
-        graph.add(&value);
+        graph.add(&tree)?;
     }
     Ok(graph)
 }
@@ -109,27 +106,29 @@ fn check_lock(lock: &[Locked], rules: &Rules) -> Vec<String> {
 }
 
 fn check_bans(graph: &Graph, rules: &Rules) -> Vec<String> {
-    let banned = |package: &Package| {
-        let reason = rules.bans.get(&package.name)?;
-        Some(format!("{} is banned: {reason}", package.name))
+    let banned = |((name, _), _): (&Id, &str)| {
+        rules.bans.get(name).map(|reason| format!("{name} is banned: {reason}"))
     };
     graph.reachable(&rules.pruned()).filter_map(banned).collect()
 }
 
 fn check_licences(graph: &Graph, rules: &Rules) -> Vec<String> {
-    let faulty = |package: &&Package| {
-        let licence = package.licence.as_deref().unwrap_or_default();
-        package.source.is_some() && !spdx::satisfied(licence, &rules.licences)
-    };
-    let finding = |package: &Package| {
-        let licence = package.licence.as_deref().unwrap_or("no licence");
-        format!("{} {} has {licence}", package.name, package.version)
-    };
-    graph.reachable(&[]).filter(faulty).map(finding).collect()
+    let mut findings = Vec::new();
+    let mut unused: BTreeSet<_> = rules.exceptions.keys().cloned().collect();
+    for ((name, version), licence) in graph.reachable(&[]) {
+        let licence = if licence.is_empty() { "no licence" } else { licence };
+        let excepted = unused.remove(&format!("{name} {licence}"));
+        if !excepted && !spdx::satisfied(licence, &rules.licences) {
+            findings.push(format!("{name} {version} has {licence}"));
+        }
+    }
+    findings
+        .extend(unused.iter().map(|entry| format!("audit.toml allows {entry}, which is not used")));
+    findings
 }
 
 fn check_versions(graph: &Graph, rules: &Rules) -> Vec<String> {
-    let names: BTreeSet<_> = graph.reachable(&[]).map(|package| &*package.name).collect();
+    let names: BTreeSet<_> = graph.reachable(&[]).map(|((name, _), _)| &**name).collect();
     let mut findings: Vec<_> = rules
         .trees
         .keys()
@@ -138,8 +137,8 @@ fn check_versions(graph: &Graph, rules: &Rules) -> Vec<String> {
         .collect();
 
     let mut versions = BTreeMap::<_, BTreeSet<_>>::new();
-    for package in graph.reachable(&rules.pruned()) {
-        versions.entry(&*package.name).or_default().insert(&*package.version);
+    for ((name, version), _) in graph.reachable(&rules.pruned()) {
+        versions.entry(&**name).or_default().insert(&**version);
     }
     for (name, versions) in &versions {
         if versions.len() > 1 && !rules.duplicates.contains_key(*name) {
@@ -161,8 +160,6 @@ fn read(file: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn rules() -> Rules {
@@ -172,6 +169,7 @@ mod tests {
             sources = ["registry+r"]
             licences = ["MIT"]
             bans = { evil = "it is" }
+            exceptions = { "c MPL-2.0" = "unchanged" }
             trees = { old = "a test needs it" }
             duplicates = { twice = "on its way out" }
             "#,
@@ -179,21 +177,12 @@ mod tests {
         .unwrap()
     }
 
-    /// `ours` depends on every given package.
-    fn graph(packages: &[(&str, &str, &str)]) -> Graph {
-        let id = |(name, version, _): &(&str, &str, &str)| format!("{name} {version}");
-        let ids: Vec<_> = packages.iter().map(id).collect();
-        let mut all: Vec<_> = packages
-            .iter()
-            .map(|p| json!({"id": id(p), "name": p.0, "version": p.1, "license": p.2, "source": "s"}))
-            .collect();
-        all.push(json!({"id": "ours", "name": "ours", "version": "0.1.0"}));
+    /// `ours` depends on every given package: `name vVERSION|LICENCE`.
+    fn graph(packages: &[&str]) -> Graph {
+        let mut tree = "0|ours v0.1.0 (/ours)|MIT|\n".to_owned();
+        tree.extend(packages.iter().map(|package| format!("1|{package}|\n")));
         let mut graph = Graph::default();
-        graph.add(&json!({
-            "packages": all,
-            "resolve": {"nodes": [{"id": "ours", "dependencies": ids}]},
-            "workspace_members": ["ours"],
-        }));
+        graph.add(&tree).unwrap();
         graph
     }
 
@@ -224,21 +213,33 @@ mod tests {
 
     #[test]
     fn banned_crates_are_named_with_the_reason() {
-        let graph = graph(&[("evil", "1.0.0", "MIT"), ("good", "1.0.0", "MIT")]);
+        let graph = graph(&["evil v1.0.0|MIT", "good v1.0.0|MIT"]);
         assert_eq!(check_bans(&graph, &rules()), ["evil is banned: it is"]);
     }
 
     #[test]
-    fn licences_are_allowed_ones() {
-        let graph = graph(&[("a", "1.0.0", "MIT OR GPL-3.0"), ("b", "1.0.0", "GPL-3.0")]);
-        assert_eq!(check_licences(&graph, &rules()), ["b 1.0.0 has GPL-3.0"]);
+    fn licences_are_allowed_ones_or_stated_exceptions() {
+        let excepted = graph(&["a v1.0.0|MIT OR GPL-3.0", "c v1.0.0|MPL-2.0"]);
+        assert!(check_licences(&excepted, &rules()).is_empty());
+        assert_eq!(
+            check_licences(
+                &graph(&["b v1.0.0|MPL-2.0", "c v1.0.0|GPL-3.0", "d v1.0.0|"]),
+                &rules()
+            ),
+            [
+                "b 1.0.0 has MPL-2.0",
+                "c 1.0.0 has GPL-3.0",
+                "d 1.0.0 has no licence",
+                "audit.toml allows c MPL-2.0, which is not used",
+            ]
+        );
     }
 
     #[test]
     fn second_versions_need_a_reason_and_reasons_a_second_version() {
-        let base = [("old", "1.0.0", "MIT"), ("twice", "1.0.0", "MIT"), ("twice", "2.0.0", "MIT")];
+        let base = ["old v1.0.0|MIT", "twice v1.0.0|MIT", "twice v2.0.0|MIT"];
         assert!(check_versions(&graph(&base), &rules()).is_empty());
-        let more = [&base[..], &[("x", "1.0.0", "MIT"), ("x", "2.0.0", "MIT")]].concat();
+        let more = [&base[..], &["x v1.0.0|MIT", "x v2.0.0|MIT"]].concat();
         assert_eq!(
             check_versions(&graph(&more), &rules()),
             ["x is built in versions 1.0.0, 2.0.0"]

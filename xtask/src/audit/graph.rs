@@ -1,97 +1,110 @@
-//! The resolved dependency graph, read from `cargo metadata`.
+//! The dependency graph as it is built, read from `cargo tree` (`cargo metadata` also shows what no feature enables).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use crate::failure::{Failure, Result};
 
-/// Identifier of a package in cargo's metadata.
-type Id = String;
+/// Options that make `cargo tree` print what [`Graph::add`] reads: depth, package and licence of each edge.
+pub(super) const TREE_OPTIONS: [&str; 8] = [
+    "--workspace",
+    "--all-features",
+    "-e",
+    "normal,build,dev",
+    "--prefix",
+    "depth",
+    "-f",
+    "|{p}|{l}|",
+];
 
-/// One package.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Package {
-    pub(super) name: String,
-    pub(super) version: String,
-    /// SPDX expression; none if the manifest has none.
-    pub(super) licence: Option<String>,
-    /// None for the crates of this workspace.
-    pub(super) source: Option<String>,
-}
+/// Name and version.
+pub(super) type Id = (String, String);
 
 /// Packages and what they depend on.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    packages: BTreeMap<Id, Package>,
+    /// SPDX expression of each package; empty if its manifest has none.
+    licences: BTreeMap<Id, String>,
     edges: BTreeMap<Id, BTreeSet<Id>>,
+    /// The crates of this workspace.
     members: BTreeSet<Id>,
 }
 
 impl Graph {
-    /// Adds what `cargo metadata` said for one platform.
-    pub(super) fn add(&mut self, metadata: &Value) {
-        for package in list(&metadata["packages"]) {
-            let read = Package {
-                name: text(&package["name"]),
-                version: text(&package["version"]),
-                licence: package["license"].as_str().map(str::to_owned),
-                source: package["source"].as_str().map(str::to_owned),
-            };
-            self.packages.insert(text(&package["id"]), read);
+    /// Adds what `cargo tree` printed for one platform.
+    pub(super) fn add(&mut self, tree: &str) -> Result<()> {
+        let mut path: Vec<Id> = Vec::new();
+        for line in tree.lines().filter(|line| !line.is_empty()) {
+            let (depth, id, licence) = parse(line)
+                .filter(|(depth, ..)| *depth <= path.len())
+                .ok_or_else(|| Failure::new(format!("cannot read cargo tree's line `{line}`")))?;
+            path.truncate(depth);
+            match path.last() {
+                Some(dependent) => {
+                    self.edges.entry(dependent.clone()).or_default().insert(id.clone());
+                }
+                None => {
+                    self.members.insert(id.clone());
+                }
+            }
+            self.licences.insert(id.clone(), licence.to_owned());
+            path.push(id);
         }
-        for node in list(&metadata["resolve"]["nodes"]) {
-            let edges = self.edges.entry(text(&node["id"])).or_default();
-            edges.extend(list(&node["dependencies"]).map(text));
-        }
-        self.members.extend(list(&metadata["workspace_members"]).map(text));
+        Ok(())
     }
 
-    /// Everything the workspace depends on, itself included, not looking beneath the crates in `pruned`.
-    pub(super) fn reachable(&self, pruned: &[&str]) -> impl Iterator<Item = &Package> {
+    /// Everything the workspace depends on, itself included, with licences; crates in `pruned` and what only they
+    /// bring are left out.
+    pub(super) fn reachable(&self, pruned: &[&str]) -> impl Iterator<Item = (&Id, &str)> {
         let mut seen = BTreeSet::new();
         let mut open: Vec<_> = self.members.iter().collect();
         while let Some(id) = open.pop() {
-            let skip = self.packages.get(id).is_some_and(|p| pruned.contains(&&*p.name));
-            if !skip && seen.insert(id) {
+            if !pruned.contains(&&*id.0) && seen.insert(id) {
                 open.extend(self.edges.get(id).into_iter().flatten());
             }
         }
-        seen.into_iter().filter_map(|id| self.packages.get(id))
+        seen.into_iter().filter_map(|id| Some((id, &**self.licences.get(id)?)))
     }
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+/// `2|syn v2.0.1 (proc-macro)|MIT| (*)`
+fn parse(line: &str) -> Option<(usize, Id, &str)> {
+    let mut fields = line.split('|');
+    let depth = fields.next()?.parse().ok()?;
+    let mut package = fields.next()?.split(' ');
+    let name = package.next()?.to_owned();
+    let version = package.next()?.strip_prefix('v')?.to_owned();
+    Some((depth, (name, version), fields.next()?))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    const TREE: &str = "\
+0|ours v1.0.0 (/src/ours)|Apache-2.0|
+1|old v1.0.0|MIT|
+2|ancient v1.0.0|MIT|
+2|shared v1.0.0 (proc-macro)|MIT|
+1|shared v1.0.0 (proc-macro)|MIT| (*)
+
+0|xtask v1.0.0 (/src/xtask)|Apache-2.0|
+";
 
     #[test]
     fn pruned_crates_hide_only_what_they_alone_bring() {
-        let package = |id: &str| json!({"id": id, "name": id, "version": "1.0.0"});
-        let node = |id: &str, deps: &[&str]| json!({"id": id, "dependencies": deps});
         let mut graph = Graph::default();
-        graph.add(&json!({
-            "packages": (["ours", "old", "shared", "ancient"].map(package)),
-            "resolve": {"nodes": [
-                node("ours", &["old", "shared"]),
-                node("old", &["ancient", "shared"]),
-                node("shared", &[]),
-                node("ancient", &[]),
-            ]},
-            "workspace_members": ["ours"],
-        }));
+        graph.add(TREE).unwrap();
         let names = |pruned: &[&str]| -> Vec<_> {
-            graph.reachable(pruned).map(|package| package.name.clone()).collect()
+            graph.reachable(pruned).map(|(id, _)| id.0.clone()).collect()
         };
-        assert_eq!(names(&[]), ["ancient", "old", "ours", "shared"]);
-        assert_eq!(names(&["old"]), ["ours", "shared"]);
+        assert_eq!(names(&[]), ["ancient", "old", "ours", "shared", "xtask"]);
+        assert_eq!(names(&["old"]), ["ours", "shared", "xtask"]);
+    }
+
+    #[test]
+    fn lines_that_are_not_understood_are_errors() {
+        for line in ["error: x", "0|ours|MIT|", "1|orphan v1.0.0|MIT|"] {
+            assert!(Graph::default().add(line).is_err(), "{line}");
+        }
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Rules {
     pub(super) sources: Vec<String>,
     /// SPDX identifiers.
     pub(super) licences: Vec<String>,
+    /// `crate licence` pairs that are allowed although the licence is not.
+    pub(super) exceptions: Reasons,
     /// Crates that may not be built.
     pub(super) bans: Reasons,
     /// Crates whose own dependencies may be banned ones or second versions of ours.
@@ -34,6 +36,7 @@ impl Rules {
             targets: list(&mut table, "targets")?,
             sources: list(&mut table, "sources")?,
             licences: list(&mut table, "licences")?,
+            exceptions: reasons(&mut table, "exceptions")?,
             bans: reasons(&mut table, "bans")?,
             trees: reasons(&mut table, "trees")?,
             duplicates: reasons(&mut table, "duplicates")?,
@@ -80,7 +83,8 @@ fn broken(why: String) -> Failure {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "targets = []\nsources = []\nlicences = ['MIT']\nbans = {}\ntrees = {}\n";
+    const GOOD: &str =
+        "targets = []\nsources = []\nlicences = ['MIT']\nexceptions = {}\nbans = {}\ntrees = {}\n";
 
     #[test]
     fn every_key_is_there_and_no_other() {
