@@ -15,6 +15,10 @@
 extern crate std;
 
 pub mod algorithm;
+pub mod drbg;
+pub mod entropy;
+pub mod fault;
+pub mod kbkdf;
 pub mod platform;
 pub mod secret;
 

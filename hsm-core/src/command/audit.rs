@@ -1,0 +1,37 @@
+//! The audit chain's head and entries.
+
+use hsm_protocol::ErrorCode;
+use hsm_protocol::audit::{Entry, signed_head_message};
+use hsm_protocol::command::audit::{AuditEntries, AuditHead, AuditPage, SignedHead};
+
+use crate::audit::KEPT;
+use crate::dispatch::{Context, Execute};
+use crate::platform::Platform;
+
+impl Execute for AuditHead {
+    fn execute<'o, P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        _scratch: &'o mut [u8],
+    ) -> Result<SignedHead, ErrorCode> {
+        let identity = cx.module.identity()?;
+        let chain = &cx.module.audit;
+        let device = identity.device_id();
+        let (epoch, entries, head) = (chain.epoch(), chain.entries(), chain.head());
+        let message = signed_head_message(&device, epoch, entries, &head, &self.nonce);
+        let signature = identity.sign(&message)?;
+        Ok(SignedHead { device, epoch, entries, head, signature })
+    }
+}
+
+impl Execute for AuditEntries {
+    const ANSWER: usize = KEPT * Entry::SIZE;
+
+    fn execute<'o, P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        scratch: &'o mut [u8],
+    ) -> Result<AuditPage<'o>, ErrorCode> {
+        cx.module.audit.page(self.from, scratch)
+    }
+}

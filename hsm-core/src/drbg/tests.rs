@@ -1,0 +1,148 @@
+//! CAVP vectors, the reseed interval, and the random-number adapter.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::string::String;
+use std::vec::Vec;
+use std::{eprintln, format, fs};
+
+use hex_literal::hex;
+use rand_core::Rng;
+
+use super::*;
+
+#[test]
+fn known_answer_passes_and_a_corrupted_one_fails() {
+    assert_eq!(self_test(), Ok(()));
+    fault::inject(Some(Kat::Drbg));
+    assert_eq!(self_test(), Err(ErrorCode::SELF_TEST_FAILED));
+    fault::inject(None);
+}
+
+/// NIST CAVP, additional input and personalization string in use.
+#[test]
+fn inline_cavp_vector() {
+    check(|name| match name {
+        "EntropyInput" => &hex!(
+            "ae7ebe062971f5eb32e5b21444750785de816595ad2cbe80a209c8f8ab04b546"
+            "8166de8c6ae522d8f10b56386a3b424f"
+        ),
+        "PersonalizationString" => &hex!(
+            "55860dae57fcac297087c137efb796878a75868f6e7681114e9b73ed0c67e3c6"
+            "2bfc9f5d77e8caa59bcdb223f4ffd247"
+        ),
+        "EntropyInputReseed" => &hex!(
+            "a42407931bfeca70e6ee5dd197021a129525051c07468e8b25587c5ad50abe92"
+            "04e882fe847b8fd47cf7b4360e5aa034"
+        ),
+        "AdditionalInputReseed" => &hex!(
+            "ee4c88d1eb05f4853663eada501d2fc4b4984b283a88db579af2113031e03d9b"
+            "c570de943dd168918f3ba8065581fea7"
+        ),
+        "AdditionalInput1" => &hex!(
+            "4b4b03ef19b0f259dca2b3ee3ae4cd86c3895a784b3d8eee043a2003c08289f8"
+            "fffdad141e6b1ab2174d8d5d79c1e581"
+        ),
+        "AdditionalInput2" => &hex!(
+            "3062b33f116b46e20fe3c354726ae9b2a3a4c51922c8107863cb86f1f0bdad75"
+            "54075659d91c371e2b11b1e8106a1ed5"
+        ),
+        _ => &hex!(
+            "0d270518baeafac160ff1cb28c11ef68712c764c0c01674e6c9ca2cc9c7e0e8a"
+            "ccfd3c753635ee070081eee7628af6187fbc2854b3c204461a796cf3f3fcb092"
+        ),
+    });
+}
+
+/// All vectors of `ctrdrbg_vectors.txt`, from `STRONGROOM_VECTORS` or the folder beside the
+/// checkout.
+#[test]
+fn cavp_vectors() {
+    let folder = std::env::var_os("STRONGROOM_VECTORS").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors")),
+        PathBuf::from,
+    );
+    let Ok(text) = fs::read_to_string(folder.join("ctrdrbg_vectors.txt")) else {
+        eprintln!("skipped: no ctrdrbg_vectors.txt (set STRONGROOM_VECTORS)");
+        return;
+    };
+    let mut fields = HashMap::new();
+    let mut run = 0;
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, value)) = line.split_once('=') else { continue };
+        fields.insert(String::from(name.trim()), unhex(value.trim()));
+        if name.trim() == "ReturnedBits" {
+            check(|name| fields[name].as_slice());
+            run += 1;
+        }
+    }
+    assert!(run > 200, "{run} vectors found");
+    eprintln!("{run} CAVP vectors run");
+}
+
+#[test]
+fn reseeding_is_due_after_the_interval() {
+    let mut drbg = Drbg::instantiate(&Secret::zeroed(), &[0; SEED_SIZE]);
+    for _ in 0..RESEED_INTERVAL {
+        assert!(!drbg.needs_reseed());
+        drbg.requests += 1;
+    }
+    assert!(drbg.needs_reseed());
+    drbg.reseed(&Secret::zeroed(), &[0; SEED_SIZE]);
+    assert!(!drbg.needs_reseed());
+}
+
+#[test]
+fn long_output_is_several_requests() {
+    let mut drbg = Drbg::instantiate(&Secret::zeroed(), &[1; SEED_SIZE]);
+    let mut out = std::vec![0; MAX_REQUEST + 1];
+    drbg.fill_bytes(&mut out);
+    assert_eq!(drbg.requests, 3);
+}
+
+#[test]
+fn odd_lengths_are_prefixes() {
+    let output = |len: usize| {
+        let mut out = std::vec![0; len];
+        Drbg::instantiate(&Secret::zeroed(), &[1; SEED_SIZE]).generate(None, &mut out);
+        out
+    };
+    let long = output(100);
+    for len in 0..100 {
+        assert_eq!(output(len), long[..len]);
+    }
+}
+
+#[test]
+fn debug_shows_no_state() {
+    let drbg = Drbg::instantiate(&Secret::zeroed(), &[0; SEED_SIZE]);
+    assert_eq!(format!("{drbg:?}"), "Drbg(request 1)");
+}
+
+fn check<'f>(field: impl Fn(&str) -> &'f [u8]) {
+    let entropy = |name| Secret::copy_from(field(name).try_into().unwrap());
+    let mut drbg =
+        Drbg::instantiate(&entropy("EntropyInput"), &pad(field("PersonalizationString")));
+    drbg.reseed(&entropy("EntropyInputReseed"), &pad(field("AdditionalInputReseed")));
+    let expected = field("ReturnedBits");
+    let mut out = std::vec![0; expected.len()];
+    for name in ["AdditionalInput1", "AdditionalInput2"] {
+        let additional = field(name);
+        let padded = pad(additional);
+        drbg.generate((!additional.is_empty()).then_some(&padded), &mut out);
+    }
+    assert_eq!(out, expected);
+}
+
+fn pad(bytes: &[u8]) -> [u8; SEED_SIZE] {
+    let mut out = [0; SEED_SIZE];
+    out[..bytes.len()].copy_from_slice(bytes);
+    out
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
