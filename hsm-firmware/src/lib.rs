@@ -1,7 +1,17 @@
 //! Strongroom HSM firmware: boards, drivers and non-volatile storage.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`board`] | one file for each board: what the core's platform is made of there |
+//! | [`chip`] | registers, the only place for `unsafe` |
+//! | [`nv`] | power-cut-safe records on NOR flash |
+//! | [`serve`] | main loop between the lines and the core |
 #![no_std]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "host"))]
 extern crate std;
 
+pub mod board;
+pub mod chip;
 pub mod nv;
+pub mod serve;

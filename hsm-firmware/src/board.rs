@@ -1,0 +1,6 @@
+//! Boards: what a platform of the core is on each.
+
+#[cfg(feature = "host")]
+pub mod host;
+#[cfg(all(feature = "qemu_riscv32", target_arch = "riscv32"))]
+pub mod qemu_riscv32;

@@ -1,0 +1,174 @@
+//! CFI parallel NOR flash of the Intel command set: two 16-bit chips side by side, programmed
+//! through their write buffers (JEDEC JESD68, JEP137; command set 0001).
+//!
+//! Emulators do not refuse to set bits by programming; this driver does, as the cells would.
+
+use core::ptr;
+
+use embedded_storage::nor_flash::{
+    ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
+};
+
+use super::register::Register;
+
+/// Bytes of an erase block, both chips together.
+pub const BLOCK: usize = 256 * 1024;
+/// Bytes that the write buffers take at a time, at addresses that are a multiple of this.
+const WRITE_BUFFER: usize = 2048;
+const WORD: usize = size_of::<u32>();
+
+// Commands and status, doubled for the two chips.
+const READ_ARRAY: u32 = 0x00FF_00FF;
+const CLEAR_STATUS: u32 = 0x0050_0050;
+const QUERY: u32 = 0x0098_0098;
+const ERASE: u32 = 0x0020_0020;
+const WRITE_TO_BUFFER: u32 = 0x00E8_00E8;
+const CONFIRM: u32 = 0x00D0_00D0;
+const READY: u32 = 0x0080_0080;
+/// Erase, program, voltage and lock errors: bits 5, 4, 3 and 1.
+const ERRORS: u32 = 0x003A_003A;
+/// Offset of the query structure, in words.
+const QUERY_OFFSET: usize = 0x10;
+const QUERY_COMMAND_OFFSET: usize = 0x55;
+
+/// Reads of the status until a chip counts as dead. The longest operation takes seconds.
+const PATIENCE: u32 = 50_000_000;
+
+/// The flash.
+#[derive(Debug)]
+pub struct CfiFlash {
+    base: usize,
+    size: usize,
+}
+
+impl CfiFlash {
+    /// The flash at a base address, mapped in whole.
+    ///
+    /// # Safety
+    /// `base` to `base + size` must be two x16 chips of the Intel command set side by side, which
+    /// nothing else uses.
+    #[must_use]
+    pub const unsafe fn new(base: usize, size: usize) -> Self {
+        Self { base, size }
+    }
+
+    /// Whether both chips answer the CFI query.
+    #[must_use]
+    pub fn is_present(&mut self) -> bool {
+        self.word(QUERY_COMMAND_OFFSET * WORD).write(QUERY);
+        let found = b"QRY".iter().enumerate().all(|(at, expected)| {
+            let expected = u32::from(*expected);
+            self.word((QUERY_OFFSET + at) * WORD).read() == expected << 16 | expected
+        });
+        self.word(0).write(READ_ARRAY);
+        found
+    }
+
+    /// Programs words that are within one write buffer. Read-array mode is left.
+    fn program_buffer(&mut self, offset: usize, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        let first = self.word(offset);
+        first.write(WRITE_TO_BUFFER);
+        self.wait_until_ready(offset)?;
+        let count = u32::try_from(bytes.len() / WORD - 1).map_err(|_| NorFlashErrorKind::Other)?;
+        first.write(count << 16 | count);
+        for (at, word) in bytes.chunks_exact(WORD).enumerate() {
+            self.word(offset + at * WORD).write(le_word(word));
+        }
+        first.write(CONFIRM);
+        self.wait_until_ready(offset)
+    }
+
+    /// Waits for both chips; an error of either is an error.
+    fn wait_until_ready(&mut self, offset: usize) -> Result<(), NorFlashErrorKind> {
+        let register = self.word(offset);
+        for _ in 0..PATIENCE {
+            let status = register.read();
+            if status & READY == READY {
+                return if status & ERRORS == 0 { Ok(()) } else { Err(NorFlashErrorKind::Other) };
+            }
+        }
+        Err(NorFlashErrorKind::Other)
+    }
+
+    /// Runs `commands` outside read-array mode, which costs as much as many words: batch.
+    fn with_commands(
+        &mut self,
+        commands: impl FnOnce(&mut Self) -> Result<(), NorFlashErrorKind>,
+    ) -> Result<(), NorFlashErrorKind> {
+        self.word(0).write(CLEAR_STATUS);
+        let result = commands(self);
+        self.word(0).write(READ_ARRAY);
+        result
+    }
+
+    fn word(&self, offset: usize) -> Register<u32> {
+        // SAFETY: `new` was promised flash at `base`; offsets are checked against `size`, or are
+        // those of the query structure. Commands do not touch memory that Rust owns.
+        unsafe { Register::new(self.base + offset) }
+    }
+}
+
+impl ErrorType for CfiFlash {
+    type Error = NorFlashErrorKind;
+}
+
+impl ReadNorFlash for CfiFlash {
+    const READ_SIZE: usize = WORD;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        check_read(self, offset, bytes.len())?;
+        let source = ptr::with_exposed_provenance::<u32>(self.base + offset as usize);
+        for (at, word) in bytes.chunks_exact_mut(WORD).enumerate() {
+            // SAFETY: within the flash, as checked, and aligned; in read-array mode it is memory.
+            // Volatile, because its contents change without Rust writing to it.
+            let value = unsafe { source.add(at).read_volatile() };
+            word.copy_from_slice(&value.to_le_bytes());
+        }
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        self.size
+    }
+}
+
+impl NorFlash for CfiFlash {
+    const WRITE_SIZE: usize = WORD;
+    const ERASE_SIZE: usize = BLOCK;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+        check_erase(self, from, to)?;
+        self.with_commands(|flash| {
+            for offset in (from as usize..to as usize).step_by(BLOCK) {
+                flash.word(offset).write(ERASE);
+                flash.word(offset).write(CONFIRM);
+                flash.wait_until_ready(offset)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        check_write(self, offset, bytes.len())?;
+        let mut offset = offset as usize;
+        let words = (offset..).step_by(WORD).zip(bytes.chunks_exact(WORD));
+        if words.into_iter().any(|(at, new)| self.word(at).read() & le_word(new) != le_word(new)) {
+            return Err(NorFlashErrorKind::Other);
+        }
+        self.with_commands(|flash| {
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let room = WRITE_BUFFER - offset % WRITE_BUFFER;
+                let (now, later) = rest.split_at(room.min(rest.len()));
+                flash.program_buffer(offset, now)?;
+                offset += now.len();
+                rest = later;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn le_word(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(u32::MAX, |bytes| u32::from_le_bytes(*bytes))
+}

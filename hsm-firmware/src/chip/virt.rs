@@ -1,0 +1,59 @@
+//! QEMU's `virt` machine, riscv32: what is where (`hw/riscv/virt.c`, `virt_memmap`).
+
+use super::cfi_flash::CfiFlash;
+use super::clint::Clint;
+use super::finisher::Finisher;
+use super::plic::Plic;
+use super::uart16550::Uart;
+use super::virtio::{DeviceKind, Transport};
+
+/// Interrupt source of the UART.
+pub const UART_SOURCE: u32 = 10;
+/// Interrupt sources of the virtio transports: this one and those after it.
+pub const VIRTIO_SOURCE: u32 = 1;
+/// Virtio transports.
+pub const VIRTIO_COUNT: u32 = 8;
+
+const FINISHER_ADDRESS: usize = 0x10_0000;
+const FLASH_SIZE: usize = 32 << 20;
+
+// SAFETY (all of them): the addresses and devices are those of the machine's memory map, and
+// nothing but these drivers uses them.
+
+/// Test finisher.
+pub const FINISHER: Finisher = unsafe { Finisher::new(FINISHER_ADDRESS) };
+/// Timer, 10 MHz.
+pub const CLINT: Clint = unsafe { Clint::new(0x200_0000, 10) };
+/// Interrupt controller.
+pub const PLIC: Plic = unsafe { Plic::new(0xC00_0000) };
+/// UART.
+pub static UART: Uart = unsafe { Uart::new(0x1000_0000) };
+
+/// The second flash; the first is where the machine would boot from.
+#[must_use]
+pub fn flash() -> CfiFlash {
+    // SAFETY: see above.
+    unsafe { CfiFlash::new(0x2200_0000, FLASH_SIZE) }
+}
+
+/// A virtio transport, 0 to [`VIRTIO_COUNT`] - 1.
+#[must_use]
+pub fn virtio(slot: u32) -> Transport {
+    // SAFETY: see above; the remainder keeps it true for any argument.
+    unsafe { Transport::new(0x1000_1000 + (slot % VIRTIO_COUNT) as usize * 0x1000) }
+}
+
+/// The first transport with a device of this kind.
+#[must_use]
+pub fn find_virtio(kind: DeviceKind) -> Option<Transport> {
+    (0..VIRTIO_COUNT).map(virtio).find(|transport| transport.is(kind))
+}
+
+/// Wipes RAM and ends the emulator with this exit status.
+///
+/// For when nothing is to be trusted any more: a reset from here could fail again for ever, while
+/// whoever supervises the emulator sees the status and can wait longer each time.
+pub fn wipe_and_exit(status: u16) -> ! {
+    // SAFETY: this command ends the emulator.
+    unsafe { super::stack::wipe_and(FINISHER_ADDRESS, Finisher::exit_command(status)) }
+}
