@@ -1,0 +1,17 @@
+//! Keys at rest and in use: what the device stores, what it hands out wrapped, what it unwraps.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`identity`] | the device's own three key pairs |
+//! | [`domain`] | domain keys and members, and how they reach a joining device |
+//! | [`wrap`] | key tokens |
+//! | [`cache`] | the keys unwrapped last |
+//! | `record` | the sealed form of what non-volatile storage keeps |
+
+pub(crate) mod aead;
+pub mod cache;
+pub mod domain;
+pub mod identity;
+pub(crate) mod record;
+pub(crate) mod transfer;
+pub mod wrap;

@@ -1,0 +1,146 @@
+//! The device's own keys: signing, link, and join (SP 800-57 part 1, 5.2: one key, one use).
+
+use core::fmt;
+
+use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
+use hsm_protocol::{DeviceId, ErrorCode};
+use p256::SecretKey;
+use p256::ecdsa::SigningKey;
+use p256::ecdsa::signature::hazmat::PrehashSigner;
+use p256::elliptic_curve::Generate;
+use rand_core::CryptoRng;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::record;
+use crate::platform::{Platform, RecordId};
+
+/// Layout version of the stored record.
+const VERSION: u8 = 1;
+/// Bytes of the stored record: version, three private keys, the document's signature.
+const STORED: usize = 1 + 3 * 32 + Signature::SIZE;
+
+/// The device's identity. The private keys zeroise themselves on drop.
+pub struct Identity {
+    signing: SigningKey,
+    link: SecretKey,
+    join: SecretKey,
+    document: IdentityDocument,
+}
+
+impl Identity {
+    /// Loads the identity, or makes and stores one if the device is new.
+    ///
+    /// # Errors
+    /// [`ErrorCode::STORAGE_FAILED`] if the stored one is damaged; storage errors.
+    pub fn load_or_create<P: Platform>(
+        platform: &mut P,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self, ErrorCode> {
+        let mut buffer = record::buffer();
+        if let Some(stored) = record::read(platform, RecordId::IDENTITY, &mut buffer)? {
+            return Self::parse(stored).ok_or(ErrorCode::STORAGE_FAILED);
+        }
+        let mut rng = rng;
+        let identity = Self::new(
+            SecretKey::generate_from_rng(&mut rng),
+            SecretKey::generate_from_rng(&mut rng),
+            SecretKey::generate_from_rng(&mut rng),
+            None,
+        )?;
+        let stored = identity.stored();
+        record::write(platform, rng, RecordId::IDENTITY, &*stored)?;
+        Ok(identity)
+    }
+
+    fn new(
+        signing: SecretKey,
+        link: SecretKey,
+        join: SecretKey,
+        signature: Option<Signature>,
+    ) -> Result<Self, ErrorCode> {
+        let public = [&signing, &link, &join].map(|key| PublicKey::from_point(&key.public_key()));
+        let [signing_public, link_public, join_public] = public;
+        let signing = SigningKey::from(&signing);
+        let signature = match signature {
+            Some(signature) => signature,
+            None => {
+                let message =
+                    IdentityDocument::message(&signing_public, &link_public, &join_public);
+                sign(&signing, &message)?
+            }
+        };
+        let document = IdentityDocument {
+            signing: signing_public,
+            link: link_public,
+            join: join_public,
+            signature,
+        };
+        // The pair-wise test of a new signing key, the integrity test of a stored one.
+        document.verify()?;
+        Ok(Self { signing, link, join, document })
+    }
+
+    /// The public half, self-signed.
+    #[must_use]
+    pub const fn document(&self) -> &IdentityDocument {
+        &self.document
+    }
+
+    /// The device's id.
+    #[must_use]
+    pub fn device_id(&self) -> DeviceId {
+        self.document.device_id()
+    }
+
+    /// Signs SHA-256 of a message with the identity key (FIPS 186-5, RFC 6979).
+    ///
+    /// # Errors
+    /// [`ErrorCode::INTERNAL`] only.
+    pub fn sign(&self, message: &[u8]) -> Result<Signature, ErrorCode> {
+        sign(&self.signing, message)
+    }
+
+    /// The static key of the channel. Never leaves the device.
+    pub(crate) const fn link(&self) -> &SecretKey {
+        &self.link
+    }
+
+    /// The key that domain tokens are wrapped to. Never leaves the device.
+    pub(crate) const fn join(&self) -> &SecretKey {
+        &self.join
+    }
+
+    fn stored(&self) -> Zeroizing<[u8; STORED]> {
+        let mut out = Zeroizing::new([0; STORED]);
+        let keys = [self.signing.to_bytes(), self.link.to_bytes(), self.join.to_bytes()]
+            .map(Zeroizing::new);
+        let [signing, link, join] = &keys;
+        let parts: [&[u8]; 5] =
+            [&[VERSION], signing, link, join, &self.document.signature.to_bytes()];
+        hsm_protocol::bytes::concat(&mut *out, &parts);
+        out
+    }
+
+    fn parse(stored: &[u8]) -> Option<Self> {
+        let (version, rest) = stored.split_first()?;
+        let (keys, signature) = rest.split_last_chunk::<{ Signature::SIZE }>()?;
+        let ([VERSION], 96) = ([*version], keys.len()) else { return None };
+        let mut keys = keys.chunks_exact(32).map(SecretKey::from_slice);
+        let mut next = || keys.next()?.ok();
+        let signature = Signature::from_bytes(signature);
+        Self::new(next()?, next()?, next()?, Some(signature)).ok()
+    }
+}
+
+fn sign(key: &SigningKey, message: &[u8]) -> Result<Signature, ErrorCode> {
+    let signature: p256::ecdsa::Signature =
+        key.sign_prehash(&Sha256::digest(message)).map_err(|_| ErrorCode::INTERNAL)?;
+    Ok(Signature::from_bytes(&signature.to_bytes().into()))
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", self.device_id())
+    }
+}
