@@ -27,7 +27,8 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let firmware = firmware::build(&options.firmware)?.elf;
     let kmsd = build(options.debug)?;
     fs::create_dir_all(&options.data).doing(format_args!("make {}", options.data.display()))?;
-    serve(&kmsd, &options, &firmware)
+    let mut kmsd = Command::new(kmsd);
+    serve(kmsd.args(options.flags(&firmware)), &options, &mut io::stdout())
 }
 
 #[derive(Debug)]
@@ -100,18 +101,19 @@ fn build(debug: bool) -> Result<PathBuf> {
 }
 
 /// Runs `kmsd` until it is told to stop.
-fn serve(kmsd: &Path, options: &Options, firmware: &Path) -> Result<()> {
+fn serve(kmsd: &mut Command, options: &Options, out: &mut impl Write) -> Result<()> {
     term::headline("starting kmsd with an emulated HSM");
+    // Before there is a child: a signal in between must not leave it alone.
+    let signals = signals::catch()?;
     // Its own process group: Ctrl-C reaches `kmsd` once, from us, and not its emulators behind its back.
-    let mut child = Command::new(kmsd)
-        .args(options.flags(firmware))
+    let mut child = kmsd
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .doing(format_args!("start {}", kmsd.display()))?;
-    let forwarder = Forwarder::start(child.id())?;
-    announce(&mut child, options)?;
+        .doing("start kmsd")?;
+    let forwarder = Forwarder::start(signals, child.id())?;
+    announce(&mut child, options, out)?;
     let status = child.wait().doing("wait for kmsd")?;
     if status.success() || forwarder.stopped() {
         term::note("stopped; the same command finds the same keys again");
@@ -123,7 +125,7 @@ fn serve(kmsd: &Path, options: &Options, firmware: &Path) -> Result<()> {
 }
 
 /// Passes the output of `kmsd` on and says what to paste once it listens. Returns when the output ends.
-fn announce(child: &mut Child, options: &Options) -> Result<()> {
+fn announce(child: &mut Child, options: &Options, out: &mut impl Write) -> Result<()> {
     let Some(stdout) = child.stdout.take() else { return Ok(()) };
     for line in BufReader::new(stdout).lines() {
         let line = line.doing("read from kmsd")?;
@@ -132,7 +134,7 @@ fn announce(child: &mut Child, options: &Options) -> Result<()> {
             None => line,
         };
         // Whoever reads us may have gone; kmsd still deserves an orderly end.
-        let _closed = writeln!(io::stdout(), "{text}");
+        let _closed = writeln!(out, "{text}");
     }
     Ok(())
 }
@@ -186,6 +188,29 @@ mod tests {
             ["--firmware", "/fw", "--data=/e", "--hsm", "qemu:2"]
         );
         assert_eq!(options("-- --data=/e").data, Path::new("/e"));
+    }
+
+    /// A shell script in the place of `kmsd`, run to its end.
+    fn serve_script(script: &str) -> (Result<()>, String) {
+        let mut out = Vec::new();
+        let kmsd = &mut Command::new("sh");
+        let result = serve(kmsd.args(["-c", script]), &options("--data /d"), &mut out);
+        (result, String::from_utf8(out).unwrap())
+    }
+
+    /// One test, because a signal reaches everything in this process.
+    #[test]
+    fn an_interrupt_stops_the_child_and_an_end_without_one_is_a_failure() {
+        let (result, out) = serve_script("echo starting; exit 3");
+        assert!(result.unwrap_err().to_string().contains("exit status: 3"));
+        assert_eq!(out, "starting\n");
+
+        let script = "trap 'echo bye; exit 0' INT; echo listening on http://h:1; kill -INT $PPID
+                      while :; do sleep 0.02; done";
+        let (result, out) = serve_script(script);
+        assert_eq!(result, Ok(()));
+        assert!(out.contains("AWS_ENDPOINT_URL_KMS=http://h:1\n"));
+        assert!(out.ends_with("bye\n"));
     }
 
     #[test]

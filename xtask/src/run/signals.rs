@@ -19,17 +19,21 @@ use crate::{
     term,
 };
 
+/// From now on Ctrl-C and its like wait to be forwarded.
+pub(super) fn catch() -> Result<Signals> {
+    Signals::new([SIGINT, SIGTERM, SIGHUP]).doing("catch Ctrl-C")
+}
+
 /// Asks the child to stop when we are asked to, and kills its whole group when asked again.
 pub(super) struct Forwarder {
     stopped: Arc<AtomicBool>,
 }
 
 impl Forwarder {
-    /// Forwards from now on to the process `child`, the leader of its group.
-    pub(super) fn start(child: u32) -> Result<Self> {
+    /// Forwards `signals` to the process `child`, the leader of its group.
+    pub(super) fn start(mut signals: Signals, child: u32) -> Result<Self> {
         let pid = i32::try_from(child).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| Failure::new(format!("{child} is not a process id")))?;
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).doing("catch Ctrl-C")?;
         let stopped = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stopped);
         thread::spawn(move || {
