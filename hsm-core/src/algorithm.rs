@@ -12,6 +12,14 @@ use rand_core::CryptoRng;
 
 use crate::secret::SecretBuf;
 
+pub mod aes_gcm;
+pub mod ecdsa_p256;
+pub mod hmac_sha256;
+
+/// The portable registry, of RustCrypto parts.
+pub static PORTABLE: &[&dyn Algorithm] =
+    &[&aes_gcm::SymmetricDefault, &ecdsa_p256::EccNistP256, &hmac_sha256::Hmac256];
+
 /// Most entries a registry can have: the module keeps one bit for each.
 pub const MAX_ALGORITHMS: usize = 32;
 

@@ -78,11 +78,7 @@ impl Noise {
     }
 
     /// Conditions fresh samples to at most 32 bytes.
-    fn condition(
-        &mut self,
-        source: &mut RawSource<'_>,
-        out: &mut [u8],
-    ) -> Result<(), ErrorCode> {
+    fn condition(&mut self, source: &mut RawSource<'_>, out: &mut [u8]) -> Result<(), ErrorCode> {
         let mut hash = Sha256::new();
         let mut chunk = [0; CHUNK];
         let mut result = Ok(());
@@ -106,9 +102,8 @@ impl Noise {
 
     /// Reads and tests samples; after a failure `out` must not be used.
     fn read(&mut self, source: &mut RawSource<'_>, out: &mut [u8]) -> Result<(), ErrorCode> {
-        let healthy = self.started
-            && source(out).is_ok()
-            && out.iter().all(|sample| self.accept(*sample));
+        let healthy =
+            self.started && source(out).is_ok() && out.iter().all(|sample| self.accept(*sample));
         self.started = healthy;
         if healthy { Ok(()) } else { Err(ErrorCode::ENTROPY_FAILED) }
     }

@@ -118,7 +118,10 @@ mod tests {
     fn layout_is_that_of_sp_800_108() {
         let mut out = Secret::zeroed();
         derive(&[7; 32], Purpose::MessageEncryption, &[&[1; 16], &[2; 32]], &mut out).unwrap();
-        assert_eq!(*out.expose(), hex!("31e1bbaabd6223997a26a8f24006e450cd96eb8f0cbffe682e1af9afbe6ad7cb"));
+        assert_eq!(
+            *out.expose(),
+            hex!("31e1bbaabd6223997a26a8f24006e450cd96eb8f0cbffe682e1af9afbe6ad7cb")
+        );
     }
 
     #[test]

@@ -8,7 +8,6 @@
 //! | [`cache`] | the keys unwrapped last |
 //! | `record` | the sealed form of what non-volatile storage keeps |
 
-pub(crate) mod aead;
 pub mod cache;
 pub mod domain;
 pub mod identity;

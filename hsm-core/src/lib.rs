@@ -14,6 +14,7 @@
 #[cfg(any(test, feature = "test-platform"))]
 extern crate std;
 
+pub mod aead;
 pub mod algorithm;
 pub mod drbg;
 pub mod entropy;

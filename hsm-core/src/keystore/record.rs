@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::aead::{self, ONE_TIME_IV};
+use crate::aead::{self, ZERO_IV};
 use crate::kbkdf::{self, Purpose};
 use crate::platform::{NvStorage, Platform, RecordId};
 use crate::secret::Secret;
@@ -62,7 +62,7 @@ pub(crate) fn write<P: Platform>(
             let used = used.ok_or(ErrorCode::INTERNAL)?;
             let body = used.get_mut(1 + NONCE_SIZE..).ok_or(ErrorCode::INTERNAL)?;
             let (body, tag) = body.split_last_chunk_mut().ok_or(ErrorCode::INTERNAL)?;
-            *tag = aead::seal(&key, &ONE_TIME_IV, &aad(id), body)?;
+            *tag = aead::seal(&key, &ZERO_IV, &aad(id), body)?;
             Some(used)
         }
     }
@@ -97,7 +97,7 @@ fn unseal<'b>(key: Option<&[u8; 32]>, id: RecordId, stored: &'b mut [u8]) -> Opt
             let (nonce, body) = body.split_first_chunk_mut::<NONCE_SIZE>()?;
             let key = derive(key, id, nonce).ok()?;
             let (data, tag) = body.split_last_chunk_mut::<TAG_SIZE>()?;
-            aead::open(&key, &ONE_TIME_IV, &aad(id), data, tag)?;
+            aead::open(&key, &ZERO_IV, &aad(id), data, tag, ErrorCode::STORAGE_FAILED).ok()?;
             Some(data)
         }
         _ => None,

@@ -9,9 +9,10 @@ use p256::elliptic_curve::Generate;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::aead::{self, ONE_TIME_IV};
+
 use super::domain::{Domain, MAX_STATE};
 use super::identity::Identity;
+use crate::aead::{self, ZERO_IV};
 use crate::kbkdf::{self, Purpose};
 use crate::secret::Secret;
 
@@ -46,7 +47,7 @@ pub(crate) fn export(
     let length = domain.write(rest)?;
     let (body, rest) = rest.split_at_mut_checked(length).ok_or(ErrorCode::TOO_LARGE)?;
     let tag = rest.first_chunk_mut::<TAG_SIZE>().ok_or(ErrorCode::TOO_LARGE)?;
-    *tag = aead::seal(&key, &ONE_TIME_IV, header, body)?;
+    *tag = aead::seal(&key, &ZERO_IV, header, body)?;
 
     let signed = DomainToken::HEADER_SIZE.saturating_add(length).saturating_add(TAG_SIZE);
     let (token, rest) = out.split_at_mut_checked(signed).ok_or(ErrorCode::TOO_LARGE)?;
@@ -88,7 +89,7 @@ fn open<'s>(key: &Secret<32>, token: &DomainToken<'_>, state: &'s mut [u8]) -> O
     let (body, tag) = token.sealed.split_last_chunk::<TAG_SIZE>()?;
     let state = state.get_mut(..body.len())?;
     state.copy_from_slice(body);
-    aead::open(key, &ONE_TIME_IV, token.header, state, tag)?;
+    aead::open(key, &ZERO_IV, token.header, state, tag, ErrorCode::DOMAIN_TOKEN_INVALID).ok()?;
     Some(state)
 }
 

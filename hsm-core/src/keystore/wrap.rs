@@ -5,8 +5,9 @@ use hsm_protocol::token::{KeyAttributes, KeyToken, NONCE_SIZE, TAG_SIZE};
 use hsm_protocol::{ErrorCode, KeyId, MaterialId};
 use rand_core::CryptoRng;
 
-use super::aead::{self, ONE_TIME_IV};
+
 use super::domain::Domain;
+use crate::aead::{self, ZERO_IV};
 use crate::kbkdf::{self, Purpose};
 use crate::secret::{Secret, SecretBuf};
 
@@ -65,7 +66,7 @@ pub fn wrap(
     let (body, rest) = rest.split_at_mut_checked(secret.len()).ok_or(ErrorCode::TOO_LARGE)?;
     let tag = rest.first_chunk_mut::<TAG_SIZE>().ok_or(ErrorCode::TOO_LARGE)?;
     body.copy_from_slice(secret);
-    *tag = aead::seal(&key, &ONE_TIME_IV, header, body)?;
+    *tag = aead::seal(&key, &ZERO_IV, header, body)?;
     let length = KeyToken::HEADER_SIZE.saturating_add(secret.len()).saturating_add(TAG_SIZE);
     Ok((material, length))
 }
@@ -89,7 +90,7 @@ pub fn unwrap(
     let (body, tag) = token.sealed.split_last_chunk().ok_or(ErrorCode::TOKEN_MALFORMED)?;
     let secret = secret.resize(body.len())?;
     secret.copy_from_slice(body);
-    aead::open(&key, &ONE_TIME_IV, token.header, secret, tag).ok_or(ErrorCode::TOKEN_INVALID)?;
+    aead::open(&key, &ZERO_IV, token.header, secret, tag, ErrorCode::TOKEN_INVALID)?;
     Ok(attributes)
 }
 
