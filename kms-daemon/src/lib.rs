@@ -5,11 +5,14 @@
 //! operation), the policy engine, the key engine and the device pool, and leaves only after its
 //! record is durable in [`audit`].
 
+pub mod api;
 pub mod audit;
 pub mod clock;
 pub mod context;
 pub mod credentials;
 pub mod durable;
+pub mod engine;
+pub mod envelope;
 pub mod error;
 pub mod key;
 pub mod policy;

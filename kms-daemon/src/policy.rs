@@ -20,7 +20,7 @@ mod action;
 mod document;
 mod json;
 
-pub use self::action::{AccountAction, Action};
+pub use self::action::{AccountAction, Action, Requirement};
 pub use self::document::{KeyPolicy, PolicyError};
 
 use self::document::Decision;
@@ -72,7 +72,8 @@ impl Deref for AuthorizedAccount {
 ///
 /// # Errors
 /// In this order: [`Exception::InvalidGrantToken`] for an unknown grant token,
-/// [`Exception::AccessDenied`], [`Exception::InvalidKeyUsage`], then [`Exception::Disabled`] or
+/// [`Exception::AccessDenied`], [`Exception::UnsupportedOperation`] or
+/// [`Exception::InvalidKeyUsage`], then [`Exception::Disabled`] or
 /// [`Exception::KmsInvalidState`].
 pub fn authorize(
     request: &Request<'_>,
@@ -86,7 +87,9 @@ pub fn authorize(
     let arn = key.arn();
     match key.policy.evaluate(principal, action, &arn) {
         Decision::Allowed => {}
-        _ if principal.account != key.scope.account => return Err(deny_foreign(principal, action)),
+        _ if principal.account != key.scope.account => {
+            return Err(deny_foreign(principal, action.name()));
+        }
         Decision::ExplicitDeny => {
             return Err(denied(
                 principal,
@@ -101,9 +104,7 @@ pub fn authorize(
             return Err(denied(principal, action, &arn, &reason));
         }
     }
-    if let Some(usage) = action.usage() {
-        spec::check_use(&key, action.operation(), usage, request.algorithm)?;
-    }
+    spec::check_use(&key, action, request.algorithm)?;
     action.state_rule().check(key.state, &arn)?;
     Ok(Authorized(key))
 }
@@ -132,13 +133,12 @@ pub fn authorize_account(
 
 /// The answer for a key of another account, whether or not it exists.
 #[must_use]
-pub fn deny_foreign(principal: &Principal, action: Action) -> KmsError {
+pub fn deny_foreign(principal: &Principal, action: &str) -> KmsError {
     let text = format!(
-        "User: {} is not authorized to perform: {} on this resource because the resource does \
-         not exist in this Region, no resource-based policies allow access, or a resource-based \
-         policy explicitly denies access",
-        principal.arn(),
-        action.name()
+        "User: {} is not authorized to perform: {action} on this resource because the resource \
+         does not exist in this Region, no resource-based policies allow access, or a \
+         resource-based policy explicitly denies access",
+        principal.arn()
     );
     KmsError::new(Exception::AccessDenied, text)
 }

@@ -7,6 +7,7 @@ use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, SigningAlgorithm};
 
 use super::KeyRecord;
 use crate::error::{Exception, KmsError};
+use crate::policy::{Action, Requirement};
 
 /// `KeySpec` of the service model.
 pub const KEY_SPECS: &[&str] = &[
@@ -148,23 +149,31 @@ pub fn algorithms(spec: KeySpec, usage: KeyUsage) -> Option<(&'static str, Vec<&
     }
 }
 
-/// Checks that a key may be used for `usage` with `algorithm`.
+/// Checks that a key is of the kind that `action` needs, and may be used with `algorithm`.
 ///
 /// # Errors
+/// [`Exception::UnsupportedOperation`] if only asymmetric keys will do and this is none, else
 /// [`Exception::InvalidKeyUsage`].
 pub fn check_use(
     key: &KeyRecord,
-    operation: &str,
-    usage: KeyUsage,
+    action: Action,
     algorithm: Option<Algorithm<'_>>,
 ) -> Result<(), KmsError> {
-    if key.usage != usage {
-        let text = format!(
-            "{} key usage is {:?} which is not valid for {operation}.",
-            key.arn(),
-            key.usage
-        );
-        return Err(KmsError::new(Exception::InvalidKeyUsage, text));
+    let (arn, operation) = (key.arn(), action.operation());
+    match action.requirement() {
+        Requirement::AnyKey => {}
+        Requirement::Asymmetric if key.usage == KeyUsage::SIGN_VERIFY => {}
+        Requirement::Asymmetric => {
+            let text =
+                format!("{arn} key spec is {:?} which is not valid for {operation}.", key.spec);
+            return Err(KmsError::new(Exception::UnsupportedOperation, text));
+        }
+        Requirement::Usage(usage) if key.usage == usage => {}
+        Requirement::Usage(_) => {
+            let text =
+                format!("{arn} key usage is {:?} which is not valid for {operation}.", key.usage);
+            return Err(KmsError::new(Exception::InvalidKeyUsage, text));
+        }
     }
     let Some(algorithm) = algorithm else { return Ok(()) };
     let fits =

@@ -4,8 +4,19 @@ use hsm_protocol::key_spec::KeyUsage;
 
 use crate::key::state::StateRule;
 
+/// What kind of key an action needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requirement {
+    /// Any key.
+    AnyKey,
+    /// A key with a public half.
+    Asymmetric,
+    /// A key made for this usage.
+    Usage(KeyUsage),
+}
+
 macro_rules! actions {
-    ($($name:ident $iam:literal $operation:literal $usage:expr, $rule:ident;)+) => {
+    ($($name:ident $iam:literal $operation:literal $requirement:ident, $rule:ident;)+) => {
         /// An action on a key. The variants are the rows of the action table.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[allow(missing_docs, reason = "the names are those of the API")]
@@ -29,10 +40,10 @@ macro_rules! actions {
                 match self { $(Self::$name => $operation,)+ }
             }
 
-            /// The usage the key must have, if the action is cryptographic.
+            /// The kind of key that can be used for the action.
             #[must_use]
-            pub const fn usage(self) -> Option<KeyUsage> {
-                match self { $(Self::$name => $usage,)+ }
+            pub const fn requirement(self) -> Requirement {
+                match self { $(Self::$name => $requirement,)+ }
             }
 
             /// The states in which the key can be used for the action.
@@ -44,38 +55,39 @@ macro_rules! actions {
     };
 }
 
-const CIPHER: Option<KeyUsage> = Some(KeyUsage::ENCRYPT_DECRYPT);
-const SIGN: Option<KeyUsage> = Some(KeyUsage::SIGN_VERIFY);
-const MAC: Option<KeyUsage> = Some(KeyUsage::GENERATE_VERIFY_MAC);
+const ANY: Requirement = Requirement::AnyKey;
+const ASYMMETRIC: Requirement = Requirement::Asymmetric;
+const CIPHER: Requirement = Requirement::Usage(KeyUsage::ENCRYPT_DECRYPT);
+const SIGN: Requirement = Requirement::Usage(KeyUsage::SIGN_VERIFY);
+const MAC: Requirement = Requirement::Usage(KeyUsage::GENERATE_VERIFY_MAC);
 
-// variant, name in policies, operation, key usage, key states
+// variant, name in policies, operation, kind of key, key states
 actions! {
-    CancelKeyDeletion "CancelKeyDeletion" "CancelKeyDeletion" None, PendingDeletion;
-    CreateAlias "CreateAlias" "CreateAlias" None, NotPendingDeletion;
+    CancelKeyDeletion "CancelKeyDeletion" "CancelKeyDeletion" ANY, PendingDeletion;
+    CreateAlias "CreateAlias" "CreateAlias" ANY, NotPendingDeletion;
     Decrypt "Decrypt" "Decrypt" CIPHER, Usable;
-    DeleteAlias "DeleteAlias" "DeleteAlias" None, Any;
-    DescribeKey "DescribeKey" "DescribeKey" None, Any;
-    DisableKey "DisableKey" "DisableKey" None, Switch;
-    EnableKey "EnableKey" "EnableKey" None, Switch;
+    DeleteAlias "DeleteAlias" "DeleteAlias" ANY, Any;
+    DescribeKey "DescribeKey" "DescribeKey" ANY, Any;
+    DisableKey "DisableKey" "DisableKey" ANY, Switch;
+    EnableKey "EnableKey" "EnableKey" ANY, Switch;
     Encrypt "Encrypt" "Encrypt" CIPHER, Usable;
     GenerateDataKey "GenerateDataKey" "GenerateDataKey" CIPHER, Usable;
     GenerateDataKeyWithoutPlaintext "GenerateDataKeyWithoutPlaintext"
         "GenerateDataKeyWithoutPlaintext" CIPHER, Usable;
     GenerateMac "GenerateMac" "GenerateMac" MAC, Usable;
-    GetKeyPolicy "GetKeyPolicy" "GetKeyPolicy" None, Any;
-    GetPublicKey "GetPublicKey" "GetPublicKey" None, Usable;
-    ListKeyAliases "ListAliases" "ListAliases" None, Any;
-    ListResourceTags "ListResourceTags" "ListResourceTags" None, Any;
-    PutKeyPolicy "PutKeyPolicy" "PutKeyPolicy" None, Any;
+    GetKeyPolicy "GetKeyPolicy" "GetKeyPolicy" ANY, Any;
+    GetPublicKey "GetPublicKey" "GetPublicKey" ASYMMETRIC, Usable;
+    ListResourceTags "ListResourceTags" "ListResourceTags" ANY, Any;
+    PutKeyPolicy "PutKeyPolicy" "PutKeyPolicy" ANY, Any;
     ReEncryptFrom "ReEncryptFrom" "ReEncrypt" CIPHER, Usable;
     ReEncryptTo "ReEncryptTo" "ReEncrypt" CIPHER, Usable;
-    ScheduleKeyDeletion "ScheduleKeyDeletion" "ScheduleKeyDeletion" None, Deletable;
+    ScheduleKeyDeletion "ScheduleKeyDeletion" "ScheduleKeyDeletion" ANY, Deletable;
     Sign "Sign" "Sign" SIGN, Usable;
-    TagResource "TagResource" "TagResource" None, NotPendingDeletion;
-    UntagResource "UntagResource" "UntagResource" None, NotPendingDeletion;
-    UpdateAliasFrom "UpdateAlias" "UpdateAlias" None, Any;
-    UpdateAliasTo "UpdateAlias" "UpdateAlias" None, NotPendingDeletion;
-    UpdateKeyDescription "UpdateKeyDescription" "UpdateKeyDescription" None, NotPendingDeletion;
+    TagResource "TagResource" "TagResource" ANY, NotPendingDeletion;
+    UntagResource "UntagResource" "UntagResource" ANY, NotPendingDeletion;
+    UpdateAliasFrom "UpdateAlias" "UpdateAlias" ANY, Any;
+    UpdateAliasTo "UpdateAlias" "UpdateAlias" ANY, NotPendingDeletion;
+    UpdateKeyDescription "UpdateKeyDescription" "UpdateKeyDescription" ANY, NotPendingDeletion;
     Verify "Verify" "Verify" SIGN, Usable;
     VerifyMac "VerifyMac" "VerifyMac" MAC, Usable;
 }

@@ -172,7 +172,12 @@ impl AliasIndex {
     }
 
     /// Adds the guard that the index is still as it was read.
-    pub(in crate::key) fn guard(&self, transaction: Transaction, scope: &Scope, id: KeyId) -> Transaction {
+    pub(in crate::key) fn guard(
+        &self,
+        transaction: Transaction,
+        scope: &Scope,
+        id: KeyId,
+    ) -> Transaction {
         let key = layout::key_aliases(scope, id);
         match self.revision {
             None => transaction.absent(key),

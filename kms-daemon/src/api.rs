@@ -1,0 +1,258 @@
+//! The API: one row per operation in [`Operation`]'s table, one file per operation.
+//!
+//! Every operation works in the same order: shape of the parameters, naming of the key,
+//! authorization (policy, usage, state), dry run, quotas, cryptography.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::audit::AuditFacts;
+use crate::clock::Clock;
+use crate::context::RequestContext;
+use crate::engine::Engine;
+use crate::error::{Exception, KmsError};
+use crate::key::{Catalog, CatalogError};
+use crate::store::Store;
+
+mod answer;
+mod call;
+mod checks;
+mod input;
+mod marker;
+mod metadata;
+mod tagging;
+
+mod cancel_key_deletion;
+mod create_alias;
+mod create_key;
+mod decrypt;
+mod delete_alias;
+mod describe_key;
+mod disable_key;
+mod enable_key;
+mod encrypt;
+mod generate_data_key;
+mod generate_data_key_without_plaintext;
+mod generate_mac;
+mod generate_random;
+mod get_key_policy;
+mod get_public_key;
+mod list_aliases;
+mod list_keys;
+mod list_resource_tags;
+mod put_key_policy;
+mod re_encrypt;
+mod schedule_key_deletion;
+mod sign;
+mod tag_resource;
+mod unsupported;
+mod untag_resource;
+mod update_alias;
+mod update_key_description;
+mod verify;
+mod verify_mac;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::answer::Answer;
+
+use self::call::Call;
+use self::marker::Markers;
+
+macro_rules! operations {
+    ($($name:ident, $effect:ident, $arn:ident => $module:ident;)+) => {
+        /// An operation of the API. The variants are the rows of the operation table.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "the names are those of the API")]
+        pub enum Operation {
+            $($name,)+
+        }
+
+        impl Operation {
+            /// Every operation, in alphabetical order.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The name in `X-Amz-Target` and in audit records.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+
+            /// The operation of that name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $(stringify!($name) => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+
+            /// CloudTrail's `readOnly`.
+            #[must_use]
+            pub const fn is_read_only(self) -> bool {
+                match self { $(Self::$name => matches!(Effect::$effect, Effect::Reads),)+ }
+            }
+
+            /// What the operation answers to a malformed ARN: not every one models
+            /// `InvalidArnException`.
+            const fn malformed_arn(self) -> Exception {
+                match self { $(Self::$name => MalformedArn::$arn.exception(),)+ }
+            }
+        }
+
+        async fn dispatch(
+            operation: Operation,
+            call: &mut Call<'_>,
+            body: &[u8],
+        ) -> Result<Answer, KmsError> {
+            match operation {
+                $(Operation::$name => {
+                    let input = parse::<$module::Input>(body)?;
+                    Box::pin($module::run(call, input)).await
+                })+
+            }
+        }
+    };
+}
+
+enum Effect {
+    Reads,
+    Writes,
+}
+
+enum MalformedArn {
+    InvalidArn,
+    NotFound,
+}
+
+impl MalformedArn {
+    const fn exception(self) -> Exception {
+        match self {
+            Self::InvalidArn => Exception::InvalidArn,
+            Self::NotFound => Exception::NotFound,
+        }
+    }
+}
+
+// operation, CloudTrail's readOnly, answer to a malformed ARN => file
+operations! {
+    CancelKeyDeletion, Writes, InvalidArn => cancel_key_deletion;
+    ConnectCustomKeyStore, Writes, NotFound => unsupported;
+    CreateAlias, Writes, NotFound => create_alias;
+    CreateCustomKeyStore, Writes, NotFound => unsupported;
+    CreateGrant, Writes, InvalidArn => unsupported;
+    CreateKey, Writes, InvalidArn => create_key;
+    Decapsulate, Reads, NotFound => unsupported;
+    Decrypt, Reads, NotFound => decrypt;
+    DeleteAlias, Writes, NotFound => delete_alias;
+    DeleteCustomKeyStore, Writes, NotFound => unsupported;
+    DeleteImportedKeyMaterial, Writes, InvalidArn => unsupported;
+    DeriveSharedSecret, Reads, NotFound => unsupported;
+    DescribeCustomKeyStores, Reads, NotFound => unsupported;
+    DescribeKey, Reads, InvalidArn => describe_key;
+    DisableKey, Writes, InvalidArn => disable_key;
+    DisableKeyRotation, Writes, InvalidArn => unsupported;
+    DisconnectCustomKeyStore, Writes, NotFound => unsupported;
+    EnableKey, Writes, InvalidArn => enable_key;
+    EnableKeyRotation, Writes, InvalidArn => unsupported;
+    Encapsulate, Reads, NotFound => unsupported;
+    Encrypt, Reads, NotFound => encrypt;
+    GenerateDataKey, Reads, NotFound => generate_data_key;
+    GenerateDataKeyPair, Reads, NotFound => unsupported;
+    GenerateDataKeyPairWithoutPlaintext, Reads, NotFound => unsupported;
+    GenerateDataKeyWithoutPlaintext, Reads, NotFound => generate_data_key_without_plaintext;
+    GenerateMac, Reads, NotFound => generate_mac;
+    GenerateRandom, Reads, NotFound => generate_random;
+    GetKeyLastUsage, Reads, InvalidArn => unsupported;
+    GetKeyPolicy, Reads, InvalidArn => get_key_policy;
+    GetKeyRotationStatus, Reads, InvalidArn => unsupported;
+    GetParametersForImport, Reads, InvalidArn => unsupported;
+    GetPublicKey, Reads, InvalidArn => get_public_key;
+    ImportKeyMaterial, Writes, InvalidArn => unsupported;
+    ListAliases, Reads, InvalidArn => list_aliases;
+    ListGrants, Reads, InvalidArn => unsupported;
+    ListKeyPolicies, Reads, InvalidArn => unsupported;
+    ListKeyRotations, Reads, InvalidArn => unsupported;
+    ListKeys, Reads, NotFound => list_keys;
+    ListResourceTags, Reads, InvalidArn => list_resource_tags;
+    ListRetirableGrants, Reads, InvalidArn => unsupported;
+    PutKeyPolicy, Writes, InvalidArn => put_key_policy;
+    ReEncrypt, Reads, NotFound => re_encrypt;
+    ReplicateKey, Writes, InvalidArn => unsupported;
+    RetireGrant, Writes, InvalidArn => unsupported;
+    RevokeGrant, Writes, InvalidArn => unsupported;
+    RotateKeyOnDemand, Writes, InvalidArn => unsupported;
+    ScheduleKeyDeletion, Writes, InvalidArn => schedule_key_deletion;
+    Sign, Reads, NotFound => sign;
+    TagResource, Writes, InvalidArn => tag_resource;
+    UntagResource, Writes, InvalidArn => untag_resource;
+    UpdateAlias, Writes, NotFound => update_alias;
+    UpdateCustomKeyStore, Writes, NotFound => unsupported;
+    UpdateKeyDescription, Writes, InvalidArn => update_key_description;
+    UpdatePrimaryRegion, Writes, InvalidArn => unsupported;
+    Verify, Reads, NotFound => verify;
+    VerifyMac, Reads, NotFound => verify_mac;
+}
+
+/// The key management service: what is behind the HTTP front end.
+pub struct Service {
+    catalog: Arc<Catalog>,
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    markers: Markers,
+}
+
+impl Service {
+    /// A service over a store and the devices behind `engine`. Needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the store does not answer.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        engine: Engine,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, CatalogError> {
+        let markers = Markers::open(&*store).await?;
+        let catalog = Catalog::open(store).await?;
+        Ok(Self { catalog, engine, clock, markers })
+    }
+
+    /// The keys and aliases, for the deletion job.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Runs one operation of an authenticated caller on the JSON `body`.
+    ///
+    /// `facts` receives what the audit record needs, also when the operation is refused.
+    ///
+    /// # Errors
+    /// The exception the client is to see.
+    pub async fn call(
+        &self,
+        operation: Operation,
+        request: &RequestContext,
+        body: &[u8],
+        facts: &mut AuditFacts,
+    ) -> Result<Answer, KmsError> {
+        let mut call = Call::new(self, operation, request, facts);
+        dispatch(operation, &mut call, body).await
+    }
+}
+
+/// Reads the body of a request. Unknown members are ignored, as new clients send them.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, KmsError> {
+    let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(KmsError::new(Exception::Serialization, "The request is not a JSON object."));
+    }
+    // The parser's own text may quote a value, which may be a secret.
+    serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let text = format!("The request cannot be read at line {line}, column {column}.");
+        KmsError::new(Exception::Serialization, text)
+    })
+}

@@ -1,0 +1,256 @@
+//! One call of the API: what every operation needs while it runs.
+
+use serde_json::Value;
+
+use super::input::EncryptionContext;
+use super::marker::ListingId;
+use super::{Operation, Service};
+use crate::audit::AuditFacts;
+use crate::clock::Timestamp;
+use crate::context::RequestContext;
+use crate::engine::Devices;
+use crate::error::{Exception, KmsError};
+use crate::key::catalog::Update;
+use crate::key::spec::Algorithm;
+use crate::key::{Catalog, Forms, KeyId, KeyRecord, KeyRef, Scope, Stored};
+use crate::policy::{self, AccountAction, Action, Authorized, AuthorizedAccount};
+use crate::principal::Principal;
+
+/// Tries of an update that others interfere with. Each failed try means that another one
+/// succeeded, so this many callers can change one key at the same time.
+const MAX_TRIES: usize = 64;
+
+/// A call under way.
+pub(super) struct Call<'a> {
+    service: &'a Service,
+    operation: Operation,
+    request: &'a RequestContext,
+    home: Scope,
+    facts: &'a mut AuditFacts,
+}
+
+/// How a request names a key and wants to use it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeyUse<'u> {
+    /// What for.
+    pub(super) action: Action,
+    /// The key identifier, as given.
+    pub(super) key: &'u str,
+    /// The forms the operation takes.
+    pub(super) forms: Forms,
+    /// With which algorithm.
+    pub(super) algorithm: Option<Algorithm<'u>>,
+    /// Grant tokens of the request.
+    pub(super) grant_tokens: &'u [String],
+}
+
+impl<'u> KeyUse<'u> {
+    /// An operation that manages a key, named by id or ARN.
+    pub(super) const fn manage(action: Action, key: &'u str) -> Self {
+        Self { action, key, forms: Forms::Key, algorithm: None, grant_tokens: &[] }
+    }
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(
+        service: &'a Service,
+        operation: Operation,
+        request: &'a RequestContext,
+        facts: &'a mut AuditFacts,
+    ) -> Self {
+        let home = Scope::new(&request.principal.account, &request.region);
+        Self { service, operation, request, home, facts }
+    }
+
+    /// The operation.
+    pub(super) const fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// The caller's account in the Region of the endpoint.
+    pub(super) const fn home(&self) -> &Scope {
+        &self.home
+    }
+
+    /// The caller.
+    pub(super) const fn principal(&self) -> &'a Principal {
+        &self.request.principal
+    }
+
+    /// Keys and aliases.
+    pub(super) fn catalog(&self) -> &'a Catalog {
+        &self.service.catalog
+    }
+
+    /// The time now.
+    pub(super) fn now(&self) -> Timestamp {
+        self.service.clock.now()
+    }
+
+    /// The devices, as used by this call.
+    pub(super) fn devices(&mut self) -> Devices<'_> {
+        self.service.engine.devices(self.request.audit_tag(), &mut self.facts.receipts)
+    }
+
+    /// Records a request parameter.
+    pub(super) fn parameter(&mut self, name: &str, value: impl Into<Value>) {
+        self.facts.parameter(name, value);
+    }
+
+    /// Records a request parameter, if it was given.
+    pub(super) fn optional_parameter(&mut self, name: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.facts.parameter(name, value);
+        }
+    }
+
+    /// Records an encryption context, if it is not empty.
+    pub(super) fn context_parameter(&mut self, name: &str, context: &EncryptionContext) {
+        if !context.pairs().is_empty() {
+            let pairs = context.pairs().iter().map(|(k, v)| (k.clone(), Value::from(v.as_str())));
+            self.facts.parameter(name, Value::Object(pairs.collect()));
+        }
+    }
+
+    /// Records a response element.
+    pub(super) fn element(&mut self, name: &str, value: impl Into<Value>) {
+        self.facts.element(name, value);
+    }
+
+    /// Records an alias as a resource of the call.
+    pub(super) fn alias_resource(&mut self, arn: &str) {
+        self.facts.alias(&self.home.account, arn);
+    }
+
+    /// Records a key as a resource of the call.
+    pub(super) fn key_resource(&mut self, key: &KeyRecord) {
+        self.facts.key(&key.scope.account, &key.arn());
+    }
+
+    /// Reads the name of a key, without looking it up.
+    pub(super) fn key_ref(&self, text: &str, forms: Forms) -> Result<KeyRef, KmsError> {
+        KeyRef::parse(text, forms, &self.home, self.operation.malformed_arn())
+    }
+
+    /// Finds the key that is named, and authorizes its use.
+    pub(super) async fn authorize(
+        &mut self,
+        key_use: KeyUse<'_>,
+    ) -> Result<Authorized<KeyRecord>, KmsError> {
+        let named = self.key_ref(key_use.key, key_use.forms)?;
+        if named.scope().account != self.home.account {
+            return Err(policy::deny_foreign(self.principal(), key_use.action.name()));
+        }
+        let key = self.find(&named).await?;
+        self.authorize_found(key_use, key)
+    }
+
+    /// Authorizes the use of a key that was found already.
+    pub(super) fn authorize_found(
+        &mut self,
+        key_use: KeyUse<'_>,
+        key: Stored<KeyRecord>,
+    ) -> Result<Authorized<KeyRecord>, KmsError> {
+        self.key_resource(&key);
+        let request = policy::Request {
+            principal: self.principal(),
+            action: key_use.action,
+            algorithm: key_use.algorithm,
+            grant_tokens: key_use.grant_tokens,
+        };
+        policy::authorize(&request, key)
+    }
+
+    /// Authorizes the use of a key that a ciphertext names. Whether it is missing or not allowed
+    /// cannot be told from the refusal.
+    pub(super) async fn authorize_blob_key(
+        &mut self,
+        id: KeyId,
+        key_use: KeyUse<'_>,
+    ) -> Result<Authorized<KeyRecord>, KmsError> {
+        let key = self.catalog().key(&self.home, id).await?.ok_or_else(policy::deny_ciphertext)?;
+        self.authorize_found(key_use, key).map_err(|refusal| match refusal.exception() {
+            Exception::AccessDenied => policy::deny_ciphertext(),
+            _ => refusal,
+        })
+    }
+
+    /// Authorizes something that is not about one key.
+    pub(super) fn authorize_account(
+        &self,
+        action: AccountAction,
+    ) -> Result<AuthorizedAccount, KmsError> {
+        policy::authorize_account(self.principal(), action, &self.home)
+    }
+
+    /// Changes a key: authorizes, lets `change` make the new record of the current one, and
+    /// starts over if somebody else changes the key at the same time. Returns the new record.
+    pub(super) async fn update_key(
+        &mut self,
+        key_use: KeyUse<'_>,
+        change: impl Fn(&KeyRecord) -> Result<KeyRecord, KmsError>,
+    ) -> Result<KeyRecord, KmsError> {
+        for _ in 0..MAX_TRIES {
+            let key = self.authorize(key_use).await?;
+            let changed = change(&key)?;
+            if self.catalog().replace_key(&key, &changed).await? == Update::Applied {
+                return Ok(changed);
+            }
+        }
+        Err(contended())
+    }
+
+    /// Starts a change of several records over until nobody interferes.
+    pub(super) fn tries() -> std::ops::Range<usize> {
+        0..MAX_TRIES
+    }
+
+    /// Ends a dry run. Comes after everything that would refuse the request.
+    pub(super) fn finish_dry_run(dry_run: Option<bool>) -> Result<(), KmsError> {
+        match dry_run {
+            Some(true) => Err(KmsError::new(
+                Exception::DryRunOperation,
+                "The request would have succeeded, but the DryRun option is set.",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where a listing goes on.
+    pub(super) fn read_marker(
+        &self,
+        filter: &str,
+        marker: Option<&str>,
+    ) -> Result<Option<String>, KmsError> {
+        let listing = ListingId { operation: self.operation, scope: &self.home, filter };
+        marker.map(|marker| self.service.markers.read(listing, marker)).transpose()
+    }
+
+    /// The marker after the last item of a page, if there is more.
+    pub(super) fn next_marker(
+        &self,
+        filter: &str,
+        more: bool,
+        last: Option<&str>,
+    ) -> Option<String> {
+        let listing = ListingId { operation: self.operation, scope: &self.home, filter };
+        last.filter(|_| more).map(|last| self.service.markers.issue(listing, last))
+    }
+
+    async fn find(&self, named: &KeyRef) -> Result<Stored<KeyRecord>, KmsError> {
+        let catalog = self.catalog();
+        let found = match named {
+            KeyRef::Key(scope, id) => catalog.key(scope, *id).await?,
+            KeyRef::Alias(scope, name) => match catalog.alias(scope, name).await? {
+                Some(alias) => catalog.key(scope, alias.target).await?,
+                None => None,
+            },
+        };
+        found.ok_or_else(|| named.not_found())
+    }
+}
+
+/// The answer when an update keeps meeting others.
+pub(super) fn contended() -> KmsError {
+    KmsError::internal("too many concurrent changes of one key")
+}

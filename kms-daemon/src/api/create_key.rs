@@ -1,0 +1,184 @@
+//! `CreateKey`: makes a key. It is durable before the answer.
+
+use std::ops::RangeInclusive;
+
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::checks::{Checks, invalid};
+use super::metadata::key_metadata;
+use super::put_key_policy::accept;
+use super::tagging::{self, Tag};
+use super::{Answer, Call};
+use crate::error::{Exception, KmsError};
+use crate::key::catalog::Update;
+use crate::key::spec::{CUSTOMER_MASTER_KEY_SPECS, KEY_SPECS, KEY_USAGES, ORIGINS, model_usages};
+use crate::key::{KeyId, KeyRecord, KeyState};
+use crate::policy::{AccountAction, KeyPolicy};
+
+/// Lengths of a description, in characters.
+pub(super) const DESCRIPTION: RangeInclusive<usize> = 0..=8192;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    policy: Option<String>,
+    description: Option<String>,
+    key_usage: Option<String>,
+    customer_master_key_spec: Option<String>,
+    key_spec: Option<String>,
+    origin: Option<String>,
+    custom_key_store_id: Option<String>,
+    bypass_policy_lockout_safety_check: Option<bool>,
+    tags: Option<Vec<Tag>>,
+    multi_region: Option<bool>,
+    xks_key_id: Option<String>,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    check_shape(&input)?;
+    let spec = choose_spec(&input)?;
+    let usage = input.key_usage.as_deref().unwrap_or("ENCRYPT_DECRYPT");
+    if !model_usages(spec).contains(&usage) {
+        return Err(invalid(format!("KeyUsage {usage} is not valid for KeySpec {spec}.")));
+    }
+    let origin = input.origin.as_deref().unwrap_or("AWS_KMS");
+    let bypass = input.bypass_policy_lockout_safety_check.unwrap_or(false);
+    let description = input.description.clone().unwrap_or_default();
+    let tags = tagging::read(input.tags.clone().unwrap_or_default())?;
+
+    call.parameter("description", description.as_str());
+    call.parameter("origin", origin);
+    call.parameter("keySpec", spec);
+    call.parameter("customerMasterKeySpec", spec);
+    call.parameter("keyUsage", usage);
+    call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
+    call.parameter("multiRegion", input.multi_region.unwrap_or(false));
+    if !tags.is_empty() {
+        call.parameter("tags", tagging::audit_value(&tags));
+    }
+    let home = call.authorize_account(AccountAction::CreateKey)?;
+    if !tags.is_empty() {
+        call.authorize_account(AccountAction::TagResource)?;
+    }
+    let (spec, usage) = offered(&input, spec, usage, origin)?;
+    tagging::check_count(&tags)?;
+    let id = KeyId::random();
+    let policy = match input.policy {
+        Some(text) => accept(text, bypass, call.principal(), &home, &home.key_arn(id))?,
+        None => KeyPolicy::default_for(&home),
+    };
+
+    let material = call.devices().generate_key(&home, id, spec, usage).await?;
+    let key = KeyRecord {
+        id,
+        scope: (*home).clone(),
+        spec,
+        usage,
+        origin: Origin::AWS_KMS,
+        state: KeyState::Enabled,
+        description,
+        created: call.now(),
+        deletion: None,
+        policy,
+        tags,
+        materials: vec![material],
+    };
+    if call.catalog().insert_key(&key).await? == Update::Conflict {
+        return Err(KmsError::internal(format!("key id {id} was drawn twice")));
+    }
+    call.key_resource(&key);
+    let metadata = key_metadata(&key);
+    call.element("keyMetadata", audit_form(&metadata));
+    Answer::json(&json!({ "KeyMetadata": metadata }))
+}
+
+fn check_shape(input: &Input) -> Result<(), KmsError> {
+    let mut checks = Checks::new();
+    if let Some(policy) = &input.policy {
+        checks.policy(policy);
+    }
+    let texts = [
+        ("description", &input.description, DESCRIPTION),
+        ("customKeyStoreId", &input.custom_key_store_id, 1..=64),
+        ("xksKeyId", &input.xks_key_id, 1..=128),
+    ];
+    for (member, value, range) in texts {
+        if let Some(value) = value {
+            checks.length(member, value, range);
+        }
+    }
+    let names = [
+        ("keyUsage", &input.key_usage, KEY_USAGES),
+        ("customerMasterKeySpec", &input.customer_master_key_spec, CUSTOMER_MASTER_KEY_SPECS),
+        ("keySpec", &input.key_spec, KEY_SPECS),
+        ("origin", &input.origin, ORIGINS),
+    ];
+    for (member, value, allowed) in names {
+        if let Some(value) = value {
+            checks.one_of(member, value, allowed);
+        }
+    }
+    tagging::check_shape(&mut checks, input.tags.as_deref().unwrap_or_default());
+    checks.finish()
+}
+
+/// The key spec, from either of the twin parameters.
+fn choose_spec(input: &Input) -> Result<&str, KmsError> {
+    let spec = match (&input.key_spec, &input.customer_master_key_spec) {
+        (Some(_), Some(_)) => {
+            return Err(invalid(
+                "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. \
+                 CustomerMasterKeySpec is deprecated.",
+            ));
+        }
+        (Some(spec), None) | (None, Some(spec)) => spec,
+        (None, None) => "SYMMETRIC_DEFAULT",
+    };
+    if input.key_usage.is_none() && spec != "SYMMETRIC_DEFAULT" {
+        return Err(invalid(
+            "You must specify a KeyUsage value for all KMS keys except for symmetric encryption \
+             keys.",
+        ));
+    }
+    Ok(spec)
+}
+
+/// Refuses what the API has and this service has not.
+fn offered(
+    input: &Input,
+    spec: &str,
+    usage: &str,
+    origin: &str,
+) -> Result<(KeySpec, KeyUsage), KmsError> {
+    let unsupported = |what: String| {
+        let text = format!("{what} is not supported by this service.");
+        KmsError::new(Exception::UnsupportedOperation, text)
+    };
+    if input.custom_key_store_id.is_some() || input.xks_key_id.is_some() {
+        return Err(unsupported("A custom key store".to_owned()));
+    }
+    if origin != "AWS_KMS" {
+        return Err(unsupported(format!("Origin {origin}")));
+    }
+    if input.multi_region == Some(true) {
+        return Err(unsupported("A multi-Region key".to_owned()));
+    }
+    let row = KeySpec::from_aws_name(spec).and_then(KeySpec::row);
+    let row = row.ok_or_else(|| unsupported(format!("KeySpec {spec}")))?;
+    match KeyUsage::from_aws_name(usage) {
+        Some(usage) if row.usages.contains(&usage) => Ok((row.spec, usage)),
+        _ => Err(unsupported(format!("KeyUsage {usage} with KeySpec {spec}"))),
+    }
+}
+
+/// Metadata as audit records have it: names start in lower case.
+fn audit_form(metadata: &serde_json::Map<String, Value>) -> Value {
+    let lower = |name: &str| {
+        let mut chars = name.chars();
+        let first = chars.next().map(|c| c.to_ascii_lowercase());
+        first.into_iter().chain(chars).collect::<String>()
+    };
+    Value::Object(metadata.iter().map(|(name, value)| (lower(name), value.clone())).collect())
+}

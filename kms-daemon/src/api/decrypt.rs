@@ -1,0 +1,167 @@
+//! `Decrypt`: decrypts a blob. The key is found from the blob unless it is named.
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::Base64;
+use super::call::KeyUse;
+use super::checks::{BLOB, Checks, invalid};
+use super::input::{Blob, EncryptionContext};
+use super::{Answer, Call};
+use crate::engine::response;
+use crate::envelope::Envelope;
+use crate::error::{Exception, KmsError};
+use crate::key::spec::{Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT};
+use crate::key::{Forms, KeyRecord};
+use crate::policy::{Action, Authorized};
+
+/// Values of `DryRunModifiers`.
+const DRY_RUN_MODIFIERS: &[&str] = &["IGNORE_CIPHERTEXT"];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    ciphertext_blob: Option<Blob>,
+    encryption_context: Option<EncryptionContext>,
+    grant_tokens: Option<Vec<String>>,
+    key_id: Option<String>,
+    encryption_algorithm: Option<String>,
+    recipient: Option<serde::de::IgnoredAny>,
+    dry_run: Option<bool>,
+    dry_run_modifiers: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Output<'a> {
+    key_id: &'a str,
+    plaintext: Base64<'a>,
+    encryption_algorithm: &'a str,
+    key_material_id: String,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let mut checks = Checks::new();
+    let ignored = ignores_ciphertext(&mut checks, input.dry_run, input.dry_run_modifiers);
+    let blob = ciphertext(&mut checks, "ciphertextBlob", input.ciphertext_blob, ignored);
+    checks.optional_key_id("keyId", input.key_id.as_deref());
+    let grant_tokens = checks.grant_tokens(input.grant_tokens);
+    let algorithm = input.encryption_algorithm.as_deref().unwrap_or(SYMMETRIC_DEFAULT);
+    checks.one_of("encryptionAlgorithm", algorithm, ENCRYPTION_ALGORITHMS);
+    checks.finish()?;
+    refuse_recipient(input.recipient.is_some())?;
+    let context = input.encryption_context.unwrap_or_default();
+    let canonical = context.canonical()?;
+    call.parameter("encryptionAlgorithm", algorithm);
+    call.optional_parameter("keyId", input.key_id.as_deref());
+    call.context_parameter("encryptionContext", &context);
+
+    let source = Source {
+        action: Action::Decrypt,
+        key_id: input.key_id.as_deref(),
+        member: "KeyId",
+        algorithm,
+        grant_tokens: &grant_tokens,
+    };
+    let (key, envelope) = source.authorize(call, blob.as_deref()).await?;
+    Call::finish_dry_run(input.dry_run)?;
+    let envelope = envelope.ok_or_else(|| KmsError::internal("no ciphertext to decrypt"))?;
+    let reply = call.devices().decrypt(&key, &canonical, envelope).await?;
+    let plaintext = response(&reply)?.plaintext;
+    let output = Output {
+        key_id: &key.arn(),
+        plaintext: Base64(&plaintext),
+        encryption_algorithm: algorithm,
+        key_material_id: envelope.material.to_string(),
+    };
+    Answer::with_blobs(&output, plaintext.len())
+}
+
+/// How a request decrypts: also the first half of `ReEncrypt`.
+pub(super) struct Source<'a> {
+    /// What for.
+    pub(super) action: Action,
+    /// The key, if it is named.
+    pub(super) key_id: Option<&'a str>,
+    /// The parameter that names it.
+    pub(super) member: &'static str,
+    /// With which algorithm.
+    pub(super) algorithm: &'a str,
+    /// Grant tokens of the request.
+    pub(super) grant_tokens: &'a [String],
+}
+
+impl Source<'_> {
+    /// Finds and authorizes the key of a blob. `None` for the blob means that a dry run ignores
+    /// it; the key must be named then.
+    pub(super) async fn authorize<'b>(
+        &self,
+        call: &mut Call<'_>,
+        blob: Option<&'b [u8]>,
+    ) -> Result<(Authorized<KeyRecord>, Option<Envelope<'b>>), KmsError> {
+        let key_use = KeyUse {
+            action: self.action,
+            key: self.key_id.unwrap_or_default(),
+            forms: Forms::KeyOrAlias,
+            algorithm: Some(Algorithm::Encryption(self.algorithm)),
+            grant_tokens: self.grant_tokens,
+        };
+        match (self.key_id, blob) {
+            (Some(_), blob) => {
+                let key = call.authorize(key_use).await?;
+                let envelope = blob.map(Envelope::parse).transpose()?;
+                match envelope {
+                    Some(envelope) if envelope.key != key.id => Err(incorrect_key()),
+                    envelope => Ok((key, envelope)),
+                }
+            }
+            (None, Some(blob)) => {
+                let envelope = Envelope::parse(blob)?;
+                let key = call.authorize_blob_key(envelope.key, key_use).await?;
+                Ok((key, Some(envelope)))
+            }
+            (None, None) => {
+                let member = self.member;
+                Err(invalid(format!("{member} is required when the ciphertext is ignored.")))
+            }
+        }
+    }
+}
+
+/// Whether a dry run leaves the ciphertext out.
+pub(super) fn ignores_ciphertext(
+    checks: &mut Checks,
+    dry_run: Option<bool>,
+    modifiers: Option<Vec<String>>,
+) -> bool {
+    let modifiers = modifiers.unwrap_or_default();
+    for modifier in &modifiers {
+        checks.one_of("dryRunModifiers", modifier, DRY_RUN_MODIFIERS);
+    }
+    dry_run == Some(true) && !modifiers.is_empty()
+}
+
+/// The ciphertext of a request, unless it is ignored.
+pub(super) fn ciphertext(
+    checks: &mut Checks,
+    member: &str,
+    blob: Option<Blob>,
+    ignored: bool,
+) -> Option<Blob> {
+    if ignored { None } else { Some(checks.blob(member, blob, BLOB)) }
+}
+
+/// Refuses attested recipients: ignoring one would answer a plaintext in clear.
+pub(super) fn refuse_recipient(given: bool) -> Result<(), KmsError> {
+    if !given {
+        return Ok(());
+    }
+    let text = "Recipient is not supported by this service.";
+    Err(KmsError::new(Exception::UnsupportedOperation, text))
+}
+
+fn incorrect_key() -> KmsError {
+    KmsError::new(
+        Exception::IncorrectKey,
+        "The key ID in the request does not identify a CMK that can perform this operation.",
+    )
+}

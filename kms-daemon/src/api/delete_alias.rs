@@ -1,0 +1,40 @@
+//! `DeleteAlias`: takes a name away from its key.
+
+use serde::Deserialize;
+
+use super::Answer;
+use super::call::{Call, KeyUse, contended};
+use super::checks::Checks;
+use super::create_alias::writable_name;
+use crate::error::{Exception, KmsError};
+use crate::key::KeyRef;
+use crate::key::catalog::Update;
+use crate::policy::{AccountAction, Action};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    alias_name: Option<String>,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let mut checks = Checks::new();
+    let name = checks.alias_name(input.alias_name);
+    checks.finish()?;
+    let name = writable_name(&name, Exception::Validation)?;
+    call.parameter("aliasName", name.as_str());
+
+    let home = call.authorize_account(AccountAction::DeleteAlias)?;
+    call.alias_resource(&home.alias_arn(&name));
+    let named = KeyRef::Alias((*home).clone(), name.clone());
+    for _ in Call::tries() {
+        let catalog = call.catalog();
+        let old = catalog.alias(&home, &name).await?.ok_or_else(|| named.not_found())?;
+        let target = old.target.to_string();
+        call.authorize(KeyUse::manage(Action::DeleteAlias, &target)).await?;
+        if catalog.delete_alias(&home, &name, &old).await? == Update::Applied {
+            return Ok(Answer::empty());
+        }
+    }
+    Err(contended())
+}

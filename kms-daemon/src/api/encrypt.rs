@@ -1,0 +1,67 @@
+//! `Encrypt`: encrypts up to 4,096 bytes under a symmetric key.
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::Base64;
+use super::call::KeyUse;
+use super::checks::{Checks, MESSAGE};
+use super::input::{Blob, EncryptionContext};
+use super::{Answer, Call};
+use crate::engine::response;
+use crate::error::KmsError;
+use crate::key::Forms;
+use crate::key::spec::{Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT};
+use crate::policy::Action;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    key_id: Option<String>,
+    plaintext: Option<Blob>,
+    encryption_context: Option<EncryptionContext>,
+    grant_tokens: Option<Vec<String>>,
+    encryption_algorithm: Option<String>,
+    dry_run: Option<bool>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Output<'a> {
+    ciphertext_blob: Base64<'a>,
+    key_id: &'a str,
+    encryption_algorithm: &'a str,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let mut checks = Checks::new();
+    let key_id = checks.key_id("keyId", input.key_id);
+    let plaintext = checks.blob("plaintext", input.plaintext, MESSAGE);
+    let grant_tokens = checks.grant_tokens(input.grant_tokens);
+    let algorithm = input.encryption_algorithm.as_deref().unwrap_or(SYMMETRIC_DEFAULT);
+    checks.one_of("encryptionAlgorithm", algorithm, ENCRYPTION_ALGORITHMS);
+    checks.finish()?;
+    let context = input.encryption_context.unwrap_or_default();
+    let canonical = context.canonical()?;
+    call.parameter("keyId", key_id.as_str());
+    call.parameter("encryptionAlgorithm", algorithm);
+    call.context_parameter("encryptionContext", &context);
+
+    let key = call
+        .authorize(KeyUse {
+            action: Action::Encrypt,
+            key: &key_id,
+            forms: Forms::KeyOrAlias,
+            algorithm: Some(Algorithm::Encryption(algorithm)),
+            grant_tokens: &grant_tokens,
+        })
+        .await?;
+    Call::finish_dry_run(input.dry_run)?;
+    let reply = call.devices().encrypt(&key, &canonical, &plaintext).await?;
+    let blob = response(&reply)?.blob;
+    let output = Output {
+        ciphertext_blob: Base64(&blob),
+        key_id: &key.arn(),
+        encryption_algorithm: algorithm,
+    };
+    Answer::with_blobs(&output, blob.len())
+}

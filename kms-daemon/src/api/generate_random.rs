@@ -1,0 +1,48 @@
+//! `GenerateRandom`: random bytes from the DRBG of a device.
+
+use hsm_protocol::command::random::MAX_RANDOM;
+use serde::{Deserialize, Serialize};
+
+use super::answer::Base64;
+use super::checks::Checks;
+use super::decrypt::refuse_recipient;
+use super::{Answer, Call};
+use crate::engine::response;
+use crate::error::{Exception, KmsError};
+use crate::policy::AccountAction;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    number_of_bytes: Option<i64>,
+    custom_key_store_id: Option<String>,
+    recipient: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Output<'a> {
+    plaintext: Base64<'a>,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let mut checks = Checks::new();
+    if let Some(number) = input.number_of_bytes {
+        checks.number("numberOfBytes", number, 1..=MAX_RANDOM as i64);
+    }
+    let number = checks.required("numberOfBytes", input.number_of_bytes);
+    if let Some(id) = &input.custom_key_store_id {
+        checks.length("customKeyStoreId", id, 1..=64);
+    }
+    checks.finish()?;
+    refuse_recipient(input.recipient.is_some())?;
+    let account = call.authorize_account(AccountAction::GenerateRandom)?;
+    if input.custom_key_store_id.is_some() {
+        let text = "Custom key stores are not supported by this service.";
+        return Err(KmsError::new(Exception::UnsupportedOperation, text));
+    }
+    let length = u16::try_from(number).map_err(KmsError::internal)?;
+    let reply = call.devices().random(&account, length).await?;
+    let bytes = response(&reply)?.bytes;
+    Answer::with_blobs(&Output { plaintext: Base64(&bytes) }, bytes.len())
+}

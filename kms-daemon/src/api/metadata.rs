@@ -1,0 +1,44 @@
+//! `KeyMetadata`: what `CreateKey` and `DescribeKey` say about a key.
+
+use hsm_protocol::key_spec::KeySpec;
+use serde_json::{Map, Value, json};
+
+use crate::key::spec;
+use crate::key::{KeyRecord, KeyState};
+
+/// The metadata of a key, with exactly the members its kind and state have.
+pub(super) fn key_metadata(key: &KeyRecord) -> Map<String, Value> {
+    let spec_name = key.spec.aws_name().unwrap_or_default();
+    let mut members = Map::new();
+    let mut put = |name: &str, value: Value| {
+        members.insert(name.to_owned(), value);
+    };
+    put("AWSAccountId", json!(key.scope.account));
+    put("KeyId", json!(key.id));
+    put("Arn", json!(key.arn()));
+    put("CreationDate", json!(key.created.epoch_seconds()));
+    put("Enabled", json!(key.state == KeyState::Enabled));
+    put("Description", json!(key.description));
+    put("KeyUsage", json!(key.usage.aws_name()));
+    put("KeyState", json!(key.state));
+    put("Origin", json!(key.origin.aws_name()));
+    put("KeyManager", json!("CUSTOMER"));
+    put("KeySpec", json!(spec_name));
+    // Clients of before 2025 break on names they do not know in the deprecated twin.
+    if spec::CUSTOMER_MASTER_KEY_SPECS.contains(&spec_name) {
+        put("CustomerMasterKeySpec", json!(spec_name));
+    }
+    put("MultiRegion", json!(key.id.device().multi_region));
+    if let Some(deletion) = key.deletion {
+        put("DeletionDate", json!(deletion.epoch_seconds()));
+    }
+    if let Some((member, algorithms)) = spec::algorithms(key.spec, key.usage) {
+        put(member, json!(algorithms));
+    }
+    if key.spec == KeySpec::SYMMETRIC_DEFAULT
+        && let Some(material) = key.current_material()
+    {
+        put("CurrentKeyMaterialId", json!(material.id.to_string()));
+    }
+    members
+}

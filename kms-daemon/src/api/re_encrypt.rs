@@ -1,0 +1,101 @@
+//! `ReEncrypt`: decrypts a blob and encrypts it anew. The plaintext stays inside the device.
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::Base64;
+use super::call::KeyUse;
+use super::checks::Checks;
+use super::decrypt::{Source, ciphertext, ignores_ciphertext};
+use super::input::{Blob, EncryptionContext};
+use super::{Answer, Call};
+use crate::engine::response;
+use crate::envelope::Envelope;
+use crate::error::KmsError;
+use crate::key::Forms;
+use crate::key::spec::{Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT};
+use crate::policy::Action;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    ciphertext_blob: Option<Blob>,
+    source_encryption_context: Option<EncryptionContext>,
+    source_key_id: Option<String>,
+    destination_key_id: Option<String>,
+    destination_encryption_context: Option<EncryptionContext>,
+    source_encryption_algorithm: Option<String>,
+    destination_encryption_algorithm: Option<String>,
+    grant_tokens: Option<Vec<String>>,
+    dry_run: Option<bool>,
+    dry_run_modifiers: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Output<'a> {
+    ciphertext_blob: Base64<'a>,
+    source_key_id: &'a str,
+    key_id: &'a str,
+    source_encryption_algorithm: &'a str,
+    destination_encryption_algorithm: &'a str,
+    source_key_material_id: String,
+    destination_key_material_id: String,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let mut checks = Checks::new();
+    let ignored = ignores_ciphertext(&mut checks, input.dry_run, input.dry_run_modifiers);
+    let blob = ciphertext(&mut checks, "ciphertextBlob", input.ciphertext_blob, ignored);
+    checks.optional_key_id("sourceKeyId", input.source_key_id.as_deref());
+    let destination_id = checks.key_id("destinationKeyId", input.destination_key_id);
+    let grant_tokens = checks.grant_tokens(input.grant_tokens);
+    let from = input.source_encryption_algorithm.as_deref().unwrap_or(SYMMETRIC_DEFAULT);
+    checks.one_of("sourceEncryptionAlgorithm", from, ENCRYPTION_ALGORITHMS);
+    let to = input.destination_encryption_algorithm.as_deref().unwrap_or(SYMMETRIC_DEFAULT);
+    checks.one_of("destinationEncryptionAlgorithm", to, ENCRYPTION_ALGORITHMS);
+    checks.finish()?;
+    let source_context = input.source_encryption_context.unwrap_or_default();
+    let destination_context = input.destination_encryption_context.unwrap_or_default();
+    let canonical = (source_context.canonical()?, destination_context.canonical()?);
+    call.optional_parameter("sourceKeyId", input.source_key_id.as_deref());
+    call.parameter("destinationKeyId", destination_id.as_str());
+    call.parameter("sourceEncryptionAlgorithm", from);
+    call.parameter("destinationEncryptionAlgorithm", to);
+    call.context_parameter("sourceEncryptionContext", &source_context);
+    call.context_parameter("destinationEncryptionContext", &destination_context);
+
+    let source = Source {
+        action: Action::ReEncryptFrom,
+        key_id: input.source_key_id.as_deref(),
+        member: "SourceKeyId",
+        algorithm: from,
+        grant_tokens: &grant_tokens,
+    };
+    let (source, envelope) = source.authorize(call, blob.as_deref()).await?;
+    let destination = call
+        .authorize(KeyUse {
+            action: Action::ReEncryptTo,
+            key: &destination_id,
+            forms: Forms::KeyOrAlias,
+            algorithm: Some(Algorithm::Encryption(to)),
+            grant_tokens: &grant_tokens,
+        })
+        .await?;
+    Call::finish_dry_run(input.dry_run)?;
+    let envelope = envelope.ok_or_else(|| KmsError::internal("no ciphertext to re-encrypt"))?;
+    let reply = call
+        .devices()
+        .re_encrypt(&source, &canonical.0, envelope, &destination, &canonical.1)
+        .await?;
+    let blob = response(&reply)?.blob;
+    let output = Output {
+        ciphertext_blob: Base64(&blob),
+        source_key_id: &source.arn(),
+        key_id: &destination.arn(),
+        source_encryption_algorithm: from,
+        destination_encryption_algorithm: to,
+        source_key_material_id: envelope.material.to_string(),
+        destination_key_material_id: Envelope::parse(&blob)?.material.to_string(),
+    };
+    Answer::with_blobs(&output, blob.len())
+}

@@ -1,0 +1,145 @@
+//! `Sign`: signs a message, or the digest of one, with an asymmetric key.
+
+use hsm_protocol::key_spec::{MessageType, SigningAlgorithm};
+use serde::{Deserialize, Serialize};
+
+use super::answer::Base64;
+use super::call::KeyUse;
+use super::checks::{Checks, MESSAGE, invalid};
+use super::input::Blob;
+use super::{Answer, Call};
+use crate::engine::response;
+use crate::error::KmsError;
+use crate::key::spec::{Algorithm, MESSAGE_TYPES, SIGNING_ALGORITHMS, signing_algorithm};
+use crate::key::{Forms, KeyRecord};
+use crate::policy::{Action, Authorized};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    pub(super) key_id: Option<String>,
+    pub(super) message: Option<Blob>,
+    pub(super) message_type: Option<String>,
+    pub(super) grant_tokens: Option<Vec<String>>,
+    pub(super) signing_algorithm: Option<String>,
+    pub(super) dry_run: Option<bool>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Output<'a> {
+    key_id: &'a str,
+    signature: Base64<'a>,
+    signing_algorithm: &'a str,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let request = SignatureRequest::check(Checks::new(), input)?;
+    let (key, algorithm) = request.authorize(call, Action::Sign).await?;
+    let reply =
+        call.devices().sign(&key, algorithm, request.message_type, &request.message).await?;
+    let signature = response(&reply)?.signature;
+    let output = Output {
+        key_id: &key.arn(),
+        signature: Base64(&signature),
+        signing_algorithm: &request.algorithm,
+    };
+    Answer::with_blobs(&output, signature.len())
+}
+
+/// The checked parameters that `Sign` and `Verify` share.
+pub(super) struct SignatureRequest {
+    key_id: String,
+    grant_tokens: Vec<String>,
+    dry_run: Option<bool>,
+    /// A signing algorithm of the API.
+    pub(super) algorithm: String,
+    /// What the message is.
+    pub(super) message_type: MessageType,
+    /// The message or digest.
+    pub(super) message: Blob,
+}
+
+impl SignatureRequest {
+    /// Checks the shape of the parameters, after the checks in `checks`.
+    pub(super) fn check(mut checks: Checks, input: Input) -> Result<Self, KmsError> {
+        let key_id = checks.key_id("keyId", input.key_id);
+        let message = checks.blob("message", input.message, MESSAGE);
+        let message_type = input.message_type.as_deref().unwrap_or("RAW");
+        checks.one_of("messageType", message_type, MESSAGE_TYPES);
+        let grant_tokens = checks.grant_tokens(input.grant_tokens);
+        let algorithm = input.signing_algorithm;
+        let algorithm = checks.required_one_of("signingAlgorithm", algorithm, SIGNING_ALGORITHMS);
+        checks.finish()?;
+        let message_type = check_message(&algorithm, message_type, message.len())?;
+        let dry_run = input.dry_run;
+        Ok(Self { key_id, grant_tokens, dry_run, algorithm, message_type, message })
+    }
+
+    /// Authorizes the key, and ends a dry run.
+    pub(super) async fn authorize(
+        &self,
+        call: &mut Call<'_>,
+        action: Action,
+    ) -> Result<(Authorized<KeyRecord>, SigningAlgorithm), KmsError> {
+        call.parameter("keyId", self.key_id.as_str());
+        call.parameter("messageType", self.message_type.aws_name());
+        call.parameter("signingAlgorithm", self.algorithm.as_str());
+        let key = call
+            .authorize(KeyUse {
+                action,
+                key: &self.key_id,
+                forms: Forms::KeyOrAlias,
+                algorithm: Some(Algorithm::Signing(&self.algorithm)),
+                grant_tokens: &self.grant_tokens,
+            })
+            .await?;
+        Call::finish_dry_run(self.dry_run)?;
+        Ok((key, signing_algorithm(&self.algorithm)?))
+    }
+}
+
+/// Checks that a message of `length` bytes can be of the given type.
+fn check_message(
+    algorithm: &str,
+    message_type: &str,
+    length: usize,
+) -> Result<MessageType, KmsError> {
+    let Some(known) = MessageType::from_aws_name(message_type) else {
+        return Err(invalid(format!(
+            "MessageType {message_type} is not valid for algorithm {algorithm}."
+        )));
+    };
+    if known == MessageType::DIGEST && digest_length(algorithm) != Some(length) {
+        return Err(invalid(format!("Digest is invalid length for algorithm {algorithm}.")));
+    }
+    Ok(known)
+}
+
+/// Length of the digest that an algorithm signs, in bytes; `None` if it signs none.
+fn digest_length(algorithm: &str) -> Option<usize> {
+    match algorithm {
+        "ML_DSA_SHAKE_256" | "ED25519_SHA_512" => None,
+        "SM2DSA" => Some(32),
+        _ if algorithm.ends_with("256") => Some(32),
+        _ if algorithm.ends_with("384") => Some(48),
+        _ => Some(64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_have_the_length_of_their_hash() {
+        let lengths: Vec<_> = SIGNING_ALGORITHMS.iter().map(|name| digest_length(name)).collect();
+        let (s, m, l) = (Some(32), Some(48), Some(64));
+        assert_eq!(lengths, [s, m, l, s, m, l, s, m, l, s, None, None, l]);
+        assert!(check_message("ECDSA_SHA_256", "DIGEST", 32).is_ok());
+        assert!(check_message("ECDSA_SHA_256", "DIGEST", 31).is_err());
+        assert!(check_message("ECDSA_SHA_256", "RAW", 31).is_ok());
+        assert!(check_message("ECDSA_SHA_256", "EXTERNAL_MU", 64).is_err());
+        assert!(check_message("ED25519_SHA_512", "DIGEST", 64).is_err());
+    }
+}

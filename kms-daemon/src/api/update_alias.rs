@@ -1,0 +1,55 @@
+//! `UpdateAlias`: points an alias to another key of the same kind and usage.
+
+use serde::Deserialize;
+
+use super::Answer;
+use super::call::{Call, KeyUse, contended};
+use super::checks::{Checks, invalid};
+use super::create_alias::{check_count, refuse_alias_target, writable_name};
+use crate::error::{Exception, KmsError};
+use crate::key::catalog::Update;
+use crate::key::{AliasRecord, KeyRef};
+use crate::policy::{AccountAction, Action};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    alias_name: Option<String>,
+    target_key_id: Option<String>,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let mut checks = Checks::new();
+    let name = checks.alias_name(input.alias_name);
+    let target = checks.key_id("targetKeyId", input.target_key_id);
+    checks.finish()?;
+    let name = writable_name(&name, Exception::Validation)?;
+    refuse_alias_target(call, &target)?;
+    call.parameter("aliasName", name.as_str());
+    call.parameter("targetKeyId", target.as_str());
+
+    let home = call.authorize_account(AccountAction::UpdateAlias)?;
+    call.alias_resource(&home.alias_arn(&name));
+    let named = KeyRef::Alias((*home).clone(), name.clone());
+    for _ in Call::tries() {
+        let catalog = call.catalog();
+        let old = catalog.alias(&home, &name).await?.ok_or_else(|| named.not_found())?;
+        let old_id = old.target.to_string();
+        let from = call.authorize(KeyUse::manage(Action::UpdateAliasFrom, &old_id)).await?;
+        let to = call.authorize(KeyUse::manage(Action::UpdateAliasTo, &target)).await?;
+        // The usage decides between symmetric, asymmetric and HMAC keys.
+        if from.usage != to.usage {
+            let text = "An alias can only be pointed to a key of the same type and key usage.";
+            return Err(invalid(text));
+        }
+        let index = catalog.aliases_of(&to.scope, to.id).await?;
+        if !index.names.contains(&name) {
+            check_count(index.names.len())?;
+        }
+        let new = AliasRecord { target: to.id, created: old.created, updated: call.now() };
+        if catalog.move_alias(&name, &old, &new, &to, index).await? == Update::Applied {
+            return Ok(Answer::empty());
+        }
+    }
+    Err(contended())
+}
