@@ -17,4 +17,20 @@
 //! Nothing here needs an async runtime: each device has a thread of its own for what it sends,
 //! and calls are plain futures that any executor, or [`block_on`], can wait for.
 
+pub mod audit;
+pub mod device;
+pub mod error;
+pub mod host_key;
+pub mod link;
+pub mod request;
+pub mod session;
+#[cfg(test)]
+mod testing;
 pub mod transport;
+mod wait;
+
+pub use device::Device;
+pub use error::CallError;
+pub use host_key::HostKey;
+pub use request::Reply;
+pub use wait::block_on;

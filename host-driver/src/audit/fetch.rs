@@ -1,0 +1,116 @@
+//! Fetching what was missed of a device's audit chain.
+
+use std::ops::Range;
+
+use hsm_protocol::AuditTag;
+use hsm_protocol::command::audit::{AuditEntries, AuditHead, SignedHead};
+
+use super::{AuditSink, Chain, DeviceReceipt, Position, verify_head};
+use crate::device::Device;
+use crate::error::CallError;
+
+/// Brings `device`'s chain and `sink` up to date: everything before the head that the device
+/// signs now is verified, and stored or reported lost.
+///
+/// Calls may go on meanwhile.
+pub(crate) fn synchronise(device: &Device, sink: &dyn AuditSink) -> Result<(), CallError> {
+    let known = device.chain().lock().as_ref().map(|chain| (chain.tip(), chain.gaps().to_vec()));
+    let head = signed_head(device)?;
+    start(device, sink, &head, known)?;
+    catch_up(device, sink)
+}
+
+/// Fetches and stores what receipts have shown to be missing.
+pub(crate) fn catch_up(device: &Device, sink: &dyn AuditSink) -> Result<(), CallError> {
+    fill_gaps(device, sink)?;
+    store_orphans(device, sink)
+}
+
+/// The tip of a chain, and what is unknown before it.
+type Known = (Position, Vec<Range<u64>>);
+
+fn signed_head(device: &Device) -> Result<SignedHead, CallError> {
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).map_err(|_| CallError::ShutDown)?;
+    let reply = device.call_blocking(&AuditHead { nonce }, AuditTag::default())?;
+    let head = reply.response()?;
+    verify_head(&head, device.identity(), &nonce).map_err(CallError::BadIdentity)?;
+    Ok(head)
+}
+
+/// Makes the chain follow the boot of `head`, up to it.
+fn start(
+    device: &Device,
+    sink: &dyn AuditSink,
+    head: &SignedHead,
+    known: Option<Known>,
+) -> Result<(), CallError> {
+    let stored = || sink.position(&head.device).map(|position| (position, Vec::new()));
+    let position = match known.clone().or_else(stored) {
+        None => Position::genesis(&head.device, head.epoch),
+        Some((tip, gaps)) if tip.epoch < head.epoch => {
+            // The device restarted: what it did after the last known entry is gone.
+            let open_end = std::iter::once(tip.next..u64::MAX);
+            for indexes in gaps.into_iter().chain(open_end) {
+                report_lost(sink, &head.device, tip.epoch, indexes)?;
+            }
+            Position::genesis(&head.device, head.epoch)
+        }
+        Some((tip, _)) => tip,
+    };
+    let mut guard = device.chain().lock();
+    let orphans = guard.as_mut().map(Chain::take_orphans).unwrap_or_default();
+    let same_boot = known.is_some_and(|(tip, _)| tip.epoch == position.epoch);
+    let fresh = || Chain::new(head.device, position);
+    let mut chain = guard.take().filter(|_| same_boot).unwrap_or_else(fresh);
+    orphans.into_iter().for_each(|receipt| chain.keep_orphan(receipt));
+    let advanced = chain.advance(head, position);
+    *guard = Some(chain);
+    Ok(advanced?)
+}
+
+fn fill_gaps(device: &Device, sink: &dyn AuditSink) -> Result<(), CallError> {
+    let filling = device.chain().lock().as_ref().and_then(Chain::fill);
+    let Some(mut filling) = filling else { return Ok(()) };
+    while let Some(from) = filling.wanted() {
+        let reply = device.call_blocking(&AuditEntries { from }, AuditTag::default())?;
+        let page = reply.response()?;
+        filling.page(page.epoch, page.first, page.before, &page.entries)?;
+    }
+    for indexes in &filling.lost {
+        let epoch = device.chain().lock().as_ref().map_or(0, |chain| chain.tip().epoch);
+        report_lost(sink, &device.id(), epoch, indexes.clone())?;
+    }
+    store(sink, &filling.missed)?;
+    if let Some(chain) = device.chain().lock().as_mut() {
+        chain.filled(&filling);
+    }
+    Ok(())
+}
+
+fn store_orphans(device: &Device, sink: &dyn AuditSink) -> Result<(), CallError> {
+    let orphans = device.chain().lock().as_mut().map(Chain::take_orphans).unwrap_or_default();
+    let stored = store(sink, &orphans);
+    if stored.is_err()
+        && let Some(chain) = device.chain().lock().as_mut()
+    {
+        orphans.into_iter().for_each(|receipt| chain.keep_orphan(receipt));
+    }
+    stored
+}
+
+fn store(sink: &dyn AuditSink, receipts: &[DeviceReceipt]) -> Result<(), CallError> {
+    match receipts {
+        [] => Ok(()),
+        _ => sink.missed(receipts).map_err(|reason| CallError::AuditSink(reason.into())),
+    }
+}
+
+fn report_lost(
+    sink: &dyn AuditSink,
+    device: &hsm_protocol::DeviceId,
+    epoch: u64,
+    indexes: Range<u64>,
+) -> Result<(), CallError> {
+    sink.lost(device, epoch, indexes).map_err(|reason| CallError::AuditSink(reason.into()))
+}

@@ -1,0 +1,188 @@
+//! Why a call failed, what to do about it, and whether to try again.
+
+use std::sync::Arc;
+
+use hsm_protocol::key_spec::KeySpec;
+use hsm_protocol::{DeviceId, ErrorCode, ModuleState, Opcode};
+
+use crate::audit::{ChainBroken, DeviceReceipt};
+
+/// Why a call failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// The device understood the command and refused it, or failed to execute it.
+    #[error("the device refused {opcode:?}: {code}")]
+    Refused {
+        /// The command.
+        opcode: Opcode,
+        /// The device's reason.
+        code: ErrorCode,
+        /// The audit entry of the refusal, if the command is audited.
+        receipt: Option<Box<DeviceReceipt>>,
+    },
+    /// The caller's deadline passed.
+    #[error("no answer within the deadline; the device is slow or overloaded, try again")]
+    DeadlineExceeded {
+        /// Whether the device may have executed the command.
+        sent: bool,
+    },
+    /// The session ended, because a record was lost or damaged, or the device restarted.
+    #[error("the session with the device ended ({reason}); try again")]
+    SessionLost {
+        /// What happened.
+        reason: ErrorCode,
+        /// Whether the device may have executed the command.
+        sent: bool,
+    },
+    /// The answer was lost on the line.
+    #[error("the answer was lost on the line; check cable and speed if this happens often")]
+    AnswerLost,
+    /// The line failed, or the device stopped answering.
+    #[error("the device cannot be reached: {reason}")]
+    LinkDown {
+        /// What happened and what to do.
+        reason: Arc<str>,
+        /// Whether the device may have executed the command.
+        sent: bool,
+    },
+    /// The device answered something that this build does not understand.
+    #[error("the device's answer to {0:?} does not decode; use firmware and host of one release")]
+    BadAnswer(Opcode),
+    /// Device and host speak different versions of the protocol.
+    #[error("the device speaks protocol version {device}, this host {host}; update the older")]
+    ProtocolVersion {
+        /// The device's version.
+        device: u16,
+        /// This build's version.
+        host: u16,
+    },
+    /// Device and host could not authenticate each other.
+    #[error("no session: {0}; check that this host's key is enrolled in the device")]
+    Handshake(ErrorCode),
+    /// The device's identity document is not self-consistent.
+    #[error("the device's identity document is invalid: {0}; do not use this device")]
+    BadIdentity(ErrorCode),
+    /// Another device answers than the one that was pinned.
+    #[error(
+        "device {found} answers where {expected} is expected; if the device was replaced on \
+         purpose, remove the old one from the configuration first"
+    )]
+    WrongDevice {
+        /// The pinned device.
+        expected: DeviceId,
+        /// The one that answered.
+        found: DeviceId,
+    },
+    /// The device has not been provisioned for this host.
+    #[error("the device is {0:?}, not operational; provision it first")]
+    NotOperational(ModuleState),
+    /// The request exceeds what the protocol or the device's buffer holds.
+    #[error("the request is too large for the device")]
+    TooLarge,
+    /// More calls wait for the device than the host keeps.
+    #[error("too many calls are waiting for the device; try again later, or add devices")]
+    Overloaded,
+    /// The device's audit chain does not continue as it must.
+    #[error("{0}; take the device out of service and keep its audit log")]
+    AuditChain(#[from] ChainBroken),
+    /// A missed audit entry could not be stored.
+    #[error("audit entries of the device could not be stored: {0}")]
+    AuditSink(Arc<str>),
+    /// No device of the pool supports the key spec.
+    #[error("no device of the pool supports {0:?}; add one that does")]
+    NoCapableDevice(KeySpec),
+    /// No device was in service before the deadline passed.
+    #[error("no device is in service: {reason}")]
+    Unavailable {
+        /// What is wrong with the devices.
+        reason: Arc<str>,
+    },
+    /// The pool was shut down.
+    #[error("the device pool is shutting down")]
+    ShutDown,
+}
+
+impl CallError {
+    /// Whether the same call can succeed later, or on another device.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::DeadlineExceeded { .. }
+            | Self::SessionLost { .. }
+            | Self::AnswerLost
+            | Self::LinkDown { .. }
+            | Self::NotOperational(_)
+            | Self::Overloaded
+            | Self::AuditSink(_)
+            | Self::Unavailable { .. } => true,
+            Self::Refused { code, .. } | Self::Handshake(code) => is_transient(*code),
+            Self::BadAnswer(_)
+            | Self::ProtocolVersion { .. }
+            | Self::BadIdentity(_)
+            | Self::WrongDevice { .. }
+            | Self::TooLarge
+            | Self::AuditChain(_)
+            | Self::NoCapableDevice(_)
+            | Self::ShutDown => false,
+        }
+    }
+
+    /// Whether the session is of no more use after this.
+    #[must_use]
+    pub fn poisons_session(&self) -> bool {
+        match self {
+            Self::SessionLost { .. }
+            | Self::AnswerLost
+            | Self::LinkDown { .. }
+            | Self::BadAnswer(_)
+            | Self::AuditChain(_) => true,
+            Self::Refused { code, .. } => is_transient(*code),
+            _ => false,
+        }
+    }
+
+    /// Whether the device may have executed the command although the call failed; it must not
+    /// be repeated then unless it is idempotent.
+    #[must_use]
+    pub fn maybe_executed(&self) -> bool {
+        match self {
+            Self::DeadlineExceeded { sent }
+            | Self::SessionLost { sent, .. }
+            | Self::LinkDown { sent, .. } => *sent,
+            Self::AnswerLost | Self::BadAnswer(_) | Self::AuditChain(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether another device might do better at once.
+    pub(crate) fn try_elsewhere(&self) -> bool {
+        match self {
+            Self::SessionLost { .. }
+            | Self::AnswerLost
+            | Self::LinkDown { .. }
+            | Self::BadAnswer(_)
+            | Self::AuditChain(_)
+            | Self::NotOperational(_)
+            | Self::Overloaded => true,
+            Self::Refused { code, .. } => is_transient(*code),
+            _ => false,
+        }
+    }
+}
+
+/// Codes that speak of the device's condition and not of the request.
+fn is_transient(code: ErrorCode) -> bool {
+    [
+        ErrorCode::NO_SESSION,
+        ErrorCode::BAD_RECORD,
+        ErrorCode::STATE_DENIED,
+        ErrorCode::THROTTLED,
+        ErrorCode::SELF_TEST_FAILED,
+        ErrorCode::ENTROPY_FAILED,
+        ErrorCode::STORAGE_FAILED,
+        ErrorCode::INTEGRITY_FAILED,
+        ErrorCode::INTERNAL,
+        ErrorCode::PAIRWISE_FAILED,
+    ]
+    .contains(&code)
+}

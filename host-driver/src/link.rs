@@ -1,0 +1,256 @@
+//! The line to a device: framing, credit, correlation and time-outs.
+//!
+//! A caller seals and sends in its own thread if there is credit. One thread receives, finishes
+//! calls, and sends what waited. Every call ends: with its answer, or with a typed error.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hsm_protocol::frame::{Decoder, MAX_ENCODED};
+use tokio::sync::oneshot;
+use zeroize::Zeroize;
+
+use crate::error::CallError;
+use crate::request::Answer;
+use crate::session::{Session, SharedChain};
+use crate::transport::{Receiver, Sender, Transport, TransportError};
+use crate::wait::Signal;
+
+pub(crate) use exchange::{Credit, Message};
+use exchange::{Done, Exchange, Hung, Ticket};
+
+mod exchange;
+
+/// How late a deadline may be noticed.
+const TICK: Duration = Duration::from_millis(50);
+/// Bytes taken from the line at once.
+const READ_SIZE: usize = 16 * 1024;
+
+type Outcome = Result<Answer, CallError>;
+
+/// An open line to a device. Dropping it closes the line and ends its calls.
+pub(crate) struct Link {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Raised when the line or the session is lost.
+    signal: Arc<Signal>,
+    chain: SharedChain,
+}
+
+struct State {
+    exchange: Exchange<oneshot::Sender<Outcome>>,
+    sender: Box<dyn Sender>,
+    /// Why the line is down.
+    down: Option<Arc<str>>,
+    last_answer: Instant,
+}
+
+impl Ticket for oneshot::Sender<Outcome> {
+    fn is_abandoned(&self) -> bool {
+        self.is_closed()
+    }
+}
+
+/// The answer to a message, when it comes.
+pub(crate) struct Pending(oneshot::Receiver<Outcome>);
+
+impl Future for Pending {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        Pin::new(&mut self.0).poll(cx).map(|received| {
+            received.unwrap_or_else(|_| {
+                Err(CallError::LinkDown { reason: "the line was closed".into(), sent: true })
+            })
+        })
+    }
+}
+
+impl Link {
+    /// Takes over a transport and starts the thread that receives.
+    pub(crate) fn open(
+        transport: Box<dyn Transport>,
+        patience: Duration,
+        chain: SharedChain,
+        signal: Arc<Signal>,
+    ) -> Result<Self, TransportError> {
+        let halves = transport.split()?;
+        let mut first = [0; 4];
+        getrandom::fill(&mut first).map_err(std::io::Error::from)?;
+        let now = Instant::now();
+        let state = State {
+            exchange: Exchange::new(patience, u32::from_le_bytes(first), now),
+            sender: halves.sender,
+            down: None,
+            last_answer: now,
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), signal, chain });
+        let receiving = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("hsm-link".to_owned())
+            .spawn(move || receive(&receiving, halves.receiver))?;
+        Ok(Self { shared })
+    }
+
+    /// Sends a message as soon as there is credit. The outcome comes at the latest when the
+    /// deadline has passed.
+    pub(crate) fn submit(&self, message: Message, deadline: Instant) -> Pending {
+        let (ticket, pending) = oneshot::channel();
+        self.shared.with(|state| match &state.down {
+            Some(reason) => {
+                let error = CallError::LinkDown { reason: Arc::clone(reason), sent: false };
+                state.exchange.refuse(ticket, error);
+            }
+            None => state.exchange.submit(message, ticket, deadline, Instant::now()),
+        });
+        Pending(pending)
+    }
+
+    pub(crate) fn set_credit(&self, credit: Credit) {
+        self.shared.with(|state| state.exchange.set_credit(credit));
+    }
+
+    pub(crate) fn install(&self, session: Session) {
+        self.shared.with(|state| state.exchange.install(session));
+    }
+
+    /// Whether the line is up and a session is open.
+    pub(crate) fn is_ready(&self) -> bool {
+        let state = self.shared.lock();
+        state.down.is_none() && state.exchange.has_session()
+    }
+
+    /// Why the line is down, if it is.
+    pub(crate) fn down(&self) -> Option<Arc<str>> {
+        self.shared.lock().down.clone()
+    }
+
+    /// When the device last answered anything.
+    pub(crate) fn last_answer(&self) -> Instant {
+        self.shared.lock().last_answer
+    }
+
+    /// Closes the line; `reason` goes to the calls it ends.
+    pub(crate) fn close(&self, reason: &str) {
+        self.shared.with(|state| state.go_down(reason));
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.close("the line was closed");
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // After a panic in another thread the state may be wrong about one call at most; a
+        // deadline or the watch on the device ends that one too.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, sends what that put into the output buffer, and tells callers.
+    fn with(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        let was_ready = state.is_ready();
+        change(&mut state);
+        state.flush();
+        let done = state.exchange.take_done();
+        let lost = was_ready && !state.is_ready();
+        drop(state); // callers may call again as soon as they are told
+        self.tell(done, lost);
+    }
+
+    fn tell(&self, done: Vec<Done<oneshot::Sender<Outcome>>>, lost: bool) {
+        let mut news = lost;
+        for Done { ticket, outcome } in done {
+            let unheard = match ticket {
+                Some(ticket) => ticket.send(outcome).err(),
+                None => Some(outcome),
+            };
+            if let Some(Ok(Answer { receipt: Some(receipt), .. })) = unheard
+                && let Some(chain) = self.chain.lock().as_mut()
+            {
+                chain.keep_orphan(receipt);
+                news = true;
+            }
+        }
+        if news {
+            self.signal.raise();
+        }
+    }
+}
+
+impl State {
+    fn is_ready(&self) -> bool {
+        self.down.is_none() && self.exchange.has_session()
+    }
+
+    fn flush(&mut self) {
+        let output = self.exchange.output();
+        if output.is_empty() || self.down.is_some() {
+            return;
+        }
+        let sent = self.sender.send(output);
+        output.clear();
+        if let Err(error) = sent {
+            self.go_down(&error.to_string());
+        }
+    }
+
+    fn go_down(&mut self, reason: &str) {
+        if self.down.is_some() {
+            return;
+        }
+        let reason: Arc<str> = reason.into();
+        self.sender.close();
+        let error = |sent| CallError::LinkDown { reason: Arc::clone(&reason), sent };
+        self.exchange.fail_all(error);
+        self.down = Some(reason);
+    }
+}
+
+/// Receives until the line is down.
+fn receive(shared: &Shared, mut receiver: Box<dyn Receiver>) {
+    let mut decoder = Box::new(Decoder::<MAX_ENCODED>::new());
+    let mut buffer = vec![0; READ_SIZE];
+    let mut next_tick = Instant::now() + TICK;
+    loop {
+        let received = receiver.receive(&mut buffer, TICK);
+        let now = Instant::now();
+        let mut down = false;
+        shared.with(|state| {
+            match received {
+                Ok(count) => {
+                    let mut input = buffer.get(..count).unwrap_or_default();
+                    while let Some(frame) = decoder.next(&mut input) {
+                        state.last_answer = now;
+                        state.exchange.receive(frame, now);
+                    }
+                }
+                Err(error) => state.go_down(&error.to_string()),
+            }
+            if now >= next_tick {
+                next_tick = now + TICK;
+                if let Err(Hung { opcode, waited }) = state.exchange.expire(now) {
+                    state.go_down(&format!(
+                        "it has not answered {opcode:?} for {:.1} s; reset it if it does not \
+                         recover",
+                        waited.as_secs_f32()
+                    ));
+                }
+            }
+            down = state.down.is_some();
+        });
+        if down {
+            buffer.zeroize();
+            return;
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! The state of a line, sans-I/O: credit, correlation, and the session.
+//!
+//! Bytes to send accumulate in an output buffer and finished calls in a list; the owner takes
+//! both. `T` is what the owner needs to tell a caller that its call is done.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hsm_protocol::channel::{MESSAGE_1_SIZE, RECORD_OVERHEAD};
+use hsm_protocol::frame::{self, Frame, FrameKind, Header, MAX_PAYLOAD};
+use hsm_protocol::request::ResponseHead;
+use hsm_protocol::{AuditTag, ErrorCode, Opcode};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::error::CallError;
+use crate::request::{Answer, Request};
+use crate::session::Session;
+
+/// Calls that wait for credit; one more is refused.
+const MAX_BACKLOG: usize = 4096;
+/// Bytes per second of the slowest line, 115 200 baud 8N1 less COBS and a margin.
+const SLOWEST_LINE: u32 = 10_000;
+
+/// What a caller wants sent.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A request outside the channel.
+    Plain(Arc<Request>),
+    /// First handshake message.
+    Handshake(Box<[u8; MESSAGE_1_SIZE]>),
+    /// A request inside the channel.
+    Sealed(Arc<Request>),
+}
+
+/// Tells a caller that its call is done.
+pub(crate) trait Ticket {
+    /// Nobody waits any more.
+    fn is_abandoned(&self) -> bool;
+}
+
+/// A finished call.
+pub(crate) struct Done<T> {
+    /// `None` if the caller was told before that its deadline passed.
+    pub(crate) ticket: Option<T>,
+    pub(crate) outcome: Result<Answer, CallError>,
+}
+
+/// What the device grants: requests and bytes of encoded frames that may be unanswered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Credit {
+    pub(crate) window: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Credit {
+    /// Before the device has said what it grants: one short frame, such as `Info`.
+    pub(crate) const INITIAL: Self = Self { window: 1, bytes: 256 };
+}
+
+/// The device has not answered the oldest request for too long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Hung {
+    pub(crate) opcode: Opcode,
+    pub(crate) waited: Duration,
+}
+
+pub(crate) struct Exchange<T> {
+    credit: Credit,
+    patience: Duration,
+    session: Option<Session>,
+    in_flight: VecDeque<InFlight<T>>,
+    in_flight_bytes: usize,
+    /// Since when the oldest request is the oldest: the device works on it.
+    oldest_since: Instant,
+    backlog: VecDeque<Queued<T>>,
+    next_sequence: u32,
+    next_id: u16,
+    /// Where requests are put together and sealed.
+    scratch: Zeroizing<Vec<u8>>,
+    output: Vec<u8>,
+    done: Vec<Done<T>>,
+}
+
+struct Queued<T> {
+    message: Message,
+    ticket: T,
+    deadline: Instant,
+}
+
+struct InFlight<T> {
+    reply: FrameKind,
+    session: u16,
+    sequence: u32,
+    id: u16,
+    opcode: Opcode,
+    tag: Option<AuditTag>,
+    bytes: usize,
+    deadline: Instant,
+    ticket: Option<T>,
+}
+
+impl<T: Ticket> Exchange<T> {
+    /// `patience` is how long a device may take for an ordinary command; `first_sequence`
+    /// should differ from that of an earlier line to the device, whose answers may still come.
+    pub(crate) fn new(patience: Duration, first_sequence: u32, now: Instant) -> Self {
+        Self {
+            credit: Credit::INITIAL,
+            patience,
+            session: None,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            oldest_since: now,
+            backlog: VecDeque::new(),
+            next_sequence: first_sequence,
+            next_id: 0,
+            scratch: Zeroizing::new(vec![0; MAX_PAYLOAD]),
+            // A device that was interrupted in a frame finds the next one after a delimiter.
+            output: vec![0],
+            done: Vec::new(),
+        }
+    }
+
+    pub(crate) fn set_credit(&mut self, credit: Credit) {
+        self.credit = Credit { window: credit.window.max(1), ..credit };
+    }
+
+    pub(crate) fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    pub(crate) fn install(&mut self, session: Session) {
+        self.session = Some(session);
+    }
+
+    /// Bytes to send; the owner clears the buffer once they are sent.
+    pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// The calls finished since the last time.
+    pub(crate) fn take_done(&mut self) -> Vec<Done<T>> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// Ends a call that was not submitted.
+    pub(crate) fn refuse(&mut self, ticket: T, error: CallError) {
+        self.finish(Some(ticket), Err(error));
+    }
+
+    /// Sends a message as soon as there is credit.
+    pub(crate) fn submit(&mut self, message: Message, ticket: T, deadline: Instant, now: Instant) {
+        if self.backlog.len() >= MAX_BACKLOG {
+            return self.finish(Some(ticket), Err(CallError::Overloaded));
+        }
+        self.backlog.push_back(Queued { message, ticket, deadline });
+        self.pump(now);
+    }
+
+    /// Takes a frame of the device.
+    pub(crate) fn receive(&mut self, frame: Frame<'_>, now: Instant) {
+        let Frame { header, payload } = frame;
+        let belongs = |call: &InFlight<T>| {
+            call.session == header.session
+                && call.sequence == header.sequence
+                && (call.reply == header.kind || header.kind == FrameKind::LinkError)
+        };
+        let Some(position) = self.in_flight.iter().position(belongs) else {
+            tracing::debug!(?header, "dropped a frame that answers nothing");
+            return;
+        };
+        // Answers come in order: what was sent before and is unanswered will stay so.
+        for _ in 0..position {
+            if let Some(call) = self.pop_oldest(now) {
+                self.finish(call.ticket, Err(CallError::AnswerLost));
+            }
+        }
+        let Some(call) = self.pop_oldest(now) else { return };
+        match header.kind {
+            FrameKind::LinkError => self.refused(call, payload),
+            FrameKind::SealedResponse => self.sealed_response(call, header.sequence, payload),
+            FrameKind::PlainResponse => {
+                let answer = plain_answer(&call, payload);
+                self.finish(call.ticket, answer);
+            }
+            _ => {
+                let head = ResponseHead { id: call.id, status: None, receipt: None };
+                let body = Zeroizing::new(payload.to_vec());
+                self.finish(call.ticket, Ok(Answer { head, receipt: None, body }));
+            }
+        }
+        payload.zeroize();
+        self.pump(now);
+    }
+
+    /// Ends calls whose deadline has passed.
+    ///
+    /// # Errors
+    /// [`Hung`]: the line is of no more use.
+    pub(crate) fn expire(&mut self, now: Instant) -> Result<(), Hung> {
+        for index in 0..self.in_flight.len() {
+            let Some(call) = self.in_flight.get_mut(index) else { break };
+            if call.deadline <= now {
+                // The call keeps its credit: the device will still answer it.
+                if let Some(ticket) = call.ticket.take() {
+                    self.finish(Some(ticket), Err(CallError::DeadlineExceeded { sent: true }));
+                }
+            }
+        }
+        if self.backlog.iter().any(|queued| queued.deadline <= now) {
+            for queued in std::mem::take(&mut self.backlog) {
+                if queued.deadline <= now {
+                    let error = CallError::DeadlineExceeded { sent: false };
+                    self.finish(Some(queued.ticket), Err(error));
+                } else {
+                    self.backlog.push_back(queued);
+                }
+            }
+        }
+        match self.in_flight.front() {
+            Some(oldest) => {
+                let waited = now.saturating_duration_since(self.oldest_since);
+                let opcode = oldest.opcode;
+                let limit = self.patience_with(opcode);
+                if waited > limit { Err(Hung { opcode, waited }) } else { Ok(()) }
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends every call, those in flight with `error(true)`, waiting ones with `error(false)`.
+    pub(crate) fn fail_all(&mut self, error: impl Fn(bool) -> CallError) {
+        self.session = None;
+        self.in_flight_bytes = 0;
+        for call in std::mem::take(&mut self.in_flight) {
+            self.finish(call.ticket, Err(error(true)));
+        }
+        for queued in std::mem::take(&mut self.backlog) {
+            self.finish(Some(queued.ticket), Err(error(false)));
+        }
+    }
+
+    /// Sends waiting messages while there is credit.
+    fn pump(&mut self, now: Instant) {
+        while let Some(queued) = self.backlog.front() {
+            if queued.ticket.is_abandoned() {
+                self.backlog.pop_front();
+                continue;
+            }
+            let payload = match &queued.message {
+                Message::Plain(request) => request.size(),
+                Message::Handshake(message) => message.len(),
+                Message::Sealed(request) => request.size() + RECORD_OVERHEAD,
+            };
+            let bytes = frame::encoded_size(payload);
+            let never_fits = payload > MAX_PAYLOAD || bytes > self.credit.bytes;
+            let full = self.in_flight.len() >= self.credit.window
+                || self.in_flight_bytes + bytes > self.credit.bytes;
+            if full && !never_fits {
+                return;
+            }
+            let Some(queued) = self.backlog.pop_front() else { return };
+            if never_fits {
+                self.finish(Some(queued.ticket), Err(CallError::TooLarge));
+                continue;
+            }
+            match self.send(&queued.message) {
+                Ok(sent) => {
+                    if self.in_flight.is_empty() {
+                        self.oldest_since = now;
+                    }
+                    self.in_flight_bytes += bytes;
+                    self.in_flight.push_back(InFlight {
+                        bytes,
+                        deadline: queued.deadline,
+                        ticket: Some(queued.ticket),
+                        ..sent
+                    });
+                }
+                Err(error) => self.finish(Some(queued.ticket), Err(error)),
+            }
+        }
+    }
+
+    /// Puts a message into the output buffer.
+    fn send(&mut self, message: &Message) -> Result<InFlight<T>, CallError> {
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        let (header, length, opcode, tag, reply) = match message {
+            Message::Plain(request) => {
+                let length = request.write(id, &mut self.scratch)?;
+                let header = self.plain_header(FrameKind::PlainRequest);
+                (header, length, request.opcode, None, FrameKind::PlainResponse)
+            }
+            Message::Handshake(message) => {
+                if let Some(out) = self.scratch.get_mut(..message.len()) {
+                    out.copy_from_slice(&**message);
+                }
+                let header = self.plain_header(FrameKind::Handshake1);
+                // Counts as `Info`: quick, and not audited.
+                (header, message.len(), Opcode::Info, None, FrameKind::Handshake2)
+            }
+            Message::Sealed(request) => {
+                let lost = CallError::SessionLost { reason: ErrorCode::NO_SESSION, sent: false };
+                let session = self.session.as_mut().ok_or(lost)?;
+                let length = request.write(id, &mut self.scratch)?;
+                let (header, length) =
+                    session.seal(&mut self.scratch, length).map_err(|_| CallError::TooLarge)?;
+                (header, length, request.opcode, request.tag, FrameKind::SealedResponse)
+            }
+        };
+        let payload = self.scratch.get(..length).ok_or(CallError::TooLarge)?;
+        let start = self.output.len();
+        self.output.resize(start + frame::encoded_size(length), 0);
+        let free = self.output.get_mut(start..).unwrap_or_default();
+        let encoded = frame::encode(header, payload, free).map_err(|_| CallError::TooLarge)?;
+        self.output.truncate(start + encoded);
+        Ok(InFlight {
+            reply,
+            session: header.session,
+            sequence: header.sequence,
+            id,
+            opcode,
+            tag,
+            bytes: 0,
+            deadline: self.oldest_since,
+            ticket: None,
+        })
+    }
+
+    fn plain_header(&mut self, kind: FrameKind) -> Header {
+        let sequence = self.next_sequence;
+        self.next_sequence = sequence.wrapping_add(1);
+        Header { kind, session: 0, sequence }
+    }
+
+    fn sealed_response(&mut self, call: InFlight<T>, sequence: u32, payload: &mut [u8]) {
+        let outcome = match self.session.as_mut().filter(|open| open.id() == call.session) {
+            Some(session) => sealed_answer(session, &call, sequence, payload),
+            None => Err(CallError::SessionLost { reason: ErrorCode::NO_SESSION, sent: true }),
+        };
+        let poisoned = outcome.as_ref().is_err_and(CallError::poisons_session);
+        self.finish(call.ticket, outcome);
+        if poisoned {
+            self.end_session(call.session, ErrorCode::BAD_RECORD);
+        }
+    }
+
+    fn refused(&mut self, call: InFlight<T>, payload: &[u8]) {
+        let code = match payload {
+            [low, high] => ErrorCode::from_u16(u16::from_le_bytes([*low, *high])),
+            _ => None,
+        };
+        let reason = code.unwrap_or(ErrorCode::MALFORMED);
+        if call.reply == FrameKind::SealedResponse {
+            // The refusal is not authenticated, so the command may have been executed.
+            self.finish(call.ticket, Err(CallError::SessionLost { reason, sent: true }));
+            self.end_session(call.session, reason);
+        } else {
+            let (opcode, receipt) = (call.opcode, None);
+            self.finish(call.ticket, Err(CallError::Refused { opcode, code: reason, receipt }));
+        }
+    }
+
+    /// Ends a session and its calls; those keep their credit until the device answers them.
+    fn end_session(&mut self, id: u16, reason: ErrorCode) {
+        if self.session.as_ref().is_some_and(|open| open.id() == id) {
+            self.session = None;
+        }
+        let lost: Vec<T> = self
+            .in_flight
+            .iter_mut()
+            .filter(|call| call.reply == FrameKind::SealedResponse && call.session == id)
+            .filter_map(|call| call.ticket.take())
+            .collect();
+        for ticket in lost {
+            self.finish(Some(ticket), Err(CallError::SessionLost { reason, sent: true }));
+        }
+    }
+
+    fn pop_oldest(&mut self, now: Instant) -> Option<InFlight<T>> {
+        let call = self.in_flight.pop_front()?;
+        self.in_flight_bytes -= call.bytes;
+        self.oldest_since = now;
+        Some(call)
+    }
+
+    fn finish(&mut self, ticket: Option<T>, outcome: Result<Answer, CallError>) {
+        self.done.push(Done { ticket, outcome });
+    }
+
+    /// How long the device may take for `opcode`, with everything in flight on a slow line.
+    fn patience_with(&self, opcode: Opcode) -> Duration {
+        let bytes = u32::try_from(self.in_flight_bytes).unwrap_or(u32::MAX);
+        let line = Duration::from_secs(1) * bytes / SLOWEST_LINE;
+        self.patience * if is_slow(opcode) { 10 } else { 1 } + line
+    }
+}
+
+/// Commands that write non-volatile storage, run every self-test, or search for primes.
+fn is_slow(opcode: Opcode) -> bool {
+    [
+        Opcode::SelfTest,
+        Opcode::Zeroise,
+        Opcode::Initialise,
+        Opcode::EnrolHost,
+        Opcode::RemoveHost,
+        Opcode::CreateDomain,
+        Opcode::ExportDomain,
+        Opcode::JoinDomain,
+        Opcode::GenerateKey,
+    ]
+    .contains(&opcode)
+}
+
+fn plain_answer<T>(call: &InFlight<T>, payload: &[u8]) -> Result<Answer, CallError> {
+    match ResponseHead::split(payload) {
+        Ok((head, body)) if head.id == call.id => {
+            Ok(Answer { head, receipt: None, body: Zeroizing::new(body.to_vec()) })
+        }
+        _ => Err(CallError::BadAnswer(call.opcode)),
+    }
+}
+
+fn sealed_answer<T>(
+    session: &mut Session,
+    call: &InFlight<T>,
+    sequence: u32,
+    payload: &mut [u8],
+) -> Result<Answer, CallError> {
+    let lost = |reason| CallError::SessionLost { reason, sent: true };
+    let plain = session.open(sequence, payload).map_err(lost)?;
+    let bad = || CallError::BadAnswer(call.opcode);
+    let (head, body) = ResponseHead::split(plain).map_err(|_| bad())?;
+    let receipt = match (&head.receipt, call.tag) {
+        (Some(receipt), Some(tag)) => {
+            Some(session.follow(call.opcode, tag, head.status, receipt)?)
+        }
+        // A command can be refused before the device knows that it is audited.
+        (None, tag) if tag.is_none() || head.status.is_some() => None,
+        _ => return Err(bad()),
+    };
+    if head.id != call.id {
+        return Err(bad());
+    }
+    Ok(Answer { head, receipt, body: Zeroizing::new(body.to_vec()) })
+}

@@ -1,0 +1,109 @@
+//! An encoded request, and the answer it got.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use hsm_protocol::channel::RECORD_OVERHEAD;
+use hsm_protocol::command::decode;
+use hsm_protocol::frame::MAX_PAYLOAD;
+use hsm_protocol::request::{RequestHead, ResponseHead};
+use hsm_protocol::{AuditTag, Command, Opcode};
+use zeroize::Zeroizing;
+
+use crate::audit::DeviceReceipt;
+use crate::error::CallError;
+
+/// Longest request body in bytes: a frame's payload without the record's tag and the head.
+const MAX_BODY: usize = MAX_PAYLOAD - RECORD_OVERHEAD - RequestHead::MAX_SIZE;
+
+/// An encoded request; may be sent to one device after another. Zeroised on drop.
+pub(crate) struct Request {
+    pub(crate) opcode: Opcode,
+    /// Present if the command is audited.
+    pub(crate) tag: Option<AuditTag>,
+    pub(crate) body: Zeroizing<Vec<u8>>,
+}
+
+impl Request {
+    pub(crate) fn encode<C: Command>(command: &C, tag: AuditTag) -> Result<Self, CallError> {
+        // Measured first, so that the buffer never moves and leaves a copy of a plaintext.
+        let size = postcard::ser_flavors::Size::default();
+        let size = postcard::serialize_with_flavor(command, size)
+            .map_err(|_| CallError::BadAnswer(C::OPCODE))?;
+        if size > MAX_BODY {
+            return Err(CallError::TooLarge);
+        }
+        let mut body = Zeroizing::new(vec![0; size]);
+        command.encode(&mut body).map_err(|_| CallError::TooLarge)?;
+        Ok(Self { opcode: C::OPCODE, tag: C::AUDIT.then_some(tag), body })
+    }
+
+    /// Length of head and body in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let head = if self.tag.is_some() { RequestHead::MAX_SIZE } else { 4 };
+        head + self.body.len()
+    }
+
+    /// Writes head and body to the start of `out`, which must have [`Request::size`] bytes.
+    pub(crate) fn write(&self, id: u16, out: &mut [u8]) -> Result<usize, CallError> {
+        let head = RequestHead { opcode: self.opcode, id, tag: self.tag };
+        let start = head.write(out).map_err(|_| CallError::TooLarge)?;
+        let end = start + self.body.len();
+        out.get_mut(start..end).ok_or(CallError::TooLarge)?.copy_from_slice(&self.body);
+        Ok(end)
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} [{} bytes]", self.opcode, self.body.len())
+    }
+}
+
+/// An answer as it came from the device: status checked for its form, body not decoded.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) head: ResponseHead,
+    pub(crate) receipt: Option<DeviceReceipt>,
+    pub(crate) body: Zeroizing<Vec<u8>>,
+}
+
+/// The device's answer to `C`. Its bytes are zeroised on drop.
+pub struct Reply<C> {
+    /// The audit entry of the call, if the command is audited.
+    pub receipt: Option<DeviceReceipt>,
+    body: Zeroizing<Vec<u8>>,
+    command: PhantomData<fn() -> C>,
+}
+
+impl<C: Command> Reply<C> {
+    /// Separates success from refusal.
+    pub(crate) fn from_answer(answer: Answer) -> Result<Self, CallError> {
+        let Answer { head, receipt, body } = answer;
+        match head.status {
+            Some(code) => {
+                let receipt = receipt.map(Box::new);
+                Err(CallError::Refused { opcode: C::OPCODE, code, receipt })
+            }
+            None => {
+                let reply = Self { receipt, body, command: PhantomData };
+                reply.response()?; // so that a device that answers nonsense counts as failing
+                Ok(reply)
+            }
+        }
+    }
+
+    /// The response, borrowing this reply's buffer.
+    ///
+    /// # Errors
+    /// [`CallError::BadAnswer`]; not once a call has returned the reply.
+    pub fn response(&self) -> Result<C::Response<'_>, CallError> {
+        decode(&self.body).map_err(|_| CallError::BadAnswer(C::OPCODE))
+    }
+}
+
+impl<C: Command> fmt::Debug for Reply<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reply({:?}, [{} bytes])", C::OPCODE, self.body.len())
+    }
+}

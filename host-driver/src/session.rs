@@ -1,0 +1,127 @@
+//! The authenticated channel to a device, from the host's end.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hsm_protocol::audit::{Entry, Receipt};
+use hsm_protocol::channel::{Initiator, Keys, MESSAGE_1_SIZE};
+use hsm_protocol::frame::{FrameKind, Header};
+use hsm_protocol::identity::IdentityDocument;
+use hsm_protocol::{AuditTag, DeviceId, ErrorCode, HostId, Opcode};
+
+use crate::audit::{Chain, ChainBroken, DeviceReceipt};
+use crate::host_key::{HostKey, system_rng};
+
+/// A device's audit chain, shared by the sessions that follow one another.
+///
+/// Empty until the device has told where its chain stands.
+#[derive(Clone, Debug, Default)]
+pub struct SharedChain(Arc<Mutex<Option<Chain>>>);
+
+impl SharedChain {
+    /// The chain; do not hold it across a call.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Option<Chain>> {
+        // A chain is whole between any two of its methods, so a panic elsewhere spoils nothing.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts over if the chain followed so far is another device's.
+    pub(crate) fn forget_other_than(&self, device: &DeviceId) {
+        let mut chain = self.lock();
+        if chain.as_ref().is_some_and(|chain| chain.device() != *device) {
+            *chain = None;
+        }
+    }
+
+    /// Checks that a receipt continues the chain. A device whose chain is not followed yet
+    /// gives receipts that are not checked: provisioning, before the chain can be read.
+    fn follow(
+        &self,
+        device: &IdentityDocument,
+        receipt: &Receipt,
+        entry: Entry,
+    ) -> Result<DeviceReceipt, ChainBroken> {
+        match self.lock().as_mut() {
+            Some(chain) => chain.follow(receipt, entry),
+            None => Ok(DeviceReceipt {
+                device: device.device_id(),
+                epoch: receipt.epoch,
+                entry,
+                head: receipt.head,
+            }),
+        }
+    }
+}
+
+/// A handshake between its two messages.
+pub(crate) struct Handshake {
+    initiator: Initiator,
+    device: IdentityDocument,
+    host: HostId,
+}
+
+impl Handshake {
+    /// Starts a handshake and returns its first message.
+    pub(crate) fn start(
+        key: &HostKey,
+        device: &IdentityDocument,
+    ) -> Result<(Self, Box<[u8; MESSAGE_1_SIZE]>), ErrorCode> {
+        let (initiator, message) = Initiator::start(key.secret(), &device.link, &mut system_rng())?;
+        Ok((Self { initiator, device: *device, host: key.id() }, Box::new(message)))
+    }
+
+    /// Reads the device's answer; only the device of the identity document can make it.
+    pub(crate) fn finish(self, message: &[u8], chain: SharedChain) -> Result<Session, ErrorCode> {
+        let (keys, welcome) = self.initiator.finish(message)?;
+        Ok(Session { id: welcome.session, keys, device: self.device, host: self.host, chain })
+    }
+}
+
+/// An open session. Its keys are zeroised on drop; both directions rekey by themselves.
+#[derive(Debug)]
+pub(crate) struct Session {
+    id: u16,
+    keys: Keys,
+    device: IdentityDocument,
+    host: HostId,
+    chain: SharedChain,
+}
+
+impl Session {
+    pub(crate) fn id(&self) -> u16 {
+        self.id
+    }
+
+    /// Seals the first `length` bytes of `buffer` in place; the frame's header and the length
+    /// of its payload.
+    pub(crate) fn seal(
+        &mut self,
+        buffer: &mut [u8],
+        length: usize,
+    ) -> Result<(Header, usize), ErrorCode> {
+        let kind = FrameKind::SealedRequest;
+        let header = Header { kind, session: self.id, sequence: self.keys.sealer.sequence() };
+        Ok((header, self.keys.sealer.seal(buffer, length)?))
+    }
+
+    /// Opens a response in place. After an error the session must be dropped.
+    pub(crate) fn open<'b>(
+        &mut self,
+        sequence: u32,
+        payload: &'b mut [u8],
+    ) -> Result<&'b [u8], ErrorCode> {
+        self.keys.opener.open(sequence, payload).map(|plain| &*plain)
+    }
+
+    /// Checks the receipt of an answer to this host's command against the device's chain.
+    pub(crate) fn follow(
+        &self,
+        opcode: Opcode,
+        tag: AuditTag,
+        result: Option<ErrorCode>,
+        receipt: &Receipt,
+    ) -> Result<DeviceReceipt, ChainBroken> {
+        let Receipt { index, subject, .. } = *receipt;
+        let entry = Entry { index, opcode, result, host: self.host, subject, tag };
+        self.chain.follow(&self.device, receipt, entry)
+    }
+}

@@ -1,0 +1,373 @@
+//! A device for this crate's own tests: the real frames, channel and audit rule of
+//! `hsm-protocol`, with behaviour that a real device cannot be made to show on demand.
+//!
+//! Its only crypto command is `Random`, which repeats the audit tag: so a test can tell whether
+//! a caller got the answer to its own question.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use hsm_protocol::audit::{Entry, Head, Receipt, signed_head_message};
+use hsm_protocol::channel::{Keys, Responder, Welcome};
+use hsm_protocol::command::audit::{AuditEntries, AuditHead, AuditPage, SignedHead};
+use hsm_protocol::command::decode;
+use hsm_protocol::command::random::{Random, RandomBytes};
+use hsm_protocol::command::session::SessionState;
+use hsm_protocol::command::system::{DeviceInfo, ModuleStatus};
+use hsm_protocol::frame::{self, Decoder, Frame, FrameKind, Header, MAX_ENCODED, MAX_PAYLOAD};
+use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
+use hsm_protocol::key_spec::KeySpec;
+use hsm_protocol::request::{RequestHead, ResponseHead};
+use hsm_protocol::{
+    Bytes, DeviceId, ErrorCode, HostId, MaterialId, ModuleState, Opcode, PROTOCOL_VERSION, Role,
+};
+use p256::SecretKey;
+use p256::ecdsa::SigningKey;
+use p256::ecdsa::signature::hazmat::PrehashSigner;
+use p256::elliptic_curve::Generate;
+use sha2::{Digest, Sha256};
+
+use crate::host_key::system_rng;
+use crate::transport::loopback::{self, Loopback};
+use crate::transport::{Transport, TransportError};
+
+/// Entries that an audit page holds, few, so that tests see several pages.
+const PAGE: usize = 4;
+
+pub(crate) struct FakeDevice {
+    pub(crate) specs: Vec<u8>,
+    pub(crate) window: u16,
+    signing: SigningKey,
+    link: SecretKey,
+    pub(crate) identity: IdentityDocument,
+    state: Mutex<State>,
+    /// Takes requests and answers nothing.
+    pub(crate) hang: AtomicBool,
+    /// Refuses connections and drops the present one.
+    pub(crate) down: AtomicBool,
+    /// Microseconds that a command takes.
+    pub(crate) delay_us: AtomicU64,
+    /// Executes the next audited command, then loses the connection instead of answering.
+    pub(crate) lose_next_answer: AtomicBool,
+    pub(crate) executed: AtomicU64,
+}
+
+struct State {
+    epoch: u64,
+    entries: Vec<Entry>,
+    heads: Vec<Head>,
+    /// Entries before this have been pushed out of the ring.
+    oldest: usize,
+    module: ModuleState,
+    sessions: HashMap<u16, (Keys, HostId)>,
+    next_session: u16,
+}
+
+impl FakeDevice {
+    pub(crate) fn new() -> Arc<Self> {
+        Self::with(&[KeySpec::SYMMETRIC_DEFAULT.0], 8)
+    }
+
+    pub(crate) fn with(specs: &[u8], window: u16) -> Arc<Self> {
+        let key = || SecretKey::generate_from_rng(&mut system_rng());
+        let (signing, link, join) = (key(), key(), key());
+        let public = |key: &SecretKey| PublicKey::from_point(&key.public_key());
+        let keys = (public(&signing), public(&link), public(&join));
+        let signing = SigningKey::from(&signing);
+        let message = IdentityDocument::message(&keys.0, &keys.1, &keys.2);
+        let signature = sign(&signing, &message);
+        let identity = IdentityDocument { signing: keys.0, link: keys.1, join: keys.2, signature };
+        let device = Self {
+            specs: specs.to_vec(),
+            window,
+            signing,
+            link,
+            identity,
+            state: Mutex::new(State {
+                epoch: 0,
+                entries: Vec::new(),
+                heads: Vec::new(),
+                oldest: 0,
+                module: ModuleState::Operational,
+                sessions: HashMap::new(),
+                next_session: 1,
+            }),
+            hang: AtomicBool::new(false),
+            down: AtomicBool::new(false),
+            delay_us: AtomicU64::new(0),
+            lose_next_answer: AtomicBool::new(false),
+            executed: AtomicU64::new(0),
+        };
+        device.reboot();
+        Arc::new(device)
+    }
+
+    pub(crate) fn id(&self) -> DeviceId {
+        self.identity.device_id()
+    }
+
+    /// Starts a new boot: sessions and the audit chain of the last one are gone.
+    pub(crate) fn reboot(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.epoch += 1;
+        state.entries.clear();
+        state.heads = vec![Head::genesis(&self.id(), state.epoch)];
+        state.oldest = 0;
+        state.sessions.clear();
+    }
+
+    pub(crate) fn forget_sessions(&self) {
+        self.state.lock().unwrap().sessions.clear();
+    }
+
+    pub(crate) fn set_module_state(&self, module: ModuleState) {
+        self.state.lock().unwrap().module = module;
+    }
+
+    /// Makes the ring forget all but its last `keep` entries.
+    pub(crate) fn shorten_ring(&self, keep: usize) {
+        let mut state = self.state.lock().unwrap();
+        state.oldest = state.entries.len().saturating_sub(keep);
+    }
+
+    /// Another host's audited command.
+    pub(crate) fn act_for_another_host(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.record(Opcode::Sign, None, HostId([0xEE; 16]), hsm_protocol::AuditTag([9; 16]));
+    }
+
+    pub(crate) fn entries(&self) -> u64 {
+        self.state.lock().unwrap().entries.len() as u64
+    }
+
+    /// Connects to the device over a pipe.
+    pub(crate) fn connect(self: &Arc<Self>) -> Result<Box<dyn Transport>, TransportError> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(TransportError::Closed);
+        }
+        let (near, far) = loopback::pair();
+        let device = Arc::clone(self);
+        thread::spawn(move || device.serve(far));
+        Ok(Box::new(near))
+    }
+
+    fn serve(&self, mut line: Loopback) {
+        let mut decoder = Box::new(Decoder::<MAX_ENCODED>::new());
+        let mut buffer = [0; 4096];
+        let mut out = vec![0; MAX_ENCODED];
+        loop {
+            if self.down.load(Ordering::SeqCst) {
+                return;
+            }
+            let patience = Duration::from_millis(20);
+            let count = match line.reader.read_timeout(&mut buffer, patience) {
+                Some(0) => return,
+                Some(count) => count,
+                None => continue,
+            };
+            while self.hang.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            let mut input = &buffer[..count];
+            while let Some(frame) = decoder.next(&mut input) {
+                let Some((header, payload)) = self.answer(frame) else { return };
+                let length = frame::encode(header, &payload, &mut out).unwrap();
+                if line.writer.write_all(&out[..length]).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The answer to a frame; `None` to drop the connection.
+    fn answer(&self, frame: Frame<'_>) -> Option<(Header, Vec<u8>)> {
+        let Frame { header, payload } = frame;
+        let answer = |kind, payload| Some((Header { kind, ..header }, payload));
+        match header.kind {
+            FrameKind::PlainRequest => answer(FrameKind::PlainResponse, self.plain(payload)),
+            FrameKind::Handshake1 => match self.handshake(payload) {
+                Ok(message) => answer(FrameKind::Handshake2, message),
+                Err(code) => answer(FrameKind::LinkError, code.to_u16().to_le_bytes().to_vec()),
+            },
+            FrameKind::SealedRequest => match self.sealed(header, payload) {
+                Ok((_, None)) => None,
+                Ok((sequence, Some(payload))) => {
+                    let kind = FrameKind::SealedResponse;
+                    Some((Header { kind, sequence, ..header }, payload))
+                }
+                Err(code) => answer(FrameKind::LinkError, code.to_u16().to_le_bytes().to_vec()),
+            },
+            _ => {
+                let code = ErrorCode::BAD_FRAME_KIND.to_u16().to_le_bytes();
+                answer(FrameKind::LinkError, code.to_vec())
+            }
+        }
+    }
+
+    fn plain(&self, request: &[u8]) -> Vec<u8> {
+        let (head, _) = RequestHead::split(request).unwrap();
+        let state = self.state.lock().unwrap();
+        let body = match head.opcode {
+            Opcode::Info => encode(&DeviceInfo {
+                protocol: PROTOCOL_VERSION,
+                firmware: "0.0.0",
+                board: "fake",
+                identity: self.identity,
+                window: self.window,
+                rx_bytes: 64 * 1024,
+                specs: Bytes(&self.specs),
+            }),
+            Opcode::Status => encode(&ModuleStatus {
+                device: self.id(),
+                state: state.module,
+                error: None,
+                epoch: state.epoch,
+                audit_entries: state.entries.len() as u64,
+                uptime_us: 0,
+                sessions: 0,
+                busy_us: 0,
+                tested: 0,
+                self_test_us: 0,
+                stack_peak: 0,
+                storage_used: 0,
+                storage_size: 0,
+            }),
+            _ => return respond(head.id, Err(ErrorCode::CHANNEL_REQUIRED), None),
+        };
+        respond(head.id, Ok(body), None)
+    }
+
+    fn handshake(&self, message: &[u8]) -> Result<Vec<u8>, ErrorCode> {
+        let responder = Responder::read(&self.link, message)?;
+        let host = responder.host().host_id();
+        let mut state = self.state.lock().unwrap();
+        let session = state.next_session;
+        state.next_session += 1;
+        let (keys, message) = responder.accept(Welcome { session }, &mut system_rng())?;
+        state.sessions.insert(session, (keys, host));
+        Ok(message.to_vec())
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn sealed(
+        &self,
+        header: Header,
+        record: &mut [u8],
+    ) -> Result<(u32, Option<Vec<u8>>), ErrorCode> {
+        thread::sleep(Duration::from_micros(self.delay_us.load(Ordering::SeqCst)));
+        let mut state = self.state.lock().unwrap();
+        let (keys, host) = state.sessions.get_mut(&header.session).ok_or(ErrorCode::NO_SESSION)?;
+        let host = *host;
+        let opened = keys.opener.open(header.sequence, record).map(|plain| plain.to_vec());
+        let request = opened.inspect_err(|_| {
+            state.sessions.remove(&header.session);
+        })?;
+        let (head, body) = RequestHead::split(&request)?;
+        let answer = self.execute(&state, head, body, host);
+        let receipt =
+            head.tag.map(|tag| state.record(head.opcode, answer.as_ref().err(), host, tag));
+        self.executed.fetch_add(1, Ordering::SeqCst);
+        if head.tag.is_some() && self.lose_next_answer.swap(false, Ordering::SeqCst) {
+            return Ok((0, None));
+        }
+        let response = respond(head.id, answer, receipt);
+        let mut buffer = vec![0; MAX_PAYLOAD];
+        buffer[..response.len()].copy_from_slice(&response);
+        let (keys, _) = state.sessions.get_mut(&header.session).unwrap();
+        let sequence = keys.sealer.sequence();
+        let length = keys.sealer.seal(&mut buffer, response.len())?;
+        buffer.truncate(length);
+        Ok((sequence, Some(buffer)))
+    }
+
+    fn execute(
+        &self,
+        state: &State,
+        head: RequestHead,
+        body: &[u8],
+        host: HostId,
+    ) -> Result<Vec<u8>, ErrorCode> {
+        Ok(match head.opcode {
+            Opcode::SessionInfo => encode(&SessionState {
+                device: self.id(),
+                host,
+                role: Role::CryptoUser,
+                state: state.module,
+            }),
+            Opcode::Random => {
+                let Random { length } = decode(body)?;
+                if length == 0 {
+                    return Err(ErrorCode::INVALID_ARGUMENT);
+                }
+                let tag = head.tag.unwrap().0;
+                let bytes: Vec<u8> = tag.into_iter().cycle().take(length.into()).collect();
+                encode(&RandomBytes { bytes: Bytes(&bytes) })
+            }
+            Opcode::AuditHead => {
+                let AuditHead { nonce } = decode(body)?;
+                let (device, epoch) = (self.id(), state.epoch);
+                let entries = state.entries.len() as u64;
+                let head = *state.heads.last().unwrap();
+                let message = signed_head_message(&device, epoch, entries, &head, &nonce);
+                let signature = sign(&self.signing, &message);
+                encode(&SignedHead { device, epoch, entries, head, signature })
+            }
+            Opcode::AuditEntries => {
+                let AuditEntries { from } = decode(body)?;
+                let first = usize::try_from(from).unwrap().max(state.oldest);
+                let rows = state.entries.get(first..).ok_or(ErrorCode::AUDIT_RANGE)?;
+                let rows: Vec<u8> = rows.iter().take(PAGE).flat_map(Entry::to_bytes).collect();
+                encode(&AuditPage {
+                    epoch: state.epoch,
+                    first: first as u64,
+                    before: state.heads[first],
+                    entries: Bytes(&rows),
+                })
+            }
+            _ => return Err(ErrorCode::UNKNOWN_COMMAND),
+        })
+    }
+}
+
+impl State {
+    fn record(
+        &mut self,
+        opcode: Opcode,
+        result: Option<&ErrorCode>,
+        host: HostId,
+        tag: hsm_protocol::AuditTag,
+    ) -> Receipt {
+        let subject = MaterialId([3; 32]);
+        let index = self.entries.len() as u64;
+        let entry = Entry { index, opcode, result: result.copied(), host, subject, tag };
+        let head = self.heads.last().unwrap().extend(&entry);
+        self.entries.push(entry);
+        self.heads.push(head);
+        Receipt { epoch: self.epoch, index, subject, head }
+    }
+}
+
+fn sign(key: &SigningKey, message: &[u8]) -> Signature {
+    let signature: p256::ecdsa::Signature = key.sign_prehash(&Sha256::digest(message)).unwrap();
+    Signature::from_bytes(&signature.to_bytes().into())
+}
+
+fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    let mut out = vec![0; MAX_PAYLOAD];
+    let length = postcard::to_slice(value, &mut out).unwrap().len();
+    out.truncate(length);
+    out
+}
+
+fn respond(id: u16, body: Result<Vec<u8>, ErrorCode>, receipt: Option<Receipt>) -> Vec<u8> {
+    let head = ResponseHead { id, status: body.as_ref().err().copied(), receipt };
+    let mut out = vec![0; ResponseHead::MAX_SIZE];
+    let length = head.write(&mut out).unwrap();
+    out.truncate(length);
+    out.extend(body.unwrap_or_default());
+    out
+}
