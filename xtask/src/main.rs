@@ -5,6 +5,7 @@ mod audit;
 mod budget;
 mod ci;
 mod command;
+mod daemon;
 mod elf;
 mod emulator;
 mod failure;

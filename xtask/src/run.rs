@@ -13,7 +13,9 @@ use std::{
 use self::signals::Forwarder;
 use crate::{
     args::Args,
-    command, emulator,
+    command,
+    daemon::{self, Profile},
+    emulator,
     failure::{Doing, Failure, Result},
     firmware::{self, Choice},
     term,
@@ -25,7 +27,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     args.finish()?;
     emulator::prepare(options.firmware.board)?;
     let firmware = firmware::build(&options.firmware)?.elf;
-    let kmsd = build(options.debug)?;
+    let kmsd = daemon::build(options.profile)?.kmsd;
     fs::create_dir_all(&options.data).doing(format_args!("make {}", options.data.display()))?;
     let mut kmsd = Command::new(kmsd);
     serve(kmsd.args(options.flags(&firmware)), &options, &mut io::stdout())
@@ -34,8 +36,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
 #[derive(Debug)]
 struct Options {
     firmware: Choice,
-    /// Build `kmsd` quickly instead of making it fast.
-    debug: bool,
+    profile: Profile,
     /// Where `kmsd` keeps everything; the same directory has the same keys.
     data: PathBuf,
     region: String,
@@ -51,7 +52,7 @@ impl Options {
         let region = kmsd.value("--region")?;
         Ok(Self {
             firmware: Choice::parse(args)?,
-            debug: args.flag("--debug"),
+            profile: if args.flag("--debug") { Profile::Dev } else { Profile::Release },
             data: match data {
                 Some(dir) => std::path::absolute(dir).doing("find the data directory")?,
                 None => default_data(|name| env::var_os(name).map(PathBuf::from))?,
@@ -86,18 +87,6 @@ fn default_data(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
         .or_else(|| Some(variable("HOME").filter(absolute)?.join(".local/share")))
         .map(|data| data.join("strongroom-emulated"))
         .ok_or_else(|| Failure::new("no home directory").help("say where: --data DIR"))
-}
-
-fn build(debug: bool) -> Result<PathBuf> {
-    term::step("kmsd and kmsctl", || {
-        let mut cargo = command::cargo(["build", "--package", "kms-daemon", "--bins"]);
-        if !debug {
-            cargo.arg("--release");
-        }
-        command::run(&mut cargo)?;
-        let profile = if debug { "debug" } else { "release" };
-        Ok(command::target_dir().join(profile).join("kmsd"))
-    })
 }
 
 /// Runs `kmsd` until it is told to stop.

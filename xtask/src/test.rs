@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use crate::{
     args::Args,
-    command, emulator,
+    command,
+    daemon::{self, Profile, Programs},
+    emulator,
     failure::Result,
     firmware::{self, Choice},
     python, term,
@@ -26,6 +28,8 @@ struct Rig {
     firmware: PathBuf,
     /// `STRONGROOM_PYTHON`: interpreter with the client libraries; the `aws` command lies beside it.
     python: PathBuf,
+    /// `STRONGROOM_KMSD` and `STRONGROOM_KMSCTL`.
+    programs: Programs,
 }
 
 impl Rig {
@@ -33,7 +37,8 @@ impl Rig {
         emulator::prepare(choice.board)?;
         let python = python::prepare()?;
         let firmware = firmware::build(choice)?.elf;
-        Ok(Self { firmware, python })
+        let programs = daemon::build(Profile::Dev)?;
+        Ok(Self { firmware, python, programs })
     }
 
     /// Runs the tests whose name contains `filter`; `rest` goes to the test programs.
@@ -41,6 +46,8 @@ impl Rig {
         term::headline("tests");
         let mut cargo = command::cargo(["test", "--workspace", "--no-fail-fast"]);
         cargo.env("STRONGROOM_FIRMWARE", &self.firmware).env("STRONGROOM_PYTHON", &self.python);
+        let Programs { kmsd, kmsctl } = &self.programs;
+        cargo.env("STRONGROOM_KMSD", kmsd).env("STRONGROOM_KMSCTL", kmsctl);
         cargo.args(filter).arg("--").args(rest);
         command::run(&mut cargo)
     }
