@@ -77,8 +77,7 @@ impl Chain {
                 self.before = oldest.head;
             }
         }
-        let receipt =
-            Receipt { epoch: self.epoch, index: self.entries, subject, head: self.head };
+        let receipt = Receipt { epoch: self.epoch, index: self.entries, subject, head: self.head };
         // 2^64 entries are out of reach; an index never repeats all the same.
         self.entries = self.entries.saturating_add(1);
         receipt

@@ -4,24 +4,27 @@
 //! the audit chain. Handlers check none of these.
 
 use hsm_protocol::audit::Receipt;
+use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::command::{Command, decode};
+use hsm_protocol::key_spec::KeyUsage;
 use hsm_protocol::request::{RequestHead, ResponseHead};
 use hsm_protocol::{ErrorCode, HostId, MaterialId, Opcode, Role, for_each_command};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::audit::Event;
-use crate::module::Module;
+use crate::module::{Key, Module};
 use crate::platform::Platform;
 
 /// Bytes a handler gets for its answer besides twice the request's length: the longest data key
 /// or public key, a blob's header, and room to spare.
-pub const ANSWER: usize = 2048;
+pub(crate) const ANSWER: usize = 2048;
 /// Bytes of scratch memory: an answer to the longest request that passes the size checks.
-pub const SCRATCH: usize = 24 * 1024;
+pub(crate) const SCRATCH: usize = 24 * 1024;
 
 /// Who calls.
 #[derive(Clone, Copy)]
-pub enum Caller {
+pub(crate) enum Caller {
     /// Somebody outside the channel.
     Anyone,
     /// The host of a session.
@@ -35,21 +38,36 @@ pub enum Caller {
     },
 }
 
-/// What a handler works with.
-pub struct Context<'m, P: Platform> {
-    /// The module.
-    pub module: &'m mut Module<P>,
+/// A request on its way to its handler.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'b> {
     /// Who calls.
-    pub caller: Caller,
+    pub(crate) caller: Caller,
+    /// Open sessions.
+    pub(crate) sessions: u8,
+    /// The command, its id and tag.
+    pub(crate) head: RequestHead,
+    /// The encoded request.
+    pub(crate) body: &'b [u8],
+}
+
+/// What a handler works with.
+pub(crate) struct Context<'m, P: Platform> {
+    /// The module.
+    pub(crate) module: &'m mut Module<P>,
+    /// Who calls.
+    pub(crate) caller: Caller,
+    /// Open sessions.
+    pub(crate) sessions: u8,
     /// The key material the audit entry names; a handler sets it as soon as it knows it.
-    pub subject: MaterialId,
+    pub(crate) subject: MaterialId,
     /// What becomes of sessions after the answer.
-    pub after: After,
+    pub(crate) after: After,
 }
 
 /// What the HSM does once the answer is sealed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum After {
+pub(crate) enum After {
     /// Nothing.
     Continue,
     /// Ends this session.
@@ -61,7 +79,7 @@ pub enum After {
 }
 
 /// A command's work. Everything about who may call and when is the table's business.
-pub trait Execute: Command {
+pub(crate) trait Execute: Command {
     /// Bytes of scratch memory besides twice the request's length.
     const ANSWER: usize = ANSWER;
 
@@ -76,15 +94,21 @@ pub trait Execute: Command {
     ) -> Result<Self::Response<'o>, ErrorCode>;
 }
 
+impl<P: Platform> Context<'_, P> {
+    /// Unwraps a key for a usage; the audit entry names its material from then on.
+    pub(crate) fn key(&mut self, key: &KeyRef<'_>, usage: KeyUsage) -> Result<Key<'_>, ErrorCode> {
+        self.module.key(key, usage, &mut self.subject)
+    }
+}
+
 macro_rules! dispatch_table {
     ($($number:literal $name:ident $family:ident::$request:ident $(<$lifetime:lifetime>)? => $response:ty,
        $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal;)+) => {
-        /// Runs the command of a request and writes its response; returns the response's length.
+        /// Runs the command of a request and writes its response into `reply`; returns the
+        /// response's length.
         pub(crate) fn dispatch<P: Platform>(
             module: &mut Module<P>,
-            caller: Caller,
-            head: RequestHead,
-            body: &[u8],
+            call: Call<'_>,
             scratch: &mut [u8; SCRATCH],
             reply: &mut [u8],
         ) -> (Result<usize, ErrorCode>, After) {
@@ -92,14 +116,11 @@ macro_rules! dispatch_table {
                 audit, cipher, domain, key, mac, random, session, sign, system,
             };
 
-            match head.opcode {
+            match call.head.opcode {
                 $(Opcode::$name => {
-                    run::<P, $family::$request $(<$lifetime>)?>(module, caller, head, body, scratch, reply)
+                    run::<P, $family::$request $(<$lifetime>)?>(module, call, scratch, reply)
                 })+
-                _ => {
-                    let refused = refuse(head.id, ErrorCode::UNKNOWN_COMMAND, None, reply);
-                    (refused, After::Continue)
-                }
+                _ => (refuse(call.head.id, ErrorCode::UNKNOWN_COMMAND, None, reply), After::Continue),
             }
         }
     };
@@ -107,34 +128,30 @@ macro_rules! dispatch_table {
 
 for_each_command!(dispatch_table);
 
-/// The gate. Generic over the command only where the command's types matter.
+/// The gate.
 fn run<'b, P: Platform, C>(
     module: &mut Module<P>,
-    caller: Caller,
-    head: RequestHead,
-    body: &'b [u8],
+    call: Call<'b>,
     scratch: &mut [u8; SCRATCH],
     reply: &mut [u8],
 ) -> (Result<usize, ErrorCode>, After)
 where
-    C: Execute + serde::Deserialize<'b>,
+    C: Execute + Deserialize<'b>,
 {
-    let mut cx = Context {
-        module,
-        caller,
-        subject: MaterialId([0; 32]),
-        after: After::Continue,
-    };
+    let Call { caller, sessions, head, body } = call;
     // A handler reaches only this much of the scratch memory, and all of it is zeroised below:
     // erasing the whole would cost more than most commands.
     let length = body.len().saturating_mul(2).saturating_add(C::ANSWER).min(SCRATCH);
     let Some(scratch) = scratch.get_mut(..length) else {
         return (refuse(head.id, ErrorCode::INTERNAL, None, reply), After::Continue);
     };
-    let answer = pass::<P, C>(&cx)
-        .and_then(|()| decode::<C>(body))
-        .and_then(|command| command.execute(&mut cx, scratch));
-    let (module, after, subject) = (cx.module, cx.after, cx.subject);
+    let subject = MaterialId([0; 32]);
+    let mut cx = Context { module, caller, sessions, subject, after: After::Continue };
+    let answer = match admit::<P, C>(&cx).and_then(|()| decode::<C>(body)) {
+        Ok(command) => command.execute(&mut cx, scratch),
+        Err(error) => Err(error),
+    };
+    let Context { module, subject, after, .. } = cx;
 
     let status = answer.as_ref().err().copied();
     let receipt = record::<P, C>(module, caller, head, status, subject);
@@ -151,7 +168,7 @@ where
 }
 
 /// Whether this caller may call this command now.
-fn pass<P: Platform, C: Command>(cx: &Context<'_, P>) -> Result<(), ErrorCode> {
+fn admit<P: Platform, C: Command>(cx: &Context<'_, P>) -> Result<(), ErrorCode> {
     match cx.caller {
         Caller::Anyone if !C::ROLES.is_public() => return Err(ErrorCode::CHANNEL_REQUIRED),
         Caller::Host { role, .. } if !C::ROLES.is_public() && !C::ROLES.contains(role) => {
@@ -181,7 +198,7 @@ fn record<P: Platform, C: Command>(
 fn respond(
     id: u16,
     receipt: Option<Receipt>,
-    answer: &impl serde::Serialize,
+    answer: &impl Serialize,
     reply: &mut [u8],
 ) -> Result<usize, ErrorCode> {
     let head = ResponseHead { id, status: None, receipt }.write(reply)?;

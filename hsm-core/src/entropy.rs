@@ -121,7 +121,7 @@ impl Noise {
             self.matches = 0;
         }
         self.matches = self.matches.saturating_add(u16::from(sample == self.reference));
-        self.seen = if self.seen.saturating_add(1) >= WINDOW { 0 } else { self.seen + 1 };
+        self.seen = self.seen.saturating_add(1) % WINDOW;
         self.run < self.cutoffs.repetition() && self.matches < self.cutoffs.proportion()
     }
 }

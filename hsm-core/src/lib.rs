@@ -16,11 +16,24 @@ extern crate std;
 
 pub mod aead;
 pub mod algorithm;
+pub mod audit;
+mod command;
+mod dispatch;
 pub mod drbg;
 pub mod entropy;
 pub mod fault;
+pub mod hosts;
+mod hsm;
 pub mod kbkdf;
+pub mod keystore;
+mod module;
 pub mod platform;
 pub mod secret;
+pub mod self_test;
+pub mod session;
+#[cfg(any(test, feature = "test-platform"))]
+pub mod testing;
+mod throttle;
 
+pub use hsm::{Hsm, WINDOW};
 pub use platform::Platform;

@@ -31,11 +31,14 @@ pub trait Platform {
     fn sealing_key(&self) -> Option<&[u8; 32]>;
     /// The board's name, as in [`hsm_protocol::command::system::DeviceInfo`].
     fn board(&self) -> &'static str;
-    /// The firmware image as loaded, followed by its 32-byte [`image MAC`];
+    /// The firmware image as loaded, followed by its 32-byte [`crate::self_test::image_mac`];
     /// empty if the loader has checked it.
     fn image(&self) -> &'static [u8];
     /// Restarts the device after the reply in progress has been sent.
     fn reset(&mut self);
+    /// Bytes of encoded frames that the board buffers while a request is served: what a host may
+    /// have unanswered.
+    fn receive_buffer(&self) -> u32;
     /// Deepest stack use since boot in bytes; 0 where it is not measured.
     fn stack_peak(&self) -> u32 {
         0

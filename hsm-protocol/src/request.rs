@@ -43,15 +43,23 @@ impl RequestHead {
     ///
     /// # Errors
     /// [`ErrorCode::MALFORMED`] if it is too short.
-    pub fn split(mut request: &[u8]) -> Result<(Self, &[u8]), ErrorCode> {
+    pub fn split(request: &[u8]) -> Result<(Self, &[u8]), ErrorCode> {
+        let (mut head, mut body) = Self::split_plain(request)?;
+        if head.opcode.is_audited() {
+            head.tag = Some(AuditTag(*take(&mut body).ok_or(ErrorCode::MALFORMED)?));
+        }
+        Ok((head, body))
+    }
+
+    /// Splits a request outside the channel, which never has a tag.
+    ///
+    /// # Errors
+    /// [`ErrorCode::MALFORMED`] if it is too short.
+    pub fn split_plain(mut request: &[u8]) -> Result<(Self, &[u8]), ErrorCode> {
         let input = &mut request;
         let opcode = Opcode(u16::from_le_bytes(*take(input).ok_or(ErrorCode::MALFORMED)?));
         let id = u16::from_le_bytes(*take(input).ok_or(ErrorCode::MALFORMED)?);
-        let tag = match opcode.is_audited() {
-            true => Some(AuditTag(*take(input).ok_or(ErrorCode::MALFORMED)?)),
-            false => None,
-        };
-        Ok((Self { opcode, id, tag }, request))
+        Ok((Self { opcode, id, tag: None }, request))
     }
 }
 

@@ -23,8 +23,7 @@ impl Execute for Encrypt<'_> {
         if !(1..=MAX_PLAINTEXT).contains(&self.plaintext.len()) {
             return Err(ErrorCode::MESSAGE_LENGTH);
         }
-        let length =
-            cx.key(&self.key, USAGE)?.encrypt(&self.context, &self.plaintext, scratch)?;
+        let length = cx.key(&self.key, USAGE)?.encrypt(&self.context, &self.plaintext, scratch)?;
         Ok(Ciphertext { blob: Bytes(scratch.get(..length).unwrap_or_default()) })
     }
 }

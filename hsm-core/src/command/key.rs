@@ -30,7 +30,7 @@ impl Execute for ExportPublicKey<'_> {
         cx: &mut Context<'_, P>,
         scratch: &'o mut [u8],
     ) -> Result<PublicKeyInfo<'o>, ErrorCode> {
-        let key = cx.key(&self.key, KeyUsage::SIGN_VERIFY)?;
+        let mut key = cx.key(&self.key, KeyUsage::SIGN_VERIFY)?;
         let public = key.public()?.as_bytes();
         let out = scratch.get_mut(..public.len()).ok_or(ErrorCode::INTERNAL)?;
         out.copy_from_slice(public);

@@ -27,7 +27,8 @@ pub const MAX_DOMAIN_KEYS: usize = 4;
 /// Bytes of an identity document.
 const DOCUMENT: usize = 3 * PublicKey::SIZE + Signature::SIZE;
 /// Longest encoded state, in bytes.
-pub(crate) const MAX_STATE: usize = 1 + 16 + 4 + 3 + 4 + 1 + MAX_DOMAIN_KEYS * 36 + 1 + MAX_MEMBERS * DOCUMENT;
+pub(crate) const MAX_STATE: usize =
+    1 + 16 + 4 + 3 + 4 + 1 + MAX_DOMAIN_KEYS * 36 + 1 + MAX_MEMBERS * DOCUMENT;
 
 const _: () = assert!(MAX_STATE <= MAX_DATA, "a domain state fits a record");
 

@@ -9,7 +9,6 @@ use p256::elliptic_curve::Generate;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-
 use super::domain::{Domain, MAX_STATE};
 use super::identity::Identity;
 use crate::aead::{self, ZERO_IV};
@@ -101,10 +100,7 @@ fn agree(own: &SecretKey, peer: &PublicKey, header: &[u8]) -> Result<Secret<32>,
     Ok(key)
 }
 
-fn message_of<'m>(
-    signed: &[u8],
-    out: &'m mut [u8; MAX_SIGNED],
-) -> Result<&'m [u8], ErrorCode> {
+fn message_of<'m>(signed: &[u8], out: &'m mut [u8; MAX_SIGNED]) -> Result<&'m [u8], ErrorCode> {
     let message = hsm_protocol::bytes::concat(out, &[DOMAIN_TOKEN_LABEL, signed]);
     message.map(|message| &*message).ok_or(ErrorCode::TOO_LARGE)
 }

@@ -5,7 +5,6 @@ use hsm_protocol::token::{KeyAttributes, KeyToken, NONCE_SIZE, TAG_SIZE};
 use hsm_protocol::{ErrorCode, KeyId, MaterialId};
 use rand_core::CryptoRng;
 
-
 use super::domain::Domain;
 use crate::aead::{self, ZERO_IV};
 use crate::kbkdf::{self, Purpose};

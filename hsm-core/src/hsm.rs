@@ -1,0 +1,176 @@
+//! The HSM: a frame in, a frame out.
+
+use hsm_protocol::ErrorCode;
+use hsm_protocol::channel::{MESSAGE_2_SIZE, RECORD_OVERHEAD, Responder, Welcome};
+use hsm_protocol::command::ModuleState;
+use hsm_protocol::frame::{self, Frame, FrameKind, Header, MAX_PAYLOAD};
+use hsm_protocol::request::RequestHead;
+use zeroize::Zeroize;
+
+use crate::dispatch::{After, Call, Caller, SCRATCH, dispatch};
+use crate::module::Module;
+use crate::platform::Platform;
+use crate::session::Sessions;
+use crate::throttle::Throttle;
+
+/// Requests a host may have unanswered; a board's receive buffer must hold them.
+pub const WINDOW: u16 = 32;
+
+/// A whole HSM: module, sessions, and the buffers for one request.
+pub struct Hsm<P: Platform> {
+    module: Module<P>,
+    sessions: Sessions,
+    throttle: Throttle,
+    scratch: [u8; SCRATCH],
+    answer: [u8; MAX_PAYLOAD],
+}
+
+/// What a frame is answered with: kind, session, and length in the answer buffer.
+type Answer = (FrameKind, u16, usize);
+
+impl<P: Platform> Hsm<P> {
+    /// Boots the module: power-up self-tests, then what the storage holds. If something fails the
+    /// module is in the error state, and says so in its status.
+    pub fn boot(platform: P) -> Self {
+        Self {
+            module: Module::boot(platform),
+            sessions: Sessions::new(),
+            throttle: Throttle::new(),
+            scratch: [0; SCRATCH],
+            answer: [0; MAX_PAYLOAD],
+        }
+    }
+
+    /// The present state.
+    pub const fn state(&self) -> ModuleState {
+        self.module.state()
+    }
+
+    /// The board.
+    pub const fn platform(&mut self) -> &mut P {
+        &mut self.module.platform
+    }
+
+    /// Answers a frame: writes the encoded reply to the front of `reply`, which should have
+    /// [`frame::MAX_ENCODED`] bytes, and returns its length. Every frame is answered.
+    pub fn process(&mut self, frame: Frame<'_>, reply: &mut [u8]) -> usize {
+        let begin = self.module.platform.monotonic_us();
+        self.module.prepare();
+        let Header { kind, session, sequence } = frame.header;
+        let answered = match kind {
+            FrameKind::PlainRequest => self.plain(frame.payload),
+            FrameKind::Handshake1 => self.handshake(frame.payload),
+            FrameKind::SealedRequest => self.sealed(session, sequence, frame.payload),
+            _ => Err(ErrorCode::BAD_FRAME_KIND),
+        };
+        // A sealed answer has a counter of its own; all else echoes the request's.
+        let (kind, session, sequence, length) = match answered {
+            Ok(((kind, session, length), counter)) => {
+                (kind, session, counter.unwrap_or(sequence), length)
+            }
+            Err(error) => {
+                let code = error.to_u16().to_le_bytes();
+                let length = hsm_protocol::bytes::concat(&mut self.answer, &[&code]);
+                let length = length.map_or(0, |code| code.len());
+                (FrameKind::LinkError, session, sequence, length)
+            }
+        };
+        let payload = self.answer.get_mut(..length).unwrap_or_default();
+        let encoded = frame::encode(Header { kind, session, sequence }, payload, reply);
+        self.module.spent(begin);
+        encoded.unwrap_or(0)
+    }
+
+    fn plain(&mut self, request: &[u8]) -> Result<(Answer, Option<u32>), ErrorCode> {
+        let (head, body) = RequestHead::split_plain(request)?;
+        let call = Call { caller: Caller::Anyone, sessions: self.sessions.count(), head, body };
+        let (written, after) =
+            dispatch(&mut self.module, call, &mut self.scratch, &mut self.answer);
+        self.settle(after);
+        Ok(((FrameKind::PlainResponse, 0, written?), None))
+    }
+
+    fn handshake(&mut self, message: &[u8]) -> Result<(Answer, Option<u32>), ErrorCode> {
+        self.check_working()?;
+        let now = self.module.platform.monotonic_us();
+        self.throttle.check(now)?;
+        let opened = self.open_session(message);
+        match opened {
+            Ok(()) => self.throttle.succeeded(),
+            Err(_) => self.throttle.failed(now),
+        }
+        opened.map(|()| ((FrameKind::Handshake2, 0, MESSAGE_2_SIZE), None))
+    }
+
+    /// Accepts a handshake: message 2 is in the answer buffer then.
+    fn open_session(&mut self, message: &[u8]) -> Result<(), ErrorCode> {
+        let responder = Responder::read(self.module.identity()?.link(), message)?;
+        let host = responder.host().host_id();
+        let role = self.module.role(host).ok_or(ErrorCode::HANDSHAKE_FAILED)?;
+        let session = self.sessions.next_id();
+        let (_, rng) = self.module.identity_and_rng()?;
+        let (keys, message) = responder.accept(Welcome { session }, rng)?;
+        *self.answer.first_chunk_mut().ok_or(ErrorCode::INTERNAL)? = message;
+        self.sessions.open(session, host, role, keys);
+        Ok(())
+    }
+
+    fn sealed(
+        &mut self,
+        id: u16,
+        sequence: u32,
+        record: &mut [u8],
+    ) -> Result<(Answer, Option<u32>), ErrorCode> {
+        self.check_working()?;
+        let sessions = self.sessions.count();
+        let session = self.sessions.find(id).ok_or(ErrorCode::NO_SESSION)?;
+        let (host, role) = (session.host, session.role);
+        let Ok(request) = session.keys.opener.open(sequence, record) else {
+            self.settle(After::CloseSession(id));
+            return Err(ErrorCode::BAD_RECORD);
+        };
+        let room = self.answer.len().saturating_sub(RECORD_OVERHEAD);
+        let (written, after) = match RequestHead::split(request) {
+            Ok((head, body)) => {
+                let caller = Caller::Host { session: id, host, role };
+                let reply = self.answer.get_mut(..room).unwrap_or_default();
+                let call = Call { caller, sessions, head, body };
+                dispatch(&mut self.module, call, &mut self.scratch, reply)
+            }
+            Err(error) => (Err(error), After::Continue),
+        };
+        request.zeroize();
+        let sealed = written.and_then(|length| {
+            let session = self.sessions.find(id).ok_or(ErrorCode::INTERNAL)?;
+            let counter = session.keys.sealer.sequence();
+            let length = session.keys.sealer.seal(&mut self.answer, length)?;
+            Ok(((FrameKind::SealedResponse, id, length), Some(counter)))
+        });
+        self.settle(after);
+        sealed
+    }
+
+    /// In the error state and after zeroisation there is no channel.
+    fn check_working(&self) -> Result<(), ErrorCode> {
+        match self.module.state() {
+            ModuleState::Error | ModuleState::Zeroised => Err(ErrorCode::STATE_DENIED),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends sessions as a command, or a module failure, demands.
+    fn settle(&mut self, after: After) {
+        match after {
+            After::Continue => {}
+            After::CloseSession(id) => self.sessions.close(|session| session.id == id),
+            After::CloseHost(host) => self.sessions.close(|session| session.host == host),
+            After::CloseAll => self.sessions.close(|_| true),
+        }
+        if self.check_working().is_err() {
+            self.sessions.close(|_| true);
+        }
+        if self.sessions.count() == 0 {
+            self.module.forget_keys();
+        }
+    }
+}

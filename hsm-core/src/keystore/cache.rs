@@ -1,0 +1,124 @@
+//! The keys unwrapped last, so that a busy key is unwrapped once and not for each request.
+//!
+//! An entry is found by its whole token, which was authentic when it was unwrapped: another
+//! token, even for the same key, is unwrapped anew. Entries zeroise themselves when they give
+//! way, when they have been idle, and when the last session ends.
+
+use hsm_protocol::ErrorCode;
+use hsm_protocol::token::{KeyAttributes, KeyToken};
+
+use super::domain::Domain;
+use super::wrap;
+use crate::algorithm::PublicKeyBuf;
+use crate::secret::SecretBuf;
+
+/// Keys kept.
+pub const CAPACITY: usize = 16;
+/// Microseconds after which an unused key is zeroised.
+pub const IDLE_US: u64 = 60_000_000;
+
+/// A key in clear.
+pub struct Unwrapped {
+    token: [u8; KeyToken::MAX_SIZE],
+    token_length: usize,
+    used: u64,
+    /// What the token says, authenticated.
+    pub attributes: KeyAttributes,
+    /// The key. Its exposure ends when the entry is dropped.
+    pub secret: SecretBuf,
+    /// The public half, once it was asked for: computing it costs as much as a signature.
+    pub public: Option<PublicKeyBuf>,
+}
+
+impl Unwrapped {
+    fn token(&self) -> &[u8] {
+        self.token.get(..self.token_length).unwrap_or_default()
+    }
+}
+
+/// The cache.
+pub struct Cache {
+    slots: [Option<Unwrapped>; CAPACITY],
+}
+
+impl Cache {
+    /// An empty cache.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { slots: [const { None }; CAPACITY] }
+    }
+
+    /// The key of a token, unwrapped now or before. `now` is in microseconds since boot.
+    ///
+    /// # Errors
+    /// Those of [`wrap::unwrap`].
+    pub fn unwrap(
+        &mut self,
+        domain: &Domain,
+        token: &[u8],
+        now: u64,
+    ) -> Result<&mut Unwrapped, ErrorCode> {
+        let known = |slot: &Option<Unwrapped>| slot.as_ref().is_some_and(|s| s.token() == token);
+        let place = match self.slots.iter().position(known) {
+            Some(place) => place,
+            None => {
+                let fresh = load(domain, token)?;
+                let place = self.oldest();
+                *self.slots.get_mut(place).ok_or(ErrorCode::INTERNAL)? = Some(fresh);
+                place
+            }
+        };
+        let slot = self.slots.get_mut(place).and_then(Option::as_mut);
+        let key = slot.ok_or(ErrorCode::INTERNAL)?;
+        key.used = now;
+        Ok(key)
+    }
+
+    /// Zeroises keys unused for [`IDLE_US`].
+    pub fn expire(&mut self, now: u64) {
+        for slot in &mut self.slots {
+            if slot.as_ref().is_some_and(|key| now.saturating_sub(key.used) >= IDLE_US) {
+                *slot = None;
+            }
+        }
+    }
+
+    /// Zeroises all keys.
+    pub fn clear(&mut self) {
+        self.slots.iter_mut().for_each(|slot| *slot = None);
+    }
+
+    /// Number of keys held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
+    /// Whether no key is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// An empty slot, or else the one unused for longest.
+    fn oldest(&self) -> usize {
+        let slots = self.slots.iter().enumerate();
+        let oldest = slots.min_by_key(|(_, slot)| slot.as_ref().map(|key| key.used));
+        oldest.map_or(0, |(place, _)| place)
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn load(domain: &Domain, token: &[u8]) -> Result<Unwrapped, ErrorCode> {
+    let mut secret = SecretBuf::new();
+    let attributes = wrap::unwrap(domain, token, &mut secret)?;
+    let mut copy = [0; KeyToken::MAX_SIZE];
+    copy.get_mut(..token.len()).ok_or(ErrorCode::TOKEN_MALFORMED)?.copy_from_slice(token);
+    let token_length = token.len();
+    Ok(Unwrapped { token: copy, token_length, used: 0, attributes, secret, public: None })
+}

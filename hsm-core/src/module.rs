@@ -1,0 +1,436 @@
+//! The module: its state, its secrets, and what handlers may do with them.
+
+use hsm_protocol::command::ModuleState;
+use hsm_protocol::command::key::KeyRef;
+use hsm_protocol::command::system::ModuleStatus;
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, Origin, SigningAlgorithm};
+use hsm_protocol::{DeviceId, ErrorCode, HostId, KeyId, MaterialId, Role};
+use rand_core::Rng;
+
+use crate::algorithm::{self, Algorithm, Binding, Message, PublicKeyBuf};
+use crate::audit::Chain;
+use crate::drbg::{Drbg, SEED_SIZE};
+use crate::entropy::{Cutoffs, Noise};
+use crate::hosts::{self, Hosts};
+use crate::keystore::cache::{Cache, Unwrapped};
+use crate::keystore::domain::Domain;
+use crate::keystore::identity::Identity;
+use crate::keystore::record;
+use crate::keystore::wrap::{self, NewAttributes};
+use crate::platform::{EntropySource, NvStorage, Platform, RecordId};
+use crate::secret::{Secret, SecretBuf};
+use crate::self_test;
+
+/// Everything that is erased when the module fails or is zeroised.
+struct Secrets {
+    drbg: Drbg,
+    identity: Identity,
+    domain: Option<Domain>,
+    cache: Cache,
+}
+
+/// The module.
+pub(crate) struct Module<P: Platform> {
+    pub(crate) platform: P,
+    /// The chain of audited commands.
+    pub(crate) audit: Chain,
+    state: ModuleState,
+    error: Option<ErrorCode>,
+    noise: Noise,
+    secrets: Option<Secrets>,
+    hosts: Hosts,
+    device: DeviceId,
+    /// Registry entries whose known-answer test has passed, a bit each.
+    tested: u32,
+    self_test_us: u32,
+    busy_us: u64,
+}
+
+impl<P: Platform> Module<P> {
+    /// Runs the power-up self-tests and loads what the device knows. A failure is the error state.
+    pub(crate) fn boot(platform: P) -> Self {
+        let nobody = DeviceId([0; 16]);
+        let mut module = Self {
+            platform,
+            audit: Chain::new(&nobody, 0),
+            state: ModuleState::Error,
+            error: None,
+            noise: Noise::new(Cutoffs::new(P::Entropy::MIN_ENTROPY)),
+            secrets: None,
+            hosts: Hosts::new(),
+            device: nobody,
+            tested: 0,
+            self_test_us: 0,
+            busy_us: 0,
+        };
+        match module.start() {
+            Ok(()) => {}
+            Err(error) => module.fail(error),
+        }
+        module
+    }
+
+    fn start(&mut self) -> Result<(), ErrorCode> {
+        let begin = self.platform.monotonic_us();
+        self_test::power_up(self.platform.image())?;
+        let mut drbg = self.start_drbg()?;
+        let elapsed = self.platform.monotonic_us().saturating_sub(begin);
+        self.self_test_us = u32::try_from(elapsed).unwrap_or(u32::MAX);
+
+        let identity = Identity::load_or_create(&mut self.platform, &mut drbg)?;
+        let epoch = next_epoch(&mut self.platform, &mut drbg)?;
+        self.device = identity.device_id();
+        self.audit = Chain::new(&self.device, epoch);
+        let mut buffer = record::buffer();
+        self.hosts = match record::read(&mut self.platform, RecordId::HOSTS, &mut buffer)? {
+            Some(stored) => Hosts::read(stored)?,
+            None => Hosts::new(),
+        };
+        let domain = Domain::load(&mut self.platform)?;
+        self.state = match (self.hosts.is_empty(), &domain) {
+            (true, _) => ModuleState::Uninitialised,
+            (false, None) => ModuleState::Initialised,
+            (false, Some(_)) => ModuleState::Operational,
+        };
+        self.secrets = Some(Secrets { drbg, identity, domain, cache: Cache::new() });
+        Ok(())
+    }
+
+    /// Start-up test of the noise source, then the DRBG from its first seed.
+    fn start_drbg(&mut self) -> Result<Drbg, ErrorCode> {
+        let mut seed = Secret::zeroed();
+        let entropy = self.platform.entropy();
+        let source = &mut |out: &mut [u8]| entropy.fill_raw(out);
+        self.noise.start_up(source)?;
+        self.noise.seed(source, &mut seed)?;
+        let mut personalization = [0; SEED_SIZE];
+        let board = self.platform.board().as_bytes();
+        personalization.iter_mut().zip(board).for_each(|(out, byte)| *out = *byte);
+        Ok(Drbg::instantiate(&seed, &personalization))
+    }
+
+    /// The present state.
+    pub(crate) const fn state(&self) -> ModuleState {
+        self.state
+    }
+
+    /// What `Status` answers.
+    pub(crate) fn status(&mut self, sessions: u8) -> ModuleStatus {
+        let (storage_used, storage_size) = self.platform.storage().usage();
+        ModuleStatus {
+            device: self.device,
+            state: self.state,
+            error: self.error,
+            epoch: self.audit.epoch(),
+            audit_entries: self.audit.entries(),
+            uptime_us: self.platform.monotonic_us(),
+            busy_us: self.busy_us,
+            sessions,
+            tested: self.tested,
+            self_test_us: self.self_test_us,
+            stack_peak: self.platform.stack_peak(),
+            storage_used,
+            storage_size,
+        }
+    }
+
+    /// Counts time spent on a request.
+    pub(crate) fn spent(&mut self, since_us: u64) {
+        let elapsed = self.platform.monotonic_us().saturating_sub(since_us);
+        self.busy_us = self.busy_us.saturating_add(elapsed);
+    }
+
+    /// Periodic duties before a request: reseeding, and zeroising idle keys.
+    pub(crate) fn prepare(&mut self) {
+        let now = self.platform.monotonic_us();
+        let Some(secrets) = &mut self.secrets else { return };
+        secrets.cache.expire(now);
+        if !secrets.drbg.needs_reseed() {
+            return;
+        }
+        let mut seed = Secret::zeroed();
+        let entropy = self.platform.entropy();
+        match self.noise.seed(&mut |out: &mut [u8]| entropy.fill_raw(out), &mut seed) {
+            Ok(()) => secrets.drbg.reseed(&seed, &[0; SEED_SIZE]),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Enters the error state if `error` means that the module is broken (family 07xx, but for a
+    /// full storage).
+    pub(crate) fn fail_on(&mut self, error: ErrorCode) {
+        let broken = error.to_u16() >> 8 == ErrorCode::SELF_TEST_FAILED.to_u16() >> 8;
+        if broken && error != ErrorCode::STORAGE_FULL {
+            self.fail(error);
+        }
+    }
+
+    fn fail(&mut self, error: ErrorCode) {
+        self.secrets = None;
+        self.state = ModuleState::Error;
+        self.error = Some(error);
+    }
+
+    /// Every self-test on demand; returns how many ran.
+    pub(crate) fn self_test(&mut self) -> Result<u16, ErrorCode> {
+        let tests = self_test::power_up(self.platform.image())?;
+        let entropy = self.platform.entropy();
+        self.noise.start_up(&mut |out: &mut [u8]| entropy.fill_raw(out))?;
+        let registry = self.platform.algorithms();
+        for (index, algorithm) in registry.iter().take(algorithm::MAX_ALGORITHMS).enumerate() {
+            algorithm.self_test()?;
+            self.tested |= bit(index);
+        }
+        let algorithms = u16::try_from(registry.len()).unwrap_or(u16::MAX);
+        Ok(tests.saturating_add(algorithms).saturating_add(1))
+    }
+
+    /// Erases all secrets, in RAM and in storage.
+    pub(crate) fn zeroise(&mut self) -> Result<(), ErrorCode> {
+        self.secrets = None;
+        self.hosts = Hosts::new();
+        self.state = ModuleState::Zeroised;
+        Ok(self.platform.storage().erase_all()?)
+    }
+
+    /// Zeroises the keys of the cache.
+    pub(crate) fn forget_keys(&mut self) {
+        if let Some(secrets) = &mut self.secrets {
+            secrets.cache.clear();
+        }
+    }
+
+    /// The device's identity.
+    pub(crate) fn identity(&self) -> Result<&Identity, ErrorCode> {
+        self.secrets.as_ref().map(|secrets| &secrets.identity).ok_or(ErrorCode::INTERNAL)
+    }
+
+    /// Identity and randomness, for a handshake.
+    pub(crate) fn identity_and_rng(&mut self) -> Result<(&Identity, &mut Drbg), ErrorCode> {
+        let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        Ok((&secrets.identity, &mut secrets.drbg))
+    }
+
+    /// The enrolled hosts.
+    pub(crate) const fn hosts(&self) -> &Hosts {
+        &self.hosts
+    }
+
+    /// The role of a host that shakes hands: anybody's on an uninitialised device.
+    pub(crate) fn role(&self, host: HostId) -> Option<Role> {
+        match self.state {
+            ModuleState::Uninitialised => Some(Role::Bootstrap),
+            _ => self.hosts.role(host),
+        }
+    }
+
+    /// Changes the host table; the change is durable when this returns.
+    pub(crate) fn change_hosts<T>(
+        &mut self,
+        change: impl FnOnce(&mut Hosts) -> Result<T, ErrorCode>,
+    ) -> Result<T, ErrorCode> {
+        let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        let mut hosts = self.hosts;
+        let answer = change(&mut hosts)?;
+        let mut stored = [0; hosts::MAX_STORED];
+        let stored = hosts.write(&mut stored)?;
+        record::write(&mut self.platform, &mut secrets.drbg, RecordId::HOSTS, stored)?;
+        self.hosts = hosts;
+        if self.state == ModuleState::Uninitialised {
+            self.state = ModuleState::Initialised;
+        }
+        Ok(answer)
+    }
+
+    /// The domain, if the device belongs to one.
+    pub(crate) fn domain(&self) -> Option<&Domain> {
+        self.secrets.as_ref()?.domain.as_ref()
+    }
+
+    /// Makes or joins a domain, or changes it; the change is durable when this returns.
+    ///
+    /// `change` gets the present domain and returns the next one.
+    pub(crate) fn change_domain(
+        &mut self,
+        change: impl FnOnce(Option<Domain>, &Identity, &mut Drbg) -> Result<Domain, ErrorCode>,
+    ) -> Result<&Domain, ErrorCode> {
+        let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        let Secrets { drbg, identity, domain, .. } = secrets;
+        // Read back rather than cloned: secrets have no Clone, and this is rare.
+        let present = Domain::load(&mut self.platform)?;
+        let next = change(present, identity, drbg)?;
+        next.store(&mut self.platform, drbg)?;
+        self.state = ModuleState::Operational;
+        Ok(domain.insert(next))
+    }
+
+    /// Domain, identity and randomness, for an export.
+    pub(crate) fn export_parts(&mut self) -> Result<(&Domain, &Identity, &mut Drbg), ErrorCode> {
+        let Secrets { drbg, identity, domain, .. } =
+            self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        Ok((domain.as_ref().ok_or(ErrorCode::INTERNAL)?, identity, drbg))
+    }
+
+    /// Fills `out` from the DRBG.
+    pub(crate) fn random(&mut self, out: &mut [u8]) -> Result<(), ErrorCode> {
+        self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.drbg.fill_bytes(out);
+        Ok(())
+    }
+
+    /// Generates and wraps a key; returns the material id and the token's length in `out`.
+    pub(crate) fn generate_key(
+        &mut self,
+        key: KeyId,
+        spec: KeySpec,
+        usage: KeyUsage,
+        origin: Origin,
+        out: &mut [u8],
+    ) -> Result<(MaterialId, usize), ErrorCode> {
+        let algorithm = self.algorithm(spec)?;
+        let Secrets { drbg, domain, .. } = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        let domain = domain.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        let mut secret = SecretBuf::new();
+        algorithm.generate(drbg, &mut secret)?;
+        algorithm.pairwise_test(&secret, drbg)?;
+        wrap::wrap(domain, &NewAttributes { key, spec, usage, origin }, &secret, drbg, out)
+    }
+
+    /// Unwraps a key for one use. `subject` is set as soon as the token is authentic.
+    pub(crate) fn key(
+        &mut self,
+        key: &KeyRef<'_>,
+        usage: KeyUsage,
+        subject: &mut MaterialId,
+    ) -> Result<Key<'_>, ErrorCode> {
+        let now = self.platform.monotonic_us();
+        let registry = self.platform.algorithms();
+        let Secrets { drbg, domain, cache, .. } =
+            self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        let domain = domain.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        let unwrapped = cache.unwrap(domain, &key.token, now)?;
+        let attributes = unwrapped.attributes;
+        *subject = attributes.material;
+        if attributes.key != key.id {
+            return Err(ErrorCode::KEY_MISMATCH);
+        }
+        if attributes.usage != usage {
+            return Err(ErrorCode::USAGE_DENIED);
+        }
+        let algorithm = test_before_use(registry, attributes.spec, &mut self.tested)?;
+        Ok(Key { unwrapped, algorithm, rng: drbg })
+    }
+
+    fn algorithm(&mut self, spec: KeySpec) -> Result<&'static dyn Algorithm, ErrorCode> {
+        test_before_use(self.platform.algorithms(), spec, &mut self.tested)
+    }
+}
+
+/// The registry entry of a spec; its known-answer test runs before its first use
+/// (FIPS 140-3 IG 10.3.A, conditional algorithm self-test).
+fn test_before_use(
+    registry: &'static [&'static dyn Algorithm],
+    spec: KeySpec,
+    tested: &mut u32,
+) -> Result<&'static dyn Algorithm, ErrorCode> {
+    let (index, algorithm) = algorithm::find(registry, spec)?;
+    if *tested & bit(index) == 0 {
+        algorithm.self_test()?;
+        *tested |= bit(index);
+    }
+    Ok(algorithm)
+}
+
+const fn bit(index: usize) -> u32 {
+    1u32.rotate_left((index % u32::BITS as usize) as u32)
+}
+
+/// Counts this boot.
+fn next_epoch<P: Platform>(platform: &mut P, rng: &mut Drbg) -> Result<u64, ErrorCode> {
+    let mut buffer = record::buffer();
+    let last = match record::read(platform, RecordId::EPOCH, &mut buffer)? {
+        Some(stored) => {
+            u64::from_le_bytes(stored.try_into().map_err(|_| ErrorCode::STORAGE_FAILED)?)
+        }
+        None => 0,
+    };
+    let epoch = last.checked_add(1).ok_or(ErrorCode::STORAGE_FAILED)?;
+    record::write(platform, rng, RecordId::EPOCH, &epoch.to_le_bytes())?;
+    Ok(epoch)
+}
+
+/// An unwrapped key with its algorithm, for the time of one command.
+pub(crate) struct Key<'m> {
+    unwrapped: &'m mut Unwrapped,
+    algorithm: &'static dyn Algorithm,
+    rng: &'m mut Drbg,
+}
+
+impl Key<'_> {
+    /// The public half.
+    pub(crate) fn public(&mut self) -> Result<&PublicKeyBuf, ErrorCode> {
+        let Unwrapped { secret, public, .. } = &mut *self.unwrapped;
+        if public.is_none() {
+            let mut buffer = PublicKeyBuf::new();
+            self.algorithm.public_key(secret, &mut buffer)?;
+            *public = Some(buffer);
+        }
+        public.as_ref().ok_or(ErrorCode::INTERNAL)
+    }
+
+    /// Signs into the front of `out`; returns the signature's length.
+    pub(crate) fn sign(
+        self,
+        algorithm: SigningAlgorithm,
+        message: Message<'_>,
+        out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        self.algorithm.sign(&self.unwrapped.secret, algorithm, message, self.rng, out)
+    }
+
+    /// Verifies a signature.
+    pub(crate) fn verify(
+        mut self,
+        algorithm: SigningAlgorithm,
+        message: Message<'_>,
+        signature: &[u8],
+    ) -> Result<(), ErrorCode> {
+        let implementation = self.algorithm;
+        implementation.verify(self.public()?, algorithm, message, signature)
+    }
+
+    /// Computes a MAC into the front of `out`; returns its length.
+    pub(crate) fn mac(
+        self,
+        algorithm: MacAlgorithm,
+        message: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        self.algorithm.mac(&self.unwrapped.secret, algorithm, message, out)
+    }
+
+    /// Encrypts into the front of `out`; returns the blob's length.
+    pub(crate) fn encrypt(
+        self,
+        context: &[u8],
+        plaintext: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        let binding = binding(self.unwrapped, context);
+        self.algorithm.encrypt(&self.unwrapped.secret, &binding, plaintext, self.rng, out)
+    }
+
+    /// Decrypts into the front of `out`; returns the plaintext's length.
+    pub(crate) fn decrypt(
+        self,
+        context: &[u8],
+        blob: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        let binding = binding(self.unwrapped, context);
+        self.algorithm.decrypt(&self.unwrapped.secret, &binding, blob, out)
+    }
+}
+
+fn binding<'a>(key: &'a Unwrapped, context: &'a [u8]) -> Binding<'a> {
+    Binding { key: key.attributes.key, material: &key.attributes.material, context }
+}
