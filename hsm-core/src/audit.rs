@@ -72,10 +72,10 @@ impl Chain {
         let Event { opcode, result, host, subject, tag } = *event;
         let entry = Entry { index: self.entries, opcode, result, host, subject, tag };
         self.head = self.head.extend(&entry);
-        if let Some(slot) = self.kept.get_mut(position(self.entries)) {
-            if let Some(oldest) = slot.replace(Link { entry, head: self.head }) {
-                self.before = oldest.head;
-            }
+        let link = Link { entry, head: self.head };
+        let slot = self.kept.get_mut(position(self.entries));
+        if let Some(oldest) = slot.and_then(|slot| slot.replace(link)) {
+            self.before = oldest.head;
         }
         let receipt = Receipt { epoch: self.epoch, index: self.entries, subject, head: self.head };
         // 2^64 entries are out of reach; an index never repeats all the same.
@@ -114,7 +114,7 @@ impl Chain {
 }
 
 /// Where an entry is kept.
-#[allow(clippy::cast_possible_truncation)] // a remainder by KEPT fits
+#[allow(clippy::cast_possible_truncation, clippy::arithmetic_side_effects)] // KEPT is not 0
 const fn position(index: u64) -> usize {
     (index % KEPT as u64) as usize
 }
@@ -131,7 +131,7 @@ mod tests {
         let mut chain = Chain::new(&DEVICE, 3);
         let event = |n: u64| Event {
             opcode: Opcode::Sign,
-            result: (n % 5 == 0).then_some(ErrorCode::USAGE_DENIED),
+            result: n.is_multiple_of(5).then_some(ErrorCode::USAGE_DENIED),
             host: HostId([1; 16]),
             subject: MaterialId([2; 32]),
             tag: AuditTag(u128::from(n).to_le_bytes()),

@@ -340,8 +340,9 @@ fn test_before_use(
     Ok(algorithm)
 }
 
-const fn bit(index: usize) -> u32 {
-    1u32.rotate_left((index % u32::BITS as usize) as u32)
+/// The bit of a registry entry; a registry has no more entries than there are bits.
+fn bit(index: usize) -> u32 {
+    u32::try_from(index).ok().and_then(|index| 1u32.checked_shl(index)).unwrap_or(0)
 }
 
 /// Counts this boot.

@@ -9,10 +9,10 @@ use crate::dispatch::{Context, Execute};
 use crate::platform::Platform;
 
 impl Execute for AuditHead {
-    fn execute<'o, P: Platform>(
+    fn execute<P: Platform>(
         self,
         cx: &mut Context<'_, P>,
-        _scratch: &'o mut [u8],
+        _: &mut [u8],
     ) -> Result<SignedHead, ErrorCode> {
         let identity = cx.module.identity()?;
         let chain = &cx.module.audit;

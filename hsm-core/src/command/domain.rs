@@ -12,10 +12,10 @@ use crate::keystore::transfer;
 use crate::platform::Platform;
 
 impl Execute for Initialise {
-    fn execute<'o, P: Platform>(
+    fn execute<P: Platform>(
         self,
         cx: &mut Context<'_, P>,
-        _scratch: &'o mut [u8],
+        _: &mut [u8],
     ) -> Result<EnrolledHost, ErrorCode> {
         let Caller::Host { host, .. } = cx.caller else { return Err(ErrorCode::INTERNAL) };
         // The session has the role of a stranger; its host opens another as provisioner.
@@ -25,10 +25,10 @@ impl Execute for Initialise {
 }
 
 impl Execute for EnrolHost {
-    fn execute<'o, P: Platform>(
+    fn execute<P: Platform>(
         self,
         cx: &mut Context<'_, P>,
-        _scratch: &'o mut [u8],
+        _: &mut [u8],
     ) -> Result<EnrolledHost, ErrorCode> {
         self.key.to_point()?;
         let host = self.key.host_id();
@@ -40,11 +40,7 @@ impl Execute for EnrolHost {
 }
 
 impl Execute for RemoveHost {
-    fn execute<'o, P: Platform>(
-        self,
-        cx: &mut Context<'_, P>,
-        _scratch: &'o mut [u8],
-    ) -> Result<(), ErrorCode> {
+    fn execute<P: Platform>(self, cx: &mut Context<'_, P>, _: &mut [u8]) -> Result<(), ErrorCode> {
         cx.module.change_hosts(|hosts| hosts.remove(self.host))?;
         cx.after = After::CloseHost(self.host);
         Ok(())
@@ -67,10 +63,10 @@ impl Execute for ListHosts {
 }
 
 impl Execute for CreateDomain {
-    fn execute<'o, P: Platform>(
+    fn execute<P: Platform>(
         self,
         cx: &mut Context<'_, P>,
-        _scratch: &'o mut [u8],
+        _: &mut [u8],
     ) -> Result<DomainSummary, ErrorCode> {
         let domain = cx
             .module
@@ -100,10 +96,10 @@ impl Execute for ExportDomain {
 }
 
 impl Execute for JoinDomain<'_> {
-    fn execute<'o, P: Platform>(
+    fn execute<P: Platform>(
         self,
         cx: &mut Context<'_, P>,
-        _scratch: &'o mut [u8],
+        _: &mut [u8],
     ) -> Result<DomainSummary, ErrorCode> {
         self.exporter.verify()?;
         let domain = cx.module.change_domain(|_, identity, _| {
@@ -114,10 +110,10 @@ impl Execute for JoinDomain<'_> {
 }
 
 impl Execute for DomainInfo {
-    fn execute<'o, P: Platform>(
+    fn execute<P: Platform>(
         self,
         cx: &mut Context<'_, P>,
-        _scratch: &'o mut [u8],
+        _: &mut [u8],
     ) -> Result<DomainStatus, ErrorCode> {
         let device = cx.module.identity()?.device_id();
         Ok(DomainStatus { device, domain: cx.module.domain().map(Domain::summary) })

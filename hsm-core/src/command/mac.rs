@@ -23,10 +23,10 @@ impl Execute for GenerateMac<'_> {
 }
 
 impl Execute for VerifyMac<'_> {
-    fn execute<'o, P: Platform>(
+    fn execute<P: Platform>(
         self,
         cx: &mut Context<'_, P>,
-        scratch: &'o mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), ErrorCode> {
         check(&self.message)?;
         let key = cx.key(&self.key, KeyUsage::GENERATE_VERIFY_MAC)?;

@@ -7,11 +7,7 @@ use crate::dispatch::{After, Caller, Context, Execute};
 use crate::platform::Platform;
 
 impl Execute for CloseSession {
-    fn execute<'o, P: Platform>(
-        self,
-        cx: &mut Context<'_, P>,
-        _scratch: &'o mut [u8],
-    ) -> Result<(), ErrorCode> {
+    fn execute<P: Platform>(self, cx: &mut Context<'_, P>, _: &mut [u8]) -> Result<(), ErrorCode> {
         let Caller::Host { session, .. } = cx.caller else { return Err(ErrorCode::INTERNAL) };
         cx.after = After::CloseSession(session);
         Ok(())
@@ -19,10 +15,10 @@ impl Execute for CloseSession {
 }
 
 impl Execute for SessionInfo {
-    fn execute<'o, P: Platform>(
+    fn execute<P: Platform>(
         self,
         cx: &mut Context<'_, P>,
-        _scratch: &'o mut [u8],
+        _: &mut [u8],
     ) -> Result<SessionState, ErrorCode> {
         let Caller::Host { host, role, .. } = cx.caller else { return Err(ErrorCode::INTERNAL) };
         let device = cx.module.identity()?.device_id();

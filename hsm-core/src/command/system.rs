@@ -34,20 +34,20 @@ impl Execute for Info {
 }
 
 impl Execute for Status {
-    fn execute<'o, P: Platform>(
+    fn execute<P: Platform>(
         self,
         cx: &mut Context<'_, P>,
-        _scratch: &'o mut [u8],
+        _: &mut [u8],
     ) -> Result<ModuleStatus, ErrorCode> {
         Ok(cx.module.status(cx.sessions))
     }
 }
 
 impl Execute for SelfTest {
-    fn execute<'o, P: Platform>(
+    fn execute<P: Platform>(
         self,
         cx: &mut Context<'_, P>,
-        _scratch: &'o mut [u8],
+        _: &mut [u8],
     ) -> Result<SelfTestReport, ErrorCode> {
         let begin = cx.module.platform.monotonic_us();
         let tests = cx.module.self_test()?;
@@ -57,22 +57,14 @@ impl Execute for SelfTest {
 }
 
 impl Execute for Reset {
-    fn execute<'o, P: Platform>(
-        self,
-        cx: &mut Context<'_, P>,
-        _scratch: &'o mut [u8],
-    ) -> Result<(), ErrorCode> {
+    fn execute<P: Platform>(self, cx: &mut Context<'_, P>, _: &mut [u8]) -> Result<(), ErrorCode> {
         cx.module.platform.reset();
         Ok(())
     }
 }
 
 impl Execute for Zeroise {
-    fn execute<'o, P: Platform>(
-        self,
-        cx: &mut Context<'_, P>,
-        _scratch: &'o mut [u8],
-    ) -> Result<(), ErrorCode> {
+    fn execute<P: Platform>(self, cx: &mut Context<'_, P>, _: &mut [u8]) -> Result<(), ErrorCode> {
         cx.after = After::CloseAll;
         cx.module.zeroise()
     }
