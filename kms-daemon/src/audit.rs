@@ -1,9 +1,29 @@
 //! Audit: one durable, chained record for every request.
+//!
+//! A response leaves the daemon only after [`AuditLog::append`] has returned, and that returns
+//! only after the record is on disk. Concurrent records share one sync (group commit). When a
+//! record cannot be written the request fails, further requests are refused before they are
+//! carried out, and writing resumes by itself once the disk takes records again.
+//!
+//! [`verify`] recomputes both chains offline: that of the log and those of the devices.
 
+mod chain;
+mod device;
 mod facts;
+mod log;
+mod positions;
+mod record;
+mod recovery;
+mod segment;
+mod sink;
+mod verify;
+mod writer;
 
+pub use host_driver::audit::DeviceReceipt;
+
+pub use chain::{Kind, LineHash, Position};
 pub use facts::{AuditFacts, AuditResource};
-
-/// Proof of one audited device command, as the driver returned it.
-#[derive(Debug, Clone)]
-pub struct DeviceReceipt {}
+pub use log::{AuditError, AuditLog, Opened};
+pub use record::{Caller, Outcome, RequestRecord};
+pub use recovery::Repair;
+pub use verify::{DeviceChain, Fault, Report, VerifyError, verify};

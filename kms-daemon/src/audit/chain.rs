@@ -1,0 +1,220 @@
+//! The line of an audit file, and the hash rule that ties each line to the one before.
+//!
+//! ```text
+//! {"sequence":7,"previous":"<64 hex>","kind":"request","record":{…},"device":[…],"hash":"<64 hex>"}
+//! hash = SHA-256("strongroom-audit-log-v1" || every byte of the line before `,"hash":`)
+//! ```
+//!
+//! The hash is over the bytes as written, so that no canonical JSON is needed. `previous` is the
+//! hash of the preceding line, zeros for the first; `sequence` counts from 1 over all files.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::DeviceReceipt;
+use super::device::{Stored, from_hex};
+
+const LABEL: &[u8] = b"strongroom-audit-log-v1";
+const HASH_MEMBER: &str = ",\"hash\":\"";
+/// `,"hash":"`, 64 digits, `"}`.
+const SUFFIX_SIZE: usize = HASH_MEMBER.len() + 64 + 2;
+
+/// Hash of a line: SHA-256, shown and serialised as lower-case hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct LineHash(pub [u8; 32]);
+
+/// Where the chain ends: the last line's number and hash. The default is the empty chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Position {
+    /// Number of the last line; 0 if there is none.
+    pub sequence: u64,
+    /// Hash of the last line; zeros if there is none.
+    pub hash: LineHash,
+}
+
+/// What a line says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// One API request, as a CloudTrail record.
+    Request,
+    /// The daemon started.
+    Started,
+    /// Records can be written again after writing had failed.
+    Resumed,
+    /// Device entries that no response had carried to the daemon.
+    DeviceEntries,
+    /// Where the chain of each device stands: the first line of every file but the first.
+    Positions,
+}
+
+/// A line read back, its hash checked.
+#[derive(Debug, Deserialize)]
+pub(super) struct Line {
+    pub(super) sequence: u64,
+    pub(super) previous: LineHash,
+    pub(super) kind: Kind,
+    pub(super) record: Value,
+    #[serde(default)]
+    pub(super) device: Vec<Stored>,
+    pub(super) hash: LineHash,
+}
+
+/// The part of a line that does not depend on its place: made before the place is known.
+#[derive(Debug, Clone)]
+pub(super) struct Body(String);
+
+impl Body {
+    pub(super) fn new(kind: Kind, record: &Value, device: &[DeviceReceipt]) -> Self {
+        #[derive(Serialize)]
+        struct Members<'a> {
+            kind: Kind,
+            record: &'a Value,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            device: Vec<Stored>,
+        }
+        let device = device.iter().copied().map(Stored).collect();
+        let members = serde_json::to_string(&Members { kind, record, device })
+            .expect("values with text keys serialise");
+        Self(members)
+    }
+
+    /// The same, marked as the record of a request whose response was replaced by an error,
+    /// because the record could not be written in time.
+    pub(super) fn withheld(mut self) -> Self {
+        self.0.insert_str(1, "\"responseWithheld\":true,");
+        self
+    }
+
+    /// Length in bytes, about that of the line.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Appends the line after `tip` to `out`, with its end of line, and returns the new tip.
+    pub(super) fn append_to(&self, tip: Position, out: &mut Vec<u8>) -> Position {
+        let sequence = tip.sequence + 1;
+        let members = &self.0[1..self.0.len() - 1];
+        let start = out.len();
+        let head = format!("{{\"sequence\":{sequence},\"previous\":\"{}\",{members}", tip.hash);
+        out.extend_from_slice(head.as_bytes());
+        let hash = LineHash::of(&out[start..]);
+        out.extend_from_slice(format!("{HASH_MEMBER}{hash}\"}}\n").as_bytes());
+        Position { sequence, hash }
+    }
+}
+
+impl Line {
+    /// Reads a line without its end of line. `None` if it is not a line whose hash is right.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let split = bytes.len().checked_sub(SUFFIX_SIZE)?;
+        let line: Self = serde_json::from_slice(bytes).ok()?;
+        let (hashed, suffix) = bytes.split_at(split);
+        // The member must stand at the very end, or bytes after the hash would not be covered.
+        let expected = format!("{HASH_MEMBER}{}\"}}", line.hash);
+        (suffix == expected.as_bytes() && LineHash::of(hashed) == line.hash).then_some(line)
+    }
+
+    pub(super) fn position(&self) -> Position {
+        Position { sequence: self.sequence, hash: self.hash }
+    }
+
+    pub(super) fn event_id(&self) -> Option<&str> {
+        self.record.get("eventID")?.as_str()
+    }
+}
+
+impl LineHash {
+    fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::new().chain_update(LABEL).chain_update(bytes).finalize().into())
+    }
+
+    /// Reads 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let lower = !text.bytes().any(|c| c.is_ascii_uppercase());
+        from_hex(text).filter(|_| lower).map(Self)
+    }
+}
+
+impl fmt::Display for LineHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for LineHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for LineHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for LineHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom("not a SHA-256 in hex"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(tip: Position, record: &Value) -> (Vec<u8>, Position) {
+        let mut out = Vec::new();
+        let tip = Body::new(Kind::Request, record, &[]).append_to(tip, &mut out);
+        assert_eq!(out.pop(), Some(b'\n'));
+        (out, tip)
+    }
+
+    /// The format is read years later: if this fails, revert the change, not the test.
+    #[test]
+    fn golden_line() {
+        let (bytes, tip) = line(Position::default(), &json!({ "eventID": "e", "x": {} }));
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            concat!(
+                r#"{"sequence":1,"previous":"0000000000000000000000000000000000000000000000000000"#,
+                r#"000000000000","kind":"request","record":{"eventID":"e","x":{}},"hash":"#,
+                r#""7a7bcb8bb6a1ea1a33de35c1ea73c59cb4ea0a59ee2d29f3b04a68c9d9b1d8e5"}"#,
+            )
+        );
+        assert_eq!(tip.sequence, 1);
+    }
+
+    #[test]
+    fn round_trip_and_chaining() {
+        let (_, first) = line(Position::default(), &json!({ "eventID": "a" }));
+        let (bytes, second) = line(first, &json!({ "eventID": "b" }));
+        let read = Line::parse(&bytes).unwrap();
+        assert_eq!((read.position(), read.previous), (second, first.hash));
+        assert_eq!(read.event_id(), Some("b"));
+        assert_eq!(read.kind, Kind::Request);
+    }
+
+    #[test]
+    fn every_changed_byte_shows() {
+        let (bytes, _) = line(Position::default(), &json!({ "eventID": "a", "n": 1 }));
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                assert!(Line::parse(&changed).is_none(), "byte {at} bit {bit}");
+            }
+        }
+        let longer = [bytes.as_slice(), b" "].concat();
+        assert!(Line::parse(&longer).is_none());
+        assert!(Line::parse(&bytes[..bytes.len() - 1]).is_none());
+    }
+}

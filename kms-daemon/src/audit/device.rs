@@ -1,0 +1,235 @@
+//! Device entries inside audit records, and the chains they form.
+//!
+//! Requests are recorded in the order in which they finish, so entries of one device arrive
+//! slightly out of order. [`DeviceChains`] puts them in order and recomputes every head.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use host_driver::audit::{DeviceReceipt, Position};
+use hsm_protocol::audit::{Entry, Head};
+use hsm_protocol::id::DeviceId;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A receipt as it stands in a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stored(pub(super) DeviceReceipt);
+
+/// The JSON form: the identifying members in clear, the entry in its canonical bytes.
+#[derive(Serialize, Deserialize)]
+struct Members {
+    device: String,
+    epoch: u64,
+    index: u64,
+    entry: String,
+    head: String,
+}
+
+impl Serialize for Stored {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(receipt) = self;
+        Members {
+            device: receipt.device.to_string(),
+            epoch: receipt.epoch,
+            index: receipt.entry.index,
+            entry: to_hex(&receipt.entry.to_bytes()),
+            head: to_hex(&receipt.head.0),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Stored {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let members = Members::deserialize(deserializer)?;
+        let entry = from_hex(&members.entry).and_then(|bytes| Entry::from_bytes(&bytes));
+        let entry = entry.ok_or_else(|| D::Error::custom("not a device entry"))?;
+        if entry.index != members.index {
+            return Err(D::Error::custom("index differs from the entry's"));
+        }
+        let device = from_hex(&members.device).map(DeviceId);
+        let head = from_hex(&members.head).map(Head);
+        Ok(Self(DeviceReceipt {
+            device: device.ok_or_else(|| D::Error::custom("not a device id"))?,
+            epoch: members.epoch,
+            entry,
+            head: head.ok_or_else(|| D::Error::custom("not a chain head"))?,
+        }))
+    }
+}
+
+/// Entries that a device no longer has, as a `device-entries` record reports them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Lost {
+    /// The device, in hexadecimal.
+    device: String,
+    pub(super) epoch: u64,
+    /// First index.
+    from: u64,
+    /// One more than the last index; absent: everything from `from` on, if there was anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to: Option<u64>,
+}
+
+impl Lost {
+    pub(super) fn new(device: &DeviceId, epoch: u64, indexes: &Range<u64>) -> Self {
+        let to = (indexes.end != u64::MAX).then_some(indexes.end);
+        Self { device: device.to_string(), epoch, from: indexes.start, to }
+    }
+
+    pub(super) fn device(&self) -> Option<DeviceId> {
+        from_hex(&self.device).map(DeviceId)
+    }
+}
+
+/// The chains of all devices and boots, each as far as it is known. `L` tells where an entry was
+/// recorded.
+#[derive(Debug)]
+pub(super) struct DeviceChains<L> {
+    chains: BTreeMap<(DeviceId, u64), Chain<L>>,
+}
+
+/// The chain of one boot of one device.
+#[derive(Debug)]
+pub(super) struct Chain<L> {
+    /// Everything before this is recorded, or reported lost.
+    pub(super) at: Position,
+    /// Number of entries before `at` that are recorded.
+    pub(super) entries: u64,
+    /// Number of entries before `at` that are reported lost.
+    pub(super) lost: u64,
+    /// Nothing more can come: the device has restarted.
+    pub(super) closed: bool,
+    /// Entries behind a gap.
+    ahead: BTreeMap<u64, (DeviceReceipt, L)>,
+    /// Reported losses that are not before `at`: first index to one more than the last.
+    holes: BTreeMap<u64, u64>,
+}
+
+/// A recorded entry does not continue its chain.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Broken<L> {
+    pub(super) receipt: DeviceReceipt,
+    pub(super) location: L,
+}
+
+impl<L> Default for DeviceChains<L> {
+    fn default() -> Self {
+        Self { chains: BTreeMap::new() }
+    }
+}
+
+impl<L> DeviceChains<L> {
+    /// Takes an entry.
+    pub(super) fn take(&mut self, receipt: DeviceReceipt, location: L) -> Result<(), Broken<L>> {
+        self.chain(&receipt.device, receipt.epoch).take(receipt, location)
+    }
+
+    /// Takes the report of a loss.
+    pub(super) fn take_lost(&mut self, lost: &Lost) -> Result<(), Broken<L>> {
+        let Some(device) = lost.device() else { return Ok(()) };
+        let chain = self.chain(&device, lost.epoch);
+        match lost.to {
+            None => chain.closed = true,
+            Some(to) => drop(chain.holes.insert(lost.from, to)),
+        }
+        chain.advance()
+    }
+
+    /// Begins a chain at a known position instead of at its genesis.
+    pub(super) fn resume(&mut self, device: &DeviceId, at: Position, closed: bool) {
+        let chain = self.chain(device, at.epoch);
+        (chain.at, chain.closed) = (at, closed);
+    }
+
+    /// Forgets all but the latest boot of each device.
+    pub(super) fn forget_old_epochs(&mut self) {
+        let latest: BTreeMap<DeviceId, u64> = self.chains.keys().copied().collect();
+        self.chains.retain(|(device, epoch), _| latest.get(device) == Some(epoch));
+    }
+
+    /// The latest boot of `device`.
+    pub(super) fn latest(&self, device: &DeviceId) -> Option<&Chain<L>> {
+        self.chains.range((*device, 0)..=(*device, u64::MAX)).next_back().map(|(_, chain)| chain)
+    }
+
+    /// Every chain, ordered by device and boot.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&DeviceId, &Chain<L>)> {
+        self.chains.iter().map(|((device, _), chain)| (device, chain))
+    }
+
+    fn chain(&mut self, device: &DeviceId, epoch: u64) -> &mut Chain<L> {
+        self.chains.entry((*device, epoch)).or_insert_with(|| Chain {
+            at: Position::genesis(device, epoch),
+            entries: 0,
+            lost: 0,
+            closed: false,
+            ahead: BTreeMap::new(),
+            holes: BTreeMap::new(),
+        })
+    }
+}
+
+impl<L> Chain<L> {
+    /// The first entry behind a gap that nothing explains.
+    pub(super) fn first_beyond_gap(&self) -> Option<&(DeviceReceipt, L)> {
+        self.ahead.values().next()
+    }
+
+    fn take(&mut self, receipt: DeviceReceipt, location: L) -> Result<(), Broken<L>> {
+        // An entry from before a restart may be fetched and recorded once more.
+        if receipt.entry.index >= self.at.next {
+            self.ahead.insert(receipt.entry.index, (receipt, location));
+        }
+        self.advance()
+    }
+
+    fn advance(&mut self) -> Result<(), Broken<L>> {
+        loop {
+            if let Some((receipt, location)) = self.ahead.remove(&self.at.next) {
+                if self.at.head.extend(&receipt.entry) != receipt.head {
+                    return Err(Broken { receipt, location });
+                }
+                self.step(&receipt);
+            } else if let Some(&end) = self.holes.get(&self.at.next) {
+                // The head before the hole's end is not recorded: that of the entry is taken.
+                let Some((receipt, _)) = self.ahead.remove(&end) else { return Ok(()) };
+                self.holes.remove(&self.at.next);
+                self.lost += end - self.at.next;
+                self.step(&receipt);
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    fn step(&mut self, receipt: &DeviceReceipt) {
+        self.entries += 1;
+        self.at.next = receipt.entry.index.saturating_add(1);
+        self.at.head = receipt.head;
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// Reads exactly `N` bytes of hexadecimal.
+pub(super) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    let digit = |c: u8| char::from(c).to_digit(16);
+    let mut out = [0; N];
+    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
+        *byte = u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?;
+    }
+    Some(out)
+}

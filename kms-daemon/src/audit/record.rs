@@ -1,0 +1,252 @@
+//! The record of a request: members and values of AWS CloudTrail's KMS events.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::macros::format_description;
+use uuid::Uuid;
+
+use super::{AuditFacts, DeviceReceipt};
+use crate::error::{Exception, KmsError};
+use crate::principal::{Principal, PrincipalKind};
+
+/// CloudTrail's bound on user agents, error codes and error messages, in bytes.
+const SHORT: usize = 1024;
+/// CloudTrail's bound on `requestParameters`, in bytes of JSON.
+const LONG: usize = 100 * 1024;
+
+/// Who sent a request.
+#[derive(Debug, Clone, Copy)]
+pub enum Caller<'a> {
+    /// A verified identity.
+    Verified(&'a Principal),
+    /// Authentication failed. The access key id is the one the request named: a claim only.
+    Unverified(Option<&'a str>),
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy)]
+pub enum Outcome<'a> {
+    /// Answered with 200.
+    Success,
+    /// Refused or failed.
+    Failure(&'a KmsError),
+}
+
+/// One API request, refused ones included.
+#[derive(Debug)]
+pub struct RequestRecord<'a> {
+    /// `requestID`.
+    pub request_id: Uuid,
+    /// `eventID`.
+    pub event_id: Uuid,
+    /// `eventName`: the operation, as far as it is known.
+    pub operation: &'a str,
+    /// `readOnly`.
+    pub read_only: bool,
+    /// `userIdentity`.
+    pub caller: Caller<'a>,
+    /// `awsRegion`.
+    pub region: &'a str,
+    /// `recipientAccountId`.
+    pub account: &'a str,
+    /// `sourceIPAddress`.
+    pub source_ip: IpAddr,
+    /// `userAgent`.
+    pub user_agent: Option<&'a str>,
+    /// `tlsDetails`, if the connection is encrypted.
+    pub tls: Option<&'a Value>,
+    /// `eventTime`: when the request was completed.
+    pub completed: SystemTime,
+    /// `errorCode` and `errorMessage`.
+    pub outcome: Outcome<'a>,
+    /// What the operation said.
+    pub facts: &'a AuditFacts,
+}
+
+impl RequestRecord<'_> {
+    /// Receipts of the device commands that the request caused.
+    #[must_use]
+    pub fn receipts(&self) -> &[DeviceReceipt] {
+        &self.facts.receipts
+    }
+
+    /// The record in CloudTrail's form.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut record = Map::new();
+        let mut set = |name: &str, value: Value| drop(record.insert(name.to_owned(), value));
+        set("eventVersion", json!("1.08"));
+        set("userIdentity", self.user_identity());
+        set("eventTime", json!(event_time(self.completed)));
+        set("eventSource", json!("kms.amazonaws.com"));
+        set("eventName", json!(bounded(self.operation, SHORT)));
+        set("awsRegion", json!(self.region));
+        set("sourceIPAddress", json!(self.source_ip));
+        set("userAgent", json!(self.user_agent.map(|agent| bounded(agent, SHORT))));
+        let failed = match self.outcome {
+            Outcome::Success => false,
+            Outcome::Failure(error) => {
+                set("errorCode", json!(error_code(error)));
+                if let Some(text) = error.message() {
+                    set("errorMessage", json!(bounded(text, SHORT)));
+                }
+                true
+            }
+        };
+        set("requestParameters", self.request_parameters());
+        let elements = self.facts.response_elements.as_ref().filter(|_| !failed);
+        set("responseElements", json!(elements));
+        if !self.facts.additional.is_empty() {
+            set("additionalEventData", json!(self.facts.additional));
+        }
+        set("requestID", json!(self.request_id.to_string()));
+        set("eventID", json!(self.event_id.to_string()));
+        set("readOnly", json!(self.read_only));
+        set("resources", self.resources());
+        set("eventType", json!("AwsApiCall"));
+        set("managementEvent", json!(true));
+        set("eventCategory", json!("Management"));
+        set("recipientAccountId", json!(self.account));
+        if let Some(tls) = self.tls {
+            set("tlsDetails", tls.clone());
+        }
+        Value::Object(record)
+    }
+
+    fn user_identity(&self) -> Value {
+        match self.caller {
+            Caller::Verified(principal) => json!({
+                "type": match principal.kind {
+                    PrincipalKind::Root => "Root",
+                },
+                "principalId": principal.id(),
+                "arn": principal.arn(),
+                "accountId": principal.account,
+                "accessKeyId": principal.access_key_id,
+            }),
+            Caller::Unverified(None) => json!({ "type": "Unknown" }),
+            Caller::Unverified(Some(key)) => {
+                json!({ "type": "Unknown", "accessKeyId": bounded(key, 128) })
+            }
+        }
+    }
+
+    fn request_parameters(&self) -> Value {
+        let Some(parameters) = &self.facts.request_parameters else { return Value::Null };
+        let value = Value::Object(parameters.clone());
+        if value.to_string().len() > LONG { json!({ "omitted": true }) } else { value }
+    }
+
+    fn resources(&self) -> Value {
+        let resource = |resource: &super::AuditResource| {
+            json!({
+                "accountId": resource.account, "type": resource.kind, "ARN": resource.arn,
+            })
+        };
+        self.facts.resources.iter().map(resource).collect()
+    }
+}
+
+/// CloudTrail records policy denials under another name than the API answers.
+fn error_code(error: &KmsError) -> &'static str {
+    match error.exception() {
+        Exception::AccessDenied => "AccessDenied",
+        other => other.code(),
+    }
+}
+
+/// ISO 8601, UTC, whole seconds.
+fn event_time(time: SystemTime) -> String {
+    OffsetDateTime::from(time)
+        .format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z"))
+        .unwrap_or_default()
+}
+
+/// The longest prefix of at most `limit` bytes.
+fn bounded(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn record(outcome: Outcome<'_>, caller: Caller<'_>, facts: &AuditFacts) -> Value {
+        RequestRecord {
+            request_id: Uuid::from_u128(1),
+            event_id: Uuid::from_u128(2),
+            operation: "Encrypt",
+            read_only: true,
+            caller,
+            region: "us-east-1",
+            account: "000000000000",
+            source_ip: Ipv4Addr::LOCALHOST.into(),
+            user_agent: Some("aws-cli/2"),
+            tls: None,
+            completed: UNIX_EPOCH + Duration::from_millis(1_440_938_160_999),
+            outcome,
+            facts,
+        }
+        .to_json()
+    }
+
+    #[test]
+    fn a_successful_request() {
+        let mut facts = AuditFacts::default();
+        facts.parameter("keyId", "alias/a");
+        facts.key("000000000000", "arn:aws:kms:us-east-1:000000000000:key/1");
+        facts.key("000000000000", "arn:aws:kms:us-east-1:000000000000:key/1");
+        let principal = Principal::root("000000000000", "AKIAEXAMPLE");
+        let expected = json!({
+            "eventVersion": "1.08",
+            "userIdentity": {
+                "type": "Root",
+                "principalId": "000000000000",
+                "arn": "arn:aws:iam::000000000000:root",
+                "accountId": "000000000000",
+                "accessKeyId": "AKIAEXAMPLE",
+            },
+            "eventTime": "2015-08-30T12:36:00Z",
+            "eventSource": "kms.amazonaws.com",
+            "eventName": "Encrypt",
+            "awsRegion": "us-east-1",
+            "sourceIPAddress": "127.0.0.1",
+            "userAgent": "aws-cli/2",
+            "requestParameters": { "keyId": "alias/a" },
+            "responseElements": null,
+            "requestID": "00000000-0000-0000-0000-000000000001",
+            "eventID": "00000000-0000-0000-0000-000000000002",
+            "readOnly": true,
+            "resources": [{
+                "accountId": "000000000000",
+                "type": "AWS::KMS::Key",
+                "ARN": "arn:aws:kms:us-east-1:000000000000:key/1",
+            }],
+            "eventType": "AwsApiCall",
+            "managementEvent": true,
+            "eventCategory": "Management",
+            "recipientAccountId": "000000000000",
+        });
+        assert_eq!(record(Outcome::Success, Caller::Verified(&principal), &facts), expected);
+    }
+
+    #[test]
+    fn a_refused_request() {
+        let mut facts = AuditFacts::default();
+        facts.element("grantId", "x");
+        facts.parameter("description", "d".repeat(LONG));
+        let error = KmsError::new(Exception::AccessDenied, "é".repeat(SHORT));
+        let record = record(Outcome::Failure(&error), Caller::Unverified(Some("AKIA")), &facts);
+        assert_eq!(record["errorCode"], "AccessDenied");
+        assert_eq!(record["errorMessage"].as_str().unwrap().len(), SHORT);
+        assert_eq!(record["responseElements"], Value::Null);
+        assert_eq!(record["requestParameters"], json!({ "omitted": true }));
+        assert_eq!(record["userIdentity"], json!({ "type": "Unknown", "accessKeyId": "AKIA" }));
+    }
+}

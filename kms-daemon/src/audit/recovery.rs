@@ -1,0 +1,154 @@
+//! Start-up: finds the end of the chain and repairs what a crash has left.
+//!
+//! Bytes behind the last good line can only be of a batch that was never acknowledged, because a
+//! batch is synced before it is acknowledged and before the next one is written. They are kept in
+//! a file of their own and cut off. Damage at or before the position in `HEAD` is no such thing:
+//! then nothing is touched and the daemon does not start.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::AuditError;
+use super::chain::Position;
+use super::device::to_hex;
+use super::positions::Positions;
+use super::segment::{HeadFile, Segment};
+use crate::durable;
+
+/// The end of a log that may be appended to.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    pub(super) tip: Position,
+    /// The file of the last line, if it can take more.
+    pub(super) segment: Option<Segment>,
+    pub(super) repair: Option<Repair>,
+    pub(super) positions: Positions,
+}
+
+/// What was cut off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Repair {
+    /// File the bytes were cut from.
+    pub file: String,
+    /// Name of the file, in the same directory, that keeps them.
+    pub kept_in: String,
+    /// Number of bytes.
+    pub bytes: u64,
+    /// SHA-256 of the bytes, hexadecimal.
+    pub sha256: String,
+}
+
+/// Finds the end of the log in `dir`, repairing a torn tail.
+pub(super) fn find_end(dir: &Path) -> Result<End, AuditError> {
+    let io = |source| AuditError::Directory { path: dir.to_owned(), source };
+    let head = HeadFile::load(dir).map_err(io)?;
+    let segments = Segment::list(dir).map_err(io)?;
+    let known = match head {
+        Some(Some(position)) => position,
+        Some(None) => {
+            tracing::warn!(path = %dir.join("HEAD").display(), "damaged, taking the log's own end");
+            Position::default()
+        }
+        None => Position::default(),
+    };
+    let Some((last, earlier)) = segments.split_last() else {
+        return if known.sequence == 0 {
+            Ok(End::default())
+        } else {
+            Err(AuditError::Missing { path: dir.to_owned(), last: 0, expected: known.sequence })
+        };
+    };
+    let before = match earlier.last() {
+        None => Position::default(),
+        Some(segment) => segment.last().map_err(io)?.ok_or_else(|| damaged(&segment.path, 0))?,
+    };
+    if before.sequence + 1 != last.first {
+        return Err(damaged(&last.path, 1));
+    }
+    let scan = Scan::run(last, before, known)?;
+    let tip = scan.tip;
+    if tip.sequence < known.sequence {
+        return Err(match scan.torn {
+            Some(torn) => damaged(&last.path, torn.line),
+            None => AuditError::Missing {
+                path: last.path.clone(),
+                last: tip.sequence,
+                expected: known.sequence,
+            },
+        });
+    }
+    let repair = scan.torn.map(|torn| cut(dir, last, &torn, tip)).transpose().map_err(io)?;
+    Ok(End { tip, segment: Some(last.clone()), repair, positions: scan.positions })
+}
+
+struct Scan {
+    tip: Position,
+    torn: Option<Torn>,
+    positions: Positions,
+}
+
+struct Torn {
+    line: usize,
+    offset: u64,
+}
+
+impl Scan {
+    /// Follows the chain through `segment` up to its first fault.
+    fn run(segment: &Segment, before: Position, known: Position) -> Result<Self, AuditError> {
+        let io = |source| AuditError::Directory { path: segment.path.clone(), source };
+        let mut positions = Positions::default();
+        let mut tip = before;
+        let mut lines = segment.lines().map_err(io)?;
+        while let Some(raw) = lines.next().map_err(io)? {
+            let next = raw
+                .line
+                .filter(|line| line.sequence == tip.sequence + 1 && line.previous == tip.hash);
+            let Some(line) = next else {
+                let torn = Torn { line: raw.number, offset: raw.offset };
+                return Ok(Self { tip, torn: Some(torn), positions });
+            };
+            positions.follow(&line);
+            tip = line.position();
+            if tip.sequence == known.sequence && tip.hash != known.hash {
+                return Err(damaged(&segment.path, raw.number));
+            }
+        }
+        Ok(Self { tip, torn: None, positions })
+    }
+}
+
+/// Moves the bytes from `torn` on into a file of their own. A crash in between repeats it.
+fn cut(dir: &Path, segment: &Segment, torn: &Torn, tip: Position) -> io::Result<Repair> {
+    use sha2::{Digest, Sha256};
+
+    let content = fs::read(&segment.path)?;
+    let start = usize::try_from(torn.offset).unwrap_or(usize::MAX);
+    let tail = content.get(start..).unwrap_or_default();
+    let kept_in = format!("torn-{:012}.bin", tip.sequence + 1);
+    durable::write(&dir.join(&kept_in), tail, 0o600)?;
+    let file = OpenOptions::new().write(true).open(&segment.path)?;
+    file.set_len(torn.offset)?;
+    file.sync_all()?;
+    let name = segment.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    tracing::warn!(
+        file = name,
+        line = torn.line,
+        bytes = tail.len(),
+        kept_in,
+        "cut off what a crash had left unfinished"
+    );
+    Ok(Repair {
+        file: name,
+        kept_in,
+        bytes: u64::try_from(tail.len()).unwrap_or(u64::MAX),
+        sha256: to_hex(&Sha256::digest(tail)),
+    })
+}
+
+fn damaged(path: &Path, line: usize) -> AuditError {
+    AuditError::Damaged { path: PathBuf::from(path), line }
+}
