@@ -12,7 +12,7 @@ import pytest
 def aws(*arguments):
     """Runs `aws kms …` of the same environment as this interpreter."""
     tool = os.path.join(os.path.dirname(sys.executable), "aws")
-    command = [sys.executable, tool, "--output", "json", "--no-cli-pager", "kms", *arguments]
+    command = [sys.executable, tool, "--output", "json", "kms", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -1,1 +1,23 @@
-//! tests
+//! The rig of Strongroom's end-to-end tests.
+//!
+//! | module | gives a test |
+//! |---|---|
+//! | [`daemon`] | a `kmsd` of its own, that can be stopped, killed and started again |
+//! | [`http`] | raw requests to it, signed or not, well-formed or not |
+//! | [`sdk`] | the AWS SDK for Rust against it |
+//! | [`python`] | the Python clients of `tests/clients` against it |
+//! | [`process`] | signals and captured output of child processes |
+//! | [`wire`] | a host that speaks to a device without the driver, and may misbehave |
+//! | [`seed`] | randomness that a printed seed repeats |
+//! | [`environment`] | firmware, interpreter and binaries; says what to do if one is missing |
+//!
+//! Nothing here skips a test: what is missing fails it, with the command that provides it.
+
+pub mod daemon;
+pub mod environment;
+pub mod http;
+pub mod process;
+pub mod python;
+pub mod sdk;
+pub mod seed;
+pub mod wire;

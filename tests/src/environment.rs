@@ -1,0 +1,78 @@
+//! What the tests need from outside, and what to do where it is missing.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The firmware image for the emulator.
+///
+/// # Panics
+/// If `STRONGROOM_FIRMWARE` does not name a file: a test that needs QEMU never passes without.
+#[must_use]
+pub fn firmware() -> PathBuf {
+    file("STRONGROOM_FIRMWARE", "the firmware image")
+}
+
+/// The Python interpreter that has the client libraries of `tests/clients/requirements.txt`.
+///
+/// # Panics
+/// If `STRONGROOM_PYTHON` does not name a file.
+#[must_use]
+pub fn python() -> PathBuf {
+    file("STRONGROOM_PYTHON", "a Python interpreter with the libraries of requirements.txt")
+}
+
+/// The root of the checkout.
+#[must_use]
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace")
+}
+
+/// The daemon, built in the profile of the tests.
+#[must_use]
+pub fn kmsd() -> PathBuf {
+    binary("STRONGROOM_KMSD", "kmsd")
+}
+
+/// Its control program.
+#[must_use]
+pub fn kmsctl() -> PathBuf {
+    binary("STRONGROOM_KMSCTL", "kmsctl")
+}
+
+fn file(variable: &str, what: &str) -> PathBuf {
+    let hint = "run the tests with `cargo xtask test`, which prepares it";
+    let path = env::var_os(variable)
+        .unwrap_or_else(|| panic!("{variable} is not set and should name {what}; {hint}"));
+    let path = PathBuf::from(path);
+    assert!(path.is_file(), "{variable} names {}, which is no file; {hint}", path.display());
+    path
+}
+
+fn binary(variable: &str, name: &str) -> PathBuf {
+    match env::var_os(variable) {
+        Some(_) => file(variable, name),
+        None => built().join(name),
+    }
+}
+
+/// Builds the daemon's programs once for each test program and returns where they are.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // A test program is target/<profile>/deps/<name>; cargo names `dev`'s directory `debug`.
+        let program = env::current_exe().expect("the test program has a path");
+        let directory = program.ancestors().nth(2).expect("test programs lie in target");
+        let name = directory.file_name().and_then(|name| name.to_str()).expect("a profile");
+        let profile = if name == "debug" { "dev" } else { name };
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--package", "kms-daemon", "--bins", "--profile", profile])
+            .current_dir(root())
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "kmsd does not build");
+        directory.to_path_buf()
+    })
+}
