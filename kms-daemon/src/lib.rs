@@ -8,6 +8,7 @@
 pub mod api;
 pub mod audit;
 pub mod clock;
+pub mod config;
 pub mod context;
 pub mod credentials;
 pub mod durable;
@@ -19,3 +20,4 @@ pub mod policy;
 pub mod principal;
 pub mod sigv4;
 pub mod store;
+pub mod tls;

@@ -1,0 +1,322 @@
+//! Configuration of `kmsd`: flags, environment, a TOML file, defaults, in this order.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, ValueEnum};
+use serde::Deserialize;
+
+/// Longest clock difference that may be allowed, in minutes.
+const MAX_CLOCK_WINDOW: u64 = 15;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The command line is wrong, or asks for help.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: std::io::Error,
+    },
+    /// The file does not parse.
+    #[error("{path}: {reason}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        reason: Box<toml::de::Error>,
+    },
+    /// A value is not possible.
+    #[error("{0}")]
+    Value(String),
+}
+
+/// The line a QEMU device is reached by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Link {
+    /// virtio-console, the fast one.
+    #[default]
+    Console,
+    /// NS16550 UART on a pseudo-terminal.
+    Uart,
+}
+
+/// The form of log lines on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What `kmsd` runs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Everything the daemon keeps.
+    pub data: PathBuf,
+    /// The devices, in the form of `--hsm`.
+    pub hsms: Vec<String>,
+    /// Region of the endpoint, for example `us-east-1`.
+    pub region: String,
+    /// The account, 12 digits.
+    pub account: String,
+    /// Given root credentials instead of those in the data directory.
+    pub root_credentials: Option<PathBuf>,
+    /// Firmware image of QEMU devices.
+    pub firmware: Option<PathBuf>,
+    /// Line of QEMU devices.
+    pub link: Link,
+    /// Certificate chain and private key in PEM, for TLS.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Clock difference allowed to clients, in minutes, 1 to 15.
+    pub clock_window: u64,
+    /// Form of log lines.
+    pub log_format: LogFormat,
+}
+
+/// The key management service on Strongroom HSMs, with the AWS KMS API.
+#[derive(Debug, Parser)]
+#[command(name = "kmsd", version, about, max_term_width = 100)]
+struct CommandLine {
+    /// Read settings from this TOML file; its keys are the long flags.
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Settings as given: by flag or environment, or in the file.
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct Settings {
+    /// Address to listen on [default: 127.0.0.1:8700]; another than loopback only with TLS.
+    #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// Directory of store, audit log and credentials [default: in the user's data directory].
+    #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
+    data: Option<PathBuf>,
+    /// Devices: soft[:N], qemu[:N], serial:PATH, tcp:HOST:PORT, unix:PATH; repeatable [default: soft].
+    #[arg(long, value_name = "HSM", env = "STRONGROOM_HSM", value_delimiter = ',')]
+    hsm: Option<Vec<String>>,
+    /// Region that clients sign for [default: us-east-1].
+    #[arg(long, env = "STRONGROOM_REGION")]
+    region: Option<String>,
+    /// Account number [default: 000000000000].
+    #[arg(long, env = "STRONGROOM_ACCOUNT")]
+    account: Option<String>,
+    /// Use the root access keys of this shared-credentials file [default: make DIR/credentials].
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_ROOT_CREDENTIALS")]
+    root_credentials: Option<PathBuf>,
+    /// Firmware image for qemu devices, as built by `cargo xtask firmware`.
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_FIRMWARE")]
+    firmware: Option<PathBuf>,
+    /// Line to qemu devices [default: console].
+    #[arg(long, env = "STRONGROOM_LINK")]
+    link: Option<Link>,
+    /// Certificate chain for TLS, PEM [default: generated when TLS is needed].
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM.
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Minutes that a client's clock may differ, 1 to 15 [default: 5].
+    #[arg(long, value_name = "MINUTES", env = "STRONGROOM_CLOCK_WINDOW")]
+    clock_window: Option<u64>,
+    /// Form of log lines on standard error [default: text].
+    #[arg(long, value_name = "FORM", env = "STRONGROOM_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+impl Settings {
+    /// What is given here, else what is given there.
+    fn or(self, file: Self) -> Self {
+        Self {
+            listen: self.listen.or(file.listen),
+            data: self.data.or(file.data),
+            hsm: self.hsm.or(file.hsm),
+            region: self.region.or(file.region),
+            account: self.account.or(file.account),
+            root_credentials: self.root_credentials.or(file.root_credentials),
+            firmware: self.firmware.or(file.firmware),
+            link: self.link.or(file.link),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
+            clock_window: self.clock_window.or(file.clock_window),
+            log_format: self.log_format.or(file.log_format),
+        }
+    }
+
+    fn resolve(self) -> Result<Config, ConfigError> {
+        let tls = match (self.tls_cert, self.tls_key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err(value("tls-cert and tls-key belong together: give both or none")),
+        };
+        let config = Config {
+            listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8700))),
+            data: self.data.map_or_else(default_data, Ok)?,
+            hsms: self.hsm.unwrap_or_else(|| vec!["soft".to_owned()]),
+            region: self.region.unwrap_or_else(|| "us-east-1".to_owned()),
+            account: self.account.unwrap_or_else(|| "0".repeat(12)),
+            root_credentials: self.root_credentials,
+            firmware: self.firmware,
+            link: self.link.unwrap_or_default(),
+            tls,
+            clock_window: self.clock_window.unwrap_or(5),
+            log_format: self.log_format.unwrap_or_default(),
+        };
+        config.check()?;
+        Ok(config)
+    }
+}
+
+impl Config {
+    /// Reads the command line, the environment and the configuration file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], whose text says what to change.
+    pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
+        let CommandLine { config, settings } = CommandLine::try_parse_from(arguments)?;
+        let file = config.map_or_else(|| Ok(Settings::default()), |path| read(&path))?;
+        settings.or(file).resolve()
+    }
+
+    /// Whether requests come over TLS.
+    #[must_use]
+    pub fn needs_tls(&self) -> bool {
+        self.tls.is_some() || !self.listen.ip().is_loopback()
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.account.len() != 12 || !self.account.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(value(format_args!("account {:?} is not 12 digits", self.account)));
+        }
+        if !is_region(&self.region) {
+            let region = &self.region;
+            return Err(value(format_args!("{region:?} is not a Region name like us-east-1")));
+        }
+        if !(1..=MAX_CLOCK_WINDOW).contains(&self.clock_window) {
+            return Err(value("clock-window is 1 to 15 minutes"));
+        }
+        if self.hsms.is_empty() {
+            return Err(value("hsm names no device; leave it out for an in-process one"));
+        }
+        Ok(())
+    }
+}
+
+fn value(reason: impl fmt::Display) -> ConfigError {
+    ConfigError::Value(reason.to_string())
+}
+
+fn read(path: &Path) -> Result<Settings, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+    toml::from_str(&text)
+        .map_err(|reason| ConfigError::Syntax { path: path.to_owned(), reason: Box::new(reason) })
+}
+
+/// `^([a-z]+-){2,3}\d+$`, the service model's pattern of a Region.
+fn is_region(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('-').collect();
+    let Some((number, words)) = parts.split_last() else { return false };
+    let word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+    (2..=3).contains(&words.len())
+        && words.iter().all(word)
+        && !number.is_empty()
+        && number.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// `strongroom` in the user's data directory (XDG Base Directory Specification).
+fn default_data() -> Result<PathBuf, ConfigError> {
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    absolute("XDG_DATA_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".local/share")))
+        .map(|data| data.join("strongroom"))
+        .ok_or_else(|| value("no home directory; say where to keep data: --data DIR"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(arguments: &[&str]) -> Result<Config, ConfigError> {
+        let arguments = ["kmsd", "--data", "/data"].iter().chain(arguments);
+        Config::load(arguments.map(OsString::from))
+    }
+
+    #[test]
+    fn defaults() {
+        let config = load(&[]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8700");
+        assert_eq!(
+            (config.region.as_str(), config.account.as_str()),
+            ("us-east-1", "000000000000")
+        );
+        assert_eq!(config.hsms, ["soft"]);
+        assert!(!config.needs_tls());
+    }
+
+    #[test]
+    fn flags_come_before_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kmsd.toml");
+        let text = "region = 'eu-central-1'\naccount = '123456789012'\nhsm = ['qemu:2', 'soft']\n\
+                    link = 'uart'\nclock-window = 15\n";
+        std::fs::write(&path, text).unwrap();
+        let path = path.to_str().unwrap();
+        let config = load(&["--config", path, "--region", "us-gov-west-1"]).unwrap();
+        assert_eq!(
+            (config.region.as_str(), config.account.as_str()),
+            ("us-gov-west-1", "123456789012")
+        );
+        assert_eq!(config.hsms, ["qemu:2", "soft"]);
+        assert_eq!((config.link, config.clock_window), (Link::Uart, 15));
+        let config = load(&["--config", path, "--hsm", "soft", "--hsm", "unix:/x"]).unwrap();
+        assert_eq!(config.hsms, ["soft", "unix:/x"]);
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        for (arguments, text) in [
+            (["--account", "12"], "12 digits"),
+            (["--region", "nowhere"], "Region name"),
+            (["--clock-window", "16"], "1 to 15"),
+            (["--tls-cert", "x"], "--tls-key"),
+            (["--listen", "localhost"], "--listen"),
+        ] {
+            let error = load(&arguments).unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_a_misspelt_key_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kmsd.toml");
+        std::fs::write(&path, "regoin = 'eu-central-1'\n").unwrap();
+        let error = load(&["--config", path.to_str().unwrap()]).unwrap_err().to_string();
+        assert!(error.contains("regoin") && error.contains("kmsd.toml"), "{error}");
+    }
+
+    #[test]
+    fn other_addresses_need_tls() {
+        assert!(load(&["--listen", "0.0.0.0:8700"]).unwrap().needs_tls());
+        assert!(!load(&["--listen", "[::1]:8700"]).unwrap().needs_tls());
+        assert!(load(&["--tls-cert", "c", "--tls-key", "k"]).unwrap().needs_tls());
+    }
+}
