@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod context;
 pub mod credentials;
+pub mod ctl;
 pub mod durable;
 pub mod engine;
 pub mod envelope;

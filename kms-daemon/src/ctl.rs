@@ -1,0 +1,112 @@
+//! `kmsctl`: a person's view of daemon, devices and audit log.
+//!
+//! Every command prints a table that fits a terminal, or one JSON document with `--json`. The exit
+//! code is 0 if all is well, 1 if what was looked at is not, 2 if it could not be looked at.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod audit;
+
+/// Looks after a Strongroom installation.
+#[derive(Debug, Parser)]
+#[command(name = "kmsctl", version, about, max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+    /// Print one JSON document instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(audit::Command),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// All is well.
+    Good,
+    /// What was looked at is not as it should be; the output says how.
+    Bad,
+}
+
+/// Why a command could not be carried out; the text says what to do.
+#[derive(Debug)]
+struct Failure(String);
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            // Many errors repeat their source in their own text.
+            if !text.contains(&cause.to_string()) {
+                text = format!("{text}: {cause}");
+            }
+            source = cause.source();
+        }
+        Self(text)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a command writes to, and in which form.
+struct Output<'o> {
+    out: &'o mut dyn Write,
+    json: bool,
+}
+
+impl Output<'_> {
+    /// Prints a value as JSON, or as what `text` writes.
+    fn print<T: serde::Serialize>(
+        &mut self,
+        value: &T,
+        text: impl FnOnce(&mut dyn Write, &T) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        if self.json {
+            serde_json::to_writer_pretty(&mut *self.out, value)?;
+            writeln!(self.out)?;
+        } else {
+            text(self.out, value)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs `kmsctl` with these arguments, the first being its own name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let CommandLine { command, json } = match CommandLine::try_parse_from(arguments) {
+        Ok(line) => line,
+        Err(error) => {
+            // Help goes to standard output with code 0, a mistake to standard error with code 2.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let mut output = Output { out: &mut io::stdout().lock(), json };
+    let outcome = match command {
+        Command::Audit(command) => audit::run(command, &mut output),
+    };
+    match outcome {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Bad) => ExitCode::from(1),
+        Err(failure) => {
+            eprintln!("kmsctl: {failure}");
+            ExitCode::from(2)
+        }
+    }
+}
