@@ -56,6 +56,7 @@ impl<P: Platform> Hsm<P> {
     pub fn process(&mut self, frame: Frame<'_>, reply: &mut [u8]) -> usize {
         let begin = self.module.platform.monotonic_us();
         self.module.prepare();
+        self.settle(After::Continue); // the module may have failed just now
         let Header { kind, session, sequence } = frame.header;
         let answered = match kind {
             FrameKind::PlainRequest => self.plain(frame.payload),

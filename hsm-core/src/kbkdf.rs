@@ -23,7 +23,7 @@ pub enum Purpose {
     KeyToken,
     /// A material id, from the material; context: key id. Not secret.
     MaterialId,
-    /// AES-GCM of one domain token, from a one-pass ECDH secret; context: the token's header.
+    /// AES-GCM of one domain token, from an extracted ECDH secret; context: the token's header.
     DomainToken,
     /// AES-GCM of one stored record, from the board's sealing key; context: record id, nonce.
     Storage,
@@ -59,6 +59,18 @@ pub fn derive(
     }
     prf.update(&256u32.to_be_bytes());
     out.expose_mut().copy_from_slice(&prf.finalize().into_bytes());
+    Ok(())
+}
+
+/// Extracts a key-derivation key from a shared secret: HMAC-SHA-256 with a salt of zeros
+/// (SP 800-56C r2, 5.1, first step). [`derive`] is the second step.
+///
+/// # Errors
+/// None: HMAC takes keys of any length.
+pub fn extract(shared_secret: &[u8], out: &mut Secret<32>) -> Result<(), ErrorCode> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(&[0; 64]).map_err(|_| ErrorCode::INTERNAL)?;
+    mac.update(shared_secret);
+    out.expose_mut().copy_from_slice(&mac.finalize().into_bytes());
     Ok(())
 }
 
@@ -121,6 +133,17 @@ mod tests {
         assert_eq!(
             *out.expose(),
             hex!("31e1bbaabd6223997a26a8f24006e450cd96eb8f0cbffe682e1af9afbe6ad7cb")
+        );
+    }
+
+    // RFC 5869 A.3: HKDF-Extract without salt is the same function.
+    #[test]
+    fn extraction_is_hmac_with_a_salt_of_zeros() {
+        let mut out = Secret::zeroed();
+        extract(&[0x0b; 22], &mut out).unwrap();
+        assert_eq!(
+            *out.expose(),
+            hex!("19ef24a32c717b167f33a91d6f648bdf96596776afdb6377ac434c1c293ccb04")
         );
     }
 

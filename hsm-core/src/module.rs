@@ -3,6 +3,7 @@
 use hsm_protocol::command::ModuleState;
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::command::system::ModuleStatus;
+use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, Origin, SigningAlgorithm};
 use hsm_protocol::{DeviceId, ErrorCode, HostId, KeyId, MaterialId, Role};
 use rand_core::Rng;
@@ -40,6 +41,8 @@ pub(crate) struct Module<P: Platform> {
     secrets: Option<Secrets>,
     hosts: Hosts,
     device: DeviceId,
+    /// Public, so it outlives the secrets.
+    document: Option<IdentityDocument>,
     /// Registry entries whose known-answer test has passed, a bit each.
     tested: u32,
     self_test_us: u32,
@@ -55,10 +58,11 @@ impl<P: Platform> Module<P> {
             audit: Chain::new(&nobody, 0),
             state: ModuleState::Error,
             error: None,
-            noise: Noise::new(Cutoffs::new(P::Entropy::MIN_ENTROPY)),
+            noise: Noise::new(const { Cutoffs::new(P::Entropy::MIN_ENTROPY) }),
             secrets: None,
             hosts: Hosts::new(),
             device: nobody,
+            document: None,
             tested: 0,
             self_test_us: 0,
             busy_us: 0,
@@ -77,21 +81,32 @@ impl<P: Platform> Module<P> {
         let elapsed = self.platform.monotonic_us().saturating_sub(begin);
         self.self_test_us = u32::try_from(elapsed).unwrap_or(u32::MAX);
 
-        let identity = Identity::load_or_create(&mut self.platform, &mut drbg)?;
-        let epoch = next_epoch(&mut self.platform, &mut drbg)?;
-        self.device = identity.device_id();
-        self.audit = Chain::new(&self.device, epoch);
         let mut buffer = record::buffer();
         self.hosts = match record::read(&mut self.platform, RecordId::HOSTS, &mut buffer)? {
             Some(stored) => Hosts::read(stored)?,
             None => Hosts::new(),
         };
         let domain = Domain::load(&mut self.platform)?;
-        self.state = match (self.hosts.is_empty(), &domain) {
-            (true, _) => ModuleState::Uninitialised,
+        // Records are written in the order identity, hosts, domain. If one is missing and a later
+        // one is there, somebody removed it, perhaps to become the provisioner of a domain.
+        let state = match (self.hosts.is_empty(), &domain) {
+            (true, None) => ModuleState::Uninitialised,
             (false, None) => ModuleState::Initialised,
             (false, Some(_)) => ModuleState::Operational,
+            (true, Some(_)) => return Err(ErrorCode::STORAGE_FAILED),
         };
+        let identity = match Identity::load(&mut self.platform)? {
+            Some(identity) => identity,
+            None if state == ModuleState::Uninitialised => {
+                Identity::create(&mut self.platform, &mut drbg)?
+            }
+            None => return Err(ErrorCode::STORAGE_FAILED),
+        };
+        let epoch = next_epoch(&mut self.platform, &mut drbg)?;
+        self.device = identity.device_id();
+        self.document = Some(*identity.document());
+        self.audit = Chain::new(&self.device, epoch);
+        self.state = state;
         self.secrets = Some(Secrets { drbg, identity, domain, cache: Cache::new() });
         Ok(())
     }
@@ -145,15 +160,21 @@ impl<P: Platform> Module<P> {
         let now = self.platform.monotonic_us();
         let Some(secrets) = &mut self.secrets else { return };
         secrets.cache.expire(now);
-        if !secrets.drbg.needs_reseed() {
-            return;
+        if secrets.drbg.needs_reseed()
+            && let Err(error) = self.reseed()
+        {
+            self.fail(error);
         }
+    }
+
+    /// Reseeds the DRBG: prediction resistance for what is drawn next (SP 800-90A 8.8).
+    fn reseed(&mut self) -> Result<(), ErrorCode> {
+        let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
         let mut seed = Secret::zeroed();
         let entropy = self.platform.entropy();
-        match self.noise.seed(&mut |out: &mut [u8]| entropy.fill_raw(out), &mut seed) {
-            Ok(()) => secrets.drbg.reseed(&seed, &[0; SEED_SIZE]),
-            Err(error) => self.fail(error),
-        }
+        self.noise.seed(&mut |out: &mut [u8]| entropy.fill_raw(out), &mut seed)?;
+        secrets.drbg.reseed(&seed, &[0; SEED_SIZE]);
+        Ok(())
     }
 
     /// Enters the error state if `error` means that the module is broken (family 07xx, but for a
@@ -165,10 +186,11 @@ impl<P: Platform> Module<P> {
         }
     }
 
+    /// Enters the error state; what came first stays on record.
     fn fail(&mut self, error: ErrorCode) {
         self.secrets = None;
         self.state = ModuleState::Error;
-        self.error = Some(error);
+        self.error.get_or_insert(error);
     }
 
     /// Every self-test on demand; returns how many ran.
@@ -189,8 +211,9 @@ impl<P: Platform> Module<P> {
     pub(crate) fn zeroise(&mut self) -> Result<(), ErrorCode> {
         self.secrets = None;
         self.hosts = Hosts::new();
+        self.platform.storage().erase_all()?;
         self.state = ModuleState::Zeroised;
-        Ok(self.platform.storage().erase_all()?)
+        Ok(())
     }
 
     /// Zeroises the keys of the cache.
@@ -198,6 +221,11 @@ impl<P: Platform> Module<P> {
         if let Some(secrets) = &mut self.secrets {
             secrets.cache.clear();
         }
+    }
+
+    /// The device's public identity; `None` if the module failed before it was known.
+    pub(crate) const fn document(&self) -> Option<&IdentityDocument> {
+        self.document.as_ref()
     }
 
     /// The device's identity.
@@ -254,6 +282,7 @@ impl<P: Platform> Module<P> {
         &mut self,
         change: impl FnOnce(Option<Domain>, &Identity, &mut Drbg) -> Result<Domain, ErrorCode>,
     ) -> Result<&Domain, ErrorCode> {
+        self.reseed()?; // a new domain key has entropy of its own
         let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
         let Secrets { drbg, identity, domain, .. } = secrets;
         // Read back rather than cloned: secrets have no Clone, and this is rare.
@@ -287,6 +316,7 @@ impl<P: Platform> Module<P> {
         out: &mut [u8],
     ) -> Result<(MaterialId, usize), ErrorCode> {
         let algorithm = self.algorithm(spec)?;
+        self.reseed()?; // long-lived keys have entropy of their own
         let Secrets { drbg, domain, .. } = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
         let domain = domain.as_ref().ok_or(ErrorCode::INTERNAL)?;
         let mut secret = SecretBuf::new();

@@ -32,10 +32,12 @@ impl Execute for EnrolHost {
     ) -> Result<EnrolledHost, ErrorCode> {
         self.key.to_point()?;
         let host = self.key.host_id();
-        if cx.module.hosts().role(host).is_some_and(|role| role != self.role) {
+        let former = cx.module.hosts().role(host);
+        let enrolled = cx.module.change_hosts(|hosts| hosts.enrol(host, self.role))?;
+        if former.is_some_and(|former| former != self.role) {
             cx.after = After::CloseHost(host);
         }
-        cx.module.change_hosts(|hosts| hosts.enrol(host, self.role))
+        Ok(enrolled)
     }
 }
 

@@ -25,7 +25,7 @@ impl Execute for Info {
             protocol: PROTOCOL_VERSION,
             firmware: env!("CARGO_PKG_VERSION"),
             board: platform.board(),
-            identity: *cx.module.identity()?.document(),
+            identity: *cx.module.document().ok_or(ErrorCode::STATE_DENIED)?,
             window: WINDOW,
             rx_bytes: platform.receive_buffer(),
             specs: Bytes(scratch.get(..count).unwrap_or_default()),

@@ -29,18 +29,26 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Loads the identity, or makes and stores one if the device is new.
+    /// Loads the identity; `None` if there is none.
     ///
     /// # Errors
-    /// [`ErrorCode::STORAGE_FAILED`] if the stored one is damaged; storage errors.
-    pub fn load_or_create<P: Platform>(
+    /// [`ErrorCode::STORAGE_FAILED`] if it is damaged; storage errors.
+    pub fn load<P: Platform>(platform: &mut P) -> Result<Option<Self>, ErrorCode> {
+        let mut buffer = record::buffer();
+        match record::read(platform, RecordId::IDENTITY, &mut buffer)? {
+            Some(stored) => Self::parse(stored).map(Some).ok_or(ErrorCode::STORAGE_FAILED),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes and stores the identity of a new device.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn create<P: Platform>(
         platform: &mut P,
         rng: &mut dyn CryptoRng,
     ) -> Result<Self, ErrorCode> {
-        let mut buffer = record::buffer();
-        if let Some(stored) = record::read(platform, RecordId::IDENTITY, &mut buffer)? {
-            return Self::parse(stored).ok_or(ErrorCode::STORAGE_FAILED);
-        }
         let mut rng = rng;
         let identity = Self::new(
             SecretKey::generate_from_rng(&mut rng),

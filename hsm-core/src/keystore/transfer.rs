@@ -95,8 +95,10 @@ fn open<'s>(key: &Secret<32>, token: &DomainToken<'_>, state: &'s mut [u8]) -> O
 fn agree(own: &SecretKey, peer: &PublicKey, header: &[u8]) -> Result<Secret<32>, ErrorCode> {
     let peer = peer.to_point()?;
     let shared = p256::ecdh::diffie_hellman(own.to_nonzero_scalar(), peer.as_affine());
+    let mut extracted = Secret::zeroed();
+    kbkdf::extract(shared.raw_secret_bytes(), &mut extracted)?;
     let mut key = Secret::zeroed();
-    kbkdf::derive(shared.raw_secret_bytes(), Purpose::DomainToken, &[header], &mut key)?;
+    kbkdf::derive(extracted.expose(), Purpose::DomainToken, &[header], &mut key)?;
     Ok(key)
 }
 

@@ -1,0 +1,210 @@
+//! Handshakes, records, sessions.
+
+use hsm_protocol::channel::Initiator;
+use hsm_protocol::command::Role;
+use hsm_protocol::command::domain::RemoveHost;
+use hsm_protocol::command::random::Random;
+use hsm_protocol::command::session::{CloseSession, SessionInfo};
+use hsm_protocol::command::system::Info;
+use hsm_protocol::frame::{FrameKind, Header};
+use hsm_protocol::{ErrorCode, Opcode};
+
+use crate::rig::{Device, Host, Rig, link_error};
+
+const HANDSHAKE: Header = Header { kind: FrameKind::Handshake1, session: 0, sequence: 1 };
+
+#[test]
+fn both_ends_agree_on_who_is_there() {
+    let mut rig = Rig::operational();
+    let device = rig.device.identity().device_id();
+    for (session, role) in [
+        (&mut rig.admin, Role::Provisioner),
+        (&mut rig.user, Role::CryptoUser),
+        (&mut rig.auditor, Role::Auditor),
+    ] {
+        let state = session.call(&mut rig.device, &SessionInfo).ok::<SessionInfo>();
+        assert_eq!((state.device, state.role), (device, role));
+    }
+}
+
+#[test]
+fn records_replayed_reordered_or_changed_end_the_session() {
+    type Damage = fn(&mut Header, &mut Vec<u8>);
+    let cases: [(&str, Damage); 6] = [
+        ("sequence ahead", |header, _| header.sequence += 1),
+        ("sequence behind", |header, _| header.sequence -= 1),
+        ("first byte", |_, record| record[0] ^= 1),
+        ("tag", |_, record| *record.last_mut().unwrap() ^= 0x80),
+        ("cut short", |_, record| record.truncate(record.len() - 1)),
+        ("empty", |_, record| record.clear()),
+    ];
+    for (name, damage) in cases {
+        let mut rig = Rig::operational();
+        rig.call(&SessionInfo);
+        let request = rig.user.encode(&SessionInfo);
+        let (mut header, mut record) = rig.user.seal(&request);
+        let good = (header, record.clone());
+        damage(&mut header, &mut record);
+        let answer = rig.device.exchange(header, &record);
+        assert_eq!(link_error(&answer), ErrorCode::BAD_RECORD, "{name}");
+        let answer = rig.device.exchange(good.0, &good.1);
+        assert_eq!(link_error(&answer), ErrorCode::NO_SESSION, "{name}");
+        // Other sessions live on, and the host may come back.
+        rig.admin.call(&mut rig.device, &SessionInfo).ok::<SessionInfo>();
+        rig.user = rig.user_host.open(&mut rig.device);
+        rig.call(&SessionInfo).ok::<SessionInfo>();
+    }
+}
+
+#[test]
+fn a_replayed_record_is_not_run_twice() {
+    let mut rig = Rig::operational();
+    let request = rig.user.encode(&Random { length: 16 });
+    let (header, record) = rig.user.seal(&request);
+    let first = rig.device.exchange(header, &record);
+    assert_eq!(first.0.kind, FrameKind::SealedResponse);
+    let entries = rig.device.status().audit_entries;
+    assert_eq!(link_error(&rig.device.exchange(header, &record)), ErrorCode::BAD_RECORD);
+    assert_eq!(rig.device.status().audit_entries, entries);
+}
+
+#[test]
+fn records_do_not_fit_another_session() {
+    let mut rig = Rig::operational();
+    let mut second = rig.user_host.open(&mut rig.device);
+    let request = second.encode(&SessionInfo);
+    let (mut header, record) = second.seal(&request);
+    header.session = rig.user.id;
+    header.sequence = rig.user.keys.sealer.sequence();
+    assert_eq!(link_error(&rig.device.exchange(header, &record)), ErrorCode::BAD_RECORD);
+}
+
+#[test]
+fn closed_and_unknown_sessions_answer_nothing() {
+    let mut rig = Rig::operational();
+    rig.call(&CloseSession).ok::<CloseSession>();
+    let gone = rig.user.try_call(&mut rig.device, &SessionInfo);
+    assert_eq!(gone.err(), Some(ErrorCode::NO_SESSION));
+    let header = Header { kind: FrameKind::SealedRequest, session: 4711, sequence: 0 };
+    let answer = rig.device.exchange(header, &[0; 40]);
+    assert_eq!(link_error(&answer), ErrorCode::NO_SESSION);
+}
+
+#[test]
+fn the_session_unused_for_longest_gives_way() {
+    let mut rig = Rig::operational();
+    let mut more = rig.user_host.open(&mut rig.device);
+    assert_eq!(rig.device.status().sessions, 4);
+    rig.call(&SessionInfo);
+    rig.auditor.call(&mut rig.device, &SessionInfo);
+    more.call(&mut rig.device, &SessionInfo);
+    let mut fifth = rig.user_host.open(&mut rig.device);
+    assert_eq!(rig.device.status().sessions, 4);
+    let gone = rig.admin.try_call(&mut rig.device, &SessionInfo);
+    assert_eq!(gone.err(), Some(ErrorCode::NO_SESSION));
+    for session in [&mut rig.user, &mut rig.auditor, &mut more, &mut fifth] {
+        session.call(&mut rig.device, &SessionInfo).ok::<SessionInfo>();
+    }
+}
+
+#[test]
+fn strangers_and_removed_hosts_are_refused() {
+    let mut rig = Rig::operational();
+    let stranger = Host::new(999).try_open(&mut rig.device);
+    assert_eq!(stranger.err(), Some(ErrorCode::HANDSHAKE_FAILED));
+    let host = rig.user_host.id();
+    rig.admin.call(&mut rig.device, &RemoveHost { host }).ok::<RemoveHost>();
+    let gone = rig.user.try_call(&mut rig.device, &SessionInfo);
+    assert_eq!(gone.err(), Some(ErrorCode::NO_SESSION));
+    let refused = rig.user_host.try_open(&mut rig.device);
+    assert_eq!(refused.err(), Some(ErrorCode::HANDSHAKE_FAILED));
+}
+
+#[test]
+fn a_handshake_with_another_devices_key_is_refused() {
+    let mut device = Device::fresh();
+    let wrong = Host::new(5).public();
+    let key = p256::SecretKey::from_slice(&[7; 32]).unwrap();
+    let mut rng = hsm_core::testing::TestRng(8);
+    let (_, message) = Initiator::start(&key, &wrong, &mut rng).unwrap();
+    let answer = device.exchange(HANDSHAKE, &message);
+    assert_eq!(link_error(&answer), ErrorCode::HANDSHAKE_FAILED);
+}
+
+#[test]
+fn failing_handshakes_are_throttled_and_time_forgives() {
+    let mut rig = Rig::operational();
+    let mut last = ErrorCode::HANDSHAKE_FAILED;
+    for _ in 0..50 {
+        last = link_error(&rig.device.exchange(HANDSHAKE, &[0; 10]));
+        if last != ErrorCode::HANDSHAKE_FAILED {
+            break;
+        }
+    }
+    assert_eq!(last, ErrorCode::THROTTLED);
+    assert_eq!(rig.user_host.try_open(&mut rig.device).err(), Some(ErrorCode::THROTTLED));
+    rig.call(&SessionInfo).ok::<SessionInfo>();
+    rig.device.platform().now_us += 60_000_000;
+    rig.user_host.open(&mut rig.device);
+}
+
+#[test]
+fn frames_that_a_host_does_not_send_are_refused() {
+    let mut device = Device::fresh();
+    for kind in [
+        FrameKind::PlainResponse,
+        FrameKind::Handshake2,
+        FrameKind::SealedResponse,
+        FrameKind::LinkError,
+    ] {
+        let header = Header { kind, session: 3, sequence: 4 };
+        let answer = device.exchange(header, b"payload");
+        assert_eq!(link_error(&answer), ErrorCode::BAD_FRAME_KIND);
+        assert_eq!((answer.0.session, answer.0.sequence), (3, 4), "echoed");
+    }
+}
+
+#[test]
+fn malformed_and_unknown_requests_keep_the_session() {
+    let mut rig = Rig::operational();
+    let short = rig.user.exchange(&mut rig.device, &[1]);
+    assert_eq!(short, Err(ErrorCode::MALFORMED));
+    let mut unknown = rig.user.encode(&SessionInfo);
+    unknown[..2].copy_from_slice(&0x7777u16.to_le_bytes());
+    let response = rig.user.exchange(&mut rig.device, &unknown).unwrap();
+    let status = u16::from_le_bytes([response[2], response[3]]);
+    assert_eq!(ErrorCode::from_u16(status), Some(ErrorCode::UNKNOWN_COMMAND));
+    let mut long = rig.user.encode(&SessionInfo);
+    long.push(0);
+    let response = rig.user.exchange(&mut rig.device, &long).unwrap();
+    let status = u16::from_le_bytes([response[2], response[3]]);
+    assert_eq!(ErrorCode::from_u16(status), Some(ErrorCode::MALFORMED));
+    rig.call(&SessionInfo).ok::<SessionInfo>();
+}
+
+#[test]
+fn only_public_commands_are_answered_in_clear() {
+    let mut rig = Rig::operational();
+    for opcode in Opcode::ALL {
+        let request = [&opcode.0.to_le_bytes()[..], &[1, 0]].concat();
+        let header = Header { kind: FrameKind::PlainRequest, session: 0, sequence: 0 };
+        let (answer, payload) = rig.device.exchange(header, &request);
+        assert_eq!(answer.kind, FrameKind::PlainResponse);
+        let status = ErrorCode::from_u16(u16::from_le_bytes([payload[2], payload[3]]));
+        let expected = match *opcode {
+            Opcode::Info | Opcode::Status => None,
+            Opcode::Reset => Some(ErrorCode::STATE_DENIED),
+            _ => Some(ErrorCode::CHANNEL_REQUIRED),
+        };
+        assert_eq!(status, expected, "{opcode:?}");
+    }
+}
+
+#[test]
+fn public_commands_are_answered_inside_the_channel_too() {
+    let mut rig = Rig::operational();
+    let reply = rig.user.call(&mut rig.device, &Info);
+    let info = reply.ok::<Info>();
+    assert_eq!(info.board, "memory");
+    assert_eq!(info.specs.0, [1, 2, 3]);
+}

@@ -1,0 +1,201 @@
+//! The key-confusion matrix: every operation with every wrong key is the right error.
+
+use hsm_core::testing::MemoryPlatform;
+use hsm_protocol::command::cipher::{
+    Decrypt, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, ReEncrypt,
+};
+use hsm_protocol::command::domain::CreateDomain;
+use hsm_protocol::command::key::{ExportPublicKey, GenerateKey, KeyRef};
+use hsm_protocol::command::mac::{GenerateMac, VerifyMac};
+use hsm_protocol::command::sign::{Sign, Verify};
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm};
+use hsm_protocol::token::KeyToken;
+use hsm_protocol::{Bytes, ErrorCode, KeyId, MaterialId};
+
+use crate::cipher::encrypt;
+use crate::rig::{KEY_ID, Reply, Rig, Token};
+
+/// Calls each operation that takes a key with `key`, and for the rest with what is right.
+fn operations(
+    rig: &mut Rig,
+    key: KeyRef<'_>,
+    right: &Token,
+    blob: &[u8],
+) -> Vec<(&'static str, KeyUsage, Reply)> {
+    let (context, message, blob) = (Bytes(&[]), Bytes(b"message"), Bytes(blob));
+    let ecdsa = SigningAlgorithm::ECDSA_SHA_256;
+    let hmac = MacAlgorithm::HMAC_SHA_256;
+    let raw = MessageType::RAW;
+    let encrypting = KeyUsage::ENCRYPT_DECRYPT;
+    let signing = KeyUsage::SIGN_VERIFY;
+    let mac_usage = KeyUsage::GENERATE_VERIFY_MAC;
+    let (source, destination) = (right.key(), right.key());
+    let re_encrypt = |source, destination| ReEncrypt {
+        source,
+        source_context: context,
+        blob,
+        destination,
+        destination_context: context,
+    };
+    vec![
+        ("Encrypt", encrypting, rig.call(&Encrypt { key, context, plaintext: message })),
+        ("Decrypt", encrypting, rig.call(&Decrypt { key, context, blob })),
+        ("ReEncrypt from", encrypting, rig.call(&re_encrypt(key, destination))),
+        ("ReEncrypt to", encrypting, rig.call(&re_encrypt(source, key))),
+        ("GenerateDataKey", encrypting, rig.call(&GenerateDataKey { key, context, length: 32 })),
+        (
+            "GenerateDataKeyWithoutPlaintext",
+            encrypting,
+            rig.call(&GenerateDataKeyWithoutPlaintext { key, context, length: 32 }),
+        ),
+        ("Sign", signing, rig.call(&Sign { key, algorithm: ecdsa, message_type: raw, message })),
+        (
+            "Verify",
+            signing,
+            rig.call(&Verify {
+                key,
+                algorithm: ecdsa,
+                message_type: raw,
+                message,
+                signature: Bytes(&[0x30, 6, 2, 1, 1, 2, 1, 1]),
+            }),
+        ),
+        ("ExportPublicKey", signing, rig.call(&ExportPublicKey { key })),
+        ("GenerateMac", mac_usage, rig.call(&GenerateMac { key, algorithm: hmac, message })),
+        (
+            "VerifyMac",
+            mac_usage,
+            rig.call(&VerifyMac { key, algorithm: hmac, message, mac: Bytes(&[0; 32]) }),
+        ),
+    ]
+}
+
+#[test]
+fn keys_of_another_usage() {
+    let mut rig = Rig::operational();
+    let right = rig.symmetric();
+    let blob = encrypt(&mut rig, &right, &[], b"x");
+    let keys = [
+        (KeyUsage::ENCRYPT_DECRYPT, right.clone()),
+        (KeyUsage::SIGN_VERIFY, rig.signing()),
+        (KeyUsage::GENERATE_VERIFY_MAC, rig.mac()),
+    ];
+    for (usage, token) in &keys {
+        for (name, wanted, reply) in operations(&mut rig, token.key(), &right, &blob) {
+            if *usage == wanted {
+                let status = reply.head.status;
+                let wrong_input =
+                    [None, Some(ErrorCode::SIGNATURE_INVALID), Some(ErrorCode::MAC_INVALID)];
+                assert!(wrong_input.contains(&status), "{name} with {usage:?}: {status:?}");
+            } else {
+                assert_eq!(reply.error(), ErrorCode::USAGE_DENIED, "{name} with {usage:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tokens_of_another_key_id() {
+    let mut rig = Rig::operational();
+    let right = rig.symmetric();
+    let blob = encrypt(&mut rig, &right, &[], b"x");
+    let other_id = KeyId::single_region([0x99; 16]);
+    let multi_region = KeyId { multi_region: true, ..KEY_ID };
+    for id in [other_id, multi_region] {
+        for token in [right.clone(), rig.signing(), rig.mac()] {
+            let key = KeyRef { id, token: Bytes(&token.bytes) };
+            for (name, _, reply) in operations(&mut rig, key, &right, &blob) {
+                assert_eq!(reply.error(), ErrorCode::KEY_MISMATCH, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tokens_of_another_domain() {
+    let mut rig = Rig::operational();
+    let right = rig.symmetric();
+    let blob = encrypt(&mut rig, &right, &[], b"x");
+    let mut other = Rig::initialised(MemoryPlatform::with_seed(2), 200);
+    other.admin.call(&mut other.device, &CreateDomain).ok::<CreateDomain>();
+    for token in [other.symmetric(), other.signing(), other.mac()] {
+        for (name, _, reply) in operations(&mut rig, token.key(), &right, &blob) {
+            assert_eq!(reply.error(), ErrorCode::TOKEN_DOMAIN, "{name}");
+        }
+    }
+}
+
+#[test]
+fn tokens_that_are_none() {
+    let mut rig = Rig::operational();
+    let right = rig.symmetric();
+    let blob = encrypt(&mut rig, &right, &[], b"x");
+    let long = [&right.bytes[..], &[0]].concat();
+    let mut version = right.bytes.clone();
+    version[0] ^= 1;
+    for bad in [&b""[..], &[0x11], &right.bytes[..100], &blob, &long, &version] {
+        let key = KeyRef { id: KEY_ID, token: Bytes(bad) };
+        for (name, _, reply) in operations(&mut rig, key, &right, &blob) {
+            assert_eq!(reply.error(), ErrorCode::TOKEN_MALFORMED, "{name}");
+            assert_eq!(reply.receipt().subject.0 == [0; 32], !name.ends_with("to"), "{name}");
+        }
+    }
+}
+
+/// A right token is in the cache, so this also shows that the cache finds no token but its own.
+#[test]
+fn every_flipped_bit_of_a_token() {
+    let mut rig = Rig::operational();
+    let right = rig.symmetric();
+    let blob = encrypt(&mut rig, &right, &[], b"x");
+    for bit in 0..right.bytes.len() * 8 {
+        let mut bytes = right.bytes.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let bad = Token { id: KEY_ID, bytes };
+        let request = Decrypt { key: bad.key(), context: Bytes(&[]), blob: Bytes(&blob) };
+        let expected = match bit / 8 {
+            0 => ErrorCode::TOKEN_MALFORMED,
+            1..=16 => ErrorCode::TOKEN_DOMAIN,
+            // The flag byte of the key id has only two values.
+            21 if bit % 8 != 0 => ErrorCode::TOKEN_MALFORMED,
+            _ => ErrorCode::TOKEN_INVALID,
+        };
+        let reply = rig.call(&request);
+        assert_eq!(reply.error(), expected, "bit {bit}");
+        assert_eq!(reply.receipt().subject, MaterialId([0; 32]), "nothing authentic to name");
+    }
+}
+
+#[test]
+fn attributes_of_a_token_cannot_be_mixed() {
+    let mut rig = Rig::operational();
+    let (one, two) = (rig.symmetric(), rig.symmetric());
+    let blob = encrypt(&mut rig, &one, &[], b"x");
+    // The header of one key with the sealed secret of another.
+    let spliced =
+        [&one.bytes[..KeyToken::HEADER_SIZE], &two.bytes[KeyToken::HEADER_SIZE..]].concat();
+    let key = KeyRef { id: KEY_ID, token: Bytes(&spliced) };
+    let reply = rig.call(&Decrypt { key, context: Bytes(&[]), blob: Bytes(&blob) });
+    assert_eq!(reply.error(), ErrorCode::TOKEN_INVALID);
+}
+
+#[test]
+fn keys_are_made_only_for_usages_of_their_spec() {
+    let mut rig = Rig::operational();
+    let id = KEY_ID;
+    for spec in [KeySpec::SYMMETRIC_DEFAULT, KeySpec::ECC_NIST_P256, KeySpec::HMAC_256] {
+        let allowed = spec.row().unwrap().usages;
+        for usage in (0..=4).map(KeyUsage) {
+            let reply = rig.call(&GenerateKey { id, spec, usage });
+            if allowed.contains(&usage) {
+                reply.ok::<GenerateKey>();
+            } else {
+                assert_eq!(reply.error(), ErrorCode::USAGE_DENIED, "{spec:?} {usage:?}");
+            }
+        }
+    }
+    for spec in [KeySpec(0), KeySpec(200)] {
+        let reply = rig.call(&GenerateKey { id, spec, usage: KeyUsage::SIGN_VERIFY });
+        assert_eq!(reply.error(), ErrorCode::UNSUPPORTED);
+    }
+}

@@ -1,0 +1,15 @@
+//! The whole HSM through its only entrance: encoded frames in, encoded frames out.
+//!
+//! The board is in memory, everything else is what the firmware runs.
+
+mod audit;
+mod channel;
+mod cipher;
+mod confusion;
+mod domain;
+mod fuzz;
+mod provisioning;
+mod rig;
+mod sign_and_mac;
+mod state;
+mod storage;

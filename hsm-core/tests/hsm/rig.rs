@@ -1,0 +1,370 @@
+//! A device in memory and hosts that talk to it.
+
+use std::fmt::Debug;
+
+use hsm_core::Hsm;
+use hsm_core::platform::NvStorage;
+use hsm_core::testing::{MemoryPlatform, TestRng};
+use hsm_protocol::audit::Receipt;
+use hsm_protocol::channel::{Initiator, Keys};
+use hsm_protocol::command::domain::{CreateDomain, EnrolHost, EnrolledHost, Initialise};
+use hsm_protocol::command::key::{GenerateKey, KeyRef, NewKey};
+use hsm_protocol::command::system::{Info, ModuleStatus, Status};
+use hsm_protocol::command::{Command, ModuleState, Role, decode};
+use hsm_protocol::frame::{Decoder, Frame, FrameKind, Header, MAX_ENCODED};
+use hsm_protocol::identity::{IdentityDocument, PublicKey};
+use hsm_protocol::key_spec::{KeySpec, KeyUsage};
+use hsm_protocol::request::{RequestHead, ResponseHead};
+use hsm_protocol::{AuditTag, Bytes, ErrorCode, HostId, KeyId};
+use p256::SecretKey;
+use p256::elliptic_curve::Generate;
+use serde::Deserialize;
+
+/// The tag of every audited command of these tests.
+pub(crate) const TAG: AuditTag = AuditTag([0x7a; 16]);
+/// The key id of most keys of these tests.
+pub(crate) const KEY_ID: KeyId = KeyId { multi_region: false, bytes: [0x11; 16] };
+
+/// A device.
+pub(crate) struct Device {
+    hsm: Box<Hsm<MemoryPlatform>>,
+}
+
+impl Device {
+    /// Boots a board.
+    pub(crate) fn boot(platform: MemoryPlatform) -> Self {
+        Self { hsm: Box::new(Hsm::boot(platform)) }
+    }
+
+    /// A new device.
+    pub(crate) fn fresh() -> Self {
+        Self::boot(MemoryPlatform::new())
+    }
+
+    /// The board.
+    pub(crate) fn platform(&mut self) -> &mut MemoryPlatform {
+        self.hsm.platform()
+    }
+
+    /// Cuts the power and boots again.
+    pub(crate) fn reboot(&mut self) {
+        let platform = self.platform().clone();
+        *self = Self::boot(platform);
+    }
+
+    /// The module's state, asked in clear.
+    pub(crate) fn state(&mut self) -> ModuleState {
+        self.status().state
+    }
+
+    /// The module's status, asked in clear.
+    pub(crate) fn status(&mut self) -> ModuleStatus {
+        let reply = self.plain(&Status);
+        reply.ok::<Status>()
+    }
+
+    /// The device's identity, asked in clear.
+    pub(crate) fn identity(&mut self) -> IdentityDocument {
+        let reply = self.plain(&Info);
+        let document = reply.ok::<Info>().identity;
+        document.verify().unwrap();
+        document
+    }
+
+    /// Hands over a frame's content and returns the reply's.
+    pub(crate) fn exchange(&mut self, header: Header, payload: &[u8]) -> (Header, Vec<u8>) {
+        let mut payload = payload.to_vec();
+        let mut reply = vec![0; MAX_ENCODED];
+        let length = self.hsm.process(Frame { header, payload: &mut payload }, &mut reply);
+        assert!(length > 0, "every frame is answered");
+        let mut decoder = Box::new(Decoder::<MAX_ENCODED>::new());
+        let mut input = &reply[..length];
+        let frame = decoder.next(&mut input).expect("a whole frame");
+        let answer = (frame.header, frame.payload.to_vec());
+        assert!(input.is_empty(), "exactly one frame");
+        answer
+    }
+
+    /// Calls a command outside the channel.
+    pub(crate) fn plain<C: Command>(&mut self, command: &C) -> Reply {
+        let mut request = vec![0; 24 * 1024];
+        let head = RequestHead { opcode: C::OPCODE, id: 77, tag: None };
+        let start = head.write(&mut request).unwrap();
+        let length = start + command.encode(&mut request[start..]).unwrap().len();
+        let header = Header { kind: FrameKind::PlainRequest, session: 0, sequence: 5 };
+        let (answer, payload) = self.exchange(header, &request[..length]);
+        assert_eq!(answer, Header { kind: FrameKind::PlainResponse, ..header });
+        Reply::read(&payload, 77)
+    }
+}
+
+/// The code of a link error.
+pub(crate) fn link_error(answer: &(Header, Vec<u8>)) -> ErrorCode {
+    assert_eq!(answer.0.kind, FrameKind::LinkError);
+    ErrorCode::from_u16(u16::from_le_bytes(answer.1.as_slice().try_into().unwrap())).unwrap()
+}
+
+/// A response.
+pub(crate) struct Reply {
+    /// Its head.
+    pub(crate) head: ResponseHead,
+    /// Its encoded body.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    fn read(payload: &[u8], id: u16) -> Self {
+        let (head, body) = ResponseHead::split(payload).unwrap();
+        assert_eq!(head.id, id);
+        Self { head, body: body.to_vec() }
+    }
+
+    /// The answer of a successful command.
+    pub(crate) fn ok<'a, C: Command>(&'a self) -> C::Response<'a> {
+        assert_eq!(self.head.status, None, "{:?} succeeds", C::OPCODE);
+        decode(&self.body).unwrap()
+    }
+
+    /// The error of a refused command.
+    pub(crate) fn error(&self) -> ErrorCode {
+        assert!(self.body.is_empty(), "nothing follows an error");
+        self.head.status.expect("an error")
+    }
+
+    /// The audit receipt.
+    pub(crate) fn receipt(&self) -> Receipt {
+        self.head.receipt.expect("a receipt")
+    }
+}
+
+/// A host with its key.
+pub(crate) struct Host {
+    key: SecretKey,
+    rng: TestRng,
+}
+
+impl Host {
+    /// A host; another seed makes another one.
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = TestRng(seed);
+        Self { key: SecretKey::generate_from_rng(&mut rng), rng }
+    }
+
+    /// The public key.
+    pub(crate) fn public(&self) -> PublicKey {
+        PublicKey::from_point(&self.key.public_key())
+    }
+
+    /// The fingerprint.
+    pub(crate) fn id(&self) -> HostId {
+        self.public().host_id()
+    }
+
+    /// Opens a session.
+    pub(crate) fn try_open(&mut self, device: &mut Device) -> Result<Session, ErrorCode> {
+        let link = device.identity().link;
+        let (initiator, message) = Initiator::start(&self.key, &link, &mut self.rng).unwrap();
+        let header = Header { kind: FrameKind::Handshake1, session: 0, sequence: 9 };
+        let answer = device.exchange(header, &message);
+        if answer.0.kind == FrameKind::LinkError {
+            return Err(link_error(&answer));
+        }
+        assert_eq!(answer.0, Header { kind: FrameKind::Handshake2, ..header });
+        let (keys, welcome) = initiator.finish(&answer.1).unwrap();
+        Ok(Session { id: welcome.session, keys, request: 0 })
+    }
+
+    /// Opens a session that must be accepted.
+    pub(crate) fn open(&mut self, device: &mut Device) -> Session {
+        self.try_open(device).unwrap()
+    }
+}
+
+/// A host's end of a session.
+pub(crate) struct Session {
+    /// Its id.
+    pub(crate) id: u16,
+    /// The channel.
+    pub(crate) keys: Keys,
+    request: u16,
+}
+
+impl Session {
+    /// Seals a request's plaintext into a record for the returned header.
+    pub(crate) fn seal(&mut self, plaintext: &[u8]) -> (Header, Vec<u8>) {
+        let mut record = plaintext.to_vec();
+        record.resize(plaintext.len() + 16, 0);
+        let sequence = self.keys.sealer.sequence();
+        let length = self.keys.sealer.seal(&mut record, plaintext.len()).unwrap();
+        record.truncate(length);
+        (Header { kind: FrameKind::SealedRequest, session: self.id, sequence }, record)
+    }
+
+    /// Sends a request's plaintext and opens the response's.
+    pub(crate) fn exchange(
+        &mut self,
+        device: &mut Device,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, ErrorCode> {
+        let (header, record) = self.seal(plaintext);
+        let mut answer = device.exchange(header, &record);
+        if answer.0.kind == FrameKind::LinkError {
+            return Err(link_error(&answer));
+        }
+        assert_eq!(answer.0.kind, FrameKind::SealedResponse);
+        assert_eq!(answer.0.session, self.id);
+        Ok(self.keys.opener.open(answer.0.sequence, &mut answer.1).unwrap().to_vec())
+    }
+
+    /// Encodes a request with the next id.
+    pub(crate) fn encode<C: Command>(&mut self, command: &C) -> Vec<u8> {
+        self.request += 1;
+        let tag = C::AUDIT.then_some(TAG);
+        let head = RequestHead { opcode: C::OPCODE, id: self.request, tag };
+        let mut out = vec![0; 32 * 1024];
+        let start = head.write(&mut out).unwrap();
+        let length = start + command.encode(&mut out[start..]).unwrap().len();
+        out.truncate(length);
+        out
+    }
+
+    /// Calls a command; the error is one of the link.
+    pub(crate) fn try_call<C: Command>(
+        &mut self,
+        device: &mut Device,
+        command: &C,
+    ) -> Result<Reply, ErrorCode> {
+        let request = self.encode(command);
+        let response = self.exchange(device, &request)?;
+        let reply = Reply::read(&response, self.request);
+        let admitted = reply.head.status != Some(ErrorCode::UNKNOWN_COMMAND);
+        assert_eq!(reply.head.receipt.is_some(), C::AUDIT && admitted, "{:?}", C::OPCODE);
+        Ok(reply)
+    }
+
+    /// Calls a command.
+    pub(crate) fn call<C: Command>(&mut self, device: &mut Device, command: &C) -> Reply {
+        self.try_call(device, command).unwrap()
+    }
+}
+
+/// A device in operation with a session for each role.
+pub(crate) struct Rig {
+    /// The device.
+    pub(crate) device: Device,
+    /// Its provisioner.
+    pub(crate) provisioner: Host,
+    /// The provisioner's session.
+    pub(crate) admin: Session,
+    /// A crypto user.
+    pub(crate) user_host: Host,
+    /// The crypto user's session.
+    pub(crate) user: Session,
+    /// An auditor's session.
+    pub(crate) auditor: Session,
+}
+
+impl Rig {
+    /// A device with a domain of its own.
+    pub(crate) fn operational() -> Self {
+        let mut rig = Self::initialised(MemoryPlatform::new(), 100);
+        rig.admin.call(&mut rig.device, &CreateDomain).ok::<CreateDomain>();
+        rig
+    }
+
+    /// A device with hosts enrolled and no domain.
+    pub(crate) fn initialised(platform: MemoryPlatform, seed: u64) -> Self {
+        let mut device = Device::boot(platform);
+        let mut provisioner = Host::new(seed);
+        initialise(&mut device, &mut provisioner);
+        let mut admin = provisioner.open(&mut device);
+        let (mut user_host, mut auditor) = (Host::new(seed + 1), Host::new(seed + 2));
+        for (host, role) in [(&user_host, Role::CryptoUser), (&auditor, Role::Auditor)] {
+            let reply = admin.call(&mut device, &EnrolHost { key: host.public(), role });
+            assert_eq!(reply.ok::<EnrolHost>(), EnrolledHost { host: host.id(), role });
+        }
+        let user = user_host.open(&mut device);
+        let auditor = auditor.open(&mut device);
+        Self { device, provisioner, admin, user_host, user, auditor }
+    }
+
+    /// Boots again and opens all sessions anew; the auditor's is lost.
+    pub(crate) fn reboot(&mut self) {
+        self.device.reboot();
+        self.admin = self.provisioner.open(&mut self.device);
+        self.user = self.user_host.open(&mut self.device);
+    }
+
+    /// Calls a command as crypto user.
+    pub(crate) fn call<C: Command>(&mut self, command: &C) -> Reply {
+        self.user.call(&mut self.device, command)
+    }
+
+    /// Generates a key and returns its token.
+    pub(crate) fn key(&mut self, spec: KeySpec, usage: KeyUsage) -> Token {
+        self.key_with_id(KEY_ID, spec, usage)
+    }
+
+    /// Generates a key with this id and returns its token.
+    pub(crate) fn key_with_id(&mut self, id: KeyId, spec: KeySpec, usage: KeyUsage) -> Token {
+        let reply = self.call(&GenerateKey { id, spec, usage });
+        let NewKey { material, token } = reply.ok::<GenerateKey>();
+        assert_eq!(reply.receipt().subject, material);
+        Token { id, bytes: token.to_vec() }
+    }
+
+    /// A symmetric key.
+    pub(crate) fn symmetric(&mut self) -> Token {
+        self.key(KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT)
+    }
+
+    /// A signing key.
+    pub(crate) fn signing(&mut self) -> Token {
+        self.key(KeySpec::ECC_NIST_P256, KeyUsage::SIGN_VERIFY)
+    }
+
+    /// A MAC key.
+    pub(crate) fn mac(&mut self) -> Token {
+        self.key(KeySpec::HMAC_256, KeyUsage::GENERATE_VERIFY_MAC)
+    }
+}
+
+/// A key token, as a host stores it.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    /// The key's id.
+    pub(crate) id: KeyId,
+    /// The token.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Token {
+    /// A reference for a request.
+    pub(crate) fn key(&self) -> KeyRef<'_> {
+        KeyRef { id: self.id, token: Bytes(&self.bytes) }
+    }
+}
+
+/// Makes a host the first provisioner of a fresh device.
+pub(crate) fn initialise(device: &mut Device, host: &mut Host) {
+    let mut session = host.open(device);
+    let reply = session.call(device, &Initialise);
+    let enrolled = reply.ok::<Initialise>();
+    assert_eq!(enrolled, EnrolledHost { host: host.id(), role: Role::Provisioner });
+}
+
+/// Decodes a sequence of postcard values.
+pub(crate) fn rows<'a, T: Deserialize<'a>>(mut bytes: &'a [u8]) -> Vec<T> {
+    let mut rows = Vec::new();
+    while !bytes.is_empty() {
+        let (row, rest) = postcard::take_from_bytes(bytes).unwrap();
+        rows.push(row);
+        bytes = rest;
+    }
+    rows
+}
+
+/// Erases a board's storage, as its owner might.
+pub(crate) fn wipe(device: &mut Device) {
+    device.platform().storage.erase_all().unwrap();
+}
