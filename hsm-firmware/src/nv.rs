@@ -43,9 +43,10 @@ mod log;
 mod mount;
 mod region;
 mod rotate;
+mod storage;
 
 pub use log::{LogError, MAX_RECORDS, RecordLog};
 pub use region::Geometry;
 
 /// Longest data of a record, in bytes.
-pub const MAX_DATA: usize = 4096;
+pub const MAX_DATA: usize = hsm_core::platform::MAX_RECORD;

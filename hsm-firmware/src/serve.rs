@@ -14,6 +14,7 @@
     )
 )]
 
+use hsm_core::{Hsm, Platform};
 use hsm_protocol::frame::{Decoder, Frame, MAX_ENCODED};
 
 /// A byte stream to a host. Nothing blocks.
@@ -35,6 +36,12 @@ pub trait Responder {
     /// Writes the encoded reply to the front of `reply`, which has [`MAX_ENCODED`] bytes, and
     /// returns its length; 0 for no reply.
     fn process(&mut self, frame: Frame<'_>, reply: &mut [u8]) -> usize;
+}
+
+impl<P: Platform> Responder for Hsm<P> {
+    fn process(&mut self, frame: Frame<'_>, reply: &mut [u8]) -> usize {
+        Self::process(self, frame, reply)
+    }
 }
 
 /// What the main loop needs of the board.

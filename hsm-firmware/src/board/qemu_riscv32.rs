@@ -7,15 +7,18 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use heapless::Vec;
+use hsm_core::Hsm;
+use hsm_core::algorithm::{Algorithm, PORTABLE};
+use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, Platform};
 use static_cell::ConstStaticCell;
 
 use crate::chip::cfi_flash::{BLOCK, CfiFlash};
 use crate::chip::hart::{self, Interrupt};
-use crate::chip::uart16550::UartPort;
+use crate::chip::uart16550::{self, UartPort};
 use crate::chip::virt::{self, CLINT, FINISHER, PLIC, UART};
-use crate::chip::virtio::console::{Console, ConsoleMemory};
-use crate::chip::virtio::entropy::{Entropy, EntropyMemory};
 use crate::chip::virtio::DeviceKind;
+use crate::chip::virtio::console::{self, Console, ConsoleMemory};
+use crate::chip::virtio::entropy::{Entropy, EntropyMemory};
 use crate::chip::{image, stack};
 use crate::nv::{Geometry, RecordLog};
 use crate::serve::{Line, LineBuffers, Runtime, serve};
@@ -26,6 +29,13 @@ const PANIC_STATUS: u16 = 101;
 /// Where the records are: 2 MiB at the start of the flash.
 const RECORDS: Geometry = Geometry { start: 0, segment: BLOCK as u32, segments: 8 };
 
+/// What either link buffers.
+const RECEIVE_BUFFER: u32 = {
+    const CONSOLE: usize = console::RX_BUFFERS * console::RX_BUFFER;
+    assert!(CONSOLE == uart16550::RING);
+    uart16550::RING as u32
+};
+
 static CONSOLE_MEMORY: ConstStaticCell<ConsoleMemory> = ConstStaticCell::new(ConsoleMemory::new());
 static ENTROPY_MEMORY: ConstStaticCell<EntropyMemory> = ConstStaticCell::new(EntropyMemory::new());
 static BUFFERS: ConstStaticCell<[LineBuffers; 2]> =
@@ -34,27 +44,19 @@ static BUFFERS: ConstStaticCell<[LineBuffers; 2]> =
 /// Set when the core has asked for a reset.
 static RESET: AtomicBool = AtomicBool::new(false);
 
-struct Echo;
-impl crate::serve::Responder for Echo {
-    fn process(&mut self, frame: hsm_protocol::frame::Frame<'_>, reply: &mut [u8]) -> usize {
-        hsm_protocol::frame::encode(frame.header, frame.payload, reply).unwrap_or(0)
-    }
-}
-
 /// Runs the firmware; the entry point of the image.
 pub fn run() -> ! {
     UART.start();
-    let sources: Vec<u32, { virt::VIRTIO_COUNT as usize + 1 }> =
-        (0..virt::VIRTIO_COUNT).map(|slot| virt::VIRTIO_SOURCE + slot).chain([virt::UART_SOURCE]).collect();
-    PLIC.enable_only(&sources);
+    PLIC.enable_only(&virt::SOURCES);
     hart::open_interrupts(serve_interrupt);
 
-    let mut hsm = Echo;
-    let [first, second] = BUFFERS.take();
+    let mut hsm = Hsm::boot(Board::start());
     let mut uart = UartPort::new(&UART);
     let mut console = virt::find_virtio(DeviceKind::Console)
         .and_then(|transport| Console::start(transport, CONSOLE_MEMORY.take()).ok());
-    let mut lines = Vec::<Line<'_>, 2>::new();
+
+    let [first, second] = BUFFERS.take();
+    let mut lines: Vec<Line<'_>, 2> = Vec::new();
     let _ = lines.push(Line::new(&mut uart, first));
     if let Some(console) = &mut console {
         let _ = lines.push(Line::new(console, second));
@@ -66,6 +68,79 @@ pub fn run() -> ! {
 /// Ends the firmware after a panic: nothing is reported, and nothing is left in RAM.
 pub fn halt() -> ! {
     virt::wipe_and_exit(PANIC_STATUS)
+}
+
+/// The core's platform.
+struct Board {
+    noise: Noise,
+    records: RecordLog<CfiFlash>,
+}
+
+impl Board {
+    fn start() -> Self {
+        let entropy = virt::find_virtio(DeviceKind::Entropy)
+            .and_then(|transport| Entropy::start(transport, ENTROPY_MEMORY.take(), CLINT).ok());
+        Self { noise: Noise(entropy), records: RecordLog::new(virt::flash(), RECORDS) }
+    }
+}
+
+impl Platform for Board {
+    type Entropy = Noise;
+    type Storage = RecordLog<CfiFlash>;
+
+    fn entropy(&mut self) -> &mut Noise {
+        &mut self.noise
+    }
+
+    fn storage(&mut self) -> &mut RecordLog<CfiFlash> {
+        &mut self.records
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        CLINT.now_us()
+    }
+
+    fn algorithms(&self) -> &'static [&'static dyn Algorithm] {
+        PORTABLE
+    }
+
+    fn sealing_key(&self) -> Option<&[u8; 32]> {
+        None
+    }
+
+    fn board(&self) -> &'static str {
+        "qemu_riscv32"
+    }
+
+    fn image(&self) -> &'static [u8] {
+        image::bytes()
+    }
+
+    fn reset(&mut self) {
+        RESET.store(true, Ordering::Relaxed);
+    }
+
+    fn receive_buffer(&self) -> u32 {
+        RECEIVE_BUFFER
+    }
+
+    fn stack_peak(&self) -> u32 {
+        stack::peak()
+    }
+}
+
+/// The virtio entropy device; `None` if the machine has none, which is the module's failure.
+struct Noise(Option<Entropy>);
+
+impl EntropySource for Noise {
+    // The emulator passes on its host's generator, whose output cannot be told from full entropy.
+    // Half of that is claimed, as nothing here can assess what is behind it.
+    const MIN_ENTROPY: MinEntropy = MinEntropy::from_millibits(4000);
+
+    fn fill_raw(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        let device = self.0.as_mut().ok_or(EntropyError)?;
+        device.fill(out).map_err(|_| EntropyError)
+    }
 }
 
 /// Waiting on this board.

@@ -13,6 +13,8 @@ pub const UART_SOURCE: u32 = 10;
 pub const VIRTIO_SOURCE: u32 = 1;
 /// Virtio transports.
 pub const VIRTIO_COUNT: u32 = 8;
+/// All of these sources.
+pub const SOURCES: [u32; VIRTIO_COUNT as usize + 1] = [1, 2, 3, 4, 5, 6, 7, 8, UART_SOURCE];
 
 const FINISHER_ADDRESS: usize = 0x10_0000;
 const FLASH_SIZE: usize = 32 << 20;

@@ -15,7 +15,7 @@ const NO_NOTIFY: u16 = 1; // VIRTQ_USED_F_NO_NOTIFY
 
 /// Memory of a queue of `N` buffers (a power of two) of `LEN` bytes each, shared with the device.
 #[repr(C, align(16))]
-pub struct QueueMemory<const N: usize, const LEN: usize> {
+pub(super) struct QueueMemory<const N: usize, const LEN: usize> {
     descriptors: [Descriptor; N],
     available: Available<N>,
     used: Used<N>,
@@ -30,8 +30,7 @@ impl<const N: usize, const LEN: usize> Default for QueueMemory<N, LEN> {
 
 impl<const N: usize, const LEN: usize> QueueMemory<N, LEN> {
     /// An empty queue.
-    #[must_use]
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         assert!(N.is_power_of_two() && N <= 128 && LEN <= 1 << 20);
         Self {
             descriptors: [Descriptor { address: 0, len: 0, flags: 0, next: 0 }; N],
