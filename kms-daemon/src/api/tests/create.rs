@@ -1,0 +1,139 @@
+//! CreateKey and DescribeKey.
+
+use serde_json::{Value, json};
+
+use super::Rig;
+use super::rig::{ACCOUNT, arn};
+
+#[tokio::test]
+async fn metadata_has_exactly_the_members_of_its_kind() {
+    let rig = Rig::new().await;
+    for (spec, usage, list, algorithm) in [
+        ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "EncryptionAlgorithms", "SYMMETRIC_DEFAULT"),
+        ("ECC_NIST_P256", "SIGN_VERIFY", "SigningAlgorithms", "ECDSA_SHA_256"),
+        ("HMAC_256", "GENERATE_VERIFY_MAC", "MacAlgorithms", "HMAC_SHA_256"),
+    ] {
+        let input = json!({ "KeySpec": spec, "KeyUsage": usage, "Description": "d" });
+        let created = rig.ok("CreateKey", input).await;
+        let id = created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+        let mut expected = json!({
+            "AWSAccountId": ACCOUNT,
+            "KeyId": id,
+            "Arn": arn(&id),
+            "CreationDate": 1_800_000_000.0,
+            "Enabled": true,
+            "Description": "d",
+            "KeyUsage": usage,
+            "KeyState": "Enabled",
+            "Origin": "AWS_KMS",
+            "KeyManager": "CUSTOMER",
+            "KeySpec": spec,
+            "CustomerMasterKeySpec": spec,
+            "MultiRegion": false,
+            list: [algorithm],
+        });
+        if spec == "SYMMETRIC_DEFAULT" {
+            let material = created["KeyMetadata"]["CurrentKeyMaterialId"].as_str().unwrap();
+            assert!(material.len() == 64 && material.bytes().all(|b| b.is_ascii_hexdigit()));
+            expected["CurrentKeyMaterialId"] = json!(material);
+        }
+        assert_eq!(created, json!({ "KeyMetadata": expected }));
+        assert_eq!(rig.ok("DescribeKey", json!({ "KeyId": id })).await, created);
+    }
+}
+
+#[tokio::test]
+async fn the_default_is_a_symmetric_key_of_the_account() {
+    let rig = Rig::new().await;
+    let (created, facts) = rig.audited("CreateKey", json!({})).await;
+    let metadata = created.unwrap()["KeyMetadata"].clone();
+    assert_eq!(metadata["KeySpec"], json!("SYMMETRIC_DEFAULT"));
+    let policy = rig.ok("GetKeyPolicy", json!({ "KeyId": metadata["KeyId"] })).await;
+    assert_eq!(policy["PolicyName"], json!("default"));
+    let policy: Value = serde_json::from_str(policy["Policy"].as_str().unwrap()).unwrap();
+    assert_eq!(policy["Id"], json!("key-default-1"));
+    assert_eq!(
+        policy["Statement"][0]["Principal"],
+        json!({ "AWS": format!("arn:aws:iam::{ACCOUNT}:root") })
+    );
+    let parameters = Value::Object(facts.request_parameters.unwrap());
+    assert_eq!(
+        parameters,
+        json!({
+            "description": "",
+            "origin": "AWS_KMS",
+            "keySpec": "SYMMETRIC_DEFAULT",
+            "customerMasterKeySpec": "SYMMETRIC_DEFAULT",
+            "keyUsage": "ENCRYPT_DECRYPT",
+            "bypassPolicyLockoutSafetyCheck": false,
+            "multiRegion": false,
+        })
+    );
+    let elements = facts.response_elements.unwrap();
+    assert_eq!(elements["keyMetadata"]["keyId"], metadata["KeyId"]);
+    assert_eq!(facts.resources[0].arn, metadata["Arn"].as_str().unwrap());
+    assert_eq!(facts.receipts.len(), 1);
+}
+
+#[tokio::test]
+async fn the_deprecated_spec_still_works_but_not_with_its_twin() {
+    let rig = Rig::new().await;
+    let old = json!({ "CustomerMasterKeySpec": "HMAC_256", "KeyUsage": "GENERATE_VERIFY_MAC" });
+    assert_eq!(rig.ok("CreateKey", old).await["KeyMetadata"]["KeySpec"], json!("HMAC_256"));
+    let both =
+        json!({ "CustomerMasterKeySpec": "SYMMETRIC_DEFAULT", "KeySpec": "SYMMETRIC_DEFAULT" });
+    assert_eq!(rig.refused("CreateKey", both).await, "ValidationException");
+}
+
+#[tokio::test]
+async fn usage_must_be_given_and_fit() {
+    let rig = Rig::new().await;
+    for spec in ["HMAC_256", "ECC_NIST_P256", "RSA_2048"] {
+        let refusal = rig.refusal("CreateKey", json!({ "KeySpec": spec })).await;
+        assert!(
+            refusal.starts_with("ValidationException: You must specify a KeyUsage"),
+            "{refusal}"
+        );
+    }
+    let misfit = json!({ "KeySpec": "HMAC_256", "KeyUsage": "SIGN_VERIFY" });
+    assert_eq!(rig.refused("CreateKey", misfit).await, "ValidationException");
+}
+
+#[tokio::test]
+async fn what_the_api_has_and_this_service_has_not() {
+    let rig = Rig::new().await;
+    for input in [
+        json!({ "KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY" }),
+        json!({ "KeySpec": "ML_KEM_768", "KeyUsage": "ENCAPSULATE_DECAPSULATE" }),
+        json!({ "KeySpec": "ECC_NIST_P256", "KeyUsage": "KEY_AGREEMENT" }),
+        json!({ "Origin": "EXTERNAL" }),
+        json!({ "Origin": "AWS_CLOUDHSM", "CustomKeyStoreId": "cks-1" }),
+        json!({ "MultiRegion": true }),
+        json!({ "XksKeyId": "x" }),
+    ] {
+        let refusal = rig.refusal("CreateKey", input.clone()).await;
+        assert!(refusal.starts_with("UnsupportedOperationException: "), "{input}: {refusal}");
+        assert!(refusal.ends_with(" is not supported by this service."), "{refusal}");
+    }
+    let unknown = json!({ "KeySpec": "AES_512" });
+    let refusal = rig.refusal("CreateKey", unknown).await;
+    assert!(refusal.starts_with(
+        "ValidationException: 1 validation error detected: Value 'AES_512' at 'keySpec' failed \
+         to satisfy constraint: Member must satisfy enum value set: [RSA_2048, "
+    ));
+}
+
+#[tokio::test]
+async fn descriptions_have_a_length() {
+    let rig = Rig::new().await;
+    rig.ok("CreateKey", json!({ "Description": "x".repeat(8192) })).await;
+    let long = json!({ "Description": "x".repeat(8193) });
+    assert_eq!(rig.refused("CreateKey", long).await, "ValidationException");
+    let id = rig.create("SYMMETRIC_DEFAULT").await;
+    rig.ok("UpdateKeyDescription", json!({ "KeyId": id, "Description": "new" })).await;
+    let described = rig.ok("DescribeKey", json!({ "KeyId": id })).await;
+    assert_eq!(described["KeyMetadata"]["Description"], json!("new"));
+    rig.ok("UpdateKeyDescription", json!({ "KeyId": id, "Description": "" })).await;
+    let absent = json!({ "KeyId": id });
+    assert_eq!(rig.refused("UpdateKeyDescription", absent).await, "ValidationException");
+}

@@ -1,0 +1,150 @@
+//! A service on an in-memory store, a clock that stands still, and one HSM.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::api::{Operation, Service};
+use crate::audit::AuditFacts;
+use crate::clock::{ManualClock, Timestamp};
+use crate::context::RequestContext;
+use crate::error::KmsError;
+use crate::key::{KeyId, KeyRecord, KeyState, Scope};
+use crate::principal::Principal;
+use crate::store::{MemoryStore, Store};
+
+pub(super) const ACCOUNT: &str = "000000000000";
+pub(super) const REGION: &str = "us-east-1";
+
+pub(super) struct Rig {
+    pub(super) service: Service,
+    pub(super) clock: Arc<ManualClock>,
+}
+
+impl Rig {
+    pub(super) async fn new() -> Self {
+        Self::on(Arc::new(MemoryStore::new())).await
+    }
+
+    pub(super) async fn on(store: Arc<dyn Store>) -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
+        let engine = super::device::engine();
+        let service = Service::open(store, engine, clock.clone()).await.unwrap();
+        Self { service, clock }
+    }
+
+    pub(super) fn scope() -> Scope {
+        Scope::new(ACCOUNT, REGION)
+    }
+
+    /// Calls an operation as the account root.
+    pub(super) async fn call(&self, operation: &str, input: Value) -> Result<Value, KmsError> {
+        self.audited(operation, input).await.0
+    }
+
+    /// Calls an operation, and returns the facts for its audit record as well.
+    pub(super) async fn audited(
+        &self,
+        operation: &str,
+        input: Value,
+    ) -> (Result<Value, KmsError>, AuditFacts) {
+        self.raw(operation, input.to_string().as_bytes()).await
+    }
+
+    /// Calls an operation with any body.
+    pub(super) async fn raw(
+        &self,
+        operation: &str,
+        body: &[u8],
+    ) -> (Result<Value, KmsError>, AuditFacts) {
+        let operation = Operation::from_name(operation).unwrap();
+        let request = RequestContext {
+            request_id: Uuid::new_v4(),
+            event_id: Uuid::new_v4(),
+            principal: Principal::root(ACCOUNT, "AKIAEXAMPLE"),
+            region: REGION.to_owned(),
+            source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            user_agent: None,
+            received: SystemTime::now(),
+        };
+        let mut facts = AuditFacts::default();
+        let outcome = self.service.call(operation, &request, body, &mut facts).await;
+        let outcome = outcome.map(|answer| match answer.as_bytes() {
+            b"" => Value::Null,
+            body => serde_json::from_slice(body).unwrap(),
+        });
+        (outcome, facts)
+    }
+
+    /// Calls an operation that must succeed.
+    pub(super) async fn ok(&self, operation: &str, input: Value) -> Value {
+        self.call(operation, input).await.unwrap_or_else(|error| panic!("{operation}: {error}"))
+    }
+
+    /// Calls an operation that must be refused, and returns the exception's name.
+    pub(super) async fn refused(&self, operation: &str, input: Value) -> &'static str {
+        match self.call(operation, input).await {
+            Ok(answer) => panic!("{operation}: {answer}"),
+            Err(error) => error.code(),
+        }
+    }
+
+    /// Calls an operation that must be refused, and returns exception and text.
+    pub(super) async fn refusal(&self, operation: &str, input: Value) -> String {
+        match self.call(operation, input).await {
+            Ok(answer) => panic!("{operation}: {answer}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Makes a key and returns its id.
+    pub(super) async fn create(&self, spec: &str) -> String {
+        let usage = match spec {
+            "ECC_NIST_P256" => "SIGN_VERIFY",
+            "HMAC_256" => "GENERATE_VERIFY_MAC",
+            _ => "ENCRYPT_DECRYPT",
+        };
+        let answer = self.ok("CreateKey", json!({ "KeySpec": spec, "KeyUsage": usage })).await;
+        answer["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
+    }
+
+    /// The stored record of a key.
+    pub(super) async fn record(&self, id: &str) -> Option<KeyRecord> {
+        let id = KeyId::parse(id).unwrap();
+        let stored = self.service.catalog().key(&Self::scope(), id).await.unwrap()?;
+        Some(stored.value.clone())
+    }
+
+    /// Puts a key into a state, whatever way leads there.
+    pub(super) async fn force_state(&self, id: &str, state: KeyState) {
+        let catalog = self.service.catalog();
+        let old = catalog.key(&Self::scope(), KeyId::parse(id).unwrap()).await.unwrap().unwrap();
+        let deletion =
+            (state == KeyState::PendingDeletion).then(|| Timestamp::from_millis(1_900_000_000_000));
+        let new = KeyRecord { state, deletion, ..old.value.clone() };
+        assert_eq!(
+            catalog.replace_key(&old, &new).await.unwrap(),
+            crate::key::catalog::Update::Applied
+        );
+    }
+}
+
+/// Base64 of `bytes`, as blobs are in JSON.
+pub(super) fn b64(bytes: impl AsRef<[u8]>) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// The bytes of a blob member.
+pub(super) fn bytes(value: &Value) -> Vec<u8> {
+    STANDARD.decode(value.as_str().unwrap()).unwrap()
+}
+
+/// The ARN of a key of the rig's account.
+pub(super) fn arn(id: &str) -> String {
+    format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/{id}")
+}

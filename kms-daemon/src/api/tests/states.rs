@@ -1,0 +1,206 @@
+//! Every operation in every key state: the published table, cell by cell.
+
+use serde_json::{Value, json};
+
+use super::Rig;
+use super::rig::{arn, b64};
+use crate::key::KeyState;
+use crate::key::KeyState::*;
+
+/// What a cell of the table expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cell {
+    /// Allowed.
+    Ok,
+    /// `DisabledException`.
+    D,
+    /// `KMSInvalidStateException`.
+    S,
+}
+use Cell::{D, Ok as O, S};
+
+/// The columns of the table.
+const STATES: [KeyState; 8] = [
+    Enabled,
+    Disabled,
+    PendingDeletion,
+    PendingReplicaDeletion,
+    PendingImport,
+    Unavailable,
+    Creating,
+    Updating,
+];
+
+const USABLE: [Cell; 8] = [O, D, S, S, S, S, S, O];
+const ANY: [Cell; 8] = [O; 8];
+const NOT_PENDING_DELETION: [Cell; 8] = [O, O, S, S, O, O, O, O];
+const SWITCH: [Cell; 8] = [O, O, S, S, S, O, S, S];
+
+/// Key spec, operation, cells.
+const TABLE: &[(&str, &str, [Cell; 8])] = &[
+    ("SYMMETRIC_DEFAULT", "Encrypt", USABLE),
+    ("SYMMETRIC_DEFAULT", "Decrypt", USABLE),
+    ("SYMMETRIC_DEFAULT", "ReEncrypt", USABLE),
+    ("SYMMETRIC_DEFAULT", "GenerateDataKey", USABLE),
+    ("SYMMETRIC_DEFAULT", "GenerateDataKeyWithoutPlaintext", USABLE),
+    ("ECC_NIST_P256", "Sign", USABLE),
+    ("ECC_NIST_P256", "Verify", USABLE),
+    ("ECC_NIST_P256", "GetPublicKey", USABLE),
+    ("HMAC_256", "GenerateMac", USABLE),
+    ("HMAC_256", "VerifyMac", USABLE),
+    ("SYMMETRIC_DEFAULT", "CancelKeyDeletion", [S, S, O, O, S, S, S, S]),
+    ("SYMMETRIC_DEFAULT", "CreateAlias", NOT_PENDING_DELETION),
+    ("SYMMETRIC_DEFAULT", "UpdateAlias", NOT_PENDING_DELETION),
+    ("SYMMETRIC_DEFAULT", "DeleteAlias", ANY),
+    ("SYMMETRIC_DEFAULT", "DescribeKey", ANY),
+    ("SYMMETRIC_DEFAULT", "GetKeyPolicy", ANY),
+    ("SYMMETRIC_DEFAULT", "PutKeyPolicy", ANY),
+    ("SYMMETRIC_DEFAULT", "ListAliases", ANY),
+    ("SYMMETRIC_DEFAULT", "ListResourceTags", ANY),
+    ("SYMMETRIC_DEFAULT", "DisableKey", SWITCH),
+    ("SYMMETRIC_DEFAULT", "EnableKey", SWITCH),
+    ("SYMMETRIC_DEFAULT", "ScheduleKeyDeletion", [O, O, S, S, O, O, O, S]),
+    ("SYMMETRIC_DEFAULT", "TagResource", NOT_PENDING_DELETION),
+    ("SYMMETRIC_DEFAULT", "UntagResource", NOT_PENDING_DELETION),
+    ("SYMMETRIC_DEFAULT", "UpdateKeyDescription", NOT_PENDING_DELETION),
+];
+
+#[tokio::test]
+async fn every_operation_in_every_state() {
+    let rig = Rig::new().await;
+    let other = rig.create("SYMMETRIC_DEFAULT").await;
+    for (spec, operation, cells) in TABLE {
+        let id = rig.create(spec).await;
+        let input = input(&rig, operation, &id, &other).await;
+        for (state, cell) in STATES.into_iter().zip(*cells) {
+            prepare_aliases(&rig, operation, &id, &other).await;
+            rig.force_state(&id, state).await;
+            let outcome = rig.call(operation, input.clone()).await;
+            let place = format!("{operation} in {state}: {outcome:?}");
+            let expected = match cell {
+                O => {
+                    assert!(outcome.is_ok(), "{place}");
+                    rig.force_state(&id, Enabled).await;
+                    continue;
+                }
+                D => ("DisabledException", "is disabled"),
+                S => ("KMSInvalidStateException", complaint(operation, state)),
+            };
+            let error = outcome.expect_err(&place);
+            assert_eq!(error.code(), expected.0, "{place}");
+            assert_eq!(error.message(), Some(&*format!("{} {}.", arn(&id), expected.1)), "{place}");
+            rig.force_state(&id, Enabled).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_reports_the_state() {
+    let rig = Rig::new().await;
+    let id = rig.create("SYMMETRIC_DEFAULT").await;
+    let input = json!({ "KeyId": id, "Plaintext": b64("x"), "DryRun": true });
+    assert_eq!(rig.refused("Encrypt", input.clone()).await, "DryRunOperationException");
+    rig.force_state(&id, Disabled).await;
+    assert_eq!(rig.refused("Encrypt", input).await, "DisabledException");
+}
+
+#[tokio::test]
+async fn usage_is_checked_before_state() {
+    let rig = Rig::new().await;
+    let id = rig.create("HMAC_256").await;
+    rig.force_state(&id, Disabled).await;
+    let input = json!({ "KeyId": id, "Plaintext": b64("x") });
+    assert_eq!(rig.refused("Encrypt", input).await, "InvalidKeyUsageException");
+    let input = json!({ "KeyId": id, "Message": b64("x"), "MacAlgorithm": "HMAC_SHA_512" });
+    assert_eq!(rig.refused("GenerateMac", input).await, "InvalidKeyUsageException");
+    assert_eq!(
+        rig.refused("GetPublicKey", json!({ "KeyId": id })).await,
+        "UnsupportedOperationException"
+    );
+}
+
+/// A valid input of the operation for key `id` in state Enabled.
+async fn input(rig: &Rig, operation: &str, id: &str, other: &str) -> Value {
+    let message = b64("message");
+    match operation {
+        "Encrypt" => json!({ "KeyId": id, "Plaintext": message }),
+        "Decrypt" | "ReEncrypt" => {
+            let made = rig.ok("Encrypt", json!({ "KeyId": id, "Plaintext": message })).await;
+            let blob = &made["CiphertextBlob"];
+            match operation {
+                "Decrypt" => json!({ "CiphertextBlob": blob }),
+                _ => json!({ "CiphertextBlob": blob, "DestinationKeyId": other }),
+            }
+        }
+        "GenerateDataKey" | "GenerateDataKeyWithoutPlaintext" => {
+            json!({ "KeyId": id, "KeySpec": "AES_256" })
+        }
+        "Sign" | "Verify" => {
+            let algorithm = "ECDSA_SHA_256";
+            let sign = json!({ "KeyId": id, "Message": message, "SigningAlgorithm": algorithm });
+            match operation {
+                "Sign" => sign,
+                _ => {
+                    let signed = rig.ok("Sign", sign).await;
+                    json!({ "KeyId": id, "Message": message, "SigningAlgorithm": algorithm,
+                            "Signature": signed["Signature"] })
+                }
+            }
+        }
+        "GenerateMac" | "VerifyMac" => {
+            let algorithm = "HMAC_SHA_256";
+            let generate = json!({ "KeyId": id, "Message": message, "MacAlgorithm": algorithm });
+            match operation {
+                "GenerateMac" => generate,
+                _ => {
+                    let made = rig.ok("GenerateMac", generate).await;
+                    json!({ "KeyId": id, "Message": message, "MacAlgorithm": algorithm,
+                            "Mac": made["Mac"] })
+                }
+            }
+        }
+        "CreateAlias" | "UpdateAlias" => json!({ "AliasName": "alias/cell", "TargetKeyId": id }),
+        "DeleteAlias" => json!({ "AliasName": "alias/cell" }),
+        "PutKeyPolicy" => {
+            let policy = json!({ "Statement": { "Effect": "Allow", "Principal": "*",
+                                                "Action": "kms:*", "Resource": "*" } });
+            json!({ "KeyId": id, "PolicyName": "default", "Policy": policy.to_string() })
+        }
+        "TagResource" => {
+            json!({ "KeyId": id, "Tags": [{ "TagKey": "a", "TagValue": "b" }] })
+        }
+        "UntagResource" => json!({ "KeyId": id, "TagKeys": ["a"] }),
+        "UpdateKeyDescription" => json!({ "KeyId": id, "Description": "new" }),
+        _ => json!({ "KeyId": id }),
+    }
+}
+
+/// Brings the alias of the alias operations where they expect it.
+async fn prepare_aliases(rig: &Rig, operation: &str, id: &str, other: &str) {
+    let target = match operation {
+        "CreateAlias" => None,
+        "UpdateAlias" => Some(other),
+        "DeleteAlias" => Some(id),
+        _ => return,
+    };
+    let alias = json!({ "AliasName": "alias/cell" });
+    // Left over from the cell before, or not.
+    let _ = rig.call("DeleteAlias", alias).await;
+    if let Some(target) = target {
+        rig.ok("CreateAlias", json!({ "AliasName": "alias/cell", "TargetKeyId": target })).await;
+    }
+}
+
+fn complaint(operation: &str, state: KeyState) -> &'static str {
+    if operation == "CancelKeyDeletion" {
+        return "is not pending deletion";
+    }
+    match state {
+        PendingDeletion | PendingReplicaDeletion => "is pending deletion",
+        PendingImport => "is pending import",
+        Unavailable => "is unavailable",
+        Creating => "is creating",
+        Updating => "is updating",
+        Enabled | Disabled => unreachable!("no operation refuses {state} with this exception"),
+    }
+}
