@@ -5,6 +5,7 @@
 mod audit;
 mod channel;
 mod cipher;
+mod compat;
 mod confusion;
 mod domain;
 mod fuzz;
