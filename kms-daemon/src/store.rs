@@ -291,8 +291,8 @@ pub trait Store: Send + Sync + 'static {
     /// Reads a range.
     fn range(&self, range: Range) -> StoreFuture<'_, Result<Snapshot<Page>, StoreError>>;
 
-    /// Applies a transaction if all its guards hold. Once polled it runs to its end, even if the
-    /// future is dropped.
+    /// Applies a transaction if all its guards hold. Dropping the future does not undo it: the
+    /// transaction may still be applied, but never in part.
     fn commit(&self, transaction: Transaction) -> StoreFuture<'_, Result<Commit, StoreError>>;
 
     /// Watches all changes after `after`.

@@ -5,7 +5,6 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use crate::clock::Timestamp;
 use crate::error::KmsError;
 
 /// Room for everything in a body but its blobs: member names, an ARN and algorithm names.
@@ -57,16 +56,6 @@ impl Serialize for Base64<'_> {
     }
 }
 
-/// A time that is written as epoch seconds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EpochSeconds(pub(super) Timestamp);
-
-impl Serialize for EpochSeconds {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(self.0.epoch_seconds())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,11 +67,5 @@ mod tests {
         let answer = Answer::with_blobs(&value, 6145).unwrap();
         assert!(answer.0.len() > 8192 && answer.0.len() <= answer.0.capacity());
         assert_eq!(answer.0.capacity(), OVERHEAD + 6145_usize.div_ceil(3) * 4 + 8);
-    }
-
-    #[test]
-    fn times_have_a_fraction() {
-        let time = EpochSeconds(Timestamp::from_millis(1_500_000_000_250));
-        assert_eq!(serde_json::to_string(&time).unwrap(), "1500000000.25");
     }
 }

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod cipher;
+mod coherence;
 mod create;
 mod deletion;
 mod device;

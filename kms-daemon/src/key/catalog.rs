@@ -92,7 +92,7 @@ impl Catalog {
         scope: &Scope,
         id: KeyId,
     ) -> Result<Option<Stored<KeyRecord>>, CatalogError> {
-        self.read(&self.keys, layout::key(scope, id), |bytes| KeyRecord::decode(bytes)).await
+        self.read(&self.keys, layout::key(scope, id), KeyRecord::decode).await
     }
 
     /// Adds a new key. Durable when it returns.

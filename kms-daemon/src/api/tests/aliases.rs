@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Rig;
-use super::rig::{ACCOUNT, REGION, arn, b64};
+use super::rig::{ACCOUNT, REGION, arn, b64, join};
 
 fn alias_arn(name: &str) -> String {
     format!("arn:aws:kms:{REGION}:{ACCOUNT}:{name}")
@@ -142,7 +142,7 @@ async fn a_key_has_at_most_fifty() {
         let input = json!({ "AliasName": format!("alias/{n}"), "TargetKeyId": full });
         rig.call("CreateAlias", input)
     });
-    let outcomes = futures_join(calls).await;
+    let outcomes = join(calls).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 50);
     for error in outcomes.into_iter().filter_map(Result::err) {
         assert_eq!(error.code(), "LimitExceededException");
@@ -166,23 +166,4 @@ async fn the_audit_record_names_alias_and_key() {
     assert_eq!(arns, [alias_arn("alias/a"), arn(&id)]);
     let parameters = serde_json::Value::Object(facts.request_parameters.unwrap());
     assert_eq!(parameters, json!({ "aliasName": "alias/a", "targetKeyId": id }));
-}
-
-/// Runs futures together, in this task.
-async fn futures_join<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut futures: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
-    std::future::poll_fn(|context| {
-        let mut pending = false;
-        for (future, output) in &mut futures {
-            if output.is_none() {
-                match future.as_mut().poll(context) {
-                    std::task::Poll::Ready(value) => *output = Some(value),
-                    std::task::Poll::Pending => pending = true,
-                }
-            }
-        }
-        if pending { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
-    })
-    .await;
-    futures.into_iter().filter_map(|(_, output)| output).collect()
 }

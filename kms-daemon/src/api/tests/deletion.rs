@@ -66,7 +66,7 @@ async fn a_key_ends_with_its_window() {
     assert!(rig.record(&id).await.is_some());
     rig.clock.advance(Duration::from_millis(1));
     assert_eq!(run_job(&rig, &witness).await, 1);
-    assert_eq!(*witness.destroyed.lock().unwrap(), [id.clone()]);
+    assert_eq!(*witness.destroyed.lock().unwrap(), std::slice::from_ref(&id));
 
     assert!(rig.record(&id).await.is_none());
     assert_eq!(rig.refused("DescribeKey", json!({ "KeyId": id })).await, "NotFoundException");

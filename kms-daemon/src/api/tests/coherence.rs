@@ -1,0 +1,138 @@
+//! Caches, concurrency and durability: what is acknowledged is what everybody sees from then on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Rig;
+use super::rig::{b64, join};
+use crate::store::{
+    Commit, Entry, MemoryStore, Page, Range, RedbStore, Revision, Snapshot, Store, StoreError,
+    StoreFuture, Transaction, Watch,
+};
+
+/// A store that counts what it is asked.
+#[derive(Default)]
+struct Counting {
+    store: MemoryStore,
+    calls: AtomicUsize,
+}
+
+impl Counting {
+    fn count(&self) -> &MemoryStore {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        &self.store
+    }
+}
+
+impl Store for Counting {
+    fn get<'a>(
+        &'a self,
+        key: &'a [u8],
+    ) -> StoreFuture<'a, Result<Snapshot<Option<Entry>>, StoreError>> {
+        self.count().get(key)
+    }
+
+    fn range(&self, range: Range) -> StoreFuture<'_, Result<Snapshot<Page>, StoreError>> {
+        self.count().range(range)
+    }
+
+    fn commit(&self, transaction: Transaction) -> StoreFuture<'_, Result<Commit, StoreError>> {
+        self.count().commit(transaction)
+    }
+
+    fn watch(&self, after: Revision) -> Box<dyn Watch> {
+        self.store.watch(after)
+    }
+}
+
+#[tokio::test]
+async fn a_warm_key_is_used_without_the_store() {
+    let store = Arc::new(Counting::default());
+    let rig = Rig::on(store.clone()).await;
+    let id = rig.create("SYMMETRIC_DEFAULT").await;
+    rig.ok("CreateAlias", json!({ "AliasName": "alias/a", "TargetKeyId": id })).await;
+    let encrypt = json!({ "KeyId": "alias/a", "Plaintext": b64("x") });
+    let made = rig.ok("Encrypt", encrypt.clone()).await;
+    let decrypt = json!({ "CiphertextBlob": made["CiphertextBlob"] });
+    rig.ok("Decrypt", decrypt.clone()).await;
+    // The store's notices of these changes may still be on their way.
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let before = store.calls.load(Ordering::SeqCst);
+    for _ in 0..100 {
+        rig.ok("Encrypt", encrypt.clone()).await;
+        rig.ok("Decrypt", decrypt.clone()).await;
+    }
+    assert_eq!(store.calls.load(Ordering::SeqCst), before);
+}
+
+#[tokio::test]
+async fn another_process_sees_a_change_soon_and_its_updates_lose_nothing() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (here, there) = (Rig::on(store.clone()).await, Rig::on(store).await);
+    let id = here.create("SYMMETRIC_DEFAULT").await;
+    let encrypt = json!({ "KeyId": id, "Plaintext": b64("x") });
+    there.ok("Encrypt", encrypt.clone()).await;
+    here.ok("DisableKey", json!({ "KeyId": id })).await;
+    assert_eq!(here.refused("Encrypt", encrypt.clone()).await, "DisabledException");
+    let mut waits = 0;
+    while there.call("Encrypt", encrypt.clone()).await.is_ok() {
+        waits += 1;
+        assert!(waits < 1000, "the change never arrived");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // An update that starts from an old cache entry is decided anew.
+    for (rig, key) in [(&here, "a"), (&there, "b"), (&here, "c"), (&there, "d")] {
+        let tags = json!([{ "TagKey": key, "TagValue": "v" }]);
+        rig.ok("TagResource", json!({ "KeyId": id, "Tags": tags })).await;
+    }
+    assert_eq!(here.record(&id).await.unwrap().tags.len(), 4);
+}
+
+#[tokio::test]
+async fn changes_of_one_key_at_the_same_time_all_happen() {
+    let rig = Rig::new().await;
+    let id = rig.create("SYMMETRIC_DEFAULT").await;
+    let calls = (0..50).map(|n| {
+        let tags = json!([{ "TagKey": n.to_string(), "TagValue": "v" }]);
+        rig.call("TagResource", json!({ "KeyId": id, "Tags": tags }))
+    });
+    assert!(join(calls).await.iter().all(Result::is_ok));
+    assert_eq!(rig.record(&id).await.unwrap().tags.len(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_acknowledged_survives_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let (id, made, marker) = {
+        let rig = Rig::on(Arc::new(RedbStore::open(&path).unwrap())).await;
+        let id = rig.create("SYMMETRIC_DEFAULT").await;
+        rig.create("SYMMETRIC_DEFAULT").await;
+        rig.ok("CreateAlias", json!({ "AliasName": "alias/a", "TargetKeyId": id })).await;
+        let calls = (0..20).map(|n| {
+            let tags = json!([{ "TagKey": n.to_string(), "TagValue": "v" }]);
+            rig.call("TagResource", json!({ "KeyId": id, "Tags": tags }))
+        });
+        assert!(join(calls).await.iter().all(Result::is_ok));
+        let made = rig.ok("Encrypt", json!({ "KeyId": id, "Plaintext": b64("x") })).await;
+        let marker = rig.ok("ListKeys", json!({ "Limit": 1 })).await["NextMarker"].clone();
+        (id, made, marker)
+    };
+    // The task that follows the store holds it for a moment longer.
+    let store = loop {
+        match RedbStore::open(&path) {
+            Ok(store) => break store,
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    let rig = Rig::on(Arc::new(store)).await;
+    let opened = rig.ok("Decrypt", json!({ "CiphertextBlob": made["CiphertextBlob"] })).await;
+    assert_eq!(opened["Plaintext"], json!(b64("x")));
+    assert_eq!(rig.record(&id).await.unwrap().tags.len(), 20);
+    rig.ok("DescribeKey", json!({ "KeyId": "alias/a" })).await;
+    let rest = rig.ok("ListKeys", json!({ "Marker": marker })).await;
+    assert_eq!(rest["Keys"].as_array().unwrap().len(), 1);
+}
