@@ -65,6 +65,25 @@ impl Daemon {
     /// # Panics
     /// If it runs, or does not get ready.
     pub fn restart(&mut self) {
+        let mut process = self.spawn();
+        let url = process.expect_line("listening on ", START);
+        self.address = url.strip_prefix("http://").expect("plain HTTP on loopback").to_owned();
+        self.process = Some(process);
+    }
+
+    /// Starts the daemon where it must refuse to; returns what it said.
+    ///
+    /// # Panics
+    /// If it runs, or starts after all.
+    #[must_use]
+    pub fn restart_refused(&mut self) -> String {
+        let mut process = self.spawn();
+        let status = process.wait(START);
+        assert!(!status.success(), "the daemon ended without an error");
+        process.output()
+    }
+
+    fn spawn(&self) -> Process {
         assert!(self.process.is_none(), "the daemon runs");
         let mut command = Command::new(environment::kmsd());
         command
@@ -73,10 +92,7 @@ impl Daemon {
             .arg(self.data())
             .args(&self.arguments)
             .current_dir(environment::root());
-        let mut process = Process::start(&mut command);
-        let url = process.expect_line("listening on ", START);
-        self.address = url.strip_prefix("http://").expect("plain HTTP on loopback").to_owned();
-        self.process = Some(process);
+        Process::start(&mut command)
     }
 
     /// Ends the daemon as a power cut would.

@@ -3,9 +3,12 @@
 //! | module | gives a test |
 //! |---|---|
 //! | [`daemon`] | a `kmsd` of its own, that can be stopped, killed and started again |
+//! | [`ctl`] | `kmsctl` |
+//! | [`model`] | clients that remember what the daemon acknowledged |
 //! | [`http`] | raw requests to it, signed or not, well-formed or not |
 //! | [`sdk`] | the AWS SDK for Rust against it |
 //! | [`python`] | the Python clients of `tests/clients` against it |
+//! | [`emulator`] | a QEMU device to boot, connect and kill |
 //! | [`process`] | signals and captured output of child processes |
 //! | [`wire`] | a host that speaks to a device without the driver, and may misbehave |
 //! | [`seed`] | randomness that a printed seed repeats |
@@ -13,9 +16,12 @@
 //!
 //! Nothing here skips a test: what is missing fails it, with the command that provides it.
 
+pub mod ctl;
 pub mod daemon;
+pub mod emulator;
 pub mod environment;
 pub mod http;
+pub mod model;
 pub mod process;
 pub mod python;
 pub mod sdk;

@@ -1,0 +1,55 @@
+//! Runs `kmsctl`.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::environment;
+
+/// Runs `kmsctl --json` with these arguments: its exit code, and its document if it printed one.
+///
+/// # Panics
+/// If it cannot be run, or was ended by a signal.
+#[must_use]
+pub fn run(arguments: &[&str]) -> (i32, Value) {
+    let output = execute(arguments, true);
+    let code = output.status.code().expect("an exit code");
+    let document = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+        assert_eq!(code, 2, "{output:?}");
+        Value::Null
+    });
+    (code, document)
+}
+
+/// Runs `kmsctl` for a person: exit code and text.
+///
+/// # Panics
+/// If it cannot be run, or was ended by a signal.
+#[must_use]
+pub fn text(arguments: &[&str]) -> (i32, String) {
+    let output = execute(arguments, false);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    (output.status.code().expect("an exit code"), text)
+}
+
+/// The report of `kmsctl audit verify`, and whether it calls the log intact.
+///
+/// # Panics
+/// If the log cannot be verified at all.
+#[must_use]
+pub fn verify(directory: &Path) -> (bool, Value) {
+    let directory = directory.to_str().expect("UTF-8");
+    let (code, report) = run(&["audit", "verify", directory]);
+    assert!(code < 2, "the log could not be read");
+    assert_eq!(code == 0, report["fault"].is_null(), "{report}");
+    (code == 0, report)
+}
+
+fn execute(arguments: &[&str], json: bool) -> Output {
+    let mut command = Command::new(environment::kmsctl());
+    if json {
+        command.arg("--json");
+    }
+    command.args(arguments).output().expect("kmsctl runs")
+}

@@ -1,0 +1,41 @@
+//! Real clients over QEMU's serial line: boto3, the AWS CLI and the AWS Encryption SDK, each file
+//! of `tests/clients` against a daemon of its own.
+
+use hsm_tests::daemon::Daemon;
+use hsm_tests::python;
+
+macro_rules! files {
+    ($($name:ident),+ $(,)?) => {$(
+        #[test]
+        fn $name() {
+            let daemon = Daemon::start_with(&["qemu"], &["--link", "uart"]);
+            python::run(concat!("test_", stringify!($name), ".py"), &daemon);
+        }
+    )+};
+}
+
+files! {
+    aliases,
+    cli,
+    credentials,
+    encryption_sdk,
+    keys,
+    mac,
+    signing,
+    symmetric,
+    tags_and_policies,
+}
+
+/// A file that nobody runs would pass for good.
+#[test]
+fn every_file_is_run() {
+    let here = include_str!("clients.rs");
+    let clients = hsm_tests::environment::root().join("tests/clients");
+    for entry in std::fs::read_dir(clients).expect("the clients") {
+        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+        if let Some(subject) = name.strip_prefix("test_").and_then(|name| name.strip_suffix(".py"))
+        {
+            assert!(here.contains(&format!("    {subject},\n")), "{name} is not run");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Two emulated devices under load, one of which fails: no request does.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use aws_sdk_kms::Client;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{KeySpec, KeyUsageType, MacAlgorithmSpec, SigningAlgorithmSpec};
+use hsm_tests::daemon::Daemon;
+use hsm_tests::process::{children, signal_process};
+use hsm_tests::{http, sdk};
+use rustix::process::Signal;
+use tokio::task::JoinSet;
+
+/// Clients that work at the same time.
+const CLIENTS: usize = 8;
+/// Requests that must succeed after each event before the test goes on.
+const ENOUGH: u64 = 400;
+/// How long a device may take to come back.
+const RECOVERY: Duration = Duration::from_secs(60);
+
+/// Clients that call until they are told to stop. A request that fails ends the test.
+struct Load {
+    running: JoinSet<()>,
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+}
+
+impl Load {
+    async fn start(daemon: &Daemon) -> Self {
+        let kms = sdk::client(daemon);
+        let keys = Arc::new(Keys::make(&kms).await);
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let mut running = JoinSet::new();
+        for _ in 0..CLIENTS {
+            let (kms, keys) = (kms.clone(), Arc::clone(&keys));
+            let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
+            running.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    keys.use_all(&kms).await;
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        Self { running, stop, done }
+    }
+
+    /// Waits until enough more requests have succeeded.
+    async fn prove(&mut self) {
+        let enough = self.done.load(Ordering::Relaxed) + ENOUGH / 4;
+        while self.done.load(Ordering::Relaxed) < enough {
+            tokio::select! {
+                ended = self.running.join_next() => ended.expect("clients").expect("no failure"),
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+        }
+    }
+
+    async fn finish(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.running.join_all().await;
+    }
+}
+
+/// One key of each kind.
+struct Keys {
+    symmetric: String,
+    signing: String,
+    mac: String,
+}
+
+impl Keys {
+    async fn make(kms: &Client) -> Self {
+        let make = async |spec: KeySpec, usage: KeyUsageType| {
+            let made = kms.create_key().key_spec(spec).key_usage(usage).send().await;
+            made.expect("a key").key_metadata.expect("metadata").key_id
+        };
+        Self {
+            symmetric: make(KeySpec::SymmetricDefault, KeyUsageType::EncryptDecrypt).await,
+            signing: make(KeySpec::EccNistP256, KeyUsageType::SignVerify).await,
+            mac: make(KeySpec::Hmac256, KeyUsageType::GenerateVerifyMac).await,
+        }
+    }
+
+    /// Four requests, each of which must succeed.
+    async fn use_all(&self, kms: &Client) {
+        let message = Blob::new(*b"message");
+        let call = kms.encrypt().key_id(&self.symmetric).plaintext(message.clone());
+        let blob = call.send().await.expect("encrypts").ciphertext_blob.expect("a blob");
+        let opened = kms.decrypt().ciphertext_blob(blob).send().await.expect("decrypts");
+        assert_eq!(opened.plaintext, Some(message.clone()));
+        let algorithm = SigningAlgorithmSpec::EcdsaSha256;
+        let call = kms.sign().key_id(&self.signing).message(message.clone());
+        call.signing_algorithm(algorithm).send().await.expect("signs");
+        let call = kms.generate_mac().key_id(&self.mac).message(message);
+        call.mac_algorithm(MacAlgorithmSpec::HmacSha256).send().await.expect("authenticates");
+    }
+}
+
+fn emulators(daemon: &Daemon) -> Vec<u32> {
+    let children = children(daemon.id());
+    children.into_iter().filter(|(_, name)| name.starts_with("qemu")).map(|(id, _)| id).collect()
+}
+
+/// Devices in service, by the daemon's own metrics.
+fn in_service(daemon: &Daemon) -> usize {
+    let mut request = http::Request::new("", "");
+    request.method = "GET".to_owned();
+    request.path = "/metrics".to_owned();
+    request.headers.clear();
+    let answer = request.send(daemon);
+    assert_eq!(answer.status, 200);
+    let text = String::from_utf8(answer.body).expect("text");
+    text.lines()
+        .filter(|line| line.starts_with("strongroom_device_up{") && line.ends_with(" 1"))
+        .count()
+}
+
+async fn wait_for_service(daemon: &Daemon, devices: usize) {
+    let by = Instant::now() + RECOVERY;
+    while in_service(daemon) != devices {
+        assert!(
+            Instant::now() < by,
+            "{} devices in service\n{}",
+            in_service(daemon),
+            daemon.output()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_device_fails_no_request() {
+    let daemon = Daemon::start(&["qemu:2"]);
+    let mut load = Load::start(&daemon).await;
+    wait_for_service(&daemon, 2).await;
+    // Each device in turn: the second kill shows that the first one came back to work.
+    for _ in 0..2 {
+        load.prove().await;
+        let before: BTreeSet<u32> = emulators(&daemon).into_iter().collect();
+        assert_eq!(before.len(), 2);
+        let victim = *before.first().expect("two");
+        signal_process(victim, Signal::KILL);
+        load.prove().await;
+        let by = Instant::now() + RECOVERY;
+        while emulators(&daemon).len() < 2 || emulators(&daemon).contains(&victim) {
+            assert!(Instant::now() < by, "the emulator was not started again\n{}", daemon.output());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        wait_for_service(&daemon, 2).await;
+    }
+    load.prove().await;
+    load.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_device_fails_no_request() {
+    let daemon = Daemon::start(&["qemu:2"]);
+    let mut load = Load::start(&daemon).await;
+    wait_for_service(&daemon, 2).await;
+    load.prove().await;
+    let stopped = emulators(&daemon)[0];
+    signal_process(stopped, Signal::STOP);
+    wait_for_service(&daemon, 1).await;
+    load.prove().await;
+    if emulators(&daemon).contains(&stopped) {
+        signal_process(stopped, Signal::CONT);
+    }
+    wait_for_service(&daemon, 2).await;
+    load.prove().await;
+    load.finish().await;
+}
