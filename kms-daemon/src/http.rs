@@ -1,0 +1,18 @@
+//! The HTTP front: bounded requests in, audited responses out.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `POST /` | the AWS KMS API, awsJson1.1 |
+//! | `GET /healthz` | 200 while the process serves |
+//! | `GET /readyz` | readiness as JSON; 503 if requests would fail |
+//! | `GET /metrics` | Prometheus text format |
+//!
+//! A response leaves only when the record of its request is durable. A request that was begun is
+//! finished and recorded even if its client has gone.
+
+mod body;
+mod front;
+mod server;
+
+pub use front::{Front, Peer, Readiness};
+pub use server::{Limits, Server};

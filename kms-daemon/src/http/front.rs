@@ -1,0 +1,275 @@
+//! What happens to a request between its head and its answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http_body_util::Full;
+use hyper::body::{Body, Bytes};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::Value;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::body::{self, Content};
+use crate::api::{Answer, Operation, Service};
+use crate::audit::{AuditFacts, AuditLog, Caller, Outcome, RequestRecord};
+use crate::context::RequestContext;
+use crate::error::{Exception, KmsError};
+use crate::metrics::Metrics;
+use crate::principal::Principal;
+use crate::sigv4::{SignedRequest, Verifier};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
+const TARGET_PREFIX: &str = "TrentService.";
+/// Longest `User-Agent` that is kept, in bytes.
+const MAX_USER_AGENT: usize = 1024;
+
+/// The far end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// `tlsDetails` of the audit record, if the connection is encrypted.
+    pub tls: Option<Arc<Value>>,
+}
+
+/// Whether the daemon can serve, for `/readyz`.
+pub trait Readiness: Send + Sync + 'static {
+    /// True if requests can be served now, and a report for people and tools.
+    fn report(&self) -> (bool, Value);
+
+    /// Sets the gauges of devices; true if requests can be served now.
+    fn observe(&self, metrics: &Metrics) -> bool;
+}
+
+/// The parts that answer requests.
+pub struct Front {
+    /// The API.
+    pub service: Service,
+    /// Checks signatures.
+    pub verifier: Verifier,
+    /// Takes the records.
+    pub audit: Arc<AuditLog>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Answers `/readyz`.
+    pub readiness: Arc<dyn Readiness>,
+    /// Region of the endpoint.
+    pub region: String,
+    /// The account.
+    pub account: String,
+}
+
+/// Body of a response. Plaintexts in it are zeroised once they have been written out.
+pub(super) type Reply = Response<Full<Bytes>>;
+
+impl Front {
+    /// Answers a request.
+    pub(super) async fn answer<B>(self: Arc<Self>, request: Request<B>, peer: Peer) -> Reply
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/healthz") => plain(StatusCode::OK, "text/plain", "ok\n".into()),
+            (&Method::GET, "/readyz") => self.ready(),
+            (&Method::GET, "/metrics") => self.metrics_page(),
+            _ => {
+                // In a task of its own: a client that goes away does not cut a request in half.
+                let task = tokio::spawn(async move { self.api(request, peer).await });
+                task.await.unwrap_or_else(|error| {
+                    refusal(&KmsError::internal(error), Uuid::new_v4(), false)
+                })
+            }
+        }
+    }
+
+    fn ready(&self) -> Reply {
+        let (ready, report) = self.readiness.report();
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        plain(status, "application/json", format!("{report:#}\n"))
+    }
+
+    fn metrics_page(&self) -> Reply {
+        let text = self.metrics.render(&*self.readiness, &self.audit);
+        plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+    }
+
+    /// One API request: read, decided, recorded, answered.
+    async fn api<B>(&self, request: Request<B>, peer: Peer) -> Reply
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let begin = Instant::now();
+        let (head, body) = request.into_parts();
+        let content = body::read(body).await;
+        let unread = content.is_err();
+        let mut exchange = Exchange::new(&head.headers, &head.uri, peer);
+        let outcome = match self.audit.ensure_writable().await {
+            Ok(()) => self.decide(&head, content, &mut exchange).await,
+            Err(error) => Err(KmsError::internal(error)),
+        };
+        let outcome = self.record(&exchange, outcome).await;
+        let code = outcome.as_ref().err().map_or("OK", KmsError::code);
+        self.metrics.request(exchange.operation.map(Operation::name), code, begin.elapsed());
+        match outcome {
+            Ok(answer) => success(answer, exchange.request_id),
+            Err(error) => refusal(&error, exchange.request_id, unread),
+        }
+    }
+
+    async fn decide(
+        &self,
+        head: &hyper::http::request::Parts,
+        content: Result<Content, KmsError>,
+        exchange: &mut Exchange,
+    ) -> Result<Answer, KmsError> {
+        let content = content?;
+        let operation = exchange.operation.filter(|_| head.method == Method::POST);
+        let operation = operation.ok_or_else(|| KmsError::bare(Exception::UnknownOperation))?;
+        let signed = SignedRequest {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            query: head.uri.query(),
+            headers: &head.headers,
+            body: &content,
+        };
+        let received = SystemTime::now();
+        let principal = self.verifier.authenticate(&signed, received)?;
+        exchange.principal = Some(principal.clone());
+        let context = RequestContext {
+            request_id: exchange.request_id,
+            event_id: exchange.event_id,
+            principal,
+            region: self.region.clone(),
+            source_ip: exchange.peer.address,
+            user_agent: exchange.user_agent.clone(),
+            received,
+        };
+        self.service.call(operation, &context, &content, &mut exchange.facts).await
+    }
+
+    /// Makes the request's record durable; if that fails, so does the request.
+    async fn record(
+        &self,
+        exchange: &Exchange,
+        outcome: Result<Answer, KmsError>,
+    ) -> Result<Answer, KmsError> {
+        let caller = match &exchange.principal {
+            Some(principal) => Caller::Verified(principal),
+            None => Caller::Unverified(exchange.claimed_key.as_deref()),
+        };
+        let record = RequestRecord {
+            request_id: exchange.request_id,
+            event_id: exchange.event_id,
+            operation: match exchange.operation {
+                Some(operation) => operation.name(),
+                None => &exchange.target,
+            },
+            read_only: exchange.operation.is_some_and(Operation::is_read_only),
+            caller,
+            region: &self.region,
+            account: &self.account,
+            source_ip: exchange.peer.address,
+            user_agent: exchange.user_agent.as_deref(),
+            tls: exchange.peer.tls.as_deref(),
+            completed: SystemTime::now(),
+            outcome: outcome.as_ref().map_or_else(Outcome::Failure, |_| Outcome::Success),
+            facts: &exchange.facts,
+        };
+        match self.audit.append_request(&record).await {
+            Ok(_) => outcome,
+            Err(error) => Err(KmsError::internal(error)),
+        }
+    }
+}
+
+/// What is known of a request, for its record.
+struct Exchange {
+    request_id: Uuid,
+    event_id: Uuid,
+    peer: Peer,
+    /// `X-Amz-Target` without its prefix.
+    target: String,
+    operation: Option<Operation>,
+    user_agent: Option<String>,
+    /// The access key id that the request names; a claim only.
+    claimed_key: Option<String>,
+    principal: Option<Principal>,
+    facts: AuditFacts,
+}
+
+impl Exchange {
+    fn new(headers: &HeaderMap, uri: &hyper::Uri, peer: Peer) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let target = text("x-amz-target").unwrap_or_default();
+        let name = target.strip_prefix(TARGET_PREFIX);
+        let claimed = text("authorization").and_then(claimed_key);
+        Self {
+            request_id: Uuid::new_v4(),
+            event_id: Uuid::new_v4(),
+            peer,
+            target: name.unwrap_or(target).chars().take(128).collect(),
+            operation: name.and_then(Operation::from_name).filter(|_| uri.path() == "/"),
+            user_agent: text("user-agent")
+                .map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
+            claimed_key: claimed.map(str::to_owned),
+            principal: None,
+            facts: AuditFacts::default(),
+        }
+    }
+}
+
+/// The access key id in an `Authorization` header, if it looks like one.
+fn claimed_key(authorization: &str) -> Option<&str> {
+    let (_, rest) = authorization.split_once("Credential=")?;
+    let key = rest.split(['/', ',', ' ']).next()?;
+    let plausible = (16..=128).contains(&key.len())
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    plausible.then_some(key)
+}
+
+fn success(answer: Answer, request_id: Uuid) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from_owner(Secret(answer.into_bytes()))));
+    reply.headers_mut().insert(CONTENT_TYPE, JSON);
+    identify(&mut reply, request_id);
+    reply
+}
+
+/// Lets the HTTP library hold a body that is zeroised afterwards.
+struct Secret(Zeroizing<Vec<u8>>);
+
+impl AsRef<[u8]> for Secret {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn refusal(error: &KmsError, request_id: Uuid, unread: bool) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(error.to_body())));
+    *reply.status_mut() =
+        StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    reply.headers_mut().insert(CONTENT_TYPE, JSON);
+    if unread {
+        // What is left of the body would be taken for the next request.
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    identify(&mut reply, request_id);
+    reply
+}
+
+fn identify(reply: &mut Reply, request_id: Uuid) {
+    if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
+        reply.headers_mut().insert("x-amzn-requestid", value);
+    }
+}
+
+fn plain(status: StatusCode, kind: &'static str, text: String) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(text)));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply
+}

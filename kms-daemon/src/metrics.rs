@@ -1,0 +1,133 @@
+//! Metrics in the Prometheus text format.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::audit::AuditLog;
+use crate::http::Readiness;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    operation: &'static str,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabel {
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeviceLabel {
+    device: String,
+}
+
+/// All metrics of the daemon.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    requests: Family<RequestLabels, Counter>,
+    latency: Family<OperationLabel, Histogram>,
+    ready: Gauge,
+    audit_pending: Gauge,
+    audit_records: Gauge,
+    device_up: Family<DeviceLabel, Gauge>,
+    device_in_flight: Family<DeviceLabel, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Fresh metrics.
+    #[must_use]
+    pub fn new() -> Self {
+        // 100 µs to 13 s: the range between a cached answer and a client's patience.
+        let buckets: fn() -> Histogram = || Histogram::new(exponential_buckets(0.0001, 2.0, 18));
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("strongroom")),
+            requests: Family::default(),
+            latency: Family::new_with_constructor(buckets),
+            ready: Gauge::default(),
+            audit_pending: Gauge::default(),
+            audit_records: Gauge::default(),
+            device_up: Family::default(),
+            device_in_flight: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&self) {
+        let Ok(mut registry) = self.registry.lock() else { return };
+        registry.register(
+            "requests",
+            "API requests by operation and outcome",
+            self.requests.clone(),
+        );
+        registry.register_with_unit(
+            "request_duration",
+            "Time from the head of a request to its durable record",
+            Unit::Seconds,
+            self.latency.clone(),
+        );
+        registry.register("ready", "1 if requests can be served", self.ready.clone());
+        registry.register(
+            "audit_pending_records",
+            "Audit records not yet durable",
+            self.audit_pending.clone(),
+        );
+        registry.register(
+            "audit_sequence",
+            "Number of the last durable audit record",
+            self.audit_records.clone(),
+        );
+        registry.register("device_up", "1 if the device is in service", self.device_up.clone());
+        registry.register(
+            "device_in_flight",
+            "Calls under way on the device",
+            self.device_in_flight.clone(),
+        );
+    }
+
+    /// Counts a finished request. Unknown operations share one label, so that clients cannot
+    /// make labels.
+    pub fn request(&self, operation: Option<&'static str>, code: &'static str, took: Duration) {
+        let operation = operation.unwrap_or("unknown");
+        self.requests.get_or_create(&RequestLabels { operation, code }).inc();
+        self.latency.get_or_create(&OperationLabel { operation }).observe(took.as_secs_f64());
+    }
+
+    /// Sets what is known of a device.
+    pub fn device(&self, name: &str, in_service: bool, in_flight: usize) {
+        let label = DeviceLabel { device: name.to_owned() };
+        self.device_up.get_or_create(&label).set(i64::from(in_service));
+        let in_flight = i64::try_from(in_flight).unwrap_or(i64::MAX);
+        self.device_in_flight.get_or_create(&label).set(in_flight);
+    }
+
+    /// The page that Prometheus scrapes.
+    #[must_use]
+    pub fn render(&self, readiness: &dyn Readiness, audit: &AuditLog) -> String {
+        let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.ready.set(i64::from(readiness.observe(self)));
+        self.audit_pending.set(count(audit.pending()));
+        self.audit_records.set(count(audit.sequence()));
+        let mut text = String::new();
+        if let Ok(registry) = self.registry.lock() {
+            // Writing to a string does not fail.
+            let _ = encode(&mut text, &registry);
+        }
+        text
+    }
+}
