@@ -4,16 +4,16 @@ use hsm_protocol::command::ModuleState;
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::command::system::ModuleStatus;
 use hsm_protocol::identity::IdentityDocument;
-use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, Origin, SigningAlgorithm};
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
 use hsm_protocol::{DeviceId, ErrorCode, HostId, KeyId, MaterialId, Role};
 use rand_core::Rng;
 
-use crate::algorithm::{self, Algorithm, Binding, Message, PublicKeyBuf};
+use crate::algorithm::{self, Algorithm};
 use crate::audit::Chain;
 use crate::drbg::{Drbg, SEED_SIZE};
 use crate::entropy::{Cutoffs, Noise};
 use crate::hosts::{self, Hosts};
-use crate::keystore::cache::{Cache, Unwrapped};
+use crate::keystore::cache::Cache;
 use crate::keystore::domain::Domain;
 use crate::keystore::identity::Identity;
 use crate::keystore::record;
@@ -21,6 +21,10 @@ use crate::keystore::wrap::{self, NewAttributes};
 use crate::platform::{EntropySource, NvStorage, Platform, RecordId};
 use crate::secret::{Secret, SecretBuf};
 use crate::self_test;
+
+mod key;
+
+pub(crate) use key::Key;
 
 /// Everything that is erased when the module fails or is zeroised.
 struct Secrets {
@@ -387,81 +391,4 @@ fn next_epoch<P: Platform>(platform: &mut P, rng: &mut Drbg) -> Result<u64, Erro
     let epoch = last.checked_add(1).ok_or(ErrorCode::STORAGE_FAILED)?;
     record::write(platform, rng, RecordId::EPOCH, &epoch.to_le_bytes())?;
     Ok(epoch)
-}
-
-/// An unwrapped key with its algorithm, for the time of one command.
-pub(crate) struct Key<'m> {
-    unwrapped: &'m mut Unwrapped,
-    algorithm: &'static dyn Algorithm,
-    rng: &'m mut Drbg,
-}
-
-impl Key<'_> {
-    /// The public half.
-    pub(crate) fn public(&mut self) -> Result<&PublicKeyBuf, ErrorCode> {
-        let Unwrapped { secret, public, .. } = &mut *self.unwrapped;
-        if public.is_none() {
-            let mut buffer = PublicKeyBuf::new();
-            self.algorithm.public_key(secret, &mut buffer)?;
-            *public = Some(buffer);
-        }
-        public.as_ref().ok_or(ErrorCode::INTERNAL)
-    }
-
-    /// Signs into the front of `out`; returns the signature's length.
-    pub(crate) fn sign(
-        self,
-        algorithm: SigningAlgorithm,
-        message: Message<'_>,
-        out: &mut [u8],
-    ) -> Result<usize, ErrorCode> {
-        self.algorithm.sign(&self.unwrapped.secret, algorithm, message, self.rng, out)
-    }
-
-    /// Verifies a signature.
-    pub(crate) fn verify(
-        mut self,
-        algorithm: SigningAlgorithm,
-        message: Message<'_>,
-        signature: &[u8],
-    ) -> Result<(), ErrorCode> {
-        let implementation = self.algorithm;
-        implementation.verify(self.public()?, algorithm, message, signature)
-    }
-
-    /// Computes a MAC into the front of `out`; returns its length.
-    pub(crate) fn mac(
-        self,
-        algorithm: MacAlgorithm,
-        message: &[u8],
-        out: &mut [u8],
-    ) -> Result<usize, ErrorCode> {
-        self.algorithm.mac(&self.unwrapped.secret, algorithm, message, out)
-    }
-
-    /// Encrypts into the front of `out`; returns the blob's length.
-    pub(crate) fn encrypt(
-        self,
-        context: &[u8],
-        plaintext: &[u8],
-        out: &mut [u8],
-    ) -> Result<usize, ErrorCode> {
-        let binding = binding(self.unwrapped, context);
-        self.algorithm.encrypt(&self.unwrapped.secret, &binding, plaintext, self.rng, out)
-    }
-
-    /// Decrypts into the front of `out`; returns the plaintext's length.
-    pub(crate) fn decrypt(
-        self,
-        context: &[u8],
-        blob: &[u8],
-        out: &mut [u8],
-    ) -> Result<usize, ErrorCode> {
-        let binding = binding(self.unwrapped, context);
-        self.algorithm.decrypt(&self.unwrapped.secret, &binding, blob, out)
-    }
-}
-
-fn binding<'a>(key: &'a Unwrapped, context: &'a [u8]) -> Binding<'a> {
-    Binding { key: key.attributes.key, material: &key.attributes.material, context }
 }
