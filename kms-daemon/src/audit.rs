@@ -15,6 +15,7 @@ mod positions;
 mod record;
 mod recovery;
 mod segment;
+mod service_event;
 mod sink;
 mod verify;
 mod writer;

@@ -334,3 +334,61 @@ fn refusal(error: CallError, busy: Busy) -> KmsError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hsm_protocol::Opcode;
+
+    use super::*;
+
+    fn refused(code: ErrorCode) -> CallError {
+        CallError::Refused { opcode: Opcode::Decrypt, code, receipt: None }
+    }
+
+    #[test]
+    fn failures_become_the_exceptions_clients_know() {
+        let unavailable = CallError::Unavailable { reason: "all quarantined".into() };
+        for (error, with_key, without_key) in [
+            (
+                refused(ErrorCode::CIPHERTEXT_INVALID),
+                Exception::InvalidCiphertext,
+                Exception::InvalidCiphertext,
+            ),
+            (
+                refused(ErrorCode::SIGNATURE_INVALID),
+                Exception::KmsInvalidSignature,
+                Exception::KmsInvalidSignature,
+            ),
+            (refused(ErrorCode::MAC_INVALID), Exception::KmsInvalidMac, Exception::KmsInvalidMac),
+            (
+                refused(ErrorCode::SELF_TEST_FAILED),
+                Exception::KeyUnavailable,
+                Exception::DependencyTimeout,
+            ),
+            (refused(ErrorCode::TOKEN_INVALID), Exception::KmsInternal, Exception::KmsInternal),
+            (refused(ErrorCode::KEY_MISMATCH), Exception::KmsInternal, Exception::KmsInternal),
+            (CallError::TooLarge, Exception::KmsInternal, Exception::KmsInternal),
+            (
+                CallError::DeadlineExceeded { sent: true },
+                Exception::KeyUnavailable,
+                Exception::DependencyTimeout,
+            ),
+            (unavailable, Exception::KeyUnavailable, Exception::DependencyTimeout),
+            (
+                CallError::NoCapableDevice(KeySpec::HMAC_256),
+                Exception::KeyUnavailable,
+                Exception::DependencyTimeout,
+            ),
+        ] {
+            let seen = |busy| refusal(error.clone(), busy).exception();
+            assert_eq!(seen(Busy::KeyUnavailable), with_key, "{error}");
+            assert_eq!(seen(Busy::DependencyTimeout), without_key, "{error}");
+        }
+    }
+
+    #[test]
+    fn failures_of_ciphertexts_are_alike() {
+        let text = refusal(refused(ErrorCode::CIPHERTEXT_INVALID), Busy::KeyUnavailable);
+        assert_eq!(text.message(), None);
+    }
+}

@@ -41,6 +41,8 @@ pub struct Position {
 pub enum Kind {
     /// One API request, as a CloudTrail record.
     Request,
+    /// Something the service did by itself, as a CloudTrail record.
+    ServiceEvent,
     /// The daemon started.
     Started,
     /// Records can be written again after writing had failed.
@@ -187,7 +189,7 @@ mod tests {
             concat!(
                 r#"{"sequence":1,"previous":"0000000000000000000000000000000000000000000000000000"#,
                 r#"000000000000","kind":"request","record":{"eventID":"e","x":{}},"hash":"#,
-                r#""7a7bcb8bb6a1ea1a33de35c1ea73c59cb4ea0a59ee2d29f3b04a68c9d9b1d8e5"}"#,
+                r#""b0ac371a1f5279bd1917749a94a05ab0a9d005cc3c3c3694d8581def5a2a6233"}"#,
             )
         );
         assert_eq!(tip.sequence, 1);

@@ -159,7 +159,7 @@ fn error_code(error: &KmsError) -> &'static str {
 }
 
 /// ISO 8601, UTC, whole seconds.
-fn event_time(time: SystemTime) -> String {
+pub(super) fn event_time(time: SystemTime) -> String {
     OffsetDateTime::from(time)
         .format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z"))
         .unwrap_or_default()

@@ -190,7 +190,7 @@ impl Walk {
                     self.device_fault(broken.location);
                 }
             }
-            Kind::Request | Kind::Resumed | Kind::Positions => {}
+            Kind::Request | Kind::ServiceEvent | Kind::Resumed | Kind::Positions => {}
         }
         for stored in &line.device {
             if let Err(broken) = self.devices.take(stored.0, place.clone()) {

@@ -24,12 +24,16 @@ pub trait DeletionObserver: Send + Sync + 'static {
 }
 
 /// Destroys keys that are due, until the task is aborted.
-pub async fn run(catalog: Arc<Catalog>, clock: Arc<dyn Clock>, observer: impl DeletionObserver) {
+pub async fn run(
+    catalog: Arc<Catalog>,
+    clock: Arc<dyn Clock>,
+    observer: Arc<impl DeletionObserver>,
+) {
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        if let Err(error) = destroy_due(&catalog, clock.now(), &observer).await {
+        if let Err(error) = destroy_due(&catalog, clock.now(), &*observer).await {
             tracing::error!(%error, "cannot delete due keys, will try again");
         }
     }

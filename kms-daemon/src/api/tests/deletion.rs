@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Rig;
 use super::rig::{arn, b64};
+use crate::audit::AuditLog;
 use crate::clock::Clock as _;
 use crate::key::KeyRecord;
 use crate::key::deletion::{DeletionObserver, destroy_due};
@@ -144,4 +145,31 @@ async fn the_window_is_seven_to_thirty_days() {
     }
     let answer = rig.ok("ScheduleKeyDeletion", json!({ "KeyId": id })).await;
     assert_eq!(answer["PendingWindowInDays"], json!(30));
+}
+
+#[tokio::test]
+async fn the_audit_log_says_which_key_ended() {
+    let rig = Rig::new().await;
+    let id = rig.create("SYMMETRIC_DEFAULT").await;
+    rig.ok("ScheduleKeyDeletion", json!({ "KeyId": id })).await;
+    rig.clock.advance(30 * DAY);
+    let directory = tempfile::tempdir().unwrap();
+    let (log, _) = AuditLog::open(directory.path(), json!({})).await.unwrap();
+    destroy_due(rig.service.catalog(), rig.clock.now(), &log).await.unwrap();
+    drop(log);
+    assert!(rig.record(&id).await.is_none());
+    let mut events = Vec::new();
+    for file in std::fs::read_dir(directory.path()).unwrap() {
+        let content = std::fs::read(file.unwrap().path()).unwrap();
+        for line in String::from_utf8_lossy(&content).lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            if line["kind"] == "service-event" {
+                events.push(line["record"].clone());
+            }
+        }
+    }
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["eventName"], json!("DeleteKey"));
+    assert_eq!(events[0]["serviceEventDetails"], json!({ "keyId": id }));
+    assert_eq!(events[0]["resources"][0]["ARN"], json!(arn(&id)));
 }

@@ -193,3 +193,13 @@ async fn nothing_secret_reaches_the_audit_record() {
     assert_eq!(Value::Object(facts.request_parameters.unwrap()), expected);
     assert_eq!(facts.resources.len(), 1);
 }
+
+#[tokio::test]
+async fn calls_can_move_between_threads() {
+    fn assert_send<T: Send>(value: T) -> T {
+        value
+    }
+    let rig = Rig::new().await;
+    let future = assert_send(rig.call("ListKeys", json!({})));
+    assert!(future.await.is_ok());
+}
