@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hsm_protocol::key_spec::KeySpec;
-use hsm_protocol::{DeviceId, ErrorCode, ModuleState, Opcode};
+use hsm_protocol::{DeviceId, DomainId, ErrorCode, ModuleState, Opcode};
 
 use crate::audit::{ChainBroken, DeviceReceipt};
 
@@ -76,6 +76,17 @@ pub enum CallError {
     /// The device has not been provisioned for this host.
     #[error("the device is {0:?}, not operational; provision it first")]
     NotOperational(ModuleState),
+    /// The device belongs to another domain than the rest of the pool.
+    #[error(
+        "the device belongs to domain {found}, the pool to {expected}; tokens of one domain \
+         mean nothing to the other, so remove the device or zeroise it and let it join"
+    )]
+    WrongDomain {
+        /// The pool's domain.
+        expected: DomainId,
+        /// The device's.
+        found: DomainId,
+    },
     /// The request exceeds what the protocol or the device's buffer holds.
     #[error("the request is too large for the device")]
     TooLarge,
@@ -120,6 +131,7 @@ impl CallError {
             | Self::ProtocolVersion { .. }
             | Self::BadIdentity(_)
             | Self::WrongDevice { .. }
+            | Self::WrongDomain { .. }
             | Self::TooLarge
             | Self::AuditChain(_)
             | Self::NoCapableDevice(_)

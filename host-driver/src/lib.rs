@@ -20,8 +20,10 @@
 pub mod audit;
 pub mod device;
 pub mod error;
+pub mod health;
 pub mod host_key;
 pub mod link;
+pub mod pool;
 pub mod request;
 pub mod session;
 #[cfg(test)]
@@ -32,5 +34,6 @@ mod wait;
 pub use device::Device;
 pub use error::CallError;
 pub use host_key::HostKey;
+pub use pool::Pool;
 pub use request::Reply;
 pub use wait::block_on;

@@ -48,7 +48,6 @@ struct State {
     sender: Box<dyn Sender>,
     /// Why the line is down.
     down: Option<Arc<str>>,
-    last_answer: Instant,
 }
 
 impl Ticket for oneshot::Sender<Outcome> {
@@ -88,7 +87,6 @@ impl Link {
             exchange: Exchange::new(patience, u32::from_le_bytes(first), now),
             sender: halves.sender,
             down: None,
-            last_answer: now,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), signal, chain });
         let receiving = Arc::clone(&shared);
@@ -131,11 +129,6 @@ impl Link {
         self.shared.lock().down.clone()
     }
 
-    /// When the device last answered anything.
-    pub(crate) fn last_answer(&self) -> Instant {
-        self.shared.lock().last_answer
-    }
-
     /// Closes the line; `reason` goes to the calls it ends.
     pub(crate) fn close(&self, reason: &str) {
         self.shared.with(|state| state.go_down(reason));
@@ -168,7 +161,7 @@ impl Shared {
     }
 
     fn tell(&self, done: Vec<Done<oneshot::Sender<Outcome>>>, lost: bool) {
-        let mut news = lost;
+        let answered = !done.is_empty();
         for Done { ticket, outcome } in done {
             let unheard = match ticket {
                 Some(ticket) => ticket.send(outcome).err(),
@@ -178,10 +171,9 @@ impl Shared {
                 && let Some(chain) = self.chain.lock().as_mut()
             {
                 chain.keep_orphan(receipt);
-                news = true;
             }
         }
-        if news {
+        if lost || (answered && self.chain.has_news()) {
             self.signal.raise();
         }
     }
@@ -230,7 +222,6 @@ fn receive(shared: &Shared, mut receiver: Box<dyn Receiver>) {
                 Ok(count) => {
                     let mut input = buffer.get(..count).unwrap_or_default();
                     while let Some(frame) = decoder.next(&mut input) {
-                        state.last_answer = now;
                         state.exchange.receive(frame, now);
                     }
                 }

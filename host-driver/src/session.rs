@@ -24,6 +24,11 @@ impl SharedChain {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is something to fetch or to store.
+    pub(crate) fn has_news(&self) -> bool {
+        self.lock().as_ref().is_some_and(Chain::has_news)
+    }
+
     /// Starts over if the chain followed so far is another device's.
     pub(crate) fn forget_other_than(&self, device: &DeviceId) {
         let mut chain = self.lock();

@@ -15,6 +15,7 @@ use hsm_protocol::audit::{Entry, Head, Receipt, signed_head_message};
 use hsm_protocol::channel::{Keys, Responder, Welcome};
 use hsm_protocol::command::audit::{AuditEntries, AuditHead, AuditPage, SignedHead};
 use hsm_protocol::command::decode;
+use hsm_protocol::command::domain::{DomainStatus, DomainSummary};
 use hsm_protocol::command::random::{Random, RandomBytes};
 use hsm_protocol::command::session::SessionState;
 use hsm_protocol::command::system::{DeviceInfo, ModuleStatus};
@@ -23,7 +24,8 @@ use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::request::{RequestHead, ResponseHead};
 use hsm_protocol::{
-    Bytes, DeviceId, ErrorCode, HostId, MaterialId, ModuleState, Opcode, PROTOCOL_VERSION, Role,
+    Bytes, DeviceId, DomainId, ErrorCode, HostId, MaterialId, ModuleState, Opcode,
+    PROTOCOL_VERSION, Role,
 };
 use p256::SecretKey;
 use p256::ecdsa::SigningKey;
@@ -63,6 +65,7 @@ struct State {
     /// Entries before this have been pushed out of the ring.
     oldest: usize,
     module: ModuleState,
+    domain: DomainId,
     sessions: HashMap<u16, (Keys, HostId)>,
     next_session: u16,
 }
@@ -93,6 +96,7 @@ impl FakeDevice {
                 heads: Vec::new(),
                 oldest: 0,
                 module: ModuleState::Operational,
+                domain: DomainId([1; 16]),
                 sessions: HashMap::new(),
                 next_session: 1,
             }),
@@ -126,6 +130,10 @@ impl FakeDevice {
 
     pub(crate) fn set_module_state(&self, module: ModuleState) {
         self.state.lock().unwrap().module = module;
+    }
+
+    pub(crate) fn set_domain(&self, domain: DomainId) {
+        self.state.lock().unwrap().domain = domain;
     }
 
     /// Makes the ring forget all but its last `keep` entries.
@@ -297,6 +305,15 @@ impl FakeDevice {
                 host,
                 role: Role::CryptoUser,
                 state: state.module,
+            }),
+            Opcode::DomainInfo => encode(&DomainStatus {
+                device: self.id(),
+                domain: Some(DomainSummary {
+                    domain: state.domain,
+                    version: 1,
+                    active_key: 1,
+                    members: 1,
+                }),
             }),
             Opcode::Random => {
                 let Random { length } = decode(body)?;

@@ -1,0 +1,395 @@
+//! A pool of devices of one domain.
+//!
+//! Any device can serve any call, because a key comes with the call as a token. A call goes to
+//! the device in service that supports the key spec and has the fewest calls under way. If a
+//! device fails, calls that may be repeated go to another; calls wait for a device until their
+//! deadline if there is none. Each device has a thread that connects it, probes it, and
+//! quarantines it for growing pauses while it fails.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use hsm_protocol::key_spec::KeySpec;
+use hsm_protocol::{AuditTag, Command, DeviceId, DomainId};
+
+use crate::audit::AuditSink;
+use crate::device::{self, Device};
+use crate::error::CallError;
+use crate::health::DeviceHealth;
+use crate::host_key::HostKey;
+use crate::request::{Reply, Request};
+use crate::transport::Connector;
+use crate::wait::block_on;
+
+use slot::{Candidate, Slot};
+use waiting::WaitingRoom;
+
+mod keeper;
+mod slot;
+mod waiting;
+
+/// A device to be in the pool.
+pub struct Member {
+    /// Name for logs, metrics and error messages.
+    pub name: String,
+    /// Opens lines to it.
+    pub connector: Arc<dyn Connector>,
+    /// The device that must answer; `None` to pin the first that does, for the pool's life.
+    pub expected: Option<DeviceId>,
+}
+
+/// How the pool works.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolOptions {
+    /// How devices are talked to.
+    pub device: device::Options,
+    /// How often a device in service is asked for its status.
+    pub probe_interval: Duration,
+    /// Pause after the second failure in a row; the first is followed by an attempt at once.
+    pub shortest_pause: Duration,
+    /// Longest pause between attempts.
+    pub longest_pause: Duration,
+    /// The domain of the pool; `None` to take the one of the first device in service.
+    pub domain: Option<DomainId>,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            device: device::Options::default(),
+            probe_interval: Duration::from_secs(5),
+            shortest_pause: Duration::from_millis(50),
+            longest_pause: Duration::from_secs(10),
+            domain: None,
+        }
+    }
+}
+
+/// What a call needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Route {
+    /// The key spec that the device must support.
+    pub spec: Option<KeySpec>,
+    /// When the call must have ended; `None` for the pool's own limit.
+    pub deadline: Option<Instant>,
+}
+
+/// A pool of devices. Dropping it ends its calls and closes its lines.
+pub struct Pool {
+    shared: Arc<Shared>,
+    keepers: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    slots: Vec<Arc<Slot>>,
+    /// Where the search for the least busy device starts.
+    next: AtomicUsize,
+    waiting: Arc<WaitingRoom>,
+    key: HostKey,
+    sink: Arc<dyn AuditSink>,
+    domain: OnceLock<DomainId>,
+    options: PoolOptions,
+}
+
+impl Pool {
+    /// Starts bringing devices into service and returns at once. `key` must be enrolled in them
+    /// as a crypto user; `sink` takes audit entries that no call returns.
+    ///
+    /// # Errors
+    /// If the operating system gives no threads.
+    pub fn start(
+        members: Vec<Member>,
+        key: HostKey,
+        sink: Arc<dyn AuditSink>,
+        options: PoolOptions,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            slots: members.into_iter().map(Slot::new).map(Arc::new).collect(),
+            next: AtomicUsize::new(0),
+            waiting: WaitingRoom::open()?,
+            key,
+            sink,
+            domain: options.domain.map(OnceLock::from).unwrap_or_default(),
+            options,
+        });
+        let keep = |slot: &Arc<Slot>| {
+            let (shared, slot) = (Arc::clone(&shared), Arc::clone(slot));
+            thread::Builder::new()
+                .name("hsm-keeper".to_owned())
+                .spawn(move || keeper::run(&shared, &slot))
+        };
+        let keepers = shared.slots.iter().map(keep).collect::<io::Result<_>>()?;
+        Ok(Self { shared, keepers })
+    }
+
+    /// Calls a device. `tag` goes into the device's audit chain if the command is audited.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call<C: Command>(
+        &self,
+        command: &C,
+        tag: AuditTag,
+    ) -> Result<Reply<C>, CallError> {
+        self.call_with(command, tag, Route::default()).await
+    }
+
+    /// Calls a device that fits `route`.
+    ///
+    /// # Errors
+    /// [`CallError`], [`CallError::NoCapableDevice`] if none supports the spec.
+    pub async fn call_with<C: Command>(
+        &self,
+        command: &C,
+        tag: AuditTag,
+        route: Route,
+    ) -> Result<Reply<C>, CallError> {
+        let shared = &*self.shared;
+        let request = Arc::new(Request::encode(command, tag)?);
+        let limit = || Instant::now() + shared.options.device.deadline;
+        let deadline = route.deadline.unwrap_or_else(limit);
+        let mut tries = Tries::new(shared);
+        loop {
+            match shared.pick(route.spec, &tries.asked)? {
+                Some((index, device)) => {
+                    match shared.attempt::<C>(index, &device, &request, deadline).await {
+                        Err(error) if may_repeat::<C>(&error) => tries.failed(index, error),
+                        outcome => return outcome,
+                    }
+                }
+                None => {
+                    // A refusal is an answer; only a device that was not asked might differ.
+                    if Instant::now() >= deadline || tries.was_refused() {
+                        return Err(tries.into_error());
+                    }
+                    tries.wait(route.spec, deadline).await?;
+                }
+            }
+        }
+    }
+
+    /// As [`Pool::call`], on this thread.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn call_blocking<C: Command>(
+        &self,
+        command: &C,
+        tag: AuditTag,
+    ) -> Result<Reply<C>, CallError> {
+        block_on(self.call(command, tag))
+    }
+}
+
+impl Pool {
+    /// Waits until a device is in service.
+    ///
+    /// # Errors
+    /// [`CallError::Unavailable`] with what is wrong with each device, once `deadline` has
+    /// passed.
+    pub async fn ready(&self, deadline: Instant) -> Result<(), CallError> {
+        let mut tries = Tries::new(&self.shared);
+        while self.shared.pick(None, &[])?.is_none() {
+            if Instant::now() >= deadline {
+                return Err(tries.into_error());
+            }
+            tries.wait(None, deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// What each device is doing, in the order of the members.
+    #[must_use]
+    pub fn health(&self) -> Vec<DeviceHealth> {
+        self.shared.slots.iter().map(|slot| slot.health()).collect()
+    }
+
+    /// The domain of the pool; `None` until a device has been in service.
+    #[must_use]
+    pub fn domain(&self) -> Option<DomainId> {
+        self.shared.domain.get().copied()
+    }
+
+    /// Ends calls, closes lines, and waits for the pool's threads: until a connection attempt
+    /// that is under way gives up, at most.
+    pub fn shut_down(mut self) {
+        self.shared.close();
+        for keeper in self.keepers.drain(..) {
+            // A keeper that panicked has said so on standard error.
+            let _ = keeper.join();
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({} devices)", self.shared.slots.len())
+    }
+}
+
+impl Shared {
+    /// The least busy device that supports `spec` and is not among `asked`.
+    fn pick(
+        &self,
+        spec: Option<KeySpec>,
+        asked: &[usize],
+    ) -> Result<Option<(usize, Arc<Device>)>, CallError> {
+        if self.is_closed() {
+            return Err(CallError::ShutDown);
+        }
+        let count = self.slots.len();
+        let start = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut capable = false;
+        let mut best: Option<(usize, usize, Arc<Device>)> = None;
+        for offset in 0..count {
+            let index = start.wrapping_add(offset) % count;
+            let Some(slot) = self.slots.get(index) else { continue };
+            match slot.candidate(spec) {
+                Candidate::Incapable => continue,
+                Candidate::NotNow => capable = true,
+                Candidate::Ready(device) => {
+                    capable = true;
+                    let load = slot.counters.in_flight();
+                    let better = best.as_ref().is_none_or(|(least, ..)| load < *least);
+                    if better && !asked.contains(&index) {
+                        best = Some((load, index, device));
+                    }
+                }
+            }
+        }
+        match spec {
+            Some(spec) if !capable => Err(CallError::NoCapableDevice(spec)),
+            _ => Ok(best.map(|(_, index, device)| (index, device))),
+        }
+    }
+
+    async fn attempt<C: Command>(
+        &self,
+        index: usize,
+        device: &Device,
+        request: &Arc<Request>,
+        deadline: Instant,
+    ) -> Result<Reply<C>, CallError> {
+        let Some(slot) = self.slots.get(index) else { return Err(CallError::ShutDown) };
+        let under_way = slot.counters.begin();
+        let start = Instant::now();
+        let answer = device.send::<C>(Arc::clone(request), deadline).await;
+        let reply = answer.and_then(Reply::from_answer);
+        slot.counters.end(reply.as_ref().err(), start.elapsed());
+        drop(under_way);
+        reply
+    }
+
+    /// Hands the receipt of an attempt that no caller sees to the audit sink.
+    fn forget(&self, index: usize, error: CallError) {
+        if let CallError::Refused { receipt: Some(receipt), .. } = error
+            && let Some(slot) = self.slots.get(index)
+            && let Some(chain) = slot.chain.lock().as_mut()
+        {
+            chain.keep_orphan(*receipt);
+            slot.signal.raise();
+        }
+    }
+
+    fn unavailable(&self) -> CallError {
+        let complaints: Vec<String> = self.slots.iter().map(|slot| slot.complaint()).collect();
+        let reason = match complaints.as_slice() {
+            [] => "the pool has none; configure one".to_owned(),
+            complaints => complaints.join("; "),
+        };
+        CallError::Unavailable { reason: reason.into() }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.waiting.is_closed()
+    }
+
+    fn close(&self) {
+        self.waiting.close();
+        for slot in &self.slots {
+            slot.close();
+            slot.signal.raise();
+        }
+    }
+}
+
+/// Whether a failed call may be sent to another device, or again.
+fn may_repeat<C: Command>(error: &CallError) -> bool {
+    error.try_elsewhere() && (C::IDEMPOTENT || !error.maybe_executed())
+}
+
+/// The attempts of one call.
+struct Tries<'a> {
+    shared: &'a Shared,
+    /// Devices that failed since the last pause.
+    asked: Vec<usize>,
+    last: Option<(usize, CallError)>,
+    pause: Duration,
+}
+
+impl<'a> Tries<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        Self { shared, asked: Vec::new(), last: None, pause: Duration::from_millis(20) }
+    }
+
+    fn failed(&mut self, index: usize, error: CallError) {
+        tracing::debug!(index, %error, "call failed, trying elsewhere");
+        self.asked.push(index);
+        if let Some((index, error)) = self.last.replace((index, error)) {
+            self.shared.forget(index, error);
+        }
+    }
+
+    fn was_refused(&self) -> bool {
+        matches!(self.last, Some((_, CallError::Refused { .. })))
+    }
+
+    /// Waits until a device comes into service. If one failed but still is, it gets a pause.
+    async fn wait(&mut self, spec: Option<KeySpec>, deadline: Instant) -> Result<(), CallError> {
+        let until = match self.asked.as_slice() {
+            [] => deadline,
+            _ => deadline.min(Instant::now() + self.pause),
+        };
+        let woken = self.shared.waiting.enter(until);
+        if self.asked.is_empty() {
+            // One may have come into service before this call was on the list.
+            if self.shared.pick(spec, &[])?.is_some() {
+                return Ok(());
+            }
+        } else {
+            self.asked.clear();
+            self.pause = (self.pause * 2).min(Duration::from_secs(1));
+        }
+        // Resolves with an error too: the sender is dropped to wake.
+        let _ = woken.await;
+        Ok(())
+    }
+
+    fn into_error(mut self) -> CallError {
+        match self.last.take() {
+            Some((_, error)) => error,
+            None => self.shared.unavailable(),
+        }
+    }
+}
+
+impl Drop for Tries<'_> {
+    fn drop(&mut self) {
+        if let Some((index, error)) = self.last.take() {
+            self.shared.forget(index, error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! Brings one device into service and keeps it there: a thread for each.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hsm_protocol::command::domain::{DomainInfo, DomainSummary};
+use hsm_protocol::{AuditTag, ModuleState, Role};
+
+use super::Shared;
+use super::slot::Slot;
+use crate::audit;
+use crate::device::Device;
+use crate::error::CallError;
+use crate::health::Service;
+
+/// A device that stayed in service for so long starts with the shortest pause when it fails.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// Sessions that may be lost between two probes before the line counts as bad.
+const MAX_RENEWALS: u32 = 16;
+
+pub(super) fn run(shared: &Shared, slot: &Slot) {
+    let mut pause = Pause::new(shared);
+    while !shared.is_closed() {
+        let error = match bring_up(shared, slot) {
+            Ok((device, domain)) => {
+                let name = &slot.member.name;
+                tracing::info!(device = %device.id(), name, "device in service");
+                let device = Arc::new(device);
+                slot.in_service(Arc::clone(&device), domain);
+                shared.waiting.wake_all();
+                let start = Instant::now();
+                let error = keep(shared, slot, &device);
+                slot.out_of_service(Service::Recovering, &error);
+                if start.elapsed() > STABLE {
+                    pause.reset();
+                }
+                error
+            }
+            Err(error) => {
+                slot.out_of_service(state_after(&error), &error);
+                error
+            }
+        };
+        if shared.is_closed() {
+            return;
+        }
+        tracing::warn!(name = slot.member.name, %error, "device out of service");
+        pause.wait(shared, slot);
+    }
+}
+
+fn state_after(error: &CallError) -> Service {
+    match error {
+        CallError::NotOperational(state) => Service::NotProvisioned(*state),
+        _ => Service::Quarantined,
+    }
+}
+
+/// Connects, authenticates, checks state and domain, and catches up on the audit chain.
+fn bring_up(shared: &Shared, slot: &Slot) -> Result<(Device, DomainSummary), CallError> {
+    let (options, chain) = (shared.options.device, slot.chain.clone());
+    let (connector, signal) = (slot.member.connector.as_ref(), Arc::clone(&slot.signal));
+    let device = Device::open_with(connector, slot.expected(), options, chain, signal)?;
+    slot.introduced(&device);
+    check_module(slot, &device)?;
+    let domain = open_session(shared, &device)?;
+    Ok((device, domain))
+}
+
+/// Opens a session and checks what must hold before calls are let in.
+fn open_session(shared: &Shared, device: &Device) -> Result<DomainSummary, CallError> {
+    let session = device.authenticate(&shared.key)?;
+    if session.role == Role::Bootstrap || session.state != ModuleState::Operational {
+        return Err(CallError::NotOperational(session.state));
+    }
+    let reply = device.call_blocking(&DomainInfo, AuditTag::default())?;
+    let domain = reply.response()?.domain;
+    let domain = domain.ok_or(CallError::NotOperational(session.state))?;
+    let expected = *shared.domain.get_or_init(|| domain.domain);
+    if domain.domain != expected {
+        return Err(CallError::WrongDomain { expected, found: domain.domain });
+    }
+    device.synchronise_audit(shared.sink.as_ref())?;
+    Ok(domain)
+}
+
+/// Watches a device until it is of no more use.
+fn keep(shared: &Shared, slot: &Slot, device: &Device) -> CallError {
+    let mut next_probe = Instant::now() + shared.options.probe_interval;
+    let mut renewals = 0;
+    loop {
+        slot.signal.wait(next_probe.saturating_duration_since(Instant::now()));
+        if shared.is_closed() {
+            return CallError::ShutDown;
+        }
+        let probe = Instant::now() >= next_probe;
+        if probe {
+            next_probe = Instant::now() + shared.options.probe_interval;
+            renewals = 0;
+        }
+        let outcome = match device.is_ready() {
+            true => look_after(shared, slot, device, probe),
+            false => renew(shared, device, &mut renewals),
+        };
+        match outcome {
+            // The device is busy; what it has to answer will show whether it is worse.
+            Ok(()) | Err(CallError::DeadlineExceeded { .. } | CallError::Overloaded) => {}
+            Err(CallError::SessionLost { .. } | CallError::AnswerLost) => slot.signal.raise(),
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Opens a new session on the same line.
+fn renew(shared: &Shared, device: &Device, renewals: &mut u32) -> Result<(), CallError> {
+    if let Some(reason) = device.link().down() {
+        return Err(CallError::LinkDown { reason, sent: false });
+    }
+    *renewals += 1;
+    if *renewals > MAX_RENEWALS {
+        let reason = "it loses sessions as soon as they are open; check the line".into();
+        return Err(CallError::LinkDown { reason, sent: false });
+    }
+    open_session(shared, device)?;
+    shared.waiting.wake_all();
+    Ok(())
+}
+
+fn look_after(shared: &Shared, slot: &Slot, device: &Device, probe: bool) -> Result<(), CallError> {
+    if device.chain().has_news() {
+        audit::catch_up(device, shared.sink.as_ref())?;
+    }
+    if probe { check_module(slot, device) } else { Ok(()) }
+}
+
+/// Asks for the module's state; not authenticated, so it can only take a device out.
+fn check_module(slot: &Slot, device: &Device) -> Result<(), CallError> {
+    let module = device.status()?;
+    let state = module.state;
+    slot.set_module(module);
+    match state {
+        ModuleState::Operational => Ok(()),
+        state => Err(CallError::NotOperational(state)),
+    }
+}
+
+/// The pause before the next attempt: grows by half at random to twice, up to a limit.
+struct Pause {
+    shortest: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Pause {
+    fn new(shared: &Shared) -> Self {
+        let (shortest, longest) = (shared.options.shortest_pause, shared.options.longest_pause);
+        Self { shortest, longest, next: Duration::ZERO }
+    }
+
+    /// The next failure is the first of a series: tried again at once.
+    fn reset(&mut self) {
+        self.next = Duration::ZERO;
+    }
+
+    fn wait(&mut self, shared: &Shared, slot: &Slot) {
+        let until = Instant::now() + self.next;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || shared.is_closed() {
+                break;
+            }
+            slot.signal.wait(left); // may be raised by the line that just ended
+        }
+        // Random, so that devices that failed together do not come back in step.
+        let random = getrandom::u32().unwrap_or_default() % 256;
+        let grown = self.next + self.next * (128 + random / 2) / 256;
+        self.next = grown.clamp(self.shortest, self.longest);
+    }
+}

@@ -1,0 +1,328 @@
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use hsm_protocol::command::random::Random;
+use hsm_protocol::{DeviceId, ErrorCode, ModuleState};
+
+use super::*;
+use crate::audit::{DeviceReceipt, Position};
+use crate::health::Service;
+use crate::testing::FakeDevice;
+
+const LONG: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+struct Sink(Mutex<Vec<DeviceReceipt>>);
+
+impl AuditSink for Sink {
+    fn position(&self, _: &DeviceId) -> Option<Position> {
+        None
+    }
+
+    fn missed(&self, receipts: &[DeviceReceipt]) -> Result<(), String> {
+        self.0.lock().unwrap().extend_from_slice(receipts);
+        Ok(())
+    }
+
+    fn lost(&self, _: &DeviceId, _: u64, _: Range<u64>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+struct Rig {
+    devices: Vec<Arc<FakeDevice>>,
+    pool: Pool,
+    sink: Arc<Sink>,
+}
+
+fn options() -> PoolOptions {
+    PoolOptions {
+        device: device::Options { patience: Duration::from_millis(300), deadline: LONG },
+        probe_interval: Duration::from_millis(100),
+        shortest_pause: Duration::from_millis(10),
+        longest_pause: Duration::from_millis(50),
+        domain: None,
+    }
+}
+
+fn rig(devices: Vec<Arc<FakeDevice>>, options: PoolOptions) -> Rig {
+    let member = |(index, device): (usize, &Arc<FakeDevice>)| {
+        let device = Arc::clone(device);
+        let connector = Arc::new(move || device.connect());
+        Member { name: format!("fake:{index}"), connector, expected: None }
+    };
+    let members = devices.iter().enumerate().map(member).collect();
+    let sink = Arc::new(Sink::default());
+    let pool =
+        Pool::start(members, HostKey::generate(), Arc::clone(&sink) as Arc<dyn AuditSink>, options);
+    Rig { devices, pool: pool.unwrap(), sink }
+}
+
+fn pair() -> Rig {
+    let rig = rig(vec![FakeDevice::new(), FakeDevice::new()], options());
+    rig.until("both are in service", |rig| rig.services() == [Service::InService; 2]);
+    rig
+}
+
+fn tag(number: u64) -> AuditTag {
+    let mut tag = [0; 16];
+    tag[..8].copy_from_slice(&number.to_le_bytes());
+    AuditTag(tag)
+}
+
+impl Rig {
+    fn random(&self, number: u64) -> Result<DeviceId, CallError> {
+        let reply = self.pool.call_blocking(&Random { length: 16 }, tag(number))?;
+        assert_eq!(reply.response()?.bytes.0, tag(number).0);
+        let receipt = reply.receipt.unwrap();
+        assert_eq!(receipt.entry.tag, tag(number));
+        Ok(receipt.device)
+    }
+
+    fn services(&self) -> Vec<Service> {
+        self.pool.health().iter().map(|health| health.service).collect()
+    }
+
+    fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !condition(self) {
+            assert!(start.elapsed() < LONG, "never: {what}; {:?}", self.pool.health());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Runs calls on several threads while `disturb` runs; every call must succeed.
+    fn under_load(&self, disturb: impl FnOnce()) -> u64 {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let work = |thread: u64| {
+                let stop = &stop;
+                scope.spawn(move || {
+                    let mut calls = 0;
+                    while !stop.load(Ordering::SeqCst) {
+                        self.random(thread << 32 | calls).unwrap();
+                        calls += 1;
+                    }
+                    calls
+                })
+            };
+            let workers: Vec<_> = (0..8).map(work).collect();
+            disturb();
+            stop.store(true, Ordering::SeqCst);
+            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+        })
+    }
+}
+
+#[test]
+fn calls_are_spread() {
+    let rig = pair();
+    rig.under_load(|| thread::sleep(Duration::from_millis(200)));
+    let answered: Vec<u64> = rig.pool.health().iter().map(|health| health.answered).collect();
+    assert!(answered.iter().all(|calls| *calls > 10), "{answered:?}");
+}
+
+#[test]
+fn no_call_fails_when_a_device_dies_under_load() {
+    let rig = pair();
+    rig.under_load(|| {
+        for _ in 0..3 {
+            thread::sleep(Duration::from_millis(60));
+            rig.devices[0].down.store(true, Ordering::SeqCst);
+            rig.until("the dead device is out", |rig| {
+                matches!(rig.services()[0], Service::Quarantined)
+            });
+            thread::sleep(Duration::from_millis(60));
+            rig.devices[0].down.store(false, Ordering::SeqCst);
+            rig.until("it is back", |rig| rig.services()[0] == Service::InService);
+        }
+    });
+    assert!(rig.pool.health()[0].connects >= 4);
+}
+
+#[test]
+fn no_call_fails_when_a_device_hangs_under_load() {
+    let rig = pair();
+    rig.under_load(|| {
+        thread::sleep(Duration::from_millis(60));
+        rig.devices[1].hang.store(true, Ordering::SeqCst);
+        rig.until("the hung device is out", |rig| rig.services()[1] == Service::Quarantined);
+        rig.devices[1].hang.store(false, Ordering::SeqCst);
+        rig.until("it is back", |rig| rig.services()[1] == Service::InService);
+    });
+}
+
+#[test]
+fn no_call_fails_when_sessions_are_lost_under_load() {
+    let rig = rig(vec![FakeDevice::new()], options());
+    rig.under_load(|| {
+        for _ in 0..5 {
+            thread::sleep(Duration::from_millis(40));
+            rig.devices[0].forget_sessions();
+        }
+        thread::sleep(Duration::from_millis(40));
+    });
+    // The line stayed up: new sessions, not new connections.
+    assert_eq!(rig.pool.health()[0].connects, 1);
+}
+
+#[test]
+fn a_hung_device_is_found_without_calls() {
+    let rig = pair();
+    rig.devices[0].hang.store(true, Ordering::SeqCst);
+    rig.until("the probe finds it", |rig| rig.services()[0] == Service::Quarantined);
+    assert!(rig.pool.health()[0].last_error.as_ref().unwrap().contains("not answered"));
+    rig.devices[0].hang.store(false, Ordering::SeqCst);
+}
+
+#[test]
+fn every_executed_command_reaches_a_caller_or_the_sink() {
+    let rig = pair();
+    let calls = rig.under_load(|| {
+        for round in 0..10 {
+            thread::sleep(Duration::from_millis(20));
+            rig.devices[round % 2].lose_next_answer.store(true, Ordering::SeqCst);
+        }
+        thread::sleep(Duration::from_millis(50));
+    });
+    let entries = || rig.devices.iter().map(|device| device.entries()).sum::<u64>();
+    rig.until("all are accounted for", |rig| {
+        calls + rig.sink.0.lock().unwrap().len() as u64 == entries()
+    });
+    assert!(entries() > calls);
+}
+
+#[test]
+fn a_command_that_is_not_idempotent_is_not_repeated() {
+    // CloseSession is one that any host may call.
+    use hsm_protocol::command::session::CloseSession;
+    let rig = rig(vec![FakeDevice::new()], options());
+    rig.random(1).unwrap();
+    let executed = rig.devices[0].executed.load(Ordering::SeqCst);
+    rig.devices[0].forget_sessions();
+    let error = rig.pool.call_blocking(&CloseSession, AuditTag::default()).unwrap_err();
+    assert!(matches!(error, CallError::SessionLost { sent: true, .. }), "{error}");
+    assert!(error.maybe_executed());
+    rig.until("the session is renewed", |rig| rig.random(2).is_ok());
+    assert!(rig.devices[0].executed.load(Ordering::SeqCst) > executed);
+}
+
+#[test]
+fn refusals_are_answers() {
+    let rig = pair();
+    let error = rig.pool.call_blocking(&Random { length: 0 }, tag(1)).unwrap_err();
+    let CallError::Refused { code: ErrorCode::INVALID_ARGUMENT, receipt, .. } = error else {
+        panic!("{error}");
+    };
+    assert!(receipt.is_some());
+    assert_eq!(rig.devices.iter().map(|device| device.entries()).sum::<u64>(), 1);
+}
+
+#[test]
+fn calls_go_where_the_key_spec_is_supported() {
+    let both = [KeySpec::SYMMETRIC_DEFAULT.0, KeySpec::HMAC_256.0];
+    let devices = vec![FakeDevice::with(&both[..1], 8), FakeDevice::with(&both, 8)];
+    let rig = rig(devices, options());
+    rig.until("both are in service", |rig| rig.services() == [Service::InService; 2]);
+    let call = |spec| {
+        let route = Route { spec: Some(spec), deadline: None };
+        block_on(rig.pool.call_with(&Random { length: 1 }, tag(1), route))
+    };
+    for _ in 0..10 {
+        let receipt = call(KeySpec::HMAC_256).unwrap().receipt.unwrap();
+        assert_eq!(receipt.device, rig.devices[1].id());
+    }
+    let error = call(KeySpec::ECC_NIST_P256).unwrap_err();
+    assert!(matches!(error, CallError::NoCapableDevice(KeySpec::ECC_NIST_P256)), "{error}");
+    assert!(!error.retryable());
+}
+
+#[test]
+fn calls_wait_for_a_device_until_their_deadline() {
+    let device = FakeDevice::new();
+    device.down.store(true, Ordering::SeqCst);
+    let rig = rig(vec![device], options());
+    let route = Route { spec: None, deadline: Some(Instant::now() + Duration::from_millis(200)) };
+    let start = Instant::now();
+    let error = block_on(rig.pool.call_with(&Random { length: 1 }, tag(1), route)).unwrap_err();
+    assert!(matches!(&error, CallError::Unavailable { reason } if reason.contains("fake:0")));
+    assert!(error.retryable());
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_millis(200) && waited < Duration::from_secs(1), "{waited:?}");
+
+    thread::scope(|scope| {
+        scope.spawn(|| rig.random(2).unwrap());
+        thread::sleep(Duration::from_millis(100));
+        rig.devices[0].down.store(false, Ordering::SeqCst);
+    });
+    block_on(rig.pool.ready(Instant::now())).unwrap();
+}
+
+#[test]
+fn devices_to_be_provisioned_and_foreign_ones_stay_out() {
+    let devices = vec![FakeDevice::new(), FakeDevice::new()];
+    devices[0].set_module_state(ModuleState::Initialised);
+    let domain = DomainId([1; 16]);
+    let rig = rig(devices, PoolOptions { domain: Some(domain), ..options() });
+    rig.until("one is in service", |rig| rig.services()[1] == Service::InService);
+    rig.until("the other is not", |rig| {
+        rig.services()[0] == Service::NotProvisioned(ModuleState::Initialised)
+    });
+    rig.devices[0].set_module_state(ModuleState::Operational);
+    rig.until("it comes into service", |rig| rig.services()[0] == Service::InService);
+
+    rig.devices[0].set_domain(DomainId([2; 16]));
+    rig.devices[0].forget_sessions();
+    rig.until("it is found to be foreign", |rig| {
+        let _ = rig.random(1);
+        rig.pool.health()[0].last_error.as_ref().is_some_and(|error| error.contains("domain"))
+    });
+    assert_eq!(rig.pool.domain(), Some(domain));
+}
+
+#[test]
+fn a_module_in_the_error_state_is_taken_out() {
+    let rig = pair();
+    rig.devices[0].set_module_state(ModuleState::Error);
+    rig.until("the probe finds it", |rig| {
+        rig.services()[0] == Service::NotProvisioned(ModuleState::Error)
+    });
+}
+
+#[test]
+fn a_swapped_device_is_refused() {
+    let first = FakeDevice::new();
+    let second = FakeDevice::new();
+    let current = Arc::new(Mutex::new(Arc::clone(&first)));
+    let line = Arc::clone(&current);
+    let connector = Arc::new(move || line.lock().unwrap().connect());
+    let members = vec![Member { name: "line".to_owned(), connector, expected: None }];
+    let sink = Arc::new(Sink::default());
+    let pool = Pool::start(members, HostKey::generate(), sink, options()).unwrap();
+    block_on(pool.ready(Instant::now() + LONG)).unwrap();
+    *current.lock().unwrap() = second;
+    first.down.store(true, Ordering::SeqCst);
+    let start = Instant::now();
+    let refused = |health: &DeviceHealth| {
+        health.last_error.as_ref().is_some_and(|error| error.contains("is expected"))
+    };
+    while !refused(&pool.health()[0]) {
+        assert!(start.elapsed() < LONG);
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn shutting_down_ends_waiting_calls() {
+    let device = FakeDevice::new();
+    device.down.store(true, Ordering::SeqCst);
+    let rig = rig(vec![device], options());
+    thread::scope(|scope| {
+        let call = scope.spawn(|| rig.random(1));
+        thread::sleep(Duration::from_millis(50));
+        rig.pool.shared.close();
+        assert!(matches!(call.join().unwrap(), Err(CallError::ShutDown)));
+    });
+    rig.pool.shut_down();
+}
