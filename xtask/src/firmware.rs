@@ -12,7 +12,7 @@ use crate::{
     args::Args,
     command,
     failure::{Doing, Failure, Result},
-    term,
+    integrity, term,
     toolchain::{self, Toolchain},
 };
 
@@ -104,6 +104,7 @@ pub(crate) fn build(choice: &Choice) -> Result<Image> {
         cargo.args(["--package", "hsm-firmware", "--bin", board.name]);
         let Compiled { executable, warnings } = compile(&mut cargo)?;
         let elf = executable.ok_or_else(|| Failure::new("cargo built no firmware image"))?;
+        integrity::seal(&elf)?;
         Ok(Image { board, elf, toolchain, warnings })
     })
 }

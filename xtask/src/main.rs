@@ -10,6 +10,7 @@ mod elf;
 mod emulator;
 mod failure;
 mod firmware;
+mod integrity;
 mod lengths;
 mod lint;
 mod packages;

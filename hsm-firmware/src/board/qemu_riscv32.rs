@@ -163,7 +163,9 @@ fn serve_interrupt(interrupt: Interrupt) {
         Interrupt::External => {
             while let Some(source) = PLIC.claim() {
                 match source.checked_sub(virt::VIRTIO_SOURCE) {
-                    Some(slot) if slot < virt::VIRTIO_COUNT => virt::virtio(slot).acknowledge_interrupt(),
+                    Some(slot) if slot < virt::VIRTIO_COUNT => {
+                        virt::virtio(slot).acknowledge_interrupt()
+                    }
                     _ if source == virt::UART_SOURCE => UART.interrupt(),
                     _ => {}
                 }

@@ -26,7 +26,8 @@ impl Plic {
     pub fn enable_only(self, sources: &[u32]) {
         for word in 0..PENDING_WORDS {
             let bits = sources.iter().filter(|source| **source as usize / 32 == word);
-            self.register(ENABLE + 4 * word).write(bits.fold(0, |bits, source| bits | 1 << (source % 32)));
+            self.register(ENABLE + 4 * word)
+                .write(bits.fold(0, |bits, source| bits | 1 << (source % 32)));
         }
         for source in sources {
             self.register(4 * *source as usize).write(1);

@@ -103,9 +103,7 @@ impl Transport {
     /// Tells the device where a queue is (section 4.2.3.2).
     fn set_queue(self, queue: u32, at: &QueueAddresses) -> Result<(), VirtioError> {
         self.register(QUEUE_SEL).write(queue);
-        if self.register(QUEUE_READY).read() != 0
-            || self.register(QUEUE_NUM_MAX).read() < at.size
-        {
+        if self.register(QUEUE_READY).read() != 0 || self.register(QUEUE_NUM_MAX).read() < at.size {
             return Err(VirtioError);
         }
         self.register(QUEUE_NUM).write(at.size);

@@ -5,7 +5,9 @@ use zeroize::Zeroize;
 
 use super::MAX_DATA;
 use super::index::{Entry, Index};
-use super::layout::{self, COMMIT, ERASED, MAX_RECORD, Place, RECORD_HEADER, RecordHeader, RecordKind};
+use super::layout::{
+    self, COMMIT, ERASED, MAX_RECORD, Place, RECORD_HEADER, RecordHeader, RecordKind,
+};
 use super::region::{Geometry, Region};
 
 /// Most records that a log holds.
@@ -196,7 +198,8 @@ impl<F: NorFlash> RecordLog<F> {
         if let Some(place) = self.buffer.get_mut(start..end) {
             place.copy_from_slice(data);
         }
-        if let Some(padding) = self.buffer.get_mut(end..start + layout::padded(header.len) as usize) {
+        if let Some(padding) = self.buffer.get_mut(end..start + layout::padded(header.len) as usize)
+        {
             padding.fill(ERASED);
         }
         let (body, commit) = self.stage(header, Place { sequence, offset })?;
@@ -210,14 +213,17 @@ impl<F: NorFlash> RecordLog<F> {
         // Only after the body has been read back: a commit vouches for what is there.
         self.region.program(segment, commit_at, commit)?;
 
-        self.active =
-            Some(Active { segment, sequence, end: commit_at + COMMIT, closed: false });
+        self.active = Some(Active { segment, sequence, end: commit_at + COMMIT, closed: false });
         Ok(offset)
     }
 
     /// Puts header and commit round the data in the buffer; returns the lengths of all before the
     /// commit and of the commit.
-    pub(super) fn stage(&mut self, header: RecordHeader, place: Place) -> Result<(u32, u32), LogError> {
+    pub(super) fn stage(
+        &mut self,
+        header: RecordHeader,
+        place: Place,
+    ) -> Result<(u32, u32), LogError> {
         let body = RECORD_HEADER + layout::padded(header.len);
         let start = self.buffer.first_chunk_mut().ok_or(LogError::TooLong)?;
         *start = header.encode(place);
@@ -227,10 +233,16 @@ impl<F: NorFlash> RecordLog<F> {
     }
 
     /// Loads a live record into the buffer.
-    pub(super) fn load_entry(&mut self, active: Active, entry: Entry) -> Result<RecordHeader, LogError> {
+    pub(super) fn load_entry(
+        &mut self,
+        active: Active,
+        entry: Entry,
+    ) -> Result<RecordHeader, LogError> {
         let place = Place { sequence: active.sequence, offset: entry.offset };
         match self.load(active.segment, place)? {
-            Loaded::Record(header) if header.id == entry.id && header.len == entry.len => Ok(header),
+            Loaded::Record(header) if header.id == entry.id && header.len == entry.len => {
+                Ok(header)
+            }
             _ => Err(LogError::Corrupt),
         }
     }

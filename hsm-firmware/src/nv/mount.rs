@@ -90,7 +90,11 @@ impl<F: NorFlash> RecordLog<F> {
                 Loaded::Nothing => {}
             }
         }
-        if self.region.is_blank(segment, torn_end, size)? { Ok(untouched) } else { Err(LogError::Corrupt) }
+        if self.region.is_blank(segment, torn_end, size)? {
+            Ok(untouched)
+        } else {
+            Err(LogError::Corrupt)
+        }
     }
 
     /// Makes the first log on flash that never held one.

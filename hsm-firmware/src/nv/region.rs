@@ -78,13 +78,23 @@ impl<F: NorFlash> Region<F> {
     }
 
     /// Reads bytes of a segment; offset and length are multiples of [`UNIT`].
-    pub(super) fn read(&mut self, segment: u32, offset: u32, out: &mut [u8]) -> Result<(), LogError> {
+    pub(super) fn read(
+        &mut self,
+        segment: u32,
+        offset: u32,
+        out: &mut [u8],
+    ) -> Result<(), LogError> {
         let at = self.address(segment, offset, out.len())?;
         self.flash.read(at, out).map_err(flash_error)
     }
 
     /// Programs erased bytes of a segment and reads them back.
-    pub(super) fn program(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), LogError> {
+    pub(super) fn program(
+        &mut self,
+        segment: u32,
+        offset: u32,
+        bytes: &[u8],
+    ) -> Result<(), LogError> {
         let at = self.address(segment, offset, bytes.len())?;
         self.flash.write(at, bytes).map_err(flash_error)?;
         let mut seen = [0; CHUNK];
@@ -128,7 +138,11 @@ impl<F: NorFlash> Region<F> {
         Ok(SegmentHeader::decode(&bytes, self.geometry.segment))
     }
 
-    pub(super) fn write_header(&mut self, segment: u32, header: SegmentHeader) -> Result<(), LogError> {
+    pub(super) fn write_header(
+        &mut self,
+        segment: u32,
+        header: SegmentHeader,
+    ) -> Result<(), LogError> {
         self.program(segment, 0, &header.encode(self.geometry.segment))
     }
 

@@ -115,7 +115,8 @@ impl<F: NorFlash> RecordLog<F> {
         let mut loaded = first_loaded;
         let mut next = 0;
         while let Some(entry) = self.index.entries().get(next).copied() {
-            let record = if loaded { self.loaded_header(entry)? } else { self.load_entry(from, entry)? };
+            let record =
+                if loaded { self.loaded_header(entry)? } else { self.load_entry(from, entry)? };
             let (body, commit) = self.stage(record, Place { sequence: header.sequence, offset })?;
             let size = body + commit;
             let bytes = self.buffer.get(..size as usize).ok_or(LogError::Corrupt)?;
@@ -131,7 +132,8 @@ impl<F: NorFlash> RecordLog<F> {
     /// The header of the record that the scan left in the buffer.
     fn loaded_header(&self, entry: super::index::Entry) -> Result<layout::RecordHeader, LogError> {
         let start = layout::RECORD_HEADER as usize;
-        let data = self.buffer.get(start..start + usize::from(entry.len)).ok_or(LogError::Corrupt)?;
+        let data =
+            self.buffer.get(start..start + usize::from(entry.len)).ok_or(LogError::Corrupt)?;
         Ok(layout::RecordHeader {
             kind: layout::RecordKind::Present,
             id: entry.id,

@@ -105,7 +105,8 @@ pub(crate) fn contents<const W: usize>(log: &mut RecordLog<Chip<W>>) -> Result<M
 pub(crate) fn assert_scrubbed<const W: usize>(chip: &Chip<W>, model: &Model) {
     let start = GEOMETRY.start as usize;
     let segments = chip.cells()[start..].chunks(GEOMETRY.segment as usize).take(3);
-    let used: Vec<&[u8]> = segments.filter(|cells| cells.iter().any(|cell| *cell != 0xFF)).collect();
+    let used: Vec<&[u8]> =
+        segments.filter(|cells| cells.iter().any(|cell| *cell != 0xFF)).collect();
     assert_eq!(used.len(), 1, "segments in use");
     let live: usize = model.values().map(|data| size(data)).sum();
     assert!(used[0][32 + live..].iter().all(|cell| *cell == 0xFF), "superseded bytes left");
