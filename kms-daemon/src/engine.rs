@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use host_driver::{CallError, Device as Pool, Reply};
+use host_driver::pool::Route;
+use host_driver::{CallError, Pool, Reply};
 use hsm_protocol::command::{cipher, key, mac, random, sign};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm};
 use hsm_protocol::{AuditTag, Bytes, Command, ErrorCode};
@@ -69,7 +70,7 @@ impl Devices<'_> {
         usage: KeyUsage,
     ) -> Result<KeyMaterial, KmsError> {
         let command = key::GenerateKey { id: id.device(), spec, usage };
-        let reply = self.call(&command, Busy::DependencyTimeout).await?;
+        let reply = self.call(&command, Some(spec), Busy::DependencyTimeout).await?;
         let made = response(&reply)?;
         Ok(KeyMaterial { id: made.material, token: made.token.to_vec() })
     }
@@ -83,7 +84,7 @@ impl Devices<'_> {
         _account: &AuthorizedAccount,
         length: u16,
     ) -> Result<Reply<random::Random>, KmsError> {
-        self.call(&random::Random { length }, Busy::DependencyTimeout).await
+        self.call(&random::Random { length }, None, Busy::DependencyTimeout).await
     }
 
     /// Encrypts under the current key material.
@@ -101,7 +102,7 @@ impl Devices<'_> {
             context: Bytes(context),
             plaintext: Bytes(plaintext),
         };
-        self.call(&command, Busy::KeyUnavailable).await
+        self.use_key(key, &command).await
     }
 
     /// Decrypts a blob of this key.
@@ -120,7 +121,7 @@ impl Devices<'_> {
             context: Bytes(context),
             blob: Bytes(blob.bytes),
         };
-        self.call(&command, Busy::KeyUnavailable).await
+        self.use_key(key, &command).await
     }
 
     /// Decrypts a blob of `source` and encrypts under `destination`, inside one device.
@@ -142,7 +143,7 @@ impl Devices<'_> {
             destination: current(destination)?,
             destination_context: Bytes(destination_context),
         };
-        self.call(&command, Busy::KeyUnavailable).await
+        self.use_key(destination, &command).await
     }
 
     /// A data key of `length` bytes, in clear and encrypted.
@@ -157,7 +158,7 @@ impl Devices<'_> {
     ) -> Result<Reply<cipher::GenerateDataKey<'k>>, KmsError> {
         let context = Bytes(context);
         let command = cipher::GenerateDataKey { key: current(key)?, context, length };
-        self.call(&command, Busy::KeyUnavailable).await
+        self.use_key(key, &command).await
     }
 
     /// A data key of `length` bytes, encrypted only.
@@ -170,10 +171,10 @@ impl Devices<'_> {
         context: &'k [u8],
         length: u16,
     ) -> Result<Reply<cipher::GenerateDataKeyWithoutPlaintext<'k>>, KmsError> {
-        let key = current(key)?;
         let context = Bytes(context);
-        let command = cipher::GenerateDataKeyWithoutPlaintext { key, context, length };
-        self.call(&command, Busy::KeyUnavailable).await
+        let command =
+            cipher::GenerateDataKeyWithoutPlaintext { key: current(key)?, context, length };
+        self.use_key(key, &command).await
     }
 
     /// Signs a message or digest.
@@ -187,10 +188,9 @@ impl Devices<'_> {
         message_type: MessageType,
         message: &'k [u8],
     ) -> Result<Reply<sign::Sign<'k>>, KmsError> {
-        let key = current(key)?;
         let message = Bytes(message);
-        let command = sign::Sign { key, algorithm, message_type, message };
-        self.call(&command, Busy::KeyUnavailable).await
+        let command = sign::Sign { key: current(key)?, algorithm, message_type, message };
+        self.use_key(key, &command).await
     }
 
     /// Verifies a signature.
@@ -213,7 +213,7 @@ impl Devices<'_> {
             message: Bytes(message),
             signature: Bytes(signature),
         };
-        response(&self.call(&command, Busy::KeyUnavailable).await?)
+        response(&self.use_key(key, &command).await?)
     }
 
     /// The public half of an asymmetric key.
@@ -224,7 +224,7 @@ impl Devices<'_> {
         &mut self,
         key: &'k Authorized<KeyRecord>,
     ) -> Result<Reply<key::ExportPublicKey<'k>>, KmsError> {
-        self.call(&key::ExportPublicKey { key: current(key)? }, Busy::KeyUnavailable).await
+        self.use_key(key, &key::ExportPublicKey { key: current(key)? }).await
     }
 
     /// Computes a MAC.
@@ -239,7 +239,7 @@ impl Devices<'_> {
     ) -> Result<Reply<mac::GenerateMac<'k>>, KmsError> {
         let message = Bytes(message);
         let command = mac::GenerateMac { key: current(key)?, algorithm, message };
-        self.call(&command, Busy::KeyUnavailable).await
+        self.use_key(key, &command).await
     }
 
     /// Verifies a MAC.
@@ -259,11 +259,27 @@ impl Devices<'_> {
             message: Bytes(message),
             mac: Bytes(mac),
         };
-        response(&self.call(&command, Busy::KeyUnavailable).await?)
+        response(&self.use_key(key, &command).await?)
     }
 
-    async fn call<C: Command>(&mut self, command: &C, busy: Busy) -> Result<Reply<C>, KmsError> {
-        match self.pool.call(command, self.tag).await {
+    /// Calls a device that supports keys like `key`.
+    async fn use_key<C: Command>(
+        &mut self,
+        key: &Authorized<KeyRecord>,
+        command: &C,
+    ) -> Result<Reply<C>, KmsError> {
+        self.call(command, Some(key.spec), Busy::KeyUnavailable).await
+    }
+
+    /// Calls a device that supports `spec`, if one is given.
+    async fn call<C: Command>(
+        &mut self,
+        command: &C,
+        spec: Option<KeySpec>,
+        busy: Busy,
+    ) -> Result<Reply<C>, KmsError> {
+        let route = Route { spec, deadline: None };
+        match self.pool.call_with(command, self.tag, route).await {
             Ok(reply) => {
                 self.receipts.extend(reply.receipt.map(record_form));
                 Ok(reply)

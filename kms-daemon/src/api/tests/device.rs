@@ -1,48 +1,59 @@
-//! The HSM of these tests: the real core, in this process, behind the real link and channel.
+//! The HSM of these tests: the real core, in this process, behind the real driver.
 
-use std::io::{Read as _, Write as _};
-use std::sync::{Arc, LazyLock};
+use std::io::{self, Read as _, Write as _};
+use std::ops::Range;
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::thread;
 
+use host_driver::audit::{AuditSink, DeviceReceipt, Position};
 use host_driver::device::{Device, Options};
+use host_driver::pool::{Member, PoolOptions};
+use host_driver::transport::Connector;
 use host_driver::transport::loopback::{Loopback, LoopbackConnector};
-use host_driver::{HostKey, block_on};
+use host_driver::{HostKey, Pool};
 use hsm_core::Hsm;
 use hsm_core::testing::MemoryPlatform;
 use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
-use hsm_protocol::{AuditTag, Role};
+use hsm_protocol::{AuditTag, DeviceId, Role};
 
 use crate::engine::Engine;
 
 /// One device serves all tests: it keeps no keys, so they cannot meet in it.
-static DEVICE: LazyLock<Arc<Device>> = LazyLock::new(|| Arc::new(provision()));
+static POOL: LazyLock<Arc<Pool>> = LazyLock::new(|| Arc::new(start()));
 
 pub(super) fn engine() -> Engine {
-    Engine::new(DEVICE.clone())
+    Engine::new(POOL.clone())
 }
 
-fn provision() -> Device {
-    let (provisioner, user) = (HostKey::generate(), HostKey::generate());
-    let (requests, lines) = std::sync::mpsc::channel::<Loopback>();
-    thread::spawn(move || serve(&lines));
-    let requests = std::sync::Mutex::new(requests);
-    let connector = LoopbackConnector(move |line| {
-        requests.lock().unwrap().send(line).map_err(std::io::Error::other)
-    });
+fn start() -> Pool {
+    let (lines, opened) = mpsc::channel();
+    thread::spawn(move || serve(&opened));
+    let lines = Mutex::new(lines);
+    let connector: Arc<dyn Connector> = Arc::new(LoopbackConnector(move |line| {
+        lines.lock().unwrap().send(line).map_err(io::Error::other)
+    }));
+    let user = HostKey::generate();
+    provision(&*connector, &user);
+    let member = Member { name: "core".to_owned(), connector, expected: None };
+    Pool::start(vec![member], user, Arc::new(NoSink), PoolOptions::default()).unwrap()
+}
+
+/// Makes a domain of one device, in which `user` may use keys.
+fn provision(connector: &dyn Connector, user: &HostKey) {
+    let provisioner = HostKey::generate();
     let tag = AuditTag::default();
-    let device = Device::open(&connector, None, Options::default()).unwrap();
+    let device = Device::open(connector, None, Options::default()).unwrap();
     device.authenticate(&provisioner).unwrap();
-    block_on(device.call(&Initialise, tag)).unwrap();
+    device.call_blocking(&Initialise, tag).unwrap();
     device.authenticate(&provisioner).unwrap();
-    block_on(device.call(&CreateDomain, tag)).unwrap();
+    device.call_blocking(&CreateDomain, tag).unwrap();
     let enrol = EnrolHost { key: user.public(), role: Role::CryptoUser };
-    block_on(device.call(&enrol, tag)).unwrap();
-    device.authenticate(&user).unwrap();
-    device
+    device.call_blocking(&enrol, tag).unwrap();
 }
 
-fn serve(lines: &std::sync::mpsc::Receiver<Loopback>) {
+/// The device: takes one line after another until nobody can open any more.
+fn serve(lines: &mpsc::Receiver<Loopback>) {
     let mut hsm = Box::new(Hsm::boot(MemoryPlatform::new()));
     let mut decoder = Box::new(Decoder::<MAX_ENCODED>::new());
     let (mut input, mut reply) = (vec![0; 4096], vec![0; MAX_ENCODED]);
@@ -56,5 +67,22 @@ fn serve(lines: &std::sync::mpsc::Receiver<Loopback>) {
                 }
             }
         }
+    }
+}
+
+/// Device entries without a request are of no interest here.
+struct NoSink;
+
+impl AuditSink for NoSink {
+    fn position(&self, _: &DeviceId) -> Option<Position> {
+        None
+    }
+
+    fn missed(&self, _: &[DeviceReceipt]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn lost(&self, _: &DeviceId, _: u64, _: Range<u64>) -> Result<(), String> {
+        Ok(())
     }
 }
