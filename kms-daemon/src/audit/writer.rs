@@ -146,7 +146,9 @@ impl Writer {
                 for (reply, position) in replies.into_iter().zip(positions) {
                     let _ = reply.send(Ok(position));
                 }
-                retries.into_iter().for_each(|reply| drop(reply.send(Ok(self.tip))));
+                for reply in retries {
+                    let _ = reply.send(Ok(self.tip));
+                }
             }
             None => {
                 self.keep(records);
