@@ -19,11 +19,14 @@
 
 pub mod audit;
 pub mod device;
+pub mod emulator;
+pub mod endpoint;
 pub mod error;
 pub mod health;
 pub mod host_key;
 pub mod link;
 pub mod pool;
+pub mod provision;
 pub mod request;
 pub mod session;
 #[cfg(test)]
