@@ -9,13 +9,17 @@ use host_driver::pool::Route;
 use host_driver::{CallError, Pool, Reply};
 use hsm_protocol::command::{cipher, key, mac, random, sign};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm};
-use hsm_protocol::{AuditTag, Bytes, Command, ErrorCode};
+use hsm_protocol::{AuditTag, Bytes, Command};
 
 use crate::audit::DeviceReceipt;
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
 use crate::key::{KeyId, KeyMaterial, KeyRecord};
 use crate::policy::{Authorized, AuthorizedAccount};
+
+mod refusal;
+
+use self::refusal::{Busy, refusal};
 
 /// The devices that use keys.
 #[derive(Clone)]
@@ -29,15 +33,6 @@ pub struct Devices<'a> {
     pool: &'a Pool,
     tag: AuditTag,
     receipts: &'a mut Vec<DeviceReceipt>,
-}
-
-/// What clients are told when no device can do it now. Clients retry on both.
-#[derive(Debug, Clone, Copy)]
-enum Busy {
-    /// For operations on an existing key.
-    KeyUnavailable,
-    /// For operations without one.
-    DependencyTimeout,
 }
 
 impl Engine {
@@ -322,89 +317,4 @@ fn of_blob<'k>(record: &'k KeyRecord, blob: Envelope<'_>) -> Result<key::KeyRef<
 fn record_form(receipt: host_driver::audit::DeviceReceipt) -> DeviceReceipt {
     let host_driver::audit::DeviceReceipt { device, epoch, entry, head } = receipt;
     DeviceReceipt { device, epoch, entry, head }
-}
-
-/// What a client is told of a failed command.
-fn refusal(error: CallError, busy: Busy) -> KmsError {
-    if let CallError::Refused { code, .. } = error {
-        match code {
-            ErrorCode::CIPHERTEXT_INVALID => return KmsError::bare(Exception::InvalidCiphertext),
-            ErrorCode::SIGNATURE_INVALID => return KmsError::bare(Exception::KmsInvalidSignature),
-            ErrorCode::MAC_INVALID => return KmsError::bare(Exception::KmsInvalidMac),
-            _ => {}
-        }
-    }
-    let passing =
-        error.retryable() || matches!(error, CallError::NoCapableDevice(_) | CallError::ShutDown);
-    if !passing {
-        return KmsError::internal(error);
-    }
-    tracing::warn!(%error, "no device could serve a request");
-    match busy {
-        Busy::KeyUnavailable => KmsError::new(
-            Exception::KeyUnavailable,
-            "The key is not available at the moment. Try again.",
-        ),
-        Busy::DependencyTimeout => {
-            KmsError::new(Exception::DependencyTimeout, "No HSM is available. Try again.")
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use hsm_protocol::Opcode;
-
-    use super::*;
-
-    fn refused(code: ErrorCode) -> CallError {
-        CallError::Refused { opcode: Opcode::Decrypt, code, receipt: None }
-    }
-
-    #[test]
-    fn failures_become_the_exceptions_clients_know() {
-        let unavailable = CallError::Unavailable { reason: "all quarantined".into() };
-        for (error, with_key, without_key) in [
-            (
-                refused(ErrorCode::CIPHERTEXT_INVALID),
-                Exception::InvalidCiphertext,
-                Exception::InvalidCiphertext,
-            ),
-            (
-                refused(ErrorCode::SIGNATURE_INVALID),
-                Exception::KmsInvalidSignature,
-                Exception::KmsInvalidSignature,
-            ),
-            (refused(ErrorCode::MAC_INVALID), Exception::KmsInvalidMac, Exception::KmsInvalidMac),
-            (
-                refused(ErrorCode::SELF_TEST_FAILED),
-                Exception::KeyUnavailable,
-                Exception::DependencyTimeout,
-            ),
-            (refused(ErrorCode::TOKEN_INVALID), Exception::KmsInternal, Exception::KmsInternal),
-            (refused(ErrorCode::KEY_MISMATCH), Exception::KmsInternal, Exception::KmsInternal),
-            (CallError::TooLarge, Exception::KmsInternal, Exception::KmsInternal),
-            (
-                CallError::DeadlineExceeded { sent: true },
-                Exception::KeyUnavailable,
-                Exception::DependencyTimeout,
-            ),
-            (unavailable, Exception::KeyUnavailable, Exception::DependencyTimeout),
-            (
-                CallError::NoCapableDevice(KeySpec::HMAC_256),
-                Exception::KeyUnavailable,
-                Exception::DependencyTimeout,
-            ),
-        ] {
-            let seen = |busy| refusal(error.clone(), busy).exception();
-            assert_eq!(seen(Busy::KeyUnavailable), with_key, "{error}");
-            assert_eq!(seen(Busy::DependencyTimeout), without_key, "{error}");
-        }
-    }
-
-    #[test]
-    fn failures_of_ciphertexts_are_alike() {
-        let text = refusal(refused(ErrorCode::CIPHERTEXT_INVALID), Busy::KeyUnavailable);
-        assert_eq!(text.message(), None);
-    }
 }

@@ -219,7 +219,7 @@ async fn follow(catalog: Weak<Catalog>, mut revision: Revision) {
             Err(WatchError::Closed) => return,
             Err(WatchError::Compacted { oldest }) => {
                 tracing::warn!(%revision, %oldest, "fell behind the store, clearing the cache");
-                // Changes from `oldest` on are still reported, so only earlier reads are in doubt.
+                // What is read at `oldest` or later has every change that was missed.
                 revision = oldest;
                 catalog.clear(revision);
                 watch = catalog.store.watch(revision);

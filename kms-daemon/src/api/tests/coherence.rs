@@ -92,6 +92,23 @@ async fn another_process_sees_a_change_soon_and_its_updates_lose_nothing() {
 }
 
 #[tokio::test]
+async fn a_process_that_falls_behind_the_store_forgets_what_it_knew() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (here, there) = (Rig::on(store.clone()).await, Rig::on(store.clone()).await);
+    let id = here.create("SYMMETRIC_DEFAULT").await;
+    there.ok("DescribeKey", json!({ "KeyId": id })).await;
+    // Nothing in here waits, so the tasks that follow the store see none of it in time.
+    here.ok("DisableKey", json!({ "KeyId": id })).await;
+    for n in 0..10_000_u32 {
+        let other = Transaction::new().put("other", n.to_le_bytes());
+        assert!(matches!(store.commit(other).await, Ok(Commit::Applied { .. })));
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let described = there.ok("DescribeKey", json!({ "KeyId": id })).await;
+    assert_eq!(described["KeyMetadata"]["KeyState"], json!("Disabled"));
+}
+
+#[tokio::test]
 async fn changes_of_one_key_at_the_same_time_all_happen() {
     let rig = Rig::new().await;
     let id = rig.create("SYMMETRIC_DEFAULT").await;

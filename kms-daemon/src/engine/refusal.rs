@@ -1,0 +1,101 @@
+//! What clients are told when a device could not do what they asked for.
+
+use host_driver::CallError;
+use hsm_protocol::ErrorCode;
+
+use crate::error::{Exception, KmsError};
+
+/// What clients are told when no device can do it now. Clients retry on both.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Busy {
+    /// For operations on an existing key.
+    KeyUnavailable,
+    /// For operations without one.
+    DependencyTimeout,
+}
+
+/// What a client is told of a failed command.
+pub(super) fn refusal(error: CallError, busy: Busy) -> KmsError {
+    if let CallError::Refused { code, .. } = error {
+        match code {
+            ErrorCode::CIPHERTEXT_INVALID => return KmsError::bare(Exception::InvalidCiphertext),
+            ErrorCode::SIGNATURE_INVALID => return KmsError::bare(Exception::KmsInvalidSignature),
+            ErrorCode::MAC_INVALID => return KmsError::bare(Exception::KmsInvalidMac),
+            _ => {}
+        }
+    }
+    let passing =
+        error.retryable() || matches!(error, CallError::NoCapableDevice(_) | CallError::ShutDown);
+    if !passing {
+        return KmsError::internal(error);
+    }
+    tracing::warn!(%error, "no device could serve a request");
+    match busy {
+        Busy::KeyUnavailable => KmsError::new(
+            Exception::KeyUnavailable,
+            "The key is not available at the moment. Try again.",
+        ),
+        Busy::DependencyTimeout => {
+            KmsError::new(Exception::DependencyTimeout, "No HSM is available. Try again.")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hsm_protocol::Opcode;
+    use hsm_protocol::key_spec::KeySpec;
+
+    use super::*;
+
+    fn refused(code: ErrorCode) -> CallError {
+        CallError::Refused { opcode: Opcode::Decrypt, code, receipt: None }
+    }
+
+    #[test]
+    fn failures_become_the_exceptions_clients_know() {
+        let unavailable = CallError::Unavailable { reason: "all quarantined".into() };
+        for (error, with_key, without_key) in [
+            (
+                refused(ErrorCode::CIPHERTEXT_INVALID),
+                Exception::InvalidCiphertext,
+                Exception::InvalidCiphertext,
+            ),
+            (
+                refused(ErrorCode::SIGNATURE_INVALID),
+                Exception::KmsInvalidSignature,
+                Exception::KmsInvalidSignature,
+            ),
+            (refused(ErrorCode::MAC_INVALID), Exception::KmsInvalidMac, Exception::KmsInvalidMac),
+            (
+                refused(ErrorCode::SELF_TEST_FAILED),
+                Exception::KeyUnavailable,
+                Exception::DependencyTimeout,
+            ),
+            (refused(ErrorCode::TOKEN_INVALID), Exception::KmsInternal, Exception::KmsInternal),
+            (refused(ErrorCode::KEY_MISMATCH), Exception::KmsInternal, Exception::KmsInternal),
+            (CallError::TooLarge, Exception::KmsInternal, Exception::KmsInternal),
+            (
+                CallError::DeadlineExceeded { sent: true },
+                Exception::KeyUnavailable,
+                Exception::DependencyTimeout,
+            ),
+            (unavailable, Exception::KeyUnavailable, Exception::DependencyTimeout),
+            (
+                CallError::NoCapableDevice(KeySpec::HMAC_256),
+                Exception::KeyUnavailable,
+                Exception::DependencyTimeout,
+            ),
+        ] {
+            let seen = |busy| refusal(error.clone(), busy).exception();
+            assert_eq!(seen(Busy::KeyUnavailable), with_key, "{error}");
+            assert_eq!(seen(Busy::DependencyTimeout), without_key, "{error}");
+        }
+    }
+
+    #[test]
+    fn failures_of_ciphertexts_are_alike() {
+        let text = refusal(refused(ErrorCode::CIPHERTEXT_INVALID), Busy::KeyUnavailable);
+        assert_eq!(text.message(), None);
+    }
+}
