@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod bench;
 mod budget;
 mod ci;
 mod command;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
 /// A subcommand: its name, its options for the help, what it does, and the code.
 struct Subcommand(&'static str, &'static str, &'static str, Run);
 
-const SUBCOMMANDS: [Subcommand; 10] = [
+const SUBCOMMANDS: [Subcommand; 11] = [
     Subcommand(
         "run",
         "[--data DIR] [--debug] [-- KMSD-FLAGS]",
@@ -50,6 +51,7 @@ const SUBCOMMANDS: [Subcommand; 10] = [
         run::main,
     ),
     Subcommand("test", "[FILTER] [-- TEST-FLAGS]", "run every test", test::main),
+    Subcommand("bench", "[-- BENCH-FLAGS]", "measure speed and what commands cost", bench::main),
     Subcommand("ci", "", "the gate: all of the below, then every test", ci::main),
     Subcommand("fmt", "[--fix]", "check the formatting", lint::fmt),
     Subcommand("lengths", "", "find files that are too long", lengths::main),

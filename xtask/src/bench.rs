@@ -1,0 +1,27 @@
+//! `cargo xtask bench`: builds everything for speed and runs the benchmark of `tests/`.
+
+use crate::{
+    args::Args,
+    command,
+    daemon::{self, Profile, Programs},
+    emulator,
+    failure::Result,
+    firmware::{self, Choice},
+    term,
+};
+
+/// The subcommand; everything after `--` goes to the benchmark.
+pub(crate) fn main(mut args: Args) -> Result<()> {
+    let rest = args.rest();
+    let choice = Choice::parse(&mut args)?;
+    args.finish()?;
+    emulator::prepare(choice.board)?;
+    let firmware = firmware::build(&choice)?.elf;
+    let Programs { kmsd, kmsctl } = daemon::build(Profile::Release)?;
+    let build = ["build", "--package", "hsm-tests", "--bin", "bench", "--release"];
+    term::step("benchmark", || command::run(&mut command::cargo(build)))?;
+    let mut bench = std::process::Command::new(command::target_dir().join("release/bench"));
+    bench.env("STRONGROOM_FIRMWARE", firmware);
+    bench.env("STRONGROOM_KMSD", kmsd).env("STRONGROOM_KMSCTL", kmsctl);
+    command::run(bench.args(rest))
+}
