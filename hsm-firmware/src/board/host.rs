@@ -1,1 +1,159 @@
-//! In-process board.
+//! The firmware in a process of the host: the same core, records and main loop, on a thread.
+//!
+//! Nothing is simulated but the flash chip, which is a file: a device keeps its identity and its
+//! domain keys there, like one with a chip.
+
+mod flash;
+mod platform;
+mod port;
+
+pub use flash::FlashImage;
+
+use std::boxed::Box;
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use hsm_core::Hsm;
+use zeroize::Zeroizing;
+
+use crate::serve::{Line, LineBuffers, Runtime, serve};
+use flash::SharedFlash;
+use platform::HostBoard;
+use port::StreamPort;
+
+/// Stack of the device's thread, in bytes: as for the chip with room for unoptimised builds.
+const STACK: usize = 8 << 20;
+/// How long dropping a device waits for its thread.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What a device is made of.
+pub struct Config {
+    /// The flash.
+    pub flash: FlashImage,
+    /// Key that seals the records in the flash; `None` to store them unsealed. It must be the same
+    /// for the life of the image.
+    pub sealing_key: Option<Zeroizing<[u8; 32]>>,
+}
+
+/// A device on a thread of its own.
+///
+/// It serves one line at a time, in the order in which they are attached, each until it ends; its
+/// sessions live on between them. Dropping the device ends it: after the present request, once the
+/// reader of its line returns.
+pub struct HostDevice {
+    lines: Sender<StreamPort>,
+    stop: Arc<AtomicBool>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
+}
+
+impl HostDevice {
+    /// Opens the flash and starts a device on it. A fault that the device itself finds, such as
+    /// damaged records, is its error state, not an error here.
+    ///
+    /// # Errors
+    /// If the flash image cannot be opened or the thread not be started.
+    pub fn spawn(config: Config) -> io::Result<Self> {
+        let flash = config.flash.open()?;
+        let (lines, attached) = channel();
+        let (alive, ended) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        thread::Builder::new().name("hsm".into()).stack_size(STACK).spawn(move || {
+            let _alive: Sender<()> = alive;
+            let device =
+                Device { flash: SharedFlash::new(flash), sealing_key: config.sealing_key, stopped };
+            device.run(&attached);
+        })?;
+        Ok(Self { lines, stop, ended })
+    }
+
+    /// Connects a line: `reader` has what the host sends, `writer` takes what the device answers.
+    ///
+    /// The line ends when `reader` reads 0 bytes or either fails. A reader that gives up with
+    /// [`io::ErrorKind::TimedOut`] or [`io::ErrorKind::WouldBlock`] now and then, without an end
+    /// of the line, lets the device end promptly.
+    ///
+    /// # Errors
+    /// If the device has ended.
+    pub fn attach(
+        &self,
+        reader: impl Read + Send + 'static,
+        writer: impl Write + Send + 'static,
+    ) -> io::Result<()> {
+        let port = StreamPort::new(Box::new(reader), Box::new(writer));
+        self.lines.send(port).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Drop for HostDevice {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Wakes a thread that waits for a line.
+        self.lines = channel().0;
+        // A thread that waits for its line's reader cannot be woken, and ends with the line.
+        let _ = self.ended.recv_timeout(FAREWELL);
+    }
+}
+
+/// What the thread runs.
+struct Device {
+    flash: SharedFlash,
+    sealing_key: Option<Zeroizing<[u8; 32]>>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Device {
+    /// Boots again after each reset, until the device is dropped.
+    fn run(self, attached: &Receiver<StreamPort>) {
+        let mut present = None;
+        while !self.stopped.load(Ordering::Relaxed) {
+            let reset = Rc::new(Cell::new(false));
+            let board =
+                HostBoard::new(self.flash.clone(), self.sealing_key.clone(), Rc::clone(&reset));
+            let mut hsm = Box::new(Hsm::boot(board));
+            while !reset.get() {
+                let port: &mut StreamPort = match &mut present {
+                    Some(port) => port,
+                    None => match attached.recv() {
+                        Ok(port) => present.insert(port),
+                        Err(_) => return,
+                    },
+                };
+                let ended = port.ended();
+                let mut buffers = Box::new(LineBuffers::new());
+                let mut until = Until { reset: &reset, ended: &ended, stopped: &self.stopped };
+                serve(&mut *hsm, &mut [Line::new(port, &mut buffers)], &mut until);
+                if ended.load(Ordering::Relaxed) {
+                    present = None;
+                }
+                if self.stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// When the main loop ends here.
+struct Until<'a> {
+    reset: &'a Cell<bool>,
+    ended: &'a AtomicBool,
+    stopped: &'a AtomicBool,
+}
+
+impl Runtime for Until<'_> {
+    /// The one port waits itself, in its reader.
+    fn wait(&mut self) {}
+
+    fn should_stop(&mut self) -> bool {
+        let [ended, stopped] = [self.ended, self.stopped].map(|flag| flag.load(Ordering::Relaxed));
+        self.reset.get() || ended || stopped
+    }
+}

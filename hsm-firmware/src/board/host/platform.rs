@@ -1,0 +1,90 @@
+//! The core's platform in a process.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use hsm_core::algorithm::{Algorithm, PORTABLE};
+use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, Platform};
+use zeroize::Zeroizing;
+
+use super::flash::{GEOMETRY, SharedFlash};
+use crate::nv::RecordLog;
+
+/// Bytes that a host may have unanswered; sockets and pipes hold as much.
+const RECEIVE_BUFFER: u32 = 64 * 1024;
+
+pub(super) struct HostBoard {
+    noise: OsNoise,
+    records: RecordLog<SharedFlash>,
+    sealing_key: Option<Zeroizing<[u8; 32]>>,
+    boot: Instant,
+    /// Set when the core wants a reset.
+    reset: Rc<Cell<bool>>,
+}
+
+impl HostBoard {
+    pub(super) fn new(
+        flash: SharedFlash,
+        sealing_key: Option<Zeroizing<[u8; 32]>>,
+        reset: Rc<Cell<bool>>,
+    ) -> Self {
+        let records = RecordLog::new(flash, GEOMETRY);
+        Self { noise: OsNoise, records, sealing_key, boot: Instant::now(), reset }
+    }
+}
+
+impl Platform for HostBoard {
+    type Entropy = OsNoise;
+    type Storage = RecordLog<SharedFlash>;
+
+    fn entropy(&mut self) -> &mut OsNoise {
+        &mut self.noise
+    }
+
+    fn storage(&mut self) -> &mut RecordLog<SharedFlash> {
+        &mut self.records
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        u64::try_from(self.boot.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn algorithms(&self) -> &'static [&'static dyn Algorithm] {
+        PORTABLE
+    }
+
+    fn sealing_key(&self) -> Option<&[u8; 32]> {
+        self.sealing_key.as_deref()
+    }
+
+    fn board(&self) -> &'static str {
+        "host"
+    }
+
+    /// The operating system loads programs; there is no image of the firmware alone to check.
+    fn image(&self) -> &'static [u8] {
+        &[]
+    }
+
+    fn reset(&mut self) {
+        self.reset.set(true);
+    }
+
+    fn receive_buffer(&self) -> u32 {
+        RECEIVE_BUFFER
+    }
+}
+
+/// The operating system's generator.
+pub(super) struct OsNoise;
+
+impl EntropySource for OsNoise {
+    // Its output cannot be told from full entropy. Half of that is claimed, as nothing here can
+    // assess what is behind it.
+    const MIN_ENTROPY: MinEntropy = MinEntropy::from_millibits(4000);
+
+    fn fill_raw(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        getrandom::fill(out).map_err(|_| EntropyError)
+    }
+}

@@ -1,0 +1,76 @@
+//! A line over any reader and writer.
+
+use std::boxed::Box;
+use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::vec;
+
+use crate::serve::Port;
+
+/// Bytes read at a time.
+const BUFFER: usize = 64 * 1024;
+
+/// A port that waits in its reader, for a device with one line.
+pub(super) struct StreamPort {
+    reader: Box<dyn Read + Send>,
+    writer: Box<dyn Write + Send>,
+    buffer: Box<[u8]>,
+    /// Received bytes from `start` to `end`.
+    start: usize,
+    end: usize,
+    ended: Arc<AtomicBool>,
+}
+
+impl StreamPort {
+    pub(super) fn new(reader: Box<dyn Read + Send>, writer: Box<dyn Write + Send>) -> Self {
+        let buffer = vec![0; BUFFER].into_boxed_slice();
+        Self { reader, writer, buffer, start: 0, end: 0, ended: Arc::default() }
+    }
+
+    /// Set when the line has ended.
+    pub(super) fn ended(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.ended)
+    }
+
+    fn end_line(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Port for StreamPort {
+    fn received(&mut self) -> &[u8] {
+        if self.start == self.end && !self.ended.load(Ordering::Relaxed) {
+            self.start = 0;
+            self.end = match self.reader.read(&mut self.buffer) {
+                Ok(count) => count.min(BUFFER),
+                Err(error) if is_passing(error.kind()) => return &[],
+                Err(_) => 0,
+            };
+            if self.end == 0 {
+                self.end_line();
+            }
+        }
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.start = self.end.min(self.start.saturating_add(count));
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> usize {
+        match self.writer.write(bytes) {
+            Ok(count @ 1..) => count,
+            Err(error) if is_passing(error.kind()) => 0,
+            // Nobody is there to read the rest.
+            Ok(0) | Err(_) => {
+                self.end_line();
+                bytes.len()
+            }
+        }
+    }
+}
+
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Interrupted | ErrorKind::TimedOut | ErrorKind::WouldBlock)
+}
