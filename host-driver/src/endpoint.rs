@@ -1,91 +1,83 @@
-//! Where a device is: the values of `--hsm`.
+//! Where a device is: the argument of `--hsm`.
 
 use std::fmt;
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use hsm_protocol::command::domain::MAX_MEMBERS;
+
 use crate::transport::Connector;
-use crate::transport::serial::SerialConnector;
+use crate::transport::serial::{DEFAULT_BAUD, SerialConnector};
 use crate::transport::tcp::TcpConnector;
 use crate::transport::unix::UnixConnector;
 
-/// Speed of serial lines, in bits per second. USB serial devices ignore it.
-const BAUD: u32 = 115_200;
-/// Most devices one endpoint may ask for.
-const MAX_DEVICES: u16 = 64;
-
-/// One or more devices.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where one device, or a number of them, is to be found.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Endpoint {
-    /// This many devices inside the process.
-    Soft(u16),
-    /// This many emulated devices, started and supervised.
-    Qemu(u16),
-    /// A device on a serial line.
-    Serial(PathBuf),
-    /// A device behind a TCP port, `HOST:PORT`.
+    /// `soft[:N]`: devices in this process.
+    Soft(NonZeroU8),
+    /// `qemu[:N]`: emulated devices, started and supervised by the host.
+    Qemu(NonZeroU8),
+    /// A device at the end of a line.
+    Line(Line),
+}
+
+/// A line to one device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Line {
+    /// `serial:PATH`: a tty.
+    Serial(String),
+    /// `tcp:HOST:PORT`.
     Tcp(String),
-    /// A device behind a Unix socket.
+    /// `unix:PATH`: a stream socket.
     Unix(PathBuf),
 }
 
-/// The text does not name a device.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// The text is not an endpoint.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "{0:?} names no device; use soft[:N], qemu[:N], serial:PATH, tcp:HOST:PORT or unix:PATH, \
-     with N from 1 to 64"
+    "{0:?} is not a device; write soft[:N], qemu[:N], serial:PATH, tcp:HOST:PORT or unix:PATH, \
+     with N from 1 to {MAX_MEMBERS}"
 )]
-pub struct NoEndpoint(String);
+pub struct BadEndpoint(String);
 
-impl Endpoint {
-    /// What connects to the device, for those that run by themselves; `None` for
-    /// [`Endpoint::Soft`] and [`Endpoint::Qemu`], which have to be started first.
-    #[must_use]
-    pub fn connector(&self) -> Option<Arc<dyn Connector>> {
-        Some(match self {
-            Self::Soft(_) | Self::Qemu(_) => return None,
-            Self::Serial(path) => {
-                Arc::new(SerialConnector { path: path.display().to_string(), baud: BAUD })
-            }
-            Self::Tcp(address) => Arc::new(TcpConnector { address: address.clone() }),
-            Self::Unix(path) => Arc::new(UnixConnector { path: path.clone() }),
-        })
+impl FromStr for Endpoint {
+    type Err = BadEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, BadEndpoint> {
+        let (scheme, rest) = match text.split_once(':') {
+            Some((scheme, rest)) => (scheme, Some(rest)),
+            None => (text, None),
+        };
+        let path = || rest.filter(|rest| !rest.is_empty()).map(str::to_owned);
+        match scheme {
+            "soft" => count(rest).map(Self::Soft),
+            "qemu" => count(rest).map(Self::Qemu),
+            "serial" => path().map(Line::Serial).map(Self::Line),
+            "tcp" => path().filter(|address| is_address(address)).map(Line::Tcp).map(Self::Line),
+            "unix" => path().map(PathBuf::from).map(Line::Unix).map(Self::Line),
+            _ => None,
+        }
+        .ok_or_else(|| BadEndpoint(text.to_owned()))
     }
 }
 
-impl FromStr for Endpoint {
-    type Err = NoEndpoint;
-
-    fn from_str(text: &str) -> Result<Self, NoEndpoint> {
-        let wrong = || NoEndpoint(text.to_owned());
-        let (kind, rest) = match text.split_once(':') {
-            Some((kind, rest)) => (kind, Some(rest)),
-            None => (text, None),
-        };
-        let count = || match rest {
-            None => Ok(1),
-            Some(count) => {
-                count.parse().ok().filter(|n| (1..=MAX_DEVICES).contains(n)).ok_or_else(wrong)
-            }
-        };
-        let path = || rest.filter(|path| !path.is_empty()).map(PathBuf::from).ok_or_else(wrong);
-        match kind {
-            "soft" => Ok(Self::Soft(count()?)),
-            "qemu" => Ok(Self::Qemu(count()?)),
-            "serial" => Ok(Self::Serial(path()?)),
-            "unix" => Ok(Self::Unix(path()?)),
-            "tcp" => {
-                let (host, port) = rest.and_then(|rest| rest.rsplit_once(':')).ok_or_else(wrong)?;
-                let port: u16 = port.parse().map_err(|_| wrong())?;
-                match host.is_empty() || port == 0 {
-                    true => Err(wrong()),
-                    false => Ok(Self::Tcp(format!("{host}:{port}"))),
-                }
-            }
-            _ => Err(wrong()),
+/// The number of devices: 1 if it is not given.
+fn count(text: Option<&str>) -> Option<NonZeroU8> {
+    match text {
+        None => Some(NonZeroU8::MIN),
+        Some(text) => {
+            text.parse().ok().filter(|count: &NonZeroU8| usize::from(count.get()) <= MAX_MEMBERS)
         }
     }
+}
+
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+    })
 }
 
 impl fmt::Display for Endpoint {
@@ -93,9 +85,29 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Soft(count) => write!(f, "soft:{count}"),
             Self::Qemu(count) => write!(f, "qemu:{count}"),
-            Self::Serial(path) => write!(f, "serial:{}", path.display()),
+            Self::Line(line) => line.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serial(path) => write!(f, "serial:{path}"),
             Self::Tcp(address) => write!(f, "tcp:{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Line {
+    /// Opens transports along this line.
+    #[must_use]
+    pub fn connector(&self) -> Arc<dyn Connector> {
+        match self.clone() {
+            Self::Serial(path) => Arc::new(SerialConnector { path, baud: DEFAULT_BAUD }),
+            Self::Tcp(address) => Arc::new(TcpConnector { address }),
+            Self::Unix(path) => Arc::new(UnixConnector { path }),
         }
     }
 }
@@ -105,24 +117,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_reads_back() {
-        for text in
-            ["soft:1", "qemu:64", "serial:/dev/ttyACM0", "tcp:[::1]:4000", "unix:/run/hsm.sock"]
-        {
-            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
+    fn every_form_is_read_and_written() {
+        for (text, written) in [
+            ("soft", "soft:1"),
+            ("soft:3", "soft:3"),
+            ("qemu", "qemu:1"),
+            ("qemu:8", "qemu:8"),
+            ("serial:/dev/ttyACM0", "serial:/dev/ttyACM0"),
+            ("tcp:hsm.example:4000", "tcp:hsm.example:4000"),
+            ("tcp:[::1]:4000", "tcp:[::1]:4000"),
+            ("unix:/run/a:b.sock", "unix:/run/a:b.sock"),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.to_string(), written);
+            assert_eq!(written.parse::<Endpoint>().unwrap(), endpoint);
         }
-        assert_eq!("soft".parse(), Ok(Endpoint::Soft(1)));
-        assert_eq!("qemu:2".parse(), Ok(Endpoint::Qemu(2)));
     }
 
     #[test]
-    fn nonsense_is_refused_with_the_forms() {
+    fn anything_else_is_refused() {
         for text in [
-            "", "hard", "soft:", "soft:0", "qemu:65", "qemu:x", "serial:", "unix", "tcp:x",
-            "tcp::1", "tcp:x:0",
+            "",
+            "soft:0",
+            "soft:9",
+            "qemu:",
+            "qemu:x",
+            "qemu:+1x",
+            "serial:",
+            "serial",
+            "tcp:host",
+            "tcp::1",
+            "tcp:host:0",
+            "tcp:host:99999",
+            "unix:",
+            "usb:1",
+            "SOFT",
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
-            assert!(error.contains("serial:PATH"), "{error}");
+            assert!(error.contains("write soft[:N]"), "{text}: {error}");
         }
     }
 }

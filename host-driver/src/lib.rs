@@ -35,6 +35,8 @@ pub mod transport;
 mod wait;
 
 pub use device::Device;
+pub use emulator::Emulator;
+pub use endpoint::Endpoint;
 pub use error::CallError;
 pub use host_key::HostKey;
 pub use pool::Pool;

@@ -1,116 +1,165 @@
-//! Machine descriptions: `qemu/*.toml`.
+//! Machine descriptions: the files of `qemu/`, which also `xtask` reads.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
 
-/// A machine that runs a board's firmware.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Boards with a description, which every build carries.
+const MACHINES: &[&str] = &[include_str!("../../../qemu/qemu_riscv32.toml")];
+
+/// How to run a board's firmware in an emulator.
+#[derive(Clone, Debug, Deserialize)]
 pub struct Machine {
-    /// The board.
+    /// Board name.
     pub board: String,
-    /// The program.
+    /// Rust target of the firmware.
+    pub target: String,
+    /// Binary of the firmware crate.
+    pub bin: String,
+    /// Program name of the emulator.
     pub emulator: String,
-    /// The Debian package that has it.
+    /// Debian package that has the emulator.
     pub debian_package: String,
-    /// Size of the flash image in bytes.
-    pub flash_bytes: u64,
-    /// What an erased byte reads as.
-    pub flash_erased: u8,
+    /// The link to use unless told otherwise.
+    pub default_link: String,
+    /// Non-volatile storage.
+    pub flash: Flash,
+    /// Serial ports, by name.
+    #[serde(rename = "link")]
+    pub links: BTreeMap<String, Link>,
+    /// Exit status of the emulator.
+    pub exit: Exit,
     args: Vec<String>,
-    links: BTreeMap<String, BTreeMap<String, Vec<String>>>,
 }
 
-/// A machine description does not parse.
-#[derive(Debug, thiserror::Error)]
-#[error("the machine description does not parse: {0}")]
-pub struct MachineError(#[from] toml::de::Error);
-
-#[derive(Deserialize)]
-struct Description {
-    board: String,
-    emulator: String,
-    debian_package: String,
-    args: Vec<String>,
-    flash: Flash,
-    link: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+/// The flash image of a machine.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Flash {
+    /// Exact size in bytes.
+    pub bytes: u64,
+    /// The value of an erased byte, which a new image is filled with.
+    pub erased: u8,
 }
 
-#[derive(Deserialize)]
-struct Flash {
-    bytes: u64,
-    erased: u8,
+/// What the emulator's exit status means.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Exit {
+    /// The firmware panicked.
+    pub panic: i32,
+}
+
+/// A serial port: arguments for each way to attach it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Link {
+    socket: Option<Vec<String>>,
+    pty: Option<Vec<String>>,
+    none: Vec<String>,
+}
+
+/// How the host reaches a serial port of the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Attachment {
+    /// Unix socket.
+    Socket,
+    /// Pseudo-terminal.
+    Pty,
+}
+
+/// Paths that a command line names.
+pub(super) struct Paths<'a> {
+    pub(super) firmware: &'a Path,
+    pub(super) flash: &'a Path,
+    pub(super) socket: &'a Path,
 }
 
 impl Machine {
-    /// The `qemu_riscv32` board, described inside this program.
+    /// The description of a board; `None` if there is none.
     ///
     /// # Errors
-    /// [`MachineError`], which a test rules out.
-    pub fn qemu_riscv32() -> Result<Self, MachineError> {
-        Self::parse(include_str!("../../../qemu/qemu_riscv32.toml"))
+    /// If the description is malformed, which this crate's tests exclude.
+    pub fn of_board(board: &str) -> Result<Option<Self>, toml::de::Error> {
+        for text in MACHINES {
+            let machine: Self = toml::from_str(text)?;
+            if machine.board == board {
+                return Ok(Some(machine));
+            }
+        }
+        Ok(None)
     }
 
-    /// Reads a description.
-    ///
-    /// # Errors
-    /// [`MachineError`].
-    pub fn parse(text: &str) -> Result<Self, MachineError> {
-        let Description { board, emulator, debian_package, args, flash, link } =
-            toml::from_str(text)?;
-        let Flash { bytes: flash_bytes, erased: flash_erased } = flash;
-        Ok(Self { board, emulator, debian_package, flash_bytes, flash_erased, args, links: link })
-    }
-
-    /// The command line: the machine, then each link, `attached` in the way it says and the
-    /// others in none.
-    #[must_use]
+    /// Arguments of the emulator with `link` attached and the others not; `None` if the machine
+    /// has no such link or it cannot be attached so.
     pub(super) fn arguments(
         &self,
-        firmware: &Path,
-        flash: &Path,
-        socket: &Path,
-        attached: (&str, &str),
-    ) -> Vec<String> {
-        let fill = |argument: &String| {
-            argument
-                .replace("{firmware}", &quoted(firmware))
-                .replace("{flash}", &quoted(flash))
-                .replace("{socket}", &quoted(socket))
+        link: &str,
+        attachment: Attachment,
+        paths: &Paths<'_>,
+    ) -> Option<Vec<String>> {
+        let chosen = self.links.get(link)?;
+        let attached = match attachment {
+            Attachment::Socket => chosen.socket.as_ref()?,
+            Attachment::Pty => chosen.pty.as_ref()?,
         };
-        let mut arguments: Vec<String> = self.args.iter().map(fill).collect();
-        for (name, ways) in &self.links {
-            let way = if name == attached.0 { attached.1 } else { "none" };
-            arguments.extend(ways.get(way).into_iter().flatten().map(fill));
-        }
-        arguments
+        let links = self.links.iter();
+        let links =
+            links.flat_map(|(name, other)| if name == link { attached } else { &other.none });
+        let arguments = self.args.iter().chain(links);
+        Some(arguments.map(|argument| fill_in(argument, paths)).collect())
     }
 }
 
-/// QEMU splits option values at commas; a doubled one stands for itself.
-fn quoted(path: &Path) -> String {
-    path.display().to_string().replace(',', ",,")
+/// Puts paths in place of their names. Within an option, QEMU wants a comma doubled.
+fn fill_in(argument: &str, paths: &Paths<'_>) -> String {
+    let mut filled = argument.to_owned();
+    let places =
+        [("{firmware}", paths.firmware), ("{flash}", paths.flash), ("{socket}", paths.socket)];
+    for (place, path) in places {
+        let path = path.to_string_lossy();
+        filled = match argument == place {
+            true => path.into_owned(),
+            false => filled.replace(place, &path.replace(',', ",,")),
+        };
+        if argument == place {
+            break;
+        }
+    }
+    filled
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn arguments(link: &str, attachment: Attachment) -> Option<String> {
+        let machine = Machine::of_board("qemu_riscv32").unwrap().unwrap();
+        let paths = Paths {
+            firmware: Path::new("/a,b/fw.elf"),
+            flash: Path::new("/c,d/flash.img"),
+            socket: Path::new("/run/link"),
+        };
+        machine.arguments(link, attachment, &paths).map(|arguments| arguments.join(" "))
+    }
+
     #[test]
-    fn the_described_board_parses_and_fills_in() {
-        let machine = Machine::qemu_riscv32().unwrap();
-        let arguments = machine.arguments(
-            Path::new("/fw.elf"),
-            Path::new("/a,b/flash.img"),
-            Path::new("/line.sock"),
-            ("console", "socket"),
-        );
-        let line = arguments.join(" ");
-        assert!(line.contains("-bios /fw.elf"));
-        assert!(line.contains("file=/a,,b/flash.img"));
-        assert!(line.contains("path=/line.sock"));
-        assert!(line.contains("-serial none"), "{line}");
-        assert!(!line.contains('{'), "{line}");
+    fn descriptions_are_well_formed() {
+        for text in MACHINES {
+            let machine: Machine = toml::from_str(text).unwrap();
+            assert!(machine.links.contains_key(&machine.default_link));
+            assert!(Machine::of_board(&machine.board).unwrap().is_some());
+        }
+        assert!(Machine::of_board("toaster").unwrap().is_none());
+    }
+
+    #[test]
+    fn paths_are_filled_in() {
+        let console = arguments("console", Attachment::Socket).unwrap();
+        assert!(console.contains("-bios /a,b/fw.elf "), "{console}");
+        assert!(console.contains("file=/c,,d/flash.img"), "{console}");
+        assert!(console.contains("path=/run/link") && console.contains("-serial none"));
+        let uart = arguments("uart", Attachment::Pty).unwrap();
+        assert!(uart.contains("pty,id=uart") && !uart.contains("virtconsole"), "{uart}");
+        assert_eq!(arguments("console", Attachment::Pty), None);
+        assert_eq!(arguments("usb", Attachment::Socket), None);
     }
 }
