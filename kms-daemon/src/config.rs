@@ -241,7 +241,7 @@ fn is_region(name: &str) -> bool {
 }
 
 /// `strongroom` in the user's data directory (XDG Base Directory Specification).
-fn default_data() -> Result<PathBuf, ConfigError> {
+pub(crate) fn default_data() -> Result<PathBuf, ConfigError> {
     let absolute =
         |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     absolute("XDG_DATA_HOME")

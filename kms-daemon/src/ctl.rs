@@ -11,6 +11,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod audit;
+mod hsm;
+mod status;
 
 /// Looks after a Strongroom installation.
 #[derive(Debug, Parser)]
@@ -25,6 +27,11 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// A running daemon and its devices.
+    Status(status::Arguments),
+    /// Devices, over their own lines.
+    #[command(subcommand)]
+    Hsm(hsm::Command),
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -99,6 +106,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut output = Output { out: &mut io::stdout().lock(), json };
     let outcome = match command {
+        Command::Status(arguments) => status::run(&arguments, &mut output),
+        Command::Hsm(command) => hsm::run(command, &mut output),
         Command::Audit(command) => audit::run(command, &mut output),
     };
     match outcome {
