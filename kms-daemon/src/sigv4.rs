@@ -27,6 +27,7 @@ use self::canonical::CanonicalRequest;
 use self::date::RequestDate;
 use crate::credentials::Credentials;
 use crate::error::{Exception, KmsError};
+use crate::hex;
 use crate::principal::Principal;
 
 /// Largest permitted clock difference between client and daemon.
@@ -97,7 +98,7 @@ impl Verifier {
 
         let known = self.credentials.find(authorization.scope.access_key);
         let secret = known.map_or(self.decoy.as_str(), |credential| credential.secret());
-        let payload_hash = hex(&Sha256::digest(request.body));
+        let payload_hash = hex::encode(&Sha256::digest(request.body));
         check_declared_hash(request.headers, &payload_hash)?;
         let canonical = CanonicalRequest {
             request,
@@ -208,7 +209,7 @@ fn string_to_sign(date: &RequestDate, scope: &Scope<'_>, canonical_request: &[u8
         scope.region,
         scope.service,
         scope.terminator,
-        hex(&Sha256::digest(canonical_request)),
+        hex::encode(&Sha256::digest(canonical_request)),
     )
 }
 
@@ -240,13 +241,4 @@ fn incomplete(text: impl Into<std::borrow::Cow<'static, str>>) -> KmsError {
 /// Client input echoed in a text: at most 64 characters of it.
 fn bounded(input: &str) -> &str {
     input.char_indices().nth(64).map_or(input, |(end, _)| &input[..end])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
-        .collect()
 }

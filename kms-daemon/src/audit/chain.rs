@@ -15,7 +15,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::DeviceReceipt;
-use super::device::{Stored, from_hex};
+use super::device::Stored;
+use crate::hex;
 
 const LABEL: &[u8] = b"strongroom-audit-log-v1";
 const HASH_MEMBER: &str = ",\"hash\":\"";
@@ -138,7 +139,7 @@ impl LineHash {
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let lower = !text.bytes().any(|c| c.is_ascii_uppercase());
-        from_hex(text).filter(|_| lower).map(Self)
+        hex::decode(text).filter(|_| lower).map(Self)
     }
 }
 

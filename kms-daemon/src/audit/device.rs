@@ -4,7 +4,6 @@
 //! slightly out of order. [`DeviceChains`] puts them in order and recomputes every head.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use host_driver::audit::{DeviceReceipt, Position};
@@ -12,6 +11,8 @@ use hsm_protocol::audit::{Entry, Head};
 use hsm_protocol::id::DeviceId;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::hex;
 
 /// A receipt as it stands in a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +35,8 @@ impl Serialize for Stored {
             device: receipt.device.to_string(),
             epoch: receipt.epoch,
             index: receipt.entry.index,
-            entry: to_hex(&receipt.entry.to_bytes()),
-            head: to_hex(&receipt.head.0),
+            entry: hex::encode(&receipt.entry.to_bytes()),
+            head: hex::encode(&receipt.head.0),
         }
         .serialize(serializer)
     }
@@ -44,13 +45,13 @@ impl Serialize for Stored {
 impl<'de> Deserialize<'de> for Stored {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let members = Members::deserialize(deserializer)?;
-        let entry = from_hex(&members.entry).and_then(|bytes| Entry::from_bytes(&bytes));
+        let entry = hex::decode(&members.entry).and_then(|bytes| Entry::from_bytes(&bytes));
         let entry = entry.ok_or_else(|| D::Error::custom("not a device entry"))?;
         if entry.index != members.index {
             return Err(D::Error::custom("index differs from the entry's"));
         }
-        let device = from_hex(&members.device).map(DeviceId);
-        let head = from_hex(&members.head).map(Head);
+        let device = hex::decode(&members.device).map(DeviceId);
+        let head = hex::decode(&members.head).map(Head);
         Ok(Self(DeviceReceipt {
             device: device.ok_or_else(|| D::Error::custom("not a device id"))?,
             epoch: members.epoch,
@@ -80,7 +81,7 @@ impl Lost {
     }
 
     pub(super) fn device(&self) -> Option<DeviceId> {
-        from_hex(&self.device).map(DeviceId)
+        hex::decode(&self.device).map(DeviceId)
     }
 }
 
@@ -210,26 +211,4 @@ impl<L> Chain<L> {
         self.at.next = receipt.entry.index.saturating_add(1);
         self.at.head = receipt.head;
     }
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
-}
-
-/// Reads exactly `N` bytes of hexadecimal.
-pub(super) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
-        return None;
-    }
-    let digit = |c: u8| char::from(c).to_digit(16);
-    let mut out = [0; N];
-    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
-        *byte = u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?;
-    }
-    Some(out)
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::chain::{Kind, Line};
-use super::device::{DeviceChains, Lost, from_hex, to_hex};
+use super::device::{DeviceChains, Lost};
+use crate::hex;
 
 /// Positions of all devices.
 #[derive(Debug, Default)]
@@ -71,7 +72,7 @@ impl Positions {
                 device: device.to_string(),
                 epoch: chain.at.epoch,
                 next: chain.at.next,
-                head: to_hex(&chain.at.head.0),
+                head: hex::encode(&chain.at.head.0),
                 closed: chain.closed,
             })
             .collect();
@@ -82,8 +83,8 @@ impl Positions {
         let devices =
             record.get("devices").and_then(|list| Vec::<Snapshot>::deserialize(list).ok());
         for snapshot in devices.unwrap_or_default() {
-            let device = from_hex(&snapshot.device).map(DeviceId);
-            let head = from_hex(&snapshot.head).map(Head);
+            let device = hex::decode(&snapshot.device).map(DeviceId);
+            let head = hex::decode(&snapshot.head).map(Head);
             if let Some((device, head)) = device.zip(head) {
                 let at = Position { epoch: snapshot.epoch, next: snapshot.next, head };
                 self.0.resume(&device, at, snapshot.closed);

@@ -13,10 +13,9 @@ use serde::Serialize;
 
 use super::AuditError;
 use super::chain::Position;
-use super::device::to_hex;
 use super::positions::Positions;
 use super::segment::{HeadFile, Segment};
-use crate::durable;
+use crate::{durable, hex};
 
 /// The end of a log that may be appended to.
 #[derive(Debug, Default)]
@@ -145,7 +144,7 @@ fn cut(dir: &Path, segment: &Segment, torn: &Torn, tip: Position) -> io::Result<
         file: name,
         kept_in,
         bytes: u64::try_from(tail.len()).unwrap_or(u64::MAX),
-        sha256: to_hex(&Sha256::digest(tail)),
+        sha256: hex::encode(&Sha256::digest(tail)),
     })
 }
 

@@ -164,7 +164,7 @@ fn published_suite() {
         let canonical = CanonicalRequest {
             request: &request.view(),
             signed_headers: &authorization.signed_headers,
-            payload_hash: &hex(&Sha256::digest(&request.body)),
+            payload_hash: &hex::encode(&Sha256::digest(&request.body)),
         }
         .to_bytes();
         let name = case.display();

@@ -1,0 +1,290 @@
+//! `kmsd` from start to stop.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use crate::api::Service;
+use crate::audit::{AuditError, AuditLog};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::credentials::{Credentials, CredentialsError};
+use crate::devices::{Devices, DevicesConfig, DevicesError, Pooled, Scope};
+use crate::durable;
+use crate::engine::Engine;
+use crate::http::{Front, Limits, Server};
+use crate::key::{CatalogError, deletion};
+use crate::metrics::Metrics;
+use crate::sigv4::Verifier;
+use crate::status::DaemonStatus;
+use crate::store::{RedbStore, Store, StoreError};
+use crate::tls::{self, TlsError};
+
+/// How long the devices may take to get into service before the daemon gives up.
+const START: Duration = Duration::from_secs(60);
+
+/// Why the daemon does not run; the text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {path}: {source}; choose another with --data DIR")]
+    Data {
+        /// The directory.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// Another process uses the data directory.
+    #[error("another kmsd or kmsctl is running on {0}; stop it, or choose another --data DIR")]
+    InUse(PathBuf),
+    /// The port cannot be bound.
+    #[error("cannot listen on {address}: {source}; choose another with --listen ADDR:PORT")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// No access keys.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// No devices.
+    #[error(transparent)]
+    Devices(#[from] DevicesError),
+    /// Devices are there, but none got into service.
+    #[error("no device got into service: {0}")]
+    NotReady(host_driver::CallError),
+    /// No audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// No store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store's content cannot be read.
+    #[error("cannot read the store: {0}")]
+    Catalog(#[from] CatalogError),
+    /// No TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The operating system refused something else.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// Exclusive use of a data directory, until it is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Creates the directory if missing, and takes its lock.
+    ///
+    /// # Errors
+    /// [`DaemonError::InUse`] if another process has it.
+    pub fn open(path: &Path) -> Result<Self, DaemonError> {
+        let failed = |source| DaemonError::Data { path: path.to_owned(), source };
+        durable::create_private_dir(path).map_err(failed)?;
+        let path = fs::canonicalize(path).map_err(failed)?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join("lock"))
+            .map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(DaemonError::InUse(path)),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    /// The directory, absolute.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Runs the daemon until SIGINT or SIGTERM. `ready` is told the URL once requests are served.
+///
+/// # Errors
+/// [`DaemonError`] if the daemon cannot start.
+pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonError> {
+    // Before anything else, so that a signal during the start is not missed.
+    let stop = stop_signal()?;
+    let data = DataDir::open(&config.data)?;
+    let credentials = Arc::new(credentials(&config, data.path())?);
+    let tls = tls(&config, data.path())?;
+    // The port before the devices: a port in use shows at once.
+    let server = Server::bind(config.listen, tls.clone(), Limits::default())
+        .await
+        .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
+    let about = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "region": config.region,
+        "account": config.account,
+        "hsm": config.hsms,
+    });
+    let (audit, opened) = AuditLog::open(&data.path().join("audit"), about).await?;
+    let audit = Arc::new(audit);
+    tracing::info!(sequence = opened.position.sequence, "audit log open");
+
+    let starting = start(&config, &data, Arc::clone(&audit));
+    let mut stop = std::pin::pin!(stop);
+    let started = tokio::select! {
+        started = starting => started?,
+        () = &mut stop => return Ok(()),
+    };
+    let Started { service, deletion, pooled, store } = started;
+    let status = Arc::new(DaemonStatus::new(
+        &config,
+        Arc::clone(&audit),
+        Arc::clone(&pooled.pool),
+        Arc::clone(&store),
+    ));
+    let probe = tokio::spawn(Arc::clone(&status).watch_store());
+    let front = Arc::new(Front {
+        service,
+        verifier: Verifier::new(
+            config.region.clone(),
+            credentials,
+            Duration::from_secs(config.clock_window * 60),
+        ),
+        audit: Arc::clone(&audit),
+        metrics: Metrics::new(),
+        readiness: status,
+        region: config.region.clone(),
+        account: config.account.clone(),
+    });
+    let address = server.address().map_err(system("read the bound address"))?;
+    ready(&format!("{}://{address}", if tls.is_some() { "https" } else { "http" }));
+    server.run(front, stop).await;
+
+    tracing::info!("stopping");
+    for job in [deletion, probe] {
+        job.abort();
+        let _ = job.await;
+    }
+    // The pool before the audit log: it hands over the last audit entries of the devices.
+    let stopped = tokio::task::spawn_blocking(move || {
+        pooled.shut_down();
+        drop((store, audit, data));
+    });
+    stopped.await.map_err(|error| system("stop")(io::Error::other(error)))
+}
+
+/// What requests are served with.
+struct Started {
+    service: Service,
+    deletion: JoinHandle<()>,
+    pooled: Pooled,
+    store: Arc<dyn Store>,
+}
+
+async fn start(
+    config: &Config,
+    data: &DataDir,
+    audit: Arc<AuditLog>,
+) -> Result<Started, DaemonError> {
+    let store: Arc<dyn Store> = Arc::new(RedbStore::open(&data.path().join("store.redb"))?);
+    let devices = DevicesConfig {
+        data: data.path().to_owned(),
+        hsms: config.hsms.clone(),
+        firmware: config.firmware.clone(),
+        link: config.link,
+    };
+    let sink: Arc<AuditLog> = Arc::clone(&audit);
+    let pooled = tokio::task::spawn_blocking(move || {
+        let mut devices = Devices::start(&devices)?;
+        devices.prepare(Scope::Own, &mut |hsm, step| tracing::info!(hsm, step, "provisioning"))?;
+        devices.pool(sink)
+    })
+    .await
+    .map_err(|error| system("start the devices")(io::Error::other(error)))??;
+    pooled.pool.ready(Instant::now() + START).await.map_err(DaemonError::NotReady)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let engine = Engine::new(Arc::clone(&pooled.pool));
+    let service = Service::open(Arc::clone(&store), engine, Arc::clone(&clock)).await?;
+    let deletion = tokio::spawn(deletion::run(Arc::clone(service.catalog()), clock, audit));
+    Ok(Started { service, deletion, pooled, store })
+}
+
+fn credentials(config: &Config, data: &Path) -> Result<Credentials, DaemonError> {
+    if let Some(path) = &config.root_credentials {
+        return Ok(Credentials::load(path, &config.account)?);
+    }
+    let path = data.join("credentials");
+    let (credentials, made) = Credentials::load_or_create(&path, &config.account)?;
+    if made {
+        tracing::info!(path = %path.display(), "made the account root's access key");
+    }
+    Ok(credentials)
+}
+
+fn tls(config: &Config, data: &Path) -> Result<Option<Arc<ServerConfig>>, DaemonError> {
+    let (certificate, key) = match &config.tls {
+        Some(given) => given.clone(),
+        None if config.needs_tls() => {
+            let (certificate, key) = tls::own_certificate(data, config.listen.ip())?;
+            tracing::info!(
+                "TLS with the daemon's own certificate; clients need AWS_CA_BUNDLE={}",
+                certificate.display()
+            );
+            (certificate, key)
+        }
+        None => return Ok(None),
+    };
+    Ok(Some(tls::load(&certificate, &key)?))
+}
+
+/// Completes at the first SIGINT or SIGTERM.
+fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
+    let listen = |kind| signal(kind).map_err(system("listen for signals"));
+    let (mut interrupt, mut terminate) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
+    move |source| DaemonError::System { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_directory_has_one_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/data");
+        let first = DataDir::open(&path).unwrap();
+        let error = DataDir::open(&path).unwrap_err().to_string();
+        assert!(error.contains("another kmsd or kmsctl is running on"), "{error}");
+        drop(first);
+        DataDir::open(&path).unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let error = DataDir::open(&dir.path().join("file")).unwrap_err().to_string();
+        assert!(error.contains("--data DIR"), "{error}");
+    }
+}

@@ -1,0 +1,268 @@
+//! The devices of the daemon: started, provisioned, and put into one pool.
+//!
+//! In the data directory:
+//!
+//! | path | content |
+//! |---|---|
+//! | `hosts/provisioner.pem`, `hosts/crypto-user.pem` | the daemon's host keys, mode 0600 |
+//! | `hsm/devices.json` | the domain, and the device that each line led to |
+//! | `hsm/soft-N`, `hsm/qemu-N` | flash of the devices that the daemon runs itself |
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use host_driver::audit::AuditSink;
+use host_driver::endpoint::Endpoint;
+use host_driver::host_key::HostKeyError;
+use host_driver::pool::{Member, PoolOptions};
+use host_driver::transport::Connector;
+use host_driver::{HostKey, Pool};
+use hsm_protocol::{DeviceId, DomainId};
+
+use crate::config::Link;
+use crate::durable;
+
+mod prepare;
+mod registry;
+mod report;
+mod start;
+
+pub use prepare::{HostKeys, Scope};
+pub use report::{DeviceReport, report};
+
+use registry::Registry;
+use start::Running;
+
+/// Where devices are and how the daemon runs its own.
+#[derive(Debug, Clone)]
+pub struct DevicesConfig {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The lines, in the form of `--hsm`.
+    pub hsms: Vec<String>,
+    /// Firmware image of QEMU devices.
+    pub firmware: Option<PathBuf>,
+    /// Line of QEMU devices.
+    pub link: Link,
+}
+
+/// A way to one device.
+#[derive(Clone)]
+pub struct Line {
+    /// Name for people and metrics, for example `qemu-0` or `serial:/dev/ttyACM0`.
+    pub name: String,
+    /// Whether the daemon runs the device itself.
+    pub own: bool,
+    /// Opens the line.
+    pub connector: Arc<dyn Connector>,
+}
+
+/// Devices that run or can be reached, not yet in use.
+pub struct Devices {
+    lines: Vec<Line>,
+    keys: HostKeys,
+    registry: Registry,
+    running: Running,
+}
+
+/// The pool, and the devices that run inside or below this process.
+pub struct Pooled {
+    /// Takes calls.
+    pub pool: Arc<Pool>,
+    /// Dropped after the pool: its devices end with it.
+    running: Running,
+}
+
+/// Why devices cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DevicesError {
+    /// A value of `--hsm` names no device.
+    #[error(transparent)]
+    Endpoint(#[from] host_driver::endpoint::BadEndpoint),
+    /// Two values of `--hsm` name the same device.
+    #[error("--hsm {0} is given twice")]
+    Repeated(String),
+    /// QEMU devices need a firmware image.
+    #[error("--hsm qemu needs --firmware FILE; build one with `cargo xtask firmware`")]
+    NoFirmware,
+    /// This build has no description of the emulated machine.
+    #[error("this build has no machine description of the board {0}")]
+    NoMachine(&'static str),
+    /// An emulator does not start.
+    #[error(transparent)]
+    Emulator(#[from] host_driver::emulator::EmulatorError),
+    /// The in-process device does not start.
+    #[error("the in-process device {path} does not start: {source}")]
+    Soft {
+        /// Its flash file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A host key cannot be used.
+    #[error(transparent)]
+    HostKey(#[from] HostKeyError),
+    /// A file cannot be read or written.
+    #[error("cannot access {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The registry is damaged.
+    #[error("{0} is damaged; restore it from a backup, or remove it to trust the devices anew")]
+    Registry(PathBuf),
+    /// A device does not work.
+    #[error("{endpoint}: {reason}")]
+    Device {
+        /// The line.
+        endpoint: String,
+        /// What the driver said, and what to do.
+        reason: String,
+    },
+    /// A device was never set up.
+    #[error("{endpoint} is not provisioned; run: kmsctl hsm provision {endpoint}")]
+    NotProvisioned {
+        /// The line.
+        endpoint: String,
+    },
+    /// Another device is where a known one was.
+    #[error(
+        "{endpoint} leads to device {found}, but was device {known}; put that one back, or remove \
+         the line from hsm/devices.json if the change is intended"
+    )]
+    AnotherDevice {
+        /// The line.
+        endpoint: String,
+        /// The device that was there.
+        known: DeviceId,
+        /// The device that is there.
+        found: DeviceId,
+    },
+    /// A device belongs to another domain.
+    #[error(
+        "{endpoint} is of domain {found}, the keys here are of domain {known}; zeroise the device \
+         to let it join, or use another data directory"
+    )]
+    AnotherDomain {
+        /// The line.
+        endpoint: String,
+        /// The domain of the data directory.
+        known: DomainId,
+        /// The domain of the device.
+        found: DomainId,
+    },
+    /// No device of the domain is there any more.
+    #[error(
+        "none of the devices is of domain {domain}, which holds the keys here; connect one that \
+         is, or restore its flash under hsm/"
+    )]
+    DomainLost {
+        /// The domain.
+        domain: DomainId,
+    },
+    /// The operating system gave no threads.
+    #[error("cannot start the device pool: {0}")]
+    Pool(io::Error),
+}
+
+impl Devices {
+    /// Starts the devices that the daemon runs itself, and finds the lines to the others. Blocks
+    /// while emulators start.
+    ///
+    /// # Errors
+    /// [`DevicesError`], whose text says what to do.
+    pub fn start(config: &DevicesConfig) -> Result<Self, DevicesError> {
+        let endpoints = config
+            .hsms
+            .iter()
+            .map(|text| text.parse::<Endpoint>())
+            .collect::<Result<Vec<_>, _>>()?;
+        let (hosts, hsm) = (config.data.join("hosts"), config.data.join("hsm"));
+        for dir in [&hosts, &hsm] {
+            durable::create_private_dir(dir)
+                .map_err(|source| DevicesError::File { path: dir.clone(), source })?;
+        }
+        let keys = HostKeys::load_or_generate(&hosts)?;
+        let registry = Registry::load(&hsm)?;
+        let (lines, running) = start::start(&endpoints, config, &hsm)?;
+        Ok(Self { lines, keys, registry, running })
+    }
+
+    /// The lines.
+    #[must_use]
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// The daemon's keys towards devices.
+    #[must_use]
+    pub fn keys(&self) -> &HostKeys {
+        &self.keys
+    }
+
+    /// Brings the devices into one domain; `progress` hears of line and step. Blocks.
+    ///
+    /// # Errors
+    /// [`DevicesError`], whose text says what to do. What was done stays done.
+    pub fn prepare(
+        &mut self,
+        scope: Scope,
+        progress: &mut dyn FnMut(&str, &str),
+    ) -> Result<(), DevicesError> {
+        prepare::prepare(&self.lines, &mut self.registry, &self.keys, scope, progress)
+    }
+
+    /// Puts the devices into a pool. `sink` takes audit entries that no call returns.
+    ///
+    /// # Errors
+    /// [`DevicesError::Pool`].
+    pub fn pool(self, sink: Arc<dyn AuditSink>) -> Result<Pooled, DevicesError> {
+        let member = |line: Line| {
+            let expected = self.registry.device(&line.name);
+            Member { name: line.name, connector: line.connector, expected }
+        };
+        let options = PoolOptions { domain: self.registry.domain(), ..PoolOptions::default() };
+        let members = self.lines.into_iter().map(member).collect();
+        let pool =
+            Pool::start(members, self.keys.user, sink, options).map_err(DevicesError::Pool)?;
+        Ok(Pooled { pool: Arc::new(pool), running: self.running })
+    }
+}
+
+impl Pooled {
+    /// Closes the pool, then ends the devices that run here. Blocks.
+    pub fn shut_down(self) {
+        match Arc::try_unwrap(self.pool) {
+            Ok(pool) => pool.shut_down(),
+            // A request that outlived the drain still has it; it ends with the process.
+            Err(pool) => drop(pool),
+        }
+        drop(self.running);
+    }
+}
+
+impl HostKeys {
+    /// The keys in `dir`, made now if there are none.
+    fn load_or_generate(dir: &Path) -> Result<Self, HostKeyError> {
+        Ok(Self {
+            provisioner: HostKey::load_or_generate(&dir.join("provisioner.pem"))?,
+            user: HostKey::load_or_generate(&dir.join("crypto-user.pem"))?,
+        })
+    }
+}
+
+impl Line {
+    fn failed(&self, reason: impl fmt::Display) -> DevicesError {
+        DevicesError::Device { endpoint: self.name.clone(), reason: reason.to_string() }
+    }
+}
+
+impl fmt::Debug for Pooled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, of which {:?} run here", self.pool, self.running)
+    }
+}

@@ -1,0 +1,129 @@
+//! The state of the daemon, as `/readyz` answers and `kmsctl status` shows it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use host_driver::Pool;
+use host_driver::health::Service;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::audit::AuditLog;
+use crate::config::Config;
+use crate::devices::{DeviceReport, report};
+use crate::http::Readiness;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+/// How often the store is asked whether it answers.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// The document of `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Whether requests are served: a device is in service, the store and the audit log work.
+    pub ready: bool,
+    /// Version of the daemon.
+    pub version: String,
+    /// Region of the endpoint.
+    pub region: String,
+    /// The account.
+    pub account: String,
+    /// Seconds since the daemon served its first request.
+    pub uptime_seconds: u64,
+    /// Whether the store answers.
+    pub store_available: bool,
+    /// Whether audit records can be written.
+    pub audit_writable: bool,
+    /// Number of the last durable audit record.
+    pub audit_sequence: u64,
+    /// Records not yet durable.
+    pub audit_pending: u64,
+    /// The devices.
+    pub devices: Vec<DeviceReport>,
+}
+
+/// Watches the parts of a running daemon.
+pub struct DaemonStatus {
+    region: String,
+    account: String,
+    begin: Instant,
+    audit: Arc<AuditLog>,
+    pool: Arc<Pool>,
+    store: Arc<dyn Store>,
+    store_available: AtomicBool,
+}
+
+impl DaemonStatus {
+    /// The status of a daemon made of these parts.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        audit: Arc<AuditLog>,
+        pool: Arc<Pool>,
+        store: Arc<dyn Store>,
+    ) -> Self {
+        Self {
+            region: config.region.clone(),
+            account: config.account.clone(),
+            begin: Instant::now(),
+            audit,
+            pool,
+            store,
+            store_available: AtomicBool::new(true),
+        }
+    }
+
+    /// Asks the store now and then whether it answers, until the task is aborted.
+    pub async fn watch_store(self: Arc<Self>) {
+        loop {
+            let answer = self.store.get(b"readiness").await;
+            let available = answer.is_ok();
+            if self.store_available.swap(available, Ordering::AcqRel) != available {
+                match answer {
+                    Ok(_) => tracing::info!("the store answers again"),
+                    Err(error) => tracing::error!(%error, "the store does not answer"),
+                }
+            }
+            tokio::time::sleep(PROBE).await;
+        }
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn now(&self) -> Status {
+        let devices = report(&self.pool.health());
+        let store_available = self.store_available.load(Ordering::Acquire);
+        let audit_writable = self.audit.is_writable();
+        let in_service = devices.iter().any(|device| device.in_service);
+        Status {
+            ready: in_service && store_available && audit_writable,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            region: self.region.clone(),
+            account: self.account.clone(),
+            uptime_seconds: self.begin.elapsed().as_secs(),
+            store_available,
+            audit_writable,
+            audit_sequence: self.audit.sequence(),
+            audit_pending: self.audit.pending(),
+            devices,
+        }
+    }
+}
+
+impl Readiness for DaemonStatus {
+    fn report(&self) -> (bool, Value) {
+        let status = self.now();
+        (status.ready, serde_json::to_value(&status).unwrap_or_default())
+    }
+
+    fn observe(&self, metrics: &Metrics) -> bool {
+        for health in self.pool.health() {
+            let in_service = health.service == Service::InService;
+            metrics.device(&health.name, in_service, health.in_flight);
+        }
+        self.now().ready
+    }
+}
