@@ -37,7 +37,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = runtime.block_on(tokio::time::timeout(PATIENCE, ask(arguments)));
+    let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(arguments)).await });
     let (ready, report) = asked.map_err(|_| {
         Failure(format!("{} does not answer; is kmsd running there?", arguments.url))
     })??;
