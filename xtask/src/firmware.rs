@@ -101,7 +101,7 @@ pub(crate) fn build(choice: &Choice) -> Result<Image> {
         let toolchain = toolchain::prepare(board.target, choice.toolchain)?;
         term::note(format!("{} with the {} toolchain", board.target, toolchain.name()));
         let mut cargo = cargo(toolchain, "build", board);
-        cargo.args(["--package", "hsm-firmware", "--bin", board.name]);
+        cargo.args(["--bin", board.name]);
         let Compiled { executable, warnings } = compile(&mut cargo)?;
         let elf = executable.ok_or_else(|| Failure::new("cargo built no firmware image"))?;
         integrity::seal(&elf)?;
@@ -109,11 +109,11 @@ pub(crate) fn build(choice: &Choice) -> Result<Image> {
     })
 }
 
-/// Cargo with the profile and features of a board.
+/// Cargo for the firmware crate alone, with the profile and features of a board.
 pub(crate) fn cargo(toolchain: Toolchain, subcommand: &str, board: &Board) -> Command {
     let mut cargo = toolchain.cargo(subcommand, board.target);
-    cargo.args(["--profile", "firmware", "--no-default-features", "--features"]);
-    cargo.arg(format!("hsm-firmware/{}", board.name));
+    cargo.args(["--package", "hsm-firmware", "--profile", "firmware"]);
+    cargo.args(["--no-default-features", "--features", board.name]);
     cargo
 }
 

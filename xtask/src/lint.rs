@@ -38,8 +38,7 @@ pub(crate) fn clippy(mut args: Args) -> Result<()> {
     }
     term::note(format!("{} for {}", board.name, board.target));
     let mut cargo = firmware::cargo(toolchain, "clippy", board);
-    let crates = ["-p", "hsm-protocol", "-p", "hsm-core", "-p", "hsm-firmware", "--lib", "--bins"];
-    command::run(cargo.args(crates).args(DENY_WARNINGS))
+    command::run(cargo.args(["--lib", "--bin", board.name]).args(DENY_WARNINGS))
 }
 
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
