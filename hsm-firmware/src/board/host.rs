@@ -13,9 +13,9 @@ use std::boxed::Box;
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub struct HostDevice {
     lines: Sender<StreamPort>,
     stop: Arc<AtomicBool>,
     /// Disconnected when the thread has ended.
-    ended: Receiver<()>,
+    ended: Mutex<Receiver<()>>,
 }
 
 impl HostDevice {
@@ -71,7 +71,7 @@ impl HostDevice {
                 Device { flash: SharedFlash::new(flash), sealing_key: config.sealing_key, stopped };
             device.run(&attached);
         })?;
-        Ok(Self { lines, stop, ended })
+        Ok(Self { lines, stop, ended: Mutex::new(ended) })
     }
 
     /// Connects a line: `reader` has what the host sends, `writer` takes what the device answers.
@@ -98,7 +98,8 @@ impl Drop for HostDevice {
         // Wakes a thread that waits for a line.
         self.lines = channel().0;
         // A thread that waits for its line's reader cannot be woken, and ends with the line.
-        let _ = self.ended.recv_timeout(FAREWELL);
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(FAREWELL);
     }
 }
 

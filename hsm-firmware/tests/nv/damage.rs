@@ -1,5 +1,6 @@
 //! What no power cut explains is reported, and worn cells are avoided.
 
+use embedded_storage::nor_flash::NorFlashErrorKind;
 use hsm_firmware::nv::LogError;
 
 use crate::flash::Chip;
@@ -122,6 +123,25 @@ fn worn_cells_are_avoided() {
             assert_eq!(contents(&mut log).as_ref(), Ok(&model), "worn at {at:#x}");
         }
     }
+}
+
+#[test]
+fn a_segment_that_does_not_erase_is_outranked() {
+    let (sound, active, mut model) = five_records();
+    let mut log = open(sound);
+    // It keeps a valid header and old records for ever.
+    log.flash().lock(active..active + GEOMETRY.segment as usize);
+    for round in 0..100u8 {
+        log.write(2, &[round; 300]).unwrap();
+        model.insert(2, vec![round; 300]);
+        if round % 7 == 0 {
+            log = open(log.into_flash());
+        }
+        assert_eq!(contents(&mut log).as_ref(), Ok(&model), "round {round}");
+    }
+    assert_eq!(log.erase_all(), Err(LogError::Flash(NorFlashErrorKind::Other)));
+    let mut log = open(log.into_flash());
+    assert_eq!(log.read(1, &mut [0; 200]), Err(LogError::Flash(NorFlashErrorKind::Other)));
 }
 
 #[test]

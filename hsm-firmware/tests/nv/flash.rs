@@ -47,6 +47,8 @@ pub(crate) struct Chip<const WORD: usize> {
     programmed: Vec<bool>,
     /// Words that do not take a program, as worn ones.
     stuck: Vec<usize>,
+    /// Blocks that refuse to be erased.
+    locked: std::ops::Range<usize>,
     /// Words and blocks until power fails.
     fuse: Option<u64>,
     /// Words and blocks programmed and erased so far.
@@ -63,6 +65,7 @@ impl<const WORD: usize> Chip<WORD> {
             any_weak: false,
             programmed: vec![false; size / WORD],
             stuck: Vec::new(),
+            locked: 0..0,
             fuse: None,
             steps: 0,
             powered: true,
@@ -100,6 +103,11 @@ impl<const WORD: usize> Chip<WORD> {
     pub(crate) fn wear_out(&mut self, at: usize) {
         self.stuck.push(at / WORD);
         self.cells[at] &= !1;
+    }
+
+    /// Makes the blocks of these bytes refuse to be erased.
+    pub(crate) fn lock(&mut self, bytes: std::ops::Range<usize>) {
+        self.locked = bytes.start / BLOCK..bytes.end / BLOCK;
     }
 
     /// Counts a step; false if power fails in it.
@@ -202,7 +210,7 @@ impl<const WORD: usize> NorFlash for Chip<WORD> {
     fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
         check_erase(self, from, to)?;
         for block in from as usize / BLOCK..to as usize / BLOCK {
-            if !self.powered {
+            if !self.powered || self.locked.contains(&block) {
                 return Err(NorFlashErrorKind::Other);
             }
             if !self.step() {

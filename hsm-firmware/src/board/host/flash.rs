@@ -80,8 +80,10 @@ impl Flash {
 
     /// Changes cells, on the disk first.
     fn store(&mut self, offset: usize, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
-        let cells =
-            self.cells.get_mut(offset..offset + bytes.len()).ok_or(NorFlashErrorKind::OutOfBounds)?;
+        let cells = self
+            .cells
+            .get_mut(offset..offset + bytes.len())
+            .ok_or(NorFlashErrorKind::OutOfBounds)?;
         if let Some(file) = &mut self.file {
             file.seek(SeekFrom::Start(offset as u64))
                 .and_then(|_| file.write_all(bytes))
