@@ -8,6 +8,7 @@
 //! | [`http`] | raw requests to it, signed or not, well-formed or not |
 //! | [`sdk`] | the AWS SDK for Rust against it |
 //! | [`python`] | the Python clients of `tests/clients` against it |
+//! | [`testbed`] | a device on each line a host can reach it by |
 //! | [`emulator`] | a QEMU device to boot, connect and kill |
 //! | [`process`] | signals and captured output of child processes |
 //! | [`wire`] | a host that speaks to a device without the driver, and may misbehave |
@@ -26,4 +27,5 @@ pub mod process;
 pub mod python;
 pub mod sdk;
 pub mod seed;
+pub mod testbed;
 pub mod wire;

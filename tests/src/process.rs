@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 pub struct Process {
     name: String,
     child: Child,
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
     output: Arc<Mutex<String>>,
 }
 
@@ -38,7 +38,7 @@ impl Process {
             let _ = sender.send(line.to_owned());
         });
         collect(child.stderr.take().expect("piped"), &output, |_| {});
-        Self { name, child, lines, output }
+        Self { name, child, lines: Mutex::new(lines), output }
     }
 
     /// Waits for a line on standard output that starts with `prefix` and returns its rest.
@@ -49,7 +49,8 @@ impl Process {
     pub fn expect_line(&mut self, prefix: &str, patience: Duration) -> String {
         let by = Instant::now() + patience;
         loop {
-            match self.lines.recv_timeout(by.saturating_duration_since(Instant::now())) {
+            let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
+            match lines.recv_timeout(by.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     if let Some(rest) = line.strip_prefix(prefix) {
                         return rest.to_owned();

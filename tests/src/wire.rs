@@ -132,6 +132,18 @@ impl Wire {
         decode(&body).expect("a status")
     }
 
+    /// As [`Wire::status`], but `None` if no answer comes within `patience`.
+    pub fn try_status(&mut self, patience: Duration) -> Option<ModuleStatus> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let header = Header { kind: FrameKind::PlainRequest, session: 0, sequence: self.sequence };
+        // A delimiter first: the device may have the head of a frame that was cut off.
+        self.send_bytes(&[0]);
+        self.send(header, &request(&Status, None, 7));
+        let answer = self.receive(patience)?;
+        let (_, body) = ResponseHead::split(&answer.payload).ok()?;
+        decode(body).ok()
+    }
+
     /// The device's identity, verified.
     ///
     /// # Panics

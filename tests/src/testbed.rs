@@ -1,0 +1,238 @@
+//! A device under test, on any of the ways a host can reach one.
+//!
+//! A test body is a function of a [`Testbed`]; [`on_every_line!`](crate::on_every_line) makes a
+//! test of it for each [`Line`].
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use host_driver::device::{Device, Options};
+use host_driver::host_key::HostKey;
+use host_driver::transport::loopback::{self, PipeReader};
+use host_driver::transport::{Transport, TransportError};
+use hsm_firmware::board::host::{Config, FlashImage, HostDevice};
+use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
+use hsm_protocol::{AuditTag, ModuleState, Role};
+use tempfile::TempDir;
+
+use crate::emulator::{Attachment, Emulator};
+use crate::wire::Wire;
+
+/// Tag of calls whose audit entries no test looks at.
+pub const TAG: AuditTag = AuditTag([0x5a; AuditTag::SIZE]);
+
+/// How long a device may take to come back after a reset.
+const RESTART: Duration = Duration::from_secs(20);
+/// How long the answer to one status request is awaited meanwhile.
+const STATUS: Duration = Duration::from_millis(300);
+
+/// The ways to a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Line {
+    /// In this process: the firmware on its host board.
+    Host,
+    /// QEMU, in one of three ways.
+    Emulated(Attachment),
+}
+
+/// A device with its flash.
+pub struct Testbed {
+    line: Line,
+    directory: TempDir,
+    device: Running,
+}
+
+enum Running {
+    Host(Mutex<HostDevice>),
+    Emulated(Emulator),
+}
+
+impl Running {
+    fn start(line: Line, directory: &Path) -> Self {
+        match line {
+            Line::Host => {
+                let flash = FlashImage::File(directory.join("flash.img"));
+                let sealing_key = Some([0x5e; 32].into());
+                let config = Config { flash, sealing_key };
+                Self::Host(Mutex::new(HostDevice::spawn(config).expect("the host board starts")))
+            }
+            Line::Emulated(attachment) => Self::Emulated(Emulator::boot(directory, attachment)),
+        }
+    }
+}
+
+/// The device's reading half: gives up now and then, as [`HostDevice::attach`] wants.
+struct Patient(PipeReader);
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let tick = Duration::from_millis(50);
+        self.0.read_timeout(buffer, tick).ok_or_else(|| io::ErrorKind::TimedOut.into())
+    }
+}
+
+/// The host keys that a provisioned device knows.
+#[derive(Debug)]
+pub struct Hosts {
+    /// Enrolled by trust on first use.
+    pub provisioner: HostKey,
+    /// May use keys.
+    pub user: HostKey,
+    /// May read the audit chain.
+    pub auditor: HostKey,
+}
+
+impl Testbed {
+    /// A fresh device.
+    #[must_use]
+    pub fn new(line: Line) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let device = Running::start(line, directory.path());
+        Self { line, directory, device }
+    }
+
+    /// The kind of line.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        self.line
+    }
+
+    /// Where the device's flash is.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Another device on the same kind of line.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::new(self.line)
+    }
+
+    /// Cuts the power and restores it. The host board is stopped: it has no power of its own.
+    #[must_use]
+    pub fn power_cycle(self) -> Self {
+        let Self { line, directory, device } = self;
+        drop(device);
+        let device = Running::start(line, directory.path());
+        Self { line, directory, device }
+    }
+
+    /// Waits for the device to be in `state`, while it may be restarting and lose requests.
+    ///
+    /// # Panics
+    /// If it does not get there.
+    pub fn await_state(&self, state: ModuleState) {
+        let by = Instant::now() + RESTART;
+        let mut wire = self.wire();
+        loop {
+            match wire.try_status(STATUS) {
+                Some(status) if status.state == state => return,
+                found => assert!(Instant::now() < by, "the device is {found:?}, not {state:?}"),
+            }
+        }
+    }
+
+    /// Opens the line.
+    ///
+    /// # Panics
+    /// If it stays closed.
+    #[must_use]
+    pub fn connect(&self) -> Box<dyn Transport> {
+        match &self.device {
+            Running::Host(device) => {
+                let (near, far) = loopback::pair();
+                let device = device.lock().expect("no test panicked with it");
+                device.attach(Patient(far.reader), far.writer).expect("the device runs");
+                Box::new(near)
+            }
+            Running::Emulated(emulator) => emulator.connect(),
+        }
+    }
+
+    /// Opens the line without the driver.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        Wire::new(self.connect())
+    }
+
+    /// Opens the line with the driver; no session yet.
+    ///
+    /// # Panics
+    /// If the device does not say who it is.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        let connector = || -> Result<_, TransportError> { Ok(self.connect()) };
+        let patience = Duration::from_secs(10);
+        let options = Options { patience, deadline: Duration::from_secs(30) };
+        Device::open(&connector, None, options).expect("the device introduces itself")
+    }
+
+    /// The device with a session of `host`.
+    ///
+    /// # Panics
+    /// If the device does not know the host.
+    #[must_use]
+    pub fn device_as(&self, host: &HostKey) -> Device {
+        let device = self.device();
+        device.authenticate(host).expect("the device knows the host");
+        device
+    }
+
+    /// Provisions a fresh device up to, but without, a domain.
+    ///
+    /// # Panics
+    /// If it is not fresh.
+    #[must_use]
+    pub fn initialise(&self) -> Hosts {
+        let hosts = Hosts {
+            provisioner: HostKey::generate(),
+            user: HostKey::generate(),
+            auditor: HostKey::generate(),
+        };
+        let device = self.device_as(&hosts.provisioner);
+        device.call_blocking(&Initialise, TAG).expect("a fresh device");
+        device.authenticate(&hosts.provisioner).expect("enrolled");
+        for (key, role) in [(&hosts.user, Role::CryptoUser), (&hosts.auditor, Role::Auditor)] {
+            let enrol = EnrolHost { key: key.public(), role };
+            device.call_blocking(&enrol, TAG).expect("a provisioner may enrol");
+        }
+        hosts
+    }
+
+    /// Provisions a fresh device as the first of a new domain.
+    ///
+    /// # Panics
+    /// If it is not fresh.
+    #[must_use]
+    pub fn provision(&self) -> Hosts {
+        let hosts = self.initialise();
+        let device = self.device_as(&hosts.provisioner);
+        device.call_blocking(&CreateDomain, TAG).expect("a provisioner may");
+        hosts
+    }
+}
+
+/// Makes a test of each function for each line to a device.
+#[macro_export]
+macro_rules! on_every_line {
+    ($($name:ident),+ $(,)?) => {
+        $crate::on_every_line! { @line host, Line::Host; $($name),+ }
+        $crate::on_every_line! { @line console, Line::Emulated(Attachment::Console); $($name),+ }
+        $crate::on_every_line! { @line uart, Line::Emulated(Attachment::UartSocket); $($name),+ }
+        $crate::on_every_line! { @line uart_pty, Line::Emulated(Attachment::UartPty); $($name),+ }
+    };
+    (@line $module:ident, $line:expr; $($name:ident),+) => {
+        mod $module {
+            #[allow(unused_imports)]
+            use $crate::{emulator::Attachment, testbed::{Line, Testbed}};
+
+            $(#[test]
+            fn $name() {
+                super::$name(Testbed::new($line));
+            })+
+        }
+    };
+}
