@@ -7,6 +7,10 @@
 //! | [`nv`] | power-cut-safe records on NOR flash |
 //! | [`serve`] | main loop between the lines and the core |
 #![no_std]
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 #[cfg(any(test, feature = "host"))]
 extern crate std;

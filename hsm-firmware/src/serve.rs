@@ -3,16 +3,7 @@
 //! All lines are served in turn, a frame at a time, so none starves another. A line takes no new
 //! frame while its last reply is on the way: a host that does not read stops its own line only.
 //! Nothing is allocated, and nothing waits but [`Runtime::wait`].
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
+#![warn(clippy::arithmetic_side_effects)]
 
 use hsm_core::{Hsm, Platform};
 use hsm_protocol::frame::{Decoder, Frame, MAX_ENCODED};

@@ -1,4 +1,5 @@
 //! The main loop: several lines, slow hosts, garbage.
+#![allow(clippy::cast_possible_truncation)]
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

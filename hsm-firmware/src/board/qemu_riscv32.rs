@@ -27,14 +27,14 @@ use crate::serve::{Line, LineBuffers, Runtime, serve};
 const PANIC_STATUS: u16 = 101;
 
 /// Where the records are: 2 MiB at the start of the flash.
-const RECORDS: Geometry = Geometry { start: 0, segment: BLOCK as u32, segments: 8 };
+const RECORDS: Geometry = Geometry { start: 0, segment: BLOCK, segments: 8 };
 
 /// What either link buffers.
-const RECEIVE_BUFFER: u32 = {
-    const CONSOLE: usize = console::RX_BUFFERS * console::RX_BUFFER;
-    assert!(CONSOLE == uart16550::RING);
-    uart16550::RING as u32
-};
+const RECEIVE_BUFFER: u32 = 64 * 1024;
+const _: () = assert!(
+    uart16550::RING == RECEIVE_BUFFER as usize
+        && console::RX_BUFFERS * console::RX_BUFFER == RECEIVE_BUFFER as usize
+);
 
 static CONSOLE_MEMORY: ConstStaticCell<ConsoleMemory> = ConstStaticCell::new(ConsoleMemory::new());
 static ENTROPY_MEMORY: ConstStaticCell<EntropyMemory> = ConstStaticCell::new(EntropyMemory::new());

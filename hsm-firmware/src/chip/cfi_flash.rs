@@ -12,7 +12,7 @@ use embedded_storage::nor_flash::{
 use super::register::Register;
 
 /// Bytes of an erase block, both chips together.
-pub const BLOCK: usize = 256 * 1024;
+pub const BLOCK: u32 = 256 * 1024;
 /// Bytes that the write buffers take at a time, at addresses that are a multiple of this.
 const WRITE_BUFFER: usize = 2048;
 const WORD: usize = size_of::<u32>();
@@ -134,12 +134,12 @@ impl ReadNorFlash for CfiFlash {
 
 impl NorFlash for CfiFlash {
     const WRITE_SIZE: usize = WORD;
-    const ERASE_SIZE: usize = BLOCK;
+    const ERASE_SIZE: usize = BLOCK as usize;
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
         check_erase(self, from, to)?;
         self.with_commands(|flash| {
-            for offset in (from as usize..to as usize).step_by(BLOCK) {
+            for offset in (from as usize..to as usize).step_by(BLOCK as usize) {
                 flash.word(offset).write(ERASE);
                 flash.word(offset).write(CONFIRM);
                 flash.wait_until_ready(offset)?;

@@ -53,7 +53,7 @@ impl Clint {
     fn set_compare(self, ticks: u64) {
         // High half first to the far future: no half-written value is in the past (privileged
         // specification, 3.2.1).
-        let [low, high] = [ticks as u32, (ticks >> 32) as u32];
+        let [low, high] = super::register::halves(ticks);
         self.register(COMPARE_HIGH).write(u32::MAX);
         self.register(COMPARE_LOW).write(low);
         self.register(COMPARE_HIGH).write(high);

@@ -6,6 +6,13 @@ use core::ptr;
 #[derive(Clone, Copy, Debug)]
 pub struct Register<T>(usize, core::marker::PhantomData<T>);
 
+/// The low and the high half of a value that takes two registers.
+#[must_use]
+#[allow(clippy::cast_possible_truncation)] // that is the purpose
+pub const fn halves(value: u64) -> [u32; 2] {
+    [value as u32, (value >> 32) as u32]
+}
+
 impl<T: Copy> Register<T> {
     /// The register at an address.
     ///

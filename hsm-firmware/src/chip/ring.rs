@@ -54,7 +54,9 @@ impl<const N: usize> Ring<N> {
             return false;
         }
         let put = self.put.load(Ordering::Relaxed);
-        self.bytes[put % N].store(byte, Ordering::Relaxed);
+        if let Some(place) = self.bytes.get(put % N) {
+            place.store(byte, Ordering::Relaxed);
+        }
         self.put.store(put.wrapping_add(1), Ordering::Release);
         true
     }
@@ -63,8 +65,9 @@ impl<const N: usize> Ring<N> {
     pub fn take(&self, out: &mut [u8]) -> usize {
         let count = self.len().min(out.len());
         let taken = self.taken.load(Ordering::Relaxed);
-        for (at, byte) in out[..count].iter_mut().enumerate() {
-            *byte = self.bytes[taken.wrapping_add(at) % N].load(Ordering::Relaxed);
+        let (wrapped, straight) = self.bytes.split_at(taken % N);
+        for (byte, place) in out.iter_mut().zip(straight.iter().chain(wrapped)).take(count) {
+            *byte = place.load(Ordering::Relaxed);
         }
         self.taken.store(taken.wrapping_add(count), Ordering::Release);
         count
@@ -72,6 +75,7 @@ impl<const N: usize> Ring<N> {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)]
 mod tests {
     use std::thread;
     use std::vec::Vec;

@@ -139,7 +139,7 @@ impl Port for UartPort {
             self.start = 0;
             self.end = self.uart.receive(&mut self.staged);
         }
-        &self.staged[self.start..self.end]
+        self.staged.get(self.start..self.end).unwrap_or_default()
     }
 
     fn consume(&mut self, count: usize) {

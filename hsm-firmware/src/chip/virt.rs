@@ -19,29 +19,30 @@ pub const SOURCES: [u32; VIRTIO_COUNT as usize + 1] = [1, 2, 3, 4, 5, 6, 7, 8, U
 const FINISHER_ADDRESS: usize = 0x10_0000;
 const FLASH_SIZE: usize = 32 << 20;
 
-// SAFETY (all of them): the addresses and devices are those of the machine's memory map, and
-// nothing but these drivers uses them.
-
 /// Test finisher.
+// SAFETY: this is its address.
 pub const FINISHER: Finisher = unsafe { Finisher::new(FINISHER_ADDRESS) };
 /// Timer, 10 MHz.
+// SAFETY: this is its address.
 pub const CLINT: Clint = unsafe { Clint::new(0x200_0000, 10) };
 /// Interrupt controller.
+// SAFETY: this is its address, and the machine has one hart.
 pub const PLIC: Plic = unsafe { Plic::new(0xC00_0000) };
 /// UART.
+// SAFETY: this is its address.
 pub static UART: Uart = unsafe { Uart::new(0x1000_0000) };
 
 /// The second flash; the first is where the machine would boot from.
 #[must_use]
 pub fn flash() -> CfiFlash {
-    // SAFETY: see above.
+    // SAFETY: this is its address; it is two 16-bit chips, and nothing else uses it.
     unsafe { CfiFlash::new(0x2200_0000, FLASH_SIZE) }
 }
 
 /// A virtio transport, 0 to [`VIRTIO_COUNT`] - 1.
 #[must_use]
 pub fn virtio(slot: u32) -> Transport {
-    // SAFETY: see above; the remainder keeps it true for any argument.
+    // SAFETY: these are the addresses of the eight transports.
     unsafe { Transport::new(0x1000_1000 + (slot % VIRTIO_COUNT) as usize * 0x1000) }
 }
 

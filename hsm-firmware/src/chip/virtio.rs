@@ -6,7 +6,7 @@ mod queue;
 
 use queue::QueueAddresses;
 
-use super::register::Register;
+use super::register::{Register, halves};
 
 const MAGIC: u32 = 0x7472_6976; // "virt"
 const VERSION: u32 = 2;
@@ -110,9 +110,9 @@ impl Transport {
         for (register, address) in
             [(QUEUE_DESC, at.descriptors), (QUEUE_DRIVER, at.available), (QUEUE_DEVICE, at.used)]
         {
-            let address = address as u64;
-            self.register(register).write(address as u32);
-            self.register(register + 4).write((address >> 32) as u32);
+            let [low, high] = halves(address as u64);
+            self.register(register).write(low);
+            self.register(register + 4).write(high);
         }
         self.register(QUEUE_READY).write(1);
         Ok(())

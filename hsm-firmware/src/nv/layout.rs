@@ -13,7 +13,11 @@ pub(super) const RECORD_HEADER: u32 = 16;
 /// Length of a commit.
 pub(super) const COMMIT: u32 = 16;
 /// Length of the longest record with header and commit.
-pub(super) const MAX_RECORD: u32 = record_size(MAX_DATA as u16);
+pub(super) const MAX_RECORD: u32 = {
+    assert!(MAX_DATA <= u16::MAX as usize);
+    #[allow(clippy::cast_possible_truncation)] // just checked
+    record_size(MAX_DATA as u16)
+};
 
 /// What erased flash reads as.
 pub(super) const ERASED: u8 = 0xFF;

@@ -6,7 +6,7 @@ use super::layout::{ERASED, MAX_RECORD, SEGMENT_HEADER, SegmentHeader, UNIT};
 use super::log::LogError;
 
 /// Bytes compared at a time when flash is verified.
-const CHUNK: usize = 256;
+const CHUNK: u32 = 256;
 
 /// Which part of the flash holds the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,8 +48,10 @@ pub(super) struct Region<F> {
 }
 
 impl<F: NorFlash> Region<F> {
-    const UNITS_FIT: () =
-        assert!(UNIT as usize % F::WRITE_SIZE == 0 && UNIT as usize % F::READ_SIZE == 0);
+    const UNITS_FIT: () = assert!(
+        (UNIT as usize).is_multiple_of(F::WRITE_SIZE)
+            && (UNIT as usize).is_multiple_of(F::READ_SIZE)
+    );
 
     pub(super) const fn new(flash: F, geometry: Geometry) -> Self {
         let () = Self::UNITS_FIT;
@@ -97,8 +99,8 @@ impl<F: NorFlash> Region<F> {
     ) -> Result<(), LogError> {
         let at = self.address(segment, offset, bytes.len())?;
         self.flash.write(at, bytes).map_err(flash_error)?;
-        let mut seen = [0; CHUNK];
-        for (at, expected) in (at..).step_by(CHUNK).zip(bytes.chunks(CHUNK)) {
+        let mut seen = [0; CHUNK as usize];
+        for (at, expected) in (at..).step_by(CHUNK as usize).zip(bytes.chunks(CHUNK as usize)) {
             let (seen, _) = seen.split_at_mut(expected.len());
             self.flash.read(at, seen).map_err(flash_error)?;
             if seen != expected {
@@ -118,16 +120,15 @@ impl<F: NorFlash> Region<F> {
 
     /// Whether the bytes of a segment from `from` to before `to` read as erased.
     pub(super) fn is_blank(&mut self, segment: u32, from: u32, to: u32) -> Result<bool, LogError> {
-        let mut seen = [0; CHUNK];
+        let mut seen = [0; CHUNK as usize];
         let mut offset = from;
         while offset < to {
-            let len = CHUNK.min((to - offset) as usize);
-            let (seen, _) = seen.split_at_mut(len);
+            let (seen, _) = seen.split_at_mut(CHUNK.min(to - offset) as usize);
             self.read(segment, offset, seen)?;
             if seen.iter().any(|byte| *byte != ERASED) {
                 return Ok(false);
             }
-            offset += CHUNK as u32;
+            offset += CHUNK;
         }
         Ok(true)
     }

@@ -1,4 +1,5 @@
 //! The record log against a model, with power cut at every step of flash.
+#![allow(clippy::cast_possible_truncation)]
 
 mod cuts;
 mod damage;

@@ -132,7 +132,9 @@ impl Port for Console {
         let mut sent = 0;
         for chunk in bytes.chunks(TX_BUFFER) {
             let Some(buffer) = self.free.pop() else { break };
-            self.transmit.buffer(buffer)[..chunk.len()].copy_from_slice(chunk);
+            if let Some(place) = self.transmit.buffer(buffer).get_mut(..chunk.len()) {
+                place.copy_from_slice(chunk);
+            }
             self.transmit.offer(buffer, chunk.len());
             sent += chunk.len();
         }

@@ -5,6 +5,7 @@
 //! ever lent out as slices. What the device says is checked before it is used.
 
 use core::marker::PhantomData;
+use core::mem;
 use core::ptr;
 use core::slice;
 use core::sync::atomic::{Ordering, fence};
@@ -99,6 +100,7 @@ pub(super) struct Queue<const N: usize, const LEN: usize> {
     lifetime: PhantomData<&'static mut QueueMemory<N, LEN>>,
 }
 
+#[allow(clippy::cast_possible_truncation)] // `QueueMemory::new` limits `N` and `LEN`
 impl<const N: usize, const LEN: usize> Queue<N, LEN> {
     /// A queue in this memory, all buffers with the driver.
     pub(super) fn new(memory: &'static mut QueueMemory<N, LEN>, direction: Direction) -> Self {
@@ -145,10 +147,10 @@ impl<const N: usize, const LEN: usize> Queue<N, LEN> {
 
     /// Lends the first `len` bytes of a buffer to the device, once [`Self::publish`] is called.
     pub(super) fn offer(&mut self, buffer: usize, len: usize) {
-        if self.lent.get(buffer) != Some(&false) {
-            return;
+        match self.lent.get_mut(buffer) {
+            Some(lent) if !*lent => *lent = true,
+            _ => return,
         }
-        self.lent[buffer] = true;
         let flags = if self.direction == Direction::FromDevice { DEVICE_WRITES } else { 0 };
         // SAFETY: `buffer` and the ring position are within their arrays. The device does not look
         // at them before the index is published.
@@ -204,8 +206,9 @@ impl<const N: usize, const LEN: usize> Queue<N, LEN> {
             self.taken = self.taken.wrapping_add(1);
             let buffer = element.id as usize;
             // A device that returns what it was not lent is ignored.
-            if self.lent.get(buffer) == Some(&true) {
-                self.lent[buffer] = false;
+            if let Some(lent) = self.lent.get_mut(buffer)
+                && mem::take(lent)
+            {
                 return Some((buffer, (element.len as usize).min(LEN)));
             }
         }
