@@ -1,0 +1,106 @@
+//! Devices in this process, and what tests need to talk to them.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use host_driver::HostKey;
+use host_driver::audit::{AuditSink, DeviceReceipt, Position};
+use host_driver::block_on;
+use host_driver::device::Options;
+use host_driver::pool::{Member, Pool, PoolOptions};
+use host_driver::provision::{Goal, Plan, Provisioned, provision};
+use host_driver::transport::loopback::{Loopback, LoopbackConnector};
+use host_driver::transport::{Connector, Transport, TransportError};
+use hsm_firmware::board::host::{Config, FlashImage, HostDevice};
+use hsm_protocol::{AuditTag, DeviceId, Role};
+
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// The firmware on a thread, with its flash in memory.
+#[derive(Clone)]
+pub(crate) struct Hsm(Arc<dyn Connector>);
+
+impl Hsm {
+    pub(crate) fn new() -> Self {
+        let config = Config { flash: FlashImage::Memory, sealing_key: None };
+        let device = Mutex::new(HostDevice::spawn(config).unwrap());
+        let attach = move |far: Loopback| device.lock().unwrap().attach(far.reader, far.writer);
+        Self(Arc::new(LoopbackConnector(attach)))
+    }
+
+    /// A device in a domain of its own, with a host enrolled as crypto user.
+    pub(crate) fn provisioned() -> (Self, HostKey) {
+        let (hsm, user) = (Self::new(), HostKey::generate());
+        let plan = Plan {
+            provisioner: &HostKey::generate(),
+            hosts: &[(user.public(), Role::CryptoUser)],
+            goal: Goal::Create,
+            options: options(),
+        };
+        provision(&hsm, &plan, &mut |_| {}).unwrap();
+        (hsm, user)
+    }
+}
+
+impl Connector for Hsm {
+    fn connect(&self) -> Result<Box<dyn Transport>, TransportError> {
+        self.0.connect()
+    }
+}
+
+pub(crate) fn options() -> Options {
+    Options { patience: Duration::from_secs(5), deadline: LONG }
+}
+
+/// Provisions with this provisioner and nothing else, in a domain of its own.
+pub(crate) fn provision_alone(
+    connector: &dyn Connector,
+    provisioner: &HostKey,
+    hosts: &[(hsm_protocol::identity::PublicKey, Role)],
+) -> Result<Provisioned, host_driver::provision::ProvisionError> {
+    let plan = Plan { provisioner, hosts, goal: Goal::Create, options: options() };
+    provision(connector, &plan, &mut |_| {})
+}
+
+/// Keeps what no caller got.
+#[derive(Default)]
+pub(crate) struct Sink {
+    pub(crate) missed: Mutex<Vec<DeviceReceipt>>,
+    pub(crate) lost: Mutex<Vec<Range<u64>>>,
+}
+
+impl AuditSink for Sink {
+    fn position(&self, _: &DeviceId) -> Option<Position> {
+        None
+    }
+
+    fn missed(&self, receipts: &[DeviceReceipt]) -> Result<(), String> {
+        self.missed.lock().unwrap().extend_from_slice(receipts);
+        Ok(())
+    }
+
+    fn lost(&self, _: &DeviceId, _: u64, indexes: Range<u64>) -> Result<(), String> {
+        self.lost.lock().unwrap().push(indexes);
+        Ok(())
+    }
+}
+
+/// A pool of one device.
+pub(crate) fn pool(
+    connector: Arc<dyn Connector>,
+    user: HostKey,
+    options: PoolOptions,
+) -> (Pool, Arc<Sink>) {
+    let sink = Arc::new(Sink::default());
+    let member = Member { name: "soft".to_owned(), connector, expected: None };
+    let pool = Pool::start(vec![member], user, Arc::clone(&sink) as _, options).unwrap();
+    block_on(pool.ready(Instant::now() + LONG)).unwrap();
+    (pool, sink)
+}
+
+pub(crate) fn tag(number: u64) -> AuditTag {
+    let mut tag = [0; 16];
+    tag[..8].copy_from_slice(&number.to_le_bytes());
+    AuditTag(tag)
+}
