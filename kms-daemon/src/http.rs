@@ -13,6 +13,8 @@
 mod body;
 mod front;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use front::{Front, Peer, Readiness};
 pub use server::{Limits, Server};

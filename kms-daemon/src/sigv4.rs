@@ -11,6 +11,8 @@ mod authorization;
 mod canonical;
 mod date;
 #[cfg(test)]
+pub(crate) mod signer;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -109,12 +109,9 @@ pub(super) struct Chain<L> {
     holes: BTreeMap<u64, u64>,
 }
 
-/// A recorded entry does not continue its chain.
+/// The entry recorded at this location does not continue its chain.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Broken<L> {
-    pub(super) receipt: DeviceReceipt,
-    pub(super) location: L,
-}
+pub(super) struct Broken<L>(pub(super) L);
 
 impl<L> Default for DeviceChains<L> {
     fn default() -> Self {
@@ -191,7 +188,7 @@ impl<L> Chain<L> {
         loop {
             if let Some((receipt, location)) = self.ahead.remove(&self.at.next) {
                 if self.at.head.extend(&receipt.entry) != receipt.head {
-                    return Err(Broken { receipt, location });
+                    return Err(Broken(location));
                 }
                 self.step(&receipt);
             } else if let Some(&end) = self.holes.get(&self.at.next) {

@@ -196,6 +196,12 @@ impl AuditLog {
         self.status.pending.load(Ordering::Acquire)
     }
 
+    /// Makes writing fail as a full disk does, or work again.
+    #[cfg(test)]
+    pub(crate) fn set_disk_full(&self, full: bool) {
+        self.status.disk_full.store(full, Ordering::Release);
+    }
+
     async fn send(&self, job: Job, answer: Answer) -> Result<Position, AuditError> {
         let jobs = self.jobs.as_ref().ok_or(AuditError::Unwritable)?;
         jobs.send(job).await.map_err(|_| AuditError::Unwritable)?;

@@ -56,8 +56,10 @@ pub struct RequestRecord<'a> {
     pub source_ip: IpAddr,
     /// `userAgent`.
     pub user_agent: Option<&'a str>,
-    /// `tlsDetails`, if the connection is encrypted.
+    /// `tlsDetails` but for the host header, if the connection is encrypted.
     pub tls: Option<&'a Value>,
+    /// `clientProvidedHostHeader` of `tlsDetails`.
+    pub host: Option<&'a str>,
     /// `eventTime`: when the request was completed.
     pub completed: SystemTime,
     /// `errorCode` and `errorMessage`.
@@ -111,7 +113,9 @@ impl RequestRecord<'_> {
         set("eventCategory", json!("Management"));
         set("recipientAccountId", json!(self.account));
         if let Some(tls) = self.tls {
-            set("tlsDetails", tls.clone());
+            let mut details = tls.clone();
+            details["clientProvidedHostHeader"] = json!(self.host);
+            set("tlsDetails", details);
         }
         Value::Object(record)
     }
@@ -189,6 +193,7 @@ mod tests {
             source_ip: Ipv4Addr::LOCALHOST.into(),
             user_agent: Some("aws-cli/2"),
             tls: None,
+            host: None,
             completed: UNIX_EPOCH + Duration::from_millis(1_440_938_160_999),
             outcome,
             facts,

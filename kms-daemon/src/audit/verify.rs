@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Kind, Line, Position};
-use super::device::{Chain, DeviceChains, Lost};
+use super::device::{Broken, Chain, DeviceChains, Lost};
 use super::segment::{HeadFile, RawLine, Segment};
 
 /// Why verification could not be carried out.
@@ -186,15 +186,15 @@ impl Walk {
             Kind::Started => self.started = line.sequence,
             Kind::DeviceEntries => {
                 let lost = line.record.get("lost").and_then(|lost| Lost::deserialize(lost).ok());
-                if let Some(Err(broken)) = lost.map(|lost| self.devices.take_lost(&lost)) {
-                    self.device_fault(broken.location);
+                if let Some(Err(Broken(place))) = lost.map(|lost| self.devices.take_lost(&lost)) {
+                    self.device_fault(place);
                 }
             }
             Kind::Request | Kind::ServiceEvent | Kind::Resumed | Kind::Positions => {}
         }
         for stored in &line.device {
-            if let Err(broken) = self.devices.take(stored.0, place.clone()) {
-                self.device_fault(broken.location);
+            if let Err(Broken(place)) = self.devices.take(stored.0, place.clone()) {
+                self.device_fault(place);
             }
         }
         self.last = Some(place);

@@ -139,8 +139,9 @@ impl Writer {
             }
         }
         let outcome = self.commit(&records);
-        // The client may have gone; nobody then waits for the answer.
         let count = u64::try_from(replies.len()).unwrap_or(u64::MAX);
+        self.status.pending.fetch_sub(count, Ordering::AcqRel);
+        // The client may have gone; nobody then waits for the answer.
         match outcome {
             Some(positions) => {
                 for (reply, position) in replies.into_iter().zip(positions) {
@@ -157,7 +158,6 @@ impl Writer {
                 }
             }
         }
-        self.status.pending.fetch_sub(count, Ordering::AcqRel);
     }
 
     /// Writes the backlog and then `records`. Returns the positions of `records`.

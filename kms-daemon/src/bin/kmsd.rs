@@ -1,6 +1,7 @@
 //! `kmsd`: the key management service.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use kms_daemon::config::{Config, ConfigError};
 use kms_daemon::{daemon, log};
@@ -17,7 +18,10 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let ready = |url: &str| println!("listening on {url}");
-    match runtime.block_on(daemon::run(config, ready)) {
+    let ended = runtime.block_on(daemon::run(config, ready));
+    // A start that a signal has interrupted may still wait for a device.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

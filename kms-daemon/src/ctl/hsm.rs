@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{Failure, Outcome, Output};
 use crate::config::{Link, default_data};
+use crate::daemon::DataDir;
 use crate::devices::{Devices, DevicesConfig, Scope};
 
 #[derive(Debug, clap::Subcommand)]
@@ -128,6 +129,8 @@ fn provision(
     output: &mut Output<'_>,
 ) -> Result<Outcome, Failure> {
     let data = data.map_or_else(default_data, Ok)?;
+    // A running daemon has the devices, and would miss what changes.
+    let _lock = DataDir::open(&data)?;
     let config =
         DevicesConfig { data: data.clone(), hsms: lines.clone(), firmware, link: Link::default() };
     let mut devices = Devices::start(&config)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes};
 use zeroize::Zeroizing;
 
@@ -11,6 +11,9 @@ use crate::error::{Exception, KmsError};
 /// Longest body, in bytes. The largest request of the API, a policy of 32 KiB with a description
 /// and tags, is below 256 KiB.
 pub(super) const MAX_BODY: usize = 1 << 20;
+/// Longest body that is received to its end, in bytes, so that its sender reads the refusal: a
+/// client that is cut off while it sends sees a broken connection only.
+const MAX_DISCARDED: usize = 16 * MAX_BODY;
 /// Longest time from the head of a request to the end of its body.
 pub(super) const BODY_TIME: Duration = Duration::from_secs(20);
 
@@ -38,19 +41,28 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if expected > MAX_DISCARDED {
+        return Err(too_large()); // as announced: nobody waits for that much
+    }
     let mut content = Zeroizing::new(Vec::with_capacity(expected.min(MAX_BODY)));
-    let mut body = std::pin::pin!(Limited::new(body, MAX_BODY));
+    let mut body = std::pin::pin!(body);
+    let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
-        match frame {
-            Ok(frame) => content.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
-            Err(error) if error.is::<LengthLimitError>() => {
-                let text = "The request body is larger than 1 MiB.";
-                return Err(KmsError::new(Exception::RequestEntityTooLarge, text));
-            }
-            Err(_) => return Err(unreadable("The request body is incomplete.")),
+        let Ok(frame) = frame else { return Err(unreadable("The request body is incomplete.")) };
+        let data = frame.data_ref().map_or(&[][..], |data| data);
+        length = length.saturating_add(data.len());
+        if length > MAX_DISCARDED {
+            break;
+        }
+        if length <= MAX_BODY {
+            content.extend_from_slice(data);
         }
     }
-    Ok(content)
+    if length > MAX_BODY { Err(too_large()) } else { Ok(content) }
+}
+
+fn too_large() -> KmsError {
+    KmsError::new(Exception::RequestEntityTooLarge, "The request body is larger than 1 MiB.")
 }
 
 fn unreadable(text: &'static str) -> KmsError {

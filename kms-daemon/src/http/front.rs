@@ -9,6 +9,7 @@ use hyper::body::{Body, Bytes};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::Value;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -25,14 +26,20 @@ const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1")
 const TARGET_PREFIX: &str = "TrentService.";
 /// Longest `User-Agent` that is kept, in bytes.
 const MAX_USER_AGENT: usize = 1024;
+/// Longest `Host` that is kept: a domain name and a port.
+const MAX_HOST: usize = 261;
 
 /// The far end of a connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
     /// Its address.
     pub address: IpAddr,
-    /// `tlsDetails` of the audit record, if the connection is encrypted.
+    /// Version and cipher suite of `tlsDetails` in the audit record, if the connection is
+    /// encrypted.
     pub tls: Option<Arc<Value>>,
+    /// Dropped when the last request of the connection has ended, even if its client has gone
+    /// before.
+    pub alive: mpsc::Sender<()>,
 }
 
 /// Whether the daemon can serve, for `/readyz`.
@@ -176,6 +183,7 @@ impl Front {
             source_ip: exchange.peer.address,
             user_agent: exchange.user_agent.as_deref(),
             tls: exchange.peer.tls.as_deref(),
+            host: exchange.host.as_deref(),
             completed: SystemTime::now(),
             outcome: outcome.as_ref().map_or_else(Outcome::Failure, |_| Outcome::Success),
             facts: &exchange.facts,
@@ -196,6 +204,7 @@ struct Exchange {
     target: String,
     operation: Option<Operation>,
     user_agent: Option<String>,
+    host: Option<String>,
     /// The access key id that the request names; a claim only.
     claimed_key: Option<String>,
     principal: Option<Principal>,
@@ -216,6 +225,7 @@ impl Exchange {
             operation: name.and_then(Operation::from_name).filter(|_| uri.path() == "/"),
             user_agent: text("user-agent")
                 .map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
+            host: text("host").map(|host| host.chars().take(MAX_HOST).collect()),
             claimed_key: claimed.map(str::to_owned),
             principal: None,
             facts: AuditFacts::default(),

@@ -67,7 +67,7 @@ impl Server {
     pub async fn run(self, front: Arc<Front>, stop: impl Future<Output = ()>) {
         let places = Arc::new(Semaphore::new(self.limits.connections));
         let (stopping, watch_stop) = watch::channel(false);
-        // Every connection holds a sender; the receiver ends when the last one is gone.
+        // Every connection and request holds a sender; the receiver ends when the last is gone.
         let (alive, mut all_gone) = mpsc::channel::<()>(1);
         let mut stop = std::pin::pin!(stop);
         loop {
@@ -89,11 +89,12 @@ impl Server {
                 front: Arc::clone(&front),
                 limits: self.limits,
                 stop: watch_stop.clone(),
+                alive: alive.clone(),
             };
-            let (tls, alive) = (self.tls.clone(), alive.clone());
+            let tls = self.tls.clone();
             tokio::spawn(async move {
                 connection.accept(stream, address, tls).await;
-                drop((place, alive));
+                drop(place);
             });
         }
         let _ = stopping.send(true);
@@ -109,26 +110,30 @@ struct Connection {
     front: Arc<Front>,
     limits: Limits,
     stop: watch::Receiver<bool>,
+    alive: mpsc::Sender<()>,
 }
 
 impl Connection {
     async fn accept(self, stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>) {
         let _ = stream.set_nodelay(true);
         let address = address.ip().to_canonical();
+        let alive = self.alive.clone();
         let Some(tls) = tls else {
-            return self.serve(stream, Peer { address, tls: None }).await;
+            return self.serve(stream, Peer { address, tls: None, alive }).await;
         };
         let Ok(Ok(stream)) = tokio::time::timeout(self.limits.head, tls.accept(stream)).await
         else {
             return; // not TLS, or too slow: nothing to say to such a client
         };
         let (_, session) = stream.get_ref();
+        // In the forms of CloudTrail: `TLSv1.3` and the IANA name.
+        let version = session.protocol_version().and_then(|version| version.as_str());
+        let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
         let details = json!({
-            "tlsVersion": session.protocol_version().and_then(|version| version.as_str()),
-            "cipherSuite": session.negotiated_cipher_suite().and_then(|s| s.suite().as_str()),
-            "clientProvidedHostHeader": session.server_name(),
+            "tlsVersion": version.map(|name| name.replace('_', ".")),
+            "cipherSuite": suite.map(|name| name.replacen("TLS13_", "TLS_", 1)),
         });
-        self.serve(stream, Peer { address, tls: Some(Arc::new(details)) }).await;
+        self.serve(stream, Peer { address, tls: Some(Arc::new(details)), alive }).await;
     }
 
     async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer) {
@@ -141,6 +146,8 @@ impl Connection {
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head)
             .max_buf_size(64 * 1024)
+            // A client may close its sending side and wait for the answer.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let stopping = async { drop(self.stop.wait_for(|stop| *stop).await) };

@@ -5,11 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use aws_credential_types::Credentials as SignerCredentials;
-use aws_sigv4::http_request::{
-    PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign,
-};
-use aws_sigv4::sign::v4;
 use hyper::header::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
@@ -84,33 +79,8 @@ impl Request {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             headers.append(name, HeaderValue::from_str(value).unwrap());
         }
-        let identity = SignerCredentials::new(ID, SECRET, None, None, "test").into();
-        let mut settings = SigningSettings::default();
-        settings.payload_checksum_kind = if body.len() % 2 == 0 {
-            PayloadChecksumKind::XAmzSha256
-        } else {
-            PayloadChecksumKind::NoHeader
-        };
-        let parameters = v4::SigningParams::builder()
-            .identity(&identity)
-            .region("us-east-1")
-            .name("kms")
-            .time(UNIX_EPOCH + Duration::from_secs(time))
-            .settings(settings)
-            .build()
-            .unwrap()
-            .into();
-        let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
-        let uri = format!("http://127.0.0.1:8700{path}");
-        let signable =
-            SignableRequest::new("POST", uri.as_str(), pairs, SignableBody::Bytes(body)).unwrap();
-        let (instructions, _) = sign(signable, &parameters).unwrap().into_parts();
-        for (name, value) in instructions.headers() {
-            headers.insert(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
-        }
+        let declare = body.len().is_multiple_of(2);
+        super::signer::sign(&mut headers, path, body, (ID, SECRET), at(time), declare);
         let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
         Self {
             method: "POST".to_owned(),

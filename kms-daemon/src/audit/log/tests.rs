@@ -58,6 +58,7 @@ async fn append(log: &AuditLog, event: u128, receipts: &[DeviceReceipt]) -> Resu
         source_ip: Ipv4Addr::LOCALHOST.into(),
         user_agent: None,
         tls: None,
+        host: None,
         completed: SystemTime::now(),
         outcome: Outcome::Success,
         facts: &facts,
@@ -145,13 +146,13 @@ fn a_full_disk_fails_the_request_and_recovers() {
     let receipts = device_entries(1, 3);
     runtime().block_on(async {
         append(&log, 0, &receipts[..1]).await.unwrap();
-        log.status.disk_full.store(true, Ordering::Release);
+        log.set_disk_full(true);
         assert!(matches!(append(&log, 1, &receipts[1..2]).await, Err(AuditError::Unwritable)));
         assert!(!log.is_writable());
         assert!(log.ensure_writable().await.is_err());
         assert!(log.ensure_writable().await.is_err());
         assert_eq!(log.positions().of(&DEVICE).unwrap().0.next, 1);
-        log.status.disk_full.store(false, Ordering::Release);
+        log.set_disk_full(false);
         log.ensure_writable().await.unwrap();
         assert!(log.is_writable());
         append(&log, 2, &receipts[2..]).await.unwrap();
