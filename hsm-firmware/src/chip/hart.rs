@@ -8,12 +8,12 @@ use core::mem;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-use riscv::register::{mcause, mie, mstatus, mtvec};
+use riscv::register::{mcause, mie, mstatus};
 
 use super::stack;
 
-// Reset: one hart runs. The stack is painted (its deepest use can be told later) and zeroed
-// variables are zeroed before any Rust code.
+// Reset: one hart runs. Traps are answered from the start. The stack is painted, so that its
+// deepest use can be told later, and zeroed variables are zeroed before any Rust code.
 //
 // Trap: saves what the calling convention lets a function change, and nothing else; the handler
 // runs on the stack of what it interrupted.
@@ -27,6 +27,8 @@ _start:
     la   gp, __global_pointer$
     .option pop
     csrw mie, zero
+    la   t0, trap_entry
+    csrw mtvec, t0
     la   t0, __stack_bottom
     la   t1, __stack_top
     li   t2, {paint}
@@ -88,11 +90,6 @@ trap_entry:
     paint = const stack::PAINT,
 );
 
-unsafe extern "C" {
-    /// Entry of all traps, above.
-    fn trap_entry();
-}
-
 /// Set by each interrupt, cleared by [`wait`].
 static EVENT: AtomicBool = AtomicBool::new(false);
 /// What serves interrupts: a `fn(Interrupt)`, or null.
@@ -111,13 +108,8 @@ pub enum Interrupt {
 /// and must take away its reason.
 pub fn open_interrupts(handler: fn(Interrupt)) {
     HANDLER.store(handler as *mut (), Ordering::Release);
-    let mut vector = mtvec::Mtvec::from_bits(0);
-    vector.set_address(trap_entry as *const () as usize);
-    vector.set_trap_mode(mtvec::TrapMode::Direct);
-    // SAFETY: `trap_entry` is aligned to 4, saves what it changes and returns with `mret`; the
-    // handler it needs has been set.
+    // SAFETY: the start-up code has set the trap vector, and the handler it calls is set now.
     unsafe {
-        mtvec::write(vector);
         mie::set_mext();
         mie::set_mtimer();
         mstatus::set_mie();

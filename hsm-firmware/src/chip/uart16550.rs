@@ -34,19 +34,19 @@ const FIFO: usize = 16;
 /// A UART and its receive ring, shared between main loop and interrupt handler.
 pub struct Uart {
     base: usize,
-    ring: Ring<RING>,
+    ring: &'static Ring<RING>,
     /// The interrupt enable register, which is changed from both sides.
     enabled: AtomicU8,
 }
 
 impl Uart {
-    /// The UART at a base address, registers one byte apart.
+    /// The UART at a base address, registers one byte apart, and its ring.
     ///
     /// # Safety
     /// `base` must be that of an NS16550A.
     #[must_use]
-    pub const unsafe fn new(base: usize) -> Self {
-        Self { base, ring: Ring::new(), enabled: AtomicU8::new(0) }
+    pub const unsafe fn new(base: usize, ring: &'static Ring<RING>) -> Self {
+        Self { base, ring, enabled: AtomicU8::new(0) }
     }
 
     /// Sets 8N1 at the highest rate, clears the FIFOs and enables the receive interrupt.

@@ -4,7 +4,8 @@ use super::cfi_flash::CfiFlash;
 use super::clint::Clint;
 use super::finisher::Finisher;
 use super::plic::Plic;
-use super::uart16550::Uart;
+use super::ring::Ring;
+use super::uart16550::{self, Uart};
 use super::virtio::{DeviceKind, Transport};
 
 /// Interrupt source of the UART.
@@ -15,6 +16,9 @@ pub const VIRTIO_SOURCE: u32 = 1;
 pub const VIRTIO_COUNT: u32 = 8;
 /// All of these sources.
 pub const SOURCES: [u32; VIRTIO_COUNT as usize + 1] = [1, 2, 3, 4, 5, 6, 7, 8, UART_SOURCE];
+
+/// Apart from the UART, so that it is zeroed memory and not part of the image.
+static UART_RING: Ring<{ uart16550::RING }> = Ring::new();
 
 const FINISHER_ADDRESS: usize = 0x10_0000;
 const FLASH_SIZE: usize = 32 << 20;
@@ -30,7 +34,7 @@ pub const CLINT: Clint = unsafe { Clint::new(0x200_0000, 10) };
 pub const PLIC: Plic = unsafe { Plic::new(0xC00_0000) };
 /// UART.
 // SAFETY: this is its address.
-pub static UART: Uart = unsafe { Uart::new(0x1000_0000) };
+pub static UART: Uart = unsafe { Uart::new(0x1000_0000, &UART_RING) };
 
 /// The second flash; the first is where the machine would boot from.
 #[must_use]
