@@ -88,8 +88,11 @@ def refused(code, message=None):
 
 
 def invalid(member, constraint=""):
-    """The text of a ValidationException for one member that violates one constraint."""
-    start = r"^1 validation error detected: Value .* at '" + re.escape(member)
+    """The text of a ValidationException for one member that violates one constraint.
+
+    The value of a blob, which may be a secret, is left out of it.
+    """
+    start = r"^1 validation error detected: Value(?: .*)? at '" + re.escape(member)
     rest = "' failed to satisfy constraint: Member must " + re.escape(constraint)
     return re.compile(start + rest, re.DOTALL)
 

@@ -43,10 +43,15 @@ def test_a_name_is_taken_once(kms, symmetric, alias):
     assert kms.describe_key(KeyId=alias)["KeyMetadata"] == symmetric
 
 
-@pytest.mark.parametrize("name", ["name", "alias/", "alias/sp ace", "alias/ü", "alias/" + "x" * 251])
+@pytest.mark.parametrize("name", ["name", "", "alias/sp ace", "alias/ü", "alias/" + "x" * 251])
 def test_names_refused(raw, symmetric, name):
     with refused("ValidationException"):
         raw.create_alias(AliasName=name, TargetKeyId=symmetric["KeyId"])
+
+
+def test_an_alias_has_a_name(kms, symmetric):
+    with refused("InvalidAliasNameException"):
+        kms.create_alias(AliasName="alias/", TargetKeyId=symmetric["KeyId"])
 
 
 def test_the_longest_name(kms, symmetric):

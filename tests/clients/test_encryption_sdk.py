@@ -78,7 +78,9 @@ def test_a_disabled_key_does_not_open_it(kms, sdk, message):
     _, key, sealed = message
     kms.disable_key(KeyId=key["KeyId"])
     try:
-        with pytest.raises(AWSEncryptionSDKClientError, match="disabled"):
+        with pytest.raises(AWSEncryptionSDKClientError) as caught:
             transform(sdk, "d", sealed, keyring=keyring_of(kms, key))
+        reasons = caught.value.args[0].list
+        assert any(f"{key['Arn']} is disabled." in str(reason) for reason in reasons)
     finally:
         kms.enable_key(KeyId=key["KeyId"])

@@ -240,7 +240,7 @@ def test_identifiers_that_name_nothing(kms, symmetric):
         kms.describe_key(KeyId=ABSENT)
     with refused("NotFoundException", f"Key '{prefix}/{ABSENT}' does not exist"):
         kms.encrypt(KeyId=f"{prefix}/{ABSENT}", Plaintext=b"x")
-    with refused("NotFoundException", "Invalid keyId nonsense"):
+    with refused("NotFoundException", "Invalid keyId 'nonsense'"):
         kms.describe_key(KeyId="nonsense")
     elsewhere = arn.replace(kms.meta.region_name, "eu-central-1")
     with refused("NotFoundException", "Invalid arn eu-central-1"):

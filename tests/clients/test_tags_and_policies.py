@@ -59,7 +59,7 @@ def test_bad_tags(kms, symmetric, bad):
 
 @pytest.mark.parametrize("bad", [tags(**{"": "x"}), tags(**{"k" * 129: ""}), tags(k="v" * 257)])
 def test_tags_of_a_wrong_length(raw, symmetric, bad):
-    with refused("ValidationException"):
+    with refused("TagException"):
         raw.tag_resource(KeyId=symmetric["KeyId"], Tags=bad)
 
 
