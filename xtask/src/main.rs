@@ -50,7 +50,7 @@ const SUBCOMMANDS: [Subcommand; 11] = [
         "run kmsd on an emulated HSM",
         run::main,
     ),
-    Subcommand("test", "[FILTER] [-- TEST-FLAGS]", "run every test", test::main),
+    Subcommand("test", "[FILTER] [--suite FILE] [-- TEST-FLAGS]", "run every test", test::main),
     Subcommand("bench", "[-- BENCH-FLAGS]", "measure speed and what commands cost", bench::main),
     Subcommand("ci", "", "the gate: all of the below, then every test", ci::main),
     Subcommand("fmt", "[--fix]", "check the formatting", lint::fmt),

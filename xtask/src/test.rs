@@ -16,10 +16,10 @@ use crate::{
 pub(crate) fn main(mut args: Args) -> Result<()> {
     let rest = args.rest();
     let choice = Choice::parse(&mut args)?;
+    let suite = args.value("--suite")?;
     let filter = args.positional();
     args.finish()?;
-    let rig = Rig::prepare(&choice)?;
-    rig.run(filter.as_deref(), &rest)
+    Rig::prepare(&choice)?.run(&selection(suite.as_deref(), filter.as_deref()), &rest)
 }
 
 /// What tests find in their environment.
@@ -41,14 +41,36 @@ impl Rig {
         Ok(Self { firmware, python, programs })
     }
 
-    /// Runs the tests whose name contains `filter`; `rest` goes to the test programs.
-    fn run(&self, filter: Option<&str>, rest: &[String]) -> Result<()> {
+    /// Runs the tests that `selection` names to cargo; `rest` goes to the test programs.
+    fn run(&self, selection: &[&str], rest: &[String]) -> Result<()> {
         term::headline("tests");
-        let mut cargo = command::cargo(["test", "--workspace", "--no-fail-fast"]);
+        let mut cargo = command::cargo(["test", "--no-fail-fast"]);
         cargo.env("STRONGROOM_FIRMWARE", &self.firmware).env("STRONGROOM_PYTHON", &self.python);
         let Programs { kmsd, kmsctl } = &self.programs;
         cargo.env("STRONGROOM_KMSD", kmsd).env("STRONGROOM_KMSCTL", kmsctl);
-        cargo.args(filter).arg("--").args(rest);
-        command::run(&mut cargo)
+        command::run(cargo.args(selection).arg("--").args(rest))
+    }
+}
+
+/// Every test, or those of one file in `tests/tests`; of these, those with `filter` in their name.
+fn selection<'a>(suite: Option<&'a str>, filter: Option<&'a str>) -> Vec<&'a str> {
+    let mut words = match suite {
+        Some(suite) => vec!["--package", "hsm-tests", "--test", suite],
+        None => vec!["--workspace"],
+    };
+    words.extend(filter);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::selection;
+
+    #[test]
+    fn a_suite_is_one_file_of_the_end_to_end_tests() {
+        assert_eq!(selection(None, None), ["--workspace"]);
+        assert_eq!(selection(None, Some("cobs")), ["--workspace", "cobs"]);
+        let suite = ["--package", "hsm-tests", "--test", "pool", "killed"];
+        assert_eq!(selection(Some("pool"), Some("killed")), suite);
     }
 }
