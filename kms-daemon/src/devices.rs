@@ -28,6 +28,8 @@ mod prepare;
 mod registry;
 mod report;
 mod start;
+#[cfg(test)]
+mod tests;
 
 pub use prepare::{HostKeys, Scope};
 pub use report::{DeviceReport, report};

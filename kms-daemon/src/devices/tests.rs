@@ -1,0 +1,153 @@
+//! Provisioning with real devices: in this process, and behind a TCP port.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use host_driver::audit::Position;
+use hsm_firmware::board::host::{Config as SoftConfig, FlashImage, HostDevice};
+use hsm_protocol::AuditTag;
+use hsm_protocol::command::random::Random;
+
+use super::*;
+
+fn config(data: &Path, hsms: &[&str]) -> DevicesConfig {
+    DevicesConfig {
+        data: data.to_owned(),
+        hsms: hsms.iter().map(|hsm| (*hsm).to_owned()).collect(),
+        firmware: None,
+        link: Link::Console,
+    }
+}
+
+/// Starts and prepares; returns the steps that were taken.
+fn prepared(
+    data: &Path,
+    hsms: &[&str],
+    scope: Scope,
+) -> Result<(Devices, Vec<String>), DevicesError> {
+    let mut devices = Devices::start(&config(data, hsms))?;
+    let mut steps = Vec::new();
+    devices.prepare(scope, &mut |line, step| steps.push(format!("{line}: {step}")))?;
+    Ok((devices, steps))
+}
+
+/// Nothing is missed or lost here.
+struct NoSink;
+
+impl AuditSink for NoSink {
+    fn position(&self, _: &DeviceId) -> Option<Position> {
+        None
+    }
+
+    fn missed(&self, _: &[host_driver::audit::DeviceReceipt]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn lost(&self, _: &DeviceId, _: u64, _: std::ops::Range<u64>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A fresh device behind a TCP port, for as long as the test program runs.
+fn remote() -> String {
+    let flash = FlashImage::Memory;
+    let device = HostDevice::spawn(SoftConfig { flash, sealing_key: None }).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let writer = stream.unwrap();
+            device.attach(writer.try_clone().unwrap(), writer).unwrap();
+        }
+    });
+    format!("tcp:{address}")
+}
+
+#[test]
+fn fresh_devices_form_a_domain_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (devices, steps) = prepared(dir.path(), &["soft:2"], Scope::Own).unwrap();
+    assert_eq!(steps.len(), 6, "{steps:?}");
+    assert_eq!(steps[2], "soft-0: created a domain");
+    assert_eq!(steps[5], "soft-1: joined the domain");
+    let domain = devices.registry.domain().unwrap();
+    let known = ["soft-0", "soft-1"].map(|name| devices.registry.device(name).unwrap());
+    drop(devices);
+
+    let (devices, steps) = prepared(dir.path(), &["soft", "soft"], Scope::Own).unwrap();
+    assert_eq!(steps, [""; 0]);
+    assert_eq!(devices.registry.domain(), Some(domain));
+    let pooled = devices.pool(Arc::new(NoSink)).unwrap();
+    let by = Instant::now() + Duration::from_secs(20);
+    host_driver::block_on(pooled.pool.ready(by)).unwrap();
+    let reply = pooled.pool.call_blocking(&Random { length: 8 }, AuditTag([1; 16])).unwrap();
+    assert_eq!(reply.response().unwrap().bytes.len(), 8);
+    while !report(&pooled.pool.health()).iter().all(|device| device.in_service) {
+        assert!(Instant::now() < by);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let found = report(&pooled.pool.health());
+    assert_eq!(found[1].device, Some(known[1].to_string()));
+    assert_eq!(found[0].domain, Some(domain.to_string()));
+    assert_eq!(found[0].board.as_deref(), Some("host"));
+    pooled.shut_down();
+
+    // A third one, later.
+    let (_, steps) = prepared(dir.path(), &["soft:3"], Scope::Own).unwrap();
+    assert_eq!(steps.last().unwrap(), "soft-2: joined the domain");
+}
+
+#[test]
+fn lost_and_swapped_devices_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(prepared(dir.path(), &["soft:2"], Scope::Own).unwrap());
+    let flash = |n| dir.path().join(format!("hsm/soft-{n}.flash"));
+
+    std::fs::rename(flash(0), dir.path().join("kept")).unwrap();
+    let error = prepared(dir.path(), &["soft:2"], Scope::Own).err().unwrap();
+    assert!(matches!(error, DevicesError::AnotherDevice { .. }), "{error}");
+    std::fs::rename(dir.path().join("kept"), flash(0)).unwrap();
+
+    // All of the domain is gone, and the pins with it: no new domain is made silently.
+    let mut devices = prepared(dir.path(), &["soft:2"], Scope::Own).unwrap().0;
+    let domain = devices.registry.domain().unwrap();
+    devices.lines[0].name = "soft-9".to_owned();
+    devices.lines.truncate(1);
+    let fresh = remote().parse::<Endpoint>().unwrap();
+    let Endpoint::Line(line) = fresh else { unreachable!() };
+    devices.lines[0].connector = line.connector();
+    let error = devices.prepare(Scope::Own, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(error, DevicesError::DomainLost { domain: lost } if lost == domain));
+}
+
+#[test]
+fn devices_of_others_are_provisioned_on_request_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (remote(), remote());
+    let error = prepared(dir.path(), &[&first], Scope::Own).err().unwrap().to_string();
+    assert!(error.ends_with(&format!("run: kmsctl hsm provision {first}")), "{error}");
+
+    let (_, steps) = prepared(dir.path(), &[&first, &second], Scope::All).unwrap();
+    assert_eq!(steps[2], format!("{first}: created a domain"));
+    assert_eq!(steps[5], format!("{second}: joined the domain"));
+    let (devices, steps) = prepared(dir.path(), &[&first, &second], Scope::Own).unwrap();
+    assert!(steps.is_empty() && devices.registry.device(&first).is_some());
+
+    // One of another data directory is of another domain.
+    let other = tempfile::tempdir().unwrap();
+    drop(prepared(other.path(), &["soft"], Scope::Own).unwrap());
+    let error = prepared(other.path(), &["soft", &first], Scope::All).err().unwrap();
+    assert!(error.to_string().contains("has other provisioners"), "{error}");
+}
+
+#[test]
+fn what_cannot_start_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let start =
+        |hsms: &[&str]| Devices::start(&config(dir.path(), hsms)).err().unwrap().to_string();
+    assert!(start(&["hard"]).contains("soft[:N]"));
+    assert!(start(&["qemu"]).contains("--firmware"));
+    assert!(start(&["unix:/x", "unix:/x"]).contains("unix:/x is given twice"));
+    let _running = Devices::start(&config(dir.path(), &["soft"])).unwrap();
+    assert!(start(&["soft"]).contains("another device is running on it"));
+}
