@@ -57,6 +57,15 @@ impl Emulator {
     /// If the emulator does not start; its output says why.
     #[must_use]
     pub fn boot(directory: &Path, attachment: Attachment) -> Self {
+        Self::boot_image(directory, attachment, &environment::firmware())
+    }
+
+    /// As [`Emulator::boot`], with another firmware image.
+    ///
+    /// # Panics
+    /// As [`Emulator::boot`].
+    #[must_use]
+    pub fn boot_image(directory: &Path, attachment: Attachment, firmware: &Path) -> Self {
         let machine = machine();
         let flash = directory.join(FLASH);
         if !flash.exists() {
@@ -64,7 +73,6 @@ impl Emulator {
         }
         let socket = directory.join("line.sock");
         let _ = fs::remove_file(&socket);
-        let firmware = environment::firmware();
         let fill = |argument: &str| {
             argument
                 .replace("{firmware}", &firmware.to_string_lossy())

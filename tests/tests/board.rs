@@ -1,0 +1,148 @@
+//! What is particular to the emulated board: its links, its start, its flash, its image.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hsm_protocol::command::system::Status;
+use hsm_protocol::frame::{FrameKind, Header};
+use hsm_protocol::{ErrorCode, ModuleState};
+use hsm_tests::emulator::{Attachment, Emulator};
+use hsm_tests::wire::{PATIENCE, Wire, encoded, request};
+use hsm_tests::{environment, seed};
+
+const LINKS: [Attachment; 3] = [Attachment::Console, Attachment::UartSocket, Attachment::UartPty];
+
+/// Requests that a host may have unanswered.
+const WINDOW: u32 = 32;
+
+fn plain(sequence: u32) -> Header {
+    Header { kind: FrameKind::PlainRequest, session: 0, sequence }
+}
+
+#[test]
+fn a_whole_window_is_answered_in_order_on_every_link() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for link in LINKS {
+        let emulator = Emulator::boot(directory.path(), link);
+        let mut wire = Wire::new(emulator.connect());
+        wire.status(); // it is up
+        let begin = Instant::now();
+        let rounds = 20;
+        for round in 0..rounds {
+            let burst: Vec<u8> =
+                (0..WINDOW).flat_map(|n| encoded(plain(n), &request(&Status, None, 1))).collect();
+            wire.send_bytes(&burst);
+            for n in 0..WINDOW {
+                let answer = wire.receive(PATIENCE).expect("every request gets an answer");
+                let expected = Header { kind: FrameKind::PlainResponse, ..plain(n) };
+                assert_eq!(answer.header, expected, "{link:?}, round {round}");
+            }
+        }
+        let rate = f64::from(rounds * WINDOW) / begin.elapsed().as_secs_f64();
+        eprintln!("{link:?}: {rate:.0} requests/s, {WINDOW} outstanding");
+    }
+}
+
+#[test]
+fn garbage_for_ten_seconds_costs_nothing_but_itself() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut random = seed::random("garbage");
+    for link in [Attachment::Console, Attachment::UartPty] {
+        let emulator = Emulator::boot(directory.path(), link);
+        let mut wire = Wire::new(emulator.connect());
+        let before = wire.status();
+        let end = Instant::now() + Duration::from_secs(10);
+        let mut sent = 0;
+        while Instant::now() < end {
+            let noise: Vec<u8> = (0..random.usize(1..4096)).map(|_| random.u8(..)).collect();
+            wire.send_bytes(&noise);
+            sent += noise.len();
+            // Half-way between "as fast as it goes" and the pace of the line.
+            thread::sleep(Duration::from_millis(random.u64(0..25)));
+        }
+        // What is queued in between is served first, at the pace of a UART.
+        let after = wire.try_status(Duration::from_secs(60)).expect("the next good request");
+        assert_eq!((after.device, after.epoch), (before.device, before.epoch), "{link:?}");
+        eprintln!("{link:?}: {sent} bytes of garbage");
+    }
+}
+
+#[test]
+fn an_idle_device_uses_no_processor_time() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut emulator = Emulator::boot(directory.path(), Attachment::Console);
+    Wire::new(emulator.connect()).status();
+    let used = |emulator: &mut Emulator| {
+        let path = format!("/proc/{}/stat", emulator.process().id());
+        let stat = fs::read_to_string(path).expect("a running process");
+        // Fields after the name, which ends with a parenthesis: user and system time, in ticks.
+        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split(' ').collect();
+        [12, 13].map(|field: usize| fields[field].parse::<u32>().expect("a number")).iter().sum()
+    };
+    let before: u32 = used(&mut emulator);
+    thread::sleep(Duration::from_secs(5));
+    let ticks = used(&mut emulator) - before;
+    // 500 ticks is one whole processor; the emulator's own house-keeping is allowed one percent.
+    assert!(ticks <= 5, "{ticks} of 500 ticks");
+}
+
+#[test]
+fn a_device_killed_while_it_starts_starts_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut random = seed::random("killed_while_it_starts");
+    let mut known = None;
+    let mut epoch = 0;
+    for round in 0..100 {
+        let mut emulator = Emulator::boot(directory.path(), Attachment::Console);
+        if round % 3 == 0 {
+            let status = Wire::new(emulator.connect()).status();
+            assert_eq!(status.error, None, "round {round}");
+            assert_eq!(*known.get_or_insert(status.device), status.device, "round {round}");
+            assert!(status.epoch > epoch, "round {round}");
+            epoch = status.epoch;
+        } else {
+            // It writes from about 50 to 150 ms after the emulator's start.
+            thread::sleep(Duration::from_micros(random.u64(10_000..200_000)));
+        }
+        emulator.kill();
+    }
+}
+
+/// A changed image starts, as nothing but itself checks it here, and refuses everything.
+#[test]
+fn a_damaged_image_is_the_error_state() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let firmware = fs::read(environment::firmware()).expect("the firmware");
+    let damaged = directory.path().join("damaged.elf");
+
+    // A constant that does no harm: a letter of the board's name.
+    let name = firmware.windows(12).position(|bytes| bytes == b"qemu_riscv32").expect("a name");
+    let mut image = firmware.clone();
+    image[name] ^= 0x20;
+    fs::write(&damaged, &image).expect("written");
+    assert_integrity_failed(directory.path(), &damaged);
+
+    // The integrity value itself, the last bytes of the first segment.
+    let header = usize::try_from(number(&firmware, 28)).expect("an offset");
+    let [offset, size] = [header + 4, header + 16].map(|at| number(&firmware, at));
+    let end = usize::try_from(offset + size).expect("an offset");
+    let mut image = firmware;
+    image[end - 1] ^= 1;
+    fs::write(&damaged, &image).expect("written");
+    assert_integrity_failed(directory.path(), &damaged);
+}
+
+/// A little-endian field of a 32-bit ELF.
+fn number(elf: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(elf[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn assert_integrity_failed(directory: &Path, image: &Path) {
+    let emulator = Emulator::boot_image(directory, Attachment::Console, image);
+    let mut wire = Wire::new(emulator.connect());
+    let status = wire.status();
+    assert_eq!(status.state, ModuleState::Error);
+    assert_eq!(status.error, Some(ErrorCode::INTEGRITY_FAILED));
+}
