@@ -2,7 +2,7 @@
 //!
 //! Drivers are safe to use once constructed; the unsafe constructors ask for nothing but the right
 //! address. Nothing here polls a register in a tight loop, but where the hardware answers within
-//! microseconds: a driver starts something, and [`hart::wait`] sleeps until an interrupt.
+//! microseconds: a driver starts something, and `hart::wait` sleeps until an interrupt.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "riscv32")]
@@ -17,6 +17,7 @@ pub mod hart;
 pub mod image;
 #[cfg(target_arch = "riscv32")]
 pub mod plic;
+#[cfg(target_arch = "riscv32")]
 pub mod register;
 pub mod ring;
 #[cfg(target_arch = "riscv32")]

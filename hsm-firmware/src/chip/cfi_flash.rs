@@ -20,16 +20,12 @@ const WORD: usize = size_of::<u32>();
 // Commands and status, doubled for the two chips.
 const READ_ARRAY: u32 = 0x00FF_00FF;
 const CLEAR_STATUS: u32 = 0x0050_0050;
-const QUERY: u32 = 0x0098_0098;
 const ERASE: u32 = 0x0020_0020;
 const WRITE_TO_BUFFER: u32 = 0x00E8_00E8;
 const CONFIRM: u32 = 0x00D0_00D0;
 const READY: u32 = 0x0080_0080;
 /// Erase, program, voltage and lock errors: bits 5, 4, 3 and 1.
 const ERRORS: u32 = 0x003A_003A;
-/// Offset of the query structure, in words.
-const QUERY_OFFSET: usize = 0x10;
-const QUERY_COMMAND_OFFSET: usize = 0x55;
 
 /// Reads of the status until a chip counts as dead. The longest operation takes seconds.
 const PATIENCE: u32 = 50_000_000;
@@ -50,18 +46,6 @@ impl CfiFlash {
     #[must_use]
     pub const unsafe fn new(base: usize, size: usize) -> Self {
         Self { base, size }
-    }
-
-    /// Whether both chips answer the CFI query.
-    #[must_use]
-    pub fn is_present(&mut self) -> bool {
-        self.word(QUERY_COMMAND_OFFSET * WORD).write(QUERY);
-        let found = b"QRY".iter().enumerate().all(|(at, expected)| {
-            let expected = u32::from(*expected);
-            self.word((QUERY_OFFSET + at) * WORD).read() == expected << 16 | expected
-        });
-        self.word(0).write(READ_ARRAY);
-        found
     }
 
     /// Programs words that are within one write buffer. Read-array mode is left.
@@ -102,8 +86,8 @@ impl CfiFlash {
     }
 
     fn word(&self, offset: usize) -> Register<u32> {
-        // SAFETY: `new` was promised flash at `base`; offsets are checked against `size`, or are
-        // those of the query structure. Commands do not touch memory that Rust owns.
+        // SAFETY: `new` was promised flash at `base`; offsets are checked against `size`. Commands
+        // do not touch memory that Rust owns.
         unsafe { Register::new(self.base + offset) }
     }
 }
