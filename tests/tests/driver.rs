@@ -1,0 +1,200 @@
+//! The driver's pool over emulated devices that it supervises itself, on both lines: power cuts
+//! and a hang under load fail no call, and every audit entry is accounted for.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use host_driver::audit::{AuditSink, DeviceReceipt, Position};
+use host_driver::device::Options;
+use host_driver::emulator::{Attachment, Emulator, EmulatorConfig, Machine};
+use host_driver::health::Service;
+use host_driver::pool::{Member, Pool, PoolOptions};
+use host_driver::provision::{Goal, Plan, provision};
+use host_driver::HostKey;
+use hsm_protocol::command::random::Random;
+use hsm_protocol::{AuditTag, DeviceId, Role};
+use hsm_tests::environment;
+use rustix::process::{Pid, Signal, kill_process};
+
+const BOOT: Duration = Duration::from_secs(60);
+const THREADS: u64 = 4;
+
+/// Counts the entries of each boot of each device that callers or the sink have got.
+#[derive(Default)]
+struct Account {
+    entries: Mutex<BTreeMap<(DeviceId, u64), Vec<u64>>>,
+    lost: Mutex<Vec<Range<u64>>>,
+}
+
+impl Account {
+    fn enter(&self, receipt: &DeviceReceipt) {
+        let mut entries = self.entries.lock().expect("no panic");
+        entries.entry((receipt.device, receipt.epoch)).or_default().push(receipt.entry.index);
+    }
+
+    /// Every boot's entries are there once, from the first to the last that is known.
+    fn check(&self) {
+        for ((device, epoch), indexes) in &mut *self.entries.lock().expect("no panic") {
+            indexes.sort_unstable();
+            let count = u64::try_from(indexes.len()).expect("a count");
+            assert!(indexes.iter().copied().eq(0..count), "{device} {epoch}: {indexes:?}");
+        }
+        // Only what a power cut hid from everybody may be lost: the end of a boot's chain.
+        let lost = self.lost.lock().expect("no panic");
+        assert!(lost.iter().all(|indexes| indexes.end == u64::MAX), "{lost:?}");
+    }
+}
+
+impl AuditSink for Account {
+    fn position(&self, _: &DeviceId) -> Option<Position> {
+        None
+    }
+
+    fn missed(&self, receipts: &[DeviceReceipt]) -> Result<(), String> {
+        receipts.iter().for_each(|receipt| self.enter(receipt));
+        Ok(())
+    }
+
+    fn lost(&self, _: &DeviceId, _: u64, indexes: Range<u64>) -> Result<(), String> {
+        self.lost.lock().map_err(|error| error.to_string())?.push(indexes);
+        Ok(())
+    }
+}
+
+struct Rig {
+    emulators: Vec<Arc<Emulator>>,
+    pool: Pool,
+    account: Arc<Account>,
+    _directory: tempfile::TempDir,
+}
+
+impl Rig {
+    /// Two devices of one domain.
+    fn start(link: &str, attachment: Attachment) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let emulators: Vec<_> = ["first", "second"]
+            .map(|name| {
+                let machine = Machine::of_board("qemu_riscv32").expect("a description");
+                let config = EmulatorConfig {
+                    machine: machine.expect("a board"),
+                    firmware: environment::firmware(),
+                    directory: directory.path().join(name),
+                    link: Some(link.to_owned()),
+                    attachment,
+                    arguments: Vec::new(),
+                };
+                Emulator::start(&config).expect("the emulator starts")
+            })
+            .into();
+        let (provisioner, user) = (HostKey::generate(), HostKey::generate());
+        let hosts = [(user.public(), Role::CryptoUser)];
+        let options = Options { patience: BOOT, deadline: BOOT };
+        for (emulator, goal) in
+            emulators.iter().zip([Goal::Create, Goal::Join(emulators[0].as_ref())])
+        {
+            let plan = Plan { provisioner: &provisioner, hosts: &hosts, goal, options };
+            provision(emulator.as_ref(), &plan, &mut |_| {}).expect("provisioned");
+        }
+        let member = |emulator: &Arc<Emulator>| Member {
+            name: "qemu".to_owned(),
+            connector: Arc::clone(emulator) as _,
+            expected: None,
+        };
+        let account = Arc::new(Account::default());
+        let options = PoolOptions {
+            device: Options { patience: Duration::from_secs(2), deadline: BOOT },
+            probe_interval: Duration::from_millis(500),
+            ..PoolOptions::default()
+        };
+        let members = emulators.iter().map(member).collect();
+        let sink = Arc::clone(&account) as Arc<dyn AuditSink>;
+        let pool = Pool::start(members, user, sink, options).expect("threads");
+        let rig = Self { emulators, pool, account, _directory: directory };
+        rig.until(|services| services == [Service::InService; 2]);
+        rig
+    }
+
+    fn until(&self, condition: impl Fn(&[Service]) -> bool) {
+        let start = Instant::now();
+        loop {
+            let health = self.pool.health();
+            let services: Vec<_> = health.iter().map(|device| device.service).collect();
+            if condition(&services) {
+                return;
+            }
+            assert!(start.elapsed() < BOOT, "{health:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn signal(&self, index: usize, signal: Signal) {
+        let pid = self.emulators[index].pid().expect("the emulator runs");
+        let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+        kill_process(pid, signal).expect("the emulator is signalled");
+    }
+
+    fn under_load(&self, disturb: impl FnOnce()) -> u64 {
+        let (stop, calls) = (AtomicBool::new(false), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::SeqCst) {
+                        let reply =
+                            self.pool.call_blocking(&Random { length: 32 }, AuditTag([1; 16]));
+                        let reply = reply.expect("no call fails");
+                        self.account.enter(&reply.receipt.expect("a receipt"));
+                        calls.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+            disturb();
+            stop.store(true, Ordering::SeqCst);
+        });
+        calls.into_inner()
+    }
+}
+
+#[test]
+fn console() {
+    check(&Rig::start("console", Attachment::Socket));
+}
+
+#[test]
+fn uart_on_a_socket() {
+    check(&Rig::start("uart", Attachment::Socket));
+}
+
+#[test]
+fn uart_on_a_pty() {
+    check(&Rig::start("uart", Attachment::Pty));
+}
+
+fn check(rig: &Rig) {
+    let calls = rig.under_load(|| {
+        for index in [0, 1] {
+            thread::sleep(Duration::from_millis(300));
+            let connects = rig.pool.health()[index].connects;
+            rig.emulators[index].cut_power();
+            let start = Instant::now();
+            while rig.pool.health()[index].connects == connects {
+                assert!(start.elapsed() < BOOT, "{:?}", rig.pool.health());
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+        thread::sleep(Duration::from_millis(300));
+        rig.signal(0, Signal::STOP);
+        rig.until(|services| services[0] != Service::InService);
+        rig.signal(0, Signal::CONT);
+        rig.until(|services| services == [Service::InService; 2]);
+        thread::sleep(Duration::from_millis(300));
+    });
+    assert!(calls > 100, "{calls}");
+    // The sink hears of the last entries in the background.
+    thread::sleep(Duration::from_secs(1));
+    rig.account.check();
+    println!("{calls} calls");
+}
