@@ -58,6 +58,8 @@ pub struct Key {
     state: Possible<KeyState>,
     /// Plaintexts and their acknowledged blobs.
     sealed: Vec<(Vec<u8>, Blob)>,
+    /// Whether it was used since it was last verified.
+    touched: bool,
 }
 
 /// One client and everything it was told.
@@ -101,7 +103,7 @@ impl Worker {
         let made = answer(kms.create_key().send().await)?;
         let id = made.key_metadata.expect("metadata").key_id;
         let state = Possible::certain(KeyState::Enabled);
-        self.keys.push(Key { id, state, sealed: Vec::new() });
+        self.keys.push(Key { id, state, sealed: Vec::new(), touched: true });
         self.acknowledged += 1;
         Ok(())
     }
@@ -177,21 +179,23 @@ impl Worker {
     }
 
     fn some_key(&mut self) -> Option<usize> {
-        (!self.keys.is_empty()).then(|| self.random.usize(..self.keys.len()))
+        let index = (!self.keys.is_empty()).then(|| self.random.usize(..self.keys.len()))?;
+        self.keys[index].touched = true;
+        Some(index)
     }
 
-    /// Checks everything acknowledged against the daemon; ciphertexts of enabled keys from
-    /// `since` on.
+    /// Checks what was acknowledged against the daemon.
     ///
     /// # Panics
     /// If something is missing, or the daemon goes away.
-    pub async fn verify(&mut self, kms: &Client, ciphertexts: Ciphertexts) {
-        for key in &mut self.keys {
+    pub async fn verify(&mut self, kms: &Client, scope: Scope) {
+        for key in self.keys.iter_mut().filter(|key| key.touched || scope == Scope::Everything) {
             let described = kms.describe_key().key_id(&key.id).send().await;
             let metadata = described.expect("the key is there").key_metadata.expect("metadata");
             let state = metadata.key_state.expect("a state");
             key.state.observe(state, &format!("the state of {}", key.id));
-            key.open(kms, ciphertexts).await;
+            key.open(kms, scope).await;
+            key.touched = false;
         }
         for (name, target) in &mut self.aliases {
             let found = match kms.describe_key().key_id(name).send().await {
@@ -218,21 +222,21 @@ impl Worker {
     }
 }
 
-/// Which ciphertexts are opened.
+/// How much is verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ciphertexts {
-    /// The latest of each key.
-    Latest,
-    /// All.
-    All,
+pub enum Scope {
+    /// Keys used since the last time, with the latest ciphertext of each, and every alias.
+    Recent,
+    /// Every key and every ciphertext.
+    Everything,
 }
 
 impl Key {
-    async fn open(&self, kms: &Client, which: Ciphertexts) {
+    async fn open(&self, kms: &Client, scope: Scope) {
         if self.state.known() != Some(&KeyState::Enabled) {
             return;
         }
-        let count = if which == Ciphertexts::All { usize::MAX } else { 1 };
+        let count = if scope == Scope::Everything { usize::MAX } else { 1 };
         for (plaintext, blob) in self.sealed.iter().rev().take(count) {
             let opened = kms.decrypt().ciphertext_blob(blob.clone()).send().await;
             let opened = opened.expect("an acknowledged ciphertext opens");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hsm_tests::daemon::Daemon;
-use hsm_tests::model::{Ciphertexts, Worker};
+use hsm_tests::model::{Scope, Worker};
 use hsm_tests::process::children;
 use hsm_tests::{ctl, sdk, seed};
 use tokio::task::JoinSet;
@@ -11,36 +11,50 @@ use tokio::task::JoinSet;
 /// Clients that work at the same time.
 const WORKERS: usize = 8;
 
+/// What all workers do at the same time.
+#[derive(Clone, Copy)]
+enum Task {
+    Work,
+    VerifyRecent,
+    VerifyEverything,
+}
+
+fn start(task: Task, workers: Vec<Worker>, daemon: &Daemon) -> JoinSet<Worker> {
+    let kms = sdk::client(daemon);
+    let mut running = JoinSet::new();
+    for mut worker in workers {
+        let kms = kms.clone();
+        running.spawn(async move {
+            match task {
+                Task::Work => drop(worker.run(&kms).await),
+                Task::VerifyRecent => worker.verify(&kms, Scope::Recent).await,
+                Task::VerifyEverything => {
+                    worker.verify(&kms, Scope::Everything).await;
+                    worker.enable_all(&kms).await;
+                    worker.verify(&kms, Scope::Everything).await;
+                }
+            }
+            worker
+        });
+    }
+    running
+}
+
 /// Kills the daemon `rounds` times and verifies everything after each.
 async fn kill_under_load(name: &str, daemon: &mut Daemon, rounds: u32) {
     let mut random = seed::random(name);
     let mut workers: Vec<Worker> = (0..WORKERS).map(|_| Worker::new(random.fork())).collect();
     for round in 0..rounds {
-        let kms = sdk::client(daemon);
-        let mut running = JoinSet::new();
-        for mut worker in workers.drain(..) {
-            let kms = kms.clone();
-            running.spawn(async move {
-                worker.run(&kms).await;
-                worker
-            });
-        }
+        let running = start(Task::Work, workers, daemon);
         tokio::time::sleep(Duration::from_millis(random.u64(1..250))).await;
         daemon.kill();
         workers = running.join_all().await;
 
         assert_audited(daemon, round);
         daemon.restart();
-        let kms = sdk::client(daemon);
-        for worker in &mut workers {
-            worker.verify(&kms, Ciphertexts::Latest).await;
-        }
+        workers = start(Task::VerifyRecent, workers, daemon).join_all().await;
     }
-    let kms = sdk::client(daemon);
-    for worker in &mut workers {
-        worker.enable_all(&kms).await;
-        worker.verify(&kms, Ciphertexts::All).await;
-    }
+    workers = start(Task::VerifyEverything, workers, daemon).join_all().await;
     let acknowledged: u64 = workers.iter().map(|worker| worker.acknowledged).sum();
     eprintln!("{name}: {acknowledged} acknowledged requests over {rounds} kills");
     assert!(acknowledged > u64::from(rounds), "there was no load");
