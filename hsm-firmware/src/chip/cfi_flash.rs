@@ -3,8 +3,6 @@
 //!
 //! Emulators do not refuse to set bits by programming; this driver does, as the cells would.
 
-use core::ptr;
-
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
@@ -101,12 +99,9 @@ impl ReadNorFlash for CfiFlash {
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
         check_read(self, offset, bytes.len())?;
-        let source = ptr::with_exposed_provenance::<u32>(self.base + offset as usize);
-        for (at, word) in bytes.chunks_exact_mut(WORD).enumerate() {
-            // SAFETY: within the flash, as checked, and aligned; in read-array mode it is memory.
-            // Volatile, because its contents change without Rust writing to it.
-            let value = unsafe { source.add(at).read_volatile() };
-            word.copy_from_slice(&value.to_le_bytes());
+        // In read-array mode words are memory.
+        for (offset, word) in (offset as usize..).step_by(WORD).zip(bytes.chunks_exact_mut(WORD)) {
+            word.copy_from_slice(&self.word(offset).read().to_le_bytes());
         }
         Ok(())
     }
