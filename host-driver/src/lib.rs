@@ -5,8 +5,8 @@
 //! | module | guarantees |
 //! |---|---|
 //! | [`transport`] | a byte stream to one device: serial line, TCP, unix socket, in-process pipe |
-//! | [`link`] | frames, credit and correlation: each request gets its answer or a typed error |
-//! | [`session`] | the authenticated channel, bound to the pinned identity of the device |
+//! | `link` | frames, credit and correlation: each request gets its answer or a typed error |
+//! | `session` | the authenticated channel, bound to the pinned identity of the device |
 //! | [`device`] | typed calls to one device |
 //! | [`audit`] | each receipt is checked against the device's audit chain; nothing is skipped |
 //! | [`pool`] | calls go to a healthy device that has the algorithm, and elsewhere if it fails |
@@ -24,11 +24,11 @@ pub mod endpoint;
 pub mod error;
 pub mod health;
 pub mod host_key;
-pub mod link;
+mod link;
 pub mod pool;
 pub mod provision;
-pub mod request;
-pub mod session;
+mod request;
+mod session;
 #[cfg(test)]
 mod testing;
 pub mod transport;

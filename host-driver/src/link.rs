@@ -22,7 +22,9 @@ use crate::wait::Signal;
 pub(crate) use exchange::{Credit, Message};
 use exchange::{Done, Exchange, Hung, Ticket};
 
+mod answer;
 mod exchange;
+mod patience;
 
 /// How late a deadline may be noticed.
 const TICK: Duration = Duration::from_millis(50);

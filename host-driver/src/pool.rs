@@ -26,10 +26,12 @@ use crate::transport::Connector;
 use crate::wait::block_on;
 
 use slot::{Candidate, Slot};
+use tries::{Tries, may_repeat};
 use waiting::WaitingRoom;
 
 mod keeper;
 mod slot;
+mod tries;
 mod waiting;
 
 /// A device to be in the pool.
@@ -208,6 +210,13 @@ impl Pool {
         self.shared.slots.iter().map(|slot| slot.health()).collect()
     }
 
+    /// The devices in service now, for what is asked of each one. Keep them only for the call: a
+    /// device that is held does not close its line.
+    #[must_use]
+    pub fn devices(&self) -> Vec<Arc<Device>> {
+        self.shared.slots.iter().filter_map(|slot| slot.device()).collect()
+    }
+
     /// The domain of the pool; `None` until a device has been in service.
     #[must_use]
     pub fn domain(&self) -> Option<DomainId> {
@@ -319,74 +328,6 @@ impl Shared {
         for slot in &self.slots {
             slot.close();
             slot.signal.raise();
-        }
-    }
-}
-
-/// Whether a failed call may be sent to another device, or again.
-fn may_repeat<C: Command>(error: &CallError) -> bool {
-    error.try_elsewhere() && (C::IDEMPOTENT || !error.maybe_executed())
-}
-
-/// The attempts of one call.
-struct Tries<'a> {
-    shared: &'a Shared,
-    /// Devices that failed since the last pause.
-    asked: Vec<usize>,
-    last: Option<(usize, CallError)>,
-    pause: Duration,
-}
-
-impl<'a> Tries<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        Self { shared, asked: Vec::new(), last: None, pause: Duration::from_millis(20) }
-    }
-
-    fn failed(&mut self, index: usize, error: CallError) {
-        tracing::debug!(index, %error, "call failed, trying elsewhere");
-        self.asked.push(index);
-        if let Some((index, error)) = self.last.replace((index, error)) {
-            self.shared.forget(index, error);
-        }
-    }
-
-    fn was_refused(&self) -> bool {
-        matches!(self.last, Some((_, CallError::Refused { .. })))
-    }
-
-    /// Waits until a device comes into service. If one failed but still is, it gets a pause.
-    async fn wait(&mut self, spec: Option<KeySpec>, deadline: Instant) -> Result<(), CallError> {
-        let until = match self.asked.as_slice() {
-            [] => deadline,
-            _ => deadline.min(Instant::now() + self.pause),
-        };
-        let woken = self.shared.waiting.enter(until);
-        if self.asked.is_empty() {
-            // One may have come into service before this call was on the list.
-            if self.shared.pick(spec, &[])?.is_some() {
-                return Ok(());
-            }
-        } else {
-            self.asked.clear();
-            self.pause = (self.pause * 2).min(Duration::from_secs(1));
-        }
-        // Resolves with an error too: the sender is dropped to wake.
-        let _ = woken.await;
-        Ok(())
-    }
-
-    fn into_error(mut self) -> CallError {
-        match self.last.take() {
-            Some((_, error)) => error,
-            None => self.shared.unavailable(),
-        }
-    }
-}
-
-impl Drop for Tries<'_> {
-    fn drop(&mut self) {
-        if let Some((index, error)) = self.last.take() {
-            self.shared.forget(index, error);
         }
     }
 }

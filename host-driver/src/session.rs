@@ -15,7 +15,7 @@ use crate::host_key::{HostKey, system_rng};
 ///
 /// Empty until the device has told where its chain stands.
 #[derive(Clone, Debug, Default)]
-pub struct SharedChain(Arc<Mutex<Option<Chain>>>);
+pub(crate) struct SharedChain(Arc<Mutex<Option<Chain>>>);
 
 impl SharedChain {
     /// The chain; do not hold it across a call.

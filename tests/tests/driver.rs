@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use host_driver::HostKey;
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
 use host_driver::device::Options;
 use host_driver::emulator::{Attachment, Emulator, EmulatorConfig, Machine};
 use host_driver::health::Service;
 use host_driver::pool::{Member, Pool, PoolOptions};
 use host_driver::provision::{Goal, Plan, provision};
-use host_driver::HostKey;
 use hsm_protocol::command::random::Random;
 use hsm_protocol::{AuditTag, DeviceId, Role};
 use hsm_tests::environment;

@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 
-use hsm_protocol::AuditTag;
 use hsm_protocol::command::audit::{AuditEntries, AuditHead, SignedHead};
+use hsm_protocol::{AuditTag, DeviceId};
+use rand_core::Rng;
 
 use super::{AuditSink, Chain, DeviceReceipt, Position, verify_head};
 use crate::device::Device;
 use crate::error::CallError;
+use crate::host_key::system_rng;
 
 /// Brings `device`'s chain and `sink` up to date: everything before the head that the device
 /// signs now is verified, and stored or reported lost.
@@ -31,7 +33,7 @@ type Known = (Position, Vec<Range<u64>>);
 
 fn signed_head(device: &Device) -> Result<SignedHead, CallError> {
     let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce).map_err(|_| CallError::ShutDown)?;
+    system_rng().fill_bytes(&mut nonce);
     let reply = device.call_blocking(&AuditHead { nonce }, AuditTag::default())?;
     let head = reply.response()?;
     verify_head(&head, device.identity(), &nonce).map_err(CallError::BadIdentity)?;
@@ -108,7 +110,7 @@ fn store(sink: &dyn AuditSink, receipts: &[DeviceReceipt]) -> Result<(), CallErr
 
 fn report_lost(
     sink: &dyn AuditSink,
-    device: &hsm_protocol::DeviceId,
+    device: &DeviceId,
     epoch: u64,
     indexes: Range<u64>,
 ) -> Result<(), CallError> {

@@ -10,17 +10,18 @@ use std::time::{Duration, Instant};
 use hsm_protocol::channel::{MESSAGE_1_SIZE, RECORD_OVERHEAD};
 use hsm_protocol::frame::{self, Frame, FrameKind, Header, MAX_PAYLOAD};
 use hsm_protocol::request::ResponseHead;
-use hsm_protocol::{AuditTag, ErrorCode, Opcode};
+use hsm_protocol::{ErrorCode, Opcode};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::CallError;
 use crate::request::{Answer, Request};
 use crate::session::Session;
 
+use super::answer::{self, Question};
+use super::patience;
+
 /// Calls that wait for credit; one more is refused.
 const MAX_BACKLOG: usize = 4096;
-/// Bytes per second of the slowest line, 115 200 baud 8N1 less COBS and a margin.
-const SLOWEST_LINE: u32 = 10_000;
 
 /// What a caller wants sent.
 #[derive(Debug)]
@@ -92,9 +93,7 @@ struct InFlight<T> {
     reply: FrameKind,
     session: u16,
     sequence: u32,
-    id: u16,
-    opcode: Opcode,
-    tag: Option<AuditTag>,
+    question: Question,
     bytes: usize,
     deadline: Instant,
     ticket: Option<T>,
@@ -180,11 +179,11 @@ impl<T: Ticket> Exchange<T> {
             FrameKind::LinkError => self.refused(call, payload),
             FrameKind::SealedResponse => self.sealed_response(call, header.sequence, payload),
             FrameKind::PlainResponse => {
-                let answer = plain_answer(&call, payload);
+                let answer = answer::plain(&call.question, payload);
                 self.finish(call.ticket, answer);
             }
             _ => {
-                let head = ResponseHead { id: call.id, status: None, receipt: None };
+                let head = ResponseHead { id: call.question.id, status: None, receipt: None };
                 let body = Zeroizing::new(payload.to_vec());
                 self.finish(call.ticket, Ok(Answer { head, receipt: None, body }));
             }
@@ -220,8 +219,8 @@ impl<T: Ticket> Exchange<T> {
         match self.in_flight.front() {
             Some(oldest) => {
                 let waited = now.saturating_duration_since(self.oldest_since);
-                let opcode = oldest.opcode;
-                let limit = self.patience_with(opcode);
+                let opcode = oldest.question.opcode;
+                let limit = patience::limit(self.patience, opcode, self.in_flight_bytes);
                 if waited > limit { Err(Hung { opcode, waited }) } else { Ok(()) }
             }
             None => Ok(()),
@@ -319,9 +318,7 @@ impl<T: Ticket> Exchange<T> {
             reply,
             session: header.session,
             sequence: header.sequence,
-            id,
-            opcode,
-            tag,
+            question: Question { id, opcode, tag },
             bytes: 0,
             deadline: self.oldest_since,
             ticket: None,
@@ -336,7 +333,7 @@ impl<T: Ticket> Exchange<T> {
 
     fn sealed_response(&mut self, call: InFlight<T>, sequence: u32, payload: &mut [u8]) {
         let outcome = match self.session.as_mut().filter(|open| open.id() == call.session) {
-            Some(session) => sealed_answer(session, &call, sequence, payload),
+            Some(session) => answer::sealed(session, &call.question, sequence, payload),
             None => Err(CallError::SessionLost { reason: ErrorCode::NO_SESSION, sent: true }),
         };
         let poisoned = outcome.as_ref().is_err_and(CallError::poisons_session);
@@ -357,7 +354,7 @@ impl<T: Ticket> Exchange<T> {
             self.finish(call.ticket, Err(CallError::SessionLost { reason, sent: true }));
             self.end_session(call.session, reason);
         } else {
-            let (opcode, receipt) = (call.opcode, None);
+            let (opcode, receipt) = (call.question.opcode, None);
             self.finish(call.ticket, Err(CallError::Refused { opcode, code: reason, receipt }));
         }
     }
@@ -388,60 +385,7 @@ impl<T: Ticket> Exchange<T> {
     fn finish(&mut self, ticket: Option<T>, outcome: Result<Answer, CallError>) {
         self.done.push(Done { ticket, outcome });
     }
-
-    /// How long the device may take for `opcode`, with everything in flight on a slow line.
-    fn patience_with(&self, opcode: Opcode) -> Duration {
-        let bytes = u32::try_from(self.in_flight_bytes).unwrap_or(u32::MAX);
-        let line = Duration::from_secs(1) * bytes / SLOWEST_LINE;
-        self.patience * if is_slow(opcode) { 10 } else { 1 } + line
-    }
 }
 
-/// Commands that write non-volatile storage, run every self-test, or search for primes.
-fn is_slow(opcode: Opcode) -> bool {
-    [
-        Opcode::SelfTest,
-        Opcode::Zeroise,
-        Opcode::Initialise,
-        Opcode::EnrolHost,
-        Opcode::RemoveHost,
-        Opcode::CreateDomain,
-        Opcode::ExportDomain,
-        Opcode::JoinDomain,
-        Opcode::GenerateKey,
-    ]
-    .contains(&opcode)
-}
-
-fn plain_answer<T>(call: &InFlight<T>, payload: &[u8]) -> Result<Answer, CallError> {
-    match ResponseHead::split(payload) {
-        Ok((head, body)) if head.id == call.id => {
-            Ok(Answer { head, receipt: None, body: Zeroizing::new(body.to_vec()) })
-        }
-        _ => Err(CallError::BadAnswer(call.opcode)),
-    }
-}
-
-fn sealed_answer<T>(
-    session: &mut Session,
-    call: &InFlight<T>,
-    sequence: u32,
-    payload: &mut [u8],
-) -> Result<Answer, CallError> {
-    let lost = |reason| CallError::SessionLost { reason, sent: true };
-    let plain = session.open(sequence, payload).map_err(lost)?;
-    let bad = || CallError::BadAnswer(call.opcode);
-    let (head, body) = ResponseHead::split(plain).map_err(|_| bad())?;
-    let receipt = match (&head.receipt, call.tag) {
-        (Some(receipt), Some(tag)) => {
-            Some(session.follow(call.opcode, tag, head.status, receipt)?)
-        }
-        // A command can be refused before the device knows that it is audited.
-        (None, tag) if tag.is_none() || head.status.is_some() => None,
-        _ => return Err(bad()),
-    };
-    if head.id != call.id {
-        return Err(bad());
-    }
-    Ok(Answer { head, receipt, body: Zeroizing::new(body.to_vec()) })
-}
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,11 @@ impl Slot {
         }
     }
 
+    /// The device, if it is in service.
+    pub(super) fn device(&self) -> Option<Arc<Device>> {
+        self.lock().device.clone().filter(|device| device.is_ready())
+    }
+
     /// The device that must answer here: the configured one, or the one that first did.
     pub(super) fn expected(&self) -> Option<DeviceId> {
         self.lock().id

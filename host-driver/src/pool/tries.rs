@@ -1,0 +1,81 @@
+//! The attempts of one call: where it has been, what came of it, and when to go on.
+
+use std::time::{Duration, Instant};
+
+use hsm_protocol::Command;
+use hsm_protocol::key_spec::KeySpec;
+
+use super::Shared;
+use crate::error::CallError;
+
+/// Whether a failed call may be sent to another device, or again.
+pub(super) fn may_repeat<C: Command>(error: &CallError) -> bool {
+    error.try_elsewhere() && (C::IDEMPOTENT || !error.maybe_executed())
+}
+
+/// The attempts of one call.
+pub(super) struct Tries<'a> {
+    shared: &'a Shared,
+    /// Devices that failed since the last pause.
+    pub(super) asked: Vec<usize>,
+    last: Option<(usize, CallError)>,
+    pause: Duration,
+}
+
+impl<'a> Tries<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        Self { shared, asked: Vec::new(), last: None, pause: Duration::from_millis(20) }
+    }
+
+    pub(super) fn failed(&mut self, index: usize, error: CallError) {
+        tracing::debug!(index, %error, "call failed, trying elsewhere");
+        self.asked.push(index);
+        if let Some((index, error)) = self.last.replace((index, error)) {
+            self.shared.forget(index, error);
+        }
+    }
+
+    pub(super) fn was_refused(&self) -> bool {
+        matches!(self.last, Some((_, CallError::Refused { .. })))
+    }
+
+    /// Waits until a device comes into service. If one failed but still is, it gets a pause.
+    pub(super) async fn wait(
+        &mut self,
+        spec: Option<KeySpec>,
+        deadline: Instant,
+    ) -> Result<(), CallError> {
+        let until = match self.asked.as_slice() {
+            [] => deadline,
+            _ => deadline.min(Instant::now() + self.pause),
+        };
+        let woken = self.shared.waiting.enter(until);
+        if self.asked.is_empty() {
+            // One may have come into service before this call was on the list.
+            if self.shared.pick(spec, &[])?.is_some() {
+                return Ok(());
+            }
+        } else {
+            self.asked.clear();
+            self.pause = (self.pause * 2).min(Duration::from_secs(1));
+        }
+        // Resolves with an error too: the sender is dropped to wake.
+        let _ = woken.await;
+        Ok(())
+    }
+
+    pub(super) fn into_error(mut self) -> CallError {
+        match self.last.take() {
+            Some((_, error)) => error,
+            None => self.shared.unavailable(),
+        }
+    }
+}
+
+impl Drop for Tries<'_> {
+    fn drop(&mut self) {
+        if let Some((index, error)) = self.last.take() {
+            self.shared.forget(index, error);
+        }
+    }
+}
