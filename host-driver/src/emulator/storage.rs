@@ -11,6 +11,7 @@ use super::machine::Flash;
 
 /// Longest path of a unix socket in bytes (`sun_path` in unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
+const SOCKET: &str = "link";
 
 /// The directory of an emulated device, locked: no other process uses it meanwhile.
 #[derive(Debug)]
@@ -45,7 +46,9 @@ impl Drop for Storage {
     fn drop(&mut self) {
         // What is left behind is reused by the next start.
         let _ = fs::remove_file(&self.socket);
-        if let Some(directory) = self.socket.parent() {
+        if let Some(directory) = self.socket.parent()
+            && Some(directory) != self.flash.parent()
+        {
             let _ = fs::remove_dir(directory);
         }
     }
@@ -98,14 +101,23 @@ fn create_image(path: &Path, flash: Flash) -> io::Result<()> {
     File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 
-/// A place for the socket whose path is short: a directory of our own, named after the
-/// device's, in the user's runtime directory.
+/// A place for the socket: in the device's directory, or if that has a long path, in a directory
+/// of our own, named after the device's, in the user's runtime directory.
 fn socket_path(device: &Path) -> Result<PathBuf, EmulatorError> {
+    let near = device.join(SOCKET);
+    if near.as_os_str().len() <= MAX_SOCKET_PATH {
+        let _ = fs::remove_file(&near); // left by an earlier process
+        return Ok(near);
+    }
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let base = runtime.filter(|base| base.is_dir()).unwrap_or_else(std::env::temp_dir);
+    runtime_socket(&base, device)
+}
+
+fn runtime_socket(base: &Path, device: &Path) -> Result<PathBuf, EmulatorError> {
     let name = fnv1a(device.as_os_str().as_bytes());
     let directory = base.join(format!("strongroom-{name:016x}"));
-    let socket = directory.join("link");
+    let socket = directory.join(SOCKET);
     if socket.as_os_str().len() > MAX_SOCKET_PATH {
         return Err(EmulatorError::SocketPath(socket.display().to_string()));
     }
@@ -157,16 +169,31 @@ mod tests {
     #[test]
     fn a_directory_is_used_once() {
         let directory = tempfile::tempdir().unwrap();
-        let first = Storage::open(directory.path(), FLASH).unwrap();
+        let _first = Storage::open(directory.path(), FLASH).unwrap();
         let error = Storage::open(directory.path(), FLASH).unwrap_err();
         assert!(matches!(error, EmulatorError::InUse { .. }), "{error}");
-        let socket = first.socket.clone();
-        assert!(socket.parent().unwrap().is_dir());
-        drop(first);
-        assert!(!socket.parent().unwrap().exists());
+    }
+
+    #[test]
+    fn the_path_of_the_socket_is_short() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::open(directory.path(), FLASH).unwrap();
+        assert_eq!(storage.socket.parent(), storage.flash.parent());
+
+        let long = directory.path().join("x".repeat(120));
+        let storage = Storage::open(&long, FLASH).unwrap();
+        let (socket, parent) = (storage.socket.clone(), storage.socket.parent().unwrap());
+        assert!(socket.as_os_str().len() <= MAX_SOCKET_PATH);
+        assert_eq!(fs::metadata(parent).unwrap().mode() & 0o777, 0o700);
+        let parent = parent.to_owned();
+        drop(storage);
+        assert!(!parent.exists());
         // As after SIGKILL: the socket and its directory are still there.
-        fs::create_dir(socket.parent().unwrap()).unwrap();
+        fs::create_dir(&parent).unwrap();
         fs::write(&socket, "").unwrap();
-        assert_eq!(Storage::open(directory.path(), FLASH).unwrap().socket, socket);
+        assert_eq!(Storage::open(&long, FLASH).unwrap().socket, socket);
+
+        let error = runtime_socket(&long, &long).unwrap_err();
+        assert!(error.to_string().contains("XDG_RUNTIME_DIR"), "{error}");
     }
 }
