@@ -8,6 +8,7 @@
 //! [`verify`] recomputes both chains offline: that of the log and those of the devices.
 
 mod chain;
+mod checkpoint;
 mod device;
 mod facts;
 mod log;
@@ -23,6 +24,7 @@ mod writer;
 pub use host_driver::audit::DeviceReceipt;
 
 pub use chain::{Kind, LineHash, Position};
+pub use checkpoint::{checkpoint, keep_checkpoints};
 pub use facts::{AuditFacts, AuditResource};
 pub use log::{AuditError, AuditLog, Opened};
 pub use record::{Caller, Outcome, RequestRecord};

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::api::Service;
-use crate::audit::{AuditError, AuditLog};
+use crate::audit::{AuditError, AuditLog, checkpoint, keep_checkpoints};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::{Credentials, CredentialsError};
@@ -159,6 +159,8 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         Arc::clone(&store),
     ));
     let probe = tokio::spawn(Arc::clone(&status).watch_store());
+    let (log, pool) = (Arc::clone(&audit), Arc::clone(&pooled.pool));
+    let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &pool).await });
     let front = Arc::new(Front {
         service,
         verifier: Verifier::new(
@@ -177,10 +179,11 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     server.run(front, stop).await;
 
     tracing::info!("stopping");
-    for job in [deletion, probe] {
+    for job in [deletion, probe, checkpoints] {
         job.abort();
         let _ = job.await;
     }
+    checkpoint(&audit, &pooled.pool).await;
     // The pool before the audit log: it hands over the last audit entries of the devices.
     let stopped = tokio::task::spawn_blocking(move || {
         pooled.shut_down();

@@ -50,6 +50,8 @@ pub enum Kind {
     Resumed,
     /// Device entries that no response had carried to the daemon.
     DeviceEntries,
+    /// A device signed the head of its chain together with a position of this log.
+    Checkpoint,
     /// Where the chain of each device stands: the first line of every file but the first.
     Positions,
 }

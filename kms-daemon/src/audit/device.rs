@@ -3,7 +3,7 @@
 //! Requests are recorded in the order in which they finish, so entries of one device arrive
 //! slightly out of order. [`DeviceChains`] puts them in order and recomputes every head.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use host_driver::audit::{DeviceReceipt, Position};
@@ -12,7 +12,11 @@ use hsm_protocol::id::DeviceId;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::checkpoint::Vouched;
 use crate::hex;
+
+/// Heads kept behind the position of a chain, to compare signed heads that are recorded late.
+const RECENT: usize = 1024;
 
 /// A receipt as it stands in a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +109,10 @@ pub(super) struct Chain<L> {
     pub(super) closed: bool,
     /// Entries behind a gap.
     ahead: BTreeMap<u64, (DeviceReceipt, L)>,
+    /// The latest heads before `at`, by the number of entries before them.
+    recent: VecDeque<(u64, Head)>,
+    /// Signed heads that `at` has not come to: number of entries before each.
+    signed: BTreeMap<u64, (Head, L)>,
     /// Reported losses that are not before `at`: first index to one more than the last.
     holes: BTreeMap<u64, u64>,
 }
@@ -136,6 +144,11 @@ impl<L> DeviceChains<L> {
         chain.advance()
     }
 
+    /// Takes a head that the device has signed.
+    pub(super) fn take_signed(&mut self, signed: &Vouched, location: L) -> Result<(), Broken<L>> {
+        self.chain(&signed.device, signed.epoch).take_signed(signed.entries, signed.head, location)
+    }
+
     /// Begins a chain at a known position instead of at its genesis.
     pub(super) fn resume(&mut self, device: &DeviceId, at: Position, closed: bool) {
         let chain = self.chain(device, at.epoch);
@@ -165,6 +178,8 @@ impl<L> DeviceChains<L> {
             lost: 0,
             closed: false,
             ahead: BTreeMap::new(),
+            recent: VecDeque::new(),
+            signed: BTreeMap::new(),
             holes: BTreeMap::new(),
         })
     }
@@ -184,8 +199,28 @@ impl<L> Chain<L> {
         self.advance()
     }
 
+    fn take_signed(&mut self, entries: u64, head: Head, location: L) -> Result<(), Broken<L>> {
+        let known = match self.recent.iter().find(|(before, _)| *before == entries) {
+            Some((_, known)) => *known,
+            None if entries == self.at.next => self.at.head,
+            // Long past, or still to come: entries may be recorded after a head that covers them.
+            None => {
+                if entries > self.at.next {
+                    self.signed.insert(entries, (head, location));
+                }
+                return Ok(());
+            }
+        };
+        if known == head { Ok(()) } else { Err(Broken(location)) }
+    }
+
     fn advance(&mut self) -> Result<(), Broken<L>> {
         loop {
+            if let Some((head, location)) = self.signed.remove(&self.at.next)
+                && head != self.at.head
+            {
+                return Err(Broken(location));
+            }
             if let Some((receipt, location)) = self.ahead.remove(&self.at.next) {
                 if self.at.head.extend(&receipt.entry) != receipt.head {
                     return Err(Broken(location));
@@ -205,6 +240,10 @@ impl<L> Chain<L> {
 
     fn step(&mut self, receipt: &DeviceReceipt) {
         self.entries += 1;
+        self.recent.push_back((self.at.next, self.at.head));
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
         self.at.next = receipt.entry.index.saturating_add(1);
         self.at.head = receipt.head;
     }

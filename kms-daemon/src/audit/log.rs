@@ -184,10 +184,16 @@ impl AuditLog {
         !self.status.failing.load(Ordering::Acquire)
     }
 
+    /// The end of the durable log.
+    #[must_use]
+    pub fn tip(&self) -> Position {
+        *lock(&self.status.tip)
+    }
+
     /// Sequence of the last durable record.
     #[must_use]
     pub fn sequence(&self) -> u64 {
-        self.status.sequence.load(Ordering::Acquire)
+        self.tip().sequence
     }
 
     /// Records handed over and not yet durable: the lag of the log.

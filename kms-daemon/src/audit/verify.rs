@@ -3,14 +3,19 @@
 //! The first fault of the log's chain ends the walk, because nothing behind it can be trusted.
 //! Device chains are judged only if the log's chain is whole.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Kind, Line, Position};
+use super::checkpoint::Checkpoint;
 use super::device::{Broken, Chain, DeviceChains, Lost};
 use super::segment::{HeadFile, RawLine, Segment};
+
+/// Records that may lie between a checkpoint and the record it is about.
+const RECENT: usize = 64 * 1024;
 
 /// Why verification could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +43,8 @@ pub struct Report {
     pub records: u64,
     /// The end of the log's chain. Keep it elsewhere to recognise a later truncation.
     pub tip: Position,
+    /// Last record that a device has vouched for with a signature; 0 if none has.
+    pub vouched: u64,
     /// The devices' chains.
     pub devices: Vec<DeviceChain>,
     /// What an auditor should know and that is no fault.
@@ -116,6 +123,8 @@ struct Walk {
     devices: DeviceChains<Place>,
     /// Sequence of the last `started` record.
     started: u64,
+    /// The latest positions: a checkpoint is recorded a little after the one it is about.
+    recent: VecDeque<Position>,
 }
 
 impl Walk {
@@ -123,11 +132,12 @@ impl Walk {
         let (devices, notes) = (Vec::new(), Vec::new());
         let tip = Position::default();
         Self {
-            report: Report { files, records: 0, tip, devices, notes, fault: None },
+            report: Report { files, records: 0, tip, vouched: 0, devices, notes, fault: None },
             head,
             last: None,
             devices: DeviceChains::default(),
             started: 0,
+            recent: VecDeque::new(),
         }
     }
 
@@ -181,6 +191,10 @@ impl Walk {
 
     fn accept(&mut self, line: &Line, place: Place) {
         self.report.tip = line.position();
+        self.recent.push_back(self.report.tip);
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
         self.report.records += 1;
         match line.kind {
             Kind::Started => self.started = line.sequence,
@@ -190,6 +204,7 @@ impl Walk {
                     self.device_fault(place);
                 }
             }
+            Kind::Checkpoint => self.checkpoint(&line.record, &place),
             Kind::Request | Kind::ServiceEvent | Kind::Resumed | Kind::Positions => {}
         }
         for stored in &line.device {
@@ -200,11 +215,32 @@ impl Walk {
         self.last = Some(place);
     }
 
-    /// Keeps the first one only; the log's own faults come first in any case.
-    fn device_fault(&mut self, place: Place) {
-        if self.report.fault.is_none() {
-            self.fault(place, "the device's entry does not continue the chain of its device");
+    fn checkpoint(&mut self, record: &serde_json::Value, place: &Place) {
+        let opened =
+            Checkpoint::deserialize(record).ok().and_then(|c| Some((c.open()?, c.position)));
+        let Some((vouched, position)) = opened else {
+            return self
+                .first_fault(place, "the device's signature of the checkpoint is not right");
+        };
+        let known = self.recent.iter().find(|known| known.sequence == position.sequence);
+        if known.is_none_or(|known| known.hash != position.hash) {
+            return self.first_fault(place, "the device has signed another log");
         }
+        if let Err(Broken(place)) = self.devices.take_signed(&vouched, place.clone()) {
+            self.first_fault(&place, "the device has signed another chain than its recorded one");
+        }
+        self.report.vouched = position.sequence;
+    }
+
+    /// Keeps the first one only; the log's own faults come first in any case.
+    fn first_fault(&mut self, place: &Place, reason: &str) {
+        if self.report.fault.is_none() {
+            self.fault(place.clone(), reason);
+        }
+    }
+
+    fn device_fault(&mut self, place: Place) {
+        self.first_fault(&place, "the device's entry does not continue the chain of its device");
     }
 
     fn fault(&mut self, place: Place, reason: &str) {

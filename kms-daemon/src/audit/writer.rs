@@ -67,7 +67,8 @@ pub(super) struct Status {
     pub(super) failing: AtomicBool,
     /// Requests refused because writing was failing.
     pub(super) refused: AtomicU64,
-    pub(super) sequence: AtomicU64,
+    /// The end of the durable log.
+    pub(super) tip: Mutex<Position>,
     /// Records handed over and not yet acknowledged.
     pub(super) pending: AtomicU64,
     /// Up to where the chains of the devices are recorded.
@@ -222,7 +223,7 @@ impl Writer {
         let backlog = self.backlog.iter().filter(|_| resume.is_some());
         backlog.chain(records).for_each(|record| record.effect.apply(&mut recorded));
         drop(recorded);
-        self.status.sequence.store(tip.sequence, Ordering::Release);
+        *lock(&self.status.tip) = tip;
         if let Err(error) = self.head.store(tip) {
             // The lines are durable; HEAD may lag.
             tracing::warn!(%error, "cannot update the audit log's HEAD");

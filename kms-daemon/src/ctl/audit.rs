@@ -37,6 +37,9 @@ fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     }
     writeln!(out, "intact: {} records in {} files", report.records, report.files)?;
     writeln!(out, "  last    {} {:?}", report.tip.sequence, report.tip.hash)?;
+    if report.vouched > 0 {
+        writeln!(out, "  signed  by a device up to record {}", report.vouched)?;
+    }
     for chain in &report.devices {
         write!(out, "  device  {} boot {}: {} entries", chain.device, chain.epoch, chain.entries)?;
         match chain.lost {

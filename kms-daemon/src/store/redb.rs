@@ -4,8 +4,9 @@
 //! transaction and makes that durable with one sync, so concurrent commits share its cost. Only
 //! then are they answered and shown to readers and watchers.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -57,7 +58,16 @@ impl RedbStore {
     /// [`StoreError::Engine`] if the file is damaged, in use by another process or cannot be
     /// written; [`StoreError::Format`] if a newer release wrote it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Arc::new(Database::create(path).map_err(engine)?);
+        // Read by the owner only: policies and the names of keys are nobody else's business.
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(engine)?;
+        let database = Arc::new(Database::builder().create_file(file).map_err(engine)?);
         sync_directory(path).map_err(engine)?;
         let revision = prepare(&database)?;
         let history = History::new(revision);
