@@ -117,9 +117,14 @@ pub(super) struct Chain<L> {
     holes: BTreeMap<u64, u64>,
 }
 
-/// The entry recorded at this location does not continue its chain.
+/// What does not fit a chain, and where it is recorded.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Broken<L>(pub(super) L);
+pub(super) enum Broken<L> {
+    /// An entry does not continue the chain.
+    Entry(L),
+    /// A signed head is not that of the recorded entries.
+    Signed(L),
+}
 
 impl<L> Default for DeviceChains<L> {
     fn default() -> Self {
@@ -211,7 +216,7 @@ impl<L> Chain<L> {
                 return Ok(());
             }
         };
-        if known == head { Ok(()) } else { Err(Broken(location)) }
+        if known == head { Ok(()) } else { Err(Broken::Signed(location)) }
     }
 
     fn advance(&mut self) -> Result<(), Broken<L>> {
@@ -219,11 +224,11 @@ impl<L> Chain<L> {
             if let Some((head, location)) = self.signed.remove(&self.at.next)
                 && head != self.at.head
             {
-                return Err(Broken(location));
+                return Err(Broken::Signed(location));
             }
             if let Some((receipt, location)) = self.ahead.remove(&self.at.next) {
                 if self.at.head.extend(&receipt.entry) != receipt.head {
-                    return Err(Broken(location));
+                    return Err(Broken::Entry(location));
                 }
                 self.step(&receipt);
             } else if let Some(&end) = self.holes.get(&self.at.next) {

@@ -200,16 +200,16 @@ impl Walk {
             Kind::Started => self.started = line.sequence,
             Kind::DeviceEntries => {
                 let lost = line.record.get("lost").and_then(|lost| Lost::deserialize(lost).ok());
-                if let Some(Err(Broken(place))) = lost.map(|lost| self.devices.take_lost(&lost)) {
-                    self.device_fault(place);
+                if let Some(Err(broken)) = lost.map(|lost| self.devices.take_lost(&lost)) {
+                    self.device_fault(broken);
                 }
             }
             Kind::Checkpoint => self.checkpoint(&line.record, &place),
             Kind::Request | Kind::ServiceEvent | Kind::Resumed | Kind::Positions => {}
         }
         for stored in &line.device {
-            if let Err(Broken(place)) = self.devices.take(stored.0, place.clone()) {
-                self.device_fault(place);
+            if let Err(broken) = self.devices.take(stored.0, place.clone()) {
+                self.device_fault(broken);
             }
         }
         self.last = Some(place);
@@ -226,8 +226,8 @@ impl Walk {
         if known.is_none_or(|known| known.hash != position.hash) {
             return self.first_fault(place, "the device has signed another log");
         }
-        if let Err(Broken(place)) = self.devices.take_signed(&vouched, place.clone()) {
-            self.first_fault(&place, "the device has signed another chain than its recorded one");
+        if let Err(broken) = self.devices.take_signed(&vouched, place.clone()) {
+            self.device_fault(broken);
         }
         self.report.vouched = position.sequence;
     }
@@ -239,8 +239,14 @@ impl Walk {
         }
     }
 
-    fn device_fault(&mut self, place: Place) {
-        self.first_fault(&place, "the device's entry does not continue the chain of its device");
+    fn device_fault(&mut self, broken: Broken<Place>) {
+        match broken {
+            Broken::Entry(place) => {
+                self.first_fault(&place, "the device's entry does not continue its chain");
+            }
+            Broken::Signed(place) => self
+                .first_fault(&place, "the device has signed another chain than its recorded one"),
+        }
     }
 
     fn fault(&mut self, place: Place, reason: &str) {

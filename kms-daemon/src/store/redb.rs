@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use redb::backends::FileBackend;
 use redb::{
     Database, Durability, ReadableDatabase as _, ReadableTable, Table as RedbTable, TableDefinition,
 };
@@ -67,7 +68,11 @@ impl RedbStore {
             .mode(0o600)
             .open(path)
             .map_err(engine)?;
-        let database = Arc::new(Database::builder().create_file(file).map_err(engine)?);
+        let database = Arc::new(
+            Database::builder()
+                .create_with_backend(FileBackend::new(file).map_err(engine)?)
+                .map_err(engine)?,
+        );
         sync_directory(path).map_err(engine)?;
         let revision = prepare(&database)?;
         let history = History::new(revision);

@@ -250,7 +250,7 @@ fn a_forged_device_entry_is_named() {
     let fault = verify(dir.path()).unwrap().fault.unwrap();
     assert_eq!(fault.line, 3);
     assert_eq!(fault.event_id.unwrap(), Uuid::from_u128(1).to_string());
-    assert!(fault.reason.contains("chain of its device"));
+    assert!(fault.reason.contains("continue its chain"));
 }
 
 #[test]
