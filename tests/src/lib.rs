@@ -2,6 +2,7 @@
 //!
 //! | module | gives a test |
 //! |---|---|
+//! | [`calls`] | calls of one device, short enough for tests |
 //! | [`daemon`] | a `kmsd` of its own, that can be stopped, killed and started again |
 //! | [`ctl`] | `kmsctl` |
 //! | [`model`] | clients that remember what the daemon acknowledged |
@@ -18,6 +19,7 @@
 //! Nothing here skips a test: what is missing fails it, with the command that provides it.
 
 pub mod ctl;
+pub mod calls;
 pub mod daemon;
 pub mod emulator;
 pub mod environment;

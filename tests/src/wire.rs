@@ -100,6 +100,11 @@ impl Wire {
         }
     }
 
+    /// Throws away what the device still sends, until it is silent for `silence`.
+    pub fn drain(&mut self, silence: Duration) {
+        while self.receive(silence).is_some() {}
+    }
+
     /// Sends a frame and waits for the one that answers it.
     ///
     /// # Panics
@@ -153,6 +158,33 @@ impl Wire {
         let info: DeviceInfo<'_> = decode(&body).expect("an info");
         info.identity.verify().expect("a device signs its own identity");
         info.identity
+    }
+
+    /// Requests that the device takes without having answered.
+    ///
+    /// # Panics
+    /// If the device does not answer.
+    pub fn window(&mut self) -> u16 {
+        let body = self.plain(&Info).expect("info is answered in every state");
+        let info: DeviceInfo<'_> = decode(&body).expect("an info");
+        info.window
+    }
+
+    /// Waits until the device has stopped slowing down handshakes.
+    ///
+    /// # Panics
+    /// If it does not let this enrolled host in.
+    pub fn await_handshakes(&mut self, host: &SecretKey) {
+        let by = Instant::now() + PATIENCE;
+        loop {
+            match self.session(host) {
+                Ok(_) => return,
+                Err(error) => {
+                    assert_eq!(error, ErrorCode::THROTTLED);
+                    assert!(Instant::now() < by, "handshakes stay slowed down");
+                }
+            }
+        }
     }
 
     /// Opens a session with this device as this host.

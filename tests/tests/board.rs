@@ -17,6 +17,13 @@ const LINKS: [Attachment; 3] = [Attachment::Console, Attachment::UartSocket, Att
 /// Requests that a host may have unanswered.
 const WINDOW: u32 = 32;
 
+/// Opens the line as a host does: a delimiter first, as a UART that starts may lose a byte.
+fn open(emulator: &Emulator) -> Wire {
+    let mut wire = Wire::new(emulator.connect());
+    wire.send_bytes(&[0]);
+    wire
+}
+
 fn plain(sequence: u32) -> Header {
     Header { kind: FrameKind::PlainRequest, session: 0, sequence }
 }
@@ -26,7 +33,7 @@ fn a_whole_window_is_answered_in_order_on_every_link() {
     let directory = tempfile::tempdir().expect("a directory");
     for link in LINKS {
         let emulator = Emulator::boot(directory.path(), link);
-        let mut wire = Wire::new(emulator.connect());
+        let mut wire = open(&emulator);
         wire.status(); // it is up
         let begin = Instant::now();
         let rounds = 20;
@@ -51,7 +58,7 @@ fn garbage_for_ten_seconds_costs_nothing_but_itself() {
     let mut random = seed::random("garbage");
     for link in [Attachment::Console, Attachment::UartPty] {
         let emulator = Emulator::boot(directory.path(), link);
-        let mut wire = Wire::new(emulator.connect());
+        let mut wire = open(&emulator);
         let before = wire.status();
         let end = Instant::now() + Duration::from_secs(10);
         let mut sent = 0;
@@ -73,7 +80,7 @@ fn garbage_for_ten_seconds_costs_nothing_but_itself() {
 fn an_idle_device_uses_no_processor_time() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut emulator = Emulator::boot(directory.path(), Attachment::Console);
-    Wire::new(emulator.connect()).status();
+    open(&emulator).status();
     let used = |emulator: &mut Emulator| {
         let path = format!("/proc/{}/stat", emulator.process().id());
         let stat = fs::read_to_string(path).expect("a running process");
@@ -97,7 +104,7 @@ fn a_device_killed_while_it_starts_starts_again() {
     for round in 0..100 {
         let mut emulator = Emulator::boot(directory.path(), Attachment::Console);
         if round % 3 == 0 {
-            let status = Wire::new(emulator.connect()).status();
+            let status = open(&emulator).status();
             assert_eq!(status.error, None, "round {round}");
             assert_eq!(*known.get_or_insert(status.device), status.device, "round {round}");
             assert!(status.epoch > epoch, "round {round}");
@@ -141,7 +148,7 @@ fn number(elf: &[u8], at: usize) -> u32 {
 
 fn assert_integrity_failed(directory: &Path, image: &Path) {
     let emulator = Emulator::boot_image(directory, Attachment::Console, image);
-    let mut wire = Wire::new(emulator.connect());
+    let mut wire = open(&emulator);
     let status = wire.status();
     assert_eq!(status.state, ModuleState::Error);
     assert_eq!(status.error, Some(ErrorCode::INTEGRITY_FAILED));

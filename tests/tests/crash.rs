@@ -26,7 +26,9 @@ fn start(task: Task, workers: Vec<Worker>, daemon: &Daemon) -> JoinSet<Worker> {
         let kms = kms.clone();
         running.spawn(async move {
             match task {
-                Task::Work => drop(worker.run(&kms).await),
+                Task::Work => {
+                    worker.run(&kms).await;
+                }
                 Task::VerifyRecent => worker.verify(&kms, Scope::Recent).await,
                 Task::VerifyEverything => {
                     worker.verify(&kms, Scope::Everything).await;
