@@ -55,6 +55,8 @@ impl Uart {
         self.register(DATA).write(1); // divisor 1: the receive timeout is four characters long
         self.register(IER).write(0);
         self.register(LCR).write(LCR_8N1);
+        // Until the FIFOs are on the UART holds one byte and stops the line (or overruns). That one is
+        // lost: reading it here would let in another, to be lost as well.
         self.register(FCR).write(FCR_ENABLE_AND_CLEAR | FCR_TRIGGER_14);
         self.register(MCR).write(MCR_DTR_RTS_OUT2);
         self.enable(IER_RECEIVE, 0);
