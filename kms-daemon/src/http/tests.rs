@@ -34,6 +34,8 @@ use crate::sigv4::{Verifier, signer};
 use crate::store::MemoryStore;
 use crate::tls;
 
+mod over_tls;
+
 const ID: &str = "AKIAAAAAAAAAAAAAAAAA";
 const SECRET: &str = "a-secret-that-must-not-be-logged";
 const ACCOUNT: &str = "000000000000";
@@ -367,35 +369,4 @@ async fn stopping_closes_idle_connections_at_once() {
     rig.stop().await;
     assert!(begin.elapsed() < Duration::from_secs(5));
     assert_eq!(idle.read(&mut [0; 1]).await.unwrap_or(0), 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn over_tls_the_record_says_so() {
-    let rig = Rig::start_with(true, Limits::default()).await;
-    let mut roots = RootCertStore::empty();
-    let certificate = rig.dir.path().join("tls/certificate.pem");
-    roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connector = TlsConnector::from(Arc::new(config));
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = connector.connect(name, rig.connect().await).await.unwrap();
-    stream.write_all(&rig.signed(LIST_KEYS, b"{}")).await.unwrap();
-    stream.flush().await.unwrap();
-    assert_eq!(Reply::read(&mut stream).await.status, 200);
-    let details = rig.records()[0]["tlsDetails"].clone();
-    assert_eq!(details["tlsVersion"], "TLSv1.3");
-    assert!(details["cipherSuite"].as_str().unwrap().starts_with("TLS_"), "{details}");
-    assert_eq!(details["clientProvidedHostHeader"], rig.address.to_string());
-
-    let mut plain = rig.connect().await;
-    plain.write_all(&rig.signed(LIST_KEYS, b"{}")).await.unwrap();
-    let mut answer = Vec::new();
-    let _ = plain.read_to_end(&mut answer).await;
-    assert!(!answer.starts_with(b"HTTP"), "plain HTTP is not answered on a TLS port");
-    rig.stop().await;
 }
