@@ -118,7 +118,7 @@ pub trait NvStorage {
     /// Writes a record of at most [`MAX_RECORD`] bytes, replacing any older one.
     ///
     /// # Errors
-    /// After an error the old record is still there.
+    /// After an error the record is as it was or as written, never in between.
     fn write(&mut self, id: RecordId, data: &[u8]) -> Result<(), NvError>;
 
     /// Removes a record; removing none is no error. The old bytes may stay on the medium.
