@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+/// How long what an ended program wrote may take to be read.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A running program. Dropped, it is killed; what it wrote is shown if the test failed.
 #[derive(Debug)]
 pub struct Process {
@@ -91,10 +94,20 @@ impl Process {
         let by = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                self.await_last_words();
                 return status;
             }
             assert!(Instant::now() < by, "{} did not end in {patience:?}", self.name);
             thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Lets the reading threads come to the end of both streams, unless a child of the program
+    /// keeps them open.
+    fn await_last_words(&self) {
+        let by = Instant::now() + LAST_WORDS;
+        while Arc::strong_count(&self.output) > 1 && Instant::now() < by {
+            thread::sleep(Duration::from_millis(1));
         }
     }
 
