@@ -29,7 +29,7 @@ mod registry;
 mod report;
 mod start;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use prepare::{HostKeys, Scope};
 pub use report::{DeviceReport, report};
@@ -183,12 +183,10 @@ impl Devices {
             .iter()
             .map(|text| text.parse::<Endpoint>())
             .collect::<Result<Vec<_>, _>>()?;
-        let (hosts, hsm) = (config.data.join("hosts"), config.data.join("hsm"));
-        for dir in [&hosts, &hsm] {
-            durable::create_private_dir(dir)
-                .map_err(|source| DevicesError::File { path: dir.clone(), source })?;
-        }
-        let keys = HostKeys::load_or_generate(&hosts)?;
+        let hsm = config.data.join("hsm");
+        durable::create_private_dir(&hsm)
+            .map_err(|source| DevicesError::File { path: hsm.clone(), source })?;
+        let keys = HostKeys::of_data(&config.data)?;
         let registry = Registry::load(&hsm)?;
         let (lines, running) = start::start(&endpoints, config, &hsm)?;
         Ok(Self { lines, keys, registry, running })
@@ -248,6 +246,17 @@ impl Pooled {
 }
 
 impl HostKeys {
+    /// The keys of a data directory, made now if there are none.
+    ///
+    /// # Errors
+    /// If they cannot be read or written.
+    pub fn of_data(data: &Path) -> Result<Self, DevicesError> {
+        let dir = data.join("hosts");
+        durable::create_private_dir(&dir)
+            .map_err(|source| DevicesError::File { path: dir.clone(), source })?;
+        Ok(Self::load_or_generate(&dir)?)
+    }
+
     /// The keys in `dir`, made now if there are none.
     fn load_or_generate(dir: &Path) -> Result<Self, HostKeyError> {
         Ok(Self {

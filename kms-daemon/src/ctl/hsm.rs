@@ -3,15 +3,19 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use host_driver::HostKey;
 use host_driver::device::{Device, Options};
 use host_driver::endpoint::{Endpoint, Line};
-use hsm_protocol::ModuleState;
+use host_driver::provision::{Goal, Plan};
+use hsm_protocol::identity::PublicKey;
+use hsm_protocol::{ModuleState, Role};
 use serde::Serialize;
 
 use super::{Failure, Outcome, Output};
 use crate::config::{Link, default_data};
 use crate::daemon::DataDir;
-use crate::devices::{Devices, DevicesConfig, Scope};
+use crate::devices::{Devices, DevicesConfig, HostKeys, Scope};
+use crate::hex;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -35,12 +39,46 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE", env = "STRONGROOM_FIRMWARE")]
         firmware: Option<PathBuf>,
     },
+    /// Print the host keys of a data directory, for `enrol` on another machine.
+    Key {
+        /// Data directory [default: as for kmsd].
+        #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
+        data: Option<PathBuf>,
+    },
+    /// Let another host use a device: its daemon then finds it provisioned.
+    Enrol {
+        /// Line to a device that is in service, with this data directory's provisioner key.
+        #[arg(value_name = "HSM")]
+        line: String,
+        /// Public key of the other host, as `kmsctl hsm key` prints it there.
+        #[arg(long, value_name = "HEX")]
+        key: String,
+        /// What it may do.
+        #[arg(long, value_enum, default_value_t = HostRole::CryptoUser)]
+        role: HostRole,
+        /// Data directory [default: as for kmsd].
+        #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
+        data: Option<PathBuf>,
+    },
+}
+
+/// Roles that can be given to a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum HostRole {
+    /// Enrols hosts, adds devices to domains, zeroises.
+    Provisioner,
+    /// Uses keys.
+    CryptoUser,
+    /// Reads status and audit entries.
+    Auditor,
 }
 
 pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     match command {
         Command::Status { lines } => status(&lines, output),
         Command::Provision { lines, data, firmware } => provision(lines, data, firmware, output),
+        Command::Key { data } => print_keys(data, output),
+        Command::Enrol { line, key, role, data } => enrol(&line, &key, role, data, output),
     }
 }
 
@@ -144,4 +182,141 @@ fn provision(
         Ok(())
     })?;
     Ok(Outcome::Good)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Keys {
+    crypto_user: String,
+    provisioner: String,
+}
+
+fn print_keys(data: Option<PathBuf>, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    let keys = HostKeys::of_data(&data.map_or_else(default_data, Ok)?)?;
+    let text = |key: &HostKey| hex::encode(&key.public().to_bytes());
+    let keys = Keys { crypto_user: text(&keys.user), provisioner: text(&keys.provisioner) };
+    output.print(&keys, |out, keys| {
+        writeln!(out, "crypto user  {}", keys.crypto_user)?;
+        writeln!(out, "provisioner  {}", keys.provisioner)
+    })?;
+    Ok(Outcome::Good)
+}
+
+#[derive(Serialize)]
+struct Enrolled {
+    device: String,
+    host: String,
+}
+
+fn enrol(
+    text: &str,
+    key: &str,
+    role: HostRole,
+    data: Option<PathBuf>,
+    output: &mut Output<'_>,
+) -> Result<Outcome, Failure> {
+    let malformed = || Failure("--key is not a host key as `kmsctl hsm key` prints it".to_owned());
+    let (tag, x) = hex::decode::<{ PublicKey::SIZE }>(key)
+        .and_then(|bytes| Some((bytes[0], bytes[1..].try_into().ok()?)))
+        .ok_or_else(malformed)?;
+    let key = PublicKey { tag, x };
+    key.to_point().map_err(|_| malformed())?;
+    let role = match role {
+        HostRole::Provisioner => Role::Provisioner,
+        HostRole::CryptoUser => Role::CryptoUser,
+        HostRole::Auditor => Role::Auditor,
+    };
+    let state = ask(text)?.state;
+    if state != ModuleState::Operational {
+        return Err(Failure(format!(
+            "{text} is not in service ({state:?}); first run: kmsctl hsm provision {text}"
+        )));
+    }
+    let keys = HostKeys::of_data(&data.map_or_else(default_data, Ok)?)?;
+    let plan = Plan {
+        provisioner: &keys.provisioner,
+        hosts: &[(key, role)],
+        goal: Goal::Create,
+        options: Options::default(),
+    };
+    let connector = line(text)?.connector();
+    let done = host_driver::provision::provision(&*connector, &plan, &mut |step| {
+        eprintln!("{text}: {step}");
+    })?;
+    let enrolled = Enrolled { device: done.device.to_string(), host: key.host_id().to_string() };
+    output.print(&enrolled, |out, done| {
+        writeln!(out, "device {} knows host {} as {role:?}", done.device, done.host)
+    })?;
+    Ok(Outcome::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::devices::tests::{NoSink, remote};
+
+    fn json(command: Command) -> Result<(Outcome, Value), Failure> {
+        let mut text = Vec::new();
+        let outcome = run(command, &mut Output { out: &mut text, json: true })?;
+        Ok((outcome, serde_json::from_slice(&text).unwrap()))
+    }
+
+    fn provision_it(line: &str, data: &Path) -> Result<(Outcome, Value), Failure> {
+        let (lines, data) = (vec![line.to_owned()], Some(data.to_owned()));
+        json(Command::Provision { lines, data, firmware: None })
+    }
+
+    fn enrol_it(line: &str, data: &Path, key: &str) -> Result<(Outcome, Value), Failure> {
+        let (line, key, data) = (line.to_owned(), key.to_owned(), Some(data.to_owned()));
+        json(Command::Enrol { line, key, role: HostRole::CryptoUser, data })
+    }
+
+    #[test]
+    fn from_fresh_to_shared() {
+        let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let line = remote();
+        let (outcome, status) = json(Command::Status { lines: vec![line.clone()] }).unwrap();
+        assert_eq!((outcome, &status[0]["state"]), (Outcome::Bad, &"Uninitialised".into()));
+        let (_, keys) = json(Command::Key { data: Some(theirs.path().to_owned()) }).unwrap();
+        let key = keys["cryptoUser"].as_str().unwrap();
+        let refusal = enrol_it(&line, ours.path(), key).unwrap_err();
+        assert!(refusal.0.contains(&format!("kmsctl hsm provision {line}")), "{refusal}");
+
+        provision_it(&line, ours.path()).unwrap();
+        let (outcome, status) = json(Command::Status { lines: vec![line.clone()] }).unwrap();
+        assert_eq!((outcome, &status[0]["state"]), (Outcome::Good, &"Operational".into()));
+        let refusal = enrol_it(&line, ours.path(), &key[2..]).unwrap_err();
+        assert!(refusal.0.contains("kmsctl hsm key"), "{refusal}");
+        let refusal = enrol_it(&line, theirs.path(), key).unwrap_err();
+        assert!(refusal.0.contains("other provisioners"), "{refusal}");
+        enrol_it(&line, ours.path(), key).unwrap();
+
+        // The other machine's daemon uses it as it is.
+        let config = DevicesConfig {
+            data: theirs.path().to_owned(),
+            hsms: vec![line],
+            firmware: None,
+            link: Link::default(),
+        };
+        let mut devices = Devices::start(&config).unwrap();
+        devices.prepare(Scope::Own, &mut |_, step| panic!("{step}")).unwrap();
+        let pooled = devices.pool(Arc::new(NoSink)).unwrap();
+        let by = Instant::now() + Duration::from_secs(20);
+        host_driver::block_on(pooled.pool.ready(by)).unwrap();
+        pooled.shut_down();
+    }
+
+    #[test]
+    fn a_data_directory_in_use_is_left_alone() {
+        let data = tempfile::tempdir().unwrap();
+        let _daemon = DataDir::open(data.path()).unwrap();
+        let refusal = provision_it("soft", data.path()).unwrap_err();
+        assert!(refusal.0.contains("another kmsd or kmsctl"), "{refusal}");
+    }
 }

@@ -32,7 +32,7 @@ fn prepared(
 }
 
 /// Nothing is missed or lost here.
-struct NoSink;
+pub(crate) struct NoSink;
 
 impl AuditSink for NoSink {
     fn position(&self, _: &DeviceId) -> Option<Position> {
@@ -49,7 +49,7 @@ impl AuditSink for NoSink {
 }
 
 /// A fresh device behind a TCP port, for as long as the test program runs.
-fn remote() -> String {
+pub(crate) fn remote() -> String {
     let flash = FlashImage::Memory;
     let device = HostDevice::spawn(SoftConfig { flash, sealing_key: None }).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
