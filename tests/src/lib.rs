@@ -18,8 +18,8 @@
 //!
 //! Nothing here skips a test: what is missing fails it, with the command that provides it.
 
-pub mod ctl;
 pub mod calls;
+pub mod ctl;
 pub mod daemon;
 pub mod emulator;
 pub mod environment;
