@@ -152,10 +152,15 @@ impl Testbed {
         }
     }
 
-    /// Opens the line without the driver.
+    /// Opens the line without the driver, once the device listens.
+    ///
+    /// # Panics
+    /// If it does not.
     #[must_use]
     pub fn wire(&self) -> Wire {
-        Wire::new(self.connect())
+        let mut wire = Wire::new(self.connect());
+        wire.synchronise();
+        wire
     }
 
     /// Opens the line with the driver; no session yet.

@@ -18,6 +18,9 @@ use p256::elliptic_curve::Generate;
 /// How long a device may take for an answer, self-tests included.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a device may be silent before a request counts as lost.
+const SILENCE: Duration = Duration::from_millis(300);
+
 /// An open line to a device.
 pub struct Wire {
     sender: Box<dyn Sender>,
@@ -137,16 +140,34 @@ impl Wire {
         decode(&body).expect("a status")
     }
 
-    /// As [`Wire::status`], but `None` if no answer comes within `patience`.
+    /// As [`Wire::status`], but `None` if no answer comes within `patience`. What the device
+    /// answers to earlier requests is thrown away.
     pub fn try_status(&mut self, patience: Duration) -> Option<ModuleStatus> {
         self.sequence = self.sequence.wrapping_add(1);
         let header = Header { kind: FrameKind::PlainRequest, session: 0, sequence: self.sequence };
         // A delimiter first: the device may have the head of a frame that was cut off.
         self.send_bytes(&[0]);
         self.send(header, &request(&Status, None, 7));
-        let answer = self.receive(patience)?;
-        let (_, body) = ResponseHead::split(&answer.payload).ok()?;
-        decode(body).ok()
+        let wanted = Header { kind: FrameKind::PlainResponse, ..header };
+        loop {
+            let answer = self.receive(patience)?;
+            if answer.header == wanted {
+                let (_, body) = ResponseHead::split(&answer.payload).ok()?;
+                return decode(body).ok();
+            }
+        }
+    }
+
+    /// Waits until the device answers what it is asked now, whatever the line still holds in
+    /// either direction; while it boots, it loses what it is sent.
+    ///
+    /// # Panics
+    /// If it never does.
+    pub fn synchronise(&mut self) {
+        let by = Instant::now() + 3 * PATIENCE;
+        while self.try_status(SILENCE).is_none() {
+            assert!(Instant::now() < by, "the device does not answer");
+        }
     }
 
     /// The device's identity, verified.

@@ -107,8 +107,7 @@ fn garbage_for_ten_seconds(testbed: Testbed) {
         while wire.receive(Duration::from_millis(2)).is_some() {}
     }
     eprintln!("{:?}: {sent} bytes of garbage", testbed.line());
-    wire.send_bytes(&[0]);
-    wire.drain(SILENCE);
+    wire.synchronise();
     assert_eq!(audited(&mut wire), before, "garbage was carried out");
     assert_random(&mut wire, &mut session);
     assert_serves(&mut wire, &user);
@@ -195,7 +194,7 @@ fn oversize_frames_are_dropped(testbed: Testbed) {
 }
 
 fn frames_of_every_kind(testbed: Testbed) {
-    let (mut wire, mut session, user) = ready(&testbed);
+    let (mut wire, _, user) = ready(&testbed);
     for kind in [
         FrameKind::PlainResponse,
         FrameKind::Handshake2,
@@ -218,6 +217,7 @@ fn frames_of_every_kind(testbed: Testbed) {
         wire.await_handshakes(&user);
     }
     // Sealed, authentic and nonsense: the session lives on.
+    let mut session = wire.session(&user).expect("enrolled");
     for nonsense in [&[][..], &[1], &[1, 0, 0], &[0xff, 0xff, 1, 0], &[1, 7, 1, 0]] {
         let (header, record) = session.seal_bytes(nonsense);
         let answer = wire.exchange(header, &record);
@@ -265,8 +265,6 @@ fn a_host_that_dies_in_the_middle_of_a_frame(testbed: Testbed) {
     drop((wire, session));
     for _ in 0..8 {
         let mut wire = testbed.wire();
-        wire.send_bytes(&[0]);
-        wire.drain(SILENCE);
         let mut session = wire.session(&user).expect("enrolled");
         let (header, record) = session.seal(&RANDOM);
         let frame = encoded(header, &record);
@@ -277,7 +275,6 @@ fn a_host_that_dies_in_the_middle_of_a_frame(testbed: Testbed) {
     assert_eq!(device.status().expect("answered").state, ModuleState::Operational);
     drop(device);
     let mut wire = testbed.wire();
-    wire.send_bytes(&[0]);
     assert_serves(&mut wire, &user);
 }
 
@@ -311,9 +308,7 @@ fn more_than_a_window_does_not_stop_the_device(testbed: Testbed) {
         })
         .collect();
     wire.send_bytes(&flood);
-    wire.drain(Duration::from_secs(1));
-    wire.send_bytes(&[0]);
-    wire.drain(SILENCE);
+    wire.synchronise();
     assert_serves(&mut wire, &user);
 }
 
