@@ -103,11 +103,6 @@ impl Wire {
         }
     }
 
-    /// Throws away what the device still sends, until it is silent for `silence`.
-    pub fn drain(&mut self, silence: Duration) {
-        while self.receive(silence).is_some() {}
-    }
-
     /// Sends a frame and waits for the one that answers it.
     ///
     /// # Panics

@@ -18,6 +18,7 @@ use hsm_tests::{on_every_line, seed};
 use p256::SecretKey;
 
 on_every_line! {
+    an_idle_line_stays_idle,
     garbage_for_ten_seconds,
     replayed_records_are_refused,
     reordered_records_are_refused,
@@ -73,6 +74,16 @@ fn assert_random(wire: &mut Wire, session: &mut Session) {
 /// How often the device has carried out an audited command since it booted.
 fn audited(wire: &mut Wire) -> u64 {
     wire.status().audit_entries
+}
+
+fn an_idle_line_stays_idle(testbed: Testbed) {
+    let (mut wire, mut session, _) = ready(&testbed);
+    let before = audited(&mut wire);
+    for _ in 0..3 {
+        assert_random(&mut wire, &mut session);
+        assert_eq!(wire.receive(SILENCE), None, "an answer to nothing");
+    }
+    assert_eq!(audited(&mut wire), before + 3);
 }
 
 fn garbage_for_ten_seconds(testbed: Testbed) {

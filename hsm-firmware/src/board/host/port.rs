@@ -41,7 +41,8 @@ impl StreamPort {
 impl Port for StreamPort {
     fn received(&mut self) -> &[u8] {
         if self.start == self.end && !self.ended.load(Ordering::Relaxed) {
-            self.start = 0;
+            // Both first: a read that passes without bytes must not leave the old ones behind.
+            (self.start, self.end) = (0, 0);
             self.end = match self.reader.read(&mut self.buffer) {
                 Ok(count) => count.min(BUFFER),
                 Err(error) if is_passing(error.kind()) => return &[],
