@@ -9,10 +9,12 @@ use hsm_protocol::channel::{Initiator, Keys};
 use hsm_protocol::command::decode;
 use hsm_protocol::command::system::{DeviceInfo, Info, ModuleStatus, Status};
 use hsm_protocol::frame::{Decoder, FrameKind, Header, MAX_ENCODED, MAX_PAYLOAD, encode};
-use hsm_protocol::identity::{IdentityDocument, PublicKey};
+use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::request::{RequestHead, ResponseHead};
 use hsm_protocol::{AuditTag, Command, ErrorCode};
 use p256::SecretKey;
+use p256::ecdsa::signature::Signer;
+use p256::ecdsa::{self, SigningKey};
 use p256::elliptic_curve::Generate;
 
 /// How long a device may take for an answer, self-tests included.
@@ -101,6 +103,26 @@ impl Wire {
             let length = self.receiver.receive(&mut chunk, left).expect("the line is there");
             self.unread.extend_from_slice(&chunk[..length]);
         }
+    }
+
+    /// Every whole frame up to the end of the line, which must come within [`PATIENCE`].
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn rest(mut self) -> Vec<Received> {
+        let by = Instant::now() + PATIENCE;
+        let mut chunk = [0; 4096];
+        while let Ok(length) = self.receiver.receive(&mut chunk, SILENCE) {
+            assert!(Instant::now() < by, "the line does not end");
+            self.unread.extend_from_slice(&chunk[..length]);
+        }
+        let mut rest = self.unread.as_slice();
+        let mut frames = Vec::new();
+        while let Some(frame) = self.decoder.next(&mut rest) {
+            frames.push(Received { header: frame.header, payload: frame.payload.to_vec() });
+        }
+        frames
     }
 
     /// Sends a frame and waits for the one that answers it.
@@ -312,6 +334,20 @@ pub fn host_key() -> SecretKey {
 #[must_use]
 pub fn public(key: &SecretKey) -> PublicKey {
     PublicKey::from_point(&key.public_key())
+}
+
+/// The identity document of a device that has one key for everything.
+///
+/// # Panics
+/// Never: every key can sign.
+#[must_use]
+pub fn identity_of(key: &SecretKey) -> IdentityDocument {
+    let own = public(key);
+    let message = IdentityDocument::message(&own, &own, &own);
+    let signature: ecdsa::Signature = SigningKey::from(key).sign(&message);
+    let (r, s) = signature.split_bytes();
+    let signature = Signature { r: r.into(), s: s.into() };
+    IdentityDocument { signing: own, link: own, join: own, signature }
 }
 
 /// A frame's bytes on the line.
