@@ -16,6 +16,8 @@ pub const REGION: &str = "us-east-1";
 /// Their account.
 pub const ACCOUNT: &str = "000000000000";
 
+/// Any free port.
+const LOOPBACK: &str = "127.0.0.1:0";
 /// How long a start may take: emulators boot, run their self-tests and are provisioned.
 const START: Duration = Duration::from_secs(60);
 /// How long an orderly stop may take.
@@ -25,9 +27,11 @@ const STOP: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Daemon {
     data: TempDir,
-    arguments: Vec<String>,
+    listen: &'static str,
+    hsms: Vec<String>,
+    more: Vec<String>,
     process: Option<Process>,
-    address: String,
+    url: String,
 }
 
 /// The account root's access key.
@@ -49,15 +53,38 @@ impl Daemon {
     /// The same, with further arguments.
     #[must_use]
     pub fn start_with(hsms: &[&str], more: &[&str]) -> Self {
-        let data = tempfile::tempdir().expect("a temporary directory");
-        let mut arguments = Vec::new();
-        for hsm in hsms {
-            arguments.extend(["--hsm".to_owned(), (*hsm).to_owned()]);
-        }
-        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
-        let mut daemon = Self { data, arguments, process: None, address: String::new() };
+        let mut daemon = Self::new(LOOPBACK, hsms, more);
         daemon.restart();
         daemon
+    }
+
+    /// The same as [`Daemon::start`], listening elsewhere than on loopback.
+    #[must_use]
+    pub fn start_on(listen: &'static str, hsms: &[&str]) -> Self {
+        let mut daemon = Self::new(listen, hsms, &[]);
+        daemon.restart();
+        daemon
+    }
+
+    /// Starts a daemon on fresh data where it must refuse to; returns what it said.
+    ///
+    /// # Panics
+    /// If it starts after all.
+    #[must_use]
+    pub fn refused(arguments: &[&str]) -> String {
+        Self::new(LOOPBACK, &[], arguments).restart_refused()
+    }
+
+    fn new(listen: &'static str, hsms: &[&str], more: &[&str]) -> Self {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let owned = |list: &[&str]| list.iter().map(|&item| item.to_owned()).collect();
+        let (hsms, more) = (owned(hsms), owned(more));
+        Self { data, listen, hsms, more, process: None, url: String::new() }
+    }
+
+    /// Sets the `--hsm` values of the next start.
+    pub fn replace_hsms(&mut self, hsms: &[&str]) {
+        self.hsms = hsms.iter().map(|&hsm| hsm.to_owned()).collect();
     }
 
     /// Starts the daemon again after [`Daemon::kill`] or [`Daemon::stop`], on a port of its own.
@@ -65,18 +92,20 @@ impl Daemon {
     /// # Panics
     /// If it runs, or does not get ready.
     pub fn restart(&mut self) {
+        assert!(self.process.is_none(), "the daemon runs");
         let mut process = self.spawn();
         let url = process.expect_line("listening on ", START);
-        self.address = url.strip_prefix("http://").expect("plain HTTP on loopback").to_owned();
+        self.url = url.replace("//0.0.0.0:", "//127.0.0.1:");
         self.process = Some(process);
     }
 
-    /// Starts the daemon where it must refuse to; returns what it said.
+    /// Starts the daemon, or another one on the same data, where it must refuse to; returns what
+    /// it said.
     ///
     /// # Panics
-    /// If it runs, or starts after all.
+    /// If it starts after all.
     #[must_use]
-    pub fn restart_refused(&mut self) -> String {
+    pub fn restart_refused(&self) -> String {
         let mut process = self.spawn();
         let status = process.wait(START);
         assert!(!status.success(), "the daemon ended without an error");
@@ -84,13 +113,16 @@ impl Daemon {
     }
 
     fn spawn(&self) -> Process {
-        assert!(self.process.is_none(), "the daemon runs");
         let mut command = Command::new(environment::kmsd());
+        // In the environment, so that arguments of a test come before them.
         command
-            .args(["--listen", "127.0.0.1:0", "--region", REGION, "--account", ACCOUNT])
+            .env("STRONGROOM_LISTEN", self.listen)
+            .env("STRONGROOM_REGION", REGION)
+            .env("STRONGROOM_ACCOUNT", ACCOUNT)
             .arg("--data")
             .arg(self.data())
-            .args(&self.arguments)
+            .args(self.hsms.iter().flat_map(|hsm| ["--hsm", hsm]))
+            .args(&self.more)
             .current_dir(environment::root());
         Process::start(&mut command)
     }
@@ -107,9 +139,17 @@ impl Daemon {
     /// # Panics
     /// If it does not run, or takes too long.
     pub fn stop(&mut self) -> ExitStatus {
+        self.stop_and_read().0
+    }
+
+    /// As [`Daemon::stop`]; returns what the daemon wrote as well.
+    ///
+    /// # Panics
+    /// If it does not run, or takes too long.
+    pub fn stop_and_read(&mut self) -> (ExitStatus, String) {
         let mut process = self.process.take().expect("the daemon runs");
         process.signal(Signal::TERM);
-        process.wait(STOP)
+        (process.wait(STOP), process.output())
     }
 
     /// The process id.
@@ -128,15 +168,18 @@ impl Daemon {
     }
 
     /// `host:port`.
+    ///
+    /// # Panics
+    /// If the daemon never ran.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.address
+        self.url.split_once("://").expect("the daemon has told its URL").1
     }
 
     /// The endpoint's URL.
     #[must_use]
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// The data directory.

@@ -23,6 +23,7 @@ pub fn run(file: &str, daemon: &Daemon) {
         .env("AWS_DEFAULT_REGION", REGION)
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("AWS_PAGER", "")
+        .env("AWS_CA_BUNDLE", daemon.data().join("tls/certificate.pem"))
         // A retry would hide a request that failed.
         .env("AWS_MAX_ATTEMPTS", "1")
         .env_remove("AWS_PROFILE")

@@ -256,7 +256,7 @@ fn a_person_is_told_which_record_and_why() {
 
 #[test]
 fn a_daemon_does_not_start_on_a_damaged_log() {
-    let mut daemon = used_daemon();
+    let daemon = used_daemon();
     let (file, mut changed) = lines(&log_of(&daemon));
     let last = changed.len() - 1;
     changed[last] = changed[last].replacen("\"kind\"", "\"Kind\"", 1);

@@ -35,7 +35,9 @@ fn every_file_is_run() {
         let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
         if let Some(subject) = name.strip_prefix("test_").and_then(|name| name.strip_suffix(".py"))
         {
-            assert!(here.contains(&format!("    {subject},\n")), "{name} is not run");
+            let run = here.contains(&format!("    {subject},\n"));
+            // Run by `daemon.rs`, against a daemon with TLS.
+            assert!(run || subject == "tls", "{name} is not run");
         }
     }
 }
