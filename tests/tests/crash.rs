@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use hsm_tests::daemon::Daemon;
+use hsm_tests::emulator::{Attachment, Emulator};
 use hsm_tests::model::{Scope, Worker};
 use hsm_tests::process::children;
+use hsm_tests::wire::Wire;
 use hsm_tests::{ctl, sdk, seed};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 /// Clients that work at the same time.
@@ -82,4 +85,41 @@ async fn emulated_devices_follow_a_killed_daemon() {
     let emulators = children(daemon.id());
     assert_eq!(emulators.len(), 2, "{emulators:?}");
     kill_under_load("emulated_kills", &mut daemon, 5).await;
+}
+
+/// A device that runs on while its daemon is killed has entries that no response carried to the
+/// daemon: the next one fetches them, and the log has every one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_outlives_its_daemon_is_audited_without_a_gap() {
+    let board = tempfile::tempdir().expect("a directory");
+    let emulator = Emulator::boot(board.path(), Attachment::Console);
+    drop(emulator.connect()); // it listens
+    let line = format!("unix:{}", emulator.line().display());
+    let mut daemon = Daemon::start(&["soft"]);
+    assert!(daemon.stop().success());
+    let data = daemon.data().to_str().expect("UTF-8").to_owned();
+    let (code, report) = ctl::run(&["hsm", "provision", "--data", &data, "soft", &line]);
+    assert_eq!(code, 0, "{report}");
+    daemon.replace_hsms(&[&line]);
+    daemon.restart();
+    kill_under_load("outliving_device", &mut daemon, 5).await;
+
+    let entries = emulator_entries(&emulator);
+    let (_, report) = ctl::verify(&daemon.data().join("audit"));
+    let chains = report["devices"].as_array().expect("device chains");
+    let recorded = chains.iter().find(|chain| chain["device"] == entries.0.as_str());
+    let recorded = recorded.expect("the device's chain");
+    assert_eq!(
+        (&recorded["entries"], &recorded["lost"]),
+        (&json!(entries.1), &json!(0)),
+        "{report}"
+    );
+}
+
+/// A device's id, and the number of its audit entries since it booted.
+fn emulator_entries(emulator: &Emulator) -> (String, u64) {
+    let mut wire = Wire::new(emulator.connect());
+    wire.synchronise();
+    let status = wire.status();
+    (status.device.to_string(), status.audit_entries)
 }
