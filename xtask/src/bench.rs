@@ -7,7 +7,7 @@ use crate::{
     emulator,
     failure::Result,
     firmware::{self, Choice},
-    term,
+    size, term,
 };
 
 /// The subcommand; everything after `--` goes to the benchmark.
@@ -23,5 +23,8 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let mut bench = std::process::Command::new(command::target_dir().join("release/bench"));
     bench.env("STRONGROOM_FIRMWARE", firmware);
     bench.env("STRONGROOM_KMSD", kmsd).env("STRONGROOM_KMSCTL", kmsctl);
-    command::run(bench.args(rest))
+    let json = rest.iter().any(|flag| flag == "--json");
+    command::run(bench.args(rest))?;
+    // Flash and RAM of the image belong to the picture; a JSON document stays one document.
+    if json { Ok(()) } else { size::main(Args::new([])) }
 }
