@@ -2,7 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_credential_types::Credentials as AwsCredentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
@@ -13,6 +14,8 @@ use crate::daemon::{Credentials, Daemon, REGION};
 
 /// How long a test waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a device may take to come back.
+const RECOVERY: Duration = Duration::from_secs(60);
 
 /// An answer.
 #[derive(Debug)]
@@ -149,6 +152,30 @@ impl Request {
 #[must_use]
 pub fn call(daemon: &Daemon, operation: &str, body: &Value) -> Answer {
     Request::new(operation, body.to_string()).signed(daemon).send(daemon)
+}
+
+/// Asks for one of the paths that are for operators; nothing is signed.
+#[must_use]
+pub fn get(daemon: &Daemon, path: &str) -> Answer {
+    let (method, path) = ("GET".to_owned(), path.to_owned());
+    Request { method, path, headers: Vec::new(), body: Vec::new() }.send(daemon)
+}
+
+/// Waits until exactly so many devices are in service, by the daemon's own metrics.
+///
+/// # Panics
+/// If they never are.
+pub fn await_devices(daemon: &Daemon, wanted: usize) {
+    let by = Instant::now() + RECOVERY;
+    loop {
+        let metrics = String::from_utf8(get(daemon, "/metrics").body).expect("text");
+        let devices = metrics.lines().filter(|line| line.starts_with("strongroom_device_up{"));
+        if devices.filter(|line| line.ends_with(" 1")).count() == wanted {
+            return;
+        }
+        assert!(Instant::now() < by, "{metrics}\n{}", daemon.output());
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A connection to the daemon.

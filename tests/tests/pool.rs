@@ -9,8 +9,9 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, MacAlgorithmSpec, SigningAlgorithmSpec};
 use hsm_tests::daemon::Daemon;
+use hsm_tests::http::await_devices;
 use hsm_tests::process::{children, signal_process};
-use hsm_tests::{http, sdk};
+use hsm_tests::sdk;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 
@@ -104,38 +105,11 @@ fn emulators(daemon: &Daemon) -> Vec<u32> {
     children.into_iter().filter(|(_, name)| name.starts_with("qemu")).map(|(id, _)| id).collect()
 }
 
-/// Devices in service, by the daemon's own metrics.
-fn in_service(daemon: &Daemon) -> usize {
-    let mut request = http::Request::new("", "");
-    request.method = "GET".to_owned();
-    request.path = "/metrics".to_owned();
-    request.headers.clear();
-    let answer = request.send(daemon);
-    assert_eq!(answer.status, 200);
-    let text = String::from_utf8(answer.body).expect("text");
-    text.lines()
-        .filter(|line| line.starts_with("strongroom_device_up{") && line.ends_with(" 1"))
-        .count()
-}
-
-async fn wait_for_service(daemon: &Daemon, devices: usize) {
-    let by = Instant::now() + RECOVERY;
-    while in_service(daemon) != devices {
-        assert!(
-            Instant::now() < by,
-            "{} devices in service\n{}",
-            in_service(daemon),
-            daemon.output()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_device_fails_no_request() {
     let daemon = Daemon::start(&["qemu:2"]);
     let mut load = Load::start(&daemon).await;
-    wait_for_service(&daemon, 2).await;
+    await_devices(&daemon, 2);
     // Each device in turn: the second kill shows that the first one came back to work.
     for _ in 0..2 {
         load.prove().await;
@@ -149,7 +123,7 @@ async fn a_killed_device_fails_no_request() {
             assert!(Instant::now() < by, "the emulator was not started again\n{}", daemon.output());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        wait_for_service(&daemon, 2).await;
+        await_devices(&daemon, 2);
     }
     load.prove().await;
     load.finish().await;
@@ -159,16 +133,16 @@ async fn a_killed_device_fails_no_request() {
 async fn a_stopped_device_fails_no_request() {
     let daemon = Daemon::start(&["qemu:2"]);
     let mut load = Load::start(&daemon).await;
-    wait_for_service(&daemon, 2).await;
+    await_devices(&daemon, 2);
     load.prove().await;
     let stopped = emulators(&daemon)[0];
     signal_process(stopped, Signal::STOP);
-    wait_for_service(&daemon, 1).await;
+    await_devices(&daemon, 1);
     load.prove().await;
     if emulators(&daemon).contains(&stopped) {
         signal_process(stopped, Signal::CONT);
     }
-    wait_for_service(&daemon, 2).await;
+    await_devices(&daemon, 2);
     load.prove().await;
     load.finish().await;
 }
