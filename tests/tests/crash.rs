@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hsm_tests::daemon::Daemon;
 use hsm_tests::emulator::{Attachment, Emulator};
+use hsm_tests::http::await_devices;
 use hsm_tests::model::{Scope, Worker};
 use hsm_tests::process::children;
 use hsm_tests::wire::Wire;
@@ -82,6 +83,7 @@ async fn fifty_kills_lose_nothing_acknowledged() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn emulated_devices_follow_a_killed_daemon() {
     let mut daemon = Daemon::start(&["qemu:2"]);
+    await_devices(&daemon, 2);
     let emulators = children(daemon.id());
     assert_eq!(emulators.len(), 2, "{emulators:?}");
     kill_under_load("emulated_kills", &mut daemon, 5).await;
