@@ -6,11 +6,13 @@
 
 use core::fmt;
 
-use hsm_protocol::key_spec::{KeySpec, MacAlgorithm, SigningAlgorithm};
+use hsm_protocol::key_spec::{
+    EncryptionAlgorithm, KeySpec, MAX_PUBLIC_KEY, MacAlgorithm, SigningAlgorithm,
+};
 use hsm_protocol::{ErrorCode, KeyId, MaterialId};
 use rand_core::CryptoRng;
 
-use crate::secret::SecretBuf;
+use crate::secret::{Secret, SecretBuf};
 
 pub mod aes_gcm;
 pub mod ecdsa_p256;
@@ -30,6 +32,11 @@ pub const MAX_ALGORITHMS: usize = 32;
 pub trait Algorithm: Sync {
     /// The key spec.
     fn spec(&self) -> KeySpec;
+
+    /// Whether the services of this key type are approved (FIPS 140-3 IG 2.4.C).
+    fn is_approved(&self) -> bool {
+        true
+    }
 
     /// Conditional algorithm self-test: known answers for every operation (FIPS 140-3 IG 10.3.A).
     ///
@@ -85,6 +92,103 @@ pub trait Algorithm: Sync {
         _algorithm: SigningAlgorithm,
         _message: Message<'_>,
         _signature: &[u8],
+    ) -> Result<(), ErrorCode> {
+        Err(ErrorCode::UNSUPPORTED)
+    }
+
+    /// Writes the private half, DER PKCS#8 (RFC 5958), into the front of `out` and returns its
+    /// length.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UNSUPPORTED`] for a spec that data key pairs do not have;
+    /// [`ErrorCode::TOO_LARGE`] if `out` is too small.
+    fn private_key(&self, _secret: &SecretBuf, _out: &mut [u8]) -> Result<usize, ErrorCode> {
+        Err(ErrorCode::UNSUPPORTED)
+    }
+
+    /// Takes key material made elsewhere: raw bytes of a symmetric key, DER PKCS#8 of a private
+    /// key. The pair is checked as a generated one is.
+    ///
+    /// # Errors
+    /// [`ErrorCode::KEY_MATERIAL_INVALID`]; [`ErrorCode::UNSUPPORTED`] if the spec has no import.
+    fn import(&self, _material: &[u8], _out: &mut SecretBuf) -> Result<(), ErrorCode> {
+        Err(ErrorCode::UNSUPPORTED)
+    }
+
+    /// Encrypts with what [`Algorithm::public_key`] wrote, into the front of `out`; returns the
+    /// ciphertext's length.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SPEC_DENIED`] if the algorithm is not one of the spec's;
+    /// [`ErrorCode::MESSAGE_LENGTH`] for a plaintext that the key is too short for;
+    /// [`ErrorCode::TOO_LARGE`] if `out` is too small.
+    fn encrypt_public(
+        &self,
+        _public: &PublicKeyBuf,
+        _algorithm: EncryptionAlgorithm,
+        _plaintext: &[u8],
+        _rng: &mut dyn CryptoRng,
+        _out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        Err(ErrorCode::UNSUPPORTED)
+    }
+
+    /// Decrypts what [`Algorithm::encrypt_public`] made, blinded with `rng`, into the front of
+    /// `out`; returns the plaintext's length.
+    ///
+    /// # Errors
+    /// [`ErrorCode::CIPHERTEXT_INVALID`] alike for every fault of the ciphertext;
+    /// [`ErrorCode::SPEC_DENIED`] if the algorithm is not one of the spec's.
+    fn decrypt_private(
+        &self,
+        _secret: &SecretBuf,
+        _algorithm: EncryptionAlgorithm,
+        _ciphertext: &[u8],
+        _rng: &mut dyn CryptoRng,
+        _out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        Err(ErrorCode::UNSUPPORTED)
+    }
+
+    /// Agrees on a shared secret with a peer's public key, DER `SubjectPublicKeyInfo`: the raw
+    /// Z of SP 800-56A 5.7.1.2.
+    ///
+    /// # Errors
+    /// [`ErrorCode::KEY_MATERIAL_INVALID`] if the peer's key is not a valid one of the same curve.
+    fn agree(
+        &self,
+        _secret: &SecretBuf,
+        _peer: &[u8],
+        _shared: &mut SecretBuf,
+    ) -> Result<(), ErrorCode> {
+        Err(ErrorCode::UNSUPPORTED)
+    }
+
+    /// Encapsulates a fresh shared secret for what [`Algorithm::public_key`] wrote: the ciphertext
+    /// goes into the front of `out`; returns its length.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TOO_LARGE`] if `out` is too small.
+    fn encapsulate(
+        &self,
+        _public: &PublicKeyBuf,
+        _rng: &mut dyn CryptoRng,
+        _shared: &mut Secret<32>,
+        _out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        Err(ErrorCode::UNSUPPORTED)
+    }
+
+    /// Decapsulates a shared secret. A wrong ciphertext of the right length gives another secret
+    /// (implicit rejection, FIPS 203 6.3).
+    ///
+    /// # Errors
+    /// [`ErrorCode::CIPHERTEXT_INVALID`] for a ciphertext of wrong length.
+    fn decapsulate(
+        &self,
+        _secret: &SecretBuf,
+        _ciphertext: &[u8],
+        _shared: &mut Secret<32>,
     ) -> Result<(), ErrorCode> {
         Err(ErrorCode::UNSUPPORTED)
     }
@@ -151,6 +255,8 @@ pub enum Message<'a> {
     Raw(&'a [u8]),
     /// Its digest, by the algorithm's hash.
     Digest(&'a [u8]),
+    /// Its representative mu, 64 bytes (FIPS 204 6.2).
+    ExternalMu(&'a [u8]),
 }
 
 /// What a ciphertext is bound to.
@@ -163,9 +269,6 @@ pub struct Binding<'a> {
     /// The canonical encryption context.
     pub context: &'a [u8],
 }
-
-/// Longest public key of any spec, in bytes: DER `SubjectPublicKeyInfo` of a P-256 key.
-pub const MAX_PUBLIC_KEY: usize = 91;
 
 /// A public key: DER `SubjectPublicKeyInfo`, up to [`MAX_PUBLIC_KEY`] bytes.
 #[derive(Clone, Debug)]

@@ -72,6 +72,8 @@ error_codes! {
     0x0305 USAGE_DENIED;
     /// The key's spec does not fit the operation or algorithm.
     0x0306 SPEC_DENIED;
+    /// The import token, attested recipient or prepared key pair has expired.
+    0x0307 TOKEN_EXPIRED;
 
     /// The algorithm or key spec is not in this device's registry.
     0x0401 UNSUPPORTED;
@@ -85,6 +87,14 @@ error_codes! {
     0x0405 SIGNATURE_INVALID;
     /// The MAC does not verify.
     0x0406 MAC_INVALID;
+    /// The device is still looking for a key pair; ask again.
+    0x0407 NOT_READY;
+    /// A key of this spec takes a prepared key pair.
+    0x0408 PAIR_REQUIRED;
+    /// The peer's public key, or the key material to import, does not fit the key's spec.
+    0x0409 KEY_MATERIAL_INVALID;
+    /// The attestation document is malformed, expired, or not signed under a trusted root.
+    0x040A ATTESTATION_INVALID;
 
     /// The host table is full.
     0x0501 HOSTS_FULL;

@@ -155,6 +155,7 @@ fn digest(
     match message {
         Message::Raw(message) => Ok(Sha256::digest(message).into()),
         Message::Digest(digest) => digest.try_into().map_err(|_| ErrorCode::MESSAGE_LENGTH),
+        Message::ExternalMu(_) => Err(ErrorCode::SPEC_DENIED),
     }
 }
 

@@ -35,6 +35,7 @@ fn message(message_type: MessageType, bytes: Bytes<'_>) -> Result<Message<'_>, E
         MessageType::RAW if (1..=MAX_MESSAGE).contains(&bytes.len()) => Ok(Message::Raw(bytes.0)),
         MessageType::RAW => Err(ErrorCode::MESSAGE_LENGTH),
         MessageType::DIGEST => Ok(Message::Digest(bytes.0)),
+        MessageType::EXTERNAL_MU => Ok(Message::ExternalMu(bytes.0)),
         _ => Err(ErrorCode::UNSUPPORTED),
     }
 }
