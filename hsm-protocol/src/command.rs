@@ -5,9 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::ErrorCode;
 use crate::opcode::Opcode;
 
+pub mod agree;
+pub mod attest;
 pub mod audit;
 pub mod cipher;
 pub mod domain;
+pub mod import;
 pub mod key;
 pub mod mac;
 pub mod random;

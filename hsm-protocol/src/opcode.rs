@@ -46,15 +46,26 @@ macro_rules! for_each_command {
             0x0206 ExportDomain domain::ExportDomain => domain::ExportedDomain<'o>, PROVISIONER, OPERATIONAL, audit = true, idempotent = false;
             0x0207 JoinDomain domain::JoinDomain<'_> => domain::DomainSummary, PROVISIONER, INITIALISED, audit = true, idempotent = false;
             0x0208 DomainInfo domain::DomainInfo => domain::DomainStatus, ENROLLED, PROVISIONED, audit = false, idempotent = true;
+            0x0209 SetAttestationRoots attest::SetAttestationRoots<'_> => (), PROVISIONER, PROVISIONED, audit = true, idempotent = true;
+            0x020A AttestationRoots attest::AttestationRoots => attest::RootList<'o>, ENROLLED, PROVISIONED, audit = false, idempotent = true;
 
             0x0301 GenerateKey key::GenerateKey => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0302 ExportPublicKey key::ExportPublicKey<'_> => key::PublicKeyInfo<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0303 PrepareKeyPair key::PrepareKeyPair => key::PreparedKeyPair<'o>, CRYPTO_USER, OPERATIONAL, audit = false, idempotent = true;
+            0x0304 AdoptKeyPair key::AdoptKeyPair<'_> => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0305 ParametersForImport import::ParametersForImport<'_> => import::ImportParameters<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0306 ImportKey import::ImportKey<'_> => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
 
             0x0401 Encrypt cipher::Encrypt<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0402 Decrypt cipher::Decrypt<'_> => cipher::Plaintext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0403 ReEncrypt cipher::ReEncrypt<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0404 GenerateDataKey cipher::GenerateDataKey<'_> => cipher::DataKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0405 GenerateDataKeyWithoutPlaintext cipher::GenerateDataKeyWithoutPlaintext<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0406 EncryptPublic cipher::EncryptPublic<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0407 DecryptPrivate cipher::DecryptPrivate<'_> => cipher::Plaintext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0408 ReEncryptAcross cipher::ReEncryptAcross<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0409 GenerateDataKeyPair cipher::GenerateDataKeyPair<'_> => cipher::DataKeyPair<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x040A GenerateDataKeyPairWithoutPlaintext cipher::GenerateDataKeyPairWithoutPlaintext<'_> => cipher::SealedDataKeyPair<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
 
             0x0501 Sign sign::Sign<'_> => sign::Signature<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0502 Verify sign::Verify<'_> => (), CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
@@ -66,6 +77,18 @@ macro_rules! for_each_command {
 
             0x0801 AuditHead audit::AuditHead => audit::SignedHead, ENROLLED, PROVISIONED, audit = false, idempotent = true;
             0x0802 AuditEntries audit::AuditEntries => audit::AuditPage<'o>, AUDITOR, PROVISIONED, audit = false, idempotent = true;
+
+            0x0901 DeriveSharedSecret agree::DeriveSharedSecret<'_> => agree::SharedSecret<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0902 Encapsulate agree::Encapsulate<'_> => agree::Encapsulation<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0903 Decapsulate agree::Decapsulate<'_> => agree::SharedSecret<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+
+            0x0A01 Attest attest::Attest<'_> => attest::Attested<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0A02 DecryptFor attest::DecryptFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0A03 DecryptPrivateFor attest::DecryptPrivateFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0A04 DeriveSharedSecretFor attest::DeriveSharedSecretFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0A05 GenerateDataKeyFor attest::GenerateDataKeyFor<'_> => attest::DataKeyFor<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0A06 GenerateDataKeyPairFor attest::GenerateDataKeyPairFor<'_> => attest::DataKeyPairFor<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0A07 RandomFor attest::RandomFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
         }
     };
 }
@@ -73,7 +96,9 @@ macro_rules! for_each_command {
 macro_rules! implement {
     ($($number:literal $name:ident $family:ident::$request:ident $(<$lifetime:lifetime>)? => $response:ty,
        $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal;)+) => {
-        use crate::command::{audit, cipher, domain, key, mac, random, session, sign, system};
+        use crate::command::{
+            agree, attest, audit, cipher, domain, import, key, mac, random, session, sign, system,
+        };
 
         impl Opcode {
             $(#[doc = concat!("[`", stringify!($family), "::", stringify!($request), "`](crate::command::", stringify!($family), "::", stringify!($request), ").")]

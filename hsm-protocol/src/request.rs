@@ -4,6 +4,9 @@
 //! request   opcode u16 | request id u16 | audit tag [16], if audited | body
 //! response  request id u16 | status u16 | receipt, if audited        | body, if status is 0
 //! ```
+//! Status: the error code or 0; bit 15: a receipt follows; bit 14: the service was no approved
+//! one (FIPS 140-3 IG 2.4.C).
+//!
 //! Numbers are little-endian, bodies and receipts postcard. Plain requests have no audit tag
 //! and plain responses no receipt. Errors raised before the command was known to be audited
 //! (unknown opcode, malformed head) carry no receipt either: see [`ResponseHead::receipt`].
@@ -72,10 +75,15 @@ pub struct ResponseHead {
     pub status: Option<ErrorCode>,
     /// Present if an audit entry was made.
     pub receipt: Option<Receipt>,
+    /// The indicator that an approved service was used (ISO/IEC 19790 7.2.4.2): false if the
+    /// command used a key type that FIPS 140-3 does not approve.
+    pub approved: bool,
 }
 
-/// Bit of the status word which says that a receipt follows. Codes stay below it.
+/// Bit of the status word which says that a receipt follows. Codes stay below the flags.
 const RECEIPT_FLAG: u16 = 0x8000;
+/// Bit of the status word which says that the service was not an approved one.
+const NOT_APPROVED_FLAG: u16 = 0x4000;
 
 impl ResponseHead {
     /// Longest head in bytes: the fixed part and a receipt with two 10-byte varints.
@@ -86,8 +94,9 @@ impl ResponseHead {
     /// # Errors
     /// [`ErrorCode::TOO_LARGE`] if it does not fit.
     pub fn write(&self, out: &mut [u8]) -> Result<usize, ErrorCode> {
-        let flag = if self.receipt.is_some() { RECEIPT_FLAG } else { 0 };
-        let status = self.status.map_or(0, ErrorCode::to_u16) | flag;
+        let receipt = if self.receipt.is_some() { RECEIPT_FLAG } else { 0 };
+        let approved = if self.approved { 0 } else { NOT_APPROVED_FLAG };
+        let status = self.status.map_or(0, ErrorCode::to_u16) | receipt | approved;
         let parts: [&[u8]; 2] = [&self.id.to_le_bytes(), &status.to_le_bytes()];
         let fixed = concat(out, &parts).ok_or(ErrorCode::TOO_LARGE)?.len();
         let Some(receipt) = &self.receipt else { return Ok(fixed) };
@@ -111,6 +120,8 @@ impl ResponseHead {
                 (Some(receipt), body)
             }
         };
-        Ok((Self { id, status: ErrorCode::from_u16(status & !RECEIPT_FLAG), receipt }, body))
+        let approved = status & NOT_APPROVED_FLAG == 0;
+        let status = ErrorCode::from_u16(status & !(RECEIPT_FLAG | NOT_APPROVED_FLAG));
+        Ok((Self { id, status, receipt, approved }, body))
     }
 }

@@ -39,6 +39,35 @@ pub struct NewKey<'o> {
     pub token: Bytes<'o>,
 }
 
+/// Asks for a key pair of a spec whose generation is slow. The device looks for one between
+/// requests and answers [`crate::ErrorCode::NOT_READY`] until it has found it; it hands out each
+/// pair once, and works on one spec at a time: a request for another waits its turn.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct PrepareKeyPair {
+    /// The type of the pair.
+    pub spec: KeySpec,
+}
+
+/// A key pair that belongs to no key yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedKeyPair<'o> {
+    /// The pair ([`crate::token::sealed::PreparedPair`]); to be used once.
+    #[serde(borrow)]
+    pub pair: Bytes<'o>,
+}
+
+/// Makes a prepared key pair the material of a key.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct AdoptKeyPair<'a> {
+    /// The id that the token is bound to.
+    pub id: KeyId,
+    /// The key's only usage.
+    pub usage: KeyUsage,
+    /// What [`PrepareKeyPair`] answered.
+    #[serde(borrow)]
+    pub pair: Bytes<'a>,
+}
+
 /// Asks for the public half of an asymmetric key.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ExportPublicKey<'a> {
@@ -50,7 +79,8 @@ pub struct ExportPublicKey<'a> {
 /// A public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicKeyInfo<'o> {
-    /// DER `SubjectPublicKeyInfo` (RFC 5280 4.1, RFC 5480); 91 bytes for P-256.
+    /// DER `SubjectPublicKeyInfo` (RFC 5280 4.1);
+    /// [`crate::key_spec::KeySpecRow::public_size`] bytes.
     #[serde(borrow)]
     pub spki: Bytes<'o>,
 }

@@ -1,0 +1,274 @@
+//! Requests and responses.
+
+use hsm_protocol::command::{
+    ModuleState, Role, agree, attest, audit, cipher, domain, import, key, mac, random, session,
+    sign, system,
+};
+use hsm_protocol::key_spec::{
+    EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm,
+    WrappingAlgorithm,
+};
+use hsm_protocol::{Bytes, ErrorCode, Opcode};
+
+use crate::{
+    CONTEXT, DEVICE, DOMAIN, HEAD, HOST, ID, IDENTITY, KEY, MATERIAL, MRK, OTHER, PUBLIC,
+    SIGNATURE, request, response,
+};
+
+const PAIR: Bytes<'_> = Bytes(b"pair");
+const PAIR_REQUEST: cipher::GenerateDataKeyPair<'_> =
+    cipher::GenerateDataKeyPair { key: KEY, context: CONTEXT, spec: KeySpec::RSA_3072, pair: PAIR };
+
+#[test]
+fn system_commands() {
+    let b = &mut [0; 512];
+    request(&system::Info, b);
+    request(&system::Status, b);
+    request(&system::Reset, b);
+    request(&system::SelfTest, b);
+    request(&system::Zeroise, b);
+    let info = system::DeviceInfo {
+        protocol: 1,
+        firmware: "0.1.0",
+        board: "host",
+        identity: IDENTITY,
+        window: 32,
+        rx_bytes: 65536,
+        specs: Bytes(&[1, 2, 3]),
+    };
+    response(Opcode::Info, &info, b);
+    let status = system::ModuleStatus {
+        device: DEVICE,
+        state: ModuleState::Error,
+        error: Some(ErrorCode::SELF_TEST_FAILED),
+        epoch: 300,
+        audit_entries: 70_000,
+        uptime_us: 1_000_000,
+        busy_us: 250_000,
+        sessions: 2,
+        tested: 0b111,
+        self_test_us: 12_345,
+        stack_peak: 20_000,
+        storage_used: 4096,
+        storage_size: 1 << 20,
+    };
+    response(Opcode::Status, &status, b);
+    response(Opcode::Reset, &(), b);
+    response(Opcode::SelfTest, &system::SelfTestReport { tests: 7, duration_us: 500 }, b);
+    response(Opcode::Zeroise, &(), b);
+}
+
+#[test]
+fn session_commands() {
+    let b = &mut [0; 512];
+    request(&session::CloseSession, b);
+    request(&session::SessionInfo, b);
+    response(Opcode::CloseSession, &(), b);
+    let state = session::SessionState {
+        device: DEVICE,
+        host: HOST,
+        role: Role::CryptoUser,
+        state: ModuleState::Operational,
+    };
+    response(Opcode::SessionInfo, &state, b);
+}
+
+#[test]
+fn domain_commands() {
+    let b = &mut [0; 512];
+    let enrolled = domain::EnrolledHost { host: HOST, role: Role::Provisioner };
+    let summary = domain::DomainSummary { domain: DOMAIN, version: 3, active_key: 1, members: 2 };
+    request(&domain::Initialise, b);
+    response(Opcode::Initialise, &enrolled, b);
+    request(&domain::EnrolHost { key: PUBLIC, role: Role::Auditor }, b);
+    response(Opcode::EnrolHost, &enrolled, b);
+    request(&domain::RemoveHost { host: HOST }, b);
+    response(Opcode::RemoveHost, &(), b);
+    request(&domain::ListHosts, b);
+    response(Opcode::ListHosts, &domain::HostList { rows: Bytes(&[0x40; 17]) }, b);
+    request(&domain::CreateDomain, b);
+    response(Opcode::CreateDomain, &summary, b);
+    request(&domain::ExportDomain { joiner: IDENTITY }, b);
+    response(Opcode::ExportDomain, &domain::ExportedDomain { token: Bytes(b"domain") }, b);
+    request(&domain::JoinDomain { exporter: IDENTITY, token: Bytes(b"domain") }, b);
+    response(Opcode::JoinDomain, &summary, b);
+    request(&domain::DomainInfo, b);
+    let status = domain::DomainStatus { device: DEVICE, domain: Some(summary) };
+    response(Opcode::DomainInfo, &status, b);
+}
+
+#[test]
+fn key_commands() {
+    let b = &mut [0; 512];
+    request(
+        &key::GenerateKey {
+            id: MRK,
+            spec: KeySpec::HMAC_256,
+            usage: KeyUsage::GENERATE_VERIFY_MAC,
+        },
+        b,
+    );
+    response(Opcode::GenerateKey, &key::NewKey { material: MATERIAL, token: Bytes(b"token") }, b);
+    request(&key::ExportPublicKey { key: KEY }, b);
+    response(Opcode::ExportPublicKey, &key::PublicKeyInfo { spki: Bytes(b"spki") }, b);
+    request(&key::PrepareKeyPair { spec: KeySpec::RSA_2048 }, b);
+    response(Opcode::PrepareKeyPair, &key::PreparedKeyPair { pair: PAIR }, b);
+    request(&key::AdoptKeyPair { id: MRK, usage: KeyUsage::SIGN_VERIFY, pair: PAIR }, b);
+    response(Opcode::AdoptKeyPair, &key::NewKey { material: MATERIAL, token: Bytes(b"token") }, b);
+}
+
+#[test]
+fn import_commands() {
+    let b = &mut [0; 512];
+    let parameters = import::ParametersForImport {
+        id: ID,
+        spec: KeySpec::ECC_NIST_P384,
+        usage: KeyUsage::KEY_AGREEMENT,
+        algorithm: WrappingAlgorithm::RSA_AES_KEY_WRAP_SHA_256,
+        expires_ms: 1_800_000_000_000,
+        pair: PAIR,
+    };
+    request(&parameters, b);
+    let answer = import::ImportParameters { public: Bytes(b"spki"), token: Bytes(b"import") };
+    response(Opcode::ParametersForImport, &answer, b);
+    let (token, wrapped) = (Bytes(b"import"), Bytes(b"wrapped"));
+    request(&import::ImportKey { id: ID, now_ms: 1_700_000_000_000, token, wrapped }, b);
+    response(Opcode::ImportKey, &key::NewKey { material: MATERIAL, token: Bytes(b"token") }, b);
+}
+
+#[test]
+fn agreement_commands() {
+    let b = &mut [0; 512];
+    let secret = Bytes(b"secret");
+    request(&agree::DeriveSharedSecret { key: KEY, peer: Bytes(b"spki") }, b);
+    response(Opcode::DeriveSharedSecret, &agree::SharedSecret { secret }, b);
+    request(&agree::Encapsulate { key: KEY }, b);
+    let ciphertext = Bytes(b"ciphertext");
+    response(Opcode::Encapsulate, &agree::Encapsulation { ciphertext, secret }, b);
+    request(&agree::Decapsulate { key: KEY, ciphertext }, b);
+    response(Opcode::Decapsulate, &agree::SharedSecret { secret }, b);
+}
+
+#[test]
+fn attestation_commands() {
+    let b = &mut [0; 512];
+    let roots = Bytes(&[0x40; 64]);
+    request(&attest::SetAttestationRoots { roots }, b);
+    response(Opcode::SetAttestationRoots, &(), b);
+    request(&attest::AttestationRoots, b);
+    response(Opcode::AttestationRoots, &attest::RootList { roots }, b);
+    let now_ms = 1_700_000_000_000;
+    request(&attest::Attest { now_ms, document: Bytes(b"document") }, b);
+    let attested = attest::Attested {
+        module_id: "i-0-enc0",
+        timestamp_ms: now_ms,
+        pcrs: Bytes(&[0, 2, 0xAA, 0xBB]),
+        recipient: Bytes(b"recipient"),
+    };
+    response(Opcode::Attest, &attested, b);
+
+    let recipient = attest::Recipient { now_ms, token: Bytes(b"recipient") };
+    let (envelope, blob) = (Bytes(b"envelope"), Bytes(b"blob"));
+    let enveloped = attest::Enveloped { envelope };
+    let decrypt = cipher::Decrypt { key: KEY, context: CONTEXT, blob };
+    request(&attest::DecryptFor { recipient, request: decrypt }, b);
+    response(Opcode::DecryptFor, &enveloped, b);
+    let algorithm = EncryptionAlgorithm::RSAES_OAEP_SHA_1;
+    let decrypt = cipher::DecryptPrivate { key: KEY, algorithm, ciphertext: blob };
+    request(&attest::DecryptPrivateFor { recipient, request: decrypt }, b);
+    response(Opcode::DecryptPrivateFor, &enveloped, b);
+    let derive = agree::DeriveSharedSecret { key: KEY, peer: Bytes(b"spki") };
+    request(&attest::DeriveSharedSecretFor { recipient, request: derive }, b);
+    response(Opcode::DeriveSharedSecretFor, &enveloped, b);
+    let data_key = cipher::GenerateDataKey { key: KEY, context: CONTEXT, length: 32 };
+    request(&attest::GenerateDataKeyFor { recipient, request: data_key }, b);
+    response(Opcode::GenerateDataKeyFor, &attest::DataKeyFor { envelope, blob }, b);
+    request(&attest::GenerateDataKeyPairFor { recipient, request: PAIR_REQUEST }, b);
+    let pair = attest::DataKeyPairFor { envelope, blob, public: Bytes(b"spki") };
+    response(Opcode::GenerateDataKeyPairFor, &pair, b);
+    request(&attest::RandomFor { recipient, request: random::Random { length: 300 } }, b);
+    response(Opcode::RandomFor, &enveloped, b);
+}
+
+#[test]
+fn cipher_commands() {
+    let b = &mut [0; 512];
+    let ciphertext = cipher::Ciphertext { blob: Bytes(b"blob") };
+    let plaintext = Bytes(b"plaintext");
+    request(&cipher::Encrypt { key: KEY, context: CONTEXT, plaintext }, b);
+    response(Opcode::Encrypt, &ciphertext, b);
+    request(&cipher::Decrypt { key: KEY, context: CONTEXT, blob: Bytes(b"blob") }, b);
+    response(Opcode::Decrypt, &cipher::Plaintext { plaintext }, b);
+    let reencrypt = cipher::ReEncrypt {
+        source: KEY,
+        source_context: CONTEXT,
+        blob: Bytes(b"blob"),
+        destination: OTHER,
+        destination_context: Bytes(b""),
+    };
+    request(&reencrypt, b);
+    response(Opcode::ReEncrypt, &ciphertext, b);
+    request(&cipher::GenerateDataKey { key: KEY, context: CONTEXT, length: 1024 }, b);
+    response(Opcode::GenerateDataKey, &cipher::DataKey { plaintext, blob: Bytes(b"blob") }, b);
+    request(&cipher::GenerateDataKeyWithoutPlaintext { key: KEY, context: CONTEXT, length: 32 }, b);
+    response(Opcode::GenerateDataKeyWithoutPlaintext, &ciphertext, b);
+}
+
+#[test]
+fn asymmetric_cipher_commands() {
+    let b = &mut [0; 512];
+    let (plaintext, ciphertext) = (Bytes(b"plaintext"), Bytes(b"ciphertext"));
+    let algorithm = EncryptionAlgorithm::RSAES_OAEP_SHA_256;
+    request(&cipher::EncryptPublic { key: KEY, algorithm, plaintext }, b);
+    response(Opcode::EncryptPublic, &cipher::Ciphertext { blob: ciphertext }, b);
+    request(&cipher::DecryptPrivate { key: KEY, algorithm, ciphertext }, b);
+    response(Opcode::DecryptPrivate, &cipher::Plaintext { plaintext }, b);
+    let source = cipher::Side { key: KEY, algorithm, context: Bytes(b"") };
+    let algorithm = EncryptionAlgorithm::SYMMETRIC_DEFAULT;
+    let destination = cipher::Side { key: OTHER, algorithm, context: CONTEXT };
+    request(&cipher::ReEncryptAcross { source, ciphertext, destination }, b);
+    response(Opcode::ReEncryptAcross, &cipher::Ciphertext { blob: Bytes(b"blob") }, b);
+    let (blob, public) = (Bytes(b"blob"), Bytes(b"spki"));
+    request(&PAIR_REQUEST, b);
+    let pair = cipher::DataKeyPair { private: Bytes(b"pkcs8"), blob, public };
+    response(Opcode::GenerateDataKeyPair, &pair, b);
+    request(&cipher::GenerateDataKeyPairWithoutPlaintext { request: PAIR_REQUEST }, b);
+    let pair = cipher::SealedDataKeyPair { blob, public };
+    response(Opcode::GenerateDataKeyPairWithoutPlaintext, &pair, b);
+}
+
+#[test]
+fn sign_mac_and_random_commands() {
+    let b = &mut [0; 512];
+    let (algorithm, message) = (SigningAlgorithm::ECDSA_SHA_256, Bytes(b"message"));
+    let signature = Bytes(b"signature");
+    request(&sign::Sign { key: KEY, algorithm, message_type: MessageType::RAW, message }, b);
+    response(Opcode::Sign, &sign::Signature { signature }, b);
+    let message_type = MessageType::DIGEST;
+    request(&sign::Verify { key: KEY, algorithm, message_type, message, signature }, b);
+    response(Opcode::Verify, &(), b);
+    let algorithm = MacAlgorithm::HMAC_SHA_256;
+    request(&mac::GenerateMac { key: KEY, algorithm, message }, b);
+    response(Opcode::GenerateMac, &mac::Mac { mac: Bytes(b"mac") }, b);
+    request(&mac::VerifyMac { key: KEY, algorithm, message, mac: Bytes(b"mac") }, b);
+    response(Opcode::VerifyMac, &(), b);
+    request(&random::Random { length: 300 }, b);
+    response(Opcode::Random, &random::RandomBytes { bytes: Bytes(b"random") }, b);
+}
+
+#[test]
+fn audit_commands() {
+    let b = &mut [0; 512];
+    request(&audit::AuditHead { nonce: [0x6E; 16] }, b);
+    let head = audit::SignedHead {
+        device: DEVICE,
+        epoch: 2,
+        entries: 1000,
+        head: HEAD,
+        signature: SIGNATURE,
+    };
+    response(Opcode::AuditHead, &head, b);
+    request(&audit::AuditEntries { from: 900 }, b);
+    let page = audit::AuditPage { epoch: 2, first: 900, before: HEAD, entries: Bytes(&[0xE7; 76]) };
+    response(Opcode::AuditEntries, &page, b);
+}

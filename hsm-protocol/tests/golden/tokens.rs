@@ -1,0 +1,120 @@
+//! What leaves the device for storage.
+
+use std::fmt::Debug;
+
+use hsm_protocol::ErrorCode;
+use hsm_protocol::id::DeviceId;
+use hsm_protocol::identity::Signature;
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin, WrappingAlgorithm};
+use hsm_protocol::token::sealed::{
+    AttestedRecipient, Attributes, ImportToken, PreparedPair, Sealed,
+};
+use hsm_protocol::token::{Blob, DomainToken, KeyAttributes, KeyToken, context};
+
+use crate::{DEVICE, DOMAIN, ID, MATERIAL, MRK, PUBLIC, SIGNATURE, golden};
+
+#[test]
+fn key_token() {
+    let attributes = KeyAttributes {
+        domain: DOMAIN,
+        domain_key: 0x0102_0304,
+        key: MRK,
+        material: MATERIAL,
+        spec: KeySpec::SYMMETRIC_DEFAULT,
+        usage: KeyUsage::ENCRYPT_DECRYPT,
+        origin: Origin::AWS_KMS,
+    };
+    let mut token = [0x5E; KeyToken::HEADER_SIZE + 48];
+    let (header, sealed) = attributes.write(&[0x0E; 16], &mut token).unwrap();
+    assert_eq!((header.len(), sealed.len()), (KeyToken::HEADER_SIZE, 48));
+    golden("key-token", &token);
+    let read = KeyToken::parse(&token).unwrap();
+    assert_eq!(read.attributes, attributes);
+    assert_eq!((read.nonce, read.sealed), (&[0x0E; 16], &[0x5E; 48][..]));
+    let long = [&token[..], &[0; KeyToken::MAX_SIZE]].concat();
+    for bad in [&token[..token.len() - 48], &long, &[]] {
+        assert_eq!(KeyToken::parse(bad), Err(ErrorCode::TOKEN_MALFORMED));
+    }
+}
+
+#[test]
+fn blob() {
+    let mut out = [0; 32 + Blob::OVERHEAD];
+    let parts = Blob::write(ID, &MATERIAL, &[0x0E; 16], &[0x1F; 12], 32, &mut out).unwrap();
+    parts.body.fill(0xC7);
+    parts.tag.fill(0x7A);
+    golden("blob", &out);
+    assert_eq!(out.len(), 126, "32 bytes encrypted must stay under 150");
+    let read = Blob::parse(&out).unwrap();
+    assert_eq!((read.key, read.material, read.iv), (ID, MATERIAL, &[0x1F; 12]));
+    assert_eq!(read.sealed.len(), 48);
+    assert_eq!(Blob::parse(&out[..Blob::OVERHEAD]), Err(ErrorCode::CIPHERTEXT_INVALID));
+    let mut flag = out;
+    flag[1] = 2;
+    assert_eq!(Blob::parse(&flag), Err(ErrorCode::CIPHERTEXT_INVALID));
+}
+
+#[test]
+fn sealed_tokens() {
+    fn check<A: Attributes + Copy + PartialEq + Debug>(name: &str, attributes: A) {
+        let mut out = [0x5E; 200];
+        let nonce = [0x0E; 16];
+        let (_, rest) =
+            Sealed::write_header(&DOMAIN, 0x0102_0304, &attributes, &nonce, &mut out).unwrap();
+        rest[32..48].fill(0x7A);
+        let length = Sealed::<A>::HEADER_SIZE + 48;
+        golden(name, &out[..length]);
+        let read = Sealed::<A>::parse(&out[..length]).unwrap();
+        assert_eq!((read.domain, read.domain_key), (DOMAIN, 0x0102_0304));
+        assert_eq!((read.attributes, read.nonce), (attributes, &nonce));
+        assert_eq!(read.sealed.len(), 48);
+        for cut in [0, 1, Sealed::<A>::HEADER_SIZE + 15] {
+            assert_eq!(Sealed::<A>::parse(&out[..cut]), Err(ErrorCode::TOKEN_MALFORMED));
+        }
+        out[0] ^= 1;
+        assert_eq!(Sealed::<A>::parse(&out[..length]), Err(ErrorCode::TOKEN_MALFORMED));
+    }
+    check("prepared-pair", PreparedPair { spec: KeySpec::RSA_4096 });
+    check(
+        "import-token",
+        ImportToken {
+            key: MRK,
+            spec: KeySpec::HMAC_512,
+            usage: KeyUsage::GENERATE_VERIFY_MAC,
+            wrapping: KeySpec::RSA_3072,
+            algorithm: WrappingAlgorithm::RSAES_OAEP_SHA_256,
+            expires_ms: 1_800_000_000_000,
+        },
+    );
+    check("attested-recipient", AttestedRecipient { expires_ms: 1_800_000_000_000 });
+}
+
+#[test]
+fn domain_token() {
+    let mut out = [0x5E; DomainToken::OVERHEAD + 100];
+    let joiner = DeviceId([0x10; 16]);
+    DomainToken::write_header(&DOMAIN, 7, &DEVICE, &joiner, &PUBLIC, &mut out).unwrap();
+    let start = out.len() - Signature::SIZE;
+    out[start..].copy_from_slice(&SIGNATURE.to_bytes());
+    golden("domain-token", &out);
+    let read = DomainToken::parse(&out).unwrap();
+    assert_eq!((read.domain, read.version), (DOMAIN, 7));
+    assert_eq!((read.exporter, read.joiner, read.ephemeral), (DEVICE, joiner, PUBLIC));
+    assert_eq!((read.sealed.len(), read.signature), (116, SIGNATURE));
+    assert_eq!(DomainToken::parse(&out[..100]), Err(ErrorCode::DOMAIN_TOKEN_INVALID));
+}
+
+#[test]
+fn encryption_context() {
+    let pairs: [(&[u8], &[u8]); 2] = [(b"purpose", b"test"), (b"tenant", b"")];
+    let mut out = [0; 64];
+    let unsorted = context::encode(pairs.into_iter(), &mut out);
+    assert_eq!(unsorted, Ok(4 + 4 + 7 + 4 + 4 + 4 + 6 + 4), "purpose sorts before tenant");
+    golden("context", &out[..unsorted.unwrap()]);
+    let swapped = context::encode(pairs.into_iter().rev(), &mut out);
+    assert_eq!(swapped, Err(ErrorCode::INVALID_ARGUMENT));
+    let twice = context::encode([pairs[0], pairs[0]].into_iter(), &mut out);
+    assert_eq!(twice, Err(ErrorCode::INVALID_ARGUMENT));
+    assert_eq!(context::encode(pairs.into_iter(), &mut out[..36]), Err(ErrorCode::TOO_LARGE));
+    assert_eq!(context::encode([].into_iter(), &mut []), Ok(0));
+}
