@@ -381,7 +381,8 @@ fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
 }
 
 fn respond(id: u16, body: Result<Vec<u8>, ErrorCode>, receipt: Option<Receipt>) -> Vec<u8> {
-    let head = ResponseHead { id, status: body.as_ref().err().copied(), receipt };
+    let status = body.as_ref().err().copied();
+    let head = ResponseHead { id, status, receipt, approved: true };
     let mut out = vec![0; ResponseHead::MAX_SIZE];
     let length = head.write(&mut out).unwrap();
     out.truncate(length);

@@ -183,7 +183,8 @@ impl<T: Ticket> Exchange<T> {
                 self.finish(call.ticket, answer);
             }
             _ => {
-                let head = ResponseHead { id: call.question.id, status: None, receipt: None };
+                let id = call.question.id;
+                let head = ResponseHead { id, status: None, receipt: None, approved: true };
                 let body = Zeroizing::new(payload.to_vec());
                 self.finish(call.ticket, Ok(Answer { head, receipt: None, body }));
             }
