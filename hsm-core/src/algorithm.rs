@@ -16,11 +16,18 @@ use crate::secret::{Secret, SecretBuf};
 
 pub mod aes_gcm;
 pub mod ecdsa_p256;
-pub mod hmac_sha256;
+pub mod hmac;
+pub mod rsa;
 
 /// The portable registry, of RustCrypto parts.
-pub static PORTABLE: &[&dyn Algorithm] =
-    &[&aes_gcm::SymmetricDefault, &ecdsa_p256::EccNistP256, &hmac_sha256::Hmac256];
+pub static PORTABLE: &[&dyn Algorithm] = &[
+    &aes_gcm::SymmetricDefault,
+    &hmac::Hmac224,
+    &hmac::Hmac256,
+    &hmac::Hmac384,
+    &hmac::Hmac512,
+    &ecdsa_p256::EccNistP256,
+];
 
 /// Most entries a registry can have: the module keeps one bit for each.
 pub const MAX_ALGORITHMS: usize = 32;

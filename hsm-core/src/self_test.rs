@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 
 use crate::algorithm::Algorithm;
 use crate::algorithm::ecdsa_p256::EccNistP256;
-use crate::algorithm::hmac_sha256::{Hmac256, hmac};
+use crate::algorithm::hmac::{Hmac256, hmac};
 use crate::fault::{self, Kat};
 use crate::{aead, drbg, kbkdf};
 
