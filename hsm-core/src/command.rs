@@ -1,8 +1,12 @@
 //! The work of each command: one `impl Execute` for each row of the table.
 
+mod agree;
+mod attest;
 mod audit;
 mod cipher;
+mod data_key_pair;
 mod domain;
+mod import;
 mod key;
 mod mac;
 mod random;

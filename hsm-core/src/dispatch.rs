@@ -6,12 +6,13 @@
 use hsm_protocol::audit::Receipt;
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::command::{Command, decode};
-use hsm_protocol::key_spec::KeyUsage;
+use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 use hsm_protocol::request::{RequestHead, ResponseHead};
 use hsm_protocol::{ErrorCode, HostId, MaterialId, Opcode, Role, for_each_command};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+use crate::algorithm::Algorithm;
 use crate::audit::Event;
 use crate::module::{Key, Module};
 use crate::platform::Platform;
@@ -61,6 +62,8 @@ pub(crate) struct Context<'m, P: Platform> {
     pub(crate) sessions: u8,
     /// The key material the audit entry names; a handler sets it as soon as it knows it.
     pub(crate) subject: MaterialId,
+    /// Whether the service is an approved one: false once a key that is not approved was used.
+    pub(crate) approved: bool,
     /// What becomes of sessions after the answer.
     pub(crate) after: After,
 }
@@ -97,7 +100,25 @@ pub(crate) trait Execute: Command {
 impl<P: Platform> Context<'_, P> {
     /// Unwraps a key for a usage; the audit entry names its material from then on.
     pub(crate) fn key(&mut self, key: &KeyRef<'_>, usage: KeyUsage) -> Result<Key<'_>, ErrorCode> {
-        self.module.key(key, usage, &mut self.subject)
+        self.key_for(key, &[usage])
+    }
+
+    /// Unwraps a key for one of several usages.
+    pub(crate) fn key_for(
+        &mut self,
+        key: &KeyRef<'_>,
+        usages: &[KeyUsage],
+    ) -> Result<Key<'_>, ErrorCode> {
+        let key = self.module.key(key, usages, &mut self.subject)?;
+        self.approved &= key.is_approved();
+        Ok(key)
+    }
+
+    /// The registry entry of a spec, tested before its first use.
+    pub(crate) fn algorithm(&mut self, spec: KeySpec) -> Result<&'static dyn Algorithm, ErrorCode> {
+        let algorithm = self.module.algorithm(spec)?;
+        self.approved &= algorithm.is_approved();
+        Ok(algorithm)
     }
 }
 
@@ -113,14 +134,18 @@ macro_rules! dispatch_table {
             reply: &mut [u8],
         ) -> (Result<usize, ErrorCode>, After) {
             use hsm_protocol::command::{
-                audit, cipher, domain, key, mac, random, session, sign, system,
+                agree, attest, audit, cipher, domain, import, key, mac, random, session, sign,
+                system,
             };
 
             match call.head.opcode {
                 $(Opcode::$name => {
                     run::<P, $family::$request $(<$lifetime>)?>(module, call, scratch, reply)
                 })+
-                _ => (refuse(call.head.id, ErrorCode::UNKNOWN_COMMAND, None, reply), After::Continue),
+                _ => {
+                    let head = ResponseHead::refusal(call.head.id, ErrorCode::UNKNOWN_COMMAND);
+                    (head.write(reply), After::Continue)
+                },
             }
         }
     };
@@ -143,21 +168,23 @@ where
     // erasing the whole would cost more than most commands.
     let length = body.len().saturating_mul(2).saturating_add(C::ANSWER).min(SCRATCH);
     let Some(scratch) = scratch.get_mut(..length) else {
-        return (refuse(head.id, ErrorCode::INTERNAL, None, reply), After::Continue);
+        return (ResponseHead::refusal(head.id, ErrorCode::INTERNAL).write(reply), After::Continue);
     };
     let subject = MaterialId([0; 32]);
-    let mut cx = Context { module, caller, sessions, subject, after: After::Continue };
+    let after = After::Continue;
+    let mut cx = Context { module, caller, sessions, subject, approved: true, after };
     let answer = match admit::<P, C>(&cx).and_then(|()| decode::<C>(body)) {
         Ok(command) => command.execute(&mut cx, scratch),
         Err(error) => Err(error),
     };
-    let Context { module, subject, after, .. } = cx;
+    let Context { module, subject, approved, after, .. } = cx;
 
     let status = answer.as_ref().err().copied();
     let receipt = record::<P, C>(module, caller, head, status, subject);
+    let head = ResponseHead { id: head.id, status, receipt, approved };
     let written = match &answer {
-        Ok(answer) => respond(head.id, receipt, answer, reply),
-        Err(error) => refuse(head.id, *error, receipt, reply),
+        Ok(answer) => respond(&head, answer, reply),
+        Err(_) => head.write(reply),
     };
     drop(answer);
     scratch.zeroize();
@@ -196,22 +223,12 @@ fn record<P: Platform, C: Command>(
 }
 
 fn respond(
-    id: u16,
-    receipt: Option<Receipt>,
+    head: &ResponseHead,
     answer: &impl Serialize,
     reply: &mut [u8],
 ) -> Result<usize, ErrorCode> {
-    let head = ResponseHead { id, status: None, receipt }.write(reply)?;
+    let head = head.write(reply)?;
     let rest = reply.get_mut(head..).ok_or(ErrorCode::TOO_LARGE)?;
     let body = postcard::to_slice(answer, rest)?.len();
     head.checked_add(body).ok_or(ErrorCode::TOO_LARGE)
-}
-
-fn refuse(
-    id: u16,
-    error: ErrorCode,
-    receipt: Option<Receipt>,
-    reply: &mut [u8],
-) -> Result<usize, ErrorCode> {
-    ResponseHead { id, status: Some(error), receipt }.write(reply)
 }

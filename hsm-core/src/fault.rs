@@ -2,6 +2,21 @@
 //!
 //! Firmware images are built without the `test-platform` feature: there [`tamper`] is empty.
 
+impl Kat {
+    /// Those that power-up runs on a board with an image; the others run before the first use of
+    /// their algorithm.
+    pub const POWER_UP: &'static [Self] = &[
+        Self::Integrity,
+        Self::Drbg,
+        Self::Kbkdf,
+        Self::AesGcm,
+        Self::Hmac,
+        Self::EcdsaSign,
+        Self::EcdsaVerify,
+        Self::Ecdh,
+    ];
+}
+
 macro_rules! known_answers {
     ($($(#[doc = $doc:literal])+ $name:ident)+) => {
         /// A known-answer test that can be corrupted.

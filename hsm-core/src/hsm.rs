@@ -82,6 +82,17 @@ impl<P: Platform> Hsm<P> {
         encoded.unwrap_or(0)
     }
 
+    /// Work between requests: zeroises idle keys, and takes one bounded step of what a host has
+    /// asked for and nobody waits for; whether there is more to do at once.
+    pub fn work(&mut self) -> bool {
+        let begin = self.module.platform.monotonic_us();
+        self.module.prepare();
+        let more = self.module.work();
+        self.settle(After::Continue); // the module may have failed just now
+        self.module.spent(begin);
+        more
+    }
+
     fn plain(&mut self, request: &[u8]) -> Result<(Answer, Option<u32>), ErrorCode> {
         let (head, body) = RequestHead::split_plain(request)?;
         let call = Call { caller: Caller::Anyone, sessions: self.sessions.count(), head, body };

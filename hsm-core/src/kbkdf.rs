@@ -27,6 +27,12 @@ pub enum Purpose {
     DomainToken,
     /// AES-GCM of one stored record, from the board's sealing key; context: record id, nonce.
     Storage,
+    /// AES-GCM of one prepared key pair, from a domain key; context: nonce, domain id.
+    PreparedPair,
+    /// AES-GCM of one import token, from a domain key; context: nonce, domain id.
+    ImportToken,
+    /// AES-GCM of one attested recipient, from a domain key; context: nonce, domain id.
+    AttestedRecipient,
 }
 
 impl Purpose {
@@ -37,6 +43,9 @@ impl Purpose {
             Self::MaterialId => b"KMS-MATERIAL-v1",
             Self::DomainToken => b"KMS-DOMAIN-v1",
             Self::Storage => b"KMS-STORAGE-v1",
+            Self::PreparedPair => b"KMS-PAIR-v1",
+            Self::ImportToken => b"KMS-IMPORT-v1",
+            Self::AttestedRecipient => b"KMS-RECIPIENT-v1",
         }
     }
 }

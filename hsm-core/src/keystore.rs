@@ -6,11 +6,14 @@
 //! | [`domain`] | domain keys and members, and how they reach a joining device |
 //! | [`wrap`] | key tokens |
 //! | [`cache`] | the keys unwrapped last |
+//! | [`sealed`] | prepared key pairs, import tokens, attested recipients |
 //! | `record` | the sealed form of what non-volatile storage keeps |
 
 pub mod cache;
 pub mod domain;
 pub mod identity;
+pub mod import;
 pub(crate) mod record;
+pub mod sealed;
 pub(crate) mod transfer;
 pub mod wrap;

@@ -4,27 +4,30 @@ use hsm_protocol::command::ModuleState;
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::command::system::ModuleStatus;
 use hsm_protocol::identity::IdentityDocument;
-use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
-use hsm_protocol::{DeviceId, ErrorCode, HostId, KeyId, MaterialId, Role};
+use hsm_protocol::key_spec::{KeySpec, KeyUsage};
+use hsm_protocol::{DeviceId, ErrorCode, MaterialId};
 use rand_core::Rng;
 
 use crate::algorithm::{self, Algorithm};
 use crate::audit::Chain;
 use crate::drbg::{Drbg, SEED_SIZE};
 use crate::entropy::{Cutoffs, Noise};
-use crate::hosts::{self, Hosts};
+use crate::hosts::Hosts;
 use crate::keystore::cache::Cache;
 use crate::keystore::domain::Domain;
 use crate::keystore::identity::Identity;
 use crate::keystore::record;
-use crate::keystore::wrap::{self, NewAttributes};
 use crate::platform::{EntropySource, NvStorage, Platform, RecordId};
 use crate::secret::{Secret, SecretBuf};
 use crate::self_test;
 
+mod attestation;
 mod key;
+mod pairs;
+mod provisioning;
 
 pub(crate) use key::Key;
+use pairs::Pairs;
 
 /// Everything that is erased when the module fails or is zeroised.
 struct Secrets {
@@ -32,6 +35,7 @@ struct Secrets {
     identity: Identity,
     domain: Option<Domain>,
     cache: Cache,
+    pairs: Pairs,
 }
 
 /// The module.
@@ -111,7 +115,8 @@ impl<P: Platform> Module<P> {
         self.document = Some(*identity.document());
         self.audit = Chain::new(&self.device, epoch);
         self.state = state;
-        self.secrets = Some(Secrets { drbg, identity, domain, cache: Cache::new() });
+        let (cache, pairs) = (Cache::new(), Pairs::new());
+        self.secrets = Some(Secrets { drbg, identity, domain, cache, pairs });
         Ok(())
     }
 
@@ -243,97 +248,42 @@ impl<P: Platform> Module<P> {
         Ok((&secrets.identity, &mut secrets.drbg))
     }
 
-    /// The enrolled hosts.
-    pub(crate) const fn hosts(&self) -> &Hosts {
-        &self.hosts
-    }
-
-    /// The role of a host that shakes hands: anybody's on an uninitialised device.
-    pub(crate) fn role(&self, host: HostId) -> Option<Role> {
-        match self.state {
-            ModuleState::Uninitialised => Some(Role::Bootstrap),
-            _ => self.hosts.role(host),
-        }
-    }
-
-    /// Changes the host table; the change is durable when this returns.
-    pub(crate) fn change_hosts<T>(
-        &mut self,
-        change: impl FnOnce(&mut Hosts) -> Result<T, ErrorCode>,
-    ) -> Result<T, ErrorCode> {
-        let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
-        let mut hosts = self.hosts;
-        let answer = change(&mut hosts)?;
-        let mut stored = [0; hosts::MAX_STORED];
-        let stored = hosts.write(&mut stored)?;
-        record::write(&mut self.platform, &mut secrets.drbg, RecordId::HOSTS, stored)?;
-        self.hosts = hosts;
-        if self.state == ModuleState::Uninitialised {
-            self.state = ModuleState::Initialised;
-        }
-        Ok(answer)
-    }
-
-    /// The domain, if the device belongs to one.
-    pub(crate) fn domain(&self) -> Option<&Domain> {
-        self.secrets.as_ref()?.domain.as_ref()
-    }
-
-    /// Makes or joins a domain, or changes it; the change is durable when this returns.
-    ///
-    /// `change` gets the present domain and returns the next one.
-    pub(crate) fn change_domain(
-        &mut self,
-        change: impl FnOnce(Option<Domain>, &Identity, &mut Drbg) -> Result<Domain, ErrorCode>,
-    ) -> Result<&Domain, ErrorCode> {
-        self.reseed()?; // a new domain key has entropy of its own
-        let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
-        let Secrets { drbg, identity, domain, .. } = secrets;
-        // Read back rather than cloned: secrets have no Clone, and this is rare.
-        let present = Domain::load(&mut self.platform)?;
-        let next = change(present, identity, drbg)?;
-        next.store(&mut self.platform, drbg)?;
-        self.state = ModuleState::Operational;
-        Ok(domain.insert(next))
-    }
-
-    /// Domain, identity and randomness, for an export.
-    pub(crate) fn export_parts(&mut self) -> Result<(&Domain, &Identity, &mut Drbg), ErrorCode> {
-        let Secrets { drbg, identity, domain, .. } =
-            self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
-        Ok((domain.as_ref().ok_or(ErrorCode::INTERNAL)?, identity, drbg))
-    }
-
     /// Fills `out` from the DRBG.
     pub(crate) fn random(&mut self, out: &mut [u8]) -> Result<(), ErrorCode> {
         self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.drbg.fill_bytes(out);
         Ok(())
     }
 
-    /// Generates and wraps a key; returns the material id and the token's length in `out`.
-    pub(crate) fn generate_key(
+    /// Generates key material of a spec that is not slow.
+    ///
+    /// # Errors
+    /// [`ErrorCode::PAIR_REQUIRED`] for a slow spec; [`ErrorCode::PAIRWISE_FAILED`].
+    pub(crate) fn generate(
         &mut self,
-        key: KeyId,
         spec: KeySpec,
-        usage: KeyUsage,
-        origin: Origin,
-        out: &mut [u8],
-    ) -> Result<(MaterialId, usize), ErrorCode> {
+        secret: &mut SecretBuf,
+    ) -> Result<(), ErrorCode> {
+        if spec.row().is_some_and(|row| row.slow) {
+            return Err(ErrorCode::PAIR_REQUIRED);
+        }
         let algorithm = self.algorithm(spec)?;
         self.reseed()?; // long-lived keys have entropy of their own
-        let Secrets { drbg, domain, .. } = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
-        let domain = domain.as_ref().ok_or(ErrorCode::INTERNAL)?;
-        let mut secret = SecretBuf::new();
-        algorithm.generate(drbg, &mut secret)?;
-        algorithm.pairwise_test(&secret, drbg)?;
-        wrap::wrap(domain, &NewAttributes { key, spec, usage, origin }, &secret, drbg, out)
+        let Secrets { drbg, .. } = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        algorithm.generate(drbg, secret)?;
+        algorithm.pairwise_test(secret, drbg)
     }
 
-    /// Unwraps a key for one use. `subject` is set as soon as the token is authentic.
+    /// Domain and randomness, for tokens.
+    pub(crate) fn token_parts(&mut self) -> Result<(&Domain, &mut Drbg), ErrorCode> {
+        let Secrets { drbg, domain, .. } = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        Ok((domain.as_ref().ok_or(ErrorCode::INTERNAL)?, drbg))
+    }
+
+    /// Unwraps a key for one of `usages`. `subject` is set as soon as the token is authentic.
     pub(crate) fn key(
         &mut self,
         key: &KeyRef<'_>,
-        usage: KeyUsage,
+        usages: &[KeyUsage],
         subject: &mut MaterialId,
     ) -> Result<Key<'_>, ErrorCode> {
         let now = self.platform.monotonic_us();
@@ -347,14 +297,15 @@ impl<P: Platform> Module<P> {
         if attributes.key != key.id {
             return Err(ErrorCode::KEY_MISMATCH);
         }
-        if attributes.usage != usage {
+        if !usages.contains(&attributes.usage) {
             return Err(ErrorCode::USAGE_DENIED);
         }
         let algorithm = test_before_use(registry, attributes.spec, &mut self.tested)?;
         Ok(Key { unwrapped, algorithm, rng: drbg })
     }
 
-    fn algorithm(&mut self, spec: KeySpec) -> Result<&'static dyn Algorithm, ErrorCode> {
+    /// The registry entry of a spec, tested before its first use.
+    pub(crate) fn algorithm(&mut self, spec: KeySpec) -> Result<&'static dyn Algorithm, ErrorCode> {
         test_before_use(self.platform.algorithms(), spec, &mut self.tested)
     }
 }

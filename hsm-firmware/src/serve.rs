@@ -27,11 +27,20 @@ pub trait Responder {
     /// Writes the encoded reply to the front of `reply`, which has [`MAX_ENCODED`] bytes, and
     /// returns its length; 0 for no reply.
     fn process(&mut self, frame: Frame<'_>, reply: &mut [u8]) -> usize;
+
+    /// A bounded step of work that nobody waits for; whether there is more to do at once.
+    fn work(&mut self) -> bool {
+        false
+    }
 }
 
 impl<P: Platform> Responder for Hsm<P> {
     fn process(&mut self, frame: Frame<'_>, reply: &mut [u8]) -> usize {
         Self::process(self, frame, reply)
+    }
+
+    fn work(&mut self) -> bool {
+        Self::work(self)
     }
 }
 
@@ -116,8 +125,12 @@ impl<'p> Line<'p> {
     }
 }
 
-/// Serves the lines until [`Runtime::should_stop`].
+/// Rounds with frames to answer after which background work gets a turn all the same.
+const BUSY_ROUNDS: u32 = 16;
+
+/// Serves the lines until [`Runtime::should_stop`], and works between the frames.
 pub fn serve(responder: &mut impl Responder, lines: &mut [Line<'_>], runtime: &mut impl Runtime) {
+    let mut busy_rounds = 0u32;
     loop {
         let mut idle = true;
         for line in &mut *lines {
@@ -133,7 +146,16 @@ pub fn serve(responder: &mut impl Responder, lines: &mut [Line<'_>], runtime: &m
             }
         }
         if idle {
-            runtime.wait();
+            busy_rounds = 0;
+            if !responder.work() {
+                runtime.wait();
+            }
+        } else {
+            busy_rounds = busy_rounds.saturating_add(1);
+            if busy_rounds >= BUSY_ROUNDS {
+                busy_rounds = 0;
+                responder.work();
+            }
         }
     }
 }

@@ -89,6 +89,12 @@ impl ResponseHead {
     /// Longest head in bytes: the fixed part and a receipt with two 10-byte varints.
     pub const MAX_SIZE: usize = 4 + 10 + 10 + 32 + 32;
 
+    /// The head of a refusal without an audit entry.
+    #[must_use]
+    pub const fn refusal(id: u16, error: ErrorCode) -> Self {
+        Self { id, status: Some(error), receipt: None, approved: true }
+    }
+
     /// Writes the head and returns its length.
     ///
     /// # Errors

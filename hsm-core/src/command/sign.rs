@@ -1,7 +1,7 @@
 //! Signatures.
 
 use hsm_protocol::command::sign::{MAX_MESSAGE, Sign, Signature, Verify};
-use hsm_protocol::key_spec::{KeyUsage, MessageType};
+use hsm_protocol::key_spec::{KeyUsage, MAX_SIGNATURE, MessageType};
 use hsm_protocol::{Bytes, ErrorCode};
 
 use crate::algorithm::Message;
@@ -9,6 +9,8 @@ use crate::dispatch::{Context, Execute};
 use crate::platform::Platform;
 
 impl Execute for Sign<'_> {
+    const ANSWER: usize = MAX_SIGNATURE;
+
     fn execute<'o, P: Platform>(
         self,
         cx: &mut Context<'_, P>,

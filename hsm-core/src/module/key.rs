@@ -1,11 +1,12 @@
 //! An unwrapped key in the hands of a handler.
 
 use hsm_protocol::ErrorCode;
-use hsm_protocol::key_spec::{MacAlgorithm, SigningAlgorithm};
+use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec, MacAlgorithm, SigningAlgorithm};
 
 use crate::algorithm::{Algorithm, Binding, Message, PublicKeyBuf};
 use crate::drbg::Drbg;
 use crate::keystore::cache::Unwrapped;
+use crate::secret::{Secret, SecretBuf};
 
 /// An unwrapped key with its algorithm, for the time of one command.
 pub(crate) struct Key<'m> {
@@ -15,6 +16,16 @@ pub(crate) struct Key<'m> {
 }
 
 impl Key<'_> {
+    /// The key's spec.
+    pub(crate) const fn spec(&self) -> KeySpec {
+        self.unwrapped.attributes.spec
+    }
+
+    /// Whether its services are approved.
+    pub(crate) fn is_approved(&self) -> bool {
+        self.algorithm.is_approved()
+    }
+
     /// The public half.
     pub(crate) fn public(&mut self) -> Result<&PublicKeyBuf, ErrorCode> {
         let Unwrapped { secret, public, .. } = &mut *self.unwrapped;
@@ -33,7 +44,8 @@ impl Key<'_> {
         message: Message<'_>,
         out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
-        self.algorithm.sign(&self.unwrapped.secret, algorithm, message, self.rng, out)
+        let secret = &self.unwrapped.secret;
+        fits(self.algorithm.sign(secret, algorithm, message, self.rng, out))
     }
 
     /// Verifies a signature.
@@ -44,7 +56,7 @@ impl Key<'_> {
         signature: &[u8],
     ) -> Result<(), ErrorCode> {
         let implementation = self.algorithm;
-        implementation.verify(self.public()?, algorithm, message, signature)
+        fits(implementation.verify(self.public()?, algorithm, message, signature))
     }
 
     /// Computes a MAC into the front of `out`; returns its length.
@@ -54,7 +66,7 @@ impl Key<'_> {
         message: &[u8],
         out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
-        self.algorithm.mac(&self.unwrapped.secret, algorithm, message, out)
+        fits(self.algorithm.mac(&self.unwrapped.secret, algorithm, message, out))
     }
 
     /// Encrypts into the front of `out`; returns the blob's length.
@@ -65,7 +77,8 @@ impl Key<'_> {
         out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
         let binding = binding(self.unwrapped, context);
-        self.algorithm.encrypt(&self.unwrapped.secret, &binding, plaintext, self.rng, out)
+        let secret = &self.unwrapped.secret;
+        fits(self.algorithm.encrypt(secret, &binding, plaintext, self.rng, out))
     }
 
     /// Decrypts into the front of `out`; returns the plaintext's length.
@@ -76,7 +89,63 @@ impl Key<'_> {
         out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
         let binding = binding(self.unwrapped, context);
-        self.algorithm.decrypt(&self.unwrapped.secret, &binding, blob, out)
+        fits(self.algorithm.decrypt(&self.unwrapped.secret, &binding, blob, out))
+    }
+
+    /// Encrypts with the public half into the front of `out`; returns the ciphertext's length.
+    pub(crate) fn encrypt_public(
+        self,
+        algorithm: EncryptionAlgorithm,
+        plaintext: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        let mut public = PublicKeyBuf::new();
+        fits(self.algorithm.public_key(&self.unwrapped.secret, &mut public))?;
+        fits(self.algorithm.encrypt_public(&public, algorithm, plaintext, self.rng, out))
+    }
+
+    /// Decrypts with the private half into the front of `out`; returns the plaintext's length.
+    pub(crate) fn decrypt_private(
+        self,
+        algorithm: EncryptionAlgorithm,
+        ciphertext: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        let secret = &self.unwrapped.secret;
+        fits(self.algorithm.decrypt_private(secret, algorithm, ciphertext, self.rng, out))
+    }
+
+    /// Agrees on a shared secret with a peer's public key.
+    pub(crate) fn agree(self, peer: &[u8], shared: &mut SecretBuf) -> Result<(), ErrorCode> {
+        fits(self.algorithm.agree(&self.unwrapped.secret, peer, shared))
+    }
+
+    /// Encapsulates a shared secret; returns the length of the ciphertext in `out`.
+    pub(crate) fn encapsulate(
+        self,
+        shared: &mut Secret<32>,
+        out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        let mut public = PublicKeyBuf::new();
+        fits(self.algorithm.public_key(&self.unwrapped.secret, &mut public))?;
+        fits(self.algorithm.encapsulate(&public, self.rng, shared, out))
+    }
+
+    /// Decapsulates a shared secret.
+    pub(crate) fn decapsulate(
+        self,
+        ciphertext: &[u8],
+        shared: &mut Secret<32>,
+    ) -> Result<(), ErrorCode> {
+        fits(self.algorithm.decapsulate(&self.unwrapped.secret, ciphertext, shared))
+    }
+}
+
+/// What an entry of the registry does not do, its spec is not for.
+fn fits<T>(result: Result<T, ErrorCode>) -> Result<T, ErrorCode> {
+    match result {
+        Err(ErrorCode::UNSUPPORTED) => Err(ErrorCode::SPEC_DENIED),
+        result => result,
     }
 }
 

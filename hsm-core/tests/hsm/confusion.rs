@@ -130,7 +130,7 @@ fn tokens_that_are_none() {
     let mut rig = Rig::operational();
     let right = rig.symmetric();
     let blob = encrypt(&mut rig, &right, &[], b"x");
-    let long = [&right.bytes[..], &[0]].concat();
+    let long = [&right.bytes[..], &[0; KeyToken::MAX_SIZE]].concat();
     let mut version = right.bytes.clone();
     version[0] ^= 1;
     for bad in [&b""[..], &[0x11], &right.bytes[..100], &blob, &long, &version] {
@@ -138,6 +138,20 @@ fn tokens_that_are_none() {
         for (name, _, reply) in operations(&mut rig, key, &right, &blob) {
             assert_eq!(reply.error(), ErrorCode::TOKEN_MALFORMED, "{name}");
             assert_eq!(reply.receipt().subject.0 == [0; 32], !name.ends_with("to"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn tokens_of_another_length() {
+    let mut rig = Rig::operational();
+    let right = rig.symmetric();
+    let blob = encrypt(&mut rig, &right, &[], b"x");
+    let longer = [&right.bytes[..], &[0]].concat();
+    for bad in [&right.bytes[..right.bytes.len() - 1], &longer] {
+        let key = KeyRef { id: KEY_ID, token: Bytes(bad) };
+        for (name, _, reply) in operations(&mut rig, key, &right, &blob) {
+            assert_eq!(reply.error(), ErrorCode::TOKEN_INVALID, "{name}");
         }
     }
 }

@@ -1,0 +1,133 @@
+//! Key pairs of slow specs: looked for between requests, a slice at a time.
+
+use hsm_protocol::ErrorCode;
+use hsm_protocol::key_spec::KeySpec;
+use hsm_protocol::token::sealed::PreparedPair;
+
+use super::{Module, Secrets};
+use crate::algorithm::rsa::Search;
+use crate::keystore::sealed;
+use crate::platform::Platform;
+use crate::secret::SecretBuf;
+
+/// Slow specs that can wait to be collected at a time: all there are.
+const SLOTS: usize = 3;
+/// Microseconds that a request for a pair spends on the search itself, so that a device which is
+/// never idle finds one too. Other requests wait no longer than this and a slice.
+const SHARE_US: u64 = 10_000;
+
+/// What the device looks for, and what it has found.
+pub(super) struct Pairs {
+    search: Option<(KeySpec, Search)>,
+    found: [Option<(KeySpec, SecretBuf)>; SLOTS],
+}
+
+impl Pairs {
+    pub(super) const fn new() -> Self {
+        Self { search: None, found: [const { None }; SLOTS] }
+    }
+
+    fn take(&mut self, spec: KeySpec) -> Option<SecretBuf> {
+        let slot = self
+            .found
+            .iter_mut()
+            .find(|slot| matches!(slot, Some((found, _)) if *found == spec))?;
+        slot.take().map(|(_, secret)| secret)
+    }
+}
+
+impl<P: Platform> Module<P> {
+    /// A pair of a slow spec, sealed into the front of `out`; returns the token's length.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NOT_READY`] while none is found; [`ErrorCode::INVALID_ARGUMENT`] for a spec
+    /// that is not slow; [`ErrorCode::UNSUPPORTED`].
+    pub(crate) fn prepare_pair(
+        &mut self,
+        spec: KeySpec,
+        out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        if !spec.row().is_some_and(|row| row.slow) {
+            return Err(ErrorCode::INVALID_ARGUMENT);
+        }
+        self.algorithm(spec)?;
+        let pairs = &mut self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.pairs;
+        let mut pair = pairs.take(spec);
+        if pair.is_none() {
+            if pairs.search.is_none() {
+                let search = Search::new(spec)?;
+                self.reseed()?; // long-lived keys have entropy of their own
+                let pairs = &mut self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.pairs;
+                pairs.search = Some((spec, search));
+            }
+            let begin = self.platform.monotonic_us();
+            while self.search()? && self.platform.monotonic_us().saturating_sub(begin) < SHARE_US {}
+            pair = self.secrets.as_mut().and_then(|secrets| secrets.pairs.take(spec));
+        }
+        let secret = pair.ok_or(ErrorCode::NOT_READY)?;
+        let Secrets { drbg, domain, .. } = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        let domain = domain.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        sealed::seal(domain, &PreparedPair { spec }, secret.expose(), drbg, out)
+    }
+
+    /// Opens a prepared pair into `secret` and returns its spec.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TOKEN_MALFORMED`], [`ErrorCode::TOKEN_DOMAIN`], [`ErrorCode::TOKEN_INVALID`].
+    pub(crate) fn open_pair(
+        &mut self,
+        pair: &[u8],
+        secret: &mut SecretBuf,
+    ) -> Result<KeySpec, ErrorCode> {
+        let (domain, _) = self.token_parts()?;
+        let (PreparedPair { spec }, body) = sealed::open(domain, pair)?;
+        let body = body.expose();
+        secret.resize(body.len())?.copy_from_slice(body);
+        Ok(spec)
+    }
+
+    /// A new secret of a spec: out of `pair` if the spec is slow, else generated.
+    ///
+    /// # Errors
+    /// [`ErrorCode::PAIR_REQUIRED`] for a slow spec without a pair;
+    /// [`ErrorCode::SPEC_DENIED`] for a pair of another spec, or one that is not wanted.
+    pub(crate) fn new_pair(
+        &mut self,
+        spec: KeySpec,
+        pair: &[u8],
+        secret: &mut SecretBuf,
+    ) -> Result<(), ErrorCode> {
+        if pair.is_empty() {
+            return self.generate(spec, secret);
+        }
+        match self.open_pair(pair, secret)? == spec {
+            true => Ok(()),
+            false => Err(ErrorCode::SPEC_DENIED),
+        }
+    }
+
+    /// One slice of the search for a key pair, to be called between requests; whether there is
+    /// more to do. A search that fails is a failed module.
+    pub(crate) fn work(&mut self) -> bool {
+        self.search().unwrap_or_else(|error| {
+            self.fail_on(error);
+            false
+        })
+    }
+
+    fn search(&mut self) -> Result<bool, ErrorCode> {
+        let registry = self.platform.algorithms();
+        let Some(Secrets { drbg, pairs, .. }) = &mut self.secrets else { return Ok(false) };
+        let Some((spec, search)) = &mut pairs.search else { return Ok(false) };
+        let (spec, mut secret) = (*spec, SecretBuf::new());
+        let (_, algorithm) = crate::algorithm::find(registry, spec)?;
+        if !search.step(drbg, &mut secret)? {
+            return Ok(true);
+        }
+        pairs.search = None;
+        algorithm.pairwise_test(&secret, drbg)?;
+        let slot = pairs.found.iter_mut().find(|slot| slot.is_none());
+        *slot.ok_or(ErrorCode::INTERNAL)? = Some((spec, secret));
+        Ok(false)
+    }
+}

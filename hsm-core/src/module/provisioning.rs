@@ -1,0 +1,75 @@
+//! Hosts and the domain: durable before they count.
+
+use hsm_protocol::command::ModuleState;
+use hsm_protocol::{ErrorCode, HostId, Role};
+
+use super::{Module, Secrets};
+use crate::drbg::Drbg;
+use crate::hosts::{self, Hosts};
+use crate::keystore::domain::Domain;
+use crate::keystore::identity::Identity;
+use crate::keystore::record;
+use crate::platform::{Platform, RecordId};
+
+impl<P: Platform> Module<P> {
+    /// The enrolled hosts.
+    pub(crate) const fn hosts(&self) -> &Hosts {
+        &self.hosts
+    }
+
+    /// The role of a host that shakes hands: anybody's on an uninitialised device.
+    pub(crate) fn role(&self, host: HostId) -> Option<Role> {
+        match self.state {
+            ModuleState::Uninitialised => Some(Role::Bootstrap),
+            _ => self.hosts.role(host),
+        }
+    }
+
+    /// Changes the host table; the change is durable when this returns.
+    pub(crate) fn change_hosts<T>(
+        &mut self,
+        change: impl FnOnce(&mut Hosts) -> Result<T, ErrorCode>,
+    ) -> Result<T, ErrorCode> {
+        let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        let mut hosts = self.hosts;
+        let answer = change(&mut hosts)?;
+        let mut stored = [0; hosts::MAX_STORED];
+        let stored = hosts.write(&mut stored)?;
+        record::write(&mut self.platform, &mut secrets.drbg, RecordId::HOSTS, stored)?;
+        self.hosts = hosts;
+        if self.state == ModuleState::Uninitialised {
+            self.state = ModuleState::Initialised;
+        }
+        Ok(answer)
+    }
+
+    /// The domain, if the device belongs to one.
+    pub(crate) fn domain(&self) -> Option<&Domain> {
+        self.secrets.as_ref()?.domain.as_ref()
+    }
+
+    /// Makes or joins a domain, or changes it; the change is durable when this returns.
+    ///
+    /// `change` gets the present domain and returns the next one.
+    pub(crate) fn change_domain(
+        &mut self,
+        change: impl FnOnce(Option<Domain>, &Identity, &mut Drbg) -> Result<Domain, ErrorCode>,
+    ) -> Result<&Domain, ErrorCode> {
+        self.reseed()?; // a new domain key has entropy of its own
+        let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        let Secrets { drbg, identity, domain, .. } = secrets;
+        // Read back rather than cloned: secrets have no Clone, and this is rare.
+        let present = Domain::load(&mut self.platform)?;
+        let next = change(present, identity, drbg)?;
+        next.store(&mut self.platform, drbg)?;
+        self.state = ModuleState::Operational;
+        Ok(domain.insert(next))
+    }
+
+    /// Domain, identity and randomness, for an export.
+    pub(crate) fn export_parts(&mut self) -> Result<(&Domain, &Identity, &mut Drbg), ErrorCode> {
+        let Secrets { drbg, identity, domain, .. } =
+            self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        Ok((domain.as_ref().ok_or(ErrorCode::INTERNAL)?, identity, drbg))
+    }
+}
