@@ -2,7 +2,7 @@
 
 use hsm_protocol::command::ModuleState;
 use hsm_protocol::command::key::KeyRef;
-use hsm_protocol::command::system::ModuleStatus;
+use hsm_protocol::command::system::{MemoryPeaks, ModuleStatus};
 use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 use hsm_protocol::{DeviceId, ErrorCode, MaterialId};
@@ -55,6 +55,8 @@ pub(crate) struct Module<P: Platform> {
     tested: u32,
     self_test_us: u32,
     busy_us: u64,
+    /// Deepest stack use before the last [`Module::take_peaks`].
+    stack_peak: u32,
 }
 
 impl<P: Platform> Module<P> {
@@ -74,6 +76,7 @@ impl<P: Platform> Module<P> {
             tested: 0,
             self_test_us: 0,
             busy_us: 0,
+            stack_peak: 0,
         };
         match module.start() {
             Ok(()) => {}
@@ -152,10 +155,18 @@ impl<P: Platform> Module<P> {
             sessions,
             tested: self.tested,
             self_test_us: self.self_test_us,
-            stack_peak: self.platform.stack_peak(),
+            stack_peak: self.platform.stack_peak().max(self.stack_peak),
             storage_used,
             storage_size,
         }
+    }
+
+    /// What `MemoryUse` answers.
+    pub(crate) fn take_peaks(&mut self) -> MemoryPeaks {
+        let (stack, heap) = (self.platform.stack_peak(), self.platform.heap_peak());
+        self.stack_peak = self.stack_peak.max(stack);
+        self.platform.restart_peaks();
+        MemoryPeaks { stack, heap }
     }
 
     /// Counts time spent on a request.

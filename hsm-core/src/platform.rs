@@ -39,10 +39,18 @@ pub trait Platform {
     /// Bytes of encoded frames that the board buffers while a request is served: what a host may
     /// have unanswered.
     fn receive_buffer(&self) -> u32;
-    /// Deepest stack use since boot in bytes; 0 where it is not measured.
+    /// Deepest stack use in bytes since boot or the last [`Platform::restart_peaks`]; 0 where it
+    /// is not measured.
     fn stack_peak(&self) -> u32 {
         0
     }
+    /// Most heap in use at a time, in bytes, since boot or the last [`Platform::restart_peaks`]; 0
+    /// where it is not measured.
+    fn heap_peak(&self) -> u32 {
+        0
+    }
+    /// Begins to measure stack and heap anew.
+    fn restart_peaks(&mut self) {}
 }
 
 /// Assessed min-entropy of a noise source (SP 800-90B 3.1.3), in thousandths of a bit for each

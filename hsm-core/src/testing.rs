@@ -2,6 +2,7 @@
 //!
 //! For tests only: nothing here is random or durable.
 
+use core::cell::Cell;
 use core::convert::Infallible;
 use std::collections::BTreeMap;
 use std::vec::Vec;
@@ -125,7 +126,7 @@ impl NvStorage for TestStorage {
     }
 }
 
-/// A board in memory. Its clock stands still until the test moves it.
+/// A board in memory. Its clock stands still until the test moves it or has it tick.
 #[derive(Clone, Debug)]
 pub struct MemoryPlatform {
     /// The noise source.
@@ -134,6 +135,9 @@ pub struct MemoryPlatform {
     pub storage: TestStorage,
     /// Microseconds since boot.
     pub now_us: u64,
+    /// Microseconds that pass each time the clock is read.
+    pub tick_us: u64,
+    ticked_us: Cell<u64>,
     /// The registry.
     pub algorithms: &'static [&'static dyn Algorithm],
     /// The sealing key.
@@ -158,6 +162,8 @@ impl MemoryPlatform {
             entropy: TestNoise { rng: TestRng(seed), stuck: false, dead: false },
             storage: TestStorage::default(),
             now_us: 0,
+            tick_us: 0,
+            ticked_us: Cell::new(0),
             algorithms: PORTABLE,
             sealing_key: Some([0x42; 32]),
             image: &[],
@@ -185,7 +191,8 @@ impl Platform for MemoryPlatform {
     }
 
     fn monotonic_us(&self) -> u64 {
-        self.now_us
+        self.ticked_us.set(self.ticked_us.get().wrapping_add(self.tick_us));
+        self.now_us.wrapping_add(self.ticked_us.get())
     }
 
     fn algorithms(&self) -> &'static [&'static dyn Algorithm] {

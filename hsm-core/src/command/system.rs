@@ -1,7 +1,8 @@
 //! Version, identity, status, self-test, reset, zeroisation.
 
 use hsm_protocol::command::system::{
-    DeviceInfo, Info, ModuleStatus, Reset, SelfTest, SelfTestReport, Status, Zeroise,
+    DeviceInfo, Info, MemoryPeaks, MemoryUse, ModuleStatus, Reset, SelfTest, SelfTestReport,
+    Status, Zeroise,
 };
 use hsm_protocol::{Bytes, ErrorCode, PROTOCOL_VERSION};
 
@@ -53,6 +54,16 @@ impl Execute for SelfTest {
         let tests = cx.module.self_test()?;
         let elapsed = cx.module.platform.monotonic_us().saturating_sub(begin);
         Ok(SelfTestReport { tests, duration_us: u32::try_from(elapsed).unwrap_or(u32::MAX) })
+    }
+}
+
+impl Execute for MemoryUse {
+    fn execute<P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        _: &mut [u8],
+    ) -> Result<MemoryPeaks, ErrorCode> {
+        Ok(cx.module.take_peaks())
     }
 }
 

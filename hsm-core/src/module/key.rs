@@ -94,14 +94,14 @@ impl Key<'_> {
 
     /// Encrypts with the public half into the front of `out`; returns the ciphertext's length.
     pub(crate) fn encrypt_public(
-        self,
+        mut self,
         algorithm: EncryptionAlgorithm,
         plaintext: &[u8],
         out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
-        let mut public = PublicKeyBuf::new();
-        fits(self.algorithm.public_key(&self.unwrapped.secret, &mut public))?;
-        fits(self.algorithm.encrypt_public(&public, algorithm, plaintext, self.rng, out))
+        fits(self.public().map(|_| ()))?;
+        let public = self.unwrapped.public.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        fits(self.algorithm.encrypt_public(public, algorithm, plaintext, self.rng, out))
     }
 
     /// Decrypts with the private half into the front of `out`; returns the plaintext's length.
@@ -122,13 +122,13 @@ impl Key<'_> {
 
     /// Encapsulates a shared secret; returns the length of the ciphertext in `out`.
     pub(crate) fn encapsulate(
-        self,
+        mut self,
         shared: &mut Secret<32>,
         out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
-        let mut public = PublicKeyBuf::new();
-        fits(self.algorithm.public_key(&self.unwrapped.secret, &mut public))?;
-        fits(self.algorithm.encapsulate(&public, self.rng, shared, out))
+        fits(self.public().map(|_| ()))?;
+        let public = self.unwrapped.public.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        fits(self.algorithm.encapsulate(public, self.rng, shared, out))
     }
 
     /// Decapsulates a shared secret.

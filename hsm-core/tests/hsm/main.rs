@@ -12,5 +12,6 @@ mod fuzz;
 mod provisioning;
 mod rig;
 mod sign_and_mac;
+mod specs;
 mod state;
 mod storage;

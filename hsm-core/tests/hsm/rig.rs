@@ -8,7 +8,7 @@ use hsm_core::testing::{MemoryPlatform, TestRng};
 use hsm_protocol::audit::Receipt;
 use hsm_protocol::channel::{Initiator, Keys};
 use hsm_protocol::command::domain::{CreateDomain, EnrolHost, EnrolledHost, Initialise};
-use hsm_protocol::command::key::{GenerateKey, KeyRef, NewKey};
+use hsm_protocol::command::key::{AdoptKeyPair, GenerateKey, KeyRef, NewKey, PrepareKeyPair};
 use hsm_protocol::command::system::{Info, ModuleStatus, Status};
 use hsm_protocol::command::{Command, ModuleState, Role, decode};
 use hsm_protocol::frame::{Decoder, Frame, FrameKind, Header, MAX_ENCODED};
@@ -307,10 +307,25 @@ impl Rig {
 
     /// Generates a key with this id and returns its token.
     pub(crate) fn key_with_id(&mut self, id: KeyId, spec: KeySpec, usage: KeyUsage) -> Token {
-        let reply = self.call(&GenerateKey { id, spec, usage });
+        let reply = if spec.row().is_some_and(|row| row.slow) {
+            let pair = self.prepared(spec);
+            self.call(&AdoptKeyPair { id, usage, pair: Bytes(&pair) })
+        } else {
+            self.call(&GenerateKey { id, spec, usage })
+        };
         let NewKey { material, token } = reply.ok::<GenerateKey>();
         assert_eq!(reply.receipt().subject, material);
         Token { id, bytes: token.to_vec() }
+    }
+
+    /// A prepared key pair of a slow spec.
+    pub(crate) fn prepared(&mut self, spec: KeySpec) -> Vec<u8> {
+        loop {
+            let reply = self.call(&PrepareKeyPair { spec });
+            if reply.head.status != Some(ErrorCode::NOT_READY) {
+                return reply.ok::<PrepareKeyPair>().pair.to_vec();
+            }
+        }
     }
 
     /// A symmetric key.

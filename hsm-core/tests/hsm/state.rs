@@ -58,6 +58,7 @@ fn roles_are_those_of_the_table() {
         _ => match opcode {
             Opcode::Info | Opcode::Status | Opcode::Reset => [true; 3],
             Opcode::SelfTest
+            | Opcode::MemoryUse
             | Opcode::ListHosts
             | Opcode::AttestationRoots
             | Opcode::DomainInfo

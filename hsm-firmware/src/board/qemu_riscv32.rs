@@ -127,6 +127,10 @@ impl Platform for Board {
     fn stack_peak(&self) -> u32 {
         stack::peak()
     }
+
+    fn restart_peaks(&mut self) {
+        stack::repaint();
+    }
 }
 
 /// The virtio entropy device; `None` if the machine has none, which is the module's failure.

@@ -6,6 +6,9 @@ use core::ptr;
 /// What unused stack is filled with at reset.
 pub(super) const PAINT: u32 = 0xC5C5_C5C5;
 
+/// Bytes below a local of [`repaint`] that its frame may use.
+const FRAME: usize = 512;
+
 unsafe extern "C" {
     static __stack_bottom: u32;
     static __stack_top: u32;
@@ -22,6 +25,20 @@ pub fn peak() -> u32 {
     // is harmless, as they are only compared.
     let unused = (0..words).take_while(|at| unsafe { bottom.add(*at).read_volatile() } == PAINT);
     u32::try_from((words - unused.count()) * size_of::<u32>()).unwrap_or(u32::MAX)
+}
+
+/// Begins to measure anew: fills the unused stack again.
+pub fn repaint() {
+    let bottom = &raw const __stack_bottom as *mut u32;
+    let here = 0u32;
+    // Well below this frame; nothing that is live lies there.
+    let end = (&raw const here).addr().saturating_sub(FRAME);
+    let words = end.saturating_sub(bottom.addr()) / size_of::<u32>();
+    for at in 0..words {
+        // SAFETY: the words from the bottom of the stack to below this frame are unused: interrupt
+        // handlers, which run on the same stack, have returned before the next word is written.
+        unsafe { bottom.add(at).write_volatile(PAINT) }
+    }
 }
 
 /// Whether the stack has ever been full. What lies below it may have been overwritten then.

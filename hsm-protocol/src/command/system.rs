@@ -80,6 +80,20 @@ pub struct SelfTestReport {
     pub duration_us: u32,
 }
 
+/// Asks how much memory was needed since it was last asked.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct MemoryUse;
+
+/// The most memory in use at a time since [`MemoryUse`] was last asked, or since boot; zeros where
+/// the board does not measure it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MemoryPeaks {
+    /// Bytes of stack.
+    pub stack: u32,
+    /// Bytes of heap.
+    pub heap: u32,
+}
+
 /// Restarts a module that is in the error state or zeroised.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Reset;

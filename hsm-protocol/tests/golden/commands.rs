@@ -27,6 +27,7 @@ fn system_commands() {
     request(&system::Reset, b);
     request(&system::SelfTest, b);
     request(&system::Zeroise, b);
+    request(&system::MemoryUse, b);
     let info = system::DeviceInfo {
         protocol: 1,
         firmware: "0.1.0",
@@ -56,6 +57,7 @@ fn system_commands() {
     response(Opcode::Reset, &(), b);
     response(Opcode::SelfTest, &system::SelfTestReport { tests: 7, duration_us: 500 }, b);
     response(Opcode::Zeroise, &(), b);
+    response(Opcode::MemoryUse, &system::MemoryPeaks { stack: 20_000, heap: 3_000 }, b);
 }
 
 #[test]
