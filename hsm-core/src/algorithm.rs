@@ -15,7 +15,11 @@ use rand_core::CryptoRng;
 use crate::secret::{Secret, SecretBuf};
 
 pub mod aes_gcm;
+pub mod ecc;
+pub mod ecdsa_k256;
 pub mod ecdsa_p256;
+pub mod ecdsa_p384;
+pub mod ecdsa_p521;
 pub mod hmac;
 pub mod rsa;
 
@@ -27,6 +31,9 @@ pub static PORTABLE: &[&dyn Algorithm] = &[
     &hmac::Hmac384,
     &hmac::Hmac512,
     &ecdsa_p256::EccNistP256,
+    &ecdsa_p384::EccNistP384,
+    &ecdsa_p521::EccNistP521,
+    &ecdsa_k256::EccSecgP256k1,
 ];
 
 /// Most entries a registry can have: the module keeps one bit for each.
