@@ -31,3 +31,4 @@ pub mod sdk;
 pub mod seed;
 pub mod testbed;
 pub mod wire;
+pub mod workload;

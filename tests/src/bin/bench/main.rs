@@ -6,15 +6,17 @@
 mod device;
 mod load;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-const USAGE: &str = "usage: bench [--seconds N] [--only soft|qemu|device] [--json]
+const USAGE: &str = "usage: bench [--seconds N] [--only soft|qemu|device] [--record FILE] [--json]
 
   --seconds N   how long each operation runs, at 1 and at 32 connections (default 3)
   --only PART   requests on an in-process or a QEMU device, or what commands cost a device
+  --record FILE append the device's instructions to a history, such as docs/instructions.jsonl
   --json        one JSON document instead of tables";
 
 /// Connections of the two columns.
@@ -23,8 +25,12 @@ const CONNECTIONS: [usize; 2] = [1, 32];
 struct Options {
     seconds: u64,
     parts: Vec<String>,
+    record: Option<PathBuf>,
     json: bool,
 }
+
+/// The board whose commands are counted.
+const BOARD: &str = "qemu_riscv32";
 
 fn main() -> ExitCode {
     let options = match parse(std::env::args().skip(1)) {
@@ -39,7 +45,13 @@ fn main() -> ExitCode {
         let measured = match part.as_str() {
             "device" => {
                 eprintln!("counting instructions on an emulated device …");
-                let costs = device::measure();
+                let costs = device::measure(BOARD);
+                if let Some(history) = &options.record
+                    && let Err(error) = costs.record(history)
+                {
+                    eprintln!("{}: {error}", history.display());
+                    return ExitCode::FAILURE;
+                }
                 if !options.json {
                     device::print(&costs);
                 }
@@ -63,7 +75,7 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options { seconds: 3, parts: Vec::new(), json: false };
+    let mut options = Options { seconds: 3, parts: Vec::new(), record: None, json: false };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--json" => options.json = true,
@@ -76,6 +88,10 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
                 Some(part @ ("soft" | "qemu" | "device")) => options.parts.push(part.to_owned()),
                 _ => return Err("--only takes soft, qemu or device".to_owned()),
             },
+            "--record" => {
+                let file = arguments.next().ok_or("--record takes a file")?;
+                options.record = Some(file.into());
+            }
             other => return Err(format!("unknown argument {other}")),
         }
     }

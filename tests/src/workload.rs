@@ -1,0 +1,214 @@
+//! Every command that costs a device time or memory, for every key spec that it has.
+//!
+//! The benchmark counts their instructions, a test their stack and heap.
+
+use std::thread;
+use std::time::Duration;
+
+use host_driver::device::Device;
+use host_driver::{CallError, Reply};
+use hsm_protocol::command::{
+    Command, agree, attest, audit, cipher, import, key, mac, random, session, sign, system,
+};
+use hsm_protocol::key_spec::{
+    EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, MessageType, WrappingAlgorithm,
+};
+use hsm_protocol::{AuditTag, Bytes, ErrorCode, KeyId};
+
+const ID: KeyId = KeyId::single_region([0x42; 16]);
+const SHORT: Bytes<'_> = Bytes(&[0x61; 32]);
+const LONG: Bytes<'_> = Bytes(&[0x61; 4096]);
+const NO_CONTEXT: Bytes<'_> = Bytes(&[]);
+/// How often a device is asked whether it has found a key pair.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Gets each command's name and the means to call it, as often as wanted.
+pub type Visitor<'v> = &'v mut dyn FnMut(&str, &dyn Fn());
+
+/// A device with a session, and how to talk to it.
+pub struct Workload<'d> {
+    device: &'d Device,
+}
+
+impl<'d> Workload<'d> {
+    /// For a device in operation whose session is a crypto user's.
+    #[must_use]
+    pub const fn new(device: &'d Device) -> Self {
+        Self { device }
+    }
+
+    /// Visits the commands that have to do with none of the key specs, then those of `specs`.
+    pub fn visit(&self, specs: &[KeySpec], visitor: Visitor<'_>) {
+        self.general(visitor);
+        for row in specs.iter().filter_map(|spec| spec.row()) {
+            let name = row.spec.aws_name().expect("a spec of the table");
+            let pair = if row.slow { self.pair(row.spec) } else { Vec::new() };
+            let pair = Bytes(&pair);
+            if row.slow {
+                let usage = row.usages[0];
+                let adopt = key::AdoptKeyPair { id: ID, usage, pair };
+                visitor(&format!("AdoptKeyPair {name}"), &|| self.run(&adopt));
+            } else {
+                let generate = key::GenerateKey { id: ID, spec: row.spec, usage: row.usages[0] };
+                visitor(&format!("GenerateKey {name}"), &|| self.run(&generate));
+            }
+            for &usage in row.usages {
+                let token = self.key(row.spec, usage, pair);
+                let key = key::KeyRef { id: ID, token: Bytes(&token) };
+                self.usage(name, row, usage, key, pair, visitor);
+            }
+        }
+    }
+
+    fn general(&self, visitor: Visitor<'_>) {
+        visitor("SessionInfo", &|| self.run(&session::SessionInfo));
+        visitor("Random 32 B", &|| self.run(&random::Random { length: 32 }));
+        visitor("AuditHead", &|| self.run(&audit::AuditHead { nonce: [1; 16] }));
+        visitor("SelfTest", &|| self.run(&system::SelfTest));
+        let document = attest::Attest { now_ms: 0, document: LONG };
+        visitor("Attest, refused", &|| {
+            let refused = self.device.call_blocking(&document, AuditTag([7; 16]));
+            assert!(matches!(refused, Err(CallError::Refused { .. })));
+        });
+    }
+
+    fn usage(
+        &self,
+        name: &str,
+        row: &KeySpecRow,
+        usage: KeyUsage,
+        key: key::KeyRef<'_>,
+        pair: Bytes<'_>,
+        visitor: Visitor<'_>,
+    ) {
+        match usage {
+            KeyUsage::SIGN_VERIFY => self.sign(name, row, key, visitor),
+            KeyUsage::GENERATE_VERIFY_MAC => {
+                let algorithm = row.mac_algorithms[0];
+                let request = mac::GenerateMac { key, algorithm, message: SHORT };
+                visitor(&format!("GenerateMac {name}"), &|| self.run(&request));
+            }
+            KeyUsage::KEY_AGREEMENT => {
+                let public = self.call(&key::ExportPublicKey { key });
+                let peer = public.response().expect("a key").spki;
+                let request = agree::DeriveSharedSecret { key, peer };
+                visitor(&format!("DeriveSharedSecret {name}"), &|| self.run(&request));
+            }
+            KeyUsage::ENCAPSULATE_DECAPSULATE => {
+                let request = agree::Encapsulate { key };
+                visitor(&format!("Encapsulate {name}"), &|| self.run(&request));
+                let reply = self.call(&request);
+                let ciphertext = reply.response().expect("a ciphertext").ciphertext;
+                let request = agree::Decapsulate { key, ciphertext };
+                visitor(&format!("Decapsulate {name}"), &|| self.run(&request));
+            }
+            _ if row.public_size == 0 => self.symmetric(key, visitor),
+            _ => self.asymmetric(name, row, key, pair, visitor),
+        }
+    }
+
+    fn sign(&self, name: &str, row: &KeySpecRow, key: key::KeyRef<'_>, visitor: Visitor<'_>) {
+        for &algorithm in row.signing_algorithms {
+            let algorithm_name = algorithm.aws_name().expect("an algorithm of the table");
+            if algorithm_name.ends_with("_384") && row.slow || algorithm_name.contains("_PH_") {
+                continue; // costs what its neighbours cost
+            }
+            let title = match row.signing_algorithms.len() {
+                1 => name.to_owned(),
+                _ => format!("{name} {}", algorithm_name.trim_start_matches("RSASSA_")),
+            };
+            let (message_type, message) = (MessageType::RAW, SHORT);
+            let request = sign::Sign { key, algorithm, message_type, message };
+            visitor(&format!("Sign {title}"), &|| self.run(&request));
+            let reply = self.call(&request);
+            let signature = reply.response().expect("a signature").signature;
+            let request = sign::Verify { key, algorithm, message_type, message, signature };
+            visitor(&format!("Verify {title}"), &|| self.run(&request));
+        }
+    }
+
+    fn symmetric(&self, key: key::KeyRef<'_>, visitor: Visitor<'_>) {
+        let context = NO_CONTEXT;
+        for (title, plaintext) in [("Encrypt 32 B", SHORT), ("Encrypt 4 KiB", LONG)] {
+            let request = cipher::Encrypt { key, context, plaintext };
+            visitor(title, &|| self.run(&request));
+        }
+        let reply = self.call(&cipher::Encrypt { key, context, plaintext: SHORT });
+        let blob = reply.response().expect("a blob").blob;
+        let request = cipher::Decrypt { key, context, blob };
+        visitor("Decrypt 32 B", &|| self.run(&request));
+        let request = cipher::ReEncrypt {
+            source: key,
+            source_context: context,
+            blob,
+            destination: key,
+            destination_context: context,
+        };
+        visitor("ReEncrypt 32 B", &|| self.run(&request));
+        let request = cipher::GenerateDataKey { key, context, length: 32 };
+        visitor("GenerateDataKey", &|| self.run(&request));
+        let spec = KeySpec::ECC_NIST_P256;
+        let request = cipher::GenerateDataKeyPair { key, context, spec, pair: Bytes(&[]) };
+        visitor("GenerateDataKeyPair P-256", &|| self.run(&request));
+    }
+
+    fn asymmetric(
+        &self,
+        name: &str,
+        row: &KeySpecRow,
+        key: key::KeyRef<'_>,
+        pair: Bytes<'_>,
+        visitor: Visitor<'_>,
+    ) {
+        let algorithm = EncryptionAlgorithm::RSAES_OAEP_SHA_256;
+        let request = cipher::EncryptPublic { key, algorithm, plaintext: SHORT };
+        visitor(&format!("EncryptPublic {name}"), &|| self.run(&request));
+        let reply = self.call(&request);
+        let ciphertext = reply.response().expect("a ciphertext").blob;
+        let request = cipher::DecryptPrivate { key, algorithm, ciphertext };
+        visitor(&format!("DecryptPrivate {name}"), &|| self.run(&request));
+        let request = import::ParametersForImport {
+            id: ID,
+            spec: KeySpec::SYMMETRIC_DEFAULT,
+            usage: KeyUsage::ENCRYPT_DECRYPT,
+            algorithm: WrappingAlgorithm::RSAES_OAEP_SHA_256,
+            expires_ms: 1,
+            pair,
+        };
+        if row.slow {
+            visitor(&format!("ParametersForImport {name}"), &|| self.run(&request));
+        }
+    }
+
+    /// A key of a spec, from a prepared pair if there is one.
+    fn key(&self, spec: KeySpec, usage: KeyUsage, pair: Bytes<'_>) -> Vec<u8> {
+        if pair.is_empty() {
+            let reply = self.call(&key::GenerateKey { id: ID, spec, usage });
+            return reply.response().expect("a new key").token.to_vec();
+        }
+        let reply = self.call(&key::AdoptKeyPair { id: ID, usage, pair });
+        reply.response().expect("a new key").token.to_vec()
+    }
+
+    /// A prepared pair; waits until the device has found one.
+    fn pair(&self, spec: KeySpec) -> Vec<u8> {
+        let request = key::PrepareKeyPair { spec };
+        loop {
+            match self.device.call_blocking(&request, AuditTag([7; 16])) {
+                Err(CallError::Refused { code: ErrorCode::NOT_READY, .. }) => thread::sleep(PAUSE),
+                reply => return reply.expect("a pair").response().expect("a pair").pair.to_vec(),
+            }
+        }
+    }
+
+    fn run<C: Command>(&self, command: &C) {
+        self.call(command);
+    }
+
+    fn call<C: Command>(&self, command: &C) -> Reply<C> {
+        let name = C::OPCODE;
+        self.device
+            .call_blocking(command, AuditTag([7; 16]))
+            .unwrap_or_else(|error| panic!("{name:?}: {error}"))
+    }
+}
