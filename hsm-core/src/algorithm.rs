@@ -20,6 +20,7 @@ pub mod ecdsa_k256;
 pub mod ecdsa_p256;
 pub mod ecdsa_p384;
 pub mod ecdsa_p521;
+pub mod ed25519;
 pub mod hmac;
 pub mod rsa;
 
@@ -34,6 +35,7 @@ pub static PORTABLE: &[&dyn Algorithm] = &[
     &ecdsa_p384::EccNistP384,
     &ecdsa_p521::EccNistP521,
     &ecdsa_k256::EccSecgP256k1,
+    &ed25519::EccNistEdwards25519,
 ];
 
 /// Most entries a registry can have: the module keeps one bit for each.

@@ -41,6 +41,14 @@ impl Algorithm for SymmetricDefault {
         Ok(())
     }
 
+    fn import(&self, material: &[u8], out: &mut SecretBuf) -> Result<(), ErrorCode> {
+        if material.len() != KEY_SIZE {
+            return Err(ErrorCode::KEY_MATERIAL_INVALID);
+        }
+        out.resize(KEY_SIZE)?.copy_from_slice(material);
+        Ok(())
+    }
+
     fn encrypt(
         &self,
         secret: &SecretBuf,
@@ -175,6 +183,18 @@ mod tests {
     fn largest_plaintext_and_context_round_trip() {
         let blob = encrypt(&[0xaa; 4096], &[0xbb; 8192]);
         assert_eq!(decrypt(&blob, &[0xbb; 8192]).unwrap(), [0xaa; 4096]);
+    }
+
+    #[test]
+    fn only_32_bytes_are_imported() {
+        let mut secret = SecretBuf::new();
+        for length in 0..=64 {
+            let imported = SymmetricDefault.import(&[7; 64][..length], &mut secret);
+            let expected =
+                if length == KEY_SIZE { Ok(()) } else { Err(ErrorCode::KEY_MATERIAL_INVALID) };
+            assert_eq!(imported, expected, "{length}");
+        }
+        assert_eq!(secret.expose(), [7; KEY_SIZE]);
     }
 
     #[test]
