@@ -13,6 +13,8 @@ pub mod clint;
 pub mod finisher;
 #[cfg(target_arch = "riscv32")]
 pub mod hart;
+#[cfg(target_os = "none")]
+pub mod heap;
 #[cfg(target_arch = "riscv32")]
 pub mod image;
 #[cfg(target_arch = "riscv32")]

@@ -14,6 +14,7 @@ use static_cell::ConstStaticCell;
 
 use crate::chip::cfi_flash::{BLOCK, CfiFlash};
 use crate::chip::hart::{self, Interrupt};
+use crate::chip::heap::HEAP;
 use crate::chip::uart16550::{self, UartPort};
 use crate::chip::virt::{self, CLINT, FINISHER, PLIC, UART};
 use crate::chip::virtio::DeviceKind;
@@ -36,6 +37,11 @@ const _: () = assert!(
         && console::RX_BUFFERS * console::RX_BUFFER == RECEIVE_BUFFER as usize
 );
 
+/// Bytes of the heap.
+const ARENA: usize = 64 * 1024;
+
+static HEAP_MEMORY: ConstStaticCell<[u64; ARENA / size_of::<u64>()]> =
+    ConstStaticCell::new([0; ARENA / size_of::<u64>()]);
 static CONSOLE_MEMORY: ConstStaticCell<ConsoleMemory> = ConstStaticCell::new(ConsoleMemory::new());
 static ENTROPY_MEMORY: ConstStaticCell<EntropyMemory> = ConstStaticCell::new(EntropyMemory::new());
 static BUFFERS: ConstStaticCell<[LineBuffers; 2]> =
@@ -46,6 +52,7 @@ static RESET: AtomicBool = AtomicBool::new(false);
 
 /// Runs the firmware; the entry point of the image.
 pub fn run() -> ! {
+    HEAP.start(HEAP_MEMORY.take());
     UART.start();
     PLIC.enable_only(&virt::SOURCES);
     hart::open_interrupts(serve_interrupt);
@@ -128,8 +135,13 @@ impl Platform for Board {
         stack::peak()
     }
 
+    fn heap_peak(&self) -> u32 {
+        HEAP.peak()
+    }
+
     fn restart_peaks(&mut self) {
         stack::repaint();
+        HEAP.restart_peak();
     }
 }
 
