@@ -24,6 +24,7 @@ pub mod daemon;
 pub mod emulator;
 pub mod environment;
 pub mod http;
+pub mod importer;
 pub mod model;
 pub mod process;
 pub mod python;

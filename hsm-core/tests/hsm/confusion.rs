@@ -1,14 +1,19 @@
 //! The key-confusion matrix: every operation with every wrong key is the right error.
 
 use hsm_core::testing::MemoryPlatform;
+use hsm_protocol::command::agree::{Decapsulate, DeriveSharedSecret, Encapsulate};
 use hsm_protocol::command::cipher::{
-    Decrypt, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, ReEncrypt,
+    Decrypt, DecryptPrivate, Encrypt, EncryptPublic, GenerateDataKey, GenerateDataKeyPair,
+    GenerateDataKeyPairWithoutPlaintext, GenerateDataKeyWithoutPlaintext, ReEncrypt,
+    ReEncryptAcross, Side,
 };
 use hsm_protocol::command::domain::CreateDomain;
 use hsm_protocol::command::key::{ExportPublicKey, GenerateKey, KeyRef};
 use hsm_protocol::command::mac::{GenerateMac, VerifyMac};
 use hsm_protocol::command::sign::{Sign, Verify};
-use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm};
+use hsm_protocol::key_spec::{
+    EncryptionAlgorithm, KEY_SPECS, KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm,
+};
 use hsm_protocol::token::KeyToken;
 use hsm_protocol::{Bytes, ErrorCode, KeyId, MaterialId};
 
@@ -37,7 +42,34 @@ fn operations(
         destination,
         destination_context: context,
     };
+    let oaep = EncryptionAlgorithm::RSAES_OAEP_SHA_256;
+    let side = |key| Side { key, algorithm: EncryptionAlgorithm::SYMMETRIC_DEFAULT, context };
+    let across = |source, destination| ReEncryptAcross { source, ciphertext: blob, destination };
+    let spec = KeySpec::ECC_NIST_P256;
+    let pair = GenerateDataKeyPair { key, context, spec, pair: Bytes(&[]) };
+    let (agreeing, encapsulating) = (KeyUsage::KEY_AGREEMENT, KeyUsage::ENCAPSULATE_DECAPSULATE);
     vec![
+        (
+            "EncryptPublic",
+            encrypting,
+            rig.call(&EncryptPublic { key, algorithm: oaep, plaintext: message }),
+        ),
+        (
+            "DecryptPrivate",
+            encrypting,
+            rig.call(&DecryptPrivate { key, algorithm: oaep, ciphertext: blob }),
+        ),
+        ("ReEncryptAcross from", encrypting, rig.call(&across(side(key), side(destination)))),
+        ("ReEncryptAcross to", encrypting, rig.call(&across(side(source), side(key)))),
+        ("GenerateDataKeyPair", encrypting, rig.call(&pair)),
+        (
+            "GenerateDataKeyPairWithoutPlaintext",
+            encrypting,
+            rig.call(&GenerateDataKeyPairWithoutPlaintext { request: pair }),
+        ),
+        ("DeriveSharedSecret", agreeing, rig.call(&DeriveSharedSecret { key, peer: message })),
+        ("Encapsulate", encapsulating, rig.call(&Encapsulate { key })),
+        ("Decapsulate", encapsulating, rig.call(&Decapsulate { key, ciphertext: message })),
         ("Encrypt", encrypting, rig.call(&Encrypt { key, context, plaintext: message })),
         ("Decrypt", encrypting, rig.call(&Decrypt { key, context, blob })),
         ("ReEncrypt from", encrypting, rig.call(&re_encrypt(key, destination))),
@@ -75,17 +107,27 @@ fn keys_of_another_usage() {
     let mut rig = Rig::operational();
     let right = rig.symmetric();
     let blob = encrypt(&mut rig, &right, &[], b"x");
+    let encapsulating = KeyUsage::ENCAPSULATE_DECAPSULATE;
     let keys = [
         (KeyUsage::ENCRYPT_DECRYPT, right.clone()),
         (KeyUsage::SIGN_VERIFY, rig.signing()),
         (KeyUsage::GENERATE_VERIFY_MAC, rig.mac()),
+        (KeyUsage::KEY_AGREEMENT, rig.key(KeySpec::ECC_NIST_P256, KeyUsage::KEY_AGREEMENT)),
+        (KeyUsage::ENCAPSULATE_DECAPSULATE, rig.key(KeySpec::ML_KEM_512, encapsulating)),
     ];
     for (usage, token) in &keys {
         for (name, wanted, reply) in operations(&mut rig, token.key(), &right, &blob) {
-            if *usage == wanted {
+            let public = [KeyUsage::KEY_AGREEMENT, encapsulating].contains(usage);
+            if *usage == wanted || (name == "ExportPublicKey" && public) {
                 let status = reply.head.status;
-                let wrong_input =
-                    [None, Some(ErrorCode::SIGNATURE_INVALID), Some(ErrorCode::MAC_INVALID)];
+                let wrong_input = [
+                    None,
+                    Some(ErrorCode::SIGNATURE_INVALID),
+                    Some(ErrorCode::MAC_INVALID),
+                    Some(ErrorCode::CIPHERTEXT_INVALID),
+                    Some(ErrorCode::KEY_MATERIAL_INVALID),
+                    Some(ErrorCode::SPEC_DENIED), // the other kind of encryption
+                ];
                 assert!(wrong_input.contains(&status), "{name} with {usage:?}: {status:?}");
             } else {
                 assert_eq!(reply.error(), ErrorCode::USAGE_DENIED, "{name} with {usage:?}");
@@ -197,9 +239,9 @@ fn attributes_of_a_token_cannot_be_mixed() {
 fn keys_are_made_only_for_usages_of_their_spec() {
     let mut rig = Rig::operational();
     let id = KEY_ID;
-    for spec in [KeySpec::SYMMETRIC_DEFAULT, KeySpec::ECC_NIST_P256, KeySpec::HMAC_256] {
-        let allowed = spec.row().unwrap().usages;
-        for usage in (0..=4).map(KeyUsage) {
+    for row in KEY_SPECS.iter().filter(|row| !row.slow) {
+        let (spec, allowed) = (row.spec, row.usages);
+        for usage in (0..=6).map(KeyUsage) {
             let reply = rig.call(&GenerateKey { id, spec, usage });
             if allowed.contains(&usage) {
                 reply.ok::<GenerateKey>();

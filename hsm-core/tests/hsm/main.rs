@@ -9,6 +9,7 @@ mod compat;
 mod confusion;
 mod domain;
 mod fuzz;
+mod import;
 mod provisioning;
 mod rig;
 mod sign_and_mac;

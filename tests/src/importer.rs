@@ -1,0 +1,88 @@
+//! Imports key material into a device, wrapped as its owner would.
+
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use aes_kw::{KeyInit, KwpAes256};
+use host_driver::CallError;
+use host_driver::device::Device;
+use hsm_protocol::command::import::{ImportKey, ParametersForImport};
+use hsm_protocol::command::key::PrepareKeyPair;
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, WrappingAlgorithm};
+use hsm_protocol::{Bytes, ErrorCode, KeyId};
+use rsa::pkcs8::DecodePublicKey;
+use rsa::{Oaep, PublicKey};
+use sha2::Sha256;
+
+use crate::testbed::TAG;
+
+/// How often a device is asked whether it has found a key pair.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Key that wraps the material; nobody here has a secret to keep.
+const KEY: [u8; 32] = [0x17; 32];
+
+/// A device and a wrapping key pair of its own.
+pub struct Importer<'d> {
+    device: &'d Device,
+    pair: Vec<u8>,
+}
+
+impl<'d> Importer<'d> {
+    /// Waits until the device has found a wrapping key pair.
+    ///
+    /// # Panics
+    /// If the device refuses.
+    #[must_use]
+    pub fn new(device: &'d Device) -> Self {
+        let request = PrepareKeyPair { spec: KeySpec::RSA_2048 };
+        loop {
+            match device.call_blocking(&request, TAG) {
+                Err(CallError::Refused { code: ErrorCode::NOT_READY, .. }) => thread::sleep(PAUSE),
+                reply => {
+                    let reply = reply.expect("a crypto user may");
+                    let pair = reply.response().expect("decodes").pair.to_vec();
+                    return Self { device, pair };
+                }
+            }
+        }
+    }
+
+    /// Imports raw bytes or PKCS#8; the key token, or why the device refuses the material.
+    ///
+    /// # Errors
+    /// The device's, for the material.
+    ///
+    /// # Panics
+    /// If anything else goes wrong.
+    pub fn import(
+        &self,
+        id: KeyId,
+        spec: KeySpec,
+        usage: KeyUsage,
+        material: &[u8],
+    ) -> Result<Vec<u8>, ErrorCode> {
+        let algorithm = WrappingAlgorithm::RSA_AES_KEY_WRAP_SHA_256;
+        let now = SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_millis();
+        let now_ms = u64::try_from(now).expect("before the year 584556019");
+        let pair = Bytes(&self.pair);
+        let expires_ms = now_ms + 60_000;
+        let request = ParametersForImport { id, spec, usage, algorithm, expires_ms, pair };
+        let parameters = self.device.call_blocking(&request, TAG).expect("a crypto user may");
+        let parameters = parameters.response().expect("decodes");
+
+        let public = PublicKey::from_public_key_der(&parameters.public).expect("an RSA key");
+        let mut rng = getrandom::SysRng;
+        let mut wrapped =
+            public.encrypt(&mut rng, Oaep::<Sha256>::new(), &KEY).expect("32 bytes fit");
+        let mut body = vec![0; material.len().next_multiple_of(8) + 8];
+        let kwp = KwpAes256::new(&KEY.into());
+        wrapped.extend_from_slice(kwp.wrap_key(material, &mut body).expect("room for all"));
+
+        let (token, wrapped) = (parameters.token, Bytes(&wrapped));
+        match self.device.call_blocking(&ImportKey { id, now_ms, token, wrapped }, TAG) {
+            Ok(reply) => Ok(reply.response().expect("decodes").token.to_vec()),
+            Err(CallError::Refused { code, .. }) => Err(code),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
