@@ -26,13 +26,17 @@ use crate::transport::Connector;
 use crate::wait::block_on;
 
 use slot::{Candidate, Slot};
+use stock::Stock;
 use tries::{Tries, may_repeat};
 use waiting::WaitingRoom;
 
 mod keeper;
 mod slot;
+mod stock;
 mod tries;
 mod waiting;
+
+pub use stock::{StockLevel, StockTargets};
 
 /// A device to be in the pool.
 pub struct Member {
@@ -57,6 +61,8 @@ pub struct PoolOptions {
     pub longest_pause: Duration,
     /// The domain of the pool; `None` to take the one of the first device in service.
     pub domain: Option<DomainId>,
+    /// Key pairs of slow specs to keep in stock.
+    pub stock: StockTargets,
 }
 
 impl Default for PoolOptions {
@@ -67,6 +73,7 @@ impl Default for PoolOptions {
             shortest_pause: Duration::from_millis(50),
             longest_pause: Duration::from_secs(10),
             domain: None,
+            stock: StockTargets::default(),
         }
     }
 }
@@ -83,7 +90,7 @@ pub struct Route {
 /// A pool of devices. Dropping it ends its calls and closes its lines.
 pub struct Pool {
     shared: Arc<Shared>,
-    keepers: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -91,6 +98,7 @@ struct Shared {
     /// Where the search for the least busy device starts.
     next: AtomicUsize,
     waiting: Arc<WaitingRoom>,
+    stock: Stock,
     key: HostKey,
     sink: Arc<dyn AuditSink>,
     domain: OnceLock<DomainId>,
@@ -113,6 +121,7 @@ impl Pool {
             slots: members.into_iter().map(Slot::new).map(Arc::new).collect(),
             next: AtomicUsize::new(0),
             waiting: WaitingRoom::open()?,
+            stock: Stock::new(options.stock),
             key,
             sink,
             domain: options.domain.map(OnceLock::from).unwrap_or_default(),
@@ -124,8 +133,9 @@ impl Pool {
                 .name("hsm-keeper".to_owned())
                 .spawn(move || keeper::run(&shared, &slot))
         };
-        let keepers = shared.slots.iter().map(keep).collect::<io::Result<_>>()?;
-        Ok(Self { shared, keepers })
+        let mut threads = shared.slots.iter().map(keep).collect::<io::Result<Vec<_>>>()?;
+        threads.push(stock::start(Arc::clone(&shared))?);
+        Ok(Self { shared, threads })
     }
 
     /// Calls a device. `tag` goes into the device's audit chain if the command is audited.
@@ -227,9 +237,9 @@ impl Pool {
     /// that is under way gives up, at most.
     pub fn shut_down(mut self) {
         self.shared.close();
-        for keeper in self.keepers.drain(..) {
-            // A keeper that panicked has said so on standard error.
-            let _ = keeper.join();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so on standard error.
+            let _ = thread.join();
         }
     }
 }
@@ -319,12 +329,19 @@ impl Shared {
         CallError::Unavailable { reason: reason.into() }
     }
 
+    /// A device has come into service: calls and searches that wait for one go on.
+    fn device_ready(&self) {
+        self.waiting.wake_all();
+        self.stock.wake();
+    }
+
     fn is_closed(&self) -> bool {
         self.waiting.is_closed()
     }
 
     fn close(&self) {
         self.waiting.close();
+        self.stock.wake();
         for slot in &self.slots {
             slot.close();
             slot.signal.raise();

@@ -72,6 +72,7 @@ pub(crate) struct Answer {
 pub struct Reply<C> {
     /// The audit entry of the call, if the command is audited.
     pub receipt: Option<DeviceReceipt>,
+    approved: bool,
     body: Zeroizing<Vec<u8>>,
     command: PhantomData<fn() -> C>,
 }
@@ -86,7 +87,8 @@ impl<C: Command> Reply<C> {
                 Err(CallError::Refused { opcode: C::OPCODE, code, receipt })
             }
             None => {
-                let reply = Self { receipt, body, command: PhantomData };
+                let approved = head.approved;
+                let reply = Self { receipt, approved, body, command: PhantomData };
                 reply.response()?; // so that a device that answers nonsense counts as failing
                 Ok(reply)
             }
@@ -99,6 +101,12 @@ impl<C: Command> Reply<C> {
     /// [`CallError::BadAnswer`]; not once a call has returned the reply.
     pub fn response(&self) -> Result<C::Response<'_>, CallError> {
         decode(&self.body).map_err(|_| CallError::BadAnswer(C::OPCODE))
+    }
+
+    /// Whether the device used approved services only (ISO/IEC 19790 7.2.4.2).
+    #[must_use]
+    pub const fn approved(&self) -> bool {
+        self.approved
     }
 }
 

@@ -2,7 +2,7 @@
 //! `hsm-protocol`, with behaviour that a real device cannot be made to show on demand.
 //!
 //! Its only crypto command is `Random`, which repeats the audit tag: so a test can tell whether
-//! a caller got the answer to its own question.
+//! a caller got the answer to its own question. The key pairs that it finds are names.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -16,13 +16,14 @@ use hsm_protocol::channel::{Keys, Responder, Welcome};
 use hsm_protocol::command::audit::{AuditEntries, AuditHead, AuditPage, SignedHead};
 use hsm_protocol::command::decode;
 use hsm_protocol::command::domain::{DomainStatus, DomainSummary};
+use hsm_protocol::command::key::{PrepareKeyPair, PreparedKeyPair};
 use hsm_protocol::command::random::{Random, RandomBytes};
 use hsm_protocol::command::session::SessionState;
 use hsm_protocol::command::system::{DeviceInfo, ModuleStatus};
 use hsm_protocol::frame::{self, Decoder, Frame, FrameKind, Header, MAX_ENCODED, MAX_PAYLOAD};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::key_spec::KeySpec;
-use hsm_protocol::request::{RequestHead, ResponseHead};
+use hsm_protocol::request::RequestHead;
 use hsm_protocol::{
     Bytes, DeviceId, DomainId, ErrorCode, HostId, MaterialId, ModuleState, Opcode,
     PROTOCOL_VERSION, Role,
@@ -36,6 +37,10 @@ use sha2::{Digest, Sha256};
 use crate::host_key::system_rng;
 use crate::transport::loopback::{self, Loopback};
 use crate::transport::{Transport, TransportError};
+
+use answers::{encode, respond};
+
+mod answers;
 
 /// Entries that an audit page holds, few, so that tests see several pages.
 const PAGE: usize = 4;
@@ -56,6 +61,9 @@ pub(crate) struct FakeDevice {
     /// Executes the next audited command, then loses the connection instead of answering.
     pub(crate) lose_next_answer: AtomicBool,
     pub(crate) executed: AtomicU64,
+    /// How often it is asked for a key pair until it has found one; 0: never, an old firmware.
+    pub(crate) questions_per_pair: AtomicU64,
+    pub(crate) pair_questions: AtomicU64,
 }
 
 struct State {
@@ -105,6 +113,8 @@ impl FakeDevice {
             delay_us: AtomicU64::new(0),
             lose_next_answer: AtomicBool::new(false),
             executed: AtomicU64::new(0),
+            questions_per_pair: AtomicU64::new(3),
+            pair_questions: AtomicU64::new(0),
         };
         device.reboot();
         Arc::new(device)
@@ -324,6 +334,17 @@ impl FakeDevice {
                 let bytes: Vec<u8> = tag.into_iter().cycle().take(length.into()).collect();
                 encode(&RandomBytes { bytes: Bytes(&bytes) })
             }
+            Opcode::PrepareKeyPair => {
+                let PrepareKeyPair { spec } = decode(body)?;
+                let question = self.pair_questions.fetch_add(1, Ordering::SeqCst) + 1;
+                match question.checked_rem(self.questions_per_pair.load(Ordering::SeqCst)) {
+                    None => return Err(ErrorCode::UNKNOWN_COMMAND),
+                    Some(1..) => return Err(ErrorCode::NOT_READY),
+                    Some(0) => {}
+                }
+                let pair = format!("{spec:?} {question} of {}", self.id());
+                encode(&PreparedKeyPair { pair: Bytes(pair.as_bytes()) })
+            }
             Opcode::AuditHead => {
                 let AuditHead { nonce } = decode(body)?;
                 let (device, epoch) = (self.id(), state.epoch);
@@ -371,21 +392,4 @@ impl State {
 fn sign(key: &SigningKey, message: &[u8]) -> Signature {
     let signature: p256::ecdsa::Signature = key.sign_prehash(&Sha256::digest(message)).unwrap();
     Signature::from_bytes(&signature.to_bytes().into())
-}
-
-fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    let mut out = vec![0; MAX_PAYLOAD];
-    let length = postcard::to_slice(value, &mut out).unwrap().len();
-    out.truncate(length);
-    out
-}
-
-fn respond(id: u16, body: Result<Vec<u8>, ErrorCode>, receipt: Option<Receipt>) -> Vec<u8> {
-    let status = body.as_ref().err().copied();
-    let head = ResponseHead { id, status, receipt, approved: true };
-    let mut out = vec![0; ResponseHead::MAX_SIZE];
-    let length = head.write(&mut out).unwrap();
-    out.truncate(length);
-    out.extend(body.unwrap_or_default());
-    out
 }

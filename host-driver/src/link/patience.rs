@@ -27,6 +27,9 @@ fn is_slow(opcode: Opcode) -> bool {
         Opcode::ExportDomain,
         Opcode::JoinDomain,
         Opcode::GenerateKey,
+        Opcode::PrepareKeyPair,
+        Opcode::GenerateDataKeyPair,
+        Opcode::GenerateDataKeyPairWithoutPlaintext,
     ]
     .contains(&opcode)
 }

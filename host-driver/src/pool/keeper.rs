@@ -28,7 +28,7 @@ pub(super) fn run(shared: &Shared, slot: &Slot) {
                 tracing::info!(device = %device.id(), name, "device in service");
                 let device = Arc::new(device);
                 slot.in_service(Arc::clone(&device), domain);
-                shared.waiting.wake_all();
+                shared.device_ready();
                 let start = Instant::now();
                 let error = keep(shared, slot, &device);
                 slot.out_of_service(Service::Recovering, &error);
@@ -123,7 +123,7 @@ fn renew(shared: &Shared, device: &Device, renewals: &mut u32) -> Result<(), Cal
         return Err(CallError::LinkDown { reason, sent: false });
     }
     open_session(shared, device)?;
-    shared.waiting.wake_all();
+    shared.device_ready();
     Ok(())
 }
 

@@ -10,10 +10,10 @@ use crate::audit::{DeviceReceipt, Position};
 use crate::health::Service;
 use crate::testing::FakeDevice;
 
-const LONG: Duration = Duration::from_secs(5);
+pub(super) const LONG: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
-struct Sink(Mutex<Vec<DeviceReceipt>>);
+pub(super) struct Sink(Mutex<Vec<DeviceReceipt>>);
 
 impl AuditSink for Sink {
     fn position(&self, _: &DeviceId) -> Option<Position> {
@@ -30,23 +30,24 @@ impl AuditSink for Sink {
     }
 }
 
-struct Rig {
-    devices: Vec<Arc<FakeDevice>>,
-    pool: Pool,
+pub(super) struct Rig {
+    pub(super) devices: Vec<Arc<FakeDevice>>,
+    pub(super) pool: Pool,
     sink: Arc<Sink>,
 }
 
-fn options() -> PoolOptions {
+pub(super) fn options() -> PoolOptions {
     PoolOptions {
         device: device::Options { patience: Duration::from_millis(300), deadline: LONG },
         probe_interval: Duration::from_millis(100),
         shortest_pause: Duration::from_millis(10),
         longest_pause: Duration::from_millis(50),
         domain: None,
+        stock: StockTargets::NONE,
     }
 }
 
-fn rig(devices: Vec<Arc<FakeDevice>>, options: PoolOptions) -> Rig {
+pub(super) fn rig(devices: Vec<Arc<FakeDevice>>, options: PoolOptions) -> Rig {
     let member = |(index, device): (usize, &Arc<FakeDevice>)| {
         let device = Arc::clone(device);
         let connector = Arc::new(move || device.connect());
@@ -80,11 +81,11 @@ impl Rig {
         Ok(receipt.device)
     }
 
-    fn services(&self) -> Vec<Service> {
+    pub(super) fn services(&self) -> Vec<Service> {
         self.pool.health().iter().map(|health| health.service).collect()
     }
 
-    fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+    pub(super) fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !condition(self) {
             assert!(start.elapsed() < LONG, "never: {what}; {:?}", self.pool.health());

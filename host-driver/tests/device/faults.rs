@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use host_driver::device::Options;
-use host_driver::pool::{Pool, PoolOptions, Route};
+use host_driver::pool::{Pool, PoolOptions, Route, StockTargets};
 use host_driver::transport::fault::{Fault, Mode, Rates, Switch};
 use host_driver::transport::{Connector, Transport};
 use host_driver::{CallError, block_on};
@@ -93,6 +93,7 @@ fn options() -> PoolOptions {
         shortest_pause: Duration::from_millis(5),
         longest_pause: Duration::from_millis(20),
         domain: None,
+        stock: StockTargets::NONE,
     }
 }
 

@@ -1,0 +1,230 @@
+//! Key pairs of slow specs, found before they are asked for.
+//!
+//! A device looks for an RSA key pair between requests, for seconds or minutes. So the pool keeps
+//! a small stock of pairs, sealed as tokens, and a thread of its own refills it: for each spec it
+//! asks one device at a time, with pauses that grow, and goes to another if that one fails. A
+//! pair is handed out once. The stock is in memory only and gone with the pool.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use hsm_protocol::key_spec::{KEY_SPECS, KeySpec};
+use zeroize::Zeroizing;
+
+use super::{Pool, Shared};
+use crate::error::CallError;
+use crate::wait::Signal;
+
+use refill::Refill;
+
+mod refill;
+
+/// How many key pairs of each slow spec to keep. With 0, a pair is looked for only when a caller
+/// waits for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StockTargets {
+    /// Pairs of RSA_2048.
+    pub rsa_2048: usize,
+    /// Pairs of RSA_3072.
+    pub rsa_3072: usize,
+    /// Pairs of RSA_4096.
+    pub rsa_4096: usize,
+}
+
+impl StockTargets {
+    /// No stock.
+    pub const NONE: Self = Self { rsa_2048: 0, rsa_3072: 0, rsa_4096: 0 };
+
+    fn of(self, spec: KeySpec) -> usize {
+        match spec {
+            KeySpec::RSA_2048 => self.rsa_2048,
+            KeySpec::RSA_3072 => self.rsa_3072,
+            KeySpec::RSA_4096 => self.rsa_4096,
+            _ => 0,
+        }
+    }
+}
+
+impl Default for StockTargets {
+    fn default() -> Self {
+        Self { rsa_2048: 2, rsa_3072: 1, rsa_4096: 1 }
+    }
+}
+
+/// How much there is of one slow spec.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StockLevel {
+    /// The spec.
+    pub spec: KeySpec,
+    /// Pairs in stock.
+    pub level: usize,
+    /// Pairs to keep in stock.
+    pub target: usize,
+    /// Callers that wait for a pair.
+    pub waiting: usize,
+    /// Pairs that devices found since the pool was started.
+    pub found: u64,
+    /// Pairs handed out since the pool was started.
+    pub handed_out: u64,
+}
+
+impl Pool {
+    /// Takes a key pair of a slow spec ([`hsm_protocol::key_spec::KeySpecRow::slow`]) out of
+    /// stock, or waits until a device has found one: what `AdoptKeyPair` and
+    /// `GenerateDataKeyPair` take. Nobody else gets the same pair.
+    ///
+    /// # Errors
+    /// [`CallError::NoCapableDevice`] if no device supports the spec, or it is not slow;
+    /// at `deadline` why devices could not be asked, or [`CallError::DeadlineExceeded`].
+    pub async fn key_pair(
+        &self,
+        spec: KeySpec,
+        deadline: Instant,
+    ) -> Result<Zeroizing<Vec<u8>>, CallError> {
+        let shared = &*self.shared;
+        let shelf = shared.stock.shelf(spec).ok_or(CallError::NoCapableDevice(spec))?;
+        if let Some(pair) = shelf.take() {
+            shared.stock.wake();
+            return Ok(pair);
+        }
+        let _demand = shelf.demand();
+        shared.stock.wake();
+        loop {
+            let device = shared.pick(Some(spec), &[])?;
+            // On the list first, so that a pair that is found now is not missed.
+            let found = shared.waiting.enter(deadline);
+            if let Some(pair) = shelf.take() {
+                return Ok(pair);
+            }
+            if Instant::now() >= deadline {
+                let failure = shelf.lock().failure.clone();
+                return Err(match (failure, device) {
+                    (Some(error), _) => error,
+                    (None, None) => shared.unavailable(),
+                    (None, Some(_)) => CallError::DeadlineExceeded { sent: false },
+                });
+            }
+            // Resolves with an error too: the sender is dropped to wake.
+            let _ = found.await;
+        }
+    }
+
+    /// How much there is of each slow spec.
+    #[must_use]
+    pub fn stock(&self) -> Vec<StockLevel> {
+        self.shared.stock.shelves.iter().map(Shelf::level).collect()
+    }
+}
+
+/// The stock of all slow specs.
+pub(super) struct Stock {
+    shelves: Vec<Shelf>,
+    /// Raised when there may be something to do: a pair is gone, a device came.
+    signal: Signal,
+}
+
+/// The stock of one spec.
+struct Shelf {
+    spec: KeySpec,
+    target: usize,
+    waiting: AtomicUsize,
+    found: AtomicU64,
+    handed_out: AtomicU64,
+    content: Mutex<Content>,
+}
+
+#[derive(Default)]
+struct Content {
+    pairs: Vec<Zeroizing<Vec<u8>>>,
+    /// Why the latest question failed, if it did.
+    failure: Option<CallError>,
+}
+
+/// Starts the thread that refills the stock; it ends when the pool is closed.
+pub(super) fn start(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    let refill = move || Refill::new(&shared).run();
+    thread::Builder::new().name("hsm-stock".to_owned()).spawn(refill)
+}
+
+impl Stock {
+    pub(super) fn new(targets: StockTargets) -> Self {
+        let shelf = |spec| Shelf {
+            spec,
+            target: targets.of(spec),
+            waiting: AtomicUsize::new(0),
+            found: AtomicU64::new(0),
+            handed_out: AtomicU64::new(0),
+            content: Mutex::default(),
+        };
+        let slow = KEY_SPECS.iter().filter(|row| row.slow);
+        Self { shelves: slow.map(|row| shelf(row.spec)).collect(), signal: Signal::default() }
+    }
+
+    pub(super) fn wake(&self) {
+        self.signal.raise();
+    }
+
+    fn shelf(&self, spec: KeySpec) -> Option<&Shelf> {
+        self.shelves.iter().find(|shelf| shelf.spec == spec)
+    }
+}
+
+impl Shelf {
+    fn take(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let pair = self.lock().pairs.pop()?;
+        self.handed_out.fetch_add(1, Ordering::Relaxed);
+        Some(pair)
+    }
+
+    fn put(&self, pair: Zeroizing<Vec<u8>>) {
+        let mut content = self.lock();
+        content.pairs.push(pair);
+        content.failure = None;
+        self.found.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a caller as waiting until the guard is dropped.
+    fn demand(&self) -> Demand<'_> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        Demand(&self.waiting)
+    }
+
+    fn is_demanded(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    fn is_full(&self) -> bool {
+        self.lock().pairs.len() >= self.target.max(self.waiting.load(Ordering::SeqCst))
+    }
+
+    fn level(&self) -> StockLevel {
+        StockLevel {
+            spec: self.spec,
+            level: self.lock().pairs.len(),
+            target: self.target,
+            waiting: self.waiting.load(Ordering::SeqCst),
+            found: self.found.load(Ordering::Relaxed),
+            handed_out: self.handed_out.load(Ordering::Relaxed),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        // The content is whole between any two statements, so a panic elsewhere spoils nothing.
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A caller that waits for a pair.
+struct Demand<'a>(&'a AtomicUsize);
+
+impl Drop for Demand<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
+use super::*;
+use crate::health::Service;
+use crate::pool::PoolOptions;
+use crate::pool::tests::{LONG, Rig, options, rig};
+use crate::testing::FakeDevice;
+use crate::wait::block_on;
+
+const RSA: [u8; 3] = [KeySpec::RSA_2048.0, KeySpec::RSA_3072.0, KeySpec::RSA_4096.0];
+
+fn device() -> Arc<FakeDevice> {
+    FakeDevice::with(&RSA, 8)
+}
+
+fn with(targets: StockTargets) -> PoolOptions {
+    PoolOptions { stock: targets, ..options() }
+}
+
+impl Rig {
+    fn pair(&self, spec: KeySpec, patience: Duration) -> Result<String, CallError> {
+        let pair = block_on(self.pool.key_pair(spec, Instant::now() + patience))?;
+        Ok(String::from_utf8(pair.to_vec()).unwrap())
+    }
+
+    fn levels(&self) -> Vec<usize> {
+        self.pool.stock().iter().map(|level| level.level).collect()
+    }
+}
+
+#[test]
+fn the_stock_is_filled_and_refilled() {
+    let rig = rig(vec![device()], with(StockTargets::default()));
+    rig.until("all shelves are full", |rig| rig.levels() == [2, 1, 1]);
+    let pair = rig.pair(KeySpec::RSA_3072, Duration::ZERO).unwrap();
+    assert!(pair.starts_with("RSA_3072 "), "{pair}");
+    rig.until("it is full again", |rig| rig.levels() == [2, 1, 1]);
+    let level = rig.pool.stock()[1];
+    assert_eq!((level.found, level.handed_out, level.waiting), (2, 1, 0));
+    let questions = rig.devices[0].pair_questions.load(Ordering::SeqCst);
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(rig.devices[0].pair_questions.load(Ordering::SeqCst), questions);
+}
+
+#[test]
+fn no_pair_is_handed_out_twice() {
+    let rig = rig(vec![device(), device()], with(StockTargets::default()));
+    let pairs: Vec<String> = thread::scope(|scope| {
+        let take = |index: usize| {
+            let (rig, spec) = (&rig, KeySpec(RSA[index % 3]));
+            scope.spawn(move || rig.pair(spec, LONG).unwrap())
+        };
+        let takers: Vec<_> = (0..24).map(take).collect();
+        takers.into_iter().map(|taker| taker.join().unwrap()).collect()
+    });
+    assert_eq!(pairs.iter().collect::<BTreeSet<_>>().len(), pairs.len());
+    let stock = rig.pool.stock();
+    assert_eq!(stock.iter().map(|level| level.handed_out).sum::<u64>(), 24);
+    assert!(stock.iter().all(|level| level.waiting == 0));
+}
+
+#[test]
+fn a_waiting_caller_is_served_without_a_stock() {
+    let rig = rig(vec![device()], with(StockTargets::NONE));
+    rig.until("it is in service", |rig| rig.services() == [Service::InService]);
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(rig.devices[0].pair_questions.load(Ordering::SeqCst), 0);
+    rig.pair(KeySpec::RSA_4096, LONG).unwrap();
+    assert_eq!(rig.levels(), [0, 0, 0]);
+}
+
+#[test]
+fn callers_wait_until_their_deadline() {
+    let device = device();
+    device.questions_per_pair.store(u64::MAX, Ordering::SeqCst);
+    let rig = rig(vec![device], with(StockTargets::NONE));
+    rig.until("it is in service", |rig| rig.services() == [Service::InService]);
+    let patience = Duration::from_millis(150);
+    let start = Instant::now();
+    let error = rig.pair(KeySpec::RSA_2048, patience).unwrap_err();
+    assert!(matches!(error, CallError::DeadlineExceeded { sent: false }), "{error}");
+    assert!(start.elapsed() >= patience);
+    assert!(error.retryable());
+    assert_eq!(rig.pool.stock()[0].waiting, 0);
+}
+
+#[test]
+fn a_device_that_cannot_is_not_asked() {
+    let plain = FakeDevice::new();
+    let rig = rig(vec![plain, device()], with(StockTargets::default()));
+    rig.until("all shelves are full", |rig| rig.levels() == [2, 1, 1]);
+    assert_eq!(rig.devices[0].pair_questions.load(Ordering::SeqCst), 0);
+    let error = rig.pair(KeySpec::ECC_NIST_P256, LONG).unwrap_err();
+    assert!(matches!(error, CallError::NoCapableDevice(KeySpec::ECC_NIST_P256)), "{error}");
+}
+
+#[test]
+fn a_pool_without_the_spec_says_so() {
+    let rig = rig(vec![FakeDevice::new()], with(StockTargets::default()));
+    rig.until("it is in service", |rig| rig.services() == [Service::InService]);
+    let error = rig.pair(KeySpec::RSA_2048, LONG).unwrap_err();
+    assert!(matches!(error, CallError::NoCapableDevice(KeySpec::RSA_2048)), "{error}");
+}
+
+#[test]
+fn refusals_reach_the_caller_at_its_deadline() {
+    let device = device();
+    device.questions_per_pair.store(0, Ordering::SeqCst);
+    let rig = rig(vec![device], with(StockTargets::NONE));
+    rig.until("it is in service", |rig| rig.services() == [Service::InService]);
+    let error = rig.pair(KeySpec::RSA_2048, Duration::from_millis(200)).unwrap_err();
+    let code = hsm_protocol::ErrorCode::UNKNOWN_COMMAND;
+    assert!(matches!(error, CallError::Refused { code: c, .. } if c == code), "{error}");
+}
+
+#[test]
+fn a_search_goes_on_at_another_device() {
+    let rig = rig(vec![device(), device()], with(StockTargets::NONE));
+    rig.until("both are in service", |rig| rig.services() == [Service::InService; 2]);
+    rig.devices.iter().for_each(|d| d.questions_per_pair.store(u64::MAX, Ordering::SeqCst));
+    let questions = |index: usize| rig.devices[index].pair_questions.load(Ordering::SeqCst);
+    thread::scope(|scope| {
+        let taker = scope.spawn(|| rig.pair(KeySpec::RSA_2048, LONG));
+        rig.until("one looks", |_| questions(0) + questions(1) > 2);
+        let busy = usize::from(questions(0) == 0);
+        assert_eq!(questions(1 - busy), 0, "only one looks");
+        rig.devices[1 - busy].questions_per_pair.store(2, Ordering::SeqCst);
+        rig.devices[busy].down.store(true, Ordering::SeqCst);
+        taker.join().unwrap().unwrap();
+        assert!(questions(1 - busy) > 0);
+    });
+}
+
+#[test]
+fn nothing_is_asked_without_a_device_and_the_search_starts_with_one() {
+    let device = device();
+    device.down.store(true, Ordering::SeqCst);
+    let rig = rig(vec![device], with(StockTargets::default()));
+    let error = rig.pair(KeySpec::RSA_2048, Duration::from_millis(50)).unwrap_err();
+    assert!(matches!(error, CallError::Unavailable { .. }), "{error}");
+    rig.devices[0].down.store(false, Ordering::SeqCst);
+    rig.until("all shelves are full", |rig| rig.levels() == [2, 1, 1]);
+}
+
+#[test]
+fn shutting_down_ends_waiting_callers() {
+    let device = device();
+    device.questions_per_pair.store(u64::MAX, Ordering::SeqCst);
+    let rig = rig(vec![device], with(StockTargets::NONE));
+    rig.until("it is in service", |rig| rig.services() == [Service::InService]);
+    thread::scope(|scope| {
+        let taker = scope.spawn(|| rig.pair(KeySpec::RSA_2048, LONG));
+        rig.until("it waits", |rig| rig.pool.stock()[0].waiting == 1);
+        rig.pool.shared.close();
+        assert!(matches!(taker.join().unwrap(), Err(CallError::ShutDown)));
+    });
+    rig.pool.shut_down();
+}
