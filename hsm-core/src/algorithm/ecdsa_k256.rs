@@ -15,7 +15,7 @@ use crate::fault::Kat;
 /// The portable implementation.
 pub type EccSecgP256k1 = Ecc<Secp256k1>;
 /// The registry entry.
-#[allow(non_upper_case_globals)]
+#[allow(non_upper_case_globals, reason = "an entry is named as its type")]
 pub const EccSecgP256k1: EccSecgP256k1 = Ecc::ENTRY;
 
 impl NamedCurve for Secp256k1 {

@@ -12,7 +12,7 @@ use crate::fault::Kat;
 /// The portable implementation.
 pub type EccNistP256 = Ecc<NistP256>;
 /// The registry entry.
-#[allow(non_upper_case_globals)]
+#[allow(non_upper_case_globals, reason = "an entry is named as its type")]
 pub const EccNistP256: EccNistP256 = Ecc::ENTRY;
 
 impl NamedCurve for NistP256 {

@@ -12,7 +12,7 @@ use crate::fault::Kat;
 /// The portable implementation.
 pub type EccNistP384 = Ecc<NistP384>;
 /// The registry entry.
-#[allow(non_upper_case_globals)]
+#[allow(non_upper_case_globals, reason = "an entry is named as its type")]
 pub const EccNistP384: EccNistP384 = Ecc::ENTRY;
 
 impl NamedCurve for NistP384 {

@@ -12,7 +12,7 @@ use crate::fault::Kat;
 /// The portable implementation.
 pub type EccNistP521 = Ecc<NistP521>;
 /// The registry entry.
-#[allow(non_upper_case_globals)]
+#[allow(non_upper_case_globals, reason = "an entry is named as its type")]
 pub const EccNistP521: EccNistP521 = Ecc::ENTRY;
 
 impl NamedCurve for NistP521 {

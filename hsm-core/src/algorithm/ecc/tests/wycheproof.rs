@@ -1,4 +1,5 @@
-//! Wycheproof. Suites of other curves and of other hashes are for key specs that do not exist.
+//! Wycheproof. Suites of other curves and of other hashes are for key specs that do not exist,
+//! those named p1363 and ecpoint for encodings that the API does not have.
 
 use std::eprintln;
 
