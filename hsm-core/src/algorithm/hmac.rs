@@ -18,22 +18,22 @@ use crate::secret::SecretBuf;
 
 /// The portable implementation of HMAC_224.
 pub type Hmac224 = HmacKey<Sha224>;
-/// The entry of [`Hmac224`].
+/// The registry entry of HMAC_224.
 #[allow(non_upper_case_globals, reason = "an entry is named as its type")]
 pub const Hmac224: Hmac224 = HmacKey(PhantomData);
 /// The portable implementation of HMAC_256.
 pub type Hmac256 = HmacKey<Sha256>;
-/// The entry of [`Hmac256`].
+/// The registry entry of HMAC_256.
 #[allow(non_upper_case_globals, reason = "an entry is named as its type")]
 pub const Hmac256: Hmac256 = HmacKey(PhantomData);
 /// The portable implementation of HMAC_384.
 pub type Hmac384 = HmacKey<Sha384>;
-/// The entry of [`Hmac384`].
+/// The registry entry of HMAC_384.
 #[allow(non_upper_case_globals, reason = "an entry is named as its type")]
 pub const Hmac384: Hmac384 = HmacKey(PhantomData);
 /// The portable implementation of HMAC_512.
 pub type Hmac512 = HmacKey<Sha512>;
-/// The entry of [`Hmac512`].
+/// The registry entry of HMAC_512.
 #[allow(non_upper_case_globals, reason = "an entry is named as its type")]
 pub const Hmac512: Hmac512 = HmacKey(PhantomData);
 
