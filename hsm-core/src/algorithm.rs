@@ -36,6 +36,9 @@ pub static PORTABLE: &[&dyn Algorithm] = &[
     &ecdsa_p521::EccNistP521,
     &ecdsa_k256::EccSecgP256k1,
     &ed25519::EccNistEdwards25519,
+    &rsa::RSA_2048,
+    &rsa::RSA_3072,
+    &rsa::RSA_4096,
 ];
 
 /// Most entries a registry can have: the module keeps one bit for each.

@@ -1,4 +1,4 @@
-//! The cryptographic core of the Strongroom HSM: `no_std`, no heap, no `unsafe`.
+//! The cryptographic core of the Strongroom HSM: `no_std`, no `unsafe`, a heap for RSA only.
 #![no_std]
 #![cfg_attr(
     not(test),
@@ -11,6 +11,8 @@
     )
 )]
 
+// For RSA alone, whose library has no other numbers. Boards give it a heap that wipes what is freed.
+extern crate alloc;
 #[cfg(any(test, feature = "test-platform"))]
 extern crate std;
 

@@ -204,7 +204,7 @@ fn decryptions() -> Vec<Set> {
         let (mut vectors, mut skipped) = (Vec::new(), 0);
         for group in rsa_oaep::TestSet::load(file).expect("bundled").test_groups {
             for test in group.tests {
-                if !test.label.is_empty() {
+                if !test.label.is_empty() || test.result == TestResult::Acceptable {
                     skipped += 1;
                     continue;
                 }
@@ -221,7 +221,7 @@ fn decryptions() -> Vec<Set> {
                 });
             }
         }
-        Set { name, vectors, skipped, reason: "with a label, which a KMS does not have" }
+        Set { name, vectors, skipped, reason: "with a label, which a KMS does not have, or a matter of taste" }
     })
     .into()
 }
