@@ -30,6 +30,11 @@ struct DeviceLabel {
     device: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SpecLabel {
+    spec: &'static str,
+}
+
 /// All metrics of the daemon.
 pub struct Metrics {
     registry: Mutex<Registry>,
@@ -40,6 +45,8 @@ pub struct Metrics {
     audit_records: Gauge,
     device_up: Family<DeviceLabel, Gauge>,
     device_in_flight: Family<DeviceLabel, Gauge>,
+    key_pairs: Family<SpecLabel, Gauge>,
+    key_pairs_wanted: Family<SpecLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -63,6 +70,8 @@ impl Metrics {
             audit_records: Gauge::default(),
             device_up: Family::default(),
             device_in_flight: Family::default(),
+            key_pairs: Family::default(),
+            key_pairs_wanted: Family::default(),
         };
         metrics.register();
         metrics
@@ -98,6 +107,12 @@ impl Metrics {
             "Calls under way on the device",
             self.device_in_flight.clone(),
         );
+        registry.register("key_pairs", "Key pairs of slow specs in stock", self.key_pairs.clone());
+        registry.register(
+            "key_pairs_wanted",
+            "Requests that wait for a key pair",
+            self.key_pairs_wanted.clone(),
+        );
     }
 
     /// Counts a finished request. Unknown operations share one label, so that clients cannot
@@ -114,6 +129,13 @@ impl Metrics {
         self.device_up.get_or_create(&label).set(i64::from(in_service));
         let in_flight = i64::try_from(in_flight).unwrap_or(i64::MAX);
         self.device_in_flight.get_or_create(&label).set(in_flight);
+    }
+
+    /// Sets what is known of the stock of key pairs of one spec.
+    pub fn key_pairs(&self, spec: &'static str, in_stock: usize, wanted: usize) {
+        let count = |value| i64::try_from(value).unwrap_or(i64::MAX);
+        self.key_pairs.get_or_create(&SpecLabel { spec }).set(count(in_stock));
+        self.key_pairs_wanted.get_or_create(&SpecLabel { spec }).set(count(wanted));
     }
 
     /// The page that Prometheus scrapes.

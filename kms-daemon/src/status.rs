@@ -124,6 +124,10 @@ impl Readiness for DaemonStatus {
             let in_service = health.service == Service::InService;
             metrics.device(&health.name, in_service, health.in_flight);
         }
+        for stock in self.pool.stock() {
+            let spec = stock.spec.aws_name().unwrap_or_default();
+            metrics.key_pairs(spec, stock.level, stock.waiting);
+        }
         self.now().ready
     }
 }

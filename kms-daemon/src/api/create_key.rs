@@ -13,7 +13,7 @@ use super::tagging::{self, Tag};
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
-use crate::key::spec::{CUSTOMER_MASTER_KEY_SPECS, KEY_SPECS, KEY_USAGES, ORIGINS, model_usages};
+use crate::key::spec::{CUSTOMER_MASTER_KEY_SPECS, KEY_SPECS, KEY_USAGES, ORIGINS, model_allows};
 use crate::key::{KeyId, KeyRecord, KeyState};
 use crate::policy::{AccountAction, KeyPolicy};
 
@@ -40,7 +40,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     check_shape(&input)?;
     let spec = choose_spec(&input)?;
     let usage = input.key_usage.as_deref().unwrap_or("ENCRYPT_DECRYPT");
-    if !model_usages(spec).contains(&usage) {
+    if !model_allows(spec, usage) {
         return Err(invalid(format!("KeyUsage {usage} is not valid for KeySpec {spec}.")));
     }
     let origin = input.origin.as_deref().unwrap_or("AWS_KMS");

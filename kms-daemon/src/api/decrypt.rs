@@ -1,4 +1,5 @@
-//! `Decrypt`: decrypts a blob. The key is found from the blob unless it is named.
+//! `Decrypt`: decrypts a ciphertext. A symmetric key is found from its blob unless it is named;
+//! an asymmetric key has to be named.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,10 +8,10 @@ use super::call::KeyUse;
 use super::checks::{BLOB, Checks, invalid};
 use super::input::{Blob, EncryptionContext};
 use super::{Answer, Call};
-use crate::engine::response;
+use crate::engine::{Ciphertext, response};
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
-use crate::key::spec::{Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT};
+use crate::key::spec::{Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT, encryption_algorithm};
 use crate::key::{Forms, KeyRecord};
 use crate::policy::{Action, Authorized};
 
@@ -36,7 +37,8 @@ struct Output<'a> {
     key_id: &'a str,
     plaintext: Base64<'a>,
     encryption_algorithm: &'a str,
-    key_material_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_material_id: Option<String>,
 }
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
@@ -50,7 +52,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     checks.finish()?;
     refuse_recipient(input.recipient.is_some())?;
     let context = input.encryption_context.unwrap_or_default();
-    let canonical = context.canonical()?;
+    let canonical = context.canonical_for(algorithm)?;
     call.parameter("encryptionAlgorithm", algorithm);
     call.optional_parameter("keyId", input.key_id.as_deref());
     call.context_parameter("encryptionContext", &context);
@@ -62,18 +64,37 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         algorithm,
         grant_tokens: &grant_tokens,
     };
-    let (key, envelope) = source.authorize(call, blob.as_deref()).await?;
+    let (key, ciphertext) = source.authorize(call, blob.as_deref()).await?;
     Call::finish_dry_run(input.dry_run)?;
-    let envelope = envelope.ok_or_else(|| KmsError::internal("no ciphertext to decrypt"))?;
-    let reply = call.devices().decrypt(&key, &canonical, envelope).await?;
-    let plaintext = response(&reply)?.plaintext;
-    let output = Output {
-        key_id: &key.arn(),
-        plaintext: Base64(&plaintext),
-        encryption_algorithm: algorithm,
-        key_material_id: envelope.material.to_string(),
+    let ciphertext = ciphertext.ok_or_else(|| KmsError::internal("no ciphertext to decrypt"))?;
+    let answer = |plaintext: &[u8]| {
+        let output = Output {
+            key_id: &key.arn(),
+            plaintext: Base64(plaintext),
+            encryption_algorithm: algorithm,
+            key_material_id: material_id(&ciphertext),
+        };
+        Answer::with_blobs(&output, plaintext.len())
     };
-    Answer::with_blobs(&output, plaintext.len())
+    let mut devices = call.devices();
+    match ciphertext {
+        Ciphertext::Blob(envelope) => {
+            let reply = devices.decrypt(&key, &canonical, envelope).await?;
+            answer(&response(&reply)?.plaintext)
+        }
+        Ciphertext::Asymmetric(number, bytes) => {
+            let reply = devices.decrypt_private(&key, number, bytes).await?;
+            answer(&response(&reply)?.plaintext)
+        }
+    }
+}
+
+/// The key material that made a blob, as answers name it.
+pub(super) fn material_id(ciphertext: &Ciphertext<'_>) -> Option<String> {
+    match ciphertext {
+        Ciphertext::Blob(envelope) => Some(envelope.material.to_string()),
+        Ciphertext::Asymmetric(..) => None,
+    }
 }
 
 /// How a request decrypts: also the first half of `ReEncrypt`.
@@ -91,13 +112,13 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Finds and authorizes the key of a blob. `None` for the blob means that a dry run ignores
+    /// Finds and authorizes the key of a ciphertext. `None` for it means that a dry run ignores
     /// it; the key must be named then.
     pub(super) async fn authorize<'b>(
         &self,
         call: &mut Call<'_>,
-        blob: Option<&'b [u8]>,
-    ) -> Result<(Authorized<KeyRecord>, Option<Envelope<'b>>), KmsError> {
+        ciphertext: Option<&'b [u8]>,
+    ) -> Result<(Authorized<KeyRecord>, Option<Ciphertext<'b>>), KmsError> {
         let key_use = KeyUse {
             action: self.action,
             key: self.key_id.unwrap_or_default(),
@@ -105,19 +126,29 @@ impl Source<'_> {
             algorithm: Some(Algorithm::Encryption(self.algorithm)),
             grant_tokens: self.grant_tokens,
         };
-        match (self.key_id, blob) {
-            (Some(_), blob) => {
+        let symmetric = self.algorithm == SYMMETRIC_DEFAULT;
+        match (self.key_id, ciphertext) {
+            (Some(_), Some(bytes)) if symmetric => {
                 let key = call.authorize(key_use).await?;
-                let envelope = blob.map(Envelope::parse).transpose()?;
-                match envelope {
-                    Some(envelope) if envelope.key != key.id => Err(incorrect_key()),
-                    envelope => Ok((key, envelope)),
+                let envelope = Envelope::parse(bytes)?;
+                if envelope.key != key.id {
+                    return Err(incorrect_key());
                 }
+                Ok((key, Some(Ciphertext::Blob(envelope))))
             }
-            (None, Some(blob)) => {
-                let envelope = Envelope::parse(blob)?;
+            (Some(_), ciphertext) => {
+                let key = call.authorize(key_use).await?;
+                let number = encryption_algorithm(self.algorithm)?;
+                Ok((key, ciphertext.map(|bytes| Ciphertext::Asymmetric(number, bytes))))
+            }
+            (None, Some(bytes)) if symmetric => {
+                let envelope = Envelope::parse(bytes)?;
                 let key = call.authorize_blob_key(envelope.key, key_use).await?;
-                Ok((key, Some(envelope)))
+                Ok((key, Some(Ciphertext::Blob(envelope))))
+            }
+            (None, Some(_)) => {
+                let (member, algorithm) = (self.member, self.algorithm);
+                Err(invalid(format!("{member} is required with algorithm {algorithm}.")))
             }
             (None, None) => {
                 let member = self.member;

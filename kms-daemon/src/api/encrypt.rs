@@ -1,16 +1,19 @@
-//! `Encrypt`: encrypts up to 4,096 bytes under a symmetric key.
+//! `Encrypt`: encrypts up to 4,096 bytes under a symmetric key, or as much as an RSA key takes.
 
+use hsm_protocol::key_spec::EncryptionAlgorithm;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Base64;
 use super::call::KeyUse;
-use super::checks::{Checks, MESSAGE};
+use super::checks::{Checks, MESSAGE, invalid};
 use super::input::{Blob, EncryptionContext};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
-use crate::key::Forms;
-use crate::key::spec::{Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT};
+use crate::key::spec::{
+    Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT, encryption_algorithm, max_plaintext,
+};
+use crate::key::{Forms, KeyRecord};
 use crate::policy::Action;
 
 #[derive(Deserialize)]
@@ -41,7 +44,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     checks.one_of("encryptionAlgorithm", algorithm, ENCRYPTION_ALGORITHMS);
     checks.finish()?;
     let context = input.encryption_context.unwrap_or_default();
-    let canonical = context.canonical()?;
+    let canonical = context.canonical_for(algorithm)?;
     call.parameter("keyId", key_id.as_str());
     call.parameter("encryptionAlgorithm", algorithm);
     call.context_parameter("encryptionContext", &context);
@@ -55,13 +58,38 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             grant_tokens: &grant_tokens,
         })
         .await?;
+    let number = encryption_algorithm(algorithm)?;
+    check_room(&key, number, plaintext.len())?;
     Call::finish_dry_run(input.dry_run)?;
-    let reply = call.devices().encrypt(&key, &canonical, &plaintext).await?;
-    let blob = response(&reply)?.blob;
-    let output = Output {
-        ciphertext_blob: Base64(&blob),
-        key_id: &key.arn(),
-        encryption_algorithm: algorithm,
+    let answer = |blob: &[u8]| {
+        let output = Output {
+            ciphertext_blob: Base64(blob),
+            key_id: &key.arn(),
+            encryption_algorithm: algorithm,
+        };
+        Answer::with_blobs(&output, blob.len())
     };
-    Answer::with_blobs(&output, blob.len())
+    let mut devices = call.devices();
+    if number == EncryptionAlgorithm::SYMMETRIC_DEFAULT {
+        let reply = devices.encrypt(&key, &canonical, &plaintext).await?;
+        answer(&response(&reply)?.blob)
+    } else {
+        let reply = devices.encrypt_public(&key, number, &plaintext).await?;
+        answer(&response(&reply)?.blob)
+    }
+}
+
+/// Refuses a plaintext that the padding leaves no room for.
+fn check_room(
+    key: &KeyRecord,
+    algorithm: EncryptionAlgorithm,
+    length: usize,
+) -> Result<(), KmsError> {
+    match max_plaintext(key.spec, algorithm) {
+        Some(max) if length > max => Err(invalid(format!(
+            "Algorithm {algorithm:?} and key spec {:?} cannot encrypt data larger than {max} bytes.",
+            key.spec
+        ))),
+        _ => Ok(()),
+    }
 }

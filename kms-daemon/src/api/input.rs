@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::checks::invalid;
 use crate::error::KmsError;
+use crate::key::spec::SYMMETRIC_DEFAULT;
 
 /// Base64 bytes of a request, zeroised when they are dropped: they may be a plaintext.
 #[derive(Default)]
@@ -80,6 +81,16 @@ impl EncryptionContext {
             .map_err(|_| invalid("The encryption context is too large."))?;
         bytes.truncate(length);
         Ok(bytes)
+    }
+
+    /// The canonical form for an encryption algorithm: only the symmetric one takes a context.
+    pub(super) fn canonical_for(&self, algorithm: &str) -> Result<Vec<u8>, KmsError> {
+        if !self.0.is_empty() && algorithm != SYMMETRIC_DEFAULT {
+            return Err(invalid(format!(
+                "An encryption context is not valid with algorithm {algorithm}."
+            )));
+        }
+        self.canonical()
     }
 }
 

@@ -1,18 +1,19 @@
-//! `ReEncrypt`: decrypts a blob and encrypts it anew. The plaintext stays inside the device.
+//! `ReEncrypt`: decrypts a ciphertext and encrypts it anew, also across algorithms. The plaintext stays inside the device.
 
+use hsm_protocol::key_spec::EncryptionAlgorithm;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Base64;
 use super::call::KeyUse;
 use super::checks::Checks;
-use super::decrypt::{Source, ciphertext, ignores_ciphertext};
+use super::decrypt::{Source, ciphertext, ignores_ciphertext, material_id};
 use super::input::{Blob, EncryptionContext};
 use super::{Answer, Call};
-use crate::engine::response;
+use crate::engine::{Ciphertext, Side, response};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::key::Forms;
-use crate::key::spec::{Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT};
+use crate::key::spec::{Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT, encryption_algorithm};
 use crate::policy::Action;
 
 #[derive(Deserialize)]
@@ -38,8 +39,10 @@ struct Output<'a> {
     key_id: &'a str,
     source_encryption_algorithm: &'a str,
     destination_encryption_algorithm: &'a str,
-    source_key_material_id: String,
-    destination_key_material_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_key_material_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination_key_material_id: Option<String>,
 }
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
@@ -56,7 +59,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     checks.finish()?;
     let source_context = input.source_encryption_context.unwrap_or_default();
     let destination_context = input.destination_encryption_context.unwrap_or_default();
-    let canonical = (source_context.canonical()?, destination_context.canonical()?);
+    let canonical = (source_context.canonical_for(from)?, destination_context.canonical_for(to)?);
     call.optional_parameter("sourceKeyId", input.source_key_id.as_deref());
     call.parameter("destinationKeyId", destination_id.as_str());
     call.parameter("sourceEncryptionAlgorithm", from);
@@ -71,7 +74,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         algorithm: from,
         grant_tokens: &grant_tokens,
     };
-    let (source, envelope) = source.authorize(call, blob.as_deref()).await?;
+    let (source, ciphertext) = source.authorize(call, blob.as_deref()).await?;
     let destination = call
         .authorize(KeyUse {
             action: Action::ReEncryptTo,
@@ -82,20 +85,39 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         })
         .await?;
     Call::finish_dry_run(input.dry_run)?;
-    let envelope = envelope.ok_or_else(|| KmsError::internal("no ciphertext to re-encrypt"))?;
-    let reply = call
-        .devices()
-        .re_encrypt(&source, &canonical.0, envelope, &destination, &canonical.1)
-        .await?;
-    let blob = response(&reply)?.blob;
-    let output = Output {
-        ciphertext_blob: Base64(&blob),
-        source_key_id: &source.arn(),
-        key_id: &destination.arn(),
-        source_encryption_algorithm: from,
-        destination_encryption_algorithm: to,
-        source_key_material_id: envelope.material.to_string(),
-        destination_key_material_id: Envelope::parse(&blob)?.material.to_string(),
+    let ciphertext = ciphertext.ok_or_else(|| KmsError::internal("no ciphertext to re-encrypt"))?;
+    let numbers = (encryption_algorithm(from)?, encryption_algorithm(to)?);
+    let symmetric = |algorithm| algorithm == EncryptionAlgorithm::SYMMETRIC_DEFAULT;
+    let answer = |blob: &[u8]| {
+        let made = match symmetric(numbers.1) {
+            true => material_id(&Ciphertext::Blob(Envelope::parse(blob)?)),
+            false => None,
+        };
+        let output = Output {
+            ciphertext_blob: Base64(blob),
+            source_key_id: &source.arn(),
+            key_id: &destination.arn(),
+            source_encryption_algorithm: from,
+            destination_encryption_algorithm: to,
+            source_key_material_id: material_id(&ciphertext),
+            destination_key_material_id: made,
+        };
+        Answer::with_blobs(&output, blob.len())
     };
-    Answer::with_blobs(&output, blob.len())
+    let mut devices = call.devices();
+    match ciphertext {
+        Ciphertext::Blob(envelope) if symmetric(numbers.1) => {
+            let reply = devices
+                .re_encrypt(&source, &canonical.0, envelope, &destination, &canonical.1)
+                .await?;
+            answer(&response(&reply)?.blob)
+        }
+        _ => {
+            let source = Side { key: &source, algorithm: numbers.0, context: &canonical.0 };
+            let destination =
+                Side { key: &destination, algorithm: numbers.1, context: &canonical.1 };
+            let reply = devices.re_encrypt_across(source, ciphertext, destination).await?;
+            answer(&response(&reply)?.blob)
+        }
+    }
 }

@@ -14,6 +14,9 @@ use crate::key::spec::{Algorithm, MESSAGE_TYPES, SIGNING_ALGORITHMS, signing_alg
 use crate::key::{Forms, KeyRecord};
 use crate::policy::{Action, Authorized};
 
+/// Length of the message representative of ML-DSA, in bytes (FIPS 204 6.2).
+const MU: usize = 64;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Input {
@@ -105,15 +108,31 @@ fn check_message(
     message_type: &str,
     length: usize,
 ) -> Result<MessageType, KmsError> {
-    let Some(known) = MessageType::from_aws_name(message_type) else {
+    let known = MessageType::from_aws_name(message_type);
+    let Some(known) = known.filter(|known| takes(algorithm, *known)) else {
         return Err(invalid(format!(
             "MessageType {message_type} is not valid for algorithm {algorithm}."
         )));
     };
-    if known == MessageType::DIGEST && digest_length(algorithm) != Some(length) {
+    let fits = match known {
+        MessageType::DIGEST => digest_length(algorithm) == Some(length),
+        MessageType::EXTERNAL_MU => length == MU,
+        _ => true,
+    };
+    if !fits {
         return Err(invalid(format!("Digest is invalid length for algorithm {algorithm}.")));
     }
     Ok(known)
+}
+
+/// Whether an algorithm signs messages of that type.
+fn takes(algorithm: &str, message_type: MessageType) -> bool {
+    match algorithm {
+        "ED25519_SHA_512" => message_type == MessageType::RAW,
+        "ED25519_PH_SHA_512" => message_type == MessageType::DIGEST,
+        "ML_DSA_SHAKE_256" => message_type != MessageType::DIGEST,
+        _ => message_type != MessageType::EXTERNAL_MU,
+    }
 }
 
 /// Length of the digest that an algorithm signs, in bytes; `None` if it signs none.
@@ -140,6 +159,21 @@ mod tests {
         assert!(check_message("ECDSA_SHA_256", "DIGEST", 31).is_err());
         assert!(check_message("ECDSA_SHA_256", "RAW", 31).is_ok());
         assert!(check_message("ECDSA_SHA_256", "EXTERNAL_MU", 64).is_err());
-        assert!(check_message("ED25519_SHA_512", "DIGEST", 64).is_err());
+    }
+
+    #[test]
+    fn algorithms_take_only_some_message_types() {
+        for (algorithm, taken) in [
+            ("RSASSA_PSS_SHA_512", [true, true, false]),
+            ("ECDSA_SHA_512", [true, true, false]),
+            ("ED25519_SHA_512", [true, false, false]),
+            ("ED25519_PH_SHA_512", [false, true, false]),
+            ("ML_DSA_SHAKE_256", [true, false, true]),
+        ] {
+            let seen = ["RAW", "DIGEST", "EXTERNAL_MU"]
+                .map(|message_type| check_message(algorithm, message_type, 64).is_ok());
+            assert_eq!(seen, taken, "{algorithm}");
+        }
+        assert!(check_message("ML_DSA_SHAKE_256", "EXTERNAL_MU", 63).is_err());
     }
 }

@@ -1,12 +1,15 @@
 //! The API, called as the HTTP front end calls it, on real firmware in this process.
 
+mod agreement;
 mod aliases;
+mod asymmetric;
 mod cipher;
 mod coherence;
 mod create;
 mod deletion;
 mod device;
 mod identifiers;
+mod key_pairs;
 mod listing;
 mod model;
 mod policies;

@@ -10,7 +10,9 @@ use crate::error::{Exception, KmsError};
 pub(super) enum Busy {
     /// For operations on an existing key.
     KeyUnavailable,
-    /// For operations without one.
+    /// For data key pairs: of an existing key, but of a spec that devices may not have.
+    DataKeyPair,
+    /// For operations without a key, which may be of a spec that devices have not.
     DependencyTimeout,
 }
 
@@ -21,8 +23,22 @@ pub(super) fn refusal(error: CallError, busy: Busy) -> KmsError {
             ErrorCode::CIPHERTEXT_INVALID => return KmsError::bare(Exception::InvalidCiphertext),
             ErrorCode::SIGNATURE_INVALID => return KmsError::bare(Exception::KmsInvalidSignature),
             ErrorCode::MAC_INVALID => return KmsError::bare(Exception::KmsInvalidMac),
+            ErrorCode::KEY_MATERIAL_INVALID => {
+                let text = "The public key is not one that the KMS key can agree with.";
+                return KmsError::new(Exception::Validation, text);
+            }
+            ErrorCode::MESSAGE_LENGTH => {
+                let text = "The data is too long for the algorithm and key spec.";
+                return KmsError::new(Exception::Validation, text);
+            }
             _ => {}
         }
+    }
+    if let (CallError::NoCapableDevice(spec), Busy::DataKeyPair | Busy::DependencyTimeout) =
+        (&error, busy)
+    {
+        let text = format!("KeySpec {spec:?} is not supported by this service.");
+        return KmsError::new(Exception::UnsupportedOperation, text);
     }
     let passing =
         error.retryable() || matches!(error, CallError::NoCapableDevice(_) | CallError::ShutDown);
@@ -31,7 +47,7 @@ pub(super) fn refusal(error: CallError, busy: Busy) -> KmsError {
     }
     tracing::warn!(%error, "no device could serve a request");
     match busy {
-        Busy::KeyUnavailable => KmsError::new(
+        Busy::KeyUnavailable | Busy::DataKeyPair => KmsError::new(
             Exception::KeyUnavailable,
             "The key is not available at the moment. Try again.",
         ),
@@ -72,6 +88,12 @@ mod tests {
                 Exception::KeyUnavailable,
                 Exception::DependencyTimeout,
             ),
+            (
+                refused(ErrorCode::KEY_MATERIAL_INVALID),
+                Exception::Validation,
+                Exception::Validation,
+            ),
+            (refused(ErrorCode::MESSAGE_LENGTH), Exception::Validation, Exception::Validation),
             (refused(ErrorCode::TOKEN_INVALID), Exception::KmsInternal, Exception::KmsInternal),
             (refused(ErrorCode::KEY_MISMATCH), Exception::KmsInternal, Exception::KmsInternal),
             (CallError::TooLarge, Exception::KmsInternal, Exception::KmsInternal),
@@ -84,7 +106,7 @@ mod tests {
             (
                 CallError::NoCapableDevice(KeySpec::HMAC_256),
                 Exception::KeyUnavailable,
-                Exception::DependencyTimeout,
+                Exception::UnsupportedOperation,
             ),
         ] {
             let seen = |busy| refusal(error.clone(), busy).exception();

@@ -3,7 +3,9 @@
 //! What exists in the API and what this service offers differ: the lists of names here are those
 //! of the service model, the key-spec table of the device protocol says what is offered.
 
-use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, SigningAlgorithm};
+use hsm_protocol::key_spec::{
+    EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, MacAlgorithm, SigningAlgorithm,
+};
 
 use super::KeyRecord;
 use crate::error::{Exception, KmsError};
@@ -96,17 +98,35 @@ pub const MESSAGE_TYPES: &[&str] = &["RAW", "DIGEST", "EXTERNAL_MU"];
 /// `DataKeySpec` of the service model, with the length of the data key in bytes.
 pub const DATA_KEY_SPECS: &[(&str, u16)] = &[("AES_256", 32), ("AES_128", 16)];
 
-/// The usages the service model allows for a key spec.
+/// `KeyAgreementAlgorithmSpec` of the service model.
+pub const KEY_AGREEMENT_ALGORITHMS: &[&str] = &["ECDH"];
+
+/// `EncapsulationAlgorithmSpec` of the service model.
+pub const ENCAPSULATION_ALGORITHMS: &[&str] = &["ML_KEM"];
+
+/// `DataKeyPairSpec` of the service model.
+pub const DATA_KEY_PAIR_SPECS: &[&str] = &[
+    "RSA_2048",
+    "RSA_3072",
+    "RSA_4096",
+    "ECC_NIST_P256",
+    "ECC_NIST_P384",
+    "ECC_NIST_P521",
+    "ECC_SECG_P256K1",
+    "SM2",
+    "ECC_NIST_EDWARDS25519",
+    "ML_KEM_512",
+    "ML_KEM_768",
+    "ML_KEM_1024",
+];
+
+/// Whether the service model allows a usage for a key spec.
 #[must_use]
-pub fn model_usages(spec: &str) -> &'static [&'static str] {
-    match spec {
-        "SYMMETRIC_DEFAULT" => &["ENCRYPT_DECRYPT"],
-        "RSA_2048" | "RSA_3072" | "RSA_4096" => &["ENCRYPT_DECRYPT", "SIGN_VERIFY"],
-        "ECC_NIST_P256" | "ECC_NIST_P384" | "ECC_NIST_P521" => &["SIGN_VERIFY", "KEY_AGREEMENT"],
-        "SM2" => &["ENCRYPT_DECRYPT", "SIGN_VERIFY", "KEY_AGREEMENT"],
-        "HMAC_224" | "HMAC_256" | "HMAC_384" | "HMAC_512" => &["GENERATE_VERIFY_MAC"],
-        "ML_KEM_512" | "ML_KEM_768" | "ML_KEM_1024" => &["ENCAPSULATE_DECAPSULATE"],
-        _ => &["SIGN_VERIFY"],
+pub fn model_allows(spec: &str, usage: &str) -> bool {
+    match KeySpec::from_aws_name(spec).and_then(KeySpec::row) {
+        Some(row) => row.usages.iter().any(|allowed| allowed.aws_name() == Some(usage)),
+        // SM2, which devices do not have.
+        None => ["ENCRYPT_DECRYPT", "SIGN_VERIFY", "KEY_AGREEMENT"].contains(&usage),
     }
 }
 
@@ -119,6 +139,10 @@ pub enum Algorithm<'a> {
     Signing(&'a str),
     /// An element of [`MAC_ALGORITHMS`].
     Mac(&'a str),
+    /// An element of [`KEY_AGREEMENT_ALGORITHMS`].
+    Agreement(&'a str),
+    /// An element of [`ENCAPSULATION_ALGORITHMS`].
+    Encapsulation(&'a str),
 }
 
 impl<'a> Algorithm<'a> {
@@ -126,7 +150,11 @@ impl<'a> Algorithm<'a> {
     #[must_use]
     pub const fn name(self) -> &'a str {
         match self {
-            Self::Encryption(name) | Self::Signing(name) | Self::Mac(name) => name,
+            Self::Encryption(name)
+            | Self::Signing(name)
+            | Self::Mac(name)
+            | Self::Agreement(name)
+            | Self::Encapsulation(name) => name,
         }
     }
 }
@@ -136,7 +164,10 @@ impl<'a> Algorithm<'a> {
 pub fn algorithms(spec: KeySpec, usage: KeyUsage) -> Option<(&'static str, Vec<&'static str>)> {
     let row = spec.row()?;
     match usage {
-        KeyUsage::ENCRYPT_DECRYPT => Some(("EncryptionAlgorithms", vec![SYMMETRIC_DEFAULT])),
+        KeyUsage::ENCRYPT_DECRYPT => {
+            let names = row.encryption_algorithms.iter().filter_map(|row| row.aws_name());
+            Some(("EncryptionAlgorithms", names.collect()))
+        }
         KeyUsage::SIGN_VERIFY => {
             let names = row.signing_algorithms.iter().filter_map(|row| row.aws_name());
             Some(("SigningAlgorithms", names.collect()))
@@ -144,6 +175,12 @@ pub fn algorithms(spec: KeySpec, usage: KeyUsage) -> Option<(&'static str, Vec<&
         KeyUsage::GENERATE_VERIFY_MAC => {
             let names = row.mac_algorithms.iter().filter_map(|row| row.aws_name());
             Some(("MacAlgorithms", names.collect()))
+        }
+        KeyUsage::KEY_AGREEMENT => {
+            Some(("KeyAgreementAlgorithms", KEY_AGREEMENT_ALGORITHMS.to_vec()))
+        }
+        KeyUsage::ENCAPSULATE_DECAPSULATE => {
+            Some(("EncapsulationAlgorithms", ENCAPSULATION_ALGORITHMS.to_vec()))
         }
         _ => None,
     }
@@ -162,7 +199,7 @@ pub fn check_use(
     let (arn, operation) = (key.arn(), action.operation());
     match action.requirement() {
         Requirement::AnyKey => {}
-        Requirement::Asymmetric if key.usage == KeyUsage::SIGN_VERIFY => {}
+        Requirement::Asymmetric if key.spec.row().is_some_and(has_public_half) => {}
         Requirement::Asymmetric => {
             let text =
                 format!("{arn} key spec is {:?} which is not valid for {operation}.", key.spec);
@@ -184,6 +221,31 @@ pub fn check_use(
     let text =
         format!("Algorithm {} is incompatible with key spec {:?}.", algorithm.name(), key.spec);
     Err(KmsError::new(Exception::InvalidKeyUsage, text))
+}
+
+const fn has_public_half(row: &KeySpecRow) -> bool {
+    row.public_size > 0
+}
+
+/// The device's number for an encryption algorithm that [`check_use`] has accepted.
+///
+/// # Errors
+/// [`Exception::InvalidKeyUsage`].
+pub fn encryption_algorithm(name: &str) -> Result<EncryptionAlgorithm, KmsError> {
+    EncryptionAlgorithm::from_aws_name(name).ok_or_else(|| not_offered(name))
+}
+
+/// The longest plaintext that an asymmetric key encrypts, in bytes (RFC 8017 7.1.1); `None` for
+/// a symmetric algorithm.
+#[must_use]
+pub fn max_plaintext(spec: KeySpec, algorithm: EncryptionAlgorithm) -> Option<usize> {
+    let hash = match algorithm {
+        EncryptionAlgorithm::RSAES_OAEP_SHA_1 => 20,
+        EncryptionAlgorithm::RSAES_OAEP_SHA_256 => 32,
+        _ => return None,
+    };
+    // The primes are as long as their product.
+    Some(spec.row()?.secret_size.saturating_sub(2 * hash + 2))
 }
 
 /// The device's number for a signing algorithm that [`check_use`] has accepted.
@@ -218,14 +280,43 @@ mod tests {
             let spec = row.spec.aws_name().unwrap();
             assert!(KEY_SPECS.contains(&spec));
             for usage in row.usages {
-                assert!(model_usages(spec).contains(&usage.aws_name().unwrap()));
+                assert!(model_allows(spec, usage.aws_name().unwrap()));
                 let (_, names) = algorithms(row.spec, *usage).unwrap();
                 assert!(!names.is_empty());
                 for name in names {
-                    let model = [ENCRYPTION_ALGORITHMS, SIGNING_ALGORITHMS, MAC_ALGORITHMS];
+                    let model = [
+                        ENCRYPTION_ALGORITHMS,
+                        SIGNING_ALGORITHMS,
+                        MAC_ALGORITHMS,
+                        KEY_AGREEMENT_ALGORITHMS,
+                        ENCAPSULATION_ALGORITHMS,
+                    ];
                     assert!(model.concat().contains(&name));
                 }
             }
+            assert_eq!(row.data_key_pair, DATA_KEY_PAIR_SPECS.contains(&spec), "{spec}");
         }
+    }
+
+    #[test]
+    fn plaintexts_leave_room_for_the_padding() {
+        let specs = [KeySpec::RSA_2048, KeySpec::RSA_3072, KeySpec::RSA_4096];
+        for (algorithm, lengths) in [
+            (EncryptionAlgorithm::RSAES_OAEP_SHA_1, [214, 342, 470]),
+            (EncryptionAlgorithm::RSAES_OAEP_SHA_256, [190, 318, 446]),
+        ] {
+            assert_eq!(specs.map(|spec| max_plaintext(spec, algorithm)), lengths.map(Some));
+        }
+        let symmetric = EncryptionAlgorithm::SYMMETRIC_DEFAULT;
+        assert_eq!(max_plaintext(KeySpec::SYMMETRIC_DEFAULT, symmetric), None);
+    }
+
+    #[test]
+    fn what_is_in_the_model_is_offered_but_for_sm2() {
+        let offered = |name: &&&str| KeySpec::from_aws_name(name).is_some();
+        assert_eq!(KEY_SPECS.iter().filter(offered).count(), KEY_SPECS.len() - 1);
+        assert!(model_allows("SM2", "KEY_AGREEMENT"));
+        assert!(!model_allows("SM2", "GENERATE_VERIFY_MAC"));
+        assert!(!model_allows("ML_KEM_512", "SIGN_VERIFY"));
     }
 }

@@ -60,18 +60,26 @@ const ASYMMETRIC: Requirement = Requirement::Asymmetric;
 const CIPHER: Requirement = Requirement::Usage(KeyUsage::ENCRYPT_DECRYPT);
 const SIGN: Requirement = Requirement::Usage(KeyUsage::SIGN_VERIFY);
 const MAC: Requirement = Requirement::Usage(KeyUsage::GENERATE_VERIFY_MAC);
+const AGREE: Requirement = Requirement::Usage(KeyUsage::KEY_AGREEMENT);
+const ENCAPSULATE: Requirement = Requirement::Usage(KeyUsage::ENCAPSULATE_DECAPSULATE);
 
 // variant, name in policies, operation, kind of key, key states
 actions! {
     CancelKeyDeletion "CancelKeyDeletion" "CancelKeyDeletion" ANY, PendingDeletion;
     CreateAlias "CreateAlias" "CreateAlias" ANY, NotPendingDeletion;
+    Decapsulate "Decapsulate" "Decapsulate" ENCAPSULATE, Usable;
     Decrypt "Decrypt" "Decrypt" CIPHER, Usable;
     DeleteAlias "DeleteAlias" "DeleteAlias" ANY, Any;
+    DeriveSharedSecret "DeriveSharedSecret" "DeriveSharedSecret" AGREE, Usable;
     DescribeKey "DescribeKey" "DescribeKey" ANY, Any;
     DisableKey "DisableKey" "DisableKey" ANY, Switch;
     EnableKey "EnableKey" "EnableKey" ANY, Switch;
+    Encapsulate "Encapsulate" "Encapsulate" ENCAPSULATE, Usable;
     Encrypt "Encrypt" "Encrypt" CIPHER, Usable;
     GenerateDataKey "GenerateDataKey" "GenerateDataKey" CIPHER, Usable;
+    GenerateDataKeyPair "GenerateDataKeyPair" "GenerateDataKeyPair" CIPHER, Usable;
+    GenerateDataKeyPairWithoutPlaintext "GenerateDataKeyPairWithoutPlaintext"
+        "GenerateDataKeyPairWithoutPlaintext" CIPHER, Usable;
     GenerateDataKeyWithoutPlaintext "GenerateDataKeyWithoutPlaintext"
         "GenerateDataKeyWithoutPlaintext" CIPHER, Usable;
     GenerateMac "GenerateMac" "GenerateMac" MAC, Usable;

@@ -1,20 +1,23 @@
 //! The HSM of these tests: the real core, in this process, behind the real driver.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
 use host_driver::device::{Device, Options};
-use host_driver::pool::{Member, PoolOptions};
+use host_driver::health::DeviceHealth;
+use host_driver::pool::{Member, PoolOptions, StockTargets};
 use host_driver::transport::Connector;
 use host_driver::transport::loopback::{Loopback, LoopbackConnector};
-use host_driver::{HostKey, Pool};
+use host_driver::{HostKey, Pool, block_on};
 use hsm_core::Hsm;
 use hsm_core::testing::MemoryPlatform;
 use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
+use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::{AuditTag, DeviceId, Role};
 
 use crate::engine::Engine;
@@ -24,6 +27,15 @@ static POOL: LazyLock<Arc<Pool>> = LazyLock::new(|| Arc::new(start()));
 
 pub(super) fn engine() -> Engine {
     Engine::new(POOL.clone())
+}
+
+/// Whether the device has a key spec.
+pub(super) fn has(spec: &str) -> bool {
+    let has = |health: &DeviceHealth| {
+        let spec = KeySpec::from_aws_name(spec);
+        health.info.as_ref().is_some_and(|info| spec.is_some_and(|spec| info.specs.contains(&spec)))
+    };
+    POOL.health().iter().any(has)
 }
 
 fn start() -> Pool {
@@ -36,7 +48,11 @@ fn start() -> Pool {
     let user = HostKey::generate();
     provision(&*connector, &user);
     let member = Member { name: "core".to_owned(), connector, expected: None };
-    Pool::start(vec![member], user, Arc::new(NoSink), PoolOptions::default()).unwrap()
+    // Pairs are looked for when a test wants one: the other tests need the time.
+    let options = PoolOptions { stock: StockTargets::NONE, ..PoolOptions::default() };
+    let pool = Pool::start(vec![member], user, Arc::new(NoSink), options).unwrap();
+    block_on(pool.ready(Instant::now() + Duration::from_secs(10))).unwrap();
+    pool
 }
 
 /// Makes a domain of one device, in which `user` may use keys.
@@ -58,7 +74,17 @@ fn serve(lines: &mpsc::Receiver<Loopback>) {
     let mut decoder = Box::new(Decoder::<MAX_ENCODED>::new());
     let (mut input, mut reply) = (vec![0; 4096], vec![0; MAX_ENCODED]);
     for mut line in lines {
-        while let Ok(length @ 1..) = line.reader.read(&mut input) {
+        let mut more = false;
+        loop {
+            let patience = if more { Duration::ZERO } else { Duration::from_millis(100) };
+            let length = match line.reader.read_timeout(&mut input, patience) {
+                Some(0) => break,
+                Some(length) => length,
+                None => {
+                    more = hsm.work();
+                    continue;
+                }
+            };
             let mut bytes = &input[..length];
             while let Some(frame) = decoder.next(&mut bytes) {
                 let length = hsm.process(frame, &mut reply);
@@ -66,6 +92,7 @@ fn serve(lines: &mpsc::Receiver<Loopback>) {
                     break;
                 }
             }
+            more = true;
         }
     }
 }

@@ -105,11 +105,17 @@ impl Rig {
 
     /// Makes a key and returns its id.
     pub(super) async fn create(&self, spec: &str) -> String {
-        let usage = match spec {
-            "ECC_NIST_P256" => "SIGN_VERIFY",
-            "HMAC_256" => "GENERATE_VERIFY_MAC",
+        let usage = match spec.split('_').next() {
+            Some("ECC") => "SIGN_VERIFY",
+            Some("HMAC") => "GENERATE_VERIFY_MAC",
+            Some("ML") => "ENCAPSULATE_DECAPSULATE",
             _ => "ENCRYPT_DECRYPT",
         };
+        self.create_for(spec, usage).await
+    }
+
+    /// Makes a key for a usage and returns its id.
+    pub(super) async fn create_for(&self, spec: &str, usage: &str) -> String {
         let answer = self.ok("CreateKey", json!({ "KeySpec": spec, "KeyUsage": usage })).await;
         answer["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
     }

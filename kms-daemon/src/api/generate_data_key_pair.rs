@@ -1,0 +1,119 @@
+//! `GenerateDataKeyPair`: a key pair, its private half in clear and encrypted under a symmetric
+//! key.
+
+use hsm_protocol::key_spec::KeySpec;
+use serde::{Deserialize, Serialize};
+
+use super::answer::Base64;
+use super::call::KeyUse;
+use super::checks::Checks;
+use super::decrypt::refuse_recipient;
+use super::input::EncryptionContext;
+use super::{Answer, Call};
+use crate::engine::response;
+use crate::envelope::Envelope;
+use crate::error::{Exception, KmsError};
+use crate::key::spec::{Algorithm, DATA_KEY_PAIR_SPECS, SYMMETRIC_DEFAULT};
+use crate::key::{Forms, KeyRecord};
+use crate::policy::{Action, Authorized};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    key_id: Option<String>,
+    encryption_context: Option<EncryptionContext>,
+    key_pair_spec: Option<String>,
+    grant_tokens: Option<Vec<String>>,
+    recipient: Option<serde::de::IgnoredAny>,
+    dry_run: Option<bool>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Output<'a> {
+    private_key_ciphertext_blob: Base64<'a>,
+    private_key_plaintext: Base64<'a>,
+    public_key: Base64<'a>,
+    key_id: &'a str,
+    key_pair_spec: &'a str,
+    key_material_id: String,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let request = KeyPairRequest::check(input)?;
+    let key = request.authorize(call, Action::GenerateDataKeyPair).await?;
+    let spec = request.device_spec()?;
+    let mut devices = call.devices();
+    let pair = devices.prepared_pair(&key, spec).await?;
+    let reply = devices.data_key_pair(&key, &request.context, spec, &pair).await?;
+    let made = response(&reply)?;
+    let output = Output {
+        private_key_ciphertext_blob: Base64(&made.blob),
+        private_key_plaintext: Base64(&made.private),
+        public_key: Base64(&made.public),
+        key_id: &key.arn(),
+        key_pair_spec: &request.spec,
+        key_material_id: Envelope::parse(&made.blob)?.material.to_string(),
+    };
+    Answer::with_blobs(&output, made.blob.len() + made.private.len() + made.public.len())
+}
+
+/// The checked parameters of both data key pair operations.
+pub(super) struct KeyPairRequest {
+    key_id: String,
+    encryption_context: EncryptionContext,
+    grant_tokens: Vec<String>,
+    dry_run: Option<bool>,
+    /// Canonical encryption context.
+    pub(super) context: Vec<u8>,
+    /// A data key pair spec of the API.
+    pub(super) spec: String,
+}
+
+impl KeyPairRequest {
+    /// Checks the shape of the parameters.
+    pub(super) fn check(input: Input) -> Result<Self, KmsError> {
+        let mut checks = Checks::new();
+        let key_id = checks.key_id("keyId", input.key_id);
+        let spec = input.key_pair_spec;
+        let spec = checks.required_one_of("keyPairSpec", spec, DATA_KEY_PAIR_SPECS);
+        let grant_tokens = checks.grant_tokens(input.grant_tokens);
+        checks.finish()?;
+        refuse_recipient(input.recipient.is_some())?;
+        let encryption_context = input.encryption_context.unwrap_or_default();
+        let context = encryption_context.canonical()?;
+        let dry_run = input.dry_run;
+        Ok(Self { key_id, encryption_context, grant_tokens, dry_run, context, spec })
+    }
+
+    /// Authorizes the key, and ends a dry run.
+    pub(super) async fn authorize(
+        &self,
+        call: &mut Call<'_>,
+        action: Action,
+    ) -> Result<Authorized<KeyRecord>, KmsError> {
+        call.parameter("keyId", self.key_id.as_str());
+        call.parameter("keyPairSpec", self.spec.as_str());
+        call.context_parameter("encryptionContext", &self.encryption_context);
+        let key = call
+            .authorize(KeyUse {
+                action,
+                key: &self.key_id,
+                forms: Forms::KeyOrAlias,
+                algorithm: Some(Algorithm::Encryption(SYMMETRIC_DEFAULT)),
+                grant_tokens: &self.grant_tokens,
+            })
+            .await?;
+        self.device_spec()?;
+        Call::finish_dry_run(self.dry_run)?;
+        Ok(key)
+    }
+
+    /// The pair's spec, as devices know it.
+    pub(super) fn device_spec(&self) -> Result<KeySpec, KmsError> {
+        KeySpec::from_aws_name(&self.spec).ok_or_else(|| {
+            let text = format!("KeyPairSpec {} is not supported by this service.", self.spec);
+            KmsError::new(Exception::UnsupportedOperation, text)
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! Shared secrets.
+
+use host_driver::Reply;
+use hsm_protocol::Bytes;
+use hsm_protocol::command::agree;
+
+use super::{Devices, current};
+use crate::error::KmsError;
+use crate::key::KeyRecord;
+use crate::policy::Authorized;
+
+impl Devices<'_> {
+    /// Agrees on a shared secret with a peer, whose public key is DER `SubjectPublicKeyInfo`.
+    ///
+    /// # Errors
+    /// `Exception::Validation` if the public key is no point of the same curve;
+    /// `Exception::KeyUnavailable` if no device can do it now.
+    pub async fn derive_shared_secret<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+        peer: &'k [u8],
+    ) -> Result<Reply<agree::DeriveSharedSecret<'k>>, KmsError> {
+        let command = agree::DeriveSharedSecret { key: current(key)?, peer: Bytes(peer) };
+        self.use_key(key, &command).await
+    }
+
+    /// Makes a shared secret and encapsulates it for the key.
+    ///
+    /// # Errors
+    /// `Exception::KeyUnavailable` if no device can do
+    /// it now.
+    pub async fn encapsulate<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+    ) -> Result<Reply<agree::Encapsulate<'k>>, KmsError> {
+        self.use_key(key, &agree::Encapsulate { key: current(key)? }).await
+    }
+
+    /// Decapsulates a shared secret.
+    ///
+    /// # Errors
+    /// `Exception::InvalidCiphertext` if the ciphertext has a wrong length; a wrong one of the
+    /// right length gives another secret. `Exception::KeyUnavailable` if no device can do it
+    /// now.
+    pub async fn decapsulate<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+        ciphertext: &'k [u8],
+    ) -> Result<Reply<agree::Decapsulate<'k>>, KmsError> {
+        let command = agree::Decapsulate { key: current(key)?, ciphertext: Bytes(ciphertext) };
+        self.use_key(key, &command).await
+    }
+}

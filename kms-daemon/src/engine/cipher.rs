@@ -1,0 +1,239 @@
+//! Encryption, data keys and data key pairs.
+
+use host_driver::Reply;
+use hsm_protocol::Bytes;
+use hsm_protocol::command::cipher;
+use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec};
+use zeroize::Zeroizing;
+
+use super::{Busy, Devices, current, of_blob};
+use crate::envelope::Envelope;
+use crate::error::KmsError;
+use crate::key::KeyRecord;
+use crate::policy::Authorized;
+
+/// A ciphertext, and what makes it one of its key.
+#[derive(Debug, Clone, Copy)]
+pub enum Ciphertext<'a> {
+    /// A blob of a symmetric key.
+    Blob(Envelope<'a>),
+    /// What the public half of an asymmetric key encrypted.
+    Asymmetric(EncryptionAlgorithm, &'a [u8]),
+}
+
+/// A key to encrypt or decrypt with.
+#[derive(Debug, Clone, Copy)]
+pub struct Side<'a> {
+    /// The key.
+    pub key: &'a Authorized<KeyRecord>,
+    /// The algorithm.
+    pub algorithm: EncryptionAlgorithm,
+    /// Canonical encryption context; empty with an asymmetric algorithm.
+    pub context: &'a [u8],
+}
+
+impl Devices<'_> {
+    /// Encrypts under the current key material.
+    ///
+    /// # Errors
+    /// `Exception::KeyUnavailable` if no device can do it now.
+    pub async fn encrypt<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+        context: &'k [u8],
+        plaintext: &'k [u8],
+    ) -> Result<Reply<cipher::Encrypt<'k>>, KmsError> {
+        let command = cipher::Encrypt {
+            key: current(key)?,
+            context: Bytes(context),
+            plaintext: Bytes(plaintext),
+        };
+        self.use_key(key, &command).await
+    }
+
+    /// Decrypts a blob of this key.
+    ///
+    /// # Errors
+    /// `Exception::InvalidCiphertext` if the blob is damaged, of unknown key material, or has
+    /// another context; `Exception::KeyUnavailable` if no device can do it now.
+    pub async fn decrypt<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+        context: &'k [u8],
+        blob: Envelope<'k>,
+    ) -> Result<Reply<cipher::Decrypt<'k>>, KmsError> {
+        let command = cipher::Decrypt {
+            key: of_blob(key, blob)?,
+            context: Bytes(context),
+            blob: Bytes(blob.bytes),
+        };
+        self.use_key(key, &command).await
+    }
+
+    /// Decrypts a blob of `source` and encrypts under `destination`, inside one device.
+    ///
+    /// # Errors
+    /// As for [`Devices::decrypt`].
+    pub async fn re_encrypt<'k>(
+        &mut self,
+        source: &'k Authorized<KeyRecord>,
+        source_context: &'k [u8],
+        blob: Envelope<'k>,
+        destination: &'k Authorized<KeyRecord>,
+        destination_context: &'k [u8],
+    ) -> Result<Reply<cipher::ReEncrypt<'k>>, KmsError> {
+        let command = cipher::ReEncrypt {
+            source: of_blob(source, blob)?,
+            source_context: Bytes(source_context),
+            blob: Bytes(blob.bytes),
+            destination: current(destination)?,
+            destination_context: Bytes(destination_context),
+        };
+        self.use_key(destination, &command).await
+    }
+
+    /// A data key of `length` bytes, in clear and encrypted.
+    ///
+    /// # Errors
+    /// `Exception::KeyUnavailable` if no device can do it now.
+    pub async fn data_key<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+        context: &'k [u8],
+        length: u16,
+    ) -> Result<Reply<cipher::GenerateDataKey<'k>>, KmsError> {
+        let context = Bytes(context);
+        let command = cipher::GenerateDataKey { key: current(key)?, context, length };
+        self.use_key(key, &command).await
+    }
+
+    /// A data key of `length` bytes, encrypted only.
+    ///
+    /// # Errors
+    /// `Exception::KeyUnavailable` if no device can do it now.
+    pub async fn wrapped_data_key<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+        context: &'k [u8],
+        length: u16,
+    ) -> Result<Reply<cipher::GenerateDataKeyWithoutPlaintext<'k>>, KmsError> {
+        let context = Bytes(context);
+        let command =
+            cipher::GenerateDataKeyWithoutPlaintext { key: current(key)?, context, length };
+        self.use_key(key, &command).await
+    }
+
+    /// Encrypts with the public half of an asymmetric key.
+    ///
+    /// # Errors
+    /// `Exception::KeyUnavailable` if no device can do it now.
+    pub async fn encrypt_public<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+        algorithm: EncryptionAlgorithm,
+        plaintext: &'k [u8],
+    ) -> Result<Reply<cipher::EncryptPublic<'k>>, KmsError> {
+        let plaintext = Bytes(plaintext);
+        let command = cipher::EncryptPublic { key: current(key)?, algorithm, plaintext };
+        self.use_key(key, &command).await
+    }
+
+    /// Decrypts with the private half of an asymmetric key.
+    ///
+    /// # Errors
+    /// `Exception::InvalidCiphertext`; `Exception::KeyUnavailable` if no device can do it
+    /// now.
+    pub async fn decrypt_private<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+        algorithm: EncryptionAlgorithm,
+        ciphertext: &'k [u8],
+    ) -> Result<Reply<cipher::DecryptPrivate<'k>>, KmsError> {
+        let ciphertext = Bytes(ciphertext);
+        let command = cipher::DecryptPrivate { key: current(key)?, algorithm, ciphertext };
+        self.use_key(key, &command).await
+    }
+
+    /// Decrypts a ciphertext of one key and encrypts it under another, inside one device.
+    ///
+    /// # Errors
+    /// `Exception::InvalidCiphertext`; `Exception::Validation` if the plaintext is too long
+    /// for the destination; `Exception::KeyUnavailable` if no device can do it now.
+    pub async fn re_encrypt_across<'k>(
+        &mut self,
+        source: Side<'k>,
+        ciphertext: Ciphertext<'k>,
+        destination: Side<'k>,
+    ) -> Result<Reply<cipher::ReEncryptAcross<'k>>, KmsError> {
+        let (key, bytes) = match ciphertext {
+            Ciphertext::Blob(blob) => (of_blob(source.key, blob)?, blob.bytes),
+            Ciphertext::Asymmetric(_, bytes) => (current(source.key)?, bytes),
+        };
+        let side = |side: Side<'k>, key| cipher::Side {
+            key,
+            algorithm: side.algorithm,
+            context: Bytes(side.context),
+        };
+        let command = cipher::ReEncryptAcross {
+            source: side(source, key),
+            ciphertext: Bytes(bytes),
+            destination: side(destination, current(destination.key)?),
+        };
+        let spec = more_demanding(source.key.spec, destination.key.spec);
+        self.call(&command, Some(spec), Busy::KeyUnavailable).await
+    }
+
+    /// What [`Devices::data_key_pair`] takes for a pair of this spec.
+    ///
+    /// # Errors
+    /// `Exception::UnsupportedOperation` if no device has the spec;
+    /// `Exception::KeyUnavailable` if none has found a pair in time.
+    pub async fn prepared_pair(
+        &mut self,
+        _key: &Authorized<KeyRecord>,
+        spec: KeySpec,
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        self.pair_if_slow(spec, Busy::DataKeyPair).await
+    }
+
+    /// A data key pair, its private half in clear and encrypted.
+    ///
+    /// # Errors
+    /// `Exception::UnsupportedOperation` if no device has the spec;
+    /// `Exception::KeyUnavailable` if none can do it now.
+    pub async fn data_key_pair<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+        context: &'k [u8],
+        spec: KeySpec,
+        pair: &'k [u8],
+    ) -> Result<Reply<cipher::GenerateDataKeyPair<'k>>, KmsError> {
+        let (context, pair) = (Bytes(context), Bytes(pair));
+        let command = cipher::GenerateDataKeyPair { key: current(key)?, context, spec, pair };
+        self.call(&command, Some(spec), Busy::DataKeyPair).await
+    }
+
+    /// A data key pair, its private half encrypted only.
+    ///
+    /// # Errors
+    /// As for [`Devices::data_key_pair`].
+    pub async fn wrapped_data_key_pair<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+        context: &'k [u8],
+        spec: KeySpec,
+        pair: &'k [u8],
+    ) -> Result<Reply<cipher::GenerateDataKeyPairWithoutPlaintext<'k>>, KmsError> {
+        let (context, pair) = (Bytes(context), Bytes(pair));
+        let request = cipher::GenerateDataKeyPair { key: current(key)?, context, spec, pair };
+        let command = cipher::GenerateDataKeyPairWithoutPlaintext { request };
+        self.call(&command, Some(spec), Busy::DataKeyPair).await
+    }
+}
+
+/// Of two specs, the one that fewer boards have: memory is what small ones lack, and a board that
+/// has an RSA spec has the smaller ones and symmetric keys too.
+fn more_demanding(one: KeySpec, other: KeySpec) -> KeySpec {
+    let size = |spec: &KeySpec| spec.row().map_or(0, |row| row.secret_size);
+    std::cmp::max_by_key(one, other, size)
+}

@@ -1,0 +1,83 @@
+//! Key material and public keys.
+
+use std::time::{Duration, Instant};
+
+use host_driver::Reply;
+use hsm_protocol::Bytes;
+use hsm_protocol::command::key;
+use hsm_protocol::key_spec::{KeySpec, KeySpecRow, KeyUsage};
+use zeroize::Zeroizing;
+
+use super::{Busy, Devices, current, refusal, response};
+use crate::error::KmsError;
+use crate::key::{KeyId, KeyMaterial, KeyRecord};
+use crate::policy::{Authorized, AuthorizedAccount};
+
+/// How long a request waits for a key pair if none is in stock. Clients of AWS wait a minute for
+/// an answer by default, and try again after a refusal.
+const PAIR_PATIENCE: Duration = Duration::from_secs(50);
+
+impl Devices<'_> {
+    /// Makes the first key material of a new key.
+    ///
+    /// # Errors
+    /// `Exception::UnsupportedOperation` if no
+    /// device has the spec; `Exception::DependencyTimeout` if none can
+    /// do it now.
+    pub async fn generate_key(
+        &mut self,
+        _account: &AuthorizedAccount,
+        id: KeyId,
+        spec: KeySpec,
+        usage: KeyUsage,
+    ) -> Result<KeyMaterial, KmsError> {
+        let (id, busy) = (id.device(), Busy::DependencyTimeout);
+        let form =
+            |made: key::NewKey<'_>| KeyMaterial { id: made.material, token: made.token.to_vec() };
+        if is_slow(spec) {
+            let pair = self.key_pair(spec, busy).await?;
+            let command = key::AdoptKeyPair { id, usage, pair: Bytes(&pair) };
+            let reply = self.call(&command, Some(spec), busy).await?;
+            response(&reply).map(form)
+        } else {
+            let command = key::GenerateKey { id, spec, usage };
+            let reply = self.call(&command, Some(spec), busy).await?;
+            response(&reply).map(form)
+        }
+    }
+
+    /// The public half of an asymmetric key.
+    ///
+    /// # Errors
+    /// `Exception::KeyUnavailable` if no device can do it now.
+    pub async fn public_key<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+    ) -> Result<Reply<key::ExportPublicKey<'k>>, KmsError> {
+        self.use_key(key, &key::ExportPublicKey { key: current(key)? }).await
+    }
+
+    /// A key pair that belongs to no key yet, if the spec is slow; else nothing, because a device
+    /// makes it when it is needed.
+    pub(super) async fn pair_if_slow(
+        &mut self,
+        spec: KeySpec,
+        busy: Busy,
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        if is_slow(spec) { self.key_pair(spec, busy).await } else { Ok(Zeroizing::default()) }
+    }
+
+    async fn key_pair(
+        &mut self,
+        spec: KeySpec,
+        busy: Busy,
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        let pair = self.pool.key_pair(spec, Instant::now() + PAIR_PATIENCE).await;
+        pair.map_err(|error| refusal(error, busy))
+    }
+}
+
+fn is_slow(spec: KeySpec) -> bool {
+    let slow = |row: &KeySpecRow| row.slow;
+    spec.row().is_some_and(slow)
+}

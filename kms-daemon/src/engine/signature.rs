@@ -1,0 +1,87 @@
+//! Signatures and MACs.
+
+use host_driver::Reply;
+use hsm_protocol::Bytes;
+use hsm_protocol::command::{mac, sign};
+use hsm_protocol::key_spec::{MacAlgorithm, MessageType, SigningAlgorithm};
+
+use super::{Devices, current, response};
+use crate::error::KmsError;
+use crate::key::KeyRecord;
+use crate::policy::Authorized;
+
+impl Devices<'_> {
+    /// Signs a message or digest.
+    ///
+    /// # Errors
+    /// `Exception::KeyUnavailable` if no device can do it now.
+    pub async fn sign<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+        algorithm: SigningAlgorithm,
+        message_type: MessageType,
+        message: &'k [u8],
+    ) -> Result<Reply<sign::Sign<'k>>, KmsError> {
+        let message = Bytes(message);
+        let command = sign::Sign { key: current(key)?, algorithm, message_type, message };
+        self.use_key(key, &command).await
+    }
+
+    /// Verifies a signature.
+    ///
+    /// # Errors
+    /// `Exception::KmsInvalidSignature`; `Exception::KeyUnavailable` if no device can do it
+    /// now.
+    pub async fn verify(
+        &mut self,
+        key: &Authorized<KeyRecord>,
+        algorithm: SigningAlgorithm,
+        message_type: MessageType,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), KmsError> {
+        let command = sign::Verify {
+            key: current(key)?,
+            algorithm,
+            message_type,
+            message: Bytes(message),
+            signature: Bytes(signature),
+        };
+        response(&self.use_key(key, &command).await?)
+    }
+
+    /// Computes a MAC.
+    ///
+    /// # Errors
+    /// `Exception::KeyUnavailable` if no device can do it now.
+    pub async fn generate_mac<'k>(
+        &mut self,
+        key: &'k Authorized<KeyRecord>,
+        algorithm: MacAlgorithm,
+        message: &'k [u8],
+    ) -> Result<Reply<mac::GenerateMac<'k>>, KmsError> {
+        let message = Bytes(message);
+        let command = mac::GenerateMac { key: current(key)?, algorithm, message };
+        self.use_key(key, &command).await
+    }
+
+    /// Verifies a MAC.
+    ///
+    /// # Errors
+    /// `Exception::KmsInvalidMac`; `Exception::KeyUnavailable` if no device can do it now.
+    pub async fn verify_mac(
+        &mut self,
+        key: &Authorized<KeyRecord>,
+        algorithm: MacAlgorithm,
+        message: &[u8],
+        mac: &[u8],
+    ) -> Result<(), KmsError> {
+        let command = mac::VerifyMac {
+            key: current(key)?,
+            algorithm,
+            message: Bytes(message),
+            mac: Bytes(mac),
+        };
+        response(&self.use_key(key, &command).await?)
+    }
+}
