@@ -3,7 +3,7 @@
 use std::{env, path::PathBuf};
 
 /// Boards with a binary in `src/bin` and a map in `memory`, both named like the feature.
-const BOARDS: [&str; 1] = ["qemu_riscv32"];
+const BOARDS: [&str; 2] = ["qemu_riscv32", "mps2_an386"];
 
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));

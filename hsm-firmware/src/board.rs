@@ -2,5 +2,7 @@
 
 #[cfg(feature = "host")]
 pub mod host;
+#[cfg(all(feature = "mps2_an386", target_arch = "arm"))]
+pub mod mps2_an386;
 #[cfg(all(feature = "qemu_riscv32", target_arch = "riscv32"))]
 pub mod qemu_riscv32;

@@ -29,14 +29,33 @@ pub enum Attachment {
     UartSocket,
     /// UART over a pseudo-terminal.
     UartPty,
+    /// The Arm board's UART over a Unix socket.
+    ArmSocket,
 }
 
 impl Attachment {
+    /// The board at the other end.
+    #[must_use]
+    pub const fn board(self) -> &'static str {
+        match self {
+            Self::Console | Self::UartSocket | Self::UartPty => "qemu_riscv32",
+            Self::ArmSocket => "mps2_an386",
+        }
+    }
+
+    /// Its firmware image.
+    fn firmware(self) -> PathBuf {
+        match self {
+            Self::Console | Self::UartSocket | Self::UartPty => environment::firmware(),
+            Self::ArmSocket => environment::arm_firmware(),
+        }
+    }
+
     /// Link and way of the machine description.
     const fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Console => ("console", "socket"),
-            Self::UartSocket => ("uart", "socket"),
+            Self::UartSocket | Self::ArmSocket => ("uart", "socket"),
             Self::UartPty => ("uart", "pty"),
         }
     }
@@ -57,7 +76,7 @@ impl Emulator {
     /// If the emulator does not start; its output says why.
     #[must_use]
     pub fn boot(directory: &Path, attachment: Attachment) -> Self {
-        Self::boot_image(directory, attachment, &environment::firmware())
+        Self::boot_image(directory, attachment, &attachment.firmware())
     }
 
     /// As [`Emulator::boot`], with another firmware image.
@@ -66,7 +85,7 @@ impl Emulator {
     /// As [`Emulator::boot`].
     #[must_use]
     pub fn boot_image(directory: &Path, attachment: Attachment, firmware: &Path) -> Self {
-        let machine = machine();
+        let machine = machine(attachment.board());
         let flash = directory.join(FLASH);
         if !flash.exists() {
             erase(&machine, &flash);
@@ -140,8 +159,8 @@ impl Emulator {
     }
 }
 
-fn machine() -> Table {
-    let path = environment::root().join("qemu/qemu_riscv32.toml");
+fn machine(board: &str) -> Table {
+    let path = environment::root().join("qemu").join(board).with_extension("toml");
     let text = fs::read_to_string(path).expect("the machine description");
     text.parse().expect("the machine description is TOML")
 }

@@ -14,6 +14,15 @@ pub fn firmware() -> PathBuf {
     file("STRONGROOM_FIRMWARE", "the firmware image")
 }
 
+/// The firmware image of the Arm board.
+///
+/// # Panics
+/// If `STRONGROOM_FIRMWARE_MPS2_AN386` does not name a file.
+#[must_use]
+pub fn arm_firmware() -> PathBuf {
+    file("STRONGROOM_FIRMWARE_MPS2_AN386", "the firmware image of mps2_an386")
+}
+
 /// The Python interpreter that has the client libraries of `tests/clients/requirements.txt`.
 ///
 /// # Panics

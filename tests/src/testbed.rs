@@ -93,6 +93,15 @@ impl Testbed {
         Self { line, directory, device }
     }
 
+    /// Name of the board.
+    #[must_use]
+    pub fn board(&self) -> &'static str {
+        match self.line {
+            Line::Host => "host",
+            Line::Emulated(attachment) => attachment.board(),
+        }
+    }
+
     /// The kind of line.
     #[must_use]
     pub fn line(&self) -> Line {
@@ -228,6 +237,7 @@ macro_rules! on_every_line {
         $crate::on_every_line! { @line console, Line::Emulated(Attachment::Console); $($name),+ }
         $crate::on_every_line! { @line uart, Line::Emulated(Attachment::UartSocket); $($name),+ }
         $crate::on_every_line! { @line uart_pty, Line::Emulated(Attachment::UartPty); $($name),+ }
+        $crate::on_every_line! { @line arm, Line::Emulated(Attachment::ArmSocket); $($name),+ }
     };
     (@line $module:ident, $line:expr; $($name:ident),+) => {
         mod $module {

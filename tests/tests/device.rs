@@ -12,11 +12,11 @@ use hsm_protocol::command::key::{ExportPublicKey, GenerateKey, KeyRef};
 use hsm_protocol::command::random::Random;
 use hsm_protocol::command::session::{CloseSession, SessionInfo};
 use hsm_protocol::command::system::{SelfTest, Zeroise};
-use hsm_protocol::key_spec::{KeySpec, KeyUsage};
+use hsm_protocol::key_spec::{KEY_SPECS, KeySpec, KeyUsage};
 use hsm_protocol::{Bytes, Command, ErrorCode, KeyId, ModuleState, Role};
 use hsm_tests::calls::*;
 use hsm_tests::on_every_line;
-use hsm_tests::testbed::{Line, TAG, Testbed};
+use hsm_tests::testbed::{TAG, Testbed};
 
 on_every_line! {
     a_fresh_device_accepts_only_its_first_provisioner,
@@ -34,9 +34,8 @@ fn a_fresh_device_accepts_only_its_first_provisioner(testbed: Testbed) {
     let device = testbed.device();
     let status = device.status().expect("answered");
     assert_eq!((status.state, status.error), (ModuleState::Uninitialised, None));
-    let board = if testbed.line() == Line::Host { "host" } else { "qemu_riscv32" };
-    assert_eq!(device.info().board, board);
-    assert_eq!(device.info().specs.len(), 3);
+    assert_eq!(device.info().board, testbed.board());
+    assert_eq!(device.info().specs.len(), KEY_SPECS.len());
 
     let session = device.authenticate(&second).expect("anybody may shake hands");
     assert_eq!(session.role, Role::Bootstrap);

@@ -6,17 +6,18 @@ use crate::{
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
-    firmware::{self, Choice},
-    size, term,
+    firmware, size, term,
+    toolchain::Toolchain,
 };
 
 /// The subcommand; everything after `--` goes to the benchmark.
 pub(crate) fn main(mut args: Args) -> Result<()> {
     let rest = args.rest();
-    let choice = Choice::parse(&mut args)?;
+    let toolchain = Toolchain::parse(&mut args)?;
     args.finish()?;
-    emulator::prepare(choice.board)?;
-    let firmware = firmware::build(&choice)?.elf;
+    let board = &firmware::BOARDS[0]; // the one that `kmsd` emulates
+    emulator::prepare(board)?;
+    let firmware = firmware::build(board, toolchain)?.elf;
     let Programs { kmsd, kmsctl } = daemon::build(Profile::Release)?;
     let build = ["build", "--package", "hsm-tests", "--bin", "bench", "--release"];
     term::step("benchmark", || command::run(&mut command::cargo(build)))?;

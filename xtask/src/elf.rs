@@ -1,6 +1,6 @@
 //! The linked firmware, as far as the checks look into it.
 
-use std::{fs, path::Path};
+use std::{fs, ops::Range, path::Path};
 
 use object::{
     Architecture, Object, ObjectSection, ObjectSymbol, SectionFlags, SectionKind, SymbolKind, elf,
@@ -40,6 +40,7 @@ pub(crate) struct Function {
     /// Demangled, without the hash.
     pub(crate) name: String,
     pub(crate) address: u64,
+    /// Data between instructions is blanked where the image tells it apart.
     pub(crate) code: Vec<u8>,
 }
 
@@ -54,10 +55,11 @@ impl Elf {
     fn parse(bytes: &[u8]) -> object::Result<Self> {
         let file = object::File::parse(bytes)?;
         let sections = file.sections().filter_map(section).collect();
+        let data = data_in_code(&file);
         let mut functions = file
             .symbols()
             .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0)
-            .map(|symbol| function(&file, &symbol))
+            .map(|symbol| function(&file, &symbol, &data))
             .collect::<object::Result<Vec<_>>>()?;
         functions.sort_by(|a, b| (a.address, &a.name).cmp(&(b.address, &b.name)));
         // Identical functions that were folded share an address.
@@ -86,14 +88,39 @@ fn section<'a>(section: object::Section<'a, '_>) -> Option<Section> {
 fn function<'a>(
     file: &object::File<'a>,
     symbol: &object::Symbol<'a, '_>,
+    data: &[Range<u64>],
 ) -> object::Result<Function> {
+    let address = match file.architecture() {
+        Architecture::Arm => symbol.address() & !1, // the lowest bit says that it is Thumb code
+        _ => symbol.address(),
+    };
     let code = match symbol.section_index() {
-        Some(index) => file.section_by_index(index)?.data_range(symbol.address(), symbol.size())?,
+        Some(index) => file.section_by_index(index)?.data_range(address, symbol.size())?,
         None => None,
     };
-    Ok(Function {
-        name: format!("{:#}", rustc_demangle::demangle(symbol.name()?)),
-        address: symbol.address(),
-        code: code.unwrap_or_default().to_owned(),
-    })
+    let mut code = code.unwrap_or_default().to_owned();
+    for (at, byte) in (address..).zip(&mut code) {
+        let before = data.partition_point(|range| range.end <= at);
+        if data.get(before).is_some_and(|range| range.contains(&at)) {
+            *byte = 0;
+        }
+    }
+    let name = format!("{:#}", rustc_demangle::demangle(symbol.name()?));
+    Ok(Function { name, address, code })
+}
+
+/// Jump tables and constants between instructions, by Arm's mapping symbols (ELF for the Arm architecture, 5.5.5).
+fn data_in_code(file: &object::File<'_>) -> Vec<Range<u64>> {
+    let mut marks: Vec<_> = file
+        .symbols()
+        .filter_map(|symbol| match symbol.name().ok()?.get(..2)? {
+            "$d" => Some((symbol.address(), true)),
+            "$t" | "$a" => Some((symbol.address(), false)),
+            _ => None,
+        })
+        .collect();
+    marks.sort_unstable();
+    let ends = marks.iter().skip(1).map(|(end, _)| *end);
+    let data = marks.iter().zip(ends).filter(|((_, data), _)| *data);
+    data.map(|((start, _), end)| *start..end).filter(|range| !range.is_empty()).collect()
 }

@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     path::PathBuf,
     process::{Command, Stdio},
+    slice,
 };
 
 use serde_json::{Value, json};
@@ -28,11 +29,18 @@ pub(crate) struct Board {
 }
 
 /// Every board that firmware is built for.
-pub(crate) const BOARDS: [Board; 1] = [Board {
-    name: "qemu_riscv32",
-    target: "riscv32imac-unknown-none-elf",
-    emulator: ("qemu-system-riscv32", "qemu-system-misc"),
-}];
+pub(crate) const BOARDS: [Board; 2] = [
+    Board {
+        name: "qemu_riscv32",
+        target: "riscv32imac-unknown-none-elf",
+        emulator: ("qemu-system-riscv32", "qemu-system-misc"),
+    },
+    Board {
+        name: "mps2_an386",
+        target: "thumbv7em-none-eabi",
+        emulator: ("qemu-system-arm", "qemu-system-arm"),
+    },
+];
 
 impl Board {
     /// The board called `name`.
@@ -57,16 +65,19 @@ pub(crate) struct Image {
 /// What to build and with what.
 #[derive(Debug)]
 pub(crate) struct Choice {
-    pub(crate) board: &'static Board,
+    /// One board, or all.
+    pub(crate) boards: &'static [Board],
     pub(crate) toolchain: Option<Toolchain>,
 }
 
 impl Choice {
-    /// Takes `--board` and `--toolchain` from the arguments.
+    /// Takes `--board` and `--toolchain` from the arguments. Without `--board` it is every board.
     pub(crate) fn parse(args: &mut Args) -> Result<Self> {
-        let board = args.value("--board")?.map_or(Ok(&BOARDS[0]), |name| Board::named(&name))?;
-        let toolchain = args.value("--toolchain")?.map(|name| Toolchain::named(&name));
-        Ok(Self { board, toolchain: toolchain.transpose()? })
+        let boards = match args.value("--board")? {
+            Some(name) => slice::from_ref(Board::named(&name)?),
+            None => &BOARDS,
+        };
+        Ok(Self { boards, toolchain: Toolchain::parse(args)? })
     }
 }
 
@@ -76,29 +87,30 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let json = args.flag("--json");
     let deny_warnings = args.flag("--deny-warnings");
     args.finish()?;
-    let image = build(&choice)?;
-    if deny_warnings && image.warnings > 0 {
-        return Err(Failure::new(term::count(image.warnings, "compiler warning")));
-    }
-    if json {
-        let image = json!({
-            "board": image.board.name,
-            "target": image.board.target,
-            "toolchain": image.toolchain.name(),
-            "elf": image.elf,
-        });
-        println!("{image}");
-    } else {
-        println!("{}", image.elf.display());
+    for board in choice.boards {
+        let image = build(board, choice.toolchain)?;
+        if deny_warnings && image.warnings > 0 {
+            return Err(Failure::new(term::count(image.warnings, "compiler warning")));
+        }
+        if json {
+            let image = json!({
+                "board": image.board.name,
+                "target": image.board.target,
+                "toolchain": image.toolchain.name(),
+                "elf": image.elf,
+            });
+            println!("{image}");
+        } else {
+            println!("{}", image.elf.display());
+        }
     }
     Ok(())
 }
 
 /// Prepares the toolchain and builds.
-pub(crate) fn build(choice: &Choice) -> Result<Image> {
-    let board = choice.board;
+pub(crate) fn build(board: &'static Board, toolchain: Option<Toolchain>) -> Result<Image> {
     term::step(&format!("firmware for {}", board.name), || {
-        let toolchain = toolchain::prepare(board.target, choice.toolchain)?;
+        let toolchain = toolchain::prepare(board.target, toolchain)?;
         term::note(format!("{} with the {} toolchain", board.target, toolchain.name()));
         let mut cargo = cargo(toolchain, "build", board);
         cargo.args(["--bin", board.name]);
@@ -188,6 +200,6 @@ mod tests {
     #[test]
     fn a_wrong_board_lists_the_right_ones() {
         let failure = Board::named("pdp11").unwrap_err().to_string();
-        assert_eq!(failure, "unknown board `pdp11`\n  there are: qemu_riscv32");
+        assert_eq!(failure, "unknown board `pdp11`\n  there are: qemu_riscv32, mps2_an386");
     }
 }

@@ -4,8 +4,9 @@ use crate::{
     args::Args,
     command,
     failure::{Failure, Result},
-    firmware::{self, Choice},
-    term, toolchain,
+    firmware::{self, Board, Choice},
+    term,
+    toolchain::{self, Toolchain},
 };
 
 /// Checks the formatting; `--fix` formats.
@@ -27,8 +28,14 @@ pub(crate) fn clippy(mut args: Args) -> Result<()> {
     component("clippy", "clippy")?;
     command::run(command::cargo(["clippy", "--workspace", "--all-targets"]).args(DENY_WARNINGS))?;
 
-    let board = choice.board;
-    let toolchain = toolchain::prepare(board.target, choice.toolchain)?;
+    for board in choice.boards {
+        board_clippy(board, choice.toolchain)?;
+    }
+    Ok(())
+}
+
+fn board_clippy(board: &Board, toolchain: Option<Toolchain>) -> Result<()> {
+    let toolchain = toolchain::prepare(board.target, toolchain)?;
     if !toolchain.has_clippy() {
         term::note(format!(
             "the {} toolchain has no clippy: `cargo xtask firmware --deny-warnings` stands in",

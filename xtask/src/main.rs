@@ -60,10 +60,10 @@ const SUBCOMMANDS: [Subcommand; 11] = [
     Subcommand(
         "firmware",
         "[--deny-warnings] [--json]",
-        "build the image of a board",
+        "build the image of each board",
         firmware::main,
     ),
-    Subcommand("panics", "[--all] [--json]", "count what can panic in the image", panics::main),
+    Subcommand("panics", "[--all] [--json]", "count what can panic in an image", panics::main),
     Subcommand("size", "[--json]", "show memory use against its budget", size::main),
 ];
 
@@ -89,7 +89,9 @@ fn help() -> String {
             text.push_str(&format!("      {options}\n"));
         }
     }
-    text.push_str("\nWhatever builds firmware takes --board NAME and --toolchain rustup|debian.\n");
+    text.push_str(
+        "\nWhat builds firmware takes --toolchain rustup|debian; checks take --board NAME.\n",
+    );
     text
 }
 

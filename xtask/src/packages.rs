@@ -28,7 +28,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     match conflicting_qemu_utils(&missing) {
         Some(version) => {
             term::note(format!(
-                "the installed qemu-utils is newer than qemu-system-misc and breaks it: \
+                "the installed qemu-utils is newer than the emulator and breaks it: \
                  bringing qemu-utils to {version}"
             ));
             command::output(&mut apt(prefix, &install_arguments(&missing, Some(&version))))?;
@@ -104,12 +104,10 @@ fn install_arguments(packages: &[&str], qemu_utils: Option<&str>) -> Vec<String>
     arguments
 }
 
-/// The version qemu-utils must have for qemu-system-misc to install, if another is there.
+/// The version qemu-utils must have for an emulator to install, if another is there.
 fn conflicting_qemu_utils(packages: &[&str]) -> Option<String> {
-    if !packages.contains(&"qemu-system-misc") {
-        return None;
-    }
-    let mut policy = command::program("apt-cache", ["policy", "qemu-system-misc"]);
+    let emulator = packages.iter().find(|package| package.starts_with("qemu-system-"))?;
+    let mut policy = command::program("apt-cache", ["policy", emulator]);
     let policy = command::output(policy.env("LC_ALL", "C")).ok()?;
     downgrade(&version("qemu-utils")?, &policy)
 }

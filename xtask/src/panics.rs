@@ -4,6 +4,7 @@
 //! panic about is there. The count may not exceed the board's budget.
 
 mod riscv;
+mod thumb;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +14,9 @@ use serde_json::json;
 use crate::{
     args::Args,
     budget::{self, Budget},
-    elf::{Elf, Function},
+    elf::Elf,
     failure::{Failure, Result},
-    firmware::{self, Choice},
+    firmware::{self, Choice, Image},
     term,
 };
 
@@ -25,10 +26,19 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let json = args.flag("--json");
     let all = args.flag("--all");
     args.finish()?;
-    let image = firmware::build(&choice)?;
+    for board in choice.boards {
+        check(&firmware::build(board, choice.toolchain)?, json, all)?;
+    }
+    Ok(())
+}
+
+fn check(image: &Image, json: bool, all: bool) -> Result<()> {
     let scan = Scan::of(&Elf::read(&image.elf)?)?;
     if json {
-        println!("{}", json!({"count": scan.count(), "callers": scan.callers}));
+        println!(
+            "{}",
+            json!({"board": image.board.name, "count": scan.count(), "callers": scan.callers})
+        );
     }
     let budget = Budget::read(image.board)?;
     let row = budget.row("panics", u64::try_from(scan.count()).unwrap_or(u64::MAX))?;
@@ -46,9 +56,11 @@ struct Scan {
 
 impl Scan {
     fn of(elf: &Elf) -> Result<Self> {
-        if elf.architecture != Architecture::Riscv32 {
-            return Err(Failure::new(format!("cannot read {:?} code", elf.architecture)));
-        }
+        let jumps = match elf.architecture {
+            Architecture::Riscv32 => riscv::jumps,
+            Architecture::Arm => thumb::jumps,
+            other => return Err(Failure::new(format!("cannot read {other:?} code"))),
+        };
         if elf.functions.is_empty() {
             return Err(Failure::new("the image has no symbols to scan")
                 .help("the firmware profile must not strip them"));
@@ -61,7 +73,10 @@ impl Scan {
             .collect();
         let mut callers = BTreeMap::<_, BTreeMap<_, _>>::new();
         for caller in elf.functions.iter().filter(|f| !panics.contains_key(&f.address)) {
-            for callee in jumps(caller).filter_map(|target| panics.get(&target)) {
+            // Both are 32-bit machines.
+            let address = u32::try_from(caller.address).unwrap_or(u32::MAX);
+            let targets = jumps(&caller.code, address).into_iter().map(u64::from);
+            for callee in targets.filter_map(|target| panics.get(&target)) {
                 let calls = callers.entry(caller.name.clone()).or_default();
                 *calls.entry((*callee).to_owned()).or_default() += 1;
             }
@@ -101,15 +116,10 @@ fn panics(name: &str) -> bool {
                 || cold.contains(last))
 }
 
-fn jumps(function: &Function) -> impl Iterator<Item = u64> {
-    // The architecture was checked: addresses have 32 bits.
-    let address = u32::try_from(function.address).unwrap_or(u32::MAX);
-    riscv::jumps(&function.code, address).into_iter().map(u64::from)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::elf::Function;
 
     #[test]
     fn panicking_functions_are_known_by_name() {

@@ -17,16 +17,17 @@ use crate::{
     daemon::{self, Profile},
     emulator,
     failure::{Doing, Failure, Result},
-    firmware::{self, Choice},
-    term,
+    firmware, term,
+    toolchain::Toolchain,
 };
 
 /// The subcommand.
 pub(crate) fn main(mut args: Args) -> Result<()> {
     let options = Options::parse(&mut args)?;
     args.finish()?;
-    emulator::prepare(options.firmware.board)?;
-    let firmware = firmware::build(&options.firmware)?.elf;
+    let board = &firmware::BOARDS[0]; // the one that `kmsd` emulates
+    emulator::prepare(board)?;
+    let firmware = firmware::build(board, options.toolchain)?.elf;
     let kmsd = daemon::build(options.profile)?.kmsd;
     fs::create_dir_all(&options.data).doing(format_args!("make {}", options.data.display()))?;
     let mut kmsd = Command::new(kmsd);
@@ -35,7 +36,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
 
 #[derive(Debug)]
 struct Options {
-    firmware: Choice,
+    toolchain: Option<Toolchain>,
     profile: Profile,
     /// Where `kmsd` keeps everything; the same directory has the same keys.
     data: PathBuf,
@@ -51,7 +52,7 @@ impl Options {
         let data = kmsd.value("--data")?.or(args.value("--data")?);
         let region = kmsd.value("--region")?;
         Ok(Self {
-            firmware: Choice::parse(args)?,
+            toolchain: Toolchain::parse(args)?,
             profile: if args.flag("--debug") { Profile::Dev } else { Profile::Release },
             data: match data {
                 Some(dir) => std::path::absolute(dir).doing("find the data directory")?,

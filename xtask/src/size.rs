@@ -7,7 +7,7 @@ use crate::{
     budget::{self, Budget},
     elf::{Elf, Kind, Section},
     failure::Result,
-    firmware::{self, Choice},
+    firmware::{self, Choice, Image},
 };
 
 /// The subcommand.
@@ -15,12 +15,19 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let choice = Choice::parse(&mut args)?;
     let json = args.flag("--json");
     args.finish()?;
-    let image = firmware::build(&choice)?;
+    for board in choice.boards {
+        check(&firmware::build(board, choice.toolchain)?, json)?;
+    }
+    Ok(())
+}
+
+fn check(image: &Image, json: bool) -> Result<()> {
     let sizes = Sizes::of(&Elf::read(&image.elf)?.sections);
     if json {
         println!(
             "{}",
             json!({
+                "board": image.board.name,
                 "text": sizes.text,
                 "rodata": sizes.rodata,
                 "data": sizes.data,

@@ -8,24 +8,25 @@ use crate::{
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
-    firmware::{self, Choice},
+    firmware::{self, BOARDS, Board},
     python, term,
+    toolchain::Toolchain,
 };
 
 /// The subcommand.
 pub(crate) fn main(mut args: Args) -> Result<()> {
     let rest = args.rest();
-    let choice = Choice::parse(&mut args)?;
+    let toolchain = Toolchain::parse(&mut args)?;
     let suite = args.value("--suite")?;
     let filter = args.positional();
     args.finish()?;
-    Rig::prepare(&choice)?.run(&selection(suite.as_deref(), filter.as_deref()), &rest)
+    Rig::prepare(toolchain)?.run(&selection(suite.as_deref(), filter.as_deref()), &rest)
 }
 
 /// What tests find in their environment.
 struct Rig {
-    /// `STRONGROOM_FIRMWARE`: image for the emulator.
-    firmware: PathBuf,
+    /// Images for the emulators, by variable.
+    firmware: Vec<(String, PathBuf)>,
     /// `STRONGROOM_PYTHON`: interpreter with the client libraries; the `aws` command lies beside it.
     python: PathBuf,
     /// `STRONGROOM_KMSD` and `STRONGROOM_KMSCTL`.
@@ -33,10 +34,11 @@ struct Rig {
 }
 
 impl Rig {
-    fn prepare(choice: &Choice) -> Result<Self> {
-        emulator::prepare(choice.board)?;
+    fn prepare(toolchain: Option<Toolchain>) -> Result<Self> {
+        BOARDS.iter().try_for_each(emulator::prepare)?;
         let python = python::prepare()?;
-        let firmware = firmware::build(choice)?.elf;
+        let build = |board| Ok((variable(board), firmware::build(board, toolchain)?.elf));
+        let firmware = BOARDS.iter().map(build).collect::<Result<_>>()?;
         let programs = daemon::build(Profile::Dev)?;
         Ok(Self { firmware, python, programs })
     }
@@ -45,10 +47,21 @@ impl Rig {
     fn run(&self, selection: &[&str], rest: &[String]) -> Result<()> {
         term::headline("tests");
         let mut cargo = command::cargo(["test", "--no-fail-fast"]);
-        cargo.env("STRONGROOM_FIRMWARE", &self.firmware).env("STRONGROOM_PYTHON", &self.python);
+        for (variable, image) in &self.firmware {
+            cargo.env(variable, image);
+        }
+        cargo.env("STRONGROOM_PYTHON", &self.python);
         let Programs { kmsd, kmsctl } = &self.programs;
         cargo.env("STRONGROOM_KMSD", kmsd).env("STRONGROOM_KMSCTL", kmsctl);
         command::run(cargo.args(selection).arg("--").args(rest))
+    }
+}
+
+/// `STRONGROOM_FIRMWARE` for the first board, which `kmsd` emulates; the others' names follow it.
+fn variable(board: &Board) -> String {
+    match *board == BOARDS[0] {
+        true => "STRONGROOM_FIRMWARE".into(),
+        false => format!("STRONGROOM_FIRMWARE_{}", board.name.to_uppercase()),
     }
 }
 

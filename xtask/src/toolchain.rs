@@ -14,6 +14,7 @@ use std::{
 };
 
 use crate::{
+    args::Args,
     command,
     failure::{Doing, Failure, Result},
     packages, term,
@@ -37,8 +38,12 @@ impl Toolchain {
         }
     }
 
-    /// The toolchain of that name.
-    pub(crate) fn named(name: &str) -> Result<Self> {
+    /// Takes `--toolchain` from the arguments.
+    pub(crate) fn parse(args: &mut Args) -> Result<Option<Self>> {
+        args.value("--toolchain")?.map(|name| Self::named(&name)).transpose()
+    }
+
+    fn named(name: &str) -> Result<Self> {
         [Self::Rustup, Self::Debian].into_iter().find(|t| t.name() == name).ok_or_else(|| {
             Failure::new(format!("unknown toolchain `{name}`")).help("there are: rustup, debian")
         })

@@ -6,7 +6,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 /// Boards with a description, which every build carries.
-const MACHINES: &[&str] = &[include_str!("../../../qemu/qemu_riscv32.toml")];
+const MACHINES: &[&str] = &[
+    include_str!("../../../qemu/qemu_riscv32.toml"),
+    include_str!("../../../qemu/mps2_an386.toml"),
+];
 
 /// How to run a board's firmware in an emulator.
 #[derive(Clone, Debug, Deserialize)]
@@ -45,8 +48,8 @@ pub struct Flash {
 /// What the emulator's exit status means.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Exit {
-    /// The firmware panicked.
-    pub panic: i32,
+    /// The firmware panicked; `None` if the board cannot tell.
+    pub panic: Option<i32>,
 }
 
 /// A serial port: arguments for each way to attach it.

@@ -72,7 +72,7 @@ struct State {
 }
 
 impl Supervisor {
-    pub(super) fn start(command: CommandLine, panic_status: i32) -> io::Result<Self> {
+    pub(super) fn start(command: CommandLine, panic_status: Option<i32>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let supervised = Arc::clone(&shared);
         let thread = thread::Builder::new()
@@ -133,7 +133,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, command: &CommandLine, panic_status: i32) {
+    fn run(&self, command: &CommandLine, panic_status: Option<i32>) {
         let mut pause = SHORTEST_PAUSE;
         while !self.lock().stopping {
             let start = Instant::now();
@@ -206,13 +206,15 @@ impl Shared {
         }
     }
 
-    fn report(&self, status: ExitStatus, panic_status: i32) {
+    fn report(&self, status: ExitStatus, panic_status: Option<i32>) {
         if self.lock().stopping {
             return;
         }
         match status.code() {
             Some(0) => tracing::info!("the device restarts"),
-            Some(code) if code == panic_status => tracing::error!("the firmware panicked"),
+            code if code.is_some() && code == panic_status => {
+                tracing::error!("the firmware panicked")
+            }
             _ => tracing::warn!(%status, "the emulator ended"),
         }
     }

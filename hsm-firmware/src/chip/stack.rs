@@ -52,8 +52,29 @@ pub fn has_overflowed() -> bool {
 /// address `then`, which ends the program.
 ///
 /// # Safety
-/// `then` must be the address of a register, and writing `command` must stop or reset the hart.
+/// `then` must be the address of a register, and writing `command` must stop or reset the machine.
 pub unsafe fn wipe_and(then: usize, command: u32) -> ! {
+    #[cfg(target_arch = "arm")]
+    // SAFETY: as below; an interrupt, closed before anything else, would find no stack contents.
+    unsafe {
+        asm!(
+            "cpsid i",
+            "2: str {zero}, [{at}], #4",
+            "cmp {at}, {end}",
+            "blo 2b",
+            "dsb",
+            "str {command}, [{then}]",
+            "3: wfi",
+            "b 3b",
+            at = in(reg) &raw const __stack_bottom,
+            end = in(reg) &raw const __bss_end,
+            zero = in(reg) 0,
+            command = in(reg) command,
+            then = in(reg) then,
+            options(noreturn)
+        )
+    }
+    #[cfg(target_arch = "riscv32")]
     // SAFETY: from the first store on only registers are used and nothing returns, so it does not
     // matter that this takes away the stack and all variables. Interrupts are closed first.
     unsafe {

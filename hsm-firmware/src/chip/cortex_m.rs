@@ -1,0 +1,166 @@
+//! The Cortex-M core (Armv7-M): vectors, reset entry, interrupts, sleeping.
+//!
+//! Interrupts are open while the firmware works, so that receive buffers are drained, and closed
+//! round the decision to sleep, so that none is missed.
+
+use core::arch::{asm, global_asm};
+use core::mem;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+use super::register::Register;
+use super::stack;
+
+/// External interrupts of the vector table.
+const SOURCES: usize = 32;
+/// Exception number of external interrupt 0 (Armv7-M Architecture Reference Manual, B1.5.2).
+const FIRST_SOURCE: u32 = 16;
+
+/// Interrupt set-enable register of sources 0 to 31 (B3.4.4).
+const NVIC_ISER0: usize = 0xE000_E100;
+/// Application interrupt and reset control register (B3.2.6).
+const AIRCR: usize = 0xE000_ED0C;
+/// The key without which writes are ignored, and SYSRESETREQ.
+const AIRCR_RESET: u32 = 0x05FA_0004;
+
+// Reset: the core has set the stack pointer. The stack is painted, so that its deepest use can be
+// told later, and zeroed variables are zeroed before any Rust code.
+//
+// Handlers are Rust functions: the core itself saves what the calling convention lets a function
+// change (B1.5.6). An NMI comes only from the watchdog that ends the firmware after a panic.
+global_asm!(
+    r#"
+    .section .vectors, "a"
+    .word __stack_top
+    .word _start
+    .word wait_for_end
+    .rept 13
+    .word {exception}
+    .endr
+    .rept {sources}
+    .word {interrupt}
+    .endr
+
+    .section .text.start, "ax"
+    .thumb_func
+    .globl _start
+    .type _start, %function
+_start:
+    movw r0, #:lower16:__stack_bottom
+    movt r0, #:upper16:__stack_bottom
+    mov  r1, sp
+    movw r2, #({paint} & 0xFFFF)
+    movt r2, #({paint} >> 16)
+1:  str  r2, [r0], #4
+    cmp  r0, r1
+    blo  1b
+    movw r0, #:lower16:__bss_start
+    movt r0, #:upper16:__bss_start
+    movw r1, #:lower16:__bss_end
+    movt r1, #:upper16:__bss_end
+    movs r2, #0
+2:  cmp  r0, r1
+    bhs  3f
+    str  r2, [r0], #4
+    b    2b
+3:  bl   main
+    .thumb_func
+    .type wait_for_end, %function
+wait_for_end:
+    wfi
+    b    wait_for_end
+"#,
+    exception = sym handle_exception,
+    interrupt = sym handle_interrupt,
+    sources = const SOURCES,
+    paint = const stack::PAINT,
+);
+
+/// Set by each interrupt, cleared by [`wait`].
+static EVENT: AtomicBool = AtomicBool::new(false);
+/// What serves interrupts: a `fn(u32)`, or null.
+static HANDLER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Opens the interrupts of these sources, 0 to 31. `handler` gets the source of each, and must take
+/// away its reason.
+pub fn open_interrupts(sources: &[u32], handler: fn(u32)) {
+    HANDLER.store(handler as *mut (), Ordering::Release);
+    let mask = sources.iter().fold(0, |mask, source| mask | 1u32.wrapping_shl(*source));
+    // SAFETY: this is the register's address in every Armv7-M core, and the handler is set.
+    unsafe { Register::<u32>::new(NVIC_ISER0) }.write(mask);
+}
+
+/// Sleeps until an interrupt has been served since the last call; at once if one has.
+///
+/// So a caller that finds nothing to do and waits cannot sleep through work that arrives while it
+/// looks.
+pub fn wait() {
+    // SAFETY: closes interrupts, and opens them again below: this is not called with interrupts
+    // closed on purpose, as `without_interrupts` takes closures of this module's siblings only.
+    unsafe { asm!("cpsid i", options(nostack)) };
+    if !EVENT.swap(false, Ordering::Relaxed) {
+        // Wakes when an enabled interrupt is pending, also while interrupts are closed.
+        // SAFETY: changes nothing.
+        unsafe { asm!("dsb", "wfi", options(nostack)) };
+    }
+    // What is pending is served before the next instruction but one (B1.4.3).
+    // SAFETY: see above.
+    unsafe { asm!("cpsie i", "isb", options(nostack)) };
+    EVENT.store(false, Ordering::Relaxed);
+}
+
+/// Resets the machine; RAM contents survive, the image is loaded anew.
+pub fn reset() -> ! {
+    // SAFETY: this is the register's address in every Armv7-M core.
+    unsafe { Register::<u32>::new(AIRCR) }.write(AIRCR_RESET);
+    loop {
+        // SAFETY: changes nothing.
+        unsafe { asm!("dsb", "wfi", options(nostack)) };
+    }
+}
+
+/// Runs a closure that no interrupt handler interrupts. It must not [`wait`].
+pub(super) fn without_interrupts<R>(f: impl FnOnce() -> R) -> R {
+    critical_section::with(|_| f())
+}
+
+struct SingleCore;
+critical_section::set_impl!(SingleCore);
+
+// SAFETY: the machine has one core, so nothing runs beside what has interrupts closed. Sections
+// nest, as each restores what it found.
+unsafe impl critical_section::Impl for SingleCore {
+    unsafe fn acquire() -> critical_section::RawRestoreState {
+        let primask: u32;
+        // SAFETY: reads and sets PRIMASK only; the compiler moves no memory access across.
+        unsafe { asm!("mrs {}, PRIMASK", "cpsid i", out(reg) primask, options(nostack)) };
+        primask & 1 == 0
+    }
+
+    unsafe fn release(were_open: critical_section::RawRestoreState) {
+        if were_open {
+            // SAFETY: interrupts were open when the section was entered.
+            unsafe { asm!("cpsie i", options(nostack)) };
+        }
+    }
+}
+
+extern "C" fn handle_exception() {
+    #[allow(clippy::panic)] // a bug or broken memory: the panic handler wipes RAM and ends
+    {
+        panic!("exception")
+    }
+}
+
+extern "C" fn handle_interrupt() {
+    let exception: u32;
+    // SAFETY: reads the number of the exception that is being served.
+    unsafe { asm!("mrs {}, IPSR", out(reg) exception, options(nomem, nostack)) };
+    let handler = HANDLER.load(Ordering::Acquire);
+    if !handler.is_null() {
+        // SAFETY: only `open_interrupts` stores here, and always a `fn(u32)`.
+        let handler = unsafe { mem::transmute::<*mut (), fn(u32)>(handler) };
+        handler(exception.wrapping_sub(FIRST_SOURCE));
+    }
+    EVENT.store(true, Ordering::Relaxed);
+}
