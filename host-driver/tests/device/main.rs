@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 mod faults;
+mod key_pairs;
 mod provisioning;
 mod rig;
 mod speed;
