@@ -1,4 +1,4 @@
-//! What is particular to the emulated board: its links, its start, its flash, its image.
+//! What is particular to the emulated boards: their links, their start, their flash, their images.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,10 @@ use hsm_tests::emulator::{Attachment, Emulator};
 use hsm_tests::wire::{PATIENCE, Wire, encoded, request};
 use hsm_tests::{environment, seed};
 
-const LINKS: [Attachment; 3] = [Attachment::Console, Attachment::UartSocket, Attachment::UartPty];
+const LINKS: [Attachment; 4] =
+    [Attachment::Console, Attachment::UartSocket, Attachment::UartPty, Attachment::ArmSocket];
+/// One link of each board.
+const BOARDS: [Attachment; 2] = [Attachment::Console, Attachment::ArmSocket];
 
 /// Requests that a host may have unanswered.
 const WINDOW: u32 = 32;
@@ -30,8 +33,8 @@ fn plain(sequence: u32) -> Header {
 
 #[test]
 fn a_whole_window_is_answered_in_order_on_every_link() {
-    let directory = tempfile::tempdir().expect("a directory");
     for link in LINKS {
+        let directory = tempfile::tempdir().expect("a directory");
         let emulator = Emulator::boot(directory.path(), link);
         let mut wire = open(&emulator);
         wire.status(); // it is up
@@ -78,9 +81,6 @@ fn garbage_for_ten_seconds_costs_nothing_but_itself() {
 
 #[test]
 fn an_idle_device_uses_no_processor_time() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let mut emulator = Emulator::boot(directory.path(), Attachment::Console);
-    open(&emulator).status();
     let used = |emulator: &mut Emulator| {
         let path = format!("/proc/{}/stat", emulator.process().id());
         let stat = fs::read_to_string(path).expect("a running process");
@@ -88,21 +88,32 @@ fn an_idle_device_uses_no_processor_time() {
         let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split(' ').collect();
         [12, 13].map(|field: usize| fields[field].parse::<u32>().expect("a number")).iter().sum()
     };
-    let before: u32 = used(&mut emulator);
-    thread::sleep(Duration::from_secs(5));
-    let ticks = used(&mut emulator) - before;
-    // 500 ticks is one whole processor; the emulator's own house-keeping is allowed one percent.
-    assert!(ticks <= 5, "{ticks} of 500 ticks");
+    for board in BOARDS {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut emulator = Emulator::boot(directory.path(), board);
+        open(&emulator).status();
+        let before: u32 = used(&mut emulator);
+        thread::sleep(Duration::from_secs(5));
+        let ticks = used(&mut emulator) - before;
+        // 500 ticks is one whole processor; the emulator's own house-keeping is allowed 1 %.
+        assert!(ticks <= 5, "{board:?}: {ticks} of 500 ticks");
+    }
 }
 
 #[test]
 fn a_device_killed_while_it_starts_starts_again() {
+    for (board, rounds) in [(Attachment::Console, 100), (Attachment::ArmSocket, 30)] {
+        kill_while_it_starts(board, rounds);
+    }
+}
+
+fn kill_while_it_starts(board: Attachment, rounds: u32) {
     let directory = tempfile::tempdir().expect("a directory");
     let mut random = seed::random("killed_while_it_starts");
     let mut known = None;
     let mut epoch = 0;
-    for round in 0..100 {
-        let mut emulator = Emulator::boot(directory.path(), Attachment::Console);
+    for round in 0..rounds {
+        let mut emulator = Emulator::boot(directory.path(), board);
         if round % 3 == 0 {
             let status = open(&emulator).status();
             assert_eq!(status.error, None, "round {round}");
@@ -120,16 +131,22 @@ fn a_device_killed_while_it_starts_starts_again() {
 /// A changed image starts, as nothing but itself checks it here, and refuses everything.
 #[test]
 fn a_damaged_image_is_the_error_state() {
+    damage(Attachment::Console, &environment::firmware());
+    damage(Attachment::ArmSocket, &environment::arm_firmware());
+}
+
+fn damage(board: Attachment, firmware: &Path) {
     let directory = tempfile::tempdir().expect("a directory");
-    let firmware = fs::read(environment::firmware()).expect("the firmware");
+    let firmware = fs::read(firmware).expect("the firmware");
     let damaged = directory.path().join("damaged.elf");
 
     // A constant that does no harm: a letter of the board's name.
-    let name = firmware.windows(12).position(|bytes| bytes == b"qemu_riscv32").expect("a name");
+    let name = board.board().as_bytes();
+    let name = firmware.windows(name.len()).position(|bytes| bytes == name).expect("a name");
     let mut image = firmware.clone();
     image[name] ^= 0x20;
     fs::write(&damaged, &image).expect("written");
-    assert_integrity_failed(directory.path(), &damaged);
+    assert_integrity_failed(directory.path(), board, &damaged);
 
     // The integrity value itself, the last bytes of the first segment.
     let header = usize::try_from(number(&firmware, 28)).expect("an offset");
@@ -138,7 +155,7 @@ fn a_damaged_image_is_the_error_state() {
     let mut image = firmware;
     image[end - 1] ^= 1;
     fs::write(&damaged, &image).expect("written");
-    assert_integrity_failed(directory.path(), &damaged);
+    assert_integrity_failed(directory.path(), board, &damaged);
 }
 
 /// A little-endian field of a 32-bit ELF.
@@ -146,8 +163,8 @@ fn number(elf: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(elf[at..at + 4].try_into().expect("four bytes"))
 }
 
-fn assert_integrity_failed(directory: &Path, image: &Path) {
-    let emulator = Emulator::boot_image(directory, Attachment::Console, image);
+fn assert_integrity_failed(directory: &Path, board: Attachment, image: &Path) {
+    let emulator = Emulator::boot_image(directory, board, image);
     let mut wire = open(&emulator);
     let status = wire.status();
     assert_eq!(status.state, ModuleState::Error);

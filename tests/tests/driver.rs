@@ -1,8 +1,9 @@
-//! The driver's pool over emulated devices that it supervises itself, on both lines: power cuts
+//! The driver's pool over emulated devices that it supervises itself, on every line: power cuts
 //! and a hang under load fail no call, and every audit entry is accounted for.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -74,14 +75,14 @@ struct Rig {
 
 impl Rig {
     /// Two devices of one domain.
-    fn start(link: &str, attachment: Attachment) -> Self {
+    fn start(board: &str, firmware: &Path, link: &str, attachment: Attachment) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let emulators: Vec<_> = ["first", "second"]
             .map(|name| {
-                let machine = Machine::of_board("qemu_riscv32").expect("a description");
+                let machine = Machine::of_board(board).expect("a description");
                 let config = EmulatorConfig {
                     machine: machine.expect("a board"),
-                    firmware: environment::firmware(),
+                    firmware: firmware.to_owned(),
                     directory: directory.path().join(name),
                     link: Some(link.to_owned()),
                     attachment,
@@ -160,20 +161,31 @@ impl Rig {
 
 #[test]
 fn console() {
-    check(&Rig::start("console", Attachment::Socket));
+    check("qemu_riscv32", &environment::firmware(), "console", Attachment::Socket);
 }
 
 #[test]
 fn uart_on_a_socket() {
-    check(&Rig::start("uart", Attachment::Socket));
+    check("qemu_riscv32", &environment::firmware(), "uart", Attachment::Socket);
 }
 
 #[test]
 fn uart_on_a_pty() {
-    check(&Rig::start("uart", Attachment::Pty));
+    check("qemu_riscv32", &environment::firmware(), "uart", Attachment::Pty);
 }
 
-fn check(rig: &Rig) {
+#[test]
+fn arm_uart_on_a_socket() {
+    check("mps2_an386", &environment::arm_firmware(), "uart", Attachment::Socket);
+}
+
+#[test]
+fn arm_uart_on_a_pty() {
+    check("mps2_an386", &environment::arm_firmware(), "uart", Attachment::Pty);
+}
+
+fn check(board: &str, firmware: &Path, link: &str, attachment: Attachment) {
+    let rig = Rig::start(board, firmware, link, attachment);
     let calls = rig.under_load(|| {
         for index in [0, 1] {
             thread::sleep(Duration::from_millis(300));
