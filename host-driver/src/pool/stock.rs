@@ -90,13 +90,15 @@ impl Pool {
             shared.stock.wake();
             return Ok(pair);
         }
-        let _demand = shelf.demand();
+        let demand = shelf.demand();
         shared.stock.wake();
         loop {
             let device = shared.pick(Some(spec), &[])?;
             // On the list first, so that a pair that is found now is not missed.
             let found = shared.waiting.enter(deadline);
             if let Some(pair) = shelf.take() {
+                drop(demand);
+                shared.stock.wake(); // the shelf was full a moment ago
                 return Ok(pair);
             }
             if Instant::now() >= deadline {

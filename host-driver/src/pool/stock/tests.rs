@@ -62,6 +62,15 @@ fn no_pair_is_handed_out_twice() {
 }
 
 #[test]
+fn what_a_waiting_caller_took_is_replaced() {
+    for _ in 0..8 {
+        let rig = rig(vec![device()], with(StockTargets { rsa_2048: 1, ..StockTargets::NONE }));
+        rig.pair(KeySpec::RSA_2048, LONG).unwrap();
+        rig.until("the shelf is full again", |rig| rig.levels() == [1, 0, 0]);
+    }
+}
+
+#[test]
 fn a_waiting_caller_is_served_without_a_stock() {
     let rig = rig(vec![device()], with(StockTargets::NONE));
     rig.until("it is in service", |rig| rig.services() == [Service::InService]);
