@@ -27,30 +27,39 @@ UNMODELLED = {
 }
 
 _METADATA = {
-    "AWSAccountId", "Arn", "CreationDate", "CustomerMasterKeySpec", "Description", "Enabled",
-    "KeyId", "KeyManager", "KeySpec", "KeyState", "KeyUsage", "MultiRegion", "Origin",
+    "AWSAccountId", "Arn", "CreationDate", "Description", "Enabled", "KeyId", "KeyManager",
+    "KeySpec", "KeyState", "KeyUsage", "MultiRegion", "Origin",
 }
 
 #: The members that a structure must have. One that is not listed must have all of the model's.
 _REQUIRED = {
     "KeyMetadata": _METADATA,
     "AliasListEntry": {"AliasArn", "AliasName", "CreationDate", "LastUpdatedDate", "TargetKeyId"},
-    "DecryptResponse": {"EncryptionAlgorithm", "KeyId", "KeyMaterialId", "Plaintext"},
+    "DecryptResponse": {"EncryptionAlgorithm", "KeyId", "Plaintext"},
+    "DeriveSharedSecretResponse": {"KeyAgreementAlgorithm", "KeyId", "KeyOrigin", "SharedSecret"},
+    "GenerateDataKeyPairResponse": {
+        "KeyId", "KeyMaterialId", "KeyPairSpec", "PrivateKeyCiphertextBlob", "PrivateKeyPlaintext",
+        "PublicKey",
+    },
     "GenerateDataKeyResponse": {"CiphertextBlob", "KeyId", "KeyMaterialId", "Plaintext"},
     "GenerateRandomResponse": {"Plaintext"},
-    "GetPublicKeyResponse": {
-        "CustomerMasterKeySpec", "KeyId", "KeySpec", "KeyUsage", "PublicKey", "SigningAlgorithms",
-    },
+    "GetPublicKeyResponse": {"KeyId", "KeySpec", "KeyUsage", "PublicKey"},
     "ListAliasesResponse": {"Aliases", "Truncated"},
     "ListKeysResponse": {"Keys", "Truncated"},
     "ListResourceTagsResponse": {"Tags", "Truncated"},
+    "ReEncryptResponse": {
+        "CiphertextBlob", "DestinationEncryptionAlgorithm", "KeyId", "SourceEncryptionAlgorithm",
+        "SourceKeyId",
+    },
 }  # fmt: skip
 
-#: The one list of algorithms, and what else the metadata of a key of this spec carries.
-_METADATA_OF_SPEC = {
-    "SYMMETRIC_DEFAULT": {"EncryptionAlgorithms", "CurrentKeyMaterialId"},
-    "ECC_NIST_P256": {"SigningAlgorithms"},
-    "HMAC_256": {"MacAlgorithms"},
+#: The one list of algorithms that a key of this usage has.
+_ALGORITHMS_OF_USAGE = {
+    "ENCRYPT_DECRYPT": "EncryptionAlgorithms",
+    "SIGN_VERIFY": "SigningAlgorithms",
+    "GENERATE_VERIFY_MAC": "MacAlgorithms",
+    "KEY_AGREEMENT": "KeyAgreementAlgorithms",
+    "ENCAPSULATE_DECAPSULATE": "EncapsulationAlgorithms",
 }
 
 
@@ -171,17 +180,46 @@ def _check_structure(path, shape, value):
 
 def _required(shape, value):
     required = set(_REQUIRED.get(shape.name, shape.members))
+    if shape.name in ("KeyMetadata", "GetPublicKeyResponse"):
+        required |= _of_kind(shape, value)
+        surplus = set(value) - required - {"DeletionDate"}
+        assert not surplus, f"{shape.name} with {sorted(surplus)}"
+    if shape.name in ("DecryptResponse", "ReEncryptResponse"):
+        required |= _material_ids(value)
     if shape.name == "KeyMetadata":
-        required |= _METADATA_OF_SPEC.get(value.get("KeySpec"), set())
         if value.get("KeyState") == "PendingDeletion":
             required.add("DeletionDate")
-        surplus = set(value) - required
-        assert not surplus, f"key metadata with {sorted(surplus)}"
+        else:
+            assert "DeletionDate" not in value
     if value.get("Truncated"):
         required.add("NextMarker")
     elif "Truncated" in value:
         assert "NextMarker" not in value, "a marker on the last page"
     return required
+
+
+def _of_kind(shape, value):
+    """What the description of a key has because of its spec and usage."""
+    required = {_ALGORITHMS_OF_USAGE[value["KeyUsage"]]}
+    # The deprecated twin lacks the specs of after 2024.
+    if value["KeySpec"] in shape.members["CustomerMasterKeySpec"].enum:
+        required.add("CustomerMasterKeySpec")
+    if shape.name == "KeyMetadata" and value["KeySpec"] == "SYMMETRIC_DEFAULT":
+        required.add("CurrentKeyMaterialId")
+    return required
+
+
+def _material_ids(value):
+    """The key materials that an answer names: those of symmetric keys."""
+    ids = {
+        "EncryptionAlgorithm": "KeyMaterialId",
+        "SourceEncryptionAlgorithm": "SourceKeyMaterialId",
+        "DestinationEncryptionAlgorithm": "DestinationKeyMaterialId",
+    }
+    for algorithm, member in ids.items():
+        if value.get(algorithm) not in (None, "SYMMETRIC_DEFAULT"):
+            assert member not in value
+    return {member for of, member in ids.items() if value.get(of) == "SYMMETRIC_DEFAULT"}
 
 
 def _check_list(path, shape, value):

@@ -19,6 +19,7 @@ files! {
     cli,
     credentials,
     encryption_sdk,
+    key_types,
     keys,
     mac,
     signing,
