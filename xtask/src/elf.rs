@@ -109,13 +109,14 @@ fn function<'a>(
     Ok(Function { name, address, code })
 }
 
-/// Jump tables and constants between instructions, by Arm's mapping symbols (ELF for the Arm architecture, 5.5.5).
+/// Jump tables and constants between instructions, by mapping symbols: `$d` before data, `$t` before Thumb and `$x`
+/// before RISC-V instructions (ELF for the Arm architecture, 5.5.5; RISC-V ELF psABI, "Mapping symbols").
 fn data_in_code(file: &object::File<'_>) -> Vec<Range<u64>> {
     let mut marks: Vec<_> = file
         .symbols()
         .filter_map(|symbol| match symbol.name().ok()?.get(..2)? {
             "$d" => Some((symbol.address(), true)),
-            "$t" | "$a" => Some((symbol.address(), false)),
+            "$t" | "$x" => Some((symbol.address(), false)),
             _ => None,
         })
         .collect();
