@@ -22,6 +22,8 @@ pub mod ecdsa_p384;
 pub mod ecdsa_p521;
 pub mod ed25519;
 pub mod hmac;
+pub mod ml_dsa;
+pub mod ml_kem;
 pub mod rsa;
 
 /// The portable registry, of RustCrypto parts.
@@ -39,6 +41,12 @@ pub static PORTABLE: &[&dyn Algorithm] = &[
     &rsa::RSA_2048,
     &rsa::RSA_3072,
     &rsa::RSA_4096,
+    &ml_dsa::ML_DSA_44,
+    &ml_dsa::ML_DSA_65,
+    &ml_dsa::ML_DSA_87,
+    &ml_kem::ML_KEM_512,
+    &ml_kem::ML_KEM_768,
+    &ml_kem::ML_KEM_1024,
 ];
 
 /// Most entries a registry can have: the module keeps one bit for each.
@@ -341,4 +349,20 @@ pub fn find(
         .find(|(_, entry)| entry.spec() == spec)
         .map(|(index, entry)| (index, *entry))
         .ok_or(ErrorCode::UNSUPPORTED)
+}
+
+/// `SubjectPublicKeyInfo` up to a key without structure, for keys that make it longer than 255
+/// bytes: `algorithm` is the `AlgorithmIdentifier` but for the last byte of its OID, `size` the
+/// length of the whole.
+fn long_spki_prefix(algorithm: &[u8; 12], oid: u8, size: usize) -> Result<[u8; 22], ErrorCode> {
+    let length = |size: Option<usize>| {
+        let size = size.and_then(|size| u16::try_from(size).ok());
+        size.map(u16::to_be_bytes).ok_or(ErrorCode::INTERNAL)
+    };
+    let mut prefix = [0; 22];
+    let (outer, inner) = (length(size.checked_sub(4))?, length(size.checked_sub(21))?);
+    let parts: [&[u8]; 7] =
+        [&[0x30, 0x82], &outer, algorithm, &[oid], &[0x03, 0x82], &inner, &[0x00]];
+    hsm_protocol::bytes::concat(&mut prefix, &parts).ok_or(ErrorCode::INTERNAL)?;
+    Ok(prefix)
 }

@@ -6,7 +6,7 @@
 //! | [`domain`] | domain keys and members, and how they reach a joining device |
 //! | [`wrap`] | key tokens |
 //! | [`cache`] | the keys unwrapped last |
-//! | [`sealed`] | prepared key pairs, import tokens, attested recipients |
+//! | [`sealed`] | prepared key pairs and import tokens |
 //! | `record` | the sealed form of what non-volatile storage keeps |
 
 pub mod cache;

@@ -6,7 +6,6 @@ use crate::error::ErrorCode;
 use crate::opcode::Opcode;
 
 pub mod agree;
-pub mod attest;
 pub mod audit;
 pub mod cipher;
 pub mod domain;

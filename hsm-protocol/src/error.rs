@@ -72,7 +72,7 @@ error_codes! {
     0x0305 USAGE_DENIED;
     /// The key's spec does not fit the operation or algorithm.
     0x0306 SPEC_DENIED;
-    /// The import token, attested recipient or prepared key pair has expired.
+    /// The import token has expired.
     0x0307 TOKEN_EXPIRED;
 
     /// The algorithm or key spec is not in this device's registry.
@@ -93,8 +93,6 @@ error_codes! {
     0x0408 PAIR_REQUIRED;
     /// The peer's public key, or the key material to import, does not fit the key's spec.
     0x0409 KEY_MATERIAL_INVALID;
-    /// The attestation document is malformed, expired, or not signed under a trusted root.
-    0x040A ATTESTATION_INVALID;
 
     /// The host table is full.
     0x0501 HOSTS_FULL;

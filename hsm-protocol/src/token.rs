@@ -5,7 +5,7 @@
 //! | [`KeyToken`] | `GenerateKey` | a key's secret under the domain key |
 //! | [`Blob`] | `Encrypt` and its kin | a caller's plaintext under a key |
 //! | [`DomainToken`] | `ExportDomain` | the domain state, for one joining device |
-//! | [`sealed`] | `PrepareKeyPair`, `ParametersForImport`, `Attest` | what a later command takes |
+//! | [`sealed`] | `PrepareKeyPair`, `ParametersForImport` | what a later command takes |
 //!
 //! Each starts with a version byte and a header that is authenticated as additional data.
 //! Layouts are never edited: a change is a new version.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use host_driver::device::Device;
 use host_driver::{CallError, Reply};
 use hsm_protocol::command::{
-    Command, agree, attest, audit, cipher, import, key, mac, random, session, sign, system,
+    Command, agree, audit, cipher, import, key, mac, random, session, sign, system,
 };
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, MessageType, WrappingAlgorithm,
@@ -65,11 +65,6 @@ impl<'d> Workload<'d> {
         visitor("Random 32 B", &|| self.run(&random::Random { length: 32 }));
         visitor("AuditHead", &|| self.run(&audit::AuditHead { nonce: [1; 16] }));
         visitor("SelfTest", &|| self.run(&system::SelfTest));
-        let document = attest::Attest { now_ms: 0, document: LONG };
-        visitor("Attest, refused", &|| {
-            let refused = self.device.call_blocking(&document, AuditTag([7; 16]));
-            assert!(matches!(refused, Err(CallError::Refused { .. })));
-        });
     }
 
     fn usage(

@@ -221,7 +221,12 @@ fn decryptions() -> Vec<Set> {
                 });
             }
         }
-        Set { name, vectors, skipped, reason: "with a label, which a KMS does not have, or a matter of taste" }
+        Set {
+            name,
+            vectors,
+            skipped,
+            reason: "with a label, which a KMS does not have, or a matter of taste",
+        }
     })
     .into()
 }

@@ -12,7 +12,7 @@ use hsm_protocol::ErrorCode;
 use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec, SigningAlgorithm};
 use rand_core::CryptoRng;
 use rsa::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
-use rsa::traits::{PaddingScheme, PrivateKeyParts, PublicKeyParts, SignatureScheme};
+use rsa::traits::{PrivateKeyParts, PublicKeyParts, SignatureScheme};
 use rsa::{Oaep, Pkcs1v15Sign, PrivateKey, Pss, PublicKey};
 use sha1::Sha1;
 use sha2::digest::Output;
@@ -25,6 +25,7 @@ use crate::fault::{self, Kat};
 use crate::secret::SecretBuf;
 
 mod known_answers;
+mod oaep;
 pub mod search;
 
 pub use search::Search;
@@ -168,11 +169,9 @@ impl Algorithm for Rsa {
         }
         let key = self.private(secret)?;
         let plaintext = match algorithm {
-            EncryptionAlgorithm::RSAES_OAEP_SHA_1 => {
-                decrypt(&key, Oaep::<Sha1>::new(), ciphertext, rng)
-            }
+            EncryptionAlgorithm::RSAES_OAEP_SHA_1 => oaep::decrypt::<Sha1>(&key, ciphertext, rng),
             EncryptionAlgorithm::RSAES_OAEP_SHA_256 => {
-                decrypt(&key, Oaep::<Sha256>::new(), ciphertext, rng)
+                oaep::decrypt::<Sha256>(&key, ciphertext, rng)
             }
             _ => return Err(ErrorCode::SPEC_DENIED),
         }?;
@@ -227,16 +226,6 @@ fn has_exponent(e: &BoxedUint) -> bool {
 fn write(bytes: &[u8], out: &mut [u8]) -> Result<usize, ErrorCode> {
     out.get_mut(..bytes.len()).ok_or(ErrorCode::TOO_LARGE)?.copy_from_slice(bytes);
     Ok(bytes.len())
-}
-
-fn decrypt(
-    key: &PrivateKey,
-    padding: impl PaddingScheme,
-    ciphertext: &[u8],
-    rng: &mut dyn CryptoRng,
-) -> Result<Zeroizing<Vec<u8>>, ErrorCode> {
-    let plaintext = key.decrypt_blinded(rng, padding, ciphertext);
-    plaintext.map(Zeroizing::new).map_err(|_| ErrorCode::CIPHERTEXT_INVALID)
 }
 
 /// Padding and hash of a signing algorithm.
@@ -375,7 +364,7 @@ fn test_decryption() -> Result<(), ErrorCode> {
     use known_answers::{CIPHERTEXT, P, PLAINTEXT, Q};
 
     let key = private(&P, &Q)?;
-    let mut plaintext = decrypt(&key, Oaep::<Sha256>::new(), &CIPHERTEXT, &mut Unblinded)?;
+    let mut plaintext = oaep::decrypt::<Sha256>(&key, &CIPHERTEXT, &mut Unblinded)?;
     fault::tamper(Kat::RsaOaep, &mut plaintext);
     let equal = bool::from(plaintext.ct_eq(&PLAINTEXT));
     plaintext.zeroize();

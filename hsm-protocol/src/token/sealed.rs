@@ -1,5 +1,4 @@
-//! Tokens under the domain key that are no key tokens: prepared key pairs, import tokens and
-//! attested recipients.
+//! Tokens under the domain key that are no key tokens: prepared key pairs and import tokens.
 //!
 //! ```text
 //! version u8 | domain [16] | domain key u32 LE | attributes | nonce [16]
@@ -12,7 +11,6 @@
 //! |---|---|---|
 //! | 0x41 prepared key pair | spec u8 | the secret |
 //! | 0x51 import token | key id \[17\], spec, usage, wrapping spec, algorithm u8, expiry u64 LE | the wrapping secret |
-//! | 0x61 attested recipient | expiry u64 LE | RSA public key, DER `SubjectPublicKeyInfo` |
 
 use super::{NONCE_SIZE, TAG_SIZE};
 use crate::bytes::{concat, take};
@@ -68,13 +66,6 @@ pub struct ImportToken {
     pub expires_ms: u64,
 }
 
-/// A public key that an attestation document vouched for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AttestedRecipient {
-    /// End of validity, milliseconds since 1970-01-01 UTC.
-    pub expires_ms: u64,
-}
-
 impl Attributes for PreparedPair {
     const VERSION: u8 = 0x41;
     const SIZE: usize = 1;
@@ -110,19 +101,6 @@ impl Attributes for ImportToken {
             algorithm: WrappingAlgorithm(algorithm),
             expires_ms: u64::from_le_bytes(*take(input)?),
         })
-    }
-}
-
-impl Attributes for AttestedRecipient {
-    const VERSION: u8 = 0x61;
-    const SIZE: usize = 8;
-
-    fn write(&self, out: &mut [u8]) -> Option<()> {
-        concat(out, &[&self.expires_ms.to_le_bytes()]).map(|_| ())
-    }
-
-    fn read(input: &mut &[u8]) -> Option<Self> {
-        Some(Self { expires_ms: u64::from_le_bytes(*take(input)?) })
     }
 }
 

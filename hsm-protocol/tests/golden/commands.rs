@@ -1,8 +1,8 @@
 //! Requests and responses.
 
 use hsm_protocol::command::{
-    ModuleState, Role, agree, attest, audit, cipher, domain, import, key, mac, random, session,
-    sign, system,
+    ModuleState, Role, agree, audit, cipher, domain, import, key, mac, random, session, sign,
+    system,
 };
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm,
@@ -149,47 +149,6 @@ fn agreement_commands() {
     response(Opcode::Encapsulate, &agree::Encapsulation { ciphertext, secret }, b);
     request(&agree::Decapsulate { key: KEY, ciphertext }, b);
     response(Opcode::Decapsulate, &agree::SharedSecret { secret }, b);
-}
-
-#[test]
-fn attestation_commands() {
-    let b = &mut [0; 512];
-    let roots = Bytes(&[0x40; 64]);
-    request(&attest::SetAttestationRoots { roots }, b);
-    response(Opcode::SetAttestationRoots, &(), b);
-    request(&attest::AttestationRoots, b);
-    response(Opcode::AttestationRoots, &attest::RootList { roots }, b);
-    let now_ms = 1_700_000_000_000;
-    request(&attest::Attest { now_ms, document: Bytes(b"document") }, b);
-    let attested = attest::Attested {
-        module_id: "i-0-enc0",
-        timestamp_ms: now_ms,
-        pcrs: Bytes(&[0, 2, 0xAA, 0xBB]),
-        recipient: Bytes(b"recipient"),
-    };
-    response(Opcode::Attest, &attested, b);
-
-    let recipient = attest::Recipient { now_ms, token: Bytes(b"recipient") };
-    let (envelope, blob) = (Bytes(b"envelope"), Bytes(b"blob"));
-    let enveloped = attest::Enveloped { envelope };
-    let decrypt = cipher::Decrypt { key: KEY, context: CONTEXT, blob };
-    request(&attest::DecryptFor { recipient, request: decrypt }, b);
-    response(Opcode::DecryptFor, &enveloped, b);
-    let algorithm = EncryptionAlgorithm::RSAES_OAEP_SHA_1;
-    let decrypt = cipher::DecryptPrivate { key: KEY, algorithm, ciphertext: blob };
-    request(&attest::DecryptPrivateFor { recipient, request: decrypt }, b);
-    response(Opcode::DecryptPrivateFor, &enveloped, b);
-    let derive = agree::DeriveSharedSecret { key: KEY, peer: Bytes(b"spki") };
-    request(&attest::DeriveSharedSecretFor { recipient, request: derive }, b);
-    response(Opcode::DeriveSharedSecretFor, &enveloped, b);
-    let data_key = cipher::GenerateDataKey { key: KEY, context: CONTEXT, length: 32 };
-    request(&attest::GenerateDataKeyFor { recipient, request: data_key }, b);
-    response(Opcode::GenerateDataKeyFor, &attest::DataKeyFor { envelope, blob }, b);
-    request(&attest::GenerateDataKeyPairFor { recipient, request: PAIR_REQUEST }, b);
-    let pair = attest::DataKeyPairFor { envelope, blob, public: Bytes(b"spki") };
-    response(Opcode::GenerateDataKeyPairFor, &pair, b);
-    request(&attest::RandomFor { recipient, request: random::Random { length: 300 } }, b);
-    response(Opcode::RandomFor, &enveloped, b);
 }
 
 #[test]

@@ -1,0 +1,209 @@
+//! ML_DSA_44, ML_DSA_65, ML_DSA_87 (FIPS 204), hedged, with an empty context.
+//!
+//! A secret is the seed xi; the expanded key is computed for each use. Public keys and imported
+//! private keys are those of RFC 9881, private keys in seed form only.
+
+use core::marker::PhantomData;
+
+use hex_literal::hex;
+use hsm_protocol::ErrorCode;
+use hsm_protocol::key_spec::{KeySpec, MAX_SIGNATURE, SigningAlgorithm};
+use ml_dsa::{EncodedVerifyingKey, MlDsaParams, Signature, SigningKey, VerifyingKey};
+use rand_core::CryptoRng;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{Algorithm, Message, PublicKeyBuf};
+use crate::fault::{self, Kat};
+use crate::secret::SecretBuf;
+
+const SEED_SIZE: usize = 32;
+/// Length of the message representative mu in bytes (FIPS 204 6.2).
+const MU_SIZE: usize = 64;
+const ALGORITHM: SigningAlgorithm = SigningAlgorithm::ML_DSA_SHAKE_256;
+/// `AlgorithmIdentifier` but for the last byte of the OID (2.16.840.1.101.3.4.3).
+const ALGORITHM_PREFIX: [u8; 12] = hex!("300b060960864801650304 03");
+
+/// The portable implementation of parameter set `P`.
+#[derive(Clone, Copy, Debug)]
+pub struct MlDsa<P>(PhantomData<fn() -> P>);
+
+/// ML-DSA-44.
+pub static ML_DSA_44: MlDsa<ml_dsa::MlDsa44> = MlDsa(PhantomData);
+/// ML-DSA-65.
+pub static ML_DSA_65: MlDsa<ml_dsa::MlDsa65> = MlDsa(PhantomData);
+/// ML-DSA-87.
+pub static ML_DSA_87: MlDsa<ml_dsa::MlDsa87> = MlDsa(PhantomData);
+
+/// A parameter set and its known answers.
+pub trait Set: MlDsaParams {
+    /// The key spec.
+    const SPEC: KeySpec;
+    /// The last byte of the OID (RFC 9881 2).
+    const OID: u8;
+    /// SHA-256 of the public key of [`KAT_SEED`].
+    const PUBLIC_KAT: [u8; 32];
+    /// SHA-256 of the deterministic signature over [`KAT_MESSAGE`].
+    const SIGNATURE_KAT: [u8; 32];
+}
+
+// Wycheproof, files mldsa_*_sign_seed, test case 1; keys and signatures are long, so what is
+// kept of them is a hash.
+const KAT_SEED: [u8; SEED_SIZE] = [0x2a; SEED_SIZE];
+const KAT_MESSAGE: &[u8] = b"Hello world";
+
+impl Set for ml_dsa::MlDsa44 {
+    const SPEC: KeySpec = KeySpec::ML_DSA_44;
+    const OID: u8 = 0x11;
+    const PUBLIC_KAT: [u8; 32] =
+        hex!("d87f8ca136ac1aa55e2d6c4521680efb3a378cbb9bc0bfb446e9c60893931ea3");
+    const SIGNATURE_KAT: [u8; 32] =
+        hex!("8cd6fc03daa72e87210a4e721523e84c14f27733789075e65736744d4787fdd5");
+}
+
+impl Set for ml_dsa::MlDsa65 {
+    const SPEC: KeySpec = KeySpec::ML_DSA_65;
+    const OID: u8 = 0x12;
+    const PUBLIC_KAT: [u8; 32] =
+        hex!("b7acce2ddb11f8cc1aa46e2bafac6eacfa2b732ef192bd636ad8d3a56d649c66");
+    const SIGNATURE_KAT: [u8; 32] =
+        hex!("39fbbb0d97a52c79844213b325af823a7f16a174e00a5b3daeb3e6e6d1c89681");
+}
+
+impl Set for ml_dsa::MlDsa87 {
+    const SPEC: KeySpec = KeySpec::ML_DSA_87;
+    const OID: u8 = 0x13;
+    const PUBLIC_KAT: [u8; 32] =
+        hex!("d43128fa8a8c785c1d44c9e7db538dbf9dd88fe6c8ad911a344bcec1017c6d54");
+    const SIGNATURE_KAT: [u8; 32] =
+        hex!("1ad45bd0419e694375bd38ec11d8e0c228ab9ffac2fce4adbe6218d9c949e293");
+}
+
+impl<P: Set> Algorithm for MlDsa<P> {
+    fn spec(&self) -> KeySpec {
+        P::SPEC
+    }
+
+    fn self_test(&self) -> Result<(), ErrorCode> {
+        let key = SigningKey::<P>::from_seed(&KAT_SEED.into());
+        let public = key.expanded_key().verifying_key();
+        let mut answer: [u8; 32] = Sha256::digest(public.encode()).into();
+        fault::tamper(Kat::MlDsaKeyGen, &mut answer);
+        let generated = answer.ct_eq(&P::PUBLIC_KAT);
+
+        let signature = key.expanded_key().sign_deterministic(KAT_MESSAGE, &[]);
+        let signature = signature.map_err(|_| ErrorCode::SELF_TEST_FAILED)?;
+        let mut answer: [u8; 32] = Sha256::digest(signature.encode()).into();
+        fault::tamper(Kat::MlDsaSign, &mut answer);
+        let signed = answer.ct_eq(&P::SIGNATURE_KAT);
+
+        let mut message = [0; KAT_MESSAGE.len()];
+        message.copy_from_slice(KAT_MESSAGE);
+        fault::tamper(Kat::MlDsaVerify, &mut message);
+        let verified = public.verify_with_context(&message, &[], &signature);
+        match bool::from(generated & signed) && verified {
+            true => Ok(()),
+            false => Err(ErrorCode::SELF_TEST_FAILED),
+        }
+    }
+
+    fn generate(&self, rng: &mut dyn CryptoRng, out: &mut SecretBuf) -> Result<(), ErrorCode> {
+        rng.fill_bytes(out.resize(SEED_SIZE)?);
+        Ok(())
+    }
+
+    fn pairwise_test(&self, secret: &SecretBuf, rng: &mut dyn CryptoRng) -> Result<(), ErrorCode> {
+        let mut mu = [0x5a; MU_SIZE];
+        let mut signature = [0; MAX_SIGNATURE];
+        let mut public = PublicKeyBuf::new();
+        let message = Message::ExternalMu(&mu);
+        let length = self.sign(secret, ALGORITHM, message, rng, &mut signature)?;
+        self.public_key(secret, &mut public)?;
+        fault::tamper(Kat::Pairwise, &mut mu);
+        let signature = signature.get(..length).unwrap_or_default();
+        self.verify(&public, ALGORITHM, Message::ExternalMu(&mu), signature)
+            .map_err(|_| ErrorCode::PAIRWISE_FAILED)
+    }
+
+    fn public_key(&self, secret: &SecretBuf, out: &mut PublicKeyBuf) -> Result<(), ErrorCode> {
+        let key = signing_key::<P>(secret)?;
+        out.set(&[&spki_prefix::<P>()?, &key.expanded_key().verifying_key().encode()])
+    }
+
+    fn import(&self, material: &[u8], out: &mut SecretBuf) -> Result<(), ErrorCode> {
+        let seed = material
+            .strip_prefix(&hex!("3034020100"))
+            .and_then(|rest| rest.strip_prefix(&ALGORITHM_PREFIX))
+            .and_then(|rest| rest.strip_prefix(&[P::OID]))
+            .and_then(|rest| rest.strip_prefix(&hex!("04228020")))
+            .and_then(|seed| <&[u8; SEED_SIZE]>::try_from(seed).ok())
+            .ok_or(ErrorCode::KEY_MATERIAL_INVALID)?;
+        out.resize(SEED_SIZE)?.copy_from_slice(seed);
+        Ok(())
+    }
+
+    fn sign(
+        &self,
+        secret: &SecretBuf,
+        algorithm: SigningAlgorithm,
+        message: Message<'_>,
+        rng: &mut dyn CryptoRng,
+        out: &mut [u8],
+    ) -> Result<usize, ErrorCode> {
+        check(algorithm)?;
+        let signature = match message {
+            Message::Raw(message) => {
+                signing_key::<P>(secret)?.expanded_key().sign_randomized(message, &[], rng)
+            }
+            Message::ExternalMu(mu) => {
+                let mu: [u8; MU_SIZE] = mu.try_into().map_err(|_| ErrorCode::MESSAGE_LENGTH)?;
+                signing_key::<P>(secret)?.expanded_key().sign_mu_randomized(&mu.into(), rng)
+            }
+            Message::Digest(_) => return Err(ErrorCode::SPEC_DENIED),
+        };
+        let signature = signature.map_err(|_| ErrorCode::INTERNAL)?.encode();
+        out.get_mut(..signature.len()).ok_or(ErrorCode::TOO_LARGE)?.copy_from_slice(&signature);
+        Ok(signature.len())
+    }
+
+    fn verify(
+        &self,
+        public: &PublicKeyBuf,
+        algorithm: SigningAlgorithm,
+        message: Message<'_>,
+        signature: &[u8],
+    ) -> Result<(), ErrorCode> {
+        check(algorithm)?;
+        let key = public.as_bytes().strip_prefix(&spki_prefix::<P>()?);
+        let key = key.and_then(|key| EncodedVerifyingKey::<P>::try_from(key).ok());
+        let key = VerifyingKey::<P>::decode(&key.ok_or(ErrorCode::SPEC_DENIED)?);
+        let signature =
+            Signature::<P>::try_from(signature).map_err(|_| ErrorCode::SIGNATURE_INVALID)?;
+        let valid = match message {
+            Message::Raw(message) => key.verify_with_context(message, &[], &signature),
+            Message::ExternalMu(mu) => {
+                let mu: [u8; MU_SIZE] = mu.try_into().map_err(|_| ErrorCode::MESSAGE_LENGTH)?;
+                key.verify_mu(&mu.into(), &signature)
+            }
+            Message::Digest(_) => return Err(ErrorCode::SPEC_DENIED),
+        };
+        if valid { Ok(()) } else { Err(ErrorCode::SIGNATURE_INVALID) }
+    }
+}
+
+fn check(algorithm: SigningAlgorithm) -> Result<(), ErrorCode> {
+    if algorithm == ALGORITHM { Ok(()) } else { Err(ErrorCode::SPEC_DENIED) }
+}
+
+fn signing_key<P: Set>(secret: &SecretBuf) -> Result<SigningKey<P>, ErrorCode> {
+    Ok(SigningKey::from_seed(secret.expose_exact::<SEED_SIZE>()?.into()))
+}
+
+/// `SubjectPublicKeyInfo` up to the key.
+fn spki_prefix<P: Set>() -> Result<[u8; 22], ErrorCode> {
+    let row = P::SPEC.row().ok_or(ErrorCode::INTERNAL)?;
+    super::long_spki_prefix(&ALGORITHM_PREFIX, P::OID, row.public_size)
+}
+
+#[cfg(test)]
+mod tests;
