@@ -6,7 +6,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, ValueEnum};
+use host_driver::pool::StockTargets;
 use serde::Deserialize;
+
+/// Most key pairs of one spec that can be kept in stock.
+const MAX_STOCK: usize = 64;
 
 /// Longest clock difference that may be allowed, in minutes.
 const MAX_CLOCK_WINDOW: u64 = 15;
@@ -81,6 +85,8 @@ pub struct Config {
     pub link: Link,
     /// Certificate chain and private key in PEM, for TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// RSA key pairs that devices find before they are asked for.
+    pub rsa_stock: StockTargets,
     /// Clock difference allowed to clients, in minutes, 1 to 15.
     pub clock_window: u64,
     /// Form of log lines.
@@ -132,6 +138,9 @@ struct Settings {
     /// Private key of the certificate, PEM.
     #[arg(long, value_name = "FILE", env = "STRONGROOM_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// RSA key pairs to keep ready, of 2048, 3072 and 4096 bits [default: 2,1,1].
+    #[arg(long, value_name = "N,N,N", env = "STRONGROOM_RSA_STOCK", value_delimiter = ',')]
+    rsa_stock: Option<Vec<usize>>,
     /// Minutes that a client's clock may differ, 1 to 15 [default: 5].
     #[arg(long, value_name = "MINUTES", env = "STRONGROOM_CLOCK_WINDOW")]
     clock_window: Option<u64>,
@@ -154,6 +163,7 @@ impl Settings {
             link: self.link.or(file.link),
             tls_cert: self.tls_cert.or(file.tls_cert),
             tls_key: self.tls_key.or(file.tls_key),
+            rsa_stock: self.rsa_stock.or(file.rsa_stock),
             clock_window: self.clock_window.or(file.clock_window),
             log_format: self.log_format.or(file.log_format),
         }
@@ -175,11 +185,25 @@ impl Settings {
             firmware: self.firmware,
             link: self.link.unwrap_or_default(),
             tls,
+            rsa_stock: self
+                .rsa_stock
+                .as_deref()
+                .map_or_else(|| Ok(StockTargets::default()), stock)?,
             clock_window: self.clock_window.unwrap_or(5),
             log_format: self.log_format.unwrap_or_default(),
         };
         config.check()?;
         Ok(config)
+    }
+}
+
+/// Reads numbers of key pairs.
+fn stock(numbers: &[usize]) -> Result<StockTargets, ConfigError> {
+    match *numbers {
+        [rsa_2048, rsa_3072, rsa_4096] if numbers.iter().all(|number| *number <= MAX_STOCK) => {
+            Ok(StockTargets { rsa_2048, rsa_3072, rsa_4096 })
+        }
+        _ => Err(value("rsa-stock is three numbers up to 64, for 2048, 3072 and 4096 bits")),
     }
 }
 
@@ -276,7 +300,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kmsd.toml");
         let text = "region = 'eu-central-1'\naccount = '123456789012'\nhsm = ['qemu:2', 'soft']\n\
-                    link = 'uart'\nclock-window = 15\n";
+                    link = 'uart'\nclock-window = 15\nrsa-stock = [4, 0, 1]\n";
         std::fs::write(&path, text).unwrap();
         let path = path.to_str().unwrap();
         let config = load(&["--config", path, "--region", "us-gov-west-1"]).unwrap();
@@ -286,6 +310,8 @@ mod tests {
         );
         assert_eq!(config.hsms, ["qemu:2", "soft"]);
         assert_eq!((config.link, config.clock_window), (Link::Uart, 15));
+        let stock = StockTargets { rsa_2048: 4, rsa_3072: 0, rsa_4096: 1 };
+        assert_eq!(config.rsa_stock, stock);
         let config = load(&["--config", path, "--hsm", "soft", "--hsm", "unix:/x"]).unwrap();
         assert_eq!(config.hsms, ["soft", "unix:/x"]);
     }
@@ -296,6 +322,8 @@ mod tests {
             (["--account", "12"], "12 digits"),
             (["--region", "nowhere"], "Region name"),
             (["--clock-window", "16"], "1 to 15"),
+            (["--rsa-stock", "1,2"], "three numbers"),
+            (["--rsa-stock", "1,2,65"], "up to 64"),
             (["--tls-cert", "x"], "--tls-key"),
             (["--listen", "localhost"], "--listen"),
         ] {

@@ -213,10 +213,11 @@ async fn start(
         link: config.link,
     };
     let sink: Arc<AuditLog> = Arc::clone(&audit);
+    let stock = config.rsa_stock;
     let pooled = tokio::task::spawn_blocking(move || {
         let mut devices = Devices::start(&devices)?;
         devices.prepare(Scope::Own, &mut |hsm, step| tracing::info!(hsm, step, "provisioning"))?;
-        devices.pool(sink)
+        devices.pool(sink, stock)
     })
     .await
     .map_err(|error| system("start the devices")(io::Error::other(error)))??;

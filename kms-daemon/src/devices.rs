@@ -16,7 +16,7 @@ use std::sync::Arc;
 use host_driver::audit::AuditSink;
 use host_driver::endpoint::Endpoint;
 use host_driver::host_key::HostKeyError;
-use host_driver::pool::{Member, PoolOptions};
+use host_driver::pool::{Member, PoolOptions, StockTargets};
 use host_driver::transport::Connector;
 use host_driver::{HostKey, Pool};
 use hsm_protocol::{DeviceId, DomainId};
@@ -216,16 +216,22 @@ impl Devices {
         prepare::prepare(&self.lines, &mut self.registry, &self.keys, scope, progress)
     }
 
-    /// Puts the devices into a pool. `sink` takes audit entries that no call returns.
+    /// Puts the devices into a pool. `sink` takes audit entries that no call returns; `stock` is
+    /// what key pairs to keep ready.
     ///
     /// # Errors
     /// [`DevicesError::Pool`].
-    pub fn pool(self, sink: Arc<dyn AuditSink>) -> Result<Pooled, DevicesError> {
+    pub fn pool(
+        self,
+        sink: Arc<dyn AuditSink>,
+        stock: StockTargets,
+    ) -> Result<Pooled, DevicesError> {
         let member = |line: Line| {
             let expected = self.registry.device(&line.name);
             Member { name: line.name, connector: line.connector, expected }
         };
-        let options = PoolOptions { domain: self.registry.domain(), ..PoolOptions::default() };
+        let options =
+            PoolOptions { domain: self.registry.domain(), stock, ..PoolOptions::default() };
         let members = self.lines.into_iter().map(member).collect();
         let pool =
             Pool::start(members, self.keys.user, sink, options).map_err(DevicesError::Pool)?;

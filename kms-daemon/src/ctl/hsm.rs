@@ -252,6 +252,7 @@ fn enrol(
 
 #[cfg(test)]
 mod tests {
+    use host_driver::pool::StockTargets;
     use std::path::Path;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
@@ -306,7 +307,7 @@ mod tests {
         };
         let mut devices = Devices::start(&config).unwrap();
         devices.prepare(Scope::Own, &mut |_, step| panic!("{step}")).unwrap();
-        let pooled = devices.pool(Arc::new(NoSink)).unwrap();
+        let pooled = devices.pool(Arc::new(NoSink), StockTargets::NONE).unwrap();
         let by = Instant::now() + Duration::from_secs(20);
         host_driver::block_on(pooled.pool.ready(by)).unwrap();
         pooled.shut_down();

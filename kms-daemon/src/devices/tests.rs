@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use host_driver::audit::Position;
+use host_driver::pool::StockTargets;
 use hsm_firmware::board::host::{Config as SoftConfig, FlashImage, HostDevice};
 use hsm_protocol::AuditTag;
 use hsm_protocol::command::random::Random;
@@ -77,7 +78,7 @@ fn fresh_devices_form_a_domain_once() {
     let (devices, steps) = prepared(dir.path(), &["soft", "soft"], Scope::Own).unwrap();
     assert_eq!(steps, [""; 0]);
     assert_eq!(devices.registry.domain(), Some(domain));
-    let pooled = devices.pool(Arc::new(NoSink)).unwrap();
+    let pooled = devices.pool(Arc::new(NoSink), StockTargets::NONE).unwrap();
     let by = Instant::now() + Duration::from_secs(20);
     host_driver::block_on(pooled.pool.ready(by)).unwrap();
     let reply = pooled.pool.call_blocking(&Random { length: 8 }, AuditTag([1; 16])).unwrap();

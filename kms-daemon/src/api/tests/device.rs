@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
 use host_driver::device::{Device, Options};
-use host_driver::health::DeviceHealth;
 use host_driver::pool::{Member, PoolOptions, StockTargets};
 use host_driver::transport::Connector;
 use host_driver::transport::loopback::{Loopback, LoopbackConnector};
@@ -17,7 +16,6 @@ use hsm_core::Hsm;
 use hsm_core::testing::MemoryPlatform;
 use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
-use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::{AuditTag, DeviceId, Role};
 
 use crate::engine::Engine;
@@ -27,15 +25,6 @@ static POOL: LazyLock<Arc<Pool>> = LazyLock::new(|| Arc::new(start()));
 
 pub(super) fn engine() -> Engine {
     Engine::new(POOL.clone())
-}
-
-/// Whether the device has a key spec.
-pub(super) fn has(spec: &str) -> bool {
-    let has = |health: &DeviceHealth| {
-        let spec = KeySpec::from_aws_name(spec);
-        health.info.as_ref().is_some_and(|info| spec.is_some_and(|spec| info.specs.contains(&spec)))
-    };
-    POOL.health().iter().any(has)
 }
 
 fn start() -> Pool {

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::Rig;
-use super::device::has;
 use super::rig::{arn, b64};
 use crate::key::KeyState;
 use crate::key::KeyState::*;
@@ -75,7 +74,7 @@ const TABLE: &[(&str, &str, [Cell; 8])] = &[
 async fn every_operation_in_every_state() {
     let rig = Rig::new().await;
     let other = rig.create("SYMMETRIC_DEFAULT").await;
-    for (spec, operation, cells) in TABLE.iter().filter(|(spec, ..)| has(spec)) {
+    for (spec, operation, cells) in TABLE {
         let id = match *operation {
             "DeriveSharedSecret" => rig.create_for(spec, "KEY_AGREEMENT").await,
             _ => rig.create(spec).await,

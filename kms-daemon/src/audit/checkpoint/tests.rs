@@ -1,5 +1,6 @@
 //! Checkpoints of a real device, and a log that was rewritten as a whole.
 
+use host_driver::pool::StockTargets;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ async fn vouched_log(data: &Path) -> PathBuf {
     let pooled = tokio::task::spawn_blocking(move || {
         let mut devices = Devices::start(&config).unwrap();
         devices.prepare(Scope::Own, &mut |_, _| {}).unwrap();
-        devices.pool(sink).unwrap()
+        devices.pool(sink, StockTargets::NONE).unwrap()
     })
     .await
     .unwrap();
