@@ -217,7 +217,7 @@ impl MillerRabin {
             return Ok(Verdict::Open);
         }
         let one = BoxedMontyForm::one(round.power.params());
-        let passed = round.power.ct_eq(&one) | round.power.ct_eq(&(-&one));
+        let passed = round.power.ct_eq(&one) | round.power.ct_eq(&one.neg());
         self.round = None;
         if !passed.to_bool() {
             return Ok(Verdict::Composite);
