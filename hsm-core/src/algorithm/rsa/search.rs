@@ -142,7 +142,8 @@ fn survives(candidate: &BoxedUint) -> bool {
         let residue = remainder(product);
         let mut factor = begin;
         while factor < divisor {
-            if residue.checked_rem(factor.into()) == Some(0) {
+            #[allow(clippy::useless_conversion)] // words have 32 or 64 bits
+            if residue.checked_rem(Limb::from(factor).0) == Some(0) {
                 return false;
             }
             factor = next_prime(factor);
