@@ -142,7 +142,6 @@ fn survives(candidate: &BoxedUint) -> bool {
         let residue = remainder(product);
         let mut factor = begin;
         while factor < divisor {
-            #[allow(clippy::useless_conversion)] // words have 32 or 64 bits
             if residue.checked_rem(Limb::from(factor).0) == Some(0) {
                 return false;
             }
