@@ -134,7 +134,7 @@ pub trait Algorithm: Sync {
     }
 
     /// Takes key material made elsewhere: raw bytes of a symmetric key, DER PKCS#8 of a private
-    /// key. The pair is checked as a generated one is.
+    /// key. Checks its form; [`Algorithm::pairwise_test`] checks the pair.
     ///
     /// # Errors
     /// [`ErrorCode::KEY_MATERIAL_INVALID`]; [`ErrorCode::UNSUPPORTED`] if the spec has no import.

@@ -89,7 +89,7 @@ impl Algorithm for Rsa {
 
     fn import(&self, material: &[u8], out: &mut SecretBuf) -> Result<(), ErrorCode> {
         let key = PrivateKey::from_pkcs8_der(material).ok();
-        let key = key.filter(|key| key.size() == self.size && has_exponent(key.e()));
+        let key = key.filter(|key| self.fits(key.n()) && has_exponent(key.e()));
         let key = key.ok_or(ErrorCode::KEY_MATERIAL_INVALID)?;
         let [first, second] = key.primes() else { return Err(ErrorCode::KEY_MATERIAL_INVALID) };
         let half = self.size >> 1;
@@ -110,7 +110,8 @@ impl Algorithm for Rsa {
         let scheme = Scheme::of(algorithm)?;
         let digest = scheme.digest(message)?;
         let key = self.private(secret)?;
-        let signature = scheme.sign(&key, &digest, rng)?;
+        let mut signature = scheme.sign(&key, &digest, rng)?;
+        fault::tamper(Kat::RsaSign, &mut signature);
         scheme.verify(key.as_public_key(), &digest, &signature).map_err(|_| ErrorCode::INTERNAL)?;
         write(&signature, out)
     }
@@ -180,6 +181,14 @@ impl Algorithm for Rsa {
 }
 
 impl Rsa {
+    /// Whether a modulus has exactly the bits of the size.
+    fn fits(&self, modulus: &BoxedUint) -> bool {
+        let bytes = modulus.to_be_bytes();
+        let mut significant = bytes.iter().skip_while(|byte| **byte == 0);
+        let count = significant.clone().count();
+        count == self.size && significant.next().is_some_and(|first| *first & 0x80 != 0)
+    }
+
     /// The private key of two primes.
     fn private(&self, secret: &SecretBuf) -> Result<PrivateKey, ErrorCode> {
         let half = self.size >> 1;
