@@ -45,10 +45,7 @@ impl Attachment {
 
     /// Its firmware image.
     fn firmware(self) -> PathBuf {
-        match self {
-            Self::Console | Self::UartSocket | Self::UartPty => environment::firmware(),
-            Self::ArmSocket => environment::arm_firmware(),
-        }
+        environment::firmware_of(self.board())
     }
 
     /// Link and way of the machine description.

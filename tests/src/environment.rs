@@ -5,22 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The firmware image for the emulator.
+/// The firmware image of an emulated board.
 ///
 /// # Panics
-/// If `STRONGROOM_FIRMWARE` does not name a file: a test that needs QEMU never passes without.
+/// If the board's variable does not name a file: a test that needs QEMU never passes without.
 #[must_use]
-pub fn firmware() -> PathBuf {
-    file("STRONGROOM_FIRMWARE", "the firmware image")
-}
-
-/// The firmware image of the Arm board.
-///
-/// # Panics
-/// If `STRONGROOM_FIRMWARE_MPS2_AN386` does not name a file.
-#[must_use]
-pub fn arm_firmware() -> PathBuf {
-    file("STRONGROOM_FIRMWARE_MPS2_AN386", "the firmware image of mps2_an386")
+pub fn firmware_of(board: &str) -> PathBuf {
+    // `kmsd` emulates the first one and knows it without a name.
+    let variable = match board {
+        "qemu_riscv32" => "STRONGROOM_FIRMWARE".to_owned(),
+        other => format!("STRONGROOM_FIRMWARE_{}", other.to_uppercase()),
+    };
+    file(&variable, &format!("the firmware image of {board}"))
 }
 
 /// The Python interpreter that has the client libraries of `tests/clients/requirements.txt`.

@@ -131,8 +131,8 @@ fn kill_while_it_starts(board: Attachment, rounds: u32) {
 /// A changed image starts, as nothing but itself checks it here, and refuses everything.
 #[test]
 fn a_damaged_image_is_the_error_state() {
-    damage(Attachment::Console, &environment::firmware());
-    damage(Attachment::ArmSocket, &environment::arm_firmware());
+    damage(Attachment::Console, &environment::firmware_of("qemu_riscv32"));
+    damage(Attachment::ArmSocket, &environment::firmware_of("mps2_an386"));
 }
 
 fn damage(board: Attachment, firmware: &Path) {

@@ -161,27 +161,27 @@ impl Rig {
 
 #[test]
 fn console() {
-    check("qemu_riscv32", &environment::firmware(), "console", Attachment::Socket);
+    check("qemu_riscv32", &environment::firmware_of("qemu_riscv32"), "console", Attachment::Socket);
 }
 
 #[test]
 fn uart_on_a_socket() {
-    check("qemu_riscv32", &environment::firmware(), "uart", Attachment::Socket);
+    check("qemu_riscv32", &environment::firmware_of("qemu_riscv32"), "uart", Attachment::Socket);
 }
 
 #[test]
 fn uart_on_a_pty() {
-    check("qemu_riscv32", &environment::firmware(), "uart", Attachment::Pty);
+    check("qemu_riscv32", &environment::firmware_of("qemu_riscv32"), "uart", Attachment::Pty);
 }
 
 #[test]
 fn arm_uart_on_a_socket() {
-    check("mps2_an386", &environment::arm_firmware(), "uart", Attachment::Socket);
+    check("mps2_an386", &environment::firmware_of("mps2_an386"), "uart", Attachment::Socket);
 }
 
 #[test]
 fn arm_uart_on_a_pty() {
-    check("mps2_an386", &environment::arm_firmware(), "uart", Attachment::Pty);
+    check("mps2_an386", &environment::firmware_of("mps2_an386"), "uart", Attachment::Pty);
 }
 
 fn check(board: &str, firmware: &Path, link: &str, attachment: Attachment) {

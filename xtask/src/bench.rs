@@ -6,7 +6,7 @@ use crate::{
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
-    firmware, size, term,
+    firmware, size, term, test,
     toolchain::Toolchain,
 };
 
@@ -15,15 +15,16 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let rest = args.rest();
     let toolchain = Toolchain::parse(&mut args)?;
     args.finish()?;
-    let board = &firmware::BOARDS[0]; // the one that `kmsd` emulates
-    emulator::prepare(board)?;
-    let firmware = firmware::build(board, toolchain)?.elf;
+    let mut images = Vec::new();
+    for board in &firmware::BOARDS {
+        emulator::prepare(board)?;
+        images.push((test::variable(board), firmware::build(board, toolchain)?.elf));
+    }
     let Programs { kmsd, kmsctl } = daemon::build(Profile::Release)?;
     let build = ["build", "--package", "hsm-tests", "--bin", "bench", "--release"];
     term::step("benchmark", || command::run(&mut command::cargo(build)))?;
     let mut bench = std::process::Command::new(command::target_dir().join("release/bench"));
-    bench.env("STRONGROOM_FIRMWARE", firmware);
-    bench.env("STRONGROOM_KMSD", kmsd).env("STRONGROOM_KMSCTL", kmsctl);
+    bench.envs(images).env("STRONGROOM_KMSD", kmsd).env("STRONGROOM_KMSCTL", kmsctl);
     let json = rest.iter().any(|flag| flag == "--json");
     command::run(bench.args(rest))?;
     // Flash and RAM of the image belong to the picture; a JSON document stays one document.

@@ -58,7 +58,7 @@ impl Rig {
 }
 
 /// `STRONGROOM_FIRMWARE` for the first board, which `kmsd` emulates; the others' names follow it.
-fn variable(board: &Board) -> String {
+pub(crate) fn variable(board: &Board) -> String {
     match *board == BOARDS[0] {
         true => "STRONGROOM_FIRMWARE".into(),
         false => format!("STRONGROOM_FIRMWARE_{}", board.name.to_uppercase()),

@@ -5,7 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use host_driver::transport::trace::{Direction, TraceConnector};
 use hsm_protocol::Role;
 use hsm_protocol::key_spec::KeySpec;
 use hsm_tests::environment;
-use hsm_tests::workload::Workload;
+use hsm_tests::workload::{Visitor, Workload};
 use serde_json::{Value, json};
 
 /// Cost of one command.
@@ -117,45 +117,79 @@ fn measure_one(device: &Device, traffic: &Traffic, name: &str, run: &dyn Fn()) -
     }
 }
 
+/// An emulated device with a session, and what goes over its wire.
+pub(crate) struct Rig {
+    /// The firmware.
+    pub(crate) image: PathBuf,
+    device: Device,
+    traffic: Arc<Traffic>,
+    _emulator: Arc<Emulator>,
+}
+
+impl Rig {
+    /// Boots and provisions a device in `directory`; QEMU gets further `arguments`.
+    pub(crate) fn boot(board: &str, directory: &Path, arguments: &[String]) -> Self {
+        let machine = Machine::of_board(board).expect("the description parses");
+        let image = environment::firmware_of(board);
+        let emulator = Emulator::start(&EmulatorConfig {
+            machine: machine.expect("the board has a description"),
+            firmware: image.clone(),
+            directory: directory.join("device"),
+            link: None,
+            attachment: Attachment::Socket,
+            arguments: arguments.to_vec(),
+        })
+        .expect("the emulator starts");
+        let (provisioner, user) = (HostKey::generate(), HostKey::generate());
+        let options = DeviceOptions {
+            patience: Duration::from_secs(120),
+            deadline: Duration::from_secs(300),
+        };
+        let plan = Plan {
+            provisioner: &provisioner,
+            hosts: &[(user.public(), Role::CryptoUser)],
+            goal: Goal::Create,
+            options,
+        };
+        provision(&*emulator, &plan, &mut |_| {}).expect("the device is provisioned");
+
+        let traffic = Arc::new(Traffic::default());
+        let observer = {
+            let traffic = Arc::clone(&traffic);
+            move |direction, _: Duration, bytes: &[u8]| {
+                let counter = match direction {
+                    Direction::ToDevice => &traffic.to_device,
+                    Direction::ToHost => &traffic.to_host,
+                };
+                counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            }
+        };
+        let connector = Arc::clone(&emulator);
+        let traced =
+            TraceConnector { inner: move || connector.connect(), observer: Arc::new(observer) };
+        let device = Device::open(&traced, None, options).expect("the device answers");
+        device.authenticate(&user).expect("a session");
+        Self { image, device, traffic, _emulator: emulator }
+    }
+
+    /// Visits every command that the device has.
+    pub(crate) fn visit(&self, visitor: Visitor<'_>) {
+        let specs: Vec<KeySpec> = self.device.info().specs.clone();
+        Workload::new(&self.device).visit(&specs, visitor);
+    }
+}
+
 /// Boots a device and measures every kind of command.
 pub(crate) fn measure(board: &str) -> Costs {
     let directory = tempfile::tempdir().expect("a directory");
-    let emulator = boot(board, directory.path());
-    let (provisioner, user) = (HostKey::generate(), HostKey::generate());
-    let options =
-        DeviceOptions { patience: Duration::from_secs(60), deadline: Duration::from_secs(120) };
-    let plan = Plan {
-        provisioner: &provisioner,
-        hosts: &[(user.public(), Role::CryptoUser)],
-        goal: Goal::Create,
-        options,
-    };
-    provision(&*emulator, &plan, &mut |_| {}).expect("the device is provisioned");
-
-    let traffic = Arc::new(Traffic::default());
-    let observer = {
-        let traffic = Arc::clone(&traffic);
-        move |direction, _: Duration, bytes: &[u8]| {
-            let counter = match direction {
-                Direction::ToDevice => &traffic.to_device,
-                Direction::ToHost => &traffic.to_host,
-            };
-            counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        }
-    };
-    let connector = Arc::clone(&emulator);
-    let traced =
-        TraceConnector { inner: move || connector.connect(), observer: Arc::new(observer) };
-    let device = Device::open(&traced, None, options).expect("the device answers");
-    device.authenticate(&user).expect("a session");
-    let specs: Vec<KeySpec> = device.info().specs.clone();
+    let rig = Rig::boot(board, directory.path(), &["-icount".to_owned(), "shift=0".to_owned()]);
     let mut rows = Vec::new();
-    Workload::new(&device).visit(&specs, &mut |name, run| {
+    rig.visit(&mut |name, run| {
         eprint!("\r  {name:<60}");
-        rows.push(measure_one(&device, &traffic, name, run));
+        rows.push(measure_one(&rig.device, &rig.traffic, name, run));
     });
     eprintln!("\r{:62}\r", "");
-    let status = device.status().expect("the device answers");
+    let status = rig.device.status().expect("the device answers");
     Costs {
         board: board.to_owned(),
         rows,
@@ -163,19 +197,6 @@ pub(crate) fn measure(board: &str) -> Costs {
         stack_peak: status.stack_peak,
         storage_used: status.storage_used,
     }
-}
-
-fn boot(board: &str, directory: &Path) -> Arc<Emulator> {
-    let machine = Machine::of_board(board).expect("the description parses");
-    Emulator::start(&EmulatorConfig {
-        machine: machine.expect("the board has a description"),
-        firmware: environment::firmware(),
-        directory: directory.join("device"),
-        link: None,
-        attachment: Attachment::Socket,
-        arguments: vec!["-icount".to_owned(), "shift=0".to_owned()],
-    })
-    .expect("the emulator starts")
 }
 
 /// The table.

@@ -1,10 +1,11 @@
 //! The benchmark: `cargo xtask bench`.
 //!
-//! Two tables. Requests per second and latency at the daemon's HTTP port, as a client sees them;
-//! and what a command costs the device: bytes on the wire and firmware instructions.
+//! Two kinds of table. Requests per second and latency at the daemon's HTTP port, as a client sees
+//! them; and what a command costs a device: bytes on the wire and firmware instructions.
 
 mod device;
 mod load;
+mod profile;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,11 +14,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 const USAGE: &str = "usage: bench [--seconds N] [--only soft|qemu|device] [--record FILE] [--json]
+       bench [--board NAME] --profile COMMAND
 
   --seconds N   how long each operation runs, at 1 and at 32 connections (default 3)
   --only PART   requests on an in-process or a QEMU device, or what commands cost a device
   --record FILE append the device's instructions to a history, such as docs/instructions.jsonl
-  --json        one JSON document instead of tables";
+  --json        one JSON document instead of tables
+  --board NAME  this device only (default: every emulated board)
+  --profile COMMAND
+                where the instructions of a command go, such as \"Sign ECC_NIST_P256\"";
 
 /// Connections of the two columns.
 const CONNECTIONS: [usize; 2] = [1, 32];
@@ -26,11 +31,13 @@ struct Options {
     seconds: u64,
     parts: Vec<String>,
     record: Option<PathBuf>,
+    boards: Vec<String>,
+    profile: Option<String>,
     json: bool,
 }
 
-/// The board whose commands are counted.
-const BOARD: &str = "qemu_riscv32";
+/// The boards whose commands are counted.
+const BOARDS: [&str; 2] = ["qemu_riscv32", "mps2_an386"];
 
 fn main() -> ExitCode {
     let options = match parse(std::env::args().skip(1)) {
@@ -40,23 +47,25 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(command) = &options.profile {
+        for board in &options.boards {
+            if let Err(error) = profile::run(board, command) {
+                eprintln!("{board}: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+        return ExitCode::SUCCESS;
+    }
     let mut report = serde_json::Map::new();
     for part in &options.parts {
         let measured = match part.as_str() {
-            "device" => {
-                eprintln!("counting instructions on an emulated device …");
-                let costs = device::measure(BOARD);
-                if let Some(history) = &options.record
-                    && let Err(error) = costs.record(history)
-                {
-                    eprintln!("{}: {error}", history.display());
+            "device" => match measure_boards(&options) {
+                Ok(costs) => costs.iter().map(device::Costs::to_json).collect(),
+                Err(problem) => {
+                    eprintln!("{problem}");
                     return ExitCode::FAILURE;
                 }
-                if !options.json {
-                    device::print(&costs);
-                }
-                costs.to_json()
-            }
+            },
             hsm => {
                 eprintln!("measuring requests on {hsm} …");
                 let rows = load::measure(hsm, &CONNECTIONS, Duration::from_secs(options.seconds));
@@ -74,8 +83,32 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Counts the instructions of every board's commands.
+fn measure_boards(options: &Options) -> Result<Vec<device::Costs>, String> {
+    let mut all = Vec::new();
+    for board in &options.boards {
+        eprintln!("counting instructions on an emulated {board} …");
+        let costs = device::measure(board);
+        if let Some(history) = &options.record {
+            costs.record(history).map_err(|error| format!("{}: {error}", history.display()))?;
+        }
+        if !options.json {
+            device::print(&costs);
+        }
+        all.push(costs);
+    }
+    Ok(all)
+}
+
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options { seconds: 3, parts: Vec::new(), record: None, json: false };
+    let mut options = Options {
+        seconds: 3,
+        parts: Vec::new(),
+        record: None,
+        boards: Vec::new(),
+        profile: None,
+        json: false,
+    };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--json" => options.json = true,
@@ -92,8 +125,21 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
                 let file = arguments.next().ok_or("--record takes a file")?;
                 options.record = Some(file.into());
             }
+            "--board" => {
+                let board = arguments.next().unwrap_or_default();
+                if !BOARDS.contains(&board.as_str()) {
+                    return Err(format!("--board takes {}", BOARDS.join(" or ")));
+                }
+                options.boards.push(board);
+            }
+            "--profile" => {
+                options.profile = Some(arguments.next().ok_or("--profile takes a command")?);
+            }
             other => return Err(format!("unknown argument {other}")),
         }
+    }
+    if options.boards.is_empty() {
+        options.boards = BOARDS.map(str::to_owned).into();
     }
     if options.parts.is_empty() {
         options.parts = ["soft", "qemu", "device"].map(str::to_owned).into();
