@@ -172,10 +172,14 @@ impl Rig {
         Self { image, device, traffic, _emulator: emulator }
     }
 
-    /// Visits every command that the device has.
-    pub(crate) fn visit(&self, visitor: Visitor<'_>) {
-        let specs: Vec<KeySpec> = self.device.info().specs.clone();
-        Workload::new(&self.device).visit(&specs, visitor);
+    /// The key specs that the device has.
+    pub(crate) fn specs(&self) -> Vec<KeySpec> {
+        self.device.info().specs.clone()
+    }
+
+    /// Visits every command for keys of these specs.
+    pub(crate) fn visit(&self, specs: &[KeySpec], visitor: Visitor<'_>) {
+        Workload::new(&self.device).visit(specs, visitor);
     }
 }
 
@@ -184,7 +188,7 @@ pub(crate) fn measure(board: &str) -> Costs {
     let directory = tempfile::tempdir().expect("a directory");
     let rig = Rig::boot(board, directory.path(), &["-icount".to_owned(), "shift=0".to_owned()]);
     let mut rows = Vec::new();
-    rig.visit(&mut |name, run| {
+    rig.visit(&rig.specs(), &mut |name, run| {
         eprint!("\r  {name:<60}");
         rows.push(measure_one(&rig.device, &rig.traffic, name, run));
     });

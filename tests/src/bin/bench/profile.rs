@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use addr2line::Loader;
+use hsm_protocol::key_spec::KeySpec;
 
 use crate::device::Rig;
 
@@ -33,7 +34,6 @@ pub(crate) fn run(board: &str, name: &str) -> Result<(), Box<dyn std::error::Err
     let directory = tempfile::tempdir()?;
     let (log, monitor) = (directory.path().join("log"), directory.path().join("monitor"));
     let arguments = [
-        "-singlestep".to_owned(),
         "-D".to_owned(),
         log.display().to_string(),
         "-chardev".to_owned(),
@@ -45,20 +45,29 @@ pub(crate) fn run(board: &str, name: &str) -> Result<(), Box<dyn std::error::Err
     let mut monitor = Monitor::connect(&monitor)?;
     let mut found = None;
     let mut failure = Ok(());
-    rig.visit(&mut |command, run| {
+    let specs: Vec<_> = rig.specs().into_iter().filter(|spec| is_needed(*spec, name)).collect();
+    rig.visit(&specs, &mut |command, run| {
         if found.is_some() || !command.starts_with(name) {
             return;
         }
         found = Some(command.to_owned());
         run(); // tests the algorithm and unwraps the key
-        failure = monitor.command("log exec,nochain").map(|()| run());
-        failure = std::mem::replace(&mut failure, Ok(())).and(monitor.command("log none"));
+        failure = monitor.all(&["singlestep on", "log exec,nochain"]).and_then(|()| {
+            run();
+            monitor.all(&["log none", "singlestep off"])
+        });
     });
     failure?;
     let command = found.ok_or_else(|| format!("no command is called {name}"))?;
     let profile = Profile::read(&log, &rig.image)?;
     profile.print(board, &command);
     Ok(())
+}
+
+/// Whether a command of that name needs keys of `spec`; a name without a spec means symmetric ones.
+fn is_needed(spec: KeySpec, name: &str) -> bool {
+    let named = |spec: KeySpec| spec.aws_name().is_some_and(|spec| name.contains(spec));
+    named(spec) || spec == KeySpec::SYMMETRIC_DEFAULT
 }
 
 impl Profile {
@@ -119,9 +128,11 @@ impl Monitor {
         Ok(monitor)
     }
 
-    fn command(&mut self, command: &str) -> io::Result<()> {
-        writeln!(self.0, "{command}")?;
-        self.await_prompt()
+    fn all(&mut self, commands: &[&str]) -> io::Result<()> {
+        commands.iter().try_for_each(|command| {
+            writeln!(self.0, "{command}")?;
+            self.await_prompt()
+        })
     }
 
     fn await_prompt(&mut self) -> io::Result<()> {
