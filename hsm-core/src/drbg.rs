@@ -2,6 +2,9 @@
 //!
 //! Without a derivation function the seed must have full entropy: [`crate::entropy`] conditions
 //! it. The state is zeroised on drop, which is the uninstantiate function (9.4).
+//!
+//! [`Drbg::generate`] is the generate function. As a [`CryptoRng`](rand_core::CryptoRng) it gives
+//! short draws out of one longer request; a reseed discards what is left of that.
 
 use core::convert::Infallible;
 use core::fmt;
@@ -26,6 +29,11 @@ const KEY_SIZE: usize = 32;
 const BLOCK_SIZE: usize = 16;
 /// Bytes in one request (SP 800-90A table 3: 2^19 bits). Longer output is several requests.
 const MAX_REQUEST: usize = 1 << 16;
+/// Bytes drawn ahead. A request of its own costs as much as a few hundred bytes of output, as the
+/// cipher gets a new key after each.
+const POOL: usize = 256;
+/// The longest draw that comes out of the pool.
+const POOLED: usize = 64;
 /// Two blocks: what the bit-sliced AES of a 32-bit processor computes at a time.
 const STRIDE: usize = 2 * BLOCK_SIZE;
 
@@ -39,13 +47,23 @@ pub struct Drbg {
     cipher: Aes256Enc,
     v: u128,
     requests: u64,
+    /// Output drawn ahead; what has been given out is zero.
+    pool: [u8; POOL],
+    /// Bytes at the end of the pool that have not been given out.
+    pooled: usize,
 }
 
 impl Drbg {
     /// Instantiates from a full-entropy seed (10.2.1.3.1).
     #[must_use]
     pub fn instantiate(entropy: &Secret<SEED_SIZE>, personalization: &[u8; SEED_SIZE]) -> Self {
-        let mut drbg = Self { cipher: Aes256Enc::new(&[0; KEY_SIZE].into()), v: 0, requests: 1 };
+        let mut drbg = Self {
+            cipher: Aes256Enc::new(&[0; KEY_SIZE].into()),
+            v: 0,
+            requests: 1,
+            pool: [0; POOL],
+            pooled: 0,
+        };
         drbg.seed(entropy, personalization);
         drbg
     }
@@ -54,6 +72,8 @@ impl Drbg {
     pub fn reseed(&mut self, entropy: &Secret<SEED_SIZE>, additional: &[u8; SEED_SIZE]) {
         self.seed(entropy, additional);
         self.requests = 1;
+        self.pool.zeroize(); // what was drawn before the new entropy
+        self.pooled = 0;
     }
 
     /// Whether the reseed interval is over.
@@ -72,6 +92,22 @@ impl Drbg {
             self.update(additional.unwrap_or(&[0; SEED_SIZE]));
             self.requests = self.requests.saturating_add(1);
         }
+    }
+
+    /// Fills `out` from the pool.
+    fn draw(&mut self, out: &mut [u8]) {
+        if self.pooled < out.len() {
+            let mut pool = Secret::<POOL>::zeroed();
+            self.generate(None, pool.expose_mut());
+            self.pool = *pool.expose();
+            self.pooled = POOL;
+        }
+        let start = POOL.saturating_sub(self.pooled);
+        if let Some(drawn) = self.pool.get_mut(start..start.saturating_add(out.len())) {
+            out.copy_from_slice(drawn);
+            drawn.zeroize();
+        }
+        self.pooled = self.pooled.saturating_sub(out.len());
     }
 
     fn seed(&mut self, entropy: &Secret<SEED_SIZE>, other: &[u8; SEED_SIZE]) {
@@ -130,18 +166,21 @@ impl TryRng for Drbg {
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
         let mut bytes = [0; 4];
-        self.generate(None, &mut bytes);
+        self.draw(&mut bytes);
         Ok(u32::from_le_bytes(bytes))
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
         let mut bytes = [0; 8];
-        self.generate(None, &mut bytes);
+        self.draw(&mut bytes);
         Ok(u64::from_le_bytes(bytes))
     }
 
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
-        self.generate(None, out);
+        match out.len() {
+            0..=POOLED => self.draw(out),
+            _ => self.generate(None, out),
+        }
         Ok(())
     }
 }

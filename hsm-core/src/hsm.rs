@@ -25,6 +25,17 @@ pub struct Hsm<P: Platform> {
     answer: [u8; MAX_PAYLOAD],
 }
 
+/// When [`Hsm::work`] has something to do again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NextWork {
+    /// Now.
+    AtOnce,
+    /// At this time, in microseconds since boot.
+    At(u64),
+    /// Not before another frame has been answered.
+    WithAFrame,
+}
+
 /// What a frame is answered with: kind, session, and length in the answer buffer.
 type Answer = (FrameKind, u16, usize);
 
@@ -83,14 +94,22 @@ impl<P: Platform> Hsm<P> {
     }
 
     /// Work between requests: zeroises idle keys, and takes one bounded step of what a host has
-    /// asked for and nobody waits for; whether there is more to do at once.
-    pub fn work(&mut self) -> bool {
-        let begin = self.module.platform.monotonic_us();
-        self.module.prepare();
-        let more = self.module.work();
-        self.settle(After::Continue); // the module may have failed just now
-        self.module.spent(begin);
-        more
+    /// asked for and nobody waits for. Costs next to nothing when there is nothing to do.
+    pub fn work(&mut self) -> NextWork {
+        if self.module.is_searching() {
+            let begin = self.module.platform.monotonic_us();
+            self.module.prepare();
+            let more = self.module.work();
+            self.settle(After::Continue); // the module may have failed just now
+            self.module.spent(begin);
+            if more {
+                return NextWork::AtOnce;
+            }
+        }
+        match self.module.expire_keys() {
+            Some(time) => NextWork::At(time),
+            None => NextWork::WithAFrame,
+        }
     }
 
     fn plain(&mut self, request: &[u8]) -> Result<(Answer, Option<u32>), ErrorCode> {

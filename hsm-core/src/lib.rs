@@ -37,5 +37,5 @@ pub mod session;
 pub mod testing;
 mod throttle;
 
-pub use hsm::{Hsm, WINDOW};
+pub use hsm::{Hsm, NextWork, WINDOW};
 pub use platform::Platform;

@@ -186,6 +186,18 @@ impl<P: Platform> Module<P> {
         }
     }
 
+    /// Zeroises idle keys; when the next one will be idle, in microseconds since boot.
+    pub(crate) fn expire_keys(&mut self) -> Option<u64> {
+        let cache = &mut self.secrets.as_mut()?.cache;
+        let next = cache.next_expiry()?;
+        let now = self.platform.monotonic_us();
+        if now < next {
+            return Some(next);
+        }
+        cache.expire(now);
+        cache.next_expiry()
+    }
+
     /// Reseeds the DRBG: prediction resistance for what is drawn next (SP 800-90A 8.8).
     fn reseed(&mut self) -> Result<(), ErrorCode> {
         let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;

@@ -5,7 +5,7 @@
 //! Nothing is allocated, and nothing waits but [`Runtime::wait`].
 #![warn(clippy::arithmetic_side_effects)]
 
-use hsm_core::{Hsm, Platform};
+use hsm_core::{Hsm, NextWork, Platform};
 use hsm_protocol::frame::{Decoder, Frame, MAX_ENCODED};
 
 /// A byte stream to a host. Nothing blocks.
@@ -28,9 +28,9 @@ pub trait Responder {
     /// returns its length; 0 for no reply.
     fn process(&mut self, frame: Frame<'_>, reply: &mut [u8]) -> usize;
 
-    /// A bounded step of work that nobody waits for; whether there is more to do at once.
-    fn work(&mut self) -> bool {
-        false
+    /// A bounded step of work that nobody waits for; when there is more to do.
+    fn work(&mut self) -> NextWork {
+        NextWork::WithAFrame
     }
 }
 
@@ -39,15 +39,16 @@ impl<P: Platform> Responder for Hsm<P> {
         Self::process(self, frame, reply)
     }
 
-    fn work(&mut self) -> bool {
+    fn work(&mut self) -> NextWork {
         Self::work(self)
     }
 }
 
 /// What the main loop needs of the board.
 pub trait Runtime {
-    /// Sleeps until a port may have received something or may take more to send.
-    fn wait(&mut self);
+    /// Sleeps until a port may have received something or may take more to send, and no longer than
+    /// until `alarm`, in microseconds since boot. May return early.
+    fn wait(&mut self, alarm: Option<u64>);
 
     /// Whether the main loop is to end. The last reply is sent before it does.
     fn should_stop(&mut self) -> bool;
@@ -139,7 +140,7 @@ pub fn serve(responder: &mut impl Responder, lines: &mut [Line<'_>], runtime: &m
                 // Who asked for it gets the answer; other hosts see their requests unanswered.
                 while !line.is_sent() {
                     if !line.send() {
-                        runtime.wait();
+                        runtime.wait(None);
                     }
                 }
                 return;
@@ -147,8 +148,10 @@ pub fn serve(responder: &mut impl Responder, lines: &mut [Line<'_>], runtime: &m
         }
         if idle {
             busy_rounds = 0;
-            if !responder.work() {
-                runtime.wait();
+            match responder.work() {
+                NextWork::AtOnce => {}
+                NextWork::At(time) => runtime.wait(Some(time)),
+                NextWork::WithAFrame => runtime.wait(None),
             }
         } else {
             busy_rounds = busy_rounds.saturating_add(1);

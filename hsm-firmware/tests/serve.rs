@@ -75,7 +75,7 @@ struct Script<F> {
 }
 
 impl<F: FnMut() -> bool> Runtime for Script<F> {
-    fn wait(&mut self) {
+    fn wait(&mut self, _: Option<u64>) {
         if !(self.step)() {
             *self.stop.borrow_mut() = true;
         }

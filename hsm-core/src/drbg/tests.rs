@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::string::String;
 use std::vec::Vec;
-use std::{eprintln, format, fs};
+use std::{eprintln, format, fs, vec};
 
 use hex_literal::hex;
 use rand_core::Rng;
@@ -145,4 +145,31 @@ fn unhex(text: &str) -> Vec<u8> {
         .chunks(2)
         .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
         .collect()
+}
+
+#[test]
+fn short_draws_are_one_request_and_each_byte_is_given_out_once() {
+    let new = || Drbg::instantiate(&Secret::copy_from(&KAT_ENTROPY), &[0; SEED_SIZE]);
+    let (mut drawn, mut whole) = (Vec::new(), vec![0; POOL]);
+    let mut drbg = new();
+    for size in [1, 28, 32, 64, 4, 64, 63] {
+        let mut piece = vec![0; size];
+        drbg.fill_bytes(&mut piece);
+        drawn.extend(piece);
+    }
+    assert_eq!(drbg.requests, 2);
+    assert!(drbg.pool.iter().all(|byte| *byte == 0), "given out, so erased");
+    new().generate(None, &mut whole);
+    assert_eq!(drawn, whole);
+    drbg.fill_bytes(&mut [0; 8]);
+    assert_eq!(drbg.requests, 3);
+}
+
+#[test]
+fn a_reseed_discards_what_was_drawn_ahead() {
+    let mut drbg = Drbg::instantiate(&Secret::copy_from(&KAT_ENTROPY), &[0; SEED_SIZE]);
+    drbg.fill_bytes(&mut [0; 8]);
+    drbg.reseed(&Secret::copy_from(&KAT_RESEED), &[0; SEED_SIZE]);
+    assert_eq!(drbg.pooled, 0);
+    assert!(drbg.pool.iter().all(|byte| *byte == 0));
 }

@@ -83,6 +83,13 @@ impl Cache {
         }
     }
 
+    /// When the next key will have been unused for [`IDLE_US`]; `None` if there is none.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<u64> {
+        let used = self.slots.iter().flatten().map(|key| key.used).min()?;
+        Some(used.saturating_add(IDLE_US))
+    }
+
     /// Zeroises all keys.
     pub fn clear(&mut self) {
         self.slots.iter_mut().for_each(|slot| *slot = None);

@@ -106,6 +106,11 @@ impl<P: Platform> Module<P> {
         }
     }
 
+    /// Whether there is a search to go on with.
+    pub(crate) fn is_searching(&self) -> bool {
+        self.secrets.as_ref().is_some_and(|secrets| secrets.pairs.search.is_some())
+    }
+
     /// One slice of the search for a key pair, to be called between requests; whether there is
     /// more to do. A search that fails is a failed module.
     pub(crate) fn work(&mut self) -> bool {

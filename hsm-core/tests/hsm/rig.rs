@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
-use hsm_core::Hsm;
 use hsm_core::platform::NvStorage;
 use hsm_core::testing::{MemoryPlatform, TestRng};
+use hsm_core::{Hsm, NextWork};
 use hsm_protocol::audit::Receipt;
 use hsm_protocol::channel::{Initiator, Keys};
 use hsm_protocol::command::domain::{CreateDomain, EnrolHost, EnrolledHost, Initialise};
@@ -44,6 +44,11 @@ impl Device {
     /// The board.
     pub(crate) fn platform(&mut self) -> &mut MemoryPlatform {
         self.hsm.platform()
+    }
+
+    /// A step of background work.
+    pub(crate) fn work(&mut self) -> NextWork {
+        self.hsm.work()
     }
 
     /// Cuts the power and boots again.

@@ -1,7 +1,9 @@
 //! Module states: what is answered in each, and how each is entered.
 
+use hsm_core::NextWork;
 use hsm_core::algorithm::PORTABLE;
 use hsm_core::fault::{self, Kat};
+use hsm_core::keystore::cache::IDLE_US;
 use hsm_core::testing::MemoryPlatform;
 use hsm_protocol::command::domain::{CreateDomain, DomainInfo, ListHosts};
 use hsm_protocol::command::key::GenerateKey;
@@ -12,6 +14,7 @@ use hsm_protocol::command::{Command, ModuleState};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 use hsm_protocol::{ErrorCode, KeyId, Opcode};
 
+use crate::cipher::encrypt;
 use crate::rig::{Device, Host, KEY_ID, Rig, Session};
 
 const RANDOM: Random = Random { length: 8 };
@@ -278,4 +281,19 @@ fn every_role_may_look() {
         session.call(&mut rig.device, &ListHosts).ok::<ListHosts>();
         session.call(&mut rig.device, &DomainInfo).ok::<DomainInfo>();
     }
+}
+
+#[test]
+fn idle_keys_are_zeroised_without_another_request() {
+    let mut rig = Rig::operational();
+    assert_eq!(rig.device.work(), NextWork::WithAFrame);
+    let token = rig.symmetric();
+    rig.device.platform().now_us += 5;
+    encrypt(&mut rig, &token, b"", b"x");
+    let used = rig.device.platform().now_us;
+    assert_eq!(rig.device.work(), NextWork::At(used + IDLE_US));
+    rig.device.platform().now_us += IDLE_US - 1;
+    assert_eq!(rig.device.work(), NextWork::At(used + IDLE_US));
+    rig.device.platform().now_us += 1;
+    assert_eq!(rig.device.work(), NextWork::WithAFrame, "no key is left to expire");
 }

@@ -151,7 +151,7 @@ struct Until<'a> {
 
 impl Runtime for Until<'_> {
     /// The one port waits itself, in its reader.
-    fn wait(&mut self) {}
+    fn wait(&mut self, _: Option<u64>) {}
 
     fn should_stop(&mut self) -> bool {
         let [ended, stopped] = [self.ended, self.stopped].map(|flag| flag.load(Ordering::Relaxed));

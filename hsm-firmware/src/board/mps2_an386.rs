@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use hsm_core::Hsm;
 use hsm_core::algorithm::{Algorithm, PORTABLE};
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, Platform};
-use static_cell::ConstStaticCell;
+use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::chip::an386::{self, ALARM, CLOCK, LINE, NOISE, NOISE_RING, WATCHDOG};
 use crate::chip::cmsdk_uart::UartPort;
@@ -35,6 +35,9 @@ static HEAP_MEMORY: ConstStaticCell<[u64; ARENA / size_of::<u64>()]> =
     ConstStaticCell::new([0; ARENA / size_of::<u64>()]);
 static BUFFERS: ConstStaticCell<LineBuffers> = ConstStaticCell::new(LineBuffers::new());
 
+/// Off the stack, which is measured for each command.
+static HSM: StaticCell<Hsm<Board>> = StaticCell::new();
+
 /// Set when the core has asked for a reset.
 static RESET: AtomicBool = AtomicBool::new(false);
 
@@ -46,9 +49,9 @@ pub fn run() -> ! {
     LINE.start();
     NOISE.start();
 
-    let mut hsm = Hsm::boot(Board::start());
+    let hsm = HSM.init_with(|| Hsm::boot(Board::start()));
     let mut port = UartPort::new(&LINE);
-    serve(&mut hsm, &mut [Line::new(&mut port, BUFFERS.take())], &mut Sleep);
+    serve(hsm, &mut [Line::new(&mut port, BUFFERS.take())], &mut Sleep { alarm: None });
     cortex_m::reset()
 }
 
@@ -138,11 +141,23 @@ impl EntropySource for Noise {
 }
 
 /// Waiting on this board.
-struct Sleep;
+struct Sleep {
+    /// When the timer will end a sleep, in microseconds since boot.
+    alarm: Option<u64>,
+}
 
 impl Runtime for Sleep {
-    fn wait(&mut self) {
+    fn wait(&mut self, alarm: Option<u64>) {
         assert!(!stack::has_overflowed(), "stack overflow");
+        // Every byte of the line ends a sleep, so an alarm that is set stays set. The noise source
+        // uses the same timer, and stops it.
+        if alarm != self.alarm || !ALARM.is_running() {
+            match alarm {
+                Some(time) => ALARM.start(CLOCK.ticks_until(time)),
+                None => ALARM.stop(),
+            }
+            self.alarm = alarm;
+        }
         cortex_m::wait();
     }
 

@@ -10,7 +10,7 @@ use heapless::Vec;
 use hsm_core::Hsm;
 use hsm_core::algorithm::{Algorithm, PORTABLE};
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, Platform};
-use static_cell::ConstStaticCell;
+use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::chip::cfi_flash::{BLOCK, CfiFlash};
 use crate::chip::hart::{self, Interrupt};
@@ -47,6 +47,9 @@ static ENTROPY_MEMORY: ConstStaticCell<EntropyMemory> = ConstStaticCell::new(Ent
 static BUFFERS: ConstStaticCell<[LineBuffers; 2]> =
     ConstStaticCell::new([const { LineBuffers::new() }; 2]);
 
+/// Off the stack, which is measured for each command.
+static HSM: StaticCell<Hsm<Board>> = StaticCell::new();
+
 /// Set when the core has asked for a reset.
 static RESET: AtomicBool = AtomicBool::new(false);
 
@@ -57,7 +60,7 @@ pub fn run() -> ! {
     PLIC.enable_only(&virt::SOURCES);
     hart::open_interrupts(serve_interrupt);
 
-    let mut hsm = Hsm::boot(Board::start());
+    let hsm = HSM.init_with(|| Hsm::boot(Board::start()));
     let mut uart = UartPort::new(&UART);
     let mut console = virt::find_virtio(DeviceKind::Console)
         .and_then(|transport| Console::start(transport, CONSOLE_MEMORY.take()).ok());
@@ -68,7 +71,7 @@ pub fn run() -> ! {
     if let Some(console) = &mut console {
         let _ = lines.push(Line::new(console, second));
     }
-    serve(&mut hsm, &mut lines, &mut Sleep);
+    serve(hsm, &mut lines, &mut Sleep);
     FINISHER.reset()
 }
 
@@ -163,8 +166,12 @@ impl EntropySource for Noise {
 struct Sleep;
 
 impl Runtime for Sleep {
-    fn wait(&mut self) {
+    fn wait(&mut self, alarm: Option<u64>) {
         assert!(!stack::has_overflowed(), "stack overflow");
+        match alarm {
+            Some(time) => CLINT.set_alarm_us(time),
+            None => CLINT.clear_alarm(),
+        }
         hart::wait();
     }
 

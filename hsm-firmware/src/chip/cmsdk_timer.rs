@@ -81,6 +81,15 @@ impl Clock {
         });
         ticks / u64::from(self.ticks_per_us)
     }
+
+    /// Ticks from now to a time in microseconds since [`Clock::start`]: at least 1, and no more than
+    /// an [`Alarm`] counts.
+    #[must_use]
+    pub fn ticks_until(&self, time_us: u64) -> u32 {
+        let left = time_us.saturating_sub(self.now_us());
+        let ticks = left.saturating_mul(u64::from(self.ticks_per_us));
+        u32::try_from(ticks).unwrap_or(u32::MAX).max(1)
+    }
 }
 
 /// Interrupts at intervals, so that [`cortex_m::wait`] returns.
@@ -107,6 +116,12 @@ impl Alarm {
     /// Raises it no more.
     pub fn stop(&self) {
         self.timer.register(CTRL).write(0);
+    }
+
+    /// Whether it will be raised.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.timer.register(CTRL).read() & CTRL_ENABLE != 0
     }
 
     /// Serves the interrupt.

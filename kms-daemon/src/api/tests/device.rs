@@ -12,8 +12,8 @@ use host_driver::pool::{Member, PoolOptions, StockTargets};
 use host_driver::transport::Connector;
 use host_driver::transport::loopback::{Loopback, LoopbackConnector};
 use host_driver::{HostKey, Pool, block_on};
-use hsm_core::Hsm;
 use hsm_core::testing::MemoryPlatform;
+use hsm_core::{Hsm, NextWork};
 use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
 use hsm_protocol::{AuditTag, DeviceId, Role};
@@ -70,7 +70,7 @@ fn serve(lines: &mpsc::Receiver<Loopback>) {
                 Some(0) => break,
                 Some(length) => length,
                 None => {
-                    more = hsm.work();
+                    more = hsm.work() == NextWork::AtOnce;
                     continue;
                 }
             };
