@@ -11,6 +11,7 @@ impl Kat {
         Self::Kbkdf,
         Self::AesGcm,
         Self::Hmac,
+        Self::HashDrbg,
         Self::EcdsaSign,
         Self::EcdsaVerify,
         Self::Ecdh,
@@ -44,6 +45,8 @@ known_answers! {
     AesGcm
     /// HMAC-SHA-256.
     Hmac
+    /// Hash_DRBG instantiate, generate.
+    HashDrbg
     /// ECDSA P-256 signature generation.
     EcdsaSign
     /// ECDSA P-256 signature verification.

@@ -34,6 +34,7 @@ impl NamedCurve for Secp256k1 {
         verify: Kat::EcdsaK256Verify,
         message: b"Alan Turing",
         secret: &hex!("f8b8af8ce3c7cca5e300d33939540c10d45ce001b8f252bfbc57ba0342904181"),
+        nonce: &hex!("ada57d48f19878bc67f98abc027b37c189ed66e8eae8c14db7a27d51b2b94350"),
         public: &hex!(
             "04"
             "92df7b245b81aa637ab4e867c8d511008f79161a97d64f2ac709600352f7acbc"

@@ -31,6 +31,7 @@ impl NamedCurve for NistP256 {
         verify: Kat::EcdsaVerify,
         message: b"sample",
         secret: &hex!("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721"),
+        nonce: &hex!("a6e3c57dd01abe90086538398355dd4c3b17aa873382b0f24d6129493d8aad60"),
         public: &hex!(
             "04"
             "60fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6"

@@ -33,6 +33,10 @@ impl NamedCurve for NistP384 {
             "6b9d3dad2e1b8c1c05b19875b6659f4de23c3b667bf297ba"
             "9aa47740787137d896d5724e4c70a825f872c9ea60d2edf5"
         ),
+        nonce: &hex!(
+            "94ed910d1a099dad3254e9242ae85abde4ba15168eaf0ca8"
+            "7a555fd56d10fbca2907e3e83ba95368623b8c4686915cf9"
+        ),
         public: &hex!(
             "04"
             "ec3a4e415b4e19a4568618029f427fa5da9a8bc4ae92e02e"

@@ -35,6 +35,11 @@ impl NamedCurve for NistP521 {
             "d06daa62ba3b25d2fb40133da757205de67f5bb0018fee8c86e1b68c7e75caa8"
             "96eb32f1f47c70855836a6d16fcc1466f6d8fbec67db89ec0c08b0e996b83538"
         ),
+        nonce: &hex!(
+            "01da"
+            "e2ea071f8110dc26882d4d5eae0621a3256fc8847fb9022e2b7d28e6f10198b1"
+            "574fdd03a9053c08a1854a168aa5a57470ec97dd5ce090124ef52a2f7ecbffd3"
+        ),
         public: &hex!(
             "04"
             "0189"

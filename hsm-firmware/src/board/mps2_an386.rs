@@ -7,7 +7,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use hsm_core::Hsm;
-use hsm_core::algorithm::{Algorithm, PORTABLE};
+use hsm_core::algorithm::{Algorithm, CORTEX_M4};
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, Platform};
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -90,7 +90,7 @@ impl Platform for Board {
     }
 
     fn algorithms(&self) -> &'static [&'static dyn Algorithm] {
-        PORTABLE
+        CORTEX_M4
     }
 
     fn sealing_key(&self) -> Option<&[u8; 32]> {
