@@ -104,6 +104,15 @@ pub trait Algorithm: Sync {
         Err(ErrorCode::UNSUPPORTED)
     }
 
+    /// Replaces a secret by what each use would compute from it anew, if that is worth keeping with
+    /// an unwrapped key. All other methods take either form, but for [`Algorithm::private_key`].
+    ///
+    /// # Errors
+    /// [`ErrorCode::SPEC_DENIED`] if the secret is not one of the spec's.
+    fn expand(&self, _secret: &mut SecretBuf) -> Result<(), ErrorCode> {
+        Ok(())
+    }
+
     /// Signs into the front of `out` and returns the signature's length.
     ///
     /// # Errors

@@ -323,6 +323,7 @@ impl<P: Platform> Module<P> {
             return Err(ErrorCode::USAGE_DENIED);
         }
         let algorithm = test_before_use(registry, attributes.spec, &mut self.tested)?;
+        unwrapped.expand(algorithm)?;
         Ok(Key { unwrapped, algorithm, rng: drbg })
     }
 

@@ -2,9 +2,9 @@
 //!
 //! ED25519_SHA_512 signs messages only. ED25519_PH_SHA_512 takes a digest only, 64 bytes, and
 //! treats it as the message: Ed25519ph hashes it again, as AWS KMS does. Secrets are seeds
-//! (RFC 8032 5.1.5); signatures are deterministic.
+//! (RFC 8032 5.1.5), or what [`Algorithm::expand`] makes of them; signatures are deterministic.
 
-use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
+use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use hex_literal::hex;
 use hsm_protocol::ErrorCode;
 use hsm_protocol::bytes::concat;
@@ -17,6 +17,10 @@ use subtle::ConstantTimeEq;
 use super::{Algorithm, Message, PublicKeyBuf};
 use crate::fault::{self, Kat};
 use crate::secret::SecretBuf;
+
+mod expanded;
+
+use expanded::Expanded;
 
 const SEED_SIZE: usize = 32;
 const SIGNATURE_SIZE: usize = 64;
@@ -50,16 +54,21 @@ impl Algorithm for EccNistEdwards25519 {
 
     fn pairwise_test(&self, secret: &SecretBuf, _: &mut dyn CryptoRng) -> Result<(), ErrorCode> {
         let mut message = *b"pair-wise consistency";
-        let key = signing_key(secret)?;
-        let signature = Variant::Pure.sign(&key, &message)?;
+        let key = Expanded::read(secret)?;
+        let signature = key.sign(Variant::Pure, &message);
         fault::tamper(Kat::Pairwise, &mut message);
-        Variant::Pure
-            .verify(&key.verifying_key(), &message, &signature)
+        VerifyingKey::from_bytes(key.public())
+            .map_err(|_| ErrorCode::PAIRWISE_FAILED)
+            .and_then(|public| Variant::Pure.verify(&public, &message, &signature))
             .map_err(|_| ErrorCode::PAIRWISE_FAILED)
     }
 
     fn public_key(&self, secret: &SecretBuf, out: &mut PublicKeyBuf) -> Result<(), ErrorCode> {
-        out.set(&[&SPKI_PREFIX, signing_key(secret)?.verifying_key().as_bytes()])
+        out.set(&[&SPKI_PREFIX, Expanded::read(secret)?.public()])
+    }
+
+    fn expand(&self, secret: &mut SecretBuf) -> Result<(), ErrorCode> {
+        Expanded::read(secret)?.write(secret)
     }
 
     fn private_key(&self, secret: &SecretBuf, out: &mut [u8]) -> Result<usize, ErrorCode> {
@@ -83,7 +92,7 @@ impl Algorithm for EccNistEdwards25519 {
     ) -> Result<usize, ErrorCode> {
         let (variant, message) = Variant::of(algorithm, message)?;
         let out = out.first_chunk_mut().ok_or(ErrorCode::TOO_LARGE)?;
-        *out = variant.sign(&signing_key(secret)?, message)?;
+        *out = Expanded::read(secret)?.sign(variant, message);
         Ok(SIGNATURE_SIZE)
     }
 
@@ -126,14 +135,6 @@ impl Variant {
         }
     }
 
-    fn sign(self, key: &SigningKey, message: &[u8]) -> Result<[u8; SIGNATURE_SIZE], ErrorCode> {
-        let signature = match self {
-            Self::Pure => key.try_sign(message),
-            Self::Prehash => key.sign_prehashed(Sha512::new_with_prefix(message), None),
-        };
-        signature.map(|signature| signature.to_bytes()).map_err(|_| ErrorCode::INTERNAL)
-    }
-
     fn verify(
         self,
         key: &VerifyingKey,
@@ -151,11 +152,6 @@ impl Variant {
     }
 }
 
-/// Expands a seed. The key zeroises itself.
-fn signing_key(secret: &SecretBuf) -> Result<SigningKey, ErrorCode> {
-    Ok(SigningKey::from_bytes(secret.expose_exact()?))
-}
-
 /// Reads PKCS#8 of either version. A public key inside must be the seed's.
 fn decode_private(pkcs8: &[u8]) -> Option<&[u8; SEED_SIZE]> {
     let info = PrivateKeyInfoRef::try_from(pkcs8).ok()?;
@@ -164,7 +160,7 @@ fn decode_private(pkcs8: &[u8]) -> Option<&[u8; SEED_SIZE]> {
     }
     let [0x04, 0x20, seed @ ..] = info.private_key.as_bytes() else { return None };
     let seed = seed.try_into().ok()?;
-    let is_true = |claim: &[u8]| SigningKey::from_bytes(seed).verifying_key().as_bytes() == claim;
+    let is_true = |claim: &[u8]| Expanded::from_seed(seed).public() == claim;
     info.public_key.is_none_or(|claim| is_true(claim.raw_bytes())).then_some(seed)
 }
 
@@ -180,7 +176,7 @@ struct KnownAnswer {
 
 impl KnownAnswer {
     fn run(&self, variant: Variant) -> Result<(), ErrorCode> {
-        let mut signature = variant.sign(&SigningKey::from_bytes(&self.seed), self.message)?;
+        let mut signature = Expanded::from_seed(&self.seed).sign(variant, self.message);
         fault::tamper(self.sign, &mut signature);
         if !bool::from(signature.ct_eq(&self.signature)) {
             return Err(ErrorCode::SELF_TEST_FAILED);

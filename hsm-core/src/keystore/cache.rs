@@ -9,7 +9,7 @@ use hsm_protocol::token::{KeyAttributes, KeyToken};
 
 use super::domain::Domain;
 use super::wrap;
-use crate::algorithm::PublicKeyBuf;
+use crate::algorithm::{Algorithm, PublicKeyBuf};
 use crate::secret::SecretBuf;
 
 /// Keys kept.
@@ -24,13 +24,27 @@ pub struct Unwrapped {
     used: u64,
     /// What the token says, authenticated.
     pub attributes: KeyAttributes,
-    /// The key. Its exposure ends when the entry is dropped.
+    /// The key, as [`Algorithm::expand`] leaves it once [`Unwrapped::expand`] was called. Its
+    /// exposure ends when the entry is dropped.
     pub secret: SecretBuf,
+    is_expanded: bool,
     /// The public half, once it was asked for: computing it costs as much as a signature.
     pub public: Option<PublicKeyBuf>,
 }
 
 impl Unwrapped {
+    /// Expands the secret, once.
+    ///
+    /// # Errors
+    /// Those of [`Algorithm::expand`].
+    pub fn expand(&mut self, algorithm: &dyn Algorithm) -> Result<(), ErrorCode> {
+        if !self.is_expanded {
+            algorithm.expand(&mut self.secret)?;
+            self.is_expanded = true;
+        }
+        Ok(())
+    }
+
     fn token(&self) -> &[u8] {
         self.token.get(..self.token_length).unwrap_or_default()
     }
@@ -127,5 +141,13 @@ fn load(domain: &Domain, token: &[u8]) -> Result<Unwrapped, ErrorCode> {
     let mut copy = [0; KeyToken::MAX_SIZE];
     copy.get_mut(..token.len()).ok_or(ErrorCode::TOKEN_MALFORMED)?.copy_from_slice(token);
     let token_length = token.len();
-    Ok(Unwrapped { token: copy, token_length, used: 0, attributes, secret, public: None })
+    Ok(Unwrapped {
+        token: copy,
+        token_length,
+        used: 0,
+        attributes,
+        secret,
+        is_expanded: false,
+        public: None,
+    })
 }

@@ -91,9 +91,10 @@ fn acvp_prehash() {
         "a202ff71641c7923e965fa245136a053b306686b2b1c84ae5492cbcb818d167a"
         "b9a5bdce649cbd0781544853918c007b1a00628367555ddaf362c6c14cc2980e"
     );
-    let key = SigningKey::from_bytes(&seed);
-    assert_eq!(Variant::Prehash.sign(&key, &message), Ok(signature));
-    assert_eq!(Variant::Prehash.verify(&key.verifying_key(), &message, &signature), Ok(()));
+    let key = Expanded::from_seed(&seed);
+    assert_eq!(key.sign(Variant::Prehash, &message), signature);
+    let public = VerifyingKey::from_bytes(key.public()).unwrap();
+    assert_eq!(Variant::Prehash.verify(&public, &message, &signature), Ok(()));
 }
 
 /// The digest is the message: SHA-512 of "abc" signed with the key of RFC 8032 7.3, as an
@@ -210,4 +211,22 @@ fn exported_keys_are_imported_and_damaged_ones_are_not() {
         assert_eq!(import(&out[..length]), Err(ErrorCode::KEY_MATERIAL_INVALID));
     }
     assert_eq!(import(&[&out[..], &[0]].concat()), Err(ErrorCode::KEY_MATERIAL_INVALID));
+}
+
+#[test]
+fn an_expanded_key_is_the_same_key() {
+    let (mut secret, public) = key(&[7; 32]);
+    let message = Message::Raw(b"message");
+    let signature = sign(&secret, PURE, message).unwrap();
+    for _ in 0..2 {
+        ENTRY.expand(&mut secret).unwrap();
+        assert_eq!(secret.expose().len(), 96);
+        assert_eq!(sign(&secret, PURE, message).unwrap(), signature);
+        let mut again = PublicKeyBuf::new();
+        ENTRY.public_key(&secret, &mut again).unwrap();
+        assert_eq!(again.as_bytes(), public.as_bytes());
+        ENTRY.pairwise_test(&secret, &mut rng()).unwrap();
+    }
+    let mut short = SecretBuf::copy_from(&[7; 31]).unwrap();
+    assert_eq!(ENTRY.expand(&mut short), Err(ErrorCode::SPEC_DENIED));
 }
