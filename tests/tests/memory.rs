@@ -1,4 +1,4 @@
-//! Stack and heap of every command on the emulated board, against `hsm-firmware/commands.toml`.
+//! Stack and heap of every command on the emulated boards, against `hsm-firmware/commands.toml`.
 //!
 //! `UPDATE_BUDGET=1 cargo xtask test --suite memory` writes the table anew, with a sixteenth to
 //! spare; whoever commits it says why a command needs more.
@@ -13,11 +13,28 @@ use hsm_tests::environment;
 use hsm_tests::testbed::{Line, TAG, Testbed};
 use hsm_tests::workload::Workload;
 
-const BOARD: &str = "qemu_riscv32";
+/// What was measured, by the command's name.
+type Measured = BTreeMap<String, MemoryPeaks>;
 
 #[test]
 fn every_command_stays_within_its_budget() {
-    let testbed = Testbed::new(Line::Emulated(Attachment::Console));
+    let boards = [Attachment::Console, Attachment::ArmSocket];
+    let measured: BTreeMap<_, _> =
+        boards.into_iter().map(|board| (board.board(), measure(board))).collect();
+    let path = environment::root().join("hsm-firmware/commands.toml");
+    if std::env::var_os("UPDATE_BUDGET").is_some() {
+        fs::write(&path, table(&measured)).expect("the table is writable");
+    }
+    let text = fs::read_to_string(&path).expect("the table is there");
+    let budgets: toml::Table = text.parse().expect("the table is TOML");
+    let problems: Vec<_> =
+        measured.iter().flat_map(|(board, measured)| compare(board, measured, &budgets)).collect();
+    assert!(problems.is_empty(), "not as in {}:\n{}", path.display(), problems.join("\n"));
+}
+
+/// Runs every command on a board.
+fn measure(board: Attachment) -> Measured {
+    let testbed = Testbed::new(Line::Emulated(board));
     let hosts = testbed.provision();
     let device = testbed.device_as(&hosts.user);
     let peaks = || -> MemoryPeaks {
@@ -32,44 +49,44 @@ fn every_command_stays_within_its_budget() {
     });
     assert!(measured.len() > 20, "{} commands", measured.len());
     assert!(measured.values().all(|peaks| peaks.stack > 0), "the board measures its stack");
+    measured
+}
 
-    let path = environment::root().join("hsm-firmware/commands.toml");
-    if std::env::var_os("UPDATE_BUDGET").is_some() {
-        fs::write(&path, table(&measured)).expect("the table is writable");
-    }
-    let text = fs::read_to_string(&path).expect("the table is there");
-    let budgets: toml::Table = text.parse().expect("the table is TOML");
-    let budgets = budgets[BOARD].as_table().expect("the board's part");
-    let most = |name: &str, what: &str| -> u64 {
-        let row = budgets.get(name).unwrap_or_else(|| panic!("no budget for {name}"));
-        row[what].as_integer().and_then(|bytes| bytes.try_into().ok()).expect("bytes")
-    };
-    let mut over = Vec::new();
-    for (name, MemoryPeaks { stack, heap }) in &measured {
+/// Where a board's commands and its budgets differ.
+fn compare(board: &str, measured: &Measured, budgets: &toml::Table) -> Vec<String> {
+    let empty = toml::Table::new();
+    let budgets = budgets.get(board).and_then(toml::Value::as_table).unwrap_or(&empty);
+    let mut problems = Vec::new();
+    for (name, MemoryPeaks { stack, heap }) in measured {
         for (what, used) in [("stack", *stack), ("heap", *heap)] {
-            let budget = most(name, what);
-            if u64::from(used) > budget {
-                over.push(format!("{name}: {used} bytes of {what}, budget {budget}"));
+            let budget = budgets.get(name).and_then(|row| row.get(what)?.as_integer());
+            match budget {
+                None => problems.push(format!("{board}: {name}: no budget of {what}")),
+                Some(budget) if i64::from(used) > budget => problems
+                    .push(format!("{board}: {name}: {used} bytes of {what}, budget {budget}")),
+                Some(_) => {}
             }
         }
     }
-    assert!(over.is_empty(), "over budget:\n{}", over.join("\n"));
-    let stale: Vec<_> = budgets.keys().filter(|name| !measured.contains_key(*name)).collect();
-    assert!(stale.is_empty(), "budgets of commands that are not there: {stale:?}");
+    let stale = budgets.keys().filter(|name| !measured.contains_key(*name));
+    problems.extend(stale.map(|name| format!("{board}: {name}: budget of a command not there")));
+    problems
 }
 
 /// The table's text: what was measured and a sixteenth, in whole 256 bytes.
-fn table(measured: &BTreeMap<String, MemoryPeaks>) -> String {
+fn table(measured: &BTreeMap<&str, Measured>) -> String {
     let spare = |bytes: u32| (bytes + bytes / 16).next_multiple_of(256);
     let mut text = String::from(
-        "# Most stack and heap that each command may use on the emulated board, in bytes. Measured by\n\
+        "# Most stack and heap that each command may use on an emulated board, in bytes. Measured by\n\
          # `cargo xtask test --suite memory`, which fails above these numbers.\n",
     );
-    writeln!(text, "\n[{BOARD}]").expect("a string takes all");
-    for (name, MemoryPeaks { stack, heap }) in measured {
-        let (stack, heap) = (spare(*stack), spare(*heap));
-        writeln!(text, "\"{name}\" = {{ stack = {stack}, heap = {heap} }}")
-            .expect("a string takes all");
+    for (board, measured) in measured {
+        writeln!(text, "\n[{board}]").expect("a string takes all");
+        for (name, MemoryPeaks { stack, heap }) in measured {
+            let (stack, heap) = (spare(*stack), spare(*heap));
+            writeln!(text, "\"{name}\" = {{ stack = {stack}, heap = {heap} }}")
+                .expect("a string takes all");
+        }
     }
     text
 }

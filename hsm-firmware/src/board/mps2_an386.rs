@@ -49,10 +49,16 @@ pub fn run() -> ! {
     LINE.start();
     NOISE.start();
 
-    let hsm = HSM.init_with(|| Hsm::boot(Board::start()));
+    let hsm = boot();
     let mut port = UartPort::new(&LINE);
     serve(hsm, &mut [Line::new(&mut port, BUFFERS.take())], &mut Sleep { alarm: None });
     cortex_m::reset()
+}
+
+/// Boots the HSM; a function of its own, so that no frame below keeps a place for it.
+#[inline(never)]
+fn boot() -> &'static mut Hsm<Board> {
+    HSM.init_with(|| Hsm::boot(Board::start()))
 }
 
 /// Ends the firmware after a panic: nothing is reported, and nothing is left in RAM.

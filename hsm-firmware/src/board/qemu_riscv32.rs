@@ -60,7 +60,7 @@ pub fn run() -> ! {
     PLIC.enable_only(&virt::SOURCES);
     hart::open_interrupts(serve_interrupt);
 
-    let hsm = HSM.init_with(|| Hsm::boot(Board::start()));
+    let hsm = boot();
     let mut uart = UartPort::new(&UART);
     let mut console = virt::find_virtio(DeviceKind::Console)
         .and_then(|transport| Console::start(transport, CONSOLE_MEMORY.take()).ok());
@@ -73,6 +73,12 @@ pub fn run() -> ! {
     }
     serve(hsm, &mut lines, &mut Sleep);
     FINISHER.reset()
+}
+
+/// Boots the HSM; a function of its own, so that no frame below keeps a place for it.
+#[inline(never)]
+fn boot() -> &'static mut Hsm<Board> {
+    HSM.init_with(|| Hsm::boot(Board::start()))
 }
 
 /// Ends the firmware after a panic: nothing is reported, and nothing is left in RAM.

@@ -6,9 +6,6 @@ use core::ptr;
 /// What unused stack is filled with at reset.
 pub(super) const PAINT: u32 = 0xC5C5_C5C5;
 
-/// Bytes below a local of [`repaint`] that its frame may use.
-const FRAME: usize = 512;
-
 unsafe extern "C" {
     static __stack_bottom: u32;
     static __stack_top: u32;
@@ -30,12 +27,18 @@ pub fn peak() -> u32 {
 /// Begins to measure anew: fills the unused stack again.
 pub fn repaint() {
     let bottom = &raw const __stack_bottom as *mut u32;
-    let here = 0u32;
-    // Well below this frame; nothing that is live lies there.
-    let end = (&raw const here).addr().saturating_sub(FRAME);
+    let end: usize;
+    // SAFETY: reads the stack pointer. It stays where it is until this function returns, whatever
+    // it is inlined into, as nothing is called below.
+    unsafe {
+        #[cfg(target_arch = "arm")]
+        asm!("mov {0}, sp", out(reg) end, options(nomem, nostack, preserves_flags));
+        #[cfg(target_arch = "riscv32")]
+        asm!("mv {0}, sp", out(reg) end, options(nomem, nostack, preserves_flags));
+    }
     let words = end.saturating_sub(bottom.addr()) / size_of::<u32>();
     for at in 0..words {
-        // SAFETY: the words from the bottom of the stack to below this frame are unused: interrupt
+        // SAFETY: neither calling convention has live data below the stack pointer. Interrupt
         // handlers, which run on the same stack, have returned before the next word is written.
         unsafe { bottom.add(at).write_volatile(PAINT) }
     }
