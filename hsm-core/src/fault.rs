@@ -99,6 +99,10 @@ known_answers! {
     MlDsaSign
     /// ML-DSA signature verification.
     MlDsaVerify
+    /// ML-DSA signature generation for an external mu.
+    MlDsaMuSign
+    /// ML-DSA signature verification for an external mu.
+    MlDsaMuVerify
     /// ML-KEM key generation.
     MlKemKeyGen
     /// ML-KEM encapsulation.

@@ -1,5 +1,7 @@
 //! ML_DSA_44, ML_DSA_65, ML_DSA_87 (FIPS 204), hedged, with an empty context.
 //!
+//! Two implementations: [`lean`] for all but representatives made elsewhere (EXTERNAL_MU).
+//!
 //! A secret is the seed xi; the expanded key is computed for each use. Public keys and imported
 //! private keys are those of RFC 9881, private keys in seed form only.
 
@@ -7,15 +9,21 @@ use core::marker::PhantomData;
 
 use hex_literal::hex;
 use hsm_protocol::ErrorCode;
-use hsm_protocol::key_spec::{KeySpec, MAX_SIGNATURE, SigningAlgorithm};
+use hsm_protocol::bytes::concat;
+use hsm_protocol::key_spec::{KeySpec, MAX_PUBLIC_KEY, MAX_SIGNATURE, SigningAlgorithm};
 use ml_dsa::{EncodedVerifyingKey, MlDsaParams, Signature, SigningKey, VerifyingKey};
 use rand_core::CryptoRng;
+use sha2::digest::Update;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{Algorithm, Message, PublicKeyBuf};
 use crate::fault::{self, Kat};
-use crate::secret::SecretBuf;
+use crate::secret::{Secret, SecretBuf};
+
+mod lean;
+
+use lean::Lean;
 
 const SEED_SIZE: usize = 32;
 /// Length of the message representative mu in bytes (FIPS 204 6.2).
@@ -36,7 +44,7 @@ pub static ML_DSA_65: MlDsa<ml_dsa::MlDsa65> = MlDsa(PhantomData);
 pub static ML_DSA_87: MlDsa<ml_dsa::MlDsa87> = MlDsa(PhantomData);
 
 /// A parameter set and its known answers.
-pub trait Set: MlDsaParams {
+pub trait Set: MlDsaParams + Lean {
     /// The key spec.
     const SPEC: KeySpec;
     /// The last byte of the OID (RFC 9881 2).
@@ -85,26 +93,8 @@ impl<P: Set> Algorithm for MlDsa<P> {
     }
 
     fn self_test(&self) -> Result<(), ErrorCode> {
-        let key = SigningKey::<P>::from_seed(&KAT_SEED.into());
-        let public = key.expanded_key().verifying_key();
-        let mut answer: [u8; 32] = Sha256::digest(public.encode()).into();
-        fault::tamper(Kat::MlDsaKeyGen, &mut answer);
-        let generated = answer.ct_eq(&P::PUBLIC_KAT);
-
-        let signature = key.expanded_key().sign_deterministic(KAT_MESSAGE, &[]);
-        let signature = signature.map_err(|_| ErrorCode::SELF_TEST_FAILED)?;
-        let mut answer: [u8; 32] = Sha256::digest(signature.encode()).into();
-        fault::tamper(Kat::MlDsaSign, &mut answer);
-        let signed = answer.ct_eq(&P::SIGNATURE_KAT);
-
-        let mut message = [0; KAT_MESSAGE.len()];
-        message.copy_from_slice(KAT_MESSAGE);
-        fault::tamper(Kat::MlDsaVerify, &mut message);
-        let verified = public.verify_with_context(&message, &[], &signature);
-        match bool::from(generated & signed) && verified {
-            true => Ok(()),
-            false => Err(ErrorCode::SELF_TEST_FAILED),
-        }
+        lean_test::<P>()?;
+        mu_test::<P>()
     }
 
     fn generate(&self, rng: &mut dyn CryptoRng, out: &mut SecretBuf) -> Result<(), ErrorCode> {
@@ -126,8 +116,9 @@ impl<P: Set> Algorithm for MlDsa<P> {
     }
 
     fn public_key(&self, secret: &SecretBuf, out: &mut PublicKeyBuf) -> Result<(), ErrorCode> {
-        let key = signing_key::<P>(secret)?;
-        out.set(&[&spki_prefix::<P>()?, &key.expanded_key().verifying_key().encode()])
+        let mut key = [0; MAX_PUBLIC_KEY];
+        let length = P::public(secret.expose_exact()?, &mut key)?;
+        out.set(&[&spki_prefix::<P>()?, key.get(..length).unwrap_or_default()])
     }
 
     fn import(&self, material: &[u8], out: &mut SecretBuf) -> Result<(), ErrorCode> {
@@ -153,7 +144,9 @@ impl<P: Set> Algorithm for MlDsa<P> {
         check(algorithm)?;
         let signature = match message {
             Message::Raw(message) => {
-                signing_key::<P>(secret)?.expanded_key().sign_randomized(message, &[], rng)
+                let mut random = Secret::zeroed();
+                rng.fill_bytes(random.expose_mut());
+                return P::sign(secret.expose_exact()?, message, random.expose(), out);
             }
             Message::ExternalMu(mu) => {
                 let mu: [u8; MU_SIZE] = mu.try_into().map_err(|_| ErrorCode::MESSAGE_LENGTH)?;
@@ -175,20 +168,67 @@ impl<P: Set> Algorithm for MlDsa<P> {
     ) -> Result<(), ErrorCode> {
         check(algorithm)?;
         let key = public.as_bytes().strip_prefix(&spki_prefix::<P>()?);
-        let key = key.and_then(|key| EncodedVerifyingKey::<P>::try_from(key).ok());
-        let key = VerifyingKey::<P>::decode(&key.ok_or(ErrorCode::SPEC_DENIED)?);
-        let signature =
-            Signature::<P>::try_from(signature).map_err(|_| ErrorCode::SIGNATURE_INVALID)?;
+        let key = key.ok_or(ErrorCode::SPEC_DENIED)?;
         let valid = match message {
-            Message::Raw(message) => key.verify_with_context(message, &[], &signature),
+            Message::Raw(message) => P::verify(key, message, signature),
             Message::ExternalMu(mu) => {
-                let mu: [u8; MU_SIZE] = mu.try_into().map_err(|_| ErrorCode::MESSAGE_LENGTH)?;
-                key.verify_mu(&mu.into(), &signature)
+                let mu = mu.try_into().map_err(|_| ErrorCode::MESSAGE_LENGTH)?;
+                let key = EncodedVerifyingKey::<P>::try_from(key);
+                let key = VerifyingKey::<P>::decode(&key.map_err(|_| ErrorCode::SPEC_DENIED)?);
+                verify_mu(&key, mu, signature)
             }
             Message::Digest(_) => return Err(ErrorCode::SPEC_DENIED),
         };
         if valid { Ok(()) } else { Err(ErrorCode::SIGNATURE_INVALID) }
     }
+}
+
+/// Key generation, signature generation and verification of messages.
+fn lean_test<P: Set>() -> Result<(), ErrorCode> {
+    let mut buffer = [0; MAX_SIGNATURE];
+    let length = P::public(&KAT_SEED, &mut buffer)?;
+    let mut public = [0; MAX_PUBLIC_KEY];
+    let public = concat(&mut public, &[buffer.get(..length).unwrap_or_default()]);
+    let public = &*public.ok_or(ErrorCode::SELF_TEST_FAILED)?;
+    let mut answer: [u8; 32] = Sha256::digest(public).into();
+    fault::tamper(Kat::MlDsaKeyGen, &mut answer);
+    let generated = answer.ct_eq(&P::PUBLIC_KAT);
+
+    let length = P::sign(&KAT_SEED, KAT_MESSAGE, &[0; 32], &mut buffer)?;
+    let signature = buffer.get(..length).unwrap_or_default();
+    let mut answer: [u8; 32] = Sha256::digest(signature).into();
+    fault::tamper(Kat::MlDsaSign, &mut answer);
+    let signed = answer.ct_eq(&P::SIGNATURE_KAT);
+
+    let mut message = [0; KAT_MESSAGE.len()];
+    message.copy_from_slice(KAT_MESSAGE);
+    fault::tamper(Kat::MlDsaVerify, &mut message);
+    match bool::from(generated & signed) && P::verify(public, &message, signature) {
+        true => Ok(()),
+        false => Err(ErrorCode::SELF_TEST_FAILED),
+    }
+}
+
+/// The same signature, by the other implementation out of the message's representative.
+fn mu_test<P: Set>() -> Result<(), ErrorCode> {
+    let key = SigningKey::<P>::from_seed(&KAT_SEED.into());
+    let public = key.expanded_key().verifying_key();
+    let mu = public
+        .compute_mu(|hash| Ok(hash.update(KAT_MESSAGE)), &[])
+        .map_err(|_| ErrorCode::SELF_TEST_FAILED)?;
+    let signature = key.expanded_key().sign_mu_deterministic(&mu).encode();
+    let mut answer: [u8; 32] = Sha256::digest(signature.as_slice()).into();
+    fault::tamper(Kat::MlDsaMuSign, &mut answer);
+    let mut mu: [u8; MU_SIZE] = mu.into();
+    fault::tamper(Kat::MlDsaMuVerify, &mut mu);
+    match bool::from(answer.ct_eq(&P::SIGNATURE_KAT)) && verify_mu(&public, &mu, &signature) {
+        true => Ok(()),
+        false => Err(ErrorCode::SELF_TEST_FAILED),
+    }
+}
+
+fn verify_mu<P: Set>(key: &VerifyingKey<P>, mu: &[u8; MU_SIZE], signature: &[u8]) -> bool {
+    Signature::try_from(signature).is_ok_and(|signature| key.verify_mu(&(*mu).into(), &signature))
 }
 
 fn check(algorithm: SigningAlgorithm) -> Result<(), ErrorCode> {

@@ -27,7 +27,6 @@ fn signatures<P: Set>(entry: &MlDsa<P>, file: S) -> (u32, u32) {
             entry.import(der, &mut imported).unwrap();
             assert_eq!(imported.expose(), secret.expose());
         }
-        let key = SigningKey::<P>::from_seed(seed[..].try_into().unwrap());
         for test in group.tests {
             let empty = test.ctx.as_ref().is_none_or(|context| context.is_empty());
             let fits = test.result == TestResult::Valid && empty && test.rnd.is_none();
@@ -37,8 +36,10 @@ fn signatures<P: Set>(entry: &MlDsa<P>, file: S) -> (u32, u32) {
             };
             run += 1;
             let name = format!("{file:?} tcId {}", test.tc_id);
-            let signature = key.expanded_key().sign_deterministic(message, &[]).unwrap();
-            assert_eq!(signature.encode()[..], test.sig[..], "{name}");
+            let mut signature = [0; MAX_SIGNATURE];
+            let seed = secret.expose_exact().unwrap();
+            let length = P::sign(seed, message, &[0; 32], &mut signature).unwrap();
+            assert_eq!(signature[..length], test.sig[..], "{name}");
             let raw = Message::Raw(message);
             assert_eq!(entry.verify(&public, ALGORITHM, raw, &test.sig), Ok(()), "{name}");
             if let Some(mu) = &test.mu {
@@ -101,6 +102,36 @@ fn known_answers_pass() {
     assert_eq!(ML_DSA_44.self_test(), Ok(()));
     assert_eq!(ML_DSA_65.self_test(), Ok(()));
     assert_eq!(ML_DSA_87.self_test(), Ok(()));
+}
+
+#[test]
+fn the_two_implementations_verify_each_other() {
+    fn of<P: Set>(entry: &MlDsa<P>) {
+        let secret = SecretBuf::copy_from(&[9; SEED_SIZE]).unwrap();
+        let mut public = PublicKeyBuf::new();
+        entry.public_key(&secret, &mut public).unwrap();
+        let key = SigningKey::<P>::from_seed(&[9; SEED_SIZE].into());
+        let key = key.expanded_key().verifying_key();
+        assert_eq!(public.as_bytes()[22..], key.encode()[..]);
+        let mu: [u8; MU_SIZE] =
+            key.compute_mu(|hash| Ok(hash.update(b"message")), &[]).unwrap().into();
+        let (raw, mu) = (Message::Raw(b"message"), Message::ExternalMu(&mu));
+        let mut out = [0; MAX_SIGNATURE];
+        for signed in [raw, mu] {
+            let length = entry.sign(&secret, ALGORITHM, signed, &mut TestRng(1), &mut out).unwrap();
+            for verified in [raw, mu] {
+                assert_eq!(entry.verify(&public, ALGORITHM, verified, &out[..length]), Ok(()));
+            }
+            let wrong = [0; MU_SIZE];
+            for wrong in [Message::Raw(b"messagf"), Message::ExternalMu(&wrong)] {
+                let result = entry.verify(&public, ALGORITHM, wrong, &out[..length]);
+                assert_eq!(result, Err(ErrorCode::SIGNATURE_INVALID));
+            }
+        }
+    }
+    of(&ML_DSA_44);
+    of(&ML_DSA_65);
+    of(&ML_DSA_87);
 }
 
 #[test]
