@@ -153,7 +153,8 @@ macro_rules! dispatch_table {
 
 for_each_command!(dispatch_table);
 
-/// The gate.
+/// The gate. Never inlined: a frame for all commands in one would be as large as all of theirs.
+#[inline(never)]
 fn run<'b, P: Platform, C>(
     module: &mut Module<P>,
     call: Call<'b>,

@@ -103,15 +103,14 @@ impl<P: Set> Algorithm for MlDsa<P> {
     }
 
     fn pairwise_test(&self, secret: &SecretBuf, rng: &mut dyn CryptoRng) -> Result<(), ErrorCode> {
-        let mut mu = [0x5a; MU_SIZE];
+        let mut text = *b"pair-wise consistency";
         let mut signature = [0; MAX_SIGNATURE];
         let mut public = PublicKeyBuf::new();
-        let message = Message::ExternalMu(&mu);
-        let length = self.sign(secret, ALGORITHM, message, rng, &mut signature)?;
+        let length = self.sign(secret, ALGORITHM, Message::Raw(&text), rng, &mut signature)?;
         self.public_key(secret, &mut public)?;
-        fault::tamper(Kat::Pairwise, &mut mu);
+        fault::tamper(Kat::Pairwise, &mut text);
         let signature = signature.get(..length).unwrap_or_default();
-        self.verify(&public, ALGORITHM, Message::ExternalMu(&mu), signature)
+        self.verify(&public, ALGORITHM, Message::Raw(&text), signature)
             .map_err(|_| ErrorCode::PAIRWISE_FAILED)
     }
 
@@ -142,21 +141,18 @@ impl<P: Set> Algorithm for MlDsa<P> {
         out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
         check(algorithm)?;
-        let signature = match message {
+        match message {
             Message::Raw(message) => {
                 let mut random = Secret::zeroed();
                 rng.fill_bytes(random.expose_mut());
-                return P::sign(secret.expose_exact()?, message, random.expose(), out);
+                P::sign(secret.expose_exact()?, message, random.expose(), out)
             }
             Message::ExternalMu(mu) => {
-                let mu: [u8; MU_SIZE] = mu.try_into().map_err(|_| ErrorCode::MESSAGE_LENGTH)?;
-                signing_key::<P>(secret)?.expanded_key().sign_mu_randomized(&mu.into(), rng)
+                let mu = mu.try_into().map_err(|_| ErrorCode::MESSAGE_LENGTH)?;
+                sign_mu::<P>(secret, mu, rng, out)
             }
-            Message::Digest(_) => return Err(ErrorCode::SPEC_DENIED),
-        };
-        let signature = signature.map_err(|_| ErrorCode::INTERNAL)?.encode();
-        out.get_mut(..signature.len()).ok_or(ErrorCode::TOO_LARGE)?.copy_from_slice(&signature);
-        Ok(signature.len())
+            Message::Digest(_) => Err(ErrorCode::SPEC_DENIED),
+        }
     }
 
     fn verify(
@@ -173,9 +169,7 @@ impl<P: Set> Algorithm for MlDsa<P> {
             Message::Raw(message) => P::verify(key, message, signature),
             Message::ExternalMu(mu) => {
                 let mu = mu.try_into().map_err(|_| ErrorCode::MESSAGE_LENGTH)?;
-                let key = EncodedVerifyingKey::<P>::try_from(key);
-                let key = VerifyingKey::<P>::decode(&key.map_err(|_| ErrorCode::SPEC_DENIED)?);
-                verify_mu(&key, mu, signature)
+                verify_mu::<P>(key, mu, signature)?
             }
             Message::Digest(_) => return Err(ErrorCode::SPEC_DENIED),
         };
@@ -184,6 +178,7 @@ impl<P: Set> Algorithm for MlDsa<P> {
 }
 
 /// Key generation, signature generation and verification of messages.
+#[inline(never)]
 fn lean_test<P: Set>() -> Result<(), ErrorCode> {
     let mut buffer = [0; MAX_SIGNATURE];
     let length = P::public(&KAT_SEED, &mut buffer)?;
@@ -210,6 +205,7 @@ fn lean_test<P: Set>() -> Result<(), ErrorCode> {
 }
 
 /// The same signature, by the other implementation out of the message's representative.
+#[inline(never)]
 fn mu_test<P: Set>() -> Result<(), ErrorCode> {
     let key = SigningKey::<P>::from_seed(&KAT_SEED.into());
     let public = key.expanded_key().verifying_key();
@@ -221,22 +217,43 @@ fn mu_test<P: Set>() -> Result<(), ErrorCode> {
     fault::tamper(Kat::MlDsaMuSign, &mut answer);
     let mut mu: [u8; MU_SIZE] = mu.into();
     fault::tamper(Kat::MlDsaMuVerify, &mut mu);
-    match bool::from(answer.ct_eq(&P::SIGNATURE_KAT)) && verify_mu(&public, &mu, &signature) {
+    match bool::from(answer.ct_eq(&P::SIGNATURE_KAT))
+        && verify_mu::<P>(&public.encode(), &mu, &signature)?
+    {
         true => Ok(()),
         false => Err(ErrorCode::SELF_TEST_FAILED),
     }
 }
 
-fn verify_mu<P: Set>(key: &VerifyingKey<P>, mu: &[u8; MU_SIZE], signature: &[u8]) -> bool {
-    Signature::try_from(signature).is_ok_and(|signature| key.verify_mu(&(*mu).into(), &signature))
+#[inline(never)] // large in stack, and beside what is not
+fn sign_mu<P: Set>(
+    secret: &SecretBuf,
+    mu: &[u8; MU_SIZE],
+    rng: &mut dyn CryptoRng,
+    out: &mut [u8],
+) -> Result<usize, ErrorCode> {
+    let key = SigningKey::<P>::from_seed(secret.expose_exact::<SEED_SIZE>()?.into());
+    let signature = key.expanded_key().sign_mu_randomized(&(*mu).into(), rng);
+    let signature = signature.map_err(|_| ErrorCode::INTERNAL)?.encode();
+    out.get_mut(..signature.len()).ok_or(ErrorCode::TOO_LARGE)?.copy_from_slice(&signature);
+    Ok(signature.len())
+}
+
+/// Whether a signature is valid for an encoded public key.
+#[inline(never)] // large in stack, and beside what is not
+fn verify_mu<P: Set>(
+    public: &[u8],
+    mu: &[u8; MU_SIZE],
+    signature: &[u8],
+) -> Result<bool, ErrorCode> {
+    let key = EncodedVerifyingKey::<P>::try_from(public).map_err(|_| ErrorCode::SPEC_DENIED)?;
+    let key = VerifyingKey::<P>::decode(&key);
+    let signature = Signature::try_from(signature);
+    Ok(signature.is_ok_and(|signature| key.verify_mu(&(*mu).into(), &signature)))
 }
 
 fn check(algorithm: SigningAlgorithm) -> Result<(), ErrorCode> {
     if algorithm == ALGORITHM { Ok(()) } else { Err(ErrorCode::SPEC_DENIED) }
-}
-
-fn signing_key<P: Set>(secret: &SecretBuf) -> Result<SigningKey<P>, ErrorCode> {
-    Ok(SigningKey::from_seed(secret.expose_exact::<SEED_SIZE>()?.into()))
 }
 
 /// `SubjectPublicKeyInfo` up to the key.
