@@ -11,6 +11,7 @@ use hsm_protocol::key_spec::{
 };
 use hsm_protocol::{ErrorCode, KeyId, MaterialId};
 use rand_core::CryptoRng;
+use subtle::ConstantTimeEq;
 
 use crate::secret::{Secret, SecretBuf};
 
@@ -61,6 +62,8 @@ pub static PORTABLE: &[&dyn Algorithm] = registry!(ecdsa_p256::EccNistP256);
 pub static CORTEX_M4: &[&dyn Algorithm] =
     registry!(ecc::Ecc::<p256::NistP256, ecc::CortexM4>::ENTRY);
 
+/// Length of the longest MAC in bytes: HMAC-SHA-512's.
+const MAX_MAC: usize = 64;
 /// Most entries a registry can have: the module keeps one bit for each.
 pub const MAX_ALGORITHMS: usize = 32;
 
@@ -287,6 +290,26 @@ pub trait Algorithm: Sync {
         _out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
         Err(ErrorCode::UNSUPPORTED)
+    }
+
+    /// Verifies a MAC, in constant time but for its length, which is the algorithm's.
+    ///
+    /// # Errors
+    /// [`ErrorCode::MAC_INVALID`], and those of [`Algorithm::mac`].
+    fn verify_mac(
+        &self,
+        secret: &SecretBuf,
+        algorithm: MacAlgorithm,
+        message: &[u8],
+        mac: &[u8],
+    ) -> Result<(), ErrorCode> {
+        let mut expected = Secret::<MAX_MAC>::zeroed();
+        let length = self.mac(secret, algorithm, message, expected.expose_mut())?;
+        let expected = expected.expose().get(..length).unwrap_or_default();
+        match bool::from(expected.ct_eq(mac)) {
+            true => Ok(()),
+            false => Err(ErrorCode::MAC_INVALID),
+        }
     }
 }
 

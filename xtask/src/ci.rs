@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use crate::{
     args::{Args, Run},
-    audit,
+    audit, constant_time,
     failure::{Failure, Result},
     firmware, lengths, lint, panics, size, term, test,
 };
 
 /// Cheap steps first: what fails should fail soon.
-const STEPS: [(&str, Run); 8] = [
+const STEPS: [(&str, Run); 9] = [
     ("fmt", lint::fmt),
     ("lengths", lengths::main),
     ("audit", audit::main),
@@ -18,6 +18,7 @@ const STEPS: [(&str, Run); 8] = [
     ("firmware --deny-warnings", firmware::main),
     ("panics", panics::main),
     ("size", size::main),
+    ("constant-time", constant_time::main),
     ("test", test::main),
 ];
 

@@ -6,6 +6,7 @@ mod bench;
 mod budget;
 mod ci;
 mod command;
+mod constant_time;
 mod daemon;
 mod elf;
 mod emulator;
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
 /// A subcommand: its name, its options for the help, what it does, and the code.
 struct Subcommand(&'static str, &'static str, &'static str, Run);
 
-const SUBCOMMANDS: [Subcommand; 11] = [
+const SUBCOMMANDS: [Subcommand; 12] = [
     Subcommand(
         "run",
         "[--data DIR] [--debug] [-- KMSD-FLAGS]",
@@ -63,6 +64,7 @@ const SUBCOMMANDS: [Subcommand; 11] = [
         "build the image of each board",
         firmware::main,
     ),
+    Subcommand("constant-time", "", "watch the secret paths with Valgrind", constant_time::main),
     Subcommand("panics", "[--all] [--json]", "count what can panic in an image", panics::main),
     Subcommand("size", "[--json]", "show memory use against its budget", size::main),
 ];
@@ -84,7 +86,7 @@ fn dispatch(name: &str, args: impl Iterator<Item = String>) -> Result<()> {
 fn help() -> String {
     let mut text = String::from("Build, run, test and check Strongroom.\n\n");
     for Subcommand(name, options, about, _) in &SUBCOMMANDS {
-        text.push_str(&format!("  cargo xtask {name:<9}{about}\n"));
+        text.push_str(&format!("  cargo xtask {name:<14}{about}\n"));
         if !options.is_empty() {
             text.push_str(&format!("      {options}\n"));
         }

@@ -69,6 +69,16 @@ impl Key<'_> {
         fits(self.algorithm.mac(&self.unwrapped.secret, algorithm, message, out))
     }
 
+    /// Verifies a MAC.
+    pub(crate) fn verify_mac(
+        self,
+        algorithm: MacAlgorithm,
+        message: &[u8],
+        mac: &[u8],
+    ) -> Result<(), ErrorCode> {
+        fits(self.algorithm.verify_mac(&self.unwrapped.secret, algorithm, message, mac))
+    }
+
     /// Encrypts into the front of `out`; returns the blob's length.
     pub(crate) fn encrypt(
         self,

@@ -65,7 +65,9 @@ pub(super) fn nonce(counter: u64) -> [u8; 12] {
 pub struct Sealer(Direction);
 
 impl Sealer {
-    pub(super) fn new(key: [u8; 32]) -> Self {
+    /// With a key agreed on elsewhere; the handshake makes its own.
+    #[must_use]
+    pub fn new(key: [u8; 32]) -> Self {
         Self(Direction::new(key))
     }
 
@@ -99,7 +101,9 @@ impl Sealer {
 pub struct Opener(Direction);
 
 impl Opener {
-    pub(super) fn new(key: [u8; 32]) -> Self {
+    /// With a key agreed on elsewhere; the handshake makes its own.
+    #[must_use]
+    pub fn new(key: [u8; 32]) -> Self {
         Self(Direction::new(key))
     }
 

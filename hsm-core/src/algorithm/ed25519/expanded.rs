@@ -55,7 +55,8 @@ impl Expanded {
     fn from_written(written: &[u8; SIZE]) -> Option<Self> {
         let (scalar, rest) = written.split_first_chunk()?;
         let (prefix, public) = rest.split_first_chunk()?;
-        let scalar = Option::from(Scalar::from_canonical_bytes(*scalar))?;
+        // It is below the order, as `write` wrote it; asking would be a branch on it.
+        let scalar = Scalar::from_bytes_mod_order(*scalar);
         Some(Self { scalar, prefix: *prefix, public: CompressedEdwardsY(public.try_into().ok()?) })
     }
 
