@@ -31,7 +31,7 @@ const BLOCK_SIZE: usize = 16;
 const MAX_REQUEST: usize = 1 << 16;
 /// Bytes drawn ahead. A request of its own costs as much as a few hundred bytes of output, as the
 /// cipher gets a new key after each.
-const POOL: usize = 256;
+const POOL: usize = 512;
 /// The longest draw that comes out of the pool.
 const POOLED: usize = 64;
 /// Two blocks: what the bit-sliced AES of a 32-bit processor computes at a time.

@@ -24,7 +24,8 @@ pub const MAX_FRAME: usize = HEADER_SIZE + MAX_PAYLOAD + CRC_SIZE;
 pub const MAX_ENCODED: usize = encoded_size(MAX_PAYLOAD);
 
 const CRC_SIZE: usize = 4;
-const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
+/// Sixteen bytes at a time: a frame is summed at both ends.
+static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
 /// Upper bound of the encoded length of a payload, in bytes, delimiter included.
 #[must_use]

@@ -7,14 +7,20 @@ use hsm_protocol::command::cipher::{
     ReEncrypt, ReEncryptAcross, Side,
 };
 use hsm_protocol::key_spec::{EncryptionAlgorithm, KeyUsage};
+use hsm_protocol::token::Blob;
 use hsm_protocol::{Bytes, ErrorCode};
 
 use crate::dispatch::{Context, Execute};
 use crate::platform::Platform;
 
 pub(super) const USAGE: KeyUsage = KeyUsage::ENCRYPT_DECRYPT;
+/// Header and tag of a blob, and the header again beside the context: the rest of an answer is no
+/// longer than its request.
+const SYMMETRIC_ANSWER: usize = 2 * Blob::OVERHEAD;
 
 impl Execute for Encrypt<'_> {
+    const ANSWER: usize = SYMMETRIC_ANSWER;
+
     fn execute<'o, P: Platform>(
         self,
         cx: &mut Context<'_, P>,
@@ -30,6 +36,8 @@ impl Execute for Encrypt<'_> {
 }
 
 impl Execute for Decrypt<'_> {
+    const ANSWER: usize = SYMMETRIC_ANSWER;
+
     fn execute<'o, P: Platform>(
         self,
         cx: &mut Context<'_, P>,
@@ -42,6 +50,8 @@ impl Execute for Decrypt<'_> {
 }
 
 impl Execute for ReEncrypt<'_> {
+    const ANSWER: usize = SYMMETRIC_ANSWER;
+
     fn execute<'o, P: Platform>(
         self,
         cx: &mut Context<'_, P>,
