@@ -283,7 +283,7 @@ fn sign_digest<C: NamedCurve, B: Backend<C>>(
         let mut candidate = Zeroizing::new(FieldBytes::<C>::default());
         nonce::draw(secret, digest, rng, &mut candidate);
         // A candidate has as many bits as the order; only P-521's are not whole bytes.
-        let spare = (candidate.len() * 8).saturating_sub(C::Scalar::NUM_BITS as usize);
+        let spare = candidate.len().saturating_mul(8).saturating_sub(C::Scalar::NUM_BITS as usize);
         if let Some(first) = candidate.first_mut() {
             *first &= u8::MAX >> spare;
         }

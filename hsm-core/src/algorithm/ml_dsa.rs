@@ -210,7 +210,13 @@ fn mu_test<P: Set>() -> Result<(), ErrorCode> {
     let key = SigningKey::<P>::from_seed(&KAT_SEED.into());
     let public = key.expanded_key().verifying_key();
     let mu = public
-        .compute_mu(|hash| Ok(hash.update(KAT_MESSAGE)), &[])
+        .compute_mu(
+            |hash| {
+                hash.update(KAT_MESSAGE);
+                Ok(())
+            },
+            &[],
+        )
         .map_err(|_| ErrorCode::SELF_TEST_FAILED)?;
     let signature = key.expanded_key().sign_mu_deterministic(&mu).encode();
     let mut answer: [u8; 32] = Sha256::digest(signature.as_slice()).into();

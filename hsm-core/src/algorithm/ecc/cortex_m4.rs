@@ -2,6 +2,7 @@
 //!
 //! Points are its business, scalars are not: its multiplication modulo n loads a list of one
 //! register, which the architecture leaves undefined (Armv7-M A7.7.41) and emulators refuse.
+#![allow(clippy::arithmetic_side_effects)] // operators of scalars, modulo n, and of points
 
 use ecdsa::Signature;
 use ecdsa::elliptic_curve::ff::PrimeField;

@@ -92,6 +92,7 @@ impl Expanded {
         let mut r = hash([&self.prefix, &[]]);
         let commitment = EdwardsPoint::mul_base(&r).compress();
         let challenge = hash([commitment.as_bytes(), self.public.as_bytes()]);
+        #[allow(clippy::arithmetic_side_effects)] // modulo the order
         let s = challenge * self.scalar + r;
         r.zeroize();
         let mut signature = [0; SIGNATURE_SIZE];

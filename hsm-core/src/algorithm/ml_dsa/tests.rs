@@ -113,8 +113,16 @@ fn the_two_implementations_verify_each_other() {
         let key = SigningKey::<P>::from_seed(&[9; SEED_SIZE].into());
         let key = key.expanded_key().verifying_key();
         assert_eq!(public.as_bytes()[22..], key.encode()[..]);
-        let mu: [u8; MU_SIZE] =
-            key.compute_mu(|hash| Ok(hash.update(b"message")), &[]).unwrap().into();
+        let mu: [u8; MU_SIZE] = key
+            .compute_mu(
+                |hash| {
+                    hash.update(b"message");
+                    Ok(())
+                },
+                &[],
+            )
+            .unwrap()
+            .into();
         let (raw, mu) = (Message::Raw(b"message"), Message::ExternalMu(&mu));
         let mut out = [0; MAX_SIGNATURE];
         for signed in [raw, mu] {
