@@ -12,6 +12,7 @@
 //! | [`testbed`] | a device on each line a host can reach it by |
 //! | [`emulator`] | a QEMU device to boot, connect and kill |
 //! | [`process`] | signals and captured output of child processes |
+//! | [`vectors`] | published test vectors, and what a registry makes of them |
 //! | [`wire`] | a host that speaks to a device without the driver, and may misbehave |
 //! | [`seed`] | randomness that a printed seed repeats |
 //! | [`environment`] | firmware, interpreter and binaries; says what to do if one is missing |
@@ -31,5 +32,6 @@ pub mod python;
 pub mod sdk;
 pub mod seed;
 pub mod testbed;
+pub mod vectors;
 pub mod wire;
 pub mod workload;

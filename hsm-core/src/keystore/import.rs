@@ -16,7 +16,7 @@ use crate::fault::{self, Kat};
 use crate::secret::SecretBuf;
 
 /// Length of the AES key that wraps the material, in bytes.
-const KEK_SIZE: usize = 32;
+pub const KEK_SIZE: usize = 32;
 /// Shortest wrapped material in bytes: two semiblocks (SP 800-38F 5.3.1).
 const SHORTEST: usize = 16;
 /// Longest plaintext of RSAES-OAEP, in bytes: what RSA_4096 with SHA-1 has room for.
@@ -63,7 +63,14 @@ pub fn unwrap_material(
 }
 
 /// AES key wrap with padding (SP 800-38F 6.3, RFC 5649); returns the length of the plaintext.
-fn unwrap_padded(kek: &[u8; KEK_SIZE], wrapped: &[u8], out: &mut [u8]) -> Result<usize, ErrorCode> {
+///
+/// # Errors
+/// [`ErrorCode::CIPHERTEXT_INVALID`].
+pub fn unwrap_padded(
+    kek: &[u8; KEK_SIZE],
+    wrapped: &[u8],
+    out: &mut [u8],
+) -> Result<usize, ErrorCode> {
     if wrapped.len() < SHORTEST {
         return Err(ErrorCode::CIPHERTEXT_INVALID); // of no plaintext at all
     }

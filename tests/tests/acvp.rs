@@ -1,0 +1,23 @@
+//! Published vectors, NIST's above all, against the module's parts and the portable registry.
+
+use hsm_core::algorithm::PORTABLE;
+use hsm_tests::vectors::{self, Report, Subject};
+
+#[test]
+fn parts_of_every_board() {
+    check(&vectors::run_parts(), 10, 1010);
+}
+
+#[test]
+fn the_portable_registry() {
+    let subject = Subject { registry: PORTABLE, takes_randomness: true };
+    check(&vectors::run_registry(&subject), 46, 1090);
+}
+
+/// Prints what was run, and fails if there is less than there was.
+fn check(reports: &[Report], sets: usize, vectors: usize) {
+    eprint!("{}", vectors::table(reports));
+    let run: usize = reports.iter().map(|report| report.run).sum();
+    assert!(reports.len() >= sets && run >= vectors, "{run} of {} sets", reports.len());
+    assert!(reports.iter().all(|report| report.run > 0 && report.skipped == 0));
+}
