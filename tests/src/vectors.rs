@@ -60,10 +60,15 @@ enum Outcome {
     NeedsRandomness,
 }
 
+/// Checks one vector of a part.
+type PartCheck = fn(&Vector);
+/// Checks one vector of a registry entry.
+type EntryCheck = fn(&Subject, &Set, &Vector) -> Outcome;
+
 /// Vectors of the parts that every board shares: ciphers, hashes, key derivation, generator.
 #[must_use]
 pub fn run_parts() -> Vec<Report> {
-    let families: [(&str, fn(&Vector)); 6] = [
+    let families: [(&str, PartCheck); 6] = [
         ("aes_gcm", parts::aes_gcm),
         ("aes_kwp", parts::aes_kwp),
         ("ctr_drbg", parts::ctr_drbg),
@@ -71,7 +76,7 @@ pub fn run_parts() -> Vec<Report> {
         ("kbkdf", parts::kbkdf),
         ("sha2", parts::sha2),
     ];
-    let run = |(family, check): (&str, fn(&Vector))| {
+    let run = |(family, check): (&str, PartCheck)| {
         report(family, |_, vector| {
             check(vector);
             Outcome::Passed
@@ -83,14 +88,14 @@ pub fn run_parts() -> Vec<Report> {
 /// Vectors of the entries of a registry.
 #[must_use]
 pub fn run_registry(subject: &Subject) -> Vec<Report> {
-    let families: [(&str, fn(&Subject, &Set, &Vector) -> Outcome); 5] = [
+    let families: [(&str, EntryCheck); 5] = [
         ("ecc", ecc::check),
         ("ed25519", ed25519::check),
         ("ml_dsa", ml_dsa::check),
         ("ml_kem", ml_kem::check),
         ("rsa", rsa::check),
     ];
-    let run = |(family, check): (&str, fn(&Subject, &Set, &Vector) -> Outcome)| {
+    let run = |(family, check): (&str, EntryCheck)| {
         report(family, |set, vector| check(subject, set, vector))
     };
     families.into_iter().flat_map(run).collect()

@@ -1,10 +1,7 @@
-//! CAVP vectors, the reseed interval, and the random-number adapter.
+//! A CAVP vector (the others are in `tests/vectors`), the reseed interval, and the random-number adapter.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::string::String;
 use std::vec::Vec;
-use std::{eprintln, format, fs, vec};
+use std::{format, vec};
 
 use hex_literal::hex;
 use rand_core::Rng;
@@ -52,32 +49,6 @@ fn inline_cavp_vector() {
             "ccfd3c753635ee070081eee7628af6187fbc2854b3c204461a796cf3f3fcb092"
         ),
     });
-}
-
-/// All vectors of `ctrdrbg_vectors.txt`, from `STRONGROOM_VECTORS` or the folder beside the
-/// checkout.
-#[test]
-fn cavp_vectors() {
-    let folder = std::env::var_os("STRONGROOM_VECTORS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors")),
-        PathBuf::from,
-    );
-    let Ok(text) = fs::read_to_string(folder.join("ctrdrbg_vectors.txt")) else {
-        eprintln!("skipped: no ctrdrbg_vectors.txt (set STRONGROOM_VECTORS)");
-        return;
-    };
-    let mut fields = HashMap::new();
-    let mut run = 0;
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let Some((name, value)) = line.split_once('=') else { continue };
-        fields.insert(String::from(name.trim()), unhex(value.trim()));
-        if name.trim() == "ReturnedBits" {
-            check(|name| fields[name].as_slice());
-            run += 1;
-        }
-    }
-    assert!(run > 200, "{run} vectors found");
-    eprintln!("{run} CAVP vectors run");
 }
 
 #[test]
@@ -138,13 +109,6 @@ fn pad(bytes: &[u8]) -> [u8; SEED_SIZE] {
     let mut out = [0; SEED_SIZE];
     out[..bytes.len()].copy_from_slice(bytes);
     out
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    text.as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
 }
 
 #[test]
