@@ -16,6 +16,7 @@ use crate::algorithm::ecdsa_p521::EccNistP521;
 use crate::drbg::Drbg;
 use crate::secret::Secret;
 
+mod cavp;
 mod pkcs8;
 mod wycheproof;
 
