@@ -34,6 +34,12 @@ fn a_sample_on_the_emulated_board() {
     run(&Testbed::new(Line::Emulated(Attachment::Console)), SAMPLE);
 }
 
+/// Whose P-256 is in assembly.
+#[test]
+fn a_sample_on_the_emulated_arm_board() {
+    run(&Testbed::new(Line::Emulated(Attachment::ArmSocket)), SAMPLE);
+}
+
 fn run(testbed: &Testbed, most: usize) {
     let hosts = testbed.provision();
     let device = testbed.device_as(&hosts.user);
