@@ -6,11 +6,11 @@ use crate::{
     args::{Args, Run},
     audit, constant_time,
     failure::{Failure, Result},
-    firmware, lengths, lint, panics, size, term, test,
+    firmware, fuzz, lengths, lint, panics, size, term, test,
 };
 
 /// Cheap steps first: what fails should fail soon.
-const STEPS: [(&str, Run); 9] = [
+const STEPS: [(&str, Run); 10] = [
     ("fmt", lint::fmt),
     ("lengths", lengths::main),
     ("audit", audit::main),
@@ -19,6 +19,7 @@ const STEPS: [(&str, Run); 9] = [
     ("panics", panics::main),
     ("size", size::main),
     ("constant-time", constant_time::main),
+    ("fuzz --seconds 5", fuzz::main),
     ("test", test::main),
 ];
 

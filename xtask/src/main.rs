@@ -12,6 +12,7 @@ mod elf;
 mod emulator;
 mod failure;
 mod firmware;
+mod fuzz;
 mod integrity;
 mod lengths;
 mod lint;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
 /// A subcommand: its name, its options for the help, what it does, and the code.
 struct Subcommand(&'static str, &'static str, &'static str, Run);
 
-const SUBCOMMANDS: [Subcommand; 12] = [
+const SUBCOMMANDS: [Subcommand; 13] = [
     Subcommand(
         "run",
         "[--data DIR] [--debug] [-- KMSD-FLAGS]",
@@ -65,6 +66,12 @@ const SUBCOMMANDS: [Subcommand; 12] = [
         firmware::main,
     ),
     Subcommand("constant-time", "", "watch the secret paths with Valgrind", constant_time::main),
+    Subcommand(
+        "fuzz",
+        "[--smoke] [--seconds N] [--target NAME]",
+        "fuzz every parser of the device",
+        fuzz::main,
+    ),
     Subcommand("panics", "[--all] [--json]", "count what can panic in an image", panics::main),
     Subcommand("size", "[--json]", "show memory use against its budget", size::main),
 ];
@@ -86,10 +93,11 @@ fn dispatch(name: &str, args: impl Iterator<Item = String>) -> Result<()> {
 fn help() -> String {
     let mut text = String::from("Build, run, test and check Strongroom.\n\n");
     for Subcommand(name, options, about, _) in &SUBCOMMANDS {
-        text.push_str(&format!("  cargo xtask {name:<14}{about}\n"));
-        if !options.is_empty() {
-            text.push_str(&format!("      {options}\n"));
-        }
+        let line = format!("  cargo xtask {name:<14} {about}");
+        let fits = line.len() + 2 + options.len() <= 80;
+        let indent = if fits || options.is_empty() { "  " } else { "\n      " };
+        text.push_str(format!("{line}{indent}{options}").trim_end());
+        text.push('\n');
     }
     text.push_str(
         "\nWhat builds firmware takes --toolchain rustup|debian; checks take --board NAME.\n",

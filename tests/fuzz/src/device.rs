@@ -1,0 +1,155 @@
+//! The whole device: bytes on its line, and requests of an enrolled host.
+
+use std::cell::RefCell;
+
+use hsm_core::Hsm;
+use hsm_core::testing::{MemoryPlatform, TestRng};
+use hsm_protocol::channel::{Initiator, Keys, RECORD_OVERHEAD};
+use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
+use hsm_protocol::command::{Command, ModuleState};
+use hsm_protocol::frame::{Decoder, Frame, FrameKind, Header, MAX_ENCODED};
+use hsm_protocol::identity::PublicKey;
+use hsm_protocol::request::{RequestHead, ResponseHead};
+use hsm_protocol::{AuditTag, Opcode, Role};
+use p256::SecretKey;
+
+/// A device in operation with a crypto user's session.
+struct Rig {
+    hsm: Box<Hsm<MemoryPlatform>>,
+    decoder: Box<Decoder<MAX_ENCODED>>,
+    user: (u16, Keys),
+}
+
+thread_local! {
+    static RIG: RefCell<Rig> = RefCell::new(Rig::new());
+}
+
+/// Bytes as they come on the line. Each frame in them is answered with one frame.
+pub(crate) fn line(input: &[u8]) {
+    RIG.with_borrow_mut(|rig| {
+        let mut decoder = Box::new(Decoder::<MAX_ENCODED>::new());
+        let (mut rest, mut reply) = (input, vec![0; MAX_ENCODED]);
+        while let Some(frame) = decoder.next(&mut rest) {
+            let length = rig.hsm.process(frame, &mut reply);
+            let mut answer = &reply[..length];
+            rig.decoder.next(&mut answer).expect("a frame for each frame");
+            assert!(answer.is_empty(), "exactly one");
+        }
+        assert_eq!(rig.hsm.state(), ModuleState::Operational);
+    });
+}
+
+/// A request as an enrolled host may send it: opcode, then the body.
+pub(crate) fn requests(input: &[u8]) {
+    let Some((number, body)) = input.split_first_chunk() else { return };
+    let opcode = Opcode(u16::from_le_bytes(*number));
+    // These do what they say, or take long because they are asked to.
+    if [Opcode::CloseSession, Opcode::Zeroise, Opcode::SelfTest].contains(&opcode) {
+        return;
+    }
+    RIG.with_borrow_mut(|rig| {
+        let tag = opcode.is_audited().then_some(AuditTag([1; 16]));
+        let mut request = vec![0; 64 + body.len()];
+        let start = RequestHead { opcode, id: 7, tag }.write(&mut request).expect("room");
+        request.truncate(start);
+        request.extend_from_slice(body);
+        let Rig { hsm, decoder, user: (session, keys) } = rig;
+        exchange(hsm, decoder, *session, keys, &request);
+        while hsm.work() == hsm_core::NextWork::AtOnce {}
+        assert_eq!(hsm.state(), ModuleState::Operational);
+    });
+}
+
+/// Sends a request's plaintext through a session; returns the response's.
+fn exchange(
+    hsm: &mut Hsm<MemoryPlatform>,
+    decoder: &mut Decoder<MAX_ENCODED>,
+    session: u16,
+    keys: &mut Keys,
+    request: &[u8],
+) -> Vec<u8> {
+    let mut record = request.to_vec();
+    record.resize(request.len() + RECORD_OVERHEAD, 0);
+    let sequence = keys.sealer.sequence();
+    keys.sealer.seal(&mut record, request.len()).expect("room");
+    let header = Header { kind: FrameKind::SealedRequest, session, sequence };
+    let mut answer = answer(hsm, decoder, header, &mut record);
+    assert_eq!(answer.0.kind, FrameKind::SealedResponse);
+    let plain = keys.opener.open(answer.0.sequence, &mut answer.1).expect("the device's record");
+    ResponseHead::split(plain).expect("a response's head");
+    plain.to_vec()
+}
+
+fn answer(
+    hsm: &mut Hsm<MemoryPlatform>,
+    decoder: &mut Decoder<MAX_ENCODED>,
+    header: Header,
+    payload: &mut [u8],
+) -> (Header, Vec<u8>) {
+    let mut reply = vec![0; MAX_ENCODED];
+    let length = hsm.process(Frame { header, payload }, &mut reply);
+    let frame = decoder.next(&mut &reply[..length]).expect("a frame for each frame");
+    (frame.header, frame.payload.to_vec())
+}
+
+impl Rig {
+    fn new() -> Self {
+        let mut hsm = Box::new(Hsm::boot(MemoryPlatform::new()));
+        let mut decoder = Box::new(Decoder::new());
+        let key = |byte| SecretKey::from_slice(&[byte; 32]).expect("a scalar");
+        let (provisioner, user) = (key(1), key(2));
+        let link = link(&mut hsm, &mut decoder);
+        let mut admin = open(&mut hsm, &mut decoder, &provisioner, &link);
+        call(&mut hsm, &mut decoder, &mut admin, &Initialise);
+        let mut admin = open(&mut hsm, &mut decoder, &provisioner, &link);
+        let enrol =
+            EnrolHost { key: PublicKey::from_point(&user.public_key()), role: Role::CryptoUser };
+        call(&mut hsm, &mut decoder, &mut admin, &enrol);
+        call(&mut hsm, &mut decoder, &mut admin, &CreateDomain);
+        let user = open(&mut hsm, &mut decoder, &user, &link);
+        assert_eq!(hsm.state(), ModuleState::Operational);
+        Self { hsm, decoder, user }
+    }
+}
+
+/// The device's link key, as `Info` tells it in clear.
+fn link(hsm: &mut Hsm<MemoryPlatform>, decoder: &mut Decoder<MAX_ENCODED>) -> PublicKey {
+    let mut request = vec![0; 64];
+    let head = RequestHead { opcode: Opcode::Info, id: 1, tag: None };
+    let length = head.write(&mut request).expect("room");
+    let header = Header { kind: FrameKind::PlainRequest, session: 0, sequence: 0 };
+    let (_, payload) = answer(hsm, decoder, header, &mut request[..length]);
+    let (_, body) = ResponseHead::split(&payload).expect("a response");
+    let info: hsm_protocol::command::system::DeviceInfo<'_> =
+        hsm_protocol::command::decode(body).expect("device information");
+    info.identity.link
+}
+
+fn open(
+    hsm: &mut Hsm<MemoryPlatform>,
+    decoder: &mut Decoder<MAX_ENCODED>,
+    key: &SecretKey,
+    link: &PublicKey,
+) -> (u16, Keys) {
+    let (initiator, mut message) =
+        Initiator::start(key, link, &mut TestRng(3)).expect("a link key");
+    let header = Header { kind: FrameKind::Handshake1, session: 0, sequence: 0 };
+    let (_, payload) = answer(hsm, decoder, header, &mut message);
+    let (keys, welcome) = initiator.finish(&payload).expect("a session");
+    (welcome.session, keys)
+}
+
+fn call<C: Command>(
+    hsm: &mut Hsm<MemoryPlatform>,
+    decoder: &mut Decoder<MAX_ENCODED>,
+    (session, keys): &mut (u16, Keys),
+    command: &C,
+) {
+    let mut request = vec![0; 1024];
+    let tag = C::AUDIT.then_some(AuditTag([1; 16]));
+    let start = RequestHead { opcode: C::OPCODE, id: 1, tag }.write(&mut request).expect("room");
+    let length = start + command.encode(&mut request[start..]).expect("room").len();
+    let response = exchange(hsm, decoder, *session, keys, &request[..length]);
+    let (head, _) = ResponseHead::split(&response).expect("a response");
+    assert_eq!(head.status, None, "{:?}", C::OPCODE);
+}

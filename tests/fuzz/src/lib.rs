@@ -1,0 +1,23 @@
+//! Fuzz targets: functions of bytes that must not panic, and must find what they assert.
+//!
+//! `cargo xtask fuzz` runs them with coverage feedback; `cargo test` runs them once over the
+//! checked-in corpora, and over every input that was ever found to fail.
+
+mod device;
+mod parsers;
+
+/// A target: its name, which is that of its corpus, and what it does with an input.
+pub struct Target(pub &'static str, pub fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target("frames", parsers::frames),
+    Target("handshake", parsers::handshake),
+    Target("records", parsers::records),
+    Target("request_bodies", parsers::request_bodies),
+    Target("tokens", parsers::tokens),
+    Target("private_keys", parsers::private_keys),
+    Target("public_keys", parsers::public_keys),
+    Target("device_line", device::line),
+    Target("device_requests", device::requests),
+];

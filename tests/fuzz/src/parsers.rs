@@ -1,0 +1,150 @@
+//! Parsers by themselves.
+
+use std::sync::LazyLock;
+
+use hsm_core::algorithm::{Algorithm, Message, PORTABLE, PublicKeyBuf};
+use hsm_core::secret::SecretBuf;
+use hsm_core::testing::TestRng;
+use hsm_protocol::channel::{Initiator, Opener, RECORD_OVERHEAD, Responder, Sealer};
+use hsm_protocol::command::{Command, decode};
+use hsm_protocol::for_each_command;
+use hsm_protocol::frame::{self, Decoder, MAX_ENCODED};
+use hsm_protocol::identity::PublicKey;
+use hsm_protocol::token::sealed::{ImportToken, PreparedPair, Sealed};
+use hsm_protocol::token::{Blob, DomainToken, KeyToken};
+use p256::SecretKey;
+
+const MESSAGE: Message<'_> = Message::Raw(b"message");
+
+/// Whatever decodes encodes to something that decodes to the same.
+pub(crate) fn frames(input: &[u8]) {
+    let (mut decoder, mut again) = (Decoder::<MAX_ENCODED>::new(), Decoder::<MAX_ENCODED>::new());
+    let mut rest = input;
+    let mut encoded = vec![0; MAX_ENCODED];
+    while let Some(frame) = decoder.next(&mut rest) {
+        let length = frame::encode(frame.header, frame.payload, &mut encoded).expect("it fitted");
+        let mut encoded = &encoded[..length];
+        let same = again.next(&mut encoded).expect("a whole frame");
+        assert_eq!((same.header, &*same.payload), (frame.header, &*frame.payload));
+    }
+}
+
+/// Nobody gets a session by chance, at either end.
+pub(crate) fn handshake(input: &[u8]) {
+    static KEY: LazyLock<SecretKey> =
+        LazyLock::new(|| SecretKey::from_slice(&[9; 32]).expect("a scalar"));
+    if let Ok(responder) = Responder::read(&KEY, input) {
+        // Only the holder of the host's key can have written it; who that is, the device checks.
+        let _ = responder.host().host_id();
+    }
+    let link = PublicKey::from_point(&KEY.public_key());
+    let (initiator, _) = Initiator::start(&KEY, &link, &mut TestRng(1)).expect("a point");
+    assert!(initiator.finish(input).is_err(), "a session without the device's key");
+}
+
+/// What was sealed opens, once, in order, and nothing else does.
+pub(crate) fn records(input: &[u8]) {
+    let (mut sealer, mut opener) = (Sealer::new([7; 32]), Opener::new([7; 32]));
+    let mut forged = input.to_vec();
+    assert!(Opener::new([7; 32]).open(0, &mut forged).is_err(), "a forged record");
+    for message in input.chunks(64) {
+        let sequence = sealer.sequence();
+        let mut record = message.to_vec();
+        record.resize(message.len() + RECORD_OVERHEAD, 0);
+        sealer.seal(&mut record, message.len()).expect("there is room");
+        let opened = opener.open(sequence, &mut record).expect("what was sealed");
+        assert_eq!(opened, message);
+        assert!(opener.open(sequence, &mut record).is_err(), "a record taken twice");
+    }
+}
+
+/// The number of a command, then its body.
+pub(crate) fn request_bodies(input: &[u8]) {
+    use hsm_protocol::command::{
+        agree, audit, cipher, domain, import, key, mac, random, session, sign, system,
+    };
+    let Some((number, body)) = input.split_first_chunk() else { return };
+    let number = u16::from_le_bytes(*number);
+    macro_rules! table {
+        ($($opcode:literal $name:ident $family:ident::$request:ident $(<$lifetime:lifetime>)? => $response:ty,
+           $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal;)+) => {
+            match number {
+                $($opcode => round_trip(body, decode::<$family::$request $(<$lifetime>)?>(body)),)+
+                _ => {}
+            }
+        };
+    }
+    for_each_command!(table);
+}
+
+/// What decodes encodes to bytes no longer: postcard takes longer forms of a number too.
+fn round_trip<C: Command>(body: &[u8], decoded: Result<C, hsm_protocol::ErrorCode>) {
+    if let Ok(command) = decoded {
+        let mut out = vec![0; body.len()];
+        command.encode(&mut out).expect("no longer than it was");
+    }
+}
+
+/// Headers parse; what they say of lengths holds.
+pub(crate) fn tokens(input: &[u8]) {
+    if let Ok(token) = KeyToken::parse(input) {
+        assert_eq!(token.header.len() + token.sealed.len(), input.len());
+        assert!(input.len() <= KeyToken::MAX_SIZE);
+    }
+    if let Ok(blob) = Blob::parse(input) {
+        assert_eq!(blob.header.len() + blob.iv.len() + blob.sealed.len(), input.len());
+    }
+    let _ = DomainToken::parse(input);
+    let _ = Sealed::<PreparedPair>::parse(input);
+    let _ = Sealed::<ImportToken>::parse(input);
+}
+
+/// The entry that the first byte names, and the rest.
+fn entry(input: &[u8]) -> Option<(&'static dyn Algorithm, &[u8])> {
+    let (first, rest) = input.split_first()?;
+    Some((PORTABLE[usize::from(*first) % PORTABLE.len()], rest))
+}
+
+/// PKCS#8 and raw material. What is taken makes a public key.
+pub(crate) fn private_keys(input: &[u8]) {
+    let Some((entry, material)) = entry(input) else { return };
+    let mut secret = SecretBuf::new();
+    if entry.import(material, &mut secret).is_ok() {
+        let row = entry.spec().row().expect("a spec of the table");
+        assert_eq!(secret.expose().len(), row.secret_size);
+        if row.public_size > 0 {
+            let mut public = PublicKeyBuf::new();
+            entry.public_key(&secret, &mut public).expect("an imported key has a public half");
+            assert_eq!(public.as_bytes().len(), row.public_size);
+        }
+    }
+}
+
+/// `SubjectPublicKeyInfo` of a peer, and signatures and ciphertexts made of the input.
+pub(crate) fn public_keys(input: &[u8]) {
+    let Some((entry, rest)) = entry(input) else { return };
+    let row = entry.spec().row().expect("a spec of the table");
+    let mut rng = TestRng(1);
+    let mut secret = SecretBuf::new();
+    if secret.resize(row.secret_size).map(|bytes| bytes.fill(0x42)).is_ok() {
+        let _ = entry.agree(&secret, rest, &mut SecretBuf::new());
+    }
+    let (key, rest) = rest.split_at(rest.len().min(row.public_size));
+    let mut public = PublicKeyBuf::new();
+    if public.set(&[key]).is_err() {
+        return;
+    }
+    for algorithm in row.signing_algorithms {
+        assert!(entry.verify(&public, *algorithm, MESSAGE, rest).is_err(), "a forged signature");
+    }
+    let mut out = vec![0; 1024];
+    for algorithm in row.encryption_algorithms {
+        let _ = entry.encrypt_public(
+            &public,
+            *algorithm,
+            &rest[..rest.len().min(32)],
+            &mut rng,
+            &mut out,
+        );
+    }
+}
