@@ -1,6 +1,7 @@
 //! The work of each command: one `impl Execute` for each row of the table.
 
 mod agree;
+mod attest;
 mod audit;
 mod cipher;
 mod data_key_pair;

@@ -134,7 +134,7 @@ macro_rules! dispatch_table {
             reply: &mut [u8],
         ) -> (Result<usize, ErrorCode>, After) {
             use hsm_protocol::command::{
-                agree, audit, cipher, domain, import, key, mac, random, session, sign,
+                agree, attest, audit, cipher, domain, import, key, mac, random, session, sign,
                 system,
             };
 

@@ -16,6 +16,7 @@ impl Kat {
         Self::EcdsaVerify,
         Self::Ecdh,
         Self::AesKwp,
+        Self::AesCbc,
     ];
 }
 
@@ -113,6 +114,8 @@ known_answers! {
     MlKemReject
     /// AES key wrap with padding.
     AesKwp
+    /// AES-256-CBC encryption.
+    AesCbc
 }
 
 #[cfg(any(test, feature = "test-platform"))]

@@ -31,6 +31,8 @@ pub enum Purpose {
     PreparedPair,
     /// AES-GCM of one import token, from a domain key; context: nonce, domain id.
     ImportToken,
+    /// AES-GCM of one attested recipient, from a domain key; context: nonce, domain id.
+    AttestedRecipient,
 }
 
 impl Purpose {
@@ -43,6 +45,7 @@ impl Purpose {
             Self::Storage => b"KMS-STORAGE-v1",
             Self::PreparedPair => b"KMS-PAIR-v1",
             Self::ImportToken => b"KMS-IMPORT-v1",
+            Self::AttestedRecipient => b"KMS-RECIPIENT-v1",
         }
     }
 }

@@ -18,11 +18,13 @@ extern crate std;
 
 pub mod aead;
 pub mod algorithm;
+pub mod attestation;
 pub mod audit;
 mod command;
 mod dispatch;
 pub mod drbg;
 pub mod entropy;
+pub mod envelope;
 pub mod fault;
 pub mod hosts;
 mod hsm;

@@ -21,6 +21,7 @@ use crate::platform::{EntropySource, NvStorage, Platform, RecordId};
 use crate::secret::{Secret, SecretBuf};
 use crate::self_test;
 
+mod attestation;
 mod key;
 mod pairs;
 mod provisioning;

@@ -113,6 +113,8 @@ impl RecordId {
     pub const DOMAIN: Self = Self(3);
     /// The boot counter.
     pub const EPOCH: Self = Self(4);
+    /// The roots that attestation documents must chain to.
+    pub const ROOTS: Self = Self(5);
 }
 
 /// A power-cut-safe record store. Every write is atomic, and durable when it returns.

@@ -2,7 +2,7 @@
 //!
 //! | when | what |
 //! |---|---|
-//! | power-up | HMAC, and with it the firmware image; DRBG, KBKDF, AES-GCM, AES-KWP, ECDSA, ECDH; the noise |
+//! | power-up | HMAC, and with it the firmware image; DRBG, KBKDF, AES-GCM, AES-KWP, AES-CBC, ECDSA, ECDH; the noise |
 //! | before first use | known answers of each algorithm of the registry |
 //! | continuously | health tests of the noise; pair-wise consistency of each new key pair |
 //! | on demand | all of power-up, and every algorithm of the registry |
@@ -18,7 +18,7 @@ use crate::algorithm::ecdsa_p256::EccNistP256;
 use crate::algorithm::hmac::{Hmac256, hmac};
 use crate::fault::{self, Kat};
 use crate::keystore::import;
-use crate::{aead, drbg, kbkdf};
+use crate::{aead, drbg, envelope, kbkdf};
 
 /// Length of the integrity value at the end of the firmware image, in bytes.
 pub const IMAGE_MAC_SIZE: usize = 32;
@@ -55,13 +55,14 @@ pub fn image_mac(image: &[u8]) -> Result<[u8; IMAGE_MAC_SIZE], ErrorCode> {
 }
 
 /// Tests of what the module itself uses, HMAC first because the image is checked with it.
-const MODULE_TESTS: [fn() -> Result<(), ErrorCode>; 6] = [
+const MODULE_TESTS: [fn() -> Result<(), ErrorCode>; 7] = [
     || Hmac256.self_test(),
     drbg::self_test,
     kbkdf::self_test,
     aead::self_test,
     || EccNistP256.self_test(),
     import::self_test,
+    envelope::self_test,
 ];
 
 fn integrity_test(image: &[u8]) -> Result<(), ErrorCode> {

@@ -6,6 +6,7 @@ use crate::error::ErrorCode;
 use crate::opcode::Opcode;
 
 pub mod agree;
+pub mod attest;
 pub mod audit;
 pub mod cipher;
 pub mod domain;

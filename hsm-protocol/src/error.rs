@@ -72,7 +72,7 @@ error_codes! {
     0x0305 USAGE_DENIED;
     /// The key's spec does not fit the operation or algorithm.
     0x0306 SPEC_DENIED;
-    /// The import token has expired.
+    /// The import token, or the recipient's, has expired.
     0x0307 TOKEN_EXPIRED;
 
     /// The algorithm or key spec is not in this device's registry.
@@ -93,6 +93,12 @@ error_codes! {
     0x0408 PAIR_REQUIRED;
     /// The peer's public key, or the key material to import, does not fit the key's spec.
     0x0409 KEY_MATERIAL_INVALID;
+    /// The attestation document is not one, or names no RSA key of 2048, 3072 or 4096 bits.
+    0x040A ATTESTATION_MALFORMED;
+    /// The attestation document's time is more than five minutes from now.
+    0x040B ATTESTATION_STALE;
+    /// No trusted root vouches for the attestation document, or its signature is wrong.
+    0x040C ATTESTATION_UNTRUSTED;
 
     /// The host table is full.
     0x0501 HOSTS_FULL;

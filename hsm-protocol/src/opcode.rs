@@ -47,6 +47,8 @@ macro_rules! for_each_command {
             0x0206 ExportDomain domain::ExportDomain => domain::ExportedDomain<'o>, PROVISIONER, OPERATIONAL, audit = true, idempotent = false;
             0x0207 JoinDomain domain::JoinDomain<'_> => domain::DomainSummary, PROVISIONER, INITIALISED, audit = true, idempotent = false;
             0x0208 DomainInfo domain::DomainInfo => domain::DomainStatus, ENROLLED, PROVISIONED, audit = false, idempotent = true;
+            0x0209 SetAttestationRoots attest::SetAttestationRoots<'_> => (), PROVISIONER, PROVISIONED, audit = true, idempotent = true;
+            0x020A AttestationRoots attest::AttestationRoots => attest::RootList<'o>, ENROLLED, PROVISIONED, audit = false, idempotent = true;
 
             0x0301 GenerateKey key::GenerateKey => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0302 ExportPublicKey key::ExportPublicKey<'_> => key::PublicKeyInfo<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
@@ -80,6 +82,14 @@ macro_rules! for_each_command {
             0x0901 DeriveSharedSecret agree::DeriveSharedSecret<'_> => agree::SharedSecret<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0902 Encapsulate agree::Encapsulate<'_> => agree::Encapsulation<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0903 Decapsulate agree::Decapsulate<'_> => agree::SharedSecret<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+
+            0x0A01 Attest attest::Attest<'_> => attest::Attested<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0A02 DecryptFor attest::DecryptFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0A03 DecryptPrivateFor attest::DecryptPrivateFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0A04 DeriveSharedSecretFor attest::DeriveSharedSecretFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0A05 GenerateDataKeyFor attest::GenerateDataKeyFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0A06 GenerateDataKeyPairFor attest::GenerateDataKeyPairFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0A07 RandomFor attest::RandomFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
         }
     };
 }
@@ -88,7 +98,7 @@ macro_rules! implement {
     ($($number:literal $name:ident $family:ident::$request:ident $(<$lifetime:lifetime>)? => $response:ty,
        $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal;)+) => {
         use crate::command::{
-            agree, audit, cipher, domain, import, key, mac, random, session, sign, system,
+            agree, attest, audit, cipher, domain, import, key, mac, random, session, sign, system,
         };
 
         impl Opcode {

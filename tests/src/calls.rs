@@ -1,13 +1,19 @@
 //! Calls of one device, short enough for tests.
 
+use std::thread;
+use std::time::Duration;
+
 use host_driver::device::Device;
 use host_driver::error::CallError;
 use hsm_protocol::command::cipher::{Decrypt, Encrypt};
-use hsm_protocol::command::key::{GenerateKey, KeyRef};
+use hsm_protocol::command::key::{GenerateKey, KeyRef, PrepareKeyPair};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 use hsm_protocol::{Bytes, Command, ErrorCode, KeyId};
 
 use crate::testbed::TAG;
+
+/// How often a device is asked whether it has found a key pair.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A key made by a device, as a host keeps it.
 #[derive(Debug)]
@@ -36,6 +42,23 @@ pub fn make(device: &Device, number: u8, spec: KeySpec, usage: KeyUsage) -> Stor
     let reply = device.call_blocking(&GenerateKey { id, spec, usage }, TAG).expect("generated");
     let token = reply.response().expect("decodes").token.to_vec();
     StoredKey { id, token }
+}
+
+/// A prepared key pair; waits until the device has found one.
+///
+/// # Panics
+/// If the device refuses.
+#[must_use]
+pub fn prepare(device: &Device, spec: KeySpec) -> Vec<u8> {
+    loop {
+        match device.call_blocking(&PrepareKeyPair { spec }, TAG) {
+            Err(CallError::Refused { code: ErrorCode::NOT_READY, .. }) => thread::sleep(PAUSE),
+            reply => {
+                let reply = reply.expect("a crypto user may");
+                return reply.response().expect("decodes").pair.to_vec();
+            }
+        }
+    }
 }
 
 /// Generates an encryption key.

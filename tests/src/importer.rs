@@ -1,23 +1,20 @@
 //! Imports key material into a device, wrapped as its owner would.
 
-use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aes_kw::{KeyInit, KwpAes256};
 use host_driver::CallError;
 use host_driver::device::Device;
 use hsm_protocol::command::import::{ImportKey, ParametersForImport};
-use hsm_protocol::command::key::PrepareKeyPair;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, WrappingAlgorithm};
 use hsm_protocol::{Bytes, ErrorCode, KeyId};
 use rsa::pkcs8::DecodePublicKey;
 use rsa::{Oaep, PublicKey};
 use sha2::Sha256;
 
+use crate::calls::prepare;
 use crate::testbed::TAG;
 
-/// How often a device is asked whether it has found a key pair.
-const PAUSE: Duration = Duration::from_millis(20);
 /// Key that wraps the material; nobody here has a secret to keep.
 const KEY: [u8; 32] = [0x17; 32];
 
@@ -34,17 +31,7 @@ impl<'d> Importer<'d> {
     /// If the device refuses.
     #[must_use]
     pub fn new(device: &'d Device) -> Self {
-        let request = PrepareKeyPair { spec: KeySpec::RSA_2048 };
-        loop {
-            match device.call_blocking(&request, TAG) {
-                Err(CallError::Refused { code: ErrorCode::NOT_READY, .. }) => thread::sleep(PAUSE),
-                reply => {
-                    let reply = reply.expect("a crypto user may");
-                    let pair = reply.response().expect("decodes").pair.to_vec();
-                    return Self { device, pair };
-                }
-            }
-        }
+        Self { device, pair: prepare(device, KeySpec::RSA_2048) }
     }
 
     /// Imports raw bytes or PKCS#8; the key token, or why the device refuses the material.

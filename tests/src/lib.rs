@@ -10,6 +10,7 @@
 //! | [`sdk`] | the AWS SDK for Rust against it |
 //! | [`python`] | the Python clients of `tests/clients` against it |
 //! | [`testbed`] | a device on each line a host can reach it by |
+//! | [`enclave`] | an attested environment: documents, and what is sealed to it |
 //! | [`emulator`] | a QEMU device to boot, connect and kill |
 //! | [`process`] | signals and captured output of child processes |
 //! | [`vectors`] | published test vectors, and what a registry makes of them |
@@ -23,6 +24,7 @@ pub mod calls;
 pub mod ctl;
 pub mod daemon;
 pub mod emulator;
+pub mod enclave;
 pub mod environment;
 pub mod http;
 pub mod importer;

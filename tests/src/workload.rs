@@ -2,25 +2,22 @@
 //!
 //! The benchmark counts their instructions, a test their stack and heap.
 
-use std::thread;
-use std::time::Duration;
-
+use host_driver::Reply;
 use host_driver::device::Device;
-use host_driver::{CallError, Reply};
 use hsm_protocol::command::{
     Command, agree, audit, cipher, import, key, mac, random, session, sign, system,
 };
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, MessageType, WrappingAlgorithm,
 };
-use hsm_protocol::{AuditTag, Bytes, ErrorCode, KeyId};
+use hsm_protocol::{AuditTag, Bytes, KeyId};
+
+use crate::calls::prepare;
 
 const ID: KeyId = KeyId::single_region([0x42; 16]);
 const SHORT: Bytes<'_> = Bytes(&[0x61; 32]);
 const LONG: Bytes<'_> = Bytes(&[0x61; 4096]);
 const NO_CONTEXT: Bytes<'_> = Bytes(&[]);
-/// How often a device is asked whether it has found a key pair.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// Gets each command's name and the means to call it, as often as wanted.
 pub type Visitor<'v> = &'v mut dyn FnMut(&str, &dyn Fn());
@@ -42,7 +39,7 @@ impl<'d> Workload<'d> {
         self.general(visitor);
         for row in specs.iter().filter_map(|spec| spec.row()) {
             let name = row.spec.aws_name().expect("a spec of the table");
-            let pair = if row.slow { self.pair(row.spec) } else { Vec::new() };
+            let pair = if row.slow { prepare(self.device, row.spec) } else { Vec::new() };
             let pair = Bytes(&pair);
             if row.slow {
                 let usage = row.usages[0];
@@ -142,9 +139,20 @@ impl<'d> Workload<'d> {
         visitor("ReEncrypt 32 B", &|| self.run(&request));
         let request = cipher::GenerateDataKey { key, context, length: 32 };
         visitor("GenerateDataKey", &|| self.run(&request));
+        self.attested(request, visitor);
         let spec = KeySpec::ECC_NIST_P256;
         let request = cipher::GenerateDataKeyPair { key, context, spec, pair: Bytes(&[]) };
         visitor("GenerateDataKeyPair P-256", &|| self.run(&request));
+    }
+
+    fn attested(&self, request: cipher::GenerateDataKey<'_>, visitor: Visitor<'_>) {
+        let document = attest::Attest { now_ms: MADE_MS, document: Bytes(&self.document) };
+        visitor("Attest", &|| self.run(&document));
+        let reply = self.call(&document);
+        let token = reply.response().expect("trusted").recipient;
+        let recipient = attest::Recipient { now_ms: MADE_MS, token };
+        let request = attest::For { recipient, request };
+        visitor("GenerateDataKeyFor RSA_2048", &|| self.run(&request));
     }
 
     fn asymmetric(
@@ -183,17 +191,6 @@ impl<'d> Workload<'d> {
         }
         let reply = self.call(&key::AdoptKeyPair { id: ID, usage, pair });
         reply.response().expect("a new key").token.to_vec()
-    }
-
-    /// A prepared pair; waits until the device has found one.
-    fn pair(&self, spec: KeySpec) -> Vec<u8> {
-        let request = key::PrepareKeyPair { spec };
-        loop {
-            match self.device.call_blocking(&request, AuditTag([7; 16])) {
-                Err(CallError::Refused { code: ErrorCode::NOT_READY, .. }) => thread::sleep(PAUSE),
-                reply => return reply.expect("a pair").response().expect("a pair").pair.to_vec(),
-            }
-        }
     }
 
     fn run<C: Command>(&self, command: &C) {

@@ -32,7 +32,7 @@ use crate::secret::SecretBuf;
 
 #[cfg(all(feature = "cortex-m4", target_arch = "arm"))]
 mod cortex_m4;
-mod der;
+pub(crate) mod der;
 mod nonce;
 
 #[cfg(all(feature = "cortex-m4", target_arch = "arm"))]

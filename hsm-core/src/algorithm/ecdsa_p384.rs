@@ -15,6 +15,9 @@ pub type EccNistP384 = Ecc<NistP384>;
 #[allow(non_upper_case_globals, reason = "an entry is named as its type")]
 pub const EccNistP384: EccNistP384 = Ecc::ENTRY;
 
+/// `SubjectPublicKeyInfo` up to the uncompressed point.
+pub(crate) const SPKI_PREFIX: &[u8] = <NistP384 as NamedCurve>::SPKI_PREFIX;
+
 impl NamedCurve for NistP384 {
     type Hash = Sha384;
     const SPEC: KeySpec = KeySpec::ECC_NIST_P384;

@@ -1,7 +1,9 @@
 //! Tokens under the domain key that are no key tokens ([`hsm_protocol::token::sealed`]).
 
 use hsm_protocol::ErrorCode;
-use hsm_protocol::token::sealed::{Attributes, ImportToken, MAX_BODY, PreparedPair, Sealed};
+use hsm_protocol::token::sealed::{
+    AttestedRecipient, Attributes, ImportToken, MAX_BODY, PreparedPair, Sealed,
+};
 use hsm_protocol::token::{NONCE_SIZE, TAG_SIZE};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
@@ -23,6 +25,10 @@ impl Kind for PreparedPair {
 
 impl Kind for ImportToken {
     const PURPOSE: Purpose = Purpose::ImportToken;
+}
+
+impl Kind for AttestedRecipient {
+    const PURPOSE: Purpose = Purpose::AttestedRecipient;
 }
 
 /// The body of a token, zeroised on drop.

@@ -57,13 +57,14 @@ fn roles_are_those_of_the_table() {
     let mut rig = Rig::operational();
     let admitted = |opcode: Opcode| match opcode.0 >> 8 {
         0x01 => [true; 3],
-        0x03..=0x07 | 0x09 => [false, true, false],
+        0x03..=0x07 | 0x09 | 0x0A => [false, true, false],
         _ => match opcode {
             Opcode::Info | Opcode::Status | Opcode::Reset => [true; 3],
             Opcode::SelfTest
             | Opcode::MemoryUse
             | Opcode::ListHosts
             | Opcode::DomainInfo
+            | Opcode::AttestationRoots
             | Opcode::AuditHead => [true; 3],
             Opcode::AuditEntries => [false, true, true],
             Opcode::Initialise => [false; 3],

@@ -1,4 +1,5 @@
-//! Tokens under the domain key that are no key tokens: prepared key pairs and import tokens.
+//! Tokens under the domain key that are no key tokens: prepared key pairs, import tokens, and
+//! attested recipients.
 //!
 //! ```text
 //! version u8 | domain [16] | domain key u32 LE | attributes | nonce [16]
@@ -11,6 +12,7 @@
 //! |---|---|---|
 //! | 0x41 prepared key pair | spec u8 | the secret |
 //! | 0x51 import token | key id \[17\], spec, usage, wrapping spec, algorithm u8, expiry u64 LE | the wrapping secret |
+//! | 0x61 attested recipient | expiry u64 LE | the public key, DER |
 
 use super::{NONCE_SIZE, TAG_SIZE};
 use crate::bytes::{concat, take};
@@ -66,6 +68,13 @@ pub struct ImportToken {
     pub expires_ms: u64,
 }
 
+/// The key of an attested environment: results may be sealed to it until it expires.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AttestedRecipient {
+    /// End of validity, milliseconds since 1970-01-01 UTC.
+    pub expires_ms: u64,
+}
+
 impl Attributes for PreparedPair {
     const VERSION: u8 = 0x41;
     const SIZE: usize = 1;
@@ -101,6 +110,19 @@ impl Attributes for ImportToken {
             algorithm: WrappingAlgorithm(algorithm),
             expires_ms: u64::from_le_bytes(*take(input)?),
         })
+    }
+}
+
+impl Attributes for AttestedRecipient {
+    const VERSION: u8 = 0x61;
+    const SIZE: usize = 8;
+
+    fn write(&self, out: &mut [u8]) -> Option<()> {
+        concat(out, &[&self.expires_ms.to_le_bytes()]).map(|_| ())
+    }
+
+    fn read(input: &mut &[u8]) -> Option<Self> {
+        Some(Self { expires_ms: u64::from_le_bytes(*take(input)?) })
     }
 }
 

@@ -5,6 +5,7 @@
 //! new rows are written by `UPDATE_GOLDEN=1 cargo test -p hsm-protocol --test golden`, which never
 //! overwrites one.
 
+mod attestation;
 mod commands;
 mod tokens;
 

@@ -6,7 +6,9 @@ use hsm_protocol::ErrorCode;
 use hsm_protocol::id::DeviceId;
 use hsm_protocol::identity::Signature;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin, WrappingAlgorithm};
-use hsm_protocol::token::sealed::{Attributes, ImportToken, PreparedPair, Sealed};
+use hsm_protocol::token::sealed::{
+    AttestedRecipient, Attributes, ImportToken, PreparedPair, Sealed,
+};
 use hsm_protocol::token::{Blob, DomainToken, KeyAttributes, KeyToken, context};
 
 use crate::{DEVICE, DOMAIN, ID, MATERIAL, MRK, PUBLIC, SIGNATURE, golden};
@@ -73,6 +75,7 @@ fn sealed_tokens() {
         assert_eq!(Sealed::<A>::parse(&out[..length]), Err(ErrorCode::TOKEN_MALFORMED));
     }
     check("prepared-pair", PreparedPair { spec: KeySpec::RSA_4096 });
+    check("attested-recipient", AttestedRecipient { expires_ms: 1_800_000_000_000 });
     check(
         "import-token",
         ImportToken {

@@ -16,6 +16,7 @@ pub const TARGETS: &[Target] = &[
     Target("records", parsers::records),
     Target("request_bodies", parsers::request_bodies),
     Target("tokens", parsers::tokens),
+    Target("attestation", parsers::attestation),
     Target("private_keys", parsers::private_keys),
     Target("public_keys", parsers::public_keys),
     Target("device_line", device::line),

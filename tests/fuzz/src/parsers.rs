@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use hsm_core::algorithm::{Algorithm, Message, PORTABLE, PublicKeyBuf};
+use hsm_core::algorithm::{self, Algorithm, Message, PORTABLE, PublicKeyBuf};
+use hsm_core::attestation::{self, RootId};
 use hsm_core::secret::SecretBuf;
 use hsm_core::testing::TestRng;
 use hsm_protocol::channel::{Initiator, Opener, RECORD_OVERHEAD, Responder, Sealer};
@@ -10,9 +11,11 @@ use hsm_protocol::command::{Command, decode};
 use hsm_protocol::for_each_command;
 use hsm_protocol::frame::{self, Decoder, MAX_ENCODED};
 use hsm_protocol::identity::PublicKey;
-use hsm_protocol::token::sealed::{ImportToken, PreparedPair, Sealed};
+use hsm_protocol::key_spec::KeySpec;
+use hsm_protocol::token::sealed::{AttestedRecipient, ImportToken, PreparedPair, Sealed};
 use hsm_protocol::token::{Blob, DomainToken, KeyToken};
 use p256::SecretKey;
+use sha2::{Digest, Sha256};
 
 const MESSAGE: Message<'_> = Message::Raw(b"message");
 
@@ -61,7 +64,7 @@ pub(crate) fn records(input: &[u8]) {
 /// The number of a command, then its body.
 pub(crate) fn request_bodies(input: &[u8]) {
     use hsm_protocol::command::{
-        agree, audit, cipher, domain, import, key, mac, random, session, sign, system,
+        agree, attest, audit, cipher, domain, import, key, mac, random, session, sign, system,
     };
     let Some((number, body)) = input.split_first_chunk() else { return };
     let number = u16::from_le_bytes(*number);
@@ -97,6 +100,24 @@ pub(crate) fn tokens(input: &[u8]) {
     let _ = DomainToken::parse(input);
     let _ = Sealed::<PreparedPair>::parse(input);
     let _ = Sealed::<ImportToken>::parse(input);
+    let _ = Sealed::<AttestedRecipient>::parse(input);
+}
+
+/// CBOR, COSE and X.509 of attestation documents: nothing is believed but what AWS signed.
+pub(crate) fn attestation(input: &[u8]) {
+    const GENUINE: &[u8] = include_bytes!("../../vectors/nitro-enclave.cose");
+    const MADE_MS: u64 = 1_767_472_867_402;
+    static ROOT: LazyLock<RootId> = LazyLock::new(|| {
+        // The first certificate of the bundle; its length is that of AWS's.
+        let at = GENUINE.windows(8).position(|window| window == b"cabundle").expect("there is one");
+        Sha256::digest(&GENUINE[at + 12..at + 12 + 533]).into()
+    });
+    let (_, p384) = algorithm::find(PORTABLE, KeySpec::ECC_NIST_P384).expect("in the registry");
+    if attestation::verify(input, MADE_MS, &[*ROOT], p384).is_ok() {
+        // The message around it may be tagged or not.
+        let payload = &GENUINE[10..GENUINE.len() - 98];
+        assert!(input.windows(payload.len()).any(|window| window == payload), "forged");
+    }
 }
 
 /// The entry that the first byte names, and the rest.

@@ -3,7 +3,7 @@
 use hsm_protocol::ErrorCode;
 
 /// Longest encoding in bytes, that of P-521: two integers of 66 bytes, whose top bit is never set.
-pub(super) const MAX_SIZE: usize = 3 + 2 * (2 + 66);
+pub(crate) const MAX_SIZE: usize = 3 + 2 * (2 + 66);
 
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
@@ -11,7 +11,7 @@ const INTEGER: u8 = 0x02;
 const LONG_FORM: u8 = 0x81;
 
 /// Encodes scalars of at most 66 bytes into the front of `out` and returns the length.
-pub(super) fn encode(r: &[u8], s: &[u8], out: &mut [u8]) -> Result<usize, ErrorCode> {
+pub(crate) fn encode(r: &[u8], s: &[u8], out: &mut [u8]) -> Result<usize, ErrorCode> {
     let (r, s) = (Integer::minimal(r)?, Integer::minimal(s)?);
     let content = 4u8.saturating_add(r.size).saturating_add(s.size);
     let long: &[u8] = if content < 0x80 { &[] } else { &[LONG_FORM] };
@@ -31,7 +31,7 @@ pub(super) fn encode(r: &[u8], s: &[u8], out: &mut [u8]) -> Result<usize, ErrorC
 
 /// Decodes strictly into two all-zero scalars: any other encoding than DER's only one, and an
 /// integer that the scalar has no room for, is `None`.
-pub(super) fn decode(der: &[u8], r: &mut [u8], s: &mut [u8]) -> Option<()> {
+pub(crate) fn decode(der: &[u8], r: &mut [u8], s: &mut [u8]) -> Option<()> {
     let (content, []) = element(der, SEQUENCE)? else { return None };
     let (first, rest) = element(content, INTEGER)?;
     let (second, []) = element(rest, INTEGER)? else { return None };
