@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use hsm_protocol::command::attest::{AttestationRoots, ROOT_SIZE, SetAttestationRoots};
 use hsm_protocol::command::domain::{
     CreateDomain, DomainInfo, DomainSummary, EnrolHost, EnrolledHost, ExportDomain, Initialise,
     JoinDomain, ListHosts,
@@ -38,6 +39,8 @@ pub struct Plan<'a> {
     pub hosts: &'a [(PublicKey, Role)],
     /// Where its domain comes from.
     pub goal: Goal<'a>,
+    /// The roots that attestation documents must chain to, by fingerprint; `None` leaves what is.
+    pub roots: Option<&'a [[u8; ROOT_SIZE]]>,
     /// How devices are talked to.
     pub options: Options,
 }
@@ -55,6 +58,8 @@ pub enum Step {
     DomainCreated,
     /// The device joined a domain.
     DomainJoined,
+    /// The device got this many attestation roots.
+    RootsSet(usize),
 }
 
 impl fmt::Display for Step {
@@ -65,6 +70,8 @@ impl fmt::Display for Step {
             Self::Enrolled(host, role) => write!(f, "enrolled host {host} as {role:?}"),
             Self::DomainCreated => f.write_str("created a domain"),
             Self::DomainJoined => f.write_str("joined the domain"),
+            Self::RootsSet(0) => f.write_str("trusts no attestation document any more"),
+            Self::RootsSet(count) => write!(f, "trusts {count} roots of attestation documents"),
         }
     }
 }
@@ -119,6 +126,9 @@ pub fn provision(
     }
     authenticate(&device, plan.provisioner)?;
     enrol(&device, plan.hosts, progress)?;
+    if let Some(roots) = plan.roots {
+        trust(&device, roots, progress)?;
+    }
     let domain = match call(&device, &DomainInfo)?.response()?.domain {
         Some(domain) => domain,
         None => enter_domain(&device, plan, progress)?,
@@ -190,6 +200,20 @@ fn enrol(
             call(device, &EnrolHost { key, role })?;
             progress(Step::Enrolled(host, role));
         }
+    }
+    Ok(())
+}
+
+/// Sets the attestation roots, if they are others.
+fn trust(
+    device: &Device,
+    roots: &[[u8; ROOT_SIZE]],
+    progress: &mut dyn FnMut(Step),
+) -> Result<(), ProvisionError> {
+    let wanted = Bytes(roots.as_flattened());
+    if *call(device, &AttestationRoots)?.response()?.roots != *wanted {
+        call(device, &SetAttestationRoots { roots: wanted })?;
+        progress(Step::RootsSet(roots.len()));
     }
     Ok(())
 }

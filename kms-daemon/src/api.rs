@@ -21,6 +21,7 @@ mod checks;
 mod input;
 mod marker;
 mod metadata;
+mod recipient;
 mod tagging;
 
 mod cancel_key_deletion;

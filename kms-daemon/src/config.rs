@@ -87,6 +87,8 @@ pub struct Config {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// RSA key pairs that devices find before they are asked for.
     pub rsa_stock: StockTargets,
+    /// Roots of attestation documents: `aws-nitro`, or certificates in PEM.
+    pub attestation_roots: Vec<String>,
     /// Clock difference allowed to clients, in minutes, 1 to 15.
     pub clock_window: u64,
     /// Form of log lines.
@@ -141,6 +143,10 @@ struct Settings {
     /// RSA key pairs to keep ready, of 2048, 3072 and 4096 bits [default: 2,1,1].
     #[arg(long, value_name = "N,N,N", env = "STRONGROOM_RSA_STOCK", value_delimiter = ',')]
     rsa_stock: Option<Vec<usize>>,
+    /// Let devices seal results to environments that these vouch for: aws-nitro, or a root
+    /// certificate in PEM; repeatable [default: none].
+    #[arg(long, value_name = "ROOT", env = "STRONGROOM_ATTESTATION_ROOT", value_delimiter = ',')]
+    attestation_root: Option<Vec<String>>,
     /// Minutes that a client's clock may differ, 1 to 15 [default: 5].
     #[arg(long, value_name = "MINUTES", env = "STRONGROOM_CLOCK_WINDOW")]
     clock_window: Option<u64>,
@@ -164,6 +170,7 @@ impl Settings {
             tls_cert: self.tls_cert.or(file.tls_cert),
             tls_key: self.tls_key.or(file.tls_key),
             rsa_stock: self.rsa_stock.or(file.rsa_stock),
+            attestation_root: self.attestation_root.or(file.attestation_root),
             clock_window: self.clock_window.or(file.clock_window),
             log_format: self.log_format.or(file.log_format),
         }
@@ -189,6 +196,7 @@ impl Settings {
                 .rsa_stock
                 .as_deref()
                 .map_or_else(|| Ok(StockTargets::default()), stock)?,
+            attestation_roots: self.attestation_root.unwrap_or_default(),
             clock_window: self.clock_window.unwrap_or(5),
             log_format: self.log_format.unwrap_or_default(),
         };

@@ -17,7 +17,9 @@ use crate::audit::{AuditError, AuditLog, checkpoint, keep_checkpoints};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::{Credentials, CredentialsError};
-use crate::devices::{Devices, DevicesConfig, DevicesError, Pooled, Scope};
+use crate::devices::{
+    Devices, DevicesConfig, DevicesError, Pooled, RootError, Scope, fingerprints,
+};
 use crate::durable;
 use crate::engine::Engine;
 use crate::http::{Front, Limits, Server};
@@ -59,6 +61,9 @@ pub enum DaemonError {
     /// No devices.
     #[error(transparent)]
     Devices(#[from] DevicesError),
+    /// No root of attestation documents.
+    #[error(transparent)]
+    Root(#[from] RootError),
     /// Devices are there, but none got into service.
     #[error("no device got into service: {0}")]
     NotReady(host_driver::CallError),
@@ -211,6 +216,7 @@ async fn start(
         hsms: config.hsms.clone(),
         firmware: config.firmware.clone(),
         link: config.link,
+        roots: Some(fingerprints(&config.attestation_roots)?),
     };
     let sink: Arc<AuditLog> = Arc::clone(&audit);
     let stock = config.rsa_stock;

@@ -27,12 +27,14 @@ use crate::durable;
 mod prepare;
 mod registry;
 mod report;
+mod roots;
 mod start;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use prepare::{HostKeys, Scope};
 pub use report::{DeviceReport, report};
+pub use roots::{RootError, RootId, fingerprints};
 
 use registry::Registry;
 use start::Running;
@@ -48,6 +50,9 @@ pub struct DevicesConfig {
     pub firmware: Option<PathBuf>,
     /// Line of QEMU devices.
     pub link: Link,
+    /// Roots of attestation documents, for the devices that are provisioned; `None` leaves what
+    /// is.
+    pub roots: Option<Vec<RootId>>,
 }
 
 /// A way to one device.
@@ -67,6 +72,7 @@ pub struct Devices {
     keys: HostKeys,
     registry: Registry,
     running: Running,
+    roots: Option<Vec<RootId>>,
 }
 
 /// The pool, and the devices that run inside or below this process.
@@ -189,7 +195,7 @@ impl Devices {
         let keys = HostKeys::of_data(&config.data)?;
         let registry = Registry::load(&hsm)?;
         let (lines, running) = start::start(&endpoints, config, &hsm)?;
-        Ok(Self { lines, keys, registry, running })
+        Ok(Self { lines, keys, registry, running, roots: config.roots.clone() })
     }
 
     /// The lines.
@@ -213,7 +219,8 @@ impl Devices {
         scope: Scope,
         progress: &mut dyn FnMut(&str, &str),
     ) -> Result<(), DevicesError> {
-        prepare::prepare(&self.lines, &mut self.registry, &self.keys, scope, progress)
+        let roots = self.roots.as_deref();
+        prepare::prepare(&self.lines, &mut self.registry, &self.keys, scope, roots, progress)
     }
 
     /// Puts the devices into a pool. `sink` takes audit entries that no call returns; `stock` is

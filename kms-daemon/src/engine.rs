@@ -20,23 +20,28 @@ use crate::policy::{Authorized, AuthorizedAccount};
 mod agreement;
 mod cipher;
 mod keys;
+mod recipient;
 mod refusal;
 mod signature;
 
+use self::recipient::Verified;
 use self::refusal::{Busy, refusal};
 
 pub use self::cipher::{Ciphertext, Side};
+pub use self::recipient::{Delivered, Delivery, Receiver, Recipient};
 
 /// The devices that use keys.
 #[derive(Clone)]
 pub struct Engine {
     pool: Arc<Pool>,
+    verified: Arc<Verified>,
 }
 
 /// The devices as one request uses them: commands carry its tag, and their receipts go to its
 /// audit record.
 pub struct Devices<'a> {
     pool: &'a Pool,
+    verified: &'a Verified,
     tag: AuditTag,
     receipts: &'a mut Vec<DeviceReceipt>,
 }
@@ -44,8 +49,8 @@ pub struct Devices<'a> {
 impl Engine {
     /// An engine over a pool of devices of one domain.
     #[must_use]
-    pub const fn new(pool: Arc<Pool>) -> Self {
-        Self { pool }
+    pub fn new(pool: Arc<Pool>) -> Self {
+        Self { pool, verified: Arc::default() }
     }
 
     /// The devices, for the request with the given audit tag.
@@ -54,7 +59,7 @@ impl Engine {
         audit_tag: [u8; AuditTag::SIZE],
         receipts: &'a mut Vec<DeviceReceipt>,
     ) -> Devices<'a> {
-        Devices { pool: &self.pool, tag: AuditTag(audit_tag), receipts }
+        Devices { pool: &self.pool, verified: &self.verified, tag: AuditTag(audit_tag), receipts }
     }
 }
 
@@ -63,12 +68,13 @@ impl Devices<'_> {
     ///
     /// # Errors
     /// [`Exception::DependencyTimeout`] if no device can do it now.
-    pub async fn random(
+    pub async fn random<'k>(
         &mut self,
         _account: &AuthorizedAccount,
         length: u16,
-    ) -> Result<Reply<random::Random>, KmsError> {
-        self.call(&random::Random { length }, None, Busy::DependencyTimeout).await
+        receiver: Receiver<'k>,
+    ) -> Result<Delivery<'k, random::Random>, KmsError> {
+        self.deliver(random::Random { length }, receiver, None, Busy::DependencyTimeout).await
     }
 
     /// Calls a device that supports keys like `key`.

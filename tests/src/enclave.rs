@@ -22,6 +22,7 @@ const ES384: &[u8] = &[0xa1, 0x01, 0x38, 0x22];
 pub struct Enclave {
     /// DER, the root first.
     bundle: Vec<Vec<u8>>,
+    root_pem: String,
     leaf: Vec<u8>,
     module: SigningKey,
     /// DER `SubjectPublicKeyInfo`.
@@ -88,6 +89,7 @@ impl Enclave {
             .expect("its public half");
         Self {
             bundle: [&root, &region, &instance].map(|ca| ca.as_ref().der().to_vec()).to_vec(),
+            root_pem: root.as_ref().pem(),
             leaf: leaf.der().to_vec(),
             module: SigningKey::from_pkcs8_der(&key.serialize_der()).expect("a P-384 key"),
             public_key,
@@ -101,10 +103,10 @@ impl Enclave {
         Sha256::digest(&self.bundle[0]).into()
     }
 
-    /// The root certificate, DER.
+    /// The root certificate, PEM.
     #[must_use]
-    pub fn root_certificate(&self) -> &[u8] {
-        &self.bundle[0]
+    pub fn root_pem(&self) -> &str {
+        &self.root_pem
     }
 
     /// The RSA key, DER `SubjectPublicKeyInfo`.

@@ -5,7 +5,7 @@
 use host_driver::Reply;
 use host_driver::device::Device;
 use hsm_protocol::command::{
-    Command, agree, audit, cipher, import, key, mac, random, session, sign, system,
+    Command, agree, attest, audit, cipher, import, key, mac, random, session, sign, system,
 };
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, MessageType, WrappingAlgorithm,
@@ -13,7 +13,10 @@ use hsm_protocol::key_spec::{
 use hsm_protocol::{AuditTag, Bytes, KeyId};
 
 use crate::calls::prepare;
+use crate::enclave::Enclave;
 
+/// Devices have no clock; this is the host's.
+const NOW: u64 = 1_780_000_000_000;
 const ID: KeyId = KeyId::single_region([0x42; 16]);
 const SHORT: Bytes<'_> = Bytes(&[0x61; 32]);
 const LONG: Bytes<'_> = Bytes(&[0x61; 4096]);
@@ -25,13 +28,16 @@ pub type Visitor<'v> = &'v mut dyn FnMut(&str, &dyn Fn());
 /// A device with a session, and how to talk to it.
 pub struct Workload<'d> {
     device: &'d Device,
+    /// Of an enclave that the device trusts.
+    document: Vec<u8>,
 }
 
 impl<'d> Workload<'d> {
-    /// For a device in operation whose session is a crypto user's.
+    /// For a device in operation whose session is a crypto user's, and which trusts the root of
+    /// `enclave`.
     #[must_use]
-    pub const fn new(device: &'d Device) -> Self {
-        Self { device }
+    pub fn new(device: &'d Device, enclave: &Enclave) -> Self {
+        Self { device, document: enclave.attest(NOW) }
     }
 
     /// Visits the commands that have to do with none of the key specs, then those of `specs`.
@@ -146,11 +152,11 @@ impl<'d> Workload<'d> {
     }
 
     fn attested(&self, request: cipher::GenerateDataKey<'_>, visitor: Visitor<'_>) {
-        let document = attest::Attest { now_ms: MADE_MS, document: Bytes(&self.document) };
+        let document = attest::Attest { now_ms: NOW, document: Bytes(&self.document) };
         visitor("Attest", &|| self.run(&document));
         let reply = self.call(&document);
         let token = reply.response().expect("trusted").recipient;
-        let recipient = attest::Recipient { now_ms: MADE_MS, token };
+        let recipient = attest::Recipient { now_ms: NOW, token };
         let request = attest::For { recipient, request };
         visitor("GenerateDataKeyFor RSA_2048", &|| self.run(&request));
     }

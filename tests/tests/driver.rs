@@ -97,7 +97,8 @@ impl Rig {
         for (emulator, goal) in
             emulators.iter().zip([Goal::Create, Goal::Join(emulators[0].as_ref())])
         {
-            let plan = Plan { provisioner: &provisioner, hosts: &hosts, goal, options };
+            let plan =
+                Plan { provisioner: &provisioner, hosts: &hosts, goal, roots: None, options };
             provision(emulator.as_ref(), &plan, &mut |_| {}).expect("provisioned");
         }
         let member = |emulator: &Arc<Emulator>| Member {

@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 
+use hsm_protocol::Bytes;
+use hsm_protocol::command::attest::SetAttestationRoots;
 use hsm_protocol::command::system::{MemoryPeaks, MemoryUse};
 use hsm_tests::emulator::Attachment;
+use hsm_tests::enclave::Enclave;
 use hsm_tests::environment;
 use hsm_tests::testbed::{Line, TAG, Testbed};
 use hsm_tests::workload::Workload;
@@ -36,13 +39,17 @@ fn every_command_stays_within_its_budget() {
 fn measure(board: Attachment) -> Measured {
     let testbed = Testbed::new(Line::Emulated(board));
     let hosts = testbed.provision();
-    let device = testbed.device_as(&hosts.user);
+    let enclave = Enclave::new(2048);
+    let device = testbed.device_as(&hosts.provisioner);
+    let root = enclave.root();
+    device.call_blocking(&SetAttestationRoots { roots: Bytes(&root) }, TAG).expect("set");
+    device.authenticate(&hosts.user).expect("enrolled");
     let peaks = || -> MemoryPeaks {
         let reply = device.call_blocking(&MemoryUse, TAG).expect("an enrolled host may");
         reply.response().expect("decodes")
     };
     let mut measured = BTreeMap::new();
-    Workload::new(&device).visit(&device.info().specs, &mut |name, run| {
+    Workload::new(&device, &enclave).visit(&device.info().specs, &mut |name, run| {
         peaks();
         run();
         measured.insert(name.to_owned(), peaks());

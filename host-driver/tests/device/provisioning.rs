@@ -83,8 +83,13 @@ fn a_fresh_device_is_brought_into_service_once() {
     let hsm = Hsm::new();
     let (provisioner, user) = (HostKey::generate(), HostKey::generate());
     let hosts = [(user.public(), Role::CryptoUser)];
-    let plan =
-        Plan { provisioner: &provisioner, hosts: &hosts, goal: Goal::Create, options: options() };
+    let plan = Plan {
+        provisioner: &provisioner,
+        hosts: &hosts,
+        goal: Goal::Create,
+        roots: None,
+        options: options(),
+    };
     let mut steps = Vec::new();
     let first = provision(&hsm, &plan, &mut |step| steps.push(step)).unwrap();
     let enrolled = Step::Enrolled(user.id(), Role::CryptoUser);
@@ -148,8 +153,13 @@ fn joining_survives_a_cut_at_any_message() {
 
         let cut_member = Cutter { inner: member.clone(), left: Arc::clone(&left), cut };
         let cut_joiner = Cutter { inner: joiner.clone(), left, cut };
-        let plan =
-            |goal| Plan { provisioner: &provisioner, hosts: &hosts, goal, options: options() };
+        let plan = |goal| Plan {
+            provisioner: &provisioner,
+            hosts: &hosts,
+            goal,
+            roots: None,
+            options: options(),
+        };
         let outcome = provision(&cut_joiner, &plan(Goal::Join(&cut_member)), &mut |_| {});
         let again = provision(&joiner, &plan(Goal::Join(&member)), &mut |_| {}).unwrap();
         assert_eq!(again.domain.domain, domain);

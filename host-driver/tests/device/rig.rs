@@ -36,6 +36,7 @@ impl Hsm {
             provisioner: &HostKey::generate(),
             hosts: &[(user.public(), Role::CryptoUser)],
             goal: Goal::Create,
+            roots: None,
             options: options(),
         };
         provision(&hsm, &plan, &mut |_| {}).unwrap();
@@ -59,7 +60,7 @@ pub(crate) fn provision_alone(
     provisioner: &HostKey,
     hosts: &[(hsm_protocol::identity::PublicKey, Role)],
 ) -> Result<Provisioned, host_driver::provision::ProvisionError> {
-    let plan = Plan { provisioner, hosts, goal: Goal::Create, options: options() };
+    let plan = Plan { provisioner, hosts, goal: Goal::Create, roots: None, options: options() };
     provision(connector, &plan, &mut |_| {})
 }
 

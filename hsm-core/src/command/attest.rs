@@ -1,12 +1,10 @@
 //! Results for attested environments only.
 
 use hsm_protocol::command::Command;
-use hsm_protocol::command::agree::SharedSecret;
 use hsm_protocol::command::attest::{
-    Attest, AttestationRoots, Attested, Enveloped, For, Recipient, RootList, SetAttestationRoots,
+    Attest, AttestationRoots, Attested, Confidential, Enveloped, For, Recipient, RootList,
+    SetAttestationRoots,
 };
-use hsm_protocol::command::cipher::{DataKey, DataKeyPair, Plaintext};
-use hsm_protocol::command::random::RandomBytes;
 use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::token::sealed::AttestedRecipient;
 use hsm_protocol::{Bytes, ErrorCode};
@@ -80,50 +78,6 @@ impl Execute for Attest<'_> {
             recipient: Bytes(rest.get(..length).unwrap_or_default()),
             expires_ms,
         })
-    }
-}
-
-/// An answer whose secret part may go to a recipient.
-pub(crate) trait Confidential<'r> {
-    /// Takes it apart.
-    fn parts(self) -> Parts<'r>;
-}
-
-/// What [`Enveloped`] has, not yet sealed.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Parts<'r> {
-    secret: &'r [u8],
-    blob: &'r [u8],
-    public: &'r [u8],
-}
-
-impl<'r> Confidential<'r> for Plaintext<'r> {
-    fn parts(self) -> Parts<'r> {
-        Parts { secret: self.plaintext.0, ..Parts::default() }
-    }
-}
-
-impl<'r> Confidential<'r> for SharedSecret<'r> {
-    fn parts(self) -> Parts<'r> {
-        Parts { secret: self.secret.0, ..Parts::default() }
-    }
-}
-
-impl<'r> Confidential<'r> for RandomBytes<'r> {
-    fn parts(self) -> Parts<'r> {
-        Parts { secret: self.bytes.0, ..Parts::default() }
-    }
-}
-
-impl<'r> Confidential<'r> for DataKey<'r> {
-    fn parts(self) -> Parts<'r> {
-        Parts { secret: self.plaintext.0, blob: self.blob.0, ..Parts::default() }
-    }
-}
-
-impl<'r> Confidential<'r> for DataKeyPair<'r> {
-    fn parts(self) -> Parts<'r> {
-        Parts { secret: self.private.0, blob: self.blob.0, public: self.public.0 }
     }
 }
 

@@ -7,9 +7,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
-use crate::command::agree::DeriveSharedSecret;
-use crate::command::cipher::{Decrypt, DecryptPrivate, GenerateDataKey, GenerateDataKeyPair};
-use crate::command::random::Random;
+use crate::command::agree::{DeriveSharedSecret, SharedSecret};
+use crate::command::cipher::{
+    DataKey, DataKeyPair, Decrypt, DecryptPrivate, GenerateDataKey, GenerateDataKeyPair, Plaintext,
+};
+use crate::command::random::{Random, RandomBytes};
 
 /// Longest attestation document, in bytes.
 pub const MAX_DOCUMENT: usize = 16 * 1024;
@@ -123,4 +125,51 @@ pub struct Enveloped<'o> {
     /// The public key, DER `SubjectPublicKeyInfo`; empty unless the command makes a pair.
     #[serde(borrow)]
     pub public: Bytes<'o>,
+}
+
+/// An answer whose secret part may go to a recipient.
+pub trait Confidential<'r> {
+    /// Takes it apart.
+    fn parts(self) -> Parts<'r>;
+}
+
+/// What [`Enveloped`] has, not yet sealed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parts<'r> {
+    /// What only the recipient may read.
+    pub secret: &'r [u8],
+    /// As [`Enveloped::blob`].
+    pub blob: &'r [u8],
+    /// As [`Enveloped::public`].
+    pub public: &'r [u8],
+}
+
+impl<'r> Confidential<'r> for Plaintext<'r> {
+    fn parts(self) -> Parts<'r> {
+        Parts { secret: self.plaintext.0, ..Parts::default() }
+    }
+}
+
+impl<'r> Confidential<'r> for SharedSecret<'r> {
+    fn parts(self) -> Parts<'r> {
+        Parts { secret: self.secret.0, ..Parts::default() }
+    }
+}
+
+impl<'r> Confidential<'r> for RandomBytes<'r> {
+    fn parts(self) -> Parts<'r> {
+        Parts { secret: self.bytes.0, ..Parts::default() }
+    }
+}
+
+impl<'r> Confidential<'r> for DataKey<'r> {
+    fn parts(self) -> Parts<'r> {
+        Parts { secret: self.plaintext.0, blob: self.blob.0, ..Parts::default() }
+    }
+}
+
+impl<'r> Confidential<'r> for DataKeyPair<'r> {
+    fn parts(self) -> Parts<'r> {
+        Parts { secret: self.private.0, blob: self.blob.0, public: self.public.0 }
+    }
 }

@@ -117,6 +117,11 @@ impl<'a> Call<'a> {
         self.facts.element(name, value);
     }
 
+    /// Records something else that only the operation knows.
+    pub(super) fn additional(&mut self, name: &str, value: impl Into<Value>) {
+        self.facts.additional.insert(name.to_owned(), value.into());
+    }
+
     /// Records an alias as a resource of the call.
     pub(super) fn alias_resource(&mut self, arn: &str) {
         self.facts.alias(&self.home.account, arn);

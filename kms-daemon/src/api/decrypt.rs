@@ -7,8 +7,9 @@ use super::answer::Base64;
 use super::call::KeyUse;
 use super::checks::{BLOB, Checks, invalid};
 use super::input::{Blob, EncryptionContext};
+use super::recipient::{self, RecipientInfo};
 use super::{Answer, Call};
-use crate::engine::{Ciphertext, response};
+use crate::engine::{Ciphertext, Delivered};
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
 use crate::key::spec::{Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT, encryption_algorithm};
@@ -26,7 +27,7 @@ pub(super) struct Input {
     grant_tokens: Option<Vec<String>>,
     key_id: Option<String>,
     encryption_algorithm: Option<String>,
-    recipient: Option<serde::de::IgnoredAny>,
+    recipient: Option<RecipientInfo>,
     dry_run: Option<bool>,
     dry_run_modifiers: Option<Vec<String>>,
 }
@@ -37,6 +38,8 @@ struct Output<'a> {
     key_id: &'a str,
     plaintext: Base64<'a>,
     encryption_algorithm: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ciphertext_for_recipient: Option<Base64<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_material_id: Option<String>,
 }
@@ -49,8 +52,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let grant_tokens = checks.grant_tokens(input.grant_tokens);
     let algorithm = input.encryption_algorithm.as_deref().unwrap_or(SYMMETRIC_DEFAULT);
     checks.one_of("encryptionAlgorithm", algorithm, ENCRYPTION_ALGORITHMS);
+    let document = recipient::check(&mut checks, input.recipient);
     checks.finish()?;
-    refuse_recipient(input.recipient.is_some())?;
     let context = input.encryption_context.unwrap_or_default();
     let canonical = context.canonical_for(algorithm)?;
     call.parameter("encryptionAlgorithm", algorithm);
@@ -64,27 +67,29 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         algorithm,
         grant_tokens: &grant_tokens,
     };
+    let addressee = document.verify(call).await?;
+    let receiver = addressee.receiver();
     let (key, ciphertext) = source.authorize(call, blob.as_deref()).await?;
     Call::finish_dry_run(input.dry_run)?;
     let ciphertext = ciphertext.ok_or_else(|| KmsError::internal("no ciphertext to decrypt"))?;
-    let answer = |plaintext: &[u8]| {
+    let answer = |delivered: Delivered<'_>| {
+        let Delivered { plaintext, for_recipient, .. } = delivered;
         let output = Output {
             key_id: &key.arn(),
             plaintext: Base64(plaintext),
             encryption_algorithm: algorithm,
-            key_material_id: material_id(&ciphertext),
+            ciphertext_for_recipient: for_recipient.map(Base64),
+            key_material_id: material_id(&ciphertext).filter(|_| for_recipient.is_none()),
         };
-        Answer::with_blobs(&output, plaintext.len())
+        Answer::with_blobs(&output, delivered.size())
     };
     let mut devices = call.devices();
     match ciphertext {
         Ciphertext::Blob(envelope) => {
-            let reply = devices.decrypt(&key, &canonical, envelope).await?;
-            answer(&response(&reply)?.plaintext)
+            answer(devices.decrypt(&key, &canonical, envelope, receiver).await?.parts()?)
         }
         Ciphertext::Asymmetric(number, bytes) => {
-            let reply = devices.decrypt_private(&key, number, bytes).await?;
-            answer(&response(&reply)?.plaintext)
+            answer(devices.decrypt_private(&key, number, bytes, receiver).await?.parts()?)
         }
     }
 }
@@ -179,15 +184,6 @@ pub(super) fn ciphertext(
     ignored: bool,
 ) -> Option<Blob> {
     if ignored { None } else { Some(checks.blob(member, blob, BLOB)) }
-}
-
-/// Refuses attested recipients: ignoring one would answer a plaintext in clear.
-pub(super) fn refuse_recipient(given: bool) -> Result<(), KmsError> {
-    if !given {
-        return Ok(());
-    }
-    let text = "Recipient is not supported by this service.";
-    Err(KmsError::new(Exception::UnsupportedOperation, text))
 }
 
 fn incorrect_key() -> KmsError {

@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::answer::Base64;
 use super::call::KeyUse;
 use super::checks::{Checks, invalid};
-use super::decrypt::refuse_recipient;
 use super::input::Blob;
+use super::recipient::{self, RecipientInfo};
 use super::{Answer, Call};
-use crate::engine::response;
 use crate::error::KmsError;
 use crate::key::Forms;
 use crate::key::spec::{Algorithm, KEY_AGREEMENT_ALGORITHMS};
@@ -26,7 +25,7 @@ pub(super) struct Input {
     public_key: Option<Blob>,
     grant_tokens: Option<Vec<String>>,
     dry_run: Option<bool>,
-    recipient: Option<serde::de::IgnoredAny>,
+    recipient: Option<RecipientInfo>,
 }
 
 #[derive(Serialize)]
@@ -34,6 +33,8 @@ pub(super) struct Input {
 struct Output<'a> {
     key_id: &'a str,
     shared_secret: Base64<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ciphertext_for_recipient: Option<Base64<'a>>,
     key_agreement_algorithm: &'a str,
     key_origin: Option<&'a str>,
 }
@@ -46,10 +47,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         checks.required_one_of("keyAgreementAlgorithm", algorithm, KEY_AGREEMENT_ALGORITHMS);
     let peer = checks.blob("publicKey", input.public_key, PUBLIC_KEY);
     let grant_tokens = checks.grant_tokens(input.grant_tokens);
+    let document = recipient::check(&mut checks, input.recipient);
     checks.finish()?;
-    refuse_recipient(input.recipient.is_some())?;
     call.parameter("keyId", key_id.as_str());
     call.parameter("keyAgreementAlgorithm", algorithm.as_str());
+    let addressee = document.verify(call).await?;
     let key = call
         .authorize(KeyUse {
             action: Action::DeriveSharedSecret,
@@ -64,13 +66,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         return Err(invalid("The public key is not one that the KMS key can agree with."));
     }
     Call::finish_dry_run(input.dry_run)?;
-    let reply = call.devices().derive_shared_secret(&key, &peer).await?;
-    let secret = response(&reply)?.secret;
+    let receiver = addressee.receiver();
+    let reply = call.devices().derive_shared_secret(&key, &peer, receiver).await?;
+    let made = reply.parts()?;
     let output = Output {
         key_id: &key.arn(),
-        shared_secret: Base64(&secret),
+        shared_secret: Base64(made.plaintext),
+        ciphertext_for_recipient: made.for_recipient.map(Base64),
         key_agreement_algorithm: &algorithm,
         key_origin: key.origin.aws_name(),
     };
-    Answer::with_blobs(&output, secret.len())
+    Answer::with_blobs(&output, made.size())
 }

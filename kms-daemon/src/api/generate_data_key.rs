@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::answer::Base64;
 use super::call::KeyUse;
 use super::checks::{Checks, invalid};
-use super::decrypt::refuse_recipient;
 use super::input::EncryptionContext;
+use super::recipient::{self, Document, RecipientInfo};
 use super::{Answer, Call};
-use crate::engine::response;
 use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::key::spec::{Algorithm, DATA_KEY_SPECS, SYMMETRIC_DEFAULT};
@@ -24,7 +23,7 @@ pub(super) struct Input {
     number_of_bytes: Option<i64>,
     key_spec: Option<String>,
     grant_tokens: Option<Vec<String>>,
-    recipient: Option<serde::de::IgnoredAny>,
+    recipient: Option<RecipientInfo>,
     dry_run: Option<bool>,
 }
 
@@ -34,21 +33,28 @@ struct Output<'a> {
     ciphertext_blob: Base64<'a>,
     plaintext: Base64<'a>,
     key_id: &'a str,
-    key_material_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ciphertext_for_recipient: Option<Base64<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_material_id: Option<String>,
 }
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = DataKeyRequest::check(input)?;
+    let addressee = request.recipient.verify(call).await?;
     let key = request.authorize(call, Action::GenerateDataKey).await?;
-    let reply = call.devices().data_key(&key, &request.context, request.length).await?;
-    let data_key = response(&reply)?;
+    let (context, receiver) = (&request.context, addressee.receiver());
+    let reply = call.devices().data_key(&key, context, request.length, receiver).await?;
+    let made = reply.parts()?;
+    let material = Envelope::parse(made.blob)?.material.to_string();
     let output = Output {
-        ciphertext_blob: Base64(&data_key.blob),
-        plaintext: Base64(&data_key.plaintext),
+        ciphertext_blob: Base64(made.blob),
+        plaintext: Base64(made.plaintext),
         key_id: &key.arn(),
-        key_material_id: Envelope::parse(&data_key.blob)?.material.to_string(),
+        ciphertext_for_recipient: made.for_recipient.map(Base64),
+        key_material_id: Some(material).filter(|_| made.for_recipient.is_none()),
     };
-    Answer::with_blobs(&output, data_key.blob.len() + data_key.plaintext.len())
+    Answer::with_blobs(&output, made.size())
 }
 
 /// The checked parameters of both data key operations.
@@ -58,6 +64,8 @@ pub(super) struct DataKeyRequest {
     encryption_context: EncryptionContext,
     grant_tokens: Vec<String>,
     dry_run: Option<bool>,
+    /// Who gets the data key, if it is not the client.
+    recipient: Document,
     /// Canonical encryption context.
     pub(super) context: Vec<u8>,
     /// Length of the data key in bytes.
@@ -77,8 +85,8 @@ impl DataKeyRequest {
             checks.one_of("keySpec", spec, &names);
         }
         let grant_tokens = checks.grant_tokens(input.grant_tokens);
+        let recipient = recipient::check(&mut checks, input.recipient);
         checks.finish()?;
-        refuse_recipient(input.recipient.is_some())?;
         let length = match (&input.key_spec, input.number_of_bytes) {
             (Some(spec), None) => {
                 DATA_KEY_SPECS.iter().find(|(name, _)| name == spec).map(|(_, length)| *length)
@@ -91,7 +99,16 @@ impl DataKeyRequest {
         let encryption_context = input.encryption_context.unwrap_or_default();
         let context = encryption_context.canonical()?;
         let (key_spec, dry_run) = (input.key_spec, input.dry_run);
-        Ok(Self { key_id, key_spec, encryption_context, grant_tokens, dry_run, context, length })
+        Ok(Self {
+            key_id,
+            key_spec,
+            encryption_context,
+            grant_tokens,
+            dry_run,
+            recipient,
+            context,
+            length,
+        })
     }
 
     /// Authorizes the key, and ends a dry run.

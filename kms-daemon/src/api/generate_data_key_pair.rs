@@ -7,10 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::answer::Base64;
 use super::call::KeyUse;
 use super::checks::Checks;
-use super::decrypt::refuse_recipient;
 use super::input::EncryptionContext;
+use super::recipient::{self, Document, RecipientInfo};
 use super::{Answer, Call};
-use crate::engine::response;
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
 use crate::key::spec::{Algorithm, DATA_KEY_PAIR_SPECS, SYMMETRIC_DEFAULT};
@@ -24,7 +23,7 @@ pub(super) struct Input {
     encryption_context: Option<EncryptionContext>,
     key_pair_spec: Option<String>,
     grant_tokens: Option<Vec<String>>,
-    recipient: Option<serde::de::IgnoredAny>,
+    recipient: Option<RecipientInfo>,
     dry_run: Option<bool>,
 }
 
@@ -36,26 +35,33 @@ struct Output<'a> {
     public_key: Base64<'a>,
     key_id: &'a str,
     key_pair_spec: &'a str,
-    key_material_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ciphertext_for_recipient: Option<Base64<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_material_id: Option<String>,
 }
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = KeyPairRequest::check(input)?;
+    let addressee = request.recipient.verify(call).await?;
     let key = request.authorize(call, Action::GenerateDataKeyPair).await?;
-    let spec = request.device_spec()?;
+    let (context, spec, receiver) =
+        (&request.context, request.device_spec()?, addressee.receiver());
     let mut devices = call.devices();
     let pair = devices.prepared_pair(&key, spec).await?;
-    let reply = devices.data_key_pair(&key, &request.context, spec, &pair).await?;
-    let made = response(&reply)?;
+    let reply = devices.data_key_pair(&key, context, spec, &pair, receiver).await?;
+    let made = reply.parts()?;
+    let material = Envelope::parse(made.blob)?.material.to_string();
     let output = Output {
-        private_key_ciphertext_blob: Base64(&made.blob),
-        private_key_plaintext: Base64(&made.private),
-        public_key: Base64(&made.public),
+        private_key_ciphertext_blob: Base64(made.blob),
+        private_key_plaintext: Base64(made.plaintext),
+        public_key: Base64(made.public),
         key_id: &key.arn(),
         key_pair_spec: &request.spec,
-        key_material_id: Envelope::parse(&made.blob)?.material.to_string(),
+        ciphertext_for_recipient: made.for_recipient.map(Base64),
+        key_material_id: Some(material).filter(|_| made.for_recipient.is_none()),
     };
-    Answer::with_blobs(&output, made.blob.len() + made.private.len() + made.public.len())
+    Answer::with_blobs(&output, made.size())
 }
 
 /// The checked parameters of both data key pair operations.
@@ -64,6 +70,8 @@ pub(super) struct KeyPairRequest {
     encryption_context: EncryptionContext,
     grant_tokens: Vec<String>,
     dry_run: Option<bool>,
+    /// Who gets the private key, if it is not the client.
+    recipient: Document,
     /// Canonical encryption context.
     pub(super) context: Vec<u8>,
     /// A data key pair spec of the API.
@@ -78,12 +86,12 @@ impl KeyPairRequest {
         let spec = input.key_pair_spec;
         let spec = checks.required_one_of("keyPairSpec", spec, DATA_KEY_PAIR_SPECS);
         let grant_tokens = checks.grant_tokens(input.grant_tokens);
+        let recipient = recipient::check(&mut checks, input.recipient);
         checks.finish()?;
-        refuse_recipient(input.recipient.is_some())?;
         let encryption_context = input.encryption_context.unwrap_or_default();
         let context = encryption_context.canonical()?;
         let dry_run = input.dry_run;
-        Ok(Self { key_id, encryption_context, grant_tokens, dry_run, context, spec })
+        Ok(Self { key_id, encryption_context, grant_tokens, dry_run, recipient, context, spec })
     }
 
     /// Authorizes the key, and ends a dry run.

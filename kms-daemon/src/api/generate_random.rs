@@ -5,9 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::Base64;
 use super::checks::Checks;
-use super::decrypt::refuse_recipient;
+use super::recipient::{self, RecipientInfo};
 use super::{Answer, Call};
-use crate::engine::response;
 use crate::error::{Exception, KmsError};
 use crate::policy::AccountAction;
 
@@ -16,13 +15,15 @@ use crate::policy::AccountAction;
 pub(super) struct Input {
     number_of_bytes: Option<i64>,
     custom_key_store_id: Option<String>,
-    recipient: Option<serde::de::IgnoredAny>,
+    recipient: Option<RecipientInfo>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Output<'a> {
     plaintext: Base64<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ciphertext_for_recipient: Option<Base64<'a>>,
 }
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
@@ -34,15 +35,20 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     if let Some(id) = &input.custom_key_store_id {
         checks.length("customKeyStoreId", id, 1..=64);
     }
+    let document = recipient::check(&mut checks, input.recipient);
     checks.finish()?;
-    refuse_recipient(input.recipient.is_some())?;
     let account = call.authorize_account(AccountAction::GenerateRandom)?;
     if input.custom_key_store_id.is_some() {
         let text = "Custom key stores are not supported by this service.";
         return Err(KmsError::new(Exception::UnsupportedOperation, text));
     }
     let length = u16::try_from(number).map_err(KmsError::internal)?;
-    let reply = call.devices().random(&account, length).await?;
-    let bytes = response(&reply)?.bytes;
-    Answer::with_blobs(&Output { plaintext: Base64(&bytes) }, bytes.len())
+    let addressee = document.verify(call).await?;
+    let reply = call.devices().random(&account, length, addressee.receiver()).await?;
+    let made = reply.parts()?;
+    let output = Output {
+        plaintext: Base64(made.plaintext),
+        ciphertext_for_recipient: made.for_recipient.map(Base64),
+    };
+    Answer::with_blobs(&output, made.size())
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Failure, Outcome, Output};
 use crate::config::{Link, default_data};
 use crate::daemon::DataDir;
-use crate::devices::{Devices, DevicesConfig, HostKeys, Scope};
+use crate::devices::{Devices, DevicesConfig, HostKeys, Scope, fingerprints};
 use crate::hex;
 
 #[derive(Debug, clap::Subcommand)]
@@ -38,6 +38,10 @@ pub(super) enum Command {
         /// Firmware image for qemu devices.
         #[arg(long, value_name = "FILE", env = "STRONGROOM_FIRMWARE")]
         firmware: Option<PathBuf>,
+        /// Let the devices seal results to environments that these vouch for, instead of those
+        /// set before: aws-nitro, or a root certificate in PEM; repeatable.
+        #[arg(long, value_name = "ROOT")]
+        attestation_root: Option<Vec<String>>,
     },
     /// Print the host keys of a data directory, for `enrol` on another machine.
     Key {
@@ -76,7 +80,9 @@ pub(super) enum HostRole {
 pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     match command {
         Command::Status { lines } => status(&lines, output),
-        Command::Provision { lines, data, firmware } => provision(lines, data, firmware, output),
+        Command::Provision { lines, data, firmware, attestation_root } => {
+            provision(lines, data, firmware, attestation_root, output)
+        }
         Command::Key { data } => print_keys(data, output),
         Command::Enrol { line, key, role, data } => enrol(&line, &key, role, data, output),
     }
@@ -164,13 +170,15 @@ fn provision(
     lines: Vec<String>,
     data: Option<PathBuf>,
     firmware: Option<PathBuf>,
+    roots: Option<Vec<String>>,
     output: &mut Output<'_>,
 ) -> Result<Outcome, Failure> {
+    let roots = roots.as_deref().map(fingerprints).transpose()?;
     let data = data.map_or_else(default_data, Ok)?;
     // A running daemon has the devices, and would miss what changes.
     let _lock = DataDir::open(&data)?;
-    let config =
-        DevicesConfig { data: data.clone(), hsms: lines.clone(), firmware, link: Link::default() };
+    let (hsms, link) = (lines.clone(), Link::default());
+    let config = DevicesConfig { data: data.clone(), hsms, firmware, link, roots };
     let mut devices = Devices::start(&config)?;
     // Steps go to standard error: they are progress, not the result.
     devices.prepare(Scope::All, &mut |line, step| eprintln!("{line}: {step}"))?;
@@ -237,6 +245,7 @@ fn enrol(
         provisioner: &keys.provisioner,
         hosts: &[(key, role)],
         goal: Goal::Create,
+        roots: None,
         options: Options::default(),
     };
     let connector = line(text)?.connector();
@@ -270,7 +279,7 @@ mod tests {
 
     fn provision_it(line: &str, data: &Path) -> Result<(Outcome, Value), Failure> {
         let (lines, data) = (vec![line.to_owned()], Some(data.to_owned()));
-        json(Command::Provision { lines, data, firmware: None })
+        json(Command::Provision { lines, data, firmware: None, attestation_root: None })
     }
 
     fn enrol_it(line: &str, data: &Path, key: &str) -> Result<(Outcome, Value), Failure> {
@@ -304,6 +313,7 @@ mod tests {
             hsms: vec![line],
             firmware: None,
             link: Link::default(),
+            roots: None,
         };
         let mut devices = Devices::start(&config).unwrap();
         devices.prepare(Scope::Own, &mut |_, step| panic!("{step}")).unwrap();

@@ -10,6 +10,7 @@ use host_driver::{CallError, HostKey};
 use hsm_protocol::{DeviceId, ModuleState, Role};
 
 use super::registry::Registry;
+use super::roots::RootId;
 use super::{DevicesError, Line};
 
 /// How long devices may take to boot and test themselves.
@@ -45,6 +46,7 @@ pub(super) fn prepare(
     registry: &mut Registry,
     keys: &HostKeys,
     scope: Scope,
+    roots: Option<&[RootId]>,
     progress: &mut dyn FnMut(&str, &str),
 ) -> Result<(), DevicesError> {
     let may_provision = |line: &Line| line.own || scope == Scope::All;
@@ -74,7 +76,7 @@ pub(super) fn prepare(
         match found {
             Some(_) if may_provision(line) => {
                 let goal = goal(line, source, registry)?;
-                bring_in(line, goal, registry, keys, progress)?;
+                bring_in(line, goal, registry, keys, roots, progress)?;
                 source = source.or(Some(line));
             }
             Some(found) if found.state != ModuleState::Operational => {
@@ -129,12 +131,14 @@ fn bring_in(
     goal: Goal<'_>,
     registry: &mut Registry,
     keys: &HostKeys,
+    roots: Option<&[RootId]>,
     progress: &mut dyn FnMut(&str, &str),
 ) -> Result<(), DevicesError> {
     let plan = Plan {
         provisioner: &keys.provisioner,
         hosts: &[(keys.user.public(), Role::CryptoUser)],
         goal,
+        roots,
         options: Options::default(),
     };
     let connector: Arc<dyn Connector> = Arc::clone(&line.connector);

@@ -17,6 +17,7 @@ fn config(data: &Path, hsms: &[&str]) -> DevicesConfig {
         hsms: hsms.iter().map(|hsm| (*hsm).to_owned()).collect(),
         firmware: None,
         link: Link::Console,
+        roots: None,
     }
 }
 

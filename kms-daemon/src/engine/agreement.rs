@@ -4,7 +4,7 @@ use host_driver::Reply;
 use hsm_protocol::Bytes;
 use hsm_protocol::command::agree;
 
-use super::{Devices, current};
+use super::{Busy, Delivery, Devices, Receiver, current};
 use crate::error::KmsError;
 use crate::key::KeyRecord;
 use crate::policy::Authorized;
@@ -19,9 +19,10 @@ impl Devices<'_> {
         &mut self,
         key: &'k Authorized<KeyRecord>,
         peer: &'k [u8],
-    ) -> Result<Reply<agree::DeriveSharedSecret<'k>>, KmsError> {
+        receiver: Receiver<'k>,
+    ) -> Result<Delivery<'k, agree::DeriveSharedSecret<'k>>, KmsError> {
         let command = agree::DeriveSharedSecret { key: current(key)?, peer: Bytes(peer) };
-        self.use_key(key, &command).await
+        self.deliver(command, receiver, Some(key.spec), Busy::KeyUnavailable).await
     }
 
     /// Makes a shared secret and encapsulates it for the key.

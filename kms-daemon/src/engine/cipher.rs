@@ -6,7 +6,7 @@ use hsm_protocol::command::cipher;
 use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec};
 use zeroize::Zeroizing;
 
-use super::{Busy, Devices, current, of_blob};
+use super::{Busy, Delivery, Devices, Receiver, current, of_blob};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::key::KeyRecord;
@@ -61,13 +61,14 @@ impl Devices<'_> {
         key: &'k Authorized<KeyRecord>,
         context: &'k [u8],
         blob: Envelope<'k>,
-    ) -> Result<Reply<cipher::Decrypt<'k>>, KmsError> {
+        receiver: Receiver<'k>,
+    ) -> Result<Delivery<'k, cipher::Decrypt<'k>>, KmsError> {
         let command = cipher::Decrypt {
             key: of_blob(key, blob)?,
             context: Bytes(context),
             blob: Bytes(blob.bytes),
         };
-        self.use_key(key, &command).await
+        self.deliver(command, receiver, Some(key.spec), Busy::KeyUnavailable).await
     }
 
     /// Decrypts a blob of `source` and encrypts under `destination`, inside one device.
@@ -101,10 +102,11 @@ impl Devices<'_> {
         key: &'k Authorized<KeyRecord>,
         context: &'k [u8],
         length: u16,
-    ) -> Result<Reply<cipher::GenerateDataKey<'k>>, KmsError> {
+        receiver: Receiver<'k>,
+    ) -> Result<Delivery<'k, cipher::GenerateDataKey<'k>>, KmsError> {
         let context = Bytes(context);
         let command = cipher::GenerateDataKey { key: current(key)?, context, length };
-        self.use_key(key, &command).await
+        self.deliver(command, receiver, Some(key.spec), Busy::KeyUnavailable).await
     }
 
     /// A data key of `length` bytes, encrypted only.
@@ -148,10 +150,11 @@ impl Devices<'_> {
         key: &'k Authorized<KeyRecord>,
         algorithm: EncryptionAlgorithm,
         ciphertext: &'k [u8],
-    ) -> Result<Reply<cipher::DecryptPrivate<'k>>, KmsError> {
+        receiver: Receiver<'k>,
+    ) -> Result<Delivery<'k, cipher::DecryptPrivate<'k>>, KmsError> {
         let ciphertext = Bytes(ciphertext);
         let command = cipher::DecryptPrivate { key: current(key)?, algorithm, ciphertext };
-        self.use_key(key, &command).await
+        self.deliver(command, receiver, Some(key.spec), Busy::KeyUnavailable).await
     }
 
     /// Decrypts a ciphertext of one key and encrypts it under another, inside one device.
@@ -207,10 +210,11 @@ impl Devices<'_> {
         context: &'k [u8],
         spec: KeySpec,
         pair: &'k [u8],
-    ) -> Result<Reply<cipher::GenerateDataKeyPair<'k>>, KmsError> {
+        receiver: Receiver<'k>,
+    ) -> Result<Delivery<'k, cipher::GenerateDataKeyPair<'k>>, KmsError> {
         let (context, pair) = (Bytes(context), Bytes(pair));
         let command = cipher::GenerateDataKeyPair { key: current(key)?, context, spec, pair };
-        self.call(&command, Some(spec), Busy::DataKeyPair).await
+        self.deliver(command, receiver, Some(spec), Busy::DataKeyPair).await
     }
 
     /// A data key pair, its private half encrypted only.

@@ -3,6 +3,7 @@
 use host_driver::CallError;
 use hsm_protocol::ErrorCode;
 
+use super::recipient::disbelieved;
 use crate::error::{Exception, KmsError};
 
 /// What clients are told when no device can do it now. Clients retry on both.
@@ -27,6 +28,9 @@ pub(super) fn refusal(error: CallError, busy: Busy) -> KmsError {
                 let text = "The public key is not one that the KMS key can agree with.";
                 return KmsError::new(Exception::Validation, text);
             }
+            ErrorCode::ATTESTATION_MALFORMED
+            | ErrorCode::ATTESTATION_STALE
+            | ErrorCode::ATTESTATION_UNTRUSTED => return disbelieved(code),
             ErrorCode::MESSAGE_LENGTH => {
                 let text = "The data is too long for the algorithm and key spec.";
                 return KmsError::new(Exception::Validation, text);

@@ -25,6 +25,7 @@ async fn vouched_log(data: &Path) -> PathBuf {
         hsms: vec!["soft".to_owned()],
         firmware: None,
         link: Link::Console,
+        roots: None,
     };
     let sink = Arc::clone(&log);
     let pooled = tokio::task::spawn_blocking(move || {

@@ -18,6 +18,7 @@ use host_driver::transport::Connector;
 use host_driver::transport::trace::{Direction, TraceConnector};
 use hsm_protocol::Role;
 use hsm_protocol::key_spec::KeySpec;
+use hsm_tests::enclave::Enclave;
 use hsm_tests::environment;
 use hsm_tests::workload::{Visitor, Workload};
 use serde_json::{Value, json};
@@ -123,6 +124,7 @@ pub(crate) struct Rig {
     pub(crate) image: PathBuf,
     device: Device,
     traffic: Arc<Traffic>,
+    enclave: Enclave,
     _emulator: Arc<Emulator>,
 }
 
@@ -145,10 +147,12 @@ impl Rig {
             patience: Duration::from_secs(120),
             deadline: Duration::from_secs(300),
         };
+        let enclave = Enclave::new(2048);
         let plan = Plan {
             provisioner: &provisioner,
             hosts: &[(user.public(), Role::CryptoUser)],
             goal: Goal::Create,
+            roots: Some(&[enclave.root()]),
             options,
         };
         provision(&*emulator, &plan, &mut |_| {}).expect("the device is provisioned");
@@ -169,7 +173,7 @@ impl Rig {
             TraceConnector { inner: move || connector.connect(), observer: Arc::new(observer) };
         let device = Device::open(&traced, None, options).expect("the device answers");
         device.authenticate(&user).expect("a session");
-        Self { image, device, traffic, _emulator: emulator }
+        Self { image, device, traffic, enclave, _emulator: emulator }
     }
 
     /// The key specs that the device has.
@@ -179,7 +183,7 @@ impl Rig {
 
     /// Visits every command for keys of these specs.
     pub(crate) fn visit(&self, specs: &[KeySpec], visitor: Visitor<'_>) {
-        Workload::new(&self.device).visit(specs, visitor);
+        Workload::new(&self.device, &self.enclave).visit(specs, visitor);
     }
 }
 

@@ -1,0 +1,220 @@
+//! Results for attested recipients: documents verified by devices, answers sealed by them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use host_driver::Reply;
+use hsm_protocol::command::attest::{self, Confidential, Enveloped, For, MAX_DOCUMENT, Measured};
+use hsm_protocol::key_spec::KeySpec;
+use hsm_protocol::{Bytes, Command, ErrorCode};
+use sha2::{Digest, Sha256};
+
+use super::{Busy, Devices, response};
+use crate::clock::Timestamp;
+use crate::error::{Exception, KmsError};
+
+/// Verified documents that are kept: clients send one with many requests.
+const MAX_KEPT: usize = 1024;
+/// How long before its end a recipient is no longer taken, in milliseconds: the command has to
+/// reach a device in time.
+const MARGIN_MS: u64 = 30_000;
+
+/// An environment that results can be sealed to, as its document describes it.
+#[derive(Debug)]
+pub struct Recipient {
+    /// The attesting module's id.
+    pub module_id: String,
+    /// What was measured.
+    pub measured: Measured,
+    /// The platform configuration registers.
+    pub pcrs: Vec<(u8, Vec<u8>)>,
+    /// Stands for the attested key at devices.
+    token: Vec<u8>,
+    expires_ms: u64,
+}
+
+impl Recipient {
+    /// A register, if the document has it.
+    #[must_use]
+    pub fn pcr(&self, index: u8) -> Option<&[u8]> {
+        self.pcrs.iter().find(|(number, _)| *number == index).map(|(_, value)| value.as_slice())
+    }
+}
+
+/// Documents that devices have verified, by their SHA-256.
+#[derive(Debug, Default)]
+pub(super) struct Verified(Mutex<HashMap<[u8; 32], Arc<Recipient>>>);
+
+impl Verified {
+    fn get(&self, document: &[u8; 32], now_ms: u64) -> Option<Arc<Recipient>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(document).filter(|kept| now_ms + MARGIN_MS < kept.expires_ms).cloned()
+    }
+
+    fn keep(&self, document: [u8; 32], recipient: &Arc<Recipient>, now_ms: u64) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MAX_KEPT {
+            kept.retain(|_, old| now_ms + MARGIN_MS < old.expires_ms);
+        }
+        if kept.len() < MAX_KEPT {
+            kept.insert(document, Arc::clone(recipient));
+        }
+    }
+}
+
+/// Who gets what is secret in an answer.
+#[derive(Debug, Clone, Copy)]
+pub enum Receiver<'a> {
+    /// The client, in clear.
+    Client,
+    /// An attested environment only, at the present time.
+    Attested(&'a Recipient, Timestamp),
+}
+
+/// An answer in the form for its receiver.
+#[derive(Debug)]
+pub enum Delivery<'a, C>
+where
+    C: Command,
+    For<'a, C>: Command,
+{
+    /// In clear.
+    Clear(Reply<C>),
+    /// Sealed.
+    Sealed(Reply<For<'a, C>>),
+}
+
+/// The parts of an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivered<'r> {
+    /// What is secret, in clear; empty if it was sealed.
+    pub plaintext: &'r [u8],
+    /// What is secret, sealed: CMS EnvelopedData.
+    pub for_recipient: Option<&'r [u8]>,
+    /// The same under the KMS key; empty unless the command makes one.
+    pub blob: &'r [u8],
+    /// A public key; empty unless the command makes a pair.
+    pub public: &'r [u8],
+}
+
+impl Delivered<'_> {
+    /// Bytes of all parts.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let sealed = self.for_recipient.map_or(0, <[u8]>::len);
+        self.plaintext.len() + sealed + self.blob.len() + self.public.len()
+    }
+}
+
+impl<'a, C> Delivery<'a, C>
+where
+    C: Command,
+    for<'r> C::Response<'r>: Confidential<'r>,
+    for<'r> For<'a, C>: Command<Response<'r> = Enveloped<'r>>,
+{
+    /// Takes the answer apart.
+    ///
+    /// # Errors
+    /// [`Exception::KmsInternal`] if it does not decode.
+    pub fn parts(&self) -> Result<Delivered<'_>, KmsError> {
+        match self {
+            Self::Clear(reply) => {
+                let attest::Parts { secret, blob, public } = response(reply)?.parts();
+                Ok(Delivered { plaintext: secret, for_recipient: None, blob, public })
+            }
+            Self::Sealed(reply) => {
+                let Enveloped { envelope, blob, public } = response(reply)?;
+                let for_recipient = Some(envelope.0);
+                Ok(Delivered { plaintext: &[], for_recipient, blob: blob.0, public: public.0 })
+            }
+        }
+    }
+}
+
+impl Devices<'_> {
+    /// Has a device verify an attestation document, unless one has lately.
+    ///
+    /// # Errors
+    /// [`Exception::Validation`] if it is not to be believed; [`Exception::DependencyTimeout`] if
+    /// no device can tell now.
+    pub async fn attest(
+        &mut self,
+        document: &[u8],
+        now: Timestamp,
+    ) -> Result<Arc<Recipient>, KmsError> {
+        if document.len() > MAX_DOCUMENT {
+            return Err(disbelieved(ErrorCode::ATTESTATION_MALFORMED));
+        }
+        let (now_ms, digest) = (now.as_millis(), Sha256::digest(document).into());
+        if let Some(recipient) = self.verified.get(&digest, now_ms) {
+            return Ok(recipient);
+        }
+        let command = attest::Attest { now_ms, document: Bytes(document) };
+        let spec = Some(KeySpec::ECC_NIST_P384);
+        let reply = self.call(&command, spec, Busy::DependencyTimeout).await?;
+        let recipient = Arc::new(read(&response(&reply)?)?);
+        self.verified.keep(digest, &recipient, now_ms);
+        Ok(recipient)
+    }
+
+    /// Calls a device that supports `spec`, if one is given; it answers in the form for the receiver.
+    pub(super) async fn deliver<'a, C>(
+        &mut self,
+        command: C,
+        receiver: Receiver<'a>,
+        spec: Option<KeySpec>,
+        busy: Busy,
+    ) -> Result<Delivery<'a, C>, KmsError>
+    where
+        C: Command,
+        For<'a, C>: Command,
+    {
+        match receiver {
+            Receiver::Client => self.call(&command, spec, busy).await.map(Delivery::Clear),
+            Receiver::Attested(recipient, now) => {
+                let token = Bytes(recipient.token.as_slice());
+                let recipient = attest::Recipient { now_ms: now.as_millis(), token };
+                let command = For { recipient, request: command };
+                self.call(&command, spec, busy).await.map(Delivery::Sealed)
+            }
+        }
+    }
+}
+
+/// What a client is told of a document that is not believed.
+pub(super) fn disbelieved(code: ErrorCode) -> KmsError {
+    let text = match code {
+        ErrorCode::ATTESTATION_STALE => {
+            "The attestation document is not of the last five minutes: ask the Nitro security \
+             module for a new one, and compare the clocks."
+        }
+        ErrorCode::ATTESTATION_UNTRUSTED => {
+            "The attestation document does not chain to a root that this service trusts, or its \
+             signature is wrong. kmsd takes trusted roots with --attestation-root."
+        }
+        _ => {
+            "The attestation document cannot be read, or has no RSA public key of 2048, 3072 or \
+             4096 bits with exponent 65537."
+        }
+    };
+    KmsError::new(Exception::Validation, text)
+}
+
+fn read(attested: &attest::Attested<'_>) -> Result<Recipient, KmsError> {
+    let mut pcrs = Vec::new();
+    let mut rest = &*attested.pcrs;
+    while let [index, length, tail @ ..] = rest {
+        let (value, tail) = tail
+            .split_at_checked(usize::from(*length))
+            .ok_or_else(|| KmsError::internal("a register is cut short"))?;
+        pcrs.push((*index, value.to_vec()));
+        rest = tail;
+    }
+    Ok(Recipient {
+        module_id: attested.module_id.to_owned(),
+        measured: attested.measured,
+        pcrs,
+        token: attested.recipient.to_vec(),
+        expires_ms: attested.expires_ms,
+    })
+}
