@@ -1,4 +1,5 @@
-//! The cryptographic core of the Strongroom HSM: `no_std`, no `unsafe`, a heap for RSA only.
+//! The cryptographic core of the Strongroom HSM: `no_std`, no `unsafe`, a heap for RSA and
+//! certificates only.
 #![no_std]
 #![cfg_attr(
     not(test),
@@ -11,7 +12,8 @@
     )
 )]
 
-// For RSA alone, whose library has no other numbers. Boards give it a heap that wipes what is freed.
+// For RSA, whose library has no other numbers, and certification paths, whose library tells of errors
+// at length. Boards give it a heap that wipes what is freed.
 extern crate alloc;
 #[cfg(any(test, feature = "test-platform"))]
 extern crate std;

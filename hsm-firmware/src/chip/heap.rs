@@ -1,4 +1,5 @@
-//! The global heap, for big-number arithmetic of keys whose size is chosen at run time: RSA.
+//! The global heap, for big-number arithmetic of keys whose size is chosen at run time, RSA, and for
+//! what is wrong with a certificate.
 //!
 //! Every block is wiped when it is freed, so a secret lives no longer than its owner. A block that
 //! grows is moved, and its old place wiped. Nothing else of the firmware allocates. When the heap
