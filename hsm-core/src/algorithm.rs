@@ -22,12 +22,16 @@ pub mod ecdsa_p256;
 pub mod ecdsa_p384;
 pub mod ecdsa_p521;
 pub mod ed25519;
+#[cfg(feature = "foreign-entries")]
+mod foreign;
 pub mod hmac;
 pub mod ml_dsa;
 pub mod ml_kem;
 mod registry;
 pub mod rsa;
 
+#[cfg(feature = "foreign-entries")]
+pub use foreign::test_foreign;
 #[cfg(all(feature = "cortex-m4", target_arch = "arm"))]
 pub use registry::CORTEX_M4;
 pub use registry::{MAX_ALGORITHMS, PORTABLE, find};

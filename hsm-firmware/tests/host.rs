@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hsm_firmware::board::host::{Config, FlashImage, HostDevice};
+use hsm_firmware::board::host::{Config, FlashImage, HostDevice, Registry};
 use hsm_protocol::command::system::{DeviceInfo, Info, ModuleStatus, Reset, Status};
 use hsm_protocol::frame::{Decoder, FrameKind, Header, MAX_ENCODED, encode};
 use hsm_protocol::request::{RequestHead, ResponseHead};
@@ -60,7 +60,7 @@ impl Line {
 }
 
 fn spawn(flash: FlashImage) -> HostDevice {
-    HostDevice::spawn(Config { flash, sealing_key: None }).unwrap()
+    HostDevice::spawn(Config { flash, sealing_key: None, registry: Registry::default() }).unwrap()
 }
 
 /// A directory of this test's own, removed with it.
@@ -149,7 +149,8 @@ fn garbage_on_the_line() {
 fn one_device_for_an_image() {
     let directory = Directory::new("lock");
     let first = spawn(directory.flash());
-    let config = || Config { flash: directory.flash(), sealing_key: None };
+    let config =
+        || Config { flash: directory.flash(), sealing_key: None, registry: Registry::default() };
     let error = HostDevice::spawn(config()).err().unwrap();
     assert!(error.to_string().contains("another device is running on it"), "{error}");
     drop(first);
@@ -160,7 +161,8 @@ fn one_device_for_an_image() {
 fn a_wrong_image_is_refused() {
     let directory = Directory::new("wrong");
     fs::write(directory.0.join("flash.img"), b"no flash").unwrap();
-    let config = Config { flash: directory.flash(), sealing_key: None };
+    let config =
+        Config { flash: directory.flash(), sealing_key: None, registry: Registry::default() };
     let error = HostDevice::spawn(config).err().unwrap();
     assert!(error.to_string().contains("it must have 262144 bytes"), "{error}");
 }
@@ -217,7 +219,8 @@ fn dropping_ends_the_thread() {
     assert!(end(device) < Duration::from_secs(5));
     drop(line);
     let deadline = Instant::now() + Duration::from_secs(5);
-    let config = || Config { flash: directory.flash(), sealing_key: None };
+    let config =
+        || Config { flash: directory.flash(), sealing_key: None, registry: Registry::default() };
     while HostDevice::spawn(config()).is_err() {
         assert!(Instant::now() < deadline);
     }

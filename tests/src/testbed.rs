@@ -12,7 +12,7 @@ use host_driver::device::{Device, Options};
 use host_driver::host_key::HostKey;
 use host_driver::transport::loopback::{self, PipeReader};
 use host_driver::transport::{Transport, TransportError};
-use hsm_firmware::board::host::{Config, FlashImage, HostDevice};
+use hsm_firmware::board::host::{Config, FlashImage, HostDevice, Registry};
 use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
 use hsm_protocol::{AuditTag, ModuleState, Role};
 use tempfile::TempDir;
@@ -55,7 +55,7 @@ impl Running {
             Line::Host => {
                 let flash = FlashImage::File(directory.join("flash.img"));
                 let sealing_key = Some([0x5e; 32].into());
-                let config = Config { flash, sealing_key };
+                let config = Config { flash, sealing_key, registry: Registry::default() };
                 Self::Host(Mutex::new(HostDevice::spawn(config).expect("the host board starts")))
             }
             Line::Emulated(attachment) => Self::Emulated(Emulator::boot(directory, attachment)),

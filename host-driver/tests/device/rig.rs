@@ -12,7 +12,7 @@ use host_driver::pool::{Member, Pool, PoolOptions};
 use host_driver::provision::{Goal, Plan, Provisioned, provision};
 use host_driver::transport::loopback::{Loopback, LoopbackConnector};
 use host_driver::transport::{Connector, Transport, TransportError};
-use hsm_firmware::board::host::{Config, FlashImage, HostDevice};
+use hsm_firmware::board::host::{Config, FlashImage, HostDevice, Registry};
 use hsm_protocol::{AuditTag, DeviceId, Role};
 
 pub(crate) const LONG: Duration = Duration::from_secs(20);
@@ -23,7 +23,8 @@ pub(crate) struct Hsm(Arc<dyn Connector>);
 
 impl Hsm {
     pub(crate) fn new() -> Self {
-        let config = Config { flash: FlashImage::Memory, sealing_key: None };
+        let config =
+            Config { flash: FlashImage::Memory, sealing_key: None, registry: Registry::default() };
         let device = Mutex::new(HostDevice::spawn(config).unwrap());
         let attach = move |far: Loopback| device.lock().unwrap().attach(far.reader, far.writer);
         Self(Arc::new(LoopbackConnector(attach)))

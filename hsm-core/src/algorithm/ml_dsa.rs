@@ -57,8 +57,8 @@ pub trait Set: MlDsaParams + Lean {
 
 // Wycheproof, files mldsa_*_sign_seed, test case 1; keys and signatures are long, so what is
 // kept of them is a hash.
-const KAT_SEED: [u8; SEED_SIZE] = [0x2a; SEED_SIZE];
-const KAT_MESSAGE: &[u8] = b"Hello world";
+pub(super) const KAT_SEED: [u8; SEED_SIZE] = [0x2a; SEED_SIZE];
+pub(super) const KAT_MESSAGE: &[u8] = b"Hello world";
 
 impl Set for ml_dsa::MlDsa44 {
     const SPEC: KeySpec = KeySpec::ML_DSA_44;

@@ -24,7 +24,7 @@ use super::{Algorithm, Message, PublicKeyBuf};
 use crate::fault::{self, Kat};
 use crate::secret::SecretBuf;
 
-mod known_answers;
+pub(super) mod known_answers;
 mod oaep;
 pub mod search;
 

@@ -3,10 +3,12 @@
 //! Nothing is simulated but the flash chip, which is a file: a device keeps its identity and its
 //! domain keys there, like one with a chip.
 
+mod aws_lc;
 mod flash;
 mod platform;
 mod port;
 
+pub use aws_lc::AWS_LC;
 pub use flash::FlashImage;
 
 use std::boxed::Box;
@@ -39,6 +41,18 @@ pub struct Config {
     /// Key that seals the records in the flash; `None` to store them unsealed. It must be the same
     /// for the life of the image.
     pub sealing_key: Option<Zeroizing<[u8; 32]>>,
+    /// Who computes.
+    pub registry: Registry,
+}
+
+/// The registries that a host may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Registry {
+    /// [`AWS_LC`].
+    #[default]
+    AwsLc,
+    /// That of the emulated boards: [`hsm_core::algorithm::PORTABLE`].
+    Portable,
 }
 
 /// A device on a thread of its own.
@@ -60,15 +74,16 @@ impl HostDevice {
     /// # Errors
     /// If the flash image cannot be opened or the thread not be started.
     pub fn spawn(config: Config) -> io::Result<Self> {
-        let flash = config.flash.open()?;
+        let Config { flash, sealing_key, registry } = config;
+        let flash = flash.open()?;
         let (lines, attached) = channel();
         let (alive, ended) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         thread::Builder::new().name("hsm".into()).stack_size(STACK).spawn(move || {
             let _alive: Sender<()> = alive;
-            let device =
-                Device { flash: SharedFlash::new(flash), sealing_key: config.sealing_key, stopped };
+            let flash = SharedFlash::new(flash);
+            let device = Device { flash, sealing_key, registry, stopped };
             device.run(&attached);
         })?;
         Ok(Self { lines, stop, ended: Mutex::new(ended) })
@@ -107,6 +122,7 @@ impl Drop for HostDevice {
 struct Device {
     flash: SharedFlash,
     sealing_key: Option<Zeroizing<[u8; 32]>>,
+    registry: Registry,
     stopped: Arc<AtomicBool>,
 }
 
@@ -116,8 +132,8 @@ impl Device {
         let mut present = None;
         while !self.stopped.load(Ordering::Relaxed) {
             let reset = Rc::new(Cell::new(false));
-            let board =
-                HostBoard::new(self.flash.clone(), self.sealing_key.clone(), Rc::clone(&reset));
+            let (flash, sealing_key) = (self.flash.clone(), self.sealing_key.clone());
+            let board = HostBoard::new(flash, sealing_key, self.registry, Rc::clone(&reset));
             let mut hsm = Box::new(Hsm::boot(board));
             while !reset.get() {
                 let port: &mut StreamPort = match &mut present {

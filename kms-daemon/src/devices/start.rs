@@ -9,7 +9,7 @@ use host_driver::emulator::{Attachment, Emulator, EmulatorConfig, Machine};
 use host_driver::endpoint::Endpoint;
 use host_driver::transport::Connector;
 use host_driver::transport::loopback::{Loopback, LoopbackConnector};
-use hsm_firmware::board::host::{Config as SoftConfig, FlashImage, HostDevice};
+use hsm_firmware::board::host::{Config as SoftConfig, FlashImage, HostDevice, Registry};
 
 use super::{DevicesConfig, DevicesError, Line};
 use crate::config::Link;
@@ -66,7 +66,11 @@ fn soft(dir: &Path, running: &mut Running) -> Result<Line, DevicesError> {
     let name = format!("soft-{}", running.soft.len());
     let path = dir.join(format!("{name}.flash"));
     // A key beside the flash would protect nothing, so the records are not sealed.
-    let config = SoftConfig { flash: FlashImage::File(path.clone()), sealing_key: None };
+    let config = SoftConfig {
+        flash: FlashImage::File(path.clone()),
+        sealing_key: None,
+        registry: Registry::default(),
+    };
     let device = HostDevice::spawn(config).map_err(|source| DevicesError::Soft { path, source })?;
     let device = Arc::new(Mutex::new(device));
     running.soft.push(Arc::clone(&device));

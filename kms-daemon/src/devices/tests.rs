@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use host_driver::audit::Position;
 use host_driver::pool::StockTargets;
-use hsm_firmware::board::host::{Config as SoftConfig, FlashImage, HostDevice};
+use hsm_firmware::board::host::{Config as SoftConfig, FlashImage, HostDevice, Registry};
 use hsm_protocol::AuditTag;
 use hsm_protocol::command::random::Random;
 
@@ -53,7 +53,9 @@ impl AuditSink for NoSink {
 /// A fresh device behind a TCP port, for as long as the test program runs.
 pub(crate) fn remote() -> String {
     let flash = FlashImage::Memory;
-    let device = HostDevice::spawn(SoftConfig { flash, sealing_key: None }).unwrap();
+    let device =
+        HostDevice::spawn(SoftConfig { flash, sealing_key: None, registry: Registry::default() })
+            .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

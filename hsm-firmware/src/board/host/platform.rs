@@ -8,6 +8,8 @@ use hsm_core::algorithm::{Algorithm, PORTABLE};
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, Platform};
 use zeroize::Zeroizing;
 
+use super::Registry;
+use super::aws_lc::AWS_LC;
 use super::flash::{GEOMETRY, SharedFlash};
 use crate::nv::RecordLog;
 
@@ -18,6 +20,7 @@ pub(super) struct HostBoard {
     noise: OsNoise,
     records: RecordLog<SharedFlash>,
     sealing_key: Option<Zeroizing<[u8; 32]>>,
+    registry: Registry,
     boot: Instant,
     /// Set when the core wants a reset.
     reset: Rc<Cell<bool>>,
@@ -27,10 +30,11 @@ impl HostBoard {
     pub(super) fn new(
         flash: SharedFlash,
         sealing_key: Option<Zeroizing<[u8; 32]>>,
+        registry: Registry,
         reset: Rc<Cell<bool>>,
     ) -> Self {
         let records = RecordLog::new(flash, GEOMETRY);
-        Self { noise: OsNoise, records, sealing_key, boot: Instant::now(), reset }
+        Self { noise: OsNoise, records, sealing_key, registry, boot: Instant::now(), reset }
     }
 }
 
@@ -51,7 +55,10 @@ impl Platform for HostBoard {
     }
 
     fn algorithms(&self) -> &'static [&'static dyn Algorithm] {
-        PORTABLE
+        match self.registry {
+            Registry::AwsLc => AWS_LC,
+            Registry::Portable => PORTABLE,
+        }
     }
 
     fn sealing_key(&self) -> Option<&[u8; 32]> {

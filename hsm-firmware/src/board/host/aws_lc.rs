@@ -1,0 +1,35 @@
+//! The registry of a host: AWS-LC where it is faster, the portable entry elsewhere.
+//!
+//! Both registries read and write the same secrets, public keys and tokens, so devices with either
+//! serve one domain. What an entry here does not do itself it leaves to the portable one. AWS-LC
+//! draws its own randomness, from the operating system, and erases its keys when they are freed.
+
+use hsm_core::algorithm::{Algorithm, aes_gcm, ecdsa_k256, ed25519, hmac, ml_kem};
+
+mod delegate;
+mod ecc;
+mod ml_dsa;
+mod rsa;
+
+/// The registry, in the order of the portable one.
+pub static AWS_LC: &[&dyn Algorithm] = &[
+    &aes_gcm::SymmetricDefault,
+    &hmac::Hmac224,
+    &hmac::Hmac256,
+    &hmac::Hmac384,
+    &hmac::Hmac512,
+    &ecc::ECC_NIST_P256,
+    &ecc::ECC_NIST_P384,
+    &ecc::ECC_NIST_P521,
+    &ecdsa_k256::EccSecgP256k1,
+    &ed25519::EccNistEdwards25519,
+    &rsa::RSA_2048,
+    &rsa::RSA_3072,
+    &rsa::RSA_4096,
+    &ml_dsa::ML_DSA_44,
+    &ml_dsa::ML_DSA_65,
+    &ml_dsa::ML_DSA_87,
+    &ml_kem::ML_KEM_512,
+    &ml_kem::ML_KEM_768,
+    &ml_kem::ML_KEM_1024,
+];
