@@ -12,7 +12,8 @@ use host_driver::device::{Device, Options};
 use host_driver::host_key::HostKey;
 use host_driver::transport::loopback::{self, PipeReader};
 use host_driver::transport::{Transport, TransportError};
-use hsm_firmware::board::host::{Config, FlashImage, HostDevice, Registry};
+pub use hsm_firmware::board::host::Registry;
+use hsm_firmware::board::host::{Config, FlashImage, HostDevice};
 use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
 use hsm_protocol::{AuditTag, ModuleState, Role};
 use tempfile::TempDir;
@@ -31,8 +32,8 @@ const STATUS: Duration = Duration::from_millis(300);
 /// The ways to a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Line {
-    /// In this process: the firmware on its host board.
-    Host,
+    /// In this process: the firmware on its host board, with this registry.
+    Host(Registry),
     /// QEMU, in one of three ways.
     Emulated(Attachment),
 }
@@ -52,10 +53,10 @@ enum Running {
 impl Running {
     fn start(line: Line, directory: &Path) -> Self {
         match line {
-            Line::Host => {
+            Line::Host(registry) => {
                 let flash = FlashImage::File(directory.join("flash.img"));
                 let sealing_key = Some([0x5e; 32].into());
-                let config = Config { flash, sealing_key, registry: Registry::default() };
+                let config = Config { flash, sealing_key, registry };
                 Self::Host(Mutex::new(HostDevice::spawn(config).expect("the host board starts")))
             }
             Line::Emulated(attachment) => Self::Emulated(Emulator::boot(directory, attachment)),
@@ -97,7 +98,7 @@ impl Testbed {
     #[must_use]
     pub fn board(&self) -> &'static str {
         match self.line {
-            Line::Host => "host",
+            Line::Host(_) => "host",
             Line::Emulated(attachment) => attachment.board(),
         }
     }
@@ -233,7 +234,7 @@ impl Testbed {
 #[macro_export]
 macro_rules! on_every_line {
     ($($name:ident),+ $(,)?) => {
-        $crate::on_every_line! { @line host, Line::Host; $($name),+ }
+        $crate::on_every_line! { @line host, Line::Host(Registry::default()); $($name),+ }
         $crate::on_every_line! { @line console, Line::Emulated(Attachment::Console); $($name),+ }
         $crate::on_every_line! { @line uart, Line::Emulated(Attachment::UartSocket); $($name),+ }
         $crate::on_every_line! { @line uart_pty, Line::Emulated(Attachment::UartPty); $($name),+ }
@@ -242,7 +243,7 @@ macro_rules! on_every_line {
     (@line $module:ident, $line:expr; $($name:ident),+) => {
         mod $module {
             #[allow(unused_imports)]
-            use $crate::{emulator::Attachment, testbed::{Line, Testbed}};
+            use $crate::{emulator::Attachment, testbed::{Line, Registry, Testbed}};
 
             $(#[test]
             fn $name() {

