@@ -23,7 +23,7 @@ use crate::devices::{
 use crate::durable;
 use crate::engine::Engine;
 use crate::http::{Front, Limits, Server};
-use crate::key::{CatalogError, deletion};
+use crate::key::{CatalogError, deletion, rotation};
 use crate::metrics::Metrics;
 use crate::sigv4::Verifier;
 use crate::status::DaemonStatus;
@@ -156,7 +156,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         started = starting => started?,
         () = &mut stop => return Ok(()),
     };
-    let Started { service, deletion, pooled, store } = started;
+    let Started { service, deletion, rotation, pooled, store } = started;
     let status = Arc::new(DaemonStatus::new(
         &config,
         Arc::clone(&audit),
@@ -184,7 +184,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     server.run(front, stop).await;
 
     tracing::info!("stopping");
-    for job in [deletion, probe, checkpoints] {
+    for job in [deletion, rotation, probe, checkpoints] {
         job.abort();
         let _ = job.await;
     }
@@ -201,6 +201,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
 struct Started {
     service: Service,
     deletion: JoinHandle<()>,
+    rotation: JoinHandle<()>,
     pooled: Pooled,
     store: Arc<dyn Store>,
 }
@@ -230,9 +231,12 @@ async fn start(
     pooled.pool.ready(Instant::now() + START).await.map_err(DaemonError::NotReady)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = Engine::new(Arc::clone(&pooled.pool));
-    let service = Service::open(Arc::clone(&store), engine, Arc::clone(&clock)).await?;
-    let deletion = tokio::spawn(deletion::run(Arc::clone(service.catalog()), clock, audit));
-    Ok(Started { service, deletion, pooled, store })
+    let service = Service::open(Arc::clone(&store), engine.clone(), Arc::clone(&clock)).await?;
+    let catalog = || Arc::clone(service.catalog());
+    let rotation =
+        tokio::spawn(rotation::run(catalog(), engine, Arc::clone(&clock), Arc::clone(&audit)));
+    let deletion = tokio::spawn(deletion::run(catalog(), clock, audit));
+    Ok(Started { service, deletion, rotation, pooled, store })
 }
 
 fn credentials(config: &Config, data: &Path) -> Result<Credentials, DaemonError> {

@@ -11,6 +11,7 @@ pub mod id;
 pub mod identifier;
 mod layout;
 pub mod record;
+pub mod rotation;
 pub mod spec;
 pub mod state;
 

@@ -10,6 +10,7 @@
 
 use std::ops::Deref;
 
+use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Versioned;
 use crate::key::spec::{self, Algorithm};
@@ -107,6 +108,17 @@ pub fn authorize(
     spec::check_use(&key, action, request.algorithm)?;
     action.state_rule().check(key.state, &arn)?;
     Ok(Authorized(key))
+}
+
+/// Lets the service rotate a key whose owner has asked for that, once it is due.
+#[must_use]
+pub fn authorize_scheduled(
+    key: Stored<KeyRecord>,
+    now: Timestamp,
+) -> Option<Authorized<KeyRecord>> {
+    let due = key.rotation.is_some_and(|schedule| schedule.next <= now);
+    let usable = Action::RotateKeyOnDemand.state_rule().check(key.state, "").is_ok();
+    (due && usable).then_some(Authorized(key))
 }
 
 /// Decides whether `principal` may do something in an account that is not about one key.

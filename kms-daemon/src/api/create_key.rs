@@ -81,6 +81,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         description,
         created: call.now(),
         deletion: None,
+        rotation: None,
         policy,
         tags,
         materials: vec![material],

@@ -14,6 +14,7 @@ mod listing;
 mod model;
 mod policies;
 mod rig;
+mod rotation;
 mod shapes;
 mod signatures;
 mod states;

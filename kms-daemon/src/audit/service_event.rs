@@ -2,32 +2,55 @@
 
 use std::time::SystemTime;
 
+use hsm_protocol::MaterialId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::record::event_time;
-use super::{AuditLog, Kind};
+use super::{AuditLog, DeviceReceipt, Kind};
 use crate::key::KeyRecord;
 use crate::key::deletion::DeletionObserver;
+use crate::key::rotation::RotationObserver;
 
 /// A key is destroyed only after the record of it is durable.
 impl DeletionObserver for AuditLog {
     async fn destroying(&self, key: &KeyRecord) -> Result<(), String> {
-        let record = delete_key(key, SystemTime::now());
+        let record = event("DeleteKey", key, SystemTime::now(), &json!({ "keyId": key.id }));
         let written = self.append(Kind::ServiceEvent, &record, &[]).await;
         written.map(drop).map_err(|error| error.to_string())
     }
 }
 
-/// CloudTrail's `DeleteKey` event.
-fn delete_key(key: &KeyRecord, time: SystemTime) -> Value {
+/// A key rotates by itself only after the record of it is durable.
+impl RotationObserver for AuditLog {
+    async fn rotating(
+        &self,
+        key: &KeyRecord,
+        material: MaterialId,
+        receipts: &[DeviceReceipt],
+    ) -> Result<(), String> {
+        let previous = key.current_material().map(|material| material.id.to_string());
+        let details = json!({
+            "keyId": key.id,
+            "rotationType": "AUTOMATIC",
+            "previousKeyMaterialId": previous,
+            "currentKeyMaterialId": material.to_string(),
+        });
+        let record = event("RotateKey", key, SystemTime::now(), &details);
+        let written = self.append(Kind::ServiceEvent, &record, receipts).await;
+        written.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// CloudTrail's form of what the service does to a key.
+fn event(name: &str, key: &KeyRecord, time: SystemTime, details: &Value) -> Value {
     let account = &key.scope.account;
     json!({
         "eventVersion": "1.08",
         "userIdentity": { "accountId": account, "invokedBy": "AWS Internal" },
         "eventTime": event_time(time),
         "eventSource": "kms.amazonaws.com",
-        "eventName": "DeleteKey",
+        "eventName": name,
         "awsRegion": key.scope.region,
         "sourceIPAddress": "AWS Internal",
         "userAgent": "AWS Internal",
@@ -40,6 +63,6 @@ fn delete_key(key: &KeyRecord, time: SystemTime) -> Value {
         "managementEvent": true,
         "eventCategory": "Management",
         "recipientAccountId": account,
-        "serviceEventDetails": { "keyId": key.id },
+        "serviceEventDetails": details,
     })
 }

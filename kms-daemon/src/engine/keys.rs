@@ -31,9 +31,28 @@ impl Devices<'_> {
         spec: KeySpec,
         usage: KeyUsage,
     ) -> Result<KeyMaterial, KmsError> {
+        self.material(id, spec, usage).await
+    }
+
+    /// Makes new key material of a key.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if no device can do it now.
+    pub async fn rotate(&mut self, key: &Authorized<KeyRecord>) -> Result<KeyMaterial, KmsError> {
+        self.material(key.id, key.spec, key.usage).await
+    }
+
+    async fn material(
+        &mut self,
+        id: KeyId,
+        spec: KeySpec,
+        usage: KeyUsage,
+    ) -> Result<KeyMaterial, KmsError> {
         let (id, busy) = (id.device(), Busy::DependencyTimeout);
-        let form =
-            |made: key::NewKey<'_>| KeyMaterial { id: made.material, token: made.token.to_vec() };
+        let form = |made: key::NewKey<'_>| {
+            let (id, token) = (made.material, made.token.to_vec());
+            KeyMaterial { id, token, rotated: None }
+        };
         if is_slow(spec) {
             let pair = self.key_pair(spec, busy).await?;
             let command = key::AdoptKeyPair { id, usage, pair: Bytes(&pair) };

@@ -105,7 +105,7 @@ impl Catalog {
         self.commit(Transaction::new().absent(key.clone()).put(key, value)).await
     }
 
-    /// Replaces a key record, and moves its due date if that changes. Durable when it returns.
+    /// Replaces a key record, and moves its due dates if they change. Durable when it returns.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -118,13 +118,20 @@ impl Catalog {
         let value = encode(&key, new)?;
         let mut transaction =
             Transaction::new().unchanged(key.clone(), old.revision).put(key, value);
-        if old.deletion != new.deletion {
-            if let Some(due) = old.deletion {
-                transaction = transaction.delete(layout::deletion(due, &old.scope, old.id));
+        let next = |key: &KeyRecord| key.rotation.map(|schedule| schedule.next);
+        for (prefix, before, after) in [
+            (layout::DELETIONS, old.deletion, new.deletion),
+            (layout::ROTATIONS, next(old), next(new)),
+        ] {
+            if before == after {
+                continue;
             }
-            if let Some(due) = new.deletion {
-                transaction =
-                    transaction.put(layout::deletion(due, &old.scope, old.id), Vec::new());
+            let entry = |due| layout::due(prefix, due, &old.scope, old.id);
+            if let Some(due) = before {
+                transaction = transaction.delete(entry(due));
+            }
+            if let Some(due) = after {
+                transaction = transaction.put(entry(due), Vec::new());
             }
         }
         self.commit(transaction).await
@@ -149,6 +156,17 @@ impl Catalog {
             KeyId::parse(std::str::from_utf8(id).ok()?)
         };
         Ok(Listing { items: page.entries.into_iter().filter_map(id).collect(), more: page.more })
+    }
+
+    /// Due dates in the store, of any kind.
+    #[cfg(test)]
+    pub(crate) async fn due_dates(&self) -> Result<usize, CatalogError> {
+        let mut count = 0;
+        for prefix in [layout::DELETIONS, layout::ROTATIONS] {
+            let range = Range { prefix: prefix.into(), after: None, limit: 1000 };
+            count += self.store.range(range).await?.value.entries.len();
+        }
+        Ok(count)
     }
 
     /// Applies a transaction. Whatever the cache holds of its keys is dropped if it is old.

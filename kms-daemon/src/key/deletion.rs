@@ -54,7 +54,7 @@ pub async fn destroy_due(
         let range = Range { prefix: layout::DELETIONS.into(), after: after.take(), limit: BATCH };
         let page = catalog.store.range(range).await?.value;
         for entry in &page.entries {
-            let Some((due, scope, id)) = layout::parse_deletion(&entry.key) else {
+            let Some((due, scope, id)) = layout::parse_due(layout::DELETIONS, &entry.key) else {
                 tracing::error!(key = %entry.key.escape_ascii(), "not a due date");
                 continue;
             };
@@ -92,8 +92,14 @@ impl Catalog {
         let transaction = Transaction::new()
             .unchanged(record.clone(), key.revision)
             .delete(record)
-            .delete(layout::deletion(due, scope, id))
+            .delete(layout::due(layout::DELETIONS, due, scope, id))
             .delete(layout::key_aliases(scope, id));
+        let transaction = match key.rotation {
+            Some(schedule) => {
+                transaction.delete(layout::due(layout::ROTATIONS, schedule.next, scope, id))
+            }
+            None => transaction,
+        };
         let transaction = index.guard(transaction, scope, id);
         let transaction =
             index.names.iter().fold(transaction, |t, name| t.delete(layout::alias(scope, name)));

@@ -5,6 +5,7 @@
 //! aliases/<account>/<region>/<alias name>             alias record
 //! key-aliases/<account>/<region>/<key id>             names of the key's aliases
 //! deletions/<date>/<account>/<region>/<key id>        due dates of keys that are pending deletion
+//! rotations/<date>/<account>/<region>/<key id>        due dates of keys that rotate by themselves
 //! ```
 //! Dates are milliseconds since the epoch in 16 hexadecimal digits, so that they sort.
 
@@ -15,8 +16,10 @@ use crate::clock::Timestamp;
 pub(super) const KEYS: &str = "keys/";
 /// Start of every alias record.
 pub(super) const ALIASES: &str = "aliases/";
-/// Start of every due date.
+/// Start of every due date of a deletion.
 pub(super) const DELETIONS: &str = "deletions/";
+/// Start of every due date of a rotation.
+pub(super) const ROTATIONS: &str = "rotations/";
 
 /// All key records of a scope.
 pub(super) fn keys(scope: &Scope) -> Vec<u8> {
@@ -43,15 +46,14 @@ pub(super) fn key_aliases(scope: &Scope, id: KeyId) -> Vec<u8> {
     format!("key-aliases/{}/{}/{id}", scope.account, scope.region).into_bytes()
 }
 
-/// The due date of a key that is pending deletion.
-pub(super) fn deletion(due: Timestamp, scope: &Scope, id: KeyId) -> Vec<u8> {
-    format!("{DELETIONS}{:016x}/{}/{}/{id}", due.as_millis(), scope.account, scope.region)
-        .into_bytes()
+/// A due date of a key, of the kind that starts with `prefix`.
+pub(super) fn due(prefix: &str, due: Timestamp, scope: &Scope, id: KeyId) -> Vec<u8> {
+    format!("{prefix}{:016x}/{}/{}/{id}", due.as_millis(), scope.account, scope.region).into_bytes()
 }
 
-/// Reads what [`deletion`] wrote.
-pub(super) fn parse_deletion(key: &[u8]) -> Option<(Timestamp, Scope, KeyId)> {
-    let mut fields = std::str::from_utf8(key).ok()?.strip_prefix(DELETIONS)?.split('/');
+/// Reads what [`due`] wrote.
+pub(super) fn parse_due(prefix: &str, key: &[u8]) -> Option<(Timestamp, Scope, KeyId)> {
+    let mut fields = std::str::from_utf8(key).ok()?.strip_prefix(prefix)?.split('/');
     let due = u64::from_str_radix(fields.next()?, 16).ok()?;
     let scope = Scope::new(fields.next()?, fields.next()?);
     let id = KeyId::parse(fields.next()?)?;
@@ -66,9 +68,11 @@ mod tests {
     fn due_dates_sort_and_read_back() {
         let scope = Scope::new("000000000000", "us-east-1");
         let id = KeyId::random();
-        let early = deletion(Timestamp::from_millis(0xff), &scope, id);
-        let late = deletion(Timestamp::from_millis(0x100), &scope, id);
+        let early = due(DELETIONS, Timestamp::from_millis(0xff), &scope, id);
+        let late = due(DELETIONS, Timestamp::from_millis(0x100), &scope, id);
         assert!(early < late);
-        assert_eq!(parse_deletion(&late), Some((Timestamp::from_millis(0x100), scope, id)));
+        let read = Some((Timestamp::from_millis(0x100), scope, id));
+        assert_eq!(parse_due(DELETIONS, &late), read);
+        assert_eq!(parse_due(ROTATIONS, &late), None);
     }
 }

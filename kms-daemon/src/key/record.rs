@@ -12,6 +12,7 @@ use hsm_protocol::MaterialId;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
 use serde::{Deserialize, Serialize};
 
+use super::rotation::{Rotated, Schedule};
 use super::{KeyId, KeyState, Scope};
 use crate::clock::Timestamp;
 use crate::policy::KeyPolicy;
@@ -43,6 +44,8 @@ pub struct KeyRecord {
     pub created: Timestamp,
     /// When the key will be destroyed; set exactly in [`KeyState::PendingDeletion`].
     pub deletion: Option<Timestamp>,
+    /// When it rotates by itself; `None` if it does not.
+    pub rotation: Option<Schedule>,
     /// The key policy named `default`.
     pub policy: KeyPolicy,
     /// Tags.
@@ -58,6 +61,8 @@ pub struct KeyMaterial {
     pub id: MaterialId,
     /// The key token. Only a device of the domain can open it.
     pub token: Vec<u8>,
+    /// The rotation that brought it; `None` for the first material.
+    pub rotated: Option<Rotated>,
 }
 
 /// Why stored bytes are not a key record.
@@ -109,6 +114,7 @@ impl KeyRecord {
             description: self.description.clone(),
             created: self.created,
             deletion: self.deletion,
+            rotation: self.rotation,
             policy: self.policy.text().to_owned(),
             tags: self.tags.clone(),
             materials: self.materials.iter().map(StoredMaterial::from).collect(),
@@ -137,6 +143,7 @@ impl KeyRecord {
             description: stored.description,
             created: stored.created,
             deletion: stored.deletion,
+            rotation: stored.rotation,
             policy,
             tags: stored.tags,
             materials: stored.materials.iter().map(KeyMaterial::read).collect::<Result<_, _>>()?,
@@ -148,7 +155,8 @@ impl KeyRecord {
 impl KeyMaterial {
     fn read(stored: &StoredMaterial) -> Result<Self, RecordError> {
         let id = unhex(&stored.id).ok_or_else(|| damaged("not a key material id"))?;
-        Ok(Self { id: MaterialId(id), token: BASE64.decode(&stored.token).map_err(damaged)? })
+        let token = BASE64.decode(&stored.token).map_err(damaged)?;
+        Ok(Self { id: MaterialId(id), token, rotated: stored.rotated })
     }
 }
 
@@ -171,6 +179,8 @@ struct StoredKey {
     description: String,
     created: Timestamp,
     deletion: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rotation: Option<Schedule>,
     policy: String,
     tags: Tags,
     materials: Vec<StoredMaterial>,
@@ -183,11 +193,14 @@ struct StoredMaterial {
     id: String,
     /// Base64.
     token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rotated: Option<Rotated>,
 }
 
 impl From<&KeyMaterial> for StoredMaterial {
     fn from(material: &KeyMaterial) -> Self {
-        Self { id: material.id.to_string(), token: BASE64.encode(&material.token) }
+        let (id, token) = (material.id.to_string(), BASE64.encode(&material.token));
+        Self { id, token, rotated: material.rotated }
     }
 }
 
@@ -209,6 +222,7 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::rotation::RotationType;
 
     /// A record as version 1 is stored. Revert your change, not this.
     const GOLDEN: &str = concat!(
@@ -237,11 +251,16 @@ mod tests {
             description: "payments".to_owned(),
             created: Timestamp::from_millis(1_780_000_000_123),
             deletion: Some(Timestamp::from_millis(1_780_000_000_123).plus_days(7)),
+            rotation: None,
             policy: KeyPolicy::parse(policy.to_owned(), &scope).unwrap(),
             tags: [("team", "red"), ("cost", "7")]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
-            materials: vec![KeyMaterial { id: MaterialId([7; 32]), token: vec![1, 2, 3] }],
+            materials: vec![KeyMaterial {
+                id: MaterialId([7; 32]),
+                token: vec![1, 2, 3],
+                rotated: None,
+            }],
             scope,
         }
     }
@@ -251,6 +270,32 @@ mod tests {
         let stored = record().encode().unwrap();
         assert_eq!(String::from_utf8(stored).unwrap(), GOLDEN);
         assert_eq!(KeyRecord::decode(GOLDEN.as_bytes()).unwrap(), record());
+    }
+
+    #[test]
+    fn rotations_are_stored_as_ever() {
+        let at = Timestamp::from_millis(1_790_000_000_000);
+        let mut record = record();
+        record.rotation = Some(Schedule { period_days: 90, next: at });
+        let material = KeyMaterial { id: MaterialId([8; 32]), token: vec![4], rotated: None };
+        let record = record.rotated(material, at, RotationType::Automatic);
+        let stored = String::from_utf8(record.encode().unwrap()).unwrap();
+        let golden = GOLDEN
+            .replace(
+                r#""policy""#,
+                r#""rotation":{"period_days":90,"next":1797776000000},"policy""#,
+            )
+            .replace(
+                r#""AQID"}"#,
+                &[
+                    r#""AQID"},{"id":""#,
+                    &"08".repeat(32),
+                    r#"","token":"BA==","rotated":{"at":1790000000000,"by":"AUTOMATIC"}}"#,
+                ]
+                .concat(),
+            );
+        assert_eq!(stored, golden);
+        assert_eq!(KeyRecord::decode(golden.as_bytes()).unwrap(), record);
     }
 
     #[test]

@@ -200,7 +200,8 @@ pub fn check_use(
     match action.requirement() {
         Requirement::AnyKey => {}
         Requirement::Asymmetric if key.spec.row().is_some_and(has_public_half) => {}
-        Requirement::Asymmetric => {
+        Requirement::Symmetric if key.spec == KeySpec::SYMMETRIC_DEFAULT => {}
+        Requirement::Asymmetric | Requirement::Symmetric => {
             let text =
                 format!("{arn} key spec is {:?} which is not valid for {operation}.", key.spec);
             return Err(KmsError::new(Exception::UnsupportedOperation, text));

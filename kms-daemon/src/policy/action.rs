@@ -11,6 +11,8 @@ pub enum Requirement {
     AnyKey,
     /// A key with a public half.
     Asymmetric,
+    /// A symmetric encryption key.
+    Symmetric,
     /// A key made for this usage.
     Usage(KeyUsage),
 }
@@ -57,6 +59,7 @@ macro_rules! actions {
 
 const ANY: Requirement = Requirement::AnyKey;
 const ASYMMETRIC: Requirement = Requirement::Asymmetric;
+const SYMMETRIC: Requirement = Requirement::Symmetric;
 const CIPHER: Requirement = Requirement::Usage(KeyUsage::ENCRYPT_DECRYPT);
 const SIGN: Requirement = Requirement::Usage(KeyUsage::SIGN_VERIFY);
 const MAC: Requirement = Requirement::Usage(KeyUsage::GENERATE_VERIFY_MAC);
@@ -73,7 +76,9 @@ actions! {
     DeriveSharedSecret "DeriveSharedSecret" "DeriveSharedSecret" AGREE, Usable;
     DescribeKey "DescribeKey" "DescribeKey" ANY, Any;
     DisableKey "DisableKey" "DisableKey" ANY, Switch;
+    DisableKeyRotation "DisableKeyRotation" "DisableKeyRotation" SYMMETRIC, Usable;
     EnableKey "EnableKey" "EnableKey" ANY, Switch;
+    EnableKeyRotation "EnableKeyRotation" "EnableKeyRotation" SYMMETRIC, Usable;
     Encapsulate "Encapsulate" "Encapsulate" ENCAPSULATE, Usable;
     Encrypt "Encrypt" "Encrypt" CIPHER, Usable;
     GenerateDataKey "GenerateDataKey" "GenerateDataKey" CIPHER, Usable;
@@ -84,11 +89,15 @@ actions! {
         "GenerateDataKeyWithoutPlaintext" CIPHER, Usable;
     GenerateMac "GenerateMac" "GenerateMac" MAC, Usable;
     GetKeyPolicy "GetKeyPolicy" "GetKeyPolicy" ANY, Any;
+    GetKeyRotationStatus "GetKeyRotationStatus" "GetKeyRotationStatus" SYMMETRIC, Any;
     GetPublicKey "GetPublicKey" "GetPublicKey" ASYMMETRIC, Usable;
+    ListKeyPolicies "ListKeyPolicies" "ListKeyPolicies" ANY, Any;
+    ListKeyRotations "ListKeyRotations" "ListKeyRotations" SYMMETRIC, Any;
     ListResourceTags "ListResourceTags" "ListResourceTags" ANY, Any;
     PutKeyPolicy "PutKeyPolicy" "PutKeyPolicy" ANY, Any;
     ReEncryptFrom "ReEncryptFrom" "ReEncrypt" CIPHER, Usable;
     ReEncryptTo "ReEncryptTo" "ReEncrypt" CIPHER, Usable;
+    RotateKeyOnDemand "RotateKeyOnDemand" "RotateKeyOnDemand" SYMMETRIC, Usable;
     ScheduleKeyDeletion "ScheduleKeyDeletion" "ScheduleKeyDeletion" ANY, Deletable;
     Sign "Sign" "Sign" SIGN, Usable;
     TagResource "TagResource" "TagResource" ANY, NotPendingDeletion;

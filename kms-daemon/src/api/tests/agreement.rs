@@ -57,7 +57,7 @@ async fn peers_are_checked() {
     assert_eq!(rig.refused("DeriveSharedSecret", misuse).await, "InvalidKeyUsageException");
     let mut attested = derive(&id, peer.clone());
     attested["Recipient"] = json!({});
-    assert_eq!(rig.refused("DeriveSharedSecret", attested).await, "UnsupportedOperationException");
+    assert_eq!(rig.refused("DeriveSharedSecret", attested).await, "ValidationException");
     let mut dry = derive(&id, peer);
     dry["DryRun"] = json!(true);
     assert_eq!(rig.refused("DeriveSharedSecret", dry).await, "DryRunOperationException");

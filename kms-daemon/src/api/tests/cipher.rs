@@ -236,7 +236,7 @@ async fn a_data_key_has_one_size() {
         }
     }
     let attested = json!({ "KeyId": id, "KeySpec": "AES_256", "Recipient": {} });
-    assert_eq!(rig.refused("GenerateDataKey", attested).await, "UnsupportedOperationException");
+    assert_eq!(rig.refused("GenerateDataKey", attested).await, "ValidationException");
 }
 
 #[tokio::test]

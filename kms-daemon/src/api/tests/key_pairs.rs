@@ -63,5 +63,5 @@ async fn what_is_no_data_key_pair() {
     let mut attested = pair(&id, "ECC_NIST_P256");
     attested["Recipient"] = json!({});
     let refusal = rig.refused("GenerateDataKeyPair", attested).await;
-    assert_eq!(refusal, "UnsupportedOperationException");
+    assert_eq!(refusal, "ValidationException");
 }

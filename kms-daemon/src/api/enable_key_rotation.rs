@@ -1,0 +1,41 @@
+//! `EnableKeyRotation`: makes a key rotate by itself, for the first time a period from now.
+
+use serde::Deserialize;
+
+use super::call::KeyUse;
+use super::checks::Checks;
+use super::{Answer, Call};
+use crate::error::KmsError;
+use crate::key::KeyRecord;
+use crate::key::rotation::Schedule;
+use crate::policy::Action;
+
+/// Days between rotations, unless the request says.
+const DEFAULT_PERIOD: i64 = 365;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    key_id: Option<String>,
+    rotation_period_in_days: Option<i64>,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let mut checks = Checks::new();
+    let key_id = checks.key_id("keyId", input.key_id);
+    let period = input.rotation_period_in_days.unwrap_or(DEFAULT_PERIOD);
+    checks.number("rotationPeriodInDays", period, 90..=2560);
+    checks.finish()?;
+    call.parameter("keyId", key_id.as_str());
+    call.parameter("rotationPeriodInDays", period);
+    let period_days = u32::try_from(period).map_err(KmsError::internal)?;
+    let schedule = Schedule { period_days, next: call.now().plus_days(period_days) };
+    let key_use = KeyUse::manage(Action::EnableKeyRotation, &key_id);
+    call.update_key(key_use, |key| {
+        // A key that rotates with this period already goes on as it does.
+        let same = key.rotation.filter(|present| present.period_days == period_days);
+        Ok(KeyRecord { rotation: same.or(Some(schedule)), ..key.clone() })
+    })
+    .await?;
+    Ok(Answer::empty())
+}

@@ -1,0 +1,40 @@
+//! `RotateKeyOnDemand`: gives a key new material at once, a limited number of times.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::call::{KeyUse, contended};
+use super::checks::Checks;
+use super::{Answer, Call};
+use crate::error::{Exception, KmsError};
+use crate::key::catalog::Update;
+use crate::key::rotation::{MAX_ON_DEMAND, RotationType};
+use crate::policy::Action;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    key_id: Option<String>,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let mut checks = Checks::new();
+    let key_id = checks.key_id("keyId", input.key_id);
+    checks.finish()?;
+    call.parameter("keyId", key_id.as_str());
+    for _ in Call::tries() {
+        let key = call.authorize(KeyUse::manage(Action::RotateKeyOnDemand, &key_id)).await?;
+        if key.on_demand_rotations() >= MAX_ON_DEMAND {
+            let arn = key.arn();
+            let text = format!("{arn} was rotated on demand {MAX_ON_DEMAND} times, the most.");
+            return Err(KmsError::new(Exception::LimitExceeded, text));
+        }
+        let material = call.devices().rotate(&key).await?;
+        let rotated = key.rotated(material, call.now(), RotationType::OnDemand);
+        if call.catalog().replace_key(&key, &rotated).await? == Update::Applied {
+            call.element("keyId", key.arn());
+            return Answer::json(&json!({ "KeyId": key.arn() }));
+        }
+    }
+    Err(contended())
+}

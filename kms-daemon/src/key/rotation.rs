@@ -1,0 +1,180 @@
+//! Rotation: key material made anew, by hand or by the calendar. Old material decrypts for ever.
+//!
+//! Due dates are in the store, so they survive restarts; the change of a key is guarded by the
+//! revision that was read, so of many daemons one rotates it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hsm_protocol::MaterialId;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::catalog::Update;
+use super::{Catalog, CatalogError, KeyId, KeyMaterial, KeyRecord, KeyState, Scope, layout};
+use crate::audit::DeviceReceipt;
+use crate::clock::{Clock, Timestamp};
+use crate::engine::Engine;
+use crate::policy;
+use crate::store::Range;
+
+/// How often due dates are looked at.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Due dates read at a time.
+const BATCH: usize = 100;
+/// On-demand rotations of a key in its life.
+pub const MAX_ON_DEMAND: usize = 25;
+
+/// The calendar of a key that rotates by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// Days between rotations.
+    pub period_days: u32,
+    /// When the next one is due.
+    pub next: Timestamp,
+}
+
+/// What brought a key its material; the first one came with the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotated {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub by: RotationType,
+}
+
+/// Why a key was rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RotationType {
+    /// By its schedule.
+    Automatic,
+    /// By a request.
+    OnDemand,
+}
+
+impl KeyRecord {
+    /// The key with new material, which encrypts from now on. The schedule goes on from now if it
+    /// was due.
+    #[must_use]
+    pub fn rotated(&self, material: KeyMaterial, at: Timestamp, by: RotationType) -> Self {
+        let mut key = self.clone();
+        key.materials.push(KeyMaterial { rotated: Some(Rotated { at, by }), ..material });
+        if let (RotationType::Automatic, Some(schedule)) = (by, &mut key.rotation) {
+            schedule.next = at.plus_days(schedule.period_days);
+        }
+        key
+    }
+
+    /// On-demand rotations so far.
+    #[must_use]
+    pub fn on_demand_rotations(&self) -> usize {
+        let by_hand = |material: &&KeyMaterial| {
+            material.rotated.is_some_and(|rotated| rotated.by == RotationType::OnDemand)
+        };
+        self.materials.iter().filter(by_hand).count()
+    }
+}
+
+/// Told of each scheduled rotation right before it counts; an error leaves the key as it is.
+pub trait RotationObserver: Send + Sync + 'static {
+    /// Records that `key` is about to get `material`, which devices made as `receipts` say.
+    ///
+    /// # Errors
+    /// A text for the log. The rotation is tried again later.
+    fn rotating(
+        &self,
+        key: &KeyRecord,
+        material: MaterialId,
+        receipts: &[DeviceReceipt],
+    ) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// Rotates keys that are due, until the task is aborted.
+pub async fn run(
+    catalog: Arc<Catalog>,
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    observer: Arc<impl RotationObserver>,
+) {
+    let mut interval = tokio::time::interval(INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        if let Err(error) = rotate_due(&catalog, &engine, clock.now(), &*observer).await {
+            tracing::error!(%error, "cannot rotate due keys, will try again");
+        }
+    }
+}
+
+/// Rotates every enabled key that is due at `now`, and returns how many. One that cannot be
+/// rotated now stays due.
+///
+/// # Errors
+/// [`CatalogError`]; keys rotated before it stay rotated.
+pub async fn rotate_due(
+    catalog: &Catalog,
+    engine: &Engine,
+    now: Timestamp,
+    observer: &impl RotationObserver,
+) -> Result<usize, CatalogError> {
+    let mut rotated = 0;
+    let mut after = None;
+    loop {
+        let range = Range { prefix: layout::ROTATIONS.into(), after: after.take(), limit: BATCH };
+        let page = catalog.store.range(range).await?.value;
+        for entry in &page.entries {
+            let Some((due, scope, id)) = layout::parse_due(layout::ROTATIONS, &entry.key) else {
+                tracing::error!(key = %entry.key.escape_ascii(), "not a due date");
+                continue;
+            };
+            if due > now {
+                return Ok(rotated);
+            }
+            let done = rotate(catalog, engine, (due, now), (&scope, id), observer).await?;
+            rotated += usize::from(done);
+        }
+        after = page.entries.last().map(|entry| entry.key.clone());
+        if !page.more {
+            return Ok(rotated);
+        }
+    }
+}
+
+/// Rotates one key if it is still due. A key that changes meanwhile is left for later.
+async fn rotate(
+    catalog: &Catalog,
+    engine: &Engine,
+    (due, now): (Timestamp, Timestamp),
+    (scope, id): (&Scope, KeyId),
+    observer: &impl RotationObserver,
+) -> Result<bool, CatalogError> {
+    let Some(key) = catalog.key(scope, id).await? else { return Ok(false) };
+    // A disabled key waits until it is enabled.
+    if key.state != KeyState::Enabled || key.rotation.is_none_or(|s| s.next != due) {
+        return Ok(false);
+    }
+    let arn = key.arn();
+    let Some(key) = policy::authorize_scheduled(key, now) else { return Ok(false) };
+    let mut receipts = Vec::new();
+    let tag = Uuid::new_v4().into_bytes();
+    let material = match engine.devices(tag, &mut receipts).rotate(&key).await {
+        Ok(material) => material,
+        Err(error) => {
+            tracing::error!(key = arn, %error, "cannot rotate the key now, will try again");
+            return Ok(false);
+        }
+    };
+    if let Err(error) = observer.rotating(&key, material.id, &receipts).await {
+        tracing::error!(key = arn, %error, "cannot record the rotation, key left as it is");
+        return Ok(false);
+    }
+    let next = key.rotated(material, now, RotationType::Automatic);
+    let applied = catalog.replace_key(&key, &next).await? == Update::Applied;
+    if applied {
+        tracing::info!(key = arn, materials = next.materials.len(), "key rotated");
+    }
+    Ok(applied)
+}
