@@ -154,7 +154,7 @@ async fn by_hand_only_so_often() {
     let id = rig.create("SYMMETRIC_DEFAULT").await;
     let mut blobs = Vec::new();
     for count in 0..MAX_ON_DEMAND {
-        let input = json!({ "KeyId": id, "Plaintext": b64(&count.to_string()) });
+        let input = json!({ "KeyId": id, "Plaintext": b64(count.to_string()) });
         blobs.push(rig.ok("Encrypt", input).await["CiphertextBlob"].clone());
         let answer = rig.ok("RotateKeyOnDemand", json!({ "KeyId": id })).await;
         assert_eq!(answer, json!({ "KeyId": arn(&id) }));
@@ -163,7 +163,7 @@ async fn by_hand_only_so_often() {
     assert_eq!(refused, "LimitExceededException");
     for (count, blob) in blobs.iter().enumerate() {
         let answer = rig.ok("Decrypt", json!({ "CiphertextBlob": blob })).await;
-        assert_eq!(answer["Plaintext"], b64(&count.to_string()));
+        assert_eq!(answer["Plaintext"], b64(count.to_string()));
     }
     // The calendar goes on.
     rig.ok("EnableKeyRotation", json!({ "KeyId": id })).await;
