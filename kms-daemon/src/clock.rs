@@ -25,10 +25,25 @@ impl Timestamp {
         self.0
     }
 
+    /// From epoch seconds with a fraction, as in awsJson1.1; `None` outside the years 1970 to 9999.
+    #[must_use]
+    pub fn from_epoch_seconds(seconds: f64) -> Option<Self> {
+        let time = Duration::try_from_secs_f64(seconds).ok()?;
+        (time.as_secs() < 253_402_300_800)
+            .then(|| u64::try_from(time.as_millis()).ok().map(Self))
+            .flatten()
+    }
+
     /// This time plus `days` of 24 hours.
     #[must_use]
     pub const fn plus_days(self, days: u32) -> Self {
         Self(self.0.saturating_add(days as u64 * 24 * 60 * 60 * 1000))
+    }
+
+    /// This time plus `minutes`.
+    #[must_use]
+    pub const fn plus_minutes(self, minutes: u32) -> Self {
+        Self(self.0.saturating_add(minutes as u64 * 60 * 1000))
     }
 
     /// The JSON form of awsJson1.1: epoch seconds with a fraction.

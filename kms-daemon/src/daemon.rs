@@ -23,7 +23,7 @@ use crate::devices::{
 use crate::durable;
 use crate::engine::Engine;
 use crate::http::{Front, Limits, Server};
-use crate::key::{CatalogError, deletion, rotation};
+use crate::key::{CatalogError, deletion, import, rotation};
 use crate::metrics::Metrics;
 use crate::sigv4::Verifier;
 use crate::status::DaemonStatus;
@@ -156,7 +156,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         started = starting => started?,
         () = &mut stop => return Ok(()),
     };
-    let Started { service, deletion, rotation, pooled, store } = started;
+    let Started { service, jobs, pooled, store } = started;
     let status = Arc::new(DaemonStatus::new(
         &config,
         Arc::clone(&audit),
@@ -184,7 +184,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     server.run(front, stop).await;
 
     tracing::info!("stopping");
-    for job in [deletion, rotation, probe, checkpoints] {
+    for job in jobs.into_iter().chain([probe, checkpoints]) {
         job.abort();
         let _ = job.await;
     }
@@ -200,8 +200,8 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
 /// What requests are served with.
 struct Started {
     service: Service,
-    deletion: JoinHandle<()>,
-    rotation: JoinHandle<()>,
+    /// What the service does by itself.
+    jobs: [JoinHandle<()>; 3],
     pooled: Pooled,
     store: Arc<dyn Store>,
 }
@@ -233,10 +233,13 @@ async fn start(
     let engine = Engine::new(Arc::clone(&pooled.pool));
     let service = Service::open(Arc::clone(&store), engine.clone(), Arc::clone(&clock)).await?;
     let catalog = || Arc::clone(service.catalog());
-    let rotation =
-        tokio::spawn(rotation::run(catalog(), engine, Arc::clone(&clock), Arc::clone(&audit)));
-    let deletion = tokio::spawn(deletion::run(catalog(), clock, audit));
-    Ok(Started { service, deletion, rotation, pooled, store })
+    let (when, log) = (|| Arc::clone(&clock), || Arc::clone(&audit));
+    let jobs = [
+        tokio::spawn(deletion::run(catalog(), when(), log())),
+        tokio::spawn(rotation::run(catalog(), engine, when(), log())),
+        tokio::spawn(import::run(catalog(), when(), log())),
+    ];
+    Ok(Started { service, jobs, pooled, store })
 }
 
 fn credentials(config: &Config, data: &Path) -> Result<Credentials, DaemonError> {

@@ -121,6 +121,7 @@ pub fn response<C: Command>(reply: &Reply<C>) -> Result<C::Response<'_>, KmsErro
 fn current(record: &KeyRecord) -> Result<key::KeyRef<'_>, KmsError> {
     let material = record
         .current_material()
+        .filter(|material| material.is_present())
         .ok_or_else(|| KmsError::internal(format!("{} has no key material", record.arn())))?;
     Ok(key::KeyRef { id: record.id.device(), token: Bytes(&material.token) })
 }
@@ -129,6 +130,7 @@ fn current(record: &KeyRecord) -> Result<key::KeyRef<'_>, KmsError> {
 fn of_blob<'k>(record: &'k KeyRecord, blob: Envelope<'_>) -> Result<key::KeyRef<'k>, KmsError> {
     let material = record
         .material(&blob.material)
+        .filter(|material| material.is_present())
         .ok_or_else(|| KmsError::bare(Exception::InvalidCiphertext))?;
     Ok(key::KeyRef { id: record.id.device(), token: Bytes(&material.token) })
 }

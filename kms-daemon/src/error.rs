@@ -53,10 +53,16 @@ exceptions! {
     AlreadyExists, "AlreadyExistsException", 400, Message;
     /// The device or its driver did not answer in time. Clients retry.
     DependencyTimeout, "DependencyTimeoutException", 500, Message;
+    /// Another change of the same kind is under way.
+    Conflict, "ConflictException", 400, Message;
     /// The key is disabled.
     Disabled, "DisabledException", 400, Message;
     /// A dry run would have succeeded.
     DryRunOperation, "DryRunOperationException", 400, Message;
+    /// The import token is too old.
+    ExpiredImportToken, "ExpiredImportTokenException", 400, Message;
+    /// The key material is not the one that the key or the request requires.
+    IncorrectKeyMaterial, "IncorrectKeyMaterialException", 400, Message;
     /// The ciphertext belongs to another key than the one named.
     IncorrectKey, "IncorrectKeyException", 400, Message;
     /// The alias name is not allowed.
@@ -67,6 +73,8 @@ exceptions! {
     InvalidCiphertext, "InvalidCiphertextException", 400, Message;
     /// A grant token is not known.
     InvalidGrantToken, "InvalidGrantTokenException", 400, Message;
+    /// The import token is damaged, or another key's.
+    InvalidImportToken, "InvalidImportTokenException", 400, Message;
     /// The key's usage or algorithms do not fit the operation.
     InvalidKeyUsage, "InvalidKeyUsageException", 400, Message;
     /// A pagination marker was not issued by this service for this call.

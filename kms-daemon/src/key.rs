@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod deletion;
 pub mod id;
 pub mod identifier;
+pub mod import;
 mod layout;
 pub mod record;
 pub mod rotation;

@@ -24,7 +24,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let key_use = KeyUse::manage(Action::CancelKeyDeletion, &key_id);
     let key = call
         .update_key(key_use, |key| {
-            Ok(KeyRecord { state: KeyState::Disabled, deletion: None, ..key.clone() })
+            let state = match key.has_all_material() {
+                true => KeyState::Disabled,
+                false => KeyState::PendingImport,
+            };
+            Ok(KeyRecord { state, deletion: None, ..key.clone() })
         })
         .await?;
     call.element("keyId", key.arn());

@@ -185,6 +185,23 @@ impl Checks {
         self.pattern("marker", value, value.chars().all(allowed), PATTERN);
     }
 
+    /// A description of key material, of which the length is not checked.
+    pub(super) fn material_description(&mut self, value: &str) {
+        const PATTERN: &str = r"^[a-zA-Z0-9:/_\s.-]+$";
+        let allowed =
+            |c: char| c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || ":/_.-".contains(c);
+        let matches = !value.is_empty() && value.chars().all(allowed);
+        self.pattern("keyMaterialDescription", value, matches, PATTERN);
+    }
+
+    /// The id of key material.
+    pub(super) fn material_id(&mut self, value: &str) {
+        const MEMBER: &str = "keyMaterialId";
+        self.length(MEMBER, value, 64..=64);
+        let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        self.pattern(MEMBER, value, value.bytes().all(digit), "^[a-f0-9]+$");
+    }
+
     /// A pattern that a caller has matched.
     fn pattern(&mut self, member: &str, value: &str, matches: bool, pattern: &str) {
         if !matches {

@@ -62,7 +62,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     if !tags.is_empty() {
         call.authorize_account(AccountAction::TagResource)?;
     }
-    let (spec, usage) = offered(&input, spec, usage, origin)?;
+    let (spec, usage, origin) = offered(&input, spec, usage, origin)?;
     tagging::check_count(&tags)?;
     let id = KeyId::random();
     let policy = match input.policy {
@@ -70,21 +70,27 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         None => KeyPolicy::default_for(&home),
     };
 
-    let material = call.devices().generate_key(&home, id, spec, usage).await?;
+    // Imported material is still to come.
+    let materials = match origin {
+        Origin::EXTERNAL => Vec::new(),
+        _ => vec![call.devices().generate_key(&home, id, spec, usage).await?],
+    };
+    let state = if materials.is_empty() { KeyState::PendingImport } else { KeyState::Enabled };
     let key = KeyRecord {
         id,
         scope: (*home).clone(),
         spec,
         usage,
-        origin: Origin::AWS_KMS,
-        state: KeyState::Enabled,
+        origin,
+        state,
         description,
         created: call.now(),
         deletion: None,
         rotation: None,
         policy,
         tags,
-        materials: vec![material],
+        materials,
+        pending: None,
     };
     if call.catalog().insert_key(&key).await? == Update::Conflict {
         return Err(KmsError::internal(format!("key id {id} was drawn twice")));
@@ -152,7 +158,7 @@ fn offered(
     spec: &str,
     usage: &str,
     origin: &str,
-) -> Result<(KeySpec, KeyUsage), KmsError> {
+) -> Result<(KeySpec, KeyUsage, Origin), KmsError> {
     let unsupported = |what: String| {
         let text = format!("{what} is not supported by this service.");
         KmsError::new(Exception::UnsupportedOperation, text)
@@ -160,18 +166,26 @@ fn offered(
     if input.custom_key_store_id.is_some() || input.xks_key_id.is_some() {
         return Err(unsupported("A custom key store".to_owned()));
     }
-    if origin != "AWS_KMS" {
-        return Err(unsupported(format!("Origin {origin}")));
-    }
+    let origin = match origin {
+        "AWS_KMS" => Origin::AWS_KMS,
+        "EXTERNAL" if is_importable(spec) => Origin::EXTERNAL,
+        "EXTERNAL" => return Err(unsupported(format!("Origin {origin} with KeySpec {spec}"))),
+        _ => return Err(unsupported(format!("Origin {origin}"))),
+    };
     if input.multi_region == Some(true) {
         return Err(unsupported("A multi-Region key".to_owned()));
     }
     let row = KeySpec::from_aws_name(spec).and_then(KeySpec::row);
     let row = row.ok_or_else(|| unsupported(format!("KeySpec {spec}")))?;
     match KeyUsage::from_aws_name(usage) {
-        Some(usage) if row.usages.contains(&usage) => Ok((row.spec, usage)),
+        Some(usage) if row.usages.contains(&usage) => Ok((row.spec, usage, origin)),
         _ => Err(unsupported(format!("KeyUsage {usage} with KeySpec {spec}"))),
     }
+}
+
+/// Whether keys of a spec take imported material: those of post-quantum algorithms do not.
+fn is_importable(spec: &str) -> bool {
+    !spec.starts_with("ML_")
 }
 
 /// Metadata as audit records have it: names start in lower case.

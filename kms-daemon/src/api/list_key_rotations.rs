@@ -1,5 +1,7 @@
 //! `ListKeyRotations`: the completed rotations of a key, or all of its key material.
 
+use std::cmp::Ordering;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -42,12 +44,14 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let start = position.map_or(Ok(0), |position| position.parse::<usize>());
     let start = start.map_err(|_| KmsError::bare(Exception::InvalidMarker))?;
     let listed = |material: &KeyMaterial| include != INCLUDE[0] || material.rotated.is_some();
-    let all = key.materials.iter().enumerate().filter(|(_, material)| listed(material));
+    let all = key.materials.iter().chain(&key.pending);
+    let all = all.enumerate().filter(|(_, material)| listed(material));
     let mut rest = all.filter(|(index, _)| *index >= start);
     let page: Vec<_> = rest.by_ref().take(limit).collect();
     let last = page.last().map(|(index, _)| (index + 1).to_string());
     let marker = call.next_marker(&filter, rest.next().is_some(), last.as_deref());
-    let rotations: Vec<_> = page.iter().map(|(index, _)| entry(&key, *index)).collect();
+    let rotations: Vec<_> =
+        page.iter().map(|(index, material)| entry(&key, *index, material)).collect();
     let mut answer = json!({ "Rotations": rotations, "Truncated": marker.is_some() });
     if let Some(marker) = marker {
         answer["NextMarker"] = marker.into();
@@ -55,17 +59,36 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     Answer::json(&answer)
 }
 
-fn entry(key: &KeyRecord, index: usize) -> Value {
-    let material = &key.materials[index];
-    let is_current = index + 1 == key.materials.len();
+fn entry(key: &KeyRecord, index: usize, material: &KeyMaterial) -> Value {
+    let state = match (index + 1).cmp(&key.materials.len()) {
+        Ordering::Less => "NON_CURRENT",
+        Ordering::Equal => "CURRENT",
+        Ordering::Greater => "PENDING_ROTATION",
+    };
     let mut entry = json!({
         "KeyId": key.arn(),
         "KeyMaterialId": material.id.to_string(),
-        "KeyMaterialState": if is_current { "CURRENT" } else { "NON_CURRENT" },
+        "KeyMaterialState": state,
     });
     if let Some(rotated) = material.rotated {
         entry["RotationDate"] = json!(rotated.at.epoch_seconds());
         entry["RotationType"] = json!(rotated.by);
+    }
+    if let Some(imported) = &material.imported {
+        let present = material.is_present();
+        entry["ImportState"] = json!(if present { "IMPORTED" } else { "PENDING_IMPORT" });
+        if present {
+            let expires = imported.expires.is_some();
+            let model =
+                if expires { "KEY_MATERIAL_EXPIRES" } else { "KEY_MATERIAL_DOES_NOT_EXPIRE" };
+            entry["ExpirationModel"] = json!(model);
+        }
+        if let Some(expires) = imported.expires.filter(|_| present) {
+            entry["ValidTo"] = json!(expires.epoch_seconds());
+        }
+        if let Some(description) = &imported.description {
+            entry["KeyMaterialDescription"] = json!(description);
+        }
     }
     entry
 }

@@ -4,7 +4,7 @@ use hsm_protocol::key_spec::KeySpec;
 use serde_json::{Map, Value, json};
 
 use crate::key::spec;
-use crate::key::{KeyRecord, KeyState};
+use crate::key::{KeyMaterial, KeyRecord, KeyState};
 
 /// The metadata of a key, with exactly the members its kind and state have.
 pub(super) fn key_metadata(key: &KeyRecord) -> Map<String, Value> {
@@ -34,6 +34,17 @@ pub(super) fn key_metadata(key: &KeyRecord) -> Map<String, Value> {
     }
     if let Some((member, algorithms)) = spec::algorithms(key.spec, key.usage) {
         put(member, json!(algorithms));
+    }
+    if key.is_external() && key.has_all_material() {
+        let expires = key.materials.iter().filter_map(KeyMaterial::expires).min();
+        let model = match expires {
+            Some(_) => "KEY_MATERIAL_EXPIRES",
+            None => "KEY_MATERIAL_DOES_NOT_EXPIRE",
+        };
+        put("ExpirationModel", json!(model));
+        if let Some(expires) = expires {
+            put("ValidTo", json!(expires.epoch_seconds()));
+        }
     }
     if key.spec == KeySpec::SYMMETRIC_DEFAULT
         && let Some(material) = key.current_material()

@@ -11,6 +11,9 @@ use crate::key::catalog::Update;
 use crate::key::rotation::{MAX_ON_DEMAND, RotationType};
 use crate::policy::Action;
 
+/// Minutes before a scheduled rotation in which there is none by hand.
+const CONFLICT: u32 = 20;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Input {
@@ -29,8 +32,21 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             let text = format!("{arn} was rotated on demand {MAX_ON_DEMAND} times, the most.");
             return Err(KmsError::new(Exception::LimitExceeded, text));
         }
-        let material = call.devices().rotate(&key).await?;
-        let rotated = key.rotated(material, call.now(), RotationType::OnDemand);
+        let now = call.now();
+        if key.rotation.is_some_and(|schedule| schedule.next <= now.plus_minutes(CONFLICT)) {
+            let text = format!("{} is about to rotate by its schedule.", key.arn());
+            return Err(KmsError::new(Exception::Conflict, text));
+        }
+        let material = match (&key.pending, key.is_external()) {
+            (Some(pending), _) => pending.clone(),
+            (None, true) => {
+                let arn = key.arn();
+                let text = format!("{arn} has no imported key material that waits for rotation.");
+                return Err(KmsError::new(Exception::KmsInvalidState, text));
+            }
+            (None, false) => call.devices().rotate(&key).await?,
+        };
+        let rotated = key.rotated(material, now, RotationType::OnDemand);
         if call.catalog().replace_key(&key, &rotated).await? == Update::Applied {
             call.element("keyId", key.arn());
             return Answer::json(&json!({ "KeyId": key.arn() }));

@@ -9,6 +9,7 @@ mod create;
 mod deletion;
 mod device;
 mod identifiers;
+mod import;
 mod key_pairs;
 mod listing;
 mod model;

@@ -10,6 +10,7 @@ use super::record::event_time;
 use super::{AuditLog, DeviceReceipt, Kind};
 use crate::key::KeyRecord;
 use crate::key::deletion::DeletionObserver;
+use crate::key::import::ExpiryObserver;
 use crate::key::rotation::RotationObserver;
 
 /// A key is destroyed only after the record of it is durable.
@@ -38,6 +39,17 @@ impl RotationObserver for AuditLog {
         });
         let record = event("RotateKey", key, SystemTime::now(), &details);
         let written = self.append(Kind::ServiceEvent, &record, receipts).await;
+        written.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// Expired material is destroyed only after the record of it is durable.
+impl ExpiryObserver for AuditLog {
+    async fn expiring(&self, key: &KeyRecord, materials: &[MaterialId]) -> Result<(), String> {
+        let ids: Vec<String> = materials.iter().map(MaterialId::to_string).collect();
+        let details = json!({ "keyId": key.id, "keyMaterialIds": ids });
+        let record = event("DeleteExpiredKeyMaterial", key, SystemTime::now(), &details);
+        let written = self.append(Kind::ServiceEvent, &record, &[]).await;
         written.map(drop).map_err(|error| error.to_string())
     }
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use host_driver::Reply;
 use hsm_protocol::Bytes;
-use hsm_protocol::command::key;
-use hsm_protocol::key_spec::{KeySpec, KeySpecRow, KeyUsage};
+use hsm_protocol::command::{import, key};
+use hsm_protocol::key_spec::{KeySpec, KeySpecRow, KeyUsage, WrappingAlgorithm};
 use zeroize::Zeroizing;
 
 use super::{Busy, Devices, current, refusal, response};
@@ -42,6 +42,62 @@ impl Devices<'_> {
         self.material(key.id, key.spec, key.usage).await
     }
 
+    /// A wrapping key pair for an import.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if no device has found one in time.
+    pub async fn wrapping_pair(
+        &mut self,
+        _key: &Authorized<KeyRecord>,
+        wrapping: KeySpec,
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        self.pair_if_slow(wrapping, Busy::DependencyTimeout).await
+    }
+
+    /// The public wrapping key of a pair, and the token to import with.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if no device can do it now.
+    pub async fn import_parameters<'k>(
+        &mut self,
+        key: &Authorized<KeyRecord>,
+        wrapping: KeySpec,
+        algorithm: WrappingAlgorithm,
+        expires_ms: u64,
+        pair: &'k [u8],
+    ) -> Result<Reply<import::ParametersForImport<'k>>, KmsError> {
+        let command = import::ParametersForImport {
+            id: key.id.device(),
+            spec: key.spec,
+            usage: key.usage,
+            algorithm,
+            expires_ms,
+            pair: Bytes(pair),
+        };
+        self.call(&command, Some(wrapping), Busy::DependencyTimeout).await
+    }
+
+    /// Unwraps key material for a key.
+    ///
+    /// # Errors
+    /// `Exception::InvalidImportToken`, `Exception::ExpiredImportToken`,
+    /// `Exception::InvalidCiphertext`, `Exception::IncorrectKeyMaterial`;
+    /// `Exception::DependencyTimeout` if no device can do it now.
+    pub async fn import_key(
+        &mut self,
+        key: &Authorized<KeyRecord>,
+        now_ms: u64,
+        token: &[u8],
+        wrapped: &[u8],
+    ) -> Result<KeyMaterial, KmsError> {
+        let (token, wrapped) = (Bytes(token), Bytes(wrapped));
+        let command = import::ImportKey { id: key.id.device(), now_ms, token, wrapped };
+        let reply = self.call(&command, Some(key.spec), Busy::Import).await?;
+        let made = response(&reply)?;
+        let (id, token) = (made.material, made.token.to_vec());
+        Ok(KeyMaterial { id, token, rotated: None, imported: None })
+    }
+
     async fn material(
         &mut self,
         id: KeyId,
@@ -51,7 +107,7 @@ impl Devices<'_> {
         let (id, busy) = (id.device(), Busy::DependencyTimeout);
         let form = |made: key::NewKey<'_>| {
             let (id, token) = (made.material, made.token.to_vec());
-            KeyMaterial { id, token, rotated: None }
+            KeyMaterial { id, token, rotated: None, imported: None }
         };
         if is_slow(spec) {
             let pair = self.key_pair(spec, busy).await?;

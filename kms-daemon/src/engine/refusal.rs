@@ -13,6 +13,8 @@ pub(super) enum Busy {
     KeyUnavailable,
     /// For data key pairs: of an existing key, but of a spec that devices may not have.
     DataKeyPair,
+    /// For an import: faults are those of token and material.
+    Import,
     /// For operations without a key, which may be of a spec that devices have not.
     DependencyTimeout,
 }
@@ -20,6 +22,9 @@ pub(super) enum Busy {
 /// What a client is told of a failed command.
 pub(super) fn refusal(error: CallError, busy: Busy) -> KmsError {
     if let CallError::Refused { code, .. } = error {
+        if let (Busy::Import, Some(refusal)) = (busy, refused_import(code)) {
+            return refusal;
+        }
         match code {
             ErrorCode::CIPHERTEXT_INVALID => return KmsError::bare(Exception::InvalidCiphertext),
             ErrorCode::SIGNATURE_INVALID => return KmsError::bare(Exception::KmsInvalidSignature),
@@ -55,10 +60,33 @@ pub(super) fn refusal(error: CallError, busy: Busy) -> KmsError {
             Exception::KeyUnavailable,
             "The key is not available at the moment. Try again.",
         ),
-        Busy::DependencyTimeout => {
+        Busy::DependencyTimeout | Busy::Import => {
             KmsError::new(Exception::DependencyTimeout, "No HSM is available. Try again.")
         }
     }
+}
+
+/// What a client is told of a token or material that cannot be imported.
+fn refused_import(code: ErrorCode) -> Option<KmsError> {
+    let (exception, text) = match code {
+        ErrorCode::TOKEN_MALFORMED
+        | ErrorCode::TOKEN_INVALID
+        | ErrorCode::TOKEN_DOMAIN
+        | ErrorCode::KEY_MISMATCH => (
+            Exception::InvalidImportToken,
+            "The import token is damaged, or of another key. Call GetParametersForImport.",
+        ),
+        ErrorCode::TOKEN_EXPIRED => (
+            Exception::ExpiredImportToken,
+            "The import token has expired. Call GetParametersForImport, and wrap the key \
+             material with the new public key.",
+        ),
+        ErrorCode::KEY_MATERIAL_INVALID | ErrorCode::MESSAGE_LENGTH => {
+            (Exception::IncorrectKeyMaterial, "The key material does not fit the key's spec.")
+        }
+        _ => return None,
+    };
+    Some(KmsError::new(exception, text))
 }
 
 #[cfg(test)]

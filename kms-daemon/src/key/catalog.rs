@@ -122,6 +122,7 @@ impl Catalog {
         for (prefix, before, after) in [
             (layout::DELETIONS, old.deletion, new.deletion),
             (layout::ROTATIONS, next(old), next(new)),
+            (layout::EXPIRIES, old.expires(), new.expires()),
         ] {
             if before == after {
                 continue;
@@ -162,7 +163,7 @@ impl Catalog {
     #[cfg(test)]
     pub(crate) async fn due_dates(&self) -> Result<usize, CatalogError> {
         let mut count = 0;
-        for prefix in [layout::DELETIONS, layout::ROTATIONS] {
+        for prefix in [layout::DELETIONS, layout::EXPIRIES, layout::ROTATIONS] {
             let range = Range { prefix: prefix.into(), after: None, limit: 1000 };
             count += self.store.range(range).await?.value.entries.len();
         }

@@ -94,12 +94,14 @@ impl Catalog {
             .delete(record)
             .delete(layout::due(layout::DELETIONS, due, scope, id))
             .delete(layout::key_aliases(scope, id));
-        let transaction = match key.rotation {
-            Some(schedule) => {
-                transaction.delete(layout::due(layout::ROTATIONS, schedule.next, scope, id))
-            }
-            None => transaction,
-        };
+        let dates = [
+            (layout::ROTATIONS, key.rotation.map(|schedule| schedule.next)),
+            (layout::EXPIRIES, key.expires()),
+        ];
+        let transaction = dates.into_iter().fold(transaction, |t, (prefix, date)| match date {
+            Some(date) => t.delete(layout::due(prefix, date, scope, id)),
+            None => t,
+        });
         let transaction = index.guard(transaction, scope, id);
         let transaction =
             index.names.iter().fold(transaction, |t, name| t.delete(layout::alias(scope, name)));

@@ -6,6 +6,7 @@
 //! key-aliases/<account>/<region>/<key id>             names of the key's aliases
 //! deletions/<date>/<account>/<region>/<key id>        due dates of keys that are pending deletion
 //! rotations/<date>/<account>/<region>/<key id>        due dates of keys that rotate by themselves
+//! expiries/<date>/<account>/<region>/<key id>         first expiry of a key's imported material
 //! ```
 //! Dates are milliseconds since the epoch in 16 hexadecimal digits, so that they sort.
 
@@ -18,6 +19,8 @@ pub(super) const KEYS: &str = "keys/";
 pub(super) const ALIASES: &str = "aliases/";
 /// Start of every due date of a deletion.
 pub(super) const DELETIONS: &str = "deletions/";
+/// Start of every expiry date of imported material.
+pub(super) const EXPIRIES: &str = "expiries/";
 /// Start of every due date of a rotation.
 pub(super) const ROTATIONS: &str = "rotations/";
 

@@ -12,6 +12,7 @@ use hsm_protocol::MaterialId;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
 use serde::{Deserialize, Serialize};
 
+use super::import::Imported;
 use super::rotation::{Rotated, Schedule};
 use super::{KeyId, KeyState, Scope};
 use crate::clock::Timestamp;
@@ -52,6 +53,8 @@ pub struct KeyRecord {
     pub tags: Tags,
     /// Key material, oldest first. The last one encrypts, all of them decrypt.
     pub materials: Vec<KeyMaterial>,
+    /// Imported material that waits for its rotation.
+    pub pending: Option<KeyMaterial>,
 }
 
 /// Key material, as a device wrapped it.
@@ -59,10 +62,13 @@ pub struct KeyRecord {
 pub struct KeyMaterial {
     /// Names the material in ciphertext blobs.
     pub id: MaterialId,
-    /// The key token. Only a device of the domain can open it.
+    /// The key token. Only a device of the domain can open it. Empty if the material was imported
+    /// and is gone.
     pub token: Vec<u8>,
     /// The rotation that brought it; `None` for the first material.
     pub rotated: Option<Rotated>,
+    /// What its owner said of it; `None` unless it was imported.
+    pub imported: Option<Imported>,
 }
 
 /// Why stored bytes are not a key record.
@@ -118,6 +124,7 @@ impl KeyRecord {
             policy: self.policy.text().to_owned(),
             tags: self.tags.clone(),
             materials: self.materials.iter().map(StoredMaterial::from).collect(),
+            pending: self.pending.as_ref().map(StoredMaterial::from),
         };
         serde_json::to_vec(&stored).map_err(damaged)
     }
@@ -147,6 +154,7 @@ impl KeyRecord {
             policy,
             tags: stored.tags,
             materials: stored.materials.iter().map(KeyMaterial::read).collect::<Result<_, _>>()?,
+            pending: stored.pending.as_ref().map(KeyMaterial::read).transpose()?,
             scope: stored.scope,
         })
     }
@@ -156,7 +164,8 @@ impl KeyMaterial {
     fn read(stored: &StoredMaterial) -> Result<Self, RecordError> {
         let id = unhex(&stored.id).ok_or_else(|| damaged("not a key material id"))?;
         let token = BASE64.decode(&stored.token).map_err(damaged)?;
-        Ok(Self { id: MaterialId(id), token, rotated: stored.rotated })
+        let (rotated, imported) = (stored.rotated, stored.imported.clone());
+        Ok(Self { id: MaterialId(id), token, rotated, imported })
     }
 }
 
@@ -184,6 +193,8 @@ struct StoredKey {
     policy: String,
     tags: Tags,
     materials: Vec<StoredMaterial>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pending: Option<StoredMaterial>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -195,12 +206,14 @@ struct StoredMaterial {
     token: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rotated: Option<Rotated>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    imported: Option<Imported>,
 }
 
 impl From<&KeyMaterial> for StoredMaterial {
     fn from(material: &KeyMaterial) -> Self {
         let (id, token) = (material.id.to_string(), BASE64.encode(&material.token));
-        Self { id, token, rotated: material.rotated }
+        Self { id, token, rotated: material.rotated, imported: material.imported.clone() }
     }
 }
 
@@ -260,7 +273,9 @@ mod tests {
                 id: MaterialId([7; 32]),
                 token: vec![1, 2, 3],
                 rotated: None,
+                imported: None,
             }],
+            pending: None,
             scope,
         }
     }
@@ -277,7 +292,8 @@ mod tests {
         let at = Timestamp::from_millis(1_790_000_000_000);
         let mut record = record();
         record.rotation = Some(Schedule { period_days: 90, next: at });
-        let material = KeyMaterial { id: MaterialId([8; 32]), token: vec![4], rotated: None };
+        let id = MaterialId([8; 32]);
+        let material = KeyMaterial { id, token: vec![4], rotated: None, imported: None };
         let record = record.rotated(material, at, RotationType::Automatic);
         let stored = String::from_utf8(record.encode().unwrap()).unwrap();
         let golden = GOLDEN

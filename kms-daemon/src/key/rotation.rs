@@ -61,6 +61,7 @@ impl KeyRecord {
     #[must_use]
     pub fn rotated(&self, material: KeyMaterial, at: Timestamp, by: RotationType) -> Self {
         let mut key = self.clone();
+        key.pending = None;
         key.materials.push(KeyMaterial { rotated: Some(Rotated { at, by }), ..material });
         if let (RotationType::Automatic, Some(schedule)) = (by, &mut key.rotation) {
             schedule.next = at.plus_days(schedule.period_days);

@@ -196,22 +196,18 @@ pub fn check_use(
     action: Action,
     algorithm: Option<Algorithm<'_>>,
 ) -> Result<(), KmsError> {
-    let (arn, operation) = (key.arn(), action.operation());
-    match action.requirement() {
-        Requirement::AnyKey => {}
-        Requirement::Asymmetric if key.spec.row().is_some_and(has_public_half) => {}
-        Requirement::Symmetric if key.spec == KeySpec::SYMMETRIC_DEFAULT => {}
-        Requirement::Asymmetric | Requirement::Symmetric => {
-            let text =
-                format!("{arn} key spec is {:?} which is not valid for {operation}.", key.spec);
-            return Err(KmsError::new(Exception::UnsupportedOperation, text));
-        }
-        Requirement::Usage(usage) if key.usage == usage => {}
-        Requirement::Usage(_) => {
-            let text =
-                format!("{arn} key usage is {:?} which is not valid for {operation}.", key.usage);
-            return Err(KmsError::new(Exception::InvalidKeyUsage, text));
-        }
+    let requirement = action.requirement();
+    let symmetric = key.spec == KeySpec::SYMMETRIC_DEFAULT;
+    let fits = match requirement {
+        Requirement::AnyKey => true,
+        Requirement::Asymmetric => key.spec.row().is_some_and(has_public_half),
+        Requirement::Symmetric => symmetric,
+        Requirement::OwnSymmetric => symmetric && !key.is_external(),
+        Requirement::External => key.is_external(),
+        Requirement::Usage(usage) => key.usage == usage,
+    };
+    if !fits {
+        return Err(unfit(key, action, requirement));
     }
     let Some(algorithm) = algorithm else { return Ok(()) };
     let fits =
@@ -222,6 +218,31 @@ pub fn check_use(
     let text =
         format!("Algorithm {} is incompatible with key spec {:?}.", algorithm.name(), key.spec);
     Err(KmsError::new(Exception::InvalidKeyUsage, text))
+}
+
+/// Why a key cannot be used for an action.
+fn unfit(key: &KeyRecord, action: Action, requirement: Requirement) -> KmsError {
+    let (arn, operation) = (key.arn(), action.operation());
+    let symmetric = key.spec == KeySpec::SYMMETRIC_DEFAULT;
+    match requirement {
+        Requirement::Usage(_) => {
+            let text =
+                format!("{arn} key usage is {:?} which is not valid for {operation}.", key.usage);
+            KmsError::new(Exception::InvalidKeyUsage, text)
+        }
+        Requirement::OwnSymmetric | Requirement::External
+            if symmetric || requirement == Requirement::External =>
+        {
+            let origin = key.origin.aws_name().unwrap_or_default();
+            let text = format!("{arn} origin is {origin} which is not valid for this operation.");
+            KmsError::new(Exception::UnsupportedOperation, text)
+        }
+        _ => {
+            let text =
+                format!("{arn} key spec is {:?} which is not valid for {operation}.", key.spec);
+            KmsError::new(Exception::UnsupportedOperation, text)
+        }
+    }
 }
 
 const fn has_public_half(row: &KeySpecRow) -> bool {

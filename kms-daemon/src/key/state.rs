@@ -90,6 +90,12 @@ pub enum StateRule {
     Deletable,
     /// CancelKeyDeletion.
     PendingDeletion,
+    /// GetParametersForImport.
+    ImportParameters,
+    /// ImportKeyMaterial.
+    Import,
+    /// DeleteImportedKeyMaterial.
+    Settled,
 }
 
 impl StateRule {
@@ -114,6 +120,13 @@ impl StateRule {
             Self::PendingDeletion => {
                 matches!(state, S::PendingDeletion | S::PendingReplicaDeletion)
             }
+            Self::ImportParameters => {
+                matches!(state, S::Enabled | S::Disabled | S::PendingImport)
+            }
+            Self::Import => {
+                matches!(state, S::Enabled | S::Disabled | S::PendingImport | S::Updating)
+            }
+            Self::Settled => !matches!(state, S::Creating | S::Updating),
         };
         if allowed {
             return Ok(());

@@ -13,6 +13,10 @@ pub enum Requirement {
     Asymmetric,
     /// A symmetric encryption key.
     Symmetric,
+    /// A symmetric encryption key whose material the service makes.
+    OwnSymmetric,
+    /// A key whose material is imported.
+    External,
     /// A key made for this usage.
     Usage(KeyUsage),
 }
@@ -59,6 +63,8 @@ macro_rules! actions {
 
 const ANY: Requirement = Requirement::AnyKey;
 const ASYMMETRIC: Requirement = Requirement::Asymmetric;
+const EXTERNAL: Requirement = Requirement::External;
+const OWN_SYMMETRIC: Requirement = Requirement::OwnSymmetric;
 const SYMMETRIC: Requirement = Requirement::Symmetric;
 const CIPHER: Requirement = Requirement::Usage(KeyUsage::ENCRYPT_DECRYPT);
 const SIGN: Requirement = Requirement::Usage(KeyUsage::SIGN_VERIFY);
@@ -73,12 +79,14 @@ actions! {
     Decapsulate "Decapsulate" "Decapsulate" ENCAPSULATE, Usable;
     Decrypt "Decrypt" "Decrypt" CIPHER, Usable;
     DeleteAlias "DeleteAlias" "DeleteAlias" ANY, Any;
+    DeleteImportedKeyMaterial "DeleteImportedKeyMaterial" "DeleteImportedKeyMaterial" EXTERNAL,
+        Settled;
     DeriveSharedSecret "DeriveSharedSecret" "DeriveSharedSecret" AGREE, Usable;
     DescribeKey "DescribeKey" "DescribeKey" ANY, Any;
     DisableKey "DisableKey" "DisableKey" ANY, Switch;
-    DisableKeyRotation "DisableKeyRotation" "DisableKeyRotation" SYMMETRIC, Usable;
+    DisableKeyRotation "DisableKeyRotation" "DisableKeyRotation" OWN_SYMMETRIC, Usable;
     EnableKey "EnableKey" "EnableKey" ANY, Switch;
-    EnableKeyRotation "EnableKeyRotation" "EnableKeyRotation" SYMMETRIC, Usable;
+    EnableKeyRotation "EnableKeyRotation" "EnableKeyRotation" OWN_SYMMETRIC, Usable;
     Encapsulate "Encapsulate" "Encapsulate" ENCAPSULATE, Usable;
     Encrypt "Encrypt" "Encrypt" CIPHER, Usable;
     GenerateDataKey "GenerateDataKey" "GenerateDataKey" CIPHER, Usable;
@@ -90,7 +98,10 @@ actions! {
     GenerateMac "GenerateMac" "GenerateMac" MAC, Usable;
     GetKeyPolicy "GetKeyPolicy" "GetKeyPolicy" ANY, Any;
     GetKeyRotationStatus "GetKeyRotationStatus" "GetKeyRotationStatus" SYMMETRIC, Any;
+    GetParametersForImport "GetParametersForImport" "GetParametersForImport" EXTERNAL,
+        ImportParameters;
     GetPublicKey "GetPublicKey" "GetPublicKey" ASYMMETRIC, Usable;
+    ImportKeyMaterial "ImportKeyMaterial" "ImportKeyMaterial" EXTERNAL, Import;
     ListKeyPolicies "ListKeyPolicies" "ListKeyPolicies" ANY, Any;
     ListKeyRotations "ListKeyRotations" "ListKeyRotations" SYMMETRIC, Any;
     ListResourceTags "ListResourceTags" "ListResourceTags" ANY, Any;

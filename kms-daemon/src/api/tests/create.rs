@@ -138,7 +138,7 @@ async fn what_the_api_has_and_this_service_has_not() {
     let rig = Rig::new().await;
     for input in [
         json!({ "KeySpec": "SM2", "KeyUsage": "SIGN_VERIFY" }),
-        json!({ "Origin": "EXTERNAL" }),
+        json!({ "Origin": "AWS_CLOUDHSM" }),
         json!({ "Origin": "AWS_CLOUDHSM", "CustomKeyStoreId": "cks-1" }),
         json!({ "MultiRegion": true }),
         json!({ "XksKeyId": "x" }),

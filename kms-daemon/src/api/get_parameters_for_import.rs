@@ -1,0 +1,107 @@
+//! `GetParametersForImport`: a public key to wrap key material with, and the token to import it.
+
+use hsm_protocol::key_spec::{KeySpec, WrappingAlgorithm};
+use serde::{Deserialize, Serialize};
+
+use super::answer::Base64;
+use super::call::KeyUse;
+use super::checks::{Checks, invalid};
+use super::{Answer, Call};
+use crate::engine::response;
+use crate::error::{Exception, KmsError};
+use crate::key::KeyRecord;
+use crate::policy::Action;
+
+/// How long token and wrapping key are valid, in days.
+const VALIDITY_DAYS: u32 = 1;
+/// `AlgorithmSpec` of the service model.
+const ALGORITHMS: [&str; 6] = [
+    "RSAES_PKCS1_V1_5",
+    "RSAES_OAEP_SHA_1",
+    "RSAES_OAEP_SHA_256",
+    "RSA_AES_KEY_WRAP_SHA_1",
+    "RSA_AES_KEY_WRAP_SHA_256",
+    "SM2PKE",
+];
+/// `WrappingKeySpec` of the service model.
+const WRAPPING_KEYS: [&str; 4] = ["RSA_2048", "RSA_3072", "RSA_4096", "SM2"];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    key_id: Option<String>,
+    wrapping_algorithm: Option<String>,
+    wrapping_key_spec: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Output<'a> {
+    key_id: &'a str,
+    import_token: Base64<'a>,
+    public_key: Base64<'a>,
+    parameters_valid_to: f64,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let mut checks = Checks::new();
+    let key_id = checks.key_id("keyId", input.key_id);
+    let algorithm = input.wrapping_algorithm;
+    let algorithm = checks.required_one_of("wrappingAlgorithm", algorithm, &ALGORITHMS);
+    let spec = input.wrapping_key_spec;
+    let spec = checks.required_one_of("wrappingKeySpec", spec, &WRAPPING_KEYS);
+    checks.finish()?;
+    call.parameter("keyId", key_id.as_str());
+    call.parameter("wrappingAlgorithm", algorithm.as_str());
+    call.parameter("wrappingKeySpec", spec.as_str());
+    let key = call.authorize(KeyUse::manage(Action::GetParametersForImport, &key_id)).await?;
+    let (wrapping, algorithm) = offered(&spec, &algorithm)?;
+    check_fit(&key, wrapping, algorithm)?;
+
+    let valid_to = call.now().plus_days(VALIDITY_DAYS);
+    let mut devices = call.devices();
+    let pair = devices.wrapping_pair(&key, wrapping).await?;
+    let reply =
+        devices.import_parameters(&key, wrapping, algorithm, valid_to.as_millis(), &pair).await?;
+    let made = response(&reply)?;
+    let output = Output {
+        key_id: &key.arn(),
+        import_token: Base64(&made.token),
+        public_key: Base64(&made.public),
+        parameters_valid_to: valid_to.epoch_seconds(),
+    };
+    Answer::with_blobs(&output, made.token.len() + made.public.len())
+}
+
+/// Refuses what the model names and the service no longer, or not, offers.
+fn offered(spec: &str, algorithm: &str) -> Result<(KeySpec, WrappingAlgorithm), KmsError> {
+    let unsupported = |what: &str| {
+        let text = format!("{what} is not supported for import by this service.");
+        KmsError::new(Exception::UnsupportedOperation, text)
+    };
+    let wrapping = KeySpec::from_aws_name(spec).ok_or_else(|| unsupported(spec))?;
+    let by_name = WrappingAlgorithm::from_aws_name(algorithm);
+    Ok((wrapping, by_name.ok_or_else(|| unsupported(algorithm))?))
+}
+
+/// Refuses what has no room for the key's material.
+fn check_fit(
+    key: &KeyRecord,
+    wrapping: KeySpec,
+    algorithm: WrappingAlgorithm,
+) -> Result<(), KmsError> {
+    let direct = [WrappingAlgorithm::RSAES_OAEP_SHA_1, WrappingAlgorithm::RSAES_OAEP_SHA_256];
+    if !direct.contains(&algorithm) {
+        return Ok(());
+    }
+    let is_rsa = key.spec.row().is_some_and(|row| row.slow);
+    let is_long = key.spec == KeySpec::ECC_NIST_P521 && wrapping == KeySpec::RSA_2048;
+    match is_rsa || is_long {
+        true => Err(invalid(format!(
+            "Key material of KeySpec {:?} is too long for this wrapping key and algorithm. Use an \
+             RSA_AES_KEY_WRAP algorithm.",
+            key.spec
+        ))),
+        false => Ok(()),
+    }
+}

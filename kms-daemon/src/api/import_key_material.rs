@@ -1,0 +1,150 @@
+//! `ImportKeyMaterial`: gives a key of origin EXTERNAL its material.
+
+use std::ops::RangeInclusive;
+
+use hsm_protocol::key_spec::KeySpec;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::call::{KeyUse, contended};
+use super::checks::{BLOB, Checks, invalid};
+use super::input::Blob;
+use super::{Answer, Call};
+use crate::clock::Timestamp;
+use crate::error::{Exception, KmsError};
+use crate::key::catalog::Update;
+use crate::key::import::{ImportError, Imported};
+use crate::key::{KeyMaterial, KeyRecord};
+use crate::policy::Action;
+
+/// `ExpirationModelType` of the service model; the first is the default.
+const MODELS: [&str; 2] = ["KEY_MATERIAL_EXPIRES", "KEY_MATERIAL_DOES_NOT_EXPIRE"];
+/// `ImportType` of the service model.
+const TYPES: [&str; 2] = ["NEW_KEY_MATERIAL", "EXISTING_KEY_MATERIAL"];
+/// Longest time to expiry, in days.
+const MAX_DAYS: u32 = 365;
+/// Lengths of a description, in characters.
+const DESCRIPTION: RangeInclusive<usize> = 0..=256;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    key_id: Option<String>,
+    import_token: Option<Blob>,
+    encrypted_key_material: Option<Blob>,
+    valid_to: Option<f64>,
+    expiration_model: Option<String>,
+    import_type: Option<String>,
+    key_material_description: Option<String>,
+    key_material_id: Option<String>,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let mut checks = Checks::new();
+    let key_id = checks.key_id("keyId", input.key_id);
+    let token = checks.blob("importToken", input.import_token, BLOB);
+    let wrapped = checks.blob("encryptedKeyMaterial", input.encrypted_key_material, BLOB);
+    let model = input.expiration_model.as_deref().unwrap_or(MODELS[0]);
+    checks.one_of("expirationModel", model, &MODELS);
+    if let Some(import_type) = &input.import_type {
+        checks.one_of("importType", import_type, &TYPES);
+    }
+    if let Some(description) = &input.key_material_description {
+        checks.length("keyMaterialDescription", description, DESCRIPTION);
+        checks.material_description(description);
+    }
+    if let Some(id) = &input.key_material_id {
+        checks.material_id(id);
+    }
+    checks.finish()?;
+    let expires = expiry(model, input.valid_to, call.now())?;
+    call.parameter("keyId", key_id.as_str());
+    call.parameter("expirationModel", model);
+    call.optional_parameter("validTo", expires.map(Timestamp::epoch_seconds));
+    call.optional_parameter("importType", input.import_type.as_deref());
+    call.optional_parameter("keyMaterialId", input.key_material_id.as_deref());
+
+    let wanted = Wanted { import_type: input.import_type, id: input.key_material_id };
+    let imported = Imported { expires, description: input.key_material_description };
+    for _ in Call::tries() {
+        let key = call.authorize(KeyUse::manage(Action::ImportKeyMaterial, &key_id)).await?;
+        let is_new = wanted.is_new(&key)?;
+        let now_ms = call.now().as_millis();
+        let made = call.devices().import_key(&key, now_ms, &token, &wrapped).await?;
+        let id = made.id.to_string();
+        if wanted.id.as_ref().is_some_and(|wanted| *wanted != id) {
+            return Err(incorrect("The key material is not the one that KeyMaterialId names."));
+        }
+        let material = KeyMaterial { imported: Some(imported.clone()), ..made };
+        let changed = key.imported(material, is_new).map_err(|error| refusal(error, &key))?;
+        if call.catalog().replace_key(&key, &changed).await? == Update::Applied {
+            return Answer::json(&json!({ "KeyId": key.arn(), "KeyMaterialId": id }));
+        }
+    }
+    Err(contended())
+}
+
+/// What the request says of the material.
+struct Wanted {
+    import_type: Option<String>,
+    id: Option<String>,
+}
+
+impl Wanted {
+    /// Whether it has to be new to the key.
+    fn is_new(&self, key: &KeyRecord) -> Result<bool, KmsError> {
+        let is_first = key.materials.is_empty();
+        let is_new = match self.import_type.as_deref() {
+            Some(name) if key.spec != KeySpec::SYMMETRIC_DEFAULT && !is_first => {
+                return Err(invalid(format!(
+                    "ImportType {name} is for symmetric encryption keys only."
+                )));
+            }
+            Some(name) => name == TYPES[0],
+            None => is_first,
+        };
+        if is_new && self.id.is_some() {
+            return Err(invalid("KeyMaterialId cannot be given for new key material."));
+        }
+        Ok(is_new)
+    }
+}
+
+/// When the material expires.
+fn expiry(
+    model: &str,
+    valid_to: Option<f64>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, KmsError> {
+    match (model == MODELS[0], valid_to) {
+        (false, None) => Ok(None),
+        (false, Some(_)) => {
+            Err(invalid("ValidTo cannot be given with KEY_MATERIAL_DOES_NOT_EXPIRE."))
+        }
+        (true, None) => Err(invalid("ValidTo is required with KEY_MATERIAL_EXPIRES.")),
+        (true, Some(seconds)) => Timestamp::from_epoch_seconds(seconds)
+            .filter(|expires| *expires > now && *expires <= now.plus_days(MAX_DAYS))
+            .map(Some)
+            .ok_or_else(|| invalid("ValidTo must be in the future, at most 365 days from now.")),
+    }
+}
+
+fn refusal(error: ImportError, key: &KeyRecord) -> KmsError {
+    match error {
+        ImportError::Incorrect if key.materials.is_empty() => {
+            incorrect("The key has no key material yet that this could be.")
+        }
+        ImportError::Incorrect => incorrect(
+            "The key material is not the material that the key had, or not new to it as the \
+             ImportType says.",
+        ),
+        ImportError::Pending => {
+            let text = format!("{} has key material that is pending rotation.", key.arn());
+            KmsError::new(Exception::KmsInvalidState, text)
+        }
+    }
+}
+
+fn incorrect(text: &'static str) -> KmsError {
+    KmsError::new(Exception::IncorrectKeyMaterial, text)
+}

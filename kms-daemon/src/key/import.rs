@@ -1,0 +1,198 @@
+//! Imported key material: what belongs to a key for ever, when it expires, and what is still to be
+//! rotated in.
+//!
+//! A key keeps the ids of all material that ever encrypted with it. Once any of that is gone, by
+//! expiry or by request, its token with it, the whole key waits until the same material is back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hsm_protocol::MaterialId;
+use hsm_protocol::key_spec::Origin;
+use serde::{Deserialize, Serialize};
+
+use super::catalog::Update;
+use super::{Catalog, CatalogError, KeyId, KeyMaterial, KeyRecord, KeyState, Scope, layout};
+use crate::clock::{Clock, Timestamp};
+use crate::store::Range;
+
+/// How often expiry dates are looked at.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Expiry dates read at a time.
+const BATCH: usize = 100;
+
+/// What its owner said of imported material.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Imported {
+    /// When it expires; `None` if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// Free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// Why material cannot be imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportError {
+    /// It is not the material that the request or the key requires.
+    Incorrect,
+    /// Other new material waits for its rotation.
+    Pending,
+}
+
+impl KeyRecord {
+    /// Whether the key's material is imported.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.origin == Origin::EXTERNAL
+    }
+
+    /// The key with imported material: new, or known and back again.
+    ///
+    /// # Errors
+    /// [`ImportError`].
+    pub fn imported(&self, material: KeyMaterial, is_new: bool) -> Result<Self, ImportError> {
+        let mut key = self.clone();
+        let mut known = key.materials.iter_mut().chain(&mut key.pending);
+        match (known.find(|known| known.id == material.id), is_new) {
+            (Some(known), false) => {
+                (known.token, known.imported) = (material.token, material.imported);
+            }
+            (None, true) if self.materials.is_empty() => key.materials.push(material),
+            (None, true) if self.pending.is_none() => key.pending = Some(material),
+            (None, true) => return Err(ImportError::Pending),
+            _ => return Err(ImportError::Incorrect),
+        }
+        if key.state == KeyState::PendingImport && key.has_all_material() {
+            key.state = KeyState::Enabled;
+        }
+        Ok(key)
+    }
+
+    /// The key without the material that `gone` is true of. Pending material is forgotten.
+    #[must_use]
+    pub fn without(&self, gone: impl Fn(&KeyMaterial) -> bool) -> Self {
+        let mut key = self.clone();
+        key.pending = key.pending.filter(|material| !gone(material));
+        for material in key.materials.iter_mut().filter(|material| gone(material)) {
+            material.token.clear();
+        }
+        let usable = matches!(key.state, KeyState::Enabled | KeyState::Disabled);
+        if usable && !key.has_all_material() {
+            key.state = KeyState::PendingImport;
+        }
+        key
+    }
+
+    /// Whether every material that belongs to the key is there.
+    #[must_use]
+    pub fn has_all_material(&self) -> bool {
+        !self.materials.is_empty() && self.materials.iter().all(KeyMaterial::is_present)
+    }
+
+    /// The next expiry of material that is there.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        let present = self.materials.iter().chain(&self.pending).filter(|m| m.is_present());
+        present.filter_map(KeyMaterial::expires).min()
+    }
+}
+
+impl KeyMaterial {
+    /// Whether it is there.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        !self.token.is_empty()
+    }
+
+    /// When it expires, if it was imported with an end.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.imported.as_ref()?.expires
+    }
+}
+
+/// Told of expired material right before it is destroyed; an error keeps it.
+pub trait ExpiryObserver: Send + Sync + 'static {
+    /// Records that `materials` of `key` are about to be destroyed.
+    ///
+    /// # Errors
+    /// A text for the log. The material stays, and is tried again later.
+    fn expiring(
+        &self,
+        key: &KeyRecord,
+        materials: &[MaterialId],
+    ) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// Destroys expired material, until the task is aborted.
+pub async fn run(catalog: Arc<Catalog>, clock: Arc<dyn Clock>, observer: Arc<impl ExpiryObserver>) {
+    let mut interval = tokio::time::interval(INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        if let Err(error) = expire_due(&catalog, clock.now(), &*observer).await {
+            tracing::error!(%error, "cannot destroy expired key material, will try again");
+        }
+    }
+}
+
+/// Destroys all material that has expired at `now`; returns of how many keys.
+///
+/// # Errors
+/// [`CatalogError`]; material destroyed before it stays destroyed.
+pub async fn expire_due(
+    catalog: &Catalog,
+    now: Timestamp,
+    observer: &impl ExpiryObserver,
+) -> Result<usize, CatalogError> {
+    let mut expired = 0;
+    let mut after = None;
+    loop {
+        let range = Range { prefix: layout::EXPIRIES.into(), after: after.take(), limit: BATCH };
+        let page = catalog.store.range(range).await?.value;
+        for entry in &page.entries {
+            let Some((due, scope, id)) = layout::parse_due(layout::EXPIRIES, &entry.key) else {
+                tracing::error!(key = %entry.key.escape_ascii(), "not an expiry date");
+                continue;
+            };
+            if due > now {
+                return Ok(expired);
+            }
+            expired += usize::from(expire(catalog, now, (&scope, id), observer).await?);
+        }
+        after = page.entries.last().map(|entry| entry.key.clone());
+        if !page.more {
+            return Ok(expired);
+        }
+    }
+}
+
+/// Destroys the expired material of one key. A key that changes meanwhile is left for later.
+async fn expire(
+    catalog: &Catalog,
+    now: Timestamp,
+    (scope, id): (&Scope, KeyId),
+    observer: &impl ExpiryObserver,
+) -> Result<bool, CatalogError> {
+    let Some(key) = catalog.key(scope, id).await? else { return Ok(false) };
+    let gone = |material: &KeyMaterial| {
+        material.is_present() && material.expires().is_some_and(|expires| expires <= now)
+    };
+    let all = key.materials.iter().chain(&key.pending);
+    let ids: Vec<MaterialId> = all.filter(|m| gone(m)).map(|material| material.id).collect();
+    if ids.is_empty() {
+        return Ok(false);
+    }
+    if let Err(error) = observer.expiring(&key, &ids).await {
+        tracing::error!(key = %key.arn(), %error, "cannot record the expiry, material kept");
+        return Ok(false);
+    }
+    let applied = catalog.replace_key(&key, &key.without(gone)).await? == Update::Applied;
+    if applied {
+        tracing::info!(key = %key.arn(), materials = ids.len(), "key material expired");
+    }
+    Ok(applied)
+}
