@@ -43,10 +43,14 @@ _REQUIRED = {
     },
     "GenerateDataKeyResponse": {"CiphertextBlob", "KeyId", "KeyMaterialId", "Plaintext"},
     "GenerateRandomResponse": {"Plaintext"},
+    "GetKeyRotationStatusResponse": {"KeyId", "KeyRotationEnabled"},
     "GetPublicKeyResponse": {"KeyId", "KeySpec", "KeyUsage", "PublicKey"},
     "ListAliasesResponse": {"Aliases", "Truncated"},
+    "ListKeyPoliciesResponse": {"PolicyNames", "Truncated"},
+    "ListKeyRotationsResponse": {"Rotations", "Truncated"},
     "ListKeysResponse": {"Keys", "Truncated"},
     "ListResourceTagsResponse": {"Tags", "Truncated"},
+    "RotationsListEntry": {"KeyId", "KeyMaterialId", "KeyMaterialState"},
     "ReEncryptResponse": {
         "CiphertextBlob", "DestinationEncryptionAlgorithm", "KeyId", "SourceEncryptionAlgorithm",
         "SourceKeyId",
@@ -182,7 +186,7 @@ def _required(shape, value):
     required = set(_REQUIRED.get(shape.name, shape.members))
     if shape.name in ("KeyMetadata", "GetPublicKeyResponse"):
         required |= _of_kind(shape, value)
-        surplus = set(value) - required - {"DeletionDate"}
+        surplus = set(value) - required - {"DeletionDate", "ValidTo"}
         assert not surplus, f"{shape.name} with {sorted(surplus)}"
     if shape.name in ("DecryptResponse", "ReEncryptResponse"):
         required |= _material_ids(value)
@@ -204,8 +208,17 @@ def _of_kind(shape, value):
     # The deprecated twin lacks the specs of after 2024.
     if value["KeySpec"] in shape.members["CustomerMasterKeySpec"].enum:
         required.add("CustomerMasterKeySpec")
-    if shape.name == "KeyMetadata" and value["KeySpec"] == "SYMMETRIC_DEFAULT":
+    if shape.name != "KeyMetadata":
+        return required
+    here = value["KeyState"] != "PendingImport"
+    if value["KeySpec"] == "SYMMETRIC_DEFAULT" and (here or "CurrentKeyMaterialId" in value):
         required.add("CurrentKeyMaterialId")
+    if value["Origin"] == "EXTERNAL" and here:
+        required.add("ExpirationModel")
+    if value.get("ExpirationModel") == "KEY_MATERIAL_EXPIRES":
+        required.add("ValidTo")
+    else:
+        assert "ValidTo" not in value
     return required
 
 
