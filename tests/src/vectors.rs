@@ -10,6 +10,7 @@ use hsm_core::algorithm::Algorithm;
 use hsm_protocol::key_spec::KeySpec;
 
 mod der;
+mod device;
 mod ecc;
 mod ed25519;
 mod file;
@@ -18,6 +19,8 @@ mod ml_kem;
 mod parts;
 mod randomness;
 mod rsa;
+
+pub use device::{DeviceQuestion, DeviceVector, device_vectors};
 
 use file::{Set, Vector};
 

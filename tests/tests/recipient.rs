@@ -127,6 +127,8 @@ fn refusals(device: &Device, token: &[u8], key: &StoredKey, blob: &[u8]) {
     assert_eq!(with(token, NOW + 5 * MINUTE), ErrorCode::TOKEN_EXPIRED);
     assert_eq!(with(&[], NOW), ErrorCode::TOKEN_MALFORMED);
     assert_eq!(with(&key.token, NOW), ErrorCode::TOKEN_MALFORMED, "a key is no recipient");
+    let pair = prepare(device, KeySpec::RSA_2048);
+    assert_eq!(with(&pair, NOW), ErrorCode::TOKEN_MALFORMED, "a key pair is no recipient");
     for bit in (0..token.len() * 8).step_by(149) {
         let mut changed = token.to_vec();
         changed[bit / 8] ^= 1 << (bit % 8);
@@ -139,6 +141,21 @@ fn refusals(device: &Device, token: &[u8], key: &StoredKey, blob: &[u8]) {
     let recipient = Recipient { now_ms: NOW, token: Bytes(token) };
     let wrong = Decrypt { context: Bytes(b"another"), ..request };
     assert_eq!(refusal(device, &For { recipient, request: wrong }), ErrorCode::CIPHERTEXT_INVALID);
+    let mac = mac(device, 9);
+    let wrong = Decrypt { key: mac.by_ref(), ..request };
+    assert_eq!(refusal(device, &For { recipient, request: wrong }), ErrorCode::USAGE_DENIED);
+    let other = symmetric(device, 8);
+    let renamed = KeyRef { id: other.id, token: Bytes(&key.token) };
+    let wrong = Decrypt { key: renamed, ..request };
+    assert_eq!(refusal(device, &For { recipient, request: wrong }), ErrorCode::KEY_MISMATCH);
+    for bit in (0..key.token.len() * 8).step_by(61) {
+        let mut changed = key.token.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        let changed = KeyRef { id: key.id, token: Bytes(&changed) };
+        let alone = refusal(device, &Decrypt { key: changed, ..request });
+        let sealed = For { recipient, request: Decrypt { key: changed, ..request } };
+        assert_eq!(refusal(device, &sealed), alone, "bit {bit}");
+    }
     let none = For { recipient, request: Random { length: 0 } };
     assert_eq!(refusal(device, &none), ErrorCode::INVALID_ARGUMENT);
 }

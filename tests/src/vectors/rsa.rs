@@ -9,11 +9,7 @@ use super::{Outcome, Set, Subject, Vector, der};
 
 pub(super) fn check(subject: &Subject, set: &Set, vector: &Vector) -> Outcome {
     let (entry, name) = (subject.entry(set.spec()), vector.name());
-    let algorithm = match vector.text("hash") {
-        "SHA256" => SigningAlgorithm::RSASSA_PKCS1_V1_5_SHA_256,
-        "SHA384" => SigningAlgorithm::RSASSA_PKCS1_V1_5_SHA_384,
-        _ => SigningAlgorithm::RSASSA_PKCS1_V1_5_SHA_512,
-    };
+    let algorithm = algorithm(vector);
     let (message, signature) = (vector.bytes("message"), vector.bytes("signature"));
     if set.kind() == "sign" {
         let secret = SecretBuf::copy_from(&vector.bytes("secret")).expect("short enough");
@@ -26,4 +22,13 @@ pub(super) fn check(subject: &Subject, set: &Set, vector: &Vector) -> Outcome {
     let verified = entry.verify(&public, algorithm, Message::Raw(&message), &signature);
     assert_eq!(verified.is_ok(), vector.is_valid(), "{name}: {verified:?}");
     Outcome::Passed
+}
+
+/// The algorithm of a vector.
+pub(super) fn algorithm(vector: &Vector) -> SigningAlgorithm {
+    match vector.text("hash") {
+        "SHA256" => SigningAlgorithm::RSASSA_PKCS1_V1_5_SHA_256,
+        "SHA384" => SigningAlgorithm::RSASSA_PKCS1_V1_5_SHA_384,
+        _ => SigningAlgorithm::RSASSA_PKCS1_V1_5_SHA_512,
+    }
 }
