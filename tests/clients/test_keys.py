@@ -73,7 +73,6 @@ def test_creation_refused(raw, parameters):
     "parameters",
     [
         {"KeySpec": "SM2", "KeyUsage": "SIGN_VERIFY"},
-        {"Origin": "EXTERNAL"},
         {"MultiRegion": True},
     ],
     ids=str,
@@ -87,9 +86,7 @@ def test_what_aws_has_and_this_version_has_not(kms, parameters):
     "call, parameters",
     [
         ("create_grant", {"KeyId": ABSENT, "GranteePrincipal": "arn:aws:iam::000000000000:root", "Operations": ["Encrypt"]}),
-        ("enable_key_rotation", {"KeyId": ABSENT}),
         ("list_grants", {"KeyId": ABSENT}),
-        ("get_key_rotation_status", {"KeyId": ABSENT}),
         ("describe_custom_key_stores", {}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
