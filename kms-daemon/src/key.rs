@@ -7,6 +7,7 @@ pub mod alias;
 pub mod cache;
 pub mod catalog;
 pub mod deletion;
+mod due;
 pub mod id;
 pub mod identifier;
 pub mod import;

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::catalog::{Catalog, CatalogError, Update};
+use super::due::{self, DueDates};
 use super::{KeyId, KeyRecord, KeyState, Scope, layout};
 use crate::clock::{Clock, Timestamp};
-use crate::store::{Range, Transaction};
+use crate::store::Transaction;
 
 /// Time between two looks at the due dates. AWS KMS promises deletion within a day of the date.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Due dates read at a time.
-const BATCH: usize = 100;
 
 /// Told of each key right before it is destroyed; an error keeps the key.
 pub trait DeletionObserver: Send + Sync + 'static {
@@ -29,8 +28,7 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     observer: Arc<impl DeletionObserver>,
 ) {
-    let mut interval = tokio::time::interval(INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut interval = due::every(INTERVAL);
     loop {
         interval.tick().await;
         if let Err(error) = destroy_due(&catalog, clock.now(), &*observer).await {
@@ -49,25 +47,11 @@ pub async fn destroy_due(
     observer: &impl DeletionObserver,
 ) -> Result<usize, CatalogError> {
     let mut destroyed = 0;
-    let mut after = None;
-    loop {
-        let range = Range { prefix: layout::DELETIONS.into(), after: after.take(), limit: BATCH };
-        let page = catalog.store.range(range).await?.value;
-        for entry in &page.entries {
-            let Some((due, scope, id)) = layout::parse_due(layout::DELETIONS, &entry.key) else {
-                tracing::error!(key = %entry.key.escape_ascii(), "not a due date");
-                continue;
-            };
-            if due > now {
-                return Ok(destroyed);
-            }
-            destroyed += usize::from(catalog.destroy(due, &scope, id, observer).await?);
-        }
-        after = page.entries.last().map(|entry| entry.key.clone());
-        if !page.more {
-            return Ok(destroyed);
-        }
+    let mut dates = DueDates::new(catalog, layout::DELETIONS, now);
+    while let Some((due, scope, id)) = dates.next().await? {
+        destroyed += usize::from(catalog.destroy(due, &scope, id, observer).await?);
     }
+    Ok(destroyed)
 }
 
 impl Catalog {

@@ -12,14 +12,12 @@ use hsm_protocol::key_spec::Origin;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Update;
+use super::due::{self, DueDates};
 use super::{Catalog, CatalogError, KeyId, KeyMaterial, KeyRecord, KeyState, Scope, layout};
 use crate::clock::{Clock, Timestamp};
-use crate::store::Range;
 
 /// How often expiry dates are looked at.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Expiry dates read at a time.
-const BATCH: usize = 100;
 
 /// What its owner said of imported material.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -129,8 +127,7 @@ pub trait ExpiryObserver: Send + Sync + 'static {
 
 /// Destroys expired material, until the task is aborted.
 pub async fn run(catalog: Arc<Catalog>, clock: Arc<dyn Clock>, observer: Arc<impl ExpiryObserver>) {
-    let mut interval = tokio::time::interval(INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut interval = due::every(INTERVAL);
     loop {
         interval.tick().await;
         if let Err(error) = expire_due(&catalog, clock.now(), &*observer).await {
@@ -149,25 +146,11 @@ pub async fn expire_due(
     observer: &impl ExpiryObserver,
 ) -> Result<usize, CatalogError> {
     let mut expired = 0;
-    let mut after = None;
-    loop {
-        let range = Range { prefix: layout::EXPIRIES.into(), after: after.take(), limit: BATCH };
-        let page = catalog.store.range(range).await?.value;
-        for entry in &page.entries {
-            let Some((due, scope, id)) = layout::parse_due(layout::EXPIRIES, &entry.key) else {
-                tracing::error!(key = %entry.key.escape_ascii(), "not an expiry date");
-                continue;
-            };
-            if due > now {
-                return Ok(expired);
-            }
-            expired += usize::from(expire(catalog, now, (&scope, id), observer).await?);
-        }
-        after = page.entries.last().map(|entry| entry.key.clone());
-        if !page.more {
-            return Ok(expired);
-        }
+    let mut dates = DueDates::new(catalog, layout::EXPIRIES, now);
+    while let Some((_, scope, id)) = dates.next().await? {
+        expired += usize::from(expire(catalog, now, (&scope, id), observer).await?);
     }
+    Ok(expired)
 }
 
 /// Destroys the expired material of one key. A key that changes meanwhile is left for later.

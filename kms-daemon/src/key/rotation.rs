@@ -11,17 +11,15 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::catalog::Update;
+use super::due::{self, DueDates};
 use super::{Catalog, CatalogError, KeyId, KeyMaterial, KeyRecord, KeyState, Scope, layout};
 use crate::audit::DeviceReceipt;
 use crate::clock::{Clock, Timestamp};
 use crate::engine::Engine;
 use crate::policy;
-use crate::store::Range;
 
 /// How often due dates are looked at.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Due dates read at a time.
-const BATCH: usize = 100;
 /// On-demand rotations of a key in its life.
 pub const MAX_ON_DEMAND: usize = 25;
 
@@ -100,8 +98,7 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     observer: Arc<impl RotationObserver>,
 ) {
-    let mut interval = tokio::time::interval(INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut interval = due::every(INTERVAL);
     loop {
         interval.tick().await;
         if let Err(error) = rotate_due(&catalog, &engine, clock.now(), &*observer).await {
@@ -122,26 +119,12 @@ pub async fn rotate_due(
     observer: &impl RotationObserver,
 ) -> Result<usize, CatalogError> {
     let mut rotated = 0;
-    let mut after = None;
-    loop {
-        let range = Range { prefix: layout::ROTATIONS.into(), after: after.take(), limit: BATCH };
-        let page = catalog.store.range(range).await?.value;
-        for entry in &page.entries {
-            let Some((due, scope, id)) = layout::parse_due(layout::ROTATIONS, &entry.key) else {
-                tracing::error!(key = %entry.key.escape_ascii(), "not a due date");
-                continue;
-            };
-            if due > now {
-                return Ok(rotated);
-            }
-            let done = rotate(catalog, engine, (due, now), (&scope, id), observer).await?;
-            rotated += usize::from(done);
-        }
-        after = page.entries.last().map(|entry| entry.key.clone());
-        if !page.more {
-            return Ok(rotated);
-        }
+    let mut dates = DueDates::new(catalog, layout::ROTATIONS, now);
+    while let Some((due, scope, id)) = dates.next().await? {
+        let done = rotate(catalog, engine, (due, now), (&scope, id), observer).await?;
+        rotated += usize::from(done);
     }
+    Ok(rotated)
 }
 
 /// Rotates one key if it is still due. A key that changes meanwhile is left for later.

@@ -4,7 +4,10 @@
 //! serve one domain. What an entry here does not do itself it leaves to the portable one. AWS-LC
 //! draws its own randomness, from the operating system, and erases its keys when they are freed.
 
-use hsm_core::algorithm::{Algorithm, aes_gcm, ecdsa_k256, ed25519, hmac, ml_kem};
+use aws_lc_rs::digest::{self, Digest};
+use hsm_core::algorithm::{Algorithm, Message, aes_gcm, ecdsa_k256, ed25519, hmac, ml_kem};
+
+use hsm_protocol::ErrorCode;
 
 mod delegate;
 mod ecc;
@@ -33,3 +36,14 @@ pub static AWS_LC: &[&dyn Algorithm] = &[
     &ml_kem::ML_KEM_768,
     &ml_kem::ML_KEM_1024,
 ];
+
+/// The digest of a message, or one that somebody else has computed.
+fn hash(algorithm: &'static digest::Algorithm, message: Message<'_>) -> Result<Digest, ErrorCode> {
+    match message {
+        Message::Raw(message) => Ok(digest::digest(algorithm, message)),
+        Message::Digest(digest) => {
+            Digest::import_less_safe(digest, algorithm).map_err(|_| ErrorCode::MESSAGE_LENGTH)
+        }
+        Message::ExternalMu(_) => Err(ErrorCode::SPEC_DENIED),
+    }
+}

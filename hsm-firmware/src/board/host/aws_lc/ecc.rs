@@ -18,6 +18,7 @@ use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::delegate::delegate;
+use super::hash;
 
 /// One curve.
 pub(super) struct Curve {
@@ -121,13 +122,7 @@ impl Curve {
         if algorithm != self.algorithm {
             return Err(ErrorCode::SPEC_DENIED);
         }
-        match message {
-            Message::Raw(message) => Ok(digest::digest(self.digest, message)),
-            Message::Digest(digest) => {
-                Digest::import_less_safe(digest, self.digest).map_err(|_| ErrorCode::MESSAGE_LENGTH)
-            }
-            Message::ExternalMu(_) => Err(ErrorCode::SPEC_DENIED),
-        }
+        hash(self.digest, message)
     }
 
     /// The uncompressed point of a `SubjectPublicKeyInfo`, not yet looked into.

@@ -3,7 +3,7 @@
 
 use std::vec;
 
-use aws_lc_rs::digest::{self, Digest};
+use aws_lc_rs::digest;
 use aws_lc_rs::rsa::{
     KeyPair, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPrivateDecryptingKey,
     OaepPublicEncryptingKey, PrivateDecryptingKey, PublicEncryptingKey,
@@ -23,6 +23,7 @@ use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::delegate::delegate;
+use super::hash;
 
 /// Bytes of the longest private key, DER PKCS#8.
 const MAX_PRIVATE_KEY: usize = 2560;
@@ -69,16 +70,6 @@ impl Scheme {
             _ => return Err(ErrorCode::SPEC_DENIED),
         };
         Ok(Self { digest, signing, verification })
-    }
-
-    fn hash(&self, message: Message<'_>) -> Result<Digest, ErrorCode> {
-        match message {
-            Message::Raw(message) => Ok(digest::digest(self.digest, message)),
-            Message::Digest(digest) => {
-                Digest::import_less_safe(digest, self.digest).map_err(|_| ErrorCode::MESSAGE_LENGTH)
-            }
-            Message::ExternalMu(_) => Err(ErrorCode::SPEC_DENIED),
-        }
     }
 }
 
@@ -129,7 +120,7 @@ impl Algorithm for Rsa {
         out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
         let scheme = Scheme::of(algorithm)?;
-        let digest = scheme.hash(message)?;
+        let digest = hash(scheme.digest, message)?;
         let key = self.with_der(secret, |der| KeyPair::from_pkcs8(der).ok())?;
         let signature = out.get_mut(..self.size).ok_or(ErrorCode::TOO_LARGE)?;
         key.sign_digest(scheme.signing, &digest, signature).map_err(|_| ErrorCode::INTERNAL)?;
@@ -144,7 +135,7 @@ impl Algorithm for Rsa {
         signature: &[u8],
     ) -> Result<(), ErrorCode> {
         let scheme = Scheme::of(algorithm)?;
-        let digest = scheme.hash(message)?;
+        let digest = hash(scheme.digest, message)?;
         if signature.len() != self.size {
             return Err(ErrorCode::SIGNATURE_INVALID);
         }
