@@ -2,11 +2,10 @@
 //!
 //! Both registries read and write the same secrets, public keys and tokens, so devices with either
 //! serve one domain. What an entry here does not do itself it leaves to the portable one. AWS-LC
-//! draws its own randomness, from the operating system, and erases its keys when they are freed.
+//! draws its own randomness, seeded by the operating system, and erases its keys when they are freed.
 
 use aws_lc_rs::digest::{self, Digest};
 use hsm_core::algorithm::{Algorithm, Message, aes_gcm, ecdsa_k256, ed25519, hmac, ml_kem};
-
 use hsm_protocol::ErrorCode;
 
 mod delegate;
