@@ -212,6 +212,18 @@ impl Document {
     }
 }
 
+/// A new RSA private key of `bits`, DER PKCS#8.
+///
+/// # Panics
+/// If OpenSSL's program is missing.
+#[must_use]
+pub fn rsa_private_key(bits: usize) -> Vec<u8> {
+    let size = format!("rsa_keygen_bits:{bits}");
+    let pem = openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", &size], &[]);
+    let form = ["pkcs8", "-topk8", "-nocrypt", "-outform", "DER"];
+    openssl(&form, &pem.expect("an RSA key")).expect("encoded")
+}
+
 fn p384_key() -> KeyPair {
     KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a P-384 key")
 }

@@ -48,11 +48,25 @@ impl<'d> Importer<'d> {
         usage: KeyUsage,
         material: &[u8],
     ) -> Result<Vec<u8>, ErrorCode> {
+        let parcel = self.wrap(id, spec, usage, material);
+        match self.device.call_blocking(&parcel.command(), TAG) {
+            Ok(reply) => Ok(reply.response().expect("decodes").token.to_vec()),
+            Err(CallError::Refused { code, .. }) => Err(code),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// Wraps raw bytes or PKCS#8 for a key.
+    ///
+    /// # Panics
+    /// If the device refuses.
+    #[must_use]
+    pub fn wrap(&self, id: KeyId, spec: KeySpec, usage: KeyUsage, material: &[u8]) -> Parcel {
         let algorithm = WrappingAlgorithm::RSA_AES_KEY_WRAP_SHA_256;
         let now = SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_millis();
         let now_ms = u64::try_from(now).expect("before the year 584556019");
         let pair = Bytes(&self.pair);
-        let expires_ms = now_ms + 60_000;
+        let expires_ms = now_ms + 600_000;
         let request = ParametersForImport { id, spec, usage, algorithm, expires_ms, pair };
         let parameters = self.device.call_blocking(&request, TAG).expect("a crypto user may");
         let parameters = parameters.response().expect("decodes");
@@ -64,12 +78,24 @@ impl<'d> Importer<'d> {
         let mut body = vec![0; material.len().next_multiple_of(8) + 8];
         let kwp = KwpAes256::new(&KEY.into());
         wrapped.extend_from_slice(kwp.wrap_key(material, &mut body).expect("room for all"));
+        Parcel { id, now_ms, token: parameters.token.to_vec(), wrapped }
+    }
+}
 
-        let (token, wrapped) = (parameters.token, Bytes(&wrapped));
-        match self.device.call_blocking(&ImportKey { id, now_ms, token, wrapped }, TAG) {
-            Ok(reply) => Ok(reply.response().expect("decodes").token.to_vec()),
-            Err(CallError::Refused { code, .. }) => Err(code),
-            Err(other) => panic!("{other}"),
-        }
+/// Wrapped key material on its way.
+#[derive(Debug)]
+pub struct Parcel {
+    id: KeyId,
+    now_ms: u64,
+    token: Vec<u8>,
+    wrapped: Vec<u8>,
+}
+
+impl Parcel {
+    /// Its import.
+    #[must_use]
+    pub fn command(&self) -> ImportKey<'_> {
+        let (token, wrapped) = (Bytes(&self.token), Bytes(&self.wrapped));
+        ImportKey { id: self.id, now_ms: self.now_ms, token, wrapped }
     }
 }

@@ -4,6 +4,8 @@
 
 use host_driver::Reply;
 use host_driver::device::Device;
+use hsm_core::algorithm::{self, PORTABLE};
+use hsm_core::secret::SecretBuf;
 use hsm_protocol::command::{
     Command, agree, attest, audit, cipher, import, key, mac, random, session, sign, system,
 };
@@ -12,8 +14,9 @@ use hsm_protocol::key_spec::{
 };
 use hsm_protocol::{AuditTag, Bytes, KeyId};
 
-use crate::calls::prepare;
-use crate::enclave::Enclave;
+use crate::calls::{outcome, prepare};
+use crate::enclave::{Enclave, rsa_private_key};
+use crate::importer::Importer;
 
 /// Devices have no clock; this is the host's.
 const NOW: u64 = 1_780_000_000_000;
@@ -43,6 +46,7 @@ impl<'d> Workload<'d> {
     /// Visits the commands that have to do with none of the key specs, then those of `specs`.
     pub fn visit(&self, specs: &[KeySpec], visitor: Visitor<'_>) {
         self.general(visitor);
+        let importer = Importer::new(self.device);
         for row in specs.iter().filter_map(|spec| spec.row()) {
             let name = row.spec.aws_name().expect("a spec of the table");
             let pair = if row.slow { prepare(self.device, row.spec) } else { Vec::new() };
@@ -54,6 +58,10 @@ impl<'d> Workload<'d> {
             } else {
                 let generate = key::GenerateKey { id: ID, spec: row.spec, usage: row.usages[0] };
                 visitor(&format!("GenerateKey {name}"), &|| self.run(&generate));
+            }
+            if let Some(material) = material(row) {
+                let parcel = importer.wrap(ID, row.spec, row.usages[0], &material);
+                visitor(&format!("ImportKey {name}"), &|| self.run(&parcel.command()));
             }
             for &usage in row.usages {
                 let token = self.key(row.spec, usage, pair);
@@ -67,7 +75,13 @@ impl<'d> Workload<'d> {
         visitor("SessionInfo", &|| self.run(&session::SessionInfo));
         visitor("Random 32 B", &|| self.run(&random::Random { length: 32 }));
         visitor("AuditHead", &|| self.run(&audit::AuditHead { nonce: [1; 16] }));
+        visitor("AuditEntries", &|| self.run(&audit::AuditEntries { from: 0 }));
         visitor("SelfTest", &|| self.run(&system::SelfTest));
+        // Whether the pair is there yet or not.
+        let prepare = key::PrepareKeyPair { spec: KeySpec::RSA_2048 };
+        visitor("PrepareKeyPair RSA_2048", &|| {
+            let _ = outcome(self.device, &prepare);
+        });
     }
 
     fn usage(
@@ -85,12 +99,20 @@ impl<'d> Workload<'d> {
                 let algorithm = row.mac_algorithms[0];
                 let request = mac::GenerateMac { key, algorithm, message: SHORT };
                 visitor(&format!("GenerateMac {name}"), &|| self.run(&request));
+                let made = self.call(&request);
+                let mac = made.response().expect("a MAC").mac;
+                let request = mac::VerifyMac { key, algorithm, message: SHORT, mac };
+                visitor(&format!("VerifyMac {name}"), &|| self.run(&request));
             }
             KeyUsage::KEY_AGREEMENT => {
-                let public = self.call(&key::ExportPublicKey { key });
+                let export = key::ExportPublicKey { key };
+                visitor(&format!("ExportPublicKey {name}"), &|| self.run(&export));
+                let public = self.call(&export);
                 let peer = public.response().expect("a key").spki;
                 let request = agree::DeriveSharedSecret { key, peer };
                 visitor(&format!("DeriveSharedSecret {name}"), &|| self.run(&request));
+                let (title, token) = (format!("DeriveSharedSecretFor {name}"), self.recipient());
+                self.for_recipient(&title, &token, request, visitor);
             }
             KeyUsage::ENCAPSULATE_DECAPSULATE => {
                 let request = agree::Encapsulate { key };
@@ -145,20 +167,37 @@ impl<'d> Workload<'d> {
         visitor("ReEncrypt 32 B", &|| self.run(&request));
         let request = cipher::GenerateDataKey { key, context, length: 32 };
         visitor("GenerateDataKey", &|| self.run(&request));
-        self.attested(request, visitor);
+        let token = self.recipient();
+        self.for_recipient("GenerateDataKeyFor", &token, request, visitor);
+        let without = cipher::GenerateDataKeyWithoutPlaintext { key, context, length: 32 };
+        visitor("GenerateDataKeyWithoutPlaintext", &|| self.run(&without));
+        let decrypt = cipher::Decrypt { key, context, blob };
+        self.for_recipient("DecryptFor", &token, decrypt, visitor);
+        self.for_recipient("RandomFor 32 B", &token, random::Random { length: 32 }, visitor);
+        let document = attest::Attest { now_ms: NOW, document: Bytes(&self.document) };
+        visitor("Attest", &|| self.run(&document));
         let spec = KeySpec::ECC_NIST_P256;
         let request = cipher::GenerateDataKeyPair { key, context, spec, pair: Bytes(&[]) };
         visitor("GenerateDataKeyPair P-256", &|| self.run(&request));
+        self.for_recipient("GenerateDataKeyPairFor P-256", &token, request, visitor);
+        let request = cipher::GenerateDataKeyPairWithoutPlaintext { request };
+        visitor("GenerateDataKeyPairWithoutPlaintext P-256", &|| self.run(&request));
     }
 
-    fn attested(&self, request: cipher::GenerateDataKey<'_>, visitor: Visitor<'_>) {
+    /// The token of the enclave, which has an RSA key of 2048 bits.
+    fn recipient(&self) -> Vec<u8> {
         let document = attest::Attest { now_ms: NOW, document: Bytes(&self.document) };
-        visitor("Attest", &|| self.run(&document));
-        let reply = self.call(&document);
-        let token = reply.response().expect("trusted").recipient;
-        let recipient = attest::Recipient { now_ms: NOW, token };
-        let request = attest::For { recipient, request };
-        visitor("GenerateDataKeyFor RSA_2048", &|| self.run(&request));
+        self.call(&document).response().expect("trusted").recipient.to_vec()
+    }
+
+    /// A command whose result goes to the enclave.
+    fn for_recipient<'a, C>(&self, name: &str, token: &'a [u8], request: C, visitor: Visitor<'_>)
+    where
+        C: Copy,
+        attest::For<'a, C>: Command,
+    {
+        let recipient = attest::Recipient { now_ms: NOW, token: Bytes(token) };
+        visitor(name, &|| self.run(&attest::For { recipient, request }));
     }
 
     fn asymmetric(
@@ -176,6 +215,11 @@ impl<'d> Workload<'d> {
         let ciphertext = reply.response().expect("a ciphertext").blob;
         let request = cipher::DecryptPrivate { key, algorithm, ciphertext };
         visitor(&format!("DecryptPrivate {name}"), &|| self.run(&request));
+        let (title, token) = (format!("DecryptPrivateFor {name}"), self.recipient());
+        self.for_recipient(&title, &token, request, visitor);
+        let side = cipher::Side { key, algorithm, context: NO_CONTEXT };
+        let across = cipher::ReEncryptAcross { source: side, ciphertext, destination: side };
+        visitor(&format!("ReEncryptAcross {name}"), &|| self.run(&across));
         let request = import::ParametersForImport {
             id: ID,
             spec: KeySpec::SYMMETRIC_DEFAULT,
@@ -209,4 +253,21 @@ impl<'d> Workload<'d> {
             .call_blocking(command, AuditTag([7; 16]))
             .unwrap_or_else(|error| panic!("{name:?}: {error}"))
     }
+}
+
+/// Key material to import; `None` for a spec without a form for that.
+fn material(row: &KeySpecRow) -> Option<Vec<u8>> {
+    if row.public_size == 0 {
+        return Some(vec![0x42; row.secret_size]);
+    }
+    if row.slow {
+        return Some(rsa_private_key(row.secret_size * 8));
+    }
+    let (_, entry) = algorithm::find(PORTABLE, row.spec).expect("in the registry");
+    let (mut secret, mut der) = (SecretBuf::new(), vec![0; 1024]);
+    let mut random = rand_core::UnwrapErr(getrandom::SysRng);
+    entry.generate(&mut random, &mut secret).expect("generated");
+    let length = entry.private_key(&secret, &mut der).ok()?;
+    der.truncate(length);
+    Some(der)
 }

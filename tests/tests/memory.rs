@@ -7,9 +7,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 
-use hsm_protocol::Bytes;
-use hsm_protocol::command::attest::SetAttestationRoots;
+use host_driver::Reply;
+use host_driver::device::Device;
+use host_driver::host_key::HostKey;
+use hsm_protocol::command::Command;
+use hsm_protocol::command::attest::{AttestationRoots, SetAttestationRoots};
+use hsm_protocol::command::domain::{
+    CreateDomain, DomainInfo, EnrolHost, ExportDomain, JoinDomain, ListHosts, RemoveHost,
+};
 use hsm_protocol::command::system::{MemoryPeaks, MemoryUse};
+use hsm_protocol::{Bytes, Role};
 use hsm_tests::emulator::Attachment;
 use hsm_tests::enclave::Enclave;
 use hsm_tests::environment;
@@ -54,9 +61,49 @@ fn measure(board: Attachment) -> Measured {
         run();
         measured.insert(name.to_owned(), peaks());
     });
+    provisioning(board, &mut measured);
     assert!(measured.len() > 20, "{} commands", measured.len());
     assert!(measured.values().all(|peaks| peaks.stack > 0), "the board measures its stack");
     measured
+}
+
+/// Runs what a provisioner does. What leaves no device to ask is not measured: `Initialise`, whose
+/// caller may not ask yet, `CloseSession`, `Reset` and `Zeroise`.
+fn provisioning(board: Attachment, measured: &mut Measured) {
+    let (first, second) =
+        (Testbed::new(Line::Emulated(board)), Testbed::new(Line::Emulated(board)));
+    let (hosts, others) = (first.initialise(), second.initialise());
+    let member = first.device_as(&hosts.provisioner);
+    let joiner = second.device_as(&others.provisioner);
+    let mut run = |name: &str, device: &Device, run: &dyn Fn(&Device)| {
+        let peaks = || -> MemoryPeaks {
+            let reply = device.call_blocking(&MemoryUse, TAG).expect("an enrolled host may");
+            reply.response().expect("decodes")
+        };
+        peaks();
+        run(device);
+        measured.insert(name.to_owned(), peaks());
+    };
+    fn call<C: Command>(device: &Device, command: &C) -> Reply<C> {
+        device.call_blocking(command, TAG).expect("a provisioner may")
+    }
+    run("CreateDomain", &member, &|device| drop(call(device, &CreateDomain)));
+    run("DomainInfo", &member, &|device| drop(call(device, &DomainInfo)));
+    let key = HostKey::generate().public();
+    let enrol = EnrolHost { key, role: Role::Auditor };
+    run("EnrolHost", &member, &|device| drop(call(device, &enrol)));
+    run("ListHosts", &member, &|device| drop(call(device, &ListHosts)));
+    let remove = RemoveHost { host: key.host_id() };
+    run("RemoveHost", &member, &|device| drop(call(device, &remove)));
+    let set = SetAttestationRoots { roots: Bytes(&[7; 256]) };
+    run("SetAttestationRoots", &member, &|device| drop(call(device, &set)));
+    run("AttestationRoots", &member, &|device| drop(call(device, &AttestationRoots)));
+    let export = ExportDomain { joiner: *joiner.identity() };
+    run("ExportDomain", &member, &|device| drop(call(device, &export)));
+    let exported = call(&member, &export);
+    let token = exported.response().expect("decodes").token;
+    let join = JoinDomain { exporter: *member.identity(), token };
+    run("JoinDomain", &joiner, &|device| drop(call(device, &join)));
 }
 
 /// Where a board's commands and its budgets differ.
