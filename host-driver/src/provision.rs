@@ -71,6 +71,7 @@ impl fmt::Display for Step {
             Self::DomainCreated => f.write_str("created a domain"),
             Self::DomainJoined => f.write_str("joined the domain"),
             Self::RootsSet(0) => f.write_str("trusts no attestation document any more"),
+            Self::RootsSet(1) => f.write_str("trusts one root of attestation documents"),
             Self::RootsSet(count) => write!(f, "trusts {count} roots of attestation documents"),
         }
     }
