@@ -12,7 +12,7 @@ use crate::engine::Devices;
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::spec::Algorithm;
-use crate::key::{Catalog, Forms, KeyId, KeyRecord, KeyRef, Scope, Stored};
+use crate::key::{Catalog, Forms, KeyId, KeyRecord, KeyRef, KeyState, Scope, Stored};
 use crate::policy::{self, AccountAction, Action, Authorized, AuthorizedAccount};
 use crate::principal::Principal;
 
@@ -163,7 +163,12 @@ impl<'a> Call<'a> {
             algorithm: key_use.algorithm,
             grant_tokens: key_use.grant_tokens,
         };
-        policy::authorize(&request, key)
+        let key = policy::authorize(&request, key)?;
+        // Expired material is gone, whether it was destroyed yet or not.
+        if key.has_expired(self.now()) {
+            key_use.action.state_rule().check(KeyState::PendingImport, &key.arn())?;
+        }
+        Ok(key)
     }
 
     /// Authorizes the use of a key that a ciphertext names. Whether it is missing or not allowed

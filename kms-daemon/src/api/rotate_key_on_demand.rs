@@ -37,7 +37,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             let text = format!("{} is about to rotate by its schedule.", key.arn());
             return Err(KmsError::new(Exception::Conflict, text));
         }
-        let material = match (&key.pending, key.is_external()) {
+        let pending = key.pending.as_ref().filter(|pending| !pending.has_expired(now));
+        let material = match (pending, key.is_external()) {
             (Some(pending), _) => pending.clone(),
             (None, true) => {
                 let arn = key.arn();

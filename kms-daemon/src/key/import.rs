@@ -90,6 +90,12 @@ impl KeyRecord {
         !self.materials.is_empty() && self.materials.iter().all(KeyMaterial::is_present)
     }
 
+    /// Whether material that belongs to the key has expired, destroyed yet or not.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.materials.iter().any(|material| material.has_expired(now))
+    }
+
     /// The next expiry of material that is there.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
@@ -103,6 +109,12 @@ impl KeyMaterial {
     #[must_use]
     pub fn is_present(&self) -> bool {
         !self.token.is_empty()
+    }
+
+    /// Whether its end has come.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires().is_some_and(|expires| expires <= now)
     }
 
     /// When it expires, if it was imported with an end.
@@ -161,9 +173,7 @@ async fn expire(
     observer: &impl ExpiryObserver,
 ) -> Result<bool, CatalogError> {
     let Some(key) = catalog.key(scope, id).await? else { return Ok(false) };
-    let gone = |material: &KeyMaterial| {
-        material.is_present() && material.expires().is_some_and(|expires| expires <= now)
-    };
+    let gone = |material: &KeyMaterial| material.is_present() && material.has_expired(now);
     let all = key.materials.iter().chain(&key.pending);
     let ids: Vec<MaterialId> = all.filter(|m| gone(m)).map(|material| material.id).collect();
     if ids.is_empty() {

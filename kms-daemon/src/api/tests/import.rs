@@ -103,7 +103,9 @@ async fn the_life_of_imported_material() {
     let witness = Witness::default();
     rig.clock.advance(30 * DAY - Duration::from_millis(1));
     assert_eq!(run_job(&rig, &witness).await, 0);
+    rig.ok("Encrypt", encrypt.clone()).await;
     rig.clock.advance(Duration::from_millis(1));
+    assert_eq!(rig.refused("Encrypt", encrypt.clone()).await, "KMSInvalidStateException");
     assert_eq!(run_job(&rig, &Witness { refuses: true, ..Witness::default() }).await, 0);
     assert_eq!(run_job(&rig, &witness).await, 1);
     assert_eq!(*witness.expired.lock().unwrap(), [(id.clone(), 1)]);
