@@ -111,6 +111,7 @@ impl<F: NorFlash> RecordLog<F> {
         self.index.clear();
         let segment = geometry.segments - 1;
         self.active = Some(Active { segment, sequence: 0, end: SEGMENT_HEADER, closed: true });
-        self.rotate(SegmentKind::Log, false)
+        self.rotate(SegmentKind::Log, false)?;
+        self.scrub_others()
     }
 }

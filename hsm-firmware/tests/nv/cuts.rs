@@ -200,6 +200,25 @@ fn first_start_survives_cuts() {
     }
 }
 
+/// A torn mark of a zeroisation on flash that never held a log is no reason to keep it.
+#[test]
+fn erasing_a_fresh_chip_survives_cuts() {
+    for seed in 0..8 {
+        for cut in 0.. {
+            let mut chip = Chip::<8>::new(CHIP, seed);
+            chip.cut_after(cut);
+            let mut log = open(chip);
+            let _ = log.erase_all();
+            let chip = log.into_flash();
+            let done = chip.is_powered();
+            check(chip, &Model::new(), &Model::new(), &format!("seed {seed}, cut {cut}"));
+            if done {
+                break;
+            }
+        }
+    }
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let data = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..64),
