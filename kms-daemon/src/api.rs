@@ -18,14 +18,18 @@ use crate::store::Store;
 mod answer;
 mod call;
 mod checks;
+mod grant_listing;
+mod grant_token;
 mod input;
 mod marker;
 mod metadata;
 mod recipient;
+mod seal;
 mod tagging;
 
 mod cancel_key_deletion;
 mod create_alias;
+mod create_grant;
 mod create_key;
 mod decapsulate;
 mod decrypt;
@@ -51,12 +55,16 @@ mod get_parameters_for_import;
 mod get_public_key;
 mod import_key_material;
 mod list_aliases;
+mod list_grants;
 mod list_key_policies;
 mod list_key_rotations;
 mod list_keys;
 mod list_resource_tags;
+mod list_retirable_grants;
 mod put_key_policy;
 mod re_encrypt;
+mod retire_grant;
+mod revoke_grant;
 mod rotate_key_on_demand;
 mod schedule_key_deletion;
 mod sign;
@@ -74,7 +82,7 @@ mod tests;
 pub use self::answer::Answer;
 
 use self::call::Call;
-use self::marker::Markers;
+use self::seal::Seal;
 
 macro_rules! operations {
     ($($name:ident, $effect:ident, $arn:ident => $module:ident;)+) => {
@@ -157,7 +165,7 @@ operations! {
     ConnectCustomKeyStore, Writes, NotFound => unsupported;
     CreateAlias, Writes, NotFound => create_alias;
     CreateCustomKeyStore, Writes, NotFound => unsupported;
-    CreateGrant, Writes, InvalidArn => unsupported;
+    CreateGrant, Writes, InvalidArn => create_grant;
     CreateKey, Writes, InvalidArn => create_key;
     Decapsulate, Reads, NotFound => decapsulate;
     Decrypt, Reads, NotFound => decrypt;
@@ -187,17 +195,17 @@ operations! {
     GetPublicKey, Reads, InvalidArn => get_public_key;
     ImportKeyMaterial, Writes, InvalidArn => import_key_material;
     ListAliases, Reads, InvalidArn => list_aliases;
-    ListGrants, Reads, InvalidArn => unsupported;
+    ListGrants, Reads, InvalidArn => list_grants;
     ListKeyPolicies, Reads, InvalidArn => list_key_policies;
     ListKeyRotations, Reads, InvalidArn => list_key_rotations;
     ListKeys, Reads, NotFound => list_keys;
     ListResourceTags, Reads, InvalidArn => list_resource_tags;
-    ListRetirableGrants, Reads, InvalidArn => unsupported;
+    ListRetirableGrants, Reads, InvalidArn => list_retirable_grants;
     PutKeyPolicy, Writes, InvalidArn => put_key_policy;
     ReEncrypt, Reads, NotFound => re_encrypt;
     ReplicateKey, Writes, InvalidArn => unsupported;
-    RetireGrant, Writes, InvalidArn => unsupported;
-    RevokeGrant, Writes, InvalidArn => unsupported;
+    RetireGrant, Writes, InvalidArn => retire_grant;
+    RevokeGrant, Writes, InvalidArn => revoke_grant;
     RotateKeyOnDemand, Writes, InvalidArn => rotate_key_on_demand;
     ScheduleKeyDeletion, Writes, InvalidArn => schedule_key_deletion;
     Sign, Reads, NotFound => sign;
@@ -216,7 +224,7 @@ pub struct Service {
     catalog: Arc<Catalog>,
     engine: Engine,
     clock: Arc<dyn Clock>,
-    markers: Markers,
+    seal: Seal,
 }
 
 impl Service {
@@ -229,9 +237,9 @@ impl Service {
         engine: Engine,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CatalogError> {
-        let markers = Markers::open(&*store).await?;
+        let seal = Seal::open(&*store).await?;
         let catalog = Catalog::open(store).await?;
-        Ok(Self { catalog, engine, clock, markers })
+        Ok(Self { catalog, engine, clock, seal })
     }
 
     /// The keys and aliases, for the deletion job.

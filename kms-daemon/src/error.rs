@@ -71,6 +71,8 @@ exceptions! {
     InvalidArn, "InvalidArnException", 400, Message;
     /// A ciphertext is damaged, or its encryption context differs.
     InvalidCiphertext, "InvalidCiphertextException", 400, Message;
+    /// A grant id is malformed.
+    InvalidGrantId, "InvalidGrantIdException", 400, Message;
     /// A grant token is not known.
     InvalidGrantToken, "InvalidGrantTokenException", 400, Message;
     /// The import token is damaged, or another key's.

@@ -1,4 +1,4 @@
-//! KMS keys as the daemon knows them: identifiers, records, states, aliases, and the catalogue
+//! KMS keys as the daemon knows them: identifiers, records, states, aliases, grants, and the catalogue
 //! that keeps them in the store.
 //!
 //! Key material appears here only as key tokens, which no part of the daemon can open.
@@ -8,6 +8,7 @@ pub mod cache;
 pub mod catalog;
 pub mod deletion;
 mod due;
+pub mod grant;
 pub mod id;
 pub mod identifier;
 pub mod import;
@@ -19,6 +20,7 @@ pub mod state;
 
 pub use self::alias::{AliasName, AliasRecord};
 pub use self::catalog::{Catalog, CatalogError, Stored};
+pub use self::grant::{GrantId, GrantRecord};
 pub use self::id::{KeyId, Scope};
 pub use self::identifier::{Forms, KeyRef};
 pub use self::record::{KeyMaterial, KeyRecord, Tags};

@@ -1,8 +1,8 @@
 //! Authorization: who may do what with which key.
 //!
 //! [`authorize`] is the only way to an [`Authorized`] key, and the engine takes nothing else, so
-//! a forgotten check does not compile. It decides in the order of the API: key policy, then the
-//! key's usage and algorithm, then its state.
+//! a forgotten check does not compile. It decides in the order of the API: key policy and grants,
+//! then the key's usage and algorithm, then its state.
 //!
 //! What can be evaluated today: key policies for the account root, with statements over
 //! principals, actions and the resource (the default key policy among them). A policy with
@@ -12,9 +12,10 @@ use std::ops::Deref;
 
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
-use crate::key::catalog::Versioned;
+use crate::key::catalog::{FoundGrant, Versioned};
+use crate::key::grant::{self, GrantUse, Pairs, Terms};
 use crate::key::spec::{self, Algorithm};
-use crate::key::{KeyRecord, Scope, Stored};
+use crate::key::{GrantRecord, KeyRecord, Scope, Stored};
 use crate::principal::Principal;
 
 mod action;
@@ -40,8 +41,10 @@ pub struct Request<'a> {
     pub action: Action,
     /// With which algorithm, for actions that have one.
     pub algorithm: Option<Algorithm<'a>>,
-    /// Grant tokens of the request.
-    pub grant_tokens: &'a [String],
+    /// The encryption context of the request.
+    pub context: &'a Pairs,
+    /// The terms of the grant that is to be created, for [`Action::CreateGrant`].
+    pub terms: Option<&'a Terms>,
 }
 
 /// A key that the caller may use for the action it was authorized for: policy, usage, algorithm
@@ -69,25 +72,38 @@ impl Deref for AuthorizedAccount {
     }
 }
 
-/// Decides whether `request` may use `key`.
+/// Whether it depends on a grant if `request` may use `key`: the key policy says nothing.
+#[must_use]
+pub fn needs_grant(request: &Request<'_>, key: &KeyRecord) -> bool {
+    let Request { principal, action, .. } = *request;
+    grant::OPERATIONS.contains(&action)
+        && key.policy.evaluate(principal, action, &key.arn()) == Decision::NotAllowed
+}
+
+/// Whether a grant on the key allows what `request` is about.
+#[must_use]
+pub fn grants(grant: &GrantRecord, request: &Request<'_>) -> bool {
+    let Request { principal, action, context, terms, .. } = *request;
+    grant.grantee.is_principal(&principal.arn())
+        && grant.allows(GrantUse { action, context, child: terms })
+}
+
+/// Decides whether `request` may use `key`, on which the caller has `grant`.
 ///
 /// # Errors
-/// In this order: [`Exception::InvalidGrantToken`] for an unknown grant token,
-/// [`Exception::AccessDenied`], [`Exception::UnsupportedOperation`] or
+/// In this order: [`Exception::AccessDenied`], [`Exception::UnsupportedOperation`] or
 /// [`Exception::InvalidKeyUsage`], then [`Exception::Disabled`] or
 /// [`Exception::KmsInvalidState`].
 pub fn authorize(
     request: &Request<'_>,
     key: Stored<KeyRecord>,
+    grant: Option<&GrantRecord>,
 ) -> Result<Authorized<KeyRecord>, KmsError> {
-    if !request.grant_tokens.is_empty() {
-        // No grant exists, so no token of one does.
-        return Err(KmsError::bare(Exception::InvalidGrantToken));
-    }
     let Request { principal, action, .. } = *request;
     let arn = key.arn();
     match key.policy.evaluate(principal, action, &arn) {
         Decision::Allowed => {}
+        Decision::NotAllowed if grant.is_some_and(|grant| grants(grant, request)) => {}
         _ if principal.account != key.scope.account => {
             return Err(deny_foreign(principal, action.name()));
         }
@@ -143,6 +159,26 @@ pub fn authorize_account(
     Err(KmsError::new(Exception::AccessDenied, text))
 }
 
+/// Decides whether `principal` may retire a grant. The key policy has no say in it.
+///
+/// # Errors
+/// [`Exception::AccessDenied`] unless it is the retiring principal, the account that made the
+/// grant, or a grantee who was given [`Action::RetireGrant`].
+pub fn authorize_retirement(principal: &Principal, found: &FoundGrant) -> Result<(), KmsError> {
+    let (grant, arn) = (&found.record, principal.arn());
+    let retiring = grant.retiring.as_ref().is_some_and(|party| party.is_principal(&arn));
+    let action = Action::RetireGrant;
+    let granted = grant.grantee.is_principal(&arn) && grant.terms.operations.contains(&action);
+    if retiring || granted || grant.issuer == principal.account {
+        return Ok(());
+    }
+    if found.scope.account != principal.account {
+        return Err(deny_foreign(principal, action.name()));
+    }
+    let reason = "because the grant does not name it as the retiring principal";
+    Err(denied(principal, action, &found.scope.key_arn(found.key), reason))
+}
+
 /// The answer for a key of another account, whether or not it exists.
 #[must_use]
 pub fn deny_foreign(principal: &Principal, action: &str) -> KmsError {
@@ -186,4 +222,54 @@ fn denied(principal: &Principal, action: Action, arn: &str, reason: &str) -> Kms
         action.name()
     );
     KmsError::new(Exception::AccessDenied, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::key::grant::{Constraints, Party};
+    use crate::key::{GrantId, KeyId};
+    use crate::store::Revision;
+
+    #[test]
+    fn a_grant_is_retired_by_those_it_names_and_by_its_issuer() {
+        let grant = |retiring: Option<&str>, operations: &[Action]| {
+            let value = GrantRecord {
+                name: None,
+                created: Timestamp::default(),
+                grantee: Party::principal("111111111111", "aws").unwrap(),
+                retiring: retiring.and_then(|text| Party::principal(text, "aws")),
+                issuer: "222222222222".to_owned(),
+                terms: Terms {
+                    operations: operations.to_vec(),
+                    constraints: Constraints::default(),
+                },
+            };
+            FoundGrant {
+                scope: Scope::new("000000000000", "us-east-1"),
+                key: KeyId::random(),
+                id: GrantId([0; 32]),
+                record: Arc::new(Versioned { revision: Revision(1), value }),
+            }
+        };
+        let plain = grant(None, &[Action::Encrypt]);
+        let retirable = grant(Some("333333333333"), &[Action::Encrypt]);
+        let by_grantee = grant(None, &[Action::Encrypt, Action::RetireGrant]);
+        for (account, grant, may) in [
+            ("111111111111", &plain, false),
+            ("111111111111", &retirable, false),
+            ("111111111111", &by_grantee, true),
+            ("222222222222", &plain, true),
+            ("333333333333", &plain, false),
+            ("333333333333", &retirable, true),
+            ("000000000000", &retirable, false),
+        ] {
+            let decided = authorize_retirement(&Principal::root(account, "AKIA"), grant);
+            let refused = decided.err().map(|error| error.exception());
+            assert_eq!(refused, (!may).then_some(Exception::AccessDenied), "{account}");
+        }
+    }
 }

@@ -2,23 +2,29 @@
 
 use serde_json::Value;
 
-use super::input::EncryptionContext;
-use super::marker::ListingId;
+use super::grant_token::GrantToken;
+use super::input::{EncryptionContext, NO_CONTEXT};
+use super::marker::{self, ListingId};
+use super::seal::Seal;
 use super::{Operation, Service};
 use crate::audit::AuditFacts;
 use crate::clock::Timestamp;
 use crate::context::RequestContext;
 use crate::engine::Devices;
 use crate::error::{Exception, KmsError};
-use crate::key::catalog::Update;
+use crate::key::catalog::{FoundGrant, Update};
+use crate::key::grant::Terms;
 use crate::key::spec::Algorithm;
-use crate::key::{Catalog, Forms, KeyId, KeyRecord, KeyRef, KeyState, Scope, Stored};
+use crate::key::{Catalog, Forms, GrantRecord, KeyId, KeyRecord, KeyRef, KeyState, Scope, Stored};
 use crate::policy::{self, AccountAction, Action, Authorized, AuthorizedAccount};
 use crate::principal::Principal;
 
 /// Tries of an update that others interfere with. Each failed try means that another one
 /// succeeded, so this many callers can change one key at the same time.
 const MAX_TRIES: usize = 64;
+
+/// Grants of the caller that are read at a time.
+const GRANTS: usize = 100;
 
 /// A call under way.
 pub(super) struct Call<'a> {
@@ -42,12 +48,41 @@ pub(super) struct KeyUse<'u> {
     pub(super) algorithm: Option<Algorithm<'u>>,
     /// Grant tokens of the request.
     pub(super) grant_tokens: &'u [String],
+    /// The encryption context of the request.
+    pub(super) context: &'u EncryptionContext,
+    /// The terms of the grant that is to be created.
+    pub(super) terms: Option<&'u Terms>,
 }
 
 impl<'u> KeyUse<'u> {
     /// An operation that manages a key, named by id or ARN.
     pub(super) const fn manage(action: Action, key: &'u str) -> Self {
-        Self { action, key, forms: Forms::Key, algorithm: None, grant_tokens: &[] }
+        Self {
+            action,
+            key,
+            forms: Forms::Key,
+            algorithm: None,
+            grant_tokens: &[],
+            context: &NO_CONTEXT,
+            terms: None,
+        }
+    }
+
+    /// Any other operation on a key, named in any form.
+    pub(super) const fn new(action: Action, key: &'u str, grant_tokens: &'u [String]) -> Self {
+        Self { forms: Forms::KeyOrAlias, grant_tokens, ..Self::manage(action, key) }
+    }
+
+    /// With this algorithm.
+    pub(super) const fn with(mut self, algorithm: Algorithm<'u>) -> Self {
+        self.algorithm = Some(algorithm);
+        self
+    }
+
+    /// In this encryption context.
+    pub(super) const fn within(mut self, context: &'u EncryptionContext) -> Self {
+        self.context = context;
+        self
     }
 }
 
@@ -80,6 +115,11 @@ impl<'a> Call<'a> {
     /// Keys and aliases.
     pub(super) fn catalog(&self) -> &'a Catalog {
         &self.service.catalog
+    }
+
+    /// What tokens and markers are sealed with.
+    pub(super) const fn seal(&self) -> &'a Seal {
+        &self.service.seal
     }
 
     /// The time now.
@@ -147,11 +187,11 @@ impl<'a> Call<'a> {
             return Err(policy::deny_foreign(self.principal(), key_use.action.name()));
         }
         let key = self.find(&named).await?;
-        self.authorize_found(key_use, key)
+        self.authorize_found(key_use, key).await
     }
 
     /// Authorizes the use of a key that was found already.
-    pub(super) fn authorize_found(
+    async fn authorize_found(
         &mut self,
         key_use: KeyUse<'_>,
         key: Stored<KeyRecord>,
@@ -161,9 +201,19 @@ impl<'a> Call<'a> {
             principal: self.principal(),
             action: key_use.action,
             algorithm: key_use.algorithm,
-            grant_tokens: key_use.grant_tokens,
+            context: key_use.context.pairs(),
+            terms: key_use.terms,
         };
-        let key = policy::authorize(&request, key)?;
+        for token in key_use.grant_tokens {
+            self.find_token(token).await?;
+        }
+        let key = match policy::authorize(&request, Stored::clone(&key), None) {
+            Err(refusal) if policy::needs_grant(&request, &key) => {
+                let grant = self.find_grant(&request, &key).await?.ok_or(refusal)?;
+                policy::authorize(&request, key, Some(&grant))?
+            }
+            decided => decided?,
+        };
         // Expired material is gone, whether it was destroyed yet or not.
         if key.has_expired(self.now()) {
             key_use.action.state_rule().check(KeyState::PendingImport, &key.arn())?;
@@ -179,10 +229,40 @@ impl<'a> Call<'a> {
         key_use: KeyUse<'_>,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
         let key = self.catalog().key(&self.home, id).await?.ok_or_else(policy::deny_ciphertext)?;
-        self.authorize_found(key_use, key).map_err(|refusal| match refusal.exception() {
+        self.authorize_found(key_use, key).await.map_err(|refusal| match refusal.exception() {
             Exception::AccessDenied => policy::deny_ciphertext(),
             _ => refusal,
         })
+    }
+
+    /// The grant that a token names. It need not be about the key of the request.
+    pub(super) async fn find_token(&self, token: &str) -> Result<FoundGrant, KmsError> {
+        let token = GrantToken::read(&self.service.seal, token)?;
+        let found = self.catalog().grant(&token.scope, token.key, token.grant).await?;
+        found.ok_or_else(|| KmsError::bare(Exception::InvalidGrantToken))
+    }
+
+    /// A grant on `key` that lets the caller do what `request` is about.
+    async fn find_grant(
+        &self,
+        request: &policy::Request<'_>,
+        key: &KeyRecord,
+    ) -> Result<Option<Stored<GrantRecord>>, KmsError> {
+        let grantee = self.principal().arn();
+        let mut after = None;
+        loop {
+            let page = self.catalog().list_grants_to(&key.scope, key.id, &grantee, after, GRANTS);
+            let page = page.await?;
+            after = page.items.last().map(|(id, _)| *id);
+            for (_, grant) in page.items {
+                if let Some(grant) = grant.filter(|grant| policy::grants(&grant.record, request)) {
+                    return Ok(Some(grant.record));
+                }
+            }
+            if !page.more {
+                return Ok(None);
+            }
+        }
     }
 
     /// Authorizes something that is not about one key.
@@ -190,7 +270,16 @@ impl<'a> Call<'a> {
         &self,
         action: AccountAction,
     ) -> Result<AuthorizedAccount, KmsError> {
-        policy::authorize_account(self.principal(), action, &self.home)
+        self.authorize_in(action, &self.home)
+    }
+
+    /// Authorizes something in an account that is not about one key.
+    pub(super) fn authorize_in(
+        &self,
+        action: AccountAction,
+        scope: &Scope,
+    ) -> Result<AuthorizedAccount, KmsError> {
+        policy::authorize_account(self.principal(), action, scope)
     }
 
     /// Changes a key: authorizes, lets `change` make the new record of the current one, and
@@ -233,7 +322,7 @@ impl<'a> Call<'a> {
         marker: Option<&str>,
     ) -> Result<Option<String>, KmsError> {
         let listing = ListingId { operation: self.operation, scope: &self.home, filter };
-        marker.map(|marker| self.service.markers.read(listing, marker)).transpose()
+        marker.map(|text| marker::read(&self.service.seal, listing, text)).transpose()
     }
 
     /// The marker after the last item of a page, if there is more.
@@ -244,7 +333,7 @@ impl<'a> Call<'a> {
         last: Option<&str>,
     ) -> Option<String> {
         let listing = ListingId { operation: self.operation, scope: &self.home, filter };
-        last.filter(|_| more).map(|last| self.service.markers.issue(listing, last))
+        last.filter(|_| more).map(|last| marker::issue(&self.service.seal, listing, last))
     }
 
     async fn find(&self, named: &KeyRef) -> Result<Stored<KeyRecord>, KmsError> {

@@ -18,6 +18,8 @@ const MAX_ECHO: usize = 256;
 const KEY_ID: RangeInclusive<usize> = 1..=2048;
 /// Lengths of a ciphertext blob, signature or MAC, in bytes.
 pub(super) const BLOB: RangeInclusive<usize> = 1..=6144;
+/// Lengths of a grant token, in bytes.
+const GRANT_TOKEN: RangeInclusive<usize> = 1..=8192;
 /// Lengths of a plaintext or message, in bytes.
 pub(super) const MESSAGE: RangeInclusive<usize> = 1..=4096;
 
@@ -105,13 +107,46 @@ impl Checks {
         let value = value.unwrap_or_default();
         self.list_length("grantTokens", value.len(), 0..=10);
         for token in &value {
-            if !(1..=8192).contains(&token.len()) {
+            if !GRANT_TOKEN.contains(&token.len()) {
                 let rule = "Member must satisfy constraint: [Member must have length less than or \
                             equal to 8192, Member must have length greater than or equal to 1]";
                 self.fail("Value", "grantTokens", rule);
             }
         }
         value
+    }
+
+    /// A grant token. It is not repeated in texts.
+    pub(super) fn grant_token(&mut self, member: &str, value: &str) {
+        self.bound("Value", member, "length", value.len(), GRANT_TOKEN);
+    }
+
+    /// The name of a grant.
+    pub(super) fn grant_name(&mut self, value: &str) {
+        self.length("name", value, 1..=256);
+        let matches = value.is_empty() || alias::matches_pattern(value);
+        self.pattern("name", value, matches, alias::PATTERN);
+    }
+
+    /// A principal, of which only the characters are checked.
+    pub(super) fn principal(&mut self, member: &str, value: Option<&str>) {
+        let Some(value) = value else { return };
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte);
+        self.length(member, value, 1..=256);
+        let matches = value.is_empty() || value.bytes().all(allowed);
+        self.pattern(member, value, matches, r"^[\w+=,.@:/-]+$");
+    }
+
+    /// The name of a service, for example `logs.us-east-1.amazonaws.com`.
+    pub(super) fn service(&mut self, member: &str, value: Option<&str>) {
+        const PATTERN: &str = r"^([A-Za-z0-9\-]+)\.([A-Za-z0-9\-]+)(\.[A-Za-z0-9\-]+)+$";
+        let Some(value) = value else { return };
+        let label = |label: &str| {
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        self.length(member, value, 1..=128);
+        let matches = value.split('.').count() >= 3 && value.split('.').all(label);
+        self.pattern(member, value, value.is_empty() || matches, PATTERN);
     }
 
     /// A value of an enumeration.

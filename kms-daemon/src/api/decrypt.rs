@@ -12,8 +12,8 @@ use super::{Answer, Call};
 use crate::engine::{Ciphertext, Delivered};
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
+use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT, encryption_algorithm};
-use crate::key::{Forms, KeyRecord};
 use crate::policy::{Action, Authorized};
 
 /// Values of `DryRunModifiers`.
@@ -66,6 +66,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         member: "KeyId",
         algorithm,
         grant_tokens: &grant_tokens,
+        context: &context,
     };
     let addressee = document.verify(call).await?;
     let receiver = addressee.receiver();
@@ -114,6 +115,8 @@ pub(super) struct Source<'a> {
     pub(super) algorithm: &'a str,
     /// Grant tokens of the request.
     pub(super) grant_tokens: &'a [String],
+    /// The encryption context of the ciphertext.
+    pub(super) context: &'a EncryptionContext,
 }
 
 impl Source<'_> {
@@ -124,13 +127,9 @@ impl Source<'_> {
         call: &mut Call<'_>,
         ciphertext: Option<&'b [u8]>,
     ) -> Result<(Authorized<KeyRecord>, Option<Ciphertext<'b>>), KmsError> {
-        let key_use = KeyUse {
-            action: self.action,
-            key: self.key_id.unwrap_or_default(),
-            forms: Forms::KeyOrAlias,
-            algorithm: Some(Algorithm::Encryption(self.algorithm)),
-            grant_tokens: self.grant_tokens,
-        };
+        let key_use = KeyUse::new(self.action, self.key_id.unwrap_or_default(), self.grant_tokens)
+            .with(Algorithm::Encryption(self.algorithm))
+            .within(self.context);
         let symmetric = self.algorithm == SYMMETRIC_DEFAULT;
         match (self.key_id, ciphertext) {
             (Some(_), Some(bytes)) if symmetric => {

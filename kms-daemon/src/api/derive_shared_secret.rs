@@ -10,7 +10,6 @@ use super::input::Blob;
 use super::recipient::{self, RecipientInfo};
 use super::{Answer, Call};
 use crate::error::KmsError;
-use crate::key::Forms;
 use crate::key::spec::{Algorithm, KEY_AGREEMENT_ALGORITHMS};
 use crate::policy::Action;
 
@@ -53,13 +52,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("keyAgreementAlgorithm", algorithm.as_str());
     let addressee = document.verify(call).await?;
     let key = call
-        .authorize(KeyUse {
-            action: Action::DeriveSharedSecret,
-            key: &key_id,
-            forms: Forms::KeyOrAlias,
-            algorithm: Some(Algorithm::Agreement(&algorithm)),
-            grant_tokens: &grant_tokens,
-        })
+        .authorize(
+            KeyUse::new(Action::DeriveSharedSecret, &key_id, &grant_tokens)
+                .with(Algorithm::Agreement(&algorithm)),
+        )
         .await?;
     // A device does not read longer ones; no curve has them.
     if peer.len() > MAX_PEER {

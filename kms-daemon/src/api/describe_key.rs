@@ -8,7 +8,6 @@ use super::checks::Checks;
 use super::metadata::key_metadata;
 use super::{Answer, Call};
 use crate::error::KmsError;
-use crate::key::Forms;
 use crate::policy::Action;
 
 #[derive(Deserialize)]
@@ -24,14 +23,6 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let grant_tokens = checks.grant_tokens(input.grant_tokens);
     checks.finish()?;
     call.parameter("keyId", key_id.as_str());
-    let key = call
-        .authorize(KeyUse {
-            action: Action::DescribeKey,
-            key: &key_id,
-            forms: Forms::KeyOrAlias,
-            algorithm: None,
-            grant_tokens: &grant_tokens,
-        })
-        .await?;
+    let key = call.authorize(KeyUse::new(Action::DescribeKey, &key_id, &grant_tokens)).await?;
     Answer::json(&json!({ "KeyMetadata": key_metadata(&key) }))
 }

@@ -8,8 +8,8 @@ use super::checks::Checks;
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
+use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, ENCAPSULATION_ALGORITHMS};
-use crate::key::{Forms, KeyRecord};
 use crate::policy::{Action, Authorized};
 
 #[derive(Deserialize)]
@@ -74,13 +74,10 @@ impl EncapsulationRequest {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("encapsulationAlgorithm", self.algorithm.as_str());
         let key = call
-            .authorize(KeyUse {
-                action,
-                key: &self.key_id,
-                forms: Forms::KeyOrAlias,
-                algorithm: Some(Algorithm::Encapsulation(&self.algorithm)),
-                grant_tokens: &self.grant_tokens,
-            })
+            .authorize(
+                KeyUse::new(action, &self.key_id, &self.grant_tokens)
+                    .with(Algorithm::Encapsulation(&self.algorithm)),
+            )
             .await?;
         Call::finish_dry_run(self.dry_run)?;
         Ok(key)

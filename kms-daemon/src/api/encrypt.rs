@@ -10,10 +10,10 @@ use super::input::{Blob, EncryptionContext};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
+use crate::key::KeyRecord;
 use crate::key::spec::{
     Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT, encryption_algorithm, max_plaintext,
 };
-use crate::key::{Forms, KeyRecord};
 use crate::policy::Action;
 
 #[derive(Deserialize)]
@@ -50,13 +50,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.context_parameter("encryptionContext", &context);
 
     let key = call
-        .authorize(KeyUse {
-            action: Action::Encrypt,
-            key: &key_id,
-            forms: Forms::KeyOrAlias,
-            algorithm: Some(Algorithm::Encryption(algorithm)),
-            grant_tokens: &grant_tokens,
-        })
+        .authorize(
+            KeyUse::new(Action::Encrypt, &key_id, &grant_tokens)
+                .with(Algorithm::Encryption(algorithm))
+                .within(&context),
+        )
         .await?;
     let number = encryption_algorithm(algorithm)?;
     check_room(&key, number, plaintext.len())?;

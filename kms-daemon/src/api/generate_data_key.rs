@@ -11,8 +11,8 @@ use super::recipient::{self, Document, RecipientInfo};
 use super::{Answer, Call};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
+use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, DATA_KEY_SPECS, SYMMETRIC_DEFAULT};
-use crate::key::{Forms, KeyRecord};
 use crate::policy::{Action, Authorized};
 
 #[derive(Deserialize)]
@@ -124,13 +124,11 @@ impl DataKeyRequest {
         }
         call.context_parameter("encryptionContext", &self.encryption_context);
         let key = call
-            .authorize(KeyUse {
-                action,
-                key: &self.key_id,
-                forms: Forms::KeyOrAlias,
-                algorithm: Some(Algorithm::Encryption(SYMMETRIC_DEFAULT)),
-                grant_tokens: &self.grant_tokens,
-            })
+            .authorize(
+                KeyUse::new(action, &self.key_id, &self.grant_tokens)
+                    .with(Algorithm::Encryption(SYMMETRIC_DEFAULT))
+                    .within(&self.encryption_context),
+            )
             .await?;
         Call::finish_dry_run(self.dry_run)?;
         Ok(key)

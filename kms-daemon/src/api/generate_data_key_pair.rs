@@ -12,8 +12,8 @@ use super::recipient::{self, Document, RecipientInfo};
 use super::{Answer, Call};
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
+use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, DATA_KEY_PAIR_SPECS, SYMMETRIC_DEFAULT};
-use crate::key::{Forms, KeyRecord};
 use crate::policy::{Action, Authorized};
 
 #[derive(Deserialize)]
@@ -104,13 +104,11 @@ impl KeyPairRequest {
         call.parameter("keyPairSpec", self.spec.as_str());
         call.context_parameter("encryptionContext", &self.encryption_context);
         let key = call
-            .authorize(KeyUse {
-                action,
-                key: &self.key_id,
-                forms: Forms::KeyOrAlias,
-                algorithm: Some(Algorithm::Encryption(SYMMETRIC_DEFAULT)),
-                grant_tokens: &self.grant_tokens,
-            })
+            .authorize(
+                KeyUse::new(action, &self.key_id, &self.grant_tokens)
+                    .with(Algorithm::Encryption(SYMMETRIC_DEFAULT))
+                    .within(&self.encryption_context),
+            )
             .await?;
         self.device_spec()?;
         Call::finish_dry_run(self.dry_run)?;

@@ -10,8 +10,8 @@ use super::input::Blob;
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
+use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, MAC_ALGORITHMS, mac_algorithm};
-use crate::key::{Forms, KeyRecord};
 use crate::policy::{Action, Authorized};
 
 #[derive(Deserialize)]
@@ -73,13 +73,10 @@ impl MacRequest {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("macAlgorithm", self.algorithm.as_str());
         let key = call
-            .authorize(KeyUse {
-                action,
-                key: &self.key_id,
-                forms: Forms::KeyOrAlias,
-                algorithm: Some(Algorithm::Mac(&self.algorithm)),
-                grant_tokens: &self.grant_tokens,
-            })
+            .authorize(
+                KeyUse::new(action, &self.key_id, &self.grant_tokens)
+                    .with(Algorithm::Mac(&self.algorithm)),
+            )
             .await?;
         Call::finish_dry_run(self.dry_run)?;
         Ok((key, mac_algorithm(&self.algorithm)?))

@@ -9,7 +9,7 @@ use super::checks::Checks;
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
-use crate::key::{Forms, spec};
+use crate::key::spec;
 use crate::policy::Action;
 
 #[derive(Deserialize)]
@@ -25,15 +25,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let grant_tokens = checks.grant_tokens(input.grant_tokens);
     checks.finish()?;
     call.parameter("keyId", key_id.as_str());
-    let key = call
-        .authorize(KeyUse {
-            action: Action::GetPublicKey,
-            key: &key_id,
-            forms: Forms::KeyOrAlias,
-            algorithm: None,
-            grant_tokens: &grant_tokens,
-        })
-        .await?;
+    let key = call.authorize(KeyUse::new(Action::GetPublicKey, &key_id, &grant_tokens)).await?;
     let reply = call.devices().public_key(&key).await?;
     let spki = response(&reply)?.spki;
     let spec_name = key.spec.aws_name();

@@ -67,10 +67,18 @@ impl<'de> Deserialize<'de> for Blob {
 #[derive(Debug, Default)]
 pub(super) struct EncryptionContext(BTreeMap<String, String>);
 
+/// The encryption context of operations that have none.
+pub(super) static NO_CONTEXT: EncryptionContext = EncryptionContext(BTreeMap::new());
+
 impl EncryptionContext {
     /// The pairs.
     pub(super) const fn pairs(&self) -> &BTreeMap<String, String> {
         &self.0
+    }
+
+    /// The pairs.
+    pub(super) fn into_pairs(self) -> BTreeMap<String, String> {
+        self.0
     }
 
     /// The canonical form that devices authenticate.

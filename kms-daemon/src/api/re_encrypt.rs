@@ -12,7 +12,6 @@ use super::{Answer, Call};
 use crate::engine::{Ciphertext, Side, response};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
-use crate::key::Forms;
 use crate::key::spec::{Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT, encryption_algorithm};
 use crate::policy::Action;
 
@@ -73,16 +72,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         member: "SourceKeyId",
         algorithm: from,
         grant_tokens: &grant_tokens,
+        context: &source_context,
     };
     let (source, ciphertext) = source.authorize(call, blob.as_deref()).await?;
     let destination = call
-        .authorize(KeyUse {
-            action: Action::ReEncryptTo,
-            key: &destination_id,
-            forms: Forms::KeyOrAlias,
-            algorithm: Some(Algorithm::Encryption(to)),
-            grant_tokens: &grant_tokens,
-        })
+        .authorize(
+            KeyUse::new(Action::ReEncryptTo, &destination_id, &grant_tokens)
+                .with(Algorithm::Encryption(to))
+                .within(&destination_context),
+        )
         .await?;
     Call::finish_dry_run(input.dry_run)?;
     let ciphertext = ciphertext.ok_or_else(|| KmsError::internal("no ciphertext to re-encrypt"))?;

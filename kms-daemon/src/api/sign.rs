@@ -10,8 +10,8 @@ use super::input::Blob;
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
+use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, MESSAGE_TYPES, SIGNING_ALGORITHMS, signing_algorithm};
-use crate::key::{Forms, KeyRecord};
 use crate::policy::{Action, Authorized};
 
 /// Length of the message representative of ML-DSA, in bytes (FIPS 204 6.2).
@@ -89,13 +89,10 @@ impl SignatureRequest {
         call.parameter("messageType", self.message_type.aws_name());
         call.parameter("signingAlgorithm", self.algorithm.as_str());
         let key = call
-            .authorize(KeyUse {
-                action,
-                key: &self.key_id,
-                forms: Forms::KeyOrAlias,
-                algorithm: Some(Algorithm::Signing(&self.algorithm)),
-                grant_tokens: &self.grant_tokens,
-            })
+            .authorize(
+                KeyUse::new(action, &self.key_id, &self.grant_tokens)
+                    .with(Algorithm::Signing(&self.algorithm)),
+            )
             .await?;
         Call::finish_dry_run(self.dry_run)?;
         Ok((key, signing_algorithm(&self.algorithm)?))

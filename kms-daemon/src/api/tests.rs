@@ -8,6 +8,8 @@ mod coherence;
 mod create;
 mod deletion;
 mod device;
+mod grant_life;
+mod grants;
 mod identifiers;
 mod import;
 mod key_pairs;

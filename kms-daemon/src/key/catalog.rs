@@ -1,6 +1,6 @@
-//! The catalogue: keys and aliases in the store, with a cache for the hot path.
+//! The catalogue: keys, aliases and grants in the store, with a cache for the hot path.
 //!
-//! Reads of single keys and aliases come from the cache when they can. A change drops the cached
+//! Reads of single keys, aliases and grants come from the cache when they can. A change drops the cached
 //! entry before it is acknowledged, and a watch on the store drops what other processes change.
 //! Every update is guarded by the revision that was read, so a stale cache can delay an update
 //! but never lose one.
@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 
 use super::cache::Cache;
 pub use super::cache::Versioned;
+use super::grant::GrantRecord;
 use super::record::RecordError;
 use super::{AliasRecord, KeyId, KeyRecord, Scope, layout};
 use crate::error::KmsError;
@@ -17,8 +18,11 @@ use crate::store::{
 };
 
 mod aliases;
+mod form;
+mod grants;
 
 pub use self::aliases::AliasIndex;
+pub use self::grants::{FoundGrant, GrantCount};
 
 /// A shared record with the revision it was read at.
 pub type Stored<T> = Arc<Versioned<T>>;
@@ -64,11 +68,12 @@ pub struct Listing<T> {
     pub more: bool,
 }
 
-/// Keys and aliases of all accounts and Regions of a store.
+/// Keys, aliases and grants of all accounts and Regions of a store.
 pub struct Catalog {
     pub(super) store: Arc<dyn Store>,
     keys: Cache<KeyRecord>,
     aliases: Cache<AliasRecord>,
+    grants: Cache<GrantRecord>,
 }
 
 impl Catalog {
@@ -78,7 +83,12 @@ impl Catalog {
     /// [`CatalogError::Store`] if the store does not answer.
     pub async fn open(store: Arc<dyn Store>) -> Result<Arc<Self>, CatalogError> {
         let revision = current_revision(&*store).await?;
-        let catalog = Arc::new(Self { store, keys: Cache::new(), aliases: Cache::new() });
+        let catalog = Arc::new(Self {
+            store,
+            keys: Cache::new(),
+            aliases: Cache::new(),
+            grants: Cache::new(),
+        });
         tokio::spawn(follow(Arc::downgrade(&catalog), revision));
         Ok(catalog)
     }
@@ -207,6 +217,8 @@ impl Catalog {
             self.keys.invalidate(key, revision);
         } else if key.starts_with(layout::ALIASES.as_bytes()) {
             self.aliases.invalidate(key, revision);
+        } else if key.starts_with(layout::GRANTS.as_bytes()) {
+            self.grants.invalidate(key, revision);
         }
     }
 
@@ -219,6 +231,7 @@ impl Catalog {
     fn clear(&self, revision: Revision) {
         self.keys.clear(revision);
         self.aliases.clear(revision);
+        self.grants.clear(revision);
     }
 }
 

@@ -1,5 +1,5 @@
-//! The end of a key: once its waiting period is over, its record, tokens and aliases are
-//! destroyed.
+//! The end of a key: once its waiting period is over, its record, tokens, aliases and grants
+//! are destroyed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +51,7 @@ pub async fn destroy_due(
     while let Some((due, scope, id)) = dates.next().await? {
         destroyed += usize::from(catalog.destroy(due, &scope, id, observer).await?);
     }
+    catalog.remove_orphans().await?;
     Ok(destroyed)
 }
 
@@ -68,6 +69,7 @@ impl Catalog {
             return Ok(false);
         }
         let index = self.aliases_of(scope, id).await?;
+        let grants = self.grant_count(scope, id).await?;
         if let Err(error) = observer.destroying(&key).await {
             tracing::error!(key = %key.arn(), %error, "cannot record the deletion, key kept");
             return Ok(false);
@@ -86,12 +88,18 @@ impl Catalog {
             Some(date) => t.delete(layout::due(prefix, date, scope, id)),
             None => t,
         });
-        let transaction = index.guard(transaction, scope, id);
+        let transaction = grants.guard(index.guard(transaction, scope, id), scope, id);
+        // There can be more grants than fit into a transaction. They give nothing from here on.
+        let transaction = match grants.count {
+            0 => transaction,
+            _ => transaction.put(layout::orphan(scope, id), Vec::new()),
+        };
         let transaction =
             index.names.iter().fold(transaction, |t, name| t.delete(layout::alias(scope, name)));
         let destroyed = self.commit(transaction).await? == Update::Applied;
         if destroyed {
-            tracing::info!(key = %key.arn(), aliases = index.names.len(), "key destroyed");
+            let (aliases, grants) = (index.names.len(), grants.count);
+            tracing::info!(key = %key.arn(), aliases, grants, "key destroyed");
         }
         Ok(destroyed)
     }

@@ -6,17 +6,32 @@
 //! key-aliases/<account>/<region>/<key id>             names of the key's aliases
 //! deletions/<date>/<account>/<region>/<key id>        due dates of keys that are pending deletion
 //! rotations/<date>/<account>/<region>/<key id>        due dates of keys that rotate by themselves
+//! grants/<account>/<region>/<key id>/<grant id>       grant record
+//! grantees/<account>/<region>/<key id>/<grantee>|<grant id>
+//!                                                     the grants of a grantee
+//! retirable/<region>/<retiring>|<account>/<key id>/<grant id>
+//!                                                     the grants that somebody may retire
+//! grant-names/<account>/<region>/<key id>/<digest>    id of the grant made with these parameters
+//! grant-counts/<account>/<region>/<key id>            how many grants a key has
+//! orphans/<account>/<region>/<key id>                 a destroyed key whose grants are left
 //! expiries/<date>/<account>/<region>/<key id>         first expiry of a key's imported material
 //! ```
 //! Dates are milliseconds since the epoch in 16 hexadecimal digits, so that they sort.
 
-use super::{AliasName, KeyId, Scope};
+use super::grant::Party;
+use super::{AliasName, GrantId, KeyId, Scope};
 use crate::clock::Timestamp;
 
 /// Start of every key record.
 pub(super) const KEYS: &str = "keys/";
 /// Start of every alias record.
 pub(super) const ALIASES: &str = "aliases/";
+/// Start of every grant record.
+pub(super) const GRANTS: &str = "grants/";
+/// Start of the name of every destroyed key whose grants are left.
+pub(super) const ORPHANS: &str = "orphans/";
+/// Ends the grantee or retiring principal in an index: no ARN or service name has it.
+const END: char = '|';
 /// Start of every due date of a deletion.
 pub(super) const DELETIONS: &str = "deletions/";
 /// Start of every expiry date of imported material.
@@ -46,7 +61,69 @@ pub(super) fn alias(scope: &Scope, name: &AliasName) -> Vec<u8> {
 
 /// The names of a key's aliases.
 pub(super) fn key_aliases(scope: &Scope, id: KeyId) -> Vec<u8> {
-    format!("key-aliases/{}/{}/{id}", scope.account, scope.region).into_bytes()
+    of_key("key-aliases/", scope, id, "")
+}
+
+/// All grant records of a key.
+pub(super) fn grants(scope: &Scope, key: KeyId) -> Vec<u8> {
+    of_key(GRANTS, scope, key, "/")
+}
+
+/// A grant record.
+pub(super) fn grant(scope: &Scope, key: KeyId, id: GrantId) -> Vec<u8> {
+    of_key(GRANTS, scope, key, &format!("/{id}"))
+}
+
+/// All grants of a key to one grantee.
+pub(super) fn grants_to(scope: &Scope, key: KeyId, grantee: &str) -> Vec<u8> {
+    of_key("grantees/", scope, key, &format!("/{grantee}{END}"))
+}
+
+/// An entry of [`grants_to`].
+pub(super) fn grantee(scope: &Scope, key: KeyId, grantee: &Party, id: GrantId) -> Vec<u8> {
+    let mut entry = grants_to(scope, key, grantee.text());
+    entry.extend_from_slice(id.to_string().as_bytes());
+    entry
+}
+
+/// All grants in a Region that somebody may retire; of the keys of one account if it is given.
+pub(super) fn retirable_by(region: &str, retiring: &str, account: Option<&str>) -> Vec<u8> {
+    let account = account.map(|account| format!("{account}/")).unwrap_or_default();
+    format!("retirable/{region}/{retiring}{END}{account}").into_bytes()
+}
+
+/// An entry of [`retirable_by`].
+pub(super) fn retirable(scope: &Scope, key: KeyId, retiring: &Party, id: GrantId) -> Vec<u8> {
+    let mut entry = retirable_by(&scope.region, retiring.text(), Some(&scope.account));
+    entry.extend_from_slice(format!("{key}/{id}").as_bytes());
+    entry
+}
+
+/// Which grant was made with a name and other parameters.
+pub(super) fn grant_name(scope: &Scope, key: KeyId, fingerprint: &str) -> Vec<u8> {
+    of_key("grant-names/", scope, key, &format!("/{fingerprint}"))
+}
+
+/// How many grants a key has.
+pub(super) fn grant_count(scope: &Scope, key: KeyId) -> Vec<u8> {
+    of_key("grant-counts/", scope, key, "")
+}
+
+/// A destroyed key whose grants are left.
+pub(super) fn orphan(scope: &Scope, key: KeyId) -> Vec<u8> {
+    of_key(ORPHANS, scope, key, "")
+}
+
+/// Reads what [`orphan`] wrote.
+pub(super) fn parse_orphan(entry: &[u8]) -> Option<(Scope, KeyId)> {
+    let mut fields = std::str::from_utf8(entry).ok()?.strip_prefix(ORPHANS)?.split('/');
+    let scope = Scope::new(fields.next()?, fields.next()?);
+    let key = KeyId::parse(fields.next()?)?;
+    fields.next().is_none().then_some((scope, key))
+}
+
+fn of_key(prefix: &str, scope: &Scope, key: KeyId, rest: &str) -> Vec<u8> {
+    format!("{prefix}{}/{}/{key}{rest}", scope.account, scope.region).into_bytes()
 }
 
 /// A due date of a key, of the kind that starts with `prefix`.

@@ -186,6 +186,20 @@ pub fn algorithms(spec: KeySpec, usage: KeyUsage) -> Option<(&'static str, Vec<&
     }
 }
 
+/// Whether a key is of the kind that `action` needs.
+#[must_use]
+pub fn suits(key: &KeyRecord, action: Action) -> bool {
+    let symmetric = key.spec == KeySpec::SYMMETRIC_DEFAULT;
+    match action.requirement() {
+        Requirement::AnyKey => true,
+        Requirement::Asymmetric => key.spec.row().is_some_and(has_public_half),
+        Requirement::Symmetric => symmetric,
+        Requirement::OwnSymmetric => symmetric && !key.is_external(),
+        Requirement::External => key.is_external(),
+        Requirement::Usage(usage) => key.usage == usage,
+    }
+}
+
 /// Checks that a key is of the kind that `action` needs, and may be used with `algorithm`.
 ///
 /// # Errors
@@ -196,18 +210,8 @@ pub fn check_use(
     action: Action,
     algorithm: Option<Algorithm<'_>>,
 ) -> Result<(), KmsError> {
-    let requirement = action.requirement();
-    let symmetric = key.spec == KeySpec::SYMMETRIC_DEFAULT;
-    let fits = match requirement {
-        Requirement::AnyKey => true,
-        Requirement::Asymmetric => key.spec.row().is_some_and(has_public_half),
-        Requirement::Symmetric => symmetric,
-        Requirement::OwnSymmetric => symmetric && !key.is_external(),
-        Requirement::External => key.is_external(),
-        Requirement::Usage(usage) => key.usage == usage,
-    };
-    if !fits {
-        return Err(unfit(key, action, requirement));
+    if !suits(key, action) {
+        return Err(unfit(key, action, action.requirement()));
     }
     let Some(algorithm) = algorithm else { return Ok(()) };
     let fits =

@@ -82,6 +82,8 @@ pub enum StateRule {
     Any,
     /// The key must be usable: cryptographic operations.
     Usable,
+    /// CreateGrant.
+    Grant,
     /// EnableKey and DisableKey.
     Switch,
     /// Operations that change the description or tags, and targets of aliases.
@@ -110,6 +112,7 @@ impl StateRule {
         let allowed = match self {
             Self::Any => true,
             Self::Usable => matches!(state, S::Enabled | S::Updating),
+            Self::Grant => matches!(state, S::Enabled | S::Unavailable | S::Updating),
             Self::Switch => matches!(state, S::Enabled | S::Disabled | S::Unavailable),
             Self::NotPendingDeletion => {
                 !matches!(state, S::PendingDeletion | S::PendingReplicaDeletion)
@@ -132,7 +135,7 @@ impl StateRule {
             return Ok(());
         }
         let exception = match (self, state) {
-            (Self::Usable, S::Disabled) => Exception::Disabled,
+            (Self::Usable | Self::Grant, S::Disabled) => Exception::Disabled,
             _ => Exception::KmsInvalidState,
         };
         let complaint = match self {

@@ -76,6 +76,7 @@ const ENCAPSULATE: Requirement = Requirement::Usage(KeyUsage::ENCAPSULATE_DECAPS
 actions! {
     CancelKeyDeletion "CancelKeyDeletion" "CancelKeyDeletion" ANY, PendingDeletion;
     CreateAlias "CreateAlias" "CreateAlias" ANY, NotPendingDeletion;
+    CreateGrant "CreateGrant" "CreateGrant" ANY, Grant;
     Decapsulate "Decapsulate" "Decapsulate" ENCAPSULATE, Usable;
     Decrypt "Decrypt" "Decrypt" CIPHER, Usable;
     DeleteAlias "DeleteAlias" "DeleteAlias" ANY, Any;
@@ -102,12 +103,15 @@ actions! {
         ImportParameters;
     GetPublicKey "GetPublicKey" "GetPublicKey" ASYMMETRIC, Usable;
     ImportKeyMaterial "ImportKeyMaterial" "ImportKeyMaterial" EXTERNAL, Import;
+    ListGrants "ListGrants" "ListGrants" ANY, Any;
     ListKeyPolicies "ListKeyPolicies" "ListKeyPolicies" ANY, Any;
     ListKeyRotations "ListKeyRotations" "ListKeyRotations" SYMMETRIC, Any;
     ListResourceTags "ListResourceTags" "ListResourceTags" ANY, Any;
     PutKeyPolicy "PutKeyPolicy" "PutKeyPolicy" ANY, Any;
     ReEncryptFrom "ReEncryptFrom" "ReEncrypt" CIPHER, Usable;
     ReEncryptTo "ReEncryptTo" "ReEncrypt" CIPHER, Usable;
+    RetireGrant "RetireGrant" "RetireGrant" ANY, Any;
+    RevokeGrant "RevokeGrant" "RevokeGrant" ANY, Any;
     RotateKeyOnDemand "RotateKeyOnDemand" "RotateKeyOnDemand" SYMMETRIC, Usable;
     ScheduleKeyDeletion "ScheduleKeyDeletion" "ScheduleKeyDeletion" ANY, Deletable;
     Sign "Sign" "Sign" SIGN, Usable;
@@ -130,6 +134,7 @@ pub enum AccountAction {
     GenerateRandom,
     ListAliases,
     ListKeys,
+    ListRetirableGrants,
     TagResource,
     UpdateAlias,
 }
@@ -145,6 +150,7 @@ impl AccountAction {
             Self::GenerateRandom => "kms:GenerateRandom",
             Self::ListAliases => "kms:ListAliases",
             Self::ListKeys => "kms:ListKeys",
+            Self::ListRetirableGrants => "kms:ListRetirableGrants",
             Self::TagResource => "kms:TagResource",
             Self::UpdateAlias => "kms:UpdateAlias",
         }

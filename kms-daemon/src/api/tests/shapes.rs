@@ -159,7 +159,7 @@ async fn the_rest_of_the_api_says_that_it_is_not_offered() {
             _ => offered += 1,
         }
     }
-    assert_eq!(offered, 42);
+    assert_eq!(offered, 47);
     assert_eq!(Operation::from_name("encrypt"), None);
     assert_eq!(Operation::from_name(""), None);
 }

@@ -4,16 +4,11 @@
 //! names. Both change in one transaction, so the limit of aliases per key holds under any
 //! concurrency, and a key's aliases are found without a scan.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
+use super::form::{decode, encode};
 use super::{Catalog, CatalogError, Listing, Stored, Update, Versioned, unreadable};
 use crate::key::record::RecordError;
 use crate::key::{AliasName, AliasRecord, KeyId, KeyRecord, Scope, layout};
 use crate::store::{Entry, Range, Revision, Transaction};
-
-/// Version of the stored forms.
-const VERSION: u32 = 1;
 
 /// The names of a key's aliases, in byte order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +89,7 @@ impl Catalog {
         let transaction = Transaction::new()
             .absent(key.clone())
             .unchanged(layout::key(scope, target.id), target.revision)
-            .put(key, encode(record)?);
+            .put(key.clone(), encode(&key, record)?);
         let transaction = index.with(name).write(transaction, scope, target.id)?;
         self.commit(transaction).await
     }
@@ -116,7 +111,7 @@ impl Catalog {
         let transaction = Transaction::new()
             .unchanged(key.clone(), old.revision)
             .unchanged(layout::key(scope, target.id), target.revision)
-            .put(key, encode(new)?);
+            .put(key.clone(), encode(&key, new)?);
         let mut transaction = index.with(name).write(transaction, scope, target.id)?;
         if old.target != target.id {
             let from = self.aliases_of(scope, old.target).await?;
@@ -167,7 +162,7 @@ impl AliasIndex {
         let transaction = self.guard(transaction, scope, id);
         Ok(match self.names.as_slice() {
             [] => transaction.delete(key),
-            names => transaction.put(key, encode(names)?),
+            names => transaction.put(key.clone(), encode(&key, names)?),
         })
     }
 
@@ -184,25 +179,6 @@ impl AliasIndex {
             Some(revision) => transaction.unchanged(key, revision),
         }
     }
-}
-
-/// The stored form of alias records and indexes.
-#[derive(Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Envelope<T> {
-    version: u32,
-    value: T,
-}
-
-fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CatalogError> {
-    serde_json::to_vec(&Envelope { version: VERSION, value })
-        .map_err(|error| unreadable(b"alias", RecordError::Damaged(error.to_string())))
-}
-
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError> {
-    let damaged = |error: serde_json::Error| RecordError::Damaged(error.to_string());
-    let Envelope { version, value } = serde_json::from_slice(bytes).map_err(damaged)?;
-    if version == VERSION { Ok(value) } else { Err(RecordError::Version(version)) }
 }
 
 #[cfg(test)]
@@ -222,13 +198,13 @@ mod tests {
         };
         let golden =
             format!(r#"{{"version":1,"value":{{"target":"{ID}","created":1,"updated":2}}}}"#);
-        assert_eq!(String::from_utf8(encode(&record).unwrap()).unwrap(), golden);
+        assert_eq!(String::from_utf8(encode(b"k", &record).unwrap()).unwrap(), golden);
         assert_eq!(decode::<AliasRecord>(golden.as_bytes()).unwrap(), record);
 
         let names =
             vec![AliasName::parse("alias/a").unwrap(), AliasName::parse("alias/b").unwrap()];
         let golden = r#"{"version":1,"value":["alias/a","alias/b"]}"#;
-        assert_eq!(String::from_utf8(encode(&names).unwrap()).unwrap(), golden);
+        assert_eq!(String::from_utf8(encode(b"k", &names).unwrap()).unwrap(), golden);
         assert_eq!(decode::<Vec<AliasName>>(golden.as_bytes()).unwrap(), names);
     }
 

@@ -1,0 +1,76 @@
+//! `ListGrants`: the grants of a key.
+
+use serde::Deserialize;
+
+use super::call::KeyUse;
+use super::checks::Checks;
+use super::create_grant::one_party;
+use super::grant_listing::{GRANT_ID, not_found, page, read_id};
+use super::{Answer, Call};
+use crate::error::{Exception, KmsError};
+use crate::key::GrantId;
+use crate::policy::Action;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    key_id: Option<String>,
+    grant_id: Option<String>,
+    grantee_principal: Option<String>,
+    grantee_service_principal: Option<String>,
+    limit: Option<i64>,
+    marker: Option<String>,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let mut checks = Checks::new();
+    let key_id = checks.key_id("keyId", input.key_id);
+    if let Some(id) = &input.grant_id {
+        checks.length("grantId", id, GRANT_ID);
+    }
+    checks.principal("granteePrincipal", input.grantee_principal.as_deref());
+    checks.service("granteeServicePrincipal", input.grantee_service_principal.as_deref());
+    let limit = checks.limit(input.limit, 50, 100);
+    checks.marker(input.marker.as_deref());
+    checks.finish()?;
+    let wanted = input.grant_id.as_deref().map(read_id).transpose()?;
+    call.parameter("keyId", key_id.as_str());
+    call.optional_parameter("grantId", input.grant_id.as_deref());
+    call.optional_parameter("granteePrincipal", input.grantee_principal.as_deref());
+    call.optional_parameter("granteeServicePrincipal", input.grantee_service_principal.as_deref());
+    call.optional_parameter("limit", input.limit);
+    call.optional_parameter("marker", input.marker.as_deref());
+    let partition = call.home().partition();
+    let grantee = one_party(input.grantee_principal, input.grantee_service_principal, partition)?;
+    let key = call.authorize(KeyUse::manage(Action::ListGrants, &key_id)).await?;
+
+    let catalog = call.catalog();
+    if let Some(id) = wanted {
+        let found = catalog.grant(&key.scope, key.id, id).await?;
+        let found = found.ok_or_else(|| not_found(&id.to_string()))?;
+        let fits = grantee.is_none_or(|grantee| grantee == found.record.grantee);
+        return page(fits.then_some(&found).into_iter(), None);
+    }
+    let filter = format!("{} {}", key.id, grantee.as_ref().map_or("", |party| party.text()));
+    let position = call.read_marker(&filter, input.marker.as_deref())?;
+    let after = position.as_deref().map(read_position).transpose()?;
+    match grantee {
+        None => {
+            let listing = catalog.list_grants(&key.scope, key.id, after, limit).await?;
+            let last = listing.items.last().map(|grant| grant.id.to_string());
+            let marker = call.next_marker(&filter, listing.more, last.as_deref());
+            page(listing.items.iter(), marker)
+        }
+        Some(grantee) => {
+            let (scope, grantee) = (&key.scope, grantee.text());
+            let listing = catalog.list_grants_to(scope, key.id, grantee, after, limit).await?;
+            let last = listing.items.last().map(|(id, _)| id.to_string());
+            let marker = call.next_marker(&filter, listing.more, last.as_deref());
+            page(listing.items.iter().filter_map(|(_, grant)| grant.as_ref()), marker)
+        }
+    }
+}
+
+fn read_position(position: &str) -> Result<GrantId, KmsError> {
+    GrantId::parse(position).ok_or_else(|| KmsError::bare(Exception::InvalidMarker))
+}

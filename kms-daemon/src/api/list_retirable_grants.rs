@@ -1,0 +1,58 @@
+//! `ListRetirableGrants`: the grants in the Region that a principal may retire.
+
+use serde::Deserialize;
+
+use super::checks::{Checks, invalid};
+use super::create_grant::one_party;
+use super::grant_listing::page;
+use super::{Answer, Call};
+use crate::error::KmsError;
+use crate::key::Scope;
+use crate::key::grant::Party;
+use crate::policy::AccountAction;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    retiring_principal: Option<String>,
+    retiring_service_principal: Option<String>,
+    limit: Option<i64>,
+    marker: Option<String>,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let mut checks = Checks::new();
+    checks.principal("retiringPrincipal", input.retiring_principal.as_deref());
+    checks.service("retiringServicePrincipal", input.retiring_service_principal.as_deref());
+    let limit = checks.limit(input.limit, 50, 100);
+    checks.marker(input.marker.as_deref());
+    checks.finish()?;
+    call.optional_parameter("retiringPrincipal", input.retiring_principal.as_deref());
+    let service = input.retiring_service_principal.as_deref();
+    call.optional_parameter("retiringServicePrincipal", service);
+    call.optional_parameter("limit", input.limit);
+    call.optional_parameter("marker", input.marker.as_deref());
+    let partition = call.home().partition();
+    let retiring =
+        one_party(input.retiring_principal, input.retiring_service_principal, partition)?
+            .ok_or_else(|| invalid("RetiringPrincipal or RetiringServicePrincipal is required."))?;
+
+    // The grants of a principal are its account's affair, whoever owns the keys. A service
+    // belongs to no account: of its grants each account sees those on its own keys.
+    let home = call.home().clone();
+    let asked = Scope::new(retiring.account().unwrap_or(&home.account), &home.region);
+    call.authorize_in(AccountAction::ListRetirableGrants, &asked)?;
+    let owner = match retiring {
+        Party::Principal(_) => None,
+        Party::Service(_) => Some(home.account.as_str()),
+    };
+    let filter = retiring.text();
+    let position = call.read_marker(filter, input.marker.as_deref())?;
+    let listing = call
+        .catalog()
+        .list_retirable(&home.region, filter, owner, position.as_deref(), limit)
+        .await?;
+    let last = listing.items.last().map(|(position, _)| position.as_str());
+    let marker = call.next_marker(filter, listing.more, last);
+    page(listing.items.iter().filter_map(|(_, grant)| grant.as_ref()), marker)
+}

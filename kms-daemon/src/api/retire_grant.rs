@@ -1,0 +1,72 @@
+//! `RetireGrant`: removes a grant when it has served its purpose.
+
+use serde::Deserialize;
+
+use super::call::contended;
+use super::checks::{Checks, invalid};
+use super::grant_listing::{GRANT_ID, not_found, read_id};
+use super::{Answer, Call};
+use crate::error::KmsError;
+use crate::key::catalog::{FoundGrant, Update};
+use crate::key::{Forms, KeyRef};
+use crate::policy;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Input {
+    grant_token: Option<String>,
+    key_id: Option<String>,
+    grant_id: Option<String>,
+    dry_run: Option<bool>,
+}
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let mut checks = Checks::new();
+    if let Some(token) = &input.grant_token {
+        checks.grant_token("grantToken", token);
+    }
+    checks.optional_key_id("keyId", input.key_id.as_deref());
+    if let Some(id) = &input.grant_id {
+        checks.length("grantId", id, GRANT_ID);
+    }
+    checks.finish()?;
+
+    for _ in Call::tries() {
+        let grant = match (&input.grant_token, &input.key_id, &input.grant_id) {
+            (Some(token), None, None) => call.find_token(token).await?,
+            (None, Some(key), Some(grant)) => find(call, key, grant).await?,
+            _ => {
+                return Err(invalid(
+                    "Specify the grant either by GrantToken or by both KeyId and GrantId.",
+                ));
+            }
+        };
+        call.additional("grantId", grant.id.to_string());
+        if let Some(key) = call.catalog().key(&grant.scope, grant.key).await? {
+            call.key_resource(&key);
+        }
+        policy::authorize_retirement(call.principal(), &grant)?;
+        Call::finish_dry_run(input.dry_run)?;
+        if call.catalog().delete_grant(&grant).await? == Update::Applied {
+            return Ok(Answer::empty());
+        }
+    }
+    Err(contended())
+}
+
+/// The grant that is named. Whether a key of another account has it cannot be told.
+async fn find(call: &Call<'_>, key: &str, grant: &str) -> Result<FoundGrant, KmsError> {
+    let named = call.key_ref(key, Forms::Key)?;
+    let id = read_id(grant)?;
+    let KeyRef::Key(scope, key) = &named else { return Err(named.not_found()) };
+    let found = match call.catalog().key(scope, *key).await? {
+        Some(_) => call.catalog().grant(scope, *key, id).await?,
+        None if scope == call.home() => return Err(named.not_found()),
+        None => None,
+    };
+    match found {
+        Some(grant) => Ok(grant),
+        None if scope == call.home() => Err(not_found(grant)),
+        None => Err(policy::deny_foreign(call.principal(), "kms:RetireGrant")),
+    }
+}
