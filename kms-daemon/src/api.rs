@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::context::RequestContext;
 use crate::engine::Engine;
 use crate::error::{Exception, KmsError};
+use crate::key::last_usage::UsageTracker;
 use crate::key::{Catalog, CatalogError};
 use crate::store::Store;
 
@@ -31,6 +32,7 @@ mod cancel_key_deletion;
 mod create_alias;
 mod create_grant;
 mod create_key;
+mod custom_key_store;
 mod decapsulate;
 mod decrypt;
 mod delete_alias;
@@ -49,6 +51,7 @@ mod generate_data_key_pair_without_plaintext;
 mod generate_data_key_without_plaintext;
 mod generate_mac;
 mod generate_random;
+mod get_key_last_usage;
 mod get_key_policy;
 mod get_key_rotation_status;
 mod get_parameters_for_import;
@@ -162,22 +165,22 @@ impl MalformedArn {
 // operation, CloudTrail's readOnly, answer to a malformed ARN => file
 operations! {
     CancelKeyDeletion, Writes, InvalidArn => cancel_key_deletion;
-    ConnectCustomKeyStore, Writes, NotFound => unsupported;
+    ConnectCustomKeyStore, Writes, NotFound => custom_key_store;
     CreateAlias, Writes, NotFound => create_alias;
-    CreateCustomKeyStore, Writes, NotFound => unsupported;
+    CreateCustomKeyStore, Writes, NotFound => custom_key_store;
     CreateGrant, Writes, InvalidArn => create_grant;
     CreateKey, Writes, InvalidArn => create_key;
     Decapsulate, Reads, NotFound => decapsulate;
     Decrypt, Reads, NotFound => decrypt;
     DeleteAlias, Writes, NotFound => delete_alias;
-    DeleteCustomKeyStore, Writes, NotFound => unsupported;
+    DeleteCustomKeyStore, Writes, NotFound => custom_key_store;
     DeleteImportedKeyMaterial, Writes, InvalidArn => delete_imported_key_material;
     DeriveSharedSecret, Reads, NotFound => derive_shared_secret;
-    DescribeCustomKeyStores, Reads, NotFound => unsupported;
+    DescribeCustomKeyStores, Reads, NotFound => custom_key_store;
     DescribeKey, Reads, InvalidArn => describe_key;
     DisableKey, Writes, InvalidArn => disable_key;
     DisableKeyRotation, Writes, InvalidArn => disable_key_rotation;
-    DisconnectCustomKeyStore, Writes, NotFound => unsupported;
+    DisconnectCustomKeyStore, Writes, NotFound => custom_key_store;
     EnableKey, Writes, InvalidArn => enable_key;
     EnableKeyRotation, Writes, InvalidArn => enable_key_rotation;
     Encapsulate, Reads, NotFound => encapsulate;
@@ -188,7 +191,7 @@ operations! {
     GenerateDataKeyWithoutPlaintext, Reads, NotFound => generate_data_key_without_plaintext;
     GenerateMac, Reads, NotFound => generate_mac;
     GenerateRandom, Reads, NotFound => generate_random;
-    GetKeyLastUsage, Reads, InvalidArn => unsupported;
+    GetKeyLastUsage, Reads, InvalidArn => get_key_last_usage;
     GetKeyPolicy, Reads, InvalidArn => get_key_policy;
     GetKeyRotationStatus, Reads, InvalidArn => get_key_rotation_status;
     GetParametersForImport, Reads, InvalidArn => get_parameters_for_import;
@@ -212,11 +215,34 @@ operations! {
     TagResource, Writes, InvalidArn => tag_resource;
     UntagResource, Writes, InvalidArn => untag_resource;
     UpdateAlias, Writes, NotFound => update_alias;
-    UpdateCustomKeyStore, Writes, NotFound => unsupported;
+    UpdateCustomKeyStore, Writes, NotFound => custom_key_store;
     UpdateKeyDescription, Writes, InvalidArn => update_key_description;
     UpdatePrimaryRegion, Writes, InvalidArn => unsupported;
     Verify, Reads, NotFound => verify;
     VerifyMac, Reads, NotFound => verify_mac;
+}
+
+impl Operation {
+    /// Whether `GetKeyLastUsage` is about it.
+    const fn is_tracked(self) -> bool {
+        matches!(
+            self,
+            Self::Decapsulate
+                | Self::Decrypt
+                | Self::DeriveSharedSecret
+                | Self::Encapsulate
+                | Self::Encrypt
+                | Self::GenerateDataKey
+                | Self::GenerateDataKeyPair
+                | Self::GenerateDataKeyPairWithoutPlaintext
+                | Self::GenerateDataKeyWithoutPlaintext
+                | Self::GenerateMac
+                | Self::ReEncrypt
+                | Self::Sign
+                | Self::Verify
+                | Self::VerifyMac
+        )
+    }
 }
 
 /// The key management service: what is behind the HTTP front end.
@@ -225,6 +251,7 @@ pub struct Service {
     engine: Engine,
     clock: Arc<dyn Clock>,
     seal: Seal,
+    usage: Arc<UsageTracker>,
 }
 
 impl Service {
@@ -239,7 +266,14 @@ impl Service {
     ) -> Result<Self, CatalogError> {
         let seal = Seal::open(&*store).await?;
         let catalog = Catalog::open(store).await?;
-        Ok(Self { catalog, engine, clock, seal })
+        let usage = UsageTracker::open(Arc::clone(&catalog), clock.now()).await?;
+        Ok(Self { catalog, engine, clock, seal, usage: Arc::new(usage) })
+    }
+
+    /// The last uses of keys, to be written from time to time.
+    #[must_use]
+    pub fn usage(&self) -> &Arc<UsageTracker> {
+        &self.usage
     }
 
     /// The keys and aliases, for the deletion job.
@@ -262,7 +296,9 @@ impl Service {
         facts: &mut AuditFacts,
     ) -> Result<Answer, KmsError> {
         let mut call = Call::new(self, operation, request, facts);
-        dispatch(operation, &mut call, body).await
+        let answer = dispatch(operation, &mut call, body).await?;
+        call.note_usage();
+        Ok(answer)
     }
 }
 

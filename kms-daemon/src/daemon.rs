@@ -23,7 +23,7 @@ use crate::devices::{
 use crate::durable;
 use crate::engine::Engine;
 use crate::http::{Front, Limits, Server};
-use crate::key::{CatalogError, deletion, import, rotation};
+use crate::key::{CatalogError, deletion, import, last_usage, rotation};
 use crate::metrics::Metrics;
 use crate::sigv4::Verifier;
 use crate::status::DaemonStatus;
@@ -166,6 +166,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let probe = tokio::spawn(Arc::clone(&status).watch_store());
     let (log, pool) = (Arc::clone(&audit), Arc::clone(&pooled.pool));
     let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &pool).await });
+    let usage = Arc::clone(service.usage());
     let front = Arc::new(Front {
         service,
         verifier: Verifier::new(
@@ -188,6 +189,10 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         job.abort();
         let _ = job.await;
     }
+    if let Err(error) = usage.flush().await {
+        tracing::error!(%error, "cannot write when keys were last used");
+    }
+    drop(usage);
     checkpoint(&audit, &pooled.pool).await;
     // The pool before the audit log: it hands over the last audit entries of the devices.
     let stopped = tokio::task::spawn_blocking(move || {
@@ -201,7 +206,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
 struct Started {
     service: Service,
     /// What the service does by itself.
-    jobs: [JoinHandle<()>; 3],
+    jobs: [JoinHandle<()>; 4],
     pooled: Pooled,
     store: Arc<dyn Store>,
 }
@@ -238,6 +243,7 @@ async fn start(
         tokio::spawn(deletion::run(catalog(), when(), log())),
         tokio::spawn(rotation::run(catalog(), engine, when(), log())),
         tokio::spawn(import::run(catalog(), when(), log())),
+        tokio::spawn(last_usage::run(Arc::clone(service.usage()))),
     ];
     Ok(Started { service, jobs, pooled, store })
 }

@@ -51,6 +51,10 @@ exceptions! {
     // The service model.
     /// A resource of that name exists.
     AlreadyExists, "AlreadyExistsException", 400, Message;
+    /// There is no such AWS CloudHSM cluster.
+    CloudHsmClusterNotFound, "CloudHsmClusterNotFoundException", 400, Message;
+    /// There is no such custom key store.
+    CustomKeyStoreNotFound, "CustomKeyStoreNotFoundException", 400, Message;
     /// The device or its driver did not answer in time. Clients retry.
     DependencyTimeout, "DependencyTimeoutException", 500, Message;
     /// Another change of the same kind is under way.

@@ -12,6 +12,7 @@ pub mod grant;
 pub mod id;
 pub mod identifier;
 pub mod import;
+pub mod last_usage;
 mod layout;
 pub mod record;
 pub mod rotation;

@@ -52,6 +52,14 @@ pub struct Request<'a> {
 #[derive(Debug, Clone)]
 pub struct Authorized<T>(Stored<T>);
 
+impl<T> Authorized<T> {
+    /// The record, as the catalogue shares it.
+    #[must_use]
+    pub fn stored(&self) -> Stored<T> {
+        Stored::clone(&self.0)
+    }
+}
+
 impl<T> Deref for Authorized<T> {
     type Target = Versioned<T>;
 

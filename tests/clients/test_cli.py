@@ -104,3 +104,19 @@ def test_policy_and_deletion(key):
 def test_random():
     random = answer("generate-random", "--number-of-bytes", "24")
     assert len(base64.b64decode(random["Plaintext"])) == 24
+
+
+def test_grants(key):
+    principal = "arn:aws:iam::000000000000:user/alice"
+    made = answer(
+        "create-grant", "--key-id", key["Arn"], "--grantee-principal", principal,
+        "--retiring-principal", principal, "--operations", "Decrypt", "Encrypt",
+        "--constraints", "EncryptionContextSubset={Purpose=test}",
+    )  # fmt: skip
+    listed = answer("list-grants", "--key-id", key["Arn"])["Grants"]
+    assert [grant["GrantId"] for grant in listed] == [made["GrantId"]]
+    assert listed[0]["Constraints"] == {"EncryptionContextSubset": {"Purpose": "test"}}
+    retirable = answer("list-retirable-grants", "--retiring-principal", principal)["Grants"]
+    assert made["GrantId"] in {grant["GrantId"] for grant in retirable}
+    answer("revoke-grant", "--key-id", key["Arn"], "--grant-id", made["GrantId"])
+    assert answer("list-grants", "--key-id", key["Arn"])["Grants"] == []

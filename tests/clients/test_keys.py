@@ -85,15 +85,45 @@ def test_what_aws_has_and_this_version_has_not(kms, parameters):
 @pytest.mark.parametrize(
     "call, parameters",
     [
-        ("create_grant", {"KeyId": ABSENT, "GranteePrincipal": "arn:aws:iam::000000000000:root", "Operations": ["Encrypt"]}),
-        ("list_grants", {"KeyId": ABSENT}),
-        ("describe_custom_key_stores", {}),
+        ("replicate_key", {"KeyId": ABSENT, "ReplicaRegion": "eu-west-1"}),
+        ("update_primary_region", {"KeyId": ABSENT, "PrimaryRegion": "eu-west-1"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
-)  # fmt: skip
+)
 def test_operations_that_this_version_has_not(kms, call, parameters):
     with refused("UnsupportedOperationException"):
         getattr(kms, call)(**parameters)
+
+
+def test_there_are_no_custom_key_stores(kms):
+    assert kms.describe_custom_key_stores()["CustomKeyStores"] == []
+    for call, parameters in (
+        (kms.describe_custom_key_stores, {"CustomKeyStoreName": "x"}),
+        (kms.connect_custom_key_store, {"CustomKeyStoreId": "cks-1"}),
+        (kms.disconnect_custom_key_store, {"CustomKeyStoreId": "cks-1"}),
+        (kms.delete_custom_key_store, {"CustomKeyStoreId": "cks-1"}),
+        (kms.update_custom_key_store, {"CustomKeyStoreId": "cks-1"}),
+        (kms.create_key, {"Origin": "AWS_CLOUDHSM", "CustomKeyStoreId": "cks-1"}),
+        (kms.generate_random, {"NumberOfBytes": 1, "CustomKeyStoreId": "cks-1"}),
+    ):
+        with refused("CustomKeyStoreNotFoundException"):
+            call(**parameters)
+    with refused("CloudHsmClusterNotFoundException"):
+        kms.create_custom_key_store(
+            CustomKeyStoreName="x", CloudHsmClusterId="cluster-1a23b4cdefg", KeyStorePassword="password"
+        )
+
+
+def test_last_usage(kms, symmetric):
+    key = symmetric["KeyId"]
+    before = kms.get_key_last_usage(KeyId=key)
+    assert before["KeyLastUsage"] == {}
+    assert before["TrackingStartDate"] == before["KeyCreationDate"] == symmetric["CreationDate"]
+    made = kms.encrypt(KeyId=key, Plaintext=b"x")
+    usage = kms.get_key_last_usage(KeyId=symmetric["Arn"])["KeyLastUsage"]
+    assert usage["Operation"] == "Encrypt"
+    assert usage["KmsRequestId"] == made["ResponseMetadata"]["RequestId"]
+    assert usage["Timestamp"] >= symmetric["CreationDate"]
 
 
 def test_disable_and_enable(kms, symmetric):

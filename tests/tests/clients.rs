@@ -19,6 +19,7 @@ files! {
     cli,
     credentials,
     encryption_sdk,
+    grants,
     imported,
     key_types,
     keys,

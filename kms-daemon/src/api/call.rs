@@ -14,6 +14,7 @@ use crate::engine::Devices;
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::{FoundGrant, Update};
 use crate::key::grant::Terms;
+use crate::key::last_usage::{LastUsage, UsageTracker};
 use crate::key::spec::Algorithm;
 use crate::key::{Catalog, Forms, GrantRecord, KeyId, KeyRecord, KeyRef, KeyState, Scope, Stored};
 use crate::policy::{self, AccountAction, Action, Authorized, AuthorizedAccount};
@@ -33,6 +34,8 @@ pub(super) struct Call<'a> {
     request: &'a RequestContext,
     home: Scope,
     facts: &'a mut AuditFacts,
+    /// The keys it was allowed to use.
+    used: Vec<Stored<KeyRecord>>,
 }
 
 /// How a request names a key and wants to use it.
@@ -94,7 +97,7 @@ impl<'a> Call<'a> {
         facts: &'a mut AuditFacts,
     ) -> Self {
         let home = Scope::new(&request.principal.account, &request.region);
-        Self { service, operation, request, home, facts }
+        Self { service, operation, request, home, facts, used: Vec::new() }
     }
 
     /// The operation.
@@ -172,6 +175,24 @@ impl<'a> Call<'a> {
         self.facts.key(&key.scope.account, &key.arn());
     }
 
+    /// Last uses of keys.
+    pub(super) fn usage(&self) -> &'a UsageTracker {
+        &self.service.usage
+    }
+
+    /// Notes that a cryptographic operation has succeeded.
+    pub(super) fn note_usage(&self) {
+        for key in &self.used {
+            let usage = LastUsage {
+                operation: self.operation.name().to_owned(),
+                at: self.now(),
+                event: self.request.event_id,
+                request: self.request.request_id,
+            };
+            self.service.usage.note(&key.scope, key.id, usage);
+        }
+    }
+
     /// Reads the name of a key, without looking it up.
     pub(super) fn key_ref(&self, text: &str, forms: Forms) -> Result<KeyRef, KmsError> {
         KeyRef::parse(text, forms, &self.home, self.operation.malformed_arn())
@@ -217,6 +238,9 @@ impl<'a> Call<'a> {
         // Expired material is gone, whether it was destroyed yet or not.
         if key.has_expired(self.now()) {
             key_use.action.state_rule().check(KeyState::PendingImport, &key.arn())?;
+        }
+        if self.operation.is_tracked() {
+            self.used.push(key.stored());
         }
         Ok(key)
     }

@@ -211,6 +211,11 @@ impl Checks {
         usize::try_from(value).unwrap_or(default)
     }
 
+    /// The id of a custom key store, if there is one.
+    pub(super) fn store_id(&mut self, value: Option<&str>) -> Option<()> {
+        value.map(|value| self.length("customKeyStoreId", value, 1..=64))
+    }
+
     /// A pagination marker.
     pub(super) fn marker(&mut self, value: Option<&str>) {
         const PATTERN: &str = r"[\u0020-\u00FF]*";

@@ -10,7 +10,7 @@ use super::checks::{Checks, invalid};
 use super::metadata::key_metadata;
 use super::put_key_policy::accept;
 use super::tagging::{self, Tag};
-use super::{Answer, Call};
+use super::{Answer, Call, custom_key_store};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::spec::{CUSTOMER_MASTER_KEY_SPECS, KEY_SPECS, KEY_USAGES, ORIGINS, model_allows};
@@ -44,6 +44,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         return Err(invalid(format!("KeyUsage {usage} is not valid for KeySpec {spec}.")));
     }
     let origin = input.origin.as_deref().unwrap_or("AWS_KMS");
+    let in_store = check_store(&input, origin)?;
     let bypass = input.bypass_policy_lockout_safety_check.unwrap_or(false);
     let description = input.description.clone().unwrap_or_default();
     let tags = tagging::read(input.tags.clone().unwrap_or_default())?;
@@ -61,6 +62,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let home = call.authorize_account(AccountAction::CreateKey)?;
     if !tags.is_empty() {
         call.authorize_account(AccountAction::TagResource)?;
+    }
+    if in_store {
+        return Err(custom_key_store::not_found());
     }
     let (spec, usage, origin) = offered(&input, spec, usage, origin)?;
     tagging::check_count(&tags)?;
@@ -108,7 +112,6 @@ fn check_shape(input: &Input) -> Result<(), KmsError> {
     }
     let texts = [
         ("description", &input.description, DESCRIPTION),
-        ("customKeyStoreId", &input.custom_key_store_id, 1..=64),
         ("xksKeyId", &input.xks_key_id, 1..=128),
     ];
     for (member, value, range) in texts {
@@ -116,6 +119,7 @@ fn check_shape(input: &Input) -> Result<(), KmsError> {
             checks.length(member, value, range);
         }
     }
+    checks.store_id(input.custom_key_store_id.as_deref());
     let names = [
         ("keyUsage", &input.key_usage, KEY_USAGES),
         ("customerMasterKeySpec", &input.customer_master_key_spec, CUSTOMER_MASTER_KEY_SPECS),
@@ -152,6 +156,21 @@ fn choose_spec(input: &Input) -> Result<&str, KmsError> {
     Ok(spec)
 }
 
+/// Whether the key is to be in a custom key store.
+fn check_store(input: &Input, origin: &str) -> Result<bool, KmsError> {
+    let in_store = matches!(origin, "AWS_CLOUDHSM" | "EXTERNAL_KEY_STORE");
+    if in_store != input.custom_key_store_id.is_some() {
+        let rule = if in_store { "is required with" } else { "is not valid with" };
+        return Err(invalid(format!("CustomKeyStoreId {rule} Origin {origin}.")));
+    }
+    let external = origin == "EXTERNAL_KEY_STORE";
+    if external != input.xks_key_id.is_some() {
+        let rule = if external { "is required with" } else { "is not valid with" };
+        return Err(invalid(format!("XksKeyId {rule} Origin {origin}.")));
+    }
+    Ok(in_store)
+}
+
 /// Refuses what the API has and this service has not.
 fn offered(
     input: &Input,
@@ -163,9 +182,6 @@ fn offered(
         let text = format!("{what} is not supported by this service.");
         KmsError::new(Exception::UnsupportedOperation, text)
     };
-    if input.custom_key_store_id.is_some() || input.xks_key_id.is_some() {
-        return Err(unsupported("A custom key store".to_owned()));
-    }
     let origin = match origin {
         "AWS_KMS" => Origin::AWS_KMS,
         "EXTERNAL" if is_importable(spec) => Origin::EXTERNAL,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::answer::Base64;
 use super::checks::Checks;
 use super::recipient::{self, RecipientInfo};
-use super::{Answer, Call};
-use crate::error::{Exception, KmsError};
+use super::{Answer, Call, custom_key_store};
+use crate::error::KmsError;
 use crate::policy::AccountAction;
 
 #[derive(Deserialize)]
@@ -32,15 +32,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         checks.number("numberOfBytes", number, 1..=MAX_RANDOM as i64);
     }
     let number = checks.required("numberOfBytes", input.number_of_bytes);
-    if let Some(id) = &input.custom_key_store_id {
-        checks.length("customKeyStoreId", id, 1..=64);
-    }
+    checks.store_id(input.custom_key_store_id.as_deref());
     let document = recipient::check(&mut checks, input.recipient);
     checks.finish()?;
     let account = call.authorize_account(AccountAction::GenerateRandom)?;
     if input.custom_key_store_id.is_some() {
-        let text = "Custom key stores are not supported by this service.";
-        return Err(KmsError::new(Exception::UnsupportedOperation, text));
+        return Err(custom_key_store::not_found());
     }
     let length = u16::try_from(number).map_err(KmsError::internal)?;
     let addressee = document.verify(call).await?;

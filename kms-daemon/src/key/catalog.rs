@@ -20,6 +20,7 @@ use crate::store::{
 mod aliases;
 mod form;
 mod grants;
+mod usage;
 
 pub use self::aliases::AliasIndex;
 pub use self::grants::{FoundGrant, GrantCount};

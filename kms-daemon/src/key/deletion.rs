@@ -79,7 +79,8 @@ impl Catalog {
             .unchanged(record.clone(), key.revision)
             .delete(record)
             .delete(layout::due(layout::DELETIONS, due, scope, id))
-            .delete(layout::key_aliases(scope, id));
+            .delete(layout::key_aliases(scope, id))
+            .delete(layout::last_usage(scope, id));
         let dates = [
             (layout::ROTATIONS, key.rotation.map(|schedule| schedule.next)),
             (layout::EXPIRIES, key.expires()),

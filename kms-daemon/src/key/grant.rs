@@ -140,10 +140,10 @@ impl GrantRecord {
         let Terms { operations, constraints } = &self.terms;
         operations.contains(&wanted.action)
             && match wanted.action {
-                Action::CreateGrant => wanted.child.is_some_and(|child| child.within(&self.terms)),
                 Action::RetireGrant => true,
                 // No caller here acts for another resource, so none has an `aws:SourceArn`.
                 _ if constraints.source_arn.is_some() => false,
+                Action::CreateGrant => wanted.child.is_some_and(|child| child.within(&self.terms)),
                 Action::DescribeKey => true,
                 _ => constraints.admit(wanted.context),
             }

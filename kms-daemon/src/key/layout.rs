@@ -13,6 +13,7 @@
 //!                                                     the grants that somebody may retire
 //! grant-names/<account>/<region>/<key id>/<digest>    id of the grant made with these parameters
 //! grant-counts/<account>/<region>/<key id>            how many grants a key has
+//! last-usage/<account>/<region>/<key id>              last use of a key
 //! orphans/<account>/<region>/<key id>                 a destroyed key whose grants are left
 //! expiries/<date>/<account>/<region>/<key id>         first expiry of a key's imported material
 //! ```
@@ -107,6 +108,11 @@ pub(super) fn grant_name(scope: &Scope, key: KeyId, fingerprint: &str) -> Vec<u8
 /// How many grants a key has.
 pub(super) fn grant_count(scope: &Scope, key: KeyId) -> Vec<u8> {
     of_key("grant-counts/", scope, key, "")
+}
+
+/// The last use of a key.
+pub(super) fn last_usage(scope: &Scope, key: KeyId) -> Vec<u8> {
+    of_key("last-usage/", scope, key, "")
 }
 
 /// A destroyed key whose grants are left.

@@ -97,6 +97,7 @@ actions! {
     GenerateDataKeyWithoutPlaintext "GenerateDataKeyWithoutPlaintext"
         "GenerateDataKeyWithoutPlaintext" CIPHER, Usable;
     GenerateMac "GenerateMac" "GenerateMac" MAC, Usable;
+    GetKeyLastUsage "GetKeyLastUsage" "GetKeyLastUsage" ANY, Any;
     GetKeyPolicy "GetKeyPolicy" "GetKeyPolicy" ANY, Any;
     GetKeyRotationStatus "GetKeyRotationStatus" "GetKeyRotationStatus" SYMMETRIC, Any;
     GetParametersForImport "GetParametersForImport" "GetParametersForImport" EXTERNAL,
@@ -124,35 +125,40 @@ actions! {
     VerifyMac "VerifyMac" "VerifyMac" MAC, Usable;
 }
 
-/// An action that identity policies alone decide: it is about an account or an alias name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the names are those of the API")]
-pub enum AccountAction {
-    CreateAlias,
-    CreateKey,
-    DeleteAlias,
-    GenerateRandom,
-    ListAliases,
-    ListKeys,
-    ListRetirableGrants,
-    TagResource,
-    UpdateAlias,
+macro_rules! account_actions {
+    ($($name:ident)+) => {
+        /// An action that identity policies alone decide: it is about an account, an alias name or
+        /// a custom key store.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "the names are those of the API")]
+        pub enum AccountAction {
+            $($name,)+
+        }
+
+        impl AccountAction {
+            /// The name in policies, for example `kms:CreateKey`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => concat!("kms:", stringify!($name)),)+ }
+            }
+        }
+    };
 }
 
-impl AccountAction {
-    /// The name in policies, for example `kms:CreateKey`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CreateAlias => "kms:CreateAlias",
-            Self::CreateKey => "kms:CreateKey",
-            Self::DeleteAlias => "kms:DeleteAlias",
-            Self::GenerateRandom => "kms:GenerateRandom",
-            Self::ListAliases => "kms:ListAliases",
-            Self::ListKeys => "kms:ListKeys",
-            Self::ListRetirableGrants => "kms:ListRetirableGrants",
-            Self::TagResource => "kms:TagResource",
-            Self::UpdateAlias => "kms:UpdateAlias",
-        }
-    }
+account_actions! {
+    ConnectCustomKeyStore
+    CreateAlias
+    CreateCustomKeyStore
+    CreateKey
+    DeleteAlias
+    DeleteCustomKeyStore
+    DescribeCustomKeyStores
+    DisconnectCustomKeyStore
+    GenerateRandom
+    ListAliases
+    ListKeys
+    ListRetirableGrants
+    TagResource
+    UpdateAlias
+    UpdateCustomKeyStore
 }

@@ -136,7 +136,7 @@ async fn random_bytes_come_in_the_length_asked_for() {
         assert_eq!(rig.refused("GenerateRandom", input).await, "ValidationException");
     }
     let input = json!({ "NumberOfBytes": 1, "CustomKeyStoreId": "cks-1" });
-    assert_eq!(rig.refused("GenerateRandom", input).await, "UnsupportedOperationException");
+    assert_eq!(rig.refused("GenerateRandom", input).await, "CustomKeyStoreNotFoundException");
     let (_, facts) = rig.audited("GenerateRandom", json!({ "NumberOfBytes": 1 })).await;
     assert_eq!(facts.request_parameters, None);
     assert!(facts.resources.is_empty());
@@ -159,7 +159,7 @@ async fn the_rest_of_the_api_says_that_it_is_not_offered() {
             _ => offered += 1,
         }
     }
-    assert_eq!(offered, 47);
+    assert_eq!(offered, 54);
     assert_eq!(Operation::from_name("encrypt"), None);
     assert_eq!(Operation::from_name(""), None);
 }
