@@ -1,11 +1,13 @@
 //! The benchmark: `cargo xtask bench`.
 //!
-//! Two kinds of table. Requests per second and latency at the daemon's HTTP port, as a client sees
-//! them; and what a command costs a device: bytes on the wire and firmware instructions.
+//! Three kinds of table. Requests per second and latency at the daemon's HTTP port, as a client
+//! sees them; what a command costs a device: bytes on the wire and firmware instructions; and
+//! latency by the number of keys.
 
 mod device;
 mod load;
 mod profile;
+mod scale;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,11 +15,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-const USAGE: &str = "usage: bench [--seconds N] [--only soft|qemu|device] [--record FILE] [--json]
+const USAGE: &str =
+    "usage: bench [--seconds N] [--only soft|qemu|device|scale] [--record FILE] [--json]
        bench [--board NAME] --profile COMMAND
 
   --seconds N   how long each operation runs, at 1 and at 32 connections (default 3)
-  --only PART   requests on an in-process or a QEMU device, or what commands cost a device
+  --only PART   requests on an in-process or a QEMU device, what commands cost a device, or
+                latency by the number of keys (only when asked for: it takes ten minutes)
+  --keys N      most keys of that (default 100000)
   --record FILE append the device's instructions to a history, such as docs/instructions.jsonl
   --json        one JSON document instead of tables
   --board NAME  this device only (default: every emulated board)
@@ -27,9 +32,13 @@ const USAGE: &str = "usage: bench [--seconds N] [--only soft|qemu|device] [--rec
 /// Connections of the two columns.
 const CONNECTIONS: [usize; 2] = [1, 32];
 
+/// Numbers of keys at which latency is compared.
+const KEYS: [usize; 3] = [100, 10_000, 100_000];
+
 struct Options {
     seconds: u64,
     parts: Vec<String>,
+    keys: usize,
     record: Option<PathBuf>,
     boards: Vec<String>,
     profile: Option<String>,
@@ -66,6 +75,14 @@ fn main() -> ExitCode {
                     return ExitCode::FAILURE;
                 }
             },
+            "scale" => {
+                let keys: Vec<_> = KEYS.into_iter().filter(|keys| *keys <= options.keys).collect();
+                let stages = scale::measure(&keys);
+                if !options.json {
+                    scale::print(&stages);
+                }
+                stages.iter().map(scale::Stage::to_json).collect()
+            }
             hsm => {
                 eprintln!("measuring requests on {hsm} …");
                 let rows = load::measure(hsm, &CONNECTIONS, Duration::from_secs(options.seconds));
@@ -104,6 +121,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
     let mut options = Options {
         seconds: 3,
         parts: Vec::new(),
+        keys: 100_000,
         record: None,
         boards: Vec::new(),
         profile: None,
@@ -118,9 +136,16 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
                 options.seconds = seconds.ok_or("--seconds takes a number from 1 to 600")?;
             }
             "--only" => match arguments.next().as_deref() {
-                Some(part @ ("soft" | "qemu" | "device")) => options.parts.push(part.to_owned()),
-                _ => return Err("--only takes soft, qemu or device".to_owned()),
+                Some(part @ ("soft" | "qemu" | "device" | "scale")) => {
+                    options.parts.push(part.to_owned());
+                }
+                _ => return Err("--only takes soft, qemu, device or scale".to_owned()),
             },
+            "--keys" => {
+                let keys = arguments.next().unwrap_or_default().parse().ok();
+                let keys = keys.filter(|keys| *keys >= KEYS[0]);
+                options.keys = keys.ok_or("--keys takes a number of at least 100")?;
+            }
             "--record" => {
                 let file = arguments.next().ok_or("--record takes a file")?;
                 options.record = Some(file.into());
