@@ -19,6 +19,7 @@ use crate::store::Store;
 mod answer;
 mod call;
 mod checks;
+mod development;
 mod grant_listing;
 mod grant_token;
 mod input;
@@ -83,6 +84,7 @@ mod verify_mac;
 mod tests;
 
 pub use self::answer::Answer;
+pub use self::development::{CUSTOM_ID, CUSTOM_MATERIAL};
 
 use self::call::Call;
 use self::seal::Seal;
@@ -252,6 +254,7 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     seal: Seal,
     usage: Arc<UsageTracker>,
+    development: bool,
 }
 
 impl Service {
@@ -267,7 +270,14 @@ impl Service {
         let seal = Seal::open(&*store).await?;
         let catalog = Catalog::open(store).await?;
         let usage = UsageTracker::open(Arc::clone(&catalog), clock.now()).await?;
-        Ok(Self { catalog, engine, clock, seal, usage: Arc::new(usage) })
+        Ok(Self { catalog, engine, clock, seal, usage: Arc::new(usage), development: false })
+    }
+
+    /// The same service with what only developers want: chosen ids and material of keys.
+    #[must_use]
+    pub fn in_development(mut self) -> Self {
+        self.development = true;
+        self
     }
 
     /// The last uses of keys, to be written from time to time.

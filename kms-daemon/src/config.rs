@@ -93,6 +93,8 @@ pub struct Config {
     pub clock_window: u64,
     /// Form of log lines.
     pub log_format: LogFormat,
+    /// Whether developers are served, with the keys of which file.
+    pub development: Option<Option<PathBuf>>,
 }
 
 /// The key management service on Strongroom HSMs, with the AWS KMS API.
@@ -153,6 +155,12 @@ struct Settings {
     /// Form of log lines on standard error [default: text].
     #[arg(long, value_name = "FORM", env = "STRONGROOM_LOG_FORMAT")]
     log_format: Option<LogFormat>,
+    /// For development and tests only: --seed, chosen key ids and key material, a reset call.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", env = "STRONGROOM_DEV")]
+    dev: Option<bool>,
+    /// Make the keys of this TOML file when starting, and after a reset; with --dev.
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_SEED")]
+    seed: Option<PathBuf>,
 }
 
 impl Settings {
@@ -173,6 +181,8 @@ impl Settings {
             attestation_root: self.attestation_root.or(file.attestation_root),
             clock_window: self.clock_window.or(file.clock_window),
             log_format: self.log_format.or(file.log_format),
+            dev: self.dev.or(file.dev),
+            seed: self.seed.or(file.seed),
         }
     }
 
@@ -181,6 +191,13 @@ impl Settings {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
             _ => return Err(value("tls-cert and tls-key belong together: give both or none")),
+        };
+        let development = match (self.dev.unwrap_or(false), self.seed) {
+            (true, seed) => Some(seed),
+            (false, None) => None,
+            (false, Some(_)) => {
+                return Err(value("seed is for development and tests only: add --dev"));
+            }
         };
         let config = Config {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8700))),
@@ -199,6 +216,7 @@ impl Settings {
             attestation_roots: self.attestation_root.unwrap_or_default(),
             clock_window: self.clock_window.unwrap_or(5),
             log_format: self.log_format.unwrap_or_default(),
+            development,
         };
         config.check()?;
         Ok(config)
@@ -334,6 +352,7 @@ mod tests {
             (["--rsa-stock", "1,2,65"], "up to 64"),
             (["--tls-cert", "x"], "--tls-key"),
             (["--listen", "localhost"], "--listen"),
+            (["--seed", "x"], "--dev"),
         ] {
             let error = load(&arguments).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");

@@ -17,12 +17,13 @@ use crate::audit::{AuditError, AuditLog, checkpoint, keep_checkpoints};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::{Credentials, CredentialsError};
+use crate::development::{Seed, SeedError};
 use crate::devices::{
     Devices, DevicesConfig, DevicesError, Pooled, RootError, Scope, fingerprints,
 };
 use crate::durable;
 use crate::engine::Engine;
-use crate::http::{Front, Limits, Server};
+use crate::http::{Development, Front, Limits, Server};
 use crate::key::{CatalogError, deletion, import, last_usage, rotation};
 use crate::metrics::Metrics;
 use crate::sigv4::Verifier;
@@ -76,6 +77,9 @@ pub enum DaemonError {
     /// The store's content cannot be read.
     #[error("cannot read the store: {0}")]
     Catalog(#[from] CatalogError),
+    /// No seed, or keys of it were refused.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
     /// No TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -133,6 +137,7 @@ impl DataDir {
 pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonError> {
     // Before anything else, so that a signal during the start is not missed.
     let stop = stop_signal()?;
+    let development = development(&config)?;
     let data = DataDir::open(&config.data)?;
     let credentials = Arc::new(credentials(&config, data.path())?);
     let tls = tls(&config, data.path())?;
@@ -145,6 +150,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         "region": config.region,
         "account": config.account,
         "hsm": config.hsms,
+        "development": config.development.is_some(),
     });
     let (audit, opened) = AuditLog::open(&data.path().join("audit"), about).await?;
     let audit = Arc::new(audit);
@@ -179,7 +185,12 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         readiness: status,
         region: config.region.clone(),
         account: config.account.clone(),
+        development,
     });
+    if let Some(development) = &front.development {
+        let made = development.seed.apply(&front).await?;
+        tracing::info!(made, "keys of the seed are there");
+    }
     let address = server.address().map_err(system("read the bound address"))?;
     ready(&format!("{}://{address}", if tls.is_some() { "https" } else { "http" }));
     server.run(front, stop).await;
@@ -237,6 +248,10 @@ async fn start(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = Engine::new(Arc::clone(&pooled.pool));
     let service = Service::open(Arc::clone(&store), engine.clone(), Arc::clone(&clock)).await?;
+    let service = match config.development {
+        Some(_) => service.in_development(),
+        None => service,
+    };
     let catalog = || Arc::clone(service.catalog());
     let (when, log) = (|| Arc::clone(&clock), || Arc::clone(&audit));
     let jobs = [
@@ -246,6 +261,17 @@ async fn start(
         tokio::spawn(last_usage::run(Arc::clone(service.usage()))),
     ];
     Ok(Started { service, jobs, pooled, store })
+}
+
+/// What `--dev` adds. The seed is read before anything is started.
+fn development(config: &Config) -> Result<Option<Development>, SeedError> {
+    let Some(seed) = &config.development else { return Ok(None) };
+    tracing::warn!(
+        "DEVELOPMENT MODE: clients choose key ids and key material, and anybody who reaches the \
+         port can destroy all keys. Never use it with keys that matter"
+    );
+    let seed = seed.as_deref().map(Seed::load).transpose()?.unwrap_or_default();
+    Ok(Some(Development { seed, ..Development::default() }))
 }
 
 fn credentials(config: &Config, data: &Path) -> Result<Credentials, DaemonError> {

@@ -16,5 +16,5 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use front::{Front, Peer, Readiness};
+pub use front::{Development, Front, Peer, Readiness};
 pub use server::{Limits, Server};

@@ -13,6 +13,7 @@ pub mod context;
 pub mod credentials;
 pub mod ctl;
 pub mod daemon;
+pub mod development;
 pub mod devices;
 pub mod durable;
 pub mod engine;

@@ -17,6 +17,7 @@ use crate::key::grant::{self, GrantUse, Pairs, Terms};
 use crate::key::spec::{self, Algorithm};
 use crate::key::{GrantRecord, KeyRecord, Scope, Stored};
 use crate::principal::Principal;
+use crate::store::Revision;
 
 mod action;
 mod document;
@@ -134,6 +135,13 @@ pub fn authorize(
     Ok(Authorized(key))
 }
 
+/// Lets the account's owner give a new key, which is in no store yet, its first material.
+#[must_use]
+pub fn authorize_new(account: &AuthorizedAccount, key: KeyRecord) -> Authorized<KeyRecord> {
+    debug_assert_eq!(account.0, key.scope);
+    Authorized(Stored::new(Versioned { revision: Revision::default(), value: key }))
+}
+
 /// Lets the service rotate a key whose owner has asked for that, once it is due.
 #[must_use]
 pub fn authorize_scheduled(
@@ -240,7 +248,6 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::key::grant::{Constraints, Party};
     use crate::key::{GrantId, KeyId};
-    use crate::store::Revision;
 
     #[test]
     fn a_grant_is_retired_by_those_it_names_and_by_its_issuer() {

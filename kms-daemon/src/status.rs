@@ -31,6 +31,9 @@ pub struct Status {
     pub region: String,
     /// The account.
     pub account: String,
+    /// Whether it is for development only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub development: bool,
     /// Seconds since the daemon served its first request.
     pub uptime_seconds: u64,
     /// Whether the store answers.
@@ -49,6 +52,7 @@ pub struct Status {
 pub struct DaemonStatus {
     region: String,
     account: String,
+    development: bool,
     begin: Instant,
     audit: Arc<AuditLog>,
     pool: Arc<Pool>,
@@ -68,6 +72,7 @@ impl DaemonStatus {
         Self {
             region: config.region.clone(),
             account: config.account.clone(),
+            development: config.development.is_some(),
             begin: Instant::now(),
             audit,
             pool,
@@ -103,6 +108,7 @@ impl DaemonStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             region: self.region.clone(),
             account: self.account.clone(),
+            development: self.development,
             uptime_seconds: self.begin.elapsed().as_secs(),
             store_available,
             audit_writable,

@@ -125,6 +125,11 @@ impl<'a> Call<'a> {
         &self.service.seal
     }
 
+    /// Whether developers are served.
+    pub(super) const fn in_development(&self) -> bool {
+        self.service.development
+    }
+
     /// The time now.
     pub(super) fn now(&self) -> Timestamp {
         self.service.clock.now()

@@ -7,10 +7,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::checks::{Checks, invalid};
+use super::development::Chosen;
 use super::metadata::key_metadata;
 use super::put_key_policy::accept;
 use super::tagging::{self, Tag};
-use super::{Answer, Call, custom_key_store};
+use super::{Answer, Call, custom_key_store, development};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::spec::{CUSTOMER_MASTER_KEY_SPECS, KEY_SPECS, KEY_USAGES, ORIGINS, model_allows};
@@ -36,18 +37,22 @@ pub(super) struct Input {
     xks_key_id: Option<String>,
 }
 
-pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer, KmsError> {
     check_shape(&input)?;
+    let mut tags = input.tags.take().unwrap_or_default();
+    let chosen = Chosen::take(&mut tags, call.in_development())?;
     let spec = choose_spec(&input)?;
     let usage = input.key_usage.as_deref().unwrap_or("ENCRYPT_DECRYPT");
     if !model_allows(spec, usage) {
         return Err(invalid(format!("KeyUsage {usage} is not valid for KeySpec {spec}.")));
     }
-    let origin = input.origin.as_deref().unwrap_or("AWS_KMS");
+    // Given material is imported material.
+    let default = if chosen.material.is_some() { "EXTERNAL" } else { "AWS_KMS" };
+    let origin = input.origin.as_deref().unwrap_or(default);
     let in_store = check_store(&input, origin)?;
     let bypass = input.bypass_policy_lockout_safety_check.unwrap_or(false);
     let description = input.description.clone().unwrap_or_default();
-    let tags = tagging::read(input.tags.clone().unwrap_or_default())?;
+    let tags = tagging::read(tags)?;
 
     call.parameter("description", description.as_str());
     call.parameter("origin", origin);
@@ -68,7 +73,13 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     }
     let (spec, usage, origin) = offered(&input, spec, usage, origin)?;
     tagging::check_count(&tags)?;
-    let id = KeyId::random();
+    if let Some(id) = chosen.id
+        && call.catalog().key(&home, id).await?.is_some()
+    {
+        let text = format!("A key with the id {id} already exists");
+        return Err(KmsError::new(Exception::AlreadyExists, text));
+    }
+    let id = chosen.id.unwrap_or_else(KeyId::random);
     let policy = match input.policy {
         Some(text) => accept(text, bypass, call.principal(), &home, &home.key_arn(id))?,
         None => KeyPolicy::default_for(&home),
@@ -80,7 +91,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         _ => vec![call.devices().generate_key(&home, id, spec, usage).await?],
     };
     let state = if materials.is_empty() { KeyState::PendingImport } else { KeyState::Enabled };
-    let key = KeyRecord {
+    let mut key = KeyRecord {
         id,
         scope: (*home).clone(),
         spec,
@@ -96,6 +107,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         materials,
         pending: None,
     };
+    if let Some(material) = &chosen.material {
+        development::check(spec, usage, key.is_external())?;
+        key.materials.push(development::import(call, &home, &key, material).await?);
+        key.state = KeyState::Enabled;
+    }
     if call.catalog().insert_key(&key).await? == Update::Conflict {
         return Err(KmsError::internal(format!("key id {id} was drawn twice")));
     }

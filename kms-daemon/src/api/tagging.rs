@@ -29,6 +29,11 @@ impl Tag {
     pub(super) fn new(key: &str, value: &str) -> Self {
         Self { tag_key: Some(key.to_owned()), tag_value: Some(value.to_owned()) }
     }
+
+    /// Key and value.
+    pub(super) fn parts(&self) -> (&str, &str) {
+        (self.tag_key.as_deref().unwrap_or_default(), self.tag_value.as_deref().unwrap_or_default())
+    }
 }
 
 /// Checks that both members of each tag are there.

@@ -54,23 +54,48 @@ impl ExpiryObserver for AuditLog {
     }
 }
 
-/// CloudTrail's form of what the service does to a key.
+impl AuditLog {
+    /// Records that a development daemon is about to lose all its keys.
+    ///
+    /// # Errors
+    /// A text.
+    pub async fn resetting(&self, account: &str, region: &str) -> Result<(), String> {
+        let time = SystemTime::now();
+        let record = record("Reset", (account, region), time, &json!([]), &json!({}));
+        let written = self.append(Kind::ServiceEvent, &record, &[]).await;
+        written.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// What the service does to a key.
 fn event(name: &str, key: &KeyRecord, time: SystemTime, details: &Value) -> Value {
     let account = &key.scope.account;
+    let resources = json!([{ "accountId": account, "type": "AWS::KMS::Key", "ARN": key.arn() }]);
+    record(name, (account, &key.scope.region), time, &resources, details)
+}
+
+/// CloudTrail's form of what the service does by itself.
+fn record(
+    name: &str,
+    (account, region): (&str, &str),
+    time: SystemTime,
+    resources: &Value,
+    details: &Value,
+) -> Value {
     json!({
         "eventVersion": "1.08",
         "userIdentity": { "accountId": account, "invokedBy": "AWS Internal" },
         "eventTime": event_time(time),
         "eventSource": "kms.amazonaws.com",
         "eventName": name,
-        "awsRegion": key.scope.region,
+        "awsRegion": region,
         "sourceIPAddress": "AWS Internal",
         "userAgent": "AWS Internal",
         "requestParameters": null,
         "responseElements": null,
         "eventID": Uuid::new_v4().to_string(),
         "readOnly": false,
-        "resources": [{ "accountId": account, "type": "AWS::KMS::Key", "ARN": key.arn() }],
+        "resources": resources,
         "eventType": "AwsServiceEvent",
         "managementEvent": true,
         "eventCategory": "Management",

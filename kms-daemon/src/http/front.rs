@@ -8,7 +8,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Bytes};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -17,6 +17,7 @@ use super::body::{self, Content};
 use crate::api::{Answer, Operation, Service};
 use crate::audit::{AuditFacts, AuditLog, Caller, Outcome, RequestRecord};
 use crate::context::RequestContext;
+use crate::development::Seed;
 use crate::error::{Exception, KmsError};
 use crate::metrics::Metrics;
 use crate::principal::Principal;
@@ -28,6 +29,11 @@ const TARGET_PREFIX: &str = "TrentService.";
 const MAX_USER_AGENT: usize = 1024;
 /// Longest `Host` that is kept: a domain name and a port.
 const MAX_HOST: usize = 261;
+
+/// Where a development daemon is reset.
+const RESET: &str = "/_strongroom/reset";
+/// What the request for it must have.
+const RESET_HEADER: &str = "x-strongroom-reset";
 
 /// The far end of a connection.
 #[derive(Debug, Clone)]
@@ -67,6 +73,17 @@ pub struct Front {
     pub region: String,
     /// The account.
     pub account: String,
+    /// What only developers want.
+    pub development: Option<Development>,
+}
+
+/// What a daemon for development has.
+#[derive(Debug, Default)]
+pub struct Development {
+    /// The keys it starts with.
+    pub seed: Seed,
+    /// Held while the daemon is reset.
+    pub resetting: tokio::sync::Mutex<()>,
 }
 
 /// Body of a response. Plaintexts in it are zeroised once they have been written out.
@@ -83,6 +100,12 @@ impl Front {
             (&Method::GET, "/healthz") => plain(StatusCode::OK, "text/plain", "ok\n".into()),
             (&Method::GET, "/readyz") => self.ready(),
             (&Method::GET, "/metrics") => self.metrics_page(),
+            (&Method::POST, RESET) if self.development.is_some() => {
+                let task = tokio::spawn(async move { self.reset(request.headers()).await });
+                task.await.unwrap_or_else(|error| {
+                    plain(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", format!("{error}\n"))
+                })
+            }
             _ => {
                 // In a task of its own: a client that goes away does not cut a request in half.
                 let task = tokio::spawn(async move { self.api(request, peer).await });
@@ -90,6 +113,46 @@ impl Front {
                     refusal(&KmsError::internal(error), Uuid::new_v4(), false)
                 })
             }
+        }
+    }
+
+    /// Destroys all keys and makes those of the seed again.
+    async fn reset(&self, headers: &HeaderMap) -> Reply {
+        let text = |status, text: String| plain(status, "text/plain", format!("{text}\n"));
+        // A web page cannot make a browser send it.
+        if !headers.contains_key(RESET_HEADER) {
+            let reason = format!("send the header {RESET_HEADER}: yes");
+            return text(StatusCode::FORBIDDEN, reason);
+        }
+        let Some(development) = &self.development else {
+            return text(StatusCode::NOT_FOUND, String::new());
+        };
+        let _alone = development.resetting.lock().await;
+        let outcome = async {
+            self.audit.resetting(&self.account, &self.region).await?;
+            let removed = self.service.catalog().remove_all().await.map_err(|e| e.to_string())?;
+            let made = development.seed.apply(self).await.map_err(|error| error.to_string())?;
+            tracing::warn!(removed, made, "reset: all keys are gone, those of the seed are new");
+            Ok::<_, String>(json!({ "keysRemoved": removed, "keysMade": made }))
+        };
+        match outcome.await {
+            Ok(report) => plain(StatusCode::OK, "application/json", format!("{report}\n")),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error),
+        }
+    }
+
+    /// A call by the service itself, as the account root. It is recorded like any other.
+    ///
+    /// # Errors
+    /// As a client would see it.
+    pub async fn call(&self, operation: Operation, input: &Value) -> Result<Value, KmsError> {
+        let mut exchange = Exchange::internal(operation, &self.account);
+        let body = Zeroizing::new(input.to_string().into_bytes());
+        let outcome = self.run(operation, &body, &mut exchange).await;
+        let answer = self.record(&exchange, outcome).await?;
+        match answer.as_bytes() {
+            b"" => Ok(Value::Null),
+            bytes => serde_json::from_slice(bytes).map_err(KmsError::internal),
         }
     }
 
@@ -144,9 +207,21 @@ impl Front {
             headers: &head.headers,
             body: &content,
         };
-        let received = SystemTime::now();
-        let principal = self.verifier.authenticate(&signed, received)?;
-        exchange.principal = Some(principal.clone());
+        exchange.received = SystemTime::now();
+        exchange.principal = Some(self.verifier.authenticate(&signed, exchange.received)?);
+        self.run(operation, &content, exchange).await
+    }
+
+    /// Runs an operation of an authenticated caller.
+    async fn run(
+        &self,
+        operation: Operation,
+        content: &[u8],
+        exchange: &mut Exchange,
+    ) -> Result<Answer, KmsError> {
+        let principal = exchange.principal.clone();
+        let principal =
+            principal.ok_or_else(|| KmsError::bare(Exception::MissingAuthenticationToken))?;
         let context = RequestContext {
             request_id: exchange.request_id,
             event_id: exchange.event_id,
@@ -154,9 +229,9 @@ impl Front {
             region: self.region.clone(),
             source_ip: exchange.peer.address,
             user_agent: exchange.user_agent.clone(),
-            received,
+            received: exchange.received,
         };
-        self.service.call(operation, &context, &content, &mut exchange.facts).await
+        self.service.call(operation, &context, content, &mut exchange.facts).await
     }
 
     /// Makes the request's record durable; if that fails, so does the request.
@@ -209,9 +284,29 @@ struct Exchange {
     claimed_key: Option<String>,
     principal: Option<Principal>,
     facts: AuditFacts,
+    received: SystemTime,
 }
 
 impl Exchange {
+    /// A call by the service itself.
+    fn internal(operation: Operation, account: &str) -> Self {
+        let (alive, _) = mpsc::channel(1);
+        let address = IpAddr::from([127, 0, 0, 1]);
+        Self {
+            request_id: Uuid::new_v4(),
+            event_id: Uuid::new_v4(),
+            peer: Peer { address, tls: None, alive },
+            target: operation.name().to_owned(),
+            operation: Some(operation),
+            user_agent: Some("kmsd --seed".to_owned()),
+            host: None,
+            claimed_key: None,
+            principal: Some(Principal::root(account, "kmsd")),
+            facts: AuditFacts::default(),
+            received: SystemTime::now(),
+        }
+    }
+
     fn new(headers: &HeaderMap, uri: &hyper::Uri, peer: Peer) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let target = text("x-amz-target").unwrap_or_default();
@@ -229,6 +324,7 @@ impl Exchange {
             claimed_key: claimed.map(str::to_owned),
             principal: None,
             facts: AuditFacts::default(),
+            received: SystemTime::now(),
         }
     }
 }

@@ -93,6 +93,7 @@ impl Rig {
             readiness: Arc::clone(&ready) as Arc<dyn Readiness>,
             region: "us-east-1".to_owned(),
             account: ACCOUNT.to_owned(),
+            development: None,
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = with_tls.then(|| {

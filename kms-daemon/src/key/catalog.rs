@@ -14,7 +14,8 @@ use super::record::RecordError;
 use super::{AliasRecord, KeyId, KeyRecord, Scope, layout};
 use crate::error::KmsError;
 use crate::store::{
-    Change, Commit, Entry, Range, Revision, Store, StoreError, Transaction, WatchError,
+    Change, Commit, Entry, MAX_OPERATIONS, Range, Revision, Store, StoreError, Transaction,
+    WatchError,
 };
 
 mod aliases;
@@ -179,6 +180,29 @@ impl Catalog {
             count += self.store.range(range).await?.value.entries.len();
         }
         Ok(count)
+    }
+
+    /// Removes all keys and what belongs to them, and returns how many keys there were. What
+    /// others make meanwhile may stay.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; what was removed before it stays removed.
+    pub async fn remove_all(&self) -> Result<usize, CatalogError> {
+        let mut removed = 0;
+        for prefix in layout::ALL {
+            loop {
+                let range = Range { prefix: prefix.into(), after: None, limit: MAX_OPERATIONS };
+                let page = self.store.range(range).await?.value;
+                removed += if prefix == layout::KEYS { page.entries.len() } else { 0 };
+                let entries = page.entries.into_iter();
+                let all = entries.fold(Transaction::new(), |t, entry| t.delete(entry.key));
+                let _ = self.commit(all).await?;
+                if !page.more {
+                    break;
+                }
+            }
+        }
+        Ok(removed)
     }
 
     /// Applies a transaction. Whatever the cache holds of its keys is dropped if it is old.

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{KeyRecord, spec};
 use crate::clock::Timestamp;
+use crate::hex;
 use crate::policy::Action;
 
 mod party;
@@ -102,23 +103,13 @@ impl GrantId {
     /// Reads an id; `None` unless it is written exactly as [`fmt::Display`] writes it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        if text.len() != 64 {
-            return None;
-        }
-        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let lower = |d: &u8| matches!(d, b'0'..=b'9' | b'a'..=b'f');
-            let digits =
-                std::str::from_utf8(digits).ok().filter(|d| d.bytes().all(|d| lower(&d)))?;
-            *byte = u8::from_str_radix(digits, 16).ok()?;
-        }
-        Some(Self(bytes))
+        hex::decode(text).map(Self).filter(|id| id.to_string() == text)
     }
 }
 
 impl fmt::Display for GrantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(&self.0))
     }
 }
 
@@ -159,8 +150,7 @@ impl GrantRecord {
         let terms = Terms { operations, constraints: self.terms.constraints.clone() };
         let record = Self { created: Timestamp::default(), terms, ..self.clone() };
         let text = serde_json::to_vec(&record).ok()?;
-        let digest = Sha256::digest(text);
-        Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Some(hex::encode(&Sha256::digest(text)))
     }
 }
 

@@ -23,6 +23,21 @@ use super::grant::Party;
 use super::{AliasName, GrantId, KeyId, Scope};
 use crate::clock::Timestamp;
 
+/// Start of everything that belongs to keys.
+pub(super) const ALL: [&str; 12] = [
+    KEYS,
+    ALIASES,
+    KEY_ALIASES,
+    DELETIONS,
+    ROTATIONS,
+    EXPIRIES,
+    GRANTS,
+    GRANTEES,
+    RETIRABLE,
+    GRANT_NAMES,
+    GRANT_COUNTS,
+    LAST_USAGE,
+];
 /// Start of every key record.
 pub(super) const KEYS: &str = "keys/";
 /// Start of every alias record.
@@ -31,6 +46,12 @@ pub(super) const ALIASES: &str = "aliases/";
 pub(super) const GRANTS: &str = "grants/";
 /// Start of the name of every destroyed key whose grants are left.
 pub(super) const ORPHANS: &str = "orphans/";
+const KEY_ALIASES: &str = "key-aliases/";
+const GRANTEES: &str = "grantees/";
+const GRANT_NAMES: &str = "grant-names/";
+const GRANT_COUNTS: &str = "grant-counts/";
+const LAST_USAGE: &str = "last-usage/";
+const RETIRABLE: &str = "retirable/";
 /// Ends the grantee or retiring principal in an index: no ARN or service name has it.
 const END: char = '|';
 /// Start of every due date of a deletion.
@@ -62,7 +83,7 @@ pub(super) fn alias(scope: &Scope, name: &AliasName) -> Vec<u8> {
 
 /// The names of a key's aliases.
 pub(super) fn key_aliases(scope: &Scope, id: KeyId) -> Vec<u8> {
-    of_key("key-aliases/", scope, id, "")
+    of_key(KEY_ALIASES, scope, id, "")
 }
 
 /// All grant records of a key.
@@ -77,7 +98,7 @@ pub(super) fn grant(scope: &Scope, key: KeyId, id: GrantId) -> Vec<u8> {
 
 /// All grants of a key to one grantee.
 pub(super) fn grants_to(scope: &Scope, key: KeyId, grantee: &str) -> Vec<u8> {
-    of_key("grantees/", scope, key, &format!("/{grantee}{END}"))
+    of_key(GRANTEES, scope, key, &format!("/{grantee}{END}"))
 }
 
 /// An entry of [`grants_to`].
@@ -90,7 +111,7 @@ pub(super) fn grantee(scope: &Scope, key: KeyId, grantee: &Party, id: GrantId) -
 /// All grants in a Region that somebody may retire; of the keys of one account if it is given.
 pub(super) fn retirable_by(region: &str, retiring: &str, account: Option<&str>) -> Vec<u8> {
     let account = account.map(|account| format!("{account}/")).unwrap_or_default();
-    format!("retirable/{region}/{retiring}{END}{account}").into_bytes()
+    format!("{RETIRABLE}{region}/{retiring}{END}{account}").into_bytes()
 }
 
 /// An entry of [`retirable_by`].
@@ -102,17 +123,17 @@ pub(super) fn retirable(scope: &Scope, key: KeyId, retiring: &Party, id: GrantId
 
 /// Which grant was made with a name and other parameters.
 pub(super) fn grant_name(scope: &Scope, key: KeyId, fingerprint: &str) -> Vec<u8> {
-    of_key("grant-names/", scope, key, &format!("/{fingerprint}"))
+    of_key(GRANT_NAMES, scope, key, &format!("/{fingerprint}"))
 }
 
 /// How many grants a key has.
 pub(super) fn grant_count(scope: &Scope, key: KeyId) -> Vec<u8> {
-    of_key("grant-counts/", scope, key, "")
+    of_key(GRANT_COUNTS, scope, key, "")
 }
 
 /// The last use of a key.
 pub(super) fn last_usage(scope: &Scope, key: KeyId) -> Vec<u8> {
-    of_key("last-usage/", scope, key, "")
+    of_key(LAST_USAGE, scope, key, "")
 }
 
 /// A destroyed key whose grants are left.
