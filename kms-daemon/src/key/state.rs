@@ -82,6 +82,8 @@ pub enum StateRule {
     Any,
     /// The key must be usable: cryptographic operations.
     Usable,
+    /// RotateKeyOnDemand.
+    Rotation,
     /// CreateGrant.
     Grant,
     /// EnableKey and DisableKey.
@@ -112,6 +114,7 @@ impl StateRule {
         let allowed = match self {
             Self::Any => true,
             Self::Usable => matches!(state, S::Enabled | S::Updating),
+            Self::Rotation => state == S::Enabled,
             Self::Grant => matches!(state, S::Enabled | S::Unavailable | S::Updating),
             Self::Switch => matches!(state, S::Enabled | S::Disabled | S::Unavailable),
             Self::NotPendingDeletion => {
@@ -135,7 +138,7 @@ impl StateRule {
             return Ok(());
         }
         let exception = match (self, state) {
-            (Self::Usable | Self::Grant, S::Disabled) => Exception::Disabled,
+            (Self::Usable | Self::Rotation | Self::Grant, S::Disabled) => Exception::Disabled,
             _ => Exception::KmsInvalidState,
         };
         let complaint = match self {

@@ -113,7 +113,7 @@ actions! {
     ReEncryptTo "ReEncryptTo" "ReEncrypt" CIPHER, Usable;
     RetireGrant "RetireGrant" "RetireGrant" ANY, Any;
     RevokeGrant "RevokeGrant" "RevokeGrant" ANY, Any;
-    RotateKeyOnDemand "RotateKeyOnDemand" "RotateKeyOnDemand" SYMMETRIC, Usable;
+    RotateKeyOnDemand "RotateKeyOnDemand" "RotateKeyOnDemand" SYMMETRIC, Rotation;
     ScheduleKeyDeletion "ScheduleKeyDeletion" "ScheduleKeyDeletion" ANY, Deletable;
     Sign "Sign" "Sign" SIGN, Usable;
     TagResource "TagResource" "TagResource" ANY, NotPendingDeletion;

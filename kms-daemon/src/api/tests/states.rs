@@ -56,9 +56,20 @@ const TABLE: &[(&str, &str, [Cell; 8])] = &[
     ("SYMMETRIC_DEFAULT", "CancelKeyDeletion", [S, S, O, O, S, S, S, S]),
     ("SYMMETRIC_DEFAULT", "CreateAlias", NOT_PENDING_DELETION),
     ("SYMMETRIC_DEFAULT", "UpdateAlias", NOT_PENDING_DELETION),
+    ("SYMMETRIC_DEFAULT", "CreateGrant", [O, D, S, S, S, O, S, O]),
+    ("SYMMETRIC_DEFAULT", "ListGrants", ANY),
+    ("SYMMETRIC_DEFAULT", "RetireGrant", ANY),
+    ("SYMMETRIC_DEFAULT", "RevokeGrant", ANY),
     ("SYMMETRIC_DEFAULT", "DeleteAlias", ANY),
     ("SYMMETRIC_DEFAULT", "DescribeKey", ANY),
+    ("SYMMETRIC_DEFAULT", "GetKeyLastUsage", ANY),
     ("SYMMETRIC_DEFAULT", "GetKeyPolicy", ANY),
+    ("SYMMETRIC_DEFAULT", "ListKeyPolicies", ANY),
+    ("SYMMETRIC_DEFAULT", "EnableKeyRotation", USABLE),
+    ("SYMMETRIC_DEFAULT", "DisableKeyRotation", USABLE),
+    ("SYMMETRIC_DEFAULT", "GetKeyRotationStatus", ANY),
+    ("SYMMETRIC_DEFAULT", "ListKeyRotations", ANY),
+    ("SYMMETRIC_DEFAULT", "RotateKeyOnDemand", [O, D, S, S, S, S, S, S]),
     ("SYMMETRIC_DEFAULT", "PutKeyPolicy", ANY),
     ("SYMMETRIC_DEFAULT", "ListAliases", ANY),
     ("SYMMETRIC_DEFAULT", "ListResourceTags", ANY),
@@ -82,8 +93,9 @@ async fn every_operation_in_every_state() {
         let input = input(&rig, operation, &id, &other).await;
         for (state, cell) in STATES.into_iter().zip(*cells) {
             prepare_aliases(&rig, operation, &id, &other).await;
+            let input = with_grant(&rig, operation, &id, input.clone()).await;
             rig.force_state(&id, state).await;
-            let outcome = rig.call(operation, input.clone()).await;
+            let outcome = rig.call(operation, input).await;
             let place = format!("{operation} in {state}: {outcome:?}");
             let expected = match cell {
                 O => {
@@ -182,6 +194,10 @@ async fn input(rig: &Rig, operation: &str, id: &str, other: &str) -> Value {
         }
         "CreateAlias" | "UpdateAlias" => json!({ "AliasName": "alias/cell", "TargetKeyId": id }),
         "DeleteAlias" => json!({ "AliasName": "alias/cell" }),
+        "CreateGrant" => {
+            let grantee = "arn:aws:iam::000000000000:user/a";
+            json!({ "KeyId": id, "GranteePrincipal": grantee, "Operations": ["Encrypt"] })
+        }
         "PutKeyPolicy" => {
             let policy = json!({ "Statement": { "Effect": "Allow", "Principal": "*",
                                                 "Action": "kms:*", "Resource": "*" } });
@@ -194,6 +210,15 @@ async fn input(rig: &Rig, operation: &str, id: &str, other: &str) -> Value {
         "UpdateKeyDescription" => json!({ "KeyId": id, "Description": "new" }),
         _ => json!({ "KeyId": id }),
     }
+}
+
+/// Adds a new grant to the input of the operations that end one.
+async fn with_grant(rig: &Rig, operation: &str, id: &str, mut input: Value) -> Value {
+    if let "RetireGrant" | "RevokeGrant" = operation {
+        let grant = self::input(rig, "CreateGrant", id, "").await;
+        input["GrantId"] = rig.ok("CreateGrant", grant).await["GrantId"].clone();
+    }
+    input
 }
 
 /// Brings the alias of the alias operations where they expect it.
