@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::error::{Exception, KmsError};
 use crate::key::last_usage::UsageTracker;
 use crate::key::{Catalog, CatalogError};
+use crate::quota::{Pool, Quotas};
 use crate::store::Store;
 
 mod answer;
@@ -226,7 +227,7 @@ operations! {
 
 impl Operation {
     /// Whether `GetKeyLastUsage` is about it.
-    const fn is_tracked(self) -> bool {
+    pub(crate) const fn is_tracked(self) -> bool {
         matches!(
             self,
             Self::Decapsulate
@@ -255,6 +256,7 @@ pub struct Service {
     seal: Seal,
     usage: Arc<UsageTracker>,
     development: bool,
+    quotas: Quotas,
 }
 
 impl Service {
@@ -270,13 +272,28 @@ impl Service {
         let seal = Seal::open(&*store).await?;
         let catalog = Catalog::open(store).await?;
         let usage = UsageTracker::open(Arc::clone(&catalog), clock.now()).await?;
-        Ok(Self { catalog, engine, clock, seal, usage: Arc::new(usage), development: false })
+        Ok(Self {
+            catalog,
+            engine,
+            clock,
+            seal,
+            usage: Arc::new(usage),
+            development: false,
+            quotas: Quotas::default(),
+        })
     }
 
     /// The same service with what only developers want: chosen ids and material of keys.
     #[must_use]
     pub fn in_development(mut self) -> Self {
         self.development = true;
+        self
+    }
+
+    /// The same service with request quotas.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: Quotas) -> Self {
+        self.quotas = quotas;
         self
     }
 
@@ -306,6 +323,9 @@ impl Service {
         facts: &mut AuditFacts,
     ) -> Result<Answer, KmsError> {
         let mut call = Call::new(self, operation, request, facts);
+        if let Some(pool) = Pool::of_operation(operation) {
+            call.count(pool)?;
+        }
         let answer = dispatch(operation, &mut call, body).await?;
         call.note_usage();
         Ok(answer)

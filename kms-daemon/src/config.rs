@@ -9,6 +9,8 @@ use clap::{Args, Parser, ValueEnum};
 use host_driver::pool::StockTargets;
 use serde::Deserialize;
 
+use crate::quota::Quotas;
+
 /// Most key pairs of one spec that can be kept in stock.
 const MAX_STOCK: usize = 64;
 
@@ -93,6 +95,8 @@ pub struct Config {
     pub clock_window: u64,
     /// Form of log lines.
     pub log_format: LogFormat,
+    /// Request quotas, in the form of `--quota`.
+    pub quotas: Vec<String>,
     /// Whether developers are served, with the keys of which file.
     pub development: Option<Option<PathBuf>>,
 }
@@ -155,6 +159,10 @@ struct Settings {
     /// Form of log lines on standard error [default: text].
     #[arg(long, value_name = "FORM", env = "STRONGROOM_LOG_FORMAT")]
     log_format: Option<LogFormat>,
+    /// Requests per second of an account: aws for AWS's defaults, or NAME=RATE such as CreateKey=5
+    /// or symmetric=1000; repeatable [default: no limit].
+    #[arg(long, value_name = "QUOTA", env = "STRONGROOM_QUOTA", value_delimiter = ',')]
+    quota: Option<Vec<String>>,
     /// For development and tests only: --seed, chosen key ids and key material, a reset call.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", env = "STRONGROOM_DEV")]
     dev: Option<bool>,
@@ -181,6 +189,7 @@ impl Settings {
             attestation_root: self.attestation_root.or(file.attestation_root),
             clock_window: self.clock_window.or(file.clock_window),
             log_format: self.log_format.or(file.log_format),
+            quota: self.quota.or(file.quota),
             dev: self.dev.or(file.dev),
             seed: self.seed.or(file.seed),
         }
@@ -216,6 +225,7 @@ impl Settings {
             attestation_roots: self.attestation_root.unwrap_or_default(),
             clock_window: self.clock_window.unwrap_or(5),
             log_format: self.log_format.unwrap_or_default(),
+            quotas: self.quota.unwrap_or_default(),
             development,
         };
         config.check()?;
@@ -261,6 +271,7 @@ impl Config {
         if !(1..=MAX_CLOCK_WINDOW).contains(&self.clock_window) {
             return Err(value("clock-window is 1 to 15 minutes"));
         }
+        Quotas::parse(&self.quotas).map_err(value)?;
         if self.hsms.is_empty() {
             return Err(value("hsm names no device; leave it out for an in-process one"));
         }
@@ -353,6 +364,7 @@ mod tests {
             (["--tls-cert", "x"], "--tls-key"),
             (["--listen", "localhost"], "--listen"),
             (["--seed", "x"], "--dev"),
+            (["--quota", "aws,CreateKey"], "NAME=RATE"),
         ] {
             let error = load(&arguments).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");

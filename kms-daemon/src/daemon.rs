@@ -26,6 +26,7 @@ use crate::engine::Engine;
 use crate::http::{Development, Front, Limits, Server};
 use crate::key::{CatalogError, deletion, import, last_usage, rotation};
 use crate::metrics::Metrics;
+use crate::quota::Quotas;
 use crate::sigv4::Verifier;
 use crate::status::DaemonStatus;
 use crate::store::{RedbStore, Store, StoreError};
@@ -80,6 +81,9 @@ pub enum DaemonError {
     /// No seed, or keys of it were refused.
     #[error(transparent)]
     Seed(#[from] SeedError),
+    /// A quota is none.
+    #[error("{0}")]
+    Quota(String),
     /// No TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -248,6 +252,8 @@ async fn start(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = Engine::new(Arc::clone(&pooled.pool));
     let service = Service::open(Arc::clone(&store), engine.clone(), Arc::clone(&clock)).await?;
+    let quotas = Quotas::parse(&config.quotas).map_err(DaemonError::Quota)?;
+    let service = service.with_quotas(quotas);
     let service = match config.development {
         Some(_) => service.in_development(),
         None => service,

@@ -26,6 +26,7 @@ pub mod log;
 pub mod metrics;
 pub mod policy;
 pub mod principal;
+pub mod quota;
 pub mod sigv4;
 pub mod status;
 pub mod store;

@@ -177,3 +177,18 @@ fn a_pool_of_devices_on_different_lines() {
     daemon.restart();
     assert_opens(&daemon, &second);
 }
+
+#[test]
+fn quotas_are_kept() {
+    let mut daemon =
+        Daemon::start_with(&["soft"], &["--quota", "aws", "--quota", "CreateKey=0.01"]);
+    let create = |daemon: &Daemon| call(daemon, "CreateKey", &json!({}));
+    assert_eq!(create(&daemon).status, 200);
+    let answer = create(&daemon);
+    assert_eq!((answer.status, answer.code().as_str()), (400, "ThrottlingException"));
+    assert_eq!(call(&daemon, "ListKeys", &json!({})).status, 200);
+    // What is left is not kept over a restart.
+    daemon.stop();
+    daemon.restart();
+    assert_eq!(create(&daemon).status, 200);
+}

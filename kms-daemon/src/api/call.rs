@@ -1,8 +1,9 @@
 //! One call of the API: what every operation needs while it runs.
 
+use std::time::Instant;
+
 use serde_json::Value;
 
-use super::grant_token::GrantToken;
 use super::input::{EncryptionContext, NO_CONTEXT};
 use super::marker::{self, ListingId};
 use super::seal::Seal;
@@ -12,20 +13,20 @@ use crate::clock::Timestamp;
 use crate::context::RequestContext;
 use crate::engine::Devices;
 use crate::error::{Exception, KmsError};
-use crate::key::catalog::{FoundGrant, Update};
+use crate::key::catalog::Update;
 use crate::key::grant::Terms;
 use crate::key::last_usage::{LastUsage, UsageTracker};
 use crate::key::spec::Algorithm;
-use crate::key::{Catalog, Forms, GrantRecord, KeyId, KeyRecord, KeyRef, KeyState, Scope, Stored};
+use crate::key::{Catalog, Forms, KeyId, KeyRecord, KeyRef, KeyState, Scope, Stored};
 use crate::policy::{self, AccountAction, Action, Authorized, AuthorizedAccount};
 use crate::principal::Principal;
+use crate::quota::Pool;
+
+mod grants;
 
 /// Tries of an update that others interfere with. Each failed try means that another one
 /// succeeded, so this many callers can change one key at the same time.
 const MAX_TRIES: usize = 64;
-
-/// Grants of the caller that are read at a time.
-const GRANTS: usize = 100;
 
 /// A call under way.
 pub(super) struct Call<'a> {
@@ -36,6 +37,8 @@ pub(super) struct Call<'a> {
     facts: &'a mut AuditFacts,
     /// The keys it was allowed to use.
     used: Vec<Stored<KeyRecord>>,
+    /// Whether it was counted against a quota.
+    counted: bool,
 }
 
 /// How a request names a key and wants to use it.
@@ -97,7 +100,7 @@ impl<'a> Call<'a> {
         facts: &'a mut AuditFacts,
     ) -> Self {
         let home = Scope::new(&request.principal.account, &request.region);
-        Self { service, operation, request, home, facts, used: Vec::new() }
+        Self { service, operation, request, home, facts, used: Vec::new(), counted: false }
     }
 
     /// The operation.
@@ -123,6 +126,15 @@ impl<'a> Call<'a> {
     /// What tokens and markers are sealed with.
     pub(super) const fn seal(&self) -> &'a Seal {
         &self.service.seal
+    }
+
+    /// Counts the call against a quota, once.
+    pub(super) fn count(&mut self, pool: Pool) -> Result<(), KmsError> {
+        if self.counted {
+            return Ok(());
+        }
+        self.counted = true;
+        self.service.quotas.take(&self.home, pool, Instant::now())
     }
 
     /// Whether developers are served.
@@ -223,6 +235,7 @@ impl<'a> Call<'a> {
         key: Stored<KeyRecord>,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
         self.key_resource(&key);
+        self.count(Pool::of_key(key.spec, key.usage))?;
         let request = policy::Request {
             principal: self.principal(),
             action: key_use.action,
@@ -262,36 +275,6 @@ impl<'a> Call<'a> {
             Exception::AccessDenied => policy::deny_ciphertext(),
             _ => refusal,
         })
-    }
-
-    /// The grant that a token names. It need not be about the key of the request.
-    pub(super) async fn find_token(&self, token: &str) -> Result<FoundGrant, KmsError> {
-        let token = GrantToken::read(&self.service.seal, token)?;
-        let found = self.catalog().grant(&token.scope, token.key, token.grant).await?;
-        found.ok_or_else(|| KmsError::bare(Exception::InvalidGrantToken))
-    }
-
-    /// A grant on `key` that lets the caller do what `request` is about.
-    async fn find_grant(
-        &self,
-        request: &policy::Request<'_>,
-        key: &KeyRecord,
-    ) -> Result<Option<Stored<GrantRecord>>, KmsError> {
-        let grantee = self.principal().arn();
-        let mut after = None;
-        loop {
-            let page = self.catalog().list_grants_to(&key.scope, key.id, &grantee, after, GRANTS);
-            let page = page.await?;
-            after = page.items.last().map(|(id, _)| *id);
-            for (_, grant) in page.items {
-                if let Some(grant) = grant.filter(|grant| policy::grants(&grant.record, request)) {
-                    return Ok(Some(grant.record));
-                }
-            }
-            if !page.more {
-                return Ok(None);
-            }
-        }
     }
 
     /// Authorizes something that is not about one key.

@@ -15,6 +15,7 @@ use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, DATA_KEY_PAIR_SPECS, SYMMETRIC_DEFAULT};
 use crate::policy::{Action, Authorized};
+use crate::quota::Pool;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -103,6 +104,9 @@ impl KeyPairRequest {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("keyPairSpec", self.spec.as_str());
         call.context_parameter("encryptionContext", &self.encryption_context);
+        if let Some(spec) = KeySpec::from_aws_name(&self.spec) {
+            call.count(Pool::DataKeyPair(spec))?;
+        }
         let key = call
             .authorize(
                 KeyUse::new(action, &self.key_id, &self.grant_tokens)

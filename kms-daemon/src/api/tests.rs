@@ -18,6 +18,7 @@ mod last_usage;
 mod listing;
 mod model;
 mod policies;
+mod quotas;
 mod rig;
 mod rotation;
 mod shapes;

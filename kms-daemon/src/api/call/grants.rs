@@ -1,0 +1,43 @@
+//! Grants that a call brings with it.
+
+use super::Call;
+use crate::api::grant_token::GrantToken;
+use crate::error::{Exception, KmsError};
+use crate::key::catalog::FoundGrant;
+use crate::key::{GrantRecord, KeyRecord, Stored};
+use crate::policy;
+
+/// Grants of the caller that are read at a time.
+const GRANTS: usize = 100;
+
+impl Call<'_> {
+    /// The grant that a token names. It need not be about the key of the request.
+    pub(in crate::api) async fn find_token(&self, token: &str) -> Result<FoundGrant, KmsError> {
+        let token = GrantToken::read(&self.service.seal, token)?;
+        let found = self.catalog().grant(&token.scope, token.key, token.grant).await?;
+        found.ok_or_else(|| KmsError::bare(Exception::InvalidGrantToken))
+    }
+
+    /// A grant on `key` that lets the caller do what `request` is about.
+    pub(super) async fn find_grant(
+        &self,
+        request: &policy::Request<'_>,
+        key: &KeyRecord,
+    ) -> Result<Option<Stored<GrantRecord>>, KmsError> {
+        let grantee = self.principal().arn();
+        let mut after = None;
+        loop {
+            let page = self.catalog().list_grants_to(&key.scope, key.id, &grantee, after, GRANTS);
+            let page = page.await?;
+            after = page.items.last().map(|(id, _)| *id);
+            for (_, grant) in page.items {
+                if let Some(grant) = grant.filter(|grant| policy::grants(&grant.record, request)) {
+                    return Ok(Some(grant.record));
+                }
+            }
+            if !page.more {
+                return Ok(None);
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Request quotas: how often an account may call, in the pools of AWS KMS.
+//!
+//! A token bucket for each account, Region and pool; it holds what one second brings, at least
+//! one request. Without a configured rate a pool has no limit.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use hsm_protocol::key_spec::{KeySpec, KeyUsage};
+
+use crate::api::Operation;
+use crate::error::{Exception, KmsError};
+use crate::key::Scope;
+
+/// The name of AWS's default rates.
+pub const AWS: &str = "aws";
+/// What data key pairs of a spec are named after.
+const PAIRS: &str = "data-key-pair:";
+
+/// Operations that share a quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pool {
+    /// Cryptography with symmetric and HMAC keys, and random bytes.
+    Symmetric,
+    /// Cryptography with RSA keys.
+    Rsa,
+    /// Signatures and key agreement on elliptic curves.
+    Ecc,
+    /// ML-DSA signatures.
+    MlDsa,
+    /// ML-KEM.
+    MlKem,
+    /// Data key pairs of a spec.
+    DataKeyPair(KeySpec),
+    /// Any other operation, each on its own.
+    Operation(Operation),
+}
+
+/// Requests per second that AWS KMS allows by default; where it depends on the Region, the
+/// lowest.
+const DEFAULTS: &[(&str, f64)] = &[
+    ("symmetric", 10_000.0),
+    ("rsa", 1000.0),
+    ("ecc", 1000.0),
+    ("ml-dsa", 1000.0),
+    ("ml-kem", 1000.0),
+    ("data-key-pair:ECC_NIST_P256", 25.0),
+    ("data-key-pair:ECC_NIST_P384", 10.0),
+    ("data-key-pair:ECC_NIST_P521", 5.0),
+    ("data-key-pair:ECC_SECG_P256K1", 25.0),
+    ("data-key-pair:RSA_2048", 1.0),
+    ("data-key-pair:RSA_3072", 0.5),
+    ("data-key-pair:RSA_4096", 0.1),
+    ("DescribeKey", 2000.0),
+    ("GetPublicKey", 2000.0),
+    ("ListResourceTags", 2000.0),
+    ("GetKeyPolicy", 1000.0),
+    ("GetKeyRotationStatus", 1000.0),
+    ("ListAliases", 500.0),
+    ("ListKeys", 500.0),
+    ("ListGrants", 100.0),
+    ("ListKeyPolicies", 100.0),
+    ("ListKeyRotations", 100.0),
+    ("ListRetirableGrants", 100.0),
+    ("CreateGrant", 50.0),
+    ("RetireGrant", 30.0),
+    ("RevokeGrant", 30.0),
+    ("DeleteAlias", 15.0),
+    ("EnableKeyRotation", 15.0),
+    ("PutKeyPolicy", 15.0),
+    ("ScheduleKeyDeletion", 15.0),
+    ("TagResource", 10.0),
+    ("CancelKeyDeletion", 5.0),
+    ("ConnectCustomKeyStore", 5.0),
+    ("CreateAlias", 5.0),
+    ("CreateCustomKeyStore", 5.0),
+    ("CreateKey", 5.0),
+    ("DeleteCustomKeyStore", 5.0),
+    ("DeleteImportedKeyMaterial", 5.0),
+    ("DescribeCustomKeyStores", 5.0),
+    ("DisableKey", 5.0),
+    ("DisableKeyRotation", 5.0),
+    ("DisconnectCustomKeyStore", 5.0),
+    ("EnableKey", 5.0),
+    ("ImportKeyMaterial", 5.0),
+    ("ReplicateKey", 5.0),
+    ("RotateKeyOnDemand", 5.0),
+    ("UntagResource", 5.0),
+    ("UpdateAlias", 5.0),
+    ("UpdateCustomKeyStore", 5.0),
+    ("UpdateKeyDescription", 5.0),
+    ("UpdatePrimaryRegion", 5.0),
+    ("GetParametersForImport", 0.25),
+];
+
+impl Pool {
+    /// The pool of an operation, as far as no key decides it.
+    #[must_use]
+    pub const fn of_operation(operation: Operation) -> Option<Self> {
+        use Operation as O;
+
+        match operation {
+            O::GenerateRandom => Some(Self::Symmetric),
+            // The spec of the pair decides.
+            O::GenerateDataKeyPair | O::GenerateDataKeyPairWithoutPlaintext => None,
+            operation if operation.is_tracked() => None,
+            operation => Some(Self::Operation(operation)),
+        }
+    }
+
+    /// The pool of cryptography with a key.
+    #[must_use]
+    pub fn of_key(spec: KeySpec, usage: KeyUsage) -> Self {
+        let name = spec.aws_name().unwrap_or_default();
+        match name.split('_').next() {
+            Some("RSA") => Self::Rsa,
+            Some("ECC") => Self::Ecc,
+            Some("ML") if usage == KeyUsage::SIGN_VERIFY => Self::MlDsa,
+            Some("ML") => Self::MlKem,
+            _ => Self::Symmetric,
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        if let Some(spec) = name.strip_prefix(PAIRS) {
+            return KeySpec::from_aws_name(spec).map(Self::DataKeyPair);
+        }
+        Some(match name {
+            "symmetric" => Self::Symmetric,
+            "rsa" => Self::Rsa,
+            "ecc" => Self::Ecc,
+            "ml-dsa" => Self::MlDsa,
+            "ml-kem" => Self::MlKem,
+            // Only where an operation has a pool of its own.
+            name => Self::of_operation(Operation::from_name(name)?)
+                .filter(|pool| matches!(pool, Self::Operation(_)))?,
+        })
+    }
+}
+
+/// The rates, and what is left of them.
+#[derive(Debug, Default)]
+pub struct Quotas {
+    rates: HashMap<Pool, f64>,
+    buckets: Mutex<HashMap<(Scope, Pool), Bucket>>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Quotas {
+    /// Reads rates: `aws` for AWS's defaults, `NAME=RATE` for one; the later counts.
+    ///
+    /// # Errors
+    /// A text that says what is wrong.
+    pub fn parse(settings: &[impl AsRef<str>]) -> Result<Self, String> {
+        let mut rates = HashMap::new();
+        for setting in settings.iter().map(AsRef::as_ref) {
+            if setting == AWS {
+                let known = |(name, rate): &(&str, f64)| Some((Pool::from_name(name)?, *rate));
+                rates.extend(DEFAULTS.iter().filter_map(known));
+                continue;
+            }
+            let (name, rate) = setting.split_once('=').ok_or_else(|| {
+                format!("quota {setting:?} is neither {AWS:?} nor NAME=RATE, such as CreateKey=5")
+            })?;
+            let pool = Pool::from_name(name).ok_or_else(|| {
+                format!(
+                    "quota {name:?} is no pool: symmetric, rsa, ecc, ml-dsa, ml-kem, \
+                     {PAIRS}RSA_2048, or a management operation such as CreateKey"
+                )
+            })?;
+            let rate = rate.parse().ok().filter(|rate| (0.001..=1e9).contains(rate));
+            let rate: f64 =
+                rate.ok_or_else(|| format!("quota {name}: a rate is requests per second"))?;
+            rates.insert(pool, rate);
+        }
+        Ok(Self { rates, buckets: Mutex::default() })
+    }
+
+    /// Takes one request of an account out of a pool.
+    ///
+    /// # Errors
+    /// [`Exception::Throttling`].
+    pub fn take(&self, scope: &Scope, pool: Pool, now: Instant) -> Result<(), KmsError> {
+        let Some(&rate) = self.rates.get(&pool) else { return Ok(()) };
+        let most = rate.max(1.0);
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = buckets
+            .entry((scope.clone(), pool))
+            .or_insert_with(|| Bucket { tokens: most, filled: now });
+        let brought = now.saturating_duration_since(bucket.filled).as_secs_f64() * rate;
+        bucket.tokens = (bucket.tokens + brought).min(most);
+        bucket.filled = bucket.filled.max(now);
+        if bucket.tokens < 1.0 {
+            return Err(KmsError::new(
+                Exception::Throttling,
+                "You have exceeded the rate at which you may call KMS. Reduce the frequency of \
+                 your calls.",
+            ));
+        }
+        bucket.tokens -= 1.0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn scope(account: &str) -> Scope {
+        Scope::new(account, "us-east-1")
+    }
+
+    #[test]
+    fn a_pool_holds_a_second_of_requests() {
+        let quotas = Quotas::parse(&["rsa=3"]).unwrap();
+        let start = Instant::now();
+        let mut taken = 0;
+        for millis in 0..10_000 {
+            let now = start + Duration::from_millis(millis);
+            taken += u32::from(quotas.take(&scope("1"), Pool::Rsa, now).is_ok());
+        }
+        assert!((32..=33).contains(&taken), "{taken} in ten seconds");
+        // Others have quotas of their own, and other pools none.
+        quotas.take(&scope("2"), Pool::Rsa, start).unwrap();
+        for _ in 0..100 {
+            quotas.take(&scope("1"), Pool::Ecc, start).unwrap();
+        }
+        let refusal = quotas.take(&scope("1"), Pool::Rsa, start).unwrap_err();
+        assert_eq!((refusal.code(), refusal.status()), ("ThrottlingException", 400));
+    }
+
+    #[test]
+    fn slow_pools_allow_one_request_at_a_time() {
+        let quotas = Quotas::parse(&["data-key-pair:RSA_4096=0.1"]).unwrap();
+        let pool = Pool::DataKeyPair(KeySpec::RSA_4096);
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let allowed =
+            [0, 1, 9, 10, 19, 20].map(|s| quotas.take(&scope("1"), pool, after(s)).is_ok());
+        assert_eq!(allowed, [true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn defaults_are_those_of_known_pools_and_can_be_changed() {
+        let quotas = Quotas::parse(&[AWS]).unwrap();
+        assert_eq!(quotas.rates.len(), DEFAULTS.len());
+        let quotas = Quotas::parse(&[AWS, "CreateKey=50"]).unwrap();
+        assert_eq!(quotas.rates[&Pool::Operation(Operation::CreateKey)], 50.0);
+        assert!(Quotas::parse(&[""; 0]).unwrap().rates.is_empty());
+        for bad in ["", "AWS", "CreateKey", "CreateKey=0", "CreateKey=x", "Encrypt=5", "x=5"] {
+            let error = Quotas::parse(&[bad]).unwrap_err();
+            assert!(error.starts_with("quota "), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_decide_the_pool_of_cryptography() {
+        for (spec, usage, pool) in [
+            (KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT, Pool::Symmetric),
+            (KeySpec::HMAC_256, KeyUsage::GENERATE_VERIFY_MAC, Pool::Symmetric),
+            (KeySpec::RSA_2048, KeyUsage::SIGN_VERIFY, Pool::Rsa),
+            (KeySpec::ECC_NIST_P256, KeyUsage::KEY_AGREEMENT, Pool::Ecc),
+            (KeySpec::ML_DSA_44, KeyUsage::SIGN_VERIFY, Pool::MlDsa),
+            (KeySpec::ML_KEM_512, KeyUsage::ENCAPSULATE_DECAPSULATE, Pool::MlKem),
+        ] {
+            assert_eq!(Pool::of_key(spec, usage), pool);
+        }
+    }
+}
