@@ -18,6 +18,7 @@ mod recovery;
 mod segment;
 mod service_event;
 mod sink;
+mod usage;
 mod verify;
 mod writer;
 
@@ -29,4 +30,5 @@ pub use facts::{AuditFacts, AuditResource};
 pub use log::{AuditError, AuditLog, Opened};
 pub use record::{Caller, Outcome, RequestRecord};
 pub use recovery::Repair;
+pub use usage::{PriceClass, Requests, Usage, parse_month, usage};
 pub use verify::{DeviceChain, Fault, Report, VerifyError, verify};

@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 mod audit;
 mod hsm;
 mod status;
+mod usage;
 
 /// Looks after a Strongroom installation.
 #[derive(Debug, Parser)]
@@ -35,6 +36,8 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Requests and keys of a month, and what the same would have cost at AWS KMS.
+    Usage(usage::Arguments),
 }
 
 /// How a command ended.
@@ -109,6 +112,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(arguments) => status::run(&arguments, &mut output),
         Command::Hsm(command) => hsm::run(command, &mut output),
         Command::Audit(command) => audit::run(command, &mut output),
+        Command::Usage(arguments) => usage::run(&arguments, &mut output),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
