@@ -6,7 +6,7 @@ use super::*;
 const DAY: i64 = 24 * 60 * 60;
 
 fn line(kind: Kind, record: Value) -> Line {
-    let (previous, hash) = (LineHash::of(b""), LineHash::of(b""));
+    let (previous, hash) = (LineHash([0; 32]), LineHash([0; 32]));
     Line { sequence: 1, previous, kind, record, device: Vec::new(), hash }
 }
 
