@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 use crate::audit::AuditFacts;
 use crate::clock::Clock;
 use crate::context::RequestContext;
-use crate::engine::Engine;
 use crate::error::{Exception, KmsError};
 use crate::key::last_usage::UsageTracker;
 use crate::key::{Catalog, CatalogError};
 use crate::quota::{Pool, Quotas};
+use crate::regions::Regions;
 use crate::store::Store;
 
 mod answer;
@@ -27,6 +27,7 @@ mod input;
 mod marker;
 mod metadata;
 mod recipient;
+mod replicate_key;
 mod seal;
 mod tagging;
 
@@ -74,10 +75,10 @@ mod rotate_key_on_demand;
 mod schedule_key_deletion;
 mod sign;
 mod tag_resource;
-mod unsupported;
 mod untag_resource;
 mod update_alias;
 mod update_key_description;
+mod update_primary_region;
 mod verify;
 mod verify_mac;
 
@@ -209,7 +210,7 @@ operations! {
     ListRetirableGrants, Reads, InvalidArn => list_retirable_grants;
     PutKeyPolicy, Writes, InvalidArn => put_key_policy;
     ReEncrypt, Reads, NotFound => re_encrypt;
-    ReplicateKey, Writes, InvalidArn => unsupported;
+    ReplicateKey, Writes, InvalidArn => replicate_key;
     RetireGrant, Writes, InvalidArn => retire_grant;
     RevokeGrant, Writes, InvalidArn => revoke_grant;
     RotateKeyOnDemand, Writes, InvalidArn => rotate_key_on_demand;
@@ -220,7 +221,7 @@ operations! {
     UpdateAlias, Writes, NotFound => update_alias;
     UpdateCustomKeyStore, Writes, NotFound => custom_key_store;
     UpdateKeyDescription, Writes, InvalidArn => update_key_description;
-    UpdatePrimaryRegion, Writes, InvalidArn => unsupported;
+    UpdatePrimaryRegion, Writes, InvalidArn => update_primary_region;
     Verify, Reads, NotFound => verify;
     VerifyMac, Reads, NotFound => verify_mac;
 }
@@ -251,7 +252,7 @@ impl Operation {
 /// The key management service: what is behind the HTTP front end.
 pub struct Service {
     catalog: Arc<Catalog>,
-    engine: Engine,
+    regions: Arc<Regions>,
     clock: Arc<dyn Clock>,
     seal: Seal,
     usage: Arc<UsageTracker>,
@@ -260,13 +261,13 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service over a store and the devices behind `engine`. Needs a Tokio runtime.
+    /// A service over a store and the devices of `regions`. Needs a Tokio runtime.
     ///
     /// # Errors
     /// [`CatalogError`] if the store does not answer.
     pub async fn open(
         store: Arc<dyn Store>,
-        engine: Engine,
+        regions: Arc<Regions>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CatalogError> {
         let seal = Seal::open(&*store).await?;
@@ -274,7 +275,7 @@ impl Service {
         let usage = UsageTracker::open(Arc::clone(&catalog), clock.now()).await?;
         Ok(Self {
             catalog,
-            engine,
+            regions,
             clock,
             seal,
             usage: Arc::new(usage),
@@ -303,6 +304,12 @@ impl Service {
         &self.usage
     }
 
+    /// The Regions.
+    #[must_use]
+    pub fn regions(&self) -> &Arc<Regions> {
+        &self.regions
+    }
+
     /// The keys and aliases, for the deletion job.
     #[must_use]
     pub fn catalog(&self) -> &Arc<Catalog> {
@@ -322,7 +329,7 @@ impl Service {
         body: &[u8],
         facts: &mut AuditFacts,
     ) -> Result<Answer, KmsError> {
-        let mut call = Call::new(self, operation, request, facts);
+        let mut call = Call::new(self, operation, request, facts)?;
         if let Some(pool) = Pool::of_operation(operation) {
             call.count(pool)?;
         }

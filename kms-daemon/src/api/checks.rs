@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use super::input::Blob;
 use crate::error::{Exception, KmsError};
 use crate::key::alias;
+use crate::key::identifier::is_region;
 use crate::policy;
 
 /// Longest part of a refused value that is repeated in the text, in characters.
@@ -209,6 +210,16 @@ impl Checks {
         let Some(value) = value else { return default };
         self.number("limit", value, 1..=max);
         usize::try_from(value).unwrap_or(default)
+    }
+
+    /// A required Region.
+    pub(super) fn region(&mut self, member: &str, value: Option<String>) -> String {
+        let value = self.required_text(member, value);
+        if !value.is_empty() {
+            self.length(member, &value, 1..=32);
+            self.pattern(member, &value, is_region(&value), r"^([a-z]+-){2,3}\d+$");
+        }
+        value
     }
 
     /// The id of a custom key store, if there is one.

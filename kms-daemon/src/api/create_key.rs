@@ -14,6 +14,7 @@ use super::tagging::{self, Tag};
 use super::{Answer, Call, custom_key_store, development};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
+use crate::key::multi_region::MultiRegion;
 use crate::key::spec::{CUSTOMER_MASTER_KEY_SPECS, KEY_SPECS, KEY_USAGES, ORIGINS, model_allows};
 use crate::key::{KeyId, KeyRecord, KeyState};
 use crate::policy::{AccountAction, KeyPolicy};
@@ -71,7 +72,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     if in_store {
         return Err(custom_key_store::not_found());
     }
-    let (spec, usage, origin) = offered(&input, spec, usage, origin)?;
+    let (spec, usage, origin) = offered(spec, usage, origin)?;
     tagging::check_count(&tags)?;
     if let Some(id) = chosen.id
         && call.catalog().key(&home, id).await?.is_some()
@@ -79,7 +80,17 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         let text = format!("A key with the id {id} already exists");
         return Err(KmsError::new(Exception::AlreadyExists, text));
     }
-    let id = chosen.id.unwrap_or_else(KeyId::random);
+    let multi_region = input.multi_region.unwrap_or(false);
+    let id = match chosen.id {
+        Some(id) if id.device().multi_region != multi_region => {
+            return Err(invalid(
+                "The chosen key id begins with mrk- exactly for MultiRegion keys.",
+            ));
+        }
+        Some(id) => id,
+        None if multi_region => KeyId::random_multi_region(),
+        None => KeyId::random(),
+    };
     let policy = match input.policy {
         Some(text) => accept(text, bypass, call.principal(), &home, &home.key_arn(id))?,
         None => KeyPolicy::default_for(&home),
@@ -106,6 +117,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         tags,
         materials,
         pending: None,
+        multi_region: multi_region.then(|| MultiRegion::new(&*home.region)),
     };
     if let Some(material) = &chosen.material {
         development::check(spec, usage, key.is_external())?;
@@ -188,12 +200,7 @@ fn check_store(input: &Input, origin: &str) -> Result<bool, KmsError> {
 }
 
 /// Refuses what the API has and this service has not.
-fn offered(
-    input: &Input,
-    spec: &str,
-    usage: &str,
-    origin: &str,
-) -> Result<(KeySpec, KeyUsage, Origin), KmsError> {
+fn offered(spec: &str, usage: &str, origin: &str) -> Result<(KeySpec, KeyUsage, Origin), KmsError> {
     let unsupported = |what: String| {
         let text = format!("{what} is not supported by this service.");
         KmsError::new(Exception::UnsupportedOperation, text)
@@ -204,9 +211,6 @@ fn offered(
         "EXTERNAL" => return Err(unsupported(format!("Origin {origin} with KeySpec {spec}"))),
         _ => return Err(unsupported(format!("Origin {origin}"))),
     };
-    if input.multi_region == Some(true) {
-        return Err(unsupported("A multi-Region key".to_owned()));
-    }
     let row = KeySpec::from_aws_name(spec).and_then(KeySpec::row);
     let row = row.ok_or_else(|| unsupported(format!("KeySpec {spec}")))?;
     match KeyUsage::from_aws_name(usage) {
@@ -221,7 +225,7 @@ fn is_importable(spec: &str) -> bool {
 }
 
 /// Metadata as audit records have it: names start in lower case.
-fn audit_form(metadata: &serde_json::Map<String, Value>) -> Value {
+pub(super) fn audit_form(metadata: &serde_json::Map<String, Value>) -> Value {
     let lower = |name: &str| {
         let mut chars = name.chars();
         let first = chars.next().map(|c| c.to_ascii_lowercase());

@@ -6,6 +6,7 @@ use hsm_protocol::key_spec::KeySpec;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::call::regions::refuse_replica;
 use super::call::{KeyUse, contended};
 use super::checks::{BLOB, Checks, invalid};
 use super::input::Blob;
@@ -77,7 +78,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         }
         let material = KeyMaterial { imported: Some(imported.clone()), ..made };
         let changed = key.imported(material, is_new).map_err(|error| refusal(error, &key))?;
-        if call.catalog().replace_key(&key, &changed).await? == Update::Applied {
+        if call.replace_shared(&key, &changed).await? == Update::Applied {
             return Answer::json(&json!({ "KeyId": key.arn(), "KeyMaterialId": id }));
         }
     }
@@ -101,8 +102,11 @@ impl Wanted {
                 )));
             }
             Some(name) => name == TYPES[0],
-            None => is_first,
+            None => is_first && !key.is_replica(),
         };
+        if is_new {
+            refuse_replica(key)?;
+        }
         if is_new && self.id.is_some() {
             return Err(invalid("KeyMaterialId cannot be given for new key material."));
         }

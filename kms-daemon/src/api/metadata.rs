@@ -3,8 +3,8 @@
 use hsm_protocol::key_spec::KeySpec;
 use serde_json::{Map, Value, json};
 
-use crate::key::spec;
-use crate::key::{KeyMaterial, KeyRecord, KeyState};
+use crate::key::multi_region::MultiRegion;
+use crate::key::{KeyMaterial, KeyRecord, KeyState, Scope, spec};
 
 /// The metadata of a key, with exactly the members its kind and state have.
 pub(super) fn key_metadata(key: &KeyRecord) -> Map<String, Value> {
@@ -32,6 +32,12 @@ pub(super) fn key_metadata(key: &KeyRecord) -> Map<String, Value> {
     if let Some(deletion) = key.deletion {
         put("DeletionDate", json!(deletion.epoch_seconds()));
     }
+    if let Some(regions) = &key.multi_region {
+        put("MultiRegionConfiguration", configuration(key, regions));
+        if let Some(days) = regions.window_days {
+            put("PendingDeletionWindowInDays", json!(days));
+        }
+    }
     if let Some((member, algorithms)) = spec::algorithms(key.spec, key.usage) {
         put(member, json!(algorithms));
     }
@@ -52,4 +58,17 @@ pub(super) fn key_metadata(key: &KeyRecord) -> Map<String, Value> {
         put("CurrentKeyMaterialId", json!(material.id.to_string()));
     }
     members
+}
+
+/// `MultiRegionConfiguration`: where the related keys are.
+fn configuration(key: &KeyRecord, regions: &MultiRegion) -> Value {
+    let entry = |region: &String| {
+        let arn = Scope::new(&*key.scope.account, region).key_arn(key.id);
+        json!({ "Arn": arn, "Region": region })
+    };
+    json!({
+        "MultiRegionKeyType": if key.is_replica() { "REPLICA" } else { "PRIMARY" },
+        "PrimaryKey": entry(&regions.primary),
+        "ReplicaKeys": regions.replicas.iter().map(entry).collect::<Vec<_>>(),
+    })
 }

@@ -8,7 +8,9 @@ use serde_json::json;
 use super::call::KeyUse;
 use super::checks::Checks;
 use super::{Answer, Call};
+use crate::clock::Timestamp;
 use crate::error::KmsError;
+use crate::key::multi_region::MultiRegion;
 use crate::key::{KeyRecord, KeyState};
 use crate::policy::Action;
 
@@ -35,19 +37,29 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let days = u32::try_from(window).map_err(KmsError::internal)?;
     let due = call.now().plus_days(days);
     let key_use = KeyUse::manage(Action::ScheduleKeyDeletion, &key_id);
-    let key = call
-        .update_key(key_use, |key| {
-            let state = KeyState::PendingDeletion;
-            Ok(KeyRecord { state, deletion: Some(due), ..key.clone() })
-        })
-        .await?;
+    let key = call.update_key(key_use, |key| Ok(scheduled(key, due, days))).await?;
     call.element("keyId", key.arn());
     call.element("keyState", key.state.name());
     call.element("pendingWindowInDays", window);
-    Answer::json(&json!({
+    let mut answer = json!({
         "KeyId": key.arn(),
-        "DeletionDate": due.epoch_seconds(),
         "KeyState": key.state,
         "PendingWindowInDays": window,
-    }))
+    });
+    if let Some(due) = key.deletion {
+        answer["DeletionDate"] = due.epoch_seconds().into();
+    }
+    Answer::json(&answer)
+}
+
+/// The key in its waiting period. That of a primary begins when its last replica is gone.
+fn scheduled(key: &KeyRecord, due: Timestamp, days: u32) -> KeyRecord {
+    match key.multi_region.clone() {
+        Some(regions) if !key.is_replica() && !regions.replicas.is_empty() => KeyRecord {
+            state: KeyState::PendingReplicaDeletion,
+            multi_region: Some(MultiRegion { window_days: Some(days), ..regions }),
+            ..key.clone()
+        },
+        _ => KeyRecord { state: KeyState::PendingDeletion, deletion: Some(due), ..key.clone() },
+    }
 }

@@ -1,5 +1,7 @@
 //! Request quotas through the API.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::Rig;
@@ -12,8 +14,10 @@ const SELDOM: &str = "0.001";
 impl Rig {
     fn with_quotas(self, names: &[&str]) -> Self {
         let settings: Vec<_> = names.iter().map(|name| format!("{name}={SELDOM}")).collect();
-        let service = self.service.with_quotas(Quotas::parse(&settings).unwrap());
-        Self { service, clock: self.clock }
+        let Self { service, clock, region } = self;
+        let service = Arc::into_inner(service).unwrap();
+        let service = service.with_quotas(Quotas::parse(&settings).unwrap());
+        Self { service: Arc::new(service), clock, region }
     }
 }
 
