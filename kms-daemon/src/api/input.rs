@@ -1,4 +1,4 @@
-//! Parameter types that JSON has not: blobs and encryption contexts.
+//! Parameter types that JSON has not: blobs, secrets and encryption contexts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use hsm_protocol::command::cipher::MAX_CONTEXT;
 use hsm_protocol::token::context;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::checks::invalid;
 use crate::error::KmsError;
@@ -60,6 +60,25 @@ impl<'de> Deserialize<'de> for Blob {
         }
 
         deserializer.deserialize_str(Base64)
+    }
+}
+
+/// A string that is a secret, zeroised when it is dropped.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+pub(super) struct Secret(String);
+
+impl Deref for Secret {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
