@@ -157,6 +157,13 @@ impl Checks {
     }
 }
 
+/// A member that the model does not require, but this request does.
+pub(super) fn required<T>(member: &str, value: Option<T>) -> Result<T, KmsError> {
+    let mut checks = Checks::new();
+    checks.present(member, value.is_some());
+    checks.finish(value)
+}
+
 /// A combination of parameters that is not allowed.
 pub(super) fn invalid(text: impl Into<std::borrow::Cow<'static, str>>) -> KmsError {
     KmsError::new(Exception::Validation, text)

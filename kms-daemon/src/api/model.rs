@@ -13,7 +13,7 @@ use super::checks::Checks;
 mod patterns;
 
 /// The files `cargo xtask codegen` writes.
-#[allow(dead_code, reason = "the model has more than the handlers use")]
+#[allow(dead_code, unused_imports, reason = "the model has more than the handlers use")]
 mod generated {
     pub(in crate::api) mod errors;
     pub(in crate::api) mod inputs;

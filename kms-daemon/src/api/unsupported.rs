@@ -2,10 +2,21 @@
 
 use serde::de::IgnoredAny;
 
+use super::checks::Checks;
+use super::model::Request;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 
-pub(super) type Input = IgnoredAny;
+/// A request that nobody looks at.
+pub(super) struct Input;
+
+impl Request for Input {
+    type Wire = IgnoredAny;
+
+    fn check(_: IgnoredAny, _: &mut Checks) -> Option<Self> {
+        Some(Self)
+    }
+}
 
 pub(super) async fn run(call: &mut Call<'_>, _: Input) -> Result<Answer, KmsError> {
     let name = call.operation().name();

@@ -188,8 +188,7 @@ fn structure(value: &Value) -> Structure {
     let shape = |value: &Value| value["shape"].as_str().unwrap_or_default().to_owned();
     let is_exception = value["exception"].as_bool() == Some(true);
     let status = value["error"]["httpStatusCode"].as_u64();
-    let status =
-        status.unwrap_or(if value["fault"].as_bool() == Some(true) { 500 } else { 400 });
+    let status = status.unwrap_or(if value["fault"].as_bool() == Some(true) { 500 } else { 400 });
     Structure {
         members: members.map(|(name, value)| (name.clone(), shape(value))).collect(),
         required: strings(&value["required"]).into_iter().collect(),

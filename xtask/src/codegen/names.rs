@@ -27,7 +27,11 @@ pub(super) fn rename(name: &str) -> String {
 
 /// A string literal; raw where that is easier to read.
 pub(super) fn literal(text: &str) -> String {
-    if text.contains('\\') && !text.contains('"') { format!("r\"{text}\"") } else { format!("{text:?}") }
+    if text.contains('\\') && !text.contains('"') {
+        format!("r\"{text}\"")
+    } else {
+        format!("{text:?}")
+    }
 }
 
 /// The words of a name in camel case. A run of capitals is one word.

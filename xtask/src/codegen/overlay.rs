@@ -17,8 +17,9 @@ pub(super) struct Overlay {
 impl Overlay {
     /// Reads an overlay, and changes the model where shapes or required members are concerned.
     pub(super) fn read(text: &str, model: &mut Model) -> Result<Self> {
-        let table: Table =
-            text.parse().map_err(|error| Failure::new(format!("the overlay is no TOML: {error}")))?;
+        let table: Table = text
+            .parse()
+            .map_err(|error| Failure::new(format!("the overlay is no TOML: {error}")))?;
         let mut overlay = Self::default();
         for (key, value) in &table {
             match key.as_str() {
@@ -64,7 +65,8 @@ impl Overlay {
                 given.and_then(Value::as_integer).unwrap_or(wide)
             };
             let range = bound(min, *wide.start())..=bound(max, *wide.end());
-            has_effect = range != *wide && wide.contains(range.start()) && wide.contains(range.end());
+            has_effect =
+                range != *wide && wide.contains(range.start()) && wide.contains(range.end());
             self.ranges.insert((operation.to_owned(), member.to_owned()), range);
         }
         if entry.get("required").and_then(Value::as_bool) == Some(true)

@@ -114,7 +114,10 @@ mod tests {
     #[test]
     fn classes_become_code() {
         for (pattern, code) in [
-            ("^[a-f0-9]+$", "!text.is_empty() && text.chars().all(|c| matches!(c, 'a'..='f' | '0'..='9'))"),
+            (
+                "^[a-f0-9]+$",
+                "!text.is_empty() && text.chars().all(|c| matches!(c, 'a'..='f' | '0'..='9'))",
+            ),
             (r"[\u0020-\u00FF]*", r"text.chars().all(|c| matches!(c, ' '..='\u{ff}'))"),
             (r"[a\/-]*", "text.chars().all(|c| matches!(c, 'a' | '/' | '-'))"),
             (r"[0-9-_]*", "text.chars().all(|c| matches!(c, '0'..='9' | '-' | '_'))"),
@@ -126,9 +129,10 @@ mod tests {
 
     #[test]
     fn unknown_patterns_fail() {
-        for pattern in
-            ["", "a", "[a]", "[^a]+", "[a[b]]+", "[]+", r"[\p]+", "[b-a]+", "[a]+b", "(a)+", "[a&&b]+"]
-        {
+        for pattern in [
+            "", "a", "[a]", "[^a]+", "[a[b]]+", "[]+", r"[\p]+", "[b-a]+", "[a]+b", "(a)+",
+            "[a&&b]+",
+        ] {
             let failure = matcher(pattern).unwrap_err().to_string();
             assert!(failure.contains("is new") && failure.contains("patterns.rs"), "{pattern}");
         }

@@ -127,7 +127,11 @@ impl Parts {
         let rename = rename(name);
         let _ = writeln!(self.read, "{rename}{field}: Option<{}>,", code.wire);
         let (open, close) = if *required { ("", "") } else { ("Option<", ">") };
-        let _ = writeln!(self.types, "/// `{name}`.\npub(in crate::api) {field}: {open}{}{close},", code.checked);
+        let _ = writeln!(
+            self.types,
+            "/// `{name}`.\npub(in crate::api) {field}: {open}{}{close},",
+            code.checked
+        );
         if *required {
             let _ = writeln!(self.checks, "checks.present(\"{path}\", wire.{field}.is_some());");
         }

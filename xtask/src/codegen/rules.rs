@@ -60,5 +60,6 @@ pub(super) fn values(model: &Model) -> String {
 
 /// A range of lengths as an expression.
 pub(super) fn range(range: Option<&Range>) -> String {
-    range.map_or("0..=usize::MAX".to_owned(), |range| format!("{}..={}", range.start(), range.end()))
+    range
+        .map_or("0..=usize::MAX".to_owned(), |range| format!("{}..={}", range.start(), range.end()))
 }

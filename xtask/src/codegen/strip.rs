@@ -88,10 +88,9 @@ fn reference(value: &Value, place: &str) -> Result<Value> {
 
 fn each(value: &Value, kind: &str, change: fn(&Value, &str) -> Result<Value>) -> Result<Value> {
     let entries = value.as_object().ok_or_else(|| Failure::new(format!("{kind}: no object")))?;
-    let changed =
-        entries.iter().map(|(name, value)| {
-            Ok((name.clone(), change(value, &format!("{kind} {name}"))?))
-        });
+    let changed = entries
+        .iter()
+        .map(|(name, value)| Ok((name.clone(), change(value, &format!("{kind} {name}"))?)));
     changed.collect::<Result<Map<_, _>>>().map(Value::from)
 }
 

@@ -121,11 +121,21 @@ mod tests {
             (
                 xks_uri_path,
                 &["/kms/xks/v1", "/a/b_-/kms/xks/v12", "//kms/xks/v1/kms/xks/v1"],
-                &["", "/kms/xks/v", "/kms/xks/v123", "a/kms/xks/v1", "/kms/xks/v1/", "//kms/xks/v1"],
+                &[
+                    "",
+                    "/kms/xks/v",
+                    "/kms/xks/v123",
+                    "a/kms/xks/v1",
+                    "/kms/xks/v1/",
+                    "//kms/xks/v1",
+                ],
             ),
             (
                 vpc_endpoint_service_name,
-                &["com.amazonaws.vpce.us-east-1.vpce-svc-0a1", "eu.amazonaws.vpce.a-b-1.vpce-svc-0"],
+                &[
+                    "com.amazonaws.vpce.us-east-1.vpce-svc-0a1",
+                    "eu.amazonaws.vpce.a-b-1.vpce-svc-0",
+                ],
                 &[
                     "",
                     "org.amazonaws.vpce.us-east-1.vpce-svc-0",
