@@ -88,6 +88,9 @@ mod tests;
 pub use self::answer::Answer;
 pub use self::development::{CUSTOM_ID, CUSTOM_MATERIAL};
 
+#[cfg(test)]
+pub(crate) use self::model::values;
+
 use self::call::Call;
 use self::checks::Checks;
 use self::model::Request;

@@ -7,6 +7,7 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use super::input::Object;
 use super::model::{Request, Text};
 use crate::error::{Exception, KmsError};
 
@@ -105,18 +106,22 @@ impl Checks {
     }
 
     /// A structure.
-    pub(super) fn nested<T: Request>(&mut self, member: &str, wire: Option<T::Wire>) -> Option<T> {
-        self.within(member, |checks| T::check(wire?, checks))
+    pub(super) fn nested<T: Request>(
+        &mut self,
+        member: &str,
+        wire: Option<Object<T::Wire>>,
+    ) -> Option<T> {
+        self.within(member, |checks| T::check(wire?.0, checks))
     }
 
     /// A list of structures.
     pub(super) fn each<T: Request>(
         &mut self,
         member: &str,
-        wires: Option<Vec<T::Wire>>,
+        wires: Option<Vec<Object<T::Wire>>>,
     ) -> Option<Vec<T>> {
         let wires = wires?.into_iter().enumerate();
-        let element = |(index, wire)| {
+        let element = |(index, Object(wire))| {
             self.within(&format!("{member}.{}.member", index + 1), |checks| T::check(wire, checks))
         };
         Some(wires.filter_map(element).collect())
@@ -306,8 +311,8 @@ mod tests {
         }
 
         let text = report(|checks| {
-            checks.each::<Pair>("pairs", Some(vec![Some(()), None]));
-            checks.nested::<Pair>("pair", Some(None));
+            checks.each::<Pair>("pairs", Some(vec![Object(Some(())), Object(None)]));
+            checks.nested::<Pair>("pair", Some(Object(None)));
             assert!(checks.nested::<Pair>("absent", None).is_none());
             checks.present("last", false);
         });

@@ -14,6 +14,7 @@ use crate::policy::Action;
 
 /// How long token and wrapping key are valid, in days.
 const VALIDITY_DAYS: u32 = 1;
+
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     let (algorithm, spec) = (input.wrapping_algorithm, input.wrapping_key_spec);

@@ -20,11 +20,12 @@ mod generated {
     pub(in crate::api) mod operations;
     pub(in crate::api) mod outputs;
     mod rules;
-    pub(in crate::api) mod values;
+    pub(crate) mod values;
 }
 
 pub(super) use self::generated::operations::*;
-pub(super) use self::generated::{errors, inputs, outputs, values};
+pub(crate) use self::generated::values;
+pub(super) use self::generated::{errors, inputs, outputs};
 
 /// A request, or a structure within one, that keeps the constraints of the model.
 pub(super) trait Request: Sized {

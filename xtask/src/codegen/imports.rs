@@ -13,6 +13,7 @@ const KNOWN: [&[(&str, &str)]; 3] = [
         ("crate::api::checks", "Checks"),
         ("crate::api::input", "Blob"),
         ("crate::api::input", "EncryptionContext"),
+        ("crate::api::input", "Object"),
         ("crate::api::input", "Secret"),
         ("crate::api::model", "Pattern"),
         ("crate::api::model", "Request"),

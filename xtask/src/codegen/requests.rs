@@ -113,7 +113,7 @@ impl Parts {
                 Code::plain("EncryptionContext", String::new())
             }
             Shape::Structure(_) => Code {
-                wire: format!("{nested}{shape}Wire"),
+                wire: format!("Object<{nested}{shape}Wire>"),
                 checked: format!("{nested}{shape}"),
                 check: format!("let {field} = checks.nested(\"{path}\", wire.{field});"),
                 is_local: true,
@@ -126,12 +126,11 @@ impl Parts {
         };
         let rename = rename(name);
         let _ = writeln!(self.read, "{rename}{field}: Option<{}>,", code.wire);
-        let (open, close) = if *required { ("", "") } else { ("Option<", ">") };
-        let _ = writeln!(
-            self.types,
-            "/// `{name}`.\npub(in crate::api) {field}: {open}{}{close},",
-            code.checked
-        );
+        let checked = match required {
+            true => code.checked,
+            false => format!("Option<{}>", code.checked),
+        };
+        let _ = writeln!(self.types, "/// `{name}`.\npub(in crate::api) {field}: {checked},");
         if *required {
             let _ = writeln!(self.checks, "checks.present(\"{path}\", wire.{field}.is_some());");
         }
@@ -196,7 +195,7 @@ fn list_code(
             Ok(Code::plain("Vec<String>", check))
         }
         Shape::Structure(_) if !is_bounded => Ok(Code {
-            wire: format!("Vec<{nested}{element}Wire>"),
+            wire: format!("Vec<Object<{nested}{element}Wire>>"),
             checked: format!("Vec<{nested}{element}>"),
             check: format!("let {field} = checks.each(\"{path}\", wire.{field});"),
             is_local: true,

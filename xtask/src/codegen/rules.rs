@@ -49,7 +49,7 @@ pub(super) fn values(model: &Model) -> String {
         {
             let _ = write!(
                 values,
-                "\n/// `{name}`.\npub(in crate::api) const {}: &[&str] = &{:?};\n",
+                "\n/// `{name}`.\npub(crate) const {}: &[&str] = &{:?};\n",
                 screaming(name),
                 text.values,
             );

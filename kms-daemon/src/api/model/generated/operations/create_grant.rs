@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::answer::Response;
 use crate::api::checks::Checks;
+use crate::api::input::Object;
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
 
@@ -13,7 +14,7 @@ use crate::api::model::generated::{inputs, rules};
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(in crate::api) struct Wire {
-    constraints: Option<inputs::GrantConstraintsWire>,
+    constraints: Option<Object<inputs::GrantConstraintsWire>>,
     dry_run: Option<bool>,
     grant_tokens: Option<Vec<String>>,
     grantee_principal: Option<String>,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::answer::Response;
 use crate::api::checks::Checks;
+use crate::api::input::Object;
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, outputs, rules};
 
@@ -20,7 +21,7 @@ pub(in crate::api) struct Wire {
     multi_region: Option<bool>,
     origin: Option<String>,
     policy: Option<String>,
-    tags: Option<Vec<inputs::TagWire>>,
+    tags: Option<Vec<Object<inputs::TagWire>>>,
     xks_key_id: Option<String>,
 }
 

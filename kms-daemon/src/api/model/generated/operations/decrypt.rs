@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::answer::{Base64, Response};
 use crate::api::checks::Checks;
-use crate::api::input::{Blob, EncryptionContext};
+use crate::api::input::{Blob, EncryptionContext, Object};
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
 
@@ -21,7 +21,7 @@ pub(in crate::api) struct Wire {
     encryption_context: Option<EncryptionContext>,
     grant_tokens: Option<Vec<String>>,
     key_id: Option<String>,
-    recipient: Option<inputs::RecipientInfoWire>,
+    recipient: Option<Object<inputs::RecipientInfoWire>>,
 }
 
 /// The request of `Decrypt` whose members fulfil the constraints of the service model.

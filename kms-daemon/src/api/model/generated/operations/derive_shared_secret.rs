@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::answer::{Base64, Response};
 use crate::api::checks::Checks;
-use crate::api::input::Blob;
+use crate::api::input::{Blob, Object};
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
 
@@ -19,7 +19,7 @@ pub(in crate::api) struct Wire {
     key_agreement_algorithm: Option<String>,
     key_id: Option<String>,
     public_key: Option<Blob>,
-    recipient: Option<inputs::RecipientInfoWire>,
+    recipient: Option<Object<inputs::RecipientInfoWire>>,
 }
 
 /// The request of `DeriveSharedSecret` whose members fulfil the constraints of the service model.

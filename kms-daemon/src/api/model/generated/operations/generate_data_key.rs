@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::answer::{Base64, Response};
 use crate::api::checks::Checks;
-use crate::api::input::EncryptionContext;
+use crate::api::input::{EncryptionContext, Object};
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
 
@@ -20,7 +20,7 @@ pub(in crate::api) struct Wire {
     key_id: Option<String>,
     key_spec: Option<String>,
     number_of_bytes: Option<i64>,
-    recipient: Option<inputs::RecipientInfoWire>,
+    recipient: Option<Object<inputs::RecipientInfoWire>>,
 }
 
 /// The request of `GenerateDataKey` whose members fulfil the constraints of the service model.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::answer::{Base64, Response};
 use crate::api::checks::Checks;
-use crate::api::input::EncryptionContext;
+use crate::api::input::{EncryptionContext, Object};
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
 
@@ -19,7 +19,7 @@ pub(in crate::api) struct Wire {
     grant_tokens: Option<Vec<String>>,
     key_id: Option<String>,
     key_pair_spec: Option<String>,
-    recipient: Option<inputs::RecipientInfoWire>,
+    recipient: Option<Object<inputs::RecipientInfoWire>>,
 }
 
 /// The request of `GenerateDataKeyPair` whose members fulfil the constraints of the service model.

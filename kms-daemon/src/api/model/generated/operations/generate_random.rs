@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::answer::{Base64, Response};
 use crate::api::checks::Checks;
+use crate::api::input::Object;
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
 
@@ -13,7 +14,7 @@ use crate::api::model::generated::{inputs, rules};
 pub(in crate::api) struct Wire {
     custom_key_store_id: Option<String>,
     number_of_bytes: Option<i64>,
-    recipient: Option<inputs::RecipientInfoWire>,
+    recipient: Option<Object<inputs::RecipientInfoWire>>,
 }
 
 /// The request of `GenerateRandom` whose members fulfil the constraints of the service model.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::answer::Response;
 use crate::api::checks::Checks;
+use crate::api::input::Object;
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, outputs, rules};
 
@@ -18,7 +19,7 @@ pub(in crate::api) struct Wire {
     key_id: Option<String>,
     policy: Option<String>,
     replica_region: Option<String>,
-    tags: Option<Vec<inputs::TagWire>>,
+    tags: Option<Vec<Object<inputs::TagWire>>>,
 }
 
 /// The request of `ReplicateKey` whose members fulfil the constraints of the service model.

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::api::checks::Checks;
+use crate::api::input::Object;
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
 
@@ -11,7 +12,7 @@ use crate::api::model::generated::{inputs, rules};
 #[serde(rename_all = "PascalCase")]
 pub(in crate::api) struct Wire {
     key_id: Option<String>,
-    tags: Option<Vec<inputs::TagWire>>,
+    tags: Option<Vec<Object<inputs::TagWire>>>,
 }
 
 /// The request of `TagResource` whose members fulfil the constraints of the service model.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::answer::Response;
 use crate::api::checks::Checks;
-use crate::api::input::Secret;
+use crate::api::input::{Object, Secret};
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
 
@@ -16,7 +16,8 @@ pub(in crate::api) struct Wire {
     custom_key_store_id: Option<String>,
     key_store_password: Option<Secret>,
     new_custom_key_store_name: Option<String>,
-    xks_proxy_authentication_credential: Option<inputs::XksProxyAuthenticationCredentialTypeWire>,
+    xks_proxy_authentication_credential:
+        Option<Object<inputs::XksProxyAuthenticationCredentialTypeWire>>,
     xks_proxy_connectivity: Option<String>,
     xks_proxy_uri_endpoint: Option<String>,
     xks_proxy_uri_path: Option<String>,
