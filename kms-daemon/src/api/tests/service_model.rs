@@ -15,8 +15,23 @@ static MODEL: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../../model/kms-2014-11-01.json")).unwrap()
 });
 
-/// Shapes that `overlay.toml` exempts from checks.
-const UNCHECKED: [&str; 3] = ["TagKeyType", "TagValueType", "CloudHsmClusterIdType"];
+/// Where the service differs.
+static OVERLAY: LazyLock<toml::Table> =
+    LazyLock::new(|| include_str!("../../../model/overlay.toml").parse().unwrap());
+
+/// Whether the overlay exempts a shape from checks.
+fn is_unchecked(shape: &str) -> bool {
+    OVERLAY["unchecked"].get(shape).is_some()
+}
+
+/// What the overlay says of a member.
+fn overlaid(operation: Operation, member: &str, what: &str) -> Option<&'static toml::Value> {
+    let is_it = |entry: &&toml::Value| {
+        entry["operation"].as_str() == Some(operation.name())
+            && entry["name"].as_str() == Some(member)
+    };
+    OVERLAY["member"].as_array().unwrap().iter().find(is_it)?.get(what)
+}
 
 /// Whether an operation may answer an exception: those that it models, and those that callers get
 /// from AWS KMS although no operation, or not this one, models them.
@@ -178,10 +193,12 @@ fn all_members_that_are_missing_are_named() {
     for operation in Operation::ALL {
         let shape = &MODEL["shapes"][input_of(*operation)];
         let mut required: Vec<_> = shape["required"].as_array().into_iter().flatten().collect();
-        let beside = json!("NumberOfBytes");
-        if *operation == Operation::GenerateRandom {
-            required.push(&beside);
-        }
+        let also: Vec<_> = structure(input_of(*operation))
+            .keys()
+            .filter(|name| overlaid(*operation, name, "required").is_some())
+            .map(|name| json!(name))
+            .collect();
+        required.extend(&also);
         let outcome = outcome(*operation, &Map::new());
         let Err(refusal) = outcome else {
             assert!(required.is_empty(), "{operation:?}");
@@ -204,16 +221,20 @@ fn all_members_that_are_missing_are_named() {
 fn every_constraint_is_checked() {
     each_member(|operation, name, member| {
         let (shape_name, shape) = shape_of(member);
-        if UNCHECKED.contains(&shape_name) {
+        if is_unchecked(shape_name) {
             return;
         }
-        let (min, max) = (shape["min"].as_u64(), shape["max"].as_u64());
+        let limit = |what| {
+            let narrower = overlaid(operation, name, what).and_then(toml::Value::as_integer);
+            narrower.and_then(|limit| u64::try_from(limit).ok()).or(shape[what].as_u64())
+        };
+        let (min, max) = (limit("min"), limit("max"));
         let text_of = |length: u64| "x".repeat(usize::try_from(length).unwrap());
         let mut cases = Vec::new();
         match (shape["type"].as_str().unwrap(), max) {
             ("integer", Some(max)) => {
                 cases.push((json!(max + 1), "value less than or equal to"));
-                cases.push((json!(-1), "value greater than or equal to"));
+                cases.push((json!(min.unwrap() - 1), "value greater than or equal to"));
             }
             ("blob", Some(max)) => {
                 let long = super::rig::b64(vec![0; usize::try_from(max).unwrap() + 1]);
@@ -243,7 +264,7 @@ fn every_constraint_is_checked() {
             true => shape_of(&shape["member"]),
             false => ("", &Value::Null),
         };
-        if element["enum"].is_array() && !UNCHECKED.contains(&element_name) {
+        if element["enum"].is_array() && !is_unchecked(element_name) {
             cases.push((json!(["none of these"]), "constraint: [Member must satisfy enum value"));
         }
         for (value, rule) in cases {
