@@ -26,6 +26,7 @@ mod grant_token;
 mod input;
 mod marker;
 mod metadata;
+mod model;
 mod recipient;
 mod replicate_key;
 mod seal;
@@ -88,11 +89,16 @@ mod tests;
 pub use self::answer::Answer;
 pub use self::development::{CUSTOM_ID, CUSTOM_MATERIAL};
 
+#[cfg(test)]
+pub(crate) use self::model::values;
+
 use self::call::Call;
+use self::checks::Checks;
+use self::model::Request;
 use self::seal::Seal;
 
 macro_rules! operations {
-    ($($name:ident, $effect:ident, $arn:ident => $module:ident;)+) => {
+    ($($name:ident, $effect:ident => $run:path;)+) => {
         /// An operation of the API. The variants are the rows of the operation table.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[allow(missing_docs, reason = "the names are those of the API")]
@@ -124,12 +130,6 @@ macro_rules! operations {
             pub const fn is_read_only(self) -> bool {
                 match self { $(Self::$name => matches!(Effect::$effect, Effect::Reads),)+ }
             }
-
-            /// What the operation answers to a malformed ARN: not every one models
-            /// `InvalidArnException`.
-            const fn malformed_arn(self) -> Exception {
-                match self { $(Self::$name => MalformedArn::$arn.exception(),)+ }
-            }
         }
 
         async fn dispatch(
@@ -139,8 +139,8 @@ macro_rules! operations {
         ) -> Result<Answer, KmsError> {
             match operation {
                 $(Operation::$name => {
-                    let input = parse::<$module::Input>(body)?;
-                    Box::pin($module::run(call, input)).await
+                    let input = read(body)?;
+                    Box::pin($run(call, input)).await
                 })+
             }
         }
@@ -152,81 +152,80 @@ enum Effect {
     Writes,
 }
 
-enum MalformedArn {
-    InvalidArn,
-    NotFound,
-}
-
-impl MalformedArn {
-    const fn exception(self) -> Exception {
-        match self {
-            Self::InvalidArn => Exception::InvalidArn,
-            Self::NotFound => Exception::NotFound,
-        }
-    }
-}
-
-// operation, CloudTrail's readOnly, answer to a malformed ARN => file
+// operation, CloudTrail's readOnly => handler
 operations! {
-    CancelKeyDeletion, Writes, InvalidArn => cancel_key_deletion;
-    ConnectCustomKeyStore, Writes, NotFound => custom_key_store;
-    CreateAlias, Writes, NotFound => create_alias;
-    CreateCustomKeyStore, Writes, NotFound => custom_key_store;
-    CreateGrant, Writes, InvalidArn => create_grant;
-    CreateKey, Writes, InvalidArn => create_key;
-    Decapsulate, Reads, NotFound => decapsulate;
-    Decrypt, Reads, NotFound => decrypt;
-    DeleteAlias, Writes, NotFound => delete_alias;
-    DeleteCustomKeyStore, Writes, NotFound => custom_key_store;
-    DeleteImportedKeyMaterial, Writes, InvalidArn => delete_imported_key_material;
-    DeriveSharedSecret, Reads, NotFound => derive_shared_secret;
-    DescribeCustomKeyStores, Reads, NotFound => custom_key_store;
-    DescribeKey, Reads, InvalidArn => describe_key;
-    DisableKey, Writes, InvalidArn => disable_key;
-    DisableKeyRotation, Writes, InvalidArn => disable_key_rotation;
-    DisconnectCustomKeyStore, Writes, NotFound => custom_key_store;
-    EnableKey, Writes, InvalidArn => enable_key;
-    EnableKeyRotation, Writes, InvalidArn => enable_key_rotation;
-    Encapsulate, Reads, NotFound => encapsulate;
-    Encrypt, Reads, NotFound => encrypt;
-    GenerateDataKey, Reads, NotFound => generate_data_key;
-    GenerateDataKeyPair, Reads, NotFound => generate_data_key_pair;
-    GenerateDataKeyPairWithoutPlaintext, Reads, NotFound => generate_data_key_pair_without_plaintext;
-    GenerateDataKeyWithoutPlaintext, Reads, NotFound => generate_data_key_without_plaintext;
-    GenerateMac, Reads, NotFound => generate_mac;
-    GenerateRandom, Reads, NotFound => generate_random;
-    GetKeyLastUsage, Reads, InvalidArn => get_key_last_usage;
-    GetKeyPolicy, Reads, InvalidArn => get_key_policy;
-    GetKeyRotationStatus, Reads, InvalidArn => get_key_rotation_status;
-    GetParametersForImport, Reads, InvalidArn => get_parameters_for_import;
-    GetPublicKey, Reads, InvalidArn => get_public_key;
-    ImportKeyMaterial, Writes, InvalidArn => import_key_material;
-    ListAliases, Reads, InvalidArn => list_aliases;
-    ListGrants, Reads, InvalidArn => list_grants;
-    ListKeyPolicies, Reads, InvalidArn => list_key_policies;
-    ListKeyRotations, Reads, InvalidArn => list_key_rotations;
-    ListKeys, Reads, NotFound => list_keys;
-    ListResourceTags, Reads, InvalidArn => list_resource_tags;
-    ListRetirableGrants, Reads, InvalidArn => list_retirable_grants;
-    PutKeyPolicy, Writes, InvalidArn => put_key_policy;
-    ReEncrypt, Reads, NotFound => re_encrypt;
-    ReplicateKey, Writes, InvalidArn => replicate_key;
-    RetireGrant, Writes, InvalidArn => retire_grant;
-    RevokeGrant, Writes, InvalidArn => revoke_grant;
-    RotateKeyOnDemand, Writes, InvalidArn => rotate_key_on_demand;
-    ScheduleKeyDeletion, Writes, InvalidArn => schedule_key_deletion;
-    Sign, Reads, NotFound => sign;
-    TagResource, Writes, InvalidArn => tag_resource;
-    UntagResource, Writes, InvalidArn => untag_resource;
-    UpdateAlias, Writes, NotFound => update_alias;
-    UpdateCustomKeyStore, Writes, NotFound => custom_key_store;
-    UpdateKeyDescription, Writes, InvalidArn => update_key_description;
-    UpdatePrimaryRegion, Writes, InvalidArn => update_primary_region;
-    Verify, Reads, NotFound => verify;
-    VerifyMac, Reads, NotFound => verify_mac;
+    CancelKeyDeletion, Writes => cancel_key_deletion::run;
+    ConnectCustomKeyStore, Writes => custom_key_store::connect;
+    CreateAlias, Writes => create_alias::run;
+    CreateCustomKeyStore, Writes => custom_key_store::create;
+    CreateGrant, Writes => create_grant::run;
+    CreateKey, Writes => create_key::run;
+    Decapsulate, Reads => decapsulate::run;
+    Decrypt, Reads => decrypt::run;
+    DeleteAlias, Writes => delete_alias::run;
+    DeleteCustomKeyStore, Writes => custom_key_store::delete;
+    DeleteImportedKeyMaterial, Writes => delete_imported_key_material::run;
+    DeriveSharedSecret, Reads => derive_shared_secret::run;
+    DescribeCustomKeyStores, Reads => custom_key_store::describe;
+    DescribeKey, Reads => describe_key::run;
+    DisableKey, Writes => disable_key::run;
+    DisableKeyRotation, Writes => disable_key_rotation::run;
+    DisconnectCustomKeyStore, Writes => custom_key_store::disconnect;
+    EnableKey, Writes => enable_key::run;
+    EnableKeyRotation, Writes => enable_key_rotation::run;
+    Encapsulate, Reads => encapsulate::run;
+    Encrypt, Reads => encrypt::run;
+    GenerateDataKey, Reads => generate_data_key::run;
+    GenerateDataKeyPair, Reads => generate_data_key_pair::run;
+    GenerateDataKeyPairWithoutPlaintext, Reads => generate_data_key_pair_without_plaintext::run;
+    GenerateDataKeyWithoutPlaintext, Reads => generate_data_key_without_plaintext::run;
+    GenerateMac, Reads => generate_mac::run;
+    GenerateRandom, Reads => generate_random::run;
+    GetKeyLastUsage, Reads => get_key_last_usage::run;
+    GetKeyPolicy, Reads => get_key_policy::run;
+    GetKeyRotationStatus, Reads => get_key_rotation_status::run;
+    GetParametersForImport, Reads => get_parameters_for_import::run;
+    GetPublicKey, Reads => get_public_key::run;
+    ImportKeyMaterial, Writes => import_key_material::run;
+    ListAliases, Reads => list_aliases::run;
+    ListGrants, Reads => list_grants::run;
+    ListKeyPolicies, Reads => list_key_policies::run;
+    ListKeyRotations, Reads => list_key_rotations::run;
+    ListKeys, Reads => list_keys::run;
+    ListResourceTags, Reads => list_resource_tags::run;
+    ListRetirableGrants, Reads => list_retirable_grants::run;
+    PutKeyPolicy, Writes => put_key_policy::run;
+    ReEncrypt, Reads => re_encrypt::run;
+    ReplicateKey, Writes => replicate_key::run;
+    RetireGrant, Writes => retire_grant::run;
+    RevokeGrant, Writes => revoke_grant::run;
+    RotateKeyOnDemand, Writes => rotate_key_on_demand::run;
+    ScheduleKeyDeletion, Writes => schedule_key_deletion::run;
+    Sign, Reads => sign::run;
+    TagResource, Writes => tag_resource::run;
+    UntagResource, Writes => untag_resource::run;
+    UpdateAlias, Writes => update_alias::run;
+    UpdateCustomKeyStore, Writes => custom_key_store::update;
+    UpdateKeyDescription, Writes => update_key_description::run;
+    UpdatePrimaryRegion, Writes => update_primary_region::run;
+    Verify, Reads => verify::run;
+    VerifyMac, Reads => verify_mac::run;
 }
 
 impl Operation {
+    /// Whether the service model lists an exception for it.
+    pub(crate) fn models(self, exception: Exception) -> bool {
+        model::errors::modelled(self).contains(&exception.code())
+    }
+
+    /// What it answers to a malformed ARN: not every one models `InvalidArnException`.
+    fn malformed_arn(self) -> Exception {
+        match self.models(Exception::InvalidArn) {
+            true => Exception::InvalidArn,
+            false => Exception::NotFound,
+        }
+    }
+
     /// Whether `GetKeyLastUsage` is about it.
     pub(crate) const fn is_tracked(self) -> bool {
         matches!(
@@ -337,6 +336,14 @@ impl Service {
         call.note_usage();
         Ok(answer)
     }
+}
+
+/// Reads a request and checks it against the service model.
+fn read<T: Request>(body: &[u8]) -> Result<T, KmsError> {
+    let wire = parse(body)?;
+    let mut checks = Checks::new();
+    let input = T::check(wire, &mut checks);
+    checks.finish(input)
 }
 
 /// Reads the body of a request. Unknown members are ignored, as new clients send them.

@@ -95,7 +95,8 @@ def test_pages_by_grantee(kms, symmetric):
 
 def test_refusals(kms, raw, symmetric, signing):
     request = {"KeyId": symmetric["KeyId"], "GranteePrincipal": ALICE, "Operations": ["Decrypt"]}
-    with refused("ValidationException", invalid("operations", "satisfy enum value set")):
+    rule = "satisfy constraint: [Member must satisfy enum value set: ["
+    with refused("ValidationException", invalid("operations", rule)):
         raw.create_grant(**{**request, "Operations": ["DisableKey"]})
     with refused("InvalidArnException"):
         kms.create_grant(**{**request, "GranteePrincipal": "arn:aws:iam::000000000000:group/g"})

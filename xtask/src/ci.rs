@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use crate::{
     args::{Args, Run},
-    audit, constant_time,
+    audit, codegen, constant_time,
     failure::{Failure, Result},
     firmware, fuzz, lengths, lint, panics, size, term, test,
 };
 
 /// Cheap steps first: what fails should fail soon.
-const STEPS: [(&str, Run); 10] = [
+const STEPS: [(&str, Run); 11] = [
     ("fmt", lint::fmt),
+    ("codegen --check", codegen::main),
     ("lengths", lengths::main),
     ("audit", audit::main),
     ("clippy", lint::clippy),

@@ -51,7 +51,7 @@ fn board_clippy(board: &Board, toolchain: Option<Toolchain>) -> Result<()> {
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
 
 /// Makes sure that `cargo subcommand` is there: rustup's minimal profile lacks rustfmt and clippy.
-fn component(subcommand: &str, name: &str) -> Result<()> {
+pub(crate) fn component(subcommand: &str, name: &str) -> Result<()> {
     let there = || command::output(&mut command::cargo([subcommand, "--version"])).is_ok();
     if there() {
         return Ok(());

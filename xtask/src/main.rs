@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod budget;
 mod ci;
+mod codegen;
 mod command;
 mod constant_time;
 mod daemon;
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
 /// A subcommand: its name, its options for the help, what it does, and the code.
 struct Subcommand(&'static str, &'static str, &'static str, Run);
 
-const SUBCOMMANDS: [Subcommand; 13] = [
+const SUBCOMMANDS: [Subcommand; 14] = [
     Subcommand(
         "run",
         "[--data DIR] [--debug] [-- KMSD-FLAGS]",
@@ -56,6 +57,12 @@ const SUBCOMMANDS: [Subcommand; 13] = [
     Subcommand("bench", "[-- BENCH-FLAGS]", "measure speed and what commands cost", bench::main),
     Subcommand("ci", "", "the gate: all of the below, then every test", ci::main),
     Subcommand("fmt", "[--fix]", "check the formatting", lint::fmt),
+    Subcommand(
+        "codegen",
+        "[--check] [--update FILE]",
+        "types of the API from the service model",
+        codegen::main,
+    ),
     Subcommand("lengths", "", "find files that are too long", lengths::main),
     Subcommand("audit", "", "check the dependencies against audit.toml", audit::main),
     Subcommand("clippy", "", "lint host crates and firmware", lint::clippy),

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use crate::clock::Timestamp;
 use crate::error::KmsError;
 
 /// Room for everything in a body but its blobs: member names, an ARN and algorithm names.
@@ -20,14 +21,14 @@ impl Answer {
         Self(Zeroizing::default())
     }
 
-    /// A JSON object without secrets.
-    pub(super) fn json<T: Serialize>(value: &T) -> Result<Self, KmsError> {
-        Self::with_blobs(value, 0)
+    /// A response of the service model.
+    pub(super) fn of(response: &impl Response) -> Result<Self, KmsError> {
+        Self::with_blobs(response, response.blobs())
     }
 
     /// A JSON object with blobs of `blobs` bytes in all. Nothing of it is left behind in memory,
     /// because the buffer is made large enough at the start.
-    pub(super) fn with_blobs<T: Serialize>(value: &T, blobs: usize) -> Result<Self, KmsError> {
+    fn with_blobs<T: Serialize>(value: &T, blobs: usize) -> Result<Self, KmsError> {
         let mut body = Zeroizing::new(Vec::with_capacity(OVERHEAD + blobs.div_ceil(3) * 4 + 8));
         serde_json::to_writer(&mut *body, value).map_err(KmsError::internal)?;
         Ok(Self(body))
@@ -46,14 +47,37 @@ impl Answer {
     }
 }
 
+/// A response of the service model.
+pub(super) trait Response: Serialize {
+    /// Bytes of all its blobs.
+    fn blobs(&self) -> usize {
+        0
+    }
+}
+
 /// Bytes that are written as Base64, straight into the body.
 #[derive(Clone, Copy)]
 pub(super) struct Base64<'a>(pub(super) &'a [u8]);
+
+impl Base64<'_> {
+    /// Number of bytes.
+    pub(super) const fn size(self) -> usize {
+        self.0.len()
+    }
+}
 
 impl Serialize for Base64<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
     }
+}
+
+/// Writes a time as awsJson1.1 does.
+pub(super) fn epoch_seconds<S: Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    time.map(Timestamp::epoch_seconds).serialize(serializer)
 }
 
 #[cfg(test)]

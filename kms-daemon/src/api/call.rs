@@ -116,11 +116,6 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The operation.
-    pub(super) const fn operation(&self) -> Operation {
-        self.operation
-    }
-
     /// The caller's account in the Region of the endpoint.
     pub(super) const fn home(&self) -> &Scope {
         &self.home

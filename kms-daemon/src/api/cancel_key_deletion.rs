@@ -1,26 +1,15 @@
 //! `CancelKeyDeletion`: keeps a key that is pending deletion. It is disabled afterwards.
 
-use serde::Deserialize;
-use serde_json::json;
-
 use super::call::KeyUse;
-use super::checks::Checks;
+use super::model::cancel_key_deletion::{Input, Output};
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::multi_region::MultiRegion;
 use crate::key::{KeyRecord, KeyState};
 use crate::policy::Action;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    checks.finish()?;
+    let key_id = input.key_id;
     call.parameter("keyId", key_id.as_str());
     let key_use = KeyUse::manage(Action::CancelKeyDeletion, &key_id);
     let key = call
@@ -36,5 +25,5 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         })
         .await?;
     call.element("keyId", key.arn());
-    Answer::json(&json!({ "KeyId": key.arn() }))
+    Answer::of(&Output { key_id: Some(key.arn().into()) })
 }

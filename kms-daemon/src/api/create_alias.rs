@@ -1,28 +1,18 @@
 //! `CreateAlias`: gives a key a name.
 
-use serde::Deserialize;
-
 use super::Answer;
 use super::call::{Call, KeyUse, contended};
-use super::checks::{Checks, invalid};
+use super::checks::invalid;
+use super::model::create_alias::Input;
 use crate::error::{Exception, KmsError};
 use crate::key::alias::{MAX_PER_KEY, PREFIX};
 use crate::key::catalog::Update;
 use crate::key::{AliasName, AliasRecord, Forms, KeyRef};
 use crate::policy::{AccountAction, Action};
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    alias_name: Option<String>,
-    target_key_id: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let name = checks.alias_name(input.alias_name);
-    let target = checks.key_id("targetKeyId", input.target_key_id);
-    checks.finish()?;
+    let name = input.alias_name;
+    let target = input.target_key_id;
     let name = writable_name(&name, Exception::InvalidAliasName)?;
     refuse_alias_target(call, &target)?;
     call.parameter("aliasName", name.as_str());

@@ -1,63 +1,29 @@
 //! `CreateGrant`: gives a grantee permissions on one key.
 
 use hsm_protocol::key_spec::KeySpec;
-use serde::Deserialize;
-use serde_json::json;
 
 use super::Answer;
 use super::call::{Call, KeyUse, contended};
-use super::checks::{Checks, invalid};
-use super::grant_listing::constraints_json;
+use super::checks::invalid;
+use super::grant_listing::audit_value;
 use super::grant_token::GrantToken;
 use super::input::EncryptionContext;
+use super::model::create_grant::{Input, Output};
+use super::model::inputs::GrantConstraints;
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::grant::{self, Constraints, Party, Terms};
 use crate::key::{GrantId, GrantRecord, KeyRecord};
 use crate::policy::Action;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    grantee_principal: Option<String>,
-    grantee_service_principal: Option<String>,
-    retiring_principal: Option<String>,
-    retiring_service_principal: Option<String>,
-    operations: Option<Vec<String>>,
-    constraints: Option<ConstraintsInput>,
-    grant_tokens: Option<Vec<String>>,
-    name: Option<String>,
-    dry_run: Option<bool>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ConstraintsInput {
-    encryption_context_equals: Option<EncryptionContext>,
-    encryption_context_subset: Option<EncryptionContext>,
-    source_arn: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    checks.principal("granteePrincipal", input.grantee_principal.as_deref());
-    checks.principal("retiringPrincipal", input.retiring_principal.as_deref());
-    checks.service("granteeServicePrincipal", input.grantee_service_principal.as_deref());
-    checks.service("retiringServicePrincipal", input.retiring_service_principal.as_deref());
-    let known: Vec<&str> = grant::OPERATIONS.into_iter().map(grant::operation_name).collect();
-    let operations = checks.required("operations", input.operations);
-    operations.iter().for_each(|name| checks.one_of("operations", name, &known));
-    let grant_tokens = checks.grant_tokens(input.grant_tokens);
-    if let Some(name) = &input.name {
-        checks.grant_name(name);
-    }
-    checks.finish()?;
+    let key_id = input.key_id;
+    let operations = input.operations;
+    let grant_tokens = input.grant_tokens.unwrap_or_default();
 
     let terms = Terms {
         operations: distinct(&operations)?,
-        constraints: constraints(input.constraints.unwrap_or_default())?,
+        constraints: input.constraints.map(constraints).transpose()?.unwrap_or_default(),
     };
     let partition = call.home().partition();
     let grantee = one_party(input.grantee_principal, input.grantee_service_principal, partition)?;
@@ -74,8 +40,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     }
     call.parameter("keyId", key_id.as_str());
     call.parameter("operations", operations);
-    let names = ["encryptionContextEquals", "encryptionContextSubset", "sourceArn"];
-    if let Some(constraints) = constraints_json(&terms.constraints, names) {
+    if let Some(constraints) = audit_value(&terms.constraints) {
         call.parameter("constraints", constraints);
     }
     record_party(call, ["granteePrincipal", "granteeServicePrincipal"], Some(&grantee));
@@ -123,7 +88,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 fn answer(call: &mut Call<'_>, key: &KeyRecord, grant: GrantId) -> Result<Answer, KmsError> {
     let token = GrantToken { scope: key.scope.clone(), key: key.id, grant }.issue(call.seal())?;
     call.element("grantId", grant.to_string());
-    Answer::json(&json!({ "GrantId": grant.to_string(), "GrantToken": token }))
+    Answer::of(&Output {
+        grant_id: Some(grant.to_string().into()),
+        grant_token: Some(token.into()),
+    })
 }
 
 /// The operations, each once.
@@ -140,7 +108,7 @@ fn distinct(names: &[String]) -> Result<Vec<Action>, KmsError> {
     Ok(operations)
 }
 
-fn constraints(input: ConstraintsInput) -> Result<Constraints, KmsError> {
+fn constraints(input: GrantConstraints) -> Result<Constraints, KmsError> {
     let pairs = |context: Option<EncryptionContext>| {
         let Some(pairs) = context.map(EncryptionContext::into_pairs) else { return Ok(None) };
         let length: usize =
@@ -154,9 +122,6 @@ fn constraints(input: ConstraintsInput) -> Result<Constraints, KmsError> {
         }
         Ok(Some(pairs))
     };
-    if input.source_arn.as_ref().is_some_and(|arn| !arn.starts_with("arn:") || arn.len() > 2048) {
-        return Err(invalid("SourceArn must be an ARN of at most 2048 characters."));
-    }
     Ok(Constraints {
         equals: pairs(input.encryption_context_equals)?,
         subset: pairs(input.encryption_context_subset)?,

@@ -1,45 +1,24 @@
 //! `CreateKey`: makes a key. It is durable before the answer.
 
-use std::ops::RangeInclusive;
-
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::checks::{Checks, invalid};
+use super::checks::invalid;
 use super::development::Chosen;
 use super::metadata::key_metadata;
+use super::model::create_key::{Input, Output};
+use super::model::outputs::KeyMetadata;
 use super::put_key_policy::accept;
-use super::tagging::{self, Tag};
+use super::tagging;
 use super::{Answer, Call, custom_key_store, development};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::multi_region::MultiRegion;
-use crate::key::spec::{CUSTOMER_MASTER_KEY_SPECS, KEY_SPECS, KEY_USAGES, ORIGINS, model_allows};
+use crate::key::spec::model_allows;
 use crate::key::{KeyId, KeyRecord, KeyState};
 use crate::policy::{AccountAction, KeyPolicy};
 
-/// Lengths of a description, in characters.
-pub(super) const DESCRIPTION: RangeInclusive<usize> = 0..=8192;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    policy: Option<String>,
-    description: Option<String>,
-    key_usage: Option<String>,
-    customer_master_key_spec: Option<String>,
-    key_spec: Option<String>,
-    origin: Option<String>,
-    custom_key_store_id: Option<String>,
-    bypass_policy_lockout_safety_check: Option<bool>,
-    tags: Option<Vec<Tag>>,
-    multi_region: Option<bool>,
-    xks_key_id: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer, KmsError> {
-    check_shape(&input)?;
     let mut tags = input.tags.take().unwrap_or_default();
     let chosen = Chosen::take(&mut tags, call.in_development())?;
     let spec = choose_spec(&input)?;
@@ -129,38 +108,8 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     }
     call.key_resource(&key);
     let metadata = key_metadata(&key);
-    call.element("keyMetadata", audit_form(&metadata));
-    Answer::json(&json!({ "KeyMetadata": metadata }))
-}
-
-fn check_shape(input: &Input) -> Result<(), KmsError> {
-    let mut checks = Checks::new();
-    if let Some(policy) = &input.policy {
-        checks.policy(policy);
-    }
-    let texts = [
-        ("description", &input.description, DESCRIPTION),
-        ("xksKeyId", &input.xks_key_id, 1..=128),
-    ];
-    for (member, value, range) in texts {
-        if let Some(value) = value {
-            checks.length(member, value, range);
-        }
-    }
-    checks.store_id(input.custom_key_store_id.as_deref());
-    let names = [
-        ("keyUsage", &input.key_usage, KEY_USAGES),
-        ("customerMasterKeySpec", &input.customer_master_key_spec, CUSTOMER_MASTER_KEY_SPECS),
-        ("keySpec", &input.key_spec, KEY_SPECS),
-        ("origin", &input.origin, ORIGINS),
-    ];
-    for (member, value, allowed) in names {
-        if let Some(value) = value {
-            checks.one_of(member, value, allowed);
-        }
-    }
-    tagging::check_shape(&mut checks, input.tags.as_deref().unwrap_or_default());
-    checks.finish()
+    call.element("keyMetadata", audit_form(&metadata)?);
+    Answer::of(&Output { key_metadata: Some(metadata) })
 }
 
 /// The key spec, from either of the twin parameters.
@@ -225,11 +174,21 @@ fn is_importable(spec: &str) -> bool {
 }
 
 /// Metadata as audit records have it: names start in lower case.
-pub(super) fn audit_form(metadata: &serde_json::Map<String, Value>) -> Value {
-    let lower = |name: &str| {
+pub(super) fn audit_form(metadata: &KeyMetadata<'_>) -> Result<Value, KmsError> {
+    Ok(lower(serde_json::to_value(metadata).map_err(KmsError::internal)?))
+}
+
+fn lower(value: Value) -> Value {
+    let name = |name: String| {
         let mut chars = name.chars();
         let first = chars.next().map(|c| c.to_ascii_lowercase());
         first.into_iter().chain(chars).collect::<String>()
     };
-    Value::Object(metadata.iter().map(|(name, value)| (lower(name), value.clone())).collect())
+    match value {
+        Value::Object(members) => {
+            Value::Object(members.into_iter().map(|(n, value)| (name(n), lower(value))).collect())
+        }
+        Value::Array(items) => items.into_iter().map(lower).collect(),
+        other => other,
+    }
 }

@@ -1,64 +1,60 @@
 //! The operations of custom key stores. There are none, so none is found.
 
-use serde::Deserialize;
-use serde_json::json;
-
-use super::checks::{Checks, invalid};
-use super::{Answer, Call, Operation};
+use super::checks::invalid;
+use super::model::{
+    connect_custom_key_store, create_custom_key_store, delete_custom_key_store,
+    describe_custom_key_stores, disconnect_custom_key_store, update_custom_key_store,
+};
+use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::policy::AccountAction;
 
-/// Lengths of the name of a store, in characters.
-const STORE_NAME: std::ops::RangeInclusive<usize> = 1..=256;
-/// Values of `CustomKeyStoreType`; the first is the default.
-const STORE_TYPES: [&str; 2] = ["AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"];
+/// The `CustomKeyStoreType` if none is given.
+const DEFAULT_TYPE: &str = "AWS_CLOUDHSM";
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    custom_key_store_id: Option<String>,
-    custom_key_store_name: Option<String>,
-    new_custom_key_store_name: Option<String>,
-    custom_key_store_type: Option<String>,
-    cloud_hsm_cluster_id: Option<String>,
-    limit: Option<i64>,
-    marker: Option<String>,
+pub(super) async fn connect(
+    call: &mut Call<'_>,
+    input: connect_custom_key_store::Input,
+) -> Result<Answer, KmsError> {
+    refuse(call, AccountAction::ConnectCustomKeyStore, input.custom_key_store_id)
 }
 
-pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let action = match call.operation() {
-        Operation::ConnectCustomKeyStore => AccountAction::ConnectCustomKeyStore,
-        Operation::CreateCustomKeyStore => return create(call, input),
-        Operation::DeleteCustomKeyStore => AccountAction::DeleteCustomKeyStore,
-        Operation::DescribeCustomKeyStores => return describe(call, input),
-        Operation::DisconnectCustomKeyStore => AccountAction::DisconnectCustomKeyStore,
-        _ => AccountAction::UpdateCustomKeyStore,
-    };
-    let mut checks = Checks::new();
-    let id = checks.store_id(input.custom_key_store_id.as_deref());
-    checks.required("customKeyStoreId", id);
-    if let Some(name) = &input.new_custom_key_store_name {
-        checks.length("newCustomKeyStoreName", name, STORE_NAME);
-    }
-    checks.finish()?;
-    call.optional_parameter("customKeyStoreId", input.custom_key_store_id);
+pub(super) async fn delete(
+    call: &mut Call<'_>,
+    input: delete_custom_key_store::Input,
+) -> Result<Answer, KmsError> {
+    refuse(call, AccountAction::DeleteCustomKeyStore, input.custom_key_store_id)
+}
+
+pub(super) async fn disconnect(
+    call: &mut Call<'_>,
+    input: disconnect_custom_key_store::Input,
+) -> Result<Answer, KmsError> {
+    refuse(call, AccountAction::DisconnectCustomKeyStore, input.custom_key_store_id)
+}
+
+pub(super) async fn update(
+    call: &mut Call<'_>,
+    input: update_custom_key_store::Input,
+) -> Result<Answer, KmsError> {
+    refuse(call, AccountAction::UpdateCustomKeyStore, input.custom_key_store_id)
+}
+
+fn refuse(call: &mut Call<'_>, action: AccountAction, id: String) -> Result<Answer, KmsError> {
+    call.parameter("customKeyStoreId", id);
     call.authorize_account(action)?;
     Err(not_found())
 }
 
-fn create(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    if let Some(name) = &input.custom_key_store_name {
-        checks.length("customKeyStoreName", name, STORE_NAME);
-    }
-    let name = checks.required("customKeyStoreName", input.custom_key_store_name);
-    let kind = input.custom_key_store_type.as_deref().unwrap_or(STORE_TYPES[0]);
-    checks.one_of("customKeyStoreType", kind, &STORE_TYPES);
-    checks.finish()?;
-    call.parameter("customKeyStoreName", name);
+pub(super) async fn create(
+    call: &mut Call<'_>,
+    input: create_custom_key_store::Input,
+) -> Result<Answer, KmsError> {
+    let kind = input.custom_key_store_type.as_deref().unwrap_or(DEFAULT_TYPE);
+    call.parameter("customKeyStoreName", input.custom_key_store_name);
     call.parameter("customKeyStoreType", kind);
     call.authorize_account(AccountAction::CreateCustomKeyStore)?;
-    if kind != STORE_TYPES[0] {
+    if kind != DEFAULT_TYPE {
         let text = "External key stores are not supported by this service.";
         return Err(KmsError::new(Exception::UnsupportedOperation, text));
     }
@@ -69,15 +65,10 @@ fn create(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     Err(KmsError::new(Exception::CloudHsmClusterNotFound, text))
 }
 
-fn describe(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    checks.store_id(input.custom_key_store_id.as_deref());
-    if let Some(name) = &input.custom_key_store_name {
-        checks.length("customKeyStoreName", name, STORE_NAME);
-    }
-    checks.limit(input.limit, 1000, 1000);
-    checks.marker(input.marker.as_deref());
-    checks.finish()?;
+pub(super) async fn describe(
+    call: &mut Call<'_>,
+    input: describe_custom_key_stores::Input,
+) -> Result<Answer, KmsError> {
     let (id, name) = (input.custom_key_store_id, input.custom_key_store_name);
     let named = id.is_some() || name.is_some();
     let both = id.is_some() && name.is_some();
@@ -91,7 +82,11 @@ fn describe(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
         return Err(not_found());
     }
     call.read_marker("", input.marker.as_deref())?;
-    Answer::json(&json!({ "CustomKeyStores": [], "Truncated": false }))
+    Answer::of(&describe_custom_key_stores::Output {
+        custom_key_stores: Some(Vec::new()),
+        truncated: Some(false),
+        ..describe_custom_key_stores::Output::default()
+    })
 }
 
 /// The answer when a store is named.

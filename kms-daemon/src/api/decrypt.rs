@@ -1,59 +1,26 @@
 //! `Decrypt`: decrypts a ciphertext. A symmetric key is found from its blob unless it is named;
 //! an asymmetric key has to be named.
 
-use serde::{Deserialize, Serialize};
-
 use super::answer::Base64;
 use super::call::KeyUse;
-use super::checks::{BLOB, Checks, invalid};
+use super::checks::{invalid, required};
 use super::input::{Blob, EncryptionContext};
-use super::recipient::{self, RecipientInfo};
+use super::model::decrypt::{Input, Output};
+use super::recipient::Document;
 use super::{Answer, Call};
 use crate::engine::{Ciphertext, Delivered};
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
-use crate::key::spec::{Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT, encryption_algorithm};
+use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT, encryption_algorithm};
 use crate::policy::{Action, Authorized};
 
-/// Values of `DryRunModifiers`.
-const DRY_RUN_MODIFIERS: &[&str] = &["IGNORE_CIPHERTEXT"];
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    ciphertext_blob: Option<Blob>,
-    encryption_context: Option<EncryptionContext>,
-    grant_tokens: Option<Vec<String>>,
-    key_id: Option<String>,
-    encryption_algorithm: Option<String>,
-    recipient: Option<RecipientInfo>,
-    dry_run: Option<bool>,
-    dry_run_modifiers: Option<Vec<String>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Output<'a> {
-    key_id: &'a str,
-    plaintext: Base64<'a>,
-    encryption_algorithm: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ciphertext_for_recipient: Option<Base64<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_material_id: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let ignored = ignores_ciphertext(&mut checks, input.dry_run, input.dry_run_modifiers);
-    let blob = ciphertext(&mut checks, "ciphertextBlob", input.ciphertext_blob, ignored);
-    checks.optional_key_id("keyId", input.key_id.as_deref());
-    let grant_tokens = checks.grant_tokens(input.grant_tokens);
+    let ignored = ignores_ciphertext(input.dry_run, input.dry_run_modifiers);
+    let blob = ciphertext(input.ciphertext_blob, ignored)?;
+    let grant_tokens = input.grant_tokens.unwrap_or_default();
     let algorithm = input.encryption_algorithm.as_deref().unwrap_or(SYMMETRIC_DEFAULT);
-    checks.one_of("encryptionAlgorithm", algorithm, ENCRYPTION_ALGORITHMS);
-    let document = recipient::check(&mut checks, input.recipient);
-    checks.finish()?;
+    let document = Document::new(input.recipient);
     let context = input.encryption_context.unwrap_or_default();
     let canonical = context.canonical_for(algorithm)?;
     call.parameter("encryptionAlgorithm", algorithm);
@@ -76,13 +43,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let answer = |delivered: Delivered<'_>| {
         let Delivered { plaintext, for_recipient, .. } = delivered;
         let output = Output {
-            key_id: &key.arn(),
-            plaintext: Base64(plaintext),
-            encryption_algorithm: algorithm,
+            key_id: Some(key.arn().into()),
+            plaintext: Some(Base64(plaintext)),
+            encryption_algorithm: Some(algorithm.into()),
             ciphertext_for_recipient: for_recipient.map(Base64),
-            key_material_id: material_id(&ciphertext).filter(|_| for_recipient.is_none()),
+            key_material_id: material_id(&ciphertext)
+                .filter(|_| for_recipient.is_none())
+                .map(Into::into),
         };
-        Answer::with_blobs(&output, delivered.size())
+        Answer::of(&output)
     };
     let mut devices = call.devices();
     match ciphertext {
@@ -163,26 +132,14 @@ impl Source<'_> {
 }
 
 /// Whether a dry run leaves the ciphertext out.
-pub(super) fn ignores_ciphertext(
-    checks: &mut Checks,
-    dry_run: Option<bool>,
-    modifiers: Option<Vec<String>>,
-) -> bool {
+pub(super) fn ignores_ciphertext(dry_run: Option<bool>, modifiers: Option<Vec<String>>) -> bool {
     let modifiers = modifiers.unwrap_or_default();
-    for modifier in &modifiers {
-        checks.one_of("dryRunModifiers", modifier, DRY_RUN_MODIFIERS);
-    }
     dry_run == Some(true) && !modifiers.is_empty()
 }
 
-/// The ciphertext of a request, unless it is ignored.
-pub(super) fn ciphertext(
-    checks: &mut Checks,
-    member: &str,
-    blob: Option<Blob>,
-    ignored: bool,
-) -> Option<Blob> {
-    if ignored { None } else { Some(checks.blob(member, blob, BLOB)) }
+/// The ciphertext of a request, unless it is ignored. The model does not require it.
+pub(super) fn ciphertext(blob: Option<Blob>, ignored: bool) -> Result<Option<Blob>, KmsError> {
+    if ignored { Ok(None) } else { required("ciphertextBlob", blob).map(Some) }
 }
 
 fn incorrect_key() -> KmsError {

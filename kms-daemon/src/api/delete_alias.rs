@@ -1,26 +1,16 @@
 //! `DeleteAlias`: takes a name away from its key.
 
-use serde::Deserialize;
-
 use super::Answer;
 use super::call::{Call, KeyUse, contended};
-use super::checks::Checks;
 use super::create_alias::writable_name;
+use super::model::delete_alias::Input;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRef;
 use crate::key::catalog::Update;
 use crate::policy::{AccountAction, Action};
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    alias_name: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let name = checks.alias_name(input.alias_name);
-    checks.finish()?;
+    let name = input.alias_name;
     let name = writable_name(&name, Exception::Validation)?;
     call.parameter("aliasName", name.as_str());
 

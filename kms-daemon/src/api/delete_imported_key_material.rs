@@ -1,29 +1,14 @@
 //! `DeleteImportedKeyMaterial`: destroys imported material; the key waits until it is back.
 
-use serde::Deserialize;
-use serde_json::json;
-
 use super::call::{KeyUse, contended};
-use super::checks::Checks;
+use super::model::delete_imported_key_material::{Input, Output};
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::policy::Action;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    key_material_id: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    if let Some(id) = &input.key_material_id {
-        checks.material_id(id);
-    }
-    checks.finish()?;
+    let key_id = input.key_id;
     call.parameter("keyId", key_id.as_str());
     call.optional_parameter("keyMaterialId", input.key_material_id.as_deref());
     for _ in Call::tries() {
@@ -41,12 +26,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             None => key.materials.last(),
         };
         call.element("keyId", key.arn());
-        let mut answer = json!({ "KeyId": key.arn() });
-        let Some(id) = named.map(|material| material.id) else { return Answer::json(&answer) };
-        answer["KeyMaterialId"] = id.to_string().into();
+        let mut answer = Output { key_id: Some(key.arn().into()), ..Output::default() };
+        let Some(id) = named.map(|material| material.id) else { return Answer::of(&answer) };
+        answer.key_material_id = Some(id.to_string().into());
         let changed = key.without(|material| material.id == id);
         if changed == **key || call.replace_shared(&key, &changed).await? == Update::Applied {
-            return Answer::json(&answer);
+            return Answer::of(&answer);
         }
     }
     Err(contended())

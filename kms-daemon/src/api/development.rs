@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Call;
 use super::checks::invalid;
-use super::tagging::Tag;
+use super::model::inputs::Tag;
 use crate::engine::response;
 use crate::error::{Exception, KmsError};
 use crate::key::import::Imported;
@@ -45,7 +45,7 @@ impl Chosen {
     pub(super) fn take(tags: &mut Vec<Tag>, development: bool) -> Result<Self, KmsError> {
         let mut chosen = Self::default();
         for tag in &*tags {
-            let (key, value) = tag.parts();
+            let (key, value) = (tag.tag_key.as_str(), tag.tag_value.as_str());
             if !development && [CUSTOM_ID, CUSTOM_MATERIAL].contains(&key) {
                 let text = format!("The tag key {key} is for development: start kmsd with --dev.");
                 return Err(KmsError::new(Exception::Tag, text));
@@ -67,7 +67,7 @@ impl Chosen {
                 _ => {}
             }
         }
-        tags.retain(|tag| tag.parts().0 != CUSTOM_MATERIAL);
+        tags.retain(|tag| tag.tag_key != CUSTOM_MATERIAL);
         Ok(chosen)
     }
 }

@@ -1,24 +1,14 @@
 //! `DisableKey`: makes a key unusable until it is enabled.
 
-use serde::Deserialize;
-
 use super::call::KeyUse;
-use super::checks::Checks;
+use super::model::disable_key::Input;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::{KeyRecord, KeyState};
 use crate::policy::Action;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    checks.finish()?;
+    let key_id = input.key_id;
     call.parameter("keyId", key_id.as_str());
     let key_use = KeyUse::manage(Action::DisableKey, &key_id);
     call.update_key(key_use, |key| Ok(KeyRecord { state: KeyState::Disabled, ..key.clone() }))

@@ -1,9 +1,7 @@
 //! `EnableKeyRotation`: makes a key rotate by itself, for the first time a period from now.
 
-use serde::Deserialize;
-
 use super::call::KeyUse;
-use super::checks::Checks;
+use super::model::enable_key_rotation::Input;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::KeyRecord;
@@ -13,19 +11,9 @@ use crate::policy::Action;
 /// Days between rotations, unless the request says.
 const DEFAULT_PERIOD: i64 = 365;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    rotation_period_in_days: Option<i64>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
+    let key_id = input.key_id;
     let period = input.rotation_period_in_days.unwrap_or(DEFAULT_PERIOD);
-    checks.number("rotationPeriodInDays", period, 90..=2560);
-    checks.finish()?;
     call.parameter("keyId", key_id.as_str());
     call.parameter("rotationPeriodInDays", period);
     let period_days = u32::try_from(period).map_err(KmsError::internal)?;

@@ -1,47 +1,27 @@
 //! `Encapsulate`: makes a shared secret and encapsulates it for an ML-KEM key.
 
-use serde::{Deserialize, Serialize};
-
 use super::answer::Base64;
 use super::call::KeyUse;
-use super::checks::Checks;
+use super::model::encapsulate::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
 use crate::key::KeyRecord;
-use crate::key::spec::{Algorithm, ENCAPSULATION_ALGORITHMS};
+use crate::key::spec::Algorithm;
 use crate::policy::{Action, Authorized};
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    pub(super) key_id: Option<String>,
-    pub(super) encapsulation_algorithm: Option<String>,
-    pub(super) grant_tokens: Option<Vec<String>>,
-    pub(super) dry_run: Option<bool>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Output<'a> {
-    key_id: &'a str,
-    shared_secret: Base64<'a>,
-    shared_secret_ciphertext_blob: Base64<'a>,
-    encapsulation_algorithm: &'a str,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let request = EncapsulationRequest::check(Checks::new(), input)?;
+    let request = EncapsulationRequest::new(input);
     let key = request.authorize(call, Action::Encapsulate).await?;
     let reply = call.devices().encapsulate(&key).await?;
     let made = response(&reply)?;
     let output = Output {
-        key_id: &key.arn(),
-        shared_secret: Base64(&made.secret),
-        shared_secret_ciphertext_blob: Base64(&made.ciphertext),
-        encapsulation_algorithm: &request.algorithm,
+        key_id: Some(key.arn().into()),
+        shared_secret: Some(Base64(&made.secret)),
+        shared_secret_ciphertext_blob: Some(Base64(&made.ciphertext)),
+        encapsulation_algorithm: Some(request.algorithm.as_str().into()),
     };
-    Answer::with_blobs(&output, made.secret.len() + made.ciphertext.len())
+    Answer::of(&output)
 }
 
 /// The checked parameters that `Encapsulate` and `Decapsulate` share.
@@ -54,15 +34,14 @@ pub(super) struct EncapsulationRequest {
 }
 
 impl EncapsulationRequest {
-    /// Checks the shape of the parameters, after the checks in `checks`.
-    pub(super) fn check(mut checks: Checks, input: Input) -> Result<Self, KmsError> {
-        let key_id = checks.key_id("keyId", input.key_id);
-        let algorithm = input.encapsulation_algorithm;
-        let algorithm =
-            checks.required_one_of("encapsulationAlgorithm", algorithm, ENCAPSULATION_ALGORITHMS);
-        let grant_tokens = checks.grant_tokens(input.grant_tokens);
-        checks.finish()?;
-        Ok(Self { key_id, grant_tokens, dry_run: input.dry_run, algorithm })
+    /// The parameters of a request.
+    pub(super) fn new(input: Input) -> Self {
+        Self {
+            key_id: input.key_id,
+            grant_tokens: input.grant_tokens.unwrap_or_default(),
+            dry_run: input.dry_run,
+            algorithm: input.encapsulation_algorithm,
+        }
     }
 
     /// Authorizes the key, and ends a dry run.

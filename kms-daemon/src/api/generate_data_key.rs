@@ -1,43 +1,17 @@
 //! `GenerateDataKey`: a data key, in clear and encrypted under a symmetric key.
 
-use hsm_protocol::command::cipher::MAX_DATA_KEY;
-use serde::{Deserialize, Serialize};
-
 use super::answer::Base64;
 use super::call::KeyUse;
-use super::checks::{Checks, invalid};
+use super::checks::invalid;
 use super::input::EncryptionContext;
-use super::recipient::{self, Document, RecipientInfo};
+use super::model::generate_data_key::{Input, Output};
+use super::recipient::Document;
 use super::{Answer, Call};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, DATA_KEY_SPECS, SYMMETRIC_DEFAULT};
 use crate::policy::{Action, Authorized};
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    encryption_context: Option<EncryptionContext>,
-    number_of_bytes: Option<i64>,
-    key_spec: Option<String>,
-    grant_tokens: Option<Vec<String>>,
-    recipient: Option<RecipientInfo>,
-    dry_run: Option<bool>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Output<'a> {
-    ciphertext_blob: Base64<'a>,
-    plaintext: Base64<'a>,
-    key_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ciphertext_for_recipient: Option<Base64<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_material_id: Option<String>,
-}
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = DataKeyRequest::check(input)?;
@@ -48,13 +22,13 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let made = reply.parts()?;
     let material = Envelope::parse(made.blob)?.material.to_string();
     let output = Output {
-        ciphertext_blob: Base64(made.blob),
-        plaintext: Base64(made.plaintext),
-        key_id: &key.arn(),
+        ciphertext_blob: Some(Base64(made.blob)),
+        plaintext: Some(Base64(made.plaintext)),
+        key_id: Some(key.arn().into()),
         ciphertext_for_recipient: made.for_recipient.map(Base64),
-        key_material_id: Some(material).filter(|_| made.for_recipient.is_none()),
+        key_material_id: Some(material.into()).filter(|_| made.for_recipient.is_none()),
     };
-    Answer::with_blobs(&output, made.size())
+    Answer::of(&output)
 }
 
 /// The checked parameters of both data key operations.
@@ -73,20 +47,10 @@ pub(super) struct DataKeyRequest {
 }
 
 impl DataKeyRequest {
-    /// Checks the shape of the parameters.
+    /// Checks how the parameters go together.
     pub(super) fn check(input: Input) -> Result<Self, KmsError> {
-        let mut checks = Checks::new();
-        let key_id = checks.key_id("keyId", input.key_id);
-        if let Some(number) = input.number_of_bytes {
-            checks.number("numberOfBytes", number, 1..=MAX_DATA_KEY as i64);
-        }
-        let names: Vec<&str> = DATA_KEY_SPECS.iter().map(|(name, _)| *name).collect();
-        if let Some(spec) = &input.key_spec {
-            checks.one_of("keySpec", spec, &names);
-        }
-        let grant_tokens = checks.grant_tokens(input.grant_tokens);
-        let recipient = recipient::check(&mut checks, input.recipient);
-        checks.finish()?;
+        let (key_id, recipient) = (input.key_id, Document::new(input.recipient));
+        let grant_tokens = input.grant_tokens.unwrap_or_default();
         let length = match (&input.key_spec, input.number_of_bytes) {
             (Some(spec), None) => {
                 DATA_KEY_SPECS.iter().find(|(name, _)| name == spec).map(|(_, length)| *length)

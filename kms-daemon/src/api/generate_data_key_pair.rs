@@ -2,45 +2,19 @@
 //! key.
 
 use hsm_protocol::key_spec::KeySpec;
-use serde::{Deserialize, Serialize};
 
 use super::answer::Base64;
 use super::call::KeyUse;
-use super::checks::Checks;
 use super::input::EncryptionContext;
-use super::recipient::{self, Document, RecipientInfo};
+use super::model::generate_data_key_pair::{Input, Output};
+use super::recipient::Document;
 use super::{Answer, Call};
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
-use crate::key::spec::{Algorithm, DATA_KEY_PAIR_SPECS, SYMMETRIC_DEFAULT};
+use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT};
 use crate::policy::{Action, Authorized};
 use crate::quota::Pool;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    encryption_context: Option<EncryptionContext>,
-    key_pair_spec: Option<String>,
-    grant_tokens: Option<Vec<String>>,
-    recipient: Option<RecipientInfo>,
-    dry_run: Option<bool>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Output<'a> {
-    private_key_ciphertext_blob: Base64<'a>,
-    private_key_plaintext: Base64<'a>,
-    public_key: Base64<'a>,
-    key_id: &'a str,
-    key_pair_spec: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ciphertext_for_recipient: Option<Base64<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_material_id: Option<String>,
-}
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = KeyPairRequest::check(input)?;
@@ -54,15 +28,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let made = reply.parts()?;
     let material = Envelope::parse(made.blob)?.material.to_string();
     let output = Output {
-        private_key_ciphertext_blob: Base64(made.blob),
-        private_key_plaintext: Base64(made.plaintext),
-        public_key: Base64(made.public),
-        key_id: &key.arn(),
-        key_pair_spec: &request.spec,
+        private_key_ciphertext_blob: Some(Base64(made.blob)),
+        private_key_plaintext: Some(Base64(made.plaintext)),
+        public_key: Some(Base64(made.public)),
+        key_id: Some(key.arn().into()),
+        key_pair_spec: Some(request.spec.as_str().into()),
         ciphertext_for_recipient: made.for_recipient.map(Base64),
-        key_material_id: Some(material).filter(|_| made.for_recipient.is_none()),
+        key_material_id: Some(material.into()).filter(|_| made.for_recipient.is_none()),
     };
-    Answer::with_blobs(&output, made.size())
+    Answer::of(&output)
 }
 
 /// The checked parameters of both data key pair operations.
@@ -80,15 +54,11 @@ pub(super) struct KeyPairRequest {
 }
 
 impl KeyPairRequest {
-    /// Checks the shape of the parameters.
+    /// Checks how the parameters go together.
     pub(super) fn check(input: Input) -> Result<Self, KmsError> {
-        let mut checks = Checks::new();
-        let key_id = checks.key_id("keyId", input.key_id);
-        let spec = input.key_pair_spec;
-        let spec = checks.required_one_of("keyPairSpec", spec, DATA_KEY_PAIR_SPECS);
-        let grant_tokens = checks.grant_tokens(input.grant_tokens);
-        let recipient = recipient::check(&mut checks, input.recipient);
-        checks.finish()?;
+        let (key_id, spec) = (input.key_id, input.key_pair_spec);
+        let (grant_tokens, recipient) =
+            (input.grant_tokens.unwrap_or_default(), Document::new(input.recipient));
         let encryption_context = input.encryption_context.unwrap_or_default();
         let context = encryption_context.canonical()?;
         let dry_run = input.dry_run;

@@ -1,29 +1,24 @@
 //! `GenerateDataKeyPairWithoutPlaintext`: a key pair, its private half encrypted only.
 
-use serde::Serialize;
-
 use super::answer::Base64;
 use super::generate_data_key_pair::KeyPairRequest;
+use super::model::generate_data_key_pair;
+use super::model::generate_data_key_pair_without_plaintext::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::policy::Action;
 
-pub(super) use super::generate_data_key_pair::Input;
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Output<'a> {
-    private_key_ciphertext_blob: Base64<'a>,
-    public_key: Base64<'a>,
-    key_id: &'a str,
-    key_pair_spec: &'a str,
-    key_material_id: String,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let request = KeyPairRequest::check(input)?;
+    let request = KeyPairRequest::check(generate_data_key_pair::Input {
+        key_id: input.key_id,
+        encryption_context: input.encryption_context,
+        key_pair_spec: input.key_pair_spec,
+        grant_tokens: input.grant_tokens,
+        recipient: None,
+        dry_run: input.dry_run,
+    })?;
     let key = request.authorize(call, Action::GenerateDataKeyPairWithoutPlaintext).await?;
     let spec = request.device_spec()?;
     let mut devices = call.devices();
@@ -31,11 +26,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let reply = devices.wrapped_data_key_pair(&key, &request.context, spec, &pair).await?;
     let made = response(&reply)?;
     let output = Output {
-        private_key_ciphertext_blob: Base64(&made.blob),
-        public_key: Base64(&made.public),
-        key_id: &key.arn(),
-        key_pair_spec: &request.spec,
-        key_material_id: Envelope::parse(&made.blob)?.material.to_string(),
+        private_key_ciphertext_blob: Some(Base64(&made.blob)),
+        public_key: Some(Base64(&made.public)),
+        key_id: Some(key.arn().into()),
+        key_pair_spec: Some(request.spec.as_str().into()),
+        key_material_id: Some(Envelope::parse(&made.blob)?.material.to_string().into()),
     };
-    Answer::with_blobs(&output, made.blob.len() + made.public.len())
+    Answer::of(&output)
 }

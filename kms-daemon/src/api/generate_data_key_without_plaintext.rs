@@ -1,34 +1,32 @@
 //! `GenerateDataKeyWithoutPlaintext`: a data key, encrypted only.
 
-use serde::Serialize;
-
 use super::answer::Base64;
 use super::generate_data_key::DataKeyRequest;
+use super::model::generate_data_key;
+use super::model::generate_data_key_without_plaintext::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::policy::Action;
 
-pub(super) use super::generate_data_key::Input;
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Output<'a> {
-    ciphertext_blob: Base64<'a>,
-    key_id: &'a str,
-    key_material_id: String,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let request = DataKeyRequest::check(input)?;
+    let request = DataKeyRequest::check(generate_data_key::Input {
+        key_id: input.key_id,
+        encryption_context: input.encryption_context,
+        number_of_bytes: input.number_of_bytes,
+        key_spec: input.key_spec,
+        grant_tokens: input.grant_tokens,
+        recipient: None,
+        dry_run: input.dry_run,
+    })?;
     let key = request.authorize(call, Action::GenerateDataKeyWithoutPlaintext).await?;
     let reply = call.devices().wrapped_data_key(&key, &request.context, request.length).await?;
     let blob = response(&reply)?.blob;
     let output = Output {
-        ciphertext_blob: Base64(&blob),
-        key_id: &key.arn(),
-        key_material_id: Envelope::parse(&blob)?.material.to_string(),
+        ciphertext_blob: Some(Base64(&blob)),
+        key_id: Some(key.arn().into()),
+        key_material_id: Some(Envelope::parse(&blob)?.material.to_string().into()),
     };
-    Answer::with_blobs(&output, blob.len())
+    Answer::of(&output)
 }

@@ -1,45 +1,29 @@
 //! `GenerateMac`: computes a MAC with an HMAC key.
 
 use hsm_protocol::key_spec::MacAlgorithm;
-use serde::{Deserialize, Serialize};
 
 use super::answer::Base64;
 use super::call::KeyUse;
-use super::checks::{Checks, MESSAGE};
 use super::input::Blob;
+use super::model::generate_mac::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
 use crate::key::KeyRecord;
-use crate::key::spec::{Algorithm, MAC_ALGORITHMS, mac_algorithm};
+use crate::key::spec::{Algorithm, mac_algorithm};
 use crate::policy::{Action, Authorized};
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    pub(super) message: Option<Blob>,
-    pub(super) key_id: Option<String>,
-    pub(super) mac_algorithm: Option<String>,
-    pub(super) grant_tokens: Option<Vec<String>>,
-    pub(super) dry_run: Option<bool>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Output<'a> {
-    mac: Base64<'a>,
-    mac_algorithm: &'a str,
-    key_id: &'a str,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let request = MacRequest::check(Checks::new(), input)?;
+    let request = MacRequest::new(input);
     let (key, algorithm) = request.authorize(call, Action::GenerateMac).await?;
     let reply = call.devices().generate_mac(&key, algorithm, &request.message).await?;
     let mac = response(&reply)?.mac;
-    let output =
-        Output { mac: Base64(&mac), mac_algorithm: &request.algorithm, key_id: &key.arn() };
-    Answer::with_blobs(&output, mac.len())
+    let output = Output {
+        mac: Some(Base64(&mac)),
+        mac_algorithm: Some(request.algorithm.as_str().into()),
+        key_id: Some(key.arn().into()),
+    };
+    Answer::of(&output)
 }
 
 /// The checked parameters that `GenerateMac` and `VerifyMac` share.
@@ -54,14 +38,15 @@ pub(super) struct MacRequest {
 }
 
 impl MacRequest {
-    /// Checks the shape of the parameters, after the checks in `checks`.
-    pub(super) fn check(mut checks: Checks, input: Input) -> Result<Self, KmsError> {
-        let message = checks.blob("message", input.message, MESSAGE);
-        let key_id = checks.key_id("keyId", input.key_id);
-        let algorithm = checks.required_one_of("macAlgorithm", input.mac_algorithm, MAC_ALGORITHMS);
-        let grant_tokens = checks.grant_tokens(input.grant_tokens);
-        checks.finish()?;
-        Ok(Self { key_id, grant_tokens, dry_run: input.dry_run, algorithm, message })
+    /// The parameters of a request.
+    pub(super) fn new(input: Input) -> Self {
+        Self {
+            key_id: input.key_id,
+            grant_tokens: input.grant_tokens.unwrap_or_default(),
+            dry_run: input.dry_run,
+            algorithm: input.mac_algorithm,
+            message: input.message,
+        }
     }
 
     /// Authorizes the key, and ends a dry run.

@@ -1,40 +1,28 @@
 //! `GetKeyLastUsage`: the last successful cryptographic operation with a key.
 
-use serde::Deserialize;
-use serde_json::json;
-
 use super::call::KeyUse;
-use super::checks::Checks;
+use super::model::get_key_last_usage::{Input, Output};
+use super::model::outputs::KeyLastUsageData;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::policy::Action;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    checks.finish()?;
+    let key_id = input.key_id;
     call.parameter("keyId", key_id.as_str());
     let key = call.authorize(KeyUse::manage(Action::GetKeyLastUsage, &key_id)).await?;
     let tracker = call.usage();
-    let last = match tracker.last(&key.scope, key.id).await? {
-        None => json!({}),
-        Some(usage) => json!({
-            "Operation": usage.operation,
-            "Timestamp": usage.at.epoch_seconds(),
-            "CloudTrailEventId": usage.event,
-            "KmsRequestId": usage.request,
-        }),
-    };
-    Answer::json(&json!({
-        "KeyId": key.id,
-        "KeyLastUsage": last,
-        "TrackingStartDate": tracker.since().max(key.created).epoch_seconds(),
-        "KeyCreationDate": key.created.epoch_seconds(),
-    }))
+    let last = tracker.last(&key.scope, key.id).await?;
+    let last = last.map_or_else(KeyLastUsageData::default, |usage| KeyLastUsageData {
+        operation: Some(usage.operation.into()),
+        timestamp: Some(usage.at),
+        cloud_trail_event_id: Some(usage.event.to_string().into()),
+        kms_request_id: Some(usage.request.to_string().into()),
+    });
+    Answer::of(&Output {
+        key_id: Some(key.id.to_string().into()),
+        key_last_usage: Some(last),
+        tracking_start_date: Some(tracker.since().max(key.created)),
+        key_creation_date: Some(key.created),
+    })
 }

@@ -1,11 +1,11 @@
 //! `GetParametersForImport`: a public key to wrap key material with, and the token to import it.
 
 use hsm_protocol::key_spec::{KeySpec, WrappingAlgorithm};
-use serde::{Deserialize, Serialize};
 
 use super::answer::Base64;
 use super::call::KeyUse;
-use super::checks::{Checks, invalid};
+use super::checks::invalid;
+use super::model::get_parameters_for_import::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::{Exception, KmsError};
@@ -14,43 +14,10 @@ use crate::policy::Action;
 
 /// How long token and wrapping key are valid, in days.
 const VALIDITY_DAYS: u32 = 1;
-/// `AlgorithmSpec` of the service model.
-const ALGORITHMS: [&str; 6] = [
-    "RSAES_PKCS1_V1_5",
-    "RSAES_OAEP_SHA_1",
-    "RSAES_OAEP_SHA_256",
-    "RSA_AES_KEY_WRAP_SHA_1",
-    "RSA_AES_KEY_WRAP_SHA_256",
-    "SM2PKE",
-];
-/// `WrappingKeySpec` of the service model.
-const WRAPPING_KEYS: [&str; 4] = ["RSA_2048", "RSA_3072", "RSA_4096", "SM2"];
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    wrapping_algorithm: Option<String>,
-    wrapping_key_spec: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Output<'a> {
-    key_id: &'a str,
-    import_token: Base64<'a>,
-    public_key: Base64<'a>,
-    parameters_valid_to: f64,
-}
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    let algorithm = input.wrapping_algorithm;
-    let algorithm = checks.required_one_of("wrappingAlgorithm", algorithm, &ALGORITHMS);
-    let spec = input.wrapping_key_spec;
-    let spec = checks.required_one_of("wrappingKeySpec", spec, &WRAPPING_KEYS);
-    checks.finish()?;
+    let key_id = input.key_id;
+    let (algorithm, spec) = (input.wrapping_algorithm, input.wrapping_key_spec);
     call.parameter("keyId", key_id.as_str());
     call.parameter("wrappingAlgorithm", algorithm.as_str());
     call.parameter("wrappingKeySpec", spec.as_str());
@@ -65,12 +32,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         devices.import_parameters(&key, wrapping, algorithm, valid_to.as_millis(), &pair).await?;
     let made = response(&reply)?;
     let output = Output {
-        key_id: &key.arn(),
-        import_token: Base64(&made.token),
-        public_key: Base64(&made.public),
-        parameters_valid_to: valid_to.epoch_seconds(),
+        key_id: Some(key.arn().into()),
+        import_token: Some(Base64(&made.token)),
+        public_key: Some(Base64(&made.public)),
+        parameters_valid_to: Some(valid_to),
     };
-    Answer::with_blobs(&output, made.token.len() + made.public.len())
+    Answer::of(&output)
 }
 
 /// Refuses what the model names and the service no longer, or not, offers.

@@ -1,45 +1,36 @@
 //! `GetPublicKey`: the public half of an asymmetric key.
 
-use serde::Deserialize;
-use serde_json::json;
-
 use super::answer::Base64;
 use super::call::KeyUse;
-use super::checks::Checks;
+use super::metadata::AlgorithmLists;
+use super::model::get_public_key::{Input, Output};
+use super::model::values;
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
-use crate::key::spec;
 use crate::policy::Action;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    grant_tokens: Option<Vec<String>>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    let grant_tokens = checks.grant_tokens(input.grant_tokens);
-    checks.finish()?;
+    let key_id = input.key_id;
+    let grant_tokens = input.grant_tokens.unwrap_or_default();
     call.parameter("keyId", key_id.as_str());
     let key = call.authorize(KeyUse::new(Action::GetPublicKey, &key_id, &grant_tokens)).await?;
     let reply = call.devices().public_key(&key).await?;
     let spki = response(&reply)?.spki;
     let spec_name = key.spec.aws_name();
-    let mut answer = json!({
-        "KeyId": key.arn(),
-        "PublicKey": Base64(&spki),
-        "KeySpec": spec_name,
-        "KeyUsage": key.usage.aws_name(),
-    });
-    if spec_name.is_some_and(|name| spec::CUSTOMER_MASTER_KEY_SPECS.contains(&name)) {
-        answer["CustomerMasterKeySpec"] = json!(spec_name);
-    }
-    if let Some((member, algorithms)) = spec::algorithms(key.spec, key.usage) {
-        answer[member] = json!(algorithms);
-    }
-    Answer::json(&answer)
+    let mut output = Output {
+        key_id: Some(key.arn().into()),
+        public_key: Some(Base64(&spki)),
+        key_spec: spec_name.map(Into::into),
+        key_usage: key.usage.aws_name().map(Into::into),
+        ..Output::default()
+    };
+    output.customer_master_key_spec =
+        spec_name.filter(|name| values::CUSTOMER_MASTER_KEY_SPEC.contains(name)).map(Into::into);
+    let listed = AlgorithmLists::of(&key);
+    output.encryption_algorithms = listed.encryption;
+    output.signing_algorithms = listed.signing;
+    output.key_agreement_algorithms = listed.agreement;
+    output.encapsulation_algorithms = listed.encapsulation;
+    Answer::of(&output)
 }

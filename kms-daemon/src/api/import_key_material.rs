@@ -1,15 +1,11 @@
 //! `ImportKeyMaterial`: gives a key of origin EXTERNAL its material.
 
-use std::ops::RangeInclusive;
-
 use hsm_protocol::key_spec::KeySpec;
-use serde::Deserialize;
-use serde_json::json;
 
 use super::call::regions::refuse_replica;
 use super::call::{KeyUse, contended};
-use super::checks::{BLOB, Checks, invalid};
-use super::input::Blob;
+use super::checks::invalid;
+use super::model::import_key_material::{Input, Output};
 use super::{Answer, Call};
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
@@ -24,40 +20,11 @@ const MODELS: [&str; 2] = ["KEY_MATERIAL_EXPIRES", "KEY_MATERIAL_DOES_NOT_EXPIRE
 const TYPES: [&str; 2] = ["NEW_KEY_MATERIAL", "EXISTING_KEY_MATERIAL"];
 /// Longest time to expiry, in days.
 const MAX_DAYS: u32 = 365;
-/// Lengths of a description, in characters.
-const DESCRIPTION: RangeInclusive<usize> = 0..=256;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    import_token: Option<Blob>,
-    encrypted_key_material: Option<Blob>,
-    valid_to: Option<f64>,
-    expiration_model: Option<String>,
-    import_type: Option<String>,
-    key_material_description: Option<String>,
-    key_material_id: Option<String>,
-}
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    let token = checks.blob("importToken", input.import_token, BLOB);
-    let wrapped = checks.blob("encryptedKeyMaterial", input.encrypted_key_material, BLOB);
+    let key_id = input.key_id;
+    let (token, wrapped) = (input.import_token, input.encrypted_key_material);
     let model = input.expiration_model.as_deref().unwrap_or(MODELS[0]);
-    checks.one_of("expirationModel", model, &MODELS);
-    if let Some(import_type) = &input.import_type {
-        checks.one_of("importType", import_type, &TYPES);
-    }
-    if let Some(description) = &input.key_material_description {
-        checks.length("keyMaterialDescription", description, DESCRIPTION);
-        checks.material_description(description);
-    }
-    if let Some(id) = &input.key_material_id {
-        checks.material_id(id);
-    }
-    checks.finish()?;
     let expires = expiry(model, input.valid_to, call.now())?;
     call.parameter("keyId", key_id.as_str());
     call.parameter("expirationModel", model);
@@ -79,7 +46,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let material = KeyMaterial { imported: Some(imported.clone()), ..made };
         let changed = key.imported(material, is_new).map_err(|error| refusal(error, &key))?;
         if call.replace_shared(&key, &changed).await? == Update::Applied {
-            return Answer::json(&json!({ "KeyId": key.arn(), "KeyMaterialId": id }));
+            return Answer::of(&Output {
+                key_id: Some(key.arn().into()),
+                key_material_id: Some(id.into()),
+            });
         }
     }
     Err(contended())

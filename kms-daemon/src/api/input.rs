@@ -1,15 +1,17 @@
-//! Parameter types that JSON has not: blobs and encryption contexts.
+//! Parameter types that JSON has not: blobs, secrets and encryption contexts.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hsm_protocol::command::cipher::MAX_CONTEXT;
 use hsm_protocol::token::context;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::checks::invalid;
 use crate::error::KmsError;
@@ -60,6 +62,48 @@ impl<'de> Deserialize<'de> for Blob {
         }
 
         deserializer.deserialize_str(Base64)
+    }
+}
+
+/// A string that is a secret, zeroised when it is dropped.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+pub(super) struct Secret(String);
+
+impl Deref for Secret {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// A structure within a request. Serde would read one from an array, too.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
     }
 }
 

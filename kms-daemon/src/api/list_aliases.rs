@@ -1,29 +1,16 @@
 //! `ListAliases`: the aliases of the caller's account in the Region, or of one key.
 
-use serde::Deserialize;
-use serde_json::{Value, json};
-
-use super::checks::Checks;
+use super::marker::page_size;
+use super::model::list_aliases::{Input, Output};
+use super::model::outputs::AliasListEntry;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Listing;
 use crate::key::{AliasName, AliasRecord, Forms, KeyId, KeyRef, Scope};
 use crate::policy::{self, AccountAction};
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    limit: Option<i64>,
-    marker: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    checks.optional_key_id("keyId", input.key_id.as_deref());
-    let limit = checks.limit(input.limit, 50, 100);
-    checks.marker(input.marker.as_deref());
-    checks.finish()?;
+    let limit = page_size(input.limit, 50);
     call.optional_parameter("keyId", input.key_id.as_deref());
     call.optional_parameter("limit", input.limit);
     call.optional_parameter("marker", input.marker.as_deref());
@@ -42,12 +29,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     };
     let last = listing.items.last().map(|(name, _)| name.as_str());
     let marker = call.next_marker(&filter, listing.more, last);
-    let aliases: Vec<Value> = listing.items.iter().map(|alias| entry(&home, alias)).collect();
-    let mut answer = json!({ "Aliases": aliases, "Truncated": marker.is_some() });
-    if let Some(marker) = marker {
-        answer["NextMarker"] = marker.into();
-    }
-    Answer::json(&answer)
+    let aliases = listing.items.iter().map(|alias| entry(&home, alias)).collect();
+    Answer::of(&Output {
+        aliases: Some(aliases),
+        truncated: Some(marker.is_some()),
+        next_marker: marker.map(Into::into),
+    })
 }
 
 /// The key that the listing is limited to. Listing needs no permission on the key.
@@ -89,14 +76,14 @@ async fn aliases_of(
     Ok(listing)
 }
 
-fn entry(home: &Scope, (name, record): &(AliasName, AliasRecord)) -> Value {
-    json!({
-        "AliasName": name,
-        "AliasArn": home.alias_arn(name),
-        "TargetKeyId": record.target,
-        "CreationDate": record.created.epoch_seconds(),
-        "LastUpdatedDate": record.updated.epoch_seconds(),
-    })
+fn entry<'a>(home: &Scope, (name, record): &'a (AliasName, AliasRecord)) -> AliasListEntry<'a> {
+    AliasListEntry {
+        alias_name: Some(name.as_str().into()),
+        alias_arn: Some(home.alias_arn(name).into()),
+        target_key_id: Some(record.target.to_string().into()),
+        creation_date: Some(record.created),
+        last_updated_date: Some(record.updated),
+    }
 }
 
 fn read_position(position: &str) -> Result<AliasName, KmsError> {

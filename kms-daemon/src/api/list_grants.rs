@@ -1,38 +1,18 @@
 //! `ListGrants`: the grants of a key.
 
-use serde::Deserialize;
-
 use super::call::KeyUse;
-use super::checks::Checks;
 use super::create_grant::one_party;
-use super::grant_listing::{GRANT_ID, not_found, page, read_id};
+use super::grant_listing::{not_found, page, read_id};
+use super::marker::page_size;
+use super::model::list_grants::Input;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::GrantId;
 use crate::policy::Action;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    grant_id: Option<String>,
-    grantee_principal: Option<String>,
-    grantee_service_principal: Option<String>,
-    limit: Option<i64>,
-    marker: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    if let Some(id) = &input.grant_id {
-        checks.length("grantId", id, GRANT_ID);
-    }
-    checks.principal("granteePrincipal", input.grantee_principal.as_deref());
-    checks.service("granteeServicePrincipal", input.grantee_service_principal.as_deref());
-    let limit = checks.limit(input.limit, 50, 100);
-    checks.marker(input.marker.as_deref());
-    checks.finish()?;
+    let key_id = input.key_id;
+    let limit = page_size(input.limit, 50);
     let wanted = input.grant_id.as_deref().map(read_id).transpose()?;
     call.parameter("keyId", key_id.as_str());
     call.optional_parameter("grantId", input.grant_id.as_deref());

@@ -2,11 +2,10 @@
 
 use std::cmp::Ordering;
 
-use serde::Deserialize;
-use serde_json::{Value, json};
-
 use super::call::KeyUse;
-use super::checks::Checks;
+use super::marker::page_size;
+use super::model::list_key_rotations::{Input, Output};
+use super::model::outputs::RotationsListEntry;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::{KeyMaterial, KeyRecord};
@@ -15,23 +14,10 @@ use crate::policy::Action;
 /// Values of `IncludeKeyMaterial`; the first is the default.
 const INCLUDE: [&str; 2] = ["ROTATIONS_ONLY", "ALL_KEY_MATERIAL"];
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    include_key_material: Option<String>,
-    limit: Option<i64>,
-    marker: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
+    let key_id = input.key_id;
     let include = input.include_key_material.as_deref().unwrap_or(INCLUDE[0]);
-    checks.one_of("includeKeyMaterial", include, &INCLUDE);
-    let limit = checks.limit(input.limit, 100, 1000);
-    checks.marker(input.marker.as_deref());
-    checks.finish()?;
+    let limit = page_size(input.limit, 100);
     call.parameter("keyId", key_id.as_str());
     call.parameter("includeKeyMaterial", include);
     call.optional_parameter("limit", input.limit);
@@ -56,43 +42,42 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     };
     let rotations: Vec<_> =
         page.iter().map(|(index, material)| entry(&key, (*index, pending), material)).collect();
-    let mut answer = json!({ "Rotations": rotations, "Truncated": marker.is_some() });
-    if let Some(marker) = marker {
-        answer["NextMarker"] = marker.into();
-    }
-    Answer::json(&answer)
+    Answer::of(&Output {
+        rotations: Some(rotations),
+        truncated: Some(marker.is_some()),
+        next_marker: marker.map(Into::into),
+    })
 }
 
-fn entry(key: &KeyRecord, (index, pending): (usize, &str), material: &KeyMaterial) -> Value {
+fn entry<'k>(
+    key: &KeyRecord,
+    (index, pending): (usize, &'static str),
+    material: &'k KeyMaterial,
+) -> RotationsListEntry<'k> {
     let state = match (index + 1).cmp(&key.materials.len()) {
         Ordering::Less => "NON_CURRENT",
         Ordering::Equal => "CURRENT",
         Ordering::Greater => pending,
     };
-    let mut entry = json!({
-        "KeyId": key.arn(),
-        "KeyMaterialId": material.id.to_string(),
-        "KeyMaterialState": state,
-    });
-    if let Some(rotated) = material.rotated {
-        entry["RotationDate"] = json!(rotated.at.epoch_seconds());
-        entry["RotationType"] = json!(rotated.by);
-    }
+    let mut entry = RotationsListEntry {
+        key_id: Some(key.arn().into()),
+        key_material_id: Some(material.id.to_string().into()),
+        key_material_state: Some(state.into()),
+        rotation_date: material.rotated.map(|rotated| rotated.at),
+        rotation_type: material.rotated.map(|rotated| rotated.by.name().into()),
+        ..RotationsListEntry::default()
+    };
     if let Some(imported) = &material.imported {
         let present = material.is_present();
-        entry["ImportState"] = json!(if present { "IMPORTED" } else { "PENDING_IMPORT" });
+        entry.import_state = Some(if present { "IMPORTED" } else { "PENDING_IMPORT" }.into());
         if present {
             let expires = imported.expires.is_some();
             let model =
                 if expires { "KEY_MATERIAL_EXPIRES" } else { "KEY_MATERIAL_DOES_NOT_EXPIRE" };
-            entry["ExpirationModel"] = json!(model);
+            entry.expiration_model = Some(model.into());
+            entry.valid_to = imported.expires;
         }
-        if let Some(expires) = imported.expires.filter(|_| present) {
-            entry["ValidTo"] = json!(expires.epoch_seconds());
-        }
-        if let Some(description) = &imported.description {
-            entry["KeyMaterialDescription"] = json!(description);
-        }
+        entry.key_material_description = imported.description.as_deref().map(Into::into);
     }
     entry
 }

@@ -1,34 +1,15 @@
 //! `ListKeys`: the keys of the caller's account in the Region.
 
-use serde::Deserialize;
-use serde_json::{Value, json};
-
-use super::checks::Checks;
+use super::marker::page_size;
+use super::model::list_keys::{Input, Output};
+use super::model::outputs::KeyListEntry;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::KeyId;
 use crate::policy::AccountAction;
 
-/// Values of `ResourceOwners`.
-const OWNERS: [&str; 2] = ["SELF", "OTHER_ACCOUNTS_VIA_RAM"];
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    limit: Option<i64>,
-    marker: Option<String>,
-    resource_owners: Option<Vec<String>>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let limit = checks.limit(input.limit, 100, 1000);
-    checks.marker(input.marker.as_deref());
-    if let Some(owners) = &input.resource_owners {
-        checks.list_length("resourceOwners", owners.len(), 1..=OWNERS.len());
-        owners.iter().for_each(|owner| checks.one_of("resourceOwners", owner, &OWNERS));
-    }
-    checks.finish()?;
+    let limit = page_size(input.limit, 100);
     call.optional_parameter("limit", input.limit);
     call.optional_parameter("marker", input.marker.as_deref());
     let home = call.authorize_account(AccountAction::ListKeys)?;
@@ -39,19 +20,26 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let position = call.read_marker(&filter, input.marker.as_deref())?;
     if !owners.iter().any(|owner| owner == "SELF") {
         // No other account can share a key.
-        return Answer::json(&json!({ "Keys": [], "Truncated": false }));
+        return Answer::of(&Output {
+            keys: Some(Vec::new()),
+            truncated: Some(false),
+            ..Output::default()
+        });
     }
     let after = position.as_deref().map(read_position).transpose()?;
     let listing = call.catalog().list_keys(&home, after, limit).await?;
     let last = listing.items.last().map(KeyId::to_string);
     let marker = call.next_marker(&filter, listing.more, last.as_deref());
-    let entry = |id: &KeyId| json!({ "KeyId": id, "KeyArn": home.key_arn(*id) });
-    let keys: Vec<Value> = listing.items.iter().map(entry).collect();
-    let mut answer = json!({ "Keys": keys, "Truncated": marker.is_some() });
-    if let Some(marker) = marker {
-        answer["NextMarker"] = marker.into();
-    }
-    Answer::json(&answer)
+    let entry = |id: &KeyId| KeyListEntry {
+        key_id: Some(id.to_string().into()),
+        key_arn: Some(home.key_arn(*id).into()),
+    };
+    let keys = listing.items.iter().map(entry).collect();
+    Answer::of(&Output {
+        keys: Some(keys),
+        truncated: Some(marker.is_some()),
+        next_marker: marker.map(Into::into),
+    })
 }
 
 fn read_position(position: &str) -> Result<KeyId, KmsError> {

@@ -2,30 +2,17 @@
 
 use std::ops::Bound;
 
-use serde::Deserialize;
-use serde_json::json;
-
 use super::call::KeyUse;
-use super::checks::Checks;
-use super::tagging::Tag;
+use super::marker::page_size;
+use super::model::list_resource_tags::{Input, Output};
+use super::model::outputs::Tag;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::policy::Action;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    limit: Option<i64>,
-    marker: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    let limit = checks.limit(input.limit, 50, 50);
-    checks.marker(input.marker.as_deref());
-    checks.finish()?;
+    let key_id = input.key_id;
+    let limit = page_size(input.limit, 50);
     call.parameter("keyId", key_id.as_str());
     call.optional_parameter("limit", input.limit);
     call.optional_parameter("marker", input.marker.as_deref());
@@ -38,10 +25,13 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let page: Vec<_> = rest.by_ref().take(limit).collect();
     let last = page.last().map(|(name, _)| name.as_str());
     let marker = call.next_marker(&filter, rest.next().is_some(), last);
-    let tags: Vec<Tag> = page.iter().map(|(name, value)| Tag::new(name, value)).collect();
-    let mut answer = json!({ "Tags": tags, "Truncated": marker.is_some() });
-    if let Some(marker) = marker {
-        answer["NextMarker"] = marker.into();
-    }
-    Answer::json(&answer)
+    let tags = page.iter().map(|(name, value)| Tag {
+        tag_key: name.as_str().into(),
+        tag_value: value.as_str().into(),
+    });
+    Answer::of(&Output {
+        tags: Some(tags.collect()),
+        truncated: Some(marker.is_some()),
+        next_marker: marker.map(Into::into),
+    })
 }

@@ -1,32 +1,18 @@
 //! `ListRetirableGrants`: the grants in the Region that a principal may retire.
 
-use serde::Deserialize;
-
-use super::checks::{Checks, invalid};
+use super::checks::invalid;
 use super::create_grant::one_party;
 use super::grant_listing::page;
+use super::marker::page_size;
+use super::model::list_retirable_grants::Input;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::Scope;
 use crate::key::grant::Party;
 use crate::policy::AccountAction;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    retiring_principal: Option<String>,
-    retiring_service_principal: Option<String>,
-    limit: Option<i64>,
-    marker: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    checks.principal("retiringPrincipal", input.retiring_principal.as_deref());
-    checks.service("retiringServicePrincipal", input.retiring_service_principal.as_deref());
-    let limit = checks.limit(input.limit, 50, 100);
-    checks.marker(input.marker.as_deref());
-    checks.finish()?;
+    let limit = page_size(input.limit, 50);
     call.optional_parameter("retiringPrincipal", input.retiring_principal.as_deref());
     let service = input.retiring_service_principal.as_deref();
     call.optional_parameter("retiringServicePrincipal", service);

@@ -22,6 +22,11 @@ pub(super) struct ListingId<'a> {
     pub(super) filter: &'a str,
 }
 
+/// Items of a page, with the default of the operation filled in.
+pub(super) fn page_size(limit: Option<i64>, default: usize) -> usize {
+    limit.map_or(Ok(default), usize::try_from).unwrap_or(default)
+}
+
 /// A marker for what comes after `position`.
 pub(super) fn issue(seal: &Seal, listing: ListingId<'_>, position: &str) -> String {
     let mut marker = seal.mac(&fields(&listing, position)).to_vec();

@@ -1,45 +1,45 @@
 //! `KeyMetadata`: what `CreateKey` and `DescribeKey` say about a key.
 
-use hsm_protocol::key_spec::KeySpec;
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
+use hsm_protocol::key_spec::KeySpec;
+
+use super::model::outputs::{KeyMetadata, MultiRegionConfiguration, MultiRegionKey};
+use super::model::values;
 use crate::key::multi_region::MultiRegion;
 use crate::key::{KeyMaterial, KeyRecord, KeyState, Scope, spec};
 
 /// The metadata of a key, with exactly the members its kind and state have.
-pub(super) fn key_metadata(key: &KeyRecord) -> Map<String, Value> {
+pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
     let spec_name = key.spec.aws_name().unwrap_or_default();
-    let mut members = Map::new();
-    let mut put = |name: &str, value: Value| {
-        members.insert(name.to_owned(), value);
+    let listed = AlgorithmLists::of(key);
+    let regions = key.multi_region.as_ref();
+    let mut metadata = KeyMetadata {
+        aws_account_id: Some(key.scope.account.as_str().into()),
+        key_id: key.id.to_string().into(),
+        arn: Some(key.arn().into()),
+        creation_date: Some(key.created),
+        enabled: Some(key.state == KeyState::Enabled),
+        description: Some(key.description.as_str().into()),
+        key_usage: key.usage.aws_name().map(Into::into),
+        key_state: Some(key.state.name().into()),
+        origin: key.origin.aws_name().map(Into::into),
+        key_manager: Some("CUSTOMER".into()),
+        key_spec: Some(spec_name.into()),
+        multi_region: Some(key.id.device().multi_region),
+        deletion_date: key.deletion,
+        multi_region_configuration: regions.map(|regions| configuration(key, regions)),
+        pending_deletion_window_in_days: regions.and_then(|r| r.window_days).map(i64::from),
+        encryption_algorithms: listed.encryption,
+        signing_algorithms: listed.signing,
+        mac_algorithms: listed.mac,
+        key_agreement_algorithms: listed.agreement,
+        encapsulation_algorithms: listed.encapsulation,
+        ..KeyMetadata::default()
     };
-    put("AWSAccountId", json!(key.scope.account));
-    put("KeyId", json!(key.id));
-    put("Arn", json!(key.arn()));
-    put("CreationDate", json!(key.created.epoch_seconds()));
-    put("Enabled", json!(key.state == KeyState::Enabled));
-    put("Description", json!(key.description));
-    put("KeyUsage", json!(key.usage.aws_name()));
-    put("KeyState", json!(key.state));
-    put("Origin", json!(key.origin.aws_name()));
-    put("KeyManager", json!("CUSTOMER"));
-    put("KeySpec", json!(spec_name));
     // Clients of before 2025 break on names they do not know in the deprecated twin.
-    if spec::CUSTOMER_MASTER_KEY_SPECS.contains(&spec_name) {
-        put("CustomerMasterKeySpec", json!(spec_name));
-    }
-    put("MultiRegion", json!(key.id.device().multi_region));
-    if let Some(deletion) = key.deletion {
-        put("DeletionDate", json!(deletion.epoch_seconds()));
-    }
-    if let Some(regions) = &key.multi_region {
-        put("MultiRegionConfiguration", configuration(key, regions));
-        if let Some(days) = regions.window_days {
-            put("PendingDeletionWindowInDays", json!(days));
-        }
-    }
-    if let Some((member, algorithms)) = spec::algorithms(key.spec, key.usage) {
-        put(member, json!(algorithms));
+    if values::CUSTOMER_MASTER_KEY_SPEC.contains(&spec_name) {
+        metadata.customer_master_key_spec = Some(spec_name.into());
     }
     if key.is_external() && key.has_all_material() {
         let expires = key.materials.iter().filter_map(KeyMaterial::expires).min();
@@ -47,28 +47,53 @@ pub(super) fn key_metadata(key: &KeyRecord) -> Map<String, Value> {
             Some(_) => "KEY_MATERIAL_EXPIRES",
             None => "KEY_MATERIAL_DOES_NOT_EXPIRE",
         };
-        put("ExpirationModel", json!(model));
-        if let Some(expires) = expires {
-            put("ValidTo", json!(expires.epoch_seconds()));
-        }
+        metadata.expiration_model = Some(model.into());
+        metadata.valid_to = expires;
     }
     if key.spec == KeySpec::SYMMETRIC_DEFAULT
         && let Some(material) = key.current_material()
     {
-        put("CurrentKeyMaterialId", json!(material.id.to_string()));
+        metadata.current_key_material_id = Some(material.id.to_string().into());
     }
-    members
+    metadata
+}
+
+/// The algorithms a key may be used with: at most one of the lists is there.
+#[derive(Default)]
+pub(super) struct AlgorithmLists {
+    pub(super) encryption: Option<Vec<Cow<'static, str>>>,
+    pub(super) signing: Option<Vec<Cow<'static, str>>>,
+    pub(super) mac: Option<Vec<Cow<'static, str>>>,
+    pub(super) agreement: Option<Vec<Cow<'static, str>>>,
+    pub(super) encapsulation: Option<Vec<Cow<'static, str>>>,
+}
+
+impl AlgorithmLists {
+    /// The lists of a key.
+    pub(super) fn of(key: &KeyRecord) -> Self {
+        let mut lists = Self::default();
+        let Some((member, names)) = spec::algorithms(key.spec, key.usage) else { return lists };
+        let list = match member {
+            "EncryptionAlgorithms" => &mut lists.encryption,
+            "SigningAlgorithms" => &mut lists.signing,
+            "MacAlgorithms" => &mut lists.mac,
+            "KeyAgreementAlgorithms" => &mut lists.agreement,
+            _ => &mut lists.encapsulation,
+        };
+        *list = Some(names.into_iter().map(Into::into).collect());
+        lists
+    }
 }
 
 /// `MultiRegionConfiguration`: where the related keys are.
-fn configuration(key: &KeyRecord, regions: &MultiRegion) -> Value {
-    let entry = |region: &String| {
-        let arn = Scope::new(&*key.scope.account, region).key_arn(key.id);
-        json!({ "Arn": arn, "Region": region })
+fn configuration(key: &KeyRecord, regions: &MultiRegion) -> MultiRegionConfiguration<'static> {
+    let entry = |region: &String| MultiRegionKey {
+        arn: Some(Scope::new(&*key.scope.account, region).key_arn(key.id).into()),
+        region: Some(region.clone().into()),
     };
-    json!({
-        "MultiRegionKeyType": if key.is_replica() { "REPLICA" } else { "PRIMARY" },
-        "PrimaryKey": entry(&regions.primary),
-        "ReplicaKeys": regions.replicas.iter().map(entry).collect::<Vec<_>>(),
-    })
+    MultiRegionConfiguration {
+        multi_region_key_type: Some(if key.is_replica() { "REPLICA" } else { "PRIMARY" }.into()),
+        primary_key: Some(entry(&regions.primary)),
+        replica_keys: Some(regions.replicas.iter().map(entry).collect()),
+    }
 }

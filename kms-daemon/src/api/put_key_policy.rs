@@ -1,9 +1,8 @@
 //! `PutKeyPolicy`: replaces the policy of a key.
 
-use serde::Deserialize;
-
 use super::call::KeyUse;
-use super::checks::{Checks, invalid};
+use super::checks::invalid;
+use super::model::put_key_policy::Input;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::{KeyRecord, Scope};
@@ -13,24 +12,10 @@ use crate::principal::Principal;
 /// The policy that sharing through AWS RAM would attach.
 const RAM_POLICY_NAME: &str = "AWS_RAM";
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    policy_name: Option<String>,
-    policy: Option<String>,
-    bypass_policy_lockout_safety_check: Option<bool>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    let policy_name = checks.policy_name(input.policy_name);
-    if let Some(policy) = &input.policy {
-        checks.policy(policy);
-    }
-    let text = checks.required("policy", input.policy);
-    checks.finish()?;
+    let key_id = input.key_id;
+    let policy_name = input.policy_name.unwrap_or_else(|| DEFAULT_POLICY_NAME.to_owned());
+    let text = input.policy;
     match policy_name.as_str() {
         DEFAULT_POLICY_NAME => {}
         RAM_POLICY_NAME => {

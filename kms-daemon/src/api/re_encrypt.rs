@@ -1,61 +1,25 @@
 //! `ReEncrypt`: decrypts a ciphertext and encrypts it anew, also across algorithms. The plaintext stays inside the device.
 
 use hsm_protocol::key_spec::EncryptionAlgorithm;
-use serde::{Deserialize, Serialize};
 
 use super::answer::Base64;
 use super::call::KeyUse;
-use super::checks::Checks;
 use super::decrypt::{Source, ciphertext, ignores_ciphertext, material_id};
-use super::input::{Blob, EncryptionContext};
+use super::model::re_encrypt::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::{Ciphertext, Side, response};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
-use crate::key::spec::{Algorithm, ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT, encryption_algorithm};
+use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT, encryption_algorithm};
 use crate::policy::Action;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    ciphertext_blob: Option<Blob>,
-    source_encryption_context: Option<EncryptionContext>,
-    source_key_id: Option<String>,
-    destination_key_id: Option<String>,
-    destination_encryption_context: Option<EncryptionContext>,
-    source_encryption_algorithm: Option<String>,
-    destination_encryption_algorithm: Option<String>,
-    grant_tokens: Option<Vec<String>>,
-    dry_run: Option<bool>,
-    dry_run_modifiers: Option<Vec<String>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Output<'a> {
-    ciphertext_blob: Base64<'a>,
-    source_key_id: &'a str,
-    key_id: &'a str,
-    source_encryption_algorithm: &'a str,
-    destination_encryption_algorithm: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_key_material_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination_key_material_id: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let ignored = ignores_ciphertext(&mut checks, input.dry_run, input.dry_run_modifiers);
-    let blob = ciphertext(&mut checks, "ciphertextBlob", input.ciphertext_blob, ignored);
-    checks.optional_key_id("sourceKeyId", input.source_key_id.as_deref());
-    let destination_id = checks.key_id("destinationKeyId", input.destination_key_id);
-    let grant_tokens = checks.grant_tokens(input.grant_tokens);
+    let ignored = ignores_ciphertext(input.dry_run, input.dry_run_modifiers);
+    let blob = ciphertext(input.ciphertext_blob, ignored)?;
+    let destination_id = input.destination_key_id;
+    let grant_tokens = input.grant_tokens.unwrap_or_default();
     let from = input.source_encryption_algorithm.as_deref().unwrap_or(SYMMETRIC_DEFAULT);
-    checks.one_of("sourceEncryptionAlgorithm", from, ENCRYPTION_ALGORITHMS);
     let to = input.destination_encryption_algorithm.as_deref().unwrap_or(SYMMETRIC_DEFAULT);
-    checks.one_of("destinationEncryptionAlgorithm", to, ENCRYPTION_ALGORITHMS);
-    checks.finish()?;
     let source_context = input.source_encryption_context.unwrap_or_default();
     let destination_context = input.destination_encryption_context.unwrap_or_default();
     let canonical = (source_context.canonical_for(from)?, destination_context.canonical_for(to)?);
@@ -92,15 +56,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             false => None,
         };
         let output = Output {
-            ciphertext_blob: Base64(blob),
-            source_key_id: &source.arn(),
-            key_id: &destination.arn(),
-            source_encryption_algorithm: from,
-            destination_encryption_algorithm: to,
-            source_key_material_id: material_id(&ciphertext),
-            destination_key_material_id: made,
+            ciphertext_blob: Some(Base64(blob)),
+            source_key_id: Some(source.arn().into()),
+            key_id: Some(destination.arn().into()),
+            source_encryption_algorithm: Some(from.into()),
+            destination_encryption_algorithm: Some(to.into()),
+            source_key_material_id: material_id(&ciphertext).map(Into::into),
+            destination_key_material_id: made.map(Into::into),
         };
-        Answer::with_blobs(&output, blob.len())
+        Answer::of(&output)
     };
     let mut devices = call.devices();
     match ciphertext {

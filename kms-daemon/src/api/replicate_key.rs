@@ -1,48 +1,24 @@
 //! `ReplicateKey`: makes a replica of a multi-Region key in another Region. It is durable in both
 //! before the answer.
 
-use serde::Deserialize;
-use serde_json::json;
-
 use super::call::regions::refuse_replica;
 use super::call::{KeyUse, contended};
-use super::checks::Checks;
-use super::create_key::{DESCRIPTION, audit_form};
+use super::create_key::audit_form;
 use super::metadata::key_metadata;
+use super::model::outputs::Tag;
+use super::model::replicate_key::{Input, Output};
 use super::put_key_policy::accept;
-use super::tagging::{self, Tag};
+use super::tagging;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
-use crate::key::{KeyRecord, KeyState, Scope, Tags};
+use crate::key::{KeyRecord, KeyState, Scope};
 use crate::policy::{AccountAction, Action, Authorized, KeyPolicy};
 use crate::quota::Pool;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    replica_region: Option<String>,
-    policy: Option<String>,
-    bypass_policy_lockout_safety_check: Option<bool>,
-    description: Option<String>,
-    tags: Option<Vec<Tag>>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    let region = checks.region("replicaRegion", input.replica_region);
-    if let Some(policy) = &input.policy {
-        checks.policy(policy);
-    }
-    if let Some(description) = &input.description {
-        checks.length("description", description, DESCRIPTION);
-    }
-    let tags = input.tags.unwrap_or_default();
-    tagging::check_shape(&mut checks, &tags);
-    checks.finish()?;
-    let tags = tagging::read(tags)?;
+    let (key_id, region) = (input.key_id, input.replica_region);
+    let tags = tagging::read(input.tags.unwrap_or_default())?;
     let description = input.description.unwrap_or_default();
     let bypass = input.bypass_policy_lockout_safety_check.unwrap_or(false);
     call.parameter("keyId", key_id.as_str());
@@ -132,17 +108,17 @@ async fn insert(
 fn answer(call: &mut Call<'_>, replica: &KeyRecord) -> Result<Answer, KmsError> {
     let metadata = key_metadata(replica);
     call.key_resource(replica);
-    call.element("replicaKeyMetadata", audit_form(&metadata));
+    call.element("replicaKeyMetadata", audit_form(&metadata)?);
     call.element("replicaPolicy", replica.policy.text());
-    Answer::json(&json!({
-        "ReplicaKeyMetadata": metadata,
-        "ReplicaPolicy": replica.policy.text(),
-        "ReplicaTags": listed(&replica.tags),
-    }))
-}
-
-fn listed(tags: &Tags) -> Vec<Tag> {
-    tags.iter().map(|(key, value)| Tag::new(key, value)).collect()
+    let tag = |(key, value): (&'_ String, &'_ String)| Tag {
+        tag_key: key.clone().into(),
+        tag_value: value.clone().into(),
+    };
+    Answer::of(&Output {
+        replica_key_metadata: Some(metadata),
+        replica_policy: Some(replica.policy.text().into()),
+        replica_tags: Some(replica.tags.iter().map(tag).collect()),
+    })
 }
 
 fn exists(there: &Scope, key: &KeyRecord) -> KmsError {

@@ -1,36 +1,16 @@
 //! `RetireGrant`: removes a grant when it has served its purpose.
 
-use serde::Deserialize;
-
 use super::call::contended;
-use super::checks::{Checks, invalid};
-use super::grant_listing::{GRANT_ID, not_found, read_id};
+use super::checks::invalid;
+use super::grant_listing::{not_found, read_id};
+use super::model::retire_grant::Input;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::catalog::{FoundGrant, Update};
 use crate::key::{Forms, KeyRef};
 use crate::policy;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    grant_token: Option<String>,
-    key_id: Option<String>,
-    grant_id: Option<String>,
-    dry_run: Option<bool>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    if let Some(token) = &input.grant_token {
-        checks.grant_token("grantToken", token);
-    }
-    checks.optional_key_id("keyId", input.key_id.as_deref());
-    if let Some(id) = &input.grant_id {
-        checks.length("grantId", id, GRANT_ID);
-    }
-    checks.finish()?;
-
     for _ in Call::tries() {
         let grant = match (&input.grant_token, &input.key_id, &input.grant_id) {
             (Some(token), None, None) => call.find_token(token).await?,

@@ -1,11 +1,8 @@
 //! `RotateKeyOnDemand`: gives a key new material at once, a limited number of times.
 
-use serde::Deserialize;
-use serde_json::json;
-
 use super::call::regions::refuse_replica;
 use super::call::{KeyUse, contended};
-use super::checks::Checks;
+use super::model::rotate_key_on_demand::{Input, Output};
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
@@ -15,16 +12,8 @@ use crate::policy::Action;
 /// Minutes before a scheduled rotation in which there is none by hand.
 const CONFLICT: u32 = 20;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    checks.finish()?;
+    let key_id = input.key_id;
     call.parameter("keyId", key_id.as_str());
     for _ in Call::tries() {
         let key = call.authorize(KeyUse::manage(Action::RotateKeyOnDemand, &key_id)).await?;
@@ -57,7 +46,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let rotated = key.rotated(material, now, RotationType::OnDemand);
         if call.replace_shared(&key, &rotated).await? == Update::Applied {
             call.element("keyId", key.arn());
-            return Answer::json(&json!({ "KeyId": key.arn() }));
+            return Answer::of(&Output { key_id: Some(key.arn().into()) });
         }
     }
     Err(contended())

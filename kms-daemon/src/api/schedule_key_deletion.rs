@@ -1,12 +1,7 @@
 //! `ScheduleKeyDeletion`: starts the waiting period at whose end a key is destroyed.
 
-use std::ops::RangeInclusive;
-
-use serde::Deserialize;
-use serde_json::json;
-
 use super::call::KeyUse;
-use super::checks::Checks;
+use super::model::schedule_key_deletion::{Input, Output};
 use super::{Answer, Call};
 use crate::clock::Timestamp;
 use crate::error::KmsError;
@@ -14,24 +9,12 @@ use crate::key::multi_region::MultiRegion;
 use crate::key::{KeyRecord, KeyState};
 use crate::policy::Action;
 
-/// Length of the waiting period in days.
-const WINDOW: RangeInclusive<i64> = 7..=30;
 /// The waiting period if none is given, in days.
 const DEFAULT_WINDOW: i64 = 30;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    pending_window_in_days: Option<i64>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
+    let key_id = input.key_id;
     let window = input.pending_window_in_days.unwrap_or(DEFAULT_WINDOW);
-    checks.number("pendingWindowInDays", window, WINDOW);
-    checks.finish()?;
     call.parameter("keyId", key_id.as_str());
     call.parameter("pendingWindowInDays", window);
     let days = u32::try_from(window).map_err(KmsError::internal)?;
@@ -41,15 +24,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.element("keyId", key.arn());
     call.element("keyState", key.state.name());
     call.element("pendingWindowInDays", window);
-    let mut answer = json!({
-        "KeyId": key.arn(),
-        "KeyState": key.state,
-        "PendingWindowInDays": window,
-    });
-    if let Some(due) = key.deletion {
-        answer["DeletionDate"] = due.epoch_seconds().into();
-    }
-    Answer::json(&answer)
+    Answer::of(&Output {
+        key_id: Some(key.arn().into()),
+        deletion_date: key.deletion,
+        key_state: Some(key.state.name().into()),
+        pending_window_in_days: Some(window),
+    })
 }
 
 /// The key in its waiting period. That of a primary begins when its last replica is gone.

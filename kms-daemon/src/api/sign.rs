@@ -1,53 +1,34 @@
 //! `Sign`: signs a message, or the digest of one, with an asymmetric key.
 
 use hsm_protocol::key_spec::{MessageType, SigningAlgorithm};
-use serde::{Deserialize, Serialize};
 
 use super::answer::Base64;
 use super::call::KeyUse;
-use super::checks::{Checks, MESSAGE, invalid};
+use super::checks::invalid;
 use super::input::Blob;
+use super::model::sign::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
 use crate::key::KeyRecord;
-use crate::key::spec::{Algorithm, MESSAGE_TYPES, SIGNING_ALGORITHMS, signing_algorithm};
+use crate::key::spec::{Algorithm, signing_algorithm};
 use crate::policy::{Action, Authorized};
 
 /// Length of the message representative of ML-DSA, in bytes (FIPS 204 6.2).
 const MU: usize = 64;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    pub(super) key_id: Option<String>,
-    pub(super) message: Option<Blob>,
-    pub(super) message_type: Option<String>,
-    pub(super) grant_tokens: Option<Vec<String>>,
-    pub(super) signing_algorithm: Option<String>,
-    pub(super) dry_run: Option<bool>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Output<'a> {
-    key_id: &'a str,
-    signature: Base64<'a>,
-    signing_algorithm: &'a str,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let request = SignatureRequest::check(Checks::new(), input)?;
+    let request = SignatureRequest::check(input)?;
     let (key, algorithm) = request.authorize(call, Action::Sign).await?;
     let reply =
         call.devices().sign(&key, algorithm, request.message_type, &request.message).await?;
     let signature = response(&reply)?.signature;
     let output = Output {
-        key_id: &key.arn(),
-        signature: Base64(&signature),
-        signing_algorithm: &request.algorithm,
+        key_id: Some(key.arn().into()),
+        signature: Some(Base64(&signature)),
+        signing_algorithm: Some(request.algorithm.as_str().into()),
     };
-    Answer::with_blobs(&output, signature.len())
+    Answer::of(&output)
 }
 
 /// The checked parameters that `Sign` and `Verify` share.
@@ -64,16 +45,11 @@ pub(super) struct SignatureRequest {
 }
 
 impl SignatureRequest {
-    /// Checks the shape of the parameters, after the checks in `checks`.
-    pub(super) fn check(mut checks: Checks, input: Input) -> Result<Self, KmsError> {
-        let key_id = checks.key_id("keyId", input.key_id);
-        let message = checks.blob("message", input.message, MESSAGE);
+    /// Checks how the parameters go together.
+    pub(super) fn check(input: Input) -> Result<Self, KmsError> {
+        let (key_id, message, algorithm) = (input.key_id, input.message, input.signing_algorithm);
+        let grant_tokens = input.grant_tokens.unwrap_or_default();
         let message_type = input.message_type.as_deref().unwrap_or("RAW");
-        checks.one_of("messageType", message_type, MESSAGE_TYPES);
-        let grant_tokens = checks.grant_tokens(input.grant_tokens);
-        let algorithm = input.signing_algorithm;
-        let algorithm = checks.required_one_of("signingAlgorithm", algorithm, SIGNING_ALGORITHMS);
-        checks.finish()?;
         let message_type = check_message(&algorithm, message_type, message.len())?;
         let dry_run = input.dry_run;
         Ok(Self { key_id, grant_tokens, dry_run, algorithm, message_type, message })
@@ -146,10 +122,12 @@ fn digest_length(algorithm: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::model::values;
 
     #[test]
     fn digests_have_the_length_of_their_hash() {
-        let lengths: Vec<_> = SIGNING_ALGORITHMS.iter().map(|name| digest_length(name)).collect();
+        let lengths: Vec<_> =
+            values::SIGNING_ALGORITHM_SPEC.iter().map(|name| digest_length(name)).collect();
         let (s, m, l) = (Some(32), Some(48), Some(64));
         assert_eq!(lengths, [s, m, l, s, m, l, s, m, l, s, None, None, l]);
         assert!(check_message("ECDSA_SHA_256", "DIGEST", 32).is_ok());

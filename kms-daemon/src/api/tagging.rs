@@ -1,9 +1,8 @@
 //! Tags in requests and responses.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::checks::Checks;
+use super::model::inputs::Tag;
 use crate::error::{Exception, KmsError};
 use crate::key::Tags;
 
@@ -16,35 +15,6 @@ const MAX_VALUE: usize = 256;
 /// Start of tag keys that only AWS services set.
 const RESERVED_PREFIX: &str = "aws:";
 
-/// A tag as it is in requests and responses.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Tag {
-    tag_key: Option<String>,
-    tag_value: Option<String>,
-}
-
-impl Tag {
-    /// A tag of a key.
-    pub(super) fn new(key: &str, value: &str) -> Self {
-        Self { tag_key: Some(key.to_owned()), tag_value: Some(value.to_owned()) }
-    }
-
-    /// Key and value.
-    pub(super) fn parts(&self) -> (&str, &str) {
-        (self.tag_key.as_deref().unwrap_or_default(), self.tag_value.as_deref().unwrap_or_default())
-    }
-}
-
-/// Checks that both members of each tag are there.
-pub(super) fn check_shape(checks: &mut Checks, tags: &[Tag]) {
-    for (index, tag) in tags.iter().enumerate() {
-        let member = |name| format!("tags.{}.member.{name}", index + 1);
-        checks.required(&member("tagKey"), tag.tag_key.as_deref());
-        checks.required(&member("tagValue"), tag.tag_value.as_deref());
-    }
-}
-
 /// Checks tags whose shape is right.
 ///
 /// # Errors
@@ -52,7 +22,7 @@ pub(super) fn check_shape(checks: &mut Checks, tags: &[Tag]) {
 pub(super) fn read(tags: Vec<Tag>) -> Result<Tags, KmsError> {
     let mut read = Tags::new();
     for tag in tags {
-        let (key, value) = (tag.tag_key.unwrap_or_default(), tag.tag_value.unwrap_or_default());
+        let Tag { tag_key: key, tag_value: value } = tag;
         check_key(&key)?;
         if value.chars().count() > MAX_VALUE || !value.chars().all(is_allowed) {
             return Err(KmsError::new(

@@ -22,6 +22,7 @@ mod policies;
 mod quotas;
 mod rig;
 mod rotation;
+mod service_model;
 mod shapes;
 mod signatures;
 mod states;

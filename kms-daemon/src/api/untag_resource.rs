@@ -1,26 +1,15 @@
 //! `UntagResource`: removes tags from a key. Keys that it does not have are no error.
 
-use serde::Deserialize;
-
 use super::call::KeyUse;
-use super::checks::Checks;
+use super::model::untag_resource::Input;
 use super::tagging;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::policy::Action;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    tag_keys: Option<Vec<String>>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    let tag_keys = checks.required("tagKeys", input.tag_keys);
-    checks.finish()?;
+    let key_id = input.key_id;
+    let tag_keys = input.tag_keys;
     tag_keys.iter().try_for_each(|name| tagging::check_key(name))?;
     call.parameter("keyId", key_id.as_str());
     call.parameter("tagKeys", tag_keys.clone());

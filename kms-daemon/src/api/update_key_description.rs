@@ -1,28 +1,15 @@
 //! `UpdateKeyDescription`: replaces the description of a key.
 
-use serde::Deserialize;
-
 use super::call::KeyUse;
-use super::checks::Checks;
-use super::create_key::DESCRIPTION;
+use super::model::update_key_description::Input;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::KeyRecord;
 use crate::policy::Action;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    description: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    let description = checks.required("description", input.description);
-    checks.length("description", &description, DESCRIPTION);
-    checks.finish()?;
+    let key_id = input.key_id;
+    let description = input.description;
     call.parameter("keyId", key_id.as_str());
     call.parameter("description", description.as_str());
     let key_use = KeyUse::manage(Action::UpdateKeyDescription, &key_id);

@@ -1,29 +1,17 @@
 //! `UpdatePrimaryRegion`: makes a replica of a multi-Region key the primary, and the primary a
 //! replica.
 
-use serde::Deserialize;
-
 use super::call::regions::refuse_replica;
 use super::call::{KeyUse, contended};
-use super::checks::Checks;
+use super::model::update_primary_region::Input;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::Scope;
 use crate::key::catalog::Update;
 use crate::policy::Action;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    key_id: Option<String>,
-    primary_region: Option<String>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let key_id = checks.key_id("keyId", input.key_id);
-    let region = checks.region("primaryRegion", input.primary_region);
-    checks.finish()?;
+    let Input { key_id, primary_region: region } = input;
     call.parameter("keyId", key_id.as_str());
     call.parameter("primaryRegion", region.as_str());
     let there = Scope::new(&*call.home().account, &*region);

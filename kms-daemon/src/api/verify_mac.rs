@@ -1,29 +1,13 @@
 //! `VerifyMac`: verifies a MAC. A wrong one is an exception, never `false`.
 
-use serde::Deserialize;
-use serde_json::json;
-
-use super::checks::{BLOB, Checks};
-use super::generate_mac::{self, MacRequest};
-use super::input::Blob;
+use super::generate_mac::MacRequest;
+use super::model::generate_mac;
+use super::model::verify_mac::{Input, Output};
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::policy::Action;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Input {
-    message: Option<Blob>,
-    key_id: Option<String>,
-    mac_algorithm: Option<String>,
-    mac: Option<Blob>,
-    grant_tokens: Option<Vec<String>>,
-    dry_run: Option<bool>,
-}
-
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let mut checks = Checks::new();
-    let mac = checks.blob("mac", input.mac, BLOB);
     let authenticated = generate_mac::Input {
         message: input.message,
         key_id: input.key_id,
@@ -31,12 +15,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         grant_tokens: input.grant_tokens,
         dry_run: input.dry_run,
     };
-    let request = MacRequest::check(checks, authenticated)?;
+    let request = MacRequest::new(authenticated);
     let (key, algorithm) = request.authorize(call, Action::VerifyMac).await?;
-    call.devices().verify_mac(&key, algorithm, &request.message, &mac).await?;
-    Answer::json(&json!({
-        "KeyId": key.arn(),
-        "MacValid": true,
-        "MacAlgorithm": request.algorithm,
-    }))
+    call.devices().verify_mac(&key, algorithm, &request.message, &input.mac).await?;
+    Answer::of(&Output {
+        key_id: Some(key.arn().into()),
+        mac_valid: Some(true),
+        mac_algorithm: Some(request.algorithm.into()),
+    })
 }

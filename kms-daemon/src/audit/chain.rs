@@ -133,7 +133,7 @@ impl Line {
 }
 
 impl LineHash {
-    fn of(bytes: &[u8]) -> Self {
+    pub(super) fn of(bytes: &[u8]) -> Self {
         Self(Sha256::new().chain_update(LABEL).chain_update(bytes).finalize().into())
     }
 

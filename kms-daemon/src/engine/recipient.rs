@@ -97,15 +97,6 @@ pub struct Delivered<'r> {
     pub public: &'r [u8],
 }
 
-impl Delivered<'_> {
-    /// Bytes of all parts.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        let sealed = self.for_recipient.map_or(0, <[u8]>::len);
-        self.plaintext.len() + sealed + self.blob.len() + self.public.len()
-    }
-}
-
 impl<'a, C> Delivery<'a, C>
 where
     C: Command,

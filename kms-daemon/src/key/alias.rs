@@ -13,8 +13,6 @@ pub const PREFIX: &str = "alias/";
 pub const RESERVED_PREFIX: &str = "alias/aws/";
 /// Longest alias name, prefix included, in characters.
 pub const MAX_NAME: usize = 256;
-/// The pattern of the service model.
-pub const PATTERN: &str = "^[a-zA-Z0-9:/_-]+$";
 /// Most aliases of one key.
 pub const MAX_PER_KEY: usize = 50;
 
@@ -45,9 +43,8 @@ impl AliasName {
     }
 }
 
-/// Whether `text` has only the characters of [`PATTERN`].
-#[must_use]
-pub fn matches_pattern(text: &str) -> bool {
+/// Whether `text` has only the characters of `AliasNameType`.
+fn matches_pattern(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":/_-".contains(&byte);
     !text.is_empty() && text.bytes().all(allowed)
 }

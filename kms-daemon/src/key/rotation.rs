@@ -54,6 +54,17 @@ pub enum RotationType {
     OnDemand,
 }
 
+impl RotationType {
+    /// The name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Automatic => "AUTOMATIC",
+            Self::OnDemand => "ON_DEMAND",
+        }
+    }
+}
+
 impl KeyRecord {
     /// The key with new material, which encrypts from now on. The schedule goes on from now if it
     /// was due.

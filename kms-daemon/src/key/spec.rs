@@ -1,7 +1,7 @@
 //! Key specs, usages and algorithms: the names of the API, and which key may use which.
 //!
-//! What exists in the API and what this service offers differ: the lists of names here are those
-//! of the service model, the key-spec table of the device protocol says what is offered.
+//! What exists in the API and what this service offers differ: the service model (`crate::api`)
+//! has the names there are, the key-spec table of the device protocol says what is offered.
 
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, MacAlgorithm, SigningAlgorithm,
@@ -11,89 +11,8 @@ use super::KeyRecord;
 use crate::error::{Exception, KmsError};
 use crate::policy::{Action, Requirement};
 
-/// `KeySpec` of the service model.
-pub const KEY_SPECS: &[&str] = &[
-    "RSA_2048",
-    "RSA_3072",
-    "RSA_4096",
-    "ECC_NIST_P256",
-    "ECC_NIST_P384",
-    "ECC_NIST_P521",
-    "ECC_SECG_P256K1",
-    "SYMMETRIC_DEFAULT",
-    "HMAC_224",
-    "HMAC_256",
-    "HMAC_384",
-    "HMAC_512",
-    "SM2",
-    "ML_DSA_44",
-    "ML_DSA_65",
-    "ML_DSA_87",
-    "ECC_NIST_EDWARDS25519",
-    "ML_KEM_512",
-    "ML_KEM_768",
-    "ML_KEM_1024",
-];
-
-/// `CustomerMasterKeySpec` of the service model: the key specs of before 2025.
-pub const CUSTOMER_MASTER_KEY_SPECS: &[&str] = &[
-    "RSA_2048",
-    "RSA_3072",
-    "RSA_4096",
-    "ECC_NIST_P256",
-    "ECC_NIST_P384",
-    "ECC_NIST_P521",
-    "ECC_SECG_P256K1",
-    "SYMMETRIC_DEFAULT",
-    "HMAC_224",
-    "HMAC_256",
-    "HMAC_384",
-    "HMAC_512",
-    "SM2",
-];
-
-/// `KeyUsageType` of the service model.
-pub const KEY_USAGES: &[&str] = &[
-    "SIGN_VERIFY",
-    "ENCRYPT_DECRYPT",
-    "GENERATE_VERIFY_MAC",
-    "KEY_AGREEMENT",
-    "ENCAPSULATE_DECAPSULATE",
-];
-
-/// `OriginType` of the service model.
-pub const ORIGINS: &[&str] = &["AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"];
-
-/// `EncryptionAlgorithmSpec` of the service model.
-pub const ENCRYPTION_ALGORITHMS: &[&str] =
-    &[SYMMETRIC_DEFAULT, "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "SM2PKE"];
-
 /// The only encryption algorithm of symmetric keys, and the default.
 pub const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
-
-/// `SigningAlgorithmSpec` of the service model.
-pub const SIGNING_ALGORITHMS: &[&str] = &[
-    "RSASSA_PSS_SHA_256",
-    "RSASSA_PSS_SHA_384",
-    "RSASSA_PSS_SHA_512",
-    "RSASSA_PKCS1_V1_5_SHA_256",
-    "RSASSA_PKCS1_V1_5_SHA_384",
-    "RSASSA_PKCS1_V1_5_SHA_512",
-    "ECDSA_SHA_256",
-    "ECDSA_SHA_384",
-    "ECDSA_SHA_512",
-    "SM2DSA",
-    "ML_DSA_SHAKE_256",
-    "ED25519_SHA_512",
-    "ED25519_PH_SHA_512",
-];
-
-/// `MacAlgorithmSpec` of the service model.
-pub const MAC_ALGORITHMS: &[&str] =
-    &["HMAC_SHA_224", "HMAC_SHA_256", "HMAC_SHA_384", "HMAC_SHA_512"];
-
-/// `MessageType` of the service model.
-pub const MESSAGE_TYPES: &[&str] = &["RAW", "DIGEST", "EXTERNAL_MU"];
 
 /// `DataKeySpec` of the service model, with the length of the data key in bytes.
 pub const DATA_KEY_SPECS: &[(&str, u16)] = &[("AES_256", 32), ("AES_128", 16)];
@@ -103,22 +22,6 @@ pub const KEY_AGREEMENT_ALGORITHMS: &[&str] = &["ECDH"];
 
 /// `EncapsulationAlgorithmSpec` of the service model.
 pub const ENCAPSULATION_ALGORITHMS: &[&str] = &["ML_KEM"];
-
-/// `DataKeyPairSpec` of the service model.
-pub const DATA_KEY_PAIR_SPECS: &[&str] = &[
-    "RSA_2048",
-    "RSA_3072",
-    "RSA_4096",
-    "ECC_NIST_P256",
-    "ECC_NIST_P384",
-    "ECC_NIST_P521",
-    "ECC_SECG_P256K1",
-    "SM2",
-    "ECC_NIST_EDWARDS25519",
-    "ML_KEM_512",
-    "ML_KEM_768",
-    "ML_KEM_1024",
-];
 
 /// Whether the service model allows a usage for a key spec.
 #[must_use]
@@ -133,15 +36,15 @@ pub fn model_allows(spec: &str, usage: &str) -> bool {
 /// What a request wants to do with a key, in the words of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm<'a> {
-    /// An element of [`ENCRYPTION_ALGORITHMS`].
+    /// An `EncryptionAlgorithmSpec`.
     Encryption(&'a str),
-    /// An element of [`SIGNING_ALGORITHMS`].
+    /// A `SigningAlgorithmSpec`.
     Signing(&'a str),
-    /// An element of [`MAC_ALGORITHMS`].
+    /// A `MacAlgorithmSpec`.
     Mac(&'a str),
-    /// An element of [`KEY_AGREEMENT_ALGORITHMS`].
+    /// A `KeyAgreementAlgorithmSpec`.
     Agreement(&'a str),
-    /// An element of [`ENCAPSULATION_ALGORITHMS`].
+    /// An `EncapsulationAlgorithmSpec`.
     Encapsulation(&'a str),
 }
 
@@ -304,28 +207,29 @@ mod tests {
     use hsm_protocol::key_spec::KEY_SPECS as OFFERED;
 
     use super::*;
+    use crate::api::values;
 
     #[test]
     fn what_is_offered_is_in_the_model() {
         for row in OFFERED {
             let spec = row.spec.aws_name().unwrap();
-            assert!(KEY_SPECS.contains(&spec));
+            assert!(values::KEY_SPEC.contains(&spec));
             for usage in row.usages {
                 assert!(model_allows(spec, usage.aws_name().unwrap()));
                 let (_, names) = algorithms(row.spec, *usage).unwrap();
                 assert!(!names.is_empty());
                 for name in names {
                     let model = [
-                        ENCRYPTION_ALGORITHMS,
-                        SIGNING_ALGORITHMS,
-                        MAC_ALGORITHMS,
-                        KEY_AGREEMENT_ALGORITHMS,
-                        ENCAPSULATION_ALGORITHMS,
+                        values::ENCRYPTION_ALGORITHM_SPEC,
+                        values::SIGNING_ALGORITHM_SPEC,
+                        values::MAC_ALGORITHM_SPEC,
+                        values::KEY_AGREEMENT_ALGORITHM_SPEC,
+                        values::ENCAPSULATION_ALGORITHM_SPEC,
                     ];
                     assert!(model.concat().contains(&name));
                 }
             }
-            assert_eq!(row.data_key_pair, DATA_KEY_PAIR_SPECS.contains(&spec), "{spec}");
+            assert_eq!(row.data_key_pair, values::DATA_KEY_PAIR_SPEC.contains(&spec), "{spec}");
         }
     }
 
@@ -345,7 +249,7 @@ mod tests {
     #[test]
     fn what_is_in_the_model_is_offered_but_for_sm2() {
         let offered = |name: &&&str| KeySpec::from_aws_name(name).is_some();
-        assert_eq!(KEY_SPECS.iter().filter(offered).count(), KEY_SPECS.len() - 1);
+        assert_eq!(values::KEY_SPEC.iter().filter(offered).count(), values::KEY_SPEC.len() - 1);
         assert!(model_allows("SM2", "KEY_AGREEMENT"));
         assert!(!model_allows("SM2", "GENERATE_VERIFY_MAC"));
         assert!(!model_allows("ML_KEM_512", "SIGN_VERIFY"));

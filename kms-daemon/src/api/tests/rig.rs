@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::service_model::may_answer;
 use crate::api::{Operation, Service};
 use crate::audit::AuditFacts;
 use crate::clock::{ManualClock, Timestamp};
@@ -92,6 +93,10 @@ impl Rig {
         };
         let mut facts = AuditFacts::default();
         let outcome = self.service.call(operation, &request, body, &mut facts).await;
+        if let Err(refusal) = &outcome {
+            let exception = refusal.exception();
+            assert!(may_answer(operation, exception), "{operation:?} answers {exception:?}");
+        }
         let outcome = outcome.map(|answer| match answer.as_bytes() {
             b"" => Value::Null,
             body => serde_json::from_slice(body).unwrap(),
