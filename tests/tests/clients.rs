@@ -1,8 +1,8 @@
-//! Real clients: boto3, the AWS CLI and the AWS Encryption SDK, each file of `tests/clients`
-//! against a daemon of its own.
+//! Real clients: boto3, the AWS CLI, the AWS Encryption SDK and the AWS SDK for JavaScript; each
+//! file of `tests/clients` against a daemon of its own.
 
 use hsm_tests::daemon::Daemon;
-use hsm_tests::python;
+use hsm_tests::{javascript, python};
 
 macro_rules! files {
     ($hsm:literal $arguments:expr; $($name:ident),+ $(,)?) => {$(
@@ -37,6 +37,14 @@ files! { "soft" [];
     encryption_sdk_providers,
     operations,
     service_model,
+}
+
+/// The AWS SDK for JavaScript and its AWS Encryption SDK.
+#[test]
+fn javascript() {
+    // What is throttled must be tried again.
+    let quota = ["--quota", "DescribeCustomKeyStores=2"];
+    javascript::run(&Daemon::start_with(&["soft"], &quota));
 }
 
 /// A file that nobody runs would pass for good.
