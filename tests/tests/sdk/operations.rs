@@ -163,7 +163,7 @@ async fn names_tags_and_policies(kms: &Client) {
     };
     let call = kms.create_alias().alias_name(&alias).target_key_id(&first.key_id);
     call.send().await.expect("made");
-    assert_eq!(target(&first).await, [alias.clone()]);
+    assert_eq!(target(&first).await, [alias.as_str()]);
     let call = kms.update_alias().alias_name(&alias).target_key_id(&second.key_id);
     call.send().await.expect("moved");
     assert_eq!((target(&first).await, target(&second).await), (vec![], vec![alias.clone()]));
