@@ -74,7 +74,7 @@ test('what is throttled is tried again', async () => {
     const asking = new kms.KMSClient({ maxAttempts })
     return () => asking.send(new kms.DescribeCustomKeyStoresCommand({}))
   }
-  const impatient = await Promise.allSettled(Array.from({ length: 8 }, ask(1)))
+  const impatient = await Promise.allSettled(Array.from({ length: 16 }, ask(1)))
   const failed = impatient.filter(({ status }) => status === 'rejected')
   assert(failed.length > 0, 'nothing was throttled')
   for (const { reason } of failed) {
