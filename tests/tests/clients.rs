@@ -1,20 +1,21 @@
-//! Real clients over QEMU's serial line: boto3, the AWS CLI and the AWS Encryption SDK, each file
-//! of `tests/clients` against a daemon of its own.
+//! Real clients: boto3, the AWS CLI, the AWS Encryption SDK and the AWS SDK for JavaScript; each
+//! file of `tests/clients` against a daemon of its own.
 
 use hsm_tests::daemon::Daemon;
-use hsm_tests::python;
+use hsm_tests::{javascript, python};
 
 macro_rules! files {
-    ($($name:ident),+ $(,)?) => {$(
+    ($hsm:literal $arguments:expr; $($name:ident),+ $(,)?) => {$(
         #[test]
         fn $name() {
-            let daemon = Daemon::start_with(&["qemu"], &["--link", "uart"]);
+            let daemon = Daemon::start_with(&[$hsm], &$arguments);
             python::run(concat!("test_", stringify!($name), ".py"), &daemon);
         }
     )+};
 }
 
-files! {
+// What a device does, over QEMU's serial line.
+files! { "qemu" ["--link", "uart"];
     aliases,
     cli,
     credentials,
@@ -30,6 +31,22 @@ files! {
     tags_and_policies,
 }
 
+// What clients make of it, whatever the line.
+files! { "soft" [];
+    cli_operations,
+    encryption_sdk_providers,
+    operations,
+    service_model,
+}
+
+/// The AWS SDK for JavaScript and its AWS Encryption SDK.
+#[test]
+fn javascript() {
+    // What is throttled must be tried again.
+    let quota = ["--quota", "DescribeCustomKeyStores=2"];
+    javascript::run(&Daemon::start_with(&["soft"], &quota));
+}
+
 /// A file that nobody runs would pass for good.
 #[test]
 fn every_file_is_run() {
@@ -40,8 +57,10 @@ fn every_file_is_run() {
         if let Some(subject) = name.strip_prefix("test_").and_then(|name| name.strip_suffix(".py"))
         {
             let run = here.contains(&format!("    {subject},\n"));
-            // Run by `daemon.rs`, against a daemon with TLS.
-            assert!(run || subject == "tls", "{name} is not run");
+            // The first is run by `daemon.rs`, against a daemon with TLS; the second waits for
+            // daemons of two Regions.
+            let elsewhere = ["tls", "multi_region"].contains(&subject);
+            assert!(run || elsewhere, "{name} is not run");
         }
     }
 }

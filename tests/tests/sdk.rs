@@ -1,4 +1,8 @@
-//! The AWS SDK for Rust over QEMU's serial line: the life of each of the three keys.
+//! The AWS SDK for Rust: the life of each of three keys over QEMU's serial line, and every
+//! operation.
+
+#[path = "sdk/operations.rs"]
+mod operations;
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::primitives::Blob;
