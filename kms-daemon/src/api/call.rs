@@ -155,6 +155,11 @@ impl<'a> Call<'a> {
         (0..requests).try_for_each(|_| self.service.quotas.take(scope, pool, Instant::now()))
     }
 
+    /// Counts a new key against the quota of keys.
+    pub(super) async fn count_key(&self, scope: &Scope) -> Result<(), KmsError> {
+        self.service.quotas.take_key(&self.service.catalog, scope).await
+    }
+
     /// Whether developers are served.
     pub(super) const fn in_development(&self) -> bool {
         self.service.development

@@ -75,6 +75,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         None => KeyPolicy::default_for(&home),
     };
 
+    call.count_key(&home).await?;
     // Imported material is still to come.
     let materials = match origin {
         Origin::EXTERNAL => Vec::new(),

@@ -47,6 +47,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         };
         // As AWS counts it: the replica is two keys' worth of work.
         call.count_elsewhere(&there, Pool::Operation(super::Operation::CreateKey), 2)?;
+        call.count_key(&there).await?;
         call.regions().open(&region).await?;
         let tokens = call.transfer(&key, &region).await?;
         let changed = key.with_replica(&region);

@@ -4,17 +4,19 @@
 use super::call::regions::refuse_replica;
 use super::call::{KeyUse, contended};
 use super::model::update_primary_region::Input;
-use super::{Answer, Call};
+use super::{Answer, Call, Operation};
 use crate::error::{Exception, KmsError};
 use crate::key::Scope;
 use crate::key::catalog::Update;
 use crate::policy::Action;
+use crate::quota::Pool;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let Input { key_id, primary_region: region } = input;
     call.parameter("keyId", key_id.as_str());
     call.parameter("primaryRegion", region.as_str());
     let there = Scope::new(&*call.home().account, &*region);
+    call.count_elsewhere(&there, Pool::Operation(Operation::UpdatePrimaryRegion), 1)?;
     for _ in Call::tries() {
         let key_use = KeyUse::manage(Action::UpdatePrimaryRegion, &key_id);
         let key = call.authorize(key_use).await?;
