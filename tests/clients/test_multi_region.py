@@ -344,6 +344,38 @@ def test_imported_material_is_imported_in_each_region(kms, there):
     assert there.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"m"
 
 
+def test_new_material_waits_for_the_replicas(kms, there):
+    primary, first, second = make(kms, Origin="EXTERNAL"), os.urandom(32), os.urandom(32)
+    key = primary["KeyId"]
+    kms.import_key_material(**operations.wrapped(kms, primary, first))
+    kms.replicate_key(KeyId=key, ReplicaRegion=THERE)
+    replica = settled(there, key)
+    there.import_key_material(**operations.wrapped(there, replica, first))
+    sealed = kms.encrypt(KeyId=key, Plaintext=b"m")["CiphertextBlob"]
+
+    def states(client):
+        listed = client.list_key_rotations(KeyId=key, IncludeKeyMaterial="ALL_KEY_MATERIAL")
+        return [entry["KeyMaterialState"] for entry in listed["Rotations"]]
+
+    kms.import_key_material(
+        **operations.wrapped(kms, primary, second), ImportType="NEW_KEY_MATERIAL"
+    )
+    assert states(kms) == ["CURRENT", "PENDING_MULTI_REGION_IMPORT_AND_ROTATION"]
+    with refused("KMSInvalidStateException"):
+        kms.rotate_key_on_demand(KeyId=key)
+    there.import_key_material(
+        **operations.wrapped(there, replica, second), ImportType="EXISTING_KEY_MATERIAL"
+    )
+    assert states(kms) == ["CURRENT", "PENDING_ROTATION"]
+    kms.rotate_key_on_demand(KeyId=key)
+    for client in (kms, there):
+        settled(client, key)
+        assert states(client) == ["NON_CURRENT", "CURRENT"]
+        assert client.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"m"
+    renewed = there.encrypt(KeyId=key, Plaintext=b"n")["CiphertextBlob"]
+    assert kms.decrypt(CiphertextBlob=renewed)["Plaintext"] == b"n"
+
+
 def test_the_cli(kms, there):
     key = make(kms)["KeyId"]
     made = answer("replicate-key", "--key-id", key, "--replica-region", THERE)

@@ -1,7 +1,7 @@
 //! Real clients: boto3, the AWS CLI, the AWS Encryption SDK and the AWS SDK for JavaScript; each
 //! file of `tests/clients` against a daemon of its own.
 
-use hsm_tests::daemon::Daemon;
+use hsm_tests::daemon::{Daemon, REGION};
 use hsm_tests::{javascript, python};
 
 macro_rules! files {
@@ -39,6 +39,13 @@ files! { "soft" [];
     service_model,
 }
 
+/// Keys that two Regions share, by every Python client.
+#[test]
+fn multi_region() {
+    let regions = ["--region", REGION, "--region", "eu-west-1"];
+    python::run("test_multi_region.py", &Daemon::start_with(&["soft"], &regions));
+}
+
 /// The AWS SDK for JavaScript and its AWS Encryption SDK.
 #[test]
 fn javascript() {
@@ -57,8 +64,7 @@ fn every_file_is_run() {
         if let Some(subject) = name.strip_prefix("test_").and_then(|name| name.strip_suffix(".py"))
         {
             let run = here.contains(&format!("    {subject},\n"));
-            // The first is run by `daemon.rs`, against a daemon with TLS; the second waits for
-            // daemons of two Regions.
+            // Run by `daemon.rs`, against a daemon with TLS, and by the test of its name.
             let elsewhere = ["tls", "multi_region"].contains(&subject);
             assert!(run || elsewhere, "{name} is not run");
         }
