@@ -24,6 +24,7 @@ mod development;
 mod grant_listing;
 mod grant_token;
 mod input;
+mod managed_key;
 mod marker;
 mod metadata;
 mod model;

@@ -26,7 +26,7 @@ pub use host_driver::audit::DeviceReceipt;
 
 pub use chain::{Kind, LineHash, Position};
 pub use checkpoint::{checkpoint, keep_checkpoints};
-pub use facts::{AuditFacts, AuditResource};
+pub use facts::{AuditFacts, AuditResource, KeyEvent};
 pub use log::{AuditError, AuditLog, Opened};
 pub use record::{Caller, Outcome, RequestRecord};
 pub use recovery::Repair;

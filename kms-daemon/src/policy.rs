@@ -142,6 +142,12 @@ pub fn authorize_new(account: &AuthorizedAccount, key: KeyRecord) -> Authorized<
     Authorized(Stored::new(Versioned { revision: Revision::default(), value: key }))
 }
 
+/// Lets the service make an AWS managed key of an account.
+#[must_use]
+pub fn authorize_managed(scope: &Scope) -> AuthorizedAccount {
+    AuthorizedAccount(scope.clone())
+}
+
 /// Lets the service rotate a key whose owner has asked for that, once it is due.
 #[must_use]
 pub fn authorize_scheduled(

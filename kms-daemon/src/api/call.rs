@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::input::{EncryptionContext, NO_CONTEXT};
 use super::marker::{self, ListingId};
 use super::seal::Seal;
-use super::{Operation, Service};
-use crate::audit::AuditFacts;
+use super::{Operation, Service, managed_key};
+use crate::audit::{AuditFacts, KeyEvent};
 use crate::clock::Timestamp;
 use crate::context::RequestContext;
 use crate::engine::{Devices, Engine};
@@ -210,6 +210,16 @@ impl<'a> Call<'a> {
         self.facts.additional.insert(name.to_owned(), value.into());
     }
 
+    /// Records something that the service did by itself to a key, in the course of the call.
+    pub(super) fn event(&mut self, name: &'static str, key: &KeyRecord) {
+        self.facts.events.push(KeyEvent {
+            name,
+            key: key.id.to_string(),
+            scope: key.scope.clone(),
+            arn: key.arn(),
+        });
+    }
+
     /// Records an alias as a resource of the call.
     pub(super) fn alias_resource(&mut self, arn: &str) {
         self.facts.alias(&self.home.account, arn);
@@ -385,13 +395,16 @@ impl<'a> Call<'a> {
         last.filter(|_| more).map(|last| marker::issue(&self.service.seal, listing, last))
     }
 
-    async fn find(&self, named: &KeyRef) -> Result<Stored<KeyRecord>, KmsError> {
+    async fn find(&mut self, named: &KeyRef) -> Result<Stored<KeyRecord>, KmsError> {
         let catalog = self.catalog();
         let found = match named {
             KeyRef::Key(scope, id) => catalog.key(scope, *id).await?,
             KeyRef::Alias(scope, name) => match catalog.alias(scope, name).await? {
                 Some(alias) => catalog.key(scope, alias.target).await?,
-                None => None,
+                None => match managed_key::service(name) {
+                    Some(service) => managed_key::create(self, scope, name, service).await?,
+                    None => None,
+                },
             },
         };
         found.ok_or_else(|| named.not_found())

@@ -97,6 +97,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         tags,
         materials,
         pending: None,
+        service: None,
         multi_region: multi_region.then(|| MultiRegion::new(&*home.region)),
     };
     if let Some(material) = &chosen.material {

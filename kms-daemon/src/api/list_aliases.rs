@@ -1,5 +1,8 @@
 //! `ListAliases`: the aliases of the caller's account in the Region, or of one key.
 
+use std::collections::BTreeMap;
+
+use super::managed_key;
 use super::marker::page_size;
 use super::model::list_aliases::{Input, Output};
 use super::model::outputs::AliasListEntry;
@@ -8,6 +11,9 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::Listing;
 use crate::key::{AliasName, AliasRecord, Forms, KeyId, KeyRef, Scope};
 use crate::policy::{self, AccountAction};
+
+/// An alias; without a record it is one of an AWS managed key that is not there yet.
+type Listed = (AliasName, Option<AliasRecord>);
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let limit = page_size(input.limit, 50);
@@ -24,7 +30,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let position = call.read_marker(&filter, input.marker.as_deref())?;
     let after = position.as_deref().map(read_position).transpose()?;
     let listing = match key {
-        None => call.catalog().list_aliases(&home, after.as_ref(), limit).await?,
+        None => all_aliases(call, &home, after.as_ref(), limit).await?,
         Some(id) => aliases_of(call, &home, id, after.as_ref(), limit).await?,
     };
     let last = listing.items.last().map(|(name, _)| name.as_str());
@@ -49,13 +55,35 @@ async fn find(call: &mut Call<'_>, key_id: &str) -> Result<KeyId, KmsError> {
     Ok(*id)
 }
 
+/// Aliases of the account, those of AWS managed keys that are not there yet among them.
+async fn all_aliases(
+    call: &Call<'_>,
+    home: &Scope,
+    after: Option<&AliasName>,
+    limit: usize,
+) -> Result<Listing<Listed>, KmsError> {
+    let stored = call.catalog().list_aliases(home, after, limit).await?;
+    let mut listed: BTreeMap<AliasName, Option<AliasRecord>> =
+        stored.items.into_iter().map(|(name, record)| (name, Some(record))).collect();
+    // Only as far as the page of the store goes: what comes after it is not known yet.
+    let end = listed.keys().next_back().filter(|_| stored.more).cloned();
+    for name in managed_key::aliases() {
+        let follows = after.is_none_or(|after| name > *after);
+        if follows && end.as_ref().is_none_or(|end| name <= *end) {
+            listed.entry(name).or_default();
+        }
+    }
+    let more = stored.more || listed.len() > limit;
+    Ok(Listing { items: listed.into_iter().take(limit).collect(), more })
+}
+
 async fn aliases_of(
     call: &Call<'_>,
     home: &Scope,
     id: KeyId,
     after: Option<&AliasName>,
     limit: usize,
-) -> Result<Listing<(AliasName, AliasRecord)>, KmsError> {
+) -> Result<Listing<Listed>, KmsError> {
     let catalog = call.catalog();
     let mut listing = Listing { items: Vec::new(), more: false };
     for name in catalog.aliases_of(home, id).await?.names {
@@ -70,19 +98,20 @@ async fn aliases_of(
         if let Some(record) = catalog.alias(home, &name).await?
             && record.target == id
         {
-            listing.items.push((name, record.value.clone()));
+            listing.items.push((name, Some(record.value.clone())));
         }
     }
     Ok(listing)
 }
 
-fn entry<'a>(home: &Scope, (name, record): &'a (AliasName, AliasRecord)) -> AliasListEntry<'a> {
+fn entry<'a>(home: &Scope, (name, record): &'a Listed) -> AliasListEntry<'a> {
+    let record = record.as_ref();
     AliasListEntry {
         alias_name: Some(name.as_str().into()),
         alias_arn: Some(home.alias_arn(name).into()),
-        target_key_id: Some(record.target.to_string().into()),
-        creation_date: Some(record.created),
-        last_updated_date: Some(record.updated),
+        target_key_id: record.map(|record| record.target.to_string().into()),
+        creation_date: record.map(|record| record.created),
+        last_updated_date: record.map(|record| record.updated),
     }
 }
 

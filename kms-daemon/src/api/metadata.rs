@@ -24,7 +24,7 @@ pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
         key_usage: key.usage.aws_name().map(Into::into),
         key_state: Some(key.state.name().into()),
         origin: key.origin.aws_name().map(Into::into),
-        key_manager: Some("CUSTOMER".into()),
+        key_manager: Some(if key.service.is_some() { "AWS" } else { "CUSTOMER" }.into()),
         key_spec: Some(spec_name.into()),
         multi_region: Some(key.id.device().multi_region),
         deletion_date: key.deletion,

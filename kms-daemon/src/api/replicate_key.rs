@@ -109,6 +109,7 @@ async fn insert(
 fn answer(call: &mut Call<'_>, replica: &KeyRecord) -> Result<Answer, KmsError> {
     let metadata = key_metadata(replica);
     call.key_resource(replica);
+    call.event("CreateKey", replica);
     call.element("replicaKeyMetadata", audit_form(&metadata)?);
     call.element("replicaPolicy", replica.policy.text());
     let tag = |(key, value): (&'_ String, &'_ String)| Tag {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::DeviceReceipt;
+use crate::key::Scope;
 
 /// Facts about one request that only its operation knows.
 ///
@@ -21,6 +22,8 @@ pub struct AuditFacts {
     pub additional: Map<String, Value>,
     /// Keys (and aliases) the request was about, in the order CloudTrail lists them.
     pub resources: Vec<AuditResource>,
+    /// What the service did by itself in the course of the request; recorded before it.
+    pub events: Vec<KeyEvent>,
     /// Receipts of every audited device command that was run, failed ones included.
     pub receipts: Vec<DeviceReceipt>,
 }
@@ -55,6 +58,19 @@ impl AuditFacts {
             });
         }
     }
+}
+
+/// What the service did by itself to a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEvent {
+    /// CloudTrail's `eventName`.
+    pub name: &'static str,
+    /// The key id.
+    pub key: String,
+    /// Its account and Region.
+    pub scope: Scope,
+    /// Its ARN.
+    pub arn: String,
 }
 
 /// One element of CloudTrail's `resources`.

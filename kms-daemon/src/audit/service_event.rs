@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::record::event_time;
-use super::{AuditLog, DeviceReceipt, Kind};
+use super::{AuditLog, DeviceReceipt, KeyEvent, Kind};
 use crate::key::KeyRecord;
 use crate::key::deletion::DeletionObserver;
 use crate::key::import::ExpiryObserver;
@@ -55,6 +55,20 @@ impl ExpiryObserver for AuditLog {
 }
 
 impl AuditLog {
+    /// Records what the service did by itself in the course of a request.
+    ///
+    /// # Errors
+    /// A text.
+    pub async fn key_event(&self, event: &KeyEvent) -> Result<(), String> {
+        let KeyEvent { name, key, scope, arn } = event;
+        let resources =
+            json!([{ "accountId": scope.account, "type": "AWS::KMS::Key", "ARN": arn }]);
+        let (place, details) = ((&*scope.account, &*scope.region), json!({ "keyId": key }));
+        let record = record(name, place, SystemTime::now(), &resources, &details);
+        let written = self.append(Kind::ServiceEvent, &record, &[]).await;
+        written.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Records that a development daemon is about to lose all its keys.
     ///
     /// # Errors

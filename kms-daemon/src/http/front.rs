@@ -266,6 +266,9 @@ impl Front {
             outcome: outcome.as_ref().map_or_else(Outcome::Failure, |_| Outcome::Success),
             facts: &exchange.facts,
         };
+        for event in &exchange.facts.events {
+            self.audit.key_event(event).await.map_err(KmsError::internal)?;
+        }
         match self.audit.append_request(&record).await {
             Ok(_) => outcome,
             Err(error) => Err(KmsError::internal(error)),

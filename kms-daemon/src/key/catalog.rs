@@ -146,10 +146,7 @@ impl Catalog {
             transaction = replacing(transaction, old, new)?;
         }
         if let Some(record) = new {
-            let key = layout::key(&record.scope, record.id);
-            let value = encode(&key, record)?;
-            transaction = transaction.absent(key.clone()).put(key, value);
-            transaction = with_dates(transaction, &record.scope, record.id, None, Some(record));
+            transaction = inserting(transaction, record)?;
         }
         self.commit(transaction).await
     }
@@ -262,6 +259,17 @@ impl Catalog {
         self.aliases.clear(revision);
         self.grants.clear(revision);
     }
+}
+
+/// A new key record and its due dates.
+pub(super) fn inserting(
+    transaction: Transaction,
+    record: &KeyRecord,
+) -> Result<Transaction, CatalogError> {
+    let key = layout::key(&record.scope, record.id);
+    let value = encode(&key, record)?;
+    let transaction = transaction.absent(key.clone()).put(key, value);
+    Ok(with_dates(transaction, &record.scope, record.id, None, Some(record)))
 }
 
 /// The replacement of a key record and its due dates.

@@ -58,6 +58,8 @@ pub struct KeyRecord {
     pub pending: Option<KeyMaterial>,
     /// Where its other keys are, if it is a multi-Region key.
     pub multi_region: Option<MultiRegion>,
+    /// The AWS service whose default key it is, if it is an AWS managed key.
+    pub service: Option<String>,
 }
 
 /// Key material, as a device wrapped it.
@@ -129,6 +131,7 @@ impl KeyRecord {
             materials: self.materials.iter().map(StoredMaterial::from).collect(),
             pending: self.pending.as_ref().map(StoredMaterial::from),
             multi_region: self.multi_region.clone(),
+            service: self.service.clone(),
         };
         serde_json::to_vec(&stored).map_err(damaged)
     }
@@ -160,6 +163,7 @@ impl KeyRecord {
             materials: stored.materials.iter().map(KeyMaterial::read).collect::<Result<_, _>>()?,
             pending: stored.pending.as_ref().map(KeyMaterial::read).transpose()?,
             multi_region: stored.multi_region,
+            service: stored.service,
             scope: stored.scope,
         })
     }
@@ -202,6 +206,8 @@ struct StoredKey {
     pending: Option<StoredMaterial>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     multi_region: Option<MultiRegion>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -284,6 +290,7 @@ mod tests {
             }],
             pending: None,
             multi_region: None,
+            service: None,
             scope,
         }
     }

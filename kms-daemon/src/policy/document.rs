@@ -123,6 +123,33 @@ impl KeyPolicy {
         }
     }
 
+    /// The policy of an AWS managed key: the account may look at it.
+    #[must_use]
+    pub fn managed_for(scope: &Scope, service: &str) -> Self {
+        const ACTIONS: [&str; 4] = ["kms:Describe*", "kms:Get*", "kms:List*", "kms:RevokeGrant"];
+        let document = json!({
+            "Version": "2012-10-17",
+            "Id": format!("auto-{service}-1"),
+            "Statement": [{
+                "Sid": "Allow direct access to key metadata to the account",
+                "Effect": "Allow",
+                "Principal": { "AWS": scope.root_arn() },
+                "Action": ACTIONS,
+                "Resource": "*",
+            }],
+        });
+        let pattern = |action: &&str| ActionPattern(action["kms:".len()..].to_lowercase());
+        Self {
+            text: format!("{document:#}"),
+            statements: vec![Statement {
+                effect: Effect::Allow,
+                principals: Listed::Any(vec![PrincipalPattern::Account(scope.account.clone())]),
+                actions: Some(Listed::Any(ACTIONS.iter().map(pattern).collect())),
+                resources: Some(Listed::Any(vec![ResourcePattern::Anything])),
+            }],
+        }
+    }
+
     /// Reads a document for a key in `scope`.
     ///
     /// # Errors

@@ -82,8 +82,9 @@ async fn a_key_ends_with_its_window() {
     );
     let decrypt = json!({ "CiphertextBlob": made["CiphertextBlob"] });
     assert_eq!(rig.refused("Decrypt", decrypt).await, "AccessDeniedException");
-    let aliases = rig.ok("ListAliases", json!({})).await;
-    assert_eq!(aliases["Aliases"].as_array().unwrap().len(), 1);
+    let aliases = rig.ok("ListAliases", json!({ "Limit": 100 })).await;
+    let aliases = aliases["Aliases"].as_array().unwrap().iter();
+    assert_eq!(aliases.filter(|alias| alias.get("TargetKeyId").is_some()).count(), 1);
     assert_eq!(run_job(&rig, &witness).await, 0);
     rig.ok("DescribeKey", json!({ "KeyId": "alias/kept" })).await;
 }

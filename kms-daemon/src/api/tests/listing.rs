@@ -73,7 +73,9 @@ async fn what_stays_is_listed_while_others_come_and_go() {
         })
         .await;
         let expected: Vec<_> = (0..40).step_by(2).map(name).collect();
-        assert_eq!(names(&listed, "AliasName"), expected);
+        let mut listed = names(&listed, "AliasName");
+        listed.retain(|name| !name.starts_with("alias/aws/"));
+        assert_eq!(listed, expected);
     }
 }
 

@@ -5,7 +5,7 @@
 //! concurrency, and a key's aliases are found without a scan.
 
 use super::form::{decode, encode};
-use super::{Catalog, CatalogError, Listing, Stored, Update, Versioned, unreadable};
+use super::{Catalog, CatalogError, Listing, Stored, Update, Versioned, inserting, unreadable};
 use crate::key::record::RecordError;
 use crate::key::{AliasName, AliasRecord, KeyId, KeyRecord, Scope, layout};
 use crate::store::{Entry, Range, Revision, Transaction};
@@ -71,6 +71,24 @@ impl Catalog {
         };
         let items = page.entries.into_iter().map(read).collect::<Result<_, _>>()?;
         Ok(Listing { items, more: page.more })
+    }
+
+    /// Adds a key together with its only alias. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn create_managed(
+        &self,
+        key: &KeyRecord,
+        name: &AliasName,
+        record: &AliasRecord,
+    ) -> Result<Update, CatalogError> {
+        let alias = layout::alias(&key.scope, name);
+        let transaction =
+            Transaction::new().absent(alias.clone()).put(alias.clone(), encode(&alias, record)?);
+        let index = AliasIndex { names: Vec::new(), revision: None };
+        let transaction = index.with(name).write(transaction, &key.scope, key.id)?;
+        self.commit(inserting(transaction, key)?).await
     }
 
     /// Adds an alias to `target`, whose aliases are `index`.

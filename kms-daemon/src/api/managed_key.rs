@@ -1,0 +1,108 @@
+//! AWS managed keys: one for each AWS service, made when its alias is first used.
+//!
+//! Their rules follow from their policy, which nobody can change: whoever is in the account may
+//! look at them. Only the service may use them, and no service calls here.
+
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
+
+use super::Call;
+use crate::error::KmsError;
+use crate::key::catalog::Update;
+use crate::key::rotation::Schedule;
+use crate::key::{AliasName, AliasRecord, KeyId, KeyRecord, KeyState, Scope, Stored, Tags};
+use crate::policy::{self, KeyPolicy};
+
+/// Days between rotations.
+const PERIOD: u32 = 365;
+
+/// The services that have a key, by the name in its alias; in byte order.
+pub(super) const SERVICES: &[&str] = &[
+    "acm",
+    "backup",
+    "codecommit",
+    "connect",
+    "dms",
+    "dynamodb",
+    "ebs",
+    "elasticfilesystem",
+    "es",
+    "fsx",
+    "glue",
+    "kinesis",
+    "kinesisvideo",
+    "lambda",
+    "rds",
+    "redshift",
+    "s3",
+    "secretsmanager",
+    "sns",
+    "sqs",
+    "ssm",
+    "workspaces",
+    "xray",
+];
+
+/// The service that an alias belongs to, if there is one.
+pub(super) fn service(name: &AliasName) -> Option<&'static str> {
+    let service = name.as_str().strip_prefix(crate::key::alias::RESERVED_PREFIX)?;
+    SERVICES.iter().copied().find(|known| *known == service)
+}
+
+/// The aliases of AWS managed keys, whether there are such keys yet or not, in byte order.
+pub(super) fn aliases() -> impl Iterator<Item = AliasName> {
+    let name = |service| format!("{}{service}", crate::key::alias::RESERVED_PREFIX);
+    SERVICES.iter().filter_map(move |service| AliasName::parse(&name(service)))
+}
+
+/// Makes the key behind an alias of a service; whoever is first makes it for all.
+pub(super) async fn create(
+    call: &mut Call<'_>,
+    scope: &Scope,
+    name: &AliasName,
+    service: &str,
+) -> Result<Option<Stored<KeyRecord>>, KmsError> {
+    let account = policy::authorize_managed(scope);
+    let (spec, usage) = (KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT);
+    let (id, now) = (KeyId::random(), call.now());
+    let material = call.devices().generate_key(&account, id, spec, usage).await?;
+    let key = KeyRecord {
+        id,
+        scope: scope.clone(),
+        spec,
+        usage,
+        origin: Origin::AWS_KMS,
+        state: KeyState::Enabled,
+        description: format!("Default key of {service} in this account"),
+        created: now,
+        deletion: None,
+        rotation: Some(Schedule { period_days: PERIOD, next: now.plus_days(PERIOD) }),
+        policy: KeyPolicy::managed_for(scope, service),
+        tags: Tags::new(),
+        materials: vec![material],
+        pending: None,
+        multi_region: None,
+        service: Some(service.to_owned()),
+    };
+    let alias = AliasRecord { target: id, created: now, updated: now };
+    if call.catalog().create_managed(&key, name, &alias).await? == Update::Applied {
+        call.event("CreateKey", &key);
+    }
+    let Some(alias) = call.catalog().alias(scope, name).await? else { return Ok(None) };
+    Ok(call.catalog().key(scope, alias.target).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_listed_in_order() {
+        assert!(SERVICES.is_sorted());
+        assert_eq!(aliases().count(), SERVICES.len());
+        for alias in aliases() {
+            assert!(service(&alias).is_some_and(|service| alias.as_str().ends_with(service)));
+        }
+        assert_eq!(service(&AliasName::parse("alias/aws/nothing").unwrap()), None);
+        assert_eq!(service(&AliasName::parse("alias/s3").unwrap()), None);
+    }
+}
