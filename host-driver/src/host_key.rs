@@ -9,8 +9,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use hsm_protocol::HostId;
+use hsm_protocol::approval::Approval;
+use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::identity::PublicKey;
+use hsm_protocol::{ErrorCode, HostId};
 use p256::SecretKey;
 use p256::elliptic_curve::Generate;
 use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding};
@@ -109,6 +111,19 @@ impl HostKey {
     #[must_use]
     pub fn id(&self) -> HostId {
         self.public().host_id()
+    }
+
+    /// Approves the exchange of multi-Region keys of the domain `own`, of which this host is a
+    /// provisioner, with `peer`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::IDENTITY_INVALID`] if the replication key of `own` is no point.
+    pub fn approve(
+        &self,
+        own: &DomainKeyInfo,
+        peer: &DomainKeyInfo,
+    ) -> Result<Approval, ErrorCode> {
+        Approval::make(&self.0, own, peer)
     }
 
     pub(crate) fn secret(&self) -> &SecretKey {

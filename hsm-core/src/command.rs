@@ -10,6 +10,7 @@ mod import;
 mod key;
 mod mac;
 mod random;
+mod replica;
 mod session;
 mod sign;
 mod system;

@@ -134,8 +134,8 @@ macro_rules! dispatch_table {
             reply: &mut [u8],
         ) -> (Result<usize, ErrorCode>, After) {
             use hsm_protocol::command::{
-                agree, attest, audit, cipher, domain, import, key, mac, random, session, sign,
-                system,
+                agree, attest, audit, cipher, domain, import, key, mac, random, replica, session,
+                sign, system,
             };
 
             match call.head.opcode {

@@ -33,6 +33,10 @@ pub enum Purpose {
     ImportToken,
     /// AES-GCM of one attested recipient, from a domain key; context: nonce, domain id.
     AttestedRecipient,
+    /// A candidate for a domain's replication key, from a domain key; context: domain id, try.
+    ReplicationKey,
+    /// AES-GCM of one replica token, from an extracted ECDH secret; context: the token's header.
+    ReplicaToken,
 }
 
 impl Purpose {
@@ -46,6 +50,8 @@ impl Purpose {
             Self::PreparedPair => b"KMS-PAIR-v1",
             Self::ImportToken => b"KMS-IMPORT-v1",
             Self::AttestedRecipient => b"KMS-RECIPIENT-v1",
+            Self::ReplicationKey => b"KMS-REPLICATION-v1",
+            Self::ReplicaToken => b"KMS-REPLICA-v1",
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | [`wrap`] | key tokens |
 //! | [`cache`] | the keys unwrapped last |
 //! | [`sealed`] | prepared key pairs and import tokens |
+//! | `replica` | multi-Region keys for another domain, and from it |
 //! | `record` | the sealed form of what non-volatile storage keeps |
 
 pub mod cache;
@@ -14,6 +15,7 @@ pub mod domain;
 pub mod identity;
 pub mod import;
 pub(crate) mod record;
+pub(crate) mod replica;
 pub mod sealed;
 pub(crate) mod transfer;
 pub mod wrap;

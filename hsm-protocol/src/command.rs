@@ -14,6 +14,7 @@ pub mod import;
 pub mod key;
 pub mod mac;
 pub mod random;
+pub mod replica;
 pub mod session;
 pub mod sign;
 pub mod system;

@@ -112,6 +112,8 @@ error_codes! {
     0x0505 DOMAIN_TOKEN_INVALID;
     /// The member table is full.
     0x0506 MEMBERS_FULL;
+    /// No enrolled provisioner has approved the other domain.
+    0x0507 PEER_DENIED;
 
     /// The device does not hold the audit entries asked for.
     0x0601 AUDIT_RANGE;

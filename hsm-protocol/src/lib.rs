@@ -9,6 +9,7 @@
 //! | [`opcode`] | the one table of commands: number, roles, module states, audit, idempotence |
 //! | [`command`] | requests and responses of those commands |
 //! | [`token`] | what leaves the device: key tokens, ciphertext blobs, domain tokens |
+//! | [`approval`] | which domains exchange multi-Region keys, by the word of a provisioner |
 //! | [`audit`] | the rule of the device's hash chain, used by device and verifier alike |
 //!
 //! The layouts are described for implementers in `docs/protocol.md`. Golden bytes in `tests/`
@@ -28,6 +29,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod approval;
 pub mod audit;
 pub mod bytes;
 pub mod channel;

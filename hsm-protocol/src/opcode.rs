@@ -90,6 +90,10 @@ macro_rules! for_each_command {
             0x0A05 GenerateDataKeyFor attest::GenerateDataKeyFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0A06 GenerateDataKeyPairFor attest::GenerateDataKeyPairFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0A07 RandomFor attest::RandomFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+
+            0x0B01 ReplicationKey replica::ReplicationKey => replica::DomainKeyInfo, ENROLLED, OPERATIONAL, audit = false, idempotent = true;
+            0x0B02 ExportReplica replica::ExportReplica<'_> => replica::ExportedReplica<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0B03 ImportReplica replica::ImportReplica<'_> => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
         }
     };
 }
@@ -98,7 +102,8 @@ macro_rules! implement {
     ($($number:literal $name:ident $family:ident::$request:ident $(<$lifetime:lifetime>)? => $response:ty,
        $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal;)+) => {
         use crate::command::{
-            agree, attest, audit, cipher, domain, import, key, mac, random, session, sign, system,
+            agree, attest, audit, cipher, domain, import, key, mac, random, replica, session, sign,
+            system,
         };
 
         impl Opcode {

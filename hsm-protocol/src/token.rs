@@ -5,6 +5,7 @@
 //! | [`KeyToken`] | `GenerateKey` | a key's secret under the domain key |
 //! | [`Blob`] | `Encrypt` and its kin | a caller's plaintext under a key |
 //! | [`DomainToken`] | `ExportDomain` | the domain state, for one joining device |
+//! | [`replica`] | `ExportReplica` | a key's secret, for another domain |
 //! | [`sealed`] | `PrepareKeyPair`, `ParametersForImport` | what a later command takes |
 //!
 //! Each starts with a version byte and a header that is authenticated as additional data.
@@ -17,6 +18,7 @@ use crate::identity::{PublicKey, Signature};
 use crate::key_spec::{KeySpec, KeyUsage, MAX_SECRET, Origin};
 
 pub mod context;
+pub mod replica;
 pub mod sealed;
 
 /// Length of an AES-GCM tag in bytes (SP 800-38D).

@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 use crate::audit::AuditFacts;
 use crate::clock::Clock;
 use crate::context::RequestContext;
-use crate::engine::Engine;
 use crate::error::{Exception, KmsError};
 use crate::key::last_usage::UsageTracker;
 use crate::key::{Catalog, CatalogError};
 use crate::quota::{Pool, Quotas};
+use crate::regions::Regions;
 use crate::store::Store;
 
 mod answer;
@@ -28,6 +28,7 @@ mod marker;
 mod metadata;
 mod model;
 mod recipient;
+mod replicate_key;
 mod seal;
 mod tagging;
 
@@ -75,10 +76,10 @@ mod rotate_key_on_demand;
 mod schedule_key_deletion;
 mod sign;
 mod tag_resource;
-mod unsupported;
 mod untag_resource;
 mod update_alias;
 mod update_key_description;
+mod update_primary_region;
 mod verify;
 mod verify_mac;
 
@@ -195,7 +196,7 @@ operations! {
     ListRetirableGrants, Reads => list_retirable_grants::run;
     PutKeyPolicy, Writes => put_key_policy::run;
     ReEncrypt, Reads => re_encrypt::run;
-    ReplicateKey, Writes => unsupported::run;
+    ReplicateKey, Writes => replicate_key::run;
     RetireGrant, Writes => retire_grant::run;
     RevokeGrant, Writes => revoke_grant::run;
     RotateKeyOnDemand, Writes => rotate_key_on_demand::run;
@@ -206,7 +207,7 @@ operations! {
     UpdateAlias, Writes => update_alias::run;
     UpdateCustomKeyStore, Writes => custom_key_store::update;
     UpdateKeyDescription, Writes => update_key_description::run;
-    UpdatePrimaryRegion, Writes => unsupported::run;
+    UpdatePrimaryRegion, Writes => update_primary_region::run;
     Verify, Reads => verify::run;
     VerifyMac, Reads => verify_mac::run;
 }
@@ -250,7 +251,7 @@ impl Operation {
 /// The key management service: what is behind the HTTP front end.
 pub struct Service {
     catalog: Arc<Catalog>,
-    engine: Engine,
+    regions: Arc<Regions>,
     clock: Arc<dyn Clock>,
     seal: Seal,
     usage: Arc<UsageTracker>,
@@ -259,13 +260,13 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service over a store and the devices behind `engine`. Needs a Tokio runtime.
+    /// A service over a store and the devices of `regions`. Needs a Tokio runtime.
     ///
     /// # Errors
     /// [`CatalogError`] if the store does not answer.
     pub async fn open(
         store: Arc<dyn Store>,
-        engine: Engine,
+        regions: Arc<Regions>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CatalogError> {
         let seal = Seal::open(&*store).await?;
@@ -273,7 +274,7 @@ impl Service {
         let usage = UsageTracker::open(Arc::clone(&catalog), clock.now()).await?;
         Ok(Self {
             catalog,
-            engine,
+            regions,
             clock,
             seal,
             usage: Arc::new(usage),
@@ -302,6 +303,12 @@ impl Service {
         &self.usage
     }
 
+    /// The Regions.
+    #[must_use]
+    pub fn regions(&self) -> &Arc<Regions> {
+        &self.regions
+    }
+
     /// The keys and aliases, for the deletion job.
     #[must_use]
     pub fn catalog(&self) -> &Arc<Catalog> {
@@ -321,7 +328,7 @@ impl Service {
         body: &[u8],
         facts: &mut AuditFacts,
     ) -> Result<Answer, KmsError> {
-        let mut call = Call::new(self, operation, request, facts);
+        let mut call = Call::new(self, operation, request, facts)?;
         if let Some(pool) = Pool::of_operation(operation) {
             call.count(pool)?;
         }

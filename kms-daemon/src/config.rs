@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, ValueEnum};
 use host_driver::pool::StockTargets;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
+use crate::devices::hsms_of;
+use crate::key::identifier::is_region;
 use crate::quota::Quotas;
 
 /// Most key pairs of one spec that can be kept in stock.
 const MAX_STOCK: usize = 64;
 
+/// Stands for all Regions.
+const ANY_REGION: &str = "any";
 /// Longest clock difference that may be allowed, in minutes.
 const MAX_CLOCK_WINDOW: u64 = 15;
 
@@ -75,8 +79,12 @@ pub struct Config {
     pub data: PathBuf,
     /// The devices, in the form of `--hsm`.
     pub hsms: Vec<String>,
-    /// Region of the endpoint, for example `us-east-1`.
+    /// The first of [`Config::regions`]: of devices and keys that name none.
     pub region: String,
+    /// The Regions, for example `us-east-1`.
+    pub regions: Vec<String>,
+    /// Whether any other Region is opened when it is first used.
+    pub any_region: bool,
     /// The account, 12 digits.
     pub account: String,
     /// Given root credentials instead of those in the data directory.
@@ -122,12 +130,15 @@ struct Settings {
     /// Directory of store, audit log and credentials [default: in the user's data directory].
     #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
     data: Option<PathBuf>,
-    /// Devices: soft[:N], qemu[:N], serial:PATH, tcp:HOST:PORT, unix:PATH; repeatable [default: soft].
+    /// Devices: soft[:N], qemu[:N], serial:PATH, tcp:HOST:PORT, unix:PATH, and REGION=… for those
+    /// of one Region; repeatable [default: soft].
     #[arg(long, value_name = "HSM", env = "STRONGROOM_HSM", value_delimiter = ',')]
     hsm: Option<Vec<String>>,
-    /// Region that clients sign for [default: us-east-1].
-    #[arg(long, env = "STRONGROOM_REGION")]
-    region: Option<String>,
+    /// Region that clients sign for, each with an HSM domain of its own; repeatable, or any, which
+    /// opens Regions as they are used [default: us-east-1].
+    #[arg(long, env = "STRONGROOM_REGION", value_delimiter = ',')]
+    #[serde(deserialize_with = "one_or_more")]
+    region: Option<Vec<String>>,
     /// Account number [default: 000000000000].
     #[arg(long, env = "STRONGROOM_ACCOUNT")]
     account: Option<String>,
@@ -208,11 +219,20 @@ impl Settings {
                 return Err(value("seed is for development and tests only: add --dev"));
             }
         };
+        let mut regions = self.region.unwrap_or_default();
+        let given = regions.len();
+        regions.retain(|region| region != ANY_REGION);
+        let any_region = regions.len() < given;
+        if regions.is_empty() {
+            regions.push("us-east-1".to_owned());
+        }
         let config = Config {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8700))),
             data: self.data.map_or_else(default_data, Ok)?,
             hsms: self.hsm.unwrap_or_else(|| vec!["soft".to_owned()]),
-            region: self.region.unwrap_or_else(|| "us-east-1".to_owned()),
+            region: regions[0].clone(),
+            regions,
+            any_region,
             account: self.account.unwrap_or_else(|| "0".repeat(12)),
             root_credentials: self.root_credentials,
             firmware: self.firmware,
@@ -264,16 +284,44 @@ impl Config {
         if self.account.len() != 12 || !self.account.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(value(format_args!("account {:?} is not 12 digits", self.account)));
         }
-        if !is_region(&self.region) {
-            let region = &self.region;
-            return Err(value(format_args!("{region:?} is not a Region name like us-east-1")));
+        for (index, region) in self.regions.iter().enumerate() {
+            if !is_region(region) {
+                return Err(value(format_args!("{region:?} is not a Region name like us-east-1")));
+            }
+            if self.regions[..index].contains(region) {
+                return Err(value(format_args!("region {region} is given twice")));
+            }
         }
+        self.check_hsms()?;
         if !(1..=MAX_CLOCK_WINDOW).contains(&self.clock_window) {
             return Err(value("clock-window is 1 to 15 minutes"));
         }
         Quotas::parse(&self.quotas).map_err(value)?;
+        Ok(())
+    }
+
+    /// Whether each Region has devices, and each device a Region.
+    fn check_hsms(&self) -> Result<(), ConfigError> {
         if self.hsms.is_empty() {
             return Err(value("hsm names no device; leave it out for an in-process one"));
+        }
+        for region in &self.regions {
+            if hsms_of(&self.hsms, region, &self.region).is_empty() {
+                return Err(value(format_args!(
+                    "no hsm is for {region}; add one, for example --hsm {region}=soft"
+                )));
+            }
+        }
+        for hsm in &self.hsms {
+            if let Some((region, _)) = hsm.split_once('=')
+                && is_region(region)
+                && !self.any_region
+                && !self.regions.iter().any(|known| known == region)
+            {
+                return Err(value(format_args!(
+                    "hsm {hsm} is for a Region that is not served; add --region {region}"
+                )));
+            }
         }
         Ok(())
     }
@@ -290,15 +338,20 @@ fn read(path: &Path) -> Result<Settings, ConfigError> {
         .map_err(|reason| ConfigError::Syntax { path: path.to_owned(), reason: Box::new(reason) })
 }
 
-/// `^([a-z]+-){2,3}\d+$`, the service model's pattern of a Region.
-fn is_region(name: &str) -> bool {
-    let parts: Vec<&str> = name.split('-').collect();
-    let Some((number, words)) = parts.split_last() else { return false };
-    let word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
-    (2..=3).contains(&words.len())
-        && words.iter().all(word)
-        && !number.is_empty()
-        && number.bytes().all(|b| b.is_ascii_digit())
+/// One text or a list of them.
+fn one_or_more<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(Some(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(one) => vec![one],
+        OneOrMore::More(more) => more,
+    }))
 }
 
 /// `strongroom` in the user's data directory (XDG Base Directory Specification).
@@ -351,6 +404,23 @@ mod tests {
         assert_eq!(config.rsa_stock, stock);
         let config = load(&["--config", path, "--hsm", "soft", "--hsm", "unix:/x"]).unwrap();
         assert_eq!(config.hsms, ["soft", "unix:/x"]);
+    }
+
+    #[test]
+    fn regions_are_repeated_or_any() {
+        let config = load(&["--region", "eu-west-1", "--region", "us-east-1"]).unwrap();
+        assert_eq!((config.region.as_str(), config.any_region), ("eu-west-1", false));
+        assert_eq!(config.regions, ["eu-west-1", "us-east-1"]);
+        let config = load(&["--region", "any"]).unwrap();
+        assert_eq!((config.region.as_str(), config.any_region), ("us-east-1", true));
+        for (arguments, text) in [
+            (&["--region", "us-east-1,us-east-1"][..], "twice"),
+            (&["--region", "us-east-1,eu-west-1", "--hsm", "unix:/x"], "--hsm eu-west-1=soft"),
+            (&["--hsm", "soft,eu-west-1=unix:/x"], "--region eu-west-1"),
+        ] {
+            let error = load(arguments).unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! `kmsd` from start to stop.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use serde_json::json;
@@ -18,22 +19,18 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::{Credentials, CredentialsError};
 use crate::development::{Seed, SeedError};
-use crate::devices::{
-    Devices, DevicesConfig, DevicesError, Pooled, RootError, Scope, fingerprints,
-};
+use crate::devices::{DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints};
 use crate::durable;
-use crate::engine::Engine;
 use crate::http::{Development, Front, Limits, Server};
+use crate::key::identifier::is_region;
 use crate::key::{CatalogError, deletion, import, last_usage, rotation};
 use crate::metrics::Metrics;
 use crate::quota::Quotas;
+use crate::regions::{Opener, Regions};
 use crate::sigv4::Verifier;
 use crate::status::DaemonStatus;
 use crate::store::{RedbStore, Store, StoreError};
 use crate::tls::{self, TlsError};
-
-/// How long the devices may take to get into service before the daemon gives up.
-const START: Duration = Duration::from_secs(60);
 
 /// Why the daemon does not run; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +59,10 @@ pub enum DaemonError {
     Credentials(#[from] CredentialsError),
     /// No devices.
     #[error(transparent)]
-    Devices(#[from] DevicesError),
+    Devices(#[from] FleetError),
     /// No root of attestation documents.
     #[error(transparent)]
     Root(#[from] RootError),
-    /// Devices are there, but none got into service.
-    #[error("no device got into service: {0}")]
-    NotReady(host_driver::CallError),
     /// No audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -152,6 +146,8 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let about = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "region": config.region,
+        "regions": config.regions,
+        "anyRegion": config.any_region,
         "account": config.account,
         "hsm": config.hsms,
         "development": config.development.is_some(),
@@ -166,21 +162,22 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         started = starting => started?,
         () = &mut stop => return Ok(()),
     };
-    let Started { service, jobs, pooled, store } = started;
+    let Started { service, jobs, fleet, store } = started;
+    let regions = Arc::clone(service.regions());
     let status = Arc::new(DaemonStatus::new(
         &config,
         Arc::clone(&audit),
-        Arc::clone(&pooled.pool),
+        Arc::clone(&regions),
         Arc::clone(&store),
     ));
     let probe = tokio::spawn(Arc::clone(&status).watch_store());
-    let (log, pool) = (Arc::clone(&audit), Arc::clone(&pooled.pool));
-    let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &pool).await });
+    let (log, all) = (Arc::clone(&audit), Arc::clone(&regions));
+    let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &all).await });
     let usage = Arc::clone(service.usage());
     let front = Arc::new(Front {
         service,
         verifier: Verifier::new(
-            config.region.clone(),
+            Arc::new(move |region| regions.has(region)),
             credentials,
             Duration::from_secs(config.clock_window * 60),
         ),
@@ -208,10 +205,12 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         tracing::error!(%error, "cannot write when keys were last used");
     }
     drop(usage);
-    checkpoint(&audit, &pooled.pool).await;
-    // The pool before the audit log: it hands over the last audit entries of the devices.
+    for (_, pool) in fleet.pools() {
+        checkpoint(&audit, &pool).await;
+    }
+    // The pools before the audit log: it hands over the last audit entries of the devices.
     let stopped = tokio::task::spawn_blocking(move || {
-        pooled.shut_down();
+        fleet.shut_down();
         drop((store, audit, data));
     });
     stopped.await.map_err(|error| system("stop")(io::Error::other(error)))
@@ -222,7 +221,7 @@ struct Started {
     service: Service,
     /// What the service does by itself.
     jobs: [JoinHandle<()>; 4],
-    pooled: Pooled,
+    fleet: Arc<Fleet>,
     store: Arc<dyn Store>,
 }
 
@@ -234,24 +233,28 @@ async fn start(
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&data.path().join("store.redb"))?);
     let devices = DevicesConfig {
         data: data.path().to_owned(),
+        region: config.region.clone(),
         hsms: config.hsms.clone(),
         firmware: config.firmware.clone(),
         link: config.link,
         roots: Some(fingerprints(&config.attestation_roots)?),
     };
     let sink: Arc<AuditLog> = Arc::clone(&audit);
-    let stock = config.rsa_stock;
-    let pooled = tokio::task::spawn_blocking(move || {
-        let mut devices = Devices::start(&devices)?;
-        devices.prepare(Scope::Own, &mut |hsm, step| tracing::info!(hsm, step, "provisioning"))?;
-        devices.pool(sink, stock)
-    })
-    .await
-    .map_err(|error| system("start the devices")(io::Error::other(error)))??;
-    pooled.pool.ready(Instant::now() + START).await.map_err(DaemonError::NotReady)?;
+    let fleet = Fleet::new(devices, sink, config.rsa_stock);
+    let mut running = Vec::new();
+    for region in first_regions(config, data.path()) {
+        let pool = Arc::clone(&fleet).start(region.clone()).await?;
+        running.push((region, pool));
+    }
+    let keys = HostKeys::of_data(data.path()).map_err(FleetError::from)?;
+    let regions = Regions::new(running, keys.provisioner);
+    let regions = Arc::new(match config.any_region {
+        true => regions.and_any(opener(&fleet)),
+        false => regions,
+    });
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let engine = Engine::new(Arc::clone(&pooled.pool));
-    let service = Service::open(Arc::clone(&store), engine.clone(), Arc::clone(&clock)).await?;
+    let service =
+        Service::open(Arc::clone(&store), Arc::clone(&regions), Arc::clone(&clock)).await?;
     let quotas = Quotas::parse(&config.quotas).map_err(DaemonError::Quota)?;
     let service = service.with_quotas(quotas);
     let service = match config.development {
@@ -262,11 +265,36 @@ async fn start(
     let (when, log) = (|| Arc::clone(&clock), || Arc::clone(&audit));
     let jobs = [
         tokio::spawn(deletion::run(catalog(), when(), log())),
-        tokio::spawn(rotation::run(catalog(), engine, when(), log())),
+        tokio::spawn(rotation::run(catalog(), regions, when(), log())),
         tokio::spawn(import::run(catalog(), when(), log())),
         tokio::spawn(last_usage::run(Arc::clone(service.usage()))),
     ];
-    Ok(Started { service, jobs, pooled, store })
+    Ok(Started { service, jobs, fleet, store })
+}
+
+/// The Regions to start with: with `--region any` those that were used before as well.
+fn first_regions(config: &Config, data: &Path) -> Vec<String> {
+    let mut regions = config.regions.clone();
+    let used = fs::read_dir(data.join("hsm")).into_iter().flatten().flatten();
+    let used = used.filter_map(|entry| entry.file_name().into_string().ok());
+    if config.any_region {
+        regions.extend(used.filter(|name| is_region(name)));
+    }
+    let mut seen = BTreeSet::new();
+    regions.retain(|region| seen.insert(region.clone()));
+    regions
+}
+
+/// Starts the devices of Regions that are used for the first time.
+fn opener(fleet: &Arc<Fleet>) -> Opener {
+    let fleet = Arc::downgrade(fleet);
+    Box::new(move |region| {
+        let fleet = fleet.upgrade();
+        Box::pin(async move {
+            let fleet = fleet.ok_or("the daemon is stopping")?;
+            fleet.start(region).await.map_err(|error| error.to_string())
+        })
+    })
 }
 
 /// What `--dev` adds. The seed is read before anything is started.

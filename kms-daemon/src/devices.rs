@@ -5,10 +5,11 @@
 //! | path | content |
 //! |---|---|
 //! | `hosts/provisioner.pem`, `hosts/crypto-user.pem` | the daemon's host keys, mode 0600 |
-//! | `hsm/devices.json` | the domain, and the device that each line led to |
-//! | `hsm/soft-N`, `hsm/qemu-N` | flash of the devices that the daemon runs itself |
+//! | `hsm/REGION/devices.json` | the Region's domain, and the device that each line led to |
+//! | `hsm/REGION/soft-N`, `hsm/REGION/qemu-N` | flash of the devices that the daemon runs itself |
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use hsm_protocol::{DeviceId, DomainId};
 use crate::config::Link;
 use crate::durable;
 
+mod fleet;
 mod prepare;
 mod registry;
 mod report;
@@ -32,6 +34,7 @@ mod start;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use fleet::{Fleet, FleetError, hsms_of};
 pub use prepare::{HostKeys, Scope};
 pub use report::{DeviceReport, report};
 pub use roots::{RootError, RootId, fingerprints};
@@ -44,6 +47,8 @@ use start::Running;
 pub struct DevicesConfig {
     /// The data directory.
     pub data: PathBuf,
+    /// The Region whose domain they are of.
+    pub region: String,
     /// The lines, in the form of `--hsm`.
     pub hsms: Vec<String>,
     /// Firmware image of QEMU devices.
@@ -89,6 +94,9 @@ pub enum DevicesError {
     /// A value of `--hsm` names no device.
     #[error(transparent)]
     Endpoint(#[from] host_driver::endpoint::BadEndpoint),
+    /// A Region without devices.
+    #[error("no --hsm is for {0}; add one, for example --hsm {0}=soft")]
+    NoneFor(String),
     /// Two values of `--hsm` name the same device.
     #[error("--hsm {0} is given twice")]
     Repeated(String),
@@ -140,7 +148,7 @@ pub enum DevicesError {
     /// Another device is where a known one was.
     #[error(
         "{endpoint} leads to device {found}, but was device {known}; put that one back, or remove \
-         the line from hsm/devices.json if the change is intended"
+         the line from hsm/REGION/devices.json if the change is intended"
     )]
     AnotherDevice {
         /// The line.
@@ -189,9 +197,7 @@ impl Devices {
             .iter()
             .map(|text| text.parse::<Endpoint>())
             .collect::<Result<Vec<_>, _>>()?;
-        let hsm = config.data.join("hsm");
-        durable::create_private_dir(&hsm)
-            .map_err(|source| DevicesError::File { path: hsm.clone(), source })?;
+        let hsm = directory(&config.data, &config.region)?;
         let keys = HostKeys::of_data(&config.data)?;
         let registry = Registry::load(&hsm)?;
         let (lines, running) = start::start(&endpoints, config, &hsm)?;
@@ -244,6 +250,24 @@ impl Devices {
             Pool::start(members, self.keys.user, sink, options).map_err(DevicesError::Pool)?;
         Ok(Pooled { pool: Arc::new(pool), running: self.running })
     }
+}
+
+/// The directory of a Region's devices, made now if there is none.
+fn directory(data: &Path, region: &str) -> Result<PathBuf, DevicesError> {
+    let all = data.join("hsm");
+    let failed = |source| DevicesError::File { path: all.clone(), source };
+    // The layout of the time of one Region: what was there becomes the Region's.
+    let former = data.join("hsm-of-one-region");
+    if all.join("devices.json").try_exists().map_err(failed)? {
+        fs::rename(&all, &former).map_err(failed)?;
+    }
+    durable::create_private_dir(&all).map_err(failed)?;
+    let own = all.join(region);
+    if former.try_exists().map_err(failed)? {
+        fs::rename(&former, &own).map_err(failed)?;
+    }
+    durable::create_private_dir(&own).map_err(failed)?;
+    Ok(own)
 }
 
 impl Pooled {

@@ -22,6 +22,7 @@ mod cipher;
 mod keys;
 mod recipient;
 mod refusal;
+mod replica;
 mod signature;
 
 use self::recipient::Verified;
@@ -51,6 +52,12 @@ impl Engine {
     #[must_use]
     pub fn new(pool: Arc<Pool>) -> Self {
         Self { pool, verified: Arc::default() }
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> Arc<Pool> {
+        Arc::clone(&self.pool)
     }
 
     /// The devices, for the request with the given audit tag.

@@ -14,6 +14,7 @@ pub mod identifier;
 pub mod import;
 pub mod last_usage;
 mod layout;
+pub mod multi_region;
 pub mod record;
 pub mod rotation;
 pub mod spec;

@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod policy;
 pub mod principal;
 pub mod quota;
+pub mod regions;
 pub mod sigv4;
 pub mod status;
 pub mod store;

@@ -27,11 +27,13 @@ struct OperationLabel {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DeviceLabel {
+    region: String,
     device: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SpecLabel {
+    region: String,
     spec: &'static str,
 }
 
@@ -124,18 +126,19 @@ impl Metrics {
     }
 
     /// Sets what is known of a device.
-    pub fn device(&self, name: &str, in_service: bool, in_flight: usize) {
-        let label = DeviceLabel { device: name.to_owned() };
+    pub fn device(&self, region: &str, name: &str, in_service: bool, in_flight: usize) {
+        let label = DeviceLabel { region: region.to_owned(), device: name.to_owned() };
         self.device_up.get_or_create(&label).set(i64::from(in_service));
         let in_flight = i64::try_from(in_flight).unwrap_or(i64::MAX);
         self.device_in_flight.get_or_create(&label).set(in_flight);
     }
 
     /// Sets what is known of the stock of key pairs of one spec.
-    pub fn key_pairs(&self, spec: &'static str, in_stock: usize, wanted: usize) {
+    pub fn key_pairs(&self, region: &str, spec: &'static str, in_stock: usize, wanted: usize) {
         let count = |value| i64::try_from(value).unwrap_or(i64::MAX);
-        self.key_pairs.get_or_create(&SpecLabel { spec }).set(count(in_stock));
-        self.key_pairs_wanted.get_or_create(&SpecLabel { spec }).set(count(wanted));
+        let label = SpecLabel { region: region.to_owned(), spec };
+        self.key_pairs.get_or_create(&label).set(count(in_stock));
+        self.key_pairs_wanted.get_or_create(&label).set(count(wanted));
     }
 
     /// The page that Prometheus scrapes.

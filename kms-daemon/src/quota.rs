@@ -1,4 +1,4 @@
-//! Request quotas: how often an account may call, in the pools of AWS KMS.
+//! Quotas: how often an account may call, in the pools of AWS KMS, and how many keys it may have.
 //!
 //! A token bucket for each account, Region and pool; it holds what one second brings, at least
 //! one request. Without a configured rate a pool has no limit.
@@ -11,10 +11,16 @@ use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 
 use crate::api::Operation;
 use crate::error::{Exception, KmsError};
-use crate::key::Scope;
+use crate::key::{Catalog, Scope};
+
+mod keys;
+
+use self::keys::KeyCounts;
 
 /// The name of AWS's default rates.
 pub const AWS: &str = "aws";
+/// The name of the number of keys, and AWS's default.
+const KEYS: (&str, u64) = ("keys", 100_000);
 /// What data key pairs of a spec are named after.
 const PAIRS: &str = "data-key-pair:";
 
@@ -144,6 +150,9 @@ impl Pool {
 pub struct Quotas {
     rates: HashMap<Pool, f64>,
     buckets: Mutex<HashMap<(Scope, Pool), Bucket>>,
+    /// Most keys of an account in a Region.
+    keys: Option<u64>,
+    counts: KeyCounts,
 }
 
 #[derive(Debug)]
@@ -158,19 +167,26 @@ impl Quotas {
     /// # Errors
     /// A text that says what is wrong.
     pub fn parse(settings: &[impl AsRef<str>]) -> Result<Self, String> {
-        let mut rates = HashMap::new();
+        let (mut rates, mut keys) = (HashMap::new(), None);
         for setting in settings.iter().map(AsRef::as_ref) {
             if setting == AWS {
                 let known = |(name, rate): &(&str, f64)| Some((Pool::from_name(name)?, *rate));
                 rates.extend(DEFAULTS.iter().filter_map(known));
+                keys = Some(KEYS.1);
                 continue;
             }
             let (name, rate) = setting.split_once('=').ok_or_else(|| {
                 format!("quota {setting:?} is neither {AWS:?} nor NAME=RATE, such as CreateKey=5")
             })?;
+            if name == KEYS.0 {
+                let number =
+                    rate.parse().map_err(|_| format!("quota {name}: {rate:?} is no number"))?;
+                keys = Some(number);
+                continue;
+            }
             let pool = Pool::from_name(name).ok_or_else(|| {
                 format!(
-                    "quota {name:?} is no pool: symmetric, rsa, ecc, ml-dsa, ml-kem, \
+                    "quota {name:?} is no pool: keys, symmetric, rsa, ecc, ml-dsa, ml-kem, \
                      {PAIRS}RSA_2048, or a management operation such as CreateKey"
                 )
             })?;
@@ -179,7 +195,18 @@ impl Quotas {
                 rate.ok_or_else(|| format!("quota {name}: a rate is requests per second"))?;
             rates.insert(pool, rate);
         }
-        Ok(Self { rates, buckets: Mutex::default() })
+        Ok(Self { rates, keys, ..Self::default() })
+    }
+
+    /// Takes room for one more key of an account.
+    ///
+    /// # Errors
+    /// [`Exception::LimitExceeded`].
+    pub async fn take_key(&self, catalog: &Catalog, scope: &Scope) -> Result<(), KmsError> {
+        match self.keys {
+            Some(limit) => self.counts.take(catalog, scope, limit, Instant::now()).await,
+            None => Ok(()),
+        }
     }
 
     /// Takes one request of an account out of a pool.

@@ -57,10 +57,12 @@ pub struct SignedRequest<'a> {
     pub body: &'a [u8],
 }
 
-/// Verifies signatures for one region and service.
-#[derive(Debug)]
+/// Whether there is a Region of this name.
+pub type Served = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// Verifies signatures for the Regions of a daemon and one service.
 pub struct Verifier {
-    region: String,
+    served: Served,
     service: &'static str,
     window: Duration,
     credentials: Arc<Credentials>,
@@ -68,12 +70,12 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier for the service `kms` in `region`. `window` is the permitted clock difference,
+    /// A verifier for the service `kms` in the Regions that are `served`. `window` is the permitted clock difference,
     /// limited to [`MAX_WINDOW`].
     #[must_use]
-    pub fn new(region: impl Into<String>, credentials: Arc<Credentials>, window: Duration) -> Self {
+    pub fn new(served: Served, credentials: Arc<Credentials>, window: Duration) -> Self {
         Self {
-            region: region.into(),
+            served,
             service: "kms",
             window: window.min(MAX_WINDOW),
             credentials,
@@ -81,7 +83,7 @@ impl Verifier {
         }
     }
 
-    /// Authenticates `request` as of `now`.
+    /// Authenticates `request` as of `now`; the caller, and the Region that the request is for.
     ///
     /// # Errors
     /// The exceptions of the authentication front end: `MissingAuthenticationToken`,
@@ -90,7 +92,7 @@ impl Verifier {
         &self,
         request: &SignedRequest<'_>,
         now: SystemTime,
-    ) -> Result<Principal, KmsError> {
+    ) -> Result<(Principal, String), KmsError> {
         refuse_query_authentication(request.query)?;
         let authorization = Authorization::from_headers(request.headers)?;
         let date = RequestDate::from_headers(request.headers)?;
@@ -117,12 +119,15 @@ impl Verifier {
         let credential = known
             .filter(|_| !request.headers.contains_key("x-amz-security-token"))
             .ok_or_else(|| KmsError::new(Exception::UnrecognizedClient, UNKNOWN_CLIENT))?;
-        if equal { Ok(credential.principal().clone()) } else { Err(invalid(WRONG_SIGNATURE)) }
+        match equal {
+            true => Ok((credential.principal().clone(), authorization.scope.region.to_owned())),
+            false => Err(invalid(WRONG_SIGNATURE)),
+        }
     }
 
     fn check_scope(&self, scope: &Scope<'_>, date: &RequestDate) -> Result<(), KmsError> {
         let mut faults = Vec::new();
-        if scope.region != self.region {
+        if !(self.served)(scope.region) {
             faults.push("Credential should be scoped to a valid region.".to_owned());
         }
         if scope.service != self.service {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use host_driver::Pool;
 use host_driver::health::Service;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +13,7 @@ use crate::config::Config;
 use crate::devices::{DeviceReport, report};
 use crate::http::Readiness;
 use crate::metrics::Metrics;
+use crate::regions::Regions;
 use crate::store::Store;
 
 /// How often the store is asked whether it answers.
@@ -23,7 +23,7 @@ const PROBE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// Whether requests are served: a device is in service, the store and the audit log work.
+    /// Whether requests are served: a device of each Region is in service, the store and the audit log work.
     pub ready: bool,
     /// Version of the daemon.
     pub version: String,
@@ -55,7 +55,7 @@ pub struct DaemonStatus {
     development: bool,
     begin: Instant,
     audit: Arc<AuditLog>,
-    pool: Arc<Pool>,
+    regions: Arc<Regions>,
     store: Arc<dyn Store>,
     store_available: AtomicBool,
 }
@@ -66,7 +66,7 @@ impl DaemonStatus {
     pub fn new(
         config: &Config,
         audit: Arc<AuditLog>,
-        pool: Arc<Pool>,
+        regions: Arc<Regions>,
         store: Arc<dyn Store>,
     ) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl DaemonStatus {
             development: config.development.is_some(),
             begin: Instant::now(),
             audit,
-            pool,
+            regions,
             store,
             store_available: AtomicBool::new(true),
         }
@@ -99,10 +99,15 @@ impl DaemonStatus {
     /// The state now.
     #[must_use]
     pub fn now(&self) -> Status {
-        let devices = report(&self.pool.health());
+        let pools = self.regions.pools();
+        let devices: Vec<_> =
+            pools.iter().flat_map(|(region, pool)| report(region, &pool.health())).collect();
         let store_available = self.store_available.load(Ordering::Acquire);
         let audit_writable = self.audit.is_writable();
-        let in_service = devices.iter().any(|device| device.in_service);
+        let serves = |region: &String| {
+            devices.iter().any(|device| device.region == *region && device.in_service)
+        };
+        let in_service = pools.iter().all(|(region, _)| serves(region));
         Status {
             ready: in_service && store_available && audit_writable,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -126,13 +131,15 @@ impl Readiness for DaemonStatus {
     }
 
     fn observe(&self, metrics: &Metrics) -> bool {
-        for health in self.pool.health() {
-            let in_service = health.service == Service::InService;
-            metrics.device(&health.name, in_service, health.in_flight);
-        }
-        for stock in self.pool.stock() {
-            let spec = stock.spec.aws_name().unwrap_or_default();
-            metrics.key_pairs(spec, stock.level, stock.waiting);
+        for (region, pool) in self.regions.pools() {
+            for health in pool.health() {
+                let in_service = health.service == Service::InService;
+                metrics.device(&region, &health.name, in_service, health.in_flight);
+            }
+            for stock in pool.stock() {
+                let spec = stock.spec.aws_name().unwrap_or_default();
+                metrics.key_pairs(&region, spec, stock.level, stock.waiting);
+            }
         }
         self.now().ready
     }

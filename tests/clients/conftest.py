@@ -8,6 +8,10 @@ import uuid
 
 import pytest
 
+# Before they are imported, so that their assertions show their values.
+pytest.register_assert_rewrite("operations", "service_model", "strongroom")
+
+import service_model
 import strongroom
 
 
@@ -16,6 +20,16 @@ def pytest_configure(config):
     for name in ("AWS_ENDPOINT_URL_KMS", "AWS_SHARED_CREDENTIALS_FILE", "AWS_REGION"):
         if name not in os.environ:
             raise pytest.UsageError(f"{name} is not set; run these tests by `cargo xtask test`")
+    service_model.watch()
+
+
+@pytest.fixture(autouse=True)
+def no_violations():
+    """Fails a test that saw a response against the model, though a library swallowed it."""
+    yield
+    found = [str(violation) for violation in service_model.violations]
+    service_model.violations.clear()
+    assert not found
 
 
 @pytest.fixture(scope="session")

@@ -14,15 +14,9 @@ NOT_MATCHING = (
 )
 
 
-def errors_of_the_front_end(client):
-    """A client without the check of modelled errors: these are answered before the operation."""
-    client.meta.events.unregister("before-parse.kms.*", strongroom._check_response)
-    return client
-
-
 def test_an_unknown_access_key():
-    kms = errors_of_the_front_end(
-        strongroom.client(aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key="x" * 40)
+    kms = strongroom.client(
+        aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key="x" * 40
     )
     with refused(
         "UnrecognizedClientException", "The security token included in the request is invalid."
@@ -32,10 +26,8 @@ def test_an_unknown_access_key():
 
 def test_a_wrong_secret(kms):
     credentials = kms._request_signer._credentials
-    wrong = errors_of_the_front_end(
-        strongroom.client(
-            aws_access_key_id=credentials.access_key, aws_secret_access_key="x" * 40
-        )
+    wrong = strongroom.client(
+        aws_access_key_id=credentials.access_key, aws_secret_access_key="x" * 40
     )
     with refused("InvalidSignatureException", NOT_MATCHING):
         wrong.list_keys()
@@ -43,12 +35,10 @@ def test_a_wrong_secret(kms):
 
 def test_a_session_token_that_belongs_to_nothing(kms):
     credentials = kms._request_signer._credentials
-    wrong = errors_of_the_front_end(
-        strongroom.client(
-            aws_access_key_id=credentials.access_key,
-            aws_secret_access_key=credentials.secret_key,
-            aws_session_token="token",
-        )
+    wrong = strongroom.client(
+        aws_access_key_id=credentials.access_key,
+        aws_secret_access_key=credentials.secret_key,
+        aws_session_token="token",
     )
     with refused(
         "UnrecognizedClientException", "The security token included in the request is invalid."
@@ -58,7 +48,7 @@ def test_a_session_token_that_belongs_to_nothing(kms):
 
 @pytest.mark.parametrize("change", ["body", "target", "signature"])
 def test_a_request_changed_after_it_was_signed(change):
-    kms = errors_of_the_front_end(strongroom.client())
+    kms = strongroom.client()
 
     def alter(request, **_):
         if change == "body":
@@ -77,7 +67,7 @@ def test_a_request_changed_after_it_was_signed(change):
 
 @pytest.mark.parametrize("minutes, word", [(-6, "Signature expired"), (6, "not yet current")])
 def test_a_clock_that_is_wrong(monkeypatch, minutes, word):
-    kms = errors_of_the_front_end(strongroom.client())
+    kms = strongroom.client()
     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     moved = now + datetime.timedelta(minutes=minutes)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: moved)
@@ -87,6 +77,6 @@ def test_a_clock_that_is_wrong(monkeypatch, minutes, word):
 
 
 def test_another_region_or_service():
-    kms = errors_of_the_front_end(strongroom.client(region_name="eu-central-1"))
+    kms = strongroom.client(region_name="eu-central-1")
     with refused("InvalidSignatureException", "Credential should be scoped to a valid region."):
         kms.list_keys()

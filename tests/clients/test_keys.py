@@ -69,30 +69,9 @@ def test_creation_refused(raw, parameters):
         raw.create_key(**parameters)
 
 
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {"KeySpec": "SM2", "KeyUsage": "SIGN_VERIFY"},
-        {"MultiRegion": True},
-    ],
-    ids=str,
-)
-def test_what_aws_has_and_this_version_has_not(kms, parameters):
+def test_what_aws_has_in_china_alone(kms):
     with refused("UnsupportedOperationException"):
-        kms.create_key(**parameters)
-
-
-@pytest.mark.parametrize(
-    "call, parameters",
-    [
-        ("replicate_key", {"KeyId": ABSENT, "ReplicaRegion": "eu-west-1"}),
-        ("update_primary_region", {"KeyId": ABSENT, "PrimaryRegion": "eu-west-1"}),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_operations_that_this_version_has_not(kms, call, parameters):
-    with refused("UnsupportedOperationException"):
-        getattr(kms, call)(**parameters)
+        kms.create_key(KeySpec="SM2", KeyUsage="SIGN_VERIFY")
 
 
 def test_there_are_no_custom_key_stores(kms):

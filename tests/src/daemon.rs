@@ -188,6 +188,27 @@ impl Daemon {
         self.data.path()
     }
 
+    /// Sets the environment variables by which AWS's SDKs find this daemon and its credentials, and
+    /// nothing of the person who runs the tests.
+    pub fn describe_to(&self, client: &mut Command, home: &Path) {
+        client
+            .env("HOME", home)
+            .env("AWS_ENDPOINT_URL_KMS", self.url())
+            .env("AWS_SHARED_CREDENTIALS_FILE", self.credentials_file())
+            .env("AWS_CONFIG_FILE", home.join("config"))
+            .env("AWS_REGION", REGION)
+            .env("AWS_DEFAULT_REGION", REGION)
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_PAGER", "")
+            .env("AWS_CA_BUNDLE", self.data().join("tls/certificate.pem"))
+            // A retry would hide a request that failed.
+            .env("AWS_MAX_ATTEMPTS", "1")
+            .env_remove("AWS_PROFILE")
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env_remove("AWS_SECRET_ACCESS_KEY")
+            .env_remove("AWS_SESSION_TOKEN");
+    }
+
     /// The shared-credentials file that the first start made.
     #[must_use]
     pub fn credentials_file(&self) -> PathBuf {

@@ -34,6 +34,17 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace")
 }
 
+/// Where everything built goes.
+///
+/// # Panics
+/// If this is no test program of cargo's.
+#[must_use]
+pub fn target() -> PathBuf {
+    // A test program is target/<profile>/deps/<name>.
+    let program = env::current_exe().expect("the test program has a path");
+    program.ancestors().nth(3).expect("test programs lie in target").to_path_buf()
+}
+
 /// The daemon, built in the profile of the tests.
 #[must_use]
 pub fn kmsd() -> PathBuf {

@@ -9,6 +9,7 @@
 //! | [`http`] | raw requests to it, signed or not, well-formed or not |
 //! | [`sdk`] | the AWS SDK for Rust against it |
 //! | [`python`] | the Python clients of `tests/clients` against it |
+//! | [`javascript`] | those of `tests/clients/javascript` |
 //! | [`testbed`] | a device on each line a host can reach it by |
 //! | [`enclave`] | an attested environment: documents, and what is sealed to it |
 //! | [`emulator`] | a QEMU device to boot, connect and kill |
@@ -28,6 +29,7 @@ pub mod enclave;
 pub mod environment;
 pub mod http;
 pub mod importer;
+pub mod javascript;
 pub mod model;
 pub mod process;
 pub mod python;

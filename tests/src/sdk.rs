@@ -16,10 +16,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A client that never retries, so that no failed request goes unseen.
 #[must_use]
 pub fn client(daemon: &Daemon) -> Client {
+    client_in(REGION, daemon)
+}
+
+/// The same, for another Region of the daemon.
+#[must_use]
+pub fn client_in(region: &'static str, daemon: &Daemon) -> Client {
     let credentials = daemon.credentials();
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(REGION))
+        .region(Region::new(region))
         .endpoint_url(daemon.url())
         .credentials_provider(Credentials::new(
             credentials.id,

@@ -2,12 +2,12 @@
 //!
 //! The benchmark counts their instructions, a test their stack and heap.
 
-use host_driver::Reply;
 use host_driver::device::Device;
+use host_driver::{HostKey, Reply};
 use hsm_core::algorithm::{self, PORTABLE};
 use hsm_core::secret::SecretBuf;
 use hsm_protocol::command::{
-    Command, agree, attest, audit, cipher, import, key, mac, random, session, sign, system,
+    Command, agree, attest, audit, cipher, import, key, mac, random, replica, session, sign, system,
 };
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, MessageType, WrappingAlgorithm,
@@ -33,14 +33,16 @@ pub struct Workload<'d> {
     device: &'d Device,
     /// Of an enclave that the device trusts.
     document: Vec<u8>,
+    /// Approves domains.
+    provisioner: &'d HostKey,
 }
 
 impl<'d> Workload<'d> {
     /// For a device in operation whose session is a crypto user's, and which trusts the root of
-    /// `enclave`.
+    /// `enclave` and `provisioner`.
     #[must_use]
-    pub fn new(device: &'d Device, enclave: &Enclave) -> Self {
-        Self { device, document: enclave.attest(NOW) }
+    pub fn new(device: &'d Device, provisioner: &'d HostKey, enclave: &Enclave) -> Self {
+        Self { device, document: enclave.attest(NOW), provisioner }
     }
 
     /// Visits the commands that have to do with none of the key specs, then those of `specs`.
@@ -82,6 +84,24 @@ impl<'d> Workload<'d> {
         visitor("PrepareKeyPair RSA_2048", &|| {
             let _ = outcome(self.device, &prepare);
         });
+        self.replication(visitor);
+    }
+
+    /// A key from the device's domain to the same domain: no domain refuses itself.
+    fn replication(&self, visitor: Visitor<'_>) {
+        visitor("ReplicationKey", &|| self.run(&replica::ReplicationKey));
+        let own = self.call(&replica::ReplicationKey).response().expect("decodes");
+        let approval = self.provisioner.approve(&own, &own).expect("a point");
+        let id = KeyId { multi_region: true, ..ID };
+        let (spec, usage) = (KeySpec::ECC_NIST_P256, KeyUsage::SIGN_VERIFY);
+        let made = self.call(&key::GenerateKey { id, spec, usage });
+        let token = made.response().expect("a new key").token;
+        let export = replica::ExportReplica { key: key::KeyRef { id, token }, approval };
+        visitor("ExportReplica", &|| self.run(&export));
+        let exported = self.call(&export);
+        let token = exported.response().expect("a token").token;
+        let import = replica::ImportReplica { id, approval, token };
+        visitor("ImportReplica", &|| self.run(&import));
     }
 
     fn usage(

@@ -1,20 +1,21 @@
-//! Real clients over QEMU's serial line: boto3, the AWS CLI and the AWS Encryption SDK, each file
-//! of `tests/clients` against a daemon of its own.
+//! Real clients: boto3, the AWS CLI, the AWS Encryption SDK and the AWS SDK for JavaScript; each
+//! file of `tests/clients` against a daemon of its own.
 
-use hsm_tests::daemon::Daemon;
-use hsm_tests::python;
+use hsm_tests::daemon::{Daemon, REGION};
+use hsm_tests::{javascript, python};
 
 macro_rules! files {
-    ($($name:ident),+ $(,)?) => {$(
+    ($hsm:literal $arguments:expr; $($name:ident),+ $(,)?) => {$(
         #[test]
         fn $name() {
-            let daemon = Daemon::start_with(&["qemu"], &["--link", "uart"]);
+            let daemon = Daemon::start_with(&[$hsm], &$arguments);
             python::run(concat!("test_", stringify!($name), ".py"), &daemon);
         }
     )+};
 }
 
-files! {
+// What a device does, over QEMU's serial line.
+files! { "qemu" ["--link", "uart"];
     aliases,
     cli,
     credentials,
@@ -30,6 +31,29 @@ files! {
     tags_and_policies,
 }
 
+// What clients make of it, whatever the line.
+files! { "soft" [];
+    cli_operations,
+    encryption_sdk_providers,
+    operations,
+    service_model,
+}
+
+/// Keys that two Regions share, by every Python client.
+#[test]
+fn multi_region() {
+    let regions = ["--region", REGION, "--region", "eu-west-1"];
+    python::run("test_multi_region.py", &Daemon::start_with(&["soft"], &regions));
+}
+
+/// The AWS SDK for JavaScript and its AWS Encryption SDK.
+#[test]
+fn javascript() {
+    // What is throttled must be tried again.
+    let quota = ["--quota", "DescribeCustomKeyStores=2"];
+    javascript::run(&Daemon::start_with(&["soft"], &quota));
+}
+
 /// A file that nobody runs would pass for good.
 #[test]
 fn every_file_is_run() {
@@ -40,8 +64,9 @@ fn every_file_is_run() {
         if let Some(subject) = name.strip_prefix("test_").and_then(|name| name.strip_suffix(".py"))
         {
             let run = here.contains(&format!("    {subject},\n"));
-            // Run by `daemon.rs`, against a daemon with TLS.
-            assert!(run || subject == "tls", "{name} is not run");
+            // Run by `daemon.rs`, against a daemon with TLS, and by the test of its name.
+            let elsewhere = ["tls", "multi_region"].contains(&subject);
+            assert!(run || elsewhere, "{name} is not run");
         }
     }
 }

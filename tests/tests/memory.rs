@@ -56,11 +56,14 @@ fn measure(board: Attachment) -> Measured {
         reply.response().expect("decodes")
     };
     let mut measured = BTreeMap::new();
-    Workload::new(&device, &enclave).visit(&device.info().specs, &mut |name, run| {
-        peaks();
-        run();
-        measured.insert(name.to_owned(), peaks());
-    });
+    Workload::new(&device, &hosts.provisioner, &enclave).visit(
+        &device.info().specs,
+        &mut |name, run| {
+            peaks();
+            run();
+            measured.insert(name.to_owned(), peaks());
+        },
+    );
     provisioning(board, &mut measured);
     assert!(measured.len() > 20, "{} commands", measured.len());
     assert!(measured.values().all(|peaks| peaks.stack > 0), "the board measures its stack");

@@ -1,12 +1,18 @@
-//! The AWS SDK for Rust over QEMU's serial line: the life of each of the three keys.
+//! The AWS SDK for Rust: the life of each of three keys over QEMU's serial line, and every
+//! operation.
+
+#[path = "sdk/operations.rs"]
+mod operations;
+
+use std::time::{Duration, Instant};
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{
     DataKeySpec, KeyMetadata, KeySpec, KeyState, KeyUsageType, MacAlgorithmSpec, MessageType,
-    SigningAlgorithmSpec, Tag,
+    MultiRegionKeyType, SigningAlgorithmSpec, Tag,
 };
-use hsm_tests::daemon::Daemon;
+use hsm_tests::daemon::{Daemon, REGION};
 use hsm_tests::sdk::{self, code};
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{DerSignature, VerifyingKey};
@@ -167,4 +173,47 @@ async fn pages_of_keys() {
     listed.sort();
     made.sort();
     assert_eq!(listed, made);
+}
+
+/// A key that is replicated, and becomes the primary of the other Region.
+#[tokio::test]
+async fn multi_region_key() {
+    const THERE: &str = "eu-west-1";
+
+    let daemon = Daemon::start_with(&["soft"], &["--region", REGION, "--region", THERE]);
+    let (here, there) = (sdk::client(&daemon), sdk::client_in(THERE, &daemon));
+    let made = here.create_key().multi_region(true).send().await.expect("made");
+    let key = made.key_metadata.expect("metadata").key_id;
+    let call = here.replicate_key().key_id(&key).replica_region(THERE).description("replica");
+    let replicated = call.send().await.expect("replicated");
+    let replica = replicated.replica_key_metadata.expect("metadata");
+    assert_eq!((replica.key_id(), replica.description()), (key.as_str(), Some("replica")));
+    assert!(replicated.replica_policy.is_some());
+    await_role(&there, &key, MultiRegionKeyType::Replica).await;
+
+    let sealed = here.encrypt().key_id(&key).plaintext(Blob::new(*b"m")).send().await;
+    let blob = sealed.expect("encrypted").ciphertext_blob.expect("a blob");
+    let opened = there.decrypt().ciphertext_blob(blob).send().await.expect("decrypted");
+    assert_eq!(opened.plaintext, Some(Blob::new(*b"m")));
+    assert_eq!(opened.key_id.as_deref(), replica.arn());
+
+    here.update_primary_region().key_id(&key).primary_region(THERE).send().await.expect("moved");
+    await_role(&there, &key, MultiRegionKeyType::Primary).await;
+    await_role(&here, &key, MultiRegionKeyType::Replica).await;
+}
+
+/// Waits until a key is enabled in a role; AWS takes seconds for it.
+async fn await_role(kms: &Client, key: &str, role: MultiRegionKeyType) {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let described = kms.describe_key().key_id(key).send().await.expect("described");
+        let metadata = described.key_metadata.expect("metadata");
+        let found =
+            metadata.multi_region_configuration().and_then(|all| all.multi_region_key_type());
+        if found == Some(&role) && metadata.key_state() == Some(&KeyState::Enabled) {
+            return;
+        }
+        assert!(Instant::now() < end, "{metadata:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

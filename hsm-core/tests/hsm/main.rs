@@ -11,6 +11,7 @@ mod domain;
 mod fuzz;
 mod import;
 mod provisioning;
+mod replica;
 mod rig;
 mod sign_and_mac;
 mod specs;

@@ -160,6 +160,11 @@ impl Host {
         PublicKey::from_point(&self.key.public_key())
     }
 
+    /// The private key.
+    pub(crate) fn secret(&self) -> &SecretKey {
+        &self.key
+    }
+
     /// The fingerprint.
     pub(crate) fn id(&self) -> HostId {
         self.public().host_id()

@@ -1,8 +1,9 @@
 //! Requests and responses.
 
+use hsm_protocol::approval::Approval;
 use hsm_protocol::command::{
-    ModuleState, Role, agree, audit, cipher, domain, import, key, mac, random, session, sign,
-    system,
+    ModuleState, Role, agree, audit, cipher, domain, import, key, mac, random, replica, session,
+    sign, system,
 };
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm,
@@ -136,6 +137,20 @@ fn import_commands() {
     let (token, wrapped) = (Bytes(b"import"), Bytes(b"wrapped"));
     request(&import::ImportKey { id: ID, now_ms: 1_700_000_000_000, token, wrapped }, b);
     response(Opcode::ImportKey, &key::NewKey { material: MATERIAL, token: Bytes(b"token") }, b);
+}
+
+#[test]
+fn replica_commands() {
+    let b = &mut [0; 512];
+    let own = replica::DomainKeyInfo { domain: DOMAIN, domain_key: 7, public: PUBLIC };
+    request(&replica::ReplicationKey, b);
+    response(Opcode::ReplicationKey, &own, b);
+    let approval = Approval { domain_key: 9, peer: own, provisioner: PUBLIC, tag: [0x7A; 32] };
+    request(&replica::ExportReplica { key: OTHER, approval }, b);
+    let token = Bytes(b"replica");
+    response(Opcode::ExportReplica, &replica::ExportedReplica { token }, b);
+    request(&replica::ImportReplica { id: MRK, approval, token }, b);
+    response(Opcode::ImportReplica, &key::NewKey { material: MATERIAL, token: Bytes(b"token") }, b);
 }
 
 #[test]

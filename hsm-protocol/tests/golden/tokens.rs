@@ -3,9 +3,10 @@
 use std::fmt::Debug;
 
 use hsm_protocol::ErrorCode;
-use hsm_protocol::id::DeviceId;
+use hsm_protocol::id::{DeviceId, DomainId};
 use hsm_protocol::identity::Signature;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin, WrappingAlgorithm};
+use hsm_protocol::token::replica::{ReplicaAttributes, ReplicaToken};
 use hsm_protocol::token::sealed::{
     AttestedRecipient, Attributes, ImportToken, PreparedPair, Sealed,
 };
@@ -34,6 +35,30 @@ fn key_token() {
     let long = [&token[..], &[0; KeyToken::MAX_SIZE]].concat();
     for bad in [&token[..token.len() - 48], &long, &[]] {
         assert_eq!(KeyToken::parse(bad), Err(ErrorCode::TOKEN_MALFORMED));
+    }
+}
+
+#[test]
+fn replica_token() {
+    let attributes = ReplicaAttributes {
+        source: (DOMAIN, 0x0102_0304),
+        target: (DomainId([0xD1; 16]), 5),
+        key: MRK,
+        material: MATERIAL,
+        spec: KeySpec::RSA_3072,
+        usage: KeyUsage::SIGN_VERIFY,
+        origin: Origin::EXTERNAL,
+    };
+    let mut token = [0x5E; ReplicaToken::HEADER_SIZE + 48];
+    let (header, sealed) = attributes.write(&PUBLIC, &mut token).unwrap();
+    assert_eq!((header.len(), sealed.len()), (ReplicaToken::HEADER_SIZE, 48));
+    golden("replica-token", &token);
+    let read = ReplicaToken::parse(&token).unwrap();
+    assert_eq!(read.attributes, attributes);
+    assert_eq!((read.ephemeral, read.sealed), (PUBLIC, &[0x5E; 48][..]));
+    let long = [&token[..], &[0; ReplicaToken::MAX_SIZE]].concat();
+    for bad in [&token[..token.len() - 48], &long, &[]] {
+        assert_eq!(ReplicaToken::parse(bad), Err(ErrorCode::TOKEN_MALFORMED));
     }
 }
 

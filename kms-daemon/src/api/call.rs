@@ -11,7 +11,7 @@ use super::{Operation, Service};
 use crate::audit::AuditFacts;
 use crate::clock::Timestamp;
 use crate::context::RequestContext;
-use crate::engine::Devices;
+use crate::engine::{Devices, Engine};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::grant::Terms;
@@ -21,8 +21,10 @@ use crate::key::{Catalog, Forms, KeyId, KeyRecord, KeyRef, KeyState, Scope, Stor
 use crate::policy::{self, AccountAction, Action, Authorized, AuthorizedAccount};
 use crate::principal::Principal;
 use crate::quota::Pool;
+use crate::regions::Regions;
 
 mod grants;
+pub(super) mod regions;
 
 /// Tries of an update that others interfere with. Each failed try means that another one
 /// succeeded, so this many callers can change one key at the same time.
@@ -34,6 +36,7 @@ pub(super) struct Call<'a> {
     operation: Operation,
     request: &'a RequestContext,
     home: Scope,
+    engine: Engine,
     facts: &'a mut AuditFacts,
     /// The keys it was allowed to use.
     used: Vec<Stored<KeyRecord>>,
@@ -98,14 +101,19 @@ impl<'a> Call<'a> {
         operation: Operation,
         request: &'a RequestContext,
         facts: &'a mut AuditFacts,
-    ) -> Self {
+    ) -> Result<Self, KmsError> {
         let home = Scope::new(&request.principal.account, &request.region);
-        Self { service, operation, request, home, facts, used: Vec::new(), counted: false }
-    }
-
-    /// The operation.
-    pub(super) const fn operation(&self) -> Operation {
-        self.operation
+        let engine = service.regions.engine(&request.region)?;
+        Ok(Self {
+            service,
+            operation,
+            request,
+            home,
+            engine,
+            facts,
+            used: Vec::new(),
+            counted: false,
+        })
     }
 
     /// The caller's account in the Region of the endpoint.
@@ -137,6 +145,21 @@ impl<'a> Call<'a> {
         self.service.quotas.take(&self.home, pool, Instant::now())
     }
 
+    /// Counts requests against a quota of another Region.
+    pub(super) fn count_elsewhere(
+        &self,
+        scope: &Scope,
+        pool: Pool,
+        requests: usize,
+    ) -> Result<(), KmsError> {
+        (0..requests).try_for_each(|_| self.service.quotas.take(scope, pool, Instant::now()))
+    }
+
+    /// Counts a new key against the quota of keys.
+    pub(super) async fn count_key(&self, scope: &Scope) -> Result<(), KmsError> {
+        self.service.quotas.take_key(&self.service.catalog, scope).await
+    }
+
     /// Whether developers are served.
     pub(super) const fn in_development(&self) -> bool {
         self.service.development
@@ -149,7 +172,12 @@ impl<'a> Call<'a> {
 
     /// The devices, as used by this call.
     pub(super) fn devices(&mut self) -> Devices<'_> {
-        self.service.engine.devices(self.request.audit_tag(), &mut self.facts.receipts)
+        self.engine.devices(self.request.audit_tag(), &mut self.facts.receipts)
+    }
+
+    /// The Regions.
+    pub(super) fn regions(&self) -> &'a Regions {
+        &self.service.regions
     }
 
     /// Records a request parameter.
@@ -225,6 +253,15 @@ impl<'a> Call<'a> {
             return Err(policy::deny_foreign(self.principal(), key_use.action.name()));
         }
         let key = self.find(&named).await?;
+        self.authorize_found(key_use, key).await
+    }
+
+    /// Authorizes the use of a related key in another Region.
+    pub(super) async fn authorize_stored(
+        &mut self,
+        key_use: KeyUse<'_>,
+        key: Stored<KeyRecord>,
+    ) -> Result<Authorized<KeyRecord>, KmsError> {
         self.authorize_found(key_use, key).await
     }
 

@@ -4,6 +4,7 @@ use super::call::KeyUse;
 use super::model::cancel_key_deletion::{Input, Output};
 use super::{Answer, Call};
 use crate::error::KmsError;
+use crate::key::multi_region::MultiRegion;
 use crate::key::{KeyRecord, KeyState};
 use crate::policy::Action;
 
@@ -17,7 +18,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
                 true => KeyState::Disabled,
                 false => KeyState::PendingImport,
             };
-            Ok(KeyRecord { state, deletion: None, ..key.clone() })
+            let multi_region = key.multi_region.clone();
+            let multi_region =
+                multi_region.map(|regions| MultiRegion { window_days: None, ..regions });
+            Ok(KeyRecord { state, deletion: None, multi_region, ..key.clone() })
         })
         .await?;
     call.element("keyId", key.arn());

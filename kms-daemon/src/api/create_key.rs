@@ -13,6 +13,7 @@ use super::tagging;
 use super::{Answer, Call, custom_key_store, development};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
+use crate::key::multi_region::MultiRegion;
 use crate::key::spec::model_allows;
 use crate::key::{KeyId, KeyRecord, KeyState};
 use crate::policy::{AccountAction, KeyPolicy};
@@ -50,7 +51,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     if in_store {
         return Err(custom_key_store::not_found());
     }
-    let (spec, usage, origin) = offered(&input, spec, usage, origin)?;
+    let (spec, usage, origin) = offered(spec, usage, origin)?;
     tagging::check_count(&tags)?;
     if let Some(id) = chosen.id
         && call.catalog().key(&home, id).await?.is_some()
@@ -58,12 +59,23 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         let text = format!("A key with the id {id} already exists");
         return Err(KmsError::new(Exception::AlreadyExists, text));
     }
-    let id = chosen.id.unwrap_or_else(KeyId::random);
+    let multi_region = input.multi_region.unwrap_or(false);
+    let id = match chosen.id {
+        Some(id) if id.device().multi_region != multi_region => {
+            return Err(invalid(
+                "The chosen key id begins with mrk- exactly for MultiRegion keys.",
+            ));
+        }
+        Some(id) => id,
+        None if multi_region => KeyId::random_multi_region(),
+        None => KeyId::random(),
+    };
     let policy = match input.policy {
         Some(text) => accept(text, bypass, call.principal(), &home, &home.key_arn(id))?,
         None => KeyPolicy::default_for(&home),
     };
 
+    call.count_key(&home).await?;
     // Imported material is still to come.
     let materials = match origin {
         Origin::EXTERNAL => Vec::new(),
@@ -85,6 +97,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         tags,
         materials,
         pending: None,
+        multi_region: multi_region.then(|| MultiRegion::new(&*home.region)),
     };
     if let Some(material) = &chosen.material {
         development::check(spec, usage, key.is_external())?;
@@ -137,12 +150,7 @@ fn check_store(input: &Input, origin: &str) -> Result<bool, KmsError> {
 }
 
 /// Refuses what the API has and this service has not.
-fn offered(
-    input: &Input,
-    spec: &str,
-    usage: &str,
-    origin: &str,
-) -> Result<(KeySpec, KeyUsage, Origin), KmsError> {
+fn offered(spec: &str, usage: &str, origin: &str) -> Result<(KeySpec, KeyUsage, Origin), KmsError> {
     let unsupported = |what: String| {
         let text = format!("{what} is not supported by this service.");
         KmsError::new(Exception::UnsupportedOperation, text)
@@ -153,9 +161,6 @@ fn offered(
         "EXTERNAL" => return Err(unsupported(format!("Origin {origin} with KeySpec {spec}"))),
         _ => return Err(unsupported(format!("Origin {origin}"))),
     };
-    if input.multi_region == Some(true) {
-        return Err(unsupported("A multi-Region key".to_owned()));
-    }
     let row = KeySpec::from_aws_name(spec).and_then(KeySpec::row);
     let row = row.ok_or_else(|| unsupported(format!("KeySpec {spec}")))?;
     match KeyUsage::from_aws_name(usage) {
@@ -170,14 +175,21 @@ fn is_importable(spec: &str) -> bool {
 }
 
 /// Metadata as audit records have it: names start in lower case.
-fn audit_form(metadata: &KeyMetadata<'_>) -> Result<Value, KmsError> {
-    let lower = |name: &str| {
+pub(super) fn audit_form(metadata: &KeyMetadata<'_>) -> Result<Value, KmsError> {
+    Ok(lower(serde_json::to_value(metadata).map_err(KmsError::internal)?))
+}
+
+fn lower(value: Value) -> Value {
+    let name = |name: String| {
         let mut chars = name.chars();
         let first = chars.next().map(|c| c.to_ascii_lowercase());
         first.into_iter().chain(chars).collect::<String>()
     };
-    let Value::Object(members) = serde_json::to_value(metadata).map_err(KmsError::internal)? else {
-        return Err(KmsError::internal("metadata is no object"));
-    };
-    Ok(Value::Object(members.into_iter().map(|(name, value)| (lower(&name), value)).collect()))
+    match value {
+        Value::Object(members) => {
+            Value::Object(members.into_iter().map(|(n, value)| (name(n), lower(value))).collect())
+        }
+        Value::Array(items) => items.into_iter().map(lower).collect(),
+        other => other,
+    }
 }

@@ -30,8 +30,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let Some(id) = named.map(|material| material.id) else { return Answer::of(&answer) };
         answer.key_material_id = Some(id.to_string().into());
         let changed = key.without(|material| material.id == id);
-        if changed == **key || call.catalog().replace_key(&key, &changed).await? == Update::Applied
-        {
+        if changed == **key || call.replace_shared(&key, &changed).await? == Update::Applied {
             return Answer::of(&answer);
         }
     }

@@ -52,9 +52,9 @@ impl Chosen {
             }
             match key {
                 CUSTOM_ID => {
-                    let id = KeyId::parse(value).filter(|id| !id.device().multi_region);
+                    let id = KeyId::parse(value);
                     let id = id.ok_or_else(|| {
-                        invalid(format!("The value of tag {CUSTOM_ID} is not a lower-case UUID."))
+                        invalid(format!("The value of tag {CUSTOM_ID} is no key id."))
                     })?;
                     chosen.id = Some(id);
                 }

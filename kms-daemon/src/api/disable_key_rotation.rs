@@ -11,6 +11,6 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let key_id = input.key_id;
     call.parameter("keyId", key_id.as_str());
     let key_use = KeyUse::manage(Action::DisableKeyRotation, &key_id);
-    call.update_key(key_use, |key| Ok(KeyRecord { rotation: None, ..key.clone() })).await?;
+    call.update_shared(key_use, |key| Ok(KeyRecord { rotation: None, ..key.clone() })).await?;
     Ok(Answer::empty())
 }

@@ -19,7 +19,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let period_days = u32::try_from(period).map_err(KmsError::internal)?;
     let schedule = Schedule { period_days, next: call.now().plus_days(period_days) };
     let key_use = KeyUse::manage(Action::EnableKeyRotation, &key_id);
-    call.update_key(key_use, |key| {
+    call.update_shared(key_use, |key| {
         // A key that rotates with this period already goes on as it does.
         let same = key.rotation.filter(|present| present.period_days == period_days);
         Ok(KeyRecord { rotation: same.or(Some(schedule)), ..key.clone() })

@@ -2,6 +2,7 @@
 
 use hsm_protocol::key_spec::KeySpec;
 
+use super::call::regions::refuse_replica;
 use super::call::{KeyUse, contended};
 use super::checks::invalid;
 use super::model::import_key_material::{Input, Output};
@@ -44,7 +45,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         }
         let material = KeyMaterial { imported: Some(imported.clone()), ..made };
         let changed = key.imported(material, is_new).map_err(|error| refusal(error, &key))?;
-        if call.catalog().replace_key(&key, &changed).await? == Update::Applied {
+        if call.replace_shared(&key, &changed).await? == Update::Applied {
             return Answer::of(&Output {
                 key_id: Some(key.arn().into()),
                 key_material_id: Some(id.into()),
@@ -71,8 +72,11 @@ impl Wanted {
                 )));
             }
             Some(name) => name == TYPES[0],
-            None => is_first,
+            None => is_first && !key.is_replica(),
         };
+        if is_new {
+            refuse_replica(key)?;
+        }
         if is_new && self.id.is_some() {
             return Err(invalid("KeyMaterialId cannot be given for new key material."));
         }

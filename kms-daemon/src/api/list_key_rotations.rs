@@ -36,8 +36,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let page: Vec<_> = rest.by_ref().take(limit).collect();
     let last = page.last().map(|(index, _)| (index + 1).to_string());
     let marker = call.next_marker(&filter, rest.next().is_some(), last.as_deref());
+    let pending = match key.pending.is_some() && !call.is_imported_everywhere(&key).await? {
+        true => "PENDING_MULTI_REGION_IMPORT_AND_ROTATION",
+        false => "PENDING_ROTATION",
+    };
     let rotations: Vec<_> =
-        page.iter().map(|(index, material)| entry(&key, *index, material)).collect();
+        page.iter().map(|(index, material)| entry(&key, (*index, pending), material)).collect();
     Answer::of(&Output {
         rotations: Some(rotations),
         truncated: Some(marker.is_some()),
@@ -45,11 +49,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     })
 }
 
-fn entry<'k>(key: &KeyRecord, index: usize, material: &'k KeyMaterial) -> RotationsListEntry<'k> {
+fn entry<'k>(
+    key: &KeyRecord,
+    (index, pending): (usize, &'static str),
+    material: &'k KeyMaterial,
+) -> RotationsListEntry<'k> {
     let state = match (index + 1).cmp(&key.materials.len()) {
         Ordering::Less => "NON_CURRENT",
         Ordering::Equal => "CURRENT",
-        Ordering::Greater => "PENDING_ROTATION",
+        Ordering::Greater => pending,
     };
     let mut entry = RotationsListEntry {
         key_id: Some(key.arn().into()),

@@ -4,15 +4,16 @@ use std::borrow::Cow;
 
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 
-use super::model::outputs::KeyMetadata;
+use super::model::outputs::{KeyMetadata, MultiRegionConfiguration, MultiRegionKey};
 use super::model::values;
-use crate::key::spec;
-use crate::key::{KeyMaterial, KeyRecord, KeyState};
+use crate::key::multi_region::MultiRegion;
+use crate::key::{KeyMaterial, KeyRecord, KeyState, Scope, spec};
 
 /// The metadata of a key, with exactly the members its kind and state have.
 pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
     let spec_name = key.spec.aws_name().unwrap_or_default();
     let listed = AlgorithmLists::of(key);
+    let regions = key.multi_region.as_ref();
     let mut metadata = KeyMetadata {
         aws_account_id: Some(key.scope.account.as_str().into()),
         key_id: key.id.to_string().into(),
@@ -27,6 +28,8 @@ pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
         key_spec: Some(spec_name.into()),
         multi_region: Some(key.id.device().multi_region),
         deletion_date: key.deletion,
+        multi_region_configuration: regions.map(|regions| configuration(key, regions)),
+        pending_deletion_window_in_days: regions.and_then(|r| r.window_days).map(i64::from),
         encryption_algorithms: listed.encryption,
         signing_algorithms: listed.signing,
         mac_algorithms: listed.mac,
@@ -80,5 +83,18 @@ impl AlgorithmLists {
         let names = spec::algorithms(key.spec, key.usage);
         *list = names.map(|names| names.into_iter().map(Into::into).collect());
         lists
+    }
+}
+
+/// `MultiRegionConfiguration`: where the related keys are.
+fn configuration(key: &KeyRecord, regions: &MultiRegion) -> MultiRegionConfiguration<'static> {
+    let entry = |region: &String| MultiRegionKey {
+        arn: Some(Scope::new(&*key.scope.account, region).key_arn(key.id).into()),
+        region: Some(region.clone().into()),
+    };
+    MultiRegionConfiguration {
+        multi_region_key_type: Some(if key.is_replica() { "REPLICA" } else { "PRIMARY" }.into()),
+        primary_key: Some(entry(&regions.primary)),
+        replica_keys: Some(regions.replicas.iter().map(entry).collect()),
     }
 }

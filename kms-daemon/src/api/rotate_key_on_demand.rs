@@ -1,5 +1,6 @@
 //! `RotateKeyOnDemand`: gives a key new material at once, a limited number of times.
 
+use super::call::regions::refuse_replica;
 use super::call::{KeyUse, contended};
 use super::model::rotate_key_on_demand::{Input, Output};
 use super::{Answer, Call};
@@ -16,6 +17,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("keyId", key_id.as_str());
     for _ in Call::tries() {
         let key = call.authorize(KeyUse::manage(Action::RotateKeyOnDemand, &key_id)).await?;
+        refuse_replica(&key)?;
         if key.on_demand_rotations() >= MAX_ON_DEMAND {
             let arn = key.arn();
             let text = format!("{arn} was rotated on demand {MAX_ON_DEMAND} times, the most.");
@@ -27,6 +29,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             return Err(KmsError::new(Exception::Conflict, text));
         }
         let pending = key.pending.as_ref().filter(|pending| !pending.has_expired(now));
+        if pending.is_some() && !call.is_imported_everywhere(&key).await? {
+            let arn = key.arn();
+            let text = format!("{arn} has key material that a replica key has not imported yet.");
+            return Err(KmsError::new(Exception::KmsInvalidState, text));
+        }
         let material = match (pending, key.is_external()) {
             (Some(pending), _) => pending.clone(),
             (None, true) => {
@@ -37,7 +44,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             (None, false) => call.devices().rotate(&key).await?,
         };
         let rotated = key.rotated(material, now, RotationType::OnDemand);
-        if call.catalog().replace_key(&key, &rotated).await? == Update::Applied {
+        if call.replace_shared(&key, &rotated).await? == Update::Applied {
             call.element("keyId", key.arn());
             return Answer::of(&Output { key_id: Some(key.arn().into()) });
         }

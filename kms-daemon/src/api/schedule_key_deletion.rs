@@ -3,7 +3,9 @@
 use super::call::KeyUse;
 use super::model::schedule_key_deletion::{Input, Output};
 use super::{Answer, Call};
+use crate::clock::Timestamp;
 use crate::error::KmsError;
+use crate::key::multi_region::MultiRegion;
 use crate::key::{KeyRecord, KeyState};
 use crate::policy::Action;
 
@@ -18,19 +20,26 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let days = u32::try_from(window).map_err(KmsError::internal)?;
     let due = call.now().plus_days(days);
     let key_use = KeyUse::manage(Action::ScheduleKeyDeletion, &key_id);
-    let key = call
-        .update_key(key_use, |key| {
-            let state = KeyState::PendingDeletion;
-            Ok(KeyRecord { state, deletion: Some(due), ..key.clone() })
-        })
-        .await?;
+    let key = call.update_key(key_use, |key| Ok(scheduled(key, due, days))).await?;
     call.element("keyId", key.arn());
     call.element("keyState", key.state.name());
     call.element("pendingWindowInDays", window);
     Answer::of(&Output {
         key_id: Some(key.arn().into()),
-        deletion_date: Some(due),
+        deletion_date: key.deletion,
         key_state: Some(key.state.name().into()),
         pending_window_in_days: Some(window),
     })
+}
+
+/// The key in its waiting period. That of a primary begins when its last replica is gone.
+fn scheduled(key: &KeyRecord, due: Timestamp, days: u32) -> KeyRecord {
+    match key.multi_region.clone() {
+        Some(regions) if !key.is_replica() && !regions.replicas.is_empty() => KeyRecord {
+            state: KeyState::PendingReplicaDeletion,
+            multi_region: Some(MultiRegion { window_days: Some(days), ..regions }),
+            ..key.clone()
+        },
+        _ => KeyRecord { state: KeyState::PendingDeletion, deletion: Some(due), ..key.clone() },
+    }
 }

@@ -17,6 +17,7 @@ mod key_pairs;
 mod last_usage;
 mod listing;
 mod model;
+mod multi_region;
 mod policies;
 mod quotas;
 mod rig;

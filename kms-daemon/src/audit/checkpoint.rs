@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::{Kind, LineHash, Position};
 use super::log::AuditLog;
 use crate::hex;
+use crate::regions::Regions;
 
 /// How often devices vouch for the log.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -66,9 +67,11 @@ impl Checkpoint {
 
 /// Has each device in service vouch for the log, at the start and every hour, until the task is
 /// aborted.
-pub async fn keep_checkpoints(log: &AuditLog, pool: &Pool) {
+pub async fn keep_checkpoints(log: &AuditLog, regions: &Regions) {
     loop {
-        checkpoint(log, pool).await;
+        for (_, pool) in regions.pools() {
+            checkpoint(log, &pool).await;
+        }
         tokio::time::sleep(INTERVAL).await;
     }
 }

@@ -202,8 +202,13 @@ impl Tally {
 
     /// Follows the lives of keys.
     fn follow(&mut self, name: &str, time: i64, record: &Value) {
-        if name == "CreateKey" {
-            let metadata = &record["responseElements"]["keyMetadata"];
+        let made = match name {
+            "CreateKey" => Some("keyMetadata"),
+            "ReplicateKey" => Some("replicaKeyMetadata"),
+            _ => None,
+        };
+        if let Some(member) = made {
+            let metadata = &record["responseElements"][member];
             let text = |member: &str| metadata[member].as_str().unwrap_or_default().to_owned();
             let life =
                 Life { spec: text("keySpec"), created: time, rotations: Vec::new(), pending: None };

@@ -14,8 +14,9 @@ use serde::Serialize;
 use super::{Failure, Outcome, Output};
 use crate::config::{Link, default_data};
 use crate::daemon::DataDir;
-use crate::devices::{Devices, DevicesConfig, HostKeys, Scope, fingerprints};
+use crate::devices::{Devices, DevicesConfig, HostKeys, RootId, Scope, fingerprints};
 use crate::hex;
+use crate::key::identifier::is_region;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -35,6 +36,9 @@ pub(super) enum Command {
         /// Data directory of the daemon that will use them [default: as for kmsd].
         #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
         data: Option<PathBuf>,
+        /// Region that they will serve: each has a domain of its own.
+        #[arg(long, default_value = "us-east-1")]
+        region: String,
         /// Firmware image for qemu devices.
         #[arg(long, value_name = "FILE", env = "STRONGROOM_FIRMWARE")]
         firmware: Option<PathBuf>,
@@ -80,8 +84,9 @@ pub(super) enum HostRole {
 pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     match command {
         Command::Status { lines } => status(&lines, output),
-        Command::Provision { lines, data, firmware, attestation_root } => {
-            provision(lines, data, firmware, attestation_root, output)
+        Command::Provision { lines, data, region, firmware, attestation_root } => {
+            let roots = attestation_root.as_deref().map(fingerprints).transpose()?;
+            provision(lines, data, region, firmware, roots, output)
         }
         Command::Key { data } => print_keys(data, output),
         Command::Enrol { line, key, role, data } => enrol(&line, &key, role, data, output),
@@ -169,16 +174,19 @@ struct Provisioned {
 fn provision(
     lines: Vec<String>,
     data: Option<PathBuf>,
+    region: String,
     firmware: Option<PathBuf>,
-    roots: Option<Vec<String>>,
+    roots: Option<Vec<RootId>>,
     output: &mut Output<'_>,
 ) -> Result<Outcome, Failure> {
-    let roots = roots.as_deref().map(fingerprints).transpose()?;
+    if !is_region(&region) {
+        return Err(Failure(format!("{region:?} is not a Region name like us-east-1")));
+    }
     let data = data.map_or_else(default_data, Ok)?;
     // A running daemon has the devices, and would miss what changes.
     let _lock = DataDir::open(&data)?;
     let (hsms, link) = (lines.clone(), Link::default());
-    let config = DevicesConfig { data: data.clone(), hsms, firmware, link, roots };
+    let config = DevicesConfig { data: data.clone(), region, hsms, firmware, link, roots };
     let mut devices = Devices::start(&config)?;
     // Steps go to standard error: they are progress, not the result.
     devices.prepare(Scope::All, &mut |line, step| eprintln!("{line}: {step}"))?;
@@ -279,7 +287,8 @@ mod tests {
 
     fn provision_it(line: &str, data: &Path) -> Result<(Outcome, Value), Failure> {
         let (lines, data) = (vec![line.to_owned()], Some(data.to_owned()));
-        json(Command::Provision { lines, data, firmware: None, attestation_root: None })
+        let region = "us-east-1".to_owned();
+        json(Command::Provision { lines, data, region, firmware: None, attestation_root: None })
     }
 
     fn enrol_it(line: &str, data: &Path, key: &str) -> Result<(Outcome, Value), Failure> {
@@ -310,6 +319,7 @@ mod tests {
         // The other machine's daemon uses it as it is.
         let config = DevicesConfig {
             data: theirs.path().to_owned(),
+            region: "us-east-1".to_owned(),
             hsms: vec![line],
             firmware: None,
             link: Link::default(),

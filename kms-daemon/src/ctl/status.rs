@@ -115,17 +115,19 @@ fn print(out: &mut dyn Write, url: &Uri, ready: bool, report: &Value) -> io::Res
     if devices.is_empty() {
         return Ok(());
     }
-    let row = |out: &mut dyn Write, cells: [&str; 6]| {
-        let [name, state, board, busy, answered, failed] = cells;
-        writeln!(out, "{name:<22} {state:<14} {board:<13} {busy:>5} {answered:>10} {failed:>7}")
+    let row = |out: &mut dyn Write, cells: [&str; 7]| {
+        let [region, name, state, board, busy, answered, failed] = cells;
+        write!(out, "{region:<14} {name:<16} {state:<13} {board:<13}")?;
+        writeln!(out, " {busy:>4} {answered:>9} {failed:>6}")
     };
     writeln!(out)?;
-    row(out, ["DEVICE", "STATE", "BOARD", "BUSY", "ANSWERED", "FAILED"])?;
+    row(out, ["REGION", "DEVICE", "STATE", "BOARD", "BUSY", "ANSWERED", "FAILED"])?;
     for device in &devices {
         let board = device.board.as_deref().unwrap_or("-");
         let (busy, answered, failed) =
             (device.in_flight.to_string(), device.answered.to_string(), device.failed.to_string());
-        row(out, [&device.name, &device.state, board, &busy, &answered, &failed])?;
+        let cells = [&device.region, &device.name, &device.state, board, &busy, &answered, &failed];
+        row(out, cells)?;
         if let Some(error) = device.last_error.as_deref().filter(|_| !device.in_service) {
             writeln!(out, "  {error}")?;
         }

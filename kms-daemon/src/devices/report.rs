@@ -11,6 +11,8 @@ use time::macros::format_description;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceReport {
+    /// The Region it serves.
+    pub region: String,
     /// Name of its line.
     pub name: String,
     /// Whether it takes calls.
@@ -41,15 +43,16 @@ pub struct DeviceReport {
     pub last_error: Option<String>,
 }
 
-/// Reports every device of a pool.
+/// Reports every device of a Region.
 #[must_use]
-pub fn report(health: &[DeviceHealth]) -> Vec<DeviceReport> {
-    health.iter().map(DeviceReport::from).collect()
+pub fn report(region: &str, health: &[DeviceHealth]) -> Vec<DeviceReport> {
+    health.iter().map(|health| DeviceReport::new(region, health)).collect()
 }
 
-impl From<&DeviceHealth> for DeviceReport {
-    fn from(health: &DeviceHealth) -> Self {
+impl DeviceReport {
+    fn new(region: &str, health: &DeviceHealth) -> Self {
         Self {
+            region: region.to_owned(),
             name: health.name.clone(),
             in_service: health.service == Service::InService,
             state: health.service.to_string(),

@@ -14,6 +14,7 @@ use super::*;
 fn config(data: &Path, hsms: &[&str]) -> DevicesConfig {
     DevicesConfig {
         data: data.to_owned(),
+        region: "us-east-1".to_owned(),
         hsms: hsms.iter().map(|hsm| (*hsm).to_owned()).collect(),
         firmware: None,
         link: Link::Console,
@@ -86,11 +87,11 @@ fn fresh_devices_form_a_domain_once() {
     host_driver::block_on(pooled.pool.ready(by)).unwrap();
     let reply = pooled.pool.call_blocking(&Random { length: 8 }, AuditTag([1; 16])).unwrap();
     assert_eq!(reply.response().unwrap().bytes.len(), 8);
-    while !report(&pooled.pool.health()).iter().all(|device| device.in_service) {
+    while !report("us-east-1", &pooled.pool.health()).iter().all(|device| device.in_service) {
         assert!(Instant::now() < by);
         std::thread::sleep(Duration::from_millis(10));
     }
-    let found = report(&pooled.pool.health());
+    let found = report("us-east-1", &pooled.pool.health());
     assert_eq!(found[1].device, Some(known[1].to_string()));
     assert_eq!(found[0].domain, Some(domain.to_string()));
     assert_eq!(found[0].board.as_deref(), Some("host"));
@@ -105,7 +106,7 @@ fn fresh_devices_form_a_domain_once() {
 fn lost_and_swapped_devices_are_noticed() {
     let dir = tempfile::tempdir().unwrap();
     drop(prepared(dir.path(), &["soft:2"], Scope::Own).unwrap());
-    let flash = |n| dir.path().join(format!("hsm/soft-{n}.flash"));
+    let flash = |n| dir.path().join(format!("hsm/us-east-1/soft-{n}.flash"));
 
     std::fs::rename(flash(0), dir.path().join("kept")).unwrap();
     let error = prepared(dir.path(), &["soft:2"], Scope::Own).err().unwrap();
@@ -122,6 +123,29 @@ fn lost_and_swapped_devices_are_noticed() {
     devices.lines[0].connector = line.connector();
     let error = devices.prepare(Scope::Own, &mut |_, _| {}).unwrap_err();
     assert!(matches!(error, DevicesError::DomainLost { domain: lost } if lost == domain));
+}
+
+#[test]
+fn devices_of_the_time_of_one_region_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let devices = prepared(dir.path(), &["soft"], Scope::Own).unwrap().0;
+    let domain = devices.registry.domain();
+    drop(devices);
+    let (hsm, former) = (dir.path().join("hsm"), dir.path().join("hsm-of-one-region"));
+    // As it was; then with the power cut between the steps.
+    std::fs::rename(hsm.join("us-east-1"), dir.path().join("kept")).unwrap();
+    std::fs::remove_dir(&hsm).unwrap();
+    std::fs::rename(dir.path().join("kept"), &hsm).unwrap();
+    let check = || {
+        let (devices, steps) = prepared(dir.path(), &["soft"], Scope::Own).unwrap();
+        assert_eq!((devices.registry.domain(), steps.len()), (domain, 0));
+    };
+    check();
+    std::fs::rename(hsm.join("us-east-1"), &former).unwrap();
+    check();
+    std::fs::rename(hsm.join("us-east-1"), &former).unwrap();
+    std::fs::remove_dir(&hsm).unwrap();
+    check();
 }
 
 #[test]

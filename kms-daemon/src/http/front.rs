@@ -69,7 +69,7 @@ pub struct Front {
     pub metrics: Metrics,
     /// Answers `/readyz`.
     pub readiness: Arc<dyn Readiness>,
-    /// Region of the endpoint.
+    /// The Region of requests that name none.
     pub region: String,
     /// The account.
     pub account: String,
@@ -146,7 +146,7 @@ impl Front {
     /// # Errors
     /// As a client would see it.
     pub async fn call(&self, operation: Operation, input: &Value) -> Result<Value, KmsError> {
-        let mut exchange = Exchange::internal(operation, &self.account);
+        let mut exchange = Exchange::internal(operation, &self.account, &self.region);
         let body = Zeroizing::new(input.to_string().into_bytes());
         let outcome = self.run(operation, &body, &mut exchange).await;
         let answer = self.record(&exchange, outcome).await?;
@@ -177,7 +177,7 @@ impl Front {
         let (head, body) = request.into_parts();
         let content = body::read(body).await;
         let unread = content.is_err();
-        let mut exchange = Exchange::new(&head.headers, &head.uri, peer);
+        let mut exchange = Exchange::new(&head.headers, &head.uri, peer, &self.region);
         let outcome = match self.audit.ensure_writable().await {
             Ok(()) => self.decide(&head, content, &mut exchange).await,
             Err(error) => Err(KmsError::internal(error)),
@@ -208,7 +208,10 @@ impl Front {
             body: &content,
         };
         exchange.received = SystemTime::now();
-        exchange.principal = Some(self.verifier.authenticate(&signed, exchange.received)?);
+        let (principal, region) = self.verifier.authenticate(&signed, exchange.received)?;
+        exchange.principal = Some(principal);
+        exchange.region = region;
+        self.service.regions().open(&exchange.region).await?;
         self.run(operation, &content, exchange).await
     }
 
@@ -226,7 +229,7 @@ impl Front {
             request_id: exchange.request_id,
             event_id: exchange.event_id,
             principal,
-            region: self.region.clone(),
+            region: exchange.region.clone(),
             source_ip: exchange.peer.address,
             user_agent: exchange.user_agent.clone(),
             received: exchange.received,
@@ -253,7 +256,7 @@ impl Front {
             },
             read_only: exchange.operation.is_some_and(Operation::is_read_only),
             caller,
-            region: &self.region,
+            region: &exchange.region,
             account: &self.account,
             source_ip: exchange.peer.address,
             user_agent: exchange.user_agent.as_deref(),
@@ -283,13 +286,15 @@ struct Exchange {
     /// The access key id that the request names; a claim only.
     claimed_key: Option<String>,
     principal: Option<Principal>,
+    /// That of the signature once it is verified, else the daemon's own.
+    region: String,
     facts: AuditFacts,
     received: SystemTime,
 }
 
 impl Exchange {
     /// A call by the service itself.
-    fn internal(operation: Operation, account: &str) -> Self {
+    fn internal(operation: Operation, account: &str, region: &str) -> Self {
         let (alive, _) = mpsc::channel(1);
         let address = IpAddr::from([127, 0, 0, 1]);
         Self {
@@ -302,12 +307,13 @@ impl Exchange {
             host: None,
             claimed_key: None,
             principal: Some(Principal::root(account, "kmsd")),
+            region: region.to_owned(),
             facts: AuditFacts::default(),
             received: SystemTime::now(),
         }
     }
 
-    fn new(headers: &HeaderMap, uri: &hyper::Uri, peer: Peer) -> Self {
+    fn new(headers: &HeaderMap, uri: &hyper::Uri, peer: Peer, region: &str) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let target = text("x-amz-target").unwrap_or_default();
         let name = target.strip_prefix(TARGET_PREFIX);
@@ -323,6 +329,7 @@ impl Exchange {
             host: text("host").map(|host| host.chars().take(MAX_HOST).collect()),
             claimed_key: claimed.map(str::to_owned),
             principal: None,
+            region: region.to_owned(),
             facts: AuditFacts::default(),
             received: SystemTime::now(),
         }

@@ -28,8 +28,8 @@ use crate::api::Service;
 use crate::audit::{AuditLog, verify};
 use crate::clock::SystemClock;
 use crate::credentials::Credentials;
-use crate::engine::Engine;
 use crate::metrics::Metrics;
+use crate::regions::Regions;
 use crate::sigv4::{Verifier, signer};
 use crate::store::MemoryStore;
 use crate::tls;
@@ -51,7 +51,7 @@ impl Readiness for Told {
     }
 
     fn observe(&self, metrics: &Metrics) -> bool {
-        metrics.device("soft-0", true, 0);
+        metrics.device("us-east-1", "soft-0", true, 0);
         self.0.load(Ordering::Acquire)
     }
 }
@@ -78,8 +78,10 @@ impl Rig {
         let sink = Arc::clone(&audit);
         let pool =
             Pool::start(Vec::new(), HostKey::generate(), sink, PoolOptions::default()).unwrap();
-        let engine = Engine::new(Arc::new(pool));
-        let service = Service::open(Arc::new(MemoryStore::new()), engine, Arc::new(SystemClock))
+        let regions = [("us-east-1".to_owned(), Arc::new(pool))];
+        let regions = Arc::new(Regions::new(regions, HostKey::generate()));
+        let served = Arc::clone(&regions);
+        let service = Service::open(Arc::new(MemoryStore::new()), regions, Arc::new(SystemClock))
             .await
             .unwrap();
         let mut credentials = Credentials::default();
@@ -87,7 +89,11 @@ impl Rig {
         let ready = Arc::new(Told(AtomicBool::new(true)));
         let front = Arc::new(Front {
             service,
-            verifier: Verifier::new("us-east-1", Arc::new(credentials), Duration::from_secs(300)),
+            verifier: Verifier::new(
+                Arc::new(move |region| served.has(region)),
+                Arc::new(credentials),
+                Duration::from_secs(300),
+            ),
             audit: Arc::clone(&audit),
             metrics: Metrics::new(),
             readiness: Arc::clone(&ready) as Arc<dyn Readiness>,
@@ -349,7 +355,7 @@ async fn health_readiness_and_metrics() {
         "strongroom_requests_total{operation=\"ListKeys\",code=\"OK\"} 1",
         "strongroom_requests_total{operation=\"unknown\",code=\"UnknownOperationException\"} 1",
         "strongroom_request_duration_seconds_count{operation=\"ListKeys\"} 1",
-        "strongroom_device_up{device=\"soft-0\"} 1",
+        "strongroom_device_up{region=\"us-east-1\",device=\"soft-0\"} 1",
         "strongroom_audit_pending_records 0",
         "strongroom_audit_sequence 3",
         "strongroom_ready 0",

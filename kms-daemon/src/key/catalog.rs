@@ -21,6 +21,7 @@ use crate::store::{
 mod aliases;
 mod form;
 mod grants;
+mod related;
 mod usage;
 
 pub use self::aliases::AliasIndex;
@@ -43,6 +44,9 @@ pub enum CatalogError {
         /// What is wrong with it.
         error: RecordError,
     },
+    /// A related key of a multi-Region key is missing.
+    #[error("{0}, a related key, is missing")]
+    Related(String),
 }
 
 impl From<CatalogError> for KmsError {
@@ -112,9 +116,7 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`].
     pub async fn insert_key(&self, record: &KeyRecord) -> Result<Update, CatalogError> {
-        let key = layout::key(&record.scope, record.id);
-        let value = encode(&key, record)?;
-        self.commit(Transaction::new().absent(key.clone()).put(key, value)).await
+        self.change_keys(&[], Some(record)).await
     }
 
     /// Replaces a key record, and moves its due dates if they change. Durable when it returns.
@@ -126,26 +128,28 @@ impl Catalog {
         old: &Versioned<KeyRecord>,
         new: &KeyRecord,
     ) -> Result<Update, CatalogError> {
-        let key = layout::key(&old.scope, old.id);
-        let value = encode(&key, new)?;
-        let mut transaction =
-            Transaction::new().unchanged(key.clone(), old.revision).put(key, value);
-        let next = |key: &KeyRecord| key.rotation.map(|schedule| schedule.next);
-        for (prefix, before, after) in [
-            (layout::DELETIONS, old.deletion, new.deletion),
-            (layout::ROTATIONS, next(old), next(new)),
-            (layout::EXPIRIES, old.expires(), new.expires()),
-        ] {
-            if before == after {
-                continue;
-            }
-            let entry = |due| layout::due(prefix, due, &old.scope, old.id);
-            if let Some(due) = before {
-                transaction = transaction.delete(entry(due));
-            }
-            if let Some(due) = after {
-                transaction = transaction.put(entry(due), Vec::new());
-            }
+        self.commit(replacing(Transaction::new(), old, new)?).await
+    }
+
+    /// Replaces key records, each as [`Catalog::replace_key`] does, and adds a new key: all of it
+    /// or nothing. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn change_keys(
+        &self,
+        changes: &[(Stored<KeyRecord>, KeyRecord)],
+        new: Option<&KeyRecord>,
+    ) -> Result<Update, CatalogError> {
+        let mut transaction = Transaction::new();
+        for (old, new) in changes {
+            transaction = replacing(transaction, old, new)?;
+        }
+        if let Some(record) = new {
+            let key = layout::key(&record.scope, record.id);
+            let value = encode(&key, record)?;
+            transaction = transaction.absent(key.clone()).put(key, value);
+            transaction = with_dates(transaction, &record.scope, record.id, None, Some(record));
         }
         self.commit(transaction).await
     }
@@ -258,6 +262,48 @@ impl Catalog {
         self.aliases.clear(revision);
         self.grants.clear(revision);
     }
+}
+
+/// The replacement of a key record and its due dates.
+pub(super) fn replacing(
+    transaction: Transaction,
+    old: &Versioned<KeyRecord>,
+    new: &KeyRecord,
+) -> Result<Transaction, CatalogError> {
+    let key = layout::key(&old.scope, old.id);
+    let value = encode(&key, new)?;
+    let transaction = transaction.unchanged(key.clone(), old.revision).put(key, value);
+    Ok(with_dates(transaction, &old.scope, old.id, Some(old), Some(new)))
+}
+
+/// Moves the due dates of a key to those it has after a change.
+pub(super) fn with_dates(
+    mut transaction: Transaction,
+    scope: &Scope,
+    id: KeyId,
+    old: Option<&KeyRecord>,
+    new: Option<&KeyRecord>,
+) -> Transaction {
+    // A replica rotates with its primary.
+    let next =
+        |key: &KeyRecord| key.rotation.filter(|_| !key.is_replica()).map(|schedule| schedule.next);
+    for (prefix, before, after) in [
+        (layout::DELETIONS, old.and_then(|key| key.deletion), new.and_then(|key| key.deletion)),
+        (layout::ROTATIONS, old.and_then(next), new.and_then(next)),
+        (layout::EXPIRIES, old.and_then(KeyRecord::expires), new.and_then(KeyRecord::expires)),
+    ] {
+        if before == after {
+            continue;
+        }
+        let entry = |due| layout::due(prefix, due, scope, id);
+        if let Some(due) = before {
+            transaction = transaction.delete(entry(due));
+        }
+        if let Some(due) = after {
+            transaction = transaction.put(entry(due), Vec::new());
+        }
+    }
+    transaction
 }
 
 /// Drops from the cache what the store says has changed, as long as the catalogue lives.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::catalog::{Catalog, CatalogError, Update};
+use super::catalog::{self, Catalog, CatalogError, Update};
 use super::due::{self, DueDates};
 use super::{KeyId, KeyRecord, KeyState, Scope, layout};
 use crate::clock::{Clock, Timestamp};
@@ -49,7 +49,7 @@ pub async fn destroy_due(
     let mut destroyed = 0;
     let mut dates = DueDates::new(catalog, layout::DELETIONS, now);
     while let Some((due, scope, id)) = dates.next().await? {
-        destroyed += usize::from(catalog.destroy(due, &scope, id, observer).await?);
+        destroyed += usize::from(catalog.destroy((due, now), &scope, id, observer).await?);
     }
     catalog.remove_orphans().await?;
     Ok(destroyed)
@@ -59,7 +59,7 @@ impl Catalog {
     /// Destroys one key if it is still due. A key that changes meanwhile is left for later.
     async fn destroy(
         &self,
-        due: Timestamp,
+        (due, now): (Timestamp, Timestamp),
         scope: &Scope,
         id: KeyId,
         observer: &impl DeletionObserver,
@@ -78,17 +78,16 @@ impl Catalog {
         let transaction = Transaction::new()
             .unchanged(record.clone(), key.revision)
             .delete(record)
-            .delete(layout::due(layout::DELETIONS, due, scope, id))
             .delete(layout::key_aliases(scope, id))
             .delete(layout::last_usage(scope, id));
-        let dates = [
-            (layout::ROTATIONS, key.rotation.map(|schedule| schedule.next)),
-            (layout::EXPIRIES, key.expires()),
-        ];
-        let transaction = dates.into_iter().fold(transaction, |t, (prefix, date)| match date {
-            Some(date) => t.delete(layout::due(prefix, date, scope, id)),
-            None => t,
-        });
+        let mut transaction = catalog::with_dates(transaction, scope, id, Some(&key), None);
+        // The related keys forget it, and a primary may have waited for that.
+        for other in key.related() {
+            if let Some(related) = self.key(&other, id).await? {
+                let changed = related.without_replica(&scope.region, now);
+                transaction = catalog::replacing(transaction, &related, &changed)?;
+            }
+        }
         let transaction = grants.guard(index.guard(transaction, scope, id), scope, id);
         // There can be more grants than fit into a transaction. They give nothing from here on.
         let transaction = match grants.count {

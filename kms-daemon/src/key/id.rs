@@ -21,6 +21,13 @@ impl KeyId {
         Self(hsm_protocol::KeyId::single_region(Uuid::new_v4().into_bytes()))
     }
 
+    /// A new random id of a multi-Region key.
+    #[must_use]
+    pub fn random_multi_region() -> Self {
+        let bytes = Uuid::new_v4().into_bytes();
+        Self(hsm_protocol::KeyId { multi_region: true, bytes })
+    }
+
     /// Reads an id; `None` unless it is written exactly as [`fmt::Display`] writes it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -4,6 +4,7 @@
 //! A key keeps the ids of all material that ever encrypted with it. Once any of that is gone, by
 //! expiry or by request, its token with it, the whole key waits until the same material is back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::Update;
 use super::due::{self, DueDates};
-use super::{Catalog, CatalogError, KeyId, KeyMaterial, KeyRecord, KeyState, Scope, layout};
+use super::{
+    Catalog, CatalogError, KeyId, KeyMaterial, KeyRecord, KeyState, Scope, Stored, layout,
+};
 use crate::clock::{Clock, Timestamp};
 
 /// How often expiry dates are looked at.
@@ -69,11 +72,16 @@ impl KeyRecord {
         Ok(key)
     }
 
-    /// The key without the material that `gone` is true of. Pending material is forgotten.
+    /// The key without the material that `gone` is true of. Pending material is forgotten, but by
+    /// a replica: what is pending there is its primary's business.
     #[must_use]
     pub fn without(&self, gone: impl Fn(&KeyMaterial) -> bool) -> Self {
         let mut key = self.clone();
-        key.pending = key.pending.filter(|material| !gone(material));
+        match key.pending.as_mut().filter(|material| gone(material)) {
+            Some(pending) if self.is_replica() => pending.token.clear(),
+            Some(_) => key.pending = None,
+            None => {}
+        }
         for material in key.materials.iter_mut().filter(|material| gone(material)) {
             material.token.clear();
         }
@@ -183,7 +191,11 @@ async fn expire(
         tracing::error!(key = %key.arn(), %error, "cannot record the expiry, material kept");
         return Ok(false);
     }
-    let applied = catalog.replace_key(&key, &key.without(gone)).await? == Update::Applied;
+    let changed = key.without(gone);
+    let replicas = if key.is_replica() { Vec::new() } else { catalog.related(&key).await? };
+    let update =
+        catalog.replace_shared(Stored::clone(&key), &changed, replicas, &BTreeMap::new()).await?;
+    let applied = update == Update::Applied;
     if applied {
         tracing::info!(key = %key.arn(), materials = ids.len(), "key material expired");
     }

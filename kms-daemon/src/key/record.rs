@@ -13,6 +13,7 @@ use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
 use serde::{Deserialize, Serialize};
 
 use super::import::Imported;
+use super::multi_region::MultiRegion;
 use super::rotation::{Rotated, Schedule};
 use super::{KeyId, KeyState, Scope};
 use crate::clock::Timestamp;
@@ -55,6 +56,8 @@ pub struct KeyRecord {
     pub materials: Vec<KeyMaterial>,
     /// Imported material that waits for its rotation.
     pub pending: Option<KeyMaterial>,
+    /// Where its other keys are, if it is a multi-Region key.
+    pub multi_region: Option<MultiRegion>,
 }
 
 /// Key material, as a device wrapped it.
@@ -125,6 +128,7 @@ impl KeyRecord {
             tags: self.tags.clone(),
             materials: self.materials.iter().map(StoredMaterial::from).collect(),
             pending: self.pending.as_ref().map(StoredMaterial::from),
+            multi_region: self.multi_region.clone(),
         };
         serde_json::to_vec(&stored).map_err(damaged)
     }
@@ -155,6 +159,7 @@ impl KeyRecord {
             tags: stored.tags,
             materials: stored.materials.iter().map(KeyMaterial::read).collect::<Result<_, _>>()?,
             pending: stored.pending.as_ref().map(KeyMaterial::read).transpose()?,
+            multi_region: stored.multi_region,
             scope: stored.scope,
         })
     }
@@ -195,6 +200,8 @@ struct StoredKey {
     materials: Vec<StoredMaterial>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pending: Option<StoredMaterial>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    multi_region: Option<MultiRegion>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -276,6 +283,7 @@ mod tests {
                 imported: None,
             }],
             pending: None,
+            multi_region: None,
             scope,
         }
     }
@@ -311,6 +319,27 @@ mod tests {
                 .concat(),
             );
         assert_eq!(stored, golden);
+        assert_eq!(KeyRecord::decode(golden.as_bytes()).unwrap(), record);
+    }
+
+    #[test]
+    fn regions_are_stored_as_ever() {
+        let record = KeyRecord {
+            multi_region: Some(MultiRegion {
+                window_days: Some(7),
+                ..MultiRegion::new("eu-west-1")
+            }),
+            ..record()
+        };
+        let record = record.with_replica("us-east-1");
+        let golden = GOLDEN.replace(
+            r#""AQID"}]"#,
+            concat!(
+                r#""AQID"}],"multi_region":{"primary":"eu-west-1","#,
+                r#""replicas":["us-east-1"],"window_days":7}"#,
+            ),
+        );
+        assert_eq!(String::from_utf8(record.encode().unwrap()).unwrap(), golden);
         assert_eq!(KeyRecord::decode(golden.as_bytes()).unwrap(), record);
     }
 

@@ -15,8 +15,9 @@ use super::due::{self, DueDates};
 use super::{Catalog, CatalogError, KeyId, KeyMaterial, KeyRecord, KeyState, Scope, layout};
 use crate::audit::DeviceReceipt;
 use crate::clock::{Clock, Timestamp};
-use crate::engine::Engine;
+use crate::error::KmsError;
 use crate::policy;
+use crate::regions::{Regions, Shared};
 
 /// How often due dates are looked at.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -105,14 +106,14 @@ pub trait RotationObserver: Send + Sync + 'static {
 /// Rotates keys that are due, until the task is aborted.
 pub async fn run(
     catalog: Arc<Catalog>,
-    engine: Engine,
+    regions: Arc<Regions>,
     clock: Arc<dyn Clock>,
     observer: Arc<impl RotationObserver>,
 ) {
     let mut interval = due::every(INTERVAL);
     loop {
         interval.tick().await;
-        if let Err(error) = rotate_due(&catalog, &engine, clock.now(), &*observer).await {
+        if let Err(error) = rotate_due(&catalog, &regions, clock.now(), &*observer).await {
             tracing::error!(%error, "cannot rotate due keys, will try again");
         }
     }
@@ -125,14 +126,14 @@ pub async fn run(
 /// [`CatalogError`]; keys rotated before it stay rotated.
 pub async fn rotate_due(
     catalog: &Catalog,
-    engine: &Engine,
+    regions: &Regions,
     now: Timestamp,
     observer: &impl RotationObserver,
 ) -> Result<usize, CatalogError> {
     let mut rotated = 0;
     let mut dates = DueDates::new(catalog, layout::ROTATIONS, now);
     while let Some((due, scope, id)) = dates.next().await? {
-        let done = rotate(catalog, engine, (due, now), (&scope, id), observer).await?;
+        let done = rotate(catalog, regions, (due, now), (&scope, id), observer).await?;
         rotated += usize::from(done);
     }
     Ok(rotated)
@@ -141,7 +142,7 @@ pub async fn rotate_due(
 /// Rotates one key if it is still due. A key that changes meanwhile is left for later.
 async fn rotate(
     catalog: &Catalog,
-    engine: &Engine,
+    regions: &Regions,
     (due, now): (Timestamp, Timestamp),
     (scope, id): (&Scope, KeyId),
     observer: &impl RotationObserver,
@@ -155,19 +156,26 @@ async fn rotate(
     let Some(key) = policy::authorize_scheduled(key, now) else { return Ok(false) };
     let mut receipts = Vec::new();
     let tag = Uuid::new_v4().into_bytes();
-    let material = match engine.devices(tag, &mut receipts).rotate(&key).await {
-        Ok(material) => material,
+    let made = async {
+        let engine = regions.engine(&scope.region)?;
+        let material = engine.devices(tag, &mut receipts).rotate(&key).await?;
+        let next = key.rotated(material, now, RotationType::Automatic);
+        let shared = Shared::prepare(catalog, regions, (tag, &mut receipts), &key, &next).await?;
+        Ok::<_, KmsError>((next, shared))
+    };
+    let (next, shared) = match made.await {
+        Ok(made) => made,
         Err(error) => {
             tracing::error!(key = arn, %error, "cannot rotate the key now, will try again");
             return Ok(false);
         }
     };
+    let Some(material) = next.current_material() else { return Ok(false) };
     if let Err(error) = observer.rotating(&key, material.id, &receipts).await {
         tracing::error!(key = arn, %error, "cannot record the rotation, key left as it is");
         return Ok(false);
     }
-    let next = key.rotated(material, now, RotationType::Automatic);
-    let applied = catalog.replace_key(&key, &next).await? == Update::Applied;
+    let applied = shared.commit(catalog, &key, &next).await? == Update::Applied;
     if applied {
         tracing::info!(key = arn, materials = next.materials.len(), "key rotated");
     }

@@ -92,6 +92,7 @@ pub fn suits(key: &KeyRecord, action: Action) -> bool {
         Requirement::Symmetric => symmetric,
         Requirement::OwnSymmetric => symmetric && !key.is_external(),
         Requirement::External => key.is_external(),
+        Requirement::MultiRegion => key.multi_region.is_some(),
         Requirement::Usage(usage) => key.usage == usage,
     }
 }
@@ -129,6 +130,10 @@ fn unfit(key: &KeyRecord, action: Action, requirement: Requirement) -> KmsError 
             let text =
                 format!("{arn} key usage is {:?} which is not valid for {operation}.", key.usage);
             KmsError::new(Exception::InvalidKeyUsage, text)
+        }
+        Requirement::MultiRegion => {
+            let text = format!("{arn} is not a multi-Region key.");
+            KmsError::new(Exception::UnsupportedOperation, text)
         }
         Requirement::OwnSymmetric | Requirement::External
             if symmetric || requirement == Requirement::External =>

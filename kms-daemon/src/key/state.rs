@@ -82,8 +82,8 @@ pub enum StateRule {
     Any,
     /// The key must be usable: cryptographic operations.
     Usable,
-    /// RotateKeyOnDemand.
-    Rotation,
+    /// The key must be enabled: RotateKeyOnDemand and ReplicateKey.
+    Enabled,
     /// CreateGrant.
     Grant,
     /// EnableKey and DisableKey.
@@ -114,7 +114,7 @@ impl StateRule {
         let allowed = match self {
             Self::Any => true,
             Self::Usable => matches!(state, S::Enabled | S::Updating),
-            Self::Rotation => state == S::Enabled,
+            Self::Enabled => state == S::Enabled,
             Self::Grant => matches!(state, S::Enabled | S::Unavailable | S::Updating),
             Self::Switch => matches!(state, S::Enabled | S::Disabled | S::Unavailable),
             Self::NotPendingDeletion => {
@@ -138,7 +138,7 @@ impl StateRule {
             return Ok(());
         }
         let exception = match (self, state) {
-            (Self::Usable | Self::Rotation | Self::Grant, S::Disabled) => Exception::Disabled,
+            (Self::Usable | Self::Enabled | Self::Grant, S::Disabled) => Exception::Disabled,
             _ => Exception::KmsInvalidState,
         };
         let complaint = match self {

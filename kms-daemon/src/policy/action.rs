@@ -15,6 +15,8 @@ pub enum Requirement {
     Symmetric,
     /// A symmetric encryption key whose material the service makes.
     OwnSymmetric,
+    /// A multi-Region key.
+    MultiRegion,
     /// A key whose material is imported.
     External,
     /// A key made for this usage.
@@ -64,6 +66,7 @@ macro_rules! actions {
 const ANY: Requirement = Requirement::AnyKey;
 const ASYMMETRIC: Requirement = Requirement::Asymmetric;
 const EXTERNAL: Requirement = Requirement::External;
+const MULTI_REGION: Requirement = Requirement::MultiRegion;
 const OWN_SYMMETRIC: Requirement = Requirement::OwnSymmetric;
 const SYMMETRIC: Requirement = Requirement::Symmetric;
 const CIPHER: Requirement = Requirement::Usage(KeyUsage::ENCRYPT_DECRYPT);
@@ -111,9 +114,10 @@ actions! {
     PutKeyPolicy "PutKeyPolicy" "PutKeyPolicy" ANY, Any;
     ReEncryptFrom "ReEncryptFrom" "ReEncrypt" CIPHER, Usable;
     ReEncryptTo "ReEncryptTo" "ReEncrypt" CIPHER, Usable;
+    ReplicateKey "ReplicateKey" "ReplicateKey" MULTI_REGION, Enabled;
     RetireGrant "RetireGrant" "RetireGrant" ANY, Any;
     RevokeGrant "RevokeGrant" "RevokeGrant" ANY, Any;
-    RotateKeyOnDemand "RotateKeyOnDemand" "RotateKeyOnDemand" SYMMETRIC, Rotation;
+    RotateKeyOnDemand "RotateKeyOnDemand" "RotateKeyOnDemand" SYMMETRIC, Enabled;
     ScheduleKeyDeletion "ScheduleKeyDeletion" "ScheduleKeyDeletion" ANY, Deletable;
     Sign "Sign" "Sign" SIGN, Usable;
     TagResource "TagResource" "TagResource" ANY, NotPendingDeletion;
@@ -121,6 +125,7 @@ actions! {
     UpdateAliasFrom "UpdateAlias" "UpdateAlias" ANY, Any;
     UpdateAliasTo "UpdateAlias" "UpdateAlias" ANY, NotPendingDeletion;
     UpdateKeyDescription "UpdateKeyDescription" "UpdateKeyDescription" ANY, NotPendingDeletion;
+    UpdatePrimaryRegion "UpdatePrimaryRegion" "UpdatePrimaryRegion" MULTI_REGION, Usable;
     Verify "Verify" "Verify" SIGN, Usable;
     VerifyMac "VerifyMac" "VerifyMac" MAC, Usable;
 }

@@ -12,6 +12,7 @@ use hsm_protocol::for_each_command;
 use hsm_protocol::frame::{self, Decoder, MAX_ENCODED};
 use hsm_protocol::identity::PublicKey;
 use hsm_protocol::key_spec::KeySpec;
+use hsm_protocol::token::replica::ReplicaToken;
 use hsm_protocol::token::sealed::{AttestedRecipient, ImportToken, PreparedPair, Sealed};
 use hsm_protocol::token::{Blob, DomainToken, KeyToken};
 use p256::SecretKey;
@@ -64,7 +65,8 @@ pub(crate) fn records(input: &[u8]) {
 /// The number of a command, then its body.
 pub(crate) fn request_bodies(input: &[u8]) {
     use hsm_protocol::command::{
-        agree, attest, audit, cipher, domain, import, key, mac, random, session, sign, system,
+        agree, attest, audit, cipher, domain, import, key, mac, random, replica, session, sign,
+        system,
     };
     let Some((number, body)) = input.split_first_chunk() else { return };
     let number = u16::from_le_bytes(*number);
@@ -96,6 +98,10 @@ pub(crate) fn tokens(input: &[u8]) {
     }
     if let Ok(blob) = Blob::parse(input) {
         assert_eq!(blob.header.len() + blob.iv.len() + blob.sealed.len(), input.len());
+    }
+    if let Ok(token) = ReplicaToken::parse(input) {
+        assert_eq!(token.header.len() + token.sealed.len(), input.len());
+        assert!(input.len() <= ReplicaToken::MAX_SIZE);
     }
     let _ = DomainToken::parse(input);
     let _ = Sealed::<PreparedPair>::parse(input);

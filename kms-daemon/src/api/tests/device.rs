@@ -18,18 +18,30 @@ use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
 use hsm_protocol::{AuditTag, DeviceId, Role};
 
-use crate::engine::Engine;
+use crate::regions::Regions;
 
-/// One device serves all tests: it keeps no keys, so they cannot meet in it.
-static POOL: LazyLock<Arc<Pool>> = LazyLock::new(|| Arc::new(start()));
+/// The Regions of these tests.
+pub(super) const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];
 
-pub(super) fn engine() -> Engine {
-    Engine::new(POOL.clone())
+/// One device a Region serves all tests: it keeps no keys, so they cannot meet in it.
+static POOLS: [LazyLock<Arc<Pool>>; 3] = [
+    LazyLock::new(|| Arc::new(start(1))),
+    LazyLock::new(|| Arc::new(start(2))),
+    LazyLock::new(|| Arc::new(start(3))),
+];
+
+static PROVISIONER: LazyLock<HostKey> = LazyLock::new(HostKey::generate);
+
+/// The first so many of the Regions.
+pub(super) fn regions(count: usize) -> Arc<Regions> {
+    let pools = REGIONS.iter().zip(&POOLS).take(count);
+    let pools = pools.map(|(name, pool)| ((*name).to_owned(), Arc::clone(pool)));
+    Arc::new(Regions::new(pools, PROVISIONER.clone()))
 }
 
-fn start() -> Pool {
+fn start(seed: u64) -> Pool {
     let (lines, opened) = mpsc::channel();
-    thread::spawn(move || serve(&opened));
+    thread::spawn(move || serve(seed, &opened));
     let lines = Mutex::new(lines);
     let connector: Arc<dyn Connector> = Arc::new(LoopbackConnector(move |line| {
         lines.lock().unwrap().send(line).map_err(io::Error::other)
@@ -46,20 +58,20 @@ fn start() -> Pool {
 
 /// Makes a domain of one device, in which `user` may use keys.
 fn provision(connector: &dyn Connector, user: &HostKey) {
-    let provisioner = HostKey::generate();
+    let provisioner = &*PROVISIONER;
     let tag = AuditTag::default();
     let device = Device::open(connector, None, Options::default()).unwrap();
-    device.authenticate(&provisioner).unwrap();
+    device.authenticate(provisioner).unwrap();
     device.call_blocking(&Initialise, tag).unwrap();
-    device.authenticate(&provisioner).unwrap();
+    device.authenticate(provisioner).unwrap();
     device.call_blocking(&CreateDomain, tag).unwrap();
     let enrol = EnrolHost { key: user.public(), role: Role::CryptoUser };
     device.call_blocking(&enrol, tag).unwrap();
 }
 
 /// The device: takes one line after another until nobody can open any more.
-fn serve(lines: &mpsc::Receiver<Loopback>) {
-    let mut hsm = Box::new(Hsm::boot(MemoryPlatform::new()));
+fn serve(seed: u64, lines: &mpsc::Receiver<Loopback>) {
+    let mut hsm = Box::new(Hsm::boot(MemoryPlatform::with_seed(seed)));
     let mut decoder = Box::new(Decoder::<MAX_ENCODED>::new());
     let (mut input, mut reply) = (vec![0; 4096], vec![0; MAX_ENCODED]);
     for mut line in lines {

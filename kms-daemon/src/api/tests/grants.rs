@@ -140,7 +140,7 @@ async fn simultaneous_creations_are_all_counted_and_names_stay_unique() {
     assert!(made.iter().all(|one| one["GrantId"] == made[0]["GrantId"]));
     assert_eq!(rig.grants(&id).await.len(), 21);
     let key = KeyId::parse(&id).unwrap();
-    let scope = Rig::scope();
+    let scope = rig.scope();
     let count = || rig.service.catalog().grant_count(&scope, key);
     assert_eq!(count().await.unwrap().count, 21);
 

@@ -40,7 +40,7 @@ async fn run_job(rig: &Rig, witness: &Witness) -> usize {
     expire_due(rig.service.catalog(), rig.clock.now(), witness).await.unwrap()
 }
 
-async fn external(rig: &Rig, spec: &str, usage: &str) -> String {
+pub(super) async fn external(rig: &Rig, spec: &str, usage: &str) -> String {
     let input = json!({ "KeySpec": spec, "KeyUsage": usage, "Origin": "EXTERNAL" });
     let made = rig.ok("CreateKey", input).await;
     let metadata = &made["KeyMetadata"];
@@ -59,7 +59,7 @@ async fn parameters(rig: &Rig, id: &str) -> Value {
 }
 
 /// An import of `material`, to be changed before it is sent.
-async fn wrapped(rig: &Rig, id: &str, material: &[u8]) -> Value {
+pub(super) async fn wrapped(rig: &Rig, id: &str, material: &[u8]) -> Value {
     let parameters = parameters(rig, id).await;
     let public = PublicKey::from_public_key_der(&bytes(&parameters["PublicKey"])).unwrap();
     let sealed = public.encrypt(&mut getrandom::SysRng, Oaep::<Sha256>::new(), material).unwrap();
@@ -71,7 +71,7 @@ async fn wrapped(rig: &Rig, id: &str, material: &[u8]) -> Value {
     })
 }
 
-async fn metadata(rig: &Rig, id: &str) -> Value {
+pub(super) async fn metadata(rig: &Rig, id: &str) -> Value {
     rig.ok("DescribeKey", json!({ "KeyId": id })).await["KeyMetadata"].clone()
 }
 

@@ -1,5 +1,7 @@
 //! Request quotas through the API.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::Rig;
@@ -12,8 +14,14 @@ const SELDOM: &str = "0.001";
 impl Rig {
     fn with_quotas(self, names: &[&str]) -> Self {
         let settings: Vec<_> = names.iter().map(|name| format!("{name}={SELDOM}")).collect();
-        let service = self.service.with_quotas(Quotas::parse(&settings).unwrap());
-        Self { service, clock: self.clock }
+        self.with_settings(&settings)
+    }
+
+    fn with_settings(self, settings: &[impl AsRef<str>]) -> Self {
+        let Self { service, clock, region } = self;
+        let service = Arc::into_inner(service).unwrap();
+        let service = service.with_quotas(Quotas::parse(settings).unwrap());
+        Self { service: Arc::new(service), clock, region }
     }
 }
 
@@ -62,4 +70,22 @@ async fn cryptography_shares_the_quota_of_its_kind_of_key() {
     let sign = json!({ "KeyId": ecc, "Message": b64("x"), "SigningAlgorithm": "ECDSA_SHA_256" });
     rig.ok("Sign", sign.clone()).await;
     assert_eq!(rig.refused("Sign", sign).await, "ThrottlingException");
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_keys_in_a_region() {
+    let rig = Rig::with_regions(2).await;
+    rig.create("SYMMETRIC_DEFAULT").await;
+    let rig = rig.with_settings(&["keys=2"]);
+    let made = rig.ok("CreateKey", json!({ "MultiRegion": true })).await;
+    let id = &made["KeyMetadata"]["KeyId"];
+    assert_eq!(
+        rig.refusal("CreateKey", json!({})).await,
+        "LimitExceededException: The account has 2 KMS keys in us-east-1, the most."
+    );
+    // The other Region has a count of its own, and replicas are keys there.
+    let other = rig.in_region("eu-west-1");
+    other.create("SYMMETRIC_DEFAULT").await;
+    rig.ok("ReplicateKey", json!({ "KeyId": id, "ReplicaRegion": "eu-west-1" })).await;
+    assert_eq!(other.refused("CreateKey", json!({})).await, "LimitExceededException");
 }

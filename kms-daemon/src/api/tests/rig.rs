@@ -20,12 +20,16 @@ use crate::key::{KeyId, KeyRecord, KeyState, Scope};
 use crate::principal::Principal;
 use crate::store::{MemoryStore, Store};
 
+use super::device::regions;
+
 pub(super) const ACCOUNT: &str = "000000000000";
 pub(super) const REGION: &str = "us-east-1";
 
 pub(super) struct Rig {
-    pub(super) service: Service,
+    pub(super) service: Arc<Service>,
     pub(super) clock: Arc<ManualClock>,
+    /// Where requests go.
+    pub(super) region: &'static str,
 }
 
 impl Rig {
@@ -33,15 +37,28 @@ impl Rig {
         Self::on(Arc::new(MemoryStore::new())).await
     }
 
-    pub(super) async fn on(store: Arc<dyn Store>) -> Self {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
-        let engine = super::device::engine();
-        let service = Service::open(store, engine, clock.clone()).await.unwrap();
-        Self { service, clock }
+    /// A service of so many Regions; requests go to the first.
+    pub(super) async fn with_regions(count: usize) -> Self {
+        Self::with(Arc::new(MemoryStore::new()), count).await
     }
 
-    pub(super) fn scope() -> Scope {
-        Scope::new(ACCOUNT, REGION)
+    pub(super) async fn on(store: Arc<dyn Store>) -> Self {
+        Self::with(store, 1).await
+    }
+
+    /// The same service in another Region.
+    pub(super) fn in_region(&self, region: &'static str) -> Self {
+        Self { service: Arc::clone(&self.service), clock: Arc::clone(&self.clock), region }
+    }
+
+    async fn with(store: Arc<dyn Store>, count: usize) -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
+        let service = Service::open(store, regions(count), clock.clone()).await.unwrap();
+        Self { service: Arc::new(service), clock, region: REGION }
+    }
+
+    pub(super) fn scope(&self) -> Scope {
+        Scope::new(ACCOUNT, self.region)
     }
 
     /// Calls an operation as the account root.
@@ -69,7 +86,7 @@ impl Rig {
             request_id: Uuid::new_v4(),
             event_id: Uuid::new_v4(),
             principal: Principal::root(ACCOUNT, "AKIAEXAMPLE"),
-            region: REGION.to_owned(),
+            region: self.region.to_owned(),
             source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             user_agent: None,
             received: SystemTime::now(),
@@ -128,14 +145,14 @@ impl Rig {
     /// The stored record of a key.
     pub(super) async fn record(&self, id: &str) -> Option<KeyRecord> {
         let id = KeyId::parse(id).unwrap();
-        let stored = self.service.catalog().key(&Self::scope(), id).await.unwrap()?;
+        let stored = self.service.catalog().key(&self.scope(), id).await.unwrap()?;
         Some(stored.value.clone())
     }
 
     /// Puts a key into a state, whatever way leads there.
     pub(super) async fn force_state(&self, id: &str, state: KeyState) {
         let catalog = self.service.catalog();
-        let old = catalog.key(&Self::scope(), KeyId::parse(id).unwrap()).await.unwrap().unwrap();
+        let old = catalog.key(&self.scope(), KeyId::parse(id).unwrap()).await.unwrap().unwrap();
         let deletion =
             (state == KeyState::PendingDeletion).then(|| Timestamp::from_millis(1_900_000_000_000));
         let new = KeyRecord { state, deletion, ..old.value.clone() };

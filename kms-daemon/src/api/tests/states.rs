@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::Rig;
+use super::device::REGIONS;
+use super::import::wrapped;
 use super::rig::{arn, b64};
 use crate::key::KeyState;
 use crate::key::KeyState::*;
@@ -79,19 +81,25 @@ const TABLE: &[(&str, &str, [Cell; 8])] = &[
     ("SYMMETRIC_DEFAULT", "TagResource", NOT_PENDING_DELETION),
     ("SYMMETRIC_DEFAULT", "UntagResource", NOT_PENDING_DELETION),
     ("SYMMETRIC_DEFAULT", "UpdateKeyDescription", NOT_PENDING_DELETION),
+    ("SYMMETRIC_DEFAULT", "ReplicateKey", [O, D, S, S, S, S, S, S]),
+    ("SYMMETRIC_DEFAULT", "UpdatePrimaryRegion", USABLE),
+    ("SYMMETRIC_DEFAULT", "GetParametersForImport", [O, O, S, S, O, S, S, S]),
+    ("SYMMETRIC_DEFAULT", "ImportKeyMaterial", [O, O, S, S, O, S, S, O]),
+    ("SYMMETRIC_DEFAULT", "DeleteImportedKeyMaterial", [O, O, O, O, O, O, S, S]),
 ];
 
 #[tokio::test]
 async fn every_operation_in_every_state() {
-    let rig = Rig::new().await;
+    let rig = Rig::with_regions(3).await;
     let other = rig.create("SYMMETRIC_DEFAULT").await;
     for (spec, operation, cells) in TABLE {
-        let id = match *operation {
-            "DeriveSharedSecret" => rig.create_for(spec, "KEY_AGREEMENT").await,
-            _ => rig.create(spec).await,
-        };
-        let input = input(&rig, operation, &id, &other).await;
+        let mut id = create(&rig, spec, operation).await;
+        let mut input = input(&rig, operation, &id, &other).await;
         for (state, cell) in STATES.into_iter().zip(*cells) {
+            if *operation == "UpdatePrimaryRegion" {
+                id = create(&rig, spec, operation).await; // the former one may have moved
+                input["KeyId"] = json!(id);
+            }
             prepare_aliases(&rig, operation, &id, &other).await;
             let input = with_grant(&rig, operation, &id, input.clone()).await;
             rig.force_state(&id, state).await;
@@ -137,6 +145,32 @@ async fn usage_is_checked_before_state() {
         rig.refused("GetPublicKey", json!({ "KeyId": id })).await,
         "UnsupportedOperationException"
     );
+}
+
+/// A key that the operation is possible with.
+async fn create(rig: &Rig, spec: &str, operation: &str) -> String {
+    let special = match operation {
+        "DeriveSharedSecret" => return rig.create_for(spec, "KEY_AGREEMENT").await,
+        "ReplicateKey" | "UpdatePrimaryRegion" => json!({ "MultiRegion": true }),
+        "GetParametersForImport" | "ImportKeyMaterial" | "DeleteImportedKeyMaterial" => {
+            json!({ "Origin": "EXTERNAL" })
+        }
+        _ => return rig.create(spec).await,
+    };
+    let made = rig.ok("CreateKey", special).await;
+    let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+    match operation {
+        "UpdatePrimaryRegion" => {
+            let input = json!({ "KeyId": id, "ReplicaRegion": REGIONS[1] });
+            rig.ok("ReplicateKey", input).await;
+        }
+        "GetParametersForImport" | "DeleteImportedKeyMaterial" => {
+            let import = wrapped(rig, &id, &[7; 32]).await;
+            rig.ok("ImportKeyMaterial", import).await;
+        }
+        _ => {}
+    }
+    id
 }
 
 /// A valid input of the operation for key `id` in state Enabled.
@@ -206,6 +240,13 @@ async fn input(rig: &Rig, operation: &str, id: &str, other: &str) -> Value {
         "TagResource" => {
             json!({ "KeyId": id, "Tags": [{ "TagKey": "a", "TagValue": "b" }] })
         }
+        "ReplicateKey" => json!({ "KeyId": id, "ReplicaRegion": REGIONS[1] }),
+        "UpdatePrimaryRegion" => json!({ "KeyId": id, "PrimaryRegion": REGIONS[1] }),
+        "GetParametersForImport" => {
+            let algorithm = "RSAES_OAEP_SHA_256";
+            json!({ "KeyId": id, "WrappingAlgorithm": algorithm, "WrappingKeySpec": "RSA_2048" })
+        }
+        "ImportKeyMaterial" => wrapped(rig, id, &[7; 32]).await,
         "UntagResource" => json!({ "KeyId": id, "TagKeys": ["a"] }),
         "UpdateKeyDescription" => json!({ "KeyId": id, "Description": "new" }),
         _ => json!({ "KeyId": id }),

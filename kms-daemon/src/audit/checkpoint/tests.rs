@@ -22,6 +22,7 @@ async fn vouched_log(data: &Path) -> PathBuf {
     let log = Arc::new(log);
     let config = DevicesConfig {
         data: data.to_owned(),
+        region: "us-east-1".to_owned(),
         hsms: vec!["soft".to_owned()],
         firmware: None,
         link: Link::Console,

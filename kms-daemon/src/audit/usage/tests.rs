@@ -6,7 +6,7 @@ use super::*;
 const DAY: i64 = 24 * 60 * 60;
 
 fn line(kind: Kind, record: Value) -> Line {
-    let (previous, hash) = (LineHash::of(b""), LineHash::of(b""));
+    let (previous, hash) = (LineHash([0; 32]), LineHash([0; 32]));
     Line { sequence: 1, previous, kind, record, device: Vec::new(), hash }
 }
 
@@ -45,15 +45,19 @@ fn keys_cost_what_they_exist() {
     tally.request("11-02", "ScheduleKeyDeletion", "kept", json!({}));
     tally.request("11-09", "CancelKeyDeletion", "kept", json!({}));
     tally.create("12-01", "later", "SYMMETRIC_DEFAULT");
+    // A replica costs what a key does.
+    let metadata = json!({ "arn": "replica", "keySpec": "SYMMETRIC_DEFAULT" });
+    let metadata = json!({ "responseElements": { "replicaKeyMetadata": metadata } });
+    tally.request("11-16", "ReplicateKey", "whole", metadata);
     tally.create("10-05", "gone", "SYMMETRIC_DEFAULT");
     tally.request("10-06", "ScheduleKeyDeletion", "gone", json!({}));
     for day in ["10-07", "11-16", "11-20"] {
         tally.request(day, "RotateKeyOnDemand", "whole", json!({}));
     }
     let usage = tally.finish();
-    assert_eq!(usage.keys, 4);
-    // whole 1, half 0.5, deleted 0.5, kept 1; rotations of the whole one 1 and 0.5.
-    assert_eq!(usage.keys_price, 4_500_000);
+    assert_eq!(usage.keys, 5);
+    // whole 1, half 0.5, deleted 0.5, kept 1, replica 0.5; rotations of the whole one 1 and 0.5.
+    assert_eq!(usage.keys_price, 5_000_000);
     let halfway = {
         let mut tally = november(15);
         tally.create("10-05", "whole", "SYMMETRIC_DEFAULT");

@@ -124,6 +124,7 @@ pub(crate) struct Rig {
     pub(crate) image: PathBuf,
     device: Device,
     traffic: Arc<Traffic>,
+    provisioner: HostKey,
     enclave: Enclave,
     _emulator: Arc<Emulator>,
 }
@@ -173,7 +174,7 @@ impl Rig {
             TraceConnector { inner: move || connector.connect(), observer: Arc::new(observer) };
         let device = Device::open(&traced, None, options).expect("the device answers");
         device.authenticate(&user).expect("a session");
-        Self { image, device, traffic, enclave, _emulator: emulator }
+        Self { image, device, traffic, provisioner, enclave, _emulator: emulator }
     }
 
     /// The key specs that the device has.
@@ -183,7 +184,7 @@ impl Rig {
 
     /// Visits every command for keys of these specs.
     pub(crate) fn visit(&self, specs: &[KeySpec], visitor: Visitor<'_>) {
-        Workload::new(&self.device, &self.enclave).visit(specs, visitor);
+        Workload::new(&self.device, &self.provisioner, &self.enclave).visit(specs, visitor);
     }
 }
 

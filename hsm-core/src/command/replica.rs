@@ -1,0 +1,97 @@
+//! Multi-Region keys: out of this domain, and into it.
+
+use hsm_protocol::approval::Approval;
+use hsm_protocol::command::key::NewKey;
+use hsm_protocol::command::replica::{
+    DomainKeyInfo, ExportReplica, ExportedReplica, ImportReplica, ReplicationKey,
+};
+use hsm_protocol::{Bytes, ErrorCode, Role};
+
+use crate::dispatch::{Context, Execute};
+use crate::keystore::replica::{self, ReplicationPair};
+use crate::keystore::wrap::{self, NewAttributes};
+use crate::platform::Platform;
+use crate::secret::SecretBuf;
+
+impl Execute for ReplicationKey {
+    fn execute<P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        _: &mut [u8],
+    ) -> Result<DomainKeyInfo, ErrorCode> {
+        let (domain, _) = cx.module.token_parts()?;
+        Ok(ReplicationPair::active(domain)?.info)
+    }
+}
+
+impl Execute for ExportReplica<'_> {
+    fn execute<'o, P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        scratch: &'o mut [u8],
+    ) -> Result<ExportedReplica<'o>, ErrorCode> {
+        if !self.key.id.multi_region {
+            return Err(ErrorCode::USAGE_DENIED);
+        }
+        check(cx, &self.approval)?;
+        let (domain, _) = cx.module.token_parts()?;
+        // Not through the cache: it may hold the secret expanded.
+        let mut secret = SecretBuf::new();
+        let attributes = wrap::unwrap(domain, &self.key.token, &mut secret)?;
+        cx.subject = attributes.material;
+        if attributes.key != self.key.id {
+            return Err(ErrorCode::KEY_MISMATCH);
+        }
+        cx.algorithm(attributes.spec)?;
+        let (domain, rng) = cx.module.token_parts()?;
+        let new = NewAttributes {
+            key: attributes.key,
+            spec: attributes.spec,
+            usage: attributes.usage,
+            origin: attributes.origin,
+        };
+        let (peer, what) = (&self.approval.peer, (&new, attributes.material));
+        let length = replica::export(domain, peer, what, &secret, rng, scratch)?;
+        Ok(ExportedReplica { token: Bytes(scratch.get(..length).unwrap_or_default()) })
+    }
+}
+
+impl Execute for ImportReplica<'_> {
+    fn execute<'o, P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        scratch: &'o mut [u8],
+    ) -> Result<NewKey<'o>, ErrorCode> {
+        check(cx, &self.approval)?;
+        let (domain, _) = cx.module.token_parts()?;
+        let mut secret = SecretBuf::new();
+        let attributes = replica::import(domain, &self.approval.peer, &self.token, &mut secret)?;
+        if attributes.key != self.id {
+            return Err(ErrorCode::KEY_MISMATCH);
+        }
+        if !attributes.key.multi_region {
+            return Err(ErrorCode::USAGE_DENIED);
+        }
+        cx.algorithm(attributes.spec)?;
+        let (domain, rng) = cx.module.token_parts()?;
+        let new = NewAttributes {
+            key: attributes.key,
+            spec: attributes.spec,
+            usage: attributes.usage,
+            origin: attributes.origin,
+        };
+        let (material, length) = wrap::wrap(domain, &new, &secret, rng, scratch)?;
+        cx.subject = material;
+        Ok(NewKey { material, token: Bytes(scratch.get(..length).unwrap_or_default()) })
+    }
+}
+
+/// Whether a provisioner of this domain approves the other one.
+fn check<P: Platform>(cx: &mut Context<'_, P>, approval: &Approval) -> Result<(), ErrorCode> {
+    let provisioner = cx.module.hosts().role(approval.provisioner.host_id());
+    if provisioner != Some(Role::Provisioner) {
+        return Err(ErrorCode::PEER_DENIED);
+    }
+    let (domain, _) = cx.module.token_parts()?;
+    replica::check_approval(domain, approval)
+}

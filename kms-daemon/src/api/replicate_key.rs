@@ -1,0 +1,128 @@
+//! `ReplicateKey`: makes a replica of a multi-Region key in another Region. It is durable in both
+//! before the answer.
+
+use super::call::regions::refuse_replica;
+use super::call::{KeyUse, contended};
+use super::create_key::audit_form;
+use super::metadata::key_metadata;
+use super::model::outputs::Tag;
+use super::model::replicate_key::{Input, Output};
+use super::put_key_policy::accept;
+use super::tagging;
+use super::{Answer, Call};
+use crate::error::{Exception, KmsError};
+use crate::key::catalog::Update;
+use crate::key::{KeyRecord, KeyState, Scope};
+use crate::policy::{AccountAction, Action, Authorized, KeyPolicy};
+use crate::quota::Pool;
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let (key_id, region) = (input.key_id, input.replica_region);
+    let tags = tagging::read(input.tags.unwrap_or_default())?;
+    let description = input.description.unwrap_or_default();
+    let bypass = input.bypass_policy_lockout_safety_check.unwrap_or(false);
+    call.parameter("keyId", key_id.as_str());
+    call.parameter("replicaRegion", region.as_str());
+    call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
+    call.parameter("description", description.as_str());
+    if !tags.is_empty() {
+        call.parameter("tags", tagging::audit_value(&tags));
+    }
+    let there = Scope::new(&*call.home().account, &*region);
+    for _ in Call::tries() {
+        let key = call.authorize(KeyUse::manage(Action::ReplicateKey, &key_id)).await?;
+        call.authorize_in(AccountAction::CreateKey, &there)?;
+        if !tags.is_empty() {
+            call.authorize_in(AccountAction::TagResource, &there)?;
+        }
+        refuse_replica(&key)?;
+        check_destination(call, &key, &there)?;
+        tagging::check_count(&tags)?;
+        let policy = match &input.policy {
+            Some(text) => {
+                let arn = there.key_arn(key.id);
+                accept(text.clone(), bypass, call.principal(), &there, &arn)?
+            }
+            None => KeyPolicy::default_for(&there),
+        };
+        // As AWS counts it: the replica is two keys' worth of work.
+        call.count_elsewhere(&there, Pool::Operation(super::Operation::CreateKey), 2)?;
+        call.count_key(&there).await?;
+        call.regions().open(&region).await?;
+        let tokens = call.transfer(&key, &region).await?;
+        let changed = key.with_replica(&region);
+        let replica = KeyRecord {
+            scope: there.clone(),
+            state: KeyState::Enabled,
+            description: description.clone(),
+            created: call.now(),
+            policy,
+            tags: tags.clone(),
+            deletion: None,
+            materials: Vec::new(),
+            pending: None,
+            ..changed.clone()
+        };
+        let replica = replica.sharing(&changed, &tokens);
+        if insert(call, &key, &changed, &replica).await? == Update::Applied {
+            return answer(call, &replica);
+        }
+        if call.catalog().key(&there, key.id).await?.is_some() {
+            return Err(exists(&there, &key));
+        }
+    }
+    Err(contended())
+}
+
+/// Whether the Region can have a replica of the key.
+fn check_destination(call: &Call<'_>, key: &KeyRecord, there: &Scope) -> Result<(), KmsError> {
+    let Scope { region, .. } = there;
+    if *region == key.scope.region || key.related().contains(there) {
+        return Err(exists(there, key));
+    }
+    if there.partition() != key.scope.partition() {
+        let text = format!("{region} is in another partition than {}.", key.scope.region);
+        return Err(KmsError::new(Exception::UnsupportedOperation, text));
+    }
+    if !call.regions().has(region) {
+        let text = format!("The Region {region} is not available.");
+        return Err(KmsError::new(Exception::UnsupportedOperation, text));
+    }
+    Ok(())
+}
+
+/// Adds the replica, and tells the primary and the other replicas of it.
+async fn insert(
+    call: &Call<'_>,
+    key: &Authorized<KeyRecord>,
+    changed: &KeyRecord,
+    replica: &KeyRecord,
+) -> Result<Update, KmsError> {
+    let mut changes = vec![(key.stored(), changed.clone())];
+    for other in call.catalog().related(key).await? {
+        let next = KeyRecord { multi_region: replica.multi_region.clone(), ..other.value.clone() };
+        changes.push((other, next));
+    }
+    Ok(call.catalog().change_keys(&changes, Some(replica)).await?)
+}
+
+fn answer(call: &mut Call<'_>, replica: &KeyRecord) -> Result<Answer, KmsError> {
+    let metadata = key_metadata(replica);
+    call.key_resource(replica);
+    call.element("replicaKeyMetadata", audit_form(&metadata)?);
+    call.element("replicaPolicy", replica.policy.text());
+    let tag = |(key, value): (&'_ String, &'_ String)| Tag {
+        tag_key: key.clone().into(),
+        tag_value: value.clone().into(),
+    };
+    Answer::of(&Output {
+        replica_key_metadata: Some(metadata),
+        replica_policy: Some(replica.policy.text().into()),
+        replica_tags: Some(replica.tags.iter().map(tag).collect()),
+    })
+}
+
+fn exists(there: &Scope, key: &KeyRecord) -> KmsError {
+    let text = format!("{} already exists", there.key_arn(key.id));
+    KmsError::new(Exception::AlreadyExists, text)
+}

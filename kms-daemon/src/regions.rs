@@ -1,0 +1,163 @@
+//! The Regions that the daemon serves. Each has devices of a domain of its own, so that nothing of
+//! one Region opens in another but what was made for several.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use host_driver::{HostKey, Pool};
+use hsm_protocol::approval::Approval;
+use hsm_protocol::command::replica::DomainKeyInfo;
+use tokio::sync::OnceCell;
+
+use crate::engine::Engine;
+use crate::error::{Exception, KmsError};
+use crate::key::identifier::is_region;
+
+mod replication;
+
+pub use self::replication::Shared;
+
+/// What starts the devices of a Region when it is first used.
+pub type Opener = Box<dyn Fn(String) -> Opening + Send + Sync>;
+/// A Region that is being opened; an error is a text for the log.
+pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<Pool>, String>> + Send>>;
+
+/// The Regions of a daemon.
+pub struct Regions {
+    running: RwLock<BTreeMap<String, Arc<Region>>>,
+    /// Starts others; `None` if those that run are all there are.
+    opener: Option<Opener>,
+    /// Held while a Region is opened, so that it is opened once.
+    opening: tokio::sync::Mutex<()>,
+    /// Approves that the Regions exchange multi-Region keys.
+    provisioner: HostKey,
+}
+
+/// A Region with its devices.
+pub struct Region {
+    engine: Engine,
+    /// What other domains know its domain by.
+    info: OnceCell<DomainKeyInfo>,
+}
+
+impl Regions {
+    /// These Regions. `provisioner` is one in each of their domains.
+    #[must_use]
+    pub fn new(
+        regions: impl IntoIterator<Item = (String, Arc<Pool>)>,
+        provisioner: HostKey,
+    ) -> Self {
+        let running = regions.into_iter().map(|(name, pool)| (name, Region::new(pool)));
+        Self {
+            running: RwLock::new(running.collect()),
+            opener: None,
+            opening: tokio::sync::Mutex::default(),
+            provisioner,
+        }
+    }
+
+    /// The same, and any other Region from its first request on.
+    #[must_use]
+    pub fn and_any(mut self, opener: Opener) -> Self {
+        self.opener = Some(opener);
+        self
+    }
+
+    /// Whether requests may be for a Region.
+    #[must_use]
+    pub fn has(&self, region: &str) -> bool {
+        self.region(region).is_some() || self.opener.is_some() && is_region(region)
+    }
+
+    /// The Regions that run, in alphabetical order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// The pools of the Regions that run, in alphabetical order.
+    #[must_use]
+    pub fn pools(&self) -> Vec<(String, Arc<Pool>)> {
+        let running = self.lock();
+        let pool = |(name, region): (&String, &Arc<Region>)| (name.clone(), region.engine.pool());
+        running.iter().map(pool).collect()
+    }
+
+    /// The devices of a Region that runs.
+    ///
+    /// # Errors
+    /// [`Exception::KmsInternal`] if it does not.
+    pub fn engine(&self, region: &str) -> Result<Engine, KmsError> {
+        let found = self.region(region).map(|region| region.engine.clone());
+        found.ok_or_else(|| KmsError::internal(format!("no devices serve {region}")))
+    }
+
+    /// Opens a Region that is used for the first time.
+    ///
+    /// # Errors
+    /// [`Exception::KmsInternal`] if it cannot be opened now.
+    pub async fn open(&self, region: &str) -> Result<(), KmsError> {
+        if self.region(region).is_some() {
+            return Ok(());
+        }
+        let opener = self.opener.as_ref().filter(|_| is_region(region));
+        let opener = opener.ok_or_else(|| KmsError::internal(format!("{region} is not served")))?;
+        let _alone = self.opening.lock().await;
+        if self.region(region).is_some() {
+            return Ok(());
+        }
+        let pool = opener(region.to_owned()).await.map_err(|reason| {
+            KmsError::internal(format!("cannot open the Region {region}: {reason}"))
+        })?;
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        running.insert(region.to_owned(), Region::new(pool));
+        tracing::info!(region, "Region opened");
+        Ok(())
+    }
+
+    /// The approval that devices of `own` want to see before they exchange a multi-Region key
+    /// with those of `peer`.
+    ///
+    /// # Errors
+    /// [`Exception::DependencyTimeout`] if no device of one of them answers now.
+    pub async fn approve(&self, own: &str, peer: &str) -> Result<Approval, KmsError> {
+        let (own, peer) = (self.info(own).await?, self.info(peer).await?);
+        self.provisioner.approve(&own, &peer).map_err(KmsError::internal)
+    }
+
+    async fn info(&self, region: &str) -> Result<DomainKeyInfo, KmsError> {
+        let found = self.region(region);
+        let found = found.ok_or_else(|| KmsError::internal(format!("{region} is not served")))?;
+        found.info.get_or_try_init(|| found.engine.replication_key()).await.copied()
+    }
+
+    fn region(&self, name: &str) -> Option<Arc<Region>> {
+        self.lock().get(name).cloned()
+    }
+
+    fn lock(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<Region>>> {
+        // A map that is whole between any two of its methods: a panic elsewhere spoils nothing.
+        self.running.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Region {
+    fn new(pool: Arc<Pool>) -> Arc<Self> {
+        Arc::new(Self { engine: Engine::new(pool), info: OnceCell::new() })
+    }
+}
+
+impl fmt::Debug for Regions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Regions({})", self.names().join(", "))
+    }
+}
+
+/// What is answered about a Region that this installation does not have.
+#[must_use]
+pub fn unknown_region(region: &str) -> KmsError {
+    KmsError::new(Exception::NotFound, format!("The Region {region} is not available."))
+}
