@@ -13,12 +13,16 @@ use crate::error::{Exception, KmsError};
 
 /// Longest part of a refused value that is repeated in the text, in characters.
 const MAX_ECHO: usize = 256;
+/// Most failures that a text lists. It counts all of them.
+const MAX_LISTED: usize = 100;
 
 /// The constraints a request has failed so far.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     /// The path to the structure that is being checked: empty, or ends in a dot.
     path: String,
+    /// Failures so far, of which the first are listed.
+    count: usize,
     failures: Vec<String>,
 }
 
@@ -29,7 +33,7 @@ impl Checks {
 
     /// The request, or its failures.
     pub(super) fn finish<T>(self, checked: Option<T>) -> Result<T, KmsError> {
-        let text = match self.failures.len() {
+        let text = match self.count {
             0 => return checked.ok_or_else(|| KmsError::internal("a check did not say why")),
             1 => format!("1 validation error detected: {}", self.failures.join("")),
             n => format!("{n} validation errors detected: {}", self.failures.join("; ")),
@@ -48,11 +52,10 @@ impl Checks {
     pub(super) fn text(&mut self, member: &str, value: Option<&str>, rule: &Text) {
         let Some(value) = value else { return };
         let shown = || if rule.echoed { quoted(value) } else { "Value".to_owned() };
-        let is_long_enough =
-            self.bound(shown, member, "length", value.chars().count(), &rule.length);
+        let has_length = self.bound(shown, member, "length", value.chars().count(), &rule.length);
         // Of an empty value it is enough to say that it is empty.
-        let has_pattern = is_long_enough || !value.is_empty();
-        if let Some(pattern) = rule.pattern.as_ref().filter(|_| has_pattern)
+        if let Some(pattern) = &rule.pattern
+            && (has_length || !value.is_empty())
             && !(pattern.matches)(value)
         {
             self.fail(&shown(), member, &pattern_rule(pattern.text));
@@ -156,6 +159,10 @@ impl Checks {
     }
 
     fn fail(&mut self, value: &str, member: &str, rule: &str) {
+        self.count += 1;
+        if self.failures.len() == MAX_LISTED {
+            return;
+        }
         let path = &self.path;
         self.failures
             .push(format!("{value} at '{path}{member}' failed to satisfy constraint: {rule}"));
@@ -270,6 +277,13 @@ mod tests {
         assert!(both.starts_with("2 validation errors"), "{both}");
         let empty = report(|checks| checks.text("name", Some(""), &NUMBER));
         assert!(empty.starts_with("1 validation error"), "{empty}");
+    }
+
+    #[test]
+    fn a_flood_of_failures_is_counted_only() {
+        let text = report(|checks| (0..100_000).for_each(|_| checks.present("x", false)));
+        assert!(text.starts_with("100000 validation errors detected: "));
+        assert_eq!(text.matches("; ").count(), MAX_LISTED - 1);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use hsm_protocol::key_spec::KeySpec;
+use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 
 use super::model::outputs::{KeyMetadata, MultiRegionConfiguration, MultiRegionKey};
 use super::model::values;
@@ -72,15 +72,16 @@ impl AlgorithmLists {
     /// The lists of a key.
     pub(super) fn of(key: &KeyRecord) -> Self {
         let mut lists = Self::default();
-        let Some((member, names)) = spec::algorithms(key.spec, key.usage) else { return lists };
-        let list = match member {
-            "EncryptionAlgorithms" => &mut lists.encryption,
-            "SigningAlgorithms" => &mut lists.signing,
-            "MacAlgorithms" => &mut lists.mac,
-            "KeyAgreementAlgorithms" => &mut lists.agreement,
-            _ => &mut lists.encapsulation,
+        let list = match key.usage {
+            KeyUsage::ENCRYPT_DECRYPT => &mut lists.encryption,
+            KeyUsage::SIGN_VERIFY => &mut lists.signing,
+            KeyUsage::GENERATE_VERIFY_MAC => &mut lists.mac,
+            KeyUsage::KEY_AGREEMENT => &mut lists.agreement,
+            KeyUsage::ENCAPSULATE_DECAPSULATE => &mut lists.encapsulation,
+            _ => return lists,
         };
-        *list = Some(names.into_iter().map(Into::into).collect());
+        let names = spec::algorithms(key.spec, key.usage);
+        *list = names.map(|names| names.into_iter().map(Into::into).collect());
         lists
     }
 }

@@ -62,31 +62,24 @@ impl<'a> Algorithm<'a> {
     }
 }
 
-/// The names of the algorithms a key may be used with, with the metadata member that lists them.
+/// The names of the algorithms a key may be used with.
 #[must_use]
-pub fn algorithms(spec: KeySpec, usage: KeyUsage) -> Option<(&'static str, Vec<&'static str>)> {
+pub fn algorithms(spec: KeySpec, usage: KeyUsage) -> Option<Vec<&'static str>> {
     let row = spec.row()?;
-    match usage {
+    Some(match usage {
         KeyUsage::ENCRYPT_DECRYPT => {
-            let names = row.encryption_algorithms.iter().filter_map(|row| row.aws_name());
-            Some(("EncryptionAlgorithms", names.collect()))
+            row.encryption_algorithms.iter().filter_map(|row| row.aws_name()).collect()
         }
         KeyUsage::SIGN_VERIFY => {
-            let names = row.signing_algorithms.iter().filter_map(|row| row.aws_name());
-            Some(("SigningAlgorithms", names.collect()))
+            row.signing_algorithms.iter().filter_map(|row| row.aws_name()).collect()
         }
         KeyUsage::GENERATE_VERIFY_MAC => {
-            let names = row.mac_algorithms.iter().filter_map(|row| row.aws_name());
-            Some(("MacAlgorithms", names.collect()))
+            row.mac_algorithms.iter().filter_map(|row| row.aws_name()).collect()
         }
-        KeyUsage::KEY_AGREEMENT => {
-            Some(("KeyAgreementAlgorithms", KEY_AGREEMENT_ALGORITHMS.to_vec()))
-        }
-        KeyUsage::ENCAPSULATE_DECAPSULATE => {
-            Some(("EncapsulationAlgorithms", ENCAPSULATION_ALGORITHMS.to_vec()))
-        }
-        _ => None,
-    }
+        KeyUsage::KEY_AGREEMENT => KEY_AGREEMENT_ALGORITHMS.to_vec(),
+        KeyUsage::ENCAPSULATE_DECAPSULATE => ENCAPSULATION_ALGORITHMS.to_vec(),
+        _ => return None,
+    })
 }
 
 /// Whether a key is of the kind that `action` needs.
@@ -119,7 +112,7 @@ pub fn check_use(
     }
     let Some(algorithm) = algorithm else { return Ok(()) };
     let fits =
-        algorithms(key.spec, key.usage).is_some_and(|(_, names)| names.contains(&algorithm.name()));
+        algorithms(key.spec, key.usage).is_some_and(|names| names.contains(&algorithm.name()));
     if fits {
         return Ok(());
     }
@@ -216,7 +209,7 @@ mod tests {
             assert!(values::KEY_SPEC.contains(&spec));
             for usage in row.usages {
                 assert!(model_allows(spec, usage.aws_name().unwrap()));
-                let (_, names) = algorithms(row.spec, *usage).unwrap();
+                let names = algorithms(row.spec, *usage).unwrap();
                 assert!(!names.is_empty());
                 for name in names {
                     let model = [
