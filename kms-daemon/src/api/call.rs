@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::input::{EncryptionContext, NO_CONTEXT};
+use super::input::EncryptionContext;
 use super::marker::{self, ListingId};
 use super::seal::Seal;
 use super::{Operation, Service, managed_key};
@@ -14,17 +14,18 @@ use crate::context::RequestContext;
 use crate::engine::{Devices, Engine};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
-use crate::key::grant::Terms;
 use crate::key::last_usage::{LastUsage, UsageTracker};
-use crate::key::spec::Algorithm;
 use crate::key::{Catalog, Forms, KeyId, KeyRecord, KeyRef, KeyState, Scope, Stored};
-use crate::policy::{self, AccountAction, Action, Authorized, AuthorizedAccount};
+use crate::policy::{self, AccountAction, Authorized, AuthorizedAccount};
 use crate::principal::Principal;
 use crate::quota::Pool;
 use crate::regions::Regions;
 
 mod grants;
+mod key_use;
 pub(super) mod regions;
+
+pub(super) use self::key_use::KeyUse;
 
 /// Tries of an update that others interfere with. Each failed try means that another one
 /// succeeded, so this many callers can change one key at the same time.
@@ -42,57 +43,6 @@ pub(super) struct Call<'a> {
     used: Vec<Stored<KeyRecord>>,
     /// Whether it was counted against a quota.
     counted: bool,
-}
-
-/// How a request names a key and wants to use it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct KeyUse<'u> {
-    /// What for.
-    pub(super) action: Action,
-    /// The key identifier, as given.
-    pub(super) key: &'u str,
-    /// The forms the operation takes.
-    pub(super) forms: Forms,
-    /// With which algorithm.
-    pub(super) algorithm: Option<Algorithm<'u>>,
-    /// Grant tokens of the request.
-    pub(super) grant_tokens: &'u [String],
-    /// The encryption context of the request.
-    pub(super) context: &'u EncryptionContext,
-    /// The terms of the grant that is to be created.
-    pub(super) terms: Option<&'u Terms>,
-}
-
-impl<'u> KeyUse<'u> {
-    /// An operation that manages a key, named by id or ARN.
-    pub(super) const fn manage(action: Action, key: &'u str) -> Self {
-        Self {
-            action,
-            key,
-            forms: Forms::Key,
-            algorithm: None,
-            grant_tokens: &[],
-            context: &NO_CONTEXT,
-            terms: None,
-        }
-    }
-
-    /// Any other operation on a key, named in any form.
-    pub(super) const fn new(action: Action, key: &'u str, grant_tokens: &'u [String]) -> Self {
-        Self { forms: Forms::KeyOrAlias, grant_tokens, ..Self::manage(action, key) }
-    }
-
-    /// With this algorithm.
-    pub(super) const fn with(mut self, algorithm: Algorithm<'u>) -> Self {
-        self.algorithm = Some(algorithm);
-        self
-    }
-
-    /// In this encryption context.
-    pub(super) const fn within(mut self, context: &'u EncryptionContext) -> Self {
-        self.context = context;
-        self
-    }
 }
 
 impl<'a> Call<'a> {

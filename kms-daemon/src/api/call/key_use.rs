@@ -1,0 +1,62 @@
+//! How a request wants to use a key.
+
+use super::super::input::{EncryptionContext, NO_CONTEXT};
+use crate::key::Forms;
+use crate::key::grant::Terms;
+use crate::key::spec::Algorithm;
+use crate::policy::Action;
+
+/// How a request names a key and wants to use it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::api) struct KeyUse<'u> {
+    /// What for.
+    pub(in crate::api) action: Action,
+    /// The key identifier, as given.
+    pub(in crate::api) key: &'u str,
+    /// The forms the operation takes.
+    pub(in crate::api) forms: Forms,
+    /// With which algorithm.
+    pub(in crate::api) algorithm: Option<Algorithm<'u>>,
+    /// Grant tokens of the request.
+    pub(in crate::api) grant_tokens: &'u [String],
+    /// The encryption context of the request.
+    pub(in crate::api) context: &'u EncryptionContext,
+    /// The terms of the grant that is to be created.
+    pub(in crate::api) terms: Option<&'u Terms>,
+}
+
+impl<'u> KeyUse<'u> {
+    /// An operation that manages a key, named by id or ARN.
+    pub(in crate::api) const fn manage(action: Action, key: &'u str) -> Self {
+        Self {
+            action,
+            key,
+            forms: Forms::Key,
+            algorithm: None,
+            grant_tokens: &[],
+            context: &NO_CONTEXT,
+            terms: None,
+        }
+    }
+
+    /// Any other operation on a key, named in any form.
+    pub(in crate::api) const fn new(
+        action: Action,
+        key: &'u str,
+        grant_tokens: &'u [String],
+    ) -> Self {
+        Self { forms: Forms::KeyOrAlias, grant_tokens, ..Self::manage(action, key) }
+    }
+
+    /// With this algorithm.
+    pub(in crate::api) const fn with(mut self, algorithm: Algorithm<'u>) -> Self {
+        self.algorithm = Some(algorithm);
+        self
+    }
+
+    /// In this encryption context.
+    pub(in crate::api) const fn within(mut self, context: &'u EncryptionContext) -> Self {
+        self.context = context;
+        self
+    }
+}

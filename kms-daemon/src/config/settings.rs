@@ -1,0 +1,112 @@
+//! Settings of `kmsd` as they are given.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Deserialize, Deserializer};
+
+use super::{Link, LogFormat};
+
+/// Settings as given: by flag or environment, or in the file.
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(super) struct Settings {
+    /// Address to listen on [default: 127.0.0.1:8700]; another than loopback only with TLS.
+    #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_LISTEN")]
+    pub(super) listen: Option<SocketAddr>,
+    /// Directory of store, audit log and credentials [default: in the user's data directory].
+    #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
+    pub(super) data: Option<PathBuf>,
+    /// Devices: soft[:N], qemu[:N], serial:PATH, tcp:HOST:PORT, unix:PATH, and REGION=… for those
+    /// of one Region; repeatable [default: soft].
+    #[arg(long, value_name = "HSM", env = "STRONGROOM_HSM", value_delimiter = ',')]
+    pub(super) hsm: Option<Vec<String>>,
+    /// Region that clients sign for, each with an HSM domain of its own; repeatable, or any, which
+    /// opens Regions as they are used [default: us-east-1].
+    #[arg(long, env = "STRONGROOM_REGION", value_delimiter = ',')]
+    #[serde(deserialize_with = "one_or_more")]
+    pub(super) region: Option<Vec<String>>,
+    /// Account number [default: 000000000000].
+    #[arg(long, env = "STRONGROOM_ACCOUNT")]
+    pub(super) account: Option<String>,
+    /// Use the root access keys of this shared-credentials file [default: make DIR/credentials].
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_ROOT_CREDENTIALS")]
+    pub(super) root_credentials: Option<PathBuf>,
+    /// Firmware image for qemu devices, as built by `cargo xtask firmware`.
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_FIRMWARE")]
+    pub(super) firmware: Option<PathBuf>,
+    /// Line to qemu devices [default: console].
+    #[arg(long, env = "STRONGROOM_LINK")]
+    pub(super) link: Option<Link>,
+    /// Certificate chain for TLS, PEM [default: generated when TLS is needed].
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_TLS_CERT", requires = "tls_key")]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM.
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_TLS_KEY", requires = "tls_cert")]
+    pub(super) tls_key: Option<PathBuf>,
+    /// RSA key pairs to keep ready, of 2048, 3072 and 4096 bits [default: 2,1,1].
+    #[arg(long, value_name = "N,N,N", env = "STRONGROOM_RSA_STOCK", value_delimiter = ',')]
+    pub(super) rsa_stock: Option<Vec<usize>>,
+    /// Let devices seal results to environments that these vouch for: aws-nitro, or a root
+    /// certificate in PEM; repeatable [default: none].
+    #[arg(long, value_name = "ROOT", env = "STRONGROOM_ATTESTATION_ROOT", value_delimiter = ',')]
+    pub(super) attestation_root: Option<Vec<String>>,
+    /// Minutes that a client's clock may differ, 1 to 15 [default: 5].
+    #[arg(long, value_name = "MINUTES", env = "STRONGROOM_CLOCK_WINDOW")]
+    pub(super) clock_window: Option<u64>,
+    /// Form of log lines on standard error [default: text].
+    #[arg(long, value_name = "FORM", env = "STRONGROOM_LOG_FORMAT")]
+    pub(super) log_format: Option<LogFormat>,
+    /// Requests per second of an account: aws for AWS's defaults, or NAME=RATE such as CreateKey=5
+    /// or symmetric=1000; repeatable [default: no limit].
+    #[arg(long, value_name = "QUOTA", env = "STRONGROOM_QUOTA", value_delimiter = ',')]
+    pub(super) quota: Option<Vec<String>>,
+    /// For development and tests only: --seed, chosen key ids and key material, a reset call.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", env = "STRONGROOM_DEV")]
+    pub(super) dev: Option<bool>,
+    /// Make the keys of this TOML file when starting, and after a reset; with --dev.
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_SEED")]
+    pub(super) seed: Option<PathBuf>,
+}
+
+impl Settings {
+    /// What is given here, else what is given there.
+    pub(super) fn or(self, file: Self) -> Self {
+        Self {
+            listen: self.listen.or(file.listen),
+            data: self.data.or(file.data),
+            hsm: self.hsm.or(file.hsm),
+            region: self.region.or(file.region),
+            account: self.account.or(file.account),
+            root_credentials: self.root_credentials.or(file.root_credentials),
+            firmware: self.firmware.or(file.firmware),
+            link: self.link.or(file.link),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
+            rsa_stock: self.rsa_stock.or(file.rsa_stock),
+            attestation_root: self.attestation_root.or(file.attestation_root),
+            clock_window: self.clock_window.or(file.clock_window),
+            log_format: self.log_format.or(file.log_format),
+            quota: self.quota.or(file.quota),
+            dev: self.dev.or(file.dev),
+            seed: self.seed.or(file.seed),
+        }
+    }
+}
+
+/// One text or a list of them.
+fn one_or_more<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(Some(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(one) => vec![one],
+        OneOrMore::More(more) => more,
+    }))
+}
