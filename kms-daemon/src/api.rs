@@ -8,11 +8,12 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::audit::AuditFacts;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::context::RequestContext;
 use crate::error::{Exception, KmsError};
 use crate::key::last_usage::UsageTracker;
 use crate::key::{Catalog, CatalogError};
+use crate::link::Errands;
 use crate::quota::{Pool, Quotas};
 use crate::regions::Regions;
 use crate::store::Store;
@@ -86,9 +87,12 @@ mod verify_mac;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use self::tests::testing;
 
 pub use self::answer::Answer;
 pub use self::development::{CUSTOM_ID, CUSTOM_MATERIAL};
+pub(crate) use self::put_key_policy::accept as accept_policy;
 
 #[cfg(test)]
 pub(crate) use self::model::values;
@@ -258,6 +262,7 @@ pub struct Service {
     usage: Arc<UsageTracker>,
     development: bool,
     quotas: Quotas,
+    errands: Errands,
 }
 
 impl Service {
@@ -281,6 +286,7 @@ impl Service {
             usage: Arc::new(usage),
             development: false,
             quotas: Quotas::default(),
+            errands: Errands::default(),
         })
     }
 
@@ -308,6 +314,24 @@ impl Service {
     #[must_use]
     pub fn regions(&self) -> &Arc<Regions> {
         &self.regions
+    }
+
+    /// What Regions of other daemons are to be told.
+    #[must_use]
+    pub fn errands(&self) -> &Errands {
+        &self.errands
+    }
+
+    /// The quotas.
+    #[must_use]
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The keys and aliases, for the deletion job.

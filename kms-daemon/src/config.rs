@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::devices::hsms_of;
 use crate::key::identifier::is_region;
+use crate::link::PeerAddress;
 use crate::quota::Quotas;
 
 /// Most key pairs of one spec that can be kept in stock.
@@ -109,6 +110,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Request quotas, in the form of `--quota`.
     pub quotas: Vec<String>,
+    /// The daemons of other Regions.
+    pub peers: Vec<PeerAddress>,
+    /// Where they reach this one.
+    pub link_listen: Option<SocketAddr>,
     /// Whether developers are served, with the keys of which file.
     pub development: Option<Option<PathBuf>>,
 }
@@ -165,11 +170,22 @@ impl Settings {
             clock_window: self.clock_window.unwrap_or(5),
             log_format: self.log_format.unwrap_or_default(),
             quotas: self.quota.unwrap_or_default(),
+            peers: peers(&self.peer.unwrap_or_default())?,
+            link_listen: self.link_listen,
             development,
         };
         config.check()?;
         Ok(config)
     }
+}
+
+/// Reads the daemons of other Regions.
+fn peers(texts: &[String]) -> Result<Vec<PeerAddress>, ConfigError> {
+    let read = |text: &String| {
+        let wrong = || value(format_args!("peer {text:?} is not REGION=HOST:PORT,CERTIFICATE"));
+        PeerAddress::parse(text).ok_or_else(wrong)
+    };
+    texts.iter().map(read).collect()
 }
 
 /// Reads numbers of key pairs.
@@ -210,6 +226,18 @@ impl Config {
             if self.regions[..index].contains(region) {
                 return Err(value(format_args!("region {region} is given twice")));
             }
+        }
+        for (index, peer) in self.peers.iter().enumerate() {
+            let region = &peer.region;
+            if self.regions.contains(region) {
+                return Err(value(format_args!("region {region} is served here, not by a peer")));
+            }
+            if self.peers[..index].iter().any(|other| other.region == *region) {
+                return Err(value(format_args!("two peers are given for {region}")));
+            }
+        }
+        if self.link_listen.is_some() && self.peers.is_empty() {
+            return Err(value("link-listen is for peers: say with --peer who they are"));
         }
         self.check_hsms()?;
         if !(1..=MAX_CLOCK_WINDOW).contains(&self.clock_window) {
@@ -320,6 +348,9 @@ mod tests {
             (&["--region", "us-east-1,us-east-1"][..], "twice"),
             (&["--region", "us-east-1,eu-west-1", "--hsm", "unix:/x"], "--hsm eu-west-1=soft"),
             (&["--hsm", "soft,eu-west-1=unix:/x"], "--region eu-west-1"),
+            (&["--peer", "eu-west-1=host:1"], "REGION=HOST:PORT,CERTIFICATE"),
+            (&["--peer", "us-east-1=host:1,c.pem"], "served here"),
+            (&["--link-listen", "127.0.0.1:1"], "--peer"),
         ] {
             let error = load(arguments).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 mod audit;
 mod hsm;
+mod link;
 mod status;
 mod usage;
 
@@ -36,6 +37,9 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// The link to daemons of other Regions.
+    #[command(subcommand)]
+    Link(link::Command),
     /// Requests and keys of a month, and what the same would have cost at AWS KMS.
     Usage(usage::Arguments),
 }
@@ -112,6 +116,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(arguments) => status::run(&arguments, &mut output),
         Command::Hsm(command) => hsm::run(command, &mut output),
         Command::Audit(command) => audit::run(command, &mut output),
+        Command::Link(command) => link::run(command, &mut output),
         Command::Usage(arguments) => usage::run(&arguments, &mut output),
     };
     match outcome {

@@ -24,6 +24,7 @@ use crate::durable;
 use crate::http::{Development, Front, Limits, Server};
 use crate::key::identifier::is_region;
 use crate::key::{CatalogError, deletion, import, last_usage, rotation};
+use crate::link::{self, Link, LinkSetupError, Peers};
 use crate::metrics::Metrics;
 use crate::quota::Quotas;
 use crate::regions::{Opener, Regions};
@@ -81,6 +82,9 @@ pub enum DaemonError {
     /// No TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// No link to other daemons.
+    #[error(transparent)]
+    Link(#[from] LinkSetupError),
     /// The operating system refused something else.
     #[error("cannot {what}: {source}")]
     System {
@@ -156,7 +160,9 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let audit = Arc::new(audit);
     tracing::info!(sequence = opened.position.sequence, "audit log open");
 
-    let starting = start(&config, &data, Arc::clone(&audit));
+    let link = Link::of(&config, data.path()).await?;
+    let (peers, link) = (link.peers, link.server);
+    let starting = start(&config, &data, peers, Arc::clone(&audit));
     let mut stop = std::pin::pin!(stop);
     let started = tokio::select! {
         started = starting => started?,
@@ -192,12 +198,14 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         let made = development.seed.apply(&front).await?;
         tracing::info!(made, "keys of the seed are there");
     }
+    let mut linked = vec![tokio::spawn(link::run(Arc::clone(&front)))];
+    linked.extend(link.map(|link| tokio::spawn(link.run(Arc::clone(&front)))));
     let address = server.address().map_err(system("read the bound address"))?;
     ready(&format!("{}://{address}", if tls.is_some() { "https" } else { "http" }));
     server.run(front, stop).await;
 
     tracing::info!("stopping");
-    for job in jobs.into_iter().chain([probe, checkpoints]) {
+    for job in jobs.into_iter().chain([probe, checkpoints]).chain(linked) {
         job.abort();
         let _ = job.await;
     }
@@ -228,6 +236,7 @@ struct Started {
 async fn start(
     config: &Config,
     data: &DataDir,
+    peers: Peers,
     audit: Arc<AuditLog>,
 ) -> Result<Started, DaemonError> {
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&data.path().join("store.redb"))?);
@@ -247,7 +256,7 @@ async fn start(
         running.push((region, pool));
     }
     let keys = HostKeys::of_data(data.path()).map_err(FleetError::from)?;
-    let regions = Regions::new(running, keys.provisioner);
+    let regions = Regions::new(running, keys.provisioner).with_peers(peers);
     let regions = Arc::new(match config.any_region {
         true => regions.and_any(opener(&fleet)),
         false => regions,

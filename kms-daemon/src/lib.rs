@@ -22,6 +22,7 @@ pub mod error;
 pub mod hex;
 pub mod http;
 pub mod key;
+pub mod link;
 pub mod log;
 pub mod metrics;
 pub mod policy;

@@ -148,6 +148,13 @@ pub fn authorize_managed(scope: &Scope) -> AuthorizedAccount {
     AuthorizedAccount(scope.clone())
 }
 
+/// Lets the service move the material of a multi-Region key to its other Regions, as its owner has
+/// asked for.
+#[must_use]
+pub fn authorize_replication(key: Stored<KeyRecord>) -> Authorized<KeyRecord> {
+    Authorized(key)
+}
+
 /// Lets the service rotate a key whose owner has asked for that, once it is due.
 #[must_use]
 pub fn authorize_scheduled(

@@ -13,8 +13,9 @@ use hsm_protocol::command::replica::DomainKeyInfo;
 use tokio::sync::OnceCell;
 
 use crate::engine::Engine;
-use crate::error::{Exception, KmsError};
+use crate::error::KmsError;
 use crate::key::identifier::is_region;
+use crate::link::Peers;
 
 mod replication;
 
@@ -34,6 +35,8 @@ pub struct Regions {
     opening: tokio::sync::Mutex<()>,
     /// Approves that the Regions exchange multi-Region keys.
     provisioner: HostKey,
+    /// The daemons of other Regions.
+    peers: Peers,
 }
 
 /// A Region with its devices.
@@ -56,7 +59,15 @@ impl Regions {
             opener: None,
             opening: tokio::sync::Mutex::default(),
             provisioner,
+            peers: Peers::default(),
         }
+    }
+
+    /// The same, with the Regions of other daemons within reach.
+    #[must_use]
+    pub fn with_peers(mut self, peers: Peers) -> Self {
+        self.peers = peers;
+        self
     }
 
     /// The same, and any other Region from its first request on.
@@ -69,7 +80,14 @@ impl Regions {
     /// Whether requests may be for a Region.
     #[must_use]
     pub fn has(&self, region: &str) -> bool {
-        self.region(region).is_some() || self.opener.is_some() && is_region(region)
+        let any = self.opener.is_some() && is_region(region) && !self.peers.has(region);
+        self.region(region).is_some() || any
+    }
+
+    /// The daemons of other Regions.
+    #[must_use]
+    pub fn peers(&self) -> &Peers {
+        &self.peers
     }
 
     /// The Regions that run, in alphabetical order.
@@ -89,16 +107,24 @@ impl Regions {
     /// The devices of a Region that runs.
     ///
     /// # Errors
-    /// [`Exception::KmsInternal`] if it does not.
+    /// `Exception::KmsInternal` if it does not.
     pub fn engine(&self, region: &str) -> Result<Engine, KmsError> {
         let found = self.region(region).map(|region| region.engine.clone());
         found.ok_or_else(|| KmsError::internal(format!("no devices serve {region}")))
     }
 
+    /// Opens a Region that is used for the first time, unless it is another daemon's.
+    ///
+    /// # Errors
+    /// `Exception::KmsInternal` if it cannot be opened now.
+    pub async fn open_if_served(&self, region: &str) -> Result<(), KmsError> {
+        if self.has(region) { self.open(region).await } else { Ok(()) }
+    }
+
     /// Opens a Region that is used for the first time.
     ///
     /// # Errors
-    /// [`Exception::KmsInternal`] if it cannot be opened now.
+    /// `Exception::KmsInternal` if it cannot be opened now.
     pub async fn open(&self, region: &str) -> Result<(), KmsError> {
         if self.region(region).is_some() {
             return Ok(());
@@ -118,20 +144,28 @@ impl Regions {
         Ok(())
     }
 
-    /// The approval that devices of `own` want to see before they exchange a multi-Region key
-    /// with those of `peer`.
+    /// The approval that devices of the Region `own` want to see before they exchange a
+    /// multi-Region key with those of the domain `peer`.
     ///
     /// # Errors
-    /// [`Exception::DependencyTimeout`] if no device of one of them answers now.
-    pub async fn approve(&self, own: &str, peer: &str) -> Result<Approval, KmsError> {
-        let (own, peer) = (self.info(own).await?, self.info(peer).await?);
-        self.provisioner.approve(&own, &peer).map_err(KmsError::internal)
+    /// `Exception::DependencyTimeout` if no device answers now.
+    pub async fn approve(&self, own: &str, peer: &DomainKeyInfo) -> Result<Approval, KmsError> {
+        let own = self.info(own).await?;
+        self.provisioner.approve(&own, peer).map_err(KmsError::internal)
     }
 
-    async fn info(&self, region: &str) -> Result<DomainKeyInfo, KmsError> {
-        let found = self.region(region);
-        let found = found.ok_or_else(|| KmsError::internal(format!("{region} is not served")))?;
-        found.info.get_or_try_init(|| found.engine.replication_key()).await.copied()
+    /// What other domains know the domain of a Region by.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if no device, or no daemon, can say it now.
+    pub async fn info(&self, region: &str) -> Result<DomainKeyInfo, KmsError> {
+        match self.region(region) {
+            Some(found) => {
+                found.info.get_or_try_init(|| found.engine.replication_key()).await.copied()
+            }
+            // Not kept: the other installation may have been made anew.
+            None => Ok(self.peers.hello(region).await?),
+        }
     }
 
     fn region(&self, name: &str) -> Option<Arc<Region>> {
@@ -154,10 +188,4 @@ impl fmt::Debug for Regions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Regions({})", self.names().join(", "))
     }
-}
-
-/// What is answered about a Region that this installation does not have.
-#[must_use]
-pub fn unknown_region(region: &str) -> KmsError {
-    KmsError::new(Exception::NotFound, format!("The Region {region} is not available."))
 }

@@ -56,8 +56,7 @@ pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsErro
     if chain.is_empty() {
         return Err(TlsError::Pem { path: certificate.to_owned(), what: "certificate" });
     }
-    let private =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| pem_error(key, "private key", error))?;
+    let private = private_key(key)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let unusable = |reason| TlsError::Unusable { path: certificate.to_owned(), reason };
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -77,24 +76,35 @@ pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsErro
 /// # Errors
 /// If it cannot be made or stored.
 pub fn own_certificate(data: &Path, address: IpAddr) -> Result<(PathBuf, PathBuf), TlsError> {
-    let dir = data.join("tls");
-    let (certificate, key) = (dir.join("certificate.pem"), dir.join("key.pem"));
-    if certificate.exists() && key.exists() {
-        return Ok((certificate, key));
-    }
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     if !address.is_unspecified() && !address.is_loopback() {
         names.push(address.to_string());
     }
+    own(&data.join("tls"), names, "Strongroom kmsd")
+}
+
+/// The self-signed certificate in a directory, made now if there is none; certificate and key.
+///
+/// # Errors
+/// If it cannot be made or stored.
+pub fn own(
+    dir: &Path,
+    names: Vec<String>,
+    common_name: &str,
+) -> Result<(PathBuf, PathBuf), TlsError> {
+    let (certificate, key) = (dir.join("certificate.pem"), dir.join("key.pem"));
+    if certificate.exists() && key.exists() {
+        return Ok((certificate, key));
+    }
     let mut parameters = CertificateParams::new(names)?;
-    parameters.distinguished_name.push(DnType::CommonName, "Strongroom kmsd");
+    parameters.distinguished_name.push(DnType::CommonName, common_name);
     let pair = KeyPair::generate()?;
     let made = parameters.self_signed(&pair)?;
     let file = |path: &Path| {
         let path = path.to_owned();
         move |source| TlsError::File { path, source }
     };
-    durable::create_private_dir(&dir).map_err(file(&dir))?;
+    durable::create_private_dir(dir).map_err(file(dir))?;
     // The certificate last: it stands for both.
     let private = Zeroizing::new(pair.serialize_pem());
     durable::write(&key, private.as_bytes(), 0o600).map_err(file(&key))?;
@@ -102,7 +112,20 @@ pub fn own_certificate(data: &Path, address: IpAddr) -> Result<(PathBuf, PathBuf
     Ok((certificate, key))
 }
 
-fn pem_error(path: &Path, what: &'static str, error: rustls::pki_types::pem::Error) -> TlsError {
+/// The private key in a PEM file.
+///
+/// # Errors
+/// If there is none.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| pem_error(path, "private key", error))
+}
+
+/// Why a PEM file does not hold `what`.
+pub(crate) fn pem_error(
+    path: &Path,
+    what: &'static str,
+    error: rustls::pki_types::pem::Error,
+) -> TlsError {
     let path = path.to_owned();
     match error {
         rustls::pki_types::pem::Error::Io(source) => TlsError::File { path, source },

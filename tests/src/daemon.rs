@@ -58,6 +58,17 @@ impl Daemon {
         daemon
     }
 
+    /// A daemon on fresh data that is yet to be started, by [`Daemon::restart`].
+    #[must_use]
+    pub fn stopped(hsms: &[&str]) -> Self {
+        Self::new(LOOPBACK, hsms, &[])
+    }
+
+    /// Sets the further arguments of the next start.
+    pub fn replace_arguments(&mut self, more: &[String]) {
+        self.more = more.to_vec();
+    }
+
     /// The same as [`Daemon::start`], listening elsewhere than on loopback.
     #[must_use]
     pub fn start_on(listen: &'static str, hsms: &[&str]) -> Self {

@@ -2,7 +2,7 @@
 
 use hsm_protocol::key_spec::KeySpec;
 
-use super::call::regions::refuse_replica;
+use super::call::regions::{refuse_moving, refuse_replica};
 use super::call::{KeyUse, contended};
 use super::checks::invalid;
 use super::model::import_key_material::{Input, Output};
@@ -76,6 +76,7 @@ impl Wanted {
         };
         if is_new {
             refuse_replica(key)?;
+            refuse_moving(key)?;
         }
         if is_new && self.id.is_some() {
             return Err(invalid("KeyMaterialId cannot be given for new key material."));

@@ -30,13 +30,14 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let start = position.map_or(Ok(0), |position| position.parse::<usize>());
     let start = start.map_err(|_| KmsError::bare(Exception::InvalidMarker))?;
     let listed = |material: &KeyMaterial| include != INCLUDE[0] || material.rotated.is_some();
-    let all = key.materials.iter().chain(&key.pending);
+    let pending = key.pending.as_ref().filter(|_| key.is_external());
+    let all = key.materials.iter().chain(pending);
     let all = all.enumerate().filter(|(_, material)| listed(material));
     let mut rest = all.filter(|(index, _)| *index >= start);
     let page: Vec<_> = rest.by_ref().take(limit).collect();
     let last = page.last().map(|(index, _)| (index + 1).to_string());
     let marker = call.next_marker(&filter, rest.next().is_some(), last.as_deref());
-    let pending = match key.pending.is_some() && !call.is_imported_everywhere(&key).await? {
+    let pending = match pending.is_some() && !call.is_imported_everywhere(&key).await? {
         true => "PENDING_MULTI_REGION_IMPORT_AND_ROTATION",
         false => "PENDING_ROTATION",
     };

@@ -41,7 +41,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 ///
 /// # Errors
 /// [`Exception::LimitExceeded`] if it is too long, else [`Exception::MalformedPolicyDocument`].
-pub(super) fn accept(
+pub(crate) fn accept(
     text: String,
     bypass_lockout_check: bool,
     principal: &Principal,

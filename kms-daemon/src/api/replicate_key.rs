@@ -11,7 +11,8 @@ use super::put_key_policy::accept;
 use super::tagging;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
-use crate::key::catalog::Update;
+use crate::key::catalog::{Update, elsewhere};
+use crate::key::multi_region::Tokens;
 use crate::key::{KeyRecord, KeyState, Scope};
 use crate::policy::{AccountAction, Action, Authorized, KeyPolicy};
 use crate::quota::Pool;
@@ -47,11 +48,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         };
         // As AWS counts it: the replica is two keys' worth of work.
         call.count_elsewhere(&there, Pool::Operation(super::Operation::CreateKey), 2)?;
-        call.count_key(&there).await?;
-        call.regions().open(&region).await?;
-        let tokens = call.transfer(&key, &region).await?;
+        call.regions().open_if_served(&region).await?;
         let changed = key.with_replica(&region);
-        let replica = KeyRecord {
+        let wanted = KeyRecord {
             scope: there.clone(),
             state: KeyState::Enabled,
             description: description.clone(),
@@ -63,9 +62,20 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             pending: None,
             ..changed.clone()
         };
-        let replica = replica.sharing(&changed, &tokens);
-        if insert(call, &key, &changed, &replica).await? == Update::Applied {
-            return answer(call, &replica);
+        let shared = changed.shared().ok_or_else(|| KmsError::internal("no Regions"))?;
+        let here = call.regions().has(&region);
+        let replica = if here {
+            call.count_key(&there).await?;
+            let tokens = call.transfer(&key, &region).await?;
+            wanted.sharing(&shared, &tokens)
+        } else {
+            let made = call.replicate_elsewhere(&key, &wanted, shared.clone(), bypass);
+            let state = made.await?;
+            KeyRecord { state, ..wanted.sharing(&shared, &Tokens::new()) }
+        };
+        let new = Some(&replica).filter(|_| here);
+        if insert(call, &key, &changed, &replica, new).await? == Update::Applied {
+            return answer(call, &replica, here);
         }
         if call.catalog().key(&there, key.id).await?.is_some() {
             return Err(exists(&there, &key));
@@ -84,32 +94,39 @@ fn check_destination(call: &Call<'_>, key: &KeyRecord, there: &Scope) -> Result<
         let text = format!("{region} is in another partition than {}.", key.scope.region);
         return Err(KmsError::new(Exception::UnsupportedOperation, text));
     }
-    if !call.regions().has(region) {
+    if !call.regions().has(region) && !call.regions().peers().has(region) {
         let text = format!("The Region {region} is not available.");
         return Err(KmsError::new(Exception::UnsupportedOperation, text));
     }
     Ok(())
 }
 
-/// Adds the replica, and tells the primary and the other replicas of it.
+/// Tells the primary and the other replicas of the replica, and adds it if it is of this daemon.
 async fn insert(
     call: &Call<'_>,
     key: &Authorized<KeyRecord>,
     changed: &KeyRecord,
     replica: &KeyRecord,
+    new: Option<&KeyRecord>,
 ) -> Result<Update, KmsError> {
     let mut changes = vec![(key.stored(), changed.clone())];
-    for other in call.catalog().related(key).await? {
+    let related = call.catalog().related(key).await?;
+    let away = elsewhere(key, &related);
+    for other in related {
         let next = KeyRecord { multi_region: replica.multi_region.clone(), ..other.value.clone() };
         changes.push((other, next));
     }
-    Ok(call.catalog().change_keys(&changes, Some(replica)).await?)
+    let update = call.catalog().change_related(&changes, new, &away).await?;
+    call.wake_errands();
+    Ok(update)
 }
 
-fn answer(call: &mut Call<'_>, replica: &KeyRecord) -> Result<Answer, KmsError> {
+fn answer(call: &mut Call<'_>, replica: &KeyRecord, here: bool) -> Result<Answer, KmsError> {
     let metadata = key_metadata(replica);
     call.key_resource(replica);
-    call.event("CreateKey", replica);
+    if here {
+        call.event("CreateKey", replica);
+    }
     call.element("replicaKeyMetadata", audit_form(&metadata)?);
     call.element("replicaPolicy", replica.policy.text());
     let tag = |(key, value): (&'_ String, &'_ String)| Tag {

@@ -29,6 +29,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             return Err(KmsError::new(Exception::Conflict, text));
         }
         let pending = key.pending.as_ref().filter(|pending| !pending.has_expired(now));
+        let pending = pending.filter(|_| key.is_external());
         if pending.is_some() && !call.is_imported_everywhere(&key).await? {
             let arn = key.arn();
             let text = format!("{arn} has key material that a replica key has not imported yet.");

@@ -31,3 +31,8 @@ mod states;
 mod tags;
 
 use self::rig::Rig;
+
+/// What tests of other modules need.
+pub(crate) mod testing {
+    pub(crate) use super::device::pool;
+}

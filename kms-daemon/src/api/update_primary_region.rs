@@ -1,14 +1,15 @@
 //! `UpdatePrimaryRegion`: makes a replica of a multi-Region key the primary, and the primary a
 //! replica.
 
-use super::call::regions::refuse_replica;
+use super::call::regions::{refuse_moving, refuse_replica};
 use super::call::{KeyUse, contended};
 use super::model::update_primary_region::Input;
 use super::{Answer, Call, Operation};
 use crate::error::{Exception, KmsError};
-use crate::key::Scope;
-use crate::key::catalog::Update;
-use crate::policy::Action;
+use crate::key::catalog::{Update, What, elsewhere};
+use crate::key::{KeyRecord, Scope, Stored};
+use crate::link::Place;
+use crate::policy::{Action, Authorized};
 use crate::quota::Pool;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
@@ -25,22 +26,55 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             let text = format!("{region} is the primary Region of {} already.", key.arn());
             return Err(KmsError::new(Exception::UnsupportedOperation, text));
         }
+        refuse_moving(&key)?;
         let related = call.catalog().related(&key).await?;
-        let successor = related.iter().find(|other| other.scope == there).ok_or_else(|| {
-            let text = format!("Key '{}' does not exist", there.key_arn(key.id));
-            KmsError::new(Exception::NotFound, text)
-        })?;
-        call.authorize_stored(key_use, successor.clone()).await?;
-        let all = related.iter().cloned().chain([key.stored()]);
-        let changes: Vec<_> = all
-            .map(|old| {
-                let new = old.with_primary(&region);
-                (old, new)
-            })
-            .collect();
-        if call.catalog().change_keys(&changes, None).await? == Update::Applied {
+        let update = match related.iter().position(|other| other.scope == there) {
+            Some(place) => here(call, key_use, &key, related, place).await?,
+            None if key.related().contains(&there) => {
+                check_elsewhere(call, &key, &there).await?;
+                let moving = key.moving_to(&region);
+                let catalog = call.catalog();
+                catalog.replace_and_tell(&key.stored(), &moving, &region, What::Moves).await?
+            }
+            None => {
+                let text = format!("Key '{}' does not exist", there.key_arn(key.id));
+                return Err(KmsError::new(Exception::NotFound, text));
+            }
+        };
+        if update == Update::Applied {
+            call.wake_errands();
             return Ok(Answer::empty());
         }
     }
     Err(contended())
+}
+
+/// Moves the primary to the related key at `place`, in this store.
+async fn here(
+    call: &mut Call<'_>,
+    key_use: KeyUse<'_>,
+    key: &Authorized<KeyRecord>,
+    mut related: Vec<Stored<KeyRecord>>,
+    place: usize,
+) -> Result<Update, KmsError> {
+    let away = elsewhere(key, &related);
+    let successor = related.remove(place);
+    call.authorize_stored(key_use, successor.clone()).await?;
+    let region = successor.scope.region.clone();
+    let all = std::iter::once(successor).chain(related).chain([key.stored()]);
+    let changes: Vec<_> = all
+        .map(|old| {
+            let new = old.with_primary(&region);
+            (old, new)
+        })
+        .collect();
+    Ok(call.catalog().change_related(&changes, None, &away).await?)
+}
+
+/// Whether the replica of another daemon can become the primary now.
+async fn check_elsewhere(call: &Call<'_>, key: &KeyRecord, there: &Scope) -> Result<(), KmsError> {
+    let place = Place { scope: there.clone(), key: key.id };
+    let known = call.regions().peers().describe(place).await?;
+    let arn = there.key_arn(key.id);
+    Action::UpdatePrimaryRegion.state_rule().check(known.state, &arn)
 }

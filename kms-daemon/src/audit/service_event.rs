@@ -55,6 +55,15 @@ impl ExpiryObserver for AuditLog {
 }
 
 impl AuditLog {
+    /// Records what devices did without a request of a client.
+    ///
+    /// # Errors
+    /// A text.
+    pub async fn device_entries(&self, receipts: &[DeviceReceipt]) -> Result<(), String> {
+        let written = self.append(Kind::DeviceEntries, &json!({}), receipts).await;
+        written.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Records what the service did by itself in the course of a request.
     ///
     /// # Errors

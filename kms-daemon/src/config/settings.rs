@@ -62,6 +62,17 @@ pub(super) struct Settings {
     /// or symmetric=1000; repeatable [default: no limit].
     #[arg(long, value_name = "QUOTA", env = "STRONGROOM_QUOTA", value_delimiter = ',')]
     pub(super) quota: Option<Vec<String>>,
+    /// Another daemon that serves a Region, with the certificate of its link; repeatable.
+    #[arg(
+        long,
+        value_name = "REGION=HOST:PORT,CERT",
+        env = "STRONGROOM_PEER",
+        value_delimiter = ';'
+    )]
+    pub(super) peer: Option<Vec<String>>,
+    /// Address where daemons of other Regions reach this one [default: none].
+    #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_LINK_LISTEN")]
+    pub(super) link_listen: Option<SocketAddr>,
     /// For development and tests only: --seed, chosen key ids and key material, a reset call.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", env = "STRONGROOM_DEV")]
     pub(super) dev: Option<bool>,
@@ -89,6 +100,8 @@ impl Settings {
             clock_window: self.clock_window.or(file.clock_window),
             log_format: self.log_format.or(file.log_format),
             quota: self.quota.or(file.quota),
+            peer: self.peer.or(file.peer),
+            link_listen: self.link_listen.or(file.link_listen),
             dev: self.dev.or(file.dev),
             seed: self.seed.or(file.seed),
         }

@@ -3,7 +3,7 @@
 use hsm_protocol::approval::Approval;
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::command::replica::{DomainKeyInfo, ExportReplica, ImportReplica, ReplicationKey};
-use hsm_protocol::{AuditTag, Bytes};
+use hsm_protocol::{AuditTag, Bytes, MaterialId};
 
 use super::{Busy, Devices, Engine, refusal, response};
 use crate::error::KmsError;
@@ -48,14 +48,14 @@ impl Devices<'_> {
     pub async fn import_replica(
         &mut self,
         key: &Authorized<KeyRecord>,
-        material: &KeyMaterial,
+        material: &MaterialId,
         approval: Approval,
         token: &[u8],
     ) -> Result<Vec<u8>, KmsError> {
         let command = ImportReplica { id: key.id.device(), approval, token: Bytes(token) };
         let reply = self.call(&command, Some(key.spec), Busy::DependencyTimeout).await?;
         let made = response(&reply)?;
-        if made.material != material.id {
+        if made.material != *material {
             return Err(KmsError::internal("a replica has other material than its primary"));
         }
         Ok(made.token.to_vec())

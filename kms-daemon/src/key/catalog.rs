@@ -26,6 +26,8 @@ mod usage;
 
 pub use self::aliases::AliasIndex;
 pub use self::grants::{FoundGrant, GrantCount};
+pub(in crate::key) use self::related::tell;
+pub use self::related::{Errand, FoundErrand, What, elsewhere};
 
 /// A shared record with the revision it was read at.
 pub type Stored<T> = Arc<Versioned<T>>;
@@ -44,9 +46,6 @@ pub enum CatalogError {
         /// What is wrong with it.
         error: RecordError,
     },
-    /// A related key of a multi-Region key is missing.
-    #[error("{0}, a related key, is missing")]
-    Related(String),
 }
 
 impl From<CatalogError> for KmsError {

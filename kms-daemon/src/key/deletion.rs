@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::catalog::{self, Catalog, CatalogError, Update};
+use super::catalog::{self, Catalog, CatalogError, Update, What};
 use super::due::{self, DueDates};
 use super::{KeyId, KeyRecord, KeyState, Scope, layout};
 use crate::clock::{Clock, Timestamp};
@@ -81,13 +81,7 @@ impl Catalog {
             .delete(layout::key_aliases(scope, id))
             .delete(layout::last_usage(scope, id));
         let mut transaction = catalog::with_dates(transaction, scope, id, Some(&key), None);
-        // The related keys forget it, and a primary may have waited for that.
-        for other in key.related() {
-            if let Some(related) = self.key(&other, id).await? {
-                let changed = related.without_replica(&scope.region, now);
-                transaction = catalog::replacing(transaction, &related, &changed)?;
-            }
-        }
+        transaction = self.forgetting(transaction, &key, now).await?;
         let transaction = grants.guard(index.guard(transaction, scope, id), scope, id);
         // There can be more grants than fit into a transaction. They give nothing from here on.
         let transaction = match grants.count {
@@ -102,5 +96,34 @@ impl Catalog {
             tracing::info!(key = %key.arn(), aliases, grants, "key destroyed");
         }
         Ok(destroyed)
+    }
+
+    /// Lets the related keys forget a replica; its primary may have waited for that.
+    async fn forgetting(
+        &self,
+        mut transaction: Transaction,
+        key: &KeyRecord,
+        now: Timestamp,
+    ) -> Result<Transaction, CatalogError> {
+        let related = self.related(key).await?;
+        let elsewhere = catalog::elsewhere(key, &related);
+        let primary = related.iter().find(|related| !related.is_replica());
+        let version = primary.map_or(0, |primary| primary.version() + 1);
+        for old in &related {
+            let new = old.without_replica(&key.scope.region, version, now);
+            transaction = catalog::replacing(transaction, old, &new)?;
+            if !old.is_replica() {
+                for scope in &elsewhere {
+                    transaction = catalog::tell(transaction, &scope.region, &new, What::Changed)?;
+                }
+            }
+        }
+        match (primary, &key.multi_region) {
+            // The primary is another daemon's.
+            (None, Some(regions)) if key.is_replica() => {
+                catalog::tell(transaction, &regions.primary, key, What::Gone)
+            }
+            _ => Ok(transaction),
+        }
     }
 }

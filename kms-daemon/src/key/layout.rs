@@ -16,6 +16,7 @@
 //! last-usage/<account>/<region>/<key id>              last use of a key
 //! orphans/<account>/<region>/<key id>                 a destroyed key whose grants are left
 //! expiries/<date>/<account>/<region>/<key id>         first expiry of a key's imported material
+//! errands/<region>/<account>/<from region>/<key id>   what a Region of another daemon has yet to be told
 //! ```
 //! Dates are milliseconds since the epoch in 16 hexadecimal digits, so that they sort.
 
@@ -24,7 +25,7 @@ use super::{AliasName, GrantId, KeyId, Scope};
 use crate::clock::Timestamp;
 
 /// Start of everything that belongs to keys.
-pub(super) const ALL: [&str; 12] = [
+pub(super) const ALL: [&str; 13] = [
     KEYS,
     ALIASES,
     KEY_ALIASES,
@@ -37,6 +38,7 @@ pub(super) const ALL: [&str; 12] = [
     GRANT_NAMES,
     GRANT_COUNTS,
     LAST_USAGE,
+    ERRANDS,
 ];
 /// Start of every key record.
 pub(super) const KEYS: &str = "keys/";
@@ -54,6 +56,8 @@ const LAST_USAGE: &str = "last-usage/";
 const RETIRABLE: &str = "retirable/";
 /// Ends the grantee or retiring principal in an index: no ARN or service name has it.
 const END: char = '|';
+/// Start of every errand to a Region of another daemon.
+pub(super) const ERRANDS: &str = "errands/";
 /// Start of every due date of a deletion.
 pub(super) const DELETIONS: &str = "deletions/";
 /// Start of every expiry date of imported material.
@@ -147,6 +151,19 @@ pub(super) fn parse_orphan(entry: &[u8]) -> Option<(Scope, KeyId)> {
     let scope = Scope::new(fields.next()?, fields.next()?);
     let key = KeyId::parse(fields.next()?)?;
     fields.next().is_none().then_some((scope, key))
+}
+
+/// What a Region has yet to be told of the key in `from`.
+pub(super) fn errand(region: &str, from: &Scope, key: KeyId) -> Vec<u8> {
+    format!("{ERRANDS}{region}/{}/{}/{key}", from.account, from.region).into_bytes()
+}
+
+/// The Region and the key of what [`errand`] wrote.
+pub(super) fn parse_errand(entry: &[u8]) -> Option<(String, KeyId)> {
+    let mut fields = std::str::from_utf8(entry).ok()?.strip_prefix(ERRANDS)?.split('/');
+    let region = fields.next()?.to_owned();
+    let key = KeyId::parse(fields.nth(2)?)?;
+    fields.next().is_none().then_some((region, key))
 }
 
 fn of_key(prefix: &str, scope: &Scope, key: KeyId, rest: &str) -> Vec<u8> {

@@ -10,6 +10,7 @@ use hsm_protocol::MaterialId;
 use serde::{Deserialize, Serialize};
 
 use super::import::Imported;
+use super::rotation::{Rotated, Schedule};
 use super::{KeyMaterial, KeyRecord, KeyState, Scope};
 use crate::clock::Timestamp;
 
@@ -22,6 +23,13 @@ pub struct MultiRegion {
     /// The Regions of the replicas.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub replicas: BTreeSet<String>,
+    /// Counts the changes of what is shared; a daemon of another Region takes only a later one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub version: u64,
+    /// The Region of another daemon that the primary is moving to; set exactly in
+    /// [`KeyState::Updating`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving_to: Option<String>,
     /// Days that a primary will wait for its deletion once the last replica is gone; set exactly
     /// in [`KeyState::PendingReplicaDeletion`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,7 +43,52 @@ impl MultiRegion {
     /// A primary without replicas.
     #[must_use]
     pub fn new(primary: impl Into<String>) -> Self {
-        Self { primary: primary.into(), replicas: BTreeSet::new(), window_days: None }
+        Self {
+            primary: primary.into(),
+            replicas: BTreeSet::new(),
+            version: 0,
+            moving_to: None,
+            window_days: None,
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_zero(version: &u64) -> bool {
+    *version == 0
+}
+
+/// What the keys of a multi-Region key share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SharedState {
+    /// Where they are.
+    pub regions: MultiRegion,
+    /// When the primary rotates by itself.
+    pub rotation: Option<Schedule>,
+    /// Key material, oldest first.
+    pub materials: Vec<SharedMaterial>,
+    /// Material that waits for its rotation.
+    pub pending: Option<SharedMaterial>,
+}
+
+/// Key material as all Regions know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SharedMaterial {
+    /// Its id.
+    #[serde(with = "super::record::hex_id")]
+    pub id: MaterialId,
+    /// The rotation that brought it.
+    pub rotated: Option<Rotated>,
+    /// Whether its owner imports it, in each Region.
+    pub imported: bool,
+}
+
+impl SharedMaterial {
+    fn of(material: &KeyMaterial) -> Self {
+        let imported = material.imported.is_some();
+        Self { id: material.id, rotated: material.rotated, imported }
     }
 }
 
@@ -55,22 +108,31 @@ impl KeyRecord {
         others.map(|region| Scope::new(&*self.scope.account, region)).collect()
     }
 
-    /// Material of this primary that a replica has no token for and that the service has to give
-    /// it: imported material it gets from its owner.
+    /// What it shares with its related keys.
     #[must_use]
-    pub fn untold<'k>(&'k self, replica: Option<&'k KeyRecord>) -> Vec<&'k KeyMaterial> {
-        if self.is_external() {
-            return Vec::new();
-        }
-        let knows = |id| replica.is_some_and(|replica| replica.material(id).is_some());
-        self.materials.iter().filter(|material| !knows(&material.id)).collect()
+    pub fn shared(&self) -> Option<SharedState> {
+        let regions = self.multi_region.clone()?;
+        Some(SharedState {
+            regions: MultiRegion { moving_to: None, window_days: None, ..regions },
+            rotation: self.rotation,
+            materials: self.materials.iter().map(SharedMaterial::of).collect(),
+            pending: self.pending.as_ref().map(SharedMaterial::of),
+        })
+    }
+
+    /// Material of this primary that the service has to give to a Region which does not know it:
+    /// imported material it gets from its owner.
+    #[must_use]
+    pub fn untold(&self, knows: impl Fn(&MaterialId) -> bool) -> Vec<&KeyMaterial> {
+        let told = |material: &&KeyMaterial| self.is_external() || knows(&material.id);
+        self.materials.iter().filter(|material| !told(material)).collect()
     }
 
     /// This replica with what it shares with its primary; `tokens` are those of new material.
     #[must_use]
-    pub fn sharing(&self, primary: &KeyRecord, tokens: &Tokens) -> Self {
+    pub fn sharing(&self, shared: &SharedState, tokens: &Tokens) -> Self {
         let mut key = self.clone();
-        let share = |shared: &KeyMaterial| {
+        let share = |shared: &SharedMaterial| {
             let mut all = self.materials.iter().chain(&self.pending);
             match all.find(|own| own.id == shared.id) {
                 Some(own) => KeyMaterial { rotated: shared.rotated, ..own.clone() },
@@ -78,17 +140,14 @@ impl KeyRecord {
                     id: shared.id,
                     token: tokens.get(&shared.id).cloned().unwrap_or_default(),
                     rotated: shared.rotated,
-                    imported: shared.imported.as_ref().map(|_| Imported::default()),
+                    imported: shared.imported.then(Imported::default),
                 },
             }
         };
-        key.materials = primary.materials.iter().map(share).collect();
-        key.pending = primary.pending.as_ref().map(share);
-        key.rotation = primary.rotation;
-        key.multi_region = primary
-            .multi_region
-            .clone()
-            .map(|regions| MultiRegion { window_days: None, ..regions });
+        key.materials = shared.materials.iter().map(share).collect();
+        key.pending = shared.pending.as_ref().map(share);
+        key.rotation = shared.rotation;
+        key.multi_region = Some(shared.regions.clone());
         let usable = matches!(key.state, KeyState::Enabled | KeyState::Disabled);
         if usable && !key.has_all_material() {
             key.state = KeyState::PendingImport;
@@ -96,23 +155,41 @@ impl KeyRecord {
         key
     }
 
+    /// This key with the next version of what it shares.
+    #[must_use]
+    pub fn next_version(&self) -> Self {
+        let mut key = self.clone();
+        if let Some(regions) = &mut key.multi_region {
+            regions.version += 1;
+        }
+        key
+    }
+
+    /// The version of what it shares.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.multi_region.as_ref().map_or(0, |regions| regions.version)
+    }
+
     /// This key after another Region has a replica.
     #[must_use]
     pub fn with_replica(&self, region: &str) -> Self {
         let mut key = self.clone();
         if let Some(regions) = &mut key.multi_region {
+            regions.version += 1;
             regions.replicas.insert(region.to_owned());
         }
         key
     }
 
-    /// This key after the replica of a Region is gone: a primary that has waited for its last
+    /// This key after the replica of a Region is gone, which is shared as `version`: a primary that has waited for its last
     /// replica begins to wait for its own deletion.
     #[must_use]
-    pub fn without_replica(&self, region: &str, now: Timestamp) -> Self {
+    pub fn without_replica(&self, region: &str, version: u64, now: Timestamp) -> Self {
         let mut key = self.clone();
         let Some(regions) = &mut key.multi_region else { return key };
         regions.replicas.remove(region);
+        regions.version = regions.version.max(version);
         if regions.replicas.is_empty()
             && let Some(days) = regions.window_days.take()
         {
@@ -122,11 +199,35 @@ impl KeyRecord {
         key
     }
 
+    /// This primary while it moves to a Region of another daemon.
+    #[must_use]
+    pub fn moving_to(&self, region: &str) -> Self {
+        let mut key = self.clone();
+        if let Some(regions) = &mut key.multi_region {
+            regions.moving_to = Some(region.to_owned());
+            key.state = KeyState::Updating;
+        }
+        key
+    }
+
+    /// This key once it no longer moves, wherever the primary is then.
+    #[must_use]
+    pub fn settled(&self) -> Self {
+        let mut key = self.clone();
+        if let Some(regions) = &mut key.multi_region
+            && regions.moving_to.take().is_some()
+        {
+            key.state = KeyState::Enabled;
+        }
+        key
+    }
+
     /// This key after the primary has moved to another of its Regions.
     #[must_use]
     pub fn with_primary(&self, region: &str) -> Self {
         let mut key = self.clone();
         if let Some(regions) = &mut key.multi_region {
+            regions.version += 1;
             let former = std::mem::replace(&mut regions.primary, region.to_owned());
             regions.replicas.remove(region);
             regions.replicas.insert(former);

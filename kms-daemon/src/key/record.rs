@@ -103,7 +103,9 @@ impl KeyRecord {
     /// The material a ciphertext names.
     #[must_use]
     pub fn material(&self, id: &MaterialId) -> Option<&KeyMaterial> {
-        self.materials.iter().find(|material| material.id == *id)
+        // What a primary elsewhere is about to use waits here, unless its owner has to import it.
+        let coming = self.pending.iter().filter(|_| !self.is_external());
+        self.materials.iter().chain(coming).find(|material| material.id == *id)
     }
 
     /// The stored form.
@@ -234,6 +236,26 @@ fn damaged(cause: impl ToString) -> RecordError {
     RecordError::Damaged(cause.to_string())
 }
 
+/// Ids of key material as lower-case hexadecimal.
+pub(super) mod hex_id {
+    use hsm_protocol::MaterialId;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(in crate::key) fn serialize<S: Serializer>(
+        id: &MaterialId,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(id)
+    }
+
+    pub(in crate::key) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<MaterialId, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        super::unhex(&text).map(MaterialId).ok_or_else(|| de::Error::custom("no material id"))
+    }
+}
+
 fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N || !text.is_ascii() {
         return None;
@@ -343,7 +365,7 @@ mod tests {
             r#""AQID"}]"#,
             concat!(
                 r#""AQID"}],"multi_region":{"primary":"eu-west-1","#,
-                r#""replicas":["us-east-1"],"window_days":7}"#,
+                r#""replicas":["us-east-1"],"version":1,"window_days":7}"#,
             ),
         );
         assert_eq!(String::from_utf8(record.encode().unwrap()).unwrap(), golden);

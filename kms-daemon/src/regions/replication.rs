@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::Regions;
 use crate::audit::DeviceReceipt;
 use crate::error::KmsError;
-use crate::key::catalog::Update;
+use crate::key::catalog::{Update, elsewhere};
 use crate::key::multi_region::Tokens;
 use crate::key::{Catalog, CatalogError, KeyMaterial, KeyRecord, Stored};
+use crate::link::{Place, Synchronise, Wrapped};
 use crate::policy::Authorized;
 
 /// What a change of a primary brings its replicas. New material has gone to their devices, wrapped
@@ -36,9 +37,17 @@ impl Shared {
             false => catalog.related(changed).await?,
         };
         for replica in &replicas {
-            let (region, untold) = (&replica.scope.region, changed.untold(Some(&**replica)));
+            let region = &replica.scope.region;
+            let untold = changed.untold(|id| replica.material(id).is_some());
             let given = regions.transfer((tag, &mut *receipts), key, &untold, region).await?;
             tokens.insert(region.clone(), given);
+        }
+        // A Region elsewhere has new material before anything is encrypted with it.
+        if !changed.is_replica() && !changed.untold(|id| key.material(id).is_some()).is_empty() {
+            for scope in elsewhere(changed, &replicas) {
+                let there = Place { scope, key: key.id };
+                regions.tell((tag, &mut *receipts), key, changed, there, true).await?;
+            }
         }
         Ok(Self { replicas, tokens })
     }
@@ -59,7 +68,8 @@ impl Shared {
 }
 
 impl Regions {
-    /// Gives material of a key to the devices of another Region, and returns their key tokens.
+    /// Gives material of a key to the devices of another Region here, and returns their key
+    /// tokens.
     ///
     /// # Errors
     /// `Exception::DependencyTimeout` if devices do not answer now.
@@ -76,14 +86,69 @@ impl Regions {
         }
         let home = &key.scope.region;
         let (source, target) = (self.engine(home)?, self.engine(region)?);
-        let (there, back) = (self.approve(home, region).await?, self.approve(region, home).await?);
+        let (own, peer) = (self.info(home).await?, self.info(region).await?);
+        let (there, back) = (self.approve(home, &peer).await?, self.approve(region, &own).await?);
         for material in materials {
             let mut devices = source.devices(tag, receipts);
             let wrapped = devices.export_replica(key, material, there).await?;
             let mut devices = target.devices(tag, receipts);
-            let token = devices.import_replica(key, material, back, &wrapped).await?;
+            let token = devices.import_replica(key, &material.id, back, &wrapped).await?;
             tokens.insert(material.id, token);
         }
         Ok(tokens)
+    }
+
+    /// Wraps material of a key for the devices of another daemon's Region.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if devices or the other daemon do not answer now.
+    pub(crate) async fn wrap(
+        &self,
+        (tag, receipts): ([u8; 16], &mut Vec<DeviceReceipt>),
+        key: &Authorized<KeyRecord>,
+        materials: &[&KeyMaterial],
+        region: &str,
+    ) -> Result<Wrapped, KmsError> {
+        let mut wrapped = Wrapped::default();
+        if materials.is_empty() {
+            return Ok(wrapped);
+        }
+        let home = &key.scope.region;
+        let approval = self.approve(home, &self.info(region).await?).await?;
+        let engine = self.engine(home)?;
+        for material in materials {
+            let mut devices = engine.devices(tag, receipts);
+            let token = devices.export_replica(key, material, approval).await?;
+            wrapped.insert(&material.id, &token);
+        }
+        Ok(wrapped)
+    }
+
+    /// Tells a Region of another daemon what a primary shares once it is `changed`, with the
+    /// material that it does not have. `ahead` of the change, it only keeps new material ready.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if devices or the other daemon do not answer now.
+    pub(crate) async fn tell(
+        &self,
+        (tag, receipts): ([u8; 16], &mut Vec<DeviceReceipt>),
+        key: &Authorized<KeyRecord>,
+        changed: &KeyRecord,
+        there: Place,
+        ahead: bool,
+    ) -> Result<(), KmsError> {
+        let Some(shared) = changed.shared() else { return Ok(()) };
+        let region = there.scope.region.clone();
+        let known = self.peers().describe(there.clone()).await?;
+        if !ahead && known.version >= shared.regions.version {
+            return Ok(());
+        }
+        let untold = changed.untold(|id| known.present.contains(&id.to_string()));
+        let material = self.wrap((tag, receipts), key, &untold, &region).await?;
+        let from = key.scope.region.clone();
+        let domain = self.info(&from).await?;
+        let message = Synchronise { place: there, from, domain, shared, material, ahead };
+        self.peers().synchronise(&message).await?;
+        Ok(())
     }
 }

@@ -2,9 +2,11 @@
 
 use super::{Call, KeyUse, contended};
 use crate::error::{Exception, KmsError};
-use crate::key::catalog::Update;
-use crate::key::multi_region::Tokens;
-use crate::key::{KeyMaterial, KeyRecord};
+use crate::key::catalog::{Update, elsewhere};
+use crate::key::multi_region::{SharedState, Tokens};
+use crate::key::state::StateRule;
+use crate::key::{KeyMaterial, KeyRecord, KeyState};
+use crate::link::{Place, Replicate};
 use crate::policy::Authorized;
 use crate::regions::Shared;
 
@@ -19,6 +21,7 @@ impl Call<'_> {
         for _ in Self::tries() {
             let key = self.authorize(key_use).await?;
             refuse_replica(&key)?;
+            refuse_moving(&key)?;
             let changed = change(&key)?;
             if self.replace_shared(&key, &changed).await? == Update::Applied {
                 return Ok(changed);
@@ -37,7 +40,9 @@ impl Call<'_> {
         let (catalog, regions) = (self.catalog(), self.regions());
         let devices = (self.request.audit_tag(), &mut self.facts.receipts);
         let shared = Shared::prepare(catalog, regions, devices, key, changed).await?;
-        Ok(shared.commit(catalog, key, changed).await?)
+        let update = shared.commit(catalog, key, changed).await?;
+        self.wake_errands();
+        Ok(update)
     }
 
     /// Gives all material of a primary to the devices of another Region.
@@ -48,17 +53,76 @@ impl Call<'_> {
     ) -> Result<Tokens, KmsError> {
         let regions = self.regions();
         let devices = (self.request.audit_tag(), &mut self.facts.receipts);
-        regions.transfer(devices, key, &key.untold(None), region).await
+        regions.transfer(devices, key, &key.untold(|_| false), region).await
     }
 
-    /// Whether material that waits for its rotation is there in every Region of the key.
+    /// Has a replica made by the daemon of another Region, and returns its state. What the answer
+    /// to this was lost of, the same call finds made.
+    pub(in crate::api) async fn replicate_elsewhere(
+        &mut self,
+        key: &Authorized<KeyRecord>,
+        replica: &KeyRecord,
+        shared: SharedState,
+        bypass: bool,
+    ) -> Result<KeyState, KmsError> {
+        let regions = self.regions();
+        let region = &replica.scope.region;
+        let devices = (self.request.audit_tag(), &mut self.facts.receipts);
+        let material = regions.wrap(devices, key, &key.untold(|_| false), region).await?;
+        let named = |name: Option<&str>| name.unwrap_or_default().to_owned();
+        let message = Replicate {
+            place: Place { scope: replica.scope.clone(), key: key.id },
+            from: key.scope.region.clone(),
+            domain: regions.info(&key.scope.region).await?,
+            spec: named(key.spec.aws_name()),
+            usage: named(key.usage.aws_name()),
+            origin: named(key.origin.aws_name()),
+            description: replica.description.clone(),
+            created: replica.created,
+            policy: replica.policy.text().to_owned(),
+            bypass,
+            tags: replica.tags.clone(),
+            shared,
+            material,
+        };
+        Ok(regions.peers().replicate(&message).await?.state)
+    }
+
+    /// There may be something to tell other daemons.
+    pub(in crate::api) fn wake_errands(&self) {
+        self.service.errands.wake();
+    }
+
+    /// Whether imported material that waits for its rotation is there in every Region of the key.
     pub(in crate::api) async fn is_imported_everywhere(
         &self,
         key: &KeyRecord,
     ) -> Result<bool, KmsError> {
-        let present = |key: &KeyRecord| key.pending.as_ref().is_some_and(KeyMaterial::is_present);
+        let Some(pending) = key.pending.as_ref().filter(|pending| pending.is_present()) else {
+            return Ok(false);
+        };
         let related = self.catalog().related(key).await?;
-        Ok(present(key) && related.iter().all(|related| present(related)))
+        let here = |key: &KeyRecord| key.pending.as_ref().is_some_and(KeyMaterial::is_present);
+        if !related.iter().all(|related| here(related)) {
+            return Ok(false);
+        }
+        for scope in elsewhere(key, &related) {
+            let there = Place { scope, key: key.id };
+            let known = self.regions().peers().describe(there).await?;
+            if !known.present.contains(&pending.id.to_string()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Refuses to change what is shared while the primary moves to another daemon.
+pub(in crate::api) fn refuse_moving(key: &KeyRecord) -> Result<(), KmsError> {
+    let moving = key.multi_region.as_ref().is_some_and(|regions| regions.moving_to.is_some());
+    match moving {
+        true => StateRule::Enabled.check(KeyState::Updating, &key.arn()),
+        false => Ok(()),
     }
 }
 

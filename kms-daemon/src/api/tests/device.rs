@@ -32,6 +32,11 @@ static POOLS: [LazyLock<Arc<Pool>>; 3] = [
 
 static PROVISIONER: LazyLock<HostKey> = LazyLock::new(HostKey::generate);
 
+/// The pool of one of the Regions, and the provisioner of its domain.
+pub(crate) fn pool(index: usize) -> (Arc<Pool>, HostKey) {
+    (Arc::clone(&POOLS[index]), PROVISIONER.clone())
+}
+
 /// The first so many of the Regions.
 pub(super) fn regions(count: usize) -> Arc<Regions> {
     let pools = REGIONS.iter().zip(&POOLS).take(count);

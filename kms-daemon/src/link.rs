@@ -1,0 +1,121 @@
+//! The link between daemons: keys of several Regions when the Regions are served by several
+//! installations.
+//!
+//! Each end has a certificate of its own, and each knows the other's: mutual TLS with exactly these
+//! two certificates. What goes over it is JSON in HTTP/1.1; key material in it is wrapped by the
+//! devices of one end for those of the other. A daemon speaks only for the Regions that the other
+//! end expects behind its certificate.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::error::{Exception, KmsError};
+use crate::tls::TlsError;
+
+mod client;
+mod errands;
+mod identity;
+mod message;
+mod receive;
+mod server;
+mod setup;
+#[cfg(test)]
+mod tests;
+
+pub use self::client::Peers;
+pub use self::errands::{Errands, run};
+pub use self::identity::Identity;
+pub use self::server::LinkServer;
+pub use self::setup::Link;
+
+pub(crate) use self::message::{Place, Replicate, Synchronise, Wrapped};
+
+/// Another daemon, as the command line names it: `REGION=HOST:PORT,CERTIFICATE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// The Region that it serves.
+    pub region: String,
+    /// Where its link is.
+    pub address: String,
+    /// Its certificate, PEM.
+    pub certificate: PathBuf,
+}
+
+impl PeerAddress {
+    /// Reads a value of `--peer`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (region, rest) = text.split_once('=')?;
+        let (address, certificate) = rest.split_once(',')?;
+        let (host, port) = address.rsplit_once(':')?;
+        let well_formed = crate::key::identifier::is_region(region)
+            && !host.is_empty()
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
+            && !certificate.is_empty();
+        well_formed.then(|| Self {
+            region: region.to_owned(),
+            address: address.to_owned(),
+            certificate: certificate.into(),
+        })
+    }
+}
+
+/// Why another daemon did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// It cannot be reached, or its answer was lost: whether it did it is not known.
+    #[error("the daemon of {region} does not answer: {reason}")]
+    Unreachable {
+        /// The Region.
+        region: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// It refuses.
+    #[error("the daemon of {region} refuses: {error}")]
+    Refused {
+        /// The Region.
+        region: String,
+        /// The refusal.
+        error: KmsError,
+    },
+    /// No daemon is known for the Region.
+    #[error("no daemon is known for {0}")]
+    Unknown(String),
+}
+
+impl From<LinkError> for KmsError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Refused { error, .. } => error,
+            unreachable => {
+                tracing::warn!(error = %unreachable, "link");
+                Self::new(Exception::DependencyTimeout, unreachable.to_string())
+            }
+        }
+    }
+}
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkSetupError {
+    /// No certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The TLS library refuses the certificates.
+    #[error("cannot use the certificates of the link: {0}")]
+    Unusable(String),
+    /// The port cannot be bound.
+    #[error(
+        "cannot listen on {address} for other daemons: {source}; choose another with --link-listen"
+    )]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+}
+
+/// Certificates of the other daemons, DER, with the Regions that they speak for.
+pub(crate) type Known = BTreeMap<Vec<u8>, Vec<String>>;

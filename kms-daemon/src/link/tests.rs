@@ -1,0 +1,211 @@
+//! Two daemons, each with a Region, and a line between them that can be cut.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use host_driver::Pool;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+mod keys;
+mod trust;
+
+use super::errands::do_all;
+use super::{Identity, LinkServer, PeerAddress, Peers};
+use crate::api::{Operation, Service, testing};
+use crate::audit::{AuditFacts, AuditLog, verify};
+use crate::clock::{ManualClock, Timestamp};
+use crate::context::RequestContext;
+use crate::credentials::Credentials;
+use crate::error::KmsError;
+use crate::http::{Front, Readiness};
+use crate::metrics::Metrics;
+use crate::principal::Principal;
+use crate::regions::Regions;
+use crate::sigv4::Verifier;
+use crate::store::MemoryStore;
+
+const ACCOUNT: &str = "000000000000";
+const WEST: &str = "us-west-2";
+const EAST: &str = "us-east-1";
+
+struct Always;
+
+impl Readiness for Always {
+    fn report(&self) -> (bool, Value) {
+        (true, Value::Null)
+    }
+
+    fn observe(&self, _: &Metrics) -> bool {
+        true
+    }
+}
+
+/// A daemon with one Region.
+struct Daemon {
+    region: &'static str,
+    front: Arc<Front>,
+    identity: Arc<Identity>,
+    clock: Arc<ManualClock>,
+    link: Option<JoinHandle<()>>,
+    address: SocketAddr,
+    dir: TempDir,
+}
+
+/// Two daemons that know each other.
+async fn pair() -> (Daemon, Daemon) {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let identities: Vec<_> =
+        dirs.iter().map(|dir| Arc::new(Identity::of_data(dir.path()).unwrap())).collect();
+    let ports = [free_port(), free_port()];
+    let [west_dir, east_dir] = dirs;
+    let west = Daemon::start(0, WEST, west_dir, &identities, ports, EAST).await;
+    let east = Daemon::start(1, EAST, east_dir, &identities, ports, WEST).await;
+    (west, east)
+}
+
+fn free_port() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+impl Daemon {
+    async fn start(
+        own: usize,
+        region: &'static str,
+        dir: TempDir,
+        identities: &[Arc<Identity>],
+        ports: [SocketAddr; 2],
+        other: &str,
+    ) -> Self {
+        let peer = PeerAddress {
+            region: other.to_owned(),
+            address: ports[1 - own].to_string(),
+            certificate: identities[1 - own].path().to_owned(),
+        };
+        let peers = Peers::new(&identities[own], &[peer]).unwrap();
+        let (pool, provisioner): (Arc<Pool>, _) = testing::pool(own);
+        let regions = Regions::new([(region.to_owned(), pool)], provisioner).with_peers(peers);
+        let regions = Arc::new(regions);
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
+        let store = Arc::new(MemoryStore::new());
+        let service = Service::open(store, Arc::clone(&regions), clock.clone()).await.unwrap();
+        let (audit, _) = AuditLog::open(&dir.path().join("audit"), json!({})).await.unwrap();
+        let served = Arc::clone(&regions);
+        let front = Arc::new(Front {
+            service,
+            verifier: Verifier::new(
+                Arc::new(move |region| served.has(region)),
+                Arc::new(Credentials::default()),
+                std::time::Duration::from_secs(300),
+            ),
+            audit: Arc::new(audit),
+            metrics: Metrics::new(),
+            readiness: Arc::new(Always),
+            region: region.to_owned(),
+            account: ACCOUNT.to_owned(),
+            development: None,
+        });
+        let (identity, address) = (Arc::clone(&identities[own]), ports[own]);
+        let mut daemon = Self { region, front, identity, clock, link: None, address, dir };
+        daemon.plug().await;
+        daemon
+    }
+
+    /// Lets the other daemon in.
+    async fn plug(&mut self) {
+        let peers = self.front.service.regions().peers();
+        let server = LinkServer::bind(self.address, &self.identity, peers).await.unwrap();
+        self.link = Some(tokio::spawn(server.run(Arc::clone(&self.front))));
+    }
+
+    /// Cuts the line.
+    async fn cut(&mut self) {
+        let link = self.link.take().unwrap();
+        link.abort();
+        let _ = link.await;
+    }
+
+    /// Does what other Regions are to be told; how much is left.
+    async fn errands(&self) -> usize {
+        do_all(&self.front).await.unwrap()
+    }
+
+    async fn call(&self, operation: &str, input: Value) -> Result<Value, KmsError> {
+        let request = RequestContext {
+            request_id: Uuid::new_v4(),
+            event_id: Uuid::new_v4(),
+            principal: Principal::root(ACCOUNT, "AKIAEXAMPLE"),
+            region: self.region.to_owned(),
+            source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            user_agent: None,
+            received: SystemTime::now(),
+        };
+        let operation = Operation::from_name(operation).unwrap();
+        let mut facts = AuditFacts::default();
+        let body = input.to_string();
+        let answer =
+            self.front.service.call(operation, &request, body.as_bytes(), &mut facts).await?;
+        Ok(match answer.as_bytes() {
+            b"" => Value::Null,
+            body => serde_json::from_slice(body).unwrap(),
+        })
+    }
+
+    async fn ok(&self, operation: &str, input: Value) -> Value {
+        self.call(operation, input).await.unwrap_or_else(|error| panic!("{operation}: {error}"))
+    }
+
+    async fn refused(&self, operation: &str, input: Value) -> &'static str {
+        match self.call(operation, input).await {
+            Ok(answer) => panic!("{operation}: {answer}"),
+            Err(error) => error.code(),
+        }
+    }
+
+    async fn metadata(&self, id: &str) -> Value {
+        self.ok("DescribeKey", json!({ "KeyId": id })).await["KeyMetadata"].clone()
+    }
+
+    async fn encrypt(&self, id: &str) -> Value {
+        self.ok("Encrypt", json!({ "KeyId": id, "Plaintext": "eA==" })).await["CiphertextBlob"]
+            .clone()
+    }
+
+    async fn decrypts(&self, blob: &Value) {
+        let opened = self.ok("Decrypt", json!({ "CiphertextBlob": blob })).await;
+        assert_eq!(opened["Plaintext"], "eA==");
+    }
+
+    /// Checks the audit log, the devices' own chains included.
+    async fn audited(self) -> Vec<String> {
+        let Self { front, dir, .. } = self;
+        drop(front);
+        let path = dir.path().join("audit");
+        let names = std::fs::read_dir(&path).unwrap().flatten().map(|entry| entry.path());
+        let lines: Vec<_> = names
+            .filter(|path| path.extension().is_some_and(|kind| kind == "jsonl"))
+            .flat_map(|path| {
+                let text = std::fs::read_to_string(path).unwrap();
+                text.lines().map(str::to_owned).collect::<Vec<_>>()
+            })
+            .collect();
+        assert!(verify(&path).is_ok());
+        lines
+    }
+}
+
+async fn multi_region(daemon: &Daemon, more: Value) -> String {
+    let mut input = more;
+    input["MultiRegion"] = json!(true);
+    let made = daemon.ok("CreateKey", input).await;
+    made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
+}
+
+async fn replicate(from: &Daemon, to: &Daemon, id: &str) -> Value {
+    let input = json!({ "KeyId": id, "ReplicaRegion": to.region });
+    from.ok("ReplicateKey", input).await["ReplicaKeyMetadata"].clone()
+}
