@@ -26,7 +26,8 @@ fn pair(hsm: &str) -> (Daemon, Daemon) {
         let data = daemon.data().to_str().expect("UTF-8");
         let (status, output) = ctl::run(&["link", "certificate", "--data", data]);
         assert_eq!(status, 0, "{output}");
-        assert!(output.starts_with("-----BEGIN CERTIFICATE-----"), "{output}");
+        let pem = output["pem"].as_str().expect("a certificate");
+        assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"), "{output}");
     }
     let certificates = [&west, &east].map(|daemon| {
         let path = daemon.data().join("link/certificate.pem");
