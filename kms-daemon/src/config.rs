@@ -150,6 +150,9 @@ impl Settings {
         if regions.is_empty() {
             regions.push("us-east-1".to_owned());
         }
+        if any_region && development.is_none() {
+            return Err(value("region any is for development and tests only: add --dev"));
+        }
         let config = Config {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8700))),
             data: self.data.map_or_else(default_data, Ok)?,
@@ -342,10 +345,11 @@ mod tests {
         let config = load(&["--region", "eu-west-1", "--region", "us-east-1"]).unwrap();
         assert_eq!((config.region.as_str(), config.any_region), ("eu-west-1", false));
         assert_eq!(config.regions, ["eu-west-1", "us-east-1"]);
-        let config = load(&["--region", "any"]).unwrap();
+        let config = load(&["--region", "any", "--dev"]).unwrap();
         assert_eq!((config.region.as_str(), config.any_region), ("us-east-1", true));
         for (arguments, text) in [
             (&["--region", "us-east-1,us-east-1"][..], "twice"),
+            (&["--region", "any"], "--dev"),
             (&["--region", "us-east-1,eu-west-1", "--hsm", "unix:/x"], "--hsm eu-west-1=soft"),
             (&["--hsm", "soft,eu-west-1=unix:/x"], "--region eu-west-1"),
             (&["--peer", "eu-west-1=host:1"], "REGION=HOST:PORT,CERTIFICATE"),
