@@ -53,7 +53,7 @@ pub struct Seed {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SeedKey {
-    /// A lower-case UUID.
+    /// A lower-case UUID, or `mrk-` and 32 hexadecimal digits for a multi-Region key.
     id: String,
     /// `alias/…`.
     #[serde(default)]
@@ -137,6 +137,7 @@ impl SeedKey {
             "KeyUsage": self.usage,
             "Description": self.description,
             "Policy": self.policy,
+            "MultiRegion": self.id.starts_with("mrk-"),
             "Tags": tags,
         })
     }
