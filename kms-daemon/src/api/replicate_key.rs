@@ -9,7 +9,7 @@ use super::model::outputs::Tag;
 use super::model::replicate_key::{Input, Output};
 use super::put_key_policy::accept;
 use super::tagging;
-use super::{Answer, Call};
+use super::{Answer, Call, Operation};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::{Update, elsewhere};
 use crate::key::multi_region::Tokens;
@@ -30,7 +30,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         call.parameter("tags", tagging::audit_value(&tags));
     }
     let there = Scope::new(&*call.home().account, &*region);
-    for _ in Call::tries() {
+    // As AWS counts it: the replica is two keys' worth of work.
+    call.count_elsewhere(&there, Pool::Operation(Operation::CreateKey), 2)?;
+    for attempt in Call::tries() {
         let key = call.authorize(KeyUse::manage(Action::ReplicateKey, &key_id)).await?;
         call.authorize_in(AccountAction::CreateKey, &there)?;
         if !tags.is_empty() {
@@ -46,8 +48,6 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             }
             None => KeyPolicy::default_for(&there),
         };
-        // As AWS counts it: the replica is two keys' worth of work.
-        call.count_elsewhere(&there, Pool::Operation(super::Operation::CreateKey), 2)?;
         call.regions().open_if_served(&region).await?;
         let changed = key.with_replica(&region);
         let wanted = KeyRecord {
@@ -65,7 +65,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let shared = changed.shared().ok_or_else(|| KmsError::internal("no Regions"))?;
         let here = call.regions().has(&region);
         let replica = if here {
-            call.count_key(&there).await?;
+            if attempt == 0 {
+                call.count_key(&there).await?;
+            }
             let tokens = call.transfer(&key, &region).await?;
             wanted.sharing(&shared, &tokens)
         } else {
