@@ -52,15 +52,19 @@ pub(super) async fn external(rig: &Rig, spec: &str, usage: &str) -> String {
     metadata["KeyId"].as_str().unwrap().to_owned()
 }
 
-async fn parameters(rig: &Rig, id: &str) -> Value {
-    let input =
-        json!({ "KeyId": id, "WrappingAlgorithm": ALGORITHM, "WrappingKeySpec": "RSA_2048" });
-    rig.ok("GetParametersForImport", input).await
-}
-
 /// An import of `material`, to be changed before it is sent.
 pub(super) async fn wrapped(rig: &Rig, id: &str, material: &[u8]) -> Value {
-    let parameters = parameters(rig, id).await;
+    let parameters = rig.ok("GetParametersForImport", parameters(id)).await;
+    wrap(&parameters, id, material)
+}
+
+/// The input of `GetParametersForImport`.
+pub(crate) fn parameters(id: &str) -> Value {
+    json!({ "KeyId": id, "WrappingAlgorithm": ALGORITHM, "WrappingKeySpec": "RSA_2048" })
+}
+
+/// The input of `ImportKeyMaterial` for what [`parameters`] was answered.
+pub(crate) fn wrap(parameters: &Value, id: &str, material: &[u8]) -> Value {
     let public = PublicKey::from_public_key_der(&bytes(&parameters["PublicKey"])).unwrap();
     let sealed = public.encrypt(&mut getrandom::SysRng, Oaep::<Sha256>::new(), material).unwrap();
     json!({
@@ -82,7 +86,7 @@ async fn the_life_of_imported_material() {
     let encrypt = json!({ "KeyId": id, "Plaintext": b64("x") });
     assert_eq!(rig.refused("Encrypt", encrypt.clone()).await, "KMSInvalidStateException");
     assert_eq!(rig.refused("EnableKey", json!({ "KeyId": id })).await, "KMSInvalidStateException");
-    let given = parameters(&rig, &id).await;
+    let given = rig.ok("GetParametersForImport", parameters(&id)).await;
     assert_eq!(given["KeyId"], json!(arn(&id)));
     assert_eq!(given["ParametersValidTo"], json!(START + 86_400.0));
 
@@ -200,7 +204,7 @@ async fn tokens_and_material_that_do_not_fit() {
         input[member] = value;
         input
     };
-    let theirs = parameters(&rig, &other).await;
+    let theirs = rig.ok("GetParametersForImport", parameters(&other)).await;
     let mut damaged = bytes(&good["ImportToken"]);
     let last = damaged.len() - 1;
     damaged[last] ^= 1;

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{ACCOUNT, EAST, WEST, multi_region, pair, replicate};
+use super::{ACCOUNT, Daemon, EAST, WEST, multi_region, pair, replicate};
+use crate::api::testing;
 use crate::clock::Clock as _;
 use crate::key::deletion::destroy_due;
 
@@ -41,10 +42,44 @@ async fn keys_of_other_kinds_and_imported_ones() {
     let input = json!({ "KeyId": id });
     let public = west.ok("GetPublicKey", input.clone()).await["PublicKey"].clone();
     assert_eq!(east.ok("GetPublicKey", input).await["PublicKey"], public);
+}
 
+#[tokio::test]
+async fn imported_material_is_brought_to_each_daemon() {
+    let (west, east) = pair().await;
     let id = multi_region(&west, json!({ "Origin": "EXTERNAL" })).await;
+    let import = async |daemon: &Daemon, material: &[u8], kind: Option<&str>| {
+        let parameters = daemon.ok("GetParametersForImport", testing::parameters(&id)).await;
+        let mut input = testing::wrap(&parameters, &id, material);
+        if let Some(kind) = kind {
+            input["ImportType"] = json!(kind);
+        }
+        daemon.call("ImportKeyMaterial", input).await
+    };
     let refused = west.refused("ReplicateKey", json!({ "KeyId": id, "ReplicaRegion": EAST })).await;
     assert_eq!(refused, "KMSInvalidStateException", "a primary that waits for its material");
+
+    let (first, second) = ([1; 32], [2; 32]);
+    import(&west, &first, None).await.unwrap();
+    let made = replicate(&west, &east, &id).await;
+    assert_eq!(made["KeyState"], "PendingImport");
+    assert_eq!(made, east.metadata(&id).await);
+    let other = import(&east, &second, None).await.unwrap_err();
+    assert_eq!(other.code(), "IncorrectKeyMaterialException");
+    import(&east, &first, None).await.unwrap();
+    east.decrypts(&west.encrypt(&id).await).await;
+
+    import(&west, &second, Some("NEW_KEY_MATERIAL")).await.unwrap();
+    let rotate = json!({ "KeyId": id });
+    let early = west.refused("RotateKeyOnDemand", rotate.clone()).await;
+    assert_eq!(early, "KMSInvalidStateException");
+    assert_eq!(west.errands().await, 0);
+    import(&east, &second, None).await.unwrap();
+    west.ok("RotateKeyOnDemand", rotate).await;
+    assert_eq!(west.errands().await, 0);
+    let current = west.metadata(&id).await["CurrentKeyMaterialId"].clone();
+    assert_eq!(east.metadata(&id).await["CurrentKeyMaterialId"], current);
+    west.decrypts(&east.encrypt(&id).await).await;
 }
 
 #[tokio::test]
