@@ -61,7 +61,8 @@ _METADATA = {
 #: The members that a structure must have. One that is not listed must have all of the model's.
 _REQUIRED = {
     "KeyMetadata": _METADATA,
-    "AliasListEntry": {"AliasArn", "AliasName", "CreationDate", "LastUpdatedDate", "TargetKeyId"},
+    # The alias of an AWS managed key that no service has asked for yet has no more.
+    "AliasListEntry": {"AliasArn", "AliasName"},
     "DecryptResponse": {"EncryptionAlgorithm", "KeyId", "Plaintext"},
     "DeriveSharedSecretResponse": {"KeyAgreementAlgorithm", "KeyId", "KeyOrigin", "SharedSecret"},
     "DescribeCustomKeyStoresResponse": {"CustomKeyStores", "Truncated"},

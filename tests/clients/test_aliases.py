@@ -118,6 +118,20 @@ def test_fifty_to_a_key_in_pages(kms, symmetric, alias):
     assert len(everything) == len(set(everything))
 
 
+def test_listed_aliases_have_their_target(kms, symmetric, alias):
+    kms.create_alias(AliasName=alias, TargetKeyId=symmetric["KeyId"])
+    listed = [
+        entry for page in pages(kms.list_aliases, "Aliases", Limit=100) for entry in page
+    ]
+    reserved = {
+        entry["AliasName"] for entry in listed if entry["AliasName"].startswith("alias/aws/")
+    }
+    assert {"alias/aws/ebs", "alias/aws/s3", "alias/aws/secretsmanager"} <= reserved
+    for entry in listed:
+        complete = {"CreationDate", "LastUpdatedDate", "TargetKeyId"} <= entry.keys()
+        assert complete or entry["AliasName"] in reserved, entry
+
+
 def test_bad_listings(kms, raw):
     for limit in (0, 101, 1001):
         with refused("ValidationException"):
