@@ -185,10 +185,7 @@ impl<'r, 'a> Evaluation<'r, 'a> {
 
     /// Within the account of the resource.
     fn decide_own(&self) -> Result<Basis<'a>, Denial> {
-        let guarded = match self.guardrails(|_| true) {
-            Err(denial @ Denial::Explicit(_)) => return Err(denial),
-            guarded => guarded,
-        };
+        let guarded = explicit_first(self.guardrails(|_| true))?;
         let resource = self.resource()?;
         let own = self.own()?;
         guarded?;
@@ -228,7 +225,7 @@ impl<'r, 'a> Evaluation<'r, 'a> {
     fn decide_foreign(&self) -> Result<Basis<'a>, Denial> {
         let granted = self.policies.grant;
         let is_root = self.request.caller.kind() == CallerKind::Root;
-        let guarded = self.guardrails(|guardrail| !guardrail.is_of_resource());
+        let guarded = explicit_first(self.guardrails(|guardrail| !guardrail.is_of_resource()))?;
         let own = self.own()?;
         guarded?;
         if granted.is_none() && !is_root {
@@ -238,7 +235,7 @@ impl<'r, 'a> Evaluation<'r, 'a> {
         if !self.request.action.is_cross_account() {
             return Err(Denial::OtherAccount);
         }
-        let guarded = self.guardrails(|guardrail| guardrail.is_of_resource());
+        let guarded = explicit_first(self.guardrails(|guardrail| guardrail.is_of_resource()))?;
         let verdict = self.resource()?.ok_or(Denial::Implicit(PolicyType::Resource))?;
         guarded?;
         if let Some(id) = granted {
@@ -349,6 +346,14 @@ impl Own {
             Self { session: false, .. } => Err(Denial::Implicit(PolicyType::Session)),
             _ => Ok(()),
         }
+    }
+}
+
+/// Keeps an implicit denial for later: explicit ones come first, wherever they are.
+fn explicit_first(outcome: Result<(), Denial>) -> Result<Result<(), Denial>, Denial> {
+    match outcome {
+        Err(denial @ Denial::Explicit(_)) => Err(denial),
+        outcome => Ok(outcome),
     }
 }
 

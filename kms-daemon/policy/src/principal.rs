@@ -92,10 +92,9 @@ impl Principals {
 
 /// Whether a `NotPrincipal` element excepts the caller.
 ///
-/// Every identity of the caller has to be listed: the account, and the user, or the role and the
-/// session. The IAM User Guide asks to list them all ("you must also specify the account ARN"),
-/// and in its example a listed account does not except the other users of the account. It also
-/// says that whoever has a permissions boundary is always denied.
+/// The account has to be listed, and the user, or the role, or the federated user: the IAM User
+/// Guide says so, and in its example a listed account does not except the other users of the
+/// account. It also says that whoever has a permissions boundary is always denied.
 fn excepted(list: &[NamedPrincipal], caller: &Caller<'_>, bounded: bool) -> bool {
     let listed = list.iter().fold(Ways::NONE, |ways, principal| ways.and(principal.names(caller)));
     let all = |ways: &[Ways]| ways.iter().all(|way| listed.intersects(*way));
@@ -103,7 +102,7 @@ fn excepted(list: &[NamedPrincipal], caller: &Caller<'_>, bounded: bool) -> bool
         && match caller.kind() {
             CallerKind::Root => all(&[Ways::ACCOUNT]),
             CallerKind::User | CallerKind::FederatedUser => all(&[Ways::ACCOUNT, Ways::ITSELF]),
-            CallerKind::RoleSession => all(&[Ways::ACCOUNT, Ways::ROLE, Ways::ITSELF]),
+            CallerKind::RoleSession => all(&[Ways::ACCOUNT, Ways::ROLE]),
             CallerKind::WebIdentity | CallerKind::Service => all(&[Ways::ITSELF]),
         }
 }

@@ -71,7 +71,7 @@ fn principals_are_matched_exactly() {
 }
 
 #[test]
-fn all_identities_have_to_be_excepted() {
+fn account_and_identity_have_to_be_excepted() {
     let aws = |names: &[&str]| format!(r#"{{"AWS":["{}"]}}"#, names.join("\",\""));
     let user = Caller::user(USER).unwrap();
     let root = Caller::root(ROOT).unwrap();
@@ -84,7 +84,7 @@ fn all_identities_have_to_be_excepted() {
         (aws(&[USER, ACCOUNT]), user, false),
         (aws(&[SESSION, ROLE]), session, true),
         (aws(&[SESSION, ROOT]), session, true),
-        (aws(&[ROLE, ROOT]), session, true),
+        (aws(&[ROLE, ROOT]), session, false),
         (aws(&[SESSION, ROLE, ROOT]), session, false),
         (r#"{"Service":"logs.amazonaws.com"}"#.to_owned(), service, false),
         (r#"{"Service":"s3.amazonaws.com"}"#.to_owned(), service, true),
