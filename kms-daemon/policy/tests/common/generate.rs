@@ -14,14 +14,15 @@ use super::{
 pub struct Profile {
     /// Encryption contexts and keys that IAM's data does not have.
     pub all_keys: bool,
-    /// Context values that are not of their key's type.
-    pub misfits: bool,
+    /// What other implementations disagree about: values that are not of their key's type,
+    /// `NotPrincipal`, the old version of the language.
+    pub oddities: bool,
     /// Grants, resource control policies, and several policies of a session or a guardrail.
     pub several: bool,
 }
 
 impl Profile {
-    pub const FULL: Self = Self { all_keys: true, misfits: true, several: true };
+    pub const FULL: Self = Self { all_keys: true, oddities: true, several: true };
 }
 
 pub fn case(rng: &mut Rng, profile: Profile) -> Case {
@@ -75,20 +76,20 @@ pub fn case(rng: &mut Rng, profile: Profile) -> Case {
 
 pub fn key_policy(rng: &mut Rng, profile: Profile) -> Value {
     let statements: Vec<Value> = (0..=rng.below(4)).map(|_| key_statement(rng, profile)).collect();
-    document(rng, statements)
+    document(rng, profile, statements)
 }
 
 pub fn identity_policy(rng: &mut Rng, profile: Profile) -> Value {
     let statements: Vec<Value> =
         (0..=rng.below(3)).map(|_| identity_statement(rng, profile)).collect();
-    document(rng, statements)
+    document(rng, profile, statements)
 }
 
-fn document(rng: &mut Rng, mut statements: Vec<Value>) -> Value {
+fn document(rng: &mut Rng, profile: Profile, mut statements: Vec<Value>) -> Value {
     let mut document = Map::new();
     match rng.below(10) {
-        0 => {}
-        1 => drop(document.insert("Version".to_owned(), json!("2008-10-17"))),
+        0 if profile.oddities => {}
+        1 if profile.oddities => drop(document.insert("Version".to_owned(), json!("2008-10-17"))),
         _ => drop(document.insert("Version".to_owned(), json!("2012-10-17"))),
     }
     let statements = match statements.len() {
@@ -102,7 +103,7 @@ fn document(rng: &mut Rng, mut statements: Vec<Value>) -> Value {
 pub fn key_statement(rng: &mut Rng, profile: Profile) -> Value {
     let mut statement = base(rng, profile, &KEY_ACTIONS);
     let deny = statement["Effect"] == "Deny";
-    let (name, principal) = match deny && rng.percent(15) {
+    let (name, principal) = match deny && profile.oddities && rng.percent(15) {
         true => ("NotPrincipal", excepted(rng)),
         false => ("Principal", principal(rng)),
     };
@@ -317,7 +318,7 @@ fn condition(rng: &mut Rng, profile: Profile) -> (String, &'static str, Value) {
         1 => "ForAnyValue:",
         _ => "",
     };
-    let set = if is_list && profile.misfits && rng.percent(5) { "" } else { set };
+    let set = if is_list && profile.oddities && rng.percent(5) { "" } else { set };
     let suffix = if rng.percent(20) { "IfExists" } else { "" };
     (format!("{set}{operator}{suffix}"), key, one_or_two(rng, kind.values))
 }
@@ -345,14 +346,14 @@ fn context(rng: &mut Rng, profile: Profile) -> Bag {
     ] {
         let extra = name.starts_with("x:") || name.starts_with("kms:encryptioncontext:");
         if rng.percent(70) && (profile.all_keys || !extra) {
-            let misfit = profile.misfits && rng.percent(5);
+            let misfit = profile.oddities && rng.percent(5);
             let value = if misfit { *rng.pick(&["", "!"]) } else { *rng.pick(values) };
             bag.0.insert(name.to_owned(), Entry::One(value.to_owned()));
         }
     }
     for name in ["aws:calledvia", "kms:encryptioncontextkeys"] {
         if rng.percent(70) {
-            let least = usize::from(!profile.misfits);
+            let least = usize::from(!profile.oddities);
             let count = least + rng.below(3);
             let values = (0..count).map(|_| (*rng.pick(&["red", "blue", "ana"])).to_owned());
             bag.0.insert(name.to_owned(), Entry::Many(values.collect()));
