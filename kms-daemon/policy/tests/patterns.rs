@@ -16,7 +16,10 @@ fn decide(policy: &Value, who: Who, action: Action, context: &[(&str, &str)]) ->
     case.compile().expect("a policy").decide()
 }
 
-fn check(policy: &Value, rows: &[(Who, Action, &[(&str, &str)], bool)]) {
+/// Who does what in which context, and whether that is allowed.
+type Row<'a> = (Who, Action, &'a [(&'a str, &'a str)], bool);
+
+fn check(policy: &Value, rows: &[Row<'_>]) {
     for (who, action, context, expected) in rows {
         let outcome = decide(policy, *who, *action, context);
         assert_eq!(outcome.is_allowed(), *expected, "{who:?} {action} {context:?}: {outcome:?}");
