@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::Fault;
-use crate::pattern::{Pattern, Syntax, split_fields};
+use crate::pattern::{Pattern, Syntax, Unresolved, split_fields};
 
 const FIELDS: usize = 6;
 
@@ -66,28 +66,32 @@ impl ArnPattern {
         Ok(Self::Fields(Box::new([arn, partition, service, region, account, resource])))
     }
 
-    /// Whether a resource is named by the pattern. `None` if a variable has no value.
-    pub(crate) fn matches_resource(&self, resource: &str, context: &dyn Context) -> Option<bool> {
+    /// Whether a resource is named by the pattern.
+    pub(crate) fn matches_resource(
+        &self,
+        resource: &str,
+        context: &dyn Context,
+    ) -> Result<bool, Unresolved> {
         match self {
-            Self::Anything => Some(true),
+            Self::Anything => Ok(true),
             pattern => pattern.matches(resource, context),
         }
     }
 
-    /// Whether `text` is an ARN that matches. `None` if a variable has no value.
-    pub(crate) fn matches(&self, text: &str, context: &dyn Context) -> Option<bool> {
+    /// Whether `text` is an ARN that matches.
+    pub(crate) fn matches(&self, text: &str, context: &dyn Context) -> Result<bool, Unresolved> {
         match self {
-            Self::Anything => Some(text.splitn(FIELDS, ':').count() == FIELDS),
+            Self::Anything => Ok(text.splitn(FIELDS, ':').count() == FIELDS),
             Self::Variable(pattern) => pattern.matches(text, context),
             Self::Fields(patterns) => {
                 let mut fields = text.splitn(FIELDS, ':');
                 for pattern in patterns.iter() {
-                    let Some(field) = fields.next() else { return Some(false) };
+                    let Some(field) = fields.next() else { return Ok(false) };
                     if !pattern.matches(field, context)? {
-                        return Some(false);
+                        return Ok(false);
                     }
                 }
-                Some(true)
+                Ok(true)
             }
         }
     }
@@ -117,7 +121,7 @@ mod tests {
             ("arn:aws:s3:::*", "arn:aws:s3::", false),
         ] {
             let pattern = ArnPattern::parse(pattern, false).map(|p| p.matches(text, &()));
-            assert!(pattern.is_err() || pattern == Ok(Some(expected)), "{text}");
+            assert!(pattern.is_err() || pattern == Ok(Ok(expected)), "{text}");
         }
         for text in ["", "arn", "arn:aws:kms", "arn:aws:iam::*", "key/1234"] {
             assert!(ArnPattern::parse(text, true).is_err(), "{text}");
@@ -138,9 +142,9 @@ mod tests {
             ("arn:aws:*:key/1234", false),
         ] {
             let own = ArnPattern::parse_resource(pattern, true).unwrap();
-            assert_eq!(own.matches_resource(KEY, &()), Some(expected), "{pattern}");
+            assert_eq!(own.matches_resource(KEY, &()), Ok(expected), "{pattern}");
             // An action that is about no resource is allowed by `*` alone.
-            assert_eq!(own.matches_resource("*", &()), Some(pattern == "*"), "{pattern}");
+            assert_eq!(own.matches_resource("*", &()), Ok(pattern == "*"), "{pattern}");
         }
         for text in ["", "**", "arn", "a*", "key/1234", "ARN:aws:kms:::", "${aws:username}"] {
             assert!(ArnPattern::parse_resource(text, true).is_err(), "{text}");

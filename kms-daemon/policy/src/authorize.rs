@@ -1,85 +1,10 @@
 //! The decision: all policies and grants together.
 
-use crate::action::Action;
-use crate::caller::{Caller, CallerKind};
-use crate::context::Context;
+use crate::caller::CallerKind;
 use crate::decision::{Basis, Decision, Denial, Location, PolicyType};
-use crate::policy::{Compiled, GuardrailPolicy, IdentityPolicy, KeyPolicy, TrustPolicy, Verdict};
+use crate::policy::{Compiled, Verdict};
+use crate::request::{Grant, Grantee, Guardrail, Policies, Request, Resource};
 use crate::statement::Subject;
-
-/// What is asked.
-#[derive(Clone, Copy)]
-pub struct Request<'a> {
-    /// Who asks.
-    pub caller: Caller<'a>,
-    /// For what.
-    pub action: Action,
-    /// Of which resource.
-    pub resource: Resource<'a>,
-    /// Everything conditions and policy variables can be about.
-    pub context: &'a dyn Context,
-}
-
-/// What a request is about.
-#[derive(Clone, Copy)]
-pub enum Resource<'a> {
-    /// A key. Without a statement that names it, its account has no say in it.
-    Key {
-        /// Its ARN, whatever name the request used.
-        arn: &'a str,
-        /// Its account.
-        account: &'a str,
-        /// Its policy. `None` if there is no such key, which callers of other accounts cannot
-        /// tell from a key that is closed to them.
-        policy: Option<&'a KeyPolicy>,
-    },
-    /// A role that is to be assumed.
-    Role {
-        /// Its ARN.
-        arn: &'a str,
-        /// Its account.
-        account: &'a str,
-        /// Its trust policy.
-        policy: &'a TrustPolicy,
-    },
-    /// Something that has no policy: an alias name, a custom key store, or nothing in
-    /// particular. Identity policies decide alone.
-    Account {
-        /// Its ARN, or `*` for actions that are about no resource. `None` for a resource that
-        /// has no ARN yet; it is matched like `*`.
-        arn: Option<&'a str>,
-        /// The account.
-        account: &'a str,
-    },
-}
-
-/// The policies that apply to a caller, and what grants say.
-#[derive(Clone, Copy, Default)]
-pub struct Policies<'a> {
-    /// Policies of the user or role, those of the user's groups among them.
-    pub identity: &'a [IdentityPolicy],
-    /// The permissions boundary of the user or role.
-    pub boundary: Option<&'a IdentityPolicy>,
-    /// The policies of the session, of which one has to allow. Empty if the session has none.
-    pub session: &'a [IdentityPolicy],
-    /// Each of them has to allow.
-    pub guardrails: &'a [Guardrail<'a>],
-    /// The id of a grant on the key that names the caller, contains the operation and whose
-    /// constraints hold.
-    pub grant: Option<&'a str>,
-}
-
-/// Policies that limit what others may allow. One of them has to allow.
-#[derive(Debug, Clone, Copy)]
-pub enum Guardrail<'a> {
-    /// The service control policies of one level of the caller's organisation. They are not
-    /// about services.
-    ServiceControl(&'a [IdentityPolicy]),
-    /// The resource control policies of one level of the resource's organisation.
-    ResourceControl(&'a [GuardrailPolicy]),
-    /// The policy of the endpoint the request came through.
-    Endpoint(&'a GuardrailPolicy),
-}
 
 /// Decides whether a request is allowed.
 ///
@@ -98,56 +23,6 @@ pub enum Guardrail<'a> {
 pub fn authorize<'a>(request: &Request<'a>, policies: &Policies<'a>) -> Decision<'a> {
     let evaluation = Evaluation::new(request, policies);
     evaluation.decide().map_or_else(Decision::Denied, Decision::Allowed)
-}
-
-impl Guardrail<'_> {
-    /// Whether it belongs to the side of the resource.
-    const fn is_of_resource(&self) -> bool {
-        !matches!(self, Self::ServiceControl(_))
-    }
-}
-
-impl<'a> Resource<'a> {
-    /// The ARN, if it has one.
-    #[must_use]
-    pub const fn arn(&self) -> Option<&'a str> {
-        match self {
-            Self::Key { arn, .. } | Self::Role { arn, .. } => Some(arn),
-            Self::Account { arn, .. } => *arn,
-        }
-    }
-
-    /// The account it belongs to.
-    #[must_use]
-    pub const fn account(&self) -> &'a str {
-        match self {
-            Self::Key { account, .. }
-            | Self::Role { account, .. }
-            | Self::Account { account, .. } => account,
-        }
-    }
-
-    /// Its policy.
-    pub(crate) fn policy(&self) -> Option<&'a Compiled> {
-        match self {
-            Self::Key { policy, .. } => policy.map(KeyPolicy::compiled),
-            Self::Role { policy, .. } => Some(policy.compiled()),
-            Self::Account { .. } => None,
-        }
-    }
-}
-
-impl<'a> Request<'a> {
-    /// What statements are compared with.
-    pub(crate) fn subject<'r>(&'r self, policies: &Policies<'_>) -> Subject<'r> {
-        Subject {
-            caller: &self.caller,
-            bounded: policies.boundary.is_some(),
-            action: self.action,
-            resource: self.resource.arn().unwrap_or("*"),
-            context: self.context,
-        }
-    }
 }
 
 /// Evaluates policies, each at most once.
@@ -192,7 +67,7 @@ impl<'r, 'a> Evaluation<'r, 'a> {
         let Some(resource) = resource else {
             return self.decide_by_identity(&own);
         };
-        if let Some(id) = self.policies.grant {
+        if let Some(id) = self.granted(&own) {
             return Ok(Basis::Grant(id));
         }
         if let Some(statement) = resource.itself() {
@@ -223,11 +98,11 @@ impl<'r, 'a> Evaluation<'r, 'a> {
     /// From another account. The caller's side is decided first, so that nothing in the answer
     /// depends on a resource the caller may know nothing of.
     fn decide_foreign(&self) -> Result<Basis<'a>, Denial> {
-        let granted = self.policies.grant;
-        let is_root = self.request.caller.kind() == CallerKind::Root;
         let guarded = explicit_first(self.guardrails(|guardrail| !guardrail.is_of_resource()))?;
         let own = self.own()?;
         guarded?;
+        let granted = self.granted(&own);
+        let is_root = self.request.caller.kind() == CallerKind::Root;
         if granted.is_none() && !is_root {
             own.identity.ok_or(Denial::Implicit(PolicyType::Identity))?;
             own.check_limits()?;
@@ -261,6 +136,18 @@ impl<'r, 'a> Evaluation<'r, 'a> {
         let (policy, statement) = own.identity.ok_or(Denial::Implicit(PolicyType::Identity))?;
         own.check_limits()?;
         Ok(Basis::Identity { policy, statement })
+    }
+
+    /// The id of the grant, if it and the caller's own policies allow.
+    fn granted(&self, own: &Own) -> Option<&'a str> {
+        let Grant { id, grantee } = self.policies.grant?;
+        let allowed = match grantee {
+            Grantee::Caller => true,
+            Grantee::Account if self.request.caller.kind() == CallerKind::Root => true,
+            Grantee::Account => own.identity.is_some() && own.check_limits().is_ok(),
+            Grantee::Role => own.check_limits().is_ok(),
+        };
+        allowed.then_some(id)
     }
 
     /// What the resource's policy says; `None` if there is none.

@@ -8,7 +8,7 @@ use crate::json::Json;
 use crate::key::ConditionKey;
 use crate::operand::{Decimal, Network, decode_base64};
 use crate::operator::{Comparison, Operator, Relation, Sense, Set, Test};
-use crate::pattern::{Pattern, Syntax};
+use crate::pattern::{self, Pattern, Syntax};
 
 /// A compiled condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,18 +150,15 @@ impl Operands {
             Self::Null { .. } => None,
             Self::Text(patterns) => {
                 let text = value.text()?;
-                // A pattern whose variable has no value matches nothing.
-                Some(patterns.iter().any(|own| own.matches(&text, context) == Some(true)))
+                pattern::any(patterns, |own| own.matches(&text, context))
             }
             Self::TextIgnoringCase(patterns) => {
                 let text = value.text()?;
-                let matches =
-                    |own: &Pattern| own.matches_ignoring_case(&text, context) == Some(true);
-                Some(patterns.iter().any(matches))
+                pattern::any(patterns, |own| own.matches_ignoring_case(&text, context))
             }
             Self::Arn(patterns) => {
                 let text = value.text()?;
-                Some(patterns.iter().any(|own| own.matches(&text, context) == Some(true)))
+                pattern::any(patterns, |own| own.matches(&text, context))
             }
             Self::Bool(flags) => {
                 let flag = match value {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::authorize::{Request, Resource};
+use crate::request::{Request, Resource};
 
 /// The kinds of policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,6 +140,13 @@ impl Denial {
             Self::Implicit(policy_type) => Some(*policy_type),
             Self::OtherAccount => None,
         }
+    }
+
+    /// Whether a grant could allow the request all the same: it is worth looking for one.
+    #[must_use]
+    pub const fn yields_to_grant(&self) -> bool {
+        use PolicyType::{Boundary, Identity, Resource, Session};
+        matches!(self, Self::Implicit(Resource | Identity | Boundary | Session))
     }
 
     /// The text of the `AccessDeniedException`, as KMS words it.

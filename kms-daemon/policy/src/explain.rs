@@ -4,11 +4,12 @@
 
 use std::fmt;
 
-use crate::authorize::{Guardrail, Policies, Request, authorize};
+use crate::authorize::authorize;
 use crate::condition::Condition;
 use crate::decision::{Decision, Location, PolicyType};
 use crate::policy::Compiled;
 use crate::principal::Ways;
+use crate::request::{Guardrail, Policies, Request};
 use crate::statement::{Effect, Statement, Subject};
 
 /// A decision, and what every statement contributes to it.

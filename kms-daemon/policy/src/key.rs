@@ -156,11 +156,12 @@ pub struct ConditionKey {
 }
 
 impl ConditionKey {
-    /// Reads `service:name`, `service:family/parameter` or `service:family:parameter`.
+    /// Reads `service:name`, `service:family/parameter` or `service:family:parameter`. The
+    /// service can be an identity provider, which may have a path.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (service, rest) = text.split_once(':')?;
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
         if service.is_empty() || rest.is_empty() || !service.bytes().all(token) {
             return None;
         }
@@ -236,7 +237,8 @@ mod tests {
 
     #[test]
     fn what_is_no_name_of_ours_is_another() {
-        for text in ["s3:prefix", "kms:Frobnicate", "aws:RequestTag", "kms:ViaService:x"] {
+        let others = ["s3:prefix", "kms:Frobnicate", "aws:RequestTag", "oidc.example.com/id/7:sub"];
+        for text in others.into_iter().chain(["kms:ViaService:x"]) {
             let key = ConditionKey::parse(text).unwrap();
             assert_eq!((key.name(), key.parameter()), (Name::Other, &*text.to_lowercase()));
         }

@@ -89,7 +89,8 @@
 //! Operations that need several permissions are several requests: `ReEncrypt` is
 //! [`Action::ReEncryptFrom`] of one key and [`Action::ReEncryptTo`] of another, and `CreateAlias`
 //! is [`Action::CreateAlias`] of the alias ([`Resource::Account`]) and of its key. Grants are
-//! looked up and checked by the caller of this crate, which passes the id of one that applies.
+//! looked up and checked by the caller of this crate, which passes one that applies. It need not
+//! look for one unless the [`Denial`] without it [yields to grants](Denial::yields_to_grant).
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -122,10 +123,11 @@ mod operator;
 mod pattern;
 mod policy;
 mod principal;
+mod request;
 mod statement;
 
 pub use self::action::Action;
-pub use self::authorize::{Guardrail, Policies, Request, Resource, authorize};
+pub use self::authorize::authorize;
 pub use self::caller::{Caller, CallerKind};
 pub use self::context::{Context, List, Value, pair};
 pub use self::decision::{Basis, Decision, Denial, Location, PolicyType};
@@ -135,4 +137,5 @@ pub use self::key::{ConditionKey, KeyType, Name};
 pub use self::lockout::can_put_again;
 pub use self::policy::{GuardrailPolicy, IdentityPolicy, KeyPolicy, Resolution, TrustPolicy};
 pub use self::principal::NamedPrincipal;
+pub use self::request::{Grant, Grantee, Guardrail, Policies, Request, Resource};
 pub use self::statement::Effect;

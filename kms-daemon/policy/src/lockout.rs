@@ -1,11 +1,12 @@
 //! The lockout safety check of `CreateKey`, `ReplicateKey` and `PutKeyPolicy`.
 
 use crate::action::Action;
-use crate::authorize::{Policies, Request, Resource, authorize};
+use crate::authorize::authorize;
 use crate::caller::Caller;
 use crate::context::{Context, Value};
 use crate::key::{ConditionKey, Name};
 use crate::policy::KeyPolicy;
+use crate::request::{Policies, Request, Resource};
 
 /// Whether `caller` could put another policy on the key `arn` of `account` after `policy`.
 ///

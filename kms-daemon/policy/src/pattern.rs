@@ -32,6 +32,15 @@ pub(crate) enum Piece {
     },
 }
 
+/// Why a pattern cannot be compared: one of its variables
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unresolved {
+    /// has no value, or several. The pattern matches nothing.
+    NoValue,
+    /// has a value that cannot be told.
+    Unknown,
+}
+
 /// What in a text is not literal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Syntax {
@@ -81,15 +90,15 @@ impl Pattern {
         matches!(self, Self::Template(pieces) if matches!(**pieces, [Piece::Variable { .. }]))
     }
 
-    /// Whether `text` matches. `None` if a variable has no value.
-    pub(crate) fn matches(&self, text: &str, context: &dyn Context) -> Option<bool> {
+    /// Whether `text` matches.
+    pub(crate) fn matches(&self, text: &str, context: &dyn Context) -> Result<bool, Unresolved> {
         match self {
             Self::Template(pieces) => {
                 let parts: Vec<Part<'_>> =
-                    pieces.iter().map(|piece| piece.resolve(context)).collect::<Option<_>>()?;
-                Some(glob(parts.as_slice(), |part| part.view(), text))
+                    pieces.iter().map(|piece| piece.resolve(context)).collect::<Result<_, _>>()?;
+                Ok(glob(parts.as_slice(), |part| part.view(), text))
             }
-            fixed => Some(fixed.matches_literal(text)),
+            fixed => Ok(fixed.matches_literal(text)),
         }
     }
 
@@ -103,12 +112,15 @@ impl Pattern {
         }
     }
 
-    /// Whether `text` is the text of a pattern without wildcards, but for case. `None` if a
-    /// variable has no value.
-    pub(crate) fn matches_ignoring_case(&self, text: &str, context: &dyn Context) -> Option<bool> {
+    /// Whether `text` is the text of a pattern without wildcards, but for case.
+    pub(crate) fn matches_ignoring_case(
+        &self,
+        text: &str,
+        context: &dyn Context,
+    ) -> Result<bool, Unresolved> {
         match self {
-            Self::Exact(own) => Some(same_but_case(own, text)),
-            Self::Anything | Self::Wild(_) => Some(false),
+            Self::Exact(own) => Ok(same_but_case(own, text)),
+            Self::Anything | Self::Wild(_) => Ok(false),
             Self::Template(pieces) => {
                 let mut own = String::new();
                 for piece in pieces {
@@ -116,7 +128,7 @@ impl Pattern {
                         own.push_str(&text);
                     }
                 }
-                Some(same_but_case(&own, text))
+                Ok(same_but_case(&own, text))
             }
         }
     }
@@ -220,6 +232,22 @@ enum Part<'a> {
     One,
 }
 
+/// Whether one of the patterns matches; `None` if none does and one cannot be told.
+pub(crate) fn any<P>(
+    patterns: &[P],
+    matches: impl Fn(&P) -> Result<bool, Unresolved>,
+) -> Option<bool> {
+    let mut outcome = Some(false);
+    for pattern in patterns {
+        match matches(pattern) {
+            Ok(true) => return Some(true),
+            Ok(false) | Err(Unresolved::NoValue) => {}
+            Err(Unresolved::Unknown) => outcome = None,
+        }
+    }
+    outcome
+}
+
 /// What the matcher sees of a [`Piece`] or a [`Part`].
 enum View<'a> {
     Text(&'a str),
@@ -228,21 +256,18 @@ enum View<'a> {
 }
 
 impl Piece {
-    /// `None` if a variable has neither a value nor a default. The value of a multivalued key is
-    /// none: a text cannot hold it.
-    fn resolve<'a>(&'a self, context: &'a dyn Context) -> Option<Part<'a>> {
-        Some(match self {
+    /// With its value, if it is a variable. A text cannot hold the values of a multivalued key.
+    fn resolve<'a>(&'a self, context: &'a dyn Context) -> Result<Part<'a>, Unresolved> {
+        Ok(match self {
             Self::Text(text) => Part::Text(Cow::Borrowed(text)),
             Self::Many => Part::Many,
             Self::One => Part::One,
-            Self::Variable { key, default } => {
-                let value = match context.value(key) {
-                    Some(Value::Text(text)) => Some(text),
-                    Some(value) => value.text().map(|text| Cow::Owned(text.into_owned())),
-                    None => default.as_deref().map(Cow::Borrowed),
-                };
-                Part::Text(value?)
-            }
+            Self::Variable { key, default } => Part::Text(match context.value(key) {
+                Some(Value::Text(text)) => text,
+                Some(Value::Unknown) => return Err(Unresolved::Unknown),
+                Some(value) => Cow::Owned(value.text().ok_or(Unresolved::NoValue)?.into_owned()),
+                None => Cow::Borrowed(default.as_deref().ok_or(Unresolved::NoValue)?),
+            }),
         })
     }
 

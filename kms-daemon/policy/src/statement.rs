@@ -5,6 +5,7 @@ use crate::arn::ArnPattern;
 use crate::caller::Caller;
 use crate::condition::Condition;
 use crate::context::Context;
+use crate::pattern::{self, Unresolved};
 use crate::principal::{Principals, Ways};
 
 /// Whether a statement allows or denies.
@@ -79,19 +80,11 @@ impl Statement {
         match &self.resources {
             None => Some(true),
             // A pattern whose variable has no value names no resource.
-            Some(Resources::Any(list)) => {
-                Some(list.iter().any(|pattern| matches(pattern) == Some(true)))
-            }
+            Some(Resources::Any(list)) => pattern::any(list, matches),
+            // Whether it would except the resource cannot be told.
             Some(Resources::NoneOf(list)) => {
-                let mut unknown = false;
-                for pattern in list {
-                    match matches(pattern) {
-                        Some(true) => return Some(false),
-                        Some(false) => {}
-                        None => unknown = true,
-                    }
-                }
-                (!unknown).then_some(true)
+                let matches = |own: &ArnPattern| matches(own).or(Err(Unresolved::Unknown));
+                pattern::any(list, matches).map(|excepted| !excepted)
             }
         }
     }

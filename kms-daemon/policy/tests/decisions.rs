@@ -6,9 +6,9 @@ use common::{
     ACCOUNT, ALIAS, Bag, Case, FEDERATED, KEY, OTHER_ROOT, Outcome, ROLE, ROOT, SESSION, USER, Who,
 };
 use kms_policy::{
-    Action, Basis, Caller, Decision, Denial, Guardrail, GuardrailPolicy, IdentityPolicy, KeyPolicy,
-    Location, NamedPrincipal, Policies, PolicyType, Request, Resolution, Resource, TrustPolicy,
-    authorize,
+    Action, Basis, Caller, Decision, Denial, Grant, Grantee, Guardrail, GuardrailPolicy,
+    IdentityPolicy, KeyPolicy, Location, NamedPrincipal, Policies, PolicyType, Request, Resolution,
+    Resource, TrustPolicy, authorize,
 };
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ fn a_denial_anywhere_decides() {
     ] });
     let mut allowed = Case::new(Who::Session, Action::Decrypt);
     allowed.key_policy = Some(key_policy(json!({ "AWS": [SESSION, ROLE, ROOT] })));
-    allowed.grant = true;
+    allowed.grant = Some(Grantee::Caller);
     assert_eq!(decide(&allowed), Outcome::Allowed);
     type Change = fn(&mut Case, Value);
     let changes: [(&str, Change, &Value); 6] = [
@@ -91,6 +91,35 @@ fn a_denial_anywhere_decides() {
         case.identity = vec![identity_policy("*", "*")];
         // An allow for something else than `Decrypt` is still there, or is missing.
         assert_ne!(decide(&case), Outcome::Explicit(name));
+    }
+}
+
+#[test]
+fn grants_to_roles_and_accounts_are_limited() {
+    let (identity, resource) = ("identity-based policy", "resource-based policy");
+    for (who, grantee, without, with_identity) in [
+        (Who::User, Grantee::Caller, Outcome::Allowed, Outcome::Allowed),
+        (Who::User, Grantee::Account, Outcome::Implicit(resource), Outcome::Allowed),
+        (Who::Root, Grantee::Account, Outcome::Allowed, Outcome::Allowed),
+        (Who::Session, Grantee::Role, Outcome::Allowed, Outcome::Allowed),
+        (Who::OtherUser, Grantee::Caller, Outcome::Allowed, Outcome::Allowed),
+        (Who::OtherUser, Grantee::Account, Outcome::Implicit(identity), Outcome::Allowed),
+        (Who::OtherSession, Grantee::Role, Outcome::Allowed, Outcome::Allowed),
+        (Who::Service, Grantee::Caller, Outcome::Allowed, Outcome::Allowed),
+    ] {
+        let mut case = Case::new(who, Action::Decrypt);
+        case.key_policy = Some(key_policy(json!({ "AWS": "arn:aws:iam::111122223333:user/x" })));
+        let denial = case.compile().unwrap().with_policies(|policies| {
+            authorize(&case.compile().unwrap().request(), policies).denial()
+        });
+        assert!(denial.is_some_and(|denial| denial.yields_to_grant()), "{who:?}");
+        case.grant = Some(grantee);
+        assert_eq!(decide(&case), without, "{who:?} {grantee:?}");
+        case.identity = vec![identity_policy("kms:*", "*")];
+        assert_eq!(decide(&case), with_identity, "{who:?} {grantee:?}");
+        case.session = vec![identity_policy("s3:*", "*")];
+        let limited = grantee != Grantee::Caller && who != Who::Root;
+        assert_eq!(decide(&case).is_allowed(), !limited, "{who:?} {grantee:?}");
     }
 }
 
@@ -208,7 +237,8 @@ fn a_missing_key_of_another_account_looks_like_a_closed_one() {
         resource: Resource::Key { arn: KEY, account: ACCOUNT, policy: None },
         context: &(),
     };
-    let policies = Policies { grant: Some("g"), ..Policies::default() };
+    let grant = Grant { id: "g", grantee: Grantee::Caller };
+    let policies = Policies { grant: Some(grant), ..Policies::default() };
     assert!(!authorize(&request, &policies).is_allowed());
 }
 
@@ -232,7 +262,7 @@ fn the_answer_names_what_decided() {
     case.action = Action::Sign;
     let named = Basis::Resource { statement: 1 };
     decide(&case, &|decision| assert_eq!(decision, Decision::Allowed(named)));
-    case.grant = true;
+    case.grant = Some(Grantee::Caller);
     decide(&case, &|decision| assert_eq!(decision, Decision::Allowed(Basis::Grant("grant"))));
     case.action = Action::Verify;
     let location =

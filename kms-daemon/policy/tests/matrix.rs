@@ -6,7 +6,7 @@ use common::{
     ACCOUNT, ALIAS, Bag, Case, KEY, OTHER_ROOT, OTHER_SESSION, OTHER_USER, Outcome, ROLE, ROOT,
     SERVICE, USER, Who,
 };
-use kms_policy::{Action, Decision, authorize};
+use kms_policy::{Action, Decision, Grantee, authorize};
 use serde_json::{Value, json};
 
 /// What a key policy says about a caller.
@@ -153,7 +153,7 @@ fn every_combination_decides_as_expected() {
                     let mut case = Case::new(who, Action::Decrypt);
                     case.key_policy = Some(json!({ "Statement": policy }));
                     case.identity = identity.clone();
-                    case.grant = grant;
+                    case.grant = grant.then_some(Grantee::Caller);
                     case.context = Bag::of(&[("kms:EncryptionContext:app", "x")]);
                     if who != Who::Service {
                         case.context.0.extend(Bag::of(&[("kms:CallerAccount", who.account())]).0);

@@ -117,7 +117,7 @@ proptest! {
         let rng = &mut Rng::new(seed);
         let mut case = case(rng, Profile::FULL);
         case.action = kms_policy::Action::PutKeyPolicy;
-        case.grant = false;
+        case.grant = None;
         case.service_control.clear();
         case.resource_control.clear();
         let text = generate::key_policy(rng, Profile::FULL);

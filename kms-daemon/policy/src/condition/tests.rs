@@ -8,6 +8,7 @@ impl Context for One {
         match key.text() {
             "x:key" => self.0.clone(),
             "aws:username" => Some(Value::from("ana")),
+            "aws:SourceIdentity" => Some(Value::Unknown),
             _ => None,
         }
     }
@@ -210,7 +211,13 @@ fn what_cannot_be_compared_cannot_be_told() {
         assert_eq!(holds(operator, values, text("!")), None, "{operator}");
         assert_eq!(holds(operator, values, Some(Value::Unknown)), None, "{operator}");
     }
+    let variable = r#"["${aws:SourceIdentity}", "a"]"#;
+    for operator in ["StringEquals", "StringNotLike", "StringEqualsIgnoreCase"] {
+        assert_eq!(holds(operator, variable, text("b")), None, "{operator}");
+    }
     // One value decides all the same.
+    assert_eq!(holds("StringEquals", variable, text("a")), Some(true));
+    assert_eq!(holds("StringNotEquals", variable, text("a")), Some(false));
     static MIXED: std::sync::LazyLock<Vec<&str>> = std::sync::LazyLock::new(|| vec!["!", "1"]);
     let mixed = || Some(Value::List(&*MIXED));
     assert_eq!(holds("ForAnyValue:NumericEquals", "1", mixed()), Some(true));

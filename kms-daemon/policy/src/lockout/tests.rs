@@ -1,5 +1,6 @@
 use super::*;
 use crate::policy::IdentityPolicy;
+use crate::request::{Grant, Grantee};
 
 const ACCOUNT: &str = "111122223333";
 const KEY: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234";
@@ -37,7 +38,8 @@ fn the_caller_can_put_again() {
         ("999999999999", "kms:*", "", foreign, allow, false),
     ] {
         let policy = key_policy(principal, action, more);
-        let policies = Policies { identity, grant: Some("g"), ..Policies::default() };
+        let grant = Grant { id: "g", grantee: Grantee::Caller };
+        let policies = Policies { identity, grant: Some(grant), ..Policies::default() };
         let again = can_put_again(&policy, KEY, ACCOUNT, caller, &policies, &());
         assert_eq!(again, expected, "{principal} {action} {more} {caller:?}");
     }

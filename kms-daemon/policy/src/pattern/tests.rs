@@ -12,12 +12,13 @@ impl Context for Sample {
             "s3:prefix" => Some(Value::from("*${aws:username}?")),
             "aws:currenttime" => Some(Value::Date(0)),
             "aws:tagkeys" => Some(Value::List(&["a"])),
+            "kms:encryptioncontext:a" => Some(Value::Unknown),
             _ => None,
         }
     }
 }
 
-fn matches(pattern: &str, text: &str) -> Option<bool> {
+fn matches(pattern: &str, text: &str) -> Result<bool, Unresolved> {
     Pattern::parse(pattern, ALL).unwrap().matches(text, &Sample)
 }
 
@@ -45,41 +46,42 @@ fn wildcards_match_characters() {
         ("[a]", "a", false),
         ("a\\*", "ab", false),
     ] {
-        assert_eq!(matches(pattern, text), Some(expected), "{pattern} {text}");
+        assert_eq!(matches(pattern, text), Ok(expected), "{pattern} {text}");
     }
 }
 
 #[test]
 fn many_wildcards_take_no_exponential_time() {
     let pattern = "*a".repeat(200);
-    assert_eq!(matches(&format!("{pattern}b"), &"a".repeat(2_000)), Some(false));
-    assert_eq!(matches(&pattern, &"a".repeat(2_000)), Some(true));
+    assert_eq!(matches(&format!("{pattern}b"), &"a".repeat(2_000)), Ok(false));
+    assert_eq!(matches(&pattern, &"a".repeat(2_000)), Ok(true));
 }
 
 #[test]
 fn variables_stand_for_literal_text() {
     for (pattern, text, expected) in [
-        ("${aws:username}", "ana", Some(true)),
-        ("${AWS:UserName}", "ana", Some(true)),
-        ("home/${aws:username}/*", "home/ana/x", Some(true)),
-        ("home/${aws:username}/*", "home/bob/x", Some(false)),
-        ("${s3:prefix}", "*${aws:username}?", Some(true)),
-        ("${s3:prefix}", "anything", Some(false)),
-        ("${aws:CurrentTime}", "1970-01-01T00:00:00Z", Some(true)),
-        ("${*}${?}${$}", "*?$", Some(true)),
-        ("${*}", "x", Some(false)),
-        ("$${?}", "$?", Some(true)),
-        ("$x", "$x", Some(true)),
-        ("{}", "{}", Some(true)),
+        ("${aws:username}", "ana", Ok(true)),
+        ("${AWS:UserName}", "ana", Ok(true)),
+        ("home/${aws:username}/*", "home/ana/x", Ok(true)),
+        ("home/${aws:username}/*", "home/bob/x", Ok(false)),
+        ("${s3:prefix}", "*${aws:username}?", Ok(true)),
+        ("${s3:prefix}", "anything", Ok(false)),
+        ("${aws:CurrentTime}", "1970-01-01T00:00:00Z", Ok(true)),
+        ("${*}${?}${$}", "*?$", Ok(true)),
+        ("${*}", "x", Ok(false)),
+        ("$${?}", "$?", Ok(true)),
+        ("$x", "$x", Ok(true)),
+        ("{}", "{}", Ok(true)),
         // No value, and several.
-        ("x${aws:userid}", "x", None),
-        ("${aws:TagKeys}", "a", None),
-        ("${aws:TagKeys, 'a'}", "a", None),
-        ("${aws:userid, 'nobody'}", "nobody", Some(true)),
-        ("${aws:userid,'a}b'}", "a}b", Some(true)),
-        ("${aws:userid, '*'}", "x", Some(false)),
-        ("${aws:userid, ''}", "", Some(true)),
-        ("${aws:username, 'nobody'}", "ana", Some(true)),
+        ("x${aws:userid}", "x", Err(Unresolved::NoValue)),
+        ("${aws:TagKeys}", "a", Err(Unresolved::NoValue)),
+        ("${aws:TagKeys, 'a'}", "a", Err(Unresolved::NoValue)),
+        ("${kms:EncryptionContext:a, 'x'}", "x", Err(Unresolved::Unknown)),
+        ("${aws:userid, 'nobody'}", "nobody", Ok(true)),
+        ("${aws:userid,'a}b'}", "a}b", Ok(true)),
+        ("${aws:userid, '*'}", "x", Ok(false)),
+        ("${aws:userid, ''}", "", Ok(true)),
+        ("${aws:username, 'nobody'}", "ana", Ok(true)),
     ] {
         assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
     }
@@ -111,12 +113,12 @@ fn case_is_ignored_on_request() {
         let syntax = Syntax { wildcards: false, variables: true };
         Pattern::parse(pattern, syntax).unwrap().matches_ignoring_case(text, &Sample)
     };
-    assert_eq!(matches("ABC", "aBc"), Some(true));
-    assert_eq!(matches("É", "é"), Some(true));
-    assert_eq!(matches("É", "e"), Some(false));
-    assert_eq!(matches("x-${aws:username}", "X-ANA"), Some(true));
-    assert_eq!(matches("${aws:userid}", "x"), None);
-    assert_eq!(matches("*", "x"), Some(false));
+    assert_eq!(matches("ABC", "aBc"), Ok(true));
+    assert_eq!(matches("É", "é"), Ok(true));
+    assert_eq!(matches("É", "e"), Ok(false));
+    assert_eq!(matches("x-${aws:username}", "X-ANA"), Ok(true));
+    assert_eq!(matches("${aws:userid}", "x"), Err(Unresolved::NoValue));
+    assert_eq!(matches("*", "x"), Ok(false));
 }
 
 #[test]

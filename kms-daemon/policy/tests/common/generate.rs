@@ -1,6 +1,6 @@
 //! Random cases. The pools are small, so that statements match often.
 
-use kms_policy::Action;
+use kms_policy::{Action, Grantee};
 use serde_json::{Map, Value, json};
 
 use super::rng::Rng;
@@ -70,7 +70,9 @@ pub fn case(rng: &mut Rng, profile: Profile) -> Case {
     if profile.several && rng.percent(6) {
         case.resource_control = vec![key_policy(rng, profile)];
     }
-    case.grant = profile.several && case.key_policy.is_some() && rng.percent(15);
+    if profile.several && case.key_policy.is_some() && rng.percent(15) {
+        case.grant = Some(*rng.pick(&[Grantee::Caller, Grantee::Role, Grantee::Account]));
+    }
     case
 }
 

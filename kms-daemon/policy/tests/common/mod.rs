@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use kms_policy::{
-    Action, Caller, ConditionKey, Context, Decision, Guardrail, GuardrailPolicy, IdentityPolicy,
-    KeyPolicy, List, Policies, PolicyError, Request, Resource, Value as ContextValue, authorize,
+    Action, Caller, ConditionKey, Context, Decision, Grant, Grantee, Guardrail, GuardrailPolicy,
+    IdentityPolicy, KeyPolicy, List, Policies, PolicyError, Request, Resource,
+    Value as ContextValue, authorize,
 };
 use serde_json::Value;
 
@@ -142,7 +143,7 @@ pub struct Case {
     pub session: Vec<Value>,
     pub service_control: Vec<Value>,
     pub resource_control: Vec<Value>,
-    pub grant: bool,
+    pub grant: Option<Grantee>,
     pub context: Bag,
 }
 
@@ -158,7 +159,7 @@ impl Case {
             session: Vec::new(),
             service_control: Vec::new(),
             resource_control: Vec::new(),
-            grant: false,
+            grant: None,
             context: Bag::default(),
         }
     }
@@ -225,7 +226,7 @@ impl Compiled<'_> {
             boundary: self.boundary.as_ref(),
             session: &self.session,
             guardrails: &guardrails,
-            grant: self.case.grant.then_some("grant"),
+            grant: self.case.grant.map(|grantee| Grant { id: "grant", grantee }),
         })
     }
 

@@ -1,6 +1,7 @@
 //! A second evaluator: slow, on the documents themselves, written from the rules and not from
 //! the engine. It knows only what [`generate`](super::generate) generates.
 
+use kms_policy::Grantee;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -46,12 +47,19 @@ pub fn decide(case: &Case) -> Outcome {
         (any_denies(list) && !is_service_exempt(name)).then_some(Outcome::Explicit(name))
     };
 
+    let granted = match case.grant {
+        None => false,
+        Some(Grantee::Caller) => true,
+        Some(Grantee::Role) => limit().is_none(),
+        Some(Grantee::Account) if case.who.is_root() => true,
+        Some(Grantee::Account) => limit().is_none() && any_allows(&case.identity),
+    };
     if foreign {
-        let identity = case.who.is_root() || case.grant || any_allows(&case.identity);
+        let identity = case.who.is_root() || granted || any_allows(&case.identity);
         let identity = (!identity).then_some(Outcome::Implicit("identity-based policy"));
-        let limit = if case.grant || case.who.is_root() { None } else { limit() };
+        let limit = if granted || case.who.is_root() { None } else { limit() };
         let cross = case.action.is_cross_account();
-        let allowed = case.grant || resource.iter().any(|p| !ways(p, case).is_empty());
+        let allowed = granted || resource.iter().any(|p| !ways(p, case).is_empty());
         return explicit(guards[0])
             .or_else(|| own.into_iter().find_map(explicit))
             .or_else(|| implicit_guard(guards[0]))
@@ -75,7 +83,7 @@ pub fn decide(case: &Case) -> Outcome {
     if let Some(denied) = denied {
         return denied;
     }
-    if case.grant {
+    if granted {
         return Outcome::Allowed;
     }
     let identity = case.who.is_root() || any_allows(&case.identity);
