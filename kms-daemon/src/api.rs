@@ -13,6 +13,7 @@ use crate::context::RequestContext;
 use crate::error::{Exception, KmsError};
 use crate::key::last_usage::UsageTracker;
 use crate::key::{Catalog, CatalogError};
+use crate::policy;
 use crate::quota::{Pool, Quotas};
 use crate::regions::Regions;
 use crate::store::Store;
@@ -29,7 +30,7 @@ mod metadata;
 mod model;
 mod recipient;
 mod replicate_key;
-mod seal;
+pub(crate) mod seal;
 mod tagging;
 
 mod cancel_key_deletion;
@@ -328,6 +329,7 @@ impl Service {
         body: &[u8],
         facts: &mut AuditFacts,
     ) -> Result<Answer, KmsError> {
+        policy::authorize_caller(&request.principal, operation.name())?;
         let mut call = Call::new(self, operation, request, facts)?;
         if let Some(pool) = Pool::of_operation(operation) {
             call.count(pool)?;

@@ -39,13 +39,20 @@ pub enum CredentialsError {
     Random(#[from] getrandom::Error),
 }
 
-/// A long-term access key and whose it is.
+/// An access key and whose it is.
+#[derive(Clone)]
 pub struct Credential {
     secret: Zeroizing<String>,
     principal: Principal,
 }
 
 impl Credential {
+    /// The access key of `principal` with this secret.
+    #[must_use]
+    pub(crate) const fn new(secret: Zeroizing<String>, principal: Principal) -> Self {
+        Self { secret, principal }
+    }
+
     /// The secret access key. It is exposed to signature computation only.
     #[must_use]
     pub(crate) fn secret(&self) -> &str {
@@ -65,7 +72,7 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// All access keys the daemon knows, by access key id.
+/// The access keys of a file, by access key id.
 #[derive(Debug, Default)]
 pub struct Credentials {
     keys: HashMap<String, Credential>,
@@ -98,7 +105,7 @@ impl Credentials {
         if missing {
             let content = Zeroizing::new(format!(
                 "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
-                random_access_key_id()?,
+                random_id("AKIA")?,
                 random_secret()?.as_str(),
             ));
             durable::write(path, content.as_bytes(), 0o600).map_err(|source| file(path, source))?;
@@ -203,17 +210,17 @@ impl<'a> Profile<'a> {
     }
 }
 
-/// `AKIA` and 16 characters of base 32, as AWS makes them: 80 random bits.
-fn random_access_key_id() -> Result<String, getrandom::Error> {
+/// A prefix of four letters and 16 characters of base 32, as AWS makes ids: 80 random bits.
+pub(crate) fn random_id(prefix: &str) -> Result<String, getrandom::Error> {
     const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let mut random = [0; 16];
     getrandom::fill(&mut random)?;
     let characters = random.iter().map(|byte| char::from(BASE32[usize::from(byte & 31)]));
-    Ok("AKIA".chars().chain(characters).collect())
+    Ok(prefix.chars().chain(characters).collect())
 }
 
-/// 40 characters of base 64: 240 random bits.
-fn random_secret() -> Result<Zeroizing<String>, getrandom::Error> {
+/// A secret access key, 40 characters of base 64: 240 random bits.
+pub(crate) fn random_secret() -> Result<Zeroizing<String>, getrandom::Error> {
     let mut random = Zeroizing::new([0; 30]);
     getrandom::fill(random.as_mut_slice())?;
     Ok(Zeroizing::new(BASE64_STANDARD.encode(random.as_slice())))

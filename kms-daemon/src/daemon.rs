@@ -22,6 +22,7 @@ use crate::development::{Seed, SeedError};
 use crate::devices::{DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints};
 use crate::durable;
 use crate::http::{Development, Front, Limits, Server};
+use crate::iam::{Iam, Setup};
 use crate::key::identifier::is_region;
 use crate::key::{CatalogError, deletion, import, last_usage, rotation};
 use crate::metrics::Metrics;
@@ -137,7 +138,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let stop = stop_signal()?;
     let development = development(&config)?;
     let data = DataDir::open(&config.data)?;
-    let credentials = Arc::new(credentials(&config, data.path())?);
+    let roots = credentials(&config, data.path())?;
     let tls = tls(&config, data.path())?;
     // The port before the devices: a port in use shows at once.
     let server = Server::bind(config.listen, tls.clone(), Limits::default())
@@ -174,13 +175,22 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let (log, all) = (Arc::clone(&audit), Arc::clone(&regions));
     let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &all).await });
     let usage = Arc::clone(service.usage());
+    let iam = Iam::open(Setup {
+        store: Arc::clone(&store),
+        regions: Arc::clone(&regions),
+        region: config.region.clone(),
+        clock: Arc::new(SystemClock),
+        account: config.account.clone(),
+        roots,
+    })
+    .await?;
     let front = Arc::new(Front {
         service,
         verifier: Verifier::new(
             Arc::new(move |region| regions.has(region)),
-            credentials,
             Duration::from_secs(config.clock_window * 60),
         ),
+        iam,
         audit: Arc::clone(&audit),
         metrics: Metrics::new(),
         readiness: status,

@@ -11,7 +11,9 @@
 //! finished and recorded even if its client has gone.
 
 mod body;
+mod exchange;
 mod front;
+mod query;
 mod server;
 #[cfg(test)]
 mod tests;

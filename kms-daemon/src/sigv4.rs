@@ -1,14 +1,16 @@
 //! AWS Signature Version 4, verifying side.
 //!
-//! [`Verifier::authenticate`] turns a request into a [`Principal`] or into the exception AWS KMS
-//! answers. It accepts what KMS clients send: one `Authorization` header over the whole body.
-//! Query-string authentication, unsigned payloads and SigV4a are refused.
+//! [`Verifier::claim`] checks everything about a signature that needs no secret; the access key it
+//! names is then looked up, and [`Claim::verify`] turns both into a [`Principal`] or into the
+//! exception AWS KMS answers. It accepts what KMS clients send: one `Authorization` header over the
+//! whole body. Query-string authentication, unsigned payloads and SigV4a are refused.
 //!
-//! The secret is looked up first and a signature is computed for unknown access keys too, so that
-//! the time of the answer does not tell which keys exist; signatures are compared in constant time.
+//! A signature is computed for unknown access keys too, so that the time of the answer does not tell
+//! which keys exist; signatures are compared in constant time.
 
 mod authorization;
 mod canonical;
+pub(crate) mod client;
 mod date;
 #[cfg(test)]
 pub(crate) mod signer;
@@ -20,6 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::HeaderMap;
+use hyper::header::HeaderValue;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -27,7 +30,8 @@ use zeroize::Zeroizing;
 use self::authorization::{Authorization, Scope};
 use self::canonical::CanonicalRequest;
 use self::date::RequestDate;
-use crate::credentials::Credentials;
+use crate::clock::Timestamp;
+use crate::credentials::Credential;
 use crate::error::{Exception, KmsError};
 use crate::hex;
 use crate::principal::Principal;
@@ -37,6 +41,13 @@ pub const MAX_WINDOW: Duration = Duration::from_secs(15 * 60);
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const TERMINATOR: &str = "aws4_request";
+/// The Region that clients sign for when a service has none.
+const GLOBAL_REGION: &str = "us-east-1";
+/// The services that have none, or need none.
+const GLOBAL_SERVICES: [&str; 3] = ["iam", "sts", "strongroom"];
+/// The header with a session token.
+const TOKEN: &str = "x-amz-security-token";
+const EXPIRED_TOKEN: &str = "The security token included in the request is expired";
 const UNKNOWN_CLIENT: &str = "The security token included in the request is invalid.";
 const WRONG_SIGNATURE: &str = "The request signature we calculated does not match the signature \
      you provided. Check your AWS Secret Access Key and signing method. Consult the service \
@@ -60,78 +71,66 @@ pub struct SignedRequest<'a> {
 /// Whether there is a Region of this name.
 pub type Served = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// Verifies signatures for the Regions of a daemon and one service.
+/// Checks signatures for the Regions of a daemon.
 pub struct Verifier {
     served: Served,
-    service: &'static str,
     window: Duration,
-    credentials: Arc<Credentials>,
     decoy: Zeroizing<String>,
 }
 
+/// A request with a signature that is well-formed, in time and for a service and Region that are
+/// there. Whether it is right is not known yet.
+pub struct Claim<'a> {
+    request: &'a SignedRequest<'a>,
+    authorization: Authorization<'a>,
+    date: RequestDate,
+    decoy: &'a str,
+}
+
 impl Verifier {
-    /// A verifier for the service `kms` in the Regions that are `served`. `window` is the permitted clock difference,
+    /// A verifier for the Regions that are `served`. `window` is the permitted clock difference,
     /// limited to [`MAX_WINDOW`].
     #[must_use]
-    pub fn new(served: Served, credentials: Arc<Credentials>, window: Duration) -> Self {
+    pub fn new(served: Served, window: Duration) -> Self {
         Self {
             served,
-            service: "kms",
             window: window.min(MAX_WINDOW),
-            credentials,
             decoy: Zeroizing::new(uuid::Uuid::new_v4().simple().to_string()),
         }
     }
 
-    /// Authenticates `request` as of `now`; the caller, and the Region that the request is for.
+    /// Reads what `request`, made to `service`, claims as of `now`.
     ///
     /// # Errors
     /// The exceptions of the authentication front end: `MissingAuthenticationToken`,
-    /// `IncompleteSignature`, `UnrecognizedClient` and `InvalidSignature`.
-    pub fn authenticate(
-        &self,
-        request: &SignedRequest<'_>,
+    /// `IncompleteSignature` and `InvalidSignature`.
+    pub fn claim<'a>(
+        &'a self,
+        request: &'a SignedRequest<'a>,
+        service: &str,
         now: SystemTime,
-    ) -> Result<(Principal, String), KmsError> {
+    ) -> Result<Claim<'a>, KmsError> {
         refuse_query_authentication(request.query)?;
         let authorization = Authorization::from_headers(request.headers)?;
         let date = RequestDate::from_headers(request.headers)?;
-        self.check_scope(&authorization.scope, &date)?;
+        self.check_scope(&authorization.scope, service, &date)?;
         check_signed_headers(&authorization, request.headers, &date)?;
         date.check_window(now, self.window)?;
-
-        let known = self.credentials.find(authorization.scope.access_key);
-        let secret = known.map_or(self.decoy.as_str(), |credential| credential.secret());
-        let payload_hash = hex::encode(&Sha256::digest(request.body));
-        check_declared_hash(request.headers, &payload_hash)?;
-        let canonical = CanonicalRequest {
-            request,
-            signed_headers: &authorization.signed_headers,
-            payload_hash: &payload_hash,
-        };
-        let expected = signature(
-            secret,
-            &authorization.scope,
-            &string_to_sign(&date, &authorization.scope, &canonical.to_bytes()),
-        );
-        let equal = bool::from(expected.ct_eq(&authorization.signature));
-
-        let credential = known
-            .filter(|_| !request.headers.contains_key("x-amz-security-token"))
-            .ok_or_else(|| KmsError::new(Exception::UnrecognizedClient, UNKNOWN_CLIENT))?;
-        match equal {
-            true => Ok((credential.principal().clone(), authorization.scope.region.to_owned())),
-            false => Err(invalid(WRONG_SIGNATURE)),
-        }
+        Ok(Claim { request, authorization, date, decoy: &self.decoy })
     }
 
-    fn check_scope(&self, scope: &Scope<'_>, date: &RequestDate) -> Result<(), KmsError> {
+    fn check_scope(
+        &self,
+        scope: &Scope<'_>,
+        service: &str,
+        date: &RequestDate,
+    ) -> Result<(), KmsError> {
         let mut faults = Vec::new();
-        if !(self.served)(scope.region) {
+        let global = GLOBAL_SERVICES.contains(&service) && scope.region == GLOBAL_REGION;
+        if !global && !(self.served)(scope.region) {
             faults.push("Credential should be scoped to a valid region.".to_owned());
         }
-        if scope.service != self.service {
-            let service = self.service;
+        if scope.service != service {
             faults.push(format!("Credential should be scoped to correct service: '{service}'."));
         }
         if scope.date != date.day() {
@@ -149,6 +148,60 @@ impl Verifier {
             ));
         }
         if faults.is_empty() { Ok(()) } else { Err(invalid(faults.join(" "))) }
+    }
+}
+
+impl<'a> Claim<'a> {
+    /// The access key that the request names.
+    #[must_use]
+    pub const fn access_key(&self) -> &'a str {
+        self.authorization.scope.access_key
+    }
+
+    /// The session token of the request, which temporary credentials come with.
+    #[must_use]
+    pub fn token(&self) -> Option<&'a [u8]> {
+        self.request.headers.get(TOKEN).map(HeaderValue::as_bytes)
+    }
+
+    /// Checks the signature against what is `known` of the access key; the caller, and the Region
+    /// that the request is for.
+    ///
+    /// # Errors
+    /// `UnrecognizedClient`, `InvalidSignature` and `ExpiredToken`.
+    pub fn verify(
+        &self,
+        known: Option<&Credential>,
+        now: Timestamp,
+    ) -> Result<(Principal, String), KmsError> {
+        let Self { request, authorization, date, decoy } = self;
+        let secret = known.map_or(*decoy, Credential::secret);
+        let payload_hash = hex::encode(&Sha256::digest(request.body));
+        check_declared_hash(request.headers, &payload_hash)?;
+        let canonical = CanonicalRequest {
+            request,
+            signed_headers: &authorization.signed_headers,
+            payload_hash: &payload_hash,
+        };
+        let expected = signature(
+            secret,
+            &authorization.scope,
+            &string_to_sign(date, &authorization.scope, &canonical.to_bytes()),
+        );
+        let equal = bool::from(expected.ct_eq(&authorization.signature));
+
+        // A long-term key has no token, and a temporary one is nothing without it.
+        let principal = known
+            .map(Credential::principal)
+            .filter(|principal| principal.session.is_some() == self.token().is_some())
+            .ok_or_else(|| KmsError::new(Exception::UnrecognizedClient, UNKNOWN_CLIENT))?;
+        if !equal {
+            return Err(invalid(WRONG_SIGNATURE));
+        }
+        if principal.session.as_ref().is_some_and(|session| session.expires <= now) {
+            return Err(KmsError::new(Exception::ExpiredToken, EXPIRED_TOKEN));
+        }
+        Ok((principal.clone(), authorization.scope.region.to_owned()))
     }
 }
 

@@ -28,10 +28,11 @@ use crate::api::Service;
 use crate::audit::{AuditLog, verify};
 use crate::clock::SystemClock;
 use crate::credentials::Credentials;
+use crate::iam::{Iam, Setup};
 use crate::metrics::Metrics;
 use crate::regions::Regions;
 use crate::sigv4::{Verifier, signer};
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, Store};
 use crate::tls;
 
 mod over_tls;
@@ -81,19 +82,28 @@ impl Rig {
         let regions = [("us-east-1".to_owned(), Arc::new(pool))];
         let regions = Arc::new(Regions::new(regions, HostKey::generate()));
         let served = Arc::clone(&regions);
-        let service = Service::open(Arc::new(MemoryStore::new()), regions, Arc::new(SystemClock))
-            .await
-            .unwrap();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let mut credentials = Credentials::default();
         credentials.insert_root(ACCOUNT, ID, Zeroizing::new(SECRET.to_owned()));
+        let iam = Iam::open(Setup {
+            store: Arc::clone(&store),
+            regions: Arc::clone(&regions),
+            region: "us-east-1".to_owned(),
+            clock: Arc::new(SystemClock),
+            account: ACCOUNT.to_owned(),
+            roots: credentials,
+        })
+        .await
+        .unwrap();
+        let service = Service::open(store, regions, Arc::new(SystemClock)).await.unwrap();
         let ready = Arc::new(Told(AtomicBool::new(true)));
         let front = Arc::new(Front {
             service,
             verifier: Verifier::new(
                 Arc::new(move |region| served.has(region)),
-                Arc::new(credentials),
                 Duration::from_secs(300),
             ),
+            iam,
             audit: Arc::clone(&audit),
             metrics: Metrics::new(),
             readiness: Arc::clone(&ready) as Arc<dyn Readiness>,

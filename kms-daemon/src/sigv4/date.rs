@@ -82,7 +82,7 @@ impl RequestDate {
     }
 }
 
-fn basic(time: OffsetDateTime) -> String {
+pub(super) fn basic(time: OffsetDateTime) -> String {
     time.format(BASIC).unwrap_or_default()
 }
 

@@ -9,6 +9,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
+use crate::credentials::Credentials;
 
 const ID: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -100,11 +101,25 @@ fn served() -> Served {
     Arc::new(|region| region == "us-east-1")
 }
 
-fn verifier(service: &'static str) -> Verifier {
-    let mut credentials = Credentials::default();
-    credentials.insert_root("000000000000", ID, Zeroizing::new(SECRET.to_owned()));
-    let window = Duration::from_secs(5 * 60);
-    Verifier { service, ..Verifier::new(served(), Arc::new(credentials), window) }
+/// Authenticates requests to a service, of callers who have the one access key there is.
+struct Service(&'static str);
+
+impl Service {
+    fn authenticate(
+        &self,
+        request: &SignedRequest<'_>,
+        now: SystemTime,
+    ) -> Result<(Principal, String), KmsError> {
+        let mut credentials = Credentials::default();
+        credentials.insert_root("000000000000", ID, Zeroizing::new(SECRET.to_owned()));
+        let verifier = Verifier::new(served(), Duration::from_secs(5 * 60));
+        let claim = verifier.claim(request, self.0, now)?;
+        claim.verify(credentials.find(claim.access_key()), now.into())
+    }
+}
+
+fn verifier(service: &'static str) -> Service {
+    Service(service)
 }
 
 fn at(seconds: u64) -> SystemTime {
@@ -179,7 +194,7 @@ fn window_is_symmetric_and_inclusive() {
              (20150830T123059Z + 5 min.)"
         )
     );
-    let wide = Verifier::new(served(), Arc::default(), Duration::from_secs(86_400));
+    let wide = Verifier::new(served(), Duration::from_secs(86_400));
     assert_eq!(wide.window, MAX_WINDOW);
 }
 
