@@ -85,7 +85,7 @@ mod verify;
 mod verify_mac;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use self::answer::Answer;
 pub use self::development::{CUSTOM_ID, CUSTOM_MATERIAL};

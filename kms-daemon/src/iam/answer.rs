@@ -265,7 +265,7 @@ mod tests {
         let error = IamError::new(Code::NoSuchEntity, "no");
         let text = Format::Json.refusal("urn:x", &error, "id");
         let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
-        assert_eq!(value["Error"]["Code"], "NoSuchEntity");
+        assert_eq!(value["ErrorResponse"]["Error"]["Code"], "NoSuchEntity");
         assert_eq!(Format::Json.answer(("X", "u"), None, "i")[..15], *b"{\"XResponse\":{\"");
     }
 }

@@ -33,7 +33,7 @@ static POOLS: [LazyLock<Arc<Pool>>; 3] = [
 static PROVISIONER: LazyLock<HostKey> = LazyLock::new(HostKey::generate);
 
 /// The first so many of the Regions.
-pub(super) fn regions(count: usize) -> Arc<Regions> {
+pub(crate) fn regions(count: usize) -> Arc<Regions> {
     let pools = REGIONS.iter().zip(&POOLS).take(count);
     let pools = pools.map(|(name, pool)| ((*name).to_owned(), Arc::clone(pool)));
     Arc::new(Regions::new(pools, PROVISIONER.clone()))
