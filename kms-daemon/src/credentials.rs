@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::durable;
 use crate::principal::Principal;
+use crate::sigv4::{AccessKey, Session};
 
 /// Why access keys could not be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,16 @@ impl Credential {
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.principal
+    }
+}
+
+impl AccessKey for &Credential {
+    fn secret(&self) -> &str {
+        Credential::secret(self)
+    }
+
+    fn session(&self) -> Option<Session> {
+        None
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
 use serde_json::json;
@@ -137,6 +137,8 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let stop = stop_signal()?;
     let development = development(&config)?;
     let data = DataDir::open(&config.data)?;
+    // From here on no other daemon serves from this directory.
+    let begin = SystemTime::now();
     let credentials = Arc::new(credentials(&config, data.path())?);
     let tls = tls(&config, data.path())?;
     // The port before the devices: a port in use shows at once.
@@ -174,13 +176,16 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let (log, all) = (Arc::clone(&audit), Arc::clone(&regions));
     let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &all).await });
     let usage = Arc::clone(service.usage());
+    let window = Duration::from_secs(config.clock_window * 60);
+    let verifier = Verifier::new(Arc::new(move |region| regions.has(region)), window);
+    let verifier = match config.development {
+        Some(_) => verifier, // restarted at will, by clients with any clock
+        None => verifier.since(begin),
+    };
     let front = Arc::new(Front {
         service,
-        verifier: Verifier::new(
-            Arc::new(move |region| regions.has(region)),
-            credentials,
-            Duration::from_secs(config.clock_window * 60),
-        ),
+        verifier,
+        credentials,
         audit: Arc::clone(&audit),
         metrics: Metrics::new(),
         readiness: status,

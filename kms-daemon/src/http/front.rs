@@ -7,21 +7,24 @@ use std::time::{Instant, SystemTime};
 use http_body_util::Full;
 use hyper::body::{Body, Bytes};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode, Version};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::body::{self, Content};
+use super::places::Place;
 use crate::api::{Answer, Operation, Service};
 use crate::audit::{AuditFacts, AuditLog, Caller, Outcome, RequestRecord};
 use crate::context::RequestContext;
+use crate::credentials::Credentials;
 use crate::development::Seed;
 use crate::error::{Exception, KmsError};
 use crate::metrics::Metrics;
 use crate::principal::Principal;
-use crate::sigv4::{SignedRequest, Verifier};
+use crate::sigv4::{SignedRequest, SigningService, Verifier};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 const TARGET_PREFIX: &str = "TrentService.";
@@ -46,6 +49,8 @@ pub struct Peer {
     /// Dropped when the last request of the connection has ended, even if its client has gone
     /// before.
     pub alive: mpsc::Sender<()>,
+    /// Given back when the last request that has it has ended, likewise.
+    pub place: Option<Arc<Place>>,
 }
 
 /// Whether the daemon can serve, for `/readyz`.
@@ -63,6 +68,8 @@ pub struct Front {
     pub service: Service,
     /// Checks signatures.
     pub verifier: Verifier,
+    /// The access keys.
+    pub credentials: Arc<Credentials>,
     /// Takes the records.
     pub audit: Arc<AuditLog>,
     /// Counts.
@@ -176,8 +183,9 @@ impl Front {
         let begin = Instant::now();
         let (head, body) = request.into_parts();
         let content = body::read(body).await;
-        let unread = content.is_err();
-        let mut exchange = Exchange::new(&head.headers, &head.uri, peer, &self.region);
+        // Of HTTP/2, only the stream is at an end then.
+        let unread = content.is_err() && head.version < Version::HTTP_2;
+        let mut exchange = Exchange::new(&head, peer, &self.region);
         let outcome = match self.audit.ensure_writable().await {
             Ok(()) => self.decide(&head, content, &mut exchange).await,
             Err(error) => Err(KmsError::internal(error)),
@@ -193,7 +201,7 @@ impl Front {
 
     async fn decide(
         &self,
-        head: &hyper::http::request::Parts,
+        head: &Parts,
         content: Result<Content, KmsError>,
         exchange: &mut Exchange,
     ) -> Result<Answer, KmsError> {
@@ -204,13 +212,16 @@ impl Front {
             method: head.method.as_str(),
             path: head.uri.path(),
             query: head.uri.query(),
+            authority: authority(head),
             headers: &head.headers,
             body: &content,
         };
         exchange.received = SystemTime::now();
-        let (principal, region) = self.verifier.authenticate(&signed, exchange.received)?;
-        exchange.principal = Some(principal);
-        exchange.region = region;
+        let claim = self.verifier.read(&signed, SigningService::KMS, exchange.received)?;
+        let found = self.credentials.find(claim.access_key_id());
+        let credential = self.verifier.verify(&claim, found)?;
+        exchange.principal = Some(credential.principal().clone());
+        claim.region().clone_into(&mut exchange.region);
         self.service.regions().open(&exchange.region).await?;
         self.run(operation, &content, exchange).await
     }
@@ -300,7 +311,7 @@ impl Exchange {
         Self {
             request_id: Uuid::new_v4(),
             event_id: Uuid::new_v4(),
-            peer: Peer { address, tls: None, alive },
+            peer: Peer { address, tls: None, alive, place: None },
             target: operation.name().to_owned(),
             operation: Some(operation),
             user_agent: Some("kmsd --seed".to_owned()),
@@ -313,8 +324,8 @@ impl Exchange {
         }
     }
 
-    fn new(headers: &HeaderMap, uri: &hyper::Uri, peer: Peer, region: &str) -> Self {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    fn new(head: &Parts, peer: Peer, region: &str) -> Self {
+        let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
         let target = text("x-amz-target").unwrap_or_default();
         let name = target.strip_prefix(TARGET_PREFIX);
         let claimed = text("authorization").and_then(claimed_key);
@@ -323,10 +334,12 @@ impl Exchange {
             event_id: Uuid::new_v4(),
             peer,
             target: name.unwrap_or(target).chars().take(128).collect(),
-            operation: name.and_then(Operation::from_name).filter(|_| uri.path() == "/"),
+            operation: name.and_then(Operation::from_name).filter(|_| head.uri.path() == "/"),
             user_agent: text("user-agent")
                 .map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
-            host: text("host").map(|host| host.chars().take(MAX_HOST).collect()),
+            host: authority(head)
+                .or_else(|| text("host"))
+                .map(|host| host.chars().take(MAX_HOST).collect()),
             claimed_key: claimed.map(str::to_owned),
             principal: None,
             region: region.to_owned(),
@@ -334,6 +347,12 @@ impl Exchange {
             received: SystemTime::now(),
         }
     }
+}
+
+/// `:authority` of HTTP/2. A request of HTTP/1.1 is for its `Host`.
+fn authority(head: &Parts) -> Option<&str> {
+    let authority = head.uri.authority().filter(|_| head.version == Version::HTTP_2);
+    authority.map(hyper::http::uri::Authority::as_str)
 }
 
 /// The access key id in an `Authorization` header, if it looks like one.
