@@ -16,6 +16,7 @@
 mod body;
 mod connection;
 mod front;
+mod head;
 mod places;
 mod server;
 #[cfg(test)]

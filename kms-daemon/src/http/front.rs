@@ -15,6 +15,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::body::{self, Content};
+use super::head::{authority, claimed_key};
 use super::places::Place;
 use crate::api::{Answer, Operation, Service};
 use crate::audit::{AuditFacts, AuditLog, Caller, Outcome, RequestRecord};
@@ -347,21 +348,6 @@ impl Exchange {
             received: SystemTime::now(),
         }
     }
-}
-
-/// `:authority` of HTTP/2. A request of HTTP/1.1 is for its `Host`.
-fn authority(head: &Parts) -> Option<&str> {
-    let authority = head.uri.authority().filter(|_| head.version == Version::HTTP_2);
-    authority.map(hyper::http::uri::Authority::as_str)
-}
-
-/// The access key id in an `Authorization` header, if it looks like one.
-fn claimed_key(authorization: &str) -> Option<&str> {
-    let (_, rest) = authorization.split_once("Credential=")?;
-    let key = rest.split(['/', ',', ' ']).next()?;
-    let plausible = (16..=128).contains(&key.len())
-        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    plausible.then_some(key)
 }
 
 fn success(answer: Answer, request_id: Uuid) -> Reply {
