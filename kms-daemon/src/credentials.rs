@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::durable;
 use crate::principal::Principal;
+use crate::sigv4::{AccessKey, Session};
 
 /// Why access keys could not be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -44,13 +45,18 @@ pub enum CredentialsError {
 pub struct Credential {
     secret: Zeroizing<String>,
     principal: Principal,
+    session: Option<Session>,
 }
 
 impl Credential {
-    /// The access key of `principal` with this secret.
+    /// The access key of `principal` with this secret; of a session, if there is one.
     #[must_use]
-    pub(crate) const fn new(secret: Zeroizing<String>, principal: Principal) -> Self {
-        Self { secret, principal }
+    pub(crate) const fn new(
+        secret: Zeroizing<String>,
+        principal: Principal,
+        session: Option<Session>,
+    ) -> Self {
+        Self { secret, principal, session }
     }
 
     /// The secret access key. It is exposed to signature computation only.
@@ -63,6 +69,16 @@ impl Credential {
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.principal
+    }
+}
+
+impl AccessKey for Credential {
+    fn secret(&self) -> &str {
+        Self::secret(self)
+    }
+
+    fn session(&self) -> Option<Session> {
+        self.session
     }
 }
 
@@ -122,7 +138,7 @@ impl Credentials {
     /// Adds a key of the account root.
     pub fn insert_root(&mut self, account: &str, access_key_id: &str, secret: Zeroizing<String>) {
         let principal = Principal::root(account, access_key_id);
-        self.keys.insert(access_key_id.to_owned(), Credential { secret, principal });
+        self.keys.insert(access_key_id.to_owned(), Credential::new(secret, principal, None));
     }
 
     fn parse(text: &str, account: &str) -> Result<Self, (usize, &'static str)> {

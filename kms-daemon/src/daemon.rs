@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
 use serde_json::json;
@@ -138,6 +138,8 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let stop = stop_signal()?;
     let development = development(&config)?;
     let data = DataDir::open(&config.data)?;
+    // From here on no other daemon serves from this directory.
+    let begin = SystemTime::now();
     let roots = credentials(&config, data.path())?;
     let tls = tls(&config, data.path())?;
     // The port before the devices: a port in use shows at once.
@@ -184,12 +186,15 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         roots,
     })
     .await?;
+    let window = Duration::from_secs(config.clock_window * 60);
+    let verifier = Verifier::new(Arc::new(move |region| regions.has(region)), window);
+    let verifier = match config.development {
+        Some(_) => verifier, // restarted at will, by clients with any clock
+        None => verifier.since(begin),
+    };
     let front = Arc::new(Front {
         service,
-        verifier: Verifier::new(
-            Arc::new(move |region| regions.has(region)),
-            Duration::from_secs(config.clock_window * 60),
-        ),
+        verifier,
         iam,
         audit: Arc::clone(&audit),
         metrics: Metrics::new(),

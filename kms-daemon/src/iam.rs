@@ -13,6 +13,7 @@ use crate::error::KmsError;
 use crate::key::CatalogError;
 use crate::principal::{Principal, PrincipalKind, RoleSession, TemporarySession, User};
 use crate::regions::Regions;
+use crate::sigv4::{Session, TokenDigest};
 use crate::store::Store;
 
 mod answer;
@@ -116,7 +117,7 @@ impl Iam {
         let Some(principal) = self.owner(&key).await? else { return Ok(None) };
         let secret = self.vault.open(&purpose(&key.id, &key.account), &key.secret, trace).await?;
         let secret = std::str::from_utf8(&secret).map_err(KmsError::internal)?;
-        Ok(Some(Credential::new(secret.to_owned().into(), principal)))
+        Ok(Some(Credential::new(secret.to_owned().into(), principal, None)))
     }
 
     async fn temporary(
@@ -134,9 +135,10 @@ impl Iam {
             expires: content.expires,
             policy: content.policy.map(|text| text.into_owned()),
         };
+        let demanded = Session::new(TokenDigest::of(token), session.expires.into());
         let access_key_id = access_key_id.to_owned();
         let principal = Principal { access_key_id, session: Some(session), ..principal };
-        Ok(Some(Credential::new(content.secret.to_owned().into(), principal)))
+        Ok(Some(Credential::new(content.secret.to_owned().into(), principal, Some(demanded))))
     }
 
     /// Whose session it is, if there still is such a one.

@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::front::Peer;
+use super::head::{authority, claimed_key};
 use crate::audit::{AuditFacts, Caller, Outcome, RequestRecord};
 use crate::context::RequestContext;
 use crate::principal::Principal;
@@ -46,14 +48,18 @@ impl Exchange {
     pub(super) fn internal(principal: Principal, region: &str) -> Self {
         let (alive, _) = mpsc::channel(1);
         let address = IpAddr::from([127, 0, 0, 1]);
-        let peer = Peer { address, tls: None, alive };
-        let mut exchange = Self::new(&HeaderMap::new(), peer, region);
+        let peer = Peer { address, tls: None, alive, place: None };
+        let mut exchange = Self::about(&HeaderMap::new(), None, peer, region);
         exchange.user_agent = Some("kmsd --seed".to_owned());
         exchange.principal = Some(principal);
         exchange
     }
 
-    pub(super) fn new(headers: &HeaderMap, peer: Peer, region: &str) -> Self {
+    pub(super) fn new(head: &Parts, peer: Peer, region: &str) -> Self {
+        Self::about(&head.headers, authority(head), peer, region)
+    }
+
+    fn about(headers: &HeaderMap, authority: Option<&str>, peer: Peer, region: &str) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let claimed = text("authorization").and_then(claimed_key);
         Self {
@@ -65,7 +71,9 @@ impl Exchange {
             read_only: false,
             user_agent: text("user-agent")
                 .map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
-            host: text("host").map(|host| host.chars().take(MAX_HOST).collect()),
+            host: authority
+                .or_else(|| text("host"))
+                .map(|host| host.chars().take(MAX_HOST).collect()),
             claimed_key: claimed.map(str::to_owned),
             principal: None,
             region: region.to_owned(),
@@ -116,13 +124,4 @@ impl Exchange {
             facts: &self.facts,
         }
     }
-}
-
-/// The access key id in an `Authorization` header, if it looks like one.
-fn claimed_key(authorization: &str) -> Option<&str> {
-    let (_, rest) = authorization.split_once("Credential=")?;
-    let key = rest.split(['/', ',', ' ']).next()?;
-    let plausible = (16..=128).contains(&key.len())
-        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    plausible.then_some(key)
 }

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Bytes};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -16,6 +16,8 @@ use zeroize::Zeroizing;
 
 use super::body::{self, Content};
 use super::exchange::Exchange;
+use super::head::authority;
+use super::places::Place;
 use super::query;
 use crate::api::{Answer, Operation, Service};
 use crate::audit::{AuditError, AuditLog, Outcome};
@@ -24,7 +26,7 @@ use crate::error::{Exception, KmsError};
 use crate::iam::Iam;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
-use crate::sigv4::{SignedRequest, Verifier};
+use crate::sigv4::{SignedRequest, SigningService, Verifier};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 /// The header with the operation.
@@ -47,6 +49,8 @@ pub struct Peer {
     /// Dropped when the last request of the connection has ended, even if its client has gone
     /// before.
     pub alive: mpsc::Sender<()>,
+    /// Given back when the last request that has it has ended, likewise.
+    pub place: Option<Arc<Place>>,
 }
 
 /// Whether the daemon can serve, for `/readyz`.
@@ -182,13 +186,14 @@ impl Front {
         let begin = Instant::now();
         let (head, body) = request.into_parts();
         let content = body::read(body).await;
-        let unread = content.is_err();
+        // Of HTTP/2, only the stream is at an end then.
+        let unread = content.is_err() && head.version < Version::HTTP_2;
         let writable = self.audit.ensure_writable().await;
         if query::is_query(&head) {
             return self.query(&head, content, writable, peer).await;
         }
         let (name, operation) = named(&head);
-        let mut exchange = Exchange::new(&head.headers, peer, &self.region);
+        let mut exchange = Exchange::new(&head, peer, &self.region);
         exchange.name = name;
         exchange.read_only = operation.is_some_and(Operation::is_read_only);
         let outcome = match writable {
@@ -214,7 +219,7 @@ impl Front {
         let content = content?;
         let operation = operation.filter(|_| head.method == Method::POST);
         let operation = operation.ok_or_else(|| KmsError::bare(Exception::UnknownOperation))?;
-        self.authenticate(head, &content, "kms", exchange).await?;
+        self.authenticate(head, &content, SigningService::KMS, exchange).await?;
         self.service.regions().open(&exchange.region).await?;
         self.run(operation, &content, exchange).await
     }
@@ -224,24 +229,25 @@ impl Front {
         &self,
         head: &Parts,
         content: &[u8],
-        service: &str,
+        service: SigningService,
         exchange: &mut Exchange,
     ) -> Result<(), KmsError> {
         let signed = SignedRequest {
             method: head.method.as_str(),
             path: head.uri.path(),
             query: head.uri.query(),
+            authority: authority(head),
             headers: &head.headers,
             body: content,
         };
         exchange.received = SystemTime::now();
-        let claim = self.verifier.claim(&signed, service, exchange.received)?;
+        let claim = self.verifier.read(&signed, service, exchange.received)?;
         let trace = (exchange.request_id.into_bytes(), &mut exchange.facts.receipts);
-        let known = self.iam.credential(claim.access_key(), claim.token(), trace).await?;
-        let now = exchange.received.into();
-        let (principal, region) = claim.verify(known.as_ref(), now)?;
-        exchange.principal = Some(principal);
-        exchange.region = region;
+        let (id, token) = (claim.access_key_id(), claim.session_token());
+        let found = self.iam.credential(id, token, trace).await?;
+        let credential = self.verifier.verify(&claim, found)?;
+        exchange.principal = Some(credential.principal().clone());
+        claim.region().clone_into(&mut exchange.region);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response, StatusCode, Version};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -39,8 +39,9 @@ impl Front {
         peer: Peer,
     ) -> Reply {
         let begin = Instant::now();
-        let unread = content.is_err();
-        let mut exchange = Exchange::new(&head.headers, peer, &self.region);
+        // Of HTTP/2, only the stream is at an end then.
+        let unread = content.is_err() && head.version < Version::HTTP_2;
+        let mut exchange = Exchange::new(head, peer, &self.region);
         let mut request = Request { service: Service::Iam, operation: None };
         exchange.source = request.service.source();
         let outcome = match writable {
@@ -85,7 +86,7 @@ impl Front {
         let operation = Operation::find(service, action, version)?;
         request.operation = Some(operation);
         exchange.read_only = operation.is_read_only();
-        self.authenticate(head, &content, request.service.name(), exchange).await?;
+        self.authenticate(head, &content, request.service.signing(), exchange).await?;
         let principal = exchange.principal.clone();
         let principal =
             principal.ok_or_else(|| KmsError::bare(Exception::MissingAuthenticationToken))?;

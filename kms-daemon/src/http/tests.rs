@@ -35,6 +35,7 @@ use crate::sigv4::{Verifier, signer};
 use crate::store::{MemoryStore, Store};
 use crate::tls;
 
+mod http2;
 mod over_tls;
 
 const ID: &str = "AKIAAAAAAAAAAAAAAAAA";
@@ -128,6 +129,18 @@ impl Rig {
     }
 
     fn signed(&self, target: &str, body: &[u8]) -> Vec<u8> {
+        let headers = self.headers(target, body);
+        let mut request = b"POST / HTTP/1.1\r\n".to_vec();
+        for (name, value) in &headers {
+            request.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        request.extend(format!("content-length: {}\r\n\r\n", body.len()).bytes());
+        request.extend(body);
+        request
+    }
+
+    /// The headers of a signed request.
+    fn headers(&self, target: &str, body: &[u8]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let mut set = |name, value: &str| {
             headers.insert(name, HeaderValue::from_str(value).unwrap());
@@ -137,13 +150,7 @@ impl Rig {
         set("x-amz-target", target);
         set("user-agent", "test/1");
         signer::sign(&mut headers, "/", body, (ID, SECRET), SystemTime::now(), false);
-        let mut request = b"POST / HTTP/1.1\r\n".to_vec();
-        for (name, value) in &headers {
-            request.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
-        }
-        request.extend(format!("content-length: {}\r\n\r\n", body.len()).bytes());
-        request.extend(body);
-        request
+        headers
     }
 
     async fn exchange(&self, request: &[u8]) -> Reply {

@@ -6,6 +6,7 @@ use super::form::Form;
 use super::{Iam, Node};
 use crate::audit::AuditFacts;
 use crate::context::RequestContext;
+use crate::sigv4::SigningService;
 
 mod access_keys;
 mod accounts;
@@ -45,13 +46,13 @@ impl Service {
         }
     }
 
-    /// The service in the scope of signatures, and the prefix of actions.
+    /// The service in the scope of signatures.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn signing(self) -> SigningService {
         match self {
-            Self::Iam => "iam",
-            Self::Sts => "sts",
-            Self::Strongroom => "strongroom",
+            Self::Iam => SigningService::IAM,
+            Self::Sts => SigningService::STS,
+            Self::Strongroom => SigningService::STRONGROOM,
         }
     }
 

@@ -6,6 +6,7 @@ use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, InvalidHeaderValue};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::authorization::Scope;
 use super::canonical::CanonicalRequest;
@@ -14,6 +15,8 @@ use super::{ALGORITHM, SignedRequest, TERMINATOR, signature, string_to_sign};
 use crate::error::KmsError;
 use crate::hex;
 
+const INVOCATION: HeaderName = HeaderName::from_static("amz-sdk-invocation-id");
+const ATTEMPT: HeaderName = HeaderName::from_static("amz-sdk-request");
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 
 /// Who signs, and for what.
@@ -41,6 +44,9 @@ impl Signer<'_> {
         body: &[u8],
         now: SystemTime,
     ) -> Result<(), SignError> {
+        // Equal requests of one second would have equal signatures, which count once.
+        headers.insert(INVOCATION, HeaderValue::from_str(&Uuid::new_v4().to_string())?);
+        headers.insert(ATTEMPT, HeaderValue::from_static("attempt=1"));
         headers.insert(DATE, HeaderValue::from_str(&basic(OffsetDateTime::from(now)))?);
         let date = RequestDate::from_headers(headers)?;
         let mut signed_headers: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
@@ -52,7 +58,14 @@ impl Signer<'_> {
             service: self.service,
             terminator: TERMINATOR,
         };
-        let request = SignedRequest { method: "POST", path: "/", query: None, headers, body };
+        let request = SignedRequest {
+            method: "POST",
+            path: "/",
+            query: None,
+            authority: None,
+            headers,
+            body,
+        };
         let canonical = CanonicalRequest {
             request: &request,
             signed_headers: &signed_headers,
@@ -92,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::credentials::Credentials;
-    use crate::sigv4::Verifier;
+    use crate::sigv4::{SigningService, Verifier};
 
     #[test]
     fn what_it_signs_verifies() {
@@ -106,10 +119,17 @@ mod tests {
         let signer = Signer { access_key, secret, region: "us-east-1", service: "iam" };
         signer.sign(&mut headers, b"Action=ListUsers", now).unwrap();
         let verify = |body| {
-            let headers = &headers;
-            let request = SignedRequest { method: "POST", path: "/", query: None, headers, body };
-            let claim = verifier.claim(&request, "iam", now).unwrap();
-            claim.verify(credentials.find(claim.access_key()), now.into()).map(|(_, region)| region)
+            let request = SignedRequest {
+                method: "POST",
+                path: "/",
+                query: None,
+                authority: None,
+                headers: &headers,
+                body,
+            };
+            let claim = verifier.read(&request, SigningService::IAM, now).unwrap();
+            let found = credentials.find(claim.access_key_id()).cloned();
+            verifier.verify(&claim, found).map(|_| claim.region().to_owned())
         };
         assert_eq!(verify(b"Action=ListUsers"), Ok("us-east-1".to_owned()));
         assert!(verify(b"Action=ListRoles").is_err());

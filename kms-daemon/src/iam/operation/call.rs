@@ -87,7 +87,8 @@ impl<'a> Call<'a> {
 
     /// Checks that the caller may do this to `resource`.
     pub(super) fn authorize(&self, resource: &str) -> Result<(), IamError> {
-        let action = format!("{}:{}", self.operation.service().name(), self.operation.name());
+        let action =
+            format!("{}:{}", self.operation.service().signing().name(), self.operation.name());
         Ok(identities::authorize_management(self.principal(), &action, resource)?)
     }
 
