@@ -28,12 +28,14 @@ use crate::api::Service;
 use crate::audit::{AuditLog, verify};
 use crate::clock::SystemClock;
 use crate::credentials::Credentials;
+use crate::iam::{Iam, Setup};
 use crate::metrics::Metrics;
 use crate::regions::Regions;
 use crate::sigv4::{Verifier, signer};
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, Store};
 use crate::tls;
 
+mod http2;
 mod over_tls;
 
 const ID: &str = "AKIAAAAAAAAAAAAAAAAA";
@@ -81,19 +83,28 @@ impl Rig {
         let regions = [("us-east-1".to_owned(), Arc::new(pool))];
         let regions = Arc::new(Regions::new(regions, HostKey::generate()));
         let served = Arc::clone(&regions);
-        let service = Service::open(Arc::new(MemoryStore::new()), regions, Arc::new(SystemClock))
-            .await
-            .unwrap();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let mut credentials = Credentials::default();
         credentials.insert_root(ACCOUNT, ID, Zeroizing::new(SECRET.to_owned()));
+        let iam = Iam::open(Setup {
+            store: Arc::clone(&store),
+            regions: Arc::clone(&regions),
+            region: "us-east-1".to_owned(),
+            clock: Arc::new(SystemClock),
+            account: ACCOUNT.to_owned(),
+            roots: credentials,
+        })
+        .await
+        .unwrap();
+        let service = Service::open(store, regions, Arc::new(SystemClock)).await.unwrap();
         let ready = Arc::new(Told(AtomicBool::new(true)));
         let front = Arc::new(Front {
             service,
             verifier: Verifier::new(
                 Arc::new(move |region| served.has(region)),
-                Arc::new(credentials),
                 Duration::from_secs(300),
             ),
+            iam,
             audit: Arc::clone(&audit),
             metrics: Metrics::new(),
             readiness: Arc::clone(&ready) as Arc<dyn Readiness>,
@@ -118,6 +129,18 @@ impl Rig {
     }
 
     fn signed(&self, target: &str, body: &[u8]) -> Vec<u8> {
+        let headers = self.headers(target, body);
+        let mut request = b"POST / HTTP/1.1\r\n".to_vec();
+        for (name, value) in &headers {
+            request.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        request.extend(format!("content-length: {}\r\n\r\n", body.len()).bytes());
+        request.extend(body);
+        request
+    }
+
+    /// The headers of a signed request.
+    fn headers(&self, target: &str, body: &[u8]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let mut set = |name, value: &str| {
             headers.insert(name, HeaderValue::from_str(value).unwrap());
@@ -127,13 +150,7 @@ impl Rig {
         set("x-amz-target", target);
         set("user-agent", "test/1");
         signer::sign(&mut headers, "/", body, (ID, SECRET), SystemTime::now(), false);
-        let mut request = b"POST / HTTP/1.1\r\n".to_vec();
-        for (name, value) in &headers {
-            request.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
-        }
-        request.extend(format!("content-length: {}\r\n\r\n", body.len()).bytes());
-        request.extend(body);
-        request
+        headers
     }
 
     async fn exchange(&self, request: &[u8]) -> Reply {

@@ -38,7 +38,7 @@ pub(crate) fn pool(index: usize) -> (Arc<Pool>, HostKey) {
 }
 
 /// The first so many of the Regions.
-pub(super) fn regions(count: usize) -> Arc<Regions> {
+pub(crate) fn regions(count: usize) -> Arc<Regions> {
     let pools = REGIONS.iter().zip(&POOLS).take(count);
     let pools = pools.map(|(name, pool)| ((*name).to_owned(), Arc::clone(pool)));
     Arc::new(Regions::new(pools, PROVISIONER.clone()))
