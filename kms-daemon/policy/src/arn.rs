@@ -1,4 +1,6 @@
 //! Patterns of ARNs: six fields, matched one by one.
+//!
+//! Source: the IAM User Guide, "ARN condition operators" and "IAM JSON policy elements: Resource".
 
 use crate::context::Context;
 use crate::error::Fault;

@@ -1,4 +1,7 @@
 //! The decision: all policies and grants together.
+//!
+//! Sources: the IAM User Guide, "Policy evaluation logic" and "Permissions boundaries"; the KMS
+//! Developer Guide, "Key policies" and "Troubleshooting key access".
 
 use crate::caller::CallerKind;
 use crate::decision::{Basis, Decision, Denial, Location, PolicyType};

@@ -1,4 +1,7 @@
 //! Conditions: one operator applied to one key of the request's context.
+//!
+//! Source: the IAM User Guide, "Condition operators", "Conditions with multiple context keys or
+//! values" and "Single-valued vs. multivalued context keys".
 
 use crate::arn::ArnPattern;
 use crate::context::{Context, List, Value};

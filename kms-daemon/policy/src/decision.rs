@@ -1,4 +1,6 @@
 //! Decisions and their reasons.
+//!
+//! Source of the texts: the IAM User Guide, "Troubleshoot access denied error messages".
 
 use std::fmt::{self, Write as _};
 

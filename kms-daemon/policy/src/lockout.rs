@@ -1,4 +1,6 @@
 //! The lockout safety check of `CreateKey`, `ReplicateKey` and `PutKeyPolicy`.
+//!
+//! Source: the KMS API Reference, parameter `BypassPolicyLockoutSafetyCheck`.
 
 use crate::action::Action;
 use crate::authorize::authorize;

@@ -1,4 +1,7 @@
 //! Text patterns: literal text, the wildcards `*` and `?`, and policy variables.
+//!
+//! The value of a variable is literal text: wildcards in it do not act. Source: the IAM User
+//! Guide, "IAM policy elements: Variables and tags".
 
 use std::borrow::Cow;
 

@@ -1,4 +1,6 @@
 //! The `Principal` element: whom a statement of a resource policy is about.
+//!
+//! Source: the IAM User Guide, "AWS JSON policy elements: Principal" and "…: `NotPrincipal`".
 
 use std::fmt;
 

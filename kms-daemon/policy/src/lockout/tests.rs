@@ -5,6 +5,19 @@ use crate::request::{Grant, Grantee};
 const ACCOUNT: &str = "111122223333";
 const KEY: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234";
 
+/// A request that bypasses the check, about a policy of another name.
+struct Bypassing;
+
+impl Context for Bypassing {
+    fn value(&self, key: &ConditionKey) -> Option<Value<'_>> {
+        match key.name() {
+            Name::PolicyName => Some(Value::from("other")),
+            Name::BypassPolicyLockoutSafetyCheck => Some(Value::Bool(true)),
+            _ => None,
+        }
+    }
+}
+
 fn key_policy(principal: &str, action: &str, more: &str) -> KeyPolicy {
     let text = format!(
         r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow","Principal":{{"AWS":"{principal}"}},
@@ -40,7 +53,9 @@ fn the_caller_can_put_again() {
         let policy = key_policy(principal, action, more);
         let grant = Grant { id: "g", grantee: Grantee::Caller };
         let policies = Policies { identity, grant: Some(grant), ..Policies::default() };
-        let again = can_put_again(&policy, KEY, ACCOUNT, caller, &policies, &());
-        assert_eq!(again, expected, "{principal} {action} {more} {caller:?}");
+        for context in [&() as &dyn Context, &Bypassing] {
+            let again = can_put_again(&policy, KEY, ACCOUNT, caller, &policies, context);
+            assert_eq!(again, expected, "{principal} {action} {more} {caller:?}");
+        }
     }
 }
