@@ -100,7 +100,7 @@ impl Claim<'_> {
         self.authorization.scope.access_key
     }
 
-    /// The Region it is for.
+    /// The Region it is for. For a service that has none, not necessarily one that is served.
     #[must_use]
     pub fn region(&self) -> &str {
         self.authorization.scope.region
