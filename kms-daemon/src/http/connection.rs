@@ -55,15 +55,14 @@ impl Connection {
         let address = address.ip().to_canonical();
         let peer = Peer { address, tls: None, alive: self.alive.clone(), place: None };
         let Some(acceptor) = acceptor else {
-            let Ok(Ok((begin, is_http2))) = timeout(self.limits.head, begin(&mut stream)).await
-            else {
+            let Some(Ok((begin, is_http2))) = self.begun(begin(&mut stream)).await else {
                 return; // gone, or too slow
             };
             let (read, write) = stream.into_split();
             let stream = tokio::io::join(io::Cursor::new(begin).chain(read), write);
             return self.serve(stream, peer, is_http2).await;
         };
-        let Ok(Ok(stream)) = timeout(self.limits.head, acceptor.accept(stream)).await else {
+        let Some(Ok(stream)) = self.begun(acceptor.accept(stream)).await else {
             return; // not TLS, or too slow: nothing to say to such a client
         };
         let (_, session) = stream.get_ref();
@@ -76,6 +75,16 @@ impl Connection {
             "cipherSuite": suite.map(|name| name.replacen("TLS13_", "TLS_", 1)),
         });
         self.serve(stream, Peer { tls: Some(Arc::new(details)), ..peer }, is_http2).await;
+    }
+
+    /// The outcome of what comes before the first request, if it comes in time, and before the stop.
+    async fn begun<T>(&self, begin: impl Future<Output = T>) -> Option<T> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            begun = timeout(self.limits.head, begin) => begun.ok(),
+            _ = stop.wait_for(|stop| *stop) => None,
+        }
     }
 
     async fn serve<S>(self, stream: S, peer: Peer, is_http2: bool)

@@ -327,8 +327,9 @@ fn measure() {
     let view = request.view();
     let now = at(SUITE_TIME);
     let claim = verifier.read(&view, SigningService::KMS, now).unwrap();
+    let scope = &claim.authorization.scope;
     time("read", &|| drop(verifier.read(&view, SigningService::KMS, now).unwrap()));
-    time("verify", &|| drop(verifier.verify(&claim, Some(Key(None))).unwrap()));
-    time("derive the signing key", &|| drop(signing_key(SECRET, &claim.authorization.scope)));
+    time("verify", &|| assert!(verifier.verify(&claim, Some(Key(None))).is_ok()));
+    time("derive the signing key", &|| drop(signing_key(SECRET, scope)));
     signature::work::take();
 }
