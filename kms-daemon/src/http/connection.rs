@@ -25,11 +25,10 @@ use crate::tls;
 /// How every connection of HTTP/2 begins (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Longest head of a request, in bytes, of all its headers.
-const MAX_HEAD: usize = 64 * 1024;
-const MAX_HEAD_HTTP2: u32 = 64 * 1024;
+const MAX_HEAD: u32 = 64 * 1024;
 /// Bytes of a connection, and of one stream of it, that may be on their way in without being read.
-const CONNECTION_WINDOW: u32 = 1 << 20;
-const STREAM_WINDOW: u32 = 1 << 18;
+const CONNECTION_WINDOW: u32 = 1 << 18;
+const STREAM_WINDOW: u32 = 1 << 16;
 /// Streams that a client may have reset before they were looked at (CVE-2023-44487), and that it
 /// may have made the daemon reset (CVE-2025-8671), until the connection is ended.
 const MAX_RESET: usize = 20;
@@ -112,7 +111,7 @@ impl Connection {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head)
-            .max_buf_size(MAX_HEAD)
+            .max_buf_size(MAX_HEAD as usize)
             // A client may close its sending side and wait for the answer.
             .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
@@ -145,7 +144,7 @@ impl Connection {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.streams)
-            .max_header_list_size(MAX_HEAD_HTTP2)
+            .max_header_list_size(MAX_HEAD)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .initial_stream_window_size(STREAM_WINDOW)
             .max_pending_accept_reset_streams(MAX_RESET)
