@@ -2,7 +2,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `POST /` | the AWS KMS API, awsJson1.1 |
+//! | `POST /` | the AWS KMS API, awsJson1.1; the IAM and STS APIs, forms |
 //! | `GET /healthz` | 200 while the process serves |
 //! | `GET /readyz` | readiness as JSON; 503 if requests would fail |
 //! | `GET /metrics` | Prometheus text format |

@@ -251,7 +251,7 @@ pub fn deny_foreign(principal: &Principal, action: &str) -> KmsError {
         "User: {} is not authorized to perform: {action} on this resource because the resource \
          does not exist in this Region, no resource-based policies allow access, or a \
          resource-based policy explicitly denies access",
-        principal.arn()
+        principal.caller_arn()
     );
     KmsError::new(Exception::AccessDenied, text)
 }
@@ -283,7 +283,7 @@ pub fn check_lockout(policy: &KeyPolicy, principal: &Principal, arn: &str) -> Re
 fn denied(principal: &Principal, action: Action, arn: &str, reason: &str) -> KmsError {
     let text = format!(
         "User: {} is not authorized to perform: {} on resource: {arn} {reason}",
-        principal.arn(),
+        principal.caller_arn(),
         action.name()
     );
     KmsError::new(Exception::AccessDenied, text)

@@ -25,10 +25,15 @@ const MAX_ANSWER: usize = 1 << 20;
 #[derive(Debug, clap::Args)]
 pub(super) struct Daemon {
     /// The daemon.
-    #[arg(long, default_value = "http://127.0.0.1:8700", env = "AWS_ENDPOINT_URL_KMS")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "http://127.0.0.1:8700",
+        env = "AWS_ENDPOINT_URL_KMS"
+    )]
     pub(super) url: Uri,
     /// Certificate to trust for https, PEM; the daemon's own is DIR/tls/certificate.pem.
-    #[arg(long, value_name = "FILE", env = "AWS_CA_BUNDLE")]
+    #[arg(long, global = true, value_name = "FILE", env = "AWS_CA_BUNDLE")]
     ca: Option<PathBuf>,
 }
 

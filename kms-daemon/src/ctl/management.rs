@@ -26,13 +26,13 @@ pub(super) struct Account {
     #[command(flatten)]
     daemon: Daemon,
     /// File with the access key of the account's root [default: DIR/credentials of --data].
-    #[arg(long, value_name = "FILE", env = "AWS_SHARED_CREDENTIALS_FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "AWS_SHARED_CREDENTIALS_FILE")]
     credentials: Option<PathBuf>,
     /// Profile of that file.
-    #[arg(long, default_value = "default", env = "AWS_PROFILE")]
+    #[arg(long, global = true, default_value = "default", env = "AWS_PROFILE")]
     profile: String,
     /// Data directory of the daemon [default: as for kmsd].
-    #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
+    #[arg(long, global = true, value_name = "DIR", env = "STRONGROOM_DATA")]
     data: Option<PathBuf>,
 }
 

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use host_driver::pool::PoolOptions;
-use host_driver::{HostKey, Pool};
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use rustls::pki_types::pem::PemObject;
@@ -25,6 +23,7 @@ use zeroize::Zeroizing;
 
 use super::{Front, Limits, Readiness, Server};
 use crate::api::Service;
+use crate::api::tests::device::without_devices;
 use crate::audit::{AuditLog, verify};
 use crate::clock::SystemClock;
 use crate::credentials::Credentials;
@@ -37,6 +36,7 @@ use crate::tls;
 
 mod http2;
 mod over_tls;
+mod query;
 
 const ID: &str = "AKIAAAAAAAAAAAAAAAAA";
 const SECRET: &str = "a-secret-that-must-not-be-logged";
@@ -74,14 +74,13 @@ impl Rig {
     }
 
     async fn start_with(with_tls: bool, limits: Limits) -> Self {
+        Self::start_on(without_devices(), with_tls, limits).await
+    }
+
+    async fn start_on(regions: Arc<Regions>, with_tls: bool, limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (audit, _) = AuditLog::open(&dir.path().join("audit"), json!({})).await.unwrap();
         let audit = Arc::new(audit);
-        let sink = Arc::clone(&audit);
-        let pool =
-            Pool::start(Vec::new(), HostKey::generate(), sink, PoolOptions::default()).unwrap();
-        let regions = [("us-east-1".to_owned(), Arc::new(pool))];
-        let regions = Arc::new(Regions::new(regions, HostKey::generate()));
         let served = Arc::clone(&regions);
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let mut credentials = Credentials::default();
@@ -183,7 +182,10 @@ fn records(dir: &Path) -> Vec<Value> {
         .map(|entry| entry.unwrap().path())
         .filter(|path| segment(path))
         .flat_map(|path| {
-            fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+            let text = fs::read_to_string(path).unwrap();
+            // The last line may be on its way to the disk.
+            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            whole.lines().map(str::to_owned).collect::<Vec<_>>()
         })
         .map(|line| serde_json::from_str::<Value>(&line).unwrap())
         .filter(|line| line["kind"] == "request")

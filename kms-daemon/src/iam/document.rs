@@ -59,8 +59,13 @@ pub(super) fn check_quota<'t>(
     documents: impl IntoIterator<Item = &'t str>,
 ) -> Result<(), IamError> {
     let counts = |character: &char| kind == Kind::Session || !character.is_whitespace();
-    let size: usize = documents.into_iter().map(|text| text.chars().filter(counts).count()).sum();
-    if size <= kind.quota() {
+    let (mut size, mut stored) = (0_usize, 0_usize);
+    for text in documents {
+        size += text.chars().filter(counts).count();
+        stored += text.len();
+    }
+    // White space is free, but has to be stored.
+    if size <= kind.quota() && stored <= MAX_DOCUMENT {
         return Ok(());
     }
     let (code, what) = match kind {
@@ -107,5 +112,8 @@ mod tests {
         assert!(check(Kind::Role, &long).is_ok());
         assert!(check_quota(Kind::User, [IDENTITY; 21]).is_ok());
         assert!(check_quota(Kind::User, [IDENTITY; 40]).is_err());
+        let blank = IDENTITY.replace(":[", &format!(":{}[", " ".repeat(100_000)));
+        assert!(check_quota(Kind::User, [&*blank]).is_ok());
+        assert!(check_quota(Kind::User, [&*blank; 2]).is_err());
     }
 }

@@ -44,6 +44,13 @@ pub(crate) fn regions(count: usize) -> Arc<Regions> {
     Arc::new(Regions::new(pools, PROVISIONER.clone()))
 }
 
+/// A Region without devices.
+pub(crate) fn without_devices() -> Arc<Regions> {
+    let (user, options) = (HostKey::generate(), PoolOptions::default());
+    let pool = Pool::start(Vec::new(), user, Arc::new(NoSink), options).unwrap();
+    Arc::new(Regions::new([(REGIONS[0].to_owned(), Arc::new(pool))], HostKey::generate()))
+}
+
 fn start(seed: u64) -> Pool {
     let (lines, opened) = mpsc::channel();
     thread::spawn(move || serve(seed, &opened));

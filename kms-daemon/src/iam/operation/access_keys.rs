@@ -141,7 +141,10 @@ pub(super) async fn update(call: &mut Call<'_>) -> Result<Option<Node>, IamError
     let status = Status::from_name(call.form.required("Status")?);
     let status = status.ok_or_else(|| IamError::invalid("Status is Active or Inactive."))?;
     for _ in tries() {
-        let (_, key) = requested(call).await?;
+        let (keeper, key) = requested(call).await?;
+        if status == Status::Inactive {
+            check_rest(call, &keeper, &key).await?;
+        }
         let new = AccessKey { status, ..key.value.clone() };
         if call.commit(Changes::new().replace(&key, &new)?).await? == Update::Applied {
             call.iam.vault.forget(&purpose(&key.id, &key.account), &key.secret);
@@ -154,6 +157,7 @@ pub(super) async fn update(call: &mut Call<'_>) -> Result<Option<Node>, IamError
 pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     for _ in tries() {
         let (keeper, key) = requested(call).await?;
+        check_rest(call, &keeper, &key).await?;
         let keys = keeper.keys().iter().filter(|id| **id != key.id).cloned().collect();
         let changes = keeper.with_keys(Changes::new().remove(&key), keys)?;
         if call.commit(changes).await? == Update::Applied {
@@ -178,6 +182,22 @@ async fn requested(call: &Call<'_>) -> Result<(Keeper, Stored<AccessKey>), IamEr
         IamError::new(Code::NoSuchEntity, text)
     })?;
     Ok((keeper, key))
+}
+
+/// Refuses to take the last key of an account from its root: nobody could give it another. The
+/// first account has that of its file.
+async fn check_rest(call: &Call<'_>, keeper: &Keeper, key: &AccessKey) -> Result<(), IamError> {
+    if matches!(keeper, Keeper::User(_)) || key.account == call.iam.account {
+        return Ok(());
+    }
+    for id in keeper.keys().iter().filter(|id| **id != key.id) {
+        let other = call.directory().access_key(id).await?;
+        if other.is_some_and(|other| other.status == Status::Active) {
+            return Ok(());
+        }
+    }
+    let text = "This is the last active access key of the account; make another one first.";
+    Err(IamError::new(Code::DeleteConflict, text))
 }
 
 fn check_quota(keeper: &Keeper) -> Result<(), IamError> {

@@ -37,6 +37,12 @@ async fn the_key_of_a_root_can_be_replaced() {
     let made = rig.ok("CreateAccount", &[("AccountId", "111122223333")]).await;
     let old = made["AccessKey"]["AccessKeyId"].as_str().unwrap();
     let root = rig.principal(old).await;
+    let last = [("AccessKeyId", old), ("Status", "Inactive")];
+    for (operation, parameters) in [("UpdateAccessKey", &last[..]), ("DeleteAccessKey", &last[..1])]
+    {
+        let error = rig.call(&root, operation, parameters).await.unwrap_err();
+        assert_eq!(error.code().name(), "DeleteConflict", "nobody could make another");
+    }
     let made = rig.call(&root, "CreateAccessKey", &[]).await.unwrap();
     let new = made["AccessKey"]["AccessKeyId"].as_str().unwrap();
     let root = rig.principal(new).await;
