@@ -14,6 +14,7 @@ use crate::error::{Exception, KmsError};
 use crate::key::last_usage::UsageTracker;
 use crate::key::{Catalog, CatalogError};
 use crate::link::Errands;
+use crate::policy;
 use crate::quota::{Pool, Quotas};
 use crate::regions::Regions;
 use crate::store::Store;
@@ -31,7 +32,7 @@ mod metadata;
 mod model;
 mod recipient;
 mod replicate_key;
-mod seal;
+pub(crate) mod seal;
 mod tagging;
 
 mod cancel_key_deletion;
@@ -86,7 +87,7 @@ mod verify;
 mod verify_mac;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 pub(crate) use self::tests::testing;
 
@@ -353,6 +354,7 @@ impl Service {
         body: &[u8],
         facts: &mut AuditFacts,
     ) -> Result<Answer, KmsError> {
+        policy::authorize_caller(&request.principal, operation.name())?;
         let mut call = Call::new(self, operation, request, facts)?;
         if let Some(pool) = Pool::of_operation(operation) {
             call.count(pool)?;

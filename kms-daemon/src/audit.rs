@@ -28,6 +28,7 @@ pub use chain::{Kind, LineHash, Position};
 pub use checkpoint::{checkpoint, keep_checkpoints};
 pub use facts::{AuditFacts, AuditResource, KeyEvent};
 pub use log::{AuditError, AuditLog, Opened};
+pub(crate) use record::event_time;
 pub use record::{Caller, Outcome, RequestRecord};
 pub use recovery::Repair;
 pub use usage::{PriceClass, Requests, Usage, parse_month, usage};

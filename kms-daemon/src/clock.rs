@@ -61,6 +61,12 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        UNIX_EPOCH + Duration::from_millis(time.0)
+    }
+}
+
 /// A source of wall-clock time.
 pub trait Clock: Send + Sync + 'static {
     /// The time now.

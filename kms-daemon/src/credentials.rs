@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::durable;
 use crate::principal::Principal;
+use crate::sigv4::{AccessKey, Session};
 
 /// Why access keys could not be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -39,13 +40,25 @@ pub enum CredentialsError {
     Random(#[from] getrandom::Error),
 }
 
-/// A long-term access key and whose it is.
+/// An access key and whose it is.
+#[derive(Clone)]
 pub struct Credential {
     secret: Zeroizing<String>,
     principal: Principal,
+    session: Option<Session>,
 }
 
 impl Credential {
+    /// The access key of `principal` with this secret; of a session, if there is one.
+    #[must_use]
+    pub(crate) const fn new(
+        secret: Zeroizing<String>,
+        principal: Principal,
+        session: Option<Session>,
+    ) -> Self {
+        Self { secret, principal, session }
+    }
+
     /// The secret access key. It is exposed to signature computation only.
     #[must_use]
     pub(crate) fn secret(&self) -> &str {
@@ -59,13 +72,23 @@ impl Credential {
     }
 }
 
+impl AccessKey for Credential {
+    fn secret(&self) -> &str {
+        Self::secret(self)
+    }
+
+    fn session(&self) -> Option<Session> {
+        self.session
+    }
+}
+
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credential").field("principal", &self.principal).finish_non_exhaustive()
     }
 }
 
-/// All access keys the daemon knows, by access key id.
+/// The access keys of a file, by access key id.
 #[derive(Debug, Default)]
 pub struct Credentials {
     keys: HashMap<String, Credential>,
@@ -98,7 +121,7 @@ impl Credentials {
         if missing {
             let content = Zeroizing::new(format!(
                 "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
-                random_access_key_id()?,
+                random_id("AKIA")?,
                 random_secret()?.as_str(),
             ));
             durable::write(path, content.as_bytes(), 0o600).map_err(|source| file(path, source))?;
@@ -115,7 +138,7 @@ impl Credentials {
     /// Adds a key of the account root.
     pub fn insert_root(&mut self, account: &str, access_key_id: &str, secret: Zeroizing<String>) {
         let principal = Principal::root(account, access_key_id);
-        self.keys.insert(access_key_id.to_owned(), Credential { secret, principal });
+        self.keys.insert(access_key_id.to_owned(), Credential::new(secret, principal, None));
     }
 
     fn parse(text: &str, account: &str) -> Result<Self, (usize, &'static str)> {
@@ -203,17 +226,17 @@ impl<'a> Profile<'a> {
     }
 }
 
-/// `AKIA` and 16 characters of base 32, as AWS makes them: 80 random bits.
-fn random_access_key_id() -> Result<String, getrandom::Error> {
+/// A prefix of four letters and 16 characters of base 32, as AWS makes ids: 80 random bits.
+pub(crate) fn random_id(prefix: &str) -> Result<String, getrandom::Error> {
     const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let mut random = [0; 16];
     getrandom::fill(&mut random)?;
     let characters = random.iter().map(|byte| char::from(BASE32[usize::from(byte & 31)]));
-    Ok("AKIA".chars().chain(characters).collect())
+    Ok(prefix.chars().chain(characters).collect())
 }
 
-/// 40 characters of base 64: 240 random bits.
-fn random_secret() -> Result<Zeroizing<String>, getrandom::Error> {
+/// A secret access key, 40 characters of base 64: 240 random bits.
+pub(crate) fn random_secret() -> Result<Zeroizing<String>, getrandom::Error> {
     let mut random = Zeroizing::new([0; 30]);
     getrandom::fill(random.as_mut_slice())?;
     Ok(Zeroizing::new(BASE64_STANDARD.encode(random.as_slice())))

@@ -10,9 +10,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod account;
 mod audit;
+mod daemon;
 mod hsm;
+mod iam;
 mod link;
+mod management;
 mod status;
 mod usage;
 
@@ -34,6 +38,12 @@ enum Command {
     /// Devices, over their own lines.
     #[command(subcommand)]
     Hsm(hsm::Command),
+    /// Accounts of an installation.
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Users, roles, access keys and policies of an account.
+    #[command(subcommand)]
+    Iam(iam::Command),
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -115,6 +125,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match command {
         Command::Status(arguments) => status::run(&arguments, &mut output),
         Command::Hsm(command) => hsm::run(command, &mut output),
+        Command::Account(command) => account::run(&command, &mut output),
+        Command::Iam(command) => iam::run(&command, &mut output),
         Command::Audit(command) => audit::run(command, &mut output),
         Command::Link(command) => link::run(command, &mut output),
         Command::Usage(arguments) => usage::run(&arguments, &mut output),

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
 use serde_json::json;
@@ -22,6 +22,7 @@ use crate::development::{Seed, SeedError};
 use crate::devices::{DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints};
 use crate::durable;
 use crate::http::{Development, Front, Limits, Server};
+use crate::iam::{Iam, Setup};
 use crate::key::identifier::is_region;
 use crate::key::{CatalogError, deletion, import, last_usage, rotation};
 use crate::link::{self, Link, LinkSetupError, Peers};
@@ -141,7 +142,9 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let stop = stop_signal()?;
     let development = development(&config)?;
     let data = DataDir::open(&config.data)?;
-    let credentials = Arc::new(credentials(&config, data.path())?);
+    // From here on no other daemon serves from this directory.
+    let begin = SystemTime::now();
+    let roots = credentials(&config, data.path())?;
     let tls = tls(&config, data.path())?;
     // The port before the devices: a port in use shows at once.
     let server = Server::bind(config.listen, tls.clone(), Limits::default())
@@ -180,13 +183,25 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let (log, all) = (Arc::clone(&audit), Arc::clone(&regions));
     let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &all).await });
     let usage = Arc::clone(service.usage());
+    let iam = Iam::open(Setup {
+        store: Arc::clone(&store),
+        regions: Arc::clone(&regions),
+        region: config.region.clone(),
+        clock: Arc::new(SystemClock),
+        account: config.account.clone(),
+        roots,
+    })
+    .await?;
+    let window = Duration::from_secs(config.clock_window * 60);
+    let verifier = Verifier::new(Arc::new(move |region| regions.has(region)), window);
+    let verifier = match config.development {
+        Some(_) => verifier, // restarted at will, by clients with any clock
+        None => verifier.since(begin),
+    };
     let front = Arc::new(Front {
         service,
-        verifier: Verifier::new(
-            Arc::new(move |region| regions.has(region)),
-            credentials,
-            Duration::from_secs(config.clock_window * 60),
-        ),
+        verifier,
+        iam,
         audit: Arc::clone(&audit),
         metrics: Metrics::new(),
         readiness: status,

@@ -2,19 +2,28 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `POST /` | the AWS KMS API, awsJson1.1 |
+//! | `POST /` | the AWS KMS API, awsJson1.1; the IAM and STS APIs, forms |
 //! | `GET /healthz` | 200 while the process serves |
 //! | `GET /readyz` | readiness as JSON; 503 if requests would fail |
 //! | `GET /metrics` | Prometheus text format |
+//!
+//! HTTP/1.1 and HTTP/2 are served on the same port: by ALPN over TLS, else by how a connection
+//! begins.
 //!
 //! A response leaves only when the record of its request is durable. A request that was begun is
 //! finished and recorded even if its client has gone.
 
 mod body;
+mod connection;
+mod exchange;
 mod front;
+mod head;
+mod places;
+mod query;
 mod server;
 #[cfg(test)]
 mod tests;
 
 pub use front::{Development, Front, Peer, Readiness};
+pub use places::Place;
 pub use server::{Limits, Server};

@@ -21,6 +21,7 @@ pub mod envelope;
 pub mod error;
 pub mod hex;
 pub mod http;
+pub mod iam;
 pub mod key;
 pub mod link;
 pub mod log;

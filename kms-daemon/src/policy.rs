@@ -21,7 +21,9 @@ use crate::store::Revision;
 
 mod action;
 mod document;
+pub(crate) mod identities;
 mod json;
+mod plain;
 
 pub use self::action::{AccountAction, Action, Requirement};
 pub use self::document::{KeyPolicy, PolicyError};
@@ -155,6 +157,38 @@ pub fn authorize_replication(key: Stored<KeyRecord>) -> Authorized<KeyRecord> {
     Authorized(key)
 }
 
+/// Decides whether a caller may ask anything of KMS at all.
+///
+/// What identity policies, boundaries and session policies say is not evaluated yet, and a Deny
+/// among them must not be missed: so nobody but the account root may.
+///
+/// # Errors
+/// [`Exception::AccessDenied`].
+pub fn authorize_caller(principal: &Principal, operation: &str) -> Result<(), KmsError> {
+    if principal.is_root() {
+        Ok(())
+    } else {
+        Err(not_allowed(principal, &format!("kms:{operation}")))
+    }
+}
+
+/// The account of the keys that the service has for itself. It is no account number, so that no
+/// request can name or reach them.
+const SYSTEM: &str = "system";
+
+/// Lets the service make keys for itself.
+#[must_use]
+pub(crate) fn authorize_system(region: &str) -> AuthorizedAccount {
+    AuthorizedAccount(Scope::new(SYSTEM, region))
+}
+
+/// Lets the service use a key that it made for itself; `None` if it is another's.
+#[must_use]
+pub(crate) fn authorize_system_key(key: KeyRecord) -> Option<Authorized<KeyRecord>> {
+    (key.scope.account == SYSTEM)
+        .then(|| Authorized(Stored::new(Versioned { revision: Revision::default(), value: key })))
+}
+
 /// Lets the service rotate a key whose owner has asked for that, once it is due.
 #[must_use]
 pub fn authorize_scheduled(
@@ -178,14 +212,7 @@ pub fn authorize_account(
     if principal.account == account.account {
         return Ok(AuthorizedAccount(account.clone()));
     }
-    let text = format!(
-        "User: {} is not authorized to perform: {} because no identity-based policy allows the \
-         {} action",
-        principal.arn(),
-        action.name(),
-        action.name()
-    );
-    Err(KmsError::new(Exception::AccessDenied, text))
+    Err(not_allowed(principal, action.name()))
 }
 
 /// Decides whether `principal` may retire a grant. The key policy has no say in it.
@@ -208,6 +235,15 @@ pub fn authorize_retirement(principal: &Principal, found: &FoundGrant) -> Result
     Err(denied(principal, action, &found.scope.key_arn(found.key), reason))
 }
 
+fn not_allowed(principal: &Principal, action: &str) -> KmsError {
+    let text = format!(
+        "User: {} is not authorized to perform: {action} because no identity-based policy allows \
+         the {action} action",
+        principal.caller_arn()
+    );
+    KmsError::new(Exception::AccessDenied, text)
+}
+
 /// The answer for a key of another account, whether or not it exists.
 #[must_use]
 pub fn deny_foreign(principal: &Principal, action: &str) -> KmsError {
@@ -215,7 +251,7 @@ pub fn deny_foreign(principal: &Principal, action: &str) -> KmsError {
         "User: {} is not authorized to perform: {action} on this resource because the resource \
          does not exist in this Region, no resource-based policies allow access, or a \
          resource-based policy explicitly denies access",
-        principal.arn()
+        principal.caller_arn()
     );
     KmsError::new(Exception::AccessDenied, text)
 }
@@ -247,7 +283,7 @@ pub fn check_lockout(policy: &KeyPolicy, principal: &Principal, arn: &str) -> Re
 fn denied(principal: &Principal, action: Action, arn: &str, reason: &str) -> KmsError {
     let text = format!(
         "User: {} is not authorized to perform: {} on resource: {arn} {reason}",
-        principal.arn(),
+        principal.caller_arn(),
         action.name()
     );
     KmsError::new(Exception::AccessDenied, text)

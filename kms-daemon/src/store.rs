@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+mod follow;
 mod history;
 mod memory;
 mod redb;
@@ -24,6 +25,7 @@ mod redb;
 #[cfg(test)]
 mod conformance;
 
+pub use self::follow::{Follower, current_revision, follow};
 pub use self::memory::MemoryStore;
 pub use self::redb::RedbStore;
 

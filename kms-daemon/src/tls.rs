@@ -13,6 +13,9 @@ use zeroize::Zeroizing;
 
 use crate::durable;
 
+/// Name of HTTP/2 in ALPN.
+pub(crate) const HTTP2: &[u8] = b"h2";
+
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -45,7 +48,7 @@ pub enum TlsError {
     Generate(#[from] rcgen::Error),
 }
 
-/// A server configuration: TLS 1.2 and 1.3, no client certificates, HTTP/1.1.
+/// A server configuration: TLS 1.2 and 1.3, no client certificates, HTTP/2 and HTTP/1.1.
 ///
 /// # Errors
 /// If the files cannot be used.
@@ -65,7 +68,7 @@ pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsErro
         .with_no_client_auth()
         .with_single_cert(chain, private)
         .map_err(unusable)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

@@ -1,8 +1,11 @@
 """Requests whose signature does not hold."""
 
 import datetime
+import json
+import time
 
 import botocore.auth
+import botocore.httpsession
 import pytest
 
 import strongroom
@@ -80,3 +83,28 @@ def test_another_region_or_service():
     kms = strongroom.client(region_name="eu-central-1")
     with refused("InvalidSignatureException", "Credential should be scoped to a valid region."):
         kms.list_keys()
+
+
+def test_equal_requests_of_one_second(kms):
+    """boto3 gives them one signature, and each is to be served."""
+    sent = []
+    kms.meta.events.register(
+        "before-send.kms.*", lambda request, **_: sent.append(request.headers["Authorization"])
+    )
+    answers = [kms.generate_random(NumberOfBytes=16)["Plaintext"] for _ in range(20)]
+    assert len(set(answers)) == 20
+    assert len(set(sent)) < 20
+
+
+def test_a_request_that_is_sent_again_later(kms):
+    sent = []
+    kms.meta.events.register("before-send.kms.*", lambda request, **_: sent.append(request))
+    kms.generate_random(NumberOfBytes=16)
+    time.sleep(5.5)
+    answer = botocore.httpsession.URLLib3Session().send(sent[0])
+    assert answer.status_code == 400
+    assert answer.headers["Date"]
+    assert json.loads(answer.content) == {
+        "__type": "InvalidSignatureException",
+        "Message": "The request signature was used already. Sign each request anew.",
+    }

@@ -46,6 +46,16 @@ fn multi_region() {
     python::run("test_multi_region.py", &Daemon::start_with(&["soft"], &regions));
 }
 
+/// Identities by boto3 and the AWS CLI; what was made outlives a restart.
+#[test]
+fn iam() {
+    let mut daemon = Daemon::start(&["soft"]);
+    python::run("test_iam.py", &daemon);
+    assert!(daemon.stop().success());
+    daemon.restart();
+    python::run("test_iam.py", &daemon);
+}
+
 /// The AWS SDK for JavaScript and its AWS Encryption SDK.
 #[test]
 fn javascript() {
@@ -65,7 +75,7 @@ fn every_file_is_run() {
         {
             let run = here.contains(&format!("    {subject},\n"));
             // Run by `daemon.rs`, against a daemon with TLS, and by the test of its name.
-            let elsewhere = ["tls", "multi_region"].contains(&subject);
+            let elsewhere = ["tls", "multi_region", "iam"].contains(&subject);
             assert!(run || elsewhere, "{name} is not run");
         }
     }

@@ -11,16 +11,16 @@ const STORE_KEY: &[u8] = b"service/marker-key";
 /// Length of the MAC key in bytes: a block of SHA-256, which HMAC takes as it is.
 const KEY_SIZE: usize = 64;
 /// Length of the truncated MAC in bytes.
-pub(super) const MAC_SIZE: usize = 16;
+pub(crate) const MAC_SIZE: usize = 16;
 
 /// The MAC key.
-pub(super) struct Seal {
+pub(crate) struct Seal {
     key: [u8; KEY_SIZE],
 }
 
 impl Seal {
     /// Reads the MAC key from the store, or makes it.
-    pub(super) async fn open(store: &dyn Store) -> Result<Self, StoreError> {
+    pub(crate) async fn open(store: &dyn Store) -> Result<Self, StoreError> {
         let mut fresh = [0; KEY_SIZE];
         getrandom::fill(&mut fresh).map_err(|error| StoreError::Engine(error.to_string()))?;
         // Conflict means that the key exists, perhaps made by another process just now.
@@ -31,14 +31,14 @@ impl Seal {
     }
 
     /// The MAC of a list of fields. The first one says what it is for.
-    pub(super) fn mac(&self, fields: &[&[u8]]) -> [u8; MAC_SIZE] {
+    pub(crate) fn mac(&self, fields: &[&[u8]]) -> [u8; MAC_SIZE] {
         let mut mac = [0; MAC_SIZE];
         mac.copy_from_slice(&self.state(fields).finalize().into_bytes()[..MAC_SIZE]);
         mac
     }
 
     /// Whether `mac` is that of `fields`, in constant time.
-    pub(super) fn verify(&self, fields: &[&[u8]], mac: &[u8]) -> bool {
+    pub(crate) fn verify(&self, fields: &[&[u8]], mac: &[u8]) -> bool {
         mac.len() == MAC_SIZE && self.state(fields).verify_truncated_left(mac).is_ok()
     }
 

@@ -8,7 +8,7 @@ mod coherence;
 mod create;
 mod custom_key_store;
 mod deletion;
-mod device;
+pub(crate) mod device;
 mod grant_life;
 mod grants;
 mod identifiers;

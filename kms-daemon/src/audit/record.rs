@@ -31,8 +31,16 @@ pub enum Caller<'a> {
 pub enum Outcome<'a> {
     /// Answered with 200.
     Success,
-    /// Refused or failed.
-    Failure(&'a KmsError),
+    /// Refused or failed, with this code and text.
+    Failure(&'a str, Option<&'a str>),
+}
+
+impl<'a> Outcome<'a> {
+    /// A refusal by KMS.
+    #[must_use]
+    pub fn refused(error: &'a KmsError) -> Self {
+        Self::Failure(error_code(error), error.message())
+    }
 }
 
 /// One API request, refused ones included.
@@ -42,6 +50,8 @@ pub struct RequestRecord<'a> {
     pub request_id: Uuid,
     /// `eventID`.
     pub event_id: Uuid,
+    /// `eventSource`, for example `kms.amazonaws.com`.
+    pub source: &'a str,
     /// `eventName`: the operation, as far as it is known.
     pub operation: &'a str,
     /// `readOnly`.
@@ -83,16 +93,16 @@ impl RequestRecord<'_> {
         set("eventVersion", json!("1.08"));
         set("userIdentity", self.user_identity());
         set("eventTime", json!(event_time(self.completed)));
-        set("eventSource", json!("kms.amazonaws.com"));
+        set("eventSource", json!(self.source));
         set("eventName", json!(bounded(self.operation, SHORT)));
         set("awsRegion", json!(self.region));
         set("sourceIPAddress", json!(self.source_ip));
         set("userAgent", json!(self.user_agent.map(|agent| bounded(agent, SHORT))));
         let failed = match self.outcome {
             Outcome::Success => false,
-            Outcome::Failure(error) => {
-                set("errorCode", json!(error_code(error)));
-                if let Some(text) = error.message() {
+            Outcome::Failure(code, text) => {
+                set("errorCode", json!(bounded(code, SHORT)));
+                if let Some(text) = text {
                     set("errorMessage", json!(bounded(text, SHORT)));
                 }
                 true
@@ -122,15 +132,7 @@ impl RequestRecord<'_> {
 
     fn user_identity(&self) -> Value {
         match self.caller {
-            Caller::Verified(principal) => json!({
-                "type": match principal.kind {
-                    PrincipalKind::Root => "Root",
-                },
-                "principalId": principal.id(),
-                "arn": principal.arn(),
-                "accountId": principal.account,
-                "accessKeyId": principal.access_key_id,
-            }),
+            Caller::Verified(principal) => verified(principal),
             Caller::Unverified(None) => json!({ "type": "Unknown" }),
             Caller::Unverified(Some(key)) => {
                 json!({ "type": "Unknown", "accessKeyId": bounded(key, 128) })
@@ -154,6 +156,42 @@ impl RequestRecord<'_> {
     }
 }
 
+/// `userIdentity` of a verified caller.
+fn verified(principal: &Principal) -> Value {
+    let mut identity = json!({
+        "type": match &principal.kind {
+            PrincipalKind::Root => "Root",
+            PrincipalKind::User(_) => "IAMUser",
+            PrincipalKind::Role(_) => "AssumedRole",
+        },
+        "principalId": principal.id(),
+        "arn": principal.caller_arn(),
+        "accountId": principal.account,
+        "accessKeyId": principal.access_key_id,
+    });
+    if let Some(name) = principal.username() {
+        identity["userName"] = json!(name);
+    }
+    let mut context = Map::new();
+    if let PrincipalKind::Role(role) = &principal.kind {
+        let issuer = json!({
+            "type": "Role",
+            "principalId": role.role_id,
+            "arn": principal.arn(),
+            "accountId": principal.account,
+            "userName": role.role,
+        });
+        context.insert("sessionIssuer".to_owned(), issuer);
+    }
+    if let Some(session) = &principal.session {
+        let issued = event_time(session.issued.into());
+        let attributes = json!({ "creationDate": issued, "mfaAuthenticated": "false" });
+        context.insert("attributes".to_owned(), attributes);
+        identity["sessionContext"] = Value::Object(context);
+    }
+    identity
+}
+
 /// CloudTrail records policy denials under another name than the API answers.
 fn error_code(error: &KmsError) -> &'static str {
     match error.exception() {
@@ -163,7 +201,7 @@ fn error_code(error: &KmsError) -> &'static str {
 }
 
 /// ISO 8601, UTC, whole seconds.
-pub(super) fn event_time(time: SystemTime) -> String {
+pub(crate) fn event_time(time: SystemTime) -> String {
     OffsetDateTime::from(time)
         .format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z"))
         .unwrap_or_default()
@@ -180,11 +218,14 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::principal::{RoleSession, TemporarySession, User};
 
     fn record(outcome: Outcome<'_>, caller: Caller<'_>, facts: &AuditFacts) -> Value {
         RequestRecord {
             request_id: Uuid::from_u128(1),
             event_id: Uuid::from_u128(2),
+            source: "kms.amazonaws.com",
             operation: "Encrypt",
             read_only: true,
             caller,
@@ -247,11 +288,60 @@ mod tests {
         facts.element("grantId", "x");
         facts.parameter("description", "d".repeat(LONG));
         let error = KmsError::new(Exception::AccessDenied, "é".repeat(SHORT));
-        let record = record(Outcome::Failure(&error), Caller::Unverified(Some("AKIA")), &facts);
+        let record = record(Outcome::refused(&error), Caller::Unverified(Some("AKIA")), &facts);
         assert_eq!(record["errorCode"], "AccessDenied");
         assert_eq!(record["errorMessage"].as_str().unwrap().len(), SHORT);
         assert_eq!(record["responseElements"], Value::Null);
         assert_eq!(record["requestParameters"], json!({ "omitted": true }));
         assert_eq!(record["userIdentity"], json!({ "type": "Unknown", "accessKeyId": "AKIA" }));
+    }
+
+    #[test]
+    fn a_user_and_a_session_of_a_role() {
+        let facts = AuditFacts::default();
+        let (id, path, name) = ("AIDAX".to_owned(), "/".to_owned(), "ana".to_owned());
+        let mut caller = Principal::root("000000000000", "AKIAX");
+        caller.kind = PrincipalKind::User(User { id, path, name });
+        let user = record(Outcome::Success, Caller::Verified(&caller), &facts);
+        let expected = json!({
+            "type": "IAMUser",
+            "principalId": "AIDAX",
+            "arn": "arn:aws:iam::000000000000:user/ana",
+            "accountId": "000000000000",
+            "accessKeyId": "AKIAX",
+            "userName": "ana",
+        });
+        assert_eq!(user["userIdentity"], expected);
+
+        caller.kind = PrincipalKind::Role(RoleSession {
+            role_id: "AROAX".to_owned(),
+            path: "/team/".to_owned(),
+            role: "deploy".to_owned(),
+            session: "s1".to_owned(),
+        });
+        let (issued, expires) = (Timestamp::from_millis(1_440_938_160_000), Timestamp::default());
+        caller.session = Some(TemporarySession { issued, expires, policy: None });
+        let session = record(Outcome::Success, Caller::Verified(&caller), &facts);
+        let expected = json!({
+            "type": "AssumedRole",
+            "principalId": "AROAX:s1",
+            "arn": "arn:aws:sts::000000000000:assumed-role/deploy/s1",
+            "accountId": "000000000000",
+            "accessKeyId": "AKIAX",
+            "sessionContext": {
+                "sessionIssuer": {
+                    "type": "Role",
+                    "principalId": "AROAX",
+                    "arn": "arn:aws:iam::000000000000:role/team/deploy",
+                    "accountId": "000000000000",
+                    "userName": "deploy",
+                },
+                "attributes": {
+                    "creationDate": "2015-08-30T12:36:00Z",
+                    "mfaAuthenticated": "false",
+                },
+            },
+        });
+        assert_eq!(session["userIdentity"], expected);
     }
 }

@@ -176,6 +176,10 @@ impl Tally {
             return;
         }
         let record = &line.record;
+        // IAM and STS cost nothing.
+        if record["eventSource"] != "kms.amazonaws.com" {
+            return;
+        }
         let Some(time) = record["eventTime"].as_str().and_then(seconds) else { return };
         if time >= self.month.1 {
             return;

@@ -7,28 +7,31 @@ use std::time::{Instant, SystemTime};
 use http_body_util::Full;
 use hyper::body::{Body, Bytes};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode, Version};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::body::{self, Content};
+use super::exchange::Exchange;
+use super::head::authority;
+use super::places::Place;
+use super::query;
 use crate::api::{Answer, Operation, Service};
-use crate::audit::{AuditFacts, AuditLog, Caller, Outcome, RequestRecord};
-use crate::context::RequestContext;
+use crate::audit::{AuditError, AuditLog, Outcome};
 use crate::development::Seed;
 use crate::error::{Exception, KmsError};
+use crate::iam::Iam;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
-use crate::sigv4::{SignedRequest, Verifier};
+use crate::sigv4::{SignedRequest, SigningService, Verifier};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
+/// The header with the operation.
+pub(super) const TARGET: &str = "x-amz-target";
 const TARGET_PREFIX: &str = "TrentService.";
-/// Longest `User-Agent` that is kept, in bytes.
-const MAX_USER_AGENT: usize = 1024;
-/// Longest `Host` that is kept: a domain name and a port.
-const MAX_HOST: usize = 261;
 
 /// Where a development daemon is reset.
 const RESET: &str = "/_strongroom/reset";
@@ -46,6 +49,8 @@ pub struct Peer {
     /// Dropped when the last request of the connection has ended, even if its client has gone
     /// before.
     pub alive: mpsc::Sender<()>,
+    /// Given back when the last request that has it has ended, likewise.
+    pub place: Option<Arc<Place>>,
 }
 
 /// Whether the daemon can serve, for `/readyz`.
@@ -63,6 +68,8 @@ pub struct Front {
     pub service: Service,
     /// Checks signatures.
     pub verifier: Verifier,
+    /// Knows who signs, and manages them.
+    pub iam: Iam,
     /// Takes the records.
     pub audit: Arc<AuditLog>,
     /// Counts.
@@ -146,10 +153,13 @@ impl Front {
     /// # Errors
     /// As a client would see it.
     pub async fn call(&self, operation: Operation, input: &Value) -> Result<Value, KmsError> {
-        let mut exchange = Exchange::internal(operation, &self.account, &self.region);
+        let principal = Principal::root(&*self.account, "kmsd");
+        let mut exchange = Exchange::internal(principal, &self.region);
+        operation.name().clone_into(&mut exchange.name);
+        exchange.read_only = operation.is_read_only();
         let body = Zeroizing::new(input.to_string().into_bytes());
         let outcome = self.run(operation, &body, &mut exchange).await;
-        let answer = self.record(&exchange, outcome).await?;
+        let answer = self.finish(&exchange, outcome).await?;
         match answer.as_bytes() {
             b"" => Ok(Value::Null),
             bytes => serde_json::from_slice(bytes).map_err(KmsError::internal),
@@ -176,15 +186,23 @@ impl Front {
         let begin = Instant::now();
         let (head, body) = request.into_parts();
         let content = body::read(body).await;
-        let unread = content.is_err();
-        let mut exchange = Exchange::new(&head.headers, &head.uri, peer, &self.region);
-        let outcome = match self.audit.ensure_writable().await {
-            Ok(()) => self.decide(&head, content, &mut exchange).await,
+        // Of HTTP/2, only the stream is at an end then.
+        let unread = content.is_err() && head.version < Version::HTTP_2;
+        let writable = self.audit.ensure_writable().await;
+        if query::is_query(&head) {
+            return self.query(&head, content, writable, peer).await;
+        }
+        let (name, operation) = named(&head);
+        let mut exchange = Exchange::new(&head, peer, &self.region);
+        exchange.name = name;
+        exchange.read_only = operation.is_some_and(Operation::is_read_only);
+        let outcome = match writable {
+            Ok(()) => self.decide(&head, operation, content, &mut exchange).await,
             Err(error) => Err(KmsError::internal(error)),
         };
-        let outcome = self.record(&exchange, outcome).await;
+        let outcome = self.finish(&exchange, outcome).await;
         let code = outcome.as_ref().err().map_or("OK", KmsError::code);
-        self.metrics.request(exchange.operation.map(Operation::name), code, begin.elapsed());
+        self.metrics.request(operation.map(Operation::name), code, begin.elapsed());
         match outcome {
             Ok(answer) => success(answer, exchange.request_id),
             Err(error) => refusal(&error, exchange.request_id, unread),
@@ -193,26 +211,44 @@ impl Front {
 
     async fn decide(
         &self,
-        head: &hyper::http::request::Parts,
+        head: &Parts,
+        operation: Option<Operation>,
         content: Result<Content, KmsError>,
         exchange: &mut Exchange,
     ) -> Result<Answer, KmsError> {
         let content = content?;
-        let operation = exchange.operation.filter(|_| head.method == Method::POST);
+        let operation = operation.filter(|_| head.method == Method::POST);
         let operation = operation.ok_or_else(|| KmsError::bare(Exception::UnknownOperation))?;
+        self.authenticate(head, &content, SigningService::KMS, exchange).await?;
+        self.service.regions().open(&exchange.region).await?;
+        self.run(operation, &content, exchange).await
+    }
+
+    /// Finds out who sent a request to `service`, and for which Region.
+    pub(super) async fn authenticate(
+        &self,
+        head: &Parts,
+        content: &[u8],
+        service: SigningService,
+        exchange: &mut Exchange,
+    ) -> Result<(), KmsError> {
         let signed = SignedRequest {
             method: head.method.as_str(),
             path: head.uri.path(),
             query: head.uri.query(),
+            authority: authority(head),
             headers: &head.headers,
-            body: &content,
+            body: content,
         };
         exchange.received = SystemTime::now();
-        let (principal, region) = self.verifier.authenticate(&signed, exchange.received)?;
-        exchange.principal = Some(principal);
-        exchange.region = region;
-        self.service.regions().open(&exchange.region).await?;
-        self.run(operation, &content, exchange).await
+        let claim = self.verifier.read(&signed, service, exchange.received)?;
+        let trace = (exchange.request_id.into_bytes(), &mut exchange.facts.receipts);
+        let (id, token) = (claim.access_key_id(), claim.session_token());
+        let found = self.iam.credential(id, token, trace).await?;
+        let credential = self.verifier.verify(&claim, found)?;
+        exchange.principal = Some(credential.principal().clone());
+        claim.region().clone_into(&mut exchange.region);
+        Ok(())
     }
 
     /// Runs an operation of an authenticated caller.
@@ -225,127 +261,43 @@ impl Front {
         let principal = exchange.principal.clone();
         let principal =
             principal.ok_or_else(|| KmsError::bare(Exception::MissingAuthenticationToken))?;
-        let context = RequestContext {
-            request_id: exchange.request_id,
-            event_id: exchange.event_id,
-            principal,
-            region: exchange.region.clone(),
-            source_ip: exchange.peer.address,
-            user_agent: exchange.user_agent.clone(),
-            received: exchange.received,
-        };
+        let context = exchange.context(principal);
         self.service.call(operation, &context, content, &mut exchange.facts).await
     }
 
     /// Makes the request's record durable; if that fails, so does the request.
-    async fn record(
+    async fn finish(
         &self,
         exchange: &Exchange,
         outcome: Result<Answer, KmsError>,
     ) -> Result<Answer, KmsError> {
-        let caller = match &exchange.principal {
-            Some(principal) => Caller::Verified(principal),
-            None => Caller::Unverified(exchange.claimed_key.as_deref()),
-        };
-        let record = RequestRecord {
-            request_id: exchange.request_id,
-            event_id: exchange.event_id,
-            operation: match exchange.operation {
-                Some(operation) => operation.name(),
-                None => &exchange.target,
-            },
-            read_only: exchange.operation.is_some_and(Operation::is_read_only),
-            caller,
-            region: &exchange.region,
-            account: &self.account,
-            source_ip: exchange.peer.address,
-            user_agent: exchange.user_agent.as_deref(),
-            tls: exchange.peer.tls.as_deref(),
-            host: exchange.host.as_deref(),
-            completed: SystemTime::now(),
-            outcome: outcome.as_ref().map_or_else(Outcome::Failure, |_| Outcome::Success),
-            facts: &exchange.facts,
-        };
         for event in &exchange.facts.events {
             self.audit.key_event(event).await.map_err(KmsError::internal)?;
         }
-        match self.audit.append_request(&record).await {
-            Ok(_) => outcome,
+        let ended = outcome.as_ref().map_or_else(Outcome::refused, |_| Outcome::Success);
+        match self.record(exchange, ended).await {
+            Ok(()) => outcome,
             Err(error) => Err(KmsError::internal(error)),
         }
     }
-}
 
-/// What is known of a request, for its record.
-struct Exchange {
-    request_id: Uuid,
-    event_id: Uuid,
-    peer: Peer,
-    /// `X-Amz-Target` without its prefix.
-    target: String,
-    operation: Option<Operation>,
-    user_agent: Option<String>,
-    host: Option<String>,
-    /// The access key id that the request names; a claim only.
-    claimed_key: Option<String>,
-    principal: Option<Principal>,
-    /// That of the signature once it is verified, else the daemon's own.
-    region: String,
-    facts: AuditFacts,
-    received: SystemTime,
-}
-
-impl Exchange {
-    /// A call by the service itself.
-    fn internal(operation: Operation, account: &str, region: &str) -> Self {
-        let (alive, _) = mpsc::channel(1);
-        let address = IpAddr::from([127, 0, 0, 1]);
-        Self {
-            request_id: Uuid::new_v4(),
-            event_id: Uuid::new_v4(),
-            peer: Peer { address, tls: None, alive },
-            target: operation.name().to_owned(),
-            operation: Some(operation),
-            user_agent: Some("kmsd --seed".to_owned()),
-            host: None,
-            claimed_key: None,
-            principal: Some(Principal::root(account, "kmsd")),
-            region: region.to_owned(),
-            facts: AuditFacts::default(),
-            received: SystemTime::now(),
-        }
-    }
-
-    fn new(headers: &HeaderMap, uri: &hyper::Uri, peer: Peer, region: &str) -> Self {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let target = text("x-amz-target").unwrap_or_default();
-        let name = target.strip_prefix(TARGET_PREFIX);
-        let claimed = text("authorization").and_then(claimed_key);
-        Self {
-            request_id: Uuid::new_v4(),
-            event_id: Uuid::new_v4(),
-            peer,
-            target: name.unwrap_or(target).chars().take(128).collect(),
-            operation: name.and_then(Operation::from_name).filter(|_| uri.path() == "/"),
-            user_agent: text("user-agent")
-                .map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
-            host: text("host").map(|host| host.chars().take(MAX_HOST).collect()),
-            claimed_key: claimed.map(str::to_owned),
-            principal: None,
-            region: region.to_owned(),
-            facts: AuditFacts::default(),
-            received: SystemTime::now(),
-        }
+    /// Makes the request's record durable.
+    pub(super) async fn record(
+        &self,
+        exchange: &Exchange,
+        outcome: Outcome<'_>,
+    ) -> Result<(), AuditError> {
+        self.audit.append_request(&exchange.record(&self.account, outcome)).await.map(drop)
     }
 }
 
-/// The access key id in an `Authorization` header, if it looks like one.
-fn claimed_key(authorization: &str) -> Option<&str> {
-    let (_, rest) = authorization.split_once("Credential=")?;
-    let key = rest.split(['/', ',', ' ']).next()?;
-    let plausible = (16..=128).contains(&key.len())
-        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    plausible.then_some(key)
+/// The operation of KMS that a request is for, and its name as given.
+fn named(head: &Parts) -> (String, Option<Operation>) {
+    let target = head.headers.get(TARGET).and_then(|value| value.to_str().ok());
+    let target = target.unwrap_or_default();
+    let name = target.strip_prefix(TARGET_PREFIX);
+    let operation = name.and_then(Operation::from_name).filter(|_| head.uri.path() == "/");
+    (name.unwrap_or(target).chars().take(128).collect(), operation)
 }
 
 fn success(answer: Answer, request_id: Uuid) -> Reply {
@@ -356,7 +308,7 @@ fn success(answer: Answer, request_id: Uuid) -> Reply {
 }
 
 /// Lets the HTTP library hold a body that is zeroised afterwards.
-struct Secret(Zeroizing<Vec<u8>>);
+pub(super) struct Secret(pub(super) Zeroizing<Vec<u8>>);
 
 impl AsRef<[u8]> for Secret {
     fn as_ref(&self) -> &[u8] {
@@ -377,7 +329,7 @@ fn refusal(error: &KmsError, request_id: Uuid, unread: bool) -> Reply {
     reply
 }
 
-fn identify(reply: &mut Reply, request_id: Uuid) {
+pub(super) fn identify(reply: &mut Reply, request_id: Uuid) {
     if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
         reply.headers_mut().insert("x-amzn-requestid", value);
     }

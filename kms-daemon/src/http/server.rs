@@ -5,32 +5,41 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
-use super::front::{Front, Peer};
+use super::connection::Connection;
+use super::front::Front;
+use super::places::Places;
 
 /// Bounds on what clients may hold.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; more wait to be accepted.
+    /// Connections at a time; more wait to be accepted. HTTP/2 may have as many requests under way
+    /// in all; more wait to be read.
     pub connections: usize,
-    /// Longest time for the head of a request, and for a TLS handshake.
+    /// Requests under way on one connection of HTTP/2. On one of HTTP/1.1 there is one.
+    pub streams: u32,
+    /// Longest time for the head of a request, and for a TLS handshake. A connection of HTTP/1.1
+    /// without a request ends after as much.
     pub head: Duration,
+    /// Longest time that a connection of HTTP/2 is without a request.
+    pub idle: Duration,
     /// Longest time that requests under way get when the daemon stops.
     pub drain: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 4096, head: Duration::from_secs(10), drain: Duration::from_secs(20) }
+        Self {
+            connections: 4096,
+            streams: 100,
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            drain: Duration::from_secs(20),
+        }
     }
 }
 
@@ -66,6 +75,7 @@ impl Server {
     /// Serves until `stop` completes, then lets requests under way finish.
     pub async fn run(self, front: Arc<Front>, stop: impl Future<Output = ()>) {
         let places = Arc::new(Semaphore::new(self.limits.connections));
+        let requests = Arc::new(Semaphore::new(self.limits.connections));
         let (stopping, watch_stop) = watch::channel(false);
         // Every connection and request holds a sender; the receiver ends when the last is gone.
         let (alive, mut all_gone) = mpsc::channel::<()>(1);
@@ -88,6 +98,7 @@ impl Server {
             let connection = Connection {
                 front: Arc::clone(&front),
                 limits: self.limits,
+                places: Places::new(Arc::clone(&requests), self.limits.streams),
                 stop: watch_stop.clone(),
                 alive: alive.clone(),
             };
@@ -102,64 +113,6 @@ impl Server {
         let drained = tokio::time::timeout(self.limits.drain, all_gone.recv()).await;
         if drained.is_err() {
             tracing::warn!("stopping although requests are under way");
-        }
-    }
-}
-
-struct Connection {
-    front: Arc<Front>,
-    limits: Limits,
-    stop: watch::Receiver<bool>,
-    alive: mpsc::Sender<()>,
-}
-
-impl Connection {
-    async fn accept(self, stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>) {
-        let _ = stream.set_nodelay(true);
-        let address = address.ip().to_canonical();
-        let alive = self.alive.clone();
-        let Some(tls) = tls else {
-            return self.serve(stream, Peer { address, tls: None, alive }).await;
-        };
-        let Ok(Ok(stream)) = tokio::time::timeout(self.limits.head, tls.accept(stream)).await
-        else {
-            return; // not TLS, or too slow: nothing to say to such a client
-        };
-        let (_, session) = stream.get_ref();
-        // In the forms of CloudTrail: `TLSv1.3` and the IANA name.
-        let version = session.protocol_version().and_then(|version| version.as_str());
-        let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
-        let details = json!({
-            "tlsVersion": version.map(|name| name.replace('_', ".")),
-            "cipherSuite": suite.map(|name| name.replacen("TLS13_", "TLS_", 1)),
-        });
-        self.serve(stream, Peer { address, tls: Some(Arc::new(details)), alive }).await;
-    }
-
-    async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer) {
-        let front = self.front;
-        let service = service_fn(move |request| {
-            let (front, peer) = (Arc::clone(&front), peer.clone());
-            async move { Ok::<_, std::convert::Infallible>(front.answer(request, peer).await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.head)
-            .max_buf_size(64 * 1024)
-            // A client may close its sending side and wait for the answer.
-            .half_close(true)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        let stopping = async { drop(self.stop.wait_for(|stop| *stop).await) };
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stopping => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "connection ended");
         }
     }
 }

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use host_driver::pool::PoolOptions;
-use host_driver::{HostKey, Pool};
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use rustls::pki_types::pem::PemObject;
@@ -25,16 +23,20 @@ use zeroize::Zeroizing;
 
 use super::{Front, Limits, Readiness, Server};
 use crate::api::Service;
+use crate::api::tests::device::without_devices;
 use crate::audit::{AuditLog, verify};
 use crate::clock::SystemClock;
 use crate::credentials::Credentials;
+use crate::iam::{Iam, Setup};
 use crate::metrics::Metrics;
 use crate::regions::Regions;
 use crate::sigv4::{Verifier, signer};
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, Store};
 use crate::tls;
 
+mod http2;
 mod over_tls;
+mod query;
 
 const ID: &str = "AKIAAAAAAAAAAAAAAAAA";
 const SECRET: &str = "a-secret-that-must-not-be-logged";
@@ -72,28 +74,36 @@ impl Rig {
     }
 
     async fn start_with(with_tls: bool, limits: Limits) -> Self {
+        Self::start_on(without_devices(), with_tls, limits).await
+    }
+
+    async fn start_on(regions: Arc<Regions>, with_tls: bool, limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (audit, _) = AuditLog::open(&dir.path().join("audit"), json!({})).await.unwrap();
         let audit = Arc::new(audit);
-        let sink = Arc::clone(&audit);
-        let pool =
-            Pool::start(Vec::new(), HostKey::generate(), sink, PoolOptions::default()).unwrap();
-        let regions = [("us-east-1".to_owned(), Arc::new(pool))];
-        let regions = Arc::new(Regions::new(regions, HostKey::generate()));
         let served = Arc::clone(&regions);
-        let service = Service::open(Arc::new(MemoryStore::new()), regions, Arc::new(SystemClock))
-            .await
-            .unwrap();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let mut credentials = Credentials::default();
         credentials.insert_root(ACCOUNT, ID, Zeroizing::new(SECRET.to_owned()));
+        let iam = Iam::open(Setup {
+            store: Arc::clone(&store),
+            regions: Arc::clone(&regions),
+            region: "us-east-1".to_owned(),
+            clock: Arc::new(SystemClock),
+            account: ACCOUNT.to_owned(),
+            roots: credentials,
+        })
+        .await
+        .unwrap();
+        let service = Service::open(store, regions, Arc::new(SystemClock)).await.unwrap();
         let ready = Arc::new(Told(AtomicBool::new(true)));
         let front = Arc::new(Front {
             service,
             verifier: Verifier::new(
                 Arc::new(move |region| served.has(region)),
-                Arc::new(credentials),
                 Duration::from_secs(300),
             ),
+            iam,
             audit: Arc::clone(&audit),
             metrics: Metrics::new(),
             readiness: Arc::clone(&ready) as Arc<dyn Readiness>,
@@ -118,6 +128,18 @@ impl Rig {
     }
 
     fn signed(&self, target: &str, body: &[u8]) -> Vec<u8> {
+        let headers = self.headers(target, body);
+        let mut request = b"POST / HTTP/1.1\r\n".to_vec();
+        for (name, value) in &headers {
+            request.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        request.extend(format!("content-length: {}\r\n\r\n", body.len()).bytes());
+        request.extend(body);
+        request
+    }
+
+    /// The headers of a signed request.
+    fn headers(&self, target: &str, body: &[u8]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let mut set = |name, value: &str| {
             headers.insert(name, HeaderValue::from_str(value).unwrap());
@@ -127,13 +149,7 @@ impl Rig {
         set("x-amz-target", target);
         set("user-agent", "test/1");
         signer::sign(&mut headers, "/", body, (ID, SECRET), SystemTime::now(), false);
-        let mut request = b"POST / HTTP/1.1\r\n".to_vec();
-        for (name, value) in &headers {
-            request.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
-        }
-        request.extend(format!("content-length: {}\r\n\r\n", body.len()).bytes());
-        request.extend(body);
-        request
+        headers
     }
 
     async fn exchange(&self, request: &[u8]) -> Reply {
@@ -166,7 +182,10 @@ fn records(dir: &Path) -> Vec<Value> {
         .map(|entry| entry.unwrap().path())
         .filter(|path| segment(path))
         .flat_map(|path| {
-            fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+            let text = fs::read_to_string(path).unwrap();
+            // The last line may be on its way to the disk.
+            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            whole.lines().map(str::to_owned).collect::<Vec<_>>()
         })
         .map(|line| serde_json::from_str::<Value>(&line).unwrap())
         .filter(|line| line["kind"] == "request")
@@ -369,6 +388,7 @@ async fn health_readiness_and_metrics() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_closes_idle_connections_at_once() {
     let rig = Rig::start().await;
+    let _silent = rig.connect().await;
     let mut idle = rig.connect().await;
     idle.write_all(&rig.signed(LIST_KEYS, b"{}")).await.unwrap();
     assert_eq!(Reply::read(&mut idle).await.status, 200);

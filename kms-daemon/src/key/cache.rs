@@ -34,7 +34,7 @@ impl<T> std::ops::Deref for Versioned<T> {
 
 /// A cache from store keys to decoded values.
 #[derive(Debug)]
-pub(super) struct Cache<T> {
+pub(crate) struct Cache<T> {
     hasher: RandomState,
     shards: [Mutex<Shard<T>>; SHARDS],
 }
@@ -48,18 +48,18 @@ struct Shard<T> {
 
 impl<T> Cache<T> {
     /// An empty cache.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let shard = |_| Mutex::new(Shard { entries: HashMap::new(), floor: Revision::default() });
         Self { hasher: RandomState::new(), shards: std::array::from_fn(shard) }
     }
 
     /// The cached value of a key.
-    pub(super) fn get(&self, key: &[u8]) -> Option<Arc<Versioned<T>>> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<Versioned<T>>> {
         self.shard(key).entries.get(key).cloned()
     }
 
     /// Keeps what a read of the store at revision `seen` found.
-    pub(super) fn insert(&self, key: Vec<u8>, value: Arc<Versioned<T>>, seen: Revision) {
+    pub(crate) fn insert(&self, key: Vec<u8>, value: Arc<Versioned<T>>, seen: Revision) {
         let mut shard = self.shard(&key);
         if seen < shard.floor {
             return;
@@ -74,7 +74,7 @@ impl<T> Cache<T> {
     }
 
     /// Forgets a key that was changed at `revision`.
-    pub(super) fn invalidate(&self, key: &[u8], revision: Revision) {
+    pub(crate) fn invalidate(&self, key: &[u8], revision: Revision) {
         let mut shard = self.shard(key);
         shard.floor = shard.floor.max(revision);
         if shard.entries.get(key).is_some_and(|entry| entry.revision < revision) {
@@ -83,7 +83,7 @@ impl<T> Cache<T> {
     }
 
     /// Forgets everything that was read before `revision`.
-    pub(super) fn clear(&self, revision: Revision) {
+    pub(crate) fn clear(&self, revision: Revision) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.floor = shard.floor.max(revision);

@@ -5,7 +5,7 @@
 //! Every update is guarded by the revision that was read, so a stale cache can delay an update
 //! but never lose one.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::cache::Cache;
 pub use super::cache::Versioned;
@@ -14,8 +14,8 @@ use super::record::RecordError;
 use super::{AliasRecord, KeyId, KeyRecord, Scope, layout};
 use crate::error::KmsError;
 use crate::store::{
-    Change, Commit, Entry, MAX_OPERATIONS, Range, Revision, Store, StoreError, Transaction,
-    WatchError,
+    Change, Commit, Entry, Follower, MAX_OPERATIONS, Range, Revision, Store, StoreError,
+    Transaction, current_revision, follow,
 };
 
 mod aliases;
@@ -246,6 +246,12 @@ impl Catalog {
             self.grants.invalidate(key, revision);
         }
     }
+}
+
+impl Follower for Catalog {
+    fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
 
     fn apply(&self, change: &Change) {
         for event in &change.events {
@@ -311,36 +317,6 @@ pub(super) fn with_dates(
         }
     }
     transaction
-}
-
-/// Drops from the cache what the store says has changed, as long as the catalogue lives.
-async fn follow(catalog: Weak<Catalog>, mut revision: Revision) {
-    let Some(store) = catalog.upgrade().map(|catalog| Arc::clone(&catalog.store)) else { return };
-    let mut watch = store.watch(revision);
-    drop(store);
-    loop {
-        let next = watch.next().await;
-        let Some(catalog) = catalog.upgrade() else { return };
-        match next {
-            Ok(change) => {
-                revision = change.revision;
-                catalog.apply(&change);
-            }
-            Err(WatchError::Closed) => return,
-            Err(WatchError::Compacted { oldest }) => {
-                tracing::warn!(%revision, %oldest, "fell behind the store, clearing the cache");
-                // What is read at `oldest` or later has every change that was missed.
-                revision = oldest;
-                catalog.clear(revision);
-                watch = catalog.store.watch(revision);
-            }
-        }
-    }
-}
-
-/// The revision of the store, from a read of a key that is never written.
-async fn current_revision(store: &dyn Store) -> Result<Revision, StoreError> {
-    Ok(store.get(b"revision").await?.revision)
 }
 
 fn encode(key: &[u8], record: &KeyRecord) -> Result<Vec<u8>, CatalogError> {

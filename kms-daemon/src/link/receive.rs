@@ -45,7 +45,7 @@ impl Receiver {
     pub(super) async fn replicate(&self, message: Replicate) -> Result<Described, KmsError> {
         self.check_source(&message.from, &message.shared)?;
         let Place { scope, key: id } = &message.place;
-        self.check_place(&message.place)?;
+        self.check_place(&message.place).await?;
         let service = &self.front.service;
         if let Some(known) = service.catalog().key(scope, *id).await? {
             let same = known.is_replica()
@@ -94,7 +94,7 @@ impl Receiver {
     /// Takes what a primary shares.
     pub(super) async fn synchronise(&self, message: Synchronise) -> Result<Described, KmsError> {
         self.check_source(&message.from, &message.shared)?;
-        self.check_place(&message.place)?;
+        self.check_place(&message.place).await?;
         let key = self.find(&message.place).await?;
         self.check_primary(&key, &message.from).await?;
         let all = message.shared.materials.iter();
@@ -113,7 +113,7 @@ impl Receiver {
     pub(super) async fn promote(&self, message: Promote) -> Result<SharedState, KmsError> {
         let Promote { place, from, shared } = message;
         self.check_source(&from, &shared)?;
-        self.check_place(&place)?;
+        self.check_place(&place).await?;
         self.check_primary(&*self.find(&place).await?, &from).await?;
         let catalog = self.front.service.catalog();
         for _ in 0..MAX_TRIES {
@@ -293,10 +293,13 @@ impl Receiver {
     }
 
     /// Whether this daemon has the account and the Region.
-    fn check_place(&self, place: &Place) -> Result<(), KmsError> {
+    async fn check_place(&self, place: &Place) -> Result<(), KmsError> {
         let Scope { account, region } = &place.scope;
-        let served = *account == self.front.account && self.front.service.regions().has(region);
-        if served && place.key.device().multi_region {
+        let multi_region = place.key.device().multi_region;
+        if multi_region
+            && self.front.service.regions().has(region)
+            && self.front.iam.has_account(account).await?
+        {
             return Ok(());
         }
         let text = format!("No daemon here serves account {account} in {region}.");

@@ -22,11 +22,12 @@ use crate::context::RequestContext;
 use crate::credentials::Credentials;
 use crate::error::KmsError;
 use crate::http::{Front, Readiness};
+use crate::iam::{Iam, Setup};
 use crate::metrics::Metrics;
 use crate::principal::Principal;
 use crate::regions::Regions;
 use crate::sigv4::Verifier;
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, Store};
 
 const ACCOUNT: &str = "000000000000";
 const WEST: &str = "us-west-2";
@@ -92,6 +93,16 @@ impl Daemon {
         let regions = Arc::new(regions);
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
         let store = Arc::new(MemoryStore::new());
+        let iam = Iam::open(Setup {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            regions: Arc::clone(&regions),
+            region: region.to_owned(),
+            clock: clock.clone(),
+            account: ACCOUNT.to_owned(),
+            roots: Credentials::default(),
+        })
+        .await
+        .unwrap();
         let service = Service::open(store, Arc::clone(&regions), clock.clone()).await.unwrap();
         let (audit, _) = AuditLog::open(&dir.path().join("audit"), json!({})).await.unwrap();
         let served = Arc::clone(&regions);
@@ -99,9 +110,9 @@ impl Daemon {
             service,
             verifier: Verifier::new(
                 Arc::new(move |region| served.has(region)),
-                Arc::new(Credentials::default()),
                 std::time::Duration::from_secs(300),
             ),
+            iam,
             audit: Arc::new(audit),
             metrics: Metrics::new(),
             readiness: Arc::new(Always),

@@ -2,6 +2,8 @@
 //!
 //! As for every service but S3, the path is normalised and encoded once more.
 
+use hyper::header::HeaderValue;
+
 use super::SignedRequest;
 
 /// A request in the form that is hashed and signed.
@@ -34,6 +36,11 @@ impl CanonicalRequest<'_> {
 
     fn canonical_header(&self, name: &str) -> Vec<u8> {
         let mut line = name.as_bytes().to_vec();
+        if let Some(authority) = self.authority(name) {
+            line.push(b':');
+            push_collapsed(authority, &mut line);
+            return line;
+        }
         for (index, value) in self.request.headers.get_all(name).iter().enumerate() {
             line.push(if index == 0 { b':' } else { b',' });
             push_collapsed(value.as_bytes(), &mut line);
@@ -41,6 +48,16 @@ impl CanonicalRequest<'_> {
         // A listed header that is absent leaves a line without a colon, which nobody can have
         // signed.
         line
+    }
+
+    /// The host under either of its names: HTTP/1.1 has a header for it, HTTP/2 a pseudo-header, and
+    /// clients sign what they know it by.
+    fn authority(&self, name: &str) -> Option<&[u8]> {
+        let header = || self.request.headers.get("host").map(HeaderValue::as_bytes);
+        match name {
+            "host" | ":authority" => self.request.authority.map(str::as_bytes).or_else(header),
+            _ => None,
+        }
     }
 }
 
@@ -111,7 +128,7 @@ fn push_encoded(bytes: &[u8], out: &mut String) {
 }
 
 /// Bytes that are no valid escape stay as they are.
-fn percent_decode(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn percent_decode(bytes: &[u8]) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;

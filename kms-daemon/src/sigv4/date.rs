@@ -24,22 +24,31 @@ pub(super) struct RequestDate {
 
 impl RequestDate {
     pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, KmsError> {
-        let only = |name: &str| {
-            let mut values = headers.get_all(name).iter();
-            let value = values.next()?;
-            Some(if values.next().is_some() { "" } else { value.to_str().unwrap_or_default() })
+        let text = |name: &str| {
+            let values: Vec<_> = headers.get_all(name).iter().collect();
+            match values.as_slice() {
+                [] => None,
+                [value] => Some(value.to_str().unwrap_or_default()),
+                [_, _, ..] => Some(""), // which of them was signed cannot be told
+            }
         };
-        if let Some(text) = only("x-amz-date") {
-            let time = PrimitiveDateTime::parse(text, BASIC).map_err(|_| bad_date(text))?;
-            return Ok(Self {
-                time: time.assume_utc(),
-                iso: text.to_owned(),
-                header: "x-amz-date",
-            });
-        }
-        let text = only(DATE.as_str()).unwrap_or_default();
-        let time = httpdate::parse_http_date(text).map_err(|_| bad_date(text))?;
-        Ok(Self { time: time.into(), iso: basic(time.into()), header: "date" })
+        let (header, text) = match text("x-amz-date") {
+            Some(text) => ("x-amz-date", text),
+            None => ("date", text(DATE.as_str()).unwrap_or_default()),
+        };
+        let time = match header {
+            "date" => {
+                parse_basic(text).or_else(|| httpdate::parse_http_date(text).ok().map(Into::into))
+            }
+            _ => parse_basic(text),
+        };
+        let time = time.ok_or_else(|| bad_date(text))?;
+        Ok(Self { time, iso: basic(time), header })
+    }
+
+    /// Seconds since the epoch; 0 for what is before.
+    pub(super) fn seconds(&self) -> u64 {
+        u64::try_from(self.time.unix_timestamp()).unwrap_or(0)
     }
 
     /// `YYYYMMDD`.
@@ -82,7 +91,15 @@ impl RequestDate {
     }
 }
 
-fn basic(time: OffsetDateTime) -> String {
+/// `YYYYMMDDTHHMMSSZ` and nothing else: no sign, no fraction.
+fn parse_basic(text: &str) -> Option<OffsetDateTime> {
+    let plain = text.len() == 16 && !text.starts_with(['+', '-']);
+    let time = plain.then(|| PrimitiveDateTime::parse(text, BASIC).ok()).flatten()?;
+    Some(time.assume_utc())
+}
+
+/// `YYYYMMDDTHHMMSSZ`.
+pub(super) fn basic(time: OffsetDateTime) -> String {
     time.format(BASIC).unwrap_or_default()
 }
 

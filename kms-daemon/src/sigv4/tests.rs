@@ -1,14 +1,18 @@
-//! The published suite, a differential test against the AWS signer, and refusals.
+//! The published suite, and what the other tests build on.
+
+mod differential;
+mod malformed;
+mod sessions;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use hyper::header::{HeaderName, HeaderValue};
-use proptest::prelude::*;
-
+use super::signature::signing_key;
+use super::signer::{Signing, sign_with};
 use super::*;
+use hyper::header::{HeaderName, HeaderValue};
 
 const ID: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -21,6 +25,7 @@ struct Request {
     method: String,
     path: String,
     query: Option<String>,
+    authority: Option<String>,
     headers: HeaderMap,
     body: Vec<u8>,
 }
@@ -31,6 +36,7 @@ impl Request {
             method: &self.method,
             path: &self.path,
             query: self.query.as_deref(),
+            authority: self.authority.as_deref(),
             headers: &self.headers,
             body: &self.body,
         }
@@ -64,6 +70,7 @@ impl Request {
             method: method.to_owned(),
             path: path.to_owned(),
             query: query.map(str::to_owned),
+            authority: None,
             headers,
             body: body.as_bytes().to_vec(),
         }
@@ -81,14 +88,24 @@ impl Request {
         }
         let declare = body.len().is_multiple_of(2);
         super::signer::sign(&mut headers, path, body, (ID, SECRET), at(time), declare);
-        let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
+        Self::new("POST", path, headers, body)
+    }
+
+    fn new(method: &str, target: &str, headers: HeaderMap, body: &[u8]) -> Self {
+        let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
         Self {
-            method: "POST".to_owned(),
+            method: method.to_owned(),
             path: path.to_owned(),
             query: query.map(str::to_owned),
+            authority: None,
             headers,
             body: body.to_vec(),
         }
+    }
+
+    fn set(&mut self, name: &'static str, value: &str) -> &mut Self {
+        self.headers.insert(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        self
     }
 
     fn plain() -> Self {
@@ -100,23 +117,58 @@ fn served() -> Served {
     Arc::new(|region| region == "us-east-1")
 }
 
-fn verifier(service: &'static str) -> Verifier {
-    let mut credentials = Credentials::default();
-    credentials.insert_root("000000000000", ID, Zeroizing::new(SECRET.to_owned()));
-    let window = Duration::from_secs(5 * 60);
-    Verifier { service, ..Verifier::new(served(), Arc::new(credentials), window) }
+/// A key of [`SECRET`].
+#[derive(Debug, Clone, Copy)]
+struct Key(Option<Session>);
+
+impl AccessKey for Key {
+    fn secret(&self) -> &str {
+        SECRET
+    }
+
+    fn session(&self) -> Option<Session> {
+        self.0
+    }
+}
+
+fn verifier() -> Verifier {
+    Verifier::new(served(), Duration::from_secs(5 * 60))
+}
+
+impl Verifier {
+    /// As a front end does it, with [`ID`] as the only key.
+    fn authenticate(
+        &self,
+        request: &Request,
+        service: SigningService,
+        now: SystemTime,
+        session: Option<Session>,
+    ) -> Result<(), KmsError> {
+        let view = request.view();
+        let claim = self.read(&view, service, now)?;
+        let found = (claim.access_key_id() == ID).then_some(Key(session));
+        self.verify(&claim, found).map(drop)
+    }
+
+    fn at(&self, request: &Request, now: u64) -> Result<(), KmsError> {
+        self.authenticate(request, SigningService::KMS, at(now), None)
+    }
 }
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-fn verify(request: &Request) -> Result<Principal, KmsError> {
-    verifier("kms").authenticate(&request.view(), at(SUITE_TIME)).map(|(principal, _)| principal)
+fn verify(request: &Request) -> Result<(), KmsError> {
+    verifier().at(request, SUITE_TIME)
 }
 
 fn refusal(request: &Request) -> (Exception, String) {
-    let error = verify(request).unwrap_err();
+    told(verify(request))
+}
+
+fn told(outcome: Result<(), KmsError>) -> (Exception, String) {
+    let error = outcome.unwrap_err();
     (error.exception(), error.message().unwrap().to_owned())
 }
 
@@ -152,220 +204,132 @@ fn published_suite() {
         let signature = signature(SECRET, &authorization.scope, &to_sign);
         assert_eq!(signature, authorization.signature, "signature of {name}");
 
-        // The cases with a session token are of a temporary key, which this key is not.
-        let expected = !request.headers.contains_key("x-amz-security-token");
-        let outcome = verifier("service").authenticate(&request.view(), at(SUITE_TIME));
-        assert_eq!(outcome.is_ok(), expected, "{name}: {outcome:?}");
+        let service = SigningService { name: "service", is_global: false };
+        let token = request.headers.get(TOKEN).map(|token| TokenDigest::of(token.as_bytes()));
+        let session = token.map(|token| Session::new(token, at(SUITE_TIME + 1)));
+        let outcome = verifier().authenticate(&request, service, at(SUITE_TIME), session);
+        // One case adds the session token after signing, which services of AWS may allow.
+        match session.is_none() || authorization.signs(TOKEN) {
+            true => outcome.unwrap(),
+            false => {
+                assert!(name.to_string().ends_with("post-sts-header-after"));
+                assert!(told(outcome).1.contains(TOKEN));
+            }
+        }
     }
 }
 
 #[test]
 fn window_is_symmetric_and_inclusive() {
     let request = Request::plain();
-    let verify = |time| verifier("kms").authenticate(&request.view(), at(time));
+    let verify = |time| verifier().at(&request, time);
     assert!(verify(SUITE_TIME + 300).is_ok());
     assert!(verify(SUITE_TIME - 300).is_ok());
     assert_eq!(
-        verify(SUITE_TIME + 301).unwrap_err().message(),
-        Some(
+        told(verify(SUITE_TIME + 301)),
+        (
+            Exception::InvalidSignature,
             "Signature expired: 20150830T123600Z is now earlier than 20150830T123601Z \
              (20150830T124101Z - 5 min.)"
-        )
-    );
-    assert_eq!(
-        verify(SUITE_TIME - 301).unwrap_err().message(),
-        Some(
-            "Signature not yet current: 20150830T123600Z is still later than 20150830T123559Z \
-             (20150830T123059Z + 5 min.)"
-        )
-    );
-    let wide = Verifier::new(served(), Arc::default(), Duration::from_secs(86_400));
-    assert_eq!(wide.window, MAX_WINDOW);
-}
-
-#[test]
-fn unsigned_and_malformed_requests() {
-    let header = |value: &str| {
-        let mut request = Request::plain();
-        request.headers.insert("authorization", HeaderValue::from_str(value).unwrap());
-        refusal(&request)
-    };
-    let mut request = Request::plain();
-    request.headers.remove("authorization");
-    assert_eq!(
-        refusal(&request),
-        (Exception::MissingAuthenticationToken, "Missing Authentication Token".to_owned())
-    );
-    assert_eq!(
-        header("AWS4-ECDSA-P256-SHA256 Credential=a"),
-        (
-            Exception::IncompleteSignature,
-            "Unsupported AWS 'algorithm': 'AWS4-ECDSA-P256-SHA256'.".to_owned()
-        )
-    );
-    assert_eq!(
-        header("AWS4-HMAC-SHA256 Credential=a/b/c/d/e"),
-        (
-            Exception::IncompleteSignature,
-            "Authorization header requires 'Signature' parameter. Authorization header requires \
-             'SignedHeaders' parameter."
                 .to_owned()
         )
     );
-    let credential = |scope: &str| {
-        let signature = "0".repeat(64);
-        header(&format!(
-            "AWS4-HMAC-SHA256 Credential={scope}, \
-             SignedHeaders=content-type;host;x-amz-content-sha256;x-amz-date;x-amz-target, \
-             Signature={signature}"
-        ))
-    };
-    let (exception, text) = credential("AKIDEXAMPLE/20150830/us-east-1/kms");
-    assert_eq!(exception, Exception::IncompleteSignature);
-    assert!(text.starts_with("Credential must have exactly 5 slash-delimited elements"));
-    let (exception, text) = credential("AKIDEXAMPLE/20150829/eu-west-1/s3/aws3_request");
-    assert_eq!(exception, Exception::InvalidSignature);
     assert_eq!(
-        text,
-        "Credential should be scoped to a valid region. Credential should be scoped to correct \
-         service: 'kms'. Date in Credential scope does not match YYYYMMDD from ISO-8601 version \
-         of date from HTTP: '20150829' != '20150830', from '20150830T123600Z'. Credential should \
-         be scoped with a valid terminator: 'aws4_request'."
-    );
-    assert_eq!(
-        credential("AKIDUNKNOWN/20150830/us-east-1/kms/aws4_request"),
-        (Exception::UnrecognizedClient, UNKNOWN_CLIENT.to_owned())
-    );
-    assert_eq!(
-        credential("AKIDEXAMPLE/20150830/us-east-1/kms/aws4_request"),
-        (Exception::InvalidSignature, WRONG_SIGNATURE.to_owned())
-    );
-}
-
-#[test]
-fn dates() {
-    let mut request = Request::plain();
-    request.headers.insert("x-amz-date", HeaderValue::from_static("2015-08-30T12:36:00Z"));
-    assert_eq!(
-        refusal(&request),
+        told(verify(SUITE_TIME - 301)),
         (
-            Exception::IncompleteSignature,
-            "Date must be in ISO-8601 'basic format'. Got '2015-08-30T12:36:00Z'.".to_owned()
+            Exception::InvalidSignature,
+            "Signature not yet current: 20150830T123600Z is still later than 20150830T123559Z \
+             (20150830T123059Z + 5 min.)"
+                .to_owned()
         )
     );
-    request.headers.remove("x-amz-date");
-    let (exception, text) = refusal(&request);
-    assert_eq!(exception, Exception::IncompleteSignature);
-    assert!(text.contains("either a 'X-Amz-Date' or a 'Date' header"));
-
-    let mut headers = HeaderMap::new();
-    headers.insert("date", HeaderValue::from_static("Sun, 30 Aug 2015 12:36:00 GMT"));
-    let date = RequestDate::from_headers(&headers).unwrap();
-    assert_eq!((date.iso(), date.day()), ("20150830T123600Z", "20150830"));
+    assert_eq!(Verifier::new(served(), Duration::from_secs(86_400)).window, MAX_WINDOW);
 }
 
 #[test]
-fn headers_that_must_be_signed() {
-    let mut request = Request::plain();
-    request.headers.insert("x-amz-extra", HeaderValue::from_static("1"));
-    let (exception, text) = refusal(&request);
-    assert_eq!(exception, Exception::InvalidSignature);
-    assert_eq!(text, "'x-amz-extra' must be a 'SignedHeader' in the AWS Authorization.");
-    // Tracing headers are added by proxies and are never signed.
-    let mut request = Request::plain();
-    request.headers.insert("x-amzn-trace-id", HeaderValue::from_static("Root=1-2-3"));
-    assert!(verify(&request).is_ok());
+fn services_and_their_regions() {
+    let signed = |service: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_static("h"));
+        let (method, target, key, time) = ("POST", "/", (ID, SECRET), at(SUITE_TIME));
+        let signing = Signing { method, target, service, key, token: None, time, declare: false };
+        sign_with(&mut headers, b"Action=x", signing);
+        Request::new("POST", "/", headers, b"Action=x")
+    };
+    let elsewhere = Verifier::new(Arc::new(|region| region == "eu-west-1"), MAX_WINDOW);
+    for (service, is_global) in
+        [(SigningService::KMS, false), (SigningService::STS, true), (SigningService::IAM, true)]
+    {
+        let request = signed(service.name);
+        let now = at(SUITE_TIME);
+        verifier().authenticate(&request, service, now, None).unwrap();
+        let outcome = elsewhere.authenticate(&request, service, now, None);
+        assert_eq!(outcome.is_ok(), is_global, "{service:?}: {outcome:?}");
+        let other = signed("s3");
+        let (exception, text) = told(verifier().authenticate(&other, service, now, None));
+        assert_eq!(exception, Exception::InvalidSignature);
+        let name = service.name;
+        assert_eq!(text, format!("Credential should be scoped to correct service: '{name}'."));
+    }
 }
 
 #[test]
-fn payload_and_query_rules() {
-    let mut request = Request::signed("/", &[], b"{}", SUITE_TIME);
-    assert!(verify(&request).is_ok());
-    request.headers.insert("x-amz-content-sha256", HeaderValue::from_static("UNSIGNED-PAYLOAD"));
-    let (exception, text) = refusal(&request);
-    assert_eq!(exception, Exception::InvalidSignature);
-    assert!(text.contains("Unsigned payloads are not accepted."));
+fn a_signature_is_used_once() {
+    let verifier = verifier();
+    let request = Request::plain();
+    let used = (Exception::InvalidSignature, USED_SIGNATURE.to_owned());
+    // Equal requests of one second look the same, and the clients' libraries make them.
+    verifier.at(&request, SUITE_TIME).unwrap();
+    verifier.at(&request, SUITE_TIME).unwrap();
 
-    let mut request = Request::plain();
-    request.query = Some("X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=00".to_owned());
-    assert_eq!(refusal(&request).0, Exception::IncompleteSignature);
+    let unique = [
+        ("amz-sdk-invocation-id".to_owned(), "1".to_owned()),
+        ("amz-sdk-request".to_owned(), "attempt=1; max=3".to_owned()),
+    ];
+    let unique = Request::signed("/", &unique, b"{}", SUITE_TIME);
+    verifier.at(&unique, SUITE_TIME).unwrap();
+    assert_eq!(told(verifier.at(&unique, SUITE_TIME)), used);
+    // A request that did not verify does not count.
+    let mut changed = Request::signed("/", &[], b"{\"a\":1}", SUITE_TIME);
+    let body = std::mem::take(&mut changed.body);
+    assert!(verifier.at(&changed, SUITE_TIME).is_err());
+    changed.body = body;
+    verifier.at(&changed, SUITE_TIME).unwrap();
 }
 
 #[test]
-fn a_session_token_on_a_long_term_key_is_refused() {
-    let token = [("x-amz-security-token".to_owned(), "token".to_owned())];
-    let request = Request::signed("/", &token, b"{}", SUITE_TIME);
-    assert_eq!(refusal(&request), (Exception::UnrecognizedClient, UNKNOWN_CLIENT.to_owned()));
+fn requests_from_before_the_start_are_refused() {
+    let verifier = verifier().since(at(SUITE_TIME + 1));
+    assert_eq!(
+        told(verifier.at(&Request::plain(), SUITE_TIME + 2)),
+        (
+            Exception::InvalidSignature,
+            "Signature expired: 20150830T123600Z is now earlier than 20150830T123601Z, the \
+             earliest of which this service knows that it was not used already."
+                .to_owned()
+        )
+    );
+    let later = Request::signed("/", &[], b"{}", SUITE_TIME + 1);
+    verifier.at(&later, SUITE_TIME + 2).unwrap();
 }
 
-prop_compose! {
-    fn signed_request()(
-        path in "(/[a-zA-Z0-9._~%-]{0,6}){1,3}(\\?[a-z]{1,3}=[a-zA-Z0-9-]{0,4}(&[a-z]{1,3}=[0-9]{0,2}){0,3})?",
-        extra in proptest::collection::vec(("x-amz-m-[a-z]{1,6}", "[!-~]([ -~]{0,20}[!-~])?"), 0..4),
-        body in proptest::collection::vec(any::<u8>(), 0..200),
-    ) -> Request {
-        Request::signed(&path, &extra, &body, SUITE_TIME)
-    }
-}
-
-proptest! {
-    #[test]
-    fn agrees_with_the_aws_signer(request in signed_request()) {
-        prop_assert!(verify(&request).is_ok(), "{:?}", verify(&request));
-    }
-
-    #[test]
-    fn a_changed_request_never_verifies(
-        request in signed_request(),
-        kind in 0..5,
-        place in any::<prop::sample::Index>(),
-        bit in 0..7,
-    ) {
-        let mut changed = request.clone();
-        let flip = |byte: &mut u8| *byte ^= 1u8 << bit;
-        match kind {
-            0 => changed.body.insert(place.index(changed.body.len() + 1), 1u8 << bit),
-            1 if !changed.body.is_empty() => {
-                let at = place.index(changed.body.len());
-                flip(&mut changed.body[at]);
-            }
-            2 => changed.method = "PUT".to_owned(),
-            3 => changed.path.push('x'),
-            _ => {
-                // Change a byte of one header value, unless the result is no header value.
-                let names: Vec<_> = changed.headers.keys().cloned().collect();
-                let name = &names[place.index(names.len())];
-                let mut value = changed.headers[name].as_bytes().to_vec();
-                let at = place.index(value.len());
-                flip(&mut value[at]);
-                let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
-                // White space at the ends, runs of it, and case of hexadecimal digits carry nothing.
-                let same = |a: &[u8], b: &[u8]| {
-                    let words = |v: &[u8]| v.split(|c| *c == b' ' || *c == b'\t')
-                        .filter(|w| !w.is_empty()).map(<[u8]>::to_ascii_lowercase).collect::<Vec<_>>();
-                    words(a) == words(b)
-                };
-                let meaningless = same(value.as_bytes(), changed.headers[name].as_bytes())
-                    && name != "x-amz-target";
-                prop_assume!(!meaningless);
-                changed.headers.insert(name.clone(), value);
-            }
-        }
-        prop_assert!(verify(&changed).is_err());
-    }
-
-    #[test]
-    fn arbitrary_authorization_never_panics(
-        value in "(AWS4-HMAC-SHA256 ?)?[ -~é]{0,200}",
-        query in proptest::option::of("[ -~é]{0,60}"),
-        path in "[ -~é]{0,60}",
-    ) {
-        let mut request = Request::plain();
-        request.path = path;
-        request.query = query;
-        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-            request.headers.insert("authorization", value);
-        }
-        let _ = verify(&request);
-    }
+/// Not a test of anything but speed: `cargo test --release -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn measure() {
+    const TIMES: u32 = 20_000;
+    let time = |what: &str, run: &dyn Fn()| {
+        let begin = std::time::Instant::now();
+        (0..TIMES).for_each(|_| run());
+        println!("{what}: {} ns", begin.elapsed().as_nanos() / u128::from(TIMES));
+    };
+    let (verifier, request) = (verifier(), Request::plain());
+    let view = request.view();
+    let now = at(SUITE_TIME);
+    let claim = verifier.read(&view, SigningService::KMS, now).unwrap();
+    let scope = &claim.authorization.scope;
+    time("read", &|| drop(verifier.read(&view, SigningService::KMS, now).unwrap()));
+    time("verify", &|| assert!(verifier.verify(&claim, Some(Key(None))).is_ok()));
+    time("derive the signing key", &|| drop(signing_key(SECRET, scope)));
+    signature::work::take();
 }

@@ -38,10 +38,17 @@ pub(crate) fn pool(index: usize) -> (Arc<Pool>, HostKey) {
 }
 
 /// The first so many of the Regions.
-pub(super) fn regions(count: usize) -> Arc<Regions> {
+pub(crate) fn regions(count: usize) -> Arc<Regions> {
     let pools = REGIONS.iter().zip(&POOLS).take(count);
     let pools = pools.map(|(name, pool)| ((*name).to_owned(), Arc::clone(pool)));
     Arc::new(Regions::new(pools, PROVISIONER.clone()))
+}
+
+/// A Region without devices.
+pub(crate) fn without_devices() -> Arc<Regions> {
+    let (user, options) = (HostKey::generate(), PoolOptions::default());
+    let pool = Pool::start(Vec::new(), user, Arc::new(NoSink), options).unwrap();
+    Arc::new(Regions::new([(REGIONS[0].to_owned(), Arc::new(pool))], HostKey::generate()))
 }
 
 fn start(seed: u64) -> Pool {

@@ -50,6 +50,7 @@ async fn append(log: &AuditLog, event: u128, receipts: &[DeviceReceipt]) -> Resu
     let record = RequestRecord {
         request_id: Uuid::from_u128(event),
         event_id: Uuid::from_u128(event),
+        source: "kms.amazonaws.com",
         operation: "Sign",
         read_only: true,
         caller: Caller::Unverified(None),

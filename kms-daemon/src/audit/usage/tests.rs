@@ -21,6 +21,7 @@ impl Tally {
     fn request(&mut self, day: &str, name: &str, key: &str, more: Value) {
         let mut record = json!({
             "eventTime": format!("2026-{day}T00:00:00Z"),
+            "eventSource": "kms.amazonaws.com",
             "eventName": name,
             "resources": [{ "type": "AWS::KMS::Key", "ARN": key }],
         });

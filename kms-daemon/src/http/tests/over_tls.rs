@@ -1,22 +1,30 @@
 //! TLS on the HTTP port.
 
+use tokio_rustls::client::TlsStream;
+
 use super::*;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn over_tls_the_record_says_so() {
-    let rig = Rig::start_with(true, Limits::default()).await;
+/// A client that speaks these protocols.
+pub(super) async fn connect(rig: &Rig, protocols: &[&[u8]]) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     let certificate = rig.dir.path().join("tls/certificate.pem");
     roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     let connector = TlsConnector::from(Arc::new(config));
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = connector.connect(name, rig.connect().await).await.unwrap();
+    connector.connect(name, rig.connect().await).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_the_record_says_so() {
+    let rig = Rig::start_with(true, Limits::default()).await;
+    let mut stream = connect(&rig, &[b"http/1.1"]).await;
     stream.write_all(&rig.signed(LIST_KEYS, b"{}")).await.unwrap();
     stream.flush().await.unwrap();
     assert_eq!(Reply::read(&mut stream).await.status, 200);

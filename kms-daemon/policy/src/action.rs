@@ -1,0 +1,214 @@
+//! The actions that requests are about, and sets of them.
+//!
+//! A pattern in a policy is matched against every action once, when the policy is read. What is
+//! left for a request is one bit.
+
+use std::fmt;
+
+use crate::pattern::Pattern;
+
+macro_rules! actions {
+    ($($service:literal { $($variant:ident $name:literal $reach:ident)+ })+) => {
+        /// An action a request can be about: those of KMS (IAM lists 58 of them), and those of
+        /// STS that role trust policies and sessions are about.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "the names are those of the API")]
+        pub enum Action {
+            $($($variant,)+)+
+        }
+
+        impl Action {
+            /// Every action.
+            pub const ALL: &'static [Self] = &[$($(Self::$variant,)+)+];
+
+            /// The name in policies, for example `kms:Encrypt`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $($(Self::$variant => concat!($service, ":", $name),)+)+ }
+            }
+
+            /// Whether a resource policy can give the action to other accounts.
+            #[must_use]
+            pub const fn is_cross_account(self) -> bool {
+                match self { $($(Self::$variant => matches!(Reach::$reach, Reach::Any),)+)+ }
+            }
+        }
+    };
+}
+
+/// From where an action can be used.
+enum Reach {
+    /// Only within the account of the resource.
+    Own,
+    /// Also from other accounts.
+    Any,
+}
+
+actions! {
+    "kms" {
+        CancelKeyDeletion "CancelKeyDeletion" Own
+        ConnectCustomKeyStore "ConnectCustomKeyStore" Own
+        CreateAlias "CreateAlias" Own
+        CreateCustomKeyStore "CreateCustomKeyStore" Own
+        CreateGrant "CreateGrant" Any
+        CreateKey "CreateKey" Own
+        Decapsulate "Decapsulate" Any
+        Decrypt "Decrypt" Any
+        DeleteAlias "DeleteAlias" Own
+        DeleteCustomKeyStore "DeleteCustomKeyStore" Own
+        DeleteImportedKeyMaterial "DeleteImportedKeyMaterial" Own
+        DeriveSharedSecret "DeriveSharedSecret" Any
+        DescribeCustomKeyStores "DescribeCustomKeyStores" Own
+        DescribeKey "DescribeKey" Any
+        DisableKey "DisableKey" Own
+        DisableKeyRotation "DisableKeyRotation" Own
+        DisconnectCustomKeyStore "DisconnectCustomKeyStore" Own
+        EnableKey "EnableKey" Own
+        EnableKeyRotation "EnableKeyRotation" Own
+        Encapsulate "Encapsulate" Any
+        Encrypt "Encrypt" Any
+        GenerateDataKey "GenerateDataKey" Any
+        GenerateDataKeyPair "GenerateDataKeyPair" Any
+        GenerateDataKeyPairWithoutPlaintext "GenerateDataKeyPairWithoutPlaintext" Any
+        GenerateDataKeyWithoutPlaintext "GenerateDataKeyWithoutPlaintext" Any
+        GenerateMac "GenerateMac" Any
+        GenerateRandom "GenerateRandom" Own
+        GetKeyLastUsage "GetKeyLastUsage" Own
+        GetKeyPolicy "GetKeyPolicy" Own
+        GetKeyRotationStatus "GetKeyRotationStatus" Any
+        GetParametersForImport "GetParametersForImport" Own
+        GetPublicKey "GetPublicKey" Any
+        ImportKeyMaterial "ImportKeyMaterial" Own
+        ListAliases "ListAliases" Own
+        ListGrants "ListGrants" Any
+        ListKeyPolicies "ListKeyPolicies" Own
+        ListKeyRotations "ListKeyRotations" Own
+        ListKeys "ListKeys" Own
+        ListResourceTags "ListResourceTags" Own
+        ListRetirableGrants "ListRetirableGrants" Own
+        PutKeyPolicy "PutKeyPolicy" Own
+        ReEncryptFrom "ReEncryptFrom" Any
+        ReEncryptTo "ReEncryptTo" Any
+        ReplicateKey "ReplicateKey" Own
+        RetireGrant "RetireGrant" Any
+        RevokeGrant "RevokeGrant" Any
+        RotateKeyOnDemand "RotateKeyOnDemand" Own
+        ScheduleKeyDeletion "ScheduleKeyDeletion" Own
+        Sign "Sign" Any
+        SynchronizeMultiRegionKey "SynchronizeMultiRegionKey" Own
+        TagResource "TagResource" Own
+        UntagResource "UntagResource" Own
+        UpdateAlias "UpdateAlias" Own
+        UpdateCustomKeyStore "UpdateCustomKeyStore" Own
+        UpdateKeyDescription "UpdateKeyDescription" Own
+        UpdatePrimaryRegion "UpdatePrimaryRegion" Own
+        Verify "Verify" Any
+        VerifyMac "VerifyMac" Any
+    }
+    "sts" {
+        AssumeRole "AssumeRole" Any
+        AssumeRoleWithSaml "AssumeRoleWithSAML" Any
+        AssumeRoleWithWebIdentity "AssumeRoleWithWebIdentity" Any
+        GetFederationToken "GetFederationToken" Own
+        GetSessionToken "GetSessionToken" Own
+        SetSourceIdentity "SetSourceIdentity" Any
+        TagSession "TagSession" Any
+    }
+}
+
+impl Action {
+    /// The action of that name, in any case.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|action| action.name().eq_ignore_ascii_case(name))
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ActionSet(u128);
+
+/// [`ActionSet`] has a bit for every action.
+const _: () = assert!(Action::ALL.len() <= 128);
+
+impl ActionSet {
+    /// The actions that `pattern` matches. Both parts of a name are matched without regard to
+    /// case, as IAM does.
+    pub(crate) fn matching(pattern: &str) -> Self {
+        let pattern = Pattern::with_wildcards(&pattern.to_ascii_lowercase());
+        let matches =
+            |action: &&Action| pattern.matches_literal(&action.name().to_ascii_lowercase());
+        Self(Action::ALL.iter().filter(matches).fold(0, |set, action| set | bit(*action)))
+    }
+
+    pub(crate) const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn complement(self) -> Self {
+        Self(!self.0)
+    }
+
+    pub(crate) const fn contains(self, action: Action) -> bool {
+        self.0 & bit(action) != 0
+    }
+}
+
+const fn bit(action: Action) -> u128 {
+    1 << action as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(pattern: &str) -> Vec<&'static str> {
+        let set = ActionSet::matching(pattern);
+        Action::ALL.iter().filter(|a| set.contains(**a)).map(|a| a.name()).collect()
+    }
+
+    #[test]
+    fn iam_lists_58_actions_of_kms() {
+        assert_eq!(names("kms:*").len(), 58);
+        assert_eq!(names("*").len(), Action::ALL.len());
+        for action in Action::ALL {
+            assert_eq!(Action::parse(&action.name().to_uppercase()), Some(*action));
+            assert_eq!(names(action.name()), [action.name()]);
+        }
+        assert_eq!(Action::parse("kms:ReEncrypt"), None);
+    }
+
+    #[test]
+    fn patterns_match_without_case() {
+        for (pattern, expected) in [
+            ("kms:ReEncrypt*", &["kms:ReEncryptFrom", "kms:ReEncryptTo"][..]),
+            ("KMS:reencrypt*", &["kms:ReEncryptFrom", "kms:ReEncryptTo"]),
+            ("kms:?erify", &["kms:Verify"]),
+            ("kms:*Mac", &["kms:GenerateMac", "kms:VerifyMac"]),
+            ("kms:S*n", &["kms:ScheduleKeyDeletion", "kms:Sign"]),
+            ("kms:ReEncrypt", &[]),
+            ("kms:Encryp", &[]),
+            ("kms:Encrypt?", &[]),
+            ("s3:*", &[]),
+            ("sts:AssumeRole", &["sts:AssumeRole"]),
+        ] {
+            assert_eq!(names(pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn operations_that_stay_within_the_account() {
+        for name in ["kms:PutKeyPolicy", "kms:DisableKey", "kms:CreateKey", "kms:TagResource"] {
+            assert!(!Action::parse(name).unwrap().is_cross_account(), "{name}");
+        }
+        for name in ["kms:Decrypt", "kms:GetKeyRotationStatus", "kms:RevokeGrant"] {
+            assert!(Action::parse(name).unwrap().is_cross_account(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The decision: all policies and grants together.
+//!
+//! Sources: the IAM User Guide, "Policy evaluation logic" and "Permissions boundaries"; the KMS
+//! Developer Guide, "Key policies" and "Troubleshooting key access".
+
+use crate::caller::CallerKind;
+use crate::decision::{Basis, Decision, Denial, Location, PolicyType};
+use crate::policy::{Compiled, Verdict};
+use crate::request::{Grant, Grantee, Guardrail, Policies, Request, Resource};
+use crate::statement::Subject;
+
+/// Decides whether a request is allowed.
+///
+/// A statement that denies it decides, wherever it is. Then the guardrails have to allow it.
+/// Then a grant allows it, or the key policy does:
+///
+/// * by naming the caller. An identity of the key's account needs nothing else, but a session
+///   that is named by its role or as everyone is limited by its permissions boundary and its
+///   session policies; so is a user that is named as everyone;
+/// * by naming the account, which lets the account's identity policies, boundaries and session
+///   policies decide. The root user has every permission its account was given.
+///
+/// A caller of another account needs a statement of the key policy, and its own policies have to
+/// allow, however it is named.
+#[must_use]
+pub fn authorize<'a>(request: &Request<'a>, policies: &Policies<'a>) -> Decision<'a> {
+    let evaluation = Evaluation::new(request, policies);
+    evaluation.decide().map_or_else(Decision::Denied, Decision::Allowed)
+}
+
+/// Evaluates policies, each at most once.
+struct Evaluation<'r, 'a> {
+    request: &'r Request<'a>,
+    policies: &'r Policies<'a>,
+    subject: Subject<'r>,
+}
+
+/// A statement that allows: the policy and its statement.
+type Allow = (usize, usize);
+
+/// What the caller's own policies say when none of them denies.
+struct Own {
+    identity: Option<Allow>,
+    boundary: bool,
+    session: bool,
+}
+
+impl<'r, 'a> Evaluation<'r, 'a> {
+    fn new(request: &'r Request<'a>, policies: &'r Policies<'a>) -> Self {
+        Self { request, policies, subject: request.subject(policies) }
+    }
+
+    fn decide(&self) -> Result<Basis<'a>, Denial> {
+        if self.is_foreign() { self.decide_foreign() } else { self.decide_own() }
+    }
+
+    /// Services belong to no account, so no account but the resource's has a say in them.
+    fn is_foreign(&self) -> bool {
+        let Request { caller, resource, .. } = self.request;
+        !matches!(caller.kind(), CallerKind::Service | CallerKind::WebIdentity)
+            && caller.account() != resource.account()
+    }
+
+    /// Within the account of the resource.
+    fn decide_own(&self) -> Result<Basis<'a>, Denial> {
+        let guarded = explicit_first(self.guardrails(|_| true))?;
+        let resource = self.resource()?;
+        let own = self.own()?;
+        guarded?;
+        let Some(resource) = resource else {
+            return self.decide_by_identity(&own);
+        };
+        if let Some(id) = self.granted(&own) {
+            return Ok(Basis::Grant(id));
+        }
+        if let Some(statement) = resource.itself() {
+            return Ok(Basis::Resource { statement });
+        }
+        let not_allowed = Denial::Implicit(PolicyType::Resource);
+        match self.request.caller.kind() {
+            // Has every permission that its account was given.
+            CallerKind::Root => {
+                let statement = resource.allow().ok_or(not_allowed)?;
+                return Ok(Basis::Resource { statement });
+            }
+            // Whoever an identity provider vouches for is not everyone.
+            CallerKind::WebIdentity => return Err(not_allowed),
+            _ => {}
+        }
+        if let Some(statement) = resource.direct() {
+            own.check_limits()?;
+            return Ok(Basis::Resource { statement });
+        }
+        let statement = resource.account().ok_or(not_allowed)?;
+        let (policy, identity_statement) =
+            own.identity.ok_or(Denial::Implicit(PolicyType::Identity))?;
+        own.check_limits()?;
+        Ok(Basis::Delegated { statement, policy, identity_statement })
+    }
+
+    /// From another account. The caller's side is decided first, so that nothing in the answer
+    /// depends on a resource the caller may know nothing of.
+    fn decide_foreign(&self) -> Result<Basis<'a>, Denial> {
+        let guarded = explicit_first(self.guardrails(|guardrail| !guardrail.is_of_resource()))?;
+        let own = self.own()?;
+        guarded?;
+        let granted = self.granted(&own);
+        let is_root = self.request.caller.kind() == CallerKind::Root;
+        if granted.is_none() && !is_root {
+            own.identity.ok_or(Denial::Implicit(PolicyType::Identity))?;
+            own.check_limits()?;
+        }
+        if !self.request.action.is_cross_account() {
+            return Err(Denial::OtherAccount);
+        }
+        let guarded = explicit_first(self.guardrails(|guardrail| guardrail.is_of_resource()))?;
+        let verdict = self.resource()?.ok_or(Denial::Implicit(PolicyType::Resource))?;
+        guarded?;
+        if let Some(id) = granted {
+            return Ok(Basis::Grant(id));
+        }
+        let statement = verdict.allow().ok_or(Denial::Implicit(PolicyType::Resource))?;
+        Ok(match own.identity {
+            Some((policy, identity_statement)) => {
+                Basis::Delegated { statement, policy, identity_statement }
+            }
+            None => Basis::Resource { statement },
+        })
+    }
+
+    /// A resource without a policy.
+    fn decide_by_identity(&self, own: &Own) -> Result<Basis<'a>, Denial> {
+        if let Resource::Key { .. } | Resource::Role { .. } = self.request.resource {
+            return Err(Denial::Implicit(PolicyType::Resource));
+        }
+        if self.request.caller.kind() == CallerKind::Root {
+            return Ok(Basis::Root);
+        }
+        let (policy, statement) = own.identity.ok_or(Denial::Implicit(PolicyType::Identity))?;
+        own.check_limits()?;
+        Ok(Basis::Identity { policy, statement })
+    }
+
+    /// The id of the grant, if it and the caller's own policies allow.
+    fn granted(&self, own: &Own) -> Option<&'a str> {
+        let Grant { id, grantee } = self.policies.grant?;
+        let allowed = match grantee {
+            Grantee::Caller => true,
+            Grantee::Account if self.request.caller.kind() == CallerKind::Root => true,
+            Grantee::Account => own.identity.is_some() && own.check_limits().is_ok(),
+            Grantee::Role => own.check_limits().is_ok(),
+        };
+        allowed.then_some(id)
+    }
+
+    /// What the resource's policy says; `None` if there is none.
+    fn resource(&self) -> Result<Option<Verdict>, Denial> {
+        let Some(policy) = self.request.resource.policy() else { return Ok(None) };
+        let verdict = policy.evaluate(&self.subject);
+        match verdict.deny {
+            None => Ok(Some(verdict)),
+            Some(statement) => Err(explicit(PolicyType::Resource, 0, 0, statement)),
+        }
+    }
+
+    /// What the caller's own policies say.
+    fn own(&self) -> Result<Own, Denial> {
+        let Policies { identity, boundary, session, .. } = self.policies;
+        let identity = self.any(PolicyType::Identity, 0, identity.iter().map(|p| p.compiled()))?;
+        let boundary = match boundary {
+            None => true,
+            Some(policy) => {
+                let policies = std::iter::once(policy.compiled());
+                self.any(PolicyType::Boundary, 0, policies)?.is_some()
+            }
+        };
+        let policies = session.iter().map(|policy| policy.compiled());
+        let allow = self.any(PolicyType::Session, 0, policies)?;
+        Ok(Own { identity, boundary, session: session.is_empty() || allow.is_some() })
+    }
+
+    /// Whether those guardrails let the request through that `concern` the caller.
+    fn guardrails(&self, concern: impl Fn(&Guardrail<'_>) -> bool) -> Result<(), Denial> {
+        let is_service = self.request.caller.kind() == CallerKind::Service;
+        let mut missing = None;
+        let guardrails = self.policies.guardrails.iter().enumerate();
+        for (index, guardrail) in guardrails.filter(|(_, guardrail)| concern(guardrail)) {
+            let (policy_type, allow) = match guardrail {
+                Guardrail::ServiceControl(_) if is_service => continue,
+                Guardrail::ServiceControl(list) => {
+                    let policies = list.iter().map(|policy| policy.compiled());
+                    let policy_type = PolicyType::ServiceControl;
+                    (policy_type, self.any(policy_type, index, policies)?)
+                }
+                Guardrail::ResourceControl(list) => {
+                    let policies = list.iter().map(|policy| policy.compiled());
+                    let policy_type = PolicyType::ResourceControl;
+                    (policy_type, self.any(policy_type, index, policies)?)
+                }
+                Guardrail::Endpoint(policy) => {
+                    let policies = std::iter::once(policy.compiled());
+                    (PolicyType::Endpoint, self.any(PolicyType::Endpoint, index, policies)?)
+                }
+            };
+            if allow.is_none() {
+                missing.get_or_insert(policy_type);
+            }
+        }
+        missing.map_or(Ok(()), |policy_type| Err(Denial::Implicit(policy_type)))
+    }
+
+    /// The first statement among the policies that allows, if none denies.
+    fn any<'p>(
+        &self,
+        policy_type: PolicyType,
+        guardrail: usize,
+        policies: impl Iterator<Item = &'p Compiled>,
+    ) -> Result<Option<Allow>, Denial> {
+        let mut allow = None;
+        for (index, policy) in policies.enumerate() {
+            let verdict = policy.evaluate(&self.subject);
+            if let Some(statement) = verdict.deny {
+                return Err(explicit(policy_type, guardrail, index, statement));
+            }
+            allow = allow.or(verdict.allow().map(|statement| (index, statement)));
+        }
+        Ok(allow)
+    }
+}
+
+impl Own {
+    /// Whether the boundary and the session policies let the request through.
+    fn check_limits(&self) -> Result<(), Denial> {
+        match self {
+            Self { boundary: false, .. } => Err(Denial::Implicit(PolicyType::Boundary)),
+            Self { session: false, .. } => Err(Denial::Implicit(PolicyType::Session)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Keeps an implicit denial for later: explicit ones come first, wherever they are.
+fn explicit_first(outcome: Result<(), Denial>) -> Result<Result<(), Denial>, Denial> {
+    match outcome {
+        Err(denial @ Denial::Explicit(_)) => Err(denial),
+        outcome => Ok(outcome),
+    }
+}
+
+const fn explicit(
+    policy_type: PolicyType,
+    guardrail: usize,
+    policy: usize,
+    statement: usize,
+) -> Denial {
+    Denial::Explicit(Location { policy_type, guardrail, policy, statement })
+}

@@ -1,0 +1,148 @@
+//! Explanations: what every statement of every policy makes of a request.
+//!
+//! Slower than [`authorize`], which stops as soon as it knows.
+
+use std::fmt;
+
+use crate::authorize::authorize;
+use crate::condition::Condition;
+use crate::decision::{Decision, Location, PolicyType};
+use crate::policy::Compiled;
+use crate::principal::Ways;
+use crate::request::{Guardrail, Policies, Request};
+use crate::statement::{Effect, Statement, Subject};
+
+/// A decision, and what every statement contributes to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation<'a> {
+    /// The decision.
+    pub decision: Decision<'a>,
+    /// Every statement of every policy.
+    pub statements: Vec<StatementReport>,
+}
+
+/// What one statement makes of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementReport {
+    /// Where the statement is.
+    pub location: Location,
+    /// Its `Sid`.
+    pub sid: Option<String>,
+    /// What it does if it applies.
+    pub effect: Effect,
+    /// What of it does not match. If nothing, it applies.
+    pub mismatches: Vec<Mismatch>,
+}
+
+/// An element of a statement that does not match a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mismatch {
+    /// `Principal` or `NotPrincipal`.
+    Principal,
+    /// `Action` or `NotAction`.
+    Action,
+    /// `Resource` or `NotResource`.
+    Resource,
+    /// A condition.
+    Condition {
+        /// The operator.
+        operator: String,
+        /// The key, as the policy writes it.
+        key: String,
+        /// The value in the request; `None` if the request has none.
+        found: Option<String>,
+    },
+}
+
+/// Decides, and says why in full.
+#[must_use]
+pub fn explain<'a>(request: &Request<'a>, policies: &Policies<'a>) -> Explanation<'a> {
+    let subject = request.subject(policies);
+    let mut statements = Vec::new();
+    let mut add = |policy_type, guardrail, policy, compiled: &Compiled| {
+        for (statement, compiled) in compiled.statements().iter().enumerate() {
+            let location = Location { policy_type, guardrail, policy, statement };
+            statements.push(report(location, compiled, &subject));
+        }
+    };
+    for (index, guardrail) in policies.guardrails.iter().enumerate() {
+        match guardrail {
+            Guardrail::ServiceControl(list) => {
+                for (policy, own) in list.iter().enumerate() {
+                    add(PolicyType::ServiceControl, index, policy, own.compiled());
+                }
+            }
+            Guardrail::ResourceControl(list) => {
+                for (policy, own) in list.iter().enumerate() {
+                    add(PolicyType::ResourceControl, index, policy, own.compiled());
+                }
+            }
+            Guardrail::Endpoint(own) => add(PolicyType::Endpoint, index, 0, own.compiled()),
+        }
+    }
+    if let Some(own) = request.resource.policy() {
+        add(PolicyType::Resource, 0, 0, own);
+    }
+    for (policy_type, list) in [
+        (PolicyType::Identity, policies.identity),
+        (PolicyType::Boundary, policies.boundary.map(std::slice::from_ref).unwrap_or_default()),
+        (PolicyType::Session, policies.session),
+    ] {
+        for (policy, own) in list.iter().enumerate() {
+            add(policy_type, 0, policy, own.compiled());
+        }
+    }
+    Explanation { decision: authorize(request, policies), statements }
+}
+
+impl StatementReport {
+    /// Whether the statement applies to the request.
+    #[must_use]
+    pub const fn applies(&self) -> bool {
+        self.mismatches.is_empty()
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Principal => f.write_str("the principal does not match"),
+            Self::Action => f.write_str("the action does not match"),
+            Self::Resource => f.write_str("the resource does not match"),
+            Self::Condition { operator, key, found: None } => {
+                write!(f, "the condition {operator} {key} does not hold: the request has no value")
+            }
+            Self::Condition { operator, key, found: Some(found) } => {
+                write!(f, "the condition {operator} {key} does not hold for {found}")
+            }
+        }
+    }
+}
+
+fn report(location: Location, statement: &Statement, subject: &Subject<'_>) -> StatementReport {
+    let mut mismatches = Vec::new();
+    if statement.principal_ways(subject) == Ways::NONE {
+        mismatches.push(Mismatch::Principal);
+    }
+    if !statement.actions.contains(subject.action) {
+        mismatches.push(Mismatch::Action);
+    }
+    if !statement.settle(statement.resource_matches(subject)) {
+        mismatches.push(Mismatch::Resource);
+    }
+    for condition in &statement.conditions {
+        if !statement.settle(condition.holds(subject.context)) {
+            mismatches.push(mismatch(condition, subject));
+        }
+    }
+    let sid = statement.sid.as_deref().map(str::to_owned);
+    StatementReport { location, sid, effect: statement.effect, mismatches }
+}
+
+fn mismatch(condition: &Condition, subject: &Subject<'_>) -> Mismatch {
+    Mismatch::Condition {
+        operator: condition.operator.to_string(),
+        key: condition.key.text().to_owned(),
+        found: subject.context.value(&condition.key).map(|value| format!("{value:?}")),
+    }
+}

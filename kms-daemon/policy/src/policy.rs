@@ -1,0 +1,214 @@
+//! Policies: documents that were read and checked, each kind a type of its own.
+
+use std::sync::Arc;
+
+use crate::document::{self, Kind};
+use crate::error::{Fault, PolicyError, StatementName};
+use crate::principal::{NamedPrincipal, Ways};
+use crate::statement::{Effect, Statement, Subject};
+
+macro_rules! policies {
+    ($($(#[$doc:meta])+ $name:ident $kind:ident)+) => {
+        $(
+            $(#[$doc])+
+            ///
+            /// Clones share the compiled form.
+            #[derive(Debug, Clone, PartialEq, Eq)]
+            pub struct $name(Compiled);
+
+            impl $name {
+                /// Reads a document and compiles it.
+                ///
+                /// # Errors
+                /// [`PolicyError`]: the document is not one of this kind of policy.
+                pub fn parse(text: &str) -> Result<Self, PolicyError> {
+                    document::parse(text, Kind::$kind).map(|list| Self(Compiled(list.into())))
+                }
+
+                /// How many statements it has.
+                #[must_use]
+                pub fn statement_count(&self) -> usize {
+                    self.0.statements().len()
+                }
+
+                /// The `Sid` of a statement, counted from 0.
+                #[must_use]
+                pub fn sid(&self, statement: usize) -> Option<&str> {
+                    self.0.statements().get(statement)?.sid.as_deref()
+                }
+
+                pub(crate) const fn compiled(&self) -> &Compiled {
+                    &self.0
+                }
+            }
+        )+
+    };
+}
+
+policies! {
+    /// The policy of a key. Every statement names its principals; actions are those of KMS.
+    ///
+    /// KMS once took statements without `Action` or `Resource`, which never applied; since August
+    /// 2025 it refuses them, as this does.
+    KeyPolicy Key
+
+    /// A policy of an identity: attached to a user, a role or a group. Also a permissions
+    /// boundary, a session policy, or a service control policy. It names no principals.
+    IdentityPolicy Identity
+
+    /// The trust policy of a role (`AssumeRolePolicyDocument`): who may assume it. It names no
+    /// resources; actions are those of STS.
+    TrustPolicy Trust
+
+    /// A policy that guards resources and names principals: a resource control policy or the
+    /// policy of an endpoint.
+    GuardrailPolicy Guardrail
+}
+
+impl KeyPolicy {
+    /// The principals it names.
+    pub fn principals(&self) -> impl Iterator<Item = &NamedPrincipal> {
+        principals(&self.0)
+    }
+
+    /// Replaces users and roles by what `resolve` knows of them, as KMS does when a policy is
+    /// put: a user that is created again under the same name is another user.
+    ///
+    /// # Errors
+    /// [`Fault::Principal`] for the first principal that `resolve` does not know.
+    pub fn resolve_principals(
+        self,
+        resolve: impl FnMut(&NamedPrincipal) -> Resolution,
+    ) -> Result<Self, PolicyError> {
+        resolve_principals(self.0, resolve).map(Self)
+    }
+}
+
+impl TrustPolicy {
+    /// The principals it names.
+    pub fn principals(&self) -> impl Iterator<Item = &NamedPrincipal> {
+        principals(&self.0)
+    }
+
+    /// As [`KeyPolicy::resolve_principals`].
+    ///
+    /// # Errors
+    /// [`Fault::Principal`] for the first principal that `resolve` does not know.
+    pub fn resolve_principals(
+        self,
+        resolve: impl FnMut(&NamedPrincipal) -> Resolution,
+    ) -> Result<Self, PolicyError> {
+        resolve_principals(self.0, resolve).map(Self)
+    }
+}
+
+/// What is known of a principal that a policy names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// It is to be matched as the policy names it.
+    AsNamed,
+    /// A user or role, to be matched by this unique id alone.
+    UniqueId(String),
+    /// There is none.
+    Unknown,
+}
+
+/// Statements, shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Compiled(Arc<[Statement]>);
+
+/// What a policy says about a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Verdict {
+    /// The first statement that denies.
+    pub(crate) deny: Option<usize>,
+    /// The first statement that allows, naming the caller in these ways.
+    itself: Option<usize>,
+    role: Option<usize>,
+    account: Option<usize>,
+    anyone: Option<usize>,
+}
+
+impl Compiled {
+    pub(crate) fn statements(&self) -> &[Statement] {
+        &self.0
+    }
+
+    pub(crate) fn evaluate(&self, subject: &Subject<'_>) -> Verdict {
+        let mut verdict = Verdict::default();
+        for (index, statement) in self.0.iter().enumerate() {
+            let ways = statement.ways(subject);
+            if ways == Ways::NONE {
+                continue;
+            }
+            if statement.effect == Effect::Deny {
+                verdict.deny = Some(index);
+                break;
+            }
+            for (way, first) in [
+                (Ways::ITSELF, &mut verdict.itself),
+                (Ways::ROLE, &mut verdict.role),
+                (Ways::ACCOUNT, &mut verdict.account),
+                (Ways::ANYONE, &mut verdict.anyone),
+            ] {
+                if ways.intersects(way) {
+                    first.get_or_insert(index);
+                }
+            }
+        }
+        verdict
+    }
+}
+
+impl Verdict {
+    /// The statement that allows, whichever way it names the caller.
+    pub(crate) fn allow(&self) -> Option<usize> {
+        self.itself.or(self.role).or(self.anyone).or(self.account)
+    }
+
+    /// The statement that allows and names the caller itself.
+    pub(crate) const fn itself(&self) -> Option<usize> {
+        self.itself
+    }
+
+    /// The statement that allows and names the caller, its role, or everyone.
+    pub(crate) fn direct(&self) -> Option<usize> {
+        self.itself.or(self.role).or(self.anyone)
+    }
+
+    /// The statement that allows and names the account.
+    pub(crate) const fn account(&self) -> Option<usize> {
+        self.account
+    }
+}
+
+fn principals(policy: &Compiled) -> impl Iterator<Item = &NamedPrincipal> {
+    policy.statements().iter().flat_map(|statement| {
+        statement.principals.as_ref().map(|principals| principals.named()).unwrap_or_default()
+    })
+}
+
+fn resolve_principals(
+    policy: Compiled,
+    mut resolve: impl FnMut(&NamedPrincipal) -> Resolution,
+) -> Result<Compiled, PolicyError> {
+    let mut statements = policy.statements().to_vec();
+    for (index, statement) in statements.iter_mut().enumerate() {
+        let Some(principals) = &mut statement.principals else { continue };
+        for principal in principals.named_mut() {
+            match resolve(principal) {
+                Resolution::AsNamed => {}
+                Resolution::UniqueId(id) => *principal = NamedPrincipal::UniqueId(id.into()),
+                Resolution::Unknown => {
+                    let sid = statement.sid.as_deref().map(str::to_owned);
+                    return Err(PolicyError {
+                        fault: Fault::Principal(principal.to_string()),
+                        statement: Some(StatementName { index, sid }),
+                        element: Some("Principal".to_owned()),
+                    });
+                }
+            }
+        }
+    }
+    Ok(Compiled(statements.into()))
+}

@@ -1,0 +1,96 @@
+//! Statements: what each is about, and whether it applies to a request.
+
+use crate::action::{Action, ActionSet};
+use crate::arn::ArnPattern;
+use crate::caller::Caller;
+use crate::condition::Condition;
+use crate::context::Context;
+use crate::pattern::{self, Unresolved};
+use crate::principal::{Principals, Ways};
+
+/// Whether a statement allows or denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// It allows.
+    Allow,
+    /// It denies, whatever else allows.
+    Deny,
+}
+
+/// A compiled statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Statement {
+    pub(crate) sid: Option<Box<str>>,
+    pub(crate) effect: Effect,
+    /// `None` in identity policies, which are about whom they are attached to.
+    pub(crate) principals: Option<Principals>,
+    pub(crate) actions: ActionSet,
+    /// `None` in trust policies, which are about their role.
+    pub(crate) resources: Option<Resources>,
+    pub(crate) conditions: Box<[Condition]>,
+}
+
+/// A `Resource` or `NotResource` element.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Resources {
+    Any(Box<[ArnPattern]>),
+    NoneOf(Box<[ArnPattern]>),
+}
+
+/// What a statement is compared with.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) caller: &'a Caller<'a>,
+    /// Whether the caller has a permissions boundary.
+    pub(crate) bounded: bool,
+    pub(crate) action: Action,
+    pub(crate) resource: &'a str,
+    pub(crate) context: &'a dyn Context,
+}
+
+impl Statement {
+    /// How the statement names the caller, if all of it matches; [`Ways::NONE`] if not.
+    ///
+    /// What cannot be told is decided against the caller: the statement then denies if it is to
+    /// deny, and does not allow if it is to allow.
+    pub(crate) fn ways(&self, subject: &Subject<'_>) -> Ways {
+        if !self.actions.contains(subject.action) {
+            return Ways::NONE;
+        }
+        let ways = self.principal_ways(subject);
+        if ways == Ways::NONE || !self.settle(self.resource_matches(subject)) {
+            return Ways::NONE;
+        }
+        let holds = |condition: &Condition| self.settle(condition.holds(subject.context));
+        if self.conditions.iter().all(holds) { ways } else { Ways::NONE }
+    }
+
+    /// How the statement names the caller. Identity policies belong to the caller.
+    pub(crate) fn principal_ways(&self, subject: &Subject<'_>) -> Ways {
+        match &self.principals {
+            Some(principals) => principals.ways(subject.caller, subject.bounded),
+            None => Ways::ITSELF,
+        }
+    }
+
+    /// Whether the statement is about the resource; `None` if that cannot be told.
+    pub(crate) fn resource_matches(&self, subject: &Subject<'_>) -> Option<bool> {
+        let matches =
+            |pattern: &ArnPattern| pattern.matches_resource(subject.resource, subject.context);
+        match &self.resources {
+            None => Some(true),
+            // A pattern whose variable has no value names no resource.
+            Some(Resources::Any(list)) => pattern::any(list, matches),
+            // Whether it would except the resource cannot be told.
+            Some(Resources::NoneOf(list)) => {
+                let matches = |own: &ArnPattern| matches(own).or(Err(Unresolved::Unknown));
+                pattern::any(list, matches).map(|excepted| !excepted)
+            }
+        }
+    }
+
+    /// Decides what cannot be told against the caller.
+    pub(crate) fn settle(&self, outcome: Option<bool>) -> bool {
+        outcome.unwrap_or(self.effect == Effect::Deny)
+    }
+}

@@ -1,0 +1,213 @@
+//! One connection: which protocol it speaks, and how long it lasts.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::front::{Front, Peer};
+use super::places::Places;
+use super::server::Limits;
+use crate::tls;
+
+/// How every connection of HTTP/2 begins (RFC 9113 section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Longest head of a request, in bytes, of all its headers.
+const MAX_HEAD: u32 = 64 * 1024;
+/// Bytes of a connection, and of one stream of it, that may be on their way in without being read.
+const CONNECTION_WINDOW: u32 = 1 << 18;
+const STREAM_WINDOW: u32 = 1 << 16;
+/// Streams that a client may have reset before they were looked at (CVE-2023-44487), and that it
+/// may have made the daemon reset (CVE-2025-8671), until the connection is ended.
+const MAX_RESET: usize = 20;
+const MAX_FAULTY: usize = 100;
+
+/// What a connection is served with.
+pub(super) struct Connection {
+    pub(super) front: Arc<Front>,
+    pub(super) limits: Limits,
+    pub(super) places: Places,
+    pub(super) stop: watch::Receiver<bool>,
+    pub(super) alive: mpsc::Sender<()>,
+}
+
+impl Connection {
+    pub(super) async fn accept(
+        self,
+        mut stream: TcpStream,
+        address: SocketAddr,
+        acceptor: Option<TlsAcceptor>,
+    ) {
+        let _ = stream.set_nodelay(true);
+        let address = address.ip().to_canonical();
+        let peer = Peer { address, tls: None, alive: self.alive.clone(), place: None };
+        let Some(acceptor) = acceptor else {
+            let Some(Ok((begin, is_http2))) = self.begun(begin(&mut stream)).await else {
+                return; // gone, or too slow
+            };
+            let (read, write) = stream.into_split();
+            let stream = tokio::io::join(io::Cursor::new(begin).chain(read), write);
+            return self.serve(stream, peer, is_http2).await;
+        };
+        let Some(Ok(stream)) = self.begun(acceptor.accept(stream)).await else {
+            return; // not TLS, or too slow: nothing to say to such a client
+        };
+        let (_, session) = stream.get_ref();
+        let is_http2 = session.alpn_protocol() == Some(tls::HTTP2);
+        // In the forms of CloudTrail: `TLSv1.3` and the IANA name.
+        let version = session.protocol_version().and_then(|version| version.as_str());
+        let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let details = json!({
+            "tlsVersion": version.map(|name| name.replace('_', ".")),
+            "cipherSuite": suite.map(|name| name.replacen("TLS13_", "TLS_", 1)),
+        });
+        self.serve(stream, Peer { tls: Some(Arc::new(details)), ..peer }, is_http2).await;
+    }
+
+    /// The outcome of what comes before the first request, if it comes in time, and before the stop.
+    async fn begun<T>(&self, begin: impl Future<Output = T>) -> Option<T> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            begun = timeout(self.limits.head, begin) => begun.ok(),
+            _ = stop.wait_for(|stop| *stop) => None,
+        }
+    }
+
+    async fn serve<S>(self, stream: S, peer: Peer, is_http2: bool)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let ended = match is_http2 {
+            true => self.serve_http2(stream, peer).await,
+            false => self.serve_http1(stream, peer).await,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "connection ended");
+        }
+    }
+
+    async fn serve_http1<S>(mut self, stream: S, peer: Peer) -> hyper::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let front = self.front;
+        let service = service_fn(move |request| {
+            let (front, peer) = (Arc::clone(&front), peer.clone());
+            async move { Ok::<_, Infallible>(front.answer(request, peer).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.head)
+            .max_buf_size(MAX_HEAD as usize)
+            // A client may close its sending side and wait for the answer.
+            .half_close(true)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let stopping = async { drop(self.stop.wait_for(|stop| *stop).await) };
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = stopping => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    }
+
+    async fn serve_http2<S>(mut self, stream: S, peer: Peer) -> hyper::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (front, places) = (self.front, Arc::new(self.places));
+        let (under_way, watch_requests) = watch::channel(0_usize);
+        let under_way = Arc::new(under_way);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (front, places) = (Arc::clone(&front), Arc::clone(&places));
+            let (peer, counted) = (peer.clone(), Counted::new(&under_way));
+            async move {
+                let place = places.take().await.map(Arc::new);
+                let answer = front.answer(request, Peer { place, ..peer }).await;
+                drop(counted);
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.limits.streams)
+            .max_header_list_size(MAX_HEAD)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .max_pending_accept_reset_streams(MAX_RESET)
+            .max_local_error_reset_streams(MAX_FAULTY)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let stopping = async { drop(self.stop.wait_for(|stop| *stop).await) };
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = stopping => {
+                connection.as_mut().graceful_shutdown();
+                return connection.await;
+            }
+            () = silence(watch_requests, self.limits) => connection.as_mut().graceful_shutdown(),
+        }
+        // What is left are answers that the client does not take.
+        timeout(self.limits.head, connection).await.unwrap_or(Ok(()))
+    }
+}
+
+/// Reads until it is clear which protocol the client speaks: what was read, and whether it is
+/// HTTP/2.
+async fn begin(stream: &mut TcpStream) -> io::Result<(Vec<u8>, bool)> {
+    let mut begin = Vec::with_capacity(PREFACE.len());
+    while begin.len() < PREFACE.len() {
+        let room = PREFACE.len() - begin.len();
+        if (&mut *stream).take(room as u64).read_buf(&mut begin).await? == 0 {
+            return Ok((begin, false));
+        }
+        if !PREFACE.starts_with(&begin) {
+            return Ok((begin, false));
+        }
+    }
+    Ok((begin, true))
+}
+
+/// Completes when there was no request for too long.
+async fn silence(mut under_way: watch::Receiver<usize>, limits: Limits) {
+    let mut patience = limits.head;
+    loop {
+        let is_idle = *under_way.borrow_and_update() == 0;
+        let changed = under_way.changed();
+        let changed = match is_idle {
+            true => timeout(patience, changed).await,
+            false => Ok(changed.await),
+        };
+        let Ok(Ok(())) = changed else { return };
+        patience = limits.idle;
+    }
+}
+
+/// A request under way, counted until it is dropped.
+struct Counted(Arc<watch::Sender<usize>>);
+
+impl Counted {
+    fn new(count: &Arc<watch::Sender<usize>>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}

@@ -1,0 +1,127 @@
+//! What is known of a request while it is answered, for its context and its record.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::front::Peer;
+use super::head::{authority, claimed_key};
+use crate::audit::{AuditFacts, Caller, Outcome, RequestRecord};
+use crate::context::RequestContext;
+use crate::principal::Principal;
+
+/// `eventSource` of requests to KMS.
+const KMS: &str = "kms.amazonaws.com";
+/// Longest `User-Agent` that is kept, in bytes.
+const MAX_USER_AGENT: usize = 1024;
+/// Longest `Host` that is kept: a domain name and a port.
+const MAX_HOST: usize = 261;
+
+/// A request under way.
+pub(super) struct Exchange {
+    pub(super) request_id: Uuid,
+    event_id: Uuid,
+    peer: Peer,
+    /// `eventSource`.
+    pub(super) source: &'static str,
+    /// `eventName`: the operation as the request names it, bounded.
+    pub(super) name: String,
+    /// `readOnly`.
+    pub(super) read_only: bool,
+    user_agent: Option<String>,
+    host: Option<String>,
+    /// The access key id that the request names; a claim only.
+    claimed_key: Option<String>,
+    pub(super) principal: Option<Principal>,
+    /// That of the signature once it is verified, else the daemon's own.
+    pub(super) region: String,
+    pub(super) facts: AuditFacts,
+    pub(super) received: SystemTime,
+}
+
+impl Exchange {
+    /// A call by the service itself.
+    pub(super) fn internal(principal: Principal, region: &str) -> Self {
+        let (alive, _) = mpsc::channel(1);
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let peer = Peer { address, tls: None, alive, place: None };
+        let mut exchange = Self::about(&HeaderMap::new(), None, peer, region);
+        exchange.user_agent = Some("kmsd --seed".to_owned());
+        exchange.principal = Some(principal);
+        exchange
+    }
+
+    pub(super) fn new(head: &Parts, peer: Peer, region: &str) -> Self {
+        Self::about(&head.headers, authority(head), peer, region)
+    }
+
+    fn about(headers: &HeaderMap, authority: Option<&str>, peer: Peer, region: &str) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let claimed = text("authorization").and_then(claimed_key);
+        Self {
+            request_id: Uuid::new_v4(),
+            event_id: Uuid::new_v4(),
+            peer,
+            source: KMS,
+            name: String::new(),
+            read_only: false,
+            user_agent: text("user-agent")
+                .map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
+            host: authority
+                .or_else(|| text("host"))
+                .map(|host| host.chars().take(MAX_HOST).collect()),
+            claimed_key: claimed.map(str::to_owned),
+            principal: None,
+            region: region.to_owned(),
+            facts: AuditFacts::default(),
+            received: SystemTime::now(),
+        }
+    }
+
+    /// What the operation is told, once it is known who calls.
+    pub(super) fn context(&self, principal: Principal) -> RequestContext {
+        RequestContext {
+            request_id: self.request_id,
+            event_id: self.event_id,
+            principal,
+            region: self.region.clone(),
+            source_ip: self.peer.address,
+            user_agent: self.user_agent.clone(),
+            received: self.received,
+        }
+    }
+
+    /// The record of the request; `account` is that of the installation, for callers who are not
+    /// known.
+    pub(super) fn record<'a>(
+        &'a self,
+        account: &'a str,
+        outcome: Outcome<'a>,
+    ) -> RequestRecord<'a> {
+        let caller = match &self.principal {
+            Some(principal) => Caller::Verified(principal),
+            None => Caller::Unverified(self.claimed_key.as_deref()),
+        };
+        RequestRecord {
+            request_id: self.request_id,
+            event_id: self.event_id,
+            source: self.source,
+            operation: &self.name,
+            read_only: self.read_only,
+            caller,
+            region: &self.region,
+            account: self.principal.as_ref().map_or(account, |principal| &principal.account),
+            source_ip: self.peer.address,
+            user_agent: self.user_agent.as_deref(),
+            tls: self.peer.tls.as_deref(),
+            host: self.host.as_deref(),
+            completed: SystemTime::now(),
+            outcome,
+            facts: &self.facts,
+        }
+    }
+}

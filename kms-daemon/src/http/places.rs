@@ -1,0 +1,63 @@
+//! Places of requests of HTTP/2.
+//!
+//! A client can open streams and reset them at once, as fast as it can send, and what is under way
+//! for them is finished all the same. So a request takes a place on its connection and one of all
+//! connections, and gives them back when it has ended, not when its stream has.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The places that requests of a connection can have.
+pub(super) struct Places {
+    own: Arc<Semaphore>,
+    all: Arc<Semaphore>,
+}
+
+/// A place, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+impl Places {
+    pub(super) fn new(all: Arc<Semaphore>, own: u32) -> Self {
+        let own = usize::try_from(own).unwrap_or(Semaphore::MAX_PERMITS);
+        Self { own: Arc::new(Semaphore::new(own)), all }
+    }
+
+    /// Waits for a place; `None` never, as nobody closes the semaphores.
+    pub(super) async fn take(&self) -> Option<Place> {
+        let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
+        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some(Place { _own: own, _all: all })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_place_is_free_again_when_it_is_dropped() {
+        let all = Arc::new(Semaphore::new(3));
+        let (one, other) = (Places::new(Arc::clone(&all), 2), Places::new(Arc::clone(&all), 2));
+        let taken = [one.take().await.unwrap(), one.take().await.unwrap()];
+        let at_once = |places: &Places| {
+            let mut take = std::pin::pin!(places.take());
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            match take.as_mut().poll(&mut context) {
+                std::task::Poll::Ready(place) => place,
+                std::task::Poll::Pending => None,
+            }
+        };
+        assert!(at_once(&one).is_none(), "a connection has two");
+        let third = at_once(&other).unwrap();
+        assert!(at_once(&other).is_none(), "all have three");
+        drop(taken);
+        assert!(at_once(&one).is_some());
+        drop(third);
+        assert_eq!(all.available_permits(), 3);
+    }
+}

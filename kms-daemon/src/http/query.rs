@@ -1,0 +1,134 @@
+//! The Query APIs, IAM and STS: forms in, XML out, or JSON for who asks for it.
+
+use std::time::Instant;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode, Version};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::body::Content;
+use super::exchange::Exchange;
+use super::front::{Front, Peer, Reply, Secret, TARGET, identify};
+use crate::audit::{AuditError, Outcome};
+use crate::error::{Exception, KmsError};
+use crate::iam::{Form, Format, IamError, Node, Operation, Service};
+
+/// The `Content-Type` of a form.
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
+
+/// Whether a request is for a Query API: a form that names no operation of KMS.
+pub(super) fn is_query(head: &Parts) -> bool {
+    let form = head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes().get(..FORM.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORM))
+    });
+    let here = head.method == Method::POST && head.uri.path() == "/";
+    form && here && !head.headers.contains_key(TARGET)
+}
+
+impl Front {
+    /// One request: read, decided, recorded, answered.
+    pub(super) async fn query(
+        &self,
+        head: &Parts,
+        content: Result<Content, KmsError>,
+        writable: Result<(), AuditError>,
+        peer: Peer,
+    ) -> Reply {
+        let begin = Instant::now();
+        // Of HTTP/2, only the stream is at an end then.
+        let unread = content.is_err() && head.version < Version::HTTP_2;
+        let mut exchange = Exchange::new(head, peer, &self.region);
+        let mut request = Request { service: Service::Iam, operation: None };
+        exchange.source = request.service.source();
+        let outcome = match writable {
+            Ok(()) => self.decide_query(head, content, &mut request, &mut exchange).await,
+            Err(error) => Err(KmsError::internal(error).into()),
+        };
+        let ended = match &outcome {
+            Ok(_) => Outcome::Success,
+            Err(error) => Outcome::Failure(error.code().name(), Some(error.message())),
+        };
+        let recorded = self.record(&exchange, ended).await;
+        let outcome = match recorded {
+            Ok(()) => outcome,
+            Err(error) => Err(KmsError::internal(error).into()),
+        };
+        let code = outcome.as_ref().err().map_or("OK", |error| error.code().name());
+        self.metrics.request(request.operation.map(Operation::name), code, begin.elapsed());
+        let mut reply = reply(format(head), &request, outcome, exchange.request_id);
+        if unread {
+            // What is left of the body would be taken for the next request.
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        identify(&mut reply, exchange.request_id);
+        reply
+    }
+
+    async fn decide_query(
+        &self,
+        head: &Parts,
+        content: Result<Content, KmsError>,
+        request: &mut Request,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Node>, IamError> {
+        let content = content?;
+        let form = Form::parse(&content)?;
+        let version = form.optional("Version").unwrap_or_default();
+        let action = form.optional("Action").unwrap_or_default();
+        let service = Service::from_version(version);
+        request.service = service.unwrap_or(Service::Iam);
+        exchange.source = request.service.source();
+        exchange.name = action.chars().take(128).collect();
+        let operation = Operation::find(service, action, version)?;
+        request.operation = Some(operation);
+        exchange.read_only = operation.is_read_only();
+        self.authenticate(head, &content, request.service.signing(), exchange).await?;
+        let principal = exchange.principal.clone();
+        let principal =
+            principal.ok_or_else(|| KmsError::bare(Exception::MissingAuthenticationToken))?;
+        let context = exchange.context(principal);
+        self.iam.call(operation, &context, &form, &mut exchange.facts).await
+    }
+}
+
+/// What is known of a request before it is authenticated.
+struct Request {
+    service: Service,
+    operation: Option<Operation>,
+}
+
+/// The form that the client reads.
+fn format(head: &Parts) -> Format {
+    let accepted = head.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    match accepted {
+        Some("application/json") => Format::Json,
+        _ => Format::Xml,
+    }
+}
+
+fn reply(
+    format: Format,
+    request: &Request,
+    outcome: Result<Option<Node>, IamError>,
+    request_id: Uuid,
+) -> Reply {
+    let request_id = &request_id.to_string();
+    let namespace = request.service.namespace();
+    let name = request.operation.map_or("Unknown", Operation::name);
+    let (status, body) = match outcome {
+        Ok(result) => (200, format.answer((name, namespace), result, request_id)),
+        Err(error) => {
+            let body = format.refusal(namespace, &error, request_id);
+            (error.code().status(), Zeroizing::new(body))
+        }
+    };
+    let mut reply = Response::new(Full::new(Bytes::from_owner(Secret(body))));
+    *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = HeaderValue::from_static(format.content_type());
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
+    reply
+}

@@ -1,0 +1,197 @@
+//! Identities: accounts, users, roles, access keys and policies; the IAM and STS APIs that manage
+//! them; and who it is that signs a request.
+//!
+//! Secrets are kept as devices have sealed them, see [`vault`]. The exception is the file with the
+//! root's access key of the first account, which is what its client reads.
+
+use std::sync::Arc;
+
+use crate::api::seal::Seal;
+use crate::clock::{Clock, Timestamp};
+use crate::credentials::{Credential, Credentials};
+use crate::error::KmsError;
+use crate::key::CatalogError;
+use crate::principal::{Principal, PrincipalKind, RoleSession, TemporarySession, User};
+use crate::regions::Regions;
+use crate::sigv4::{Session, TokenDigest};
+use crate::store::Store;
+
+mod answer;
+mod check;
+mod directory;
+mod document;
+mod error;
+mod form;
+mod layout;
+mod operation;
+pub mod record;
+#[cfg(test)]
+mod tests;
+mod token;
+pub mod vault;
+
+pub use self::answer::{Format, Node};
+pub use self::error::{Code, IamError};
+pub use self::form::Form;
+pub use self::operation::{Operation, Service};
+
+use self::directory::{Changes, Directory};
+use self::record::{AccessKey, Account, Owner, Status, Version};
+use self::token::{Content, Subject};
+use self::vault::{Trace, Vault};
+
+/// What the identities are opened with.
+pub struct Setup {
+    /// Where they are.
+    pub store: Arc<dyn Store>,
+    /// Whose devices open secrets.
+    pub regions: Arc<Regions>,
+    /// The Region whose devices seal new ones.
+    pub region: String,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The first account, which manages the others.
+    pub account: String,
+    /// The access keys of its root.
+    pub roots: Credentials,
+}
+
+/// The identities of an installation.
+pub struct Iam {
+    directory: Arc<Directory>,
+    vault: Vault,
+    seal: Seal,
+    clock: Arc<dyn Clock>,
+    account: String,
+    roots: Credentials,
+}
+
+impl Iam {
+    /// Opens the identities of a store. Needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the store does not answer.
+    pub async fn open(setup: Setup) -> Result<Self, CatalogError> {
+        let Setup { store, regions, region, clock, account, roots } = setup;
+        let seal = Seal::open(&*store).await?;
+        let directory = Directory::open(Arc::clone(&store)).await?;
+        let vault = Vault::new(store, regions, region);
+        let first = Account {
+            version: Version,
+            id: account.clone(),
+            name: "first".to_owned(),
+            created: clock.now(),
+            keys: Vec::new(),
+        };
+        // A conflict means that it is there.
+        let _ = directory.commit(Changes::new().insert(&first)?).await?;
+        Ok(Self { directory, vault, seal, clock, account, roots })
+    }
+
+    /// Whether there is such an account.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the store does not answer.
+    pub async fn has_account(&self, id: &str) -> Result<bool, CatalogError> {
+        Ok(self.directory.account(id).await?.is_some())
+    }
+
+    /// What is known of an access key that a request was signed with, and of the session token
+    /// that came with it. `None` if it cannot be used.
+    ///
+    /// # Errors
+    /// `Exception::KmsInternal` or `Exception::KeyUnavailable` if that cannot be told now.
+    pub async fn credential(
+        &self,
+        access_key_id: &str,
+        token: Option<&[u8]>,
+        trace: Trace<'_>,
+    ) -> Result<Option<Credential>, KmsError> {
+        match token {
+            Some(token) => self.temporary(access_key_id, token, trace).await,
+            None => self.long_term(access_key_id, trace).await,
+        }
+    }
+
+    async fn long_term(
+        &self,
+        access_key_id: &str,
+        trace: Trace<'_>,
+    ) -> Result<Option<Credential>, KmsError> {
+        if let Some(root) = self.roots.find(access_key_id) {
+            return Ok(Some(root.clone()));
+        }
+        let Some(key) = self.directory.access_key(access_key_id).await? else { return Ok(None) };
+        let Some(principal) = self.owner(&key).await? else { return Ok(None) };
+        let secret = self.vault.open(&purpose(&key.id, &key.account), &key.secret, trace).await?;
+        let secret = std::str::from_utf8(&secret).map_err(KmsError::internal)?;
+        Ok(Some(Credential::new(secret.to_owned().into(), principal, None)))
+    }
+
+    async fn temporary(
+        &self,
+        access_key_id: &str,
+        token: &[u8],
+        trace: Trace<'_>,
+    ) -> Result<Option<Credential>, KmsError> {
+        let content = token::open((&self.vault, &self.seal), access_key_id, token, trace).await?;
+        let Some(content) = content else { return Ok(None) };
+        let content: Content<'_> = serde_json::from_slice(&content).map_err(KmsError::internal)?;
+        let Some(principal) = self.subject(&content).await? else { return Ok(None) };
+        let session = TemporarySession {
+            issued: content.issued,
+            expires: content.expires,
+            policy: content.policy.map(|text| text.into_owned()),
+        };
+        let demanded = Session::new(TokenDigest::of(token), session.expires.into());
+        let access_key_id = access_key_id.to_owned();
+        let principal = Principal { access_key_id, session: Some(session), ..principal };
+        Ok(Some(Credential::new(content.secret.to_owned().into(), principal, Some(demanded))))
+    }
+
+    /// Whose session it is, if there still is such a one.
+    async fn subject(&self, content: &Content<'_>) -> Result<Option<Principal>, KmsError> {
+        match &content.subject {
+            Subject::Key(id) => match self.roots.find(id) {
+                Some(root) => Ok(Some(root.principal().clone())),
+                None => match self.directory.access_key(id).await? {
+                    Some(key) => self.owner(&key).await,
+                    None => Ok(None),
+                },
+            },
+            Subject::Role { name, id, session } => {
+                let role = self.directory.role(&content.account, name).await?;
+                let Some(role) = role.filter(|role| role.id == *id) else { return Ok(None) };
+                let kind = PrincipalKind::Role(RoleSession {
+                    role_id: role.id.clone(),
+                    path: role.path.clone(),
+                    role: role.name.clone(),
+                    session: session.clone(),
+                });
+                Ok(Some(Principal { kind, ..Principal::root(&*content.account, "") }))
+            }
+        }
+    }
+
+    /// The owner of an access key, if the key may be used.
+    async fn owner(&self, key: &AccessKey) -> Result<Option<Principal>, KmsError> {
+        if key.status != Status::Active {
+            return Ok(None);
+        }
+        let principal = Principal::root(&*key.account, &*key.id);
+        let Owner::User { name, id } = &key.owner else { return Ok(Some(principal)) };
+        let user = self.directory.user(&key.account, name).await?;
+        let Some(user) = user.filter(|user| user.id == *id) else { return Ok(None) };
+        let (id, path, name) = (user.id.clone(), user.path.clone(), user.name.clone());
+        Ok(Some(Principal { kind: PrincipalKind::User(User { id, path, name }), ..principal }))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// What the secret of an access key is sealed for.
+fn purpose<'p>(id: &'p str, account: &'p str) -> [(&'p str, &'p str); 3] {
+    [("accessKeyId", id), ("account", account), ("purpose", "access-key")]
+}

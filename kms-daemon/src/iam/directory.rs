@@ -1,0 +1,232 @@
+//! The directory: identities in the store, with caches for the hot path.
+//!
+//! As in the catalogue of keys, a change drops the cached entry before it is acknowledged, and a
+//! watch on the store drops what other processes change: an access key that is disabled anywhere
+//! is refused at once.
+
+use std::sync::Arc;
+
+use super::layout;
+use super::record::{AccessKey, Account, ManagedPolicy, Record, Role, User};
+use crate::key::cache::{Cache, Versioned};
+use crate::key::catalog::{CatalogError, Listing, Stored, Update};
+use crate::key::record::RecordError;
+use crate::store::{
+    Change, Commit, Follower, Range, Revision, Store, Transaction, current_revision, follow,
+};
+
+/// Identities of all accounts of a store.
+pub(super) struct Directory {
+    store: Arc<dyn Store>,
+    accounts: Cache<Account>,
+    users: Cache<User>,
+    roles: Cache<Role>,
+    policies: Cache<ManagedPolicy>,
+    access_keys: Cache<AccessKey>,
+}
+
+/// A record that the directory has a cache for.
+pub(super) trait Cached: Record {
+    /// Start of the store keys of its kind.
+    const PREFIX: &'static str;
+
+    /// The cache.
+    fn cache(directory: &Directory) -> &Cache<Self>;
+}
+
+macro_rules! cached {
+    ($($record:ty, $prefix:ident, $cache:ident;)+) => {
+        $(impl Cached for $record {
+            const PREFIX: &'static str = layout::$prefix;
+
+            fn cache(directory: &Directory) -> &Cache<Self> {
+                &directory.$cache
+            }
+        })+
+
+        impl Directory {
+            fn invalidate(&self, key: &[u8], revision: Revision) {
+                $(if key.starts_with(<$record>::PREFIX.as_bytes()) {
+                    self.$cache.invalidate(key, revision);
+                })+
+            }
+
+            fn clear_all(&self, revision: Revision) {
+                $(self.$cache.clear(revision);)+
+            }
+        }
+    };
+}
+
+cached! {
+    Account, ACCOUNTS, accounts;
+    User, USERS, users;
+    Role, ROLES, roles;
+    ManagedPolicy, POLICIES, policies;
+    AccessKey, ACCESS_KEYS, access_keys;
+}
+
+/// Changes that are applied together or not at all.
+#[must_use]
+pub(super) struct Changes(Transaction);
+
+impl Changes {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self(Transaction::new())
+    }
+
+    /// Adds a record that must not be there.
+    pub(super) fn insert<R: Record>(self, record: &R) -> Result<Self, CatalogError> {
+        let key = record.key();
+        let value = encode(&key, record)?;
+        Ok(Self(self.0.absent(key.clone()).put(key, value)))
+    }
+
+    /// Replaces a record that must not have changed.
+    pub(super) fn replace<R: Record>(
+        self,
+        old: &Versioned<R>,
+        new: &R,
+    ) -> Result<Self, CatalogError> {
+        let key = old.value.key();
+        debug_assert_eq!(key, new.key());
+        let value = encode(&key, new)?;
+        Ok(Self(self.0.unchanged(key.clone(), old.revision).put(key, value)))
+    }
+
+    /// Removes a record that must not have changed.
+    pub(super) fn remove<R: Record>(self, old: &Versioned<R>) -> Self {
+        let key = old.value.key();
+        Self(self.0.unchanged(key.clone(), old.revision).delete(key))
+    }
+}
+
+impl Directory {
+    /// A directory over `store`. Needs a Tokio runtime, for the task that follows the store.
+    ///
+    /// # Errors
+    /// [`CatalogError::Store`] if the store does not answer.
+    pub(super) async fn open(store: Arc<dyn Store>) -> Result<Arc<Self>, CatalogError> {
+        let revision = current_revision(&*store).await?;
+        let directory = Arc::new(Self {
+            store,
+            accounts: Cache::new(),
+            users: Cache::new(),
+            roles: Cache::new(),
+            policies: Cache::new(),
+            access_keys: Cache::new(),
+        });
+        tokio::spawn(follow(Arc::downgrade(&directory), revision));
+        Ok(directory)
+    }
+
+    /// An account, if there is one.
+    pub(super) async fn account(&self, id: &str) -> Result<Option<Stored<Account>>, CatalogError> {
+        self.read(layout::account(id)).await
+    }
+
+    /// A user, if there is one.
+    pub(super) async fn user(
+        &self,
+        account: &str,
+        name: &str,
+    ) -> Result<Option<Stored<User>>, CatalogError> {
+        self.read(layout::user(account, name)).await
+    }
+
+    /// A role, if there is one.
+    pub(super) async fn role(
+        &self,
+        account: &str,
+        name: &str,
+    ) -> Result<Option<Stored<Role>>, CatalogError> {
+        self.read(layout::role(account, name)).await
+    }
+
+    /// A managed policy, if there is one.
+    pub(super) async fn policy(
+        &self,
+        account: &str,
+        name: &str,
+    ) -> Result<Option<Stored<ManagedPolicy>>, CatalogError> {
+        self.read(layout::policy(account, name)).await
+    }
+
+    /// An access key, if there is one.
+    pub(super) async fn access_key(
+        &self,
+        id: &str,
+    ) -> Result<Option<Stored<AccessKey>>, CatalogError> {
+        self.read(layout::access_key(id)).await
+    }
+
+    /// Records of a kind in the order of their store keys: those of an account, or of all.
+    pub(super) async fn list<R: Cached>(
+        &self,
+        account: Option<&str>,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Listing<R>, CatalogError> {
+        let prefix = match account {
+            Some(account) => layout::named(R::PREFIX, account, ""),
+            None => R::PREFIX.as_bytes().to_vec(),
+        };
+        let page = self.store.range(Range { prefix, after, limit }).await?.value;
+        let decode = |entry: crate::store::Entry| {
+            R::decode(&entry.value).map_err(|error| unreadable(&entry.key, error))
+        };
+        let items = page.entries.into_iter().map(decode).collect::<Result<_, _>>()?;
+        Ok(Listing { items, more: page.more })
+    }
+
+    /// Makes changes durable.
+    pub(super) async fn commit(&self, changes: Changes) -> Result<Update, CatalogError> {
+        let keys: Vec<Vec<u8>> = changes.0.keys().map(<[u8]>::to_vec).collect();
+        let (update, revision) = match self.store.commit(changes.0).await? {
+            Commit::Applied { revision } => (Update::Applied, revision),
+            // The decision to commit may have come from an old cache entry.
+            Commit::Conflict => (Update::Conflict, current_revision(&*self.store).await?),
+        };
+        for key in keys {
+            self.invalidate(&key, revision);
+        }
+        Ok(update)
+    }
+
+    async fn read<R: Cached>(&self, key: Vec<u8>) -> Result<Option<Stored<R>>, CatalogError> {
+        if let Some(cached) = R::cache(self).get(&key) {
+            return Ok(Some(cached));
+        }
+        let snapshot = self.store.get(&key).await?;
+        let Some(entry) = snapshot.value else { return Ok(None) };
+        let value = R::decode(&entry.value).map_err(|error| unreadable(&key, error))?;
+        let stored = Arc::new(Versioned { revision: entry.revision, value });
+        R::cache(self).insert(key, Arc::clone(&stored), snapshot.revision);
+        Ok(Some(stored))
+    }
+}
+
+impl Follower for Directory {
+    fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    fn apply(&self, change: &Change) {
+        for event in &change.events {
+            self.invalidate(event.key(), change.revision);
+        }
+    }
+
+    fn clear(&self, revision: Revision) {
+        self.clear_all(revision);
+    }
+}
+
+fn encode<R: Record>(key: &[u8], record: &R) -> Result<Vec<u8>, CatalogError> {
+    record.encode().map_err(|error| unreadable(key, error))
+}
+
+fn unreadable(key: &[u8], error: RecordError) -> CatalogError {
+    CatalogError::Record { key: String::from_utf8_lossy(key).into_owned(), error }
+}

@@ -1,0 +1,119 @@
+//! Policy documents: kept as text, and accepted only if the policy engine reads them.
+
+use kms_policy::{IdentityPolicy, PolicyError, TrustPolicy};
+
+use super::error::{Code, IamError};
+
+/// Longest document in a request, in bytes; the quotas below are narrower.
+const MAX_DOCUMENT: usize = 131_072;
+
+/// What a document is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The inline policies of a user.
+    User,
+    /// The inline policies of a role.
+    Role,
+    /// A managed policy.
+    Managed,
+    /// Who may assume a role.
+    Trust,
+    /// A session.
+    Session,
+}
+
+impl Kind {
+    /// IAM's quota of characters; white space does not count, but in a session's policy.
+    const fn quota(self) -> usize {
+        match self {
+            Self::User | Self::Trust | Self::Session => 2048,
+            Self::Role => 10_240,
+            Self::Managed => 6144,
+        }
+    }
+}
+
+/// Checks that a document can be evaluated.
+///
+/// # Errors
+/// [`Code::MalformedPolicyDocument`], [`Code::LimitExceeded`].
+pub(super) fn check(kind: Kind, text: &str) -> Result<(), IamError> {
+    if text.is_empty() || text.len() > MAX_DOCUMENT {
+        return Err(IamError::invalid("A policy document has 1 to 131072 characters."));
+    }
+    let malformed =
+        |error: PolicyError| IamError::new(Code::MalformedPolicyDocument, error.to_string());
+    match kind {
+        Kind::Trust => drop(TrustPolicy::parse(text).map_err(malformed)?),
+        _ => drop(IdentityPolicy::parse(text).map_err(malformed)?),
+    }
+    check_quota(kind, [text])
+}
+
+/// Checks that documents which count together are within their quota.
+///
+/// # Errors
+/// [`Code::LimitExceeded`]; for a session's policy [`Code::PackedPolicyTooLarge`].
+pub(super) fn check_quota<'t>(
+    kind: Kind,
+    documents: impl IntoIterator<Item = &'t str>,
+) -> Result<(), IamError> {
+    let counts = |character: &char| kind == Kind::Session || !character.is_whitespace();
+    let (mut size, mut stored) = (0_usize, 0_usize);
+    for text in documents {
+        size += text.chars().filter(counts).count();
+        stored += text.len();
+    }
+    // White space is free, but has to be stored.
+    if size <= kind.quota() && stored <= MAX_DOCUMENT {
+        return Ok(());
+    }
+    let (code, what) = match kind {
+        Kind::User => (Code::LimitExceeded, "the inline policies of a user"),
+        Kind::Role => (Code::LimitExceeded, "the inline policies of a role"),
+        Kind::Managed => (Code::LimitExceeded, "a managed policy"),
+        Kind::Trust => (Code::LimitExceeded, "the trust policy of a role"),
+        Kind::Session => (Code::PackedPolicyTooLarge, "a session policy"),
+    };
+    let text = format!("Maximum policy size of {} bytes exceeded for {what}.", kind.quota());
+    Err(IamError::new(code, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDENTITY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}"#;
+    const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}"#;
+
+    #[test]
+    fn documents_are_of_their_kind() {
+        assert!(check(Kind::User, IDENTITY).is_ok());
+        assert!(check(Kind::Trust, TRUST).is_ok());
+        for (kind, text) in [
+            (Kind::User, TRUST),
+            (Kind::Trust, IDENTITY),
+            (Kind::Role, "{"),
+            (Kind::Session, r#"{"Version":"2012-10-17","Version":"2012-10-17","Statement":[]}"#),
+        ] {
+            assert_eq!(check(kind, text).unwrap_err().code(), Code::MalformedPolicyDocument);
+        }
+    }
+
+    #[test]
+    fn quotas_do_not_count_white_space() {
+        let spaces = IDENTITY.replace(":[", &format!(":{}[", " ".repeat(3000)));
+        assert!(check(Kind::User, &spaces).is_ok());
+        let code = |kind, text: &str| check(kind, text).unwrap_err().code();
+        assert_eq!(code(Kind::Session, &spaces), Code::PackedPolicyTooLarge);
+        let long =
+            IDENTITY.replace("\"*\"", &format!("\"arn:aws:kms:*:*:key/{}\"", "x".repeat(2048)));
+        assert_eq!(code(Kind::User, &long), Code::LimitExceeded);
+        assert!(check(Kind::Role, &long).is_ok());
+        assert!(check_quota(Kind::User, [IDENTITY; 21]).is_ok());
+        assert!(check_quota(Kind::User, [IDENTITY; 40]).is_err());
+        let blank = IDENTITY.replace(":[", &format!(":{}[", " ".repeat(100_000)));
+        assert!(check_quota(Kind::User, [&*blank]).is_ok());
+        assert!(check_quota(Kind::User, [&*blank; 2]).is_err());
+    }
+}

@@ -1,0 +1,57 @@
+//! Where identities are in the store.
+//!
+//! ```text
+//! iam/accounts/<account>                  account
+//! iam/users/<account>/<name>              user
+//! iam/roles/<account>/<name>              role
+//! iam/policies/<account>/<name>           managed policy
+//! iam/access-keys/<access key id>         access key
+//! system-keys/<region>                    key that secrets are sealed with
+//! ```
+//! Names are in lower case, because two that differ in case only are the same to IAM.
+
+/// Start of all accounts.
+pub(super) const ACCOUNTS: &str = "iam/accounts/";
+/// Start of all users.
+pub(super) const USERS: &str = "iam/users/";
+/// Start of all roles.
+pub(super) const ROLES: &str = "iam/roles/";
+/// Start of all managed policies.
+pub(super) const POLICIES: &str = "iam/policies/";
+/// Start of all access keys.
+pub(super) const ACCESS_KEYS: &str = "iam/access-keys/";
+
+/// An account.
+pub(super) fn account(id: &str) -> Vec<u8> {
+    format!("{ACCOUNTS}{id}").into_bytes()
+}
+
+/// A user.
+pub(super) fn user(account: &str, name: &str) -> Vec<u8> {
+    named(USERS, account, name)
+}
+
+/// A role.
+pub(super) fn role(account: &str, name: &str) -> Vec<u8> {
+    named(ROLES, account, name)
+}
+
+/// A managed policy.
+pub(super) fn policy(account: &str, name: &str) -> Vec<u8> {
+    named(POLICIES, account, name)
+}
+
+/// An access key.
+pub(super) fn access_key(id: &str) -> Vec<u8> {
+    format!("{ACCESS_KEYS}{id}").into_bytes()
+}
+
+/// The key that a Region's devices seal secrets with.
+pub(super) fn system_key(region: &str) -> Vec<u8> {
+    format!("system-keys/{region}").into_bytes()
+}
+
+/// Something of an account, or the start of all of the kind if `name` is empty.
+pub(super) fn named(prefix: &str, account: &str, name: &str) -> Vec<u8> {
+    format!("{prefix}{account}/{}", name.to_ascii_lowercase()).into_bytes()
+}

@@ -1,0 +1,205 @@
+//! The operations of the IAM and STS APIs: one row each in [`Operation`]'s table, one file for
+//! each subject.
+
+use super::error::{Code, IamError};
+use super::form::Form;
+use super::{Iam, Node};
+use crate::audit::AuditFacts;
+use crate::context::RequestContext;
+use crate::sigv4::SigningService;
+
+mod access_keys;
+mod accounts;
+mod boundaries;
+mod call;
+mod inline;
+mod listing;
+mod managed;
+mod roles;
+mod sts;
+mod trusted;
+mod users;
+
+use self::call::Call;
+use super::record::{Role, User};
+
+/// An API: those of AWS, and Strongroom's own for what AWS has in another service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Identities.
+    Iam,
+    /// Temporary credentials.
+    Sts,
+    /// Accounts of the installation.
+    Strongroom,
+}
+
+impl Service {
+    /// The API of a `Version` parameter.
+    #[must_use]
+    pub fn from_version(version: &str) -> Option<Self> {
+        match version {
+            "2010-05-08" => Some(Self::Iam),
+            "2011-06-15" => Some(Self::Sts),
+            "2026-11-26" => Some(Self::Strongroom),
+            _ => None,
+        }
+    }
+
+    /// The service in the scope of signatures.
+    #[must_use]
+    pub const fn signing(self) -> SigningService {
+        match self {
+            Self::Iam => SigningService::IAM,
+            Self::Sts => SigningService::STS,
+            Self::Strongroom => SigningService::STRONGROOM,
+        }
+    }
+
+    /// `eventSource` of audit records.
+    #[must_use]
+    pub const fn source(self) -> &'static str {
+        match self {
+            Self::Iam => "iam.amazonaws.com",
+            Self::Sts => "sts.amazonaws.com",
+            Self::Strongroom => "strongroom",
+        }
+    }
+
+    /// The XML namespace of answers.
+    #[must_use]
+    pub const fn namespace(self) -> &'static str {
+        match self {
+            Self::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
+            Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
+            Self::Strongroom => "urn:strongroom:2026-11-26",
+        }
+    }
+}
+
+macro_rules! operations {
+    ($($service:ident $name:ident $effect:ident [$($parameter:literal),*] => $run:path;)+) => {
+        /// An operation. The variants are the rows of the operation table.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "the names are those of the APIs")]
+        pub enum Operation {
+            $($name,)+
+        }
+
+        impl Operation {
+            /// Every operation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The `Action` parameter.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+
+            /// Its API.
+            #[must_use]
+            pub const fn service(self) -> Service {
+                match self { $(Self::$name => Service::$service,)+ }
+            }
+
+            /// CloudTrail's `readOnly`.
+            #[must_use]
+            pub const fn is_read_only(self) -> bool {
+                match self { $(Self::$name => matches!(Effect::$effect, Effect::Reads),)+ }
+            }
+
+            /// The parameters it has here.
+            const fn parameters(self) -> &'static [&'static str] {
+                match self { $(Self::$name => &[$($parameter),*],)+ }
+            }
+        }
+
+        async fn dispatch(operation: Operation, call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+            match operation {
+                $(Operation::$name => Box::pin($run(call)).await,)+
+            }
+        }
+    };
+}
+
+enum Effect {
+    Reads,
+    Writes,
+}
+
+// API, operation, CloudTrail's readOnly, parameters => handler
+operations! {
+    Iam CreateUser Writes ["UserName", "Path", "PermissionsBoundary"] => users::create;
+    Iam GetUser Reads ["UserName"] => users::find;
+    Iam ListUsers Reads ["PathPrefix", "Marker", "MaxItems"] => users::list;
+    Iam DeleteUser Writes ["UserName"] => users::delete;
+    Iam PutUserPolicy Writes ["UserName", "PolicyName", "PolicyDocument"] => inline::put::<User>;
+    Iam GetUserPolicy Reads ["UserName", "PolicyName"] => inline::find::<User>;
+    Iam ListUserPolicies Reads ["UserName", "Marker", "MaxItems"] => inline::list::<User>;
+    Iam DeleteUserPolicy Writes ["UserName", "PolicyName"] => inline::delete::<User>;
+    Iam PutUserPermissionsBoundary Writes ["UserName", "PermissionsBoundary"] => boundaries::put::<User>;
+    Iam DeleteUserPermissionsBoundary Writes ["UserName"] => boundaries::delete::<User>;
+    Iam CreateAccessKey Writes ["UserName"] => access_keys::create;
+    Iam ListAccessKeys Reads ["UserName", "Marker", "MaxItems"] => access_keys::list;
+    Iam UpdateAccessKey Writes ["UserName", "AccessKeyId", "Status"] => access_keys::update;
+    Iam DeleteAccessKey Writes ["UserName", "AccessKeyId"] => access_keys::delete;
+    Iam CreateRole Writes ["RoleName", "Path", "AssumeRolePolicyDocument", "Description", "MaxSessionDuration", "PermissionsBoundary"] => roles::create;
+    Iam GetRole Reads ["RoleName"] => roles::find;
+    Iam ListRoles Reads ["PathPrefix", "Marker", "MaxItems"] => roles::list;
+    Iam UpdateAssumeRolePolicy Writes ["RoleName", "PolicyDocument"] => roles::update_trust;
+    Iam DeleteRole Writes ["RoleName"] => roles::delete;
+    Iam PutRolePolicy Writes ["RoleName", "PolicyName", "PolicyDocument"] => inline::put::<Role>;
+    Iam GetRolePolicy Reads ["RoleName", "PolicyName"] => inline::find::<Role>;
+    Iam ListRolePolicies Reads ["RoleName", "Marker", "MaxItems"] => inline::list::<Role>;
+    Iam DeleteRolePolicy Writes ["RoleName", "PolicyName"] => inline::delete::<Role>;
+    Iam PutRolePermissionsBoundary Writes ["RoleName", "PermissionsBoundary"] => boundaries::put::<Role>;
+    Iam DeleteRolePermissionsBoundary Writes ["RoleName"] => boundaries::delete::<Role>;
+    Iam CreatePolicy Writes ["PolicyName", "Path", "PolicyDocument", "Description"] => managed::create;
+    Iam GetPolicy Reads ["PolicyArn"] => managed::find;
+    Iam GetPolicyVersion Reads ["PolicyArn", "VersionId"] => managed::find_version;
+    Iam ListPolicies Reads ["Scope", "PathPrefix", "Marker", "MaxItems"] => managed::list;
+    Iam DeletePolicy Writes ["PolicyArn"] => managed::delete;
+    Sts GetCallerIdentity Reads [] => sts::caller_identity;
+    Sts AssumeRole Reads ["RoleArn", "RoleSessionName", "DurationSeconds", "Policy"] => sts::assume_role;
+    Sts GetSessionToken Reads ["DurationSeconds"] => sts::session_token;
+    Strongroom CreateAccount Writes ["AccountId", "Name"] => accounts::create;
+    Strongroom ListAccounts Reads ["Marker", "MaxItems"] => accounts::list;
+}
+
+impl Operation {
+    /// The operation of that name in an API.
+    ///
+    /// # Errors
+    /// [`Code::InvalidAction`].
+    pub fn find(service: Option<Service>, action: &str, version: &str) -> Result<Self, IamError> {
+        let mut all = Self::ALL.iter().copied();
+        let found = all.find(|row| Some(row.service()) == service && row.name() == action);
+        found.ok_or_else(|| {
+            let bounded = |text: &str| text.chars().take(64).collect::<String>();
+            let (action, version) = (bounded(action), bounded(version));
+            let text = format!("Could not find operation {action} for version {version}");
+            IamError::new(Code::InvalidAction, text)
+        })
+    }
+}
+
+impl Iam {
+    /// Runs one operation of an authenticated caller.
+    ///
+    /// `facts` receives what the audit record needs, also when the operation is refused.
+    ///
+    /// # Errors
+    /// What the client is to see.
+    pub async fn call(
+        &self,
+        operation: Operation,
+        request: &RequestContext,
+        form: &Form,
+        facts: &mut AuditFacts,
+    ) -> Result<Option<Node>, IamError> {
+        let mut call = Call::new(self, operation, request, form, facts);
+        call.record_parameters(operation.parameters());
+        form.check_names(operation.parameters())?;
+        dispatch(operation, &mut call).await
+    }
+}

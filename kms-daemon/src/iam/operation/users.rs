@@ -1,0 +1,113 @@
+//! Users.
+
+use super::boundaries;
+use super::call::{Call, Holder, contended, new_id, taken, tries};
+use super::listing;
+use crate::audit::event_time;
+use crate::iam::directory::Changes;
+use crate::iam::error::{Code, IamError};
+use crate::iam::record::{InlinePolicies, User, Version};
+use crate::iam::{Node, check};
+use crate::key::catalog::Update;
+
+pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    let (name, path) = (check::user(call.form)?, check::path(call.form, "Path")?);
+    let mut user = User {
+        version: Version,
+        account: call.account().to_owned(),
+        name: name.to_owned(),
+        path: path.to_owned(),
+        id: new_id("AIDA")?,
+        created: call.now(),
+        keys: Vec::new(),
+        policies: InlinePolicies::new(),
+        boundary: None,
+    };
+    call.authorize(&user.arn())?;
+    for _ in tries() {
+        if call.directory().user(call.account(), name).await?.is_some() {
+            return Err(taken("User", name));
+        }
+        let changes = Changes::new();
+        let changes = match call.form.optional("PermissionsBoundary") {
+            Some(arn) => boundaries::bind(call, changes, arn, None).await?,
+            None => changes,
+        };
+        user.boundary = call.form.optional("PermissionsBoundary").map(str::to_owned);
+        if call.commit(changes.insert(&user)?).await? == Update::Applied {
+            let shown = describe(&user);
+            call.element("user", summary(&user));
+            return Ok(Some(Node::Members(vec![("User", shown)])));
+        }
+    }
+    Err(contended())
+}
+
+pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    let user = if call.form.optional("UserName").is_some() {
+        describe(&*User::find(call).await?)
+    } else {
+        let arn = call.principal().arn();
+        call.authorize(&arn)?;
+        own(call, &arn).await?
+    };
+    Ok(Some(Node::Members(vec![("User", user)])))
+}
+
+/// The account root as a user.
+async fn own(call: &Call<'_>, arn: &str) -> Result<Node, IamError> {
+    let account = call.directory().account(call.account()).await?;
+    let created = account.map(|account| account.created).unwrap_or_default();
+    Ok(Node::Members(vec![
+        ("UserId", Node::from(call.account())),
+        ("Arn", Node::from(arn)),
+        ("CreateDate", Node::from(event_time(created.into()))),
+    ]))
+}
+
+pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    let prefix = check::path(call.form, "PathPrefix")?;
+    call.authorize(&call.arn("user", ""))?;
+    let show = |user: &User| user.path.starts_with(prefix).then(|| describe(user));
+    listing::records(call, true, |user: &User| &user.name, "Users", show).await.map(Some)
+}
+
+pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    for _ in tries() {
+        let user = User::find(call).await?;
+        let conflict = |what: &str| {
+            let text = format!("Cannot delete entity, must {what} first.");
+            Err(IamError::new(Code::DeleteConflict, text))
+        };
+        if !user.keys.is_empty() {
+            return conflict("delete access keys");
+        }
+        if !user.policies.is_empty() {
+            return conflict("delete policies");
+        }
+        let changes = boundaries::unbind(call, Changes::new(), user.boundary.as_deref()).await?;
+        if call.commit(changes.remove(&user)).await? == Update::Applied {
+            return Ok(None);
+        }
+    }
+    Err(contended())
+}
+
+fn describe(user: &User) -> Node {
+    Node::members(vec![
+        ("Path", Some(Node::from(user.path.as_str()))),
+        ("UserName", Some(Node::from(user.name.as_str()))),
+        ("UserId", Some(Node::from(user.id.as_str()))),
+        ("Arn", Some(Node::from(user.arn()))),
+        ("CreateDate", Some(Node::from(event_time(user.created.into())))),
+        ("PermissionsBoundary", user.boundary.as_deref().map(boundaries::describe)),
+    ])
+}
+
+/// A user, for the audit record.
+fn summary(user: &User) -> serde_json::Value {
+    serde_json::json!({
+        "path": user.path, "userName": user.name, "userId": user.id, "arn": user.arn(),
+        "createDate": event_time(user.created.into()),
+    })
+}

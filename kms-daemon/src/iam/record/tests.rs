@@ -1,0 +1,129 @@
+//! The stored forms, byte for byte. If one of these fails, revert the change, not the test: stores
+//! hold these bytes. A new form gets a new version.
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::iam::vault::Sealed;
+
+const CREATED: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+#[track_caller]
+fn golden<R: Record + PartialEq + std::fmt::Debug>(record: &R, key: &str, text: &str) {
+    assert_eq!(String::from_utf8(record.encode().unwrap()).unwrap(), text);
+    assert_eq!(&R::decode(text.as_bytes()).unwrap(), record);
+    assert_eq!(String::from_utf8(record.key()).unwrap(), key);
+    let newer = text.replacen("\"version\":1", "\"version\":2", 1);
+    let error = R::decode(newer.as_bytes()).unwrap_err().to_string();
+    assert_eq!(error, "record version 2 is not supported");
+    let unknown = text.replacen('{', "{\"other\":1,", 1);
+    assert!(R::decode(unknown.as_bytes()).is_err());
+}
+
+#[test]
+fn account() {
+    let record = Account {
+        version: Version,
+        id: "111122223333".to_owned(),
+        name: "test".to_owned(),
+        created: CREATED,
+        keys: vec!["AKIAAAAAAAAAAAAAAAAA".to_owned()],
+    };
+    golden(
+        &record,
+        "iam/accounts/111122223333",
+        r#"{"version":1,"id":"111122223333","name":"test","created":1800000000000,"keys":["AKIAAAAAAAAAAAAAAAAA"]}"#,
+    );
+}
+
+#[test]
+fn user() {
+    let record = User {
+        version: Version,
+        account: "111122223333".to_owned(),
+        name: "Ana".to_owned(),
+        path: "/team/".to_owned(),
+        id: "AIDAAAAAAAAAAAAAAAAA".to_owned(),
+        created: CREATED,
+        keys: Vec::new(),
+        policies: InlinePolicies::from([("p".to_owned(), "{}".to_owned())]),
+        boundary: None,
+    };
+    assert_eq!(record.arn(), "arn:aws:iam::111122223333:user/team/Ana");
+    golden(
+        &record,
+        "iam/users/111122223333/ana",
+        r#"{"version":1,"account":"111122223333","name":"Ana","path":"/team/","id":"AIDAAAAAAAAAAAAAAAAA","created":1800000000000,"keys":[],"policies":{"p":"{}"},"boundary":null}"#,
+    );
+}
+
+#[test]
+fn role() {
+    let record = Role {
+        version: Version,
+        account: "111122223333".to_owned(),
+        name: "Deploy".to_owned(),
+        path: "/".to_owned(),
+        id: "AROAAAAAAAAAAAAAAAAA".to_owned(),
+        description: Some("d".to_owned()),
+        created: CREATED,
+        trust: "{}".to_owned(),
+        trusted: BTreeMap::from([(
+            "arn:aws:iam::111122223333:user/ana".to_owned(),
+            "AIDAAAAAAAAAAAAAAAAA".to_owned(),
+        )]),
+        max_session: 3600,
+        policies: InlinePolicies::new(),
+        boundary: Some("arn:aws:iam::111122223333:policy/b".to_owned()),
+    };
+    assert_eq!(record.arn(), "arn:aws:iam::111122223333:role/Deploy");
+    golden(
+        &record,
+        "iam/roles/111122223333/deploy",
+        r#"{"version":1,"account":"111122223333","name":"Deploy","path":"/","id":"AROAAAAAAAAAAAAAAAAA","description":"d","created":1800000000000,"trust":"{}","trusted":{"arn:aws:iam::111122223333:user/ana":"AIDAAAAAAAAAAAAAAAAA"},"maxSession":3600,"policies":{},"boundary":"arn:aws:iam::111122223333:policy/b"}"#,
+    );
+}
+
+#[test]
+fn managed_policy() {
+    let record = ManagedPolicy {
+        version: Version,
+        account: "111122223333".to_owned(),
+        name: "Bound".to_owned(),
+        path: "/".to_owned(),
+        id: "ANPAAAAAAAAAAAAAAAAA".to_owned(),
+        description: None,
+        created: CREATED,
+        document: "{}".to_owned(),
+        bounds: 2,
+    };
+    assert_eq!(record.arn(), "arn:aws:iam::111122223333:policy/Bound");
+    golden(
+        &record,
+        "iam/policies/111122223333/bound",
+        r#"{"version":1,"account":"111122223333","name":"Bound","path":"/","id":"ANPAAAAAAAAAAAAAAAAA","description":null,"created":1800000000000,"document":"{}","bounds":2}"#,
+    );
+}
+
+#[test]
+fn access_key() {
+    let mut record = AccessKey {
+        version: Version,
+        id: "AKIAAAAAAAAAAAAAAAAA".to_owned(),
+        account: "111122223333".to_owned(),
+        owner: Owner::User { name: "Ana".to_owned(), id: "AIDAAAAAAAAAAAAAAAAA".to_owned() },
+        status: Status::Active,
+        created: CREATED,
+        secret: Sealed { region: "us-east-1".to_owned(), blob: vec![1, 2, 3] },
+    };
+    golden(
+        &record,
+        "iam/access-keys/AKIAAAAAAAAAAAAAAAAA",
+        r#"{"version":1,"id":"AKIAAAAAAAAAAAAAAAAA","account":"111122223333","owner":{"user":{"name":"Ana","id":"AIDAAAAAAAAAAAAAAAAA"}},"status":"Active","created":1800000000000,"secret":{"region":"us-east-1","blob":"AQID"}}"#,
+    );
+    (record.owner, record.status) = (Owner::Root, Status::Inactive);
+    golden(
+        &record,
+        "iam/access-keys/AKIAAAAAAAAAAAAAAAAA",
+        r#"{"version":1,"id":"AKIAAAAAAAAAAAAAAAAA","account":"111122223333","owner":"root","status":"Inactive","created":1800000000000,"secret":{"region":"us-east-1","blob":"AQID"}}"#,
+    );
+}

@@ -1,0 +1,9 @@
+//! The APIs, called as the HTTP front end calls them, with secrets sealed by real firmware in this
+//! process.
+
+mod access_keys;
+mod accounts;
+mod policies;
+mod rig;
+mod roles;
+mod users;

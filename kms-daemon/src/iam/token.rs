@@ -1,0 +1,176 @@
+//! Temporary credentials: an access key `ASIA…`, a secret, and a session token with everything
+//! about them, which nothing in the store has to remember.
+//!
+//! ```text
+//! Base64 of: version (1) | length of the Region (1) | Region | ciphertext blob | MAC (16)
+//! ```
+//! The blob is the content in JSON, encrypted by a device of the Region under the system key, bound
+//! to the access key id. The MAC, under the key that markers are sealed with, is there so that
+//! nothing made up reaches a device.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::error::{Code, IamError};
+use super::record::Version;
+use super::vault::{Opened, Sealed, Trace, Vault};
+use crate::api::seal::{MAC_SIZE, Seal};
+use crate::clock::Timestamp;
+use crate::credentials::{random_id, random_secret};
+use crate::error::{Exception, KmsError};
+
+/// Version of the layout.
+const LAYOUT: u8 = 1;
+/// What a device encrypts at most, in bytes.
+const MAX_CONTENT: usize = 4096;
+/// First field of the MAC.
+const SUBJECT: &[u8] = b"session-token";
+
+/// What a session token holds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Content<'c> {
+    pub(super) version: Version,
+    /// The secret access key: Base64, so that it stands in the JSON as it is.
+    pub(super) secret: &'c str,
+    pub(super) account: Cow<'c, str>,
+    pub(super) subject: Subject,
+    pub(super) issued: Timestamp,
+    pub(super) expires: Timestamp,
+    /// The session policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) policy: Option<Cow<'c, str>>,
+}
+
+/// Whose session it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) enum Subject {
+    /// The owner of this access key; the session ends with the key.
+    Key(String),
+    /// A session of a role.
+    Role {
+        /// Name of the role.
+        name: String,
+        /// Unique id of the role: another role of that name is not meant.
+        id: String,
+        /// Name of the session.
+        session: String,
+    },
+}
+
+/// Credentials as they are handed out.
+pub(super) struct Temporary {
+    pub(super) access_key_id: String,
+    pub(super) secret: Zeroizing<String>,
+    pub(super) token: Zeroizing<String>,
+}
+
+/// Makes credentials.
+///
+/// # Errors
+/// [`Code::PackedPolicyTooLarge`]; [`Code::ServiceUnavailable`] if no device answers now.
+pub(super) async fn issue(
+    (vault, seal): (&Vault, &Seal),
+    account: &str,
+    subject: Subject,
+    (issued, expires): (Timestamp, Timestamp),
+    policy: Option<&str>,
+    trace: Trace<'_>,
+) -> Result<Temporary, IamError> {
+    let access_key_id = random_id("ASIA").map_err(KmsError::internal)?;
+    let secret = random_secret().map_err(KmsError::internal)?;
+    let content = Content {
+        version: Version,
+        secret: &secret,
+        account: account.into(),
+        subject,
+        issued,
+        expires,
+        policy: policy.map(Cow::from),
+    };
+    let content = serde_json::to_vec(&content).map(Zeroizing::new).map_err(KmsError::internal)?;
+    if content.len() > MAX_CONTENT {
+        let text = "Packed size of session policy consumes more than 100% of allotted space.";
+        return Err(IamError::new(Code::PackedPolicyTooLarge, text));
+    }
+    let sealed = vault.seal(&purpose(&access_key_id), &content, trace).await?;
+    let length = u8::try_from(sealed.region.len()).map_err(KmsError::internal)?;
+    let mut bytes = vec![LAYOUT, length];
+    bytes.extend_from_slice(sealed.region.as_bytes());
+    bytes.extend_from_slice(&sealed.blob);
+    let mac = seal.mac(&[SUBJECT, access_key_id.as_bytes(), &bytes]);
+    bytes.extend_from_slice(&mac);
+    let token = Zeroizing::new(BASE64.encode(bytes));
+    Ok(Temporary { access_key_id, secret, token })
+}
+
+/// Opens a token: a [`Content`] in JSON. `None` if it was not made here for this access key.
+///
+/// # Errors
+/// [`Exception::KeyUnavailable`] if no device can do it now.
+pub(super) async fn open(
+    (vault, seal): (&Vault, &Seal),
+    access_key_id: &str,
+    token: &[u8],
+    trace: Trace<'_>,
+) -> Result<Option<Opened>, KmsError> {
+    let Some(sealed) = verify(seal, access_key_id, token) else { return Ok(None) };
+    match vault.open(&purpose(access_key_id), &sealed, trace).await {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.exception() == Exception::InvalidCiphertext => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn verify(seal: &Seal, access_key_id: &str, token: &[u8]) -> Option<Sealed> {
+    let bytes = BASE64.decode(token).ok()?;
+    let (body, mac) = bytes.split_at_checked(bytes.len().checked_sub(MAC_SIZE)?)?;
+    if !seal.verify(&[SUBJECT, access_key_id.as_bytes(), body], mac) {
+        return None;
+    }
+    let [LAYOUT, length, rest @ ..] = body else { return None };
+    let (region, blob) = rest.split_at_checked((*length).into())?;
+    let region = std::str::from_utf8(region).ok()?.to_owned();
+    Some(Sealed { region, blob: blob.to_vec() })
+}
+
+fn purpose(access_key_id: &str) -> [(&'static str, &str); 2] {
+    [("accessKeyId", access_key_id), ("purpose", "session-token")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_content_of_a_token() {
+        let subject = Subject::Role {
+            name: "Deploy".to_owned(),
+            id: "AROAX".to_owned(),
+            session: "s".to_owned(),
+        };
+        let mut content = Content {
+            version: Version,
+            secret: "abc/+",
+            account: "111122223333".into(),
+            subject,
+            issued: Timestamp::from_millis(1),
+            expires: Timestamp::from_millis(2),
+            policy: Some("{\"a\":1}".into()),
+        };
+        let text = r#"{"version":1,"secret":"abc/+","account":"111122223333","subject":{"role":{"name":"Deploy","id":"AROAX","session":"s"}},"issued":1,"expires":2,"policy":"{\"a\":1}"}"#;
+        assert_eq!(serde_json::to_string(&content).unwrap(), text);
+        let read: Content<'_> = serde_json::from_str(text).unwrap();
+        assert_eq!(read.policy.as_deref(), Some("{\"a\":1}"));
+
+        content.subject = Subject::Key("AKIAX".to_owned());
+        content.policy = None;
+        let text = r#"{"version":1,"secret":"abc/+","account":"111122223333","subject":{"key":"AKIAX"},"issued":1,"expires":2}"#;
+        assert_eq!(serde_json::to_string(&content).unwrap(), text);
+    }
+}

@@ -1,0 +1,297 @@
+//! Secrets of access keys and session tokens: sealed by devices, opened by them when they are
+//! needed, and then held in memory.
+//!
+//! A device of a Region encrypts them under the system key of that Region. Its key token is in the
+//! store under a name of its own, and its account is none, so no request can name it. The
+//! encryption context says whose secret it is: one cannot stand in for another.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hsm_protocol::MaterialId;
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
+use hsm_protocol::token::context;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::layout;
+use super::record::{Record, Version};
+use crate::audit::DeviceReceipt;
+use crate::clock::Timestamp;
+use crate::engine::{Receiver, response};
+use crate::envelope::Envelope;
+use crate::error::KmsError;
+use crate::hex;
+use crate::key::catalog::CatalogError;
+use crate::key::{KeyId, KeyMaterial, KeyRecord, KeyState, Tags};
+use crate::policy::{self, Authorized, KeyPolicy};
+use crate::regions::Regions;
+use crate::store::{Store, Transaction};
+
+/// Secrets that are held in memory at a time.
+const MAX_OPENED: usize = 4096;
+/// Longest canonical encryption context, in bytes.
+const MAX_CONTEXT: usize = 512;
+
+/// The request that devices work for: their audit tag, and where their receipts go.
+pub type Trace<'t> = ([u8; 16], &'t mut Vec<DeviceReceipt>);
+/// What a secret is for: sorted pairs.
+pub(super) type Purpose<'p> = &'p [(&'p str, &'p str)];
+/// A secret in memory, zeroised when its last holder drops it.
+pub(super) type Opened = Arc<Zeroizing<Vec<u8>>>;
+
+/// A secret as a device has encrypted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sealed {
+    /// The Region whose devices can open it.
+    pub region: String,
+    /// The ciphertext blob.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    pub blob: Vec<u8>,
+}
+
+/// Seals and opens secrets.
+pub(super) struct Vault {
+    store: Arc<dyn Store>,
+    regions: Arc<Regions>,
+    /// Whose devices seal.
+    region: String,
+    keys: Mutex<HashMap<String, Arc<Authorized<KeyRecord>>>>,
+    /// By the SHA-256 of purpose and blob.
+    opened: Mutex<HashMap<[u8; 32], Opened>>,
+}
+
+impl Vault {
+    /// A vault whose secrets are sealed by the devices of `region`.
+    pub(super) fn new(store: Arc<dyn Store>, regions: Arc<Regions>, region: String) -> Self {
+        Self { store, regions, region, keys: Mutex::default(), opened: Mutex::default() }
+    }
+
+    /// Seals a secret of at most 4,096 bytes.
+    ///
+    /// # Errors
+    /// As for `Devices::encrypt`.
+    pub(super) async fn seal(
+        &self,
+        purpose: Purpose<'_>,
+        secret: &[u8],
+        (tag, receipts): Trace<'_>,
+    ) -> Result<Sealed, KmsError> {
+        let key = match self.known_key(&self.region).await? {
+            Some(key) => key,
+            None => self.make_key((tag, &mut *receipts)).await?,
+        };
+        let engine = self.regions.engine(&self.region)?;
+        let mut devices = engine.devices(tag, receipts);
+        let context = canonical(purpose)?;
+        let reply = devices.encrypt(&key, &context, secret).await?;
+        let blob = response(&reply)?.blob.to_vec();
+        Ok(Sealed { region: self.region.clone(), blob })
+    }
+
+    /// Opens a secret; from memory, if it was opened before.
+    ///
+    /// # Errors
+    /// `Exception::InvalidCiphertext` if it was not sealed for this purpose;
+    /// `Exception::KeyUnavailable` if no device can do it now.
+    pub(super) async fn open(
+        &self,
+        purpose: Purpose<'_>,
+        sealed: &Sealed,
+        (tag, receipts): Trace<'_>,
+    ) -> Result<Opened, KmsError> {
+        let context = canonical(purpose)?;
+        let name = name(&context, &sealed.blob);
+        if let Some(opened) = lock(&self.opened).get(&name) {
+            return Ok(Arc::clone(opened));
+        }
+        self.regions.open(&sealed.region).await?;
+        let key = self.known_key(&sealed.region).await?;
+        let key = key.ok_or_else(|| {
+            KmsError::internal(format!("{} has no system key for its secrets", sealed.region))
+        })?;
+        let engine = self.regions.engine(&sealed.region)?;
+        let mut devices = engine.devices(tag, receipts);
+        let blob = Envelope::parse(&sealed.blob)?;
+        let delivery = devices.decrypt(&key, &context, blob, Receiver::Client).await?;
+        let secret = Arc::new(Zeroizing::new(delivery.parts()?.plaintext.to_vec()));
+        let mut opened = lock(&self.opened);
+        if opened.len() >= MAX_OPENED
+            && let Some(victim) = opened.keys().next().copied()
+        {
+            // Hash order is as good as random, and needs no bookkeeping on the hot path.
+            opened.remove(&victim);
+        }
+        opened.insert(name, Arc::clone(&secret));
+        Ok(secret)
+    }
+
+    /// Drops a secret from memory: it is not to be used any more.
+    pub(super) fn forget(&self, purpose: Purpose<'_>, sealed: &Sealed) {
+        if let Ok(context) = canonical(purpose) {
+            lock(&self.opened).remove(&name(&context, &sealed.blob));
+        }
+    }
+
+    /// The system key of a Region, if it has been made.
+    async fn known_key(
+        &self,
+        region: &str,
+    ) -> Result<Option<Arc<Authorized<KeyRecord>>>, KmsError> {
+        if let Some(key) = lock(&self.keys).get(region) {
+            return Ok(Some(Arc::clone(key)));
+        }
+        let at = layout::system_key(region);
+        let Some(entry) = self.store.get(&at).await.map_err(KmsError::internal)?.value else {
+            return Ok(None);
+        };
+        let key = SystemKey::decode(&entry.value).map_err(|error| {
+            let key = String::from_utf8_lossy(&at).into_owned();
+            KmsError::internal(CatalogError::Record { key, error })
+        })?;
+        let key = key.authorized(region)?;
+        lock(&self.keys).insert(region.to_owned(), Arc::clone(&key));
+        Ok(Some(key))
+    }
+
+    /// Makes the system key of the vault's Region, unless another process is faster.
+    async fn make_key(
+        &self,
+        (tag, receipts): Trace<'_>,
+    ) -> Result<Arc<Authorized<KeyRecord>>, KmsError> {
+        let (id, region) = (KeyId::random(), self.region.as_str());
+        let account = policy::authorize_system(region);
+        let engine = self.regions.engine(region)?;
+        let mut devices = engine.devices(tag, receipts);
+        let (spec, usage) = (KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT);
+        let made = devices.generate_key(&account, id, spec, usage).await?;
+        let key = SystemKey {
+            version: Version,
+            region: region.to_owned(),
+            id: id.to_string(),
+            material: made.id.to_string(),
+            token: made.token,
+        };
+        let value = key.encode().map_err(KmsError::internal)?;
+        let transaction = Transaction::new().absent(key.key()).put(key.key(), value);
+        // A conflict means that another process has made it just now.
+        let _ = self.store.commit(transaction).await.map_err(KmsError::internal)?;
+        let key = self.known_key(region).await?;
+        key.ok_or_else(|| KmsError::internal("the system key is gone"))
+    }
+}
+
+/// The stored form of a system key.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SystemKey {
+    version: Version,
+    /// Whose devices can open the token.
+    region: String,
+    id: String,
+    /// Id of the key material.
+    material: String,
+    /// The key token.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    token: Vec<u8>,
+}
+
+impl Record for SystemKey {
+    fn key(&self) -> Vec<u8> {
+        layout::system_key(&self.region)
+    }
+}
+
+impl SystemKey {
+    /// The key, for the engine.
+    fn authorized(self, region: &str) -> Result<Arc<Authorized<KeyRecord>>, KmsError> {
+        let damaged = || KmsError::internal(format!("the system key of {region} is damaged"));
+        let id = KeyId::parse(&self.id).filter(|_| self.region == region).ok_or_else(damaged)?;
+        let material = hex::decode(&self.material).map(MaterialId).ok_or_else(damaged)?;
+        let scope = (*policy::authorize_system(region)).clone();
+        let record = KeyRecord {
+            id,
+            policy: KeyPolicy::default_for(&scope),
+            scope,
+            spec: KeySpec::SYMMETRIC_DEFAULT,
+            usage: KeyUsage::ENCRYPT_DECRYPT,
+            origin: Origin::AWS_KMS,
+            state: KeyState::Enabled,
+            description: String::new(),
+            created: Timestamp::default(),
+            deletion: None,
+            rotation: None,
+            tags: Tags::new(),
+            materials: vec![KeyMaterial {
+                id: material,
+                token: self.token,
+                rotated: None,
+                imported: None,
+            }],
+            pending: None,
+            multi_region: None,
+            service: None,
+        };
+        policy::authorize_system_key(record).map(Arc::new).ok_or_else(damaged)
+    }
+}
+
+/// The canonical encryption context of a purpose.
+fn canonical(purpose: Purpose<'_>) -> Result<Vec<u8>, KmsError> {
+    let mut bytes = vec![0; MAX_CONTEXT];
+    let pairs = purpose.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes()));
+    let length = context::encode(pairs, &mut bytes).map_err(KmsError::internal)?;
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+fn name(context: &[u8], blob: &[u8]) -> [u8; 32] {
+    let length = (context.len() as u64).to_le_bytes();
+    Sha256::new().chain_update(length).chain_update(context).chain_update(blob).finalize().into()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A map that is whole between any two of its methods: a panic elsewhere spoils nothing.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn to_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&BASE64.encode(bytes))
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    BASE64.decode(text).map_err(|_| D::Error::custom("not Base64"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_form_of_a_system_key() {
+        let (id, material) =
+            (KeyId::parse("00000000-0000-4000-8000-000000000000").unwrap(), [7; 32]);
+        let key = SystemKey {
+            version: Version,
+            region: "us-east-1".to_owned(),
+            id: id.to_string(),
+            material: MaterialId(material).to_string(),
+            token: vec![1, 2, 3],
+        };
+        let text = format!(
+            r#"{{"version":1,"region":"us-east-1","id":"00000000-0000-4000-8000-000000000000","material":"{}","token":"AQID"}}"#,
+            "07".repeat(32)
+        );
+        assert_eq!(String::from_utf8(key.encode().unwrap()).unwrap(), text);
+        assert_eq!(SystemKey::decode(text.as_bytes()).unwrap(), key);
+        assert_eq!(key.key(), b"system-keys/us-east-1");
+        let authorized = key.authorized("us-east-1").unwrap();
+        assert_eq!((authorized.id, authorized.scope.account.as_str()), (id, "system"));
+    }
+}

@@ -1,0 +1,351 @@
+"""Identities: IAM and STS by boto3 and the AWS CLI, and a profile that assumes a role.
+
+Run twice on one data directory, with a restart of the daemon in between: what the first run leaves
+in `KEPT` is what the second begins with.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+
+import boto3
+import botocore.exceptions
+import pytest
+from botocore.config import Config
+
+ACCOUNT = "000000000000"
+ENDPOINT = os.environ["AWS_ENDPOINT_URL_KMS"]
+DATA = pathlib.Path(os.environ["AWS_SHARED_CREDENTIALS_FILE"]).parent
+#: What the run before a restart has made, with secrets of nobody.
+KEPT = DATA / "kept-by-test-iam.json"
+#: Where the daemon keeps things.
+KEEPS = ["store.redb", "audit"]
+
+
+def client(service, key=None, **options):
+    """A client of a service, signing with an access key, or as the account root."""
+    names = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"]
+    members = ["AccessKeyId", "SecretAccessKey", "SessionToken"]
+    given = {name: (key or {}).get(member) for name, member in zip(names, members)}
+    config = Config(retries={"total_max_attempts": 1})
+    return boto3.client(service, endpoint_url=ENDPOINT, config=config, **given, **options)
+
+
+def refusal(call, **parameters):
+    """Code and HTTP status of a call that is refused."""
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        call(**parameters)
+    response = caught.value.response
+    assert response["ResponseMetadata"]["RequestId"]
+    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def message(call, **parameters):
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        call(**parameters)
+    return caught.value.response["Error"]["Message"]
+
+
+def document(**statement):
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]})
+
+
+def trust(principal):
+    return document(Principal={"AWS": principal}, Action="sts:AssumeRole")
+
+
+def aws(*arguments, **environment):
+    """The parsed output of `aws …`, with IAM and STS at this endpoint."""
+    tool = os.path.join(os.path.dirname(sys.executable), "aws")
+    variables = {"AWS_ENDPOINT_URL_IAM": ENDPOINT, "AWS_ENDPOINT_URL_STS": ENDPOINT}
+    command = [sys.executable, tool, "--output", "json", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False,
+        env=os.environ | variables | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def on_disk(secret):
+    """Files of the daemon that have `secret` in them."""
+    files = [file for name in KEEPS for file in [DATA / name, *DATA.glob(f"{name}/*")]]
+    files = [file for file in files if file.is_file()]
+    assert len(files) >= 2
+    return [file.name for file in files if secret.encode() in file.read_bytes()]
+
+
+@pytest.fixture(scope="module")
+def iam():
+    return client("iam")
+
+
+@pytest.fixture
+def name():
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def user(iam, name):
+    """A new user with an access key."""
+    made = iam.create_user(UserName=name)["User"]
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return made | {"Key": key}
+
+
+def test_what_was_made_before_the_restart(iam):
+    if not KEPT.exists():
+        name = "kept"
+        user = iam.create_user(UserName=name, Path="/team/")["User"]
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust(user["Arn"]))["Role"]
+        sts = client("sts", key)
+        session = sts.assume_role(RoleArn=role["Arn"], RoleSessionName="kept")["Credentials"]
+        KEPT.write_text(json.dumps({"key": key, "session": session}, default=str))
+    kept = json.loads(KEPT.read_text())
+    sts = client("sts", kept["key"])
+    assert sts.get_caller_identity()["Arn"] == f"arn:aws:iam::{ACCOUNT}:user/team/kept"
+    identity = client("sts", kept["session"]).get_caller_identity()
+    assert identity["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/kept/kept"
+    for secret in [kept["key"]["SecretAccessKey"], kept["session"]["SecretAccessKey"],
+                   kept["session"]["SessionToken"]]:  # fmt: skip
+        assert on_disk(secret) == []
+    assert on_disk(kept["key"]["AccessKeyId"]), "the id, which is no secret, is there"
+
+
+def test_users(iam, name):
+    made = iam.create_user(UserName=name, Path="/a/b/")["User"]
+    assert made["Arn"] == f"arn:aws:iam::{ACCOUNT}:user/a/b/{name}"
+    assert made["UserId"].startswith("AIDA") and len(made["UserId"]) == 20
+    assert abs(made["CreateDate"].timestamp() - time.time()) < 60
+    assert iam.get_user(UserName=name)["User"] == made
+    assert refusal(iam.create_user, UserName=name.upper()) == ("EntityAlreadyExists", 409)
+    pages = iam.get_paginator("list_users").paginate(
+        PathPrefix="/a/", PaginationConfig={"PageSize": 1}
+    )
+    assert [user for page in pages for user in page["Users"]] == [made]
+    iam.delete_user(UserName=name)
+    assert refusal(iam.get_user, UserName=name) == ("NoSuchEntity", 404)
+    tags = [{"Key": "a", "Value": "b"}]
+    assert refusal(iam.create_user, UserName=name, Tags=tags) == ("ValidationError", 400)
+    assert refusal(iam.list_groups) == ("InvalidAction", 400)
+    assert refusal(client("sts").get_federation_token, Name=name) == ("InvalidAction", 400)
+
+
+def test_an_access_key_counts_until_it_is_disabled(iam, user):
+    key, name = user["Key"], user["UserName"]
+    assert key["AccessKeyId"].startswith("AKIA") and len(key["SecretAccessKey"]) == 40
+    sts = client("sts", key)
+    expected = {"Account": ACCOUNT, "Arn": user["Arn"], "UserId": user["UserId"]}
+    identity = sts.get_caller_identity()
+    assert {member: identity[member] for member in expected} == expected
+    named = {"UserName": name, "AccessKeyId": key["AccessKeyId"]}
+    iam.update_access_key(**named, Status="Inactive")
+    assert refusal(sts.get_caller_identity) == ("InvalidClientTokenId", 403)
+    assert refusal(client("kms", key).list_keys) == ("UnrecognizedClientException", 400)
+    listed = iam.list_access_keys(UserName=name)["AccessKeyMetadata"]
+    assert [key["Status"] for key in listed] == ["Inactive"]
+    iam.update_access_key(**named, Status="Active")
+    assert sts.get_caller_identity()["Arn"] == user["Arn"]
+    assert refusal(iam.delete_user, UserName=name) == ("DeleteConflict", 409)
+    iam.delete_access_key(**named)
+    assert refusal(sts.get_caller_identity) == ("InvalidClientTokenId", 403)
+    assert on_disk(key["SecretAccessKey"]) == []
+    iam.delete_user(UserName=name)
+
+
+def test_wrong_signatures(user):
+    wrong = user["Key"] | {"SecretAccessKey": "x" * 40}
+    assert refusal(client("sts", wrong).get_caller_identity) == ("SignatureDoesNotMatch", 403)
+    unknown = wrong | {"AccessKeyId": "AKIAIOSFODNN7EXAMPLE"}
+    assert refusal(client("iam", unknown).list_users) == ("InvalidClientTokenId", 403)
+
+
+def test_a_user_is_denied_everything_else(user):
+    key = user["Key"]
+    assert refusal(client("iam", key).list_users) == ("AccessDenied", 403)
+    text = message(client("kms", key).list_keys)
+    assert text == (
+        f"User: {user['Arn']} is not authorized to perform: kms:ListKeys because no identity-based "
+        "policy allows the kms:ListKeys action"
+    )
+    assert refusal(client("kms", key).create_key) == ("AccessDeniedException", 400)
+
+
+def test_policies(iam, user, name):
+    user = user["UserName"]
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust(ACCOUNT))
+    text = document(Action="kms:*", Resource="*")
+    for kind, holder in [("user", {"UserName": user}), ("role", {"RoleName": name})]:
+        put, get, delete = (getattr(iam, f"{verb}_{kind}_policy") for verb in ["put", "get", "delete"])
+        policies = getattr(iam, f"list_{kind}_policies")
+        put(**holder, PolicyName="p", PolicyDocument=text)
+        # botocore reads documents of IAM.
+        assert get(**holder, PolicyName="p")["PolicyDocument"] == json.loads(text)
+        assert policies(**holder)["PolicyNames"] == ["p"]
+        malformed = {**holder, "PolicyName": "q", "PolicyDocument": '{"Version":"2012-10-17"}'}
+        assert refusal(put, **malformed) == ("MalformedPolicyDocument", 400)
+        delete(**holder, PolicyName="p")
+        assert policies(**holder)["PolicyNames"] == []
+    iam.delete_role(RoleName=name)
+
+
+def test_boundaries(iam, user, name):
+    text = document(Action="kms:*", Resource="*")
+    arn = iam.create_policy(PolicyName=name, PolicyDocument=text)["Policy"]["Arn"]
+    iam.put_user_permissions_boundary(UserName=user["UserName"], PermissionsBoundary=arn)
+    boundary = iam.get_user(UserName=user["UserName"])["User"]["PermissionsBoundary"]
+    assert boundary["PermissionsBoundaryArn"] == arn
+    assert refusal(iam.delete_policy, PolicyArn=arn) == ("DeleteConflict", 409)
+    iam.delete_user_permissions_boundary(UserName=user["UserName"])
+    version = iam.get_policy_version(PolicyArn=arn, VersionId="v1")["PolicyVersion"]
+    assert version["Document"] == json.loads(text)
+    assert arn in [policy["Arn"] for policy in iam.list_policies(Scope="Local")["Policies"]]
+    iam.delete_policy(PolicyArn=arn)
+
+
+def test_roles_and_their_sessions(iam, user, name):
+    role = iam.create_role(
+        RoleName=name, Path="/x/", AssumeRolePolicyDocument=trust(user["Arn"]),
+        MaxSessionDuration=7200, Description="for <tests> & \"more\"",
+    )["Role"]  # fmt: skip
+    assert role["AssumeRolePolicyDocument"] == json.loads(trust(user["Arn"]))
+    assert iam.get_role(RoleName=name)["Role"] == role
+    sts = client("sts", user["Key"])
+    wanted = {"RoleArn": role["Arn"], "RoleSessionName": "s1"}
+    answer = sts.assume_role(**wanted, DurationSeconds=7200)
+    arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/s1"
+    assert answer["AssumedRoleUser"]["Arn"] == arn
+    session = answer["Credentials"]
+    assert 7100 < session["Expiration"].timestamp() - time.time() <= 7200
+    me = client("sts", session)
+    assert me.get_caller_identity()["Arn"] == arn
+    assert me.get_caller_identity()["UserId"] == f"{role['RoleId']}:s1"
+    assert refusal(client("kms", session).list_keys) == ("AccessDeniedException", 400)
+    assert refusal(me.get_session_token) == ("AccessDenied", 403)
+
+    stolen = {member: value for member, value in session.items() if member != "SessionToken"}
+    assert refusal(client("sts", stolen).get_caller_identity) == ("InvalidClientTokenId", 403)
+    changed = session | {"SessionToken": session["SessionToken"][:-8] + "AAAAAAA="}
+    assert refusal(client("sts", changed).get_caller_identity) == ("InvalidClientTokenId", 403)
+    assert refusal(sts.assume_role, **wanted, DurationSeconds=7201) == ("ValidationError", 400)
+    assert refusal(sts.assume_role, **wanted, ExternalId="xx") == ("ValidationError", 400)
+    assert refusal(client("sts").assume_role, **wanted) == ("AccessDenied", 403)
+
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=trust(ACCOUNT))
+    assert refusal(sts.assume_role, **wanted) == ("AccessDenied", 403)
+    allow = document(Action="sts:AssumeRole", Resource=role["Arn"])
+    iam.put_user_policy(UserName=user["UserName"], PolicyName="p", PolicyDocument=allow)
+    assert sts.assume_role(**wanted)["Credentials"]
+    iam.delete_role(RoleName=name)
+    assert refusal(me.get_caller_identity) == ("InvalidClientTokenId", 403)
+    assert refusal(sts.assume_role, **wanted) == ("AccessDenied", 403)
+
+
+def test_session_tokens(iam, user):
+    session = client("sts", user["Key"]).get_session_token(DurationSeconds=900)["Credentials"]
+    assert client("sts", session).get_caller_identity()["Arn"] == user["Arn"]
+    iam.delete_access_key(UserName=user["UserName"], AccessKeyId=user["Key"]["AccessKeyId"])
+    refused = refusal(client("sts", session).get_caller_identity)
+    assert refused == ("InvalidClientTokenId", 403)
+    root = client("sts").get_session_token()["Credentials"]
+    assert client("kms", root).list_keys()["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert refusal(client("iam", root).list_users) == ("AccessDenied", 403)
+
+
+def test_a_profile_that_assumes_a_role(iam, user, name, tmp_path, monkeypatch):
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust(user["Arn"]))["Role"]
+    key = user["Key"]
+    (tmp_path / "credentials").write_text(textwrap.dedent(f"""\
+        [user]
+        aws_access_key_id = {key["AccessKeyId"]}
+        aws_secret_access_key = {key["SecretAccessKey"]}
+        """))
+    (tmp_path / "config").write_text(textwrap.dedent(f"""\
+        [profile deploy]
+        role_arn = {role["Arn"]}
+        source_profile = user
+        role_session_name = by-profile
+        [profile from-environment]
+        role_arn = {role["Arn"]}
+        credential_source = Environment
+        role_session_name = by-environment
+        """))
+    files = {
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
+    }
+    arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/"
+    found = aws("sts", "get-caller-identity", "--profile", "deploy", **files)
+    assert found["Arn"] == arn + "by-profile"
+    variables = files | {
+        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+    }
+    found = aws("sts", "get-caller-identity", "--profile", "from-environment", **variables)
+    assert found["Arn"] == arn + "by-environment"
+
+    for variable, value in (files | {"AWS_ENDPOINT_URL_STS": ENDPOINT}).items():
+        monkeypatch.setenv(variable, value)
+    session = boto3.Session(profile_name="deploy")
+    assert session.client("sts").get_caller_identity()["Arn"] == arn + "by-profile"
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        session.client("kms").list_keys()
+    assert f"User: {arn}by-profile is not authorized" in str(caught.value)
+
+
+def test_the_command_line(name):
+    made = aws("iam", "create-user", "--user-name", name)["User"]
+    assert aws("iam", "get-user", "--user-name", name)["User"] == made
+    key = aws("iam", "create-access-key", "--user-name", name)["AccessKey"]
+    text = document(Action="kms:Encrypt", Resource="*")
+    policy = ["--user-name", name, "--policy-name", "p"]
+    aws("iam", "put-user-policy", *policy, "--policy-document", text)
+    found = aws("iam", "get-user-policy", *policy)
+    assert found["PolicyDocument"] == json.loads(text)
+    aws("iam", "delete-user-policy", *policy)
+    role = ["--role-name", name]
+    aws("iam", "create-role", *role, "--assume-role-policy-document", trust(made["Arn"]))
+    assert name in [role["RoleName"] for role in aws("iam", "list-roles")["Roles"]]
+    aws("iam", "delete-role", *role)
+    named = ["--user-name", name, "--access-key-id", key["AccessKeyId"]]
+    aws("iam", "update-access-key", *named, "--status", "Inactive")
+    aws("iam", "delete-access-key", *named)
+    aws("iam", "delete-user", "--user-name", name)
+    assert aws("sts", "get-caller-identity")["Arn"] == f"arn:aws:iam::{ACCOUNT}:root"
+
+
+def test_requests_are_recorded(user):
+    client("sts", user["Key"]).get_caller_identity()
+    refusal(client("iam", user["Key"]).create_user, UserName="never")
+    lines = [line for file in DATA.glob("audit/*.jsonl") for line in file.read_text().splitlines()]
+    records = [json.loads(line).get("record", {}) for line in lines]
+    mine = [
+        record for record in records
+        if record.get("userIdentity", {}).get("userName") == user["UserName"]
+    ]  # fmt: skip
+    members = ["eventSource", "eventName", "errorCode"]
+    assert [[record.get(member) for member in members] for record in mine] == [
+        ["sts.amazonaws.com", "GetCallerIdentity", None],
+        ["iam.amazonaws.com", "CreateUser", "AccessDenied"],
+    ]
+    assert mine[0]["userIdentity"]["type"] == "IAMUser"
+    assert mine[1]["requestParameters"] == {"userName": "never"}
+
+
+def test_answers_are_of_the_model():
+    """botocore does not look at names and namespaces that other parsers need."""
+    bodies = []
+    sts = client("sts")
+    sts.meta.events.register(
+        "after-call", lambda http_response, **_: bodies.append(http_response.text)
+    )
+    sts.get_caller_identity()
+    namespace = "https://sts.amazonaws.com/doc/2011-06-15/"
+    assert bodies[0].startswith(f'<GetCallerIdentityResponse xmlns="{namespace}">')
+    assert bodies[0].count("<RequestId>") == 1
