@@ -107,7 +107,7 @@ impl Claim<'_> {
         self.request.headers.get(TOKEN).map(hyper::header::HeaderValue::as_bytes)
     }
 
-    /// The Region it is for.
+    /// The Region it is for. For a service that has none, not necessarily one that is served.
     #[must_use]
     pub fn region(&self) -> &str {
         self.authorization.scope.region

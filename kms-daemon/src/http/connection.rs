@@ -25,11 +25,10 @@ use crate::tls;
 /// How every connection of HTTP/2 begins (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Longest head of a request, in bytes, of all its headers.
-const MAX_HEAD: usize = 64 * 1024;
-const MAX_HEAD_HTTP2: u32 = 64 * 1024;
+const MAX_HEAD: u32 = 64 * 1024;
 /// Bytes of a connection, and of one stream of it, that may be on their way in without being read.
-const CONNECTION_WINDOW: u32 = 1 << 20;
-const STREAM_WINDOW: u32 = 1 << 18;
+const CONNECTION_WINDOW: u32 = 1 << 18;
+const STREAM_WINDOW: u32 = 1 << 16;
 /// Streams that a client may have reset before they were looked at (CVE-2023-44487), and that it
 /// may have made the daemon reset (CVE-2025-8671), until the connection is ended.
 const MAX_RESET: usize = 20;
@@ -55,15 +54,14 @@ impl Connection {
         let address = address.ip().to_canonical();
         let peer = Peer { address, tls: None, alive: self.alive.clone(), place: None };
         let Some(acceptor) = acceptor else {
-            let Ok(Ok((begin, is_http2))) = timeout(self.limits.head, begin(&mut stream)).await
-            else {
+            let Some(Ok((begin, is_http2))) = self.begun(begin(&mut stream)).await else {
                 return; // gone, or too slow
             };
             let (read, write) = stream.into_split();
             let stream = tokio::io::join(io::Cursor::new(begin).chain(read), write);
             return self.serve(stream, peer, is_http2).await;
         };
-        let Ok(Ok(stream)) = timeout(self.limits.head, acceptor.accept(stream)).await else {
+        let Some(Ok(stream)) = self.begun(acceptor.accept(stream)).await else {
             return; // not TLS, or too slow: nothing to say to such a client
         };
         let (_, session) = stream.get_ref();
@@ -76,6 +74,16 @@ impl Connection {
             "cipherSuite": suite.map(|name| name.replacen("TLS13_", "TLS_", 1)),
         });
         self.serve(stream, Peer { tls: Some(Arc::new(details)), ..peer }, is_http2).await;
+    }
+
+    /// The outcome of what comes before the first request, if it comes in time, and before the stop.
+    async fn begun<T>(&self, begin: impl Future<Output = T>) -> Option<T> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            begun = timeout(self.limits.head, begin) => begun.ok(),
+            _ = stop.wait_for(|stop| *stop) => None,
+        }
     }
 
     async fn serve<S>(self, stream: S, peer: Peer, is_http2: bool)
@@ -103,7 +111,7 @@ impl Connection {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head)
-            .max_buf_size(MAX_HEAD)
+            .max_buf_size(MAX_HEAD as usize)
             // A client may close its sending side and wait for the answer.
             .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
@@ -136,7 +144,7 @@ impl Connection {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.streams)
-            .max_header_list_size(MAX_HEAD_HTTP2)
+            .max_header_list_size(MAX_HEAD)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .initial_stream_window_size(STREAM_WINDOW)
             .max_pending_accept_reset_streams(MAX_RESET)

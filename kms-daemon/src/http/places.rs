@@ -34,3 +34,30 @@ impl Places {
         Some(Place { _own: own, _all: all })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_place_is_free_again_when_it_is_dropped() {
+        let all = Arc::new(Semaphore::new(3));
+        let (one, other) = (Places::new(Arc::clone(&all), 2), Places::new(Arc::clone(&all), 2));
+        let taken = [one.take().await.unwrap(), one.take().await.unwrap()];
+        let at_once = |places: &Places| {
+            let mut take = std::pin::pin!(places.take());
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            match take.as_mut().poll(&mut context) {
+                std::task::Poll::Ready(place) => place,
+                std::task::Poll::Pending => None,
+            }
+        };
+        assert!(at_once(&one).is_none(), "a connection has two");
+        let third = at_once(&other).unwrap();
+        assert!(at_once(&other).is_none(), "all have three");
+        drop(taken);
+        assert!(at_once(&one).is_some());
+        drop(third);
+        assert_eq!(all.available_permits(), 3);
+    }
+}

@@ -388,6 +388,7 @@ async fn health_readiness_and_metrics() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_closes_idle_connections_at_once() {
     let rig = Rig::start().await;
+    let _silent = rig.connect().await;
     let mut idle = rig.connect().await;
     idle.write_all(&rig.signed(LIST_KEYS, b"{}")).await.unwrap();
     assert_eq!(Reply::read(&mut idle).await.status, 200);

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use super::signature::signing_key;
 use super::signer::{Signing, sign_with};
 use super::*;
 use hyper::header::{HeaderName, HeaderValue};
@@ -310,4 +311,25 @@ fn requests_from_before_the_start_are_refused() {
     );
     let later = Request::signed("/", &[], b"{}", SUITE_TIME + 1);
     verifier.at(&later, SUITE_TIME + 2).unwrap();
+}
+
+/// Not a test of anything but speed: `cargo test --release -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn measure() {
+    const TIMES: u32 = 20_000;
+    let time = |what: &str, run: &dyn Fn()| {
+        let begin = std::time::Instant::now();
+        (0..TIMES).for_each(|_| run());
+        println!("{what}: {} ns", begin.elapsed().as_nanos() / u128::from(TIMES));
+    };
+    let (verifier, request) = (verifier(), Request::plain());
+    let view = request.view();
+    let now = at(SUITE_TIME);
+    let claim = verifier.read(&view, SigningService::KMS, now).unwrap();
+    let scope = &claim.authorization.scope;
+    time("read", &|| drop(verifier.read(&view, SigningService::KMS, now).unwrap()));
+    time("verify", &|| assert!(verifier.verify(&claim, Some(Key(None))).is_ok()));
+    time("derive the signing key", &|| drop(signing_key(SECRET, scope)));
+    signature::work::take();
 }

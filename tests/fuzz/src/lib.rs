@@ -5,6 +5,7 @@
 
 mod device;
 mod parsers;
+mod sigv4;
 
 /// A target: its name, which is that of its corpus, and what it does with an input.
 pub struct Target(pub &'static str, pub fn(&[u8]));
@@ -19,6 +20,7 @@ pub const TARGETS: &[Target] = &[
     Target("attestation", parsers::attestation),
     Target("private_keys", parsers::private_keys),
     Target("public_keys", parsers::public_keys),
+    Target("sigv4", sigv4::requests),
     Target("device_line", device::line),
     Target("device_requests", device::requests),
 ];
