@@ -133,7 +133,7 @@ def test_users(iam, name):
     assert refusal(iam.get_user, UserName=name) == ("NoSuchEntity", 404)
     tags = [{"Key": "a", "Value": "b"}]
     assert refusal(iam.create_user, UserName=name, Tags=tags) == ("ValidationError", 400)
-    assert refusal(iam.list_groups) == ("InvalidAction", 400)
+    assert refusal(iam.list_saml_providers) == ("InvalidAction", 400)
     assert refusal(client("sts").get_federation_token, Name=name) == ("InvalidAction", 400)
 
 
@@ -193,6 +193,26 @@ def test_policies(iam, user, name):
         delete(**holder, PolicyName="p")
         assert policies(**holder)["PolicyNames"] == []
     iam.delete_role(RoleName=name)
+
+
+def test_groups(iam, user, name):
+    made = iam.create_group(GroupName=name)["Group"]
+    member = {"GroupName": name, "UserName": user["UserName"]}
+    iam.add_user_to_group(**member)
+    found = iam.get_group(GroupName=name)
+    assert (found["Group"], [found["UserName"] for found in found["Users"]]) == (
+        made,
+        [user["UserName"]],
+    )
+    assert iam.list_groups_for_user(UserName=user["UserName"])["Groups"] == [made]
+    text = document(Action="kms:*", Resource="*")
+    iam.put_group_policy(GroupName=name, PolicyName="p", PolicyDocument=text)
+    assert iam.list_group_policies(GroupName=name)["PolicyNames"] == ["p"]
+    assert refusal(iam.delete_group, GroupName=name) == ("DeleteConflict", 409)
+    iam.remove_user_from_group(**member)
+    iam.delete_group_policy(GroupName=name, PolicyName="p")
+    iam.delete_group(GroupName=name)
+    assert refusal(iam.get_group, GroupName=name) == ("NoSuchEntity", 404)
 
 
 def test_boundaries(iam, user, name):

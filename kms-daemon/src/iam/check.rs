@@ -36,6 +36,14 @@ pub(super) fn user(form: &Form) -> Result<&str, IamError> {
     name(form, "UserName", (1, 64))
 }
 
+/// A name of a group.
+///
+/// # Errors
+/// `Code::ValidationError`.
+pub(super) fn group(form: &Form) -> Result<&str, IamError> {
+    name(form, "GroupName", (1, 128))
+}
+
 /// A name of a role.
 ///
 /// # Errors

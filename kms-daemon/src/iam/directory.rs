@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::layout;
-use super::record::{AccessKey, Account, ManagedPolicy, Record, Role, User};
+use super::record::{AccessKey, Account, Group, ManagedPolicy, Record, Role, User};
 use crate::key::cache::{Cache, Versioned};
 use crate::key::catalog::{CatalogError, Listing, Stored, Update};
 use crate::key::record::RecordError;
@@ -20,6 +20,7 @@ pub(super) struct Directory {
     store: Arc<dyn Store>,
     accounts: Cache<Account>,
     users: Cache<User>,
+    groups: Cache<Group>,
     roles: Cache<Role>,
     policies: Cache<ManagedPolicy>,
     access_keys: Cache<AccessKey>,
@@ -61,6 +62,7 @@ macro_rules! cached {
 cached! {
     Account, ACCOUNTS, accounts;
     User, USERS, users;
+    Group, GROUPS, groups;
     Role, ROLES, roles;
     ManagedPolicy, POLICIES, policies;
     AccessKey, ACCESS_KEYS, access_keys;
@@ -113,6 +115,7 @@ impl Directory {
             store,
             accounts: Cache::new(),
             users: Cache::new(),
+            groups: Cache::new(),
             roles: Cache::new(),
             policies: Cache::new(),
             access_keys: Cache::new(),
@@ -133,6 +136,15 @@ impl Directory {
         name: &str,
     ) -> Result<Option<Stored<User>>, CatalogError> {
         self.read(layout::user(account, name)).await
+    }
+
+    /// A group, if there is one.
+    pub(super) async fn group(
+        &self,
+        account: &str,
+        name: &str,
+    ) -> Result<Option<Stored<Group>>, CatalogError> {
+        self.read(layout::group(account, name)).await
     }
 
     /// A role, if there is one.

@@ -12,6 +12,8 @@ const MAX_DOCUMENT: usize = 131_072;
 pub(super) enum Kind {
     /// The inline policies of a user.
     User,
+    /// The inline policies of a group.
+    Group,
     /// The inline policies of a role.
     Role,
     /// A managed policy.
@@ -27,6 +29,7 @@ impl Kind {
     const fn quota(self) -> usize {
         match self {
             Self::User | Self::Trust | Self::Session => 2048,
+            Self::Group => 5120,
             Self::Role => 10_240,
             Self::Managed => 6144,
         }
@@ -70,6 +73,7 @@ pub(super) fn check_quota<'t>(
     }
     let (code, what) = match kind {
         Kind::User => (Code::LimitExceeded, "the inline policies of a user"),
+        Kind::Group => (Code::LimitExceeded, "the inline policies of a group"),
         Kind::Role => (Code::LimitExceeded, "the inline policies of a role"),
         Kind::Managed => (Code::LimitExceeded, "a managed policy"),
         Kind::Trust => (Code::LimitExceeded, "the trust policy of a role"),

@@ -3,6 +3,7 @@
 //! ```text
 //! iam/accounts/<account>                  account
 //! iam/users/<account>/<name>              user
+//! iam/groups/<account>/<name>            group
 //! iam/roles/<account>/<name>              role
 //! iam/policies/<account>/<name>           managed policy
 //! iam/access-keys/<access key id>         access key
@@ -14,6 +15,8 @@
 pub(super) const ACCOUNTS: &str = "iam/accounts/";
 /// Start of all users.
 pub(super) const USERS: &str = "iam/users/";
+/// Start of all groups.
+pub(super) const GROUPS: &str = "iam/groups/";
 /// Start of all roles.
 pub(super) const ROLES: &str = "iam/roles/";
 /// Start of all managed policies.
@@ -29,6 +32,11 @@ pub(super) fn account(id: &str) -> Vec<u8> {
 /// A user.
 pub(super) fn user(account: &str, name: &str) -> Vec<u8> {
     named(USERS, account, name)
+}
+
+/// A group.
+pub(super) fn group(account: &str, name: &str) -> Vec<u8> {
+    named(GROUPS, account, name)
 }
 
 /// A role.

@@ -12,6 +12,7 @@ mod access_keys;
 mod accounts;
 mod boundaries;
 mod call;
+mod groups;
 mod inline;
 mod listing;
 mod managed;
@@ -21,7 +22,7 @@ mod trusted;
 mod users;
 
 use self::call::Call;
-use super::record::{Role, User};
+use super::record::{Group, Role, User};
 
 /// An API: those of AWS, and Strongroom's own for what AWS has in another service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +144,17 @@ operations! {
     Iam ListAccessKeys Reads ["UserName", "Marker", "MaxItems"] => access_keys::list;
     Iam UpdateAccessKey Writes ["UserName", "AccessKeyId", "Status"] => access_keys::update;
     Iam DeleteAccessKey Writes ["UserName", "AccessKeyId"] => access_keys::delete;
+    Iam CreateGroup Writes ["GroupName", "Path"] => groups::create;
+    Iam GetGroup Reads ["GroupName", "Marker", "MaxItems"] => groups::find;
+    Iam ListGroups Reads ["PathPrefix", "Marker", "MaxItems"] => groups::list;
+    Iam ListGroupsForUser Reads ["UserName", "Marker", "MaxItems"] => groups::list_for_user;
+    Iam AddUserToGroup Writes ["GroupName", "UserName"] => groups::add_user;
+    Iam RemoveUserFromGroup Writes ["GroupName", "UserName"] => groups::remove_user;
+    Iam DeleteGroup Writes ["GroupName"] => groups::delete;
+    Iam PutGroupPolicy Writes ["GroupName", "PolicyName", "PolicyDocument"] => inline::put::<Group>;
+    Iam GetGroupPolicy Reads ["GroupName", "PolicyName"] => inline::find::<Group>;
+    Iam ListGroupPolicies Reads ["GroupName", "Marker", "MaxItems"] => inline::list::<Group>;
+    Iam DeleteGroupPolicy Writes ["GroupName", "PolicyName"] => inline::delete::<Group>;
     Iam CreateRole Writes ["RoleName", "Path", "AssumeRolePolicyDocument", "Description", "MaxSessionDuration", "PermissionsBoundary"] => roles::create;
     Iam GetRole Reads ["RoleName"] => roles::find;
     Iam ListRoles Reads ["PathPrefix", "Marker", "MaxItems"] => roles::list;

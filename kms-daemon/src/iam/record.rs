@@ -12,12 +12,14 @@ use crate::key::record::RecordError;
 
 mod access_key;
 mod account;
+mod group;
 mod policy;
 mod role;
 mod user;
 
 pub use self::access_key::{AccessKey, Owner, Status};
 pub use self::account::Account;
+pub use self::group::Group;
 pub use self::policy::ManagedPolicy;
 pub use self::role::Role;
 pub use self::user::User;

@@ -3,6 +3,7 @@
 
 mod access_keys;
 mod accounts;
+mod groups;
 mod policies;
 mod rig;
 mod roles;

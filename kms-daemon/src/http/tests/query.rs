@@ -78,7 +78,11 @@ async fn refusals_have_the_codes_of_query_apis_and_are_recorded() {
             403,
             "InvalidClientTokenId",
         ),
-        (rig.form(root, "Action=ListGroups&Version=2010-05-08", "*/*"), 400, "InvalidAction"),
+        (
+            rig.form(root, "Action=ListSAMLProviders&Version=2010-05-08", "*/*"),
+            400,
+            "InvalidAction",
+        ),
         (rig.form(root, "Action=ListUsers&Version=2011-06-15", "*/*"), 400, "InvalidAction"),
         (rig.form(root, "Action=ListUsers", "*/*"), 400, "InvalidAction"),
         (rig.form(root, "a=1&a=2", "*/*"), 404, "MalformedQueryString"),

@@ -1,22 +1,22 @@
 //! Permissions boundaries: managed policies that bound what a user or role may do.
 
-use super::call::{Call, Holder, contended, tries};
+use super::call::{Bounded, Call, contended, tries};
 use super::managed;
 use crate::iam::Node;
 use crate::iam::directory::Changes;
 use crate::iam::error::{Code, IamError};
 use crate::key::catalog::Update;
 
-pub(super) async fn put<H: Holder>(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+pub(super) async fn put<H: Bounded>(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let arn = call.form.required("PermissionsBoundary")?;
     set::<H>(call, Some(arn)).await
 }
 
-pub(super) async fn delete<H: Holder>(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+pub(super) async fn delete<H: Bounded>(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     set::<H>(call, None).await
 }
 
-async fn set<H: Holder>(call: &Call<'_>, arn: Option<&str>) -> Result<Option<Node>, IamError> {
+async fn set<H: Bounded>(call: &Call<'_>, arn: Option<&str>) -> Result<Option<Node>, IamError> {
     for _ in tries() {
         let old = H::find(call).await?;
         let mut new = old.value.clone();

@@ -12,7 +12,7 @@ use crate::iam::directory::{Cached, Changes, Directory};
 use crate::iam::document::Kind;
 use crate::iam::error::{Code, IamError};
 use crate::iam::form::{Form, member};
-use crate::iam::record::{InlinePolicies, Role, User};
+use crate::iam::record::{Group, InlinePolicies, Role, User};
 use crate::iam::vault::Trace;
 use crate::iam::{Iam, check};
 use crate::key::Stored;
@@ -119,7 +119,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What policies and a boundary belong to: a user or a role, named by a parameter.
+/// What policies belong to: a user, a group or a role, named by a parameter.
 pub(super) trait Holder: Cached + Clone {
     /// Its inline policies, as documents.
     const KIND: Kind;
@@ -135,9 +135,44 @@ pub(super) trait Holder: Cached + Clone {
 
     /// Its inline policies.
     fn policies(&mut self) -> &mut InlinePolicies;
+}
 
+/// What a boundary can belong to: a user or a role.
+pub(super) trait Bounded: Holder {
     /// Its boundary.
     fn boundary(&mut self) -> &mut Option<String>;
+}
+
+impl Bounded for User {
+    fn boundary(&mut self) -> &mut Option<String> {
+        &mut self.boundary
+    }
+}
+
+impl Bounded for Role {
+    fn boundary(&mut self) -> &mut Option<String> {
+        &mut self.boundary
+    }
+}
+
+impl Holder for Group {
+    const KIND: Kind = Kind::Group;
+
+    async fn find(call: &Call<'_>) -> Result<Stored<Self>, IamError> {
+        let name = check::group(call.form)?;
+        let found = call.directory().group(call.account(), name).await?;
+        let arn = found.as_ref().map_or_else(|| call.arn("group", name), |group| group.arn());
+        call.authorize(&arn)?;
+        found.ok_or_else(|| missing("group", name))
+    }
+
+    fn named(&self) -> (&'static str, &str) {
+        ("GroupName", &self.name)
+    }
+
+    fn policies(&mut self) -> &mut InlinePolicies {
+        &mut self.policies
+    }
 }
 
 impl Holder for User {
@@ -158,10 +193,6 @@ impl Holder for User {
     fn policies(&mut self) -> &mut InlinePolicies {
         &mut self.policies
     }
-
-    fn boundary(&mut self) -> &mut Option<String> {
-        &mut self.boundary
-    }
 }
 
 impl Holder for Role {
@@ -181,10 +212,6 @@ impl Holder for Role {
 
     fn policies(&mut self) -> &mut InlinePolicies {
         &mut self.policies
-    }
-
-    fn boundary(&mut self) -> &mut Option<String> {
-        &mut self.boundary
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::call::{Call, Holder};
+use super::call::{Bounded, Call};
 use crate::audit::event_time;
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
@@ -126,9 +126,18 @@ async fn authorized(call: &Call<'_>, arn: &str) -> Result<Stored<Role>, IamError
 /// What limits the caller.
 async fn own_policies(call: &Call<'_>) -> Result<CallerPolicies, IamError> {
     let (directory, account) = (call.directory(), call.account());
-    let (mut identity, boundary) = match &call.principal().kind {
+    let mut of_groups = Vec::new();
+    let (identity, boundary) = match &call.principal().kind {
         PrincipalKind::Root => (None, None),
-        PrincipalKind::User(user) => of(directory.user(account, &user.name).await?),
+        PrincipalKind::User(user) => {
+            let user = directory.user(account, &user.name).await?;
+            for name in user.iter().flat_map(|user| &user.groups) {
+                let group = directory.group(account, name).await?;
+                let policies = group.map(|group| group.policies.clone()).unwrap_or_default();
+                of_groups.extend(policies.into_values());
+            }
+            of(user)
+        }
         PrincipalKind::Role(role) => of(directory.role(account, &role.role).await?),
     };
     let boundary = match boundary {
@@ -141,11 +150,11 @@ async fn own_policies(call: &Call<'_>) -> Result<CallerPolicies, IamError> {
         }
         None => None,
     };
-    let identity = identity.take().unwrap_or_default();
+    let identity = identity.unwrap_or_default().into_iter().chain(of_groups).collect();
     Ok(CallerPolicies { identity, boundary })
 }
 
-fn of<H: Holder>(holder: Option<Stored<H>>) -> (Option<Vec<String>>, Option<String>) {
+fn of<H: Bounded>(holder: Option<Stored<H>>) -> (Option<Vec<String>>, Option<String>) {
     let Some(mut holder) = holder.map(|holder| holder.value.clone()) else { return (None, None) };
     let boundary = holder.boundary().take();
     (Some(holder.policies().values().cloned().collect()), boundary)

@@ -1,5 +1,7 @@
 //! Users.
 
+use std::collections::BTreeSet;
+
 use super::boundaries;
 use super::call::{Call, Holder, contended, new_id, taken, tries};
 use super::listing;
@@ -20,6 +22,7 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         id: new_id("AIDA")?,
         created: call.now(),
         keys: Vec::new(),
+        groups: BTreeSet::new(),
         policies: InlinePolicies::new(),
         boundary: None,
     };
@@ -85,6 +88,9 @@ pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         if !user.policies.is_empty() {
             return conflict("delete policies");
         }
+        if !user.groups.is_empty() {
+            return conflict("remove users from group");
+        }
         let changes = boundaries::unbind(call, Changes::new(), user.boundary.as_deref()).await?;
         if call.commit(changes.remove(&user)).await? == Update::Applied {
             return Ok(None);
@@ -93,7 +99,7 @@ pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError
     Err(contended())
 }
 
-fn describe(user: &User) -> Node {
+pub(super) fn describe(user: &User) -> Node {
     Node::members(vec![
         ("Path", Some(Node::from(user.path.as_str()))),
         ("UserName", Some(Node::from(user.name.as_str()))),

@@ -1,6 +1,8 @@
 //! The stored forms, byte for byte. If one of these fails, revert the change, not the test: stores
 //! hold these bytes. A new form gets a new version.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::clock::Timestamp;
 use crate::iam::vault::Sealed;
@@ -45,6 +47,7 @@ fn user() {
         id: "AIDAAAAAAAAAAAAAAAAA".to_owned(),
         created: CREATED,
         keys: Vec::new(),
+        groups: BTreeSet::from(["Team".to_owned()]),
         policies: InlinePolicies::from([("p".to_owned(), "{}".to_owned())]),
         boundary: None,
     };
@@ -52,7 +55,27 @@ fn user() {
     golden(
         &record,
         "iam/users/111122223333/ana",
-        r#"{"version":1,"account":"111122223333","name":"Ana","path":"/team/","id":"AIDAAAAAAAAAAAAAAAAA","created":1800000000000,"keys":[],"policies":{"p":"{}"},"boundary":null}"#,
+        r#"{"version":1,"account":"111122223333","name":"Ana","path":"/team/","id":"AIDAAAAAAAAAAAAAAAAA","created":1800000000000,"keys":[],"groups":["Team"],"policies":{"p":"{}"},"boundary":null}"#,
+    );
+}
+
+#[test]
+fn group() {
+    let record = Group {
+        version: Version,
+        account: "111122223333".to_owned(),
+        name: "Team".to_owned(),
+        path: "/".to_owned(),
+        id: "AGPAAAAAAAAAAAAAAAAA".to_owned(),
+        created: CREATED,
+        members: BTreeSet::from(["Ana".to_owned()]),
+        policies: InlinePolicies::new(),
+    };
+    assert_eq!(record.arn(), "arn:aws:iam::111122223333:group/Team");
+    golden(
+        &record,
+        "iam/groups/111122223333/team",
+        r#"{"version":1,"account":"111122223333","name":"Team","path":"/","id":"AGPAAAAAAAAAAAAAAAAA","created":1800000000000,"members":["Ana"],"policies":{}}"#,
     );
 }
 

@@ -1,5 +1,7 @@
 //! Users.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{InlinePolicies, Record, Version};
@@ -24,6 +26,8 @@ pub struct User {
     pub created: Timestamp,
     /// The ids of its access keys, oldest first.
     pub keys: Vec<String>,
+    /// The names of the groups it is in, each of which names the user as well.
+    pub groups: BTreeSet<String>,
     /// Inline policies.
     pub policies: InlinePolicies,
     /// ARN of the managed policy that bounds its permissions.
