@@ -11,10 +11,12 @@ use crate::audit::AuditFacts;
 use crate::clock::{Clock, Timestamp};
 use crate::context::RequestContext;
 use crate::error::{Exception, KmsError};
+use crate::iam::Iam;
 use crate::key::last_usage::UsageTracker;
 use crate::key::{Catalog, CatalogError};
 use crate::link::Errands;
-use crate::policy;
+use crate::policy::{Bound, CallerPolicies};
+use crate::principal::Principal;
 use crate::quota::{Pool, Quotas};
 use crate::regions::Regions;
 use crate::store::Store;
@@ -264,6 +266,7 @@ pub struct Service {
     development: bool,
     quotas: Quotas,
     errands: Errands,
+    identities: Option<Arc<Iam>>,
 }
 
 impl Service {
@@ -288,6 +291,7 @@ impl Service {
             development: false,
             quotas: Quotas::default(),
             errands: Errands::default(),
+            identities: None,
         })
     }
 
@@ -295,6 +299,13 @@ impl Service {
     #[must_use]
     pub fn in_development(mut self) -> Self {
         self.development = true;
+        self
+    }
+
+    /// The same service for users and roles as well. Without it there is the account root only.
+    #[must_use]
+    pub fn with_identities(mut self, identities: Arc<Iam>) -> Self {
+        self.identities = Some(identities);
         self
     }
 
@@ -354,14 +365,33 @@ impl Service {
         body: &[u8],
         facts: &mut AuditFacts,
     ) -> Result<Answer, KmsError> {
-        policy::authorize_caller(&request.principal, operation.name())?;
-        let mut call = Call::new(self, operation, request, facts)?;
+        let policies = self.policies(&request.principal).await?;
+        let mut call = Call::new(self, operation, (request, &policies), facts)?;
         if let Some(pool) = Pool::of_operation(operation) {
             call.count(pool)?;
         }
         let answer = dispatch(operation, &mut call, body).await?;
         call.note_usage();
         Ok(answer)
+    }
+}
+
+impl Service {
+    /// What limits a caller.
+    async fn policies(&self, principal: &Principal) -> Result<CallerPolicies, KmsError> {
+        match &self.identities {
+            Some(identities) => identities.policies(principal).await,
+            None if principal.is_root() => Ok(CallerPolicies::default()),
+            None => Err(KmsError::internal("there are no users and roles here")),
+        }
+    }
+
+    /// The users and roles that a key policy names. What does not exist is left out.
+    pub(crate) async fn bound(&self, policy: &str) -> Result<Bound, KmsError> {
+        match &self.identities {
+            Some(identities) => identities.bound(policy).await,
+            None => Ok(Bound::new()),
+        }
     }
 }
 

@@ -95,7 +95,9 @@ impl Rig {
         })
         .await
         .unwrap();
+        let iam = Arc::new(iam);
         let service = Service::open(store, regions, Arc::new(SystemClock)).await.unwrap();
+        let service = service.with_identities(Arc::clone(&iam));
         let ready = Arc::new(Told(AtomicBool::new(true)));
         let front = Arc::new(Front {
             service,
