@@ -15,14 +15,13 @@ use crate::iam::Iam;
 use crate::key::last_usage::UsageTracker;
 use crate::key::{Catalog, CatalogError};
 use crate::link::Errands;
-use crate::policy::{Bound, CallerPolicies};
-use crate::principal::Principal;
 use crate::quota::{Pool, Quotas};
 use crate::regions::Regions;
 use crate::store::Store;
 
 mod answer;
 mod call;
+mod callers;
 mod checks;
 mod development;
 mod grant_listing;
@@ -373,25 +372,6 @@ impl Service {
         let answer = dispatch(operation, &mut call, body).await?;
         call.note_usage();
         Ok(answer)
-    }
-}
-
-impl Service {
-    /// What limits a caller.
-    async fn policies(&self, principal: &Principal) -> Result<CallerPolicies, KmsError> {
-        match &self.identities {
-            Some(identities) => identities.policies(principal).await,
-            None if principal.is_root() => Ok(CallerPolicies::default()),
-            None => Err(KmsError::internal("there are no users and roles here")),
-        }
-    }
-
-    /// The users and roles that a key policy names. What does not exist is left out.
-    pub(crate) async fn bound(&self, policy: &str) -> Result<Bound, KmsError> {
-        match &self.identities {
-            Some(identities) => identities.bound(policy).await,
-            None => Ok(Bound::new()),
-        }
     }
 }
 
