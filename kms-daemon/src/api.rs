@@ -11,16 +11,17 @@ use crate::audit::AuditFacts;
 use crate::clock::{Clock, Timestamp};
 use crate::context::RequestContext;
 use crate::error::{Exception, KmsError};
+use crate::iam::Iam;
 use crate::key::last_usage::UsageTracker;
 use crate::key::{Catalog, CatalogError};
 use crate::link::Errands;
-use crate::policy;
 use crate::quota::{Pool, Quotas};
 use crate::regions::Regions;
 use crate::store::Store;
 
 mod answer;
 mod call;
+mod callers;
 mod checks;
 mod development;
 mod grant_listing;
@@ -264,6 +265,7 @@ pub struct Service {
     development: bool,
     quotas: Quotas,
     errands: Errands,
+    identities: Option<Arc<Iam>>,
 }
 
 impl Service {
@@ -288,6 +290,7 @@ impl Service {
             development: false,
             quotas: Quotas::default(),
             errands: Errands::default(),
+            identities: None,
         })
     }
 
@@ -295,6 +298,13 @@ impl Service {
     #[must_use]
     pub fn in_development(mut self) -> Self {
         self.development = true;
+        self
+    }
+
+    /// The same service for users and roles as well. Without it there is the account root only.
+    #[must_use]
+    pub fn with_identities(mut self, identities: Arc<Iam>) -> Self {
+        self.identities = Some(identities);
         self
     }
 
@@ -354,8 +364,8 @@ impl Service {
         body: &[u8],
         facts: &mut AuditFacts,
     ) -> Result<Answer, KmsError> {
-        policy::authorize_caller(&request.principal, operation.name())?;
-        let mut call = Call::new(self, operation, request, facts)?;
+        let policies = self.policies(&request.principal).await?;
+        let mut call = Call::new(self, operation, (request, &policies), facts)?;
         if let Some(pool) = Pool::of_operation(operation) {
             call.count(pool)?;
         }

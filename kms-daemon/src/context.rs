@@ -22,6 +22,8 @@ pub struct RequestContext {
     pub region: String,
     /// Address of the peer of the connection.
     pub source_ip: IpAddr,
+    /// Whether it came over TLS.
+    pub is_encrypted: bool,
     /// `User-Agent` header, at most 1,024 bytes.
     pub user_agent: Option<String>,
     /// Wall-clock time at which the request was complete.

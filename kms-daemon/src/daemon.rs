@@ -165,13 +165,13 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
 
     let link = Link::of(&config, data.path()).await?;
     let (peers, link) = (link.peers, link.server);
-    let starting = start(&config, &data, peers, Arc::clone(&audit));
+    let starting = start(&config, &data, (peers, roots), Arc::clone(&audit));
     let mut stop = std::pin::pin!(stop);
     let started = tokio::select! {
         started = starting => started?,
         () = &mut stop => return Ok(()),
     };
-    let Started { service, jobs, fleet, store } = started;
+    let Started { service, iam, jobs, fleet, store } = started;
     let regions = Arc::clone(service.regions());
     let status = Arc::new(DaemonStatus::new(
         &config,
@@ -183,15 +183,6 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let (log, all) = (Arc::clone(&audit), Arc::clone(&regions));
     let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &all).await });
     let usage = Arc::clone(service.usage());
-    let iam = Iam::open(Setup {
-        store: Arc::clone(&store),
-        regions: Arc::clone(&regions),
-        region: config.region.clone(),
-        clock: Arc::new(SystemClock),
-        account: config.account.clone(),
-        roots,
-    })
-    .await?;
     let window = Duration::from_secs(config.clock_window * 60);
     let verifier = Verifier::new(Arc::new(move |region| regions.has(region)), window);
     let verifier = match config.development {
@@ -241,6 +232,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
 
 /// What requests are served with.
 struct Started {
+    iam: Arc<Iam>,
     service: Service,
     /// What the service does by itself.
     jobs: [JoinHandle<()>; 4],
@@ -251,7 +243,7 @@ struct Started {
 async fn start(
     config: &Config,
     data: &DataDir,
-    peers: Peers,
+    (peers, roots): (Peers, Credentials),
     audit: Arc<AuditLog>,
 ) -> Result<Started, DaemonError> {
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&data.path().join("store.redb"))?);
@@ -280,7 +272,16 @@ async fn start(
     let service =
         Service::open(Arc::clone(&store), Arc::clone(&regions), Arc::clone(&clock)).await?;
     let quotas = Quotas::parse(&config.quotas).map_err(DaemonError::Quota)?;
-    let service = service.with_quotas(quotas);
+    let iam = Iam::open(Setup {
+        store: Arc::clone(&store),
+        regions: Arc::clone(&regions),
+        region: config.region.clone(),
+        clock: Arc::clone(&clock),
+        account: config.account.clone(),
+        roots,
+    });
+    let iam = Arc::new(iam.await?);
+    let service = service.with_quotas(quotas).with_identities(Arc::clone(&iam));
     let service = match config.development {
         Some(_) => service.in_development(),
         None => service,
@@ -293,7 +294,7 @@ async fn start(
         tokio::spawn(import::run(catalog(), when(), log())),
         tokio::spawn(last_usage::run(Arc::clone(service.usage()))),
     ];
-    Ok(Started { service, jobs, fleet, store })
+    Ok(Started { service, iam, jobs, fleet, store })
 }
 
 /// The Regions to start with: with `--region any` those that were used before as well.

@@ -23,6 +23,7 @@ mod document;
 mod error;
 mod form;
 mod layout;
+mod limits;
 mod operation;
 pub mod record;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use self::form::Form;
 pub use self::operation::{Operation, Service};
 
 use self::directory::{Changes, Directory};
+use self::limits::Compiled;
 use self::record::{AccessKey, Account, Owner, Status, Version};
 use self::token::{Content, Subject};
 use self::vault::{Trace, Vault};
@@ -64,6 +66,7 @@ pub struct Iam {
     clock: Arc<dyn Clock>,
     account: String,
     roots: Credentials,
+    compiled: Compiled,
 }
 
 impl Iam {
@@ -85,7 +88,8 @@ impl Iam {
         };
         // A conflict means that it is there.
         let _ = directory.commit(Changes::new().insert(&first)?).await?;
-        Ok(Self { directory, vault, seal, clock, account, roots })
+        let compiled = Compiled::default();
+        Ok(Self { directory, vault, seal, clock, account, roots, compiled })
     }
 
     /// Whether there is such an account.

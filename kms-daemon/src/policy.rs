@@ -4,31 +4,37 @@
 //! a forgotten check does not compile. It decides in the order of the API: key policy and grants,
 //! then the key's usage and algorithm, then its state.
 //!
-//! What can be evaluated today: key policies for the account root, with statements over
-//! principals, actions and the resource (the default key policy among them). A policy with
-//! anything else is refused when it is put, so that no statement is ever skipped.
+//! The engine (`kms-policy`) evaluates; this module says what is asked of it. A policy that the
+//! engine does not understand is refused when it is put, so that no statement is ever skipped.
 
 use std::ops::Deref;
+use std::sync::LazyLock;
+
+use kms_policy::{Grant, Grantee, Resource};
 
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::{FoundGrant, Versioned};
-use crate::key::grant::{self, GrantUse, Pairs, Terms};
+use crate::key::grant::{self, GrantUse, Pairs, Party, Terms};
 use crate::key::spec::{self, Algorithm};
-use crate::key::{GrantRecord, KeyRecord, Scope, Stored};
+use crate::key::{GrantId, GrantRecord, KeyRecord, Scope, Stored};
 use crate::principal::Principal;
 use crate::store::Revision;
 
 mod action;
+mod asker;
+mod conditions;
 mod document;
+mod engine;
 pub(crate) mod identities;
-mod json;
 mod plain;
 
 pub use self::action::{AccountAction, Action, Requirement};
-pub use self::document::{KeyPolicy, PolicyError};
+pub use self::asker::{Asker, CallerPolicies};
+pub use self::document::{Bound, KeyPolicy, PolicyError};
 
-use self::document::Decision;
+use self::conditions::About;
+use self::engine::Refusal;
 
 /// The name of the only policy of a key.
 pub const DEFAULT_POLICY_NAME: &str = "default";
@@ -39,9 +45,11 @@ pub const MAX_POLICY: usize = 32_768;
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// Who asks.
-    pub principal: &'a Principal,
+    pub asker: Asker<'a>,
     /// For what.
     pub action: Action,
+    /// Under which name of the key.
+    pub named: &'a str,
     /// With which algorithm, for actions that have one.
     pub algorithm: Option<Algorithm<'a>>,
     /// The encryption context of the request.
@@ -83,23 +91,59 @@ impl Deref for AuthorizedAccount {
     }
 }
 
-/// Whether it depends on a grant if `request` may use `key`: the key policy says nothing.
+/// A grant that lets the caller do something.
+#[derive(Debug, Clone, Copy)]
+pub struct Granted {
+    /// Its id.
+    pub id: GrantId,
+    /// How it names the caller.
+    pub grantee: Grantee,
+}
+
+impl Request<'_> {
+    fn decide(&self, key: &KeyRecord, granted: Option<Granted>) -> Result<(), Refusal> {
+        let (arn, account) = (key.arn(), key.scope.account.as_str());
+        let policy = Some(key.policy.compiled());
+        let resource = Resource::Key { arn: &arn, account, policy };
+        let id = granted.map(|granted| granted.id.to_string()).unwrap_or_default();
+        let grant = granted.map(|granted| Grant { id: &id, grantee: granted.grantee });
+        engine::decide(self.asker, self.action.engine(), resource, self.about(key), grant)
+    }
+
+    const fn about<'r>(&'r self, key: &'r KeyRecord) -> About<'r> {
+        About {
+            scope: &key.scope,
+            key: Some(key),
+            named: self.named,
+            algorithm: self.algorithm,
+            context: Some(self.context),
+            terms: self.terms,
+        }
+    }
+}
+
+/// Whether it depends on a grant if `request` may use `key`.
 #[must_use]
 pub fn needs_grant(request: &Request<'_>, key: &KeyRecord) -> bool {
-    let Request { principal, action, .. } = *request;
-    grant::OPERATIONS.contains(&action)
-        && key.policy.evaluate(principal, action, &key.arn()) == Decision::NotAllowed
+    grant::OPERATIONS.contains(&request.action)
+        && request.decide(key, None).is_err_and(|refusal| refusal.yields_to_grant)
 }
 
-/// Whether a grant on the key allows what `request` is about.
+/// How a grant on the key names the caller, if it allows what `request` is about.
 #[must_use]
-pub fn grants(grant: &GrantRecord, request: &Request<'_>) -> bool {
-    let Request { principal, action, context, terms, .. } = *request;
-    grant.grantee.is_principal(&principal.arn())
-        && grant.allows(GrantUse { action, context, child: terms })
+pub fn grants(grant: &GrantRecord, request: &Request<'_>) -> Option<Grantee> {
+    let Request { asker, action, context, terms, .. } = *request;
+    let grantee = how_named(&grant.grantee, asker)?;
+    grant.allows(GrantUse { action, context, child: terms }).then_some(grantee)
 }
 
-/// Decides whether `request` may use `key`, on which the caller has `grant`.
+/// How a party of a grant names the caller.
+fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
+    let mut names = asker.names().into_iter();
+    names.find(|(arn, _)| party.is_principal(arn)).map(|(_, grantee)| grantee)
+}
+
+/// Decides whether `request` may use `key`, on which the caller has a grant.
 ///
 /// # Errors
 /// In this order: [`Exception::AccessDenied`], [`Exception::UnsupportedOperation`] or
@@ -108,32 +152,11 @@ pub fn grants(grant: &GrantRecord, request: &Request<'_>) -> bool {
 pub fn authorize(
     request: &Request<'_>,
     key: Stored<KeyRecord>,
-    grant: Option<&GrantRecord>,
+    granted: Option<Granted>,
 ) -> Result<Authorized<KeyRecord>, KmsError> {
-    let Request { principal, action, .. } = *request;
-    let arn = key.arn();
-    match key.policy.evaluate(principal, action, &arn) {
-        Decision::Allowed => {}
-        Decision::NotAllowed if grant.is_some_and(|grant| grants(grant, request)) => {}
-        _ if principal.account != key.scope.account => {
-            return Err(deny_foreign(principal, action.name()));
-        }
-        Decision::ExplicitDeny => {
-            return Err(denied(
-                principal,
-                action,
-                &arn,
-                "with an explicit deny in a resource-based policy",
-            ));
-        }
-        Decision::NotAllowed => {
-            let name = action.name();
-            let reason = format!("because no resource-based policy allows the {name} action");
-            return Err(denied(principal, action, &arn, &reason));
-        }
-    }
-    spec::check_use(&key, action, request.algorithm)?;
-    action.state_rule().check(key.state, &arn)?;
+    request.decide(&key, granted)?;
+    spec::check_use(&key, request.action, request.algorithm)?;
+    request.action.state_rule().check(key.state, &key.arn())?;
     Ok(Authorized(key))
 }
 
@@ -157,21 +180,6 @@ pub fn authorize_replication(key: Stored<KeyRecord>) -> Authorized<KeyRecord> {
     Authorized(key)
 }
 
-/// Decides whether a caller may ask anything of KMS at all.
-///
-/// What identity policies, boundaries and session policies say is not evaluated yet, and a Deny
-/// among them must not be missed: so nobody but the account root may.
-///
-/// # Errors
-/// [`Exception::AccessDenied`].
-pub fn authorize_caller(principal: &Principal, operation: &str) -> Result<(), KmsError> {
-    if principal.is_root() {
-        Ok(())
-    } else {
-        Err(not_allowed(principal, &format!("kms:{operation}")))
-    }
-}
-
 /// The account of the keys that the service has for itself. It is no account number, so that no
 /// request can name or reach them.
 const SYSTEM: &str = "system";
@@ -180,6 +188,11 @@ const SYSTEM: &str = "system";
 #[must_use]
 pub(crate) fn authorize_system(region: &str) -> AuthorizedAccount {
     AuthorizedAccount(Scope::new(SYSTEM, region))
+}
+
+/// The policy of such keys: no request can be about them.
+pub(crate) fn closed() -> KeyPolicy {
+    KeyPolicy::closed()
 }
 
 /// Lets the service use a key that it made for itself; `None` if it is another's.
@@ -200,40 +213,65 @@ pub fn authorize_scheduled(
     (due && usable).then_some(Authorized(key))
 }
 
-/// Decides whether `principal` may do something in an account that is not about one key.
+/// Decides whether a caller may do something in an account that is not about one key: about
+/// `resource`, the ARN of an alias, or about nothing in particular.
 ///
 /// # Errors
-/// [`Exception::AccessDenied`] unless it is the caller's own account.
+/// [`Exception::AccessDenied`].
 pub fn authorize_account(
-    principal: &Principal,
+    asker: Asker<'_>,
     action: AccountAction,
-    account: &Scope,
+    scope: &Scope,
+    resource: Option<&str>,
 ) -> Result<AuthorizedAccount, KmsError> {
-    if principal.account == account.account {
-        return Ok(AuthorizedAccount(account.clone()));
+    if asker.principal.account != scope.account {
+        return Err(not_allowed(asker.principal, action.name()));
     }
-    Err(not_allowed(principal, action.name()))
+    let resource = Resource::Account { arn: resource, account: &scope.account };
+    engine::decide(asker, action.engine(), resource, About::account(scope), None)?;
+    Ok(AuthorizedAccount(scope.clone()))
 }
 
-/// Decides whether `principal` may retire a grant. The key policy has no say in it.
+/// Decides whether a caller may retire a grant. The key policy has no say in it.
 ///
 /// # Errors
 /// [`Exception::AccessDenied`] unless it is the retiring principal, the account that made the
-/// grant, or a grantee who was given [`Action::RetireGrant`].
-pub fn authorize_retirement(principal: &Principal, found: &FoundGrant) -> Result<(), KmsError> {
-    let (grant, arn) = (&found.record, principal.arn());
-    let retiring = grant.retiring.as_ref().is_some_and(|party| party.is_principal(&arn));
-    let action = Action::RetireGrant;
-    let granted = grant.grantee.is_principal(&arn) && grant.terms.operations.contains(&action);
-    if retiring || granted || grant.issuer == principal.account {
-        return Ok(());
+/// grant, or a grantee who was given [`Action::RetireGrant`], and no policy of the caller's own
+/// forbids it.
+pub fn authorize_retirement(asker: Asker<'_>, found: &FoundGrant) -> Result<(), KmsError> {
+    let (grant, principal, action) = (&found.record, asker.principal, Action::RetireGrant);
+    let retiring = grant.retiring.as_ref().and_then(|party| how_named(party, asker));
+    let granted =
+        how_named(&grant.grantee, asker).filter(|_| grant.terms.operations.contains(&action));
+    let issuer = (grant.issuer == principal.account).then_some(match principal.is_root() {
+        true => Grantee::Caller,
+        false => Grantee::Account,
+    });
+    let arn = found.scope.key_arn(found.key);
+    let account = found.scope.account.as_str();
+    let resource = Resource::Key { arn: &arn, account, policy: Some(SILENT.compiled()) };
+    let id = found.id.to_string();
+    let mut refusal = None;
+    for grantee in [retiring, granted, issuer].into_iter().flatten() {
+        let grant = Some(Grant { id: &id, grantee });
+        let about = About::account(&found.scope);
+        match engine::decide(asker, action.engine(), resource, about, grant) {
+            Ok(()) => return Ok(()),
+            Err(refused) => refusal = Some(refused),
+        }
     }
-    if found.scope.account != principal.account {
+    if let Some(refusal) = refusal {
+        return Err(refusal.into());
+    }
+    if account != principal.account {
         return Err(deny_foreign(principal, action.name()));
     }
     let reason = "because the grant does not name it as the retiring principal";
-    Err(denied(principal, action, &found.scope.key_arn(found.key), reason))
+    Err(denied(principal, action, &arn, reason))
 }
+
+/// A policy that says nothing about grants.
+static SILENT: LazyLock<KeyPolicy> = LazyLock::new(KeyPolicy::silent);
 
 fn not_allowed(principal: &Principal, action: &str) -> KmsError {
     let text = format!(
@@ -266,12 +304,18 @@ pub fn deny_ciphertext() -> KmsError {
     )
 }
 
-/// Checks that `principal` could change `policy` again after it is attached to the key `arn`.
+/// Checks that the caller could change `policy` again after it is attached to the key `arn`, which
+/// may be still to be made.
 ///
 /// # Errors
 /// [`Exception::MalformedPolicyDocument`].
-pub fn check_lockout(policy: &KeyPolicy, principal: &Principal, arn: &str) -> Result<(), KmsError> {
-    if policy.evaluate(principal, Action::PutKeyPolicy, arn) == Decision::Allowed {
+pub fn check_lockout(
+    policy: &KeyPolicy,
+    asker: Asker<'_>,
+    (scope, arn, key): (&Scope, &str, Option<&KeyRecord>),
+) -> Result<(), KmsError> {
+    let about = About { key, ..About::account(scope) };
+    if engine::can_put_again(asker, policy.compiled(), (arn, scope.account.as_str()), about) {
         return Ok(());
     }
     Err(KmsError::new(
@@ -295,8 +339,8 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::key::grant::{Constraints, Party};
-    use crate::key::{GrantId, KeyId};
+    use crate::key::KeyId;
+    use crate::key::grant::Constraints;
 
     #[test]
     fn a_grant_is_retired_by_those_it_names_and_by_its_issuer() {
@@ -331,7 +375,8 @@ mod tests {
             ("333333333333", &retirable, true),
             ("000000000000", &retirable, false),
         ] {
-            let decided = authorize_retirement(&Principal::root(account, "AKIA"), grant);
+            let root = Principal::root(account, "AKIA");
+            let decided = authorize_retirement(Asker::root(&root), grant);
             let refused = decided.err().map(|error| error.exception());
             assert_eq!(refused, (!may).then_some(Exception::AccessDenied), "{account}");
         }

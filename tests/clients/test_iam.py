@@ -177,6 +177,51 @@ def test_a_user_is_denied_everything_else(user):
     assert refusal(client("kms", key).create_key) == ("AccessDeniedException", 400)
 
 
+def test_a_user_uses_keys_by_policies(iam, user, name):
+    root, kms = client("kms"), client("kms", user["Key"])
+    key = root.create_key()["KeyMetadata"]
+    use = {"KeyId": key["KeyId"], "Plaintext": b"x"}
+    assert message(kms.encrypt, **use) == (
+        f"User: {user['Arn']} is not authorized to perform: kms:Encrypt on resource: {key['Arn']} "
+        "because no identity-based policy allows the kms:Encrypt action"
+    )
+    only = {"StringEquals": {"kms:EncryptionContext:user": "${aws:username}"}}
+    text = document(Action=["kms:Encrypt", "kms:Decrypt"], Resource=key["Arn"], Condition=only)
+    iam.put_user_policy(UserName=user["UserName"], PolicyName="p", PolicyDocument=text)
+    own = {"user": user["UserName"]}
+    blob = kms.encrypt(**use, EncryptionContext=own)["CiphertextBlob"]
+    assert kms.decrypt(CiphertextBlob=blob, EncryptionContext=own)["Plaintext"] == b"x"
+    assert refusal(kms.encrypt, **use) == ("AccessDeniedException", 400)
+    other = root.create_key()["KeyMetadata"]["KeyId"]
+    denied = refusal(kms.encrypt, KeyId=other, Plaintext=b"x", EncryptionContext=own)
+    assert denied == ("AccessDeniedException", 400)
+    iam.delete_user_policy(UserName=user["UserName"], PolicyName="p")
+    assert refusal(kms.encrypt, **use, EncryptionContext=own) == ("AccessDeniedException", 400)
+
+    # By the key's policy, then by a grant.
+    of_root = {
+        "Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "kms:*", "Resource": "*"
+    }  # fmt: skip
+    named = of_root | {"Principal": {"AWS": user["Arn"]}, "Action": "kms:Encrypt"}
+    for statements, allowed in [([of_root, named], True), ([of_root], False)]:
+        text = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        root.put_key_policy(KeyId=key["KeyId"], Policy=text)
+        if allowed:
+            kms.encrypt(**use)
+        else:
+            assert refusal(kms.encrypt, **use) == ("AccessDeniedException", 400)
+    grant = root.create_grant(
+        KeyId=key["KeyId"], GranteePrincipal=user["Arn"], Operations=["Encrypt", "RetireGrant"]
+    )
+    kms.encrypt(**use)
+    kms.retire_grant(KeyId=key["Arn"], GrantId=grant["GrantId"])
+    assert refusal(kms.encrypt, **use) == ("AccessDeniedException", 400)
+    nobody = of_root | {"Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/nobody-{name}"}}
+    text = json.dumps({"Version": "2012-10-17", "Statement": [of_root, nobody]})
+    refused = refusal(root.put_key_policy, KeyId=key["KeyId"], Policy=text)
+    assert refused == ("MalformedPolicyDocumentException", 400)
+
+
 def test_policies(iam, user, name):
     user = user["UserName"]
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust(ACCOUNT))
@@ -247,6 +292,10 @@ def test_roles_and_their_sessions(iam, user, name):
     assert me.get_caller_identity()["Arn"] == arn
     assert me.get_caller_identity()["UserId"] == f"{role['RoleId']}:s1"
     assert refusal(client("kms", session).list_keys) == ("AccessDeniedException", 400)
+    allow = document(Action="kms:ListKeys", Resource="*")
+    iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=allow)
+    assert client("kms", session).list_keys()["ResponseMetadata"]["HTTPStatusCode"] == 200
+    iam.delete_role_policy(RoleName=name, PolicyName="p")
     assert refusal(me.get_session_token) == ("AccessDenied", 403)
 
     stolen = {member: value for member, value in session.items() if member != "SessionToken"}

@@ -16,7 +16,9 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::last_usage::{LastUsage, UsageTracker};
 use crate::key::{Catalog, Forms, KeyId, KeyRecord, KeyRef, KeyState, Scope, Stored};
-use crate::policy::{self, AccountAction, Authorized, AuthorizedAccount};
+use crate::policy::{
+    self, AccountAction, Asker, Authorized, AuthorizedAccount, Bound, CallerPolicies,
+};
 use crate::principal::Principal;
 use crate::quota::Pool;
 use crate::regions::Regions;
@@ -36,6 +38,7 @@ pub(super) struct Call<'a> {
     service: &'a Service,
     operation: Operation,
     request: &'a RequestContext,
+    policies: &'a CallerPolicies,
     home: Scope,
     engine: Engine,
     facts: &'a mut AuditFacts,
@@ -49,7 +52,7 @@ impl<'a> Call<'a> {
     pub(super) fn new(
         service: &'a Service,
         operation: Operation,
-        request: &'a RequestContext,
+        (request, policies): (&'a RequestContext, &'a CallerPolicies),
         facts: &'a mut AuditFacts,
     ) -> Result<Self, KmsError> {
         let home = Scope::new(&request.principal.account, &request.region);
@@ -58,6 +61,7 @@ impl<'a> Call<'a> {
             service,
             operation,
             request,
+            policies,
             home,
             engine,
             facts,
@@ -74,6 +78,17 @@ impl<'a> Call<'a> {
     /// The caller.
     pub(super) const fn principal(&self) -> &'a Principal {
         &self.request.principal
+    }
+
+    /// The caller, as policies see it.
+    pub(super) const fn asker(&self) -> Asker<'a> {
+        let request = self.request;
+        Asker { principal: &request.principal, policies: self.policies, request: Some(request) }
+    }
+
+    /// The users and roles that a key policy names.
+    pub(super) async fn bound(&self, policy: &str) -> Result<Bound, KmsError> {
+        self.service.bound(policy).await
     }
 
     /// Keys and aliases.
@@ -234,8 +249,9 @@ impl<'a> Call<'a> {
         self.key_resource(&key);
         self.count(Pool::of_key(key.spec, key.usage))?;
         let request = policy::Request {
-            principal: self.principal(),
+            asker: self.asker(),
             action: key_use.action,
+            named: key_use.key,
             algorithm: key_use.algorithm,
             context: key_use.context.pairs(),
             terms: key_use.terms,
@@ -246,7 +262,7 @@ impl<'a> Call<'a> {
         let key = match policy::authorize(&request, Stored::clone(&key), None) {
             Err(refusal) if policy::needs_grant(&request, &key) => {
                 let grant = self.find_grant(&request, &key).await?.ok_or(refusal)?;
-                policy::authorize(&request, key, Some(&grant))?
+                policy::authorize(&request, key, Some(grant))?
             }
             decided => decided?,
         };
@@ -282,13 +298,22 @@ impl<'a> Call<'a> {
         self.authorize_in(action, &self.home)
     }
 
+    /// Authorizes something that is done to an alias.
+    pub(super) fn authorize_alias(
+        &self,
+        action: AccountAction,
+        arn: &str,
+    ) -> Result<AuthorizedAccount, KmsError> {
+        policy::authorize_account(self.asker(), action, &self.home, Some(arn))
+    }
+
     /// Authorizes something in an account that is not about one key.
     pub(super) fn authorize_in(
         &self,
         action: AccountAction,
         scope: &Scope,
     ) -> Result<AuthorizedAccount, KmsError> {
-        policy::authorize_account(self.principal(), action, scope)
+        policy::authorize_account(self.asker(), action, scope, None)
     }
 
     /// Changes a key: authorizes, lets `change` make the new record of the current one, and

@@ -18,8 +18,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("aliasName", name.as_str());
     call.parameter("targetKeyId", target.as_str());
 
-    let home = call.authorize_account(AccountAction::CreateAlias)?;
-    let arn = home.alias_arn(&name);
+    let arn = call.home().alias_arn(&name);
+    let home = call.authorize_alias(AccountAction::CreateAlias, &arn)?;
     call.alias_resource(&arn);
     for _ in Call::tries() {
         let key = call.authorize(KeyUse::manage(Action::CreateAlias, &target)).await?;

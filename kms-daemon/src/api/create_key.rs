@@ -71,7 +71,10 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         None => KeyId::random(),
     };
     let policy = match input.policy {
-        Some(text) => accept(text, bypass, call.principal(), &home, &home.key_arn(id))?,
+        Some(text) => {
+            let bound = call.bound(&text).await?;
+            accept(text, bound, bypass, call.asker(), (&home, &home.key_arn(id), None))?
+        }
         None => KeyPolicy::default_for(&home),
     };
 

@@ -14,8 +14,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let name = writable_name(&name, Exception::Validation)?;
     call.parameter("aliasName", name.as_str());
 
-    let home = call.authorize_account(AccountAction::DeleteAlias)?;
-    call.alias_resource(&home.alias_arn(&name));
+    let arn = call.home().alias_arn(&name);
+    let home = call.authorize_alias(AccountAction::DeleteAlias, &arn)?;
+    call.alias_resource(&arn);
     let named = KeyRef::Alias((*home).clone(), name.clone());
     for _ in Call::tries() {
         let catalog = call.catalog();

@@ -6,8 +6,7 @@ use super::model::put_key_policy::Input;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::{KeyRecord, Scope};
-use crate::policy::{self, Action, DEFAULT_POLICY_NAME, KeyPolicy};
-use crate::principal::Principal;
+use crate::policy::{self, Action, Asker, Bound, DEFAULT_POLICY_NAME, KeyPolicy};
 
 /// The policy that sharing through AWS RAM would attach.
 const RAM_POLICY_NAME: &str = "AWS_RAM";
@@ -28,34 +27,37 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("policyName", policy_name);
     call.parameter("policy", text.as_str());
     call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
-    let principal = call.principal();
+    let (asker, bound) = (call.asker(), call.bound(&text).await?);
     call.update_key(KeyUse::manage(Action::PutKeyPolicy, &key_id), |key| {
-        let policy = accept(text.clone(), bypass, principal, &key.scope, &key.arn())?;
+        let text = text.clone();
+        let policy =
+            accept(text, bound.clone(), bypass, asker, (&key.scope, &key.arn(), Some(key)))?;
         Ok(KeyRecord { policy, ..key.clone() })
     })
     .await?;
     Ok(Answer::empty())
 }
 
-/// Checks a policy that `principal` wants to attach to the key `arn`.
+/// Checks a policy that a caller wants to attach to the key `arn`. `bound` has the users and roles
+/// it names, `key` is there unless it is still to be made.
 ///
 /// # Errors
 /// [`Exception::LimitExceeded`] if it is too long, else [`Exception::MalformedPolicyDocument`].
 pub(crate) fn accept(
     text: String,
+    bound: Bound,
     bypass_lockout_check: bool,
-    principal: &Principal,
-    scope: &Scope,
-    arn: &str,
+    asker: Asker<'_>,
+    (scope, arn, key): (&Scope, &str, Option<&KeyRecord>),
 ) -> Result<KeyPolicy, KmsError> {
     if text.len() > policy::MAX_POLICY {
         let limit = policy::MAX_POLICY;
         let text = format!("A key policy has at most {limit} bytes.");
         return Err(KmsError::new(Exception::LimitExceeded, text));
     }
-    let policy = KeyPolicy::parse(text, scope)?;
+    let policy = KeyPolicy::parse(text, scope, bound)?;
     if !bypass_lockout_check {
-        policy::check_lockout(&policy, principal, arn)?;
+        policy::check_lockout(&policy, asker, (scope, arn, key))?;
     }
     Ok(policy)
 }

@@ -44,7 +44,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let policy = match &input.policy {
             Some(text) => {
                 let arn = there.key_arn(key.id);
-                accept(text.clone(), bypass, call.principal(), &there, &arn)?
+                let bound = call.bound(text).await?;
+                accept(text.clone(), bound, bypass, call.asker(), (&there, &arn, Some(&key)))?
             }
             None => KeyPolicy::default_for(&there),
         };

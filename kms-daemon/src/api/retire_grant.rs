@@ -25,7 +25,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         if let Some(key) = call.catalog().key(&grant.scope, grant.key).await? {
             call.key_resource(&key);
         }
-        policy::authorize_retirement(call.principal(), &grant)?;
+        policy::authorize_retirement(call.asker(), &grant)?;
         Call::finish_dry_run(input.dry_run)?;
         if call.catalog().delete_grant(&grant).await? == Update::Applied {
             return Ok(Answer::empty());

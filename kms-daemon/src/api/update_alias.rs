@@ -18,8 +18,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("aliasName", name.as_str());
     call.parameter("targetKeyId", target.as_str());
 
-    let home = call.authorize_account(AccountAction::UpdateAlias)?;
-    call.alias_resource(&home.alias_arn(&name));
+    let arn = call.home().alias_arn(&name);
+    let home = call.authorize_alias(AccountAction::UpdateAlias, &arn)?;
+    call.alias_resource(&arn);
     let named = KeyRef::Alias((*home).clone(), name.clone());
     for _ in Call::tries() {
         let catalog = call.catalog();

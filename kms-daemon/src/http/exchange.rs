@@ -90,6 +90,7 @@ impl Exchange {
             principal,
             region: self.region.clone(),
             source_ip: self.peer.address,
+            is_encrypted: self.peer.tls.is_some(),
             user_agent: self.user_agent.clone(),
             received: self.received,
         }

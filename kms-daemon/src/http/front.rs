@@ -69,7 +69,7 @@ pub struct Front {
     /// Checks signatures.
     pub verifier: Verifier,
     /// Knows who signs, and manages them.
-    pub iam: Iam,
+    pub iam: Arc<Iam>,
     /// Takes the records.
     pub audit: Arc<AuditLog>,
     /// Counts.

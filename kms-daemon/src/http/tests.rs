@@ -95,10 +95,11 @@ impl Rig {
         })
         .await
         .unwrap();
+        let iam = Arc::new(iam);
         let service = Service::open(store, regions, Arc::new(SystemClock)).await.unwrap();
         let ready = Arc::new(Told(AtomicBool::new(true)));
         let front = Arc::new(Front {
-            service,
+            service: service.with_identities(Arc::clone(&iam)),
             verifier: Verifier::new(
                 Arc::new(move |region| served.has(region)),
                 Duration::from_secs(300),

@@ -4,6 +4,7 @@
 mod access_keys;
 mod accounts;
 mod groups;
+mod keys;
 mod policies;
 mod rig;
 mod roles;

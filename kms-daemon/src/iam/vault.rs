@@ -28,7 +28,7 @@ use crate::error::KmsError;
 use crate::hex;
 use crate::key::catalog::CatalogError;
 use crate::key::{KeyId, KeyMaterial, KeyRecord, KeyState, Tags};
-use crate::policy::{self, Authorized, KeyPolicy};
+use crate::policy::{self, Authorized};
 use crate::regions::Regions;
 use crate::store::{Store, Transaction};
 
@@ -216,7 +216,7 @@ impl SystemKey {
         let scope = (*policy::authorize_system(region)).clone();
         let record = KeyRecord {
             id,
-            policy: KeyPolicy::default_for(&scope),
+            policy: policy::closed(),
             scope,
             spec: KeySpec::SYMMETRIC_DEFAULT,
             usage: KeyUsage::ENCRYPT_DECRYPT,

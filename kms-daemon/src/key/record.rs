@@ -17,7 +17,7 @@ use super::multi_region::MultiRegion;
 use super::rotation::{Rotated, Schedule};
 use super::{KeyId, KeyState, Scope};
 use crate::clock::Timestamp;
-use crate::policy::KeyPolicy;
+use crate::policy::{Bound, KeyPolicy};
 
 /// Tags of a key, in the order of their keys.
 pub type Tags = BTreeMap<String, String>;
@@ -129,6 +129,7 @@ impl KeyRecord {
             deletion: self.deletion,
             rotation: self.rotation,
             policy: self.policy.text().to_owned(),
+            principals: self.policy.bound().clone(),
             tags: self.tags.clone(),
             materials: self.materials.iter().map(StoredMaterial::from).collect(),
             pending: self.pending.as_ref().map(StoredMaterial::from),
@@ -148,7 +149,8 @@ impl KeyRecord {
             return Err(RecordError::Version(version));
         }
         let stored: StoredKey = serde_json::from_slice(bytes).map_err(damaged)?;
-        let policy = KeyPolicy::parse(stored.policy, &stored.scope).map_err(damaged)?;
+        let policy =
+            KeyPolicy::parse(stored.policy, &stored.scope, stored.principals).map_err(damaged)?;
         let unknown = || damaged("a name is not known");
         Ok(Self {
             id: stored.id,
@@ -202,6 +204,9 @@ struct StoredKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rotation: Option<Schedule>,
     policy: String,
+    /// Unique ids of the users and roles that the policy names.
+    #[serde(default, skip_serializing_if = "Bound::is_empty")]
+    principals: Bound,
     tags: Tags,
     materials: Vec<StoredMaterial>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -300,7 +305,7 @@ mod tests {
             created: Timestamp::from_millis(1_780_000_000_123),
             deletion: Some(Timestamp::from_millis(1_780_000_000_123).plus_days(7)),
             rotation: None,
-            policy: KeyPolicy::parse(policy.to_owned(), &scope).unwrap(),
+            policy: KeyPolicy::parse(policy.to_owned(), &scope, Bound::new()).unwrap(),
             tags: [("team", "red"), ("cost", "7")]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),

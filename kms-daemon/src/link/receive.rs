@@ -17,7 +17,7 @@ use crate::http::Front;
 use crate::key::catalog::{Update, Versioned, elsewhere};
 use crate::key::multi_region::{SharedMaterial, SharedState, Tokens};
 use crate::key::{KeyMaterial, KeyRecord, KeyState, Scope, Stored};
-use crate::policy::{self, Action};
+use crate::policy::{self, Action, Asker};
 use crate::principal::Principal;
 use crate::store::Revision;
 
@@ -61,7 +61,8 @@ impl Receiver {
         service.quotas().take_key(service.catalog(), scope).await?;
         let principal = Principal::root(&*scope.account, "link");
         let (text, arn) = (message.policy.clone(), scope.key_arn(*id));
-        let policy = accept_policy(text, message.bypass, &principal, scope, &arn)?;
+        let (bound, asker) = (service.bound(&text).await?, Asker::root(&principal));
+        let policy = accept_policy(text, bound, message.bypass, asker, (scope, &arn, None))?;
         let unknown = || KmsError::internal("a key of a kind that is not known here");
         let blank = KeyRecord {
             id: *id,
@@ -124,8 +125,9 @@ impl Receiver {
             }
             let principal = Principal::root(&*place.scope.account, "link");
             let request = policy::Request {
-                principal: &principal,
+                asker: Asker::root(&principal),
                 action: Action::UpdatePrimaryRegion,
+                named: "",
                 algorithm: None,
                 context: &std::collections::BTreeMap::new(),
                 terms: None,

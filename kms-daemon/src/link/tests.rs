@@ -103,7 +103,9 @@ impl Daemon {
         })
         .await
         .unwrap();
+        let iam = Arc::new(iam);
         let service = Service::open(store, Arc::clone(&regions), clock.clone()).await.unwrap();
+        let service = service.with_identities(Arc::clone(&iam));
         let (audit, _) = AuditLog::open(&dir.path().join("audit"), json!({})).await.unwrap();
         let served = Arc::clone(&regions);
         let front = Arc::new(Front {
@@ -152,6 +154,7 @@ impl Daemon {
             principal: Principal::root(ACCOUNT, "AKIAEXAMPLE"),
             region: self.region.to_owned(),
             source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            is_encrypted: false,
             user_agent: None,
             received: SystemTime::now(),
         };

@@ -141,6 +141,9 @@ macro_rules! account_actions {
         }
 
         impl AccountAction {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
             /// The name in policies, for example `kms:CreateKey`.
             #[must_use]
             pub const fn name(self) -> &'static str {

@@ -39,9 +39,9 @@ pub(crate) struct Target<'t> {
     pub(crate) trusted: &'t BTreeMap<String, String>,
 }
 
-/// What limits a caller.
+/// The documents that limit a caller.
 #[derive(Debug, Default)]
-pub(crate) struct CallerPolicies {
+pub(crate) struct Documents {
     /// Identity policies.
     pub(crate) identity: Vec<String>,
     /// The permissions boundary.
@@ -56,7 +56,7 @@ pub(crate) struct CallerPolicies {
 /// [`Exception::AccessDenied`].
 pub(crate) fn authorize_assumption(
     principal: &Principal,
-    policies: &CallerPolicies,
+    policies: &Documents,
     role: &Target<'_>,
 ) -> Result<(), KmsError> {
     let refused = || denied(principal, ASSUME_ROLE, role.arn, false);
@@ -130,7 +130,7 @@ mod tests {
         Principal { kind, ..Principal::root("111122223333", "AKIA") }
     }
 
-    fn may(principal: &Principal, policies: &CallerPolicies, names: &str, account: &str) -> bool {
+    fn may(principal: &Principal, policies: &Documents, names: &str, account: &str) -> bool {
         let trust = json!({ "Version": "2012-10-17", "Statement": {
             "Effect": "Allow", "Principal": { "AWS": names }, "Action": "sts:AssumeRole" } });
         let trusted = BTreeMap::from([
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn who_is_named_itself_needs_no_policy_of_its_own() {
-        let none = CallerPolicies::default();
+        let none = Documents::default();
         let home = "111122223333";
         assert!(may(&user("AIDA1"), &none, USER, home));
         assert!(may(&user("AIDA1"), &none, "AIDA1", home));
@@ -155,8 +155,8 @@ mod tests {
 
     #[test]
     fn an_account_delegates() {
-        let (none, home) = (CallerPolicies::default(), "111122223333");
-        let own = CallerPolicies { identity: vec![OWN.to_owned()], boundary: None };
+        let (none, home) = (Documents::default(), "111122223333");
+        let own = Documents { identity: vec![OWN.to_owned()], boundary: None };
         for name in ["111122223333", "arn:aws:iam::111122223333:root"] {
             assert!(!may(&user("AIDA1"), &none, name, home));
             assert!(may(&user("AIDA1"), &own, name, home));
@@ -164,8 +164,8 @@ mod tests {
         }
         let deny = OWN.replace("Allow", "Deny");
         for limited in [
-            CallerPolicies { identity: vec![OWN.to_owned(), deny.clone()], boundary: None },
-            CallerPolicies { identity: vec![OWN.to_owned()], boundary: Some(deny) },
+            Documents { identity: vec![OWN.to_owned(), deny.clone()], boundary: None },
+            Documents { identity: vec![OWN.to_owned()], boundary: Some(deny) },
         ] {
             assert!(!may(&user("AIDA1"), &limited, USER, home));
         }
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_session_is_named_by_its_role_or_by_itself() {
-        let (none, home) = (CallerPolicies::default(), "111122223333");
+        let (none, home) = (Documents::default(), "111122223333");
         let session = |name: &str| Principal {
             kind: PrincipalKind::Role(RoleSession {
                 role_id: "AROA1".to_owned(),

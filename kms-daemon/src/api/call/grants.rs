@@ -3,9 +3,9 @@
 use super::Call;
 use crate::api::grant_token::GrantToken;
 use crate::error::{Exception, KmsError};
+use crate::key::KeyRecord;
 use crate::key::catalog::FoundGrant;
-use crate::key::{GrantRecord, KeyRecord, Stored};
-use crate::policy;
+use crate::policy::{self, Granted};
 
 /// Grants of the caller that are read at a time.
 const GRANTS: usize = 100;
@@ -23,21 +23,25 @@ impl Call<'_> {
         &self,
         request: &policy::Request<'_>,
         key: &KeyRecord,
-    ) -> Result<Option<Stored<GrantRecord>>, KmsError> {
-        let grantee = self.principal().arn();
-        let mut after = None;
-        loop {
-            let page = self.catalog().list_grants_to(&key.scope, key.id, &grantee, after, GRANTS);
-            let page = page.await?;
-            after = page.items.last().map(|(id, _)| *id);
-            for (_, grant) in page.items {
-                if let Some(grant) = grant.filter(|grant| policy::grants(&grant.record, request)) {
-                    return Ok(Some(grant.record));
+    ) -> Result<Option<Granted>, KmsError> {
+        for (grantee, _) in self.asker().names() {
+            let mut after = None;
+            loop {
+                let page =
+                    self.catalog().list_grants_to(&key.scope, key.id, &grantee, after, GRANTS);
+                let page = page.await?;
+                after = page.items.last().map(|(id, _)| *id);
+                for (id, grant) in page.items {
+                    let grantee = grant.and_then(|grant| policy::grants(&grant.record, request));
+                    if let Some(grantee) = grantee {
+                        return Ok(Some(Granted { id, grantee }));
+                    }
+                }
+                if !page.more {
+                    break;
                 }
             }
-            if !page.more {
-                return Ok(None);
-            }
         }
+        Ok(None)
     }
 }

@@ -102,7 +102,7 @@ async fn documents_that_are_not_acceptable() {
     let rig = Rig::new().await;
     let id = rig.create("SYMMETRIC_DEFAULT").await;
     let mut conditional = allow(json!("kms:*"));
-    conditional["Condition"] = json!({ "Bool": { "kms:MultiRegion": "true" } });
+    conditional["Condition"] = json!({ "Bool": { "kms:NoSuchKey": "true" } });
     let long = |length: usize| {
         let mut document = json!({ "Id": "", "Statement": allow(json!("kms:*")) });
         document["Id"] = json!("x".repeat(length - document.to_string().len()));
@@ -149,4 +149,40 @@ async fn no_grant_token_is_known() {
     let eleven: Vec<_> = (0..11).map(|n| n.to_string()).collect();
     assert_eq!(rig.refused("DescribeKey", describe(json!(eleven))).await, "ValidationException");
     assert_eq!(rig.refused("DescribeKey", describe(json!([""]))).await, "ValidationException");
+}
+
+#[tokio::test]
+async fn conditions_of_a_key_policy_are_evaluated() {
+    let rig = Rig::new().await;
+    let id = rig.create("SYMMETRIC_DEFAULT").await;
+    let mut conditional = allow(json!(["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey"]));
+    let mut put = async |condition: Value| {
+        conditional["Condition"] = condition;
+        let others = json!({ "Effect": "Allow", "Principal": "*", "Action": "kms:Put*",
+                             "Resource": "*" });
+        let text = policy(json!([others, conditional]));
+        rig.ok("PutKeyPolicy", json!({ "KeyId": id, "Policy": text })).await;
+    };
+    let encrypt = |context: Value| json!({ "KeyId": id, "Plaintext": b64("x"), "EncryptionContext": context });
+    let allowed = async |input: Value| rig.call("Encrypt", input).await.is_ok();
+    for (condition, applies) in [
+        (json!({ "StringEquals": { "kms:EncryptionContext:a": "b" } }), true),
+        (json!({ "StringEquals": { "kms:EncryptionContext:a": "c" } }), false),
+        (json!({ "StringEquals": { "kms:EncryptionAlgorithm": "SYMMETRIC_DEFAULT" } }), true),
+        (json!({ "StringEquals": { "kms:CallerAccount": ACCOUNT } }), true),
+        (json!({ "StringEquals": { "kms:ViaService": "s3.us-east-1.amazonaws.com" } }), false),
+        (json!({ "StringEquals": { "kms:KeySpec": "SYMMETRIC_DEFAULT" } }), true),
+        (json!({ "Bool": { "kms:MultiRegion": "false" } }), true),
+        (json!({ "Bool": { "aws:SecureTransport": "true" } }), false),
+        (json!({ "IpAddress": { "aws:SourceIp": "127.0.0.0/8" } }), true),
+        (json!({ "IpAddress": { "aws:SourceIp": "10.0.0.0/8" } }), false),
+        (json!({ "StringEquals": { "aws:RequestedRegion": "us-east-1" } }), true),
+        (json!({ "DateGreaterThan": { "aws:CurrentTime": "2020-01-01T00:00:00Z" } }), true),
+        (json!({ "DateLessThan": { "aws:CurrentTime": "2020-01-01T00:00:00Z" } }), false),
+        (json!({ "StringLike": { "kms:RequestAlias": "*" } }), false),
+        (json!({ "ForAllValues:StringEquals": { "kms:EncryptionContextKeys": ["a"] } }), true),
+    ] {
+        put(condition.clone()).await;
+        assert_eq!(allowed(encrypt(json!({ "a": "b" }))).await, applies, "{condition}");
+    }
 }

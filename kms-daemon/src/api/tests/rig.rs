@@ -88,6 +88,7 @@ impl Rig {
             principal: Principal::root(ACCOUNT, "AKIAEXAMPLE"),
             region: self.region.to_owned(),
             source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            is_encrypted: false,
             user_agent: None,
             received: SystemTime::now(),
         };

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::call::{Bounded, Call};
+use super::call::Call;
 use crate::audit::event_time;
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
@@ -12,7 +12,7 @@ use crate::iam::record::Role;
 use crate::iam::token::{self, Subject, Temporary};
 use crate::iam::{Node, check};
 use crate::key::Stored;
-use crate::policy::identities::{self, CallerPolicies, Target};
+use crate::policy::identities::{self, Target};
 use crate::principal::PrincipalKind;
 
 /// Shortest session, in seconds.
@@ -118,46 +118,9 @@ async fn authorized(call: &Call<'_>, arn: &str) -> Result<Stored<Role>, IamError
     };
     let role = role.filter(|role| role.arn() == arn).ok_or_else(refused)?;
     let target = Target { account: &role.account, arn, trust: &role.trust, trusted: &role.trusted };
-    let policies = own_policies(call).await?;
+    let policies = call.iam.documents(call.principal()).await?;
     identities::authorize_assumption(call.principal(), &policies, &target)?;
     Ok(role)
-}
-
-/// What limits the caller.
-async fn own_policies(call: &Call<'_>) -> Result<CallerPolicies, IamError> {
-    let (directory, account) = (call.directory(), call.account());
-    let mut of_groups = Vec::new();
-    let (identity, boundary) = match &call.principal().kind {
-        PrincipalKind::Root => (None, None),
-        PrincipalKind::User(user) => {
-            let user = directory.user(account, &user.name).await?;
-            for name in user.iter().flat_map(|user| &user.groups) {
-                let group = directory.group(account, name).await?;
-                let policies = group.map(|group| group.policies.clone()).unwrap_or_default();
-                of_groups.extend(policies.into_values());
-            }
-            of(user)
-        }
-        PrincipalKind::Role(role) => of(directory.role(account, &role.role).await?),
-    };
-    let boundary = match boundary {
-        Some(arn) => {
-            let name = arn.rsplit('/').next().unwrap_or_default();
-            let policy = directory.policy(account, name).await?;
-            let policy = policy.filter(|policy| policy.arn() == arn);
-            let missing = || KmsError::internal(format!("the boundary {arn} is missing"));
-            Some(policy.ok_or_else(missing)?.document.clone())
-        }
-        None => None,
-    };
-    let identity = identity.unwrap_or_default().into_iter().chain(of_groups).collect();
-    Ok(CallerPolicies { identity, boundary })
-}
-
-fn of<H: Bounded>(holder: Option<Stored<H>>) -> (Option<Vec<String>>, Option<String>) {
-    let Some(mut holder) = holder.map(|holder| holder.value.clone()) else { return (None, None) };
-    let boundary = holder.boundary().take();
-    (Some(holder.policies().values().cloned().collect()), boundary)
 }
 
 fn life(now: Timestamp, seconds: u32) -> (Timestamp, Timestamp) {

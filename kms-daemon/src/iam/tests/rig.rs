@@ -8,6 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::api::tests::device::regions;
+use crate::api::{Operation as KmsOperation, Service};
 use crate::audit::AuditFacts;
 use crate::clock::{ManualClock, Timestamp};
 use crate::context::RequestContext;
@@ -21,7 +22,8 @@ pub(super) const ACCOUNT: &str = "000000000000";
 pub(super) const ROOT_KEY: &str = "AKIAROOTROOTROOTROOT";
 
 pub(super) struct Rig {
-    pub(super) iam: Iam,
+    pub(super) iam: Arc<Iam>,
+    pub(super) service: Service,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<ManualClock>,
 }
@@ -35,9 +37,10 @@ impl Rig {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_123)));
         let mut roots = Credentials::default();
         roots.insert_root(ACCOUNT, ROOT_KEY, "root-secret-access-key".to_owned().into());
+        let regions = regions(1);
         let iam = Iam::open(Setup {
             store: Arc::clone(&store),
-            regions: regions(1),
+            regions: Arc::clone(&regions),
             region: "us-east-1".to_owned(),
             clock: clock.clone(),
             account: ACCOUNT.to_owned(),
@@ -45,7 +48,10 @@ impl Rig {
         })
         .await
         .unwrap();
-        Self { iam, store, clock }
+        let iam = Arc::new(iam);
+        let service = Service::open(Arc::clone(&store), regions, clock.clone()).await.unwrap();
+        let service = service.with_identities(Arc::clone(&iam));
+        Self { iam, service, store, clock }
     }
 
     /// The same installation, as another process sees it.
@@ -64,15 +70,7 @@ impl Rig {
         let encode = |text: &str| text.bytes().map(|b| format!("%{b:02x}")).collect::<String>();
         let pairs = parameters.iter().map(|(name, value)| format!("{name}={}", encode(value)));
         let form = Form::parse(pairs.collect::<Vec<_>>().join("&").as_bytes()).unwrap();
-        let request = RequestContext {
-            request_id: Uuid::new_v4(),
-            event_id: Uuid::new_v4(),
-            principal: principal.clone(),
-            region: "us-east-1".to_owned(),
-            source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            user_agent: None,
-            received: SystemTime::now(),
-        };
+        let request = request(principal);
         let mut facts = AuditFacts::default();
         let outcome = self.iam.call(operation, &request, &form, &mut facts).await;
         let name = operation.name();
@@ -82,6 +80,20 @@ impl Rig {
             answer[format!("{name}Response")][format!("{name}Result")].take()
         });
         (outcome, facts)
+    }
+
+    /// Calls an operation of KMS as `principal`.
+    pub(super) async fn kms(
+        &self,
+        principal: &Principal,
+        operation: &str,
+        input: Value,
+    ) -> Result<Value, KmsError> {
+        let operation = KmsOperation::from_name(operation).unwrap();
+        let (request, body) = (request(principal), input.to_string());
+        let mut facts = AuditFacts::default();
+        let answer = self.service.call(operation, &request, body.as_bytes(), &mut facts).await?;
+        Ok(serde_json::from_slice(answer.as_bytes()).unwrap_or_default())
     }
 
     /// Calls an operation as `principal`.
@@ -154,6 +166,19 @@ impl Rig {
             }
         }
         all
+    }
+}
+
+fn request(principal: &Principal) -> RequestContext {
+    RequestContext {
+        request_id: Uuid::new_v4(),
+        event_id: Uuid::new_v4(),
+        principal: principal.clone(),
+        region: "us-east-1".to_owned(),
+        source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        is_encrypted: false,
+        user_agent: None,
+        received: SystemTime::now(),
     }
 }
 
