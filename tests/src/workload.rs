@@ -79,12 +79,13 @@ impl<'d> Workload<'d> {
         visitor("AuditHead", &|| self.run(&audit::AuditHead { nonce: [1; 16] }));
         visitor("AuditEntries", &|| self.run(&audit::AuditEntries { from: 0 }));
         visitor("SelfTest", &|| self.run(&system::SelfTest));
-        // Whether the pair is there yet or not.
+        self.replication(visitor);
+        // Whether the pair is there yet or not. From here on the device looks for pairs between
+        // requests, and what that takes shows as well.
         let prepare = key::PrepareKeyPair { spec: KeySpec::RSA_2048 };
         visitor("PrepareKeyPair RSA_2048", &|| {
             let _ = outcome(self.device, &prepare);
         });
-        self.replication(visitor);
     }
 
     /// A key from the device's domain to the same domain: no domain refuses itself.
