@@ -30,8 +30,8 @@ const MAX_CONTENT: usize = 4096;
 /// First field of the MAC.
 const SUBJECT: &[u8] = b"session-token";
 
-/// What a session token holds.
-#[derive(Debug, Serialize, Deserialize)]
+/// What a session token holds. There is no `Debug` of it: it has the secret.
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Content<'c> {
     pub(super) version: Version,
