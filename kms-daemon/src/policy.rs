@@ -26,6 +26,7 @@ mod asker;
 mod conditions;
 mod document;
 mod engine;
+pub(crate) mod explanation;
 pub(crate) mod identities;
 mod plain;
 
@@ -138,7 +139,7 @@ pub fn grants(grant: &GrantRecord, request: &Request<'_>) -> Option<Grantee> {
 }
 
 /// How a party of a grant names the caller.
-fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
+pub(crate) fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
     let mut names = asker.names().into_iter();
     names.find(|(arn, _)| party.is_principal(arn)).map(|(_, grantee)| grantee)
 }

@@ -8,6 +8,7 @@ use kms_policy::{IdentityPolicy, NamedPrincipal};
 use super::Iam;
 use super::record::InlinePolicies;
 use crate::error::{Exception, KmsError};
+use crate::policy::explanation::PolicyNames;
 use crate::policy::identities::Documents;
 use crate::policy::{Bound, CallerPolicies};
 use crate::principal::{Principal, PrincipalKind};
@@ -55,6 +56,46 @@ impl Iam {
             boundary: boundary.as_deref().map(compile).transpose()?,
             session: session.map(compile).transpose()?.into_iter().collect(),
         })
+    }
+
+    /// What the policies of a caller are called, in the order of [`Iam::policies`].
+    ///
+    /// # Errors
+    /// `Exception::KmsInternal` if the store does not answer.
+    pub(super) async fn policy_names(
+        &self,
+        principal: &Principal,
+    ) -> Result<PolicyNames, KmsError> {
+        let (directory, account) = (&self.directory, principal.account.as_str());
+        let mut names = PolicyNames::default();
+        let mut add = |of: String, policies: &InlinePolicies| {
+            names.identity.extend(policies.keys().map(|name| format!("policy {name} of {of}")));
+        };
+        match &principal.kind {
+            PrincipalKind::Root => {}
+            PrincipalKind::User(user) => {
+                let Some(user) = directory.user(account, &user.name).await? else {
+                    return Ok(names);
+                };
+                add(format!("user {}", user.name), &user.policies);
+                for name in &user.groups {
+                    if let Some(group) = directory.group(account, name).await? {
+                        add(format!("group {name}"), &group.policies);
+                    }
+                }
+                names.boundary =
+                    user.boundary.as_ref().map(|arn| format!("permissions boundary {arn}"));
+            }
+            PrincipalKind::Role(role) => {
+                let Some(role) = directory.role(account, &role.role).await? else {
+                    return Ok(names);
+                };
+                add(format!("role {}", role.name), &role.policies);
+                names.boundary =
+                    role.boundary.as_ref().map(|arn| format!("permissions boundary {arn}"));
+            }
+        }
+        Ok(names)
     }
 
     /// The documents that limit a user or a role, whatever session it is.

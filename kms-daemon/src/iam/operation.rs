@@ -4,6 +4,7 @@
 use super::error::{Code, IamError};
 use super::form::Form;
 use super::{Iam, Node};
+use crate::api::Service as KeyService;
 use crate::audit::AuditFacts;
 use crate::context::RequestContext;
 use crate::sigv4::SigningService;
@@ -12,6 +13,7 @@ mod access_keys;
 mod accounts;
 mod boundaries;
 mod call;
+mod explain;
 mod groups;
 mod inline;
 mod listing;
@@ -176,6 +178,7 @@ operations! {
     Sts GetSessionToken Reads ["DurationSeconds"] => sts::session_token;
     Strongroom CreateAccount Writes ["AccountId", "Name"] => accounts::create;
     Strongroom ListAccounts Reads ["Marker", "MaxItems"] => accounts::list;
+    Strongroom ExplainAccess Reads ["PrincipalArn", "ActionName", "KeyId", "RegionName", "ContextEntries"] => explain::run;
 }
 
 impl Operation {
@@ -198,7 +201,8 @@ impl Operation {
 impl Iam {
     /// Runs one operation of an authenticated caller.
     ///
-    /// `facts` receives what the audit record needs, also when the operation is refused.
+    /// `facts` receives what the audit record needs, also when the operation is refused. `keys` are
+    /// looked at for explanations only.
     ///
     /// # Errors
     /// What the client is to see.
@@ -208,8 +212,9 @@ impl Iam {
         request: &RequestContext,
         form: &Form,
         facts: &mut AuditFacts,
+        keys: &KeyService,
     ) -> Result<Option<Node>, IamError> {
-        let mut call = Call::new(self, operation, request, form, facts);
+        let mut call = Call::new((self, keys), operation, request, form, facts);
         call.record_parameters(operation.parameters());
         form.check_names(operation.parameters())?;
         dispatch(operation, &mut call).await

@@ -3,6 +3,7 @@
 
 mod access_keys;
 mod accounts;
+mod explanations;
 mod groups;
 mod keys;
 mod policies;

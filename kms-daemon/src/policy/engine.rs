@@ -61,7 +61,7 @@ pub(super) fn can_put_again(
     kms_policy::can_put_again(policy, arn, account, caller, &own_policies(asker), &conditions)
 }
 
-const fn own_policies(asker: Asker<'_>) -> Policies<'_> {
+pub(super) const fn own_policies(asker: Asker<'_>) -> Policies<'_> {
     let CallerPolicies { identity, boundary, session } = asker.policies;
     Policies {
         identity: identity.as_slice(),
@@ -73,14 +73,14 @@ const fn own_policies(asker: Asker<'_>) -> Policies<'_> {
 }
 
 /// The names of a caller, for the engine to borrow.
-struct Names<'p> {
+pub(super) struct Names<'p> {
     principal: &'p Principal,
     arn: String,
     own: String,
 }
 
 impl<'p> Names<'p> {
-    fn of(principal: &'p Principal, scope: &Scope) -> Self {
+    pub(super) fn of(principal: &'p Principal, scope: &Scope) -> Self {
         // Identities belong to no Region; in each they are of its partition.
         let there = |arn: String| match scope.partition() {
             "aws" => arn,
@@ -89,7 +89,7 @@ impl<'p> Names<'p> {
         Self { principal, arn: there(principal.arn()), own: there(principal.caller_arn()) }
     }
 
-    fn caller(&self) -> Option<Caller<'_>> {
+    pub(super) fn caller(&self) -> Option<Caller<'_>> {
         match &self.principal.kind {
             PrincipalKind::Root => Caller::root(&self.arn),
             PrincipalKind::User(user) => {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Operation;
+use crate::api::Service as KeyService;
 use crate::audit::AuditFacts;
 use crate::clock::Timestamp;
 use crate::context::RequestContext;
@@ -29,6 +30,8 @@ const MAX_RECORDED: usize = 16 * 1024;
 pub(super) struct Call<'a> {
     pub(super) iam: &'a Iam,
     pub(super) form: &'a Form,
+    /// The keys, for explanations.
+    pub(super) keys: &'a KeyService,
     operation: Operation,
     request: &'a RequestContext,
     facts: &'a mut AuditFacts,
@@ -36,13 +39,13 @@ pub(super) struct Call<'a> {
 
 impl<'a> Call<'a> {
     pub(super) const fn new(
-        iam: &'a Iam,
+        (iam, keys): (&'a Iam, &'a KeyService),
         operation: Operation,
         request: &'a RequestContext,
         form: &'a Form,
         facts: &'a mut AuditFacts,
     ) -> Self {
-        Self { iam, form, operation, request, facts }
+        Self { iam, form, keys, operation, request, facts }
     }
 
     /// The caller.
@@ -53,6 +56,11 @@ impl<'a> Call<'a> {
     /// The caller's account.
     pub(super) fn account(&self) -> &'a str {
         &self.request.principal.account
+    }
+
+    /// The Region of the endpoint.
+    pub(super) fn region(&self) -> &'a str {
+        &self.request.region
     }
 
     /// The identities.

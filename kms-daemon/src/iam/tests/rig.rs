@@ -72,7 +72,7 @@ impl Rig {
         let form = Form::parse(pairs.collect::<Vec<_>>().join("&").as_bytes()).unwrap();
         let request = request(principal);
         let mut facts = AuditFacts::default();
-        let outcome = self.iam.call(operation, &request, &form, &mut facts).await;
+        let outcome = self.iam.call(operation, &request, &form, &mut facts, &self.service).await;
         let name = operation.name();
         let outcome = outcome.map(|result| {
             let json = Format::Json.answer((name, "urn:x"), result, "id");
