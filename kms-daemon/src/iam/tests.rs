@@ -5,6 +5,7 @@ mod access_keys;
 mod accounts;
 mod groups;
 mod keys;
+mod other_accounts;
 mod policies;
 mod rig;
 mod roles;
