@@ -6,6 +6,7 @@ mod accounts;
 mod explanations;
 mod groups;
 mod keys;
+mod other_accounts;
 mod policies;
 mod rig;
 mod roles;

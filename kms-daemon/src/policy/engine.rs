@@ -24,6 +24,9 @@ impl From<Refusal> for KmsError {
 }
 
 /// Asks the engine.
+///
+/// What it refuses a caller of another account has one text, whatever the reason: even what the
+/// caller's own policies say may depend on the key, by the conditions in them.
 pub(super) fn decide(
     asker: Asker<'_>,
     action: EngineAction,
@@ -31,6 +34,8 @@ pub(super) fn decide(
     about: About<'_>,
     grant: Option<Grant<'_>>,
 ) -> Result<(), Refusal> {
+    #[cfg(test)]
+    decisions::count();
     let names = Names::of(asker.principal, about.scope);
     let Some(caller) = names.caller() else {
         let text = format!("User: {} is not authorized to perform: {action}", names.own);
@@ -43,9 +48,22 @@ pub(super) fn decide(
         Decision::Allowed(_) => Ok(()),
         Decision::Denied(denial) => Err(Refusal {
             yields_to_grant: denial.yields_to_grant(),
-            text: denial.message(&request),
+            text: match asker.is_foreign_to(about.scope) {
+                true => foreign_text(asker.principal, action.name()),
+                false => denial.message(&request),
+            },
         }),
     }
+}
+
+/// The text of a refusal to a caller of another account.
+pub(super) fn foreign_text(principal: &Principal, action: &str) -> String {
+    format!(
+        "User: {} is not authorized to perform: {action} on this resource because the resource \
+         does not exist in this Region, no resource-based policies allow access, or a \
+         resource-based policy explicitly denies access",
+        principal.caller_arn()
+    )
 }
 
 /// Whether the caller could put another policy on a key after `policy`.
@@ -102,6 +120,11 @@ impl<'p> Names<'p> {
 }
 
 impl Action {
+    /// Whether a key policy can give it to other accounts.
+    pub(crate) fn is_cross_account(self) -> bool {
+        self.engine().is_cross_account()
+    }
+
     /// As the engine knows it.
     pub(super) fn engine(self) -> EngineAction {
         static ALL: LazyLock<Vec<EngineAction>> =
@@ -122,4 +145,23 @@ impl AccountAction {
 
 fn known(name: &str) -> EngineAction {
     EngineAction::parse(name).expect("the engine knows every action of KMS")
+}
+
+/// How often the engine was asked, in the thread of a test.
+#[cfg(test)]
+pub(crate) mod decisions {
+    use std::cell::Cell;
+
+    thread_local! {
+        static COUNT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn count() {
+        COUNT.set(COUNT.get() + 1);
+    }
+
+    /// The number so far.
+    pub(crate) fn so_far() -> usize {
+        COUNT.get()
+    }
 }
