@@ -17,6 +17,7 @@ use crate::sigv4::{Session, TokenDigest};
 use crate::store::Store;
 
 mod answer;
+mod bound;
 mod check;
 mod directory;
 mod document;
@@ -146,6 +147,7 @@ impl Iam {
             issued: content.issued,
             expires: content.expires,
             policy: content.policy.map(|text| text.into_owned()),
+            source_identity: content.subject.source_identity().map(str::to_owned),
         };
         let demanded = Session::new(TokenDigest::of(token), session.expires.into());
         let access_key_id = access_key_id.to_owned();
@@ -163,7 +165,7 @@ impl Iam {
                     None => Ok(None),
                 },
             },
-            Subject::Role { name, id, session } => {
+            Subject::Role { name, id, session, .. } => {
                 let role = self.directory.role(&content.account, name).await?;
                 let Some(role) = role.filter(|role| role.id == *id) else { return Ok(None) };
                 let kind = PrincipalKind::Role(RoleSession {

@@ -253,7 +253,10 @@ mod tests {
             ("kms:Encrypt?", &[]),
             ("s3:*", &[]),
             ("sts:AssumeRole", &["sts:AssumeRole"]),
-            ("iam:*AccessKey", &["iam:CreateAccessKey", "iam:DeleteAccessKey", "iam:UpdateAccessKey"]),
+            (
+                "iam:*AccessKey",
+                &["iam:CreateAccessKey", "iam:DeleteAccessKey", "iam:UpdateAccessKey"],
+            ),
         ] {
             assert_eq!(names(pattern), expected, "{pattern}");
         }

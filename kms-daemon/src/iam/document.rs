@@ -1,8 +1,10 @@
 //! Policy documents: kept as text, and accepted only if the policy engine reads them.
 
-use kms_policy::{IdentityPolicy, PolicyError, TrustPolicy};
+use kms_policy::{Fault, IdentityPolicy, NamedPrincipal};
 
+use super::Iam;
 use super::error::{Code, IamError};
+use crate::policy::TrustPolicy;
 
 /// Longest document in a request, in bytes; the quotas below are narrower.
 const MAX_DOCUMENT: usize = 131_072;
@@ -44,13 +46,37 @@ pub(super) fn check(kind: Kind, text: &str) -> Result<(), IamError> {
     if text.is_empty() || text.len() > MAX_DOCUMENT {
         return Err(IamError::invalid("A policy document has 1 to 131072 characters."));
     }
-    let malformed =
-        |error: PolicyError| IamError::new(Code::MalformedPolicyDocument, error.to_string());
     match kind {
-        Kind::Trust => drop(TrustPolicy::parse(text).map_err(malformed)?),
-        _ => drop(IdentityPolicy::parse(text).map_err(malformed)?),
+        Kind::Trust => drop(kms_policy::TrustPolicy::parse(text)?),
+        _ => drop(IdentityPolicy::parse(text)?),
     }
     check_quota(kind, [text])
+}
+
+/// Reads a trust policy. Users, roles and accounts that it names must exist.
+///
+/// # Errors
+/// [`Code::MalformedPolicyDocument`], [`Code::LimitExceeded`].
+pub(super) async fn trust(iam: &Iam, text: &str) -> Result<TrustPolicy, IamError> {
+    check(Kind::Trust, text)?;
+    let compiled = kms_policy::TrustPolicy::parse(text)?;
+    for principal in compiled.principals() {
+        if let NamedPrincipal::Account { id, .. } = principal
+            && !iam.has_account(id).await?
+        {
+            return Err(unknown(&principal.to_string()));
+        }
+    }
+    let bound = iam.bound(compiled.principals()).await?;
+    TrustPolicy::parse(text.to_owned(), bound).map_err(|error| match error.fault {
+        Fault::Principal(name) => unknown(&name),
+        _ => error.into(),
+    })
+}
+
+fn unknown(principal: &str) -> IamError {
+    let text = format!("Invalid principal in policy: \"AWS\":\"{principal}\"");
+    IamError::new(Code::MalformedPolicyDocument, text)
 }
 
 /// Checks that documents which count together are within their quota.

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use kms_policy::{IdentityPolicy, NamedPrincipal};
+use kms_policy::IdentityPolicy;
 
 use super::Iam;
-use super::record::InlinePolicies;
+use super::record::{Attached, InlinePolicies, ManagedPolicy};
 use crate::error::{Exception, KmsError};
-use crate::policy::identities::Documents;
-use crate::policy::{Bound, CallerPolicies};
+use crate::key::Stored;
+use crate::policy::CallerPolicies;
 use crate::principal::{Principal, PrincipalKind};
 
 /// Compiled policies that are held at a time.
@@ -44,93 +44,73 @@ impl Iam {
     /// [`Exception::AccessDenied`] if the user or role is gone; `Exception::KmsInternal` if its
     /// policies cannot be told.
     pub async fn policies(&self, principal: &Principal) -> Result<CallerPolicies, KmsError> {
-        if principal.is_root() {
-            return Ok(CallerPolicies::default());
-        }
-        let Documents { identity, boundary } = self.documents(principal).await?;
-        let session = principal.session.as_ref().and_then(|session| session.policy.as_deref());
-        let compile = |document: &str| self.compiled.get(document);
-        Ok(CallerPolicies {
-            identity: identity.iter().map(|text| compile(text)).collect::<Result<_, _>>()?,
-            boundary: boundary.as_deref().map(compile).transpose()?,
-            session: session.map(compile).transpose()?.into_iter().collect(),
-        })
-    }
-
-    /// The documents that limit a user or a role, whatever session it is.
-    ///
-    /// # Errors
-    /// As for [`Iam::policies`].
-    pub(super) async fn documents(&self, principal: &Principal) -> Result<Documents, KmsError> {
         let (directory, account) = (&self.directory, principal.account.as_str());
         let gone = || {
             let text = format!("User: {} does not exist any more", principal.caller_arn());
             KmsError::new(Exception::AccessDenied, text)
         };
-        let texts = |policies: &InlinePolicies| policies.values().cloned().collect::<Vec<_>>();
-        let (identity, boundary) = match &principal.kind {
-            PrincipalKind::Root => (Vec::new(), None),
+        let mut identity = Vec::new();
+        let boundary = match &principal.kind {
+            // No policy limits it, not even one of a session: it can have none.
+            PrincipalKind::Root => return Ok(CallerPolicies::default()),
             PrincipalKind::User(user) => {
                 let found = directory.user(account, &user.name).await?;
                 let found = found.filter(|found| found.id == user.id).ok_or_else(gone)?;
-                let mut identity = texts(&found.policies);
+                self.add(&mut identity, &found.policies, &found.attached).await?;
                 for name in &found.groups {
                     if let Some(group) = directory.group(account, name).await? {
-                        identity.extend(texts(&group.policies));
+                        self.add(&mut identity, &group.policies, &group.attached).await?;
                     }
                 }
-                (identity, found.boundary.clone())
+                found.boundary.clone()
             }
             PrincipalKind::Role(role) => {
                 let found = directory.role(account, &role.role).await?;
                 let found = found.filter(|found| found.id == role.role_id).ok_or_else(gone)?;
-                (texts(&found.policies), found.boundary.clone())
+                self.add(&mut identity, &found.policies, &found.attached).await?;
+                found.boundary.clone()
             }
         };
         let boundary = match boundary {
-            Some(arn) => {
-                let name = arn.rsplit('/').next().unwrap_or_default();
-                let policy = directory.policy(account, name).await?;
-                let policy = policy.filter(|policy| policy.arn() == arn);
-                let missing = || KmsError::internal(format!("the boundary {arn} is missing"));
-                Some(policy.ok_or_else(missing)?.document.clone())
-            }
+            Some(arn) => Some(self.managed(&arn).await?),
             None => None,
         };
-        Ok(Documents { identity, boundary })
+        let session = principal.session.as_ref().and_then(|session| session.policy.as_deref());
+        let session = session.map(|document| self.compiled.get(document)).transpose()?;
+        Ok(CallerPolicies { identity, boundary, session: session.into_iter().collect() })
     }
 
-    /// The unique ids of the users and roles that a key policy names. Those that do not exist are
-    /// left out, and so is everything in a document that is no policy.
-    ///
-    /// # Errors
-    /// `Exception::KmsInternal` if the store does not answer.
-    pub async fn bound(&self, policy: &str) -> Result<Bound, KmsError> {
-        let mut bound = Bound::new();
-        let Ok(policy) = kms_policy::KeyPolicy::parse(policy) else { return Ok(bound) };
-        for principal in policy.principals() {
-            let id = match principal {
-                NamedPrincipal::User(arn) => {
-                    let (account, name) = place(arn);
-                    let user = self.directory.user(account, name).await?;
-                    user.filter(|user| user.arn() == **arn).map(|user| user.id.clone())
-                }
-                NamedPrincipal::Role(arn) => {
-                    let (account, name) = place(arn);
-                    let role = self.directory.role(account, name).await?;
-                    role.filter(|role| role.arn() == **arn).map(|role| role.id.clone())
-                }
-                _ => None,
-            };
-            if let Some(id) = id {
-                bound.insert(principal.to_string(), id);
-            }
+    /// Adds inline and attached policies, compiled.
+    async fn add(
+        &self,
+        to: &mut Vec<IdentityPolicy>,
+        inline: &InlinePolicies,
+        attached: &Attached,
+    ) -> Result<(), KmsError> {
+        for document in inline.values() {
+            to.push(self.compiled.get(document)?);
         }
-        Ok(bound)
+        for arn in attached {
+            to.push(self.managed(arn).await?);
+        }
+        Ok(())
     }
-}
 
-/// Account and name in the ARN of a user or role.
-fn place(arn: &str) -> (&str, &str) {
-    (arn.split(':').nth(4).unwrap_or_default(), arn.rsplit('/').next().unwrap_or_default())
+    /// A managed policy that something uses, compiled.
+    async fn managed(&self, arn: &str) -> Result<IdentityPolicy, KmsError> {
+        let policy = self.find_managed(arn).await?;
+        let policy = policy.ok_or_else(|| KmsError::internal(format!("{arn} is missing")))?;
+        self.compiled.get(policy.document().map_err(KmsError::internal)?)
+    }
+
+    /// The managed policy with an ARN, if there is one.
+    pub(super) async fn find_managed(
+        &self,
+        arn: &str,
+    ) -> Result<Option<Stored<ManagedPolicy>>, KmsError> {
+        let account = arn.split(':').nth(4).unwrap_or_default();
+        let name = arn.rsplit('/').next().unwrap_or_default();
+        let policy = self.directory.policy(account, name).await?;
+        Ok(policy.filter(|policy| policy.arn() == arn))
+    }
 }

@@ -7,7 +7,6 @@ use kms_policy::{Action as EngineAction, Caller, Decision, Grant, Policies, Reso
 use super::conditions::{About, Conditions};
 use super::{AccountAction, Action, Asker, CallerPolicies};
 use crate::error::{Exception, KmsError};
-use crate::key::Scope;
 use crate::principal::{Principal, PrincipalKind};
 
 /// Why a request is refused.
@@ -31,19 +30,25 @@ pub(super) fn decide(
     about: About<'_>,
     grant: Option<Grant<'_>>,
 ) -> Result<(), Refusal> {
-    let names = Names::of(asker.principal, about.scope);
-    let Some(caller) = names.caller() else {
-        let text = format!("User: {} is not authorized to perform: {action}", names.own);
-        return Err(Refusal { yields_to_grant: false, text });
-    };
+    let names = Names::of(asker.principal, about.scope.partition());
+    let caller = names.asking(action)?;
     let conditions = Conditions::new(asker, caller, action, about);
     let request = kms_policy::Request { caller, action, resource, context: &conditions };
+    evaluate(asker, &request, grant)
+}
+
+/// Evaluates the policies of who asks for a request that has its context.
+pub(super) fn evaluate(
+    asker: Asker<'_>,
+    request: &kms_policy::Request<'_>,
+    grant: Option<Grant<'_>>,
+) -> Result<(), Refusal> {
     let policies = Policies { grant, ..own_policies(asker) };
-    match kms_policy::authorize(&request, &policies) {
+    match kms_policy::authorize(request, &policies) {
         Decision::Allowed(_) => Ok(()),
         Decision::Denied(denial) => Err(Refusal {
             yields_to_grant: denial.yields_to_grant(),
-            text: denial.message(&request),
+            text: denial.message(request),
         }),
     }
 }
@@ -55,7 +60,7 @@ pub(super) fn can_put_again(
     (arn, account): (&str, &str),
     about: About<'_>,
 ) -> bool {
-    let names = Names::of(asker.principal, about.scope);
+    let names = Names::of(asker.principal, about.scope.partition());
     let Some(caller) = names.caller() else { return false };
     let conditions = Conditions::new(asker, caller, EngineAction::PutKeyPolicy, about);
     kms_policy::can_put_again(policy, arn, account, caller, &own_policies(asker), &conditions)
@@ -73,20 +78,28 @@ const fn own_policies(asker: Asker<'_>) -> Policies<'_> {
 }
 
 /// The names of a caller, for the engine to borrow.
-struct Names<'p> {
+pub(super) struct Names<'p> {
     principal: &'p Principal,
     arn: String,
     own: String,
 }
 
 impl<'p> Names<'p> {
-    fn of(principal: &'p Principal, scope: &Scope) -> Self {
-        // Identities belong to no Region; in each they are of its partition.
-        let there = |arn: String| match scope.partition() {
+    /// Those in a partition. Identities belong to no Region; in each they are of its partition.
+    pub(super) fn of(principal: &'p Principal, partition: &str) -> Self {
+        let there = |arn: String| match partition {
             "aws" => arn,
             partition => arn.replacen("arn:aws:", &format!("arn:{partition}:"), 1),
         };
         Self { principal, arn: there(principal.arn()), own: there(principal.caller_arn()) }
+    }
+
+    /// The caller, who asks for an action.
+    pub(super) fn asking(&self, action: EngineAction) -> Result<Caller<'_>, Refusal> {
+        self.caller().ok_or_else(|| {
+            let text = format!("User: {} is not authorized to perform: {action}", self.own);
+            Refusal { yields_to_grant: false, text }
+        })
     }
 
     fn caller(&self) -> Option<Caller<'_>> {

@@ -24,11 +24,11 @@ impl Call<'_> {
         request: &policy::Request<'_>,
         key: &KeyRecord,
     ) -> Result<Option<Granted>, KmsError> {
-        for (grantee, _) in self.asker().names() {
+        for name in self.asker().names() {
             let mut after = None;
             loop {
                 let page =
-                    self.catalog().list_grants_to(&key.scope, key.id, &grantee, after, GRANTS);
+                    self.catalog().list_grants_to(&key.scope, key.id, &name.arn, after, GRANTS);
                 let page = page.await?;
                 after = page.items.last().map(|(id, _)| *id);
                 for (id, grant) in page.items {

@@ -1,6 +1,7 @@
-//! Inline policies of users and roles.
+//! Inline policies of users, groups and roles.
 
-use super::call::{Call, Holder};
+use super::call::Call;
+use super::holder::Holder;
 use super::listing;
 use crate::iam::document;
 use crate::iam::error::{Code, IamError};
