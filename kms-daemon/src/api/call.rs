@@ -14,7 +14,6 @@ use crate::context::RequestContext;
 use crate::engine::{Devices, Engine};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
-use crate::key::grant::Party;
 use crate::key::last_usage::{LastUsage, UsageTracker};
 use crate::key::{Catalog, Forms, KeyId, KeyRecord, KeyRef, KeyState, Scope, Stored};
 use crate::policy::{
@@ -90,11 +89,6 @@ impl<'a> Call<'a> {
     /// The users and roles that a key policy names.
     pub(super) async fn bound(&self, policy: &str) -> Result<Bound, KmsError> {
         self.service.bound(policy).await
-    }
-
-    /// A party of a grant that is to be made, with its unique id.
-    pub(super) async fn bind(&self, party: Party) -> Result<Party, KmsError> {
-        self.service.bind(party).await
     }
 
     /// Keys and aliases.

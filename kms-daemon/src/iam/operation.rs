@@ -216,6 +216,25 @@ impl Operation {
         Action::parse(&name).ok_or(UnknownAction(name))
     }
 
+    /// Whether it has a parameter of that name.
+    #[cfg(test)]
+    pub(super) fn takes(self, parameter: &str) -> bool {
+        self.parameters().contains(&parameter)
+    }
+
+    /// Whether its requests have `iam:PolicyARN`.
+    const fn attaches(self) -> bool {
+        matches!(
+            self,
+            Self::AttachGroupPolicy
+                | Self::AttachRolePolicy
+                | Self::AttachUserPolicy
+                | Self::DetachGroupPolicy
+                | Self::DetachRolePolicy
+                | Self::DetachUserPolicy
+        )
+    }
+
     /// As the service authorization reference of IAM has it.
     const fn boundary(self) -> Boundary {
         match self {

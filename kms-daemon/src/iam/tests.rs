@@ -3,6 +3,9 @@
 
 mod access_keys;
 mod accounts;
+mod attached;
+mod delegation;
+mod grants;
 mod groups;
 mod keys;
 mod policies;

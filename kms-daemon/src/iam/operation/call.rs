@@ -109,7 +109,7 @@ impl<'a> Call<'a> {
                 Boundary::OfRequest => self.form.optional("PermissionsBoundary"),
                 Boundary::OfTarget => boundary,
             },
-            policy: self.form.optional("PolicyArn"),
+            policy: self.form.optional("PolicyArn").filter(|_| self.operation.attaches()),
             ..Details::default()
         };
         Ok(identities::authorize_management(self.asker(), action, resource, details)?)
