@@ -42,7 +42,7 @@ enum Command {
     /// Accounts of an installation.
     #[command(subcommand)]
     Account(account::Command),
-    /// Users, roles, access keys and policies of an account.
+    /// Users, groups, roles, access keys and policies of an account.
     #[command(subcommand)]
     Iam(iam::Command),
     /// What policies and grants decide, and why.

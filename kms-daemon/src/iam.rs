@@ -17,6 +17,7 @@ use crate::sigv4::{Session, TokenDigest};
 use crate::store::Store;
 
 mod answer;
+mod bound;
 mod check;
 mod directory;
 mod document;
@@ -38,7 +39,7 @@ pub use self::form::Form;
 pub use self::operation::{Operation, Service};
 
 use self::directory::{Changes, Directory};
-use self::limits::Compiled;
+use self::limits::SessionPolicies;
 use self::record::{AccessKey, Account, Owner, Status, Version};
 use self::token::{Content, Subject};
 use self::vault::{Trace, Vault};
@@ -67,7 +68,7 @@ pub struct Iam {
     clock: Arc<dyn Clock>,
     account: String,
     roots: Credentials,
-    compiled: Compiled,
+    sessions: SessionPolicies,
 }
 
 impl Iam {
@@ -89,8 +90,8 @@ impl Iam {
         };
         // A conflict means that it is there.
         let _ = directory.commit(Changes::new().insert(&first)?).await?;
-        let compiled = Compiled::default();
-        Ok(Self { directory, vault, seal, clock, account, roots, compiled })
+        let sessions = SessionPolicies::default();
+        Ok(Self { directory, vault, seal, clock, account, roots, sessions })
     }
 
     /// Whether there is such an account.
@@ -147,6 +148,7 @@ impl Iam {
             issued: content.issued,
             expires: content.expires,
             policy: content.policy.map(|text| text.into_owned()),
+            source_identity: content.subject.source_identity().map(str::to_owned),
         };
         let demanded = Session::new(TokenDigest::of(token), session.expires.into());
         let access_key_id = access_key_id.to_owned();
@@ -164,7 +166,7 @@ impl Iam {
                     None => Ok(None),
                 },
             },
-            Subject::Role { name, id, session } => {
+            Subject::Role { name, id, session, .. } => {
                 let role = self.directory.role(&content.account, name).await?;
                 let Some(role) = role.filter(|role| role.id == *id) else { return Ok(None) };
                 let kind = PrincipalKind::Role(RoleSession {

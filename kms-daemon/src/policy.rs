@@ -1,4 +1,5 @@
-//! Authorization: who may do what with which key.
+//! Authorization: who may do what with which key, and (in [`identities`]) who manages identities
+//! and becomes a role.
 //!
 //! [`authorize`] is the only way to an [`Authorized`] key, and the engine takes nothing else, so
 //! a forgotten check does not compile. It decides in the order of the API: key policy and grants,
@@ -28,12 +29,11 @@ mod document;
 mod engine;
 pub(crate) mod explanation;
 pub(crate) mod identities;
-mod plain;
 mod retirement;
 
 pub use self::action::{AccountAction, Action, Requirement};
-pub use self::asker::{Asker, CallerPolicies};
-pub use self::document::{Bound, KeyPolicy, PolicyError};
+pub use self::asker::{Asker, CallerName, CallerPolicies};
+pub use self::document::{Bound, IdentityPolicy, KeyPolicy, PolicyError, TrustPolicy};
 pub use self::retirement::authorize_retirement;
 
 #[cfg(test)]
@@ -150,7 +150,7 @@ pub fn grants(grant: &GrantRecord, request: &Request<'_>) -> Option<Grantee> {
 /// How a party of a grant names the caller.
 pub(crate) fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
     let mut names = asker.names().into_iter();
-    names.find(|(arn, _)| party.is_principal(arn)).map(|(_, grantee)| grantee)
+    names.find(|name| party.is_principal(&name.arn, name.id)).map(|name| name.grantee)
 }
 
 /// A key that policies and grants let the caller use. Whether it can be used is still to be seen.

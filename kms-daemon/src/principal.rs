@@ -60,6 +60,8 @@ pub struct TemporarySession {
     pub expires: Timestamp,
     /// The session policy they were made with, which narrows what they allow.
     pub policy: Option<String>,
+    /// Who is behind a session of a role, as whoever assumed the first role said.
+    pub source_identity: Option<String>,
 }
 
 impl Principal {

@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 import service_model
+import strongroom
 
 #: These need two Regions, see `test_multi_region.py`.
 TWO_REGIONS = {"ReplicateKey", "UpdatePrimaryRegion"}
-PRINCIPAL = "arn:aws:iam::000000000000:user/operations"
+PRINCIPAL = "arn:aws:iam::000000000000:root"
 CONTEXT = {"Purpose": "operations"}
 NO_STORE = {"CustomKeyStoreId": "cks-1234567890abcdef0"}
 STORE_NOT_FOUND = "CustomKeyStoreNotFoundException"
@@ -421,7 +422,7 @@ def list_grants(kms):
 
 def list_retirable_grants(kms):
     key = make(kms)
-    retiring = f"{PRINCIPAL}/{key['KeyId']}"
+    retiring = strongroom.role(key["KeyId"])
     made = grant(kms, key, RetiringPrincipal=retiring)
     answer = yield {"RetiringPrincipal": retiring}
     assert [entry["GrantId"] for entry in answer["Grants"]] == [made["GrantId"]]

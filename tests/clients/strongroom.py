@@ -4,6 +4,8 @@ Every response is held against the service model, see `service_model.py`.
 """
 
 import contextlib
+import json
+import os
 import re
 
 import boto3
@@ -18,6 +20,19 @@ def client(*, validate=True, **options):
     """
     config = Config(parameter_validation=validate, retries={"total_max_attempts": 1})
     return boto3.client("kms", config=config, **options)
+
+
+def role(name):
+    """The ARN of a new role, for grants to name."""
+    iam = boto3.client("iam", endpoint_url=os.environ["AWS_ENDPOINT_URL_KMS"])
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": {
+            "Effect": "Allow", "Principal": {"AWS": "000000000000"}, "Action": "sts:AssumeRole"
+        },
+    }  # fmt: skip
+    made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+    return made["Role"]["Arn"]
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ def test_random():
 
 
 def test_grants(key):
-    principal = "arn:aws:iam::000000000000:user/alice"
+    principal = "arn:aws:iam::000000000000:root"
     made = answer(
         "create-grant", "--key-id", key["Arn"], "--grantee-principal", principal,
         "--retiring-principal", principal, "--operations", "Decrypt", "Encrypt",

@@ -7,8 +7,9 @@ import pytest
 from strongroom import invalid, pages, refused
 
 ROOT = "arn:aws:iam::000000000000:root"
-ALICE = "arn:aws:iam::000000000000:user/alice"
-BOB = "arn:aws:iam::000000000000:role/bob"
+ALICE = "arn:aws:iam::111122223333:root"
+BOB = ROOT
+NOBODY = "arn:aws:iam::000000000000:user/nobody"
 
 
 def grants(kms, key, **filters):
@@ -98,8 +99,11 @@ def test_refusals(kms, raw, symmetric, signing):
     rule = "satisfy constraint: [Member must satisfy enum value set: ["
     with refused("ValidationException", invalid("operations", rule)):
         raw.create_grant(**{**request, "Operations": ["DisableKey"]})
-    with refused("InvalidArnException"):
-        kms.create_grant(**{**request, "GranteePrincipal": "arn:aws:iam::000000000000:group/g"})
+    for nobody in [NOBODY, "arn:aws:iam::000000000000:group/g"]:
+        with refused("InvalidArnException"):
+            kms.create_grant(**{**request, "GranteePrincipal": nobody})
+        with refused("InvalidArnException"):
+            kms.create_grant(**{**request, "RetiringPrincipal": nobody})
     with refused("ValidationException"):
         kms.create_grant(**{**request, "Operations": ["Sign"]})
     with refused("ValidationException"):
@@ -120,5 +124,5 @@ def test_refusals(kms, raw, symmetric, signing):
 
 @pytest.mark.parametrize("member", ["RetiringPrincipal", "RetiringServicePrincipal"])
 def test_nothing_to_retire(kms, member):
-    nobody = {"RetiringPrincipal": f"{ALICE}-nobody", "RetiringServicePrincipal": "a.b.example"}
+    nobody = {"RetiringPrincipal": NOBODY, "RetiringServicePrincipal": "a.b.example"}
     assert kms.list_retirable_grants(**{member: nobody[member]})["Grants"] == []

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import textwrap
 import time
+import urllib.request
 import uuid
 
 import boto3
 import botocore.exceptions
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
 ACCOUNT = "000000000000"
@@ -57,6 +60,19 @@ def document(**statement):
 
 def trust(principal):
     return document(Principal={"AWS": principal}, Action="sts:AssumeRole")
+
+
+def make_account():
+    """A new account, by Strongroom's own API: its id and the access key of its root."""
+    body = "Action=CreateAccount&Version=2026-11-26"
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    request = AWSRequest("POST", ENDPOINT, headers, body)
+    credentials = boto3.Session().get_credentials()
+    SigV4Auth(credentials, "strongroom", os.environ["AWS_REGION"]).add_auth(request)
+    made = urllib.request.Request(ENDPOINT, body.encode(), dict(request.headers), method="POST")
+    with urllib.request.urlopen(made, timeout=30) as answer:
+        result = json.load(answer)["CreateAccountResponse"]["CreateAccountResult"]
+    return result["Account"]["Id"], result["AccessKey"]
 
 
 def aws(*arguments, **environment):
@@ -274,6 +290,155 @@ def test_boundaries(iam, user, name):
     iam.delete_policy(PolicyArn=arn)
 
 
+def test_attached_policies(iam, user, name):
+    """They count for keys, in the version that is the default."""
+    kms, key = client("kms", user["Key"]), client("kms").create_key()["KeyMetadata"]["KeyId"]
+    use = {"KeyId": key, "Plaintext": b"x"}
+    denied = ("AccessDeniedException", 400)
+    text = document(Action="kms:Encrypt", Resource="*")
+    arn = iam.create_policy(PolicyName=name, PolicyDocument=text)["Policy"]["Arn"]
+    own = {"UserName": user["UserName"], "PolicyArn": arn}
+    assert refusal(kms.encrypt, **use) == denied
+    iam.attach_user_policy(**own)
+    kms.encrypt(**use)
+    listed = iam.list_attached_user_policies(UserName=user["UserName"])["AttachedPolicies"]
+    assert listed == [{"PolicyName": name, "PolicyArn": arn}]
+    assert iam.get_policy(PolicyArn=arn)["Policy"]["AttachmentCount"] == 1
+    assert refusal(iam.delete_policy, PolicyArn=arn) == ("DeleteConflict", 409)
+    iam.detach_user_policy(**own)
+    assert refusal(kms.encrypt, **use) == denied
+    assert refusal(iam.detach_user_policy, **own) == ("NoSuchEntity", 404)
+
+    iam.create_group(GroupName=name)
+    iam.attach_group_policy(GroupName=name, PolicyArn=arn)
+    iam.add_user_to_group(GroupName=name, UserName=user["UserName"])
+    kms.encrypt(**use)
+    other = document(Action="kms:Decrypt", Resource="*")
+    made = iam.create_policy_version(PolicyArn=arn, PolicyDocument=other, SetAsDefault=True)
+    assert made["PolicyVersion"]["VersionId"] == "v2"
+    assert refusal(kms.encrypt, **use) == denied
+    iam.set_default_policy_version(PolicyArn=arn, VersionId="v1")
+    kms.encrypt(**use)
+    found = iam.get_policy_version(PolicyArn=arn, VersionId="v2")["PolicyVersion"]
+    assert (found["Document"], found["IsDefaultVersion"]) == (json.loads(other), False)
+    versions = iam.list_policy_versions(PolicyArn=arn)["Versions"]
+    assert sorted(version["VersionId"] for version in versions) == ["v1", "v2"]
+    iam.remove_user_from_group(GroupName=name, UserName=user["UserName"])
+    assert refusal(kms.encrypt, **use) == denied
+    assert refusal(iam.delete_group, GroupName=name) == ("DeleteConflict", 409)
+    iam.detach_group_policy(GroupName=name, PolicyArn=arn)
+    iam.delete_group(GroupName=name)
+
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust(user["Arn"]))["Role"]
+    iam.attach_role_policy(RoleName=name, PolicyArn=arn)
+    wanted = {"RoleArn": role["Arn"], "RoleSessionName": "s1"}
+    sts = client("sts", user["Key"])
+    client("kms", sts.assume_role(**wanted)["Credentials"]).encrypt(**use)
+    narrow = sts.assume_role(**wanted, Policy=document(Action="kms:List*", Resource="*"))
+    assert refusal(client("kms", narrow["Credentials"]).encrypt, **use) == denied
+    assert refusal(iam.delete_role, RoleName=name) == ("DeleteConflict", 409)
+    iam.detach_role_policy(RoleName=name, PolicyArn=arn)
+    iam.delete_role(RoleName=name)
+    iam.delete_policy_version(PolicyArn=arn, VersionId="v2")
+    iam.delete_policy(PolicyArn=arn)
+
+
+def test_a_delegated_administrator(iam, user, name):
+    """It makes users and gives them what their boundary has at most."""
+    admin = client("iam", user["Key"])
+    text = document(Action="kms:*", Resource="*")
+    bound = iam.create_policy(PolicyName=name, PolicyDocument=text)["Policy"]["Arn"]
+    path = f"/{name}/"
+    text = document(
+        Action=["iam:CreateUser", "iam:PutUserPolicy", "iam:CreateAccessKey"],
+        Resource=f"arn:aws:iam::{ACCOUNT}:user{path}*",
+        Condition={"StringEqualsIfExists": {"iam:PermissionsBoundary": bound}},
+    )
+    iam.put_user_policy(UserName=user["UserName"], PolicyName="p", PolicyDocument=text)
+    text = json.dumps({"Version": "2012-10-17", "Statement": [
+        *json.loads(text)["Statement"],
+        {"Effect": "Deny", "Action": ["iam:CreateUser", "iam:PutUserPolicy"], "Resource": "*",
+         "Condition": {"StringNotEquals": {"iam:PermissionsBoundary": bound}}},
+    ]})  # fmt: skip
+    iam.put_user_policy(UserName=user["UserName"], PolicyName="p", PolicyDocument=text)
+    made = {"UserName": f"{name}-x", "Path": path}
+    denied = ("AccessDenied", 403)
+    assert refusal(admin.create_user, **made) == denied
+    assert refusal(admin.create_user, UserName=f"{name}-x", PermissionsBoundary=bound) == denied
+    admin.create_user(**made, PermissionsBoundary=bound)
+    policy = {
+        "UserName": f"{name}-x",
+        "PolicyName": "p",
+        "PolicyDocument": document(Action="*", Resource="*"),
+    }
+    admin.put_user_policy(**policy)
+    key = admin.create_access_key(UserName=f"{name}-x")["AccessKey"]
+    client("kms", key).list_keys()
+    assert refusal(client("iam", key).list_users) == denied
+    assert refusal(admin.put_user_policy, **{**policy, "UserName": user["UserName"]}) == denied
+    assert refusal(admin.delete_user_permissions_boundary, UserName=f"{name}-x") == denied
+    iam.delete_user_permissions_boundary(UserName=f"{name}-x")
+    assert refusal(admin.put_user_policy, **policy) == denied
+
+
+def test_users_look_after_their_own_keys(iam, user, name):
+    me = client("iam", user["Key"])
+    assert refusal(me.create_access_key) == ("AccessDenied", 403)
+    own = f"arn:aws:iam::{ACCOUNT}:user/${{aws:username}}"
+    text = document(Action=["iam:*AccessKey*", "iam:GetUser"], Resource=own)
+    iam.put_user_policy(UserName=user["UserName"], PolicyName="p", PolicyDocument=text)
+    assert me.get_user()["User"]["Arn"] == user["Arn"]
+    made = me.create_access_key()["AccessKey"]
+    assert made["UserName"] == user["UserName"]
+    assert len(me.list_access_keys()["AccessKeyMetadata"]) == 2
+    me.delete_access_key(AccessKeyId=made["AccessKeyId"])
+    iam.create_user(UserName=name + "-x")
+    assert refusal(me.create_access_key, UserName=name + "-x") == ("AccessDenied", 403)
+
+
+def test_a_role_of_another_account(iam, user, name):
+    account, root = make_account()
+    theirs = client("iam", root)
+    text = document(
+        Principal={"AWS": user["Arn"]}, Action="sts:AssumeRole",
+        Condition={"StringEquals": {"sts:ExternalId": "contract/7"}},
+    )  # fmt: skip
+    role = theirs.create_role(RoleName=name, AssumeRolePolicyDocument=text)["Role"]["Arn"]
+    assert role.startswith(f"arn:aws:iam::{account}:")
+    sts, denied = client("sts", user["Key"]), ("AccessDenied", 403)
+    wanted = {"RoleArn": role, "RoleSessionName": "s1", "ExternalId": "contract/7"}
+    assert refusal(sts.assume_role, **wanted) == denied, "the user's account has a say"
+    allow = document(Action="sts:AssumeRole", Resource=role)
+    iam.put_user_policy(UserName=user["UserName"], PolicyName="p", PolicyDocument=allow)
+    assert refusal(sts.assume_role, **{**wanted, "ExternalId": "contract/8"}) == denied
+    assert refusal(sts.assume_role, RoleArn=role, RoleSessionName="s1") == denied
+    session = sts.assume_role(**wanted)["Credentials"]
+    identity = client("sts", session).get_caller_identity()
+    assert identity["Arn"] == f"arn:aws:sts::{account}:assumed-role/{name}/s1"
+    delegated = document(Principal={"AWS": ACCOUNT}, Action="sts:AssumeRole")
+    theirs.update_assume_role_policy(RoleName=name, PolicyDocument=delegated)
+    assert sts.assume_role(RoleArn=role, RoleSessionName="s1")["Credentials"]
+    iam.delete_user_policy(UserName=user["UserName"], PolicyName="p")
+    assert refusal(sts.assume_role, **wanted) == denied
+
+
+def test_a_user_made_again_is_another_one(iam, user):
+    name, root = user["UserName"], client("kms")
+    key = root.create_key()["KeyMetadata"]["KeyId"]
+    use = {"KeyId": key, "Plaintext": b"x"}
+    grant = {"KeyId": key, "GranteePrincipal": user["Arn"], "Operations": ["Encrypt"]}
+    root.create_grant(**grant)
+    client("kms", user["Key"]).encrypt(**use)
+    iam.delete_access_key(UserName=name, AccessKeyId=user["Key"]["AccessKeyId"])
+    iam.delete_user(UserName=name)
+    assert refusal(root.create_grant, **grant) == ("InvalidArnException", 400)
+    iam.create_user(UserName=name)
+    again = client("kms", iam.create_access_key(UserName=name)["AccessKey"])
+    assert refusal(again.encrypt, **use) == ("AccessDeniedException", 400)
+    root.create_grant(**grant)
+    again.encrypt(**use)
+
+
 def test_roles_and_their_sessions(iam, user, name):
     role = iam.create_role(
         RoleName=name, Path="/x/", AssumeRolePolicyDocument=trust(user["Arn"]),
@@ -303,7 +468,8 @@ def test_roles_and_their_sessions(iam, user, name):
     changed = session | {"SessionToken": session["SessionToken"][:-8] + "AAAAAAA="}
     assert refusal(client("sts", changed).get_caller_identity) == ("InvalidClientTokenId", 403)
     assert refusal(sts.assume_role, **wanted, DurationSeconds=7201) == ("ValidationError", 400)
-    assert refusal(sts.assume_role, **wanted, ExternalId="xx") == ("ValidationError", 400)
+    tags = [{"Key": "a", "Value": "b"}]
+    assert refusal(sts.assume_role, **wanted, Tags=tags) == ("ValidationError", 400)
     assert refusal(client("sts").assume_role, **wanted) == ("AccessDenied", 403)
 
     iam.update_assume_role_policy(RoleName=name, PolicyDocument=trust(ACCOUNT))

@@ -119,7 +119,7 @@ fn seeded_keys_are_there_after_every_start() {
 #[test]
 fn a_reset_leaves_the_seed() {
     let (daemon, _dir) = start(&seed());
-    let grantee = "arn:aws:iam::000000000000:user/a";
+    let grantee = "arn:aws:iam::111122223333:root";
     let grant =
         json!({ "KeyId": MAC_KEY, "GranteePrincipal": grantee, "Operations": ["GenerateMac"] });
     ok(&daemon, "CreateGrant", &grant);

@@ -9,8 +9,8 @@ use crate::pattern::Pattern;
 
 macro_rules! actions {
     ($($service:literal { $($variant:ident $name:literal $reach:ident)+ })+) => {
-        /// An action a request can be about: those of KMS (IAM lists 58 of them), and those of
-        /// STS that role trust policies and sessions are about.
+        /// An action a request can be about: those of KMS (IAM lists 58 of them), those of IAM
+        /// that `kmsd` offers, and those of STS that role trust policies and sessions are about.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[allow(missing_docs, reason = "the names are those of the API")]
         pub enum Action {
@@ -45,6 +45,62 @@ enum Reach {
 }
 
 actions! {
+    "iam" {
+        AddUserToGroup "AddUserToGroup" Own
+        AttachGroupPolicy "AttachGroupPolicy" Own
+        AttachRolePolicy "AttachRolePolicy" Own
+        AttachUserPolicy "AttachUserPolicy" Own
+        CreateAccessKey "CreateAccessKey" Own
+        CreateGroup "CreateGroup" Own
+        CreatePolicy "CreatePolicy" Own
+        CreatePolicyVersion "CreatePolicyVersion" Own
+        CreateRole "CreateRole" Own
+        CreateUser "CreateUser" Own
+        DeleteAccessKey "DeleteAccessKey" Own
+        DeleteGroup "DeleteGroup" Own
+        DeleteGroupPolicy "DeleteGroupPolicy" Own
+        DeletePolicy "DeletePolicy" Own
+        DeletePolicyVersion "DeletePolicyVersion" Own
+        DeleteRole "DeleteRole" Own
+        DeleteRolePermissionsBoundary "DeleteRolePermissionsBoundary" Own
+        DeleteRolePolicy "DeleteRolePolicy" Own
+        DeleteUser "DeleteUser" Own
+        DeleteUserPermissionsBoundary "DeleteUserPermissionsBoundary" Own
+        DeleteUserPolicy "DeleteUserPolicy" Own
+        DetachGroupPolicy "DetachGroupPolicy" Own
+        DetachRolePolicy "DetachRolePolicy" Own
+        DetachUserPolicy "DetachUserPolicy" Own
+        GetGroup "GetGroup" Own
+        GetGroupPolicy "GetGroupPolicy" Own
+        GetPolicy "GetPolicy" Own
+        GetPolicyVersion "GetPolicyVersion" Own
+        GetRole "GetRole" Own
+        GetRolePolicy "GetRolePolicy" Own
+        GetUser "GetUser" Own
+        GetUserPolicy "GetUserPolicy" Own
+        ListAccessKeys "ListAccessKeys" Own
+        ListAttachedGroupPolicies "ListAttachedGroupPolicies" Own
+        ListAttachedRolePolicies "ListAttachedRolePolicies" Own
+        ListAttachedUserPolicies "ListAttachedUserPolicies" Own
+        ListGroupPolicies "ListGroupPolicies" Own
+        ListGroups "ListGroups" Own
+        ListGroupsForUser "ListGroupsForUser" Own
+        ListPolicies "ListPolicies" Own
+        ListPolicyVersions "ListPolicyVersions" Own
+        ListRolePolicies "ListRolePolicies" Own
+        ListRoles "ListRoles" Own
+        ListUserPolicies "ListUserPolicies" Own
+        ListUsers "ListUsers" Own
+        PutGroupPolicy "PutGroupPolicy" Own
+        PutRolePermissionsBoundary "PutRolePermissionsBoundary" Own
+        PutRolePolicy "PutRolePolicy" Own
+        PutUserPermissionsBoundary "PutUserPermissionsBoundary" Own
+        PutUserPolicy "PutUserPolicy" Own
+        RemoveUserFromGroup "RemoveUserFromGroup" Own
+        SetDefaultPolicyVersion "SetDefaultPolicyVersion" Own
+        UpdateAccessKey "UpdateAccessKey" Own
+        UpdateAssumeRolePolicy "UpdateAssumeRolePolicy" Own
+    }
     "kms" {
         CancelKeyDeletion "CancelKeyDeletion" Own
         ConnectCustomKeyStore "ConnectCustomKeyStore" Own
@@ -197,6 +253,10 @@ mod tests {
             ("kms:Encrypt?", &[]),
             ("s3:*", &[]),
             ("sts:AssumeRole", &["sts:AssumeRole"]),
+            (
+                "iam:*AccessKey",
+                &["iam:CreateAccessKey", "iam:DeleteAccessKey", "iam:UpdateAccessKey"],
+            ),
         ] {
             assert_eq!(names(pattern), expected, "{pattern}");
         }

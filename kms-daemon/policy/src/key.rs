@@ -23,8 +23,9 @@ pub enum KeyType {
 
 macro_rules! names {
     ($($variant:ident $text:literal $type:ident)+) => {
-        /// The condition keys that a request to KMS can have: the global ones, and the keys of
-        /// KMS in IAM's service authorization reference.
+        /// The condition keys that a request can have: the global ones, the keys of KMS in IAM's
+        /// service authorization reference, and those of IAM and STS that are about their actions
+        /// here.
         ///
         /// A name that ends with `/` or `:` is that of a family, whose members have a
         /// [parameter](ConditionKey::parameter).
@@ -97,6 +98,9 @@ names! {
     UserName "aws:username" Text
     ViaAwsService "aws:ViaAWSService" Bool
     VpcSourceIp "aws:VpcSourceIp" Address
+    IamResourceTag "iam:ResourceTag/" Text
+    PermissionsBoundary "iam:PermissionsBoundary" Text
+    PolicyArn "iam:PolicyARN" Arn
     BypassPolicyLockoutSafetyCheck "kms:BypassPolicyLockoutSafetyCheck" Bool
     CallerAccount "kms:CallerAccount" Text
     CustomerMasterKeySpec "kms:CustomerMasterKeySpec" Text
@@ -138,6 +142,10 @@ names! {
     ViaService "kms:ViaService" Text
     WrappingAlgorithm "kms:WrappingAlgorithm" Text
     WrappingKeySpec "kms:WrappingKeySpec" Text
+    ExternalId "sts:ExternalId" Text
+    RoleSessionName "sts:RoleSessionName" Text
+    SessionSourceIdentity "sts:SourceIdentity" Text
+    TransitiveTagKeys "sts:TransitiveTagKeys" List
 }
 
 impl Name {

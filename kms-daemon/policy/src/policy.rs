@@ -107,7 +107,8 @@ impl TrustPolicy {
 pub enum Resolution {
     /// It is to be matched as the policy names it.
     AsNamed,
-    /// A user or role, to be matched by this unique id alone.
+    /// A user or role, to be matched by this unique id alone; or a session of the role that has
+    /// it, to be matched by its name too.
     UniqueId(String),
     /// There is none.
     Unknown,
@@ -198,7 +199,7 @@ fn resolve_principals(
         for principal in principals.named_mut() {
             match resolve(principal) {
                 Resolution::AsNamed => {}
-                Resolution::UniqueId(id) => *principal = NamedPrincipal::UniqueId(id.into()),
+                Resolution::UniqueId(id) => principal.bind(id),
                 Resolution::Unknown => {
                     let sid = statement.sid.as_deref().map(str::to_owned);
                     return Err(PolicyError {

@@ -27,6 +27,13 @@ pub enum NamedPrincipal {
     Role(Box<str>),
     /// The ARN of a role session or of a federated user.
     Session(Box<str>),
+    /// The ARN of a session of the role with a unique id, and of no later role of its name.
+    SessionOf {
+        /// The ARN of the session.
+        arn: Box<str>,
+        /// The unique id of the role.
+        role: Box<str>,
+    },
     /// The unique id of a user or a role.
     UniqueId(Box<str>),
     /// A service.
@@ -143,6 +150,16 @@ impl NamedPrincipal {
         })
     }
 
+    /// The user or role with a unique id, or a session of that role, instead of whoever has the
+    /// name.
+    pub(crate) fn bind(&mut self, id: String) {
+        let role = id.into_boxed_str();
+        *self = match std::mem::replace(self, Self::Anyone) {
+            Self::Session(arn) | Self::SessionOf { arn, .. } => Self::SessionOf { arn, role },
+            _ => Self::UniqueId(role),
+        };
+    }
+
     /// How this names `caller`.
     fn names(&self, caller: &Caller<'_>) -> Ways {
         let yes = |matches: bool, ways| if matches { ways } else { Ways::NONE };
@@ -160,6 +177,10 @@ impl NamedPrincipal {
                 let session =
                     matches!(caller.kind(), CallerKind::RoleSession | CallerKind::FederatedUser);
                 yes(session && **arn == *caller.arn(), Ways::ITSELF)
+            }
+            Self::SessionOf { arn, role } => {
+                let session = caller.role().is_some() && **arn == *caller.arn();
+                yes(session && caller.unique_id() == Some(role), Ways::ITSELF)
             }
             Self::UniqueId(id) => {
                 let ways = if caller.role().is_some() { Ways::ROLE } else { Ways::ITSELF };
@@ -186,6 +207,7 @@ impl fmt::Display for NamedPrincipal {
             Self::User(text)
             | Self::Role(text)
             | Self::Session(text)
+            | Self::SessionOf { arn: text, .. }
             | Self::UniqueId(text)
             | Self::Service(text)
             | Self::Federated(text) => f.write_str(text),

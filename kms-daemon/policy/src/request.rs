@@ -41,8 +41,9 @@ pub enum Resource<'a> {
         /// Its trust policy.
         policy: &'a TrustPolicy,
     },
-    /// Something that has no policy: an alias name, a custom key store, or nothing in
-    /// particular. Identity policies decide alone.
+    /// Something that has no policy: an alias name, a custom key store, an identity or a policy
+    /// that is to be managed (a role among them), or nothing in particular. Identity policies
+    /// decide alone.
     Account {
         /// Its ARN, or `*` for actions that are about no resource. `None` for a resource that
         /// has no ARN yet; it is matched like `*`.

@@ -1,9 +1,16 @@
 //! Users and roles, as the API needs to know them.
 
 use super::Service;
-use crate::error::KmsError;
+use crate::error::{Exception, KmsError};
+use crate::key::grant::Party;
 use crate::policy::{Bound, CallerPolicies};
 use crate::principal::Principal;
+
+/// The answer to an ARN that is nobody's.
+pub(super) fn not_a_principal(arn: &str) -> KmsError {
+    let text = format!("ARN does not refer to a valid principal: {arn}");
+    KmsError::new(Exception::InvalidArn, text)
+}
 
 impl Service {
     /// What limits a caller.
@@ -17,9 +24,24 @@ impl Service {
 
     /// The users and roles that a key policy names. What does not exist is left out.
     pub(crate) async fn bound(&self, policy: &str) -> Result<Bound, KmsError> {
-        match &self.identities {
-            Some(identities) => identities.bound(policy).await,
-            None => Ok(Bound::new()),
+        // What is no policy is refused by who reads it next.
+        let policy = kms_policy::KeyPolicy::parse(policy);
+        let (Some(identities), Ok(policy)) = (&self.identities, policy) else {
+            return Ok(Bound::new());
+        };
+        Ok(identities.bound(policy.principals()).await?)
+    }
+
+    /// A party of a grant that is to be made, with its unique id.
+    pub(super) async fn bind(&self, party: Party) -> Result<Party, KmsError> {
+        let Some(arn) = party.needs_id() else { return Ok(party) };
+        let id = match &self.identities {
+            Some(identities) => identities.unique_id(arn).await?,
+            None => None,
+        };
+        match (id, party) {
+            (Some(id), Party::Principal { arn, .. }) => Ok(Party::Principal { arn, id: Some(id) }),
+            (_, party) => Err(not_a_principal(party.text())),
         }
     }
 }

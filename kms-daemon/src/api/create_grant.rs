@@ -4,6 +4,7 @@ use hsm_protocol::key_spec::KeySpec;
 
 use super::Answer;
 use super::call::{Call, KeyUse, contended};
+use super::callers::not_a_principal;
 use super::checks::invalid;
 use super::grant_listing::audit_value;
 use super::grant_token::GrantToken;
@@ -52,7 +53,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         terms: Some(&terms),
         ..KeyUse::manage(Action::CreateGrant, &key_id)
     };
-    let record = GrantRecord {
+    let mut record = GrantRecord {
         name: input.name,
         created: call.now(),
         grantee,
@@ -63,6 +64,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     for _ in Call::tries() {
         let key = call.authorize(key_use).await?;
         check_terms(&key, &terms)?;
+        record.grantee = call.bind(record.grantee).await?;
+        if let Some(party) = record.retiring {
+            record.retiring = Some(call.bind(party).await?);
+        }
         Call::finish_dry_run(input.dry_run)?;
         let catalog = call.catalog();
         if let Some(fingerprint) = record.fingerprint()
@@ -140,16 +145,15 @@ pub(super) fn one_party(
             Err(invalid("A principal and a service principal cannot be given together."))
         }
         (None, service) => Ok(service.map(Party::Service)),
-        (Some(text), None) => Party::principal(&text, partition).map(Some).ok_or_else(|| {
-            let text = format!("ARN does not refer to a valid principal: {text}");
-            KmsError::new(Exception::InvalidArn, text)
-        }),
+        (Some(text), None) => {
+            Party::principal(&text, partition).map(Some).ok_or_else(|| not_a_principal(&text))
+        }
     }
 }
 
 fn record_party(call: &mut Call<'_>, names: [&str; 2], party: Option<&Party>) {
     match party {
-        Some(Party::Principal(text)) => call.parameter(names[0], text.as_str()),
+        Some(Party::Principal { arn: text, .. }) => call.parameter(names[0], text.as_str()),
         Some(Party::Service(text)) => call.parameter(names[1], text.as_str()),
         None => {}
     }

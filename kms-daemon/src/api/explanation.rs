@@ -42,10 +42,10 @@ impl Service {
         };
         let key = key.ok_or_else(|| named.not_found())?;
         let mut grants = Vec::new();
-        for (grantee, _) in asker.names() {
+        for name in asker.names() {
             let mut after = None;
             loop {
-                let page = catalog.list_grants_to(scope, key.id, &grantee, after, GRANTS).await?;
+                let page = catalog.list_grants_to(scope, key.id, &name.arn, after, GRANTS).await?;
                 after = page.items.last().map(|(id, _)| *id);
                 grants.extend(page.items.into_iter().filter_map(|(id, found)| {
                     let record = found?.record;

@@ -58,11 +58,11 @@ fn entry(FoundGrant { scope, key, id, record }: &FoundGrant) -> GrantListEntry<'
         ..GrantListEntry::default()
     };
     match &record.grantee {
-        Party::Principal(arn) => entry.grantee_principal = Some(arn.into()),
+        Party::Principal { arn, .. } => entry.grantee_principal = Some(arn.into()),
         Party::Service(name) => entry.grantee_service_principal = Some(name.into()),
     }
     match &record.retiring {
-        Some(Party::Principal(arn)) => entry.retiring_principal = Some(arn.into()),
+        Some(Party::Principal { arn, .. }) => entry.retiring_principal = Some(arn.into()),
         Some(Party::Service(name)) => entry.retiring_service_principal = Some(name.into()),
         None => {}
     }

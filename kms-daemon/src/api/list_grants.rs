@@ -28,7 +28,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     if let Some(id) = wanted {
         let found = catalog.grant(&key.scope, key.id, id).await?;
         let found = found.ok_or_else(|| not_found(&id.to_string()))?;
-        let fits = grantee.is_none_or(|grantee| grantee == found.record.grantee);
+        let fits = grantee.is_none_or(|grantee| grantee.text() == found.record.grantee.text());
         return page(fits.then_some(&found).into_iter(), None);
     }
     let filter = format!("{} {}", key.arn(), grantee.as_ref().map_or("", |party| party.text()));

@@ -29,7 +29,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let asked = Scope::new(retiring.account().unwrap_or(&home.account), &home.region);
     call.authorize_in(AccountAction::ListRetirableGrants, &asked)?;
     let owner = match retiring {
-        Party::Principal(_) => None,
+        Party::Principal { .. } => None,
         Party::Service(_) => Some(home.account.as_str()),
     };
     let filter = retiring.text();

@@ -193,6 +193,9 @@ fn verified(principal: &Principal) -> Value {
         let issued = event_time(session.issued.into());
         let attributes = json!({ "creationDate": issued, "mfaAuthenticated": "false" });
         context.insert("attributes".to_owned(), attributes);
+        if let Some(source) = &session.source_identity {
+            context.insert("sourceIdentity".to_owned(), json!(source));
+        }
         identity["sessionContext"] = Value::Object(context);
     }
     identity
@@ -326,7 +329,8 @@ mod tests {
             session: "s1".to_owned(),
         });
         let (issued, expires) = (Timestamp::from_millis(1_440_938_160_000), Timestamp::default());
-        caller.session = Some(TemporarySession { issued, expires, policy: None });
+        let source_identity = Some("ana".to_owned());
+        caller.session = Some(TemporarySession { issued, expires, policy: None, source_identity });
         let session = record(Outcome::Success, Caller::Verified(&caller), &facts);
         let expected = json!({
             "type": "AssumedRole",
@@ -346,6 +350,7 @@ mod tests {
                     "creationDate": "2015-08-30T12:36:00Z",
                     "mfaAuthenticated": "false",
                 },
+                "sourceIdentity": "ana",
             },
         });
         assert_eq!(session["userIdentity"], expected);

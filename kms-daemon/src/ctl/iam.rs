@@ -1,38 +1,57 @@
-//! `kmsctl iam`: users, roles, access keys and policies of an account.
+//! `kmsctl iam`: users, groups, roles, access keys and policies of an account.
 
 use std::path::PathBuf;
 
 use super::management::{Account, IAM, print, print_key, read};
 use super::{Failure, Outcome, Output};
 
+mod group;
+mod managed;
+mod policy;
+
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Users. Needs a running daemon and the access key of the account's root.
+    /// Users. Needs a running daemon and an access key that may manage them.
     User {
         #[command(subcommand)]
         command: User,
         #[command(flatten)]
         account: Account,
     },
-    /// Roles. Needs a running daemon and the access key of the account's root.
+    /// Groups of users. Needs a running daemon and an access key that may manage them.
+    Group {
+        #[command(subcommand)]
+        command: group::Command,
+        #[command(flatten)]
+        account: Account,
+    },
+    /// Roles. Needs a running daemon and an access key that may manage them.
     Role {
         #[command(subcommand)]
         command: Role,
         #[command(flatten)]
         account: Account,
     },
-    /// Access keys of users. Needs a running daemon and the access key of the account's root.
+    /// Access keys of users. Needs a running daemon and an access key that may manage them.
     Key {
         #[command(subcommand)]
         command: Key,
         #[command(flatten)]
         account: Account,
     },
-    /// Inline policies of users and roles. Needs a running daemon and the access key of the
-    /// account's root.
+    /// Policies of users, groups and roles: inline ones, and which managed ones are attached. Needs
+    /// a running daemon and an access key that may manage them.
     Policy {
         #[command(subcommand)]
-        command: Policy,
+        command: policy::Command,
+        #[command(flatten)]
+        account: Account,
+    },
+    /// Managed policies, to be attached to several users, groups and roles. Needs a running daemon
+    /// and an access key that may manage them.
+    Managed {
+        #[command(subcommand)]
+        command: managed::Command,
         #[command(flatten)]
         account: Account,
     },
@@ -51,7 +70,7 @@ pub(super) enum User {
     List,
     /// Show a user.
     Show { name: String },
-    /// Delete a user, once its access keys and policies are deleted.
+    /// Delete a user, once its access keys and policies are deleted and it is in no group.
     Delete { name: String },
 }
 
@@ -80,7 +99,7 @@ pub(super) enum Role {
         /// File with the trust policy.
         file: PathBuf,
     },
-    /// Delete a role, once its policies are deleted. Its sessions end at once.
+    /// Delete a role, once its policies are deleted or detached. Its sessions end at once.
     Delete { name: String },
 }
 
@@ -99,53 +118,14 @@ pub(super) enum Key {
     Delete { user: String, key: String },
 }
 
-/// Whose policy it is.
-#[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
-pub(super) struct Holder {
-    /// A user.
-    #[arg(long)]
-    user: Option<String>,
-    /// A role.
-    #[arg(long)]
-    role: Option<String>,
-}
-
-#[derive(Debug, clap::Subcommand)]
-pub(super) enum Policy {
-    /// Add a policy, or replace it.
-    Put {
-        #[command(flatten)]
-        holder: Holder,
-        name: String,
-        /// File with the document.
-        file: PathBuf,
-    },
-    /// List the policies.
-    List {
-        #[command(flatten)]
-        holder: Holder,
-    },
-    /// Show a policy.
-    Show {
-        #[command(flatten)]
-        holder: Holder,
-        name: String,
-    },
-    /// Delete a policy.
-    Delete {
-        #[command(flatten)]
-        holder: Holder,
-        name: String,
-    },
-}
-
 pub(super) fn run(command: &Command, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     match command {
         Command::User { command, account } => user(command, account, output)?,
         Command::Role { command, account } => role(command, account, output)?,
         Command::Key { command, account } => key(command, account, output)?,
-        Command::Policy { command, account } => policy(command, account, output)?,
+        Command::Group { command, account } => group::run(command, account, output)?,
+        Command::Policy { command, account } => policy::run(command, account, output)?,
+        Command::Managed { command, account } => managed::run(command, account, output)?,
     }
     Ok(Outcome::Good)
 }
@@ -214,38 +194,4 @@ fn key(command: &Key, account: &Account, output: &mut Output<'_>) -> Result<(), 
         }
     };
     print(output, &result)
-}
-
-fn policy(command: &Policy, account: &Account, output: &mut Output<'_>) -> Result<(), Failure> {
-    let result = match command {
-        Policy::Put { holder, name, file } => {
-            let document = read(file)?;
-            let (operation, holder) = holder.operation("Put", "Policy");
-            let policy = [("PolicyName", Some(&**name)), ("PolicyDocument", Some(&*document))];
-            account.call(IAM, &operation, &[&[holder], &policy[..]].concat())?
-        }
-        Policy::List { holder } => {
-            let (operation, holder) = holder.operation("List", "Policies");
-            account.list(IAM, &operation, &[holder], "PolicyNames")?
-        }
-        Policy::Show { holder, name } => {
-            let (operation, holder) = holder.operation("Get", "Policy");
-            account.call(IAM, &operation, &[holder, ("PolicyName", Some(name))])?
-        }
-        Policy::Delete { holder, name } => {
-            let (operation, holder) = holder.operation("Delete", "Policy");
-            account.call(IAM, &operation, &[holder, ("PolicyName", Some(name))])?
-        }
-    };
-    print(output, &result)
-}
-
-impl Holder {
-    /// The operation for it, and the parameter that names it.
-    fn operation(&self, verb: &str, noun: &str) -> (String, (&'static str, Option<&str>)) {
-        match &self.user {
-            Some(name) => (format!("{verb}User{noun}"), ("UserName", Some(name))),
-            None => (format!("{verb}Role{noun}"), ("RoleName", self.role.as_deref())),
-        }
-    }
 }

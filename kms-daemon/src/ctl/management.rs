@@ -1,4 +1,4 @@
-//! Requests to the IAM API of a running daemon, signed with the root's access key of an account.
+//! Requests to the IAM API of a running daemon, signed with an access key of an account.
 
 use std::fs;
 use std::io::{self, Write};
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Account {
     #[command(flatten)]
     daemon: Daemon,
-    /// File with the access key of the account's root [default: DIR/credentials of --data].
+    /// File with the access key to sign with [default: DIR/credentials of --data, the root's].
     #[arg(long, global = true, value_name = "FILE", env = "AWS_SHARED_CREDENTIALS_FILE")]
     credentials: Option<PathBuf>,
     /// Profile of that file.

@@ -117,6 +117,37 @@ pub(super) fn number(
     }
 }
 
+/// A truth value, false unless it is given.
+///
+/// # Errors
+/// `Code::ValidationError`.
+pub(super) fn flag(form: &Form, parameter: &str) -> Result<bool, IamError> {
+    match form.optional(parameter) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(IamError::invalid(format!("{} is true or false.", member(parameter)))),
+    }
+}
+
+/// A text of the characters that an external id can have, if it is given.
+///
+/// # Errors
+/// `Code::ValidationError`.
+pub(super) fn external_id(form: &Form) -> Result<Option<&str>, IamError> {
+    const PARAMETER: &str = "ExternalId";
+    let Some(id) = form.optional(PARAMETER) else { return Ok(None) };
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte);
+    if !id.bytes().all(allowed) {
+        return Err(IamError::invalid(format!(
+            "1 validation error detected: Value at '{}' failed to satisfy constraint: Member must \
+             satisfy regular expression pattern: [\\w+=,.@:\\/-]*",
+            member(PARAMETER)
+        )));
+    }
+    length(PARAMETER, id, (2, 1224))?;
+    Ok(Some(id))
+}
+
 /// How many items a page of a listing has.
 ///
 /// # Errors

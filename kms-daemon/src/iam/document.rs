@@ -1,8 +1,10 @@
 //! Policy documents: kept as text, and accepted only if the policy engine reads them.
 
-use kms_policy::{IdentityPolicy, PolicyError, TrustPolicy};
+use kms_policy::{Fault, NamedPrincipal};
 
+use super::Iam;
 use super::error::{Code, IamError};
+use crate::policy::{IdentityPolicy, TrustPolicy};
 
 /// Longest document in a request, in bytes; the quotas below are narrower.
 const MAX_DOCUMENT: usize = 131_072;
@@ -36,21 +38,49 @@ impl Kind {
     }
 }
 
-/// Checks that a document can be evaluated.
+/// Reads a policy of an identity or a session.
 ///
 /// # Errors
 /// [`Code::MalformedPolicyDocument`], [`Code::LimitExceeded`].
-pub(super) fn check(kind: Kind, text: &str) -> Result<(), IamError> {
-    if text.is_empty() || text.len() > MAX_DOCUMENT {
-        return Err(IamError::invalid("A policy document has 1 to 131072 characters."));
+pub(super) fn identity(kind: Kind, text: &str) -> Result<IdentityPolicy, IamError> {
+    check_length(text)?;
+    let policy = IdentityPolicy::parse(text)?;
+    check_quota(kind, [text])?;
+    Ok(policy)
+}
+
+fn check_length(text: &str) -> Result<(), IamError> {
+    match text.is_empty() || text.len() > MAX_DOCUMENT {
+        true => Err(IamError::invalid("A policy document has 1 to 131072 characters.")),
+        false => Ok(()),
     }
-    let malformed =
-        |error: PolicyError| IamError::new(Code::MalformedPolicyDocument, error.to_string());
-    match kind {
-        Kind::Trust => drop(TrustPolicy::parse(text).map_err(malformed)?),
-        _ => drop(IdentityPolicy::parse(text).map_err(malformed)?),
+}
+
+/// Reads a trust policy. Users, roles and accounts that it names must exist.
+///
+/// # Errors
+/// [`Code::MalformedPolicyDocument`], [`Code::LimitExceeded`].
+pub(super) async fn trust(iam: &Iam, text: &str) -> Result<TrustPolicy, IamError> {
+    check_length(text)?;
+    let compiled = kms_policy::TrustPolicy::parse(text)?;
+    check_quota(Kind::Trust, [text])?;
+    for principal in compiled.principals() {
+        if let NamedPrincipal::Account { id, .. } = principal
+            && !iam.has_account(id).await?
+        {
+            return Err(unknown(&principal.to_string()));
+        }
     }
-    check_quota(kind, [text])
+    let bound = iam.bound(compiled.principals()).await?;
+    TrustPolicy::parse(text.to_owned(), bound).map_err(|error| match error.fault {
+        Fault::Principal(name) => unknown(&name),
+        _ => error.into(),
+    })
+}
+
+fn unknown(principal: &str) -> IamError {
+    let text = format!("Invalid principal in policy: \"AWS\":\"{principal}\"");
+    IamError::new(Code::MalformedPolicyDocument, text)
 }
 
 /// Checks that documents which count together are within their quota.
@@ -92,28 +122,26 @@ mod tests {
 
     #[test]
     fn documents_are_of_their_kind() {
-        assert!(check(Kind::User, IDENTITY).is_ok());
-        assert!(check(Kind::Trust, TRUST).is_ok());
+        assert!(identity(Kind::User, IDENTITY).is_ok());
         for (kind, text) in [
             (Kind::User, TRUST),
-            (Kind::Trust, IDENTITY),
             (Kind::Role, "{"),
             (Kind::Session, r#"{"Version":"2012-10-17","Version":"2012-10-17","Statement":[]}"#),
         ] {
-            assert_eq!(check(kind, text).unwrap_err().code(), Code::MalformedPolicyDocument);
+            assert_eq!(identity(kind, text).unwrap_err().code(), Code::MalformedPolicyDocument);
         }
     }
 
     #[test]
     fn quotas_do_not_count_white_space() {
         let spaces = IDENTITY.replace(":[", &format!(":{}[", " ".repeat(3000)));
-        assert!(check(Kind::User, &spaces).is_ok());
-        let code = |kind, text: &str| check(kind, text).unwrap_err().code();
+        assert!(identity(Kind::User, &spaces).is_ok());
+        let code = |kind, text: &str| identity(kind, text).unwrap_err().code();
         assert_eq!(code(Kind::Session, &spaces), Code::PackedPolicyTooLarge);
         let long =
             IDENTITY.replace("\"*\"", &format!("\"arn:aws:kms:*:*:key/{}\"", "x".repeat(2048)));
         assert_eq!(code(Kind::User, &long), Code::LimitExceeded);
-        assert!(check(Kind::Role, &long).is_ok());
+        assert!(identity(Kind::Role, &long).is_ok());
         assert!(check_quota(Kind::User, [IDENTITY; 21]).is_ok());
         assert!(check_quota(Kind::User, [IDENTITY; 40]).is_err());
         let blank = IDENTITY.replace(":[", &format!(":{}[", " ".repeat(100_000)));

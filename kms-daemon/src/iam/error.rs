@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::error::{Exception, KmsError};
 use crate::key::CatalogError;
+use crate::policy::PolicyError;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident, $status:literal;)+) => {
@@ -141,6 +142,12 @@ impl From<KmsError> for IamError {
             _ => Code::ServiceFailure,
         };
         Self::new(code, error.message().unwrap_or_default().to_owned())
+    }
+}
+
+impl From<PolicyError> for IamError {
+    fn from(error: PolicyError) -> Self {
+        Self::new(Code::MalformedPolicyDocument, error.to_string())
     }
 }
 

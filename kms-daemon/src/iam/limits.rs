@@ -1,34 +1,33 @@
 //! What limits a caller: the policies of its user, groups, role and session.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use kms_policy::{IdentityPolicy, NamedPrincipal};
-
 use super::Iam;
-use super::record::InlinePolicies;
+use super::record::{Attached, InlinePolicies, ManagedPolicy};
 use crate::error::{Exception, KmsError};
+use crate::key::Stored;
 use crate::policy::explanation::PolicyNames;
-use crate::policy::identities::Documents;
-use crate::policy::{Bound, CallerPolicies};
+use crate::policy::{CallerPolicies, IdentityPolicy};
 use crate::principal::{Principal, PrincipalKind};
 
-/// Compiled policies that are held at a time.
-const MAX_COMPILED: usize = 4096;
+/// Compiled policies of sessions that are held at a time.
+const MAX_SESSIONS: usize = 4096;
 
-/// Compiled policies, by their documents: what is equal means the same.
+/// Compiled policies of sessions, by their documents: they are in tokens, not in records.
 #[derive(Default)]
-pub(super) struct Compiled(Mutex<HashMap<String, IdentityPolicy>>);
+pub(super) struct SessionPolicies(Mutex<HashMap<String, kms_policy::IdentityPolicy>>);
 
-impl Compiled {
-    fn get(&self, document: &str) -> Result<IdentityPolicy, KmsError> {
+impl SessionPolicies {
+    fn get(&self, document: &str) -> Result<kms_policy::IdentityPolicy, KmsError> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(policy) = known.get(document) {
             return Ok(policy.clone());
         }
-        // It was read when it was put: now it fails for another release's only.
-        let policy = IdentityPolicy::parse(document).map_err(KmsError::internal)?;
-        if known.len() >= MAX_COMPILED
+        // It was read when the session was made: now it fails for another release's only.
+        let policy = kms_policy::IdentityPolicy::parse(document).map_err(KmsError::internal)?;
+        if known.len() >= MAX_SESSIONS
             && let Some(victim) = known.keys().next().cloned()
         {
             known.remove(&victim);
@@ -38,6 +37,26 @@ impl Compiled {
     }
 }
 
+/// Where an identity policy of a caller comes from, in words.
+enum Source<'a> {
+    Inline { name: &'a str, kind: &'static str, holder: &'a str },
+    Attached { arn: &'a str, kind: &'static str, holder: &'a str },
+}
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inline { name, kind, holder } => write!(f, "policy {name} of {kind} {holder}"),
+            Self::Attached { arn, kind, holder } => {
+                write!(f, "policy {arn}, attached to {kind} {holder}")
+            }
+        }
+    }
+}
+
+/// What takes the identity policies of a caller, one after the other.
+type Take<'t> = dyn FnMut(Source<'_>, &IdentityPolicy) + Send + 't;
+
 impl Iam {
     /// The policies that limit a caller, compiled.
     ///
@@ -46,132 +65,104 @@ impl Iam {
     /// policies cannot be told.
     pub async fn policies(&self, principal: &Principal) -> Result<CallerPolicies, KmsError> {
         if principal.is_root() {
+            // No policy limits it, not even one of a session: it can have none.
             return Ok(CallerPolicies::default());
         }
-        let Documents { identity, boundary } = self.documents(principal).await?;
+        let mut identity = Vec::new();
+        let mut take = |_: Source<'_>, policy: &IdentityPolicy| {
+            identity.push(policy.compiled().clone());
+        };
+        let boundary = self.visit(principal, &mut take).await?;
+        let boundary = match boundary {
+            Some(arn) => Some(self.managed(&arn).await?.document()?.compiled().clone()),
+            None => None,
+        };
         let session = principal.session.as_ref().and_then(|session| session.policy.as_deref());
-        let compile = |document: &str| self.compiled.get(document);
-        Ok(CallerPolicies {
-            identity: identity.iter().map(|text| compile(text)).collect::<Result<_, _>>()?,
-            boundary: boundary.as_deref().map(compile).transpose()?,
-            session: session.map(compile).transpose()?.into_iter().collect(),
-        })
+        let session = session.map(|document| self.sessions.get(document)).transpose()?;
+        Ok(CallerPolicies { identity, boundary, session: session.into_iter().collect() })
     }
 
-    /// What the policies of a caller are called, in the order of [`Iam::policies`].
+    /// What those policies are called, in the same order.
     ///
     /// # Errors
-    /// `Exception::KmsInternal` if the store does not answer.
+    /// As for [`Iam::policies`].
     pub(super) async fn policy_names(
         &self,
         principal: &Principal,
     ) -> Result<PolicyNames, KmsError> {
-        let (directory, account) = (&self.directory, principal.account.as_str());
-        let mut names = PolicyNames::default();
-        let mut add = |of: String, policies: &InlinePolicies| {
-            names.identity.extend(policies.keys().map(|name| format!("policy {name} of {of}")));
-        };
-        match &principal.kind {
-            PrincipalKind::Root => {}
-            PrincipalKind::User(user) => {
-                let Some(user) = directory.user(account, &user.name).await? else {
-                    return Ok(names);
-                };
-                add(format!("user {}", user.name), &user.policies);
-                for name in &user.groups {
-                    if let Some(group) = directory.group(account, name).await? {
-                        add(format!("group {name}"), &group.policies);
-                    }
-                }
-                names.boundary =
-                    user.boundary.as_ref().map(|arn| format!("permissions boundary {arn}"));
-            }
-            PrincipalKind::Role(role) => {
-                let Some(role) = directory.role(account, &role.role).await? else {
-                    return Ok(names);
-                };
-                add(format!("role {}", role.name), &role.policies);
-                names.boundary =
-                    role.boundary.as_ref().map(|arn| format!("permissions boundary {arn}"));
-            }
-        }
-        Ok(names)
+        let mut identity = Vec::new();
+        let mut take = |source: Source<'_>, _: &IdentityPolicy| identity.push(source.to_string());
+        let boundary = self.visit(principal, &mut take).await?;
+        let boundary = boundary.map(|arn| format!("permissions boundary {arn}"));
+        Ok(PolicyNames { identity, boundary })
     }
 
-    /// The documents that limit a user or a role, whatever session it is.
-    ///
-    /// # Errors
-    /// As for [`Iam::policies`].
-    pub(super) async fn documents(&self, principal: &Principal) -> Result<Documents, KmsError> {
+    /// Shows every identity policy of a caller; the ARN of its boundary.
+    async fn visit(
+        &self,
+        principal: &Principal,
+        take: &mut Take<'_>,
+    ) -> Result<Option<String>, KmsError> {
         let (directory, account) = (&self.directory, principal.account.as_str());
         let gone = || {
             let text = format!("User: {} does not exist any more", principal.caller_arn());
             KmsError::new(Exception::AccessDenied, text)
         };
-        let texts = |policies: &InlinePolicies| policies.values().cloned().collect::<Vec<_>>();
-        let (identity, boundary) = match &principal.kind {
-            PrincipalKind::Root => (Vec::new(), None),
+        match &principal.kind {
+            PrincipalKind::Root => Ok(None),
             PrincipalKind::User(user) => {
                 let found = directory.user(account, &user.name).await?;
                 let found = found.filter(|found| found.id == user.id).ok_or_else(gone)?;
-                let mut identity = texts(&found.policies);
+                let holder = ("user", found.name.as_str());
+                self.visit_holder(holder, &found.policies, &found.attached, take).await?;
                 for name in &found.groups {
                     if let Some(group) = directory.group(account, name).await? {
-                        identity.extend(texts(&group.policies));
+                        let holder = ("group", name.as_str());
+                        self.visit_holder(holder, &group.policies, &group.attached, take).await?;
                     }
                 }
-                (identity, found.boundary.clone())
+                Ok(found.boundary.clone())
             }
             PrincipalKind::Role(role) => {
                 let found = directory.role(account, &role.role).await?;
                 let found = found.filter(|found| found.id == role.role_id).ok_or_else(gone)?;
-                (texts(&found.policies), found.boundary.clone())
-            }
-        };
-        let boundary = match boundary {
-            Some(arn) => {
-                let name = arn.rsplit('/').next().unwrap_or_default();
-                let policy = directory.policy(account, name).await?;
-                let policy = policy.filter(|policy| policy.arn() == arn);
-                let missing = || KmsError::internal(format!("the boundary {arn} is missing"));
-                Some(policy.ok_or_else(missing)?.document.clone())
-            }
-            None => None,
-        };
-        Ok(Documents { identity, boundary })
-    }
-
-    /// The unique ids of the users and roles that a key policy names. Those that do not exist are
-    /// left out, and so is everything in a document that is no policy.
-    ///
-    /// # Errors
-    /// `Exception::KmsInternal` if the store does not answer.
-    pub async fn bound(&self, policy: &str) -> Result<Bound, KmsError> {
-        let mut bound = Bound::new();
-        let Ok(policy) = kms_policy::KeyPolicy::parse(policy) else { return Ok(bound) };
-        for principal in policy.principals() {
-            let id = match principal {
-                NamedPrincipal::User(arn) => {
-                    let (account, name) = place(arn);
-                    let user = self.directory.user(account, name).await?;
-                    user.filter(|user| user.arn() == **arn).map(|user| user.id.clone())
-                }
-                NamedPrincipal::Role(arn) => {
-                    let (account, name) = place(arn);
-                    let role = self.directory.role(account, name).await?;
-                    role.filter(|role| role.arn() == **arn).map(|role| role.id.clone())
-                }
-                _ => None,
-            };
-            if let Some(id) = id {
-                bound.insert(principal.to_string(), id);
+                let holder = ("role", found.name.as_str());
+                self.visit_holder(holder, &found.policies, &found.attached, take).await?;
+                Ok(found.boundary.clone())
             }
         }
-        Ok(bound)
     }
-}
 
-/// Account and name in the ARN of a user or role.
-fn place(arn: &str) -> (&str, &str) {
-    (arn.split(':').nth(4).unwrap_or_default(), arn.rsplit('/').next().unwrap_or_default())
+    async fn visit_holder(
+        &self,
+        (kind, holder): (&'static str, &str),
+        inline: &InlinePolicies,
+        attached: &Attached,
+        take: &mut Take<'_>,
+    ) -> Result<(), KmsError> {
+        for (name, policy) in inline {
+            take(Source::Inline { name, kind, holder }, policy);
+        }
+        for arn in attached {
+            take(Source::Attached { arn, kind, holder }, self.managed(arn).await?.document()?);
+        }
+        Ok(())
+    }
+
+    /// A managed policy that something uses.
+    async fn managed(&self, arn: &str) -> Result<Stored<ManagedPolicy>, KmsError> {
+        let policy = self.find_managed(arn).await?;
+        policy.ok_or_else(|| KmsError::internal(format!("{arn} is missing")))
+    }
+
+    /// The managed policy with an ARN, if there is one.
+    pub(super) async fn find_managed(
+        &self,
+        arn: &str,
+    ) -> Result<Option<Stored<ManagedPolicy>>, KmsError> {
+        let account = arn.split(':').nth(4).unwrap_or_default();
+        let name = arn.rsplit('/').next().unwrap_or_default();
+        let policy = self.directory.policy(account, name).await?;
+        Ok(policy.filter(|policy| policy.arn() == arn))
+    }
 }

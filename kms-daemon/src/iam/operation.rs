@@ -1,6 +1,8 @@
 //! The operations of the IAM and STS APIs: one row each in [`Operation`]'s table, one file for
 //! each subject.
 
+use kms_policy::Action;
+
 use super::error::{Code, IamError};
 use super::form::Form;
 use super::{Iam, Node};
@@ -11,17 +13,19 @@ use crate::sigv4::SigningService;
 
 mod access_keys;
 mod accounts;
+mod attached;
 mod boundaries;
 mod call;
 mod explain;
 mod groups;
+mod holder;
 mod inline;
 mod listing;
 mod managed;
 mod roles;
 mod sts;
-mod trusted;
 mod users;
+mod versions;
 
 use self::call::Call;
 use super::record::{Group, Role, User};
@@ -170,18 +174,91 @@ operations! {
     Iam DeleteRolePermissionsBoundary Writes ["RoleName"] => boundaries::delete::<Role>;
     Iam CreatePolicy Writes ["PolicyName", "Path", "PolicyDocument", "Description"] => managed::create;
     Iam GetPolicy Reads ["PolicyArn"] => managed::find;
-    Iam GetPolicyVersion Reads ["PolicyArn", "VersionId"] => managed::find_version;
+    Iam CreatePolicyVersion Writes ["PolicyArn", "PolicyDocument", "SetAsDefault"] => versions::create;
+    Iam GetPolicyVersion Reads ["PolicyArn", "VersionId"] => versions::find;
+    Iam ListPolicyVersions Reads ["PolicyArn", "Marker", "MaxItems"] => versions::list;
+    Iam SetDefaultPolicyVersion Writes ["PolicyArn", "VersionId"] => versions::set_default;
+    Iam DeletePolicyVersion Writes ["PolicyArn", "VersionId"] => versions::delete;
     Iam ListPolicies Reads ["Scope", "PathPrefix", "Marker", "MaxItems"] => managed::list;
     Iam DeletePolicy Writes ["PolicyArn"] => managed::delete;
+    Iam AttachUserPolicy Writes ["UserName", "PolicyArn"] => attached::attach::<User>;
+    Iam DetachUserPolicy Writes ["UserName", "PolicyArn"] => attached::detach::<User>;
+    Iam ListAttachedUserPolicies Reads ["UserName", "PathPrefix", "Marker", "MaxItems"] => attached::list::<User>;
+    Iam AttachGroupPolicy Writes ["GroupName", "PolicyArn"] => attached::attach::<Group>;
+    Iam DetachGroupPolicy Writes ["GroupName", "PolicyArn"] => attached::detach::<Group>;
+    Iam ListAttachedGroupPolicies Reads ["GroupName", "PathPrefix", "Marker", "MaxItems"] => attached::list::<Group>;
+    Iam AttachRolePolicy Writes ["RoleName", "PolicyArn"] => attached::attach::<Role>;
+    Iam DetachRolePolicy Writes ["RoleName", "PolicyArn"] => attached::detach::<Role>;
+    Iam ListAttachedRolePolicies Reads ["RoleName", "PathPrefix", "Marker", "MaxItems"] => attached::list::<Role>;
     Sts GetCallerIdentity Reads [] => sts::caller_identity;
-    Sts AssumeRole Reads ["RoleArn", "RoleSessionName", "DurationSeconds", "Policy"] => sts::assume_role;
+    Sts AssumeRole Reads ["RoleArn", "RoleSessionName", "DurationSeconds", "Policy", "ExternalId", "SourceIdentity"] => sts::assume_role;
     Sts GetSessionToken Reads ["DurationSeconds"] => sts::session_token;
     Strongroom CreateAccount Writes ["AccountId", "Name"] => accounts::create;
     Strongroom ListAccounts Reads ["Marker", "MaxItems"] => accounts::list;
     Strongroom ExplainAccess Reads ["PrincipalArn", "ActionName", "KeyId", "RegionName", "ContextEntries"] => explain::run;
 }
 
+/// What `iam:PermissionsBoundary` is in requests of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Boundary {
+    /// They have none.
+    None,
+    /// The boundary that is to be set.
+    OfRequest,
+    /// That of the user or role whose permissions are to change.
+    OfTarget,
+}
+
 impl Operation {
+    /// Its action, as policies name it.
+    ///
+    /// # Errors
+    /// [`UnknownAction`] for operations that no policy is about.
+    fn action(self) -> Result<Action, UnknownAction> {
+        let name = format!("{}:{}", self.service().signing().name(), self.name());
+        Action::parse(&name).ok_or(UnknownAction(name))
+    }
+
+    /// Whether it has a parameter of that name.
+    #[cfg(test)]
+    pub(super) fn takes(self, parameter: &str) -> bool {
+        self.parameters().contains(&parameter)
+    }
+
+    /// Whether its requests have `iam:PolicyARN`.
+    const fn attaches(self) -> bool {
+        matches!(
+            self,
+            Self::AttachGroupPolicy
+                | Self::AttachRolePolicy
+                | Self::AttachUserPolicy
+                | Self::DetachGroupPolicy
+                | Self::DetachRolePolicy
+                | Self::DetachUserPolicy
+        )
+    }
+
+    /// As the service authorization reference of IAM has it.
+    const fn boundary(self) -> Boundary {
+        match self {
+            Self::CreateRole
+            | Self::CreateUser
+            | Self::PutRolePermissionsBoundary
+            | Self::PutUserPermissionsBoundary => Boundary::OfRequest,
+            Self::AttachRolePolicy
+            | Self::AttachUserPolicy
+            | Self::DeleteRolePermissionsBoundary
+            | Self::DeleteRolePolicy
+            | Self::DeleteUserPermissionsBoundary
+            | Self::DeleteUserPolicy
+            | Self::DetachRolePolicy
+            | Self::DetachUserPolicy
+            | Self::PutRolePolicy
+            | Self::PutUserPolicy => Boundary::OfTarget,
+            _ => Boundary::None,
+        }
+    }
+
     /// The operation of that name in an API.
     ///
     /// # Errors
@@ -214,9 +291,31 @@ impl Iam {
         facts: &mut AuditFacts,
         keys: &KeyService,
     ) -> Result<Option<Node>, IamError> {
-        let mut call = Call::new((self, keys), operation, request, form, facts);
+        let policies = self.policies(&request.principal).await?;
+        let mut call = Call::new((self, keys), operation, (request, &policies), form, facts);
         call.record_parameters(operation.parameters());
         form.check_names(operation.parameters())?;
         dispatch(operation, &mut call).await
+    }
+}
+
+/// An operation that no policy is about.
+#[derive(Debug, thiserror::Error)]
+#[error("no policy is about {0}")]
+struct UnknownAction(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_of_iam_is_an_action() {
+        for operation in Operation::ALL.iter().filter(|row| row.service() == Service::Iam) {
+            let action = operation.action().unwrap();
+            assert_eq!(action.name(), format!("iam:{}", operation.name()));
+        }
+        let actions = Action::ALL.iter().filter(|action| action.name().starts_with("iam:"));
+        let offered = Operation::ALL.iter().filter(|row| row.service() == Service::Iam);
+        assert_eq!(actions.count(), offered.count(), "an action that nothing is about");
     }
 }

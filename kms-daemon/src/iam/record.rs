@@ -3,12 +3,13 @@
 //! Stored as JSON with a version, as key records are: an operator can read them, and a record of
 //! an unknown version or with an unknown member is refused rather than read in part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::key::record::RecordError;
+use crate::policy::IdentityPolicy;
 
 mod access_key;
 mod account;
@@ -20,12 +21,15 @@ mod user;
 pub use self::access_key::{AccessKey, Owner, Status};
 pub use self::account::Account;
 pub use self::group::Group;
-pub use self::policy::ManagedPolicy;
+pub use self::policy::{ManagedPolicy, PolicyVersion};
 pub use self::role::Role;
 pub use self::user::User;
 
-/// Inline policies: documents as they were put, by name.
-pub type InlinePolicies = BTreeMap<String, String>;
+/// Inline policies, by name.
+pub type InlinePolicies = BTreeMap<String, IdentityPolicy>;
+
+/// The ARNs of managed policies that are attached.
+pub type Attached = BTreeSet<String>;
 
 /// Anything that is stored on its own.
 pub trait Record: Serialize + DeserializeOwned + Send + Sync + 'static {

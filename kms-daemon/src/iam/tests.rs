@@ -3,7 +3,10 @@
 
 mod access_keys;
 mod accounts;
+mod attached;
+mod delegation;
 mod explanations;
+mod grants;
 mod groups;
 mod keys;
 mod other_accounts;

@@ -48,7 +48,7 @@ pub(super) struct Content<'c> {
 
 /// Whose session it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub(super) enum Subject {
     /// The owner of this access key; the session ends with the key.
     Key(String),
@@ -60,7 +60,20 @@ pub(super) enum Subject {
         id: String,
         /// Name of the session.
         session: String,
+        /// Who is behind it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source_identity: Option<String>,
     },
+}
+
+impl Subject {
+    /// Who is behind the session, if whoever made it said.
+    pub(super) fn source_identity(&self) -> Option<&str> {
+        match self {
+            Self::Key(_) => None,
+            Self::Role { source_identity, .. } => source_identity.as_deref(),
+        }
+    }
 }
 
 /// Credentials as they are handed out.
@@ -153,6 +166,7 @@ mod tests {
             name: "Deploy".to_owned(),
             id: "AROAX".to_owned(),
             session: "s".to_owned(),
+            source_identity: None,
         };
         let mut content = Content {
             version: Version,
@@ -167,6 +181,14 @@ mod tests {
         assert_eq!(serde_json::to_string(&content).unwrap(), text);
         let read: Content<'_> = serde_json::from_str(text).unwrap();
         assert_eq!(read.policy.as_deref(), Some("{\"a\":1}"));
+
+        if let Subject::Role { source_identity, .. } = &mut content.subject {
+            *source_identity = Some("ana".to_owned());
+        }
+        let text = text.replace(r#""session":"s""#, r#""session":"s","sourceIdentity":"ana""#);
+        assert_eq!(serde_json::to_string(&content).unwrap(), text);
+        let read: Content<'_> = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.subject.source_identity(), Some("ana"));
 
         content.subject = Subject::Key("AKIAX".to_owned());
         content.policy = None;

@@ -45,18 +45,35 @@ impl<'a> Asker<'a> {
         self.principal.account != scope.account
     }
 
-    /// The ARNs by which a grant can name the caller.
+    /// The names by which a grant can mean the caller.
     #[must_use]
-    pub fn names(&self) -> Vec<(String, Grantee)> {
+    pub fn names(&self) -> Vec<CallerName<'a>> {
         let principal = self.principal;
-        let mut names = vec![(principal.caller_arn(), Grantee::Caller)];
+        let id = match &principal.kind {
+            PrincipalKind::Root => None,
+            PrincipalKind::User(user) => Some(user.id.as_str()),
+            PrincipalKind::Role(role) => Some(role.role_id.as_str()),
+        };
+        let name = |arn, id, grantee| CallerName { arn, id, grantee };
+        let mut names = vec![name(principal.caller_arn(), id, Grantee::Caller)];
         if matches!(principal.kind, PrincipalKind::Role(_)) {
-            names.push((principal.arn(), Grantee::Role));
+            names.push(name(principal.arn(), id, Grantee::Role));
         }
         if !principal.is_root() {
             let account = Principal::root(&*principal.account, "");
-            names.push((account.arn(), Grantee::Account));
+            names.push(name(account.arn(), None, Grantee::Account));
         }
         names
     }
+}
+
+/// A name of a caller.
+#[derive(Debug, Clone)]
+pub struct CallerName<'a> {
+    /// The ARN.
+    pub arn: String,
+    /// The unique id of the user or role that has this name now; accounts have none.
+    pub id: Option<&'a str>,
+    /// How a grantee of that name means the caller.
+    pub grantee: Grantee,
 }

@@ -71,6 +71,7 @@ impl<'a> Conditions<'a> {
         Some(match name {
             Name::TokenIssueTime => Value::Date(seconds(SystemTime::from(session.issued))),
             Name::MultiFactorAuthPresent => Value::Bool(false),
+            Name::SourceIdentity => Value::from(session.source_identity.as_deref()?),
             _ => return None,
         })
     }
@@ -156,7 +157,9 @@ impl Context for Conditions<'_> {
             | Name::RequestedRegion
             | Name::CurrentTime
             | Name::EpochTime) => self.of_request(name),
-            name @ (Name::TokenIssueTime | Name::MultiFactorAuthPresent) => self.of_session(name),
+            name @ (Name::TokenIssueTime | Name::MultiFactorAuthPresent | Name::SourceIdentity) => {
+                self.of_session(name)
+            }
             Name::ResourceAccount => Some(Value::from(self.about.scope.account.as_str())),
             Name::ViaAwsService => Some(Value::Bool(false)),
             Name::KeySpec

@@ -9,10 +9,15 @@ use crate::error::{Exception, KmsError};
 use crate::key::Scope;
 
 mod built_in;
+mod identity;
 mod shared;
+mod trust;
 
-/// The unique ids of the users and roles that a policy names by ARN. One that is made again under
-/// an old name is not meant.
+pub use self::identity::IdentityPolicy;
+pub use self::trust::TrustPolicy;
+
+/// The unique ids of the users and roles that a policy names by ARN, and those of the roles whose
+/// sessions it names. One that is made again under an old name is not meant.
 pub type Bound = BTreeMap<String, String>;
 
 /// A key policy: its text, exactly as it was put, and its meaning. Equal ones are in memory once.
@@ -77,13 +82,11 @@ fn resolve(principal: &NamedPrincipal, own: &str, bound: &Bound) -> Resolution {
         NamedPrincipal::Account { partition, .. } => {
             known(partition.as_deref().is_none_or(|partition| partition == own))
         }
-        NamedPrincipal::User(arn) | NamedPrincipal::Role(arn) => {
-            bound.get(&**arn).map_or(Resolution::Unknown, |id| Resolution::UniqueId(id.clone()))
+        NamedPrincipal::User(arn) | NamedPrincipal::Role(arn) | NamedPrincipal::Session(arn) => {
+            let id = bound.get(&**arn).filter(|_| arn.split(':').nth(1) == Some(own));
+            id.map_or(Resolution::Unknown, |id| Resolution::UniqueId(id.clone()))
         }
-        NamedPrincipal::Session(name) | NamedPrincipal::UniqueId(name) => {
-            known(bound.contains_key(&**name))
-        }
-        // Nobody comes here by an identity provider.
+        // Nobody comes here by an identity provider, and unique ids are in no text that was put.
         _ => Resolution::Unknown,
     }
 }

@@ -7,7 +7,6 @@ use kms_policy::{Action as EngineAction, Caller, Decision, Grant, Policies, Reso
 use super::conditions::{About, Conditions};
 use super::{AccountAction, Action, Asker, CallerPolicies};
 use crate::error::{Exception, KmsError};
-use crate::key::Scope;
 use crate::principal::{Principal, PrincipalKind};
 
 /// Why a request is refused.
@@ -36,22 +35,28 @@ pub(super) fn decide(
 ) -> Result<(), Refusal> {
     #[cfg(test)]
     decisions::count();
-    let names = Names::of(asker.principal, about.scope);
-    let Some(caller) = names.caller() else {
-        let text = format!("User: {} is not authorized to perform: {action}", names.own);
-        return Err(Refusal { yields_to_grant: false, text });
-    };
+    let names = Names::of(asker.principal, about.scope.partition());
+    let caller = names.asking(action)?;
     let conditions = Conditions::new(asker, caller, action, about);
     let request = kms_policy::Request { caller, action, resource, context: &conditions };
+    evaluate(asker, &request, grant).map_err(|refusal| match asker.is_foreign_to(about.scope) {
+        true => Refusal { text: foreign_text(asker.principal, action.name()), ..refusal },
+        false => refusal,
+    })
+}
+
+/// Evaluates the policies of who asks for a request that has its context.
+pub(super) fn evaluate(
+    asker: Asker<'_>,
+    request: &kms_policy::Request<'_>,
+    grant: Option<Grant<'_>>,
+) -> Result<(), Refusal> {
     let policies = Policies { grant, ..own_policies(asker) };
-    match kms_policy::authorize(&request, &policies) {
+    match kms_policy::authorize(request, &policies) {
         Decision::Allowed(_) => Ok(()),
         Decision::Denied(denial) => Err(Refusal {
             yields_to_grant: denial.yields_to_grant(),
-            text: match asker.is_foreign_to(about.scope) {
-                true => foreign_text(asker.principal, action.name()),
-                false => denial.message(&request),
-            },
+            text: denial.message(request),
         }),
     }
 }
@@ -73,7 +78,7 @@ pub(super) fn can_put_again(
     (arn, account): (&str, &str),
     about: About<'_>,
 ) -> bool {
-    let names = Names::of(asker.principal, about.scope);
+    let names = Names::of(asker.principal, about.scope.partition());
     let Some(caller) = names.caller() else { return false };
     let conditions = Conditions::new(asker, caller, EngineAction::PutKeyPolicy, about);
     kms_policy::can_put_again(policy, arn, account, caller, &own_policies(asker), &conditions)
@@ -98,13 +103,21 @@ pub(super) struct Names<'p> {
 }
 
 impl<'p> Names<'p> {
-    pub(super) fn of(principal: &'p Principal, scope: &Scope) -> Self {
-        // Identities belong to no Region; in each they are of its partition.
-        let there = |arn: String| match scope.partition() {
+    /// Those in a partition. Identities belong to no Region; in each they are of its partition.
+    pub(super) fn of(principal: &'p Principal, partition: &str) -> Self {
+        let there = |arn: String| match partition {
             "aws" => arn,
             partition => arn.replacen("arn:aws:", &format!("arn:{partition}:"), 1),
         };
         Self { principal, arn: there(principal.arn()), own: there(principal.caller_arn()) }
+    }
+
+    /// The caller, who asks for an action.
+    pub(super) fn asking(&self, action: EngineAction) -> Result<Caller<'_>, Refusal> {
+        self.caller().ok_or_else(|| {
+            let text = format!("User: {} is not authorized to perform: {action}", self.own);
+            Refusal { yields_to_grant: false, text }
+        })
     }
 
     pub(super) fn caller(&self) -> Option<Caller<'_>> {

@@ -163,7 +163,7 @@ pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsE
     if own.is_some() && key.is_none() {
         return Err(invalid(format!("{} is about a key: name one.", action.name())));
     }
-    let names = Names::of(asker.principal, scope);
+    let names = Names::of(asker.principal, scope.partition());
     let caller = names.caller();
     let caller = caller.ok_or_else(|| KmsError::internal("a caller without a name"))?;
     let about = About {

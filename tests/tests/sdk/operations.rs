@@ -77,7 +77,7 @@ const OPERATIONS: &[&str] = &[
     "VerifyMac",
 ];
 
-const PRINCIPAL: &str = "arn:aws:iam::000000000000:user/alice";
+const PRINCIPAL: &str = "arn:aws:iam::000000000000:root";
 const MESSAGE: &[u8] = b"a message\0";
 
 #[tokio::test]

@@ -145,3 +145,28 @@ fn names_are_shown_as_they_were_written() {
         assert_eq!(list(&json).unwrap()[0].to_string(), text);
     }
 }
+
+#[test]
+fn a_bound_session_is_of_one_role() {
+    let bound = |text: &str, id: &str| {
+        let mut principal = list(&format!(r#"{{"AWS":"{text}"}}"#)).unwrap();
+        principal[0].bind(id.to_owned());
+        assert_eq!(principal[0].to_string(), if text == SESSION { text } else { id });
+        Principals::Any(principal)
+    };
+    let session = Caller::role_session(SESSION, ROLE).unwrap();
+    let other = SESSION.replace("s1", "s2");
+    let other = Caller::role_session(&other, ROLE).unwrap().with_unique_id(AROA);
+    let user = Caller::user(USER).unwrap().with_unique_id("AIDA0123456789ABCDEF");
+    for (text, id, caller, expected) in [
+        (SESSION, AROA, session.with_unique_id(AROA), Ways::ITSELF),
+        (SESSION, AROA, session.with_unique_id("AROA9999999999999999"), Ways::NONE),
+        (SESSION, AROA, session, Ways::NONE),
+        (SESSION, AROA, other, Ways::NONE),
+        (ROLE, AROA, other, Ways::ROLE),
+        (USER, "AIDA0123456789ABCDEF", user, Ways::ITSELF),
+        (USER, AROA, user, Ways::NONE),
+    ] {
+        assert_eq!(bound(text, id).ways(&caller, false), expected, "{text} {id} {caller:?}");
+    }
+}

@@ -5,12 +5,18 @@ use crate::api::grant_token::GrantToken;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
 use crate::key::catalog::FoundGrant;
+use crate::key::grant::Party;
 use crate::policy::{self, Granted};
 
 /// Grants of the caller that are read at a time.
 const GRANTS: usize = 100;
 
 impl Call<'_> {
+    /// A party of a grant that is to be made, with its unique id.
+    pub(in crate::api) async fn bind(&self, party: Party) -> Result<Party, KmsError> {
+        self.service.bind(party).await
+    }
+
     /// The grant that a token names. It need not be about the key of the request.
     pub(in crate::api) async fn find_token(&self, token: &str) -> Result<FoundGrant, KmsError> {
         let token = GrantToken::read(&self.service.seal, token)?;
@@ -24,11 +30,11 @@ impl Call<'_> {
         request: &policy::Request<'_>,
         key: &KeyRecord,
     ) -> Result<Option<Granted>, KmsError> {
-        for (grantee, _) in self.asker().names() {
+        for name in self.asker().names() {
             let mut after = None;
             loop {
                 let page =
-                    self.catalog().list_grants_to(&key.scope, key.id, &grantee, after, GRANTS);
+                    self.catalog().list_grants_to(&key.scope, key.id, &name.arn, after, GRANTS);
                 let page = page.await?;
                 after = page.items.last().map(|(id, _)| *id);
                 for (id, grant) in page.items {

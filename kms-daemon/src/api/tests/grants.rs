@@ -7,8 +7,9 @@ use super::rig::{ACCOUNT, arn, b64, join};
 use crate::key::KeyId;
 
 const ROOT: &str = "arn:aws:iam::000000000000:root";
-pub(super) const ALICE: &str = "arn:aws:iam::000000000000:user/alice";
-pub(super) const BOB: &str = "arn:aws:iam::000000000000:role/bob";
+pub(super) const ALICE: &str = "arn:aws:iam::111111111111:root";
+pub(super) const NOBODY: &str = "arn:aws:iam::000000000000:user/nobody";
+pub(super) const BOB: &str = "arn:aws:iam::000000000000:root";
 
 pub(super) fn grant(key: &str, operations: &[&str]) -> Value {
     json!({ "KeyId": key, "GranteePrincipal": ALICE, "Operations": operations })

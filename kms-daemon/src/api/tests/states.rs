@@ -229,7 +229,7 @@ async fn input(rig: &Rig, operation: &str, id: &str, other: &str) -> Value {
         "CreateAlias" | "UpdateAlias" => json!({ "AliasName": "alias/cell", "TargetKeyId": id }),
         "DeleteAlias" => json!({ "AliasName": "alias/cell" }),
         "CreateGrant" => {
-            let grantee = "arn:aws:iam::000000000000:user/a";
+            let grantee = "arn:aws:iam::111111111111:root";
             json!({ "KeyId": id, "GranteePrincipal": grantee, "Operations": ["Encrypt"] })
         }
         "PutKeyPolicy" => {

@@ -156,6 +156,11 @@ async fn kmsctl_manages_accounts_and_users() {
             given.chain(["--url", &url, "--credentials", &file]).map(Into::into).collect();
         tokio::task::spawn_blocking(|| crate::ctl::main(given)).await.unwrap()
     };
+    let document = rig.dir.path().join("policy.json");
+    let text = json!({ "Version": "2012-10-17", "Statement": {
+        "Effect": "Allow", "Action": "kms:*", "Resource": "*" } });
+    fs::write(&document, text.to_string()).unwrap();
+    let document = document.to_str().unwrap();
     let good = std::process::ExitCode::SUCCESS;
     for line in [
         "account create --id 111122223333 --name test",
@@ -164,6 +169,24 @@ async fn kmsctl_manages_accounts_and_users() {
         "iam key create ana",
         "iam key list ana",
         "iam user list",
+        "iam group create team",
+        "iam group add team ana",
+        "iam group members team",
+        "iam group list --user ana",
+        &format!("iam policy put --group team p {document}"),
+        "iam policy list --group team",
+        "iam policy show --group team p",
+        "iam policy delete --group team p",
+        &format!("iam managed create may {document}"),
+        "iam policy attach --user ana arn:aws:iam::000000000000:policy/may",
+        "iam policy attached --user ana",
+        &format!("iam managed update arn:aws:iam::000000000000:policy/may {document}"),
+        "iam managed show arn:aws:iam::000000000000:policy/may",
+        "iam managed list",
+        "iam policy detach --user ana arn:aws:iam::000000000000:policy/may",
+        "iam managed delete arn:aws:iam::000000000000:policy/may",
+        "iam group remove team ana",
+        "iam group delete team",
     ] {
         assert_eq!(run(line).await, good, "{line}");
     }

@@ -1,10 +1,10 @@
-//! Access keys of users, and of the account root if no user is named.
+//! Access keys of users, and of who calls if no user is named: a user, or the account root.
 
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::call::{Call, Holder, contended, new_id, tries};
-use super::listing;
+use super::call::{Call, contended, new_id, tries};
+use super::{holder, listing};
 use crate::audit::event_time;
 use crate::credentials::random_secret;
 use crate::error::KmsError;
@@ -27,10 +27,10 @@ enum Keeper {
 impl Keeper {
     /// The one that the call names.
     async fn find(call: &Call<'_>) -> Result<Self, IamError> {
-        if call.form.optional("UserName").is_some() {
-            return User::find(call).await.map(Self::User);
+        if !call.principal().is_root() || call.form.optional("UserName").is_some() {
+            return holder::named_user(call, call.user_name()?).await.map(Self::User);
         }
-        call.authorize(&call.principal().arn())?;
+        call.authorize(Some(&call.principal().arn()))?;
         let account = call.directory().account(call.account()).await?;
         let account = account.ok_or_else(|| {
             KmsError::internal(format!("the account {} has no record", call.account()))

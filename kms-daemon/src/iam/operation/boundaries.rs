@@ -1,6 +1,7 @@
 //! Permissions boundaries: managed policies that bound what a user or role may do.
 
-use super::call::{Bounded, Call, contended, tries};
+use super::call::{Call, contended, tries};
+use super::holder::Bounded;
 use super::managed;
 use crate::iam::Node;
 use crate::iam::directory::Changes;

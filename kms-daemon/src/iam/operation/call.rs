@@ -2,23 +2,22 @@
 
 use serde_json::Value;
 
-use super::Operation;
+use super::holder::Holder;
+use super::{Boundary, Operation};
 use crate::api::Service as KeyService;
 use crate::audit::AuditFacts;
 use crate::clock::Timestamp;
 use crate::context::RequestContext;
 use crate::credentials::random_id;
 use crate::error::KmsError;
-use crate::iam::directory::{Cached, Changes, Directory};
-use crate::iam::document::Kind;
+use crate::iam::directory::{Changes, Directory};
 use crate::iam::error::{Code, IamError};
 use crate::iam::form::{Form, member};
-use crate::iam::record::{Group, InlinePolicies, Role, User};
 use crate::iam::vault::Trace;
 use crate::iam::{Iam, check};
-use crate::key::Stored;
 use crate::key::catalog::Update;
-use crate::policy::identities;
+use crate::policy::identities::{self, Details};
+use crate::policy::{Asker, CallerPolicies};
 use crate::principal::Principal;
 
 /// Tries of a change that others interfere with.
@@ -34,6 +33,7 @@ pub(super) struct Call<'a> {
     pub(super) keys: &'a KeyService,
     operation: Operation,
     request: &'a RequestContext,
+    policies: &'a CallerPolicies,
     facts: &'a mut AuditFacts,
 }
 
@@ -41,11 +41,11 @@ impl<'a> Call<'a> {
     pub(super) const fn new(
         (iam, keys): (&'a Iam, &'a KeyService),
         operation: Operation,
-        request: &'a RequestContext,
+        (request, policies): (&'a RequestContext, &'a CallerPolicies),
         form: &'a Form,
         facts: &'a mut AuditFacts,
     ) -> Self {
-        Self { iam, form, keys, operation, request, facts }
+        Self { iam, form, keys, operation, request, policies, facts }
     }
 
     /// The caller.
@@ -93,11 +93,61 @@ impl<'a> Call<'a> {
         self.facts.element(name, value);
     }
 
-    /// Checks that the caller may do this to `resource`.
-    pub(super) fn authorize(&self, resource: &str) -> Result<(), IamError> {
-        let action =
-            format!("{}:{}", self.operation.service().signing().name(), self.operation.name());
-        Ok(identities::authorize_management(self.principal(), &action, resource)?)
+    /// The caller, as policies see it.
+    pub(super) const fn asker(&self) -> Asker<'a> {
+        let request = self.request;
+        Asker { principal: &request.principal, policies: self.policies, request: Some(request) }
+    }
+
+    /// Checks that the caller may do this to `resource`, or at all if it is about none.
+    pub(super) fn authorize(&self, resource: Option<&str>) -> Result<(), IamError> {
+        self.authorize_on(resource, None)
+    }
+
+    /// Checks that the caller may do this to a user or role that has this boundary.
+    pub(super) fn authorize_on(
+        &self,
+        resource: Option<&str>,
+        boundary: Option<&str>,
+    ) -> Result<(), IamError> {
+        let action = self.operation.action().map_err(KmsError::internal)?;
+        let details = Details {
+            boundary: match self.operation.boundary() {
+                Boundary::None => None,
+                Boundary::OfRequest => self.form.optional("PermissionsBoundary"),
+                Boundary::OfTarget => boundary,
+            },
+            policy: self.form.optional("PolicyArn").filter(|_| self.operation.attaches()),
+            ..Details::default()
+        };
+        Ok(identities::authorize_management(self.asker(), action, resource, details)?)
+    }
+
+    /// The name of the user that the call is about: the caller's own, if the call names none.
+    pub(super) fn user_name(&self) -> Result<&'a str, IamError> {
+        match (self.form.optional("UserName"), self.principal().username()) {
+            (None, Some(own)) => Ok(own),
+            (None, None) => {
+                let text = "Must specify userName when calling with non-User credentials";
+                Err(IamError::invalid(text))
+            }
+            (Some(_), _) => check::user(self.form),
+        }
+    }
+
+    /// Checks that the caller manages accounts.
+    pub(super) fn authorize_accounts(&self) -> Result<(), IamError> {
+        let action = self.action_name();
+        Ok(identities::authorize_accounts(self.principal(), &action, &self.iam.account)?)
+    }
+
+    /// Checks that the caller is told what policies decide.
+    pub(super) fn authorize_explanation(&self) -> Result<(), IamError> {
+        Ok(identities::authorize_explanation(self.principal(), &self.action_name())?)
+    }
+
+    fn action_name(&self) -> String {
+        format!("{}:{}", self.operation.service().signing().name(), self.operation.name())
     }
 
     /// The ARN of something of the caller's account, for [`Call::authorize`].
@@ -127,102 +177,6 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What policies belong to: a user, a group or a role, named by a parameter.
-pub(super) trait Holder: Cached + Clone {
-    /// Its inline policies, as documents.
-    const KIND: Kind;
-
-    /// The one that the call names.
-    ///
-    /// # Errors
-    /// [`Code::NoSuchEntity`]; [`Code::AccessDenied`] if the caller may not do what it does.
-    fn find(call: &Call<'_>) -> impl Future<Output = Result<Stored<Self>, IamError>> + Send;
-
-    /// The parameter that names it, and its name.
-    fn named(&self) -> (&'static str, &str);
-
-    /// Its inline policies.
-    fn policies(&mut self) -> &mut InlinePolicies;
-}
-
-/// What a boundary can belong to: a user or a role.
-pub(super) trait Bounded: Holder {
-    /// Its boundary.
-    fn boundary(&mut self) -> &mut Option<String>;
-}
-
-impl Bounded for User {
-    fn boundary(&mut self) -> &mut Option<String> {
-        &mut self.boundary
-    }
-}
-
-impl Bounded for Role {
-    fn boundary(&mut self) -> &mut Option<String> {
-        &mut self.boundary
-    }
-}
-
-impl Holder for Group {
-    const KIND: Kind = Kind::Group;
-
-    async fn find(call: &Call<'_>) -> Result<Stored<Self>, IamError> {
-        let name = check::group(call.form)?;
-        let found = call.directory().group(call.account(), name).await?;
-        let arn = found.as_ref().map_or_else(|| call.arn("group", name), |group| group.arn());
-        call.authorize(&arn)?;
-        found.ok_or_else(|| missing("group", name))
-    }
-
-    fn named(&self) -> (&'static str, &str) {
-        ("GroupName", &self.name)
-    }
-
-    fn policies(&mut self) -> &mut InlinePolicies {
-        &mut self.policies
-    }
-}
-
-impl Holder for User {
-    const KIND: Kind = Kind::User;
-
-    async fn find(call: &Call<'_>) -> Result<Stored<Self>, IamError> {
-        let name = check::user(call.form)?;
-        let found = call.directory().user(call.account(), name).await?;
-        let arn = found.as_ref().map_or_else(|| call.arn("user", name), |user| user.arn());
-        call.authorize(&arn)?;
-        found.ok_or_else(|| missing("user", name))
-    }
-
-    fn named(&self) -> (&'static str, &str) {
-        ("UserName", &self.name)
-    }
-
-    fn policies(&mut self) -> &mut InlinePolicies {
-        &mut self.policies
-    }
-}
-
-impl Holder for Role {
-    const KIND: Kind = Kind::Role;
-
-    async fn find(call: &Call<'_>) -> Result<Stored<Self>, IamError> {
-        let name = check::role(call.form)?;
-        let found = call.directory().role(call.account(), name).await?;
-        let arn = found.as_ref().map_or_else(|| call.arn("role", name), |role| role.arn());
-        call.authorize(&arn)?;
-        found.ok_or_else(|| missing("role", name))
-    }
-
-    fn named(&self) -> (&'static str, &str) {
-        ("RoleName", &self.name)
-    }
-
-    fn policies(&mut self) -> &mut InlinePolicies {
-        &mut self.policies
-    }
-}
-
 /// A new unique id or access key id.
 pub(super) fn new_id(prefix: &str) -> Result<String, IamError> {
     random_id(prefix).map_err(|error| KmsError::internal(error).into())
@@ -240,6 +194,12 @@ pub(super) fn contended() -> IamError {
         "The request was rejected because multiple requests to change this object were submitted \
          simultaneously. Wait a few minutes and submit your request again.",
     )
+}
+
+/// Something belongs to what is to be deleted.
+pub(super) fn in_use(what: &str) -> IamError {
+    let text = format!("Cannot delete entity, must {what} first.");
+    IamError::new(Code::DeleteConflict, text)
 }
 
 /// There is nothing of that name.

@@ -14,6 +14,7 @@ use crate::policy::{Action, Asker};
 const MAX_GRANTS: usize = 100;
 
 pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    call.authorize_explanation()?;
     let form = call.form;
     let arn = form.required("PrincipalArn")?;
     let action = form.required("ActionName")?;
@@ -24,7 +25,7 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let account =
         account(arn).ok_or_else(|| IamError::invalid(format!("{arn} is no principal.")))?;
     let key_account = named.and_then(self::account).unwrap_or(account);
-    authorize(call, [account, key_account])?;
+    check_accounts(call, [account, key_account])?;
     let Supposed { principal, policies, names } = call.iam.supposed(arn).await?;
     let asker = Asker { principal: &principal, policies: &policies, request: None };
     let scope = Scope::new(key_account, region);
@@ -56,8 +57,7 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
 }
 
 /// Policies of an account are told to its root, and all of them to the root of the first account.
-fn authorize(call: &Call<'_>, accounts: [&str; 2]) -> Result<(), IamError> {
-    call.authorize("*")?;
+fn check_accounts(call: &Call<'_>, accounts: [&str; 2]) -> Result<(), IamError> {
     let own = call.account();
     if own == call.iam.account || accounts.iter().all(|account| *account == own) {
         return Ok(());

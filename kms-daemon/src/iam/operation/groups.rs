@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::call::{Call, Holder, contended, new_id, taken, tries};
+use super::call::{self, Call, contended, missing, new_id, taken, tries};
+use super::holder::Holder;
 use super::{listing, users};
 use crate::audit::event_time;
 use crate::iam::directory::Changes;
 use crate::iam::error::{Code, IamError};
-use crate::iam::record::{Group, InlinePolicies, User, Version};
+use crate::iam::record::{Attached, Group, InlinePolicies, User, Version};
 use crate::iam::{Node, check};
 use crate::key::catalog::Update;
 
@@ -25,8 +26,9 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         created: call.now(),
         members: BTreeSet::new(),
         policies: InlinePolicies::new(),
+        attached: Attached::new(),
     };
-    call.authorize(&group.arn())?;
+    call.authorize(Some(&group.arn()))?;
     if call.commit(Changes::new().insert(&group)?).await? == Update::Conflict {
         return Err(taken("Group", name));
     }
@@ -52,7 +54,7 @@ pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
 
 pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let prefix = check::path(call.form, "PathPrefix")?;
-    call.authorize(&call.arn("group", ""))?;
+    call.authorize(Some(&call.arn("group", "")))?;
     let show = |group: &Group| group.path.starts_with(prefix).then(|| describe(group));
     listing::records(call, true, |group: &Group| &group.name, "Groups", show).await.map(Some)
 }
@@ -102,10 +104,10 @@ pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         for (what, empty) in [
             ("remove users from group", group.members.is_empty()),
             ("delete policies", group.policies.is_empty()),
+            ("detach all policies", group.attached.is_empty()),
         ] {
             if !empty {
-                let text = format!("Cannot delete entity, must {what} first.");
-                return Err(IamError::new(Code::DeleteConflict, text));
+                return Err(call::in_use(what));
             }
         }
         if call.commit(Changes::new().remove(&group)).await? == Update::Applied {
@@ -121,7 +123,10 @@ async fn change_both(
     change: impl Fn(&mut Group, &mut User) -> Result<(), IamError>,
 ) -> Result<Option<Node>, IamError> {
     for _ in tries() {
-        let (group, user) = (Group::find(call).await?, User::find(call).await?);
+        // Who is in a group is the group's affair: policies are asked about it alone.
+        let (group, name) = (Group::find(call).await?, check::user(call.form)?);
+        let user = call.directory().user(call.account(), name).await?;
+        let user = user.ok_or_else(|| missing("user", name))?;
         let (mut new_group, mut new_user) = (group.value.clone(), user.value.clone());
         change(&mut new_group, &mut new_user)?;
         let changes = Changes::new().replace(&group, &new_group)?.replace(&user, &new_user)?;

@@ -1,20 +1,22 @@
-//! Inline policies of users and roles.
+//! Inline policies of users, groups and roles.
 
-use super::call::{Call, Holder};
+use super::call::Call;
+use super::holder::Holder;
 use super::listing;
 use crate::iam::document;
 use crate::iam::error::{Code, IamError};
 use crate::iam::{Node, check};
+use crate::policy::IdentityPolicy;
 
 pub(super) async fn put<H: Holder>(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let name = check::policy(call.form)?;
     let document = call.form.required("PolicyDocument")?;
     H::find(call).await?;
-    document::check(H::KIND, document)?;
+    let document = document::identity(H::KIND, document)?;
     let put = |holder: &mut H| {
         let policies = holder.policies();
-        policies.insert(name.to_owned(), document.to_owned());
-        document::check_quota(H::KIND, policies.values().map(String::as_str))
+        policies.insert(name.to_owned(), document.clone());
+        document::check_quota(H::KIND, policies.values().map(IdentityPolicy::text))
     };
     call.change(put).await.map(|()| None)
 }
@@ -27,7 +29,7 @@ pub(super) async fn find<H: Holder>(call: &mut Call<'_>) -> Result<Option<Node>,
     Ok(Some(Node::Members(vec![
         (parameter, Node::from(holder)),
         ("PolicyName", Node::from(name)),
-        ("PolicyDocument", Node::from(encoded(&document))),
+        ("PolicyDocument", Node::from(encoded(document.text()))),
     ])))
 }
 

@@ -1,35 +1,44 @@
-//! Managed policies of a customer. They have one version, and are there to be boundaries.
+//! Managed policies of a customer, which are attached to identities and bound them.
+
+use std::collections::BTreeMap;
 
 use super::call::{Call, contended, new_id, taken, tries};
-use super::inline::encoded;
-use super::listing;
+use super::{listing, versions};
 use crate::audit::event_time;
+use crate::clock::Timestamp;
 use crate::iam::directory::Changes;
 use crate::iam::document::{self, Kind};
 use crate::iam::error::{Code, IamError};
-use crate::iam::record::{ManagedPolicy, Version};
+use crate::iam::record::{ManagedPolicy, PolicyVersion, Version};
 use crate::iam::{Node, check};
 use crate::key::Stored;
 use crate::key::catalog::Update;
 
-/// The only version of a policy.
-const ONLY_VERSION: &str = "v1";
+/// The number of the first version of a policy.
+const FIRST: u32 = 1;
 
 pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let name = check::policy(call.form)?;
+    let document = call.form.required("PolicyDocument")?;
+    let path = check::path(call.form, "Path")?.to_owned();
+    let arn = ManagedPolicy::arn_of(call.account(), &path, name);
+    call.authorize(Some(&arn))?;
+    let document = document::identity(Kind::Managed, document)?;
+    let first = PolicyVersion { document, created: call.now() };
     let policy = ManagedPolicy {
         version: Version,
         account: call.account().to_owned(),
         name: name.to_owned(),
-        path: check::path(call.form, "Path")?.to_owned(),
+        path,
         id: new_id("ANPA")?,
         description: check::text(call.form, "Description", 1000)?,
         created: call.now(),
-        document: call.form.required("PolicyDocument")?.to_owned(),
+        versions: BTreeMap::from([(FIRST, first)]),
+        default: FIRST,
+        last: FIRST,
+        attachments: 0,
         bounds: 0,
     };
-    call.authorize(&policy.arn())?;
-    document::check(Kind::Managed, &policy.document)?;
     if call.commit(Changes::new().insert(&policy)?).await? == Update::Conflict {
         return Err(taken("A policy called", name));
     }
@@ -41,22 +50,6 @@ pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
     Ok(Some(Node::Members(vec![("Policy", describe(&policy, true))])))
 }
 
-pub(super) async fn find_version(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
-    let version = call.form.required("VersionId")?;
-    let policy = requested(call).await?;
-    if version != ONLY_VERSION {
-        let text = format!("Policy {} does not have that version.", policy.arn());
-        return Err(IamError::new(Code::NoSuchEntity, text));
-    }
-    let version = Node::Members(vec![
-        ("Document", Node::from(encoded(&policy.document))),
-        ("VersionId", Node::from(ONLY_VERSION)),
-        ("IsDefaultVersion", Node::Flag(true)),
-        ("CreateDate", Node::from(event_time(policy.created.into()))),
-    ]);
-    Ok(Some(Node::Members(vec![("PolicyVersion", version)])))
-}
-
 pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let prefix = check::path(call.form, "PathPrefix")?;
     // There are none of AWS.
@@ -65,7 +58,7 @@ pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
         "AWS" => false,
         _ => return Err(IamError::invalid("Scope is one of All, AWS and Local.")),
     };
-    call.authorize(&call.arn("policy", ""))?;
+    call.authorize(Some(&call.arn("policy", "")))?;
     let show = |policy: &ManagedPolicy| {
         (own && policy.path.starts_with(prefix)).then(|| describe(policy, false))
     };
@@ -77,9 +70,18 @@ pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
 pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     for _ in tries() {
         let policy = requested(call).await?;
+        let conflict = |text| Err(IamError::new(Code::DeleteConflict, text));
+        if policy.attachments > 0 {
+            return conflict("Cannot delete a policy attached to entities.");
+        }
         if policy.bounds > 0 {
-            let text = "Cannot delete a policy that is the boundary of a user or role.";
-            return Err(IamError::new(Code::DeleteConflict, text));
+            return conflict("Cannot delete a policy that is the boundary of a user or role.");
+        }
+        if policy.versions.len() > 1 {
+            return conflict(
+                "This policy has more than one version. Before you delete a policy, you must \
+                 delete the policy's versions. The default version is deleted with the policy.",
+            );
         }
         if call.commit(Changes::new().remove(&policy)).await? == Update::Applied {
             return Ok(None);
@@ -88,9 +90,13 @@ pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError
     Err(contended())
 }
 
-async fn requested(call: &Call<'_>) -> Result<Stored<ManagedPolicy>, IamError> {
+/// The policy that the call names.
+///
+/// # Errors
+/// As for [`by_arn`]; [`Code::AccessDenied`] if the caller may not do what it does.
+pub(super) async fn requested(call: &Call<'_>) -> Result<Stored<ManagedPolicy>, IamError> {
     let arn = call.form.required("PolicyArn")?;
-    call.authorize(arn)?;
+    call.authorize(Some(arn))?;
     by_arn(call, arn).await
 }
 
@@ -100,16 +106,14 @@ async fn requested(call: &Call<'_>) -> Result<Stored<ManagedPolicy>, IamError> {
 /// [`Code::NoSuchEntity`], [`Code::ValidationError`].
 pub(super) async fn by_arn(call: &Call<'_>, arn: &str) -> Result<Stored<ManagedPolicy>, IamError> {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let ["arn", _, "iam", "", account, resource] = parts[..] else {
+    let ["arn", _, "iam", "", account, _] = parts[..] else {
         return Err(IamError::invalid("ARN is not valid."));
     };
-    let name = resource.strip_prefix("policy/").and_then(|path| path.rsplit('/').next());
-    let name = name.filter(|_| account == call.account());
-    let found = match name {
-        Some(name) => call.directory().policy(account, name).await?,
-        None => None,
+    let found = match account == call.account() {
+        true => call.iam.find_managed(arn).await?,
+        false => None,
     };
-    found.filter(|policy| policy.arn() == arn).ok_or_else(|| {
+    found.ok_or_else(|| {
         let arn: String = arn.chars().take(256).collect();
         let text = format!("Policy {arn} does not exist or is not attachable.");
         IamError::new(Code::NoSuchEntity, text)
@@ -117,19 +121,20 @@ pub(super) async fn by_arn(call: &Call<'_>, arn: &str) -> Result<Stored<ManagedP
 }
 
 fn describe(policy: &ManagedPolicy, whole: bool) -> Node {
-    let created = || Node::from(event_time(policy.created.into()));
+    let time = |time: Timestamp| Some(Node::from(event_time(time.into())));
+    let updated = policy.versions.values().last().map_or(policy.created, |last| last.created);
     let description = policy.description.as_deref().filter(|_| whole);
     Node::members(vec![
         ("PolicyName", Some(Node::from(policy.name.as_str()))),
         ("PolicyId", Some(Node::from(policy.id.as_str()))),
         ("Arn", Some(Node::from(policy.arn()))),
         ("Path", Some(Node::from(policy.path.as_str()))),
-        ("DefaultVersionId", Some(Node::from(ONLY_VERSION))),
-        ("AttachmentCount", Some(Node::Number(0))),
+        ("DefaultVersionId", Some(Node::from(versions::name(policy.default)))),
+        ("AttachmentCount", Some(Node::Number(policy.attachments.into()))),
         ("PermissionsBoundaryUsageCount", Some(Node::Number(policy.bounds.into()))),
         ("IsAttachable", Some(Node::Flag(true))),
         ("Description", description.map(Node::from)),
-        ("CreateDate", Some(created())),
-        ("UpdateDate", Some(created())),
+        ("CreateDate", time(policy.created)),
+        ("UpdateDate", time(updated)),
     ])
 }

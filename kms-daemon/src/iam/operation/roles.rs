@@ -1,15 +1,15 @@
 //! Roles and their trust policies.
 
 use super::boundaries;
-use super::call::{Call, Holder, contended, new_id, taken, tries};
+use super::call::{self, Call, contended, new_id, taken, tries};
+use super::holder::Holder;
 use super::inline::encoded;
 use super::listing;
-use super::trusted;
 use crate::audit::event_time;
 use crate::iam::directory::Changes;
-use crate::iam::document::{self, Kind};
-use crate::iam::error::{Code, IamError};
-use crate::iam::record::{InlinePolicies, Role, Version};
+use crate::iam::document;
+use crate::iam::error::IamError;
+use crate::iam::record::{Attached, InlinePolicies, Role, Version};
 use crate::iam::{Node, check};
 use crate::key::catalog::Update;
 
@@ -19,26 +19,25 @@ const MAX_SESSION: (u32, u32) = (3600, 43_200);
 pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let form = call.form;
     let name = check::role(form)?;
+    let path = check::path(form, "Path")?;
     let trust = form.required("AssumeRolePolicyDocument")?;
     let boundary = form.optional("PermissionsBoundary");
-    let mut role = Role {
+    call.authorize(Some(&format!("arn:aws:iam::{}:role{path}{name}", call.account())))?;
+    let role = Role {
         version: Version,
         account: call.account().to_owned(),
         name: name.to_owned(),
-        path: check::path(form, "Path")?.to_owned(),
+        path: path.to_owned(),
         id: new_id("AROA")?,
         description: check::text(form, "Description", 1000)?,
         created: call.now(),
-        trust: trust.to_owned(),
-        trusted: std::collections::BTreeMap::new(),
+        trust: document::trust(call.iam, trust).await?,
         max_session: check::number(form, "MaxSessionDuration", MAX_SESSION)?
             .unwrap_or(MAX_SESSION.0),
         policies: InlinePolicies::new(),
+        attached: Attached::new(),
         boundary: boundary.map(str::to_owned),
     };
-    call.authorize(&role.arn())?;
-    document::check(Kind::Trust, trust)?;
-    role.trusted = trusted::resolve(call.directory(), trust).await?;
     for _ in tries() {
         if call.directory().role(call.account(), name).await?.is_some() {
             return Err(taken("Role", name));
@@ -62,7 +61,7 @@ pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
 
 pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let prefix = check::path(call.form, "PathPrefix")?;
-    call.authorize(&call.arn("role", ""))?;
+    call.authorize(Some(&call.arn("role", "")))?;
     let show = |role: &Role| role.path.starts_with(prefix).then(|| describe(role));
     listing::records(call, true, |role: &Role| &role.name, "Roles", show).await.map(Some)
 }
@@ -70,11 +69,9 @@ pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
 pub(super) async fn update_trust(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let trust = call.form.required("PolicyDocument")?;
     Role::find(call).await?;
-    document::check(Kind::Trust, trust)?;
-    let trusted = trusted::resolve(call.directory(), trust).await?;
+    let trust = document::trust(call.iam, trust).await?;
     let update = |role: &mut Role| {
-        trust.clone_into(&mut role.trust);
-        role.trusted.clone_from(&trusted);
+        role.trust.clone_from(&trust);
         Ok(())
     };
     call.change(update).await.map(|()| None)
@@ -83,9 +80,13 @@ pub(super) async fn update_trust(call: &mut Call<'_>) -> Result<Option<Node>, Ia
 pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     for _ in tries() {
         let role = Role::find(call).await?;
-        if !role.policies.is_empty() {
-            let text = "Cannot delete entity, must delete policies first.";
-            return Err(IamError::new(Code::DeleteConflict, text));
+        for (what, empty) in [
+            ("delete policies", role.policies.is_empty()),
+            ("detach all policies", role.attached.is_empty()),
+        ] {
+            if !empty {
+                return Err(call::in_use(what));
+            }
         }
         let changes = boundaries::unbind(call, Changes::new(), role.boundary.as_deref()).await?;
         if call.commit(changes.remove(&role)).await? == Update::Applied {
@@ -102,7 +103,7 @@ fn describe(role: &Role) -> Node {
         ("RoleId", Some(Node::from(role.id.as_str()))),
         ("Arn", Some(Node::from(role.arn()))),
         ("CreateDate", Some(Node::from(event_time(role.created.into())))),
-        ("AssumeRolePolicyDocument", Some(Node::from(encoded(&role.trust)))),
+        ("AssumeRolePolicyDocument", Some(Node::from(encoded(role.trust.text())))),
         ("Description", role.description.as_deref().map(Node::from)),
         ("MaxSessionDuration", Some(Node::Number(role.max_session.into()))),
         ("PermissionsBoundary", role.boundary.as_deref().map(boundaries::describe)),

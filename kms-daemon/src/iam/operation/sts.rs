@@ -1,5 +1,6 @@
 //! Temporary credentials, and who the caller is.
 
+use kms_policy::Action;
 use serde_json::json;
 
 use super::call::Call;
@@ -12,7 +13,7 @@ use crate::iam::record::Role;
 use crate::iam::token::{self, Subject, Temporary};
 use crate::iam::{Node, check};
 use crate::key::Stored;
-use crate::policy::identities::{self, Target};
+use crate::policy::identities::{self, Details, Target};
 use crate::principal::PrincipalKind;
 
 /// Shortest session, in seconds.
@@ -42,14 +43,27 @@ pub(super) async fn assume_role(call: &mut Call<'_>) -> Result<Option<Node>, Iam
     let duration = duration.unwrap_or(ONE_HOUR);
     let policy = form.optional("Policy");
     if let Some(policy) = policy {
-        document::check(Kind::Session, policy)?;
+        document::identity(Kind::Session, policy)?;
     }
     let caller = call.principal();
     if caller.is_root() {
         let text = "Roles may not be assumed by root accounts.";
         return Err(IamError::new(Code::AccessDenied, text));
     }
-    let role = authorized(call, arn).await?;
+    let external_id = check::external_id(form)?;
+    // It stays with every session that comes of this one.
+    let inherited = caller.session.as_ref().and_then(|own| own.source_identity.as_deref());
+    let source_identity = match form.optional("SourceIdentity") {
+        Some(_) => Some(check::name(form, "SourceIdentity", (2, 64))?),
+        None => inherited,
+    };
+    let details =
+        Details { external_id, session_name: Some(session), source_identity, ..Details::default() };
+    let role = authorized(call, arn, details).await?;
+    if inherited.is_some() && source_identity != inherited {
+        let text = "The source identity of a session cannot be changed.";
+        return Err(IamError::new(Code::AccessDenied, text));
+    }
     let chained = matches!(caller.kind, PrincipalKind::Role(_));
     let longest = if chained { role.max_session.min(ONE_HOUR) } else { role.max_session };
     if duration > longest {
@@ -59,8 +73,12 @@ pub(super) async fn assume_role(call: &mut Call<'_>) -> Result<Option<Node>, Iam
     }
 
     let life = life(call.now(), duration);
-    let subject =
-        Subject::Role { name: role.name.clone(), id: role.id.clone(), session: session.to_owned() };
+    let subject = Subject::Role {
+        name: role.name.clone(),
+        id: role.id.clone(),
+        session: session.to_owned(),
+        source_identity: source_identity.map(str::to_owned),
+    };
     let account = role.account.clone();
     let credentials = issue(call, &account, subject, life, policy).await?;
     let user = [
@@ -69,12 +87,11 @@ pub(super) async fn assume_role(call: &mut Call<'_>) -> Result<Option<Node>, Iam
     ];
     call.element("assumedRoleUser", json!({ "assumedRoleId": user[0].1, "arn": user[1].1 }));
     let [(_, id), (_, arn)] = user;
-    Ok(Some(Node::Members(vec![
-        (
-            "AssumedRoleUser",
-            Node::Members(vec![("AssumedRoleId", Node::from(id)), ("Arn", Node::from(arn))]),
-        ),
-        ("Credentials", credentials),
+    let user = Node::Members(vec![("AssumedRoleId", Node::from(id)), ("Arn", Node::from(arn))]);
+    Ok(Some(Node::members(vec![
+        ("AssumedRoleUser", Some(user)),
+        ("Credentials", Some(credentials)),
+        ("SourceIdentity", source_identity.map(Node::from)),
     ])))
 }
 
@@ -98,7 +115,11 @@ pub(super) async fn session_token(call: &mut Call<'_>) -> Result<Option<Node>, I
 }
 
 /// The role with this ARN, if the caller may assume it. Whether it exists is not told otherwise.
-async fn authorized(call: &Call<'_>, arn: &str) -> Result<Stored<Role>, IamError> {
+async fn authorized(
+    call: &Call<'_>,
+    arn: &str,
+    details: Details<'_>,
+) -> Result<Stored<Role>, IamError> {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     let ["arn", "aws", "iam", "", account, resource] = parts[..] else {
         let arn: String = arn.chars().take(256).collect();
@@ -117,9 +138,11 @@ async fn authorized(call: &Call<'_>, arn: &str) -> Result<Stored<Role>, IamError
         KmsError::new(Exception::AccessDenied, text)
     };
     let role = role.filter(|role| role.arn() == arn).ok_or_else(refused)?;
-    let target = Target { account: &role.account, arn, trust: &role.trust, trusted: &role.trusted };
-    let policies = call.iam.documents(call.principal()).await?;
-    identities::authorize_assumption(call.principal(), &policies, &target)?;
+    let target = Target { account: &role.account, arn, trust: &role.trust };
+    identities::authorize_assumption(call.asker(), Action::AssumeRole, target, details)?;
+    if details.source_identity.is_some() {
+        identities::authorize_assumption(call.asker(), Action::SetSourceIdentity, target, details)?;
+    }
     Ok(role)
 }
 

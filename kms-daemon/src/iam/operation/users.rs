@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::boundaries;
-use super::call::{Call, Holder, contended, new_id, taken, tries};
+use super::call::{self, Call, contended, new_id, taken, tries};
+use super::holder::{self, Holder};
 use super::listing;
 use crate::audit::event_time;
 use crate::iam::directory::Changes;
-use crate::iam::error::{Code, IamError};
-use crate::iam::record::{InlinePolicies, User, Version};
+use crate::iam::error::IamError;
+use crate::iam::record::{Attached, InlinePolicies, User, Version};
 use crate::iam::{Node, check};
 use crate::key::catalog::Update;
 
@@ -24,9 +25,10 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         keys: Vec::new(),
         groups: BTreeSet::new(),
         policies: InlinePolicies::new(),
+        attached: Attached::new(),
         boundary: None,
     };
-    call.authorize(&user.arn())?;
+    call.authorize(Some(&user.arn()))?;
     for _ in tries() {
         if call.directory().user(call.account(), name).await?.is_some() {
             return Err(taken("User", name));
@@ -47,11 +49,11 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
 }
 
 pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
-    let user = if call.form.optional("UserName").is_some() {
-        describe(&*User::find(call).await?)
+    let user = if !call.principal().is_root() || call.form.optional("UserName").is_some() {
+        describe(&*holder::named_user(call, call.user_name()?).await?)
     } else {
         let arn = call.principal().arn();
-        call.authorize(&arn)?;
+        call.authorize(Some(&arn))?;
         own(call, &arn).await?
     };
     Ok(Some(Node::Members(vec![("User", user)])))
@@ -70,7 +72,7 @@ async fn own(call: &Call<'_>, arn: &str) -> Result<Node, IamError> {
 
 pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let prefix = check::path(call.form, "PathPrefix")?;
-    call.authorize(&call.arn("user", ""))?;
+    call.authorize(Some(&call.arn("user", "")))?;
     let show = |user: &User| user.path.starts_with(prefix).then(|| describe(user));
     listing::records(call, true, |user: &User| &user.name, "Users", show).await.map(Some)
 }
@@ -78,18 +80,15 @@ pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
 pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     for _ in tries() {
         let user = User::find(call).await?;
-        let conflict = |what: &str| {
-            let text = format!("Cannot delete entity, must {what} first.");
-            Err(IamError::new(Code::DeleteConflict, text))
-        };
-        if !user.keys.is_empty() {
-            return conflict("delete access keys");
-        }
-        if !user.policies.is_empty() {
-            return conflict("delete policies");
-        }
-        if !user.groups.is_empty() {
-            return conflict("remove users from group");
+        for (what, empty) in [
+            ("delete access keys", user.keys.is_empty()),
+            ("delete policies", user.policies.is_empty()),
+            ("detach all policies", user.attached.is_empty()),
+            ("remove users from group", user.groups.is_empty()),
+        ] {
+            if !empty {
+                return Err(call::in_use(what));
+            }
         }
         let changes = boundaries::unbind(call, Changes::new(), user.boundary.as_deref()).await?;
         if call.commit(changes.remove(&user)).await? == Update::Applied {

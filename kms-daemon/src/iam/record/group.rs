@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{InlinePolicies, Record, Version};
+use super::{Attached, InlinePolicies, Record, Version};
 use crate::clock::Timestamp;
 use crate::iam::layout;
 
@@ -28,6 +28,8 @@ pub struct Group {
     pub members: BTreeSet<String>,
     /// Inline policies.
     pub policies: InlinePolicies,
+    /// Managed policies.
+    pub attached: Attached,
 }
 
 impl Group {

@@ -1,12 +1,16 @@
-//! Managed policies, which permissions boundaries are.
+//! Managed policies, which are attached to identities and are permissions boundaries.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Record, Version};
 use crate::clock::Timestamp;
 use crate::iam::layout;
+use crate::key::CatalogError;
+use crate::policy::IdentityPolicy;
 
-/// A managed policy of a customer. It has one version, `v1`.
+/// A managed policy of a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ManagedPolicy {
@@ -24,17 +28,51 @@ pub struct ManagedPolicy {
     pub description: Option<String>,
     /// When it was made.
     pub created: Timestamp,
-    /// The document, as it was put.
-    pub document: String,
+    /// Its versions, by their numbers.
+    pub versions: BTreeMap<u32, PolicyVersion>,
+    /// The version that counts.
+    pub default: u32,
+    /// The number of the version that was made last. No number is given twice.
+    pub last: u32,
+    /// How many users, groups and roles it is attached to.
+    pub attachments: u32,
     /// How many users and roles it bounds.
     pub bounds: u32,
+}
+
+/// A version of a managed policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyVersion {
+    /// The document.
+    pub document: IdentityPolicy,
+    /// When it was made.
+    pub created: Timestamp,
 }
 
 impl ManagedPolicy {
     /// The ARN.
     #[must_use]
     pub fn arn(&self) -> String {
-        format!("arn:aws:iam::{}:policy{}{}", self.account, self.path, self.name)
+        Self::arn_of(&self.account, &self.path, &self.name)
+    }
+
+    /// The ARN of a policy.
+    #[must_use]
+    pub fn arn_of(account: &str, path: &str, name: &str) -> String {
+        format!("arn:aws:iam::{account}:policy{path}{name}")
+    }
+
+    /// The document that counts.
+    ///
+    /// # Errors
+    /// [`CatalogError::Record`] if its version is not there.
+    pub fn document(&self) -> Result<&IdentityPolicy, CatalogError> {
+        let version = self.versions.get(&self.default).map(|version| &version.document);
+        version.ok_or_else(|| {
+            let error = super::damaged(format_args!("{} has no version", self.arn()));
+            CatalogError::Record { key: String::from_utf8_lossy(&self.key()).into_owned(), error }
+        })
     }
 }
 

@@ -1,12 +1,11 @@
 //! Roles.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::{InlinePolicies, Record, Version};
+use super::{Attached, InlinePolicies, Record, Version};
 use crate::clock::Timestamp;
 use crate::iam::layout;
+use crate::policy::TrustPolicy;
 
 /// An IAM role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,14 +26,13 @@ pub struct Role {
     /// When it was made.
     pub created: Timestamp,
     /// The trust policy: who may assume the role.
-    pub trust: String,
-    /// The users and roles that the trust policy names, by their ARNs there, with the unique ids
-    /// they had when it was put. Nobody else is meant, whatever name they have.
-    pub trusted: BTreeMap<String, String>,
+    pub trust: TrustPolicy,
     /// Longest session, in seconds.
     pub max_session: u32,
     /// Inline policies.
     pub policies: InlinePolicies,
+    /// Managed policies.
+    pub attached: Attached,
     /// ARN of the managed policy that bounds its permissions.
     pub boundary: Option<String>,
 }

@@ -6,8 +6,14 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::clock::Timestamp;
 use crate::iam::vault::Sealed;
+use crate::policy::TrustPolicy;
 
 const CREATED: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+fn policy() -> IdentityPolicy {
+    let text = r#"{"Statement":{"Effect":"Allow","Action":"kms:*","Resource":"*"}}"#;
+    IdentityPolicy::parse(text).unwrap()
+}
 
 #[track_caller]
 fn golden<R: Record + PartialEq + std::fmt::Debug>(record: &R, key: &str, text: &str) {
@@ -48,14 +54,15 @@ fn user() {
         created: CREATED,
         keys: Vec::new(),
         groups: BTreeSet::from(["Team".to_owned()]),
-        policies: InlinePolicies::from([("p".to_owned(), "{}".to_owned())]),
+        policies: InlinePolicies::from([("p".to_owned(), policy())]),
+        attached: Attached::from(["arn:aws:iam::111122223333:policy/p".to_owned()]),
         boundary: None,
     };
     assert_eq!(record.arn(), "arn:aws:iam::111122223333:user/team/Ana");
     golden(
         &record,
         "iam/users/111122223333/ana",
-        r#"{"version":1,"account":"111122223333","name":"Ana","path":"/team/","id":"AIDAAAAAAAAAAAAAAAAA","created":1800000000000,"keys":[],"groups":["Team"],"policies":{"p":"{}"},"boundary":null}"#,
+        r#"{"version":1,"account":"111122223333","name":"Ana","path":"/team/","id":"AIDAAAAAAAAAAAAAAAAA","created":1800000000000,"keys":[],"groups":["Team"],"policies":{"p":"{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"kms:*\",\"Resource\":\"*\"}}"},"attached":["arn:aws:iam::111122223333:policy/p"],"boundary":null}"#,
     );
 }
 
@@ -70,17 +77,23 @@ fn group() {
         created: CREATED,
         members: BTreeSet::from(["Ana".to_owned()]),
         policies: InlinePolicies::new(),
+        attached: Attached::new(),
     };
     assert_eq!(record.arn(), "arn:aws:iam::111122223333:group/Team");
     golden(
         &record,
         "iam/groups/111122223333/team",
-        r#"{"version":1,"account":"111122223333","name":"Team","path":"/","id":"AGPAAAAAAAAAAAAAAAAA","created":1800000000000,"members":["Ana"],"policies":{}}"#,
+        r#"{"version":1,"account":"111122223333","name":"Team","path":"/","id":"AGPAAAAAAAAAAAAAAAAA","created":1800000000000,"members":["Ana"],"policies":{},"attached":[]}"#,
     );
 }
 
 #[test]
 fn role() {
+    let trust = r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:user/ana"},"Action":"sts:AssumeRole"}}"#;
+    let bound = BTreeMap::from([(
+        "arn:aws:iam::111122223333:user/ana".to_owned(),
+        "AIDAAAAAAAAAAAAAAAAA".to_owned(),
+    )]);
     let record = Role {
         version: Version,
         account: "111122223333".to_owned(),
@@ -89,20 +102,17 @@ fn role() {
         id: "AROAAAAAAAAAAAAAAAAA".to_owned(),
         description: Some("d".to_owned()),
         created: CREATED,
-        trust: "{}".to_owned(),
-        trusted: BTreeMap::from([(
-            "arn:aws:iam::111122223333:user/ana".to_owned(),
-            "AIDAAAAAAAAAAAAAAAAA".to_owned(),
-        )]),
+        trust: TrustPolicy::parse(trust.to_owned(), bound).unwrap(),
         max_session: 3600,
         policies: InlinePolicies::new(),
+        attached: Attached::new(),
         boundary: Some("arn:aws:iam::111122223333:policy/b".to_owned()),
     };
     assert_eq!(record.arn(), "arn:aws:iam::111122223333:role/Deploy");
     golden(
         &record,
         "iam/roles/111122223333/deploy",
-        r#"{"version":1,"account":"111122223333","name":"Deploy","path":"/","id":"AROAAAAAAAAAAAAAAAAA","description":"d","created":1800000000000,"trust":"{}","trusted":{"arn:aws:iam::111122223333:user/ana":"AIDAAAAAAAAAAAAAAAAA"},"maxSession":3600,"policies":{},"boundary":"arn:aws:iam::111122223333:policy/b"}"#,
+        r#"{"version":1,"account":"111122223333","name":"Deploy","path":"/","id":"AROAAAAAAAAAAAAAAAAA","description":"d","created":1800000000000,"trust":{"document":"{\"Statement\":{\"Effect\":\"Allow\",\"Principal\":{\"AWS\":\"arn:aws:iam::111122223333:user/ana\"},\"Action\":\"sts:AssumeRole\"}}","principals":{"arn:aws:iam::111122223333:user/ana":"AIDAAAAAAAAAAAAAAAAA"}},"maxSession":3600,"policies":{},"attached":[],"boundary":"arn:aws:iam::111122223333:policy/b"}"#,
     );
 }
 
@@ -116,14 +126,17 @@ fn managed_policy() {
         id: "ANPAAAAAAAAAAAAAAAAA".to_owned(),
         description: None,
         created: CREATED,
-        document: "{}".to_owned(),
+        versions: BTreeMap::from([(3, PolicyVersion { document: policy(), created: CREATED })]),
+        default: 3,
+        last: 4,
+        attachments: 1,
         bounds: 2,
     };
     assert_eq!(record.arn(), "arn:aws:iam::111122223333:policy/Bound");
     golden(
         &record,
         "iam/policies/111122223333/bound",
-        r#"{"version":1,"account":"111122223333","name":"Bound","path":"/","id":"ANPAAAAAAAAAAAAAAAAA","description":null,"created":1800000000000,"document":"{}","bounds":2}"#,
+        r#"{"version":1,"account":"111122223333","name":"Bound","path":"/","id":"ANPAAAAAAAAAAAAAAAAA","description":null,"created":1800000000000,"versions":{"3":{"document":"{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"kms:*\",\"Resource\":\"*\"}}","created":1800000000000}},"default":3,"last":4,"attachments":1,"bounds":2}"#,
     );
 }
 

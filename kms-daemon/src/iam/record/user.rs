@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{InlinePolicies, Record, Version};
+use super::{Attached, InlinePolicies, Record, Version};
 use crate::clock::Timestamp;
 use crate::iam::layout;
 
@@ -30,6 +30,8 @@ pub struct User {
     pub groups: BTreeSet<String>,
     /// Inline policies.
     pub policies: InlinePolicies,
+    /// Managed policies.
+    pub attached: Attached,
     /// ARN of the managed policy that bounds its permissions.
     pub boundary: Option<String>,
 }

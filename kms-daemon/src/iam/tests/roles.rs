@@ -166,3 +166,62 @@ async fn sessions_have_bounds() {
         assert_eq!(error.code().name(), code, "{more:?} {error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_of_another_account() {
+    let (rig, ana) = rig().await;
+    let made = rig.ok("CreateAccount", &[("AccountId", "111122223333")]).await;
+    let other = rig.principal(made["AccessKey"]["AccessKeyId"].as_str().unwrap()).await;
+    let external = json!({ "Version": "2012-10-17", "Statement": { "Effect": "Allow",
+        "Principal": { "AWS": ana.arn() }, "Action": "sts:AssumeRole",
+        "Condition": { "StringEquals": { "sts:ExternalId": "our-contract" } } } })
+    .to_string();
+    let create = [("RoleName", "theirs"), ("AssumeRolePolicyDocument", external.as_str())];
+    rig.call(&other, "CreateRole", &create).await.unwrap();
+    let arn = "arn:aws:iam::111122223333:role/theirs";
+    let told = [("RoleArn", arn), ("RoleSessionName", "s1"), ("ExternalId", "our-contract")];
+    assert!(rig.call(&ana, "AssumeRole", &told).await.is_err(), "its own policies do not allow it");
+    let document = json!({ "Version": "2012-10-17", "Statement": {
+        "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": arn } })
+    .to_string();
+    let put = [("UserName", "ana"), ("PolicyName", "p"), ("PolicyDocument", &*document)];
+    rig.ok("PutUserPolicy", &put).await;
+    for wrong in [&told[..2], &[told[0], told[1], ("ExternalId", "another")]] {
+        let error = rig.call(&ana, "AssumeRole", wrong).await.unwrap_err();
+        assert_eq!(error.code().name(), "AccessDenied");
+    }
+    let answer = rig.call(&ana, "AssumeRole", &told).await.unwrap();
+    let [id, _, token] = credentials(&answer);
+    let session = rig.lookup(&id, Some(&token)).await.unwrap().unwrap();
+    assert_eq!(session.principal().account, "111122223333");
+    assert!(rig.call(&ana, "GetRole", &[("RoleName", "theirs")]).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_identity_stays() {
+    let (rig, ana) = rig().await;
+    let source = ("SourceIdentity", "ana.real");
+    assert!(
+        assume(&rig, &ana, &[source]).await.is_err(),
+        "the trust policy does not allow to set it"
+    );
+    let trusted = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Principal": { "AWS": [USER, ROLE] },
+          "Action": ["sts:AssumeRole", "sts:SetSourceIdentity"] },
+        { "Effect": "Deny", "Principal": "*", "Action": "sts:SetSourceIdentity",
+          "Condition": { "StringLike": { "sts:SourceIdentity": "root*" } } },
+    ] })
+    .to_string();
+    let update = [("RoleName", "deploy"), ("PolicyDocument", &*trusted)];
+    rig.ok("UpdateAssumeRolePolicy", &update).await;
+    assert!(assume(&rig, &ana, &[("SourceIdentity", "root1")]).await.is_err());
+    let answer = assume(&rig, &ana, &[source]).await.unwrap();
+    assert_eq!(answer["SourceIdentity"], "ana.real");
+    let [id, _, token] = credentials(&answer);
+    let session = rig.lookup(&id, Some(&token)).await.unwrap().unwrap().principal().clone();
+    let kept = session.session.as_ref().unwrap().source_identity.as_deref();
+    assert_eq!(kept, Some("ana.real"));
+    assert!(assume(&rig, &session, &[("SourceIdentity", "ben")]).await.is_err());
+    let chained = assume(&rig, &session, &[]).await.unwrap();
+    assert_eq!(chained["SourceIdentity"], "ana.real");
+}

@@ -6,20 +6,29 @@ use serde::{Deserialize, Serialize};
 
 /// A grantee or a retiring principal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Party {
-    /// The ARN of an account root, user, role, role session or federated user.
-    Principal(String),
+    /// An account root, user, role or role session.
+    Principal {
+        /// The ARN.
+        arn: String,
+        /// The unique id of the user or role, as it was when the grant was made: one that is made
+        /// again under an old name is not meant. Accounts have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+    },
     /// A service, for example `logs.us-east-1.amazonaws.com`.
     Service(String),
 }
 
 impl Party {
-    /// Reads a principal: an ARN that can be one, or twelve digits for the root of an account.
+    /// Reads a principal: an ARN that can be one, or twelve digits for the root of an account. It
+    /// has no unique id yet.
     #[must_use]
     pub fn principal(text: &str, partition: &str) -> Option<Self> {
         if is_account(text) {
-            return Some(Self::Principal(format!("arn:{partition}:iam::{text}:root")));
+            let arn = format!("arn:{partition}:iam::{text}:root");
+            return Some(Self::Principal { arn, id: None });
         }
         let mut fields = text.splitn(6, ':');
         let mut next = || fields.next();
@@ -35,14 +44,15 @@ impl Party {
             _ => false,
         };
         let well_formed = start == ("arn", partition) && region.is_empty() && is_account(account);
-        (known && well_formed && !name.ends_with('/')).then(|| Self::Principal(text.to_owned()))
+        (known && well_formed && !name.ends_with('/'))
+            .then(|| Self::Principal { arn: text.to_owned(), id: None })
     }
 
     /// The ARN or the service name.
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
-            Self::Principal(text) | Self::Service(text) => text,
+            Self::Principal { arn: text, .. } | Self::Service(text) => text,
         }
     }
 
@@ -50,15 +60,27 @@ impl Party {
     #[must_use]
     pub fn account(&self) -> Option<&str> {
         match self {
-            Self::Principal(arn) => arn.split(':').nth(4),
+            Self::Principal { arn, .. } => arn.split(':').nth(4),
             Self::Service(_) => None,
         }
     }
 
-    /// Whether this is the principal of that ARN.
+    /// The ARN of a principal that is not known by its name alone.
     #[must_use]
-    pub fn is_principal(&self, arn: &str) -> bool {
-        matches!(self, Self::Principal(own) if own == arn)
+    pub fn needs_id(&self) -> Option<&str> {
+        match self {
+            Self::Principal { arn, .. } if !arn.ends_with(":root") => Some(arn),
+            _ => None,
+        }
+    }
+
+    /// Whether this is the principal of that ARN and that unique id, which accounts do not have.
+    #[must_use]
+    pub fn is_principal(&self, arn: &str, id: Option<&str>) -> bool {
+        match self {
+            Self::Principal { arn: own, id: own_id } => own == arn && own_id.as_deref() == id,
+            Self::Service(_) => false,
+        }
     }
 }
 

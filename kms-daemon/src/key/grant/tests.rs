@@ -11,11 +11,16 @@ fn terms(operations: &[Action], equals: Option<&str>, subset: Option<&str>) -> T
     Terms { operations: operations.to_vec(), constraints }
 }
 
+fn user(name: &str) -> Party {
+    let arn = format!("arn:aws:iam::000000000000:user/{name}");
+    Party::Principal { arn, id: Some("AIDA1".to_owned()) }
+}
+
 fn grant(terms: Terms) -> GrantRecord {
     GrantRecord {
         name: Some("n".to_owned()),
         created: Timestamp::from_millis(7),
-        grantee: Party::Principal("arn:aws:iam::000000000000:user/a".to_owned()),
+        grantee: user("a"),
         retiring: Some(Party::Service("a.b.amazonaws.com".to_owned())),
         issuer: "000000000000".to_owned(),
         terms,
@@ -26,7 +31,7 @@ fn grant(terms: Terms) -> GrantRecord {
 #[test]
 fn version_1_is_stored_as_ever() {
     let record = grant(terms(&[Action::Decrypt, Action::ReEncryptTo], None, Some("a=b")));
-    let golden = r#"{"name":"n","created":7,"grantee":{"principal":"arn:aws:iam::000000000000:user/a"},"retiring":{"service":"a.b.amazonaws.com"},"issuer":"000000000000","terms":{"operations":["Decrypt","ReEncryptTo"],"constraints":{"subset":{"a":"b"}}}}"#;
+    let golden = r#"{"name":"n","created":7,"grantee":{"principal":{"arn":"arn:aws:iam::000000000000:user/a","id":"AIDA1"}},"retiring":{"service":"a.b.amazonaws.com"},"issuer":"000000000000","terms":{"operations":["Decrypt","ReEncryptTo"],"constraints":{"subset":{"a":"b"}}}}"#;
     assert_eq!(serde_json::to_string(&record).unwrap(), golden);
     assert_eq!(serde_json::from_str::<GrantRecord>(golden).unwrap(), record);
     assert!(serde_json::from_str::<GrantRecord>(&golden.replace("ReEncryptTo", "PutX")).is_err());
@@ -109,7 +114,7 @@ fn the_same_request_has_the_same_fingerprint() {
     let changes: [fn(&mut GrantRecord); 5] = [
         |g| g.name = Some("m".to_owned()),
         |g| g.retiring = None,
-        |g| g.grantee = Party::Principal("arn:aws:iam::000000000000:user/b".to_owned()),
+        |g| g.grantee = user("b"),
         |g| g.terms.operations.truncate(1),
         |g| g.terms.constraints.subset = None,
     ];
@@ -132,8 +137,13 @@ fn principals_are_arns_that_can_call() {
     ] {
         let party = Party::principal(good, "aws").unwrap();
         assert_eq!((party.text(), party.account()), (good, Some("111122223333")));
-        assert!(party.is_principal(good));
+        assert!(party.is_principal(good, None) && !party.is_principal(good, Some("AIDA1")));
+        assert_eq!(party.needs_id().is_none(), good.ends_with("root"));
     }
+    let ana = user("ana");
+    assert!(ana.is_principal(ana.text(), Some("AIDA1")));
+    assert!(!ana.is_principal(ana.text(), Some("AIDA2")), "another user of that name");
+    assert!(!ana.is_principal(ana.text(), None));
     let root = Party::principal("111122223333", "aws").unwrap();
     assert_eq!(root.text(), "arn:aws:iam::111122223333:root");
     for bad in [

@@ -95,11 +95,12 @@ fn fill(daemon: &Daemon, ids: &mut Vec<String>, keys: usize) {
 }
 
 fn grant(id: &str, number: usize) -> Value {
-    let retiring = if number < RETIRABLE { "first".to_owned() } else { number.to_string() };
+    // Other accounts: they need not exist.
+    let retiring = if number < RETIRABLE { 0 } else { number };
     json!({
         "KeyId": id,
-        "GranteePrincipal": format!("arn:aws:iam::000000000000:user/{number}"),
-        "RetiringPrincipal": format!("arn:aws:iam::000000000000:role/{retiring}"),
+        "GranteePrincipal": format!("arn:aws:iam::{number:012}:root"),
+        "RetiringPrincipal": format!("arn:aws:iam::{retiring:012}:root"),
         "Operations": ["Encrypt", "Decrypt"],
     })
 }
@@ -116,7 +117,7 @@ fn operations(daemon: &Daemon, ids: &[String]) -> BTreeMap<&'static str, [Durati
             client.call("Encrypt", &input)["CiphertextBlob"].clone()
         })
         .collect();
-    let retiring = "arn:aws:iam::000000000000:role/first";
+    let retiring = "arn:aws:iam::000000000000:root";
     let mut marker = Value::Null;
     let mut all = BTreeMap::new();
     let mut take = |name, times: Vec<Duration>| {

@@ -1,0 +1,63 @@
+//! The unique ids of those whom policies and grants name, as they are when these are put: one that
+//! is made again under an old name is somebody else.
+
+use kms_policy::NamedPrincipal;
+
+use super::Iam;
+use crate::key::CatalogError;
+use crate::policy::Bound;
+
+impl Iam {
+    /// The unique ids of the users and roles that a policy names, and of the roles whose sessions
+    /// it names. Those that do not exist are left out.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the store does not answer.
+    pub async fn bound<'p>(
+        &self,
+        principals: impl Iterator<Item = &'p NamedPrincipal> + Send,
+    ) -> Result<Bound, CatalogError> {
+        let mut bound = Bound::new();
+        for principal in principals {
+            if let NamedPrincipal::User(arn)
+            | NamedPrincipal::Role(arn)
+            | NamedPrincipal::Session(arn) = principal
+                && let Some(id) = self.unique_id(arn).await?
+            {
+                bound.insert(arn.to_string(), id);
+            }
+        }
+        Ok(bound)
+    }
+
+    /// The unique id of the user or role with an ARN, or of the role whose session has it, if it
+    /// exists. The ARN may be of any partition.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the store does not answer.
+    pub async fn unique_id(&self, arn: &str) -> Result<Option<String>, CatalogError> {
+        let parts: Vec<&str> = arn.splitn(6, ':').collect();
+        let ["arn", partition, service, "", account, resource] = parts[..] else {
+            return Ok(None);
+        };
+        let here = |own: String| own.replacen("arn:aws:", &format!("arn:{partition}:"), 1) == arn;
+        let last = resource.rsplit('/').next().unwrap_or_default();
+        Ok(match (service, resource.split_once('/')) {
+            ("iam", Some(("user", _))) => {
+                let user = self.directory.user(account, last).await?;
+                user.filter(|user| here(user.arn())).map(|user| user.id.clone())
+            }
+            ("iam", Some(("role", _))) => {
+                let role = self.directory.role(account, last).await?;
+                role.filter(|role| here(role.arn())).map(|role| role.id.clone())
+            }
+            ("sts", Some(("assumed-role", session))) => {
+                // The ARN of a session has no path, that of its role may have one.
+                let name = session.split('/').next().unwrap_or_default();
+                let role = self.directory.role(account, name).await?;
+                role.filter(|role| role.name == name).map(|role| role.id.clone())
+            }
+            _ => None,
+        })
+    }
+}
