@@ -19,7 +19,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let filter = owners.join(",");
     let position = call.read_marker(&filter, input.marker.as_deref())?;
     if !owners.iter().any(|owner| owner == "SELF") {
-        // No other account can share a key.
+        // Policies and grants let others use a key, but put it into no list of theirs.
         return Answer::of(&Output {
             keys: Some(Vec::new()),
             truncated: Some(false),

@@ -28,7 +28,7 @@ use crate::store::{MAX_OPERATIONS, Range, Revision, Transaction};
 /// That the index of owners has the keys of earlier releases.
 const INDEXED: &[u8] = b"service/owners-indexed";
 /// Length of the token of a symmetric key, about.
-const TOKEN: usize = 150;
+const TOKEN: usize = 137;
 
 impl Catalog {
     /// The key of another account that is named; one that is closed to everybody if there is none.
@@ -149,19 +149,21 @@ static DECOYS: LazyLock<Decoys> =
 
 impl Decoys {
     fn new() -> Result<Self, CatalogError> {
-        let (scope, id, created) = (Scope::new(NOBODY, ""), KeyId::random(), Timestamp::default());
+        // As long as those of real keys; they are replaced by what was asked for.
+        let scope = Scope::new("000000000000", "us-east-1");
+        let (id, created) = (KeyId::random(), Timestamp::from_millis(1_800_000_000_000));
         let key = KeyRecord {
             id,
-            scope,
             spec: KeySpec::SYMMETRIC_DEFAULT,
             usage: KeyUsage::ENCRYPT_DECRYPT,
             origin: Origin::AWS_KMS,
-            state: KeyState::Disabled,
+            state: KeyState::Enabled,
             description: String::new(),
             created,
             deletion: None,
             rotation: None,
-            policy: policy::closed(),
+            policy: policy::decoy(&scope),
+            scope,
             tags: Tags::new(),
             materials: vec![KeyMaterial {
                 id: MaterialId([0; 32]),

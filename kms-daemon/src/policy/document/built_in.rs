@@ -61,6 +61,25 @@ impl KeyPolicy {
         )
     }
 
+    /// The policy of a key that is there for show only: it is closed to everybody, and takes as
+    /// much to read and to evaluate as the policy that most keys have.
+    pub(in crate::policy) fn decoy_for(scope: &Scope) -> Self {
+        Self::built_in(
+            scope,
+            &json!({
+                "Version": "2012-10-17",
+                "Id": "key-default-1",
+                "Statement": [{
+                    "Sid": "Enable IAM User Permissions",
+                    "Effect": "Deny",
+                    "Principal": { "AWS": ["*", scope.root_arn()] },
+                    "Action": "*",
+                    "Resource": "*",
+                }],
+            }),
+        )
+    }
+
     /// The policy of a key that no request can be about.
     pub(in crate::policy) fn closed() -> Self {
         Self::built_in(

@@ -74,3 +74,45 @@ fn principals_that_do_not_exist_are_refused() {
         assert!(outcome.is_err(), "{principal}");
     }
 }
+
+/// Whoever asks, whatever they were granted: there is no such key.
+#[test]
+fn what_stands_for_a_missing_key_is_closed_to_everybody() {
+    use kms_policy::{Action, Caller, ConditionKey, Context, Value};
+
+    struct Silent;
+
+    impl Context for Silent {
+        fn value(&self, _: &ConditionKey) -> Option<Value<'_>> {
+            None
+        }
+    }
+
+    let policy = KeyPolicy::decoy_for(&Scope::new("000000000000", "us-east-1"));
+    let own =
+        r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+    let identity = [kms_policy::IdentityPolicy::parse(own).unwrap()];
+    for caller in [
+        Caller::root("arn:aws:iam::111122223333:root"),
+        Caller::root("arn:aws:iam::000000000000:root"),
+        Caller::user("arn:aws:iam::111122223333:user/ana"),
+    ] {
+        let resource = kms_policy::Resource::Key {
+            arn: "arn:aws:kms:us-east-1:000000000000:key/x",
+            account: "000000000000",
+            policy: Some(policy.compiled()),
+        };
+        let caller = caller.unwrap();
+        let grant = kms_policy::Grant { id: "g", grantee: kms_policy::Grantee::Caller };
+        let policies = kms_policy::Policies {
+            identity: &identity,
+            grant: Some(grant),
+            ..kms_policy::Policies::default()
+        };
+        for action in Action::ALL.iter().filter(|action| action.name().starts_with("kms:")) {
+            let request =
+                kms_policy::Request { caller, action: *action, resource, context: &Silent };
+            assert!(!kms_policy::authorize(&request, &policies).is_allowed(), "{action}");
+        }
+    }
+}

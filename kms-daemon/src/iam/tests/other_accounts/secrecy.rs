@@ -189,7 +189,7 @@ async fn times_of_refusals() {
     const ROUNDS: u32 = 20_000;
     let world = World::new().await;
     world.let_them(Some(identity("Allow", "kms:*"))).await;
-    let key = world.key(&[]).await;
+    let key = world.key_of(json!({})).await;
     let mut times = [Duration::ZERO; 2];
     for round in 0..ROUNDS {
         let names = [key.clone(), arn_of(&KeyId::random().to_string())];
