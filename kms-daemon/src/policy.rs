@@ -1,4 +1,4 @@
-//! Authorization: who may do what with which key, and (in [`identities`]) who manages identities
+//! Authorization: who may do what with which key, and (in `identities`) who manages identities
 //! and becomes a role.
 //!
 //! [`authorize`] is the only way to an [`Authorized`] key, and the engine takes nothing else, so

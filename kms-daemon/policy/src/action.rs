@@ -85,6 +85,7 @@ actions! {
         ListGroupPolicies "ListGroupPolicies" Own
         ListGroups "ListGroups" Own
         ListGroupsForUser "ListGroupsForUser" Own
+        ListInstanceProfilesForRole "ListInstanceProfilesForRole" Own
         ListPolicies "ListPolicies" Own
         ListPolicyVersions "ListPolicyVersions" Own
         ListRolePolicies "ListRolePolicies" Own

@@ -1,5 +1,6 @@
 //! The policy engine of `kmsd`: the IAM policy language, and how key policies, identity policies,
-//! boundaries, session policies, guardrails and grants decide together about a request to KMS.
+//! boundaries, session policies, guardrails and grants decide together about a request to KMS; and
+//! about requests to IAM and STS, where trust policies take the place of key policies.
 //!
 //! It is pure: no clock, no I/O, no state. A policy is read once ([`KeyPolicy::parse`] and its
 //! like) into a compiled form, and evaluated many times. What is not understood is refused when

@@ -164,6 +164,7 @@ operations! {
     Iam CreateRole Writes ["RoleName", "Path", "AssumeRolePolicyDocument", "Description", "MaxSessionDuration", "PermissionsBoundary"] => roles::create;
     Iam GetRole Reads ["RoleName"] => roles::find;
     Iam ListRoles Reads ["PathPrefix", "Marker", "MaxItems"] => roles::list;
+    Iam ListInstanceProfilesForRole Reads ["RoleName", "Marker", "MaxItems"] => roles::list_instance_profiles;
     Iam UpdateAssumeRolePolicy Writes ["RoleName", "PolicyDocument"] => roles::update_trust;
     Iam DeleteRole Writes ["RoleName"] => roles::delete;
     Iam PutRolePolicy Writes ["RoleName", "PolicyName", "PolicyDocument"] => inline::put::<Role>;

@@ -10,7 +10,7 @@ use crate::key::Scope;
 use crate::principal::{Principal, PrincipalKind};
 
 /// The partition of identities, which belong to no Region.
-const PARTITION: &str = "aws";
+pub(super) const PARTITION: &str = "aws";
 
 /// What a request to IAM or STS has of its own that conditions can be about.
 #[derive(Debug, Clone, Copy, Default)]

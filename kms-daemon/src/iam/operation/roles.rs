@@ -66,6 +66,13 @@ pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
     listing::records(call, true, |role: &Role| &role.name, "Roles", show).await.map(Some)
 }
 
+/// There are no instances, and so no profiles of them; those who delete roles ask first.
+pub(super) async fn list_instance_profiles(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    Role::find(call).await?;
+    let none = std::iter::empty();
+    listing::names(call.form, none, "InstanceProfiles", |name| Node::from(name)).map(Some)
+}
+
 pub(super) async fn update_trust(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let trust = call.form.required("PolicyDocument")?;
     Role::find(call).await?;

@@ -127,6 +127,10 @@ async fn who_does_not_exist_is_granted_nothing() {
         let names = json!({ "GranteePrincipal": format!("{sessions}{session}") });
         assert!(rig.grant(&key, names).await.is_err(), "{session}");
     }
+    for (partition, found) in [("aws", true), ("aws-cn", true), ("aws:iam", false)] {
+        let arn = ana.arn().replace("arn:aws:", &format!("arn:{partition}:"));
+        assert_eq!(rig.iam.unique_id(&arn).await.unwrap().is_some(), found, "{arn}");
+    }
     // Whether somebody exists is told to those only who may grant.
     let create = json!({ "KeyId": key, "Operations": ["Encrypt"],
         "GranteePrincipal": format!("arn:aws:iam::{ACCOUNT}:user/nobody") });

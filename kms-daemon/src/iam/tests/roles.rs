@@ -49,6 +49,8 @@ async fn the_life_of_a_role() {
         let refusal = rig.refused("UpdateAssumeRolePolicy", &parameters).await;
         assert!(refusal.starts_with("MalformedPolicyDocument"), "{refusal}");
     }
+    let profiles = rig.ok("ListInstanceProfilesForRole", &[("RoleName", "deploy")]).await;
+    assert_eq!(profiles["InstanceProfiles"], json!([]));
     let external = [("RoleName", "deploy"), ("MaxSessionDuration", "60")];
     assert!(rig.refused("CreateRole", &external).await.starts_with("ValidationError"));
     rig.ok("DeleteRole", &[("RoleName", "deploy")]).await;

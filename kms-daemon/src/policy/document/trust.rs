@@ -4,9 +4,7 @@ use kms_policy::{NamedPrincipal, Resolution};
 use serde::{Deserialize, Serialize};
 
 use super::{Bound, PolicyError, resolve};
-
-/// The partition of identities, which belong to no Region.
-const PARTITION: &str = "aws";
+use crate::policy::identities::PARTITION;
 
 /// The trust policy of a role: its text, exactly as it was put, and its meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
