@@ -8,14 +8,13 @@
 //! engine does not understand is refused when it is put, so that no statement is ever skipped.
 
 use std::ops::Deref;
-use std::sync::LazyLock;
 
 use kms_policy::{Grant, Grantee, Resource};
 
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
-use crate::key::catalog::{FoundGrant, Versioned};
-use crate::key::grant::{self, GrantUse, Pairs, Party, Terms};
+use crate::key::catalog::Versioned;
+use crate::key::grant::{self, GrantUse, Pairs, Party};
 use crate::key::spec::{self, Algorithm};
 use crate::key::{GrantId, GrantRecord, KeyRecord, Scope, Stored};
 use crate::principal::Principal;
@@ -27,11 +26,19 @@ mod conditions;
 mod document;
 mod engine;
 pub(crate) mod identities;
+mod lookups;
+mod particulars;
 mod plain;
+mod retirement;
+mod subject;
 
 pub use self::action::{AccountAction, Action, Requirement};
 pub use self::asker::{Asker, CallerPolicies};
 pub use self::document::{Bound, KeyPolicy, PolicyError};
+pub use self::lookups::Lookups;
+pub use self::particulars::Particulars;
+pub use self::retirement::authorize_retirement;
+pub use self::subject::{MultiRegionKeyType, NewKey, Subject, Traits};
 
 use self::conditions::About;
 use self::engine::Refusal;
@@ -54,8 +61,28 @@ pub struct Request<'a> {
     pub algorithm: Option<Algorithm<'a>>,
     /// The encryption context of the request.
     pub context: &'a Pairs,
-    /// The terms of the grant that is to be created, for [`Action::CreateGrant`].
-    pub terms: Option<&'a Terms>,
+    /// What else the operation tells.
+    pub particulars: Particulars<'a>,
+    /// What was looked up.
+    pub lookups: &'a Lookups,
+}
+
+/// What is asked of an account: something about `resource`, the ARN of an alias, about a key that
+/// is to be made, or about nothing in particular.
+#[derive(Debug, Clone, Copy)]
+pub struct AccountRequest<'a> {
+    /// Who asks.
+    pub asker: Asker<'a>,
+    /// For what.
+    pub action: AccountAction,
+    /// Of which account, and where.
+    pub scope: &'a Scope,
+    /// The ARN of an alias.
+    pub resource: Option<&'a str>,
+    /// The key that is to be made.
+    pub new_key: Option<NewKey<'a>>,
+    /// What else the operation tells.
+    pub particulars: Particulars<'a>,
 }
 
 /// A key that the caller may use for the action it was authorized for: policy, usage, algorithm
@@ -112,12 +139,12 @@ impl Request<'_> {
 
     const fn about<'r>(&'r self, key: &'r KeyRecord) -> About<'r> {
         About {
-            scope: &key.scope,
-            key: Some(key),
             named: self.named,
             algorithm: self.algorithm,
             context: Some(self.context),
-            terms: self.terms,
+            particulars: self.particulars,
+            lookups: self.lookups,
+            ..About::new(&key.scope, Subject::Key(key))
         }
     }
 }
@@ -132,9 +159,10 @@ pub fn needs_grant(request: &Request<'_>, key: &KeyRecord) -> bool {
 /// How a grant on the key names the caller, if it allows what `request` is about.
 #[must_use]
 pub fn grants(grant: &GrantRecord, request: &Request<'_>) -> Option<Grantee> {
-    let Request { asker, action, context, terms, .. } = *request;
+    let Request { asker, action, context, particulars, .. } = *request;
     let grantee = how_named(&grant.grantee, asker)?;
-    grant.allows(GrantUse { action, context, child: terms }).then_some(grantee)
+    let child = particulars.terms();
+    grant.allows(GrantUse { action, context, child }).then_some(grantee)
 }
 
 /// How a party of a grant names the caller.
@@ -213,65 +241,21 @@ pub fn authorize_scheduled(
     (due && usable).then_some(Authorized(key))
 }
 
-/// Decides whether a caller may do something in an account that is not about one key: about
-/// `resource`, the ARN of an alias, or about nothing in particular.
+/// Decides whether a caller may do something in an account that is not about one key.
 ///
 /// # Errors
 /// [`Exception::AccessDenied`].
-pub fn authorize_account(
-    asker: Asker<'_>,
-    action: AccountAction,
-    scope: &Scope,
-    resource: Option<&str>,
-) -> Result<AuthorizedAccount, KmsError> {
+pub fn authorize_account(request: &AccountRequest<'_>) -> Result<AuthorizedAccount, KmsError> {
+    let AccountRequest { asker, action, scope, resource, new_key, particulars } = *request;
     if asker.principal.account != scope.account {
         return Err(not_allowed(asker.principal, action.name()));
     }
     let resource = Resource::Account { arn: resource, account: &scope.account };
-    engine::decide(asker, action.engine(), resource, About::account(scope), None)?;
+    let subject = new_key.map_or(Subject::Account, Subject::New);
+    let about = About { particulars, ..About::new(scope, subject) };
+    engine::decide(asker, action.engine(), resource, about, None)?;
     Ok(AuthorizedAccount(scope.clone()))
 }
-
-/// Decides whether a caller may retire a grant. The key policy has no say in it.
-///
-/// # Errors
-/// [`Exception::AccessDenied`] unless it is the retiring principal, the account that made the
-/// grant, or a grantee who was given [`Action::RetireGrant`], and no policy of the caller's own
-/// forbids it.
-pub fn authorize_retirement(asker: Asker<'_>, found: &FoundGrant) -> Result<(), KmsError> {
-    let (grant, principal, action) = (&found.record, asker.principal, Action::RetireGrant);
-    let retiring = grant.retiring.as_ref().and_then(|party| how_named(party, asker));
-    let granted =
-        how_named(&grant.grantee, asker).filter(|_| grant.terms.operations.contains(&action));
-    let issuer = (grant.issuer == principal.account).then_some(match principal.is_root() {
-        true => Grantee::Caller,
-        false => Grantee::Account,
-    });
-    let arn = found.scope.key_arn(found.key);
-    let account = found.scope.account.as_str();
-    let resource = Resource::Key { arn: &arn, account, policy: Some(SILENT.compiled()) };
-    let id = found.id.to_string();
-    let mut refusal = None;
-    for grantee in [retiring, granted, issuer].into_iter().flatten() {
-        let grant = Some(Grant { id: &id, grantee });
-        let about = About::account(&found.scope);
-        match engine::decide(asker, action.engine(), resource, about, grant) {
-            Ok(()) => return Ok(()),
-            Err(refused) => refusal = Some(refused),
-        }
-    }
-    if let Some(refusal) = refusal {
-        return Err(refusal.into());
-    }
-    if account != principal.account {
-        return Err(deny_foreign(principal, action.name()));
-    }
-    let reason = "because the grant does not name it as the retiring principal";
-    Err(denied(principal, action, &arn, reason))
-}
-
-/// A policy that says nothing about grants.
-static SILENT: LazyLock<KeyPolicy> = LazyLock::new(KeyPolicy::silent);
 
 fn not_allowed(principal: &Principal, action: &str) -> KmsError {
     let text = format!(
@@ -304,17 +288,30 @@ pub fn deny_ciphertext() -> KmsError {
     )
 }
 
-/// Checks that the caller could change `policy` again after it is attached to the key `arn`, which
-/// may be still to be made.
+/// Where a policy is to be attached.
+#[derive(Debug, Clone, Copy)]
+pub struct Attachment<'a> {
+    /// Account and Region of the key.
+    pub scope: &'a Scope,
+    /// Its ARN.
+    pub arn: &'a str,
+    /// The key itself.
+    pub subject: Subject<'a>,
+    /// What was looked up about it.
+    pub lookups: &'a Lookups,
+}
+
+/// Checks that the caller could change `policy` again after it is attached.
 ///
 /// # Errors
 /// [`Exception::MalformedPolicyDocument`].
 pub fn check_lockout(
     policy: &KeyPolicy,
     asker: Asker<'_>,
-    (scope, arn, key): (&Scope, &str, Option<&KeyRecord>),
+    place: Attachment<'_>,
 ) -> Result<(), KmsError> {
-    let about = About { key, ..About::account(scope) };
+    let Attachment { scope, arn, subject, lookups } = place;
+    let about = About { lookups, ..About::new(scope, subject) };
     if engine::can_put_again(asker, policy.compiled(), (arn, scope.account.as_str()), about) {
         return Ok(());
     }
@@ -331,54 +328,4 @@ fn denied(principal: &Principal, action: Action, arn: &str, reason: &str) -> Kms
         action.name()
     );
     KmsError::new(Exception::AccessDenied, text)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::clock::Timestamp;
-    use crate::key::KeyId;
-    use crate::key::grant::Constraints;
-
-    #[test]
-    fn a_grant_is_retired_by_those_it_names_and_by_its_issuer() {
-        let grant = |retiring: Option<&str>, operations: &[Action]| {
-            let value = GrantRecord {
-                name: None,
-                created: Timestamp::default(),
-                grantee: Party::principal("111111111111", "aws").unwrap(),
-                retiring: retiring.and_then(|text| Party::principal(text, "aws")),
-                issuer: "222222222222".to_owned(),
-                terms: Terms {
-                    operations: operations.to_vec(),
-                    constraints: Constraints::default(),
-                },
-            };
-            FoundGrant {
-                scope: Scope::new("000000000000", "us-east-1"),
-                key: KeyId::random(),
-                id: GrantId([0; 32]),
-                record: Arc::new(Versioned { revision: Revision(1), value }),
-            }
-        };
-        let plain = grant(None, &[Action::Encrypt]);
-        let retirable = grant(Some("333333333333"), &[Action::Encrypt]);
-        let by_grantee = grant(None, &[Action::Encrypt, Action::RetireGrant]);
-        for (account, grant, may) in [
-            ("111111111111", &plain, false),
-            ("111111111111", &retirable, false),
-            ("111111111111", &by_grantee, true),
-            ("222222222222", &plain, true),
-            ("333333333333", &plain, false),
-            ("333333333333", &retirable, true),
-            ("000000000000", &retirable, false),
-        ] {
-            let root = Principal::root(account, "AKIA");
-            let decided = authorize_retirement(Asker::root(&root), grant);
-            let refused = decided.err().map(|error| error.exception());
-            assert_eq!(refused, (!may).then_some(Exception::AccessDenied), "{account}");
-        }
-    }
 }

@@ -16,15 +16,15 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::last_usage::{LastUsage, UsageTracker};
 use crate::key::{Catalog, Forms, KeyId, KeyRecord, KeyRef, KeyState, Scope, Stored};
-use crate::policy::{
-    self, AccountAction, Asker, Authorized, AuthorizedAccount, Bound, CallerPolicies,
-};
+use crate::policy::{self, Asker, Authorized, Bound, CallerPolicies};
 use crate::principal::Principal;
 use crate::quota::Pool;
 use crate::regions::Regions;
 
+mod accounts;
 mod grants;
 mod key_use;
+mod lookups;
 pub(super) mod regions;
 
 pub(super) use self::key_use::KeyUse;
@@ -223,15 +223,23 @@ impl<'a> Call<'a> {
         &mut self,
         key_use: KeyUse<'_>,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
+        let key = self.locate(key_use).await?;
+        self.authorize_found(key_use, key).await
+    }
+
+    /// Finds the key that is named. Whoever asked has no right to it yet.
+    pub(super) async fn locate(
+        &mut self,
+        key_use: KeyUse<'_>,
+    ) -> Result<Stored<KeyRecord>, KmsError> {
         let named = self.key_ref(key_use.key, key_use.forms)?;
         if named.scope().account != self.home.account {
             return Err(policy::deny_foreign(self.principal(), key_use.action.name()));
         }
-        let key = self.find(&named).await?;
-        self.authorize_found(key_use, key).await
+        self.find(&named).await
     }
 
-    /// Authorizes the use of a related key in another Region.
+    /// Authorizes the use of a key that was located, or of a related key in another Region.
     pub(super) async fn authorize_stored(
         &mut self,
         key_use: KeyUse<'_>,
@@ -254,7 +262,8 @@ impl<'a> Call<'a> {
             named: key_use.key,
             algorithm: key_use.algorithm,
             context: key_use.context.pairs(),
-            terms: key_use.terms,
+            particulars: key_use.particulars,
+            lookups: &self.look_up(key_use.action, &key).await?,
         };
         for token in key_use.grant_tokens {
             self.find_token(token).await?;
@@ -288,32 +297,6 @@ impl<'a> Call<'a> {
             Exception::AccessDenied => policy::deny_ciphertext(),
             _ => refusal,
         })
-    }
-
-    /// Authorizes something that is not about one key.
-    pub(super) fn authorize_account(
-        &self,
-        action: AccountAction,
-    ) -> Result<AuthorizedAccount, KmsError> {
-        self.authorize_in(action, &self.home)
-    }
-
-    /// Authorizes something that is done to an alias.
-    pub(super) fn authorize_alias(
-        &self,
-        action: AccountAction,
-        arn: &str,
-    ) -> Result<AuthorizedAccount, KmsError> {
-        policy::authorize_account(self.asker(), action, &self.home, Some(arn))
-    }
-
-    /// Authorizes something in an account that is not about one key.
-    pub(super) fn authorize_in(
-        &self,
-        action: AccountAction,
-        scope: &Scope,
-    ) -> Result<AuthorizedAccount, KmsError> {
-        policy::authorize_account(self.asker(), action, scope, None)
     }
 
     /// Changes a key: authorizes, lets `change` make the new record of the current one, and

@@ -14,7 +14,7 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::grant::{self, Constraints, Party, Terms};
 use crate::key::{GrantId, GrantRecord, KeyRecord};
-use crate::policy::Action;
+use crate::policy::{Action, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
@@ -47,22 +47,22 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     record_party(call, ["retiringPrincipal", "retiringServicePrincipal"], retiring.as_ref());
     call.optional_parameter("name", input.name.as_deref());
 
-    let key_use = KeyUse {
-        grant_tokens: &grant_tokens,
-        terms: Some(&terms),
-        ..KeyUse::manage(Action::CreateGrant, &key_id)
-    };
     let record = GrantRecord {
         name: input.name,
         created: call.now(),
         grantee,
         retiring,
         issuer: call.principal().account.clone(),
-        terms: terms.clone(),
+        terms,
+    };
+    let key_use = KeyUse {
+        grant_tokens: &grant_tokens,
+        particulars: Particulars::Grant(&record),
+        ..KeyUse::manage(Action::CreateGrant, &key_id)
     };
     for _ in Call::tries() {
         let key = call.authorize(key_use).await?;
-        check_terms(&key, &terms)?;
+        check_terms(&key, &record.terms)?;
         Call::finish_dry_run(input.dry_run)?;
         let catalog = call.catalog();
         if let Some(fingerprint) = record.fingerprint()

@@ -5,10 +5,10 @@ use super::checks::invalid;
 use super::grant_listing::{not_found, read_id};
 use super::model::retire_grant::Input;
 use super::{Answer, Call};
-use crate::error::KmsError;
+use crate::error::{Exception, KmsError};
 use crate::key::catalog::{FoundGrant, Update};
 use crate::key::{Forms, KeyRef};
-use crate::policy;
+use crate::policy::{self, Action};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     for _ in Call::tries() {
@@ -22,10 +22,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             }
         };
         call.additional("grantId", grant.id.to_string());
-        if let Some(key) = call.catalog().key(&grant.scope, grant.key).await? {
-            call.key_resource(&key);
-        }
-        policy::authorize_retirement(call.asker(), &grant)?;
+        let key = call.catalog().key(&grant.scope, grant.key).await?;
+        // The key was deleted just now, and its grants with it.
+        let key = key.ok_or_else(|| KmsError::bare(Exception::InvalidGrantToken))?;
+        call.key_resource(&key);
+        let lookups = call.look_up(Action::RetireGrant, &key).await?;
+        policy::authorize_retirement(call.asker(), &key, &grant, &lookups)?;
         Call::finish_dry_run(input.dry_run)?;
         if call.catalog().delete_grant(&grant).await? == Update::Applied {
             return Ok(Answer::empty());

@@ -90,6 +90,7 @@ impl Rig {
             source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             is_encrypted: false,
             user_agent: None,
+            referer: None,
             received: SystemTime::now(),
         };
         let mut facts = AuditFacts::default();
