@@ -92,31 +92,30 @@ pub enum Particulars<'a> {
 
 impl<'a> Particulars<'a> {
     /// Whether these are what a request for `action` has to tell.
-    pub(super) fn fit(&self, action: Action) -> bool {
+    pub(super) const fn fit(&self, action: Action) -> bool {
         use Action as A;
-        match self {
-            Self::None => !TELLING.contains(&action),
-            Self::NewKey { .. } => action == A::CreateKey,
-            Self::Replica { .. } => action == A::ReplicateKey,
-            Self::PolicyName(_) => action == A::GetKeyPolicy,
-            Self::Policy { .. } => action == A::PutKeyPolicy,
-            Self::Tags(_) => action == A::TagResource,
-            Self::TagKeys(_) => action == A::UntagResource,
-            Self::Grant(_) => matches!(action, A::CreateGrant | A::RetireGrant),
-            Self::Message(_) => matches!(action, A::Sign | A::Verify),
-            Self::Recipient(_) => matches!(
-                action,
-                A::Decrypt | A::DeriveSharedSecret | A::GenerateDataKey | A::GenerateRandom
-            ),
-            Self::KeyPair { .. } => {
-                matches!(action, A::GenerateDataKeyPair | A::GenerateDataKeyPairWithoutPlaintext)
+        match action {
+            A::CreateGrant | A::RetireGrant => matches!(self, Self::Grant(_)),
+            A::CreateKey => matches!(self, Self::NewKey { .. }),
+            A::Decrypt | A::DeriveSharedSecret | A::GenerateDataKey | A::GenerateRandom => {
+                matches!(self, Self::Recipient(_))
             }
-            Self::ReEncrypt(_) => matches!(action, A::ReEncryptFrom | A::ReEncryptTo),
-            Self::Wrapping { .. } => action == A::GetParametersForImport,
-            Self::Import { .. } => action == A::ImportKeyMaterial,
-            Self::PrimaryRegion(_) => action == A::UpdatePrimaryRegion,
-            Self::RotationPeriod(_) => action == A::EnableKeyRotation,
-            Self::PendingWindow(_) => action == A::ScheduleKeyDeletion,
+            A::EnableKeyRotation => matches!(self, Self::RotationPeriod(_)),
+            A::GenerateDataKeyPair | A::GenerateDataKeyPairWithoutPlaintext => {
+                matches!(self, Self::KeyPair { .. })
+            }
+            A::GetKeyPolicy => matches!(self, Self::PolicyName(_)),
+            A::GetParametersForImport => matches!(self, Self::Wrapping { .. }),
+            A::ImportKeyMaterial => matches!(self, Self::Import { .. }),
+            A::PutKeyPolicy => matches!(self, Self::Policy { .. }),
+            A::ReEncryptFrom | A::ReEncryptTo => matches!(self, Self::ReEncrypt(_)),
+            A::ReplicateKey => matches!(self, Self::Replica { .. }),
+            A::ScheduleKeyDeletion => matches!(self, Self::PendingWindow(_)),
+            A::Sign | A::Verify => matches!(self, Self::Message(_)),
+            A::TagResource => matches!(self, Self::Tags(_)),
+            A::UntagResource => matches!(self, Self::TagKeys(_)),
+            A::UpdatePrimaryRegion => matches!(self, Self::PrimaryRegion(_)),
+            _ => matches!(self, Self::None),
         }
     }
 
@@ -187,33 +186,6 @@ impl<'a> Particulars<'a> {
         }
     }
 }
-
-/// The actions of which a request has something to tell.
-const TELLING: &[Action] = &[
-    Action::CreateGrant,
-    Action::CreateKey,
-    Action::Decrypt,
-    Action::DeriveSharedSecret,
-    Action::EnableKeyRotation,
-    Action::GenerateDataKey,
-    Action::GenerateDataKeyPair,
-    Action::GenerateDataKeyPairWithoutPlaintext,
-    Action::GenerateRandom,
-    Action::GetKeyPolicy,
-    Action::GetParametersForImport,
-    Action::ImportKeyMaterial,
-    Action::PutKeyPolicy,
-    Action::ReEncryptFrom,
-    Action::ReEncryptTo,
-    Action::ReplicateKey,
-    Action::RetireGrant,
-    Action::ScheduleKeyDeletion,
-    Action::Sign,
-    Action::TagResource,
-    Action::UntagResource,
-    Action::UpdatePrimaryRegion,
-    Action::Verify,
-];
 
 /// What is told of a grant. Of one that is to be retired, its constraints are asked for only.
 fn of_grant(name: Name, grant: &GrantRecord, action: Action) -> Option<Value<'_>> {
