@@ -232,7 +232,8 @@ fn bare_has(name: Name, decision: Decision) -> bool {
     let tags = [Name::RequestTag, Name::TagKeys].contains(&name);
     let regions = name == Name::MultiRegionKeyType;
     let made = ["CreateKey", "TagResourceOfNew"].contains(&decision.request);
-    !OPTIONAL.contains(&name) && !(tags && untagged) && !(regions && made)
+    let missing = OPTIONAL.contains(&name) || (tags && untagged) || (regions && made);
+    !missing
 }
 
 fn deny(decision: Decision, condition: Option<&Value>) -> Value {
