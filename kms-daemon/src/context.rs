@@ -27,6 +27,8 @@ pub struct RequestContext {
     pub is_encrypted: bool,
     /// `User-Agent` header, at most 1,024 bytes.
     pub user_agent: Option<String>,
+    /// `Referer` header, at most 1,024 bytes.
+    pub referer: Option<String>,
     /// Wall-clock time at which the request was complete.
     pub received: SystemTime,
 }

@@ -15,7 +15,7 @@ use kms_policy::{Grant, Grantee, Resource};
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Versioned;
-use crate::key::grant::{self, GrantUse, Pairs, Party, Terms};
+use crate::key::grant::{self, GrantUse, Pairs, Party};
 use crate::key::spec::{self, Algorithm};
 use crate::key::state::StateRule;
 use crate::key::{GrantId, GrantRecord, KeyRecord, Scope, Stored};
@@ -29,12 +29,18 @@ mod document;
 mod engine;
 pub(crate) mod explanation;
 pub(crate) mod identities;
+mod lookups;
+mod particulars;
 mod retirement;
+mod subject;
 
 pub use self::action::{AccountAction, Action, Requirement};
 pub use self::asker::{Asker, CallerName, CallerPolicies};
 pub use self::document::{Bound, IdentityPolicy, KeyPolicy, PolicyError, TrustPolicy};
+pub use self::lookups::Lookups;
+pub use self::particulars::Particulars;
 pub use self::retirement::authorize_retirement;
+pub use self::subject::{MultiRegionKeyType, NewKey, Subject, Traits};
 
 #[cfg(test)]
 pub(crate) use self::engine::decisions;
@@ -60,8 +66,28 @@ pub struct Request<'a> {
     pub algorithm: Option<Algorithm<'a>>,
     /// The encryption context of the request.
     pub context: &'a Pairs,
-    /// The terms of the grant that is to be created, for [`Action::CreateGrant`].
-    pub terms: Option<&'a Terms>,
+    /// What else the operation tells.
+    pub particulars: Particulars<'a>,
+    /// What was looked up.
+    pub lookups: &'a Lookups,
+}
+
+/// What is asked of an account: something about `resource`, the ARN of an alias, about a key that
+/// is to be made, or about nothing in particular.
+#[derive(Debug, Clone, Copy)]
+pub struct AccountRequest<'a> {
+    /// Who asks.
+    pub asker: Asker<'a>,
+    /// For what.
+    pub action: AccountAction,
+    /// Of which account, and where.
+    pub scope: &'a Scope,
+    /// The ARN of an alias.
+    pub resource: Option<&'a str>,
+    /// The key that is to be made.
+    pub new_key: Option<NewKey<'a>>,
+    /// What else the operation tells.
+    pub particulars: Particulars<'a>,
 }
 
 /// A key that the caller may use for the action it was authorized for: policy, usage, algorithm
@@ -118,12 +144,12 @@ impl Request<'_> {
 
     const fn about<'r>(&'r self, key: &'r KeyRecord) -> About<'r> {
         About {
-            scope: &key.scope,
-            key: Some(key),
             named: self.named,
             algorithm: self.algorithm,
             context: Some(self.context),
-            terms: self.terms,
+            particulars: self.particulars,
+            lookups: self.lookups,
+            ..About::new(&key.scope, Subject::Key(key))
         }
     }
 }
@@ -142,9 +168,10 @@ pub fn needs_grant(request: &Request<'_>, key: &KeyRecord) -> bool {
 /// How a grant on the key names the caller, if it allows what `request` is about.
 #[must_use]
 pub fn grants(grant: &GrantRecord, request: &Request<'_>) -> Option<Grantee> {
-    let Request { asker, action, context, terms, .. } = *request;
+    let Request { asker, action, context, particulars, .. } = *request;
     let grantee = how_named(&grant.grantee, asker)?;
-    grant.allows(GrantUse { action, context, child: terms }).then_some(grantee)
+    let child = particulars.terms();
+    grant.allows(GrantUse { action, context, child }).then_some(grantee)
 }
 
 /// How a party of a grant names the caller.
@@ -269,22 +296,19 @@ pub fn authorize_scheduled(
     (due && usable).then_some(Authorized(key))
 }
 
-/// Decides whether a caller may do something in an account that is not about one key: about
-/// `resource`, the ARN of an alias, or about nothing in particular.
+/// Decides whether a caller may do something in an account that is not about one key.
 ///
 /// # Errors
 /// [`Exception::AccessDenied`].
-pub fn authorize_account(
-    asker: Asker<'_>,
-    action: AccountAction,
-    scope: &Scope,
-    resource: Option<&str>,
-) -> Result<AuthorizedAccount, KmsError> {
+pub fn authorize_account(request: &AccountRequest<'_>) -> Result<AuthorizedAccount, KmsError> {
+    let AccountRequest { asker, action, scope, resource, new_key, particulars } = *request;
     if asker.principal.account != scope.account {
         return Err(not_allowed(asker.principal, action.name()));
     }
     let resource = Resource::Account { arn: resource, account: &scope.account };
-    engine::decide(asker, action.engine(), resource, About::account(scope), None)?;
+    let subject = new_key.map_or(Subject::Account, Subject::New);
+    let about = About { particulars, ..About::new(scope, subject) };
+    engine::decide(asker, action.engine(), resource, about, None)?;
     Ok(AuthorizedAccount(scope.clone()))
 }
 
@@ -313,17 +337,30 @@ pub fn deny_ciphertext() -> KmsError {
     )
 }
 
-/// Checks that the caller could change `policy` again after it is attached to the key `arn`, which
-/// may be still to be made.
+/// Where a policy is to be attached.
+#[derive(Debug, Clone, Copy)]
+pub struct Attachment<'a> {
+    /// Account and Region of the key.
+    pub scope: &'a Scope,
+    /// Its ARN.
+    pub arn: &'a str,
+    /// The key itself.
+    pub subject: Subject<'a>,
+    /// What was looked up about it.
+    pub lookups: &'a Lookups,
+}
+
+/// Checks that the caller could change `policy` again after it is attached.
 ///
 /// # Errors
 /// [`Exception::MalformedPolicyDocument`].
 pub fn check_lockout(
     policy: &KeyPolicy,
     asker: Asker<'_>,
-    (scope, arn, key): (&Scope, &str, Option<&KeyRecord>),
+    place: Attachment<'_>,
 ) -> Result<(), KmsError> {
-    let about = About { key, ..About::account(scope) };
+    let Attachment { scope, arn, subject, lookups } = place;
+    let about = About { lookups, ..About::new(scope, subject) };
     if engine::can_put_again(asker, policy.compiled(), (arn, scope.account.as_str()), about) {
         return Ok(());
     }

@@ -238,6 +238,41 @@ def test_a_user_uses_keys_by_policies(iam, user, name):
     assert refused == ("MalformedPolicyDocumentException", 400)
 
 
+def test_conditions_are_about_the_request(iam, user, name):
+    root, kms = client("kms"), client("kms", user["Key"])
+    alias, red = f"alias/{name}", [{"TagKey": "team", "TagValue": "red"}]
+
+    def allow(action, **condition):
+        return {"Effect": "Allow", "Action": action, "Resource": "*", "Condition": condition}
+
+    plain = {"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT", "aws:RequestTag/team": "red"}}
+    statements = [
+        allow("kms:CreateKey", **plain),
+        allow("kms:TagResource", **{"ForAllValues:StringEquals": {"aws:TagKeys": ["team"]}}),
+        allow("kms:Encrypt", **{"ForAnyValue:StringEquals": {"kms:ResourceAliases": alias}}),
+        allow("kms:ScheduleKeyDeletion", NumericGreaterThanEquals={
+            "kms:ScheduleKeyDeletionPendingWindowInDays": 30,
+            "kms:TrailingDaysWithoutKeyUsage": 0}),
+    ]  # fmt: skip
+    text = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    iam.put_user_policy(UserName=user["UserName"], PolicyName="p", PolicyDocument=text)
+    denied = ("AccessDeniedException", 400)
+    assert refusal(kms.create_key) == denied
+    signing = {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}
+    assert refusal(kms.create_key, Tags=red, **signing) == denied
+    other = {"TagKey": "cost", "TagValue": "1"}
+    assert refusal(kms.create_key, Tags=[*red, other]) == denied
+    key = kms.create_key(Tags=red)["KeyMetadata"]["KeyId"]
+    use = {"KeyId": key, "Plaintext": b"x"}
+    assert refusal(kms.encrypt, **use) == denied
+    root.create_alias(AliasName=alias, TargetKeyId=key)
+    kms.encrypt(**use)
+    root.delete_alias(AliasName=alias)
+    assert refusal(kms.encrypt, **use) == denied
+    assert refusal(kms.schedule_key_deletion, KeyId=key, PendingWindowInDays=7) == denied
+    kms.schedule_key_deletion(KeyId=key)
+
+
 def test_policies(iam, user, name):
     user = user["UserName"]
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust(ACCOUNT))

@@ -94,6 +94,32 @@ async fn every_operation_that_takes_a_recipient() {
     assert!(nothing(shared.shared_secret()));
     assert_eq!(opened(&enclave, shared.ciphertext_for_recipient()).len(), 32);
     refusals(&kms, &enclave, &key).await;
+    conditions(&kms, &enclave).await;
+}
+
+/// A key that only one image may have data keys of.
+async fn conditions(kms: &Client, enclave: &Enclave) {
+    let now = now_ms();
+    let document = enclave.document(now);
+    let image: String = document.pcrs[0].1.iter().map(|byte| format!("{byte:02x}")).collect();
+    for (image, allowed) in [(image, true), ("00".repeat(48), false)] {
+        let policy = format!(
+            r#"{{ "Version": "2012-10-17", "Statement": [
+                {{ "Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*" }},
+                {{ "Effect": "Deny", "Principal": "*", "Action": "kms:GenerateDataKey",
+                   "Resource": "*", "Condition": {{ "StringNotEquals": {{
+                       "kms:RecipientAttestation:ImageSha384": "{image}" }} }} }}
+            ] }}"#
+        );
+        let made = kms.create_key().policy(policy).send().await.expect("made");
+        let key = made.key_metadata.expect("metadata").key_id;
+        let call = kms.generate_data_key().key_id(&key).key_spec(DataKeySpec::Aes256);
+        let attested = call.clone().recipient(recipient(enclave.attest(now))).send().await;
+        let code = attested.err().and_then(|error| error.code().map(str::to_owned));
+        assert_eq!(code.as_deref(), (!allowed).then_some("AccessDeniedException"));
+        let unattested = call.send().await.expect_err("without a document");
+        assert_eq!(unattested.code(), Some("AccessDeniedException"));
+    }
 }
 
 async fn refusals(kms: &Client, enclave: &Enclave, key: &str) {

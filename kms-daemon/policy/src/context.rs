@@ -102,6 +102,12 @@ impl<const N: usize> List for [&str; N] {
     }
 }
 
+impl List for &[String] {
+    fn any(&self, test: &mut dyn FnMut(&str) -> bool) -> bool {
+        self.iter().any(|text| test(text))
+    }
+}
+
 impl List for Vec<&str> {
     fn any(&self, test: &mut dyn FnMut(&str) -> bool) -> bool {
         self.iter().any(|text| test(text))

@@ -218,6 +218,29 @@ impl ConditionKey {
     }
 }
 
+/// A set of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Names(u128);
+
+/// [`Names`] has a bit for every name.
+const _: () = assert!(Name::ALL.len() < 128);
+
+impl Names {
+    pub(crate) const fn contains(self, name: Name) -> bool {
+        self.0 & bit(name) != 0
+    }
+}
+
+impl FromIterator<Name> for Names {
+    fn from_iter<I: IntoIterator<Item = Name>>(names: I) -> Self {
+        Self(names.into_iter().fold(0, |set, name| set | bit(name)))
+    }
+}
+
+const fn bit(name: Name) -> u128 {
+    1 << name as u8
+}
+
 impl fmt::Display for ConditionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

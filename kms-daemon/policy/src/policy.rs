@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::document::{self, Kind};
 use crate::error::{Fault, PolicyError, StatementName};
+use crate::key::{Name, Names};
 use crate::principal::{NamedPrincipal, Ways};
 use crate::statement::{Effect, Statement, Subject};
 
@@ -22,7 +23,7 @@ macro_rules! policies {
                 /// # Errors
                 /// [`PolicyError`]: the document is not one of this kind of policy.
                 pub fn parse(text: &str) -> Result<Self, PolicyError> {
-                    document::parse(text, Kind::$kind).map(|list| Self(Compiled(list.into())))
+                    document::parse(text, Kind::$kind).map(|list| Self(Compiled::new(list)))
                 }
 
                 /// How many statements it has.
@@ -35,6 +36,15 @@ macro_rules! policies {
                 #[must_use]
                 pub fn sid(&self, statement: usize) -> Option<&str> {
                     self.0.statements().get(statement)?.sid.as_deref()
+                }
+
+                /// Whether it has a condition on the key `name`: what is costly to find out need not
+                /// be if no policy asks.
+                ///
+                /// Policy variables do not count: to them, what was not found out is unknown.
+                #[must_use]
+                pub const fn asks_for(&self, name: Name) -> bool {
+                    self.0.asks_for.contains(name)
                 }
 
                 pub(crate) const fn compiled(&self) -> &Compiled {
@@ -116,7 +126,11 @@ pub enum Resolution {
 
 /// Statements, shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Compiled(Arc<[Statement]>);
+pub(crate) struct Compiled {
+    statements: Arc<[Statement]>,
+    /// The keys of their conditions.
+    asks_for: Names,
+}
 
 /// What a policy says about a request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -131,13 +145,20 @@ pub(crate) struct Verdict {
 }
 
 impl Compiled {
+    fn new(statements: impl Into<Arc<[Statement]>>) -> Self {
+        let statements = statements.into();
+        let conditions = statements.iter().flat_map(|statement| &statement.conditions);
+        let asks_for = conditions.map(|condition| condition.key.name()).collect();
+        Self { statements, asks_for }
+    }
+
     pub(crate) fn statements(&self) -> &[Statement] {
-        &self.0
+        &self.statements
     }
 
     pub(crate) fn evaluate(&self, subject: &Subject<'_>) -> Verdict {
         let mut verdict = Verdict::default();
-        for (index, statement) in self.0.iter().enumerate() {
+        for (index, statement) in self.statements.iter().enumerate() {
             let ways = statement.ways(subject);
             if ways == Ways::NONE {
                 continue;
@@ -211,5 +232,27 @@ fn resolve_principals(
             }
         }
     }
-    Ok(Compiled(statements.into()))
+    Ok(Compiled::new(statements))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_knows_which_keys_it_asks_for() {
+        let policy = IdentityPolicy::parse(
+            r#"{ "Version": "2012-10-17", "Statement": [
+                { "Effect": "Allow", "Action": "*", "Resource": "*" },
+                { "Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {
+                    "Null": { "kms:ResourceAliases": "true" },
+                    "StringEquals": { "KMS:ValidTo": "${aws:username}", "some:other": "x" }
+                } }
+            ] }"#,
+        )
+        .unwrap();
+        let asked = Name::ALL.iter().filter(|name| policy.asks_for(**name));
+        let asked: Vec<&str> = asked.map(|name| name.text()).collect();
+        assert_eq!(asked, ["kms:ResourceAliases", "kms:ValidTo"]);
+    }
 }

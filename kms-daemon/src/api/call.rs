@@ -16,17 +16,17 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::last_usage::{LastUsage, UsageTracker};
 use crate::key::{Catalog, Forms, KeyRecord, KeyRef, Scope, Stored};
-use crate::policy::{
-    self, AccountAction, Asker, Authorized, AuthorizedAccount, Bound, CallerPolicies,
-};
+use crate::policy::{self, Asker, Authorized, Bound, CallerPolicies, Lookups};
 use crate::principal::Principal;
 use crate::quota::Pool;
 use crate::regions::Regions;
 
+mod accounts;
 mod decision;
 mod foreign;
 mod grants;
 mod key_use;
+mod lookups;
 pub(super) mod regions;
 
 pub(super) use self::key_use::KeyUse;
@@ -34,6 +34,23 @@ pub(super) use self::key_use::KeyUse;
 /// Tries of an update that others interfere with. Each failed try means that another one
 /// succeeded, so this many callers can change one key at the same time.
 const MAX_TRIES: usize = 64;
+
+/// A key that was found, and that the caller may not use yet.
+pub(super) enum Located {
+    /// Of the caller's account.
+    Home(Stored<KeyRecord>),
+    /// Of another one; something that is closed to everybody if there is none.
+    Foreign(Stored<KeyRecord>),
+}
+
+impl Located {
+    /// The record.
+    pub(super) fn key(&self) -> &KeyRecord {
+        match self {
+            Self::Home(key) | Self::Foreign(key) => &key.value,
+        }
+    }
+}
 
 /// A call under way.
 pub(super) struct Call<'a> {
@@ -225,12 +242,29 @@ impl<'a> Call<'a> {
         &mut self,
         key_use: KeyUse<'_>,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
+        let located = self.locate(key_use).await?;
+        self.authorize_located(key_use, located).await
+    }
+
+    /// Finds the key that is named. Whoever asked has no right to it yet.
+    pub(super) async fn locate(&mut self, key_use: KeyUse<'_>) -> Result<Located, KmsError> {
         let named = self.key_ref(key_use.key, key_use.forms)?;
-        if named.scope().account != self.home.account {
-            return self.authorize_foreign(key_use, &named).await;
+        match named.scope().account == self.home.account {
+            true => self.find(&named).await.map(Located::Home),
+            false => self.locate_foreign(key_use, &named).await,
         }
-        let key = self.find(&named).await?;
-        self.authorize_found(key_use, key).await
+    }
+
+    /// Authorizes the use of a key that was located.
+    pub(super) async fn authorize_located(
+        &mut self,
+        key_use: KeyUse<'_>,
+        located: Located,
+    ) -> Result<Authorized<KeyRecord>, KmsError> {
+        match located {
+            Located::Home(key) => self.authorize_found(key_use, key).await,
+            Located::Foreign(key) => self.authorize_unknown(key_use, key).await,
+        }
     }
 
     /// Authorizes the use of a related key in another Region.
@@ -250,13 +284,14 @@ impl<'a> Call<'a> {
     ) -> Result<Authorized<KeyRecord>, KmsError> {
         self.key_resource(&key);
         self.count(Pool::of_key(key.spec, key.usage))?;
-        let request = self.question(key_use);
+        let lookups = self.look_up(key_use.action, &key).await?;
+        let request = self.question(key_use, &lookups);
         let permitted = self.permit(&request, key_use.grant_tokens, key).await?;
         self.ready(permitted)
     }
 
     /// What policies are asked.
-    fn question<'u>(&self, key_use: KeyUse<'u>) -> policy::Request<'u>
+    fn question<'u>(&self, key_use: KeyUse<'u>, lookups: &'u Lookups) -> policy::Request<'u>
     where
         'a: 'u,
     {
@@ -266,34 +301,9 @@ impl<'a> Call<'a> {
             named: key_use.key,
             algorithm: key_use.algorithm,
             context: key_use.context.pairs(),
-            terms: key_use.terms,
+            particulars: key_use.particulars,
+            lookups,
         }
-    }
-
-    /// Authorizes something that is not about one key.
-    pub(super) fn authorize_account(
-        &self,
-        action: AccountAction,
-    ) -> Result<AuthorizedAccount, KmsError> {
-        self.authorize_in(action, &self.home)
-    }
-
-    /// Authorizes something that is done to an alias.
-    pub(super) fn authorize_alias(
-        &self,
-        action: AccountAction,
-        arn: &str,
-    ) -> Result<AuthorizedAccount, KmsError> {
-        policy::authorize_account(self.asker(), action, &self.home, Some(arn))
-    }
-
-    /// Authorizes something in an account that is not about one key.
-    pub(super) fn authorize_in(
-        &self,
-        action: AccountAction,
-        scope: &Scope,
-    ) -> Result<AuthorizedAccount, KmsError> {
-        policy::authorize_account(self.asker(), action, scope, None)
     }
 
     /// Changes a key: authorizes, lets `change` make the new record of the current one, and

@@ -15,7 +15,7 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::grant::{self, Constraints, Party, Terms};
 use crate::key::{GrantId, GrantRecord, KeyRecord};
-use crate::policy::Action;
+use crate::policy::{Action, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
@@ -48,26 +48,23 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     record_party(call, ["retiringPrincipal", "retiringServicePrincipal"], retiring.as_ref());
     call.optional_parameter("name", input.name.as_deref());
 
-    let key_use = KeyUse {
-        grant_tokens: &grant_tokens,
-        terms: Some(&terms),
-        ..KeyUse::manage(Action::CreateGrant, &key_id)
-    };
-    let mut record = GrantRecord {
+    let asked = GrantRecord {
         name: input.name,
         created: call.now(),
         grantee,
         retiring,
         issuer: call.principal().account.clone(),
-        terms: terms.clone(),
+        terms,
+    };
+    let key_use = KeyUse {
+        grant_tokens: &grant_tokens,
+        particulars: Particulars::Grant(&asked),
+        ..KeyUse::manage(Action::CreateGrant, &key_id)
     };
     for _ in Call::tries() {
         let key = call.authorize(key_use).await?;
-        check_terms(&key, &terms)?;
-        record.grantee = call.bind(record.grantee).await?;
-        if let Some(party) = record.retiring {
-            record.retiring = Some(call.bind(party).await?);
-        }
+        check_terms(&key, &asked.terms)?;
+        let record = bound(call, &asked).await?;
         Call::finish_dry_run(input.dry_run)?;
         let catalog = call.catalog();
         if let Some(fingerprint) = record.fingerprint()
@@ -88,6 +85,16 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         }
     }
     Err(contended())
+}
+
+/// The grant with the unique ids of the users and roles that it names.
+async fn bound(call: &Call<'_>, asked: &GrantRecord) -> Result<GrantRecord, KmsError> {
+    let mut record = asked.clone();
+    record.grantee = call.bind(record.grantee).await?;
+    if let Some(party) = record.retiring {
+        record.retiring = Some(call.bind(party).await?);
+    }
+    Ok(record)
 }
 
 fn answer(call: &mut Call<'_>, key: &KeyRecord, grant: GrantId) -> Result<Answer, KmsError> {

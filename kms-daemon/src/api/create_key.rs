@@ -16,10 +16,11 @@ use crate::key::catalog::Update;
 use crate::key::multi_region::MultiRegion;
 use crate::key::spec::model_allows;
 use crate::key::{KeyId, KeyRecord, KeyState};
-use crate::policy::{AccountAction, KeyPolicy};
+use crate::policy::{Attachment, KeyPolicy, Lookups, MultiRegionKeyType, NewKey, Subject, Traits};
 
 pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer, KmsError> {
     let mut tags = input.tags.take().unwrap_or_default();
+    let policy = input.policy.take();
     let chosen = Chosen::take(&mut tags, call.in_development())?;
     let spec = choose_spec(&input)?;
     let usage = input.key_usage.as_deref().unwrap_or("ENCRYPT_DECRYPT");
@@ -44,10 +45,17 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     if !tags.is_empty() {
         call.parameter("tags", tagging::audit_value(&tags));
     }
-    let home = call.authorize_account(AccountAction::CreateKey)?;
-    if !tags.is_empty() {
-        call.authorize_account(AccountAction::TagResource)?;
-    }
+    let multi_region = input.multi_region.unwrap_or(false);
+    let new_key = NewKey {
+        traits: Traits {
+            spec: Some(spec),
+            usage: Some(usage),
+            origin: Some(origin),
+            multi_region: multi_region.then_some(MultiRegionKeyType::Primary),
+        },
+        tags: &tags,
+    };
+    let home = call.authorize_new_key(call.home(), new_key, bypass)?;
     if in_store {
         return Err(custom_key_store::not_found());
     }
@@ -59,7 +67,6 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         let text = format!("A key with the id {id} already exists");
         return Err(KmsError::new(Exception::AlreadyExists, text));
     }
-    let multi_region = input.multi_region.unwrap_or(false);
     let id = match chosen.id {
         Some(id) if id.device().multi_region != multi_region => {
             return Err(invalid(
@@ -70,10 +77,16 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         None if multi_region => KeyId::random_multi_region(),
         None => KeyId::random(),
     };
-    let policy = match input.policy {
+    let policy = match policy {
         Some(text) => {
             let bound = call.bound(&text).await?;
-            accept(&text, &bound, bypass, call.asker(), (&home, &home.key_arn(id), None))?
+            let place = Attachment {
+                scope: &home,
+                arn: &home.key_arn(id),
+                subject: Subject::New(new_key),
+                lookups: Lookups::NONE,
+            };
+            accept(&text, &bound, bypass, call.asker(), place)?
         }
         None => KeyPolicy::default_for(&home),
     };

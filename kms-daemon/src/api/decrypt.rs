@@ -13,7 +13,7 @@ use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT, encryption_algorithm};
-use crate::policy::{Action, Authorized};
+use crate::policy::{Action, Authorized, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let ignored = ignores_ciphertext(input.dry_run, input.dry_run_modifiers);
@@ -27,6 +27,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.optional_parameter("keyId", input.key_id.as_deref());
     call.context_parameter("encryptionContext", &context);
 
+    let addressee = document.verify(call).await?;
     let source = Source {
         action: Action::Decrypt,
         key_id: input.key_id.as_deref(),
@@ -34,8 +35,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         algorithm,
         grant_tokens: &grant_tokens,
         context: &context,
+        particulars: Particulars::Recipient(addressee.recipient()),
     };
-    let addressee = document.verify(call).await?;
     let receiver = addressee.receiver();
     let (key, ciphertext) = source.authorize(call, blob.as_deref()).await?;
     Call::finish_dry_run(input.dry_run)?;
@@ -86,6 +87,8 @@ pub(super) struct Source<'a> {
     pub(super) grant_tokens: &'a [String],
     /// The encryption context of the ciphertext.
     pub(super) context: &'a EncryptionContext,
+    /// What else conditions ask of the request.
+    pub(super) particulars: Particulars<'a>,
 }
 
 impl Source<'_> {
@@ -98,7 +101,8 @@ impl Source<'_> {
     ) -> Result<(Authorized<KeyRecord>, Option<Ciphertext<'b>>), KmsError> {
         let key_use = KeyUse::new(self.action, self.key_id.unwrap_or_default(), self.grant_tokens)
             .with(Algorithm::Encryption(self.algorithm))
-            .within(self.context);
+            .within(self.context)
+            .telling(self.particulars);
         let symmetric = self.algorithm == SYMMETRIC_DEFAULT;
         match (self.key_id, ciphertext) {
             (Some(_), Some(bytes)) if symmetric => {

@@ -10,7 +10,7 @@ use super::recipient::Document;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::spec::Algorithm;
-use crate::policy::Action;
+use crate::policy::{Action, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
@@ -24,7 +24,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let key = call
         .authorize(
             KeyUse::new(Action::DeriveSharedSecret, &key_id, &grant_tokens)
-                .with(Algorithm::Agreement(&algorithm)),
+                .with(Algorithm::Agreement(&algorithm))
+                .telling(Particulars::Recipient(addressee.recipient())),
         )
         .await?;
     // A device does not read longer ones; no curve has them.

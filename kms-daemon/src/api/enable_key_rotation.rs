@@ -6,7 +6,7 @@ use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::KeyRecord;
 use crate::key::rotation::Schedule;
-use crate::policy::Action;
+use crate::policy::{Action, Particulars};
 
 /// Days between rotations, unless the request says.
 const DEFAULT_PERIOD: i64 = 365;
@@ -18,7 +18,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("rotationPeriodInDays", period);
     let period_days = u32::try_from(period).map_err(KmsError::internal)?;
     let schedule = Schedule { period_days, next: call.now().plus_days(period_days) };
-    let key_use = KeyUse::manage(Action::EnableKeyRotation, &key_id);
+    let particulars = Particulars::RotationPeriod(period);
+    let key_use = KeyUse::manage(Action::EnableKeyRotation, &key_id).telling(particulars);
     call.update_shared(key_use, |key| {
         // A key that rotates with this period already goes on as it does.
         let same = key.rotation.filter(|present| present.period_days == period_days);

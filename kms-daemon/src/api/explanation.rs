@@ -5,7 +5,7 @@ use kms_policy::Grantee;
 use super::Service;
 use crate::error::{Exception, KmsError};
 use crate::key::{Forms, GrantId, GrantRecord, KeyRecord, KeyRef, Scope, Stored};
-use crate::policy::{self, Asker};
+use crate::policy::{self, Asker, Lookups};
 
 /// Grants that are read at a time.
 const GRANTS: usize = 100;
@@ -14,6 +14,8 @@ const GRANTS: usize = 100;
 pub(crate) struct KeyForCaller {
     /// The key.
     pub(crate) key: Stored<KeyRecord>,
+    /// What conditions can ask about it beside its record.
+    pub(crate) lookups: Lookups,
     /// The grants on it that name the caller.
     pub(crate) grants: Vec<(GrantId, Stored<GrantRecord>, Grantee)>,
 }
@@ -57,6 +59,8 @@ impl Service {
                 }
             }
         }
-        Ok(KeyForCaller { key, grants })
+        let aliases = Some(catalog.aliases_of(scope, key.id).await?);
+        let lookups = Lookups { aliases, unused_days: Some(self.unused_days(&key).await?) };
+        Ok(KeyForCaller { key, lookups, grants })
     }
 }

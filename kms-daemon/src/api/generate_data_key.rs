@@ -11,12 +11,13 @@ use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, DATA_KEY_SPECS, SYMMETRIC_DEFAULT};
-use crate::policy::{Action, Authorized};
+use crate::policy::{Action, Authorized, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = DataKeyRequest::check(input)?;
     let addressee = request.recipient.verify(call).await?;
-    let key = request.authorize(call, Action::GenerateDataKey).await?;
+    let particulars = Particulars::Recipient(addressee.recipient());
+    let key = request.authorize(call, Action::GenerateDataKey, particulars).await?;
     let (context, receiver) = (&request.context, addressee.receiver());
     let reply = call.devices().data_key(&key, context, request.length, receiver).await?;
     let made = reply.parts()?;
@@ -80,6 +81,7 @@ impl DataKeyRequest {
         &self,
         call: &mut Call<'_>,
         action: Action,
+        particulars: Particulars<'_>,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         match &self.key_spec {
@@ -91,7 +93,8 @@ impl DataKeyRequest {
             .authorize(
                 KeyUse::new(action, &self.key_id, &self.grant_tokens)
                     .with(Algorithm::Encryption(SYMMETRIC_DEFAULT))
-                    .within(&self.encryption_context),
+                    .within(&self.encryption_context)
+                    .telling(particulars),
             )
             .await?;
         Call::finish_dry_run(self.dry_run)?;

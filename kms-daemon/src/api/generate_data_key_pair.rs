@@ -7,19 +7,19 @@ use super::answer::Base64;
 use super::call::KeyUse;
 use super::input::EncryptionContext;
 use super::model::generate_data_key_pair::{Input, Output};
-use super::recipient::Document;
+use super::recipient::{Addressee, Document};
 use super::{Answer, Call};
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT};
-use crate::policy::{Action, Authorized};
+use crate::policy::{Action, Authorized, Particulars};
 use crate::quota::Pool;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = KeyPairRequest::check(input)?;
     let addressee = request.recipient.verify(call).await?;
-    let key = request.authorize(call, Action::GenerateDataKeyPair).await?;
+    let key = request.authorize(call, Action::GenerateDataKeyPair, &addressee).await?;
     let (context, spec, receiver) =
         (&request.context, request.device_spec()?, addressee.receiver());
     let mut devices = call.devices();
@@ -70,6 +70,7 @@ impl KeyPairRequest {
         &self,
         call: &mut Call<'_>,
         action: Action,
+        addressee: &Addressee,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("keyPairSpec", self.spec.as_str());
@@ -81,7 +82,11 @@ impl KeyPairRequest {
             .authorize(
                 KeyUse::new(action, &self.key_id, &self.grant_tokens)
                     .with(Algorithm::Encryption(SYMMETRIC_DEFAULT))
-                    .within(&self.encryption_context),
+                    .within(&self.encryption_context)
+                    .telling(Particulars::KeyPair {
+                        spec: &self.spec,
+                        recipient: addressee.recipient(),
+                    }),
             )
             .await?;
         self.device_spec()?;

@@ -4,6 +4,7 @@ use super::answer::Base64;
 use super::generate_data_key_pair::KeyPairRequest;
 use super::model::generate_data_key_pair;
 use super::model::generate_data_key_pair_without_plaintext::{Input, Output};
+use super::recipient::Addressee;
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::envelope::Envelope;
@@ -19,7 +20,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         recipient: None,
         dry_run: input.dry_run,
     })?;
-    let key = request.authorize(call, Action::GenerateDataKeyPairWithoutPlaintext).await?;
+    let action = Action::GenerateDataKeyPairWithoutPlaintext;
+    let key = request.authorize(call, action, &Addressee::CLIENT).await?;
     let spec = request.device_spec()?;
     let mut devices = call.devices();
     let pair = devices.prepared_pair(&key, spec).await?;

@@ -5,17 +5,18 @@ use super::model::generate_random::{Input, Output};
 use super::recipient::Document;
 use super::{Answer, Call, custom_key_store};
 use crate::error::KmsError;
-use crate::policy::AccountAction;
+use crate::policy::{AccountAction, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let number = input.number_of_bytes;
     let document = Document::new(input.recipient);
-    let account = call.authorize_account(AccountAction::GenerateRandom)?;
+    let addressee = document.verify(call).await?;
+    let particulars = Particulars::Recipient(addressee.recipient());
+    let account = call.authorize_telling(AccountAction::GenerateRandom, particulars)?;
     if input.custom_key_store_id.is_some() {
         return Err(custom_key_store::not_found());
     }
     let length = u16::try_from(number).map_err(KmsError::internal)?;
-    let addressee = document.verify(call).await?;
     let reply = call.devices().random(&account, length, addressee.receiver()).await?;
     let made = reply.parts()?;
     let output = Output {

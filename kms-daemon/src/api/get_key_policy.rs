@@ -4,14 +4,16 @@ use super::call::KeyUse;
 use super::model::get_key_policy::{Input, Output};
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
-use crate::policy::{Action, DEFAULT_POLICY_NAME};
+use crate::policy::{Action, DEFAULT_POLICY_NAME, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     let policy_name = input.policy_name.unwrap_or_else(|| DEFAULT_POLICY_NAME.to_owned());
     call.parameter("keyId", key_id.as_str());
     call.parameter("policyName", policy_name.as_str());
-    let key = call.authorize(KeyUse::manage(Action::GetKeyPolicy, &key_id)).await?;
+    let particulars = Particulars::PolicyName(&policy_name);
+    let key_use = KeyUse::manage(Action::GetKeyPolicy, &key_id).telling(particulars);
+    let key = call.authorize(key_use).await?;
     if policy_name != DEFAULT_POLICY_NAME {
         return Err(KmsError::new(Exception::NotFound, "No such policy exists"));
     }

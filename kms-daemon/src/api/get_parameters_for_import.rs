@@ -10,7 +10,7 @@ use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
-use crate::policy::Action;
+use crate::policy::{Action, Particulars};
 
 /// How long token and wrapping key are valid, in days.
 const VALIDITY_DAYS: u32 = 1;
@@ -21,7 +21,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("keyId", key_id.as_str());
     call.parameter("wrappingAlgorithm", algorithm.as_str());
     call.parameter("wrappingKeySpec", spec.as_str());
-    let key = call.authorize(KeyUse::manage(Action::GetParametersForImport, &key_id)).await?;
+    let particulars = Particulars::Wrapping { algorithm: &algorithm, spec: &spec };
+    let key_use = KeyUse::manage(Action::GetParametersForImport, &key_id).telling(particulars);
+    let key = call.authorize(key_use).await?;
     let (wrapping, algorithm) = offered(&spec, &algorithm)?;
     check_fit(&key, wrapping, algorithm)?;
 

@@ -12,7 +12,7 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::import::{ImportError, Imported};
 use crate::key::{KeyMaterial, KeyRecord};
-use crate::policy::Action;
+use crate::policy::{Action, Particulars};
 
 /// `ExpirationModelType` of the service model; the first is the default.
 const MODELS: [&str; 2] = ["KEY_MATERIAL_EXPIRES", "KEY_MATERIAL_DOES_NOT_EXPIRE"];
@@ -34,8 +34,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 
     let wanted = Wanted { import_type: input.import_type, id: input.key_material_id };
     let imported = Imported { expires, description: input.key_material_description };
+    let particulars =
+        Particulars::Import { model: input.expiration_model.as_deref(), valid_to: expires };
+    let key_use = KeyUse::manage(Action::ImportKeyMaterial, &key_id).telling(particulars);
     for _ in Call::tries() {
-        let key = call.authorize(KeyUse::manage(Action::ImportKeyMaterial, &key_id)).await?;
+        let key = call.authorize(key_use).await?;
         let is_new = wanted.is_new(&key)?;
         let now_ms = call.now().as_millis();
         let made = call.devices().import_key(&key, now_ms, &token, &wrapped).await?;

@@ -1,12 +1,15 @@
 //! `PutKeyPolicy`: replaces the policy of a key.
 
-use super::call::KeyUse;
+use super::call::{KeyUse, contended};
 use super::checks::invalid;
 use super::model::put_key_policy::Input;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
-use crate::key::{KeyRecord, Scope};
-use crate::policy::{self, Action, Asker, Bound, DEFAULT_POLICY_NAME, KeyPolicy};
+use crate::key::KeyRecord;
+use crate::key::catalog::Update;
+use crate::policy::{
+    self, Action, Asker, Attachment, Bound, DEFAULT_POLICY_NAME, KeyPolicy, Particulars, Subject,
+};
 
 /// The policy that sharing through AWS RAM would attach.
 const RAM_POLICY_NAME: &str = "AWS_RAM";
@@ -24,20 +27,30 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     }
     let bypass = input.bypass_policy_lockout_safety_check.unwrap_or(false);
     call.parameter("keyId", key_id.as_str());
-    call.parameter("policyName", policy_name);
+    call.parameter("policyName", policy_name.as_str());
     call.parameter("policy", text.as_str());
     call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
-    let (asker, bound) = (call.asker(), call.bound(&text).await?);
-    call.update_key(KeyUse::manage(Action::PutKeyPolicy, &key_id), |key| {
-        let policy = accept(&text, &bound, bypass, asker, (&key.scope, &key.arn(), Some(key)))?;
-        Ok(KeyRecord { policy, ..key.clone() })
-    })
-    .await?;
-    Ok(Answer::empty())
+    let bound = call.bound(&text).await?;
+    let particulars = Particulars::Policy { name: &policy_name, bypass };
+    let key_use = KeyUse::manage(Action::PutKeyPolicy, &key_id).telling(particulars);
+    for _ in Call::tries() {
+        let key = call.authorize(key_use).await?;
+        let place = Attachment {
+            scope: &key.scope,
+            arn: &key.arn(),
+            subject: Subject::Key(&key),
+            lookups: &call.look_up(Action::PutKeyPolicy, &key).await?,
+        };
+        let policy = accept(&text, &bound, bypass, call.asker(), place)?;
+        let changed = KeyRecord { policy, ..key.value.clone() };
+        if call.catalog().replace_key(&key, &changed).await? == Update::Applied {
+            return Ok(Answer::empty());
+        }
+    }
+    Err(contended())
 }
 
-/// Checks a policy that a caller wants to attach to the key `arn`. `bound` has the users and roles
-/// it names, `key` is there unless it is still to be made.
+/// Checks a policy that a caller wants to attach to a key. `bound` has the users and roles it names.
 ///
 /// # Errors
 /// [`Exception::LimitExceeded`] if it is too long, else [`Exception::MalformedPolicyDocument`].
@@ -46,16 +59,16 @@ pub(crate) fn accept(
     bound: &Bound,
     bypass_lockout_check: bool,
     asker: Asker<'_>,
-    (scope, arn, key): (&Scope, &str, Option<&KeyRecord>),
+    place: Attachment<'_>,
 ) -> Result<KeyPolicy, KmsError> {
     if text.len() > policy::MAX_POLICY {
         let limit = policy::MAX_POLICY;
         let text = format!("A key policy has at most {limit} bytes.");
         return Err(KmsError::new(Exception::LimitExceeded, text));
     }
-    let policy = KeyPolicy::parse(text, scope, bound)?;
+    let policy = KeyPolicy::parse(text, place.scope, bound)?;
     if !bypass_lockout_check {
-        policy::check_lockout(&policy, asker, (scope, arn, key))?;
+        policy::check_lockout(&policy, asker, place)?;
     }
     Ok(policy)
 }

@@ -3,7 +3,7 @@
 use hsm_protocol::key_spec::EncryptionAlgorithm;
 
 use super::answer::Base64;
-use super::call::KeyUse;
+use super::call::{KeyUse, Located};
 use super::decrypt::{Source, ciphertext, ignores_ciphertext, material_id};
 use super::model::re_encrypt::{Input, Output};
 use super::{Answer, Call};
@@ -11,7 +11,7 @@ use crate::engine::{Ciphertext, Side, response};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT, encryption_algorithm};
-use crate::policy::Action;
+use crate::policy::{Action, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let ignored = ignores_ciphertext(input.dry_run, input.dry_run_modifiers);
@@ -30,6 +30,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.context_parameter("sourceEncryptionContext", &source_context);
     call.context_parameter("destinationEncryptionContext", &destination_context);
 
+    let destination_use = KeyUse::new(Action::ReEncryptTo, &destination_id, &grant_tokens)
+        .with(Algorithm::Encryption(to))
+        .within(&destination_context);
+    // Each decision asks whether the other key is the same one, so both are found first. What is
+    // wrong with the destination is told after what is wrong with the source.
+    let destination = call.locate(destination_use).await;
     let source = Source {
         action: Action::ReEncryptFrom,
         key_id: input.source_key_id.as_deref(),
@@ -37,15 +43,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         algorithm: from,
         grant_tokens: &grant_tokens,
         context: &source_context,
+        particulars: Particulars::ReEncrypt(destination.as_ref().ok().map(Located::key)),
     };
     let (source, ciphertext) = source.authorize(call, blob.as_deref()).await?;
-    let destination = call
-        .authorize(
-            KeyUse::new(Action::ReEncryptTo, &destination_id, &grant_tokens)
-                .with(Algorithm::Encryption(to))
-                .within(&destination_context),
-        )
-        .await?;
+    let destination_use = destination_use.telling(Particulars::ReEncrypt(Some(&source.value)));
+    let destination = call.authorize_located(destination_use, destination?).await?;
     Call::finish_dry_run(input.dry_run)?;
     let ciphertext = ciphertext.ok_or_else(|| KmsError::internal("no ciphertext to re-encrypt"))?;
     let numbers = (encryption_algorithm(from)?, encryption_algorithm(to)?);

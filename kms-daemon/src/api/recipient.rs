@@ -1,4 +1,8 @@
 //! The `Recipient` parameter: an attested environment that alone is to read the result.
+//!
+//! A device verifies the document before anything is decided, so policies see only measurements
+//! that are to be believed. What they decided about is what the result is sealed to: measurements
+//! and the token of the attested key are of one answer of the device.
 
 use std::sync::Arc;
 
@@ -17,6 +21,14 @@ use crate::hex;
 pub(super) struct Addressee(Option<(Arc<Recipient>, Timestamp)>);
 
 impl Addressee {
+    /// The client.
+    pub(super) const CLIENT: Self = Self(None);
+
+    /// The attested environment, as policies see it.
+    pub(super) fn recipient(&self) -> Option<&Recipient> {
+        self.0.as_ref().map(|(recipient, _)| &**recipient)
+    }
+
     /// As the engine takes it.
     pub(super) fn receiver(&self) -> Receiver<'_> {
         match &self.0 {
@@ -36,7 +48,7 @@ impl Document {
 
     /// Has the document verified, and puts what it says on record.
     pub(super) async fn verify(&self, call: &mut Call<'_>) -> Result<Addressee, KmsError> {
-        let Some(document) = &self.0 else { return Ok(Addressee(None)) };
+        let Some(document) = &self.0 else { return Ok(Addressee::CLIENT) };
         let document = document
             .as_deref()
             .ok_or_else(|| invalid("Recipient must have an AttestationDocument."))?;

@@ -14,7 +14,9 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::{Update, elsewhere};
 use crate::key::multi_region::Tokens;
 use crate::key::{KeyRecord, KeyState, Scope};
-use crate::policy::{AccountAction, Action, Authorized, KeyPolicy};
+use crate::policy::{
+    Action, Attachment, Authorized, KeyPolicy, Lookups, NewKey, Particulars, Subject,
+};
 use crate::quota::Pool;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
@@ -32,20 +34,25 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let there = Scope::new(&*call.home().account, &*region);
     // As AWS counts it: the replica is two keys' worth of work.
     call.count_elsewhere(&there, Pool::Operation(Operation::CreateKey), 2)?;
+    let particulars = Particulars::Replica { region: &region, tags: &tags, bypass };
+    let key_use = KeyUse::manage(Action::ReplicateKey, &key_id).telling(particulars);
     for attempt in Call::tries() {
-        let key = call.authorize(KeyUse::manage(Action::ReplicateKey, &key_id)).await?;
-        call.authorize_in(AccountAction::CreateKey, &there)?;
-        if !tags.is_empty() {
-            call.authorize_in(AccountAction::TagResource, &there)?;
-        }
+        let key = call.authorize(key_use).await?;
+        let new_key = NewKey::replica_of(&key, &tags);
+        call.authorize_new_key(&there, new_key, bypass)?;
         refuse_replica(&key)?;
         check_destination(call, &key, &there)?;
         tagging::check_count(&tags)?;
         let policy = match &input.policy {
             Some(text) => {
-                let arn = there.key_arn(key.id);
                 let bound = call.bound(text).await?;
-                accept(text, &bound, bypass, call.asker(), (&there, &arn, Some(&key)))?
+                let place = Attachment {
+                    scope: &there,
+                    arn: &there.key_arn(key.id),
+                    subject: Subject::New(new_key),
+                    lookups: Lookups::NONE,
+                };
+                accept(text, &bound, bypass, call.asker(), place)?
             }
             None => KeyPolicy::default_for(&there),
         };

@@ -5,10 +5,10 @@ use super::checks::invalid;
 use super::grant_listing::{not_found, read_id};
 use super::model::retire_grant::Input;
 use super::{Answer, Call};
-use crate::error::KmsError;
+use crate::error::{Exception, KmsError};
 use crate::key::catalog::{FoundGrant, Update};
 use crate::key::{Forms, KeyRef};
-use crate::policy;
+use crate::policy::{self, Action};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     for _ in Call::tries() {
@@ -24,12 +24,22 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         call.additional("grantId", grant.id.to_string());
         // What belongs to another account goes into the record once it is no secret any more.
         let is_home = grant.scope == *call.home();
+        let key = match is_home {
+            // If there is none, it was deleted just now, and its grants with it.
+            true => call.catalog().key(&grant.scope, grant.key).await?,
+            false => {
+                let named = KeyRef::Key(grant.scope.clone(), grant.key);
+                Some(call.catalog().foreign_key(&named).await?)
+            }
+        };
+        let key = key.ok_or_else(|| KmsError::bare(Exception::InvalidGrantToken))?;
         if is_home {
-            record_key(call, &grant).await?;
+            call.key_resource(&key);
         }
-        policy::authorize_retirement(call.asker(), &grant)?;
+        let lookups = call.look_up(Action::RetireGrant, &key).await?;
+        policy::authorize_retirement(call.asker(), &key, &grant, &lookups)?;
         if !is_home {
-            record_key(call, &grant).await?;
+            call.key_resource(&key);
         }
         Call::finish_dry_run(input.dry_run)?;
         if call.catalog().delete_grant(&grant).await? == Update::Applied {
@@ -37,13 +47,6 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         }
     }
     Err(contended())
-}
-
-async fn record_key(call: &mut Call<'_>, grant: &FoundGrant) -> Result<(), KmsError> {
-    if let Some(key) = call.catalog().key(&grant.scope, grant.key).await? {
-        call.key_resource(&key);
-    }
-    Ok(())
 }
 
 /// The grant that is named. Whether a key of another account has it cannot be told.

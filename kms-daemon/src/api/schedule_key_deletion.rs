@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::error::KmsError;
 use crate::key::multi_region::MultiRegion;
 use crate::key::{KeyRecord, KeyState};
-use crate::policy::Action;
+use crate::policy::{Action, Particulars};
 
 /// The waiting period if none is given, in days.
 const DEFAULT_WINDOW: i64 = 30;
@@ -19,7 +19,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("pendingWindowInDays", window);
     let days = u32::try_from(window).map_err(KmsError::internal)?;
     let due = call.now().plus_days(days);
-    let key_use = KeyUse::manage(Action::ScheduleKeyDeletion, &key_id);
+    let particulars = Particulars::PendingWindow(window);
+    let key_use = KeyUse::manage(Action::ScheduleKeyDeletion, &key_id).telling(particulars);
     let key = call.update_key(key_use, |key| Ok(scheduled(key, due, days))).await?;
     call.element("keyId", key.arn());
     call.element("keyState", key.state.name());

@@ -12,7 +12,7 @@ use crate::engine::response;
 use crate::error::KmsError;
 use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, signing_algorithm};
-use crate::policy::{Action, Authorized};
+use crate::policy::{Action, Authorized, Particulars};
 
 /// Length of the message representative of ML-DSA, in bytes (FIPS 204 6.2).
 const MU: usize = 64;
@@ -36,6 +36,7 @@ pub(super) struct SignatureRequest {
     key_id: String,
     grant_tokens: Vec<String>,
     dry_run: Option<bool>,
+    type_name: String,
     /// A signing algorithm of the API.
     pub(super) algorithm: String,
     /// What the message is.
@@ -49,10 +50,10 @@ impl SignatureRequest {
     pub(super) fn check(input: Input) -> Result<Self, KmsError> {
         let (key_id, message, algorithm) = (input.key_id, input.message, input.signing_algorithm);
         let grant_tokens = input.grant_tokens.unwrap_or_default();
-        let message_type = input.message_type.as_deref().unwrap_or("RAW");
-        let message_type = check_message(&algorithm, message_type, message.len())?;
+        let type_name = input.message_type.unwrap_or_else(|| "RAW".to_owned());
+        let message_type = check_message(&algorithm, &type_name, message.len())?;
         let dry_run = input.dry_run;
-        Ok(Self { key_id, grant_tokens, dry_run, algorithm, message_type, message })
+        Ok(Self { key_id, grant_tokens, dry_run, algorithm, type_name, message_type, message })
     }
 
     /// Authorizes the key, and ends a dry run.
@@ -62,12 +63,13 @@ impl SignatureRequest {
         action: Action,
     ) -> Result<(Authorized<KeyRecord>, SigningAlgorithm), KmsError> {
         call.parameter("keyId", self.key_id.as_str());
-        call.parameter("messageType", self.message_type.aws_name());
+        call.parameter("messageType", self.type_name.as_str());
         call.parameter("signingAlgorithm", self.algorithm.as_str());
         let key = call
             .authorize(
                 KeyUse::new(action, &self.key_id, &self.grant_tokens)
-                    .with(Algorithm::Signing(&self.algorithm)),
+                    .with(Algorithm::Signing(&self.algorithm))
+                    .telling(Particulars::Message(&self.type_name)),
             )
             .await?;
         Call::finish_dry_run(self.dry_run)?;

@@ -5,6 +5,7 @@ mod aliases;
 mod asymmetric;
 mod cipher;
 mod coherence;
+mod conditions;
 mod create;
 mod custom_key_store;
 mod deletion;

@@ -5,7 +5,7 @@ use super::model::untag_resource::Input;
 use super::tagging;
 use super::{Answer, Call};
 use crate::error::KmsError;
-use crate::policy::Action;
+use crate::policy::{Action, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
@@ -13,7 +13,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     tag_keys.iter().try_for_each(|name| tagging::check_key(name))?;
     call.parameter("keyId", key_id.as_str());
     call.parameter("tagKeys", tag_keys.clone());
-    call.update_key(KeyUse::manage(Action::UntagResource, &key_id), |key| {
+    let particulars = Particulars::TagKeys(&tag_keys);
+    let key_use = KeyUse::manage(Action::UntagResource, &key_id).telling(particulars);
+    call.update_key(key_use, |key| {
         let mut changed = key.clone();
         changed.tags.retain(|name, _| !tag_keys.contains(name));
         Ok(changed)

@@ -9,7 +9,7 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::{Update, What, elsewhere};
 use crate::key::{KeyRecord, Scope, Stored};
 use crate::link::Place;
-use crate::policy::{Action, Authorized};
+use crate::policy::{Action, Authorized, Particulars};
 use crate::quota::Pool;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
@@ -19,7 +19,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let there = Scope::new(&*call.home().account, &*region);
     call.count_elsewhere(&there, Pool::Operation(Operation::UpdatePrimaryRegion), 1)?;
     for _ in Call::tries() {
-        let key_use = KeyUse::manage(Action::UpdatePrimaryRegion, &key_id);
+        let particulars = Particulars::PrimaryRegion(&region);
+        let key_use = KeyUse::manage(Action::UpdatePrimaryRegion, &key_id).telling(particulars);
         let key = call.authorize(key_use).await?;
         refuse_replica(&key)?;
         if region == key.scope.region {

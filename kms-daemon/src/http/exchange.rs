@@ -16,8 +16,8 @@ use crate::principal::Principal;
 
 /// `eventSource` of requests to KMS.
 const KMS: &str = "kms.amazonaws.com";
-/// Longest `User-Agent` that is kept, in bytes.
-const MAX_USER_AGENT: usize = 1024;
+/// Longest `User-Agent` and `Referer` that is kept, in bytes.
+const MAX_HEADER: usize = 1024;
 /// Longest `Host` that is kept: a domain name and a port.
 const MAX_HOST: usize = 261;
 
@@ -33,6 +33,7 @@ pub(super) struct Exchange {
     /// `readOnly`.
     pub(super) read_only: bool,
     user_agent: Option<String>,
+    referer: Option<String>,
     host: Option<String>,
     /// The access key id that the request names; a claim only.
     claimed_key: Option<String>,
@@ -61,6 +62,7 @@ impl Exchange {
 
     fn about(headers: &HeaderMap, authority: Option<&str>, peer: Peer, region: &str) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let kept = |name: &str| text(name).map(|value| value.chars().take(MAX_HEADER).collect());
         let claimed = text("authorization").and_then(claimed_key);
         Self {
             request_id: Uuid::new_v4(),
@@ -69,8 +71,8 @@ impl Exchange {
             source: KMS,
             name: String::new(),
             read_only: false,
-            user_agent: text("user-agent")
-                .map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
+            user_agent: kept("user-agent"),
+            referer: kept("referer"),
             host: authority
                 .or_else(|| text("host"))
                 .map(|host| host.chars().take(MAX_HOST).collect()),
@@ -92,6 +94,7 @@ impl Exchange {
             source_ip: self.peer.address,
             is_encrypted: self.peer.tls.is_some(),
             user_agent: self.user_agent.clone(),
+            referer: self.referer.clone(),
             received: self.received,
         }
     }

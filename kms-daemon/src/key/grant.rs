@@ -201,6 +201,11 @@ impl Constraints {
         self.equals.is_some() || self.subset.is_some()
     }
 
+    /// The pairs of all constraints on the encryption context.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&String, &String)> {
+        [&self.equals, &self.subset].into_iter().flatten().flatten()
+    }
+
     fn admit(&self, context: &Pairs) -> bool {
         self.equals.as_ref().is_none_or(|pairs| pairs == context)
             && self.subset.as_ref().is_none_or(|pairs| contains(context, pairs))

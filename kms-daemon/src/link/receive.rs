@@ -17,7 +17,10 @@ use crate::http::Front;
 use crate::key::catalog::{Update, Versioned, elsewhere};
 use crate::key::multi_region::{SharedMaterial, SharedState, Tokens};
 use crate::key::{KeyMaterial, KeyRecord, KeyState, Scope, Stored};
-use crate::policy::{self, Action, Asker};
+use crate::policy::{
+    self, Action, Asker, Attachment, Lookups, MultiRegionKeyType, NewKey, Particulars, Subject,
+    Traits,
+};
 use crate::principal::Principal;
 use crate::store::Revision;
 
@@ -62,7 +65,15 @@ impl Receiver {
         let principal = Principal::root(&*scope.account, "link");
         let (text, arn) = (message.policy.clone(), scope.key_arn(*id));
         let (bound, asker) = (service.bound(&text).await?, Asker::root(&principal));
-        let policy = accept_policy(&text, &bound, message.bypass, asker, (scope, &arn, None))?;
+        let traits = Traits {
+            spec: Some(&message.spec),
+            usage: Some(&message.usage),
+            origin: Some(&message.origin),
+            multi_region: Some(MultiRegionKeyType::Replica),
+        };
+        let subject = Subject::New(NewKey { traits, tags: &message.tags });
+        let place = Attachment { scope, arn: &arn, subject, lookups: Lookups::NONE };
+        let policy = accept_policy(&text, &bound, message.bypass, asker, place)?;
         let unknown = || KmsError::internal("a key of a kind that is not known here");
         let blank = KeyRecord {
             id: *id,
@@ -130,7 +141,8 @@ impl Receiver {
                 named: "",
                 algorithm: None,
                 context: &std::collections::BTreeMap::new(),
-                terms: None,
+                particulars: Particulars::PrimaryRegion(&place.scope.region),
+                lookups: Lookups::NONE,
             };
             policy::authorize(&request, Stored::clone(&key), None)?;
             let current = key.sharing(&shared, &Tokens::new());

@@ -156,6 +156,7 @@ impl Daemon {
             source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             is_encrypted: false,
             user_agent: None,
+            referer: None,
             received: SystemTime::now(),
         };
         let operation = Operation::from_name(operation).unwrap();

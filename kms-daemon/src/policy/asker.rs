@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use kms_policy::{Grantee, IdentityPolicy};
+use kms_policy::{Grantee, IdentityPolicy, Name};
 
 use crate::context::RequestContext;
 use crate::key::Scope;
@@ -17,6 +17,15 @@ pub struct CallerPolicies {
     pub boundary: Option<IdentityPolicy>,
     /// Of the session.
     pub session: Vec<IdentityPolicy>,
+}
+
+impl CallerPolicies {
+    /// Whether one of them has a condition on the key `name`.
+    #[must_use]
+    pub fn ask_for(&self, name: Name) -> bool {
+        let all = self.identity.iter().chain(&self.boundary).chain(&self.session);
+        all.into_iter().any(|policy| policy.asks_for(name))
+    }
 }
 
 /// Who asks, as policies see it.

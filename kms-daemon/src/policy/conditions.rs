@@ -1,16 +1,25 @@
 //! The condition keys of a request.
 //!
-//! What a request may have but is not filled in here yet is [`Value::Unknown`]: a statement that
-//! depends on it does not allow, and does deny. `docs/compatibility.md` lists these keys.
+//! A key that the request does not have is absent, and what that means is the policy's. A value
+//! that there is and that cannot be told is [`Value::Unknown`]: a statement that depends on it does
+//! not allow, and does deny. That is so for
+//!
+//! * `kms:ResourceAliases` of a key with more than 50 aliases, as at AWS;
+//! * a tag or a pair of an encryption context whose name differs from another's in case only, as
+//!   the names of condition keys have no case;
+//! * the address and the user agent of the client of another daemon.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kms_policy::{Action, Caller, ConditionKey, Context, Name, Value, pair};
 
-use super::{Asker, DEFAULT_POLICY_NAME};
-use crate::key::grant::{self, Pairs, Terms};
+use super::Asker;
+use super::lookups::Lookups;
+use super::particulars::Particulars;
+use super::subject::Subject;
+use crate::key::grant::Pairs;
 use crate::key::spec::Algorithm;
-use crate::key::{KeyRecord, Scope};
+use crate::key::{KeyRecord, Scope, alias};
 
 /// What a request is about.
 #[derive(Clone, Copy)]
@@ -18,50 +27,53 @@ pub(super) struct About<'a> {
     /// Where it is.
     pub(super) scope: &'a Scope,
     /// The key, if it is about one.
-    pub(super) key: Option<&'a KeyRecord>,
+    pub(super) subject: Subject<'a>,
     /// The name the request has for the key.
     pub(super) named: &'a str,
     pub(super) algorithm: Option<Algorithm<'a>>,
     pub(super) context: Option<&'a Pairs>,
-    pub(super) terms: Option<&'a Terms>,
+    pub(super) particulars: Particulars<'a>,
+    pub(super) lookups: &'a Lookups,
 }
 
 impl<'a> About<'a> {
-    /// About no key.
-    pub(super) const fn account(scope: &'a Scope) -> Self {
-        Self { scope, key: None, named: "", algorithm: None, context: None, terms: None }
+    /// About a key, or none, and nothing else.
+    pub(super) const fn new(scope: &'a Scope, subject: Subject<'a>) -> Self {
+        Self {
+            scope,
+            subject,
+            named: "",
+            algorithm: None,
+            context: None,
+            particulars: Particulars::None,
+            lookups: Lookups::NONE,
+        }
     }
 }
 
 /// The values, given when a policy asks for them.
 pub(super) struct Conditions<'a> {
-    asker: Asker<'a>,
-    caller: Caller<'a>,
-    action: Action,
-    about: About<'a>,
-    operations: Vec<&'static str>,
+    pub(super) asker: Asker<'a>,
+    pub(super) caller: Caller<'a>,
+    pub(super) action: Action,
+    pub(super) about: About<'a>,
 }
 
-impl<'a> Conditions<'a> {
-    pub(super) fn new(
-        asker: Asker<'a>,
-        caller: Caller<'a>,
-        action: Action,
-        about: About<'a>,
-    ) -> Self {
-        let terms = about.terms.map(|terms| terms.operations.as_slice()).unwrap_or_default();
-        let operations = terms.iter().map(|action| grant::operation_name(*action)).collect();
-        Self { asker, caller, action, about, operations }
-    }
-
+impl Conditions<'_> {
+    /// How the request came. Those of other daemons come over TLS, from clients of theirs.
     fn of_request(&self, name: Name) -> Option<Value<'_>> {
-        let request = self.asker.request?;
-        Some(match name {
-            Name::SourceIp => Value::Address(request.source_ip),
-            Name::UserAgent => Value::from(request.user_agent.as_deref()?),
-            Name::SecureTransport => Value::Bool(request.is_encrypted),
-            Name::RequestedRegion => Value::from(request.region.as_str()),
-            Name::CurrentTime | Name::EpochTime => Value::Date(seconds(request.received)),
+        let request = self.asker.request;
+        let received = || request.map_or_else(SystemTime::now, |request| request.received);
+        Some(match (name, request) {
+            // The Region where it takes effect: that of the replica for what makes one.
+            (Name::RequestedRegion, _) => Value::from(self.about.scope.region.as_str()),
+            (Name::CurrentTime | Name::EpochTime, _) => Value::Date(seconds(received())),
+            (Name::SecureTransport, None) => Value::Bool(true),
+            (_, None) => Value::Unknown,
+            (Name::SourceIp, Some(request)) => Value::Address(request.source_ip),
+            (Name::UserAgent, Some(request)) => Value::from(request.user_agent.as_deref()?),
+            (Name::Referer, Some(request)) => Value::from(request.referer.as_deref()?),
+            (Name::SecureTransport, Some(request)) => Value::Bool(request.is_encrypted),
             _ => return None,
         })
     }
@@ -70,39 +82,19 @@ impl<'a> Conditions<'a> {
         let session = self.asker.principal.session.as_ref()?;
         Some(match name {
             Name::TokenIssueTime => Value::Date(seconds(SystemTime::from(session.issued))),
+            // There are no MFA devices. Long-term keys have no such value.
             Name::MultiFactorAuthPresent => Value::Bool(false),
             Name::SourceIdentity => Value::from(session.source_identity.as_deref()?),
             _ => return None,
         })
     }
 
-    fn of_key(&self, key: &ConditionKey) -> Option<Value<'_>> {
-        let Some(record) = self.about.key else {
-            return (self.action == Action::CreateKey).then_some(Value::Unknown);
-        };
-        let named = |name: Option<&'static str>| name.map_or(Value::Unknown, Value::from);
-        Some(match key.name() {
-            Name::KeySpec | Name::CustomerMasterKeySpec => named(record.spec.aws_name()),
-            Name::KeyUsage | Name::CustomerMasterKeyUsage => named(record.usage.aws_name()),
-            Name::KeyOrigin => named(record.origin.aws_name()),
-            Name::MultiRegion => Value::Bool(record.multi_region.is_some()),
-            Name::MultiRegionKeyType => {
-                record.multi_region.as_ref()?;
-                Value::from(if record.is_replica() { "REPLICA" } else { "PRIMARY" })
-            }
-            Name::ResourceTag => {
-                return pair(key, record.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())));
-            }
-            Name::ResourceAliases => Value::Unknown,
-            _ => return None,
-        })
-    }
-
     fn of_context(&self, key: &ConditionKey) -> Option<Value<'_>> {
-        if self.action == Action::CreateGrant {
-            return Some(Value::Unknown); // it is that of the constraints
+        let About { context, particulars, .. } = &self.about;
+        if particulars.terms().is_some() {
+            return particulars.constrained(key);
         }
-        let pairs = self.about.context?;
+        let pairs = (*context)?;
         match key.name() {
             Name::EncryptionContextKeys => (!pairs.is_empty()).then_some(Value::List(pairs)),
             _ => pair(key, pairs.iter().map(|(k, v)| (k.as_str(), v.as_str()))),
@@ -110,49 +102,52 @@ impl<'a> Conditions<'a> {
     }
 
     fn of_algorithm(&self, name: Name) -> Option<Value<'_>> {
-        Some(match (name, self.about.algorithm) {
-            (Name::EncryptionAlgorithm, Some(Algorithm::Encryption(name)))
-            | (Name::SigningAlgorithm, Some(Algorithm::Signing(name)))
-            | (Name::MacAlgorithm, Some(Algorithm::Mac(name)))
-            | (Name::KeyAgreementAlgorithm, Some(Algorithm::Agreement(name)))
-            | (Name::EncapsulationAlgorithm, Some(Algorithm::Encapsulation(name))) => {
-                Value::from(name)
+        match (name, self.about.algorithm?) {
+            (Name::EncryptionAlgorithm, Algorithm::Encryption(name))
+            | (Name::SigningAlgorithm, Algorithm::Signing(name))
+            | (Name::MacAlgorithm, Algorithm::Mac(name))
+            | (Name::KeyAgreementAlgorithm, Algorithm::Agreement(name))
+            | (Name::EncapsulationAlgorithm, Algorithm::Encapsulation(name)) => {
+                Some(Value::from(name))
             }
-            (Name::EncryptionAlgorithm, None) if GENERATES.contains(&self.action) => {
-                Value::from("SYMMETRIC_DEFAULT")
-            }
-            (_, None) => return self.unfilled(CRYPTOGRAPHIC),
-            _ => return None,
-        })
+            _ => None,
+        }
     }
 
-    fn of_terms(&self, name: Name) -> Option<Value<'_>> {
-        let constraints = &self.about.terms?.constraints;
-        Some(match name {
-            Name::GrantOperations => Value::List(&self.operations),
-            Name::GrantConstraintSourceArn => Value::from(constraints.source_arn.as_deref()?),
-            Name::GrantConstraintType => match (&constraints.equals, &constraints.subset) {
-                (None, None) => return None,
-                (Some(_), None) => Value::from("EncryptionContextEquals"),
-                (None, Some(_)) => Value::from("EncryptionContextSubset"),
-                _ => Value::Unknown,
-            },
-            _ => Value::Unknown, // the parties
-        })
+    fn aliases(&self) -> Option<Value<'_>> {
+        self.about.subject.key()?;
+        let aliases = self.about.lookups.aliases.as_ref();
+        let few = aliases.filter(|aliases| aliases.names.len() <= alias::MAX_PER_KEY);
+        Some(few.map_or(Value::Unknown, |aliases| Value::List(aliases)))
     }
 
-    /// A key that only these actions have, and that is not filled in.
-    fn unfilled(&self, actions: &[Action]) -> Option<Value<'static>> {
-        actions.contains(&self.action).then_some(Value::Unknown)
+    /// The alias that the request names the key by, without the rest of its ARN.
+    fn request_alias(&self) -> Option<Value<'_>> {
+        let named = self.about.named;
+        let start = if named.starts_with("arn:") { named.find(":alias/")? + 1 } else { 0 };
+        let alias = named.get(start..).filter(|name| name.starts_with(alias::PREFIX))?;
+        Some(Value::from(alias))
+    }
+
+    fn re_encrypts_on_same_key(&self) -> Option<Value<'_>> {
+        let (Particulars::ReEncrypt(other), Some(key)) =
+            (self.about.particulars, self.about.subject.key())
+        else {
+            return None;
+        };
+        let is_same = |other: &KeyRecord| (&other.scope, other.id) == (&key.scope, key.id);
+        Some(Value::Bool(other.is_some_and(is_same)))
     }
 }
 
 impl Context for Conditions<'_> {
     fn value(&self, key: &ConditionKey) -> Option<Value<'_>> {
         use Action as A;
+        let (action, about) = (self.action, &self.about);
         match key.name() {
             name @ (Name::SourceIp
             | Name::UserAgent
+            | Name::Referer
             | Name::SecureTransport
             | Name::RequestedRegion
             | Name::CurrentTime
@@ -160,8 +155,14 @@ impl Context for Conditions<'_> {
             name @ (Name::TokenIssueTime | Name::MultiFactorAuthPresent | Name::SourceIdentity) => {
                 self.of_session(name)
             }
-            Name::ResourceAccount => Some(Value::from(self.about.scope.account.as_str())),
+            Name::ResourceAccount => Some(Value::from(about.scope.account.as_str())),
+            // Services make no requests here.
             Name::ViaAwsService => Some(Value::Bool(false)),
+            Name::GrantIsForAwsResource => {
+                let has = matches!(action, A::CreateGrant | A::ListGrants | A::RevokeGrant);
+                has.then_some(Value::Bool(false))
+            }
+            Name::CallerAccount if KEYLESS.contains(&action) => None,
             Name::KeySpec
             | Name::CustomerMasterKeySpec
             | Name::KeyUsage
@@ -169,88 +170,32 @@ impl Context for Conditions<'_> {
             | Name::KeyOrigin
             | Name::MultiRegion
             | Name::MultiRegionKeyType
-            | Name::ResourceTag
-            | Name::ResourceAliases => self.of_key(key),
-            Name::RequestAlias => {
-                let alias = self.about.named.find("alias/").map(|at| &self.about.named[at..]);
-                alias.map(Value::from)
-            }
+            | Name::ResourceTag => about.subject.value(key, action),
+            Name::ResourceAliases => self.aliases(),
+            Name::RequestAlias => self.request_alias(),
             Name::EncryptionContext | Name::EncryptionContextKeys => self.of_context(key),
             name @ (Name::EncryptionAlgorithm
             | Name::SigningAlgorithm
             | Name::MacAlgorithm
             | Name::KeyAgreementAlgorithm
             | Name::EncapsulationAlgorithm) => self.of_algorithm(name),
-            name @ (Name::GrantOperations
-            | Name::GrantConstraintSourceArn
-            | Name::GrantConstraintType
-            | Name::GranteePrincipal
-            | Name::GranteeServicePrincipal
-            | Name::RetiringPrincipal
-            | Name::RetiringServicePrincipal) => self.of_terms(name),
-            // Services make no requests here.
-            Name::GrantIsForAwsResource => {
-                let has = [A::CreateGrant, A::ListGrants, A::RevokeGrant].contains(&self.action);
-                has.then_some(Value::Bool(false))
+            Name::ReEncryptOnSameKey => self.re_encrypts_on_same_key(),
+            Name::TrailingDaysWithoutKeyUsage => {
+                let has = matches!(action, A::DisableKey | A::ScheduleKeyDeletion);
+                has.then(|| about.lookups.unused_days.map_or(Value::Unknown, Value::Number))
             }
-            Name::PolicyName => {
-                let has = [A::GetKeyPolicy, A::PutKeyPolicy].contains(&self.action);
-                has.then_some(Value::from(DEFAULT_POLICY_NAME))
-            }
-            Name::BypassPolicyLockoutSafetyCheck => {
-                self.unfilled(&[A::CreateKey, A::PutKeyPolicy, A::ReplicateKey])
-            }
-            Name::DataKeyPairSpec => {
-                self.unfilled(&[A::GenerateDataKeyPair, A::GenerateDataKeyPairWithoutPlaintext])
-            }
-            Name::ExpirationModel | Name::ValidTo => self.unfilled(&[A::ImportKeyMaterial]),
-            Name::WrappingAlgorithm | Name::WrappingKeySpec => {
-                self.unfilled(&[A::GetParametersForImport])
-            }
-            Name::MessageType => self.unfilled(&[A::Sign, A::Verify]),
-            Name::PrimaryRegion => self.unfilled(&[A::UpdatePrimaryRegion]),
-            Name::ReplicaRegion => self.unfilled(&[A::ReplicateKey]),
-            Name::ReEncryptOnSameKey => self.unfilled(&[A::ReEncryptFrom, A::ReEncryptTo]),
-            Name::RotationPeriodInDays => self.unfilled(&[A::EnableKeyRotation]),
-            Name::ScheduleKeyDeletionPendingWindowInDays | Name::TrailingDaysWithoutKeyUsage => {
-                self.unfilled(&[A::ScheduleKeyDeletion])
-            }
-            Name::RecipientAttestation => self.unfilled(ATTESTED),
-            Name::RequestTag | Name::TagKeys => {
-                self.unfilled(&[A::CreateKey, A::ReplicateKey, A::TagResource, A::UntagResource])
-            }
-            name => self.caller.value(name),
+            name => about.particulars.value(key, action).or_else(|| self.caller.value(name)),
         }
     }
 }
 
-const GENERATES: &[Action] = &[
-    Action::GenerateDataKey,
-    Action::GenerateDataKeyWithoutPlaintext,
-    Action::GenerateDataKeyPair,
-    Action::GenerateDataKeyPairWithoutPlaintext,
-];
-
-const CRYPTOGRAPHIC: &[Action] = &[
-    Action::Decapsulate,
-    Action::Decrypt,
-    Action::DeriveSharedSecret,
-    Action::Encapsulate,
-    Action::Encrypt,
-    Action::GenerateMac,
-    Action::ReEncryptFrom,
-    Action::ReEncryptTo,
-    Action::Sign,
-    Action::Verify,
-    Action::VerifyMac,
-];
-
-const ATTESTED: &[Action] = &[
-    Action::Decrypt,
-    Action::DeriveSharedSecret,
-    Action::GenerateDataKey,
-    Action::GenerateDataKeyPair,
+/// Actions that are about no key, alias or custom key store: they have no `kms:CallerAccount`.
+const KEYLESS: &[Action] = &[
+    Action::CreateKey,
     Action::GenerateRandom,
+    Action::ListAliases,
+    Action::ListKeys,
+    Action::ListRetirableGrants,
 ];
 
 fn seconds(time: SystemTime) -> i64 {

@@ -13,12 +13,18 @@ use crate::principal::{Principal, PrincipalKind};
 pub(super) struct Refusal {
     /// Whether a grant could allow it all the same.
     pub(super) yields_to_grant: bool,
-    text: String,
+    error: KmsError,
+}
+
+impl Refusal {
+    fn new(text: String, yields_to_grant: bool) -> Self {
+        Self { yields_to_grant, error: KmsError::new(Exception::AccessDenied, text) }
+    }
 }
 
 impl From<Refusal> for KmsError {
     fn from(refusal: Refusal) -> Self {
-        Self::new(Exception::AccessDenied, refusal.text)
+        refusal.error
     }
 }
 
@@ -37,10 +43,17 @@ pub(super) fn decide(
     decisions::count();
     let names = Names::of(asker.principal, about.scope.partition());
     let caller = names.asking(action)?;
-    let conditions = Conditions::new(asker, caller, action, about);
+    if !about.particulars.fit(action) {
+        let error = KmsError::internal(format!("what conditions ask of {action} is not told"));
+        return Err(Refusal { yields_to_grant: false, error });
+    }
+    let conditions = Conditions { asker, caller, action, about };
     let request = kms_policy::Request { caller, action, resource, context: &conditions };
     evaluate(asker, &request, grant).map_err(|refusal| match asker.is_foreign_to(about.scope) {
-        true => Refusal { text: foreign_text(asker.principal, action.name()), ..refusal },
+        true => {
+            let text = foreign_text(asker.principal, action.name());
+            Refusal::new(text, refusal.yields_to_grant)
+        }
         false => refusal,
     })
 }
@@ -54,10 +67,9 @@ pub(super) fn evaluate(
     let policies = Policies { grant, ..own_policies(asker) };
     match kms_policy::authorize(request, &policies) {
         Decision::Allowed(_) => Ok(()),
-        Decision::Denied(denial) => Err(Refusal {
-            yields_to_grant: denial.yields_to_grant(),
-            text: denial.message(request),
-        }),
+        Decision::Denied(denial) => {
+            Err(Refusal::new(denial.message(request), denial.yields_to_grant()))
+        }
     }
 }
 
@@ -80,7 +92,7 @@ pub(super) fn can_put_again(
 ) -> bool {
     let names = Names::of(asker.principal, about.scope.partition());
     let Some(caller) = names.caller() else { return false };
-    let conditions = Conditions::new(asker, caller, EngineAction::PutKeyPolicy, about);
+    let conditions = Conditions { asker, caller, action: EngineAction::PutKeyPolicy, about };
     kms_policy::can_put_again(policy, arn, account, caller, &own_policies(asker), &conditions)
 }
 
@@ -116,7 +128,7 @@ impl<'p> Names<'p> {
     pub(super) fn asking(&self, action: EngineAction) -> Result<Caller<'_>, Refusal> {
         self.caller().ok_or_else(|| {
             let text = format!("User: {} is not authorized to perform: {action}", self.own);
-            Refusal { yields_to_grant: false, text }
+            Refusal::new(text, false)
         })
     }
 

@@ -8,7 +8,7 @@ use kms_policy::{
 
 use super::conditions::{About, Conditions};
 use super::engine::{Names, own_policies};
-use super::{Action, Asker};
+use super::{Action, Asker, Lookups, Subject};
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::grant::{GrantUse, Objection, Pairs};
@@ -31,6 +31,8 @@ pub(crate) struct Supposition<'a> {
     pub(crate) grants: &'a [(GrantId, Stored<GrantRecord>, Grantee)],
     /// What the request would have.
     pub(crate) given: &'a Given,
+    /// What was looked up.
+    pub(crate) lookups: &'a Lookups,
     /// When.
     pub(crate) now: Timestamp,
 }
@@ -166,14 +168,15 @@ pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsE
     let names = Names::of(asker.principal, scope.partition());
     let caller = names.caller();
     let caller = caller.ok_or_else(|| KmsError::internal("a caller without a name"))?;
+    let subject = key.map_or(Subject::Account, |(record, _)| Subject::Key(record));
     let about = About {
-        key: key.map(|(record, _)| record),
         named: key.map(|(_, named)| named).unwrap_or_default(),
         context: Some(&supposition.given.context),
-        ..About::account(scope)
+        lookups: supposition.lookups,
+        ..About::new(scope, subject)
     };
     let (given, now) = (supposition.given, supposition.now);
-    let context = Supposed { given, known: Conditions::new(asker, caller, action, about), now };
+    let context = Supposed { given, known: Conditions { asker, caller, action, about }, now };
     let arn = key.map(|(record, _)| record.arn());
     let account = scope.account.as_str();
     let resource = match (key, &arn) {

@@ -4,7 +4,7 @@ use kms_policy::{Action, ConditionKey, Context, Name, Resource, Value};
 
 use super::conditions::{About, Conditions};
 use super::engine::{self, Names};
-use super::{Asker, TrustPolicy};
+use super::{Asker, Subject, TrustPolicy};
 use crate::error::{Exception, KmsError};
 use crate::key::Scope;
 use crate::principal::{Principal, PrincipalKind};
@@ -125,7 +125,8 @@ fn decide(
     let caller = names.asking(action)?;
     let region = asker.request.map(|request| request.region.as_str()).unwrap_or_default();
     let scope = Scope::new(resource.account(), region);
-    let common = Conditions::new(asker, caller, action, About::account(&scope));
+    let about = About::new(&scope, Subject::Account);
+    let common = Conditions { asker, caller, action, about };
     let conditions = IdentityConditions { common, details };
     let request = kms_policy::Request { caller, action, resource, context: &conditions };
     Ok(engine::evaluate(asker, &request, None)?)

@@ -5,17 +5,23 @@ use std::sync::LazyLock;
 use kms_policy::{Grant, Grantee, Resource};
 
 use super::conditions::About;
-use super::{Action, Asker, KeyPolicy, denied, engine, how_named};
+use super::{Action, Asker, KeyPolicy, Lookups, Particulars, Subject, denied, engine, how_named};
 use crate::error::KmsError;
+use crate::key::KeyRecord;
 use crate::key::catalog::FoundGrant;
 
-/// Decides whether a caller may retire a grant. The key policy has no say in it.
+/// Decides whether a caller may retire a grant on `key`. The key policy has no say in it.
 ///
 /// # Errors
 /// `Exception::AccessDenied` unless it is the retiring principal, the account that made the
 /// grant, or a grantee who was given [`Action::RetireGrant`], and no policy of the caller's own
 /// forbids it. To a caller of another account than the key's it is always the same text.
-pub fn authorize_retirement(asker: Asker<'_>, found: &FoundGrant) -> Result<(), KmsError> {
+pub fn authorize_retirement(
+    asker: Asker<'_>,
+    key: &KeyRecord,
+    found: &FoundGrant,
+    lookups: &Lookups,
+) -> Result<(), KmsError> {
     let (grant, principal, action) = (&found.record, asker.principal, Action::RetireGrant);
     let retiring = grant.retiring.as_ref().and_then(|party| how_named(party, asker));
     let granted =
@@ -24,11 +30,12 @@ pub fn authorize_retirement(asker: Asker<'_>, found: &FoundGrant) -> Result<(), 
         true => Grantee::Caller,
         false => Grantee::Account,
     });
-    let arn = found.scope.key_arn(found.key);
-    let account = found.scope.account.as_str();
+    let (arn, account) = (key.arn(), key.scope.account.as_str());
     let resource = Resource::Key { arn: &arn, account, policy: Some(SILENT.compiled()) };
     let id = found.id.to_string();
-    let is_foreign = asker.is_foreign_to(&found.scope);
+    let particulars = Particulars::Grant(grant);
+    let about = About { particulars, lookups, ..About::new(&key.scope, Subject::Key(key)) };
+    let is_foreign = asker.is_foreign_to(&key.scope);
     let mut refusal = None;
     for grantee in [retiring, granted, issuer] {
         // To other accounts the time does not tell whom a grant names.
@@ -36,7 +43,6 @@ pub fn authorize_retirement(asker: Asker<'_>, found: &FoundGrant) -> Result<(), 
             continue;
         }
         let grant = grantee.map(|grantee| Grant { id: &id, grantee });
-        let about = About::account(&found.scope);
         match engine::decide(asker, action.engine(), resource, about, grant) {
             Ok(()) if grant.is_some() => return Ok(()),
             Ok(()) => {}
@@ -54,17 +60,42 @@ static SILENT: LazyLock<KeyPolicy> = LazyLock::new(KeyPolicy::silent);
 mod tests {
     use std::sync::Arc;
 
+    use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
+
     use super::*;
     use crate::clock::Timestamp;
     use crate::error::Exception;
     use crate::key::catalog::Versioned;
     use crate::key::grant::{Constraints, Party, Terms};
-    use crate::key::{GrantId, GrantRecord, KeyId, Scope};
+    use crate::key::{GrantId, GrantRecord, KeyId, KeyState, Scope, Tags};
     use crate::principal::Principal;
     use crate::store::Revision;
 
+    fn key() -> KeyRecord {
+        let scope = Scope::new("000000000000", "us-east-1");
+        KeyRecord {
+            id: KeyId::random(),
+            policy: KeyPolicy::default_for(&scope),
+            scope,
+            spec: KeySpec::SYMMETRIC_DEFAULT,
+            usage: KeyUsage::ENCRYPT_DECRYPT,
+            origin: Origin::AWS_KMS,
+            state: KeyState::Enabled,
+            description: String::new(),
+            created: Timestamp::default(),
+            deletion: None,
+            rotation: None,
+            tags: Tags::new(),
+            materials: Vec::new(),
+            pending: None,
+            multi_region: None,
+            service: None,
+        }
+    }
+
     #[test]
     fn a_grant_is_retired_by_those_it_names_and_by_its_issuer() {
+        let key = key();
         let grant = |retiring: Option<&str>, operations: &[Action]| {
             let value = GrantRecord {
                 name: None,
@@ -78,8 +109,8 @@ mod tests {
                 },
             };
             FoundGrant {
-                scope: Scope::new("000000000000", "us-east-1"),
-                key: KeyId::random(),
+                scope: key.scope.clone(),
+                key: key.id,
                 id: GrantId([0; 32]),
                 record: Arc::new(Versioned { revision: Revision(1), value }),
             }
@@ -97,7 +128,7 @@ mod tests {
             ("000000000000", &retirable, false),
         ] {
             let root = Principal::root(account, "AKIA");
-            let decided = authorize_retirement(Asker::root(&root), grant);
+            let decided = authorize_retirement(Asker::root(&root), &key, grant, Lookups::NONE);
             let refused = decided.err().map(|error| error.exception());
             assert_eq!(refused, (!may).then_some(Exception::AccessDenied), "{account}");
         }

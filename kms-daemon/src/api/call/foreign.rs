@@ -8,24 +8,23 @@
 //!
 //! [`Catalog::foreign_key`]: crate::key::Catalog::foreign_key
 
-use super::{Call, KeyUse};
+use super::{Call, KeyUse, Located};
 use crate::error::{Exception, KmsError};
 use crate::key::{KeyId, KeyRecord, KeyRef, Stored};
 use crate::policy::{self, Authorized};
 use crate::quota::Pool;
 
 impl Call<'_> {
-    /// Authorizes the use of a key of another account.
-    pub(super) async fn authorize_foreign(
-        &mut self,
+    /// Finds a key of another account.
+    pub(super) async fn locate_foreign(
+        &self,
         key_use: KeyUse<'_>,
         named: &KeyRef,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
+    ) -> Result<Located, KmsError> {
         if !key_use.action.is_cross_account() {
             return Err(policy::deny_foreign(self.principal(), key_use.action.name()));
         }
-        let key = self.catalog().foreign_key(named).await?;
-        self.authorize_unknown(key_use, key).await
+        Ok(Located::Foreign(self.catalog().foreign_key(named).await?))
     }
 
     /// Authorizes the use of a key that a ciphertext names. Whether it is missing or not allowed
@@ -51,12 +50,13 @@ impl Call<'_> {
     }
 
     /// Authorizes the use of a key of which the caller may not know whether it exists.
-    async fn authorize_unknown(
+    pub(super) async fn authorize_unknown(
         &mut self,
         key_use: KeyUse<'_>,
         key: Stored<KeyRecord>,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
-        let request = self.question(key_use);
+        let lookups = self.look_up(key_use.action, &key).await?;
+        let request = self.question(key_use, &lookups);
         let permitted = self.permit(&request, key_use.grant_tokens, key).await;
         // The quota of a refused request must not depend on the kind of the key.
         self.count(match &permitted {

@@ -2,9 +2,8 @@
 
 use super::super::input::{EncryptionContext, NO_CONTEXT};
 use crate::key::Forms;
-use crate::key::grant::Terms;
 use crate::key::spec::Algorithm;
-use crate::policy::Action;
+use crate::policy::{Action, Particulars};
 
 /// How a request names a key and wants to use it.
 #[derive(Debug, Clone, Copy)]
@@ -21,8 +20,8 @@ pub(in crate::api) struct KeyUse<'u> {
     pub(in crate::api) grant_tokens: &'u [String],
     /// The encryption context of the request.
     pub(in crate::api) context: &'u EncryptionContext,
-    /// The terms of the grant that is to be created.
-    pub(in crate::api) terms: Option<&'u Terms>,
+    /// What else conditions ask of the request.
+    pub(in crate::api) particulars: Particulars<'u>,
 }
 
 impl<'u> KeyUse<'u> {
@@ -35,7 +34,7 @@ impl<'u> KeyUse<'u> {
             algorithm: None,
             grant_tokens: &[],
             context: &NO_CONTEXT,
-            terms: None,
+            particulars: Particulars::None,
         }
     }
 
@@ -51,6 +50,12 @@ impl<'u> KeyUse<'u> {
     /// With this algorithm.
     pub(in crate::api) const fn with(mut self, algorithm: Algorithm<'u>) -> Self {
         self.algorithm = Some(algorithm);
+        self
+    }
+
+    /// Telling this.
+    pub(in crate::api) const fn telling(mut self, particulars: Particulars<'u>) -> Self {
+        self.particulars = particulars;
         self
     }
 

@@ -82,16 +82,7 @@ impl Rig {
         body: &[u8],
     ) -> (Result<Value, KmsError>, AuditFacts) {
         let operation = Operation::from_name(operation).unwrap();
-        let request = RequestContext {
-            request_id: Uuid::new_v4(),
-            event_id: Uuid::new_v4(),
-            principal: Principal::root(ACCOUNT, "AKIAEXAMPLE"),
-            region: self.region.to_owned(),
-            source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            is_encrypted: false,
-            user_agent: None,
-            received: SystemTime::now(),
-        };
+        let request = self.request(Principal::root(ACCOUNT, "AKIAEXAMPLE"));
         let mut facts = AuditFacts::default();
         let outcome = self.service.call(operation, &request, body, &mut facts).await;
         if let Err(refusal) = &outcome {
@@ -103,6 +94,21 @@ impl Rig {
             body => serde_json::from_slice(body).unwrap(),
         });
         (outcome, facts)
+    }
+
+    /// What is known of a request by `principal`.
+    pub(super) fn request(&self, principal: Principal) -> RequestContext {
+        RequestContext {
+            request_id: Uuid::new_v4(),
+            event_id: Uuid::new_v4(),
+            principal,
+            region: self.region.to_owned(),
+            source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            is_encrypted: false,
+            user_agent: None,
+            referer: None,
+            received: SystemTime::now(),
+        }
     }
 
     /// Calls an operation that must succeed.

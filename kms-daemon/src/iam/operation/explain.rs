@@ -8,7 +8,7 @@ use crate::key::Scope;
 use crate::policy::explanation::{
     Explanation, Given, GrantReport, StatementReport, Supposition, explain,
 };
-use crate::policy::{Action, Asker};
+use crate::policy::{Action, Asker, Lookups};
 
 /// Most grants that are named although they do not allow the request.
 const MAX_GRANTS: usize = 100;
@@ -41,6 +41,7 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
         key: found.as_ref().map(|found| &**found.key).zip(named),
         grants: found.as_ref().map(|found| found.grants.as_slice()).unwrap_or_default(),
         given: &given,
+        lookups: found.as_ref().map_or(Lookups::NONE, |found| &found.lookups),
         now: call.now(),
     };
     let explanation = explain(&supposition)?;

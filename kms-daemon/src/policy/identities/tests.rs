@@ -63,6 +63,7 @@ fn ask<T>(
         source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_encrypted: true,
         user_agent: None,
+        referer: None,
         received: SystemTime::UNIX_EPOCH,
     };
     decide(Asker { principal, policies, request: Some(&request) })

@@ -227,6 +227,7 @@ async fn a_use_shows_in_the_owner_s_records() {
         source_ip: std::net::Ipv4Addr::LOCALHOST.into(),
         is_encrypted: false,
         user_agent: None,
+        referer: None,
         received: std::time::SystemTime::now(),
     };
     let theirs = context(world.eve.clone());

@@ -1,0 +1,124 @@
+//! The key that a request is about, as conditions see it.
+
+use kms_policy::{Action, ConditionKey, Name, Value, pair};
+
+use crate::key::{KeyRecord, Tags};
+
+/// The key that a request is about.
+#[derive(Debug, Clone, Copy)]
+pub enum Subject<'a> {
+    /// None: it is about an account or an alias.
+    Account,
+    /// One that there is.
+    Key(&'a KeyRecord),
+    /// One that is still to be made.
+    New(NewKey<'a>),
+}
+
+/// A key that is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct NewKey<'a> {
+    /// Of what kind.
+    pub traits: Traits<'a>,
+    /// With which tags.
+    pub tags: &'a Tags,
+}
+
+/// The kind of a key, in the words of the API. A name that is not known is unknown to conditions.
+#[derive(Debug, Clone, Copy)]
+pub struct Traits<'a> {
+    /// `KeySpec`.
+    pub spec: Option<&'a str>,
+    /// `KeyUsage`.
+    pub usage: Option<&'a str>,
+    /// `Origin`.
+    pub origin: Option<&'a str>,
+    /// Its place among multi-Region keys; `None` if it is none.
+    pub multi_region: Option<MultiRegionKeyType>,
+}
+
+/// What a multi-Region key is among those that it is related to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MultiRegionKeyType {
+    /// The primary.
+    Primary,
+    /// A replica.
+    Replica,
+}
+
+impl MultiRegionKeyType {
+    /// The name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "PRIMARY",
+            Self::Replica => "REPLICA",
+        }
+    }
+}
+
+impl<'a> NewKey<'a> {
+    /// A replica of `key`.
+    #[must_use]
+    pub fn replica_of(key: &'a KeyRecord, tags: &'a Tags) -> Self {
+        let multi_region = Some(MultiRegionKeyType::Replica);
+        Self { traits: Traits { multi_region, ..Traits::of(key) }, tags }
+    }
+}
+
+impl Traits<'_> {
+    fn of(key: &KeyRecord) -> Self {
+        let multi_region = key.multi_region.as_ref().map(|_| match key.is_replica() {
+            true => MultiRegionKeyType::Replica,
+            false => MultiRegionKeyType::Primary,
+        });
+        Self {
+            spec: key.spec.aws_name(),
+            usage: key.usage.aws_name(),
+            origin: key.origin.aws_name(),
+            multi_region,
+        }
+    }
+}
+
+impl<'a> Subject<'a> {
+    /// The key, if there is one already.
+    pub(super) const fn key(&self) -> Option<&'a KeyRecord> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Account | Self::New(_) => None,
+        }
+    }
+
+    /// The values of the condition keys that describe a key.
+    pub(super) fn value(&self, key: &ConditionKey, action: Action) -> Option<Value<'a>> {
+        let traits = match self {
+            Self::Account => return None,
+            Self::Key(record) => Traits::of(record),
+            Self::New(new) => new.traits,
+        };
+        let named = |name: Option<&'a str>| name.map_or(Value::Unknown, Value::from);
+        Some(match key.name() {
+            Name::KeySpec | Name::CustomerMasterKeySpec => named(traits.spec),
+            Name::KeyUsage | Name::CustomerMasterKeyUsage => named(traits.usage),
+            Name::KeyOrigin => named(traits.origin),
+            Name::MultiRegion => Value::Bool(traits.multi_region.is_some()),
+            Name::MultiRegionKeyType => Value::from(traits.multi_region?.name()),
+            Name::ResourceTag => {
+                let tags = self.tags(action)?;
+                return pair(key, tags.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+            }
+            _ => return None,
+        })
+    }
+
+    /// The tags of the key. One that is to be made has none, and will have them when its policy is
+    /// put again.
+    fn tags(&self, action: Action) -> Option<&'a Tags> {
+        match self {
+            Self::Account => None,
+            Self::Key(record) => Some(&record.tags),
+            Self::New(new) => (action == Action::PutKeyPolicy).then_some(new.tags),
+        }
+    }
+}
