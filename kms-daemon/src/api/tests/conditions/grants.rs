@@ -10,18 +10,17 @@ use super::{absent, allows, any, check, flag, is};
 async fn a_grant_tells_its_terms() {
     let rig = rig().await;
     let key = rig.create("SYMMETRIC_DEFAULT").await;
-    let (user, root) =
-        (format!("arn:aws:iam::{ACCOUNT}:user/bob"), format!("arn:aws:iam::{ACCOUNT}:root"));
+    let (other, root) = ("arn:aws:iam::111122223333:root", format!("arn:aws:iam::{ACCOUNT}:root"));
     let base = json!({ "KeyId": key, "DryRun": true, "Operations": ["Encrypt", "Decrypt"] });
     let source = arn(&key);
     let principal = with(
         &base,
-        json!({ "GranteePrincipal": user, "RetiringPrincipal": ACCOUNT,
+        json!({ "GranteePrincipal": other, "RetiringPrincipal": ACCOUNT,
         "Constraints": { "EncryptionContextSubset": { "Team": "red" } } }),
     );
     let conditions = vec![
-        ("StringEquals", "kms:GranteePrincipal", json!(user), json!(root)),
-        ("StringEquals", "kms:RetiringPrincipal", json!(root), json!(user)),
+        ("StringEquals", "kms:GranteePrincipal", json!(other), json!(root)),
+        ("StringEquals", "kms:RetiringPrincipal", json!(root), json!(other)),
         absent("kms:GranteeServicePrincipal"),
         absent("kms:RetiringServicePrincipal"),
         absent("kms:GrantConstraintSourceArn"),
@@ -55,7 +54,7 @@ async fn a_grant_tells_its_terms() {
     // Of two types a condition for one cannot be told, and decides against the caller.
     let both = with(
         &base,
-        json!({ "GranteePrincipal": user, "Constraints": {
+        json!({ "GranteePrincipal": other, "Constraints": {
         "EncryptionContextEquals": { "a": "1", "b": "2" },
         "EncryptionContextSubset": { "A": "1", "B": "3" } } }),
     );

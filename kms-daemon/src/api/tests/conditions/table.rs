@@ -32,6 +32,7 @@ use Has::{All, ByAlias, Existing, Keys, Never, Only, Resources};
 
 const SERVICES: &str = "services make no requests here";
 const ORGANISATIONS: &str = "there are no organisations";
+const OTHERS: &str = "of requests to IAM and STS";
 const SESSIONS: &str = "the caller has a long-term key";
 const NETWORKS: &str = "there are no VPC endpoints";
 const ENCRYPTING: &[&str] = &[
@@ -101,6 +102,9 @@ const TABLE: &[(Name, &str, Has)] = &[
     (Name::UserName, "", All),
     (Name::ViaAwsService, "", All),
     (Name::VpcSourceIp, "", Never(NETWORKS)),
+    (Name::IamResourceTag, "team", Never(OTHERS)),
+    (Name::PermissionsBoundary, "", Never(OTHERS)),
+    (Name::PolicyArn, "", Never(OTHERS)),
     (
         Name::BypassPolicyLockoutSafetyCheck,
         "",
@@ -156,6 +160,10 @@ const TABLE: &[(Name, &str, Has)] = &[
     (Name::ViaService, "", Never(SERVICES)),
     (Name::WrappingAlgorithm, "", Only(&["GetParametersForImport"])),
     (Name::WrappingKeySpec, "", Only(&["GetParametersForImport"])),
+    (Name::ExternalId, "", Never(OTHERS)),
+    (Name::RoleSessionName, "", Never(OTHERS)),
+    (Name::SessionSourceIdentity, "", Never(OTHERS)),
+    (Name::TransitiveTagKeys, "", Never(OTHERS)),
 ];
 
 /// Keys that a request has only if it has the parameter, or if the key is of that kind.
