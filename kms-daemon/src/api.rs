@@ -24,6 +24,7 @@ mod call;
 mod callers;
 mod checks;
 mod development;
+mod explanation;
 mod grant_listing;
 mod grant_token;
 mod input;

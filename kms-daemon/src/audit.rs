@@ -9,6 +9,7 @@
 
 mod chain;
 mod checkpoint;
+mod copies;
 mod device;
 mod facts;
 mod log;
@@ -26,6 +27,7 @@ pub use host_driver::audit::DeviceReceipt;
 
 pub use chain::{Kind, LineHash, Position};
 pub use checkpoint::{checkpoint, keep_checkpoints};
+pub use copies::copy_id;
 pub use facts::{AuditFacts, AuditResource, KeyEvent};
 pub use log::{AuditError, AuditLog, Opened};
 pub(crate) use record::event_time;

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
+use crate::audit;
 use crate::principal::Principal;
 
 /// One authenticated request on its way through the API.
@@ -13,7 +14,7 @@ pub struct RequestContext {
     /// Chosen at random by the daemon: the `x-amzn-RequestId` of the answer, the `requestID` of the
     /// audit record and, as its 16 bytes, the audit tag of every device command of the request.
     pub request_id: Uuid,
-    /// `eventID` of the audit record. Allocated before the operation runs, so that an operation can
+    /// `eventID` of the caller's audit record. Allocated before the operation runs, so that an operation can
     /// store a reference to its own record.
     pub event_id: Uuid,
     /// Who signed the request.
@@ -31,6 +32,15 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
+    /// `eventID` of the record that an account gets of the request.
+    #[must_use]
+    pub fn event_id_for(&self, account: &str) -> Uuid {
+        match account == self.principal.account {
+            true => self.event_id,
+            false => audit::copy_id(self.event_id, account),
+        }
+    }
+
     /// The 16 bytes a device chains into its audit entries for this request.
     #[must_use]
     pub fn audit_tag(&self) -> [u8; 16] {

@@ -17,6 +17,7 @@ mod hsm;
 mod iam;
 mod link;
 mod management;
+mod policy;
 mod status;
 mod usage;
 
@@ -44,6 +45,9 @@ enum Command {
     /// Users, groups, roles, access keys and policies of an account.
     #[command(subcommand)]
     Iam(iam::Command),
+    /// What policies and grants decide, and why.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -127,6 +131,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Hsm(command) => hsm::run(command, &mut output),
         Command::Account(command) => account::run(&command, &mut output),
         Command::Iam(command) => iam::run(&command, &mut output),
+        Command::Policy(command) => policy::run(&command, &mut output),
         Command::Audit(command) => audit::run(command, &mut output),
         Command::Link(command) => link::run(command, &mut output),
         Command::Usage(arguments) => usage::run(&arguments, &mut output),

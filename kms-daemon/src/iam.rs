@@ -27,6 +27,7 @@ mod layout;
 mod limits;
 mod operation;
 pub mod record;
+mod supposed;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -9,15 +9,15 @@
 //! engine does not understand is refused when it is put, so that no statement is ever skipped.
 
 use std::ops::Deref;
-use std::sync::LazyLock;
 
 use kms_policy::{Grant, Grantee, Resource};
 
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
-use crate::key::catalog::{FoundGrant, Versioned};
+use crate::key::catalog::Versioned;
 use crate::key::grant::{self, GrantUse, Pairs, Party, Terms};
 use crate::key::spec::{self, Algorithm};
+use crate::key::state::StateRule;
 use crate::key::{GrantId, GrantRecord, KeyRecord, Scope, Stored};
 use crate::principal::Principal;
 use crate::store::Revision;
@@ -27,11 +27,17 @@ mod asker;
 mod conditions;
 mod document;
 mod engine;
+pub(crate) mod explanation;
 pub(crate) mod identities;
+mod retirement;
 
 pub use self::action::{AccountAction, Action, Requirement};
 pub use self::asker::{Asker, CallerName, CallerPolicies};
 pub use self::document::{Bound, KeyPolicy, PolicyError, TrustPolicy};
+pub use self::retirement::authorize_retirement;
+
+#[cfg(test)]
+pub(crate) use self::engine::decisions;
 
 use self::conditions::About;
 use self::engine::Refusal;
@@ -123,10 +129,14 @@ impl Request<'_> {
 }
 
 /// Whether it depends on a grant if `request` may use `key`.
+///
+/// For a caller of another account one is always looked for, so that the time does not tell why
+/// the request is refused, nor whether there is such a key.
 #[must_use]
 pub fn needs_grant(request: &Request<'_>, key: &KeyRecord) -> bool {
-    grant::OPERATIONS.contains(&request.action)
-        && request.decide(key, None).is_err_and(|refusal| refusal.yields_to_grant)
+    let foreign = request.asker.is_foreign_to(&key.scope);
+    let yields = |refusal: Refusal| foreign || refusal.yields_to_grant;
+    grant::OPERATIONS.contains(&request.action) && request.decide(key, None).is_err_and(yields)
 }
 
 /// How a grant on the key names the caller, if it allows what `request` is about.
@@ -138,26 +148,67 @@ pub fn grants(grant: &GrantRecord, request: &Request<'_>) -> Option<Grantee> {
 }
 
 /// How a party of a grant names the caller.
-fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
+pub(crate) fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
     let mut names = asker.names().into_iter();
     names.find(|name| party.is_principal(&name.arn, name.id)).map(|name| name.grantee)
+}
+
+/// A key that policies and grants let the caller use. Whether it can be used is still to be seen.
+#[derive(Debug)]
+pub struct Permitted<'r> {
+    request: Request<'r>,
+    key: Stored<KeyRecord>,
+}
+
+impl Permitted<'_> {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &KeyRecord {
+        &self.key
+    }
+
+    /// The states in which it can be used.
+    #[must_use]
+    pub const fn state_rule(&self) -> StateRule {
+        self.request.action.state_rule()
+    }
+
+    /// Whether the key can be used for what is asked.
+    ///
+    /// # Errors
+    /// In this order: [`Exception::UnsupportedOperation`] or [`Exception::InvalidKeyUsage`], then
+    /// [`Exception::Disabled`] or [`Exception::KmsInvalidState`].
+    pub fn authorize(self) -> Result<Authorized<KeyRecord>, KmsError> {
+        let Self { request, key } = self;
+        spec::check_use(&key, request.action, request.algorithm)?;
+        request.action.state_rule().check(key.state, &key.arn())?;
+        Ok(Authorized(key))
+    }
+}
+
+/// Decides whether policies let `request` be about `key`, on which the caller has a grant.
+///
+/// # Errors
+/// [`Exception::AccessDenied`].
+pub fn permit<'r>(
+    request: &Request<'r>,
+    key: Stored<KeyRecord>,
+    granted: Option<Granted>,
+) -> Result<Permitted<'r>, KmsError> {
+    request.decide(&key, granted)?;
+    Ok(Permitted { request: *request, key })
 }
 
 /// Decides whether `request` may use `key`, on which the caller has a grant.
 ///
 /// # Errors
-/// In this order: [`Exception::AccessDenied`], [`Exception::UnsupportedOperation`] or
-/// [`Exception::InvalidKeyUsage`], then [`Exception::Disabled`] or
-/// [`Exception::KmsInvalidState`].
+/// [`Exception::AccessDenied`], then as [`Permitted::authorize`].
 pub fn authorize(
     request: &Request<'_>,
     key: Stored<KeyRecord>,
     granted: Option<Granted>,
 ) -> Result<Authorized<KeyRecord>, KmsError> {
-    request.decide(&key, granted)?;
-    spec::check_use(&key, request.action, request.algorithm)?;
-    request.action.state_rule().check(key.state, &key.arn())?;
-    Ok(Authorized(key))
+    permit(request, key, granted)?.authorize()
 }
 
 /// Lets the account's owner give a new key, which is in no store yet, its first material.
@@ -232,47 +283,6 @@ pub fn authorize_account(
     Ok(AuthorizedAccount(scope.clone()))
 }
 
-/// Decides whether a caller may retire a grant. The key policy has no say in it.
-///
-/// # Errors
-/// [`Exception::AccessDenied`] unless it is the retiring principal, the account that made the
-/// grant, or a grantee who was given [`Action::RetireGrant`], and no policy of the caller's own
-/// forbids it.
-pub fn authorize_retirement(asker: Asker<'_>, found: &FoundGrant) -> Result<(), KmsError> {
-    let (grant, principal, action) = (&found.record, asker.principal, Action::RetireGrant);
-    let retiring = grant.retiring.as_ref().and_then(|party| how_named(party, asker));
-    let granted =
-        how_named(&grant.grantee, asker).filter(|_| grant.terms.operations.contains(&action));
-    let issuer = (grant.issuer == principal.account).then_some(match principal.is_root() {
-        true => Grantee::Caller,
-        false => Grantee::Account,
-    });
-    let arn = found.scope.key_arn(found.key);
-    let account = found.scope.account.as_str();
-    let resource = Resource::Key { arn: &arn, account, policy: Some(SILENT.compiled()) };
-    let id = found.id.to_string();
-    let mut refusal = None;
-    for grantee in [retiring, granted, issuer].into_iter().flatten() {
-        let grant = Some(Grant { id: &id, grantee });
-        let about = About::account(&found.scope);
-        match engine::decide(asker, action.engine(), resource, about, grant) {
-            Ok(()) => return Ok(()),
-            Err(refused) => refusal = Some(refused),
-        }
-    }
-    if let Some(refusal) = refusal {
-        return Err(refusal.into());
-    }
-    if account != principal.account {
-        return Err(deny_foreign(principal, action.name()));
-    }
-    let reason = "because the grant does not name it as the retiring principal";
-    Err(denied(principal, action, &arn, reason))
-}
-
-/// A policy that says nothing about grants.
-static SILENT: LazyLock<KeyPolicy> = LazyLock::new(KeyPolicy::silent);
-
 fn not_allowed(principal: &Principal, action: &str) -> KmsError {
     let text = format!(
         "User: {} is not authorized to perform: {action} because no identity-based policy allows \
@@ -285,13 +295,7 @@ fn not_allowed(principal: &Principal, action: &str) -> KmsError {
 /// The answer for a key of another account, whether or not it exists.
 #[must_use]
 pub fn deny_foreign(principal: &Principal, action: &str) -> KmsError {
-    let text = format!(
-        "User: {} is not authorized to perform: {action} on this resource because the resource \
-         does not exist in this Region, no resource-based policies allow access, or a \
-         resource-based policy explicitly denies access",
-        principal.caller_arn()
-    );
-    KmsError::new(Exception::AccessDenied, text)
+    KmsError::new(Exception::AccessDenied, engine::foreign_text(principal, action))
 }
 
 /// The answer for a key that was found from a ciphertext and is missing or not allowed.
@@ -331,54 +335,4 @@ fn denied(principal: &Principal, action: Action, arn: &str, reason: &str) -> Kms
         action.name()
     );
     KmsError::new(Exception::AccessDenied, text)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::clock::Timestamp;
-    use crate::key::KeyId;
-    use crate::key::grant::Constraints;
-
-    #[test]
-    fn a_grant_is_retired_by_those_it_names_and_by_its_issuer() {
-        let grant = |retiring: Option<&str>, operations: &[Action]| {
-            let value = GrantRecord {
-                name: None,
-                created: Timestamp::default(),
-                grantee: Party::principal("111111111111", "aws").unwrap(),
-                retiring: retiring.and_then(|text| Party::principal(text, "aws")),
-                issuer: "222222222222".to_owned(),
-                terms: Terms {
-                    operations: operations.to_vec(),
-                    constraints: Constraints::default(),
-                },
-            };
-            FoundGrant {
-                scope: Scope::new("000000000000", "us-east-1"),
-                key: KeyId::random(),
-                id: GrantId([0; 32]),
-                record: Arc::new(Versioned { revision: Revision(1), value }),
-            }
-        };
-        let plain = grant(None, &[Action::Encrypt]);
-        let retirable = grant(Some("333333333333"), &[Action::Encrypt]);
-        let by_grantee = grant(None, &[Action::Encrypt, Action::RetireGrant]);
-        for (account, grant, may) in [
-            ("111111111111", &plain, false),
-            ("111111111111", &retirable, false),
-            ("111111111111", &by_grantee, true),
-            ("222222222222", &plain, true),
-            ("333333333333", &plain, false),
-            ("333333333333", &retirable, true),
-            ("000000000000", &retirable, false),
-        ] {
-            let root = Principal::root(account, "AKIA");
-            let decided = authorize_retirement(Asker::root(&root), grant);
-            let refused = decided.err().map(|error| error.exception());
-            assert_eq!(refused, (!may).then_some(Exception::AccessDenied), "{account}");
-        }
-    }
 }

@@ -24,6 +24,8 @@ mod redb;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+pub(crate) mod counting;
 
 pub use self::follow::{Follower, current_revision, follow};
 pub use self::memory::MemoryStore;

@@ -98,7 +98,16 @@ impl Request {
     /// If the signer refuses it.
     #[must_use]
     pub fn signed(self, daemon: &Daemon) -> Self {
-        let Credentials { id, secret } = daemon.credentials();
+        self.signed_by(&daemon.credentials(), daemon)
+    }
+
+    /// Signs the request as it is now, with anybody's access key.
+    ///
+    /// # Panics
+    /// If the signer refuses it.
+    #[must_use]
+    pub fn signed_by(self, who: &Credentials, daemon: &Daemon) -> Self {
+        let Credentials { id, secret } = who;
         let identity = AwsCredentials::new(id, secret, None, None, "test").into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)

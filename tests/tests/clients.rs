@@ -33,6 +33,7 @@ files! { "qemu" ["--link", "uart"];
 
 // What clients make of it, whatever the line.
 files! { "soft" [];
+    accounts,
     cli_operations,
     encryption_sdk_providers,
     operations,

@@ -20,7 +20,7 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
                      -Cllvm-args=-sanitizer-coverage-pc-table \
                      -Cllvm-args=-sanitizer-coverage-trace-compares \
-                     -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks";
+                     -Cdebug-assertions -Coverflow-checks";
 /// An input that takes longer, in seconds, is a finding; so is one that takes more memory, in MiB.
 const LIMITS: [&str; 3] = ["-max_len=8192", "-timeout=5", "-rss_limit_mb=1024"];
 /// Seconds for each target, of `--smoke` and without.
@@ -80,10 +80,10 @@ fn build() -> Result<PathBuf> {
     let host = host.ok_or_else(|| Failure::new("rustc does not say for which host it is"))?;
     let directory = command::target_dir().join("fuzz");
     let mut cargo =
-        command::cargo(["build", "--release", "--package", "hsm-fuzz", "--bin", "fuzz"]);
+        command::cargo(["build", "--profile=fuzz", "--package", "hsm-fuzz", "--bin", "fuzz"]);
     cargo.args(["--features", "libfuzzer", "--target", host]).arg("--target-dir").arg(&directory);
     command::run(cargo.env("RUSTFLAGS", FLAGS))?;
-    Ok(directory.join(host).join("release/fuzz"))
+    Ok(directory.join(host).join("fuzz/fuzz"))
 }
 
 /// Fuzzes one target. What it learns stays in the target directory, for the next time.

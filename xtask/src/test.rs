@@ -13,6 +13,8 @@ use crate::{
     toolchain::Toolchain,
 };
 
+mod together;
+
 /// The subcommand.
 pub(crate) fn main(mut args: Args) -> Result<()> {
     let rest = args.rest();
@@ -20,7 +22,12 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let suite = args.value("--suite")?;
     let filter = args.positional();
     args.finish()?;
-    Rig::prepare(toolchain)?.run(&selection(suite.as_deref(), filter.as_deref()), &rest)
+    let rig = Rig::prepare(toolchain)?;
+    term::headline("tests");
+    match suite {
+        Some(suite) => rig.run(&selection(&suite, filter.as_deref()), &rest),
+        None => together::run(&rig.environment(), &[filter.into_iter().collect(), rest].concat()),
+    }
 }
 
 /// What tests find in their environment.
@@ -43,17 +50,17 @@ impl Rig {
         Ok(Self { firmware, python, programs })
     }
 
-    /// Runs the tests that `selection` names to cargo; `rest` goes to the test programs.
+    /// Runs the tests that `selection` names to cargo; `rest` goes to the test program.
     fn run(&self, selection: &[&str], rest: &[String]) -> Result<()> {
-        term::headline("tests");
         let mut cargo = command::cargo(["test", "--no-fail-fast"]);
-        for (variable, image) in &self.firmware {
-            cargo.env(variable, image);
-        }
-        cargo.env("STRONGROOM_PYTHON", &self.python);
+        command::run(cargo.envs(self.environment()).args(selection).arg("--").args(rest))
+    }
+
+    fn environment(&self) -> Vec<(String, PathBuf)> {
         let Programs { kmsd, kmsctl } = &self.programs;
-        cargo.env("STRONGROOM_KMSD", kmsd).env("STRONGROOM_KMSCTL", kmsctl);
-        command::run(cargo.args(selection).arg("--").args(rest))
+        let programs = [("PYTHON", &self.python), ("KMSD", kmsd), ("KMSCTL", kmsctl)].into_iter();
+        let programs = programs.map(|(name, path)| (format!("STRONGROOM_{name}"), path.clone()));
+        self.firmware.iter().cloned().chain(programs).collect()
     }
 }
 
@@ -65,12 +72,9 @@ pub(crate) fn variable(board: &Board) -> String {
     }
 }
 
-/// Every test, or those of one file in `tests/tests`; of these, those with `filter` in their name.
-fn selection<'a>(suite: Option<&'a str>, filter: Option<&'a str>) -> Vec<&'a str> {
-    let mut words = match suite {
-        Some(suite) => vec!["--package", "hsm-tests", "--test", suite],
-        None => vec!["--workspace"],
-    };
+/// The tests of one file in `tests/tests`; of these, those with `filter` in their name.
+fn selection<'a>(suite: &'a str, filter: Option<&'a str>) -> Vec<&'a str> {
+    let mut words = vec!["--package", "hsm-tests", "--test", suite];
     words.extend(filter);
     words
 }
@@ -81,9 +85,7 @@ mod tests {
 
     #[test]
     fn a_suite_is_one_file_of_the_end_to_end_tests() {
-        assert_eq!(selection(None, None), ["--workspace"]);
-        assert_eq!(selection(None, Some("cobs")), ["--workspace", "cobs"]);
         let suite = ["--package", "hsm-tests", "--test", "pool", "killed"];
-        assert_eq!(selection(Some("pool"), Some("killed")), suite);
+        assert_eq!(selection("pool", Some("killed")), suite);
     }
 }

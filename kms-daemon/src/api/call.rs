@@ -15,7 +15,7 @@ use crate::engine::{Devices, Engine};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::last_usage::{LastUsage, UsageTracker};
-use crate::key::{Catalog, Forms, KeyId, KeyRecord, KeyRef, KeyState, Scope, Stored};
+use crate::key::{Catalog, Forms, KeyRecord, KeyRef, Scope, Stored};
 use crate::policy::{
     self, AccountAction, Asker, Authorized, AuthorizedAccount, Bound, CallerPolicies,
 };
@@ -23,6 +23,8 @@ use crate::principal::Principal;
 use crate::quota::Pool;
 use crate::regions::Regions;
 
+mod decision;
+mod foreign;
 mod grants;
 mod key_use;
 pub(super) mod regions;
@@ -206,7 +208,7 @@ impl<'a> Call<'a> {
             let usage = LastUsage {
                 operation: self.operation.name().to_owned(),
                 at: self.now(),
-                event: self.request.event_id,
+                event: self.request.event_id_for(&key.scope.account),
                 request: self.request.request_id,
             };
             self.service.usage.note(&key.scope, key.id, usage);
@@ -225,7 +227,7 @@ impl<'a> Call<'a> {
     ) -> Result<Authorized<KeyRecord>, KmsError> {
         let named = self.key_ref(key_use.key, key_use.forms)?;
         if named.scope().account != self.home.account {
-            return Err(policy::deny_foreign(self.principal(), key_use.action.name()));
+            return self.authorize_foreign(key_use, &named).await;
         }
         let key = self.find(&named).await?;
         self.authorize_found(key_use, key).await
@@ -248,46 +250,24 @@ impl<'a> Call<'a> {
     ) -> Result<Authorized<KeyRecord>, KmsError> {
         self.key_resource(&key);
         self.count(Pool::of_key(key.spec, key.usage))?;
-        let request = policy::Request {
+        let request = self.question(key_use);
+        let permitted = self.permit(&request, key_use.grant_tokens, key).await?;
+        self.ready(permitted)
+    }
+
+    /// What policies are asked.
+    fn question<'u>(&self, key_use: KeyUse<'u>) -> policy::Request<'u>
+    where
+        'a: 'u,
+    {
+        policy::Request {
             asker: self.asker(),
             action: key_use.action,
             named: key_use.key,
             algorithm: key_use.algorithm,
             context: key_use.context.pairs(),
             terms: key_use.terms,
-        };
-        for token in key_use.grant_tokens {
-            self.find_token(token).await?;
         }
-        let key = match policy::authorize(&request, Stored::clone(&key), None) {
-            Err(refusal) if policy::needs_grant(&request, &key) => {
-                let grant = self.find_grant(&request, &key).await?.ok_or(refusal)?;
-                policy::authorize(&request, key, Some(grant))?
-            }
-            decided => decided?,
-        };
-        // Expired material is gone, whether it was destroyed yet or not.
-        if key.has_expired(self.now()) {
-            key_use.action.state_rule().check(KeyState::PendingImport, &key.arn())?;
-        }
-        if self.operation.is_tracked() {
-            self.used.push(key.stored());
-        }
-        Ok(key)
-    }
-
-    /// Authorizes the use of a key that a ciphertext names. Whether it is missing or not allowed
-    /// cannot be told from the refusal.
-    pub(super) async fn authorize_blob_key(
-        &mut self,
-        id: KeyId,
-        key_use: KeyUse<'_>,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
-        let key = self.catalog().key(&self.home, id).await?.ok_or_else(policy::deny_ciphertext)?;
-        self.authorize_found(key_use, key).await.map_err(|refusal| match refusal.exception() {
-            Exception::AccessDenied => policy::deny_ciphertext(),
-            _ => refusal,
-        })
     }
 
     /// Authorizes something that is not about one key.

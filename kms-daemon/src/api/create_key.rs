@@ -73,7 +73,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     let policy = match input.policy {
         Some(text) => {
             let bound = call.bound(&text).await?;
-            accept(text, bound, bypass, call.asker(), (&home, &home.key_arn(id), None))?
+            accept(&text, &bound, bypass, call.asker(), (&home, &home.key_arn(id), None))?
         }
         None => KeyPolicy::default_for(&home),
     };

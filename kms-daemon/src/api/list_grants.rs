@@ -31,7 +31,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let fits = grantee.is_none_or(|grantee| grantee.text() == found.record.grantee.text());
         return page(fits.then_some(&found).into_iter(), None);
     }
-    let filter = format!("{} {}", key.id, grantee.as_ref().map_or("", |party| party.text()));
+    let filter = format!("{} {}", key.arn(), grantee.as_ref().map_or("", |party| party.text()));
     let position = call.read_marker(&filter, input.marker.as_deref())?;
     let after = position.as_deref().map(read_position).transpose()?;
     match grantee {

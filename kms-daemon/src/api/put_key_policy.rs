@@ -29,9 +29,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
     let (asker, bound) = (call.asker(), call.bound(&text).await?);
     call.update_key(KeyUse::manage(Action::PutKeyPolicy, &key_id), |key| {
-        let text = text.clone();
-        let policy =
-            accept(text, bound.clone(), bypass, asker, (&key.scope, &key.arn(), Some(key)))?;
+        let policy = accept(&text, &bound, bypass, asker, (&key.scope, &key.arn(), Some(key)))?;
         Ok(KeyRecord { policy, ..key.clone() })
     })
     .await?;
@@ -44,8 +42,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 /// # Errors
 /// [`Exception::LimitExceeded`] if it is too long, else [`Exception::MalformedPolicyDocument`].
 pub(crate) fn accept(
-    text: String,
-    bound: Bound,
+    text: &str,
+    bound: &Bound,
     bypass_lockout_check: bool,
     asker: Asker<'_>,
     (scope, arn, key): (&Scope, &str, Option<&KeyRecord>),

@@ -45,7 +45,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             Some(text) => {
                 let arn = there.key_arn(key.id);
                 let bound = call.bound(text).await?;
-                accept(text.clone(), bound, bypass, call.asker(), (&there, &arn, Some(&key)))?
+                accept(text, &bound, bypass, call.asker(), (&there, &arn, Some(&key)))?
             }
             None => KeyPolicy::default_for(&there),
         };

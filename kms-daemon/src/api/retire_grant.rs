@@ -22,10 +22,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             }
         };
         call.additional("grantId", grant.id.to_string());
-        if let Some(key) = call.catalog().key(&grant.scope, grant.key).await? {
-            call.key_resource(&key);
+        // What belongs to another account goes into the record once it is no secret any more.
+        let is_home = grant.scope == *call.home();
+        if is_home {
+            record_key(call, &grant).await?;
         }
         policy::authorize_retirement(call.asker(), &grant)?;
+        if !is_home {
+            record_key(call, &grant).await?;
+        }
         Call::finish_dry_run(input.dry_run)?;
         if call.catalog().delete_grant(&grant).await? == Update::Applied {
             return Ok(Answer::empty());
@@ -34,19 +39,23 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     Err(contended())
 }
 
+async fn record_key(call: &mut Call<'_>, grant: &FoundGrant) -> Result<(), KmsError> {
+    if let Some(key) = call.catalog().key(&grant.scope, grant.key).await? {
+        call.key_resource(&key);
+    }
+    Ok(())
+}
+
 /// The grant that is named. Whether a key of another account has it cannot be told.
 async fn find(call: &Call<'_>, key: &str, grant: &str) -> Result<FoundGrant, KmsError> {
     let named = call.key_ref(key, Forms::Key)?;
     let id = read_id(grant)?;
     let KeyRef::Key(scope, key) = &named else { return Err(named.not_found()) };
-    let found = match call.catalog().key(scope, *key).await? {
-        Some(_) => call.catalog().grant(scope, *key, id).await?,
-        None if scope == call.home() => return Err(named.not_found()),
-        None => None,
-    };
-    match found {
-        Some(grant) => Ok(grant),
-        None if scope == call.home() => Err(not_found(grant)),
-        None => Err(policy::deny_foreign(call.principal(), "kms:RetireGrant")),
+    if scope != call.home() {
+        return Ok(call.catalog().foreign_grant(scope, *key, id).await?);
     }
+    if call.catalog().key(scope, *key).await?.is_none() {
+        return Err(named.not_found());
+    }
+    call.catalog().grant(scope, *key, id).await?.ok_or_else(|| not_found(grant))
 }

@@ -41,7 +41,7 @@ impl AuditFacts {
 
     /// Adds a KMS key to the resources, once.
     pub fn key(&mut self, account: &str, arn: &str) {
-        self.resource(account, arn, "AWS::KMS::Key");
+        self.resource(account, arn, KEY);
     }
 
     /// Adds an alias to the resources, once.
@@ -73,6 +73,9 @@ pub struct KeyEvent {
     pub arn: String,
 }
 
+/// CloudTrail's type of KMS keys.
+const KEY: &str = "AWS::KMS::Key";
+
 /// One element of CloudTrail's `resources`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditResource {
@@ -82,4 +85,12 @@ pub struct AuditResource {
     pub arn: String,
     /// CloudTrail resource type, for example `AWS::KMS::Key`.
     pub kind: &'static str,
+}
+
+impl AuditResource {
+    /// Whether it is a KMS key.
+    #[must_use]
+    pub fn is_key(&self) -> bool {
+        self.kind == KEY
+    }
 }

@@ -114,13 +114,18 @@ impl AuditLog {
         Ok((log, Opened { position, repair: end.repair }))
     }
 
-    /// Appends the record of a request; it is durable when this returns.
+    /// Appends the record of a request, and the copies of it that other accounts get, in one step;
+    /// they are durable when this returns.
     ///
     /// # Errors
     /// [`AuditError::Unwritable`]. The record is kept in memory and written as soon as possible,
     /// marked as one whose response was withheld.
     pub async fn append_request(&self, record: &RequestRecord<'_>) -> Result<Position, AuditError> {
-        self.append(Kind::Request, &record.to_json(), record.receipts()).await
+        let copies = record.copies();
+        let copies = copies.iter().map(|copy| line(Kind::Request, copy, &[]));
+        let own = line(Kind::Request, &record.to_json(), record.receipts());
+        let (job, answer) = self.job(copies.chain([own]).collect());
+        self.send(job, answer).await
     }
 
     /// Appends a record; it is durable when this returns.
@@ -133,7 +138,7 @@ impl AuditLog {
         record: &Value,
         device: &[DeviceReceipt],
     ) -> Result<Position, AuditError> {
-        let (job, answer) = self.job(kind, record, device);
+        let (job, answer) = self.job(vec![line(kind, record, device)]);
         self.send(job, answer).await
     }
 
@@ -144,7 +149,7 @@ impl AuditLog {
         record: &Value,
         device: &[DeviceReceipt],
     ) -> Result<Position, AuditError> {
-        let (job, answer) = self.job(kind, record, device);
+        let (job, answer) = self.job(vec![line(kind, record, device)]);
         let jobs = self.jobs.as_ref().ok_or(AuditError::Unwritable)?;
         jobs.blocking_send(job).map_err(|_| AuditError::Unwritable)?;
         answer.blocking_recv().ok().and_then(Result::ok).ok_or(AuditError::Unwritable)
@@ -155,11 +160,10 @@ impl AuditLog {
         lock(&self.status.positions)
     }
 
-    fn job(&self, kind: Kind, record: &Value, device: &[DeviceReceipt]) -> (Job, Answer) {
+    fn job(&self, records: Vec<Record>) -> (Job, Answer) {
         let (reply, answer) = oneshot::channel();
         self.status.pending.fetch_add(1, Ordering::AcqRel);
-        let effect = Effect::new(kind, record, device);
-        (Job::Append(Record { body: Body::new(kind, record, device), effect }, reply), answer)
+        (Job::Append(records, reply), answer)
     }
 
     /// Says whether requests may be carried out: if writing has failed, tries again first.
@@ -213,6 +217,11 @@ impl AuditLog {
         jobs.send(job).await.map_err(|_| AuditError::Unwritable)?;
         answer.await.ok().and_then(Result::ok).ok_or(AuditError::Unwritable)
     }
+}
+
+fn line(kind: Kind, record: &Value, device: &[DeviceReceipt]) -> Record {
+    let effect = Effect::new(kind, record, device);
+    Record { body: Body::new(kind, record, device), effect }
 }
 
 impl Drop for AuditLog {

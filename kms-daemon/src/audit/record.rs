@@ -17,6 +17,9 @@ const SHORT: usize = 1024;
 /// CloudTrail's bound on `requestParameters`, in bytes of JSON.
 const LONG: usize = 100 * 1024;
 
+/// How records name a refusal by policies.
+pub(super) const ACCESS_DENIED: &str = "AccessDenied";
+
 /// Who sent a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Caller<'a> {
@@ -122,6 +125,9 @@ impl RequestRecord<'_> {
         set("managementEvent", json!(true));
         set("eventCategory", json!("Management"));
         set("recipientAccountId", json!(self.account));
+        if !self.other_accounts().is_empty() {
+            set("sharedEventID", json!(self.shared_id().to_string()));
+        }
         if let Some(tls) = self.tls {
             let mut details = tls.clone();
             details["clientProvidedHostHeader"] = json!(self.host);
@@ -198,7 +204,7 @@ fn verified(principal: &Principal) -> Value {
 /// CloudTrail records policy denials under another name than the API answers.
 fn error_code(error: &KmsError) -> &'static str {
     match error.exception() {
-        Exception::AccessDenied => "AccessDenied",
+        Exception::AccessDenied => ACCESS_DENIED,
         other => other.code(),
     }
 }

@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use super::chain::{Line, LineHash, Position};
 use crate::durable;
 
-/// A file that has reached this size in bytes gets no more lines.
-pub(super) const MAX_SIZE: u64 = 64 << 20;
+/// A file that has reached this size in bytes gets no more lines. A daemon that starts reads all
+/// of the last one.
+pub(super) const MAX_SIZE: u64 = 16 << 20;
 
 /// One file of lines.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

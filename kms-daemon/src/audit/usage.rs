@@ -180,6 +180,10 @@ impl Tally {
         if record["eventSource"] != "kms.amazonaws.com" {
             return;
         }
+        // Requests are their caller's; this is the copy for the owner of a key.
+        if record["userIdentity"]["type"] == "AWSAccount" {
+            return;
+        }
         let Some(time) = record["eventTime"].as_str().and_then(seconds) else { return };
         if time >= self.month.1 {
             return;

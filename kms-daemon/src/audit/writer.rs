@@ -22,10 +22,10 @@ const MAX_BATCH: usize = 512;
 /// Most records kept in memory while the disk takes none.
 const MAX_BACKLOG: usize = 16 * 1024;
 
-/// A message to the writer. The answer is the position of the record, or that it was not written.
+/// A message to the writer. The answer is the position of the last record, or that none was written.
 pub(super) enum Job {
-    /// Write a record.
-    Append(Record, oneshot::Sender<Result<Position, Unwritten>>),
+    /// Write records, all of them in one step.
+    Append(Vec<Record>, oneshot::Sender<Result<Position, Unwritten>>),
     /// Try to write what has failed before.
     Retry(oneshot::Sender<Result<Position, Unwritten>>),
 }
@@ -132,9 +132,9 @@ impl Writer {
         let (mut records, mut replies, mut retries) = (Vec::new(), Vec::new(), Vec::new());
         for job in jobs {
             match job {
-                Job::Append(record, reply) => {
-                    records.push(record);
-                    replies.push(reply);
+                Job::Append(job, reply) => {
+                    records.extend(job);
+                    replies.push((reply, records.len()));
                 }
                 Job::Retry(reply) => retries.push(reply),
             }
@@ -145,8 +145,9 @@ impl Writer {
         // The client may have gone; nobody then waits for the answer.
         match outcome {
             Some(positions) => {
-                for (reply, position) in replies.into_iter().zip(positions) {
-                    let _ = reply.send(Ok(position));
+                for (reply, end) in replies {
+                    let last = end.checked_sub(1).and_then(|last| positions.get(last));
+                    let _ = reply.send(last.copied().ok_or(Unwritten));
                 }
                 for reply in retries {
                     let _ = reply.send(Ok(self.tip));
@@ -154,7 +155,8 @@ impl Writer {
             }
             None => {
                 self.keep(records);
-                for reply in replies.into_iter().chain(retries) {
+                let replies = replies.into_iter().map(|(reply, _)| reply);
+                for reply in replies.chain(retries) {
                     let _ = reply.send(Err(Unwritten));
                 }
             }

@@ -91,7 +91,7 @@ impl Front {
         let principal =
             principal.ok_or_else(|| KmsError::bare(Exception::MissingAuthenticationToken))?;
         let context = exchange.context(principal);
-        self.iam.call(operation, &context, &form, &mut exchange.facts).await
+        self.iam.call(operation, &context, &form, &mut exchange.facts, &self.service).await
     }
 }
 

@@ -10,6 +10,7 @@ use super::record::{Attached, InlinePolicies, ManagedPolicy};
 use crate::error::{Exception, KmsError};
 use crate::key::Stored;
 use crate::policy::CallerPolicies;
+use crate::policy::explanation::PolicyNames;
 use crate::principal::{Principal, PrincipalKind};
 
 /// Compiled policies that are held at a time.
@@ -78,6 +79,47 @@ impl Iam {
         let session = principal.session.as_ref().and_then(|session| session.policy.as_deref());
         let session = session.map(|document| self.compiled.get(document)).transpose()?;
         Ok(CallerPolicies { identity, boundary, session: session.into_iter().collect() })
+    }
+
+    /// What the policies of a caller are called, in the order of [`Iam::policies`].
+    ///
+    /// # Errors
+    /// `Exception::KmsInternal` if the store does not answer.
+    pub(super) async fn policy_names(
+        &self,
+        principal: &Principal,
+    ) -> Result<PolicyNames, KmsError> {
+        let (directory, account) = (&self.directory, principal.account.as_str());
+        let mut names = PolicyNames::default();
+        let mut add = |of: String, inline: &InlinePolicies, attached: &Attached| {
+            names.identity.extend(inline.keys().map(|name| format!("policy {name} of {of}")));
+            names.identity.extend(attached.iter().map(|arn| format!("policy {arn} of {of}")));
+        };
+        match &principal.kind {
+            PrincipalKind::Root => {}
+            PrincipalKind::User(user) => {
+                let Some(user) = directory.user(account, &user.name).await? else {
+                    return Ok(names);
+                };
+                add(format!("user {}", user.name), &user.policies, &user.attached);
+                for name in &user.groups {
+                    if let Some(group) = directory.group(account, name).await? {
+                        add(format!("group {name}"), &group.policies, &group.attached);
+                    }
+                }
+                names.boundary =
+                    user.boundary.as_ref().map(|arn| format!("permissions boundary {arn}"));
+            }
+            PrincipalKind::Role(role) => {
+                let Some(role) = directory.role(account, &role.role).await? else {
+                    return Ok(names);
+                };
+                add(format!("role {}", role.name), &role.policies, &role.attached);
+                names.boundary =
+                    role.boundary.as_ref().map(|arn| format!("permissions boundary {arn}"));
+            }
+        }
+        Ok(names)
     }
 
     /// Adds inline and attached policies, compiled.

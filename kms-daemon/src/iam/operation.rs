@@ -6,6 +6,7 @@ use kms_policy::Action;
 use super::error::{Code, IamError};
 use super::form::Form;
 use super::{Iam, Node};
+use crate::api::Service as KeyService;
 use crate::audit::AuditFacts;
 use crate::context::RequestContext;
 use crate::sigv4::SigningService;
@@ -15,6 +16,7 @@ mod accounts;
 mod attached;
 mod boundaries;
 mod call;
+mod explain;
 mod groups;
 mod holder;
 mod inline;
@@ -194,6 +196,7 @@ operations! {
     Sts GetSessionToken Reads ["DurationSeconds"] => sts::session_token;
     Strongroom CreateAccount Writes ["AccountId", "Name"] => accounts::create;
     Strongroom ListAccounts Reads ["Marker", "MaxItems"] => accounts::list;
+    Strongroom ExplainAccess Reads ["PrincipalArn", "ActionName", "KeyId", "RegionName", "ContextEntries"] => explain::run;
 }
 
 /// What `iam:PermissionsBoundary` is in requests of an operation.
@@ -276,7 +279,8 @@ impl Operation {
 impl Iam {
     /// Runs one operation of an authenticated caller.
     ///
-    /// `facts` receives what the audit record needs, also when the operation is refused.
+    /// `facts` receives what the audit record needs, also when the operation is refused. `keys` are
+    /// looked at for explanations only.
     ///
     /// # Errors
     /// What the client is to see.
@@ -286,9 +290,10 @@ impl Iam {
         request: &RequestContext,
         form: &Form,
         facts: &mut AuditFacts,
+        keys: &KeyService,
     ) -> Result<Option<Node>, IamError> {
         let policies = self.policies(&request.principal).await?;
-        let mut call = Call::new(self, operation, (request, &policies), form, facts);
+        let mut call = Call::new((self, keys), operation, (request, &policies), form, facts);
         call.record_parameters(operation.parameters());
         form.check_names(operation.parameters())?;
         dispatch(operation, &mut call).await

@@ -19,6 +19,7 @@ use crate::store::{
 };
 
 mod aliases;
+mod foreign;
 mod form;
 mod grants;
 mod related;
@@ -94,6 +95,7 @@ impl Catalog {
             aliases: Cache::new(),
             grants: Cache::new(),
         });
+        catalog.index_owners().await?;
         tokio::spawn(follow(Arc::downgrade(&catalog), revision));
         Ok(catalog)
     }
@@ -266,14 +268,17 @@ impl Follower for Catalog {
     }
 }
 
-/// A new key record and its due dates.
+/// A new key record, its due dates, and the entry of its owner.
 pub(super) fn inserting(
     transaction: Transaction,
     record: &KeyRecord,
 ) -> Result<Transaction, CatalogError> {
     let key = layout::key(&record.scope, record.id);
     let value = encode(&key, record)?;
-    let transaction = transaction.absent(key.clone()).put(key, value);
+    let transaction = transaction
+        .absent(key.clone())
+        .put(key, value)
+        .put(layout::owner(&record.scope, record.id), Vec::new());
     Ok(with_dates(transaction, &record.scope, record.id, None, Some(record)))
 }
 

@@ -79,7 +79,8 @@ impl Catalog {
             .unchanged(record.clone(), key.revision)
             .delete(record)
             .delete(layout::key_aliases(scope, id))
-            .delete(layout::last_usage(scope, id));
+            .delete(layout::last_usage(scope, id))
+            .delete(layout::owner(scope, id));
         let mut transaction = catalog::with_dates(transaction, scope, id, Some(&key), None);
         transaction = self.forgetting(transaction, &key, now).await?;
         let transaction = grants.guard(index.guard(transaction, scope, id), scope, id);

@@ -124,20 +124,45 @@ pub struct GrantUse<'a> {
     pub child: Option<&'a Terms>,
 }
 
+/// Why a grant does not allow a use of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objection {
+    /// The operation is not among those of the grant.
+    Operation,
+    /// The grant is for requests on behalf of another resource.
+    SourceArn,
+    /// The grant to be created would give more than this one.
+    Terms,
+    /// The encryption context does not meet the constraints.
+    Context,
+}
+
 impl GrantRecord {
     /// Whether the grant lets its grantee do this.
     #[must_use]
     pub fn allows(&self, wanted: GrantUse<'_>) -> bool {
+        self.objection(wanted).is_none()
+    }
+
+    /// Why the grant does not let its grantee do this; `None` if it does.
+    #[must_use]
+    pub fn objection(&self, wanted: GrantUse<'_>) -> Option<Objection> {
         let Terms { operations, constraints } = &self.terms;
-        operations.contains(&wanted.action)
-            && match wanted.action {
-                Action::RetireGrant => true,
-                // No caller here acts for another resource, so none has an `aws:SourceArn`.
-                _ if constraints.source_arn.is_some() => false,
-                Action::CreateGrant => wanted.child.is_some_and(|child| child.within(&self.terms)),
-                Action::DescribeKey => true,
-                _ => constraints.admit(wanted.context),
+        if !operations.contains(&wanted.action) {
+            return Some(Objection::Operation);
+        }
+        let (holds, objection) = match wanted.action {
+            Action::RetireGrant => (true, Objection::Operation),
+            // No caller here acts for another resource, so none has an `aws:SourceArn`.
+            _ if constraints.source_arn.is_some() => (false, Objection::SourceArn),
+            Action::CreateGrant => {
+                let within = wanted.child.is_some_and(|child| child.within(&self.terms));
+                (within, Objection::Terms)
             }
+            Action::DescribeKey => (true, Objection::Operation),
+            _ => (constraints.admit(wanted.context), Objection::Context),
+        };
+        (!holds).then_some(objection)
     }
 
     /// What two requests with the same name have in common exactly when they ask for the same

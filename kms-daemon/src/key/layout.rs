@@ -16,6 +16,7 @@
 //! last-usage/<account>/<region>/<key id>              last use of a key
 //! orphans/<account>/<region>/<key id>                 a destroyed key whose grants are left
 //! expiries/<date>/<account>/<region>/<key id>         first expiry of a key's imported material
+//! owners/<region>/<key id>/<account>                  whose key it is
 //! errands/<region>/<account>/<from region>/<key id>   what a Region of another daemon has yet to be told
 //! ```
 //! Dates are milliseconds since the epoch in 16 hexadecimal digits, so that they sort.
@@ -25,7 +26,7 @@ use super::{AliasName, GrantId, KeyId, Scope};
 use crate::clock::Timestamp;
 
 /// Start of everything that belongs to keys.
-pub(super) const ALL: [&str; 13] = [
+pub(super) const ALL: [&str; 14] = [
     KEYS,
     ALIASES,
     KEY_ALIASES,
@@ -38,6 +39,7 @@ pub(super) const ALL: [&str; 13] = [
     GRANT_NAMES,
     GRANT_COUNTS,
     LAST_USAGE,
+    OWNERS,
     ERRANDS,
 ];
 /// Start of every key record.
@@ -53,6 +55,7 @@ const GRANTEES: &str = "grantees/";
 const GRANT_NAMES: &str = "grant-names/";
 const GRANT_COUNTS: &str = "grant-counts/";
 const LAST_USAGE: &str = "last-usage/";
+const OWNERS: &str = "owners/";
 const RETIRABLE: &str = "retirable/";
 /// Ends the grantee or retiring principal in an index: no ARN or service name has it.
 const END: char = '|';
@@ -73,6 +76,21 @@ pub(super) fn keys(scope: &Scope) -> Vec<u8> {
 /// A key record.
 pub(super) fn key(scope: &Scope, id: KeyId) -> Vec<u8> {
     format!("{KEYS}{}/{}/{id}", scope.account, scope.region).into_bytes()
+}
+
+/// Reads what [`key`] wrote.
+pub(super) fn parse_key(entry: &[u8]) -> Option<(Scope, KeyId)> {
+    parse_place(KEYS, entry)
+}
+
+/// The accounts that have a key of this id in a Region. It is one, unless the id was chosen.
+pub(super) fn owners(region: &str, id: KeyId) -> Vec<u8> {
+    format!("{OWNERS}{region}/{id}/").into_bytes()
+}
+
+/// An entry of [`owners`].
+pub(super) fn owner(scope: &Scope, id: KeyId) -> Vec<u8> {
+    [owners(&scope.region, id).as_slice(), scope.account.as_bytes()].concat()
 }
 
 /// All alias records of a scope.
@@ -147,7 +165,11 @@ pub(super) fn orphan(scope: &Scope, key: KeyId) -> Vec<u8> {
 
 /// Reads what [`orphan`] wrote.
 pub(super) fn parse_orphan(entry: &[u8]) -> Option<(Scope, KeyId)> {
-    let mut fields = std::str::from_utf8(entry).ok()?.strip_prefix(ORPHANS)?.split('/');
+    parse_place(ORPHANS, entry)
+}
+
+fn parse_place(prefix: &str, entry: &[u8]) -> Option<(Scope, KeyId)> {
+    let mut fields = std::str::from_utf8(entry).ok()?.strip_prefix(prefix)?.split('/');
     let scope = Scope::new(fields.next()?, fields.next()?);
     let key = KeyId::parse(fields.next()?)?;
     fields.next().is_none().then_some((scope, key))

@@ -150,7 +150,7 @@ impl KeyRecord {
         }
         let stored: StoredKey = serde_json::from_slice(bytes).map_err(damaged)?;
         let policy =
-            KeyPolicy::parse(stored.policy, &stored.scope, stored.principals).map_err(damaged)?;
+            KeyPolicy::parse(&stored.policy, &stored.scope, &stored.principals).map_err(damaged)?;
         let unknown = || damaged("a name is not known");
         Ok(Self {
             id: stored.id,
@@ -305,7 +305,7 @@ mod tests {
             created: Timestamp::from_millis(1_780_000_000_123),
             deletion: Some(Timestamp::from_millis(1_780_000_000_123).plus_days(7)),
             rotation: None,
-            policy: KeyPolicy::parse(policy.to_owned(), &scope, Bound::new()).unwrap(),
+            policy: KeyPolicy::parse(policy, &scope, &Bound::new()).unwrap(),
             tags: [("team", "red"), ("cost", "7")]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),

@@ -62,7 +62,7 @@ impl Receiver {
         let principal = Principal::root(&*scope.account, "link");
         let (text, arn) = (message.policy.clone(), scope.key_arn(*id));
         let (bound, asker) = (service.bound(&text).await?, Asker::root(&principal));
-        let policy = accept_policy(text, bound, message.bypass, asker, (scope, &arn, None))?;
+        let policy = accept_policy(&text, &bound, message.bypass, asker, (scope, &arn, None))?;
         let unknown = || KmsError::internal("a key of a kind that is not known here");
         let blank = KeyRecord {
             id: *id,

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use kms_policy::{Grantee, IdentityPolicy};
 
 use crate::context::RequestContext;
+use crate::key::Scope;
 use crate::principal::{Principal, PrincipalKind};
 
 /// The policies of a caller, compiled.
@@ -36,6 +37,12 @@ impl<'a> Asker<'a> {
         static NONE: LazyLock<CallerPolicies> = LazyLock::new(CallerPolicies::default);
         debug_assert!(principal.is_root());
         Self { principal, policies: &NONE, request: None }
+    }
+
+    /// Whether the caller is of another account.
+    #[must_use]
+    pub fn is_foreign_to(&self, scope: &Scope) -> bool {
+        self.principal.account != scope.account
     }
 
     /// The names by which a grant can mean the caller.

@@ -1,6 +1,7 @@
 //! Key policy documents: the text as it was put, and its compiled form.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kms_policy::{NamedPrincipal, Resolution};
 
@@ -8,6 +9,7 @@ use crate::error::{Exception, KmsError};
 use crate::key::Scope;
 
 mod built_in;
+mod shared;
 mod trust;
 
 pub use self::trust::TrustPolicy;
@@ -16,10 +18,14 @@ pub use self::trust::TrustPolicy;
 /// sessions it names. One that is made again under an old name is not meant.
 pub type Bound = BTreeMap<String, String>;
 
-/// A key policy: its text, exactly as it was put, and its meaning.
+/// A key policy: its text, exactly as it was put, and its meaning. Equal ones are in memory once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyPolicy {
+pub struct KeyPolicy(Arc<Document>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Document {
     text: String,
+    partition: String,
     bound: Bound,
     compiled: kms_policy::KeyPolicy,
 }
@@ -38,28 +44,32 @@ impl KeyPolicy {
     ///
     /// # Errors
     /// [`PolicyError`]; also if it names a user or role that is not in `bound`.
-    pub fn parse(text: String, scope: &Scope, bound: Bound) -> Result<Self, PolicyError> {
-        let compiled = kms_policy::KeyPolicy::parse(&text)?;
-        let compiled = compiled
-            .resolve_principals(|principal| resolve(principal, scope.partition(), &bound))?;
-        Ok(Self { text, bound, compiled })
+    pub fn parse(text: &str, scope: &Scope, bound: &Bound) -> Result<Self, PolicyError> {
+        let partition = scope.partition();
+        let read = || {
+            let compiled = kms_policy::KeyPolicy::parse(text)?
+                .resolve_principals(|principal| resolve(principal, partition, bound))?;
+            let (text, partition) = (text.to_owned(), partition.to_owned());
+            Ok(Document { text, partition, bound: bound.clone(), compiled })
+        };
+        shared::document(text, partition, bound, read).map(Self)
     }
 
     /// The document as it was put.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// The users and roles it names.
     #[must_use]
-    pub const fn bound(&self) -> &Bound {
-        &self.bound
+    pub fn bound(&self) -> &Bound {
+        &self.0.bound
     }
 
     /// What the engine evaluates.
-    pub(super) const fn compiled(&self) -> &kms_policy::KeyPolicy {
-        &self.compiled
+    pub(super) fn compiled(&self) -> &kms_policy::KeyPolicy {
+        &self.0.compiled
     }
 }
 

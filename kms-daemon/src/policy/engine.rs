@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use kms_policy::{Action as EngineAction, Caller, Decision, Grant, Policies, Resource};
+use kms_policy::{Action as EngineAction, Caller, Decision, Denial, Grant, Policies, Resource};
 
 use super::conditions::{About, Conditions};
 use super::{AccountAction, Action, Asker, CallerPolicies};
@@ -23,6 +23,9 @@ impl From<Refusal> for KmsError {
 }
 
 /// Asks the engine.
+///
+/// What it refuses a caller of another account has one text, whatever the reason: even what the
+/// caller's own policies say may depend on the key, by the conditions in them.
 pub(super) fn decide(
     asker: Asker<'_>,
     action: EngineAction,
@@ -30,11 +33,19 @@ pub(super) fn decide(
     about: About<'_>,
     grant: Option<Grant<'_>>,
 ) -> Result<(), Refusal> {
+    #[cfg(test)]
+    decisions::count();
     let names = Names::of(asker.principal, about.scope.partition());
     let caller = names.asking(action)?;
     let conditions = Conditions::new(asker, caller, action, about);
     let request = kms_policy::Request { caller, action, resource, context: &conditions };
-    evaluate(asker, &request, grant)
+    evaluate(asker, &request, grant).map_err(|denial| Refusal {
+        yields_to_grant: denial.yields_to_grant(),
+        text: match asker.is_foreign_to(about.scope) {
+            true => foreign_text(asker.principal, action.name()),
+            false => denial.message(&request),
+        },
+    })
 }
 
 /// Evaluates the policies of who asks for a request that has its context.
@@ -42,15 +53,22 @@ pub(super) fn evaluate(
     asker: Asker<'_>,
     request: &kms_policy::Request<'_>,
     grant: Option<Grant<'_>>,
-) -> Result<(), Refusal> {
+) -> Result<(), Denial> {
     let policies = Policies { grant, ..own_policies(asker) };
     match kms_policy::authorize(request, &policies) {
         Decision::Allowed(_) => Ok(()),
-        Decision::Denied(denial) => Err(Refusal {
-            yields_to_grant: denial.yields_to_grant(),
-            text: denial.message(request),
-        }),
+        Decision::Denied(denial) => Err(denial),
     }
+}
+
+/// The text of a refusal to a caller of another account.
+pub(super) fn foreign_text(principal: &Principal, action: &str) -> String {
+    format!(
+        "User: {} is not authorized to perform: {action} on this resource because the resource \
+         does not exist in this Region, no resource-based policies allow access, or a \
+         resource-based policy explicitly denies access",
+        principal.caller_arn()
+    )
 }
 
 /// Whether the caller could put another policy on a key after `policy`.
@@ -66,7 +84,7 @@ pub(super) fn can_put_again(
     kms_policy::can_put_again(policy, arn, account, caller, &own_policies(asker), &conditions)
 }
 
-const fn own_policies(asker: Asker<'_>) -> Policies<'_> {
+pub(super) const fn own_policies(asker: Asker<'_>) -> Policies<'_> {
     let CallerPolicies { identity, boundary, session } = asker.policies;
     Policies {
         identity: identity.as_slice(),
@@ -102,7 +120,7 @@ impl<'p> Names<'p> {
         })
     }
 
-    fn caller(&self) -> Option<Caller<'_>> {
+    pub(super) fn caller(&self) -> Option<Caller<'_>> {
         match &self.principal.kind {
             PrincipalKind::Root => Caller::root(&self.arn),
             PrincipalKind::User(user) => {
@@ -115,6 +133,11 @@ impl<'p> Names<'p> {
 }
 
 impl Action {
+    /// Whether a key policy can give it to other accounts.
+    pub(crate) fn is_cross_account(self) -> bool {
+        self.engine().is_cross_account()
+    }
+
     /// As the engine knows it.
     pub(super) fn engine(self) -> EngineAction {
         static ALL: LazyLock<Vec<EngineAction>> =
@@ -135,4 +158,23 @@ impl AccountAction {
 
 fn known(name: &str) -> EngineAction {
     EngineAction::parse(name).expect("the engine knows every action of KMS")
+}
+
+/// How often the engine was asked, in the thread of a test.
+#[cfg(test)]
+pub(crate) mod decisions {
+    use std::cell::Cell;
+
+    thread_local! {
+        static COUNT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn count() {
+        COUNT.set(COUNT.get() + 1);
+    }
+
+    /// The number so far.
+    pub(crate) fn so_far() -> usize {
+        COUNT.get()
+    }
 }

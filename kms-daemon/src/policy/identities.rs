@@ -77,22 +77,18 @@ pub(crate) fn authorize_assumption(
     decide(asker, action, resource, details)
 }
 
-/// Decides whether the caller may manage the accounts of the installation: the root of the `first`
-/// one may, with its long-term key.
+/// Decides whether the caller may do what no policy can allow: the root of an account may, with its
+/// long-term key.
 ///
 /// # Errors
 /// [`Exception::AccessDenied`].
-pub(crate) fn authorize_accounts(
-    principal: &Principal,
-    action: &str,
-    first: &str,
-) -> Result<(), KmsError> {
-    if principal.is_root() && principal.session.is_none() && principal.account == first {
+pub(crate) fn authorize_root(principal: &Principal, action: &str) -> Result<(), KmsError> {
+    if principal.is_root() && principal.session.is_none() {
         return Ok(());
     }
     let text = format!(
-        "User: {} is not authorized to perform: {action}. Only the root of the first account \
-         manages accounts, with its long-term access key.",
+        "User: {} is not authorized to perform: {action}, which only the root of an account may, \
+         with its long-term access key",
         principal.caller_arn()
     );
     Err(KmsError::new(Exception::AccessDenied, text))
@@ -111,7 +107,10 @@ fn decide(
     let common = Conditions::new(asker, caller, action, About::account(&scope));
     let conditions = IdentityConditions { common, details };
     let request = kms_policy::Request { caller, action, resource, context: &conditions };
-    Ok(engine::evaluate(asker, &request, None)?)
+    engine::evaluate(asker, &request, None).map_err(|denial| {
+        let text = denial.message(&request);
+        KmsError::new(Exception::AccessDenied, text)
+    })
 }
 
 /// The values of condition keys, given when a policy asks for them.

@@ -1,52 +1,14 @@
 //! Caches, concurrency and durability: what is acknowledged is what everybody sees from then on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::Rig;
 use super::rig::{b64, join};
-use crate::store::{
-    Commit, Entry, MemoryStore, Page, Range, RedbStore, Revision, Snapshot, Store, StoreError,
-    StoreFuture, Transaction, Watch,
-};
-
-/// A store that counts what it is asked.
-#[derive(Default)]
-struct Counting {
-    store: MemoryStore,
-    calls: AtomicUsize,
-}
-
-impl Counting {
-    fn count(&self) -> &MemoryStore {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        &self.store
-    }
-}
-
-impl Store for Counting {
-    fn get<'a>(
-        &'a self,
-        key: &'a [u8],
-    ) -> StoreFuture<'a, Result<Snapshot<Option<Entry>>, StoreError>> {
-        self.count().get(key)
-    }
-
-    fn range(&self, range: Range) -> StoreFuture<'_, Result<Snapshot<Page>, StoreError>> {
-        self.count().range(range)
-    }
-
-    fn commit(&self, transaction: Transaction) -> StoreFuture<'_, Result<Commit, StoreError>> {
-        self.count().commit(transaction)
-    }
-
-    fn watch(&self, after: Revision) -> Box<dyn Watch> {
-        self.store.watch(after)
-    }
-}
+use crate::store::counting::Counting;
+use crate::store::{Commit, MemoryStore, RedbStore, Store, Transaction};
 
 #[tokio::test]
 async fn a_warm_key_is_used_without_the_store() {
@@ -60,12 +22,12 @@ async fn a_warm_key_is_used_without_the_store() {
     rig.ok("Decrypt", decrypt.clone()).await;
     // The store's notices of these changes may still be on their way.
     tokio::time::sleep(Duration::from_millis(10)).await;
-    let before = store.calls.load(Ordering::SeqCst);
+    let before = store.calls();
     for _ in 0..100 {
         rig.ok("Encrypt", encrypt.clone()).await;
         rig.ok("Decrypt", decrypt.clone()).await;
     }
-    assert_eq!(store.calls.load(Ordering::SeqCst), before);
+    assert_eq!(store.calls(), before);
 }
 
 #[tokio::test]

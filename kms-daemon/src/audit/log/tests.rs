@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::audit::{AuditFacts, Caller, Outcome, Report, verify};
+use crate::principal::Principal;
 
 const DEVICE: DeviceId = DeviceId([7; 16]);
 
@@ -47,7 +48,11 @@ fn device_entries(epoch: u64, count: u64) -> Vec<DeviceReceipt> {
 
 async fn append(log: &AuditLog, event: u128, receipts: &[DeviceReceipt]) -> Result<(), AuditError> {
     let facts = AuditFacts { receipts: receipts.to_vec(), ..AuditFacts::default() };
-    let record = RequestRecord {
+    log.append_request(&request(event, &facts)).await.map(drop)
+}
+
+fn request(event: u128, facts: &AuditFacts) -> RequestRecord<'_> {
+    RequestRecord {
         request_id: Uuid::from_u128(event),
         event_id: Uuid::from_u128(event),
         source: "kms.amazonaws.com",
@@ -62,9 +67,8 @@ async fn append(log: &AuditLog, event: u128, receipts: &[DeviceReceipt]) -> Resu
         host: None,
         completed: SystemTime::now(),
         outcome: Outcome::Success,
-        facts: &facts,
-    };
-    log.append_request(&record).await.map(drop)
+        facts,
+    }
 }
 
 /// A log with a `started` record and `count` requests, each with a device entry.
@@ -112,6 +116,35 @@ fn an_intact_log_verifies_across_restarts() {
         verify(&dir.path().join("none")),
         Err(crate::audit::VerifyError::Read { .. })
     ));
+}
+
+#[test]
+fn copies_for_other_accounts_are_lines_of_the_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path()).unwrap();
+    let mut facts = AuditFacts { receipts: device_entries(1, 1), ..AuditFacts::default() };
+    facts.key("111122223333", "arn:theirs");
+    let principal = Principal::root("000000000000", "AKIA");
+    let record = RequestRecord { caller: Caller::Verified(&principal), ..request(1, &facts) };
+    let position = runtime().block_on(log.append_request(&record)).unwrap();
+    assert_eq!((position.sequence, log.pending()), (3, 0));
+    drop(log);
+    let report = intact(dir.path());
+    assert_eq!((report.records, report.devices[0].entries), (3, 1));
+
+    // They come together or not at all: the disk fails once, and all is kept.
+    let (log, _) = open(dir.path()).unwrap();
+    log.set_disk_full(true);
+    let facts = AuditFacts { receipts: Vec::new(), ..facts };
+    let record = RequestRecord { caller: Caller::Verified(&principal), ..request(2, &facts) };
+    assert!(runtime().block_on(log.append_request(&record)).is_err());
+    log.set_disk_full(false);
+    runtime().block_on(log.ensure_writable()).unwrap();
+    drop(log);
+    let report = intact(dir.path());
+    assert_eq!(report.records, 7, "started, resumed, the copy and the record");
+    let lines = fs::read_to_string(file(dir.path())).unwrap();
+    assert_eq!(lines.matches("responseWithheld").count(), 2);
 }
 
 #[test]

@@ -116,3 +116,12 @@ fn months_are_read_in_one_form() {
     let february = Tally::new(parse_month("2024-02").unwrap(), OffsetDateTime::UNIX_EPOCH);
     assert_eq!(february.month.1 - february.month.0, 29 * DAY);
 }
+
+#[test]
+fn the_copy_for_the_owner_of_a_key_is_no_request() {
+    let mut tally = november(40);
+    let identity = |kind: &str| json!({ "userIdentity": { "type": kind } });
+    tally.request("11-05", "Encrypt", "shared", identity("IAMUser"));
+    tally.request("11-05", "Encrypt", "shared", identity("AWSAccount"));
+    assert_eq!(tally.finish().operations["Encrypt"], 1);
+}

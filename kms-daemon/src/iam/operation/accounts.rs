@@ -8,7 +8,7 @@ use super::listing;
 use crate::audit::event_time;
 use crate::error::KmsError;
 use crate::iam::directory::Changes;
-use crate::iam::error::IamError;
+use crate::iam::error::{Code, IamError};
 use crate::iam::record::{Account, Owner, Version};
 use crate::iam::{Node, check};
 use crate::key::catalog::Update;
@@ -17,7 +17,7 @@ use crate::key::catalog::Update;
 const MAX_DRAWS: usize = 16;
 
 pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
-    call.authorize_accounts()?;
+    authorize(call)?;
     let name = check::text(call.form, "Name", 50)?.unwrap_or_default();
     let chosen = call.form.optional("AccountId");
     if chosen.is_some_and(|id| id.len() != 12 || !id.bytes().all(|byte| byte.is_ascii_digit())) {
@@ -45,9 +45,18 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
 }
 
 pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
-    call.authorize_accounts()?;
+    authorize(call)?;
     let show = |account: &Account| Some(describe(account));
     listing::records(call, false, |account: &Account| &account.id, "Accounts", show).await.map(Some)
+}
+
+fn authorize(call: &Call<'_>) -> Result<(), IamError> {
+    call.authorize_root()?;
+    if call.account() == call.iam.account {
+        return Ok(());
+    }
+    let text = "Only the root of the first account manages accounts.";
+    Err(IamError::new(Code::AccessDenied, text))
 }
 
 /// A random account number that is free.

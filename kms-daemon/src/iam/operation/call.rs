@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::holder::Holder;
 use super::{Boundary, Operation};
+use crate::api::Service as KeyService;
 use crate::audit::AuditFacts;
 use crate::clock::Timestamp;
 use crate::context::RequestContext;
@@ -28,6 +29,8 @@ const MAX_RECORDED: usize = 16 * 1024;
 pub(super) struct Call<'a> {
     pub(super) iam: &'a Iam,
     pub(super) form: &'a Form,
+    /// The keys, for explanations.
+    pub(super) keys: &'a KeyService,
     operation: Operation,
     request: &'a RequestContext,
     policies: &'a CallerPolicies,
@@ -36,13 +39,13 @@ pub(super) struct Call<'a> {
 
 impl<'a> Call<'a> {
     pub(super) const fn new(
-        iam: &'a Iam,
+        (iam, keys): (&'a Iam, &'a KeyService),
         operation: Operation,
         (request, policies): (&'a RequestContext, &'a CallerPolicies),
         form: &'a Form,
         facts: &'a mut AuditFacts,
     ) -> Self {
-        Self { iam, form, operation, request, policies, facts }
+        Self { iam, form, keys, operation, request, policies, facts }
     }
 
     /// The caller.
@@ -53,6 +56,11 @@ impl<'a> Call<'a> {
     /// The caller's account.
     pub(super) fn account(&self) -> &'a str {
         &self.request.principal.account
+    }
+
+    /// The Region of the endpoint.
+    pub(super) fn region(&self) -> &'a str {
+        &self.request.region
     }
 
     /// The identities.
@@ -127,11 +135,11 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Checks that the caller manages accounts.
-    pub(super) fn authorize_accounts(&self) -> Result<(), IamError> {
+    /// Checks that the caller is the root of its account.
+    pub(super) fn authorize_root(&self) -> Result<(), IamError> {
         let action =
             format!("{}:{}", self.operation.service().signing().name(), self.operation.name());
-        Ok(identities::authorize_accounts(self.principal(), &action, &self.iam.account)?)
+        Ok(identities::authorize_root(self.principal(), &action)?)
     }
 
     /// The ARN of something of the caller's account, for [`Call::authorize`].

@@ -189,6 +189,8 @@ async fn nobody_manages_what_nothing_allows() {
         ("AccessKeyId", &key),
         ("Status", "Inactive"),
         ("VersionId", "v1"),
+        ("PrincipalArn", "arn:aws:iam::000000000000:root"),
+        ("ActionName", "kms:ListKeys"),
     ];
     let mut asked = 0;
     for operation in crate::iam::Operation::ALL {

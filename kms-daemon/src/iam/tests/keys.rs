@@ -8,7 +8,7 @@ use crate::principal::Principal;
 
 const ANY: &str = "*";
 
-fn document(effect: &str, action: &str, condition: Option<Value>) -> String {
+pub(super) fn document(effect: &str, action: &str, condition: Option<Value>) -> String {
     let mut statement = json!({ "Effect": effect, "Action": action, "Resource": ANY });
     if let Some(condition) = condition {
         statement["Condition"] = condition;
@@ -16,11 +16,11 @@ fn document(effect: &str, action: &str, condition: Option<Value>) -> String {
     json!({ "Version": "2012-10-17", "Statement": statement }).to_string()
 }
 
-fn key_policy(statements: &[Value]) -> String {
+pub(super) fn key_policy(statements: &[Value]) -> String {
     json!({ "Version": "2012-10-17", "Statement": statements }).to_string()
 }
 
-fn of_root() -> Value {
+pub(super) fn of_root() -> Value {
     json!({ "Effect": "Allow", "Principal": { "AWS": ACCOUNT }, "Action": "kms:*", "Resource": ANY })
 }
 
@@ -31,17 +31,22 @@ impl Rig {
         self.principal(&id).await
     }
 
-    async fn put(&self, user: &str, name: &str, document: &str) {
+    pub(super) async fn put(&self, user: &str, name: &str, document: &str) {
         let parameters = [("UserName", user), ("PolicyName", name), ("PolicyDocument", document)];
         self.ok("PutUserPolicy", &parameters).await;
     }
 
-    async fn key(&self, input: Value) -> String {
+    pub(super) async fn key(&self, input: Value) -> String {
         let made = self.kms(&root(), "CreateKey", input).await.unwrap();
         made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
     }
 
-    async fn encrypts(&self, caller: &Principal, key: &str, context: Value) -> Result<(), String> {
+    pub(super) async fn encrypts(
+        &self,
+        caller: &Principal,
+        key: &str,
+        context: Value,
+    ) -> Result<(), String> {
         let input = json!({ "KeyId": key, "Plaintext": "AAAA", "EncryptionContext": context });
         let outcome = self.kms(caller, "Encrypt", input).await;
         outcome.map(drop).map_err(|error| error.to_string())

@@ -72,7 +72,7 @@ impl Rig {
         let form = Form::parse(pairs.collect::<Vec<_>>().join("&").as_bytes()).unwrap();
         let request = request(principal);
         let mut facts = AuditFacts::default();
-        let outcome = self.iam.call(operation, &request, &form, &mut facts).await;
+        let outcome = self.iam.call(operation, &request, &form, &mut facts, &self.service).await;
         let name = operation.name();
         let outcome = outcome.map(|result| {
             let json = Format::Json.answer((name, "urn:x"), result, "id");
@@ -89,11 +89,22 @@ impl Rig {
         operation: &str,
         input: Value,
     ) -> Result<Value, KmsError> {
+        self.kms_audited(principal, operation, input).await.0
+    }
+
+    /// As [`Rig::kms`], and returns the facts for its audit record as well.
+    pub(super) async fn kms_audited(
+        &self,
+        principal: &Principal,
+        operation: &str,
+        input: Value,
+    ) -> (Result<Value, KmsError>, AuditFacts) {
         let operation = KmsOperation::from_name(operation).unwrap();
         let (request, body) = (request(principal), input.to_string());
         let mut facts = AuditFacts::default();
-        let answer = self.service.call(operation, &request, body.as_bytes(), &mut facts).await?;
-        Ok(serde_json::from_slice(answer.as_bytes()).unwrap_or_default())
+        let answer = self.service.call(operation, &request, body.as_bytes(), &mut facts).await;
+        let answer = answer.map(|it| serde_json::from_slice(it.as_bytes()).unwrap_or_default());
+        (answer, facts)
     }
 
     /// Calls an operation as `principal`.

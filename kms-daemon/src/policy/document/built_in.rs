@@ -88,6 +88,6 @@ impl KeyPolicy {
     fn built_in(scope: &Scope, document: &Value) -> Self {
         let text = format!("{document:#}");
         // Tested with every form of it; the parts that vary are accounts and Regions.
-        Self::parse(text, scope, Bound::new()).expect("a policy of ours is one")
+        Self::parse(&text, scope, &Bound::new()).expect("a policy of ours is one")
     }
 }

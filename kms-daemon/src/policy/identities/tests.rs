@@ -238,9 +238,8 @@ fn sessions_and_roots() {
     for who in [root.clone(), user("AIDA1")] {
         assert!(!manages(&Principal { session: Some(temporary()), ..who }), "GetSessionToken");
     }
-    let create = |principal: &Principal, first: &str| {
-        authorize_accounts(principal, "strongroom:CreateAccount", first).is_ok()
-    };
-    assert!(create(&root, HOME) && !create(&root, OTHER) && !create(&user("AIDA1"), HOME));
-    assert!(!create(&Principal { session: Some(temporary()), ..root }, HOME));
+    let create =
+        |principal: &Principal| authorize_root(principal, "strongroom:CreateAccount").is_ok();
+    assert!(create(&root) && !create(&user("AIDA1")) && !create(&session("s")));
+    assert!(!create(&Principal { session: Some(temporary()), ..root }));
 }

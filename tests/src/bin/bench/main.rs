@@ -4,6 +4,7 @@
 //! sees them; what a command costs a device: bytes on the wire and firmware instructions; and
 //! latency by the number of keys.
 
+mod authorization;
 mod device;
 mod load;
 mod profile;
@@ -15,13 +16,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-const USAGE: &str =
-    "usage: bench [--seconds N] [--only soft|qemu|device|scale] [--record FILE] [--json]
+const USAGE: &str = "usage: bench [--seconds N] [--only PART] [--keys N] [--record FILE] [--json]
        bench [--board NAME] --profile COMMAND
 
   --seconds N   how long each operation runs, at 1 and at 32 connections (default 3)
-  --only PART   requests on an in-process or a QEMU device, what commands cost a device, or
-                latency by the number of keys (only when asked for: it takes ten minutes)
+  --only PART   soft, qemu: requests on an in-process or a QEMU device; authorization: what
+                deciding about a request costs; device: what commands cost a device; scale: latency
+                by the number of keys (only when asked for: it takes ten minutes)
   --keys N      most keys of that (default 100000)
   --record FILE append the device's instructions to a history, such as docs/instructions.jsonl
   --json        one JSON document instead of tables
@@ -34,6 +35,9 @@ const CONNECTIONS: [usize; 2] = [1, 32];
 
 /// Numbers of keys at which latency is compared.
 const KEYS: [usize; 3] = [100, 10_000, 100_000];
+
+/// What can be measured; all but the last unless the person says.
+const PARTS: [&str; 5] = ["soft", "qemu", "authorization", "device", "scale"];
 
 struct Options {
     seconds: u64,
@@ -82,6 +86,14 @@ fn main() -> ExitCode {
                     scale::print(&stages);
                 }
                 stages.iter().map(scale::Stage::to_json).collect()
+            }
+            "authorization" => {
+                eprintln!("measuring decisions …");
+                let rows = authorization::measure(Duration::from_secs(options.seconds));
+                if !options.json {
+                    authorization::print(&rows);
+                }
+                rows.iter().map(authorization::Row::to_json).collect()
             }
             hsm => {
                 eprintln!("measuring requests on {hsm} …");
@@ -136,10 +148,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
                 options.seconds = seconds.ok_or("--seconds takes a number from 1 to 600")?;
             }
             "--only" => match arguments.next().as_deref() {
-                Some(part @ ("soft" | "qemu" | "device" | "scale")) => {
-                    options.parts.push(part.to_owned());
-                }
-                _ => return Err("--only takes soft, qemu, device or scale".to_owned()),
+                Some(part) if PARTS.contains(&part) => options.parts.push(part.to_owned()),
+                _ => return Err(format!("--only takes one of {}", PARTS.join(", "))),
             },
             "--keys" => {
                 let keys = arguments.next().unwrap_or_default().parse().ok();
@@ -167,7 +177,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         options.boards = BOARDS.map(str::to_owned).into();
     }
     if options.parts.is_empty() {
-        options.parts = ["soft", "qemu", "device"].map(str::to_owned).into();
+        options.parts = PARTS[..PARTS.len() - 1].iter().map(|part| (*part).to_owned()).collect();
     }
     Ok(options)
 }

@@ -1,0 +1,70 @@
+//! Keys of other accounts.
+//!
+//! A caller that may not use such a key is not told whether there is one, nor what it is like. A
+//! key that does not exist goes the same way as one that does ([`Catalog::foreign_key`] finds
+//! something in any case): the same reads, the same questions to policies, one text. Nothing
+//! about the key goes into the caller's quotas or the record of the request before it is decided
+//! that the caller may use it.
+//!
+//! [`Catalog::foreign_key`]: crate::key::Catalog::foreign_key
+
+use super::{Call, KeyUse};
+use crate::error::{Exception, KmsError};
+use crate::key::{KeyId, KeyRecord, KeyRef, Stored};
+use crate::policy::{self, Authorized};
+use crate::quota::Pool;
+
+impl Call<'_> {
+    /// Authorizes the use of a key of another account.
+    pub(super) async fn authorize_foreign(
+        &mut self,
+        key_use: KeyUse<'_>,
+        named: &KeyRef,
+    ) -> Result<Authorized<KeyRecord>, KmsError> {
+        if !key_use.action.is_cross_account() {
+            return Err(policy::deny_foreign(self.principal(), key_use.action.name()));
+        }
+        let key = self.catalog().foreign_key(named).await?;
+        self.authorize_unknown(key_use, key).await
+    }
+
+    /// Authorizes the use of a key that a ciphertext names. Whether it is missing or not allowed
+    /// cannot be told from the refusal.
+    ///
+    /// Whether the caller's own account has the key is no secret from its callers.
+    pub(in crate::api) async fn authorize_blob_key(
+        &mut self,
+        id: KeyId,
+        key_use: KeyUse<'_>,
+    ) -> Result<Authorized<KeyRecord>, KmsError> {
+        let decided = match self.catalog().key(&self.home, id).await? {
+            Some(key) => self.authorize_found(key_use, key).await,
+            None => {
+                let key = self.catalog().foreign_key_of(&self.home.region, id).await?;
+                self.authorize_unknown(key_use, key).await
+            }
+        };
+        decided.map_err(|refusal| match refusal.exception() {
+            Exception::AccessDenied => policy::deny_ciphertext(),
+            _ => refusal,
+        })
+    }
+
+    /// Authorizes the use of a key of which the caller may not know whether it exists.
+    async fn authorize_unknown(
+        &mut self,
+        key_use: KeyUse<'_>,
+        key: Stored<KeyRecord>,
+    ) -> Result<Authorized<KeyRecord>, KmsError> {
+        let request = self.question(key_use);
+        let permitted = self.permit(&request, key_use.grant_tokens, key).await;
+        // The quota of a refused request must not depend on the kind of the key.
+        self.count(match &permitted {
+            Ok(permitted) => Pool::of_key(permitted.key().spec, permitted.key().usage),
+            Err(_) => Pool::Symmetric,
+        })?;
+        let permitted = permitted?;
+        self.key_resource(permitted.key());
+        self.ready(permitted)
+    }
+}

@@ -1,0 +1,62 @@
+//! What explanations of decisions need to know of a key.
+
+use kms_policy::Grantee;
+
+use super::Service;
+use crate::error::{Exception, KmsError};
+use crate::key::{Forms, GrantId, GrantRecord, KeyRecord, KeyRef, Scope, Stored};
+use crate::policy::{self, Asker};
+
+/// Grants that are read at a time.
+const GRANTS: usize = 100;
+
+/// A key, and what is of interest for one caller.
+pub(crate) struct KeyForCaller {
+    /// The key.
+    pub(crate) key: Stored<KeyRecord>,
+    /// The grants on it that name the caller.
+    pub(crate) grants: Vec<(GrantId, Stored<GrantRecord>, Grantee)>,
+}
+
+impl Service {
+    /// The key that `named` names in an account and Region, and the grants of a caller on it.
+    ///
+    /// # Errors
+    /// [`Exception::NotFound`] or [`Exception::InvalidArn`]; `Exception::KmsInternal` if the store
+    /// does not answer.
+    pub(crate) async fn key_for_caller(
+        &self,
+        home: &Scope,
+        named: &str,
+        asker: Asker<'_>,
+    ) -> Result<KeyForCaller, KmsError> {
+        let named = KeyRef::parse(named, Forms::KeyOrAlias, home, Exception::InvalidArn)?;
+        let (catalog, scope) = (&self.catalog, named.scope());
+        let id = match &named {
+            KeyRef::Key(_, id) => Some(*id),
+            KeyRef::Alias(_, name) => catalog.alias(scope, name).await?.map(|alias| alias.target),
+        };
+        let key = match id {
+            Some(id) => catalog.key(scope, id).await?,
+            None => None,
+        };
+        let key = key.ok_or_else(|| named.not_found())?;
+        let mut grants = Vec::new();
+        for name in asker.names() {
+            let mut after = None;
+            loop {
+                let page = catalog.list_grants_to(scope, key.id, &name.arn, after, GRANTS).await?;
+                after = page.items.last().map(|(id, _)| *id);
+                grants.extend(page.items.into_iter().filter_map(|(id, found)| {
+                    let record = found?.record;
+                    let how = policy::how_named(&record.grantee, asker)?;
+                    Some((id, record, how))
+                }));
+                if !page.more {
+                    break;
+                }
+            }
+        }
+        Ok(KeyForCaller { key, grants })
+    }
+}

@@ -1,0 +1,191 @@
+//! What callers of other accounts look for.
+//!
+//! Until it is decided that such a caller may use a key, nothing is to tell whether there is one:
+//! neither an answer nor its time. So these reads find something in any case: what does not exist
+//! is a key whose policy denies everything, or a grant that names nobody. They read the store as
+//! often for it as for what does exist, and decode as much. The cache would tell what others use,
+//! so it is neither asked nor filled.
+//!
+//! A ciphertext does not say whose key made it. An index has the owner of each key id.
+
+use std::sync::{Arc, LazyLock};
+
+use hsm_protocol::MaterialId;
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
+
+use super::form::decode;
+use super::{Catalog, CatalogError, FoundGrant, Stored, Versioned, encode, form, unreadable};
+use crate::clock::Timestamp;
+use crate::key::grant::{Constraints, Party, Terms};
+use crate::key::record::RecordError;
+use crate::key::{
+    AliasRecord, GrantId, GrantRecord, KeyId, KeyMaterial, KeyRecord, KeyRef, KeyState, Scope,
+    Tags, layout,
+};
+use crate::policy;
+use crate::store::{MAX_OPERATIONS, Range, Revision, Transaction};
+
+/// That the index of owners has the keys of earlier releases.
+const INDEXED: &[u8] = b"service/owners-indexed";
+/// Length of the token of a symmetric key, about.
+const TOKEN: usize = 150;
+
+impl Catalog {
+    /// The key of another account that is named; one that is closed to everybody if there is none.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn foreign_key(&self, named: &KeyRef) -> Result<Stored<KeyRecord>, CatalogError> {
+        let (scope, id) = match named {
+            KeyRef::Key(scope, id) => (scope, *id),
+            KeyRef::Alias(scope, name) => {
+                let entry = layout::alias(scope, name);
+                let decoy = &DECOYS.alias;
+                let alias = self.read_or(entry, decoy, decode::<AliasRecord>).await?;
+                (scope, alias.target)
+            }
+        };
+        self.foreign(scope, id).await
+    }
+
+    /// The key of an id, whoever else owns it; one that is closed to everybody if there is none,
+    /// or if it cannot be told whose it is: developers can give one id to several keys.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn foreign_key_of(
+        &self,
+        region: &str,
+        id: KeyId,
+    ) -> Result<Stored<KeyRecord>, CatalogError> {
+        let prefix = layout::owners(region, id);
+        let range = Range { prefix: prefix.clone(), after: None, limit: 2 };
+        let owners = self.store.range(range).await?.value.entries;
+        let account = match owners.as_slice() {
+            [owner] => owner.key.strip_prefix(prefix.as_slice()).unwrap_or_default(),
+            _ => NOBODY.as_bytes(),
+        };
+        let account = std::str::from_utf8(account).unwrap_or(NOBODY);
+        self.foreign(&Scope::new(account, region), id).await
+    }
+
+    /// A grant on a key of another account; one that names nobody if there is none.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn foreign_grant(
+        &self,
+        scope: &Scope,
+        key: KeyId,
+        id: GrantId,
+    ) -> Result<FoundGrant, CatalogError> {
+        let entry = layout::grant(scope, key, id);
+        let record = self.read_or(entry, &DECOYS.grant, decode).await?;
+        Ok(FoundGrant { scope: scope.clone(), key, id, record })
+    }
+
+    async fn foreign(&self, scope: &Scope, id: KeyId) -> Result<Stored<KeyRecord>, CatalogError> {
+        let named = |bytes: &[u8]| {
+            let record = KeyRecord::decode(bytes)?;
+            Ok(KeyRecord { scope: scope.clone(), id, ..record })
+        };
+        self.read_or(layout::key(scope, id), &DECOYS.key, named).await
+    }
+
+    /// Reads past the cache; `decoy` if there is nothing.
+    async fn read_or<T>(
+        &self,
+        key: Vec<u8>,
+        decoy: &[u8],
+        read: impl Fn(&[u8]) -> Result<T, RecordError>,
+    ) -> Result<Stored<T>, CatalogError> {
+        let entry = self.store.get(&key).await?.value;
+        let (bytes, revision) = match &entry {
+            Some(entry) => (&*entry.value, entry.revision),
+            None => (decoy, Revision::default()),
+        };
+        let value = read(bytes).map_err(|error| unreadable(&key, error))?;
+        Ok(Arc::new(Versioned { revision, value }))
+    }
+
+    /// Adds the keys of a store that an earlier release has made to the index of owners.
+    pub(super) async fn index_owners(&self) -> Result<(), CatalogError> {
+        if self.store.get(INDEXED).await?.value.is_some() {
+            return Ok(());
+        }
+        let mut after = None;
+        loop {
+            let range = Range { prefix: layout::KEYS.into(), after, limit: MAX_OPERATIONS };
+            let page = self.store.range(range).await?.value;
+            after = page.entries.last().map(|entry| entry.key.clone());
+            let owners = page.entries.iter().filter_map(|entry| layout::parse_key(&entry.key));
+            let index = owners.fold(Transaction::new(), |t, (scope, id)| {
+                t.put(layout::owner(&scope, id), Vec::new())
+            });
+            // Nothing is guarded: to name the owner of a key that is gone does no harm.
+            let _ = self.store.commit(index).await?;
+            if !page.more {
+                break;
+            }
+        }
+        let done = Transaction::new().put(INDEXED, form::encode(INDEXED, &true)?);
+        let _ = self.store.commit(done).await?;
+        Ok(())
+    }
+}
+
+/// The account of what does not exist. It is none, so that nothing is ever found there.
+const NOBODY: &str = "";
+
+/// What is found in place of what does not exist, as it would be stored.
+struct Decoys {
+    key: Vec<u8>,
+    alias: Vec<u8>,
+    grant: Vec<u8>,
+}
+
+static DECOYS: LazyLock<Decoys> =
+    LazyLock::new(|| Decoys::new().expect("records of ours can be stored"));
+
+impl Decoys {
+    fn new() -> Result<Self, CatalogError> {
+        let (scope, id, created) = (Scope::new(NOBODY, ""), KeyId::random(), Timestamp::default());
+        let key = KeyRecord {
+            id,
+            scope,
+            spec: KeySpec::SYMMETRIC_DEFAULT,
+            usage: KeyUsage::ENCRYPT_DECRYPT,
+            origin: Origin::AWS_KMS,
+            state: KeyState::Disabled,
+            description: String::new(),
+            created,
+            deletion: None,
+            rotation: None,
+            policy: policy::closed(),
+            tags: Tags::new(),
+            materials: vec![KeyMaterial {
+                id: MaterialId([0; 32]),
+                token: vec![0; TOKEN],
+                rotated: None,
+                imported: None,
+            }],
+            pending: None,
+            multi_region: None,
+            service: None,
+        };
+        let grant = GrantRecord {
+            name: None,
+            created,
+            grantee: Party::Service(NOBODY.to_owned()),
+            retiring: None,
+            issuer: NOBODY.to_owned(),
+            terms: Terms { operations: Vec::new(), constraints: Constraints::default() },
+        };
+        let alias = AliasRecord { target: id, created, updated: created };
+        Ok(Self {
+            key: encode(b"", &key)?,
+            alias: form::encode(b"", &alias)?,
+            grant: form::encode(b"", &grant)?,
+        })
+    }
+}

@@ -1,0 +1,317 @@
+//! What would be decided about a request, and why: each statement and each grant that could have
+//! a say in it.
+
+use kms_policy::{
+    Action as EngineAction, Basis, ConditionKey, Context, Decision, Denial, Effect, Grant, Grantee,
+    KeyType, Location, Name, Policies, PolicyType, Resource, Value,
+};
+
+use super::conditions::{About, Conditions};
+use super::engine::{Names, own_policies};
+use super::{Action, Asker};
+use crate::clock::Timestamp;
+use crate::error::{Exception, KmsError};
+use crate::key::grant::{GrantUse, Objection, Pairs};
+use crate::key::{GrantId, GrantRecord, KeyRecord, Scope, Stored, grant};
+
+/// A request that nobody has made.
+#[derive(Clone, Copy)]
+pub(crate) struct Supposition<'a> {
+    /// Who would ask.
+    pub(crate) asker: Asker<'a>,
+    /// What the asker's policies are called.
+    pub(crate) names: &'a PolicyNames,
+    /// For what, for example `kms:Decrypt`.
+    pub(crate) action: &'a str,
+    /// Where.
+    pub(crate) scope: &'a Scope,
+    /// The key, for actions that are about one, and the name the request would have for it.
+    pub(crate) key: Option<(&'a KeyRecord, &'a str)>,
+    /// Grants that name the asker.
+    pub(crate) grants: &'a [(GrantId, Stored<GrantRecord>, Grantee)],
+    /// What the request would have.
+    pub(crate) given: &'a Given,
+    /// When.
+    pub(crate) now: Timestamp,
+}
+
+/// The names of a caller's policies, for people.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PolicyNames {
+    /// Of the identity policies, in their order.
+    pub(crate) identity: Vec<String>,
+    /// Of the boundary.
+    pub(crate) boundary: Option<String>,
+}
+
+/// Values of condition keys, as somebody gives them.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    values: Vec<(ConditionKey, Vec<String>)>,
+    context: Pairs,
+}
+
+/// What would be decided, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Explanation {
+    /// Whether the request would be allowed.
+    pub(crate) allowed: bool,
+    /// Why, in a sentence.
+    pub(crate) reason: String,
+    /// Every statement of every policy that applies to the caller or the key.
+    pub(crate) statements: Vec<StatementReport>,
+    /// Every grant on the key that names the caller.
+    pub(crate) grants: Vec<GrantReport>,
+}
+
+/// What one statement has to do with the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StatementReport {
+    /// The policy it is in.
+    pub(crate) policy: String,
+    /// Which of its statements, from 1.
+    pub(crate) number: usize,
+    /// Its `Sid`.
+    pub(crate) sid: Option<String>,
+    /// `Allow` or `Deny`.
+    pub(crate) effect: &'static str,
+    /// Why it does not apply; empty if it does.
+    pub(crate) mismatches: Vec<String>,
+}
+
+/// What one grant has to do with the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GrantReport {
+    /// Its id.
+    pub(crate) id: GrantId,
+    /// Whom it names.
+    pub(crate) grantee: String,
+    /// Why it does not allow the request; `None` if it does.
+    pub(crate) objection: Option<&'static str>,
+}
+
+impl Given {
+    /// Adds a value of a condition key. Several values of one key are a list.
+    ///
+    /// # Errors
+    /// [`Exception::Validation`] if that is no condition key of requests to KMS.
+    pub(crate) fn add(&mut self, key: &str, value: &str) -> Result<(), KmsError> {
+        let parsed = ConditionKey::parse(key);
+        let Some(parsed) = parsed.filter(|key| key.name() != Name::Other) else {
+            return Err(invalid(format!("{key} is no condition key of requests to KMS.")));
+        };
+        if parsed.name() == Name::EncryptionContext {
+            // As written: the key part of the condition has no case, the pair has.
+            let pair = key.splitn(3, ':').nth(2).unwrap_or_default();
+            self.context.insert(pair.to_owned(), value.to_owned());
+            return Ok(());
+        }
+        match self.values.iter_mut().find(|(known, _)| same(known, &parsed)) {
+            Some((_, values)) => values.push(value.to_owned()),
+            None => self.values.push((parsed, vec![value.to_owned()])),
+        }
+        Ok(())
+    }
+}
+
+/// Whether two texts name one condition key.
+fn same(one: &ConditionKey, other: &ConditionKey) -> bool {
+    (one.name(), one.parameter()) == (other.name(), other.parameter())
+}
+
+/// The values of a request that nobody has made: what is given, else what is known of key and
+/// caller.
+struct Supposed<'a> {
+    given: &'a Given,
+    known: Conditions<'a>,
+    now: Timestamp,
+}
+
+impl Context for Supposed<'_> {
+    fn value(&self, key: &ConditionKey) -> Option<Value<'_>> {
+        let given = self.given.values.iter().find(|(given, _)| same(given, key));
+        match given.map(|(_, values)| values) {
+            Some(values) if key.name().value_type() == Some(KeyType::List) => {
+                Some(Value::List(values))
+            }
+            Some(values) => match values.as_slice() {
+                [value] => Some(Value::from(value.as_str())),
+                _ => Some(Value::Unknown),
+            },
+            None => match key.name() {
+                Name::CurrentTime | Name::EpochTime => {
+                    Some(Value::Date(i64::try_from(self.now.as_millis() / 1000).ok()?))
+                }
+                _ => self.known.value(key),
+            },
+        }
+    }
+}
+
+/// Decides about a request that nobody has made, and says why.
+///
+/// # Errors
+/// [`Exception::Validation`] if KMS has no such action, or it is about a key and none is given.
+pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsError> {
+    let Supposition { asker, scope, key, .. } = *supposition;
+    let action = EngineAction::parse(supposition.action);
+    let action = action.filter(|action| action.name().starts_with("kms:"));
+    let action = action.ok_or_else(|| {
+        invalid(format!("{} is no action of KMS, such as kms:Decrypt.", supposition.action))
+    })?;
+    let own = Action::ALL.iter().find(|own| own.name() == action.name()).copied();
+    if own.is_some() && key.is_none() {
+        return Err(invalid(format!("{} is about a key: name one.", action.name())));
+    }
+    let names = Names::of(asker.principal, scope.partition());
+    let caller = names.caller();
+    let caller = caller.ok_or_else(|| KmsError::internal("a caller without a name"))?;
+    let about = About {
+        key: key.map(|(record, _)| record),
+        named: key.map(|(_, named)| named).unwrap_or_default(),
+        context: Some(&supposition.given.context),
+        ..About::account(scope)
+    };
+    let (given, now) = (supposition.given, supposition.now);
+    let context = Supposed { given, known: Conditions::new(asker, caller, action, about), now };
+    let arn = key.map(|(record, _)| record.arn());
+    let account = scope.account.as_str();
+    let resource = match (key, &arn) {
+        (Some((record, _)), Some(arn)) => {
+            Resource::Key { arn, account, policy: Some(record.policy.compiled()) }
+        }
+        _ => Resource::Account { arn: None, account },
+    };
+    let request = kms_policy::Request { caller, action, resource, context: &context };
+    let grants = supposition.grants(own);
+    let mut policies = own_policies(asker);
+    let first = kms_policy::authorize(&request, &policies).denial();
+    let id;
+    if first.is_some_and(|denial| denial.yields_to_grant())
+        && let Some((found, _, grantee)) = supposition
+            .grants
+            .iter()
+            .zip(&grants)
+            .find_map(|(grant, report)| report.objection.is_none().then_some(grant))
+    {
+        id = found.to_string();
+        policies = Policies { grant: Some(Grant { id: &id, grantee: *grantee }), ..policies };
+    }
+    let explained = kms_policy::explain(&request, &policies);
+    let names = Labels { names: supposition.names, explained: &explained.statements };
+    let reason = match explained.decision {
+        Decision::Allowed(basis) => names.basis(basis),
+        Decision::Denied(denial) => names.denial(denial, &denial.message(&request)),
+    };
+    let statements = explained.statements.iter().map(|report| StatementReport {
+        policy: names.policy(report.location),
+        number: report.location.statement + 1,
+        sid: report.sid.clone(),
+        effect: match report.effect {
+            Effect::Allow => "Allow",
+            Effect::Deny => "Deny",
+        },
+        mismatches: report.mismatches.iter().map(ToString::to_string).collect(),
+    });
+    let allowed = explained.decision.is_allowed();
+    Ok(Explanation { allowed, reason, statements: statements.collect(), grants })
+}
+
+impl Supposition<'_> {
+    fn grants(&self, action: Option<Action>) -> Vec<GrantReport> {
+        let report = |(id, record, _): &(GrantId, Stored<GrantRecord>, Grantee)| {
+            let grantable = action.filter(|action| grant::OPERATIONS.contains(action));
+            let objection = match grantable {
+                Some(action) => {
+                    let context = &self.given.context;
+                    record.objection(GrantUse { action, context, child: None }).map(text)
+                }
+                None => Some("grants cannot give this action"),
+            };
+            GrantReport { id: *id, grantee: record.grantee.text().to_owned(), objection }
+        };
+        self.grants.iter().map(report).collect()
+    }
+}
+
+const fn text(objection: Objection) -> &'static str {
+    match objection {
+        Objection::Operation => "the operation is not among those of the grant",
+        Objection::SourceArn => "it is for requests that a service makes for a resource",
+        Objection::Terms => "it depends on the terms of the grant to be created",
+        Objection::Context => "the encryption context does not meet its constraints",
+    }
+}
+
+/// Says where statements are.
+struct Labels<'a> {
+    names: &'a PolicyNames,
+    explained: &'a [kms_policy::StatementReport],
+}
+
+impl Labels<'_> {
+    fn policy(&self, location: Location) -> String {
+        let named = match location.policy_type {
+            PolicyType::Resource => Some("key policy".to_owned()),
+            PolicyType::Identity => self.names.identity.get(location.policy).cloned(),
+            PolicyType::Boundary => self.names.boundary.clone(),
+            _ => None,
+        };
+        named.unwrap_or_else(|| location.policy_type.name().to_owned())
+    }
+
+    fn statement(&self, policy_type: PolicyType, policy: usize, statement: usize) -> String {
+        let location = Location { policy_type, guardrail: 0, policy, statement };
+        let report = self.explained.iter().find(|report| report.location == location);
+        let sid = report.and_then(|report| report.sid.as_deref());
+        let sid = sid.map(|sid| format!(" ({sid})")).unwrap_or_default();
+        format!("statement {}{sid} of the {}", statement + 1, self.policy(location))
+    }
+
+    fn basis(&self, basis: Basis<'_>) -> String {
+        match basis {
+            Basis::Grant(id) => format!("The grant {id} allows it."),
+            Basis::Resource { statement } => sentence(&format!(
+                "{} allows it.",
+                self.statement(PolicyType::Resource, 0, statement)
+            )),
+            Basis::Delegated { statement, policy, identity_statement } => sentence(&format!(
+                "{} lets the account decide, and {} allows it.",
+                self.statement(PolicyType::Resource, 0, statement),
+                self.statement(PolicyType::Identity, policy, identity_statement)
+            )),
+            Basis::Identity { policy, statement } => sentence(&format!(
+                "{} allows it.",
+                self.statement(PolicyType::Identity, policy, statement)
+            )),
+            Basis::Root => "The root of the account may.".to_owned(),
+        }
+    }
+
+    fn denial(&self, denial: Denial, message: &str) -> String {
+        match denial {
+            Denial::Explicit(Location { policy_type, policy, statement, .. }) => {
+                sentence(&format!(
+                    "{} denies it. The caller is told: {message}",
+                    self.statement(policy_type, policy, statement)
+                ))
+            }
+            Denial::Implicit(policy_type) => {
+                format!("No {policy_type} allows it. The caller is told: {message}")
+            }
+            Denial::OtherAccount => {
+                format!("Other accounts can never do this. The caller is told: {message}")
+            }
+        }
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(characters).collect()
+}
+
+fn invalid(text: String) -> KmsError {
+    KmsError::new(Exception::Validation, text)
+}

@@ -1,0 +1,105 @@
+//! Who may retire a grant.
+
+use std::sync::LazyLock;
+
+use kms_policy::{Grant, Grantee, Resource};
+
+use super::conditions::About;
+use super::{Action, Asker, KeyPolicy, denied, engine, how_named};
+use crate::error::KmsError;
+use crate::key::catalog::FoundGrant;
+
+/// Decides whether a caller may retire a grant. The key policy has no say in it.
+///
+/// # Errors
+/// `Exception::AccessDenied` unless it is the retiring principal, the account that made the
+/// grant, or a grantee who was given [`Action::RetireGrant`], and no policy of the caller's own
+/// forbids it. To a caller of another account than the key's it is always the same text.
+pub fn authorize_retirement(asker: Asker<'_>, found: &FoundGrant) -> Result<(), KmsError> {
+    let (grant, principal, action) = (&found.record, asker.principal, Action::RetireGrant);
+    let retiring = grant.retiring.as_ref().and_then(|party| how_named(party, asker));
+    let granted =
+        how_named(&grant.grantee, asker).filter(|_| grant.terms.operations.contains(&action));
+    let issuer = (grant.issuer == principal.account).then_some(match principal.is_root() {
+        true => Grantee::Caller,
+        false => Grantee::Account,
+    });
+    let arn = found.scope.key_arn(found.key);
+    let account = found.scope.account.as_str();
+    let resource = Resource::Key { arn: &arn, account, policy: Some(SILENT.compiled()) };
+    let id = found.id.to_string();
+    let is_foreign = asker.is_foreign_to(&found.scope);
+    let mut refusal = None;
+    for grantee in [retiring, granted, issuer] {
+        // To other accounts the time does not tell whom a grant names.
+        if grantee.is_none() && !is_foreign {
+            continue;
+        }
+        let grant = grantee.map(|grantee| Grant { id: &id, grantee });
+        let about = About::account(&found.scope);
+        match engine::decide(asker, action.engine(), resource, about, grant) {
+            Ok(()) if grant.is_some() => return Ok(()),
+            Ok(()) => {}
+            Err(refused) => refusal = Some(refused),
+        }
+    }
+    let reason = "because the grant does not name it as the retiring principal";
+    Err(refusal.map_or_else(|| denied(principal, action, &arn, reason), KmsError::from))
+}
+
+/// A policy that says nothing about grants.
+static SILENT: LazyLock<KeyPolicy> = LazyLock::new(KeyPolicy::silent);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::error::Exception;
+    use crate::key::catalog::Versioned;
+    use crate::key::grant::{Constraints, Party, Terms};
+    use crate::key::{GrantId, GrantRecord, KeyId, Scope};
+    use crate::principal::Principal;
+    use crate::store::Revision;
+
+    #[test]
+    fn a_grant_is_retired_by_those_it_names_and_by_its_issuer() {
+        let grant = |retiring: Option<&str>, operations: &[Action]| {
+            let value = GrantRecord {
+                name: None,
+                created: Timestamp::default(),
+                grantee: Party::principal("111111111111", "aws").unwrap(),
+                retiring: retiring.and_then(|text| Party::principal(text, "aws")),
+                issuer: "222222222222".to_owned(),
+                terms: Terms {
+                    operations: operations.to_vec(),
+                    constraints: Constraints::default(),
+                },
+            };
+            FoundGrant {
+                scope: Scope::new("000000000000", "us-east-1"),
+                key: KeyId::random(),
+                id: GrantId([0; 32]),
+                record: Arc::new(Versioned { revision: Revision(1), value }),
+            }
+        };
+        let plain = grant(None, &[Action::Encrypt]);
+        let retirable = grant(Some("333333333333"), &[Action::Encrypt]);
+        let by_grantee = grant(None, &[Action::Encrypt, Action::RetireGrant]);
+        for (account, grant, may) in [
+            ("111111111111", &plain, false),
+            ("111111111111", &retirable, false),
+            ("111111111111", &by_grantee, true),
+            ("222222222222", &plain, true),
+            ("333333333333", &plain, false),
+            ("333333333333", &retirable, true),
+            ("000000000000", &retirable, false),
+        ] {
+            let root = Principal::root(account, "AKIA");
+            let decided = authorize_retirement(Asker::root(&root), grant);
+            let refused = decided.err().map(|error| error.exception());
+            assert_eq!(refused, (!may).then_some(Exception::AccessDenied), "{account}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Runs the test programs of the workspace, two at a time: many of them wait for one emulator,
+//! which leaves a core idle.
+
+use std::{
+    collections::VecDeque,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Instant,
+};
+
+use serde_json::Value;
+
+use crate::{
+    command,
+    failure::{Doing, Failure, Result},
+    term,
+};
+
+/// Programs that run at the same time.
+const LANES: usize = 2;
+
+/// Those that take longest, and are not to be the last: in order of what they take.
+const LONG: [&str; 8] =
+    ["vectors", "memory", "clients", "line", "durability", "crash", "recipient", "device"];
+
+/// A test program.
+struct Program {
+    /// Package and target, as people name it.
+    name: String,
+    /// The target alone.
+    target: String,
+    executable: PathBuf,
+    /// Root of its package, where cargo starts it.
+    directory: PathBuf,
+}
+
+/// Builds all test programs and runs them, then the examples in documentation. `environment` is
+/// given to all; `arguments` go to the programs.
+pub(super) fn run(environment: &[(String, PathBuf)], arguments: &[String]) -> Result<()> {
+    let mut programs = build(environment)?;
+    let rank = |program: &Program| LONG.iter().position(|long| *long == program.target);
+    programs.sort_by_key(|program| rank(program).unwrap_or(LONG.len()));
+    let count = programs.len();
+    let queue = Mutex::new(programs.into_iter().collect::<VecDeque<_>>());
+    let failed = Mutex::new(Vec::new());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let lane = || -> Result<()> {
+        while let Some(program) = next() {
+            if !program.run(environment, arguments)? {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).push(program.name);
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES).map(|_| scope.spawn(lane)).collect();
+        lanes.into_iter().try_for_each(|lane| {
+            lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })?;
+    let mut documented = command::cargo(["test", "--workspace", "--doc", "--no-fail-fast"]);
+    let examples = command::run(documented.envs(variables(environment)).arg("--").args(arguments));
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if failed.is_empty() {
+        return examples;
+    }
+    let text = format!(
+        "{} of {} failed: {}",
+        failed.len(),
+        term::count(count, "test program"),
+        failed.join(", ")
+    );
+    Err(Failure::new(text).help("run one alone with: cargo xtask test --suite NAME"))
+}
+
+fn variables(environment: &[(String, PathBuf)]) -> impl Iterator<Item = (&str, &Path)> {
+    environment.iter().map(|(name, value)| (name.as_str(), value.as_path()))
+}
+
+/// Builds the programs, and lists them.
+fn build(environment: &[(String, PathBuf)]) -> Result<Vec<Program>> {
+    let mut cargo = command::cargo([
+        "test",
+        "--workspace",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let what = command::shown(&cargo);
+    let cargo = cargo.envs(variables(environment)).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut cargo = cargo.spawn().doing(format_args!("run {what}"))?;
+    let mut programs = Vec::new();
+    for line in BufReader::new(cargo.stdout.take().expect("it is piped")).lines() {
+        let message: Value = serde_json::from_str(&line.doing("read what cargo says")?)
+            .map_err(|error| Failure::new(format!("cargo says no JSON: {error}")))?;
+        programs.extend(program(&message));
+    }
+    let status = cargo.wait().doing(format_args!("run {what}"))?;
+    match status.success() {
+        true => Ok(programs),
+        false => Err(Failure::new(format!("`{what}` failed ({status})"))),
+    }
+}
+
+/// The program in a message of cargo, if it is about one.
+fn program(message: &Value) -> Option<Program> {
+    if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
+        return None;
+    }
+    let executable = message["executable"].as_str()?.into();
+    let directory = Path::new(message["manifest_path"].as_str()?).parent()?.to_owned();
+    let target = message["target"]["name"].as_str()?.to_owned();
+    let source = Path::new(message["target"]["src_path"].as_str()?);
+    let package = directory.file_name()?.to_string_lossy().into_owned();
+    let source = source.strip_prefix(&directory).unwrap_or(source).display();
+    Some(Program { name: format!("{package}/{source}"), target, executable, directory })
+}
+
+impl Program {
+    /// Runs it to its end, and then shows what it said; whether it has passed.
+    fn run(&self, environment: &[(String, PathBuf)], arguments: &[String]) -> Result<bool> {
+        let what = format!("run {}", self.executable.display());
+        let begin = Instant::now();
+        let (mut reader, writer) = io::pipe().doing(&what)?;
+        let mut command = Command::new(&self.executable);
+        command
+            .args(arguments)
+            .current_dir(&self.directory)
+            .env("CARGO_MANIFEST_DIR", &self.directory)
+            .envs(variables(environment))
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone().doing(&what)?)
+            .stderr(writer);
+        let mut child = command.spawn().doing(&what)?;
+        // It holds ends of the pipe, for which reading would wait.
+        drop(command);
+        let mut said = Vec::new();
+        reader.read_to_end(&mut said).doing(&what)?;
+        let status = child.wait().doing(&what)?;
+        let mut out = io::stdout().lock();
+        let headline = format!("\n{} ({})\n", self.name, term::seconds(begin.elapsed()));
+        out.write_all(headline.as_bytes()).and_then(|()| out.write_all(&said)).doing("write")?;
+        if !status.success() {
+            writeln!(out, "{} failed ({status})", self.name).doing("write")?;
+        }
+        Ok(status.success())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn programs_are_found_among_what_cargo_says() {
+        let mut message = json!({
+            "reason": "compiler-artifact",
+            "manifest_path": "/w/tests/Cargo.toml",
+            "target": { "name": "line", "src_path": "/w/tests/tests/line.rs" },
+            "profile": { "test": true },
+            "executable": "/w/target/debug/deps/line-1",
+        });
+        let found = program(&message).unwrap();
+        assert_eq!((found.name.as_str(), found.target.as_str()), ("tests/tests/line.rs", "line"));
+        assert_eq!(found.directory, Path::new("/w/tests"));
+        message["profile"]["test"] = json!(false);
+        assert!(program(&message).is_none());
+    }
+}
