@@ -8,7 +8,7 @@ use crate::context::{Context, List, Value};
 use crate::date::Instant;
 use crate::error::{Fault, PolicyError};
 use crate::json::Json;
-use crate::key::ConditionKey;
+use crate::key::{ConditionKey, Name};
 use crate::operand::{Decimal, Network, decode_base64};
 use crate::operator::{Comparison, Operator, Relation, Sense, Set, Test};
 use crate::pattern::{self, Pattern, Syntax};
@@ -80,6 +80,13 @@ impl Condition {
             },
             Some(value) => self.holds_for(&value, context),
         }
+    }
+
+    /// Whether it holds only for principals whose ARNs it has.
+    pub(crate) fn names_principals(&self) -> bool {
+        let Operator { test, set, if_exists } = self.operator;
+        let positive = matches!(test, Test::Compare(_, Sense::Positive));
+        self.key.name() == Name::PrincipalArn && positive && set.is_none() && !if_exists
     }
 
     /// Whether it holds when the key is missing or has no values.

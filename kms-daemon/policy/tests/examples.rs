@@ -51,6 +51,8 @@ mod refused;
 mod request_conditions;
 #[path = "examples/statements.rs"]
 mod statements;
+#[path = "examples/variables.rs"]
+mod variables;
 
 use harness::Example;
 
@@ -67,6 +69,7 @@ fn all() -> Vec<Example> {
         multivalued::examples,
         operators::examples,
         request_conditions::examples,
+        variables::examples,
     ]
     .into_iter()
     .flat_map(|examples| examples())

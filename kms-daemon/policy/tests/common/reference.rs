@@ -117,8 +117,21 @@ fn ways(policy: &Value, case: &Case) -> Vec<&'static str> {
     statements(policy)
         .into_iter()
         .filter(|s| s["Effect"] == "Allow" && applies(policy, s, case))
-        .flat_map(|s| names(&s["Principal"], case.who))
+        .flat_map(|s| {
+            let picked =
+                move |way| if way == "anyone" && picks_principals(s) { "itself" } else { way };
+            names(&s["Principal"], case.who).into_iter().map(picked)
+        })
         .collect()
+}
+
+/// Whether a condition tells by their ARNs for whom the statement is.
+fn picks_principals(statement: &Map<String, Value>) -> bool {
+    let conditions = statement.get("Condition").unwrap_or(&Value::Null);
+    ["ArnEquals", "ArnLike"].into_iter().any(|operator| {
+        let mut keys = conditions[operator].as_object().into_iter().flat_map(Map::keys);
+        keys.any(|key| key.eq_ignore_ascii_case("aws:PrincipalArn"))
+    })
 }
 
 fn applies(policy: &Value, statement: &Map<String, Value>, case: &Case) -> bool {

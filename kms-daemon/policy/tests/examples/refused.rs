@@ -146,8 +146,8 @@ fn operators_that_are_misused() {
     let dates = json!({ "DateLessThan": { "aws:CurrentTime": "2027-*" } });
     let fault = fault_in_key_policy(with(json!({ "Condition": dates })));
     assert!(matches!(fault, Fault::Value { .. }), "{fault:?}");
-    let null = json!({ "NullIfExists": { "aws:username": "true" } });
-    let fault = fault_in_key_policy(with(json!({ "Condition": null })));
+    let condition = json!({ "NullIfExists": { "aws:username": "true" } });
+    let fault = fault_in_key_policy(with(json!({ "Condition": condition })));
     assert_eq!(fault, Fault::Operator("NullIfExists".to_owned()));
 }
 

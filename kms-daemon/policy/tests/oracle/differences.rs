@@ -29,7 +29,8 @@ const DIFFERENCES: &[Difference] = &[
     (
         "everyone, limited",
         "the engine limits who is named as everyone like who is named by a role; AWS documents \
-         the exemption from boundaries for the ARNs of users and sessions only",
+         the exemption from boundaries for the ARNs of users and sessions, and for conditions on \
+         aws:PrincipalArn",
         |case| is_limited(case) && names(case, "*"),
     ),
     (
