@@ -158,18 +158,25 @@ fn boundaries() -> Vec<Example> {
                 (ask(RUN, A::Encrypt, nothing()), by_key(0)),
                 (ask(RUN, A::Decrypt, nothing()), denied(Boundary, 0, 1)),
             ]),
-        // Of everyone without such a condition the guide does not say it: the limits hold.
+        // Of everyone without such a condition, or with one that names nobody, the guide does not
+        // say it: the limits hold.
         iam("Principal: All principals, within limits")
-            .key([allow(
-                "*",
-                "*",
-                json!({ "StringEquals": { "kms:CallerAccount": "210987654321" } }),
-            )])
+            .key([
+                allow(
+                    "*",
+                    "Encrypt Decrypt",
+                    json!({ "StringEquals": { "kms:CallerAccount": "210987654321" } }),
+                ),
+                allow("*", "Sign", json!({ "ArnNotEquals": { "aws:PrincipalArn": BEN } })),
+                allow("*", "Verify", json!({ "ArnEqualsIfExists": { "aws:PrincipalArn": APP } })),
+            ])
             .boundary([may("Encrypt", "*", ALWAYS)])
             .rows([
                 (ask(RUN, A::Encrypt, nothing()), by_key(0)),
                 (ask(RUN, A::Decrypt, nothing()), lacking(Boundary)),
                 (ask(ANA, A::Decrypt, nothing()), lacking(Boundary)),
+                (ask(ANA, A::Sign, nothing()), lacking(Boundary)),
+                (ask(RUN, A::Verify, nothing()), lacking(Boundary)),
             ]),
     ]
 }
