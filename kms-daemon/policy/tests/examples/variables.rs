@@ -189,7 +189,7 @@ fn tags() -> Vec<Example> {
         })
     };
     vec![
-        iam("Tutorial: Use SAML session tags or attribute-based access control")
+        iam("IAM tutorial: Define permissions to access AWS resources based on tags")
             .identity([
                 may(
                     "*",
@@ -237,6 +237,12 @@ fn tags() -> Vec<Example> {
                 (
                     ask(RUN, A::TagResource, facts("peg", json!({ "Other": "x" }), &["Other"])),
                     lacking(Identity),
+                ),
+                // The tutorial says of IfExists that a request which could have the tag must have it;
+                // "Condition operators" says that it then holds, which is what its name says.
+                (
+                    ask(RUN, A::TagResource, facts("peg", json!({ "Name": "x" }), &["Name"])),
+                    by_account(0, 0, 0),
                 ),
                 (
                     ask(RUN, A::UntagResource, facts("peg", json!({}), &["Name"])),
