@@ -14,9 +14,10 @@ use crate::statement::Subject;
 /// A statement that denies it decides, wherever it is. Then the guardrails have to allow it.
 /// Then a grant allows it, or the key policy does:
 ///
-/// * by naming the caller. An identity of the key's account needs nothing else, but a session
-///   that is named by its role or as everyone is limited by its permissions boundary and its
-///   session policies; so is a user that is named as everyone;
+/// * by naming the caller, with `Principal` or among everyone with `aws:PrincipalArn`. An identity
+///   of the key's account needs nothing else, but a session that is named by its role or as
+///   everyone is limited by its permissions boundary and its session policies; so is a user that
+///   is named as everyone;
 /// * by naming the account, which lets the account's identity policies, boundaries and session
 ///   policies decide. The root user has every permission its account was given.
 ///

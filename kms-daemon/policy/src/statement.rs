@@ -62,7 +62,23 @@ impl Statement {
             return Ways::NONE;
         }
         let holds = |condition: &Condition| self.settle(condition.holds(subject.context));
-        if self.conditions.iter().all(holds) { ways } else { Ways::NONE }
+        if !self.conditions.iter().all(holds) {
+            return Ways::NONE;
+        }
+        if ways.intersects(Ways::ANYONE) && self.picks(subject.caller) {
+            return ways.and(Ways::ITSELF);
+        }
+        ways
+    }
+
+    /// Whether a condition on `aws:PrincipalArn` names the caller among everyone, once all
+    /// conditions hold. IAM gives such a statement to the caller itself, as if it were named by
+    /// `Principal`: boundaries and session policies do not limit it, only their denials do.
+    ///
+    /// Source: the IAM User Guide, "Policy evaluation logic" and "Principal: IAM role principals".
+    fn picks(&self, caller: &Caller<'_>) -> bool {
+        let has_arn = !caller.account().is_empty();
+        has_arn && self.conditions.iter().any(Condition::names_principals)
     }
 
     /// How the statement names the caller. Identity policies belong to the caller.

@@ -29,7 +29,8 @@ const DIFFERENCES: &[Difference] = &[
     (
         "everyone, limited",
         "the engine limits who is named as everyone like who is named by a role; AWS documents \
-         the exemption from boundaries for the ARNs of users and sessions only",
+         the exemption from boundaries for the ARNs of users and sessions, and for conditions on \
+         aws:PrincipalArn",
         |case| is_limited(case) && names(case, "*"),
     ),
     (
@@ -70,7 +71,8 @@ const DIFFERENCES: &[Difference] = &[
     ),
     (
         "a negation with a variable that has no value",
-        "the value matches nothing, so its negation holds; the other skips the statement",
+        "what it would exclude cannot be told, so the engine decides against the caller; the other \
+         skips the statement",
         |case| {
             any_condition(case, |name, _, values| {
                 name.contains("Not") && has_unresolved_variable(case, values)

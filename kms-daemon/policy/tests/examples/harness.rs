@@ -1,0 +1,314 @@
+//! What an example is, and how it is checked.
+
+use std::collections::BTreeMap;
+
+use kms_policy::{
+    Action, Basis, Caller, ConditionKey, Context, Decision, Grant, Grantee, Guardrail,
+    GuardrailPolicy, IdentityPolicy, KeyPolicy, Name, Policies, PolicyError, Request, Resource,
+    Value, authorize, pair,
+};
+use serde_json::{Value as Json, json};
+
+use super::people::{ACCOUNT, KEY, ROOT};
+use super::statements::{ALWAYS, BY_GRANT, allow, by_account, by_identity, by_key};
+
+/// An example of the documentation: policies, and requests with the decisions that follow.
+pub(crate) struct Example {
+    pub(crate) source: String,
+    key: Json,
+    identity: Vec<Json>,
+    boundary: Option<Json>,
+    session: Vec<Json>,
+    service_control: Vec<Json>,
+    resource_control: Vec<Json>,
+    endpoint: Option<Json>,
+    pub(crate) rows: Vec<(Ask, Decision<'static>)>,
+}
+
+/// The example is in that section of the KMS Developer Guide.
+pub(crate) fn kms(section: &str) -> Example {
+    Example::new(format!("KMS Developer Guide, \"{section}\""))
+}
+
+/// The example is in that section of the IAM User Guide.
+pub(crate) fn iam(section: &str) -> Example {
+    Example::new(format!("IAM User Guide, \"{section}\""))
+}
+
+impl Example {
+    /// The key has the default policy until another is given: it lets its account decide.
+    fn new(source: String) -> Self {
+        Self {
+            source,
+            key: document([allow(ROOT, "*", ALWAYS)]),
+            identity: Vec::new(),
+            boundary: None,
+            session: Vec::new(),
+            service_control: Vec::new(),
+            resource_control: Vec::new(),
+            endpoint: None,
+            rows: Vec::new(),
+        }
+    }
+
+    /// The key has a policy of these statements.
+    pub(crate) fn key<const N: usize>(self, statements: [Json; N]) -> Self {
+        Self { key: document(statements), ..self }
+    }
+
+    /// Callers have a policy, or one more, of these statements.
+    pub(crate) fn identity<const N: usize>(mut self, statements: [Json; N]) -> Self {
+        self.identity.push(document(statements));
+        self
+    }
+
+    /// Callers have a permissions boundary.
+    pub(crate) fn boundary<const N: usize>(self, statements: [Json; N]) -> Self {
+        Self { boundary: Some(document(statements)), ..self }
+    }
+
+    /// Their sessions have a policy, or one more.
+    pub(crate) fn session<const N: usize>(mut self, statements: [Json; N]) -> Self {
+        self.session.push(document(statements));
+        self
+    }
+
+    /// Their organisation has a service control policy.
+    pub(crate) fn service_control<const N: usize>(mut self, statements: [Json; N]) -> Self {
+        self.service_control.push(document(statements));
+        self
+    }
+
+    /// The organisation of the key has a resource control policy, beside the one that allows all.
+    pub(crate) fn resource_control<const N: usize>(mut self, statements: [Json; N]) -> Self {
+        let all = json!({ "Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*" });
+        self.resource_control = vec![document([all]), document(statements)];
+        self
+    }
+
+    /// Requests come through an endpoint with a policy.
+    pub(crate) fn endpoint<const N: usize>(self, statements: [Json; N]) -> Self {
+        Self { endpoint: Some(document(statements)), ..self }
+    }
+
+    /// All documents so far are of the version that has no variables.
+    pub(crate) fn old_version(mut self) -> Self {
+        for document in self.identity.iter_mut().chain([&mut self.key]) {
+            document["Version"] = "2008-10-17".into();
+        }
+        self
+    }
+
+    /// The requests, and what is decided.
+    pub(crate) fn rows<const N: usize>(self, rows: [(Ask, Decision<'static>); N]) -> Self {
+        Self { rows: rows.into(), ..self }
+    }
+
+    /// Whether the key policy is one.
+    pub(crate) fn read_key_policy(&self) -> Result<KeyPolicy, PolicyError> {
+        KeyPolicy::parse(&self.key.to_string())
+    }
+
+    /// The rows that come out otherwise.
+    ///
+    /// # Errors
+    /// A document is not accepted.
+    pub(crate) fn failures(&self) -> Result<Vec<String>, PolicyError> {
+        let key = self.read_key_policy()?;
+        let read = |list: &[Json]| -> Result<Vec<_>, _> {
+            list.iter().map(|document| IdentityPolicy::parse(&document.to_string())).collect()
+        };
+        let guard = |list: &[Json]| -> Result<Vec<_>, _> {
+            list.iter().map(|document| GuardrailPolicy::parse(&document.to_string())).collect()
+        };
+        let (identity, session) = (read(&self.identity)?, read(&self.session)?);
+        let boundary = read(self.boundary.as_slice())?.pop();
+        let service_control = read(&self.service_control)?;
+        let resource_control = guard(&self.resource_control)?;
+        let endpoint = guard(self.endpoint.as_slice())?.pop();
+        let mut guardrails = Vec::new();
+        if !service_control.is_empty() {
+            guardrails.push(Guardrail::ServiceControl(&service_control));
+        }
+        if !resource_control.is_empty() {
+            guardrails.push(Guardrail::ResourceControl(&resource_control));
+        }
+        guardrails.extend(endpoint.as_ref().map(Guardrail::Endpoint));
+
+        let mut failures = Vec::new();
+        for (ask, expected) in &self.rows {
+            let policies = Policies {
+                identity: if ask.bare { &[] } else { &identity },
+                boundary: boundary.as_ref(),
+                session: &session,
+                guardrails: &guardrails,
+                grant: ask.grant.map(|grantee| Grant { id: "grant", grantee }),
+            };
+            let decision =
+                ask.with_request(&key, |request| outcome(&authorize(request, &policies)));
+            if decision != *expected {
+                failures.push(format!(
+                    "{}: {} {} on {} given {:?}: {decision:?} and not {expected:?}",
+                    self.source, ask.caller, ask.action, ask.resource, ask.facts
+                ));
+            }
+        }
+        Ok(failures)
+    }
+}
+
+/// The decision without the borrowed id of a grant, of which there is one here.
+fn outcome(decision: &Decision<'_>) -> Decision<'static> {
+    match *decision {
+        Decision::Denied(denial) => Decision::Denied(denial),
+        Decision::Allowed(Basis::Grant(_)) => BY_GRANT,
+        Decision::Allowed(Basis::Root) => Decision::Allowed(Basis::Root),
+        Decision::Allowed(Basis::Resource { statement }) => by_key(statement),
+        Decision::Allowed(Basis::Identity { policy, statement }) => by_identity(policy, statement),
+        Decision::Allowed(Basis::Delegated { statement, policy, identity_statement }) => {
+            by_account(statement, policy, identity_statement)
+        }
+    }
+}
+
+/// A request.
+pub(crate) struct Ask {
+    caller: &'static str,
+    action: Action,
+    resource: &'static str,
+    facts: Facts,
+    grant: Option<Grantee>,
+    /// The caller has no identity policies.
+    bare: bool,
+}
+
+/// A request by the caller of that ARN, or the service of that name. It is about [`KEY`] unless
+/// the action is about none.
+///
+/// `facts` has the values of condition keys; those of a family (tags, pairs of an encryption
+/// context, measurements) are an object under the family's name. `null` is a value that cannot
+/// be told.
+pub(crate) fn ask(caller: &'static str, action: Action, facts: Json) -> Ask {
+    let resource = match action {
+        Action::CreateKey | Action::GenerateRandom | Action::ListKeys | Action::ListAliases => "*",
+        _ => KEY,
+    };
+    Ask { caller, action, resource, facts: Facts::new(facts), grant: None, bare: false }
+}
+
+impl Ask {
+    /// It is about that key or alias.
+    pub(crate) fn on(self, resource: &'static str) -> Self {
+        Self { resource, ..self }
+    }
+
+    /// The caller has no identity policies.
+    pub(crate) fn bare(self) -> Self {
+        Self { bare: true, ..self }
+    }
+
+    /// A grant names the caller.
+    pub(crate) fn granted(self) -> Self {
+        Self { grant: Some(Grantee::Caller), ..self }
+    }
+
+    fn with_request<T>(&self, key: &KeyPolicy, then: impl FnOnce(&Request<'_>) -> T) -> T {
+        let arn = self.caller;
+        let services = [arn];
+        let role = arn.split_once(":assumed-role/").map(|(account, name)| {
+            let account = account.replace(":sts:", ":iam:");
+            format!("{account}:role/{}", name.split('/').next().unwrap_or_default())
+        });
+        let caller = match &role {
+            Some(role) => Caller::role_session(arn, role),
+            None if arn.ends_with(":root") => Caller::root(arn),
+            None if arn.contains(":federated-user/") => Caller::federated_user(arn),
+            None if arn.ends_with(".amazonaws.com") => Caller::service(&services),
+            None => Caller::user(arn),
+        };
+        let caller = caller.unwrap_or_else(|| panic!("{arn} is a caller"));
+        let resource = match self.resource.contains(":key/") {
+            true => Resource::Key { arn: self.resource, account: ACCOUNT, policy: Some(key) },
+            false => Resource::Account { arn: Some(self.resource), account: ACCOUNT },
+        };
+        let context = Given { caller, facts: &self.facts };
+        then(&Request { caller, action: self.action, resource, context: &context })
+    }
+}
+
+/// Values of condition keys by their names in lower case.
+#[derive(Debug)]
+struct Facts(BTreeMap<String, Fact>);
+
+#[derive(Debug)]
+enum Fact {
+    Text(String),
+    Bool(bool),
+    Number(i64),
+    List(Vec<String>),
+    Pairs(BTreeMap<String, String>),
+    Unknown,
+}
+
+impl Facts {
+    fn new(facts: Json) -> Self {
+        let text = |value: &Json| value.as_str().expect("a string").to_owned();
+        let fact = |value: &Json| match value {
+            Json::Null => Fact::Unknown,
+            Json::Bool(flag) => Fact::Bool(*flag),
+            Json::Number(number) => Fact::Number(number.as_i64().expect("an integer")),
+            Json::String(text) => Fact::Text(text.clone()),
+            Json::Array(list) => Fact::List(list.iter().map(text).collect()),
+            Json::Object(pairs) => {
+                Fact::Pairs(pairs.iter().map(|(name, value)| (name.clone(), text(value))).collect())
+            }
+        };
+        let facts = facts.as_object().expect("an object");
+        Self(facts.iter().map(|(name, value)| (name.to_lowercase(), fact(value))).collect())
+    }
+
+    fn value(&self, name: &str) -> Option<Value<'_>> {
+        Some(match self.0.get(&name.to_lowercase())? {
+            Fact::Text(text) => Value::from(text.as_str()),
+            Fact::Bool(flag) => Value::Bool(*flag),
+            Fact::Number(number) => Value::Number(*number),
+            Fact::List(list) => Value::List(list),
+            Fact::Pairs(pairs) => Value::List(pairs),
+            Fact::Unknown => Value::Unknown,
+        })
+    }
+
+    /// The pairs of a family.
+    fn pairs(&self, family: Name) -> impl Iterator<Item = (&str, &str)> {
+        let fact = self.0.get(&family.text().trim_end_matches(['/', ':']).to_lowercase());
+        let pairs = match fact {
+            Some(Fact::Pairs(pairs)) => Some(pairs),
+            _ => None,
+        };
+        pairs.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// The facts of a request, and those that follow from who calls.
+struct Given<'a> {
+    caller: Caller<'a>,
+    facts: &'a Facts,
+}
+
+impl Context for Given<'_> {
+    fn value(&self, key: &ConditionKey) -> Option<Value<'_>> {
+        match key.name() {
+            family @ (Name::EncryptionContext
+            | Name::PrincipalTag
+            | Name::RecipientAttestation
+            | Name::RequestTag
+            | Name::ResourceTag) => pair(key, self.facts.pairs(family)),
+            Name::EncryptionContextKeys => self.facts.value("kms:EncryptionContext"),
+            name => self.facts.value(key.text()).or_else(|| self.caller.value(name)),
+        }
+    }
+}
+
+fn document<const N: usize>(statements: [Json; N]) -> Json {
+    json!({ "Version": "2012-10-17", "Statement": statements.to_vec() })
+}
