@@ -68,15 +68,6 @@ impl ArnPattern {
         Ok(Self::Fields(Box::new([arn, partition, service, region, account, resource])))
     }
 
-    /// Whether its variables have values.
-    pub(crate) fn is_resolved(&self, context: &dyn Context) -> bool {
-        match self {
-            Self::Anything => true,
-            Self::Variable(pattern) => pattern.is_resolved(context),
-            Self::Fields(patterns) => patterns.iter().all(|own| own.is_resolved(context)),
-        }
-    }
-
     /// Whether a resource is named by the pattern.
     pub(crate) fn matches_resource(
         &self,

@@ -68,9 +68,9 @@ impl Condition {
             };
         }
         match value {
-            None => self.holds_without_value(context),
+            None => Some(self.holds_without_value()),
             Some(Value::Unknown) => None,
-            Some(Value::List(list)) if is_empty(list) => self.holds_without_value(context),
+            Some(Value::List(list)) if is_empty(list) => Some(self.holds_without_value()),
             Some(Value::List(list)) => match self.operator.set {
                 Some(Set::All) => self.any_value(list, false, context).map(|failed| !failed),
                 Some(Set::Any) => self.any_value(list, true, context),
@@ -90,15 +90,13 @@ impl Condition {
     }
 
     /// Whether it holds when the key is missing or has no values.
-    fn holds_without_value(&self, context: &dyn Context) -> Option<bool> {
-        if self.operator.if_exists {
-            return Some(true);
-        }
-        match self.operator.set {
-            Some(Set::All) => Some(true),
-            Some(Set::Any) => Some(false),
-            None => self.settle(false, context),
-        }
+    fn holds_without_value(&self) -> bool {
+        self.operator.if_exists
+            || match self.operator.set {
+                Some(Set::All) => true,
+                Some(Set::Any) => false,
+                None => matches!(self.operator.test, Test::Compare(_, Sense::Negated)),
+            }
     }
 
     /// Whether the outcome for one of the values is `wanted`.
@@ -115,21 +113,7 @@ impl Condition {
     /// Whether it holds for one value.
     fn holds_for(&self, value: &Value<'_>, context: &dyn Context) -> Option<bool> {
         let matched = self.operands.any_matches(value, context)?;
-        self.settle(matched, context)
-    }
-
-    /// Whether it holds if one of the policy's values matched, or none did.
-    ///
-    /// IAM says that a variable without a value makes its statement invalid. A positive operator
-    /// fails then anyway; what a negated one would have excluded cannot be told.
-    fn settle(&self, matched: bool, context: &dyn Context) -> Option<bool> {
-        match (self.operator.test, matched) {
-            (Test::Compare(_, Sense::Negated), true) => Some(false),
-            (Test::Compare(_, Sense::Negated), false) => {
-                self.operands.are_resolved(context).then_some(true)
-            }
-            (_, matched) => Some(matched),
-        }
+        Some(matched != matches!(self.operator.test, Test::Compare(_, Sense::Negated)))
     }
 }
 
@@ -168,22 +152,6 @@ impl Operands {
                 Self::Date(relation, each(values, "a date", Instant::parse)?)
             }
         })
-    }
-
-    /// Whether all variables in them have values.
-    fn are_resolved(&self, context: &dyn Context) -> bool {
-        match self {
-            Self::Text(patterns) | Self::TextIgnoringCase(patterns) => {
-                patterns.iter().all(|own| own.is_resolved(context))
-            }
-            Self::Arn(patterns) => patterns.iter().all(|own| own.is_resolved(context)),
-            Self::Null { .. }
-            | Self::Bool(_)
-            | Self::Binary(_)
-            | Self::Address(_)
-            | Self::Number(..)
-            | Self::Date(..) => true,
-        }
     }
 
     /// Whether `value` compares with one of the operands; `None` if it cannot be compared.

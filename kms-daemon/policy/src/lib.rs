@@ -5,8 +5,7 @@
 //! It is pure: no clock, no I/O, no state. A policy is read once ([`KeyPolicy::parse`] and its
 //! like) into a compiled form, and evaluated many times. What is not understood is refused when
 //! it is read, never skipped when it is evaluated; what cannot be told in an evaluation (a number
-//! that is none, several values where one is compared, a variable without value in what a negation
-//! excludes) is decided against the caller.
+//! that is none, several values where one is compared) is decided against the caller.
 //!
 //! Sources: the IAM User Guide ("Policy evaluation logic", "IAM JSON policy elements", "Condition
 //! operators", "Policy variables", "Principal", "`NotPrincipal`") and the KMS Developer Guide

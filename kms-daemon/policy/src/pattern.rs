@@ -93,14 +93,6 @@ impl Pattern {
         matches!(self, Self::Template(pieces) if matches!(**pieces, [Piece::Variable { .. }]))
     }
 
-    /// Whether its variables have values.
-    pub(crate) fn is_resolved(&self, context: &dyn Context) -> bool {
-        match self {
-            Self::Template(pieces) => pieces.iter().all(|piece| piece.resolve(context).is_ok()),
-            Self::Exact(_) | Self::Anything | Self::Wild(_) => true,
-        }
-    }
-
     /// Whether `text` matches.
     pub(crate) fn matches(&self, text: &str, context: &dyn Context) -> Result<bool, Unresolved> {
         match self {

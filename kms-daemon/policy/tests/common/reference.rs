@@ -7,9 +7,6 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{ACCOUNT, Bag, Case, Entry, Outcome, Who};
-use pattern::{arn_like, chars_like, expand, like};
-
-mod pattern;
 
 /// Decides a case.
 pub fn decide(case: &Case) -> Outcome {
@@ -237,11 +234,8 @@ fn condition(op: &str, key: &str, values: &[String], bag: &Bag, variables: bool)
         None => (rest, false),
     };
     let negated = name.contains("Not");
-    let is_void = |value: &String| expand(value, bag, variables, false).is_none();
-    let excludes_unknown = negated && values.iter().any(is_void);
     if found.is_empty() {
-        let holds = if_exists || set == "ForAllValues" || set.is_empty() && negated;
-        return (if_exists || !set.is_empty() || !excludes_unknown).then_some(holds);
+        return Some(if_exists || set == "ForAllValues" || set.is_empty() && negated);
     }
     if set.is_empty() && found.len() > 1 {
         return None;
@@ -253,7 +247,7 @@ fn condition(op: &str, key: &str, values: &[String], bag: &Bag, variables: bool)
             for value in values {
                 matched |= compare(name, text, value, bag, variables)?;
             }
-            (matched || !excludes_unknown).then_some(matched != negated)
+            Some(matched != negated)
         })
         .collect();
     let (yes, no) = (outcomes.contains(&Some(true)), outcomes.contains(&Some(false)));
@@ -330,6 +324,67 @@ fn in_network(text: &str, network: &str) -> Option<bool> {
     let (text, own) = (bits(text.parse().ok()?), bits(address.parse().expect("an address")));
     let prefix = prefix.parse::<usize>().expect("a prefix").min(own.len());
     Some(text.len() == own.len() && text[..prefix] == own[..prefix])
+}
+
+/// The characters of a pattern, each with whether it is a wildcard. `None` if a variable has no
+/// value.
+fn expand(value: &str, bag: &Bag, variables: bool, wild: bool) -> Option<Vec<(char, bool)>> {
+    let mut out = Vec::new();
+    let mut rest = value;
+    while !rest.is_empty() {
+        if variables && rest.starts_with("${") {
+            let (inside, after) = rest[2..].split_once('}').expect("closed");
+            let (key, default) = match inside.split_once(", ") {
+                Some((key, default)) => (key, Some(default.trim_matches('\''))),
+                None => (inside, None),
+            };
+            let text = match bag.0.get(&key.to_lowercase()) {
+                Some(Entry::One(text)) => text,
+                Some(Entry::Many(_)) => return None,
+                None => default?,
+            };
+            out.extend(text.chars().map(|c| (c, false)));
+            rest = after;
+        } else {
+            let c = rest.chars().next().expect("not empty");
+            out.push((c, wild && "*?".contains(c)));
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    Some(out)
+}
+
+fn chars_like(pattern: &[(char, bool)], text: &[char]) -> bool {
+    match (pattern.first(), text.first()) {
+        (None, _) => text.is_empty(),
+        (Some(('*', true)), _) => {
+            chars_like(&pattern[1..], text) || !text.is_empty() && chars_like(pattern, &text[1..])
+        }
+        (Some(_), None) => false,
+        (Some((own, wild)), Some(c)) => {
+            (*wild || own == c) && chars_like(&pattern[1..], &text[1..])
+        }
+    }
+}
+
+fn like(pattern: &str, text: &str) -> bool {
+    let pattern = expand(pattern, &Bag::default(), false, true).expect("no variables");
+    chars_like(&pattern, &text.chars().collect::<Vec<_>>())
+}
+
+fn arn_like(pattern: &str, text: &str, bag: &Bag, variables: bool) -> Option<bool> {
+    // The pools have variables in the last field only.
+    let patterns: Vec<&str> = pattern.splitn(6, ':').collect();
+    let fields: Vec<&str> = text.splitn(6, ':').collect();
+    if patterns.len() != fields.len() {
+        return Some(false);
+    }
+    let mut all = true;
+    for (pattern, field) in patterns.iter().zip(fields) {
+        let pattern = expand(pattern, bag, variables, true);
+        all = all && chars_like(&pattern?, &field.chars().collect::<Vec<_>>());
+    }
+    Some(all)
 }
 
 fn many(value: &Value) -> Vec<&Value> {

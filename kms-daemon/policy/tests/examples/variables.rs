@@ -73,25 +73,6 @@ fn variables() -> Vec<Example> {
                 ),
                 (ask(RUN, A::DeleteAlias, json!({})).on(tax), lacking(Identity)),
             ]),
-        // Where a variable has no value the guide calls the whole statement invalid. It does not
-        // allow; a denial might still be meant, so it denies.
-        iam("Policy variables: variables that cannot be resolved")
-            .identity([
-                may("Encrypt Sign", "*", of("StringNotEquals", "${aws:username}")),
-                may("Decrypt Sign", "*", of("StringNotEqualsIfExists", "${aws:username}")),
-                may_not("Sign", "*", of("StringNotEquals", "${aws:username}")),
-                may_not("Decrypt", "*", of("StringEquals", "${aws:username}")),
-            ])
-            .rows([
-                (ask(ANA, A::Encrypt, note("ben")), by_account(0, 0, 0)),
-                (ask(ANA, A::Encrypt, json!({})), by_account(0, 0, 0)),
-                (ask(ANA, A::Encrypt, note("ana")), lacking(Identity)),
-                (ask(RUN, A::Encrypt, note("ben")), lacking(Identity)),
-                (ask(RUN, A::Encrypt, json!({})), lacking(Identity)),
-                (ask(RUN, A::Decrypt, json!({})), by_account(0, 0, 1)),
-                (ask(RUN, A::Decrypt, note("ben")), lacking(Identity)),
-                (ask(RUN, A::Sign, json!({})), denied(Identity, 0, 2)),
-            ]),
         iam("Policy variables: Special characters")
             .identity([
                 may("DeleteAlias", "arn:aws:kms:*:210987654321:alias/${*}-mail", ALWAYS),

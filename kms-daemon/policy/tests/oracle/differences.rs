@@ -71,8 +71,7 @@ const DIFFERENCES: &[Difference] = &[
     ),
     (
         "a negation with a variable that has no value",
-        "what it would exclude cannot be told, so the engine decides against the caller; the other \
-         skips the statement",
+        "the value matches nothing, so its negation holds; the other skips the statement",
         |case| {
             any_condition(case, |name, _, values| {
                 name.contains("Not") && has_unresolved_variable(case, values)
