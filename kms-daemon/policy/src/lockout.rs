@@ -25,26 +25,31 @@ pub fn can_put_again<'a>(
     policies: &Policies<'a>,
     context: &'a dyn Context,
 ) -> bool {
-    let later = LaterRequest(context);
-    let request = Request {
-        caller,
-        action: Action::PutKeyPolicy,
-        resource: Resource::Key { arn, account, policy: Some(policy) },
-        context: &later,
-    };
     let Policies { identity, boundary, session, .. } = *policies;
     let policies = Policies { identity, boundary, session, ..Policies::default() };
-    authorize(&request, &policies).is_allowed()
+    // The later request can leave the parameter out, or say that it does not ask.
+    [None, Some(false)].into_iter().any(|bypass| {
+        let request = Request {
+            caller,
+            action: Action::PutKeyPolicy,
+            resource: Resource::Key { arn, account, policy: Some(policy) },
+            context: &LaterRequest { context, bypass },
+        };
+        authorize(&request, &policies).is_allowed()
+    })
 }
 
-struct LaterRequest<'a>(&'a dyn Context);
+struct LaterRequest<'a> {
+    context: &'a dyn Context,
+    bypass: Option<bool>,
+}
 
 impl Context for LaterRequest<'_> {
     fn value(&self, key: &ConditionKey) -> Option<Value<'_>> {
         match key.name() {
             Name::PolicyName => Some(Value::from("default")),
-            Name::BypassPolicyLockoutSafetyCheck => Some(Value::Bool(false)),
-            _ => self.0.value(key),
+            Name::BypassPolicyLockoutSafetyCheck => self.bypass.map(Value::Bool),
+            _ => self.context.value(key),
         }
     }
 }

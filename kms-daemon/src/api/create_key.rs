@@ -31,7 +31,8 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     let default = if chosen.material.is_some() { "EXTERNAL" } else { "AWS_KMS" };
     let origin = input.origin.as_deref().unwrap_or(default);
     let in_store = check_store(&input, origin)?;
-    let bypass = input.bypass_policy_lockout_safety_check.unwrap_or(false);
+    let asked_bypass = input.bypass_policy_lockout_safety_check;
+    let bypass = asked_bypass.unwrap_or(false);
     let description = input.description.clone().unwrap_or_default();
     let tags = tagging::read(tags)?;
 
@@ -55,7 +56,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         },
         tags: &tags,
     };
-    let home = call.authorize_new_key(call.home(), new_key, bypass)?;
+    let home = call.authorize_new_key(call.home(), new_key, asked_bypass)?;
     if in_store {
         return Err(custom_key_store::not_found());
     }

@@ -25,13 +25,14 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         }
         _ => return Err(invalid("PolicyName must be default.")),
     }
-    let bypass = input.bypass_policy_lockout_safety_check.unwrap_or(false);
+    let asked_bypass = input.bypass_policy_lockout_safety_check;
+    let bypass = asked_bypass.unwrap_or(false);
     call.parameter("keyId", key_id.as_str());
     call.parameter("policyName", policy_name.as_str());
     call.parameter("policy", text.as_str());
     call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
     let bound = call.bound(&text).await?;
-    let particulars = Particulars::Policy { name: &policy_name, bypass };
+    let particulars = Particulars::Policy { name: &policy_name, bypass: asked_bypass };
     let key_use = KeyUse::manage(Action::PutKeyPolicy, &key_id).telling(particulars);
     for _ in Call::tries() {
         let key = call.authorize(key_use).await?;

@@ -23,7 +23,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let (key_id, region) = (input.key_id, input.replica_region);
     let tags = tagging::read(input.tags.unwrap_or_default())?;
     let description = input.description.unwrap_or_default();
-    let bypass = input.bypass_policy_lockout_safety_check.unwrap_or(false);
+    let asked_bypass = input.bypass_policy_lockout_safety_check;
+    let bypass = asked_bypass.unwrap_or(false);
     call.parameter("keyId", key_id.as_str());
     call.parameter("replicaRegion", region.as_str());
     call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
@@ -34,12 +35,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let there = Scope::new(&*call.home().account, &*region);
     // As AWS counts it: the replica is two keys' worth of work.
     call.count_elsewhere(&there, Pool::Operation(Operation::CreateKey), 2)?;
-    let particulars = Particulars::Replica { region: &region, tags: &tags, bypass };
+    let particulars = Particulars::Replica { region: &region, tags: &tags, bypass: asked_bypass };
     let key_use = KeyUse::manage(Action::ReplicateKey, &key_id).telling(particulars);
     for attempt in Call::tries() {
         let key = call.authorize(key_use).await?;
         let new_key = NewKey::replica_of(&key, &tags);
-        call.authorize_new_key(&there, new_key, bypass)?;
+        call.authorize_new_key(&there, new_key, asked_bypass)?;
         refuse_replica(&key)?;
         check_destination(call, &key, &there)?;
         tagging::check_count(&tags)?;

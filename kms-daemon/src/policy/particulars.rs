@@ -1,7 +1,8 @@
 //! What an operation tells of its request, for conditions only.
 //!
-//! Where a parameter has a default, conditions see the default, as at AWS. The exception is
-//! `kms:ExpirationModel`, which AWS leaves out so that `Null` can tell.
+//! Where a parameter has a default, conditions see the default, as at AWS. The exceptions are
+//! `kms:ExpirationModel` and `kms:BypassPolicyLockoutSafetyCheck`, which AWS leaves out so that
+//! `Null` can tell.
 //!
 //! [`Particulars::fit`] has the operations that must hand something over. A request without it is
 //! not decided, so that no condition takes for absent what was forgotten.
@@ -28,8 +29,8 @@ pub enum Particulars<'a> {
     NewKey {
         /// Its tags.
         tags: &'a Tags,
-        /// `BypassPolicyLockoutSafetyCheck`.
-        bypass: bool,
+        /// `BypassPolicyLockoutSafetyCheck`, if the request has it.
+        bypass: Option<bool>,
     },
     /// Of a replica that is to be made.
     Replica {
@@ -37,8 +38,8 @@ pub enum Particulars<'a> {
         region: &'a str,
         /// Its tags.
         tags: &'a Tags,
-        /// `BypassPolicyLockoutSafetyCheck`.
-        bypass: bool,
+        /// `BypassPolicyLockoutSafetyCheck`, if the request has it.
+        bypass: Option<bool>,
     },
     /// The name of the policy that is read.
     PolicyName(&'a str),
@@ -46,8 +47,8 @@ pub enum Particulars<'a> {
     Policy {
         /// Its name.
         name: &'a str,
-        /// `BypassPolicyLockoutSafetyCheck`.
-        bypass: bool,
+        /// `BypassPolicyLockoutSafetyCheck`, if the request has it.
+        bypass: Option<bool>,
     },
     /// The tags that a key is to have.
     Tags(&'a Tags),
@@ -135,7 +136,7 @@ impl<'a> Particulars<'a> {
                 Self::NewKey { bypass, .. }
                 | Self::Replica { bypass, .. }
                 | Self::Policy { bypass, .. },
-            ) => Value::Bool(*bypass),
+            ) => Value::Bool((*bypass)?),
             (Name::PolicyName, Self::PolicyName(name) | Self::Policy { name, .. }) => {
                 Value::from(*name)
             }

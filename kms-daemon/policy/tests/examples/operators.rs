@@ -129,9 +129,9 @@ fn numbers_and_dates() -> Vec<Example> {
         decrypt(
             "Condition operators: DateGreaterThan",
             json!({ "DateGreaterThan": { "aws:TokenIssueTime": "2027-01-01T00:00:01Z" } }),
-            [issued("2027-01-01T00:00:02Z"), issued("2027-02-01T00:00:00+14:00")],
+            [issued("2027-01-01T00:00:02Z"), issued("2026-12-31T20:00:00-05:00")],
             // Long-term access keys have no such key.
-            &[issued("2027-01-01T00:00:01Z"), json!({})],
+            &[issued("2027-01-01T00:00:01Z"), issued("2027-01-01T10:00:00+14:00"), json!({})],
         ),
         decrypt(
             "Condition operators: dates in epoch time",

@@ -33,9 +33,7 @@ fn callers() -> Vec<Example> {
                 (ask(ANA, A::CreateKey, bypass(true)), denied(Identity, 0, 1)),
                 (ask(ANA, A::PutKeyPolicy, bypass(true)), denied(Identity, 0, 1)),
             ]),
-        // The guide is of two minds: here the key is missing with the parameter, while by its
-        // "Conditions for an API operation request" it would have the default's value. The
-        // engine takes the context's word.
+        // The key is missing with the parameter: this is how the guide has it here, and `kmsd`.
         kms("kms:BypassPolicyLockoutSafetyCheck: in a key policy")
             .key([allow(
                 KEEPER,

@@ -73,6 +73,23 @@ fn variables() -> Vec<Example> {
                 ),
                 (ask(RUN, A::DeleteAlias, json!({})).on(tax), lacking(Identity)),
             ]),
+        iam("Policy variables: Policy variables with no value")
+            .identity([
+                may("Encrypt Sign", "*", of("StringNotEquals", "${aws:username}")),
+                may("Decrypt Sign", "*", of("StringNotEqualsIfExists", "${aws:username}")),
+                may_not("Sign", "*", of("StringNotEquals", "${aws:username}")),
+                may_not("Decrypt", "*", of("StringEquals", "${aws:username}")),
+            ])
+            .rows([
+                (ask(ANA, A::Encrypt, note("ben")), by_account(0, 0, 0)),
+                (ask(ANA, A::Encrypt, json!({})), by_account(0, 0, 0)),
+                (ask(ANA, A::Encrypt, note("ana")), lacking(Identity)),
+                // A role has no user name, and nothing is equal to that.
+                (ask(RUN, A::Encrypt, note("ben")), by_account(0, 0, 0)),
+                (ask(RUN, A::Encrypt, json!({})), by_account(0, 0, 0)),
+                (ask(RUN, A::Decrypt, note("ben")), by_account(0, 0, 1)),
+                (ask(RUN, A::Sign, json!({})), denied(Identity, 0, 2)),
+            ]),
         iam("Policy variables: Special characters")
             .identity([
                 may("DeleteAlias", "arn:aws:kms:*:210987654321:alias/${*}-mail", ALWAYS),

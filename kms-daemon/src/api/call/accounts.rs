@@ -52,7 +52,7 @@ impl Call<'_> {
         &self,
         scope: &Scope,
         new_key: NewKey<'_>,
-        bypass: bool,
+        bypass: Option<bool>,
     ) -> Result<AuthorizedAccount, KmsError> {
         let tags = new_key.tags;
         let new_key = Some(new_key);

@@ -19,7 +19,7 @@ async fn a_key_that_is_made_has_the_defaults() {
         is("kms:CustomerMasterKeyUsage", "ENCRYPT_DECRYPT", "SIGN_VERIFY"),
         is("kms:KeyOrigin", "AWS_KMS", "EXTERNAL"),
         flag("kms:MultiRegion", false),
-        flag("kms:BypassPolicyLockoutSafetyCheck", false),
+        absent("kms:BypassPolicyLockoutSafetyCheck"),
         absent("kms:MultiRegionKeyType"),
         absent("aws:RequestTag/team"),
         absent("aws:TagKeys"),
@@ -164,7 +164,7 @@ async fn regions_are_told() {
         is("aws:RequestedRegion", REGION, REGIONS[1]),
         is("kms:MultiRegionKeyType", "PRIMARY", "REPLICA"),
         is("aws:RequestTag/team", "red", "blue"),
-        flag("kms:BypassPolicyLockoutSafetyCheck", false),
+        absent("kms:BypassPolicyLockoutSafetyCheck"),
     ];
     check(&rig, "ReplicateKey", &replicate, conditions).await;
     // Making the replica is decided where it is made.

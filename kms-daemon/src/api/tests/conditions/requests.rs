@@ -71,7 +71,8 @@ pub(super) async fn asking(action: &'static str) -> Asked {
                 "CreateKey" => json!({}),
                 _ => json!({ "Tags": tags }),
             };
-            let full = json!({ "Tags": tags, "MultiRegion": true });
+            let full = json!({ "Tags": tags, "MultiRegion": true,
+                "BypassPolicyLockoutSafetyCheck": false });
             ("CreateKey", full, bare)
         }
         "ListKeys" | "ListAliases" | "DescribeCustomKeyStores" => (action, json!({}), json!({})),

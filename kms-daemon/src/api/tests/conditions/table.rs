@@ -168,6 +168,7 @@ const TABLE: &[(Name, &str, Has)] = &[
 
 /// Keys that a request has only if it has the parameter, or if the key is of that kind.
 const OPTIONAL: &[Name] = &[
+    Name::BypassPolicyLockoutSafetyCheck,
     Name::EncryptionContext,
     Name::EncryptionContextKeys,
     Name::ExpirationModel,
