@@ -189,12 +189,13 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         Some(_) => verifier, // restarted at will, by clients with any clock
         None => verifier.since(begin),
     };
+    let metrics = Metrics::new();
     let front = Arc::new(Front {
-        service,
+        service: service.with_authorization(metrics.authorization()),
         verifier,
         iam,
         audit: Arc::clone(&audit),
-        metrics: Metrics::new(),
+        metrics,
         readiness: status,
         region: config.region.clone(),
         account: config.account.clone(),

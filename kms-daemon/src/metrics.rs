@@ -37,11 +37,30 @@ struct SpecLabel {
     spec: &'static str,
 }
 
+/// Times that something took; clones count together.
+#[derive(Debug, Clone)]
+pub struct Times(Histogram);
+
+impl Times {
+    /// How long it takes to decide whether a request may use a key: 0.5 µs to 1 ms.
+    #[must_use]
+    pub fn of_authorization() -> Self {
+        let microseconds = [0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0, 20.0, 50.0, 100.0, 1000.0];
+        Self(Histogram::new(microseconds.map(|bound| bound / 1e6)))
+    }
+
+    /// Counts one.
+    pub fn observe(&self, took: Duration) {
+        self.0.observe(took.as_secs_f64());
+    }
+}
+
 /// All metrics of the daemon.
 pub struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<RequestLabels, Counter>,
     latency: Family<OperationLabel, Histogram>,
+    authorization: Times,
     ready: Gauge,
     audit_pending: Gauge,
     audit_records: Gauge,
@@ -67,6 +86,7 @@ impl Metrics {
             registry: Mutex::new(Registry::with_prefix("strongroom")),
             requests: Family::default(),
             latency: Family::new_with_constructor(buckets),
+            authorization: Times::of_authorization(),
             ready: Gauge::default(),
             audit_pending: Gauge::default(),
             audit_records: Gauge::default(),
@@ -91,6 +111,13 @@ impl Metrics {
             "Time from the head of a request to its durable record",
             Unit::Seconds,
             self.latency.clone(),
+        );
+        registry.register_with_unit(
+            "authorization_duration",
+            "Time to find out what limits a caller, to find the key, and to decide; devices that \
+             open secrets aside",
+            Unit::Seconds,
+            self.authorization.0.clone(),
         );
         registry.register("ready", "1 if requests can be served", self.ready.clone());
         registry.register(
@@ -123,6 +150,12 @@ impl Metrics {
         let operation = operation.unwrap_or("unknown");
         self.requests.get_or_create(&RequestLabels { operation, code }).inc();
         self.latency.get_or_create(&OperationLabel { operation }).observe(took.as_secs_f64());
+    }
+
+    /// What authorizations take, to be counted by who decides.
+    #[must_use]
+    pub fn authorization(&self) -> Times {
+        self.authorization.clone()
     }
 
     /// Sets what is known of a device.

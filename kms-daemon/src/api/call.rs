@@ -1,6 +1,6 @@
 //! One call of the API: what every operation needs while it runs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -65,6 +65,8 @@ pub(super) struct Call<'a> {
     used: Vec<Stored<KeyRecord>>,
     /// Whether it was counted against a quota.
     counted: bool,
+    /// How long keys were looked for and decided about.
+    deciding: Option<Duration>,
 }
 
 impl<'a> Call<'a> {
@@ -86,6 +88,7 @@ impl<'a> Call<'a> {
             facts,
             used: Vec::new(),
             counted: false,
+            deciding: None,
         })
     }
 
@@ -118,6 +121,16 @@ impl<'a> Call<'a> {
     /// What tokens and markers are sealed with.
     pub(super) const fn seal(&self) -> &'a Seal {
         &self.service.seal
+    }
+
+    /// How long keys were looked for and decided about, if they were.
+    pub(super) const fn deciding(&self) -> Option<Duration> {
+        self.deciding
+    }
+
+    /// Notes that a decision is made, which has begun then.
+    fn decided_since(&mut self, begin: Instant) {
+        self.deciding = Some(self.deciding.unwrap_or_default() + begin.elapsed());
     }
 
     /// Counts the call against a quota, once.
@@ -242,8 +255,13 @@ impl<'a> Call<'a> {
         &mut self,
         key_use: KeyUse<'_>,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
-        let located = self.locate(key_use).await?;
-        self.authorize_located(key_use, located).await
+        let begin = Instant::now();
+        let decided = match self.locate(key_use).await {
+            Ok(located) => self.authorize_located(key_use, located).await,
+            Err(error) => Err(error),
+        };
+        self.decided_since(begin);
+        decided
     }
 
     /// Finds the key that is named. Whoever asked has no right to it yet.

@@ -8,6 +8,8 @@
 //!
 //! [`Catalog::foreign_key`]: crate::key::Catalog::foreign_key
 
+use std::time::Instant;
+
 use super::{Call, KeyUse, Located};
 use crate::error::{Exception, KmsError};
 use crate::key::{KeyId, KeyRecord, KeyRef, Stored};
@@ -36,6 +38,7 @@ impl Call<'_> {
         id: KeyId,
         key_use: KeyUse<'_>,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
+        let begin = Instant::now();
         let decided = match self.catalog().key(&self.home, id).await? {
             Some(key) => self.authorize_found(key_use, key).await,
             None => {
@@ -43,6 +46,7 @@ impl Call<'_> {
                 self.authorize_unknown(key_use, key).await
             }
         };
+        self.decided_since(begin);
         decided.map_err(|refusal| match refusal.exception() {
             Exception::AccessDenied => policy::deny_ciphertext(),
             _ => refusal,
