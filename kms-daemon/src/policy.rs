@@ -37,6 +37,7 @@ mod subject;
 pub use self::action::{AccountAction, Action, Requirement};
 pub use self::asker::{Asker, CallerName, CallerPolicies};
 pub use self::document::{Bound, IdentityPolicy, KeyPolicy, PolicyError, TrustPolicy};
+pub use self::engine::Refusal;
 pub use self::lookups::Lookups;
 pub use self::particulars::Particulars;
 pub use self::retirement::authorize_retirement;
@@ -46,7 +47,6 @@ pub use self::subject::{MultiRegionKeyType, NewKey, Subject, Traits};
 pub(crate) use self::engine::decisions;
 
 use self::conditions::About;
-use self::engine::Refusal;
 
 /// The name of the only policy of a key.
 pub const DEFAULT_POLICY_NAME: &str = "default";
@@ -154,15 +154,14 @@ impl Request<'_> {
     }
 }
 
-/// Whether it depends on a grant if `request` may use `key`.
+/// Whether a grant could still let `request` use `key`, which policies refuse.
 ///
 /// For a caller of another account one is always looked for, so that the time does not tell why
 /// the request is refused, nor whether there is such a key.
 #[must_use]
-pub fn needs_grant(request: &Request<'_>, key: &KeyRecord) -> bool {
-    let foreign = request.asker.is_foreign_to(&key.scope);
-    let yields = |refusal: Refusal| foreign || refusal.yields_to_grant;
-    grant::OPERATIONS.contains(&request.action) && request.decide(key, None).is_err_and(yields)
+pub fn needs_grant(request: &Request<'_>, key: &KeyRecord, refusal: &Refusal) -> bool {
+    let is_foreign = request.asker.is_foreign_to(&key.scope);
+    grant::OPERATIONS.contains(&request.action) && (is_foreign || refusal.yields_to_grant)
 }
 
 /// How a grant on the key names the caller, if it allows what `request` is about.
@@ -208,7 +207,7 @@ impl Permitted<'_> {
     pub fn authorize(self) -> Result<Authorized<KeyRecord>, KmsError> {
         let Self { request, key } = self;
         spec::check_use(&key, request.action, request.algorithm)?;
-        request.action.state_rule().check(key.state, &key.arn())?;
+        request.action.state_rule().check(key.state, || key.arn())?;
         Ok(Authorized(key))
     }
 }
@@ -216,12 +215,12 @@ impl Permitted<'_> {
 /// Decides whether policies let `request` be about `key`, on which the caller has a grant.
 ///
 /// # Errors
-/// [`Exception::AccessDenied`].
+/// [`Refusal`].
 pub fn permit<'r>(
     request: &Request<'r>,
     key: Stored<KeyRecord>,
     granted: Option<Granted>,
-) -> Result<Permitted<'r>, KmsError> {
+) -> Result<Permitted<'r>, Refusal> {
     request.decide(&key, granted)?;
     Ok(Permitted { request: *request, key })
 }
@@ -292,7 +291,7 @@ pub fn authorize_scheduled(
     now: Timestamp,
 ) -> Option<Authorized<KeyRecord>> {
     let due = key.rotation.is_some_and(|schedule| schedule.next <= now);
-    let usable = Action::RotateKeyOnDemand.state_rule().check(key.state, "").is_ok();
+    let usable = Action::RotateKeyOnDemand.state_rule().check(key.state, String::new).is_ok();
     (due && usable).then_some(Authorized(key))
 }
 

@@ -76,6 +76,5 @@ async fn here(
 async fn check_elsewhere(call: &Call<'_>, key: &KeyRecord, there: &Scope) -> Result<(), KmsError> {
     let place = Place { scope: there.clone(), key: key.id };
     let known = call.regions().peers().describe(place).await?;
-    let arn = there.key_arn(key.id);
-    Action::UpdatePrimaryRegion.state_rule().check(known.state, &arn)
+    Action::UpdatePrimaryRegion.state_rule().check(known.state, || there.key_arn(key.id))
 }

@@ -26,7 +26,7 @@ mod related;
 mod usage;
 
 pub use self::aliases::AliasIndex;
-pub use self::grants::{FoundGrant, GrantCount};
+pub use self::grants::{FoundGrant, GrantCount, HeldGrants};
 pub(in crate::key) use self::related::tell;
 pub use self::related::{Errand, FoundErrand, What, elsewhere};
 
@@ -80,6 +80,7 @@ pub struct Catalog {
     keys: Cache<KeyRecord>,
     aliases: Cache<AliasRecord>,
     grants: Cache<GrantRecord>,
+    held: Cache<HeldGrants>,
 }
 
 impl Catalog {
@@ -94,6 +95,7 @@ impl Catalog {
             keys: Cache::new(),
             aliases: Cache::new(),
             grants: Cache::new(),
+            held: Cache::new(),
         });
         catalog.index_owners().await?;
         tokio::spawn(follow(Arc::downgrade(&catalog), revision));
@@ -246,6 +248,8 @@ impl Catalog {
             self.aliases.invalidate(key, revision);
         } else if key.starts_with(layout::GRANTS.as_bytes()) {
             self.grants.invalidate(key, revision);
+        } else if key.starts_with(layout::GRANTEES.as_bytes()) {
+            self.held.invalidate(layout::grants_of_entry(key), revision);
         }
     }
 }
@@ -265,6 +269,7 @@ impl Follower for Catalog {
         self.keys.clear(revision);
         self.aliases.clear(revision);
         self.grants.clear(revision);
+        self.held.clear(revision);
     }
 }
 

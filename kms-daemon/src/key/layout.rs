@@ -51,7 +51,8 @@ pub(super) const GRANTS: &str = "grants/";
 /// Start of the name of every destroyed key whose grants are left.
 pub(super) const ORPHANS: &str = "orphans/";
 const KEY_ALIASES: &str = "key-aliases/";
-const GRANTEES: &str = "grantees/";
+/// Start of every entry of a grant under its grantee.
+pub(super) const GRANTEES: &str = "grantees/";
 const GRANT_NAMES: &str = "grant-names/";
 const GRANT_COUNTS: &str = "grant-counts/";
 const LAST_USAGE: &str = "last-usage/";
@@ -121,6 +122,12 @@ pub(super) fn grant(scope: &Scope, key: KeyId, id: GrantId) -> Vec<u8> {
 /// All grants of a key to one grantee.
 pub(super) fn grants_to(scope: &Scope, key: KeyId, grantee: &str) -> Vec<u8> {
     of_key(GRANTEES, scope, key, &format!("/{grantee}{END}"))
+}
+
+/// The [`grants_to`] that an entry belongs to.
+pub(super) fn grants_of_entry(entry: &[u8]) -> &[u8] {
+    let end = entry.iter().rposition(|byte| *byte == END as u8).map_or(0, |at| at + 1);
+    &entry[..end]
 }
 
 /// An entry of [`grants_to`].

@@ -103,12 +103,12 @@ pub enum StateRule {
 }
 
 impl StateRule {
-    /// Whether a key in `state` passes.
+    /// Whether a key in `state` passes; `arn` tells its name if it does not.
     ///
     /// # Errors
     /// [`Exception::Disabled`] for a disabled key that has to be usable,
     /// [`Exception::KmsInvalidState`] for everything else.
-    pub fn check(self, state: KeyState, arn: &str) -> Result<(), KmsError> {
+    pub fn check(self, state: KeyState, arn: impl FnOnce() -> String) -> Result<(), KmsError> {
         use KeyState as S;
 
         let allowed = match self {
@@ -145,6 +145,6 @@ impl StateRule {
             Self::PendingDeletion => "is not pending deletion",
             _ => state.complaint(),
         };
-        Err(KmsError::new(exception, format!("{arn} {complaint}.")))
+        Err(KmsError::new(exception, format!("{} {complaint}.", arn())))
     }
 }

@@ -10,7 +10,8 @@ use crate::error::{Exception, KmsError};
 use crate::principal::{Principal, PrincipalKind};
 
 /// Why a request is refused.
-pub(super) struct Refusal {
+#[derive(Debug)]
+pub struct Refusal {
     /// Whether a grant could allow it all the same.
     pub(super) yields_to_grant: bool,
     error: KmsError,

@@ -16,13 +16,15 @@ impl Call<'_> {
         for token in grant_tokens {
             self.find_token(token).await?;
         }
-        match policy::permit(request, Stored::clone(&key), None) {
-            Err(refusal) if policy::needs_grant(request, &key) => {
-                let grant = self.find_grant(request, &key).await?.ok_or(refusal)?;
-                policy::permit(request, key, Some(grant))
-            }
-            decided => decided,
+        let refusal = match policy::permit(request, Stored::clone(&key), None) {
+            Ok(permitted) => return Ok(permitted),
+            Err(refusal) => refusal,
+        };
+        if !policy::needs_grant(request, &key, &refusal) {
+            return Err(refusal.into());
         }
+        let grant = self.find_grant(request, &key).await?.ok_or(refusal)?;
+        Ok(policy::permit(request, key, Some(grant))?)
     }
 
     /// Checks that a key which the caller may use can be used.
@@ -34,7 +36,7 @@ impl Call<'_> {
         let key = permitted.authorize()?;
         // Expired material is gone, whether it was destroyed yet or not.
         if key.has_expired(self.now()) {
-            state_rule.check(KeyState::PendingImport, &key.arn())?;
+            state_rule.check(KeyState::PendingImport, || key.arn())?;
         }
         if self.operation.is_tracked() {
             self.used.push(key.stored());

@@ -30,7 +30,23 @@ impl Call<'_> {
         request: &policy::Request<'_>,
         key: &KeyRecord,
     ) -> Result<Option<Granted>, KmsError> {
-        for name in self.asker().names() {
+        let is_foreign = request.asker.is_foreign_to(&key.scope);
+        for name in request.asker.names() {
+            // The cache would tell other accounts what is used.
+            let held = match is_foreign {
+                true => None,
+                false => self.catalog().held_grants(&key.scope, key.id, &name.arn).await?,
+            };
+            if let Some(held) = held {
+                let granted = held.iter().find_map(|(id, grant)| {
+                    let grantee = policy::grants(grant, request)?;
+                    Some(Granted { id: *id, grantee })
+                });
+                match granted {
+                    Some(granted) => return Ok(Some(granted)),
+                    None => continue,
+                }
+            }
             let mut after = None;
             loop {
                 let page =

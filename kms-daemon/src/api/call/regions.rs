@@ -121,7 +121,7 @@ impl Call<'_> {
 pub(in crate::api) fn refuse_moving(key: &KeyRecord) -> Result<(), KmsError> {
     let moving = key.multi_region.as_ref().is_some_and(|regions| regions.moving_to.is_some());
     match moving {
-        true => StateRule::Enabled.check(KeyState::Updating, &key.arn()),
+        true => StateRule::Enabled.check(KeyState::Updating, || key.arn()),
         false => Ok(()),
     }
 }

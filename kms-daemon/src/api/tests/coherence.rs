@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Rig;
-use super::rig::{b64, join};
+use super::rig::{ACCOUNT, b64, join};
 use crate::store::counting::Counting;
 use crate::store::{Commit, MemoryStore, RedbStore, Store, Transaction};
 
@@ -51,6 +51,45 @@ async fn another_process_sees_a_change_soon_and_its_updates_lose_nothing() {
         rig.ok("TagResource", json!({ "KeyId": id, "Tags": tags })).await;
     }
     assert_eq!(here.record(&id).await.unwrap().tags.len(), 4);
+}
+
+#[tokio::test]
+async fn grants_count_at_once_and_are_used_without_the_store() {
+    let store = Arc::new(Counting::default());
+    let (here, there) = (Rig::on(store.clone()).await, Rig::on(store.clone()).await);
+    let policy = json!({ "Version": "2012-10-17", "Statement": { "Effect": "Allow",
+        "Principal": { "AWS": ACCOUNT }, "Resource": "*",
+        "Action": ["kms:CreateGrant", "kms:RevokeGrant", "kms:PutKeyPolicy"] } });
+    let key = here.ok("CreateKey", json!({ "Policy": policy.to_string() })).await;
+    let id = key["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+    let encrypt = json!({ "KeyId": id, "Plaintext": b64("x") });
+    // That there is no grant is remembered as well.
+    for rig in [&here, &there] {
+        assert_eq!(rig.refused("Encrypt", encrypt.clone()).await, "AccessDeniedException");
+    }
+    let grant = json!({ "KeyId": id, "GranteePrincipal": ACCOUNT, "Operations": ["Encrypt"] });
+    let made = here.ok("CreateGrant", grant).await;
+    here.ok("Encrypt", encrypt.clone()).await;
+    let soon = async |may: bool| {
+        for _ in 0..1000 {
+            if there.call("Encrypt", encrypt.clone()).await.is_ok() == may {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("the change never arrived");
+    };
+    soon(true).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let before = store.calls();
+    for _ in 0..100 {
+        here.ok("Encrypt", encrypt.clone()).await;
+        there.ok("Encrypt", encrypt.clone()).await;
+    }
+    assert_eq!(store.calls(), before);
+    here.ok("RevokeGrant", json!({ "KeyId": id, "GrantId": made["GrantId"] })).await;
+    assert_eq!(here.refused("Encrypt", encrypt.clone()).await, "AccessDeniedException");
+    soon(false).await;
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     // Who may use a key is refused all the same while the key is in a state that forbids it.
     let state = found.as_ref().and_then(|found| {
         let action = Action::ALL.iter().find(|known| known.name().eq_ignore_ascii_case(action))?;
-        action.state_rule().check(found.key.state, &found.key.arn()).err()
+        action.state_rule().check(found.key.state, || found.key.arn()).err()
     });
     let mut answer = vec![("Principal", Some(Node::from(principal.caller_arn())))];
     answer.push(("KeyArn", found.map(|found| Node::from(found.key.arn()))));

@@ -17,6 +17,12 @@ use crate::store::{Entry, Range, Revision, Transaction};
 /// Grants of a destroyed key that are removed at a time: each takes up to four writes.
 const BATCH: usize = 30;
 
+/// Most grants to one grantee that are held in memory for each key.
+const MAX_HELD: usize = 100;
+
+/// Grants of a key to one grantee, in ascending order of their ids.
+pub type HeldGrants = Vec<(GrantId, Stored<GrantRecord>)>;
+
 /// The number of a key's grants, as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrantCount {
@@ -152,6 +158,37 @@ impl Catalog {
         };
         let items = page.entries.into_iter().map(read).collect::<Result<_, CatalogError>>()?;
         Ok(Listing { items, more: page.more })
+    }
+
+    /// All grants of a key to one grantee, through a cache; `None` if they are many.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn held_grants(
+        &self,
+        scope: &Scope,
+        key: KeyId,
+        grantee: &str,
+    ) -> Result<Option<Stored<HeldGrants>>, CatalogError> {
+        let prefix = layout::grants_to(scope, key, grantee);
+        if let Some(held) = self.held.get(&prefix) {
+            return Ok(Some(held));
+        }
+        let range = Range { prefix: prefix.clone(), after: None, limit: MAX_HELD };
+        let page = self.store.range(range).await?;
+        if page.value.more {
+            return Ok(None);
+        }
+        let mut value = Vec::with_capacity(page.value.entries.len());
+        for entry in page.value.entries {
+            let id = read_id(entry.key.strip_prefix(prefix.as_slice()).unwrap_or_default());
+            let id = id.ok_or_else(|| damaged(&entry.key))?;
+            // One that is gone meanwhile has taken its entry with it, so this is read anew.
+            value.extend(self.grant(scope, key, id).await?.map(|found| (id, found.record)));
+        }
+        let held = Arc::new(Versioned { revision: page.revision, value });
+        self.held.insert(prefix, Arc::clone(&held), page.revision);
+        Ok(Some(held))
     }
 
     /// Grants of a key to one grantee in ascending order of their ids. What is being removed
