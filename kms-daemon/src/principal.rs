@@ -88,12 +88,12 @@ impl Principal {
     pub fn arn(&self) -> String {
         let account = &self.account;
         match &self.kind {
-            PrincipalKind::Root => format!("arn:aws:iam::{account}:root"),
+            PrincipalKind::Root => ["arn:aws:iam::", account, ":root"].concat(),
             PrincipalKind::User(user) => {
-                format!("arn:aws:iam::{account}:user{}{}", user.path, user.name)
+                ["arn:aws:iam::", account, ":user", &user.path, &user.name].concat()
             }
             PrincipalKind::Role(role) => {
-                format!("arn:aws:iam::{account}:role{}{}", role.path, role.role)
+                ["arn:aws:iam::", account, ":role", &role.path, &role.role].concat()
             }
         }
     }
@@ -105,7 +105,7 @@ impl Principal {
         match &self.kind {
             PrincipalKind::Role(role) => {
                 let RoleSession { role, session, .. } = role;
-                format!("arn:aws:sts::{}:assumed-role/{role}/{session}", self.account)
+                ["arn:aws:sts::", &self.account, ":assumed-role/", role, "/", session].concat()
             }
             _ => self.arn(),
         }

@@ -4,10 +4,11 @@
 //! between invalidates the key before the reader inserts, so each shard remembers the latest
 //! revision it was invalidated at, and takes only what was read at or after it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashTable;
 
 use crate::store::Revision;
 
@@ -41,44 +42,64 @@ pub(crate) struct Cache<T> {
 
 #[derive(Debug)]
 struct Shard<T> {
-    entries: HashMap<Vec<u8>, Arc<Versioned<T>>>,
+    entries: HashTable<Entry<T>>,
     /// Latest revision at which an entry of this shard was invalidated.
     floor: Revision,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    key: Vec<u8>,
+    /// Of the key: it finds the shard and the entry.
+    hash: u64,
+    value: Arc<Versioned<T>>,
 }
 
 impl<T> Cache<T> {
     /// An empty cache.
     pub(crate) fn new() -> Self {
-        let shard = |_| Mutex::new(Shard { entries: HashMap::new(), floor: Revision::default() });
+        let shard = |_| Mutex::new(Shard { entries: HashTable::new(), floor: Revision::default() });
         Self { hasher: RandomState::new(), shards: std::array::from_fn(shard) }
     }
 
     /// The cached value of a key.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<Versioned<T>>> {
-        self.shard(key).entries.get(key).cloned()
+        let hash = self.hasher.hash_one(key);
+        let shard = self.shard(hash);
+        shard.entries.find(hash, |entry| entry.key == key).map(|entry| Arc::clone(&entry.value))
     }
 
     /// Keeps what a read of the store at revision `seen` found.
     pub(crate) fn insert(&self, key: Vec<u8>, value: Arc<Versioned<T>>, seen: Revision) {
-        let mut shard = self.shard(&key);
+        let hash = self.hasher.hash_one(&*key);
+        let mut shard = self.shard(hash);
         if seen < shard.floor {
             return;
         }
-        if shard.entries.len() >= CAPACITY
-            && let Some(victim) = shard.entries.keys().next().cloned()
-        {
-            // Hash order is as good as random, and needs no bookkeeping on the hot path.
-            shard.entries.remove(&victim);
+        if let Some(entry) = shard.entries.find_mut(hash, |entry| entry.key == key) {
+            entry.value = value;
+            return;
         }
-        shard.entries.insert(key, value);
+        if shard.entries.len() >= CAPACITY {
+            // Hash order is as good as random, and needs no bookkeeping on the hot path.
+            let victim = shard.entries.iter().next().map(|entry| entry.hash);
+            let victim =
+                victim.map(|hash| shard.entries.find_entry(hash, |entry| entry.hash == hash));
+            if let Some(Ok(victim)) = victim {
+                victim.remove();
+            }
+        }
+        shard.entries.insert_unique(hash, Entry { key, hash, value }, |entry| entry.hash);
     }
 
     /// Forgets a key that was changed at `revision`.
     pub(crate) fn invalidate(&self, key: &[u8], revision: Revision) {
-        let mut shard = self.shard(key);
+        let hash = self.hasher.hash_one(key);
+        let mut shard = self.shard(hash);
         shard.floor = shard.floor.max(revision);
-        if shard.entries.get(key).is_some_and(|entry| entry.revision < revision) {
-            shard.entries.remove(key);
+        let is_old = |entry: &Entry<T>| entry.key == key && entry.value.revision < revision;
+        if let Ok(entry) = shard.entries.find_entry(hash, is_old) {
+            entry.remove();
         }
     }
 
@@ -91,9 +112,9 @@ impl<T> Cache<T> {
         }
     }
 
-    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard<T>> {
-        let hash = self.hasher.hash_one(key);
-        let index = usize::try_from(hash % SHARDS as u64).unwrap_or_default();
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<T>> {
+        // The table goes by the other bits.
+        let index = usize::try_from((hash >> 32) % SHARDS as u64).unwrap_or_default();
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,6 +10,9 @@ use super::AliasName;
 /// Marks the id of a multi-Region key.
 const MULTI_REGION: &str = "mrk-";
 
+/// Characters of an id.
+pub(super) const LENGTH: usize = 36;
+
 /// A key id: a lower-case UUID, or `mrk-` and 32 hexadecimal digits. 36 characters either way.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(hsm_protocol::KeyId);
@@ -38,6 +41,19 @@ impl KeyId {
         (id.to_string() == text).then_some(id)
     }
 
+    /// The id as text, written into `buffer`.
+    pub(super) fn encode(self, buffer: &mut [u8; LENGTH]) -> &str {
+        let uuid = Uuid::from_bytes(self.0.bytes);
+        if !self.0.multi_region {
+            return uuid.hyphenated().encode_lower(buffer);
+        }
+        let (prefix, digits) = buffer.split_at_mut(MULTI_REGION.len());
+        prefix.copy_from_slice(MULTI_REGION.as_bytes());
+        uuid.simple().encode_lower(digits);
+        // Both halves are ASCII.
+        std::str::from_utf8(buffer).unwrap_or_default()
+    }
+
     /// The id in the form devices use.
     #[must_use]
     pub const fn device(self) -> hsm_protocol::KeyId {
@@ -53,12 +69,7 @@ impl From<hsm_protocol::KeyId> for KeyId {
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let uuid = Uuid::from_bytes(self.0.bytes);
-        if self.0.multi_region {
-            write!(f, "{MULTI_REGION}{}", uuid.simple())
-        } else {
-            uuid.hyphenated().fmt(f)
-        }
+        f.write_str(self.encode(&mut [0; LENGTH]))
     }
 }
 
@@ -112,13 +123,13 @@ impl Scope {
     /// The ARN of a key.
     #[must_use]
     pub fn key_arn(&self, id: KeyId) -> String {
-        self.arn(format_args!("key/{id}"))
+        self.arn(&["key/", id.encode(&mut [0; LENGTH])])
     }
 
     /// The ARN of an alias.
     #[must_use]
     pub fn alias_arn(&self, alias: &AliasName) -> String {
-        self.arn(format_args!("{alias}"))
+        self.arn(&[alias.as_str()])
     }
 
     /// The ARN of the account principal.
@@ -127,8 +138,13 @@ impl Scope {
         format!("arn:{}:iam::{}:root", self.partition(), self.account)
     }
 
-    fn arn(&self, resource: fmt::Arguments<'_>) -> String {
-        format!("arn:{}:kms:{}:{}:{resource}", self.partition(), self.region, self.account)
+    fn arn(&self, resource: &[&str]) -> String {
+        let place = ["arn:", self.partition(), ":kms:", &self.region, ":", &self.account, ":"];
+        // Every request needs it more than once: one allocation, and no formatting.
+        let length = place.iter().chain(resource).map(|part| part.len()).sum();
+        let mut arn = String::with_capacity(length);
+        place.iter().chain(resource).for_each(|part| arn.push_str(part));
+        arn
     }
 }
 

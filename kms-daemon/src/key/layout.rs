@@ -22,7 +22,7 @@
 //! Dates are milliseconds since the epoch in 16 hexadecimal digits, so that they sort.
 
 use super::grant::Party;
-use super::{AliasName, GrantId, KeyId, Scope};
+use super::{AliasName, GrantId, KeyId, Scope, id};
 use crate::clock::Timestamp;
 
 /// Start of everything that belongs to keys.
@@ -59,7 +59,7 @@ const LAST_USAGE: &str = "last-usage/";
 const OWNERS: &str = "owners/";
 const RETIRABLE: &str = "retirable/";
 /// Ends the grantee or retiring principal in an index: no ARN or service name has it.
-const END: char = '|';
+const END: &str = "|";
 /// Start of every errand to a Region of another daemon.
 pub(super) const ERRANDS: &str = "errands/";
 /// Start of every due date of a deletion.
@@ -76,7 +76,7 @@ pub(super) fn keys(scope: &Scope) -> Vec<u8> {
 
 /// A key record.
 pub(super) fn key(scope: &Scope, id: KeyId) -> Vec<u8> {
-    format!("{KEYS}{}/{}/{id}", scope.account, scope.region).into_bytes()
+    of_key(KEYS, scope, id, "")
 }
 
 /// Reads what [`key`] wrote.
@@ -101,7 +101,7 @@ pub(super) fn aliases(scope: &Scope) -> Vec<u8> {
 
 /// An alias record.
 pub(super) fn alias(scope: &Scope, name: &AliasName) -> Vec<u8> {
-    format!("{ALIASES}{}/{}/{name}", scope.account, scope.region).into_bytes()
+    [ALIASES, &scope.account, "/", &scope.region, "/", name.as_str()].concat().into_bytes()
 }
 
 /// The names of a key's aliases.
@@ -121,12 +121,12 @@ pub(super) fn grant(scope: &Scope, key: KeyId, id: GrantId) -> Vec<u8> {
 
 /// All grants of a key to one grantee.
 pub(super) fn grants_to(scope: &Scope, key: KeyId, grantee: &str) -> Vec<u8> {
-    of_key(GRANTEES, scope, key, &format!("/{grantee}{END}"))
+    of_key(GRANTEES, scope, key, &["/", grantee, END].concat())
 }
 
 /// The [`grants_to`] that an entry belongs to.
 pub(super) fn grants_of_entry(entry: &[u8]) -> &[u8] {
-    let end = entry.iter().rposition(|byte| *byte == END as u8).map_or(0, |at| at + 1);
+    let end = entry.iter().rposition(|byte| END.as_bytes() == [*byte]).map_or(0, |at| at + 1);
     &entry[..end]
 }
 
@@ -196,7 +196,9 @@ pub(super) fn parse_errand(entry: &[u8]) -> Option<(String, KeyId)> {
 }
 
 fn of_key(prefix: &str, scope: &Scope, key: KeyId, rest: &str) -> Vec<u8> {
-    format!("{prefix}{}/{}/{key}{rest}", scope.account, scope.region).into_bytes()
+    let mut id = [0; id::LENGTH];
+    let parts = [prefix, &scope.account, "/", &scope.region, "/", key.encode(&mut id), rest];
+    parts.concat().into_bytes()
 }
 
 /// A due date of a key, of the kind that starts with `prefix`.
