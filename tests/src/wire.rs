@@ -182,8 +182,11 @@ impl Wire {
     /// If it never does.
     pub fn synchronise(&mut self) {
         let by = Instant::now() + 3 * PATIENCE;
-        while self.try_status(SILENCE).is_none() {
+        let mut patience = SILENCE;
+        while self.try_status(patience).is_none() {
             assert!(Instant::now() < by, "the device does not answer");
+            // A slow machine answers, but later.
+            patience = PATIENCE.min(2 * patience);
         }
     }
 

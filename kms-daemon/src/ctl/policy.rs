@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::management::{Account, STRONGROOM};
 use super::{Failure, Outcome, Output};
 
+/// Width of texts, as that of the help.
+const WIDTH: usize = 100;
+
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Would somebody be allowed something, and why? Ends with code 1 if not. Nothing is done to
@@ -80,9 +83,12 @@ fn entries(context: &[String]) -> Result<Vec<(&str, Vec<&str>)>, Failure> {
 fn print(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     writeln!(out, "{}", text(&answer["Decision"]).to_uppercase())?;
-    writeln!(out, "  {}", text(&answer["Reason"]))?;
+    wrapped(out, &text(&answer["Reason"]))?;
+    if answer["Told"].is_string() {
+        wrapped(out, &format!("The caller is told: {}", text(&answer["Told"])))?;
+    }
     if answer["State"].is_string() {
-        writeln!(out, "  But the key refuses: {}", text(&answer["State"]))?;
+        wrapped(out, &format!("But the key refuses: {}", text(&answer["State"])))?;
     }
     let list = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
     let mut policy = String::new();
@@ -116,9 +122,37 @@ fn print(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
     writeln!(out, "\n* applies to the request")
 }
 
+/// Writes a text in lines of at most [`WIDTH`] characters, if its words allow that.
+fn wrapped(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH - 2 {
+            writeln!(out, "  {line}")?;
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    writeln!(out, "  {line}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_fit_the_terminal() {
+        let mut out = Vec::new();
+        wrapped(&mut out, &["word"; 50].join(" ")).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out.lines().count(), 3);
+        assert!(out.lines().all(|line| line.len() <= WIDTH && line.starts_with("  word")), "{out}");
+        let mut out = Vec::new();
+        wrapped(&mut out, &"x".repeat(200)).unwrap();
+        assert_eq!(out.len(), 203);
+    }
 
     #[test]
     fn values_of_one_key_are_a_list() {

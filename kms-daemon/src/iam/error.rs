@@ -132,6 +132,8 @@ impl From<KmsError> for IamError {
             Exception::ExpiredToken => Code::ExpiredToken,
             Exception::IncompleteSignature => Code::IncompleteSignature,
             Exception::InvalidSignature => Code::SignatureDoesNotMatch,
+            Exception::InvalidArn | Exception::Validation => Code::ValidationError,
+            Exception::NotFound => Code::NoSuchEntity,
             Exception::MissingAuthenticationToken => Code::MissingAuthenticationToken,
             Exception::RequestEntityTooLarge => Code::RequestEntityTooLarge,
             Exception::Serialization => Code::MalformedQueryString,

@@ -38,7 +38,7 @@ impl KeyId {
         let digits = text.strip_prefix(MULTI_REGION).unwrap_or(text);
         let bytes = Uuid::try_parse(digits).ok()?.into_bytes();
         let id = Self(hsm_protocol::KeyId { multi_region, bytes });
-        (id.to_string() == text).then_some(id)
+        (id.encode(&mut [0; LENGTH]) == text).then_some(id)
     }
 
     /// The id as text, written into `buffer`.

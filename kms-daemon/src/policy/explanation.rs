@@ -7,7 +7,7 @@ use kms_policy::{
 };
 
 use super::conditions::{About, Conditions};
-use super::engine::{Names, own_policies};
+use super::engine::{Names, foreign_text, own_policies};
 use super::{Action, Asker, Lookups, Subject};
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
@@ -60,6 +60,8 @@ pub(crate) struct Explanation {
     pub(crate) allowed: bool,
     /// Why, in a sentence.
     pub(crate) reason: String,
+    /// What the caller would be told, if not allowed.
+    pub(crate) told: Option<String>,
     /// Every statement of every policy that applies to the caller or the key.
     pub(crate) statements: Vec<StatementReport>,
     /// Every grant on the key that names the caller.
@@ -202,9 +204,15 @@ pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsE
     }
     let explained = kms_policy::explain(&request, &policies);
     let names = Labels { names: supposition.names, explained: &explained.statements };
-    let reason = match explained.decision {
-        Decision::Allowed(basis) => names.basis(basis),
-        Decision::Denied(denial) => names.denial(denial, &denial.message(&request)),
+    let (reason, told) = match explained.decision {
+        Decision::Allowed(basis) => (names.basis(basis), None),
+        Decision::Denied(denial) => {
+            let told = match asker.is_foreign_to(scope) {
+                true => foreign_text(asker.principal, action.name()),
+                false => denial.message(&request),
+            };
+            (names.denial(denial), Some(told))
+        }
     };
     let statements = explained.statements.iter().map(|report| StatementReport {
         policy: names.policy(report.location),
@@ -217,7 +225,7 @@ pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsE
         mismatches: report.mismatches.iter().map(ToString::to_string).collect(),
     });
     let allowed = explained.decision.is_allowed();
-    Ok(Explanation { allowed, reason, statements: statements.collect(), grants })
+    Ok(Explanation { allowed, reason, told, statements: statements.collect(), grants })
 }
 
 impl Supposition<'_> {
@@ -291,20 +299,13 @@ impl Labels<'_> {
         }
     }
 
-    fn denial(&self, denial: Denial, message: &str) -> String {
+    fn denial(&self, denial: Denial) -> String {
         match denial {
             Denial::Explicit(Location { policy_type, policy, statement, .. }) => {
-                sentence(&format!(
-                    "{} denies it. The caller is told: {message}",
-                    self.statement(policy_type, policy, statement)
-                ))
+                sentence(&format!("{} denies it.", self.statement(policy_type, policy, statement)))
             }
-            Denial::Implicit(policy_type) => {
-                format!("No {policy_type} allows it. The caller is told: {message}")
-            }
-            Denial::OtherAccount => {
-                format!("Other accounts can never do this. The caller is told: {message}")
-            }
+            Denial::Implicit(policy_type) => format!("No {policy_type} allows it."),
+            Denial::OtherAccount => "Other accounts can never do this.".to_owned(),
         }
     }
 }

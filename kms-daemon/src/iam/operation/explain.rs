@@ -90,7 +90,7 @@ fn given(call: &Call<'_>) -> Result<Given, IamError> {
 }
 
 fn described(explanation: &Explanation) -> Vec<(&'static str, Option<Node>)> {
-    let Explanation { allowed, reason, statements, grants } = explanation;
+    let Explanation { allowed, reason, told, statements, grants } = explanation;
     let shown = |report: &&GrantReport| report.objection.is_none();
     let (allowing, others): (Vec<_>, Vec<_>) = grants.iter().partition(shown);
     let left_out = others.len().saturating_sub(MAX_GRANTS);
@@ -98,6 +98,7 @@ fn described(explanation: &Explanation) -> Vec<(&'static str, Option<Node>)> {
     vec![
         ("Decision", Some(Node::from(if *allowed { "allowed" } else { "denied" }))),
         ("Reason", Some(Node::from(reason.as_str()))),
+        ("Told", told.as_deref().map(Node::from)),
         ("Statements", Some(Node::List(statements.iter().map(statement).collect()))),
         ("Grants", Some(Node::List(grants.map(grant).collect()))),
         ("GrantsLeftOut", (left_out > 0).then_some(Node::Number(left_out as u64))),

@@ -98,7 +98,7 @@ async fn what_is_explained_is_what_happens() {
         assert_eq!(happens.is_ok(), may);
         if let Err(text) = happens {
             let told = text.split_once(": ").unwrap().1;
-            assert!(reason(&explained).ends_with(told), "{text}");
+            assert_eq!(explained["Told"], told, "{text}");
         }
     }
 }
@@ -124,7 +124,9 @@ async fn questions_without_an_answer_are_refused() {
     assert!(refuse(&nobody, "kms:Decrypt", &[key]).await.starts_with("NoSuchEntity"));
     let wrong_path = format!("arn:aws:iam::{ACCOUNT}:user/team/ana");
     assert!(refuse(&wrong_path, "kms:Decrypt", &[key]).await.starts_with("NoSuchEntity"));
-    assert!(refuse(ANA, "kms:Encrypt", &[]).await.contains("name one"));
+    assert!(
+        refuse(ANA, "kms:Encrypt", &[]).await.starts_with("ValidationError: kms:Encrypt is about")
+    );
     assert!(refuse(ANA, "s3:GetObject", &[key]).await.contains("no action of KMS"));
     assert!(refuse(ANA, "kms:ReEncrypt", &[key]).await.contains("no action of KMS"));
     let entry = [
@@ -135,7 +137,7 @@ async fn questions_without_an_answer_are_refused() {
         refuse(ANA, "kms:Encrypt", &[&[key][..], &entry].concat()).await.contains("Frobnicate")
     );
     let missing = ("KeyId", "1234abcd-12ab-34cd-56ef-1234567890ab");
-    assert!(refuse(ANA, "kms:Encrypt", &[missing]).await.contains("does not exist"));
+    assert!(refuse(ANA, "kms:Encrypt", &[missing]).await.starts_with("NoSuchEntity: Key "));
 }
 
 /// What policies say is told to those who may read them.

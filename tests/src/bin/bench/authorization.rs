@@ -2,6 +2,7 @@
 //! signed, to the key that may be used.
 
 use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hsm_tests::ctl;
@@ -11,6 +12,8 @@ use serde_json::{Value, json};
 
 /// Requests of each case before it is measured.
 const WARM_UP: usize = 200;
+/// Clients at a time.
+const CONNECTIONS: usize = 8;
 /// What a decision should stay under. A bucket of the histogram ends there.
 const BUDGET: Duration = Duration::from_micros(5);
 
@@ -156,19 +159,23 @@ fn run(
     who: &Credentials,
     time: Duration,
 ) -> Row {
-    let mut connection = Connection::open(daemon);
-    let mut exchange = || {
+    let exchange = |connection: &mut Connection| {
         let signed = request.clone().signed_by(who, daemon);
         connection.write(&signed.to_bytes(daemon.address())).expect("the daemon reads");
         let answer = connection.read().expect("the daemon answers");
         assert_eq!(answer.status, 200, "{case}: {}", answer.body.escape_ascii());
     };
-    (0..WARM_UP).for_each(|_| exchange());
+    let mut first = Connection::open(daemon);
+    (0..WARM_UP).for_each(|_| exchange(&mut first));
     let before = Decisions::of(daemon);
     let begin = Instant::now();
-    while begin.elapsed() < time {
-        exchange();
-    }
+    let client = || {
+        let mut connection = Connection::open(daemon);
+        while begin.elapsed() < time {
+            exchange(&mut connection);
+        }
+    };
+    thread::scope(|scope| (0..CONNECTIONS).for_each(|_| drop(scope.spawn(client))));
     let after = Decisions::of(daemon);
     let decisions = after.count - before.count;
     let mean = Duration::from_secs_f64((after.sum - before.sum) / decisions);
