@@ -164,13 +164,13 @@ pub fn needs_grant(request: &Request<'_>, key: &KeyRecord, refusal: &Refusal) ->
     grant::OPERATIONS.contains(&request.action) && (is_foreign || refusal.yields_to_grant)
 }
 
-/// How a grant on the key names the caller, if it allows what `request` is about.
+/// Whether a grant on the key is to who has `name`, and allows what `request` is about.
 #[must_use]
-pub fn grants(grant: &GrantRecord, request: &Request<'_>) -> Option<Grantee> {
-    let Request { asker, action, context, particulars, .. } = *request;
-    let grantee = how_named(&grant.grantee, asker)?;
+pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName<'_>) -> bool {
+    let Request { action, context, particulars, .. } = *request;
     let child = particulars.terms();
-    grant.allows(GrantUse { action, context, child }).then_some(grantee)
+    grant.grantee.is_principal(&name.arn, name.id)
+        && grant.allows(GrantUse { action, context, child })
 }
 
 /// How a party of a grant names the caller.

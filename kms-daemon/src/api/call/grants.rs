@@ -38,12 +38,8 @@ impl Call<'_> {
                 false => self.catalog().held_grants(&key.scope, key.id, &name.arn).await?,
             };
             if let Some(held) = held {
-                let granted = held.iter().find_map(|(id, grant)| {
-                    let grantee = policy::grants(grant, request)?;
-                    Some(Granted { id: *id, grantee })
-                });
-                match granted {
-                    Some(granted) => return Ok(Some(granted)),
+                match held.iter().find(|(_, grant)| policy::grants(grant, request, &name)) {
+                    Some((id, _)) => return Ok(Some(Granted { id: *id, grantee: name.grantee })),
                     None => continue,
                 }
             }
@@ -54,9 +50,8 @@ impl Call<'_> {
                 let page = page.await?;
                 after = page.items.last().map(|(id, _)| *id);
                 for (id, grant) in page.items {
-                    let grantee = grant.and_then(|grant| policy::grants(&grant.record, request));
-                    if let Some(grantee) = grantee {
-                        return Ok(Some(Granted { id, grantee }));
+                    if grant.is_some_and(|grant| policy::grants(&grant.record, request, &name)) {
+                        return Ok(Some(Granted { id, grantee: name.grantee }));
                     }
                 }
                 if !page.more {

@@ -22,6 +22,8 @@ pub(crate) struct Row {
     case: &'static str,
     decisions: f64,
     mean: Duration,
+    /// Half of the decisions took at most this: the end of a bucket of the histogram.
+    median: Duration,
     /// Share of the decisions within [`BUDGET`].
     within: f64,
 }
@@ -32,6 +34,7 @@ impl Row {
             "case": self.case,
             "decisions": self.decisions,
             "mean_ns": self.mean.as_nanos(),
+            "median_at_most_ns": self.median.as_nanos(),
             "share_within_5_us": self.within,
         })
     }
@@ -179,14 +182,30 @@ fn run(
     let after = Decisions::of(daemon);
     let decisions = after.count - before.count;
     let mean = Duration::from_secs_f64((after.sum - before.sum) / decisions);
-    Row { case, decisions, mean, within: (after.within - before.within) / decisions }
+    // How many took at most so long, by the ends of the buckets.
+    let counts: Vec<(f64, f64)> = after
+        .buckets
+        .iter()
+        .zip(before.buckets)
+        .map(|((end, after), (_, before))| (*end, after - before))
+        .collect();
+    let median = counts.iter().find(|(_, count)| *count >= decisions / 2.0);
+    let within = counts.iter().find(|(end, _)| *end >= BUDGET.as_secs_f64());
+    Row {
+        case,
+        decisions,
+        mean,
+        median: Duration::from_secs_f64(median.expect("half of them").0),
+        within: within.expect("a bucket").1 / decisions,
+    }
 }
 
 /// The daemon's histogram of decisions.
 struct Decisions {
     count: f64,
     sum: f64,
-    within: f64,
+    /// Ends of the buckets, in seconds, and how many took at most so long.
+    buckets: Vec<(f64, f64)>,
 }
 
 impl Decisions {
@@ -197,22 +216,35 @@ impl Decisions {
             ..Request::new("", "")
         };
         let page = String::from_utf8(page.send(daemon).body).expect("UTF-8");
-        let value = |name: &str| {
-            let name = format!("strongroom_authorization_duration_seconds_{name} ");
-            let line = page.lines().find_map(|line| line.strip_prefix(&name));
-            line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
+        let values: Vec<(&str, f64)> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("strongroom_authorization_duration_seconds_"))
+            .filter_map(|line| line.rsplit_once(' '))
+            .map(|(name, value)| (name, value.parse().expect("a number")))
+            .collect();
+        let value = |wanted: &str| values.iter().find(|(name, _)| *name == wanted).map(|(_, v)| *v);
+        let bucket = |(name, count): &(&str, f64)| {
+            let end = name.strip_prefix("bucket{le=\"")?.strip_suffix("\"}")?;
+            Some((end.parse().ok().filter(|end: &f64| end.is_finite())?, *count))
         };
-        let bucket = format!("bucket{{le=\"{}\"}}", BUDGET.as_secs_f64());
-        Self { count: value("count"), sum: value("sum"), within: value(&bucket) }
+        Self {
+            count: value("count").expect("a count"),
+            sum: value("sum").expect("a sum"),
+            buckets: values.iter().filter_map(bucket).collect(),
+        }
     }
 }
 
 /// One table.
 pub(crate) fn print(rows: &[Row]) {
     println!("\nsoft: deciding about a request, as the daemon measures it");
-    println!("{:<36}{:>12}{:>12}{:>14}", "case", "decisions", "mean us", "under 5 us");
-    for Row { case, decisions, mean, within } in rows {
-        let (mean, within) = (mean.as_secs_f64() * 1e6, within * 100.0);
-        println!("{case:<36}{decisions:>12.0}{mean:>12.2}{within:>13.1}%");
+    println!(
+        "{:<36}{:>10}{:>10}{:>14}{:>13}",
+        "case", "decisions", "mean us", "median us", "under 5 us"
+    );
+    for Row { case, decisions, mean, median, within } in rows {
+        let us = |time: &Duration| time.as_secs_f64() * 1e6;
+        let (median, within) = (format!("<= {:.1}", us(median)), within * 100.0);
+        println!("{case:<36}{decisions:>10.0}{:>10.2}{median:>14}{within:>12.1}%", us(mean));
     }
 }
