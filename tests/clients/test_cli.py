@@ -9,11 +9,14 @@ import sys
 import pytest
 
 
-def aws(*arguments):
+def aws(*arguments, **variables):
     """Runs `aws kms …` of the same environment as this interpreter."""
     tool = os.path.join(os.path.dirname(sys.executable), "aws")
     command = [sys.executable, tool, "--output", "json", "kms", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    environment = os.environ | variables
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def answer(*arguments):

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import os
 import re
 
+import botocore
 import pytest
 from botocore import xform_name
 
@@ -12,6 +14,8 @@ from test_cli import aws
 
 #: The CLI brings a service model of its own, which has these later than boto3's.
 LATER = {"Decapsulate", "Encapsulate"}
+#: Lets it read boto3's.
+NEWER = {"AWS_DATA_PATH": os.path.join(os.path.dirname(botocore.__file__), "data")}
 
 
 @pytest.mark.parametrize("operation", sorted(LATER))
@@ -21,10 +25,13 @@ def test_operations_that_the_cli_has_later(operation):
     assert "Invalid choice" in done.stderr and done.returncode != 0
 
 
-@pytest.mark.parametrize("operation", sorted(operations.one_region() - LATER))
+@pytest.mark.parametrize("operation", sorted(operations.one_region()))
 def test_operation(kms, operation, tmp_path):
+    variables = NEWER if operation in LATER else {}
+
     def send(parameters):
-        done = aws(xform_name(operation, "-"), *arguments(parameters, tmp_path))
+        words = arguments(parameters, tmp_path)
+        done = aws(xform_name(operation, "-"), *words, **variables)
         if done.returncode:
             refusal = r"An error occurred \((\w+)\) when calling the (\w+) operation: ."
             code, called = re.search(refusal, done.stderr).groups()
