@@ -47,14 +47,16 @@ impl KeyPolicy {
     /// # Errors
     /// [`PolicyError`]; also if it names a user or role that is not in `bound`.
     pub fn parse(text: &str, scope: &Scope, bound: &Bound) -> Result<Self, PolicyError> {
-        let partition = scope.partition();
-        let read = || {
-            let compiled = kms_policy::KeyPolicy::parse(text)?
-                .resolve_principals(|principal| resolve(principal, partition, bound))?;
-            let (text, partition) = (text.to_owned(), partition.to_owned());
-            Ok(Document { text, partition, bound: bound.clone(), compiled })
-        };
-        shared::document(text, partition, bound, read).map(Self)
+        let read = || Document::read(text, scope, bound);
+        shared::document(text, scope.partition(), bound, read).map(Self)
+    }
+
+    /// The same, read anew whether it is in memory or not: how long that takes does not tell.
+    ///
+    /// # Errors
+    /// Those of [`KeyPolicy::parse`].
+    pub fn parse_apart(text: &str, scope: &Scope, bound: &Bound) -> Result<Self, PolicyError> {
+        Document::read(text, scope, bound).map(|document| Self(Arc::new(document)))
     }
 
     /// The document as it was put.
@@ -72,6 +74,16 @@ impl KeyPolicy {
     /// What the engine evaluates.
     pub(super) fn compiled(&self) -> &kms_policy::KeyPolicy {
         &self.0.compiled
+    }
+}
+
+impl Document {
+    fn read(text: &str, scope: &Scope, bound: &Bound) -> Result<Self, PolicyError> {
+        let partition = scope.partition();
+        let compiled = kms_policy::KeyPolicy::parse(text)?
+            .resolve_principals(|principal| resolve(principal, partition, bound))?;
+        let (text, partition) = (text.to_owned(), partition.to_owned());
+        Ok(Self { text, partition, bound: bound.clone(), compiled })
     }
 }
 

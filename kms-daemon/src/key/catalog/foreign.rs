@@ -86,7 +86,7 @@ impl Catalog {
 
     async fn foreign(&self, scope: &Scope, id: KeyId) -> Result<Stored<KeyRecord>, CatalogError> {
         let named = |bytes: &[u8]| {
-            let record = KeyRecord::decode(bytes)?;
+            let record = KeyRecord::decode_apart(bytes)?;
             Ok(KeyRecord { scope: scope.clone(), id, ..record })
         };
         self.read_or(layout::key(scope, id), &DECOYS.key, named).await
