@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 use crate::store::Revision;
 
 const SHARDS: usize = 16;
-/// Entries per shard.
+/// Entries per shard, unless there are to be fewer.
 const CAPACITY: usize = 1024;
 
 /// A value with the revision of its last change.
@@ -37,6 +37,8 @@ impl<T> std::ops::Deref for Versioned<T> {
 #[derive(Debug)]
 pub(crate) struct Cache<T> {
     hasher: RandomState,
+    /// Entries per shard.
+    capacity: usize,
     shards: [Mutex<Shard<T>>; SHARDS],
 }
 
@@ -58,8 +60,17 @@ struct Entry<T> {
 impl<T> Cache<T> {
     /// An empty cache.
     pub(crate) fn new() -> Self {
+        Self::of(SHARDS * CAPACITY)
+    }
+
+    /// An empty cache for so many entries.
+    pub(crate) fn of(entries: usize) -> Self {
         let shard = |_| Mutex::new(Shard { entries: HashTable::new(), floor: Revision::default() });
-        Self { hasher: RandomState::new(), shards: std::array::from_fn(shard) }
+        Self {
+            hasher: RandomState::new(),
+            capacity: entries.div_ceil(SHARDS),
+            shards: std::array::from_fn(shard),
+        }
     }
 
     /// The cached value of a key.
@@ -80,7 +91,7 @@ impl<T> Cache<T> {
             entry.value = value;
             return;
         }
-        if shard.entries.len() >= CAPACITY {
+        if shard.entries.len() >= self.capacity {
             // Hash order is as good as random, and needs no bookkeeping on the hot path.
             let victim = shard.entries.iter().next().map(|entry| entry.hash);
             let victim =
@@ -150,12 +161,14 @@ mod tests {
 
     #[test]
     fn it_stays_bounded() {
-        let cache = Cache::new();
-        for n in 0..(SHARDS * CAPACITY * 2) {
-            cache.insert(n.to_string().into_bytes(), at(1), Revision(1));
+        for capacity in [SHARDS * CAPACITY, SHARDS * 8] {
+            let cache = Cache::of(capacity);
+            for n in 0..capacity * 2 {
+                cache.insert(n.to_string().into_bytes(), at(1), Revision(1));
+            }
+            let held: usize = cache.shards.iter().map(|s| s.lock().unwrap().entries.len()).sum();
+            assert!(held <= capacity);
+            assert!(held > capacity / 2);
         }
-        let held: usize = cache.shards.iter().map(|s| s.lock().unwrap().entries.len()).sum();
-        assert!(held <= SHARDS * CAPACITY);
-        assert!(held > SHARDS * CAPACITY / 2);
     }
 }

@@ -26,6 +26,7 @@ mod related;
 mod usage;
 
 pub use self::aliases::AliasIndex;
+use self::grants::MAX_HOLDERS;
 pub use self::grants::{FoundGrant, GrantCount, HeldGrants};
 pub(in crate::key) use self::related::tell;
 pub use self::related::{Errand, FoundErrand, What, elsewhere};
@@ -95,7 +96,7 @@ impl Catalog {
             keys: Cache::new(),
             aliases: Cache::new(),
             grants: Cache::new(),
-            held: Cache::new(),
+            held: Cache::of(MAX_HOLDERS),
         });
         catalog.index_owners().await?;
         tokio::spawn(follow(Arc::downgrade(&catalog), revision));

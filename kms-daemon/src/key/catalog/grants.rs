@@ -18,7 +18,9 @@ use crate::store::{Entry, Range, Revision, Transaction};
 const BATCH: usize = 30;
 
 /// Most grants to one grantee that are held in memory for each key.
-const MAX_HELD: usize = 100;
+const MAX_HELD: usize = 50;
+/// Grantees whose grants on one key are held in memory at a time: some 100 MB, if each has as many.
+pub(super) const MAX_HOLDERS: usize = 4096;
 
 /// Grants of a key to one grantee, in ascending order of their ids.
 pub type HeldGrants = Vec<(GrantId, Stored<GrantRecord>)>;
