@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::management::{Account, IAM, print, print_key, read};
 use super::{Failure, Outcome, Output};
 
+mod boundary;
 mod group;
 mod managed;
 mod policy;
@@ -52,6 +53,14 @@ pub(super) enum Command {
     Managed {
         #[command(subcommand)]
         command: managed::Command,
+        #[command(flatten)]
+        account: Account,
+    },
+    /// Permissions boundaries of users and roles. Needs a running daemon and an access key that may
+    /// manage them.
+    Boundary {
+        #[command(subcommand)]
+        command: boundary::Command,
         #[command(flatten)]
         account: Account,
     },
@@ -126,6 +135,7 @@ pub(super) fn run(command: &Command, output: &mut Output<'_>) -> Result<Outcome,
         Command::Group { command, account } => group::run(command, account, output)?,
         Command::Policy { command, account } => policy::run(command, account, output)?,
         Command::Managed { command, account } => managed::run(command, account, output)?,
+        Command::Boundary { command, account } => boundary::run(command, account, output)?,
     }
     Ok(Outcome::Good)
 }
