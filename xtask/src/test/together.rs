@@ -3,7 +3,8 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    fs,
+    io::{self, BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
@@ -40,6 +41,7 @@ struct Program {
 /// Builds all test programs and runs them, then the examples in documentation. `environment` is
 /// given to all; `arguments` go to the programs.
 pub(super) fn run(environment: &[(String, PathBuf)], arguments: &[String]) -> Result<()> {
+    fs::create_dir_all(command::target_dir().join("tests")).doing("make a directory for output")?;
     let mut programs = build(environment)?;
     let rank = |program: &Program| LONG.iter().position(|long| *long == program.target);
     programs.sort_by_key(|program| rank(program).unwrap_or(LONG.len()));
@@ -123,7 +125,10 @@ impl Program {
     fn run(&self, environment: &[(String, PathBuf)], arguments: &[String]) -> Result<bool> {
         let what = format!("run {}", self.executable.display());
         let begin = Instant::now();
-        let (mut reader, writer) = io::pipe().doing(&what)?;
+        term::note(format!("{} …", self.name));
+        // Not a pipe: what a test has left running would hold it open.
+        let said = command::target_dir().join("tests").join(self.name.replace('/', "-"));
+        let writer = fs::File::create(&said).doing(&what)?;
         let mut command = Command::new(&self.executable);
         command
             .args(arguments)
@@ -133,12 +138,8 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(writer.try_clone().doing(&what)?)
             .stderr(writer);
-        let mut child = command.spawn().doing(&what)?;
-        // It holds ends of the pipe, for which reading would wait.
-        drop(command);
-        let mut said = Vec::new();
-        reader.read_to_end(&mut said).doing(&what)?;
-        let status = child.wait().doing(&what)?;
+        let status = command.status().doing(&what)?;
+        let said = fs::read(&said).doing(&what)?;
         let mut out = io::stdout().lock();
         let headline = format!("\n{} ({})\n", self.name, term::seconds(begin.elapsed()));
         out.write_all(headline.as_bytes()).and_then(|()| out.write_all(&said)).doing("write")?;
