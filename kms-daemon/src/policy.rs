@@ -174,7 +174,7 @@ pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName<'_>)
 }
 
 /// How a party of a grant names the caller.
-pub(crate) fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
+fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
     let mut names = asker.names().into_iter();
     names.find(|name| party.is_principal(&name.arn, name.id)).map(|name| name.grantee)
 }

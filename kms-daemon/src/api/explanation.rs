@@ -5,7 +5,7 @@ use kms_policy::Grantee;
 use super::Service;
 use crate::error::{Exception, KmsError};
 use crate::key::{Forms, GrantId, GrantRecord, KeyRecord, KeyRef, Scope, Stored};
-use crate::policy::{self, Asker, Lookups};
+use crate::policy::{Asker, Lookups};
 
 /// Grants that are read at a time.
 const GRANTS: usize = 100;
@@ -51,8 +51,8 @@ impl Service {
                 after = page.items.last().map(|(id, _)| *id);
                 grants.extend(page.items.into_iter().filter_map(|(id, found)| {
                     let record = found?.record;
-                    let how = policy::how_named(&record.grantee, asker)?;
-                    Some((id, record, how))
+                    let meant = record.grantee.is_principal(&name.arn, name.id);
+                    meant.then_some((id, record, name.grantee))
                 }));
                 if !page.more {
                     break;

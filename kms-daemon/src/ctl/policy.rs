@@ -30,7 +30,8 @@ pub(super) enum Command {
         key: Option<String>,
         /// Condition key and value that the request would have, for example
         /// kms:EncryptionContext:team=red or aws:SourceIp=10.0.0.1. Can be repeated; one key
-        /// repeated is a list.
+        /// repeated is a list. What is not given, and is not known of key and caller, is missing; the
+        /// client's address, its User-Agent and Referer are unknown, which decides against it.
         #[arg(long, value_name = "KEY=VALUE")]
         context: Vec<String>,
         /// Region of the key [default: that of its ARN, else the first one of the daemon].
