@@ -335,14 +335,14 @@ impl FakeDevice {
                 encode(&RandomBytes { bytes: Bytes(&bytes) })
             }
             Opcode::PrepareKeyPair => {
-                let PrepareKeyPair { spec } = decode(body)?;
+                let PrepareKeyPair { spec, purpose } = decode(body)?;
                 let question = self.pair_questions.fetch_add(1, Ordering::SeqCst) + 1;
                 match question.checked_rem(self.questions_per_pair.load(Ordering::SeqCst)) {
                     None => return Err(ErrorCode::UNKNOWN_COMMAND),
                     Some(1..) => return Err(ErrorCode::NOT_READY),
                     Some(0) => {}
                 }
-                let pair = format!("{spec:?} {question} of {}", self.id());
+                let pair = format!("{spec:?} {purpose:?} {question} of {}", self.id());
                 encode(&PreparedKeyPair { pair: Bytes(pair.as_bytes()) })
             }
             Opcode::AuditHead => {

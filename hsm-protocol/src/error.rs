@@ -74,6 +74,8 @@ error_codes! {
     0x0306 SPEC_DENIED;
     /// The import token, or the recipient's, has expired.
     0x0307 TOKEN_EXPIRED;
+    /// The key pair was prepared for another purpose.
+    0x0308 PAIR_DENIED;
 
     /// The algorithm or key spec is not in this device's registry.
     0x0401 UNSUPPORTED;

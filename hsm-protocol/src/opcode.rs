@@ -1,6 +1,7 @@
 //! THE command table.
 //!
-//! Numbers are explicit and never reused; the high byte is the family. [`for_each_command`]
+//! Numbers are explicit and never reused; the high byte is the family. Withdrawn: 0x0303, which
+//! prepared key pairs without a purpose. [`for_each_command`]
 //! hands the rows to other crates, so that a row without an implementation does not compile.
 
 use core::fmt;
@@ -52,10 +53,10 @@ macro_rules! for_each_command {
 
             0x0301 GenerateKey key::GenerateKey => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0302 ExportPublicKey key::ExportPublicKey<'_> => key::PublicKeyInfo<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
-            0x0303 PrepareKeyPair key::PrepareKeyPair => key::PreparedKeyPair<'o>, CRYPTO_USER, OPERATIONAL, audit = false, idempotent = true;
             0x0304 AdoptKeyPair key::AdoptKeyPair<'_> => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0305 ParametersForImport import::ParametersForImport<'_> => import::ImportParameters<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0306 ImportKey import::ImportKey<'_> => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0307 PrepareKeyPair key::PrepareKeyPair => key::PreparedKeyPair<'o>, CRYPTO_USER, OPERATIONAL, audit = false, idempotent = true;
 
             0x0401 Encrypt cipher::Encrypt<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0402 Decrypt cipher::Decrypt<'_> => cipher::Plaintext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use host_driver::pool::StockLevel;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -32,9 +33,10 @@ struct DeviceLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SpecLabel {
+struct PairLabel {
     region: String,
     spec: &'static str,
+    purpose: &'static str,
 }
 
 /// Times that something took; clones count together.
@@ -66,8 +68,8 @@ pub struct Metrics {
     audit_records: Gauge,
     device_up: Family<DeviceLabel, Gauge>,
     device_in_flight: Family<DeviceLabel, Gauge>,
-    key_pairs: Family<SpecLabel, Gauge>,
-    key_pairs_wanted: Family<SpecLabel, Gauge>,
+    key_pairs: Family<PairLabel, Gauge>,
+    key_pairs_wanted: Family<PairLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -166,12 +168,14 @@ impl Metrics {
         self.device_in_flight.get_or_create(&label).set(in_flight);
     }
 
-    /// Sets what is known of the stock of key pairs of one spec.
-    pub fn key_pairs(&self, region: &str, spec: &'static str, in_stock: usize, wanted: usize) {
+    /// Sets what is known of the stock of key pairs of one spec and purpose.
+    pub fn key_pairs(&self, region: &str, stock: &StockLevel) {
         let count = |value| i64::try_from(value).unwrap_or(i64::MAX);
-        let label = SpecLabel { region: region.to_owned(), spec };
-        self.key_pairs.get_or_create(&label).set(count(in_stock));
-        self.key_pairs_wanted.get_or_create(&label).set(count(wanted));
+        let spec = stock.spec.aws_name().unwrap_or_default();
+        let purpose = stock.purpose.name().unwrap_or_default();
+        let label = PairLabel { region: region.to_owned(), spec, purpose };
+        self.key_pairs.get_or_create(&label).set(count(stock.level));
+        self.key_pairs_wanted.get_or_create(&label).set(count(stock.waiting));
     }
 
     /// The page that Prometheus scrapes.

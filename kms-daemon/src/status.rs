@@ -137,8 +137,7 @@ impl Readiness for DaemonStatus {
                 metrics.device(&region, &health.name, in_service, health.in_flight);
             }
             for stock in pool.stock() {
-                let spec = stock.spec.aws_name().unwrap_or_default();
-                metrics.key_pairs(&region, spec, stock.level, stock.waiting);
+                metrics.key_pairs(&region, &stock);
             }
         }
         self.now().ready

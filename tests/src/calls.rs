@@ -8,6 +8,7 @@ use host_driver::error::CallError;
 use hsm_protocol::command::cipher::{Decrypt, Encrypt};
 use hsm_protocol::command::key::{GenerateKey, KeyRef, PrepareKeyPair};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
+use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{Bytes, Command, ErrorCode, KeyId};
 
 use crate::testbed::TAG;
@@ -44,14 +45,14 @@ pub fn make(device: &Device, number: u8, spec: KeySpec, usage: KeyUsage) -> Stor
     StoredKey { id, token }
 }
 
-/// A prepared key pair; waits until the device has found one.
+/// A key pair prepared for a purpose; waits until the device has found one.
 ///
 /// # Panics
 /// If the device refuses.
 #[must_use]
-pub fn prepare(device: &Device, spec: KeySpec) -> Vec<u8> {
+pub fn prepare(device: &Device, spec: KeySpec, purpose: PairPurpose) -> Vec<u8> {
     loop {
-        match device.call_blocking(&PrepareKeyPair { spec }, TAG) {
+        match device.call_blocking(&PrepareKeyPair { spec, purpose }, TAG) {
             Err(CallError::Refused { code: ErrorCode::NOT_READY, .. }) => thread::sleep(PAUSE),
             reply => {
                 let reply = reply.expect("a crypto user may");

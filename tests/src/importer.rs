@@ -7,6 +7,7 @@ use host_driver::CallError;
 use host_driver::device::Device;
 use hsm_protocol::command::import::{ImportKey, ParametersForImport};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, WrappingAlgorithm};
+use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{Bytes, ErrorCode, KeyId};
 use rsa::pkcs8::DecodePublicKey;
 use rsa::{Oaep, PublicKey};
@@ -31,7 +32,7 @@ impl<'d> Importer<'d> {
     /// If the device refuses.
     #[must_use]
     pub fn new(device: &'d Device) -> Self {
-        Self { device, pair: prepare(device, KeySpec::RSA_2048) }
+        Self { device, pair: prepare(device, KeySpec::RSA_2048, PairPurpose::IMPORT) }
     }
 
     /// Imports raw bytes or PKCS#8; the key token, or why the device refuses the material.

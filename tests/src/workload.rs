@@ -12,6 +12,7 @@ use hsm_protocol::command::{
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, MessageType, WrappingAlgorithm,
 };
+use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{AuditTag, Bytes, KeyId};
 
 use crate::calls::{outcome, prepare};
@@ -51,7 +52,11 @@ impl<'d> Workload<'d> {
         let importer = Importer::new(self.device);
         for row in specs.iter().filter_map(|spec| spec.row()) {
             let name = row.spec.aws_name().expect("a spec of the table");
-            let pair = if row.slow { prepare(self.device, row.spec) } else { Vec::new() };
+            let pair = if row.slow {
+                prepare(self.device, row.spec, PairPurpose::KEY)
+            } else {
+                Vec::new()
+            };
             let pair = Bytes(&pair);
             if row.slow {
                 let usage = row.usages[0];
@@ -82,7 +87,7 @@ impl<'d> Workload<'d> {
         self.replication(visitor);
         // Whether the pair is there yet or not. From here on the device looks for pairs between
         // requests, and what that takes shows as well.
-        let prepare = key::PrepareKeyPair { spec: KeySpec::RSA_2048 };
+        let prepare = key::PrepareKeyPair { spec: KeySpec::RSA_2048, purpose: PairPurpose::KEY };
         visitor("PrepareKeyPair RSA_2048", &|| {
             let _ = outcome(self.device, &prepare);
         });

@@ -11,6 +11,7 @@ use hsm_protocol::command::cipher::{
 use hsm_protocol::command::key::{ExportPublicKey, KeyRef};
 use hsm_protocol::command::random::Random;
 use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec, KeyUsage};
+use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{Bytes, ErrorCode, KeyId};
 use hsm_tests::calls::*;
 use hsm_tests::enclave::{Document, Enclave};
@@ -102,7 +103,7 @@ fn results_only_the_attested_key_opens(testbed: Testbed) {
     let secret = enclave.open(&reply.response().expect("decodes").envelope).expect("opens");
     assert_eq!(secret, &*plain.response().expect("decodes").secret);
 
-    let pair = prepare(&device, KeySpec::RSA_2048);
+    let pair = prepare(&device, KeySpec::RSA_2048, PairPurpose::KEY);
     let (id, usage) = (KeyId::single_region([3; 16]), KeyUsage::ENCRYPT_DECRYPT);
     let adopt = hsm_protocol::command::key::AdoptKeyPair { id, usage, pair: Bytes(&pair) };
     let adopted = device.call_blocking(&adopt, TAG).expect("adopted");
@@ -127,7 +128,7 @@ fn refusals(device: &Device, token: &[u8], key: &StoredKey, blob: &[u8]) {
     assert_eq!(with(token, NOW + 5 * MINUTE), ErrorCode::TOKEN_EXPIRED);
     assert_eq!(with(&[], NOW), ErrorCode::TOKEN_MALFORMED);
     assert_eq!(with(&key.token, NOW), ErrorCode::TOKEN_MALFORMED, "a key is no recipient");
-    let pair = prepare(device, KeySpec::RSA_2048);
+    let pair = prepare(device, KeySpec::RSA_2048, PairPurpose::DATA_KEY_PAIR);
     assert_eq!(with(&pair, NOW), ErrorCode::TOKEN_MALFORMED, "a key pair is no recipient");
     for bit in (0..token.len() * 8).step_by(149) {
         let mut changed = token.to_vec();

@@ -1,9 +1,10 @@
 //! Key pairs of slow specs, found before they are asked for.
 //!
 //! A device looks for an RSA key pair between requests, for seconds or minutes. So the pool keeps
-//! a small stock of pairs, sealed as tokens, and a thread of its own refills it: for each spec it
-//! asks one device at a time, with pauses that grow, and goes to another if that one fails. A
-//! pair is handed out once. The stock is in memory only and gone with the pool.
+//! a small stock of pairs for each purpose, sealed as tokens, and a thread of its own refills it:
+//! for each spec and purpose it asks one device at a time, with pauses that grow, and goes to
+//! another if that one fails. A pair is handed out once. The stock is in memory only and gone with
+//! the pool.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use hsm_protocol::key_spec::{KEY_SPECS, KeySpec};
+use hsm_protocol::token::sealed::PairPurpose;
 use zeroize::Zeroizing;
 
 use super::{Pool, Shared};
@@ -22,8 +24,9 @@ use refill::Refill;
 
 mod refill;
 
-/// How many key pairs of each slow spec to keep. With 0, a pair is looked for only when a caller
-/// waits for it.
+/// How many key pairs of each slow spec to keep for keys. For data key pairs and for imports, which
+/// are rarer, one is kept of each spec that is not 0 here. With 0, a pair is looked for only when a
+/// caller waits for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StockTargets {
     /// Pairs of RSA_2048.
@@ -38,13 +41,14 @@ impl StockTargets {
     /// No stock.
     pub const NONE: Self = Self { rsa_2048: 0, rsa_3072: 0, rsa_4096: 0 };
 
-    fn of(self, spec: KeySpec) -> usize {
-        match spec {
+    fn of(self, spec: KeySpec, purpose: PairPurpose) -> usize {
+        let keys = match spec {
             KeySpec::RSA_2048 => self.rsa_2048,
             KeySpec::RSA_3072 => self.rsa_3072,
             KeySpec::RSA_4096 => self.rsa_4096,
             _ => 0,
-        }
+        };
+        if purpose == PairPurpose::KEY { keys } else { keys.min(1) }
     }
 }
 
@@ -54,11 +58,13 @@ impl Default for StockTargets {
     }
 }
 
-/// How much there is of one slow spec.
+/// How much there is of one slow spec for one purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StockLevel {
     /// The spec.
     pub spec: KeySpec,
+    /// What the pairs may become.
+    pub purpose: PairPurpose,
     /// Pairs in stock.
     pub level: usize,
     /// Pairs to keep in stock.
@@ -73,8 +79,8 @@ pub struct StockLevel {
 
 impl Pool {
     /// Takes a key pair of a slow spec ([`hsm_protocol::key_spec::KeySpecRow::slow`]) out of
-    /// stock, or waits until a device has found one: what `AdoptKeyPair` and
-    /// `GenerateDataKeyPair` take. Nobody else gets the same pair.
+    /// stock, or waits until a device has found one: what the command of `purpose` takes. Nobody
+    /// else gets the same pair.
     ///
     /// # Errors
     /// [`CallError::NoCapableDevice`] if no device supports the spec, or it is not slow;
@@ -82,10 +88,11 @@ impl Pool {
     pub async fn key_pair(
         &self,
         spec: KeySpec,
+        purpose: PairPurpose,
         deadline: Instant,
     ) -> Result<Zeroizing<Vec<u8>>, CallError> {
         let shared = &*self.shared;
-        let shelf = shared.stock.shelf(spec).ok_or(CallError::NoCapableDevice(spec))?;
+        let shelf = shared.stock.shelf(spec, purpose).ok_or(CallError::NoCapableDevice(spec))?;
         if let Some(pair) = shelf.take() {
             shared.stock.wake();
             return Ok(pair);
@@ -114,23 +121,24 @@ impl Pool {
         }
     }
 
-    /// How much there is of each slow spec.
+    /// How much there is of each slow spec, for keys, for data key pairs, and for imports.
     #[must_use]
     pub fn stock(&self) -> Vec<StockLevel> {
         self.shared.stock.shelves.iter().map(Shelf::level).collect()
     }
 }
 
-/// The stock of all slow specs.
+/// The stock of all slow specs and purposes.
 pub(super) struct Stock {
     shelves: Vec<Shelf>,
     /// Raised when there may be something to do: a pair is gone, a device came.
     signal: Signal,
 }
 
-/// The stock of one spec.
+/// The stock of one spec for one purpose.
 struct Shelf {
     spec: KeySpec,
+    purpose: PairPurpose,
     target: usize,
     waiting: AtomicUsize,
     found: AtomicU64,
@@ -153,24 +161,27 @@ pub(super) fn start(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
 
 impl Stock {
     pub(super) fn new(targets: StockTargets) -> Self {
-        let shelf = |spec| Shelf {
+        let shelf = |(purpose, spec)| Shelf {
             spec,
-            target: targets.of(spec),
+            purpose,
+            target: targets.of(spec, purpose),
             waiting: AtomicUsize::new(0),
             found: AtomicU64::new(0),
             handed_out: AtomicU64::new(0),
             content: Mutex::default(),
         };
-        let slow = KEY_SPECS.iter().filter(|row| row.slow);
-        Self { shelves: slow.map(|row| shelf(row.spec)).collect(), signal: Signal::default() }
+        let slow = || KEY_SPECS.iter().filter(|row| row.slow).map(|row| row.spec);
+        let of_purpose = |purpose| slow().map(move |spec| (purpose, spec));
+        let shelves = PairPurpose::ALL.into_iter().flat_map(of_purpose).map(shelf).collect();
+        Self { shelves, signal: Signal::default() }
     }
 
     pub(super) fn wake(&self) {
         self.signal.raise();
     }
 
-    fn shelf(&self, spec: KeySpec) -> Option<&Shelf> {
-        self.shelves.iter().find(|shelf| shelf.spec == spec)
+    fn shelf(&self, spec: KeySpec, purpose: PairPurpose) -> Option<&Shelf> {
+        self.shelves.iter().find(|shelf| (shelf.spec, shelf.purpose) == (spec, purpose))
     }
 }
 
@@ -205,6 +216,7 @@ impl Shelf {
     fn level(&self) -> StockLevel {
         StockLevel {
             spec: self.spec,
+            purpose: self.purpose,
             level: self.lock().pairs.len(),
             target: self.target,
             waiting: self.waiting.load(Ordering::SeqCst),

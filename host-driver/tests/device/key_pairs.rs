@@ -10,6 +10,7 @@ use host_driver::pool::{Pool, PoolOptions, StockTargets};
 use hsm_protocol::command::key::{AdoptKeyPair, ExportPublicKey, KeyRef};
 use hsm_protocol::command::random::Random;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
+use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{Bytes, KeyId};
 
 use crate::rig::{Hsm, LONG, options, pool, tag};
@@ -36,7 +37,8 @@ fn adopt(pool: &Pool, number: u8, pair: &[u8]) -> Vec<u8> {
 #[test]
 fn pairs_become_keys_and_the_stock_is_refilled() {
     let pool = start(StockTargets { rsa_2048: 1, ..StockTargets::NONE });
-    let pair = || block_on(pool.key_pair(SPEC, Instant::now() + 3 * LONG)).unwrap();
+    let pair =
+        || block_on(pool.key_pair(SPEC, PairPurpose::KEY, Instant::now() + 3 * LONG)).unwrap();
     let public: BTreeSet<Vec<u8>> = (0..2).map(|number| adopt(&pool, number, &pair())).collect();
     assert_eq!(public.len(), 2);
     assert!(public.iter().all(|spki| spki.len() == SPEC.row().unwrap().public_size));
@@ -53,7 +55,7 @@ fn the_device_answers_while_it_looks_for_a_pair() {
     let pool = start(StockTargets::NONE);
     let mut calls = 0;
     let slowest = thread::scope(|scope| {
-        let pair = || block_on(pool.key_pair(SPEC, Instant::now() + 3 * LONG));
+        let pair = || block_on(pool.key_pair(SPEC, PairPurpose::KEY, Instant::now() + 3 * LONG));
         let taker = scope.spawn(pair);
         let mut slowest = Duration::ZERO;
         while !taker.is_finished() {

@@ -31,7 +31,7 @@ impl Execute for GenerateDataKeyPair<'_> {
         // Before the work: is there a key to encrypt with?
         cx.key(&self.key, USAGE)?;
         let mut secret = SecretBuf::new();
-        cx.module.new_pair(self.spec, &self.pair, &mut secret)?;
+        cx.module.new_data_key_pair(self.spec, &self.pair, &mut secret)?;
 
         let mut public = PublicKeyBuf::new();
         algorithm.public_key(&secret, &mut public)?;

@@ -5,7 +5,7 @@ use hsm_protocol::command::import::{
 };
 use hsm_protocol::command::key::NewKey;
 use hsm_protocol::key_spec::Origin;
-use hsm_protocol::token::sealed::ImportToken;
+use hsm_protocol::token::sealed::{ImportToken, PairPurpose};
 use hsm_protocol::{Bytes, ErrorCode};
 use zeroize::Zeroizing;
 
@@ -32,7 +32,7 @@ impl Execute for ParametersForImport<'_> {
         }
         cx.algorithm(spec)?;
         let mut secret = SecretBuf::new();
-        let wrapping = cx.module.open_pair(&pair, &mut secret)?;
+        let wrapping = cx.module.open_pair(&pair, PairPurpose::IMPORT, &mut secret)?;
         let mut public = PublicKeyBuf::new();
         cx.algorithm(wrapping)?.public_key(&secret, &mut public)?;
         let public = public.as_bytes();

@@ -5,6 +5,7 @@ use hsm_protocol::command::key::{
     PublicKeyInfo,
 };
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, MAX_PUBLIC_KEY, Origin};
+use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{Bytes, ErrorCode, KeyId};
 
 use crate::dispatch::{Context, Execute};
@@ -32,7 +33,7 @@ impl Execute for PrepareKeyPair {
         cx: &mut Context<'_, P>,
         scratch: &'o mut [u8],
     ) -> Result<PreparedKeyPair<'o>, ErrorCode> {
-        let length = cx.module.prepare_pair(self.spec, scratch)?;
+        let length = cx.module.prepare_pair(self.spec, self.purpose, scratch)?;
         Ok(PreparedKeyPair { pair: Bytes(scratch.get(..length).unwrap_or_default()) })
     }
 }
@@ -44,7 +45,7 @@ impl Execute for AdoptKeyPair<'_> {
         scratch: &'o mut [u8],
     ) -> Result<NewKey<'o>, ErrorCode> {
         let mut secret = SecretBuf::new();
-        let spec = cx.module.open_pair(&self.pair, &mut secret)?;
+        let spec = cx.module.open_pair(&self.pair, PairPurpose::KEY, &mut secret)?;
         check_usage(spec, self.usage)?;
         cx.algorithm(spec)?;
         wrap_new(cx, self.id, spec, self.usage, &secret, scratch)

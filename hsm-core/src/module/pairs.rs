@@ -2,7 +2,7 @@
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::key_spec::KeySpec;
-use hsm_protocol::token::sealed::PreparedPair;
+use hsm_protocol::token::sealed::{PairPurpose, PreparedPair};
 
 use super::{Module, Secrets};
 use crate::algorithm::rsa::Search;
@@ -37,17 +37,19 @@ impl Pairs {
 }
 
 impl<P: Platform> Module<P> {
-    /// A pair of a slow spec, sealed into the front of `out`; returns the token's length.
+    /// A pair of a slow spec, sealed for one purpose into the front of `out`; returns the token's
+    /// length.
     ///
     /// # Errors
     /// [`ErrorCode::NOT_READY`] while none is found; [`ErrorCode::INVALID_ARGUMENT`] for a spec
-    /// that is not slow; [`ErrorCode::UNSUPPORTED`].
+    /// that is not slow, or an unknown purpose; [`ErrorCode::UNSUPPORTED`].
     pub(crate) fn prepare_pair(
         &mut self,
         spec: KeySpec,
+        purpose: PairPurpose,
         out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
-        if !spec.row().is_some_and(|row| row.slow) {
+        if !spec.row().is_some_and(|row| row.slow) || !PairPurpose::ALL.contains(&purpose) {
             return Err(ErrorCode::INVALID_ARGUMENT);
         }
         self.algorithm(spec)?;
@@ -67,31 +69,37 @@ impl<P: Platform> Module<P> {
         let secret = pair.ok_or(ErrorCode::NOT_READY)?;
         let Secrets { drbg, domain, .. } = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
         let domain = domain.as_ref().ok_or(ErrorCode::INTERNAL)?;
-        sealed::seal(domain, &PreparedPair { spec }, secret.expose(), drbg, out)
+        sealed::seal(domain, &PreparedPair { spec, purpose }, secret.expose(), drbg, out)
     }
 
-    /// Opens a prepared pair into `secret` and returns its spec.
+    /// Opens a prepared pair of `purpose` into `secret` and returns its spec.
     ///
     /// # Errors
-    /// [`ErrorCode::TOKEN_MALFORMED`], [`ErrorCode::TOKEN_DOMAIN`], [`ErrorCode::TOKEN_INVALID`].
+    /// [`ErrorCode::TOKEN_MALFORMED`], [`ErrorCode::TOKEN_DOMAIN`], [`ErrorCode::TOKEN_INVALID`];
+    /// [`ErrorCode::PAIR_DENIED`] for a pair of another purpose.
     pub(crate) fn open_pair(
         &mut self,
         pair: &[u8],
+        purpose: PairPurpose,
         secret: &mut SecretBuf,
     ) -> Result<KeySpec, ErrorCode> {
         let (domain, _) = self.token_parts()?;
-        let (PreparedPair { spec }, body) = sealed::open(domain, pair)?;
+        let (prepared, body) = sealed::open::<PreparedPair>(domain, pair)?;
+        if prepared.purpose != purpose {
+            return Err(ErrorCode::PAIR_DENIED);
+        }
         let body = body.expose();
         secret.resize(body.len())?.copy_from_slice(body);
-        Ok(spec)
+        Ok(prepared.spec)
     }
 
-    /// A new secret of a spec: out of `pair` if the spec is slow, else generated.
+    /// A new data key pair of a spec: out of `pair` if the spec is slow, else generated.
     ///
     /// # Errors
     /// [`ErrorCode::PAIR_REQUIRED`] for a slow spec without a pair;
-    /// [`ErrorCode::SPEC_DENIED`] for a pair of another spec, or one that is not wanted.
-    pub(crate) fn new_pair(
+    /// [`ErrorCode::SPEC_DENIED`] for a pair of another spec, or one that is not wanted;
+    /// [`ErrorCode::PAIR_DENIED`] for a pair of another purpose.
+    pub(crate) fn new_data_key_pair(
         &mut self,
         spec: KeySpec,
         pair: &[u8],
@@ -100,7 +108,7 @@ impl<P: Platform> Module<P> {
         if pair.is_empty() {
             return self.generate(spec, secret);
         }
-        match self.open_pair(pair, secret)? == spec {
+        match self.open_pair(pair, PairPurpose::DATA_KEY_PAIR, secret)? == spec {
             true => Ok(()),
             false => Err(ErrorCode::SPEC_DENIED),
         }

@@ -15,6 +15,7 @@ use hsm_protocol::frame::{Decoder, Frame, FrameKind, Header, MAX_ENCODED};
 use hsm_protocol::identity::{IdentityDocument, PublicKey};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 use hsm_protocol::request::{RequestHead, ResponseHead};
+use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{AuditTag, Bytes, ErrorCode, HostId, KeyId};
 use p256::SecretKey;
 use p256::elliptic_curve::Generate;
@@ -318,7 +319,7 @@ impl Rig {
     /// Generates a key with this id and returns its token.
     pub(crate) fn key_with_id(&mut self, id: KeyId, spec: KeySpec, usage: KeyUsage) -> Token {
         let reply = if spec.row().is_some_and(|row| row.slow) {
-            let pair = self.prepared(spec);
+            let pair = self.prepared(spec, PairPurpose::KEY);
             self.call(&AdoptKeyPair { id, usage, pair: Bytes(&pair) })
         } else {
             self.call(&GenerateKey { id, spec, usage })
@@ -328,10 +329,10 @@ impl Rig {
         Token { id, bytes: token.to_vec() }
     }
 
-    /// A prepared key pair of a slow spec.
-    pub(crate) fn prepared(&mut self, spec: KeySpec) -> Vec<u8> {
+    /// A key pair of a slow spec, prepared for a purpose.
+    pub(crate) fn prepared(&mut self, spec: KeySpec, purpose: PairPurpose) -> Vec<u8> {
         loop {
-            let reply = self.call(&PrepareKeyPair { spec });
+            let reply = self.call(&PrepareKeyPair { spec, purpose });
             if reply.head.status != Some(ErrorCode::NOT_READY) {
                 return reply.ok::<PrepareKeyPair>().pair.to_vec();
             }

@@ -14,6 +14,7 @@ use hsm_protocol::command::sign::{Sign, Verify};
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KEY_SPECS, KeySpec, KeySpecRow, KeyUsage, MessageType, SigningAlgorithm,
 };
+use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{Bytes, ErrorCode};
 
 use crate::cipher::encrypt;
@@ -248,7 +249,8 @@ fn data_key_pairs_of_every_spec_that_has_them() {
     let key = rig.symmetric();
     for row in specs() {
         let (context, spec) = (Bytes(b"context"), row.spec);
-        let prepared = if row.slow { rig.prepared(spec) } else { Vec::new() };
+        let prepared =
+            if row.slow { rig.prepared(spec, PairPurpose::DATA_KEY_PAIR) } else { Vec::new() };
         let request = GenerateDataKeyPair { key: key.key(), context, spec, pair: Bytes(&prepared) };
         let reply = rig.call(&request);
         if !row.data_key_pair {
@@ -279,11 +281,15 @@ fn a_slow_spec_takes_a_prepared_pair_of_its_own() {
     let reply = rig.call(&GenerateKey { id: KEY_ID, spec, usage });
     assert_eq!(reply.error(), ErrorCode::PAIR_REQUIRED);
     for other in [KeySpec::HMAC_256, KeySpec::ECC_NIST_P256, KeySpec(200)] {
-        let reply = rig.call(&PrepareKeyPair { spec: other });
+        let reply = rig.call(&PrepareKeyPair { spec: other, purpose: PairPurpose::KEY });
         assert_eq!(reply.error(), ErrorCode::INVALID_ARGUMENT);
     }
+    for purpose in [0, 4, 255].map(PairPurpose) {
+        let reply = rig.call(&PrepareKeyPair { spec, purpose });
+        assert_eq!(reply.error(), ErrorCode::INVALID_ARGUMENT, "{purpose:?}");
+    }
     let key = rig.symmetric();
-    let pair = rig.prepared(spec);
+    let pair = rig.prepared(spec, PairPurpose::DATA_KEY_PAIR);
     let wanted = |spec| GenerateDataKeyPair {
         key: key.key(),
         context: Bytes(&[]),
@@ -305,7 +311,8 @@ fn a_device_answers_while_it_looks_for_a_pair() {
     rig.device.platform().tick_us = 5_000;
     let mut polls = 0;
     loop {
-        let reply = rig.call(&PrepareKeyPair { spec: KeySpec::RSA_2048 });
+        let reply =
+            rig.call(&PrepareKeyPair { spec: KeySpec::RSA_2048, purpose: PairPurpose::KEY });
         if reply.head.status.is_none() {
             break;
         }

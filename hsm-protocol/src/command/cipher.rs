@@ -181,8 +181,8 @@ pub struct GenerateDataKeyPair<'a> {
     pub context: Bytes<'a>,
     /// The type of pair.
     pub spec: KeySpec,
-    /// What [`super::key::PrepareKeyPair`] answered, for a spec whose generation is slow; empty
-    /// for the others.
+    /// What [`super::key::PrepareKeyPair`] answered for a data key pair, if generation of the spec
+    /// is slow; empty for the others.
     #[serde(borrow)]
     pub pair: Bytes<'a>,
 }

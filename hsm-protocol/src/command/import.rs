@@ -24,7 +24,7 @@ pub struct ParametersForImport<'a> {
     pub algorithm: WrappingAlgorithm,
     /// When the token expires, milliseconds since 1970-01-01 UTC.
     pub expires_ms: u64,
-    /// The wrapping key pair: an RSA pair that [`super::key::PrepareKeyPair`] answered.
+    /// The wrapping key pair: an RSA pair that [`super::key::PrepareKeyPair`] answered for an import.
     #[serde(borrow)]
     pub pair: Bytes<'a>,
 }

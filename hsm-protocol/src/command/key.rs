@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Bytes;
 use crate::id::{KeyId, MaterialId};
 use crate::key_spec::{KeySpec, KeyUsage};
+use crate::token::sealed::PairPurpose;
 
 /// A key to use: the id that the host means, and the token that it stored.
 ///
@@ -46,6 +47,8 @@ pub struct NewKey<'o> {
 pub struct PrepareKeyPair {
     /// The type of the pair.
     pub spec: KeySpec,
+    /// The only purpose that it will be good for.
+    pub purpose: PairPurpose,
 }
 
 /// A key pair that belongs to no key yet.
@@ -56,7 +59,7 @@ pub struct PreparedKeyPair<'o> {
     pub pair: Bytes<'o>,
 }
 
-/// Makes a prepared key pair the material of a key.
+/// Makes a prepared key pair of purpose [`PairPurpose::KEY`] the material of a key.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct AdoptKeyPair<'a> {
     /// The id that the token is bound to.

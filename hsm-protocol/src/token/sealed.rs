@@ -10,9 +10,15 @@
 //!
 //! | version | attributes | body |
 //! |---|---|---|
-//! | 0x41 prepared key pair | spec u8 | the secret |
+//! | 0x42 prepared key pair | spec u8, purpose u8 | the secret |
 //! | 0x51 import token | key id \[17\], spec, usage, wrapping spec, algorithm u8, expiry u64 LE | the wrapping secret |
 //! | 0x61 attested recipient | expiry u64 LE | the public key, DER |
+//!
+//! Version 0x41, a prepared pair without a purpose, is withdrawn: no device takes it any more.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use super::{NONCE_SIZE, TAG_SIZE};
 use crate::bytes::{concat, take};
@@ -43,12 +49,52 @@ pub trait Attributes: Sized {
     fn read(input: &mut &[u8]) -> Option<Self>;
 }
 
-/// A key pair without a key: what a device found between requests. Whoever adopts it gives it a
-/// key id and a usage; a host must use it once.
+/// What a prepared key pair may become. Chosen when the device hands it out, authenticated in its
+/// token, and checked by the device: the command of one purpose refuses the pairs of the others, so
+/// that a private half which one command answers in clear is never that of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PairPurpose(pub u8);
+
+impl PairPurpose {
+    /// The material of a key (`AdoptKeyPair`): the private half never leaves.
+    pub const KEY: Self = Self(1);
+    /// A data key pair (`GenerateDataKeyPair` and its kin): the private half is answered.
+    pub const DATA_KEY_PAIR: Self = Self(2);
+    /// The wrapping key of an import (`ParametersForImport`): the private half never leaves.
+    pub const IMPORT: Self = Self(3);
+
+    /// Every purpose, in the order of its number.
+    pub const ALL: [Self; 3] = [Self::KEY, Self::DATA_KEY_PAIR, Self::IMPORT];
+
+    /// The name; `None` for a purpose this build does not know.
+    #[must_use]
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::KEY => Some("KEY"),
+            Self::DATA_KEY_PAIR => Some("DATA_KEY_PAIR"),
+            Self::IMPORT => Some("IMPORT"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for PairPurpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "PairPurpose({})", self.0),
+        }
+    }
+}
+
+/// A key pair without a key: what a device found between requests. A host must use it once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PreparedPair {
     /// The type of the pair.
     pub spec: KeySpec,
+    /// What it may become.
+    pub purpose: PairPurpose,
 }
 
 /// The private half of an import: unwraps material for one key, one way, until it expires.
@@ -76,16 +122,16 @@ pub struct AttestedRecipient {
 }
 
 impl Attributes for PreparedPair {
-    const VERSION: u8 = 0x41;
-    const SIZE: usize = 1;
+    const VERSION: u8 = 0x42;
+    const SIZE: usize = 2;
 
     fn write(&self, out: &mut [u8]) -> Option<()> {
-        concat(out, &[&[self.spec.0]]).map(|_| ())
+        concat(out, &[&[self.spec.0, self.purpose.0]]).map(|_| ())
     }
 
     fn read(input: &mut &[u8]) -> Option<Self> {
-        let [spec] = *take(input)?;
-        Some(Self { spec: KeySpec(spec) })
+        let [spec, purpose] = *take(input)?;
+        Some(Self { spec: KeySpec(spec), purpose: PairPurpose(purpose) })
     }
 }
 

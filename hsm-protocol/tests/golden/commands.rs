@@ -9,6 +9,7 @@ use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm,
     WrappingAlgorithm,
 };
+use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{Bytes, ErrorCode, Opcode};
 
 use crate::{
@@ -114,7 +115,7 @@ fn key_commands() {
     response(Opcode::GenerateKey, &key::NewKey { material: MATERIAL, token: Bytes(b"token") }, b);
     request(&key::ExportPublicKey { key: KEY }, b);
     response(Opcode::ExportPublicKey, &key::PublicKeyInfo { spki: Bytes(b"spki") }, b);
-    request(&key::PrepareKeyPair { spec: KeySpec::RSA_2048 }, b);
+    request(&key::PrepareKeyPair { spec: KeySpec::RSA_2048, purpose: PairPurpose::IMPORT }, b);
     response(Opcode::PrepareKeyPair, &key::PreparedKeyPair { pair: PAIR }, b);
     request(&key::AdoptKeyPair { id: MRK, usage: KeyUsage::SIGN_VERIFY, pair: PAIR }, b);
     response(Opcode::AdoptKeyPair, &key::NewKey { material: MATERIAL, token: Bytes(b"token") }, b);

@@ -8,7 +8,7 @@ use hsm_protocol::identity::Signature;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin, WrappingAlgorithm};
 use hsm_protocol::token::replica::{ReplicaAttributes, ReplicaToken};
 use hsm_protocol::token::sealed::{
-    AttestedRecipient, Attributes, ImportToken, PreparedPair, Sealed,
+    AttestedRecipient, Attributes, ImportToken, PairPurpose, PreparedPair, Sealed,
 };
 use hsm_protocol::token::{Blob, DomainToken, KeyAttributes, KeyToken, context};
 
@@ -99,7 +99,10 @@ fn sealed_tokens() {
         out[0] ^= 1;
         assert_eq!(Sealed::<A>::parse(&out[..length]), Err(ErrorCode::TOKEN_MALFORMED));
     }
-    check("prepared-pair", PreparedPair { spec: KeySpec::RSA_4096 });
+    check(
+        "prepared-pair-v2",
+        PreparedPair { spec: KeySpec::RSA_4096, purpose: PairPurpose::DATA_KEY_PAIR },
+    );
     check("attested-recipient", AttestedRecipient { expires_ms: 1_800_000_000_000 });
     check(
         "import-token",

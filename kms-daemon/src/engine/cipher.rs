@@ -4,6 +4,7 @@ use host_driver::Reply;
 use hsm_protocol::Bytes;
 use hsm_protocol::command::cipher;
 use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec};
+use hsm_protocol::token::sealed::PairPurpose;
 use zeroize::Zeroizing;
 
 use super::{Busy, Delivery, Devices, Receiver, current, of_blob};
@@ -196,7 +197,7 @@ impl Devices<'_> {
         _key: &Authorized<KeyRecord>,
         spec: KeySpec,
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
-        self.pair_if_slow(spec, Busy::DataKeyPair).await
+        self.pair_if_slow(spec, PairPurpose::DATA_KEY_PAIR, Busy::DataKeyPair).await
     }
 
     /// A data key pair, its private half in clear and encrypted.

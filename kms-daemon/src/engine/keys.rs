@@ -6,6 +6,7 @@ use host_driver::Reply;
 use hsm_protocol::Bytes;
 use hsm_protocol::command::{import, key};
 use hsm_protocol::key_spec::{KeySpec, KeySpecRow, KeyUsage, WrappingAlgorithm};
+use hsm_protocol::token::sealed::PairPurpose;
 use zeroize::Zeroizing;
 
 use super::{Busy, Devices, current, refusal, response};
@@ -51,7 +52,7 @@ impl Devices<'_> {
         _key: &Authorized<KeyRecord>,
         wrapping: KeySpec,
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
-        self.pair_if_slow(wrapping, Busy::DependencyTimeout).await
+        self.pair_if_slow(wrapping, PairPurpose::IMPORT, Busy::DependencyTimeout).await
     }
 
     /// The public wrapping key of a pair, and the token to import with.
@@ -110,7 +111,7 @@ impl Devices<'_> {
             KeyMaterial { id, token, rotated: None, imported: None }
         };
         if is_slow(spec) {
-            let pair = self.key_pair(spec, busy).await?;
+            let pair = self.key_pair(spec, PairPurpose::KEY, busy).await?;
             let command = key::AdoptKeyPair { id, usage, pair: Bytes(&pair) };
             let reply = self.call(&command, Some(spec), busy).await?;
             response(&reply).map(form)
@@ -137,17 +138,22 @@ impl Devices<'_> {
     pub(super) async fn pair_if_slow(
         &mut self,
         spec: KeySpec,
+        purpose: PairPurpose,
         busy: Busy,
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
-        if is_slow(spec) { self.key_pair(spec, busy).await } else { Ok(Zeroizing::default()) }
+        match is_slow(spec) {
+            true => self.key_pair(spec, purpose, busy).await,
+            false => Ok(Zeroizing::default()),
+        }
     }
 
     async fn key_pair(
         &mut self,
         spec: KeySpec,
+        purpose: PairPurpose,
         busy: Busy,
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
-        let pair = self.pool.key_pair(spec, Instant::now() + PAIR_PATIENCE).await;
+        let pair = self.pool.key_pair(spec, purpose, Instant::now() + PAIR_PATIENCE).await;
         pair.map_err(|error| refusal(error, busy))
     }
 }

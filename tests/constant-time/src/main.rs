@@ -17,7 +17,7 @@ use hsm_core::testing::{MemoryPlatform, TestRng};
 use hsm_protocol::channel::{Opener, RECORD_OVERHEAD, Sealer};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, Origin, SigningAlgorithm};
 use hsm_protocol::token::KeyToken;
-use hsm_protocol::token::sealed::PreparedPair;
+use hsm_protocol::token::sealed::{PairPurpose, PreparedPair};
 use hsm_protocol::{ErrorCode, KeyId};
 use memcheck::{classify, declassify, declassify_value};
 use rand_core::{Infallible, Rng, TryCryptoRng, TryRng};
@@ -125,7 +125,7 @@ fn key_token() {
 fn prepared_pair() {
     let (domain, material) = (domain(), secret(5));
     let mut token = [0; 1024];
-    let attributes = PreparedPair { spec: KeySpec::RSA_2048 };
+    let attributes = PreparedPair { spec: KeySpec::RSA_2048, purpose: PairPurpose::KEY };
     let length = sealed::seal(&domain, &attributes, material.expose(), &mut TestRng(6), &mut token)
         .expect("the token fits");
     let token = &mut token[..length];

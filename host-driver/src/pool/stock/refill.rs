@@ -30,7 +30,7 @@ pub(super) struct Refill<'a> {
     searches: Vec<Search<'a>>,
 }
 
-/// The search for pairs of one spec.
+/// The search for pairs of one spec for one purpose.
 struct Search<'a> {
     shelf: &'a Shelf,
     /// Index of the device that looks for a pair.
@@ -81,7 +81,8 @@ impl<'a> Refill<'a> {
         search.asked = Some(Instant::now());
         let Some((slot, device)) = chosen else { return search.wait_for_turn() };
         search.device = Some(slot);
-        let command = PrepareKeyPair { spec: search.shelf.spec };
+        let Shelf { spec, purpose, .. } = *search.shelf;
+        let command = PrepareKeyPair { spec, purpose };
         let reply = device.call_blocking(&command, AuditTag::default());
         drop(device); // a device that is held does not close its line
         let pair = reply.and_then(|reply| Ok(Zeroizing::new(reply.response()?.pair.to_vec())));

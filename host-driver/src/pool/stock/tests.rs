@@ -11,6 +11,8 @@ use crate::wait::block_on;
 
 const RSA: [u8; 3] = [KeySpec::RSA_2048.0, KeySpec::RSA_3072.0, KeySpec::RSA_4096.0];
 
+const KEY: PairPurpose = PairPurpose::KEY;
+
 fn device() -> Arc<FakeDevice> {
     FakeDevice::with(&RSA, 8)
 }
@@ -21,12 +23,19 @@ fn with(targets: StockTargets) -> PoolOptions {
 
 impl Rig {
     fn pair(&self, spec: KeySpec, patience: Duration) -> Result<String, CallError> {
-        let pair = block_on(self.pool.key_pair(spec, Instant::now() + patience))?;
+        let pair = block_on(self.pool.key_pair(spec, KEY, Instant::now() + patience))?;
         Ok(String::from_utf8(pair.to_vec()).unwrap())
     }
 
+    /// Pairs for keys.
     fn levels(&self) -> Vec<usize> {
-        self.pool.stock().iter().map(|level| level.level).collect()
+        self.levels_for(KEY)
+    }
+
+    fn levels_for(&self, purpose: PairPurpose) -> Vec<usize> {
+        let stock = self.pool.stock();
+        let of_purpose = stock.iter().filter(|level| level.purpose == purpose);
+        of_purpose.map(|level| level.level).collect()
     }
 }
 
@@ -35,13 +44,34 @@ fn the_stock_is_filled_and_refilled() {
     let rig = rig(vec![device()], with(StockTargets::default()));
     rig.until("all shelves are full", |rig| rig.levels() == [2, 1, 1]);
     let pair = rig.pair(KeySpec::RSA_3072, Duration::ZERO).unwrap();
-    assert!(pair.starts_with("RSA_3072 "), "{pair}");
+    assert!(pair.starts_with("RSA_3072 KEY "), "{pair}");
     rig.until("it is full again", |rig| rig.levels() == [2, 1, 1]);
+    for purpose in [PairPurpose::DATA_KEY_PAIR, PairPurpose::IMPORT] {
+        rig.until("there is one for each", |rig| rig.levels_for(purpose) == [1, 1, 1]);
+    }
     let level = rig.pool.stock()[1];
     assert_eq!((level.found, level.handed_out, level.waiting), (2, 1, 0));
     let questions = rig.devices[0].pair_questions.load(Ordering::SeqCst);
     thread::sleep(Duration::from_millis(100));
     assert_eq!(rig.devices[0].pair_questions.load(Ordering::SeqCst), questions);
+}
+
+/// A pair comes from the shelf of its purpose, however many there are on the others.
+#[test]
+fn pairs_are_prepared_for_one_purpose() {
+    let rig = rig(vec![device()], with(StockTargets { rsa_2048: 3, ..StockTargets::NONE }));
+    for purpose in PairPurpose::ALL {
+        let full = if purpose == KEY { 3 } else { 1 };
+        rig.until("the shelf is full", |rig| rig.levels_for(purpose) == [full, 0, 0]);
+    }
+    for purpose in PairPurpose::ALL {
+        for spec in RSA.map(KeySpec) {
+            let deadline = Instant::now() + LONG;
+            let pair = block_on(rig.pool.key_pair(spec, purpose, deadline)).unwrap();
+            let pair = String::from_utf8(pair.to_vec()).unwrap();
+            assert!(pair.starts_with(&format!("{spec:?} {purpose:?} ")), "{pair}");
+        }
+    }
 }
 
 #[test]
