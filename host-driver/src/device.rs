@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hsm_protocol::command::session::{SessionInfo, SessionState};
-use hsm_protocol::command::system::{Info, ModuleStatus, Reset, Status};
+use hsm_protocol::command::system::{Admission, Info, ModuleStatus, Reset, Status};
 use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::{AuditTag, Command, DeviceId, PROTOCOL_VERSION};
@@ -109,8 +109,10 @@ impl Device {
     /// # Errors
     /// [`CallError::Handshake`] if either end does not trust the other.
     pub fn authenticate(&self, key: &HostKey) -> Result<SessionState, CallError> {
+        let asked = self.call_blocking(&Admission, AuditTag::default())?;
+        let challenge = asked.response()?.challenge;
         let (handshake, message) =
-            Handshake::start(key, &self.identity).map_err(CallError::BadIdentity)?;
+            Handshake::start(key, &self.identity, &challenge).map_err(CallError::BadIdentity)?;
         let pending = self.link.submit(Message::Handshake(message), self.deadline());
         let answer = block_on(pending).map_err(|error| match error {
             CallError::Refused { code, .. } => CallError::Handshake(code),

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hsm_protocol::audit::{Entry, Receipt};
-use hsm_protocol::channel::{Initiator, Keys, MESSAGE_1_SIZE};
+use hsm_protocol::channel::{
+    AdmissionKey, Challenge, HANDSHAKE_1_SIZE, Initiator, Keys, MESSAGE_1_SIZE, MessageHash,
+};
 use hsm_protocol::frame::{FrameKind, Header};
 use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::{AuditTag, DeviceId, ErrorCode, HostId, Opcode};
@@ -65,13 +67,20 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    /// Starts a handshake and returns its first message.
+    /// Starts a handshake and returns its first message, with the answer to the device's challenge.
     pub(crate) fn start(
         key: &HostKey,
         device: &IdentityDocument,
-    ) -> Result<(Self, Box<[u8; MESSAGE_1_SIZE]>), ErrorCode> {
+        challenge: &Challenge,
+    ) -> Result<(Self, Box<[u8; HANDSHAKE_1_SIZE]>), ErrorCode> {
         let (initiator, message) = Initiator::start(key.secret(), &device.link, &mut system_rng())?;
-        Ok((Self { initiator, device: *device, host: key.id() }, Box::new(message)))
+        let admission = AdmissionKey::of_host(key.secret(), &device.link)?;
+        let tag = admission.tag(challenge, &MessageHash::of(&message))?;
+        let mut payload = Box::new([0; HANDSHAKE_1_SIZE]);
+        let (front, back) = payload.split_at_mut(MESSAGE_1_SIZE);
+        front.copy_from_slice(&message);
+        back.copy_from_slice(&tag);
+        Ok((Self { initiator, device: *device, host: key.id() }, payload))
     }
 
     /// Reads the device's answer; only the device of the identity document can make it.

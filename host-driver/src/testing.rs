@@ -12,14 +12,16 @@ use std::thread;
 use std::time::Duration;
 
 use hsm_protocol::audit::{Entry, Head, Receipt, signed_head_message};
-use hsm_protocol::channel::{Keys, Responder, Welcome};
+use hsm_protocol::channel::{
+    AdmissionKey, Challenge, Keys, MESSAGE_1_SIZE, MessageHash, Responder, Welcome,
+};
 use hsm_protocol::command::audit::{AuditEntries, AuditHead, AuditPage, SignedHead};
 use hsm_protocol::command::decode;
 use hsm_protocol::command::domain::{DomainStatus, DomainSummary};
 use hsm_protocol::command::key::{PrepareKeyPair, PreparedKeyPair};
 use hsm_protocol::command::random::{Random, RandomBytes};
 use hsm_protocol::command::session::SessionState;
-use hsm_protocol::command::system::{DeviceInfo, ModuleStatus};
+use hsm_protocol::command::system::{AdmissionChallenge, DeviceInfo, ModuleStatus};
 use hsm_protocol::frame::{self, Decoder, Frame, FrameKind, Header, MAX_ENCODED, MAX_PAYLOAD};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::key_spec::KeySpec;
@@ -41,6 +43,9 @@ use crate::transport::{Transport, TransportError};
 use answers::{encode, respond};
 
 mod answers;
+
+/// What every handshake answers here.
+const CHALLENGE: Challenge = [0x3c; 16];
 
 /// Entries that an audit page holds, few, so that tests see several pages.
 const PAGE: usize = 4;
@@ -254,13 +259,21 @@ impl FakeDevice {
                 storage_used: 0,
                 storage_size: 0,
             }),
+            Opcode::Admission => encode(&AdmissionChallenge { challenge: CHALLENGE }),
             _ => return respond(head.id, Err(ErrorCode::CHANNEL_REQUIRED), None),
         };
         respond(head.id, Ok(body), None)
     }
 
-    fn handshake(&self, message: &[u8]) -> Result<Vec<u8>, ErrorCode> {
+    fn handshake(&self, payload: &[u8]) -> Result<Vec<u8>, ErrorCode> {
+        let (message, tag) =
+            payload.split_first_chunk::<MESSAGE_1_SIZE>().ok_or(ErrorCode::HANDSHAKE_FAILED)?;
         let responder = Responder::read(&self.link, message)?;
+        let admission = AdmissionKey::of_device(&self.link, &responder.host())?;
+        let tag = tag.try_into().map_err(|_| ErrorCode::HANDSHAKE_FAILED)?;
+        if !admission.admits(&CHALLENGE, &MessageHash::of(message), tag) {
+            return Err(ErrorCode::HANDSHAKE_FAILED);
+        }
         let host = responder.host().host_id();
         let mut state = self.state.lock().unwrap();
         let session = state.next_session;

@@ -1,7 +1,7 @@
 //! The HSM: a frame in, a frame out.
 
 use hsm_protocol::ErrorCode;
-use hsm_protocol::channel::{MESSAGE_2_SIZE, RECORD_OVERHEAD, Responder, Welcome};
+use hsm_protocol::channel::{MESSAGE_1_SIZE, MESSAGE_2_SIZE, RECORD_OVERHEAD, Responder, Welcome};
 use hsm_protocol::command::ModuleState;
 use hsm_protocol::frame::{self, Frame, FrameKind, Header, MAX_PAYLOAD};
 use hsm_protocol::request::RequestHead;
@@ -123,21 +123,31 @@ impl<P: Platform> Hsm<P> {
 
     fn handshake(&mut self, message: &[u8]) -> Result<(Answer, Option<u32>), ErrorCode> {
         self.check_working()?;
-        let now = self.module.platform.monotonic_us();
-        self.throttle.check(now)?;
-        let opened = self.open_session(message);
-        match opened {
-            Ok(()) => self.throttle.succeeded(),
-            Err(_) => self.throttle.failed(now),
+        match self.module.admit(message) {
+            Ok(message) => self.open_session(message)?,
+            Err(error) if !self.module.expects_unknown_keys() => return Err(error),
+            Err(_) => {
+                let message = message.first_chunk().ok_or(ErrorCode::HANDSHAKE_FAILED)?;
+                let now = self.module.platform.monotonic_us();
+                self.throttle.check(now)?;
+                let opened = self.open_session(message);
+                match opened {
+                    Ok(()) => self.throttle.succeeded(),
+                    Err(_) => self.throttle.failed(now),
+                }
+                opened?;
+            }
         }
-        opened.map(|()| ((FrameKind::Handshake2, 0, MESSAGE_2_SIZE), None))
+        Ok(((FrameKind::Handshake2, 0, MESSAGE_2_SIZE), None))
     }
 
     /// Accepts a handshake: message 2 is in the answer buffer then.
-    fn open_session(&mut self, message: &[u8]) -> Result<(), ErrorCode> {
+    fn open_session(&mut self, message: &[u8; MESSAGE_1_SIZE]) -> Result<(), ErrorCode> {
         let responder = Responder::read(self.module.identity()?.link(), message)?;
-        let host = responder.host().host_id();
+        let key = responder.host();
+        let host = key.host_id();
         let role = self.module.role(host).ok_or(ErrorCode::HANDSHAKE_FAILED)?;
+        self.module.learn_host(&key)?;
         let session = self.sessions.next_id();
         let (_, rng) = self.module.identity_and_rng()?;
         let (keys, message) = responder.accept(Welcome { session }, rng)?;
@@ -156,10 +166,9 @@ impl<P: Platform> Hsm<P> {
         let sessions = self.sessions.count();
         let session = self.sessions.find(id).ok_or(ErrorCode::NO_SESSION)?;
         let (host, role) = (session.host, session.role);
-        let Ok(request) = session.keys.opener.open(sequence, record) else {
-            self.settle(After::CloseSession(id));
-            return Err(ErrorCode::BAD_RECORD);
-        };
+        // Somebody else's: it must not end the session, or whoever reaches a line could end those of
+        // all. A host that has lost a record opens another session.
+        let request = session.keys.opener.open(sequence, record)?;
         let room = self.answer.len().saturating_sub(RECORD_OVERHEAD);
         let (written, after) = match RequestHead::split(request) {
             Ok((head, body)) => {

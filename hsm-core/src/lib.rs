@@ -18,6 +18,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "test-platform"))]
 extern crate std;
 
+mod admission;
 pub mod aead;
 pub mod algorithm;
 pub mod attestation;

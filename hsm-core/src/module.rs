@@ -8,6 +8,7 @@ use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 use hsm_protocol::{DeviceId, ErrorCode, MaterialId};
 use rand_core::Rng;
 
+use crate::admission::Admission;
 use crate::algorithm::{self, Algorithm};
 use crate::audit::Chain;
 use crate::drbg::{Drbg, SEED_SIZE};
@@ -48,6 +49,7 @@ pub(crate) struct Module<P: Platform> {
     noise: Noise,
     secrets: Option<Secrets>,
     hosts: Hosts,
+    admission: Admission,
     device: DeviceId,
     /// Public, so it outlives the secrets.
     document: Option<IdentityDocument>,
@@ -71,6 +73,7 @@ impl<P: Platform> Module<P> {
             noise: Noise::new(const { Cutoffs::new(P::Entropy::MIN_ENTROPY) }),
             secrets: None,
             hosts: Hosts::new(),
+            admission: Admission::new(),
             device: nobody,
             document: None,
             tested: 0,
@@ -221,6 +224,7 @@ impl<P: Platform> Module<P> {
     /// Enters the error state; what came first stays on record.
     fn fail(&mut self, error: ErrorCode) {
         self.secrets = None;
+        self.admission.clear();
         self.state = ModuleState::Error;
         self.error.get_or_insert(error);
     }
@@ -242,6 +246,7 @@ impl<P: Platform> Module<P> {
     /// Erases all secrets, in RAM and in storage.
     pub(crate) fn zeroise(&mut self) -> Result<(), ErrorCode> {
         self.secrets = None;
+        self.admission.clear();
         self.hosts = Hosts::new();
         self.platform.storage().erase_all()?;
         self.state = ModuleState::Zeroised;

@@ -1,4 +1,5 @@
-//! Slows down failing handshakes: each costs the device three scalar multiplications.
+//! Slows down failing handshakes of hosts whose key is not known, while there may be such: each costs
+//! the device scalar multiplications. Enrolled hosts pass beside it (`admission`).
 
 use hsm_protocol::ErrorCode;
 

@@ -5,15 +5,14 @@
 //! itself can make it, and any device of the domain can check it. Nothing is stored: it holds as
 //! long as the provisioner is enrolled and the domain keys are the same.
 
-use hmac::{Hmac, KeyInit, Mac};
 use p256::SecretKey;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::command::replica::DomainKeyInfo;
 use crate::error::ErrorCode;
 use crate::identity::PublicKey;
+use crate::static_secret::derive;
 
 /// Label of the derivation (SP 800-108).
 const LABEL: &[u8] = b"KMS-APPROVAL-v1";
@@ -72,23 +71,12 @@ fn tag(
     own: &DomainKeyInfo,
     peer: &DomainKeyInfo,
 ) -> Result<[u8; 32], ErrorCode> {
-    let other = other_half.to_point()?;
-    let shared = p256::ecdh::diffie_hellman(own_half.to_nonzero_scalar(), other.as_affine());
-    let mut extract = mac(&[0; 64])?;
-    extract.update(shared.raw_secret_bytes());
-    let mut prf = mac(&extract.finalize().into_bytes())?;
-    prf.update(&1u32.to_be_bytes());
-    prf.update(LABEL);
-    prf.update(&[0]);
-    prf.update(own.domain.as_bytes());
-    prf.update(&own.domain_key.to_le_bytes());
-    prf.update(peer.domain.as_bytes());
-    prf.update(&peer.domain_key.to_le_bytes());
-    prf.update(&peer.public.to_bytes());
-    prf.update(&256u32.to_be_bytes());
-    Ok(prf.finalize().into_bytes().into())
-}
-
-fn mac(key: &[u8]) -> Result<Hmac<Sha256>, ErrorCode> {
-    Hmac::new_from_slice(key).map_err(|_| ErrorCode::INTERNAL)
+    let context: [&[u8]; 5] = [
+        own.domain.as_bytes(),
+        &own.domain_key.to_le_bytes(),
+        peer.domain.as_bytes(),
+        &peer.domain_key.to_le_bytes(),
+        &peer.public.to_bytes(),
+    ];
+    derive(own_half, other_half, LABEL, &context).map(|tag| *tag)
 }

@@ -9,12 +9,20 @@
 //! are uncompressed SEC 1 points of 65 bytes, a DH output is the x-coordinate. The tests run
 //! both ends against it.
 //!
+//! A host that shakes hands proves first that it has an enrolled key ([`AdmissionKey`]), so that
+//! strangers cost the device next to nothing.
+//!
 //! Records carry strict counters: anything lost, repeated, reordered or altered fails to open,
 //! and the session is over. Each direction rekeys after [`REKEY_INTERVAL`] records.
 
+mod admission;
 mod handshake;
 mod record;
 
+pub use admission::{
+    ADMISSION_SIZE, AdmissionKey, AdmissionTag, CHALLENGE_SIZE, Challenge, HANDSHAKE_1_SIZE,
+    MessageHash,
+};
 pub use handshake::{Initiator, PROLOGUE, Responder};
 pub use record::{Opener, REKEY_INTERVAL, Sealer};
 

@@ -41,6 +41,7 @@ pub mod identity;
 pub mod key_spec;
 pub mod opcode;
 pub mod request;
+mod static_secret;
 pub mod token;
 
 pub use bytes::Bytes;
@@ -50,4 +51,4 @@ pub use id::{AuditTag, DeviceId, DomainId, HostId, KeyId, MaterialId};
 pub use opcode::Opcode;
 
 /// Version of everything in this crate; a device and a host must agree on it.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;

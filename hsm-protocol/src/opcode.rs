@@ -36,6 +36,7 @@ macro_rules! for_each_command {
             0x0004 SelfTest system::SelfTest => system::SelfTestReport, ENROLLED, PROVISIONED, audit = true, idempotent = true;
             0x0005 Zeroise system::Zeroise => (), PROVISIONER, PROVISIONED, audit = true, idempotent = false;
             0x0006 MemoryUse system::MemoryUse => system::MemoryPeaks, ENROLLED, PROVISIONED, audit = false, idempotent = true;
+            0x0007 Admission system::Admission => system::AdmissionChallenge, PUBLIC, WORKING, audit = false, idempotent = true;
 
             0x0101 CloseSession session::CloseSession => (), ANY, ALL, audit = false, idempotent = false;
             0x0102 SessionInfo session::SessionInfo => session::SessionState, ANY, ALL, audit = false, idempotent = true;

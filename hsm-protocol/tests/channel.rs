@@ -200,6 +200,9 @@ fn records_open_only_in_order_and_unaltered() {
     assert_eq!(device.opener.open(second.0, &mut early), Err(ErrorCode::BAD_RECORD));
     let mut renumbered = second.1.clone();
     assert_eq!(device.opener.open(first.0, &mut renumbered), Err(ErrorCode::BAD_RECORD));
+    for (sequence, record) in [first, second] {
+        assert!(device.opener.open(sequence, &mut record.clone()).is_ok(), "nothing has changed");
+    }
 
     let (mut host, mut device) = open_session(7);
     let (sequence, record) = seal(&mut host, b"once");

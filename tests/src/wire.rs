@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use host_driver::transport::{Halves, Receiver, Sender, Transport};
-use hsm_protocol::channel::{Initiator, Keys};
+use hsm_protocol::channel::{AdmissionKey, Initiator, Keys, MessageHash};
 use hsm_protocol::command::decode;
-use hsm_protocol::command::system::{DeviceInfo, Info, ModuleStatus, Status};
+use hsm_protocol::command::system::{
+    Admission, AdmissionChallenge, DeviceInfo, Info, ModuleStatus, Status,
+};
 use hsm_protocol::frame::{Decoder, FrameKind, Header, MAX_ENCODED, MAX_PAYLOAD, encode};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::request::{RequestHead, ResponseHead};
@@ -211,21 +213,22 @@ impl Wire {
         info.window
     }
 
-    /// Waits until the device has stopped slowing down handshakes.
+    /// The payload of a first handshake frame for this device, which answers the challenge of the
+    /// one at the other end.
     ///
-    /// # Panics
-    /// If it does not let this enrolled host in.
-    pub fn await_handshakes(&mut self, host: &SecretKey) {
-        let by = Instant::now() + PATIENCE;
-        loop {
-            match self.session(host) {
-                Ok(_) => return,
-                Err(error) => {
-                    assert_eq!(error, ErrorCode::THROTTLED);
-                    assert!(Instant::now() < by, "handshakes stay slowed down");
-                }
-            }
-        }
+    /// # Errors
+    /// If the link key is no point, or the device has no challenge to answer.
+    pub fn first_message(
+        &mut self,
+        host: &SecretKey,
+        device: &PublicKey,
+    ) -> Result<(Initiator, Vec<u8>), ErrorCode> {
+        let (initiator, message) = Initiator::start(host, device, &mut UnwrapErr(SysRng))?;
+        let body = self.plain(&Admission)?;
+        let AdmissionChallenge { challenge } = decode(&body)?;
+        let tag = AdmissionKey::of_host(host, device)?;
+        let tag = tag.tag(&challenge, &MessageHash::of(&message))?;
+        Ok((initiator, [&message[..], &tag].concat()))
     }
 
     /// Opens a session with this device as this host.
@@ -237,9 +240,9 @@ impl Wire {
         host: &SecretKey,
         device: &PublicKey,
     ) -> Result<Session, ErrorCode> {
-        let (initiator, message) = Initiator::start(host, device, &mut UnwrapErr(SysRng))?;
+        let (initiator, payload) = self.first_message(host, device)?;
         let header = Header { kind: FrameKind::Handshake1, session: 0, sequence: 99 };
-        let answer = self.exchange(header, &message);
+        let answer = self.exchange(header, &payload);
         assert_eq!(answer.header.sequence, 99);
         match answer.header.kind {
             FrameKind::Handshake2 => {

@@ -29,7 +29,7 @@ on_every_line! {
     a_host_that_dies_in_the_middle_of_a_frame,
     a_full_window_is_answered_in_order,
     more_than_a_window_does_not_stop_the_device,
-    strangers_are_slowed_down_and_hosts_let_in,
+    strangers_cost_nothing_and_hosts_are_let_in,
     sessions_do_not_mix,
     a_session_ends_with_its_power,
 }
@@ -130,17 +130,17 @@ fn replayed_records_are_refused(testbed: Testbed) {
     let first = wire.exchange(header, &record);
     session.open(first).expect("served once");
     let before = audited(&mut wire);
-    assert_eq!(wire.exchange(header, &record).link_error(), ErrorCode::BAD_RECORD);
-    assert_eq!(wire.exchange(header, &record).link_error(), ErrorCode::NO_SESSION);
+    for _ in 0..2 {
+        assert_eq!(wire.exchange(header, &record).link_error(), ErrorCode::BAD_RECORD);
+    }
     assert_eq!(audited(&mut wire), before, "a replay was carried out");
-    assert_serves(&mut wire, &user);
+    assert_random(&mut wire, &mut session); // the session has not noticed
 
     // A recorded session is worth nothing to a new one.
     let mut session = wire.session(&user).expect("enrolled");
     let header = Header { session: session.id, ..header };
     assert_eq!(wire.exchange(header, &record).link_error(), ErrorCode::BAD_RECORD);
-    let (header, record) = session.seal(&RANDOM);
-    assert_eq!(wire.exchange(header, &record).link_error(), ErrorCode::NO_SESSION);
+    assert_random(&mut wire, &mut session);
     assert_serves(&mut wire, &user);
 }
 
@@ -149,8 +149,12 @@ fn reordered_records_are_refused(testbed: Testbed) {
     let before = audited(&mut wire);
     let (first, second) = (session.seal(&RANDOM), session.seal(&RANDOM));
     assert_eq!(wire.exchange(second.0, &second.1).link_error(), ErrorCode::BAD_RECORD);
-    assert_eq!(wire.exchange(first.0, &first.1).link_error(), ErrorCode::NO_SESSION);
     assert_eq!(audited(&mut wire), before, "a record out of order was carried out");
+    for (header, record) in [first, second] {
+        let answer = wire.exchange(header, &record);
+        session.open(answer).expect("in order");
+    }
+    assert_eq!(audited(&mut wire), before + 2);
     assert_serves(&mut wire, &user);
 }
 
@@ -175,15 +179,18 @@ fn flipped_bits_are_refused(testbed: Testbed) {
     session.open(answer).expect("served");
 
     // By somebody who computes the CRC anew: the channel finds it.
+    let (header, good) = session.seal(&RANDOM);
+    let before = audited(&mut wire);
     for _ in 0..24 {
-        let mut session = wire.session(&user).expect("enrolled");
-        let before = audited(&mut wire);
-        let (header, mut record) = session.seal(&RANDOM);
+        let mut record = good.clone();
         let at = random.usize(..record.len());
         record[at] ^= 1 << random.u8(..8);
         assert_eq!(wire.exchange(header, &record).link_error(), ErrorCode::BAD_RECORD);
         assert_eq!(audited(&mut wire), before, "byte {at} is not authenticated");
     }
+    // Nobody has ended the session by it.
+    let answer = wire.exchange(header, &good);
+    session.open(answer).expect("served");
     assert_serves(&mut wire, &user);
 }
 
@@ -222,10 +229,9 @@ fn frames_of_every_kind(testbed: Testbed) {
         assert_eq!(wire.exchange(header, short).link_error(), ErrorCode::MALFORMED);
     }
     let header = Header { kind: FrameKind::Handshake1, session: 0, sequence: 3 };
-    for length in [0, 1, 161, 163, MAX_PAYLOAD] {
+    for length in [0, 1, 161, 162, 177, 178, 179, MAX_PAYLOAD] {
         let answer = wire.exchange(header, &vec![4; length]);
         assert_eq!(answer.link_error(), ErrorCode::HANDSHAKE_FAILED);
-        wire.await_handshakes(&user);
     }
     // Sealed, authentic and nonsense: the session lives on.
     let mut session = wire.session(&user).expect("enrolled");
@@ -323,21 +329,50 @@ fn more_than_a_window_does_not_stop_the_device(testbed: Testbed) {
     assert_serves(&mut wire, &user);
 }
 
-fn strangers_are_slowed_down_and_hosts_let_in(testbed: Testbed) {
-    let (mut wire, mut session, user) = ready(&testbed);
+/// Handshakes of strangers, of all the forms that a stranger can give them, take next to none of the
+/// device's time, and an enrolled host is let in between. On emulated boards a microsecond of the
+/// device's own time is a thousand instructions only where the emulator counts them, so the time is
+/// compared with that of a handshake that is taken.
+fn strangers_cost_nothing_and_hosts_are_let_in(testbed: Testbed) {
+    const STRANGERS: u64 = 100;
+
+    let (mut wire, _, user) = ready(&testbed);
     let device = wire.identity().link;
-    let mut throttled = false;
-    for _ in 0..100 {
-        let refused = wire.handshake(&host_key(), &device).expect_err("a stranger");
-        throttled = refused == ErrorCode::THROTTLED;
-        if throttled {
-            break;
-        }
-        assert_eq!(refused, ErrorCode::HANDSHAKE_FAILED);
+    let stranger = host_key();
+    let header = Header { kind: FrameKind::Handshake1, session: 0, sequence: 3 };
+    let busy = |wire: &mut Wire| wire.status().busy_us;
+
+    let begin = busy(&mut wire);
+    for _ in 0..10 {
+        assert_serves(&mut wire, &user);
     }
-    assert!(throttled, "strangers may try for ever");
-    assert_random(&mut wire, &mut session); // open sessions do not suffer
-    wire.await_handshakes(&user);
+    let honest = (busy(&mut wire) - begin) / 10;
+
+    let (_, payload) = wire.first_message(&stranger, &device).expect("a point");
+    let (_, captured) = wire.first_message(&user, &device).expect("a point");
+    assert_eq!(wire.exchange(header, &captured).header.kind, FrameKind::Handshake2);
+    let begin = busy(&mut wire);
+    for round in 0..STRANGERS {
+        let mut forged = match round % 4 {
+            // A stranger's own, with and without an answer to the challenge.
+            0 => payload.clone(),
+            1 => payload[..162].to_vec(),
+            // An enrolled host's, said again, and with an answer that somebody made up.
+            2 => captured.clone(),
+            _ => [&captured[..162], &[5; 16]].concat(),
+        };
+        forged[0] = 4;
+        let answer = wire.exchange(header, &forged);
+        assert_eq!(answer.link_error(), ErrorCode::HANDSHAKE_FAILED);
+        if round % 10 == 9 {
+            wire.session(&user).expect("an enrolled host is let in between");
+        }
+    }
+    let spent = busy(&mut wire) - begin;
+    let of_hosts = honest * STRANGERS / 10;
+    eprintln!("{:?}: {honest} us for a session, {spent} us for all", testbed.line());
+    let each = spent.saturating_sub(of_hosts) / STRANGERS;
+    assert!(each * 4 < honest, "{each} us for a stranger, {honest} us for a host");
     assert_serves(&mut wire, &user);
 }
 
@@ -355,7 +390,7 @@ fn sessions_do_not_mix(testbed: Testbed) {
     assert_eq!(wire.exchange(crossed, &record).link_error(), ErrorCode::BAD_RECORD);
     let answer = wire.exchange(header, &record);
     first.open(answer).expect("the first session is untouched");
-    assert_eq!(second.call(&mut wire, &RANDOM), Err(ErrorCode::NO_SESSION));
+    assert_random(&mut wire, &mut second);
     let unknown = Header { session: 0, ..header };
     assert_eq!(wire.exchange(unknown, &record).link_error(), ErrorCode::NO_SESSION);
 }

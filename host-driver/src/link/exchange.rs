@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hsm_protocol::channel::{MESSAGE_1_SIZE, RECORD_OVERHEAD};
+use hsm_protocol::channel::{HANDSHAKE_1_SIZE, RECORD_OVERHEAD};
 use hsm_protocol::frame::{self, Frame, FrameKind, Header, MAX_PAYLOAD};
 use hsm_protocol::request::ResponseHead;
 use hsm_protocol::{ErrorCode, Opcode};
@@ -29,7 +29,7 @@ pub(crate) enum Message {
     /// A request outside the channel.
     Plain(Arc<Request>),
     /// First handshake message.
-    Handshake(Box<[u8; MESSAGE_1_SIZE]>),
+    Handshake(Box<[u8; HANDSHAKE_1_SIZE]>),
     /// A request inside the channel.
     Sealed(Arc<Request>),
 }

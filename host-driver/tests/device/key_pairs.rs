@@ -38,13 +38,13 @@ fn adopt(pool: &Pool, number: u8, pair: &[u8]) -> Vec<u8> {
 fn pairs_become_keys_and_the_stock_is_refilled() {
     let pool = start(StockTargets { rsa_2048: 1, ..StockTargets::NONE });
     let pair =
-        || block_on(pool.key_pair(SPEC, PairPurpose::KEY, Instant::now() + 3 * LONG)).unwrap();
+        || block_on(pool.key_pair(SPEC, PairPurpose::KEY, Instant::now() + 9 * LONG)).unwrap();
     let public: BTreeSet<Vec<u8>> = (0..2).map(|number| adopt(&pool, number, &pair())).collect();
     assert_eq!(public.len(), 2);
     assert!(public.iter().all(|spki| spki.len() == SPEC.row().unwrap().public_size));
     let start = Instant::now();
     while pool.stock()[0].level < 1 {
-        assert!(start.elapsed() < 3 * LONG, "{:?}", pool.stock());
+        assert!(start.elapsed() < 9 * LONG, "{:?}", pool.stock());
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(pool.stock()[0].found, 3);

@@ -20,7 +20,7 @@ impl Execute for Initialise {
         let Caller::Host { host, .. } = cx.caller else { return Err(ErrorCode::INTERNAL) };
         // The session has the role of a stranger; its host opens another as provisioner.
         cx.after = After::CloseAll;
-        cx.module.change_hosts(|hosts| hosts.enrol(host, Role::Provisioner))
+        cx.module.change_hosts(|hosts| hosts.enrol(host, None, Role::Provisioner))
     }
 }
 
@@ -33,7 +33,8 @@ impl Execute for EnrolHost {
         self.key.to_point()?;
         let host = self.key.host_id();
         let former = cx.module.hosts().role(host);
-        let enrolled = cx.module.change_hosts(|hosts| hosts.enrol(host, self.role))?;
+        let enrolled =
+            cx.module.change_hosts(|hosts| hosts.enrol(host, Some(&self.key), self.role))?;
         if former.is_some_and(|former| former != self.role) {
             cx.after = After::CloseHost(host);
         }

@@ -1,8 +1,8 @@
 //! Version, identity, status, self-test, reset, zeroisation.
 
 use hsm_protocol::command::system::{
-    DeviceInfo, Info, MemoryPeaks, MemoryUse, ModuleStatus, Reset, SelfTest, SelfTestReport,
-    Status, Zeroise,
+    Admission, AdmissionChallenge, DeviceInfo, Info, MemoryPeaks, MemoryUse, ModuleStatus, Reset,
+    SelfTest, SelfTestReport, Status, Zeroise,
 };
 use hsm_protocol::{Bytes, ErrorCode, PROTOCOL_VERSION};
 
@@ -64,6 +64,16 @@ impl Execute for MemoryUse {
         _: &mut [u8],
     ) -> Result<MemoryPeaks, ErrorCode> {
         Ok(cx.module.take_peaks())
+    }
+}
+
+impl Execute for Admission {
+    fn execute<P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        _: &mut [u8],
+    ) -> Result<AdmissionChallenge, ErrorCode> {
+        Ok(AdmissionChallenge { challenge: cx.module.admission_challenge()? })
     }
 }
 

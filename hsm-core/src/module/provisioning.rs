@@ -1,6 +1,8 @@
 //! Hosts and the domain: durable before they count.
 
+use hsm_protocol::channel::{Challenge, MESSAGE_1_SIZE};
 use hsm_protocol::command::ModuleState;
+use hsm_protocol::identity::PublicKey;
 use hsm_protocol::{ErrorCode, HostId, Role};
 
 use super::{Module, Secrets};
@@ -23,6 +25,43 @@ impl<P: Platform> Module<P> {
             ModuleState::Uninitialised => Some(Role::Bootstrap),
             _ => self.hosts.role(host),
         }
+    }
+
+    /// What the next handshake has to answer.
+    pub(crate) fn admission_challenge(&mut self) -> Result<Challenge, ErrorCode> {
+        let now = self.platform.monotonic_us();
+        let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        Ok(self.admission.challenge(now, &mut secrets.drbg))
+    }
+
+    /// The first message of a handshake that an enrolled host can be behind.
+    ///
+    /// # Errors
+    /// [`ErrorCode::HANDSHAKE_FAILED`].
+    pub(crate) fn admit<'m>(
+        &mut self,
+        payload: &'m [u8],
+    ) -> Result<&'m [u8; MESSAGE_1_SIZE], ErrorCode> {
+        let now = self.platform.monotonic_us();
+        let secrets = self.secrets.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        self.admission.take(payload, now, &self.hosts, secrets.identity.link())
+    }
+
+    /// Whether somebody may shake hands whose key is not known: on an uninitialised device anybody,
+    /// later a host that is enrolled by its fingerprint and has not come yet.
+    pub(crate) fn expects_unknown_keys(&self) -> bool {
+        !self.hosts.has_all_keys() || self.state == ModuleState::Uninitialised
+    }
+
+    /// Notes the key of a host that has shaken hands; durable when this returns.
+    pub(crate) fn learn_host(&mut self, key: &PublicKey) -> Result<(), ErrorCode> {
+        let mut hosts = self.hosts;
+        if !hosts.learn(key) {
+            return Ok(());
+        }
+        self.change_hosts(|hosts| Ok(hosts.learn(key)))
+            .map(drop)
+            .inspect_err(|error| self.fail_on(*error))
     }
 
     /// Changes the host table; the change is durable when this returns.

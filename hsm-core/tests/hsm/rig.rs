@@ -6,10 +6,10 @@ use hsm_core::platform::NvStorage;
 use hsm_core::testing::{MemoryPlatform, TestRng};
 use hsm_core::{Hsm, NextWork};
 use hsm_protocol::audit::Receipt;
-use hsm_protocol::channel::{Initiator, Keys};
+use hsm_protocol::channel::{AdmissionKey, Challenge, Initiator, Keys, MessageHash};
 use hsm_protocol::command::domain::{CreateDomain, EnrolHost, EnrolledHost, Initialise};
 use hsm_protocol::command::key::{AdoptKeyPair, GenerateKey, KeyRef, NewKey, PrepareKeyPair};
-use hsm_protocol::command::system::{Info, ModuleStatus, Status};
+use hsm_protocol::command::system::{Admission, Info, ModuleStatus, Status};
 use hsm_protocol::command::{Command, ModuleState, Role, decode};
 use hsm_protocol::frame::{Decoder, Frame, FrameKind, Header, MAX_ENCODED};
 use hsm_protocol::identity::{IdentityDocument, PublicKey};
@@ -67,6 +67,11 @@ impl Device {
     pub(crate) fn status(&mut self) -> ModuleStatus {
         let reply = self.plain(&Status);
         reply.ok::<Status>()
+    }
+
+    /// What a handshake has to answer now.
+    pub(crate) fn challenge(&mut self) -> Challenge {
+        self.plain(&Admission).ok::<Admission>().challenge
     }
 
     /// The device's identity, asked in clear.
@@ -171,12 +176,26 @@ impl Host {
         self.public().host_id()
     }
 
+    /// The first message for a device of this link key, and the answer to the challenge that it has
+    /// now.
+    pub(crate) fn handshake(
+        &mut self,
+        device: &mut Device,
+        link: &PublicKey,
+    ) -> (Initiator, Vec<u8>) {
+        let (initiator, message) = Initiator::start(&self.key, link, &mut self.rng).unwrap();
+        let challenge = device.challenge();
+        let admission = AdmissionKey::of_host(&self.key, link).unwrap();
+        let tag = admission.tag(&challenge, &MessageHash::of(&message)).unwrap();
+        (initiator, [&message[..], &tag].concat())
+    }
+
     /// Opens a session.
     pub(crate) fn try_open(&mut self, device: &mut Device) -> Result<Session, ErrorCode> {
         let link = device.identity().link;
-        let (initiator, message) = Initiator::start(&self.key, &link, &mut self.rng).unwrap();
+        let (initiator, payload) = self.handshake(device, &link);
         let header = Header { kind: FrameKind::Handshake1, session: 0, sequence: 9 };
-        let answer = device.exchange(header, &message);
+        let answer = device.exchange(header, &payload);
         if answer.0.kind == FrameKind::LinkError {
             return Err(link_error(&answer));
         }

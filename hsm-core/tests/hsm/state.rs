@@ -59,7 +59,7 @@ fn roles_are_those_of_the_table() {
         0x01 => [true; 3],
         0x03..=0x07 | 0x09 | 0x0A => [false, true, false],
         _ => match opcode {
-            Opcode::Info | Opcode::Status | Opcode::Reset => [true; 3],
+            Opcode::Info | Opcode::Status | Opcode::Admission | Opcode::Reset => [true; 3],
             Opcode::SelfTest
             | Opcode::MemoryUse
             | Opcode::ListHosts
@@ -106,7 +106,7 @@ fn assert_halted(device: &mut Device, error: Option<ErrorCode>, state: ModuleSta
     assert_eq!((status.state, status.error), (state, error));
     assert_eq!(status.sessions, 0);
     for opcode in Opcode::ALL {
-        if matches!(*opcode, Opcode::Info | Opcode::Status | Opcode::Reset) {
+        if matches!(*opcode, Opcode::Info | Opcode::Status | Opcode::Admission | Opcode::Reset) {
             continue;
         }
         let request = [&opcode.0.to_le_bytes()[..], &[1, 0]].concat();

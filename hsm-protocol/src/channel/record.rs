@@ -28,15 +28,16 @@ impl Direction {
         Self { key, cipher, counter: 0 }
     }
 
-    /// The nonce of the next record, advancing the counter and rekeying when it is due.
-    fn next_nonce(&mut self) -> Result<[u8; 12], ErrorCode> {
-        if self.counter != 0 && self.counter.is_multiple_of(REKEY_INTERVAL) {
-            self.rekey()?;
-        }
-        let nonce = nonce(self.counter);
+    /// The nonce of the next record.
+    fn nonce(&self) -> Result<[u8; 12], ErrorCode> {
         // Noise reserves the last nonce; nobody gets there, but a wrap would be fatal.
+        if self.counter == u64::MAX { Err(ErrorCode::BAD_RECORD) } else { Ok(nonce(self.counter)) }
+    }
+
+    /// Goes on to the next record, rekeying when it is due.
+    fn advance(&mut self) -> Result<(), ErrorCode> {
         self.counter = self.counter.checked_add(1).ok_or(ErrorCode::BAD_RECORD)?;
-        Ok(nonce)
+        if self.counter.is_multiple_of(REKEY_INTERVAL) { self.rekey() } else { Ok(()) }
     }
 
     /// Noise 4.2 `REKEY`: the first 32 bytes of `ENCRYPT(k, 2^64-1, "", zeros)`.
@@ -86,13 +87,14 @@ impl Sealer {
     pub fn seal(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, ErrorCode> {
         let (body, rest) = buffer.split_at_mut_checked(length).ok_or(ErrorCode::TOO_LARGE)?;
         let tag_out = rest.first_chunk_mut::<RECORD_OVERHEAD>().ok_or(ErrorCode::TOO_LARGE)?;
-        let nonce = Nonce::from(self.0.next_nonce()?);
+        let nonce = Nonce::from(self.0.nonce()?);
         let tag = self
             .0
             .cipher
             .encrypt_inout_detached(&nonce, &[], body.into())
             .map_err(|_| ErrorCode::TOO_LARGE)?;
         *tag_out = tag.into();
+        self.0.advance()?;
         length.checked_add(RECORD_OVERHEAD).ok_or(ErrorCode::TOO_LARGE)
     }
 }
@@ -112,7 +114,8 @@ impl Opener {
     /// `sequence` is its frame's; it must be the next one.
     ///
     /// # Errors
-    /// [`ErrorCode::BAD_RECORD`]: the session must be dropped.
+    /// [`ErrorCode::BAD_RECORD`]: nothing has changed, and the record that is expected still opens. Who
+    /// relies on answers drops the session, for theirs may be lost.
     pub fn open<'b>(
         &mut self,
         sequence: u32,
@@ -125,11 +128,12 @@ impl Opener {
         }
         let (body, tag) =
             record.split_last_chunk_mut::<RECORD_OVERHEAD>().ok_or(ErrorCode::BAD_RECORD)?;
-        let nonce = Nonce::from(self.0.next_nonce()?);
+        let nonce = Nonce::from(self.0.nonce()?);
         self.0
             .cipher
             .decrypt_inout_detached(&nonce, &[], (&mut *body).into(), &Tag::from(*tag))
             .map_err(|_| ErrorCode::BAD_RECORD)?;
+        self.0.advance()?;
         Ok(body)
     }
 }

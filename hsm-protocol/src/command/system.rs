@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
+use crate::channel::Challenge;
 use crate::command::ModuleState;
 use crate::error::ErrorCode;
 use crate::id::DeviceId;
@@ -92,6 +93,18 @@ pub struct MemoryPeaks {
     pub stack: u32,
     /// Bytes of heap.
     pub heap: u32,
+}
+
+/// Asks what the next handshake has to answer ([`crate::channel::AdmissionKey`]). Answered outside
+/// the channel.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Admission;
+
+/// A challenge, good for some seconds and any number of hosts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AdmissionChallenge {
+    /// Random bytes.
+    pub challenge: Challenge,
 }
 
 /// Restarts a module that is in the error state or zeroised.

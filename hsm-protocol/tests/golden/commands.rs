@@ -30,6 +30,7 @@ fn system_commands() {
     request(&system::SelfTest, b);
     request(&system::Zeroise, b);
     request(&system::MemoryUse, b);
+    request(&system::Admission, b);
     let info = system::DeviceInfo {
         protocol: 1,
         firmware: "0.1.0",
@@ -60,6 +61,8 @@ fn system_commands() {
     response(Opcode::SelfTest, &system::SelfTestReport { tests: 7, duration_us: 500 }, b);
     response(Opcode::Zeroise, &(), b);
     response(Opcode::MemoryUse, &system::MemoryPeaks { stack: 20_000, heap: 3_000 }, b);
+    let challenge = [0xC4; 16];
+    response(Opcode::Admission, &system::AdmissionChallenge { challenge }, b);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 
 use hsm_protocol::audit::{Entry, Head, Receipt, signed_head_message};
+use hsm_protocol::channel::{AdmissionKey, MESSAGE_1_SIZE, MessageHash};
 use hsm_protocol::command::{Command, decode, key};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::request::{RequestHead, ResponseHead};
@@ -134,6 +135,31 @@ fn audit_values() {
     golden("audit-head", &genesis.extend(&entry).0);
     golden("audit-signed-message", &signed_head_message(&DEVICE, 2, 1, &HEAD, &[0x6E; 16]));
     golden("identity-message", &IdentityDocument::message(&PUBLIC, &PUBLIC, &PUBLIC));
+}
+
+#[test]
+fn admission_tag() {
+    let (host, link) =
+        (p256::SecretKey::from_slice(&[7; 32]), p256::SecretKey::from_slice(&[9; 32]));
+    let (host, link) = (host.unwrap(), link.unwrap());
+    let public = |key: &p256::SecretKey| PublicKey::from_point(&key.public_key());
+    let (challenge, message) = ([0xC4; 16], MessageHash::of(&[0x4D; MESSAGE_1_SIZE]));
+    let of_host = AdmissionKey::of_host(&host, &public(&link)).unwrap();
+    let tag = of_host.tag(&challenge, &message).unwrap();
+    golden("admission-tag", &tag);
+    let of_device = AdmissionKey::of_device(&link, &public(&host)).unwrap();
+    assert!(of_device.admits(&challenge, &message, &tag));
+    // The same two key pairs, the other way round: another key.
+    let swapped = AdmissionKey::of_host(&link, &public(&host)).unwrap();
+    assert_ne!(swapped.tag(&challenge, &message).unwrap(), tag);
+    for bit in 0..tag.len() * 8 {
+        let mut bad = tag;
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(!of_device.admits(&challenge, &message, &bad), "bit {bit}");
+    }
+    assert!(!of_device.admits(&[0xC5; 16], &message, &tag), "another challenge");
+    let other = MessageHash::of(&[0x4E; MESSAGE_1_SIZE]);
+    assert!(!of_device.admits(&challenge, &other, &tag), "another message");
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 
 use hsm_core::Hsm;
 use hsm_core::testing::{MemoryPlatform, TestRng};
-use hsm_protocol::channel::{Initiator, Keys, RECORD_OVERHEAD};
+use hsm_protocol::channel::{AdmissionKey, Initiator, Keys, MessageHash, RECORD_OVERHEAD};
 use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
-use hsm_protocol::command::{Command, ModuleState};
+use hsm_protocol::command::system::{AdmissionChallenge, DeviceInfo};
+use hsm_protocol::command::{Command, ModuleState, decode};
 use hsm_protocol::frame::{Decoder, Frame, FrameKind, Header, MAX_ENCODED};
 use hsm_protocol::identity::PublicKey;
 use hsm_protocol::request::{RequestHead, ResponseHead};
@@ -114,15 +115,24 @@ impl Rig {
 
 /// The device's link key, as `Info` tells it in clear.
 fn link(hsm: &mut Hsm<MemoryPlatform>, decoder: &mut Decoder<MAX_ENCODED>) -> PublicKey {
+    let body = plain(hsm, decoder, Opcode::Info);
+    let info: DeviceInfo<'_> = decode(&body).expect("device information");
+    info.identity.link
+}
+
+/// The answer to a request without content, in clear.
+fn plain(
+    hsm: &mut Hsm<MemoryPlatform>,
+    decoder: &mut Decoder<MAX_ENCODED>,
+    opcode: Opcode,
+) -> Vec<u8> {
     let mut request = vec![0; 64];
-    let head = RequestHead { opcode: Opcode::Info, id: 1, tag: None };
+    let head = RequestHead { opcode, id: 1, tag: None };
     let length = head.write(&mut request).expect("room");
     let header = Header { kind: FrameKind::PlainRequest, session: 0, sequence: 0 };
     let (_, payload) = answer(hsm, decoder, header, &mut request[..length]);
     let (_, body) = ResponseHead::split(&payload).expect("a response");
-    let info: hsm_protocol::command::system::DeviceInfo<'_> =
-        hsm_protocol::command::decode(body).expect("device information");
-    info.identity.link
+    body.to_vec()
 }
 
 fn open(
@@ -131,10 +141,13 @@ fn open(
     key: &SecretKey,
     link: &PublicKey,
 ) -> (u16, Keys) {
-    let (initiator, mut message) =
-        Initiator::start(key, link, &mut TestRng(3)).expect("a link key");
+    let (initiator, message) = Initiator::start(key, link, &mut TestRng(3)).expect("a link key");
+    let body = plain(hsm, decoder, Opcode::Admission);
+    let AdmissionChallenge { challenge } = decode(&body).expect("a challenge");
+    let admission = AdmissionKey::of_host(key, link).expect("a link key");
+    let tag = admission.tag(&challenge, &MessageHash::of(&message)).expect("a tag");
     let header = Header { kind: FrameKind::Handshake1, session: 0, sequence: 0 };
-    let (_, payload) = answer(hsm, decoder, header, &mut message);
+    let (_, payload) = answer(hsm, decoder, header, &mut [&message[..], &tag].concat());
     let (keys, welcome) = initiator.finish(&payload).expect("a session");
     (welcome.session, keys)
 }

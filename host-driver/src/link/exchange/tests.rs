@@ -1,4 +1,4 @@
-use hsm_protocol::channel::{Keys, Responder, Welcome};
+use hsm_protocol::channel::{HANDSHAKE_1_SIZE, Keys, MESSAGE_1_SIZE, Responder, Welcome};
 use hsm_protocol::command::random::Random;
 use hsm_protocol::command::system::Status;
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
@@ -58,8 +58,9 @@ impl Rig {
         let public = PublicKey::from_point(&link.public_key());
         let signature = Signature { r: [0; 32], s: [0; 32] };
         let identity = IdentityDocument { signing: public, link: public, join: public, signature };
-        let (handshake, message) = Handshake::start(&HostKey::generate(), &identity).unwrap();
-        let responder = Responder::read(&link, &*message).unwrap();
+        let (handshake, message) =
+            Handshake::start(&HostKey::generate(), &identity, &[0; 16]).unwrap();
+        let responder = Responder::read(&link, &message[..MESSAGE_1_SIZE]).unwrap();
         let welcome = Welcome { session: SESSION };
         let (keys, message) = responder.accept(welcome, &mut system_rng()).unwrap();
         rig.exchange.install(handshake.finish(&message, SharedChain::default()).unwrap());
@@ -306,7 +307,7 @@ fn a_damaged_record_ends_the_session_and_its_calls() {
 #[test]
 fn a_refused_record_ends_the_session_but_a_refused_handshake_does_not() {
     let mut rig = Rig::with_session();
-    let handshake = Message::Handshake(Box::new([0; MESSAGE_1_SIZE]));
+    let handshake = Message::Handshake(Box::new([0; HANDSHAKE_1_SIZE]));
     let (deadline, now) = (rig.at(1000), rig.start);
     rig.exchange.submit(handshake, Caller(0, false), deadline, now);
     rig.sealed(1);

@@ -90,6 +90,8 @@ impl<'a> Refill<'a> {
             Ok(pair) => {
                 search.shelf.put(pair);
                 search.rest();
+                // The device looks for nothing now: those that wait for their turn may ask it.
+                self.searches.iter_mut().for_each(Search::take_turn);
                 self.shared.waiting.wake_all();
             }
             Err(CallError::Refused { code: ErrorCode::NOT_READY, .. }) => search.not_ready(),
@@ -158,6 +160,12 @@ impl Search<'_> {
 
     fn wait_for_turn(&mut self) {
         self.pause = (self.pause * 3 / 2).min(LONGEST);
+    }
+
+    fn take_turn(&mut self) {
+        if self.device.is_none() && !self.failing {
+            (self.asked, self.pause) = (None, SHORTEST);
+        }
     }
 
     fn failed(&mut self, error: CallError) {

@@ -1,0 +1,132 @@
+//! Who may shake hands: a challenge, and the keys that enrolled hosts answer it with.
+//!
+//! A stranger's message is refused for the price of some hashes, before any scalar multiplication,
+//! and a message that was taken is not taken again. See [`hsm_protocol::channel::AdmissionKey`].
+
+use heapless::Vec;
+use hsm_protocol::channel::{
+    AdmissionKey, AdmissionTag, CHALLENGE_SIZE, Challenge, HANDSHAKE_1_SIZE, MESSAGE_1_SIZE,
+    MessageHash,
+};
+use hsm_protocol::command::domain::MAX_HOSTS;
+use hsm_protocol::{ErrorCode, HostId};
+use p256::SecretKey;
+use rand_core::CryptoRng;
+
+use crate::hosts::Hosts;
+
+/// Microseconds after which another challenge is drawn. The one before holds for as long again, so
+/// that a host has at least this long to answer.
+const LIFETIME_US: u64 = 10_000_000;
+/// Handshakes of a challenge; with the next one another challenge is drawn, and no old one holds.
+/// Far above what enrolled hosts do, and nobody else's count.
+const MAX_TAKEN: usize = 32;
+
+/// A challenge, and the tags that were taken for it.
+struct Question {
+    challenge: Challenge,
+    taken: Vec<AdmissionTag, MAX_TAKEN>,
+}
+
+/// Challenges, and a key for each enrolled host.
+pub(crate) struct Admission {
+    /// The one to answer now, and when it was drawn, in microseconds since boot.
+    current: Option<(u64, Question)>,
+    previous: Option<Question>,
+    /// Derived when a handshake first needs them: the only scalar multiplications here, one for
+    /// each enrolled host after a boot. In the order of the host table.
+    keys: [Option<(HostId, AdmissionKey)>; MAX_HOSTS],
+}
+
+impl Admission {
+    pub(crate) const fn new() -> Self {
+        Self { current: None, previous: None, keys: [const { None }; MAX_HOSTS] }
+    }
+
+    /// The challenge to answer now.
+    pub(crate) fn challenge(&mut self, now_us: u64, rng: &mut dyn CryptoRng) -> Challenge {
+        self.expire(now_us);
+        if let Some((since, question)) = &self.current
+            && now_us.saturating_sub(*since) < LIFETIME_US
+        {
+            return question.challenge;
+        }
+        let mut challenge = [0; CHALLENGE_SIZE];
+        rng.fill_bytes(&mut challenge);
+        let next = (now_us, Question { challenge, taken: Vec::new() });
+        self.previous = self.current.replace(next).map(|(_, question)| question);
+        challenge
+    }
+
+    /// Takes the payload of a first handshake frame apart: message 1, if an enrolled host has
+    /// answered a challenge for it, and for the first time.
+    ///
+    /// # Errors
+    /// [`ErrorCode::HANDSHAKE_FAILED`].
+    pub(crate) fn take<'m>(
+        &mut self,
+        payload: &'m [u8],
+        now_us: u64,
+        hosts: &Hosts,
+        link: &SecretKey,
+    ) -> Result<&'m [u8; MESSAGE_1_SIZE], ErrorCode> {
+        let (message, tag) = split(payload).ok_or(ErrorCode::HANDSHAKE_FAILED)?;
+        self.expire(now_us);
+        self.derive_keys(hosts, link)?;
+        let hash = MessageHash::of(message);
+        let Self { current, previous, keys } = self;
+        let is_right = |question: &Question| {
+            // Every key is tried, so that time does not tell which host it was.
+            keys.iter().flatten().fold(false, |is_right, (_, key)| {
+                is_right | key.admits(&question.challenge, &hash, tag)
+            })
+        };
+        let questions = current.iter_mut().map(|(_, question)| question).chain(previous.iter_mut());
+        let question = questions.into_iter().find(|question| is_right(question));
+        let taken = &mut question.ok_or(ErrorCode::HANDSHAKE_FAILED)?.taken;
+        if taken.contains(tag) {
+            return Err(ErrorCode::HANDSHAKE_FAILED);
+        }
+        if taken.push(*tag).is_err() {
+            (*current, *previous) = (None, None);
+        }
+        Ok(message)
+    }
+
+    /// Forgets challenges and keys.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    /// Drops challenges that have had their time.
+    fn expire(&mut self, now_us: u64) {
+        let Some((since, _)) = &self.current else { return };
+        let age = now_us.saturating_sub(*since);
+        if age >= LIFETIME_US {
+            self.previous = None;
+        }
+        if age >= LIFETIME_US.saturating_mul(2) {
+            self.current = None;
+        }
+    }
+
+    /// Derives what is missing, and drops the keys of hosts that are gone.
+    fn derive_keys(&mut self, hosts: &Hosts, link: &SecretKey) -> Result<(), ErrorCode> {
+        for (slot, row) in self.keys.iter_mut().zip(hosts.known_keys()) {
+            match row {
+                Some((host, key)) if slot.as_ref().is_none_or(|(of, _)| *of != host) => {
+                    *slot = Some((host, AdmissionKey::of_device(link, key)?));
+                }
+                Some(_) => {}
+                None => *slot = None,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn split(payload: &[u8]) -> Option<(&[u8; MESSAGE_1_SIZE], &AdmissionTag)> {
+    let payload: &[u8; HANDSHAKE_1_SIZE] = payload.try_into().ok()?;
+    let (message, tag) = payload.split_first_chunk()?;
+    Some((message, tag.try_into().ok()?))
+}
