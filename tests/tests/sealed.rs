@@ -84,21 +84,25 @@ const fn parameters(pair: Bytes<'_>) -> ParametersForImport<'_> {
 fn places<'a>(device: &'a Device, joiner: &'a Device, context: &'a Context) -> Vec<Place<'a>> {
     let none = Bytes(&[]);
     let by_ref = KeyRef { id: ID, token: Bytes(&context.key) };
-    let data_key_pair =
-        move |pair| GenerateDataKeyPair { key: by_ref, context: none, spec: SPEC, pair };
+    // Not closures: each takes tokens of any lifetime.
+    fn ours(token: &[u8]) -> KeyRef<'_> {
+        KeyRef { id: ID, token: Bytes(token) }
+    }
+    fn data_key_pair<'t>(key: KeyRef<'t>, pair: &'t [u8]) -> GenerateDataKeyPair<'t> {
+        GenerateDataKeyPair { key, context: Bytes(&[]), spec: SPEC, pair: Bytes(pair) }
+    }
     let recipient = Recipient { now_ms: NOW, token: Bytes(&context.recipient) };
-    let ours = move |token| KeyRef { id: ID, token };
     vec![
         (
             "symmetric key",
             Box::new(move |sealed| {
-                let key = ours(Bytes(sealed));
+                let key = ours(sealed);
                 outcome(device, &Encrypt { key, context: none, plaintext: Bytes(b"x") })
             }),
         ),
         (
             "signing key",
-            Box::new(move |sealed| outcome(device, &ExportPublicKey { key: ours(Bytes(sealed)) })),
+            Box::new(move |sealed| outcome(device, &ExportPublicKey { key: ours(sealed) })),
         ),
         (
             "blob",
@@ -132,19 +136,19 @@ fn places<'a>(device: &'a Device, joiner: &'a Device, context: &'a Context) -> V
         ),
         (
             "pair DATA_KEY_PAIR",
-            Box::new(move |sealed| outcome(device, &data_key_pair(Bytes(sealed)))),
+            Box::new(move |sealed| outcome(device, &data_key_pair(by_ref, sealed))),
         ),
         (
             "pair DATA_KEY_PAIR",
             Box::new(move |sealed| {
-                let request = data_key_pair(Bytes(sealed));
+                let request = data_key_pair(by_ref, sealed);
                 outcome(device, &GenerateDataKeyPairWithoutPlaintext { request })
             }),
         ),
         (
             "pair DATA_KEY_PAIR",
             Box::new(move |sealed| {
-                let request = data_key_pair(Bytes(sealed));
+                let request = data_key_pair(by_ref, sealed);
                 outcome(device, &For { recipient, request })
             }),
         ),
