@@ -103,7 +103,9 @@ impl Iam {
     }
 
     /// What is known of an access key that a request was signed with, and of the session token
-    /// that came with it. `None` if it cannot be used.
+    /// that came with it. `None` if it cannot be used, which costs a read of the store, be the key
+    /// unknown or disabled or the token made up; a caller that refuses what was found sees to it
+    /// that this costs one as well, by [`Iam::search_in_vain`].
     ///
     /// # Errors
     /// `Exception::KmsInternal` or `Exception::KeyUnavailable` if that cannot be told now.
@@ -127,11 +129,31 @@ impl Iam {
         if let Some(root) = self.roots.find(access_key_id) {
             return Ok(Some(root.clone()));
         }
-        let Some(key) = self.directory.access_key(access_key_id).await? else { return Ok(None) };
-        let Some(principal) = self.owner(&key).await? else { return Ok(None) };
+        let was_cached = self.directory.has_cached_access_key(access_key_id);
+        let key = self.directory.access_key(access_key_id).await?;
+        let owner = match &key {
+            Some(key) => self.owner(key).await?,
+            None => None,
+        };
+        let (Some(key), Some(principal)) = (key, owner) else {
+            if was_cached {
+                self.search_in_vain(access_key_id).await?;
+            }
+            self.vault.look_in_vain(&purpose(access_key_id, &self.account));
+            return Ok(None);
+        };
         let secret = self.vault.open(&purpose(&key.id, &key.account), &key.secret, trace).await?;
         let secret = std::str::from_utf8(&secret).map_err(KmsError::internal)?;
         Ok(Some(Credential::new(secret.to_owned().into(), principal, None)))
+    }
+
+    /// Asks the store for an access key, as for one that no cache knows, and drops what it answers:
+    /// a wrong signature takes as long then as an unknown key.
+    ///
+    /// # Errors
+    /// `Exception::KmsInternal` if the store does not answer.
+    pub async fn search_in_vain(&self, access_key_id: &str) -> Result<(), KmsError> {
+        Ok(self.directory.read_access_key(access_key_id).await?)
     }
 
     async fn temporary(
@@ -141,7 +163,10 @@ impl Iam {
         trace: Trace<'_>,
     ) -> Result<Option<Credential>, KmsError> {
         let content = token::open((&self.vault, &self.seal), access_key_id, token, trace).await?;
-        let Some(content) = content else { return Ok(None) };
+        let Some(content) = content else {
+            self.search_in_vain(access_key_id).await?;
+            return Ok(None);
+        };
         let content: Content<'_> = serde_json::from_slice(&content).map_err(KmsError::internal)?;
         let Some(principal) = self.subject(&content).await? else { return Ok(None) };
         let session = TemporarySession {
