@@ -13,7 +13,7 @@ use crate::error::KmsError;
 use crate::key::CatalogError;
 use crate::principal::{Principal, PrincipalKind, RoleSession, TemporarySession, User};
 use crate::regions::Regions;
-use crate::sigv4::{Session, TokenDigest};
+use crate::sigv4::{Claim, Session, TokenDigest, Verifier};
 use crate::store::Store;
 
 mod answer;
@@ -102,14 +102,33 @@ impl Iam {
         Ok(self.directory.account(id).await?.is_some())
     }
 
-    /// What is known of an access key that a request was signed with, and of the session token
-    /// that came with it. `None` if it cannot be used, which costs a read of the store, be the key
-    /// unknown or disabled or the token made up; a caller that refuses what was found sees to it
-    /// that this costs one as well, by [`Iam::search_in_vain`].
+    /// Who signed a request.
+    ///
+    /// A refusal costs one read of the store past the caches, whatever the reason: an access key
+    /// that is unknown, deleted or disabled, a wrong signature, a token that was made up.
     ///
     /// # Errors
-    /// `Exception::KmsInternal` or `Exception::KeyUnavailable` if that cannot be told now.
-    pub async fn credential(
+    /// Those of [`Verifier::verify`]; `Exception::KmsInternal` or `Exception::KeyUnavailable` if
+    /// that cannot be told now.
+    pub async fn identify(
+        &self,
+        verifier: &Verifier,
+        claim: &Claim<'_>,
+        trace: Trace<'_>,
+    ) -> Result<Credential, KmsError> {
+        let (id, token) = (claim.access_key_id(), claim.session_token());
+        let found = self.credential(id, token, trace).await?;
+        let was_found = found.is_some();
+        let verified = verifier.verify(claim, found);
+        if was_found && verified.is_err() {
+            self.search_in_vain(id).await?;
+        }
+        verified
+    }
+
+    /// What is known of an access key, and of the session token that came with it. `None` if it
+    /// cannot be used, which costs a read of the store.
+    async fn credential(
         &self,
         access_key_id: &str,
         token: Option<&[u8]>,
@@ -147,12 +166,8 @@ impl Iam {
         Ok(Some(Credential::new(secret.to_owned().into(), principal, None)))
     }
 
-    /// Asks the store for an access key, as for one that no cache knows, and drops what it answers:
-    /// a wrong signature takes as long then as an unknown key.
-    ///
-    /// # Errors
-    /// `Exception::KmsInternal` if the store does not answer.
-    pub async fn search_in_vain(&self, access_key_id: &str) -> Result<(), KmsError> {
+    /// Asks the store for an access key, as for one that no cache knows, for the time that it takes.
+    async fn search_in_vain(&self, access_key_id: &str) -> Result<(), KmsError> {
         Ok(self.directory.read_access_key(access_key_id).await?)
     }
 

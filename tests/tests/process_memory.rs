@@ -3,6 +3,11 @@
 //!
 //! The device is in the daemon's process here (`--hsm soft`), so that its memory is searched too.
 
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +15,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::prelude::Engine;
 use hsm_tests::client::{Client, Version};
 use hsm_tests::daemon::{Credentials, Daemon};
-use hsm_tests::http::{Connection, Request};
+use hsm_tests::environment;
+use hsm_tests::http::{Connection, Request, get};
+use hsm_tests::process::{Process, signal_process};
 use hsm_tests::remains::{Secret, search};
 use rsa::pkcs8::DecodePublicKey;
 use rsa::{Oaep, PublicKey};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
@@ -154,17 +162,63 @@ fn nothing_is_left_of_broken_requests() {
     cut_off.write(&bytes[..bytes.len() - 1]).expect("taken");
     drop(cut_off);
 
-    let mut pipelined = open();
+    // Both answers may come at once, which the other connections do not expect.
+    let mut pipelined = TcpStream::connect(daemon.address()).expect("the daemon listens");
     let bytes = [request(body("first of two")), request(body("second of two"))].concat();
-    pipelined.write(&bytes).expect("taken");
-    for _ in 0..2 {
-        assert_eq!(pipelined.read().expect("an answer").status, 400);
+    pipelined.write_all(&bytes).expect("taken");
+    let mut answers = String::new();
+    while answers.matches("NotFoundException").count() < 2 {
+        let mut chunk = [0; 4096];
+        let count = pipelined.read(&mut chunk).expect("an answer");
+        assert!(count > 0, "{answers}");
+        answers.push_str(&String::from_utf8_lossy(&chunk[..count]));
     }
 
     std::thread::sleep(GRACE);
     let found = search(daemon.id(), &secrets);
     assert!(found.is_empty(), "{found:#?}");
     drop((in_pieces, no_json, not_signed, pipelined));
+}
+
+/// The operating system writes the memory to no core dump and to no swap.
+#[test]
+fn memory_is_not_written_to_disk() {
+    // A core dump of this very kind of end is written unless a program has it turned off.
+    let limit = Rlimit { current: None, maximum: None };
+    setrlimit(Resource::Core, limit).expect("root may raise limits");
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut other = Command::new("sleep");
+    let mut other = other.arg("60").current_dir(directory.path()).spawn().expect("sleep is there");
+    signal_process(other.id(), Signal::ABORT);
+    let status = other.wait().expect("a child");
+    assert!(status.core_dumped(), "{status}: core dumps are off on this machine");
+
+    let mut daemon = Daemon::start(&["soft"]);
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("it runs");
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("a size");
+    assert_ne!(locked.trim(), "0 kB", "root may lock memory");
+    assert_eq!(get(&daemon, "/readyz").json()["memoryLocked"], true);
+    signal_process(daemon.id(), Signal::ABORT);
+    let (status, output) = daemon.stop_and_read();
+    assert_eq!((status.signal(), status.core_dumped()), (Some(6), false), "{output}");
+
+    // Who may not lock memory is told so, and served.
+    let mut command = Command::new("prlimit");
+    command.args([
+        "--memlock=65536",
+        "setpriv",
+        "--bounding-set=-ipc_lock",
+        "--inh-caps=-ipc_lock",
+    ]);
+    let mut limited = Process::start(
+        command
+            .arg(environment::kmsd())
+            .args(["--hsm", "soft", "--listen", "127.0.0.1:0", "--data"])
+            .arg(directory.path().join("data")),
+    );
+    let _ = limited.expect_line("listening on ", Duration::from_secs(60));
+    let said = limited.output();
+    assert!(said.contains("no more than 65536 bytes may be locked"), "{said}");
 }
 
 /// Keys that all clients use.

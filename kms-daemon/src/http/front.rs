@@ -243,14 +243,7 @@ impl Front {
         exchange.received = SystemTime::now();
         let claim = self.verifier.read(&signed, service, exchange.received)?;
         let trace = (exchange.request_id.into_bytes(), &mut exchange.facts.receipts);
-        let (id, token) = (claim.access_key_id(), claim.session_token());
-        let found = self.iam.credential(id, token, trace).await?;
-        let is_known = found.is_some();
-        let verified = self.verifier.verify(&claim, found);
-        if is_known && verified.is_err() {
-            self.iam.search_in_vain(id).await?;
-        }
-        let credential = verified?;
+        let credential = self.iam.identify(&self.verifier, &claim, trace).await?;
         exchange.principal = Some(credential.principal().clone());
         claim.region().clone_into(&mut exchange.region);
         Ok(())
