@@ -7,8 +7,11 @@
 //! stays allocated between requests.
 
 use std::alloc::System;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
+use host_driver::stack;
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{
@@ -23,8 +26,8 @@ pub type Heap = ZeroAlloc<System>;
 /// The allocator of the programs of this package: `#[global_allocator]` is theirs to say.
 pub const HEAP: Heap = ZeroAlloc(System);
 
-/// Bytes of a thread's stack that are overwritten by [`erase_stack`].
-const STACK: usize = 48 * 1024;
+/// Bytes of stack that a step of a request may take, and more.
+const STACK: usize = 96 * 1024;
 
 static LOCKED: AtomicBool = AtomicBool::new(false);
 
@@ -84,9 +87,21 @@ pub fn is_locked() -> bool {
     LOCKED.load(Ordering::Relaxed)
 }
 
-/// Overwrites what functions that have returned left on the stack of this thread.
-#[inline(never)]
-pub fn erase_stack() {
-    let mut stack = [0_u8; STACK];
-    std::hint::black_box(&mut stack);
+/// A future after each step of which the thread's stack is erased, as the next may be another
+/// thread's.
+pub struct LeavingNoStack<F>(Pin<Box<F>>);
+
+/// The same future, leaving nothing on the stacks of the threads that it runs on.
+pub fn leaving_no_stack<F: Future>(future: F) -> LeavingNoStack<F> {
+    LeavingNoStack(Box::pin(future))
+}
+
+impl<F: Future> Future for LeavingNoStack<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let outcome = self.0.as_mut().poll(cx);
+        stack::erase::<STACK>();
+        outcome
+    }
 }

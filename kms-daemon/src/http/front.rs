@@ -24,6 +24,7 @@ use crate::audit::{AuditError, AuditLog, Outcome};
 use crate::development::Seed;
 use crate::error::{Exception, KmsError};
 use crate::iam::Iam;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
 use crate::sigv4::{SignedRequest, SigningService, Verifier};
@@ -115,7 +116,8 @@ impl Front {
             }
             _ => {
                 // In a task of its own: a client that goes away does not cut a request in half.
-                let task = tokio::spawn(async move { self.api(request, peer).await });
+                let api = async move { self.api(request, peer).await };
+                let task = tokio::spawn(memory::leaving_no_stack(api));
                 task.await.unwrap_or_else(|error| {
                     refusal(&KmsError::internal(error), Uuid::new_v4(), false)
                 })

@@ -21,7 +21,8 @@ async fn identify(
     token: Option<&str>,
 ) -> (Result<(), KmsError>, usize) {
     let verifier = Verifier::new(Arc::new(|_| true), Duration::from_secs(300));
-    let time = SystemTime::now();
+    // That of the rig's clock, by which sessions end.
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_001);
     let mut headers = HeaderMap::new();
     headers.insert("host", HeaderValue::from_static("localhost"));
     let (method, target, service, declare) = ("POST", "/", "kms", false);
