@@ -122,6 +122,9 @@ impl Iam {
         let verified = verifier.verify(claim, found);
         if was_found && verified.is_err() {
             self.search_in_vain(id).await?;
+            if self.roots.find(id).is_some() {
+                self.pretend(id);
+            }
         }
         verified
     }
@@ -158,7 +161,7 @@ impl Iam {
             if was_cached {
                 self.search_in_vain(access_key_id).await?;
             }
-            self.vault.look_in_vain(&purpose(access_key_id, &self.account));
+            self.pretend(access_key_id);
             return Ok(None);
         };
         let secret = self.vault.open(&purpose(&key.id, &key.account), &key.secret, trace).await?;
@@ -169,6 +172,19 @@ impl Iam {
     /// Asks the store for an access key, as for one that no cache knows, for the time that it takes.
     async fn search_in_vain(&self, access_key_id: &str) -> Result<(), KmsError> {
         Ok(self.directory.read_access_key(access_key_id).await?)
+    }
+
+    /// Does for a key that cannot be used the rest of what is done for one that can: asks the cache
+    /// for its user, looks for its secret, and makes a credential.
+    fn pretend(&self, access_key_id: &str) {
+        const NAME: &str = "nobody";
+        std::hint::black_box(self.directory.has_cached_user(&self.account, NAME));
+        self.vault.look_in_vain(&purpose(access_key_id, &self.account));
+        let (id, path, name) =
+            ("AIDAAAAAAAAAAAAAAAAAA".to_owned(), "/".to_owned(), NAME.to_owned());
+        let kind = PrincipalKind::User(User { id, path, name });
+        let principal = Principal { kind, ..Principal::root(&*self.account, access_key_id) };
+        std::hint::black_box(Credential::new("0".repeat(40).into(), principal, None));
     }
 
     async fn temporary(

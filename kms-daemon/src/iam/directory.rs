@@ -178,6 +178,11 @@ impl Directory {
         self.access_keys.get(&layout::access_key(id)).is_some()
     }
 
+    /// The same of a user.
+    pub(super) fn has_cached_user(&self, account: &str, name: &str) -> bool {
+        self.users.get(&layout::user(account, name)).is_some()
+    }
+
     /// Reads an access key past the cache, for the time that it takes.
     pub(super) async fn read_access_key(&self, id: &str) -> Result<(), CatalogError> {
         self.store.get(&layout::access_key(id)).await?;
