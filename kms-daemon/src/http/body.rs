@@ -94,3 +94,18 @@ fn too_large() -> KmsError {
 fn unreadable(text: &'static str) -> KmsError {
     KmsError::new(Exception::Serialization, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_over_http2_begins_with_what_may_be_copied() {
+        let body = || Zeroizing::new(b"{\"Plaintext\":\"AAAA\"}".to_vec());
+        assert_eq!(secret(Version::HTTP_11, body()), body().as_slice());
+        let spaced = secret(Version::HTTP_2, body());
+        assert_eq!(spaced[..MARGIN], [b' '; MARGIN]);
+        assert_eq!(spaced[MARGIN..], *body().as_slice());
+        assert!(secret(Version::HTTP_2, Zeroizing::default()).is_empty());
+    }
+}
