@@ -13,6 +13,7 @@
 //! | [`health`] | what each device of the pool is doing, for people and metrics |
 //! | [`provision`] | brings fresh devices into service; restartable after any interruption |
 //! | [`emulator`] | starts and supervises QEMU devices |
+//! | [`stack`] | what functions left on the stack of a thread is overwritten |
 //!
 //! Nothing here needs an async runtime: each device has a thread of its own for what it sends,
 //! and calls are plain futures that any executor, or [`block_on`], can wait for.
@@ -29,6 +30,7 @@ pub mod pool;
 pub mod provision;
 mod request;
 mod session;
+pub mod stack;
 #[cfg(test)]
 mod testing;
 pub mod transport;

@@ -16,6 +16,7 @@ use zeroize::Zeroize;
 use crate::error::CallError;
 use crate::request::Answer;
 use crate::session::{Session, SharedChain};
+use crate::stack;
 use crate::transport::{Receiver, Sender, Transport, TransportError};
 use crate::wait::Signal;
 
@@ -30,6 +31,8 @@ mod patience;
 const TICK: Duration = Duration::from_millis(50);
 /// Bytes taken from the line at once.
 const READ_SIZE: usize = 16 * 1024;
+/// Bytes of stack that opening an answer takes, and more.
+const STACK: usize = 64 * 1024;
 
 type Outcome = Result<Answer, CallError>;
 
@@ -241,6 +244,7 @@ fn receive(shared: &Shared, mut receiver: Box<dyn Receiver>) {
             }
             down = state.down.is_some();
         });
+        stack::erase::<STACK>();
         if down {
             buffer.zeroize();
             return;

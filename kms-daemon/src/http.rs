@@ -15,6 +15,7 @@
 
 mod body;
 mod connection;
+mod erasing;
 mod exchange;
 mod front;
 mod head;

@@ -13,7 +13,7 @@ use crate::error::KmsError;
 use crate::key::CatalogError;
 use crate::principal::{Principal, PrincipalKind, RoleSession, TemporarySession, User};
 use crate::regions::Regions;
-use crate::sigv4::{Session, TokenDigest};
+use crate::sigv4::{Claim, Session, TokenDigest, Verifier};
 use crate::store::Store;
 
 mod answer;
@@ -102,12 +102,36 @@ impl Iam {
         Ok(self.directory.account(id).await?.is_some())
     }
 
-    /// What is known of an access key that a request was signed with, and of the session token
-    /// that came with it. `None` if it cannot be used.
+    /// Who signed a request.
+    ///
+    /// A refusal costs one read of the store past the caches, whatever the reason: an access key
+    /// that is unknown, deleted or disabled, a wrong signature, a token that was made up.
     ///
     /// # Errors
-    /// `Exception::KmsInternal` or `Exception::KeyUnavailable` if that cannot be told now.
-    pub async fn credential(
+    /// Those of [`Verifier::verify`]; `Exception::KmsInternal` or `Exception::KeyUnavailable` if
+    /// that cannot be told now.
+    pub async fn identify(
+        &self,
+        verifier: &Verifier,
+        claim: &Claim<'_>,
+        trace: Trace<'_>,
+    ) -> Result<Credential, KmsError> {
+        let (id, token) = (claim.access_key_id(), claim.session_token());
+        let found = self.credential(id, token, trace).await?;
+        let was_found = found.is_some();
+        let verified = verifier.verify(claim, found);
+        if was_found && verified.is_err() {
+            self.search_in_vain(id).await?;
+            if self.roots.find(id).is_some() {
+                self.pretend(id);
+            }
+        }
+        verified
+    }
+
+    /// What is known of an access key, and of the session token that came with it. `None` if it
+    /// cannot be used, which costs a read of the store.
+    async fn credential(
         &self,
         access_key_id: &str,
         token: Option<&[u8]>,
@@ -127,11 +151,40 @@ impl Iam {
         if let Some(root) = self.roots.find(access_key_id) {
             return Ok(Some(root.clone()));
         }
-        let Some(key) = self.directory.access_key(access_key_id).await? else { return Ok(None) };
-        let Some(principal) = self.owner(&key).await? else { return Ok(None) };
+        let was_cached = self.directory.has_cached_access_key(access_key_id);
+        let key = self.directory.access_key(access_key_id).await?;
+        let owner = match &key {
+            Some(key) => self.owner(key).await?,
+            None => None,
+        };
+        let (Some(key), Some(principal)) = (key, owner) else {
+            if was_cached {
+                self.search_in_vain(access_key_id).await?;
+            }
+            self.pretend(access_key_id);
+            return Ok(None);
+        };
         let secret = self.vault.open(&purpose(&key.id, &key.account), &key.secret, trace).await?;
         let secret = std::str::from_utf8(&secret).map_err(KmsError::internal)?;
         Ok(Some(Credential::new(secret.to_owned().into(), principal, None)))
+    }
+
+    /// Asks the store for an access key, as for one that no cache knows, for the time that it takes.
+    async fn search_in_vain(&self, access_key_id: &str) -> Result<(), KmsError> {
+        Ok(self.directory.read_access_key(access_key_id).await?)
+    }
+
+    /// Does for a key that cannot be used the rest of what is done for one that can: asks the cache
+    /// for its user, looks for its secret, and makes a credential.
+    fn pretend(&self, access_key_id: &str) {
+        const NAME: &str = "nobody";
+        std::hint::black_box(self.directory.has_cached_user(&self.account, NAME));
+        self.vault.look_in_vain(&purpose(access_key_id, &self.account));
+        let (id, path, name) =
+            ("AIDAAAAAAAAAAAAAAAAAA".to_owned(), "/".to_owned(), NAME.to_owned());
+        let kind = PrincipalKind::User(User { id, path, name });
+        let principal = Principal { kind, ..Principal::root(&*self.account, access_key_id) };
+        std::hint::black_box(Credential::new("0".repeat(40).into(), principal, None));
     }
 
     async fn temporary(
@@ -141,7 +194,10 @@ impl Iam {
         trace: Trace<'_>,
     ) -> Result<Option<Credential>, KmsError> {
         let content = token::open((&self.vault, &self.seal), access_key_id, token, trace).await?;
-        let Some(content) = content else { return Ok(None) };
+        let Some(content) = content else {
+            self.search_in_vain(access_key_id).await?;
+            return Ok(None);
+        };
         let content: Content<'_> = serde_json::from_slice(&content).map_err(KmsError::internal)?;
         let Some(principal) = self.subject(&content).await? else { return Ok(None) };
         let session = TemporarySession {

@@ -25,6 +25,7 @@ pub mod iam;
 pub mod key;
 pub mod link;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod policy;
 pub mod principal;

@@ -10,8 +10,8 @@
 //! `IncompleteSignature` 400, `MissingAuthenticationToken` 403, `InvalidClientTokenId` 403 for
 //! [`Exception::UnrecognizedClient`], `SignatureDoesNotMatch` 403 and `ExpiredToken` 403.
 //!
-//! For an unknown access key the same is computed as for a known one, so that the time of the
-//! answer does not tell which keys exist; signatures and session tokens are compared in constant
+//! For an unknown access key the same is computed as for a known one: what tells it from a wrong
+//! signature is the text of the answer, as at AWS, and not its time. Signatures and session tokens are compared in constant
 //! time.
 
 mod access_key;

@@ -12,6 +12,7 @@ use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::devices::{DeviceReport, report};
 use crate::http::Readiness;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::regions::Regions;
 use crate::store::Store;
@@ -44,6 +45,9 @@ pub struct Status {
     pub audit_sequence: u64,
     /// Records not yet durable.
     pub audit_pending: u64,
+    /// Whether the daemon's memory is kept out of swap.
+    #[serde(default)]
+    pub memory_locked: bool,
     /// The devices.
     pub devices: Vec<DeviceReport>,
 }
@@ -119,6 +123,7 @@ impl DaemonStatus {
             audit_writable,
             audit_sequence: self.audit.sequence(),
             audit_pending: self.audit.pending(),
+            memory_locked: memory::is_locked(),
             devices,
         }
     }

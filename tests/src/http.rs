@@ -84,6 +84,24 @@ impl Request {
         }
     }
 
+    /// A call of IAM or STS that asks for an answer in JSON, not yet signed. Values are of
+    /// unreserved characters.
+    #[must_use]
+    pub fn form(version: &str, action: &str, parameters: &[(&str, &str)]) -> Self {
+        let mut body = format!("Action={action}&Version={version}");
+        for (name, value) in parameters {
+            body.push_str(&format!("&{name}={value}"));
+        }
+        let kind = "application/x-www-form-urlencoded; charset=utf-8";
+        Self {
+            headers: vec![
+                ("content-type".to_owned(), kind.to_owned()),
+                ("accept".to_owned(), "application/json".to_owned()),
+            ],
+            ..Self::new("", body)
+        }
+    }
+
     /// Replaces or adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -107,12 +125,21 @@ impl Request {
     /// If the signer refuses it.
     #[must_use]
     pub fn signed_by(self, who: &Credentials, daemon: &Daemon) -> Self {
+        self.signed_for("kms", who, daemon)
+    }
+
+    /// Signs the request as it is now for a service: `kms`, `iam` or `sts`.
+    ///
+    /// # Panics
+    /// If the signer refuses it.
+    #[must_use]
+    pub fn signed_for(self, service: &str, who: &Credentials, daemon: &Daemon) -> Self {
         let Credentials { id, secret } = who;
         let identity = AwsCredentials::new(id, secret, None, None, "test").into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
             .region(REGION)
-            .name("kms")
+            .name(service)
             .time(SystemTime::now())
             .settings(SigningSettings::default())
             .build()

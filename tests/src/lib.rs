@@ -7,6 +7,8 @@
 //! | [`ctl`] | `kmsctl` |
 //! | [`model`] | clients that remember what the daemon acknowledged |
 //! | [`http`] | raw requests to it, signed or not, well-formed or not |
+//! | [`client`] | connections to it that stay open, over either HTTP, in clear and encrypted |
+//! | [`remains`] | what is left of secrets in the memory of a process |
 //! | [`sdk`] | the AWS SDK for Rust against it |
 //! | [`python`] | the Python clients of `tests/clients` against it |
 //! | [`javascript`] | those of `tests/clients/javascript` |
@@ -22,6 +24,7 @@
 //! Nothing here skips a test: what is missing fails it, with the command that provides it.
 
 pub mod calls;
+pub mod client;
 pub mod ctl;
 pub mod daemon;
 pub mod emulator;
@@ -33,6 +36,7 @@ pub mod javascript;
 pub mod model;
 pub mod process;
 pub mod python;
+pub mod remains;
 pub mod sdk;
 pub mod seed;
 pub mod testbed;

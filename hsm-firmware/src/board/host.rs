@@ -31,6 +31,8 @@ use port::StreamPort;
 
 /// Stack of the device's thread, in bytes: as for the chip with room for unoptimised builds.
 const STACK: usize = 8 << 20;
+/// Bytes of it that are erased after each command, from the main loop down.
+const USED_STACK: usize = 256 << 10;
 /// How long dropping a device waits for its thread.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -156,6 +158,13 @@ impl Device {
             }
         }
     }
+}
+
+/// Overwrites what commands left on the stack. Called as deep as they are, from the main loop.
+#[inline(never)]
+fn erase_stack() {
+    let mut stack = [0_u8; USED_STACK];
+    core::hint::black_box(&mut stack);
 }
 
 /// When the main loop ends here.

@@ -2,6 +2,14 @@
 
 use std::process::ExitCode;
 
+use kms_daemon::memory::{self, HEAP, Heap};
+
+#[global_allocator]
+static ERASING: Heap = HEAP;
+
 fn main() -> ExitCode {
+    if let Err(reason) = memory::refuse_dumps() {
+        eprintln!("kmsctl: {reason}");
+    }
     kms_daemon::ctl::main(std::env::args_os())
 }

@@ -4,15 +4,24 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use kms_daemon::config::{Config, ConfigError};
+use kms_daemon::memory::{self, HEAP, Heap};
 use kms_daemon::{daemon, log};
 
+#[global_allocator]
+static ERASING: Heap = HEAP;
+
 fn main() -> ExitCode {
+    // Before there is anything to protect.
+    let protected = [memory::refuse_dumps(), memory::lock()];
     let config = match Config::load(std::env::args_os()) {
         Ok(config) => config,
         Err(ConfigError::Usage(usage)) => usage.exit(),
         Err(error) => return fail(&error),
     };
     log::start(config.log_format, std::env::var("STRONGROOM_LOG").ok().as_deref());
+    for reason in protected.into_iter().filter_map(Result::err) {
+        tracing::warn!("{reason}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use hyper::Version;
 use hyper::body::{Body, Bytes};
 use zeroize::Zeroizing;
 
@@ -19,6 +20,31 @@ pub(super) const BODY_TIME: Duration = Duration::from_secs(20);
 
 /// A body, zeroised when it is dropped: it may hold a plaintext.
 pub(super) type Content = Zeroizing<Vec<u8>>;
+
+/// White space before an answer over HTTP/2, in bytes. The library copies what begins a DATA frame
+/// into a buffer that lives as long as the connection, up to this many bytes of the buffer, so that
+/// head and beginning are written at once. JSON and XML may begin with white space.
+const MARGIN: usize = 256;
+
+/// The body of a response, zeroised once it has been written out.
+pub(super) fn secret(version: Version, body: Zeroizing<Vec<u8>>) -> Bytes {
+    if version < Version::HTTP_2 || body.is_empty() {
+        return Bytes::from_owner(Secret(body));
+    }
+    let mut spaced = Zeroizing::new(Vec::with_capacity(MARGIN + body.len()));
+    spaced.resize(MARGIN, b' ');
+    spaced.extend_from_slice(&body);
+    Bytes::from_owner(Secret(spaced))
+}
+
+/// Lets the HTTP library hold a body that is zeroised afterwards.
+struct Secret(Zeroizing<Vec<u8>>);
+
+impl AsRef<[u8]> for Secret {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// Reads a whole body.
 ///
@@ -67,4 +93,19 @@ fn too_large() -> KmsError {
 
 fn unreadable(text: &'static str) -> KmsError {
     KmsError::new(Exception::Serialization, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_over_http2_begins_with_what_may_be_copied() {
+        let body = || Zeroizing::new(b"{\"Plaintext\":\"AAAA\"}".to_vec());
+        assert_eq!(secret(Version::HTTP_11, body()), body().as_slice());
+        let spaced = secret(Version::HTTP_2, body());
+        assert_eq!(spaced[..MARGIN], [b' '; MARGIN]);
+        assert_eq!(spaced[MARGIN..], *body().as_slice());
+        assert!(secret(Version::HTTP_2, Zeroizing::default()).is_empty());
+    }
 }

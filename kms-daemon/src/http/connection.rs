@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::erasing::Erasing;
 use super::front::{Front, Peer};
 use super::places::Places;
 use super::server::Limits;
@@ -61,7 +62,7 @@ impl Connection {
             let stream = tokio::io::join(io::Cursor::new(begin).chain(read), write);
             return self.serve(stream, peer, is_http2).await;
         };
-        let Some(Ok(stream)) = self.begun(acceptor.accept(stream)).await else {
+        let Some(Ok(stream)) = self.begun(acceptor.accept(Erasing::new(stream))).await else {
             return; // not TLS, or too slow: nothing to say to such a client
         };
         let (_, session) = stream.get_ref();
@@ -91,8 +92,8 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let ended = match is_http2 {
-            true => self.serve_http2(stream, peer).await,
-            false => self.serve_http1(stream, peer).await,
+            true => self.serve_http2(Erasing::of_http2(stream), peer).await,
+            false => self.serve_http1(Erasing::new(stream), peer).await,
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "connection ended");
@@ -114,6 +115,8 @@ impl Connection {
             .max_buf_size(MAX_HEAD as usize)
             // A client may close its sending side and wait for the answer.
             .half_close(true)
+            // Answers with secrets are written from where they are, not from a copy that stays.
+            .writev(true)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let stopping = async { drop(self.stop.wait_for(|stop| *stop).await) };

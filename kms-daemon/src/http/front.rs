@@ -24,6 +24,7 @@ use crate::audit::{AuditError, AuditLog, Outcome};
 use crate::development::Seed;
 use crate::error::{Exception, KmsError};
 use crate::iam::Iam;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
 use crate::sigv4::{SignedRequest, SigningService, Verifier};
@@ -115,7 +116,8 @@ impl Front {
             }
             _ => {
                 // In a task of its own: a client that goes away does not cut a request in half.
-                let task = tokio::spawn(async move { self.api(request, peer).await });
+                let api = async move { self.api(request, peer).await };
+                let task = tokio::spawn(memory::leaving_no_stack(api));
                 task.await.unwrap_or_else(|error| {
                     refusal(&KmsError::internal(error), Uuid::new_v4(), false)
                 })
@@ -204,7 +206,7 @@ impl Front {
         let code = outcome.as_ref().err().map_or("OK", KmsError::code);
         self.metrics.request(operation.map(Operation::name), code, begin.elapsed());
         match outcome {
-            Ok(answer) => success(answer, exchange.request_id),
+            Ok(answer) => success(head.version, answer, exchange.request_id),
             Err(error) => refusal(&error, exchange.request_id, unread),
         }
     }
@@ -243,9 +245,7 @@ impl Front {
         exchange.received = SystemTime::now();
         let claim = self.verifier.read(&signed, service, exchange.received)?;
         let trace = (exchange.request_id.into_bytes(), &mut exchange.facts.receipts);
-        let (id, token) = (claim.access_key_id(), claim.session_token());
-        let found = self.iam.credential(id, token, trace).await?;
-        let credential = self.verifier.verify(&claim, found)?;
+        let credential = self.iam.identify(&self.verifier, &claim, trace).await?;
         exchange.principal = Some(credential.principal().clone());
         claim.region().clone_into(&mut exchange.region);
         Ok(())
@@ -300,20 +300,11 @@ fn named(head: &Parts) -> (String, Option<Operation>) {
     (name.unwrap_or(target).chars().take(128).collect(), operation)
 }
 
-fn success(answer: Answer, request_id: Uuid) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from_owner(Secret(answer.into_bytes()))));
+fn success(version: Version, answer: Answer, request_id: Uuid) -> Reply {
+    let mut reply = Response::new(Full::new(body::secret(version, answer.into_bytes())));
     reply.headers_mut().insert(CONTENT_TYPE, JSON);
     identify(&mut reply, request_id);
     reply
-}
-
-/// Lets the HTTP library hold a body that is zeroised afterwards.
-pub(super) struct Secret(pub(super) Zeroizing<Vec<u8>>);
-
-impl AsRef<[u8]> for Secret {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
 }
 
 fn refusal(error: &KmsError, request_id: Uuid, unread: bool) -> Reply {

@@ -3,16 +3,15 @@
 use std::time::Instant;
 
 use http_body_util::Full;
-use hyper::body::Bytes;
 use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode, Version};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::body::Content;
+use super::body::{self, Content};
 use super::exchange::Exchange;
-use super::front::{Front, Peer, Reply, Secret, TARGET, identify};
+use super::front::{Front, Peer, Reply, TARGET, identify};
 use crate::audit::{AuditError, Outcome};
 use crate::error::{Exception, KmsError};
 use crate::iam::{Form, Format, IamError, Node, Operation, Service};
@@ -59,7 +58,7 @@ impl Front {
         };
         let code = outcome.as_ref().err().map_or("OK", |error| error.code().name());
         self.metrics.request(request.operation.map(Operation::name), code, begin.elapsed());
-        let mut reply = reply(format(head), &request, outcome, exchange.request_id);
+        let mut reply = reply(head, &request, outcome, exchange.request_id);
         if unread {
             // What is left of the body would be taken for the next request.
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -111,12 +110,12 @@ fn format(head: &Parts) -> Format {
 }
 
 fn reply(
-    format: Format,
+    head: &Parts,
     request: &Request,
     outcome: Result<Option<Node>, IamError>,
     request_id: Uuid,
 ) -> Reply {
-    let request_id = &request_id.to_string();
+    let (format, request_id) = (format(head), &request_id.to_string());
     let namespace = request.service.namespace();
     let name = request.operation.map_or("Unknown", Operation::name);
     let (status, body) = match outcome {
@@ -126,7 +125,7 @@ fn reply(
             (error.code().status(), Zeroizing::new(body))
         }
     };
-    let mut reply = Response::new(Full::new(Bytes::from_owner(Secret(body))));
+    let mut reply = Response::new(Full::new(body::secret(head.version, body)));
     *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let kind = HeaderValue::from_static(format.content_type());
     reply.headers_mut().insert(CONTENT_TYPE, kind);

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use super::connection::Connection;
 use super::front::Front;
 use super::places::Places;
+use crate::memory;
 
 /// Bounds on what clients may hold.
 #[derive(Debug, Clone, Copy)]
@@ -103,10 +104,10 @@ impl Server {
                 alive: alive.clone(),
             };
             let tls = self.tls.clone();
-            tokio::spawn(async move {
+            tokio::spawn(memory::leaving_no_stack(async move {
                 connection.accept(stream, address, tls).await;
                 drop(place);
-            });
+            }));
         }
         let _ = stopping.send(true);
         drop((alive, self.listener));

@@ -173,6 +173,22 @@ impl Directory {
         self.read(layout::access_key(id)).await
     }
 
+    /// Whether [`Directory::access_key`] would be answered without the store.
+    pub(super) fn has_cached_access_key(&self, id: &str) -> bool {
+        self.access_keys.get(&layout::access_key(id)).is_some()
+    }
+
+    /// The same of a user.
+    pub(super) fn has_cached_user(&self, account: &str, name: &str) -> bool {
+        self.users.get(&layout::user(account, name)).is_some()
+    }
+
+    /// Reads an access key past the cache, for the time that it takes.
+    pub(super) async fn read_access_key(&self, id: &str) -> Result<(), CatalogError> {
+        self.store.get(&layout::access_key(id)).await?;
+        Ok(())
+    }
+
     /// Records of a kind in the order of their store keys: those of an account, or of all.
     pub(super) async fn list<R: Cached>(
         &self,

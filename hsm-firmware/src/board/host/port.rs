@@ -41,6 +41,7 @@ impl StreamPort {
 impl Port for StreamPort {
     fn received(&mut self) -> &[u8] {
         if self.start == self.end && !self.ended.load(Ordering::Relaxed) {
+            super::erase_stack(); // before what may be a long wait
             // Both first: a read that passes without bytes must not leave the old ones behind.
             (self.start, self.end) = (0, 0);
             self.end = match self.reader.read(&mut self.buffer) {

@@ -8,6 +8,7 @@ mod authorization;
 mod device;
 mod load;
 mod profile;
+mod refusals;
 mod scale;
 
 use std::path::PathBuf;
@@ -21,7 +22,8 @@ const USAGE: &str = "usage: bench [--seconds N] [--only PART] [--keys N] [--reco
 
   --seconds N   how long each operation runs, at 1 and at 32 connections (default 3)
   --only PART   soft, qemu: requests on an in-process or a QEMU device; authorization: what
-                deciding about a request costs; device: what commands cost a device; scale: latency
+                deciding about a request costs; refusals: whether time tells an unknown access
+                key from a wrong secret; device: what commands cost a device; scale: latency
                 by the number of keys (only when asked for: it takes ten minutes)
   --keys N      most keys of that (default 100000)
   --record FILE append the device's instructions to a history, such as docs/instructions.jsonl
@@ -37,7 +39,7 @@ const CONNECTIONS: [usize; 2] = [1, 32];
 const KEYS: [usize; 3] = [100, 10_000, 100_000];
 
 /// What can be measured; all but the last unless the person says.
-const PARTS: [&str; 5] = ["soft", "qemu", "authorization", "device", "scale"];
+const PARTS: [&str; 6] = ["soft", "qemu", "authorization", "refusals", "device", "scale"];
 
 struct Options {
     seconds: u64,
@@ -94,6 +96,15 @@ fn main() -> ExitCode {
                     authorization::print(&rows);
                 }
                 rows.iter().map(authorization::Row::to_json).collect()
+            }
+            "refusals" => {
+                eprintln!("measuring refusals …");
+                // The times of a few requests are worth nothing here.
+                let rows = refusals::measure("soft", Duration::from_secs(10 * options.seconds));
+                if !options.json {
+                    refusals::print(&rows);
+                }
+                rows.iter().map(refusals::Row::to_json).collect()
             }
             hsm => {
                 eprintln!("measuring requests on {hsm} …");
