@@ -9,14 +9,17 @@ use clap::{Parser, ValueEnum};
 use host_driver::pool::StockTargets;
 use serde::Deserialize;
 
+use crate::audit::Policy;
 use crate::devices::hsms_of;
 use crate::key::identifier::is_region;
 use crate::link::PeerAddress;
 use crate::quota::Quotas;
+use crate::space::DiskPolicy;
 
 /// Most key pairs of one spec that can be kept in stock.
 const MAX_STOCK: usize = 64;
 
+mod durability;
 mod settings;
 
 use self::settings::Settings;
@@ -75,6 +78,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// The form of closed files of the audit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// As they were written.
+    #[default]
+    None,
+    /// RFC 1952.
+    Gzip,
+}
+
 /// What `kmsd` runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -110,6 +124,12 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Request quotas, in the form of `--quota`.
     pub quotas: Vec<String>,
+    /// What becomes of the files of the audit log.
+    pub audit: Policy,
+    /// Refusals a second that an address without a valid signature is told the reason of.
+    pub refusal_rate: u32,
+    /// What is kept free of the disk.
+    pub disk: DiskPolicy,
     /// The daemons of other Regions.
     pub peers: Vec<PeerAddress>,
     /// Where they reach this one.
@@ -131,6 +151,8 @@ struct CommandLine {
 
 impl Settings {
     fn resolve(self) -> Result<Config, ConfigError> {
+        let (audit, disk) = (self.audit_policy()?, self.disk_policy()?);
+        let refusal_rate = self.refusals()?;
         let tls = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -173,6 +195,9 @@ impl Settings {
             clock_window: self.clock_window.unwrap_or(5),
             log_format: self.log_format.unwrap_or_default(),
             quotas: self.quota.unwrap_or_default(),
+            audit,
+            refusal_rate,
+            disk,
             peers: peers(&self.peer.unwrap_or_default())?,
             link_listen: self.link_listen,
             development,
@@ -317,6 +342,8 @@ mod tests {
         );
         assert_eq!(config.hsms, ["soft"]);
         assert!(!config.needs_tls());
+        assert_eq!((config.audit, config.disk), (Policy::default(), DiskPolicy::default()));
+        assert_eq!(config.refusal_rate, 50);
     }
 
     #[test]
@@ -373,6 +400,11 @@ mod tests {
             (["--listen", "localhost"], "--listen"),
             (["--seed", "x"], "--dev"),
             (["--quota", "aws,CreateKey"], "NAME=RATE"),
+            (["--audit-segment-size", "1K"], "audit-segment-size"),
+            (["--audit-segment-age", "25"], "1 to 24 hours"),
+            (["--audit-keep", "0"], "forever"),
+            (["--disk-reserve", "2G"], "disk-reserve"),
+            (["--refusal-rate", "0"], "refusal-rate"),
         ] {
             let error = load(&arguments).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");

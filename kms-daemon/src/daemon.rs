@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::api::Service;
-use crate::audit::{AuditError, AuditLog, checkpoint, keep_checkpoints};
+use crate::audit::{AuditError, AuditLog, LogOptions, checkpoint, keep_checkpoints, keep_log};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::{Credentials, CredentialsError};
@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::quota::Quotas;
 use crate::regions::{Opener, Regions};
 use crate::sigv4::Verifier;
+use crate::space::Space;
 use crate::status::DaemonStatus;
 use crate::store::{RedbStore, Store, StoreError};
 use crate::tls::{self, TlsError};
@@ -159,13 +160,21 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         "hsm": config.hsms,
         "development": config.development.is_some(),
     });
-    let (audit, opened) = AuditLog::open(&data.path().join("audit"), about).await?;
+    let space = Arc::new(Space::new(data.path(), config.disk));
+    let options = LogOptions {
+        policy: config.audit.clone(),
+        refusal_rate: config.refusal_rate,
+        space: Some(Arc::clone(&space)),
+        place: (config.account.clone(), config.region.clone()),
+    };
+    let path = data.path().join("audit");
+    let (audit, opened) = AuditLog::open_with(&path, about, options).await?;
     let audit = Arc::new(audit);
     tracing::info!(sequence = opened.position.sequence, "audit log open");
 
     let link = Link::of(&config, data.path()).await?;
     let (peers, link) = (link.peers, link.server);
-    let starting = start(&config, &data, (peers, roots), Arc::clone(&audit));
+    let starting = start(&config, &data, (peers, roots), Arc::clone(&audit), space);
     let mut stop = std::pin::pin!(stop);
     let started = tokio::select! {
         started = starting => started?,
@@ -182,6 +191,8 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let probe = tokio::spawn(Arc::clone(&status).watch_store());
     let (log, all) = (Arc::clone(&audit), Arc::clone(&regions));
     let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &all).await });
+    let log = Arc::clone(&audit);
+    let keeping = tokio::spawn(async move { keep_log(&log).await });
     let usage = Arc::clone(service.usage());
     let window = Duration::from_secs(config.clock_window * 60);
     let verifier = Verifier::new(Arc::new(move |region| regions.has(region)), window);
@@ -212,7 +223,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     server.run(front, stop).await;
 
     tracing::info!("stopping");
-    for job in jobs.into_iter().chain([probe, checkpoints]).chain(linked) {
+    for job in jobs.into_iter().chain([probe, checkpoints, keeping]).chain(linked) {
         job.abort();
         let _ = job.await;
     }
@@ -246,8 +257,10 @@ async fn start(
     data: &DataDir,
     (peers, roots): (Peers, Credentials),
     audit: Arc<AuditLog>,
+    space: Arc<Space>,
 ) -> Result<Started, DaemonError> {
-    let store: Arc<dyn Store> = Arc::new(RedbStore::open(&data.path().join("store.redb"))?);
+    let store = RedbStore::open_in(&data.path().join("store.redb"), Some(space))?;
+    let store: Arc<dyn Store> = Arc::new(store);
     let devices = DevicesConfig {
         data: data.path().to_owned(),
         region: config.region.clone(),

@@ -32,6 +32,7 @@ pub mod principal;
 pub mod quota;
 pub mod regions;
 pub mod sigv4;
+pub mod space;
 pub mod status;
 pub mod store;
 pub mod tls;

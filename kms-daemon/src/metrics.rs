@@ -66,6 +66,10 @@ pub struct Metrics {
     ready: Gauge,
     audit_pending: Gauge,
     audit_records: Gauge,
+    audit_counted: Gauge,
+    audit_bytes: Gauge,
+    disk_free: Gauge,
+    disk_until_reserve: Gauge,
     device_up: Family<DeviceLabel, Gauge>,
     device_in_flight: Family<DeviceLabel, Gauge>,
     key_pairs: Family<PairLabel, Gauge>,
@@ -92,6 +96,10 @@ impl Metrics {
             ready: Gauge::default(),
             audit_pending: Gauge::default(),
             audit_records: Gauge::default(),
+            audit_counted: Gauge::default(),
+            audit_bytes: Gauge::default(),
+            disk_free: Gauge::default(),
+            disk_until_reserve: Gauge::default(),
             device_up: Family::default(),
             device_in_flight: Family::default(),
             key_pairs: Family::default(),
@@ -131,6 +139,29 @@ impl Metrics {
             "audit_sequence",
             "Number of the last durable audit record",
             self.audit_records.clone(),
+        );
+        registry.register(
+            "audit_counted_requests",
+            "Refused requests that were counted instead of recorded, since the start",
+            self.audit_counted.clone(),
+        );
+        registry.register_with_unit(
+            "audit_log",
+            "Size of the audit log",
+            Unit::Bytes,
+            self.audit_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "disk_free",
+            "Free room in the file system of the data directory",
+            Unit::Bytes,
+            self.disk_free.clone(),
+        );
+        registry.register_with_unit(
+            "disk_until_reserve",
+            "Free room until only administration is served",
+            Unit::Bytes,
+            self.disk_until_reserve.clone(),
         );
         registry.register("device_up", "1 if the device is in service", self.device_up.clone());
         registry.register(
@@ -185,6 +216,11 @@ impl Metrics {
         self.ready.set(i64::from(readiness.observe(self)));
         self.audit_pending.set(count(audit.pending()));
         self.audit_records.set(count(audit.sequence()));
+        self.audit_counted.set(count(audit.counted()));
+        self.audit_bytes.set(count(audit.size()));
+        let room = audit.room().unwrap_or_default();
+        self.disk_free.set(count(room.free));
+        self.disk_until_reserve.set(count(room.until_reserve));
         let mut text = String::new();
         if let Ok(registry) = self.registry.lock() {
             // Writing to a string does not fail.

@@ -15,6 +15,7 @@ use crate::http::Readiness;
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::regions::Regions;
+use crate::space::Level;
 use crate::store::Store;
 
 /// How often the store is asked whether it answers.
@@ -24,7 +25,8 @@ const PROBE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// Whether requests are served: a device of each Region is in service, the store and the audit log work.
+    /// Whether requests are served: a device of each Region is in service, the store and the audit
+    /// log work, and there is room on the disk.
     pub ready: bool,
     /// Version of the daemon.
     pub version: String,
@@ -48,6 +50,19 @@ pub struct Status {
     /// Whether the daemon's memory is kept out of swap.
     #[serde(default)]
     pub memory_locked: bool,
+    /// Bytes of the audit log.
+    #[serde(default)]
+    pub audit_bytes: u64,
+    /// Room on the disk of the data directory: `enough`, `low`, or `reserve`, when only administration
+    /// is served.
+    #[serde(default)]
+    pub disk_space: Level,
+    /// Free bytes of that disk.
+    #[serde(default)]
+    pub disk_free_bytes: u64,
+    /// How many of them can be used until only administration is served.
+    #[serde(default)]
+    pub disk_until_reserve_bytes: u64,
     /// The devices.
     pub devices: Vec<DeviceReport>,
 }
@@ -112,8 +127,10 @@ impl DaemonStatus {
             devices.iter().any(|device| device.region == *region && device.in_service)
         };
         let in_service = pools.iter().all(|(region, _)| serves(region));
+        let room = self.audit.room().unwrap_or_default();
+        let has_room = room.level != Level::Reserve;
         Status {
-            ready: in_service && store_available && audit_writable,
+            ready: in_service && store_available && audit_writable && has_room,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             region: self.region.clone(),
             account: self.account.clone(),
@@ -124,6 +141,10 @@ impl DaemonStatus {
             audit_sequence: self.audit.sequence(),
             audit_pending: self.audit.pending(),
             memory_locked: memory::is_locked(),
+            audit_bytes: self.audit.size(),
+            disk_space: room.level,
+            disk_free_bytes: room.free,
+            disk_until_reserve_bytes: room.until_reserve,
             devices,
         }
     }

@@ -3,6 +3,7 @@
 use super::call::Call;
 use super::{Answer, model, read};
 use crate::error::{Exception, KmsError};
+use crate::principal::Principal;
 
 macro_rules! operations {
     ($($name:ident, $effect:ident => $module:ident::$run:ident;)+) => {
@@ -134,6 +135,27 @@ impl Operation {
         match self.models(Exception::InvalidArn) {
             true => Exception::InvalidArn,
             false => Exception::NotFound,
+        }
+    }
+
+    /// Whether it is served when only administration is: what takes keys and permissions away, and
+    /// what the account root does without making or using keys.
+    pub(crate) const fn is_administration(self, principal: &Principal) -> bool {
+        match self {
+            Self::DeleteImportedKeyMaterial
+            | Self::DisableKey
+            | Self::RetireGrant
+            | Self::RevokeGrant
+            | Self::ScheduleKeyDeletion => true,
+            Self::CreateAlias
+            | Self::CreateGrant
+            | Self::CreateKey
+            | Self::GenerateRandom
+            | Self::GetParametersForImport
+            | Self::ImportKeyMaterial
+            | Self::ReplicateKey
+            | Self::RotateKeyOnDemand => false,
+            _ => principal.is_root() && !self.is_tracked(),
         }
     }
 

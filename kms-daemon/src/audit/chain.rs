@@ -87,10 +87,12 @@ impl Body {
         Self(members)
     }
 
-    /// The same, marked as the record of a request whose response was replaced by an error,
-    /// because the record could not be written in time.
+    /// The same; that of a request is marked: its response was replaced by an error, because the
+    /// record could not be written in time.
     pub(super) fn withheld(mut self) -> Self {
-        self.0.insert_str(1, "\"responseWithheld\":true,");
+        if self.0.starts_with("{\"kind\":\"request\"") {
+            self.0.insert_str(1, "\"responseWithheld\":true,");
+        }
         self
     }
 

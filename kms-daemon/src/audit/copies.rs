@@ -97,6 +97,7 @@ mod tests {
             host: None,
             completed: UNIX_EPOCH,
             outcome,
+            no_room: false,
             facts,
         };
         (record.to_json(), record.copies())

@@ -117,6 +117,19 @@ pub(super) struct Chain<L> {
     holes: BTreeMap<u64, u64>,
 }
 
+/// What is known of a chain beyond its position.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Known {
+    /// Nothing more can come: the device has restarted.
+    closed: bool,
+    /// Entries behind a gap.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ahead: Vec<Stored>,
+    /// Reported losses behind the position: first index, one more than the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    holes: Vec<(u64, u64)>,
+}
+
 /// What does not fit a chain, and where it is recorded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Broken<L> {
@@ -155,9 +168,16 @@ impl<L> DeviceChains<L> {
     }
 
     /// Begins a chain at a known position instead of at its genesis.
-    pub(super) fn resume(&mut self, device: &DeviceId, at: Position, closed: bool) {
+    pub(super) fn resume(&mut self, device: &DeviceId, at: Position, known: Known, location: L)
+    where
+        L: Clone,
+    {
         let chain = self.chain(device, at.epoch);
-        (chain.at, chain.closed) = (at, closed);
+        (chain.at, chain.closed) = (at, known.closed);
+        chain.holes = known.holes.into_iter().collect();
+        let ahead = known.ahead.into_iter().map(|Stored(receipt)| receipt);
+        let ahead = ahead.filter(|receipt| (receipt.device, receipt.epoch) == (*device, at.epoch));
+        chain.ahead = ahead.map(|entry| (entry.entry.index, (entry, location.clone()))).collect();
     }
 
     /// Forgets all but the latest boot of each device.
@@ -191,6 +211,15 @@ impl<L> DeviceChains<L> {
 }
 
 impl<L> Chain<L> {
+    /// What is known beyond `at`.
+    pub(super) fn known(&self) -> Known {
+        Known {
+            closed: self.closed,
+            ahead: self.ahead.values().map(|(receipt, _)| Stored(*receipt)).collect(),
+            holes: self.holes.iter().map(|(from, to)| (*from, *to)).collect(),
+        }
+    }
+
     /// The first entry behind a gap that nothing explains.
     pub(super) fn first_beyond_gap(&self) -> Option<&(DeviceReceipt, L)> {
         self.ahead.values().next()

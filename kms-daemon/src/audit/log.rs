@@ -3,20 +3,24 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::chain::{Body, Kind, Position};
+use super::keeping::Policy;
 use super::positions::Positions;
 use super::recovery::{self, Repair};
 use super::segment::HeadFile;
+use super::strangers::{Admission, Refused, Strangers, Why};
 use super::writer::{Effect, Job, OpenSegment, Record, Status, Unwritten, Writer, lock};
-use super::{DeviceReceipt, RequestRecord};
+use super::{Caller, DeviceReceipt, Outcome, RequestRecord};
 use crate::durable;
+use crate::space::{Level, Room, Space};
 
 /// Records waiting for the writer; more senders wait for room.
 const QUEUE: usize = 4096;
@@ -59,7 +63,53 @@ pub enum AuditError {
     /// The record could not be written: the disk is full or failing.
     #[error("the audit record could not be written")]
     Unwritable,
+    /// What room is left is for administration.
+    #[error(
+        "the disk is full, and only administration is served: free room in the file system of the \
+         data directory, or let the audit log be kept for fewer days (kmsd --audit-keep)"
+    )]
+    NoRoom,
 }
+
+/// How a log is kept.
+#[derive(Debug, Clone)]
+pub struct LogOptions {
+    /// What becomes of its files.
+    pub policy: Policy,
+    /// Refusals a second that an unverified source is told the reason of.
+    pub refusal_rate: u32,
+    /// The room on its disk; `None`: nobody asks.
+    pub space: Option<Arc<Space>>,
+    /// Account and Region of records that are about the daemon itself.
+    pub place: (String, String),
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            refusal_rate: 50,
+            space: None,
+            place: ("000000000000".to_owned(), "us-east-1".to_owned()),
+        }
+    }
+}
+
+/// How a request was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// In a record of its own.
+    Whole(Position),
+    /// In a count.
+    Counted,
+    /// In a count, and its source sends more than it is answered reasons for.
+    Throttled,
+}
+
+/// What a line has besides its body, in bytes.
+const LINE: usize = 256;
+/// How old the sum of the files' sizes may be.
+const FRESH: Duration = Duration::from_secs(5);
 
 type Answer = oneshot::Receiver<Result<Position, Unwritten>>;
 
@@ -78,6 +128,13 @@ pub struct AuditLog {
     jobs: Option<mpsc::Sender<Job>>,
     status: Arc<Status>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    dir: PathBuf,
+    options: LogOptions,
+    strangers: Mutex<Strangers>,
+    /// Requests that were counted instead of recorded.
+    counted: AtomicU64,
+    /// Bytes of its files, and when that was found out.
+    size: Mutex<Option<(Instant, u64)>>,
 }
 
 impl AuditLog {
@@ -87,6 +144,18 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError::Damaged`] or [`AuditError::Missing`] if durable records were tampered with.
     pub async fn open(dir: &Path, about: Value) -> Result<(Self, Opened), AuditError> {
+        Self::open_with(dir, about, LogOptions::default()).await
+    }
+
+    /// The same, kept as `options` say.
+    ///
+    /// # Errors
+    /// See [`AuditLog::open`].
+    pub async fn open_with(
+        dir: &Path,
+        about: Value,
+        options: LogOptions,
+    ) -> Result<(Self, Opened), AuditError> {
         let io = |source| AuditError::Directory { path: dir.to_owned(), source };
         durable::create_private_dir(dir).map_err(io)?;
         let end = recovery::find_end(dir)?;
@@ -96,6 +165,7 @@ impl AuditLog {
         *lock(&status.positions) = end.positions;
         let writer = Writer {
             dir: dir.to_owned(),
+            policy: options.policy.clone(),
             tip: end.tip,
             open,
             head,
@@ -108,24 +178,144 @@ impl AuditLog {
             .name("audit".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(io)?;
-        let log = Self { jobs: Some(jobs), status, writer: Mutex::new(Some(thread)) };
+        let log = Self {
+            jobs: Some(jobs),
+            status,
+            writer: Mutex::new(Some(thread)),
+            dir: dir.to_owned(),
+            strangers: Mutex::new(Strangers::new(options.refusal_rate)),
+            options,
+            counted: AtomicU64::new(0),
+            size: Mutex::new(None),
+        };
         let record = json!({ "format": 1, "daemon": about, "repair": end.repair });
         let position = log.append(Kind::Started, &record, &[]).await?;
         Ok((log, Opened { position, repair: end.repair }))
     }
 
     /// Appends the record of a request, and the copies of it that other accounts get, in one step;
-    /// they are durable when this returns.
+    /// they are durable when this returns. Refusals of callers whom nobody vouches for, and of
+    /// requests whose records have no room, are counted instead once there are many.
     ///
     /// # Errors
     /// [`AuditError::Unwritable`]. The record is kept in memory and written as soon as possible,
     /// marked as one whose response was withheld.
-    pub async fn append_request(&self, record: &RequestRecord<'_>) -> Result<Position, AuditError> {
+    pub async fn append_request(&self, record: &RequestRecord<'_>) -> Result<Recorded, AuditError> {
+        let own = || line(Kind::Request, &record.to_json(), record.receipts());
+        if let Some((why, code)) = self.countable(record) {
+            return self.append_refusal(why, code, record, own).await;
+        }
         let copies = record.copies();
         let copies = copies.iter().map(|copy| line(Kind::Request, copy, &[]));
-        let own = line(Kind::Request, &record.to_json(), record.receipts());
-        let (job, answer) = self.job(copies.chain([own]).collect());
-        self.send(job, answer).await
+        let (job, answer) = self.job(copies.chain([own()]).collect());
+        self.send(job, answer).await.map(Recorded::Whole)
+    }
+
+    /// Why a request may be counted instead of recorded, and its error code. Entries of devices are
+    /// recorded in any case.
+    fn countable<'r>(&self, record: &RequestRecord<'r>) -> Option<(Why, &'r str)> {
+        let Outcome::Failure(code, _) = record.outcome else { return None };
+        let has_room = || !record.no_room && self.ensure_room().is_ok();
+        let why = match record.caller {
+            Caller::Unverified(_) => Why::Unverified,
+            Caller::Verified(principal) if principal.is_root() && !record.no_room => return None,
+            Caller::Verified(_) if has_room() => return None,
+            Caller::Verified(_) => Why::NoRoom,
+        };
+        record.receipts().is_empty().then_some((why, code))
+    }
+
+    async fn append_refusal(
+        &self,
+        why: Why,
+        code: &str,
+        record: &RequestRecord<'_>,
+        own: impl FnOnce() -> Record,
+    ) -> Result<Recorded, AuditError> {
+        let (address, service, time) = (record.source_ip, record.source, record.completed);
+        let refused = Refused { why, address, code, service, place: self.place(), time };
+        let mut sample = None;
+        let length = || sample.insert(own()).body.len() + LINE;
+        let Admission { whole, throttled, summaries } =
+            lock(&self.strangers).admit(&refused, Instant::now(), length);
+        let mut lines = events(&summaries);
+        lines.extend(sample.filter(|_| whole));
+        if !whole {
+            self.counted.fetch_add(1, Ordering::Relaxed);
+        }
+        let counted = if throttled { Recorded::Throttled } else { Recorded::Counted };
+        if lines.is_empty() {
+            return Ok(counted);
+        }
+        let (job, answer) = self.job(lines);
+        let position = self.send(job, answer).await?;
+        Ok(if whole { Recorded::Whole(position) } else { counted })
+    }
+
+    /// Writes the counts of the minute that is over, if one is.
+    ///
+    /// # Errors
+    /// See [`AuditLog::append_request`].
+    pub async fn end_minute(&self) -> Result<(), AuditError> {
+        let summaries = lock(&self.strangers).end_window(Instant::now());
+        let lines = events(&summaries);
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let (job, answer) = self.job(lines);
+        self.send(job, answer).await.map(drop)
+    }
+
+    /// Says whether there is room for requests that are no administration.
+    ///
+    /// # Errors
+    /// [`AuditError::NoRoom`].
+    pub fn ensure_room(&self) -> Result<(), AuditError> {
+        match self.room().is_some_and(|room| room.level == Level::Reserve) {
+            true => Err(AuditError::NoRoom),
+            false => Ok(()),
+        }
+    }
+
+    /// The room on its disk, if somebody asks.
+    #[must_use]
+    pub fn room(&self) -> Option<Room> {
+        self.options.space.as_ref().map(|space| space.look())
+    }
+
+    /// Requests that were counted instead of recorded, since the log was opened.
+    #[must_use]
+    pub fn counted(&self) -> u64 {
+        self.counted.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of its files, as they were some seconds ago.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let mut size = lock(&self.size);
+        match *size {
+            Some((when, bytes)) if when.elapsed() < FRESH => bytes,
+            _ => {
+                let files = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+                let bytes = files.filter_map(|file| file.metadata().ok()).map(|data| data.len());
+                let bytes = bytes.sum();
+                *size = Some((Instant::now(), bytes));
+                bytes
+            }
+        }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn policy(&self) -> &Policy {
+        &self.options.policy
+    }
+
+    /// Account and Region of the daemon.
+    pub(super) fn place(&self) -> (&str, &str) {
+        (&self.options.place.0, &self.options.place.1)
     }
 
     /// Appends a record; it is durable when this returns.
@@ -171,6 +361,8 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError::Unwritable`]; the refusal is counted and reported in the log later.
     pub async fn ensure_writable(&self) -> Result<(), AuditError> {
+        // What fills the disk may leave no time for the reserve to be given back.
+        let _ = self.room();
         if self.is_writable() {
             return Ok(());
         }
@@ -219,14 +411,28 @@ impl AuditLog {
     }
 }
 
+fn events(records: &[Value]) -> Vec<Record> {
+    records.iter().map(|record| line(Kind::ServiceEvent, record, &[])).collect()
+}
+
 fn line(kind: Kind, record: &Value, device: &[DeviceReceipt]) -> Record {
     let effect = Effect::new(kind, record, device);
     Record { body: Body::new(kind, record, device), effect }
 }
 
 impl Drop for AuditLog {
-    /// Waits until everything handed over has been written.
+    /// Waits until everything handed over, and everything counted, has been written.
     fn drop(&mut self) {
+        let summaries = lock(&self.strangers).close();
+        let lines = events(&summaries);
+        if !lines.is_empty() {
+            let (job, _) = self.job(lines);
+            // Nobody else has the log any more, so the queue is not full.
+            let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
+            if !sent {
+                tracing::error!("counts of refused requests could not be written");
+            }
+        }
         drop(self.jobs.take());
         let thread = lock(&self.writer).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::chain::{Kind, Line};
-use super::device::{DeviceChains, Lost};
+use super::device::{DeviceChains, Known, Lost};
 use crate::hex;
 
 /// Positions of all devices.
@@ -22,14 +22,15 @@ struct Snapshot {
     epoch: u64,
     next: u64,
     head: String,
-    closed: bool,
+    #[serde(flatten)]
+    known: Known,
 }
 
 impl Positions {
     /// Follows a line of the log.
     pub(super) fn follow(&mut self, line: &Line) {
         match line.kind {
-            Kind::Positions => self.resume(&line.record),
+            Kind::Positions => resume(&mut self.0, &line.record, &()),
             Kind::DeviceEntries => self.lost(&line.record),
             _ => {}
         }
@@ -73,22 +74,22 @@ impl Positions {
                 epoch: chain.at.epoch,
                 next: chain.at.next,
                 head: hex::encode(&chain.at.head.0),
-                closed: chain.closed,
+                known: chain.known(),
             })
             .collect();
         serde_json::json!({ "devices": snapshots })
     }
+}
 
-    fn resume(&mut self, record: &Value) {
-        let devices =
-            record.get("devices").and_then(|list| Vec::<Snapshot>::deserialize(list).ok());
-        for snapshot in devices.unwrap_or_default() {
-            let device = hex::decode(&snapshot.device).map(DeviceId);
-            let head = hex::decode(&snapshot.head).map(Head);
-            if let Some((device, head)) = device.zip(head) {
-                let at = Position { epoch: snapshot.epoch, next: snapshot.next, head };
-                self.0.resume(&device, at, snapshot.closed);
-            }
+/// Begins chains where the first line of a file says.
+pub(super) fn resume<L: Clone>(chains: &mut DeviceChains<L>, record: &Value, location: &L) {
+    let devices = record.get("devices").and_then(|list| Vec::<Snapshot>::deserialize(list).ok());
+    for snapshot in devices.unwrap_or_default() {
+        let device = hex::decode(&snapshot.device).map(DeviceId);
+        let head = hex::decode(&snapshot.head).map(Head);
+        if let Some((device, head)) = device.zip(head) {
+            let at = Position { epoch: snapshot.epoch, next: snapshot.next, head };
+            chains.resume(&device, at, snapshot.known, location.clone());
         }
     }
 }

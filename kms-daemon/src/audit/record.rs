@@ -14,6 +14,10 @@ use crate::principal::{Principal, PrincipalKind};
 
 /// CloudTrail's bound on user agents, error codes and error messages, in bytes.
 const SHORT: usize = 1024;
+/// Bound on texts of a request that nobody has vouched for, in bytes; a tenth of a record.
+const CLAIM: usize = 128;
+/// Bound on the error message of such a request, in bytes: it may repeat what was sent.
+const CLAIM_MESSAGE: usize = 256;
 /// CloudTrail's bound on `requestParameters`, in bytes of JSON.
 const LONG: usize = 100 * 1024;
 
@@ -77,6 +81,8 @@ pub struct RequestRecord<'a> {
     pub completed: SystemTime,
     /// `errorCode` and `errorMessage`.
     pub outcome: Outcome<'a>,
+    /// Whether it was refused because there is no room for its record.
+    pub no_room: bool,
     /// What the operation said.
     pub facts: &'a AuditFacts,
 }
@@ -92,21 +98,25 @@ impl RequestRecord<'_> {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut record = Map::new();
+        let (text, message) = match self.caller {
+            Caller::Verified(_) => (SHORT, SHORT),
+            Caller::Unverified(_) => (CLAIM, CLAIM_MESSAGE),
+        };
         let mut set = |name: &str, value: Value| drop(record.insert(name.to_owned(), value));
         set("eventVersion", json!("1.08"));
         set("userIdentity", self.user_identity());
         set("eventTime", json!(event_time(self.completed)));
         set("eventSource", json!(self.source));
-        set("eventName", json!(bounded(self.operation, SHORT)));
+        set("eventName", json!(bounded(self.operation, text)));
         set("awsRegion", json!(self.region));
         set("sourceIPAddress", json!(self.source_ip));
-        set("userAgent", json!(self.user_agent.map(|agent| bounded(agent, SHORT))));
+        set("userAgent", json!(self.user_agent.map(|agent| bounded(agent, text))));
         let failed = match self.outcome {
             Outcome::Success => false,
-            Outcome::Failure(code, text) => {
-                set("errorCode", json!(bounded(code, SHORT)));
-                if let Some(text) = text {
-                    set("errorMessage", json!(bounded(text, SHORT)));
+            Outcome::Failure(code, said) => {
+                set("errorCode", json!(bounded(code, text)));
+                if let Some(said) = said {
+                    set("errorMessage", json!(bounded(said, message)));
                 }
                 true
             }
@@ -130,7 +140,7 @@ impl RequestRecord<'_> {
         }
         if let Some(tls) = self.tls {
             let mut details = tls.clone();
-            details["clientProvidedHostHeader"] = json!(self.host);
+            details["clientProvidedHostHeader"] = json!(self.host.map(|host| bounded(host, text)));
             set("tlsDetails", details);
         }
         Value::Object(record)
@@ -141,7 +151,7 @@ impl RequestRecord<'_> {
             Caller::Verified(principal) => verified(principal),
             Caller::Unverified(None) => json!({ "type": "Unknown" }),
             Caller::Unverified(Some(key)) => {
-                json!({ "type": "Unknown", "accessKeyId": bounded(key, 128) })
+                json!({ "type": "Unknown", "accessKeyId": bounded(key, CLAIM) })
             }
         }
     }
@@ -246,6 +256,7 @@ mod tests {
             host: None,
             completed: UNIX_EPOCH + Duration::from_millis(1_440_938_160_999),
             outcome,
+            no_room: false,
             facts,
         }
         .to_json()
@@ -297,9 +308,12 @@ mod tests {
         facts.element("grantId", "x");
         facts.parameter("description", "d".repeat(LONG));
         let error = KmsError::new(Exception::AccessDenied, "é".repeat(SHORT));
+        let principal = Principal::root("000000000000", "AKIA");
+        let known = record(Outcome::refused(&error), Caller::Verified(&principal), &facts);
+        assert_eq!(known["errorMessage"].as_str().unwrap().len(), SHORT);
         let record = record(Outcome::refused(&error), Caller::Unverified(Some("AKIA")), &facts);
         assert_eq!(record["errorCode"], "AccessDenied");
-        assert_eq!(record["errorMessage"].as_str().unwrap().len(), SHORT);
+        assert_eq!(record["errorMessage"].as_str().unwrap().len(), CLAIM_MESSAGE);
         assert_eq!(record["responseElements"], Value::Null);
         assert_eq!(record["requestParameters"], json!({ "omitted": true }));
         assert_eq!(record["userIdentity"], json!({ "type": "Unknown", "accessKeyId": "AKIA" }));

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::AuditError;
 use super::chain::Position;
+use super::keeping::removed_up_to;
 use super::positions::Positions;
 use super::segment::{HeadFile, Segment};
 use crate::{durable, hex};
@@ -61,7 +62,10 @@ pub(super) fn find_end(dir: &Path) -> Result<End, AuditError> {
             Err(AuditError::Missing { path: dir.to_owned(), last: 0, expected: known.sequence })
         };
     };
+    // With none before it, it follows files that were removed, and must say so: see `Scan`.
+    let trimmed = earlier.is_empty() && last.first > 1;
     let before = match earlier.last() {
+        None if trimmed => last.before().map_err(io)?.ok_or_else(|| damaged(&last.path, 1))?,
         None => Position::default(),
         Some(segment) => segment.last().map_err(io)?.ok_or_else(|| damaged(&segment.path, 0))?,
     };
@@ -69,6 +73,9 @@ pub(super) fn find_end(dir: &Path) -> Result<End, AuditError> {
         return Err(damaged(&last.path, 1));
     }
     let scan = Scan::run(last, before, known)?;
+    if trimmed && !scan.removal {
+        return Err(damaged(&last.path, 1));
+    }
     let tip = scan.tip;
     if tip.sequence < known.sequence {
         return Err(match scan.torn {
@@ -80,12 +87,19 @@ pub(super) fn find_end(dir: &Path) -> Result<End, AuditError> {
             },
         });
     }
+    let closed = last.is_compressed();
+    if let Some(torn) = scan.torn.as_ref().filter(|_| closed) {
+        return Err(damaged(&last.path, torn.line));
+    }
     let repair = scan.torn.map(|torn| cut(dir, last, &torn, tip)).transpose().map_err(io)?;
-    Ok(End { tip, segment: Some(last.clone()), repair, positions: scan.positions })
+    let segment = (!closed).then(|| last.clone());
+    Ok(End { tip, segment, repair, positions: scan.positions })
 }
 
 struct Scan {
     tip: Position,
+    /// Whether it is recorded here that the lines before this file were removed.
+    removal: bool,
     torn: Option<Torn>,
     positions: Positions,
 }
@@ -100,7 +114,7 @@ impl Scan {
     fn run(segment: &Segment, before: Position, known: Position) -> Result<Self, AuditError> {
         let io = |source| AuditError::Directory { path: segment.path.clone(), source };
         let mut positions = Positions::default();
-        let mut tip = before;
+        let (mut tip, mut removal) = (before, false);
         let mut lines = segment.lines().map_err(io)?;
         while let Some(raw) = lines.next().map_err(io)? {
             let next = raw
@@ -108,15 +122,16 @@ impl Scan {
                 .filter(|line| line.sequence == tip.sequence + 1 && line.previous == tip.hash);
             let Some(line) = next else {
                 let torn = Torn { line: raw.number, offset: raw.offset };
-                return Ok(Self { tip, torn: Some(torn), positions });
+                return Ok(Self { tip, removal, torn: Some(torn), positions });
             };
             positions.follow(&line);
+            removal |= removed_up_to(&line, before);
             tip = line.position();
             if tip.sequence == known.sequence && tip.hash != known.hash {
                 return Err(damaged(&segment.path, raw.number));
             }
         }
-        Ok(Self { tip, torn: None, positions })
+        Ok(Self { tip, removal, torn: None, positions })
     }
 }
 

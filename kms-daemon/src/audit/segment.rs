@@ -2,21 +2,27 @@
 //!
 //! | name | content |
 //! |---|---|
-//! | `audit-<first sequence>-<YYYYMMDD>.jsonl` | lines; a new file each day and at [`MAX_SIZE`] |
+//! | `audit-<first sequence>-<YYYYMMDD>.jsonl` | lines; a new file as [`Policy`](super::Policy) says |
+//! | `audit-<first sequence>-<YYYYMMDD>.jsonl.gz` | the same, closed and compressed |
 //! | `HEAD` | the last position known to be durable, see [`HeadFile`] |
+//! | `DELIVERED` | the last position that was delivered, in the same form |
 //! | `torn-<sequence>.bin` | unacknowledged bytes that a crash left behind the last line |
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
 
 use super::chain::{Line, LineHash, Position};
 use crate::durable;
 
-/// A file that has reached this size in bytes gets no more lines. A daemon that starts reads all
-/// of the last one.
-pub(super) const MAX_SIZE: u64 = 16 << 20;
+/// End of the name of a file of lines, and what a compressed one has behind it.
+const PLAIN: &str = ".jsonl";
+pub(super) const COMPRESSED: &str = ".gz";
+/// Longest line that is read, in bytes; none is written that is nearly as long.
+const MAX_LINE: u64 = 64 << 20;
 
 /// One file of lines.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,12 +51,26 @@ impl Segment {
             }
         }
         segments.sort();
+        // A crash can leave a file beside its compressed form. It sorts before that.
+        segments.dedup_by(|next, kept| {
+            (next.first, &next.day) == (kept.first, &kept.day) && next.is_compressed()
+        });
         Ok(segments)
     }
 
     fn parse_name(name: &str) -> Option<(u64, &str)> {
-        let (first, day) = name.strip_prefix("audit-")?.strip_suffix(".jsonl")?.split_once('-')?;
+        let name = name.strip_suffix(COMPRESSED).unwrap_or(name);
+        let (first, day) = name.strip_prefix("audit-")?.strip_suffix(PLAIN)?.split_once('-')?;
         Some((first.parse().ok()?, day))
+    }
+
+    /// Its name in the directory.
+    pub(super) fn file_name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        self.path.as_os_str().as_encoded_bytes().ends_with(COMPRESSED.as_bytes())
     }
 
     /// Creates the file; its name is durable when this returns. An empty one, left by a creation
@@ -66,7 +86,19 @@ impl Segment {
 
     /// Reads the file line by line.
     pub(super) fn lines(&self) -> io::Result<Lines> {
-        Ok(Lines { reader: BufReader::new(File::open(&self.path)?), offset: 0, number: 0 })
+        let file = File::open(&self.path)?;
+        let reader = match self.is_compressed() {
+            true => Reader::Compressed(BufReader::new(MultiGzDecoder::new(file))),
+            false => Reader::Plain(BufReader::new(file)),
+        };
+        Ok(Lines { reader, offset: 0, number: 0 })
+    }
+
+    /// The position before its first line, as that line says; `None` if it has no good first line.
+    pub(super) fn before(&self) -> io::Result<Option<Position>> {
+        let line = self.lines()?.next()?.and_then(|raw| raw.line);
+        let line = line.filter(|line| line.sequence == self.first);
+        Ok(line.map(|line| Position { sequence: line.sequence - 1, hash: line.previous }))
     }
 
     /// Position of the last line; `None` if the file has no good last line.
@@ -83,9 +115,42 @@ impl Segment {
 /// Reader of a segment.
 #[derive(Debug)]
 pub(super) struct Lines {
-    reader: BufReader<File>,
+    reader: Reader,
     offset: u64,
     number: usize,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Plain(BufReader<File>),
+    Compressed(BufReader<MultiGzDecoder<File>>),
+    /// A compressed file that cannot be read any further.
+    Damaged,
+}
+
+impl Reader {
+    fn read_line(&mut self, line: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Plain(reader) => reader.take(MAX_LINE).read_until(b'\n', line),
+            Self::Compressed(reader) => {
+                let read = reader.take(MAX_LINE).read_until(b'\n', line);
+                // What does not decompress is a change of the file, not a failure to read it.
+                let damage = |error: &io::Error| {
+                    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+                    [InvalidData, InvalidInput, UnexpectedEof].contains(&error.kind())
+                };
+                match read {
+                    Err(error) if damage(&error) => {
+                        *self = Self::Damaged;
+                        line.clear();
+                        Ok(1)
+                    }
+                    read => read,
+                }
+            }
+            Self::Damaged => Ok(0),
+        }
+    }
 }
 
 /// What stands between two ends of line.
@@ -106,7 +171,7 @@ pub(super) struct RawLine {
 impl Lines {
     pub(super) fn next(&mut self) -> io::Result<Option<RawLine>> {
         let mut bytes = Vec::new();
-        let read = self.reader.read_until(b'\n', &mut bytes)?;
+        let read = self.reader.read_line(&mut bytes)?;
         if read == 0 {
             return Ok(None);
         }
@@ -129,6 +194,9 @@ impl Lines {
 #[derive(Debug)]
 pub(super) struct HeadFile(File);
 
+/// The file that tells up to where lines were delivered, in the form of `HEAD`.
+pub(super) const DELIVERED: &str = "DELIVERED";
+
 impl HeadFile {
     const NAME: &str = "HEAD";
 
@@ -150,14 +218,19 @@ impl HeadFile {
 
     /// What the file says: `None` if there is no file, `Some(None)` if it is damaged.
     pub(super) fn load(dir: &Path) -> io::Result<Option<Option<Position>>> {
-        match fs::read(dir.join(Self::NAME)) {
+        Self::load_from(&dir.join(Self::NAME))
+    }
+
+    /// The same, of a file in the form of `HEAD`.
+    pub(super) fn load_from(path: &Path) -> io::Result<Option<Option<Position>>> {
+        match fs::read(path) {
             Ok(bytes) => Ok(Some(std::str::from_utf8(&bytes).ok().and_then(Self::parse))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn format(position: Position) -> String {
+    pub(super) fn format(position: Position) -> String {
         format!("{:020} {}\n", position.sequence, position.hash)
     }
 

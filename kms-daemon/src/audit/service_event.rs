@@ -98,7 +98,7 @@ fn event(name: &str, key: &KeyRecord, time: SystemTime, details: &Value) -> Valu
 }
 
 /// CloudTrail's form of what the service does by itself.
-fn record(
+pub(super) fn record(
     name: &str,
     (account, region): (&str, &str),
     time: SystemTime,

@@ -15,6 +15,7 @@ use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
 use super::chain::{Kind, Line};
 use super::segment::Segment;
+use super::strangers::UNAUTHENTICATED;
 use super::verify::VerifyError;
 
 /// Price of a key in a month.
@@ -92,6 +93,8 @@ pub struct Usage {
     pub free: u64,
     /// Requests that were refused or failed; they have no price.
     pub failed: u64,
+    /// Last record that is not in the directory any more: keys that were made up to it are not counted.
+    pub removed: u64,
     /// Lines of the log that cannot be read; `kmsctl audit verify` says more.
     pub unreadable: u64,
     /// The whole price, in millionths of a dollar.
@@ -110,6 +113,7 @@ pub fn usage(dir: &Path, month: Option<Date>) -> Result<Usage, VerifyError> {
     }
     let now = OffsetDateTime::now_utc();
     let mut tally = Tally::new(month.unwrap_or(now.date()), now);
+    tally.removed = segments.first().map_or(0, |segment| segment.first - 1);
     for segment in &segments {
         let failed = |source| VerifyError::Read { path: segment.path.clone(), source };
         let mut lines = segment.lines().map_err(failed)?;
@@ -150,6 +154,7 @@ struct Tally {
     operations: BTreeMap<String, u64>,
     free: u64,
     failed: u64,
+    removed: u64,
     unreadable: u64,
 }
 
@@ -167,6 +172,7 @@ impl Tally {
             operations: BTreeMap::new(),
             free: 0,
             failed: 0,
+            removed: 0,
             unreadable: 0,
         }
     }
@@ -186,6 +192,12 @@ impl Tally {
         }
         let Some(time) = record["eventTime"].as_str().and_then(seconds) else { return };
         if time >= self.month.1 {
+            return;
+        }
+        if line.kind == Kind::ServiceEvent && record["eventName"] == UNAUTHENTICATED {
+            let counts = &record["serviceEventDetails"]["eventSources"];
+            let refused = counts["kms.amazonaws.com"].as_u64().unwrap_or(0);
+            self.failed += if time >= self.month.0 { refused } else { 0 };
             return;
         }
         let failed = !record["errorCode"].is_null();
@@ -286,6 +298,7 @@ impl Tally {
             operations: self.operations,
             free,
             failed: self.failed,
+            removed: self.removed,
             unreadable: self.unreadable,
             price: keys_price + requests - free,
         }

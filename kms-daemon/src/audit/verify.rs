@@ -3,15 +3,18 @@
 //! The first fault of the log's chain ends the walk, because nothing behind it can be trusted.
 //! Device chains are judged only if the log's chain is whole.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hsm_protocol::id::DeviceId;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Kind, Line, Position};
 use super::checkpoint::Checkpoint;
 use super::device::{Broken, Chain, DeviceChains, Lost};
+use super::keeping::removed_up_to;
+use super::positions;
 use super::segment::{HeadFile, RawLine, Segment};
 
 /// Records that may lie between a checkpoint and the record it is about.
@@ -43,6 +46,9 @@ pub struct Report {
     pub records: u64,
     /// The end of the log's chain. Keep it elsewhere to recognise a later truncation.
     pub tip: Position,
+    /// Last record that was removed as the log's policy said; 0 if none was. The records that follow
+    /// tell of it.
+    pub removed: u64,
     /// Last record that a device has vouched for with a signature; 0 if none has.
     pub vouched: u64,
     /// The devices' chains.
@@ -125,6 +131,19 @@ struct Walk {
     started: u64,
     /// The latest positions: a checkpoint is recorded a little after the one it is about.
     recent: VecDeque<Position>,
+    /// What stands before the first file, if that is not the log's first.
+    beginning: Option<Beginning>,
+}
+
+/// The end of what was removed.
+struct Beginning {
+    position: Position,
+    /// The first line there is.
+    place: Place,
+    /// Whether a record there is tells of the removal.
+    recorded: bool,
+    /// The boots of devices that were under way.
+    boots: BTreeMap<DeviceId, u64>,
 }
 
 impl Walk {
@@ -132,19 +151,42 @@ impl Walk {
         let (devices, notes) = (Vec::new(), Vec::new());
         let tip = Position::default();
         Self {
-            report: Report { files, records: 0, tip, vouched: 0, devices, notes, fault: None },
+            report: Report {
+                files,
+                records: 0,
+                tip,
+                removed: 0,
+                vouched: 0,
+                devices,
+                notes,
+                fault: None,
+            },
             head,
             last: None,
             devices: DeviceChains::default(),
             started: 0,
             recent: VecDeque::new(),
+            beginning: None,
         }
+    }
+
+    /// Begins behind what was removed, if the first line says where that is.
+    fn begin(&mut self, line: &Line, place: &Place) {
+        if self.last.is_some() || line.sequence <= 1 || line.kind != Kind::Positions {
+            return;
+        }
+        let position = Position { sequence: line.sequence - 1, hash: line.previous };
+        self.report.tip = position;
+        positions::resume(&mut self.devices, &line.record, place);
+        let boots = self.devices.iter().map(|(device, chain)| (*device, chain.at.epoch)).collect();
+        let place = Place { sequence: line.sequence, ..place.clone() };
+        self.beginning = Some(Beginning { position, place, recorded: false, boots });
     }
 
     fn segment(&mut self, segment: &Segment, onwards: &[Segment]) -> io::Result<()> {
         let mut lines = segment.lines()?;
         while let Some(raw) = lines.next()? {
-            let place = Place {
+            let mut place = Place {
                 file: segment.path.clone(),
                 line: raw.number,
                 event_id: event_id(&raw),
@@ -162,6 +204,10 @@ impl Walk {
                 }
                 return Ok(());
             };
+            if raw.number == 1 && segment.first == line.sequence {
+                self.begin(&line, &place);
+                place.sequence = self.report.tip.sequence + 1;
+            }
             let expected = self.report.tip.sequence + 1;
             if line.sequence != expected {
                 let reason = misplaced(&line, expected, onwards)?;
@@ -205,9 +251,19 @@ impl Walk {
                 }
             }
             Kind::Checkpoint => self.checkpoint(&line.record, &place),
-            Kind::Request | Kind::ServiceEvent | Kind::Resumed | Kind::Positions => {}
+            Kind::ServiceEvent => {
+                if let Some(begin) = &mut self.beginning {
+                    begin.recorded |= removed_up_to(line, begin.position);
+                }
+            }
+            Kind::Request | Kind::Resumed | Kind::Positions => {}
         }
         for stored in &line.device {
+            let begin = self.beginning.as_ref();
+            let boot = begin.and_then(|begin| begin.boots.get(&stored.0.device));
+            if boot.is_some_and(|boot| stored.0.epoch < *boot) {
+                continue; // the rest of that boot is among what was removed
+            }
             if let Err(broken) = self.devices.take(stored.0, place.clone()) {
                 self.device_fault(broken);
             }
@@ -222,14 +278,21 @@ impl Walk {
             return self
                 .first_fault(place, "the device's signature of the checkpoint is not right");
         };
-        let known = self.recent.iter().find(|known| known.sequence == position.sequence);
-        if known.is_none_or(|known| known.hash != position.hash) {
+        let begin = self.beginning.as_ref().map(|begin| begin.position);
+        // What it is about was removed: there is nothing to compare.
+        let gone = begin.is_some_and(|begin| position.sequence < begin.sequence);
+        let begin = begin.iter().filter(|begin| begin.sequence == position.sequence);
+        let mut known = self.recent.iter().chain(begin);
+        let known = known.find(|known| known.sequence == position.sequence);
+        if !gone && known.is_none_or(|known| known.hash != position.hash) {
             return self.first_fault(place, "the device has signed another log");
         }
         if let Err(broken) = self.devices.take_signed(&vouched, place.clone()) {
             self.device_fault(broken);
         }
-        self.report.vouched = position.sequence;
+        if !gone {
+            self.report.vouched = position.sequence;
+        }
     }
 
     /// Keeps the first one only; the log's own faults come first in any case.
@@ -272,6 +335,18 @@ impl Walk {
             let reason =
                 format!("records {} to {} were removed behind this one", tip + 1, head.sequence);
             self.fault(place, &reason);
+        }
+        match self.beginning.take() {
+            Some(begin) if begin.recorded => self.report.removed = begin.position.sequence,
+            Some(begin) => {
+                let reason = match begin.position.sequence {
+                    1 => "record 1 was removed before this one".to_owned(),
+                    last => format!("records 1 to {last} were removed before this one"),
+                };
+                self.fault(begin.place, &reason);
+                return self.report;
+            }
+            None => {}
         }
         let devices = std::mem::take(&mut self.devices);
         for (device, chain) in devices.iter() {

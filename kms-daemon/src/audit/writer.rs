@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -14,8 +15,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::DeviceReceipt;
 use super::chain::{Body, Kind, Position};
+use super::keeping::Policy;
 use super::positions::Positions;
-use super::segment::{HeadFile, MAX_SIZE, Segment};
+use super::segment::{HeadFile, Segment};
 
 /// Most records that one sync makes durable.
 const MAX_BATCH: usize = 512;
@@ -80,6 +82,7 @@ pub(super) struct Status {
 
 pub(super) struct Writer {
     pub(super) dir: PathBuf,
+    pub(super) policy: Policy,
     pub(super) tip: Position,
     pub(super) open: Option<OpenSegment>,
     pub(super) head: HeadFile,
@@ -95,13 +98,16 @@ pub(super) struct OpenSegment {
     file: File,
     /// Bytes of it that are durable lines. What lies behind is a failed batch.
     size: u64,
+    /// When it was begun, as far as the file system tells.
+    begun: SystemTime,
 }
 
 impl OpenSegment {
     pub(super) fn resume(segment: Segment) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).open(&segment.path)?;
-        let size = file.metadata()?.len();
-        Ok(Self { segment, file, size })
+        let metadata = file.metadata()?;
+        let begun = metadata.created().or_else(|_| metadata.modified())?;
+        Ok(Self { segment, file, size: metadata.len(), begun })
     }
 }
 
@@ -239,15 +245,17 @@ impl Writer {
         let day = OffsetDateTime::now_utc()
             .format(format_description!("[year][month][day]"))
             .unwrap_or_default();
+        let Policy { segment_size, segment_age, .. } = self.policy;
         let full = |open: &OpenSegment| {
-            open.size >= MAX_SIZE || (open.size > 0 && open.segment.day != day)
+            let old = open.begun.elapsed().is_ok_and(|age| age >= segment_age);
+            open.size >= segment_size || (open.size > 0 && (old || open.segment.day != day))
         };
         if self.open.as_ref().is_none_or(full) {
             // HEAD must not lag behind the beginning of the last file.
             self.head.sync()?;
             let segment = Segment::new(&self.dir, self.tip.sequence + 1, &day);
             let file = segment.create()?;
-            self.open = Some(OpenSegment { segment, file, size: 0 });
+            self.open = Some(OpenSegment { segment, file, size: 0, begun: SystemTime::now() });
         }
         let empty = self.open.as_ref().is_some_and(|open| open.size == 0);
         Ok(empty && self.tip.sequence > 0)
@@ -271,10 +279,11 @@ impl Writer {
     fn discard_failed_batch(&mut self) -> io::Result<()> {
         let Some(open) = &self.open else { return Ok(()) };
         let size = open.size;
+        let begun = open.begun;
         let mut anew = OpenSegment::resume(open.segment.clone())?;
         anew.file.set_len(size)?;
         anew.file.sync_all()?;
-        anew.size = size;
+        (anew.size, anew.begun) = (size, begun);
         self.open = Some(anew);
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Deserializer};
 
-use super::{Link, LogFormat};
+use super::{Compression, Link, LogFormat};
 
 /// Settings as given: by flag or environment, or in the file.
 #[derive(Debug, Default, Args, Deserialize)]
@@ -73,6 +73,33 @@ pub(super) struct Settings {
     /// Address where daemons of other Regions reach this one [default: none].
     #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_LINK_LISTEN")]
     pub(super) link_listen: Option<SocketAddr>,
+    /// Size at which a new file of the audit log is begun, 64K to 1G [default: 16M].
+    #[arg(long, value_name = "SIZE", env = "STRONGROOM_AUDIT_SEGMENT_SIZE")]
+    pub(super) audit_segment_size: Option<String>,
+    /// Hours after which one is begun, 1 to 24; each day (UTC) has its own anyway [default: 24].
+    #[arg(long, value_name = "HOURS", env = "STRONGROOM_AUDIT_SEGMENT_AGE")]
+    pub(super) audit_segment_age: Option<u64>,
+    /// What becomes of closed files of the audit log: none, or gzip [default: none].
+    #[arg(long, value_name = "FORM", env = "STRONGROOM_AUDIT_COMPRESS")]
+    pub(super) audit_compress: Option<Compression>,
+    /// Directory that closed files of the audit log are copied to [default: none].
+    #[arg(long, value_name = "DIR", env = "STRONGROOM_AUDIT_DELIVER")]
+    pub(super) audit_deliver: Option<PathBuf>,
+    /// Days that files of the audit log are kept, once delivered if they are to be; or forever
+    /// [default: forever].
+    #[arg(long, value_name = "DAYS", env = "STRONGROOM_AUDIT_KEEP")]
+    pub(super) audit_keep: Option<String>,
+    /// Refusals a second that an address without a valid signature is told the reason of; more are
+    /// answered with ThrottlingException [default: 50].
+    #[arg(long, value_name = "RATE", env = "STRONGROOM_REFUSAL_RATE")]
+    pub(super) refusal_rate: Option<u32>,
+    /// Room on the disk that is kept for administration, 0 or 1M to 1G [default: 16M].
+    #[arg(long, value_name = "SIZE", env = "STRONGROOM_DISK_RESERVE")]
+    pub(super) disk_reserve: Option<String>,
+    /// Free room below which /readyz and the log warn, at most a quarter of the disk
+    /// [default: 512M].
+    #[arg(long, value_name = "SIZE", env = "STRONGROOM_DISK_WARN")]
+    pub(super) disk_warn: Option<String>,
     /// For development and tests only: --seed, chosen key ids and key material, a reset call.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", env = "STRONGROOM_DEV")]
     pub(super) dev: Option<bool>,
@@ -102,6 +129,14 @@ impl Settings {
             quota: self.quota.or(file.quota),
             peer: self.peer.or(file.peer),
             link_listen: self.link_listen.or(file.link_listen),
+            audit_segment_size: self.audit_segment_size.or(file.audit_segment_size),
+            audit_segment_age: self.audit_segment_age.or(file.audit_segment_age),
+            audit_compress: self.audit_compress.or(file.audit_compress),
+            audit_deliver: self.audit_deliver.or(file.audit_deliver),
+            audit_keep: self.audit_keep.or(file.audit_keep),
+            refusal_rate: self.refusal_rate.or(file.refusal_rate),
+            disk_reserve: self.disk_reserve.or(file.disk_reserve),
+            disk_warn: self.disk_warn.or(file.disk_warn),
             dev: self.dev.or(file.dev),
             seed: self.seed.or(file.seed),
         }

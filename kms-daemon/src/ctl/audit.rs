@@ -37,6 +37,10 @@ fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     }
     writeln!(out, "intact: {} records in {} files", report.records, report.files)?;
     writeln!(out, "  last    {} {:?}", report.tip.sequence, report.tip.hash)?;
+    if report.removed > 0 {
+        let last = report.removed;
+        writeln!(out, "  removed records 1 to {last}, as the log was to be kept; it says so")?;
+    }
     if report.vouched > 0 {
         writeln!(out, "  signed  by a device up to record {}", report.vouched)?;
     }

@@ -45,6 +45,13 @@ fn print(out: &mut dyn Write, usage: &Usage) -> io::Result<()> {
     for (name, count) in &usage.operations {
         writeln!(out, "  {name:<30}{count:>12}")?;
     }
+    if usage.removed > 0 {
+        let last = usage.removed;
+        writeln!(
+            out,
+            "\nrecords 1 to {last} were removed: keys that they tell of are not counted"
+        )?;
+    }
     if usage.unreadable > 0 {
         let lines = usage.unreadable;
         writeln!(out, "\n{lines} lines cannot be read; run `kmsctl audit verify`")?;

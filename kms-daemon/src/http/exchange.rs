@@ -38,6 +38,8 @@ pub(super) struct Exchange {
     /// The access key id that the request names; a claim only.
     claimed_key: Option<String>,
     pub(super) principal: Option<Principal>,
+    /// Whether it is refused because there is no room for its record.
+    pub(super) no_room: bool,
     /// That of the signature once it is verified, else the daemon's own.
     pub(super) region: String,
     pub(super) facts: AuditFacts,
@@ -78,6 +80,7 @@ impl Exchange {
                 .map(|host| host.chars().take(MAX_HOST).collect()),
             claimed_key: claimed.map(str::to_owned),
             principal: None,
+            no_room: false,
             region: region.to_owned(),
             facts: AuditFacts::default(),
             received: SystemTime::now(),
@@ -125,6 +128,7 @@ impl Exchange {
             host: self.host.as_deref(),
             completed: SystemTime::now(),
             outcome,
+            no_room: self.no_room,
             facts: &self.facts,
         }
     }

@@ -20,7 +20,7 @@ use super::head::authority;
 use super::places::Place;
 use super::query;
 use crate::api::{Answer, Operation, Service};
-use crate::audit::{AuditError, AuditLog, Outcome};
+use crate::audit::{AuditLog, Outcome, Recorded};
 use crate::development::Seed;
 use crate::error::{Exception, KmsError};
 use crate::iam::Iam;
@@ -33,6 +33,10 @@ const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1")
 /// The header with the operation.
 pub(super) const TARGET: &str = "x-amz-target";
 const TARGET_PREFIX: &str = "TrentService.";
+
+/// What the source of too many refused requests is told.
+const TOO_MANY: &str = "Too many requests of your address were refused; a request whose signature is \
+                        right is served.";
 
 /// Where a development daemon is reset.
 const RESET: &str = "/_strongroom/reset";
@@ -261,6 +265,8 @@ impl Front {
         let principal = exchange.principal.clone();
         let principal =
             principal.ok_or_else(|| KmsError::bare(Exception::MissingAuthenticationToken))?;
+        let is_administration = operation.is_administration(&principal);
+        self.ensure_room(is_administration, exchange)?;
         let context = exchange.context(principal);
         self.service.call(operation, &context, content, &mut exchange.facts).await
     }
@@ -275,19 +281,38 @@ impl Front {
             self.audit.key_event(event).await.map_err(KmsError::internal)?;
         }
         let ended = outcome.as_ref().map_or_else(Outcome::refused, |_| Outcome::Success);
-        match self.record(exchange, ended).await {
-            Ok(()) => outcome,
-            Err(error) => Err(KmsError::internal(error)),
+        self.record(exchange, ended).await?;
+        outcome
+    }
+
+    /// Refuses what is no administration when the room on the disk is for that alone.
+    pub(super) fn ensure_room(
+        &self,
+        is_administration: bool,
+        exchange: &mut Exchange,
+    ) -> Result<(), KmsError> {
+        let room = self.audit.ensure_room();
+        exchange.no_room = room.is_err() && !is_administration;
+        match room {
+            Err(error) if !is_administration => {
+                Err(KmsError::new(Exception::KmsInternal, error.to_string()))
+            }
+            _ => Ok(()),
         }
     }
 
-    /// Makes the request's record durable.
+    /// Makes the request's record durable. Who sends more refused requests than that is told
+    /// no more than so.
     pub(super) async fn record(
         &self,
         exchange: &Exchange,
         outcome: Outcome<'_>,
-    ) -> Result<(), AuditError> {
-        self.audit.append_request(&exchange.record(&self.account, outcome)).await.map(drop)
+    ) -> Result<(), KmsError> {
+        match self.audit.append_request(&exchange.record(&self.account, outcome)).await {
+            Ok(Recorded::Throttled) => Err(KmsError::new(Exception::Throttling, TOO_MANY)),
+            Ok(_) => Ok(()),
+            Err(error) => Err(KmsError::internal(error)),
+        }
     }
 }
 

@@ -54,7 +54,7 @@ impl Front {
         let recorded = self.record(&exchange, ended).await;
         let outcome = match recorded {
             Ok(()) => outcome,
-            Err(error) => Err(KmsError::internal(error).into()),
+            Err(error) => Err(error.into()),
         };
         let code = outcome.as_ref().err().map_or("OK", |error| error.code().name());
         self.metrics.request(request.operation.map(Operation::name), code, begin.elapsed());
@@ -89,6 +89,7 @@ impl Front {
         let principal = exchange.principal.clone();
         let principal =
             principal.ok_or_else(|| KmsError::bare(Exception::MissingAuthenticationToken))?;
+        self.ensure_room(operation.is_administration(&principal), exchange)?;
         let context = exchange.context(principal);
         self.iam.call(operation, &context, &form, &mut exchange.facts, &self.service).await
     }

@@ -37,6 +37,7 @@ use crate::tls;
 mod http2;
 mod over_tls;
 mod query;
+mod strangers;
 
 const ID: &str = "AKIAAAAAAAAAAAAAAAAA";
 const SECRET: &str = "a-secret-that-must-not-be-logged";
@@ -177,6 +178,12 @@ impl Rig {
 }
 
 fn records(dir: &Path) -> Vec<Value> {
+    let requests = lines(dir).into_iter().filter(|line| line["kind"] == "request");
+    requests.map(|mut line| line["record"].take()).collect()
+}
+
+/// The lines of the log.
+fn lines(dir: &Path) -> Vec<Value> {
     let segment = |path: &Path| path.extension().is_some_and(|extension| extension == "jsonl");
     fs::read_dir(dir.join("audit"))
         .unwrap()
@@ -189,8 +196,6 @@ fn records(dir: &Path) -> Vec<Value> {
             whole.lines().map(str::to_owned).collect::<Vec<_>>()
         })
         .map(|line| serde_json::from_str::<Value>(&line).unwrap())
-        .filter(|line| line["kind"] == "request")
-        .map(|mut line| line["record"].take())
         .collect()
 }
 
@@ -220,6 +225,21 @@ impl Reply {
             assert_ne!(stream.read_buf(&mut body).await.unwrap(), 0, "closed within a response");
         }
         Self { body, ..reply }
+    }
+
+    /// Takes one whole response off the front of what was read.
+    fn split(bytes: &mut Vec<u8>) -> Option<Self> {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let reply = Self { status, head, body: Vec::new() };
+        let length: usize = reply.header("content-length").unwrap().parse().unwrap();
+        if bytes.len() < end + length {
+            return None;
+        }
+        let rest = bytes.split_off(end + length);
+        let body = std::mem::replace(bytes, rest).split_off(end);
+        Some(Self { body, ..reply })
     }
 
     fn header(&self, name: &str) -> Option<&str> {

@@ -9,6 +9,7 @@ use super::{Iam, Node};
 use crate::api::Service as KeyService;
 use crate::audit::AuditFacts;
 use crate::context::RequestContext;
+use crate::principal::Principal;
 use crate::sigv4::SigningService;
 
 mod access_keys;
@@ -218,6 +219,13 @@ impl Operation {
     fn action(self) -> Result<Action, UnknownAction> {
         let name = format!("{}:{}", self.service().signing().name(), self.name());
         Action::parse(&name).ok_or(UnknownAction(name))
+    }
+
+    /// Whether it is served when only administration is: what takes access keys away, and what the
+    /// account root does.
+    pub(crate) const fn is_administration(self, principal: &Principal) -> bool {
+        matches!(self, Self::DeleteAccessKey | Self::UpdateAccessKey)
+            || (principal.is_root() && !matches!(self, Self::GetSessionToken))
     }
 
     /// Whether it has a parameter of that name.

@@ -22,6 +22,7 @@ use super::{
     Commit, Entry, Event, Page, Range, Revision, Snapshot, Store, StoreError, StoreFuture, Table,
     Transaction, Watch, apply,
 };
+use crate::space::Space;
 
 /// Key to (revision of the last change, value).
 const ENTRIES: TableDefinition<&[u8], (u64, &[u8])> = TableDefinition::new("entries");
@@ -59,6 +60,15 @@ impl RedbStore {
     /// [`StoreError::Engine`] if the file is damaged, in use by another process or cannot be
     /// written; [`StoreError::Format`] if a newer release wrote it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_in(path, None)
+    }
+
+    /// The same, with the room on its disk looked at before each commit: what fills a disk may leave
+    /// no time for the reserve to be given back, and a write that fails closes the file for good.
+    ///
+    /// # Errors
+    /// See [`RedbStore::open`].
+    pub fn open_in(path: &Path, space: Option<Arc<Space>>) -> Result<Self, StoreError> {
         // Read by the owner only: policies and the names of keys are nobody else's business.
         let file = OpenOptions::new()
             .read(true)
@@ -77,7 +87,8 @@ impl RedbStore {
         let revision = prepare(&database)?;
         let history = History::new(revision);
         let (jobs, queue) = mpsc::channel(MAX_GROUP);
-        let writer = Writer { database: Arc::clone(&database), history: history.clone(), revision };
+        let (shared, published) = (Arc::clone(&database), history.clone());
+        let writer = Writer { database: shared, history: published, revision, space };
         let writer = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(queue))
@@ -211,6 +222,7 @@ struct Writer {
     database: Arc<Database>,
     history: History,
     revision: Revision,
+    space: Option<Arc<Space>>,
 }
 
 impl Writer {
@@ -219,7 +231,11 @@ impl Writer {
         while jobs.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
             let (transactions, answers): (Vec<_>, Vec<_>) =
                 group.drain(..).map(|job| (job.transaction, job.answer)).unzip();
-            let outcomes = self.write_group(transactions);
+            let full = self.space.as_ref().is_some_and(|space| !space.has_room_for_store());
+            let outcomes = match full {
+                true => Err("there is no room on the disk".to_owned()),
+                false => self.write_group(transactions).map_err(|error| error.to_string()),
+            };
             match outcomes {
                 Ok(commits) => {
                     for (answer, commit) in answers.into_iter().zip(commits) {
@@ -227,8 +243,7 @@ impl Writer {
                         let _ = answer.send(Ok(commit));
                     }
                 }
-                Err(error) => {
-                    let text = error.to_string();
+                Err(text) => {
                     tracing::error!(error = %text, "store commit failed");
                     for answer in answers {
                         let _ = answer.send(Err(StoreError::Engine(text.clone())));

@@ -1,0 +1,392 @@
+//! What the audit log takes of the disk: floods, files that are rotated, compressed, delivered and
+//! removed, and a disk that is full.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hsm_tests::ctl;
+use hsm_tests::daemon::Daemon;
+use hsm_tests::http::{Answer, Connection, Request, call, get};
+use serde_json::{Value, json};
+
+/// How long something may take that happens by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn log_of(daemon: &Daemon) -> PathBuf {
+    daemon.data().join("audit")
+}
+
+/// The files of lines in a directory, in order.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let name = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("audit-"))
+    };
+    files.retain(name);
+    files.sort();
+    files
+}
+
+/// The records in the files that are not compressed.
+fn records(directory: &Path) -> Vec<Value> {
+    let mut all = Vec::new();
+    for file in files(directory) {
+        if file.extension().is_some_and(|extension| extension == "jsonl") {
+            let text = fs::read_to_string(file).expect("text");
+            all.extend(text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()));
+        }
+    }
+    all.into_iter().map(|mut line| line["record"].take()).collect()
+}
+
+/// How many requests summaries of this name tell of.
+fn counted(records: &[Value], name: &str) -> u64 {
+    let of_name = records.iter().filter(|record| record["eventName"] == name);
+    of_name.filter_map(|record| record["serviceEventDetails"]["requests"].as_u64()).sum()
+}
+
+fn intact(directory: &Path) -> Value {
+    let (intact, report) = ctl::verify(directory);
+    assert!(intact, "{report}");
+    report
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let by = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < by, "{what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn make_key(daemon: &Daemon) -> String {
+    let made = call(daemon, "CreateKey", &json!({}));
+    assert_eq!(made.status, 200, "{made:?}");
+    made.json()["KeyMetadata"]["KeyId"].as_str().expect("an id").to_owned()
+}
+
+fn encrypt(daemon: &Daemon, key: &str) -> Answer {
+    call(daemon, "Encrypt", &json!({ "KeyId": key, "Plaintext": "c2VjcmV0" }))
+}
+
+#[test]
+fn a_kill_in_a_flood_loses_no_more_than_the_log_tells_of() {
+    let mut daemon = Daemon::start(&["soft"]);
+    let before = records(&log_of(&daemon)).len();
+    let answered = AtomicU64::new(0);
+    let request = Request::new("ListKeys", "{}").to_bytes(daemon.address());
+    let mut connection = Connection::open(&daemon);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while connection.write(&request).is_ok() {
+                let Ok(answer) = connection.read() else { break };
+                assert_eq!(answer.status, 400);
+                answered.fetch_add(1, Ordering::AcqRel);
+            }
+        });
+        wait_until("the flood", || answered.load(Ordering::Acquire) > 3000);
+        daemon.kill();
+    });
+    let answered = answered.into_inner();
+    let written = records(&log_of(&daemon));
+    let whole = written[before..].iter().filter(|record| record["eventName"] == "ListKeys").count();
+    let told = counted(&written, "UnauthenticatedRequests") + whole as u64;
+    assert!(told <= answered + 1 && answered - told.min(answered) <= told, "{told} of {answered}");
+    println!("killed after {answered} answers: the log tells of {told}");
+    daemon.restart();
+    assert_eq!(call(&daemon, "ListKeys", &json!({})).status, 200);
+    assert!(daemon.stop().success());
+    intact(&log_of(&daemon));
+}
+
+#[test]
+fn counts_are_written_within_a_minute_and_are_no_faults() {
+    let mut daemon = Daemon::start(&["soft"]);
+    let mut connection = Connection::open(&daemon);
+    let request = Request::new("ListKeys", "{}").to_bytes(daemon.address());
+    for _ in 0..15 {
+        connection.write(&request).expect("sent");
+        assert_eq!(
+            connection.read().expect("an answer").code(),
+            "MissingAuthenticationTokenException"
+        );
+    }
+    let told = |daemon: &Daemon| counted(&records(&log_of(daemon)), "UnauthenticatedRequests");
+    assert_eq!(told(&daemon), 0, "ten are whole, five are not worth a record yet");
+    let by = Instant::now() + Duration::from_secs(65);
+    while told(&daemon) == 0 && Instant::now() < by {
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(told(&daemon), 5);
+    let directory = log_of(&daemon);
+    let (_, used) = ctl::run(&["usage", directory.to_str().expect("UTF-8")]);
+    assert_eq!(used["failed"], 15);
+    assert!(daemon.stop().success());
+    intact(&directory);
+}
+
+#[test]
+fn files_are_rotated_compressed_delivered_and_removed_as_configured() {
+    let far = tempfile::tempdir().expect("a directory");
+    let target = far.path().to_str().expect("UTF-8").to_owned();
+    let arguments =
+        ["--audit-segment-size", "64K", "--audit-compress", "gzip", "--audit-deliver", &target];
+    let mut daemon = Daemon::start_with(&["soft"], &arguments);
+    let mut sent = 0;
+    wait_until("three files are delivered", || {
+        for _ in 0..50 {
+            assert_eq!(
+                call(&daemon, "DescribeKey", &json!({ "KeyId": "alias/absent" })).status,
+                400
+            );
+            sent += 1;
+        }
+        files(far.path()).len() >= 3
+    });
+    let directory = log_of(&daemon);
+    let closed = files(&directory).len() - 1;
+    assert!(daemon.stop().success());
+    let report = intact(&directory);
+    assert!(report["records"].as_u64().expect("a number") > sent);
+    let delivered = files(far.path());
+    for file in &delivered {
+        let name = file.file_name().expect("a name");
+        assert!(name.to_string_lossy().ends_with(".jsonl.gz"), "{name:?}");
+        assert_eq!(fs::read(file).expect("it"), fs::read(directory.join(name)).expect("it"));
+    }
+    assert!(closed >= delivered.len());
+    intact(far.path());
+
+    // As if the delivered ones were of long ago.
+    for file in &files(&directory)[..delivered.len()] {
+        let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+        fs::rename(file, directory.join(format!("{}-20200101.jsonl.gz", &name[..18])))
+            .expect("renamed");
+    }
+    let keep = ["--audit-keep", "30"].map(str::to_owned);
+    let arguments: Vec<String> =
+        arguments.iter().map(|&argument| argument.to_owned()).chain(keep).collect();
+    daemon.replace_arguments(&arguments);
+    daemon.restart();
+    wait_until("files are removed", || {
+        !files(&directory).iter().any(|file| {
+            file.to_string_lossy().contains("-20200101") && *file != files(&directory)[0]
+        }) && files(&directory).len() < closed
+    });
+    let key = make_key(&daemon);
+    assert_eq!(encrypt(&daemon, &key).status, 200);
+    assert!(daemon.stop().success());
+    let report = intact(&directory);
+    assert!(report["removed"].as_u64().expect("a number") > 0, "{report}");
+    let (code, text) = ctl::text(&["audit", "verify", directory.to_str().expect("UTF-8")]);
+    assert!(code == 0 && text.contains("removed records 1 to"), "{text}");
+    let (_, used) = ctl::run(&["usage", directory.to_str().expect("UTF-8")]);
+    assert_eq!(used["removed"], report["removed"]);
+
+    // What remains is protected as before.
+    let last = files(&directory).pop().expect("a file");
+    let content = fs::read_to_string(&last).expect("text");
+    fs::write(&last, content.replacen("\"eventName\"", "\"eventnamE\"", 1)).expect("written");
+    assert!(!ctl::verify(&directory).0);
+    fs::write(&last, content).expect("written");
+    intact(&directory);
+    let first = files(&directory).remove(0);
+    fs::remove_file(first).expect("removed");
+    let (intact, report) = ctl::verify(&directory);
+    assert!(
+        !intact && report["fault"]["reason"].as_str().expect("a text").contains("removed"),
+        "{report}"
+    );
+}
+
+/// A small file system of its own under a directory, until it is dropped.
+struct Disk<'d>(&'d Path);
+
+impl<'d> Disk<'d> {
+    fn mount(directory: &'d Path, megabytes: u32) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "strongroom-test"]);
+        match mount.arg(directory).output() {
+            Ok(output) if output.status.success() => Some(Self(directory)),
+            refused => {
+                eprintln!(
+                    "SKIPPED: a full disk is not tested, because none can be mounted: {refused:?}"
+                );
+                None
+            }
+        }
+    }
+
+    /// Fills it until so many bytes are free.
+    fn fill(&self, leave: u64) {
+        let mut file =
+            File::options().append(true).create(true).open(self.0.join("filler")).expect("a file");
+        let free = || {
+            let fs = rustix::fs::statvfs(self.0).expect("a file system");
+            fs.f_bavail * fs.f_frsize
+        };
+        while free() > leave {
+            let more = usize::try_from((free() - leave).min(1 << 16)).expect("small");
+            match file.write_all(&vec![1; more]) {
+                Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                written => written.expect("written"),
+            }
+        }
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.0.join("filler")).expect("removed");
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
+    }
+}
+
+fn metric(daemon: &Daemon, name: &str) -> u64 {
+    let page = String::from_utf8(get(daemon, "/metrics").body).expect("text");
+    let line = page.lines().find(|line| line.starts_with(&format!("{name} ")));
+    let value = line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok());
+    value.unwrap_or_else(|| panic!("{name} is not in {page}"))
+}
+
+fn disk_space(daemon: &Daemon) -> (u16, String) {
+    let answer = get(daemon, "/readyz");
+    (answer.status, answer.json()["diskSpace"].as_str().expect("a text").to_owned())
+}
+
+#[test]
+fn administration_works_on_a_full_disk_and_everything_is_recorded() {
+    let mut daemon = Daemon::stopped(&["soft"]);
+    let directory = daemon.data().to_owned();
+    let Some(disk) = Disk::mount(&directory, 48) else { return };
+    daemon.restart();
+    let keys: Vec<String> = (0..3).map(|_| make_key(&daemon)).collect();
+    assert_eq!(encrypt(&daemon, &keys[0]).status, 200);
+    assert_eq!(disk_space(&daemon), (200, "enough".to_owned()));
+    let free = metric(&daemon, "strongroom_disk_free_bytes");
+    assert!((20 << 20..32 << 20).contains(&free), "{free}: the reserve is taken");
+    assert_eq!(metric(&daemon, "strongroom_disk_until_reserve_bytes"), free - (4 << 20));
+    assert!(metric(&daemon, "strongroom_audit_log_bytes") > 1000);
+
+    // It shows before it is too late.
+    disk.fill(8 << 20);
+    wait_until("room is low", || disk_space(&daemon) == (200, "low".to_owned()));
+    assert_eq!(encrypt(&daemon, &keys[0]).status, 200);
+    wait_until("the log warns", || daemon.output().contains("the disk runs full"));
+    let left = metric(&daemon, "strongroom_disk_until_reserve_bytes");
+    assert!((3 << 20..=4 << 20).contains(&left), "{left}");
+
+    // Not a byte is free. Only administration is served, and strangers write next to nothing.
+    disk.fill(0);
+    let mut refused = 0;
+    wait_until("the reserve is reached", || {
+        let answer = encrypt(&daemon, &keys[0]);
+        refused += u64::from(answer.status == 500);
+        answer.status == 500
+    });
+    assert_eq!(disk_space(&daemon), (503, "reserve".to_owned()));
+    for _ in 0..30 {
+        let answer = encrypt(&daemon, &keys[0]);
+        assert_eq!(answer.code(), "KMSInternalException");
+        let text = answer.json()["message"].to_string();
+        assert!(text.contains("--audit-keep") && text.contains("disk is full"), "{text}");
+        refused += 1;
+    }
+    for operation in ["CreateKey", "GenerateRandom"] {
+        assert_eq!(
+            call(&daemon, operation, &json!({ "NumberOfBytes": 1 })).status / 100,
+            5,
+            "{operation}"
+        );
+        refused += 1;
+    }
+    for (operation, body) in [
+        ("ListKeys", json!({})),
+        ("DescribeKey", json!({ "KeyId": keys[1] })),
+        ("DisableKey", json!({ "KeyId": keys[1] })),
+        ("ScheduleKeyDeletion", json!({ "KeyId": keys[2] })),
+    ] {
+        let answer = call(&daemon, operation, &body);
+        assert_eq!(answer.status, 200, "{operation}: {answer:?}");
+    }
+    let state = call(&daemon, "DescribeKey", &json!({ "KeyId": keys[1] })).json();
+    assert_eq!(state["KeyMetadata"]["KeyState"], "Disabled");
+    let (code, text) = ctl::text(&["status", "--url", daemon.url()]);
+    assert!(code == 1 && text.contains("NOT READY") && text.contains("reserve"), "{text}");
+    assert_eq!(get(&daemon, "/healthz").status, 200);
+    intact(&log_of(&daemon));
+
+    // A daemon starts in the reserve, and on a disk without a free byte.
+    assert!(daemon.stop().success());
+    daemon.restart();
+    assert_eq!(disk_space(&daemon), (503, "reserve".to_owned()));
+    assert_eq!(call(&daemon, "EnableKey", &json!({ "KeyId": keys[1] })).status, 200);
+    disk.free();
+    wait_until("there is room again", || encrypt(&daemon, &keys[0]).status == 200);
+    wait_until("it is said", || disk_space(&daemon) == (200, "enough".to_owned()));
+    assert!(daemon.stop().success());
+    disk.fill(0);
+    daemon.restart();
+    assert_eq!(disk_space(&daemon), (503, "reserve".to_owned()));
+    assert_eq!(call(&daemon, "DisableKey", &json!({ "KeyId": keys[1] })).status, 200);
+
+    // Even the reserve is taken, by another program: nothing is served, and nothing is lost.
+    disk.fill(0);
+    wait_until("nothing is served", || {
+        call(&daemon, "EnableKey", &json!({ "KeyId": keys[1] })).status == 500
+    });
+    disk.free();
+    wait_until("administration is served", || {
+        call(&daemon, "EnableKey", &json!({ "KeyId": keys[1] })).status == 200
+    });
+    wait_until("there is room again", || encrypt(&daemon, &keys[1]).status == 200);
+    assert!(daemon.stop().success());
+    intact(&log_of(&daemon));
+    let records = records(&log_of(&daemon));
+    for name in ["DisableKey", "ScheduleKeyDeletion", "EnableKey"] {
+        assert!(
+            records
+                .iter()
+                .any(|record| record["eventName"] == name && record["errorCode"].is_null()),
+            "{name}"
+        );
+    }
+    let counted = counted(&records, "RequestsRefusedOnFullDisk");
+    assert!(counted >= refused, "{counted} of {refused}");
+}
+
+#[test]
+fn without_a_reserve_a_full_disk_fails_requests_and_loses_none() {
+    let mut daemon = Daemon::stopped(&["soft"]);
+    let directory = daemon.data().to_owned();
+    let Some(disk) = Disk::mount(&directory, 32) else { return };
+    daemon.replace_arguments(&["--disk-reserve".to_owned(), "0".to_owned()]);
+    daemon.restart();
+    let key = make_key(&daemon);
+    disk.fill(0);
+    let mut served = 0;
+    wait_until("the disk is full", || {
+        let answer = encrypt(&daemon, &key);
+        served += u64::from(answer.status == 200);
+        answer.status == 500
+    });
+    assert_eq!(get(&daemon, "/readyz").status, 503);
+    disk.free();
+    wait_until("there is room again", || encrypt(&daemon, &key).status == 200);
+    assert!(daemon.stop().success());
+    intact(&log_of(&daemon));
+    let records = records(&log_of(&daemon));
+    let recorded = records
+        .iter()
+        .filter(|record| record["eventName"] == "Encrypt" && record["errorCode"].is_null());
+    assert!(recorded.count() as u64 > served);
+}
