@@ -2,8 +2,9 @@
 //!
 //! Source: the IAM User Guide, "ARN condition operators" and "IAM JSON policy elements: Resource".
 
-use crate::context::Context;
+use crate::budget::Metered;
 use crate::error::Fault;
+use crate::glob::Price;
 use crate::pattern::{Pattern, Syntax, Unresolved, split_fields};
 
 const FIELDS: usize = 6;
@@ -68,11 +69,21 @@ impl ArnPattern {
         Ok(Self::Fields(Box::new([arn, partition, service, region, account, resource])))
     }
 
+    /// What it takes to compare an ARN with it, at most.
+    pub(crate) fn price(&self) -> Price {
+        let own = Price::fixed(12);
+        match self {
+            Self::Anything => own,
+            Self::Variable(pattern) => own.and(pattern.price()),
+            Self::Fields(patterns) => patterns.iter().map(Pattern::price).fold(own, Price::and),
+        }
+    }
+
     /// Whether a resource is named by the pattern.
     pub(crate) fn matches_resource(
         &self,
         resource: &str,
-        context: &dyn Context,
+        context: &Metered<'_>,
     ) -> Result<bool, Unresolved> {
         match self {
             Self::Anything => Ok(true),
@@ -81,11 +92,12 @@ impl ArnPattern {
     }
 
     /// Whether `text` is an ARN that matches.
-    pub(crate) fn matches(&self, text: &str, context: &dyn Context) -> Result<bool, Unresolved> {
+    pub(crate) fn matches(&self, text: &str, context: &Metered<'_>) -> Result<bool, Unresolved> {
         match self {
             Self::Anything => Ok(text.splitn(FIELDS, ':').count() == FIELDS),
             Self::Variable(pattern) => pattern.matches(text, context),
             Self::Fields(patterns) => {
+                context.spend(12)?;
                 let mut fields = text.splitn(FIELDS, ':');
                 for pattern in patterns.iter() {
                     let Some(field) = fields.next() else { return Ok(false) };
@@ -102,6 +114,8 @@ impl ArnPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOTHING: Metered<'static> = Metered::new(&());
 
     const KEY: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234";
 
@@ -122,7 +136,7 @@ mod tests {
             ("arn:aws:s3:::*", "arn:aws:s3:::", true),
             ("arn:aws:s3:::*", "arn:aws:s3::", false),
         ] {
-            let pattern = ArnPattern::parse(pattern, false).map(|p| p.matches(text, &()));
+            let pattern = ArnPattern::parse(pattern, false).map(|p| p.matches(text, &NOTHING));
             assert!(pattern.is_err() || pattern == Ok(Ok(expected)), "{text}");
         }
         for text in ["", "arn", "arn:aws:kms", "arn:aws:iam::*", "key/1234"] {
@@ -144,9 +158,9 @@ mod tests {
             ("arn:aws:*:key/1234", false),
         ] {
             let own = ArnPattern::parse_resource(pattern, true).unwrap();
-            assert_eq!(own.matches_resource(KEY, &()), Ok(expected), "{pattern}");
+            assert_eq!(own.matches_resource(KEY, &NOTHING), Ok(expected), "{pattern}");
             // An action that is about no resource is allowed by `*` alone.
-            assert_eq!(own.matches_resource("*", &()), Ok(pattern == "*"), "{pattern}");
+            assert_eq!(own.matches_resource("*", &NOTHING), Ok(pattern == "*"), "{pattern}");
         }
         for text in ["", "**", "arn", "a*", "key/1234", "ARN:aws:kms:::", "${aws:username}"] {
             assert!(ArnPattern::parse_resource(text, true).is_err(), "{text}");

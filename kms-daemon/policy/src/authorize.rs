@@ -3,6 +3,7 @@
 //! Sources: the IAM User Guide, "Policy evaluation logic" and "Permissions boundaries"; the KMS
 //! Developer Guide, "Key policies" and "Troubleshooting key access".
 
+use crate::budget::Metered;
 use crate::caller::CallerKind;
 use crate::decision::{Basis, Decision, Denial, Location, PolicyType};
 use crate::policy::{Compiled, Verdict};
@@ -23,9 +24,12 @@ use crate::statement::Subject;
 ///
 /// A caller of another account needs a statement of the key policy, and its own policies have to
 /// allow, however it is named.
+///
+/// A decision has [`DECISION`](crate::DECISION) steps. One that would take more is a denial.
 #[must_use]
 pub fn authorize<'a>(request: &Request<'a>, policies: &Policies<'a>) -> Decision<'a> {
-    let evaluation = Evaluation::new(request, policies);
+    let context = Metered::new(request.context);
+    let evaluation = Evaluation { request, policies, subject: request.subject(policies, &context) };
     evaluation.decide().map_or_else(Decision::Denied, Decision::Allowed)
 }
 
@@ -46,11 +50,7 @@ struct Own {
     session: bool,
 }
 
-impl<'r, 'a> Evaluation<'r, 'a> {
-    fn new(request: &'r Request<'a>, policies: &'r Policies<'a>) -> Self {
-        Self { request, policies, subject: request.subject(policies) }
-    }
-
+impl<'a> Evaluation<'_, 'a> {
     fn decide(&self) -> Result<Basis<'a>, Denial> {
         if self.is_foreign() { self.decide_foreign() } else { self.decide_own() }
     }
@@ -157,7 +157,7 @@ impl<'r, 'a> Evaluation<'r, 'a> {
     /// What the resource's policy says; `None` if there is none.
     fn resource(&self) -> Result<Option<Verdict>, Denial> {
         let Some(policy) = self.request.resource.policy() else { return Ok(None) };
-        let verdict = policy.evaluate(&self.subject);
+        let verdict = self.evaluate(policy)?;
         match verdict.deny {
             None => Ok(Some(verdict)),
             Some(statement) => Err(explicit(PolicyType::Resource, 0, 0, statement)),
@@ -210,6 +210,13 @@ impl<'r, 'a> Evaluation<'r, 'a> {
         missing.map_or(Ok(()), |policy_type| Err(Denial::Implicit(policy_type)))
     }
 
+    /// What a policy says.
+    fn evaluate(&self, policy: &Compiled) -> Result<Verdict, Denial> {
+        let verdict = policy.evaluate(&self.subject);
+        // Whatever it says then, not all of it was compared.
+        if self.subject.context.is_spent() { Err(Denial::TooCostly) } else { Ok(verdict) }
+    }
+
     /// The first statement among the policies that allows, if none denies.
     fn any<'p>(
         &self,
@@ -219,7 +226,7 @@ impl<'r, 'a> Evaluation<'r, 'a> {
     ) -> Result<Option<Allow>, Denial> {
         let mut allow = None;
         for (index, policy) in policies.enumerate() {
-            let verdict = policy.evaluate(&self.subject);
+            let verdict = self.evaluate(policy)?;
             if let Some(statement) = verdict.deny {
                 return Err(explicit(policy_type, guardrail, index, statement));
             }

@@ -4,14 +4,17 @@
 //! values" and "Single-valued vs. multivalued context keys".
 
 use crate::arn::ArnPattern;
-use crate::context::{Context, List, Value};
+use crate::budget::{Metered, Reach, lookup};
+use crate::context::{List, Value};
 use crate::date::Instant;
 use crate::error::{Fault, PolicyError};
+use crate::glob::Price;
 use crate::json::Json;
 use crate::key::{ConditionKey, Name};
 use crate::operand::{Decimal, Network, decode_base64};
 use crate::operator::{Comparison, Operator, Relation, Sense, Set, Test};
 use crate::pattern::{self, Pattern, Syntax};
+use crate::texts::{Prepared, Texts};
 
 /// A compiled condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub(crate) struct Condition {
     pub(crate) operator: Operator,
     pub(crate) key: ConditionKey,
     operands: Operands,
+    /// Of comparing one value with the operands.
+    price: Price,
 }
 
 /// The policy's values, in the form in which they are compared.
@@ -29,8 +34,7 @@ enum Operands {
         absent: bool,
         present: bool,
     },
-    Text(Box<[Pattern]>),
-    TextIgnoringCase(Box<[Pattern]>),
+    Text(Texts),
     Arn(Box<[ArnPattern]>),
     Bool(Box<[bool]>),
     Binary(Box<[Vec<u8>]>),
@@ -52,11 +56,12 @@ impl Condition {
             return Err(Fault::Empty.into());
         }
         let operands = Operands::parse(operator.test, values, variables)?;
-        Ok(Self { operator, key, operands })
+        let price = operands.price();
+        Ok(Self { operator, key, operands, price })
     }
 
     /// Whether the condition holds; `None` if that cannot be told.
-    pub(crate) fn holds(&self, context: &dyn Context) -> Option<bool> {
+    pub(crate) fn holds(&self, context: &Metered<'_>) -> Option<bool> {
         let value = context.value(&self.key);
         if let Operands::Null { absent, present } = self.operands {
             return match value {
@@ -71,15 +76,35 @@ impl Condition {
             None => Some(self.holds_without_value()),
             Some(Value::Unknown) => None,
             Some(Value::List(list)) if is_empty(list) => Some(self.holds_without_value()),
-            Some(Value::List(list)) => match self.operator.set {
-                Some(Set::All) => self.any_value(list, false, context).map(|failed| !failed),
-                Some(Set::Any) => self.any_value(list, true, context),
-                // A plain operator compares one value. Which of several, IAM leaves open.
-                None if is_single(list) => self.any_value(list, true, context),
-                None => None,
-            },
-            Some(value) => self.holds_for(&value, context),
+            Some(value) => {
+                let prepared = self.operands.prepare(context);
+                self.holds_for_all(&value, &prepared, context)
+            }
         }
+    }
+
+    fn holds_for_all(
+        &self,
+        value: &Value<'_>,
+        prepared: &Prepared<'_>,
+        context: &Metered<'_>,
+    ) -> Option<bool> {
+        let Value::List(list) = *value else { return self.holds_for(value, prepared, context) };
+        let any = |wanted| self.any_value(list, wanted, prepared, context);
+        match self.operator.set {
+            Some(Set::All) => any(false).map(|failed| !failed),
+            Some(Set::Any) => any(true),
+            // A plain operator compares one value. Which of several, IAM leaves open.
+            None if is_single(list) => any(true),
+            None => None,
+        }
+    }
+
+    /// The steps that it takes at most.
+    pub(crate) fn most_steps(&self) -> u64 {
+        let values = Reach::steps(self.key.name(), self.price.plus(self.operands.metered_price()));
+        let found = lookup(self.key.name()).saturating_add(self.operands.preparing());
+        found.saturating_add(values)
     }
 
     /// Whether it holds only for principals whose ARNs it has.
@@ -99,11 +124,25 @@ impl Condition {
             }
     }
 
-    /// Whether the outcome for one of the values is `wanted`.
-    fn any_value(&self, list: &dyn List, wanted: bool, context: &dyn Context) -> Option<bool> {
+    /// Whether the outcome for one of the values is `wanted`. More values than the key can have
+    /// cannot be told.
+    fn any_value(
+        &self,
+        list: &dyn List,
+        wanted: bool,
+        prepared: &Prepared<'_>,
+        context: &Metered<'_>,
+    ) -> Option<bool> {
         let mut unknown = false;
+        let mut left = Reach::of(self.key.name());
         let found = list.any(&mut |text| {
-            let outcome = self.holds_for(&Value::from(text), context);
+            let reach = (left.bytes.checked_sub(text.len()), left.values.checked_sub(1));
+            let (Some(bytes), Some(values)) = reach else {
+                unknown = true;
+                return false;
+            };
+            left = Reach { bytes, values };
+            let outcome = self.holds_for(&Value::from(text), prepared, context);
             unknown |= outcome.is_none();
             outcome == Some(wanted)
         });
@@ -111,8 +150,15 @@ impl Condition {
     }
 
     /// Whether it holds for one value.
-    fn holds_for(&self, value: &Value<'_>, context: &dyn Context) -> Option<bool> {
-        let matched = self.operands.any_matches(value, context)?;
+    fn holds_for(
+        &self,
+        value: &Value<'_>,
+        prepared: &Prepared<'_>,
+        context: &Metered<'_>,
+    ) -> Option<bool> {
+        let bytes = if let Value::Text(text) = value { text.len() } else { 32 };
+        context.spend(self.price.on(bytes)).ok()?;
+        let matched = self.operands.any_matches(value, prepared, context)?;
         Some(matched != matches!(self.operator.test, Test::Compare(_, Sense::Negated)))
     }
 }
@@ -126,21 +172,26 @@ impl Operands {
                 present: flags.contains(&false),
             });
         };
-        let patterns = |values, wildcards| -> Result<Box<[Pattern]>, PolicyError> {
+        let patterns = |values, wildcards| -> Result<Vec<Pattern>, PolicyError> {
             let syntax = Syntax { wildcards, variables };
             let texts = texts(values)?;
             Ok(texts.iter().map(|text| Pattern::parse(text, syntax)).collect::<Result<_, _>>()?)
         };
         Ok(match comparison {
-            Comparison::Text => Self::Text(patterns(values, false)?),
-            Comparison::TextLike => Self::Text(patterns(values, true)?),
-            Comparison::TextIgnoringCase => Self::TextIgnoringCase(patterns(values, false)?),
+            Comparison::Text => Self::Text(Texts::new(patterns(values, false)?, false)),
+            Comparison::TextLike => Self::Text(Texts::new(patterns(values, true)?, false)),
+            Comparison::TextIgnoringCase => Self::Text(Texts::new(patterns(values, false)?, true)),
             Comparison::Arn => {
                 let texts = texts(values)?;
                 let parse = |text: &String| ArnPattern::parse(text, variables);
                 Self::Arn(texts.iter().map(parse).collect::<Result<_, _>>()?)
             }
-            Comparison::Bool => Self::Bool(each(values, "true or false", parse_bool)?),
+            Comparison::Bool => {
+                let mut flags = each(values, "true or false", parse_bool)?.into_vec();
+                flags.sort_unstable();
+                flags.dedup();
+                Self::Bool(flags.into())
+            }
             Comparison::Binary => Self::Binary(each(values, "Base64", decode_base64)?),
             Comparison::Address => {
                 Self::Address(each(values, "an IP address or a CIDR range", Network::parse)?)
@@ -154,18 +205,56 @@ impl Operands {
         })
     }
 
+    /// The price of one value, but for what compares with it counts by itself.
+    fn price(&self) -> Price {
+        let own = |count: usize, each: u64, value: u64, for_byte| {
+            let steps = (count as u64).saturating_mul(each).saturating_add(value);
+            Price::of_value(steps, for_byte)
+        };
+        match self {
+            Self::Null { .. } | Self::Arn(_) | Self::Bool(_) => Price::fixed(16),
+            Self::Text(texts) => texts.price(),
+            Self::Binary(blobs) => {
+                let bytes = blobs.iter().map(Vec::len).fold(0, usize::saturating_add);
+                own(blobs.len().saturating_add(bytes / 64), 4, 40, 2)
+            }
+            Self::Address(networks) => own(networks.len(), 4, 80, 1),
+            Self::Number(_, numbers) => own(numbers.len(), 4, 160, 1),
+            Self::Date(_, instants) => own(instants.len(), 4, 250, 1),
+        }
+    }
+
+    /// The price of one value for what counts by itself, at most.
+    fn metered_price(&self) -> Price {
+        match self {
+            Self::Text(texts) => texts.metered_price(),
+            Self::Arn(patterns) => {
+                patterns.iter().map(ArnPattern::price).fold(Price::default(), Price::plus)
+            }
+            _ => Price::default(),
+        }
+    }
+
+    /// The steps to find the values of variables.
+    fn preparing(&self) -> u64 {
+        if let Self::Text(texts) = self { texts.preparing() } else { 0 }
+    }
+
+    /// Finds the values of variables, for all values of the request.
+    fn prepare<'a>(&'a self, context: &'a Metered<'_>) -> Prepared<'a> {
+        if let Self::Text(texts) = self { texts.prepare(context) } else { Prepared::default() }
+    }
+
     /// Whether `value` compares with one of the operands; `None` if it cannot be compared.
-    fn any_matches(&self, value: &Value<'_>, context: &dyn Context) -> Option<bool> {
+    fn any_matches(
+        &self,
+        value: &Value<'_>,
+        prepared: &Prepared<'_>,
+        context: &Metered<'_>,
+    ) -> Option<bool> {
         match self {
             Self::Null { .. } => None,
-            Self::Text(patterns) => {
-                let text = value.text()?;
-                pattern::any(patterns, |own| own.matches(&text, context))
-            }
-            Self::TextIgnoringCase(patterns) => {
-                let text = value.text()?;
-                pattern::any(patterns, |own| own.matches_ignoring_case(&text, context))
-            }
+            Self::Text(texts) => texts.any_matches(&value.text()?, prepared, context),
             Self::Arn(patterns) => {
                 let text = value.text()?;
                 pattern::any(patterns, |own| own.matches(&text, context))

@@ -2,7 +2,7 @@
 //! them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -142,6 +142,31 @@ pub fn pair<'a>(
     Some(if values.all(|value| value == first) { Value::from(first) } else { Value::Unknown })
 }
 
+/// Tags or pairs of an encryption context by their names in lower case: what [`pair`] finds, without
+/// looking at every pair for every key that is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct PairIndex<'a>(HashMap<String, Option<&'a str>>);
+
+impl<'a> PairIndex<'a> {
+    /// Of these pairs.
+    #[must_use]
+    pub fn new(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut index = HashMap::new();
+        for (name, value) in pairs {
+            let known = index.entry(name.to_lowercase()).or_insert(Some(value));
+            *known = known.filter(|known| *known == value);
+        }
+        Self(index)
+    }
+
+    /// The value that `key` refers to.
+    #[must_use]
+    pub fn find(&self, key: &ConditionKey) -> Option<Value<'a>> {
+        let value = self.0.get(key.parameter())?;
+        Some(value.map_or(Value::Unknown, Value::from))
+    }
+}
+
 /// A request without any context.
 impl Context for () {
     fn value(&self, _: &ConditionKey) -> Option<Value<'_>> {
@@ -168,7 +193,10 @@ mod tests {
     fn pairs_are_found_without_case() {
         let key = ConditionKey::parse("kms:EncryptionContext:Department").unwrap();
         let find = |pairs: &[(&'static str, &'static str)]| {
-            pair(&key, pairs.iter().copied()).map(|value| format!("{value:?}"))
+            let found = pair(&key, pairs.iter().copied()).map(|value| format!("{value:?}"));
+            let indexed = PairIndex::new(pairs.iter().copied());
+            assert_eq!(indexed.find(&key).map(|value| format!("{value:?}")), found);
+            found
         };
         assert_eq!(find(&[("dept", "x")]), None);
         assert_eq!(find(&[("DEPARTMENT", "x"), ("y", "z")]), Some("x".to_owned()));

@@ -114,6 +114,9 @@ pub enum Denial {
     Implicit(PolicyType),
     /// Other accounts can never do this.
     OtherAccount,
+    /// To compare the policies with the request takes more than
+    /// [`DECISION`](crate::DECISION) steps.
+    TooCostly,
 }
 
 impl Decision<'_> {
@@ -133,14 +136,18 @@ impl Decision<'_> {
     }
 }
 
+/// Why a request is denied that cannot be decided in time, as a clause.
+pub const TOO_COSTLY: &str = "its policies have too many patterns and values to compare with so \
+                              long a request: simplify the policies or shorten the request";
+
 impl Denial {
-    /// The kind of policy that decided; `None` for [`Denial::OtherAccount`].
+    /// The kind of policy that decided; `None` if none did.
     #[must_use]
     pub const fn policy_type(&self) -> Option<PolicyType> {
         match self {
             Self::Explicit(location) => Some(location.policy_type),
             Self::Implicit(policy_type) => Some(*policy_type),
-            Self::OtherAccount => None,
+            Self::OtherAccount | Self::TooCostly => None,
         }
     }
 
@@ -190,6 +197,7 @@ impl Denial {
                 write!(text, " because no {policy_type} allows the {action} action")
             }
             Self::OtherAccount => Ok(()),
+            Self::TooCostly => write!(text, " because {TOO_COSTLY}"),
         };
         text
     }

@@ -5,6 +5,7 @@
 
 use crate::action::ActionSet;
 use crate::arn::ArnPattern;
+use crate::budget::Share;
 use crate::condition::Condition;
 use crate::error::{Fault, PolicyError, StatementName};
 use crate::json::Json;
@@ -25,6 +26,16 @@ pub(crate) enum Kind {
     Trust,
     /// A resource control policy or the policy of an endpoint.
     Guardrail,
+}
+
+impl Kind {
+    /// What a policy of the kind can take of a decision.
+    pub(crate) const fn share(self) -> Share {
+        match self {
+            Self::Key => Share::RESOURCE,
+            Self::Identity | Self::Trust | Self::Guardrail => Share::ONE_OF_SEVERAL,
+        }
+    }
 }
 
 /// Reads a document.

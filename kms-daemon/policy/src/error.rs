@@ -112,6 +112,18 @@ pub enum Fault {
         /// As written.
         value: String,
     },
+    /// To compare a request with the policy could take more than its share of a decision.
+    #[error(
+        "to compare a request with it could take {needed} steps, and a policy of this kind has at \
+         most {most}. Most of them are this statement's. Use fewer patterns with text between two \
+         \"*\", fewer values for multivalued keys, or StringEquals in place of StringLike"
+    )]
+    TooCostly {
+        /// Most steps that a request can take.
+        needed: u64,
+        /// Most that are allowed.
+        most: u64,
+    },
     /// `${` without a variable, or where there can be none.
     #[error("{0:?} has a policy variable that cannot be resolved")]
     Variable(String),
@@ -147,6 +159,7 @@ impl fmt::Display for PolicyError {
             Fault::Principal(_) => {
                 "Policy contains a statement with one or more invalid principals: "
             }
+            Fault::TooCostly { .. } => "Policy is too complex to be evaluated for every request: ",
             Fault::NoPrincipal => "Policy contains a statement with no principal: ",
             _ => "Syntax errors in policy: ",
         })?;

@@ -5,8 +5,9 @@
 use std::fmt;
 
 use crate::authorize::authorize;
+use crate::budget::Metered;
 use crate::condition::Condition;
-use crate::decision::{Decision, Location, PolicyType};
+use crate::decision::{Decision, Location, PolicyType, TOO_COSTLY};
 use crate::policy::Compiled;
 use crate::principal::Ways;
 use crate::request::{Guardrail, Policies, Request};
@@ -52,12 +53,15 @@ pub enum Mismatch {
         /// The value in the request; `None` if the request has none.
         found: Option<String>,
     },
+    /// What of it matches cannot be told in the steps of a decision.
+    TooCostly,
 }
 
 /// Decides, and says why in full.
 #[must_use]
 pub fn explain<'a>(request: &Request<'a>, policies: &Policies<'a>) -> Explanation<'a> {
-    let subject = request.subject(policies);
+    let context = Metered::new(request.context);
+    let subject = request.subject(policies, &context);
     let mut statements = Vec::new();
     let mut add = |policy_type, guardrail, policy, compiled: &Compiled| {
         for (statement, compiled) in compiled.statements().iter().enumerate() {
@@ -106,6 +110,7 @@ impl StatementReport {
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TooCostly => write!(f, "it cannot be told, because {TOO_COSTLY}"),
             Self::Principal => f.write_str("the principal does not match"),
             Self::Action => f.write_str("the action does not match"),
             Self::Resource => f.write_str("the resource does not match"),
@@ -134,6 +139,9 @@ fn report(location: Location, statement: &Statement, subject: &Subject<'_>) -> S
         if !statement.settle(condition.holds(subject.context)) {
             mismatches.push(mismatch(condition, subject));
         }
+    }
+    if subject.context.is_spent() {
+        mismatches = vec![Mismatch::TooCostly];
     }
     let sid = statement.sid.as_deref().map(str::to_owned);
     StatementReport { location, sid, effect: statement.effect, mismatches }

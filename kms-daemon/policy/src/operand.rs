@@ -26,7 +26,8 @@ impl Decimal {
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
         let numeric =
             |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        if !numeric(whole) || !numeric(fraction) || whole.len() > 24 || fraction.len() > PLACES {
+        let fits = whole.len() <= 24 && fraction.len() <= PLACES;
+        if !fits || !numeric(whole) || !numeric(fraction) {
             return None;
         }
         let whole: i128 = whole.parse().ok()?;

@@ -5,8 +5,10 @@
 
 use std::borrow::Cow;
 
-use crate::context::{Context, Value};
+use crate::budget::{Metered, Reach, lookup};
+use crate::context::Value;
 use crate::error::Fault;
+use crate::glob::{self, Glob, Price};
 use crate::key::ConditionKey;
 
 /// What a policy compares text with.
@@ -94,14 +96,13 @@ impl Pattern {
     }
 
     /// Whether `text` matches.
-    pub(crate) fn matches(&self, text: &str, context: &dyn Context) -> Result<bool, Unresolved> {
+    pub(crate) fn matches(&self, text: &str, context: &Metered<'_>) -> Result<bool, Unresolved> {
         match self {
-            Self::Template(pieces) => {
-                let parts: Vec<Part<'_>> =
-                    pieces.iter().map(|piece| piece.resolve(context)).collect::<Result<_, _>>()?;
-                Ok(glob(parts.as_slice(), |part| part.view(), text))
+            Self::Template(pieces) => Resolved::of(pieces, context)?.matches(text, context),
+            fixed => {
+                context.spend(fixed.price().on(text.len()))?;
+                Ok(fixed.matches_literal(text))
             }
-            fixed => Ok(fixed.matches_literal(text)),
         }
     }
 
@@ -110,30 +111,39 @@ impl Pattern {
         match self {
             Self::Exact(own) => **own == *text,
             Self::Anything => true,
-            Self::Wild(pieces) => glob(pieces, Piece::view, text),
+            Self::Wild(pieces) => with_globs(pieces, Piece::glob, |globs| glob::matches(globs, text)),
             Self::Template(_) => false,
         }
     }
 
-    /// Whether `text` is the text of a pattern without wildcards, but for case.
-    pub(crate) fn matches_ignoring_case(
-        &self,
-        text: &str,
-        context: &dyn Context,
-    ) -> Result<bool, Unresolved> {
+    /// What it takes to compare a text with it, at most.
+    pub(crate) fn price(&self) -> Price {
         match self {
-            Self::Exact(own) => Ok(same_but_case(own, text)),
-            Self::Anything | Self::Wild(_) => Ok(false),
+            Self::Exact(own) => Price::of_literal(own.len()),
+            Self::Anything => Price::default(),
+            Self::Wild(pieces) => Self::of_pieces(pieces),
             Self::Template(pieces) => {
-                let mut own = String::new();
-                for piece in pieces {
-                    if let Part::Text(text) = piece.resolve(context)? {
-                        own.push_str(&text);
-                    }
-                }
-                Ok(same_but_case(&own, text))
+                let (steps, _) = Self::resolving(pieces);
+                Self::of_pieces(pieces).and(Price::fixed(steps))
             }
         }
+    }
+
+    /// What it takes to compare a text with pieces whose variables have their values, at most.
+    pub(crate) fn of_pieces(pieces: &[Piece]) -> Price {
+        Price::of(pieces.iter().map(Piece::size))
+    }
+
+    /// Most steps to find the values of variables, and the most bytes that they have together.
+    pub(crate) fn resolving(pieces: &[Piece]) -> (u64, usize) {
+        let of = |piece: &Piece| match (piece, piece.size()) {
+            (Piece::Variable { key, .. }, glob::Sized::Text(size)) => (lookup(key.name()), size),
+            (_, glob::Sized::Text(size)) => (0, size),
+            _ => (0, 0),
+        };
+        pieces.iter().map(of).fold((0, 0), |(steps, bytes), (own, size)| {
+            (steps.saturating_add(own).saturating_add(16), bytes.saturating_add(size))
+        })
     }
 }
 
@@ -213,7 +223,9 @@ pub(crate) fn split_fields(text: &str, count: usize, variables: bool) -> Vec<&st
     let (mut start, mut at) = (0, 0);
     while let Some(rest) = text.get(at..) {
         let Some(c) = rest.chars().next() else { break };
-        if variables && let Some((_, after)) = split_reference(rest) {
+        if variables && rest.starts_with("${") {
+            // One that does not end is refused when its field is read.
+            let Some((_, after)) = split_reference(rest) else { break };
             at = text.len().saturating_sub(after.len());
             continue;
         }
@@ -228,11 +240,61 @@ pub(crate) fn split_fields(text: &str, count: usize, variables: bool) -> Vec<&st
     fields
 }
 
-/// A piece whose variable, if it is one, has its value.
+/// A pattern whose variables have their values.
+pub(crate) struct Resolved<'a>(Vec<Part<'a>>);
+
+/// A piece of it.
 enum Part<'a> {
     Text(Cow<'a, str>),
     Many,
     One,
+}
+
+impl<'a> Resolved<'a> {
+    /// Finds the values of the variables.
+    ///
+    /// # Errors
+    /// [`Unresolved`]: one has none.
+    pub(crate) fn of(pieces: &'a [Piece], context: &'a Metered<'_>) -> Result<Self, Unresolved> {
+        context.spend((pieces.len() as u64).saturating_mul(16))?;
+        pieces.iter().map(|piece| piece.resolve(context)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether `text` matches.
+    pub(crate) fn matches(&self, text: &str, context: &Metered<'_>) -> Result<bool, Unresolved> {
+        let sizes = self.0.iter().map(|part| part.glob().into());
+        context.spend(Price::of(sizes).on(text.len()))?;
+        Ok(with_globs(&self.0, Part::glob, |globs| glob::matches(globs, text)))
+    }
+
+    /// Its text in lower case, if it has no wildcards.
+    pub(crate) fn lower(&self, context: &Metered<'_>) -> Result<String, Unresolved> {
+        let texts = self.0.iter().map(|part| match part {
+            Part::Text(text) => text,
+            Part::Many | Part::One => "",
+        });
+        context.spend(lowering(texts.clone().map(str::len).fold(0, usize::saturating_add)))?;
+        Ok(texts.collect::<String>().to_lowercase())
+    }
+}
+
+/// The steps to bring so many bytes to lower case.
+pub(crate) const fn lowering(bytes: usize) -> u64 {
+    (bytes as u64).saturating_mul(8)
+}
+
+/// Shows pieces to the matcher.
+fn with_globs<P, T>(
+    pieces: &[P],
+    glob: impl Fn(&P) -> Glob<'_>,
+    then: impl FnOnce(&[Glob<'_>]) -> T,
+) -> T {
+    let mut few = [Glob::Many; 8];
+    if let Some(few) = few.get_mut(..pieces.len()) {
+        few.iter_mut().zip(pieces).for_each(|(to, piece)| *to = glob(piece));
+        return then(few);
+    }
+    then(&pieces.iter().map(glob).collect::<Vec<_>>())
 }
 
 /// Whether one of the patterns matches; `None` if none does and one cannot be told.
@@ -240,27 +302,27 @@ pub(crate) fn any<P>(
     patterns: &[P],
     matches: impl Fn(&P) -> Result<bool, Unresolved>,
 ) -> Option<bool> {
-    let mut outcome = Some(false);
-    for pattern in patterns {
-        match matches(pattern) {
-            Ok(true) => return Some(true),
-            Ok(false) | Err(Unresolved::NoValue) => {}
-            Err(Unresolved::Unknown) => outcome = None,
-        }
-    }
-    outcome
+    any_of(&mut patterns.iter().map(matches))
 }
 
-/// What the matcher sees of a [`Piece`] or a [`Part`].
-enum View<'a> {
-    Text(&'a str),
-    Many,
-    One,
+/// Whether one of the outcomes is positive; `None` if none is and one cannot be told.
+pub(crate) fn any_of(
+    outcomes: &mut dyn Iterator<Item = Result<bool, Unresolved>>,
+) -> Option<bool> {
+    let mut told = Some(false);
+    for outcome in outcomes {
+        match outcome {
+            Ok(true) => return Some(true),
+            Ok(false) | Err(Unresolved::NoValue) => {}
+            Err(Unresolved::Unknown) => told = None,
+        }
+    }
+    told
 }
 
 impl Piece {
     /// With its value, if it is a variable. A text cannot hold the values of a multivalued key.
-    fn resolve<'a>(&'a self, context: &'a dyn Context) -> Result<Part<'a>, Unresolved> {
+    fn resolve<'a>(&'a self, context: &'a Metered<'_>) -> Result<Part<'a>, Unresolved> {
         Ok(match self {
             Self::Text(text) => Part::Text(Cow::Borrowed(text)),
             Self::Many => Part::Many,
@@ -275,69 +337,37 @@ impl Piece {
     }
 
     /// A variable stands for no text here; patterns with variables are resolved first.
-    fn view(&self) -> View<'_> {
+    fn glob(&self) -> Glob<'_> {
         match self {
-            Self::Text(text) => View::Text(text),
-            Self::Many => View::Many,
-            Self::One => View::One,
-            Self::Variable { .. } => View::Text(""),
+            Self::Text(text) => Glob::Text(text),
+            Self::Many => Glob::Many,
+            Self::One => Glob::One,
+            Self::Variable { .. } => Glob::Text(""),
+        }
+    }
+
+    /// The most text it stands for.
+    fn size(&self) -> glob::Sized {
+        match self {
+            Self::Text(text) => glob::Sized::Text(text.len()),
+            Self::Many => glob::Sized::Many,
+            Self::One => glob::Sized::One,
+            Self::Variable { key, default } => {
+                let default = default.as_ref().map_or(0, |text| text.len());
+                glob::Sized::Text(Reach::of(key.name()).bytes.max(default))
+            }
         }
     }
 }
 
 impl Part<'_> {
-    fn view(&self) -> View<'_> {
+    fn glob(&self) -> Glob<'_> {
         match self {
-            Self::Text(text) => View::Text(text),
-            Self::Many => View::Many,
-            Self::One => View::One,
+            Self::Text(text) => Glob::Text(text),
+            Self::Many => Glob::Many,
+            Self::One => Glob::One,
         }
     }
-}
-
-/// Whether `text` matches the pieces. Of all wildcards only the last `*` is ever reconsidered,
-/// so the time is at most the product of both lengths.
-fn glob<'p, P>(pieces: &'p [P], view: impl Fn(&'p P) -> View<'p>, text: &str) -> bool {
-    let mut left = (pieces.iter(), text);
-    // Where to go on if what follows the last `*` does not match here.
-    let mut retry = None;
-    loop {
-        let (mut rest, text) = left;
-        let next = match rest.next().map(&view) {
-            None if text.is_empty() => return true,
-            None => None,
-            Some(View::Many) if rest.len() == 0 => return true,
-            Some(View::Many) => {
-                retry = Some((rest.clone(), text));
-                Some(text)
-            }
-            Some(View::One) => skip(text),
-            Some(View::Text(own)) => text.strip_prefix(own),
-        };
-        left = match (next, retry) {
-            (Some(text), again) => {
-                retry = again;
-                (rest, text)
-            }
-            (None, Some((after, text))) => {
-                let Some(text) = skip(text) else { return false };
-                retry = Some((after.clone(), text));
-                (after, text)
-            }
-            (None, None) => return false,
-        };
-    }
-}
-
-/// `text` without its first character.
-fn skip(text: &str) -> Option<&str> {
-    let mut chars = text.chars();
-    chars.next().map(|_| chars.as_str())
-}
-
-fn same_but_case(a: &str, b: &str) -> bool {
-    a.eq_ignore_ascii_case(b)
-        || !(a.is_ascii() && b.is_ascii()) && a.to_lowercase() == b.to_lowercase()
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::action::Action;
+use crate::budget::Share;
 use crate::document::{self, Kind};
 use crate::error::{Fault, PolicyError, StatementName};
 use crate::key::{Name, Names};
@@ -24,6 +26,18 @@ macro_rules! policies {
                 /// [`PolicyError`]: the document is not one of this kind of policy.
                 pub fn parse(text: &str) -> Result<Self, PolicyError> {
                     document::parse(text, Kind::$kind).map(|list| Self(Compiled::new(list)))
+                }
+
+                /// Checks that requests about whom or what has the policy can always be decided: that no
+                /// request can take more than the policy's share of the steps of a decision.
+                ///
+                /// Whoever lets a policy be put asks. What is put already was so under the rules of
+                /// its time; a request that takes too many steps is then denied.
+                ///
+                /// # Errors
+                /// [`Fault::TooCostly`], with the statement that can take the most.
+                pub fn check_cost(&self) -> Result<(), PolicyError> {
+                    self.0.check_cost(Kind::$kind.share())
                 }
 
                 /// How many statements it has.
@@ -156,8 +170,35 @@ impl Compiled {
         &self.statements
     }
 
+    fn check_cost(&self, Share(most): Share) -> Result<(), PolicyError> {
+        let costs: Vec<u64> = self.statements.iter().map(Statement::most_steps).collect();
+        let of = |action: Action| {
+            let concerned = self.statements.iter().zip(&costs);
+            let concerned = concerned.filter(|(statement, _)| statement.actions.contains(action));
+            concerned.fold(self.steps_for_all(), |sum, (_, cost)| sum.saturating_add(*cost))
+        };
+        let needed = Action::ALL.iter().map(|action| of(*action)).max().unwrap_or_default();
+        if needed <= most {
+            return Ok(());
+        }
+        let costliest = self.statements.iter().zip(&costs).enumerate().max_by_key(|(_, (_, c))| **c);
+        let statement = costliest.map(|(index, (statement, _))| StatementName {
+            index,
+            sid: statement.sid.as_deref().map(str::to_owned),
+        });
+        Err(PolicyError { fault: Fault::TooCostly { needed, most }, statement, element: None })
+    }
+
+    /// The steps to see which statements are about the action.
+    fn steps_for_all(&self) -> u64 {
+        (self.statements.len() as u64).saturating_mul(2)
+    }
+
     pub(crate) fn evaluate(&self, subject: &Subject<'_>) -> Verdict {
         let mut verdict = Verdict::default();
+        if subject.context.spend(self.steps_for_all()).is_err() {
+            return verdict;
+        }
         for (index, statement) in self.statements.iter().enumerate() {
             let ways = statement.ways(subject);
             if ways == Ways::NONE {

@@ -1,6 +1,7 @@
 //! Requests, and the policies that apply to them.
 
 use crate::action::Action;
+use crate::budget::Metered;
 use crate::caller::Caller;
 use crate::context::Context;
 use crate::policy::{Compiled, GuardrailPolicy, IdentityPolicy, KeyPolicy, TrustPolicy};
@@ -142,13 +143,17 @@ impl<'a> Resource<'a> {
 
 impl<'a> Request<'a> {
     /// What statements are compared with.
-    pub(crate) fn subject<'r>(&'r self, policies: &Policies<'_>) -> Subject<'r> {
+    pub(crate) fn subject<'r>(
+        &'r self,
+        policies: &Policies<'_>,
+        context: &'r Metered<'r>,
+    ) -> Subject<'r> {
         Subject {
             caller: &self.caller,
             bounded: policies.boundary.is_some(),
             action: self.action,
             resource: self.resource.arn().unwrap_or("*"),
-            context: self.context,
+            context,
         }
     }
 }

@@ -3,8 +3,8 @@
 use crate::action::{Action, ActionSet};
 use crate::arn::ArnPattern;
 use crate::caller::Caller;
+use crate::budget::{Metered, Reach};
 use crate::condition::Condition;
-use crate::context::Context;
 use crate::pattern::{self, Unresolved};
 use crate::principal::{Principals, Ways};
 
@@ -45,7 +45,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) bounded: bool,
     pub(crate) action: Action,
     pub(crate) resource: &'a str,
-    pub(crate) context: &'a dyn Context,
+    pub(crate) context: &'a Metered<'a>,
 }
 
 impl Statement {
@@ -56,6 +56,9 @@ impl Statement {
     pub(crate) fn ways(&self, subject: &Subject<'_>) -> Ways {
         if !self.actions.contains(subject.action) {
             return Ways::NONE;
+        }
+        if subject.context.spend(self.steps_for_principals()).is_err() {
+            return self.undecided();
         }
         let ways = self.principal_ways(subject);
         if ways == Ways::NONE || !self.settle(self.resource_matches(subject)) {
@@ -69,6 +72,33 @@ impl Statement {
             return ways.and(Ways::ITSELF);
         }
         ways
+    }
+
+    /// What a statement makes of a request for which there are no steps left.
+    const fn undecided(&self) -> Ways {
+        match self.effect {
+            Effect::Deny => Ways::ANYONE,
+            Effect::Allow => Ways::NONE,
+        }
+    }
+
+    fn steps_for_principals(&self) -> u64 {
+        let named = self.principals.as_ref().map_or(0, |principals| principals.named().len());
+        (named as u64).saturating_mul(6).saturating_add(4)
+    }
+
+    /// The steps that it takes at most, once its action is the request's.
+    pub(crate) fn most_steps(&self) -> u64 {
+        let resources = match &self.resources {
+            None => 0,
+            Some(Resources::Any(list) | Resources::NoneOf(list)) => {
+                let prices = list.iter().map(|pattern| pattern.price().on(Reach::RESOURCE));
+                prices.fold(0, u64::saturating_add)
+            }
+        };
+        let conditions = self.conditions.iter().map(Condition::most_steps);
+        let conditions = conditions.fold(0, u64::saturating_add);
+        self.steps_for_principals().saturating_add(resources).saturating_add(conditions)
     }
 
     /// Whether a condition on `aws:PrincipalArn` names the caller among everyone, once all

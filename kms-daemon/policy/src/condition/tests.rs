@@ -1,4 +1,5 @@
 use super::*;
+use crate::context::Context;
 
 /// One key and its value.
 struct One(Option<Value<'static>>);
@@ -24,7 +25,7 @@ fn parse(operator: &str, values: &str) -> Result<Condition, PolicyError> {
 }
 
 fn holds(operator: &str, values: &str, value: Option<Value<'static>>) -> Option<bool> {
-    parse(operator, values).unwrap().holds(&One(value))
+    parse(operator, values).unwrap().holds(&Metered::new(&One(value)))
 }
 
 /// The operator, its values, a value for which the condition holds, and one for which not.

@@ -1,0 +1,120 @@
+//! The texts that a condition compares with: many that are exact, which are looked up, and patterns,
+//! which are tried one after the other.
+
+use std::borrow::Cow;
+
+use crate::budget::Metered;
+use crate::glob::Price;
+use crate::pattern::{Pattern, Piece, Resolved, Unresolved, lowering};
+
+/// The values of a text operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Texts {
+    /// By length, then content. In lower case if case does not count.
+    exact: Box<[Box<str>]>,
+    wild: Box<[Pattern]>,
+    /// Those with variables.
+    templates: Box<[Box<[Piece]>]>,
+    ignoring_case: bool,
+}
+
+/// The texts with variables, as they are in a request.
+#[derive(Default)]
+pub(crate) enum Prepared<'a> {
+    #[default]
+    Nothing,
+    Patterns(Vec<Result<Resolved<'a>, Unresolved>>),
+    Lower(Vec<Result<String, Unresolved>>),
+}
+
+impl Texts {
+    /// If case does not count, patterns have no wildcards.
+    pub(crate) fn new(patterns: Vec<Pattern>, ignoring_case: bool) -> Self {
+        let (mut exact, mut wild, mut templates) = (Vec::new(), Vec::new(), Vec::new());
+        for pattern in patterns {
+            match pattern {
+                Pattern::Exact(text) if ignoring_case => exact.push(text.to_lowercase().into()),
+                Pattern::Exact(text) => exact.push(text),
+                Pattern::Template(pieces) => templates.push(pieces),
+                pattern => wild.push(pattern),
+            }
+        }
+        exact.sort_unstable_by(|a, b| order(a, b));
+        exact.dedup();
+        let (exact, wild, templates) = (exact.into(), wild.into(), templates.into());
+        Self { exact, wild, templates, ignoring_case }
+    }
+
+    /// The price of one value, but for texts with variables.
+    pub(crate) fn price(&self) -> Price {
+        let searched = (self.exact.len() as u64).checked_ilog2().unwrap_or(0);
+        let lower = if self.ignoring_case { lowering(1) } else { 0 };
+        let exact = Price::of_value(u64::from(searched).saturating_mul(4).saturating_add(8), lower);
+        self.wild.iter().map(Pattern::price).fold(exact, Price::plus)
+    }
+
+    /// The price of one value for texts with variables, at most.
+    pub(crate) fn metered_price(&self) -> Price {
+        let prices = self.templates.iter().map(|pieces| Pattern::of_pieces(pieces));
+        prices.fold(Price::default(), Price::plus)
+    }
+
+    /// Most steps to find the values of the variables.
+    pub(crate) fn preparing(&self) -> u64 {
+        let steps = self.templates.iter().map(|pieces| {
+            let (found, bytes) = Pattern::resolving(pieces);
+            found.saturating_add(if self.ignoring_case { lowering(bytes) } else { 0 })
+        });
+        steps.fold(0, u64::saturating_add)
+    }
+
+    /// Finds the values of the variables.
+    pub(crate) fn prepare<'a>(&'a self, context: &'a Metered<'_>) -> Prepared<'a> {
+        if self.templates.is_empty() {
+            return Prepared::Nothing;
+        }
+        let resolved = self.templates.iter().map(|pieces| Resolved::of(pieces, context));
+        if self.ignoring_case {
+            return Prepared::Lower(resolved.map(|own| own?.lower(context)).collect());
+        }
+        Prepared::Patterns(resolved.collect())
+    }
+
+    /// Whether `text` compares with one of them; `None` if that cannot be told. Its price has been
+    /// paid, but for texts with variables.
+    pub(crate) fn any_matches(
+        &self,
+        text: &str,
+        prepared: &Prepared<'_>,
+        context: &Metered<'_>,
+    ) -> Option<bool> {
+        let text = match self.ignoring_case {
+            true => Cow::Owned(text.to_lowercase()),
+            false => Cow::Borrowed(text),
+        };
+        if self.exact.binary_search_by(|own| order(own, &text)).is_ok()
+            || self.wild.iter().any(|pattern| pattern.matches_literal(&text))
+        {
+            return Some(true);
+        }
+        let outcomes: &mut dyn Iterator<Item = Result<bool, Unresolved>> = match prepared {
+            Prepared::Nothing => return Some(false),
+            Prepared::Patterns(list) => &mut list.iter().map(|own| match own {
+                Ok(own) => own.matches(&text, context),
+                Err(unresolved) => Err(*unresolved),
+            }),
+            Prepared::Lower(list) => &mut list.iter().map(|own| match own {
+                Ok(own) => {
+                    context.spend(Price::of_literal(own.len()).on(text.len()))?;
+                    Ok(**own == *text)
+                }
+                Err(unresolved) => Err(*unresolved),
+            }),
+        };
+        crate::pattern::any_of(outcomes)
+    }
+}
+
+fn order(a: &str, b: &str) -> std::cmp::Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+}
