@@ -57,15 +57,40 @@ impl Drbg {
     /// Instantiates from a full-entropy seed (10.2.1.3.1).
     #[must_use]
     pub fn instantiate(entropy: &Secret<SEED_SIZE>, personalization: &[u8; SEED_SIZE]) -> Self {
-        let mut drbg = Self {
+        let mut drbg = Self::uninstantiated();
+        drbg.instantiate_in_place(entropy, personalization);
+        drbg
+    }
+
+    /// A state that holds no secret and must not be used before
+    /// [`Drbg::instantiate_in_place`].
+    pub(crate) fn uninstantiated() -> Self {
+        Self {
             cipher: Aes256Enc::new(&[0; KEY_SIZE].into()),
             v: 0,
             requests: 1,
             pool: [0; POOL],
             pooled: 0,
-        };
-        drbg.seed(entropy, personalization);
-        drbg
+        }
+    }
+
+    /// As [`Drbg::instantiate`], where the state will stay.
+    pub(crate) fn instantiate_in_place(
+        &mut self,
+        entropy: &Secret<SEED_SIZE>,
+        personalization: &[u8; SEED_SIZE],
+    ) {
+        self.uninstantiate();
+        self.seed(entropy, personalization);
+    }
+
+    /// Erases the state where it is (9.4).
+    pub(crate) fn uninstantiate(&mut self) {
+        self.cipher = Aes256Enc::new(&[0; KEY_SIZE].into()); // the old one zeroises itself
+        self.v.zeroize();
+        self.requests = 1;
+        self.pool.zeroize();
+        self.pooled = 0;
     }
 
     /// Reseeds with fresh full entropy (10.2.1.4.1).

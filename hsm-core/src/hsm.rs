@@ -10,13 +10,17 @@ use zeroize::Zeroize;
 use crate::dispatch::{After, Call, Caller, SCRATCH, dispatch};
 use crate::module::Module;
 use crate::platform::Platform;
-use crate::session::Sessions;
+use crate::session::{MAX_SESSIONS, Sessions};
 use crate::throttle::Throttle;
 
 /// Requests a host may have unanswered; a board's receive buffer must hold them.
 pub const WINDOW: u16 = 32;
 
 /// A whole HSM: module, sessions, and the buffers for one request.
+///
+/// It stays where it was made: [`Hsm::new`] makes one without secrets, and [`Hsm::start`] fills them
+/// in. What is left of secrets that have ended, on the stack and in buffers, is erased before
+/// [`Hsm::start`], [`Hsm::process`] and [`Hsm::work`] return, as far as their own frames.
 pub struct Hsm<P: Platform> {
     module: Module<P>,
     sessions: Sessions,
@@ -40,16 +44,22 @@ pub enum NextWork {
 type Answer = (FrameKind, u16, usize);
 
 impl<P: Platform> Hsm<P> {
-    /// Boots the module: power-up self-tests, then what the storage holds. If something fails the
-    /// module is in the error state, and says so in its status.
-    pub fn boot(platform: P) -> Self {
+    /// An HSM that has not started. It holds no secret, so it may be moved.
+    pub fn new(platform: P) -> Self {
         Self {
-            module: Module::boot(platform),
+            module: Module::new(platform),
             sessions: Sessions::new(),
             throttle: Throttle::new(),
             scratch: [0; SCRATCH],
             answer: [0; MAX_PAYLOAD],
         }
+    }
+
+    /// Boots the module: power-up self-tests, then what the storage holds. If something fails the
+    /// module is in the error state, and says so in its status. To be called once.
+    pub fn start(&mut self) {
+        self.module.start();
+        self.erase_residue();
     }
 
     /// The present state.
@@ -65,6 +75,31 @@ impl<P: Platform> Hsm<P> {
     /// Answers a frame: writes the encoded reply to the front of `reply`, which should have
     /// [`frame::MAX_ENCODED`] bytes, and returns its length. Every frame is answered.
     pub fn process(&mut self, frame: Frame<'_>, reply: &mut [u8]) -> usize {
+        let length = self.respond(frame, reply);
+        self.erase_residue();
+        length
+    }
+
+    /// Work between requests: zeroises what is idle, and takes one bounded step of what a host has
+    /// asked for and nobody waits for. Costs next to nothing when there is nothing to do.
+    pub fn work(&mut self) -> NextWork {
+        let next = self.step();
+        self.erase_residue();
+        next
+    }
+
+    /// Erases what secrets that have ended left behind, if any have. The frames of the functions
+    /// that used them are below the caller's, as they are never inlined.
+    fn erase_residue(&mut self) {
+        if self.module.has_ended_secrets() {
+            self.scratch.zeroize();
+            self.answer.zeroize();
+            self.module.erase_residue();
+        }
+    }
+
+    #[inline(never)]
+    fn respond(&mut self, frame: Frame<'_>, reply: &mut [u8]) -> usize {
         let begin = self.module.platform.monotonic_us();
         self.module.prepare();
         self.settle(After::Continue); // the module may have failed just now
@@ -93,12 +128,12 @@ impl<P: Platform> Hsm<P> {
         encoded.unwrap_or(0)
     }
 
-    /// Work between requests: zeroises idle keys, and takes one bounded step of what a host has
-    /// asked for and nobody waits for. Costs next to nothing when there is nothing to do.
-    pub fn work(&mut self) -> NextWork {
+    #[inline(never)]
+    fn step(&mut self) -> NextWork {
         if self.module.is_searching() {
             let begin = self.module.platform.monotonic_us();
             self.module.prepare();
+            self.module.leave_residue();
             let more = self.module.work();
             self.settle(After::Continue); // the module may have failed just now
             self.module.spent(begin);
@@ -106,7 +141,7 @@ impl<P: Platform> Hsm<P> {
                 return NextWork::AtOnce;
             }
         }
-        match self.module.expire_keys() {
+        match self.module.expire() {
             Some(time) => NextWork::At(time),
             None => NextWork::WithAFrame,
         }
@@ -123,6 +158,7 @@ impl<P: Platform> Hsm<P> {
 
     fn handshake(&mut self, message: &[u8]) -> Result<(Answer, Option<u32>), ErrorCode> {
         self.check_working()?;
+        self.module.leave_residue();
         match self.module.admit(message) {
             Ok(message) => self.open_session(message)?,
             Err(error) if !self.module.expects_unknown_keys() => return Err(error),
@@ -152,6 +188,12 @@ impl<P: Platform> Hsm<P> {
         let (_, rng) = self.module.identity_and_rng()?;
         let (keys, message) = responder.accept(Welcome { session }, rng)?;
         *self.answer.first_chunk_mut().ok_or(ErrorCode::INTERNAL)? = message;
+        if self.sessions.is_full() {
+            self.module.end_secrets(); // those of the session that gives way
+        }
+        if usize::from(self.sessions.count()) == MAX_SESSIONS {
+            self.module.end_secrets(); // another session gives way
+        }
         self.sessions.open(session, host, role, keys);
         Ok(())
     }
@@ -163,6 +205,7 @@ impl<P: Platform> Hsm<P> {
         record: &mut [u8],
     ) -> Result<(Answer, Option<u32>), ErrorCode> {
         self.check_working()?;
+        self.module.leave_residue();
         let sessions = self.sessions.count();
         let session = self.sessions.find(id).ok_or(ErrorCode::NO_SESSION)?;
         let (host, role) = (session.host, session.role);
@@ -200,6 +243,7 @@ impl<P: Platform> Hsm<P> {
 
     /// Ends sessions as a command, or a module failure, demands.
     fn settle(&mut self, after: After) {
+        let before = self.sessions.count();
         match after {
             After::Continue => {}
             After::CloseSession(id) => self.sessions.close(|session| session.id == id),
@@ -211,6 +255,9 @@ impl<P: Platform> Hsm<P> {
         }
         if self.sessions.count() == 0 {
             self.module.forget_keys();
+        }
+        if self.sessions.count() < before {
+            self.module.end_secrets();
         }
     }
 }

@@ -14,7 +14,6 @@ use crate::audit::Chain;
 use crate::drbg::{Drbg, SEED_SIZE};
 use crate::entropy::{Cutoffs, Noise};
 use crate::hosts::Hosts;
-use crate::keystore::cache::Cache;
 use crate::keystore::domain::Domain;
 use crate::keystore::identity::Identity;
 use crate::keystore::record;
@@ -26,18 +25,12 @@ mod attestation;
 mod key;
 mod pairs;
 mod provisioning;
+mod residue;
+mod secrets;
 
 pub(crate) use key::Key;
-use pairs::Pairs;
-
-/// Everything that is erased when the module fails or is zeroised.
-struct Secrets {
-    drbg: Drbg,
-    identity: Identity,
-    domain: Option<Domain>,
-    cache: Cache,
-    pairs: Pairs,
-}
+use residue::Residue;
+use secrets::Secrets;
 
 /// The module.
 pub(crate) struct Module<P: Platform> {
@@ -47,7 +40,8 @@ pub(crate) struct Module<P: Platform> {
     state: ModuleState,
     error: Option<ErrorCode>,
     noise: Noise,
-    secrets: Option<Secrets>,
+    secrets: Secrets,
+    residue: Residue,
     hosts: Hosts,
     admission: Admission,
     device: DeviceId,
@@ -62,16 +56,17 @@ pub(crate) struct Module<P: Platform> {
 }
 
 impl<P: Platform> Module<P> {
-    /// Runs the power-up self-tests and loads what the device knows. A failure is the error state.
-    pub(crate) fn boot(platform: P) -> Self {
+    /// A module that has not started, and so answers as one in the error state; it holds no secret.
+    pub(crate) fn new(platform: P) -> Self {
         let nobody = DeviceId([0; 16]);
-        let mut module = Self {
+        Self {
             platform,
             audit: Chain::new(&nobody, 0),
             state: ModuleState::Error,
             error: None,
             noise: Noise::new(const { Cutoffs::new(P::Entropy::MIN_ENTROPY) }),
-            secrets: None,
+            secrets: Secrets::none(),
+            residue: Residue::none(),
             hosts: Hosts::new(),
             admission: Admission::new(),
             device: nobody,
@@ -80,18 +75,23 @@ impl<P: Platform> Module<P> {
             self_test_us: 0,
             busy_us: 0,
             stack_peak: 0,
-        };
-        match module.start() {
-            Ok(()) => {}
-            Err(error) => module.fail(error),
         }
-        module
     }
 
-    fn start(&mut self) -> Result<(), ErrorCode> {
+    /// Runs the power-up self-tests and loads what the device knows. A failure is the error state.
+    /// Never inlined, so that all of its frame is below the caller's, who erases it.
+    #[inline(never)]
+    pub(crate) fn start(&mut self) {
+        if let Err(error) = self.load() {
+            self.fail(error);
+        }
+        self.end_secrets();
+    }
+
+    fn load(&mut self) -> Result<(), ErrorCode> {
         let begin = self.platform.monotonic_us();
         self_test::power_up(self.platform.image())?;
-        let mut drbg = self.start_drbg()?;
+        self.start_drbg()?;
         let elapsed = self.platform.monotonic_us().saturating_sub(begin);
         self.self_test_us = u32::try_from(elapsed).unwrap_or(u32::MAX);
 
@@ -100,34 +100,32 @@ impl<P: Platform> Module<P> {
             Some(stored) => Hosts::read(stored)?,
             None => Hosts::new(),
         };
-        let domain = Domain::load(&mut self.platform)?;
+        let Secrets { drbg, identity, domain, .. } = &mut self.secrets;
+        domain.load(&mut self.platform)?;
         // Records are written in the order identity, hosts, domain. If one is missing and a later
         // one is there, somebody removed it, perhaps to become the provisioner of a domain.
-        let state = match (self.hosts.is_empty(), &domain) {
-            (true, None) => ModuleState::Uninitialised,
-            (false, None) => ModuleState::Initialised,
-            (false, Some(_)) => ModuleState::Operational,
-            (true, Some(_)) => return Err(ErrorCode::STORAGE_FAILED),
+        let state = match (self.hosts.is_empty(), domain.exists()) {
+            (true, false) => ModuleState::Uninitialised,
+            (false, false) => ModuleState::Initialised,
+            (false, true) => ModuleState::Operational,
+            (true, true) => return Err(ErrorCode::STORAGE_FAILED),
         };
-        let identity = match Identity::load(&mut self.platform)? {
-            Some(identity) => identity,
-            None if state == ModuleState::Uninitialised => {
-                Identity::create(&mut self.platform, &mut drbg)?
-            }
-            None => return Err(ErrorCode::STORAGE_FAILED),
-        };
-        let epoch = next_epoch(&mut self.platform, &mut drbg)?;
+        *identity = Identity::load(&mut self.platform)?;
+        if identity.is_none() && state == ModuleState::Uninitialised {
+            *identity = Some(Identity::create(&mut self.platform, drbg)?);
+        }
+        let identity = identity.as_ref().ok_or(ErrorCode::STORAGE_FAILED)?;
+        let epoch = next_epoch(&mut self.platform, drbg)?;
         self.device = identity.device_id();
         self.document = Some(*identity.document());
         self.audit = Chain::new(&self.device, epoch);
         self.state = state;
-        let (cache, pairs) = (Cache::new(), Pairs::new());
-        self.secrets = Some(Secrets { drbg, identity, domain, cache, pairs });
+        self.secrets.set_loaded();
         Ok(())
     }
 
     /// Start-up test of the noise source, then the DRBG from its first seed.
-    fn start_drbg(&mut self) -> Result<Drbg, ErrorCode> {
+    fn start_drbg(&mut self) -> Result<(), ErrorCode> {
         let mut seed = Secret::zeroed();
         let entropy = self.platform.entropy();
         let source = &mut |out: &mut [u8]| entropy.fill_raw(out);
@@ -136,7 +134,8 @@ impl<P: Platform> Module<P> {
         let mut personalization = [0; SEED_SIZE];
         let board = self.platform.board().as_bytes();
         personalization.iter_mut().zip(board).for_each(|(out, byte)| *out = *byte);
-        Ok(Drbg::instantiate(&seed, &personalization))
+        self.secrets.drbg.instantiate_in_place(&seed, &personalization);
+        Ok(())
     }
 
     /// The present state.
@@ -180,26 +179,13 @@ impl<P: Platform> Module<P> {
 
     /// Periodic duties before a request: reseeding, and zeroising idle keys.
     pub(crate) fn prepare(&mut self) {
-        let now = self.platform.monotonic_us();
-        let Some(secrets) = &mut self.secrets else { return };
-        secrets.cache.expire(now);
+        self.expire();
+        let Some(secrets) = self.secrets.as_mut() else { return };
         if secrets.drbg.needs_reseed()
             && let Err(error) = self.reseed()
         {
             self.fail(error);
         }
-    }
-
-    /// Zeroises idle keys; when the next one will be idle, in microseconds since boot.
-    pub(crate) fn expire_keys(&mut self) -> Option<u64> {
-        let cache = &mut self.secrets.as_mut()?.cache;
-        let next = cache.next_expiry()?;
-        let now = self.platform.monotonic_us();
-        if now < next {
-            return Some(next);
-        }
-        cache.expire(now);
-        cache.next_expiry()
     }
 
     /// Reseeds the DRBG: prediction resistance for what is drawn next (SP 800-90A 8.8).
@@ -223,8 +209,9 @@ impl<P: Platform> Module<P> {
 
     /// Enters the error state; what came first stays on record.
     fn fail(&mut self, error: ErrorCode) {
-        self.secrets = None;
+        self.secrets.erase();
         self.admission.clear();
+        self.end_secrets();
         self.state = ModuleState::Error;
         self.error.get_or_insert(error);
     }
@@ -245,8 +232,9 @@ impl<P: Platform> Module<P> {
 
     /// Erases all secrets, in RAM and in storage.
     pub(crate) fn zeroise(&mut self) -> Result<(), ErrorCode> {
-        self.secrets = None;
+        self.secrets.erase();
         self.admission.clear();
+        self.end_secrets();
         self.hosts = Hosts::new();
         self.platform.storage().erase_all()?;
         self.state = ModuleState::Zeroised;
@@ -255,7 +243,7 @@ impl<P: Platform> Module<P> {
 
     /// Zeroises the keys of the cache.
     pub(crate) fn forget_keys(&mut self) {
-        if let Some(secrets) = &mut self.secrets {
+        if let Some(secrets) = self.secrets.as_mut() {
             secrets.cache.clear();
         }
     }
@@ -267,13 +255,14 @@ impl<P: Platform> Module<P> {
 
     /// The device's identity.
     pub(crate) fn identity(&self) -> Result<&Identity, ErrorCode> {
-        self.secrets.as_ref().map(|secrets| &secrets.identity).ok_or(ErrorCode::INTERNAL)
+        let secrets = self.secrets.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        secrets.identity.as_ref().ok_or(ErrorCode::INTERNAL)
     }
 
     /// Identity and randomness, for a handshake.
     pub(crate) fn identity_and_rng(&mut self) -> Result<(&Identity, &mut Drbg), ErrorCode> {
-        let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
-        Ok((&secrets.identity, &mut secrets.drbg))
+        let Secrets { drbg, identity, .. } = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
+        Ok((identity.as_ref().ok_or(ErrorCode::INTERNAL)?, drbg))
     }
 
     /// Fills `out` from the DRBG.
@@ -303,8 +292,8 @@ impl<P: Platform> Module<P> {
 
     /// Domain and randomness, for tokens.
     pub(crate) fn token_parts(&mut self) -> Result<(&Domain, &mut Drbg), ErrorCode> {
-        let Secrets { drbg, domain, .. } = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
-        Ok((domain.as_ref().ok_or(ErrorCode::INTERNAL)?, drbg))
+        let (domain, _, rng) = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.export_parts()?;
+        Ok((domain, rng))
     }
 
     /// Unwraps a key for one of `usages`. `subject` is set as soon as the token is authentic.
@@ -318,7 +307,9 @@ impl<P: Platform> Module<P> {
         let registry = self.platform.algorithms();
         let Secrets { drbg, domain, cache, .. } =
             self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
-        let domain = domain.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        if !domain.exists() {
+            return Err(ErrorCode::INTERNAL);
+        }
         let unwrapped = cache.unwrap(domain, &key.token, now)?;
         let attributes = unwrapped.attributes;
         *subject = attributes.material;

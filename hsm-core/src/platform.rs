@@ -51,6 +51,10 @@ pub trait Platform {
     }
     /// Begins to measure stack and heap anew.
     fn restart_peaks(&mut self) {}
+    /// Erases what calls that have returned have left below the caller's frame, as deep as the stack
+    /// was used. The core calls it where secrets end: see [`crate::Hsm`]. Nothing where the stack
+    /// belongs to somebody else.
+    fn erase_stack(&mut self) {}
 }
 
 /// Assessed min-entropy of a noise source (SP 800-90B 3.1.3), in thousandths of a bit for each

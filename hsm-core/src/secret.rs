@@ -64,8 +64,17 @@ impl SecretBuf {
     /// [`ErrorCode::TOO_LARGE`] if it is longer than [`MAX_SECRET`].
     pub fn copy_from(bytes: &[u8]) -> Result<Self, ErrorCode> {
         let mut secret = Self::new();
-        secret.resize(bytes.len())?.copy_from_slice(bytes);
+        secret.set(bytes)?;
         Ok(secret)
+    }
+
+    /// Copies a secret into this place; the caller zeroises the original.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TOO_LARGE`] if it is longer than [`MAX_SECRET`].
+    pub fn set(&mut self, bytes: &[u8]) -> Result<(), ErrorCode> {
+        self.resize(bytes.len())?.copy_from_slice(bytes);
+        Ok(())
     }
 
     /// Clears the secret, sets its length, and gives the bytes, all zero, to be written in place.

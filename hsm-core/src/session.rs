@@ -72,6 +72,12 @@ impl Sessions {
         }
     }
 
+    /// Whether the next session takes the place of another.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.slots.iter().all(Option::is_some)
+    }
+
     /// Number of open sessions.
     #[must_use]
     #[allow(clippy::cast_possible_truncation)] // at most MAX_SESSIONS

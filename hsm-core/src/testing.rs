@@ -146,6 +146,8 @@ pub struct MemoryPlatform {
     pub image: &'static [u8],
     /// Whether the core has asked for a reset.
     pub reset: bool,
+    /// How often the core has had the stack erased.
+    pub erased: u32,
 }
 
 impl MemoryPlatform {
@@ -168,6 +170,7 @@ impl MemoryPlatform {
             sealing_key: Some([0x42; 32]),
             image: &[],
             reset: false,
+            erased: 0,
         }
     }
 }
@@ -217,5 +220,9 @@ impl Platform for MemoryPlatform {
 
     fn receive_buffer(&self) -> u32 {
         1 << 16
+    }
+
+    fn erase_stack(&mut self) {
+        self.erased = self.erased.saturating_add(1);
     }
 }

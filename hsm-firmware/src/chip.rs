@@ -28,8 +28,12 @@ pub mod heap;
 pub mod image;
 #[cfg(any(test, target_arch = "arm"))]
 pub mod mapped_nor;
+#[cfg(target_arch = "arm")]
+pub mod mpu;
 #[cfg(target_arch = "riscv32")]
 pub mod plic;
+#[cfg(target_arch = "riscv32")]
+pub mod pmp;
 #[cfg(any(test, target_os = "none"))]
 pub mod register;
 pub mod ring;

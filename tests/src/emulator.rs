@@ -12,13 +12,16 @@ use host_driver::transport::serial::Serial;
 use host_driver::transport::unix::Unix;
 use toml::Table;
 
-use crate::environment;
+use crate::probe::End;
 use crate::process::Process;
+use crate::{environment, probe};
 
 /// How long the emulator may take to open its end of the line.
 const START: Duration = Duration::from_secs(20);
 /// Name of the flash image in a device's directory.
-const FLASH: &str = "flash.img";
+pub const FLASH: &str = "flash.img";
+/// Where the noise comes from, in the machine descriptions.
+const NOISE: &str = "/dev/urandom";
 
 /// How the device is attached to the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +47,8 @@ impl Attachment {
     }
 
     /// Its firmware image.
-    fn firmware(self) -> PathBuf {
+    #[must_use]
+    pub fn firmware(self) -> PathBuf {
         environment::firmware_of(self.board())
     }
 
@@ -82,6 +86,33 @@ impl Emulator {
     /// As [`Emulator::boot`].
     #[must_use]
     pub fn boot_image(directory: &Path, attachment: Attachment, firmware: &Path) -> Self {
+        Self::start(directory, attachment, firmware, NOISE, &[])
+    }
+
+    /// As [`Emulator::boot`], with an open monitor and a debugger interface ([`probe`]), and the noise
+    /// out of a file if there is one.
+    ///
+    /// # Panics
+    /// As [`Emulator::boot`].
+    #[must_use]
+    pub fn boot_examined(
+        directory: &Path,
+        attachment: Attachment,
+        noise: Option<&Path>,
+        end: End,
+    ) -> Self {
+        let noise = noise.map_or(NOISE.into(), Path::to_string_lossy);
+        let arguments = probe::arguments(directory, end);
+        Self::start(directory, attachment, &attachment.firmware(), &noise, &arguments)
+    }
+
+    fn start(
+        directory: &Path,
+        attachment: Attachment,
+        firmware: &Path,
+        noise: &str,
+        further: &[String],
+    ) -> Self {
         let machine = machine(attachment.board());
         let flash = directory.join(FLASH);
         if !flash.exists() {
@@ -94,6 +125,7 @@ impl Emulator {
                 .replace("{firmware}", &firmware.to_string_lossy())
                 .replace("{flash}", &flash.to_string_lossy())
                 .replace("{socket}", &socket.to_string_lossy())
+                .replace(NOISE, noise)
         };
         let mut command = Command::new(machine["emulator"].as_str().expect("a program"));
         command.args(strings(&machine["args"]).map(fill));
@@ -102,7 +134,7 @@ impl Emulator {
             let way = if name == link { way } else { "none" };
             command.args(strings(&ways[way]).map(fill));
         }
-        let mut process = Process::start(&mut command);
+        let mut process = Process::start(command.args(further));
         let line = match attachment {
             Attachment::UartPty => {
                 let said = process.expect_line("char device redirected to ", START);

@@ -15,6 +15,7 @@
 //! | [`testbed`] | a device on each line a host can reach it by |
 //! | [`enclave`] | an attested environment: documents, and what is sealed to it |
 //! | [`emulator`] | a QEMU device to boot, connect and kill |
+//! | [`probe`] | what is in a QEMU device's RAM, and a debugger |
 //! | [`process`] | signals and captured output of child processes |
 //! | [`vectors`] | published test vectors, and what a registry makes of them |
 //! | [`wire`] | a host that speaks to a device without the driver, and may misbehave |
@@ -34,6 +35,7 @@ pub mod http;
 pub mod importer;
 pub mod javascript;
 pub mod model;
+pub mod probe;
 pub mod process;
 pub mod python;
 pub mod remains;

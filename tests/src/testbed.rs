@@ -19,6 +19,7 @@ use hsm_protocol::{AuditTag, ModuleState, Role};
 use tempfile::TempDir;
 
 use crate::emulator::{Attachment, Emulator};
+use crate::probe::End;
 use crate::wire::Wire;
 
 /// Tag of calls whose audit entries no test looks at.
@@ -92,6 +93,30 @@ impl Testbed {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let device = Running::start(line, directory.path());
         Self { line, directory, device }
+    }
+
+    /// A fresh emulated device that can be examined ([`crate::probe`]); its noise is out of a file if
+    /// there is one.
+    #[must_use]
+    pub fn examined(attachment: Attachment, noise: Option<&Path>) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let emulator = Emulator::boot_examined(directory.path(), attachment, noise, End::Stays);
+        Self { line: Line::Emulated(attachment), directory, device: Running::Emulated(emulator) }
+    }
+
+    /// As [`Testbed::power_cycle`], for a device that can be examined again. `meanwhile` may change
+    /// what is in its directory.
+    ///
+    /// # Panics
+    /// If the device is not emulated.
+    #[must_use]
+    pub fn power_cycle_examined(self, meanwhile: impl FnOnce(&Path)) -> Self {
+        let Self { line, directory, device } = self;
+        let Line::Emulated(attachment) = line else { panic!("{line:?} cannot be examined") };
+        drop(device);
+        meanwhile(directory.path());
+        let emulator = Emulator::boot_examined(directory.path(), attachment, None, End::Stays);
+        Self { line, directory, device: Running::Emulated(emulator) }
     }
 
     /// Name of the board.

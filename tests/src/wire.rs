@@ -273,6 +273,12 @@ pub struct Session {
 }
 
 impl Session {
+    /// A session whose channel was opened elsewhere.
+    #[must_use]
+    pub fn new(id: u16, keys: Keys) -> Self {
+        Self { id, keys, requests: 0 }
+    }
+
     /// Seals a request; the frame can be sent once, or more often.
     ///
     /// # Panics

@@ -66,6 +66,9 @@ impl Sizes {
     pub(crate) fn of(sections: &[Section]) -> Self {
         let mut sizes = Self::default();
         for section in sections {
+            if section.name.starts_with(".guard") {
+                continue; // addresses that nothing may use
+            }
             let sum = match section.kind {
                 Kind::Code => &mut sizes.text,
                 Kind::Constants => &mut sizes.rodata,
@@ -103,6 +106,7 @@ mod tests {
             section(".data", 8, Kind::Data),
             section(".bss", 16, Kind::Zeroed),
             section(".stack", 32, Kind::Zeroed),
+            section(".guard", 64, Kind::Zeroed),
         ]);
         assert_eq!(sizes, Sizes { text: 3, rodata: 4, data: 8, bss: 16, stack: 32 });
         assert_eq!((sizes.image(), sizes.ram()), (15, 56));

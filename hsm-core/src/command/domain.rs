@@ -71,9 +71,10 @@ impl Execute for CreateDomain {
         cx: &mut Context<'_, P>,
         _: &mut [u8],
     ) -> Result<DomainSummary, ErrorCode> {
-        let domain = cx
-            .module
-            .change_domain(|_, identity, rng| Ok(Domain::create(identity.document(), rng)))?;
+        let domain = cx.module.change_domain(|domain, identity, rng| {
+            domain.found(identity.document(), rng);
+            Ok(())
+        })?;
         Ok(domain.summary())
     }
 }
@@ -87,10 +88,9 @@ impl Execute for ExportDomain {
         scratch: &'o mut [u8],
     ) -> Result<ExportedDomain<'o>, ErrorCode> {
         self.joiner.verify()?;
-        cx.module.change_domain(|domain, _, _| {
-            let mut domain = domain.ok_or(ErrorCode::INTERNAL)?;
-            domain.add_member(&self.joiner)?;
-            Ok(domain)
+        cx.module.change_domain(|domain, _, _| match domain.exists() {
+            true => domain.add_member(&self.joiner),
+            false => Err(ErrorCode::INTERNAL),
         })?;
         let (domain, identity, rng) = cx.module.export_parts()?;
         let length = transfer::export(domain, identity, &self.joiner, rng, scratch)?;
@@ -105,8 +105,8 @@ impl Execute for JoinDomain<'_> {
         _: &mut [u8],
     ) -> Result<DomainSummary, ErrorCode> {
         self.exporter.verify()?;
-        let domain = cx.module.change_domain(|_, identity, _| {
-            transfer::import(identity, &self.exporter, &self.token)
+        let domain = cx.module.change_domain(|domain, identity, _| {
+            transfer::import(identity, &self.exporter, &self.token, domain)
         })?;
         Ok(domain.summary())
     }

@@ -33,6 +33,21 @@ pub struct Unwrapped {
 }
 
 impl Unwrapped {
+    /// An entry whose secret is yet to be copied into its place.
+    fn new(token: &[u8], attributes: KeyAttributes) -> Result<Self, ErrorCode> {
+        let mut copy = [0; KeyToken::MAX_SIZE];
+        copy.get_mut(..token.len()).ok_or(ErrorCode::TOKEN_MALFORMED)?.copy_from_slice(token);
+        Ok(Self {
+            token: copy,
+            token_length: token.len(),
+            used: 0,
+            attributes,
+            secret: SecretBuf::new(),
+            is_expanded: false,
+            public: None,
+        })
+    }
+
     /// Expands the secret, once.
     ///
     /// # Errors
@@ -76,9 +91,13 @@ impl Cache {
         let place = match self.slots.iter().position(known) {
             Some(place) => place,
             None => {
-                let fresh = load(domain, token)?;
+                let mut secret = SecretBuf::new();
+                let attributes = wrap::unwrap(domain, token, &mut secret)?;
+                let mut fresh = Unwrapped::new(token, attributes)?;
+                fresh.used = now;
                 let place = self.oldest();
-                *self.slots.get_mut(place).ok_or(ErrorCode::INTERNAL)? = Some(fresh);
+                let slot = self.slots.get_mut(place).ok_or(ErrorCode::INTERNAL)?;
+                slot.insert(fresh).secret.set(secret.expose())?;
                 place
             }
         };
@@ -88,13 +107,16 @@ impl Cache {
         Ok(key)
     }
 
-    /// Zeroises keys unused for [`IDLE_US`].
-    pub fn expire(&mut self, now: u64) {
+    /// Zeroises keys unused for [`IDLE_US`]; whether there were any.
+    pub fn expire(&mut self, now: u64) -> bool {
+        let mut any = false;
         for slot in &mut self.slots {
             if slot.as_ref().is_some_and(|key| now.saturating_sub(key.used) >= IDLE_US) {
                 *slot = None;
+                any = true;
             }
         }
+        any
     }
 
     /// When the next key will have been unused for [`IDLE_US`]; `None` if there is none.
@@ -133,21 +155,4 @@ impl Default for Cache {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn load(domain: &Domain, token: &[u8]) -> Result<Unwrapped, ErrorCode> {
-    let mut secret = SecretBuf::new();
-    let attributes = wrap::unwrap(domain, token, &mut secret)?;
-    let mut copy = [0; KeyToken::MAX_SIZE];
-    copy.get_mut(..token.len()).ok_or(ErrorCode::TOKEN_MALFORMED)?.copy_from_slice(token);
-    let token_length = token.len();
-    Ok(Unwrapped {
-        token: copy,
-        token_length,
-        used: 0,
-        attributes,
-        secret,
-        is_expanded: false,
-        public: None,
-    })
 }

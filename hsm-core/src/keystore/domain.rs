@@ -51,20 +51,48 @@ impl Domain {
     #[must_use]
     pub fn create(own: &IdentityDocument, rng: &mut dyn CryptoRng) -> Self {
         let mut domain = Self::empty();
-        rng.fill_bytes(&mut domain.id.0);
-        let mut key = DomainKey { id: 1, key: Secret::zeroed() };
-        rng.fill_bytes(key.key.expose_mut());
-        (domain.version, domain.active) = (1, 1);
-        if let Some(slot) = domain.keys.first_mut() {
-            *slot = Some(key);
-        }
-        if let Some(slot) = domain.members.first_mut() {
-            *slot = Some(*own);
-        }
+        domain.found(own, rng);
         domain
     }
 
-    const fn empty() -> Self {
+    /// Becomes a new domain with one key and one member.
+    pub(crate) fn found(&mut self, own: &IdentityDocument, rng: &mut dyn CryptoRng) {
+        self.clear();
+        rng.fill_bytes(&mut self.id.0);
+        (self.version, self.active) = (1, 1);
+        if let Some(slot) = self.keys.first_mut() {
+            let key = slot.insert(DomainKey { id: 1, key: Secret::zeroed() });
+            rng.fill_bytes(key.key.expose_mut());
+        }
+        if let Some(slot) = self.members.first_mut() {
+            *slot = Some(*own);
+        }
+    }
+
+    /// Becomes no domain; the keys are zeroised where they are.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::empty(); // the old keys zeroise themselves
+    }
+
+    /// Becomes a copy of another domain, key by key, so that no secret is moved.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.clear();
+        (self.id, self.version, self.active) = (other.id, other.version, other.active);
+        for (slot, key) in self.keys.iter_mut().zip(other.keys.iter().map(Option::as_ref)) {
+            let Some(DomainKey { id, key }) = key else { continue };
+            let slot = slot.insert(DomainKey { id: *id, key: Secret::zeroed() });
+            *slot.key.expose_mut() = *key.expose();
+        }
+        self.members = other.members;
+    }
+
+    /// Whether there is a domain here.
+    pub(crate) const fn exists(&self) -> bool {
+        self.version != 0
+    }
+
+    /// No domain: a place for one.
+    pub(crate) const fn empty() -> Self {
         Self {
             id: DomainId([0; 16]),
             version: 0,
@@ -131,15 +159,18 @@ impl Domain {
         Ok(())
     }
 
-    /// Loads the domain; `None` if the device belongs to none.
+    /// Loads the domain, or none if the device belongs to none.
     ///
     /// # Errors
-    /// [`ErrorCode::STORAGE_FAILED`] if the record is damaged.
-    pub(crate) fn load<P: Platform>(platform: &mut P) -> Result<Option<Self>, ErrorCode> {
+    /// [`ErrorCode::STORAGE_FAILED`] if the record is damaged; there is no domain here then.
+    pub(crate) fn load<P: Platform>(&mut self, platform: &mut P) -> Result<(), ErrorCode> {
         let mut buffer = record::buffer();
         match record::read(platform, RecordId::DOMAIN, &mut buffer)? {
-            Some(stored) => Self::parse(stored).map(Some).ok_or(ErrorCode::STORAGE_FAILED),
-            None => Ok(None),
+            Some(stored) => self.read(stored).ok_or(ErrorCode::STORAGE_FAILED),
+            None => {
+                self.clear();
+                Ok(())
+            }
         }
     }
 
@@ -181,27 +212,37 @@ impl Domain {
         Ok(writer.end)
     }
 
-    /// Reads an encoded state; `None` for any other layout.
-    pub(crate) fn parse(stored: &[u8]) -> Option<Self> {
+    /// Becomes an encoded state; `None` for any other layout, and there is no domain here then.
+    pub(crate) fn read(&mut self, stored: &[u8]) -> Option<()> {
+        self.clear();
+        let read = self.read_fields(stored);
+        if read.is_none() {
+            self.clear();
+        }
+        read
+    }
+
+    fn read_fields(&mut self, stored: &[u8]) -> Option<()> {
         let mut rest = stored;
         let input = &mut rest;
-        let mut domain = Self::empty();
         let [VERSION] = take(input)? else { return None };
-        domain.id = DomainId(*take(input)?);
-        domain.version = u32::from_le_bytes(*take(input)?);
+        self.id = DomainId(*take(input)?);
+        self.version = u32::from_le_bytes(*take(input)?);
         let [0, 0, 0] = take(input)? else { return None };
-        domain.active = u32::from_le_bytes(*take(input)?);
+        self.active = u32::from_le_bytes(*take(input)?);
         let [keys] = *take(input)?;
         for index in 0..usize::from(keys) {
             let id = u32::from_le_bytes(*take(input)?);
-            let key = Secret::copy_from(take(input)?);
-            *domain.keys.get_mut(index)? = Some(DomainKey { id, key });
+            let slot = self.keys.get_mut(index)?;
+            let slot = slot.insert(DomainKey { id, key: Secret::zeroed() });
+            *slot.key.expose_mut() = *take(input)?;
         }
         let [members] = *take(input)?;
         for index in 0..usize::from(members) {
-            *domain.members.get_mut(index)? = Some(document(take(input)?)?);
+            *self.members.get_mut(index)? = Some(document(take(input)?)?);
         }
-        (rest.is_empty() && domain.key(domain.active).is_some()).then_some(domain)
+        let complete = self.exists() && rest.is_empty() && self.key(self.active).is_some();
+        complete.then_some(())
     }
 }
 

@@ -56,7 +56,8 @@ pub(crate) fn export(
     signed.checked_add(signature.len()).ok_or(ErrorCode::TOO_LARGE)
 }
 
-/// Opens a token that an approved exporter made for this device.
+/// Opens a token that an approved exporter made for this device into `domain`, where there is none
+/// after an error.
 ///
 /// # Errors
 /// [`ErrorCode::DOMAIN_TOKEN_INVALID`] alike for every fault of the token.
@@ -64,7 +65,8 @@ pub(crate) fn import(
     own: &Identity,
     exporter: &IdentityDocument,
     token: &[u8],
-) -> Result<Domain, ErrorCode> {
+    domain: &mut Domain,
+) -> Result<(), ErrorCode> {
     let token = DomainToken::parse(token)?;
     let meant = token.joiner == own.device_id() && token.exporter == exporter.device_id();
     if !meant {
@@ -77,11 +79,17 @@ pub(crate) fn import(
 
     let key = agree(own.join(), &token.ephemeral, token.header).map_err(invalid)?;
     let mut state = Zeroizing::new([0; MAX_STATE]);
-    open(&key, &token, &mut *state)
-        .and_then(Domain::parse)
-        .filter(|domain| *domain.id() == token.domain && domain.version() == token.version)
-        .filter(|domain| domain.has_member(&own.device_id()))
-        .ok_or(ErrorCode::DOMAIN_TOKEN_INVALID)
+    let read = open(&key, &token, &mut *state).and_then(|state| domain.read(state));
+    let meant = *domain.id() == token.domain
+        && domain.version() == token.version
+        && domain.has_member(&own.device_id());
+    match (read, meant) {
+        (Some(()), true) => Ok(()),
+        _ => {
+            domain.clear();
+            Err(ErrorCode::DOMAIN_TOKEN_INVALID)
+        }
+    }
 }
 
 fn open<'s>(key: &Secret<32>, token: &DomainToken<'_>, state: &'s mut [u8]) -> Option<&'s [u8]> {

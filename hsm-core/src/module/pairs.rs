@@ -4,7 +4,8 @@ use hsm_protocol::ErrorCode;
 use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::token::sealed::{PairPurpose, PreparedPair};
 
-use super::{Module, Secrets};
+use super::Module;
+use super::secrets::Secrets;
 use crate::algorithm::rsa::Search;
 use crate::keystore::sealed;
 use crate::platform::Platform;
@@ -27,12 +28,22 @@ impl Pairs {
         Self { search: None, found: [const { None }; SLOTS] }
     }
 
-    fn take(&mut self, spec: KeySpec) -> Option<SecretBuf> {
-        let slot = self
-            .found
-            .iter_mut()
-            .find(|slot| matches!(slot, Some((found, _)) if *found == spec))?;
-        slot.take().map(|(_, secret)| secret)
+    /// Copies a pair that was found into `out`, and zeroises it here; false if there is none.
+    fn take(&mut self, spec: KeySpec, out: &mut SecretBuf) -> Result<bool, ErrorCode> {
+        let wanted = |slot: &&mut Option<(KeySpec, SecretBuf)>| {
+            slot.as_ref().is_some_and(|(found, _)| *found == spec)
+        };
+        let Some(slot) = self.found.iter_mut().find(wanted) else { return Ok(false) };
+        let Some((_, secret)) = &*slot else { return Ok(false) };
+        out.set(secret.expose())?;
+        *slot = None; // not `take`, which would leave the bytes behind
+        Ok(true)
+    }
+
+    /// Gives up the search and every pair.
+    pub(super) fn clear(&mut self) {
+        self.search = None;
+        self.found.iter_mut().for_each(|slot| *slot = None);
     }
 }
 
@@ -54,8 +65,9 @@ impl<P: Platform> Module<P> {
         }
         self.algorithm(spec)?;
         let pairs = &mut self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.pairs;
-        let mut pair = pairs.take(spec);
-        if pair.is_none() {
+        let mut secret = SecretBuf::new();
+        let mut found = pairs.take(spec, &mut secret)?;
+        if !found {
             if pairs.search.is_none() {
                 let search = Search::new(spec)?;
                 self.reseed()?; // long-lived keys have entropy of their own
@@ -64,11 +76,13 @@ impl<P: Platform> Module<P> {
             }
             let begin = self.platform.monotonic_us();
             while self.search()? && self.platform.monotonic_us().saturating_sub(begin) < SHARE_US {}
-            pair = self.secrets.as_mut().and_then(|secrets| secrets.pairs.take(spec));
+            let pairs = &mut self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.pairs;
+            found = pairs.take(spec, &mut secret)?;
         }
-        let secret = pair.ok_or(ErrorCode::NOT_READY)?;
-        let Secrets { drbg, domain, .. } = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
-        let domain = domain.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        if !found {
+            return Err(ErrorCode::NOT_READY);
+        }
+        let (domain, drbg) = self.token_parts()?;
         sealed::seal(domain, &PreparedPair { spec, purpose }, secret.expose(), drbg, out)
     }
 
@@ -130,7 +144,7 @@ impl<P: Platform> Module<P> {
 
     fn search(&mut self) -> Result<bool, ErrorCode> {
         let registry = self.platform.algorithms();
-        let Some(Secrets { drbg, pairs, .. }) = &mut self.secrets else { return Ok(false) };
+        let Some(Secrets { drbg, pairs, .. }) = self.secrets.as_mut() else { return Ok(false) };
         let Some((spec, search)) = &mut pairs.search else { return Ok(false) };
         let (spec, mut secret) = (*spec, SecretBuf::new());
         let (_, algorithm) = crate::algorithm::find(registry, spec)?;
@@ -140,7 +154,8 @@ impl<P: Platform> Module<P> {
         pairs.search = None;
         algorithm.pairwise_test(&secret, drbg)?;
         let slot = pairs.found.iter_mut().find(|slot| slot.is_none());
-        *slot.ok_or(ErrorCode::INTERNAL)? = Some((spec, secret));
+        let slot = slot.ok_or(ErrorCode::INTERNAL)?;
+        slot.insert((spec, SecretBuf::new())).1.set(secret.expose())?;
         Ok(false)
     }
 }

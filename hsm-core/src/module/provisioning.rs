@@ -5,7 +5,8 @@ use hsm_protocol::command::ModuleState;
 use hsm_protocol::identity::PublicKey;
 use hsm_protocol::{ErrorCode, HostId, Role};
 
-use super::{Module, Secrets};
+use super::Module;
+use super::secrets::Secrets;
 use crate::drbg::Drbg;
 use crate::hosts::{self, Hosts};
 use crate::keystore::domain::Domain;
@@ -44,7 +45,8 @@ impl<P: Platform> Module<P> {
     ) -> Result<&'m [u8; MESSAGE_1_SIZE], ErrorCode> {
         let now = self.platform.monotonic_us();
         let secrets = self.secrets.as_ref().ok_or(ErrorCode::INTERNAL)?;
-        self.admission.take(payload, now, &self.hosts, secrets.identity.link())
+        let identity = secrets.identity.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        self.admission.take(payload, now, &self.hosts, identity.link())
     }
 
     /// Whether somebody may shake hands whose key is not known: on an uninitialised device anybody,
@@ -84,31 +86,31 @@ impl<P: Platform> Module<P> {
 
     /// The domain, if the device belongs to one.
     pub(crate) fn domain(&self) -> Option<&Domain> {
-        self.secrets.as_ref()?.domain.as_ref()
+        self.secrets.as_ref()?.domain()
     }
 
     /// Makes or joins a domain, or changes it; the change is durable when this returns.
     ///
-    /// `change` gets the present domain and returns the next one.
+    /// `change` makes the next domain of the present one.
     pub(crate) fn change_domain(
         &mut self,
-        change: impl FnOnce(Option<Domain>, &Identity, &mut Drbg) -> Result<Domain, ErrorCode>,
+        change: impl FnOnce(&mut Domain, &Identity, &mut Drbg) -> Result<(), ErrorCode>,
     ) -> Result<&Domain, ErrorCode> {
         self.reseed()?; // a new domain key has entropy of its own
         let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
         let Secrets { drbg, identity, domain, .. } = secrets;
-        // Read back rather than cloned: secrets have no Clone, and this is rare.
-        let present = Domain::load(&mut self.platform)?;
-        let next = change(present, identity, drbg)?;
+        let identity = identity.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        let mut next = Domain::empty();
+        next.copy_from(domain);
+        change(&mut next, identity, drbg)?;
         next.store(&mut self.platform, drbg)?;
+        domain.copy_from(&next);
         self.state = ModuleState::Operational;
-        Ok(domain.insert(next))
+        Ok(&*domain)
     }
 
     /// Domain, identity and randomness, for an export.
     pub(crate) fn export_parts(&mut self) -> Result<(&Domain, &Identity, &mut Drbg), ErrorCode> {
-        let Secrets { drbg, identity, domain, .. } =
-            self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
-        Ok((domain.as_ref().ok_or(ErrorCode::INTERNAL)?, identity, drbg))
+        self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.export_parts()
     }
 }

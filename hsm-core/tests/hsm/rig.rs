@@ -34,7 +34,9 @@ pub(crate) struct Device {
 impl Device {
     /// Boots a board.
     pub(crate) fn boot(platform: MemoryPlatform) -> Self {
-        Self { hsm: Box::new(Hsm::boot(platform)) }
+        let mut hsm = Box::new(Hsm::new(platform));
+        hsm.start();
+        Self { hsm }
     }
 
     /// A new device.

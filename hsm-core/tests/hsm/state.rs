@@ -4,11 +4,12 @@ use hsm_core::NextWork;
 use hsm_core::algorithm::PORTABLE;
 use hsm_core::fault::{self, Kat};
 use hsm_core::keystore::cache::IDLE_US;
+use hsm_core::session::MAX_SESSIONS;
 use hsm_core::testing::MemoryPlatform;
 use hsm_protocol::command::domain::{CreateDomain, DomainInfo, ListHosts};
 use hsm_protocol::command::key::GenerateKey;
 use hsm_protocol::command::random::Random;
-use hsm_protocol::command::session::SessionInfo;
+use hsm_protocol::command::session::{CloseSession, SessionInfo};
 use hsm_protocol::command::system::{Info, Reset, SelfTest, Zeroise};
 use hsm_protocol::command::{Command, ModuleState};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
@@ -289,14 +290,68 @@ fn every_role_may_look() {
 #[test]
 fn idle_keys_are_zeroised_without_another_request() {
     let mut rig = Rig::operational();
+    // What the handshakes left on the stack does not stay either.
+    let opened = rig.device.platform().now_us;
+    assert_eq!(rig.device.work(), NextWork::At(opened + IDLE_US));
+    rig.device.platform().now_us += IDLE_US;
+    let erased = rig.device.platform().erased;
     assert_eq!(rig.device.work(), NextWork::WithAFrame);
+    assert_eq!(rig.device.platform().erased, erased + 1);
     let token = rig.symmetric();
+    let made = rig.device.platform().now_us;
     rig.device.platform().now_us += 5;
     encrypt(&mut rig, &token, b"", b"x");
-    let used = rig.device.platform().now_us;
-    assert_eq!(rig.device.work(), NextWork::At(used + IDLE_US));
-    rig.device.platform().now_us += IDLE_US - 1;
-    assert_eq!(rig.device.work(), NextWork::At(used + IDLE_US));
+    assert_eq!(rig.device.work(), NextWork::At(made + IDLE_US), "what was left first");
+    rig.device.platform().now_us += IDLE_US - 5;
+    assert_eq!(rig.device.work(), NextWork::At(made + 5 + IDLE_US), "the key");
+    assert_eq!(rig.device.platform().erased, erased + 2);
+    rig.device.platform().now_us += 4;
+    assert_eq!(rig.device.work(), NextWork::At(made + 5 + IDLE_US));
+    assert_eq!(rig.device.platform().erased, erased + 2);
     rig.device.platform().now_us += 1;
     assert_eq!(rig.device.work(), NextWork::WithAFrame, "no key is left to expire");
+    assert_eq!(rig.device.platform().erased, erased + 3);
+}
+
+#[test]
+fn what_secrets_leave_is_erased_where_they_end_and_not_with_each_command() {
+    let erased = |rig: &mut Rig| rig.device.platform().erased;
+    let mut rig = Rig::operational();
+    assert!(erased(&mut rig) > 0, "after the start");
+    let token = rig.symmetric();
+    let before = erased(&mut rig);
+    for _ in 0..100 {
+        encrypt(&mut rig, &token, b"", b"x");
+        rig.device.work();
+    }
+    assert_eq!(erased(&mut rig), before, "commands alone");
+    rig.auditor.call(&mut rig.device, &CloseSession).ok::<CloseSession>();
+    assert_eq!(erased(&mut rig), before + 1, "a session has ended");
+    // A device that is never idle all the same erases once a minute.
+    for _ in 0..240 {
+        encrypt(&mut rig, &token, b"", b"x");
+        rig.device.platform().now_us += IDLE_US / 60;
+        rig.device.work();
+    }
+    assert_eq!(erased(&mut rig), before + 5, "four minutes");
+    rig.device.platform().entropy.stuck = true;
+    status(&mut rig.user, &mut rig.device, &SelfTest);
+    assert_eq!(rig.device.state(), ModuleState::Error);
+    assert_eq!(erased(&mut rig), before + 6, "the module has failed");
+
+    let mut rig = Rig::operational();
+    let before = erased(&mut rig);
+    rig.admin.call(&mut rig.device, &Zeroise).ok::<Zeroise>();
+    assert_eq!(erased(&mut rig), before + 1, "zeroised");
+}
+
+#[test]
+fn a_session_that_gives_way_has_ended_too() {
+    let mut device = Device::fresh();
+    for opened in 0..MAX_SESSIONS + 2 {
+        let before = device.platform().erased;
+        Host::new(1).open(&mut device);
+        let gives_way = u32::from(opened >= MAX_SESSIONS);
+        assert_eq!(device.platform().erased, before + gives_way, "session {opened}");
+    }
 }

@@ -13,6 +13,12 @@ extern "C" fn main() -> ! {
     board::run()
 }
 
+// SAFETY: the trap entries go to the one function of this name when the processor reports a fault.
+#[unsafe(no_mangle)]
+extern "C" fn halt() -> ! {
+    board::halt()
+}
+
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     board::halt()

@@ -136,7 +136,8 @@ impl Device {
             let reset = Rc::new(Cell::new(false));
             let (flash, sealing_key) = (self.flash.clone(), self.sealing_key.clone());
             let board = HostBoard::new(flash, sealing_key, self.registry, Rc::clone(&reset));
-            let mut hsm = Box::new(Hsm::boot(board));
+            let mut hsm = Box::new(Hsm::new(board));
+            hsm.start();
             while !reset.get() {
                 let port: &mut StreamPort = match &mut present {
                     Some(port) => port,

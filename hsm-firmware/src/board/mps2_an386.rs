@@ -35,7 +35,7 @@ static HEAP_MEMORY: ConstStaticCell<[u64; ARENA / size_of::<u64>()]> =
     ConstStaticCell::new([0; ARENA / size_of::<u64>()]);
 static BUFFERS: ConstStaticCell<LineBuffers> = ConstStaticCell::new(LineBuffers::new());
 
-/// Off the stack, which is measured for each command.
+/// Off the stack, which is measured for each command and erased.
 static HSM: StaticCell<Hsm<Board>> = StaticCell::new();
 
 /// Set when the core has asked for a reset.
@@ -43,25 +43,28 @@ static RESET: AtomicBool = AtomicBool::new(false);
 
 /// Runs the firmware; the entry point of the image.
 pub fn run() -> ! {
+    an386::protect();
     HEAP.start(HEAP_MEMORY.take());
     cortex_m::open_interrupts(&an386::SOURCES, serve_interrupt);
     CLOCK.start();
     LINE.start();
     NOISE.start();
 
-    let hsm = boot();
+    let hsm = make();
+    hsm.start();
     let mut port = UartPort::new(&LINE);
     serve(hsm, &mut [Line::new(&mut port, BUFFERS.take())], &mut Sleep { alarm: None });
     cortex_m::reset()
 }
 
-/// Boots the HSM; a function of its own, so that no frame below keeps a place for it.
+/// Makes the HSM where it stays; it holds no secret yet. A function of its own, so that no frame below
+/// keeps a place for parts of it.
 #[inline(never)]
-fn boot() -> &'static mut Hsm<Board> {
-    HSM.init_with(|| Hsm::boot(Board::start()))
+fn make() -> &'static mut Hsm<Board> {
+    HSM.init_with(|| Hsm::new(Board::start()))
 }
 
-/// Ends the firmware after a panic: nothing is reported, and nothing is left in RAM.
+/// Ends the firmware after a panic or a fault: nothing is reported, and nothing is left in RAM.
 pub fn halt() -> ! {
     WATCHDOG.wipe_and_bite()
 }
@@ -128,8 +131,12 @@ impl Platform for Board {
     }
 
     fn restart_peaks(&mut self) {
-        stack::repaint();
+        stack::restart_peak();
         HEAP.restart_peak();
+    }
+
+    fn erase_stack(&mut self) {
+        stack::erase();
     }
 }
 
@@ -154,7 +161,6 @@ struct Sleep {
 
 impl Runtime for Sleep {
     fn wait(&mut self, alarm: Option<u64>) {
-        assert!(!stack::has_overflowed(), "stack overflow");
         // Every byte of the line ends a sleep, so an alarm that is set stays set. The noise source
         // uses the same timer, and stops it.
         if alarm != self.alarm || !ALARM.is_running() {

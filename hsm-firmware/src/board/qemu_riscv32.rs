@@ -47,7 +47,7 @@ static ENTROPY_MEMORY: ConstStaticCell<EntropyMemory> = ConstStaticCell::new(Ent
 static BUFFERS: ConstStaticCell<[LineBuffers; 2]> =
     ConstStaticCell::new([const { LineBuffers::new() }; 2]);
 
-/// Off the stack, which is measured for each command.
+/// Off the stack, which is measured for each command and erased.
 static HSM: StaticCell<Hsm<Board>> = StaticCell::new();
 
 /// Set when the core has asked for a reset.
@@ -55,12 +55,14 @@ static RESET: AtomicBool = AtomicBool::new(false);
 
 /// Runs the firmware; the entry point of the image.
 pub fn run() -> ! {
+    virt::protect();
     HEAP.start(HEAP_MEMORY.take());
     UART.start();
     PLIC.enable_only(&virt::SOURCES);
     hart::open_interrupts(serve_interrupt);
 
-    let hsm = boot();
+    let hsm = make();
+    hsm.start();
     let mut uart = UartPort::new(&UART);
     let mut console = virt::find_virtio(DeviceKind::Console)
         .and_then(|transport| Console::start(transport, CONSOLE_MEMORY.take()).ok());
@@ -75,13 +77,14 @@ pub fn run() -> ! {
     FINISHER.reset()
 }
 
-/// Boots the HSM; a function of its own, so that no frame below keeps a place for it.
+/// Makes the HSM where it stays; it holds no secret yet. A function of its own, so that no frame below
+/// keeps a place for parts of it.
 #[inline(never)]
-fn boot() -> &'static mut Hsm<Board> {
-    HSM.init_with(|| Hsm::boot(Board::start()))
+fn make() -> &'static mut Hsm<Board> {
+    HSM.init_with(|| Hsm::new(Board::start()))
 }
 
-/// Ends the firmware after a panic: nothing is reported, and nothing is left in RAM.
+/// Ends the firmware after a panic or a fault: nothing is reported, and nothing is left in RAM.
 pub fn halt() -> ! {
     virt::wipe_and_exit(PANIC_STATUS)
 }
@@ -149,8 +152,12 @@ impl Platform for Board {
     }
 
     fn restart_peaks(&mut self) {
-        stack::repaint();
+        stack::restart_peak();
         HEAP.restart_peak();
+    }
+
+    fn erase_stack(&mut self) {
+        stack::erase();
     }
 }
 
@@ -173,7 +180,6 @@ struct Sleep;
 
 impl Runtime for Sleep {
     fn wait(&mut self, alarm: Option<u64>) {
-        assert!(!stack::has_overflowed(), "stack overflow");
         match alarm {
             Some(time) => CLINT.set_alarm_us(time),
             None => CLINT.clear_alarm(),

@@ -3,6 +3,7 @@
 use super::cmsdk_timer::{Alarm, Clock};
 use super::cmsdk_uart::Uart;
 use super::mapped_nor::MappedNor;
+use super::mpu::{self, Kind, Region};
 use super::ring::Ring;
 use super::watchdog::Watchdog;
 
@@ -43,9 +44,39 @@ pub static NOISE: Uart<NOISE_RING> = unsafe { Uart::new(0x4000_5000, &NOISE_BYTE
 // SAFETY: this is its address, and it resets the machine.
 pub const WATCHDOG: Watchdog = unsafe { Watchdog::new(0x4000_8000) };
 
+const PSRAM: u32 = 0x2100_0000;
+const PSRAM_SIZE: u32 = 16 << 20;
+
 /// The 16 MiB of PSRAM, which the emulator maps to a file.
 #[must_use]
 pub fn flash() -> MappedNor {
     // SAFETY: this is its address; the memory map gives it to nothing else.
-    unsafe { MappedNor::new(0x2100_0000, 16 << 20) }
+    unsafe { MappedNor::new(PSRAM as usize, PSRAM_SIZE as usize) }
+}
+
+unsafe extern "C" {
+    static __image_start: u8;
+    static __image_end: u8;
+    static __stack_bottom: u8;
+    static __bss_end: u8;
+}
+
+/// From now on code and constants cannot be written, nothing else runs, and what is below the stack or
+/// unused cannot be accessed: see the memory map. Whatever tries ends the firmware.
+pub fn protect() {
+    let region = |start: *const u8, end: *const u8, log_size, kind| Region {
+        base: start.addr() as u32,
+        log_size,
+        used: (end.addr() - start.addr()) as u32,
+        kind,
+    };
+    // SAFETY: so the memory map lays out the image, stack and variables, and here are the devices.
+    unsafe {
+        mpu::protect(&[
+            region(&raw const __image_start, &raw const __image_end, 22, Kind::Code),
+            region(&raw const __stack_bottom, &raw const __bss_end, 21, Kind::Memory),
+            Region { base: PSRAM, log_size: 24, used: PSRAM_SIZE, kind: Kind::Memory },
+            Region { base: 0x4000_0000, log_size: 16, used: 0x1_0000, kind: Kind::Device },
+        ]);
+    }
 }

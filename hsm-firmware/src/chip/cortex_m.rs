@@ -26,8 +26,13 @@ const AIRCR_RESET: u32 = 0x05FA_0004;
 // Reset: the core has set the stack pointer. The stack is painted, so that its deepest use can be
 // told later, and zeroed variables are zeroed before any Rust code.
 //
-// Handlers are Rust functions: the core itself saves what the calling convention lets a function
-// change (B1.5.6). An NMI comes only from the watchdog that ends the firmware after a panic.
+// Handlers of interrupts are Rust functions: the core itself saves what the calling convention lets a
+// function change (B1.5.6). An NMI comes only from the watchdog that ends the firmware after a panic.
+//
+// Any other exception is a fault: a bug, broken memory, or an access that the `mpu` forbids, such as
+// one below the stack. Also when the core finds no stack to save registers on, the handler is entered
+// (B1.5.11); so the whole stack is given up before anything is called: `halt` of the image wipes RAM
+// and ends.
 global_asm!(
     r#"
     .section .vectors, "a"
@@ -35,7 +40,7 @@ global_asm!(
     .word _start
     .word wait_for_end
     .rept 13
-    .word {exception}
+    .word fault
     .endr
     .rept {sources}
     .word {interrupt}
@@ -65,12 +70,18 @@ _start:
     b    2b
 3:  bl   main
     .thumb_func
+    .type fault, %function
+fault:
+    movw r0, #:lower16:__stack_top
+    movt r0, #:upper16:__stack_top
+    mov  sp, r0
+    bl   halt
+    .thumb_func
     .type wait_for_end, %function
 wait_for_end:
     wfi
     b    wait_for_end
 "#,
-    exception = sym handle_exception,
     interrupt = sym handle_interrupt,
     sources = const SOURCES,
     paint = const stack::PAINT,
@@ -142,13 +153,6 @@ unsafe impl critical_section::Impl for SingleCore {
             // SAFETY: interrupts were open when the section was entered.
             unsafe { asm!("cpsie i", options(nostack)) };
         }
-    }
-}
-
-extern "C" fn handle_exception() {
-    #[allow(clippy::panic)] // a bug or broken memory: the panic handler wipes RAM and ends
-    {
-        panic!("exception")
     }
 }
 

@@ -15,7 +15,15 @@ use super::stack;
 // Reset: one hart runs. Traps are answered from the start. The stack is painted, so that its
 // deepest use can be told later, and zeroed variables are zeroed before any Rust code.
 //
-// Trap: saves what the calling convention lets a function change, and nothing else; the handler
+// Traps are vectored (privileged specification, 3.1.7): exceptions come to the first entry, the timer
+// interrupt, 7, and the external one, 11, to theirs. All else is a fault.
+//
+// Fault: a bug, broken memory, or an access that `pmp` forbids, such as one below the stack. The stack
+// pointer is of no use then, so the whole stack is given up before anything is called: `halt` of the
+// image wipes RAM and ends. An interrupt for which there is no stack left faults when it saves
+// registers, and so comes here too.
+//
+// Interrupt: saves what the calling convention lets a function change, and nothing else; the handler
 // runs on the stack of what it interrupted.
 global_asm!(
     r#"
@@ -27,7 +35,8 @@ _start:
     la   gp, __global_pointer$
     .option pop
     csrw mie, zero
-    la   t0, trap_entry
+    la   t0, trap_vectors
+    ori  t0, t0, 1
     csrw mtvec, t0
     la   t0, __stack_bottom
     la   t1, __stack_top
@@ -47,6 +56,30 @@ _start:
     j    4b
 
     .section .text.trap, "ax"
+    .balign 256
+    .option push
+    .option norvc
+trap_vectors:
+    j    fault
+    .rept 6
+    j    fault
+    .endr
+    j    trap_entry
+    .rept 3
+    j    fault
+    .endr
+    j    trap_entry
+    .option pop
+
+fault:
+    .option push
+    .option norelax
+    la   gp, __global_pointer$
+    la   sp, __stack_top
+    .option pop
+    call halt
+5:  j    5b
+
     .balign 4
 trap_entry:
     addi sp, sp, -64
@@ -151,8 +184,8 @@ extern "C" fn handle_trap() {
     let interrupt = match (cause.is_interrupt(), cause.code()) {
         (true, MACHINE_TIMER) => Interrupt::Timer,
         (true, MACHINE_EXTERNAL) => Interrupt::External,
-        #[allow(clippy::panic)] // a bug or broken memory: the panic handler wipes RAM and ends
-        _ => panic!("exception"),
+        #[allow(clippy::panic)] // the vectors let no other trap through
+        _ => panic!("trap"),
     };
     let handler = HANDLER.load(Ordering::Acquire);
     if !handler.is_null() {

@@ -61,13 +61,14 @@ impl<const N: usize> Ring<N> {
         true
     }
 
-    /// Consumer: moves bytes to the start of `out` and returns how many.
+    /// Consumer: moves bytes to the start of `out`, leaving none behind, and returns how many.
     pub fn take(&self, out: &mut [u8]) -> usize {
         let count = self.len().min(out.len());
         let taken = self.taken.load(Ordering::Relaxed);
         let (wrapped, straight) = self.bytes.split_at(taken % N);
         for (byte, place) in out.iter_mut().zip(straight.iter().chain(wrapped)).take(count) {
             *byte = place.load(Ordering::Relaxed);
+            place.store(0, Ordering::Relaxed); // seeds are made of such bytes
         }
         self.taken.store(taken.wrapping_add(count), Ordering::Release);
         count

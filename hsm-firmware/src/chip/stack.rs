@@ -1,9 +1,9 @@
-//! The stack: how deep it went, and wiping all of RAM at the end.
+//! The stack: how deep it went, erasing what it was used for, and wiping all of RAM at the end.
 
 use core::arch::asm;
-use core::ptr;
+use core::sync::atomic::{AtomicU32, Ordering};
 
-/// What unused stack is filled with at reset.
+/// What unused stack is filled with, at reset and when it is erased.
 pub(super) const PAINT: u32 = 0xC5C5_C5C5;
 
 unsafe extern "C" {
@@ -12,43 +12,67 @@ unsafe extern "C" {
     static __bss_end: u32;
 }
 
-/// Deepest use of the stack since reset, in bytes.
+/// Deepest use that [`erase`] has found since reset or [`restart_peak`], in bytes.
+static PEAK: AtomicU32 = AtomicU32::new(0);
+
+/// Deepest use of the stack since reset or [`restart_peak`], in bytes.
 #[must_use]
 pub fn peak() -> u32 {
-    let bottom = &raw const __stack_bottom;
-    let top = &raw const __stack_top;
-    let words = (top.addr() - bottom.addr()) / size_of::<u32>();
-    // SAFETY: the linker reserves these words for the stack and nothing else. Reading those in use
-    // is harmless, as they are only compared.
-    let unused = (0..words).take_while(|at| unsafe { bottom.add(*at).read_volatile() } == PAINT);
-    u32::try_from((words - unused.count()) * size_of::<u32>()).unwrap_or(u32::MAX)
+    PEAK.load(Ordering::Relaxed).max(depth(lowest_used()))
 }
 
-/// Begins to measure anew: fills the unused stack again.
-pub fn repaint() {
-    let bottom = &raw const __stack_bottom as *mut u32;
+/// Begins to measure anew.
+pub fn restart_peak() {
+    erase();
+    PEAK.store(0, Ordering::Relaxed);
+}
+
+/// Erases what calls that have returned have left: fills the unused stack again, from the deepest
+/// place that was used. A megabyte of which nothing was used costs a read of each word.
+#[inline(never)]
+pub fn erase() {
+    let lowest = lowest_used();
+    PEAK.fetch_max(depth(lowest), Ordering::Relaxed);
     let end: usize;
-    // SAFETY: reads the stack pointer. It stays where it is until this function returns, whatever
-    // it is inlined into, as nothing is called below.
+    // SAFETY: reads the stack pointer. It stays where it is until this function returns, as nothing
+    // is called below.
     unsafe {
         #[cfg(target_arch = "arm")]
         asm!("mov {0}, sp", out(reg) end, options(nomem, nostack, preserves_flags));
         #[cfg(target_arch = "riscv32")]
         asm!("mv {0}, sp", out(reg) end, options(nomem, nostack, preserves_flags));
     }
-    let words = end.saturating_sub(bottom.addr()) / size_of::<u32>();
+    let words = end.saturating_sub(lowest.addr()) / size_of::<u32>();
     for at in 0..words {
-        // SAFETY: neither calling convention has live data below the stack pointer. Interrupt
-        // handlers, which run on the same stack, have returned before the next word is written.
-        unsafe { bottom.add(at).write_volatile(PAINT) }
+        // SAFETY: these words are of the stack. Neither calling convention has live data below the
+        // stack pointer. Interrupt handlers, which run on the same stack, have returned before the
+        // next word is written.
+        unsafe { lowest.add(at).write_volatile(PAINT) }
     }
 }
 
-/// Whether the stack has ever been full. What lies below it may have been overwritten then.
-#[must_use]
-pub fn has_overflowed() -> bool {
-    // SAFETY: the lowest word of the stack, as in `peak`.
-    unsafe { ptr::read_volatile(&raw const __stack_bottom) != PAINT }
+/// The lowest word of the stack that has been written to, by what it holds.
+fn lowest_used() -> *mut u32 {
+    /// Words that are compared at a time; a multiple of them is the stack.
+    const STRIDE: usize = 8;
+    let bottom = (&raw const __stack_bottom).cast_mut();
+    let words = ((&raw const __stack_top).addr() - bottom.addr()) / size_of::<u32>();
+    // SAFETY: the linker reserves these words for the stack and nothing else. Reading those in use
+    // is harmless, as they are only compared.
+    let is_used = |at: usize| unsafe { bottom.add(at).read_volatile() } != PAINT;
+    let strides = words / STRIDE;
+    let used = (0..strides)
+        .find(|stride| (0..STRIDE).fold(false, |used, at| used | is_used(stride * STRIDE + at)));
+    let from = used.unwrap_or(strides) * STRIDE;
+    let at = (from..words).find(|at| is_used(*at)).unwrap_or(words);
+    // SAFETY: at most one past the last word of the stack.
+    unsafe { bottom.add(at) }
+}
+
+/// Bytes from a word of the stack to its top.
+fn depth(lowest: *mut u32) -> u32 {
+    let depth = (&raw const __stack_top).addr().saturating_sub(lowest.addr());
+    u32::try_from(depth).unwrap_or(u32::MAX)
 }
 
 /// Wipes stack and variables, and so every secret in RAM, and writes `command` to the register at

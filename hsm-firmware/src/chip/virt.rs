@@ -4,6 +4,7 @@ use super::cfi_flash::CfiFlash;
 use super::clint::Clint;
 use super::finisher::Finisher;
 use super::plic::Plic;
+use super::pmp::{self, Access};
 use super::ring::Ring;
 use super::uart16550::{self, Uart};
 use super::virtio::{DeviceKind, Transport};
@@ -35,6 +36,37 @@ pub const PLIC: Plic = unsafe { Plic::new(0xC00_0000) };
 /// UART.
 // SAFETY: this is its address.
 pub static UART: Uart = unsafe { Uart::new(0x1000_0000, &UART_RING) };
+
+/// Start of the reset code in ROM, which a reset of the machine runs before the locked protection is
+/// gone.
+const ROM: usize = 0x1000;
+const ROM_END: usize = 0x1_0000;
+
+unsafe extern "C" {
+    static __image_start: u8;
+    static __text_end: u8;
+    static __guard_bottom: u8;
+    static __stack_bottom: u8;
+    static __free_start: u8;
+}
+
+/// From now on code cannot be written, nothing else runs, and what is below the stack or unused cannot
+/// be accessed: see the memory map. Whatever tries ends the firmware.
+pub fn protect() {
+    // SAFETY: so the memory map lays out the image, stack and variables; devices are below the RAM.
+    unsafe {
+        pmp::protect(&[
+            (ROM, Access::None),
+            (ROM_END, Access::ReadExecute),
+            ((&raw const __image_start).addr(), Access::ReadWrite),
+            ((&raw const __text_end).addr(), Access::ReadExecute),
+            ((&raw const __guard_bottom).addr(), Access::Read),
+            ((&raw const __stack_bottom).addr(), Access::None),
+            ((&raw const __free_start).addr(), Access::ReadWrite),
+            (usize::MAX, Access::None),
+        ]);
+    }
+}
 
 /// The second flash; the first is where the machine would boot from.
 #[must_use]

@@ -110,7 +110,9 @@ impl Price {
         let (prepare, for_byte) = match (mixed, words) {
             (false, _) => (16, 2),
             (true, 0 | 1) => (160, 4),
-            (true, words) => (320_u64.saturating_add(words.saturating_mul(256)), words.saturating_mul(4)),
+            (true, words) => {
+                (320_u64.saturating_add(words.saturating_mul(256)), words.saturating_mul(4))
+            }
         };
         self.fixed = self.fixed.saturating_add(prepare);
         self.for_byte = self.for_byte.max(for_byte);
@@ -212,7 +214,8 @@ fn after_mixed<'t>(run: &[Glob<'_>], text: &'t str) -> Option<&'t str> {
     if text.len() <= SHORT {
         return text.char_indices().find_map(|(at, _)| strip_start(run, text.get(at..)?));
     }
-    let end = if size <= WORD { Search::find(run, text) } else { LongSearch::find(run, size, text) };
+    let end =
+        if size <= WORD { Search::find(run, text) } else { LongSearch::find(run, size, text) };
     text.get(end?..)
 }
 

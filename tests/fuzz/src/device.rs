@@ -95,7 +95,8 @@ fn answer(
 
 impl Rig {
     fn new() -> Self {
-        let mut hsm = Box::new(Hsm::boot(MemoryPlatform::new()));
+        let mut hsm = Box::new(Hsm::new(MemoryPlatform::new()));
+        hsm.start();
         let mut decoder = Box::new(Decoder::new());
         let key = |byte| SecretKey::from_slice(&[byte; 32]).expect("a scalar");
         let (provisioner, user) = (key(1), key(2));

@@ -79,10 +79,11 @@ impl Search {
         }
         let prime = test.candidate.clone();
         self.test = None;
-        let Some(first) = self.first.take() else {
+        let Some(first) = self.first.clone() else {
             self.first = Some(prime);
             return Ok(false);
         };
+        self.first = None; // not taken out, which would leave the bytes behind
         let (first, second) = (self.bytes(&first)?, self.bytes(&prime)?);
         // Which of the two is larger says nothing of either.
         let (p, q) = if first > second { (first, second) } else { (second, first) };

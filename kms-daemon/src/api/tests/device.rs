@@ -83,7 +83,8 @@ fn provision(connector: &dyn Connector, user: &HostKey) {
 
 /// The device: takes one line after another until nobody can open any more.
 fn serve(seed: u64, lines: &mpsc::Receiver<Loopback>) {
-    let mut hsm = Box::new(Hsm::boot(MemoryPlatform::with_seed(seed)));
+    let mut hsm = Box::new(Hsm::new(MemoryPlatform::with_seed(seed)));
+    hsm.start();
     let mut decoder = Box::new(Decoder::<MAX_ENCODED>::new());
     let (mut input, mut reply) = (vec![0; 4096], vec![0; MAX_ENCODED]);
     for mut line in lines {

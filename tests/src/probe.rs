@@ -1,0 +1,328 @@
+//! Looks into an emulated device: all its RAM by QEMU's monitor, registers and breakpoints by its
+//! debugger interface. Only a device that a test boots as examined has either.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::emulator::Attachment;
+
+/// How long the emulator may take for a command.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// RAM of the boards: start and size of each area. What an emulator maps to the file of the flash
+/// is not RAM.
+const fn areas(attachment: Attachment) -> &'static [(u32, usize)] {
+    match attachment {
+        Attachment::ArmSocket => &[(0x0040_0000, 4 << 20), (0x2000_0000, 4 << 20)],
+        _ => &[(0x8000_0000, 128 << 20)],
+    }
+}
+
+/// What becomes of the emulator when its device has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It ends too, and its status tells why.
+    Ends,
+    /// It stays for a last look.
+    Stays,
+}
+
+/// Arguments of the emulator for a device that will be examined; sockets are made in `directory`.
+pub(crate) fn arguments(directory: &Path, end: End) -> Vec<String> {
+    let socket = |name: &str| {
+        let path = directory.join(name);
+        format!("socket,id={name},path={},server=on,wait=off", path.display())
+    };
+    let arguments = [
+        "-chardev",
+        &socket("monitor"),
+        "-mon",
+        "chardev=monitor,mode=readline",
+        "-chardev",
+        &socket("debugger"),
+        "-gdb",
+        "chardev:debugger",
+    ];
+    let stays = (end == End::Stays).then_some("-no-shutdown");
+    arguments.into_iter().chain(stays).map(str::to_owned).collect()
+}
+
+/// An area of RAM at one moment.
+#[derive(Debug)]
+pub struct Area {
+    /// Its address.
+    pub start: u32,
+    /// Its contents.
+    pub bytes: Vec<u8>,
+}
+
+/// All RAM of a device at one moment.
+#[derive(Debug)]
+pub struct Ram(pub Vec<Area>);
+
+impl Ram {
+    /// The bytes at an address.
+    ///
+    /// # Panics
+    /// If they are not in one area.
+    #[must_use]
+    pub fn at(&self, start: u32, length: usize) -> &[u8] {
+        let found = self.0.iter().find_map(|area| {
+            let from = usize::try_from(start.checked_sub(area.start)?).ok()?;
+            area.bytes.get(from..from + length)
+        });
+        found.expect("addresses of RAM")
+    }
+}
+
+/// The monitor of an examined device.
+#[derive(Debug)]
+pub struct Monitor {
+    stream: UnixStream,
+    directory: PathBuf,
+    attachment: Attachment,
+}
+
+impl Monitor {
+    /// Connects to the monitor of the device whose flash is in `directory`.
+    ///
+    /// # Panics
+    /// If it has none.
+    #[must_use]
+    pub fn open(directory: &Path, attachment: Attachment) -> Self {
+        let stream = connect(&directory.join("monitor"));
+        let mut monitor = Self { stream, directory: directory.to_owned(), attachment };
+        monitor.await_prompt();
+        monitor
+    }
+
+    /// All RAM, while the device stands still.
+    ///
+    /// # Panics
+    /// If the emulator does not write it.
+    pub fn ram(&mut self) -> Ram {
+        let halted = self.is_halted();
+        if !halted {
+            self.command("stop");
+        }
+        let path = self.directory.join("ram");
+        let mut dump = |(start, size): &(u32, usize)| {
+            self.command(&format!("pmemsave {start:#x} {size:#x} \"{}\"", path.display()));
+            let bytes = fs::read(&path).expect("the emulator has written it");
+            assert_eq!(bytes.len(), *size, "RAM at {start:#x}");
+            Area { start: *start, bytes }
+        };
+        let ram = Ram(areas(self.attachment).iter().map(&mut dump).collect());
+        if !halted {
+            self.command("cont");
+        }
+        ram
+    }
+
+    /// Whether the device has ended.
+    ///
+    /// # Panics
+    /// If the emulator does not say.
+    pub fn is_halted(&mut self) -> bool {
+        self.command("info status").contains("shutdown")
+    }
+
+    /// Waits until the device has ended; false if it goes on for so long.
+    ///
+    /// # Panics
+    /// If the emulator does not say.
+    pub fn halts_within(&mut self, patience: Duration) -> bool {
+        let by = Instant::now() + patience;
+        while !self.is_halted() {
+            if Instant::now() > by {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        true
+    }
+
+    fn command(&mut self, line: &str) -> String {
+        writeln!(self.stream, "{line}").expect("the monitor listens");
+        self.await_prompt()
+    }
+
+    fn await_prompt(&mut self) -> String {
+        let mut read = Vec::new();
+        let mut byte = [0];
+        while !read.ends_with(b"(qemu) ") {
+            self.stream.read_exact(&mut byte).expect("the monitor answers");
+            read.push(byte[0]);
+        }
+        String::from_utf8_lossy(&read).into_owned()
+    }
+}
+
+/// The debugger interface of an examined device (GDB remote serial protocol). The device stands still
+/// until [`Debugger::run`].
+#[derive(Debug)]
+pub struct Debugger(UnixStream);
+
+impl Debugger {
+    /// Connects, and stops the device.
+    ///
+    /// # Panics
+    /// If there is no such interface.
+    #[must_use]
+    pub fn open(directory: &Path) -> Self {
+        let mut debugger = Self(connect(&directory.join("debugger")));
+        // Registers are written one by one only once their description was asked for.
+        debugger.call("qSupported:xmlRegisters=i386");
+        debugger.call("qXfer:features:read:target.xml:0,fff");
+        debugger
+    }
+
+    /// Sets a register, by its number there.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn set_register(&mut self, number: u8, value: u32) {
+        self.expect_ok(&format!("P{number:x}={}", hex(&value.to_le_bytes())));
+    }
+
+    /// Writes memory, whatever the device itself may do.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn write(&mut self, address: u32, bytes: &[u8]) {
+        self.expect_ok(&format!("M{address:x},{:x}:{}", bytes.len(), hex(bytes)));
+    }
+
+    /// Lets the device run until it comes to an address.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn run_to(&mut self, address: u32, meanwhile: impl FnOnce()) {
+        self.expect_ok(&format!("Z1,{address:x},2"));
+        self.run();
+        meanwhile();
+        let stopped = self.receive();
+        assert!(stopped.starts_with("T05"), "{stopped}");
+        self.expect_ok(&format!("z1,{address:x},2"));
+    }
+
+    /// Lets the device run.
+    ///
+    /// # Panics
+    /// If the emulator is gone.
+    pub fn run(&mut self) {
+        self.send("c");
+    }
+
+    fn expect_ok(&mut self, packet: &str) {
+        assert_eq!(self.call(packet), "OK", "{packet}");
+    }
+
+    fn call(&mut self, packet: &str) -> String {
+        self.send(packet);
+        self.receive()
+    }
+
+    fn send(&mut self, packet: &str) {
+        let sum = packet.bytes().fold(0u8, u8::wrapping_add);
+        write!(self.0, "${packet}#{sum:02x}").expect("the debugger interface listens");
+    }
+
+    /// The next packet; it is acknowledged.
+    fn receive(&mut self) -> String {
+        let mut byte = || {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).map(|()| byte[0])
+        };
+        let mut packet = || -> io::Result<Vec<u8>> {
+            while byte()? != b'$' {}
+            let mut packet = Vec::new();
+            loop {
+                match byte()? {
+                    b'#' => break,
+                    other => packet.push(other),
+                }
+            }
+            (byte()?, byte()?);
+            Ok(packet)
+        };
+        let packet = packet().expect("the debugger interface answers");
+        self.0.write_all(b"+").expect("the debugger interface listens");
+        String::from_utf8(packet).expect("a packet of text")
+    }
+}
+
+/// Addresses of a linked image.
+#[derive(Debug)]
+pub struct Symbols(Vec<(String, u32)>);
+
+impl Symbols {
+    /// Reads the symbols of a 32-bit ELF.
+    ///
+    /// # Panics
+    /// If it is none.
+    #[must_use]
+    pub fn read(image: &Path) -> Self {
+        const SYMBOLS: u32 = 2;
+        let elf = fs::read(image).expect("an image");
+        let number = |at: usize| u32::from_le_bytes(elf[at..at + 4].try_into().expect("4 bytes"));
+        let offset = |at: usize| usize::try_from(number(at)).expect("an offset");
+        let half = |at: usize| usize::from(u16::from_le_bytes([elf[at], elf[at + 1]]));
+        let (sections, size, count) = (offset(32), half(46), half(48));
+        let section = |index: usize| sections + index * size;
+        let table = (0..count).map(section).find(|at| number(at + 4) == SYMBOLS);
+        let table = table.expect("an image with symbols");
+        let names = offset(section(offset(table + 24)) + 16);
+        let entries = (offset(table + 16)..offset(table + 16) + offset(table + 20)).step_by(16);
+        let symbol = |at: usize| {
+            let name = elf[names + offset(at)..].split(|byte| *byte == 0).next().expect("one");
+            (String::from_utf8_lossy(name).into_owned(), number(at + 4))
+        };
+        Self(entries.map(symbol).collect())
+    }
+
+    /// The address of a name.
+    ///
+    /// # Panics
+    /// If the image has none of this name.
+    #[must_use]
+    pub fn address(&self, name: &str) -> u32 {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.unwrap_or_else(|| panic!("no symbol {name}")).1
+    }
+
+    /// The address of the function whose mangled name has all of these parts.
+    ///
+    /// # Panics
+    /// If there is none, or more than one.
+    #[must_use]
+    pub fn function(&self, parts: &[&str]) -> u32 {
+        let found = self.0.iter().filter(|(name, _)| parts.iter().all(|part| name.contains(part)));
+        let mut found: Vec<_> = found.map(|(_, address)| address & !1).collect();
+        found.dedup();
+        assert_eq!(found.len(), 1, "functions with {parts:?} in their names");
+        found[0]
+    }
+}
+
+fn connect(path: &Path) -> UnixStream {
+    let by = Instant::now() + PATIENCE;
+    loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+                return stream;
+            }
+            Err(error) if Instant::now() > by => panic!("{}: {error}", path.display()),
+            Err(_) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
