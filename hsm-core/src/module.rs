@@ -287,8 +287,7 @@ impl<P: Platform> Module<P> {
 
     /// Domain and randomness, for tokens.
     pub(crate) fn token_parts(&mut self) -> Result<(&Domain, &mut Drbg), ErrorCode> {
-        let (domain, _, rng) =
-            self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.export_parts()?;
+        let (domain, _, rng) = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.export_parts()?;
         Ok((domain, rng))
     }
 

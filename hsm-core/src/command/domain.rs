@@ -70,12 +70,10 @@ impl Execute for CreateDomain {
         cx: &mut Context<'_, P>,
         _: &mut [u8],
     ) -> Result<DomainSummary, ErrorCode> {
-        let domain = cx
-            .module
-            .change_domain(|domain, identity, rng| {
-                domain.found(identity.document(), rng);
-                Ok(())
-            })?;
+        let domain = cx.module.change_domain(|domain, identity, rng| {
+            domain.found(identity.document(), rng);
+            Ok(())
+        })?;
         Ok(domain.summary())
     }
 }
