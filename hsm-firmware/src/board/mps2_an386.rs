@@ -4,6 +4,7 @@
 //! The board has no place for a key that only this firmware could read, so records are stored
 //! unsealed: whoever has the file has the device's keys (see `docs/threat-model.md`).
 
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use hsm_core::Hsm;
@@ -50,7 +51,7 @@ pub fn run() -> ! {
     LINE.start();
     NOISE.start();
 
-    let hsm = make();
+    let hsm = make(HSM.uninit());
     hsm.start();
     let mut port = UartPort::new(&LINE);
     serve(hsm, &mut [Line::new(&mut port, BUFFERS.take())], &mut Sleep { alarm: None });
@@ -60,8 +61,8 @@ pub fn run() -> ! {
 /// Makes the HSM where it stays; it holds no secret yet. A function of its own, so that no frame below
 /// keeps a place for parts of it.
 #[inline(never)]
-fn make() -> &'static mut Hsm<Board> {
-    HSM.init_with(|| Hsm::new(Board::start()))
+fn make(place: &'static mut MaybeUninit<Hsm<Board>>) -> &'static mut Hsm<Board> {
+    place.write(Hsm::new(Board::start()))
 }
 
 /// Ends the firmware after a panic or a fault: nothing is reported, and nothing is left in RAM.
