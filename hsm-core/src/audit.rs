@@ -44,7 +44,6 @@ pub struct Event {
 impl Chain {
     /// The empty chain of a boot.
     #[must_use]
-    #[inline(never)] // so that it is made in its place: see `Hsm::new`
     pub fn new(device: &DeviceId, epoch: u64) -> Self {
         let genesis = Head::genesis(device, epoch);
         Self { epoch, before: genesis, head: genesis, entries: 0, kept: [const { None }; KEPT] }

@@ -45,10 +45,6 @@ type Answer = (FrameKind, u16, usize);
 
 impl<P: Platform> Hsm<P> {
     /// An HSM that has not started. It holds no secret, so it may be moved.
-    ///
-    /// It is large, and so is a frame that has a copy. Constructors of its parts are not inlined: the
-    /// compiler then has each write to where its result is wanted.
-    #[inline(never)]
     pub fn new(platform: P) -> Self {
         Self {
             module: Module::new(platform),

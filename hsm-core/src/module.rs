@@ -55,7 +55,6 @@ pub(crate) struct Module<P: Platform> {
 
 impl<P: Platform> Module<P> {
     /// A module that has not started, and so answers as one in the error state; it holds no secret.
-    #[inline(never)] // so that it is made in its place: see `Hsm::new`
     pub(crate) fn new(platform: P) -> Self {
         let nobody = DeviceId([0; 16]);
         Self {

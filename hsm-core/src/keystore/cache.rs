@@ -73,7 +73,6 @@ pub struct Cache {
 impl Cache {
     /// An empty cache.
     #[must_use]
-    #[inline(never)] // so that it is made in its place: see `Hsm::new`
     pub const fn new() -> Self {
         Self { slots: [const { None }; CAPACITY] }
     }

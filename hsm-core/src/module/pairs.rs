@@ -24,7 +24,6 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    #[inline(never)] // so that it is made in its place: see `Hsm::new`
     pub(super) const fn new() -> Self {
         Self { search: None, found: [const { None }; SLOTS] }
     }

@@ -22,7 +22,6 @@ pub(super) struct Secrets {
 
 impl Secrets {
     /// The place, empty.
-    #[inline(never)] // so that it is made in its place: see `Hsm::new`
     pub(super) fn none() -> Self {
         Self {
             loaded: false,

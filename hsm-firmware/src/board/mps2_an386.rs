@@ -4,7 +4,6 @@
 //! The board has no place for a key that only this firmware could read, so records are stored
 //! unsealed: whoever has the file has the device's keys (see `docs/threat-model.md`).
 
-use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use hsm_core::Hsm;
@@ -51,7 +50,7 @@ pub fn run() -> ! {
     LINE.start();
     NOISE.start();
 
-    let hsm = make(HSM.uninit());
+    let hsm = make();
     hsm.start();
     let mut port = UartPort::new(&LINE);
     serve(hsm, &mut [Line::new(&mut port, BUFFERS.take())], &mut Sleep { alarm: None });
@@ -61,8 +60,8 @@ pub fn run() -> ! {
 /// Makes the HSM where it stays; it holds no secret yet. A function of its own, so that no frame below
 /// keeps a place for parts of it.
 #[inline(never)]
-fn make(place: &'static mut MaybeUninit<Hsm<Board>>) -> &'static mut Hsm<Board> {
-    place.write(Hsm::new(Board::start()))
+fn make() -> &'static mut Hsm<Board> {
+    HSM.init_with(|| Hsm::new(Board::start()))
 }
 
 /// Ends the firmware after a panic or a fault: nothing is reported, and nothing is left in RAM.

@@ -4,7 +4,6 @@
 //! The board has no place for a key that only this firmware could read, so records are stored
 //! unsealed: whoever has the flash image has the device's keys (see `docs/threat-model.md`).
 
-use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use heapless::Vec;
@@ -62,7 +61,7 @@ pub fn run() -> ! {
     PLIC.enable_only(&virt::SOURCES);
     hart::open_interrupts(serve_interrupt);
 
-    let hsm = make(HSM.uninit());
+    let hsm = make();
     hsm.start();
     let mut uart = UartPort::new(&UART);
     let mut console = virt::find_virtio(DeviceKind::Console)
@@ -81,8 +80,8 @@ pub fn run() -> ! {
 /// Makes the HSM where it stays; it holds no secret yet. A function of its own, so that no frame below
 /// keeps a place for parts of it.
 #[inline(never)]
-fn make(place: &'static mut MaybeUninit<Hsm<Board>>) -> &'static mut Hsm<Board> {
-    place.write(Hsm::new(Board::start()))
+fn make() -> &'static mut Hsm<Board> {
+    HSM.init_with(|| Hsm::new(Board::start()))
 }
 
 /// Ends the firmware after a panic or a fault: nothing is reported, and nothing is left in RAM.
