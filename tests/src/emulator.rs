@@ -12,7 +12,6 @@ use host_driver::transport::serial::Serial;
 use host_driver::transport::unix::Unix;
 use toml::Table;
 
-use crate::probe::End;
 use crate::process::Process;
 use crate::{environment, probe};
 
@@ -95,14 +94,9 @@ impl Emulator {
     /// # Panics
     /// As [`Emulator::boot`].
     #[must_use]
-    pub fn boot_examined(
-        directory: &Path,
-        attachment: Attachment,
-        noise: Option<&Path>,
-        end: End,
-    ) -> Self {
+    pub fn boot_examined(directory: &Path, attachment: Attachment, noise: Option<&Path>) -> Self {
         let noise = noise.map_or(NOISE.into(), Path::to_string_lossy);
-        let arguments = probe::arguments(directory, end);
+        let arguments = probe::arguments(directory);
         Self::start(directory, attachment, &attachment.firmware(), &noise, &arguments)
     }
 

@@ -22,22 +22,13 @@ const fn areas(attachment: Attachment) -> &'static [(u32, usize)] {
     }
 }
 
-/// What becomes of the emulator when its device has ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
-    /// It ends too, and its status tells why.
-    Ends,
-    /// It stays for a last look.
-    Stays,
-}
-
 /// Arguments of the emulator for a device that will be examined; sockets are made in `directory`.
-pub(crate) fn arguments(directory: &Path, end: End) -> Vec<String> {
+pub(crate) fn arguments(directory: &Path) -> Vec<String> {
     let socket = |name: &str| {
         let path = directory.join(name);
         format!("socket,id={name},path={},server=on,wait=off", path.display())
     };
-    let arguments = [
+    [
         "-chardev",
         &socket("monitor"),
         "-mon",
@@ -46,9 +37,9 @@ pub(crate) fn arguments(directory: &Path, end: End) -> Vec<String> {
         &socket("debugger"),
         "-gdb",
         "chardev:debugger",
-    ];
-    let stays = (end == End::Stays).then_some("-no-shutdown");
-    arguments.into_iter().chain(stays).map(str::to_owned).collect()
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// An area of RAM at one moment.
@@ -105,45 +96,23 @@ impl Monitor {
     /// # Panics
     /// If the emulator does not write it.
     pub fn ram(&mut self) -> Ram {
-        let halted = self.is_halted();
-        if !halted {
+        let runs = self.command("info status").contains("running");
+        if runs {
             self.command("stop");
         }
         let path = self.directory.join("ram");
+        let areas = areas(self.attachment);
         let mut dump = |(start, size): &(u32, usize)| {
             self.command(&format!("pmemsave {start:#x} {size:#x} \"{}\"", path.display()));
             let bytes = fs::read(&path).expect("the emulator has written it");
             assert_eq!(bytes.len(), *size, "RAM at {start:#x}");
             Area { start: *start, bytes }
         };
-        let ram = Ram(areas(self.attachment).iter().map(&mut dump).collect());
-        if !halted {
+        let ram = Ram(areas.iter().map(&mut dump).collect());
+        if runs {
             self.command("cont");
         }
         ram
-    }
-
-    /// Whether the device has ended.
-    ///
-    /// # Panics
-    /// If the emulator does not say.
-    pub fn is_halted(&mut self) -> bool {
-        self.command("info status").contains("shutdown")
-    }
-
-    /// Waits until the device has ended; false if it goes on for so long.
-    ///
-    /// # Panics
-    /// If the emulator does not say.
-    pub fn halts_within(&mut self, patience: Duration) -> bool {
-        let by = Instant::now() + patience;
-        while !self.is_halted() {
-            if Instant::now() > by {
-                return false;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        true
     }
 
     fn command(&mut self, line: &str) -> String {
@@ -197,17 +166,22 @@ impl Debugger {
         self.expect_ok(&format!("M{address:x},{:x}:{}", bytes.len(), hex(bytes)));
     }
 
-    /// Lets the device run until it comes to an address.
+    /// Lets the device run until it comes to an address; false if it does not within `patience`.
+    /// Something may be done about it `meanwhile`.
     ///
     /// # Panics
-    /// If it does not.
-    pub fn run_to(&mut self, address: u32, meanwhile: impl FnOnce()) {
+    /// If the emulator is gone.
+    pub fn run_to(&mut self, address: u32, patience: Duration, meanwhile: impl FnOnce()) -> bool {
         self.expect_ok(&format!("Z1,{address:x},2"));
         self.run();
         meanwhile();
-        let stopped = self.receive();
+        self.0.set_read_timeout(Some(patience)).expect("a timeout can be set");
+        let stopped = self.try_receive();
+        self.0.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        let Ok(stopped) = stopped else { return false };
         assert!(stopped.starts_with("T05"), "{stopped}");
         self.expect_ok(&format!("z1,{address:x},2"));
+        true
     }
 
     /// Lets the device run.
@@ -224,7 +198,13 @@ impl Debugger {
 
     fn call(&mut self, packet: &str) -> String {
         self.send(packet);
-        self.receive()
+        loop {
+            // That the device stands still is told at some time after connecting.
+            let answer = self.receive();
+            if !answer.starts_with('T') {
+                return answer;
+            }
+        }
     }
 
     fn send(&mut self, packet: &str) {
@@ -232,8 +212,12 @@ impl Debugger {
         write!(self.0, "${packet}#{sum:02x}").expect("the debugger interface listens");
     }
 
-    /// The next packet; it is acknowledged.
     fn receive(&mut self) -> String {
+        self.try_receive().expect("the debugger interface answers")
+    }
+
+    /// The next packet; it is acknowledged.
+    fn try_receive(&mut self) -> io::Result<String> {
         let mut byte = || {
             let mut byte = [0];
             self.0.read_exact(&mut byte).map(|()| byte[0])
@@ -250,9 +234,9 @@ impl Debugger {
             (byte()?, byte()?);
             Ok(packet)
         };
-        let packet = packet().expect("the debugger interface answers");
-        self.0.write_all(b"+").expect("the debugger interface listens");
-        String::from_utf8(packet).expect("a packet of text")
+        let packet = packet()?;
+        self.0.write_all(b"+")?;
+        String::from_utf8(packet).map_err(io::Error::other)
     }
 }
 

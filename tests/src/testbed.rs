@@ -19,7 +19,6 @@ use hsm_protocol::{AuditTag, ModuleState, Role};
 use tempfile::TempDir;
 
 use crate::emulator::{Attachment, Emulator};
-use crate::probe::End;
 use crate::wire::Wire;
 
 /// Tag of calls whose audit entries no test looks at.
@@ -100,7 +99,7 @@ impl Testbed {
     #[must_use]
     pub fn examined(attachment: Attachment, noise: Option<&Path>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let emulator = Emulator::boot_examined(directory.path(), attachment, noise, End::Stays);
+        let emulator = Emulator::boot_examined(directory.path(), attachment, noise);
         Self { line: Line::Emulated(attachment), directory, device: Running::Emulated(emulator) }
     }
 
@@ -115,7 +114,7 @@ impl Testbed {
         let Line::Emulated(attachment) = line else { panic!("{line:?} cannot be examined") };
         drop(device);
         meanwhile(directory.path());
-        let emulator = Emulator::boot_examined(directory.path(), attachment, None, End::Stays);
+        let emulator = Emulator::boot_examined(directory.path(), attachment, None);
         Self { line, directory, device: Running::Emulated(emulator) }
     }
 

@@ -63,6 +63,7 @@ unsafe extern "C" {
 
 /// From now on code and constants cannot be written, nothing else runs, and what is below the stack or
 /// unused cannot be accessed: see the memory map. Whatever tries ends the firmware.
+#[allow(clippy::cast_possible_truncation)] // addresses have 32 bits
 pub fn protect() {
     let region = |start: *const u8, end: *const u8, log_size, kind| Region {
         base: start.addr() as u32,

@@ -1,6 +1,6 @@
 //! The stack: how deep it went, erasing what it was used for, and wiping all of RAM at the end.
 
-use core::arch::asm;
+use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// What unused stack is filled with, at reset and when it is erased.
@@ -75,50 +75,70 @@ fn depth(lowest: *mut u32) -> u32 {
     u32::try_from(depth).unwrap_or(u32::MAX)
 }
 
-/// Wipes stack and variables, and so every secret in RAM, and writes `command` to the register at
-/// address `then`, which ends the program.
+// Only registers are used from the first store on, and nothing returns, so it does not matter that this
+// takes away the stack and all variables; an interrupt, closed before anything else, would find none. At
+// `wiped` a debugger can look whether anything is left.
+#[cfg(target_arch = "arm")]
+global_asm!(
+    r#"
+    .section .text.wipe, "ax"
+    .thumb_func
+    .globl wipe_and_end
+    .type wipe_and_end, %function
+wipe_and_end:
+    cpsid i
+    movw r2, #:lower16:__stack_bottom
+    movt r2, #:upper16:__stack_bottom
+    movw r3, #:lower16:__bss_end
+    movt r3, #:upper16:__bss_end
+    movs r4, #0
+1:  str  r4, [r2], #4
+    cmp  r2, r3
+    blo  1b
+    dsb
+    .thumb_func
+    .globl wiped
+    .type wiped, %function
+wiped:
+    str  r1, [r0]
+2:  wfi
+    b    2b
+"#
+);
+#[cfg(target_arch = "riscv32")]
+global_asm!(
+    r#"
+    .section .text.wipe, "ax"
+    .globl wipe_and_end
+wipe_and_end:
+    csrci mstatus, 8
+    .option push
+    .option norelax
+    la   t0, __stack_bottom
+    la   t1, __bss_end
+    .option pop
+1:  sw   zero, 0(t0)
+    addi t0, t0, 4
+    bltu t0, t1, 1b
+    fence
+    .globl wiped
+wiped:
+    sw   a1, 0(a0)
+2:  wfi
+    j    2b
+"#
+);
+
+unsafe extern "C" {
+    fn wipe_and_end(then: usize, command: u32) -> !;
+}
+
+/// Wipes stack and variables, the heap among them, and so every secret in RAM, and writes `command` to
+/// the register at address `then`, which ends the program.
 ///
 /// # Safety
 /// `then` must be the address of a register, and writing `command` must stop or reset the machine.
 pub unsafe fn wipe_and(then: usize, command: u32) -> ! {
-    #[cfg(target_arch = "arm")]
-    // SAFETY: as below; an interrupt, closed before anything else, would find no stack contents.
-    unsafe {
-        asm!(
-            "cpsid i",
-            "2: str {zero}, [{at}], #4",
-            "cmp {at}, {end}",
-            "blo 2b",
-            "dsb",
-            "str {command}, [{then}]",
-            "3: wfi",
-            "b 3b",
-            at = in(reg) &raw const __stack_bottom,
-            end = in(reg) &raw const __bss_end,
-            zero = in(reg) 0,
-            command = in(reg) command,
-            then = in(reg) then,
-            options(noreturn)
-        )
-    }
-    #[cfg(target_arch = "riscv32")]
-    // SAFETY: from the first store on only registers are used and nothing returns, so it does not
-    // matter that this takes away the stack and all variables. Interrupts are closed first.
-    unsafe {
-        asm!(
-            "csrci mstatus, 8",
-            "2: sw zero, 0({at})",
-            "addi {at}, {at}, 4",
-            "bltu {at}, {end}, 2b",
-            "fence",
-            "sw {command}, 0({then})",
-            "3: wfi",
-            "j 3b",
-            at = in(reg) &raw const __stack_bottom,
-            end = in(reg) &raw const __bss_end,
-            command = in(reg) command,
-            then = in(reg) then,
-            options(noreturn)
-        )
-    }
+    // SAFETY: nothing of this program goes on; the rest is the caller's promise.
+    unsafe { wipe_and_end(then, command) }
 }
