@@ -26,8 +26,8 @@ pub type Heap = ZeroAlloc<System>;
 /// The allocator of the programs of this package: `#[global_allocator]` is theirs to say.
 pub const HEAP: Heap = ZeroAlloc(System);
 
-/// Bytes of stack that a step of a request may take, and more.
-const STACK: usize = 96 * 1024;
+/// Bytes of stack that are erased after each step of a request.
+const STACK: usize = 32 * 1024;
 
 static LOCKED: AtomicBool = AtomicBool::new(false);
 

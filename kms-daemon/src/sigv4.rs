@@ -11,8 +11,8 @@
 //! [`Exception::UnrecognizedClient`], `SignatureDoesNotMatch` 403 and `ExpiredToken` 403.
 //!
 //! For an unknown access key the same is computed as for a known one: what tells it from a wrong
-//! signature is the text of the answer, as at AWS, and not its time. Signatures and session tokens are compared in constant
-//! time.
+//! signature is the text of the answer, as at AWS, and not its time. Signatures and session tokens
+//! are compared in constant time.
 
 mod access_key;
 mod authorization;

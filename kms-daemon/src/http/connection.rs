@@ -4,9 +4,11 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -93,7 +95,7 @@ impl Connection {
     {
         let ended = match is_http2 {
             true => self.serve_http2(Erasing::of_http2(stream), peer).await,
-            false => self.serve_http1(Erasing::new(stream), peer).await,
+            false => self.serve_http1(stream, peer).await,
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "connection ended");
@@ -105,9 +107,17 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let front = self.front;
+        let stream = Erasing::new(stream);
+        let grown = stream.grown();
         let service = service_fn(move |request| {
-            let (front, peer) = (Arc::clone(&front), peer.clone());
-            async move { Ok::<_, Infallible>(front.answer(request, peer).await) }
+            let (front, peer, grown) = (Arc::clone(&front), peer.clone(), Arc::clone(&grown));
+            async move {
+                let mut answer = front.answer(request, peer).await;
+                if grown.load(Ordering::Relaxed) {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

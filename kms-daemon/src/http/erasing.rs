@@ -13,6 +13,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,26 +23,36 @@ use self::frames::Frames;
 
 mod frames;
 
-/// Most bytes that are read at once. Hyper takes a larger buffer when one of 8 KiB was filled, and
-/// hands out only a part of a larger one.
-const AT_ONCE: usize = 8 * 1024 - 1;
+/// What hyper has of a buffer for HTTP/1.1 at first, and as long as heads come whole: it hands out all
+/// that is free of such a buffer, and a part of a larger one.
+const FIRST: usize = 8 * 1024;
+/// Most bytes that are read at once: a buffer that was filled is followed by a larger one.
+const AT_ONCE: usize = FIRST - 1;
 
 /// A stream that erases what is free of its reader's buffer while it waits.
 pub(super) struct Erasing<S> {
     stream: S,
     /// Of HTTP/2: where in its frames the reader is.
     frames: Option<Frames>,
+    /// Set when a reader of HTTP/1.1 has a buffer that cannot be erased while it lives.
+    grown: Arc<AtomicBool>,
 }
 
 impl<S> Erasing<S> {
-    /// For readers that hand out all that is free: HTTP/1.1 and TLS.
-    pub(super) const fn new(stream: S) -> Self {
-        Self { stream, frames: None }
+    /// For readers that hand out all that is free: HTTP/1.1, until [`Erasing::grown`], and TLS.
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, frames: None, grown: Arc::default() }
     }
 
     /// For a server of HTTP/2, from the preface on.
     pub(super) fn of_http2(stream: S) -> Self {
-        Self { stream, frames: Some(Frames::default()) }
+        Self { frames: Some(Frames::default()), ..Self::new(stream) }
+    }
+
+    /// True once the buffer of a reader of HTTP/1.1 has grown, as a head came in pieces or was long:
+    /// the connection is to end with the answer.
+    pub(super) fn grown(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.grown)
     }
 }
 
@@ -50,19 +62,34 @@ impl<S: AsyncRead + Unpin> AsyncRead for Erasing<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, frames } = self.get_mut();
+        let Self { stream, frames, grown } = self.get_mut();
         if frames.as_mut().is_some_and(|frames| frames.continue_filler(buffer)) {
             return Poll::Ready(Ok(()));
         }
+        if buffer.remaining() > FIRST {
+            grown.store(true, Ordering::Relaxed);
+        }
         let room = buffer.remaining().min(AT_ONCE);
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
-        let outcome = Pin::new(stream).poll_read(cx, &mut part);
+        let mut outcome = Pin::new(&mut *stream).poll_read(cx, &mut part);
+        let mut before = 0;
+        // All that there is: a head that comes in two parts would need a larger buffer.
+        while matches!(outcome, Poll::Ready(Ok(()))) && part.remaining() > 0 {
+            if part.filled().len() == before {
+                break; // the end
+            }
+            before = part.filled().len();
+            outcome = Pin::new(&mut *stream).poll_read(cx, &mut part);
+        }
         let read = part.filled();
         if let Some(frames) = frames {
             frames.pass(read);
         }
         let count = read.len();
         buffer.advance(count);
+        if count > 0 {
+            return Poll::Ready(Ok(())); // an error will be there the next time as well
+        }
         if outcome.is_ready() {
             return outcome;
         }
@@ -148,6 +175,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_is_read_at_once_and_a_larger_buffer_is_noticed() {
+        let mut stream = Erasing::new(Pieces(vec![b"PO", b"ST / "]));
+        let grown = stream.grown();
+        assert_eq!(read(&mut stream, &mut [0; FIRST]), Some(7));
+        assert_eq!(read(&mut stream, &mut [0; FIRST]), None);
+        assert!(!grown.load(Ordering::Relaxed));
+        assert_eq!(read(&mut stream, &mut [0; FIRST + 1]), None);
+        assert!(grown.load(Ordering::Relaxed));
+    }
+
+    #[test]
     fn what_is_not_free_stays() {
         let mut stream = Erasing::new(Pieces(vec![]));
         let mut memory = [0x55; 32];
@@ -165,11 +203,10 @@ mod tests {
         let data: &[u8] = b"\0\0\x06\0\x01\0\0\0\x01secret";
         let mut stream = Erasing::of_http2(Pieces(vec![preface, data]));
         let mut memory = [0; 64];
-        assert_eq!(read(&mut stream, &mut memory), Some(24));
-        assert_eq!(read(&mut stream, &mut memory), Some(15));
-        // 49 bytes are free behind the frame: 9 of a header, and 40.
-        assert_eq!(read(&mut stream, &mut memory[15..]), Some(49));
-        assert_eq!(memory[15..24], [0, 0, 40, frames::IGNORED, 0, 0, 0, 0, 0]);
+        assert_eq!(read(&mut stream, &mut memory), Some(39));
+        // 25 bytes are free behind the frame: 9 of a header, and 16.
+        assert_eq!(read(&mut stream, &mut memory[39..]), Some(25));
+        assert_eq!(memory[39..48], [0, 0, 16, frames::IGNORED, 0, 0, 0, 0, 0]);
         // The reader begins anew in the same memory.
         assert_eq!(read(&mut stream, &mut memory), None);
         assert_eq!(memory, [0; 64]);

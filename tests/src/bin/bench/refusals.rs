@@ -86,7 +86,7 @@ pub(crate) fn measure(hsm: &str, time: Duration) -> Vec<Row> {
     let rows = kinds.iter().zip(summaries);
     rows.map(|((kind, _), (count, median, mean, error))| {
         let t = (mean - first) / error.hypot(first_error);
-        Row { kind: *kind, count, median, mean, error, t }
+        Row { kind, count, median, mean, error, t }
     })
     .collect()
 }
