@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::body::{self, Content};
+use super::body::{Content, Memory, Sender};
 use super::exchange::Exchange;
 use super::head::authority;
 use super::places::Place;
 use super::query;
+use super::seats::Standing;
 use crate::api::{Answer, Operation, Service};
 use crate::audit::{AuditError, AuditLog, Outcome};
 use crate::development::Seed;
@@ -26,7 +27,7 @@ use crate::error::{Exception, KmsError};
 use crate::iam::Iam;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
-use crate::sigv4::{SignedRequest, SigningService, Verifier};
+use crate::sigv4::{self, SignedRequest, SigningService, TOKEN, Verifier};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 /// The header with the operation.
@@ -51,6 +52,22 @@ pub struct Peer {
     pub alive: mpsc::Sender<()>,
     /// Given back when the last request that has it has ended, likewise.
     pub place: Option<Arc<Place>>,
+    /// What is known of the connection.
+    pub standing: Arc<Standing>,
+    /// What is served on its port.
+    pub pages: Pages,
+}
+
+/// What is served on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pages {
+    /// Everything.
+    #[default]
+    All,
+    /// The APIs and `/healthz`: the rest has a port of its own.
+    Api,
+    /// `/healthz`, `/readyz` and `/metrics`.
+    Reports,
 }
 
 /// Whether the daemon can serve, for `/readyz`.
@@ -82,6 +99,8 @@ pub struct Front {
     pub account: String,
     /// What only developers want.
     pub development: Option<Development>,
+    /// For request bodies.
+    pub memory: Memory,
 }
 
 /// What a daemon for development has.
@@ -105,8 +124,16 @@ impl Front {
     {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/healthz") => plain(StatusCode::OK, "text/plain", "ok\n".into()),
+            (&Method::GET, "/readyz" | "/metrics") if peer.pages == Pages::Api => {
+                let text = "this is served where --admin-listen says\n";
+                plain(StatusCode::NOT_FOUND, "text/plain", text.into())
+            }
             (&Method::GET, "/readyz") => self.ready(),
             (&Method::GET, "/metrics") => self.metrics_page(),
+            _ if peer.pages == Pages::Reports => {
+                let text = "only /healthz, /readyz and /metrics are served here\n";
+                plain(StatusCode::NOT_FOUND, "text/plain", text.into())
+            }
             (&Method::POST, RESET) if self.development.is_some() => {
                 let task = tokio::spawn(async move { self.reset(request.headers()).await });
                 task.await.unwrap_or_else(|error| {
@@ -185,7 +212,7 @@ impl Front {
     {
         let begin = Instant::now();
         let (head, body) = request.into_parts();
-        let content = body::read(body).await;
+        let content = self.memory.read(body, self.pass(&head, &peer)).await;
         // Of HTTP/2, only the stream is at an end then.
         let unread = content.is_err() && head.version < Version::HTTP_2;
         let writable = self.audit.ensure_writable().await;
@@ -224,6 +251,25 @@ impl Front {
         self.run(operation, &content, exchange).await
     }
 
+    /// Whether a request may have a body of more than a few bytes: all is checked that can be
+    /// without its body.
+    async fn pass(&self, head: &Parts, peer: &Peer) -> Result<Sender, KmsError> {
+        let service = if query::is_query(head) {
+            query::claimed_service(head)
+        } else {
+            let known = named(head).1.filter(|_| head.method == Method::POST);
+            known.ok_or_else(|| KmsError::bare(Exception::UnknownOperation))?;
+            SigningService::KMS
+        };
+        let signed = signed(head, &[]);
+        let key = self.verifier.screen(&signed, service, SystemTime::now())?;
+        let token = head.headers.get(TOKEN).map(HeaderValue::as_bytes);
+        if !self.iam.knows(key, token).await? {
+            return Err(sigv4::unknown_client());
+        }
+        Ok(if peer.standing.is_proven() { Sender::Proven } else { Sender::Named })
+    }
+
     /// Finds out who sent a request to `service`, and for which Region.
     pub(super) async fn authenticate(
         &self,
@@ -232,21 +278,14 @@ impl Front {
         service: SigningService,
         exchange: &mut Exchange,
     ) -> Result<(), KmsError> {
-        let signed = SignedRequest {
-            method: head.method.as_str(),
-            path: head.uri.path(),
-            query: head.uri.query(),
-            authority: authority(head),
-            headers: &head.headers,
-            body: content,
-        };
+        let signed = signed(head, content);
         exchange.received = SystemTime::now();
         let claim = self.verifier.read(&signed, service, exchange.received)?;
         let trace = (exchange.request_id.into_bytes(), &mut exchange.facts.receipts);
         let (id, token) = (claim.access_key_id(), claim.session_token());
         let found = self.iam.credential(id, token, trace).await?;
         let credential = self.verifier.verify(&claim, found)?;
-        exchange.principal = Some(credential.principal().clone());
+        exchange.identified(credential.principal().clone());
         claim.region().clone_into(&mut exchange.region);
         Ok(())
     }
@@ -288,6 +327,18 @@ impl Front {
         outcome: Outcome<'_>,
     ) -> Result<(), AuditError> {
         self.audit.append_request(&exchange.record(&self.account, outcome)).await.map(drop)
+    }
+}
+
+/// What the signature of a request covers.
+fn signed<'a>(head: &'a Parts, body: &'a [u8]) -> SignedRequest<'a> {
+    SignedRequest {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query(),
+        authority: authority(head),
+        headers: &head.headers,
+        body,
     }
 }
 
