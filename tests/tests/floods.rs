@@ -4,7 +4,8 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Mutex;
-use std::thread::sleep;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use hsm_tests::daemon::{Credentials, Daemon};
@@ -55,31 +56,67 @@ fn admin(daemon: &Daemon) -> String {
     address.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect()
 }
 
+/// Connections from so many addresses on which this is sent and nothing is read, opened by several
+/// threads: all are there before the first one is too old.
+fn flood_of(daemon: &Daemon, addresses: u8, bytes: &[u8]) -> Vec<TcpStream> {
+    let begin = Instant::now();
+    let open = |number| {
+        let mut stream = connect_from(address(number, addresses), daemon).ok()?;
+        let _ = stream.write(bytes);
+        Some(stream)
+    };
+    let flood: Vec<_> = thread::scope(|scope| {
+        let part =
+            |first| scope.spawn(move || Vec::from_iter((first..MANY).step_by(16).filter_map(open)));
+        let parts: Vec<_> = (0..16).map(part).collect();
+        parts.into_iter().flat_map(|part| part.join().expect("opened")).collect()
+    });
+    println!("{} connections in {:?}", flood.len(), begin.elapsed());
+    flood
+}
+
 #[test]
 fn requests_whose_answers_are_never_read() {
     let _alone = ALONE.lock();
-    let (daemon, key) = start(&["--admin-listen", "127.0.0.1:0"]);
-    let admin = admin(&daemon);
+    let (daemon, key) = start(&[]);
     let requests = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(250);
-    let mut flood = Vec::new();
-    let begin = Instant::now();
-    for number in 0..MANY {
-        let Ok(mut stream) = connect_from(address(number, 5), &daemon) else { continue };
-        let _ = stream.write(&requests);
-        flood.push(stream);
-    }
-    println!("{} connections in {:?}", flood.len(), begin.elapsed());
+    let mut flood = flood_of(&daemon, 5, &requests);
     assert_serves(&daemon, &key);
-    let mut health = Connection::to(&admin);
-    health.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").expect("sent");
-    assert_eq!(health.read().expect("answered").status, 200);
-    // Those that are left go on until nobody reads their requests.
-    let sent: Vec<_> =
-        flood.iter_mut().rev().take(200).map(|stream| fill(stream, &requests, 4 << 20)).collect();
-    println!("{} bytes of requests at most", sent.iter().max().expect("some"));
+    // Some go on until nobody reads their requests.
+    let last = flood.iter_mut().rev().take(200);
+    let sent = last.map(|stream| fill(stream, &requests, 8 << 20)).max();
+    assert!(sent < Some(8 << 20), "requests are read although their answers are not");
     assert_serves(&daemon, &key);
     assert_over(&mut flood, Instant::now() + Duration::from_secs(25));
     assert_serves(&daemon, &key);
+}
+
+#[test]
+fn health_has_a_port_of_its_own() {
+    let _alone = ALONE.lock();
+    let (daemon, key) = start(&["--admin-listen", "127.0.0.1:0"]);
+    let admin = admin(&daemon);
+    let ask = |path: &str| {
+        let begin = Instant::now();
+        let mut connection = Connection::to(&admin);
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        connection.write(request.as_bytes()).expect("sent");
+        let status = connection.read().expect("answered").status;
+        assert!(begin.elapsed() < WAIT, "{path} after {:?}", begin.elapsed());
+        status
+    };
+    let flood = flood_of(&daemon, 5, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
+    let all = ["/healthz", "/readyz", "/metrics", "/"];
+    assert_eq!(all.map(ask), [200, 200, 200, 404]);
+    assert_eq!(
+        ["/healthz", "/readyz", "/metrics"].map(|path| get(&daemon, path).status),
+        [200, 404, 404]
+    );
+    assert_serves(&daemon, &key);
+    drop(flood);
+    // Its own places are few, and a flood of it makes room as well.
+    let _idle: Vec<_> = (0..200).map(|_| TcpStream::connect(&admin).expect("connected")).collect();
+    assert_eq!(ask("/healthz"), 200);
 }
 
 #[test]
@@ -118,8 +155,7 @@ fn idle_connections() {
     again(&mut known);
     // From one address: it has what an address may have. From five: there are no places left.
     for addresses in [1, 5] {
-        let flood: Vec<_> =
-            (0..MANY).filter_map(|number| connect_from(address(number, addresses), &daemon).ok()).collect();
+        let flood = flood_of(&daemon, addresses, b"");
         assert_serves(&daemon, &key);
         again(&mut known);
         drop(flood);
@@ -202,24 +238,33 @@ fn memory(daemon: &Daemon, key: &str, bodies: &[Vec<u8>]) -> [u64; 3] {
         assert_serves(daemon, key);
     }
     let before = resident(daemon.id());
-    let mut flood: Vec<_> = (0..bodies.len())
-        .map(|number| TcpStream::connect(daemon.address()).map(|stream| (stream, number)))
-        .map(|connected| connected.expect("connected"))
-        .collect();
-    let mut during = 0;
-    // All but the last byte, so that no request is over.
-    for (stream, number) in &mut flood {
+    // All but the last byte, so that no request is over; by many at a time, as the daemon lets
+    // some of them wait.
+    let send = |body: &Vec<u8>| {
+        let mut stream = TcpStream::connect(daemon.address()).expect("connected");
         stream.set_write_timeout(Some(Duration::from_secs(5))).expect("set");
-        let body = &bodies[*number];
         let _ = stream.write_all(&body[..body.len() - 1]);
-        during = during.max(resident(daemon.id()));
-    }
+        stream
+    };
+    let most = AtomicU64::new(0);
+    let measure = || most.fetch_max(resident(daemon.id()), Ordering::Relaxed);
+    let flood: Vec<Vec<_>> = thread::scope(|scope| {
+        let part = |bodies| scope.spawn(move || Vec::from_iter(<[_]>::iter(bodies).map(send)));
+        let sending: Vec<_> = bodies.chunks(10).map(part).collect();
+        while sending.iter().any(|sending| !sending.is_finished()) {
+            measure();
+            sleep(Duration::from_millis(10));
+        }
+        sending.into_iter().map(|sending| sending.join().expect("sent")).collect()
+    });
+    measure();
     assert_serves(daemon, key);
     sleep(Duration::from_secs(1));
-    during = during.max(resident(daemon.id()));
+    measure();
     drop(flood);
     sleep(Duration::from_secs(5));
     assert_serves(daemon, key);
+    let during = most.into_inner();
     let megabytes = [before, during, resident(daemon.id())].map(|bytes| bytes >> 20);
     println!("before, during, after: {megabytes:?} MiB");
     megabytes
@@ -262,6 +307,7 @@ fn large_bodies_are_served_meanwhile() {
     let mut flood = Vec::new();
     for _ in 0..60 {
         let mut stream = TcpStream::connect(daemon.address()).expect("connected");
+        stream.set_write_timeout(Some(Duration::from_millis(50))).expect("set");
         let _ = stream.write_all(&bytes[..bytes.len() - 1]);
         flood.push(stream);
     }

@@ -5,6 +5,7 @@
 //! the request passes; the rest of a request whose head does not is discarded as it comes.
 
 use std::ops::Deref;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +86,6 @@ impl Memory {
     pub(super) async fn read<B, P>(&self, body: B, pass: P) -> Result<Content, KmsError>
     where
         B: Body<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
         P: Future<Output = Result<Sender, KmsError>>,
     {
         let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
@@ -100,11 +100,7 @@ impl Memory {
         let mut length = 0_usize;
         loop {
             let by = end.min(Instant::now() + STALL);
-            let frame = timeout_at(by, body.frame()).await;
-            let frame = frame.map_err(|_| unreadable("The request body did not arrive in time."))?;
-            let Some(frame) = frame else { break };
-            let Ok(frame) = frame else { return Err(unreadable("The request body is incomplete.")) };
-            let Ok(data) = frame.into_data() else { continue };
+            let Some(data) = next(body.as_mut(), by).await? else { break };
             length = length.saturating_add(data.len());
             let most = if sender.is_ok() { MAX_DISCARDED } else { MAX_DISCARDED_OF_STRANGERS };
             if length > most {
@@ -116,7 +112,7 @@ impl Memory {
                 sender = pass.await;
             }
             if let Ok(known) = sender
-                && length <= MAX_BODY
+                && length.max(expected) <= MAX_BODY
                 && let Err(error) = self.append(&mut content, &data, known).await
             {
                 sender = Err(error);
@@ -180,6 +176,24 @@ impl Memory {
     }
 }
 
+/// The next data of a body, if it comes in time; `None` at its end.
+async fn next<B>(mut body: Pin<&mut B>, by: Instant) -> Result<Option<Bytes>, KmsError>
+where
+    B: Body<Data = Bytes>,
+{
+    loop {
+        let frame = match timeout_at(by, body.frame()).await {
+            Err(_) => return Err(unreadable("The request body did not arrive in time.")),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(_))) => return Err(unreadable("The request body is incomplete.")),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+}
+
 fn too_large() -> KmsError {
     KmsError::new(Exception::RequestEntityTooLarge, "The request body is larger than 1 MiB.")
 }
@@ -192,7 +206,6 @@ fn unreadable(text: &'static str) -> KmsError {
 mod tests {
     use std::collections::VecDeque;
     use std::convert::Infallible;
-    use std::pin::Pin;
     use std::task::{Context, Poll};
 
     use hyper::body::Frame;

@@ -288,8 +288,9 @@ impl Standing {
     pub(super) async fn untaken(&self, patience: Duration) {
         loop {
             let oldest = self.answers().since.first_key_value().map(|(_, since)| *since);
-            let left = oldest
-                .map_or(patience, |since| (since + patience).saturating_duration_since(Instant::now()));
+            let left = oldest.map_or(patience, |since| {
+                (since + patience).saturating_duration_since(Instant::now())
+            });
             if left.is_zero() {
                 self.is_ended.store(true, Ordering::Release);
                 return self.stalled();
@@ -380,14 +381,16 @@ mod tests {
         let few = seats.admit(from(1)).unwrap();
         let many: Vec<_> = (0..3).map(|_| seats.admit(from(2)).unwrap()).collect();
         let another = seats.admit(from(3)).unwrap();
-        assert_eq!(ended(&[&few, &many[0], &many[1], &many[2], &another]), [
-            false, true, false, false, false
-        ]);
+        assert_eq!(
+            ended(&[&few, &many[0], &many[1], &many[2], &another]),
+            [false, true, false, false, false]
+        );
         // The one that makes the crowd greater is seated at its own cost.
         let last = seats.admit(from(2)).unwrap();
-        assert_eq!(ended(&[&few, &many[1], &many[2], &another, &last]), [
-            false, true, false, false, false
-        ]);
+        assert_eq!(
+            ended(&[&few, &many[1], &many[2], &another, &last]),
+            [false, true, false, false, false]
+        );
     }
 
     #[test]
@@ -419,7 +422,8 @@ mod tests {
     fn an_address_is_capped_and_ipv6_is_one_by_its_network() {
         let seats = seats(10, 10, 2);
         let of = |text: &str| seats.admit(text.parse().unwrap()).unwrap();
-        let all = [of("2001:db8::1"), of("2001:db8::2:3"), of("2001:db8::4"), of("2001:db8:0:1::1")];
+        let all =
+            [of("2001:db8::1"), of("2001:db8::2:3"), of("2001:db8::4"), of("2001:db8:0:1::1")];
         assert_eq!(ended(&all.each_ref()), [true, false, false, false]);
         let mapped = [of("::ffff:10.0.0.1"), of("10.0.0.1"), of("10.0.0.1"), of("10.0.0.2")];
         assert_eq!(ended(&mapped.each_ref()), [true, false, false, false]);

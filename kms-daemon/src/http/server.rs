@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
@@ -57,6 +57,13 @@ impl Default for Limits {
 /// Connections that have been told to go and may not have gone yet.
 const LEAVING: usize = 64;
 
+/// What the kernel keeps for each connection, in bytes, of which it takes twice as much for its own
+/// use as well. By itself it would keep megabytes for a client that does not read.
+const SEND_BUFFER: u32 = 64 << 10;
+const RECEIVE_BUFFER: u32 = 128 << 10;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
 /// A bound port.
 pub struct Server {
     listener: TcpListener,
@@ -75,7 +82,13 @@ impl Server {
         tls: Option<Arc<ServerConfig>>,
         limits: Limits,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        // Connections have these from the port.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
         Ok(Self { listener, tls: tls.map(TlsAcceptor::from), limits, pages: Pages::default() })
     }
 
@@ -146,11 +159,7 @@ impl Server {
                 front: Arc::clone(&front),
                 limits: self.limits,
                 pages: self.pages,
-                places: Places::new(
-                    Arc::clone(&requests),
-                    self.limits.streams,
-                    Arc::clone(&seats),
-                ),
+                places: Places::new(Arc::clone(&requests), self.limits.streams, Arc::clone(&seats)),
                 seats: Arc::clone(&seats),
                 standing: Arc::clone(seat.standing()),
                 stop: watch_stop.clone(),
