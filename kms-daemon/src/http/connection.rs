@@ -115,6 +115,10 @@ impl Connection {
             let (front, seats, peer) = (Arc::clone(&front), Arc::clone(&seats), peer.clone());
             async move {
                 let (standing, _counted) = (Arc::clone(&peer.standing), peer.standing.request());
+                if !standing.is_proven() {
+                    // Of many requests that were sent at once, one in turn with other connections.
+                    tokio::task::yield_now().await;
+                }
                 Ok::<_, Infallible>(held(front.answer(request, peer).await, &seats, &standing))
             }
         });
