@@ -94,6 +94,10 @@ pub enum Compression {
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where health and metrics are served instead.
+    pub admin_listen: Option<SocketAddr>,
+    /// Connections that one address may have; a quarter of all by default.
+    pub connections_per_address: Option<usize>,
     /// Everything the daemon keeps.
     pub data: PathBuf,
     /// The devices, in the form of `--hsm`.
@@ -177,6 +181,8 @@ impl Settings {
         }
         let config = Config {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8700))),
+            admin_listen: self.admin_listen,
+            connections_per_address: self.connections_per_address,
             data: self.data.map_or_else(default_data, Ok)?,
             hsms: self.hsm.unwrap_or_else(|| vec!["soft".to_owned()]),
             region: regions[0].clone(),
@@ -237,10 +243,10 @@ impl Config {
         settings.or(file).resolve()
     }
 
-    /// Whether requests come over TLS.
+    /// Whether requests to an address come over TLS.
     #[must_use]
-    pub fn needs_tls(&self) -> bool {
-        self.tls.is_some() || !self.listen.ip().is_loopback()
+    pub fn needs_tls(&self, address: SocketAddr) -> bool {
+        self.tls.is_some() || !address.ip().is_loopback()
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -270,6 +276,9 @@ impl Config {
         self.check_hsms()?;
         if !(1..=MAX_CLOCK_WINDOW).contains(&self.clock_window) {
             return Err(value("clock-window is 1 to 15 minutes"));
+        }
+        if self.connections_per_address == Some(0) {
+            return Err(value("connections-per-address is at least 1"));
         }
         Quotas::parse(&self.quotas).map_err(value)?;
         Ok(())
@@ -341,9 +350,10 @@ mod tests {
             ("us-east-1", "000000000000")
         );
         assert_eq!(config.hsms, ["soft"]);
-        assert!(!config.needs_tls());
+        assert!(!config.needs_tls(config.listen));
         assert_eq!((config.audit, config.disk), (Policy::default(), DiskPolicy::default()));
         assert_eq!(config.refusal_rate, 50);
+        assert_eq!((config.admin_listen, config.connections_per_address), (None, None));
     }
 
     #[test]
@@ -405,6 +415,7 @@ mod tests {
             (["--audit-keep", "0"], "forever"),
             (["--disk-reserve", "2G"], "disk-reserve"),
             (["--refusal-rate", "0"], "refusal-rate"),
+            (["--connections-per-address", "0"], "at least 1"),
         ] {
             let error = load(&arguments).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
@@ -422,8 +433,14 @@ mod tests {
 
     #[test]
     fn other_addresses_need_tls() {
-        assert!(load(&["--listen", "0.0.0.0:8700"]).unwrap().needs_tls());
-        assert!(!load(&["--listen", "[::1]:8700"]).unwrap().needs_tls());
-        assert!(load(&["--tls-cert", "c", "--tls-key", "k"]).unwrap().needs_tls());
+        let needs_tls = |arguments: &[&str]| {
+            let config = load(arguments).unwrap();
+            config.needs_tls(config.admin_listen.unwrap_or(config.listen))
+        };
+        assert!(needs_tls(&["--listen", "0.0.0.0:8700"]));
+        assert!(!needs_tls(&["--listen", "[::1]:8700"]));
+        assert!(needs_tls(&["--tls-cert", "c", "--tls-key", "k"]));
+        assert!(needs_tls(&["--admin-listen", "0.0.0.0:8702"]));
+        assert!(!needs_tls(&["--listen", "0.0.0.0:8700", "--admin-listen", "127.0.0.1:8702"]));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use rustls::ServerConfig;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::Service;
@@ -21,7 +23,8 @@ use crate::credentials::{Credentials, CredentialsError};
 use crate::development::{Seed, SeedError};
 use crate::devices::{DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints};
 use crate::durable;
-use crate::http::{Development, Front, Limits, Server};
+use crate::files;
+use crate::http::{Development, Front, Limits, Memory, Pages, Server};
 use crate::iam::{Iam, Setup};
 use crate::key::identifier::is_region;
 use crate::key::{CatalogError, deletion, import, last_usage, rotation};
@@ -34,6 +37,14 @@ use crate::space::Space;
 use crate::status::DaemonStatus;
 use crate::store::{RedbStore, Store, StoreError};
 use crate::tls::{self, TlsError};
+
+/// Connections for health and metrics.
+const ADMIN_CONNECTIONS: usize = 64;
+/// Files that are open beside connections: those of health and metrics, those that are about to be
+/// closed, devices, links, store and audit log.
+const OTHER_FILES: u64 = 384;
+/// Connections that are served however few files may be open.
+const LEAST_CONNECTIONS: usize = 32;
 
 /// Why the daemon does not run; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -50,10 +61,12 @@ pub enum DaemonError {
     #[error("another kmsd or kmsctl is running on {0}; stop it, or choose another --data DIR")]
     InUse(PathBuf),
     /// The port cannot be bound.
-    #[error("cannot listen on {address}: {source}; choose another with --listen ADDR:PORT")]
+    #[error("cannot listen on {address}: {source}; choose another with {flag} ADDR:PORT")]
     Listen {
         /// The address.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
+        /// Where it was given.
+        flag: &'static str,
         /// What the operating system said.
         source: io::Error,
     },
@@ -146,11 +159,18 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     // From here on no other daemon serves from this directory.
     let begin = SystemTime::now();
     let roots = credentials(&config, data.path())?;
-    let tls = tls(&config, data.path())?;
-    // The port before the devices: a port in use shows at once.
-    let server = Server::bind(config.listen, tls.clone(), Limits::default())
-        .await
-        .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
+    // The ports before the devices: a port in use shows at once.
+    let limits = limits(&config, files::raise());
+    let server = listen(&config, (config.listen, "--listen"), limits, data.path()).await?;
+    let (server, admin) = match config.admin_listen {
+        None => (server, None),
+        Some(address) => {
+            let limits =
+                Limits { connections: ADMIN_CONNECTIONS, address: ADMIN_CONNECTIONS, ..limits };
+            let admin = listen(&config, (address, "--admin-listen"), limits, data.path()).await?;
+            (server.serving(Pages::Api), Some(admin.serving(Pages::Reports)))
+        }
+    };
     let about = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "region": config.region,
@@ -211,6 +231,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         region: config.region.clone(),
         account: config.account.clone(),
         development,
+        memory: Memory::default(),
     });
     if let Some(development) = &front.development {
         let made = development.seed.apply(&front).await?;
@@ -218,9 +239,25 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     }
     let mut linked = vec![tokio::spawn(link::run(Arc::clone(&front)))];
     linked.extend(link.map(|link| tokio::spawn(link.run(Arc::clone(&front)))));
-    let address = server.address().map_err(system("read the bound address"))?;
-    ready(&format!("{}://{address}", if tls.is_some() { "https" } else { "http" }));
-    server.run(front, stop).await;
+    let url = |server: &Server| server.url().map_err(system("read the bound address"));
+    if let Some(admin) = &admin {
+        tracing::info!(url = url(admin)?, "health and metrics are served");
+    }
+    ready(&url(&server)?);
+    let (stopping, stopped) = watch::channel(false);
+    let stopped = || {
+        let mut stopped = stopped.clone();
+        async move { drop(stopped.wait_for(|stop| *stop).await) }
+    };
+    let admin = admin.map(|admin| tokio::spawn(admin.run(Arc::clone(&front), stopped())));
+    let serving = server.run(front, stopped());
+    tokio::join!(serving, async move {
+        stop.await;
+        let _ = stopping.send(true);
+    });
+    if let Some(admin) = admin {
+        let _ = admin.await;
+    }
 
     tracing::info!("stopping");
     for job in jobs.into_iter().chain([probe, checkpoints, keeping]).chain(linked) {
@@ -359,11 +396,47 @@ fn credentials(config: &Config, data: &Path) -> Result<Credentials, DaemonError>
     Ok(credentials)
 }
 
-fn tls(config: &Config, data: &Path) -> Result<Option<Arc<ServerConfig>>, DaemonError> {
+/// Binds a port.
+async fn listen(
+    config: &Config,
+    (address, flag): (SocketAddr, &'static str),
+    limits: Limits,
+    data: &Path,
+) -> Result<Server, DaemonError> {
+    let tls = tls(config, address, data)?;
+    let bound = Server::bind(address, tls, limits).await;
+    bound.map_err(|source| DaemonError::Listen { address, flag, source })
+}
+
+/// As many connections as there are file descriptors for.
+fn limits(config: &Config, files: u64) -> Limits {
+    let limits = Limits::default();
+    let room = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    let connections = limits.connections.min(room.max(LEAST_CONNECTIONS));
+    if connections < limits.connections {
+        tracing::warn!(
+            connections,
+            "this process may have {files} open files only: fewer connections are served than \
+             {}; raise the hard limit (ulimit -Hn, LimitNOFILE=) to {}",
+            limits.connections,
+            limits.connections as u64 + OTHER_FILES,
+        );
+    }
+    let address = config.connections_per_address.unwrap_or(connections / 4);
+    Limits { connections, address, ..limits }
+}
+
+fn tls(
+    config: &Config,
+    address: SocketAddr,
+    data: &Path,
+) -> Result<Option<Arc<ServerConfig>>, DaemonError> {
     let (certificate, key) = match &config.tls {
         Some(given) => given.clone(),
-        None if config.needs_tls() => {
-            let (certificate, key) = tls::own_certificate(data, config.listen.ip())?;
+        None if config.needs_tls(address) => {
+            let addresses = [Some(config.listen), config.admin_listen];
+            let names = addresses.into_iter().flatten().map(|address| address.ip());
+            let (certificate, key) = tls::own_certificate(data, names)?;
             tracing::info!(
                 "TLS with the daemon's own certificate; clients need AWS_CA_BUNDLE={}",
                 certificate.display()

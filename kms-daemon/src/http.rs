@@ -19,12 +19,17 @@ mod erasing;
 mod exchange;
 mod front;
 mod head;
+mod held;
 mod places;
+mod progress;
 mod query;
+mod seats;
 mod server;
 #[cfg(test)]
 mod tests;
 
-pub use front::{Development, Front, Peer, Readiness};
+pub use body::Memory;
+pub use front::{Development, Front, Pages, Peer, Readiness};
 pub use places::Place;
+pub use seats::Standing;
 pub use server::{Limits, Server};

@@ -143,6 +143,22 @@ impl Iam {
         }
     }
 
+    /// Whether [`Iam::credential`] may find something, by what needs no device: the access key
+    /// exists and is active, or the session token was made here.
+    ///
+    /// # Errors
+    /// `Exception::KmsInternal` if that cannot be told now.
+    pub async fn knows(&self, access_key_id: &str, token: Option<&[u8]>) -> Result<bool, KmsError> {
+        if let Some(token) = token {
+            return Ok(token::is_own(&self.seal, access_key_id, token));
+        }
+        if self.roots.find(access_key_id).is_some() {
+            return Ok(true);
+        }
+        let Some(key) = self.directory.access_key(access_key_id).await? else { return Ok(false) };
+        Ok(self.owner(&key).await?.is_some())
+    }
+
     async fn long_term(
         &self,
         access_key_id: &str,

@@ -19,6 +19,7 @@ pub mod durable;
 pub mod engine;
 pub mod envelope;
 pub mod error;
+pub mod files;
 pub mod hex;
 pub mod http;
 pub mod iam;

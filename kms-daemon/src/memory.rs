@@ -6,12 +6,12 @@
 //! [`Heap`] as their allocator, which erases every block that is freed; and connections erase what
 //! stays allocated between requests.
 
-use std::alloc::System;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use host_driver::stack;
+use mimalloc::MiMalloc;
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{
@@ -20,11 +20,12 @@ use rustix::process::{
 use rustix::thread::{CapabilitySet, capabilities};
 use zeroizing_alloc::ZeroAlloc;
 
-/// An allocator that erases each block before it is free.
-pub type Heap = ZeroAlloc<System>;
+/// An allocator that erases each block before it is free. The one behind it gives memory back to the
+/// operating system when a flood of connections is over; that of glibc keeps most.
+pub type Heap = ZeroAlloc<MiMalloc>;
 
 /// The allocator of the programs of this package: `#[global_allocator]` is theirs to say.
-pub const HEAP: Heap = ZeroAlloc(System);
+pub const HEAP: Heap = ZeroAlloc(MiMalloc);
 
 /// Bytes of stack that are erased after each step of a request.
 const STACK: usize = 32 * 1024;

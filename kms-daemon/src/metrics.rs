@@ -33,6 +33,11 @@ struct DeviceLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PairLabel {
     region: String,
     spec: &'static str,
@@ -57,12 +62,32 @@ impl Times {
     }
 }
 
+/// Connections; clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionMetrics {
+    open: Gauge,
+    ended: Family<ReasonLabel, Counter>,
+}
+
+impl ConnectionMetrics {
+    /// Sets how many there are.
+    pub(crate) fn open(&self, count: usize) {
+        self.open.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Counts one that the daemon ended.
+    pub(crate) fn ended(&self, reason: &'static str) {
+        self.ended.get_or_create(&ReasonLabel { reason }).inc();
+    }
+}
+
 /// All metrics of the daemon.
 pub struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<RequestLabels, Counter>,
     latency: Family<OperationLabel, Histogram>,
     authorization: Times,
+    connections: ConnectionMetrics,
     ready: Gauge,
     audit_pending: Gauge,
     audit_records: Gauge,
@@ -93,6 +118,7 @@ impl Metrics {
             requests: Family::default(),
             latency: Family::new_with_constructor(buckets),
             authorization: Times::of_authorization(),
+            connections: ConnectionMetrics::default(),
             ready: Gauge::default(),
             audit_pending: Gauge::default(),
             audit_records: Gauge::default(),
@@ -128,6 +154,18 @@ impl Metrics {
              open secrets aside",
             Unit::Seconds,
             self.authorization.0.clone(),
+        );
+        registry.register(
+            "connections",
+            "Connections of clients, without those of --admin-listen",
+            self.connections.open.clone(),
+        );
+        registry.register(
+            "connections_ended",
+            "Connections that the daemon ended before their time: stalled, as answers were not \
+             taken; address or room, as there were too many of one address or in all; requests or \
+             answers, as too many were under way; refused, as none could make room",
+            self.connections.ended.clone(),
         );
         registry.register("ready", "1 if requests can be served", self.ready.clone());
         registry.register(
@@ -183,6 +221,12 @@ impl Metrics {
         let operation = operation.unwrap_or("unknown");
         self.requests.get_or_create(&RequestLabels { operation, code }).inc();
         self.latency.get_or_create(&OperationLabel { operation }).observe(took.as_secs_f64());
+    }
+
+    /// The connections, to be counted by who accepts them.
+    #[must_use]
+    pub fn connections(&self) -> ConnectionMetrics {
+        self.connections.clone()
     }
 
     /// What authorizations take, to be counted by who decides.

@@ -51,7 +51,8 @@ pub const MAX_WINDOW: Duration = Duration::from_secs(15 * 60);
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const TERMINATOR: &str = "aws4_request";
-const TOKEN: &str = "x-amz-security-token";
+/// The header with a session token.
+pub(crate) const TOKEN: &str = "x-amz-security-token";
 const UNKNOWN_CLIENT: &str = "The security token included in the request is invalid.";
 const EXPIRED_TOKEN: &str = "The security token included in the request is expired";
 const WRONG_SIGNATURE: &str = "The request signature we calculated does not match the signature \
@@ -161,6 +162,32 @@ impl Verifier {
         service: SigningService,
         now: SystemTime,
     ) -> Result<Claim<'a>, KmsError> {
+        let (authorization, date) = self.read_head(request, service, now)?;
+        let payload_hash = hex::encode(&Sha256::digest(request.body));
+        check_declared_hash(request.headers, &payload_hash)?;
+        Ok(Claim { request: *request, authorization, date, payload_hash, now })
+    }
+
+    /// Checks all of `request` that can be checked without a secret and without its body, as of
+    /// `now`: the access key id it says it was signed with.
+    ///
+    /// # Errors
+    /// As for [`Verifier::read`].
+    pub fn screen<'a>(
+        &self,
+        request: &SignedRequest<'a>,
+        service: SigningService,
+        now: SystemTime,
+    ) -> Result<&'a str, KmsError> {
+        Ok(self.read_head(request, service, now)?.0.scope.access_key)
+    }
+
+    fn read_head<'a>(
+        &self,
+        request: &SignedRequest<'a>,
+        service: SigningService,
+        now: SystemTime,
+    ) -> Result<(Authorization<'a>, RequestDate), KmsError> {
         refuse_query_authentication(request.query)?;
         let authorization = Authorization::from_headers(request.headers)?;
         refuse_duplicates(request)?;
@@ -168,9 +195,7 @@ impl Verifier {
         self.check_scope(&authorization.scope, service, &date)?;
         check_signed_headers(&authorization, request.headers, &date)?;
         date.check_window(now, self.window)?;
-        let payload_hash = hex::encode(&Sha256::digest(request.body));
-        check_declared_hash(request.headers, &payload_hash)?;
-        Ok(Claim { request: *request, authorization, date, payload_hash, now })
+        Ok((authorization, date))
     }
 
     /// Checks that the request was signed with the key that its access key id led to, for the first
@@ -197,8 +222,7 @@ impl Verifier {
         let session = found.as_ref().and_then(AccessKey::session);
         let has_token = is_token_of(request.headers, session.as_ref());
 
-        let unknown = || KmsError::new(Exception::UnrecognizedClient, UNKNOWN_CLIENT);
-        let key = found.filter(|_| has_token).ok_or_else(unknown)?;
+        let key = found.filter(|_| has_token).ok_or_else(unknown_client)?;
         if !is_signed {
             return Err(invalid(WRONG_SIGNATURE));
         }
@@ -354,6 +378,11 @@ fn is_token_of(headers: &HeaderMap, session: Option<&Session>) -> bool {
         Some(_) => token.is_some() && is_equal,
         None => token.is_none(),
     }
+}
+
+/// The refusal of an access key that does not exist, or whose session token is another.
+pub(crate) fn unknown_client() -> KmsError {
+    KmsError::new(Exception::UnrecognizedClient, UNKNOWN_CLIENT)
 }
 
 fn seconds(time: SystemTime) -> u64 {

@@ -74,14 +74,19 @@ pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsErro
 
 /// The certificate of the data directory, made now if there is none; returns certificate and key.
 ///
-/// It is self-signed for `localhost` and `address`, so clients are told to trust this very file.
+/// It is self-signed for `localhost` and `addresses`, so clients are told to trust this very file.
 ///
 /// # Errors
 /// If it cannot be made or stored.
-pub fn own_certificate(data: &Path, address: IpAddr) -> Result<(PathBuf, PathBuf), TlsError> {
+pub fn own_certificate(
+    data: &Path,
+    addresses: impl IntoIterator<Item = IpAddr>,
+) -> Result<(PathBuf, PathBuf), TlsError> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    if !address.is_unspecified() && !address.is_loopback() {
-        names.push(address.to_string());
+    for address in addresses {
+        if !address.is_unspecified() && !address.is_loopback() {
+            names.push(address.to_string());
+        }
     }
     own(&data.join("tls"), names, "Strongroom kmsd")
 }
@@ -145,7 +150,7 @@ mod tests {
     #[test]
     fn a_certificate_is_made_once_and_loads() {
         let dir = tempfile::tempdir().unwrap();
-        let address = "192.0.2.1".parse().unwrap();
+        let address = [IpAddr::from([192, 0, 2, 1])];
         let (certificate, key) = own_certificate(dir.path(), address).unwrap();
         let mode = std::fs::metadata(&key).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -158,7 +163,7 @@ mod tests {
     #[test]
     fn wrong_files_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        let (certificate, key) = own_certificate(dir.path(), "127.0.0.1".parse().unwrap()).unwrap();
+        let (certificate, key) = own_certificate(dir.path(), []).unwrap();
         let swapped = load(&key, &certificate).unwrap_err().to_string();
         assert!(swapped.contains("key.pem holds no certificate"), "{swapped}");
         let missing = load(&dir.path().join("none"), &key).unwrap_err().to_string();

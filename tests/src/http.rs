@@ -225,7 +225,16 @@ impl Connection {
     /// If the daemon does not listen.
     #[must_use]
     pub fn open(daemon: &Daemon) -> Self {
-        let stream = TcpStream::connect(daemon.address()).expect("the daemon listens");
+        Self::to(daemon.address())
+    }
+
+    /// Connects to another port of it.
+    ///
+    /// # Panics
+    /// If nobody listens there.
+    #[must_use]
+    pub fn to(address: &str) -> Self {
+        let stream = TcpStream::connect(address).expect("the daemon listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("an option can be set");
         Self(stream)

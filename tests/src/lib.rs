@@ -31,6 +31,7 @@ pub mod daemon;
 pub mod emulator;
 pub mod enclave;
 pub mod environment;
+pub mod flood;
 pub mod http;
 pub mod importer;
 pub mod javascript;

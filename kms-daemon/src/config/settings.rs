@@ -15,6 +15,14 @@ pub(super) struct Settings {
     /// Address to listen on [default: 127.0.0.1:8700]; another than loopback only with TLS.
     #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_LISTEN")]
     pub(super) listen: Option<SocketAddr>,
+    /// Serve /healthz, /readyz and /metrics here, out of the reach of clients, and of these only
+    /// /healthz with the API [default: all with the API].
+    #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_ADMIN_LISTEN")]
+    pub(super) admin_listen: Option<SocketAddr>,
+    /// Connections that one address may have, of IPv6 one network of 64 bits [default: a quarter of
+    /// all, 1024].
+    #[arg(long, value_name = "N", env = "STRONGROOM_CONNECTIONS_PER_ADDRESS")]
+    pub(super) connections_per_address: Option<usize>,
     /// Directory of store, audit log and credentials [default: in the user's data directory].
     #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
     pub(super) data: Option<PathBuf>,
@@ -113,6 +121,8 @@ impl Settings {
     pub(super) fn or(self, file: Self) -> Self {
         Self {
             listen: self.listen.or(file.listen),
+            admin_listen: self.admin_listen.or(file.admin_listen),
+            connections_per_address: self.connections_per_address.or(file.connections_per_address),
             data: self.data.or(file.data),
             hsm: self.hsm.or(file.hsm),
             region: self.region.or(file.region),

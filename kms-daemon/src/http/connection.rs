@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -20,8 +20,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::erasing::Erasing;
-use super::front::{Front, Peer};
+use super::front::{Front, Pages, Peer, Reply};
+use super::held::Held;
 use super::places::Places;
+use super::progress::Paced;
+use super::seats::{Seats, Standing};
 use super::server::Limits;
 use crate::tls;
 
@@ -41,7 +44,10 @@ const MAX_FAULTY: usize = 100;
 pub(super) struct Connection {
     pub(super) front: Arc<Front>,
     pub(super) limits: Limits,
+    pub(super) pages: Pages,
     pub(super) places: Places,
+    pub(super) seats: Arc<Seats>,
+    pub(super) standing: Arc<Standing>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) alive: mpsc::Sender<()>,
 }
@@ -49,19 +55,20 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) async fn accept(
         self,
-        mut stream: TcpStream,
+        stream: TcpStream,
         address: SocketAddr,
         acceptor: Option<TlsAcceptor>,
     ) {
         let _ = stream.set_nodelay(true);
         let address = address.ip().to_canonical();
-        let peer = Peer { address, tls: None, alive: self.alive.clone(), place: None };
+        let (alive, standing) = (self.alive.clone(), Arc::clone(&self.standing));
+        let peer = Peer { address, tls: None, alive, place: None, standing, pages: self.pages };
+        let mut stream = Paced::new(stream, self.limits.write, Arc::clone(&self.standing));
         let Some(acceptor) = acceptor else {
             let Some(Ok((begin, is_http2))) = self.begun(begin(&mut stream)).await else {
                 return; // gone, or too slow
             };
-            let (read, write) = stream.into_split();
-            let stream = tokio::io::join(io::Cursor::new(begin).chain(read), write);
+            stream.unread(begin);
             return self.serve(stream, peer, is_http2).await;
         };
         let Some(Ok(stream)) = self.begun(acceptor.accept(Erasing::new(stream))).await else {
@@ -106,17 +113,23 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let front = self.front;
+        let (front, seats) = (self.front, self.seats);
         let stream = Erasing::new(stream);
         let grown = stream.grown();
         let service = service_fn(move |request| {
-            let (front, peer, grown) = (Arc::clone(&front), peer.clone(), Arc::clone(&grown));
+            let (front, seats, peer) = (Arc::clone(&front), Arc::clone(&seats), peer.clone());
+            let grown = Arc::clone(&grown);
             async move {
+                let (standing, _counted) = (Arc::clone(&peer.standing), peer.standing.request());
+                if !standing.is_proven() {
+                    // Of many requests that were sent at once, one in turn with other connections.
+                    tokio::task::yield_now().await;
+                }
                 let mut answer = front.answer(request, peer).await;
                 if grown.load(Ordering::Relaxed) {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(answer)
+                Ok::<_, Infallible>(held(answer, &seats, &standing))
             }
         });
         let connection = http1::Builder::new()
@@ -141,17 +154,20 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (front, places) = (self.front, Arc::new(self.places));
+        let (front, seats, places) = (self.front, self.seats, Arc::new(self.places));
+        let standing = Arc::clone(&self.standing);
         let (under_way, watch_requests) = watch::channel(0_usize);
         let under_way = Arc::new(under_way);
         let service = service_fn(move |request: Request<Incoming>| {
             let (front, places) = (Arc::clone(&front), Arc::clone(&places));
             let (peer, counted) = (peer.clone(), Counted::new(&under_way));
+            let seats = Arc::clone(&seats);
             async move {
+                let (standing, _counted) = (Arc::clone(&peer.standing), peer.standing.request());
                 let place = places.take().await.map(Arc::new);
                 let answer = front.answer(request, Peer { place, ..peer }).await;
                 drop(counted);
-                Ok::<_, Infallible>(answer)
+                Ok::<_, Infallible>(held(answer, &seats, &standing))
             }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
@@ -171,6 +187,8 @@ impl Connection {
                 connection.as_mut().graceful_shutdown();
                 return connection.await;
             }
+            // A client whose windows are closed, or hardly opened.
+            () = standing.untaken(self.limits.answer) => return Ok(()),
             () = silence(watch_requests, self.limits) => connection.as_mut().graceful_shutdown(),
         }
         // What is left are answers that the client does not take.
@@ -178,9 +196,16 @@ impl Connection {
     }
 }
 
+/// An answer that is counted until it is taken.
+fn held(answer: Reply, seats: &Arc<Seats>, standing: &Arc<Standing>) -> Response<Held> {
+    let size = answer.size_hint().exact().and_then(|size| usize::try_from(size).ok());
+    let hold = seats.hold(standing, size.unwrap_or_default());
+    answer.map(|body| Held::new(body, hold))
+}
+
 /// Reads until it is clear which protocol the client speaks: what was read, and whether it is
 /// HTTP/2.
-async fn begin(stream: &mut TcpStream) -> io::Result<(Vec<u8>, bool)> {
+async fn begin(stream: &mut Paced) -> io::Result<(Vec<u8>, bool)> {
     let mut begin = Vec::with_capacity(PREFACE.len());
     while begin.len() < PREFACE.len() {
         let room = PREFACE.len() - begin.len();

@@ -8,8 +8,9 @@ use hyper::http::request::Parts;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::front::Peer;
+use super::front::{Pages, Peer};
 use super::head::{authority, claimed_key};
+use super::seats::Standing;
 use crate::audit::{AuditFacts, Caller, Outcome, RequestRecord};
 use crate::context::RequestContext;
 use crate::principal::Principal;
@@ -51,7 +52,9 @@ impl Exchange {
     pub(super) fn internal(principal: Principal, region: &str) -> Self {
         let (alive, _) = mpsc::channel(1);
         let address = IpAddr::from([127, 0, 0, 1]);
-        let peer = Peer { address, tls: None, alive, place: None };
+        let standing = Standing::own(address);
+        let pages = Pages::default();
+        let peer = Peer { address, tls: None, alive, place: None, standing, pages };
         let mut exchange = Self::about(&HeaderMap::new(), None, peer, region);
         exchange.user_agent = Some("kmsd --seed".to_owned());
         exchange.principal = Some(principal);
@@ -85,6 +88,12 @@ impl Exchange {
             facts: AuditFacts::default(),
             received: SystemTime::now(),
         }
+    }
+
+    /// It is known who calls.
+    pub(super) fn identified(&mut self, principal: Principal) {
+        self.peer.standing.prove();
+        self.principal = Some(principal);
     }
 
     /// What the operation is told, once it is known who calls.

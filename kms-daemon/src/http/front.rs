@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::body::{self, Content};
+use super::body::{self, Content, Memory, Sender};
 use super::exchange::Exchange;
 use super::head::authority;
 use super::places::Place;
 use super::query;
+use super::seats::Standing;
 use crate::api::{Answer, Operation, Service};
 use crate::audit::{AuditLog, Outcome, Recorded};
 use crate::development::Seed;
@@ -27,7 +28,7 @@ use crate::iam::Iam;
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
-use crate::sigv4::{SignedRequest, SigningService, Verifier};
+use crate::sigv4::{self, SignedRequest, SigningService, TOKEN, Verifier};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 /// The header with the operation.
@@ -56,6 +57,22 @@ pub struct Peer {
     pub alive: mpsc::Sender<()>,
     /// Given back when the last request that has it has ended, likewise.
     pub place: Option<Arc<Place>>,
+    /// What is known of the connection.
+    pub standing: Arc<Standing>,
+    /// What is served on its port.
+    pub pages: Pages,
+}
+
+/// What is served on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pages {
+    /// Everything.
+    #[default]
+    All,
+    /// The APIs and `/healthz`: the rest has a port of its own.
+    Api,
+    /// `/healthz`, `/readyz` and `/metrics`.
+    Reports,
 }
 
 /// Whether the daemon can serve, for `/readyz`.
@@ -87,6 +104,8 @@ pub struct Front {
     pub account: String,
     /// What only developers want.
     pub development: Option<Development>,
+    /// For request bodies.
+    pub memory: Memory,
 }
 
 /// What a daemon for development has.
@@ -110,8 +129,16 @@ impl Front {
     {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/healthz") => plain(StatusCode::OK, "text/plain", "ok\n".into()),
+            (&Method::GET, "/readyz" | "/metrics") if peer.pages == Pages::Api => {
+                let text = "this is served where --admin-listen says\n";
+                plain(StatusCode::NOT_FOUND, "text/plain", text.into())
+            }
             (&Method::GET, "/readyz") => self.ready(),
             (&Method::GET, "/metrics") => self.metrics_page(),
+            _ if peer.pages == Pages::Reports => {
+                let text = "only /healthz, /readyz and /metrics are served here\n";
+                plain(StatusCode::NOT_FOUND, "text/plain", text.into())
+            }
             (&Method::POST, RESET) if self.development.is_some() => {
                 let task = tokio::spawn(async move { self.reset(request.headers()).await });
                 task.await.unwrap_or_else(|error| {
@@ -191,7 +218,7 @@ impl Front {
     {
         let begin = Instant::now();
         let (head, body) = request.into_parts();
-        let content = body::read(body).await;
+        let content = self.memory.read(body, self.pass(&head, &peer)).await;
         // Of HTTP/2, only the stream is at an end then.
         let unread = content.is_err() && head.version < Version::HTTP_2;
         let writable = self.audit.ensure_writable().await;
@@ -230,6 +257,25 @@ impl Front {
         self.run(operation, &content, exchange).await
     }
 
+    /// Whether a request may have a body of more than a few bytes: all is checked that can be
+    /// without its body.
+    async fn pass(&self, head: &Parts, peer: &Peer) -> Result<Sender, KmsError> {
+        let service = if query::is_query(head) {
+            query::claimed_service(head)
+        } else {
+            let known = named(head).1.filter(|_| head.method == Method::POST);
+            known.ok_or_else(|| KmsError::bare(Exception::UnknownOperation))?;
+            SigningService::KMS
+        };
+        let signed = signed(head, &[]);
+        let key = self.verifier.screen(&signed, service, SystemTime::now())?;
+        let token = head.headers.get(TOKEN).map(HeaderValue::as_bytes);
+        if !self.iam.knows(key, token).await? {
+            return Err(sigv4::unknown_client());
+        }
+        Ok(if peer.standing.is_proven() { Sender::Proven } else { Sender::Named })
+    }
+
     /// Finds out who sent a request to `service`, and for which Region.
     pub(super) async fn authenticate(
         &self,
@@ -238,19 +284,12 @@ impl Front {
         service: SigningService,
         exchange: &mut Exchange,
     ) -> Result<(), KmsError> {
-        let signed = SignedRequest {
-            method: head.method.as_str(),
-            path: head.uri.path(),
-            query: head.uri.query(),
-            authority: authority(head),
-            headers: &head.headers,
-            body: content,
-        };
+        let signed = signed(head, content);
         exchange.received = SystemTime::now();
         let claim = self.verifier.read(&signed, service, exchange.received)?;
         let trace = (exchange.request_id.into_bytes(), &mut exchange.facts.receipts);
         let credential = self.iam.identify(&self.verifier, &claim, trace).await?;
-        exchange.principal = Some(credential.principal().clone());
+        exchange.identified(credential.principal().clone());
         claim.region().clone_into(&mut exchange.region);
         Ok(())
     }
@@ -313,6 +352,18 @@ impl Front {
             Ok(_) => Ok(()),
             Err(error) => Err(KmsError::internal(error)),
         }
+    }
+}
+
+/// What the signature of a request covers.
+fn signed<'a>(head: &'a Parts, body: &'a [u8]) -> SignedRequest<'a> {
+    SignedRequest {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query(),
+        authority: authority(head),
+        headers: &head.headers,
+        body,
     }
 }
 

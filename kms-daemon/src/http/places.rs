@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::seats::Seats;
+
 /// The places that requests of a connection can have.
 pub(super) struct Places {
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
+    seats: Arc<Seats>,
 }
 
 /// A place, until it is dropped.
@@ -22,15 +25,22 @@ pub struct Place {
 }
 
 impl Places {
-    pub(super) fn new(all: Arc<Semaphore>, own: u32) -> Self {
+    pub(super) fn new(all: Arc<Semaphore>, own: u32, seats: Arc<Seats>) -> Self {
         let own = usize::try_from(own).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { own: Arc::new(Semaphore::new(own)), all }
+        Self { own: Arc::new(Semaphore::new(own)), all, seats }
     }
 
-    /// Waits for a place; `None` never, as nobody closes the semaphores.
+    /// Waits for a place; `None` never, as nobody closes the semaphores. If all are taken, the
+    /// stranger's connection is ended that has most of them.
     pub(super) async fn take(&self) -> Option<Place> {
         let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
-        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        let all = match Arc::clone(&self.all).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                self.seats.end_busiest();
+                Arc::clone(&self.all).acquire_owned().await.ok()?
+            }
+        };
         Some(Place { _own: own, _all: all })
     }
 }
@@ -38,11 +48,16 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::seats::Bounds;
+    use crate::metrics::ConnectionMetrics;
 
     #[tokio::test]
     async fn a_place_is_free_again_when_it_is_dropped() {
         let all = Arc::new(Semaphore::new(3));
-        let (one, other) = (Places::new(Arc::clone(&all), 2), Places::new(Arc::clone(&all), 2));
+        let bounds = Bounds { all: 2, strangers: 2, address: 2 };
+        let seats = Seats::new(bounds, ConnectionMetrics::default());
+        let places = || Places::new(Arc::clone(&all), 2, Arc::clone(&seats));
+        let (one, other) = (places(), places());
         let taken = [one.take().await.unwrap(), one.take().await.unwrap()];
         let at_once = |places: &Places| {
             let mut take = std::pin::pin!(places.take());

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use http_body_util::Full;
-use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode, Version};
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use super::front::{Front, Peer, Reply, TARGET, identify};
 use crate::audit::{AuditError, Outcome};
 use crate::error::{Exception, KmsError};
 use crate::iam::{Form, Format, IamError, Node, Operation, Service};
+use crate::sigv4::SigningService;
 
 /// The `Content-Type` of a form.
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
@@ -26,6 +27,17 @@ pub(super) fn is_query(head: &Parts) -> bool {
     });
     let here = head.method == Method::POST && head.uri.path() == "/";
     form && here && !head.headers.contains_key(TARGET)
+}
+
+/// The service of a Query API that a request says it is signed for. Which one it is for is known
+/// once its form is read.
+pub(super) fn claimed_service(head: &Parts) -> SigningService {
+    let services = [Service::Iam, Service::Sts, Service::Strongroom].map(Service::signing);
+    let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let scope = authorization.and_then(|text| text.split_once("Credential=")?.1.split(',').next());
+    let name = scope.and_then(|scope| scope.split('/').nth(3));
+    let claimed = services.into_iter().find(|service| Some(service.name()) == name);
+    claimed.unwrap_or(SigningService::IAM)
 }
 
 impl Front {

@@ -6,21 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::Connection;
-use super::front::Front;
+use super::front::{Front, Pages};
 use super::places::Places;
+use super::seats::{Bounds, Seats};
 use crate::memory;
+use crate::metrics::ConnectionMetrics;
 
 /// Bounds on what clients may hold.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; more wait to be accepted. HTTP/2 may have as many requests under way
-    /// in all; more wait to be read.
+    /// Connections at a time. Of one more, another one is ended. HTTP/2 may have as many requests
+    /// under way in all; more wait to be read.
     pub connections: usize,
+    /// Connections of one address at a time; of IPv6, of one network of 64 bits.
+    pub address: usize,
     /// Requests under way on one connection of HTTP/2. On one of HTTP/1.1 there is one.
     pub streams: u32,
     /// Longest time for the head of a request, and for a TLS handshake. A connection of HTTP/1.1
@@ -28,6 +32,10 @@ pub struct Limits {
     pub head: Duration,
     /// Longest time that a connection of HTTP/2 is without a request.
     pub idle: Duration,
+    /// Longest time in which a client that is sent something takes less than 4 KiB of it.
+    pub write: Duration,
+    /// Longest time in which a client of HTTP/2 takes an answer.
+    pub answer: Duration,
     /// Longest time that requests under way get when the daemon stops.
     pub drain: Duration,
 }
@@ -36,19 +44,33 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4096,
+            address: 1024,
             streams: 100,
             head: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            write: Duration::from_secs(10),
+            answer: Duration::from_secs(20),
             drain: Duration::from_secs(20),
         }
     }
 }
+
+/// Connections that have been told to go and may not have gone yet.
+const LEAVING: usize = 64;
+
+/// What the kernel keeps for each connection, in bytes, of which it takes twice as much for its own
+/// use as well. By itself it would keep megabytes for a client that does not read.
+const SEND_BUFFER: u32 = 64 << 10;
+const RECEIVE_BUFFER: u32 = 128 << 10;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// A bound port.
 pub struct Server {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     limits: Limits,
+    pages: Pages,
 }
 
 impl Server {
@@ -61,8 +83,20 @@ impl Server {
         tls: Option<Arc<ServerConfig>>,
         limits: Limits,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, tls: tls.map(TlsAcceptor::from), limits })
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        // Connections have these from the port.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        Ok(Self { listener, tls: tls.map(TlsAcceptor::from), limits, pages: Pages::default() })
+    }
+
+    /// Sets what is served; everything if this is not called.
+    #[must_use]
+    pub fn serving(self, pages: Pages) -> Self {
+        Self { pages, ..self }
     }
 
     /// The address bound, with the port that was chosen if 0 was asked for.
@@ -73,9 +107,30 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// Its URL, likewise.
+    ///
+    /// # Errors
+    /// If the operating system does not say.
+    pub fn url(&self) -> io::Result<String> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        Ok(format!("{scheme}://{}", self.address()?))
+    }
+
     /// Serves until `stop` completes, then lets requests under way finish.
     pub async fn run(self, front: Arc<Front>, stop: impl Future<Output = ()>) {
-        let places = Arc::new(Semaphore::new(self.limits.connections));
+        let connections = self.limits.connections;
+        let bounds = Bounds {
+            all: connections,
+            // A quarter is for who has shown a valid signature.
+            strangers: connections - connections / 4,
+            address: self.limits.address.min(connections),
+        };
+        let metrics = match self.pages {
+            Pages::Reports => ConnectionMetrics::default(),
+            Pages::All | Pages::Api => front.metrics.connections(),
+        };
+        let seats = Seats::new(bounds, metrics);
+        let places = Arc::new(Semaphore::new(connections + LEAVING));
         let requests = Arc::new(Semaphore::new(self.limits.connections));
         let (stopping, watch_stop) = watch::channel(false);
         // Every connection and request holds a sender; the receiver ends when the last is gone.
@@ -92,21 +147,32 @@ impl Server {
                 Err(error) => {
                     // Out of file descriptors, or a client that left: neither ends the daemon.
                     tracing::warn!(%error, "cannot accept a connection");
+                    seats.make_room();
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
             };
+            let Some(seat) = seats.admit(address.ip()) else {
+                let _ = stream.set_zero_linger();
+                continue;
+            };
             let connection = Connection {
                 front: Arc::clone(&front),
                 limits: self.limits,
-                places: Places::new(Arc::clone(&requests), self.limits.streams),
+                pages: self.pages,
+                places: Places::new(Arc::clone(&requests), self.limits.streams, Arc::clone(&seats)),
+                seats: Arc::clone(&seats),
+                standing: Arc::clone(seat.standing()),
                 stop: watch_stop.clone(),
                 alive: alive.clone(),
             };
             let tls = self.tls.clone();
             tokio::spawn(memory::leaving_no_stack(async move {
-                connection.accept(stream, address, tls).await;
-                drop(place);
+                tokio::select! {
+                    () = seat.standing().ended() => {}
+                    () = connection.accept(stream, address, tls) => {}
+                }
+                drop((seat, place));
             }));
         }
         let _ = stopping.send(true);

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::{Front, Limits, Readiness, Server};
+use super::{Front, Limits, Memory, Pages, Readiness, Server};
 use crate::api::Service;
 use crate::api::tests::device::without_devices;
 use crate::audit::{AuditLog, verify};
@@ -34,6 +34,7 @@ use crate::sigv4::{Verifier, signer};
 use crate::store::{MemoryStore, Store};
 use crate::tls;
 
+mod floods;
 mod http2;
 mod over_tls;
 mod query;
@@ -78,7 +79,20 @@ impl Rig {
         Self::start_on(without_devices(), with_tls, limits).await
     }
 
+    async fn start_pages(pages: Pages) -> Self {
+        Self::start_serving(without_devices(), false, Limits::default(), pages).await
+    }
+
     async fn start_on(regions: Arc<Regions>, with_tls: bool, limits: Limits) -> Self {
+        Self::start_serving(regions, with_tls, limits, Pages::default()).await
+    }
+
+    async fn start_serving(
+        regions: Arc<Regions>,
+        with_tls: bool,
+        limits: Limits,
+        pages: Pages,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (audit, _) = AuditLog::open(&dir.path().join("audit"), json!({})).await.unwrap();
         let audit = Arc::new(audit);
@@ -112,13 +126,14 @@ impl Rig {
             region: "us-east-1".to_owned(),
             account: ACCOUNT.to_owned(),
             development: None,
+            memory: Memory::default(),
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = with_tls.then(|| {
-            let (certificate, key) = tls::own_certificate(dir.path(), address.ip()).unwrap();
+            let (certificate, key) = tls::own_certificate(dir.path(), [address.ip()]).unwrap();
             tls::load(&certificate, &key).unwrap()
         });
-        let server = Server::bind(address, config, limits).await.unwrap();
+        let server = Server::bind(address, config, limits).await.unwrap().serving(pages);
         let address = server.address().unwrap();
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(front, async { drop(stopped.await) }));

@@ -122,6 +122,11 @@ pub(super) async fn issue(
     Ok(Temporary { access_key_id, secret, token })
 }
 
+/// Whether a token was made here for this access key.
+pub(super) fn is_own(seal: &Seal, access_key_id: &str, token: &[u8]) -> bool {
+    verify(seal, access_key_id, token).is_some()
+}
+
 /// Opens a token: a [`Content`] in JSON. `None` if it was not made here for this access key.
 ///
 /// # Errors

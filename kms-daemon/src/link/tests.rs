@@ -21,7 +21,7 @@ use crate::clock::{ManualClock, Timestamp};
 use crate::context::RequestContext;
 use crate::credentials::Credentials;
 use crate::error::KmsError;
-use crate::http::{Front, Readiness};
+use crate::http::{Front, Memory, Readiness};
 use crate::iam::{Iam, Setup};
 use crate::metrics::Metrics;
 use crate::principal::Principal;
@@ -121,6 +121,7 @@ impl Daemon {
             region: region.to_owned(),
             account: ACCOUNT.to_owned(),
             development: None,
+            memory: Memory::default(),
         });
         let (identity, address) = (Arc::clone(&identities[own]), ports[own]);
         let mut daemon = Self { region, front, identity, clock, link: None, address, dir };

@@ -306,6 +306,11 @@ impl Labels<'_> {
             }
             Denial::Implicit(policy_type) => format!("No {policy_type} allows it."),
             Denial::OtherAccount => "Other accounts can never do this.".to_owned(),
+            Denial::TooCostly => {
+                "Its policies have too many patterns and values to compare with so \
+                                  long a request: simplify the policies or shorten the request."
+                    .to_owned()
+            }
         }
     }
 }

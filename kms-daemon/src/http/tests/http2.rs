@@ -12,7 +12,7 @@ use super::*;
 /// HTTP/2 begins with this and a SETTINGS frame.
 const BEGIN: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-struct Client {
+pub(super) struct Client {
     sender: SendRequest<Full<Bytes>>,
     ended: JoinHandle<hyper::Result<()>>,
 }
@@ -24,7 +24,7 @@ impl Client {
         Self { sender, ended: tokio::spawn(connection) }
     }
 
-    async fn connect(rig: &Rig) -> Self {
+    pub(super) async fn connect(rig: &Rig) -> Self {
         Self::over(rig.connect().await).await
     }
 
@@ -36,7 +36,7 @@ impl Client {
     }
 
     /// Sends a request and reads the whole answer: status, code or `OK`.
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> (u16, String) {
+    pub(super) async fn exchange(&mut self, request: Request<Full<Bytes>>) -> (u16, String) {
         let reply = self.send(request).await.unwrap();
         assert!(reply.headers().contains_key("date"), "{reply:?}");
         read(reply).await
@@ -57,7 +57,7 @@ fn ok() -> (u16, String) {
 
 impl Rig {
     /// As clients send it: `:authority` in place of `host`.
-    fn request(&self, scheme: &str, body: &[u8]) -> Request<Full<Bytes>> {
+    pub(super) fn request(&self, scheme: &str, body: &[u8]) -> Request<Full<Bytes>> {
         let mut headers = self.headers(LIST_KEYS, body);
         headers.remove("host");
         let body = Full::new(Bytes::copy_from_slice(body));

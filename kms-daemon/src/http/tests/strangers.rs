@@ -2,8 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use tokio::net::TcpSocket;
-
 use super::*;
 
 /// An unauthenticated request that is as long as it can be.
@@ -18,12 +16,6 @@ fn unsigned() -> Vec<u8> {
 }
 
 impl Rig {
-    async fn connect_from(&self, from: Ipv4Addr) -> TcpStream {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind((from, 0).into()).unwrap();
-        socket.connect(self.address).await.unwrap()
-    }
-
     /// Bytes of the log.
     fn written(&self) -> u64 {
         let files = fs::read_dir(self.dir.path().join("audit")).unwrap();

@@ -1,0 +1,319 @@
+//! Clients that take room and give nothing: the daemon ends them, and serves everybody else
+//! meanwhile.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use hsm_tests::daemon::{Credentials, Daemon};
+use hsm_tests::flood::{address, allow_files, connect_from, fill, is_over, resident};
+use hsm_tests::http::{Connection, Request, call, get};
+use serde_json::{Value, json};
+
+/// More connections than a daemon has places for.
+const MANY: usize = 4150;
+/// How long anybody else may have to wait for an answer.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// A flood takes this machine's patience: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn start(more: &[&str]) -> (Daemon, String) {
+    allow_files(MANY as u64 + 500);
+    let daemon = Daemon::start_with(&["soft"], more);
+    let key = call(&daemon, "CreateKey", &json!({})).json();
+    let key = key["KeyMetadata"]["KeyId"].as_str().expect("an id").to_owned();
+    (daemon, key)
+}
+
+/// Checks that health and a signed request are answered in time.
+fn assert_serves(daemon: &Daemon, key: &str) {
+    let begin = Instant::now();
+    assert_eq!(get(daemon, "/healthz").status, 200);
+    let health = begin.elapsed();
+    let answer = call(daemon, "DescribeKey", &json!({ "KeyId": key }));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let both = begin.elapsed();
+    println!("health after {health:?}, both after {both:?}");
+    assert!(health < WAIT && both < 2 * WAIT, "health after {health:?}, both after {both:?}");
+}
+
+/// Checks that a flood has been ended by a time, the last of it as well.
+fn assert_over(flood: &mut [TcpStream], by: Instant) {
+    sleep(by.saturating_duration_since(Instant::now()));
+    let left = flood.iter_mut().map(is_over).filter(|over| !over).count();
+    assert_eq!(left, 0, "of {} connections, so many were never ended", flood.len());
+}
+
+/// The URL of health and metrics, which the daemon has logged.
+fn admin(daemon: &Daemon) -> String {
+    let output = daemon.output();
+    let line = output.lines().find(|line| line.contains("health and metrics")).expect(&output);
+    let (_, address) = line.split_once("http://").expect("a URL");
+    address.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect()
+}
+
+/// Connections from so many addresses on which this is sent and nothing is read, opened by several
+/// threads: all are there before the first one is too old.
+fn flood_of(daemon: &Daemon, addresses: u8, bytes: &[u8]) -> Vec<TcpStream> {
+    let begin = Instant::now();
+    let open = |number| {
+        let mut stream = connect_from(address(number, addresses), daemon).ok()?;
+        let _ = stream.write(bytes);
+        Some(stream)
+    };
+    let flood: Vec<_> = thread::scope(|scope| {
+        let part =
+            |first| scope.spawn(move || Vec::from_iter((first..MANY).step_by(16).filter_map(open)));
+        let parts: Vec<_> = (0..16).map(part).collect();
+        parts.into_iter().flat_map(|part| part.join().expect("opened")).collect()
+    });
+    println!("{} connections in {:?}", flood.len(), begin.elapsed());
+    flood
+}
+
+#[test]
+fn requests_whose_answers_are_never_read() {
+    let _alone = ALONE.lock();
+    let (daemon, key) = start(&[]);
+    let requests = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(20);
+    let mut flood = flood_of(&daemon, 5, &requests);
+    assert_serves(&daemon, &key);
+    // Some go on until nobody reads their requests.
+    let last = flood.iter_mut().rev().take(200);
+    let sent = last.map(|stream| fill(stream, &requests, 8 << 20)).max();
+    assert!(sent < Some(8 << 20), "requests are read although their answers are not");
+    assert_serves(&daemon, &key);
+    assert_over(&mut flood, Instant::now() + Duration::from_secs(25));
+    assert_serves(&daemon, &key);
+}
+
+#[test]
+fn health_has_a_port_of_its_own() {
+    let _alone = ALONE.lock();
+    let (daemon, key) = start(&["--admin-listen", "127.0.0.1:0"]);
+    let admin = admin(&daemon);
+    let ask = |path: &str| {
+        let begin = Instant::now();
+        let mut connection = Connection::to(&admin);
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        connection.write(request.as_bytes()).expect("sent");
+        let status = connection.read().expect("answered").status;
+        assert!(begin.elapsed() < WAIT, "{path} after {:?}", begin.elapsed());
+        status
+    };
+    let flood = flood_of(&daemon, 5, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
+    let all = ["/healthz", "/readyz", "/metrics", "/"];
+    assert_eq!(all.map(ask), [200, 200, 200, 404]);
+    assert_eq!(
+        ["/healthz", "/readyz", "/metrics"].map(|path| get(&daemon, path).status),
+        [200, 404, 404]
+    );
+    assert_serves(&daemon, &key);
+    drop(flood);
+    // Its own places are few, and a flood of it makes room as well.
+    let _idle: Vec<_> = (0..200).map(|_| TcpStream::connect(&admin).expect("connected")).collect();
+    assert_eq!(ask("/healthz"), 200);
+}
+
+#[test]
+fn answers_are_read_a_byte_at_a_time() {
+    let _alone = ALONE.lock();
+    let (daemon, key) = start(&[]);
+    let requests = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(250);
+    let connect = |number| connect_from(address(number, 5), &daemon).expect("connected");
+    let mut flood: Vec<_> = (0..20).map(connect).collect();
+    for stream in &mut flood {
+        let sent = fill(stream, &requests, 8 << 20);
+        assert!(sent < 8 << 20, "requests are read although their answers are not");
+    }
+    let by = Instant::now() + Duration::from_secs(25);
+    while Instant::now() < by {
+        for stream in &mut flood {
+            stream.set_read_timeout(Some(Duration::from_millis(1))).expect("set");
+            let _ = std::io::Read::read(stream, &mut [0]);
+        }
+        sleep(Duration::from_secs(1));
+    }
+    assert_over(&mut flood, by);
+    assert_serves(&daemon, &key);
+}
+
+#[test]
+fn idle_connections() {
+    let _alone = ALONE.lock();
+    let (daemon, key) = start(&[]);
+    let mut known = Connection::open(&daemon);
+    let again = |connection: &mut Connection| {
+        let describe = Request::new("DescribeKey", json!({ "KeyId": key }).to_string());
+        connection.write(&describe.signed(&daemon).to_bytes(daemon.address())).expect("sent");
+        assert_eq!(connection.read().expect("answered").status, 200);
+    };
+    again(&mut known);
+    // From one address: it has what an address may have. From five: there are no places left.
+    for addresses in [1, 5] {
+        let flood = flood_of(&daemon, addresses, b"");
+        assert_serves(&daemon, &key);
+        again(&mut known);
+        drop(flood);
+    }
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The preface of HTTP/2, and settings by which no body may be sent.
+fn closed_windows() -> Vec<u8> {
+    let settings = frame(4, 0, 0, b"\0\x04\0\0\0\0");
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &settings].concat()
+}
+
+#[test]
+fn windows_that_are_never_opened() {
+    let _alone = ALONE.lock();
+    let (daemon, key) = start(&[]);
+    let connect = |number| {
+        let mut stream = connect_from(address(number, 5), &daemon).expect("connected");
+        stream.write_all(&closed_windows()).expect("sent");
+        stream
+    };
+    let mut flood: Vec<_> = (0..50).map(connect).collect();
+    // A new request every two seconds, so that none of the connections is idle; half of them let a
+    // byte of the first answer through each time.
+    let begin = Instant::now();
+    let mut number = 1;
+    while begin.elapsed() < Duration::from_secs(30) {
+        for (at, stream) in flood.iter_mut().enumerate() {
+            let get = frame(1, 5, number, b"\x82\x86\x04\x08/metrics\x41\x01x");
+            let _ = stream.write_all(&get);
+            if at % 2 == 0 {
+                let _ = stream.write_all(&frame(8, 0, 1, &1_u32.to_be_bytes()));
+            }
+        }
+        number += 2;
+        sleep(Duration::from_secs(2));
+    }
+    assert_over(&mut flood, Instant::now());
+    assert_serves(&daemon, &key);
+}
+
+#[test]
+fn bodies_of_http2_that_hardly_come() {
+    let _alone = ALONE.lock();
+    let (daemon, _) = start(&[]);
+    let begun = |stream| {
+        let head = frame(1, 4, stream, b"\x83\x86\x84\x41\x01x");
+        [head, frame(0, 0, stream, b"{")].concat()
+    };
+    let mut flood = Vec::new();
+    for number in 0..60 {
+        let mut stream = connect_from(address(number, 5), &daemon).expect("connected");
+        stream.write_all(&closed_windows()).expect("sent");
+        for request in 0..100 {
+            let _ = stream.write_all(&begun(request * 2 + 1));
+        }
+        flood.push(stream);
+    }
+    sleep(Duration::from_millis(500));
+    let begin = Instant::now();
+    let status = std::process::Command::new("curl")
+        .args(["--disable", "--silent", "--http2-prior-knowledge", "--max-time", "30"])
+        .args(["--output", "/dev/null", "--write-out", "%{http_version} %{http_code}"])
+        .args(["--header", "x-amz-target: TrentService.ListKeys", "--data", "{}", daemon.url()])
+        .output()
+        .expect("curl is installed");
+    assert_eq!(String::from_utf8_lossy(&status.stdout), "2 400");
+    assert!(begin.elapsed() < WAIT, "after {:?}", begin.elapsed());
+}
+
+/// What the daemon has in memory before, while and after so many clients send a body each.
+fn memory(daemon: &Daemon, key: &str, bodies: &[Vec<u8>]) -> [u64; 3] {
+    for _ in 0..50 {
+        assert_serves(daemon, key);
+    }
+    let before = resident(daemon.id());
+    // All but the last byte, so that no request is over; by many at a time, as the daemon lets
+    // some of them wait.
+    let send = |body: &Vec<u8>| {
+        let mut stream = TcpStream::connect(daemon.address()).expect("connected");
+        stream.set_write_timeout(Some(Duration::from_secs(5))).expect("set");
+        let _ = stream.write_all(&body[..body.len() - 1]);
+        stream
+    };
+    let most = AtomicU64::new(0);
+    let measure = || most.fetch_max(resident(daemon.id()), Ordering::Relaxed);
+    let flood: Vec<Vec<_>> = thread::scope(|scope| {
+        let part = |bodies| scope.spawn(move || Vec::from_iter(<[_]>::iter(bodies).map(send)));
+        let sending: Vec<_> = bodies.chunks(10).map(part).collect();
+        while sending.iter().any(|sending| !sending.is_finished()) {
+            measure();
+            sleep(Duration::from_millis(10));
+        }
+        sending.into_iter().map(|sending| sending.join().expect("sent")).collect()
+    });
+    measure();
+    assert_serves(daemon, key);
+    sleep(Duration::from_secs(1));
+    measure();
+    drop(flood);
+    sleep(Duration::from_secs(5));
+    assert_serves(daemon, key);
+    let during = most.into_inner();
+    let megabytes = [before, during, resident(daemon.id())].map(|bytes| bytes >> 20);
+    println!("before, during, after: {megabytes:?} MiB");
+    megabytes
+}
+
+#[test]
+fn bodies_of_strangers() {
+    let _alone = ALONE.lock();
+    let (daemon, key) = start(&[]);
+    let request = Request::new("Encrypt", vec![b' '; 1 << 20]);
+    let made_up = Credentials { id: "AKIABBBBBBBBBBBBBBBB".to_owned(), secret: "x".to_owned() };
+    let root = Credentials { secret: "x".to_owned(), ..daemon.credentials() };
+    let unsigned = request.to_bytes(daemon.address());
+    let unknown = request.clone().signed_by(&made_up, &daemon).to_bytes(daemon.address());
+    // Whoever knows the id of an access key can have it that its bodies are read.
+    let named = request.signed_by(&root, &daemon).to_bytes(daemon.address());
+    for (what, body) in [("unsigned", unsigned), ("unknown", unknown), ("named", named)] {
+        println!("{what}");
+        let [before, during, after] = memory(&daemon, &key, &vec![body; 400]);
+        assert!(during < before + 100, "{what}: {before}, {during} and {after} MiB");
+        // Those that name a key are known to leave more: 122 MiB were measured, why is not known yet.
+        let kept = if what == "named" { 150 } else { 30 };
+        assert!(after < before + kept, "{what}: {before}, {during} and {after} MiB");
+    }
+}
+
+/// Large bodies of somebody with a key are served while strangers send theirs.
+#[test]
+fn large_bodies_are_served_meanwhile() {
+    let _alone = ALONE.lock();
+    let (daemon, key) = start(&[]);
+    let mut known = Connection::open(&daemon);
+    let mut send = |body: &Value| {
+        let request = Request::new("DescribeKey", body.to_string()).signed(&daemon);
+        known.write(&request.to_bytes(daemon.address())).expect("sent");
+        known.read().expect("answered").status
+    };
+    assert_eq!(send(&json!({ "KeyId": key })), 200);
+    let root = Credentials { secret: "x".to_owned(), ..daemon.credentials() };
+    let body = Request::new("Encrypt", vec![b' '; 1 << 20]).signed_by(&root, &daemon);
+    let bytes = body.to_bytes(daemon.address());
+    let mut flood = Vec::new();
+    for _ in 0..60 {
+        let mut stream = TcpStream::connect(daemon.address()).expect("connected");
+        stream.set_write_timeout(Some(Duration::from_millis(50))).expect("set");
+        let _ = stream.write_all(&bytes[..bytes.len() - 1]);
+        flood.push(stream);
+    }
+    let begin = Instant::now();
+    assert_eq!(send(&json!({ "KeyId": key, "Padding": " ".repeat(900 << 10) })), 200);
+    assert!(begin.elapsed() < WAIT, "after {:?}", begin.elapsed());
+}
