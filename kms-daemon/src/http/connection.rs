@@ -10,7 +10,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -116,8 +116,10 @@ impl Connection {
         let (front, seats) = (self.front, self.seats);
         let stream = Erasing::new(stream);
         let grown = stream.grown();
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: Request<Incoming>| {
             let (front, seats, peer) = (Arc::clone(&front), Arc::clone(&seats), peer.clone());
+            // Pages that are asked for by GET have nothing to hide, and neither do the questions.
+            let may_have_secrets = request.method() != Method::GET;
             let grown = Arc::clone(&grown);
             async move {
                 let (standing, _counted) = (Arc::clone(&peer.standing), peer.standing.request());
@@ -126,7 +128,7 @@ impl Connection {
                     tokio::task::yield_now().await;
                 }
                 let mut answer = front.answer(request, peer).await;
-                if grown.load(Ordering::Relaxed) {
+                if may_have_secrets && grown.load(Ordering::Relaxed) {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(held(answer, &seats, &standing))

@@ -79,6 +79,8 @@ codes! {
     ServiceUnavailable, 503;
     /// The signature is wrong, or out of its time window.
     SignatureDoesNotMatch, 403;
+    /// Too many requests. Clients slow down and retry.
+    Throttling, 400;
     /// A parameter breaks a constraint, or is not supported.
     ValidationError, 400;
 }
@@ -136,6 +138,7 @@ impl From<KmsError> for IamError {
             Exception::NotFound => Code::NoSuchEntity,
             Exception::MissingAuthenticationToken => Code::MissingAuthenticationToken,
             Exception::RequestEntityTooLarge => Code::RequestEntityTooLarge,
+            Exception::Throttling => Code::Throttling,
             Exception::Serialization => Code::MalformedQueryString,
             Exception::UnrecognizedClient => Code::InvalidClientTokenId,
             Exception::DependencyTimeout

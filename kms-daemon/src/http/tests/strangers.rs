@@ -6,7 +6,8 @@ use super::*;
 
 /// An unauthenticated request that is as long as it can be.
 fn unsigned() -> Vec<u8> {
-    let long = "\"".repeat(4000);
+    // As much as fits the first read: with more, each request has a connection of its own.
+    let long = "\"".repeat(3600);
     format!(
         "POST / HTTP/1.1\r\nhost: {}\r\nuser-agent: {long}\r\nreferer: {long}\r\n\
          x-amz-target: {LIST_KEYS}\r\ncontent-length: 2\r\n\r\n{{}}",
@@ -50,14 +51,10 @@ fn told(lines: &[Value]) -> (u64, u64) {
 }
 
 async fn send(stream: &mut TcpStream, request: &[u8], count: usize) -> Vec<Reply> {
-    stream.write_all(&request.repeat(count)).await.unwrap();
     let mut replies = Vec::with_capacity(count);
-    let mut bytes = Vec::new();
-    while replies.len() < count {
-        match Reply::split(&mut bytes) {
-            Some(reply) => replies.push(reply),
-            None => assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0, "closed"),
-        }
+    for _ in 0..count {
+        stream.write_all(request).await.unwrap();
+        replies.push(Reply::read(stream).await);
     }
     replies
 }
@@ -111,7 +108,9 @@ async fn many_sources_are_bounded_together() {
     for number in 1..=200 {
         let mut stream = rig.connect_from(Ipv4Addr::new(127, 0, 0, number)).await;
         for reply in send(&mut stream, &request, 100).await {
-            assert_eq!(reply.code(), "MissingAuthenticationTokenException");
+            // Sources that are counted together are slowed down together.
+            let codes = ["MissingAuthenticationTokenException", "ThrottlingException"];
+            assert!(codes.contains(&reply.code().as_str()), "{}", reply.code());
         }
     }
     let grown = rig.written() - before;
