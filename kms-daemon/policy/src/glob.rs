@@ -39,9 +39,8 @@ pub(crate) fn matches(pieces: &[Glob<'_>], text: &str) -> bool {
         return false;
     };
     let rest = strip_start(head, text).and_then(|rest| strip_end(tail, rest));
-    let runs = middle.split(|piece| *piece == Many);
-    let rest = rest.and_then(|rest| runs.fold(Some(rest), |rest, run| after(run, rest?)));
-    rest.is_some()
+    let mut runs = middle.split(|piece| *piece == Many);
+    rest.and_then(|rest| runs.try_fold(rest, |rest, run| after(run, rest))).is_some()
 }
 
 /// The bytes that a text has at least that matches.
@@ -79,17 +78,16 @@ impl Price {
 
     /// That of pieces with wildcards. A text is given with its greatest size in bytes.
     pub(crate) fn of(pieces: impl Iterator<Item = Sized> + Clone) -> Self {
-        let mut price = Self { fixed: 16, for_byte: 0 };
+        let mut price = Self { fixed: 8, for_byte: 0 };
         let stars = pieces.clone().filter(|piece| *piece == Sized::Many).count();
         // Of the run that is being read: its bytes, and whether it has `?` between texts.
         let (mut seen, mut bytes, mut texts, mut ones) = (0_usize, 0_usize, 0_usize, 0_usize);
         for piece in pieces {
-            price.fixed = price.fixed.saturating_add(6);
+            price.fixed = price.fixed.saturating_add(3);
             match piece {
                 Sized::Text(size) => {
                     (bytes, texts) = (bytes.saturating_add(size), texts.saturating_add(1));
-                    // All of them together are no longer than the text, or nothing is compared.
-                    price.for_byte = price.for_byte.max(1);
+                    price.fixed = price.fixed.saturating_add(size as u64 / 16);
                 }
                 Sized::One => (bytes, ones) = (bytes.saturating_add(1), ones.saturating_add(1)),
                 Sized::Many => {
@@ -325,7 +323,7 @@ impl LongSearch {
     fn row(&mut self, byte: u8) -> &mut [u64] {
         let row = match self.rows[usize::from(byte)] {
             0 => {
-                let rows = self.takes.len() / self.words;
+                let rows = self.takes.len().checked_div(self.words).unwrap_or_default();
                 self.takes.resize(self.takes.len().saturating_add(self.words), 0);
                 // UTF-8 has fewer than 255 different bytes.
                 self.rows[usize::from(byte)] = u8::try_from(rows).unwrap_or(u8::MAX);

@@ -242,21 +242,6 @@ impl Reply {
         Self { body, ..reply }
     }
 
-    /// Takes one whole response off the front of what was read.
-    fn split(bytes: &mut Vec<u8>) -> Option<Self> {
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-        let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let reply = Self { status, head, body: Vec::new() };
-        let length: usize = reply.header("content-length").unwrap().parse().unwrap();
-        if bytes.len() < end + length {
-            return None;
-        }
-        let rest = bytes.split_off(end + length);
-        let body = std::mem::replace(bytes, rest).split_off(end);
-        Some(Self { body, ..reply })
-    }
-
     fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
