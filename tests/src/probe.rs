@@ -231,7 +231,8 @@ impl Debugger {
                     other => packet.push(other),
                 }
             }
-            (byte()?, byte()?);
+            byte()?;
+            byte()?;
             Ok(packet)
         };
         let packet = packet()?;
