@@ -306,6 +306,7 @@ impl Labels<'_> {
             }
             Denial::Implicit(policy_type) => format!("No {policy_type} allows it."),
             Denial::OtherAccount => "Other accounts can never do this.".to_owned(),
+            Denial::TooCostly => "To compare the policies takes too long.".to_owned(),
         }
     }
 }
