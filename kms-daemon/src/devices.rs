@@ -160,8 +160,8 @@ pub enum DevicesError {
     },
     /// A device belongs to another domain.
     #[error(
-        "{endpoint} is of domain {found}, the keys here are of domain {known}; zeroise the device \
-         to let it join, or use another data directory"
+        "{endpoint} is of domain {found}, the keys here are of domain {known}; use another data \
+         directory, or let it join after `kmsctl hsm zeroise` and `kmsctl hsm reset`"
     )]
     AnotherDomain {
         /// The line.
