@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use hsm_protocol::command::domain::{
     DomainInfo, DomainSummary, EnrolledHost, ListHosts, RemoveHost,
 };
-use hsm_protocol::command::system::{ModuleStatus, Reset, SelfTest, SelfTestReport, Status, Zeroise};
+use hsm_protocol::command::system::{
+    ModuleStatus, Reset, SelfTest, SelfTestReport, Status, Zeroise,
+};
 use hsm_protocol::{AuditTag, Command, HostId, ModuleState};
 
 use crate::device::{Device, Options};
@@ -147,7 +149,8 @@ pub fn restart(connector: &dyn Connector, options: Options) -> Result<Restarted,
     let sent = Instant::now();
     match line.call(&Reset) {
         // A device that restarts at once has no time for an answer.
-        Ok(_) | Err(CallError::LinkDown { sent: true, .. } | CallError::DeadlineExceeded { .. }) => {}
+        Ok(_)
+        | Err(CallError::LinkDown { sent: true, .. } | CallError::DeadlineExceeded { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     drop(line);
