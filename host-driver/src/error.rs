@@ -79,7 +79,8 @@ pub enum CallError {
     /// The device belongs to another domain than the rest of the pool.
     #[error(
         "the device belongs to domain {found}, the pool to {expected}; tokens of one domain \
-         mean nothing to the other, so remove the device or zeroise it and let it join"
+         mean nothing to the other, so remove the device, or let it join after \
+         `kmsctl hsm zeroise` and `kmsctl hsm reset`"
     )]
     WrongDomain {
         /// The pool's domain.

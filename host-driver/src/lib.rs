@@ -12,6 +12,7 @@
 //! | [`pool`] | calls go to a healthy device that has the algorithm, and elsewhere if it fails |
 //! | [`health`] | what each device of the pool is doing, for people and metrics |
 //! | [`provision`] | brings fresh devices into service; restartable after any interruption |
+//! | [`maintenance`] | hosts, self-tests, restart and zeroisation of one device |
 //! | [`emulator`] | starts and supervises QEMU devices |
 //! | [`stack`] | what functions left on the stack of a thread is overwritten |
 //!
@@ -26,6 +27,7 @@ pub mod error;
 pub mod health;
 pub mod host_key;
 mod link;
+pub mod maintenance;
 pub mod pool;
 pub mod provision;
 mod request;

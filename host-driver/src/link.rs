@@ -236,8 +236,8 @@ fn receive(shared: &Shared, mut receiver: Box<dyn Receiver>) {
                 next_tick = now + TICK;
                 if let Err(Hung { opcode, waited }) = state.exchange.expire(now) {
                     state.go_down(&format!(
-                        "it has not answered {opcode:?} for {:.1} s; reset it if it does not \
-                         recover",
+                        "it has not answered {opcode:?} for {:.1} s; another program may have the \
+                         line; if not, switch the device off and on",
                         waited.as_secs_f32()
                     ));
                 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hsm_protocol::command::attest::{AttestationRoots, ROOT_SIZE, SetAttestationRoots};
 use hsm_protocol::command::domain::{
     CreateDomain, DomainInfo, DomainSummary, EnrolHost, EnrolledHost, ExportDomain, Initialise,
-    JoinDomain, ListHosts,
+    JoinDomain,
 };
 use hsm_protocol::identity::{IdentityDocument, PublicKey};
 use hsm_protocol::{AuditTag, Bytes, Command, DeviceId, HostId, ModuleState, Role};
@@ -94,13 +94,14 @@ pub enum ProvisionError {
     Call(#[from] CallError),
     /// A self-test has failed.
     #[error(
-        "device {0} is in the error state; restart it, and if the error comes back do not use it"
+        "device {0} is in the error state; restart it with `kmsctl hsm reset`, and if the error \
+         comes back do not use it"
     )]
     InError(DeviceId),
     /// Somebody else is its provisioner.
     #[error(
         "device {device} has other provisioners; use the provisioner key that it was set up with \
-         (this one is {host}), or zeroise the device"
+         (this one is {host}), or run `kmsctl hsm zeroise` and `kmsctl hsm reset` with that key"
     )]
     NotProvisioner {
         /// The device.
@@ -188,13 +189,7 @@ fn enrol(
     hosts: &[(PublicKey, Role)],
     progress: &mut dyn FnMut(Step),
 ) -> Result<(), ProvisionError> {
-    let reply = call(device, &ListHosts)?;
-    let mut rows = reply.response()?.rows.0;
-    let mut known: Vec<EnrolledHost> = Vec::new();
-    while let Ok((row, rest)) = postcard::take_from_bytes(rows) {
-        known.push(row);
-        rows = rest;
-    }
+    let known = device.hosts()?;
     for &(key, role) in hosts {
         let host = key.host_id();
         if !known.contains(&EnrolledHost { host, role }) {

@@ -160,8 +160,8 @@ pub enum DevicesError {
     },
     /// A device belongs to another domain.
     #[error(
-        "{endpoint} is of domain {found}, the keys here are of domain {known}; zeroise the device \
-         to let it join, or use another data directory"
+        "{endpoint} is of domain {found}, the keys here are of domain {known}; use another data \
+         directory, or let it join after `kmsctl hsm zeroise` and `kmsctl hsm reset`"
     )]
     AnotherDomain {
         /// The line.
@@ -268,6 +268,26 @@ fn directory(data: &Path, region: &str) -> Result<PathBuf, DevicesError> {
     }
     durable::create_private_dir(&own).map_err(failed)?;
     Ok(own)
+}
+
+/// Forgets which lines led to a device that exists no more, in every Region of a data directory.
+/// The domains stay known, so that a lost one is noticed.
+///
+/// # Errors
+/// [`DevicesError`] if a registry cannot be read or written.
+pub fn forget(data: &Path, device: DeviceId) -> Result<(), DevicesError> {
+    let all = data.join("hsm");
+    let failed = |source| DevicesError::File { path: all.clone(), source };
+    if !all.try_exists().map_err(failed)? {
+        return Ok(());
+    }
+    for entry in fs::read_dir(&all).map_err(failed)? {
+        let region = entry.map_err(failed)?.path();
+        if region.join("devices.json").try_exists().map_err(failed)? {
+            Registry::load(&region)?.forget(device)?;
+        }
+    }
+    Ok(())
 }
 
 impl Pooled {

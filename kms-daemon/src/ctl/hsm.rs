@@ -18,6 +18,11 @@ use crate::devices::{Devices, DevicesConfig, HostKeys, RootId, Scope, fingerprin
 use crate::hex;
 use crate::key::identifier::is_region;
 
+mod confirm;
+mod maintenance;
+
+use maintenance::Target;
+
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Ask devices who they are and how they do. Nothing in the answer is authenticated.
@@ -68,6 +73,32 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
         data: Option<PathBuf>,
     },
+    /// List the hosts that a device knows, with their roles.
+    Hosts(Target),
+    /// Remove a host from a device: its sessions end, and it is let in no more.
+    Remove {
+        #[command(flatten)]
+        target: Target,
+        /// Fingerprint of the host, as `kmsctl hsm hosts` lists it, or an unambiguous beginning.
+        #[arg(value_name = "FINGERPRINT")]
+        host: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Run every self-test of a device now. If one fails the device halts.
+    SelfTest(Target),
+    /// Restart a device that is in the error state or zeroised, and wait until it is back.
+    Reset(Target),
+    /// Erase every secret of a device. Keys open only on other members of its domain then; if
+    /// there are none, they are lost for ever.
+    Zeroise {
+        #[command(flatten)]
+        target: Target,
+        /// Do not ask; for scripts, which should name the --device.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Roles that can be given to a host.
@@ -90,6 +121,11 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<Outcome, 
         }
         Command::Key { data } => print_keys(data, output),
         Command::Enrol { line, key, role, data } => enrol(&line, &key, role, data, output),
+        Command::Hosts(target) => maintenance::hosts(&target, output),
+        Command::Remove { target, host, yes } => maintenance::remove(&target, &host, yes, output),
+        Command::SelfTest(target) => maintenance::self_test(&target, output),
+        Command::Reset(target) => maintenance::reset(&target, output),
+        Command::Zeroise { target, yes } => maintenance::zeroise(&target, yes, output),
     }
 }
 

@@ -69,6 +69,18 @@ impl Registry {
         let mut content = self.content.clone();
         content.domain = Some(domain.to_string());
         content.devices.insert(name.to_owned(), device.to_string());
+        self.replace(content)
+    }
+
+    /// Forgets every line that led to `device`; durable on return.
+    pub(super) fn forget(&mut self, device: DeviceId) -> Result<(), DevicesError> {
+        let mut content = self.content.clone();
+        let text = device.to_string();
+        content.devices.retain(|_, known| *known != text);
+        self.replace(content)
+    }
+
+    fn replace(&mut self, content: Content) -> Result<(), DevicesError> {
         if content == self.content {
             return Ok(());
         }

@@ -308,7 +308,7 @@ impl Labels<'_> {
             Denial::OtherAccount => "Other accounts can never do this.".to_owned(),
             Denial::TooCostly => {
                 "Its policies have too many patterns and values to compare with so \
-                                  long a request: simplify the policies or shorten the request."
+                 long a request: simplify the policies or shorten the request."
                     .to_owned()
             }
         }

@@ -1,0 +1,535 @@
+//! `kmsctl hsm hosts`, `remove`, `self-test`, `reset` and `zeroise`: one device, by its operator.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use host_driver::device::{Device, Options};
+use host_driver::endpoint::Endpoint;
+use host_driver::maintenance;
+use host_driver::transport::Connector;
+use host_driver::{CallError, HostKey};
+use hsm_protocol::command::domain::EnrolledHost;
+use hsm_protocol::command::system::ModuleStatus;
+use hsm_protocol::{DeviceId, HostId, ModuleState, Role};
+use serde::Serialize;
+
+use super::super::{Failure, Outcome, Output};
+use super::confirm;
+use crate::config::{Link, default_data};
+use crate::daemon::DataDir;
+use crate::devices::{self, Devices, DevicesConfig, HostKeys};
+use crate::key::identifier::is_region;
+
+/// How long a device of the data directory may take to boot.
+const BOOT: Duration = Duration::from_secs(30);
+/// An emulated device runs all self-tests in some seconds; a small board may need longer.
+const OPTIONS: Options =
+    Options { patience: Duration::from_secs(6), deadline: Duration::from_secs(60) };
+
+/// Which device is meant.
+#[derive(Debug, clap::Args)]
+pub(in super::super) struct Target {
+    /// Line to the device: serial:PATH, tcp:HOST:PORT, unix:PATH; or soft-N, qemu-N for one in
+    /// the data directory, while no kmsd runs there.
+    #[arg(value_name = "HSM")]
+    line: String,
+    /// Go on only if it is this device.
+    #[arg(long, value_name = "FINGERPRINT")]
+    device: Option<String>,
+    /// Data directory whose host keys the device knows [default: as for kmsd].
+    #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
+    data: Option<PathBuf>,
+    /// Region of a soft-N or qemu-N device.
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// Firmware image for a qemu-N device.
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_FIRMWARE")]
+    firmware: Option<PathBuf>,
+}
+
+/// A line that was found, and what it needs for as long as it is used.
+struct Reached {
+    connector: Arc<dyn Connector>,
+    data: PathBuf,
+    running: Option<(Devices, DataDir)>,
+}
+
+impl Target {
+    fn reach(&self) -> Result<Reached, Failure> {
+        let data = self.data.clone().map_or_else(default_data, Ok)?;
+        match Place::parse(&self.line)? {
+            Place::Line(line) => Ok(Reached { connector: line.connector(), data, running: None }),
+            Place::Own { kind, number } => self.start(&data, kind, number),
+        }
+    }
+
+    /// Starts a device of the data directory, which must be there: none is made here.
+    fn start(&self, data: &Path, kind: &'static str, number: u8) -> Result<Reached, Failure> {
+        let (name, region) = (format!("{kind}-{number}"), &self.region);
+        if !is_region(region) {
+            return Err(Failure(format!("{region:?} is not a Region name like us-east-1")));
+        }
+        let ending = if kind == "soft" { ".flash" } else { "" };
+        let flash = data.join("hsm").join(region).join(format!("{name}{ending}"));
+        if !flash.exists() {
+            return Err(Failure(format!(
+                "there is no {name} for {region} in {}; name its data directory with --data",
+                data.display()
+            )));
+        }
+        // A running daemon has the devices.
+        let lock = DataDir::open(data)?;
+        let started = Devices::start(&DevicesConfig {
+            data: data.to_owned(),
+            region: region.clone(),
+            // They are numbered from zero, so those before it start too.
+            hsms: vec![format!("{kind}:{}", u16::from(number) + 1)],
+            firmware: self.firmware.clone(),
+            link: Link::default(),
+            roots: None,
+        })?;
+        let found = started.lines().iter().find(|line| line.name == name);
+        let connector = found.map(|line| Arc::clone(&line.connector));
+        let connector = connector.ok_or_else(|| Failure(format!("{name} did not start")))?;
+        let by = Instant::now() + BOOT;
+        while let Err(error) = maintenance::status(&*connector, Options::default()) {
+            if Instant::now() > by {
+                return Err(error.into());
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(Reached { connector, data: data.to_owned(), running: Some((started, lock)) })
+    }
+
+    fn status(&self, reached: &Reached) -> Result<ModuleStatus, Failure> {
+        let status = maintenance::status(&*reached.connector, Options::default());
+        status.map_err(|error| self.unreachable(error))
+    }
+
+    /// Another program on the line is the usual reason for silence.
+    fn unreachable(&self, error: CallError) -> Failure {
+        let Failure(mut text) = error.into();
+        let _ = write!(
+            text,
+            "; if a kmsd or another program uses {}, stop it first: most lines serve one at a time",
+            self.line
+        );
+        Failure(text)
+    }
+
+    fn check(&self, found: DeviceId) -> Result<(), Failure> {
+        match &self.device {
+            Some(wanted) if !wanted.eq_ignore_ascii_case(&found.to_string()) => {
+                Err(Failure(format!(
+                    "{} leads to device {found}, not to {wanted}; nothing was changed",
+                    self.line
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The device with a session of a host that it knows: the provisioner, or, where any host
+    /// may ask, else the crypto user.
+    fn open(&self, reached: &Reached, who: Who) -> Result<(Device, HostId), Failure> {
+        let state = self.status(reached)?.state;
+        let line = &self.line;
+        match state {
+            ModuleState::Initialised | ModuleState::Operational => {}
+            ModuleState::Uninitialised => {
+                return Err(Failure(format!(
+                    "{line} is not set up: it knows no host and holds no key; first run: kmsctl \
+                     hsm provision {line}"
+                )));
+            }
+            ModuleState::Error | ModuleState::Zeroised => {
+                return Err(Failure(format!(
+                    "{line} is halted ({state:?}) and its secrets are erased from RAM; first run: \
+                     kmsctl hsm reset {line}"
+                )));
+            }
+        }
+        let device = Device::open(&*reached.connector, None, OPTIONS)
+            .map_err(|error| self.unreachable(error))?;
+        self.check(device.id())?;
+        if !reached.data.join("hosts/provisioner.pem").exists() {
+            return Err(Failure(format!(
+                "{} has no host keys; name the data directory that the device was provisioned \
+                 with: --data DIR",
+                reached.data.display()
+            )));
+        }
+        let keys = HostKeys::of_data(&reached.data)?;
+        let tried: &[&HostKey] = match who {
+            Who::Provisioner => &[&keys.provisioner],
+            Who::Any => &[&keys.provisioner, &keys.user],
+        };
+        for key in tried {
+            match device.authenticate(key) {
+                Ok(session) if who == Who::Any || session.role == Role::Provisioner => {
+                    return Ok((device, key.id()));
+                }
+                Ok(_) | Err(CallError::Handshake(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Failure(format!(
+            "device {} does not know the {} of {} ({}); name the data directory that it was \
+             provisioned with: --data DIR",
+            device.id(),
+            if who == Who::Any { "hosts" } else { "provisioner" },
+            reached.data.display(),
+            keys.provisioner.id(),
+        )))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Provisioner,
+    Any,
+}
+
+/// Where a device is.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Line(host_driver::endpoint::Line),
+    Own { kind: &'static str, number: u8 },
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let own = ["soft", "qemu"].into_iter().find_map(|kind| {
+            let number = text.strip_prefix(kind)?.strip_prefix('-')?;
+            // One form for each, as the daemon writes it.
+            let number = number.parse::<u8>().ok().filter(|n| n.to_string() == number)?;
+            (usize::from(number) < hsm_protocol::command::domain::MAX_MEMBERS)
+                .then_some(Self::Own { kind, number })
+        });
+        match (own, text.parse::<Endpoint>()) {
+            (Some(own), _) => Ok(own),
+            (None, Ok(Endpoint::Line(line))) => Ok(Self::Line(line)),
+            _ => Err(Failure(format!(
+                "{text:?} is not one device; write serial:PATH, tcp:HOST:PORT, unix:PATH, or \
+                 soft-0, qemu-0 and so on for one in the data directory"
+            ))),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Host {
+    fingerprint: String,
+    role: String,
+    /// Whether it is the one that asks.
+    this: bool,
+}
+
+#[derive(Serialize)]
+struct Hosts {
+    device: String,
+    hosts: Vec<Host>,
+}
+
+pub(super) fn hosts(target: &Target, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    let reached = target.reach()?;
+    let (device, own) = target.open(&reached, Who::Any)?;
+    let row = |host: &EnrolledHost| Host {
+        fingerprint: host.host.to_string(),
+        role: format!("{:?}", host.role),
+        this: host.host == own,
+    };
+    let hosts = device.hosts()?.iter().map(row).collect();
+    output.print(&Hosts { device: device.id().to_string(), hosts }, |out, list| {
+        writeln!(out, "device {}", list.device)?;
+        writeln!(out, "{:<32}  ROLE", "HOST")?;
+        list.hosts.iter().try_for_each(|host| {
+            let this = if host.this { "  (this one)" } else { "" };
+            writeln!(out, "{}  {}{this}", host.fingerprint, host.role)
+        })
+    })?;
+    Ok(Outcome::Good)
+}
+
+#[derive(Serialize)]
+struct Removed {
+    device: String,
+    host: String,
+    role: String,
+}
+
+pub(super) fn remove(
+    target: &Target,
+    prefix: &str,
+    yes: bool,
+    output: &mut Output<'_>,
+) -> Result<Outcome, Failure> {
+    let reached = target.reach()?;
+    let (device, own) = target.open(&reached, Who::Provisioner)?;
+    let hosts = device.hosts()?;
+    let host = find(&hosts, prefix)?;
+    let provisioners = hosts.iter().filter(|host| host.role == Role::Provisioner).count();
+    if host.role == Role::Provisioner && provisioners == 1 {
+        return Err(Failure(format!(
+            "{} is the only provisioner and cannot be removed; enrol another one first, or \
+             zeroise the device: kmsctl hsm zeroise {}",
+            host.host, target.line
+        )));
+    }
+    let mut warning = format!(
+        "Host {} ({:?}) will be removed from device {}. Its sessions end and it is let in no more.",
+        host.host,
+        host.role,
+        device.id()
+    );
+    if host.host == own {
+        warning.push_str("\nIt is the provisioner key of this data directory.");
+    }
+    confirm::on_terminal(&host.host.to_string(), &warning, "host", yes)?;
+    device.remove_host(host.host)?;
+    let removed = Removed {
+        device: device.id().to_string(),
+        host: host.host.to_string(),
+        role: format!("{:?}", host.role),
+    };
+    output.print(&removed, |out, done| {
+        writeln!(out, "device {} no longer knows host {} ({})", done.device, done.host, done.role)
+    })?;
+    Ok(Outcome::Good)
+}
+
+/// The host whose fingerprint begins so.
+fn find(hosts: &[EnrolledHost], prefix: &str) -> Result<EnrolledHost, Failure> {
+    let prefix = prefix.to_ascii_lowercase();
+    let matching: Vec<_> = hosts
+        .iter()
+        .filter(|host| !prefix.is_empty() && host.host.to_string().starts_with(&prefix))
+        .collect();
+    match matching.as_slice() {
+        [host] => Ok(**host),
+        [] => Err(Failure(format!(
+            "the device knows no host {prefix:?}; `kmsctl hsm hosts` lists those that it knows"
+        ))),
+        more => Err(Failure(format!(
+            "{} hosts have fingerprints that begin with {prefix}; give more of it",
+            more.len()
+        ))),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SelfTested {
+    device: String,
+    passed: bool,
+    tests: Option<u16>,
+    duration_us: Option<u32>,
+    key_specs: Vec<String>,
+    state: ModuleState,
+    error: Option<String>,
+}
+
+pub(super) fn self_test(target: &Target, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    let reached = target.reach()?;
+    let (device, _) = target.open(&reached, Who::Any)?;
+    let report = match device.self_test() {
+        Ok(report) => Some(report),
+        // A failed test is a result; any other failure is not.
+        Err(error) => match device.status() {
+            Ok(status) if status.state == ModuleState::Error => None,
+            _ => return Err(error.into()),
+        },
+    };
+    let status = device.status()?;
+    let tested = SelfTested {
+        device: device.id().to_string(),
+        passed: report.is_some(),
+        tests: report.map(|report| report.tests),
+        duration_us: report.map(|report| report.duration_us),
+        key_specs: device.info().specs.iter().map(|spec| format!("{spec:?}")).collect(),
+        state: status.state,
+        error: status.error.map(|error| error.to_string()),
+    };
+    output.print(&tested, |out, tested| match (tested.tests, tested.duration_us) {
+        (Some(tests), Some(us)) => {
+            writeln!(out, "device {}", tested.device)?;
+            let (seconds, milliseconds) = (us / 1_000_000, us / 1000 % 1000);
+            writeln!(out, "{tests} self-tests passed in {seconds}.{milliseconds:03} s:")?;
+            writeln!(out, "  what runs at power-up, image integrity and noise source included")?;
+            writeln!(out, "  known answers of each key spec: {}", tested.key_specs.join(", "))
+        }
+        _ => {
+            let reason = tested.error.as_deref().unwrap_or("no reason given");
+            writeln!(out, "device {}: a self-test failed: {reason}", tested.device)?;
+            writeln!(out, "It is in the error state; restart it with: kmsctl hsm reset")
+        }
+    })?;
+    Ok(if tested.passed { Outcome::Good } else { Outcome::Bad })
+}
+
+#[derive(Serialize)]
+struct Reset {
+    /// Unknown for a device of the data directory, which starts anew with the command.
+    before: Option<StateOf>,
+    after: StateOf,
+}
+
+#[derive(Serialize)]
+struct StateOf {
+    device: String,
+    state: ModuleState,
+    error: Option<String>,
+}
+
+impl From<&ModuleStatus> for StateOf {
+    fn from(status: &ModuleStatus) -> Self {
+        Self {
+            device: status.device.to_string(),
+            state: status.state,
+            error: status.error.map(|error| error.to_string()),
+        }
+    }
+}
+
+pub(super) fn reset(target: &Target, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    let reached = target.reach()?;
+    let found = target.status(&reached)?;
+    target.check(found.device)?;
+    let halted = matches!(found.state, ModuleState::Error | ModuleState::Zeroised);
+    let (before, after) = if reached.running.is_some() && !halted {
+        (None, found)
+    } else {
+        let restart = maintenance::restart(&*reached.connector, Options::default())?;
+        (Some(restart.before), restart.after)
+    };
+    let reset = Reset { before: before.as_ref().map(Into::into), after: (&after).into() };
+    let line = &target.line;
+    output.print(&reset, |out, Reset { before, after }| {
+        match before {
+            Some(before) => writeln!(out, "{line} was {:?}, is {:?}", before.state, after.state)?,
+            None => writeln!(out, "{line} starts anew with this command, is {:?}", after.state)?,
+        }
+        writeln!(out, "  device    {}", after.device)?;
+        if let Some(error) = &after.error {
+            writeln!(out, "  error     {error}")?;
+        }
+        match after.state {
+            ModuleState::Uninitialised => {
+                writeln!(out, "It is a new device, with a new identity. Set it up with:")?;
+                writeln!(out, "  kmsctl hsm provision {line}")
+            }
+            ModuleState::Error => writeln!(out, "The error came back: do not use the device."),
+            _ => Ok(()),
+        }
+    })?;
+    Ok(if after.state == ModuleState::Error { Outcome::Bad } else { Outcome::Good })
+}
+
+#[derive(Serialize)]
+struct Zeroised {
+    device: String,
+    domain: Option<String>,
+    members: u8,
+    state: ModuleState,
+}
+
+pub(super) fn zeroise(
+    target: &Target,
+    yes: bool,
+    output: &mut Output<'_>,
+) -> Result<Outcome, Failure> {
+    let reached = target.reach()?;
+    let (device, _) = target.open(&reached, Who::Provisioner)?;
+    let id = device.id().to_string();
+    let domain = device.domain()?;
+    let members = domain.map_or(0, |domain| domain.members);
+    let hosts = device.hosts()?.len();
+    let mut warning =
+        format!("Device {id}: every secret will be erased, and its {hosts} hosts forgotten.\n");
+    warning.push_str(&match domain {
+        None => "It belongs to no domain: no key is lost.".to_owned(),
+        Some(domain) => format!(
+            "Domain {}: {}",
+            domain.domain,
+            match members {
+                0 | 1 => "it is the only member that it knows of. Unless it was exported to \
+                          another device, every key of the domain is lost for ever."
+                    .to_owned(),
+                more => format!(
+                    "{more} members, this one included. Keys open only on another member that \
+                     still works; without one, every key is lost for ever."
+                ),
+            }
+        ),
+    });
+    confirm::on_terminal(&id, &warning, "device", yes)?;
+    device.zeroise()?;
+    let zeroised = device.id();
+    drop(device);
+    let state = target.status(&reached)?.state;
+    // What comes back is another device, and must not be taken for a swapped one.
+    devices::forget(&reached.data, zeroised)?;
+    let domain = domain.map(|domain| domain.domain.to_string());
+    let done = Zeroised { device: id, domain, members, state };
+    output.print(&done, |out, done| {
+        writeln!(out, "device {} is {:?}", done.device, done.state)?;
+        writeln!(out, "To make a new device of it: kmsctl hsm reset {}", target.line)
+    })?;
+    Ok(if state == ModuleState::Zeroised { Outcome::Good } else { Outcome::Bad })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_device_is_named() {
+        let own = |kind, number| Place::Own { kind, number };
+        assert_eq!(Place::parse("soft-0").unwrap(), own("soft", 0));
+        assert_eq!(Place::parse("qemu-7").unwrap(), own("qemu", 7));
+        assert!(matches!(Place::parse("unix:/run/x").unwrap(), Place::Line(_)));
+        for several in ["soft", "soft:2", "qemu", "soft-8", "soft-", "soft-01", "soft-+1", "usb:1"]
+        {
+            let error = Place::parse(several).unwrap_err();
+            assert!(error.0.contains("soft-0"), "{several}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_must_be_of_one_host() {
+        let host = |first, second| {
+            let mut id = [0; 16];
+            (id[0], id[1]) = (first, second);
+            EnrolledHost { host: HostId(id), role: Role::CryptoUser }
+        };
+        let hosts = [host(0xab, 0x01), host(0xab, 0x02), host(0xcd, 0x03)];
+        assert_eq!(find(&hosts, "ab02").unwrap(), hosts[1]);
+        assert_eq!(find(&hosts, "C").unwrap(), hosts[2]);
+        assert_eq!(find(&hosts, &hosts[0].host.to_string()).unwrap(), hosts[0]);
+        assert!(find(&hosts, "ab").unwrap_err().0.contains("give more"));
+        for unknown in ["", "ef", "ab0100000000000000000000000000000000"] {
+            assert!(find(&hosts, unknown).unwrap_err().0.contains("hsm hosts"), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn no_device_and_no_key_is_made_by_looking() {
+        let data = tempfile::tempdir().unwrap();
+        let target = |line: &str| Target {
+            line: line.to_owned(),
+            device: None,
+            data: Some(data.path().to_owned()),
+            region: "us-east-1".to_owned(),
+            firmware: None,
+        };
+        let mut output = Output { out: &mut Vec::new(), json: true };
+        let error = hosts(&target("soft-0"), &mut output).err().unwrap();
+        assert!(error.0.contains("there is no soft-0"), "{error}");
+        let error = hosts(&target(&crate::devices::tests::remote()), &mut output).err().unwrap();
+        assert!(error.0.contains("kmsctl hsm provision"), "{error}");
+        assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
+    }
+}
