@@ -74,7 +74,9 @@ pub enum CallError {
         found: DeviceId,
     },
     /// The device has not been provisioned for this host.
-    #[error("the device is {0:?}, not operational; provision it first")]
+    #[error(
+        "the device is {0:?}, not operational; if it is halted run `kmsctl hsm reset`, else provision it"
+    )]
     NotOperational(ModuleState),
     /// The device belongs to another domain than the rest of the pool.
     #[error(

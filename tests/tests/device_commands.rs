@@ -161,7 +161,8 @@ fn an_emulated_device_from_provisioning_to_a_new_identity() {
     let tested = theirs.run(&["self-test", line]);
     tested.failed("does not know the hosts");
     let tested = ours.json(&["self-test", line]);
-    assert!(tested["tests"].as_u64().expect("a number") >= 40, "{tested}");
+    let specs = tested["keySpecs"].as_array().expect("names").len();
+    assert!(tested["tests"].as_u64().expect("a number") > specs as u64, "{tested}");
     assert!(tested["durationUs"].as_u64().expect("a number") > 0, "{tested}");
     assert_eq!((&tested["passed"], &tested["state"]), (&true.into(), &"Operational".into()));
 
@@ -232,8 +233,12 @@ fn a_device_whose_error_stays() {
     // Layout 1 of the identity: version u8 | signing, link and join key | signature
     let image = directory.path().join(FLASH);
     let mut flash = fs::read(&image).expect("the flash");
-    let at = last(&flash, &signature).expect("an identity record") - 96;
-    flash[at] ^= 1;
+    let records: Vec<_> =
+        (96..flash.len()).filter(|at| flash[*at..].starts_with(&signature)).collect();
+    assert!(!records.is_empty(), "an identity record");
+    for signature in records {
+        flash[signature - 96] ^= 1;
+    }
     fs::write(&image, flash).expect("written");
 
     let emulator = Emulator::boot(directory.path(), Attachment::Console);

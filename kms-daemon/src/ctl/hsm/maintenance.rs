@@ -364,7 +364,7 @@ pub(super) fn self_test(target: &Target, output: &mut Output<'_>) -> Result<Outc
         _ => {
             let reason = tested.error.as_deref().unwrap_or("no reason given");
             writeln!(out, "device {}: a self-test failed: {reason}", tested.device)?;
-            writeln!(out, "It is in the error state; restart it with: kmsctl hsm reset")
+            writeln!(out, "It is halted; restart it with: kmsctl hsm reset {}", target.line)
         }
     })?;
     Ok(if tested.passed { Outcome::Good } else { Outcome::Bad })
