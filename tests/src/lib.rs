@@ -13,6 +13,7 @@
 //! | [`testbed`] | a device on each line a host can reach it by |
 //! | [`enclave`] | an attested environment: documents, and what is sealed to it |
 //! | [`emulator`] | a QEMU device to boot, connect and kill |
+//! | [`costly`] | policies that take as much of a decision as they may |
 //! | [`process`] | signals and captured output of child processes |
 //! | [`vectors`] | published test vectors, and what a registry makes of them |
 //! | [`wire`] | a host that speaks to a device without the driver, and may misbehave |
@@ -22,6 +23,7 @@
 //! Nothing here skips a test: what is missing fails it, with the command that provides it.
 
 pub mod calls;
+pub mod costly;
 pub mod ctl;
 pub mod daemon;
 pub mod emulator;

@@ -1,5 +1,8 @@
 //! Measures decisions: `cargo run --release -p kms-policy --example decide`.
 
+#[path = "../tests/common/hostile.rs"]
+mod hostile;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -131,7 +134,39 @@ fn main() -> Result<(), PolicyError> {
     let decision = authorize(&request, &plain);
     report("explain", &decision, || _ = black_box(explain(black_box(&request), &plain)));
     report("read the key policy", &decision, || _ = black_box(KeyPolicy::parse(KEY_POLICY)));
+    worst();
     Ok(())
+}
+
+/// The largest policies that can be put, and what decisions about them take with the longest
+/// requests.
+fn worst() {
+    println!("\nthe largest policies that can be put, with the longest requests:");
+    let Some(caller) = Caller::user("arn:aws:iam::111122223333:user/ana") else { return };
+    let mut all = Vec::new();
+    for family in hostile::FAMILIES {
+        let largest =
+            [hostile::Hostile::largest(family), hostile::Hostile::largest_of_statements(family)];
+        for hostile in largest.into_iter().flatten() {
+            let resource =
+                Resource::Key { arn: KEY, account: "111122223333", policy: Some(&hostile.policy) };
+            let action = Action::Encrypt;
+            let times = hostile::Long::all().map(|context| {
+                let request = Request { caller, action, resource, context: &context };
+                let round = || {
+                    let start = Instant::now();
+                    let _ = black_box(authorize(&request, &Policies::default()));
+                    start.elapsed()
+                };
+                (0..9).map(|_| round()).min().unwrap_or_default()
+            });
+            all.push((times.max().unwrap_or_default(), hostile));
+        }
+    }
+    all.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
+    for (time, hostile) in all {
+        println!("{:>7} us  {} ({} bytes)", time.as_micros(), hostile.name, hostile.text.len());
+    }
 }
 
 /// The best of ten rounds, which is the least disturbed one.

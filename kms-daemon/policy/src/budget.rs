@@ -94,6 +94,7 @@ impl Reach {
             Name::TagKeys => (50 * 512, 50),
             Name::ResourceAliases => (50 * 256, 50),
             Name::GrantOperations => (2048, 32),
+            Name::UserName | Name::RoleSessionName | Name::SourceIdentity => (256, 1),
             _ => (2048, 32),
         };
         Self { bytes, values }

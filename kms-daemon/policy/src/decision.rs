@@ -137,7 +137,7 @@ impl Decision<'_> {
 }
 
 /// Why a request is denied that cannot be decided in time, as a clause.
-pub const TOO_COSTLY: &str = "its policies have too many patterns and values to compare with so \
+pub(crate) const TOO_COSTLY: &str = "its policies have too many patterns and values to compare with so \
                               long a request: simplify the policies or shorten the request";
 
 impl Denial {

@@ -19,6 +19,12 @@ pub(crate) enum Glob<'p> {
 
 use Glob::{Many, One, Text};
 
+impl<'p> Glob<'p> {
+    const fn text(&self) -> Option<&'p str> {
+        if let Text(text) = self { Some(text) } else { None }
+    }
+}
+
 /// Positions of a bit-parallel search in a word.
 const WORD: usize = 64;
 /// Up to this much text a run is tried at each place, which is faster than to prepare a search.
@@ -39,9 +45,8 @@ pub(crate) fn matches(pieces: &[Glob<'_>], text: &str) -> bool {
         return false;
     };
     let rest = strip_start(head, text).and_then(|rest| strip_end(tail, rest));
-    let runs = middle.split(|piece| *piece == Many);
-    let rest = rest.and_then(|rest| runs.fold(Some(rest), |rest, run| after(run, rest?)));
-    rest.is_some()
+    let mut runs = middle.split(|piece| *piece == Many);
+    rest.and_then(|rest| runs.try_fold(rest, |rest, run| after(run, rest))).is_some()
 }
 
 /// The bytes that a text has at least that matches.
@@ -84,18 +89,17 @@ impl Price {
         // Of the run that is being read: its bytes, and whether it has `?` between texts.
         let (mut seen, mut bytes, mut texts, mut ones) = (0_usize, 0_usize, 0_usize, 0_usize);
         for piece in pieces {
-            price.fixed = price.fixed.saturating_add(6);
+            price.fixed = price.fixed.saturating_add(3);
             match piece {
                 Sized::Text(size) => {
                     (bytes, texts) = (bytes.saturating_add(size), texts.saturating_add(1));
-                    // All of them together are no longer than the text, or nothing is compared.
-                    price.for_byte = price.for_byte.max(1);
+                    price.fixed = price.fixed.saturating_add(size as u64 / 16);
                 }
                 Sized::One => (bytes, ones) = (bytes.saturating_add(1), ones.saturating_add(1)),
                 Sized::Many => {
                     // What is before the first and after the last has its place.
                     if (1..stars).contains(&seen) && texts > 0 {
-                        price.search(bytes, texts > 1 || ones > 0);
+                        price.search(bytes, ones > 0);
                     }
                     seen = seen.saturating_add(1);
                     (bytes, texts, ones) = (0, 0, 0);
@@ -108,9 +112,11 @@ impl Price {
     fn search(&mut self, bytes: usize, mixed: bool) {
         let words = bytes.div_ceil(WORD) as u64;
         let (prepare, for_byte) = match (mixed, words) {
-            (false, _) => (16, 2),
+            (false, _) => (16, 3),
             (true, 0 | 1) => (160, 4),
-            (true, words) => (320_u64.saturating_add(words.saturating_mul(256)), words.saturating_mul(4)),
+            (true, words) => {
+                (320_u64.saturating_add(words.saturating_mul(256)), words.saturating_mul(4))
+            }
         };
         self.fixed = self.fixed.saturating_add(prepare);
         self.for_byte = self.for_byte.max(for_byte);
@@ -198,6 +204,10 @@ fn after<'t>(run: &[Glob<'_>], text: &'t str) -> Option<&'t str> {
             };
             text.get(at.saturating_add(own.len())..)?
         }
+        run if !run.contains(&One) => {
+            let own: String = run.iter().filter_map(|piece| piece.text()).collect();
+            text.get(text.find(&own)?.saturating_add(own.len())..)?
+        }
         run => after_mixed(run, text)?,
     };
     strip_start(behind, rest)
@@ -212,7 +222,8 @@ fn after_mixed<'t>(run: &[Glob<'_>], text: &'t str) -> Option<&'t str> {
     if text.len() <= SHORT {
         return text.char_indices().find_map(|(at, _)| strip_start(run, text.get(at..)?));
     }
-    let end = if size <= WORD { Search::find(run, text) } else { LongSearch::find(run, size, text) };
+    let end =
+        if size <= WORD { Search::find(run, text) } else { LongSearch::find(run, size, text) };
     text.get(end?..)
 }
 
@@ -322,7 +333,7 @@ impl LongSearch {
     fn row(&mut self, byte: u8) -> &mut [u64] {
         let row = match self.rows[usize::from(byte)] {
             0 => {
-                let rows = self.takes.len() / self.words;
+                let rows = self.takes.len().checked_div(self.words).unwrap_or_default();
                 self.takes.resize(self.takes.len().saturating_add(self.words), 0);
                 // UTF-8 has fewer than 255 different bytes.
                 self.rows[usize::from(byte)] = u8::try_from(rows).unwrap_or(u8::MAX);

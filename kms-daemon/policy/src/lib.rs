@@ -7,6 +7,10 @@
 //! it is read, never skipped when it is evaluated; what cannot be told in an evaluation (a number
 //! that is none, several values where one is compared) is decided against the caller.
 //!
+//! A decision takes at most [`DECISION`] steps, whatever policies and requests have in them, and a
+//! policy that could take more than its share is told from others before it is put
+//! ([`KeyPolicy::check_cost`] and its like).
+//!
 //! Sources: the IAM User Guide ("Policy evaluation logic", "IAM JSON policy elements", "Condition
 //! operators", "Policy variables", "Principal", "`NotPrincipal`") and the KMS Developer Guide
 //! ("Key policies", "Condition keys", "Grants").

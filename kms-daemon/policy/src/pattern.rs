@@ -111,7 +111,9 @@ impl Pattern {
         match self {
             Self::Exact(own) => **own == *text,
             Self::Anything => true,
-            Self::Wild(pieces) => with_globs(pieces, Piece::glob, |globs| glob::matches(globs, text)),
+            Self::Wild(pieces) => {
+                with_globs(pieces, Piece::glob, |globs| glob::matches(globs, text))
+            }
             Self::Template(_) => false,
         }
     }
@@ -306,9 +308,7 @@ pub(crate) fn any<P>(
 }
 
 /// Whether one of the outcomes is positive; `None` if none is and one cannot be told.
-pub(crate) fn any_of(
-    outcomes: &mut dyn Iterator<Item = Result<bool, Unresolved>>,
-) -> Option<bool> {
+pub(crate) fn any_of(outcomes: &mut dyn Iterator<Item = Result<bool, Unresolved>>) -> Option<bool> {
     let mut told = Some(false);
     for outcome in outcomes {
         match outcome {

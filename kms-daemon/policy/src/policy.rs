@@ -181,7 +181,8 @@ impl Compiled {
         if needed <= most {
             return Ok(());
         }
-        let costliest = self.statements.iter().zip(&costs).enumerate().max_by_key(|(_, (_, c))| **c);
+        let costliest =
+            self.statements.iter().zip(&costs).enumerate().max_by_key(|(_, (_, c))| **c);
         let statement = costliest.map(|(index, (statement, _))| StatementName {
             index,
             sid: statement.sid.as_deref().map(str::to_owned),

@@ -2,8 +2,8 @@
 
 use crate::action::{Action, ActionSet};
 use crate::arn::ArnPattern;
-use crate::caller::Caller;
 use crate::budget::{Metered, Reach};
+use crate::caller::Caller;
 use crate::condition::Condition;
 use crate::pattern::{self, Unresolved};
 use crate::principal::{Principals, Ways};

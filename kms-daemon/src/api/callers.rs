@@ -22,13 +22,16 @@ impl Service {
         }
     }
 
-    /// The users and roles that a key policy names. What does not exist is left out.
+    /// The users and roles that a key policy names which is to be put. What does not exist is left
+    /// out.
+    ///
+    /// # Errors
+    /// `Exception::MalformedPolicyDocument` if there are requests that it takes too long to decide.
     pub(crate) async fn bound(&self, policy: &str) -> Result<Bound, KmsError> {
         // What is no policy is refused by who reads it next.
-        let policy = kms_policy::KeyPolicy::parse(policy);
-        let (Some(identities), Ok(policy)) = (&self.identities, policy) else {
-            return Ok(Bound::new());
-        };
+        let Ok(policy) = kms_policy::KeyPolicy::parse(policy) else { return Ok(Bound::new()) };
+        policy.check_cost()?;
+        let Some(identities) = &self.identities else { return Ok(Bound::new()) };
         Ok(identities.bound(policy.principals()).await?)
     }
 

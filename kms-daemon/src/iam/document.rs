@@ -45,6 +45,7 @@ impl Kind {
 pub(super) fn identity(kind: Kind, text: &str) -> Result<IdentityPolicy, IamError> {
     check_length(text)?;
     let policy = IdentityPolicy::parse(text)?;
+    policy.check_cost()?;
     check_quota(kind, [text])?;
     Ok(policy)
 }
@@ -63,6 +64,7 @@ fn check_length(text: &str) -> Result<(), IamError> {
 pub(super) async fn trust(iam: &Iam, text: &str) -> Result<TrustPolicy, IamError> {
     check_length(text)?;
     let compiled = kms_policy::TrustPolicy::parse(text)?;
+    compiled.check_cost()?;
     check_quota(Kind::Trust, [text])?;
     for principal in compiled.principals() {
         if let NamedPrincipal::Account { id, .. } = principal

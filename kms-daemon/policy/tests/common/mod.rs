@@ -254,6 +254,7 @@ impl Outcome {
                 Self::Explicit(location.policy_type.name())
             }
             Decision::Denied(Denial::Implicit(policy_type)) => Self::Implicit(policy_type.name()),
+            Decision::Denied(kms_policy::Denial::TooCostly) => panic!("no case is so large"),
             Decision::Denied(Denial::OtherAccount) => Self::OtherAccount,
         }
     }

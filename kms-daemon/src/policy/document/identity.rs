@@ -24,6 +24,15 @@ impl IdentityPolicy {
         Ok(Self { text, compiled })
     }
 
+    /// Checks that requests which it is about can always be decided in time. Whoever lets it be put
+    /// asks; what is stored is read whatever it costs.
+    ///
+    /// # Errors
+    /// [`PolicyError`], with the statement that takes the most.
+    pub fn check_cost(&self) -> Result<(), PolicyError> {
+        self.compiled.check_cost()
+    }
+
     /// The document as it was put.
     #[must_use]
     pub fn text(&self) -> &str {
