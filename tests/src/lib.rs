@@ -16,6 +16,7 @@
 //! | [`enclave`] | an attested environment: documents, and what is sealed to it |
 //! | [`emulator`] | a QEMU device to boot, connect and kill |
 //! | [`probe`] | what is in a QEMU device's RAM, and a debugger |
+//! | [`costly`] | policies that take as much of a decision as they may |
 //! | [`process`] | signals and captured output of child processes |
 //! | [`vectors`] | published test vectors, and what a registry makes of them |
 //! | [`wire`] | a host that speaks to a device without the driver, and may misbehave |
@@ -26,6 +27,7 @@
 
 pub mod calls;
 pub mod client;
+pub mod costly;
 pub mod ctl;
 pub mod daemon;
 pub mod emulator;

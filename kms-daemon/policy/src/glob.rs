@@ -19,6 +19,12 @@ pub(crate) enum Glob<'p> {
 
 use Glob::{Many, One, Text};
 
+impl<'p> Glob<'p> {
+    const fn text(&self) -> Option<&'p str> {
+        if let Text(text) = self { Some(text) } else { None }
+    }
+}
+
 /// Positions of a bit-parallel search in a word.
 const WORD: usize = 64;
 /// Up to this much text a run is tried at each place, which is faster than to prepare a search.
@@ -93,7 +99,7 @@ impl Price {
                 Sized::Many => {
                     // What is before the first and after the last has its place.
                     if (1..stars).contains(&seen) && texts > 0 {
-                        price.search(bytes, texts > 1 || ones > 0);
+                        price.search(bytes, ones > 0);
                     }
                     seen = seen.saturating_add(1);
                     (bytes, texts, ones) = (0, 0, 0);
@@ -106,7 +112,7 @@ impl Price {
     fn search(&mut self, bytes: usize, mixed: bool) {
         let words = bytes.div_ceil(WORD) as u64;
         let (prepare, for_byte) = match (mixed, words) {
-            (false, _) => (16, 2),
+            (false, _) => (16, 3),
             (true, 0 | 1) => (160, 4),
             (true, words) => {
                 (320_u64.saturating_add(words.saturating_mul(256)), words.saturating_mul(4))
@@ -197,6 +203,10 @@ fn after<'t>(run: &[Glob<'_>], text: &'t str) -> Option<&'t str> {
                 _ => text.find(own)?,
             };
             text.get(at.saturating_add(own.len())..)?
+        }
+        run if !run.contains(&One) => {
+            let own: String = run.iter().filter_map(|piece| piece.text()).collect();
+            text.get(text.find(&own)?.saturating_add(own.len())..)?
         }
         run => after_mixed(run, text)?,
     };

@@ -49,7 +49,8 @@ impl Texts {
     pub(crate) fn price(&self) -> Price {
         let searched = (self.exact.len() as u64).checked_ilog2().unwrap_or(0);
         let lower = if self.ignoring_case { lowering(1) } else { 0 };
-        let exact = Price::of_value(u64::from(searched).saturating_mul(4).saturating_add(8), lower);
+        let exact =
+            Price::of_value(u64::from(searched).saturating_mul(4).saturating_add(16), lower);
         self.wild.iter().map(Pattern::price).fold(exact, Price::plus)
     }
 

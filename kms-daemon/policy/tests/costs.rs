@@ -109,7 +109,7 @@ fn ordinary_policies_can_be_put() {
            "ArnLike": {{ "aws:PrincipalArn": ["arn:aws:iam::*:role/team-*-admin*"] }}"#,
         keys.join(",")
     );
-    let statements: Vec<String> = (0..9)
+    let statements: Vec<String> = (0..8)
         .map(|number| {
             format!(
                 r#"{{ "Sid": "s{number}", "Effect": "Allow", "Principal": "*", "Action": "kms:*",
@@ -119,11 +119,16 @@ fn ordinary_policies_can_be_put() {
         .collect();
     let text = format!(r#"{{ "Version": "2012-10-17", "Statement": [{}] }}"#, statements.join(","));
     assert_eq!(KeyPolicy::parse(&text).unwrap().check_cost(), Ok(()));
+    // One of several policies of a caller has less: a fourth of it.
+    let text = format!(
+        r#"{{ "Version": "2012-10-17", "Statement": [{}] }}"#,
+        statements.get(..2).expect("two").join(",")
+    );
     let identity = text.replace("\"Principal\": \"*\",", "");
     assert_eq!(IdentityPolicy::parse(&identity).unwrap().check_cost(), Ok(()));
 }
 
-/// Reading takes time with the length of a document, not its square: half a minute in this build.
+/// Reading takes time with the length of a document, not its square.
 #[test]
 fn hostile_documents_are_read_in_time() {
     let statement = |resource: &str, action: &str| {

@@ -9,9 +9,10 @@
 //!   the names of condition keys have no case;
 //! * the address and the user agent of the client of another daemon.
 
+use std::cell::OnceCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kms_policy::{Action, Caller, ConditionKey, Context, Name, Value, pair};
+use kms_policy::{Action, Caller, ConditionKey, Context, Name, PairIndex, Value, pair};
 
 use super::Asker;
 use super::lookups::Lookups;
@@ -57,6 +58,22 @@ pub(super) struct Conditions<'a> {
     pub(super) caller: Caller<'a>,
     pub(super) action: Action,
     pub(super) about: About<'a>,
+    /// The pairs of a long encryption context, by name.
+    index: OnceCell<PairIndex<'a>>,
+}
+
+/// Pairs of an encryption context that are looked through one by one.
+const FEW: usize = 16;
+
+impl<'a> Conditions<'a> {
+    pub(super) const fn new(
+        asker: Asker<'a>,
+        caller: Caller<'a>,
+        action: Action,
+        about: About<'a>,
+    ) -> Self {
+        Self { asker, caller, action, about, index: OnceCell::new() }
+    }
 }
 
 impl Conditions<'_> {
@@ -97,7 +114,14 @@ impl Conditions<'_> {
         let pairs = (*context)?;
         match key.name() {
             Name::EncryptionContextKeys => (!pairs.is_empty()).then_some(Value::List(pairs)),
-            _ => pair(key, pairs.iter().map(|(k, v)| (k.as_str(), v.as_str()))),
+            _ => {
+                let texts = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+                match pairs.len() {
+                    ..=FEW => pair(key, texts),
+                    // A policy may ask for hundreds of them.
+                    _ => self.index.get_or_init(|| PairIndex::new(texts)).find(key),
+                }
+            }
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) fn decide(
         let error = KmsError::internal(format!("what conditions ask of {action} is not told"));
         return Err(Refusal { yields_to_grant: false, error });
     }
-    let conditions = Conditions { asker, caller, action, about };
+    let conditions = Conditions::new(asker, caller, action, about);
     let request = kms_policy::Request { caller, action, resource, context: &conditions };
     evaluate(asker, &request, grant).map_err(|refusal| match asker.is_foreign_to(about.scope) {
         true => {
@@ -93,7 +93,7 @@ pub(super) fn can_put_again(
 ) -> bool {
     let names = Names::of(asker.principal, about.scope.partition());
     let Some(caller) = names.caller() else { return false };
-    let conditions = Conditions { asker, caller, action: EngineAction::PutKeyPolicy, about };
+    let conditions = Conditions::new(asker, caller, EngineAction::PutKeyPolicy, about);
     kms_policy::can_put_again(policy, arn, account, caller, &own_policies(asker), &conditions)
 }
 

@@ -178,7 +178,7 @@ pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsE
         ..About::new(scope, subject)
     };
     let (given, now) = (supposition.given, supposition.now);
-    let context = Supposed { given, known: Conditions { asker, caller, action, about }, now };
+    let context = Supposed { given, known: Conditions::new(asker, caller, action, about), now };
     let arn = key.map(|(record, _)| record.arn());
     let account = scope.account.as_str();
     let resource = match (key, &arn) {

@@ -126,7 +126,7 @@ fn decide(
     let region = asker.request.map(|request| request.region.as_str()).unwrap_or_default();
     let scope = Scope::new(resource.account(), region);
     let about = About::new(&scope, Subject::Account);
-    let common = Conditions { asker, caller, action, about };
+    let common = Conditions::new(asker, caller, action, about);
     let conditions = IdentityConditions { common, details };
     let request = kms_policy::Request { caller, action, resource, context: &conditions };
     Ok(engine::evaluate(asker, &request, None)?)

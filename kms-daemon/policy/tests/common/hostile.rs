@@ -61,7 +61,7 @@ pub const FAMILIES: &[Family] = &[
     ("any case, long text", "StringEqualsIgnoreCase", "kms:EncryptionContext:k", "É#"),
     ("ARNs", "ArnLike", "aws:PrincipalArn", "arn:*:*a?b*:*:*:*a?a?b*#"),
     ("networks", "IpAddress", "aws:SourceIp", "10.0.0.#/32"),
-    ("bytes", "BinaryEquals", "kms:EncryptionContext:k", "QQ=="),
+    ("bytes", "BinaryEquals", "other:bytes", "QQ=="),
     ("numbers", "NumericEquals", "kms:RotationPeriodInDays", "7#"),
     ("principals by the account", "StringLike", "aws:username", "*a?b*#"),
 ];
@@ -179,6 +179,7 @@ impl Context for Long {
                     _ => PairIndex::new(pairs).find(key),
                 };
             }
+            Name::Other => Value::from("QUFB".repeat(512)),
             Name::SourceIp => Value::Address([192, 0, 2, 1].into()),
             Name::RotationPeriodInDays => Value::Number(90),
             Name::UserName => Value::from(self.name.as_str()),

@@ -5,9 +5,9 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hsm_tests::ctl;
 use hsm_tests::daemon::{Credentials, Daemon};
 use hsm_tests::http::{Connection, Request, call};
+use hsm_tests::{costly, ctl};
 use serde_json::{Value, json};
 
 /// Requests of each case before it is measured.
@@ -62,11 +62,15 @@ pub(crate) fn measure(time: Duration) -> Vec<Row> {
         })
         .collect();
     grants.iter().for_each(|grant| drop(call(&daemon, "CreateGrant", grant)));
+    let worst = create(&daemon, None);
+    costly::put_the_worst(&daemon, &worst, "*aaaaaaaab#*");
+    let longest = Request::new("Encrypt", costly::encrypt(&worst).to_string());
     let cases = [
         ("root, default policy", encrypt(&plain), &root),
         ("user, identity and group policies", encrypt(&plain), &ana),
         ("user, named by the key policy", encrypt(&direct), &ana),
         ("user, one of 50 grants", encrypt(&granted), &ana),
+        ("the worst policy, a long request", longest, &root),
     ];
     let rows = cases.iter().map(|(case, request, who)| run(&daemon, case, request, who, time));
     rows.collect()
