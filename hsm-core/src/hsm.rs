@@ -179,7 +179,7 @@ impl<P: Platform> Hsm<P> {
         let (keys, message) = responder.accept(Welcome { session }, rng)?;
         *self.answer.first_chunk_mut().ok_or(ErrorCode::INTERNAL)? = message;
         if self.sessions.is_full() {
-            self.module.end_secrets(); // those of the session that gives way
+            self.module.forget_keys(); // a session gives way, and so ends
         }
         self.sessions.open(session, host, role, keys);
         Ok(())
@@ -241,11 +241,8 @@ impl<P: Platform> Hsm<P> {
         if self.check_working().is_err() {
             self.sessions.close(|_| true);
         }
-        if self.sessions.count() == 0 {
-            self.module.forget_keys();
-        }
         if self.sessions.count() < before {
-            self.module.end_secrets();
+            self.module.forget_keys();
         }
     }
 }

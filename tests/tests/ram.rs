@@ -23,7 +23,7 @@ use hsm_protocol::command::sign::Sign;
 use hsm_protocol::command::system::Zeroise;
 use hsm_protocol::frame::{FrameKind, Header};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm};
-use hsm_protocol::{Bytes, DomainId, ErrorCode, KeyId, ModuleState, Role};
+use hsm_protocol::{Bytes, ErrorCode, KeyId, ModuleState, Role};
 use hsm_tests::calls::StoredKey;
 use hsm_tests::emulator::{Attachment, FLASH};
 use hsm_tests::enclave::rsa_private_key;
@@ -33,7 +33,7 @@ use hsm_tests::testbed::{Hosts, TAG, Testbed};
 use hsm_tests::wire::{Session, Wire, host_key, public};
 use p256::SecretKey;
 use p256::elliptic_curve::sec1::ToSec1Point;
-use rsa::RsaPrivateKey;
+use rsa::PrivateKey;
 use rsa::pkcs8::DecodePrivateKey;
 use rsa::traits::PrivateKeyParts;
 
@@ -73,37 +73,35 @@ fn customer_keys_end_with_the_session(board: Attachment) {
     let customer = Customer::import(&testbed, &hosts);
     let (user, provisioner) = enrol(&testbed, &hosts);
     let mut wire = testbed.wire();
-    let mut secrets = DeviceSecrets::read(testbed.directory(), &mut wire, &user).0;
-    let ram = monitor.ram();
-    assert_operational(&secrets, &ram);
+    let device = device_secrets(testbed.directory(), &mut wire, &user);
+    assert_operational(&device, &monitor.ram());
 
     // In use, everything is there.
     let (mut session, keys) = open(&mut wire, &user);
     let passing = customer.use_keys(&mut wire, &mut session);
-    let (found, device) = (passing.and(&customer.secrets), &mut secrets);
+    let customers = passing.and(&customer.secrets);
     let ram = monitor.ram();
     for name in ["AES key", "HMAC key", "RSA prime 1", "RSA prime 2"] {
-        assert!(found.find(&ram).count(name) > 0, "{board:?}: {name} is in the cache");
+        assert!(customers.find(&ram).count(name) > 0, "{board:?}: {name} is in the cache");
     }
     assert!(keys.find(&ram).count("session key") > 0, "{board:?}: the session is open");
-    assert_operational(device, &ram);
 
     // After the session, neither customer's keys nor its own.
     session.call(&mut wire, &CloseSession).expect("closed");
     let ram = monitor.ram();
-    assert_none(board, "after CloseSession", &found.and(&keys).find(&ram));
-    assert_operational(device, &ram);
+    assert_none(board, "after CloseSession", &customers.and(&keys).find(&ram));
+    assert_operational(&device, &ram);
 
     // In a session that stays open, after a minute.
     let (mut session, second) = open(&mut wire, &user);
     let passing = customer.use_keys(&mut wire, &mut session);
-    let found = passing.and(&found);
-    assert!(found.find(&monitor.ram()).count("AES key") > 0, "{board:?}: in the cache again");
+    let customers = passing.and(&customers);
+    assert!(customers.find(&monitor.ram()).count("AES key") > 0, "{board:?}: in the cache again");
     thread::sleep(IDLE);
     let ram = monitor.ram();
-    assert_none(board, "after a minute idle", &found.find(&ram));
+    assert_none(board, "after a minute idle", &customers.find(&ram));
     assert!(second.find(&ram).count("session key") > 0, "{board:?}: the session is open");
-    assert_operational(device, &ram);
+    assert_operational(&device, &ram);
 
     // After zeroisation: nothing at all, in the flash either.
     let passing = customer.use_keys(&mut wire, &mut session);
@@ -111,11 +109,11 @@ fn customer_keys_end_with_the_session(board: Attachment) {
     session.call(&mut wire, &Zeroise).expect("a provisioner may");
     assert_eq!(wire.status().state, ModuleState::Zeroised);
     let ram = monitor.ram();
-    let all = [&found, &passing, &keys, &second, &third];
-    let all = all.into_iter().fold(device.clone(), |all, some| all.and(some));
+    let all = [&customers, &passing, &keys, &second, &third];
+    let all = all.into_iter().fold(device, |all, some| all.and(some));
     assert_none(board, "after Zeroise", &all.find(&ram));
     let flash = fs::read(testbed.directory().join(FLASH)).expect("the flash");
-    assert_eq!(all.find_in(&flash, 0), [], "{board:?}: in the flash after Zeroise");
+    assert_none(board, "in the flash after Zeroise", &all.find_in(&flash, 0));
 }
 
 /// Once by a noise source that gets stuck, once by a damaged record.
@@ -131,7 +129,7 @@ fn nothing_is_left_in_the_error_state(board: Attachment) {
     let mut monitor = Monitor::open(testbed.directory(), board);
     let (user, _) = enrol(&testbed, &hosts);
     let mut wire = testbed.wire();
-    let (secrets, _) = DeviceSecrets::read(testbed.directory(), &mut wire, &user);
+    let secrets = device_secrets(testbed.directory(), &mut wire, &user);
     let (mut session, keys) = open(&mut wire, &user);
     let all = secrets.and(&keys);
     assert_operational(&secrets, &monitor.ram());
@@ -149,9 +147,8 @@ fn nothing_is_left_in_the_error_state(board: Attachment) {
     let testbed = testbed.power_cycle_examined(|directory| {
         let path = directory.join(FLASH);
         let mut flash = fs::read(&path).expect("the flash");
-        let keys = secrets.find_in(&flash, 0);
-        let at = keys.iter().find(|(name, _)| name.starts_with("signing key, as it is"));
-        let at = usize::try_from(at.expect("a record").1).expect("an offset");
+        let at = secrets.find_in(&flash, 0).first("signing key, as it is").expect("a record");
+        let at = usize::try_from(at).expect("an offset");
         flash[at] ^= 1;
         fs::write(&path, flash).expect("written");
     });
@@ -190,13 +187,13 @@ fn enrol(testbed: &Testbed, hosts: &Hosts) -> (SecretKey, SecretKey) {
 
 /// Opens a session with the other implementation of the channel, which tells its keys.
 fn open(wire: &mut Wire, host: &SecretKey) -> (Session, Secrets) {
-    let device = wire.identity().link.to_point().expect("a point");
+    let device = wire.identity().link.to_point().expect("a point").to_sec1_point(false);
     let own = host.to_bytes();
     let pattern = "Noise_IK_P256_AESGCM_SHA256".parse().expect("a pattern");
     let mut initiator = snow::Builder::new(pattern)
         .prologue(PROLOGUE)
         .and_then(|builder| builder.local_private_key(&own))
-        .and_then(|builder| builder.remote_public_key(device.to_sec1_point(false).as_bytes()))
+        .and_then(|builder| builder.remote_public_key(device.as_bytes()))
         .and_then(snow::Builder::build_initiator)
         .expect("an initiator");
     let mut message = [0; 1024];
@@ -215,32 +212,32 @@ fn open(wire: &mut Wire, host: &SecretKey) -> (Session, Secrets) {
 }
 
 /// The device's own secrets, out of its flash, which these boards do not seal.
-struct DeviceSecrets(Secrets);
-
-impl DeviceSecrets {
-    fn read(directory: &Path, wire: &mut Wire, host: &SecretKey) -> (Secrets, DomainId) {
-        let (mut session, _) = open(wire, host);
-        let body = session.call(wire, &DomainInfo).expect("anybody enrolled may");
-        let status: DomainStatus = decode(&body).expect("an answer");
-        let domain = status.domain.expect("a domain").domain;
-        session.call(wire, &CloseSession).expect("closed");
-        let identity = wire.identity();
-        let flash = fs::read(directory.join(FLASH)).expect("the flash");
-        let mut secrets = Secrets::default();
-        // Layout 1 of the domain state: … | active key u32 LE | keys u8 | id u32 LE, key [32]
-        let state = last(&flash, domain.as_bytes()) + 16 + 4 + 3 + 4;
-        assert_eq!(flash[state], 1, "one domain key");
-        secrets.add("domain key", &flash[state + 5..state + 37]);
-        // Layout 1 of the identity: version u8 | signing, link and join key | signature
-        let keys = last(&flash, &identity.signature.to_bytes()) - 96;
-        for (name, at) in [("signing key", 0), ("link key", 32), ("join key", 64)] {
-            let key = flash[keys + at..keys + at + 32].try_into().expect("32 bytes");
-            secrets.add_scalar(name, &key);
-        }
-        let link = SecretKey::from_slice(&flash[keys + 32..keys + 64]).expect("a key");
-        assert_eq!(public(&link), identity.link, "these are the device's keys");
-        (Self(secrets).0, domain)
+fn device_secrets(directory: &Path, wire: &mut Wire, host: &SecretKey) -> Secrets {
+    let (mut session, _) = open(wire, host);
+    let body = session.call(wire, &DomainInfo).expect("anybody enrolled may");
+    let status: DomainStatus = decode(&body).expect("an answer");
+    let domain = status.domain.expect("a domain").domain;
+    session.call(wire, &CloseSession).expect("closed");
+    let identity = wire.identity();
+    let flash = fs::read(directory.join(FLASH)).expect("the flash");
+    let mut secrets = Secrets::default();
+    // Layout 1 of the domain state: … | domain [16] | version u32 LE | 0 [3] | active key u32 LE
+    //   | keys u8 | id u32 LE, key [32]
+    let state = last(&flash, domain.as_bytes()) + 16 + 4 + 3 + 4;
+    assert_eq!(flash[state], 1, "one domain key");
+    secrets.add("domain key", &flash[state + 5..state + 37]);
+    // Layout 1 of the identity: version u8 | signing, link and join key | signature
+    //   (the domain's record, written later, has the signature too)
+    let signature = identity.signature.to_bytes();
+    let keys = flash.windows(signature.len()).position(|window| *window == signature);
+    let keys = keys.expect("a record") - 96;
+    for (name, at) in [("signing key", 0), ("link key", 32), ("join key", 64)] {
+        let key = flash[keys + at..keys + at + 32].try_into().expect("32 bytes");
+        secrets.add_scalar(name, &key);
     }
+    let link = SecretKey::from_slice(&flash[keys + 32..keys + 64]).expect("a key");
+    assert_eq!(public(&link), identity.link, "these are the device's keys");
+    secrets
 }
 
 /// Where `wanted` is last.
@@ -262,14 +259,14 @@ impl Customer {
         let device = testbed.device_as(&hosts.user);
         let importer = Importer::new(&device);
         let mut secrets = Secrets::default();
-        let mut import = |number: u8, spec, usage, material: &[u8]| {
+        let import = |number: u8, spec, usage, material: &[u8]| {
             let id = KeyId::single_region([number; 16]);
             let token = importer.import(id, spec, usage, material).expect("good material");
             StoredKey { id, token }
         };
         let (aes, hmac) = (random::<32>(), random::<32>());
         let rsa = rsa_private_key(2048);
-        let parts = RsaPrivateKey::from_pkcs8_der(&rsa).expect("an RSA key");
+        let parts = PrivateKey::from_pkcs8_der(&rsa).expect("an RSA key");
         secrets.add("AES key", &aes);
         secrets.add("HMAC key", &hmac);
         for (prime, number) in parts.primes().iter().zip(1..) {

@@ -17,20 +17,24 @@ const PAGE: usize = 4096;
 
 /// Secrets to search for, each with a name.
 #[derive(Clone, Default)]
-pub struct Secrets(Vec<(String, [u8; PART])>);
+pub(crate) struct Secrets(Vec<(String, [u8; PART])>);
 
 /// Where secrets were found: what, in which form, and the address.
-#[derive(PartialEq, Eq)]
-pub struct Found(Vec<(String, u32)>);
+pub(crate) struct Found(Vec<(String, u32)>);
 
 impl Found {
+    /// Where the first part is of a secret whose name starts with `name`.
+    pub(crate) fn first(&self, name: &str) -> Option<u32> {
+        self.0.iter().find(|(found, _)| found.starts_with(name)).map(|(_, at)| *at)
+    }
+
     /// How many parts there are of the secrets whose names start with `name`.
-    pub fn count(&self, name: &str) -> usize {
+    pub(crate) fn count(&self, name: &str) -> usize {
         self.0.iter().filter(|(found, _)| found.starts_with(name)).count()
     }
 
-    /// The first few, for a message.
-    pub fn is_empty(&self) -> bool {
+    /// Whether nothing was found.
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
@@ -45,7 +49,7 @@ impl fmt::Debug for Found {
 impl Secrets {
     /// Adds a secret of any kind: its bytes, also as words of 32 and 64 bits and as one number, least
     /// significant first, and as HMAC pads it.
-    pub fn add(&mut self, name: &str, secret: &[u8]) {
+    pub(crate) fn add(&mut self, name: &str, secret: &[u8]) {
         let forms = [
             ("as it is", secret.to_vec()),
             ("as a number", secret.iter().rev().copied().collect()),
@@ -62,7 +66,7 @@ impl Secrets {
     }
 
     /// Adds a scalar of P-256: also in Montgomery form.
-    pub fn add_scalar(&mut self, name: &str, secret: &[u8; 32]) {
+    pub(crate) fn add_scalar(&mut self, name: &str, secret: &[u8; 32]) {
         self.add(name, secret);
         let scalar = Scalar::from_repr((*secret).into()).expect("below the order");
         let montgomery = (0..256).fold(scalar, |scalar, _| scalar.double());
@@ -70,7 +74,7 @@ impl Secrets {
     }
 
     /// Both.
-    pub fn and(&self, others: &Self) -> Self {
+    pub(crate) fn and(&self, others: &Self) -> Self {
         Self([&self.0[..], &others.0].concat())
     }
 
@@ -80,13 +84,13 @@ impl Secrets {
     }
 
     /// Where they are in RAM.
-    pub fn find(&self, ram: &Ram) -> Found {
+    pub(crate) fn find(&self, ram: &Ram) -> Found {
         let areas = ram.0.iter();
-        Found(areas.flat_map(|area| self.find_in(&area.bytes, area.start)).collect())
+        Found(areas.flat_map(|area| self.find_in(&area.bytes, area.start).0).collect())
     }
 
     /// Where they are in other bytes, of which the first has this address.
-    pub fn find_in(&self, bytes: &[u8], start: u32) -> Vec<(String, u32)> {
+    pub(crate) fn find_in(&self, bytes: &[u8], start: u32) -> Found {
         let mut heads = HashMap::<[u8; HEAD], Vec<usize>>::new();
         // Most places are ruled out by their first two bytes.
         let mut begins = vec![false; 1 << 16];
@@ -111,7 +115,7 @@ impl Secrets {
                 found.extend(same.map(|at| (self.0[*at].0.clone(), place)));
             }
         }
-        found
+        Found(found)
     }
 }
 
@@ -131,8 +135,8 @@ fn the_search_finds_every_form_at_every_place() {
             bytes[place..place + PART].copy_from_slice(part);
             let found = secrets.find_in(&bytes, 0x100);
             let expected = (name.clone(), 0x100 + u32::try_from(place).expect("small"));
-            assert!(found.contains(&expected), "{name} at {place}");
+            assert!(found.0.contains(&expected), "{name} at {place}");
         }
     }
-    assert_eq!(secrets.find_in(&[0x5a; 3 * PAGE], 0), []);
+    assert!(secrets.find_in(&[0x5a; 3 * PAGE], 0).is_empty());
 }
