@@ -189,7 +189,7 @@ impl<P: Platform> Hsm<P> {
         let (keys, message) = responder.accept(Welcome { session }, rng)?;
         *self.answer.first_chunk_mut().ok_or(ErrorCode::INTERNAL)? = message;
         if self.sessions.is_full() {
-            self.module.end_secrets(); // those of the session that gives way
+            self.module.forget_keys(); // a session gives way, and so ends
         }
         if usize::from(self.sessions.count()) == MAX_SESSIONS {
             self.module.end_secrets(); // another session gives way
@@ -253,11 +253,8 @@ impl<P: Platform> Hsm<P> {
         if self.check_working().is_err() {
             self.sessions.close(|_| true);
         }
-        if self.sessions.count() == 0 {
-            self.module.forget_keys();
-        }
         if self.sessions.count() < before {
-            self.module.end_secrets();
+            self.module.forget_keys();
         }
     }
 }

@@ -241,8 +241,10 @@ impl<P: Platform> Module<P> {
         Ok(())
     }
 
-    /// Zeroises the keys of the cache.
+    /// Zeroises the keys of the cache, as a session has ended. Another that uses the same keys
+    /// unwraps them again: sessions end rarely, and nobody has to tell whose a key was.
     pub(crate) fn forget_keys(&mut self) {
+        self.end_secrets();
         if let Some(secrets) = self.secrets.as_mut() {
             secrets.cache.clear();
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use host_driver::transport::{Halves, Receiver, Sender, Transport};
-use hsm_protocol::channel::{AdmissionKey, Initiator, Keys, MessageHash};
+use hsm_protocol::channel::{AdmissionKey, Initiator, Keys, MESSAGE_1_SIZE, MessageHash};
 use hsm_protocol::command::decode;
 use hsm_protocol::command::system::{
     Admission, AdmissionChallenge, DeviceInfo, Info, ModuleStatus, Status,
@@ -224,11 +224,24 @@ impl Wire {
         device: &PublicKey,
     ) -> Result<(Initiator, Vec<u8>), ErrorCode> {
         let (initiator, message) = Initiator::start(host, device, &mut UnwrapErr(SysRng))?;
+        Ok((initiator, self.admitted(host, device, &message)?))
+    }
+
+    /// A first message with the answer to the challenge that the device has now.
+    ///
+    /// # Errors
+    /// As for [`Wire::first_message`].
+    pub fn admitted(
+        &mut self,
+        host: &SecretKey,
+        device: &PublicKey,
+        message: &[u8; MESSAGE_1_SIZE],
+    ) -> Result<Vec<u8>, ErrorCode> {
         let body = self.plain(&Admission)?;
         let AdmissionChallenge { challenge } = decode(&body)?;
-        let tag = AdmissionKey::of_host(host, device)?;
-        let tag = tag.tag(&challenge, &MessageHash::of(&message))?;
-        Ok((initiator, [&message[..], &tag].concat()))
+        let admission = AdmissionKey::of_host(host, device)?;
+        let tag = admission.tag(&challenge, &MessageHash::of(message))?;
+        Ok([&message[..], &tag].concat())
     }
 
     /// Opens a session with this device as this host.

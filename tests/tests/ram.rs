@@ -187,7 +187,8 @@ fn enrol(testbed: &Testbed, hosts: &Hosts) -> (SecretKey, SecretKey) {
 
 /// Opens a session with the other implementation of the channel, which tells its keys.
 fn open(wire: &mut Wire, host: &SecretKey) -> (Session, Secrets) {
-    let device = wire.identity().link.to_point().expect("a point").to_sec1_point(false);
+    let link = wire.identity().link;
+    let device = link.to_point().expect("a point").to_sec1_point(false);
     let own = host.to_bytes();
     let pattern = "Noise_IK_P256_AESGCM_SHA256".parse().expect("a pattern");
     let mut initiator = snow::Builder::new(pattern)
@@ -199,7 +200,9 @@ fn open(wire: &mut Wire, host: &SecretKey) -> (Session, Secrets) {
     let mut message = [0; 1024];
     let length = initiator.write_message(&[], &mut message).expect("a message");
     let header = Header { kind: FrameKind::Handshake1, session: 0, sequence: 99 };
-    let answer = wire.exchange(header, &message[..length]);
+    let first = message[..length].try_into().expect("a first message");
+    let payload = wire.admitted(host, &link, first).expect("a challenge");
+    let answer = wire.exchange(header, &payload);
     assert_eq!(answer.header.kind, FrameKind::Handshake2, "{answer:?}");
     let length = initiator.read_message(&answer.payload, &mut message).expect("an answer");
     let id = u16::from_le_bytes(message[..length].try_into().expect("a session"));
@@ -227,7 +230,10 @@ fn device_secrets(directory: &Path, wire: &mut Wire, host: &SecretKey) -> Secret
     assert_eq!(flash[state], 1, "one domain key");
     secrets.add("domain key", &flash[state + 5..state + 37]);
     // Layout 1 of the identity: version u8 | signing, link and join key | signature
-    let keys = last(&flash, &identity.signature.to_bytes()) - 96;
+    //   (the domain's record, written later, has the signature too)
+    let signature = identity.signature.to_bytes();
+    let keys = flash.windows(signature.len()).position(|window| *window == signature);
+    let keys = keys.expect("a record") - 96;
     for (name, at) in [("signing key", 0), ("link key", 32), ("join key", 64)] {
         let key = flash[keys + at..keys + at + 32].try_into().expect("32 bytes");
         secrets.add_scalar(name, &key);

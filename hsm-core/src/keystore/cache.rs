@@ -2,7 +2,7 @@
 //!
 //! An entry is found by its whole token, which was authentic when it was unwrapped: another
 //! token, even for the same key, is unwrapped anew. Entries zeroise themselves when they give
-//! way, when they have been idle, and when the last session ends.
+//! way, when they have been idle, and when a session ends.
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::token::{KeyAttributes, KeyToken};
