@@ -28,7 +28,7 @@ pub type Heap = ZeroAlloc<MiMalloc>;
 pub const HEAP: Heap = ZeroAlloc(MiMalloc);
 
 /// Bytes of stack that are erased after each step of a request.
-const STACK: usize = 32 * 1024;
+const STACK: usize = 96 * 1024;
 
 static LOCKED: AtomicBool = AtomicBool::new(false);
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 /// More connections than a daemon has places for.
 const MANY: usize = 4150;
 /// How long anybody else may have to wait for an answer.
-const WAIT: Duration = Duration::from_secs(2);
+const WAIT: Duration = Duration::from_secs(20);
 
 /// A flood takes this machine's patience: one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
