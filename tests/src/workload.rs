@@ -73,7 +73,7 @@ impl<'d> Workload<'d> {
             for &usage in row.usages {
                 let token = self.key(row.spec, usage, pair);
                 let key = key::KeyRef { id: ID, token: Bytes(&token) };
-                self.usage(name, row, usage, key, pair, visitor);
+                self.usage(name, row, usage, key, visitor);
             }
         }
     }
@@ -116,7 +116,6 @@ impl<'d> Workload<'d> {
         row: &KeySpecRow,
         usage: KeyUsage,
         key: key::KeyRef<'_>,
-        pair: Bytes<'_>,
         visitor: Visitor<'_>,
     ) {
         match usage {
@@ -149,7 +148,7 @@ impl<'d> Workload<'d> {
                 visitor(&format!("Decapsulate {name}"), &|| self.run(&request));
             }
             _ if row.public_size == 0 => self.symmetric(key, visitor),
-            _ => self.asymmetric(name, row, key, pair, visitor),
+            _ => self.asymmetric(name, row, key, visitor),
         }
     }
 
@@ -226,14 +225,7 @@ impl<'d> Workload<'d> {
         visitor(name, &|| self.run(&attest::For { recipient, request }));
     }
 
-    fn asymmetric(
-        &self,
-        name: &str,
-        row: &KeySpecRow,
-        key: key::KeyRef<'_>,
-        pair: Bytes<'_>,
-        visitor: Visitor<'_>,
-    ) {
+    fn asymmetric(&self, name: &str, row: &KeySpecRow, key: key::KeyRef<'_>, visitor: Visitor<'_>) {
         let algorithm = EncryptionAlgorithm::RSAES_OAEP_SHA_256;
         let request = cipher::EncryptPublic { key, algorithm, plaintext: SHORT };
         visitor(&format!("EncryptPublic {name}"), &|| self.run(&request));
@@ -246,15 +238,16 @@ impl<'d> Workload<'d> {
         let side = cipher::Side { key, algorithm, context: NO_CONTEXT };
         let across = cipher::ReEncryptAcross { source: side, ciphertext, destination: side };
         visitor(&format!("ReEncryptAcross {name}"), &|| self.run(&across));
-        let request = import::ParametersForImport {
-            id: ID,
-            spec: KeySpec::SYMMETRIC_DEFAULT,
-            usage: KeyUsage::ENCRYPT_DECRYPT,
-            algorithm: WrappingAlgorithm::RSAES_OAEP_SHA_256,
-            expires_ms: 1,
-            pair,
-        };
         if row.slow {
+            let pair = prepare(self.device, row.spec, PairPurpose::IMPORT);
+            let request = import::ParametersForImport {
+                id: ID,
+                spec: KeySpec::SYMMETRIC_DEFAULT,
+                usage: KeyUsage::ENCRYPT_DECRYPT,
+                algorithm: WrappingAlgorithm::RSAES_OAEP_SHA_256,
+                expires_ms: 1,
+                pair: Bytes(&pair),
+            };
             visitor(&format!("ParametersForImport {name}"), &|| self.run(&request));
         }
     }
