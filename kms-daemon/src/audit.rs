@@ -1,9 +1,12 @@
-//! Audit: one durable, chained record for every request.
+//! Audit: durable, chained records of every request.
 //!
 //! A response leaves the daemon only after [`AuditLog::append`] has returned, and that returns
 //! only after the record is on disk. Concurrent records share one sync (group commit). When a
 //! record cannot be written the request fails, further requests are refused before they are
 //! carried out, and writing resumes by itself once the disk takes records again.
+//!
+//! Refusals of callers whom nobody vouches for are counted once there are many, and a count is written
+//! before as many are missing from the log as it tells of (ADR 16).
 //!
 //! [`verify`] recomputes both chains offline: that of the log and those of the devices.
 

@@ -10,7 +10,8 @@
 //! HTTP/1.1 and HTTP/2 are served on the same port: by ALPN over TLS, else by how a connection
 //! begins.
 //!
-//! A response leaves only when the record of its request is durable. A request that was begun is
+//! A response leaves only when the record of its request is durable; refusals of callers whom nobody
+//! vouches for may be counted instead (see [`crate::audit`]). A request that was begun is
 //! finished and recorded even if its client has gone.
 
 mod body;
