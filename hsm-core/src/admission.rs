@@ -3,10 +3,9 @@
 //! A stranger's message is refused for the price of some hashes, before any scalar multiplication,
 //! and a message that was taken is not taken again. See [`hsm_protocol::channel::AdmissionKey`].
 
-use heapless::Vec;
 use hsm_protocol::channel::{
-    AdmissionKey, AdmissionTag, CHALLENGE_SIZE, Challenge, HANDSHAKE_1_SIZE, MESSAGE_1_SIZE,
-    MessageHash,
+    ADMISSION_SIZE, AdmissionKey, AdmissionTag, CHALLENGE_SIZE, Challenge, HANDSHAKE_1_SIZE,
+    MESSAGE_1_SIZE, MessageHash,
 };
 use hsm_protocol::command::domain::MAX_HOSTS;
 use hsm_protocol::{ErrorCode, HostId};
@@ -22,10 +21,30 @@ const LIFETIME_US: u64 = 10_000_000;
 /// Far above what enrolled hosts do, and nobody else's count.
 const MAX_TAKEN: usize = 32;
 
-/// A challenge, and the tags that were taken for it.
+/// A challenge, and the tags that were taken for it. All of it is initialised: what is not would
+/// bring along what the stack held where it was made.
 struct Question {
     challenge: Challenge,
-    taken: Vec<AdmissionTag, MAX_TAKEN>,
+    taken: [AdmissionTag; MAX_TAKEN],
+    count: usize,
+}
+
+impl Question {
+    const fn new(challenge: Challenge) -> Self {
+        Self { challenge, taken: [[0; ADMISSION_SIZE]; MAX_TAKEN], count: 0 }
+    }
+
+    fn has_taken(&self, tag: &AdmissionTag) -> bool {
+        self.taken.iter().take(self.count).any(|taken| taken == tag)
+    }
+
+    /// Notes a tag; false if there is no room for it.
+    fn note(&mut self, tag: &AdmissionTag) -> bool {
+        let Some(free) = self.taken.get_mut(self.count) else { return false };
+        *free = *tag;
+        self.count = self.count.saturating_add(1);
+        true
+    }
 }
 
 /// Challenges, and a key for each enrolled host.
@@ -53,7 +72,7 @@ impl Admission {
         }
         let mut challenge = [0; CHALLENGE_SIZE];
         rng.fill_bytes(&mut challenge);
-        let next = (now_us, Question { challenge, taken: Vec::new() });
+        let next = (now_us, Question::new(challenge));
         self.previous = self.current.replace(next).map(|(_, question)| question);
         challenge
     }
@@ -83,11 +102,11 @@ impl Admission {
         };
         let questions = current.iter_mut().map(|(_, question)| question).chain(previous.iter_mut());
         let question = questions.into_iter().find(|question| is_right(question));
-        let taken = &mut question.ok_or(ErrorCode::HANDSHAKE_FAILED)?.taken;
-        if taken.contains(tag) {
+        let question = question.ok_or(ErrorCode::HANDSHAKE_FAILED)?;
+        if question.has_taken(tag) {
             return Err(ErrorCode::HANDSHAKE_FAILED);
         }
-        if taken.push(*tag).is_err() {
+        if !question.note(tag) {
             (*current, *previous) = (None, None);
         }
         Ok(message)

@@ -332,6 +332,12 @@ impl PublicKeyBuf {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Sets the key to `parts`, one after another.
     ///
     /// # Errors

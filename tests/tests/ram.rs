@@ -51,7 +51,6 @@ fn customer_keys_end_with_the_session_on_riscv() {
 }
 
 #[test]
-#[ignore = "keys of a closed session were found in this board's RAM after it was closed: to be mended"]
 fn customer_keys_end_with_the_session_on_arm() {
     customer_keys_end_with_the_session(Attachment::ArmSocket);
 }

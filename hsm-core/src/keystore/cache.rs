@@ -28,8 +28,10 @@ pub struct Unwrapped {
     /// exposure ends when the entry is dropped.
     pub secret: SecretBuf,
     is_expanded: bool,
-    /// The public half, once it was asked for: computing it costs as much as a signature.
-    pub public: Option<PublicKeyBuf>,
+    /// The public half, once it was asked for: computing it costs as much as a signature. Empty, not
+    /// absent, before: what is absent is not initialised, and an entry that is moved to its place
+    /// would take along what the stack held there.
+    pub public: PublicKeyBuf,
 }
 
 impl Unwrapped {
@@ -44,7 +46,7 @@ impl Unwrapped {
             attributes,
             secret: SecretBuf::new(),
             is_expanded: false,
-            public: None,
+            public: PublicKeyBuf::new(),
         })
     }
 

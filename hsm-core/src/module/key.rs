@@ -29,12 +29,10 @@ impl Key<'_> {
     /// The public half.
     pub(crate) fn public(&mut self) -> Result<&PublicKeyBuf, ErrorCode> {
         let Unwrapped { secret, public, .. } = &mut *self.unwrapped;
-        if public.is_none() {
-            let mut buffer = PublicKeyBuf::new();
-            self.algorithm.public_key(secret, &mut buffer)?;
-            *public = Some(buffer);
+        if public.is_empty() {
+            self.algorithm.public_key(secret, public)?;
         }
-        public.as_ref().ok_or(ErrorCode::INTERNAL)
+        Ok(public)
     }
 
     /// Signs into the front of `out`; returns the signature's length.
@@ -110,7 +108,7 @@ impl Key<'_> {
         out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
         fits(self.public().map(|_| ()))?;
-        let public = self.unwrapped.public.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        let public = &self.unwrapped.public;
         fits(self.algorithm.encrypt_public(public, algorithm, plaintext, self.rng, out))
     }
 
@@ -137,7 +135,7 @@ impl Key<'_> {
         out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
         fits(self.public().map(|_| ()))?;
-        let public = self.unwrapped.public.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        let public = &self.unwrapped.public;
         fits(self.algorithm.encapsulate(public, self.rng, shared, out))
     }
 
