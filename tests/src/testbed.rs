@@ -3,14 +3,13 @@
 //! A test body is a function of a [`Testbed`]; [`on_every_line!`](crate::on_every_line) makes a
 //! test of it for each [`Line`].
 
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use host_driver::device::{Device, Options};
 use host_driver::host_key::HostKey;
-use host_driver::transport::loopback::{self, PipeReader};
+use host_driver::transport::loopback::{self, Loopback};
 use host_driver::transport::{Transport, TransportError};
 pub use hsm_firmware::board::host::Registry;
 use hsm_firmware::board::host::{Config, FlashImage, HostDevice};
@@ -61,16 +60,6 @@ impl Running {
             }
             Line::Emulated(attachment) => Self::Emulated(Emulator::boot(directory, attachment)),
         }
-    }
-}
-
-/// The device's reading half: gives up now and then, as [`HostDevice::attach`] wants.
-struct Patient(PipeReader);
-
-impl Read for Patient {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let tick = Duration::from_millis(50);
-        self.0.read_timeout(buffer, tick).ok_or_else(|| io::ErrorKind::TimedOut.into())
     }
 }
 
@@ -179,7 +168,13 @@ impl Testbed {
             Running::Host(device) => {
                 let (near, far) = loopback::pair();
                 let device = device.lock().expect("no test panicked with it");
-                device.attach(Patient(far.reader), far.writer).expect("the device runs");
+                let Loopback { mut reader, writer } = far;
+                // Gives up now and then, so that the device ends promptly.
+                let tick = Duration::from_millis(50);
+                let read = move |out: &mut [u8], patience: Duration| {
+                    Ok(reader.read_timeout(out, patience.min(tick)))
+                };
+                device.attach(read, writer).expect("the device runs");
                 Box::new(near)
             }
             Running::Emulated(emulator) => emulator.connect(),

@@ -26,7 +26,11 @@ impl Hsm {
         let config =
             Config { flash: FlashImage::Memory, sealing_key: None, registry: Registry::default() };
         let device = Mutex::new(HostDevice::spawn(config).unwrap());
-        let attach = move |far: Loopback| device.lock().unwrap().attach(far.reader, far.writer);
+        let attach = move |far: Loopback| {
+            let Loopback { mut reader, writer } = far;
+            let reader = move |out: &mut [u8], patience| Ok(reader.read_timeout(out, patience));
+            device.lock().unwrap().attach(reader, writer)
+        };
         Self(Arc::new(LoopbackConnector(attach)))
     }
 

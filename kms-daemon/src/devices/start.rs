@@ -76,7 +76,8 @@ fn soft(dir: &Path, running: &mut Running) -> Result<Line, DevicesError> {
     running.soft.push(Arc::clone(&device));
     let attach = move |far: Loopback| {
         let device = device.lock().unwrap_or_else(PoisonError::into_inner);
-        device.attach(far.reader, far.writer)
+        let Loopback { mut reader, writer } = far;
+        device.attach(move |out: &mut [u8], patience| Ok(reader.read_timeout(out, patience)), writer)
     };
     Ok(Line { name, own: true, connector: Arc::new(LoopbackConnector(attach)) })
 }

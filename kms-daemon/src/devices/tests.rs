@@ -1,5 +1,6 @@
 //! Provisioning with real devices: in this process, and behind a TCP port.
 
+use std::io::Read;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,13 @@ pub(crate) fn remote() -> String {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let writer = stream.unwrap();
-            device.attach(writer.try_clone().unwrap(), writer).unwrap();
+            let mut reader = writer.try_clone().unwrap();
+            let read = move |out: &mut [u8], patience: Duration| {
+                let patience = patience.clamp(Duration::from_millis(1), Duration::from_secs(1));
+                reader.set_read_timeout(Some(patience))?;
+                reader.read(out).map(Some)
+            };
+            device.attach(read, writer).unwrap();
         }
     });
     format!("tcp:{address}")
