@@ -149,7 +149,7 @@ struct Shelf {
 
 #[derive(Default)]
 struct Content {
-    pairs: Vec<Zeroizing<Vec<u8>>>,
+    pairs: VecDeque<Zeroizing<Vec<u8>>>,
     /// Callers that wait, who came first in front: whoever comes later takes no pair before them.
     queue: VecDeque<u64>,
     /// Callers that ever waited.
@@ -192,7 +192,7 @@ impl Stock {
 impl Shelf {
     fn put(&self, pair: Zeroizing<Vec<u8>>) {
         let mut content = self.lock();
-        content.pairs.push(pair);
+        content.pairs.push_back(pair);
         content.failure = None;
         self.found.fetch_add(1, Ordering::Relaxed);
     }
@@ -250,7 +250,7 @@ impl Demand<'_> {
         if before >= content.pairs.len() {
             return None;
         }
-        let pair = content.pairs.pop()?;
+        let pair = content.pairs.pop_front()?;
         // At once: who counts the callers before it must not count this one, nor its pair.
         content.queue.retain(|ticket| *ticket != self.ticket);
         drop(content);

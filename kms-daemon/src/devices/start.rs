@@ -77,7 +77,8 @@ fn soft(dir: &Path, running: &mut Running) -> Result<Line, DevicesError> {
     let attach = move |far: Loopback| {
         let device = device.lock().unwrap_or_else(PoisonError::into_inner);
         let Loopback { mut reader, writer } = far;
-        device.attach(move |out: &mut [u8], patience| Ok(reader.read_timeout(out, patience)), writer)
+        device
+            .attach(move |out: &mut [u8], patience| Ok(reader.read_timeout(out, patience)), writer)
     };
     Ok(Line { name, own: true, connector: Arc::new(LoopbackConnector(attach)) })
 }

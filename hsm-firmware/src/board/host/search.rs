@@ -70,7 +70,8 @@ impl Searchers {
         for index in self.threads.len()..=processors {
             let shared = Arc::clone(&self.shared);
             let thread = thread::Builder::new().name(std::format!("hsm-pair-{index}"));
-            let thread = thread.spawn(move || shared.run(index)).map_err(|_| ErrorCode::INTERNAL)?;
+            let thread =
+                thread.spawn(move || shared.run(index)).map_err(|_| ErrorCode::INTERNAL)?;
             self.threads.push(thread);
         }
         Ok(())
@@ -152,7 +153,8 @@ impl State {
 
     /// Whether a thread is to look; for all but the first only as long as somebody asks.
     fn wants(&self, thread: usize) -> bool {
-        self.sought.is_some() && (thread == 0 || self.asked.is_some_and(|asked| asked.elapsed() < ASKED))
+        self.sought.is_some()
+            && (thread == 0 || self.asked.is_some_and(|asked| asked.elapsed() < ASKED))
     }
 }
 
