@@ -16,6 +16,7 @@
 
 mod body;
 mod connection;
+mod content;
 mod erasing;
 mod exchange;
 mod front;

@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::body::{self, Content, Memory, Sender};
+use super::body::{self, Memory, Sender};
+use super::content::Content;
 use super::exchange::Exchange;
 use super::head::authority;
 use super::places::Place;

@@ -9,7 +9,8 @@ use hyper::{Method, Response, StatusCode, Version};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::body::{self, Content};
+use super::body;
+use super::content::Content;
 use super::exchange::Exchange;
 use super::front::{Front, Peer, Reply, TARGET, identify};
 use crate::audit::{AuditError, Outcome};
