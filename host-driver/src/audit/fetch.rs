@@ -18,8 +18,31 @@ use crate::host_key::system_rng;
 pub(crate) fn synchronise(device: &Device, sink: &dyn AuditSink) -> Result<(), CallError> {
     let known = device.chain().lock().as_ref().map(|chain| (chain.tip(), chain.gaps().to_vec()));
     let head = signed_head(device)?;
+    let stored = sink.position(&head.device).filter(|_| known.is_none());
+    if let Some(stored) = stored.filter(|stored| is_behind(&head, stored)) {
+        return Err(behind(sink, &head, stored));
+    }
     start(device, sink, &head, known)?;
-    catch_up(device, sink)
+    let stored = stored.filter(|stored| stored.epoch == head.epoch);
+    match (catch_up(device, sink), stored) {
+        // The same number of boots, but another boot: its chain is not the one that was stored.
+        (Err(CallError::AuditChain(_)), Some(stored)) => {
+            *device.chain().lock() = None;
+            Err(behind(sink, &head, stored))
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+/// Whether a device is at an earlier place of its chain than one that it has been at.
+fn is_behind(head: &SignedHead, stored: &Position) -> bool {
+    let (found, known) = ((head.epoch, head.entries), (stored.epoch, stored.next));
+    found < known || found == known && head.head != stored.head
+}
+
+fn behind(sink: &dyn AuditSink, head: &SignedHead, stored: Position) -> CallError {
+    let found = Position { epoch: head.epoch, next: head.entries, head: head.head };
+    CallError::Behind(sink.behind(&head.device, found, stored).into())
 }
 
 /// Fetches and stores what receipts have shown to be missing.

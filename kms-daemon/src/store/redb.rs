@@ -127,6 +127,23 @@ impl RedbStore {
         let _ = self.witness.set(Box::new(witness));
     }
 
+    /// As [`Store::get`], for threads outside of the async runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn get_blocking(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        let found = read_entry(&self.database, key.to_vec()).map_err(engine)?;
+        Ok(found.value)
+    }
+
+    /// As [`Store::range`], for threads outside of the async runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn range_blocking(&self, range: &Range) -> Result<Page, StoreError> {
+        Ok(read_range(&self.database, range).map_err(engine)?.value)
+    }
+
     /// A fact that the store keeps beside its entries. Blocks for a read.
     ///
     /// # Errors
