@@ -1,6 +1,6 @@
 //! Whether what is in a data directory belongs together: store, audit log, and the devices' files.
 //!
-//! Each of the three says what it last knew of the others (ADR 18), and each is compared with that
+//! Each of the three says what it last knew of the others (ADR 19), and each is compared with that
 //! before anything is served or written. What does not fit is refused, with what would be lost; whoever
 //! wants to go on nevertheless says so with `kmsctl accept`, and that is recorded.
 
@@ -242,10 +242,8 @@ fn name_keys(
     for mismatch in mismatches {
         let Some((after, keys)) = mismatch.lost_keys() else { continue };
         let created = created_keys(audit, after);
-        let created = created.map_err(|source| ConsistencyError::File {
-            path: audit.to_owned(),
-            source,
-        })?;
+        let created =
+            created.map_err(|source| ConsistencyError::File { path: audit.to_owned(), source })?;
         for arn in created {
             let is_there = store.map_or(Ok(false), |store| has_key(store, &arn))?;
             if !is_there {

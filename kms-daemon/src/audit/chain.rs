@@ -198,11 +198,7 @@ mod tests {
         line_with(tip, None, record)
     }
 
-    fn line_with(
-        tip: Position,
-        store: Option<StoreMark>,
-        record: &Value,
-    ) -> (Vec<u8>, Position) {
+    fn line_with(tip: Position, store: Option<StoreMark>, record: &Value) -> (Vec<u8>, Position) {
         let mut out = Vec::new();
         let tip = Body::new(Kind::Request, record, &[]).append_to(tip, store, &mut out);
         assert_eq!(out.pop(), Some(b'\n'));

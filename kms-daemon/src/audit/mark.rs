@@ -2,7 +2,7 @@
 //!
 //! A line may carry the member `store`: before the line was written, the store of this id had this
 //! revision, durably. So a store of the same id with a lower revision is an older copy, and lines that
-//! follow tell of changes that it does not know (ADR 18). It is written when it has changed, and with
+//! follow tell of changes that it does not know (ADR 19). It is written when it has changed, and with
 //! the first line of each file.
 
 use std::fmt;

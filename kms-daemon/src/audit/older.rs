@@ -50,7 +50,9 @@ impl Behind {
                 "it came with another course of boot {found_boot} ({found_entries} entries) than the \
                  log has ({known_entries})"
             ),
-            false => format!("it came at boot {found_boot}, and the log has boot {known_boot} of it"),
+            false => {
+                format!("it came at boot {found_boot}, and the log has boot {known_boot} of it")
+            }
         };
         format!(
             "device {device} is older than the audit log: {what}, so an older copy of its flash was put \

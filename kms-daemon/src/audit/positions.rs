@@ -64,7 +64,8 @@ impl Positions {
 
     /// Whether a record says something of a device beside its entries.
     pub(super) fn concerns(kind: Kind, record: &Value) -> bool {
-        kind == Kind::DeviceEntries || kind == Kind::ServiceEvent && DeviceEvent::read(record).is_some()
+        kind == Kind::DeviceEntries
+            || kind == Kind::ServiceEvent && DeviceEvent::read(record).is_some()
     }
 
     /// Takes the record of a loss, or of a device that was found older than it had been.

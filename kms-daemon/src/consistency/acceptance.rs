@@ -29,7 +29,9 @@ pub enum AcceptanceError {
     #[error("{0} is damaged; remove it, and start kmsd again")]
     Damaged(PathBuf),
     /// Nobody has asked for this.
-    #[error("kmsd has asked for no acceptance {code} in {data}; it prints the code when it refuses")]
+    #[error(
+        "kmsd has asked for no acceptance {code} in {data}; it prints the code when it refuses"
+    )]
     Unknown {
         /// The code.
         code: String,
@@ -95,7 +97,8 @@ impl Acceptance {
     /// [`AcceptanceError::Unknown`] if nothing was refused under this code.
     pub fn give(&self, code: &str) -> Result<String, AcceptanceError> {
         let mut questions = self.read()?;
-        let unknown = || AcceptanceError::Unknown { code: code.to_owned(), data: self.data.clone() };
+        let unknown =
+            || AcceptanceError::Unknown { code: code.to_owned(), data: self.data.clone() };
         let question = questions.get_mut(code).ok_or_else(unknown)?;
         question.accepted = true;
         let reason = question.reason.clone();
@@ -122,9 +125,7 @@ impl Acceptance {
     fn read(&self) -> Result<Questions, AcceptanceError> {
         let path = self.path();
         match fs::read(&path) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|_| AcceptanceError::Damaged(path))
-            }
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| AcceptanceError::Damaged(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Questions::new()),
             Err(source) => Err(AcceptanceError::File { path, source }),
         }

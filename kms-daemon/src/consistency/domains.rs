@@ -4,14 +4,14 @@
 //! gets into service for the Region, and no new domain is made for it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hsm_protocol::{DeviceId, DomainId};
 
 use crate::key::CatalogError;
 use crate::key::tokens::{Look, domains};
-use crate::store::RedbStore;
+use crate::store::{RedbStore, StoreError};
 
 /// Facts of the store: the domain of a Region.
 const DOMAIN: &str = "domain/";
@@ -42,6 +42,18 @@ impl Domains {
     #[must_use]
     pub fn of(store: Arc<RedbStore>, path: PathBuf) -> Arc<Self> {
         Arc::new(Self { store, path, bound: Mutex::default() })
+    }
+
+    /// Those of the store in a data directory that no kmsd uses; `None` if it has no store.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be opened.
+    pub fn of_data(data: &Path) -> Result<Option<Arc<Self>>, StoreError> {
+        let path = data.join("store.redb");
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(Self::of(Arc::new(RedbStore::open(&path)?), path)))
     }
 
     /// What the keys of a Region are bound to; `None` if there are none. `hint` is the domain of the
@@ -78,12 +90,7 @@ impl Domains {
     ///
     /// # Errors
     /// A text, if its keys are of another domain.
-    pub fn bind(
-        &self,
-        region: &str,
-        domain: &DomainId,
-        device: &DeviceId,
-    ) -> Result<(), String> {
+    pub fn bind(&self, region: &str, domain: &DomainId, device: &DeviceId) -> Result<(), String> {
         let mut known = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = known
             .get(region)

@@ -83,7 +83,8 @@ pub(super) fn judge(
     marks: &[(String, RegionMark)],
 ) -> Vec<Mismatch> {
     let told = store.log.is_some().then_some(Witness::Store);
-    let witnesses = told.into_iter().chain(marks.iter().map(|(name, _)| Witness::Devices(name.clone())));
+    let witnesses =
+        told.into_iter().chain(marks.iter().map(|(name, _)| Witness::Devices(name.clone())));
     let known = store.log.into_iter().chain(marks.iter().map(|(_, mark)| mark.log));
     let held = witnesses.zip(known).zip(log.holds().iter().copied());
     let held: Vec<_> = held.map(|((witness, known), holds)| (witness, known, holds)).collect();
@@ -136,11 +137,9 @@ fn compare(
         let witness = witness.clone();
         match holds {
             Holds::Yes => {}
-            Holds::Ends => found.push(Mismatch::LogOlder {
-                ends: records,
-                known: known.sequence,
-                witness,
-            }),
+            Holds::Ends => {
+                found.push(Mismatch::LogOlder { ends: records, known: known.sequence, witness })
+            }
             Holds::Differs => {
                 found.push(Mismatch::LogForeign { sequence: known.sequence, witness });
             }

@@ -62,7 +62,7 @@ pub fn domains(
 /// Material that was imported and is gone has an empty token.
 fn count(found: &mut BTreeMap<DomainId, usize>, token: &[u8]) {
     if let Ok(token) = KeyToken::parse(token) {
-        *found.entry(token.domain).or_default() += 1;
+        *found.entry(token.attributes.domain).or_default() += 1;
     }
 }
 

@@ -34,7 +34,7 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const REVISION: &str = "revision";
 /// Row of [`META`]: layout of the tables.
 const FORMAT: &str = "format";
-/// What the store knows of what is beside it (ADR 18). Not part of its history: no revision, no watch.
+/// What the store knows of what is beside it (ADR 19). Not part of its history: no revision, no watch.
 const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
 /// Row of [`FACTS`]: what the audit log had when the last change was made.
 const LOG: &str = "log";
@@ -305,10 +305,7 @@ fn read_range(database: &Database, range: &Range) -> Result<Snapshot<Page>, redb
     Ok(Snapshot { revision, value: page })
 }
 
-fn read_facts(
-    database: &Database,
-    prefix: &str,
-) -> Result<BTreeMap<String, Vec<u8>>, redb::Error> {
+fn read_facts(database: &Database, prefix: &str) -> Result<BTreeMap<String, Vec<u8>>, redb::Error> {
     let facts = database.begin_read()?.open_table(FACTS)?;
     let mut found = BTreeMap::new();
     for row in facts.range::<&str>(prefix..)? {

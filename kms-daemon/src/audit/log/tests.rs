@@ -373,7 +373,7 @@ proptest! {
                 });
                 lines[at].clear();
                 Body::new(Kind::Request, &json!({ "forged": bit }), &[])
-                    .append_to(previous, &mut lines[at]);
+                    .append_to(previous, None, &mut lines[at]);
                 (at, "replaced")
             }
         };
