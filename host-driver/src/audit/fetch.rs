@@ -139,3 +139,30 @@ fn report_lost(
 ) -> Result<(), CallError> {
     sink.lost(device, epoch, indexes).map_err(|reason| CallError::AuditSink(reason.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use hsm_protocol::audit::Head;
+    use hsm_protocol::identity::Signature;
+
+    use super::*;
+
+    #[test]
+    fn a_device_is_behind_what_it_has_been() {
+        let device = DeviceId([1; 16]);
+        let at = |epoch, next, head| Position { epoch, next, head: Head([head; 32]) };
+        let stored = at(7, 20, 5);
+        for (epoch, entries, head, behind) in [
+            (8, 0, 1, false),
+            (7, 21, 6, false),
+            (7, 20, 5, false),
+            (7, 20, 6, true),
+            (7, 19, 5, true),
+            (6, 99, 5, true),
+        ] {
+            let signature = Signature { r: [0; 32], s: [0; 32] };
+            let head = SignedHead { device, epoch, entries, head: Head([head; 32]), signature };
+            assert_eq!(is_behind(&head, &stored), behind, "{head:?}");
+        }
+    }
+}

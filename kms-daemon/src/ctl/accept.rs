@@ -1,6 +1,5 @@
 //! `kmsctl accept`: goes on with what does not belong together.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use serde::Serialize;

@@ -1,6 +1,7 @@
 //! The devices of all Regions, each Region's started when it is needed.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -71,11 +72,11 @@ impl Fleet {
     pub async fn start(self: Arc<Self>, region: String) -> Result<Arc<Pool>, FleetError> {
         let (fleet, name) = (Arc::clone(&self), region.clone());
         let starting = tokio::task::spawn_blocking(move || fleet.start_blocking(region));
-        let (pool, is_promising) = starting.await.map_err(|_| FleetError::Stopping)??;
+        let (pool, gate, is_promising) = starting.await.map_err(|_| FleetError::Stopping)??;
         let begin = Instant::now();
         while pool.ready(Instant::now() + LOOK).await.is_err() {
             let failing = pool.health().iter().all(|device| device.service != Service::Starting);
-            let patience = match (failing, is_promising) {
+            let patience = match (failing, is_promising && !gate.has_refused()) {
                 (true, true) => FAILING,
                 (true, false) => HOPELESS,
                 (false, _) => START,
@@ -97,7 +98,7 @@ impl Fleet {
         Ok(pool)
     }
 
-    fn start_blocking(&self, region: String) -> Result<(Arc<Pool>, bool), DevicesError> {
+    fn start_blocking(&self, region: String) -> Result<(Arc<Pool>, Arc<Gate>, bool), DevicesError> {
         let hsms = hsms_of(&self.config.hsms, &region, &self.home);
         if hsms.is_empty() {
             return Err(DevicesError::NoneFor(region));
@@ -117,16 +118,18 @@ impl Fleet {
             self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(flash);
         }
         let is_promising = devices.is_promising();
-        let gate = Gate {
+        let gate = Arc::new(Gate {
             region: region.clone(),
             audit: Arc::clone(&self.audit),
             domains: Arc::clone(&self.domains),
             acceptance: Acceptance::of_data(&self.config.data),
-        };
-        let pooled = devices.pool(Arc::new(gate), self.stock)?;
+            refused: AtomicBool::new(false),
+        });
+        let sink: Arc<Gate> = Arc::clone(&gate);
+        let pooled = devices.pool(sink, self.stock)?;
         let pool = Arc::clone(&pooled.pool);
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(region, pooled);
-        Ok((pool, is_promising))
+        Ok((pool, gate, is_promising))
     }
 
     /// Flashes of devices that are no longer in use.

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
 use hsm_protocol::{DeviceId, DomainId};
@@ -11,20 +12,28 @@ use crate::audit::{AuditLog, BehindLog, behind_code};
 use crate::consistency::{Acceptance, Domains};
 
 /// The daemon, as the devices of a Region see it.
-pub struct Gate {
+pub(super) struct Gate {
     /// The Region.
-    pub region: String,
+    pub(super) region: String,
     /// Takes audit entries.
-    pub audit: Arc<AuditLog>,
+    pub(super) audit: Arc<AuditLog>,
     /// Knows which domain the keys are of.
-    pub domains: Arc<Domains>,
+    pub(super) domains: Arc<Domains>,
     /// Knows what a person has accepted.
-    pub acceptance: Acceptance,
+    pub(super) acceptance: Acceptance,
+    /// Whether a device was refused.
+    pub(super) refused: AtomicBool,
 }
 
 impl Gate {
+    /// Whether a device was refused: then it needs a person, not time.
+    pub(super) fn has_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     /// What is said of a device that is older than the log.
     fn refuse(&self, behind: &BehindLog) -> String {
+        self.refused.store(true, Ordering::Relaxed);
         let (reason, code) = (behind.explain(), behind_code(behind));
         if let Err(error) = self.acceptance.ask(&code, &reason) {
             tracing::error!(%error, "cannot ask for an acceptance");
@@ -43,7 +52,8 @@ impl AuditSink for Gate {
     }
 
     fn admit(&self, device: &DeviceId, domain: &DomainId) -> Result<(), String> {
-        self.domains.bind(&self.region, domain, device)?;
+        let bound = self.domains.bind(&self.region, domain, device);
+        bound.inspect_err(|_| self.refused.store(true, Ordering::Relaxed))?;
         let Some(behind) = self.audit.behind(device) else { return Ok(()) };
         let code = behind_code(&behind);
         if !self.acceptance.is_given(&code).map_err(|error| error.to_string())? {

@@ -10,6 +10,7 @@ use hsm_protocol::AuditTag;
 use hsm_protocol::command::random::Random;
 
 use super::*;
+use crate::hex;
 
 fn config(data: &Path, hsms: &[&str]) -> DevicesConfig {
     DevicesConfig {

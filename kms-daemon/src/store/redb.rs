@@ -460,3 +460,34 @@ impl Table for Entries<'_> {
 fn engine(error: impl ToString) -> StoreError {
     StoreError::Engine(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn facts_stay_and_each_change_has_its_witness() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        let store = RedbStore::open(&path).unwrap();
+        let revision = store.revision();
+        let fact = |name: &str, value: u8| (name.to_owned(), Some(vec![value]));
+        store.set_facts(vec![fact("domain/a", 1), fact("domain/b", 2)]).await.unwrap();
+        store.set_facts(vec![fact("id", 3), ("domain/b".to_owned(), None)]).await.unwrap();
+        assert_eq!(revision(), Revision(0), "facts are no history");
+        let put = |value: u8| Transaction::new().put("key", [value]);
+        let _ = store.commit(put(1)).await.unwrap();
+        assert_eq!(store.fact(LOG).unwrap(), None);
+        store.keep_with_changes(|| vec![9]);
+        store.keep_with_changes(|| vec![10]); // too late
+        let _ = store.commit(put(2)).await.unwrap();
+        assert_eq!((store.fact(LOG).unwrap(), revision()), (Some(vec![9]), Revision(2)));
+        drop(store);
+        let store = RedbStore::open(&path).unwrap();
+        assert_eq!(store.facts("domain/").unwrap(), [("domain/a".to_owned(), vec![1])].into());
+        assert_eq!(store.fact("id").unwrap(), Some(vec![3]));
+        // A prefix is no name.
+        assert_eq!(store.fact("i").unwrap(), None);
+        assert_eq!(store.get_blocking(b"key").unwrap().unwrap().value[..], [2]);
+    }
+}
