@@ -41,7 +41,7 @@ pub use facts::{AuditFacts, AuditResource, KeyEvent};
 pub use keeping::{KeepingError, Policy, keep_log};
 pub use log::{AuditError, AuditLog, LogOptions, Opened, Recorded};
 pub use mark::{StoreId, StoreMark, StoreNow};
-pub use older::{BehindLog, behind_code};
+pub use older::{Behind, behind_code};
 pub(crate) use record::event_time;
 pub use record::{Caller, Outcome, RequestRecord};
 pub use recovery::{Found, Holds, Repair};

@@ -24,7 +24,7 @@ mod domains;
 mod mark;
 mod mismatch;
 
-pub use acceptance::{Acceptance, AcceptanceError};
+pub use acceptance::{About, Acceptance, AcceptanceError};
 pub use domains::{Bound, Domains};
 pub use mark::{RegionMark, forget_marks};
 pub use mismatch::{Mismatch, StoreState, Witness};
@@ -126,13 +126,15 @@ impl Fitting {
             let refusal = Refusal::new(data, mismatches);
             let acceptance = Acceptance::of_data(data);
             if !acceptance.is_given(&refusal.code)? {
-                acceptance.ask(&refusal.code, &refusal.to_string())?;
+                acceptance.ask(&refusal.code, About::Data, &refusal.to_string())?;
                 return Err(refusal.into());
             }
             // From here on it is another store: the one that fitted is no later form of it.
             id = None;
             facts.push((LOG.to_owned(), None));
             facts.push((ACCEPTED.to_owned(), Some(refusal.details().to_string().into_bytes())));
+        } else if !state.accepted {
+            Acceptance::of_data(data).forget_data()?;
         }
         let store = found.map_or_else(open, Ok)?;
         let id = match id {
@@ -194,7 +196,14 @@ impl Settling {
             }
         }
         let log = Some(position_bytes(audit.tip()));
-        self.store.set_facts(vec![(LOG.to_owned(), log), (ACCEPTED.to_owned(), None)]).await?;
+        let facts = vec![(LOG.to_owned(), log), (ACCEPTED.to_owned(), None)];
+        match self.store.set_facts(facts).await {
+            // On a full disk administration is served, and what was known before is still true.
+            Err(error) if accepted.is_none() => {
+                tracing::warn!(%error, "the store cannot say what the audit log has");
+            }
+            done => done?,
+        }
         let tip = audit.tip_now();
         self.store.keep_with_changes(move || position_bytes(tip()));
         Ok(Marks { data: self.data, store: self.store, id: self.id })

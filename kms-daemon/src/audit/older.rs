@@ -33,9 +33,6 @@ pub struct Behind {
     known_entries: u64,
 }
 
-/// A device that is older than the log, as people are told.
-pub type BehindLog = Behind;
-
 impl Behind {
     pub(super) fn device(&self) -> Option<DeviceId> {
         hex::decode(&self.device).map(DeviceId)

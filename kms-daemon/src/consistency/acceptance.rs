@@ -46,9 +46,20 @@ pub struct Acceptance {
     data: PathBuf,
 }
 
+/// What there is to accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum About {
+    /// What is in the data directory.
+    Data,
+    /// A device.
+    Device,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Question {
+    about: About,
     /// What is wrong, as people are told.
     reason: String,
     accepted: bool,
@@ -81,12 +92,12 @@ impl Acceptance {
     ///
     /// # Errors
     /// [`AcceptanceError`].
-    pub fn ask(&self, code: &str, reason: &str) -> Result<(), AcceptanceError> {
+    pub fn ask(&self, code: &str, about: About, reason: &str) -> Result<(), AcceptanceError> {
         let mut questions = self.read()?;
         if questions.contains_key(code) {
             return Ok(());
         }
-        let question = Question { reason: reason.to_owned(), accepted: false };
+        let question = Question { about, reason: reason.to_owned(), accepted: false };
         questions.insert(code.to_owned(), question);
         self.write(&questions)
     }
@@ -116,6 +127,18 @@ impl Acceptance {
             return Ok(());
         }
         self.write(&questions)
+    }
+
+    /// Removes what was asked of the data directory: it fits together now, and what was accepted before
+    /// is not to be taken for an answer to what may come.
+    ///
+    /// # Errors
+    /// [`AcceptanceError`].
+    pub fn forget_data(&self) -> Result<(), AcceptanceError> {
+        let mut questions = self.read()?;
+        let before = questions.len();
+        questions.retain(|_, question| question.about != About::Data);
+        if questions.len() == before { Ok(()) } else { self.write(&questions) }
     }
 
     fn path(&self) -> PathBuf {
@@ -154,14 +177,20 @@ mod tests {
         let acceptance = Acceptance::of_data(dir.path());
         let error = acceptance.give("0123abcd").unwrap_err().to_string();
         assert!(error.contains("no acceptance 0123abcd"), "{error}");
-        acceptance.ask("0123abcd", "the store is older").unwrap();
-        acceptance.ask("0123abcd", "told twice").unwrap();
+        acceptance.ask("0123abcd", About::Data, "the store is older").unwrap();
+        acceptance.ask("0123abcd", About::Data, "told twice").unwrap();
         assert!(!acceptance.is_given("0123abcd").unwrap());
         assert_eq!(acceptance.give("0123abcd").unwrap(), "the store is older");
         assert!(acceptance.is_given("0123abcd").unwrap());
         acceptance.settle("0123abcd").unwrap();
         assert!(!acceptance.is_given("0123abcd").unwrap());
         assert!(!dir.path().join(NAME).exists());
+        acceptance.ask("1", About::Data, "the log").unwrap();
+        acceptance.ask("2", About::Device, "a device").unwrap();
+        acceptance.give("1").unwrap();
+        acceptance.give("2").unwrap();
+        acceptance.forget_data().unwrap();
+        assert!(!acceptance.is_given("1").unwrap() && acceptance.is_given("2").unwrap());
         fs::write(dir.path().join(NAME), "{").unwrap();
         assert!(matches!(acceptance.is_given("x"), Err(AcceptanceError::Damaged(_))));
     }

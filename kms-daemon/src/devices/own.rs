@@ -25,6 +25,8 @@ pub(super) struct Own {
     /// What is said while its flash is missing.
     missing: Mutex<String>,
     running: Mutex<Option<Device>>,
+    /// It is not started any more.
+    ended: AtomicBool,
 }
 
 /// How it is run.
@@ -62,6 +64,7 @@ impl Own {
             may_be_made: AtomicBool::new(false),
             missing: Mutex::new(missing),
             running: Mutex::new(None),
+            ended: AtomicBool::new(false),
         })
     }
 
@@ -97,6 +100,9 @@ impl Own {
     fn running(&self) -> Result<MutexGuard<'_, Option<Device>>, OwnError> {
         let mut running = self.lock();
         if running.is_none() {
+            if self.ended.load(Ordering::Acquire) {
+                return Err(OwnError::Io(io::ErrorKind::BrokenPipe.into()));
+            }
             if !self.flash.exists() && !self.may_be_made.load(Ordering::Acquire) {
                 let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
                 return Err(OwnError::Missing(missing.clone()));
@@ -172,9 +178,11 @@ impl Connector for Own {
 }
 
 impl Own {
-    /// Ends it.
+    /// Ends it for good.
     pub(super) fn end(&self) {
-        drop(self.lock().take());
+        let mut running = self.lock();
+        self.ended.store(true, Ordering::Release);
+        drop(running.take());
     }
 }
 

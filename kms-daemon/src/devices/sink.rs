@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
 use hsm_protocol::{DeviceId, DomainId};
 
-use crate::audit::{AuditLog, BehindLog, behind_code};
-use crate::consistency::{Acceptance, Domains};
+use crate::audit::{AuditLog, Behind, behind_code};
+use crate::consistency::{About, Acceptance, Domains};
 
 /// The daemon, as the devices of a Region see it.
 pub(super) struct Gate {
@@ -32,10 +32,10 @@ impl Gate {
     }
 
     /// What is said of a device that is older than the log.
-    fn refuse(&self, behind: &BehindLog) -> String {
+    fn refuse(&self, behind: &Behind) -> String {
         self.refused.store(true, Ordering::Relaxed);
         let (reason, code) = (behind.explain(), behind_code(behind));
-        if let Err(error) = self.acceptance.ask(&code, &reason) {
+        if let Err(error) = self.acceptance.ask(&code, About::Device, &reason) {
             tracing::error!(%error, "cannot ask for an acceptance");
         }
         format!(

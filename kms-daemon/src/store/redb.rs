@@ -40,6 +40,8 @@ const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
 const LOG: &str = "log";
 /// The layout this release reads and writes.
 const SUPPORTED_FORMAT: u64 = 1;
+/// What is said when nothing is written for want of room.
+const FULL: &str = "there is no room on the disk";
 /// Most transactions that share a sync.
 const MAX_GROUP: usize = 256;
 
@@ -343,17 +345,19 @@ impl Writer {
                         answers.push(answer);
                     }
                     Job::Facts(facts, answer) => {
-                        let _ = answer.send(self.write_facts(&facts).map_err(engine));
+                        let full = || Err(StoreError::Engine(FULL.to_owned()));
+                        let has_room = self.has_room();
+                        let write = || self.write_facts(&facts).map_err(engine);
+                        let _ = answer.send(if has_room { write() } else { full() });
                     }
                 }
             }
             if transactions.is_empty() {
                 continue;
             }
-            let full = self.space.as_ref().is_some_and(|space| !space.has_room_for_store());
-            let outcomes = match full {
-                true => Err("there is no room on the disk".to_owned()),
-                false => self.write_group(transactions).map_err(|error| error.to_string()),
+            let outcomes = match self.has_room() {
+                false => Err(FULL.to_owned()),
+                true => self.write_group(transactions).map_err(|error| error.to_string()),
             };
             match outcomes {
                 Ok(commits) => {
@@ -370,6 +374,10 @@ impl Writer {
                 }
             }
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.space.as_ref().is_none_or(|space| space.has_room_for_store())
     }
 
     /// Applies the transactions in order and makes them durable. On error none is applied.
