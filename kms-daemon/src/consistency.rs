@@ -248,8 +248,12 @@ fn name_keys(
     audit: &Path,
     store: Option<&RedbStore>,
 ) -> Result<(), ConsistencyError> {
+    if mismatches.iter().any(Mismatch::is_of_log) {
+        return Ok(());
+    }
     for mismatch in mismatches {
         let Some((after, keys)) = mismatch.lost_keys() else { continue };
+        let keys = keys.insert(Vec::new());
         let created = created_keys(audit, after);
         let created =
             created.map_err(|source| ConsistencyError::File { path: audit.to_owned(), source })?;

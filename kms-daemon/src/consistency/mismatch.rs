@@ -39,8 +39,8 @@ pub enum Mismatch {
     StoreMissing {
         /// Records of the log.
         records: u64,
-        /// Keys that the log tells of.
-        keys: Vec<String>,
+        /// Keys that the log tells of; `None` if the log does not fit either.
+        keys: Option<Vec<String>>,
     },
     /// The store is an older copy.
     StoreOlder {
@@ -48,8 +48,8 @@ pub enum Mismatch {
         has: u64,
         /// Its revision that was known.
         known: u64,
-        /// Keys that were made since.
-        keys: Vec<String>,
+        /// Keys that were made since; `None` if the log does not fit either.
+        keys: Option<Vec<String>>,
     },
     /// The store is not the one that the audit log tells of.
     StoreForeign,
@@ -104,7 +104,7 @@ fn compare(
     let is_empty = store.id.is_none() && store.revision == 0;
     if is_empty {
         if records > 0 {
-            found.push(Mismatch::StoreMissing { records, keys: Vec::new() });
+            found.push(Mismatch::StoreMissing { records, keys: None });
         }
     } else {
         // What the devices' files say counts where the log was replaced as well.
@@ -113,12 +113,12 @@ fn compare(
         let known = newest.map(|mark| (mark.revision, mark.id)).max_by_key(|known| known.0);
         match (known, store.id) {
             (Some((known, id)), Some(own)) if id == own && store.revision < known => {
-                let (has, keys) = (store.revision, Vec::new());
+                let (has, keys) = (store.revision, None);
                 found.push(Mismatch::StoreOlder { has, known, keys });
             }
             // A copy of the time when stores had no name.
             (Some((known, _)), None) => {
-                let (has, keys) = (store.revision, Vec::new());
+                let (has, keys) = (store.revision, None);
                 found.push(Mismatch::StoreOlder { has, known, keys });
             }
             _ => {}
@@ -160,9 +160,14 @@ pub(super) fn code(mismatches: &[Mismatch]) -> String {
 }
 
 impl Mismatch {
+    /// Whether the log is not what it was, so that it does not tell which keys there were.
+    pub(super) fn is_of_log(&self) -> bool {
+        !matches!(self, Self::StoreMissing { .. } | Self::StoreOlder { .. })
+    }
+
     /// The revision that keys may have been made after, and where their ARNs go; `None` if this loses
     /// none.
-    pub(super) fn lost_keys(&mut self) -> Option<(u64, &mut Vec<String>)> {
+    pub(super) fn lost_keys(&mut self) -> Option<(u64, &mut Option<Vec<String>>)> {
         match self {
             Self::StoreMissing { keys, .. } => Some((0, keys)),
             Self::StoreOlder { has, keys, .. } => Some((*has, keys)),
@@ -180,7 +185,7 @@ impl fmt::Display for Mismatch {
                     "There is no store (store.redb is missing or empty), but an audit log of {records} \
                      records. Every key, alias, grant and identity is lost without it"
                 )?;
-                name(f, keys, "the log tells of no key that was made")
+                name(f, keys.as_deref(), "the log tells of no key that was made")
             }
             Self::StoreOlder { has, known, keys } => {
                 write!(
@@ -188,7 +193,7 @@ impl fmt::Display for Mismatch {
                     "The store (store.redb) is an older copy: it has {has} changes, and had {known}. \
                      What was changed since is lost: keys, disabled keys, policies, grants, users"
                 )?;
-                name(f, keys, "no key was made since")
+                name(f, keys.as_deref(), "no key was made since")
             }
             Self::StoreForeign => f.write_str(
                 "The store (store.redb) is not the one that the audit log (audit) tells of: one of the \
@@ -223,7 +228,10 @@ impl fmt::Display for Witness {
 }
 
 /// Names some keys, in a sentence's end.
-fn name(f: &mut fmt::Formatter<'_>, keys: &[String], none: &str) -> fmt::Result {
+fn name(f: &mut fmt::Formatter<'_>, keys: Option<&[String]>, none: &str) -> fmt::Result {
+    let Some(keys) = keys else {
+        return f.write_str("; which keys there were is not known.");
+    };
     match keys.len() {
         0 => return write!(f, "; {none}."),
         1 => f.write_str("; 1 key is missing: ")?,
@@ -274,10 +282,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_told_apart() {
         let empty = StoreState::default();
-        let missing = Mismatch::StoreMissing { records: 9, keys: Vec::new() };
+        let missing = Mismatch::StoreMissing { records: 9, keys: None };
         assert_eq!(compare(&empty, (9, None), &[], &[]), [missing.clone()]);
         assert_eq!(compare(&empty, (9, told(4)), &[], &[]), [missing]);
-        let older = |has, known| Mismatch::StoreOlder { has, known, keys: Vec::new() };
+        let older = |has, known| Mismatch::StoreOlder { has, known, keys: None };
         assert_eq!(compare(&store(50), (9, told(60)), &[], &[]), [older(50, 60)]);
         let former = StoreState { id: None, ..store(5) };
         assert_eq!(compare(&former, (9, told(6)), &[], &[]), [older(5, 6)]);
@@ -300,7 +308,7 @@ mod tests {
         let marks = [("us-east-1".to_owned(), mark)];
         let held = [(witness.clone(), at(20), Holds::Ends)];
         let found = compare(&store(50), (9, told(50)), &held, &marks);
-        let older = Mismatch::StoreOlder { has: 50, known: 60, keys: Vec::new() };
+        let older = Mismatch::StoreOlder { has: 50, known: 60, keys: None };
         assert_eq!(found, [older, Mismatch::LogOlder { ends: 9, known: 20, witness }]);
     }
 
@@ -315,9 +323,11 @@ mod tests {
 
     #[test]
     fn keys_are_named() {
-        let keys = (1..8).map(|n| format!("key-{n}")).collect();
+        let keys = Some((1..8).map(|n| format!("key-{n}")).collect());
         let text = Mismatch::StoreOlder { has: 1, known: 2, keys }.to_string();
         assert!(text.contains("7 keys are missing: key-1, key-2"), "{text}");
         assert!(text.ends_with("key-5 and 2 more."), "{text}");
+        let text = Mismatch::StoreOlder { has: 1, known: 2, keys: None }.to_string();
+        assert!(text.ends_with("which keys there were is not known."), "{text}");
     }
 }
