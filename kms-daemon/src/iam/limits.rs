@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use super::Iam;
+use super::check::same_tag;
 use super::record::{Attached, InlinePolicies, ManagedPolicy};
 use crate::error::{Exception, KmsError};
-use crate::key::Stored;
+use crate::key::{Stored, Tags};
 use crate::policy::explanation::PolicyNames;
 use crate::policy::{CallerPolicies, IdentityPolicy};
 use crate::principal::{Principal, PrincipalKind};
@@ -54,6 +55,15 @@ impl fmt::Display for Source<'_> {
     }
 }
 
+/// What a caller has beside its identity policies.
+#[derive(Default)]
+struct Visited {
+    /// The ARN of the permissions boundary.
+    boundary: Option<String>,
+    /// The tags of the user or role.
+    tags: Tags,
+}
+
 /// What takes the identity policies of a caller, one after the other.
 type Take<'t> = dyn FnMut(Source<'_>, &IdentityPolicy) + Send + 't;
 
@@ -72,14 +82,41 @@ impl Iam {
         let mut take = |_: Source<'_>, policy: &IdentityPolicy| {
             identity.push(policy.compiled().clone());
         };
-        let boundary = self.visit(principal, &mut take).await?;
+        let Visited { boundary, mut tags } = self.visit(principal, &mut take).await?;
         let boundary = match boundary {
             Some(arn) => Some(self.managed(&arn).await?.document()?.compiled().clone()),
             None => None,
         };
-        let session = principal.session.as_ref().and_then(|session| session.policy.as_deref());
-        let session = session.map(|document| self.sessions.get(document)).transpose()?;
-        Ok(CallerPolicies { identity, boundary, session: session.into_iter().collect() })
+        let mut session = Vec::new();
+        if let Some(own) = &principal.session {
+            if let Some(document) = &own.policy {
+                session.push(self.sessions.get(document)?);
+            }
+            for arn in &own.policy_arns {
+                session.push(self.session_policy(principal, arn).await?);
+            }
+            for (key, value) in &own.tags {
+                tags.retain(|known, _| !same_tag(known, key, false));
+                tags.insert(key.clone(), value.clone());
+            }
+        }
+        Ok(CallerPolicies { identity, boundary, session, tags })
+    }
+
+    /// A managed policy that limits a session. One that is gone allows nothing any more.
+    async fn session_policy(
+        &self,
+        principal: &Principal,
+        arn: &str,
+    ) -> Result<kms_policy::IdentityPolicy, KmsError> {
+        match self.find_managed(arn).await? {
+            Some(policy) => Ok(policy.document()?.compiled().clone()),
+            None => {
+                let caller = principal.caller_arn();
+                let text = format!("The session policy {arn} of {caller} does not exist any more");
+                Err(KmsError::new(Exception::AccessDenied, text))
+            }
+        }
     }
 
     /// What those policies are called, in the same order.
@@ -92,24 +129,24 @@ impl Iam {
     ) -> Result<PolicyNames, KmsError> {
         let mut identity = Vec::new();
         let mut take = |source: Source<'_>, _: &IdentityPolicy| identity.push(source.to_string());
-        let boundary = self.visit(principal, &mut take).await?;
+        let boundary = self.visit(principal, &mut take).await?.boundary;
         let boundary = boundary.map(|arn| format!("permissions boundary {arn}"));
         Ok(PolicyNames { identity, boundary })
     }
 
-    /// Shows every identity policy of a caller; the ARN of its boundary.
+    /// Shows every identity policy of a caller; what else there is.
     async fn visit(
         &self,
         principal: &Principal,
         take: &mut Take<'_>,
-    ) -> Result<Option<String>, KmsError> {
+    ) -> Result<Visited, KmsError> {
         let (directory, account) = (&self.directory, principal.account.as_str());
         let gone = || {
             let text = format!("User: {} does not exist any more", principal.caller_arn());
             KmsError::new(Exception::AccessDenied, text)
         };
         match &principal.kind {
-            PrincipalKind::Root => Ok(None),
+            PrincipalKind::Root => Ok(Visited::default()),
             PrincipalKind::User(user) => {
                 let found = directory.user(account, &user.name).await?;
                 let found = found.filter(|found| found.id == user.id).ok_or_else(gone)?;
@@ -121,19 +158,19 @@ impl Iam {
                         self.visit_holder(holder, &group.policies, &group.attached, take).await?;
                     }
                 }
-                Ok(found.boundary.clone())
+                Ok(Visited { boundary: found.boundary.clone(), tags: found.tags.clone() })
             }
             PrincipalKind::Role(role) => {
                 let found = directory.role(account, &role.role).await?;
                 let found = found.filter(|found| found.id == role.role_id).ok_or_else(gone)?;
                 let holder = ("role", found.name.as_str());
                 self.visit_holder(holder, &found.policies, &found.attached, take).await?;
-                Ok(found.boundary.clone())
+                Ok(Visited { boundary: found.boundary.clone(), tags: found.tags.clone() })
             }
         }
     }
 
-    async fn visit_holder(
+    pub(super) async fn visit_holder(
         &self,
         (kind, holder): (&'static str, &str),
         inline: &InlinePolicies,
