@@ -28,6 +28,7 @@ mod jobs;
 mod limits;
 mod operation;
 pub mod record;
+mod source_position;
 mod supposed;
 #[cfg(test)]
 mod tests;

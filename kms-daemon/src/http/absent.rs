@@ -71,11 +71,6 @@ impl Absent {
         Some(Self { name: name.to_owned(), form })
     }
 
-    /// Whether its requests are forms, so that what they are for is in the body.
-    pub(super) const fn is_form(&self) -> bool {
-        matches!(self.form, Form::Query)
-    }
-
     /// `eventSource` of audit records.
     pub(super) fn source(&self) -> String {
         format!("{}.amazonaws.com", self.name)

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Iam;
 use super::check::same_tag;
-use super::record::{Attached, InlinePolicies, ManagedPolicy};
+use super::record::{Attached, Group, InlinePolicies, ManagedPolicy};
 use crate::error::{Exception, KmsError};
 use crate::key::{Stored, Tags};
 use crate::policy::explanation::PolicyNames;
@@ -62,6 +62,26 @@ struct Visited {
     boundary: Option<String>,
     /// The tags of the user or role.
     tags: Tags,
+}
+
+/// A policy of a caller, for people and programs.
+pub(super) struct Document {
+    /// What it is called: the name of an inline policy, the ARN of a managed one.
+    pub(super) id: String,
+    /// Of what it is: the kind of its holder, or a managed policy.
+    pub(super) kind: &'static str,
+    /// The document.
+    pub(super) policy: IdentityPolicy,
+}
+
+impl Document {
+    fn of(source: &Source<'_>, policy: &IdentityPolicy) -> Self {
+        let (id, kind) = match source {
+            Source::Inline { name, kind, .. } => (*name, *kind),
+            Source::Attached { arn, .. } => (*arn, "user-managed"),
+        };
+        Self { id: id.to_owned(), kind, policy: policy.clone() }
+    }
 }
 
 /// What takes the identity policies of a caller, one after the other.
@@ -134,6 +154,53 @@ impl Iam {
         Ok(PolicyNames { identity, boundary })
     }
 
+    /// The identity policies of a caller.
+    ///
+    /// # Errors
+    /// As for [`Iam::policies`].
+    pub(super) async fn documents(
+        &self,
+        principal: &Principal,
+    ) -> Result<Vec<Document>, KmsError> {
+        let mut all = Vec::new();
+        let mut take = |source: Source<'_>, policy: &IdentityPolicy| {
+            all.push(Document::of(&source, policy));
+        };
+        self.visit(principal, &mut take).await?;
+        Ok(all)
+    }
+
+    /// The permissions boundary of a caller.
+    ///
+    /// # Errors
+    /// As for [`Iam::policies`].
+    pub(super) async fn boundary_document(
+        &self,
+        principal: &Principal,
+    ) -> Result<Option<Document>, KmsError> {
+        let arn = self.visit(principal, &mut |_: Source<'_>, _: &IdentityPolicy| {}).await?.boundary;
+        let Some(arn) = arn else { return Ok(None) };
+        let policy = self.managed(&arn).await?.document()?.clone();
+        Ok(Some(Document { id: arn, kind: "user-managed", policy }))
+    }
+
+    /// The policies of a group.
+    ///
+    /// # Errors
+    /// `Exception::KmsInternal` if they cannot be told.
+    pub(super) async fn documents_of_group(
+        &self,
+        group: &Group,
+    ) -> Result<Vec<Document>, KmsError> {
+        let mut all = Vec::new();
+        let mut take = |source: Source<'_>, policy: &IdentityPolicy| {
+            all.push(Document::of(&source, policy));
+        };
+        let holder = ("group", group.name.as_str());
+        self.visit_holder(holder, &group.policies, &group.attached, &mut take).await?;
+        Ok(all)
+    }
+
     /// Shows every identity policy of a caller; what else there is.
     async fn visit(
         &self,
@@ -170,7 +237,7 @@ impl Iam {
         }
     }
 
-    pub(super) async fn visit_holder(
+    async fn visit_holder(
         &self,
         (kind, holder): (&'static str, &str),
         inline: &InlinePolicies,

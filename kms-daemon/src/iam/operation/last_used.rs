@@ -208,7 +208,7 @@ async fn attached(
 
 async fn holders<R: Cached>(
     call: &Call<'_>,
-    has: impl Fn(&R) -> bool + Send,
+    has: impl Fn(&R) -> bool + Send + Sync,
 ) -> Result<Vec<R>, IamError> {
     let mut found = Vec::new();
     let take = |record: R| {

@@ -49,6 +49,20 @@ pub(super) fn names<'n>(
     Ok(finish(member, items, &End(page.last().copied().filter(|_| more))))
 }
 
+/// Where a page of `all` numbered items begins.
+pub(super) fn number(form: &Form, all: usize) -> Result<usize, IamError> {
+    let Some(text) = marker(form)? else { return Ok(0) };
+    let number = text.parse().ok().filter(|number| *number < all);
+    number.ok_or_else(|| IamError::invalid("Invalid Marker"))
+}
+
+/// A page of `all` numbered items that begins with the one of this number.
+pub(super) fn numbered(member: &'static str, items: Vec<Node>, begin: usize, all: usize) -> Node {
+    let next = begin + items.len();
+    let next = (next < all).then(|| next.to_string());
+    finish(member, items, &End(next.as_deref()))
+}
+
 /// A kind of record in an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -76,6 +90,33 @@ pub(super) enum Place<'r> {
     Group(&'r Group),
     Role(&'r Role),
     Policy(&'r ManagedPolicy),
+}
+
+/// A record of one of the kinds.
+trait Walked: Cached {
+    fn name(&self) -> &str;
+    fn place(&self) -> Place<'_>;
+}
+
+macro_rules! walked {
+    ($($record:ty, $place:ident;)+) => {$(
+        impl Walked for $record {
+            fn name(&self) -> &str {
+                &self.name
+            }
+
+            fn place(&self) -> Place<'_> {
+                Place::$place(self)
+            }
+        }
+    )+};
+}
+
+walked! {
+    User, User;
+    Group, Group;
+    Role, Role;
+    ManagedPolicy, Policy;
 }
 
 /// Records that are looked at for a page, whether they are shown or not.
@@ -107,10 +148,10 @@ pub(super) async fn walk(
     for kind in kinds.iter().skip(first) {
         let after = position.take().map(|(_, name)| name);
         let stopped = match kind {
-            Kind::User => walk.kind(|user| &user.name, Place::User, after).await?,
-            Kind::Group => walk.kind(|group| &group.name, Place::Group, after).await?,
-            Kind::Role => walk.kind(|role| &role.name, Place::Role, after).await?,
-            Kind::Policy => walk.kind(|policy| &policy.name, Place::Policy, after).await?,
+            Kind::User => walk.kind::<User>(after).await?,
+            Kind::Group => walk.kind::<Group>(after).await?,
+            Kind::Role => walk.kind::<Role>(after).await?,
+            Kind::Policy => walk.kind::<ManagedPolicy>(after).await?,
         };
         if let Some(last) = stopped {
             let marker = BASE64.encode(format!("{}/{last}", kind.letter()));
@@ -132,10 +173,8 @@ struct Walk<'w, 'c, S> {
 
 impl<S: FnMut(Place<'_>) -> bool + Send> Walk<'_, '_, S> {
     /// The records of one kind; what the page ends after, if more follows.
-    async fn kind<R: Cached>(
+    async fn kind<R: Walked>(
         &mut self,
-        name: impl Fn(&R) -> &String,
-        place: impl for<'r> Fn(&'r R) -> Place<'r>,
         after: Option<String>,
     ) -> Result<Option<String>, IamError> {
         let account = self.call.account();
@@ -148,8 +187,8 @@ impl<S: FnMut(Place<'_>) -> bool + Send> Walk<'_, '_, S> {
                     return Ok(Some(last.unwrap_or_default()));
                 }
                 self.visits -= 1;
-                self.left -= usize::from((self.show)(place(record)));
-                last = Some(name(record).to_ascii_lowercase());
+                self.left -= usize::from((self.show)(record.place()));
+                last = Some(record.name().to_ascii_lowercase());
             }
             if !page.more {
                 return Ok(None);

@@ -32,7 +32,7 @@ pub(super) trait Tagged: Cached + Clone {
 }
 
 macro_rules! tagged {
-    ($($record:ty, $cased:literal, $quota:literal, $find:path;)+) => {$(
+    ($($record:ty, $cased:literal, $quota:literal, $find:expr;)+) => {$(
         impl Tagged for $record {
             const CASED: bool = $cased;
             const QUOTA: &'static str = $quota;
@@ -54,8 +54,8 @@ macro_rules! tagged {
 
 // Of users and roles, keys have no case: they are tags of who calls.
 tagged! {
-    User, false, "TagsPerUser", <User as Holder>::find;
-    Role, false, "TagsPerRole", <Role as Holder>::find;
+    User, false, "TagsPerUser", User::find;
+    Role, false, "TagsPerRole", Role::find;
     ManagedPolicy, true, "TagsPerPolicy", managed::requested;
 }
 
