@@ -158,7 +158,8 @@ impl Front {
         let mut exchange = Exchange::new(head, peer, &self.region);
         exchange.source = absent.source().into();
         let target = head.headers.get(TARGET).and_then(|value| value.to_str().ok());
-        let target = target.map_or_else(|| format!("{} {}", head.method, head.uri.path()), str::to_owned);
+        let target =
+            target.map_or_else(|| format!("{} {}", head.method, head.uri.path()), str::to_owned);
         exchange.name = target.chars().take(128).collect();
         let (code, _) = absent.code();
         let text = absent.text();
@@ -197,7 +198,7 @@ fn cbor(pairs: &[(&str, &str)]) -> Vec<u8> {
     let mut out = vec![MAP | u8::try_from(pairs.len()).unwrap_or(0)];
     for text in pairs.iter().flat_map(|(key, value)| [key, value]) {
         match u16::try_from(text.len()) {
-            Ok(length @ ..24) => out.push(TEXT | length as u8),
+            Ok(length @ ..24) => out.push(TEXT | length.to_be_bytes()[1]),
             Ok(length) => {
                 out.push(TEXT | 25);
                 out.extend(length.to_be_bytes());
@@ -227,7 +228,8 @@ mod tests {
 
     #[test]
     fn the_form_is_that_of_the_service() {
-        let form = |service, headers: &[(&str, &str)]| Absent::of(&head(service, headers)).map(|a| a.form);
+        let form =
+            |service, headers: &[(&str, &str)]| Absent::of(&head(service, headers)).map(|a| a.form);
         let target = |name| [("x-amz-target", name)];
         let of_form = [("content-type", "application/x-www-form-urlencoded")];
         assert_eq!(form("dynamodb", &target("DynamoDB_20120810.ListTables")), Some(Form::Json));

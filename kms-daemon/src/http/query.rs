@@ -109,17 +109,18 @@ impl Front {
         exchange: &mut Exchange,
     ) -> Result<Option<Node>, IamError> {
         let content = content?;
-        let form = match target(head) {
-            Some((service, action)) => {
-                request.service = service;
-                exchange.source = service.source().into();
-                exchange.name = action.chars().take(128).collect();
-                Form::parse_json(&content)?
-            }
+        let named = target(head);
+        if let Some((service, action)) = named {
+            request.service = service;
+            exchange.source = service.source().into();
+            exchange.name = action.chars().take(128).collect();
+        }
+        let form = match named {
+            Some(_) => Form::parse_json(&content)?,
             None => Form::parse(&content)?,
         };
         let version = form.optional("Version").unwrap_or_default();
-        let (service, action) = match target(head) {
+        let (service, action) = match named {
             Some((service, action)) => (Some(service), action),
             None => {
                 let action = form.optional("Action").unwrap_or_default();
@@ -135,10 +136,11 @@ impl Front {
             None => request.service.source().into(),
         };
         exchange.name = action.chars().take(128).collect();
-        let operation = Operation::find(service, action, version).map_err(|error| match absent {
-            Some(absent) => IamError::new(error.code(), absent.text()),
-            None => error,
-        })?;
+        let operation =
+            Operation::find(service, action, version).map_err(|error| match absent {
+                Some(absent) => IamError::new(error.code(), absent.text()),
+                None => error,
+            })?;
         request.operation = Some(operation);
         exchange.read_only = operation.is_read_only();
         self.authenticate(head, &content, request.service.signing(), exchange).await?;

@@ -342,9 +342,13 @@ mod tests {
 
     #[test]
     fn maps() {
-        let map = Node::Map(vec![("Users".to_owned(), Node::Number(1)), ("A&".to_owned(), Node::Number(2))]);
+        let map = Node::Map(vec![
+            ("Users".to_owned(), Node::Number(1)),
+            ("A&".to_owned(), Node::Number(2)),
+        ]);
         let node = Some(Node::Members(vec![("SummaryMap", map)]));
-        let text = String::from_utf8(Format::Xml.answer(("X", "u"), node.clone(), "i").to_vec()).unwrap();
+        let text =
+            String::from_utf8(Format::Xml.answer(("X", "u"), node.clone(), "i").to_vec()).unwrap();
         assert!(
             text.contains(
                 "<SummaryMap><entry><key>Users</key><value>1</value></entry><entry><key>A&amp;</key>\
@@ -354,7 +358,10 @@ mod tests {
         );
         let json: serde_json::Value =
             serde_json::from_slice(&Format::Json.answer(("X", "u"), node, "i")).unwrap();
-        assert_eq!(json["XResponse"]["XResult"]["SummaryMap"], serde_json::json!({ "Users": 1, "A&": 2 }));
+        assert_eq!(
+            json["XResponse"]["XResult"]["SummaryMap"],
+            serde_json::json!({ "Users": 1, "A&": 2 })
+        );
     }
 
     #[test]
@@ -376,6 +383,9 @@ mod tests {
         let json = Format::Bare.answer(("GetResources", ""), Some(node()), "id");
         let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
         assert_eq!(value["IsTruncated"], false);
-        assert_eq!(Format::Bare.refusal("", error, "id"), br#"{"__type":"AuthFailure","message":"no"}"#);
+        assert_eq!(
+            Format::Bare.refusal("", error, "id"),
+            br#"{"__type":"AuthFailure","message":"no"}"#
+        );
     }
 }

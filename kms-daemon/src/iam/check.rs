@@ -177,9 +177,9 @@ pub(super) fn usage(form: &Form) -> Result<Option<Usage>, IamError> {
         None => Ok(None),
         Some("PermissionsPolicy") => Ok(Some(Usage::Permissions)),
         Some("PermissionsBoundary") => Ok(Some(Usage::Boundary)),
-        Some(_) => Err(IamError::invalid(
-            "PolicyUsageFilter is PermissionsPolicy or PermissionsBoundary.",
-        )),
+        Some(_) => {
+            Err(IamError::invalid("PolicyUsageFilter is PermissionsPolicy or PermissionsBoundary."))
+        }
     }
 }
 
@@ -208,7 +208,9 @@ pub(super) fn tags(form: &Form, cased: bool) -> Result<Tags, IamError> {
         if tags.keys().any(|known| same_tag(known, key, cased)) {
             let text = match cased {
                 true => "Duplicate tag keys found.",
-                false => "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+                false => {
+                    "Duplicate tag keys found. Please note that Tag keys are case insensitive."
+                }
             };
             return Err(IamError::new(Code::InvalidInput, text));
         }
@@ -258,7 +260,9 @@ fn tag_text<'f>(
 ) -> Result<&'f str, IamError> {
     let text = form.required(parameter)?;
     length(parameter, text, bounds)?;
-    let allowed = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c) || (c.is_whitespace() && !c.is_control());
+    let allowed = |c: char| {
+        c.is_alphanumeric() || " _.:/=+-@".contains(c) || (c.is_whitespace() && !c.is_control())
+    };
     if text.chars().all(allowed) {
         return Ok(text);
     }
@@ -313,7 +317,8 @@ mod tests {
         assert_eq!(read(true, two).unwrap().len(), 2);
         assert_eq!(read(false, two), Err(Code::InvalidInput));
         assert_eq!(read(false, "").unwrap(), Tags::new());
-        let one = |key: &str, value: &str| format!("Tags.member.1.Key={key}&Tags.member.1.Value={value}");
+        let one =
+            |key: &str, value: &str| format!("Tags.member.1.Key={key}&Tags.member.1.Value={value}");
         for (key, value, code) in [
             ("AWS:x", "", Code::InvalidInput),
             ("", "", Code::ValidationError),
@@ -326,7 +331,8 @@ mod tests {
         }
         assert!(read(true, &one(&"k".repeat(128), &"v".repeat(256))).is_ok());
         assert!(read(true, &one("%C3%A9%20a_.:/=%2B-@", "")).is_ok());
-        let many: String = (1..=51).map(|n| format!("Tags.member.{n}.Key=k{n}&Tags.member.{n}.Value=&")).collect();
+        let many: String =
+            (1..=51).map(|n| format!("Tags.member.{n}.Key=k{n}&Tags.member.{n}.Value=&")).collect();
         assert_eq!(read(true, &many), Err(Code::ValidationError));
         assert_eq!(read(true, "Tags.member.1.Key=a"), Err(Code::ValidationError));
     }

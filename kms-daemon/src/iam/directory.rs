@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use super::layout;
-use super::record::{AccessKey, Account, Group, ManagedPolicy, Record, Report, Role, User, Version};
+use super::record::{
+    AccessKey, Account, Group, ManagedPolicy, Record, Report, Role, User, Version,
+};
 use crate::clock::Timestamp;
 use crate::key::cache::{Cache, Versioned};
 use crate::key::catalog::{CatalogError, Listing, Stored, Update};
@@ -193,7 +195,11 @@ impl Directory {
     }
 
     /// Remembers that one is asked for.
-    pub(super) async fn ask_report(&self, account: &str, now: Timestamp) -> Result<(), CatalogError> {
+    pub(super) async fn ask_report(
+        &self,
+        account: &str,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
         let report = Report { version: Version, account: account.to_owned(), asked: now };
         let (key, value) = (report.key(), encode(&report.key(), &report)?);
         // Whoever asks at the same time does so for the same report.

@@ -110,7 +110,8 @@ impl Form {
         let mut numbers = BTreeSet::new();
         for (name, _) in self.below(&start) {
             let item = name[start.len()..].strip_prefix("member.");
-            let (number, member) = item.map(|item| item.split_once('.').unwrap_or((item, ""))).unwrap_or_default();
+            let (number, member) =
+                item.map(|item| item.split_once('.').unwrap_or((item, ""))).unwrap_or_default();
             let known = match member.split('.').next().unwrap_or_default() {
                 "" => members.is_empty(),
                 member => members.contains(&member),
@@ -136,7 +137,8 @@ impl Form {
     /// As for [`Form::items`].
     pub fn list(&self, name: &str) -> Result<Vec<&str>, IamError> {
         let count = self.items(name, &[])?;
-        let texts = (1..=count).filter_map(|number| self.optional(&format!("{name}.member.{number}")));
+        let texts =
+            (1..=count).filter_map(|number| self.optional(&format!("{name}.member.{number}")));
         Ok(texts.collect())
     }
 
@@ -168,7 +170,8 @@ impl Form {
 
     /// The parameters whose names begin like this.
     fn below<'f>(&'f self, start: &'f str) -> impl Iterator<Item = (&'f str, &'f str)> {
-        let all = self.0.range::<str, _>((std::ops::Bound::Included(start), std::ops::Bound::Unbounded));
+        let all =
+            self.0.range::<str, _>((std::ops::Bound::Included(start), std::ops::Bound::Unbounded));
         all.take_while(move |(name, _)| name.starts_with(start))
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
@@ -244,7 +247,9 @@ mod tests {
     #[test]
     fn lists_have_items_without_gaps() {
         let form = |text: &str| Form::parse(text.as_bytes()).unwrap();
-        let tags = form("Tags.member.1.Key=a&Tags.member.1.Value=1&Tags.member.2.Key=b&Tags.member.2.Value=");
+        let tags = form(
+            "Tags.member.1.Key=a&Tags.member.1.Value=1&Tags.member.2.Key=b&Tags.member.2.Value=",
+        );
         assert_eq!(tags.items("Tags", &["Key", "Value"]), Ok(2));
         assert_eq!(form("Tags=").items("Tags", &["Key", "Value"]), Ok(0));
         let keys: String = (1..=12).map(|n| format!("TagKeys.member.{n}=k{n}&")).collect();
@@ -269,7 +274,10 @@ mod tests {
         let form = Form::parse_json(body).unwrap();
         assert_eq!(form.optional("TagFilters.member.1.Key"), Some("team"));
         assert_eq!(form.list("TagFilters.member.1.Values").unwrap(), ["a", "b"]);
-        assert_eq!((form.optional("ResourcesPerPage"), form.optional("Flag")), (Some("5"), Some("true")));
+        assert_eq!(
+            (form.optional("ResourcesPerPage"), form.optional("Flag")),
+            (Some("5"), Some("true"))
+        );
         assert!(form.check_names(&["TagFilters", "ResourcesPerPage", "Flag"]).is_ok());
         let recorded = form.value("TagFilters", 100).unwrap();
         assert_eq!(recorded, serde_json::json!([{ "key": "team", "values": ["a", "b"] }]));

@@ -158,10 +158,7 @@ impl Iam {
     ///
     /// # Errors
     /// As for [`Iam::policies`].
-    pub(super) async fn documents(
-        &self,
-        principal: &Principal,
-    ) -> Result<Vec<Document>, KmsError> {
+    pub(super) async fn documents(&self, principal: &Principal) -> Result<Vec<Document>, KmsError> {
         let mut all = Vec::new();
         let mut take = |source: Source<'_>, policy: &IdentityPolicy| {
             all.push(Document::of(&source, policy));
@@ -178,7 +175,8 @@ impl Iam {
         &self,
         principal: &Principal,
     ) -> Result<Option<Document>, KmsError> {
-        let arn = self.visit(principal, &mut |_: Source<'_>, _: &IdentityPolicy| {}).await?.boundary;
+        let arn =
+            self.visit(principal, &mut |_: Source<'_>, _: &IdentityPolicy| {}).await?.boundary;
         let Some(arn) = arn else { return Ok(None) };
         let policy = self.managed(&arn).await?.document()?.clone();
         Ok(Some(Document { id: arn, kind: "user-managed", policy }))
@@ -202,11 +200,7 @@ impl Iam {
     }
 
     /// Shows every identity policy of a caller; what else there is.
-    async fn visit(
-        &self,
-        principal: &Principal,
-        take: &mut Take<'_>,
-    ) -> Result<Visited, KmsError> {
+    async fn visit(&self, principal: &Principal, take: &mut Take<'_>) -> Result<Visited, KmsError> {
         let (directory, account) = (&self.directory, principal.account.as_str());
         let gone = || {
             let text = format!("User: {} does not exist any more", principal.caller_arn());

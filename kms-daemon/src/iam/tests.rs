@@ -20,5 +20,5 @@ mod roles;
 mod session_tags;
 mod simulations;
 mod tags;
-mod uses;
 mod users;
+mod uses;

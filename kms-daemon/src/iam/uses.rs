@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::MissedTickBehavior;
 
-use super::{Iam, layout};
 use super::record::{Record, Version};
+use super::{Iam, layout};
 use crate::clock::Timestamp;
 use crate::key::CatalogError;
 use crate::principal::{Principal, PrincipalKind};

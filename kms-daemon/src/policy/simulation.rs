@@ -96,7 +96,8 @@ impl Entries {
     }
 
     fn find(&self, key: &ConditionKey) -> Option<&Vec<String>> {
-        let same = |own: &ConditionKey| (own.name(), own.parameter()) == (key.name(), key.parameter());
+        let same =
+            |own: &ConditionKey| (own.name(), own.parameter()) == (key.name(), key.parameter());
         self.0.iter().find(|(own, _)| same(own)).map(|(_, values)| values)
     }
 }
@@ -166,9 +167,8 @@ pub(crate) fn simulate(simulation: &Simulation<'_>) -> Result<Simulated, KmsErro
         Decision::Denied(Denial::Explicit(_)) => ("explicitDeny", Effect::Deny),
         Decision::Denied(_) => ("implicitDeny", Effect::Allow),
     };
-    let matched = explained.statements.iter().filter(|report| {
-        report.applies() && report.effect == effect
-    });
+    let matched =
+        explained.statements.iter().filter(|report| report.applies() && report.effect == effect);
     let matched = matched.map(|report| Matched {
         policy_type: report.location.policy_type,
         policy: report.location.policy,

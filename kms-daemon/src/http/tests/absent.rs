@@ -42,17 +42,42 @@ async fn who_asks_for_another_service_is_told_so() {
     let query = "Action=ListTopics&Version=2010-03-31";
     let cbor = ("smithy-protocol", "rpc-v2-cbor");
     let cases = [
-        ("secretsmanager", rig.json_to("secretsmanager", "secretsmanager.ListSecrets", "{}"), 400,
-         "\"__type\":\"UnknownOperationException\",\"message\":"),
+        (
+            "secretsmanager",
+            rig.json_to("secretsmanager", "secretsmanager.ListSecrets", "{}"),
+            400,
+            "\"__type\":\"UnknownOperationException\",\"message\":",
+        ),
         ("sns", rig.form_to("sns", query), 400, "<Code>InvalidAction</Code>"),
-        ("lambda", rig.to("lambda", "GET /2015-03-31/functions/", &[], ""), 404,
-         "\"__type\":\"UnknownOperationException\""),
-        ("s3", rig.to("s3", "GET /", &[], ""), 501,
-         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NotImplemented</Code><Message>"),
-        ("route53", rig.to("route53", "GET /2013-04-01/hostedzone", &[], ""), 400,
-         "<Error><Type>Sender</Type><Code>InvalidAction</Code>"),
-        ("monitoring", rig.to("monitoring", "POST /service/GraniteServiceVersion20100801/operation/ListMetrics", &[cbor], ""),
-         400, "UnknownOperationException"),
+        (
+            "lambda",
+            rig.to("lambda", "GET /2015-03-31/functions/", &[], ""),
+            404,
+            "\"__type\":\"UnknownOperationException\"",
+        ),
+        (
+            "s3",
+            rig.to("s3", "GET /", &[], ""),
+            501,
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NotImplemented</Code><Message>",
+        ),
+        (
+            "route53",
+            rig.to("route53", "GET /2013-04-01/hostedzone", &[], ""),
+            400,
+            "<Error><Type>Sender</Type><Code>InvalidAction</Code>",
+        ),
+        (
+            "monitoring",
+            rig.to(
+                "monitoring",
+                "POST /service/GraniteServiceVersion20100801/operation/ListMetrics",
+                &[cbor],
+                "",
+            ),
+            400,
+            "UnknownOperationException",
+        ),
     ];
     for (service, request, status, part) in &cases {
         let reply = rig.exchange(request).await;
@@ -108,19 +133,29 @@ async fn regions_and_keys_by_their_tags() {
     assert_eq!(records[0]["eventSource"], "ec2.amazonaws.com");
     assert_eq!(records[1]["eventSource"], "tagging.amazonaws.com");
     assert_eq!(records[1]["eventName"], "GetResources");
-    assert_eq!(records[1]["requestParameters"]["tagFilters"], json!([{ "key": "team", "values": ["red"] }]));
+    assert_eq!(
+        records[1]["requestParameters"]["tagFilters"],
+        json!([{ "key": "team", "values": ["red"] }])
+    );
     assert_eq!(records[1]["readOnly"], true);
 
     let unknown = "ResourceGroupsTaggingAPI_20170126.TagResources";
     for (request, status, part) in [
-        (rig.form_to("ec2", "Action=DescribeInstances&Version=2016-11-15"), 400,
-         "<Response><Errors><Error><Code>InvalidAction</Code>"),
+        (
+            rig.form_to("ec2", "Action=DescribeInstances&Version=2016-11-15"),
+            400,
+            "<Response><Errors><Error><Code>InvalidAction</Code>",
+        ),
         (rig.form_to("kms", body), 401, "<Code>AuthFailure</Code>"),
         (rig.form_to("ec2", &format!("{body}&Other=1")), 400, "<Code>InvalidParameterValue</Code>"),
         (rig.json_to("tagging", unknown, "{}"), 400, "UnknownOperationException"),
         (rig.json_to("kms", target, "{}"), 400, "InvalidSignatureException"),
         (rig.json_to("tagging", target, "[]"), 400, "SerializationException"),
-        (rig.json_to("tagging", target, r#"{"ResourcesPerPage":0}"#), 400, "InvalidParameterException"),
+        (
+            rig.json_to("tagging", target, r#"{"ResourcesPerPage":0}"#),
+            400,
+            "InvalidParameterException",
+        ),
     ] {
         let reply = rig.exchange(&request).await;
         let text = String::from_utf8(reply.body).unwrap();

@@ -5,10 +5,10 @@ use super::call::Call;
 use super::inline::encoded;
 use super::listing::{self, Kind, Place};
 use super::{groups, managed, roles, users, versions};
+use crate::iam::Node;
 use crate::iam::check;
 use crate::iam::error::IamError;
 use crate::iam::record::{Attached, InlinePolicies, ManagedPolicy};
-use crate::iam::Node;
 
 /// The kinds, in the order they are told in.
 const KINDS: &[Kind] = &[Kind::User, Kind::Group, Kind::Role, Kind::Policy];
@@ -40,21 +40,30 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
         match found {
             Place::User(user) => {
                 let groups = user.groups.iter().map(|name| Node::from(name.as_str())).collect();
-                of_users.push(with(users::describe(user, true), vec![
-                    ("UserPolicyList", inline(&user.policies)),
-                    ("GroupList", Some(Node::List(groups))),
-                    ("AttachedManagedPolicies", attached(&user.attached)),
-                ]));
+                of_users.push(with(
+                    users::describe(user, true),
+                    vec![
+                        ("UserPolicyList", inline(&user.policies)),
+                        ("GroupList", Some(Node::List(groups))),
+                        ("AttachedManagedPolicies", attached(&user.attached)),
+                    ],
+                ));
             }
-            Place::Group(group) => of_groups.push(with(groups::describe(group), vec![
-                ("GroupPolicyList", inline(&group.policies)),
-                ("AttachedManagedPolicies", attached(&group.attached)),
-            ])),
-            Place::Role(role) => of_roles.push(with(roles::describe(role, true), vec![
-                ("InstanceProfileList", Some(Node::List(Vec::new()))),
-                ("RolePolicyList", inline(&role.policies)),
-                ("AttachedManagedPolicies", attached(&role.attached)),
-            ])),
+            Place::Group(group) => of_groups.push(with(
+                groups::describe(group),
+                vec![
+                    ("GroupPolicyList", inline(&group.policies)),
+                    ("AttachedManagedPolicies", attached(&group.attached)),
+                ],
+            )),
+            Place::Role(role) => of_roles.push(with(
+                roles::describe(role, true),
+                vec![
+                    ("InstanceProfileList", Some(Node::List(Vec::new()))),
+                    ("RolePolicyList", inline(&role.policies)),
+                    ("AttachedManagedPolicies", attached(&role.attached)),
+                ],
+            )),
             Place::Policy(policy) => of_policies.push(of_policy(policy)),
         }
         true
@@ -94,5 +103,8 @@ fn attached(policies: &Attached) -> Option<Node> {
 fn of_policy(policy: &ManagedPolicy) -> Node {
     let all = policy.versions.iter();
     let all = all.map(|(number, version)| versions::describe(policy, *number, version, true));
-    with(managed::describe(policy, true), vec![("PolicyVersionList", Some(Node::List(all.collect())))])
+    with(
+        managed::describe(policy, true),
+        vec![("PolicyVersionList", Some(Node::List(all.collect())))],
+    )
 }

@@ -67,10 +67,7 @@ pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
 }
 
 /// When the report was asked for, or why there is none.
-async fn asked(
-    call: &Call<'_>,
-    now: Timestamp,
-) -> Result<Result<Timestamp, Code>, IamError> {
+async fn asked(call: &Call<'_>, now: Timestamp) -> Result<Result<Timestamp, Code>, IamError> {
     Ok(match call.directory().report(call.account()).await? {
         None => Err(Code::ReportNotPresent),
         Some(at) if now.as_millis().saturating_sub(at.as_millis()) > LIFE => {
@@ -100,7 +97,8 @@ async fn report(call: &Call<'_>) -> Result<String, IamError> {
             }
         }
         let none = "false,N/A,N/A,N/A,false".to_owned();
-        row(call, &mut table, [user.name.clone(), user.arn(), time(user.created), none], &keys).await?;
+        row(call, &mut table, [user.name.clone(), user.arn(), time(user.created), none], &keys)
+            .await?;
     }
     Ok(table)
 }

@@ -3,10 +3,10 @@
 use super::call::Call;
 use super::listing::{self, Kind, Place};
 use super::managed;
+use crate::iam::Node;
 use crate::iam::check::{self, Usage};
 use crate::iam::error::IamError;
 use crate::iam::record::Attached;
-use crate::iam::Node;
 
 pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let arn = call.form.required("PolicyArn")?;

@@ -103,10 +103,9 @@ impl Holder for Role {
         let name = check::role(call.form)?;
         let found = call.directory().role(call.account(), name).await?;
         let arn = found.as_ref().map_or_else(|| call.arn("role", name), |role| role.arn());
-        let traits = found.as_ref().map(|role| Traits {
-            boundary: role.boundary.as_deref(),
-            tags: Some(&role.tags),
-        });
+        let traits = found
+            .as_ref()
+            .map(|role| Traits { boundary: role.boundary.as_deref(), tags: Some(&role.tags) });
         call.authorize_on(Some(&arn), traits.unwrap_or_default())?;
         found.ok_or_else(|| missing("role", name))
     }

@@ -4,12 +4,12 @@ use super::call::{Call, missing};
 use super::{access_keys, listing};
 use crate::audit::event_time;
 use crate::clock::Timestamp;
+use crate::iam::Node;
 use crate::iam::directory::Cached;
 use crate::iam::error::{Code, IamError};
 use crate::iam::jobs::Job;
 use crate::iam::record::{Attached, Group, Owner, Role, User};
 use crate::iam::uses::Use;
-use crate::iam::Node;
 
 /// The services that are here, by their names in actions.
 const SERVICES: [(&str, &str); 5] = [
@@ -68,10 +68,9 @@ fn describe(last: Option<&(String, Use)>) -> Node {
             ("ServiceName", Node::from(service.as_str())),
             ("Region", Node::from(used.region.as_str())),
         ]),
-        None => Node::Members(vec![
-            ("ServiceName", Node::from("N/A")),
-            ("Region", Node::from("N/A")),
-        ]),
+        None => {
+            Node::Members(vec![("ServiceName", Node::from("N/A")), ("Region", Node::from("N/A"))])
+        }
     }
 }
 
@@ -133,7 +132,8 @@ pub(super) async fn services(call: &mut Call<'_>) -> Result<Option<Node>, IamErr
 async fn subject(call: &Call<'_>, arn: &str) -> Result<Subject, IamError> {
     let (directory, account) = (call.directory(), call.account());
     let resource = arn.strip_prefix(&format!("arn:aws:iam::{account}:")).unwrap_or_default();
-    let (kind, name) = (resource.split('/').next(), resource.rsplit('/').next().unwrap_or_default());
+    let (kind, name) =
+        (resource.split('/').next(), resource.rsplit('/').next().unwrap_or_default());
     let mut identities = Vec::new();
     let found = match kind {
         Some("user") => match directory.user(account, name).await? {

@@ -173,10 +173,7 @@ struct Walk<'w, 'c, S> {
 
 impl<S: FnMut(Place<'_>) -> bool + Send> Walk<'_, '_, S> {
     /// The records of one kind; what the page ends after, if more follows.
-    async fn kind<R: Walked>(
-        &mut self,
-        after: Option<String>,
-    ) -> Result<Option<String>, IamError> {
+    async fn kind<R: Walked>(&mut self, after: Option<String>) -> Result<Option<String>, IamError> {
         let account = self.call.account();
         let mut last = after;
         loop {

@@ -6,12 +6,12 @@ use super::call::{Call, Traits, contended, new_id, taken, tries};
 use super::{listing, tags, versions};
 use crate::audit::event_time;
 use crate::clock::Timestamp;
+use crate::iam::Node;
+use crate::iam::check::{self, Usage};
 use crate::iam::directory::Changes;
 use crate::iam::document::{self, Kind};
 use crate::iam::error::{Code, IamError};
 use crate::iam::record::{ManagedPolicy, PolicyVersion, Version};
-use crate::iam::check::{self, Usage};
-use crate::iam::Node;
 use crate::key::Stored;
 use crate::key::catalog::Update;
 

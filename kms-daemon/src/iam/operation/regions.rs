@@ -109,12 +109,18 @@ mod tests {
 
     #[test]
     fn values_of_filters_have_wildcards() {
-        for (pattern, text) in
-            [("us-east-1", "us-east-1"), ("*", ""), ("us-*", "us-east-1"), ("*-1", "eu-west-1-1"), ("us-?ast-1", "us-east-1")]
-        {
+        for (pattern, text) in [
+            ("us-east-1", "us-east-1"),
+            ("*", ""),
+            ("us-*", "us-east-1"),
+            ("*-1", "eu-west-1-1"),
+            ("us-?ast-1", "us-east-1"),
+        ] {
             assert!(matches(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in [("us", "us-east-1"), ("*-2", "us-east-1"), ("", "x"), ("us-*x", "us-east-1")] {
+        for (pattern, text) in
+            [("us", "us-east-1"), ("*-2", "us-east-1"), ("", "x"), ("us-*x", "us-east-1")]
+        {
             assert!(!matches(pattern, text), "{pattern} {text}");
         }
     }

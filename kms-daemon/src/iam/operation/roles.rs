@@ -61,13 +61,16 @@ pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
         return Ok(None);
     };
     let used = call.iam.uses.of(&role.id).await?.into_values().max();
-    members.push(("RoleLastUsed", Node::members(match used {
-        Some(used) => vec![
-            ("LastUsedDate", Some(Node::from(event_time(used.at.into())))),
-            ("Region", Some(Node::from(used.region))),
-        ],
-        None => Vec::new(),
-    })));
+    members.push((
+        "RoleLastUsed",
+        Node::members(match used {
+            Some(used) => vec![
+                ("LastUsedDate", Some(Node::from(event_time(used.at.into())))),
+                ("Region", Some(Node::from(used.region))),
+            ],
+            None => Vec::new(),
+        }),
+    ));
     Ok(Some(Node::Members(vec![("Role", Node::Members(members))])))
 }
 
@@ -118,10 +121,7 @@ pub(super) async fn describe_anew(call: &mut Call<'_>) -> Result<Option<Node>, I
 }
 
 /// Changes the role that the call names.
-async fn change(
-    call: &Call<'_>,
-    change: impl Fn(&mut Role) + Send + Sync,
-) -> Result<(), IamError> {
+async fn change(call: &Call<'_>, change: impl Fn(&mut Role) + Send + Sync) -> Result<(), IamError> {
     let update = |role: &mut Role| {
         change(role);
         Ok(())

@@ -11,7 +11,9 @@ use crate::iam::limits::Document;
 use crate::iam::supposed::Supposed;
 use crate::iam::{Form, Node, check, source_position};
 use crate::key::Tags;
-use crate::policy::simulation::{Entries, Matched, ResourcePolicy, Simulated, Simulation, simulate};
+use crate::policy::simulation::{
+    Entries, Matched, ResourcePolicy, Simulated, Simulation, simulate,
+};
 use crate::principal::{Principal, PrincipalKind, User};
 
 /// Most policies, actions, resources and condition keys of a request.
@@ -45,7 +47,10 @@ pub(super) async fn principal(call: &mut Call<'_>) -> Result<Option<Node>, IamEr
         _ => {
             let Supposed { principal, policies, .. } = call.iam.supposed(arn).await?;
             if principal.is_root() {
-                return Err(IamError::new(Code::InvalidInput, "The root of an account has no policies."));
+                return Err(IamError::new(
+                    Code::InvalidInput,
+                    "The root of an account has no policies.",
+                ));
             }
             let documents = call.iam.documents(&principal).await?;
             let boundary = call.iam.boundary_document(&principal).await?;
@@ -91,7 +96,9 @@ async fn run(call: &Call<'_>, mut subject: Subject) -> Result<Option<Node>, IamE
     let boundary = subject.boundary.as_ref().map(|own| own.policy.compiled().clone());
 
     let all = actions.len() * resources.len();
-    let at = |index: usize| Some((*actions.get(index / resources.len())?, *resources.get(index % resources.len())?));
+    let at = |index: usize| {
+        Some((*actions.get(index / resources.len())?, *resources.get(index % resources.len())?))
+    };
     let limit = check::max_items(form)?.min(MAX_DECIDED);
     let begin = listing::number(form, all)?;
     let mut results = Vec::new();
@@ -167,16 +174,15 @@ fn caller(form: &Form) -> Result<Option<Principal>, IamError> {
     let Some(arn) = form.optional("CallerArn") else { return Ok(None) };
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     let user = match parts[..] {
-        ["arn", "aws", "iam", "", account, resource] => {
-            resource.strip_prefix("user").and_then(|path| path.rsplit_once('/')).and_then(
-                |(path, name)| {
-                    let (path, name) = (format!("{path}/"), name.to_owned());
-                    let kind = PrincipalKind::User(User { id: String::new(), path, name });
-                    let principal = Principal { kind, ..Principal::root(account, "") };
-                    kms_policy::Caller::user(&principal.arn()).is_some().then_some(principal)
-                },
-            )
-        }
+        ["arn", "aws", "iam", "", account, resource] => resource
+            .strip_prefix("user")
+            .and_then(|path| path.rsplit_once('/'))
+            .and_then(|(path, name)| {
+                let (path, name) = (format!("{path}/"), name.to_owned());
+                let kind = PrincipalKind::User(User { id: String::new(), path, name });
+                let principal = Principal { kind, ..Principal::root(account, "") };
+                kms_policy::Caller::user(&principal.arn()).is_some().then_some(principal)
+            }),
         _ => None,
     };
     match user {
@@ -226,9 +232,8 @@ fn describe(subject: &Subject, simulation: &Simulation<'_>, simulated: Simulated
     let Simulated { decision, matched, missing, bounded } = simulated;
     let matched = matched.iter().map(|own| statement(subject, own)).collect();
     let missing = missing.into_iter().map(Node::Text).collect();
-    let allowed = |allowed| {
-        Node::Members(vec![("AllowedByPermissionsBoundary", Node::Flag(allowed))])
-    };
+    let allowed =
+        |allowed| Node::Members(vec![("AllowedByPermissionsBoundary", Node::Flag(allowed))]);
     Node::members(vec![
         ("EvalActionName", Some(Node::from(simulation.action.name()))),
         ("EvalResourceName", Some(Node::from(simulation.resource))),

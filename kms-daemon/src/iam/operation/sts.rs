@@ -51,8 +51,10 @@ pub(super) async fn assume_role(call: &mut Call<'_>) -> Result<Option<Node>, Iam
     let given = call.tags();
     let kept = check::tag_keys(form, "TransitiveTagKeys")?;
     if let Some(unknown) = kept.iter().find(|key| find_tag(&given, key).is_none()) {
-        let text = format!("The specified transitive tag key {unknown} must be included in the \
-                            requested tags.");
+        let text = format!(
+            "The specified transitive tag key {unknown} must be included in the \
+                            requested tags."
+        );
         return Err(IamError::invalid(text));
     }
     let caller = call.principal();

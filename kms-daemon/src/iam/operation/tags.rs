@@ -3,11 +3,11 @@
 use super::call::{Call, contended, tries};
 use super::holder::Holder;
 use super::{listing, managed};
+use crate::iam::Node;
 use crate::iam::check::{self, MAX_TAGS};
 use crate::iam::directory::{Cached, Changes};
 use crate::iam::error::{Code, IamError};
 use crate::iam::record::{ManagedPolicy, Role, User};
-use crate::iam::Node;
 use crate::key::catalog::Update;
 use crate::key::{Stored, Tags};
 

@@ -118,7 +118,12 @@ pub(super) fn name(number: u32) -> String {
 }
 
 /// A version; `whole`: with its document.
-pub(super) fn describe(policy: &ManagedPolicy, number: u32, version: &PolicyVersion, whole: bool) -> Node {
+pub(super) fn describe(
+    policy: &ManagedPolicy,
+    number: u32,
+    version: &PolicyVersion,
+    whole: bool,
+) -> Node {
     let document = whole.then(|| Node::from(encoded(version.document.text())));
     Node::members(vec![
         ("Document", document),

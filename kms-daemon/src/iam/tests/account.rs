@@ -117,7 +117,11 @@ async fn policies_by_their_use() {
         let own = [&[("PolicyArn", used.as_str())][..], parameters].concat();
         let found = rig.ok("ListEntitiesForPolicy", &own).await;
         let of = |list: &str, member: &str| names(&found[list], member);
-        (of("PolicyGroups", "GroupName"), of("PolicyUsers", "UserName"), of("PolicyRoles", "RoleName"))
+        (
+            of("PolicyGroups", "GroupName"),
+            of("PolicyUsers", "UserName"),
+            of("PolicyRoles", "RoleName"),
+        )
     };
     let one = |name: &str| vec![name.to_owned()];
     assert_eq!(entities(&[]).await, (one("team"), vec![], one("deploy")));
@@ -210,12 +214,17 @@ async fn the_credential_report() {
     let lines: Vec<&str> = table.lines().collect();
     let head: Vec<&str> = lines[0].split(',').collect();
     assert_eq!((head.len(), head[0], head[21]), (22, "user", "cert_2_last_rotated"));
-    assert!(lines[1].starts_with(&format!("<root_account>,arn:aws:iam::{ACCOUNT}:root,2027-01-15T08:00:00+00:00,not_supported,")));
+    assert!(lines[1].starts_with(&format!(
+        "<root_account>,arn:aws:iam::{ACCOUNT}:root,2027-01-15T08:00:00+00:00,not_supported,"
+    )));
     assert!(lines.iter().all(|line| !line.contains(ROOT_KEY) && !line.contains(&id)));
     let of = |name: &str| {
         let line = lines.iter().find(|line| line.starts_with(&format!("{name},"))).unwrap();
         let fields: Vec<&str> = line.split(',').collect();
-        head.iter().zip(fields).map(|(name, value)| (*name, value)).collect::<std::collections::BTreeMap<_, _>>()
+        head.iter()
+            .zip(fields)
+            .map(|(name, value)| (*name, value))
+            .collect::<std::collections::BTreeMap<_, _>>()
     };
     let ana = of("ana");
     for (column, value) in [

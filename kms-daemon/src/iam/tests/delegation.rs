@@ -18,7 +18,12 @@ pub(super) async fn caller(rig: &Rig, name: &str, statements: Value) -> Principa
     rig.principal(&key).await
 }
 
-pub(super) async fn denied(rig: &Rig, who: &Principal, operation: &str, parameters: &[(&str, &str)]) {
+pub(super) async fn denied(
+    rig: &Rig,
+    who: &Principal,
+    operation: &str,
+    parameters: &[(&str, &str)],
+) {
     let error = rig.call(who, operation, parameters).await.unwrap_err();
     assert_eq!(error.code().name(), "AccessDenied", "{operation} {parameters:?} {error}");
 }
@@ -206,7 +211,8 @@ async fn nobody_manages_what_nothing_allows() {
             continue;
         }
         let all = names.iter().chain(&rest).copied();
-        let parameters: Vec<_> = all.filter(|(name, _)| operation.takes(name.split('.').next().unwrap())).collect();
+        let parameters: Vec<_> =
+            all.filter(|(name, _)| operation.takes(name.split('.').next().unwrap())).collect();
         denied(&rig, &ana, operation.name(), &parameters).await;
         asked += 1;
     }

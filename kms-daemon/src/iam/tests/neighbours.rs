@@ -13,7 +13,9 @@ async fn tagged(rig: &Rig, tags: &[(&str, &str)]) -> String {
 fn ids(answer: &Value) -> Vec<String> {
     let start = format!("arn:aws:kms:us-east-1:{ACCOUNT}:key/");
     let found = answer["ResourceTagMappingList"].as_array().unwrap().iter();
-    found.map(|it| it["ResourceARN"].as_str().unwrap().strip_prefix(&start).unwrap().to_owned()).collect()
+    found
+        .map(|it| it["ResourceARN"].as_str().unwrap().strip_prefix(&start).unwrap().to_owned())
+        .collect()
 }
 
 fn sorted(mut ids: Vec<String>) -> Vec<String> {
@@ -28,7 +30,8 @@ async fn keys_by_their_tags() {
     let blue = tagged(&rig, &[("team", "blue")]).await;
     let upper = tagged(&rig, &[("Team", "red")]).await;
     rig.key(json!({})).await;
-    let find = async |parameters: &[(&str, &str)]| sorted(ids(&rig.ok("GetResources", parameters).await));
+    let find =
+        async |parameters: &[(&str, &str)]| sorted(ids(&rig.ok("GetResources", parameters).await));
     let key = |key| ("TagFilters.member.1.Key", key);
     let value = |value| ("TagFilters.member.1.Values.member.1", value);
     assert_eq!(find(&[]).await, sorted(vec![red.clone(), blue.clone(), upper.clone()]));
@@ -49,7 +52,8 @@ async fn keys_by_their_tags() {
 
     let arn = |region: &str, id: &str| format!("arn:aws:kms:{region}:{ACCOUNT}:key/{id}");
     let (here, elsewhere) = (arn("us-east-1", &blue), arn("eu-west-1", &red));
-    let named = [("ResourceARNList.member.1", here.as_str()), ("ResourceARNList.member.2", &elsewhere)];
+    let named =
+        [("ResourceARNList.member.1", here.as_str()), ("ResourceARNList.member.2", &elsewhere)];
     assert_eq!(find(&named).await, [blue.clone()]);
     let compliant = [key("cost"), ("IncludeComplianceDetails", "true")];
     let found = rig.ok("GetResources", &compliant).await;
@@ -88,7 +92,11 @@ async fn pages_of_keys_with_tags() {
         all.push(tagged(&rig, &tags).await);
         rig.key(json!({})).await;
     }
-    for (limit, size) in [(("ResourcesPerPage", "2"), 2), (("TagsPerPage", "100"), 2), (("ResourcesPerPage", "1"), 1)] {
+    for (limit, size) in [
+        (("ResourcesPerPage", "2"), 2),
+        (("TagsPerPage", "100"), 2),
+        (("ResourcesPerPage", "1"), 1),
+    ] {
         let (mut seen, mut token) = (Vec::new(), String::new());
         loop {
             let page = rig.ok("GetResources", &[limit, ("PaginationToken", &token)]).await;
@@ -112,7 +120,10 @@ async fn the_regions_that_are_served() {
         regions.iter().map(|it| it["regionName"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(names(&[]).await, ["us-east-1"]);
-    assert_eq!(names(&[("AllRegions", "true"), ("RegionName.1", "us-east-1")]).await, ["us-east-1"]);
+    assert_eq!(
+        names(&[("AllRegions", "true"), ("RegionName.1", "us-east-1")]).await,
+        ["us-east-1"]
+    );
     let filter = |name, value| [("Filter.1.Name", name), ("Filter.1.Value.1", value)];
     assert_eq!(names(&filter("region-name", "us-*")).await, ["us-east-1"]);
     assert_eq!(names(&filter("region-name", "eu-*")).await, Vec::<String>::new());
@@ -130,7 +141,8 @@ async fn policies_decide_about_them() {
     let rig = Rig::new().await;
     let both = json!({ "Effect": "Allow", "Action": ["tag:GetResources", "ec2:DescribeRegions"], "Resource": "*" });
     let ana = caller(&rig, "ana", both).await;
-    let ben = caller(&rig, "ben", json!({ "Effect": "Allow", "Action": "kms:*", "Resource": "*" })).await;
+    let ben =
+        caller(&rig, "ben", json!({ "Effect": "Allow", "Action": "kms:*", "Resource": "*" })).await;
     for operation in ["GetResources", "DescribeRegions"] {
         done(&rig, &ana, operation, &[]).await;
         denied(&rig, &ben, operation, &[]).await;

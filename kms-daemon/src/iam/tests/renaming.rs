@@ -58,8 +58,12 @@ async fn a_user_stays_who_it_is() {
 async fn nobody_moves_a_user_to_where_it_may_not_manage() {
     let rig = Rig::new().await;
     let dev = format!("arn:aws:iam::{ACCOUNT}:user/dev/*");
-    let admin = caller(&rig, "admin", json!({ "Effect": "Allow", "Action": "iam:UpdateUser",
-        "Resource": dev }))
+    let admin = caller(
+        &rig,
+        "admin",
+        json!({ "Effect": "Allow", "Action": "iam:UpdateUser",
+        "Resource": dev }),
+    )
     .await;
     rig.ok("CreateUser", &[("UserName", "x"), ("Path", "/dev/")]).await;
     denied(&rig, &admin, "UpdateUser", &[("UserName", "x"), ("NewPath", "/ops/")]).await;

@@ -73,12 +73,16 @@ async fn a_session_has_its_tags_instead_of_those_of_its_role() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whom_a_role_trusts_may_not_tag_unless_it_says_so() {
     let rig = Rig::new().await;
-    let ana = caller(&rig, "ana", json!([
-        { "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*" },
-        { "Effect": "Allow", "Action": "sts:TagSession", "Resource": "*",
-          "Condition": { "StringEquals": { "aws:RequestTag/team": "red" },
-                         "ForAllValues:StringEquals": { "sts:TransitiveTagKeys": "team" } } },
-    ]))
+    let ana = caller(
+        &rig,
+        "ana",
+        json!([
+            { "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*" },
+            { "Effect": "Allow", "Action": "sts:TagSession", "Resource": "*",
+              "Condition": { "StringEquals": { "aws:RequestTag/team": "red" },
+                             "ForAllValues:StringEquals": { "sts:TransitiveTagKeys": "team" } } },
+        ]),
+    )
     .await;
     role(&rig, "plain", json!("sts:AssumeRole"), &[]).await;
     role(&rig, "tagged", json!(BOTH), &[]).await;
@@ -92,7 +96,11 @@ async fn whom_a_role_trusts_may_not_tag_unless_it_says_so() {
     assume(&rig, &ana, "tagged", &kept).await.unwrap();
     let more = [
         &kept[..],
-        &[("Tags.member.2.Key", "x"), ("Tags.member.2.Value", ""), ("TransitiveTagKeys.member.2", "x")],
+        &[
+            ("Tags.member.2.Key", "x"),
+            ("Tags.member.2.Value", ""),
+            ("TransitiveTagKeys.member.2", "x"),
+        ],
     ];
     assume(&rig, &ana, "tagged", &more.concat()).await.unwrap_err();
     let unknown = [&RED[..], &[("TransitiveTagKeys.member.1", "other")]].concat();
@@ -111,7 +119,11 @@ async fn transitive_tags_stay_and_cannot_be_changed() {
     let (red, none) = (team_key(&rig, "red").await, json!({}));
     let tags = [
         &RED[..],
-        &[("Tags.member.2.Key", "job"), ("Tags.member.2.Value", "1"), ("TransitiveTagKeys.member.1", "Team")],
+        &[
+            ("Tags.member.2.Key", "job"),
+            ("Tags.member.2.Value", "1"),
+            ("TransitiveTagKeys.member.1", "Team"),
+        ],
     ];
     let first = assume(&rig, &ana, "first", &tags.concat()).await.unwrap();
     let second = assume(&rig, &first, "second", &[]).await.unwrap();
@@ -170,7 +182,10 @@ async fn managed_policies_narrow_a_session() {
         let refusal = assume(&rig, &ana, "deploy", &[("PolicyArns.member.1.arn", name)]).await;
         assert!(refusal.as_ref().unwrap_err().starts_with(wanted), "{refusal:?}");
     }
-    let eleven: Vec<_> = (1..=11).map(|n| (format!("PolicyArns.member.{n}.arn"), list.clone())).collect();
+    let eleven: Vec<_> =
+        (1..=11).map(|n| (format!("PolicyArns.member.{n}.arn"), list.clone())).collect();
     let eleven: Vec<_> = eleven.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-    assert!(assume(&rig, &ana, "deploy", &eleven).await.unwrap_err().starts_with("ValidationError"));
+    assert!(
+        assume(&rig, &ana, "deploy", &eleven).await.unwrap_err().starts_with("ValidationError")
+    );
 }

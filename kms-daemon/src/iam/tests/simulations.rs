@@ -20,10 +20,14 @@ fn decision(answer: &Value) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policies_of_a_user_decide() {
     let rig = Rig::new().await;
-    let ana = caller(&rig, "ana", json!([
-        { "Effect": "Allow", "Action": "kms:*", "Resource": KEY },
-        { "Effect": "Deny", "Action": "kms:ScheduleKeyDeletion", "Resource": "*" },
-    ]))
+    let ana = caller(
+        &rig,
+        "ana",
+        json!([
+            { "Effect": "Allow", "Action": "kms:*", "Resource": KEY },
+            { "Effect": "Deny", "Action": "kms:ScheduleKeyDeletion", "Resource": "*" },
+        ]),
+    )
     .await;
     let arn = ana.arn();
     let own = [("PolicySourceArn", arn.as_str())];
@@ -43,26 +47,40 @@ async fn the_policies_of_a_user_decide() {
     let first = &answer["EvaluationResults"][0];
     assert_eq!(first["EvalResourceName"], KEY);
     let matched = &first["MatchedStatements"][0];
-    assert_eq!((&matched["SourcePolicyId"], &matched["SourcePolicyType"]), (&json!("p"), &json!("user")));
+    assert_eq!(
+        (&matched["SourcePolicyId"], &matched["SourcePolicyType"]),
+        (&json!("p"), &json!("user"))
+    );
     assert_eq!(matched["StartPosition"]["Line"], 1);
-    assert!(matched["EndPosition"]["Column"].as_u64() > matched["StartPosition"]["Column"].as_u64());
+    assert!(
+        matched["EndPosition"]["Column"].as_u64() > matched["StartPosition"]["Column"].as_u64()
+    );
     assert_eq!(first["MissingContextValues"], json!([]));
     assert_eq!(answer["EvaluationResults"][2]["MatchedStatements"], json!([]));
     assert_eq!(answer["IsTruncated"], false);
 
     // Another resource, and none.
-    for resource in [&[("ResourceArns.member.1", "arn:aws:kms:us-east-1:000000000000:key/x")][..], &[]] {
+    for resource in
+        [&[("ResourceArns.member.1", "arn:aws:kms:us-east-1:000000000000:key/x")][..], &[]]
+    {
         let parameters = [&own[..], &asked[..1], resource].concat();
         assert_eq!(decision(&rig.ok("SimulatePrincipalPolicy", &parameters).await), "implicitDeny");
     }
     // A policy that it might get as well, and a boundary.
     let more = document(&json!({ "Effect": "Allow", "Action": "iam:*", "Resource": "*" }));
     let bound = document(&json!({ "Effect": "Allow", "Action": "kms:*", "Resource": "*" }));
-    let with = [&own[..], &[("ActionNames.member.1", "iam:CreateUser"), ("PolicyInputList.member.1", &more)]].concat();
+    let with = [
+        &own[..],
+        &[("ActionNames.member.1", "iam:CreateUser"), ("PolicyInputList.member.1", &more)],
+    ]
+    .concat();
     let answer = rig.ok("SimulatePrincipalPolicy", &with).await;
     assert_eq!(decision(&answer), "allowed");
     let matched = &answer["EvaluationResults"][0]["MatchedStatements"][0];
-    assert_eq!((&matched["SourcePolicyId"], &matched["SourcePolicyType"]), (&json!("PolicyInputList.1"), &json!("none")));
+    assert_eq!(
+        (&matched["SourcePolicyId"], &matched["SourcePolicyType"]),
+        (&json!("PolicyInputList.1"), &json!("none"))
+    );
     let bounded = [&with[..], &[("PermissionsBoundaryPolicyInputList.member.1", &bound)]].concat();
     let answer = rig.ok("SimulatePrincipalPolicy", &bounded).await;
     assert_eq!(decision(&answer), "implicitDeny");
@@ -88,7 +106,10 @@ async fn groups_roles_boundaries_and_tags_count() {
     let group = format!("arn:aws:iam::{ACCOUNT}:group/team");
     let answer = ask(&user, &[]).await;
     assert_eq!(decision(&answer), "implicitDeny");
-    assert_eq!(answer["EvaluationResults"][0]["MissingContextValues"], json!(["aws:PrincipalTag/team"]));
+    assert_eq!(
+        answer["EvaluationResults"][0]["MissingContextValues"],
+        json!(["aws:PrincipalTag/team"])
+    );
     let tag = [("UserName", "ana"), ("Tags.member.1.Key", "team"), ("Tags.member.1.Value", "red")];
     rig.ok("TagUser", &tag).await;
     assert_eq!(decision(&ask(&user, &[]).await), "allowed");
@@ -123,7 +144,10 @@ async fn groups_roles_boundaries_and_tags_count() {
     let matched = &answer["EvaluationResults"][0]["MatchedStatements"][0];
     assert_eq!(matched["SourcePolicyId"], boundary);
 
-    for arn in [format!("arn:aws:iam::{ACCOUNT}:user/none"), "arn:aws:iam::999999999999:user/ana".to_owned()] {
+    for arn in [
+        format!("arn:aws:iam::{ACCOUNT}:user/none"),
+        "arn:aws:iam::999999999999:user/ana".to_owned(),
+    ] {
         let own = [("PolicySourceArn", arn.as_str()), ("ActionNames.member.1", "kms:Sign")];
         let refusal = rig.refused("SimulatePrincipalPolicy", &own).await;
         assert!(refusal.starts_with("NoSuchEntity"), "{refusal}");
@@ -172,13 +196,23 @@ async fn policies_that_nobody_has() {
         ("kms:Sign", &of_user, "allowed"),
         ("kms:Sign", &of_account, "implicitDeny"),
     ] {
-        let more = [("ResourcePolicy", policy.as_str()), ("CallerArn", &user), ("ResourceArns.member.1", KEY)];
+        let more = [
+            ("ResourcePolicy", policy.as_str()),
+            ("CallerArn", &user),
+            ("ResourceArns.member.1", KEY),
+        ];
         let answer = ask(action, &[&entries[..], &more].concat()).await.unwrap();
         assert_eq!(decision(&answer), expected, "{action} {policy}");
     }
-    let trust = document(&json!({ "Effect": "Allow", "Principal": { "AWS": ACCOUNT }, "Action": "sts:AssumeRole" }));
+    let trust = document(
+        &json!({ "Effect": "Allow", "Principal": { "AWS": ACCOUNT }, "Action": "sts:AssumeRole" }),
+    );
     let role = format!("arn:aws:iam::{ACCOUNT}:role/r");
-    let more = [("ResourcePolicy", trust.as_str()), ("CallerArn", &user), ("ResourceArns.member.1", &role)];
+    let more = [
+        ("ResourcePolicy", trust.as_str()),
+        ("CallerArn", &user),
+        ("ResourceArns.member.1", &role),
+    ];
     assert_eq!(decision(&ask("sts:AssumeRole", &more).await.unwrap()), "allowed");
 
     for (action, more, code) in [
@@ -228,8 +262,12 @@ async fn pages_are_bounded() {
 async fn whoever_may_simulate() {
     let rig = Rig::new().await;
     let own = format!("arn:aws:iam::{ACCOUNT}:user/ana");
-    let ana = caller(&rig, "ana", json!({ "Effect": "Allow", "Action": "iam:SimulatePrincipalPolicy",
-        "Resource": own }))
+    let ana = caller(
+        &rig,
+        "ana",
+        json!({ "Effect": "Allow", "Action": "iam:SimulatePrincipalPolicy",
+        "Resource": own }),
+    )
     .await;
     let ask = |arn| [("PolicySourceArn", arn), ("ActionNames.member.1", "kms:Sign")];
     done(&rig, &ana, "SimulatePrincipalPolicy", &ask(&own)).await;

@@ -28,7 +28,8 @@ async fn users_roles_and_policies_have_tags() {
         ("Policy", vec![("PolicyName", "p"), ("PolicyDocument", &text)], ("PolicyArn", &arn)),
     ] {
         let first = [("Tags.member.1.Key", "Team"), ("Tags.member.1.Value", "red")];
-        let made = rig.ok(&format!("Create{kind}"), &[create.clone(), first.to_vec()].concat()).await;
+        let made =
+            rig.ok(&format!("Create{kind}"), &[create.clone(), first.to_vec()].concat()).await;
         assert_eq!(pairs(&made[kind]["Tags"]), owned(&[("Team", "red")]), "{kind}");
         let found = rig.ok(&format!("Get{kind}"), &[own]).await;
         assert_eq!(found[kind]["Tags"], made[kind]["Tags"], "{kind}");
@@ -103,15 +104,19 @@ async fn who_manages_identities_by_their_tags() {
     let rig = Rig::new().await;
     let red = |key: &str| json!({ "StringEquals": { key: "${aws:PrincipalTag/team}" } });
     let keys = json!({ "ForAllValues:StringEquals": { "aws:TagKeys": ["team"] } });
-    let admin = caller(&rig, "admin", json!([
-        { "Effect": "Allow", "Resource": "*", "Condition": red("aws:RequestTag/team"),
-          "Action": ["iam:CreateUser", "iam:TagUser"] },
-        { "Effect": "Allow", "Resource": "*", "Condition": red("iam:ResourceTag/team"),
-          "Action": ["iam:GetUser", "iam:CreateAccessKey"] },
-        { "Effect": "Allow", "Resource": "*", "Condition": red("aws:ResourceTag/team"),
-          "Action": ["iam:DeleteUser", "iam:GetPolicy"] },
-        { "Effect": "Allow", "Resource": "*", "Condition": keys, "Action": "iam:UntagUser" },
-    ]))
+    let admin = caller(
+        &rig,
+        "admin",
+        json!([
+            { "Effect": "Allow", "Resource": "*", "Condition": red("aws:RequestTag/team"),
+              "Action": ["iam:CreateUser", "iam:TagUser"] },
+            { "Effect": "Allow", "Resource": "*", "Condition": red("iam:ResourceTag/team"),
+              "Action": ["iam:GetUser", "iam:CreateAccessKey"] },
+            { "Effect": "Allow", "Resource": "*", "Condition": red("aws:ResourceTag/team"),
+              "Action": ["iam:DeleteUser", "iam:GetPolicy"] },
+            { "Effect": "Allow", "Resource": "*", "Condition": keys, "Action": "iam:UntagUser" },
+        ]),
+    )
     .await;
     let tag = |key, value| [("Tags.member.1.Key", key), ("Tags.member.1.Value", value)];
     let create = |name, key, value| [&[("UserName", name)][..], &tag(key, value)].concat();
@@ -155,8 +160,12 @@ async fn who_manages_identities_by_their_tags() {
 #[tokio::test(flavor = "multi_thread")]
 async fn to_create_with_tags_is_to_tag() {
     let rig = Rig::new().await;
-    let maker = caller(&rig, "maker", json!({ "Effect": "Allow", "Resource": "*", "Action": [
-        "iam:CreateUser", "iam:CreateRole", "iam:CreatePolicy" ] }))
+    let maker = caller(
+        &rig,
+        "maker",
+        json!({ "Effect": "Allow", "Resource": "*", "Action": [
+        "iam:CreateUser", "iam:CreateRole", "iam:CreatePolicy" ] }),
+    )
     .await;
     let text = document(&json!({ "Effect": "Allow", "Action": "kms:*", "Resource": "*" }));
     let tag = [("Tags.member.1.Key", "a"), ("Tags.member.1.Value", "b")];
@@ -174,12 +183,16 @@ async fn to_create_with_tags_is_to_tag() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_tags_itself_into_more() {
     let rig = Rig::new().await;
-    let ana = caller(&rig, "ana", json!([
-        { "Effect": "Allow", "Action": "kms:*", "Resource": "*",
-          "Condition": { "StringEquals": { "aws:PrincipalTag/clearance": "high" } } },
-        { "Effect": "Allow", "Action": ["iam:TagUser", "iam:UntagUser"], "Resource": "*",
-          "Condition": { "ForAllValues:StringNotEquals": { "aws:TagKeys": "clearance" } } },
-    ]))
+    let ana = caller(
+        &rig,
+        "ana",
+        json!([
+            { "Effect": "Allow", "Action": "kms:*", "Resource": "*",
+              "Condition": { "StringEquals": { "aws:PrincipalTag/clearance": "high" } } },
+            { "Effect": "Allow", "Action": ["iam:TagUser", "iam:UntagUser"], "Resource": "*",
+              "Condition": { "ForAllValues:StringNotEquals": { "aws:TagKeys": "clearance" } } },
+        ]),
+    )
     .await;
     let key = rig.key(json!({})).await;
     let tag = |name: &'static str, key: &'static str| {

@@ -21,10 +21,11 @@ async fn the_last_use_of_an_access_key() {
     assert_eq!(last(&rig, &id).await, none);
     let ana = rig.principal(&id).await;
     rig.iam.note_use(&ana, "kms", "eu-west-1");
-    let used = |date: &str, service: &str, region: &str| {
-        json!({ "LastUsedDate": date, "ServiceName": service, "Region": region })
-    };
-    assert_eq!(last(&rig, &id).await["AccessKeyLastUsed"], used("2027-01-15T08:00:00Z", "kms", "eu-west-1"));
+    let used = |date: &str, service: &str, region: &str| json!({ "LastUsedDate": date, "ServiceName": service, "Region": region });
+    assert_eq!(
+        last(&rig, &id).await["AccessKeyLastUsed"],
+        used("2027-01-15T08:00:00Z", "kms", "eu-west-1")
+    );
     assert_eq!(rig.iam.flush_uses().await.unwrap(), 2, "the key, and the user");
     assert_eq!(rig.iam.flush_uses().await.unwrap(), 0);
     rig.clock.advance(Duration::from_secs(60));
@@ -42,8 +43,12 @@ async fn the_last_use_of_an_access_key() {
     // Those of the file of the root's keys as well; those of others not at all.
     rig.iam.note_use(&root(), "iam", "us-east-1");
     let of_root = last(&rig, ROOT_KEY).await;
-    assert_eq!((&of_root["UserName"], &of_root["AccessKeyLastUsed"]["ServiceName"]), (&json!(null), &json!("iam")));
-    let missing = rig.refused("GetAccessKeyLastUsed", &[("AccessKeyId", "AKIAXXXXXXXXXXXXXXXX")]).await;
+    assert_eq!(
+        (&of_root["UserName"], &of_root["AccessKeyLastUsed"]["ServiceName"]),
+        (&json!(null), &json!("iam"))
+    );
+    let missing =
+        rig.refused("GetAccessKeyLastUsed", &[("AccessKeyId", "AKIAXXXXXXXXXXXXXXXX")]).await;
     assert!(missing.starts_with("NoSuchEntity"), "{missing}");
     let account = rig.ok("CreateAccount", &[("Name", "x")]).await;
     let foreign = account["AccessKey"]["AccessKeyId"].as_str().unwrap();
@@ -119,7 +124,8 @@ async fn the_services_that_an_identity_has_used() {
         assert_eq!(done["JobStatus"], "COMPLETED");
         let services = done["ServicesLastAccessed"].as_array().unwrap().clone();
         assert_eq!(services.len(), 5);
-        let used = services.into_iter().filter(|service| service["TotalAuthenticatedEntities"] != 0);
+        let used =
+            services.into_iter().filter(|service| service["TotalAuthenticatedEntities"] != 0);
         used.map(|service| {
             let text = |member: &str| service[member].as_str().unwrap().to_owned();
             [text("ServiceNamespace"), text("LastAuthenticatedEntity"), text("LastAuthenticated")]
@@ -141,7 +147,9 @@ async fn the_services_that_an_identity_has_used() {
         assert!(refusal.starts_with("NoSuchEntity"), "{refusal}");
     }
     let unknown = [("JobId", "00000000-0000-4000-8000-000000000000")];
-    assert!(rig.refused("GetServiceLastAccessedDetails", &unknown).await.starts_with("NoSuchEntity"));
+    assert!(
+        rig.refused("GetServiceLastAccessedDetails", &unknown).await.starts_with("NoSuchEntity")
+    );
     let level = [("Arn", role.as_str()), ("Granularity", "ACTION_LEVEL")];
     let refusal = rig.refused("GenerateServiceLastAccessedDetails", &level).await;
     assert!(refusal.starts_with("ValidationError"), "{refusal}");
