@@ -170,6 +170,7 @@ async fn regions_and_keys_by_their_tags() {
 async fn uses_of_access_keys_are_noted() {
     let rig = Rig::start().await;
     rig.exchange(&rig.signed(LIST_KEYS, b"{}")).await;
+    tokio::time::sleep(Duration::from_millis(5)).await; // times are in milliseconds
     let body = format!("Action=GetAccessKeyLastUsed&Version=2010-05-08&AccessKeyId={ID}");
     let last = async || {
         let reply = rig.exchange(&rig.form_to("iam", &body)).await;

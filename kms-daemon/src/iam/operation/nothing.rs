@@ -4,7 +4,7 @@
 
 use super::call::Call;
 use super::{holder, listing};
-use crate::iam::Node;
+use crate::iam::{Node, check};
 use crate::iam::error::{Code, IamError};
 
 pub(super) async fn login_profile(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
@@ -34,7 +34,12 @@ pub(super) async fn ssh_public_keys(call: &mut Call<'_>) -> Result<Option<Node>,
 }
 
 pub(super) async fn service_credentials(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
-    of_user(call, "ServiceSpecificCredentials").await
+    const MEMBER: &str = "ServiceSpecificCredentials";
+    if check::flag(call.form, "AllUsers")? {
+        call.authorize(Some(&call.arn("user", "")))?;
+        return none(call, MEMBER);
+    }
+    of_user(call, MEMBER).await
 }
 
 pub(super) async fn account_aliases(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {

@@ -25,7 +25,7 @@ async fn users_roles_and_policies_have_tags() {
     for (kind, create, own) in [
         ("User", vec![("UserName", "ana")], ("UserName", "ana")),
         ("Role", vec![("RoleName", "r"), ("AssumeRolePolicyDocument", TRUST)], ("RoleName", "r")),
-        ("Policy", vec![("PolicyName", "p"), ("PolicyDocument", &text)], ("PolicyArn", &arn)),
+        ("Policy", vec![("PolicyName", "p"), ("PolicyDocument", text.as_str())], ("PolicyArn", arn.as_str())),
     ] {
         let first = [("Tags.member.1.Key", "Team"), ("Tags.member.1.Value", "red")];
         let made =
@@ -172,7 +172,7 @@ async fn to_create_with_tags_is_to_tag() {
     for (operation, own) in [
         ("CreateUser", vec![("UserName", "u")]),
         ("CreateRole", vec![("RoleName", "r"), ("AssumeRolePolicyDocument", TRUST)]),
-        ("CreatePolicy", vec![("PolicyName", "p"), ("PolicyDocument", &text)]),
+        ("CreatePolicy", vec![("PolicyName", "p"), ("PolicyDocument", text.as_str())]),
     ] {
         denied(&rig, &maker, operation, &[own.clone(), tag.to_vec()].concat()).await;
         done(&rig, &maker, operation, &own).await;
