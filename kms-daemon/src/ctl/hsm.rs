@@ -11,7 +11,7 @@ use hsm_protocol::identity::PublicKey;
 use hsm_protocol::{ModuleState, Role};
 use serde::Serialize;
 
-use super::{Failure, Outcome, Output};
+use super::{Failure, Outcome, Output, say};
 use crate::config::{Link, default_data};
 use crate::consistency::Domains;
 use crate::daemon::DataDir;
@@ -245,7 +245,7 @@ fn provision(
     let bound = bound.map(|keys| keys.bound(&config.region, devices.known_domain()));
     let mut devices = devices.with_keys_of(bound.transpose()?.flatten());
     // Steps go to standard error: they are progress, not the result.
-    devices.prepare(Scope::All, &mut |line, step| eprintln!("{line}: {step}"))?;
+    devices.prepare(Scope::All, &mut |line, step| say(format_args!("{line}: {step}")))?;
     drop(devices);
     output.print(&Provisioned { data, devices: lines }, |out, done| {
         for line in &done.devices {
@@ -314,7 +314,7 @@ fn enrol(
     };
     let connector = line(text)?.connector();
     let done = host_driver::provision::provision(&*connector, &plan, &mut |step| {
-        eprintln!("{text}: {step}");
+        say(format_args!("{text}: {step}"));
     })?;
     let enrolled = Enrolled { device: done.device.to_string(), host: key.host_id().to_string() };
     output.print(&enrolled, |out, done| {
@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn from_fresh_to_shared() {
-        let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (ours, theirs) = (private_dir(), private_dir());
         let line = remote();
         let (outcome, status) = json(Command::Status { lines: vec![line.clone()] }).unwrap();
         assert_eq!((outcome, &status[0]["state"]), (Outcome::Bad, &"Uninitialised".into()));
@@ -391,9 +391,15 @@ mod tests {
 
     #[test]
     fn a_data_directory_in_use_is_left_alone() {
-        let data = tempfile::tempdir().unwrap();
+        let data = private_dir();
         let _daemon = DataDir::open(data.path()).unwrap();
         let refusal = provision_it("soft", data.path()).unwrap_err();
         assert!(refusal.0.contains("another kmsd or kmsctl"), "{refusal}");
+    }
+
+    /// A data directory, which only its user may read.
+    fn private_dir() -> tempfile::TempDir {
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        tempfile::Builder::new().permissions(private).tempdir().unwrap()
     }
 }

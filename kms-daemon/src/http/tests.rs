@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::{Front, Limits, Memory, Pages, Readiness, Server};
+use super::{Cors, Front, Limits, Memory, Pages, Readiness, Server};
 use crate::api::Service;
 use crate::api::tests::device::without_devices;
 use crate::audit::{AuditLog, verify};
@@ -35,6 +35,7 @@ use crate::store::{MemoryStore, Store};
 use crate::tls;
 
 mod absent;
+mod browsers;
 mod floods;
 mod http2;
 mod over_tls;
@@ -61,6 +62,15 @@ impl Readiness for Told {
     }
 }
 
+/// What is served, and how.
+#[derive(Default)]
+struct Ways {
+    with_tls: bool,
+    pages: Pages,
+    cors: Cors,
+    development: bool,
+}
+
 /// A front on an in-memory store; no operation here needs a device.
 struct Rig {
     address: SocketAddr,
@@ -81,18 +91,18 @@ impl Rig {
     }
 
     async fn start_pages(pages: Pages) -> Self {
-        Self::start_serving(without_devices(), false, Limits::default(), pages).await
+        let ways = Ways { pages, ..Ways::default() };
+        Self::start_serving(without_devices(), Limits::default(), ways).await
     }
 
     async fn start_on(regions: Arc<Regions>, with_tls: bool, limits: Limits) -> Self {
-        Self::start_serving(regions, with_tls, limits, Pages::default()).await
+        Self::start_serving(regions, limits, Ways { with_tls, ..Ways::default() }).await
     }
 
     async fn start_serving(
         regions: Arc<Regions>,
-        with_tls: bool,
         limits: Limits,
-        pages: Pages,
+        Ways { with_tls, pages, cors, development }: Ways,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (audit, _) = AuditLog::open(&dir.path().join("audit"), json!({})).await.unwrap();
@@ -126,15 +136,16 @@ impl Rig {
             readiness: Arc::clone(&ready) as Arc<dyn Readiness>,
             region: "us-east-1".to_owned(),
             account: ACCOUNT.to_owned(),
-            development: None,
+            development: development.then(super::Development::default),
             memory: Memory::default(),
+            cors,
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = with_tls.then(|| {
-            let (certificate, key) = tls::own_certificate(dir.path(), [address.ip()]).unwrap();
-            tls::load(&certificate, &key).unwrap()
-        });
-        let server = Server::bind(address, config, limits).await.unwrap().serving(pages);
+        let mut server = Server::bind(&[address], limits).await.unwrap().serving(pages);
+        if with_tls {
+            let served = tls::Served::own(dir.path(), [], SystemTime::now()).unwrap();
+            server = server.over_tls(served.config().unwrap());
+        }
         let address = server.address().unwrap();
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(front, async { drop(stopped.await) }));
