@@ -36,7 +36,7 @@ pub use copies::copy_id;
 pub use facts::{AuditFacts, AuditResource, KeyEvent};
 pub use keeping::{KeepingError, Policy, keep_log};
 pub use log::{AuditError, AuditLog, LogOptions, Opened, Recorded};
-pub(crate) use record::event_time;
+pub(crate) use record::{event_time, member_time};
 pub use record::{Caller, Outcome, RequestRecord};
 pub use recovery::Repair;
 pub use usage::{PriceClass, Requests, Usage, parse_month, usage};

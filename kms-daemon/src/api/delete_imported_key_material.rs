@@ -29,6 +29,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let mut answer = Output { key_id: Some(key.arn().into()), ..Output::default() };
         let Some(id) = named.map(|material| material.id) else { return Answer::of(&answer) };
         answer.key_material_id = Some(id.to_string().into());
+        call.element("keyMaterialId", id.to_string());
         let changed = key.without(|material| material.id == id);
         if changed == **key || call.replace_shared(&key, &changed).await? == Update::Applied {
             return Answer::of(&answer);
