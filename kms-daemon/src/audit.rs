@@ -12,12 +12,15 @@
 
 mod chain;
 mod checkpoint;
+mod cloudtrail;
 mod copies;
 mod device;
 mod facts;
 mod keeping;
 mod log;
 mod positions;
+mod query;
+mod reading;
 mod record;
 mod recovery;
 mod segment;
@@ -32,12 +35,16 @@ pub use host_driver::audit::DeviceReceipt;
 
 pub use chain::{Kind, LineHash, Position};
 pub use checkpoint::{checkpoint, keep_checkpoints};
+pub use cloudtrail::{TrailFile, export};
 pub use copies::copy_id;
 pub use facts::{AuditFacts, AuditResource, KeyEvent};
 pub use keeping::{KeepingError, Policy, keep_log};
-pub use log::{AuditError, AuditLog, LogOptions, Opened, Recorded};
+pub use log::{AuditError, AuditLog, LogOptions, Opened, Recorded, Size};
 pub(crate) use record::{event_time, member_time};
 pub use record::{Caller, Outcome, RequestRecord};
+pub use query::{Network, Query, parse_time};
+pub(crate) use query::resources;
+pub use reading::{Item, Reader, holds_files, read_log};
 pub use recovery::Repair;
 pub use usage::{PriceClass, Requests, Usage, parse_month, usage};
 pub use verify::{DeviceChain, Fault, Report, VerifyError, verify};

@@ -220,7 +220,12 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         Some(_) => verifier, // restarted at will, by clients with any clock
         None => verifier.since(begin),
     };
-    let metrics = Metrics::new();
+    let metrics = Metrics::new().with_store(data.path().join("store.redb"));
+    for (name, path) in certificates(&config, data.path()) {
+        if let Some(end) = tls::expiry(&path)? {
+            metrics.certificate(name, end);
+        }
+    }
     let front = Arc::new(Front {
         service: service.with_authorization(metrics.authorization()),
         verifier,
@@ -237,7 +242,10 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         let made = development.seed.apply(&front).await?;
         tracing::info!(made, "keys of the seed are there");
     }
-    let mut linked = vec![tokio::spawn(link::run(Arc::clone(&front)))];
+    let mut linked = vec![
+        tokio::spawn(link::run(Arc::clone(&front))),
+        tokio::spawn(link::greet(Arc::clone(&front))),
+    ];
     linked.extend(link.map(|link| tokio::spawn(link.run(Arc::clone(&front)))));
     let url = |server: &Server| server.url().map_err(system("read the bound address"));
     if let Some(admin) = &admin {
@@ -446,6 +454,19 @@ fn tls(
         None => return Ok(None),
     };
     Ok(Some(tls::load(&certificate, &key)?))
+}
+
+/// The certificates that this daemon shows, and to whom.
+fn certificates(config: &Config, data: &Path) -> Vec<(&'static str, PathBuf)> {
+    let own = |directory: &str| data.join(directory).join("certificate.pem");
+    let shown = |address: SocketAddr| match &config.tls {
+        Some((certificate, _)) => Some(certificate.clone()),
+        None => config.needs_tls(address).then(|| own("tls")),
+    };
+    let listen = shown(config.listen).map(|path| ("listen", path));
+    let admin = config.admin_listen.and_then(shown).map(|path| ("admin", path));
+    let link = (!config.peers.is_empty()).then(|| ("link", own("link")));
+    [listen, admin, link].into_iter().flatten().collect()
 }
 
 /// Completes at the first SIGINT or SIGTERM.

@@ -12,6 +12,7 @@ use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::devices::{DeviceReport, report};
 use crate::http::Readiness;
+use crate::link::PeerReport;
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::regions::Regions;
@@ -65,6 +66,9 @@ pub struct Status {
     pub disk_until_reserve_bytes: u64,
     /// The devices.
     pub devices: Vec<DeviceReport>,
+    /// The daemons of other Regions. Requests are served also while one does not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<PeerReport>,
 }
 
 /// Watches the parts of a running daemon.
@@ -141,11 +145,12 @@ impl DaemonStatus {
             audit_sequence: self.audit.sequence(),
             audit_pending: self.audit.pending(),
             memory_locked: memory::is_locked(),
-            audit_bytes: self.audit.size(),
+            audit_bytes: self.audit.size().bytes,
             disk_space: room.level,
             disk_free_bytes: room.free,
             disk_until_reserve_bytes: room.until_reserve,
             devices,
+            peers: self.regions.peers().reports(),
         }
     }
 }

@@ -13,6 +13,10 @@ use zeroize::Zeroizing;
 
 use crate::durable;
 
+mod validity;
+
+pub use self::validity::expiry;
+
 /// Name of HTTP/2 in ALPN.
 pub(crate) const HTTP2: &[u8] = b"h2";
 
