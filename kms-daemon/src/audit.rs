@@ -12,6 +12,7 @@
 
 mod chain;
 mod checkpoint;
+mod cloudtrail;
 mod copies;
 mod created;
 mod device;
@@ -21,6 +22,8 @@ mod log;
 mod mark;
 mod older;
 mod positions;
+mod query;
+mod reading;
 mod record;
 mod recovery;
 mod segment;
@@ -35,14 +38,18 @@ pub use host_driver::audit::DeviceReceipt;
 
 pub use chain::{Kind, LineHash, Position};
 pub use checkpoint::{checkpoint, keep_checkpoints};
+pub use cloudtrail::{TrailFile, export};
 pub use copies::copy_id;
 pub use created::created_keys;
 pub use facts::{AuditFacts, AuditResource, KeyEvent};
 pub use keeping::{KeepingError, Policy, keep_log};
-pub use log::{AuditError, AuditLog, LogOptions, Opened, Recorded};
+pub use log::{AuditError, AuditLog, LogOptions, Opened, Recorded, Size};
 pub use mark::{StoreId, StoreMark, StoreNow};
 pub use older::{Behind, behind_code};
-pub(crate) use record::event_time;
+pub use query::{Network, Query, parse_time};
+pub(crate) use query::resources;
+pub use reading::{Item, Reader, holds_files, read_log};
+pub(crate) use record::{event_time, member_time};
 pub use record::{Caller, Outcome, RequestRecord};
 pub use recovery::{Found, Holds, Repair};
 pub use usage::{PriceClass, Requests, Usage, parse_month, usage};

@@ -37,7 +37,7 @@ use crate::sigv4::Verifier;
 use crate::space::Space;
 use crate::status::DaemonStatus;
 use crate::store::{RedbStore, Store, StoreError};
-use crate::tls::{Served, TlsError};
+use crate::tls::{self, Served, TlsError};
 
 /// The file with the name of an installation, in its data directory.
 pub const INSTANCE: &str = "instance";
@@ -310,7 +310,21 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         Some(_) => verifier, // restarted at will, by clients with any clock
         None => verifier.since(begin),
     };
-    let metrics = Metrics::new();
+    let mut metrics = Metrics::new().with_store(data.path().join("store.redb"));
+    let places = [("listen", Some(&config.listen)), ("admin", config.admin_listen.as_ref())];
+    for (name, place) in places {
+        if let (Some(served), Some(place)) = (&certificate, place)
+            && config.needs_tls(place)
+        {
+            metrics = metrics.with_served(name, Arc::clone(served));
+        }
+    }
+    let of_link = data.path().join("link").join("certificate.pem");
+    if !config.peers.is_empty()
+        && let Some(end) = tls::expiry(&of_link)?
+    {
+        metrics.certificate("link", end);
+    }
     let front = Arc::new(Front {
         service: service.with_authorization(metrics.authorization()),
         verifier,
@@ -325,7 +339,10 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         cors: config.cors.clone(),
     });
     let seeding = sow(&front, &fleet).await?;
-    let mut linked = vec![tokio::spawn(link::run(Arc::clone(&front)))];
+    let mut linked = vec![
+        tokio::spawn(link::run(Arc::clone(&front))),
+        tokio::spawn(link::greet(Arc::clone(&front))),
+    ];
     linked.extend(link.map(|link| tokio::spawn(link.run(Arc::clone(&front)))));
     let keeping_certificate = tokio::spawn(keep_certificate(certificate, hangup));
     let url = |server: &Server, place: &Listen| {

@@ -6,6 +6,7 @@
 pub mod alias;
 pub mod cache;
 pub mod catalog;
+mod counts;
 pub mod deletion;
 mod due;
 pub mod grant;
@@ -21,6 +22,7 @@ pub mod spec;
 pub mod state;
 pub mod tokens;
 
+pub use counts::Counted;
 pub use self::alias::{AliasName, AliasRecord};
 pub use self::catalog::{Catalog, CatalogError, Stored};
 pub use self::grant::{GrantId, GrantRecord};

@@ -12,6 +12,7 @@ use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::devices::{DeviceReport, Fleet, report};
 use crate::http::Readiness;
+use crate::link::PeerReport;
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::regions::Regions;
@@ -71,6 +72,9 @@ pub struct Status {
     pub problems: Vec<String>,
     /// The devices.
     pub devices: Vec<DeviceReport>,
+    /// The daemons of other Regions. Requests are served also while one does not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<PeerReport>,
 }
 
 /// Watches the parts of a running daemon.
@@ -165,12 +169,13 @@ impl DaemonStatus {
             audit_sequence: self.audit.sequence(),
             audit_pending: self.audit.pending(),
             memory_locked: memory::is_locked(),
-            audit_bytes: self.audit.size(),
+            audit_bytes: self.audit.size().bytes,
             disk_space: room.level,
             disk_free_bytes: room.free,
             disk_until_reserve_bytes: room.until_reserve,
             problems: self.problems(&devices),
             devices,
+            peers: self.regions.peers().reports(),
         }
     }
 }

@@ -137,7 +137,16 @@ pub struct AuditLog {
     /// Requests that were counted instead of recorded.
     counted: AtomicU64,
     /// Bytes of its files, and when that was found out.
-    size: Mutex<Option<(Instant, u64)>>,
+    size: Mutex<Option<(Instant, Size)>>,
+}
+
+/// What the files of a log take, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Size {
+    /// All of them.
+    pub bytes: u64,
+    /// Closed ones that are yet to be delivered, if they are to be.
+    pub undelivered: u64,
 }
 
 impl AuditLog {
@@ -317,16 +326,16 @@ impl AuditLog {
 
     /// Bytes of its files, as they were some seconds ago.
     #[must_use]
-    pub fn size(&self) -> u64 {
-        let mut size = lock(&self.size);
-        match *size {
-            Some((when, bytes)) if when.elapsed() < FRESH => bytes,
+    pub fn size(&self) -> Size {
+        let mut known = lock(&self.size);
+        match *known {
+            Some((when, size)) if when.elapsed() < FRESH => size,
             _ => {
                 let files = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
                 let bytes = files.filter_map(|file| file.metadata().ok()).map(|data| data.len());
-                let bytes = bytes.sum();
-                *size = Some((Instant::now(), bytes));
-                bytes
+                let size = Size { bytes: bytes.sum(), undelivered: self.undelivered() };
+                *known = Some((Instant::now(), size));
+                size
             }
         }
     }

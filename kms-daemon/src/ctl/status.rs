@@ -13,6 +13,7 @@ use super::table;
 use super::{Failure, Outcome, Output};
 use crate::daemon::INSTANCE;
 use crate::devices::DeviceReport;
+use crate::link::PeerReport;
 
 /// How long the daemon may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -90,8 +91,10 @@ fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> i
     }
     let devices = report.get("devices").cloned().unwrap_or_default();
     let devices: Vec<DeviceReport> = serde_json::from_value(devices).unwrap_or_default();
+    let peers = report.get("peers").cloned().unwrap_or_default();
+    let peers: Vec<PeerReport> = serde_json::from_value(peers).unwrap_or_default();
     if devices.is_empty() {
-        return Ok(());
+        return print_peers(out, &peers);
     }
     writeln!(out)?;
     print_devices(out, &devices)
@@ -118,6 +121,22 @@ fn print_devices(out: &mut dyn Write, devices: &[DeviceReport]) -> io::Result<()
     for device in devices {
         if let Some(error) = device.last_error.as_deref().filter(|_| !device.in_service) {
             table::wrapped(out, &format!("{}: {error}", device.name))?;
+        }
+    }
+    print_peers(out, &peers)
+}
+
+/// The daemons of other Regions.
+fn print_peers(out: &mut dyn Write, peers: &[PeerReport]) -> io::Result<()> {
+    if peers.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{:<14} {:<30} {:<16} {:>8}", "PEER", "ADDRESS", "STATE", "TO TELL")?;
+    for PeerReport { region, address, reachable, errands, last_error, .. } in peers {
+        let state = if *reachable { "answers" } else { "DOES NOT ANSWER" };
+        writeln!(out, "{region:<14} {address:<30} {state:<16} {errands:>8}")?;
+        if let Some(error) = last_error {
+            writeln!(out, "  {error}")?;
         }
     }
     Ok(())
