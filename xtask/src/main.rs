@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod bench;
 mod budget;
+mod cargo;
 mod ci;
 mod codegen;
 mod command;
@@ -49,7 +50,7 @@ struct Subcommand(&'static str, &'static str, &'static str, Run);
 const SUBCOMMANDS: [Subcommand; 14] = [
     Subcommand(
         "run",
-        "[--data DIR] [--debug] [-- KMSD-FLAGS]",
+        "[--data DIR] [--release] [-- KMSD-FLAGS]",
         "run kmsd on an emulated HSM",
         run::main,
     ),

@@ -8,7 +8,7 @@ use crate::{
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
-    firmware::{self, BOARDS, Board},
+    firmware::{BOARDS, Board},
     python, term,
     toolchain::Toolchain,
 };
@@ -44,9 +44,8 @@ impl Rig {
     fn prepare(toolchain: Option<Toolchain>) -> Result<Self> {
         BOARDS.iter().try_for_each(emulator::prepare)?;
         let python = python::prepare()?;
-        let build = |board| Ok((variable(board), firmware::build(board, toolchain)?.elf));
-        let firmware = BOARDS.iter().map(build).collect::<Result<_>>()?;
-        let programs = daemon::build(Profile::Dev)?;
+        let (programs, images) = daemon::build(&BOARDS, toolchain, Profile::Dev)?;
+        let firmware = images.into_iter().map(|image| (variable(image.board), image.elf)).collect();
         Ok(Self { firmware, python, programs })
     }
 
