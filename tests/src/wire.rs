@@ -19,6 +19,8 @@ use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{self, SigningKey};
 use p256::elliptic_curve::Generate;
 
+use crate::patience::PATIENCE;
+
 /// How long a device may be silent before a request counts as lost.
 const SILENCE: Duration = Duration::from_millis(300);
 
