@@ -28,6 +28,15 @@ pub fn run(daemon: &Daemon) {
     assert!(status.success(), "node --test: {status}\n--- kmsd\n{}", daemon.output());
 }
 
+/// Where the packages are, for programs that are elsewhere.
+///
+/// # Panics
+/// As [`run`].
+#[must_use]
+pub fn modules() -> PathBuf {
+    install().join("node_modules")
+}
+
 /// Installs the packages and copies the suites beside them, where they are found; returns where.
 ///
 /// The packages stay under target/ until their list changes.

@@ -17,7 +17,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let toolchain = Toolchain::parse(&mut args)?;
     args.finish()?;
     BOARDS.iter().try_for_each(emulator::prepare)?;
-    let (programs, images) = daemon::build(&BOARDS, toolchain, Profile::Release)?;
+    let (programs, images) = daemon::build(&BOARDS, toolchain, Profile::Release(String::new()))?;
     let Programs { kmsd, kmsctl } = programs;
     let images: Vec<_> =
         images.into_iter().map(|image| (test::variable(image.board), image.elf)).collect();

@@ -12,31 +12,31 @@ use crate::{
 };
 
 /// How the programs are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
     /// Built soon.
     Dev,
-    /// Runs fast.
-    Release,
+    /// Runs fast, and says that it is of this commit; if that is empty, what the repository says.
+    Release(String),
 }
 
 impl Profile {
     /// Takes `--release` from the arguments.
     pub(crate) fn parse(args: &mut Args) -> Self {
-        if args.flag("--release") { Self::Release } else { Self::Dev }
+        if args.flag("--release") { Self::Release(String::new()) } else { Self::Dev }
     }
 
-    fn name(self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
             Self::Dev => "dev",
-            Self::Release => "release",
+            Self::Release(_) => "release",
         }
     }
 
-    fn directory(self) -> &'static str {
+    fn directory(&self) -> &'static str {
         match self {
             Self::Dev => "debug",
-            Self::Release => "release",
+            Self::Release(_) => "release",
         }
     }
 }
@@ -61,22 +61,27 @@ pub(crate) fn build(
             .collect::<Result<_>>()?;
         let images = boards.iter().zip(&toolchains);
         let images = images.map(|(board, toolchain)| firmware::command(board, *toolchain));
-        let mut built = cargo::build(vec![vec![command(profile)], images.collect()])?;
+        let mut built = cargo::build(vec![vec![command(&profile)], images.collect()])?;
         let images = built.pop().into_iter().flatten();
         let images = boards
             .iter()
             .zip(toolchains)
             .zip(images)
             .map(|((board, toolchain), image)| firmware::finish(board, toolchain, image));
-        Ok((programs(profile), images.collect::<Result<_>>()?))
+        Ok((programs(&profile), images.collect::<Result<_>>()?))
     })
 }
 
-fn command(profile: Profile) -> Command {
-    command::cargo(["build", "--package", "kms-daemon", "--bins", "--profile", profile.name()])
+fn command(profile: &Profile) -> Command {
+    let arguments = ["build", "--package", "kms-daemon", "--bins", "--profile", profile.name()];
+    let mut cargo = command::cargo(arguments);
+    if let Profile::Release(commit) = profile {
+        cargo.env("STRONGROOM_COMMIT", commit);
+    }
+    cargo
 }
 
-fn programs(profile: Profile) -> Programs {
+fn programs(profile: &Profile) -> Programs {
     let directory = command::target_dir().join(profile.directory());
     Programs { kmsd: directory.join("kmsd"), kmsctl: directory.join("kmsctl") }
 }

@@ -29,7 +29,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let board = &firmware::BOARDS[0]; // the one that `kmsd` emulates
     emulator::prepare(board)?;
     let (programs, images) =
-        daemon::build(slice::from_ref(board), options.toolchain, options.profile)?;
+        daemon::build(slice::from_ref(board), options.toolchain, options.profile.clone())?;
     fs::create_dir_all(&options.data).doing(format_args!("make {}", options.data.display()))?;
     let mut kmsd = Command::new(programs.kmsd);
     serve(kmsd.args(options.flags(&images[0].elf)), &options, &mut io::stdout())
