@@ -1,14 +1,9 @@
 #!/bin/sh
 # Somebody else with an access key of their own, who may decrypt what is meant for their team with one
 # key, and nothing else.
-#
-#     second-person.sh DATA-DIRECTORY-OF-KMSD
 set -eu
-data=$1
 cd "$(mktemp --directory)"
 umask 077
-# Its credentials are the root's: only it uses `kmsctl` here.
-manage() { kmsctl iam "$@" --data "$data"; }
 query() { aws kms "$@" --output text; }
 
 key=$(query create-key --description "of the team" --query KeyMetadata.Arn)
@@ -20,9 +15,9 @@ cat > policy.json <<POLICY
     "Effect": "Allow", "Action": "kms:Decrypt", "Resource": "$key",
     "Condition": { "StringEquals": { "kms:EncryptionContext:team": "red" } } }] }
 POLICY
-manage user create bo > /dev/null
-manage policy put --user bo team-red policy.json > /dev/null
-manage key create bo > credentials
+kmsctl iam user create bo > /dev/null
+kmsctl iam policy put --user bo team-red policy.json > /dev/null
+kmsctl iam key create bo > credentials
 
 printf 'for red' > message
 seal() { query encrypt --key-id "$1" --plaintext fileb://message --encryption-context "team=$2" \

@@ -24,7 +24,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let message = env::args().nth(1).ok_or("usage: sign MESSAGE")?;
     let kms = client()?;
 
-    let create = kms.create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
+    let create =
+        kms.create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
     let key = create.send().await?.key_metadata.ok_or("no key")?.key_id;
     let public = kms.get_public_key().key_id(&key).send().await?.public_key.ok_or("no key")?;
 

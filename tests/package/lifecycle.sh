@@ -45,7 +45,7 @@ start() {
         sleep 0.1
     done
     # In the error stream is what it could not protect.
-    kmsctl status --data $data > /tmp/status || { cat /tmp/status /tmp/log; fail "it is not ready"; }
+    kmsctl status > /tmp/status || { cat /tmp/status /tmp/log; fail "it is not ready"; }
     [ "$(stat -c %U /proc/$daemon)" = strongroom ] || fail "it runs as $(stat -c %U /proc/$daemon)"
 }
 

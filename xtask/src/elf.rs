@@ -131,7 +131,11 @@ pub(crate) fn newest_glibc(programs: &[&Path]) -> Result<String> {
     for program in programs {
         let bytes = fs::read(program).doing(format_args!("read {}", program.display()))?;
         let names = object::File::parse(&*bytes)
-            .and_then(|file| file.section_by_name(".dynstr").map_or(Ok(&[][..]), |s| s.data()).map(<[u8]>::to_vec))
+            .and_then(|file| {
+                file.section_by_name(".dynstr")
+                    .map_or(Ok(&[][..]), |s| s.data())
+                    .map(<[u8]>::to_vec)
+            })
             .map_err(|e| Failure::new(format!("{} is not a usable ELF: {e}", program.display())))?;
         newest = newest.max(glibc(&names));
     }

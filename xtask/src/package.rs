@@ -259,9 +259,13 @@ mod tests {
     #[test]
     fn packages_of_later_commits_are_newer() {
         let version = |time| Source { commit: "a".repeat(40), time }.version();
-        assert_eq!(version(1_700_000_000), format!("{}+1700000000.aaaaaaaaaaaa", env!("CARGO_PKG_VERSION")));
+        assert_eq!(
+            version(1_700_000_000),
+            format!("{}+1700000000.aaaaaaaaaaaa", env!("CARGO_PKG_VERSION"))
+        );
         let newer = |one: &str, other: &str| {
-            command::output(&mut command::program("dpkg", ["--compare-versions", one, "gt", other])).is_ok()
+            command::output(&mut command::program("dpkg", ["--compare-versions", one, "gt", other]))
+                .is_ok()
         };
         assert!(newer(&version(1_700_000_001), &version(1_700_000_000)));
         assert!(newer(&version(1), env!("CARGO_PKG_VERSION")));

@@ -1,7 +1,7 @@
 //! `kmsctl generate`: shell completions and manual pages of both programs, made from what they take.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
@@ -77,30 +77,23 @@ fn manual(program: Program, directory: &Path) -> io::Result<()> {
     let mut command = program.command().disable_help_subcommand(true);
     // Names and flags that commands have from those above them.
     command.build();
-    page(&command, command.get_name(), program, directory)
+    page(&command, program, directory)
 }
 
-fn page(
-    command: &clap::Command,
-    name: &str,
-    program: Program,
-    directory: &Path,
-) -> io::Result<()> {
-    let title = name.replace(' ', "-");
-    // Version and date of the package they come in are enough: pages stay the same from build to build.
-    let shown = command.clone().name(title.clone()).display_name(name);
-    let man = Man::new(shown)
-        .title(title.to_uppercase())
+fn page(command: &clap::Command, program: Program, directory: &Path) -> io::Result<()> {
+    // With the names of those above it, as in "kmsctl-hsm-provision".
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+    // Without date and commit: pages are the same from build to build.
+    let man = Man::new(command.clone())
+        .title(name.to_uppercase())
         .section(program.section())
-        .source(format!("Strongroom {}", env!("CARGO_PKG_VERSION")))
+        .source(concat!("Strongroom ", env!("CARGO_PKG_VERSION")))
         .manual("Strongroom");
     let mut text = Vec::new();
     man.render(&mut text)?;
-    fs::write(directory.join(format!("{title}.{}", program.section())), text)?;
-    for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
-        page(inner, &format!("{name} {}", inner.get_name()), program, directory)?;
-    }
-    Ok(())
+    fs::write(directory.join(format!("{name}.{}", program.section())), text)?;
+    let mut inner = command.get_subcommands().filter(|inner| !inner.is_hide_set());
+    inner.try_for_each(|inner| page(inner, program, directory))
 }
 
 #[cfg(test)]
@@ -131,7 +124,10 @@ mod tests {
             for (name, command) in all(&command, command.get_name()) {
                 let file = directory.path().join(format!("{name}.{}", program.section()));
                 let text = fs::read_to_string(&file).unwrap_or_else(|_| panic!("no {name}"));
-                assert!(text.contains(&format!(".TH {} {}", name.to_uppercase(), program.section())), "{text}");
+                assert!(
+                    text.contains(&format!(".TH {} {}", name.to_uppercase(), program.section())),
+                    "{text}"
+                );
                 let text = text.replace("\\-", "-");
                 for flag in long_flags(&command) {
                     assert!(text.contains(&flag), "{flag} is not in {name}");
@@ -139,10 +135,8 @@ mod tests {
             }
         }
         let pages = fs::read_dir(directory.path()).unwrap().count();
-        let commands: usize = Program::ALL
-            .iter()
-            .map(|program| all(&program.command(), "").len())
-            .sum();
+        let commands: usize =
+            Program::ALL.iter().map(|program| all(&program.command(), "").len()).sum();
         assert_eq!(pages, commands);
     }
 
