@@ -27,17 +27,22 @@ const TICK: Duration = Duration::from_millis(500);
 /// What cargo's messages said of one build.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Compiled {
-    /// The last executable that was built.
-    pub(crate) executable: Option<PathBuf>,
+    /// What it said of each program.
+    pub(crate) programs: Vec<Value>,
     /// Compiler warnings in the crates of this workspace.
     pub(crate) warnings: usize,
 }
 
 impl Compiled {
+    /// The program that was built last.
+    pub(crate) fn executable(&self) -> Option<PathBuf> {
+        Some(self.programs.last()?["executable"].as_str()?.into())
+    }
+
     /// Takes in one message; returns the diagnostic in it.
     fn read(&mut self, message: &Value) -> Option<String> {
-        if let Some(executable) = message["executable"].as_str() {
-            self.executable = Some(executable.into());
+        if message["executable"].is_string() {
+            self.programs.push(message.clone());
         }
         let diagnostic = &message["message"];
         // Summaries ("2 warnings emitted") have no code.
@@ -262,8 +267,8 @@ mod tests {
         let mut compiled = Compiled::default();
         let shown: Vec<_> = messages.iter().filter_map(|message| compiled.read(message)).collect();
         assert_eq!(shown, ["warning: unused\n", "1 warning emitted\n"]);
-        let executable = Some("/t/qemu_riscv32".into());
-        assert_eq!(compiled, Compiled { executable, warnings: 1 });
+        assert_eq!(compiled.executable(), Some("/t/qemu_riscv32".into()));
+        assert_eq!((compiled.programs.len(), compiled.warnings), (1, 1));
     }
 
     #[test]
@@ -310,7 +315,7 @@ mod tests {
         let built = build(lanes).unwrap();
         let names: Vec<Vec<_>> = built
             .iter()
-            .map(|lane| lane.iter().map(|one| one.executable.clone().unwrap()).collect())
+            .map(|lane| lane.iter().map(|one| one.executable().unwrap()).collect())
             .collect();
         assert_eq!(names, [vec![PathBuf::from("a"), "c".into()], vec!["b".into()]]);
         std::fs::remove_dir_all(&dir).unwrap();

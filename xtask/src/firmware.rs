@@ -132,10 +132,9 @@ pub(crate) fn finish(
     toolchain: Toolchain,
     compiled: Compiled,
 ) -> Result<Image> {
-    let Compiled { executable, warnings } = compiled;
-    let elf = executable.ok_or_else(|| Failure::new("cargo built no firmware image"))?;
+    let elf = compiled.executable().ok_or_else(|| Failure::new("cargo built no firmware image"))?;
     integrity::seal(&elf)?;
-    Ok(Image { board, elf, toolchain, warnings })
+    Ok(Image { board, elf, toolchain, warnings: compiled.warnings })
 }
 
 /// Cargo for the firmware crate alone, with the profile and features of a board.

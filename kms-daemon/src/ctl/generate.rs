@@ -74,7 +74,9 @@ fn completions(shell: Shell, program: Program) -> Vec<u8> {
 
 /// Writes the page of a program, and one for each of its commands.
 fn manual(program: Program, directory: &Path) -> io::Result<()> {
-    let mut command = program.command().disable_help_subcommand(true);
+    // Without the commit: pages are the same from build to build.
+    let command = program.command().version(env!("CARGO_PKG_VERSION"));
+    let mut command = command.disable_help_subcommand(true);
     // Names and flags that commands have from those above them.
     command.build();
     page(&command, program, directory)
@@ -83,7 +85,6 @@ fn manual(program: Program, directory: &Path) -> io::Result<()> {
 fn page(command: &clap::Command, program: Program, directory: &Path) -> io::Result<()> {
     // With the names of those above it, as in "kmsctl-hsm-provision".
     let name = command.get_display_name().unwrap_or_else(|| command.get_name());
-    // Without date and commit: pages are the same from build to build.
     let man = Man::new(command.clone())
         .title(name.to_uppercase())
         .section(program.section())
