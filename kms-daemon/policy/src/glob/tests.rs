@@ -110,7 +110,8 @@ fn a_hostile_pattern_takes_linear_time() {
         // Whatever else the machine does meanwhile only adds to a time, and not to each of them.
         let linear = (0..200).any(|_| {
             for (least, length) in least.iter_mut().zip([1024, 8192]) {
-                let (pattern, text) = (pieces(&pattern(length)), "a".repeat(length));
+                let (pattern, text) = (pattern(length), "a".repeat(length));
+                let pattern = pieces(&pattern);
                 let begin = std::time::Instant::now();
                 assert!(!matches(&pattern, &text));
                 *least = begin.elapsed().min(*least);
