@@ -36,9 +36,10 @@ value() { sed -n "s/^$1=//p" $unit; }
 # Runs the unit's command as the unit does.
 start() {
     user=$(value User)
+    : > /tmp/log
     setpriv --reuid "$user" --regid "$(value Group)" --init-groups --no-new-privs \
         --bounding-set=-all --inh-caps=-all \
-        sh -c "umask $(value UMask); exec $(value ExecStart)" > /tmp/log 2>&1 &
+        sh -c "umask $(value UMask); exec $(value ExecStart)" >> /tmp/log 2>&1 &
     daemon=$!
     until grep -q '^listening on ' /tmp/log; do
         kill -0 $daemon || { cat /tmp/log; fail "the unit's command ends"; }
