@@ -16,6 +16,7 @@ mod advice;
 mod audit;
 mod aws;
 mod daemon;
+mod generate;
 mod hsm;
 mod iam;
 mod link;
@@ -28,7 +29,7 @@ mod usage;
 
 /// Looks after a Strongroom installation.
 #[derive(Debug, Parser)]
-#[command(name = "kmsctl", version, about, max_term_width = 100)]
+#[command(name = "kmsctl", version = crate::VERSION, about, max_term_width = 100)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -64,6 +65,9 @@ enum Command {
     Link(link::Command),
     /// Requests and keys of a month, and what the same would have cost at AWS KMS.
     Usage(usage::Arguments),
+    /// Shell completions and manual pages of kmsctl and kmsd.
+    #[command(subcommand)]
+    Generate(generate::Command),
 }
 
 /// How a command ended.
@@ -150,6 +154,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Accept(arguments) => accept::run(&arguments, &mut output),
         Command::Link(command) => link::run(command, &mut output),
         Command::Usage(arguments) => usage::run(&arguments, &mut output),
+        Command::Generate(command) => generate::run(&command, &mut output),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod bench;
 mod budget;
+mod cargo;
 mod ci;
 mod codegen;
 mod command;
@@ -17,6 +18,7 @@ mod fuzz;
 mod integrity;
 mod lengths;
 mod lint;
+mod package;
 mod packages;
 mod panics;
 mod python;
@@ -46,10 +48,10 @@ fn main() -> ExitCode {
 /// A subcommand: its name, its options for the help, what it does, and the code.
 struct Subcommand(&'static str, &'static str, &'static str, Run);
 
-const SUBCOMMANDS: [Subcommand; 14] = [
+const SUBCOMMANDS: [Subcommand; 15] = [
     Subcommand(
         "run",
-        "[--data DIR] [--debug] [-- KMSD-FLAGS]",
+        "[--data DIR] [--release] [-- KMSD-FLAGS]",
         "run kmsd on an emulated HSM",
         run::main,
     ),
@@ -72,6 +74,7 @@ const SUBCOMMANDS: [Subcommand; 14] = [
         "build the image of each board",
         firmware::main,
     ),
+    Subcommand("package", "[--version VERSION]", "make the Debian package", package::main),
     Subcommand("constant-time", "", "watch the secret paths with Valgrind", constant_time::main),
     Subcommand(
         "fuzz",
