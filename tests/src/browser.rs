@@ -77,8 +77,11 @@ impl Default for Site {
     }
 }
 
-const PAGE: &str = "<!doctype html><meta charset=utf-8><title>Strongroom</title>\
-                    <script type=module src=/script.js></script>";
+/// A script that does not even load says so.
+const PAGE: &str = "<!doctype html><meta charset=utf-8><title>Strongroom</title>
+<script>onerror = (error) => fetch('/result', { method: 'POST', \
+body: JSON.stringify({ page: String(error) }) })</script>
+<script type=module src=/script.js></script>";
 
 fn open(browser: &Path, url: &str, results: &Receiver<Vec<u8>>) -> Value {
     let profile = tempfile::tempdir().expect("a temporary directory");

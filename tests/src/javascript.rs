@@ -1,4 +1,4 @@
-//! Runs the suites of `tests/clients/javascript` against a daemon.
+//! Runs the suites of `tests/clients/javascript` against a daemon, and installs packages of npm.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,7 +17,7 @@ const NODE: u32 = 20;
 /// If a test of a suite fails, and where Node.js or npm is missing: a test that needs them never
 /// passes without. The daemon's log is shown as well.
 pub fn run(daemon: &Daemon) {
-    let installed = install();
+    let installed = install("javascript");
     let home = tempfile::tempdir().expect("a temporary directory");
     let mut node = Command::new("node");
     node.args(["--test", "--test-reporter", "spec"]).current_dir(installed);
@@ -28,13 +28,18 @@ pub fn run(daemon: &Daemon) {
     assert!(status.success(), "node --test: {status}\n--- kmsd\n{}", daemon.output());
 }
 
-/// Installs the packages and copies the suites beside them, where they are found; returns where.
+/// Installs the packages of `tests/clients/<name>` and copies the scripts there beside them, where
+/// they find them; returns where.
 ///
 /// The packages stay under target/ until their list changes.
-fn install() -> PathBuf {
+///
+/// # Panics
+/// If they cannot be installed.
+#[must_use]
+pub fn install(name: &str) -> PathBuf {
     require();
-    let source = environment::root().join("tests/clients/javascript");
-    let installed = environment::target().join("javascript");
+    let source = environment::root().join("tests/clients").join(name);
+    let installed = environment::target().join(name);
     fs::create_dir_all(&installed).expect("a directory");
     for old in suites(&installed) {
         fs::remove_file(old).expect("an old suite goes");

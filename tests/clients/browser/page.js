@@ -89,6 +89,7 @@ const welcome = ({ kms, endpoint, region, credentials }) => ({
     const { encrypt, decrypt } = buildClient()
     const plaintext = text('kept')
     const { result } = await encrypt(manager, plaintext, { plaintextLength: plaintext.length })
+    equal(bytes((await decrypt(manager, result)).plaintext), bytes(plaintext))
     await kms.disableKey({ KeyId: generatorKeyId })
     const again = await encrypt(manager, plaintext, { plaintextLength: plaintext.length })
     for (const sealed of [result, again.result]) equal(bytes((await decrypt(manager, sealed)).plaintext), bytes(plaintext))
