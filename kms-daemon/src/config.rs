@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
@@ -11,8 +11,10 @@ use serde::Deserialize;
 
 use crate::audit::Policy;
 use crate::devices::hsms_of;
+use crate::http::Cors;
 use crate::key::identifier::is_region;
 use crate::link::PeerAddress;
+use crate::log;
 use crate::quota::Quotas;
 use crate::space::DiskPolicy;
 
@@ -20,8 +22,10 @@ use crate::space::DiskPolicy;
 const MAX_STOCK: usize = 64;
 
 mod durability;
+mod listen;
 mod settings;
 
+pub use self::listen::Listen;
 use self::settings::Settings;
 
 /// Stands for all Regions.
@@ -93,9 +97,9 @@ pub enum Compression {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Where health and metrics are served instead.
-    pub admin_listen: Option<SocketAddr>,
+    pub admin_listen: Option<Listen>,
     /// Connections that one address may have; a quarter of all by default.
     pub connections_per_address: Option<usize>,
     /// Everything the daemon keeps.
@@ -118,12 +122,18 @@ pub struct Config {
     pub link: Link,
     /// Certificate chain and private key in PEM, for TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// More names for the certificate that is made, host names in lower case or addresses.
+    pub tls_names: Vec<String>,
+    /// Whose pages may use the API.
+    pub cors: Cors,
     /// RSA key pairs that devices find before they are asked for.
     pub rsa_stock: StockTargets,
     /// Roots of attestation documents: `aws-nitro`, or certificates in PEM.
     pub attestation_roots: Vec<String>,
     /// Clock difference allowed to clients, in minutes, 1 to 15.
     pub clock_window: u64,
+    /// What is logged.
+    pub log: String,
     /// Form of log lines.
     pub log_format: LogFormat,
     /// Request quotas, in the form of `--quota`.
@@ -137,7 +147,7 @@ pub struct Config {
     /// The daemons of other Regions.
     pub peers: Vec<PeerAddress>,
     /// Where they reach this one.
-    pub link_listen: Option<SocketAddr>,
+    pub link_listen: Option<Listen>,
     /// Whether developers are served, with the keys of which file.
     pub development: Option<Option<PathBuf>>,
 }
@@ -179,9 +189,17 @@ impl Settings {
         if any_region && development.is_none() {
             return Err(value("region any is for development and tests only: add --dev"));
         }
+        let tls_names = tls_names(&self.tls_name.unwrap_or_default())?;
+        if tls.is_some() && !tls_names.is_empty() {
+            return Err(value("tls-name is for the certificate that kmsd makes, not for tls-cert"));
+        }
+        let place = |flag: &str, text: Option<String>| {
+            text.map(|text| Listen::resolve(flag, &text)).transpose()
+        };
         let config = Config {
-            listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8700))),
-            admin_listen: self.admin_listen,
+            listen: place("listen", self.listen)?
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8700)).into()),
+            admin_listen: place("admin-listen", self.admin_listen)?,
             connections_per_address: self.connections_per_address,
             data: self.data.map_or_else(default_data, Ok)?,
             hsms: self.hsm.unwrap_or_else(|| vec!["soft".to_owned()]),
@@ -193,24 +211,52 @@ impl Settings {
             firmware: self.firmware,
             link: self.link.unwrap_or_default(),
             tls,
+            tls_names,
+            cors: Cors::parse(&self.cors_origin.unwrap_or_default()).map_err(value)?,
             rsa_stock: self
                 .rsa_stock
                 .as_deref()
                 .map_or_else(|| Ok(StockTargets::default()), stock)?,
             attestation_roots: self.attestation_root.unwrap_or_default(),
             clock_window: self.clock_window.unwrap_or(5),
+            log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.unwrap_or_default(),
             quotas: self.quota.unwrap_or_default(),
             audit,
             refusal_rate,
             disk,
             peers: peers(&self.peer.unwrap_or_default())?,
-            link_listen: self.link_listen,
+            link_listen: place("link-listen", self.link_listen)?,
             development,
         };
         config.check()?;
         Ok(config)
     }
+}
+
+/// Reads names for a certificate.
+fn tls_names(texts: &[String]) -> Result<Vec<String>, ConfigError> {
+    let read = |text: &String| {
+        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(address.to_string());
+        }
+        let of_label = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(of_label)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        match text.len() <= 253 && text.split('.').all(is_label) {
+            true => Ok(text.to_ascii_lowercase()),
+            false => Err(value(format_args!(
+                "tls-name {text:?} is neither a host name nor an address, such as kms.example or \
+                 192.0.2.1; give each name, without port or wildcard"
+            ))),
+        }
+    };
+    texts.iter().map(read).collect()
 }
 
 /// Reads the daemons of other Regions.
@@ -243,10 +289,10 @@ impl Config {
         settings.or(file).resolve()
     }
 
-    /// Whether requests to an address come over TLS.
+    /// Whether requests to a port come over TLS.
     #[must_use]
-    pub fn needs_tls(&self, address: SocketAddr) -> bool {
-        self.tls.is_some() || !address.ip().is_loopback()
+    pub fn needs_tls(&self, port: &Listen) -> bool {
+        self.tls.is_some() || !self.tls_names.is_empty() || !port.is_loopback()
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -280,6 +326,7 @@ impl Config {
         if self.connections_per_address == Some(0) {
             return Err(value("connections-per-address is at least 1"));
         }
+        log::parse(&self.log).map_err(value)?;
         Quotas::parse(&self.quotas).map_err(value)?;
         Ok(())
     }
@@ -350,7 +397,8 @@ mod tests {
             ("us-east-1", "000000000000")
         );
         assert_eq!(config.hsms, ["soft"]);
-        assert!(!config.needs_tls(config.listen));
+        assert!(!config.needs_tls(&config.listen));
+        assert_eq!((config.cors, config.log.as_str()), (Cors::default(), "info"));
         assert_eq!((config.audit, config.disk), (Policy::default(), DiskPolicy::default()));
         assert_eq!(config.refusal_rate, 50);
         assert_eq!((config.admin_listen, config.connections_per_address), (None, None));
@@ -435,12 +483,41 @@ mod tests {
     fn other_addresses_need_tls() {
         let needs_tls = |arguments: &[&str]| {
             let config = load(arguments).unwrap();
-            config.needs_tls(config.admin_listen.unwrap_or(config.listen))
+            config.needs_tls(config.admin_listen.as_ref().unwrap_or(&config.listen))
         };
         assert!(needs_tls(&["--listen", "0.0.0.0:8700"]));
         assert!(!needs_tls(&["--listen", "[::1]:8700"]));
         assert!(needs_tls(&["--tls-cert", "c", "--tls-key", "k"]));
         assert!(needs_tls(&["--admin-listen", "0.0.0.0:8702"]));
         assert!(!needs_tls(&["--listen", "0.0.0.0:8700", "--admin-listen", "127.0.0.1:8702"]));
+        assert!(!needs_tls(&["--listen", "localhost:8700"]));
+        assert!(needs_tls(&["--tls-name", "kms.example"]));
+    }
+
+    #[test]
+    fn names_for_the_certificate() {
+        let config = load(&["--tls-name", "KMS.example,2001:DB8::1", "--tls-name", "[::2]"]).unwrap();
+        assert_eq!(config.tls_names, ["kms.example", "2001:db8::1", "::2"]);
+        for wrong in ["kms.example:8700", "*.example", "https://kms.example", "", "a..b", "-a"] {
+            let error = load(&["--tls-name", wrong]).unwrap_err().to_string();
+            assert!(error.contains("192.0.2.1"), "{wrong}: {error}");
+        }
+        let both = ["--tls-name", "kms.example", "--tls-cert", "c", "--tls-key", "k"];
+        assert!(load(&both).unwrap_err().to_string().contains("--tls-name"));
+    }
+
+    #[test]
+    fn origins_and_levels_are_checked() {
+        let config = load(&["--cors-origin", "https://a.example,http://localhost:3000"]).unwrap();
+        let expected = Cors::parse(&["https://a.example", "http://localhost:3000"]).unwrap();
+        assert_eq!(config.cors, expected);
+        for (arguments, text) in [
+            (["--cors-origin", "null"], "sandboxed"),
+            (["--log", "nonsense"], "info,host_driver=debug"),
+            (["--listen", "8700"], "localhost:8700"),
+        ] {
+            let error = load(&arguments).unwrap_err().to_string();
+            assert!(error.contains(text), "{arguments:?}: {error}");
+        }
     }
 }

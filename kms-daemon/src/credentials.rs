@@ -101,10 +101,23 @@ impl Credentials {
     /// # Errors
     /// If the file cannot be read, does not parse, or holds no key.
     pub fn load(path: &Path, account: &str) -> Result<Self, CredentialsError> {
+        Self::read(path, account, Rule::Strict)
+    }
+
+    /// Like [`Credentials::load`], for development: keys may be as short as those of emulators,
+    /// `test` and `test`.
+    ///
+    /// # Errors
+    /// If the file cannot be read, does not parse, or holds no key.
+    pub fn load_for_development(path: &Path, account: &str) -> Result<Self, CredentialsError> {
+        Self::read(path, account, Rule::Development)
+    }
+
+    fn read(path: &Path, account: &str, rule: Rule) -> Result<Self, CredentialsError> {
         let text =
             fs::read_to_string(path).map(Zeroizing::new).map_err(|source| file(path, source))?;
         warn_if_shared(path);
-        Self::parse(&text, account).map_err(|(line, reason)| CredentialsError::Malformed {
+        Self::parse(&text, account, rule).map_err(|(line, reason)| CredentialsError::Malformed {
             path: path.to_owned(),
             line,
             reason,
@@ -141,7 +154,7 @@ impl Credentials {
         self.keys.insert(access_key_id.to_owned(), Credential::new(secret, principal, None));
     }
 
-    fn parse(text: &str, account: &str) -> Result<Self, (usize, &'static str)> {
+    fn parse(text: &str, account: &str, rule: Rule) -> Result<Self, (usize, &'static str)> {
         let mut credentials = Self::default();
         let mut profile = Profile::default();
         for (index, line) in text.lines().enumerate() {
@@ -162,7 +175,7 @@ impl Credentials {
             if profile.line == 0 {
                 return Err((number, "a value must stand below a '[profile]'"));
             }
-            profile.set(number, name.trim(), value.trim())?;
+            profile.set(number, (name.trim(), value.trim()), rule)?;
         }
         profile.finish(account, &mut credentials)?;
         if credentials.keys.is_empty() {
@@ -170,6 +183,15 @@ impl Credentials {
         }
         Ok(credentials)
     }
+}
+
+/// How short access keys may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// As AWS's are, so that nobody guesses one.
+    Strict,
+    /// Any.
+    Development,
 }
 
 /// A profile of the file while it is read. Line 0: none has begun.
@@ -184,21 +206,29 @@ impl<'a> Profile<'a> {
     fn set(
         &mut self,
         line: usize,
-        name: &str,
-        value: &'a str,
+        (name, value): (&str, &'a str),
+        rule: Rule,
     ) -> Result<(), (usize, &'static str)> {
+        let least = if rule == Rule::Strict { 16 } else { 1 };
         match name {
             "aws_access_key_id" => {
-                let valid = (16..=128).contains(&value.len())
+                let valid = (least..=128).contains(&value.len())
                     && value.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+                if !valid && rule == Rule::Development {
+                    return Err((line, "an access key id has 1 to 128 letters and digits"));
+                }
                 if !valid {
                     return Err((line, "an access key id has 16 to 128 letters and digits"));
                 }
                 self.id = Some(value);
             }
             "aws_secret_access_key" => {
-                if value.len() < 16 {
-                    return Err((line, "a secret access key has at least 16 characters"));
+                if value.len() < least {
+                    let reason = match rule {
+                        Rule::Strict => "a secret access key has at least 16 characters",
+                        Rule::Development => "this secret access key is empty",
+                    };
+                    return Err((line, reason));
                 }
                 self.secret = Some(value);
             }
@@ -290,7 +320,7 @@ mod tests {
                     aws_secret_access_key = abcdefghijklmnop/=\nregion = us-east-1\n\n[other]\n\
                     aws_access_key_id = AKIABBBBBBBBBBBBBBBB\naws_secret_access_key = 0123456789abcdef\n\
                     [empty]\n";
-        let credentials = Credentials::parse(text, ACCOUNT).unwrap();
+        let credentials = Credentials::parse(text, ACCOUNT, Rule::Strict).unwrap();
         assert_eq!(credentials.keys.len(), 2);
         let first = credentials.find("AKIAAAAAAAAAAAAAAAAA").unwrap();
         assert_eq!(first.secret(), "abcdefghijklmnop/=");
@@ -298,13 +328,29 @@ mod tests {
 
     #[test]
     fn names_the_line_of_a_fault() {
-        let fault = |text| Credentials::parse(text, ACCOUNT).unwrap_err();
+        let fault = |text| Credentials::parse(text, ACCOUNT, Rule::Strict).unwrap_err();
         assert_eq!(fault("").0, 1);
         assert_eq!(fault("[default]\nnonsense").0, 2);
         assert_eq!(fault("aws_access_key_id = AKIAAAAAAAAAAAAAAAAA").0, 1);
         assert_eq!(fault("\n[a]\naws_access_key_id = AKIAAAAAAAAAAAAAAAAA\n[b]\n").0, 2);
         assert_eq!(fault("[a]\naws_access_key_id = short").0, 2);
         assert_eq!(fault("[a]\naws_session_token = x").0, 2);
+    }
+
+    #[test]
+    fn developers_may_have_short_keys() {
+        let text = "[default]\naws_access_key_id = test\naws_secret_access_key = test\n";
+        let strict = Credentials::parse(text, ACCOUNT, Rule::Strict).unwrap_err();
+        assert_eq!(strict, (2, "an access key id has 16 to 128 letters and digits"));
+        let credentials = Credentials::parse(text, ACCOUNT, Rule::Development).unwrap();
+        assert_eq!(credentials.find("test").unwrap().secret(), "test");
+        for (text, line) in [
+            ("[a]\naws_access_key_id =\n", 2),
+            ("[a]\naws_access_key_id = te st\n", 2),
+            ("[a]\naws_access_key_id = test\naws_secret_access_key =\n", 3),
+        ] {
+            assert_eq!(Credentials::parse(text, ACCOUNT, Rule::Development).unwrap_err().0, line);
+        }
     }
 
     #[test]

@@ -3,22 +3,21 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::IsTerminal;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::ServerConfig;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::Service;
 use crate::audit::{AuditError, AuditLog, LogOptions, checkpoint, keep_checkpoints, keep_log};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::development::{Seed, SeedError};
 use crate::devices::{DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints};
@@ -36,7 +35,7 @@ use crate::sigv4::Verifier;
 use crate::space::Space;
 use crate::status::DaemonStatus;
 use crate::store::{RedbStore, Store, StoreError};
-use crate::tls::{self, TlsError};
+use crate::tls::{Served, TlsError};
 
 /// Connections for health and metrics.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -57,6 +56,30 @@ pub enum DaemonError {
         /// What the file system said.
         source: io::Error,
     },
+    /// Others than the daemon's user can read or write the data directory.
+    #[error(
+        "other users can read or write the data directory {path} (mode {mode:04o}), which has keys and \
+         secrets in it; run: chmod 700 {path}"
+    )]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Somebody else has the data directory.
+    #[error(
+        "the data directory {path} belongs to another user ({owner}); run: chown -R {user} {path}, or \
+         choose another with --data DIR"
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Who has it.
+        owner: u32,
+        /// Who this is.
+        user: u32,
+    },
     /// Another process uses the data directory.
     #[error("another kmsd or kmsctl is running on {0}; stop it, or choose another --data DIR")]
     InUse(PathBuf),
@@ -64,7 +87,7 @@ pub enum DaemonError {
     #[error("cannot listen on {address}: {source}; choose another with {flag} ADDR:PORT")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: String,
         /// Where it was given.
         flag: &'static str,
         /// What the operating system said.
@@ -121,11 +144,13 @@ impl DataDir {
     /// Creates the directory if missing, and takes its lock.
     ///
     /// # Errors
-    /// [`DaemonError::InUse`] if another process has it.
+    /// [`DaemonError::InUse`] if another process has it; [`DaemonError::Open`] and
+    /// [`DaemonError::Foreign`] if other users do.
     pub fn open(path: &Path) -> Result<Self, DaemonError> {
         let failed = |source| DaemonError::Data { path: path.to_owned(), source };
         durable::create_private_dir(path).map_err(failed)?;
         let path = fs::canonicalize(path).map_err(failed)?;
+        ensure_private(&path)?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -147,6 +172,20 @@ impl DataDir {
     }
 }
 
+/// Refuses a directory that other users get at. The administrator gets at everything.
+fn ensure_private(path: &Path) -> Result<(), DaemonError> {
+    let failed = |source| DaemonError::Data { path: path.to_owned(), source };
+    let about = fs::metadata(path).map_err(failed)?;
+    let (owner, user) = (about.uid(), rustix::process::geteuid().as_raw());
+    if owner != user && owner != 0 {
+        return Err(DaemonError::Foreign { path: path.to_owned(), owner, user });
+    }
+    match about.mode() & 0o7777 {
+        mode if mode & 0o077 == 0 => Ok(()),
+        mode => Err(DaemonError::Open { path: path.to_owned(), mode }),
+    }
+}
+
 /// Runs the daemon until SIGINT or SIGTERM. `ready` is told the URL once requests are served.
 ///
 /// # Errors
@@ -154,22 +193,36 @@ impl DataDir {
 pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonError> {
     // Before anything else, so that a signal during the start is not missed.
     let stop = stop_signal()?;
+    let hangup = signal(SignalKind::hangup()).map_err(system("listen for signals"))?;
     let development = development(&config)?;
+    // The ports before the rest: one in use shows at once, and leaves nothing behind.
+    let limits = limits(&config, files::raise());
+    let server = listen((&config.listen, "--listen"), limits).await?;
+    let (server, admin) = match &config.admin_listen {
+        None => (server, None),
+        Some(place) => {
+            let limits =
+                Limits { connections: ADMIN_CONNECTIONS, address: ADMIN_CONNECTIONS, ..limits };
+            let admin = listen((place, "--admin-listen"), limits).await?;
+            (server.serving(Pages::Api), Some(admin.serving(Pages::Reports)))
+        }
+    };
+    let link = link::bind(&config).await?;
     let data = DataDir::open(&config.data)?;
     // From here on no other daemon serves from this directory.
     let begin = SystemTime::now();
     let roots = credentials(&config, data.path())?;
-    // The ports before the devices: a port in use shows at once.
-    let limits = limits(&config, files::raise());
-    let server = listen(&config, (config.listen, "--listen"), limits, data.path()).await?;
-    let (server, admin) = match config.admin_listen {
-        None => (server, None),
-        Some(address) => {
-            let limits =
-                Limits { connections: ADMIN_CONNECTIONS, address: ADMIN_CONNECTIONS, ..limits };
-            let admin = listen(&config, (address, "--admin-listen"), limits, data.path()).await?;
-            (server.serving(Pages::Api), Some(admin.serving(Pages::Reports)))
+    let certificate = certificate(&config, data.path())?;
+    let over_tls = |server: Server, place: &Listen| -> Result<Server, TlsError> {
+        match &certificate {
+            Some(served) if config.needs_tls(place) => Ok(server.over_tls(served.config()?)),
+            _ => Ok(server),
         }
+    };
+    let server = over_tls(server, &config.listen)?;
+    let admin = match (admin, &config.admin_listen) {
+        (Some(admin), Some(place)) => Some(over_tls(admin, place)?),
+        _ => None,
     };
     let about = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -192,7 +245,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let audit = Arc::new(audit);
     tracing::info!(sequence = opened.position.sequence, "audit log open");
 
-    let link = Link::of(&config, data.path()).await?;
+    let link = Link::of(&config, data.path(), link)?;
     let (peers, link) = (link.peers, link.server);
     let starting = start(&config, &data, (peers, roots), Arc::clone(&audit), space);
     let mut stop = std::pin::pin!(stop);
@@ -232,6 +285,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         account: config.account.clone(),
         development,
         memory: Memory::default(),
+        cors: config.cors.clone(),
     });
     if let Some(development) = &front.development {
         let made = development.seed.apply(&front).await?;
@@ -239,11 +293,15 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     }
     let mut linked = vec![tokio::spawn(link::run(Arc::clone(&front)))];
     linked.extend(link.map(|link| tokio::spawn(link.run(Arc::clone(&front)))));
-    let url = |server: &Server| server.url().map_err(system("read the bound address"));
-    if let Some(admin) = &admin {
-        tracing::info!(url = url(admin)?, "health and metrics are served");
+    let keeping_certificate = tokio::spawn(keep_certificate(certificate, hangup));
+    let url = |server: &Server, place: &Listen| {
+        let address = server.address().map_err(system("read the bound address"))?;
+        Ok::<_, DaemonError>(place.url(server.scheme(), address.port()))
+    };
+    if let (Some(admin), Some(place)) = (&admin, &config.admin_listen) {
+        tracing::info!(url = url(admin, place)?, "health and metrics are served");
     }
-    ready(&url(&server)?);
+    ready(&url(&server, &config.listen)?);
     let (stopping, stopped) = watch::channel(false);
     let stopped = || {
         let mut stopped = stopped.clone();
@@ -260,7 +318,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     }
 
     tracing::info!("stopping");
-    for job in jobs.into_iter().chain([probe, checkpoints, keeping]).chain(linked) {
+    for job in jobs.into_iter().chain([probe, checkpoints, keeping, keeping_certificate]).chain(linked) {
         job.abort();
         let _ = job.await;
     }
@@ -386,9 +444,15 @@ fn development(config: &Config) -> Result<Option<Development>, SeedError> {
 
 fn credentials(config: &Config, data: &Path) -> Result<Credentials, DaemonError> {
     if let Some(path) = &config.root_credentials {
-        return Ok(Credentials::load(path, &config.account)?);
+        return Ok(match config.development {
+            Some(_) => Credentials::load_for_development(path, &config.account)?,
+            None => Credentials::load(path, &config.account)?,
+        });
     }
     let path = data.join("credentials");
+    if config.development.is_some() && path.exists() {
+        return Ok(Credentials::load_for_development(&path, &config.account)?);
+    }
     let (credentials, made) = Credentials::load_or_create(&path, &config.account)?;
     if made {
         tracing::info!(path = %path.display(), "made the account root's access key");
@@ -398,14 +462,11 @@ fn credentials(config: &Config, data: &Path) -> Result<Credentials, DaemonError>
 
 /// Binds a port.
 async fn listen(
-    config: &Config,
-    (address, flag): (SocketAddr, &'static str),
+    (place, flag): (&Listen, &'static str),
     limits: Limits,
-    data: &Path,
 ) -> Result<Server, DaemonError> {
-    let tls = tls(config, address, data)?;
-    let bound = Server::bind(address, tls, limits).await;
-    bound.map_err(|source| DaemonError::Listen { address, flag, source })
+    let bound = Server::bind(place.addresses(), limits).await;
+    bound.map_err(|source| DaemonError::Listen { address: place.to_string(), flag, source })
 }
 
 /// As many connections as there are file descriptors for.
@@ -426,37 +487,68 @@ fn limits(config: &Config, files: u64) -> Limits {
     Limits { connections, address, ..limits }
 }
 
-fn tls(
-    config: &Config,
-    address: SocketAddr,
-    data: &Path,
-) -> Result<Option<Arc<ServerConfig>>, DaemonError> {
-    let (certificate, key) = match &config.tls {
-        Some(given) => given.clone(),
-        None if config.needs_tls(address) => {
-            let addresses = [Some(config.listen), config.admin_listen];
-            let names = addresses.into_iter().flatten().map(|address| address.ip());
-            let (certificate, key) = tls::own_certificate(data, names)?;
-            tracing::info!(
-                "TLS with the daemon's own certificate; clients need AWS_CA_BUNDLE={}",
-                certificate.display()
-            );
-            (certificate, key)
-        }
-        None => return Ok(None),
-    };
-    Ok(Some(tls::load(&certificate, &key)?))
+/// The certificate, if a port needs one.
+fn certificate(config: &Config, data: &Path) -> Result<Option<Arc<Served>>, DaemonError> {
+    let ports = [Some(&config.listen), config.admin_listen.as_ref()];
+    let ports: Vec<_> = ports.into_iter().flatten().filter(|port| config.needs_tls(port)).collect();
+    if ports.is_empty() {
+        return Ok(None);
+    }
+    if let Some((certificate, key)) = &config.tls {
+        return Ok(Some(Served::given(certificate.clone(), key.clone())?));
+    }
+    let names = ports.iter().flat_map(|port| port.names()).chain(config.tls_names.iter().cloned());
+    let served = Served::own(data, names, SystemTime::now())?;
+    if let Some(certificate) = served.own_certificate() {
+        tracing::info!(
+            "TLS with the daemon's own certificate; clients need AWS_CA_BUNDLE={}",
+            certificate.display()
+        );
+    }
+    let is_everywhere = |port: &&Listen| port.addresses().iter().any(|a| a.ip().is_unspecified());
+    if config.tls_names.is_empty() && ports.iter().any(is_everywhere) {
+        tracing::warn!(
+            "the certificate is for localhost alone; say with --tls-name how other machines call \
+             this one"
+        );
+    }
+    Ok(Some(served))
 }
 
-/// Completes at the first SIGINT or SIGTERM.
+/// Keeps the certificate current, until the task is aborted.
+async fn keep_certificate(certificate: Option<Arc<Served>>, mut hangup: Signal) {
+    if let Some(certificate) = certificate {
+        return certificate.keep(hangup).await;
+    }
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP: without TLS there is nothing to read again");
+    }
+}
+
+/// Completes at the first SIGINT or SIGTERM, or when the terminal is closed that the daemon was
+/// started in.
 fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
     let listen = |kind| signal(kind).map_err(system("listen for signals"));
-    let (mut interrupt, mut terminate) =
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate, mut hangup) = (
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::hangup())?,
+    );
+    let had_terminal = io::stdin().is_terminal();
     Ok(async move {
+        // Anybody may send SIGHUP; a terminal that is closed is none any more.
+        let closed = async {
+            while hangup.recv().await.is_some() {
+                if had_terminal && !io::stdin().is_terminal() {
+                    return;
+                }
+            }
+            std::future::pending().await
+        };
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            () = closed => {}
         }
     })
 }
@@ -478,8 +570,25 @@ mod tests {
         assert!(error.contains("another kmsd or kmsctl is running on"), "{error}");
         drop(first);
         DataDir::open(&path).unwrap();
+        // What it made is private, whatever the umask.
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
         fs::write(dir.path().join("file"), "").unwrap();
         let error = DataDir::open(&dir.path().join("file")).unwrap_err().to_string();
         assert!(error.contains("--data DIR"), "{error}");
+    }
+    #[test]
+    fn a_data_directory_is_its_users_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = fs::canonicalize(dir.path()).unwrap();
+        for mode in [0o755, 0o750, 0o711, 0o770, 0o702, 0o1777] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = DataDir::open(&path).unwrap_err().to_string();
+            let advice = format!("chmod 700 {}", path.display());
+            assert!(error.contains(&advice), "{mode:o}: {error}");
+            assert!(!path.join("lock").exists(), "nothing was written");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        DataDir::open(&path).unwrap();
     }
 }

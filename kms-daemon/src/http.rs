@@ -3,6 +3,8 @@
 //! | path | answer |
 //! |---|---|
 //! | `POST /` | the AWS KMS API, awsJson1.1; the IAM and STS APIs, forms |
+//! | `OPTIONS /` | whether pages of an origin may use the API, by `--cors-origin` |
+//! | `GET /` | for browsers, a page that says what this is |
 //! | `GET /healthz` | 200 while the process serves |
 //! | `GET /readyz` | readiness as JSON; 503 if requests would fail |
 //! | `GET /metrics` | Prometheus text format |
@@ -16,20 +18,24 @@
 
 mod body;
 mod connection;
+mod cors;
 mod erasing;
 mod exchange;
 mod front;
 mod head;
 mod held;
+mod page;
 mod places;
 mod progress;
 mod query;
+mod scheme;
 mod seats;
 mod server;
 #[cfg(test)]
 mod tests;
 
 pub use body::Memory;
+pub use cors::Cors;
 pub use front::{Development, Front, Pages, Peer, Readiness};
 pub use places::Place;
 pub use seats::Standing;

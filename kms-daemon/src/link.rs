@@ -26,7 +26,7 @@ pub use self::client::Peers;
 pub use self::errands::{Errands, run};
 pub use self::identity::Identity;
 pub use self::server::LinkServer;
-pub use self::setup::Link;
+pub use self::setup::{Link, bind};
 
 pub(crate) use self::message::{Place, Replicate, Synchronise, Wrapped};
 
@@ -111,7 +111,7 @@ pub enum LinkSetupError {
     )]
     Listen {
         /// The address.
-        address: std::net::SocketAddr,
+        address: String,
         /// What the operating system said.
         source: std::io::Error,
     },

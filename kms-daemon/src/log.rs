@@ -1,31 +1,106 @@
 //! Log lines on standard error. They hold no secrets: what is logged is named field by field.
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::config::LogFormat;
 
-/// Starts logging in the given form.
+/// How often a thing that clients can repeat is logged.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// Reads what is to be logged: levels, alone or of a target, such as `info,host_driver=debug`.
 ///
-/// `filter` is a list like `info,host_driver=debug`; what does not parse is answered with the
-/// default, `info`, and a warning.
-pub fn start(format: LogFormat, filter: Option<&str>) {
-    let parsed = filter.map(str::parse::<Targets>).transpose();
-    let malformed = parsed.is_err();
-    let info = || Targets::new().with_default(tracing::Level::INFO);
-    let targets = parsed.ok().flatten().unwrap_or_else(info);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+/// # Errors
+/// What is wrong with it. A word that is no level would be the name of a target, and turn all others
+/// off.
+pub fn parse(levels: &str) -> Result<Targets, String> {
+    let wrong = |what: &str| {
+        format!(
+            "log {levels:?}: {what:?} is not off, error, warn, info, debug, trace or TARGET=LEVEL; \
+             for example info,host_driver=debug"
+        )
+    };
+    let mut targets = Targets::new().with_default(LevelFilter::OFF);
+    for directive in levels.split(',').map(str::trim) {
+        let (target, level) = match directive.split_once('=') {
+            Some((target, level)) => (Some(target), level),
+            None => (None, directive),
+        };
+        // Numbers are levels, too, for the library; nobody knows which.
+        let is_word = level.bytes().all(|c| c.is_ascii_alphabetic()) && !level.is_empty();
+        let level = level.parse::<LevelFilter>().ok().filter(|_| is_word);
+        let level = level.ok_or_else(|| wrong(directive))?;
+        targets = match target {
+            Some("") => return Err(wrong(directive)),
+            Some(target) => targets.with_target(target, level),
+            None => targets.with_default(level),
+        };
+    }
+    Ok(targets)
+}
+
+/// Starts logging in the given form.
+pub fn start(format: LogFormat, targets: Targets) {
+    // Whoever read standard error may have gone: no reason to end, or to say so there.
+    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let layer = match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     // A second start, in tests, keeps the first.
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
-    if malformed {
-        tracing::warn!("STRONGROOM_LOG is not a list like info,host_driver=debug; using info");
+}
+
+/// Keeps strangers from filling the log with the same line.
+#[derive(Debug)]
+pub(crate) struct Seldom(Mutex<Option<Instant>>);
+
+impl Seldom {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// True once a minute.
+    pub(crate) fn is_due(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| last.elapsed() >= SELDOM);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn levels_alone_and_of_targets() {
+        let targets = parse("warn, host_driver=debug").unwrap();
+        assert!(targets.would_enable("kms_daemon::daemon", &Level::WARN));
+        assert!(!targets.would_enable("kms_daemon::daemon", &Level::INFO));
+        assert!(targets.would_enable("host_driver::pool", &Level::DEBUG));
+        let targets = parse("kms_daemon=info").unwrap();
+        assert!(!targets.would_enable("hyper", &Level::ERROR));
+        assert!(!parse("off").unwrap().would_enable("kms_daemon", &Level::ERROR));
+        for wrong in ["", "nonsense", "info,", "5", "info,host_driver=loud", "=debug", "a=b=info"] {
+            let error = parse(wrong).unwrap_err();
+            assert!(error.contains("info,host_driver=debug"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_same_line_comes_seldom() {
+        let seldom = Seldom::new();
+        assert!(seldom.is_due() && !seldom.is_due());
     }
 }

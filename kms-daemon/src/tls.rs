@@ -1,17 +1,23 @@
-//! TLS for the HTTP port: a certificate that was given, or one made at the first start.
+//! TLS for the HTTP port: a certificate that was given, or one that the daemon makes and renews.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rcgen::{CertificateParams, DnType, KeyPair};
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
 use crate::durable;
+
+mod own;
+mod served;
+#[cfg(test)]
+mod tests;
+mod x509;
+
+pub use served::Served;
 
 /// Name of HTTP/2 in ALPN.
 pub(crate) const HTTP2: &[u8] = b"h2";
@@ -43,55 +49,46 @@ pub enum TlsError {
         /// What the TLS library said.
         reason: rustls::Error,
     },
+    /// There is a certificate where the daemon keeps its own.
+    #[error(
+        "{0} is not of kmsd's making; give it with --tls-cert and its key with --tls-key, or remove \
+         it to have one made"
+    )]
+    NotOurs(PathBuf),
     /// No certificate could be made.
     #[error("cannot make a certificate: {0}; give one with --tls-cert and --tls-key")]
     Generate(#[from] rcgen::Error),
 }
 
-/// A server configuration: TLS 1.2 and 1.3, no client certificates, HTTP/2 and HTTP/1.1.
-///
-/// # Errors
-/// If the files cannot be used.
-pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+/// The files of a certificate chain and its private key, PEM.
+#[derive(Debug, Clone)]
+struct Pair {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+/// Reads a certificate and its key, and sees whether they fit.
+fn load(pair: &Pair) -> Result<CertifiedKey, TlsError> {
+    let Pair { certificate, key } = pair;
+    let (chain, private) = (chain(certificate)?, private_key(key)?);
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    CertifiedKey::from_der(chain, private, &provider)
+        .map_err(|reason| TlsError::Unusable { path: certificate.to_owned(), reason })
+}
+
+/// The certificates in a PEM file, one at least.
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|error| pem_error(certificate, "certificate", error))?;
-    if chain.is_empty() {
-        return Err(TlsError::Pem { path: certificate.to_owned(), what: "certificate" });
+        .map_err(|error| pem_error(path, "certificate", error))?;
+    match chain.is_empty() {
+        true => Err(TlsError::Pem { path: path.to_owned(), what: "certificate" }),
+        false => Ok(chain),
     }
-    let private = private_key(key)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let unusable = |reason| TlsError::Unusable { path: certificate.to_owned(), reason };
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(unusable)?;
-    config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
 }
 
-/// The certificate of the data directory, made now if there is none; returns certificate and key.
-///
-/// It is self-signed for `localhost` and `addresses`, so clients are told to trust this very file.
-///
-/// # Errors
-/// If it cannot be made or stored.
-pub fn own_certificate(
-    data: &Path,
-    addresses: impl IntoIterator<Item = IpAddr>,
-) -> Result<(PathBuf, PathBuf), TlsError> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    for address in addresses {
-        if !address.is_unspecified() && !address.is_loopback() {
-            names.push(address.to_string());
-        }
-    }
-    own(&data.join("tls"), names, "Strongroom kmsd")
-}
-
-/// The self-signed certificate in a directory, made now if there is none; certificate and key.
+/// The self-signed certificate in a directory, made now if there is none; certificate and key. It
+/// has no end: whoever trusts it knows the very file.
 ///
 /// # Errors
 /// If it cannot be made or stored.
@@ -138,35 +135,5 @@ pub(crate) fn pem_error(
     match error {
         rustls::pki_types::pem::Error::Io(source) => TlsError::File { path, source },
         _ => TlsError::Pem { path, what },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[test]
-    fn a_certificate_is_made_once_and_loads() {
-        let dir = tempfile::tempdir().unwrap();
-        let address = [IpAddr::from([192, 0, 2, 1])];
-        let (certificate, key) = own_certificate(dir.path(), address).unwrap();
-        let mode = std::fs::metadata(&key).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        load(&certificate, &key).unwrap();
-        let first = std::fs::read(&certificate).unwrap();
-        own_certificate(dir.path(), address).unwrap();
-        assert_eq!(std::fs::read(&certificate).unwrap(), first);
-    }
-
-    #[test]
-    fn wrong_files_are_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let (certificate, key) = own_certificate(dir.path(), []).unwrap();
-        let swapped = load(&key, &certificate).unwrap_err().to_string();
-        assert!(swapped.contains("key.pem holds no certificate"), "{swapped}");
-        let missing = load(&dir.path().join("none"), &key).unwrap_err().to_string();
-        assert!(missing.contains("cannot access"), "{missing}");
     }
 }

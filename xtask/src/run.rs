@@ -5,7 +5,7 @@ mod signals;
 use std::{
     env, fs,
     io::{self, BufRead, BufReader, Write},
-    os::unix::process::CommandExt,
+    os::unix::{fs::DirBuilderExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -29,7 +29,9 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     emulator::prepare(board)?;
     let firmware = firmware::build(board, options.toolchain)?.elf;
     let kmsd = daemon::build(options.profile)?.kmsd;
-    fs::create_dir_all(&options.data).doing(format_args!("make {}", options.data.display()))?;
+    // `kmsd` takes no directory that others can read.
+    let private = fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.data);
+    private.doing(format_args!("make {}", options.data.display()))?;
     let mut kmsd = Command::new(kmsd);
     serve(kmsd.args(options.flags(&firmware)), &options, &mut io::stdout())
 }

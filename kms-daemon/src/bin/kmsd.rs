@@ -1,5 +1,6 @@
 //! `kmsd`: the key management service.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,7 +19,10 @@ fn main() -> ExitCode {
         Err(ConfigError::Usage(usage)) => usage.exit(),
         Err(error) => return fail(&error),
     };
-    log::start(config.log_format, std::env::var("STRONGROOM_LOG").ok().as_deref());
+    match log::parse(&config.log) {
+        Ok(targets) => log::start(config.log_format, targets),
+        Err(reason) => return fail(&ConfigError::Value(reason)),
+    }
     for reason in protected.into_iter().filter_map(Result::err) {
         tracing::warn!("{reason}");
     }
@@ -26,7 +30,8 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let ready = |url: &str| println!("listening on {url}");
+    // Whoever started the daemon may not read what it says.
+    let ready = |url: &str| drop(writeln!(io::stdout(), "listening on {url}"));
     let ended = runtime.block_on(daemon::run(config, ready));
     // A start that a signal has interrupted may still wait for a device.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -37,6 +42,6 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("kmsd: {error}");
+    let _ = writeln!(io::stderr(), "kmsd: {error}");
     ExitCode::FAILURE
 }

@@ -1,6 +1,5 @@
 //! Settings of `kmsd` as they are given.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -12,13 +11,14 @@ use super::{Compression, Link, LogFormat};
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(super) struct Settings {
-    /// Address to listen on [default: 127.0.0.1:8700]; another than loopback only with TLS.
+    /// Address to listen on, or a name that has one [default: 127.0.0.1:8700]; another than loopback
+    /// only with TLS.
     #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_LISTEN")]
-    pub(super) listen: Option<SocketAddr>,
+    pub(super) listen: Option<String>,
     /// Serve /healthz, /readyz and /metrics here, out of the reach of clients, and of these only
     /// /healthz with the API [default: all with the API].
     #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_ADMIN_LISTEN")]
-    pub(super) admin_listen: Option<SocketAddr>,
+    pub(super) admin_listen: Option<String>,
     /// Connections that one address may have, of IPv6 one network of 64 bits [default: a quarter of
     /// all, 1024].
     #[arg(long, value_name = "N", env = "STRONGROOM_CONNECTIONS_PER_ADDRESS")]
@@ -47,12 +47,27 @@ pub(super) struct Settings {
     /// Line to qemu devices [default: console].
     #[arg(long, env = "STRONGROOM_LINK")]
     pub(super) link: Option<Link>,
-    /// Certificate chain for TLS, PEM [default: generated when TLS is needed].
+    /// Certificate chain for TLS, PEM; read again at SIGHUP [default: made when TLS is needed, and
+    /// renewed].
     #[arg(long, value_name = "FILE", env = "STRONGROOM_TLS_CERT", requires = "tls_key")]
     pub(super) tls_cert: Option<PathBuf>,
     /// Private key of the certificate, PEM.
     #[arg(long, value_name = "FILE", env = "STRONGROOM_TLS_KEY", requires = "tls_cert")]
     pub(super) tls_key: Option<PathBuf>,
+    /// Host name or address that clients call this daemon by, for the certificate that is made
+    /// [default: localhost and the addresses of --listen]; asks for TLS; repeatable.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "STRONGROOM_TLS_NAME",
+        value_delimiter = ',',
+        conflicts_with = "tls_cert"
+    )]
+    pub(super) tls_name: Option<Vec<String>>,
+    /// Origin whose pages may use the API from a browser, such as https://app.example, or * for
+    /// all; repeatable [default: none].
+    #[arg(long, value_name = "ORIGIN", env = "STRONGROOM_CORS_ORIGIN", value_delimiter = ',')]
+    pub(super) cors_origin: Option<Vec<String>>,
     /// RSA key pairs to keep ready, of 2048, 3072 and 4096 bits [default: 2,1,1].
     #[arg(long, value_name = "N,N,N", env = "STRONGROOM_RSA_STOCK", value_delimiter = ',')]
     pub(super) rsa_stock: Option<Vec<usize>>,
@@ -63,6 +78,10 @@ pub(super) struct Settings {
     /// Minutes that a client's clock may differ, 1 to 15 [default: 5].
     #[arg(long, value_name = "MINUTES", env = "STRONGROOM_CLOCK_WINDOW")]
     pub(super) clock_window: Option<u64>,
+    /// What is logged: off, error, warn, info, debug or trace, and TARGET=LEVEL for parts, such as
+    /// info,host_driver=debug [default: info].
+    #[arg(long, value_name = "LEVELS", env = "STRONGROOM_LOG")]
+    pub(super) log: Option<String>,
     /// Form of log lines on standard error [default: text].
     #[arg(long, value_name = "FORM", env = "STRONGROOM_LOG_FORMAT")]
     pub(super) log_format: Option<LogFormat>,
@@ -80,7 +99,7 @@ pub(super) struct Settings {
     pub(super) peer: Option<Vec<String>>,
     /// Address where daemons of other Regions reach this one [default: none].
     #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_LINK_LISTEN")]
-    pub(super) link_listen: Option<SocketAddr>,
+    pub(super) link_listen: Option<String>,
     /// Size at which a new file of the audit log is begun, 64K to 1G [default: 16M].
     #[arg(long, value_name = "SIZE", env = "STRONGROOM_AUDIT_SEGMENT_SIZE")]
     pub(super) audit_segment_size: Option<String>,
@@ -132,9 +151,12 @@ impl Settings {
             link: self.link.or(file.link),
             tls_cert: self.tls_cert.or(file.tls_cert),
             tls_key: self.tls_key.or(file.tls_key),
+            tls_name: self.tls_name.or(file.tls_name),
+            cors_origin: self.cors_origin.or(file.cors_origin),
             rsa_stock: self.rsa_stock.or(file.rsa_stock),
             attestation_root: self.attestation_root.or(file.attestation_root),
             clock_window: self.clock_window.or(file.clock_window),
+            log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
             quota: self.quota.or(file.quota),
             peer: self.peer.or(file.peer),

@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use super::erasing::Erasing;
 use super::front::{Front, Pages, Peer, Reply};
 use super::held::Held;
+use super::scheme;
 use super::places::Places;
 use super::progress::Paced;
 use super::seats::{Seats, Standing};
@@ -68,11 +69,12 @@ impl Connection {
             let Some(Ok((begin, is_http2))) = self.begun(begin(&mut stream)).await else {
                 return; // gone, or too slow
             };
+            scheme::note_tls(&begin, address);
             stream.unread(begin);
             return self.serve(stream, peer, is_http2).await;
         };
-        let Some(Ok(stream)) = self.begun(acceptor.accept(Erasing::new(stream))).await else {
-            return; // not TLS, or too slow: nothing to say to such a client
+        let Some(Some(stream)) = self.begun(scheme::accept(acceptor, stream, address)).await else {
+            return; // not TLS, or too slow
         };
         let (_, session) = stream.get_ref();
         let is_http2 = session.alpn_protocol() == Some(tls::HTTP2);
@@ -138,6 +140,8 @@ impl Connection {
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head)
             .max_buf_size(MAX_HEAD as usize)
+            // Names have no case, but there are clients that look for `Content-Length`.
+            .title_case_headers(true)
             // A client may close its sending side and wait for the answer.
             .half_close(true)
             // Answers with secrets are written from where they are, not from a copy that stays.

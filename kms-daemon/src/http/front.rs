@@ -15,8 +15,10 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::body::{self, Content, Memory, Sender};
+use super::cors::Cors;
 use super::exchange::Exchange;
 use super::head::authority;
+use super::page;
 use super::places::Place;
 use super::query;
 use super::seats::Standing;
@@ -106,6 +108,8 @@ pub struct Front {
     pub development: Option<Development>,
     /// For request bodies.
     pub memory: Memory,
+    /// Whose pages may use the API.
+    pub cors: Cors,
 }
 
 /// What a daemon for development has.
@@ -127,6 +131,14 @@ impl Front {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        if page::is_asked_for(&request) {
+            return page::page(peer.pages);
+        }
+        if peer.pages != Pages::Reports
+            && let Some(answer) = self.cors.preflight(&request)
+        {
+            return answer;
+        }
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/healthz") => plain(StatusCode::OK, "text/plain", "ok\n".into()),
             (&Method::GET, "/readyz" | "/metrics") if peer.pages == Pages::Api => {
@@ -146,12 +158,15 @@ impl Front {
                 })
             }
             _ => {
+                let reader = self.cors.reader(&request);
                 // In a task of its own: a client that goes away does not cut a request in half.
                 let api = async move { self.api(request, peer).await };
                 let task = tokio::spawn(memory::leaving_no_stack(api));
-                task.await.unwrap_or_else(|error| {
+                let mut reply = task.await.unwrap_or_else(|error| {
                     refusal(&KmsError::internal(error), Uuid::new_v4(), false)
-                })
+                });
+                reader.show(&mut reply);
+                reply
             }
         }
     }
@@ -402,7 +417,7 @@ pub(super) fn identify(reply: &mut Reply, request_id: Uuid) {
     }
 }
 
-fn plain(status: StatusCode, kind: &'static str, text: String) -> Reply {
+pub(super) fn plain(status: StatusCode, kind: &'static str, text: String) -> Reply {
     let mut reply = Response::new(Full::new(Bytes::from(text)));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

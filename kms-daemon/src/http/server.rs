@@ -1,12 +1,14 @@
 //! Connections: accepted within bounds, drained at the end.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
@@ -67,30 +69,44 @@ const BACKLOG: u32 = 1024;
 
 /// A bound port.
 pub struct Server {
-    listener: TcpListener,
+    /// One at least.
+    listeners: Vec<TcpListener>,
     tls: Option<TlsAcceptor>,
     limits: Limits,
     pages: Pages,
 }
 
 impl Server {
-    /// Binds the port.
+    /// Binds a port on each of these addresses, of which those are left out that this machine does
+    /// not have, if it has another.
     ///
     /// # Errors
-    /// If the address is in use or not this machine's.
-    pub async fn bind(
-        address: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
-        limits: Limits,
-    ) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.set_reuseaddr(true)?;
-        // Connections have these from the port.
-        socket.set_send_buffer_size(SEND_BUFFER)?;
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-        socket.bind(address)?;
-        let listener = socket.listen(BACKLOG)?;
-        Ok(Self { listener, tls: tls.map(TlsAcceptor::from), limits, pages: Pages::default() })
+    /// If an address is in use, or none is this machine's.
+    pub async fn bind(addresses: &[SocketAddr], limits: Limits) -> io::Result<Self> {
+        let mut listeners: Vec<TcpListener> = Vec::new();
+        let mut missing = None;
+        for address in addresses {
+            // Any port is the same one everywhere.
+            let port = match listeners.first() {
+                Some(first) if address.port() == 0 => first.local_addr()?.port(),
+                _ => address.port(),
+            };
+            match bind(SocketAddr::new(address.ip(), port)) {
+                Ok(listener) => listeners.push(listener),
+                Err(error) if is_not_here(&error) => missing = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match missing {
+            Some(error) if listeners.is_empty() => Err(error),
+            _ => Ok(Self { listeners, tls: None, limits, pages: Pages::default() }),
+        }
+    }
+
+    /// Sets how connections are encrypted; not at all if this is not called.
+    #[must_use]
+    pub fn over_tls(self, tls: Arc<ServerConfig>) -> Self {
+        Self { tls: Some(TlsAcceptor::from(tls)), ..self }
     }
 
     /// Sets what is served; everything if this is not called.
@@ -99,21 +115,19 @@ impl Server {
         Self { pages, ..self }
     }
 
-    /// The address bound, with the port that was chosen if 0 was asked for.
+    /// The first address bound, with the port that was chosen if 0 was asked for.
     ///
     /// # Errors
     /// If the operating system does not say.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        let first = self.listeners.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        first.local_addr()
     }
 
-    /// Its URL, likewise.
-    ///
-    /// # Errors
-    /// If the operating system does not say.
-    pub fn url(&self) -> io::Result<String> {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        Ok(format!("{scheme}://{}", self.address()?))
+    /// `https` or `http`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// Serves until `stop` completes, then lets requests under way finish.
@@ -136,11 +150,12 @@ impl Server {
         // Every connection and request holds a sender; the receiver ends when the last is gone.
         let (alive, mut all_gone) = mpsc::channel::<()>(1);
         let mut stop = std::pin::pin!(stop);
+        let mut turn = 0;
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
             let accepted = tokio::select! {
                 () = &mut stop => break,
-                accepted = self.listener.accept() => accepted,
+                accepted = accept(&self.listeners, &mut turn) => accepted,
             };
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
@@ -176,10 +191,44 @@ impl Server {
             }));
         }
         let _ = stopping.send(true);
-        drop((alive, self.listener));
+        drop((alive, self.listeners));
         let drained = tokio::time::timeout(self.limits.drain, all_gone.recv()).await;
         if drained.is_err() {
             tracing::warn!("stopping although requests are under way");
         }
     }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    // Connections have these from the port.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Whether this machine has no such address: `localhost` may name one of IPv6 where there is none.
+fn is_not_here(error: &io::Error) -> bool {
+    let no_family = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_family)
+}
+
+/// The next connection of any listener, each of which has its turn.
+async fn accept(
+    listeners: &[TcpListener],
+    turn: &mut usize,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    *turn = (*turn + 1) % listeners.len().max(1);
+    let (before, after) = listeners.split_at_checked(*turn).unwrap_or((listeners, &[]));
+    poll_fn(|context| {
+        for listener in after.iter().chain(before) {
+            if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::{Front, Limits, Memory, Pages, Readiness, Server};
+use super::{Cors, Front, Limits, Memory, Pages, Readiness, Server};
 use crate::api::Service;
 use crate::api::tests::device::without_devices;
 use crate::audit::{AuditLog, verify};
@@ -127,13 +127,14 @@ impl Rig {
             account: ACCOUNT.to_owned(),
             development: None,
             memory: Memory::default(),
+            cors: Cors::default(),
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = with_tls.then(|| {
-            let (certificate, key) = tls::own_certificate(dir.path(), [address.ip()]).unwrap();
-            tls::load(&certificate, &key).unwrap()
-        });
-        let server = Server::bind(address, config, limits).await.unwrap().serving(pages);
+        let mut server = Server::bind(&[address], limits).await.unwrap().serving(pages);
+        if with_tls {
+            let served = tls::Served::own(dir.path(), [], SystemTime::now()).unwrap();
+            server = server.over_tls(served.config().unwrap());
+        }
         let address = server.address().unwrap();
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(front, async { drop(stopped.await) }));

@@ -39,18 +39,15 @@ pub struct LinkServer {
 }
 
 impl LinkServer {
-    /// Binds the port, for the daemons that `peers` knows.
+    /// Serves the daemons that `peers` knows on a bound port.
     ///
     /// # Errors
     /// [`LinkSetupError`].
-    pub async fn bind(
-        address: SocketAddr,
+    pub fn new(
+        listener: TcpListener,
         identity: &Identity,
         peers: &Peers,
     ) -> Result<Self, LinkSetupError> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| LinkSetupError::Listen { address, source })?;
         let tls = TlsAcceptor::from(identity.server(peers.known())?);
         Ok(Self { listener, tls, known: Arc::new(peers.known().clone()) })
     }

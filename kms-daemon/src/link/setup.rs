@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tokio::net::TcpListener;
+
 use super::{Identity, LinkServer, LinkSetupError, Peers};
 use crate::config::Config;
 
@@ -14,11 +16,15 @@ pub struct Link {
 }
 
 impl Link {
-    /// The link that `config` asks for, bound.
+    /// The link that `config` asks for, on its port.
     ///
     /// # Errors
     /// [`LinkSetupError`].
-    pub async fn of(config: &Config, data: &Path) -> Result<Self, LinkSetupError> {
+    pub fn of(
+        config: &Config,
+        data: &Path,
+        port: Option<TcpListener>,
+    ) -> Result<Self, LinkSetupError> {
         if config.peers.is_empty() {
             return Ok(Self { peers: Peers::default(), server: None });
         }
@@ -28,10 +34,18 @@ impl Link {
             "other daemons know this one by its certificate"
         );
         let peers = Peers::new(&identity, &config.peers)?;
-        let server = match config.link_listen {
-            Some(address) => Some(LinkServer::bind(address, &identity, &peers).await?),
-            None => None,
-        };
+        let server = port.map(|port| LinkServer::new(port, &identity, &peers)).transpose()?;
         Ok(Self { peers, server })
     }
+}
+
+/// Binds the port for other daemons, if there is to be one.
+///
+/// # Errors
+/// [`LinkSetupError::Listen`].
+pub async fn bind(config: &Config) -> Result<Option<TcpListener>, LinkSetupError> {
+    let Some(place) = &config.link_listen else { return Ok(None) };
+    let bound = TcpListener::bind(place.addresses()).await;
+    let failed = |source| LinkSetupError::Listen { address: place.to_string(), source };
+    bound.map(Some).map_err(failed)
 }

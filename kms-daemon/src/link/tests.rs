@@ -21,7 +21,7 @@ use crate::clock::{ManualClock, Timestamp};
 use crate::context::RequestContext;
 use crate::credentials::Credentials;
 use crate::error::KmsError;
-use crate::http::{Front, Memory, Readiness};
+use crate::http::{Cors, Front, Memory, Readiness};
 use crate::iam::{Iam, Setup};
 use crate::metrics::Metrics;
 use crate::principal::Principal;
@@ -122,6 +122,7 @@ impl Daemon {
             account: ACCOUNT.to_owned(),
             development: None,
             memory: Memory::default(),
+            cors: Cors::default(),
         });
         let (identity, address) = (Arc::clone(&identities[own]), ports[own]);
         let mut daemon = Self { region, front, identity, clock, link: None, address, dir };
@@ -132,7 +133,8 @@ impl Daemon {
     /// Lets the other daemon in.
     async fn plug(&mut self) {
         let peers = self.front.service.regions().peers();
-        let server = LinkServer::bind(self.address, &self.identity, peers).await.unwrap();
+        let port = tokio::net::TcpListener::bind(self.address).await.unwrap();
+        let server = LinkServer::new(port, &self.identity, peers).unwrap();
         self.link = Some(tokio::spawn(server.run(Arc::clone(&self.front))));
     }
 

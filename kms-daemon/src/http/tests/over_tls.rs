@@ -36,7 +36,9 @@ async fn over_tls_the_record_says_so() {
     let mut plain = rig.connect().await;
     plain.write_all(&rig.signed(LIST_KEYS, b"{}")).await.unwrap();
     let mut answer = Vec::new();
-    let _ = plain.read_to_end(&mut answer).await;
-    assert!(!answer.starts_with(b"HTTP"), "plain HTTP is not answered on a TLS port");
+    plain.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("use https://"), "{answer}");
+    assert_eq!(rig.records().len(), 1, "what was asked for in clear is not looked at");
     rig.stop().await;
 }
