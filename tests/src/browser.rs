@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::process::Process;
@@ -93,9 +94,11 @@ fn open(browser: &Path, url: &str, results: &Receiver<Vec<u8>>) -> Value {
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(url)
         .env("HOME", profile.path());
-    let chromium = Process::start(&mut chromium);
+    let mut chromium = Process::start(&mut chromium);
     let result = results.recv_timeout(PATIENCE).expect("the page posts its result");
-    drop(chromium);
+    // In order, so that none of its processes writes to the profile when that goes.
+    chromium.signal(Signal::TERM);
+    chromium.wait(PATIENCE);
     serde_json::from_slice(&result).expect("the page posts JSON")
 }
 

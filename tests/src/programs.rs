@@ -21,6 +21,18 @@ pub fn skip(program: &str, reason: &str) {
     let _ = writeln!(io::stderr(), "\nSKIPPED {program}: {reason}");
 }
 
+/// Whether tests that take minutes are to run: with `cargo xtask test --nightly`, and where their
+/// suite is asked for by name.
+///
+/// # Errors
+/// Says how to run them.
+pub fn nightly() -> Result<(), String> {
+    match std::env::var_os("STRONGROOM_NIGHTLY") {
+        Some(_) => Ok(()),
+        None => Err("takes minutes; runs with --nightly, or --suite programs".to_owned()),
+    }
+}
+
 /// The first of these programs that is on PATH.
 #[must_use]
 pub fn on_path(names: &[&str]) -> Option<PathBuf> {

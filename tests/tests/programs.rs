@@ -37,8 +37,10 @@ fn terraform() {
 
 /// Keys and identities by playbooks, each played twice.
 #[test]
-#[ignore = "nightly: six plays take minutes"]
 fn ansible() {
+    if let Err(reason) = programs::nightly() {
+        return programs::skip("ansible", &reason);
+    }
     let packages = programs::packages("ansible");
     let collections = programs::ansible_collections(COLLECTIONS);
     let variables = [

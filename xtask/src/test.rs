@@ -1,10 +1,11 @@
-//! `cargo xtask test`: everything the tests need, then every test.
+//! `cargo xtask test`: everything the tests need, then every test. Those of the nightly set run with
+//! `--nightly`, or where their suite is named.
 
 use std::path::PathBuf;
 
 use crate::{
     args::Args,
-    command,
+    browser, command,
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
@@ -20,9 +21,10 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let rest = args.rest();
     let toolchain = Toolchain::parse(&mut args)?;
     let suite = args.value("--suite")?;
+    let nightly = args.flag("--nightly") || suite.is_some();
     let filter = args.positional();
     args.finish()?;
-    let rig = Rig::prepare(toolchain)?;
+    let rig = Rig::prepare(toolchain, nightly)?;
     term::headline("tests");
     match suite {
         Some(suite) => rig.run(&selection(&suite, filter.as_deref()), &rest),
@@ -38,16 +40,19 @@ struct Rig {
     python: PathBuf,
     /// `STRONGROOM_KMSD` and `STRONGROOM_KMSCTL`.
     programs: Programs,
+    /// `STRONGROOM_NIGHTLY`: tests that take long run too.
+    nightly: bool,
 }
 
 impl Rig {
-    fn prepare(toolchain: Option<Toolchain>) -> Result<Self> {
+    fn prepare(toolchain: Option<Toolchain>, nightly: bool) -> Result<Self> {
         BOARDS.iter().try_for_each(emulator::prepare)?;
+        browser::prepare();
         let python = python::prepare()?;
         let build = |board| Ok((variable(board), firmware::build(board, toolchain)?.elf));
         let firmware = BOARDS.iter().map(build).collect::<Result<_>>()?;
         let programs = daemon::build(Profile::Dev)?;
-        Ok(Self { firmware, python, programs })
+        Ok(Self { firmware, python, programs, nightly })
     }
 
     /// Runs the tests that `selection` names to cargo; `rest` goes to the test program.
@@ -60,7 +65,8 @@ impl Rig {
         let Programs { kmsd, kmsctl } = &self.programs;
         let programs = [("PYTHON", &self.python), ("KMSD", kmsd), ("KMSCTL", kmsctl)].into_iter();
         let programs = programs.map(|(name, path)| (format!("STRONGROOM_{name}"), path.clone()));
-        self.firmware.iter().cloned().chain(programs).collect()
+        let nightly = self.nightly.then(|| ("STRONGROOM_NIGHTLY".to_owned(), "1".into()));
+        self.firmware.iter().cloned().chain(programs).chain(nightly).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 """
 
 import base64
+import datetime
 import json
 import os
 import re
@@ -21,6 +22,8 @@ ENDPOINT = os.environ["AWS_ENDPOINT_URL_KMS"]
 DIRECTORY = os.environ["STRONGROOM_TERRAFORM"]
 #: What `plan -detailed-exitcode` says of a configuration that is as it should be, and of one that is not.
 SAME, DIFFERENT = 0, 2
+#: When imported material ends. The service takes no date that is more than a year away.
+ENDS = datetime.datetime.now(datetime.UTC).replace(microsecond=0) + datetime.timedelta(days=300)
 
 #: Usages of the specs that the provider may know, by the beginning of their names. SM2 is China's.
 USAGES = {
@@ -49,7 +52,7 @@ def terraform(*arguments, expected=SAME):
 
 def variables(revision, kinds, material):
     """Writes what Terraform reads by itself; the same values for every command of a revision."""
-    values = {"revision": revision, "kinds": kinds, "material": material}
+    values = {"revision": revision, "kinds": kinds, "material": material, "valid_to": f"{ENDS:%FT%TZ}"}
     with open(os.path.join(DIRECTORY, "test.auto.tfvars.json"), "w", encoding="utf-8") as file:
         json.dump(values, file)
 
@@ -204,7 +207,7 @@ def what_has_changed(kms, iam, west, made):
     replica = west.describe_key(KeyId=keys["replica"])["KeyMetadata"]
     assert not replica["Enabled"] and replica["Description"] == "replica, revision 2"
     imported = kms.describe_key(KeyId=keys["imported"])["KeyMetadata"]
-    assert imported["ExpirationModel"] == "KEY_MATERIAL_EXPIRES" and imported["ValidTo"].year == 2040
+    assert imported["ExpirationModel"] == "KEY_MATERIAL_EXPIRES" and imported["ValidTo"] == ENDS
     names = {grant["Name"] for grant in kms.list_grants(KeyId=keys["main"])["Grants"]}
     assert names == {"equals-2", "subset-2"}
 

@@ -107,7 +107,7 @@ resource "aws_iam_group_policy" "team" {
 
 resource "aws_iam_group_policy_attachment" "team" {
   group      = aws_iam_group.team.name
-  policy_arn = aws_iam_policy.most.arn
+  policy_arn = aws_iam_policy.use.arn
 }
 
 resource "aws_iam_group_membership" "team" {

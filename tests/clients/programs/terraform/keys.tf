@@ -94,7 +94,7 @@ resource "aws_kms_replica_key" "replica" {
 resource "aws_kms_external_key" "imported" {
   description             = "imported, revision ${var.revision}"
   key_material_base64     = var.material
-  valid_to                = local.changed ? "2040-01-02T03:04:05Z" : null
+  valid_to                = local.changed ? var.valid_to : null
   enabled                 = true
   multi_region            = true
   deletion_window_in_days = 7

@@ -29,6 +29,11 @@ variable "material" {
   sensitive = true
 }
 
+# When the imported material ends, as of revision 2.
+variable "valid_to" {
+  type = string
+}
+
 locals {
   changed = var.revision == 2
   tags    = { Revision = tostring(var.revision), Owner = "terraform" }
