@@ -1,7 +1,8 @@
 //! The API: one row per operation in [`Operation`]'s table, one file per operation.
 //!
 //! Every operation works in the same order: shape of the parameters, naming of the key,
-//! authorization (policy, usage, state), dry run, quotas, cryptography.
+//! authorization (policy, state, usage), quotas, dry run, cryptography. A dry run of what looks at
+//! something that was made before (a ciphertext, signature or MAC) ends after that.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -3,7 +3,7 @@
 //!
 //! [`authorize`] is the only way to an [`Authorized`] key, and the engine takes nothing else, so
 //! a forgotten check does not compile. It decides in the order of the API: key policy and grants,
-//! then the key's usage and algorithm, then its state.
+//! then where the key's material is from, then its state, then its usage and algorithm.
 //!
 //! The engine (`kms-policy`) evaluates; this module says what is asked of it. A policy that the
 //! engine does not understand is refused when it is put, so that no statement is ever skipped.
@@ -17,8 +17,7 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::Versioned;
 use crate::key::grant::{self, GrantUse, Pairs, Party};
 use crate::key::spec::{self, Algorithm};
-use crate::key::state::StateRule;
-use crate::key::{GrantId, GrantRecord, KeyRecord, Scope, Stored};
+use crate::key::{GrantId, GrantRecord, KeyRecord, KeyState, Scope, Stored};
 use crate::principal::Principal;
 use crate::store::Revision;
 
@@ -193,21 +192,22 @@ impl Permitted<'_> {
         &self.key
     }
 
-    /// The states in which it can be used.
-    #[must_use]
-    pub const fn state_rule(&self) -> StateRule {
-        self.request.action.state_rule()
-    }
-
-    /// Whether the key can be used for what is asked.
+    /// Whether the key can be used for what is asked at that time. Material that has expired by
+    /// then is gone, whether it was destroyed yet or not.
     ///
     /// # Errors
-    /// In this order: [`Exception::UnsupportedOperation`] or [`Exception::InvalidKeyUsage`], then
-    /// [`Exception::Disabled`] or [`Exception::KmsInvalidState`].
-    pub fn authorize(self) -> Result<Authorized<KeyRecord>, KmsError> {
+    /// In this order: [`Exception::UnsupportedOperation`] because of its origin,
+    /// [`Exception::Disabled`] or [`Exception::KmsInvalidState`], and then
+    /// [`Exception::InvalidKeyUsage`] or [`Exception::UnsupportedOperation`] because of its kind.
+    pub fn authorize(self, now: Timestamp) -> Result<Authorized<KeyRecord>, KmsError> {
         let Self { request, key } = self;
-        spec::check_use(&key, request.action, request.algorithm)?;
-        request.action.state_rule().check(key.state, || key.arn())?;
+        let action = request.action;
+        spec::check_origin(&key, action)?;
+        action.state_rule().check(key.state, || key.arn())?;
+        if key.has_expired(now) {
+            action.state_rule().check(KeyState::PendingImport, || key.arn())?;
+        }
+        spec::check_use(&key, action, request.algorithm)?;
         Ok(Authorized(key))
     }
 }
@@ -233,8 +233,9 @@ pub fn authorize(
     request: &Request<'_>,
     key: Stored<KeyRecord>,
     granted: Option<Granted>,
+    now: Timestamp,
 ) -> Result<Authorized<KeyRecord>, KmsError> {
-    permit(request, key, granted)?.authorize()
+    permit(request, key, granted)?.authorize(now)
 }
 
 /// Lets the account's owner give a new key, which is in no store yet, its first material.

@@ -214,8 +214,10 @@ def test_regions_that_are_not_served(kms):
 
 def test_the_primary_moves(kms, there, shared):
     sealed = kms.encrypt(KeyId=shared, Plaintext=b"m")["CiphertextBlob"]
-    with refused("UnsupportedOperationException"):
+    with refused("KMSInvalidStateException"):
         there.update_primary_region(KeyId=shared, PrimaryRegion=THERE)
+    kms.update_primary_region(KeyId=shared, PrimaryRegion=HERE)
+    assert roles(kms.describe_key(KeyId=shared)["KeyMetadata"]) == ("PRIMARY", HERE, [THERE])
     kms.update_primary_region(KeyId=shared, PrimaryRegion=THERE)
     # In use all the while.
     assert there.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"m"

@@ -55,9 +55,13 @@ def test_on_demand(kms, symmetric):
 
 def test_other_keys_do_not_rotate(kms, mac, signing):
     for key in (mac, signing):
-        for call in (kms.enable_key_rotation, kms.get_key_rotation_status, kms.rotate_key_on_demand):
+        for call in (kms.enable_key_rotation, kms.rotate_key_on_demand):
             with refused("UnsupportedOperationException"):
                 call(KeyId=key["KeyId"])
+        kms.disable_key_rotation(KeyId=key["KeyId"])
+        status = kms.get_key_rotation_status(KeyId=key["KeyId"])
+        assert (status["KeyId"], status["KeyRotationEnabled"]) == (key["Arn"], False)
+        assert kms.list_key_rotations(KeyId=key["KeyId"])["Rotations"] == []
 
 
 def test_the_names_of_policies(kms, symmetric):

@@ -40,6 +40,10 @@ pub struct StatementReport {
 pub enum Mismatch {
     /// `Principal` or `NotPrincipal`.
     Principal,
+    /// `Principal`, which names an earlier user of the caller's name.
+    EarlierUser,
+    /// `Principal`, which names an earlier role of the name of the caller's role.
+    EarlierRole,
     /// `Action` or `NotAction`.
     Action,
     /// `Resource` or `NotResource`.
@@ -112,6 +116,8 @@ impl fmt::Display for Mismatch {
         match self {
             Self::TooCostly => write!(f, "it cannot be told, because {TOO_COSTLY}"),
             Self::Principal => f.write_str("the principal does not match"),
+            Self::EarlierUser => f.write_str("the principal names an earlier user of this name"),
+            Self::EarlierRole => f.write_str("the principal names an earlier role of this name"),
             Self::Action => f.write_str("the action does not match"),
             Self::Resource => f.write_str("the resource does not match"),
             Self::Condition { operator, key, found: None } => {
@@ -127,7 +133,7 @@ impl fmt::Display for Mismatch {
 fn report(location: Location, statement: &Statement, subject: &Subject<'_>) -> StatementReport {
     let mut mismatches = Vec::new();
     if statement.principal_ways(subject) == Ways::NONE {
-        mismatches.push(Mismatch::Principal);
+        mismatches.push(principal_mismatch(statement, subject));
     }
     if !statement.actions.contains(subject.action) {
         mismatches.push(Mismatch::Action);
@@ -145,6 +151,16 @@ fn report(location: Location, statement: &Statement, subject: &Subject<'_>) -> S
     }
     let sid = statement.sid.as_deref().map(str::to_owned);
     StatementReport { location, sid, effect: statement.effect, mismatches }
+}
+
+fn principal_mismatch(statement: &Statement, subject: &Subject<'_>) -> Mismatch {
+    let principals = statement.principals.as_ref();
+    let earlier = principals.is_some_and(|list| list.name_predecessor(subject.caller));
+    match (earlier, subject.caller.role()) {
+        (false, _) => Mismatch::Principal,
+        (true, Some(_)) => Mismatch::EarlierRole,
+        (true, None) => Mismatch::EarlierUser,
+    }
 }
 
 fn mismatch(condition: &Condition, subject: &Subject<'_>) -> Mismatch {

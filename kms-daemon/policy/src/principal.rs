@@ -34,6 +34,13 @@ pub enum NamedPrincipal {
         /// The unique id of the role.
         role: Box<str>,
     },
+    /// The ARN of the user or role with a unique id, and of no later one of its name.
+    Bound {
+        /// The ARN.
+        arn: Box<str>,
+        /// The unique id.
+        id: Box<str>,
+    },
     /// The unique id of a user or a role.
     UniqueId(Box<str>),
     /// A service.
@@ -84,6 +91,11 @@ impl Principals {
             Self::NoneOf(list) if excepted(list, caller, bounded) => Ways::NONE,
             Self::NoneOf(_) => Ways::ANYONE,
         }
+    }
+
+    /// Whether the element names an earlier user or role of the caller's name.
+    pub(crate) fn name_predecessor(&self, caller: &Caller<'_>) -> bool {
+        self.named().iter().any(|principal| principal.names_predecessor(caller))
     }
 
     pub(crate) fn named(&self) -> &[NamedPrincipal] {
@@ -153,11 +165,23 @@ impl NamedPrincipal {
     /// The user or role with a unique id, or a session of that role, instead of whoever has the
     /// name.
     pub(crate) fn bind(&mut self, id: String) {
-        let role = id.into_boxed_str();
+        let id = id.into_boxed_str();
         *self = match std::mem::replace(self, Self::Anyone) {
-            Self::Session(arn) | Self::SessionOf { arn, .. } => Self::SessionOf { arn, role },
-            _ => Self::UniqueId(role),
+            Self::Session(arn) | Self::SessionOf { arn, .. } => Self::SessionOf { arn, role: id },
+            Self::User(arn) | Self::Role(arn) | Self::Bound { arn, .. } => Self::Bound { arn, id },
+            _ => Self::UniqueId(id),
         };
+    }
+
+    /// Whether this names an earlier user or role of the caller's name.
+    fn names_predecessor(&self, caller: &Caller<'_>) -> bool {
+        let (arn, id) = match self {
+            Self::Bound { arn, id } => (arn, id),
+            Self::SessionOf { arn, role } => (arn, role),
+            _ => return false,
+        };
+        let name = [Some(caller.arn()), caller.role()];
+        name.contains(&Some(arn)) && caller.unique_id() != Some(id)
     }
 
     /// How this names `caller`.
@@ -182,7 +206,7 @@ impl NamedPrincipal {
                 let session = caller.role().is_some() && **arn == *caller.arn();
                 yes(session && caller.unique_id() == Some(role), Ways::ITSELF)
             }
-            Self::UniqueId(id) => {
+            Self::UniqueId(id) | Self::Bound { id, .. } => {
                 let ways = if caller.role().is_some() { Ways::ROLE } else { Ways::ITSELF };
                 yes(caller.unique_id() == Some(id), ways)
             }
@@ -208,6 +232,7 @@ impl fmt::Display for NamedPrincipal {
             | Self::Role(text)
             | Self::Session(text)
             | Self::SessionOf { arn: text, .. }
+            | Self::Bound { arn: text, .. }
             | Self::UniqueId(text)
             | Self::Service(text)
             | Self::Federated(text) => f.write_str(text),

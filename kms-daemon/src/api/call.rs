@@ -250,6 +250,11 @@ impl<'a> Call<'a> {
         KeyRef::parse(text, forms, &self.home, self.operation.malformed_arn())
     }
 
+    /// Whether a name of a key that is not found is an ARN of another Region.
+    pub(super) fn names_another_region(&self, text: &str) -> bool {
+        text.starts_with("arn:") && self.key_ref(text, Forms::KeyOrAlias).is_err()
+    }
+
     /// Finds the key that is named, and authorizes its use.
     pub(super) async fn authorize(
         &mut self,
@@ -305,7 +310,7 @@ impl<'a> Call<'a> {
         let lookups = self.look_up(key_use.action, &key).await?;
         let request = self.question(key_use, &lookups);
         let permitted = self.permit(&request, key_use.grant_tokens, key).await?;
-        self.ready(permitted)
+        self.ready(key_use, permitted)
     }
 
     /// What policies are asked.
@@ -346,7 +351,8 @@ impl<'a> Call<'a> {
         0..MAX_TRIES
     }
 
-    /// Ends a dry run. Comes after everything that would refuse the request.
+    /// Ends a dry run. Comes after everything that would refuse the request: where the answer
+    /// depends on what was made before, the device has looked at that too.
     pub(super) fn finish_dry_run(dry_run: Option<bool>) -> Result<(), KmsError> {
         match dry_run {
             Some(true) => Err(KmsError::new(

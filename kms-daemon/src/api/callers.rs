@@ -7,9 +7,31 @@ use crate::policy::{Bound, CallerPolicies};
 use crate::principal::Principal;
 
 /// The answer to an ARN that is nobody's.
-pub(super) fn not_a_principal(arn: &str) -> KmsError {
+fn not_a_principal(arn: &str) -> KmsError {
     let text = format!("ARN does not refer to a valid principal: {arn}");
     KmsError::new(Exception::InvalidArn, text)
+}
+
+/// Reads a principal in the parameter `member`; `None` stands for one that is named as the input.
+///
+/// # Errors
+/// [`Exception::InvalidArn`] for what can be no principal. Unique ids are nobody's: who still has
+/// one is named by an ARN.
+pub(super) fn read_principal(
+    member: Option<&str>,
+    text: &str,
+    partition: &str,
+) -> Result<Party, KmsError> {
+    Party::principal(text, partition).ok_or_else(|| {
+        let text = match text.starts_with("arn:") {
+            true => format!("ARN is not valid: {text}"),
+            false => {
+                format!("{} does not refer to a valid principal", member.unwrap_or("Input"))
+                    + if member.is_some() { "." } else { "" }
+            }
+        };
+        KmsError::new(Exception::InvalidArn, text)
+    })
 }
 
 impl Service {
@@ -35,7 +57,7 @@ impl Service {
         Ok(identities.bound(policy.principals()).await?)
     }
 
-    /// A party of a grant that is to be made, with its unique id.
+    /// A party that a request names, with its present unique id.
     pub(super) async fn bind(&self, party: Party) -> Result<Party, KmsError> {
         let Some(arn) = party.needs_id() else { return Ok(party) };
         let id = match &self.identities {
@@ -46,5 +68,20 @@ impl Service {
             (Some(id), Party::Principal { arn, .. }) => Ok(Party::Principal { arn, id: Some(id) }),
             (_, party) => Err(not_a_principal(party.text())),
         }
+    }
+
+    /// How a principal is shown that was bound to a unique id: by its ARN, or by that id once the
+    /// ARN is nobody's or somebody else's.
+    pub(super) async fn shown(&self, arn: &str, id: &str) -> Result<String, KmsError> {
+        let present = match &self.identities {
+            Some(identities) => identities.unique_id(arn).await?,
+            None => None,
+        };
+        let session = arn.split_once(":assumed-role/").and_then(|(_, name)| name.split_once('/'));
+        Ok(match (present.as_deref() == Some(id), session) {
+            (true, _) => arn.to_owned(),
+            (false, Some((_, session))) => format!("{id}:{session}"),
+            (false, None) => id.to_owned(),
+        })
     }
 }

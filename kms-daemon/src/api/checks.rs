@@ -12,7 +12,7 @@ use super::model::{Request, Text};
 use crate::error::{Exception, KmsError};
 
 /// Longest part of a refused value that is repeated in the text, in characters.
-const MAX_ECHO: usize = 256;
+const MAX_ECHO: usize = 1024;
 /// Most failures that a text lists. It counts all of them.
 const MAX_LISTED: usize = 100;
 

@@ -4,7 +4,7 @@ use hsm_protocol::key_spec::KeySpec;
 
 use super::Answer;
 use super::call::{Call, KeyUse, contended};
-use super::callers::not_a_principal;
+use super::callers::read_principal;
 use super::checks::invalid;
 use super::grant_listing::audit_value;
 use super::grant_token::GrantToken;
@@ -27,11 +27,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         constraints: input.constraints.map(constraints).transpose()?.unwrap_or_default(),
     };
     let partition = call.home().partition();
-    let grantee = one_party(input.grantee_principal, input.grantee_service_principal, partition)?;
+    let read = |member, text: &str| read_principal(Some(member), text, partition);
+    let grantee = one_party(input.grantee_principal, input.grantee_service_principal, |text| {
+        read("GranteePrincipal", text)
+    })?;
     let grantee = grantee
         .ok_or_else(|| invalid("GranteePrincipal or GranteeServicePrincipal is required."))?;
-    let retiring =
-        one_party(input.retiring_principal, input.retiring_service_principal, partition)?;
+    let retiring = one_party(input.retiring_principal, input.retiring_service_principal, |text| {
+        read("RetiringPrincipal", text)
+    })?;
     if matches!(grantee, Party::Service(_))
         && (terms.constraints.source_arn.is_none() || retiring.is_none())
     {
@@ -117,6 +121,9 @@ fn distinct(names: &[String]) -> Result<Vec<Action>, KmsError> {
     if operations.is_empty() {
         return Err(invalid("Operations must name at least one operation."));
     }
+    if operations == [Action::CreateGrant] {
+        return Err(invalid("Grants must not contain only the CreateGrant operation."));
+    }
     Ok(operations)
 }
 
@@ -125,14 +132,15 @@ fn constraints(input: GrantConstraints) -> Result<Constraints, KmsError> {
         let Some(pairs) = context.map(EncryptionContext::into_pairs) else { return Ok(None) };
         let length: usize =
             pairs.iter().map(|(key, value)| key.chars().count() + value.chars().count()).sum();
-        if pairs.is_empty() || pairs.len() > grant::MAX_PAIRS || length > grant::MAX_CONTEXT {
+        if pairs.len() > grant::MAX_PAIRS || length > grant::MAX_CONTEXT {
             let (most, longest) = (grant::MAX_PAIRS, grant::MAX_CONTEXT);
             return Err(invalid(format!(
-                "An encryption context constraint has 1 to {most} pairs and at most {longest} \
+                "An encryption context constraint has at most {most} pairs and {longest} \
                  characters."
             )));
         }
-        Ok(Some(pairs))
+        // No pairs are no constraint.
+        Ok(Some(pairs).filter(|pairs| !pairs.is_empty()))
     };
     Ok(Constraints {
         equals: pairs(input.encryption_context_equals)?,
@@ -145,16 +153,14 @@ fn constraints(input: GrantConstraints) -> Result<Constraints, KmsError> {
 pub(super) fn one_party(
     principal: Option<String>,
     service: Option<String>,
-    partition: &str,
+    read: impl FnOnce(&str) -> Result<Party, KmsError>,
 ) -> Result<Option<Party>, KmsError> {
     match (principal, service) {
         (Some(_), Some(_)) => {
             Err(invalid("A principal and a service principal cannot be given together."))
         }
         (None, service) => Ok(service.map(Party::Service)),
-        (Some(text), None) => {
-            Party::principal(&text, partition).map(Some).ok_or_else(|| not_a_principal(&text))
-        }
+        (Some(text), None) => read(&text).map(Some),
     }
 }
 
@@ -170,16 +176,22 @@ fn record_party(call: &mut Call<'_>, names: [&str; 2], party: Option<&Party>) {
 fn check_terms(key: &KeyRecord, terms: &Terms) -> Result<(), KmsError> {
     let unsupported = terms.unsupported_by(key);
     if !unsupported.is_empty() {
-        let (spec, usage) = (key.spec, key.usage);
+        let kind = match key.spec.row().is_some_and(|row| row.public_size > 0) {
+            true => "an asymmetric",
+            false => "a symmetric",
+        };
         return Err(invalid(format!(
-            "A key with key spec {spec:?} and key usage {usage:?} does not support the grant \
-             operations [{}].",
-            unsupported.join(", ")
+            "Operations [{}] are not supported when creating a grant for {kind} KMS key with key \
+             usage {:?}. Valid operations are [{}]",
+            unsupported.join(", "),
+            key.usage,
+            grant::supported_by(key).join(", ")
         )));
     }
     if terms.constraints.about_context() && key.spec != KeySpec::SYMMETRIC_DEFAULT {
         return Err(invalid(
-            "Encryption context constraints are valid only for symmetric encryption keys.",
+            "EncryptionContext is supported only when creating a grant for a symmetric encryption \
+             KMS key.",
         ));
     }
     Ok(())

@@ -25,7 +25,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     let spec = choose_spec(&input)?;
     let usage = input.key_usage.as_deref().unwrap_or("ENCRYPT_DECRYPT");
     if !model_allows(spec, usage) {
-        return Err(invalid(format!("KeyUsage {usage} is not valid for KeySpec {spec}.")));
+        return Err(invalid(format!("KeyUsage {usage} is not compatible with KeySpec {spec}")));
     }
     // Given material is imported material.
     let default = if chosen.material.is_some() { "EXTERNAL" } else { "AWS_KMS" };
@@ -61,7 +61,6 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         return Err(custom_key_store::not_found());
     }
     let (spec, usage, origin) = offered(spec, usage, origin)?;
-    tagging::check_count(&tags)?;
     if let Some(id) = chosen.id
         && call.catalog().key(&home, id).await?.is_some()
     {
@@ -176,7 +175,9 @@ fn offered(spec: &str, usage: &str, origin: &str) -> Result<(KeySpec, KeyUsage, 
     let origin = match origin {
         "AWS_KMS" => Origin::AWS_KMS,
         "EXTERNAL" if is_importable(spec) => Origin::EXTERNAL,
-        "EXTERNAL" => return Err(unsupported(format!("Origin {origin} with KeySpec {spec}"))),
+        "EXTERNAL" => {
+            return Err(invalid(format!("KeySpec {spec} is not supported for Origin {origin}")));
+        }
         _ => return Err(unsupported(format!("Origin {origin}"))),
     };
     let row = KeySpec::from_aws_name(spec).and_then(KeySpec::row);

@@ -21,6 +21,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let request = EncapsulationRequest::new(named);
     let key = request.authorize(call, Action::Decapsulate).await?;
     let reply = call.devices().decapsulate(&key, &ciphertext).await?;
+    Call::finish_dry_run(request.dry_run)?;
     let secret = response(&reply)?.secret;
     let output = Output {
         key_id: Some(key.arn().into()),

@@ -39,8 +39,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     };
     let receiver = addressee.receiver();
     let (key, ciphertext) = source.authorize(call, blob.as_deref()).await?;
-    Call::finish_dry_run(input.dry_run)?;
-    let ciphertext = ciphertext.ok_or_else(|| KmsError::internal("no ciphertext to decrypt"))?;
+    let Some(ciphertext) = ciphertext else {
+        Call::finish_dry_run(input.dry_run)?;
+        return Err(KmsError::internal("no ciphertext to decrypt"));
+    };
     let answer = |delivered: Delivered<'_>| {
         let Delivered { plaintext, for_recipient, .. } = delivered;
         let output = Output {
@@ -57,10 +59,14 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let mut devices = call.devices();
     match ciphertext {
         Ciphertext::Blob(envelope) => {
-            answer(devices.decrypt(&key, &canonical, envelope, receiver).await?.parts()?)
+            let delivery = devices.decrypt(&key, &canonical, envelope, receiver).await?;
+            Call::finish_dry_run(input.dry_run)?;
+            answer(delivery.parts()?)
         }
         Ciphertext::Asymmetric(number, bytes) => {
-            answer(devices.decrypt_private(&key, number, bytes, receiver).await?.parts()?)
+            let delivery = devices.decrypt_private(&key, number, bytes, receiver).await?;
+            Call::finish_dry_run(input.dry_run)?;
+            answer(delivery.parts()?)
         }
     }
 }
@@ -105,13 +111,16 @@ impl Source<'_> {
             .telling(self.particulars);
         let symmetric = self.algorithm == SYMMETRIC_DEFAULT;
         match (self.key_id, ciphertext) {
-            (Some(_), Some(bytes)) if symmetric => {
-                let key = call.authorize(key_use).await?;
-                let envelope = Envelope::parse(bytes)?;
-                if envelope.key != key.id {
-                    return Err(incorrect_key());
-                }
-                Ok((key, Some(Ciphertext::Blob(envelope))))
+            (Some(name), Some(bytes)) if symmetric => {
+                let decided = call.authorize(key_use.of_blob(bytes)).await;
+                // No key of another Region made a ciphertext of this one.
+                let key = decided.map_err(|refusal| match refusal.exception() {
+                    Exception::NotFound if call.names_another_region(name) => {
+                        Envelope::parse(bytes).err().unwrap_or_else(incorrect_key)
+                    }
+                    _ => refusal,
+                })?;
+                Ok((key, Some(Ciphertext::Blob(Envelope::parse(bytes)?))))
             }
             (Some(_), ciphertext) => {
                 let key = call.authorize(key_use).await?;
@@ -124,8 +133,8 @@ impl Source<'_> {
                 Ok((key, Some(Ciphertext::Blob(envelope))))
             }
             (None, Some(_)) => {
-                let (member, algorithm) = (self.member, self.algorithm);
-                Err(invalid(format!("{member} is required with algorithm {algorithm}.")))
+                let member = self.member;
+                Err(invalid(format!("{member} must not be null")))
             }
             (None, None) => {
                 let member = self.member;
@@ -146,7 +155,8 @@ pub(super) fn ciphertext(blob: Option<Blob>, ignored: bool) -> Result<Option<Blo
     if ignored { Ok(None) } else { required("ciphertextBlob", blob).map(Some) }
 }
 
-fn incorrect_key() -> KmsError {
+/// The answer to a key that did not make the ciphertext.
+pub(super) fn incorrect_key() -> KmsError {
     KmsError::new(
         Exception::IncorrectKey,
         "The key ID in the request does not identify a CMK that can perform this operation.",

@@ -1,9 +1,11 @@
 //! `DeleteImportedKeyMaterial`: destroys imported material; the key waits until it is back.
 
 use super::call::{KeyUse, contended};
+use super::checks::invalid;
+use super::import_key_material::is_symmetric;
 use super::model::delete_imported_key_material::{Input, Output};
 use super::{Answer, Call};
-use crate::error::{Exception, KmsError};
+use crate::error::KmsError;
 use crate::key::catalog::Update;
 use crate::policy::Action;
 
@@ -19,8 +21,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
                 let mut all = key.materials.iter().chain(&key.pending);
                 let named = all.find(|material| material.id.to_string() == *name);
                 Some(named.ok_or_else(|| {
-                    let text = format!("{} has no key material {name}.", key.arn());
-                    KmsError::new(Exception::NotFound, text)
+                    let arn = key.arn();
+                    invalid(format!(
+                        "Key material (id: {name}) has never been imported into KMS key {arn}."
+                    ))
                 })?)
             }
             None => key.materials.last(),
@@ -28,7 +32,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         call.element("keyId", key.arn());
         let mut answer = Output { key_id: Some(key.arn().into()), ..Output::default() };
         let Some(id) = named.map(|material| material.id) else { return Answer::of(&answer) };
-        answer.key_material_id = Some(id.to_string().into());
+        answer.key_material_id = is_symmetric(&key).then(|| id.to_string().into());
         let changed = key.without(|material| material.id == id);
         if changed == **key || call.replace_shared(&key, &changed).await? == Update::Applied {
             return Answer::of(&answer);

@@ -32,9 +32,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     if peer.len() > MAX_PEER {
         return Err(invalid("The public key is not one that the KMS key can agree with."));
     }
-    Call::finish_dry_run(input.dry_run)?;
     let receiver = addressee.receiver();
     let reply = call.devices().derive_shared_secret(&key, &peer, receiver).await?;
+    Call::finish_dry_run(input.dry_run)?;
     let made = reply.parts()?;
     let output = Output {
         key_id: Some(key.arn().into()),

@@ -89,7 +89,15 @@ pub(super) async fn import(
     let reply = devices.import_parameters(&key, WRAPPING, algorithm, expires, &pair).await?;
     let parameters = response(&reply)?;
     let wrapped = wrap(&parameters.public, material).map_err(KmsError::internal)?;
-    let made = devices.import_key(&key, now.as_millis(), &parameters.token, &wrapped).await?;
+    let made = devices.import_key(&key, now.as_millis(), &parameters.token, &wrapped).await;
+    let made = made.map_err(|refusal| match refusal.exception() {
+        // What was wrapped is the caller's, the wrapping is not.
+        Exception::InvalidCiphertext => {
+            let text = "The key material does not fit the key's spec.";
+            KmsError::new(Exception::IncorrectKeyMaterial, text)
+        }
+        _ => refusal,
+    })?;
     Ok(KeyMaterial { imported: Some(Imported { expires: None, description: None }), ..made })
 }
 

@@ -1,4 +1,5 @@
-//! `EnableKeyRotation`: makes a key rotate by itself, for the first time a period from now.
+//! `EnableKeyRotation`: makes a key rotate by itself, for the first time a period from now. Of a key
+//! that rotates already, it changes the period if the request has one.
 
 use super::call::KeyUse;
 use super::model::enable_key_rotation::Input;
@@ -13,7 +14,8 @@ const DEFAULT_PERIOD: i64 = 365;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
-    let period = input.rotation_period_in_days.unwrap_or(DEFAULT_PERIOD);
+    let asked = input.rotation_period_in_days;
+    let period = asked.unwrap_or(DEFAULT_PERIOD);
     call.parameter("keyId", key_id.as_str());
     call.parameter("rotationPeriodInDays", period);
     let period_days = u32::try_from(period).map_err(KmsError::internal)?;
@@ -21,9 +23,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let particulars = Particulars::RotationPeriod(period);
     let key_use = KeyUse::manage(Action::EnableKeyRotation, &key_id).telling(particulars);
     call.update_shared(key_use, |key| {
-        // A key that rotates with this period already goes on as it does.
-        let same = key.rotation.filter(|present| present.period_days == period_days);
-        Ok(KeyRecord { rotation: same.or(Some(schedule)), ..key.clone() })
+        let goes_on = |present: &Schedule| asked.is_none() || present.period_days == period_days;
+        let present = key.rotation.filter(goes_on);
+        Ok(KeyRecord { rotation: present.or(Some(schedule)), ..key.clone() })
     })
     .await?;
     Ok(Answer::empty())

@@ -13,6 +13,7 @@ use crate::policy::{Action, Authorized};
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = EncapsulationRequest::new(input);
     let key = request.authorize(call, Action::Encapsulate).await?;
+    Call::finish_dry_run(request.dry_run)?;
     let reply = call.devices().encapsulate(&key).await?;
     let made = response(&reply)?;
     let output = Output {
@@ -28,7 +29,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 pub(super) struct EncapsulationRequest {
     key_id: String,
     grant_tokens: Vec<String>,
-    dry_run: Option<bool>,
+    /// Whether only to say whether the request would succeed.
+    pub(super) dry_run: Option<bool>,
     /// An encapsulation algorithm of the API.
     pub(super) algorithm: String,
 }
@@ -44,7 +46,7 @@ impl EncapsulationRequest {
         }
     }
 
-    /// Authorizes the key, and ends a dry run.
+    /// Authorizes the key.
     pub(super) async fn authorize(
         &self,
         call: &mut Call<'_>,
@@ -58,7 +60,6 @@ impl EncapsulationRequest {
                     .with(Algorithm::Encapsulation(&self.algorithm)),
             )
             .await?;
-        Call::finish_dry_run(self.dry_run)?;
         Ok(key)
     }
 }

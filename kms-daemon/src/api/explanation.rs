@@ -16,7 +16,7 @@ pub(crate) struct KeyForCaller {
     pub(crate) key: Stored<KeyRecord>,
     /// What conditions can ask about it beside its record.
     pub(crate) lookups: Lookups,
-    /// The grants on it that name the caller.
+    /// The grants on it that name the caller, or an earlier principal of the caller's name.
     pub(crate) grants: Vec<(GrantId, Stored<GrantRecord>, Grantee)>,
 }
 
@@ -49,11 +49,11 @@ impl Service {
             loop {
                 let page = catalog.list_grants_to(scope, key.id, &name.arn, after, GRANTS).await?;
                 after = page.items.last().map(|(id, _)| *id);
-                grants.extend(page.items.into_iter().filter_map(|(id, found)| {
-                    let record = found?.record;
-                    let meant = record.grantee.is_principal(&name.arn, name.id);
-                    meant.then_some((id, record, name.grantee))
-                }));
+                grants.extend(
+                    page.items
+                        .into_iter()
+                        .filter_map(|(id, found)| Some((id, found?.record, name.grantee))),
+                );
                 if !page.more {
                     break;
                 }

@@ -16,6 +16,7 @@ use crate::policy::{Action, Authorized};
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = MacRequest::new(input);
     let (key, algorithm) = request.authorize(call, Action::GenerateMac).await?;
+    Call::finish_dry_run(request.dry_run)?;
     let reply = call.devices().generate_mac(&key, algorithm, &request.message).await?;
     let mac = response(&reply)?.mac;
     let output = Output {
@@ -30,7 +31,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 pub(super) struct MacRequest {
     key_id: String,
     grant_tokens: Vec<String>,
-    dry_run: Option<bool>,
+    /// Whether only to say whether the request would succeed.
+    pub(super) dry_run: Option<bool>,
     /// A MAC algorithm of the API.
     pub(super) algorithm: String,
     /// The message.
@@ -49,7 +51,7 @@ impl MacRequest {
         }
     }
 
-    /// Authorizes the key, and ends a dry run.
+    /// Authorizes the key.
     pub(super) async fn authorize(
         &self,
         call: &mut Call<'_>,
@@ -63,7 +65,6 @@ impl MacRequest {
                     .with(Algorithm::Mac(&self.algorithm)),
             )
             .await?;
-        Call::finish_dry_run(self.dry_run)?;
         Ok((key, mac_algorithm(&self.algorithm)?))
     }
 }

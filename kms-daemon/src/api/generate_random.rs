@@ -1,6 +1,7 @@
 //! `GenerateRandom`: random bytes from the DRBG of a device.
 
 use super::answer::Base64;
+use super::checks::invalid;
 use super::model::generate_random::{Input, Output};
 use super::recipient::Document;
 use super::{Answer, Call, custom_key_store};
@@ -8,7 +9,7 @@ use crate::error::KmsError;
 use crate::policy::{AccountAction, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
-    let number = input.number_of_bytes;
+    let number = input.number_of_bytes.ok_or_else(|| invalid("NumberOfBytes is required."))?;
     let document = Document::new(input.recipient);
     let addressee = document.verify(call).await?;
     let particulars = Particulars::Recipient(addressee.recipient());

@@ -13,7 +13,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     // A key that waits for its deletion does not rotate; its schedule waits for a cancellation.
     let schedule = key.rotation.filter(|_| key.deletion.is_none());
     Answer::of(&Output {
-        key_id: Some(key.id.to_string().into()),
+        key_id: Some(key.arn().into()),
         key_rotation_enabled: Some(schedule.is_some()),
         rotation_period_in_days: schedule.map(|schedule| schedule.period_days.into()),
         next_rotation_date: schedule.map(|schedule| schedule.next),

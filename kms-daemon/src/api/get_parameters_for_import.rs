@@ -1,6 +1,6 @@
 //! `GetParametersForImport`: a public key to wrap key material with, and the token to import it.
 
-use hsm_protocol::key_spec::{KeySpec, WrappingAlgorithm};
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, WrappingAlgorithm};
 
 use super::answer::Base64;
 use super::call::KeyUse;
@@ -24,8 +24,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let particulars = Particulars::Wrapping { algorithm: &algorithm, spec: &spec };
     let key_use = KeyUse::manage(Action::GetParametersForImport, &key_id).telling(particulars);
     let key = call.authorize(key_use).await?;
+    check_fit(&key, &spec, &algorithm)?;
     let (wrapping, algorithm) = offered(&spec, &algorithm)?;
-    check_fit(&key, wrapping, algorithm)?;
 
     let valid_to = call.now().plus_days(VALIDITY_DAYS);
     let mut devices = call.devices();
@@ -53,24 +53,26 @@ fn offered(spec: &str, algorithm: &str) -> Result<(KeySpec, WrappingAlgorithm), 
     Ok((wrapping, by_name.ok_or_else(|| unsupported(algorithm))?))
 }
 
-/// Refuses what has no room for the key's material.
-fn check_fit(
-    key: &KeyRecord,
-    wrapping: KeySpec,
-    algorithm: WrappingAlgorithm,
-) -> Result<(), KmsError> {
-    let direct = [WrappingAlgorithm::RSAES_OAEP_SHA_1, WrappingAlgorithm::RSAES_OAEP_SHA_256];
-    if !direct.contains(&algorithm) {
+/// Refuses what key material of this kind cannot be wrapped with.
+fn check_fit(key: &KeyRecord, wrapping: &str, algorithm: &str) -> Result<(), KmsError> {
+    let is_rsa = key.spec.row().is_some_and(|row| row.slow);
+    let is_short =
+        key.spec == KeySpec::SYMMETRIC_DEFAULT || key.usage == KeyUsage::GENERATE_VERIFY_MAC;
+    let is_long = [KeySpec::ECC_NIST_P521, KeySpec::ECC_NIST_EDWARDS25519].contains(&key.spec);
+    let fits = match algorithm {
+        "RSAES_OAEP_SHA_1" => !is_rsa,
+        "RSAES_OAEP_SHA_256" => !is_rsa && !(is_long && wrapping == "RSA_2048"),
+        "RSA_AES_KEY_WRAP_SHA_1" | "RSA_AES_KEY_WRAP_SHA_256" => !is_short,
+        // AWS ended RSAES_PKCS1_V1_5, and SM2PKE is for SM2 wrapping keys, which are not offered.
+        "RSAES_PKCS1_V1_5" => false,
+        _ => true,
+    };
+    if fits {
         return Ok(());
     }
-    let is_rsa = key.spec.row().is_some_and(|row| row.slow);
-    let is_long = key.spec == KeySpec::ECC_NIST_P521 && wrapping == KeySpec::RSA_2048;
-    match is_rsa || is_long {
-        true => Err(invalid(format!(
-            "Key material of KeySpec {:?} is too long for this wrapping key and algorithm. Use an \
-             RSA_AES_KEY_WRAP algorithm.",
-            key.spec
-        ))),
-        false => Ok(()),
-    }
+    Err(invalid(format!(
+        "Wrapping algorithm {algorithm} and wrapping key spec {wrapping} cannot be used to import \
+         a {:?} key.",
+        key.spec
+    )))
 }

@@ -4,7 +4,6 @@ use super::answer::Base64;
 use super::call::KeyUse;
 use super::metadata::AlgorithmLists;
 use super::model::get_public_key::{Input, Output};
-use super::model::values;
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
@@ -22,11 +21,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         key_id: Some(key.arn().into()),
         public_key: Some(Base64(&spki)),
         key_spec: spec_name.map(Into::into),
+        customer_master_key_spec: spec_name.map(Into::into),
         key_usage: key.usage.aws_name().map(Into::into),
         ..Output::default()
     };
-    output.customer_master_key_spec =
-        spec_name.filter(|name| values::CUSTOMER_MASTER_KEY_SPEC.contains(name)).map(Into::into);
     let listed = AlgorithmLists::of(&key);
     output.encryption_algorithms = listed.encryption;
     output.signing_algorithms = listed.signing;

@@ -1,10 +1,12 @@
 //! What the operations on grants have in common: ids and list entries.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
-use super::Answer;
 use super::model::list_grants::Output;
 use super::model::outputs::{GrantConstraints, GrantListEntry};
+use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::FoundGrant;
 use crate::key::grant::{self, Constraints, Party};
@@ -33,18 +35,26 @@ pub(super) fn audit_value(constraints: &Constraints) -> Option<Value> {
 }
 
 /// A page of a listing.
-pub(super) fn page<'g>(
-    grants: impl Iterator<Item = &'g FoundGrant>,
+pub(super) async fn page(
+    call: &Call<'_>,
+    grants: Vec<&FoundGrant>,
     marker: Option<String>,
 ) -> Result<Answer, KmsError> {
+    let mut entries = Vec::new();
+    for grant in grants {
+        entries.push(entry(call, grant).await?);
+    }
     Answer::of(&Output {
-        grants: Some(grants.map(entry).collect()),
+        grants: Some(entries),
         truncated: Some(marker.is_some()),
         next_marker: marker.map(Into::into),
     })
 }
 
-fn entry(FoundGrant { scope, key, id, record }: &FoundGrant) -> GrantListEntry<'_> {
+async fn entry<'g>(
+    call: &Call<'_>,
+    FoundGrant { scope, key, id, record }: &'g FoundGrant,
+) -> Result<GrantListEntry<'g>, KmsError> {
     let operations = record.terms.operations.iter();
     let operations = operations.map(|action| grant::operation_name(*action).into());
     let mut entry = GrantListEntry {
@@ -57,16 +67,28 @@ fn entry(FoundGrant { scope, key, id, record }: &FoundGrant) -> GrantListEntry<'
         constraints: constraints(&record.terms.constraints),
         ..GrantListEntry::default()
     };
-    match &record.grantee {
-        Party::Principal { arn, .. } => entry.grantee_principal = Some(arn.into()),
-        Party::Service(name) => entry.grantee_service_principal = Some(name.into()),
-    }
-    match &record.retiring {
-        Some(Party::Principal { arn, .. }) => entry.retiring_principal = Some(arn.into()),
-        Some(Party::Service(name)) => entry.retiring_service_principal = Some(name.into()),
-        None => {}
-    }
-    entry
+    let grantee = Some(&record.grantee);
+    (entry.grantee_principal, entry.grantee_service_principal) = shown(call, grantee).await?;
+    let retiring = record.retiring.as_ref();
+    (entry.retiring_principal, entry.retiring_service_principal) = shown(call, retiring).await?;
+    Ok(entry)
+}
+
+type Name<'g> = Option<Cow<'g, str>>;
+
+/// A principal, or a service, as lists have them.
+async fn shown<'g>(
+    call: &Call<'_>,
+    party: Option<&'g Party>,
+) -> Result<(Name<'g>, Name<'g>), KmsError> {
+    Ok(match party {
+        Some(Party::Principal { arn, id: Some(id) }) => {
+            (Some(call.shown(arn, id).await?.into()), None)
+        }
+        Some(Party::Principal { arn, id: None }) => (Some(arn.into()), None),
+        Some(Party::Service(name)) => (None, Some(name.into())),
+        None => (None, None),
+    })
 }
 
 fn constraints(constraints: &Constraints) -> Option<GrantConstraints<'_>> {

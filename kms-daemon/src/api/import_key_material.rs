@@ -2,7 +2,7 @@
 
 use hsm_protocol::key_spec::KeySpec;
 
-use super::call::regions::{refuse_moving, refuse_replica};
+use super::call::regions::refuse_moving;
 use super::call::{KeyUse, contended};
 use super::checks::invalid;
 use super::model::import_key_material::{Input, Output};
@@ -16,8 +16,10 @@ use crate::policy::{Action, Particulars};
 
 /// `ExpirationModelType` of the service model; the first is the default.
 const MODELS: [&str; 2] = ["KEY_MATERIAL_EXPIRES", "KEY_MATERIAL_DOES_NOT_EXPIRE"];
-/// `ImportType` of the service model.
-const TYPES: [&str; 2] = ["NEW_KEY_MATERIAL", "EXISTING_KEY_MATERIAL"];
+/// The `ImportType` of material that the key never had.
+const NEW: &str = "NEW_KEY_MATERIAL";
+/// The answer to material that is not the one it should be.
+const UNEXPECTED: &str = "Imported key material does not have the expected identifier (ID).";
 /// Longest time to expiry, in days.
 const MAX_DAYS: u32 = 365;
 
@@ -32,26 +34,35 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.optional_parameter("importType", input.import_type.as_deref());
     call.optional_parameter("keyMaterialId", input.key_material_id.as_deref());
 
-    let wanted = Wanted { import_type: input.import_type, id: input.key_material_id };
-    let imported = Imported { expires, description: input.key_material_description };
+    let wanted = Wanted {
+        import_type: input.import_type,
+        id: input.key_material_id,
+        description: input.key_material_description,
+    };
     let particulars =
         Particulars::Import { model: input.expiration_model.as_deref(), valid_to: expires };
     let key_use = KeyUse::manage(Action::ImportKeyMaterial, &key_id).telling(particulars);
     for _ in Call::tries() {
         let key = call.authorize(key_use).await?;
-        let is_new = wanted.is_new(&key)?;
+        wanted.check(&key)?;
+        let is_new = wanted.is_new(&key);
+        if is_new {
+            refuse_moving(&key)?;
+        }
         let now_ms = call.now().as_millis();
         let made = call.devices().import_key(&key, now_ms, &token, &wrapped).await?;
         let id = made.id.to_string();
         if wanted.id.as_ref().is_some_and(|wanted| *wanted != id) {
-            return Err(incorrect("The key material is not the one that KeyMaterialId names."));
+            return Err(incorrect(UNEXPECTED));
         }
-        let material = KeyMaterial { imported: Some(imported.clone()), ..made };
-        let changed = key.imported(material, is_new).map_err(|error| refusal(error, &key))?;
+        let imported = Imported { expires, description: wanted.description.clone() };
+        let material = KeyMaterial { imported: Some(imported), ..made };
+        let refused = |error| refusal(error, &key, &id);
+        let changed = key.imported(material, is_new).map_err(refused)?;
         if call.replace_shared(&key, &changed).await? == Update::Applied {
             return Answer::of(&Output {
                 key_id: Some(key.arn().into()),
-                key_material_id: Some(id.into()),
+                key_material_id: is_symmetric(&key).then(|| id.into()),
             });
         }
     }
@@ -62,30 +73,57 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 struct Wanted {
     import_type: Option<String>,
     id: Option<String>,
+    description: Option<String>,
 }
 
 impl Wanted {
-    /// Whether it has to be new to the key.
-    fn is_new(&self, key: &KeyRecord) -> Result<bool, KmsError> {
-        let is_first = key.materials.is_empty();
-        let is_new = match self.import_type.as_deref() {
-            Some(name) if key.spec != KeySpec::SYMMETRIC_DEFAULT && !is_first => {
-                return Err(invalid(format!(
-                    "ImportType {name} is for symmetric encryption keys only."
-                )));
-            }
-            Some(name) => name == TYPES[0],
-            None => is_first && !key.is_replica(),
-        };
-        if is_new {
-            refuse_replica(key)?;
-            refuse_moving(key)?;
+    /// Whether it may be said of the key's material.
+    fn check(&self, key: &KeyRecord) -> Result<(), KmsError> {
+        let given = [
+            ("importType", self.import_type.is_some()),
+            ("keyMaterialId", self.id.is_some()),
+            ("keyMaterialDescription", self.description.is_some()),
+        ];
+        if let Some((name, _)) = given.iter().find(|(_, is_given)| *is_given)
+            && !is_symmetric(key)
+        {
+            let spec = key.spec;
+            return Err(invalid(format!(
+                "Input parameter {name} cannot be used with {spec:?} imported keys."
+            )));
         }
-        if is_new && self.id.is_some() {
-            return Err(invalid("KeyMaterialId cannot be given for new key material."));
+        let asks_for_new = self.import_type.as_deref() == Some(NEW);
+        if asks_for_new && key.is_replica() {
+            return Err(invalid(
+                "Input parameter ImportType NEW_KEY_MATERIAL cannot be used on replica \
+                 Multi-Region keys",
+            ));
         }
-        Ok(is_new)
+        if self.description.is_some() && key.is_replica() {
+            return Err(invalid(
+                "Key material description can only be specified on primary Multi-Region keys",
+            ));
+        }
+        if self.id.is_some() && self.is_new(key) {
+            return Err(invalid(
+                "Input parameter keyMaterialId cannot be used with NEW_KEY_MATERIAL importType.",
+            ));
+        }
+        Ok(())
     }
+
+    /// Whether it has to be new to the key.
+    fn is_new(&self, key: &KeyRecord) -> bool {
+        match self.import_type.as_deref() {
+            Some(name) => name == NEW,
+            None => key.materials.is_empty() && !key.is_replica(),
+        }
+    }
+}
+
+/// Whether the material of the key has a name in the API.
+pub(super) fn is_symmetric(key: &KeyRecord) -> bool {
+    key.spec == KeySpec::SYMMETRIC_DEFAULT
 }
 
 /// When the material expires.
@@ -97,32 +135,39 @@ fn expiry(
     match (model == MODELS[0], valid_to) {
         (false, None) => Ok(None),
         (false, Some(_)) => {
-            Err(invalid("ValidTo cannot be given with KEY_MATERIAL_DOES_NOT_EXPIRE."))
+            let rule = "A validTo date cannot be set if the ExpirationModel is";
+            Err(invalid(format!("{rule} {model}")))
         }
-        (true, None) => Err(invalid("ValidTo is required with KEY_MATERIAL_EXPIRES.")),
-        (true, Some(seconds)) => Timestamp::from_epoch_seconds(seconds)
-            .filter(|expires| *expires > now && *expires <= now.plus_days(MAX_DAYS))
-            .map(Some)
-            .ok_or_else(|| invalid("ValidTo must be in the future, at most 365 days from now.")),
+        (true, None) => {
+            let rule = "A validTo date must be set if the ExpirationModel is";
+            Err(invalid(format!("{rule} {model}")))
+        }
+        (true, Some(seconds)) => match Timestamp::from_epoch_seconds(seconds) {
+            Some(expires) if expires <= now => Err(invalid("ValidTo must be in the future")),
+            Some(expires) if expires <= now.plus_days(MAX_DAYS) => Ok(Some(expires)),
+            _ => Err(invalid(format!("ValidTo must be less than {MAX_DAYS} days in the future"))),
+        },
     }
 }
 
-fn refusal(error: ImportError, key: &KeyRecord) -> KmsError {
+fn refusal(error: ImportError, key: &KeyRecord, id: &str) -> KmsError {
+    let arn = key.arn();
     match error {
-        ImportError::Incorrect if key.materials.is_empty() => {
-            incorrect("The key has no key material yet that this could be.")
-        }
-        ImportError::Incorrect => incorrect(
-            "The key material is not the material that the key had, or not new to it as the \
-             ImportType says.",
-        ),
-        ImportError::Pending => {
-            let text = format!("{} has key material that is pending rotation.", key.arn());
+        ImportError::Unknown => incorrect(UNEXPECTED),
+        ImportError::Known => incorrect(format!(
+            "Key material (id: {id}) being imported as {NEW} is already associated with KMS key \
+             {arn}."
+        )),
+        ImportError::Pending(other) => {
+            let text = format!(
+                "New key material (id: {id}) cannot be imported into KMS key {arn}, because \
+                 another key material (id: {other}) is pending rotation."
+            );
             KmsError::new(Exception::KmsInvalidState, text)
         }
     }
 }
 
-fn incorrect(text: &'static str) -> KmsError {
+fn incorrect(text: impl Into<std::borrow::Cow<'static, str>>) -> KmsError {
     KmsError::new(Exception::IncorrectKeyMaterial, text)
 }

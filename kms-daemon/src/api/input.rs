@@ -138,9 +138,10 @@ impl EncryptionContext {
     /// The canonical form for an encryption algorithm: only the symmetric one takes a context.
     pub(super) fn canonical_for(&self, algorithm: &str) -> Result<Vec<u8>, KmsError> {
         if !self.0.is_empty() && algorithm != SYMMETRIC_DEFAULT {
-            return Err(invalid(format!(
-                "An encryption context is not valid with algorithm {algorithm}."
-            )));
+            return Err(invalid(
+                "EncryptionContext is not supported when encrypting/decrypting with asymmetric \
+                 CMKs.",
+            ));
         }
         self.canonical()
     }

@@ -1,6 +1,7 @@
 //! `ListGrants`: the grants of a key.
 
 use super::call::KeyUse;
+use super::callers::read_principal;
 use super::create_grant::one_party;
 use super::grant_listing::{not_found, page, read_id};
 use super::marker::page_size;
@@ -21,15 +22,22 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.optional_parameter("limit", input.limit);
     call.optional_parameter("marker", input.marker.as_deref());
     let partition = call.home().partition();
-    let grantee = one_party(input.grantee_principal, input.grantee_service_principal, partition)?;
+    let grantee = one_party(input.grantee_principal, input.grantee_service_principal, |text| {
+        read_principal(None, text, partition)
+    })?;
     let key = call.authorize(KeyUse::manage(Action::ListGrants, &key_id)).await?;
+    // An earlier principal of that name is not meant.
+    let grantee = match grantee {
+        Some(grantee) => Some(call.bind(grantee).await?),
+        None => None,
+    };
 
     let catalog = call.catalog();
     if let Some(id) = wanted {
         let found = catalog.grant(&key.scope, key.id, id).await?;
         let found = found.ok_or_else(|| not_found(&id.to_string()))?;
-        let fits = grantee.is_none_or(|grantee| grantee.text() == found.record.grantee.text());
-        return page(fits.then_some(&found).into_iter(), None);
+        let fits = grantee.is_none_or(|grantee| grantee == found.record.grantee);
+        return page(call, fits.then_some(&found).into_iter().collect(), None).await;
     }
     let filter = format!("{} {}", key.arn(), grantee.as_ref().map_or("", |party| party.text()));
     let position = call.read_marker(&filter, input.marker.as_deref())?;
@@ -39,14 +47,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             let listing = catalog.list_grants(&key.scope, key.id, after, limit).await?;
             let last = listing.items.last().map(|grant| grant.id.to_string());
             let marker = call.next_marker(&filter, listing.more, last.as_deref());
-            page(listing.items.iter(), marker)
+            page(call, listing.items.iter().collect(), marker).await
         }
         Some(grantee) => {
-            let (scope, grantee) = (&key.scope, grantee.text());
-            let listing = catalog.list_grants_to(scope, key.id, grantee, after, limit).await?;
+            let (scope, name) = (&key.scope, grantee.text());
+            let listing = catalog.list_grants_to(scope, key.id, name, after, limit).await?;
             let last = listing.items.last().map(|(id, _)| id.to_string());
             let marker = call.next_marker(&filter, listing.more, last.as_deref());
-            page(listing.items.iter().filter_map(|(_, grant)| grant.as_ref()), marker)
+            let all = listing.items.iter().filter_map(|(_, grant)| grant.as_ref());
+            page(call, all.filter(|grant| grant.record.grantee == grantee).collect(), marker).await
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::cmp::Ordering;
 
+use hsm_protocol::key_spec::KeySpec;
+
 use super::call::KeyUse;
+use super::checks::invalid;
 use super::marker::page_size;
 use super::model::list_key_rotations::{Input, Output};
 use super::model::outputs::RotationsListEntry;
@@ -23,6 +26,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.optional_parameter("limit", input.limit);
     call.optional_parameter("marker", input.marker.as_deref());
     let key = call.authorize(KeyUse::manage(Action::ListKeyRotations, &key_id)).await?;
+    let symmetric = key.spec == KeySpec::SYMMETRIC_DEFAULT;
+    if input.include_key_material.is_some() && !symmetric {
+        let text = "Input parameter includeKeyMaterial can only be used with symmetric keys.";
+        return Err(invalid(text));
+    }
 
     // Material is only ever added, at the end: a position stays what it is.
     let filter = format!("{} {include}", key.id);
@@ -32,7 +40,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let listed = |material: &KeyMaterial| include != INCLUDE[0] || material.rotated.is_some();
     let pending = key.pending.as_ref().filter(|_| key.is_external());
     let all = key.materials.iter().chain(pending);
-    let all = all.enumerate().filter(|(_, material)| listed(material));
+    // Other keys have material too, which is never rotated and has no name in the API.
+    let all = all.filter(|_| symmetric).enumerate().filter(|(_, material)| listed(material));
     let mut rest = all.filter(|(index, _)| *index >= start);
     let page: Vec<_> = rest.by_ref().take(limit).collect();
     let last = page.last().map(|(index, _)| (index + 1).to_string());

@@ -1,12 +1,13 @@
 //! `ListRetirableGrants`: the grants in the Region that a principal may retire.
 
+use super::callers::read_principal;
 use super::checks::invalid;
 use super::create_grant::one_party;
 use super::grant_listing::page;
 use super::marker::page_size;
 use super::model::list_retirable_grants::Input;
 use super::{Answer, Call};
-use crate::error::KmsError;
+use crate::error::{Exception, KmsError};
 use crate::key::Scope;
 use crate::key::grant::Party;
 use crate::policy::AccountAction;
@@ -19,15 +20,18 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.optional_parameter("limit", input.limit);
     call.optional_parameter("marker", input.marker.as_deref());
     let partition = call.home().partition();
-    let retiring =
-        one_party(input.retiring_principal, input.retiring_service_principal, partition)?
-            .ok_or_else(|| invalid("RetiringPrincipal or RetiringServicePrincipal is required."))?;
+    let retiring = one_party(input.retiring_principal, input.retiring_service_principal, |text| {
+        read(text, partition)
+    })?
+    .ok_or_else(|| invalid("RetiringPrincipal or RetiringServicePrincipal is required."))?;
 
     // The grants of a principal are its account's affair, whoever owns the keys. A service
     // belongs to no account: of its grants each account sees those on its own keys.
     let home = call.home().clone();
     let asked = Scope::new(retiring.account().unwrap_or(&home.account), &home.region);
     call.authorize_in(AccountAction::ListRetirableGrants, &asked)?;
+    // An earlier principal of that name is not meant.
+    let retiring = call.bind(retiring).await?;
     let owner = match retiring {
         Party::Principal { .. } => None,
         Party::Service(_) => Some(home.account.as_str()),
@@ -40,5 +44,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         .await?;
     let last = listing.items.last().map(|(position, _)| position.as_str());
     let marker = call.next_marker(filter, listing.more, last);
-    page(listing.items.iter().filter_map(|(_, grant)| grant.as_ref()), marker)
+    let all = listing.items.iter().filter_map(|(_, grant)| grant.as_ref());
+    let meant = all.filter(|grant| grant.record.retiring.as_ref() == Some(&retiring));
+    page(call, meant.collect(), marker).await
+}
+
+fn read(text: &str, partition: &str) -> Result<Party, KmsError> {
+    if text.starts_with("arn:") || Party::principal(text, partition).is_some() {
+        return read_principal(None, text, partition);
+    }
+    let text = format!("Retiring principal {text} could not be found");
+    Err(KmsError::new(Exception::NotFound, text))
 }

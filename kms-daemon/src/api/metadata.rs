@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 
 use super::model::outputs::{KeyMetadata, MultiRegionConfiguration, MultiRegionKey};
-use super::model::values;
 use crate::key::multi_region::MultiRegion;
 use crate::key::{KeyMaterial, KeyRecord, KeyState, Scope, spec};
 
@@ -26,6 +25,8 @@ pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
         origin: key.origin.aws_name().map(Into::into),
         key_manager: Some(if key.service.is_some() { "AWS" } else { "CUSTOMER" }.into()),
         key_spec: Some(spec_name.into()),
+        // The deprecated twin has every name, also those that its type in the model has not.
+        customer_master_key_spec: Some(spec_name.into()),
         multi_region: Some(key.id.device().multi_region),
         deletion_date: key.deletion,
         multi_region_configuration: regions.map(|regions| configuration(key, regions)),
@@ -37,10 +38,6 @@ pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
         encapsulation_algorithms: listed.encapsulation,
         ..KeyMetadata::default()
     };
-    // Clients of before 2025 break on names they do not know in the deprecated twin.
-    if values::CUSTOMER_MASTER_KEY_SPEC.contains(&spec_name) {
-        metadata.customer_master_key_spec = Some(spec_name.into());
-    }
     if key.is_external() && key.has_all_material() {
         let expires = key.materials.iter().filter_map(KeyMaterial::expires).min();
         let model = match expires {

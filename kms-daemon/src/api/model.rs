@@ -24,6 +24,7 @@ mod generated {
 }
 
 pub(super) use self::generated::operations::*;
+#[cfg(test)]
 pub(crate) use self::generated::values;
 pub(super) use self::generated::{errors, inputs, outputs};
 

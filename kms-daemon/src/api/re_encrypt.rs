@@ -48,11 +48,14 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let (source, ciphertext) = source.authorize(call, blob.as_deref()).await?;
     let destination_use = destination_use.telling(Particulars::ReEncrypt(Some(&source.value)));
     let destination = call.authorize_located(destination_use, destination?).await?;
-    Call::finish_dry_run(input.dry_run)?;
-    let ciphertext = ciphertext.ok_or_else(|| KmsError::internal("no ciphertext to re-encrypt"))?;
+    let Some(ciphertext) = ciphertext else {
+        Call::finish_dry_run(input.dry_run)?;
+        return Err(KmsError::internal("no ciphertext to re-encrypt"));
+    };
     let numbers = (encryption_algorithm(from)?, encryption_algorithm(to)?);
     let symmetric = |algorithm| algorithm == EncryptionAlgorithm::SYMMETRIC_DEFAULT;
     let answer = |blob: &[u8]| {
+        Call::finish_dry_run(input.dry_run)?;
         let made = match symmetric(numbers.1) {
             true => material_id(&Ciphertext::Blob(Envelope::parse(blob)?)),
             false => None,

@@ -1,8 +1,8 @@
 //! `ReplicateKey`: makes a replica of a multi-Region key in another Region. It is durable in both
 //! before the answer.
 
-use super::call::regions::refuse_replica;
 use super::call::{KeyUse, contended};
+use super::checks::invalid;
 use super::create_key::audit_form;
 use super::metadata::key_metadata;
 use super::model::outputs::Tag;
@@ -41,9 +41,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let key = call.authorize(key_use).await?;
         let new_key = NewKey::replica_of(&key, &tags);
         call.authorize_new_key(&there, new_key, asked_bypass)?;
-        refuse_replica(&key)?;
+        if key.is_replica() {
+            let text = format!("{} is not a multi-region primary key.", key.arn());
+            return Err(KmsError::new(Exception::UnsupportedOperation, text));
+        }
         check_destination(call, &key, &there)?;
-        tagging::check_count(&tags)?;
         let policy = match &input.policy {
             Some(text) => {
                 let bound = call.bound(text).await?;
@@ -89,7 +91,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             return answer(call, &replica, here);
         }
         if call.catalog().key(&there, key.id).await?.is_some() {
-            return Err(exists(&there, &key));
+            return Err(exists());
         }
     }
     Err(contended())
@@ -98,16 +100,23 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 /// Whether the Region can have a replica of the key.
 fn check_destination(call: &Call<'_>, key: &KeyRecord, there: &Scope) -> Result<(), KmsError> {
     let Scope { region, .. } = there;
-    if *region == key.scope.region || key.related().contains(there) {
-        return Err(exists(there, key));
+    if *region == key.scope.region {
+        let text = format!("{region} cannot have a replica because it contains the primary.");
+        return Err(invalid(text));
+    }
+    if key.related().contains(there) {
+        return Err(exists());
     }
     if there.partition() != key.scope.partition() {
-        let text = format!("{region} is in another partition than {}.", key.scope.region);
-        return Err(KmsError::new(Exception::UnsupportedOperation, text));
+        return Err(invalid(
+            "The replica key Region must be in the same AWS partition as the primary key Region.",
+        ));
     }
     if !call.regions().has(region) && !call.regions().peers().has(region) {
-        let text = format!("The Region {region} is not available.");
-        return Err(KmsError::new(Exception::UnsupportedOperation, text));
+        return Err(invalid(format!(
+            "Region {region} is not a valid Region or multi-Region keys are not supported in \
+             Region {region}."
+        )));
     }
     Ok(())
 }
@@ -144,14 +153,15 @@ fn answer(call: &mut Call<'_>, replica: &KeyRecord, here: bool) -> Result<Answer
         tag_key: key.clone().into(),
         tag_value: value.clone().into(),
     };
+    let tagged = !replica.tags.is_empty();
     Answer::of(&Output {
         replica_key_metadata: Some(metadata),
         replica_policy: Some(replica.policy.text().into()),
-        replica_tags: Some(replica.tags.iter().map(tag).collect()),
+        replica_tags: tagged.then(|| replica.tags.iter().map(tag).collect()),
     })
 }
 
-fn exists(there: &Scope, key: &KeyRecord) -> KmsError {
-    let text = format!("{} already exists", there.key_arn(key.id));
+fn exists() -> KmsError {
+    let text = "You can create only one replica of each primary key in each AWS Region.";
     KmsError::new(Exception::AlreadyExists, text)
 }

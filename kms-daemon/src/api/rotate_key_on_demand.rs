@@ -17,10 +17,13 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("keyId", key_id.as_str());
     for _ in Call::tries() {
         let key = call.authorize(KeyUse::manage(Action::RotateKeyOnDemand, &key_id)).await?;
-        refuse_replica(&key)?;
+        refuse_replica(&key, Action::RotateKeyOnDemand)?;
         if key.on_demand_rotations() >= MAX_ON_DEMAND {
             let arn = key.arn();
-            let text = format!("{arn} was rotated on demand {MAX_ON_DEMAND} times, the most.");
+            let text = format!(
+                "The on-demand rotations limit has been reached for the given keyId. No more \
+                 on-demand rotations can be performed for this key: {arn}"
+            );
             return Err(KmsError::new(Exception::LimitExceeded, text));
         }
         let now = call.now();
@@ -31,15 +34,16 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let pending = key.pending.as_ref().filter(|pending| !pending.has_expired(now));
         let pending = pending.filter(|_| key.is_external());
         if pending.is_some() && !call.is_imported_everywhere(&key).await? {
-            let arn = key.arn();
-            let text = format!("{arn} has key material that a replica key has not imported yet.");
+            let text = "Cannot perform key material rotation: Key material has not been imported \
+                        for replicas of the Multi-Region key.";
             return Err(KmsError::new(Exception::KmsInvalidState, text));
         }
         let material = match (pending, key.is_external()) {
             (Some(pending), _) => pending.clone(),
             (None, true) => {
                 let arn = key.arn();
-                let text = format!("{arn} has no imported key material that waits for rotation.");
+                let text =
+                    format!("No available key material pending rotation for the key: {arn}.");
                 return Err(KmsError::new(Exception::KmsInvalidState, text));
             }
             (None, false) => call.devices().rotate(&key).await?,

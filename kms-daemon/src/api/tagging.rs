@@ -8,61 +8,54 @@ use crate::key::Tags;
 
 /// Most tags of a key.
 const MAX_TAGS: usize = 50;
-/// Longest tag key, in characters.
-const MAX_KEY: usize = 128;
-/// Longest tag value, in characters.
-const MAX_VALUE: usize = 256;
 /// Start of tag keys that only AWS services set.
 const RESERVED_PREFIX: &str = "aws:";
 
 /// Checks tags whose shape is right.
 ///
 /// # Errors
-/// [`Exception::Tag`] for keys or values that are not allowed and for repeated keys.
+/// [`Exception::Tag`] for keys or values that are not allowed, for repeated keys and for more
+/// than a key can have.
 pub(super) fn read(tags: Vec<Tag>) -> Result<Tags, KmsError> {
     let mut read = Tags::new();
     for tag in tags {
         let Tag { tag_key: key, tag_value: value } = tag;
         check_key(&key)?;
-        if value.chars().count() > MAX_VALUE || !value.chars().all(is_allowed) {
-            return Err(KmsError::new(
-                Exception::Tag,
-                format!("The value of tag {key} is not valid."),
-            ));
+        if !value.chars().all(is_allowed) {
+            let text = format!("The value of tag {key} is not valid.");
+            return Err(KmsError::new(Exception::Tag, text));
         }
-        if let Some(earlier) = read.insert(key.clone(), value) {
-            drop(earlier);
-            return Err(KmsError::new(Exception::Tag, format!("Duplicate tag key {key}.")));
+        if read.insert(key, value).is_some() {
+            return Err(KmsError::new(Exception::Tag, "Duplicate tag keys"));
         }
     }
+    check_count(&read)?;
     Ok(read)
 }
 
-/// Checks a tag key.
+/// Checks the characters of a tag key.
 ///
 /// # Errors
 /// [`Exception::Tag`].
 pub(super) fn check_key(key: &str) -> Result<(), KmsError> {
-    let length = key.chars().count();
-    let valid = (1..=MAX_KEY).contains(&length)
-        && key.chars().all(is_allowed)
-        && !key.to_ascii_lowercase().starts_with(RESERVED_PREFIX);
-    if valid {
-        return Ok(());
+    if key.to_ascii_lowercase().starts_with(RESERVED_PREFIX) {
+        return Err(KmsError::new(Exception::Tag, "Tags beginning with aws: are reserved"));
     }
-    let shown: String = key.chars().take(MAX_KEY).collect();
-    Err(KmsError::new(Exception::Tag, format!("The tag key '{shown}' is not valid.")))
+    if !key.chars().all(is_allowed) {
+        return Err(KmsError::new(Exception::Tag, format!("The tag key '{key}' is not valid.")));
+    }
+    Ok(())
 }
 
 /// Checks the number of tags a key would have.
 ///
 /// # Errors
-/// [`Exception::LimitExceeded`].
+/// [`Exception::Tag`].
 pub(super) fn check_count(tags: &Tags) -> Result<(), KmsError> {
     if tags.len() <= MAX_TAGS {
         return Ok(());
     }
-    Err(KmsError::new(Exception::LimitExceeded, format!("A key has at most {MAX_TAGS} tags.")))
+    Err(KmsError::new(Exception::Tag, "Too many tags"))
 }
 
 /// Tags in the form of audit records.

@@ -23,6 +23,7 @@ mod model_regions;
 mod multi_region;
 mod policies;
 mod quotas;
+mod recorded;
 mod rig;
 mod rotation;
 mod service_model;

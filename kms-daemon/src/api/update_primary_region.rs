@@ -1,8 +1,9 @@
 //! `UpdatePrimaryRegion`: makes a replica of a multi-Region key the primary, and the primary a
 //! replica.
 
-use super::call::regions::{refuse_moving, refuse_replica};
+use super::call::regions::refuse_moving;
 use super::call::{KeyUse, contended};
+use super::checks::invalid;
 use super::model::update_primary_region::Input;
 use super::{Answer, Call, Operation};
 use crate::error::{Exception, KmsError};
@@ -22,12 +23,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let particulars = Particulars::PrimaryRegion(&region);
         let key_use = KeyUse::manage(Action::UpdatePrimaryRegion, &key_id).telling(particulars);
         let key = call.authorize(key_use).await?;
-        refuse_replica(&key)?;
-        if region == key.scope.region {
-            let text = format!("{region} is the primary Region of {} already.", key.arn());
-            return Err(KmsError::new(Exception::UnsupportedOperation, text));
+        if key.is_replica() {
+            let text = format!("{} is not a multi-Region primary key.", key.arn());
+            return Err(KmsError::new(Exception::KmsInvalidState, text));
         }
         refuse_moving(&key)?;
+        // It is there already.
+        if region == key.scope.region {
+            return Ok(Answer::empty());
+        }
         let related = call.catalog().related(&key).await?;
         let update = match related.iter().position(|other| other.scope == there) {
             Some(place) => here(call, key_use, &key, related, place).await?,
@@ -38,8 +42,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
                 catalog.replace_and_tell(&key.stored(), &moving, &region, What::Moves).await?
             }
             None => {
-                let text = format!("Key '{}' does not exist", there.key_arn(key.id));
-                return Err(KmsError::new(Exception::NotFound, text));
+                let id = key.id;
+                let text = format!("{id} does not have a replica key in the specified Region.");
+                return Err(invalid(text));
             }
         };
         if update == Update::Applied {

@@ -18,6 +18,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let request = MacRequest::new(authenticated);
     let (key, algorithm) = request.authorize(call, Action::VerifyMac).await?;
     call.devices().verify_mac(&key, algorithm, &request.message, &input.mac).await?;
+    Call::finish_dry_run(request.dry_run)?;
     Answer::of(&Output {
         key_id: Some(key.arn().into()),
         mac_valid: Some(true),

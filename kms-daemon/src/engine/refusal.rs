@@ -81,8 +81,9 @@ fn refused_import(code: ErrorCode) -> Option<KmsError> {
             "The import token has expired. Call GetParametersForImport, and wrap the key \
              material with the new public key.",
         ),
+        // What was wrapped is no key material of the key's spec.
         ErrorCode::KEY_MATERIAL_INVALID | ErrorCode::MESSAGE_LENGTH => {
-            (Exception::IncorrectKeyMaterial, "The key material does not fit the key's spec.")
+            return Some(KmsError::bare(Exception::InvalidCiphertext));
         }
         _ => return None,
     };

@@ -11,6 +11,7 @@ mod groups;
 mod keys;
 mod other_accounts;
 mod policies;
+mod predecessors;
 mod refusals;
 mod rig;
 mod roles;

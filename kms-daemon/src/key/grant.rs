@@ -222,6 +222,13 @@ impl Constraints {
     }
 }
 
+/// The operations that a key of this kind has, of those that grants give.
+#[must_use]
+pub fn supported_by(key: &KeyRecord) -> Vec<&'static str> {
+    let suits = |action: &Action| spec::suits(key, *action);
+    OPERATIONS.into_iter().filter(suits).map(operation_name).collect()
+}
+
 /// The name of a grantable action in the API.
 #[must_use]
 pub fn operation_name(action: Action) -> &'static str {

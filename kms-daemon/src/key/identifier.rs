@@ -3,6 +3,9 @@
 use super::{AliasName, KeyId, Scope};
 use crate::error::{Exception, KmsError};
 
+/// The answer to an alias where only a key will do.
+const NO_ALIASES: &str = "Key Aliases are not supported for this operation.";
+
 /// Which forms an operation takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forms {
@@ -27,7 +30,8 @@ impl KeyRef {
     ///
     /// # Errors
     /// [`Exception::NotFound`] for an ARN of another Region and for text that names nothing;
-    /// `malformed_arn` for text that starts as an ARN and is none.
+    /// `malformed_arn` for text that starts as an ARN and is none, and for the name or ARN of an
+    /// alias where only a key will do.
     pub fn parse(
         text: &str,
         forms: Forms,
@@ -35,8 +39,11 @@ impl KeyRef {
         malformed_arn: Exception,
     ) -> Result<Self, KmsError> {
         if text.starts_with("arn:") {
-            let arn = parse_arn(text, forms)
+            let arn = parse_arn(text)
                 .ok_or_else(|| KmsError::new(malformed_arn, format!("Invalid arn {text}")))?;
+            if forms == Forms::Key && arn.alias().is_some() {
+                return Err(KmsError::new(malformed_arn, NO_ALIASES));
+            }
             let region = &arn.scope().region;
             if *region != home.region {
                 return Err(KmsError::new(Exception::NotFound, format!("Invalid arn {region}")));
@@ -48,7 +55,8 @@ impl KeyRef {
         }
         match AliasName::parse(text) {
             Some(alias) if forms == Forms::KeyOrAlias => Ok(Self::Alias(home.clone(), alias)),
-            _ => Err(KmsError::new(Exception::NotFound, format!("Invalid keyId '{text}'"))),
+            Some(_) => Err(KmsError::new(malformed_arn, NO_ALIASES)),
+            None => Err(KmsError::new(Exception::NotFound, format!("Invalid keyId '{text}'"))),
         }
     }
 
@@ -81,7 +89,7 @@ impl KeyRef {
 }
 
 /// Reads `arn:<partition>:kms:<region>:<account>:key/<id>` or `…:alias/<name>`.
-fn parse_arn(text: &str, forms: Forms) -> Option<KeyRef> {
+fn parse_arn(text: &str) -> Option<KeyRef> {
     let mut fields = text.splitn(6, ':');
     let mut field = || fields.next();
     let (_, partition, service) = (field()?, field()?, field()?);
@@ -98,10 +106,7 @@ fn parse_arn(text: &str, forms: Forms) -> Option<KeyRef> {
     if let Some(id) = resource.strip_prefix("key/") {
         return Some(KeyRef::Key(scope, KeyId::parse(id)?));
     }
-    match forms {
-        Forms::Key => None,
-        Forms::KeyOrAlias => Some(KeyRef::Alias(scope, AliasName::parse(resource)?)),
-    }
+    Some(KeyRef::Alias(scope, AliasName::parse(resource)?))
 }
 
 /// The Region pattern of the service model: `^([a-z]+-){2,3}\d+$`.
@@ -161,7 +166,16 @@ mod tests {
             let expected = format!("NotFoundException: Invalid keyId '{text}'");
             assert_eq!(refusal(text, Forms::KeyOrAlias), expected);
         }
-        assert_eq!(refusal("alias/a", Forms::Key), "NotFoundException: Invalid keyId 'alias/a'");
+    }
+
+    #[test]
+    fn aliases_are_refused_where_only_a_key_will_do() {
+        let expected = "InvalidArnException: Key Aliases are not supported for this operation.";
+        let arn = |account: &str| format!("arn:aws:kms:us-east-1:{account}:alias/a");
+        let absent = "arn:aws:kms:eu-west-1:000000000000:alias/a";
+        for text in ["alias/a", &arn("000000000000"), &arn("111122223333"), absent] {
+            assert_eq!(refusal(text, Forms::Key), expected, "{text}");
+        }
     }
 
     #[test]
@@ -178,8 +192,6 @@ mod tests {
         ] {
             assert!(refusal(text, Forms::KeyOrAlias).starts_with("InvalidArnException"), "{text}");
         }
-        let alias = "arn:aws:kms:us-east-1:000000000000:alias/a";
-        assert!(refusal(alias, Forms::Key).starts_with("InvalidArnException"));
     }
 
     #[test]

@@ -37,10 +37,12 @@ pub struct Imported {
 /// Why material cannot be imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportError {
-    /// It is not the material that the request or the key requires.
-    Incorrect,
-    /// Other new material waits for its rotation.
-    Pending,
+    /// It should be material that the key has or had, and is not.
+    Unknown,
+    /// It should be new to the key, and is not.
+    Known,
+    /// This other new material waits for its rotation.
+    Pending(MaterialId),
 }
 
 impl KeyRecord {
@@ -61,10 +63,13 @@ impl KeyRecord {
             (Some(known), false) => {
                 (known.token, known.imported) = (material.token, material.imported);
             }
+            (Some(_), true) => return Err(ImportError::Known),
+            (None, false) => return Err(ImportError::Unknown),
             (None, true) if self.materials.is_empty() => key.materials.push(material),
-            (None, true) if self.pending.is_none() => key.pending = Some(material),
-            (None, true) => return Err(ImportError::Pending),
-            _ => return Err(ImportError::Incorrect),
+            (None, true) => match &self.pending {
+                Some(other) => return Err(ImportError::Pending(other.id)),
+                None => key.pending = Some(material),
+            },
         }
         if key.state == KeyState::PendingImport && key.has_all_material() {
             key.state = KeyState::Enabled;

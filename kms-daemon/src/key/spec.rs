@@ -91,17 +91,37 @@ pub fn suits(key: &KeyRecord, action: Action) -> bool {
         Requirement::Asymmetric => key.spec.row().is_some_and(has_public_half),
         Requirement::Symmetric => symmetric,
         Requirement::OwnSymmetric => symmetric && !key.is_external(),
+        Requirement::Own => !key.is_external(),
         Requirement::External => key.is_external(),
         Requirement::MultiRegion => key.multi_region.is_some(),
         Requirement::Usage(usage) => key.usage == usage,
     }
 }
 
-/// Checks that a key is of the kind that `action` needs, and may be used with `algorithm`.
+/// Checks that the material of a key comes from where `action` needs it to.
 ///
 /// # Errors
-/// [`Exception::UnsupportedOperation`] if only asymmetric keys will do and this is none, else
-/// [`Exception::InvalidKeyUsage`].
+/// [`Exception::UnsupportedOperation`].
+pub fn check_origin(key: &KeyRecord, action: Action) -> Result<(), KmsError> {
+    let fits = match action.requirement() {
+        Requirement::OwnSymmetric | Requirement::Own => !key.is_external(),
+        Requirement::External => key.is_external(),
+        _ => true,
+    };
+    if fits {
+        return Ok(());
+    }
+    let (arn, origin) = (key.arn(), key.origin.aws_name().unwrap_or_default());
+    let text = format!("{arn} origin is {origin} which is not valid for this operation.");
+    Err(KmsError::new(Exception::UnsupportedOperation, text))
+}
+
+/// Checks that a key is of the kind that `action` needs, and may be used with `algorithm`.
+/// [`check_origin`] comes before.
+///
+/// # Errors
+/// [`Exception::InvalidKeyUsage`] if the key was made for another use or has no such algorithm,
+/// else [`Exception::UnsupportedOperation`].
 pub fn check_use(
     key: &KeyRecord,
     action: Action,
@@ -124,7 +144,6 @@ pub fn check_use(
 /// Why a key cannot be used for an action.
 fn unfit(key: &KeyRecord, action: Action, requirement: Requirement) -> KmsError {
     let (arn, operation) = (key.arn(), action.operation());
-    let symmetric = key.spec == KeySpec::SYMMETRIC_DEFAULT;
     match requirement {
         Requirement::Usage(_) => {
             let text =
@@ -132,14 +151,7 @@ fn unfit(key: &KeyRecord, action: Action, requirement: Requirement) -> KmsError 
             KmsError::new(Exception::InvalidKeyUsage, text)
         }
         Requirement::MultiRegion => {
-            let text = format!("{arn} is not a multi-Region key.");
-            KmsError::new(Exception::UnsupportedOperation, text)
-        }
-        Requirement::OwnSymmetric | Requirement::External
-            if symmetric || requirement == Requirement::External =>
-        {
-            let origin = key.origin.aws_name().unwrap_or_default();
-            let text = format!("{arn} origin is {origin} which is not valid for this operation.");
+            let text = format!("{arn} is not a multi-region primary key.");
             KmsError::new(Exception::UnsupportedOperation, text)
         }
         _ => {

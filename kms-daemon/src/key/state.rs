@@ -61,7 +61,8 @@ impl KeyState {
             Self::Creating => "is creating",
             Self::Enabled => "is enabled",
             Self::Disabled => "is disabled",
-            Self::PendingDeletion | Self::PendingReplicaDeletion => "is pending deletion",
+            Self::PendingDeletion => "is pending deletion",
+            Self::PendingReplicaDeletion => "is pending replica deletion",
             Self::PendingImport => "is pending import",
             Self::Unavailable => "is unavailable",
             Self::Updating => "is updating",
@@ -84,6 +85,8 @@ pub enum StateRule {
     Usable,
     /// The key must be enabled: RotateKeyOnDemand and ReplicateKey.
     Enabled,
+    /// The key must have its material and be kept: GetPublicKey.
+    Made,
     /// CreateGrant.
     Grant,
     /// EnableKey and DisableKey.
@@ -115,6 +118,7 @@ impl StateRule {
             Self::Any => true,
             Self::Usable => matches!(state, S::Enabled | S::Updating),
             Self::Enabled => state == S::Enabled,
+            Self::Made => matches!(state, S::Enabled | S::Disabled | S::Updating),
             Self::Grant => matches!(state, S::Enabled | S::Unavailable | S::Updating),
             Self::Switch => matches!(state, S::Enabled | S::Disabled | S::Unavailable),
             Self::NotPendingDeletion => {

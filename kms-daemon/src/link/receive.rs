@@ -144,7 +144,7 @@ impl Receiver {
                 particulars: Particulars::PrimaryRegion(&place.scope.region),
                 lookups: Lookups::NONE,
             };
-            policy::authorize(&request, Stored::clone(&key), None)?;
+            policy::authorize(&request, Stored::clone(&key), None, self.front.service.now())?;
             let current = key.sharing(&shared, &Tokens::new());
             let next = current.with_primary(&place.scope.region);
             let related = catalog.related(&next).await?;

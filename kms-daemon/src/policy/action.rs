@@ -15,6 +15,8 @@ pub enum Requirement {
     Symmetric,
     /// A symmetric encryption key whose material the service makes.
     OwnSymmetric,
+    /// A key whose material the service makes.
+    Own,
     /// A multi-Region key.
     MultiRegion,
     /// A key whose material is imported.
@@ -66,6 +68,7 @@ macro_rules! actions {
 const ANY: Requirement = Requirement::AnyKey;
 const ASYMMETRIC: Requirement = Requirement::Asymmetric;
 const EXTERNAL: Requirement = Requirement::External;
+const OWN: Requirement = Requirement::Own;
 const MULTI_REGION: Requirement = Requirement::MultiRegion;
 const OWN_SYMMETRIC: Requirement = Requirement::OwnSymmetric;
 const SYMMETRIC: Requirement = Requirement::Symmetric;
@@ -88,7 +91,7 @@ actions! {
     DeriveSharedSecret "DeriveSharedSecret" "DeriveSharedSecret" AGREE, Usable;
     DescribeKey "DescribeKey" "DescribeKey" ANY, Any;
     DisableKey "DisableKey" "DisableKey" ANY, Switch;
-    DisableKeyRotation "DisableKeyRotation" "DisableKeyRotation" OWN_SYMMETRIC, Usable;
+    DisableKeyRotation "DisableKeyRotation" "DisableKeyRotation" OWN, Usable;
     EnableKey "EnableKey" "EnableKey" ANY, Switch;
     EnableKeyRotation "EnableKeyRotation" "EnableKeyRotation" OWN_SYMMETRIC, Usable;
     Encapsulate "Encapsulate" "Encapsulate" ENCAPSULATE, Usable;
@@ -102,14 +105,14 @@ actions! {
     GenerateMac "GenerateMac" "GenerateMac" MAC, Usable;
     GetKeyLastUsage "GetKeyLastUsage" "GetKeyLastUsage" ANY, Any;
     GetKeyPolicy "GetKeyPolicy" "GetKeyPolicy" ANY, Any;
-    GetKeyRotationStatus "GetKeyRotationStatus" "GetKeyRotationStatus" SYMMETRIC, Any;
+    GetKeyRotationStatus "GetKeyRotationStatus" "GetKeyRotationStatus" ANY, Any;
     GetParametersForImport "GetParametersForImport" "GetParametersForImport" EXTERNAL,
         ImportParameters;
-    GetPublicKey "GetPublicKey" "GetPublicKey" ASYMMETRIC, Usable;
+    GetPublicKey "GetPublicKey" "GetPublicKey" ASYMMETRIC, Made;
     ImportKeyMaterial "ImportKeyMaterial" "ImportKeyMaterial" EXTERNAL, Import;
     ListGrants "ListGrants" "ListGrants" ANY, Any;
     ListKeyPolicies "ListKeyPolicies" "ListKeyPolicies" ANY, Any;
-    ListKeyRotations "ListKeyRotations" "ListKeyRotations" SYMMETRIC, Any;
+    ListKeyRotations "ListKeyRotations" "ListKeyRotations" ANY, Any;
     ListResourceTags "ListResourceTags" "ListResourceTags" ANY, Any;
     PutKeyPolicy "PutKeyPolicy" "PutKeyPolicy" ANY, Any;
     ReEncryptFrom "ReEncryptFrom" "ReEncrypt" CIPHER, Usable;

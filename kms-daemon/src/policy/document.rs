@@ -1,5 +1,6 @@
 //! Key policy documents: the text as it was put, and its compiled form.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::key::Scope;
 
 mod built_in;
 mod identity;
+mod naming;
 mod shared;
 mod trust;
 
@@ -63,6 +65,15 @@ impl KeyPolicy {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.0.text
+    }
+
+    /// The document as it was put, but for principals that have another name now.
+    #[must_use]
+    pub fn naming(&self, names: &BTreeMap<&str, String>) -> Cow<'_, str> {
+        match names.is_empty() {
+            true => Cow::Borrowed(&self.0.text),
+            false => Cow::Owned(naming::replace(&self.0.text, names)),
+        }
     }
 
     /// The users and roles it names.

@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::grant::{GrantUse, Objection, Pairs};
 use crate::key::{GrantId, GrantRecord, KeyRecord, Scope, Stored, grant};
+use crate::principal::PrincipalKind;
 
 /// A request that nobody has made.
 #[derive(Clone, Copy)]
@@ -27,7 +28,7 @@ pub(crate) struct Supposition<'a> {
     pub(crate) scope: &'a Scope,
     /// The key, for actions that are about one, and the name the request would have for it.
     pub(crate) key: Option<(&'a KeyRecord, &'a str)>,
-    /// Grants that name the asker.
+    /// Grants that name the asker, or an earlier principal of the asker's name.
     pub(crate) grants: &'a [(GrantId, Stored<GrantRecord>, Grantee)],
     /// What the request would have.
     pub(crate) given: &'a Given,
@@ -64,7 +65,7 @@ pub(crate) struct Explanation {
     pub(crate) told: Option<String>,
     /// Every statement of every policy that applies to the caller or the key.
     pub(crate) statements: Vec<StatementReport>,
-    /// Every grant on the key that names the caller.
+    /// Every grant on the key that names the caller, or an earlier principal of the caller's name.
     pub(crate) grants: Vec<GrantReport>,
 }
 
@@ -230,7 +231,16 @@ pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsE
 
 impl Supposition<'_> {
     fn grants(&self, action: Option<Action>) -> Vec<GrantReport> {
+        let names = self.asker.names();
         let report = |(id, record, _): &(GrantId, Stored<GrantRecord>, Grantee)| {
+            let grantee = &record.grantee;
+            if !names.iter().any(|name| grantee.is_principal(&name.arn, name.id)) {
+                let objection = Some(match self.asker.principal.kind {
+                    PrincipalKind::Role(_) => "it names an earlier role of this name",
+                    _ => "it names an earlier user of this name",
+                });
+                return GrantReport { id: *id, grantee: grantee.text().to_owned(), objection };
+            }
             let grantable = action.filter(|action| grant::OPERATIONS.contains(action));
             let objection = match grantable {
                 Some(action) => {
@@ -239,7 +249,7 @@ impl Supposition<'_> {
                 }
                 None => Some("grants cannot give this action"),
             };
-            GrantReport { id: *id, grantee: record.grantee.text().to_owned(), objection }
+            GrantReport { id: *id, grantee: grantee.text().to_owned(), objection }
         };
         self.grants.iter().map(report).collect()
     }

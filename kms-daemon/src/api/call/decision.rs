@@ -1,8 +1,10 @@
 //! The two halves of a decision: whether the caller may, and whether the key can be used.
 
-use super::Call;
+use super::{Call, KeyUse};
+use crate::api::decrypt::incorrect_key;
+use crate::envelope::Envelope;
 use crate::error::KmsError;
-use crate::key::{KeyRecord, KeyState, Stored};
+use crate::key::{KeyRecord, Stored};
 use crate::policy::{self, Authorized, Permitted};
 
 impl Call<'_> {
@@ -27,17 +29,19 @@ impl Call<'_> {
         Ok(policy::permit(request, key, Some(grant))?)
     }
 
-    /// Checks that a key which the caller may use can be used.
+    /// Checks that a key which the caller may use can be used. Whether it made the ciphertext of
+    /// the request comes first: what else is wrong with another key is of no interest then.
     pub(super) fn ready(
         &mut self,
+        key_use: KeyUse<'_>,
         permitted: Permitted<'_>,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
-        let state_rule = permitted.state_rule();
-        let key = permitted.authorize()?;
-        // Expired material is gone, whether it was destroyed yet or not.
-        if key.has_expired(self.now()) {
-            state_rule.check(KeyState::PendingImport, || key.arn())?;
+        if let Some(blob) = key_use.blob
+            && Envelope::parse(blob)?.key != permitted.key().id
+        {
+            return Err(incorrect_key());
         }
+        let key = permitted.authorize(self.now())?;
         if self.operation.is_tracked() {
             self.used.push(key.stored());
         }

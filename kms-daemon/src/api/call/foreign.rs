@@ -69,6 +69,6 @@ impl Call<'_> {
         })?;
         let permitted = permitted?;
         self.key_resource(permitted.key());
-        self.ready(permitted)
+        self.ready(key_use, permitted)
     }
 }

@@ -12,9 +12,14 @@ use crate::policy::{self, Granted};
 const GRANTS: usize = 100;
 
 impl Call<'_> {
-    /// A party of a grant that is to be made, with its unique id.
+    /// A party that the request names, with its present unique id.
     pub(in crate::api) async fn bind(&self, party: Party) -> Result<Party, KmsError> {
         self.service.bind(party).await
+    }
+
+    /// How a principal is shown that was bound to a unique id.
+    pub(in crate::api) async fn shown(&self, arn: &str, id: &str) -> Result<String, KmsError> {
+        self.service.shown(arn, id).await
     }
 
     /// The grant that a token names. It need not be about the key of the request.

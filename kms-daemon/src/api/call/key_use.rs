@@ -20,6 +20,8 @@ pub(in crate::api) struct KeyUse<'u> {
     pub(in crate::api) grant_tokens: &'u [String],
     /// The encryption context of the request.
     pub(in crate::api) context: &'u EncryptionContext,
+    /// The symmetric ciphertext that the key must have made.
+    pub(in crate::api) blob: Option<&'u [u8]>,
     /// What else conditions ask of the request.
     pub(in crate::api) particulars: Particulars<'u>,
 }
@@ -34,6 +36,7 @@ impl<'u> KeyUse<'u> {
             algorithm: None,
             grant_tokens: &[],
             context: &NO_CONTEXT,
+            blob: None,
             particulars: Particulars::None,
         }
     }
@@ -56,6 +59,12 @@ impl<'u> KeyUse<'u> {
     /// Telling this.
     pub(in crate::api) const fn telling(mut self, particulars: Particulars<'u>) -> Self {
         self.particulars = particulars;
+        self
+    }
+
+    /// Of the key that has made this symmetric ciphertext.
+    pub(in crate::api) const fn of_blob(mut self, blob: &'u [u8]) -> Self {
+        self.blob = Some(blob);
         self
     }
 

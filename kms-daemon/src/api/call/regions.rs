@@ -7,7 +7,7 @@ use crate::key::multi_region::{SharedState, Tokens};
 use crate::key::state::StateRule;
 use crate::key::{KeyMaterial, KeyRecord, KeyState};
 use crate::link::{Place, Replicate};
-use crate::policy::Authorized;
+use crate::policy::{Action, Authorized};
 use crate::regions::Shared;
 
 impl Call<'_> {
@@ -20,7 +20,7 @@ impl Call<'_> {
     ) -> Result<KeyRecord, KmsError> {
         for _ in Self::tries() {
             let key = self.authorize(key_use).await?;
-            refuse_replica(&key)?;
+            refuse_replica(&key, key_use.action)?;
             refuse_moving(&key)?;
             let changed = change(&key)?;
             if self.replace_shared(&key, &changed).await? == Update::Applied {
@@ -127,16 +127,11 @@ pub(in crate::api) fn refuse_moving(key: &KeyRecord) -> Result<(), KmsError> {
 }
 
 /// Refuses to change on a replica what is its primary's business.
-pub(in crate::api) fn refuse_replica(key: &KeyRecord) -> Result<(), KmsError> {
-    match &key.multi_region {
-        Some(regions) if key.is_replica() => {
-            let (arn, primary) = (key.arn(), &regions.primary);
-            let text = format!(
-                "{arn} is a replica key. This operation is only valid on the primary key, in \
-                 {primary}."
-            );
-            Err(KmsError::new(Exception::UnsupportedOperation, text))
-        }
-        _ => Ok(()),
+pub(in crate::api) fn refuse_replica(key: &KeyRecord, action: Action) -> Result<(), KmsError> {
+    if !key.is_replica() {
+        return Ok(());
     }
+    let (arn, operation) = (key.arn(), action.operation());
+    let text = format!("{arn} is a multi-region replica key which is not valid for {operation}.");
+    Err(KmsError::new(Exception::UnsupportedOperation, text))
 }

@@ -34,6 +34,7 @@ async fn names_that_are_not_allowed() {
         ("", "ValidationException", "ValidationException"),
         ("alias/", "InvalidAliasNameException", "ValidationException"),
         ("alias/aws/s3", "NotAuthorizedException", "NotAuthorizedException"),
+        ("alias/a:b", "ValidationException", "NotFoundException"),
         ("alias/absent", "", "NotFoundException"),
     ] {
         let input = json!({ "AliasName": name, "TargetKeyId": id });

@@ -82,7 +82,7 @@ async fn a_named_key_must_be_the_right_one() {
     let foreign = arn(&id).replace(ACCOUNT, "111122223333");
     assert_eq!(rig.refused("Decrypt", decrypt(&foreign)).await, "AccessDeniedException");
     let mac = rig.create("HMAC_256").await;
-    assert_eq!(rig.refused("Decrypt", decrypt(&mac)).await, "InvalidKeyUsageException");
+    assert_eq!(rig.refused("Decrypt", decrypt(&mac)).await, "IncorrectKeyException");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::key::KeyId;
 
 const ROOT: &str = "arn:aws:iam::000000000000:root";
 pub(super) const ALICE: &str = "arn:aws:iam::111111111111:root";
-pub(super) const NOBODY: &str = "arn:aws:iam::000000000000:user/nobody";
+const NOBODY: &str = "arn:aws:iam::000000000000:user/nobody";
 pub(super) const BOB: &str = "arn:aws:iam::000000000000:root";
 
 pub(super) fn grant(key: &str, operations: &[&str]) -> Value {
@@ -184,19 +184,24 @@ async fn requests_that_make_no_sense() {
             "{input}"
         );
     }
-    for principal in ["alice", "arn:aws:iam::000000000000:group/a", "arn:aws:s3:::bucket"] {
-        let text =
-            format!("InvalidArnException: ARN does not refer to a valid principal: {principal}");
-        for member in ["GranteePrincipal", "RetiringPrincipal"] {
-            assert_eq!(
-                rig.refusal("CreateGrant", with(good.clone(), member, principal)).await,
-                text
-            );
+    for member in ["GranteePrincipal", "RetiringPrincipal"] {
+        for (principal, text) in [
+            ("alice", format!("{member} does not refer to a valid principal.")),
+            ("AIDA0123456789ABCDEF", format!("{member} does not refer to a valid principal.")),
+            (
+                "arn:aws:iam::000000000000:group/a",
+                "ARN is not valid: arn:aws:iam::000000000000:group/a".to_owned(),
+            ),
+            ("arn:aws:s3:::bucket", "ARN is not valid: arn:aws:s3:::bucket".to_owned()),
+            (NOBODY, format!("ARN does not refer to a valid principal: {NOBODY}")),
+        ] {
+            let refusal = rig.refusal("CreateGrant", with(good.clone(), member, principal)).await;
+            assert_eq!(refusal, format!("InvalidArnException: {text}"));
         }
     }
     assert_eq!(
-        rig.refused("CreateGrant", with(good.clone(), "KeyId", "alias/a")).await,
-        "NotFoundException"
+        rig.refusal("CreateGrant", with(good.clone(), "KeyId", "alias/a")).await,
+        "InvalidArnException: Key Aliases are not supported for this operation."
     );
     let dry = with(good, "DryRun", true);
     assert_eq!(rig.refused("CreateGrant", dry).await, "DryRunOperationException");
@@ -229,7 +234,7 @@ async fn requests_that_make_no_sense() {
         ("RetireGrant", json!({ "GrantToken": "x", "KeyId": id }), "ValidationException"),
         ("RetireGrant", json!({ "KeyId": id, "GrantId": "0".repeat(64) }), "NotFoundException"),
         ("ListRetirableGrants", json!({}), "ValidationException"),
-        ("ListRetirableGrants", json!({ "RetiringPrincipal": "x" }), "InvalidArnException"),
+        ("ListRetirableGrants", json!({ "RetiringPrincipal": "x" }), "NotFoundException"),
         (
             "ListRetirableGrants",
             json!({ "RetiringPrincipal": "arn:aws:iam::111122223333:user/a" }),

@@ -64,6 +64,7 @@ type Expected = Option<&'static str>;
 
 const NOT_FOUND: Expected = Some("NotFoundException");
 const INVALID_STATE: Expected = Some("KMSInvalidStateException");
+const INVALID: Expected = Some("ValidationException");
 const UNSUPPORTED: Expected = Some("UnsupportedOperationException");
 
 /// What the service promises of the key.
@@ -100,7 +101,11 @@ impl Model {
     }
 
     fn replicate(&mut self, from: usize, to: usize) -> Expected {
-        let exists = self.keys.contains_key(&to).then_some("AlreadyExistsException");
+        let exists = match self.keys.contains_key(&to) {
+            true if to == self.primary => INVALID,
+            true => Some("AlreadyExistsException"),
+            false => None,
+        };
         let refused = self.usable(from).or(self.only_primary(from)).or(exists);
         if refused.is_none() {
             self.keys.insert(to, State::Enabled);
@@ -109,8 +114,9 @@ impl Model {
     }
 
     fn update_primary(&mut self, from: usize, to: usize) -> Expected {
-        let same = if from == to { UNSUPPORTED } else { None };
-        let refused = self.usable(from).or(self.only_primary(from)).or(same).or(self.usable(to));
+        let elsewhere = if from == self.primary { None } else { INVALID_STATE };
+        let absent = if self.keys.contains_key(&to) { None } else { INVALID };
+        let refused = self.usable(from).or(elsewhere).or(absent).or(self.usable(to));
         if refused.is_none() {
             self.primary = to;
         }

@@ -152,10 +152,10 @@ async fn what_cannot_be_replicated() {
     for (rig, input, exception) in [
         (&east, to(&single, REGIONS[1]), "UnsupportedOperationException"),
         (&east, to(&id, REGIONS[1]), "AlreadyExistsException"),
-        (&east, to(&id, REGIONS[0]), "AlreadyExistsException"),
+        (&east, to(&id, REGIONS[0]), "ValidationException"),
         (&west, to(&id, REGIONS[2]), "UnsupportedOperationException"),
-        (&east, to(&id, "eu-west-3"), "UnsupportedOperationException"),
-        (&east, to(&id, "cn-north-1"), "UnsupportedOperationException"),
+        (&east, to(&id, "eu-west-3"), "ValidationException"),
+        (&east, to(&id, "cn-north-1"), "ValidationException"),
         (&east, to(&id, "nowhere"), "ValidationException"),
         (&east, json!({ "KeyId": id }), "ValidationException"),
         (&east, to("mrk-00000000000000000000000000000000", REGIONS[1]), "NotFoundException"),
@@ -213,13 +213,13 @@ async fn the_primary_moves() {
     east.ok("EnableKeyRotation", json!({ "KeyId": id, "RotationPeriodInDays": 90 })).await;
     let to = |region: &str| json!({ "KeyId": id, "PrimaryRegion": region });
     for (rig, region, exception) in [
-        (&west, REGIONS[1], "UnsupportedOperationException"),
-        (&east, REGIONS[0], "UnsupportedOperationException"),
-        (&east, "eu-west-3", "NotFoundException"),
+        (&west, REGIONS[1], "KMSInvalidStateException"),
+        (&east, "eu-west-3", "ValidationException"),
         (&east, "", "ValidationException"),
     ] {
         assert_eq!(rig.refused("UpdatePrimaryRegion", to(region)).await, exception, "{region}");
     }
+    assert_eq!(east.ok("UpdatePrimaryRegion", to(REGIONS[0])).await, Value::Null, "as it is");
     assert_eq!(east.ok("UpdatePrimaryRegion", to(REGIONS[1])).await, Value::Null);
     for rig in [&east, &west, &south] {
         let metadata = metadata(rig, &id).await;

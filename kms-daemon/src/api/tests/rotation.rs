@@ -61,14 +61,14 @@ async fn current(rig: &Rig, id: &str) -> Value {
 async fn a_key_rotates_with_its_period() {
     let rig = Rig::new().await;
     let id = rig.create("SYMMETRIC_DEFAULT").await;
-    assert_eq!(status(&rig, &id).await, json!({ "KeyId": id, "KeyRotationEnabled": false }));
+    assert_eq!(status(&rig, &id).await, json!({ "KeyId": arn(&id), "KeyRotationEnabled": false }));
     let before = rig.ok("Encrypt", json!({ "KeyId": id, "Plaintext": b64("old") })).await;
 
     rig.clock.advance(3 * DAY); // the period starts when rotation is enabled
     rig.ok("EnableKeyRotation", json!({ "KeyId": id, "RotationPeriodInDays": 90 })).await;
     let next = START + 93.0 * 86_400.0;
     let expected = json!({
-        "KeyId": id,
+        "KeyId": arn(&id),
         "KeyRotationEnabled": true,
         "RotationPeriodInDays": 90,
         "NextRotationDate": next,
@@ -76,7 +76,8 @@ async fn a_key_rotates_with_its_period() {
     assert_eq!(status(&rig, &id).await, expected);
     rig.clock.advance(DAY);
     rig.ok("EnableKeyRotation", json!({ "KeyId": id, "RotationPeriodInDays": 90 })).await;
-    assert_eq!(status(&rig, &id).await, expected, "enabled twice");
+    rig.ok("EnableKeyRotation", json!({ "KeyId": id })).await;
+    assert_eq!(status(&rig, &id).await, expected, "enabled again");
 
     let (witness, first) = (Witness::default(), current(&rig, &id).await);
     rig.clock.advance(89 * DAY - Duration::from_millis(1));
@@ -142,7 +143,7 @@ async fn a_key_that_is_off_waits() {
     assert_eq!(run_job(&rig, &witness).await, 1, "overdue when it is enabled again");
 
     rig.ok("ScheduleKeyDeletion", json!({ "KeyId": id })).await;
-    assert_eq!(status(&rig, &id).await, json!({ "KeyId": id, "KeyRotationEnabled": false }));
+    assert_eq!(status(&rig, &id).await, json!({ "KeyId": arn(&id), "KeyRotationEnabled": false }));
     rig.clock.advance(20 * DAY);
     rig.ok("CancelKeyDeletion", json!({ "KeyId": id })).await;
     assert_eq!(status(&rig, &id).await["KeyRotationEnabled"], json!(true), "restored");
@@ -201,16 +202,21 @@ async fn only_symmetric_keys_rotate() {
     let rig = Rig::new().await;
     for spec in ["HMAC_256", "ECC_NIST_P256"] {
         let id = rig.create(spec).await;
-        for operation in [
-            "EnableKeyRotation",
-            "DisableKeyRotation",
-            "GetKeyRotationStatus",
-            "ListKeyRotations",
-            "RotateKeyOnDemand",
-        ] {
+        for operation in ["EnableKeyRotation", "RotateKeyOnDemand"] {
             let refused = rig.refused(operation, json!({ "KeyId": id })).await;
             assert_eq!(refused, "UnsupportedOperationException", "{operation} {spec}");
         }
+        rig.ok("DisableKeyRotation", json!({ "KeyId": id })).await;
+        let never = json!({ "KeyId": arn(&id), "KeyRotationEnabled": false });
+        assert_eq!(status(&rig, &id).await, never);
+        let listed = rig.ok("ListKeyRotations", json!({ "KeyId": id })).await;
+        assert_eq!(listed, json!({ "Rotations": [], "Truncated": false }));
+        let input = json!({ "KeyId": id, "IncludeKeyMaterial": "ALL_KEY_MATERIAL" });
+        assert_eq!(
+            rig.refusal("ListKeyRotations", input).await,
+            "ValidationException: Input parameter includeKeyMaterial can only be used with \
+             symmetric keys."
+        );
     }
     let id = rig.create("SYMMETRIC_DEFAULT").await;
     for period in [89, 2561] {

@@ -77,7 +77,7 @@ async fn shape_comes_before_existence_and_existence_before_use() {
                 "SigningAlgorithm": "RSASSA_PSS_SHA_256" })
     };
     assert_eq!(rig.refused("Sign", sign(absent, "", "RAW")).await, "ValidationException");
-    assert_eq!(rig.refused("Sign", sign(absent, "x", "DIGEST")).await, "ValidationException");
+    assert_eq!(rig.refused("Sign", sign(absent, "x", "DIGEST")).await, "NotFoundException");
     assert_eq!(rig.refused("Sign", sign(absent, "x", "RAW")).await, "NotFoundException");
     let id = rig.create("ECC_NIST_P256").await;
     assert_eq!(
@@ -132,7 +132,11 @@ async fn random_bytes_come_in_the_length_asked_for() {
         let answer = rig.ok("GenerateRandom", json!({ "NumberOfBytes": length })).await;
         assert_eq!(super::rig::bytes(&answer["Plaintext"]).len(), length);
     }
-    for input in [json!({}), json!({ "NumberOfBytes": 0 }), json!({ "NumberOfBytes": 1025 })] {
+    assert_eq!(
+        rig.refusal("GenerateRandom", json!({})).await,
+        "ValidationException: NumberOfBytes is required."
+    );
+    for input in [json!({ "NumberOfBytes": 0 }), json!({ "NumberOfBytes": 1025 })] {
         assert_eq!(rig.refused("GenerateRandom", input).await, "ValidationException");
     }
     let input = json!({ "NumberOfBytes": 1, "CustomKeyStoreId": "cks-1" });

@@ -52,7 +52,7 @@ const TABLE: &[(&str, &str, [Cell; 8])] = &[
     ("ML_KEM_768", "Decapsulate", USABLE),
     ("ECC_NIST_P256", "Sign", USABLE),
     ("ECC_NIST_P256", "Verify", USABLE),
-    ("ECC_NIST_P256", "GetPublicKey", USABLE),
+    ("ECC_NIST_P256", "GetPublicKey", [O, O, S, S, S, S, S, O]),
     ("HMAC_256", "GenerateMac", USABLE),
     ("HMAC_256", "VerifyMac", USABLE),
     ("SYMMETRIC_DEFAULT", "CancelKeyDeletion", [S, S, O, O, S, S, S, S]),
@@ -133,14 +133,28 @@ async fn a_dry_run_reports_the_state() {
 }
 
 #[tokio::test]
-async fn usage_is_checked_before_state() {
+async fn state_is_checked_before_usage_and_spec() {
     let rig = Rig::new().await;
     let id = rig.create("HMAC_256").await;
+    let wrong = [
+        ("Encrypt", json!({ "KeyId": id, "Plaintext": b64("x") })),
+        (
+            "GenerateMac",
+            json!({ "KeyId": id, "Message": b64("x"), "MacAlgorithm": "HMAC_SHA_512" }),
+        ),
+        ("EnableKeyRotation", json!({ "KeyId": id })),
+        ("RotateKeyOnDemand", json!({ "KeyId": id })),
+    ];
+    for (state, expected) in
+        [(Disabled, "DisabledException"), (PendingDeletion, "KMSInvalidStateException")]
+    {
+        rig.force_state(&id, state).await;
+        for (operation, input) in &wrong {
+            assert_eq!(rig.refused(operation, input.clone()).await, expected, "{operation}");
+        }
+    }
+    // A disabled key has its public half, if it has one.
     rig.force_state(&id, Disabled).await;
-    let input = json!({ "KeyId": id, "Plaintext": b64("x") });
-    assert_eq!(rig.refused("Encrypt", input).await, "InvalidKeyUsageException");
-    let input = json!({ "KeyId": id, "Message": b64("x"), "MacAlgorithm": "HMAC_SHA_512" });
-    assert_eq!(rig.refused("GenerateMac", input).await, "InvalidKeyUsageException");
     assert_eq!(
         rig.refused("GetPublicKey", json!({ "KeyId": id })).await,
         "UnsupportedOperationException"
@@ -283,7 +297,8 @@ fn complaint(operation: &str, state: KeyState) -> &'static str {
         return "is not pending deletion";
     }
     match state {
-        PendingDeletion | PendingReplicaDeletion => "is pending deletion",
+        PendingDeletion => "is pending deletion",
+        PendingReplicaDeletion => "is pending replica deletion",
         PendingImport => "is pending import",
         Unavailable => "is unavailable",
         Creating => "is creating",

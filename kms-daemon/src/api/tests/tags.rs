@@ -33,9 +33,9 @@ async fn tags_that_are_not_acceptable() {
         (json!([tag("a", "1"), tag("a", "2")]), "TagException"),
         (json!([tag("aws:x", "1")]), "TagException"),
         (json!([tag("AWS:x", "1")]), "TagException"),
-        (json!([tag("", "1")]), "TagException"),
-        (json!([tag(&"k".repeat(129), "1")]), "TagException"),
-        (json!([tag("a", &"v".repeat(257))]), "TagException"),
+        (json!([tag("", "1")]), "ValidationException"),
+        (json!([tag(&"k".repeat(129), "1")]), "ValidationException"),
+        (json!([tag("a", &"v".repeat(257))]), "ValidationException"),
         (json!([tag("a;b", "1")]), "TagException"),
         (json!([tag("a", "\n")]), "TagException"),
         (json!([{ "TagKey": "a" }]), "ValidationException"),
@@ -57,14 +57,11 @@ async fn a_key_has_at_most_fifty() {
     let tags = |range: std::ops::Range<usize>| -> Vec<Value> {
         range.map(|n| tag(&format!("k{n}"), "v")).collect()
     };
-    assert_eq!(
-        rig.refused("CreateKey", json!({ "Tags": tags(0..51) })).await,
-        "LimitExceededException"
-    );
+    assert_eq!(rig.refused("CreateKey", json!({ "Tags": tags(0..51) })).await, "TagException");
     let created = rig.ok("CreateKey", json!({ "Tags": tags(0..50) })).await;
     let id = &created["KeyMetadata"]["KeyId"];
     let one_more = json!({ "KeyId": id, "Tags": tags(50..51) });
-    assert_eq!(rig.refused("TagResource", one_more.clone()).await, "LimitExceededException");
+    assert_eq!(rig.refused("TagResource", one_more.clone()).await, "TagException");
     rig.ok("TagResource", json!({ "KeyId": id, "Tags": [tag("k0", "new")] })).await;
     rig.ok("UntagResource", json!({ "KeyId": id, "TagKeys": ["k7"] })).await;
     rig.ok("TagResource", one_more).await;

@@ -97,7 +97,9 @@ impl Request for Tag {
 
     fn check(wire: TagWire, checks: &mut Checks) -> Option<Self> {
         checks.present("tagKey", wire.tag_key.is_some());
+        checks.text("tagKey", wire.tag_key.as_deref(), &rules::TAG_KEY_TYPE);
         checks.present("tagValue", wire.tag_value.is_some());
+        checks.text("tagValue", wire.tag_value.as_deref(), &rules::TAG_VALUE_TYPE);
         Some(Self { tag_key: wire.tag_key?, tag_value: wire.tag_value? })
     }
 }

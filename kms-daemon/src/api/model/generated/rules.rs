@@ -321,11 +321,11 @@ pub(in crate::api) static SIGNING_ALGORITHM_SPEC: Text = Text {
 
 /// `TagKeyType`.
 pub(in crate::api) static TAG_KEY_TYPE: Text =
-    Text { length: 0..=usize::MAX, pattern: None, values: &[], echoed: true };
+    Text { length: 1..=128, pattern: None, values: &[], echoed: true };
 
 /// `TagValueType`.
 pub(in crate::api) static TAG_VALUE_TYPE: Text =
-    Text { length: 0..=usize::MAX, pattern: None, values: &[], echoed: true };
+    Text { length: 0..=256, pattern: None, values: &[], echoed: true };
 
 /// `TrustAnchorCertificateType`.
 pub(in crate::api) static TRUST_ANCHOR_CERTIFICATE_TYPE: Text =

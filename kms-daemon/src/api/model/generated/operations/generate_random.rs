@@ -22,7 +22,7 @@ pub(in crate::api) struct Input {
     /// `CustomKeyStoreId`.
     pub(in crate::api) custom_key_store_id: Option<String>,
     /// `NumberOfBytes`.
-    pub(in crate::api) number_of_bytes: i64,
+    pub(in crate::api) number_of_bytes: Option<i64>,
     /// `Recipient`.
     pub(in crate::api) recipient: Option<inputs::RecipientInfo>,
 }
@@ -36,12 +36,11 @@ impl Request for Input {
             wire.custom_key_store_id.as_deref(),
             &rules::CUSTOM_KEY_STORE_ID_TYPE,
         );
-        checks.present("numberOfBytes", wire.number_of_bytes.is_some());
         checks.number("numberOfBytes", wire.number_of_bytes, 1..=1024);
         let recipient = checks.nested("recipient", wire.recipient);
         Some(Self {
             custom_key_store_id: wire.custom_key_store_id,
-            number_of_bytes: wire.number_of_bytes?,
+            number_of_bytes: wire.number_of_bytes,
             recipient,
         })
     }

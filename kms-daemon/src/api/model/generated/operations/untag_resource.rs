@@ -29,6 +29,7 @@ impl Request for Input {
         checks.present("keyId", wire.key_id.is_some());
         checks.text("keyId", wire.key_id.as_deref(), &rules::KEY_ID_TYPE);
         checks.present("tagKeys", wire.tag_keys.is_some());
+        checks.texts("tagKeys", wire.tag_keys.as_deref(), 0..=usize::MAX, &rules::TAG_KEY_TYPE);
         Some(Self { key_id: wire.key_id?, tag_keys: wire.tag_keys? })
     }
 }
