@@ -11,14 +11,18 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod account;
+mod advice;
 mod audit;
+mod aws;
 mod daemon;
 mod hsm;
 mod iam;
 mod link;
 mod management;
 mod policy;
+mod pipe;
 mod status;
+mod table;
 mod usage;
 
 /// Looks after a Strongroom installation.
@@ -105,13 +109,18 @@ impl Output<'_> {
         value: &T,
         text: impl FnOnce(&mut dyn Write, &T) -> io::Result<()>,
     ) -> Result<(), Failure> {
+        let mut whole = Vec::new();
         if self.json {
-            serde_json::to_writer_pretty(&mut *self.out, value)?;
-            writeln!(self.out)?;
+            serde_json::to_writer_pretty(&mut whole, value)?;
+            writeln!(whole)?;
         } else {
-            text(self.out, value)?;
+            text(&mut whole, value)?;
         }
-        Ok(())
+        // Whoever has read enough of it has the command's exit code all the same.
+        match self.out.write_all(&whole).and_then(|()| self.out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
     }
 }
 
@@ -125,7 +134,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let mut output = Output { out: &mut io::stdout().lock(), json };
+    let mut out = pipe::Watched::new(io::stdout().lock());
+    let mut output = Output { out: &mut out, json };
     let outcome = match command {
         Command::Status(arguments) => status::run(&arguments, &mut output),
         Command::Hsm(command) => hsm::run(command, &mut output),
@@ -139,9 +149,16 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Bad) => ExitCode::from(1),
+        // `kmsctl … | head -1` is no mistake.
+        Err(_) if out.is_closed() => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("kmsctl: {failure}");
+            say(format_args!("kmsctl: {failure}"));
             ExitCode::from(2)
         }
     }
+}
+
+/// Writes a line to standard error, where nobody need read it.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::api::Service;
 use crate::audit::{AuditError, AuditLog, LogOptions, checkpoint, keep_checkpoints, keep_log};
@@ -37,6 +38,8 @@ use crate::status::DaemonStatus;
 use crate::store::{RedbStore, Store, StoreError};
 use crate::tls::{Served, TlsError};
 
+/// The file with the name of an installation, in its data directory.
+pub const INSTANCE: &str = "instance";
 /// Connections for health and metrics.
 const ADMIN_CONNECTIONS: usize = 64;
 /// Files that are open beside connections: those of health and metrics, those that are about to be
@@ -165,11 +168,36 @@ impl DataDir {
         }
     }
 
+    /// The installation's name, 32 hexadecimal digits, made at the first start. By it `kmsctl`
+    /// knows the daemon of a data directory.
+    ///
+    /// # Errors
+    /// [`DaemonError::Data`].
+    pub fn instance(&self) -> Result<String, DaemonError> {
+        let failed = |source| DaemonError::Data { path: self.path.clone(), source };
+        let path = self.path.join(INSTANCE);
+        match fs::read_to_string(&path) {
+            Ok(name) if is_instance(name.trim()) => Ok(name.trim().to_owned()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+            // What a person has changed names nothing.
+            Ok(_) | Err(_) => {
+                let name = Uuid::new_v4().simple().to_string();
+                let line = format!("{name}\n");
+                durable::write(&path, line.as_bytes(), 0o600).map_err(failed)?;
+                Ok(name)
+            }
+        }
+    }
+
     /// The directory, absolute.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+fn is_instance(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// Refuses a directory that other users get at. The administrator gets at everything.
@@ -255,12 +283,13 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     };
     let Started { service, iam, jobs, fleet, store } = started;
     let regions = Arc::clone(service.regions());
-    let status = Arc::new(DaemonStatus::new(
+    let status = DaemonStatus::new(
         &config,
         Arc::clone(&audit),
         Arc::clone(&regions),
         Arc::clone(&store),
-    ));
+    );
+    let status = Arc::new(status.of_instance(data.instance()?));
     let probe = tokio::spawn(Arc::clone(&status).watch_store());
     let (log, all) = (Arc::clone(&audit), Arc::clone(&regions));
     let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &all).await });

@@ -30,6 +30,9 @@ pub struct Status {
     pub ready: bool,
     /// Version of the daemon.
     pub version: String,
+    /// The installation's name, which is also in the file `instance` of its data directory.
+    #[serde(default)]
+    pub instance: String,
     /// Region of the endpoint.
     pub region: String,
     /// The account.
@@ -69,6 +72,7 @@ pub struct Status {
 
 /// Watches the parts of a running daemon.
 pub struct DaemonStatus {
+    instance: String,
     region: String,
     account: String,
     development: bool,
@@ -89,6 +93,7 @@ impl DaemonStatus {
         store: Arc<dyn Store>,
     ) -> Self {
         Self {
+            instance: String::new(),
             region: config.region.clone(),
             account: config.account.clone(),
             development: config.development.is_some(),
@@ -98,6 +103,12 @@ impl DaemonStatus {
             store,
             store_available: AtomicBool::new(true),
         }
+    }
+
+    /// Names the installation.
+    #[must_use]
+    pub fn of_instance(self, instance: String) -> Self {
+        Self { instance, ..self }
     }
 
     /// Asks the store now and then whether it answers, until the task is aborted.
@@ -132,6 +143,7 @@ impl DaemonStatus {
         Status {
             ready: in_service && store_available && audit_writable && has_room,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: self.instance.clone(),
             region: self.region.clone(),
             account: self.account.clone(),
             development: self.development,

@@ -1,5 +1,6 @@
 //! `kmsctl`: looks after a Strongroom installation.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use kms_daemon::memory::{self, HEAP, Heap};
@@ -9,7 +10,7 @@ static ERASING: Heap = HEAP;
 
 fn main() -> ExitCode {
     if let Err(reason) = memory::refuse_dumps() {
-        eprintln!("kmsctl: {reason}");
+        let _ = writeln!(io::stderr(), "kmsctl: {reason}");
     }
     kms_daemon::ctl::main(std::env::args_os())
 }

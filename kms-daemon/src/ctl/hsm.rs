@@ -11,7 +11,7 @@ use hsm_protocol::identity::PublicKey;
 use hsm_protocol::{ModuleState, Role};
 use serde::Serialize;
 
-use super::{Failure, Outcome, Output};
+use super::{Failure, Outcome, Output, say};
 use crate::config::{Link, default_data};
 use crate::daemon::DataDir;
 use crate::devices::{Devices, DevicesConfig, HostKeys, RootId, Scope, fingerprints};
@@ -225,7 +225,7 @@ fn provision(
     let config = DevicesConfig { data: data.clone(), region, hsms, firmware, link, roots };
     let mut devices = Devices::start(&config)?;
     // Steps go to standard error: they are progress, not the result.
-    devices.prepare(Scope::All, &mut |line, step| eprintln!("{line}: {step}"))?;
+    devices.prepare(Scope::All, &mut |line, step| say(format_args!("{line}: {step}")))?;
     drop(devices);
     output.print(&Provisioned { data, devices: lines }, |out, done| {
         for line in &done.devices {
@@ -294,7 +294,7 @@ fn enrol(
     };
     let connector = line(text)?.connector();
     let done = host_driver::provision::provision(&*connector, &plan, &mut |step| {
-        eprintln!("{text}: {step}");
+        say(format_args!("{text}: {step}"));
     })?;
     let enrolled = Enrolled { device: done.device.to_string(), host: key.host_id().to_string() };
     output.print(&enrolled, |out, done| {

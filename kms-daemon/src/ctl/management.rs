@@ -10,11 +10,11 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use serde_json::Value;
-use zeroize::Zeroizing;
 
-use super::daemon::Daemon;
+use super::aws::{AccessKey, key_of_file};
+use super::daemon::{self, Daemon};
 use super::{Failure, Output};
-use crate::config::default_data;
+use crate::sigv4::TOKEN;
 use crate::sigv4::client::Signer;
 
 /// How long the daemon may take: a device may be busy.
@@ -24,16 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, clap::Args)]
 pub(super) struct Account {
     #[command(flatten)]
-    daemon: Daemon,
-    /// File with the access key to sign with [default: DIR/credentials of --data, the root's].
-    #[arg(long, global = true, value_name = "FILE", env = "AWS_SHARED_CREDENTIALS_FILE")]
+    daemon: daemon::Arguments,
+    /// File with the access key to sign with [default: DIR/credentials of --data, the root's; else
+    /// as for the AWS CLI, and if it has none, DIR/credentials of the user's data directory].
+    #[arg(long, global = true, value_name = "FILE")]
     credentials: Option<PathBuf>,
-    /// Profile of that file.
-    #[arg(long, global = true, default_value = "default", env = "AWS_PROFILE")]
-    profile: String,
-    /// Data directory of the daemon [default: as for kmsd].
-    #[arg(long, global = true, value_name = "DIR", env = "STRONGROOM_DATA")]
-    data: Option<PathBuf>,
 }
 
 /// An API, as requests name it.
@@ -62,31 +57,49 @@ impl Account {
                 body.push_str(&format!("&{name}={}", encoded(value)));
             }
         }
-        let (access_key, secret) = self.access_key()?;
+        let daemon = self.daemon.find()?;
+        let key = self.access_key(&daemon)?;
         let signer = Signer {
-            access_key: &access_key,
-            secret: &secret,
+            access_key: &key.id,
+            secret: &key.secret,
             region: "us-east-1",
             service: api.service,
         };
         let mut headers = HeaderMap::new();
-        headers.insert(HOST, HeaderValue::from_str(self.daemon.host()?)?);
+        headers.insert(HOST, HeaderValue::from_str(daemon.host()?)?);
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(CONTENT_TYPE, form);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(token) = &key.token {
+            let mut token = HeaderValue::from_str(token)?;
+            token.set_sensitive(true);
+            headers.insert(TOKEN, token);
+        }
         signer.sign(&mut headers, body.as_bytes(), SystemTime::now())?;
         let mut request = Request::post("/").body(Full::new(Bytes::from(body)))?;
         *request.headers_mut() = headers;
 
-        let answer = self.daemon.ask(request, PATIENCE)?;
-        let mut value: Value = serde_json::from_slice(&answer.body)
-            .map_err(|_| Failure("that is no kmsd: its answer is no JSON".into()))?;
+        let answer = daemon.ask(request, PATIENCE)?;
+        let mut value = daemon.json(&answer)?;
         if answer.status.is_success() {
             return Ok(value[format!("{operation}Response")][format!("{operation}Result")].take());
         }
         let error = &value["ErrorResponse"]["Error"];
         let text = |member: &str| error[member].as_str().unwrap_or("unknown").to_owned();
-        Err(Failure(format!("{operation}: {}: {}", text("Code"), text("Message"))))
+        let (code, message) = (text("Code"), text("Message"));
+        // Often it is another daemon that was meant.
+        let asked = match code.as_str() {
+            "InvalidClientTokenId" | "SignatureDoesNotMatch" => {
+                format!(" (access key {} at {daemon})", key.id)
+            }
+            _ => String::new(),
+        };
+        Err(Failure(format!("{operation}: {code}: {message}{asked}")))
+    }
+
+    /// The Region that the AWS CLI would use, if one is configured.
+    pub(super) fn region(&self) -> Result<Option<String>, Failure> {
+        Ok(self.daemon.find()?.aws.region().map(|region| region.value))
     }
 
     /// All items of a listing.
@@ -112,41 +125,46 @@ impl Account {
         }
     }
 
-    fn access_key(&self) -> Result<(String, Zeroizing<String>), Failure> {
-        let path = match (&self.credentials, &self.data) {
-            (Some(path), _) => path.clone(),
-            (None, Some(data)) => data.join("credentials"),
-            (None, None) => default_data()?.join("credentials"),
+    /// The access key to sign with: of the file or directory that a flag names, else as for the
+    /// AWS CLI. Where nobody chose a profile, the data directory comes before the AWS CLI's files,
+    /// whose default profile is mostly for AWS itself.
+    fn access_key(&self, daemon: &Daemon) -> Result<AccessKey, Failure> {
+        let aws = &daemon.aws;
+        let of_file = |path: &Path, profile: &str| {
+            key_of_file(path, profile)?.ok_or_else(|| {
+                let path = path.display();
+                Failure(format!("{path} has no access key in the profile {profile}"))
+            })
         };
-        let text = fs::read_to_string(&path).map(Zeroizing::new).map_err(|error| {
+        if let Some(path) = &self.credentials {
+            return of_file(path, aws.profile());
+        }
+        if let Some(data) = &daemon.data {
+            return of_file(&data.join("credentials"), self.daemon.profile_or_default());
+        }
+        if let Some(key) = aws.key_of_environment() {
+            return Ok(key);
+        }
+        let names_a_file = aws.environment().get("AWS_SHARED_CREDENTIALS_FILE").is_some();
+        let own = daemon::data_by_default(aws).map(|data| data.join("credentials"));
+        if !aws.is_profile_chosen()
+            && !names_a_file
+            && let Some(own) = own.filter(|own| own.exists())
+        {
+            return of_file(&own, "default");
+        }
+        aws.key_of_profile().ok_or_else(|| {
+            let profile = aws.profile();
+            let what = match aws.has_profile() {
+                true => "has no access key; kmsctl assumes no roles",
+                false => "is in none of the AWS CLI's files",
+            };
             Failure(format!(
-                "cannot read the credentials file {}: {error}; name one with --credentials FILE, \
-                 or the daemon's directory with --data DIR",
-                path.display()
+                "the profile {profile} {what}; name a file with --credentials FILE, or the daemon's \
+                 directory with --data DIR"
             ))
-        })?;
-        profile(&text, &self.profile).ok_or_else(|| {
-            let (path, profile) = (path.display(), &self.profile);
-            Failure(format!("{path} has no access key in the profile {profile}"))
         })
     }
-}
-
-/// The access key of a profile in a shared-credentials file.
-fn profile(text: &str, name: &str) -> Option<(String, Zeroizing<String>)> {
-    let (mut here, mut id, mut secret) = (false, None, None);
-    for line in text.lines().map(str::trim) {
-        if let Some(header) = line.strip_prefix('[') {
-            here = header.strip_suffix(']').map(str::trim) == Some(name);
-        } else if let Some((member, value)) = line.split_once('=').filter(|_| here) {
-            match member.trim() {
-                "aws_access_key_id" => id = Some(value.trim().to_owned()),
-                "aws_secret_access_key" => secret = Some(Zeroizing::new(value.trim().to_owned())),
-                _ => {}
-            }
-        }
-    }
-    id.zip(secret)
 }
 
 /// The text of a file that a policy is in.
@@ -236,14 +254,6 @@ fn decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn profiles() {
-        let text = "[default]\naws_access_key_id = A\n\n[ other ]\naws_secret_access_key=s/=\n\
-                    aws_access_key_id=B\n";
-        assert_eq!(profile(text, "default"), None);
-        assert_eq!(profile(text, "other"), Some(("B".to_owned(), "s/=".to_owned().into())));
-    }
 
     #[test]
     fn forms_and_documents() {

@@ -34,7 +34,8 @@ pub(super) enum Command {
         /// client's address, its User-Agent and Referer are unknown, which decides against it.
         #[arg(long, value_name = "KEY=VALUE")]
         context: Vec<String>,
-        /// Region of the key [default: that of its ARN, else the first one of the daemon].
+        /// Region of the key [default: that of its ARN, AWS_REGION, AWS_DEFAULT_REGION, region of the
+        /// profile, the first one of the daemon].
         #[arg(long)]
         region: Option<String>,
         #[command(flatten)]
@@ -45,11 +46,12 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     let Command::Explain { principal, action, key, context, region, account } = command;
     let named = key.as_deref().and_then(|key| key.strip_prefix("arn:")?.split(':').nth(2));
+    let configured = account.region()?;
     let mut parameters = vec![
         ("PrincipalArn".to_owned(), Some(principal.as_str())),
         ("ActionName".to_owned(), Some(action)),
         ("KeyId".to_owned(), key.as_deref()),
-        ("RegionName".to_owned(), region.as_deref().or(named)),
+        ("RegionName".to_owned(), region.as_deref().or(named).or(configured.as_deref())),
     ];
     for (number, (key, values)) in entries(context)?.into_iter().enumerate() {
         let entry = format!("ContextEntries.member.{}", number + 1);

@@ -1,41 +1,85 @@
 //! `kmsctl status`: a running daemon and its devices.
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
-use hyper::{Request, Uri};
-use serde_json::Value;
+use hyper::Request;
+use serde_json::{Value, json};
 
-use super::daemon::Daemon;
+use super::daemon::{self, Daemon};
+use super::table;
 use super::{Failure, Outcome, Output};
+use crate::daemon::INSTANCE;
 use crate::devices::DeviceReport;
 
 /// How long the daemon may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "With --data DIR it is checked that the daemon is the one of that directory.")]
 pub(super) struct Arguments {
     #[command(flatten)]
-    daemon: Daemon,
+    daemon: daemon::Arguments,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outcome, Failure> {
-    let daemon = &arguments.daemon;
+    let daemon = arguments.daemon.find()?;
     let request = Request::get("/readyz").header("host", daemon.host()?);
     let answer = daemon.ask(request.body(Default::default())?, PATIENCE)?;
     let ready = answer.status.is_success();
-    let report: Value = serde_json::from_slice(&answer.body)
-        .map_err(|_| Failure("that is no kmsd: its /readyz is no JSON".into()))?;
-    output.print(&report, |out, report| print(out, &daemon.url, ready, report))?;
+    let mut report = daemon.json(&answer)?;
+    if let Some(data) = &daemon.data {
+        ensure_is_of(data, &daemon, &report)?;
+    }
+    if let Value::Object(members) = &mut report {
+        members.insert("endpoint".to_owned(), json!(daemon.url.value.to_string()));
+        members.insert("endpointFrom".to_owned(), json!(daemon.url.origin));
+    }
+    output.print(&report, |out, report| print(out, &daemon, ready, report))?;
     Ok(if ready { Outcome::Good } else { Outcome::Bad })
 }
 
-fn print(out: &mut dyn Write, url: &Uri, ready: bool, report: &Value) -> io::Result<()> {
-    writeln!(out, "kmsd at {url}: {}", if ready { "ready" } else { "NOT READY" })?;
+/// Whether the daemon serves from a data directory.
+fn ensure_is_of(data: &Path, daemon: &Daemon, report: &Value) -> Result<(), Failure> {
+    let path = data.join(INSTANCE);
+    let expected = fs::read_to_string(&path).map_err(|error| {
+        Failure(format!(
+            "cannot read {}: {error}; kmsd makes it when it starts on --data {}",
+            path.display(),
+            data.display()
+        ))
+    })?;
+    let (expected, found) = (expected.trim(), report["instance"].as_str().unwrap_or("unknown"));
+    match expected == found {
+        true => Ok(()),
+        false => Err(Failure(format!(
+            "the daemon at {daemon} is another one: its instance is {found}, that of {} is {expected}; \
+             name the right one with --url",
+            data.display()
+        ))),
+    }
+}
+
+fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> io::Result<()> {
+    let url = daemon.url.value.to_string();
+    let state = if ready { "ready" } else { "NOT READY" };
+    writeln!(out, "kmsd at {}: {state}", url.trim_end_matches('/'))?;
+    let mut line = |name: &str, value: &dyn std::fmt::Display| {
+        let line = format!("{name:<25} {value}");
+        match line.chars().count() + 2 <= table::WIDTH {
+            true => writeln!(out, "  {line}"),
+            false => table::wrapped(out, &format!("{name} {value}")),
+        }
+    };
+    if let Some(data) = &daemon.data {
+        line("data", &data.display())?;
+    }
     for (name, value) in report.as_object().into_iter().flatten() {
         match value {
-            Value::String(text) => writeln!(out, "  {name:<18}{text}")?,
-            Value::Number(_) | Value::Bool(_) => writeln!(out, "  {name:<18}{value}")?,
+            Value::String(text) if name != "endpoint" => line(name, text)?,
+            Value::Number(_) | Value::Bool(_) => line(name, value)?,
             _ => {}
         }
     }
@@ -44,22 +88,59 @@ fn print(out: &mut dyn Write, url: &Uri, ready: bool, report: &Value) -> io::Res
     if devices.is_empty() {
         return Ok(());
     }
-    let row = |out: &mut dyn Write, cells: [&str; 7]| {
-        let [region, name, state, board, busy, answered, failed] = cells;
-        write!(out, "{region:<14} {name:<16} {state:<13} {board:<13}")?;
-        writeln!(out, " {busy:>4} {answered:>9} {failed:>6}")
-    };
     writeln!(out)?;
-    row(out, ["REGION", "DEVICE", "STATE", "BOARD", "BUSY", "ANSWERED", "FAILED"])?;
-    for device in &devices {
-        let board = device.board.as_deref().unwrap_or("-");
-        let (busy, answered, failed) =
-            (device.in_flight.to_string(), device.answered.to_string(), device.failed.to_string());
-        let cells = [&device.region, &device.name, &device.state, board, &busy, &answered, &failed];
-        row(out, cells)?;
+    print_devices(out, &devices)
+}
+
+fn print_devices(out: &mut dyn Write, devices: &[DeviceReport]) -> io::Result<()> {
+    let head = ["REGION", "DEVICE", "STATE", "BOARD", "BUSY", "ANSWERED", "FAILED"];
+    let row = |device: &DeviceReport| {
+        let board = device.board.as_deref().unwrap_or("-").to_owned();
+        let number = |number: &dyn std::fmt::Display| number.to_string();
+        [
+            device.region.clone(),
+            device.name.clone(),
+            device.state.clone(),
+            board,
+            number(&device.in_flight),
+            number(&device.answered),
+            number(&device.failed),
+        ]
+    };
+    let rows: Vec<_> =
+        std::iter::once(head.map(str::to_owned)).chain(devices.iter().map(row)).collect();
+    table::print(out, &rows, 1)?;
+    for device in devices {
         if let Some(error) = device.last_error.as_deref().filter(|_| !device.in_service) {
-            writeln!(out, "  {error}")?;
+            table::wrapped(out, &format!("{}: {error}", device.name))?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_fits_eighty_columns() {
+        let device = |name: &str, error: Option<&str>| {
+            serde_json::from_value::<DeviceReport>(json!({
+                "region": "ap-southeast-2", "name": name, "state": "Uninitialised",
+                "board": "qemu_riscv32", "inService": error.is_none(), "inFlight": 16,
+                "answered": 123_456_789, "failed": 123_456, "lastError": error,
+                "since": "2026-01-01T00:00:00Z", "connects": 1, "latencyUs": 1,
+            }))
+        };
+        let error = "the line is gone: ".repeat(8);
+        let devices = [
+            device("soft-0", None).unwrap(),
+            device("serial:/dev/serial/by-id/usb-Strongroom_HSM-if00", Some(&error)).unwrap(),
+        ];
+        let mut out = Vec::new();
+        print_devices(&mut out, &devices).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
+        assert!(out.contains("soft-0") && out.contains("-if00") && out.contains("123456789"));
+    }
 }

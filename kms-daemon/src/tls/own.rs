@@ -45,7 +45,7 @@ pub(super) struct Own {
 
 /// What became of the certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Made {
+pub(super) enum Made {
     /// It is good still.
     Kept,
     /// There is a new one, of the same authority: clients need nothing.
@@ -56,7 +56,7 @@ pub enum Made {
 
 /// Why clients need a new file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub(super) enum Why {
     /// There was none.
     Missing,
     /// It was for other names.

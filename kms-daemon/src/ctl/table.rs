@@ -1,0 +1,110 @@
+//! Tables that fit a terminal.
+
+use std::io::{self, Write};
+
+/// Width of the narrowest terminal that is usual, in columns.
+pub(super) const WIDTH: usize = 80;
+/// Least width of the column that gives way.
+const LEAST: usize = 8;
+
+/// Prints rows in columns as wide as their cells, numbers to the right. Of the column `yields`, what
+/// does not fit [`WIDTH`] is left out in the middle, where names differ least.
+pub(super) fn print<const N: usize>(
+    out: &mut dyn Write,
+    rows: &[[String; N]],
+    yields: usize,
+) -> io::Result<()> {
+    for row in fitted(rows, yields) {
+        writeln!(out, "{}", row.trim_end())?;
+    }
+    Ok(())
+}
+
+fn fitted<const N: usize>(rows: &[[String; N]], yields: usize) -> Vec<String> {
+    let width = |cell: &String| cell.chars().count();
+    let mut widths = [0; N];
+    for row in rows {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = width(cell).max(*widest);
+        }
+    }
+    let total = widths.iter().sum::<usize>() + N.saturating_sub(1);
+    if let Some(width) = widths.get_mut(yields) {
+        *width = width.saturating_sub(total.saturating_sub(WIDTH)).max(LEAST.min(*width));
+    }
+    // A column of numbers has one in every row below its head.
+    let is_number =
+        |column: usize| rows.iter().skip(1).all(|row| row[column].parse::<u64>().is_ok());
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+            let cell = shortened(cell, width);
+            match is_number(column) {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
+            }
+        });
+        cells.collect::<Vec<_>>().join(" ")
+    };
+    rows.iter().map(line).collect()
+}
+
+/// A text without its middle, if it is too long.
+fn shortened(text: &str, width: usize) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    if characters.len() <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let (begin, end) = (kept / 2, kept - kept / 2);
+    let (begin, end) = (&characters[..begin], &characters[characters.len() - end..]);
+    begin.iter().chain(&['…']).chain(end).collect()
+}
+
+/// Writes a text in indented lines that fit [`WIDTH`], if its words allow that.
+pub(super) fn wrapped(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH - 2 {
+            writeln!(out, "  {line}")?;
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    writeln!(out, "  {line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row<const N: usize>(cells: [&str; N]) -> [String; N] {
+        cells.map(str::to_owned)
+    }
+
+    #[test]
+    fn a_table_is_as_narrow_as_it_can_be_and_no_wider_than_a_terminal() {
+        let rows = [row(["NAME", "STATE", "N"]), row(["a", "Operational", "12"])];
+        assert_eq!(fitted(&rows, 0), ["NAME STATE        N", "a    Operational 12"]);
+        let long = "serial:/dev/serial/by-id/usb-Strongroom_0123456789ABCDEF-if00-port0-and-more-of-it";
+        let rows = [
+            row(["DEVICE", "STATE", "ANSWERED"]),
+            row([long, "Uninitialised", "18446744073709551615"]),
+        ];
+        let lines = fitted(&rows, 0);
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:?}");
+        assert!(lines[1].starts_with("serial:/dev/serial") && lines[1].contains("more-of-it "));
+        assert!(lines[1].ends_with("Uninitialised 18446744073709551615"), "{lines:?}");
+    }
+
+    #[test]
+    fn texts_are_wrapped() {
+        let mut out = Vec::new();
+        wrapped(&mut out, &["word"; 40].join(" ")).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.lines().all(|line| line.len() <= WIDTH && line.starts_with("  word")), "{out}");
+        assert_eq!(out.split_whitespace().count(), 40);
+    }
+}
