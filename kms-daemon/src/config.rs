@@ -455,7 +455,7 @@ mod tests {
             (["--rsa-stock", "1,2"], "three numbers"),
             (["--rsa-stock", "1,2,65"], "up to 64"),
             (["--tls-cert", "x"], "--tls-key"),
-            (["--listen", "localhost"], "--listen"),
+            (["--listen", "localhost"], "localhost:8700"),
             (["--seed", "x"], "--dev"),
             (["--quota", "aws,CreateKey"], "NAME=RATE"),
             (["--audit-segment-size", "1K"], "audit-segment-size"),
@@ -496,9 +496,10 @@ mod tests {
 
     #[test]
     fn names_for_the_certificate() {
-        let config = load(&["--tls-name", "KMS.example,2001:DB8::1", "--tls-name", "[::2]"]).unwrap();
+        let config =
+            load(&["--tls-name", "KMS.example,2001:DB8::1", "--tls-name", "[::2]"]).unwrap();
         assert_eq!(config.tls_names, ["kms.example", "2001:db8::1", "::2"]);
-        for wrong in ["kms.example:8700", "*.example", "https://kms.example", "", "a..b", "-a"] {
+        for wrong in ["kms.example:8700", "*.example", "https://kms.example", "", "a..b", "a-"] {
             let error = load(&["--tls-name", wrong]).unwrap_err().to_string();
             assert!(error.contains("192.0.2.1"), "{wrong}: {error}");
         }

@@ -283,12 +283,8 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     };
     let Started { service, iam, jobs, fleet, store } = started;
     let regions = Arc::clone(service.regions());
-    let status = DaemonStatus::new(
-        &config,
-        Arc::clone(&audit),
-        Arc::clone(&regions),
-        Arc::clone(&store),
-    );
+    let status =
+        DaemonStatus::new(&config, Arc::clone(&audit), Arc::clone(&regions), Arc::clone(&store));
     let status = Arc::new(status.of_instance(data.instance()?));
     let probe = tokio::spawn(Arc::clone(&status).watch_store());
     let (log, all) = (Arc::clone(&audit), Arc::clone(&regions));
@@ -347,7 +343,9 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     }
 
     tracing::info!("stopping");
-    for job in jobs.into_iter().chain([probe, checkpoints, keeping, keeping_certificate]).chain(linked) {
+    for job in
+        jobs.into_iter().chain([probe, checkpoints, keeping, keeping_certificate]).chain(linked)
+    {
         job.abort();
         let _ = job.await;
     }

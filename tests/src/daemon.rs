@@ -1,6 +1,7 @@
 //! A `kmsd` of the tests: started, stopped, killed and started again on one data directory.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -22,6 +23,16 @@ const LOOPBACK: &str = "127.0.0.1:0";
 const START: Duration = Duration::from_secs(60);
 /// How long an orderly stop may take.
 const STOP: Duration = Duration::from_secs(20);
+
+/// A temporary directory that nobody else may read: a data directory.
+///
+/// # Panics
+/// If it cannot be made.
+#[must_use]
+pub fn private_dir() -> TempDir {
+    let private = PermissionsExt::from_mode(0o700);
+    tempfile::Builder::new().permissions(private).tempdir().expect("a temporary directory")
+}
 
 /// A daemon and its data directory, which outlives the daemon's process.
 #[derive(Debug)]
@@ -87,7 +98,7 @@ impl Daemon {
     }
 
     fn new(listen: &'static str, hsms: &[&str], more: &[&str]) -> Self {
-        let data = tempfile::tempdir().expect("a temporary directory");
+        let data = private_dir();
         let owned = |list: &[&str]| list.iter().map(|&item| item.to_owned()).collect();
         let (hsms, more) = (owned(hsms), owned(more));
         Self { data, listen, hsms, more, process: None, url: String::new() }

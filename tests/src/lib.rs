@@ -50,6 +50,7 @@ pub mod remains;
 pub mod sdk;
 pub mod seed;
 pub mod testbed;
+pub mod tls;
 pub mod vectors;
 pub mod wire;
 pub mod workload;

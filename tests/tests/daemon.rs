@@ -147,7 +147,10 @@ fn other_addresses_are_served_over_tls_only() {
     let mut plain = Connection::open(&daemon);
     let request = Request::new("ListKeys", "{}").to_bytes("x");
     let _ = plain.write(&request);
-    assert!(plain.read().is_err(), "plain HTTP was answered");
+    let told = plain.read().expect("an answer");
+    assert_eq!(told.status, 400);
+    let text = String::from_utf8_lossy(&told.body).into_owned();
+    assert!(text.contains("use https://"), "no API over plain HTTP: {text}");
     python::run("test_tls.py", &daemon);
 }
 

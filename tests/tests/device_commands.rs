@@ -56,7 +56,7 @@ struct Operator(TempDir);
 
 impl Operator {
     fn new() -> Self {
-        Self(tempfile::tempdir().expect("a directory"))
+        Self(hsm_tests::daemon::private_dir())
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

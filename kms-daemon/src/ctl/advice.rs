@@ -20,8 +20,11 @@ pub(super) fn of_tls(error: &io::Error, url: &Uri, (ca, origin): (&Path, &str)) 
     let reason = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
     let ca = ca.display();
     let Some(reason) = reason else {
-        return format!("it ends the connection in the TLS handshake ({error}); if it speaks plain \
-                        HTTP, {}", other_scheme(url));
+        return format!(
+            "it ends the connection in the TLS handshake ({error}); if it speaks plain \
+                        HTTP, {}",
+            other_scheme(url)
+        );
     };
     match reason {
         rustls::Error::InvalidMessage(_) => {

@@ -142,8 +142,7 @@ impl Aws {
         if self.ignores_endpoints() {
             return Ok(None);
         }
-        let of_environment =
-            self.environment.found(&["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"]);
+        let of_environment = self.environment.found(&["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"]);
         if of_environment.is_some() {
             return Ok(of_environment);
         }
@@ -153,7 +152,9 @@ impl Aws {
             let config = config.filter(|config| ini::has_section(&config.text, section));
             let config = config.ok_or_else(|| {
                 let (name, origin) = (&services.value, &services.origin);
-                Failure(format!("{origin} names services = {name}, but there is no [services {name}]"))
+                Failure(format!(
+                    "{origin} names services = {name}, but there is no [services {name}]"
+                ))
             })?;
             if let Some(url) = ini::nested(&config.text, section, ("kms", "endpoint_url")) {
                 let origin = format!("{}, [services {}]", config.path.display(), services.value);
@@ -211,7 +212,8 @@ impl Aws {
     }
 
     fn sections(&self) -> impl Iterator<Item = (&File, Section<'_>)> {
-        let credentials = self.credentials.iter().map(|file| (file, Section::Plain(self.profile())));
+        let credentials =
+            self.credentials.iter().map(|file| (file, Section::Plain(self.profile())));
         let config = self.config.iter().map(|file| (file, Section::Profile(self.profile())));
         credentials.chain(config)
     }

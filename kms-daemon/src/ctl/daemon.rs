@@ -140,7 +140,10 @@ impl Daemon {
         let status = answer.status;
         // As this daemon and most other servers answer plain HTTP.
         if is_plain && status == StatusCode::BAD_REQUEST && text.to_lowercase().contains("https") {
-            return Failure(format!("{self} speaks TLS; {}", advice::other_scheme(&self.url.value)));
+            return Failure(format!(
+                "{self} speaks TLS; {}",
+                advice::other_scheme(&self.url.value)
+            ));
         }
         let line: String = line.chars().filter(|c| !c.is_control()).take(200).collect();
         Failure(format!("{self} is no kmsd: it answers {status} {line:?}"))
@@ -161,7 +164,9 @@ impl Daemon {
             let answer = exchange(stream, request).await;
             let advice = advice::other_scheme(url);
             return answer.map_err(|failure| {
-                Failure(format!("{self} does not answer in HTTP: {failure}; if it speaks TLS, {advice}"))
+                Failure(format!(
+                    "{self} does not answer in HTTP: {failure}; if it speaks TLS, {advice}"
+                ))
             });
         }
         let name = ServerName::try_from(bare.to_owned())?;
@@ -242,11 +247,8 @@ mod tests {
     #[test]
     fn flags_come_before_the_environment_and_that_before_the_default() {
         let variables = [("AWS_ENDPOINT_URL", "http://e:1"), ("AWS_CA_BUNDLE", "/e.pem")];
-        let flags = Arguments {
-            url: Some("https://f:2/".into()),
-            ca: Some("/f.pem".into()),
-            ..none()
-        };
+        let flags =
+            Arguments { url: Some("https://f:2/".into()), ca: Some("/f.pem".into()), ..none() };
         let found = find(&flags, &variables).unwrap();
         assert_eq!(found.to_string(), "https://f:2 (from --url)");
         assert_eq!(found.ca.unwrap().value, Path::new("/f.pem"));
@@ -279,7 +281,10 @@ mod tests {
     fn what_is_no_url_is_named_with_its_place() {
         for url in ["localhost:8700", "ftp://x", "http://", "127.0.0.1", "http://a b"] {
             let error = find(&none(), &[("AWS_ENDPOINT_URL_KMS", url)]).err().unwrap();
-            assert!(error.contains("AWS_ENDPOINT_URL_KMS") && error.contains(DEFAULT_URL), "{error}");
+            assert!(
+                error.contains("AWS_ENDPOINT_URL_KMS") && error.contains(DEFAULT_URL),
+                "{error}"
+            );
         }
     }
 }

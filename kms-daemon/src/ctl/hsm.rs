@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn from_fresh_to_shared() {
-        let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (ours, theirs) = (private_dir(), private_dir());
         let line = remote();
         let (outcome, status) = json(Command::Status { lines: vec![line.clone()] }).unwrap();
         assert_eq!((outcome, &status[0]["state"]), (Outcome::Bad, &"Uninitialised".into()));
@@ -371,9 +371,15 @@ mod tests {
 
     #[test]
     fn a_data_directory_in_use_is_left_alone() {
-        let data = tempfile::tempdir().unwrap();
+        let data = private_dir();
         let _daemon = DataDir::open(data.path()).unwrap();
         let refusal = provision_it("soft", data.path()).unwrap_err();
         assert!(refusal.0.contains("another kmsd or kmsctl"), "{refusal}");
+    }
+
+    /// A data directory, which only its user may read.
+    fn private_dir() -> tempfile::TempDir {
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        tempfile::Builder::new().permissions(private).tempdir().unwrap()
     }
 }

@@ -18,7 +18,9 @@ use crate::devices::DeviceReport;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "With --data DIR it is checked that the daemon is the one of that directory.")]
+#[command(
+    after_help = "With --data DIR it is checked that the daemon is the one of that directory."
+)]
 pub(super) struct Arguments {
     #[command(flatten)]
     daemon: daemon::Arguments,

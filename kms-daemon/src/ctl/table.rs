@@ -88,7 +88,8 @@ mod tests {
     fn a_table_is_as_narrow_as_it_can_be_and_no_wider_than_a_terminal() {
         let rows = [row(["NAME", "STATE", "N"]), row(["a", "Operational", "12"])];
         assert_eq!(fitted(&rows, 0), ["NAME STATE        N", "a    Operational 12"]);
-        let long = "serial:/dev/serial/by-id/usb-Strongroom_0123456789ABCDEF-if00-port0-and-more-of-it";
+        let long =
+            "serial:/dev/serial/by-id/usb-Strongroom_0123456789ABCDEF-if00-port0-and-more-of-it";
         let rows = [
             row(["DEVICE", "STATE", "ANSWERED"]),
             row([long, "Uninitialised", "18446744073709551615"]),

@@ -164,7 +164,8 @@ fn parse(origin: &str) -> Result<HeaderValue, String> {
     let authority: hyper::http::uri::Authority =
         rest.parse().map_err(|_| wrong("names no host"))?;
     let after = rest.get(authority.host().len()..).unwrap_or_default();
-    let is_default = matches!((scheme, authority.port_u16()), ("http", Some(80)) | ("https", Some(443)));
+    let is_default =
+        matches!((scheme, authority.port_u16()), ("http", Some(80)) | ("https", Some(443)));
     if is_default {
         return Err(wrong("has the port that browsers leave out"));
     }

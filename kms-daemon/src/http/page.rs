@@ -41,7 +41,9 @@ pub(super) fn page(pages: Pages) -> Reply {
     let (api, reports) = match pages {
         Pages::All => (api, reports),
         Pages::Api => (api, ""),
-        Pages::Reports => ("<p>This port is for health and metrics; the API has another.</p>\n", reports),
+        Pages::Reports => {
+            ("<p>This port is for health and metrics; the API has another.</p>\n", reports)
+        }
     };
     let text = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Strongroom</title>\

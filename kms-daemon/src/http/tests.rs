@@ -34,6 +34,7 @@ use crate::sigv4::{Verifier, signer};
 use crate::store::{MemoryStore, Store};
 use crate::tls;
 
+mod browsers;
 mod floods;
 mod http2;
 mod over_tls;
@@ -60,6 +61,15 @@ impl Readiness for Told {
     }
 }
 
+/// What is served, and how.
+#[derive(Default)]
+struct Ways {
+    with_tls: bool,
+    pages: Pages,
+    cors: Cors,
+    development: bool,
+}
+
 /// A front on an in-memory store; no operation here needs a device.
 struct Rig {
     address: SocketAddr,
@@ -80,18 +90,18 @@ impl Rig {
     }
 
     async fn start_pages(pages: Pages) -> Self {
-        Self::start_serving(without_devices(), false, Limits::default(), pages).await
+        let ways = Ways { pages, ..Ways::default() };
+        Self::start_serving(without_devices(), Limits::default(), ways).await
     }
 
     async fn start_on(regions: Arc<Regions>, with_tls: bool, limits: Limits) -> Self {
-        Self::start_serving(regions, with_tls, limits, Pages::default()).await
+        Self::start_serving(regions, limits, Ways { with_tls, ..Ways::default() }).await
     }
 
     async fn start_serving(
         regions: Arc<Regions>,
-        with_tls: bool,
         limits: Limits,
-        pages: Pages,
+        Ways { with_tls, pages, cors, development }: Ways,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (audit, _) = AuditLog::open(&dir.path().join("audit"), json!({})).await.unwrap();
@@ -125,9 +135,9 @@ impl Rig {
             readiness: Arc::clone(&ready) as Arc<dyn Readiness>,
             region: "us-east-1".to_owned(),
             account: ACCOUNT.to_owned(),
-            development: None,
+            development: development.then(super::Development::default),
             memory: Memory::default(),
-            cors: Cors::default(),
+            cors,
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Server::bind(&[address], limits).await.unwrap().serving(pages);

@@ -2,7 +2,8 @@
 //!
 //! It is issued by an authority of this data directory, which can vouch for these names and no
 //! others (RFC 5280 section 4.2.1.10): clients trust the authority, so that the certificate can be
-//! renewed without their knowing. `certificate.pem` has both, the certificate first.
+//! renewed without their knowing. `certificate.pem` is the authority's, `served.pem` the one that is
+//! served.
 
 use std::fs;
 use std::io;
@@ -14,8 +15,6 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData,
 };
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -23,7 +22,6 @@ use super::x509::{self, Facts};
 use super::{Pair, TlsError};
 use crate::{durable, hex};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a certificate is good: no longer than what browsers take (398 days).
 pub(super) const LIFETIME: Duration = Duration::from_secs(397 * 24 * 60 * 60);
 /// How long before its end it is renewed.
@@ -34,6 +32,8 @@ const AUTHORITY_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
 /// In the subject of every certificate that was made here.
 const MARK: &str = "Strongroom kmsd";
+/// In that of an authority.
+const AUTHORITY: &str = "Strongroom kmsd authority";
 
 /// The daemon's own certificate.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub(super) enum Why {
 enum Look {
     Good,
     /// A new one of this authority.
-    Renew { authority: KeyPair, pem: String },
+    Renew(KeyPair),
     Remake(Why),
 }
 
@@ -85,9 +85,14 @@ impl Own {
         Self { dir: data.join("tls"), names }
     }
 
-    /// Certificate and key.
+    /// What is served.
     pub(super) fn pair(&self) -> Pair {
-        Pair { certificate: self.dir.join("certificate.pem"), key: self.dir.join("key.pem") }
+        Pair { certificate: self.dir.join("served.pem"), key: self.dir.join("key.pem") }
+    }
+
+    /// What clients trust.
+    pub(super) fn authority_path(&self) -> PathBuf {
+        self.dir.join("certificate.pem")
     }
 
     pub(super) fn names(&self) -> &[String] {
@@ -98,17 +103,18 @@ impl Own {
     pub(super) fn ensure(&self, now: SystemTime) -> Result<Made, TlsError> {
         match self.look(now)? {
             Look::Good => Ok(Made::Kept),
-            Look::Renew { authority, pem } => {
-                self.issue(&authority, &pem, now)?;
+            Look::Renew(authority) => {
+                self.issue(&authority, now)?;
                 Ok(Made::Renewed)
             }
             Look::Remake(why) => {
                 durable::create_private_dir(&self.dir).map_err(file(&self.dir))?;
                 let authority = KeyPair::generate()?;
-                let parameters = self.authority(&authority, now);
-                let pem = parameters.self_signed(&authority)?.pem();
+                let pem = self.authority(&authority, now).self_signed(&authority)?.pem();
                 write_key(&self.dir.join("ca-key.pem"), &authority)?;
-                self.issue(&authority, &pem, now)?;
+                let path = self.authority_path();
+                durable::write(&path, pem.as_bytes(), 0o644).map_err(file(&path))?;
+                self.issue(&authority, now)?;
                 Ok(Made::New(why))
             }
         }
@@ -116,37 +122,35 @@ impl Own {
 
     /// What is there.
     fn look(&self, now: SystemTime) -> Result<Look, TlsError> {
-        let Pair { certificate, key } = self.pair();
-        let there = |path: &Path| path.try_exists().map_err(file(path));
-        if !there(&certificate)? || !there(&key)? {
+        let path = self.authority_path();
+        if !path.try_exists().map_err(file(&path))? {
             return Ok(Look::Remake(Why::Missing));
         }
-        let chain = super::chain(&certificate)?;
-        let mut facts = chain.iter().map(|certificate| x509::read(certificate));
-        let leaf = facts.next().flatten();
-        let Some(leaf) = leaf.filter(|leaf| contains(&leaf.subject, MARK.as_bytes())) else {
-            return Err(TlsError::NotOurs(certificate));
+        let authority = super::chain(&path).ok().and_then(|chain| x509::read(chain.first()?));
+        let is_ours = |facts: &Facts| contains(&facts.subject, MARK.as_bytes());
+        let Some(authority) = authority.filter(is_ours) else {
+            return Err(TlsError::NotOurs(path));
         };
-        let Some(authority) = facts.next().flatten() else {
+        let outlives = authority.not_after >= now + LIFETIME;
+        let is_authority = contains(&authority.subject, AUTHORITY.as_bytes());
+        let is_of_ours = authority.not_after <= authority.not_before + AUTHORITY_LIFETIME;
+        if !outlives || !is_authority || !is_of_ours {
             return Ok(Look::Remake(Why::Authority));
-        };
-        if leaf.names != self.names {
-            return Ok(Look::Remake(Why::Names));
         }
-        let Some(authority_key) = self.authority_key(&authority)? else {
+        let Some(key) = self.authority_key(&authority)? else {
             return Ok(Look::Remake(Why::Broken));
         };
-        if authority.not_after < now + LIFETIME {
-            return Ok(Look::Remake(Why::Authority));
+        let served = super::chain(&self.pair().certificate).ok();
+        let Some(served) = served.and_then(|chain| x509::read(chain.first()?)) else {
+            // It is not known for which names its authority can vouch.
+            return Ok(Look::Remake(Why::Broken));
+        };
+        if served.names != self.names {
+            return Ok(Look::Remake(Why::Names));
         }
         let is_sound = super::load(&self.pair()).is_ok();
-        let is_current = leaf.not_before <= now && now + RENEWAL <= leaf.not_after;
-        let is_of_ours = leaf.not_after <= leaf.not_before + LIFETIME + DAY;
-        if is_sound && is_current && is_of_ours {
-            return Ok(Look::Good);
-        }
-        let pem = authority_pem(&certificate)?;
-        Ok(Look::Renew { authority: authority_key, pem })
+        let is_current = served.not_before <= now && now + RENEWAL <= served.not_after;
+        Ok(if is_sound && is_current { Look::Good } else { Look::Renew(key) })
     }
 
     /// The authority's key, if it is there and fits.
@@ -162,7 +166,7 @@ impl Own {
     }
 
     /// Makes and stores a certificate and its key.
-    fn issue(&self, authority: &KeyPair, pem: &str, now: SystemTime) -> Result<(), TlsError> {
+    fn issue(&self, authority: &KeyPair, now: SystemTime) -> Result<(), TlsError> {
         let mut parameters = CertificateParams::new(self.names.clone())?;
         parameters.distinguished_name.push(DnType::CommonName, MARK);
         parameters.not_before = (now - BACKDATED).into();
@@ -176,8 +180,7 @@ impl Own {
         let Pair { certificate: path, key: key_path } = self.pair();
         // The certificate last: if that fails, key and certificate do not fit, and are made anew.
         write_key(&key_path, &key)?;
-        let chain = format!("{}{pem}", made.pem());
-        durable::write(&path, chain.as_bytes(), 0o644).map_err(file(&path))
+        durable::write(&path, made.pem().as_bytes(), 0o644).map_err(file(&path))
     }
 
     /// What the authority with this key is.
@@ -192,9 +195,7 @@ impl Own {
         let id = hex::encode(&Sha256::digest(key.subject_public_key_info())[..4]);
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name = rcgen::DistinguishedName::new();
-        parameters
-            .distinguished_name
-            .push(DnType::CommonName, format!("{MARK} authority {id}"));
+        parameters.distinguished_name.push(DnType::CommonName, format!("{AUTHORITY} {id}"));
         parameters.not_before = (now - BACKDATED).into();
         parameters.not_after = (now - BACKDATED + AUTHORITY_LIFETIME).into();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -205,17 +206,6 @@ impl Own {
         });
         parameters
     }
-}
-
-/// The authority's certificate in the file, as PEM.
-fn authority_pem(path: &Path) -> Result<String, TlsError> {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    let text = fs::read_to_string(path).map_err(file(path))?;
-    let missing = || TlsError::Pem { path: path.to_owned(), what: "certificate of its authority" };
-    let second = text.match_indices(BEGIN).nth(1).ok_or_else(missing)?.0;
-    let pem = text.get(second..).ok_or_else(missing)?;
-    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| missing())?;
-    Ok(pem.to_owned())
 }
 
 fn write_key(path: &Path, key: &KeyPair) -> Result<(), TlsError> {

@@ -35,8 +35,8 @@ pub struct Served {
 }
 
 #[derive(Debug, Clone)]
-struct Current {
-    key: Arc<CertifiedKey>,
+pub(super) struct Current {
+    pub(super) key: Arc<CertifiedKey>,
     /// `None` if the certificate's dates cannot be read.
     not_after: Option<SystemTime>,
 }
@@ -73,7 +73,7 @@ impl Served {
     #[must_use]
     pub fn own_certificate(&self) -> Option<PathBuf> {
         match &self.source {
-            Source::Own(own) => Some(own.pair().certificate),
+            Source::Own(own) => Some(own.authority_path()),
             Source::Given(_) => None,
         }
     }
@@ -169,7 +169,7 @@ impl Served {
         self.not_after().is_some_and(|end| end < now + RENEWAL)
     }
 
-    fn now(&self) -> Current {
+    pub(super) fn now(&self) -> Current {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -196,7 +196,7 @@ impl Current {
 }
 
 fn tell(own: &Own, made: Made) {
-    let (certificate, names) = (own.pair().certificate, own.names().join(", "));
+    let (certificate, names) = (own.authority_path(), own.names().join(", "));
     let certificate = certificate.display();
     match made {
         Made::Kept => {}

@@ -41,7 +41,9 @@ fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
             return None;
         }
         let indent = line.len() - line.trim_start().len();
-        if indent == 0 && let Some(header) = trimmed.strip_prefix('[') {
+        if indent == 0
+            && let Some(header) = trimmed.strip_prefix('[')
+        {
             return Some(Line::Header(header.split(']').next().unwrap_or_default()));
         }
         let (name, value) = trimmed.split_once(['=', ':'])?;

@@ -69,7 +69,11 @@ fn endpoints_in_the_documented_order() {
         (None, &[service, global, profile("service")][..], Some("http://kms-of-environment")),
         // 2. The variable for all services, before any file.
         (None, &[global, profile("service")], Some("http://all-of-environment")),
-        (None, &[("AWS_ENDPOINT_URL_IAM", "http://iam"), global], Some("http://all-of-environment")),
+        (
+            None,
+            &[("AWS_ENDPOINT_URL_IAM", "http://iam"), global],
+            Some("http://all-of-environment"),
+        ),
         // An empty one is none.
         (None, &[("AWS_ENDPOINT_URL_KMS", ""), global], Some("http://all-of-environment")),
         // 3. The service of the services section, before the profile's.
@@ -81,7 +85,11 @@ fn endpoints_in_the_documented_order() {
         (None, &[], Some("http://default-profile")),
         // The flag chooses the profile before the environment does.
         (Some("global"), &[profile("service")], Some("http://global-profile")),
-        (None, &[("AWS_DEFAULT_PROFILE", "global"), profile("service")], Some("http://global-profile")),
+        (
+            None,
+            &[("AWS_DEFAULT_PROFILE", "global"), profile("service")],
+            Some("http://global-profile"),
+        ),
         // A profile without an endpoint does not have that of the default one.
         (Some("keyed"), &[], None),
         // What is configured is ignored, in environment and files.

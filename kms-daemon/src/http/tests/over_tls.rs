@@ -42,3 +42,38 @@ async fn over_tls_the_record_says_so() {
     assert_eq!(rig.records().len(), 1, "what was asked for in clear is not looked at");
     rig.stop().await;
 }
+
+/// What a program that speaks the wrong protocol does to a port: whatever it is, no API request.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wrong_protocol_is_answered_and_ends() {
+    let rig =
+        Rig::start_with(true, Limits { head: Duration::from_secs(2), ..Limits::default() }).await;
+    // As much as a client may send before it reads: the answer is there all the same.
+    let long = format!(
+        "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n{}",
+        "x".repeat(60_000)
+    );
+    for begin in ["GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "P", &long] {
+        let mut plain = rig.connect().await;
+        plain.write_all(begin.as_bytes()).await.unwrap();
+        let reply = Reply::read(&mut plain).await;
+        assert_eq!((reply.status, reply.header("connection")), (400, Some("close")));
+        assert!(String::from_utf8(reply.body).unwrap().contains("use https://"));
+        assert_eq!(plain.read(&mut [0; 1]).await.unwrap(), 0, "it ends");
+    }
+    // Neither HTTP nor TLS, and a client that says nothing: closed, in time.
+    for begin in [&b"\0\0\0"[..], b"\x16\x03\x01\0\x05hello", b""] {
+        let mut other = rig.connect().await;
+        other.write_all(begin).await.unwrap();
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(10), other.read_to_end(&mut answer));
+        let _ = ended.await.expect("the connection ends");
+        assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    }
+    assert!(rig.records().is_empty());
+    let mut stream = connect(&rig, &[b"http/1.1"]).await;
+    stream.write_all(&rig.signed(LIST_KEYS, b"{}")).await.unwrap();
+    stream.flush().await.unwrap();
+    assert_eq!(Reply::read(&mut stream).await.status, 200);
+    rig.stop().await;
+}
