@@ -37,6 +37,7 @@ files! { "soft" [];
     cli_operations,
     encryption_sdk_providers,
     operations,
+    recorded,
     service_model,
 }
 

@@ -1,5 +1,5 @@
-//! `GetKeyPolicy`: the policy document of a key, as it was put. A user or role that is no more is shown by
-//! its unique id, as nobody else of its name is meant.
+//! `GetKeyPolicy`: the policy document of a key, as it was put. A user or role that is no more is
+//! shown by its unique id, as nobody else of its name is meant.
 
 use std::collections::BTreeMap;
 

@@ -68,7 +68,7 @@ async fn the_last_successful_use_is_told() {
     rig.ok("CreateAlias", json!({ "AliasName": "alias/a", "TargetKeyId": id })).await;
     assert_eq!(
         rig.refused("GetKeyLastUsage", json!({ "KeyId": "alias/a" })).await,
-        "NotFoundException"
+        "InvalidArnException"
     );
 }
 

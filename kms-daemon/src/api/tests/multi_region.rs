@@ -333,7 +333,7 @@ async fn imported_material_is_brought_to_each_region() {
     let other = import(&west, &second, None).await.unwrap_err();
     assert_eq!(other.code(), "IncorrectKeyMaterialException");
     let new = import(&west, &second, Some("NEW_KEY_MATERIAL")).await.unwrap_err();
-    assert_eq!(new.code(), "UnsupportedOperationException");
+    assert_eq!(new.code(), "ValidationException");
     import(&west, &first, None).await.unwrap();
     decrypts(&west, &encrypt(&east, &id).await).await;
 

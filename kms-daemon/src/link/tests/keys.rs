@@ -27,7 +27,7 @@ async fn a_replica_in_another_daemon() {
     let refused = east.refused("EnableKeyRotation", json!({ "KeyId": id })).await;
     assert_eq!(refused, "UnsupportedOperationException");
     let nowhere = json!({ "KeyId": id, "ReplicaRegion": "eu-west-3" });
-    assert_eq!(west.refused("ReplicateKey", nowhere).await, "UnsupportedOperationException");
+    assert_eq!(west.refused("ReplicateKey", nowhere).await, "ValidationException");
     assert_eq!((west.errands().await, east.errands().await), (0, 0));
     let events = east.audited().await;
     assert!(events.iter().any(|line| line.contains("\"CreateKey\"")), "{events:?}");

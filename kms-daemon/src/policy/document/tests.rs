@@ -46,8 +46,10 @@ fn users_and_roles_are_those_of_when_it_was_put() {
     let both = bound(&[(ANA, "AIDA1"), (ROLE, "AROA1")]);
     let policy = KeyPolicy::parse(&text, &scope(), &both).unwrap();
     assert_eq!(*policy.bound(), both);
-    let names: Vec<String> = policy.compiled().principals().map(ToString::to_string).collect();
-    assert_eq!(names, ["AIDA1", "AROA1", "111122223333"]);
+    let principals: Vec<_> = policy.compiled().principals().cloned().collect();
+    let named = |arn: &str, id: &str| NamedPrincipal::Bound { arn: arn.into(), id: id.into() };
+    assert_eq!(principals[..2], [named(ANA, "AIDA1"), named(ROLE, "AROA1")]);
+    assert_eq!(principals[2].to_string(), "111122223333");
     for some in [Bound::new(), bound(&[(ANA, "AIDA1")]), bound(&[(ROLE, "AROA1")])] {
         let error = KeyPolicy::parse(&text, &scope(), &some).unwrap_err();
         assert!(

@@ -85,6 +85,9 @@ async fn a_key_of_another_account_is_named_by_arn_or_alias_arn() {
     let error = world.encrypt(&world.eve, &alias).await.unwrap_err();
     assert_eq!(error.to_string(), format!("DisabledException: {key} is disabled."));
     let sign = json!({ "KeyId": key, "Message": "AAAA", "SigningAlgorithm": "ECDSA_SHA_256" });
+    let error = world.rig.kms(&world.eve, "Sign", sign.clone()).await.unwrap_err();
+    assert_eq!(error.code(), "DisabledException");
+    world.own("EnableKey", json!({ "KeyId": id })).await;
     let error = world.rig.kms(&world.eve, "Sign", sign).await.unwrap_err();
     assert_eq!(error.code(), "InvalidKeyUsageException");
 }
