@@ -2,7 +2,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `POST /` | the AWS KMS API, awsJson1.1; the IAM and STS APIs, forms |
+//! | `POST /` | the AWS KMS API, awsJson1.1; what else is served beside it, as each API wants it |
 //! | `OPTIONS /` | whether pages of an origin may use the API, by `--cors-origin` |
 //! | `GET /` | for browsers, a page that says what this is |
 //! | `GET /healthz` | 200 while the process serves |
@@ -16,6 +16,7 @@
 //! vouches for may be counted instead (see [`crate::audit`]). A request that was begun is
 //! finished and recorded even if its client has gone.
 
+mod absent;
 mod body;
 mod connection;
 mod cors;

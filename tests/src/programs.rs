@@ -54,6 +54,10 @@ pub fn run(file: &str, daemon: &Daemon, variables: &[(&str, &Path)]) {
         .current_dir(environment::root().join("tests/clients"))
         .envs(variables.iter().copied());
     daemon.describe_to(&mut python, home.path());
+    if daemon.url().starts_with("http://") {
+        // Of a daemon without TLS the file is not there, and SDKs for Go refuse to start then.
+        python.env_remove("AWS_CA_BUNDLE");
+    }
     let status = python.status().expect("Python starts");
     assert!(status.success(), "{file}: {status}\n--- kmsd\n{}", daemon.output());
 }
