@@ -1,4 +1,4 @@
-//! Runs the suites of `tests/clients/javascript` against a daemon.
+//! Runs the suites of `tests/clients/javascript` against a daemon, and installs packages of npm.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,7 +17,7 @@ const NODE: u32 = 20;
 /// If a test of a suite fails, and where Node.js or npm is missing: a test that needs them never
 /// passes without. The daemon's log is shown as well.
 pub fn run(daemon: &Daemon) {
-    let installed = install();
+    let installed = install("javascript");
     let home = tempfile::tempdir().expect("a temporary directory");
     let mut node = Command::new("node");
     node.args(["--test", "--test-reporter", "spec"]).current_dir(installed);
@@ -28,23 +28,28 @@ pub fn run(daemon: &Daemon) {
     assert!(status.success(), "node --test: {status}\n--- kmsd\n{}", daemon.output());
 }
 
-/// Where the packages are, for programs that are elsewhere.
+/// Where the packages of the SDK's suites are, for programs that are elsewhere.
 ///
 /// # Panics
-/// As [`run`].
+/// As [`install`].
 #[must_use]
 pub fn modules() -> PathBuf {
     require();
-    packages().join("node_modules")
+    packages("javascript").join("node_modules")
 }
 
-/// Installs the packages and copies the suites beside them, where they are found; returns where.
+/// Installs the packages of `tests/clients/<name>` and copies the scripts there beside them, where
+/// they find them; returns where.
 ///
 /// The packages stay under target/ until their list changes.
-fn install() -> PathBuf {
+///
+/// # Panics
+/// If they cannot be installed.
+#[must_use]
+pub fn install(name: &str) -> PathBuf {
     require();
-    let source = environment::root().join("tests/clients/javascript");
-    let installed = packages();
+    let source = environment::root().join("tests/clients").join(name);
+    let installed = packages(name);
     for old in suites(&installed) {
         fs::remove_file(old).expect("an old suite goes");
     }
@@ -56,10 +61,10 @@ fn install() -> PathBuf {
     installed
 }
 
-/// Installs the packages alone; returns in which directory.
-fn packages() -> PathBuf {
-    let source = environment::root().join("tests/clients/javascript");
-    let installed = environment::target().join("javascript");
+/// Installs the packages of `tests/clients/<name>` alone; returns in which directory.
+fn packages(name: &str) -> PathBuf {
+    let source = environment::root().join("tests/clients").join(name);
+    let installed = environment::target().join(name);
     fs::create_dir_all(&installed).expect("a directory");
     // Another test program may be at it.
     let lock = fs::File::create(installed.join("lock")).expect("a file");

@@ -12,6 +12,8 @@
 //! | [`sdk`] | the AWS SDK for Rust against it |
 //! | [`python`] | the Python clients of `tests/clients` against it |
 //! | [`javascript`] | those of `tests/clients/javascript` |
+//! | [`programs`] | programs of other people's: Terraform, Ansible, OpenBao, MongoDB's driver |
+//! | [`browser`] | a page in a headless Chromium |
 //! | [`testbed`] | a device on each line a host can reach it by |
 //! | [`enclave`] | an attested environment: documents, and what is sealed to it |
 //! | [`emulator`] | a QEMU device to boot, connect and kill |
@@ -25,8 +27,10 @@
 //! | [`seed`] | randomness that a printed seed repeats |
 //! | [`environment`] | firmware, interpreter and binaries; says what to do if one is missing |
 //!
-//! Nothing here skips a test: what is missing fails it, with the command that provides it.
+//! What is missing fails a test, with the command that provides it. Only a program that no package
+//! registry has, or a browser, may be missing: [`programs::skip`] says so where nobody can miss it.
 
+pub mod browser;
 pub mod calls;
 pub mod client;
 pub mod costly;
@@ -45,6 +49,7 @@ pub mod model;
 pub mod patience;
 pub mod probe;
 pub mod process;
+pub mod programs;
 pub mod python;
 pub mod remains;
 pub mod sdk;

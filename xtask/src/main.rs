@@ -3,6 +3,7 @@
 mod args;
 mod audit;
 mod bench;
+mod browser;
 mod budget;
 mod cargo;
 mod ci;
@@ -55,7 +56,12 @@ const SUBCOMMANDS: [Subcommand; 15] = [
         "run kmsd on an emulated HSM",
         run::main,
     ),
-    Subcommand("test", "[FILTER] [--suite FILE] [-- TEST-FLAGS]", "run every test", test::main),
+    Subcommand(
+        "test",
+        "[FILTER] [--suite FILE] [--nightly] [-- TEST-FLAGS]",
+        "run every test",
+        test::main,
+    ),
     Subcommand("bench", "[-- BENCH-FLAGS]", "measure speed and what commands cost", bench::main),
     Subcommand("ci", "", "the gate: all of the below, then every test", ci::main),
     Subcommand("fmt", "[--fix]", "check the formatting", lint::fmt),

@@ -1,10 +1,11 @@
-//! `cargo xtask test`: everything the tests need, then every test.
+//! `cargo xtask test`: everything the tests need, then every test. Those of the nightly set run with
+//! `--nightly`, or where their suite is named.
 
 use std::path::PathBuf;
 
 use crate::{
     args::Args,
-    command,
+    browser, command,
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
@@ -21,9 +22,10 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let rest = args.rest();
     let toolchain = Toolchain::parse(&mut args)?;
     let suite = args.value("--suite")?;
+    let nightly = args.flag("--nightly") || suite.is_some();
     let filter = args.positional();
     args.finish()?;
-    let rig = Rig::prepare(toolchain)?;
+    let rig = Rig::prepare(toolchain, nightly)?;
     term::headline("tests");
     match suite {
         Some(suite) => rig.run(&selection(&suite, filter.as_deref()), &rest),
@@ -42,16 +44,19 @@ struct Rig {
     /// `STRONGROOM_PACKAGE` and `STRONGROOM_PACKAGE_NEXT`: Debian packages of these programs, of which
     /// the second is newer; none where there is no dpkg.
     packages: Vec<PathBuf>,
+    /// `STRONGROOM_NIGHTLY`: tests that take long run too.
+    nightly: bool,
 }
 
 impl Rig {
-    fn prepare(toolchain: Option<Toolchain>) -> Result<Self> {
+    fn prepare(toolchain: Option<Toolchain>, nightly: bool) -> Result<Self> {
         BOARDS.iter().try_for_each(emulator::prepare)?;
+        browser::prepare();
         let python = python::prepare()?;
         let (programs, images) = daemon::build(&BOARDS, toolchain, Profile::Dev)?;
         let firmware = images.into_iter().map(|image| (variable(image.board), image.elf)).collect();
         let packages = packages(&programs)?;
-        Ok(Self { firmware, python, programs, packages })
+        Ok(Self { firmware, python, programs, packages, nightly })
     }
 
     /// Runs the tests that `selection` names to cargo; `rest` goes to the test program.
@@ -66,7 +71,8 @@ impl Rig {
         let programs = programs.map(|(name, path)| (format!("STRONGROOM_{name}"), path.clone()));
         let names = ["STRONGROOM_PACKAGE", "STRONGROOM_PACKAGE_NEXT"].map(str::to_owned);
         let packages = names.into_iter().zip(self.packages.iter().cloned());
-        self.firmware.iter().cloned().chain(programs).chain(packages).collect()
+        let nightly = self.nightly.then(|| ("STRONGROOM_NIGHTLY".to_owned(), "1".into()));
+        self.firmware.iter().cloned().chain(programs).chain(packages).chain(nightly).collect()
     }
 }
 

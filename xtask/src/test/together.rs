@@ -24,8 +24,10 @@ use crate::{
 const LANES: usize = 2;
 
 /// Those that take longest, and are not to be the last: in order of what they take.
-const LONG: [&str; 9] =
-    ["vectors", "memory", "ram", "clients", "line", "durability", "crash", "recipient", "device"];
+const LONG: [&str; 10] = [
+    "vectors", "memory", "ram", "clients", "programs", "line", "durability", "crash", "recipient",
+    "device",
+];
 
 /// A test program.
 struct Program {
@@ -48,10 +50,13 @@ pub(super) fn run(environment: &[(String, PathBuf)], arguments: &[String]) -> Re
     let count = programs.len();
     let queue = Mutex::new(programs.into_iter().collect::<VecDeque<_>>());
     let failed = Mutex::new(Vec::new());
+    let left_out = Mutex::new(Vec::new());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let lane = || -> Result<()> {
         while let Some(program) = next() {
-            if !program.run(environment, arguments)? {
+            let outcome = program.run(environment, arguments)?;
+            left_out.lock().unwrap_or_else(PoisonError::into_inner).extend(outcome.left_out);
+            if !outcome.passed {
                 failed.lock().unwrap_or_else(PoisonError::into_inner).push(program.name);
             }
         }
@@ -65,6 +70,12 @@ pub(super) fn run(environment: &[(String, PathBuf)], arguments: &[String]) -> Re
     })?;
     let mut documented = command::cargo(["test", "--workspace", "--doc", "--no-fail-fast"]);
     let examples = command::run(documented.envs(variables(environment)).arg("--").args(arguments));
+    // Last, so that nobody can miss it.
+    let left_out = left_out.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if !left_out.is_empty() {
+        term::headline("left out, not passed");
+        left_out.iter().for_each(term::note);
+    }
     let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     if failed.is_empty() {
         return examples;
@@ -105,8 +116,8 @@ fn program(message: &Value) -> Option<Program> {
 }
 
 impl Program {
-    /// Runs it to its end, and then shows what it said; whether it has passed.
-    fn run(&self, environment: &[(String, PathBuf)], arguments: &[String]) -> Result<bool> {
+    /// Runs it to its end, and then shows what it said.
+    fn run(&self, environment: &[(String, PathBuf)], arguments: &[String]) -> Result<Outcome> {
         let what = format!("run {}", self.executable.display());
         let begin = Instant::now();
         term::note(format!("{} …", self.name));
@@ -130,8 +141,21 @@ impl Program {
         if !status.success() {
             writeln!(out, "{} failed ({status})", self.name).doing("write")?;
         }
-        Ok(status.success())
+        let left_out = left_out(&String::from_utf8_lossy(&said));
+        Ok(Outcome { passed: status.success(), left_out })
     }
+}
+
+/// What a program has done.
+struct Outcome {
+    passed: bool,
+    /// Tests that did not run, with the reason.
+    left_out: Vec<String>,
+}
+
+/// Tests that a program says it has left out: `SKIPPED name: reason`.
+fn left_out(said: &str) -> Vec<String> {
+    said.lines().filter_map(|line| line.strip_prefix("SKIPPED ")).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -139,6 +163,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_was_left_out_is_found() {
+        let said = "running 2 tests\ntest a ... ok\n\nSKIPPED b: there is no b on PATH\ntest b ... ok\n";
+        assert_eq!(left_out(said), ["b: there is no b on PATH"]);
+        assert!(left_out("test a ... ok\nnot SKIPPED a: b").is_empty());
+    }
 
     #[test]
     fn programs_are_found_among_what_cargo_says() {
