@@ -36,7 +36,7 @@ use crate::regions::{Opener, Regions};
 use crate::sigv4::Verifier;
 use crate::space::Space;
 use crate::status::DaemonStatus;
-use crate::store::{RedbStore, Store, StoreError};
+use crate::store::{RedbStore, Store};
 use crate::tls::{self, Served, TlsError};
 
 /// The file with the name of an installation, in its data directory.

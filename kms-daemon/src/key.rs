@@ -22,7 +22,6 @@ pub mod spec;
 pub mod state;
 pub mod tokens;
 
-pub use counts::Counted;
 pub use self::alias::{AliasName, AliasRecord};
 pub use self::catalog::{Catalog, CatalogError, Stored};
 pub use self::grant::{GrantId, GrantRecord};
@@ -30,3 +29,4 @@ pub use self::id::{KeyId, Scope};
 pub use self::identifier::{Forms, KeyRef};
 pub use self::record::{KeyMaterial, KeyRecord, Tags};
 pub use self::state::KeyState;
+pub use counts::Counted;

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hsm_firmware::board::host::{Config, FlashImage, HostDevice, Registry};
+use hsm_firmware::board::host::{Config, FlashImage, HostDevice, Registry, tcp_reader};
 
 /// A port with a device behind it, or none.
 pub struct Plug {
@@ -28,7 +28,7 @@ impl Plug {
                 let device = plugged.lock().unwrap_or_else(PoisonError::into_inner);
                 // Without a device the connection ends at once.
                 if let (Some(device), Ok(writer)) = (&*device, stream.try_clone()) {
-                    let _ = device.attach(stream, writer);
+                    let _ = device.attach(tcp_reader(stream), writer);
                 }
             }
         });

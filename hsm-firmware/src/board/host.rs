@@ -11,7 +11,7 @@ mod search;
 
 pub use aws_lc::AWS_LC;
 pub use flash::FlashImage;
-pub use port::LineReader;
+pub use port::{LineReader, tcp_reader};
 
 use std::boxed::Box;
 use std::cell::Cell;

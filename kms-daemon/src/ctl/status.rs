@@ -97,7 +97,8 @@ fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> i
         return print_peers(out, &peers);
     }
     writeln!(out)?;
-    print_devices(out, &devices)
+    print_devices(out, &devices)?;
+    print_peers(out, &peers)
 }
 
 fn print_devices(out: &mut dyn Write, devices: &[DeviceReport]) -> io::Result<()> {
@@ -123,7 +124,7 @@ fn print_devices(out: &mut dyn Write, devices: &[DeviceReport]) -> io::Result<()
             table::wrapped(out, &format!("{}: {error}", device.name))?;
         }
     }
-    print_peers(out, &peers)
+    Ok(())
 }
 
 /// The daemons of other Regions.
@@ -131,12 +132,17 @@ fn print_peers(out: &mut dyn Write, peers: &[PeerReport]) -> io::Result<()> {
     if peers.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n{:<14} {:<30} {:<16} {:>8}", "PEER", "ADDRESS", "STATE", "TO TELL")?;
-    for PeerReport { region, address, reachable, errands, last_error, .. } in peers {
-        let state = if *reachable { "answers" } else { "DOES NOT ANSWER" };
-        writeln!(out, "{region:<14} {address:<30} {state:<16} {errands:>8}")?;
-        if let Some(error) = last_error {
-            writeln!(out, "  {error}")?;
+    let head = ["PEER", "ADDRESS", "STATE", "TO TELL"].map(str::to_owned);
+    let row = |peer: &PeerReport| {
+        let state = if peer.reachable { "answers" } else { "DOES NOT ANSWER" };
+        [peer.region.clone(), peer.address.clone(), state.to_owned(), peer.errands.to_string()]
+    };
+    let rows: Vec<_> = std::iter::once(head).chain(peers.iter().map(row)).collect();
+    writeln!(out)?;
+    table::print(out, &rows, 1)?;
+    for peer in peers {
+        if let Some(error) = &peer.last_error {
+            table::wrapped(out, &format!("{}: {error}", peer.region))?;
         }
     }
     Ok(())

@@ -1,12 +1,13 @@
 //! Provisioning with real devices: in this process, and behind a TCP port.
 
-use std::io::Read;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use host_driver::audit::Position;
 use host_driver::pool::StockTargets;
-use hsm_firmware::board::host::{Config as SoftConfig, FlashImage, HostDevice, Registry};
+use hsm_firmware::board::host::{
+    Config as SoftConfig, FlashImage, HostDevice, Registry, tcp_reader,
+};
 use hsm_protocol::AuditTag;
 use hsm_protocol::command::random::Random;
 
@@ -64,13 +65,7 @@ pub(crate) fn remote() -> String {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let writer = stream.unwrap();
-            let mut reader = writer.try_clone().unwrap();
-            let read = move |out: &mut [u8], patience: Duration| {
-                let patience = patience.clamp(Duration::from_millis(1), Duration::from_secs(1));
-                reader.set_read_timeout(Some(patience))?;
-                reader.read(out).map(Some)
-            };
-            device.attach(read, writer).unwrap();
+            device.attach(tcp_reader(writer.try_clone().unwrap()), writer).unwrap();
         }
     });
     format!("tcp:{address}")

@@ -113,12 +113,19 @@ impl Exchange {
         }
     }
 
+    /// The service as metrics name it: clients may name any.
+    fn service(&self) -> &'static str {
+        const SERVED: [&str; 5] = ["kms", "iam", "sts", "tagging", "ec2"];
+        let claimed = self.source.split('.').next().unwrap_or_default();
+        SERVED.into_iter().find(|service| *service == claimed).unwrap_or("other")
+    }
+
     /// Tells of the request as one that was refused.
     pub(super) fn refusal(&self, code: &'static str, tell: impl FnOnce(&Refusal<'_>)) {
         let arn = self.principal.as_ref().map(Principal::caller_arn);
         tell(&Refusal {
             request: self.request_id,
-            service: self.source.split('.').next().unwrap_or_default(),
+            service: self.service(),
             operation: &self.name,
             code,
             who: arn.as_deref().or(self.claimed_key.as_deref()),

@@ -90,7 +90,7 @@ impl KeyRef {
 
 /// Reads the ARN of a key.
 pub(super) fn parse_key_arn(text: &str) -> Option<(Scope, KeyId)> {
-    match parse_arn(text, Forms::Key)? {
+    match parse_arn(text)? {
         KeyRef::Key(scope, id) => Some((scope, id)),
         KeyRef::Alias(..) => None,
     }

@@ -25,7 +25,15 @@ const LANES: usize = 2;
 
 /// Those that take longest, and are not to be the last: in order of what they take.
 const LONG: [&str; 10] = [
-    "vectors", "memory", "ram", "clients", "programs", "line", "durability", "crash", "recipient",
+    "vectors",
+    "memory",
+    "ram",
+    "clients",
+    "programs",
+    "line",
+    "durability",
+    "crash",
+    "recipient",
     "device",
 ];
 
@@ -166,7 +174,8 @@ mod tests {
 
     #[test]
     fn what_was_left_out_is_found() {
-        let said = "running 2 tests\ntest a ... ok\n\nSKIPPED b: there is no b on PATH\ntest b ... ok\n";
+        let said =
+            "running 2 tests\ntest a ... ok\n\nSKIPPED b: there is no b on PATH\ntest b ... ok\n";
         assert_eq!(left_out(said), ["b: there is no b on PATH"]);
         assert!(left_out("test a ... ok\nnot SKIPPED a: b").is_empty());
     }

@@ -2,7 +2,8 @@
 
 use std::boxed::Box;
 use std::cell::Cell;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,18 @@ const BUFFER: usize = 64 * 1024;
 /// Receives what a host sent: fills the front of the buffer and returns how much, 0 at the end of the
 /// line, `None` if nothing came within the time. It may give up early.
 pub type LineReader = Box<dyn FnMut(&mut [u8], Duration) -> io::Result<Option<usize>> + Send>;
+
+/// Reads a TCP connection for [`super::HostDevice::attach`]; gives up after a second, so that a device
+/// which is dropped ends.
+pub fn tcp_reader(
+    mut stream: TcpStream,
+) -> impl FnMut(&mut [u8], Duration) -> io::Result<Option<usize>> + Send {
+    move |out, patience| {
+        let patience = patience.clamp(Duration::from_millis(1), Duration::from_secs(1));
+        stream.set_read_timeout(Some(patience))?;
+        stream.read(out).map(Some)
+    }
+}
 
 /// A port of a device with one line.
 pub(super) struct StreamPort {
