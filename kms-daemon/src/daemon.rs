@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::Service;
 use crate::audit::{AuditError, AuditLog, LogOptions, checkpoint, keep_checkpoints, keep_log};
+use crate::backup::{Snapshots, is_half_restored};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::{Credentials, CredentialsError};
@@ -60,6 +61,12 @@ pub enum DaemonError {
     /// Another process uses the data directory.
     #[error("another kmsd or kmsctl is running on {0}; stop it, or choose another --data DIR")]
     InUse(PathBuf),
+    /// A restore did not come to its end.
+    #[error(
+        "{0} was restored in part: kmsctl restore did not come to its end; remove the directory \
+         and restore again"
+    )]
+    HalfRestored(PathBuf),
     /// The port cannot be bound.
     #[error("cannot listen on {address}: {source}; choose another with {flag} ADDR:PORT")]
     Listen {
@@ -121,8 +128,21 @@ impl DataDir {
     /// Creates the directory if missing, and takes its lock.
     ///
     /// # Errors
-    /// [`DaemonError::InUse`] if another process has it.
+    /// [`DaemonError::InUse`] if another process has it, [`DaemonError::HalfRestored`] if it holds
+    /// part of a backup.
     pub fn open(path: &Path) -> Result<Self, DaemonError> {
+        let opened = Self::lock(path)?;
+        match is_half_restored(&opened.path)? {
+            true => Err(DaemonError::HalfRestored(opened.path)),
+            false => Ok(opened),
+        }
+    }
+
+    /// Creates the directory if missing, and takes its lock, whatever is in it.
+    ///
+    /// # Errors
+    /// [`DaemonError::InUse`] if another process has it.
+    pub(crate) fn lock(path: &Path) -> Result<Self, DaemonError> {
         let failed = |source| DaemonError::Data { path: path.to_owned(), source };
         durable::create_private_dir(path).map_err(failed)?;
         let path = fs::canonicalize(path).map_err(failed)?;

@@ -290,6 +290,33 @@ pub fn forget(data: &Path, device: DeviceId) -> Result<(), DevicesError> {
     Ok(())
 }
 
+/// The Regions of a data directory, with the domain and the lines of each as they were last known.
+///
+/// # Errors
+/// [`DevicesError`] if a registry cannot be read.
+pub fn known(data: &Path) -> Result<Vec<(String, Option<String>, Vec<String>)>, DevicesError> {
+    let all = data.join("hsm");
+    let failed = |source| DevicesError::File { path: all.clone(), source };
+    let mut regions = Vec::new();
+    let entries = match fs::read_dir(&all) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(regions),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        if let Ok(name) = entry.file_name().into_string()
+            && path.is_dir()
+        {
+            let registry = Registry::load(&path)?;
+            let domain = registry.domain().map(|domain| domain.to_string());
+            regions.push((name, domain, registry.lines()));
+        }
+    }
+    regions.sort();
+    Ok(regions)
+}
+
 impl Pooled {
     /// Closes the pool, then ends the devices that run here. Blocks.
     pub fn shut_down(self) {

@@ -135,6 +135,8 @@ pub struct AuditLog {
     counted: AtomicU64,
     /// Bytes of its files, and when that was found out.
     size: Mutex<Option<(Instant, u64)>>,
+    /// Held while closed files are compressed, delivered, removed or copied.
+    pub(super) keeping: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl AuditLog {
@@ -187,6 +189,7 @@ impl AuditLog {
             options,
             counted: AtomicU64::new(0),
             size: Mutex::new(None),
+            keeping: Arc::default(),
         };
         let record = json!({ "format": 1, "daemon": about, "repair": end.repair });
         let position = log.append(Kind::Started, &record, &[]).await?;

@@ -59,6 +59,11 @@ impl Registry {
         self.content.devices.get(name).and_then(|id| hex::decode(id)).map(DeviceId)
     }
 
+    /// The lines that led to devices before.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.content.devices.keys().cloned().collect()
+    }
+
     /// Records that the line `name` leads to `device`, which is of `domain`; durable on return.
     pub(super) fn record(
         &mut self,
