@@ -12,12 +12,15 @@ use clap::{Parser, Subcommand};
 
 mod account;
 mod audit;
+mod backup;
 mod daemon;
 mod hsm;
 mod iam;
 mod link;
+mod losses;
 mod management;
 mod policy;
+mod restore;
 mod status;
 mod usage;
 
@@ -51,6 +54,10 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Make a backup of an installation, running or not: one encrypted file.
+    Backup(Box<backup::Arguments>),
+    /// Restore a backup into an empty data directory.
+    Restore(restore::Arguments),
     /// The link to daemons of other Regions.
     #[command(subcommand)]
     Link(link::Command),
@@ -133,6 +140,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Iam(command) => iam::run(&command, &mut output),
         Command::Policy(command) => policy::run(&command, &mut output),
         Command::Audit(command) => audit::run(command, &mut output),
+        Command::Backup(arguments) => backup::run(&arguments, &mut output),
+        Command::Restore(arguments) => restore::run(&arguments, &mut output),
         Command::Link(command) => link::run(command, &mut output),
         Command::Usage(arguments) => usage::run(&arguments, &mut output),
     };

@@ -316,8 +316,9 @@ async fn start(
     audit: Arc<AuditLog>,
     space: Arc<Space>,
 ) -> Result<Started, DaemonError> {
-    let store = RedbStore::open_in(&data.path().join("store.redb"), Some(space))?;
-    let store: Arc<dyn Store> = Arc::new(store);
+    let store = Arc::new(RedbStore::open_in(&data.path().join("store.redb"), Some(space))?);
+    let snapshots = Snapshots::new(data.path(), Arc::clone(&store), Arc::clone(&audit));
+    let store: Arc<dyn Store> = store;
     let devices = DevicesConfig {
         data: data.path().to_owned(),
         region: config.region.clone(),
@@ -351,7 +352,7 @@ async fn start(
         account: config.account.clone(),
         roots,
     });
-    let iam = Arc::new(iam.await?);
+    let iam = Arc::new(iam.await?.with_snapshots(Arc::new(snapshots)));
     let service = service.with_quotas(quotas).with_identities(Arc::clone(&iam));
     let service = match config.development {
         Some(_) => service.in_development(),

@@ -24,6 +24,7 @@ use hsm_protocol::{DeviceId, DomainId};
 
 use crate::config::Link;
 use crate::durable;
+use crate::loss::Holders;
 
 mod fleet;
 mod prepare;
@@ -216,7 +217,8 @@ impl Devices {
         &self.keys
     }
 
-    /// Brings the devices into one domain; `progress` hears of line and step. Blocks.
+    /// Brings the devices into one domain; `progress` hears of line and step. Blocks. Returns who
+    /// has the domain's key then.
     ///
     /// # Errors
     /// [`DevicesError`], whose text says what to do. What was done stays done.
@@ -224,9 +226,11 @@ impl Devices {
         &mut self,
         scope: Scope,
         progress: &mut dyn FnMut(&str, &str),
-    ) -> Result<(), DevicesError> {
+    ) -> Result<Holders, DevicesError> {
         let roots = self.roots.as_deref();
-        prepare::prepare(&self.lines, &mut self.registry, &self.keys, scope, roots, progress)
+        let (lines, registry) = (&self.lines, &mut self.registry);
+        let members = prepare::prepare(lines, registry, &self.keys, scope, roots, progress)?;
+        Ok(Holders { devices: registry.lines(), members })
     }
 
     /// Puts the devices into a pool. `sink` takes audit entries that no call returns; `stock` is
@@ -288,6 +292,16 @@ pub fn forget(data: &Path, device: DeviceId) -> Result<(), DevicesError> {
         }
     }
     Ok(())
+}
+
+/// The lines of a Region, each with the fingerprint of the device that it led to.
+///
+/// # Errors
+/// [`DevicesError`] if the registry cannot be read.
+pub fn devices_of(data: &Path, region: &str) -> Result<Vec<(String, String)>, DevicesError> {
+    let registry = Registry::load(&data.join("hsm").join(region))?;
+    let of = |line: String| Some((registry.device(&line)?.to_string(), line));
+    Ok(registry.lines().into_iter().filter_map(of).map(|(id, line)| (line, id)).collect())
 }
 
 /// The Regions of a data directory, with the domain and the lines of each as they were last known.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::api::seal::Seal;
+use crate::backup::Snapshots;
 use crate::clock::{Clock, Timestamp};
 use crate::credentials::{Credential, Credentials};
 use crate::error::KmsError;
@@ -69,6 +70,8 @@ pub struct Iam {
     account: String,
     roots: Credentials,
     sessions: SessionPolicies,
+    /// What backups are made of; `None` where there is nothing to back up.
+    snapshots: Option<Arc<Snapshots>>,
 }
 
 impl Iam {
@@ -91,7 +94,14 @@ impl Iam {
         // A conflict means that it is there.
         let _ = directory.commit(Changes::new().insert(&first)?).await?;
         let sessions = SessionPolicies::default();
-        Ok(Self { directory, vault, seal, clock, account, roots, sessions })
+        Ok(Self { directory, vault, seal, clock, account, roots, sessions, snapshots: None })
+    }
+
+    /// The same, for an installation that can be backed up.
+    #[must_use]
+    pub fn with_snapshots(mut self, snapshots: Arc<Snapshots>) -> Self {
+        self.snapshots = Some(snapshots);
+        self
     }
 
     /// Whether there is such an account.

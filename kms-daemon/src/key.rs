@@ -6,6 +6,7 @@
 pub mod alias;
 pub mod cache;
 pub mod catalog;
+pub mod count;
 pub mod deletion;
 mod due;
 pub mod grant;

@@ -27,6 +27,7 @@ pub mod iam;
 pub mod key;
 pub mod link;
 pub mod log;
+pub mod loss;
 pub mod memory;
 pub mod metrics;
 pub mod policy;

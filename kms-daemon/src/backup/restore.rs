@@ -101,16 +101,15 @@ pub fn restore(
 ) -> Result<Restored, BackupError> {
     // A daemon that runs there is told of before anything else.
     let _lock = claim(dir)?;
+    let twice = open(path)?.1.saturating_mul(2);
     let mut done = 0;
-    let manifest = read_whole(path, passphrase, &mut |part| {
-        done += part;
-        progress(done, done * 2);
-    })?;
-    let twice = manifest.bytes().saturating_mul(2);
-    let restored = fill(path, passphrase, dir, &mut |part| {
+    let mut told = |part| {
         done += part;
         progress(done, twice);
-    });
+    };
+    read_whole(path, passphrase, &mut told)?;
+    let restored = fill(path, passphrase, dir, &mut told);
+    progress(twice, twice);
     if restored.is_err() {
         empty(dir);
     }

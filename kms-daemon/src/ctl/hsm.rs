@@ -11,14 +11,16 @@ use hsm_protocol::identity::PublicKey;
 use hsm_protocol::{ModuleState, Role};
 use serde::Serialize;
 
-use super::{Failure, Outcome, Output};
+use super::{Failure, Outcome, Output, losses};
 use crate::config::{Link, default_data};
 use crate::daemon::DataDir;
 use crate::devices::{Devices, DevicesConfig, HostKeys, RootId, Scope, fingerprints};
 use crate::hex;
 use crate::key::identifier::is_region;
+use crate::loss::{Loss, loss};
 
 mod confirm;
+mod forget;
 mod maintenance;
 
 use maintenance::Target;
@@ -73,6 +75,9 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
         data: Option<PathBuf>,
     },
+    /// Forget a device that is lost, so that another one may take its line and join the domain.
+    /// Nothing is done to the device, nor to its flash.
+    Forget(forget::Arguments),
     /// List the hosts that a device knows, with their roles.
     Hosts(Target),
     /// Remove a host from a device: its sessions end, and it is let in no more.
@@ -121,6 +126,7 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<Outcome, 
         }
         Command::Key { data } => print_keys(data, output),
         Command::Enrol { line, key, role, data } => enrol(&line, &key, role, data, output),
+        Command::Forget(arguments) => forget::run(&arguments, output),
         Command::Hosts(target) => maintenance::hosts(&target, output),
         Command::Remove { target, host, yes } => maintenance::remove(&target, &host, yes, output),
         Command::SelfTest(target) => maintenance::self_test(&target, output),
@@ -205,6 +211,8 @@ fn print_status(out: &mut dyn Write, device: &DeviceStatus) -> io::Result<()> {
 struct Provisioned {
     data: PathBuf,
     devices: Vec<String>,
+    /// What would be lost with a device now, if something would.
+    loss: Option<Loss>,
 }
 
 fn provision(
@@ -222,16 +230,19 @@ fn provision(
     // A running daemon has the devices, and would miss what changes.
     let _lock = DataDir::open(&data)?;
     let (hsms, link) = (lines.clone(), Link::default());
+    let of = region.clone();
     let config = DevicesConfig { data: data.clone(), region, hsms, firmware, link, roots };
     let mut devices = Devices::start(&config)?;
     // Steps go to standard error: they are progress, not the result.
-    devices.prepare(Scope::All, &mut |line, step| eprintln!("{line}: {step}"))?;
+    let holders = devices.prepare(Scope::All, &mut |line, step| eprintln!("{line}: {step}"))?;
     drop(devices);
-    output.print(&Provisioned { data, devices: lines }, |out, done| {
+    // The store, which knows of backups, may not be there yet.
+    let loss = loss(&of, &holders, None, false);
+    output.print(&Provisioned { data, devices: lines, loss }, |out, done| {
         for line in &done.devices {
             writeln!(out, "{line} is in service for {}", done.data.display())?;
         }
-        Ok(())
+        done.loss.iter().try_for_each(|loss| losses::print_wrapped(out, "", &loss.text))
     })?;
     Ok(Outcome::Good)
 }

@@ -7,7 +7,7 @@ use hyper::{Request, Uri};
 use serde_json::Value;
 
 use super::daemon::Daemon;
-use super::{Failure, Outcome, Output};
+use super::{Failure, Outcome, Output, losses};
 use crate::devices::DeviceReport;
 
 /// How long the daemon may take.
@@ -39,6 +39,12 @@ fn print(out: &mut dyn Write, url: &Uri, ready: bool, report: &Value) -> io::Res
             _ => {}
         }
     }
+    losses::print_last_backup(out, report)?;
+    print_devices(out, report)?;
+    losses::print(out, report)
+}
+
+fn print_devices(out: &mut dyn Write, report: &Value) -> io::Result<()> {
     let devices = report.get("devices").cloned().unwrap_or_default();
     let devices: Vec<DeviceReport> = serde_json::from_value(devices).unwrap_or_default();
     if devices.is_empty() {

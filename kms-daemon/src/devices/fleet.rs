@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use host_driver::audit::AuditSink;
 use host_driver::pool::StockTargets;
+use host_driver::provision::Step;
 use host_driver::{CallError, Pool};
 
 use super::{Devices, DevicesConfig, DevicesError, Pooled, Scope};
 use crate::key::identifier::is_region;
+use crate::loss::loss;
 
 /// How long the devices of a Region may take to get into service.
 const START: Duration = Duration::from_secs(60);
@@ -67,9 +69,15 @@ impl Fleet {
         }
         let config = DevicesConfig { region: region.clone(), hsms, ..self.config.clone() };
         let mut devices = Devices::start(&config)?;
-        let mut progress =
-            |hsm: &str, step: &str| tracing::info!(region, hsm, step, "provisioning");
-        devices.prepare(Scope::Own, &mut progress)?;
+        let mut fresh = false;
+        let mut progress = |hsm: &str, step: &str| {
+            fresh |= step == Step::DomainCreated.to_string();
+            tracing::info!(region, hsm, step, "provisioning");
+        };
+        let holders = devices.prepare(Scope::Own, &mut progress)?;
+        if let Some(loss) = loss(&region, &holders, Some(0), false).filter(|_| fresh) {
+            tracing::warn!("{}", loss.text);
+        }
         let pooled = devices.pool(Arc::clone(&self.sink), self.stock)?;
         let pool = Arc::clone(&pooled.pool);
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(region, pooled);

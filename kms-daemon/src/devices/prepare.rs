@@ -40,7 +40,8 @@ struct Found {
 }
 
 /// Provisions what `scope` allows and has to be provisioned. Devices that somebody else looks
-/// after and that cannot be reached now are left to the pool.
+/// after and that cannot be reached now are left to the pool. Returns how many members the domain
+/// has, as those devices know it; 0 if none was looked at so closely.
 pub(super) fn prepare(
     lines: &[Line],
     registry: &mut Registry,
@@ -48,7 +49,7 @@ pub(super) fn prepare(
     scope: Scope,
     roots: Option<&[RootId]>,
     progress: &mut dyn FnMut(&str, &str),
-) -> Result<(), DevicesError> {
+) -> Result<u8, DevicesError> {
     let may_provision = |line: &Line| line.own || scope == Scope::All;
     let by = Instant::now() + BOOT;
     let mut found = Vec::with_capacity(lines.len());
@@ -72,11 +73,12 @@ pub(super) fn prepare(
     // Members first: they tell the domain that the others are to join.
     let (members, rest): (Vec<_>, Vec<_>) =
         lines.iter().zip(&found).partition(|(_, found)| member(found));
+    let mut most = 0;
     for (line, found) in members.into_iter().chain(rest) {
         match found {
             Some(_) if may_provision(line) => {
                 let goal = goal(line, source, registry)?;
-                bring_in(line, goal, registry, keys, roots, progress)?;
+                most = most.max(bring_in(line, goal, registry, keys, roots, progress)?);
                 source = source.or(Some(line));
             }
             Some(found) if found.state != ModuleState::Operational => {
@@ -85,7 +87,7 @@ pub(super) fn prepare(
             _ => {}
         }
     }
-    Ok(())
+    Ok(most)
 }
 
 /// Asks who is there and in which state, until `by`.
@@ -133,7 +135,7 @@ fn bring_in(
     keys: &HostKeys,
     roots: Option<&[RootId]>,
     progress: &mut dyn FnMut(&str, &str),
-) -> Result<(), DevicesError> {
+) -> Result<u8, DevicesError> {
     let plan = Plan {
         provisioner: &keys.provisioner,
         hosts: &[(keys.user.public(), Role::CryptoUser)],
@@ -151,6 +153,6 @@ fn bring_in(
             known,
             found: domain.domain,
         }),
-        _ => registry.record(&line.name, device, domain.domain),
+        _ => registry.record(&line.name, device, domain.domain).map(|()| domain.members),
     }
 }

@@ -15,6 +15,7 @@ use crate::sigv4::SigningService;
 mod access_keys;
 mod accounts;
 mod attached;
+mod backups;
 mod boundaries;
 mod call;
 mod explain;
@@ -198,6 +199,8 @@ operations! {
     Strongroom CreateAccount Writes ["AccountId", "Name"] => accounts::create;
     Strongroom ListAccounts Reads ["Marker", "MaxItems"] => accounts::list;
     Strongroom ExplainAccess Reads ["PrincipalArn", "ActionName", "KeyId", "RegionName", "ContextEntries"] => explain::run;
+    Strongroom PrepareBackup Writes [] => backups::prepare;
+    Strongroom CompleteBackup Writes ["BackupId", "Path", "Bytes", "Sha256", "Domains"] => backups::complete;
 }
 
 /// What `iam:PermissionsBoundary` is in requests of an operation.

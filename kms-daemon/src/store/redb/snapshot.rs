@@ -5,11 +5,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use redb::backends::FileBackend;
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable, TableHandle};
+use redb::{
+    Database, Durability, Key, ReadTransaction, ReadableDatabase as _, ReadableTable,
+    TableDefinition, TableHandle, Value, WriteTransaction,
+};
 
 use super::{ENTRIES, META, RedbStore, engine, stored_revision, sync_directory};
 use crate::store::{Revision, StoreError};
 
+/// What the store keeps beside its entries, if it does.
+const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
 /// Entries that are copied in one transaction: what it holds in memory is bounded.
 const BATCH: usize = 4096;
 
@@ -46,7 +51,7 @@ impl StoreSnapshot {
     /// [`StoreError::Engine`] if the file exists, cannot be written, or the store has a table that
     /// is not known here.
     pub fn write_to(&self, path: &Path) -> Result<(), StoreError> {
-        self.check_tables()?;
+        let has_facts = self.check_tables()?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -57,22 +62,23 @@ impl StoreSnapshot {
         let copy = Database::builder()
             .create_with_backend(FileBackend::new(file).map_err(engine)?)
             .map_err(engine)?;
-        self.copy(&copy).map_err(engine)?;
+        self.copy(&copy, has_facts).map_err(engine)?;
         drop(copy);
         sync_directory(path).map_err(engine)
     }
 
-    /// What is not known would not be copied.
-    fn check_tables(&self) -> Result<(), StoreError> {
-        let mut tables = self.read.list_tables().map_err(engine)?;
-        let known = [ENTRIES.name(), META.name()];
-        match tables.find(|table| !known.contains(&table.name())) {
-            Some(table) => Err(engine(format!("the table {} is not known", table.name()))),
-            None => Ok(()),
+    /// What is not known would not be copied. Returns whether there are facts.
+    fn check_tables(&self) -> Result<bool, StoreError> {
+        let tables = self.read.list_tables().map_err(engine)?;
+        let names: Vec<String> = tables.map(|table| table.name().to_owned()).collect();
+        let known = [ENTRIES.name(), META.name(), FACTS.name()];
+        match names.iter().find(|name| !known.contains(&name.as_str())) {
+            Some(name) => Err(engine(format!("the table {name} is not known"))),
+            None => Ok(names.iter().any(|name| name == FACTS.name())),
         }
     }
 
-    fn copy(&self, copy: &Database) -> Result<(), redb::Error> {
+    fn copy(&self, copy: &Database, has_facts: bool) -> Result<(), redb::Error> {
         let entries = self.read.open_table(ENTRIES)?;
         let mut rows = entries.iter()?.peekable();
         loop {
@@ -90,15 +96,26 @@ impl StoreSnapshot {
                 continue;
             }
             write.set_durability(Durability::Immediate)?;
-            {
-                let mut table = write.open_table(META)?;
-                for row in self.read.open_table(META)?.iter()? {
-                    let (key, value) = row?;
-                    table.insert(key.value(), value.value())?;
-                }
+            self.copy_table(META, &write)?;
+            if has_facts {
+                self.copy_table(FACTS, &write)?;
             }
             return Ok(write.commit()?);
         }
+    }
+
+    /// Copies a small table.
+    fn copy_table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<K, V>,
+        to: &WriteTransaction,
+    ) -> Result<(), redb::Error> {
+        let mut copy = to.open_table(table)?;
+        for row in self.read.open_table(table)?.iter()? {
+            let (key, value) = row?;
+            copy.insert(key.value(), value.value())?;
+        }
+        Ok(())
     }
 }
 
@@ -142,10 +159,19 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_unknown_table_is_not_left_out_in_silence() {
+    async fn facts_are_copied_and_an_unknown_table_is_not_left_out_in_silence() {
         const OTHER: redb::TableDefinition<&str, u64> = redb::TableDefinition::new("other");
         let dir = tempfile::tempdir().unwrap();
         let store = RedbStore::open(&dir.path().join("store.redb")).unwrap();
+        let write = store.database.begin_write().unwrap();
+        write.open_table(FACTS).unwrap().insert("fact", b"true".as_slice()).unwrap();
+        write.commit().unwrap();
+        let path = dir.path().join("with-facts");
+        store.snapshot().unwrap().write_to(&path).unwrap();
+        let copy = RedbStore::open(&path).unwrap().database.begin_read().unwrap();
+        let fact = copy.open_table(FACTS).unwrap().get("fact").unwrap().unwrap();
+        assert_eq!(fact.value(), b"true");
+
         let write = store.database.begin_write().unwrap();
         write.open_table(OTHER).unwrap().insert("a", 1).unwrap();
         write.commit().unwrap();
