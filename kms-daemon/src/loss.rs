@@ -39,9 +39,9 @@ impl Holders {
         let domain = pool.iter().find_map(|device| device.domain)?.domain;
         let members = pool.iter().filter_map(|device| device.domain);
         let members = members.filter(|member| member.domain == domain);
-        let known = pool.iter().filter(|device| {
-            device.domain.is_some_and(|member| member.domain == domain)
-        });
+        let known = pool
+            .iter()
+            .filter(|device| device.domain.is_some_and(|member| member.domain == domain));
         let devices = known.map(|device| device.name.clone()).collect();
         let members = members.map(|member| member.members).max().unwrap_or_default();
         Some((domain, Self { devices, members }))

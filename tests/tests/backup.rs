@@ -56,7 +56,9 @@ impl Rig {
         let url = self.daemon.url().to_owned();
         let data = text(self.daemon.data());
         let file = text(&self.path(name));
-        ["backup", &file, "--with-devices", "--data", &data, "--url", &url].map(str::to_owned).into()
+        ["backup", &file, "--with-devices", "--data", &data, "--url", &url]
+            .map(str::to_owned)
+            .into()
     }
 
     fn back_up(&self, name: &str) -> Value {

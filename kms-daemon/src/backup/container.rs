@@ -15,6 +15,7 @@
 //! passphrase: it shows damage, not forgery.
 
 use std::io::{self, Read, Write};
+use std::sync::{Mutex, PoisonError};
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
@@ -40,7 +41,7 @@ const SHORTEST: usize = 12;
 
 /// What it costs to try a passphrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cost {
+struct Cost {
     /// Memory, in KiB.
     memory: u32,
     passes: u32,
@@ -49,7 +50,7 @@ pub(super) struct Cost {
 
 impl Cost {
     /// The second recommended option of RFC 9106, section 4: 64 MiB, for machines with little memory.
-    pub(super) const OF_NEW: Self = Self { memory: 64 << 10, passes: 3, lanes: 4 };
+    const OF_NEW: Self = Self { memory: 64 << 10, passes: 3, lanes: 4 };
     /// More is not computed for a file that asks for it: 1 GiB, 16 passes, 16 lanes.
     const MOST: Self = Self { memory: 1 << 20, passes: 16, lanes: 16 };
 
@@ -69,15 +70,19 @@ impl Cost {
     }
 
     fn from_bytes(bytes: [u8; 12]) -> Self {
-        let [memory, passes, lanes] = [0, 4, 8].map(|at| {
-            u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        });
+        let [memory, passes, lanes] = [0, 4, 8]
+            .map(|at| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]));
         Self { memory, passes, lanes }
     }
 }
 
 /// What a backup is opened with. Zeroised when dropped.
-pub struct Passphrase(Zeroizing<Vec<u8>>);
+pub struct Passphrase {
+    text: Zeroizing<Vec<u8>>,
+    /// What was made of it last, and for which salt and cost: it costs a second, and a backup is
+    /// read more than once.
+    made: Mutex<Option<(Vec<u8>, Cost, Keys)>>,
+}
 
 impl Passphrase {
     /// The first line of a file.
@@ -89,25 +94,37 @@ impl Passphrase {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match line.len() < SHORTEST {
             true => Err(BackupError::ShortPassphrase(SHORTEST)),
-            false => Ok(Self(line.to_vec().into())),
+            false => Ok(Self { text: line.to_vec().into(), made: Mutex::default() }),
+        }
+    }
+
+    fn keys(&self, salt: &[u8], cost: Cost) -> Result<Keys, BackupError> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some((of, at, keys)) if of == salt && *at == cost => Ok(keys.clone()),
+            _ => {
+                let keys = Keys::derive(&self.text, salt, cost)?;
+                *made = Some((salt.to_vec(), cost, keys.clone()));
+                Ok(keys)
+            }
         }
     }
 }
 
 /// The keys of one backup.
 #[derive(Clone)]
-pub(super) struct Keys {
+struct Keys {
     chunks: Zeroizing<[u8; 32]>,
     head: Zeroizing<[u8; 32]>,
 }
 
 impl Keys {
-    fn derive(passphrase: &Passphrase, salt: &[u8], cost: Cost) -> Result<Self, BackupError> {
+    fn derive(passphrase: &[u8], salt: &[u8], cost: Cost) -> Result<Self, BackupError> {
         let failed = |error: argon2::Error| BackupError::Derivation(error.to_string());
         let params = Params::new(cost.memory, cost.passes, cost.lanes, Some(64)).map_err(failed)?;
         let mut made = Zeroizing::new([0; 64]);
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(&passphrase.0, salt, &mut *made)
+            .hash_password_into(passphrase, salt, &mut *made)
             .map_err(failed)?;
         let mut keys = Self { chunks: Zeroizing::default(), head: Zeroizing::default() };
         keys.chunks.copy_from_slice(&made[..32]);
@@ -161,7 +178,7 @@ impl<W: Write> Sealer<W> {
         salt: [u8; SALT],
         cost: Cost,
     ) -> Result<Self, BackupError> {
-        let keys = Keys::derive(passphrase, &salt, cost)?;
+        let keys = passphrase.keys(&salt, cost)?;
         let head = [MAGIC.as_slice(), &salt, &cost.to_bytes()].concat();
         let check: [u8; CHECK] = keys.check(&head).finalize().into_bytes().into();
         let mut out = Summed { inner: out, digest: Sha256::new(), bytes: 0 };
@@ -260,7 +277,7 @@ impl<R: Read> Unsealer<R> {
             return Err(BackupError::Altered(0));
         }
         let (before, given) = head.split_at(HEAD - CHECK);
-        let keys = Keys::derive(passphrase, &before[MAGIC.len()..MAGIC.len() + SALT], cost)?;
+        let keys = passphrase.keys(&before[MAGIC.len()..MAGIC.len() + SALT], cost)?;
         keys.check(before).verify_slice(given).map_err(|_| BackupError::WrongPassphrase)?;
         let mut check = [0; CHECK];
         check.copy_from_slice(given);
@@ -374,130 +391,4 @@ pub(super) fn compare_checksum(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hex;
-
-    const CHEAP: Cost = Cost { memory: 64, passes: 1, lanes: 1 };
-
-    fn passphrase() -> Passphrase {
-        Passphrase::of_file(b"correct horse battery staple\n").unwrap()
-    }
-
-    fn sealed(content: &[u8], salt: u8) -> Vec<u8> {
-        let begun = Sealer::begin_with(Vec::new(), &passphrase(), [salt; SALT], CHEAP);
-        let mut sealer = begun.unwrap();
-        sealer.write_all(content).unwrap();
-        let (file, bytes, sum) = sealer.finish().unwrap();
-        assert_eq!(bytes, file.len() as u64);
-        assert_eq!(sum, <[u8; 32]>::from(Sha256::digest(&file)));
-        file
-    }
-
-    fn opened(file: &[u8]) -> Result<Vec<u8>, BackupError> {
-        let mut unsealer = Unsealer::begin(file, file.len() as u64, &passphrase())?;
-        let mut content = Vec::new();
-        unsealer.read_to_end(&mut content)?;
-        assert!(unsealer.is_at_end());
-        Ok(content)
-    }
-
-    fn checked(file: &[u8]) -> Result<[u8; 32], BackupError> {
-        compare_checksum(file, file.len() as u64, &mut |_| {})
-    }
-
-    #[test]
-    fn what_goes_in_comes_out() {
-        for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 7] {
-            let content: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
-            let file = sealed(&content, 1);
-            assert_eq!(opened(&file).unwrap(), content);
-            assert_eq!(checked(&file).unwrap(), <[u8; 32]>::from(Sha256::digest(&file)));
-        }
-    }
-
-    #[test]
-    fn no_bit_can_be_changed_and_no_byte_left_out() {
-        let content: Vec<u8> = (0..2 * CHUNK + 100).map(|at| (at % 251) as u8).collect();
-        let file = sealed(&content, 2);
-        let borders = [0, 19, 20, 51, 52, 63, 64, 95, 96, HEAD + CHUNK, HEAD + CHUNK + TAG];
-        let end = file.len() - CHECKSUM;
-        for at in borders.into_iter().chain([end - 1, end - TAG, end - TAG - 100]) {
-            let mut altered = file.clone();
-            altered[at] ^= 1;
-            assert!(opened(&altered).is_err(), "byte {at}");
-            assert!(checked(&altered).is_err(), "byte {at}");
-        }
-        let mut checksum = file.clone();
-        *checksum.last_mut().unwrap() ^= 1;
-        assert!(matches!(checked(&checksum), Err(BackupError::Incomplete)));
-        for length in [0, 5, 20, HEAD, HEAD + 47, HEAD + CHUNK + TAG, end, file.len() - 1] {
-            assert!(opened(&file[..length]).is_err(), "{length} bytes");
-            assert!(checked(&file[..length]).is_err(), "{length} bytes");
-        }
-        let longer = [file.as_slice(), b"x"].concat();
-        assert!(opened(&longer).is_err() && checked(&longer).is_err());
-    }
-
-    #[test]
-    fn chunks_keep_their_place_and_their_backup() {
-        let chunk = CHUNK + TAG;
-        let content = vec![7; 3 * CHUNK];
-        let (one, other) = (sealed(&content, 3), sealed(&content, 4));
-        let mut swapped = one.clone();
-        swapped[HEAD..HEAD + 2 * chunk].rotate_left(chunk);
-        assert!(opened(&swapped).is_err());
-        let mut foreign = one.clone();
-        foreign[HEAD..HEAD + chunk].copy_from_slice(&other[HEAD..HEAD + chunk]);
-        assert!(opened(&foreign).is_err());
-        // The last chunk is cut off cleanly, and a good checksum put behind.
-        let mut shorter = one[..HEAD + 2 * chunk].to_vec();
-        let checksum = Sha256::digest(&shorter);
-        shorter.extend_from_slice(&checksum);
-        assert!(checked(&shorter).is_ok(), "a checksum can be forged");
-        assert!(opened(&shorter).is_err(), "what it covers can not");
-    }
-
-    #[test]
-    fn who_does_not_know_the_passphrase_is_told_so() {
-        let file = sealed(b"secret", 5);
-        let wrong = Passphrase::of_file(b"correct horse battery stable").unwrap();
-        let refused = Unsealer::begin(&*file, file.len() as u64, &wrong).err().unwrap();
-        assert!(matches!(refused, BackupError::WrongPassphrase), "{refused}");
-        assert!(!file.windows(6).any(|bytes| bytes == b"secret"));
-        for short in [&b"elevenbytes"[..], b"", b"\nsecond line is not it"] {
-            assert!(matches!(
-                Passphrase::of_file(short),
-                Err(BackupError::ShortPassphrase(SHORTEST))
-            ));
-        }
-        assert_eq!(&*Passphrase::of_file(b"on windows too\r\nrest").unwrap().0, b"on windows too");
-    }
-
-    #[test]
-    fn what_is_no_backup_costs_nothing() {
-        let mut dear = sealed(b"x", 6);
-        dear[52..56].copy_from_slice(&u32::MAX.to_be_bytes()); // 4 TiB
-        assert!(matches!(opened(&dear), Err(BackupError::Altered(0))));
-        assert!(matches!(opened(&[b'x'; 500]), Err(BackupError::NoBackup)));
-        assert!(matches!(opened(b"x"), Err(BackupError::NoBackup)));
-        let mut newer = sealed(b"x", 6);
-        newer[18] = b'2';
-        assert!(matches!(opened(&newer), Err(BackupError::Newer)));
-    }
-
-    /// Format 1. Add another for a new format; never change this one.
-    #[test]
-    fn golden_bytes() {
-        let file = sealed(b"one chunk", 9);
-        assert_eq!(hex::encode(&file), GOLDEN);
-        assert_eq!(opened(&hex_bytes(GOLDEN)).unwrap(), b"one chunk");
-    }
-
-    fn hex_bytes(text: &str) -> Vec<u8> {
-        let pair = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
-        (0..text.len()).step_by(2).map(pair).collect()
-    }
-
-    const GOLDEN: &str = "";
-}
+mod tests;

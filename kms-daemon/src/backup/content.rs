@@ -15,7 +15,8 @@ use super::{BackupError, failed};
 use crate::devices;
 
 /// Not in a backup, at the top of a data directory.
-const LEFT_OUT: [&str; 5] = [STORE, AUDIT, "reserve", super::snapshot::DIRECTORY, super::restore::MARK];
+const LEFT_OUT: [&str; 5] =
+    [STORE, AUDIT, "reserve", super::snapshot::DIRECTORY, super::restore::MARK];
 /// Flash images and small files are held in memory until they are written.
 const SMALL: u64 = 1 << 20;
 /// How often a file may change while it is read.

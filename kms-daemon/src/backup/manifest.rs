@@ -120,9 +120,8 @@ impl Manifest {
     fn check(&self) -> Result<(), BackupError> {
         let mut seen = BTreeSet::new();
         for FileOf { path, .. } in &self.files {
-            let plain = Path::new(path)
-                .components()
-                .all(|part| matches!(part, Component::Normal(_)));
+            let plain =
+                Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
             let usual = !path.is_empty() && !path.ends_with('/') && !path.contains("//");
             let clear = !path.contains(['\0', '\n']) && !path.split('/').any(|part| part == ".");
             if !(plain && usual && clear && seen.insert(path.as_str())) {

@@ -197,9 +197,9 @@ fn settle(path: &Path, dir: &Path, manifest: &Manifest) -> Result<Option<String>
         let log = dir.join(AUDIT);
         let report = audit::verify(&log).map_err(|error| error.to_string());
         let fault = match report {
-            Ok(report) => report.fault.map(|fault| {
-                format!("{}:{}: {}", fault.file.display(), fault.line, fault.reason)
-            }),
+            Ok(report) => report
+                .fault
+                .map(|fault| format!("{}:{}: {}", fault.file.display(), fault.line, fault.reason)),
             Err(error) => Some(error),
         };
         if fault.is_none() {

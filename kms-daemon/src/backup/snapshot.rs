@@ -101,8 +101,7 @@ impl Snapshots {
     /// there is removed.
     #[must_use]
     pub fn new(data: &Path, store: Arc<RedbStore>, audit: Arc<AuditLog>) -> Self {
-        let snapshots =
-            Self { data: data.to_owned(), store, audit, current: Mutex::default() };
+        let snapshots = Self { data: data.to_owned(), store, audit, current: Mutex::default() };
         if let Err(error) = snapshots.clear() {
             let path = snapshots.data.join(DIRECTORY);
             tracing::warn!(path = %path.display(), %error, "cannot remove what a backup left");
@@ -199,10 +198,7 @@ impl Snapshots {
 
 /// Store and end of the log at one moment: no commit came between the snapshot and a second look,
 /// so the store was the same when the end of the log was read.
-fn cut(
-    store: &RedbStore,
-    log: &AuditSnapshot,
-) -> Result<(StoreSnapshot, Position), SnapshotError> {
+fn cut(store: &RedbStore, log: &AuditSnapshot) -> Result<(StoreSnapshot, Position), SnapshotError> {
     for _ in 0..TRIES {
         let snapshot = store.snapshot()?;
         let tip = log.tip();

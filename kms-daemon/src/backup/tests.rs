@@ -38,7 +38,8 @@ impl Rig {
             fs::write(data.join(path), content).unwrap();
         }
         let domain = "d0".repeat(16);
-        let registry = json!({ "format": 1, "domain": domain, "devices": { "soft-0": "11".repeat(16) } });
+        let registry =
+            json!({ "format": 1, "domain": domain, "devices": { "soft-0": "11".repeat(16) } });
         fs::write(data.join("hsm/us-east-1/devices.json"), registry.to_string()).unwrap();
         let store = Arc::new(RedbStore::open(&data.join("store.redb")).unwrap());
         let options = LogOptions {
@@ -169,7 +170,7 @@ async fn store_and_log_are_of_one_moment_while_they_are_written() {
         number
     });
     let mut seen = Vec::new();
-    while seen.len() < 20 {
+    while seen.len() < 8 {
         let snapshot = rig.snapshots.prepare().await.unwrap();
         let name = format!("{}.backup", seen.len());
         rig.write(&name, Devices::Without, &snapshot).unwrap();

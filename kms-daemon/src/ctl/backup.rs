@@ -143,10 +143,8 @@ impl Making<'_> {
     /// Of an installation whose daemon does not run.
     fn by_itself(&self, _lock: &DataDir) -> Result<Created, Failure> {
         eprintln!("no kmsd runs on {}: its files are read as they are", self.data.display());
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (store, audit, snapshots) = runtime.block_on(async {
             let store = Arc::new(RedbStore::open(&self.data.join("store.redb"))?);
             let about = json!({ "program": "kmsctl backup" });
@@ -369,7 +367,10 @@ impl Content {
             let others: Vec<_> = others.map(String::as_str).collect();
             if !flashes.is_empty() {
                 let names = flashes.join(", ");
-                writeln!(out, "  {region}: with the flash of {names}: all keys, for its passphrase")?;
+                writeln!(
+                    out,
+                    "  {region}: with the flash of {names}: all keys, for its passphrase"
+                )?;
             } else if !others.is_empty() {
                 let names = others.join(", ");
                 let text = format!(

@@ -42,7 +42,8 @@ pub(super) async fn complete(call: &mut Call<'_>) -> Result<Option<Node>, IamErr
     let sha256 = hex(form.required("Sha256")?, "Sha256", 64)?;
     let domains = form.optional("Domains").unwrap_or_default().split(',');
     let domains = domains.filter(|domain| !domain.is_empty()).take(MAX_DOMAINS + 1);
-    let domains = domains.map(|domain| hex(domain, "Domains", 32)).collect::<Result<Vec<_>, _>>()?;
+    let domains =
+        domains.map(|domain| hex(domain, "Domains", 32)).collect::<Result<Vec<_>, _>>()?;
     if domains.len() > MAX_DOMAINS {
         return Err(IamError::invalid(format!("Domains has more than {MAX_DOMAINS} items.")));
     }

@@ -168,8 +168,9 @@ mod tests {
         write.commit().unwrap();
         let path = dir.path().join("with-facts");
         store.snapshot().unwrap().write_to(&path).unwrap();
-        let copy = RedbStore::open(&path).unwrap().database.begin_read().unwrap();
-        let fact = copy.open_table(FACTS).unwrap().get("fact").unwrap().unwrap();
+        let copy = RedbStore::open(&path).unwrap();
+        let read = copy.database.begin_read().unwrap();
+        let fact = read.open_table(FACTS).unwrap().get("fact").unwrap().unwrap();
         assert_eq!(fact.value(), b"true");
 
         let write = store.database.begin_write().unwrap();
