@@ -2,7 +2,8 @@
 //!
 //! Everything, but for what belongs to a running daemon (locks, sockets, the reserve), what is
 //! being written (`*.new`), and, if so decided, the flash of devices that run there. Store and audit
-//! log come from a snapshot.
+//! log come from a snapshot, and what is beside the flashes as well: what is written there of the log or
+//! the store must not be newer than these. The flashes themselves are read after the snapshot.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::manifest::{AUDIT, RegionOf, STORE};
 use super::{BackupError, failed};
-use crate::devices;
+use crate::{devices, durable};
 
 /// Not in a backup, at the top of a data directory.
 const LEFT_OUT: [&str; 5] =
@@ -66,7 +67,8 @@ pub(super) fn gather(
         return Err(BackupError::DevicesUndecided(names.join(", ")));
     }
     let flashes = if devices == Devices::With { flashes } else { Vec::new() };
-    let mut regions = regions(data)?;
+    let (beside, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|path| is_beside(path));
+    let mut regions = regions(snapshot)?;
     for path in &flashes {
         let (region, name) = path
             .strip_prefix("hsm/")
@@ -87,8 +89,9 @@ pub(super) fn gather(
         let bytes = fs::metadata(&from).map_err(failed("read", &from))?.len();
         items.push(Item { path, bytes, source: Source::File(from) });
     }
-    for path in rest.into_iter().chain(flashes) {
-        let from = data.join(&path);
+    let beside = beside.into_iter().map(|path| (snapshot.join(&path), path));
+    let others = rest.into_iter().chain(flashes).map(|path| (data.join(&path), path));
+    for (from, path) in beside.chain(others) {
         let bytes = match fs::metadata(&from) {
             // Files come and go under another name.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -103,6 +106,25 @@ pub(super) fn gather(
         items.push(Item { path, bytes, source: Source::Memory(content) });
     }
     Ok((regions, items))
+}
+
+/// Copies what is beside the flashes in a data directory.
+pub(super) fn copy_beside(data: &Path, snapshot: &Path) -> Result<(), BackupError> {
+    let mut found = Vec::new();
+    walk(data, "", 0, &mut found)?;
+    for path in found.into_iter().filter(|path| is_beside(path)) {
+        let (from, to) = (data.join(&path), snapshot.join(&path));
+        let content = read_stable(&from)?;
+        let parent = to.parent().unwrap_or(snapshot);
+        durable::create_private_dir(parent).map_err(failed("make", parent))?;
+        durable::write(&to, &content, 0o600).map_err(failed("write", &to))?;
+    }
+    Ok(())
+}
+
+/// Whether a file is one beside the flashes, and none itself.
+fn is_beside(path: &str) -> bool {
+    path.starts_with("hsm/") && flash_of(path).is_none()
 }
 
 /// The paths of the regular files below `dir`, in order, relative to it.

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use tokio::sync::Mutex;
 
+use super::content;
 use super::manifest::{AUDIT, STORE};
 use super::record::LastBackup;
 use crate::audit::{AuditLog, AuditSnapshot, Position, event_time};
@@ -37,7 +38,7 @@ pub struct Snapshots {
 pub struct Prepared {
     /// Names it.
     pub id: String,
-    /// Where it is: `store.redb` and `audit`.
+    /// Where it is: `store.redb`, `audit`, and what is beside the flashes in `hsm`.
     pub directory: PathBuf,
     /// When it was taken, ISO 8601.
     pub created: String,
@@ -125,12 +126,15 @@ impl Snapshots {
         let id = hex::encode(&id);
         let all = self.data.join(DIRECTORY);
         let directory = all.join(&id);
-        let store = Arc::clone(&self.store);
+        let (store, data) = (Arc::clone(&self.store), self.data.clone());
         let task = tokio::task::spawn_blocking(move || -> Result<Prepared, SnapshotError> {
-            let (snapshot, audit) = cut(&store, &log)?;
-            let created = event_time(SystemTime::now());
             let failed = |source| SnapshotError::File { path: directory.clone(), source };
             durable::create_private_dir(&directory).map_err(failed)?;
+            // Before the cut: what it says of store and log is then in these.
+            content::copy_beside(&data, &directory)
+                .map_err(|error| failed(io::Error::other(error.to_string())))?;
+            let (snapshot, audit) = cut(&store, &log)?;
+            let created = event_time(SystemTime::now());
             log.write_to(&directory.join(AUDIT), audit).map_err(failed)?;
             snapshot.write_to(&directory.join(STORE))?;
             durable::sync_dir(&all).map_err(failed)?;

@@ -188,6 +188,22 @@ async fn store_and_log_are_of_one_moment_while_they_are_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_lies_beside_the_flashes_is_never_newer_than_the_log() {
+    let rig = Rig::new().await;
+    rig.work(1).await;
+    let mark = rig.data().join("hsm/us-east-1/mark.json");
+    fs::write(&mark, "as of the snapshot").unwrap();
+    let snapshot = rig.snapshots.prepare().await.unwrap();
+    fs::write(&mark, "later").unwrap();
+    // A flash is: a device that was restarted meanwhile is one that the log does not know of yet.
+    fs::write(rig.data().join("hsm/us-east-1/soft-0.flash"), "later").unwrap();
+    rig.write("one.backup", Devices::With, &snapshot).unwrap();
+    rig.restore("one.backup", "again").unwrap();
+    let read = |name| fs::read_to_string(rig.file("again/hsm/us-east-1").join(name)).unwrap();
+    assert_eq!((&*read("mark.json"), &*read("soft-0.flash")), ("as of the snapshot", "later"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_devices_hold_is_somebodys_decision() {
     let rig = Rig::new().await;
     rig.work(1).await;
