@@ -1,4 +1,4 @@
-//! Backups: all that a data directory holds, in one encrypted file, and back (ADR 21).
+//! Backups: all that a data directory holds, in one encrypted file, and back (ADR 20).
 //!
 //! * [`Snapshots`] takes store and audit log as they were at one moment, while they are in use.
 //! * [`create`] puts them, and the rest of the data directory, into a [container](container) that is
