@@ -87,6 +87,9 @@ fn a_backup(heading: &str) {
     assert_eq!(status["lastBackup"]["path"], path);
     let events = machine.events();
     assert!(events.contains("\"CompleteBackup\"") && events.contains(&path));
+    machine.run("sudo systemctl stop strongroom");
+    let told = machine.json("hsm provision soft --data /var/lib/strongroom");
+    assert!(told["loss"].is_null(), "{told}");
     // What it was made of is not left in the data directory.
     assert!(!machine.path("/var/lib/strongroom/backup").exists());
 }

@@ -1,7 +1,7 @@
 //! `kmsctl hsm`: devices, over their own lines.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use host_driver::HostKey;
 use host_driver::device::{Device, Options};
@@ -12,12 +12,14 @@ use hsm_protocol::{ModuleState, Role};
 use serde::Serialize;
 
 use super::{Failure, Outcome, Output, losses};
+use crate::backup::LastBackup;
 use crate::config::{Link, default_data};
 use crate::daemon::DataDir;
-use crate::devices::{Devices, DevicesConfig, HostKeys, RootId, Scope, fingerprints};
+use crate::devices::{self, Devices, DevicesConfig, HostKeys, RootId, Scope, fingerprints};
 use crate::hex;
 use crate::key::identifier::is_region;
 use crate::loss::{Loss, loss};
+use crate::store::RedbStore;
 
 mod confirm;
 mod forget;
@@ -236,8 +238,7 @@ fn provision(
     // Steps go to standard error: they are progress, not the result.
     let holders = devices.prepare(Scope::All, &mut |line, step| eprintln!("{line}: {step}"))?;
     drop(devices);
-    // The store, which knows of backups, may not be there yet.
-    let loss = loss(&of, &holders, None, false);
+    let loss = loss(&of, &holders, None, is_backed_up(&data, &of)?);
     output.print(&Provisioned { data, devices: lines, loss }, |out, done| {
         for line in &done.devices {
             writeln!(out, "{line} is in service for {}", done.data.display())?;
@@ -245,6 +246,18 @@ fn provision(
         done.loss.iter().try_for_each(|loss| losses::print_wrapped(out, "", &loss.text))
     })?;
     Ok(Outcome::Good)
+}
+
+/// Whether the last backup of a data directory, which nobody else uses, brings back the keys of a
+/// Region by itself.
+fn is_backed_up(data: &Path, region: &str) -> Result<bool, Failure> {
+    let store = data.join("store.redb");
+    let mut known = devices::known(data)?.into_iter();
+    let domain = known.find(|(name, ..)| name == region).and_then(|(_, domain, _)| domain);
+    let Some(domain) = domain.filter(|_| store.exists()) else { return Ok(false) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let last = runtime.block_on(async { LastBackup::read(&RedbStore::open(&store)?).await })?;
+    Ok(last.is_some_and(|last| last.domains.contains(&domain)))
 }
 
 #[derive(Serialize)]
@@ -317,7 +330,6 @@ fn enrol(
 #[cfg(test)]
 mod tests {
     use host_driver::pool::StockTargets;
-    use std::path::Path;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
