@@ -15,14 +15,17 @@ mod account;
 mod advice;
 mod audit;
 mod aws;
+mod backup;
 mod daemon;
 mod generate;
 mod hsm;
 mod iam;
 mod link;
+mod losses;
 mod management;
 mod pipe;
 mod policy;
+mod restore;
 mod status;
 mod table;
 mod usage;
@@ -60,6 +63,10 @@ enum Command {
     /// Go on with what kmsd refused because it does not belong together: an older store, audit log or
     /// device. What is lost by that stays lost; it is recorded in the audit log.
     Accept(accept::Arguments),
+    /// Make a backup of an installation, running or not: one encrypted file.
+    Backup(Box<backup::Arguments>),
+    /// Restore a backup into an empty data directory.
+    Restore(restore::Arguments),
     /// The link to daemons of other Regions.
     #[command(subcommand)]
     Link(link::Command),
@@ -152,6 +159,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Policy(command) => policy::run(&command, &mut output),
         Command::Audit(command) => audit::run(command, &mut output),
         Command::Accept(arguments) => accept::run(&arguments, &mut output),
+        Command::Backup(arguments) => backup::run(&arguments, &mut output),
+        Command::Restore(arguments) => restore::run(&arguments, &mut output),
         Command::Link(command) => link::run(command, &mut output),
         Command::Usage(arguments) => usage::run(&arguments, &mut output),
         Command::Generate(command) => generate::run(&command, &mut output),

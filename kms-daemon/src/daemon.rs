@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::api::Service;
 use crate::audit::{AuditError, AuditLog, LogOptions, checkpoint, keep_checkpoints, keep_log};
+use crate::backup::{Snapshots, is_half_restored};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Listen};
 use crate::consistency::{ConsistencyError, Domains, Fitting};
@@ -89,6 +90,12 @@ pub enum DaemonError {
     /// Another process uses the data directory.
     #[error("another kmsd or kmsctl is running on {0}; stop it, or choose another --data DIR")]
     InUse(PathBuf),
+    /// A restore did not come to its end.
+    #[error(
+        "{0} was restored in part: kmsctl restore did not come to its end; remove the directory \
+         and restore again"
+    )]
+    HalfRestored(PathBuf),
     /// The port cannot be bound.
     #[error("cannot listen on {address}: {source}; choose another with {flag} ADDR:PORT")]
     Listen {
@@ -151,8 +158,21 @@ impl DataDir {
     ///
     /// # Errors
     /// [`DaemonError::InUse`] if another process has it; [`DaemonError::Open`] and
-    /// [`DaemonError::Foreign`] if other users do.
+    /// [`DaemonError::Foreign`] if other users do; [`DaemonError::HalfRestored`] if it holds part of a
+    /// backup.
     pub fn open(path: &Path) -> Result<Self, DaemonError> {
+        let opened = Self::lock(path)?;
+        match is_half_restored(&opened.path)? {
+            true => Err(DaemonError::HalfRestored(opened.path)),
+            false => Ok(opened),
+        }
+    }
+
+    /// Creates the directory if missing, and takes its lock, whatever is in it.
+    ///
+    /// # Errors
+    /// [`DaemonError::InUse`] if another process has it.
+    pub(crate) fn lock(path: &Path) -> Result<Self, DaemonError> {
         let failed = |source| DaemonError::Data { path: path.to_owned(), source };
         durable::create_private_dir(path).map_err(failed)?;
         let path = fs::canonicalize(path).map_err(failed)?;
@@ -416,6 +436,7 @@ async fn start(
 ) -> Result<Started, DaemonError> {
     let domains = Domains::of(Arc::clone(&store), data.path().join("store.redb"));
     let bound = domains.regions()?;
+    let snapshots = Snapshots::new(data.path(), Arc::clone(&store), Arc::clone(&audit));
     let store: Arc<dyn Store> = store;
     let devices = DevicesConfig {
         data: data.path().to_owned(),
@@ -451,7 +472,7 @@ async fn start(
         account: config.account.clone(),
         roots,
     });
-    let iam = Arc::new(iam.await?);
+    let iam = Arc::new(iam.await?.with_snapshots(Arc::new(snapshots)));
     let service = service.with_quotas(quotas).with_identities(Arc::clone(&iam));
     let service = match config.development {
         Some(_) => service.in_development(),

@@ -27,6 +27,7 @@ use crate::config::Link;
 use crate::consistency::Bound;
 use crate::durable;
 use crate::key::CatalogError;
+use crate::loss::Holders;
 
 mod fleet;
 mod own;
@@ -90,6 +91,8 @@ pub struct Devices {
     region: String,
     bound: Option<Bound>,
     is_promising: bool,
+    /// Members of the domain, as its devices count them; 0 if none was asked.
+    members: u8,
 }
 
 /// The pool, and the devices that run inside or below this process.
@@ -259,8 +262,8 @@ impl Devices {
         let registry = Registry::load(&hsm)?;
         let (lines, running) = start::start(&endpoints, config, &hsm)?;
         let (roots, region) = (config.roots.clone(), config.region.clone());
-        let (bound, is_promising) = (None, false);
-        Ok(Self { lines, keys, registry, running, roots, region, bound, is_promising })
+        let (bound, is_promising, members) = (None, false, 0);
+        Ok(Self { lines, keys, registry, running, roots, region, bound, is_promising, members })
     }
 
     /// The same, for keys that are there.
@@ -288,7 +291,8 @@ impl Devices {
         &self.keys
     }
 
-    /// Brings the devices into one domain; `progress` hears of line and step. Blocks.
+    /// Brings the devices into one domain; `progress` hears of line and step. Blocks. Returns who
+    /// has the domain's key then.
     ///
     /// # Errors
     /// The first [`DevicesError`], whose text says what to do. What was done stays done.
@@ -296,11 +300,21 @@ impl Devices {
         &mut self,
         scope: Scope,
         progress: &mut dyn FnMut(&str, &str),
-    ) -> Result<(), DevicesError> {
-        self.bring_in(scope, progress).into_iter().next().map_or(Ok(()), Err)
+    ) -> Result<Holders, DevicesError> {
+        match self.bring_in(scope, progress).into_iter().next() {
+            Some(trouble) => Err(trouble),
+            None => Ok(self.holders()),
+        }
     }
 
-    /// The same, as far as it can be done; returns what is wrong with the others. Blocks.
+    /// Who has the domain's key, as was found when the devices were brought in.
+    #[must_use]
+    pub fn holders(&self) -> Holders {
+        Holders { devices: self.registry.lines(), members: self.members }
+    }
+
+    /// The same as [`Self::prepare`], as far as it can be done; returns what is wrong with the others.
+    /// Blocks.
     pub fn bring_in(
         &mut self,
         scope: Scope,
@@ -314,9 +328,11 @@ impl Devices {
             roots: self.roots.as_deref(),
             bound: self.bound.as_ref(),
             region: &self.region,
+            members: 0,
         };
         let done = preparation.run(progress);
         self.is_promising = done.is_promising;
+        self.members = done.members;
         done.troubles.into_iter().map(|(_, trouble)| trouble).collect()
     }
 
@@ -396,6 +412,33 @@ pub fn devices_of(data: &Path, region: &str) -> Result<Vec<(String, String)>, De
     let registry = Registry::load(&data.join("hsm").join(region))?;
     let of = |line: String| Some((registry.device(&line)?.to_string(), line));
     Ok(registry.lines().into_iter().filter_map(of).map(|(id, line)| (line, id)).collect())
+}
+
+/// The Regions of a data directory, with the domain and the lines of each as they were last known.
+///
+/// # Errors
+/// [`DevicesError`] if a registry cannot be read.
+pub fn known(data: &Path) -> Result<Vec<(String, Option<String>, Vec<String>)>, DevicesError> {
+    let all = data.join("hsm");
+    let failed = |source| DevicesError::File { path: all.clone(), source };
+    let mut regions = Vec::new();
+    let entries = match fs::read_dir(&all) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(regions),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        if let Ok(name) = entry.file_name().into_string()
+            && path.is_dir()
+        {
+            let registry = Registry::load(&path)?;
+            let domain = registry.domain().map(|domain| domain.to_string());
+            regions.push((name, domain, registry.lines()));
+        }
+    }
+    regions.sort();
+    Ok(regions)
 }
 
 impl Pooled {

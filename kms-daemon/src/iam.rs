@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::api::seal::Seal;
+use crate::backup::Snapshots;
 use crate::clock::{Clock, Timestamp};
 use crate::credentials::{Credential, Credentials};
 use crate::error::KmsError;
@@ -79,6 +80,8 @@ pub struct Iam {
     sessions: SessionPolicies,
     uses: Uses,
     jobs: Jobs,
+    /// What backups are made of; `None` where there is nothing to back up.
+    snapshots: Option<Arc<Snapshots>>,
 }
 
 impl Iam {
@@ -103,7 +106,15 @@ impl Iam {
         let _ = directory.commit(Changes::new().insert(&first)?).await?;
         let sessions = SessionPolicies::default();
         let jobs = Jobs::default();
-        Ok(Self { directory, vault, seal, clock, account, roots, sessions, uses, jobs })
+        let snapshots = None;
+        Ok(Self { directory, vault, seal, clock, account, roots, sessions, uses, jobs, snapshots })
+    }
+
+    /// The same, for an installation that can be backed up.
+    #[must_use]
+    pub fn with_snapshots(mut self, snapshots: Arc<Snapshots>) -> Self {
+        self.snapshots = Some(snapshots);
+        self
     }
 
     /// Whether there is such an account.

@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod audit;
+pub mod backup;
 pub mod clock;
 pub mod config;
 pub mod consistency;
@@ -27,6 +28,7 @@ pub mod iam;
 pub mod key;
 pub mod link;
 pub mod log;
+pub mod loss;
 pub mod memory;
 pub mod metrics;
 pub mod policy;

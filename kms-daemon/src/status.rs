@@ -1,7 +1,8 @@
 //! The state of the daemon, as `/readyz` answers and `kmsctl status` shows it.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use host_driver::health::Service;
@@ -9,18 +10,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::audit::AuditLog;
+use crate::backup::LastBackup;
 use crate::config::Config;
 use crate::devices::{DeviceReport, Fleet, report};
 use crate::http::Readiness;
+use crate::key::count::keys_by_region;
 use crate::link::PeerReport;
+use crate::loss::{Loss, losses};
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::regions::Regions;
 use crate::space::Level;
-use crate::store::Store;
+use crate::store::{Revision, Store};
 
 /// How often the store is asked whether it answers.
 const PROBE: Duration = Duration::from_secs(5);
+/// Keys are counted again only after so many times as long as it took.
+const REST: u32 = 100;
 
 /// The document of `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +81,23 @@ pub struct Status {
     /// The daemons of other Regions. Requests are served also while one does not answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerReport>,
+    /// The last backup that came to its end, as of some seconds ago.
+    #[serde(default)]
+    pub last_backup: Option<LastBackup>,
+    /// What would be lost for ever with a device, or with all that are on one disk.
+    #[serde(default)]
+    pub losses: Vec<Loss>,
+}
+
+/// What the store tells of what it would mean to lose it.
+#[derive(Debug, Default)]
+struct Known {
+    /// When it was looked up, and at which revision.
+    at: Option<(Instant, Revision)>,
+    /// How long that took.
+    took: Duration,
+    keys: Option<BTreeMap<String, u64>>,
+    last_backup: Option<LastBackup>,
 }
 
 /// Watches the parts of a running daemon.
@@ -89,6 +112,7 @@ pub struct DaemonStatus {
     store: Arc<dyn Store>,
     store_available: AtomicBool,
     fleet: Option<Arc<Fleet>>,
+    known: Mutex<Known>,
 }
 
 impl DaemonStatus {
@@ -111,6 +135,7 @@ impl DaemonStatus {
             store,
             store_available: AtomicBool::new(true),
             fleet: None,
+            known: Mutex::default(),
         }
     }
 
@@ -132,6 +157,9 @@ impl DaemonStatus {
         loop {
             let answer = self.store.get(b"readiness").await;
             let available = answer.is_ok();
+            if let Ok(found) = &answer {
+                self.learn(found.revision).await;
+            }
             if self.store_available.swap(available, Ordering::AcqRel) != available {
                 match answer {
                     Ok(_) => tracing::info!("the store answers again"),
@@ -142,12 +170,49 @@ impl DaemonStatus {
         }
     }
 
+    /// Looks up what has changed up to `revision`, unless that was done a moment ago.
+    async fn learn(&self, revision: Revision) {
+        {
+            let known = self.known();
+            let rests = |(at, seen): (Instant, Revision)| {
+                seen == revision || at.elapsed() < known.took * REST
+            };
+            if known.at.is_some_and(rests) {
+                return;
+            }
+        }
+        let begin = Instant::now();
+        let found = async {
+            let keys = keys_by_region(&*self.store).await?;
+            Ok::<_, crate::store::StoreError>((keys, LastBackup::read(&*self.store).await?))
+        };
+        // A store that does not answer was told of.
+        if let Ok((keys, last_backup)) = found.await {
+            let at = Some((Instant::now(), revision));
+            let keys = Some(keys);
+            *self.known() = Known { at, took: begin.elapsed(), keys, last_backup };
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        // It is replaced whole.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The state now.
     #[must_use]
     pub fn now(&self) -> Status {
         let pools = self.regions.pools();
+        let pools: Vec<_> =
+            pools.into_iter().map(|(region, pool)| (region, pool.health())).collect();
         let devices: Vec<_> =
-            pools.iter().flat_map(|(region, pool)| report(region, &pool.health())).collect();
+            pools.iter().flat_map(|(region, health)| report(region, health)).collect();
+        let (last_backup, losses) = {
+            let known = self.known();
+            let last = known.last_backup.clone();
+            let losses = losses(&pools, known.keys.as_ref(), last.as_ref());
+            (last, losses)
+        };
         let store_available = self.store_available.load(Ordering::Acquire);
         let audit_writable = self.audit.is_writable();
         let serves = |region: &String| {
@@ -176,6 +241,8 @@ impl DaemonStatus {
             problems: self.problems(&devices),
             devices,
             peers: self.regions.peers().reports(),
+            last_backup,
+            losses,
         }
     }
 }

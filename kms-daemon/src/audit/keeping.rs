@@ -137,6 +137,7 @@ impl AuditLog {
     /// # Errors
     /// [`KeepingError`]. What was done is done; the rest is tried again the next time.
     pub async fn keep_files(&self, now: SystemTime) -> Result<(), KeepingError> {
+        let _alone = self.keeping.lock().await;
         let policy = self.policy();
         if policy.compress {
             for segment in self.closed()? {

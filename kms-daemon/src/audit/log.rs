@@ -138,6 +138,8 @@ pub struct AuditLog {
     counted: AtomicU64,
     /// Bytes of its files, and when that was found out.
     size: Mutex<Option<(Instant, Size)>>,
+    /// Held while closed files are compressed, delivered, removed or copied.
+    pub(super) keeping: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What the files of a log take, in bytes.
@@ -222,6 +224,7 @@ impl AuditLog {
             options,
             counted: AtomicU64::new(0),
             size: Mutex::new(None),
+            keeping: Arc::default(),
         };
         let record = json!({ "format": 1, "daemon": about, "repair": end.repair });
         let position = log.append(Kind::Started, &record, &[]).await?;

@@ -84,6 +84,16 @@ impl AuditLog {
         written.map(drop).map_err(|error| error.to_string())
     }
 
+    /// Records something of the installation as a whole that no request has asked for.
+    ///
+    /// # Errors
+    /// A text.
+    pub async fn installation_event(&self, name: &str, details: &Value) -> Result<(), String> {
+        let record = record(name, self.place(), SystemTime::now(), &json!([]), details);
+        let written = self.append(Kind::ServiceEvent, &record, &[]).await;
+        written.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Records that a development daemon is about to lose all its keys.
     ///
     /// # Errors

@@ -64,6 +64,13 @@ pub(super) struct Answer {
 }
 
 impl Arguments {
+    /// The data directory that the flag names, or that of a daemon of this user.
+    pub(super) fn data_dir(&self) -> Result<PathBuf, Failure> {
+        let named = self.data.clone();
+        let named = named.or_else(|| std::env::var_os("STRONGROOM_DATA").map(PathBuf::from));
+        Ok(named.map_or_else(default_data, Ok)?)
+    }
+
     /// Finds the daemon.
     pub(super) fn find(&self) -> Result<Daemon, Failure> {
         self.find_in(Environment::of_process())

@@ -1,7 +1,7 @@
 //! `kmsctl hsm`: devices, over their own lines.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use host_driver::HostKey;
 use host_driver::device::{Device, Options};
@@ -11,13 +11,16 @@ use hsm_protocol::identity::PublicKey;
 use hsm_protocol::{ModuleState, Role};
 use serde::Serialize;
 
-use super::{Failure, Outcome, Output, say};
+use super::{Failure, Outcome, Output, say, table};
+use crate::backup::LastBackup;
 use crate::config::{Link, default_data};
 use crate::consistency::Domains;
 use crate::daemon::DataDir;
-use crate::devices::{Devices, DevicesConfig, HostKeys, RootId, Scope, fingerprints};
+use crate::devices::{self, Devices, DevicesConfig, HostKeys, RootId, Scope, fingerprints};
 use crate::hex;
 use crate::key::identifier::is_region;
+use crate::loss::{Loss, loss};
+use crate::store::RedbStore;
 
 mod confirm;
 mod erase;
@@ -222,6 +225,8 @@ fn print_status(out: &mut dyn Write, device: &DeviceStatus) -> io::Result<()> {
 struct Provisioned {
     data: PathBuf,
     devices: Vec<String>,
+    /// What would be lost with a device now, if something would.
+    loss: Option<Loss>,
 }
 
 fn provision(
@@ -239,21 +244,36 @@ fn provision(
     // A running daemon has the devices, and would miss what changes.
     let _lock = DataDir::open(&data)?;
     let (hsms, link) = (lines.clone(), Link::default());
+    let of = region.clone();
     let config = DevicesConfig { data: data.clone(), region, hsms, firmware, link, roots };
     let devices = Devices::start(&config)?;
     let bound = Domains::of_data(&data)?;
     let bound = bound.map(|keys| keys.bound(&config.region, devices.known_domain()));
     let mut devices = devices.with_keys_of(bound.transpose()?.flatten());
     // Steps go to standard error: they are progress, not the result.
-    devices.prepare(Scope::All, &mut |line, step| say(format_args!("{line}: {step}")))?;
+    let progress = &mut |line: &str, step: &str| say(format_args!("{line}: {step}"));
+    let holders = devices.prepare(Scope::All, progress)?;
     drop(devices);
-    output.print(&Provisioned { data, devices: lines }, |out, done| {
+    let loss = loss(&of, &holders, None, is_backed_up(&data, &of)?);
+    output.print(&Provisioned { data, devices: lines, loss }, |out, done| {
         for line in &done.devices {
             writeln!(out, "{line} is in service for {}", done.data.display())?;
         }
-        Ok(())
+        done.loss.iter().try_for_each(|loss| table::wrapped(out, &loss.text))
     })?;
     Ok(Outcome::Good)
+}
+
+/// Whether the last backup of a data directory, which nobody else uses, brings back the keys of a
+/// Region by itself.
+fn is_backed_up(data: &Path, region: &str) -> Result<bool, Failure> {
+    let store = data.join("store.redb");
+    let mut known = devices::known(data)?.into_iter();
+    let domain = known.find(|(name, ..)| name == region).and_then(|(_, domain, _)| domain);
+    let Some(domain) = domain.filter(|_| store.exists()) else { return Ok(false) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let last = runtime.block_on(async { LastBackup::read(&RedbStore::open(&store)?).await })?;
+    Ok(last.is_some_and(|last| last.domains.contains(&domain)))
 }
 
 #[derive(Serialize)]
@@ -326,7 +346,6 @@ fn enrol(
 #[cfg(test)]
 mod tests {
     use host_driver::pool::StockTargets;
-    use std::path::Path;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 

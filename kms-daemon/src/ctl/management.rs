@@ -44,6 +44,11 @@ pub(super) const IAM: Api = Api { service: "iam", version: "2010-05-08" };
 pub(super) const STRONGROOM: Api = Api { service: "strongroom", version: "2026-11-26" };
 
 impl Account {
+    /// The data directory.
+    pub(super) fn data_dir(&self) -> Result<PathBuf, Failure> {
+        self.daemon.data_dir()
+    }
+
     /// Calls an operation; its result, null if it has none.
     pub(super) fn call(
         &self,

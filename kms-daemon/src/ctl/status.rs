@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::daemon::{self, Daemon};
 use super::table;
-use super::{Failure, Outcome, Output};
+use super::{Failure, Outcome, Output, losses};
 use crate::daemon::INSTANCE;
 use crate::devices::DeviceReport;
 use crate::link::PeerReport;
@@ -86,6 +86,7 @@ fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> i
             _ => {}
         }
     }
+    losses::print_last_backup(out, report)?;
     for problem in report.get("problems").and_then(Value::as_array).into_iter().flatten() {
         table::wrapped(out, &format!("! {}", problem.as_str().unwrap_or_default()))?;
     }
@@ -93,12 +94,12 @@ fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> i
     let devices: Vec<DeviceReport> = serde_json::from_value(devices).unwrap_or_default();
     let peers = report.get("peers").cloned().unwrap_or_default();
     let peers: Vec<PeerReport> = serde_json::from_value(peers).unwrap_or_default();
-    if devices.is_empty() {
-        return print_peers(out, &peers);
+    if !devices.is_empty() {
+        writeln!(out)?;
+        print_devices(out, &devices)?;
     }
-    writeln!(out)?;
-    print_devices(out, &devices)?;
-    print_peers(out, &peers)
+    print_peers(out, &peers)?;
+    losses::print(out, report)
 }
 
 fn print_devices(out: &mut dyn Write, devices: &[DeviceReport]) -> io::Result<()> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use host_driver::Pool;
 use host_driver::health::Service;
 use host_driver::pool::StockTargets;
+use host_driver::provision::Step;
 
 use super::retired::{RetiredFlash, retired};
 use super::sink::Gate;
@@ -15,6 +16,7 @@ use super::{Devices, DevicesConfig, DevicesError, Pooled, Scope};
 use crate::audit::AuditLog;
 use crate::consistency::{Acceptance, Domains};
 use crate::key::identifier::is_region;
+use crate::loss::loss;
 
 /// How long the devices of a Region may take to get into service.
 const START: Duration = Duration::from_secs(60);
@@ -107,10 +109,16 @@ impl Fleet {
         let devices = Devices::start(&config)?;
         let bound = self.domains.bound(&region, devices.known_domain())?;
         let mut devices = devices.with_keys_of(bound);
-        let mut progress =
-            |hsm: &str, step: &str| tracing::info!(region, hsm, step, "provisioning");
+        let mut fresh = false;
+        let mut progress = |hsm: &str, step: &str| {
+            fresh |= step == Step::DomainCreated.to_string();
+            tracing::info!(region, hsm, step, "provisioning");
+        };
         for trouble in devices.bring_in(Scope::Own, &mut progress) {
             tracing::error!(region, "{trouble}");
+        }
+        if let Some(loss) = loss(&region, &devices.holders(), Some(0), false).filter(|_| fresh) {
+            tracing::warn!("{}", loss.text);
         }
         let lines: Vec<String> = devices.lines().iter().map(|line| line.name.clone()).collect();
         self.note(retired(&self.config.data, &region, Some(&lines)));

@@ -54,6 +54,8 @@ pub(super) struct Preparation<'a> {
     /// What there are keys of.
     pub(super) bound: Option<&'a Bound>,
     pub(super) region: &'a str,
+    /// Members of the domain, as its devices count them: the most that one of them has told of.
+    pub(super) members: u8,
 }
 
 /// What came of it.
@@ -63,6 +65,8 @@ pub(super) struct Prepared {
     pub(super) troubles: Vec<(usize, DevicesError)>,
     /// Whether a device should get into service.
     pub(super) is_promising: bool,
+    /// Members of the domain, as its devices count them; 0 if none was looked at so closely.
+    pub(super) members: u8,
 }
 
 impl Preparation<'_> {
@@ -127,6 +131,7 @@ impl Preparation<'_> {
                 own.say(&trouble.to_string());
             }
         }
+        done.members = self.members;
         done
     }
 
@@ -246,6 +251,7 @@ impl Preparation<'_> {
             }
             _ => {
                 self.registry.record(&line.name, device, domain.domain)?;
+                self.members = self.members.max(domain.members);
                 Ok(domain.domain)
             }
         }

@@ -16,6 +16,7 @@ mod account_details;
 mod account_summary;
 mod accounts;
 mod attached;
+mod backups;
 mod boundaries;
 mod call;
 mod credential_report;
@@ -191,6 +192,8 @@ operations! {
     Strongroom ExplainAccess Reads ["PrincipalArn", "ActionName", "KeyId", "RegionName", "ContextEntries"] => explain::run;
     Ec2 DescribeRegions Reads ["RegionName", "Filter", "AllRegions", "DryRun"] => regions::describe;
     Tagging GetResources Reads ["PaginationToken", "TagFilters", "ResourcesPerPage", "TagsPerPage", "ResourceTypeFilters", "IncludeComplianceDetails", "ExcludeCompliantResources", "ResourceARNList"] => tagged_keys::list;
+    Strongroom PrepareBackup Writes [] => backups::prepare;
+    Strongroom CompleteBackup Writes ["BackupId", "Path", "Bytes", "Sha256", "Domains"] => backups::complete;
 }
 
 /// What `iam:PermissionsBoundary` is in requests of an operation.

@@ -56,7 +56,7 @@ pub(super) const GRANTEES: &str = "grantees/";
 const GRANT_NAMES: &str = "grant-names/";
 const GRANT_COUNTS: &str = "grant-counts/";
 const LAST_USAGE: &str = "last-usage/";
-const OWNERS: &str = "owners/";
+pub(super) const OWNERS: &str = "owners/";
 const RETIRABLE: &str = "retirable/";
 /// Ends the grantee or retiring principal in an index: no ARN or service name has it.
 const END: &str = "|";

@@ -26,6 +26,10 @@ use super::{
 };
 use crate::space::Space;
 
+mod snapshot;
+
+pub use self::snapshot::StoreSnapshot;
+
 /// Key to (revision of the last change, value).
 const ENTRIES: TableDefinition<&[u8], (u64, &[u8])> = TableDefinition::new("entries");
 /// Facts about the store itself.

@@ -154,7 +154,7 @@ async fn who_follows_sees_what_is_durable_and_survives_rotation() {
     append(&log, 0).await;
     let mut reader = Reader::open(&directories, None).unwrap().at_last_file().unwrap();
     let mut seen = Vec::new();
-    let mut look = |reader: &mut Reader, seen: &mut Vec<u64>| {
+    let look = |reader: &mut Reader, seen: &mut Vec<u64>| {
         while let Some(item) = reader.next().unwrap() {
             match item {
                 Item::Record(record) => seen.extend(record["eventID"].as_u64()),

@@ -19,8 +19,10 @@ async fn accounts_have_roots_and_users_of_their_own() {
     assert_eq!(users["Users"][0]["Arn"], "arn:aws:iam::111122223333:user/ana");
     assert_eq!(rig.ok("ListUsers", &[]).await["Users"].as_array().unwrap().len(), 1);
 
-    let error = rig.call(other, "ListAccounts", &[]).await.unwrap_err();
-    assert_eq!(error.code().name(), "AccessDenied");
+    for operation in ["ListAccounts", "PrepareBackup", "CompleteBackup"] {
+        let error = rig.call(other, operation, &[]).await.unwrap_err();
+        assert_eq!(error.code().name(), "AccessDenied", "{operation}");
+    }
     let listed = rig.ok("ListAccounts", &[]).await;
     let ids: Vec<_> = listed["Accounts"].as_array().unwrap().iter().map(|a| &a["Id"]).collect();
     assert_eq!(ids, [&json!(ACCOUNT), &json!("111122223333")]);

@@ -77,7 +77,15 @@ async fn a_user_manages_nobody_and_knows_itself() {
     let (key, _) = rig.user("ana").await;
     let ana = rig.principal(&key).await;
     assert!(matches!(&ana.kind, PrincipalKind::User(user) if user.name == "ana"));
-    for operation in ["ListUsers", "GetUser", "CreateAccessKey", "CreateAccount", "ListAccounts"] {
+    for operation in [
+        "ListUsers",
+        "GetUser",
+        "CreateAccessKey",
+        "CreateAccount",
+        "ListAccounts",
+        "PrepareBackup",
+        "CompleteBackup",
+    ] {
         let error = rig.call(&ana, operation, &[]).await.unwrap_err();
         assert_eq!(error.code().name(), "AccessDenied", "{operation}");
         assert!(error.message().contains("user/ana is not authorized to perform:"), "{error}");

@@ -1,0 +1,414 @@
+//! `kmsctl backup` and `kmsctl backup verify`.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::management::{Account, STRONGROOM};
+use super::table;
+use super::{Failure, Outcome, Output};
+use crate::audit::{AuditLog, LineHash, Position};
+use crate::backup::{
+    self, Created, Creation, Devices, Done, LastBackup, Manifest, Passphrase, Prepared, RegionOf,
+    Snapshots, Verified,
+};
+use crate::daemon::{DaemonError, DataDir};
+use crate::hex;
+use crate::store::{RedbStore, Revision};
+
+/// How often progress is shown.
+const TICK: Duration = Duration::from_millis(200);
+/// Longest file with a passphrase, in bytes.
+const MAX_PASSPHRASE: u64 = 64 << 10;
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// File that the backup is to be; there must be none of that name. Best on another disk.
+    #[arg(value_name = "FILE", required = true)]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
+    /// With the flash of soft and qemu devices of the data directory. It holds the domain key: the
+    /// backup then brings back every key by itself, for whoever has its passphrase.
+    #[arg(long, conflicts_with = "without_devices")]
+    with_devices: bool,
+    /// Without it. The backup then brings back nothing once these devices are lost.
+    #[arg(long)]
+    without_devices: bool,
+    #[command(flatten)]
+    account: Account,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct PassphraseFile {
+    /// File whose first line is the passphrase of the backup, 12 bytes or more. Without it nobody can
+    /// restore: keep it apart from the backup.
+    #[arg(
+        long = "passphrase-file",
+        value_name = "FILE",
+        env = "STRONGROOM_PASSPHRASE_FILE",
+        required = true
+    )]
+    path: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Look at a backup, without a daemon: with its passphrase whether it is whole and nobody has
+    /// altered it, without only whether it is damaged.
+    Verify {
+        /// The backup.
+        #[arg(value_name = "FILE")]
+        backup: PathBuf,
+        /// File whose first line is its passphrase.
+        #[arg(long, value_name = "FILE", env = "STRONGROOM_PASSPHRASE_FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+}
+
+pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    match &arguments.command {
+        Some(Command::Verify { backup, passphrase_file }) => {
+            verify(backup, passphrase_file.as_deref(), output)
+        }
+        None => create(arguments, output),
+    }
+}
+
+impl PassphraseFile {
+    pub(super) fn read(&self) -> Result<Passphrase, Failure> {
+        let missing = || Failure("give the passphrase's file: --passphrase-file FILE".to_owned());
+        read_passphrase(self.path.as_deref().ok_or_else(missing)?)
+    }
+}
+
+fn read_passphrase(path: &Path) -> Result<Passphrase, Failure> {
+    use std::io::Read;
+
+    let failed = |error: io::Error| {
+        Failure(format!("cannot read the passphrase from {}: {error}", path.display()))
+    };
+    let mut content = Zeroizing::new(Vec::with_capacity(1024));
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(MAX_PASSPHRASE).read_to_end(&mut content).map_err(failed)?;
+    Ok(Passphrase::of_file(&content)?)
+}
+
+fn create(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    let passphrase = arguments.passphrase.read()?;
+    let file = arguments.file.as_deref().ok_or_else(|| Failure("name the file".to_owned()))?;
+    let data = arguments.account.data_dir()?;
+    let data = fs::canonicalize(&data)
+        .map_err(|error| Failure(format!("cannot use {}: {error}", data.display())))?;
+    if !data.join("store.redb").exists() {
+        return Err(backup::BackupError::NoStore(data).into());
+    }
+    if file.symlink_metadata().is_ok() {
+        return Err(backup::BackupError::Exists(file.to_owned()).into());
+    }
+    let devices = match (arguments.with_devices, arguments.without_devices) {
+        (true, _) => Devices::With,
+        (_, true) => Devices::Without,
+        _ => Devices::Undecided,
+    };
+    let making = Making { file, data: &data, devices, passphrase: &passphrase };
+    let (created, running) = match DataDir::open(&data) {
+        Ok(lock) => (making.by_itself(&lock)?, false),
+        Err(DaemonError::InUse(_)) => (making.of_running(&arguments.account)?, true),
+        Err(error) => return Err(error.into()),
+    };
+    let report = Report::of_created(&created, running);
+    output.print(&report, print)?;
+    Ok(Outcome::Good)
+}
+
+/// A backup that is to be made.
+struct Making<'a> {
+    file: &'a Path,
+    data: &'a Path,
+    devices: Devices,
+    passphrase: &'a Passphrase,
+}
+
+impl Making<'_> {
+    /// Of an installation whose daemon does not run.
+    fn by_itself(&self, _lock: &DataDir) -> Result<Created, Failure> {
+        eprintln!("no kmsd runs on {}: its files are read as they are", self.data.display());
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let (store, audit, snapshots) = runtime.block_on(async {
+            let store = Arc::new(RedbStore::open(&self.data.join("store.redb"))?);
+            let about = json!({ "program": "kmsctl backup" });
+            let (audit, _) = AuditLog::open(&self.data.join("audit"), about).await?;
+            let audit = Arc::new(audit);
+            let snapshots = Snapshots::new(self.data, Arc::clone(&store), Arc::clone(&audit));
+            Ok::<_, Failure>((store, audit, snapshots))
+        })?;
+        let prepared = runtime.block_on(snapshots.prepare())?;
+        let _gone = Removed(&prepared.directory);
+        let created = self.write(&prepared)?;
+        let last = runtime.block_on(async {
+            let last = snapshots.complete(&prepared.id, done(&created)).await?;
+            let details = serde_json::to_value(&last)?;
+            audit.installation_event("CreateBackup", &details).await.map_err(Failure)?;
+            Ok::<LastBackup, Failure>(last)
+        });
+        drop((snapshots, store, audit));
+        last.map_err(|error| unnoted(&created, &error))?;
+        Ok(created)
+    }
+
+    /// Of an installation whose daemon runs: it takes the snapshot, and remembers the backup.
+    fn of_running(&self, account: &Account) -> Result<Created, Failure> {
+        let answer = account.call(STRONGROOM, "PrepareBackup", &[])?;
+        let prepared = prepared(&answer, self.data)?;
+        eprintln!(
+            "snapshot of {}: store at revision {}, audit log to record {}",
+            prepared.created, prepared.store_revision, prepared.audit.sequence
+        );
+        let _gone = Removed(&prepared.directory);
+        let created = self.write(&prepared)?;
+        let Done { path, bytes, sha256, domains } = done(&created);
+        let (bytes, domains) = (bytes.to_string(), domains.join(","));
+        let parameters = [
+            ("BackupId", Some(prepared.id.as_str())),
+            ("Path", Some(path.as_str())),
+            ("Bytes", Some(bytes.as_str())),
+            ("Sha256", Some(sha256.as_str())),
+            ("Domains", Some(domains.as_str()).filter(|domains| !domains.is_empty())),
+        ];
+        let noted = account.call(STRONGROOM, "CompleteBackup", &parameters);
+        noted.map_err(|error| unnoted(&created, &error))?;
+        Ok(created)
+    }
+
+    fn write(&self, prepared: &Prepared) -> Result<Created, Failure> {
+        let creation = Creation {
+            data: self.data,
+            snapshot: prepared,
+            devices: self.devices,
+            passphrase: self.passphrase,
+        };
+        let mut bar = Bar::new("written and read back");
+        Ok(backup::create(self.file, &creation, &mut |done, all| bar.show(done, all))?)
+    }
+}
+
+/// The backup is good; only nobody else knows.
+fn unnoted(created: &Created, error: &Failure) -> Failure {
+    Failure(format!(
+        "the backup {} is whole, but the installation could not note it and may go on to say that \
+         it has none: {error}",
+        created.path.display()
+    ))
+}
+
+fn done(created: &Created) -> Done {
+    Done {
+        path: created.path.display().to_string(),
+        bytes: created.bytes,
+        sha256: created.sha256.clone(),
+        domains: created.manifest.domains_held(),
+    }
+}
+
+/// What a daemon has prepared; it must be the one of this data directory.
+fn prepared(answer: &Value, data: &Path) -> Result<Prepared, Failure> {
+    let text = |name: &str| answer[name].as_str().unwrap_or_default();
+    let malformed = || Failure("the daemon's answer is not understood; is it as new?".to_owned());
+    let id = text("BackupId");
+    hex::decode::<16>(id).ok_or_else(malformed)?;
+    let directory = data.join("backup").join(id);
+    if !directory.is_dir() {
+        return Err(Failure(format!(
+            "the daemon that answered does not run on {}; name that one with --url, or its \
+             directory with --data",
+            data.display()
+        )));
+    }
+    let number = |name: &str| text(name).parse::<u64>().map_err(|_| malformed());
+    Ok(Prepared {
+        id: id.to_owned(),
+        directory,
+        created: text("CreateDate").to_owned(),
+        store_revision: Revision(number("StoreRevision")?),
+        audit: Position {
+            sequence: number("AuditSequence")?,
+            hash: LineHash::from_hex(text("AuditHash")).ok_or_else(malformed)?,
+        },
+    })
+}
+
+/// Removes a snapshot that is not needed any more.
+struct Removed<'p>(&'p Path);
+
+impl Drop for Removed<'_> {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.0);
+    }
+}
+
+fn verify(
+    path: &Path,
+    passphrase: Option<&Path>,
+    output: &mut Output<'_>,
+) -> Result<Outcome, Failure> {
+    let mut bar = Bar::new("read");
+    let mut show = |done, all| bar.show(done, all);
+    let verified = match passphrase {
+        Some(file) => backup::verify(path, &read_passphrase(file)?, &mut show),
+        None => backup::checksum(path, &mut show),
+    }?;
+    drop(bar);
+    output.print(&Report::of_verified(path, verified), print)?;
+    Ok(Outcome::Good)
+}
+
+/// How far something is, on standard error.
+pub(super) struct Bar {
+    what: &'static str,
+    shown: Option<Instant>,
+    on_terminal: bool,
+    /// Tenths that were told of where there is no terminal.
+    tenths: u64,
+}
+
+impl Bar {
+    pub(super) fn new(what: &'static str) -> Self {
+        Self { what, shown: None, on_terminal: io::stderr().is_terminal(), tenths: 0 }
+    }
+
+    pub(super) fn show(&mut self, done: u64, all: u64) {
+        let tenths = done.saturating_mul(10).checked_div(all).unwrap_or(10);
+        if self.on_terminal {
+            if done < all && self.shown.is_some_and(|shown| shown.elapsed() < TICK) {
+                return;
+            }
+            eprint!("\r{}: {} of {}   ", self.what, size(done), size(all));
+        } else if tenths > self.tenths {
+            self.tenths = tenths;
+            eprintln!("{}: {} of {}", self.what, size(done), size(all));
+        }
+        self.shown = Some(Instant::now());
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if self.on_terminal && self.shown.is_some() {
+            eprintln!();
+        }
+    }
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{} kB", bytes / 1000),
+        _ => format!("{} MB", bytes / 1_000_000),
+    }
+}
+
+/// What a backup is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    path: PathBuf,
+    bytes: u64,
+    sha256: String,
+    /// Whether its passphrase has shown that nobody altered it.
+    authentic: bool,
+    /// Whether the daemon ran while it was made; unknown of an old one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    running: Option<bool>,
+    #[serde(flatten)]
+    content: Option<Content>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Content {
+    created: String,
+    version: String,
+    store_revision: u64,
+    audit_sequence: u64,
+    files: usize,
+    regions: Vec<RegionOf>,
+}
+
+impl Content {
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        Self {
+            created: manifest.created.clone(),
+            version: manifest.version.clone(),
+            store_revision: manifest.store_revision,
+            audit_sequence: manifest.audit.sequence,
+            files: manifest.files.len(),
+            regions: manifest.regions.clone(),
+        }
+    }
+
+    pub(super) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "  made of   {}, version {}", self.created, self.version)?;
+        let (revision, sequence) = (self.store_revision, self.audit_sequence);
+        writeln!(out, "  store     revision {revision}; audit log to record {sequence}")?;
+        for RegionOf { region, lines, flashes, .. } in &self.regions {
+            let others = lines.iter().filter(|line| !flashes.contains(line));
+            let others: Vec<_> = others.map(String::as_str).collect();
+            if !flashes.is_empty() {
+                let names = flashes.join(", ");
+                writeln!(
+                    out,
+                    "  {region}: with the flash of {names}: all keys, for its passphrase"
+                )?;
+            } else if !others.is_empty() {
+                let names = others.join(", ");
+                let text = format!(
+                    "{region}: without {names}: its keys open only with one of these, or another \
+                     member of the domain"
+                );
+                table::wrapped(out, &text)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn of_created(created: &Created, running: bool) -> Self {
+        Self {
+            path: created.path.clone(),
+            bytes: created.bytes,
+            sha256: created.sha256.clone(),
+            authentic: true,
+            running: Some(running),
+            content: Some(Content::of(&created.manifest)),
+        }
+    }
+
+    fn of_verified(path: &Path, Verified { bytes, sha256, manifest }: Verified) -> Self {
+        let content = manifest.as_ref().map(Content::of);
+        let path = path.to_owned();
+        Self { path, bytes, sha256, authentic: content.is_some(), running: None, content }
+    }
+}
+
+fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    let state = if report.authentic { "whole and authentic" } else { "undamaged" };
+    writeln!(out, "{}: {state}, {}", report.path.display(), size(report.bytes))?;
+    writeln!(out, "  sha256    {}", report.sha256)?;
+    match &report.content {
+        Some(content) => content.print(out),
+        None => writeln!(out, "  to see whether it was altered: --passphrase-file FILE"),
+    }
+}
