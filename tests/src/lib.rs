@@ -45,6 +45,7 @@ pub mod http;
 pub mod importer;
 pub mod instructions;
 pub mod javascript;
+pub mod losses;
 pub mod model;
 pub mod patience;
 pub mod probe;

@@ -15,7 +15,7 @@ use hsm_protocol::{DeviceId, DomainId, ModuleState, Role};
 
 use super::registry::Registry;
 use super::roots::RootId;
-use super::{DevicesError, Line};
+use super::{DevicesError, Line, Lost};
 use crate::consistency::Bound;
 
 /// How long devices may take to boot and test themselves.
@@ -126,10 +126,20 @@ impl Preparation<'_> {
                 Err(trouble) => done.troubles.push((index, trouble)),
             }
         }
+        // With all of them out of the question, it is not only a device that is missing.
+        let hopeless = !done.is_promising && done.troubles.len() == self.lines.len();
+        let lost = domain.filter(|_| hopeless).map(|domain| self.domain_lost(domain));
+        let is_missing =
+            |trouble: &DevicesError| matches!(trouble, DevicesError::FlashMissing { .. });
         for (index, trouble) in &done.troubles {
-            if let Some(own) = &self.lines[*index].own {
-                own.say(&trouble.to_string());
-            }
+            let Some(own) = &self.lines[*index].own else { continue };
+            own.say(&match &lost {
+                Some(lost) if is_missing(trouble) => format!("{trouble}. But {lost}"),
+                _ => trouble.to_string(),
+            });
+        }
+        if done.troubles.iter().any(|(_, trouble)| is_missing(trouble)) {
+            done.troubles.extend(lost.map(|lost| (0, lost)));
         }
         done.members = self.members;
         done
@@ -282,13 +292,13 @@ impl Preparation<'_> {
         let unnamed = bound.iter().flat_map(|bound| &bound.devices);
         let unnamed = unnamed.filter(|id| self.registry.devices().all(|(_, known)| known != **id));
         devices.extend(unnamed.map(DeviceId::to_string));
-        DevicesError::DomainLost {
-            domain,
+        let lost = Box::new(Lost {
             region: self.region.to_owned(),
             store: bound.map(|bound| bound.store.clone()),
             devices,
             looked: self.lines.iter().map(place).collect(),
-        }
+        });
+        DevicesError::DomainLost { domain, lost }
     }
 }
 
