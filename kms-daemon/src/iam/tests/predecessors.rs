@@ -136,7 +136,8 @@ async fn grants_show_unique_ids() {
     }
 
     // The names belong to others then, who have grants of their own.
-    (rig.app().await, rig.ana().await);
+    rig.app().await;
+    rig.ana().await;
     let new = [grant(ROLE, USER).await, grant(SESSION, ROLE).await];
     let listed = rig.listed("ListGrants", all).await;
     assert_eq!(listed.len(), 4);
@@ -160,7 +161,8 @@ async fn grants_show_unique_ids() {
 #[tokio::test(flavor = "multi_thread")]
 async fn explanations_name_the_earlier_one() {
     let rig = Rig::new().await;
-    (rig.app().await, rig.ana().await);
+    rig.app().await;
+    rig.ana().await;
     let statement = |sid: &str, principal: &str| {
         json!({ "Sid": sid, "Effect": "Allow", "Action": "kms:Encrypt", "Resource": "*",
             "Principal": { "AWS": principal } })
@@ -180,7 +182,8 @@ async fn explanations_name_the_earlier_one() {
     assert_eq!(explain(ROLE).await["Decision"], "allowed");
 
     rig.forget_both().await;
-    (rig.app().await, rig.ana().await);
+    rig.app().await;
+    rig.ana().await;
     for (principal, own, kind) in [(ROLE, "role", "role"), (USER, "user", "user")] {
         let answer = explain(principal).await;
         assert_eq!(answer["Decision"], "denied", "{principal}");

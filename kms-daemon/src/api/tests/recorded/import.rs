@@ -83,7 +83,8 @@ async fn which_material_it_is() {
     let other = wrapped(&rig, &id, &[2; 32]).await;
     rig.says("ImportKeyMaterial", other.clone(), UNEXPECTED).await;
     let named = ("KeyMaterialId", first["KeyMaterialId"].clone());
-    rig.says("ImportKeyMaterial", with(other.clone(), &[named.clone()]), UNEXPECTED).await;
+    rig.says("ImportKeyMaterial", with(other.clone(), std::slice::from_ref(&named)), UNEXPECTED)
+        .await;
     rig.says(
         "ImportKeyMaterial",
         with(other.clone(), &[new.clone(), named]),
@@ -99,10 +100,10 @@ async fn which_material_it_is() {
             arn(&id)
         )
     };
-    let again = with(wrapped(&rig, &id, &[1; 32]).await, &[new.clone()]);
+    let again = with(wrapped(&rig, &id, &[1; 32]).await, std::slice::from_ref(&new));
     rig.says("ImportKeyMaterial", again, &known(&first["KeyMaterialId"])).await;
-    let second = rig.ok("ImportKeyMaterial", with(other.clone(), &[new.clone()])).await;
-    let again = with(other, &[new.clone()]);
+    let second = rig.ok("ImportKeyMaterial", with(other.clone(), std::slice::from_ref(&new))).await;
+    let again = with(other, std::slice::from_ref(&new));
     rig.says("ImportKeyMaterial", again, &known(&second["KeyMaterialId"])).await;
 
     // The id of the third is known once it can be imported.
