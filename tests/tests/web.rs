@@ -2,7 +2,7 @@
 //! there, and what it says when something is wrong.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -180,7 +180,8 @@ fn a_port_in_use_leaves_nothing_behind() {
         &["--listen", "127.0.0.1:0", "--link-listen", &taken.1, "--peer", &peer],
     ] {
         let data = dir.path().join("new/data");
-        let all = [&["--data", &text(&data)], arguments].concat();
+        let path = text(&data);
+        let all = [&["--data", &path][..], arguments].concat();
         let output = run(&environment::kmsd(), dir.path(), &[], &all);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains("cannot listen on"), "{said}");
@@ -223,12 +224,16 @@ fn what_is_logged_can_be_chosen() {
             .spawn()
             .expect("kmsd runs");
         // It has started, or ended, when it has said where it listens.
-        let mut begin = [0; 12];
-        let _ = child.stdout.as_mut().expect("piped").read(&mut begin);
-        let _ = child
-            .try_wait()
-            .expect("a child")
-            .map_or_else(|| signal_process(child.id(), Signal::TERM), drop);
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        let _ = BufReader::new(stdout).read_line(&mut line).expect("a line, or the end");
+        if let Some(address) = line.trim().strip_prefix("listening on http://") {
+            // What is no request is worth a line for whoever looks for faults.
+            let mut stream = TcpStream::connect(address).expect("the daemon listens");
+            stream.write_all(&[0; 64]).expect("sent");
+            let _ = stream.read_to_end(&mut Vec::new());
+            signal_process(child.id(), Signal::TERM);
+        }
         let output = child.wait_with_output().expect("it ends");
         String::from_utf8(output.stderr).expect("UTF-8")
     };
@@ -321,7 +326,7 @@ fn kmsctl_finds_the_daemon_that_is_configured() {
     );
     fs::write(home.path().join(".aws/config"), config).expect("written");
     let ask = |variables: &[(&str, &str)], arguments: &[&str]| {
-        kmsctl(home.path(), variables, &[&["status"], arguments].concat())
+        kmsctl(home.path(), variables, &[&["status"][..], arguments].concat())
     };
     let closed = ("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     for (variables, arguments, daemon, origin) in [
@@ -362,7 +367,7 @@ fn kmsctl_signs_with_the_configured_access_key() {
     let (home, data) = (tempfile::tempdir().expect("a directory"), text(daemon.data()));
     let endpoint = ("AWS_ENDPOINT_URL", daemon.url());
     let list = |variables: &[(&str, &str)], arguments: &[&str]| {
-        kmsctl(home.path(), variables, &[&["iam", "user", "list"], arguments].concat())
+        kmsctl(home.path(), variables, &[&["iam", "user", "list"][..], arguments].concat())
     };
     let Credentials { id, secret } = daemon.credentials();
     let key = [("AWS_ACCESS_KEY_ID", id.as_str()), ("AWS_SECRET_ACCESS_KEY", secret.as_str())];
@@ -404,7 +409,7 @@ fn kmsctl_says_what_to_do_about_tls() {
         None => daemon.url().replacen("http", "https", 1),
     };
     let status = |variables: &[(&str, &str)], url: &str, arguments: &[&str]| {
-        kmsctl(home.path(), variables, &[&["status", "--url", url], arguments].concat())
+        kmsctl(home.path(), variables, &[&["status", "--url", url][..], arguments].concat())
     };
     assert_eq!(status(&[], over_tls.url(), &["--ca", &file]).0, 0);
     assert_eq!(status(&[("AWS_CA_BUNDLE", &file)], over_tls.url(), &[]).0, 0);
