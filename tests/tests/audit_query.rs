@@ -287,7 +287,7 @@ fn a_program_for_cloudtrail_reads_the_export() {
 
     let Some(trailscraper) = trailscraper() else { return };
     let output = Command::new(trailscraper)
-        .args(["select", "--log-dir", target, "--from", "-1days", "--to", "now"])
+        .args(["select", "--log-dir", target, "--from=-1days", "--to", "now"])
         .env("AWS_DEFAULT_REGION", "us-east-1")
         .output()
         .expect("trailscraper runs");
