@@ -21,7 +21,6 @@ pub mod rotation;
 pub mod spec;
 pub mod state;
 
-pub use counts::Counted;
 pub use self::alias::{AliasName, AliasRecord};
 pub use self::catalog::{Catalog, CatalogError, Stored};
 pub use self::grant::{GrantId, GrantRecord};
@@ -29,3 +28,4 @@ pub use self::id::{KeyId, Scope};
 pub use self::identifier::{Forms, KeyRef};
 pub use self::record::{KeyMaterial, KeyRecord, Tags};
 pub use self::state::KeyState;
+pub use counts::Counted;

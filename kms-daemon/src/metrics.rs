@@ -13,8 +13,8 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::audit::AuditLog;
@@ -221,7 +221,11 @@ impl Metrics {
             arch: std::env::consts::ARCH,
         };
         registry.register("build", "What runs here", Info::new(build));
-        registry.register("refusals", "Requests that were refused, by reason", self.refusals.clone());
+        registry.register(
+            "refusals",
+            "Requests that were refused, by reason",
+            self.refusals.clone(),
+        );
         registry.register(
             "keys",
             "Keys by Region and state; nothing until they were counted once after the start",

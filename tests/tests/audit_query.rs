@@ -193,7 +193,11 @@ fn a_log_is_followed_over_rotations_until_nobody_reads() {
     let (_, all) = query(&[&log_of(&daemon), "--action", "Decrypt"]);
     let ids: Vec<Value> = all.iter().map(|record| record["eventID"].clone()).collect();
     assert_eq!(seen, ids[ids.len() - seen.len()..], "each once, in order");
-    assert!(files(Path::new(&log_of(&daemon)), ".jsonl").len() + files(Path::new(&log_of(&daemon)), ".gz").len() > 5);
+    assert!(
+        files(Path::new(&log_of(&daemon)), ".jsonl").len()
+            + files(Path::new(&log_of(&daemon)), ".gz").len()
+            > 5
+    );
     // Nothing comes any more, and still it notices that nobody reads.
     drop(lines);
     let by = Instant::now() + PATIENCE;

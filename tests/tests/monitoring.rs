@@ -103,7 +103,8 @@ fn keys_are_counted_by_state() {
 #[test]
 fn refusals_are_counted_by_reason_and_leave_few_lines() {
     let mut daemon = Daemon::start_with(&["soft"], &["--refusal-rate", "1000"]);
-    let sample = |reason| format!("strongroom_refusals_total{{service=\"kms\",reason=\"{reason}\"}}");
+    let sample =
+        |reason| format!("strongroom_refusals_total{{service=\"kms\",reason=\"{reason}\"}}");
     let missing = json!({ "KeyId": "alias/none" });
     assert_eq!(call(&daemon, "DescribeKey", &missing).code(), "NotFoundException");
     // A name that would make a line of its own, or give orders to a terminal.
@@ -204,7 +205,10 @@ fn peers_are_in_the_status() {
     assert_eq!(report["peers"][0]["region"], "us-west-2");
     assert_eq!(report["peers"][0]["reachable"], false);
     let (code, table) = hsm_tests::ctl::text(&["status", "--url", daemon.url()]);
-    assert!(code == 0 && table.contains("us-west-2") && table.contains("DOES NOT ANSWER"), "{table}");
+    assert!(
+        code == 0 && table.contains("us-west-2") && table.contains("DOES NOT ANSWER"),
+        "{table}"
+    );
     assert!(table.lines().filter(|line| line.contains("us-west-2")).all(|line| line.len() <= 80));
 }
 
@@ -225,7 +229,10 @@ fn dashboard_alerts_and_their_page_name_metrics_that_there_are() {
     let families = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     for (name, _) in families {
         let short = name.strip_prefix("strongroom").unwrap_or(name);
-        assert!(text.contains(name) || text.contains(&format!("`{short}")), "{name} is not explained");
+        assert!(
+            text.contains(name) || text.contains(&format!("`{short}")),
+            "{name} is not explained"
+        );
     }
     let dashboard = fs::read_to_string(monitoring().join("dashboard.json")).expect("the dashboard");
     let dashboard: Value = serde_json::from_str(&dashboard).expect("JSON");

@@ -115,8 +115,8 @@ pub(super) fn deliver(
 /// # Errors
 /// [`VerifyError`] if it cannot be opened. That it is damaged is told as a gap.
 pub(super) fn read(path: &Path, visit: &mut dyn FnMut(Item) -> bool) -> Result<bool, VerifyError> {
-    let file = File::open(path)
-        .map_err(|source| VerifyError::Read { path: path.to_owned(), source })?;
+    let file =
+        File::open(path).map_err(|source| VerifyError::Read { path: path.to_owned(), source })?;
     let room = Cell::new(MAX_RECORD);
     let bytes = Bounded { inner: BufReader::new(MultiGzDecoder::new(file)), room: &room };
     let mut stopped = false;
@@ -142,10 +142,7 @@ pub(super) fn time_of_name(name: &OsStr) -> Option<String> {
 }
 
 /// The records of a file of the log.
-fn records(
-    segment: &Segment,
-    take: &mut dyn FnMut(&Line) -> io::Result<()>,
-) -> io::Result<()> {
+fn records(segment: &Segment, take: &mut dyn FnMut(&Line) -> io::Result<()>) -> io::Result<()> {
     let mut lines = segment.lines()?;
     while let Some(raw) = lines.next()? {
         match raw.line {
@@ -175,8 +172,7 @@ fn path((account, region): &Place, content: &Content, root: &str) -> PathBuf {
     // YYYY-MM-DDTHH:MM:SSZ, as this service writes it.
     let digits: String = content.begin.chars().filter(char::is_ascii_digit).collect();
     let digits = if digits.len() == 14 { digits.as_str() } else { "19700101000000" };
-    let (year, month, day, minute) =
-        (&digits[..4], &digits[4..6], &digits[6..8], &digits[8..12]);
+    let (year, month, day, minute) = (&digits[..4], &digits[4..6], &digits[6..8], &digits[8..12]);
     let digest = Sha256::digest(format!("{root} {account} {region}"));
     let letters = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let id: String = digest[..16]

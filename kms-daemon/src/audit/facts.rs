@@ -57,10 +57,7 @@ impl AuditFacts {
 
     fn resource(&mut self, account: &str, arn: &str) {
         if !self.resources.iter().any(|known| known.arn == arn) {
-            self.resources.push(AuditResource {
-                account: account.to_owned(),
-                arn: arn.to_owned(),
-            });
+            self.resources.push(AuditResource { account: account.to_owned(), arn: arn.to_owned() });
         }
     }
 }

@@ -24,8 +24,10 @@ pub(super) enum Command {
     /// Who did what, with which key, from where: the records of the log, in their order. With --json,
     /// each as CloudTrail has it, on a line of its own. Ends with code 1 if something is missing or
     /// cannot be read, which is told on standard error.
-    #[command(after_help = "Who decrypted what yesterday:\n  kmsctl audit query DIR/audit --since \
-                            yesterday --until today --action Decrypt")]
+    #[command(
+        after_help = "Who decrypted what yesterday:\n  kmsctl audit query DIR/audit --since \
+                            yesterday --until today --action Decrypt"
+    )]
     Query(query::Arguments),
     /// The last records, and those that come, until it is stopped.
     Tail(tail::Arguments),

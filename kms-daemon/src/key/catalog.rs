@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use super::cache::Cache;
-use super::counts::{self, Counted, Counts};
 pub use super::cache::Versioned;
+use super::counts::{self, Counted, Counts};
 use super::grant::GrantRecord;
 use super::record::RecordError;
 use super::{AliasRecord, KeyId, KeyRecord, Scope, layout};

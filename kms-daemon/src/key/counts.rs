@@ -186,7 +186,11 @@ mod tests {
     fn entry(id: u32, state: &str, revision: u64) -> Entry {
         let key = format!("keys/000000000000/us-east-1/{id:08x}-0000-4000-8000-000000000000");
         let value = format!(r#"{{"version":1,"state":"{state}","rest":[1]}}"#);
-        Entry { key: key.into_bytes(), value: value.into_bytes().into(), revision: Revision(revision) }
+        Entry {
+            key: key.into_bytes(),
+            value: value.into_bytes().into(),
+            revision: Revision(revision),
+        }
     }
 
     fn of(counts: &Counts, state: KeyState) -> Option<u64> {

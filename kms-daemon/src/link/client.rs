@@ -79,7 +79,10 @@ impl Peers {
         for PeerAddress { region, address, certificate: path } in addresses {
             let certificate = certificate(path)?;
             let tls = TlsConnector::from(identity.client(&certificate)?);
-            peers.peers.insert(region.clone(), Peer { address: address.clone(), tls, seen: Mutex::default() });
+            peers.peers.insert(
+                region.clone(),
+                Peer { address: address.clone(), tls, seen: Mutex::default() },
+            );
             peers.known.entry(certificate.to_vec()).or_default().push(region.clone());
         }
         Ok(peers)

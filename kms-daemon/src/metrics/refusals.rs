@@ -44,18 +44,23 @@ fn reason(code: &str) -> &'static str {
     let name = code.strip_suffix("Exception").unwrap_or(code);
     match name {
         "AccessDenied" | "NotAuthorized" => "denied",
-        "ExpiredToken" | "IncompleteSignature" | "InvalidClientTokenId" | "InvalidSignature"
-        | "MissingAuthenticationToken" | "SignatureDoesNotMatch" | "UnrecognizedClient" => {
-            "unauthenticated"
-        }
+        "ExpiredToken"
+        | "IncompleteSignature"
+        | "InvalidClientTokenId"
+        | "InvalidSignature"
+        | "MissingAuthenticationToken"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClient" => "unauthenticated",
         "Throttling" => "throttled",
         "LimitExceeded" => "quota",
         "DependencyTimeout" | "InternalFailure" | "KMSInternal" | "KeyUnavailable"
         | "ServiceFailure" | "ServiceUnavailable" => "fault",
         "CustomKeyStoreNotFound" | "NoSuchEntity" | "NotFound" => "missing",
-        "Conflict" | "ConcurrentModification" | "DeleteConflict" | "Disabled" | "KMSInvalidState" => {
-            "state"
-        }
+        "Conflict"
+        | "ConcurrentModification"
+        | "DeleteConflict"
+        | "Disabled"
+        | "KMSInvalidState" => "state",
         "IncorrectKey" | "InvalidCiphertext" | "KMSInvalidMac" | "KMSInvalidSignature" => {
             "cryptography"
         }
@@ -97,8 +102,7 @@ impl Lines {
     /// Whether there is to be a line, and how many were left out since the one before.
     fn admit(&self, reason: &'static str, now: Instant) -> Option<u64> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count =
-            counts.entry(reason).or_insert(Count { begin: now, lines: 0, left_out: 0 });
+        let count = counts.entry(reason).or_insert(Count { begin: now, lines: 0, left_out: 0 });
         if now.saturating_duration_since(count.begin) >= WINDOW {
             (count.begin, count.lines) = (now, 0);
         }

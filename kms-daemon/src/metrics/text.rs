@@ -35,7 +35,9 @@ impl Form {
             }
             let is = |known: &[&str]| version.is_none_or(|version| known.contains(&version));
             match kind.as_str() {
-                "application/openmetrics-text" if is(&["1.0.0", "0.0.1"]) => open = open.max(weight),
+                "application/openmetrics-text" if is(&["1.0.0", "0.0.1"]) => {
+                    open = open.max(weight)
+                }
                 "text/plain" if is(&["0.0.4"]) => text = text.max(weight),
                 "text/*" | "*/*" => text = text.max(weight),
                 _ => {}
@@ -75,10 +77,8 @@ fn thousandths(text: &str) -> u32 {
 }
 
 fn older(page: &str) -> String {
-    let kinds: Vec<(&str, &str)> = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-        .collect();
+    let kinds: Vec<(&str, &str)> =
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
     let renamed = |name: &str| -> Cow<'static, str> {
         match kinds.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind) {
             Some("counter") => format!("{name}_total").into(),

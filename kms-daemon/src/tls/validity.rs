@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use time::macros::format_description;
 use time::PrimitiveDateTime;
+use time::macros::format_description;
 
 use super::{TlsError, pem_error};
 

@@ -3,7 +3,8 @@ use serde_json::json;
 use super::*;
 
 fn trail(dir: &Path, json: &[u8]) -> PathBuf {
-    let path = dir.join("111122223333_CloudTrail_us-east-1_20261127T1200Z_abcdefgh01234567.json.gz");
+    let path =
+        dir.join("111122223333_CloudTrail_us-east-1_20261127T1200Z_abcdefgh01234567.json.gz");
     let mut encoder = GzEncoder::new(File::create(&path).unwrap(), Compression::default());
     encoder.write_all(json).unwrap();
     encoder.finish().unwrap();
@@ -12,11 +13,13 @@ fn trail(dir: &Path, json: &[u8]) -> PathBuf {
 
 fn items(path: &Path) -> Vec<Item> {
     let mut items = Vec::new();
-    assert!(read(path, &mut |item| {
-        items.push(item);
-        true
-    })
-    .unwrap());
+    assert!(
+        read(path, &mut |item| {
+            items.push(item);
+            true
+        })
+        .unwrap()
+    );
     items
 }
 
@@ -46,11 +49,13 @@ fn files_of_aws_are_read_and_damaged_ones_told() {
     // Whoever has seen enough is not told that something is wrong.
     let path = trail(dir.path(), whole);
     let mut seen = 0;
-    assert!(!read(&path, &mut |_| {
-        seen += 1;
-        false
-    })
-    .unwrap());
+    assert!(
+        !read(&path, &mut |_| {
+            seen += 1;
+            false
+        })
+        .unwrap()
+    );
     assert_eq!(seen, 1);
 }
 

@@ -140,10 +140,15 @@ fn an_alias_is_the_key_that_it_stood_for() {
     let mut old = change("UpdateAlias", OTHER);
     old["responseElements"] = Value::Null;
     old["resources"] = json!([{ "ARN": alias }, { "ARN": KEY }, { "ARN": OTHER }]);
-    let use_of = |key: &str| record("Decrypt", json!({
-        "requestParameters": { "encryptionAlgorithm": "SYMMETRIC_DEFAULT" },
-        "resources": [{ "ARN": key }],
-    }));
+    let use_of = |key: &str| {
+        record(
+            "Decrypt",
+            json!({
+                "requestParameters": { "encryptionAlgorithm": "SYMMETRIC_DEFAULT" },
+                "resources": [{ "ARN": key }],
+            }),
+        )
+    };
     let failed = {
         let mut failed = change("UpdateAlias", KEY);
         failed["errorCode"] = json!("AccessDenied");
@@ -200,12 +205,13 @@ fn times() {
     ] {
         assert_eq!(parse_time(text, now), Ok(time), "{text}");
     }
-    for wrong in ["", "h", "2", "2y", "-2h", "99999999999999999999h", "9999999999999w", "noon", "2026-13-01"] {
+    for wrong in
+        ["", "h", "2", "2y", "-2h", "99999999999999999999h", "9999999999999w", "noon", "2026-13-01"]
+    {
         assert!(parse_time(wrong, now).is_err(), "{wrong}");
     }
-    let within = |since, until| {
-        Query::new().between(since, until).takes(&record("Decrypt", json!({})))
-    };
+    let within =
+        |since, until| Query::new().between(since, until).takes(&record("Decrypt", json!({})));
     let at = |text: &str| Some(parse_time(text, now).unwrap());
     assert!(within(at("yesterday"), at("today")));
     assert!(within(at("2026-11-27T12:00:00Z"), None));

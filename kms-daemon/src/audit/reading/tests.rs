@@ -4,8 +4,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::audit::{AuditLog, LogOptions, Policy, export};
 use crate::audit::query::Query;
+use crate::audit::{AuditLog, LogOptions, Policy, export};
 
 /// A log with a file for each record.
 async fn open(dir: &Path, policy: Policy) -> AuditLog {

@@ -78,7 +78,8 @@ impl Table {
 /// What fits, and nothing that a terminal takes for an order.
 fn shown(text: &str, width: usize) -> String {
     let is_order = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
     let clean = text.chars().map(|c| if is_order(c) { '?' } else { c });
     match text.chars().count() > width {
@@ -173,7 +174,10 @@ mod tests {
             }
         }
         let row = Table::of_width(80).row(&record());
-        assert_eq!(row, "2026-11-27 23:59:58 deploy/s1     GenerateDataKe… 1234abcd      KMSInvalidState");
+        assert_eq!(
+            row,
+            "2026-11-27 23:59:58 deploy/s1     GenerateDataKe… 1234abcd      KMSInvalidState"
+        );
         let row = Table::of_width(160).row(&record());
         assert!(row.contains(" 1234abcd-12ab-34cd-56ef-1234567890ab "), "{row}");
     }
