@@ -240,7 +240,7 @@ impl Metrics {
         );
         registry.register(
             "keys",
-            "Keys by Region and state; nothing until they were counted once after the start",
+            "Keys by Region and state; nothing until they were counted, which the first scrape begins",
             self.keys.clone(),
         );
         registry.register_with_unit(

@@ -7,6 +7,7 @@ mod audited;
 mod cipher;
 mod coherence;
 mod conditions;
+mod counted;
 mod create;
 mod custom_key_store;
 mod deletion;

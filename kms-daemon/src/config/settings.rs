@@ -109,7 +109,8 @@ pub(super) struct Settings {
     /// What becomes of closed files of the audit log: none, or gzip [default: none].
     #[arg(long, value_name = "FORM", env = "STRONGROOM_AUDIT_COMPRESS")]
     pub(super) audit_compress: Option<Compression>,
-    /// Directory that closed files of the audit log are copied to [default: none].
+    /// Directory that closed files of the audit log are copied to, and their records as files of
+    /// CloudTrail's form below AWSLogs in it [default: none].
     #[arg(long, value_name = "DIR", env = "STRONGROOM_AUDIT_DELIVER")]
     pub(super) audit_deliver: Option<PathBuf>,
     /// Days that files of the audit log are kept, once delivered if they are to be; or forever

@@ -84,7 +84,7 @@ pub struct Catalog {
     aliases: Cache<AliasRecord>,
     grants: Cache<GrantRecord>,
     held: Cache<HeldGrants>,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counts: Counts,
 }
 
 impl Catalog {
@@ -100,11 +100,10 @@ impl Catalog {
             aliases: Cache::new(),
             grants: Cache::new(),
             held: Cache::of(MAX_HOLDERS),
-            counts: Arc::default(),
+            counts: Counts::default(),
         });
         catalog.index_owners().await?;
         tokio::spawn(follow(Arc::downgrade(&catalog), revision));
-        tokio::spawn(counts::count(Arc::downgrade(&catalog)));
         Ok(catalog)
     }
 
@@ -160,11 +159,20 @@ impl Catalog {
         self.commit(transaction).await
     }
 
-    /// How many keys there are, by Region and state; `None` while they are counted for the first time.
-    /// Costs the same with any number of keys.
+    /// How many keys there are, by Region and state; `None` while they are counted for the first time,
+    /// which the first question begins. After that it costs the same with any number of keys. Needs a
+    /// Tokio runtime.
     #[must_use]
-    pub fn counted(&self) -> Option<Counted> {
-        self.counts.now()
+    pub fn counted(self: &Arc<Self>) -> Option<Counted> {
+        match self.counts.now() {
+            Ok(counted) => Some(counted),
+            Err(begin) => {
+                if begin {
+                    tokio::spawn(counts::count(Arc::downgrade(self)));
+                }
+                None
+            }
+        }
     }
 
     /// Key ids of a scope in ascending order.

@@ -1,7 +1,7 @@
 //! How many keys there are, by Region and state: kept, so that to ask costs the same with any number.
 //!
-//! The keys are counted once, in the background, a page at a time; what changes is learnt from the
-//! store's own events, in their order. Of each key its state is known, and the revision that it is of,
+//! The keys are counted once, from the first question on, in the background, a page at a time; what
+//! changes is learnt from the store's own events, in their order. Of each key its state is known, and the revision that it is of,
 //! so that it does not matter which of the two comes first.
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
 
 use super::{Catalog, CatalogError, KeyState, layout};
 use crate::store::{Entry, Event, Range, Revision};
@@ -25,11 +24,7 @@ pub type Counted = BTreeMap<(String, KeyState), u64>;
 
 /// The counts.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
-    state: Mutex<State>,
-    /// All is to be counted anew.
-    anew: Notify,
-}
+pub(super) struct Counts(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -37,6 +32,7 @@ struct State {
     /// Keys that were deleted while the rest is counted, which may see them still.
     gone: HashMap<Name, Revision>,
     counted: Counted,
+    begun: bool,
     complete: bool,
 }
 
@@ -57,15 +53,22 @@ struct Stored {
 }
 
 impl Counts {
-    /// The counts, once all keys are counted.
-    pub(super) fn now(&self) -> Option<Counted> {
-        let state = self.lock();
-        state.complete.then(|| state.counted.clone())
+    /// The counts, once all keys are counted; otherwise, whether somebody has to begin.
+    pub(super) fn now(&self) -> Result<Counted, bool> {
+        let mut state = self.lock();
+        match state.complete {
+            true => Ok(state.counted.clone()),
+            false => Err(!std::mem::replace(&mut state.begun, true)),
+        }
     }
 
     /// Learns what a change of the store did.
     pub(super) fn apply(&self, events: &[Event], revision: Revision) {
         let mut state = self.lock();
+        if !state.begun {
+            // Who counts sees it.
+            return;
+        }
         for event in events.iter().filter(|event| event.key().starts_with(layout::KEYS.as_bytes()))
         {
             match event {
@@ -75,15 +78,14 @@ impl Counts {
         }
     }
 
-    /// Forgets everything: events were missed.
+    /// Forgets everything: events were missed. The next question begins anew.
     pub(super) fn clear(&self) {
         *self.lock() = State::default();
-        self.anew.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Changed in steps that leave it whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,27 +129,13 @@ impl State {
     }
 }
 
-/// Counts the keys of a catalogue, and again whenever events were missed, as long as it lives.
+/// Counts the keys of a catalogue, unless it ends before.
 pub(super) async fn count(catalog: Weak<Catalog>) {
-    loop {
-        let Some(alive) = catalog.upgrade() else { return };
-        match count_all(&alive).await {
-            Ok(()) => {
-                // The catalogue must not live on for this task: it looks now and then.
-                let counts = Arc::clone(&alive.counts);
-                drop(alive);
-                while tokio::time::timeout(AGAIN, counts.anew.notified()).await.is_err() {
-                    if catalog.strong_count() == 0 {
-                        return;
-                    }
-                }
-            }
-            Err(error) => {
-                drop(alive);
-                tracing::warn!(%error, "cannot count the keys, will try again");
-                tokio::time::sleep(AGAIN).await;
-            }
-        }
+    while let Some(alive) = catalog.upgrade() {
+        let Err(error) = count_all(&alive).await else { return };
+        drop(alive);
+        tracing::warn!(%error, "cannot count the keys, will try again");
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -167,7 +155,8 @@ async fn count_all(catalog: &Catalog) -> Result<(), CatalogError> {
         tokio::task::yield_now().await;
     }
     let mut state = catalog.counts.lock();
-    state.complete = true;
+    // Not if all was forgotten meanwhile.
+    state.complete = state.begun;
     state.gone = HashMap::new();
     Ok(())
 }
@@ -200,6 +189,8 @@ mod tests {
     #[test]
     fn whichever_comes_first() {
         let counts = Counts::default();
+        assert_eq!(counts.now(), Err(true), "somebody has to count");
+        assert_eq!(counts.now(), Err(false), "and does");
         // An event is newer than the page that is counted afterwards.
         counts.apply(&[Event::Put(entry(1, "Disabled", 5))], Revision(5));
         counts.lock().put(&entry(1, "Enabled", 2));
@@ -217,6 +208,6 @@ mod tests {
         // Made once more, with the same id.
         counts.apply(&[Event::Put(entry(3, "PendingImport", 11))], Revision(11));
         assert_eq!(of(&counts, KeyState::PendingImport), Some(1));
-        assert_eq!(counts.now(), None, "not all are counted yet");
+        assert_eq!(counts.now(), Err(false), "not all are counted yet");
     }
 }

@@ -54,6 +54,15 @@ fn keys_cost_what_they_exist() {
     tally.request("10-06", "ScheduleKeyDeletion", "gone", json!({}));
     for day in ["10-07", "11-16", "11-20"] {
         tally.request(day, "RotateKeyOnDemand", "whole", json!({}));
+        // The rotation that it asked for is told of as well, and costs nothing beside.
+        let event = json!({
+            "eventTime": format!("2026-{day}T00:00:00Z"),
+            "eventSource": "kms.amazonaws.com",
+            "eventName": "RotateKey",
+            "resources": [{ "type": "AWS::KMS::Key", "ARN": "whole" }],
+            "serviceEventDetails": { "rotationType": "ON_DEMAND" },
+        });
+        tally.add(&line(Kind::ServiceEvent, event));
     }
     let usage = tally.finish();
     assert_eq!(usage.keys, 5);
