@@ -57,15 +57,12 @@ fn encrypt_py() {
 
 #[test]
 fn sign_rs() {
-    // Cargo builds the examples of a package for its tests: target/<profile>/examples.
-    let program = std::env::current_exe().expect("a path");
-    let program = program.ancestors().nth(2).expect("target").join("examples/sign");
     let keys = |daemon: &Daemon, command: &mut Command| {
         let credentials = daemon.credentials();
         command.env("AWS_ACCESS_KEY_ID", credentials.id);
         command.env("AWS_SECRET_ACCESS_KEY", credentials.secret);
     };
-    let said = run(program, &["hello"], &keys);
+    let said = run(environment::example("sign"), &["hello"], &keys);
     assert!(said.ends_with("has signed \"hello\""), "{said}");
 }
 

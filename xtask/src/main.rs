@@ -65,12 +65,7 @@ const SUBCOMMANDS: [Subcommand; 15] = [
     Subcommand("bench", "[-- BENCH-FLAGS]", "measure speed and what commands cost", bench::main),
     Subcommand("ci", "", "the gate: all of the below, then every test", ci::main),
     Subcommand("fmt", "[--fix]", "check the formatting", lint::fmt),
-    Subcommand(
-        "codegen",
-        "[--check] [--update FILE]",
-        "types of the API from the service model",
-        codegen::main,
-    ),
+    Subcommand("codegen", "[--check] [--update FILE]", "API types from the model", codegen::main),
     Subcommand("lengths", "", "find files that are too long", lengths::main),
     Subcommand("audit", "", "check the dependencies against audit.toml", audit::main),
     Subcommand("clippy", "", "lint host crates and firmware", lint::clippy),
