@@ -209,11 +209,19 @@ impl<P: Platform> Module<P> {
 
     /// Enters the error state; what came first stays on record.
     fn fail(&mut self, error: ErrorCode) {
-        self.secrets.erase();
-        self.admission.clear();
-        self.end_secrets();
+        self.erase_secrets();
         self.state = ModuleState::Error;
         self.error.get_or_insert(error);
+    }
+
+    /// Erases every secret in RAM, of processors beside the core too.
+    fn erase_secrets(&mut self) {
+        self.secrets.erase();
+        self.admission.clear();
+        if let Some(search) = self.platform.pair_search() {
+            search.stop();
+        }
+        self.end_secrets();
     }
 
     /// Every self-test on demand; returns how many ran.
@@ -232,9 +240,7 @@ impl<P: Platform> Module<P> {
 
     /// Erases all secrets, in RAM and in storage.
     pub(crate) fn zeroise(&mut self) -> Result<(), ErrorCode> {
-        self.secrets.erase();
-        self.admission.clear();
-        self.end_secrets();
+        self.erase_secrets();
         self.hosts = Hosts::new();
         self.platform.storage().erase_all()?;
         self.state = ModuleState::Zeroised;

@@ -5,7 +5,12 @@
 
 use core::fmt;
 
+use hsm_protocol::ErrorCode;
+use hsm_protocol::key_spec::KeySpec;
+use rand_core::CryptoRng;
+
 use crate::algorithm::Algorithm;
+use crate::secret::SecretBuf;
 
 /// Longest record of [`NvStorage`], in bytes.
 pub const MAX_RECORD: usize = 4096;
@@ -51,10 +56,39 @@ pub trait Platform {
     }
     /// Begins to measure stack and heap anew.
     fn restart_peaks(&mut self) {}
+    /// Processors beside the core's that look for key pairs; `None` where the core looks for them
+    /// itself, between requests.
+    fn pair_search(&mut self) -> Option<&mut dyn PairSearch> {
+        None
+    }
     /// Erases what calls that have returned have left below the caller's frame, as deep as the stack
     /// was used. The core calls it where secrets end: see [`crate::Hsm`]. Nothing where the stack
     /// belongs to somebody else.
     fn erase_stack(&mut self) {}
+}
+
+/// A search for key pairs of slow specs beside the core, which goes on while the core serves requests.
+/// The core tests what it finds before use.
+pub trait PairSearch {
+    /// What is being looked for; `None` once it is found.
+    fn sought(&self) -> Option<KeySpec>;
+
+    /// Begins to look for a pair of `spec`, in place of what is sought. All randomness of the search
+    /// comes from generators that are seeded by `rng`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UNSUPPORTED`] for a spec that is not slow; [`ErrorCode::INTERNAL`].
+    fn begin(&mut self, spec: KeySpec, rng: &mut dyn CryptoRng) -> Result<(), ErrorCode>;
+
+    /// Copies a pair that was found into `out`, as [`Algorithm::generate`] forms it, and erases it
+    /// here; false if there is none of `spec`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::INTERNAL`] if the search failed.
+    fn collect(&mut self, spec: KeySpec, out: &mut SecretBuf) -> Result<bool, ErrorCode>;
+
+    /// Gives up the search and erases all that was found. It has ended when this returns.
+    fn stop(&mut self);
 }
 
 /// Assessed min-entropy of a noise source (SP 800-90B 3.1.3), in thousandths of a bit for each
@@ -176,7 +210,7 @@ impl fmt::Display for NvError {
 
 impl core::error::Error for NvError {}
 
-impl From<NvError> for hsm_protocol::ErrorCode {
+impl From<NvError> for ErrorCode {
     fn from(error: NvError) -> Self {
         match error {
             NvError::Full => Self::STORAGE_FULL,

@@ -2,7 +2,7 @@
 #![allow(clippy::cast_possible_truncation)]
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,11 +19,23 @@ struct Line {
     decoder: Box<Decoder<MAX_ENCODED>>,
 }
 
+/// Reads a socket, and gives up after `limit` at the latest.
+fn reader(
+    socket: &UnixStream,
+    limit: Duration,
+) -> impl FnMut(&mut [u8], Duration) -> io::Result<Option<usize>> + Send + use<> {
+    let mut socket = socket.try_clone().unwrap();
+    move |out, patience| {
+        socket.set_read_timeout(Some(patience.clamp(Duration::from_millis(1), limit)))?;
+        socket.read(out).map(Some)
+    }
+}
+
 impl Line {
     fn attach(device: &HostDevice) -> Self {
         let (near, far) = UnixStream::pair().unwrap();
         near.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        device.attach(far.try_clone().unwrap(), far).unwrap();
+        device.attach(reader(&far, Duration::from_secs(3600)), far).unwrap();
         Self { stream: near, decoder: Box::new(Decoder::new()) }
     }
 
@@ -208,8 +220,7 @@ fn dropping_ends_the_thread() {
 
     let device = spawn(directory.flash());
     let (_near, far) = UnixStream::pair().unwrap();
-    far.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    device.attach(far.try_clone().unwrap(), far).unwrap();
+    device.attach(reader(&far, Duration::from_millis(20)), far).unwrap();
     assert!(end(device) < Duration::from_secs(1));
 
     // A reader that never returns is waited for, but not for ever; the device ends with its line.

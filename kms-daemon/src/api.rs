@@ -241,6 +241,9 @@ impl Service {
             self.authorization.observe(found_out + decided);
         }
         let answer = answer?;
+        if operation.changes_a_key() {
+            call.name_changed_key();
+        }
         call.note_usage();
         Ok(answer)
     }

@@ -10,11 +10,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod accept;
 mod account;
 mod advice;
 mod audit;
 mod aws;
 mod daemon;
+mod generate;
 mod hsm;
 mod iam;
 mod link;
@@ -27,7 +29,7 @@ mod usage;
 
 /// Looks after a Strongroom installation.
 #[derive(Debug, Parser)]
-#[command(name = "kmsctl", version, about, max_term_width = 100)]
+#[command(name = "kmsctl", version = crate::VERSION, about, max_term_width = 100)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -55,11 +57,17 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Go on with what kmsd refused because it does not belong together: an older store, audit log or
+    /// device. What is lost by that stays lost; it is recorded in the audit log.
+    Accept(accept::Arguments),
     /// The link to daemons of other Regions.
     #[command(subcommand)]
     Link(link::Command),
     /// Requests and keys of a month, and what the same would have cost at AWS KMS.
     Usage(usage::Arguments),
+    /// Shell completions and manual pages of kmsctl and kmsd.
+    #[command(subcommand)]
+    Generate(generate::Command),
 }
 
 /// How a command ended.
@@ -143,8 +151,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Iam(command) => iam::run(&command, &mut output),
         Command::Policy(command) => policy::run(&command, &mut output),
         Command::Audit(command) => audit::run(command, &mut output),
+        Command::Accept(arguments) => accept::run(&arguments, &mut output),
         Command::Link(command) => link::run(command, &mut output),
         Command::Usage(arguments) => usage::run(&arguments, &mut output),
+        Command::Generate(command) => generate::run(&command, &mut output),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

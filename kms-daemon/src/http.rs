@@ -19,6 +19,7 @@
 mod absent;
 mod body;
 mod connection;
+mod content;
 mod cors;
 mod erasing;
 mod exchange;

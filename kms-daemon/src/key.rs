@@ -6,6 +6,7 @@
 pub mod alias;
 pub mod cache;
 pub mod catalog;
+mod counts;
 pub mod deletion;
 mod due;
 pub mod grant;
@@ -19,6 +20,7 @@ pub mod record;
 pub mod rotation;
 pub mod spec;
 pub mod state;
+pub mod tokens;
 
 pub use self::alias::{AliasName, AliasRecord};
 pub use self::catalog::{Catalog, CatalogError, Stored};
@@ -27,3 +29,4 @@ pub use self::id::{KeyId, Scope};
 pub use self::identifier::{Forms, KeyRef};
 pub use self::record::{KeyMaterial, KeyRecord, Tags};
 pub use self::state::KeyState;
+pub use counts::Counted;

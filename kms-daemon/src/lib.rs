@@ -9,6 +9,7 @@ pub mod api;
 pub mod audit;
 pub mod clock;
 pub mod config;
+pub mod consistency;
 pub mod context;
 pub mod credentials;
 pub mod ctl;
@@ -37,3 +38,6 @@ pub mod space;
 pub mod status;
 pub mod store;
 pub mod tls;
+
+/// Version of the programs, and the commit that they were built from as far as it is known.
+pub const VERSION: &str = env!("STRONGROOM_VERSION");

@@ -22,8 +22,8 @@ mod setup;
 #[cfg(test)]
 mod tests;
 
-pub use self::client::Peers;
-pub use self::errands::{Errands, run};
+pub use self::client::{PeerReport, Peers};
+pub use self::errands::{Errands, greet, run};
 pub use self::identity::Identity;
 pub use self::server::LinkServer;
 pub use self::setup::{Link, bind};

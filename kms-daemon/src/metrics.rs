@@ -1,19 +1,36 @@
-//! Metrics in the Prometheus text format.
+//! Metrics, as Prometheus scrapes them. A scrape costs the same with any number of keys: nothing is
+//! read from the store.
 
-use std::sync::Mutex;
-use std::time::Duration;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use host_driver::pool::StockLevel;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::audit::AuditLog;
 use crate::http::Readiness;
+use crate::key::Counted;
+use crate::link::PeerReport;
+use crate::tls::Served;
+
+mod process;
+mod refusals;
+mod text;
+
+use self::process::Process;
+use self::refusals::Lines;
+pub use self::refusals::Refusal;
+pub use self::text::Form;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -35,6 +52,35 @@ struct DeviceLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+    os: &'static str,
+    arch: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    region: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    service: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabel {
+    certificate: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RegionLabel {
+    region: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,8 +137,22 @@ pub struct Metrics {
     ready: Gauge,
     audit_pending: Gauge,
     audit_records: Gauge,
-    audit_counted: Gauge,
+    audit_counted: Counter,
     audit_bytes: Gauge,
+    audit_writable: Gauge,
+    audit_undelivered: Gauge,
+    refusals: Family<RefusalLabels, Counter>,
+    refusal_lines: Lines,
+    keys: Family<KeyLabels, Gauge>,
+    store: Option<PathBuf>,
+    store_bytes: Gauge,
+    certificates: Family<CertificateLabel, Gauge<f64, AtomicU64>>,
+    /// Where the certificate is shown that may be renewed while the daemon runs.
+    served: Vec<(&'static str, Arc<Served>)>,
+    peer_up: Family<RegionLabel, Gauge>,
+    peer_answered: Family<RegionLabel, Gauge<f64, AtomicU64>>,
+    peer_errands: Family<RegionLabel, Gauge>,
+    process: Process,
     disk_free: Gauge,
     disk_until_reserve: Gauge,
     device_up: Family<DeviceLabel, Gauge>,
@@ -114,7 +174,7 @@ impl Metrics {
         // 100 µs to 13 s: the range between a cached answer and a client's patience.
         let buckets: fn() -> Histogram = || Histogram::new(exponential_buckets(0.0001, 2.0, 18));
         let metrics = Self {
-            registry: Mutex::new(Registry::with_prefix("strongroom")),
+            registry: Mutex::new(Registry::default()),
             requests: Family::default(),
             latency: Family::new_with_constructor(buckets),
             authorization: Times::of_authorization(),
@@ -122,8 +182,21 @@ impl Metrics {
             ready: Gauge::default(),
             audit_pending: Gauge::default(),
             audit_records: Gauge::default(),
-            audit_counted: Gauge::default(),
+            audit_counted: Counter::default(),
             audit_bytes: Gauge::default(),
+            audit_writable: Gauge::default(),
+            audit_undelivered: Gauge::default(),
+            refusals: Family::default(),
+            refusal_lines: Lines::default(),
+            keys: Family::default(),
+            store: None,
+            store_bytes: Gauge::default(),
+            certificates: Family::default(),
+            served: Vec::new(),
+            peer_up: Family::default(),
+            peer_answered: Family::default(),
+            peer_errands: Family::default(),
+            process: Process::default(),
             disk_free: Gauge::default(),
             disk_until_reserve: Gauge::default(),
             device_up: Family::default(),
@@ -135,8 +208,81 @@ impl Metrics {
         metrics
     }
 
+    /// The same, with the size of the store, whose file this is.
+    #[must_use]
+    pub fn with_store(mut self, file: PathBuf) -> Self {
+        self.store = Some(file);
+        self
+    }
+
+    /// The same, with the end of the certificate that is served where `place` says: `listen` or
+    /// `admin`.
+    #[must_use]
+    pub fn with_served(mut self, place: &'static str, certificate: Arc<Served>) -> Self {
+        self.served.push((place, certificate));
+        self
+    }
+
     fn register(&self) {
         let Ok(mut registry) = self.registry.lock() else { return };
+        self.process.register(&mut registry);
+        let registry = registry.sub_registry_with_prefix("strongroom");
+        let build = BuildLabels {
+            version: env!("CARGO_PKG_VERSION"),
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+        };
+        registry.register("build", "What runs here", Info::new(build));
+        registry.register(
+            "refusals",
+            "Requests that were refused, by reason",
+            self.refusals.clone(),
+        );
+        registry.register(
+            "keys",
+            "Keys by Region and state; nothing until they were counted once after the start",
+            self.keys.clone(),
+        );
+        registry.register_with_unit(
+            "store",
+            "Size of the store's file",
+            Unit::Bytes,
+            self.store_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "tls_certificate_expiry_timestamp",
+            "When a certificate in use ends, since the epoch: that of clients, of --admin-listen, of \
+             the link to other daemons",
+            Unit::Seconds,
+            self.certificates.clone(),
+        );
+        registry.register(
+            "peer_up",
+            "1 if the daemon of another Region answered when it was last asked",
+            self.peer_up.clone(),
+        );
+        registry.register_with_unit(
+            "peer_last_answer_timestamp",
+            "When it last answered, since the epoch",
+            Unit::Seconds,
+            self.peer_answered.clone(),
+        );
+        registry.register(
+            "peer_errands",
+            "Changes that another Region has yet to be told",
+            self.peer_errands.clone(),
+        );
+        registry.register(
+            "audit_writable",
+            "1 if audit records can be written",
+            self.audit_writable.clone(),
+        );
+        registry.register_with_unit(
+            "audit_undelivered",
+            "Size of closed files of the audit log that are yet to be delivered",
+            Unit::Bytes,
+            self.audit_undelivered.clone(),
+        );
         registry.register(
             "requests",
             "API requests by operation and outcome",
@@ -223,6 +369,41 @@ impl Metrics {
         self.latency.get_or_create(&OperationLabel { operation }).observe(took.as_secs_f64());
     }
 
+    /// Counts a refusal, and writes a line about it, unless there were too many just now.
+    pub fn refused(&self, refusal: &Refusal<'_>) {
+        let labels = RefusalLabels { service: refusal.service, reason: refusal.reason() };
+        self.refusals.get_or_create(&labels).inc();
+        self.refusal_lines.write(refusal);
+    }
+
+    /// Sets when a certificate in use ends. `certificate` says which: `listen`, `admin` or `link`.
+    pub fn certificate(&self, certificate: &'static str, end: SystemTime) {
+        let since = end.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.certificates.get_or_create(&CertificateLabel { certificate }).set(since.as_secs_f64());
+    }
+
+    /// Sets how many keys there are.
+    pub fn keys(&self, counted: &Counted) {
+        for ((region, state), count) in counted {
+            let labels = KeyLabels { region: region.clone(), state: state.name() };
+            self.keys.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Sets how it stands with the daemons of other Regions.
+    pub fn peers(&self, reports: &[PeerReport]) {
+        for report in reports {
+            let label = RegionLabel { region: report.region.clone() };
+            self.peer_up.get_or_create(&label).set(i64::from(report.reachable));
+            let errands = i64::try_from(report.errands).unwrap_or(i64::MAX);
+            self.peer_errands.get_or_create(&label).set(errands);
+            if let Some(at) = report.last_answer {
+                let since = Duration::from_secs(at).as_secs_f64();
+                self.peer_answered.get_or_create(&label).set(since);
+            }
+        }
+    }
+
     /// The connections, to be counted by who accepts them.
     #[must_use]
     pub fn connections(&self) -> ConnectionMetrics {
@@ -255,21 +436,33 @@ impl Metrics {
 
     /// The page that Prometheus scrapes.
     #[must_use]
-    pub fn render(&self, readiness: &dyn Readiness, audit: &AuditLog) -> String {
+    pub fn render(&self, form: Form, readiness: &dyn Readiness, audit: &AuditLog) -> String {
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.ready.set(i64::from(readiness.observe(self)));
         self.audit_pending.set(count(audit.pending()));
         self.audit_records.set(count(audit.sequence()));
-        self.audit_counted.set(count(audit.counted()));
-        self.audit_bytes.set(count(audit.size()));
+        self.audit_counted.inner().store(audit.counted(), Ordering::Relaxed);
+        self.audit_writable.set(i64::from(audit.is_writable()));
+        let size = audit.size();
+        self.audit_bytes.set(count(size.bytes));
+        self.audit_undelivered.set(count(size.undelivered));
         let room = audit.room().unwrap_or_default();
         self.disk_free.set(count(room.free));
         self.disk_until_reserve.set(count(room.until_reserve));
-        let mut text = String::new();
+        if let Some(file) = self.store.as_ref().and_then(|path| fs::metadata(path).ok()) {
+            self.store_bytes.set(count(file.len()));
+        }
+        for (place, served) in &self.served {
+            if let Some(end) = served.not_after() {
+                self.certificate(place, end);
+            }
+        }
+        self.process.observe();
+        let mut page = String::new();
         if let Ok(registry) = self.registry.lock() {
             // Writing to a string does not fail.
-            let _ = encode(&mut text, &registry);
+            let _ = encode_registry(&mut page, &registry).and_then(|()| encode_eof(&mut page));
         }
-        text
+        form.of(page)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::pki_types::pem::PemObject;
@@ -74,6 +75,16 @@ fn load(pair: &Pair) -> Result<CertifiedKey, TlsError> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     CertifiedKey::from_der(chain, private, &provider)
         .map_err(|reason| TlsError::Unusable { path: certificate.to_owned(), reason })
+}
+
+/// When the first certificate of a PEM file ends, which is the one that a server shows; `None` if its
+/// dates cannot be read.
+///
+/// # Errors
+/// [`TlsError`] if the file holds no certificate.
+pub fn expiry(path: &Path) -> Result<Option<SystemTime>, TlsError> {
+    let chain = chain(path)?;
+    Ok(chain.first().and_then(|first| x509::read(first)).map(|facts| facts.not_after))
 }
 
 /// The certificates in a PEM file, one at least.

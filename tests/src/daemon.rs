@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::environment;
+use crate::patience::PATIENCE;
 use crate::process::Process;
 
 /// Region that the daemons of the tests serve.
@@ -19,10 +20,6 @@ pub const ACCOUNT: &str = "000000000000";
 
 /// Any free port.
 const LOOPBACK: &str = "127.0.0.1:0";
-/// How long a start may take: emulators boot, run their self-tests and are provisioned.
-const START: Duration = Duration::from_secs(60);
-/// How long an orderly stop may take.
-const STOP: Duration = Duration::from_secs(20);
 
 /// A temporary directory that nobody else may read: a data directory.
 ///
@@ -116,7 +113,7 @@ impl Daemon {
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "the daemon runs");
         let mut process = self.spawn();
-        let url = process.expect_line("listening on ", START);
+        let url = process.expect_line("listening on ", PATIENCE);
         self.url = url.replace("//0.0.0.0:", "//127.0.0.1:");
         self.process = Some(process);
     }
@@ -129,8 +126,22 @@ impl Daemon {
     #[must_use]
     pub fn restart_refused(&self) -> String {
         let mut process = self.spawn();
-        let status = process.wait(START);
+        let status = process.wait(PATIENCE);
         assert!(!status.success(), "the daemon ended without an error");
+        process.output()
+    }
+
+    /// Starts the daemon and ends it after a while as a power cut would, wherever it is by then; returns
+    /// what it said.
+    ///
+    /// # Panics
+    /// If it runs.
+    #[must_use]
+    pub fn kill_while_starting(&self, after: Duration) -> String {
+        assert!(self.process.is_none(), "the daemon runs");
+        let mut process = self.spawn();
+        std::thread::sleep(after);
+        process.kill();
         process.output()
     }
 
@@ -171,7 +182,7 @@ impl Daemon {
     pub fn stop_and_read(&mut self) -> (ExitStatus, String) {
         let mut process = self.process.take().expect("the daemon runs");
         process.signal(Signal::TERM);
-        (process.wait(STOP), process.output())
+        (process.wait(PATIENCE), process.output())
     }
 
     /// The process id.

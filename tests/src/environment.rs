@@ -28,6 +28,16 @@ pub fn python() -> PathBuf {
     file("STRONGROOM_PYTHON", "a Python interpreter with the libraries of requirements.txt")
 }
 
+/// Debian packages of the programs; the second one is newer.
+///
+/// # Panics
+/// If `STRONGROOM_PACKAGE` and `STRONGROOM_PACKAGE_NEXT` do not name files.
+#[must_use]
+pub fn debian_packages() -> [PathBuf; 2] {
+    let names = ["STRONGROOM_PACKAGE", "STRONGROOM_PACKAGE_NEXT"];
+    names.map(|name| file(name, "a Debian package"))
+}
+
 /// The root of the checkout.
 #[must_use]
 pub fn root() -> &'static Path {

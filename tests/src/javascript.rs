@@ -28,6 +28,16 @@ pub fn run(daemon: &Daemon) {
     assert!(status.success(), "node --test: {status}\n--- kmsd\n{}", daemon.output());
 }
 
+/// Where the packages of the SDK's suites are, for programs that are elsewhere.
+///
+/// # Panics
+/// As [`install`].
+#[must_use]
+pub fn modules() -> PathBuf {
+    require();
+    packages("javascript").join("node_modules")
+}
+
 /// Installs the packages of `tests/clients/<name>` and copies the scripts there beside them, where
 /// they find them; returns where.
 ///
@@ -39,8 +49,7 @@ pub fn run(daemon: &Daemon) {
 pub fn install(name: &str) -> PathBuf {
     require();
     let source = environment::root().join("tests/clients").join(name);
-    let installed = environment::target().join(name);
-    fs::create_dir_all(&installed).expect("a directory");
+    let installed = packages(name);
     for old in suites(&installed) {
         fs::remove_file(old).expect("an old suite goes");
     }
@@ -49,8 +58,19 @@ pub fn install(name: &str) -> PathBuf {
         fs::copy(file, installed.join(name)).expect("copied");
     };
     suites(&source).iter().for_each(|suite| copy(suite));
+    installed
+}
+
+/// Installs the packages of `tests/clients/<name>` alone; returns in which directory.
+fn packages(name: &str) -> PathBuf {
+    let source = environment::root().join("tests/clients").join(name);
+    let installed = environment::target().join(name);
+    fs::create_dir_all(&installed).expect("a directory");
+    // Another test program may be at it.
+    let lock = fs::File::create(installed.join("lock")).expect("a file");
+    lock.lock().expect("it can be locked");
     for list in [".npmrc", "package.json", "package-lock.json"] {
-        copy(&source.join(list));
+        fs::copy(source.join(list), installed.join(list)).expect("copied");
     }
 
     let wanted = fs::read(source.join("package-lock.json")).expect("the list of packages");

@@ -3,14 +3,13 @@
 //! A test body is a function of a [`Testbed`]; [`on_every_line!`](crate::on_every_line) makes a
 //! test of it for each [`Line`].
 
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use host_driver::device::{Device, Options};
 use host_driver::host_key::HostKey;
-use host_driver::transport::loopback::{self, PipeReader};
+use host_driver::transport::loopback::{self, Loopback};
 use host_driver::transport::{Transport, TransportError};
 pub use hsm_firmware::board::host::Registry;
 use hsm_firmware::board::host::{Config, FlashImage, HostDevice};
@@ -19,14 +18,14 @@ use hsm_protocol::{AuditTag, ModuleState, Role};
 use tempfile::TempDir;
 
 use crate::emulator::{Attachment, Emulator};
+use crate::patience::PATIENCE;
 use crate::wire::Wire;
 
 /// Tag of calls whose audit entries no test looks at.
 pub const TAG: AuditTag = AuditTag([0x5a; AuditTag::SIZE]);
 
-/// How long a device may take to come back after a reset.
-const RESTART: Duration = Duration::from_secs(20);
-/// How long the answer to one status request is awaited meanwhile.
+/// How long the answer to the first status request is awaited meanwhile; to each further one twice as
+/// long, since a slow machine answers, but later.
 const STATUS: Duration = Duration::from_millis(300);
 
 /// The ways to a device.
@@ -61,16 +60,6 @@ impl Running {
             }
             Line::Emulated(attachment) => Self::Emulated(Emulator::boot(directory, attachment)),
         }
-    }
-}
-
-/// The device's reading half: gives up now and then, as [`HostDevice::attach`] wants.
-struct Patient(PipeReader);
-
-impl Read for Patient {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let tick = Duration::from_millis(50);
-        self.0.read_timeout(buffer, tick).ok_or_else(|| io::ErrorKind::TimedOut.into())
     }
 }
 
@@ -159,10 +148,13 @@ impl Testbed {
     /// # Panics
     /// If it does not get there.
     pub fn await_state(&self, state: ModuleState) {
-        let by = Instant::now() + RESTART;
+        let by = Instant::now() + PATIENCE;
         let mut wire = self.wire();
+        let mut patience = STATUS;
         loop {
-            match wire.try_status(STATUS) {
+            let found = wire.try_status(patience);
+            patience = PATIENCE.min(2 * patience);
+            match found {
                 Some(status) if status.state == state => return,
                 found => assert!(Instant::now() < by, "the device is {found:?}, not {state:?}"),
             }
@@ -179,7 +171,13 @@ impl Testbed {
             Running::Host(device) => {
                 let (near, far) = loopback::pair();
                 let device = device.lock().expect("no test panicked with it");
-                device.attach(Patient(far.reader), far.writer).expect("the device runs");
+                let Loopback { mut reader, writer } = far;
+                // Gives up now and then, so that the device ends promptly.
+                let tick = Duration::from_millis(50);
+                let read = move |out: &mut [u8], patience: Duration| {
+                    Ok(reader.read_timeout(out, patience.min(tick)))
+                };
+                device.attach(read, writer).expect("the device runs");
                 Box::new(near)
             }
             Running::Emulated(emulator) => emulator.connect(),
@@ -204,8 +202,7 @@ impl Testbed {
     #[must_use]
     pub fn device(&self) -> Device {
         let connector = || -> Result<_, TransportError> { Ok(self.connect()) };
-        let patience = Duration::from_secs(10);
-        let options = Options { patience, deadline: Duration::from_secs(30) };
+        let options = Options { patience: PATIENCE, deadline: PATIENCE };
         Device::open(&connector, None, options).expect("the device introduces itself")
     }
 

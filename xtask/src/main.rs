@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod browser;
 mod budget;
+mod cargo;
 mod ci;
 mod codegen;
 mod command;
@@ -18,6 +19,7 @@ mod fuzz;
 mod integrity;
 mod lengths;
 mod lint;
+mod package;
 mod packages;
 mod panics;
 mod python;
@@ -47,10 +49,10 @@ fn main() -> ExitCode {
 /// A subcommand: its name, its options for the help, what it does, and the code.
 struct Subcommand(&'static str, &'static str, &'static str, Run);
 
-const SUBCOMMANDS: [Subcommand; 14] = [
+const SUBCOMMANDS: [Subcommand; 15] = [
     Subcommand(
         "run",
-        "[--data DIR] [--debug] [-- KMSD-FLAGS]",
+        "[--data DIR] [--release] [-- KMSD-FLAGS]",
         "run kmsd on an emulated HSM",
         run::main,
     ),
@@ -78,6 +80,7 @@ const SUBCOMMANDS: [Subcommand; 14] = [
         "build the image of each board",
         firmware::main,
     ),
+    Subcommand("package", "[--version VERSION]", "make the Debian package", package::main),
     Subcommand("constant-time", "", "watch the secret paths with Valgrind", constant_time::main),
     Subcommand(
         "fuzz",

@@ -6,8 +6,9 @@
 //! another if that one fails. A pair is handed out once. The stock is in memory only and gone with
 //! the pool.
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -16,6 +17,7 @@ use hsm_protocol::key_spec::{KEY_SPECS, KeySpec};
 use hsm_protocol::token::sealed::PairPurpose;
 use zeroize::Zeroizing;
 
+use super::waiting::WaitingRoom;
 use super::{Pool, Shared};
 use crate::error::CallError;
 use crate::wait::Signal;
@@ -93,17 +95,17 @@ impl Pool {
     ) -> Result<Zeroizing<Vec<u8>>, CallError> {
         let shared = &*self.shared;
         let shelf = shared.stock.shelf(spec, purpose).ok_or(CallError::NoCapableDevice(spec))?;
-        if let Some(pair) = shelf.take() {
+        let demand = shelf.demand(&shared.waiting);
+        if let Some(pair) = demand.take() {
             shared.stock.wake();
             return Ok(pair);
         }
-        let demand = shelf.demand();
         shared.stock.wake();
         loop {
             let device = shared.pick(Some(spec), &[])?;
             // On the list first, so that a pair that is found now is not missed.
             let found = shared.waiting.enter(deadline);
-            if let Some(pair) = shelf.take() {
+            if let Some(pair) = demand.take() {
                 drop(demand);
                 shared.stock.wake(); // the shelf was full a moment ago
                 return Ok(pair);
@@ -140,7 +142,6 @@ struct Shelf {
     spec: KeySpec,
     purpose: PairPurpose,
     target: usize,
-    waiting: AtomicUsize,
     found: AtomicU64,
     handed_out: AtomicU64,
     content: Mutex<Content>,
@@ -148,7 +149,11 @@ struct Shelf {
 
 #[derive(Default)]
 struct Content {
-    pairs: Vec<Zeroizing<Vec<u8>>>,
+    pairs: VecDeque<Zeroizing<Vec<u8>>>,
+    /// Callers that wait, who came first in front: whoever comes later takes no pair before them.
+    queue: VecDeque<u64>,
+    /// Callers that ever waited.
+    callers: u64,
     /// Why the latest question failed, if it did.
     failure: Option<CallError>,
 }
@@ -165,7 +170,6 @@ impl Stock {
             spec,
             purpose,
             target: targets.of(spec, purpose),
-            waiting: AtomicUsize::new(0),
             found: AtomicU64::new(0),
             handed_out: AtomicU64::new(0),
             content: Mutex::default(),
@@ -186,40 +190,40 @@ impl Stock {
 }
 
 impl Shelf {
-    fn take(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let pair = self.lock().pairs.pop()?;
-        self.handed_out.fetch_add(1, Ordering::Relaxed);
-        Some(pair)
-    }
-
     fn put(&self, pair: Zeroizing<Vec<u8>>) {
         let mut content = self.lock();
-        content.pairs.push(pair);
+        content.pairs.push_back(pair);
         content.failure = None;
         self.found.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a caller as waiting until the guard is dropped.
-    fn demand(&self) -> Demand<'_> {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        Demand(&self.waiting)
+    /// Queues a caller until the guard is dropped.
+    fn demand<'a>(&'a self, waiting: &'a WaitingRoom) -> Demand<'a> {
+        let mut content = self.lock();
+        let ticket = content.callers;
+        content.callers += 1;
+        content.queue.push_back(ticket);
+        Demand { shelf: self, waiting, ticket }
     }
 
     fn is_demanded(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > 0
+        let content = self.lock();
+        content.queue.len() > content.pairs.len()
     }
 
     fn is_full(&self) -> bool {
-        self.lock().pairs.len() >= self.target.max(self.waiting.load(Ordering::SeqCst))
+        let content = self.lock();
+        content.pairs.len() >= self.target.max(content.queue.len())
     }
 
     fn level(&self) -> StockLevel {
+        let content = self.lock();
         StockLevel {
             spec: self.spec,
             purpose: self.purpose,
-            level: self.lock().pairs.len(),
+            level: content.pairs.len(),
             target: self.target,
-            waiting: self.waiting.load(Ordering::SeqCst),
+            waiting: content.queue.len(),
             found: self.found.load(Ordering::Relaxed),
             handed_out: self.handed_out.load(Ordering::Relaxed),
         }
@@ -232,11 +236,39 @@ impl Shelf {
 }
 
 /// A caller that waits for a pair.
-struct Demand<'a>(&'a AtomicUsize);
+struct Demand<'a> {
+    shelf: &'a Shelf,
+    waiting: &'a WaitingRoom,
+    ticket: u64,
+}
+
+impl Demand<'_> {
+    /// A pair, once there is one more than callers who came before.
+    fn take(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut content = self.shelf.lock();
+        let before = content.queue.iter().take_while(|ticket| **ticket != self.ticket).count();
+        if before >= content.pairs.len() {
+            return None;
+        }
+        let pair = content.pairs.pop_front()?;
+        // At once: who counts the callers before it must not count this one, nor its pair.
+        content.queue.retain(|ticket| *ticket != self.ticket);
+        drop(content);
+        self.shelf.handed_out.fetch_add(1, Ordering::Relaxed);
+        Some(pair)
+    }
+}
 
 impl Drop for Demand<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        let mut content = self.shelf.lock();
+        let callers = content.queue.len();
+        content.queue.retain(|ticket| *ticket != self.ticket);
+        let gave_up = content.queue.len() < callers;
+        drop(content);
+        if gave_up {
+            self.waiting.wake_all(); // the next one may take what was this one's
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use host_driver::transport::{Connector, Transport, TransportError};
 use hsm_firmware::board::host::{Config, FlashImage, HostDevice, Registry};
 use hsm_protocol::{AuditTag, DeviceId, Role};
 
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 
 /// The firmware on a thread, with its flash in memory.
 #[derive(Clone)]
@@ -26,7 +26,11 @@ impl Hsm {
         let config =
             Config { flash: FlashImage::Memory, sealing_key: None, registry: Registry::default() };
         let device = Mutex::new(HostDevice::spawn(config).unwrap());
-        let attach = move |far: Loopback| device.lock().unwrap().attach(far.reader, far.writer);
+        let attach = move |far: Loopback| {
+            let Loopback { mut reader, writer } = far;
+            let reader = move |out: &mut [u8], patience| Ok(reader.read_timeout(out, patience));
+            device.lock().unwrap().attach(reader, writer)
+        };
         Self(Arc::new(LoopbackConnector(attach)))
     }
 
@@ -52,7 +56,7 @@ impl Connector for Hsm {
 }
 
 pub(crate) fn options() -> Options {
-    Options { patience: Duration::from_secs(5), deadline: LONG }
+    Options { patience: LONG, deadline: LONG }
 }
 
 /// Provisions with this provisioner and nothing else, in a domain of its own.

@@ -64,9 +64,22 @@ impl<P: Platform> Module<P> {
             return Err(ErrorCode::INVALID_ARGUMENT);
         }
         self.algorithm(spec)?;
-        let pairs = &mut self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.pairs;
         let mut secret = SecretBuf::new();
-        let mut found = pairs.take(spec, &mut secret)?;
+        let found = match self.platform.pair_search().is_some() {
+            true => self.collect(spec, &mut secret)?,
+            false => self.look(spec, &mut secret)?,
+        };
+        if !found {
+            return Err(ErrorCode::NOT_READY);
+        }
+        let (domain, drbg) = self.token_parts()?;
+        sealed::seal(domain, &PreparedPair { spec, purpose }, secret.expose(), drbg, out)
+    }
+
+    /// A pair that the core has found itself; goes on looking for a while if there is none.
+    fn look(&mut self, spec: KeySpec, secret: &mut SecretBuf) -> Result<bool, ErrorCode> {
+        let pairs = &mut self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.pairs;
+        let mut found = pairs.take(spec, secret)?;
         if !found {
             if pairs.search.is_none() {
                 let search = Search::new(spec)?;
@@ -77,13 +90,28 @@ impl<P: Platform> Module<P> {
             let begin = self.platform.monotonic_us();
             while self.search()? && self.platform.monotonic_us().saturating_sub(begin) < SHARE_US {}
             let pairs = &mut self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.pairs;
-            found = pairs.take(spec, &mut secret)?;
+            found = pairs.take(spec, secret)?;
         }
-        if !found {
-            return Err(ErrorCode::NOT_READY);
+        Ok(found)
+    }
+
+    /// A pair that the processors beside the core have found; if there is none and they look for
+    /// nothing, they begin.
+    fn collect(&mut self, spec: KeySpec, secret: &mut SecretBuf) -> Result<bool, ErrorCode> {
+        let search = self.platform.pair_search().ok_or(ErrorCode::INTERNAL)?;
+        if search.collect(spec, secret)? {
+            let registry = self.platform.algorithms();
+            let drbg = &mut self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.drbg;
+            let (_, algorithm) = crate::algorithm::find(registry, spec)?;
+            return algorithm.pairwise_test(secret, drbg).map(|()| true);
         }
-        let (domain, drbg) = self.token_parts()?;
-        sealed::seal(domain, &PreparedPair { spec, purpose }, secret.expose(), drbg, out)
+        if search.sought().is_none() {
+            self.reseed()?; // long-lived keys have entropy of their own
+            let drbg = &mut self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.drbg;
+            let search = self.platform.pair_search().ok_or(ErrorCode::INTERNAL)?;
+            search.begin(spec, drbg)?;
+        }
+        Ok(false)
     }
 
     /// Opens a prepared pair of `purpose` into `secret` and returns its spec.

@@ -7,19 +7,21 @@ mod aws_lc;
 mod flash;
 mod platform;
 mod port;
+mod search;
 
 pub use aws_lc::AWS_LC;
 pub use flash::FlashImage;
+pub use port::{LineReader, tcp_reader};
 
 use std::boxed::Box;
 use std::cell::Cell;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hsm_core::Hsm;
 use zeroize::Zeroizing;
@@ -63,7 +65,7 @@ pub enum Registry {
 /// sessions live on between them. Dropping the device ends it: after the present request, once the
 /// reader of its line returns.
 pub struct HostDevice {
-    lines: Sender<StreamPort>,
+    lines: Sender<Ends>,
     stop: Arc<AtomicBool>,
     /// Disconnected when the thread has ended.
     ended: Mutex<Receiver<()>>,
@@ -93,19 +95,18 @@ impl HostDevice {
 
     /// Connects a line: `reader` has what the host sends, `writer` takes what the device answers.
     ///
-    /// The line ends when `reader` reads 0 bytes or either fails. A reader that gives up with
-    /// [`io::ErrorKind::TimedOut`] or [`io::ErrorKind::WouldBlock`] now and then, without an end
-    /// of the line, lets the device end promptly.
+    /// The line ends when `reader` reads 0 bytes or either fails. A reader that gives up now and then
+    /// before its time lets the device end promptly.
     ///
     /// # Errors
     /// If the device has ended.
     pub fn attach(
         &self,
-        reader: impl Read + Send + 'static,
+        reader: impl FnMut(&mut [u8], Duration) -> io::Result<Option<usize>> + Send + 'static,
         writer: impl Write + Send + 'static,
     ) -> io::Result<()> {
-        let port = StreamPort::new(Box::new(reader), Box::new(writer));
-        self.lines.send(port).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let ends: Ends = (Box::new(reader), Box::new(writer));
+        self.lines.send(ends).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
@@ -120,6 +121,9 @@ impl Drop for HostDevice {
     }
 }
 
+/// The two directions of a line.
+type Ends = (LineReader, Box<dyn Write + Send>);
+
 /// What the thread runs.
 struct Device {
     flash: SharedFlash,
@@ -130,25 +134,32 @@ struct Device {
 
 impl Device {
     /// Boots again after each reset, until the device is dropped.
-    fn run(self, attached: &Receiver<StreamPort>) {
+    fn run(self, attached: &Receiver<Ends>) {
         let mut present = None;
+        let patience = Rc::new(Cell::new(Duration::ZERO));
         while !self.stopped.load(Ordering::Relaxed) {
             let reset = Rc::new(Cell::new(false));
             let (flash, sealing_key) = (self.flash.clone(), self.sealing_key.clone());
-            let board = HostBoard::new(flash, sealing_key, self.registry, Rc::clone(&reset));
+            let boot = Instant::now();
+            let board = HostBoard::new(flash, sealing_key, self.registry, boot, Rc::clone(&reset));
             let mut hsm = Box::new(Hsm::new(board));
             hsm.start();
             while !reset.get() {
                 let port: &mut StreamPort = match &mut present {
                     Some(port) => port,
                     None => match attached.recv() {
-                        Ok(port) => present.insert(port),
+                        Ok((reader, writer)) => {
+                            let patience = Rc::clone(&patience);
+                            present.insert(StreamPort::new(reader, writer, patience))
+                        }
                         Err(_) => return,
                     },
                 };
                 let ended = port.ended();
                 let mut buffers = Box::new(LineBuffers::new());
-                let mut until = Until { reset: &reset, ended: &ended, stopped: &self.stopped };
+                let stopped = &self.stopped;
+                let mut until =
+                    Until { reset: &reset, ended: &ended, stopped, boot, patience: &patience };
                 serve(&mut *hsm, &mut [Line::new(port, &mut buffers)], &mut until);
                 if ended.load(Ordering::Relaxed) {
                     present = None;
@@ -173,11 +184,17 @@ struct Until<'a> {
     reset: &'a Cell<bool>,
     ended: &'a AtomicBool,
     stopped: &'a AtomicBool,
+    boot: Instant,
+    /// How long the port may wait.
+    patience: &'a Cell<Duration>,
 }
 
 impl Runtime for Until<'_> {
     /// The one port waits itself, in its reader.
-    fn wait(&mut self, _: Option<u64>) {}
+    fn wait(&mut self, alarm: Option<u64>) {
+        let left = |alarm| Duration::from_micros(alarm).saturating_sub(self.boot.elapsed());
+        self.patience.set(alarm.map_or(Duration::MAX, left));
+    }
 
     fn should_stop(&mut self) -> bool {
         let [ended, stopped] = [self.ended, self.stopped].map(|flag| flag.load(Ordering::Relaxed));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::input::EncryptionContext;
 use super::marker::{self, ListingId};
@@ -207,13 +207,42 @@ impl<'a> Call<'a> {
         self.facts.additional.insert(name.to_owned(), value.into());
     }
 
+    /// Records which material of a symmetric key was used, as `member` of `additionalEventData`.
+    pub(super) fn material_used(&mut self, member: &str, material: Option<&str>) {
+        if let Some(material) = material {
+            self.additional(member, material);
+        }
+    }
+
+    /// Records the key that was changed, as AWS does also where the API does not answer it.
+    pub(super) fn name_changed_key(&mut self) {
+        let named = self.facts.response_elements.as_ref();
+        if named.is_some_and(|elements| elements.contains_key("keyId")) {
+            return;
+        }
+        if let Some(arn) = self.facts.first_key().map(str::to_owned) {
+            self.facts.element("keyId", arn);
+        }
+    }
+
     /// Records something that the service did by itself to a key, in the course of the call.
     pub(super) fn event(&mut self, name: &'static str, key: &KeyRecord) {
+        self.event_with(name, key, Map::new());
+    }
+
+    /// The same, with what else is to be said of it.
+    pub(super) fn event_with(
+        &mut self,
+        name: &'static str,
+        key: &KeyRecord,
+        details: Map<String, Value>,
+    ) {
         self.facts.events.push(KeyEvent {
             name,
             key: key.id.to_string(),
             scope: key.scope.clone(),
             arn: key.arn(),
+            details,
         });
     }
 

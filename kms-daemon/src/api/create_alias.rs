@@ -28,9 +28,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 
     let arn = call.home().alias_arn(&name);
     let home = call.authorize_alias(AccountAction::CreateAlias, &arn)?;
-    call.alias_resource(&arn);
     for _ in Call::tries() {
-        let key = call.authorize(KeyUse::manage(Action::CreateAlias, &target)).await?;
+        let key = call.authorize(KeyUse::manage(Action::CreateAlias, &target)).await;
+        // The key comes first, where there is one.
+        call.alias_resource(&arn);
+        let key = key?;
         let catalog = call.catalog();
         if catalog.alias(&home, &name).await?.is_some() {
             let text = format!("An alias with the name {arn} already exists");

@@ -1,7 +1,7 @@
 //! `CreateKey`: makes a key. It is durable before the answer.
 
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::checks::invalid;
 use super::development::Chosen;
@@ -11,6 +11,8 @@ use super::model::outputs::KeyMetadata;
 use super::put_key_policy::accept;
 use super::tagging;
 use super::{Answer, Call, custom_key_store, development};
+use crate::audit::member_time;
+use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::multi_region::MultiRegion;
@@ -43,6 +45,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     call.parameter("keyUsage", usage);
     call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
     call.parameter("multiRegion", input.multi_region.unwrap_or(false));
+    call.optional_parameter("policy", policy.as_deref());
     if !tags.is_empty() {
         call.parameter("tags", tagging::audit_value(&tags));
     }
@@ -193,9 +196,16 @@ fn is_importable(spec: &str) -> bool {
     !spec.starts_with("ML_")
 }
 
-/// Metadata as audit records have it: names start in lower case.
+/// Metadata as audit records have it: names start in lower case, and dates are text.
 pub(super) fn audit_form(metadata: &KeyMetadata<'_>) -> Result<Value, KmsError> {
-    Ok(lower(serde_json::to_value(metadata).map_err(KmsError::internal)?))
+    let mut form = lower(serde_json::to_value(metadata).map_err(KmsError::internal)?);
+    for name in ["creationDate", "deletionDate", "validTo"] {
+        if let Some(date) = form.get_mut(name) {
+            let time = date.as_f64().and_then(Timestamp::from_epoch_seconds);
+            *date = json!(time.map(|time| member_time(time.into())));
+        }
+    }
+    Ok(form)
 }
 
 fn lower(value: Value) -> Value {

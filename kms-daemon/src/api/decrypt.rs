@@ -43,6 +43,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         Call::finish_dry_run(input.dry_run)?;
         return Err(KmsError::internal("no ciphertext to decrypt"));
     };
+    let material = material_id(&ciphertext);
     let answer = |delivered: Delivered<'_>| {
         let Delivered { plaintext, for_recipient, .. } = delivered;
         let output = Output {
@@ -50,14 +51,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             plaintext: Some(Base64(plaintext)),
             encryption_algorithm: Some(algorithm.into()),
             ciphertext_for_recipient: for_recipient.map(Base64),
-            key_material_id: material_id(&ciphertext)
+            key_material_id: material
+                .as_deref()
                 .filter(|_| for_recipient.is_none())
                 .map(Into::into),
         };
         Answer::of(&output)
     };
     let mut devices = call.devices();
-    match ciphertext {
+    let answer = match ciphertext {
         Ciphertext::Blob(envelope) => {
             let delivery = devices.decrypt(&key, &canonical, envelope, receiver).await?;
             Call::finish_dry_run(input.dry_run)?;
@@ -68,7 +70,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             Call::finish_dry_run(input.dry_run)?;
             answer(delivery.parts()?)
         }
-    }
+    }?;
+    call.material_used("keyMaterialId", material.as_deref());
+    Ok(answer)
 }
 
 /// The key material that made a blob, as answers name it.

@@ -33,6 +33,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let mut answer = Output { key_id: Some(key.arn().into()), ..Output::default() };
         let Some(id) = named.map(|material| material.id) else { return Answer::of(&answer) };
         answer.key_material_id = is_symmetric(&key).then(|| id.to_string().into());
+        if is_symmetric(&key) {
+            call.element("keyMaterialId", id.to_string());
+        }
         let changed = key.without(|material| material.id == id);
         if changed == **key || call.replace_shared(&key, &changed).await? == Update::Applied {
             return Answer::of(&answer);

@@ -8,6 +8,7 @@ use super::checks::invalid;
 use super::model::encrypt::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
+use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT, encryption_algorithm, max_plaintext};
@@ -45,7 +46,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let mut devices = call.devices();
     if number == EncryptionAlgorithm::SYMMETRIC_DEFAULT {
         let reply = devices.encrypt(&key, &canonical, &plaintext).await?;
-        answer(&response(&reply)?.blob)
+        let blob = response(&reply)?.blob;
+        let material = Envelope::parse(&blob)?.material.to_string();
+        call.material_used("keyMaterialId", Some(&material));
+        answer(&blob)
     } else {
         let reply = devices.encrypt_public(&key, number, &plaintext).await?;
         answer(&response(&reply)?.blob)

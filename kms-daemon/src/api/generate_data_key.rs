@@ -22,6 +22,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let reply = call.devices().data_key(&key, context, request.length, receiver).await?;
     let made = reply.parts()?;
     let material = Envelope::parse(made.blob)?.material.to_string();
+    call.material_used("keyMaterialId", Some(&material));
     let output = Output {
         ciphertext_blob: Some(Base64(made.blob)),
         plaintext: Some(Base64(made.plaintext)),

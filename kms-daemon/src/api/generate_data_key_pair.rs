@@ -27,6 +27,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let reply = devices.data_key_pair(&key, context, spec, &pair, receiver).await?;
     let made = reply.parts()?;
     let material = Envelope::parse(made.blob)?.material.to_string();
+    call.material_used("keyMaterialId", Some(&material));
     let output = Output {
         private_key_ciphertext_blob: Some(Base64(made.blob)),
         private_key_plaintext: Some(Base64(made.plaintext)),

@@ -27,12 +27,14 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let pair = devices.prepared_pair(&key, spec).await?;
     let reply = devices.wrapped_data_key_pair(&key, &request.context, spec, &pair).await?;
     let made = response(&reply)?;
+    let material = Envelope::parse(&made.blob)?.material.to_string();
+    call.material_used("keyMaterialId", Some(&material));
     let output = Output {
         private_key_ciphertext_blob: Some(Base64(&made.blob)),
         public_key: Some(Base64(&made.public)),
         key_id: Some(key.arn().into()),
         key_pair_spec: Some(request.spec.as_str().into()),
-        key_material_id: Some(Envelope::parse(&made.blob)?.material.to_string().into()),
+        key_material_id: Some(material.into()),
     };
     Answer::of(&output)
 }

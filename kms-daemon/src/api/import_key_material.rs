@@ -7,6 +7,7 @@ use super::call::{KeyUse, contended};
 use super::checks::invalid;
 use super::model::import_key_material::{Input, Output};
 use super::{Answer, Call};
+use crate::audit::member_time;
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
@@ -30,9 +31,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let expires = expiry(model, input.valid_to, call.now())?;
     call.parameter("keyId", key_id.as_str());
     call.parameter("expirationModel", model);
-    call.optional_parameter("validTo", expires.map(Timestamp::epoch_seconds));
+    call.optional_parameter("validTo", expires.map(|expires| member_time(expires.into())));
     call.optional_parameter("importType", input.import_type.as_deref());
     call.optional_parameter("keyMaterialId", input.key_material_id.as_deref());
+    let described = input.key_material_description.as_deref();
+    call.optional_parameter("keyMaterialDescription", described);
 
     let wanted = Wanted {
         import_type: input.import_type,
@@ -60,6 +63,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let refused = |error| refusal(error, &key, &id);
         let changed = key.imported(material, is_new).map_err(refused)?;
         if call.replace_shared(&key, &changed).await? == Update::Applied {
+            call.element("keyMaterialId", id.as_str());
             return Answer::of(&Output {
                 key_id: Some(key.arn().into()),
                 key_material_id: is_symmetric(&key).then(|| id.into()),

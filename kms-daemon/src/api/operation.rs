@@ -59,6 +59,37 @@ macro_rules! operations {
     };
 }
 
+impl Operation {
+    /// Whether its record names the key that it changed in `responseElements.keyId`, also where the
+    /// API does not answer it. AWS records so since December 2022.
+    #[must_use]
+    pub const fn changes_a_key(self) -> bool {
+        matches!(
+            self,
+            Self::CancelKeyDeletion
+                | Self::CreateAlias
+                | Self::CreateGrant
+                | Self::DeleteAlias
+                | Self::DeleteImportedKeyMaterial
+                | Self::DisableKey
+                | Self::DisableKeyRotation
+                | Self::EnableKey
+                | Self::EnableKeyRotation
+                | Self::ImportKeyMaterial
+                | Self::PutKeyPolicy
+                | Self::RetireGrant
+                | Self::RevokeGrant
+                | Self::RotateKeyOnDemand
+                | Self::ScheduleKeyDeletion
+                | Self::TagResource
+                | Self::UntagResource
+                | Self::UpdateAlias
+                | Self::UpdateKeyDescription
+                | Self::UpdatePrimaryRegion
+        )
+    }
+}
+
 enum Effect {
     Reads,
     Writes,

@@ -54,6 +54,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     };
     let numbers = (encryption_algorithm(from)?, encryption_algorithm(to)?);
     let symmetric = |algorithm| algorithm == EncryptionAlgorithm::SYMMETRIC_DEFAULT;
+    let opened = material_id(&ciphertext);
     let answer = |blob: &[u8]| {
         Call::finish_dry_run(input.dry_run)?;
         let made = match symmetric(numbers.1) {
@@ -66,13 +67,13 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             key_id: Some(destination.arn().into()),
             source_encryption_algorithm: Some(from.into()),
             destination_encryption_algorithm: Some(to.into()),
-            source_key_material_id: material_id(&ciphertext).map(Into::into),
-            destination_key_material_id: made.map(Into::into),
+            source_key_material_id: opened.as_deref().map(Into::into),
+            destination_key_material_id: made.as_deref().map(Into::into),
         };
-        Answer::of(&output)
+        Ok::<_, KmsError>((Answer::of(&output)?, made))
     };
     let mut devices = call.devices();
-    match ciphertext {
+    let (answer, made) = match ciphertext {
         Ciphertext::Blob(envelope) if symmetric(numbers.1) => {
             let reply = devices
                 .re_encrypt(&source, &canonical.0, envelope, &destination, &canonical.1)
@@ -86,5 +87,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             let reply = devices.re_encrypt_across(source, ciphertext, destination).await?;
             answer(&response(&reply)?.blob)
         }
-    }
+    }?;
+    call.material_used("sourceKeyMaterialId", opened.as_deref());
+    call.material_used("destinationKeyMaterialId", made.as_deref());
+    Ok(answer)
 }

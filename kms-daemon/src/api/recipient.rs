@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use hsm_protocol::command::attest::Measured;
+use serde_json::{Value, json};
 
 use super::Call;
 use super::checks::invalid;
@@ -54,13 +55,24 @@ impl Document {
             .ok_or_else(|| invalid("Recipient must have an AttestationDocument."))?;
         let now = call.now();
         let recipient = call.devices().attest(document, now).await?;
-        call.additional(
-            "recipient",
-            json!({
-                "attestationDocumentModuleId": recipient.module_id,
-                "attestationDocumentEnclaveImageDigest": recipient.pcr(0).map(hex::encode),
-            }),
-        );
+        call.additional("recipient", audit_form(&recipient));
         Ok(Addressee(Some((recipient, now))))
     }
+}
+
+/// What records say of a recipient: as AWS does, its module, and those registers that policies can
+/// ask about.
+fn audit_form(recipient: &Recipient) -> Value {
+    let (prefix, registers): (_, &[u8]) = match recipient.measured {
+        Measured::Enclave => ("Enclave", &[0, 1, 2, 3, 4, 8]),
+        Measured::NitroTpm => ("NitroTPM", &[4, 7, 8, 9, 16, 23]),
+    };
+    let name = |register: u8| match (recipient.measured, register) {
+        (Measured::Enclave, 0) => "attestationDocumentEnclaveImageDigest".to_owned(),
+        _ => format!("attestationDocument{prefix}PCR{register}"),
+    };
+    let value = |register: u8| Some((name(register), json!(hex::encode(recipient.pcr(register)?))));
+    let module = ("attestationDocumentModuleId".to_owned(), json!(recipient.module_id));
+    let registers = registers.iter().filter_map(|register| value(*register));
+    Value::Object(std::iter::once(module).chain(registers).collect())
 }

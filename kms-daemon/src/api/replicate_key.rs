@@ -29,6 +29,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("replicaRegion", region.as_str());
     call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
     call.parameter("description", description.as_str());
+    call.optional_parameter("policy", input.policy.as_deref());
     if !tags.is_empty() {
         call.parameter("tags", tagging::audit_value(&tags));
     }

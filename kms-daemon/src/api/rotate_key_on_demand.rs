@@ -1,5 +1,7 @@
 //! `RotateKeyOnDemand`: gives a key new material at once, a limited number of times.
 
+use serde_json::json;
+
 use super::call::regions::refuse_replica;
 use super::call::{KeyUse, contended};
 use super::model::rotate_key_on_demand::{Input, Output};
@@ -48,9 +50,18 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             }
             (None, false) => call.devices().rotate(&key).await?,
         };
+        let (from, to) = (key.current_material().map(|now| now.id), material.id);
         let rotated = key.rotated(material, now, RotationType::OnDemand);
         if call.replace_shared(&key, &rotated).await? == Update::Applied {
             call.element("keyId", key.arn());
+            let details = [
+                ("rotationType", json!("ON_DEMAND")),
+                ("keyOrigin", json!(key.origin.aws_name())),
+                ("previousKeyMaterialId", json!(from.map(|id| id.to_string()))),
+                ("currentKeyMaterialId", json!(to.to_string())),
+            ];
+            let details = details.map(|(name, value)| (name.to_owned(), value));
+            call.event_with("RotateKey", &key, details.into_iter().collect());
             return Answer::of(&Output { key_id: Some(key.arn().into()) });
         }
     }

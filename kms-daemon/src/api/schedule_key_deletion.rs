@@ -3,6 +3,7 @@
 use super::call::KeyUse;
 use super::model::schedule_key_deletion::{Input, Output};
 use super::{Answer, Call};
+use crate::audit::member_time;
 use crate::clock::Timestamp;
 use crate::error::KmsError;
 use crate::key::multi_region::MultiRegion;
@@ -24,7 +25,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let key = call.update_key(key_use, |key| Ok(scheduled(key, due, days))).await?;
     call.element("keyId", key.arn());
     call.element("keyState", key.state.name());
-    call.element("pendingWindowInDays", window);
+    match key.deletion {
+        Some(due) => call.element("deletionDate", member_time(due.into())),
+        None => call.element("pendingWindowInDays", window),
+    }
     Answer::of(&Output {
         key_id: Some(key.arn().into()),
         deletion_date: key.deletion,

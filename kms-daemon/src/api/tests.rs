@@ -3,6 +3,7 @@
 mod agreement;
 mod aliases;
 mod asymmetric;
+mod audited;
 mod cipher;
 mod coherence;
 mod conditions;

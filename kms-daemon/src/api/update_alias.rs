@@ -39,6 +39,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         }
         let new = AliasRecord { target: to.id, created: old.created, updated: call.now() };
         if catalog.move_alias(&name, &old, &new, &to, index).await? == Update::Applied {
+            call.element("keyId", to.arn());
             return Ok(Answer::empty());
         }
     }

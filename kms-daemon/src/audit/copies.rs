@@ -113,7 +113,7 @@ mod tests {
         facts.key("444455556666", "arn:theirs");
         facts.key("444455556666", "arn:also-theirs");
         facts.key("777788889999", "arn:others");
-        facts.alias("000000000000", "arn:alias");
+        facts.alias("000000000000", "arn:aws:kms:us-east-1:000000000000:alias/a");
         let failure = Outcome::Failure("DisabledException", None);
         for outcome in [Outcome::Success, failure] {
             let (record, copies) = records(outcome, &facts);

@@ -41,21 +41,23 @@ impl AuditFacts {
 
     /// Adds a KMS key to the resources, once.
     pub fn key(&mut self, account: &str, arn: &str) {
-        self.resource(account, arn, KEY);
+        self.resource(account, arn);
     }
 
     /// Adds an alias to the resources, once.
     pub fn alias(&mut self, account: &str, arn: &str) {
-        self.resource(account, arn, "AWS::KMS::Alias");
+        self.resource(account, arn);
     }
 
-    fn resource(&mut self, account: &str, arn: &str, kind: &'static str) {
+    /// The ARN of the first key among the resources.
+    #[must_use]
+    pub fn first_key(&self) -> Option<&str> {
+        self.resources.iter().find(|resource| resource.is_key()).map(|key| key.arn.as_str())
+    }
+
+    fn resource(&mut self, account: &str, arn: &str) {
         if !self.resources.iter().any(|known| known.arn == arn) {
-            self.resources.push(AuditResource {
-                account: account.to_owned(),
-                arn: arn.to_owned(),
-                kind,
-            });
+            self.resources.push(AuditResource { account: account.to_owned(), arn: arn.to_owned() });
         }
     }
 }
@@ -71,10 +73,12 @@ pub struct KeyEvent {
     pub scope: Scope,
     /// Its ARN.
     pub arn: String,
+    /// What else `serviceEventDetails` say.
+    pub details: Map<String, Value>,
 }
 
-/// CloudTrail's type of KMS keys.
-const KEY: &str = "AWS::KMS::Key";
+/// CloudTrail's type of the resources of KMS. Aliases have it as well.
+pub(super) const KEY: &str = "AWS::KMS::Key";
 
 /// One element of CloudTrail's `resources`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,14 +87,18 @@ pub struct AuditResource {
     pub account: String,
     /// Full ARN.
     pub arn: String,
-    /// CloudTrail resource type, for example `AWS::KMS::Key`.
-    pub kind: &'static str,
 }
 
 impl AuditResource {
     /// Whether it is a KMS key.
     #[must_use]
     pub fn is_key(&self) -> bool {
-        self.kind == KEY
+        is_key_arn(&self.arn)
     }
+}
+
+/// Whether a resource is a key and no alias. Old records give aliases a type of their own, new ones,
+/// as AWS does, that of keys.
+pub(super) fn is_key_arn(arn: &str) -> bool {
+    !arn.splitn(6, ':').nth(5).is_some_and(|resource| resource.starts_with("alias/"))
 }

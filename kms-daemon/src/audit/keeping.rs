@@ -6,7 +6,8 @@
 //!
 //! * *Compression* changes the form of a file, not its lines: the chain is over these.
 //! * *Delivery* copies a file under a name of its own until it is whole and durable, reads it back,
-//!   and gives it its name. The record has its SHA-256.
+//!   and gives it its name. Beside it, the records of the file are delivered in CloudTrail's own form,
+//!   for programs that read that. The record has the SHA-256 of each.
 //! * *Removal* is recorded before it happens, with the last position of each file. What remains is
 //!   verified from there: the first line carries the hash of the one before it, and a later record
 //!   must tell that it was to be removed. Files that are to be delivered are not removed before.
@@ -28,7 +29,7 @@ use time::macros::format_description;
 use super::chain::{Kind, Line, Position};
 use super::log::AuditLog;
 use super::segment::{COMPRESSED, DELIVERED, HeadFile, Segment};
-use super::{AuditError, service_event};
+use super::{AuditError, cloudtrail, service_event};
 use crate::{durable, hex};
 
 /// `eventName` of the record of a delivery.
@@ -159,7 +160,16 @@ impl AuditLog {
                 continue;
             }
             let (one, to) = (segment.clone(), target.to_owned());
-            let copy = blocking(move || copy(&one, &to)).await?;
+            let (account, region) = self.place();
+            let home = (account.to_owned(), region.to_owned());
+            let (copy, trail) = blocking(move || {
+                let copy = copy(&one, &to)?;
+                let written = cloudtrail::deliver(&one, &to, (&home.0, &home.1), &|_| true);
+                let written = written
+                    .map_err(|(path, source)| failed("deliver to", &to.join(path))(source))?;
+                Ok((copy, written))
+            })
+            .await?;
             let details = json!({
                 "file": segment.file_name(),
                 "directory": target,
@@ -167,6 +177,7 @@ impl AuditLog {
                 "last": copy.last,
                 "bytes": copy.bytes,
                 "sha256": copy.sha256,
+                "cloudTrailFiles": trail,
             });
             self.keeping_event(DELIVERY, &details).await?;
             delivered = copy.last;
@@ -174,6 +185,17 @@ impl AuditLog {
                 .map_err(failed("write", &mark))?;
         }
         Ok(())
+    }
+
+    /// Bytes of closed files that are yet to be delivered, as far as they can be read.
+    pub(super) fn undelivered(&self) -> u64 {
+        if self.policy().deliver.is_none() {
+            return 0;
+        }
+        let delivered = delivered(&self.directory().join(DELIVERED)).unwrap_or_default().sequence;
+        let closed = self.closed().unwrap_or_default().into_iter();
+        let waiting = closed.filter(|segment| segment.first > delivered);
+        waiting.filter_map(|segment| fs::metadata(segment.path).ok()).map(|file| file.len()).sum()
     }
 
     async fn remove(&self, days: u32, now: SystemTime) -> Result<(), KeepingError> {

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use uuid::Uuid;
 
+use super::facts::KEY;
 use super::{AuditFacts, DeviceReceipt};
 use crate::error::{Exception, KmsError};
 use crate::principal::{Principal, PrincipalKind};
@@ -20,6 +21,10 @@ const CLAIM: usize = 128;
 const CLAIM_MESSAGE: usize = 256;
 /// CloudTrail's bound on `requestParameters`, in bytes of JSON.
 const LONG: usize = 100 * 1024;
+
+/// The version of CloudTrail's form that records have. What it adds to 1.08, and applies here, are
+/// `keyExchange` in `tlsDetails` and the ids of key material.
+pub(super) const EVENT_VERSION: &str = "1.11";
 
 /// How records name a refusal by policies.
 pub(super) const ACCESS_DENIED: &str = "AccessDenied";
@@ -103,7 +108,7 @@ impl RequestRecord<'_> {
             Caller::Unverified(_) => (CLAIM, CLAIM_MESSAGE),
         };
         let mut set = |name: &str, value: Value| drop(record.insert(name.to_owned(), value));
-        set("eventVersion", json!("1.08"));
+        set("eventVersion", json!(EVENT_VERSION));
         set("userIdentity", self.user_identity());
         set("eventTime", json!(event_time(self.completed)));
         set("eventSource", json!(self.source));
@@ -165,7 +170,7 @@ impl RequestRecord<'_> {
     fn resources(&self) -> Value {
         let resource = |resource: &super::AuditResource| {
             json!({
-                "accountId": resource.account, "type": resource.kind, "ARN": resource.arn,
+                "accountId": resource.account, "type": KEY, "ARN": resource.arn,
             })
         };
         self.facts.resources.iter().map(resource).collect()
@@ -226,6 +231,15 @@ pub(crate) fn event_time(time: SystemTime) -> String {
         .unwrap_or_default()
 }
 
+/// The form of dates inside of parameters and results: `Aug 10, 2022, 10:38:27 PM`.
+pub(crate) fn member_time(time: SystemTime) -> String {
+    OffsetDateTime::from(time)
+        .format(format_description!(
+            "[month repr:short] [day padding:none], [year], [hour repr:12 padding:none]:[minute]:[second] [period]"
+        ))
+        .unwrap_or_default()
+}
+
 /// The longest prefix of at most `limit` bytes.
 fn bounded(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
@@ -270,7 +284,7 @@ mod tests {
         facts.key("000000000000", "arn:aws:kms:us-east-1:000000000000:key/1");
         let principal = Principal::root("000000000000", "AKIAEXAMPLE");
         let expected = json!({
-            "eventVersion": "1.08",
+            "eventVersion": "1.11",
             "userIdentity": {
                 "type": "Root",
                 "principalId": "000000000000",

@@ -9,7 +9,7 @@
 //! | `torn-<sequence>.bin` | unacknowledged bytes that a crash left behind the last line |
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -169,6 +169,16 @@ pub(super) struct RawLine {
 }
 
 impl Lines {
+    /// Goes back to the start of a line that was read just now, because it is not to be read yet.
+    /// Only files that are not compressed grow.
+    pub(super) fn rewind(&mut self, offset: u64, number: usize) -> io::Result<()> {
+        if let Reader::Plain(reader) = &mut self.reader {
+            reader.seek(SeekFrom::Start(offset))?;
+        }
+        (self.offset, self.number) = (offset, number.saturating_sub(1));
+        Ok(())
+    }
+
     pub(super) fn next(&mut self) -> io::Result<Option<RawLine>> {
         let mut bytes = Vec::new();
         let read = self.reader.read_line(&mut bytes)?;

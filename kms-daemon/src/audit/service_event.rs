@@ -6,7 +6,8 @@ use hsm_protocol::MaterialId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::record::event_time;
+use super::facts::KEY;
+use super::record::{EVENT_VERSION, event_time};
 use super::{AuditLog, DeviceReceipt, KeyEvent, Kind};
 use crate::key::KeyRecord;
 use crate::key::deletion::DeletionObserver;
@@ -16,7 +17,8 @@ use crate::key::rotation::RotationObserver;
 /// A key is destroyed only after the record of it is durable.
 impl DeletionObserver for AuditLog {
     async fn destroying(&self, key: &KeyRecord) -> Result<(), String> {
-        let record = event("DeleteKey", key, SystemTime::now(), &json!({ "keyId": key.id }));
+        let mut record = event("DeleteKey", key, SystemTime::now(), &json!({ "keyId": key.id }));
+        record["responseElements"] = json!({ "keyId": key.arn() });
         let written = self.append(Kind::ServiceEvent, &record, &[]).await;
         written.map(drop).map_err(|error| error.to_string())
     }
@@ -34,6 +36,7 @@ impl RotationObserver for AuditLog {
         let details = json!({
             "keyId": key.id,
             "rotationType": "AUTOMATIC",
+            "keyOrigin": key.origin.aws_name(),
             "previousKeyMaterialId": previous,
             "currentKeyMaterialId": material.to_string(),
         });
@@ -43,14 +46,16 @@ impl RotationObserver for AuditLog {
     }
 }
 
-/// Expired material is destroyed only after the record of it is durable.
+/// Expired material is destroyed only after the record of it is durable: one for each, as AWS has it.
 impl ExpiryObserver for AuditLog {
     async fn expiring(&self, key: &KeyRecord, materials: &[MaterialId]) -> Result<(), String> {
-        let ids: Vec<String> = materials.iter().map(MaterialId::to_string).collect();
-        let details = json!({ "keyId": key.id, "keyMaterialIds": ids });
-        let record = event("DeleteExpiredKeyMaterial", key, SystemTime::now(), &details);
-        let written = self.append(Kind::ServiceEvent, &record, &[]).await;
-        written.map(drop).map_err(|error| error.to_string())
+        for material in materials {
+            let details = json!({ "keyId": key.id, "keyMaterialId": material.to_string() });
+            let record = event("DeleteExpiredKeyMaterial", key, SystemTime::now(), &details);
+            let written = self.append(Kind::ServiceEvent, &record, &[]).await;
+            written.map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 }
 
@@ -69,10 +74,11 @@ impl AuditLog {
     /// # Errors
     /// A text.
     pub async fn key_event(&self, event: &KeyEvent) -> Result<(), String> {
-        let KeyEvent { name, key, scope, arn } = event;
-        let resources =
-            json!([{ "accountId": scope.account, "type": "AWS::KMS::Key", "ARN": arn }]);
-        let (place, details) = ((&*scope.account, &*scope.region), json!({ "keyId": key }));
+        let KeyEvent { name, key, scope, arn, details } = event;
+        let resources = json!([{ "accountId": scope.account, "type": KEY, "ARN": arn }]);
+        let place = (&*scope.account, &*scope.region);
+        let mut details = json!(details);
+        details["keyId"] = json!(key);
         let record = record(name, place, SystemTime::now(), &resources, &details);
         let written = self.append(Kind::ServiceEvent, &record, &[]).await;
         written.map(drop).map_err(|error| error.to_string())
@@ -93,7 +99,7 @@ impl AuditLog {
 /// What the service does to a key.
 fn event(name: &str, key: &KeyRecord, time: SystemTime, details: &Value) -> Value {
     let account = &key.scope.account;
-    let resources = json!([{ "accountId": account, "type": "AWS::KMS::Key", "ARN": key.arn() }]);
+    let resources = json!([{ "accountId": account, "type": KEY, "ARN": key.arn() }]);
     record(name, (account, &key.scope.region), time, &resources, details)
 }
 
@@ -106,7 +112,7 @@ pub(super) fn record(
     details: &Value,
 ) -> Value {
     json!({
-        "eventVersion": "1.08",
+        "eventVersion": EVENT_VERSION,
         "userIdentity": { "accountId": account, "invokedBy": "AWS Internal" },
         "eventTime": event_time(time),
         "eventSource": "kms.amazonaws.com",

@@ -14,6 +14,7 @@ use time::macros::format_description;
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
 use super::chain::{Kind, Line};
+use super::facts::is_key_arn;
 use super::segment::Segment;
 use super::strangers::UNAUTHENTICATED;
 use super::verify::VerifyError;
@@ -244,6 +245,8 @@ impl Tally {
         match name {
             "ScheduleKeyDeletion" | "DeleteKey" => life.pending = life.pending.or(Some(time)),
             "CancelKeyDeletion" => life.pending = None,
+            // The request that asked for it is a record of its own.
+            "RotateKey" if record["serviceEventDetails"]["rotationType"] == "ON_DEMAND" => {}
             "RotateKey" | "RotateKeyOnDemand" => life.rotations.push(time),
             _ => {}
         }
@@ -308,10 +311,7 @@ impl Tally {
 /// The ARN of the first key of a record.
 fn key_of(record: &Value) -> Option<&str> {
     let resources = record["resources"].as_array()?;
-    resources
-        .iter()
-        .filter(|one| one["type"] == "AWS::KMS::Key")
-        .find_map(|one| one["ARN"].as_str())
+    resources.iter().filter_map(|one| one["ARN"].as_str()).find(|arn| is_key_arn(arn))
 }
 
 fn seconds(time: &str) -> Option<i64> {

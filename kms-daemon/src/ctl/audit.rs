@@ -1,10 +1,17 @@
-//! `kmsctl audit`: the audit log, offline.
+//! `kmsctl audit`: the audit log, from its files alone.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use time::OffsetDateTime;
 
 use super::{Failure, Outcome, Output};
-use crate::audit::{Report, verify};
+use crate::audit::{Network, Query, Report, holds_files, parse_time, verify};
+
+mod export;
+mod query;
+mod table;
+mod tail;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -14,6 +21,53 @@ pub(super) enum Command {
         /// The audit directory, for example `DIR/audit` of the daemon's data directory.
         dir: PathBuf,
     },
+    /// Who did what, with which key, from where: the records of the log, in their order. With --json,
+    /// each as CloudTrail has it, on a line of its own. Ends with code 1 if something is missing or
+    /// cannot be read, which is told on standard error.
+    #[command(
+        after_help = "Who decrypted what yesterday:\n  kmsctl audit query DIR/audit --since \
+                            yesterday --until today --action Decrypt"
+    )]
+    Query(query::Arguments),
+    /// The last records, and those that come, until it is stopped.
+    Tail(tail::Arguments),
+    /// Write the records as files of CloudTrail's own form, AWSLogs/ACCOUNT/CloudTrail/REGION/…, for
+    /// programs that read these.
+    Export(export::Arguments),
+}
+
+/// Which records are asked for.
+#[derive(Debug, clap::Args)]
+struct Filter {
+    /// Only those of a user, role, session or access key: a name, unique id, ARN, or root. Can be
+    /// repeated.
+    #[arg(long, value_name = "WHO")]
+    user: Vec<String>,
+    /// Only those about a key: key id, ARN, alias, or alias ARN; of an alias, the key that it stood
+    /// for at the time. Can be repeated.
+    #[arg(long)]
+    key: Vec<String>,
+    /// Only those of an action, such as Decrypt, kms:Decrypt or Generate*. Can be repeated.
+    #[arg(long)]
+    action: Vec<String>,
+    /// Only those that were refused because of who asked: by policies, or for their signature.
+    #[arg(long)]
+    denied: bool,
+    /// Only those from an address, or a network such as 10.0.0.0/8. Can be repeated.
+    #[arg(long, value_name = "ADDRESS")]
+    source: Vec<Network>,
+}
+
+impl Filter {
+    fn query(&self, since: Option<OffsetDateTime>, until: Option<OffsetDateTime>) -> Query {
+        Query::new()
+            .between(since, until)
+            .by(&self.user)
+            .about(&self.key)
+            .of(&self.action)
+            .only_denied(self.denied)
+            .from(&self.source)
+    }
 }
 
 pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<Outcome, Failure> {
@@ -23,7 +77,55 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<Outcome, 
             output.print(&report, print)?;
             Ok(if report.fault.is_none() { Outcome::Good } else { Outcome::Bad })
         }
+        Command::Query(arguments) => until_closed(query::run(&arguments, output)),
+        Command::Tail(arguments) => until_closed(tail::run(&arguments, output)),
+        Command::Export(arguments) => until_closed(export::run(&arguments, output)),
     }
+}
+
+/// Why a command that reads records ended early.
+enum Stop {
+    /// Nobody reads what it prints any more.
+    Closed,
+    /// Something else.
+    Failed(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Writes a line for whoever reads it.
+fn say(out: &mut dyn Write, line: &str) -> Result<(), Stop> {
+    match writeln!(out, "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Stop::Closed),
+        written => Ok(written?),
+    }
+}
+
+/// A reader that has seen enough is no failure.
+fn until_closed(outcome: Result<Outcome, Stop>) -> Result<Outcome, Failure> {
+    match outcome {
+        Ok(outcome) => Ok(outcome),
+        Err(Stop::Closed) => Ok(Outcome::Good),
+        Err(Stop::Failed(failure)) => Err(failure),
+    }
+}
+
+/// The audit directories that are meant: of a data directory, its own.
+fn directories(given: &[PathBuf]) -> Vec<PathBuf> {
+    let meant = |dir: &Path| {
+        let inside = dir.join("audit");
+        if !holds_files(dir) && holds_files(&inside) { inside } else { dir.to_owned() }
+    };
+    given.iter().map(|dir| meant(dir)).collect()
+}
+
+/// Reads a time, as of now.
+fn time(text: &str) -> Result<OffsetDateTime, String> {
+    parse_time(text, OffsetDateTime::now_utc())
 }
 
 fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {

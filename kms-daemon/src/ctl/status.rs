@@ -13,6 +13,7 @@ use super::table;
 use super::{Failure, Outcome, Output};
 use crate::daemon::INSTANCE;
 use crate::devices::DeviceReport;
+use crate::link::PeerReport;
 
 /// How long the daemon may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -85,13 +86,19 @@ fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> i
             _ => {}
         }
     }
+    for problem in report.get("problems").and_then(Value::as_array).into_iter().flatten() {
+        table::wrapped(out, &format!("! {}", problem.as_str().unwrap_or_default()))?;
+    }
     let devices = report.get("devices").cloned().unwrap_or_default();
     let devices: Vec<DeviceReport> = serde_json::from_value(devices).unwrap_or_default();
+    let peers = report.get("peers").cloned().unwrap_or_default();
+    let peers: Vec<PeerReport> = serde_json::from_value(peers).unwrap_or_default();
     if devices.is_empty() {
-        return Ok(());
+        return print_peers(out, &peers);
     }
     writeln!(out)?;
-    print_devices(out, &devices)
+    print_devices(out, &devices)?;
+    print_peers(out, &peers)
 }
 
 fn print_devices(out: &mut dyn Write, devices: &[DeviceReport]) -> io::Result<()> {
@@ -115,6 +122,27 @@ fn print_devices(out: &mut dyn Write, devices: &[DeviceReport]) -> io::Result<()
     for device in devices {
         if let Some(error) = device.last_error.as_deref().filter(|_| !device.in_service) {
             table::wrapped(out, &format!("{}: {error}", device.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// The daemons of other Regions.
+fn print_peers(out: &mut dyn Write, peers: &[PeerReport]) -> io::Result<()> {
+    if peers.is_empty() {
+        return Ok(());
+    }
+    let head = ["PEER", "ADDRESS", "STATE", "TO TELL"].map(str::to_owned);
+    let row = |peer: &PeerReport| {
+        let state = if peer.reachable { "answers" } else { "DOES NOT ANSWER" };
+        [peer.region.clone(), peer.address.clone(), state.to_owned(), peer.errands.to_string()]
+    };
+    let rows: Vec<_> = std::iter::once(head).chain(peers.iter().map(row)).collect();
+    writeln!(out)?;
+    table::print(out, &rows, 1)?;
+    for peer in peers {
+        if let Some(error) = &peer.last_error {
+            table::wrapped(out, &format!("{}: {error}", peer.region))?;
         }
     }
     Ok(())

@@ -4,7 +4,6 @@
 //! What is more takes memory that is bounded over all connections, and is read only if the head of
 //! the request passes; the rest of a request whose head does not is discarded as it comes.
 
-use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroizing;
 
+use super::content::Content;
 use crate::error::{Exception, KmsError};
 
 /// Longest body, in bytes. The largest request of the API, a policy of 32 KiB with a description
@@ -89,21 +89,6 @@ pub(super) enum Sender {
     Named,
 }
 
-/// A body, zeroised when it is dropped: it may hold a plaintext.
-#[derive(Debug, Default)]
-pub(super) struct Content {
-    bytes: Zeroizing<Vec<u8>>,
-    memory: Vec<OwnedSemaphorePermit>,
-}
-
-impl Deref for Content {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 impl Memory {
     /// Reads a whole body. `pass` looks at the head of its request.
     ///
@@ -150,41 +135,22 @@ impl Memory {
         if length > MAX_BODY { Err(too_large()) } else { sender.map(|_| content) }
     }
 
-    /// Appends to a body, in twice the memory if it has too little. What is left behind is
-    /// zeroised.
+    /// Appends to a body, with more memory if it has too little.
     async fn append(
         &self,
         content: &mut Content,
         data: &[u8],
         sender: Sender,
     ) -> Result<(), KmsError> {
-        let needed = content.len() + data.len();
-        let had = content.bytes.capacity();
-        if needed > had {
-            let capacity = match needed {
-                0..=FIRST => needed.next_power_of_two(),
-                _ => needed.next_power_of_two().min(MAX_BODY),
-            };
-            if capacity > FIRST {
-                let more = capacity.div_ceil(FIRST) - had.max(FIRST).div_ceil(FIRST);
-                content.memory.push(self.take(more, sender).await?);
-            }
-            let mut bytes = Vec::with_capacity(capacity);
-            bytes.extend_from_slice(content);
-            content.bytes = Zeroizing::new(bytes);
+        let lacking = content.lacks(content.len() + data.len());
+        if lacking > 0 {
+            content.grant(lacking, self.take(lacking, sender).await?);
         }
-        content.bytes.extend_from_slice(data);
-        Ok(())
+        content.append(data).map_err(|_| full())
     }
 
     /// Takes so many times [`FIRST`] of memory.
     async fn take(&self, count: usize, sender: Sender) -> Result<OwnedSemaphorePermit, KmsError> {
-        let full = || {
-            KmsError::new(
-                Exception::ServiceUnavailable,
-                "More request bodies are on their way than there is memory for. Try again later.",
-            )
-        };
         let count = u32::try_from(count).map_err(|_| full())?;
         let own = match sender {
             Sender::Named => &self.named,
@@ -218,6 +184,13 @@ where
             return Ok(Some(data));
         }
     }
+}
+
+fn full() -> KmsError {
+    KmsError::new(
+        Exception::ServiceUnavailable,
+        "More request bodies are on their way than there is memory for. Try again later.",
+    )
 }
 
 fn too_large() -> KmsError {
@@ -311,7 +284,7 @@ mod tests {
             }
         };
         assert_eq!(refused.exception(), Exception::ServiceUnavailable);
-        let held = named.iter().map(|content| content.bytes.capacity() - FIRST).sum::<usize>();
+        let held = named.iter().map(Content::granted).sum::<usize>();
         assert!(held <= NAMED && held + MAX_BODY > NAMED, "{held}");
         let proven = read(&memory, MAX_BODY, Some(Sender::Proven)).await.unwrap();
         assert_eq!(proven.len(), MAX_BODY);
@@ -326,7 +299,7 @@ mod tests {
         let bytes: Vec<u8> = (0..100_000_u32).map(|number| number.to_le_bytes()[0]).collect();
         let content = memory.read(pieces(&bytes), async { Ok(Sender::Named) }).await.unwrap();
         assert_eq!(&*content, &*bytes);
-        assert_eq!(content.bytes.capacity(), 128 << 10);
+        assert_eq!(content.granted(), (128 << 10) - FIRST);
         assert_eq!(free(&memory).0, NAMED - (128 << 10) + FIRST);
     }
 

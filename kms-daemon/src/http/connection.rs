@@ -12,6 +12,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::NamedGroup;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
@@ -81,7 +82,12 @@ impl Connection {
         // In the forms of CloudTrail: `TLSv1.3` and the IANA name.
         let version = session.protocol_version().and_then(|version| version.as_str());
         let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let exchange = session.negotiated_key_exchange_group().map(|group| match group.name() {
+            NamedGroup::X25519 => "x25519".to_owned(),
+            name => format!("{name:?}"),
+        });
         let details = json!({
+            "keyExchange": exchange,
             "tlsVersion": version.map(|name| name.replace('_', ".")),
             "cipherSuite": suite.map(|name| name.replacen("TLS13_", "TLS_", 1)),
         });

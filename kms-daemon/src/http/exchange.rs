@@ -14,6 +14,7 @@ use super::head::{authority, claimed_key};
 use super::seats::Standing;
 use crate::audit::{AuditFacts, Caller, Outcome, RequestRecord};
 use crate::context::RequestContext;
+use crate::metrics::Refusal;
 use crate::principal::Principal;
 
 /// `eventSource` of requests to KMS.
@@ -110,6 +111,27 @@ impl Exchange {
             referer: self.referer.clone(),
             received: self.received,
         }
+    }
+
+    /// The service as metrics name it: clients may name any.
+    fn service(&self) -> &'static str {
+        const SERVED: [&str; 5] = ["kms", "iam", "sts", "tagging", "ec2"];
+        let claimed = self.source.split('.').next().unwrap_or_default();
+        SERVED.into_iter().find(|service| *service == claimed).unwrap_or("other")
+    }
+
+    /// Tells of the request as one that was refused.
+    pub(super) fn refusal(&self, code: &'static str, tell: impl FnOnce(&Refusal<'_>)) {
+        let arn = self.principal.as_ref().map(Principal::caller_arn);
+        tell(&Refusal {
+            request: self.request_id,
+            service: self.service(),
+            operation: &self.name,
+            code,
+            who: arn.as_deref().or(self.claimed_key.as_deref()),
+            source: self.peer.address,
+            no_room: self.no_room,
+        });
     }
 
     /// The record of the request; `account` is that of the installation, for callers who are not

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http_body_util::Full;
 use hyper::body::{Body, Bytes};
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use serde_json::{Value, json};
@@ -15,7 +15,8 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::absent::Absent;
-use super::body::{self, Content, Memory, Sender};
+use super::body::{self, Memory, Sender};
+use super::content::Content;
 use super::cors::Cors;
 use super::exchange::Exchange;
 use super::head::authority;
@@ -29,7 +30,7 @@ use crate::development::Seed;
 use crate::error::{Exception, KmsError};
 use crate::iam::Iam;
 use crate::memory;
-use crate::metrics::Metrics;
+use crate::metrics::{Form, Metrics};
 use crate::principal::Principal;
 use crate::sigv4::{self, SignedRequest, SigningService, TOKEN, Verifier};
 
@@ -148,7 +149,7 @@ impl Front {
                 plain(StatusCode::NOT_FOUND, "text/plain", text.into())
             }
             (&Method::GET, "/readyz") => self.ready(),
-            (&Method::GET, "/metrics") => self.metrics_page(),
+            (&Method::GET, "/metrics") => self.metrics_page(request.headers()),
             _ if peer.pages == Pages::Reports => {
                 let text = "only /healthz, /readyz and /metrics are served here\n";
                 plain(StatusCode::NOT_FOUND, "text/plain", text.into())
@@ -222,9 +223,29 @@ impl Front {
         plain(status, "application/json", format!("{report:#}\n"))
     }
 
-    fn metrics_page(&self) -> Reply {
-        let text = self.metrics.render(&*self.readiness, &self.audit);
-        plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+    fn metrics_page(&self, headers: &HeaderMap) -> Reply {
+        if let Some(counted) = self.service.catalog().counted() {
+            self.metrics.keys(&counted);
+        }
+        self.metrics.peers(&self.service.regions().peers().reports());
+        let form = Form::accepted(headers.get(ACCEPT).and_then(|value| value.to_str().ok()));
+        let text = self.metrics.render(form, &*self.readiness, &self.audit);
+        plain(StatusCode::OK, form.content_type(), text)
+    }
+
+    /// Counts a request that has ended, and says so if it was refused.
+    pub(super) fn ended(
+        &self,
+        exchange: &Exchange,
+        operation: Option<&'static str>,
+        code: Option<&'static str>,
+        took: Duration,
+    ) {
+        self.metrics.request(operation, code.unwrap_or("OK"), took);
+        // A dry run that would have succeeded was not refused.
+        if let Some(code) = code.filter(|code| *code != Exception::DryRunOperation.code()) {
+            exchange.refusal(code, |refusal| self.metrics.refused(refusal));
+        }
     }
 
     /// One API request: read, decided, recorded, answered.
@@ -254,8 +275,8 @@ impl Front {
             Err(error) => Err(KmsError::internal(error)),
         };
         let outcome = self.finish(&exchange, outcome).await;
-        let code = outcome.as_ref().err().map_or("OK", KmsError::code);
-        self.metrics.request(operation.map(Operation::name), code, begin.elapsed());
+        let code = outcome.as_ref().err().map(KmsError::code);
+        self.ended(&exchange, operation.map(Operation::name), code, begin.elapsed());
         match outcome {
             Ok(answer) => success(head.version, answer, exchange.request_id),
             Err(error) => refusal(&error, exchange.request_id, unread),

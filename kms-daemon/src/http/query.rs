@@ -11,7 +11,8 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::absent::Absent;
-use super::body::{self, Content};
+use super::body;
+use super::content::Content;
 use super::exchange::Exchange;
 use super::front::{Front, Peer, Reply, TARGET, identify};
 use crate::audit::{AuditError, Outcome};
@@ -90,8 +91,8 @@ impl Front {
             Ok(()) => outcome,
             Err(error) => Err(error.into()),
         };
-        let code = outcome.as_ref().err().map_or("OK", name);
-        self.metrics.request(request.operation.map(Operation::name), code, begin.elapsed());
+        let code = outcome.as_ref().err().map(name);
+        self.ended(&exchange, request.operation.map(Operation::name), code, begin.elapsed());
         let mut reply = reply(head, &request, outcome, exchange.request_id);
         if unread {
             // What is left of the body would be taken for the next request.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::cache::Cache;
 pub use super::cache::Versioned;
+use super::counts::{self, Counted, Counts};
 use super::grant::GrantRecord;
 use super::record::RecordError;
 use super::{AliasRecord, KeyId, KeyRecord, Scope, layout};
@@ -83,6 +84,7 @@ pub struct Catalog {
     aliases: Cache<AliasRecord>,
     grants: Cache<GrantRecord>,
     held: Cache<HeldGrants>,
+    pub(super) counts: Arc<Counts>,
 }
 
 impl Catalog {
@@ -98,9 +100,11 @@ impl Catalog {
             aliases: Cache::new(),
             grants: Cache::new(),
             held: Cache::of(MAX_HOLDERS),
+            counts: Arc::default(),
         });
         catalog.index_owners().await?;
         tokio::spawn(follow(Arc::downgrade(&catalog), revision));
+        tokio::spawn(counts::count(Arc::downgrade(&catalog)));
         Ok(catalog)
     }
 
@@ -154,6 +158,13 @@ impl Catalog {
             transaction = inserting(transaction, record)?;
         }
         self.commit(transaction).await
+    }
+
+    /// How many keys there are, by Region and state; `None` while they are counted for the first time.
+    /// Costs the same with any number of keys.
+    #[must_use]
+    pub fn counted(&self) -> Option<Counted> {
+        self.counts.now()
     }
 
     /// Key ids of a scope in ascending order.
@@ -262,6 +273,7 @@ impl Follower for Catalog {
     }
 
     fn apply(&self, change: &Change) {
+        self.counts.apply(&change.events, change.revision);
         for event in &change.events {
             self.invalidate(event.key(), change.revision);
         }
@@ -272,6 +284,7 @@ impl Follower for Catalog {
         self.aliases.clear(revision);
         self.grants.clear(revision);
         self.held.clear(revision);
+        self.counts.clear();
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Exception, KmsError};
 
 /// The states of a key in the AWS KMS API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum KeyState {
     /// A replica whose material is not there yet.
     Creating,

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::future::poll_fn;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -32,6 +36,37 @@ pub struct Peers {
 struct Peer {
     address: String,
     tls: TlsConnector,
+    seen: Mutex<Seen>,
+}
+
+/// What the last exchange with a peer has shown.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    reachable: bool,
+    answered: Option<SystemTime>,
+    error: Option<String>,
+    errands: usize,
+}
+
+/// How it stands with the daemon of another Region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerReport {
+    /// The Region.
+    pub region: String,
+    /// Where its link is.
+    pub address: String,
+    /// Whether it answered when it was last asked.
+    pub reachable: bool,
+    /// When it last answered, in seconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_answer: Option<u64>,
+    /// Why it did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// What it has yet to be told.
+    #[serde(default)]
+    pub errands: usize,
 }
 
 impl Peers {
@@ -44,7 +79,10 @@ impl Peers {
         for PeerAddress { region, address, certificate: path } in addresses {
             let certificate = certificate(path)?;
             let tls = TlsConnector::from(identity.client(&certificate)?);
-            peers.peers.insert(region.clone(), Peer { address: address.clone(), tls });
+            peers.peers.insert(
+                region.clone(),
+                Peer { address: address.clone(), tls, seen: Mutex::default() },
+            );
             peers.known.entry(certificate.to_vec()).or_default().push(region.clone());
         }
         Ok(peers)
@@ -54,6 +92,44 @@ impl Peers {
     #[must_use]
     pub fn has(&self, region: &str) -> bool {
         self.peers.contains_key(region)
+    }
+
+    /// How it stands with each, in the order of the Regions.
+    #[must_use]
+    pub fn reports(&self) -> Vec<PeerReport> {
+        let report = |(region, peer): (&String, &Peer)| {
+            let seen = peer.seen().clone();
+            let since = seen.answered.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            PeerReport {
+                region: region.clone(),
+                address: peer.address.clone(),
+                reachable: seen.reachable,
+                last_answer: since.map(|since| since.as_secs()),
+                last_error: seen.error.filter(|_| !seen.reachable),
+                errands: seen.errands,
+            }
+        };
+        self.peers.iter().map(report).collect()
+    }
+
+    /// Notes how much each has yet to be told.
+    pub(super) fn note_errands(&self, left: &BTreeMap<String, usize>) {
+        for (region, peer) in &self.peers {
+            peer.seen().errands = left.get(region).copied().unwrap_or(0);
+        }
+    }
+
+    /// Asks each whether it is there, at the same time, so that the reports say how it stands also
+    /// while nothing is to be told.
+    pub async fn greet(&self) {
+        let greetings = self.peers.keys().map(|region| Box::pin(self.hello(region)));
+        let mut greetings: Vec<_> = greetings.collect();
+        // What comes of each is noted where it is asked.
+        poll_fn(|context| {
+            greetings.retain_mut(|greeting| greeting.as_mut().poll(context).is_pending());
+            if greetings.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Whose certificate speaks for which Regions.
@@ -97,10 +173,12 @@ impl Peers {
             |reason: String| LinkError::Unreachable { region: region.to_owned(), reason };
         let body = serde_json::to_vec(message).map_err(|error| unreachable(error.to_string()))?;
         let exchange = tokio::time::timeout(PATIENCE, peer.exchange(M::PATH, body));
-        let (status, answer) = exchange
-            .await
-            .map_err(|_| unreachable(format!("no answer within {} s", PATIENCE.as_secs())))?
-            .map_err(|error| unreachable(error.to_string()))?;
+        let exchanged = match exchange.await {
+            Ok(exchanged) => exchanged.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+        };
+        peer.note(region, exchanged.as_ref().err());
+        let (status, answer) = exchanged.map_err(unreachable)?;
         if status == StatusCode::OK {
             return serde_json::from_slice(&answer).map_err(|error| unreachable(error.to_string()));
         }
@@ -111,6 +189,31 @@ impl Peers {
 }
 
 impl Peer {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how an exchange ended; says so in the log when that changes.
+    fn note(&self, region: &str, error: Option<&String>) {
+        let mut seen = self.seen();
+        let known = seen.reachable || seen.error.is_some();
+        match error {
+            None => {
+                if known && !seen.reachable {
+                    tracing::info!(region, "the daemon of another Region answers again");
+                }
+                (seen.reachable, seen.error) = (true, None);
+                seen.answered = Some(SystemTime::now());
+            }
+            Some(error) => {
+                if !known || seen.reachable {
+                    tracing::warn!(region, error, "the daemon of another Region does not answer");
+                }
+                (seen.reachable, seen.error) = (false, Some(error.clone()));
+            }
+        }
+    }
+
     async fn exchange(
         &self,
         path: &str,

@@ -1,6 +1,6 @@
 //! Tells the Regions of other daemons what has changed here, until they know it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ use crate::policy;
 
 /// How often errands are tried that could not be done.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often other daemons are asked whether they are there.
+const GREETING: Duration = Duration::from_secs(15);
 
 /// Wakes the task that does errands.
 #[derive(Debug, Default)]
@@ -41,21 +44,29 @@ pub async fn run(front: Arc<Front>) {
     }
 }
 
+/// Asks the other daemons now and then whether they are there, until the task is aborted.
+pub async fn greet(front: Arc<Front>) {
+    loop {
+        front.service.regions().peers().greet().await;
+        tokio::time::sleep(GREETING).await;
+    }
+}
+
 /// Does all errands that can be done now; returns how many are left.
 pub(super) async fn do_all(front: &Front) -> Result<usize, KmsError> {
     let service = &front.service;
-    let (mut left, mut unreachable) = (0, BTreeSet::new());
+    let (mut left, mut unreachable) = (BTreeMap::<String, usize>::new(), BTreeSet::new());
     let mut page = service.catalog().errands(None).await?;
     while let Some(last) = page.last().cloned() {
         for errand in &page {
             if unreachable.contains(&errand.region) {
-                left += 1;
+                *left.entry(errand.region.clone()).or_default() += 1;
                 continue;
             }
             match run_errand(front, errand).await {
                 Ok(()) => service.catalog().errand_done(errand).await?,
                 Err(error) => {
-                    left += 1;
+                    *left.entry(errand.region.clone()).or_default() += 1;
                     tracing::warn!(key = %errand.key, %error, "a Region is to be told later");
                     unreachable.insert(errand.region.clone());
                 }
@@ -63,7 +74,8 @@ pub(super) async fn do_all(front: &Front) -> Result<usize, KmsError> {
         }
         page = service.catalog().errands(Some(&last)).await?;
     }
-    Ok(left)
+    service.regions().peers().note_errands(&left);
+    Ok(left.values().sum())
 }
 
 async fn run_errand(front: &Front, errand: &FoundErrand) -> Result<(), KmsError> {

@@ -322,7 +322,8 @@ impl Receiver {
 
     async fn record(&self, name: &'static str, key: &KeyRecord) -> Result<(), KmsError> {
         let (scope, arn) = (key.scope.clone(), key.arn());
-        let event = KeyEvent { name, key: key.id.to_string(), scope, arn };
+        let event =
+            KeyEvent { name, key: key.id.to_string(), scope, arn, details: Default::default() };
         self.front.audit.key_event(&event).await.map_err(KmsError::internal)
     }
 }

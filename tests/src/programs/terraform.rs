@@ -63,7 +63,9 @@ fn configuration(directory: &Path) -> PathBuf {
     }
     let text = mirror().map_or_else(String::new, |mirror| {
         let mirror = mirror.display();
-        format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{mirror}\"\n  }}\n}}\n")
+        format!(
+            "provider_installation {{\n  filesystem_mirror {{\n    path = \"{mirror}\"\n  }}\n}}\n"
+        )
     });
     let file = directory.join("cli.tfrc");
     fs::write(&file, text).expect("written");

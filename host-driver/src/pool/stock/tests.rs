@@ -126,6 +126,30 @@ fn callers_wait_until_their_deadline() {
 }
 
 #[test]
+fn who_came_first_is_served_first() {
+    let room = WaitingRoom::open().unwrap();
+    let stock = Stock::new(StockTargets::NONE);
+    let shelf = stock.shelf(KeySpec::RSA_2048, KEY).unwrap();
+    let pair = |number: u8| Zeroizing::new(vec![number]);
+    let [first, second, third] = [(); 3].map(|()| shelf.demand(&room));
+    shelf.put(pair(1));
+    assert!(second.take().is_none(), "the only pair is the first caller's");
+    assert!(shelf.is_demanded() && !shelf.is_full());
+    shelf.put(pair(2));
+    assert!(third.take().is_none());
+    assert_eq!(second.take(), Some(pair(1)));
+    // One gives up, and the next is told that it may have what was meant for that one.
+    let told = room.enter(Instant::now() + LONG);
+    assert!(third.take().is_none());
+    drop(first);
+    assert!(block_on(told).is_err(), "the room wakes by dropping the sender");
+    assert_eq!(third.take(), Some(pair(2)));
+    drop((second, third));
+    assert_eq!((shelf.level().waiting, shelf.level().handed_out), (0, 2));
+    room.close();
+}
+
+#[test]
 fn a_device_that_cannot_is_not_asked() {
     let plain = FakeDevice::new();
     let rig = rig(vec![plain, device()], with(StockTargets::default()));

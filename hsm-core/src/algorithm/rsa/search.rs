@@ -5,6 +5,9 @@
 //! exponentiation decides a round. The exponentiation takes constant time; how many candidates were
 //! rejected, and by what, is no secret. The sieve divides residues of 32 bits, on some processors in
 //! a time that depends on them: once for a candidate, which an observer cannot repeat.
+//!
+//! [`Search`] is for the one processor of a chip. [`PrimeSearch`] and [`join`] are its two halves, for
+//! a platform that lets several processors look ([`crate::platform::PairSearch`]).
 
 use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
 use crypto_bigint::{BoxedUint, Choice, CtAssign, CtEq, Limb, NonZero, Odd};
@@ -33,10 +36,8 @@ const DIFFERENCE: usize = 12;
 
 /// A key pair being looked for.
 pub struct Search {
-    /// Bytes of a prime.
-    size: usize,
+    primes: PrimeSearch,
     first: Option<Prime>,
-    test: Option<MillerRabin>,
 }
 
 /// A prime or a candidate, big-endian, in the front of the array.
@@ -48,12 +49,7 @@ impl Search {
     /// # Errors
     /// [`ErrorCode::UNSUPPORTED`] for another spec.
     pub fn new(spec: KeySpec) -> Result<Self, ErrorCode> {
-        match spec.row() {
-            Some(row) if row.slow => {
-                Ok(Self { size: row.secret_size >> 1, first: None, test: None })
-            }
-            _ => Err(ErrorCode::UNSUPPORTED),
-        }
+        Ok(Self { primes: PrimeSearch::new(spec)?, first: None })
     }
 
     /// Takes one slice; true when the pair is found and `out` holds it: p || q, p > q.
@@ -65,44 +61,97 @@ impl Search {
         rng: &mut dyn CryptoRng,
         out: &mut SecretBuf,
     ) -> Result<bool, ErrorCode> {
-        let Some(test) = &mut self.test else {
-            self.test = draw(self.size, rng)?;
+        let Some(prime) = self.primes.step(rng)? else { return Ok(false) };
+        let Some(first) = self.first.as_ref() else {
+            let mut first: Prime = Zeroizing::new([0; MAX_PRIME]);
+            hsm_protocol::bytes::concat(&mut *first, &[prime]).ok_or(ErrorCode::INTERNAL)?;
+            self.first = Some(first);
+            self.primes.forget();
             return Ok(false);
         };
-        match test.advance(rng)? {
-            Verdict::Open => return Ok(false),
-            Verdict::Composite => {
-                self.test = None;
-                return Ok(false);
-            }
-            Verdict::Prime => {}
-        }
-        let prime = test.candidate.clone();
-        self.test = None;
-        let Some(first) = self.first.clone() else {
-            self.first = Some(prime);
-            return Ok(false);
-        };
+        let first = first.get(..prime.len()).ok_or(ErrorCode::INTERNAL)?;
+        let found = join(first, prime, out);
         self.first = None; // not taken out, which would leave the bytes behind
-        let (first, second) = (self.bytes(&first)?, self.bytes(&prime)?);
-        // Which of the two is larger says nothing of either.
-        let (p, q) = if first > second { (first, second) } else { (second, first) };
-        if !is_far(p, q) {
-            return Ok(false); // both are given up
+        self.primes.forget();
+        found
+    }
+}
+
+/// Writes the pair of two primes of the same length into `out`: p || q, p > q. False if they are too
+/// close to each other (A.1.3, step 5.4), and both have to be given up.
+///
+/// # Errors
+/// [`ErrorCode::INTERNAL`] only.
+pub fn join(first: &[u8], second: &[u8], out: &mut SecretBuf) -> Result<bool, ErrorCode> {
+    // Which of the two is larger says nothing of either.
+    let (p, q) = if first > second { (first, second) } else { (second, first) };
+    if !is_far(p, q) {
+        return Ok(false);
+    }
+    let out = out.resize(p.len().saturating_add(q.len()))?;
+    hsm_protocol::bytes::concat(out, &[p, q]).ok_or(ErrorCode::INTERNAL)?;
+    Ok(true)
+}
+
+/// A prime of a key pair being looked for. Every candidate is drawn anew, so that several searches
+/// side by side find primes in as much less time as they are more.
+pub struct PrimeSearch {
+    /// Bytes of a prime.
+    size: usize,
+    /// The candidate that is being tested, or the prime that was found.
+    test: Option<MillerRabin>,
+}
+
+impl PrimeSearch {
+    /// A search for a prime of an RSA spec.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UNSUPPORTED`] for another spec.
+    pub fn new(spec: KeySpec) -> Result<Self, ErrorCode> {
+        match spec.row() {
+            Some(row) if row.slow => Ok(Self { size: row.secret_size >> 1, test: None }),
+            _ => Err(ErrorCode::UNSUPPORTED),
         }
-        let out = out.resize(self.size.saturating_mul(2))?;
-        hsm_protocol::bytes::concat(out, &[p, q]).ok_or(ErrorCode::INTERNAL)?;
-        Ok(true)
     }
 
-    fn bytes<'p>(&self, prime: &'p Prime) -> Result<&'p [u8], ErrorCode> {
-        prime.get(..self.size).ok_or(ErrorCode::INTERNAL)
+    /// Takes one slice; the prime, once it is found, big-endian. [`Self::forget`] it before the next
+    /// slice.
+    ///
+    /// # Errors
+    /// [`ErrorCode::INTERNAL`] only.
+    pub fn step(&mut self, rng: &mut dyn CryptoRng) -> Result<Option<&[u8]>, ErrorCode> {
+        let Some(test) = &mut self.test else {
+            self.test = draw(self.size, rng)?;
+            return Ok(None);
+        };
+        match test.advance(rng)? {
+            Verdict::Open => Ok(None),
+            Verdict::Composite => {
+                self.test = None;
+                Ok(None)
+            }
+            Verdict::Prime => {
+                let prime = self.test.as_ref().and_then(|test| test.candidate.get(..self.size));
+                prime.map(Some).ok_or(ErrorCode::INTERNAL)
+            }
+        }
+    }
+
+    /// Erases the candidate, or the prime that was found.
+    pub fn forget(&mut self) {
+        self.test = None;
+    }
+}
+
+impl core::fmt::Debug for PrimeSearch {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "PrimeSearch({} bits)", self.size.saturating_mul(8))
     }
 }
 
 impl core::fmt::Debug for Search {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Search({} bits)", self.size.saturating_mul(16))
+        write!(f, "Search({} bits)", self.primes.size.saturating_mul(16))
     }
 }
 

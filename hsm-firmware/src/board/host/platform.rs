@@ -5,12 +5,13 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use hsm_core::algorithm::{Algorithm, PORTABLE};
-use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, Platform};
+use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, PairSearch, Platform};
 use zeroize::Zeroizing;
 
 use super::Registry;
 use super::aws_lc::AWS_LC;
 use super::flash::{GEOMETRY, SharedFlash};
+use super::search::Searchers;
 use crate::nv::RecordLog;
 
 /// Bytes that a host may have unanswered; sockets and pipes hold as much.
@@ -24,6 +25,7 @@ pub(super) struct HostBoard {
     boot: Instant,
     /// Set when the core wants a reset.
     reset: Rc<Cell<bool>>,
+    searchers: Searchers,
 }
 
 impl HostBoard {
@@ -31,10 +33,12 @@ impl HostBoard {
         flash: SharedFlash,
         sealing_key: Option<Zeroizing<[u8; 32]>>,
         registry: Registry,
+        boot: Instant,
         reset: Rc<Cell<bool>>,
     ) -> Self {
         let records = RecordLog::new(flash, GEOMETRY);
-        Self { noise: OsNoise, records, sealing_key, registry, boot: Instant::now(), reset }
+        let searchers = Searchers::new();
+        Self { noise: OsNoise, records, sealing_key, registry, boot, reset, searchers }
     }
 }
 
@@ -76,6 +80,10 @@ impl Platform for HostBoard {
 
     fn reset(&mut self) {
         self.reset.set(true);
+    }
+
+    fn pair_search(&mut self) -> Option<&mut dyn PairSearch> {
+        Some(&mut self.searchers)
     }
 
     fn receive_buffer(&self) -> u32 {

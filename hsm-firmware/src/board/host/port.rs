@@ -1,9 +1,13 @@
 //! A line over any reader and writer.
 
 use std::boxed::Box;
-use std::io::{ErrorKind, Read, Write};
+use std::cell::Cell;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::vec;
 
 use crate::serve::Port;
@@ -11,21 +15,43 @@ use crate::serve::Port;
 /// Bytes read at a time.
 const BUFFER: usize = 64 * 1024;
 
-/// A port that waits in its reader, for a device with one line.
+/// Receives what a host sent: fills the front of the buffer and returns how much, 0 at the end of the
+/// line, `None` if nothing came within the time. It may give up early.
+pub type LineReader = Box<dyn FnMut(&mut [u8], Duration) -> io::Result<Option<usize>> + Send>;
+
+/// Reads a TCP connection for [`super::HostDevice::attach`]; gives up after a second, so that a device
+/// which is dropped ends.
+pub fn tcp_reader(
+    mut stream: TcpStream,
+) -> impl FnMut(&mut [u8], Duration) -> io::Result<Option<usize>> + Send {
+    move |out, patience| {
+        let patience = patience.clamp(Duration::from_millis(1), Duration::from_secs(1));
+        stream.set_read_timeout(Some(patience))?;
+        stream.read(out).map(Some)
+    }
+}
+
+/// A port of a device with one line.
 pub(super) struct StreamPort {
-    reader: Box<dyn Read + Send>,
+    reader: LineReader,
     writer: Box<dyn Write + Send>,
     buffer: Box<[u8]>,
     /// Received bytes from `start` to `end`.
     start: usize,
     end: usize,
     ended: Arc<AtomicBool>,
+    /// How long the next look for bytes may wait for them.
+    patience: Rc<Cell<Duration>>,
 }
 
 impl StreamPort {
-    pub(super) fn new(reader: Box<dyn Read + Send>, writer: Box<dyn Write + Send>) -> Self {
+    pub(super) fn new(
+        reader: LineReader,
+        writer: Box<dyn Write + Send>,
+        patience: Rc<Cell<Duration>>,
+    ) -> Self {
         let buffer = vec![0; BUFFER].into_boxed_slice();
-        Self { reader, writer, buffer, start: 0, end: 0, ended: Arc::default() }
+        Self { reader, writer, buffer, start: 0, end: 0, ended: Arc::default(), patience }
     }
 
     /// Set when the line has ended.
@@ -41,11 +67,15 @@ impl StreamPort {
 impl Port for StreamPort {
     fn received(&mut self) -> &[u8] {
         if self.start == self.end && !self.ended.load(Ordering::Relaxed) {
-            super::erase_stack(); // before what may be a long wait
+            let patience = self.patience.take();
+            if !patience.is_zero() {
+                super::erase_stack(); // before what may be a long wait
+            }
             // Both first: a read that passes without bytes must not leave the old ones behind.
             (self.start, self.end) = (0, 0);
-            self.end = match self.reader.read(&mut self.buffer) {
-                Ok(count) => count.min(BUFFER),
+            self.end = match (self.reader)(&mut self.buffer, patience) {
+                Ok(Some(count)) => count.min(BUFFER),
+                Ok(None) => return &[],
                 Err(error) if is_passing(error.kind()) => return &[],
                 Err(_) => 0,
             };

@@ -81,7 +81,8 @@ async fn the_policies_of_a_user_decide() {
         (&matched["SourcePolicyId"], &matched["SourcePolicyType"]),
         (&json!("PolicyInputList.1"), &json!("none"))
     );
-    let bounded = [&with[..], &[("PermissionsBoundaryPolicyInputList.member.1", bound.as_str())]].concat();
+    let bounded =
+        [&with[..], &[("PermissionsBoundaryPolicyInputList.member.1", bound.as_str())]].concat();
     let answer = rig.ok("SimulatePrincipalPolicy", &bounded).await;
     assert_eq!(decision(&answer), "implicitDeny");
     let detail = &answer["EvaluationResults"][0]["PermissionsBoundaryDecisionDetail"];

@@ -25,7 +25,11 @@ async fn users_roles_and_policies_have_tags() {
     for (kind, create, own) in [
         ("User", vec![("UserName", "ana")], ("UserName", "ana")),
         ("Role", vec![("RoleName", "r"), ("AssumeRolePolicyDocument", TRUST)], ("RoleName", "r")),
-        ("Policy", vec![("PolicyName", "p"), ("PolicyDocument", text.as_str())], ("PolicyArn", arn.as_str())),
+        (
+            "Policy",
+            vec![("PolicyName", "p"), ("PolicyDocument", text.as_str())],
+            ("PolicyArn", arn.as_str()),
+        ),
     ] {
         let first = [("Tags.member.1.Key", "Team"), ("Tags.member.1.Value", "red")];
         let made =
