@@ -136,6 +136,7 @@ actions! {
         UntagUser "UntagUser" Own
         UpdateAccessKey "UpdateAccessKey" Own
         UpdateAssumeRolePolicy "UpdateAssumeRolePolicy" Own
+        UpdateGroup "UpdateGroup" Own
         UpdateRole "UpdateRole" Own
         UpdateRoleDescription "UpdateRoleDescription" Own
         UpdateUser "UpdateUser" Own

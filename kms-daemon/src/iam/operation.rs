@@ -121,6 +121,7 @@ operations! {
     Iam ListGroupsForUser Reads ["UserName", "Marker", "MaxItems"] => groups::list_for_user;
     Iam AddUserToGroup Writes ["GroupName", "UserName"] => groups::add_user;
     Iam RemoveUserFromGroup Writes ["GroupName", "UserName"] => groups::remove_user;
+    Iam UpdateGroup Writes ["GroupName", "NewPath", "NewGroupName"] => rename::group;
     Iam DeleteGroup Writes ["GroupName"] => groups::delete;
     Iam PutGroupPolicy Writes ["GroupName", "PolicyName", "PolicyDocument"] => inline::put::<Group>;
     Iam GetGroupPolicy Reads ["GroupName", "PolicyName"] => inline::find::<Group>;

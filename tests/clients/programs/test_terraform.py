@@ -74,11 +74,9 @@ def known_kinds():
     """Every spec and usage, by what the provider says of a spec that it does not know."""
     variables(1, ["NONE SIGN_VERIFY"], "")
     refused = terraform("plan", "-input=false", "-json", expected=1)
-    [specs] = {
-        match for match in re.findall(r'"summary":"expected (.*?) got NONE"', refused)
-        if "customer_master_key_spec" in match
-    }  # fmt: skip
-    specs = re.findall(r"[A-Z][A-Z0-9_]+", specs)
+    said = re.search(r'"summary":"expected customer_master_key_spec to be one of (.*?), got NONE"', refused)
+    assert said, refused
+    specs = re.findall(r"[A-Z][A-Z0-9_]+", said[1])
     assert len(specs) >= 13, specs
     kinds = []
     for spec in specs:

@@ -1,7 +1,8 @@
-//! `UpdateUser`: another name or path.
+//! `UpdateUser` and `UpdateGroup`: another name or path.
 //!
 //! The user stays who it is: its unique id, by which key policies and trust policies mean it, its
-//! access keys, groups and policies stay. Grants name it as it was called when they were made.
+//! access keys, groups and policies stay. Grants name it as it was called when they were made. A
+//! group keeps its members and policies.
 
 use super::call::{Call, contended, taken, tries};
 use super::holder::Holder;
@@ -42,6 +43,64 @@ pub(super) async fn user(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
         }
     }
     Err(contended())
+}
+
+pub(super) async fn group(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    let form = call.form;
+    let name = match form.optional("NewGroupName") {
+        Some(_) => Some(check::name(form, "NewGroupName", (1, 128))?),
+        None => None,
+    };
+    let path = match form.optional("NewPath") {
+        Some(_) => Some(check::path(form, "NewPath")?),
+        None => None,
+    };
+    for _ in tries() {
+        let old = Group::find(call).await?;
+        let mut new = old.value.clone();
+        name.unwrap_or(&old.name).clone_into(&mut new.name);
+        path.unwrap_or(&old.path).clone_into(&mut new.path);
+        if new.arn() != old.arn() {
+            // Whoever may change this one may not make it one that others look after.
+            call.authorize(Some(&new.arn()))?;
+        }
+        let changes = match moved_group(call, &old, &new).await? {
+            Some(changes) => changes,
+            None => return Err(taken("Group", &new.name)),
+        };
+        if call.commit(changes).await? == Update::Applied {
+            return Ok(None);
+        }
+    }
+    Err(contended())
+}
+
+/// The changes of the group and of its members; `None` if another group has the name.
+async fn moved_group(
+    call: &Call<'_>,
+    old: &Stored<Group>,
+    new: &Group,
+) -> Result<Option<Changes>, IamError> {
+    let changes = Changes::new();
+    let mut changes = if new.key() == old.key() {
+        changes.replace(old, new)?
+    } else if call.directory().group(call.account(), &new.name).await?.is_some() {
+        return Ok(None);
+    } else {
+        changes.remove(old).insert(new)?
+    };
+    if new.name == old.name {
+        return Ok(Some(changes));
+    }
+    for name in &old.members {
+        if let Some(user) = call.directory().user(call.account(), name).await? {
+            let mut groups = user.groups.clone();
+            groups.remove(&old.name);
+            groups.insert(new.name.clone());
+            changes = changes.replace(&user, &User { groups, ..user.value.clone() })?;
+        }
+    }
+    Ok(Some(changes))
 }
 
 /// The changes of everything that has the name; `None` if another user has it.

@@ -1,4 +1,4 @@
-//! `UpdateUser`, `UpdateRole` and `UpdateRoleDescription`.
+//! `UpdateUser`, `UpdateGroup`, `UpdateRole` and `UpdateRoleDescription`.
 
 use serde_json::json;
 
@@ -51,6 +51,62 @@ async fn a_user_stays_who_it_is() {
     assert_eq!(taken, "EntityAlreadyExists: User with name anna already exists.");
     let invalid = rig.refused("UpdateUser", &[("UserName", "ben"), ("NewUserName", "a b")]).await;
     assert!(invalid.starts_with("ValidationError"), "{invalid}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_keeps_its_members_and_policies() {
+    let rig = Rig::new().await;
+    for group in ["team", "other"] {
+        rig.ok("CreateGroup", &[("GroupName", group)]).await;
+    }
+    for user in ["ana", "ben"] {
+        rig.user(user).await;
+        rig.ok("AddUserToGroup", &[("GroupName", "team"), ("UserName", user)]).await;
+    }
+    let before = rig.ok("GetGroup", &[("GroupName", "team")]).await;
+    let new = [("GroupName", "team"), ("NewGroupName", "Crew"), ("NewPath", "/ops/")];
+    rig.ok("UpdateGroup", &new).await;
+    let missing = rig.refused("GetGroup", &[("GroupName", "team")]).await;
+    assert!(missing.starts_with("NoSuchEntity"), "{missing}");
+    let found = rig.ok("GetGroup", &[("GroupName", "crew")]).await;
+    assert_eq!(found["Group"]["Arn"], format!("arn:aws:iam::{ACCOUNT}:group/ops/Crew"));
+    assert_eq!(found["Group"]["GroupId"], before["Group"]["GroupId"]);
+    assert_eq!(found["Users"].as_array().unwrap().len(), 2);
+    for user in ["ana", "ben"] {
+        let groups = rig.ok("ListGroupsForUser", &[("UserName", user)]).await;
+        assert_eq!(groups["Groups"].as_array().unwrap().len(), 1);
+        assert_eq!(groups["Groups"][0]["GroupName"], "Crew");
+    }
+
+    // The case alone, and the path alone.
+    rig.ok("UpdateGroup", &[("GroupName", "crew"), ("NewGroupName", "CREW")]).await;
+    rig.ok("UpdateGroup", &[("GroupName", "crew"), ("NewPath", "/")]).await;
+    let groups = rig.ok("ListGroupsForUser", &[("UserName", "ana")]).await;
+    assert_eq!(groups["Groups"][0]["Arn"], format!("arn:aws:iam::{ACCOUNT}:group/CREW"));
+    rig.ok("RemoveUserFromGroup", &[("GroupName", "crew"), ("UserName", "ana")]).await;
+
+    let taken = [("GroupName", "crew"), ("NewGroupName", "OTHER")];
+    let taken = rig.refused("UpdateGroup", &taken).await;
+    assert_eq!(taken, "EntityAlreadyExists: Group with name OTHER already exists.");
+}
+
+/// The attack: to give oneself the rights of a group by giving one's own its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_moves_a_group_to_where_it_may_not_manage() {
+    let rig = Rig::new().await;
+    for (name, path) in [("mine", "/dev/"), ("theirs", "/ops/")] {
+        rig.ok("CreateGroup", &[("GroupName", name), ("Path", path)]).await;
+    }
+    let dev = format!("arn:aws:iam::{ACCOUNT}:group/dev/*");
+    let admin = caller(
+        &rig,
+        "admin",
+        json!({ "Effect": "Allow", "Action": "iam:UpdateGroup", "Resource": dev }),
+    )
+    .await;
+    denied(&rig, &admin, "UpdateGroup", &[("GroupName", "mine"), ("NewPath", "/ops/")]).await;
+    denied(&rig, &admin, "UpdateGroup", &[("GroupName", "theirs"), ("NewPath", "/dev/")]).await;
+    done(&rig, &admin, "UpdateGroup", &[("GroupName", "mine"), ("NewPath", "/dev/a/")]).await;
 }
 
 /// The attack: to move a user to where somebody else's rights are, or out of a path that denies.
