@@ -6,7 +6,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
-use hsm_firmware::board::host::{Config as DeviceConfig, FlashImage, HostDevice, Registry};
+use hsm_firmware::board::host::{
+    Config as DeviceConfig, FlashImage, HostDevice, Registry, tcp_reader,
+};
 use serde_json::Value;
 
 #[path = "operations/machine.rs"]
@@ -245,7 +247,8 @@ fn device() -> String {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let writer = stream.expect("a line");
-            device.attach(writer.try_clone().expect("cloned"), writer).expect("it runs");
+            let reader = tcp_reader(writer.try_clone().expect("cloned"));
+            device.attach(reader, writer).expect("it runs");
         }
     });
     format!("tcp:{address}")

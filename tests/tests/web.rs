@@ -463,7 +463,7 @@ fn a_certificate_for_other_names_is_told() {
 #[test]
 fn a_pipe_that_is_closed_is_no_error() {
     let daemon = Daemon::start(&["soft"]);
-    call(&daemon, "CreateKey", &json!({}));
+    let _made = call(&daemon, "CreateKey", &json!({}));
     let audit = text(&daemon.data().join("audit"));
     for arguments in [
         &["status", "--url", daemon.url()][..],

@@ -1,6 +1,7 @@
 //! Backups of a data directory, without a daemon.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,11 @@ struct Rig {
     snapshots: Snapshots,
 }
 
+/// Makes a directory that no other user can read, as data directories have to be.
+fn private(path: &Path) {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).unwrap();
+}
+
 impl Rig {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -34,7 +40,7 @@ impl Rig {
             ("reserve", b"room"),
             ("credentials.new", b"half"),
         ] {
-            fs::create_dir_all(data.join(path).parent().unwrap()).unwrap();
+            private(data.join(path).parent().unwrap());
             fs::write(data.join(path), content).unwrap();
         }
         let domain = "d0".repeat(16);
@@ -233,13 +239,13 @@ async fn nothing_is_overwritten_and_nothing_is_restored_twice() {
     drop(running);
     assert!(matches!(rig.restore("one.backup", "data"), Err(BackupError::NotEmpty(_))));
     let full = rig.file("full");
-    fs::create_dir(&full).unwrap();
+    private(&full);
     fs::write(full.join("anything"), "").unwrap();
     assert!(matches!(rig.restore("one.backup", "full"), Err(BackupError::NotEmpty(_))));
     assert_eq!(fs::read_dir(&full).unwrap().count(), 1, "it was left as it was");
     // The root of a file system of its own is as good as empty.
     let volume = rig.file("volume");
-    fs::create_dir_all(volume.join("lost+found")).unwrap();
+    private(&volume.join("lost+found"));
     rig.restore("one.backup", "volume").unwrap();
 }
 

@@ -30,6 +30,7 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8700";
 
 /// How the daemon is found, with the settings of the AWS CLI where flags say nothing.
 #[derive(Debug, clap::Args)]
+#[group(id = "daemon")] // the commands that it is part of have one named after their own
 pub(super) struct Arguments {
     /// The daemon [default: AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL, the services section or
     /// endpoint_url of the profile in ~/.aws/config, http://127.0.0.1:8700].
