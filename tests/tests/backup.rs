@@ -84,13 +84,12 @@ fn create_key(daemon: &Daemon) -> String {
     made["KeyMetadata"]["KeyId"].as_str().expect("an id").to_owned()
 }
 
-/// A stopped daemon on a restored directory, started.
-fn on(data: &Path) -> Daemon {
-    let mut daemon = Daemon::stopped(&["soft"]);
+/// A daemon, not started, on a directory that was restored.
+fn placed(data: &Path) -> Daemon {
+    let daemon = Daemon::stopped(&["soft"]);
     let own = daemon.data().to_owned();
     fs::remove_dir(&own).expect("it is empty");
     fs::rename(data, &own).expect("put in its place");
-    daemon.restart();
     daemon
 }
 
@@ -118,7 +117,8 @@ fn what_was_answered_before_a_backup_is_in_it_while_others_work() {
     let (code, restored, said) = rig.restore("busy.backup", &data);
     assert_eq!(code, 0, "{said}");
     assert_eq!(restored["auditSequence"], document["auditSequence"]);
-    let daemon = on(&data);
+    let mut daemon = placed(&data);
+    daemon.restart();
     for key in &before {
         let sealed = call(&daemon, "Encrypt", &json!({ "KeyId": key, "Plaintext": "eA==" }));
         assert_eq!(sealed.status, 200, "{sealed:?}");
@@ -240,7 +240,7 @@ fn a_restore_that_is_cut_off_is_whole_or_refused() {
             let (code, _, said) = rig.restore("one.backup", &data);
             assert_eq!(code, 2);
             assert!(said.contains("restored in part"), "{said}");
-            let said = Daemon::refused(&["--data", &to]);
+            let said = placed(&data).restart_refused();
             assert!(said.contains("restored in part"), "{said}");
             continue;
         }

@@ -189,7 +189,7 @@ fn a_host_goes(heading: &str) {
         machine.json(&format!("hsm enrol tcp:hsm-a:9000 --key {key} --data /var/lib/strongroom"));
     machine.run("sudo systemctl start strongroom");
     let host = enrolled["host"].as_str().expect("a host").to_owned();
-    let machine = machine.named("FINGERPRINT", &host);
+    let machine = machine.named("$FINGERPRINT", &host);
     machine.follow(heading);
     assert!(machine.opens(&blob));
     machine.run("sudo systemctl stop strongroom");

@@ -12,7 +12,7 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::config::{BehaviorVersion, Config, Credentials, Region};
 use aws_sdk_kms::primitives::Blob;
 use hsm_tests::environment;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -190,7 +190,6 @@ impl Machine {
             .env("ROOT", root)
             .env("KMSD", environment::kmsd())
             .env("KMSCTL", environment::kmsctl())
-            .env("FINGERPRINT", self.here("FINGERPRINT"))
             .stdin(Stdio::null())
             .output()
             .expect("bash runs")
@@ -286,11 +285,18 @@ impl Drop for Machine {
                 eprintln!("--- kmsd\n{}---", log.unwrap_or_default());
             }
             let _ = kill_process(process, Signal::KILL);
-            while test_kill_process(process).is_ok() {
+            let by = Instant::now() + PATIENCE;
+            while is_alive(process) && Instant::now() < by {
                 thread::sleep(Duration::from_millis(10));
             }
         }
     }
+}
+
+/// Whether a process runs. One that has ended may wait for its parent for ever.
+fn is_alive(process: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero()));
+    status.is_ok_and(|status| !status.contains("State:\tZ"))
 }
 
 /// The package's user is not here, and whoever runs the test may do all of this.
@@ -308,6 +314,7 @@ exec "$@""#;
 /// Starts and stops the daemon as its unit does, and waits for it.
 const SYSTEMCTL: &str = r#"
 [ "${*: -1}" = strongroom ] || exit 5
+alive() { grep -s '^State:' "/proc/$(cat "$ROOT/pid")/status" | grep -qv Z; }
 case "$1" in
 start|enable)
     : > "$ROOT/log"
@@ -316,7 +323,7 @@ start|enable)
     for _ in $(seq 1200); do
         sed -n 's/^listening on //p' "$ROOT/log" > "$ROOT/url"
         [ -s "$ROOT/url" ] && exit 0
-        kill -0 "$(cat "$ROOT/pid")" 2>/dev/null || break
+        alive || break
         sleep 0.05
     done
     cat "$ROOT/log"
@@ -324,7 +331,7 @@ start|enable)
 stop|disable)
     [ -e "$ROOT/pid" ] || exit 0
     kill -TERM "$(cat "$ROOT/pid")" 2>/dev/null
-    while kill -0 "$(cat "$ROOT/pid")" 2>/dev/null; do sleep 0.02; done
+    while alive; do sleep 0.02; done
     rm -f "$ROOT/pid" "$ROOT/url" ;;
 *) exit 4 ;;
 esac"#;
