@@ -33,10 +33,10 @@ fn files_of_aws_are_read_and_damaged_ones_told() {
         (&whole[..whole.len() - 2], 2),
         (&whole[..30], 1),
         (b"{}".as_slice(), 0),
-        (b"[]", 0),
-        (b"{\"Records\":{}}", 0),
-        (b"", 0),
-        (b"{\"Records\":[]} more", 0),
+        (b"[]".as_slice(), 0),
+        (b"{\"Records\":{}}".as_slice(), 0),
+        (b"".as_slice(), 0),
+        (b"{\"Records\":[]} more".as_slice(), 0),
     ] {
         let items = items(&trail(dir.path(), damage));
         assert_eq!(items.len(), before + 1, "{items:?}");
