@@ -138,6 +138,20 @@ fn parent_to_be_killed() {
     thread::sleep(Duration::from_secs(600));
 }
 
+/// One whose parent has died before the kernel was told to end it with it.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_emulator_of_another_parent_does_not_start() {
+    let run = |parent: u32| {
+        let guard = ["--pdeathsig", "KILL", "--", "/bin/sh", "-c", process::ORPHAN, "sh"];
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(guard).arg(parent.to_string()).args(["echo", "a b"]).output().unwrap()
+    };
+    assert_eq!(run(std::process::id()).stdout, b"a b\n");
+    let orphan = run(1);
+    assert_eq!((orphan.status.code(), orphan.stdout.as_slice()), (Some(1), &b""[..]));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_emulator_dies_with_its_parent() {
