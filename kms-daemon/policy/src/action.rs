@@ -11,7 +11,8 @@ use crate::pattern::Pattern;
 macro_rules! actions {
     ($($service:literal { $($variant:ident $name:literal $reach:ident)+ })+) => {
         /// An action a request can be about: those of KMS (IAM lists 58 of them), those of IAM
-        /// that `kmsd` offers, and those of STS that role trust policies and sessions are about.
+        /// and other services that `kmsd` offers, and those of STS that role trust policies and
+        /// sessions are about.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[allow(missing_docs, reason = "the names are those of the API")]
         pub enum Action {
@@ -46,6 +47,9 @@ enum Reach {
 }
 
 actions! {
+    "ec2" {
+        DescribeRegions "DescribeRegions" Own
+    }
     "iam" {
         AddUserToGroup "AddUserToGroup" Own
         AttachGroupPolicy "AttachGroupPolicy" Own
@@ -71,28 +75,50 @@ actions! {
         DetachGroupPolicy "DetachGroupPolicy" Own
         DetachRolePolicy "DetachRolePolicy" Own
         DetachUserPolicy "DetachUserPolicy" Own
+        GenerateCredentialReport "GenerateCredentialReport" Own
+        GenerateServiceLastAccessedDetails "GenerateServiceLastAccessedDetails" Own
+        GetAccessKeyLastUsed "GetAccessKeyLastUsed" Own
+        GetAccountAuthorizationDetails "GetAccountAuthorizationDetails" Own
+        GetAccountPasswordPolicy "GetAccountPasswordPolicy" Own
+        GetAccountSummary "GetAccountSummary" Own
+        GetCredentialReport "GetCredentialReport" Own
         GetGroup "GetGroup" Own
         GetGroupPolicy "GetGroupPolicy" Own
+        GetLoginProfile "GetLoginProfile" Own
         GetPolicy "GetPolicy" Own
         GetPolicyVersion "GetPolicyVersion" Own
         GetRole "GetRole" Own
         GetRolePolicy "GetRolePolicy" Own
+        GetServiceLastAccessedDetails "GetServiceLastAccessedDetails" Own
         GetUser "GetUser" Own
         GetUserPolicy "GetUserPolicy" Own
         ListAccessKeys "ListAccessKeys" Own
+        ListAccountAliases "ListAccountAliases" Own
         ListAttachedGroupPolicies "ListAttachedGroupPolicies" Own
         ListAttachedRolePolicies "ListAttachedRolePolicies" Own
         ListAttachedUserPolicies "ListAttachedUserPolicies" Own
+        ListEntitiesForPolicy "ListEntitiesForPolicy" Own
         ListGroupPolicies "ListGroupPolicies" Own
         ListGroups "ListGroups" Own
         ListGroupsForUser "ListGroupsForUser" Own
         ListInstanceProfilesForRole "ListInstanceProfilesForRole" Own
+        ListMfaDevices "ListMFADevices" Own
+        ListOpenIdConnectProviders "ListOpenIDConnectProviders" Own
         ListPolicies "ListPolicies" Own
+        ListPolicyTags "ListPolicyTags" Own
         ListPolicyVersions "ListPolicyVersions" Own
         ListRolePolicies "ListRolePolicies" Own
         ListRoles "ListRoles" Own
+        ListRoleTags "ListRoleTags" Own
+        ListSamlProviders "ListSAMLProviders" Own
+        ListServerCertificates "ListServerCertificates" Own
+        ListServiceSpecificCredentials "ListServiceSpecificCredentials" Own
+        ListSigningCertificates "ListSigningCertificates" Own
+        ListSshPublicKeys "ListSSHPublicKeys" Own
         ListUserPolicies "ListUserPolicies" Own
         ListUsers "ListUsers" Own
+        ListUserTags "ListUserTags" Own
+        ListVirtualMfaDevices "ListVirtualMFADevices" Own
         PutGroupPolicy "PutGroupPolicy" Own
         PutRolePermissionsBoundary "PutRolePermissionsBoundary" Own
         PutRolePolicy "PutRolePolicy" Own
@@ -100,8 +126,19 @@ actions! {
         PutUserPolicy "PutUserPolicy" Own
         RemoveUserFromGroup "RemoveUserFromGroup" Own
         SetDefaultPolicyVersion "SetDefaultPolicyVersion" Own
+        SimulateCustomPolicy "SimulateCustomPolicy" Own
+        SimulatePrincipalPolicy "SimulatePrincipalPolicy" Own
+        TagPolicy "TagPolicy" Own
+        TagRole "TagRole" Own
+        TagUser "TagUser" Own
+        UntagPolicy "UntagPolicy" Own
+        UntagRole "UntagRole" Own
+        UntagUser "UntagUser" Own
         UpdateAccessKey "UpdateAccessKey" Own
         UpdateAssumeRolePolicy "UpdateAssumeRolePolicy" Own
+        UpdateRole "UpdateRole" Own
+        UpdateRoleDescription "UpdateRoleDescription" Own
+        UpdateUser "UpdateUser" Own
     }
     "kms" {
         CancelKeyDeletion "CancelKeyDeletion" Own
@@ -172,6 +209,9 @@ actions! {
         SetSourceIdentity "SetSourceIdentity" Any
         TagSession "TagSession" Any
     }
+    "tag" {
+        GetResources "GetResources" Own
+    }
 }
 
 impl Action {
@@ -188,12 +228,12 @@ impl fmt::Display for Action {
     }
 }
 
-/// A set of actions.
+/// A set of actions: a bit for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct ActionSet(u128);
+pub(crate) struct ActionSet([u128; 2]);
 
 /// [`ActionSet`] has a bit for every action.
-const _: () = assert!(Action::ALL.len() <= 128);
+const _: () = assert!(Action::ALL.len() <= 256);
 
 impl ActionSet {
     /// The actions that `pattern` matches. Both parts of a name are matched without regard to
@@ -210,24 +250,30 @@ impl ActionSet {
         let own = Pattern::with_wildcards(&pattern);
         let names = NAMES.iter().filter(|(name, _)| name.starts_with(service));
         let matching = names.filter(|(name, _)| own.matches_literal(name));
-        Self(matching.fold(0, |set, (_, action)| set | bit(*action)))
+        matching.fold(Self::default(), |set, (_, action)| set.union(Self::of(*action)))
+    }
+
+    /// The set of one action.
+    const fn of(action: Action) -> Self {
+        let number = action as u8;
+        let bit = 1 << (number % 128);
+        Self(if number < 128 { [bit, 0] } else { [0, bit] })
     }
 
     pub(crate) const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        let ([low, high], [other_low, other_high]) = (self.0, other.0);
+        Self([low | other_low, high | other_high])
     }
 
     pub(crate) const fn complement(self) -> Self {
-        Self(!self.0)
+        let [low, high] = self.0;
+        Self([!low, !high])
     }
 
     pub(crate) const fn contains(self, action: Action) -> bool {
-        self.0 & bit(action) != 0
+        let ([low, high], [own_low, own_high]) = (self.0, Self::of(action).0);
+        low & own_low != 0 || high & own_high != 0
     }
-}
-
-const fn bit(action: Action) -> u128 {
-    1 << action as u8
 }
 
 #[cfg(test)]

@@ -70,7 +70,11 @@ impl<'a> Metered<'a> {
 /// The steps it takes to find the value of a key.
 pub(crate) const fn lookup(name: Name) -> u64 {
     match name {
-        Name::EncryptionContext | Name::RequestTag | Name::ResourceTag => 160,
+        Name::EncryptionContext
+        | Name::RequestTag
+        | Name::ResourceTag
+        | Name::IamResourceTag
+        | Name::PrincipalTag => 160,
         _ => 40,
     }
 }
@@ -91,7 +95,7 @@ impl Reach {
         let (bytes, values) = match name {
             Name::EncryptionContext => (8192, 1),
             Name::EncryptionContextKeys => (8192, 1365),
-            Name::TagKeys => (50 * 512, 50),
+            Name::TagKeys | Name::TransitiveTagKeys => (50 * 512, 50),
             Name::ResourceAliases => (50 * 256, 50),
             Name::GrantOperations => (2048, 32),
             Name::UserName | Name::RoleSessionName | Name::SourceIdentity => (256, 1),
