@@ -344,7 +344,12 @@ mod tests {
         });
         let (issued, expires) = (Timestamp::from_millis(1_440_938_160_000), Timestamp::default());
         let source_identity = Some("ana".to_owned());
-        caller.session = Some(TemporarySession { issued, expires, policy: None, source_identity });
+        caller.session = Some(TemporarySession {
+            issued,
+            expires,
+            source_identity,
+            ..TemporarySession::default()
+        });
         let session = record(Outcome::Success, Caller::Verified(&caller), &facts);
         let expected = json!({
             "type": "AssumedRole",

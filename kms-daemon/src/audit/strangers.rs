@@ -39,6 +39,11 @@ const CODES: usize = 8;
 /// The one for the rest.
 const OTHER_CODES: &str = "other";
 
+/// Services that a summary tells apart.
+const SERVICES: usize = 8;
+/// The one for the rest.
+const OTHER_SERVICES: &str = "other";
+
 /// Why requests are counted instead of recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Why {
@@ -261,7 +266,10 @@ impl Counted {
         let known = self.codes.contains_key(refused.code) || self.codes.len() < CODES;
         let code = if known { refused.code } else { OTHER_CODES };
         *self.codes.entry(code.to_owned()).or_default() += 1;
-        *self.services.entry(refused.service.to_owned()).or_default() += 1;
+        // What services they say they are for, nobody has vouched for.
+        let known = self.services.contains_key(refused.service) || self.services.len() < SERVICES;
+        let service = if known { refused.service } else { OTHER_SERVICES };
+        *self.services.entry(service.to_owned()).or_default() += 1;
         let (first, last) = self.times.get_or_insert((refused.time, refused.time));
         (*first, *last) = ((*first).min(refused.time), (*last).max(refused.time));
     }

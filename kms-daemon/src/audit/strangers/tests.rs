@@ -159,6 +159,23 @@ fn a_summary_says_whence_what_and_when() {
     assert_eq!(mapped.to_string(), "192.0.2.1");
 }
 
+/// Whoever asks for services of any name makes no summary of any length.
+#[test]
+fn services_are_bounded() {
+    let mut table = Strangers::new(RATE);
+    let now = Instant::now();
+    let services: Vec<String> = (0..30).map(|number| format!("s{number}.amazonaws.com")).collect();
+    for service in services.iter().cycle().take(2000) {
+        let admission = table.admit(&Refused { service, ..refused(source(1)) }, now, || SAMPLE);
+        Told::default().take(&admission);
+    }
+    let last = table.close();
+    let services = last[0]["serviceEventDetails"]["eventSources"].as_object().unwrap();
+    assert_eq!(services.len(), SERVICES + 1);
+    let sum: u64 = services.values().filter_map(Value::as_u64).sum();
+    assert_eq!(last[0]["serviceEventDetails"]["requests"], sum);
+}
+
 #[test]
 fn error_codes_are_bounded() {
     let mut table = Strangers::new(RATE);
