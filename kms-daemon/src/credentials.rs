@@ -135,6 +135,11 @@ impl Credentials {
         self.keys.get(access_key_id)
     }
 
+    /// The access key ids.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.keys().map(String::as_str)
+    }
+
     /// Adds a key of the account root.
     pub fn insert_root(&mut self, account: &str, access_key_id: &str, secret: Zeroizing<String>) {
         let principal = Principal::root(account, access_key_id);

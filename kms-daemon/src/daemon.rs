@@ -25,7 +25,7 @@ use crate::devices::{DevicesConfig, Fleet, FleetError, HostKeys, RootError, fing
 use crate::durable;
 use crate::files;
 use crate::http::{Development, Front, Limits, Memory, Pages, Server};
-use crate::iam::{Iam, Setup};
+use crate::iam::{Iam, Setup, uses};
 use crate::key::identifier::is_region;
 use crate::key::{CatalogError, deletion, import, last_usage, rotation};
 use crate::link::{self, Link, LinkSetupError, Peers};
@@ -214,6 +214,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let log = Arc::clone(&audit);
     let keeping = tokio::spawn(async move { keep_log(&log).await });
     let usage = Arc::clone(service.usage());
+    let identities = Arc::clone(&iam);
     let window = Duration::from_secs(config.clock_window * 60);
     let verifier = Verifier::new(Arc::new(move |region| regions.has(region)), window);
     let verifier = match config.development {
@@ -267,7 +268,10 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     if let Err(error) = usage.flush().await {
         tracing::error!(%error, "cannot write when keys were last used");
     }
-    drop(usage);
+    if let Err(error) = identities.flush_uses().await {
+        tracing::error!(%error, "cannot write when identities were last used");
+    }
+    drop((usage, identities));
     for (_, pool) in fleet.pools() {
         checkpoint(&audit, &pool).await;
     }
@@ -284,7 +288,7 @@ struct Started {
     iam: Arc<Iam>,
     service: Service,
     /// What the service does by itself.
-    jobs: [JoinHandle<()>; 4],
+    jobs: [JoinHandle<()>; 5],
     fleet: Arc<Fleet>,
     store: Arc<dyn Store>,
 }
@@ -344,6 +348,7 @@ async fn start(
         tokio::spawn(rotation::run(catalog(), regions, when(), log())),
         tokio::spawn(import::run(catalog(), when(), log())),
         tokio::spawn(last_usage::run(Arc::clone(service.usage()))),
+        tokio::spawn(uses::run(Arc::clone(&iam))),
     ];
     Ok(Started { service, iam, jobs, fleet, store })
 }

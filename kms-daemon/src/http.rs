@@ -2,7 +2,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `POST /` | the AWS KMS API, awsJson1.1; the IAM and STS APIs, forms |
+//! | `POST /` | the AWS KMS API, awsJson1.1; what else is served beside it, as each API wants it |
 //! | `GET /healthz` | 200 while the process serves |
 //! | `GET /readyz` | readiness as JSON; 503 if requests would fail |
 //! | `GET /metrics` | Prometheus text format |
@@ -14,6 +14,7 @@
 //! vouches for may be counted instead (see [`crate::audit`]). A request that was begun is
 //! finished and recorded even if its client has gone.
 
+mod absent;
 mod body;
 mod connection;
 mod erasing;

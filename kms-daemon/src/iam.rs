@@ -23,25 +23,30 @@ mod directory;
 mod document;
 mod error;
 mod form;
+mod jobs;
 mod layout;
 mod limits;
 mod operation;
 pub mod record;
+mod source_position;
 mod supposed;
 #[cfg(test)]
 mod tests;
 mod token;
+pub mod uses;
 pub mod vault;
 
-pub use self::answer::{Format, Node};
+pub use self::answer::{Format, Node, Refusal};
 pub use self::error::{Code, IamError};
 pub use self::form::Form;
-pub use self::operation::{Operation, Service};
+pub use self::operation::{Operation, Protocol, Service};
 
 use self::directory::{Changes, Directory};
+use self::jobs::Jobs;
 use self::limits::SessionPolicies;
 use self::record::{AccessKey, Account, Owner, Status, Version};
 use self::token::{Content, Subject};
+use self::uses::Uses;
 use self::vault::{Trace, Vault};
 
 /// What the identities are opened with.
@@ -69,6 +74,8 @@ pub struct Iam {
     account: String,
     roots: Credentials,
     sessions: SessionPolicies,
+    uses: Uses,
+    jobs: Jobs,
 }
 
 impl Iam {
@@ -80,6 +87,7 @@ impl Iam {
         let Setup { store, regions, region, clock, account, roots } = setup;
         let seal = Seal::open(&*store).await?;
         let directory = Directory::open(Arc::clone(&store)).await?;
+        let uses = Uses::new(Arc::clone(&store));
         let vault = Vault::new(store, regions, region);
         let first = Account {
             version: Version,
@@ -91,7 +99,8 @@ impl Iam {
         // A conflict means that it is there.
         let _ = directory.commit(Changes::new().insert(&first)?).await?;
         let sessions = SessionPolicies::default();
-        Ok(Self { directory, vault, seal, clock, account, roots, sessions })
+        let jobs = Jobs::default();
+        Ok(Self { directory, vault, seal, clock, account, roots, sessions, uses, jobs })
     }
 
     /// Whether there is such an account.
@@ -127,6 +136,19 @@ impl Iam {
             }
         }
         verified
+    }
+
+    /// Notes that somebody has signed a request for a service.
+    pub fn note_use(&self, principal: &Principal, service: &str, region: &str) {
+        self.uses.note(principal, service, region, self.now());
+    }
+
+    /// Writes last uses that were noted and are not in the store yet.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn flush_uses(&self) -> Result<usize, CatalogError> {
+        self.uses.flush().await
     }
 
     /// What is known of an access key, and of the session token that came with it. `None` if it
@@ -220,6 +242,9 @@ impl Iam {
             issued: content.issued,
             expires: content.expires,
             policy: content.policy.map(|text| text.into_owned()),
+            policy_arns: content.policy_arns,
+            tags: content.tags,
+            transitive: content.transitive,
             source_identity: content.subject.source_identity().map(str::to_owned),
         };
         let demanded = Session::new(TokenDigest::of(token), session.expires.into());

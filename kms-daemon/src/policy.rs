@@ -32,6 +32,7 @@ pub(crate) mod identities;
 mod lookups;
 mod particulars;
 mod retirement;
+pub(crate) mod simulation;
 mod subject;
 
 pub use self::action::{AccountAction, Action, Requirement};

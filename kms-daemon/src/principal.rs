@@ -1,6 +1,7 @@
 //! Who calls: the outcome of authentication and the subject of authorization.
 
 use crate::clock::Timestamp;
+use crate::key::Tags;
 
 /// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub struct RoleSession {
 }
 
 /// The life of temporary credentials.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TemporarySession {
     /// When they were made.
     pub issued: Timestamp,
@@ -60,8 +61,14 @@ pub struct TemporarySession {
     pub expires: Timestamp,
     /// The session policy they were made with, which narrows what they allow.
     pub policy: Option<String>,
+    /// The ARNs of managed policies that do so as well.
+    pub policy_arns: Vec<String>,
     /// Who is behind a session of a role, as whoever assumed the first role said.
     pub source_identity: Option<String>,
+    /// The tags of the session.
+    pub tags: Tags,
+    /// The keys of those that the sessions have that come of it.
+    pub transitive: Vec<String>,
 }
 
 impl Principal {

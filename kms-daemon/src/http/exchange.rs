@@ -1,5 +1,6 @@
 //! What is known of a request while it is answered, for its context and its record.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -28,7 +29,7 @@ pub(super) struct Exchange {
     event_id: Uuid,
     peer: Peer,
     /// `eventSource`.
-    pub(super) source: &'static str,
+    pub(super) source: Cow<'static, str>,
     /// `eventName`: the operation as the request names it, bounded.
     pub(super) name: String,
     /// `readOnly`.
@@ -73,7 +74,7 @@ impl Exchange {
             request_id: Uuid::new_v4(),
             event_id: Uuid::new_v4(),
             peer,
-            source: KMS,
+            source: KMS.into(),
             name: String::new(),
             read_only: false,
             user_agent: kept("user-agent"),
@@ -125,7 +126,7 @@ impl Exchange {
         RequestRecord {
             request_id: self.request_id,
             event_id: self.event_id,
-            source: self.source,
+            source: &self.source,
             operation: &self.name,
             read_only: self.read_only,
             caller,

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::absent::Absent;
 use super::body::{self, Content, Memory, Sender};
 use super::exchange::Exchange;
 use super::head::authority;
@@ -33,7 +34,8 @@ use crate::sigv4::{self, SignedRequest, SigningService, TOKEN, Verifier};
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 /// The header with the operation.
 pub(super) const TARGET: &str = "x-amz-target";
-const TARGET_PREFIX: &str = "TrentService.";
+/// Start of the operations of KMS in it.
+pub(super) const TARGET_PREFIX: &str = "TrentService.";
 
 /// What the source of too many refused requests is told.
 const TOO_MANY: &str = "Too many requests of your address were refused; a request whose signature is \
@@ -225,6 +227,9 @@ impl Front {
         if query::is_query(&head) {
             return self.query(&head, content, writable, peer).await;
         }
+        if let Some(absent) = Absent::of(&head) {
+            return self.absent((&head, absent), content.is_err(), writable, peer).await;
+        }
         let (name, operation) = named(&head);
         let mut exchange = Exchange::new(&head, peer, &self.region);
         exchange.name = name;
@@ -289,6 +294,7 @@ impl Front {
         let claim = self.verifier.read(&signed, service, exchange.received)?;
         let trace = (exchange.request_id.into_bytes(), &mut exchange.facts.receipts);
         let credential = self.iam.identify(&self.verifier, &claim, trace).await?;
+        self.iam.note_use(credential.principal(), service.in_actions(), claim.region());
         exchange.identified(credential.principal().clone());
         claim.region().clone_into(&mut exchange.region);
         Ok(())

@@ -34,6 +34,7 @@ use crate::sigv4::{Verifier, signer};
 use crate::store::{MemoryStore, Store};
 use crate::tls;
 
+mod absent;
 mod floods;
 mod http2;
 mod over_tls;

@@ -2,8 +2,6 @@
 
 use zeroize::Zeroizing;
 
-use super::error::IamError;
-
 /// Part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
@@ -19,6 +17,8 @@ pub enum Node {
     List(Vec<Node>),
     /// Members in the order they are written.
     Members(Vec<(&'static str, Node)>),
+    /// A map, in the order it is written.
+    Map(Vec<(String, Node)>),
 }
 
 /// The form that a client wants.
@@ -28,6 +28,10 @@ pub enum Format {
     Xml,
     /// What AWS's Query APIs answer to `Accept: application/json`.
     Json,
+    /// The XML of EC2.
+    Ec2,
+    /// What AWS's APIs in JSON answer.
+    Bare,
 }
 
 impl Format {
@@ -37,6 +41,8 @@ impl Format {
         match self {
             Self::Xml => "text/xml",
             Self::Json => "application/json",
+            Self::Ec2 => "text/xml;charset=UTF-8",
+            Self::Bare => "application/x-amz-json-1.1",
         }
     }
 
@@ -50,6 +56,20 @@ impl Format {
     ) -> Zeroizing<Vec<u8>> {
         let mut writer = Writer { out: Zeroizing::default(), format: self };
         let metadata = Node::Members(vec![("RequestId", Node::from(request_id))]);
+        match self {
+            Self::Xml | Self::Json => {}
+            Self::Ec2 => {
+                writer.document(&format!("{operation}Response"), namespace, |writer| {
+                    writer.element("requestId", &Node::from(request_id));
+                    writer.node(&result.unwrap_or(Node::Members(Vec::new())));
+                });
+                return writer.finish();
+            }
+            Self::Bare => {
+                writer.node(&result.unwrap_or(Node::Members(Vec::new())));
+                return writer.finish();
+            }
+        }
         writer.document(&format!("{operation}Response"), namespace, |writer| {
             if let Some(result) = &result {
                 writer.element(&format!("{operation}Result"), result);
@@ -62,14 +82,27 @@ impl Format {
 
     /// A refusal.
     #[must_use]
-    pub fn refusal(self, namespace: &str, error: &IamError, request_id: &str) -> Vec<u8> {
+    pub fn refusal(self, namespace: &str, refusal: Refusal<'_>, request_id: &str) -> Vec<u8> {
         let mut writer = Writer { out: Zeroizing::default(), format: self };
-        let side = if error.code().status() < 500 { "Sender" } else { "Receiver" };
-        let members = Node::Members(vec![
-            ("Type", Node::from(side)),
-            ("Code", Node::from(error.code().name())),
-            ("Message", Node::from(error.message())),
-        ]);
+        let Refusal { code, status, message } = refusal;
+        let (name, text) = (Node::from(code), Node::from(message));
+        match self {
+            Self::Xml | Self::Json => {}
+            Self::Ec2 => {
+                let error = Node::Members(vec![("Code", name), ("Message", text)]);
+                let errors = Node::Members(vec![("Error", error)]);
+                let all = vec![("Errors", errors), ("RequestID", Node::from(request_id))];
+                writer.element("Response", &Node::Members(all));
+                return writer.finish().to_vec();
+            }
+            Self::Bare => {
+                writer.node(&Node::Members(vec![("__type", name), ("message", text)]));
+                return writer.finish().to_vec();
+            }
+        }
+        let side = if status < 500 { "Sender" } else { "Receiver" };
+        let members =
+            Node::Members(vec![("Type", Node::from(side)), ("Code", name), ("Message", text)]);
         writer.document("ErrorResponse", namespace, |writer| {
             writer.element("Error", &members);
             writer.comma();
@@ -77,6 +110,17 @@ impl Format {
         });
         writer.finish().to_vec()
     }
+}
+
+/// A refusal, as the clients of an API know it.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'r> {
+    /// Its name.
+    pub code: &'r str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The text.
+    pub message: &'r str,
 }
 
 impl Node {
@@ -106,15 +150,15 @@ struct Writer {
 
 impl Writer {
     fn document(&mut self, name: &str, namespace: &str, content: impl FnOnce(&mut Self)) {
-        match self.format {
-            Format::Xml => {
+        match self.is_xml() {
+            true => {
                 self.push(&["<", name, " xmlns=\""]);
                 self.text(namespace);
                 self.push(&["\">"]);
                 content(self);
                 self.push(&["</", name, ">\n"]);
             }
-            Format::Json => {
+            false => {
                 self.push(&["{\"", name, "\":{"]);
                 content(self);
                 self.push(&["}}\n"]);
@@ -123,13 +167,13 @@ impl Writer {
     }
 
     fn element(&mut self, name: &str, node: &Node) {
-        match self.format {
-            Format::Xml => {
+        match self.is_xml() {
+            true => {
                 self.push(&["<", name, ">"]);
                 self.node(node);
                 self.push(&["</", name, ">"]);
             }
-            Format::Json => {
+            false => {
                 self.push(&["\"", name, "\":"]);
                 self.node(node);
             }
@@ -143,16 +187,18 @@ impl Writer {
             Node::Number(number) => self.push(&[&number.to_string()]),
             Node::Flag(flag) => self.push(&[if *flag { "true" } else { "false" }]),
             Node::List(items) => {
-                let xml = self.format == Format::Xml;
+                let xml = self.is_xml();
+                let item = if self.format == Format::Ec2 { "item" } else { "member" };
                 self.bracket("[");
-                for (index, item) in items.iter().enumerate() {
+                for (index, own) in items.iter().enumerate() {
                     if index > 0 {
                         self.comma();
                     }
-                    if xml { self.element("member", item) } else { self.node(item) }
+                    if xml { self.element(item, own) } else { self.node(own) }
                 }
                 self.bracket("]");
             }
+            Node::Map(entries) => self.map(entries),
             Node::Members(members) => {
                 self.bracket("{");
                 for (index, (name, node)) in members.iter().enumerate() {
@@ -166,6 +212,31 @@ impl Writer {
         }
     }
 
+    /// A map: in XML, entries with a key and a value.
+    fn map(&mut self, entries: &[(String, Node)]) {
+        self.bracket("{");
+        for (index, (key, value)) in entries.iter().enumerate() {
+            if index > 0 {
+                self.comma();
+            }
+            if self.is_xml() {
+                self.push(&["<entry>"]);
+                self.element("key", &Node::from(key.as_str()));
+                self.element("value", value);
+                self.push(&["</entry>"]);
+            } else {
+                self.string(key);
+                self.push(&[":"]);
+                self.node(value);
+            }
+        }
+        self.bracket("}");
+    }
+
+    const fn is_xml(&self) -> bool {
+        matches!(self.format, Format::Xml | Format::Ec2)
+    }
+
     fn string(&mut self, text: &str) {
         self.bracket("\"");
         self.text(text);
@@ -174,23 +245,24 @@ impl Writer {
 
     /// A text, with what has a meaning in the format replaced.
     fn text(&mut self, text: &str) {
+        let xml = self.is_xml();
         for character in text.chars() {
-            match (self.format, character) {
-                (Format::Xml, '&') => self.push(&["&amp;"]),
-                (Format::Xml, '<') => self.push(&["&lt;"]),
-                (Format::Xml, '>') => self.push(&["&gt;"]),
-                (Format::Xml, '"') => self.push(&["&quot;"]),
+            match (xml, character) {
+                (true, '&') => self.push(&["&amp;"]),
+                (true, '<') => self.push(&["&lt;"]),
+                (true, '>') => self.push(&["&gt;"]),
+                (true, '"') => self.push(&["&quot;"]),
                 // A parser would make spaces or nothing of them.
-                (Format::Xml, '\t') => self.push(&["&#x9;"]),
-                (Format::Xml, '\n') => self.push(&["&#xA;"]),
-                (Format::Xml, '\r') => self.push(&["&#xD;"]),
+                (true, '\t') => self.push(&["&#x9;"]),
+                (true, '\n') => self.push(&["&#xA;"]),
+                (true, '\r') => self.push(&["&#xD;"]),
                 // XML 1.0 has no way to write these.
-                (Format::Xml, '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}') => {
+                (true, '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}') => {
                     self.push(&["\u{fffd}"]);
                 }
-                (Format::Json, '"') => self.push(&["\\\""]),
-                (Format::Json, '\\') => self.push(&["\\\\"]),
-                (Format::Json, '\0'..='\u{1f}') => {
+                (false, '"') => self.push(&["\\\""]),
+                (false, '\\') => self.push(&["\\\\"]),
+                (false, '\0'..='\u{1f}') => {
                     self.push(&[&format!("\\u{:04x}", u32::from(character))]);
                 }
                 _ => self.out.push(character),
@@ -204,7 +276,7 @@ impl Writer {
 
     /// Punctuation that only JSON has.
     fn bracket(&mut self, text: &str) {
-        if self.format == Format::Json {
+        if !self.is_xml() {
             self.push(&[text]);
         }
     }
@@ -221,7 +293,6 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iam::error::Code;
 
     fn node() -> Node {
         let user =
@@ -242,9 +313,9 @@ mod tests {
              </IsTruncated></ListUsersResult><ResponseMetadata><RequestId>id</RequestId>\
              </ResponseMetadata></ListUsersResponse>\n"
         );
-        let error = IamError::new(Code::NoSuchEntity, "no");
+        let error = Refusal { code: "NoSuchEntity", status: 404, message: "no" };
         assert_eq!(
-            String::from_utf8(Format::Xml.refusal("urn:x", &error, "id")).unwrap(),
+            String::from_utf8(Format::Xml.refusal("urn:x", error, "id")).unwrap(),
             "<ErrorResponse xmlns=\"urn:x\"><Error><Type>Sender</Type><Code>NoSuchEntity</Code>\
              <Message>no</Message></Error><RequestId>id</RequestId></ErrorResponse>\n"
         );
@@ -262,10 +333,59 @@ mod tests {
             "ResponseMetadata": { "RequestId": "id" },
         }});
         assert_eq!(value, expected);
-        let error = IamError::new(Code::NoSuchEntity, "no");
-        let text = Format::Json.refusal("urn:x", &error, "id");
+        let error = Refusal { code: "NoSuchEntity", status: 404, message: "no" };
+        let text = Format::Json.refusal("urn:x", error, "id");
         let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(value["ErrorResponse"]["Error"]["Code"], "NoSuchEntity");
         assert_eq!(Format::Json.answer(("X", "u"), None, "i")[..15], *b"{\"XResponse\":{\"");
+    }
+
+    #[test]
+    fn maps() {
+        let map = Node::Map(vec![
+            ("Users".to_owned(), Node::Number(1)),
+            ("A&".to_owned(), Node::Number(2)),
+        ]);
+        let node = Some(Node::Members(vec![("SummaryMap", map)]));
+        let text =
+            String::from_utf8(Format::Xml.answer(("X", "u"), node.clone(), "i").to_vec()).unwrap();
+        assert!(
+            text.contains(
+                "<SummaryMap><entry><key>Users</key><value>1</value></entry><entry><key>A&amp;</key>\
+                 <value>2</value></entry></SummaryMap>"
+            ),
+            "{text}"
+        );
+        let json: serde_json::Value =
+            serde_json::from_slice(&Format::Json.answer(("X", "u"), node, "i")).unwrap();
+        assert_eq!(
+            json["XResponse"]["XResult"]["SummaryMap"],
+            serde_json::json!({ "Users": 1, "A&": 2 })
+        );
+    }
+
+    #[test]
+    fn other_protocols() {
+        let items = Node::List(vec![Node::Members(vec![("regionName", Node::from("us-east-1"))])]);
+        let result = Some(Node::Members(vec![("regionInfo", items)]));
+        let text = Format::Ec2.answer(("DescribeRegions", "urn:x"), result, "id");
+        assert_eq!(
+            std::str::from_utf8(&text).unwrap(),
+            "<DescribeRegionsResponse xmlns=\"urn:x\"><requestId>id</requestId><regionInfo><item>\
+             <regionName>us-east-1</regionName></item></regionInfo></DescribeRegionsResponse>\n"
+        );
+        let error = Refusal { code: "AuthFailure", status: 401, message: "no" };
+        assert_eq!(
+            String::from_utf8(Format::Ec2.refusal("", error, "id")).unwrap(),
+            "<Response><Errors><Error><Code>AuthFailure</Code><Message>no</Message></Error></Errors>\
+             <RequestID>id</RequestID></Response>"
+        );
+        let json = Format::Bare.answer(("GetResources", ""), Some(node()), "id");
+        let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(value["IsTruncated"], false);
+        assert_eq!(
+            Format::Bare.refusal("", error, "id"),
+            br#"{"__type":"AuthFailure","message":"no"}"#
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Constraints of the IAM and STS service models on names, paths and numbers.
 
-use super::error::IamError;
+use super::error::{Code, IamError};
 use super::form::{Form, member};
+use crate::key::Tags;
 
 /// Most items of a page, and how many there are unless the caller says.
 const MAX_ITEMS: (usize, usize) = (1000, 100);
@@ -158,6 +159,120 @@ pub(super) fn max_items(form: &Form) -> Result<usize, IamError> {
     Ok(number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default))
 }
 
+/// What a managed policy is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Usage {
+    /// It is attached.
+    Permissions,
+    /// It is a permissions boundary.
+    Boundary,
+}
+
+/// `PolicyUsageFilter`, if it is given.
+///
+/// # Errors
+/// `Code::ValidationError`.
+pub(super) fn usage(form: &Form) -> Result<Option<Usage>, IamError> {
+    match form.optional("PolicyUsageFilter") {
+        None => Ok(None),
+        Some("PermissionsPolicy") => Ok(Some(Usage::Permissions)),
+        Some("PermissionsBoundary") => Ok(Some(Usage::Boundary)),
+        Some(_) => {
+            Err(IamError::invalid("PolicyUsageFilter is PermissionsPolicy or PermissionsBoundary."))
+        }
+    }
+}
+
+/// Bounds of the length of a tag's key, in characters.
+const TAG_KEY: (usize, usize) = (1, 128);
+/// The same of its value.
+const TAG_VALUE: (usize, usize) = (0, 256);
+/// Most tags of a request, and of whatever has them.
+pub(super) const MAX_TAGS: usize = 50;
+
+/// The tags of a request, if it is given any. `cased`: keys that differ in case only are two.
+///
+/// # Errors
+/// `Code::ValidationError`, `Code::InvalidInput`.
+pub(super) fn tags(form: &Form, cased: bool) -> Result<Tags, IamError> {
+    let count = form.items("Tags", &["Key", "Value"])?;
+    many("Tags", count, MAX_TAGS)?;
+    let mut tags = Tags::new();
+    for number in 1..=count {
+        let [key, value] = ["Key", "Value"].map(|member| format!("Tags.member.{number}.{member}"));
+        let (key, value) = (tag_text(form, &key, TAG_KEY)?, tag_text(form, &value, TAG_VALUE)?);
+        if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
+            let text = "Tag keys that begin with aws: are reserved.";
+            return Err(IamError::new(Code::InvalidInput, text));
+        }
+        if tags.keys().any(|known| same_tag(known, key, cased)) {
+            let text = match cased {
+                true => "Duplicate tag keys found.",
+                false => {
+                    "Duplicate tag keys found. Please note that Tag keys are case insensitive."
+                }
+            };
+            return Err(IamError::new(Code::InvalidInput, text));
+        }
+        tags.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(tags)
+}
+
+/// The keys of tags in a list.
+///
+/// # Errors
+/// `Code::ValidationError`.
+pub(super) fn tag_keys(form: &Form, parameter: &str) -> Result<Vec<String>, IamError> {
+    let count = form.items(parameter, &[])?;
+    many(parameter, count, MAX_TAGS)?;
+    let key = |number| tag_text(form, &format!("{parameter}.member.{number}"), TAG_KEY);
+    (1..=count).map(|number| key(number).map(str::to_owned)).collect()
+}
+
+/// Whether two keys of tags are one.
+pub(super) fn same_tag(one: &str, other: &str, cased: bool) -> bool {
+    match cased {
+        true => one == other,
+        false => one == other || one.to_lowercase() == other.to_lowercase(),
+    }
+}
+
+/// Refuses lists of more items than that.
+///
+/// # Errors
+/// `Code::ValidationError`.
+pub(super) fn many(parameter: &str, count: usize, max: usize) -> Result<(), IamError> {
+    if count <= max {
+        return Ok(());
+    }
+    Err(IamError::invalid(format!(
+        "1 validation error detected: Value at '{}' failed to satisfy constraint: Member must have \
+         length less than or equal to {max}",
+        member(parameter)
+    )))
+}
+
+fn tag_text<'f>(
+    form: &'f Form,
+    parameter: &str,
+    bounds: (usize, usize),
+) -> Result<&'f str, IamError> {
+    let text = form.required(parameter)?;
+    length(parameter, text, bounds)?;
+    let allowed = |c: char| {
+        c.is_alphanumeric() || " _.:/=+-@".contains(c) || (c.is_whitespace() && !c.is_control())
+    };
+    if text.chars().all(allowed) {
+        return Ok(text);
+    }
+    Err(IamError::invalid(format!(
+        "1 validation error detected: Value at '{}' failed to satisfy constraint: Member must \
+         satisfy regular expression pattern: [\\p{{L}}\\p{{Z}}\\p{{N}}_.:/=+\\-@]+",
+        member(parameter)
+    )))
+}
+
 fn length(parameter: &str, text: &str, (min, max): (usize, usize)) -> Result<(), IamError> {
     let (length, bound) = (text.chars().count(), "failed to satisfy constraint: Member must have");
     let rule = match length {
@@ -193,6 +308,33 @@ mod tests {
         for bad in ["", "a/", "/a", "/a b/"] {
             assert!(path(&form(&format!("Path={bad}")), "Path").is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn tags_have_keys_of_their_own() {
+        let read = |cased, text: &str| tags(&form(text), cased).map_err(|error| error.code());
+        let two = "Tags.member.1.Key=Team&Tags.member.1.Value=a&Tags.member.2.Key=team&Tags.member.2.Value=";
+        assert_eq!(read(true, two).unwrap().len(), 2);
+        assert_eq!(read(false, two), Err(Code::InvalidInput));
+        assert_eq!(read(false, "").unwrap(), Tags::new());
+        let one =
+            |key: &str, value: &str| format!("Tags.member.1.Key={key}&Tags.member.1.Value={value}");
+        for (key, value, code) in [
+            ("AWS:x", "", Code::InvalidInput),
+            ("", "", Code::ValidationError),
+            ("a%26b", "", Code::ValidationError),
+            ("a", "%0a", Code::ValidationError),
+            (&*"k".repeat(129), "", Code::ValidationError),
+            ("k", &*"v".repeat(257), Code::ValidationError),
+        ] {
+            assert_eq!(read(true, &one(key, value)), Err(code), "{key} {value}");
+        }
+        assert!(read(true, &one(&"k".repeat(128), &"v".repeat(256))).is_ok());
+        assert!(read(true, &one("%C3%A9%20a_.:/=%2B-@", "")).is_ok());
+        let many: String =
+            (1..=51).map(|n| format!("Tags.member.{n}.Key=k{n}&Tags.member.{n}.Value=&")).collect();
+        assert_eq!(read(true, &many), Err(Code::ValidationError));
+        assert_eq!(read(true, "Tags.member.1.Key=a"), Err(Code::ValidationError));
     }
 
     #[test]

@@ -7,13 +7,19 @@
 use std::sync::Arc;
 
 use super::layout;
-use super::record::{AccessKey, Account, Group, ManagedPolicy, Record, Role, User};
+use super::record::{
+    AccessKey, Account, Group, ManagedPolicy, Record, Report, Role, User, Version,
+};
+use crate::clock::Timestamp;
 use crate::key::cache::{Cache, Versioned};
 use crate::key::catalog::{CatalogError, Listing, Stored, Update};
 use crate::key::record::RecordError;
 use crate::store::{
     Change, Commit, Follower, Range, Revision, Store, Transaction, current_revision, follow,
 };
+
+/// Records that are read at a time.
+const PAGE: usize = 500;
 
 /// Identities of all accounts of a store.
 pub(super) struct Directory {
@@ -104,6 +110,13 @@ impl Changes {
     }
 }
 
+impl Changes {
+    /// Forgets when an identity or an access key was last used: it is to be no more.
+    pub(super) fn forget_uses(self, id: &str) -> Self {
+        Self(self.0.delete(layout::uses(id)))
+    }
+}
+
 impl Directory {
     /// A directory over `store`. Needs a Tokio runtime, for the task that follows the store.
     ///
@@ -173,6 +186,27 @@ impl Directory {
         self.read(layout::access_key(id)).await
     }
 
+    /// When a credential report of an account was asked for last.
+    pub(super) async fn report(&self, account: &str) -> Result<Option<Timestamp>, CatalogError> {
+        let key = layout::report(account);
+        let Some(entry) = self.store.get(&key).await?.value else { return Ok(None) };
+        let report = Report::decode(&entry.value).map_err(|error| unreadable(&key, error))?;
+        Ok(Some(report.asked))
+    }
+
+    /// Remembers that one is asked for.
+    pub(super) async fn ask_report(
+        &self,
+        account: &str,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let report = Report { version: Version, account: account.to_owned(), asked: now };
+        let (key, value) = (report.key(), encode(&report.key(), &report)?);
+        // Whoever asks at the same time does so for the same report.
+        let _ = self.store.commit(Transaction::new().put(key, value)).await?;
+        Ok(())
+    }
+
     /// Whether [`Directory::access_key`] would be answered without the store.
     pub(super) fn has_cached_access_key(&self, id: &str) -> bool {
         self.access_keys.get(&layout::access_key(id)).is_some()
@@ -206,6 +240,45 @@ impl Directory {
         };
         let items = page.entries.into_iter().map(decode).collect::<Result<_, _>>()?;
         Ok(Listing { items, more: page.more })
+    }
+
+    /// All records of a kind in an account.
+    pub(super) async fn list_all<R: Cached>(&self, account: &str) -> Result<Vec<R>, CatalogError> {
+        let mut all = Vec::new();
+        self.visit_all(account, |record: R| all.push(record)).await?;
+        Ok(all)
+    }
+
+    /// How many records of a kind there are in an account.
+    pub(super) async fn count<R: Cached>(&self, account: &str) -> Result<usize, CatalogError> {
+        let prefix = layout::named(R::PREFIX, account, "");
+        let (mut count, mut after) = (0, None);
+        loop {
+            let range = Range { prefix: prefix.clone(), after, limit: PAGE };
+            let page = self.store.range(range).await?.value;
+            count += page.entries.len();
+            after = page.entries.into_iter().last().map(|last| last.key);
+            if !page.more {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Shows every record of a kind in an account, in order, a page at a time.
+    pub(super) async fn visit_all<R: Cached>(
+        &self,
+        account: &str,
+        mut visit: impl FnMut(R) + Send,
+    ) -> Result<(), CatalogError> {
+        let mut after = None;
+        loop {
+            let page = self.list::<R>(Some(account), after, PAGE).await?;
+            after = page.items.last().map(Record::key);
+            page.items.into_iter().for_each(&mut visit);
+            if !page.more {
+                return Ok(());
+            }
+        }
     }
 
     /// Makes changes durable.

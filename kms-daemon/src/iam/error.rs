@@ -43,6 +43,8 @@ codes! {
     ConcurrentModification, 409;
     /// Something belongs to what is to be deleted.
     DeleteConflict, 409;
+    /// The request would have succeeded, if it had not been one to try that.
+    DryRunOperation, 412;
     /// Something of that name is there.
     EntityAlreadyExists, 409;
     /// A parameter makes no sense.
@@ -51,6 +53,10 @@ codes! {
     LimitExceeded, 409;
     /// A policy document is not acceptable.
     MalformedPolicyDocument, 400;
+    /// There is no credential report.
+    ReportNotPresent, 410;
+    /// It is too old.
+    ReportExpired, 410;
     /// There is nothing of that name.
     NoSuchEntity, 404;
     /// A session token would be too long.
@@ -83,6 +89,42 @@ codes! {
     Throttling, 400;
     /// A parameter breaks a constraint, or is not supported.
     ValidationError, 400;
+}
+
+impl Code {
+    /// The name and the HTTP status in the API of EC2.
+    pub(super) const fn of_ec2(self) -> (&'static str, u16) {
+        match self {
+            Self::AccessDenied => ("UnauthorizedOperation", 403),
+            Self::InvalidClientTokenId | Self::SignatureDoesNotMatch => ("AuthFailure", 401),
+            Self::ExpiredToken => ("RequestExpired", 400),
+            Self::InvalidInput | Self::ValidationError => ("InvalidParameterValue", 400),
+            Self::MalformedQueryString => ("MalformedQueryString", 400),
+            Self::ServiceFailure => ("InternalError", 500),
+            Self::ServiceUnavailable => ("Unavailable", 503),
+            Self::Throttling => ("RequestLimitExceeded", 503),
+            other => (other.name(), other.status()),
+        }
+    }
+
+    /// The name and the HTTP status in an API in JSON.
+    pub(super) const fn of_json(self) -> (&'static str, u16) {
+        match self {
+            Self::AccessDenied => ("AccessDeniedException", 400),
+            Self::ExpiredToken => ("ExpiredTokenException", 400),
+            Self::IncompleteSignature => ("IncompleteSignatureException", 400),
+            Self::InvalidAction => ("UnknownOperationException", 400),
+            Self::InvalidClientTokenId => ("UnrecognizedClientException", 400),
+            Self::MalformedQueryString => ("SerializationException", 400),
+            Self::MissingAuthenticationToken => ("MissingAuthenticationTokenException", 400),
+            Self::ServiceFailure => ("InternalServiceException", 500),
+            Self::ServiceUnavailable => ("ServiceUnavailableException", 503),
+            Self::SignatureDoesNotMatch => ("InvalidSignatureException", 400),
+            Self::Throttling => ("ThrottledException", 400),
+            Self::RequestEntityTooLarge => ("RequestEntityTooLargeException", 413),
+            _ => ("InvalidParameterException", 400),
+        }
+    }
 }
 
 /// A refusal.

@@ -7,6 +7,8 @@
 //! iam/roles/<account>/<name>              role
 //! iam/policies/<account>/<name>           managed policy
 //! iam/access-keys/<access key id>         access key
+//! iam/reports/<account>                   when a credential report was asked for
+//! iam/uses/<id>                           last uses of an access key, user, role or account root
 //! system-keys/<region>                    key that secrets are sealed with
 //! ```
 //! Names are in lower case, because two that differ in case only are the same to IAM.
@@ -23,6 +25,16 @@ pub(super) const ROLES: &str = "iam/roles/";
 pub(super) const POLICIES: &str = "iam/policies/";
 /// Start of all access keys.
 pub(super) const ACCESS_KEYS: &str = "iam/access-keys/";
+
+/// When an access key, a user, a role or an account root was last used.
+pub(super) fn uses(id: &str) -> Vec<u8> {
+    ["iam/uses/", id].concat().into_bytes()
+}
+
+/// When a credential report of an account was asked for.
+pub(super) fn report(account: &str) -> Vec<u8> {
+    ["iam/reports/", account].concat().into_bytes()
+}
 
 /// An account.
 pub(super) fn account(id: &str) -> Vec<u8> {

@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use super::Iam;
-use super::record::{Attached, InlinePolicies, ManagedPolicy};
+use super::check::same_tag;
+use super::record::{Attached, Group, InlinePolicies, ManagedPolicy};
 use crate::error::{Exception, KmsError};
-use crate::key::Stored;
+use crate::key::{Stored, Tags};
 use crate::policy::explanation::PolicyNames;
 use crate::policy::{CallerPolicies, IdentityPolicy};
 use crate::principal::{Principal, PrincipalKind};
@@ -54,6 +55,35 @@ impl fmt::Display for Source<'_> {
     }
 }
 
+/// What a caller has beside its identity policies.
+#[derive(Default)]
+struct Visited {
+    /// The ARN of the permissions boundary.
+    boundary: Option<String>,
+    /// The tags of the user or role.
+    tags: Tags,
+}
+
+/// A policy of a caller, for people and programs.
+pub(super) struct Document {
+    /// What it is called: the name of an inline policy, the ARN of a managed one.
+    pub(super) id: String,
+    /// Of what it is: the kind of its holder, or a managed policy.
+    pub(super) kind: &'static str,
+    /// The document.
+    pub(super) policy: IdentityPolicy,
+}
+
+impl Document {
+    fn of(source: &Source<'_>, policy: &IdentityPolicy) -> Self {
+        let (id, kind) = match source {
+            Source::Inline { name, kind, .. } => (*name, *kind),
+            Source::Attached { arn, .. } => (*arn, "user-managed"),
+        };
+        Self { id: id.to_owned(), kind, policy: policy.clone() }
+    }
+}
+
 /// What takes the identity policies of a caller, one after the other.
 type Take<'t> = dyn FnMut(Source<'_>, &IdentityPolicy) + Send + 't;
 
@@ -72,14 +102,41 @@ impl Iam {
         let mut take = |_: Source<'_>, policy: &IdentityPolicy| {
             identity.push(policy.compiled().clone());
         };
-        let boundary = self.visit(principal, &mut take).await?;
+        let Visited { boundary, mut tags } = self.visit(principal, &mut take).await?;
         let boundary = match boundary {
             Some(arn) => Some(self.managed(&arn).await?.document()?.compiled().clone()),
             None => None,
         };
-        let session = principal.session.as_ref().and_then(|session| session.policy.as_deref());
-        let session = session.map(|document| self.sessions.get(document)).transpose()?;
-        Ok(CallerPolicies { identity, boundary, session: session.into_iter().collect() })
+        let mut session = Vec::new();
+        if let Some(own) = &principal.session {
+            if let Some(document) = &own.policy {
+                session.push(self.sessions.get(document)?);
+            }
+            for arn in &own.policy_arns {
+                session.push(self.session_policy(principal, arn).await?);
+            }
+            for (key, value) in &own.tags {
+                tags.retain(|known, _| !same_tag(known, key, false));
+                tags.insert(key.clone(), value.clone());
+            }
+        }
+        Ok(CallerPolicies { identity, boundary, session, tags })
+    }
+
+    /// A managed policy that limits a session. One that is gone allows nothing any more.
+    async fn session_policy(
+        &self,
+        principal: &Principal,
+        arn: &str,
+    ) -> Result<kms_policy::IdentityPolicy, KmsError> {
+        match self.find_managed(arn).await? {
+            Some(policy) => Ok(policy.document()?.compiled().clone()),
+            None => {
+                let caller = principal.caller_arn();
+                let text = format!("The session policy {arn} of {caller} does not exist any more");
+                Err(KmsError::new(Exception::AccessDenied, text))
+            }
+        }
     }
 
     /// What those policies are called, in the same order.
@@ -92,24 +149,65 @@ impl Iam {
     ) -> Result<PolicyNames, KmsError> {
         let mut identity = Vec::new();
         let mut take = |source: Source<'_>, _: &IdentityPolicy| identity.push(source.to_string());
-        let boundary = self.visit(principal, &mut take).await?;
+        let boundary = self.visit(principal, &mut take).await?.boundary;
         let boundary = boundary.map(|arn| format!("permissions boundary {arn}"));
         Ok(PolicyNames { identity, boundary })
     }
 
-    /// Shows every identity policy of a caller; the ARN of its boundary.
-    async fn visit(
+    /// The identity policies of a caller.
+    ///
+    /// # Errors
+    /// As for [`Iam::policies`].
+    pub(super) async fn documents(&self, principal: &Principal) -> Result<Vec<Document>, KmsError> {
+        let mut all = Vec::new();
+        let mut take = |source: Source<'_>, policy: &IdentityPolicy| {
+            all.push(Document::of(&source, policy));
+        };
+        self.visit(principal, &mut take).await?;
+        Ok(all)
+    }
+
+    /// The permissions boundary of a caller.
+    ///
+    /// # Errors
+    /// As for [`Iam::policies`].
+    pub(super) async fn boundary_document(
         &self,
         principal: &Principal,
-        take: &mut Take<'_>,
-    ) -> Result<Option<String>, KmsError> {
+    ) -> Result<Option<Document>, KmsError> {
+        let arn =
+            self.visit(principal, &mut |_: Source<'_>, _: &IdentityPolicy| {}).await?.boundary;
+        let Some(arn) = arn else { return Ok(None) };
+        let policy = self.managed(&arn).await?.document()?.clone();
+        Ok(Some(Document { id: arn, kind: "user-managed", policy }))
+    }
+
+    /// The policies of a group.
+    ///
+    /// # Errors
+    /// `Exception::KmsInternal` if they cannot be told.
+    pub(super) async fn documents_of_group(
+        &self,
+        group: &Group,
+    ) -> Result<Vec<Document>, KmsError> {
+        let mut all = Vec::new();
+        let mut take = |source: Source<'_>, policy: &IdentityPolicy| {
+            all.push(Document::of(&source, policy));
+        };
+        let holder = ("group", group.name.as_str());
+        self.visit_holder(holder, &group.policies, &group.attached, &mut take).await?;
+        Ok(all)
+    }
+
+    /// Shows every identity policy of a caller; what else there is.
+    async fn visit(&self, principal: &Principal, take: &mut Take<'_>) -> Result<Visited, KmsError> {
         let (directory, account) = (&self.directory, principal.account.as_str());
         let gone = || {
             let text = format!("User: {} does not exist any more", principal.caller_arn());
             KmsError::new(Exception::AccessDenied, text)
         };
         match &principal.kind {
-            PrincipalKind::Root => Ok(None),
+            PrincipalKind::Root => Ok(Visited::default()),
             PrincipalKind::User(user) => {
                 let found = directory.user(account, &user.name).await?;
                 let found = found.filter(|found| found.id == user.id).ok_or_else(gone)?;
@@ -121,14 +219,14 @@ impl Iam {
                         self.visit_holder(holder, &group.policies, &group.attached, take).await?;
                     }
                 }
-                Ok(found.boundary.clone())
+                Ok(Visited { boundary: found.boundary.clone(), tags: found.tags.clone() })
             }
             PrincipalKind::Role(role) => {
                 let found = directory.role(account, &role.role).await?;
                 let found = found.filter(|found| found.id == role.role_id).ok_or_else(gone)?;
                 let holder = ("role", found.name.as_str());
                 self.visit_holder(holder, &found.policies, &found.attached, take).await?;
-                Ok(found.boundary.clone())
+                Ok(Visited { boundary: found.boundary.clone(), tags: found.tags.clone() })
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The operations of the IAM and STS APIs: one row each in [`Operation`]'s table, one file for
-//! each subject.
+//! The operations of IAM, STS and what else is served beside KMS: one row each in [`Operation`]'s
+//! table, one file for each subject.
 
 use kms_policy::Action;
 
@@ -10,80 +10,38 @@ use crate::api::Service as KeyService;
 use crate::audit::AuditFacts;
 use crate::context::RequestContext;
 use crate::principal::Principal;
-use crate::sigv4::SigningService;
 
 mod access_keys;
+mod account_details;
+mod account_summary;
 mod accounts;
 mod attached;
 mod boundaries;
 mod call;
+mod credential_report;
+mod entities;
 mod explain;
 mod groups;
 mod holder;
 mod inline;
+mod last_used;
 mod listing;
 mod managed;
+mod nothing;
+mod regions;
+mod rename;
 mod roles;
+mod service;
+mod simulate;
 mod sts;
+mod tagged_keys;
+mod tags;
 mod users;
 mod versions;
 
 use self::call::Call;
-use super::record::{Group, Role, User};
-
-/// An API: those of AWS, and Strongroom's own for what AWS has in another service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Service {
-    /// Identities.
-    Iam,
-    /// Temporary credentials.
-    Sts,
-    /// Accounts of the installation.
-    Strongroom,
-}
-
-impl Service {
-    /// The API of a `Version` parameter.
-    #[must_use]
-    pub fn from_version(version: &str) -> Option<Self> {
-        match version {
-            "2010-05-08" => Some(Self::Iam),
-            "2011-06-15" => Some(Self::Sts),
-            "2026-11-26" => Some(Self::Strongroom),
-            _ => None,
-        }
-    }
-
-    /// The service in the scope of signatures.
-    #[must_use]
-    pub const fn signing(self) -> SigningService {
-        match self {
-            Self::Iam => SigningService::IAM,
-            Self::Sts => SigningService::STS,
-            Self::Strongroom => SigningService::STRONGROOM,
-        }
-    }
-
-    /// `eventSource` of audit records.
-    #[must_use]
-    pub const fn source(self) -> &'static str {
-        match self {
-            Self::Iam => "iam.amazonaws.com",
-            Self::Sts => "sts.amazonaws.com",
-            Self::Strongroom => "strongroom",
-        }
-    }
-
-    /// The XML namespace of answers.
-    #[must_use]
-    pub const fn namespace(self) -> &'static str {
-        match self {
-            Self::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
-            Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
-            Self::Strongroom => "urn:strongroom:2026-11-26",
-        }
-    }
-}
+pub use self::service::{Protocol, Service};
+use super::record::{Group, ManagedPolicy, Role, User};
 
 macro_rules! operations {
     ($($service:ident $name:ident $effect:ident [$($parameter:literal),*] => $run:path;)+) => {
@@ -137,10 +95,14 @@ enum Effect {
 
 // API, operation, CloudTrail's readOnly, parameters => handler
 operations! {
-    Iam CreateUser Writes ["UserName", "Path", "PermissionsBoundary"] => users::create;
+    Iam CreateUser Writes ["UserName", "Path", "PermissionsBoundary", "Tags"] => users::create;
     Iam GetUser Reads ["UserName"] => users::find;
     Iam ListUsers Reads ["PathPrefix", "Marker", "MaxItems"] => users::list;
+    Iam UpdateUser Writes ["UserName", "NewPath", "NewUserName"] => rename::user;
     Iam DeleteUser Writes ["UserName"] => users::delete;
+    Iam TagUser Writes ["UserName", "Tags"] => tags::put::<User>;
+    Iam UntagUser Writes ["UserName", "TagKeys"] => tags::delete::<User>;
+    Iam ListUserTags Reads ["UserName", "Marker", "MaxItems"] => tags::list::<User>;
     Iam PutUserPolicy Writes ["UserName", "PolicyName", "PolicyDocument"] => inline::put::<User>;
     Iam GetUserPolicy Reads ["UserName", "PolicyName"] => inline::find::<User>;
     Iam ListUserPolicies Reads ["UserName", "Marker", "MaxItems"] => inline::list::<User>;
@@ -150,6 +112,7 @@ operations! {
     Iam CreateAccessKey Writes ["UserName"] => access_keys::create;
     Iam ListAccessKeys Reads ["UserName", "Marker", "MaxItems"] => access_keys::list;
     Iam UpdateAccessKey Writes ["UserName", "AccessKeyId", "Status"] => access_keys::update;
+    Iam GetAccessKeyLastUsed Reads ["AccessKeyId"] => last_used::access_key;
     Iam DeleteAccessKey Writes ["UserName", "AccessKeyId"] => access_keys::delete;
     Iam CreateGroup Writes ["GroupName", "Path"] => groups::create;
     Iam GetGroup Reads ["GroupName", "Marker", "MaxItems"] => groups::find;
@@ -162,27 +125,36 @@ operations! {
     Iam GetGroupPolicy Reads ["GroupName", "PolicyName"] => inline::find::<Group>;
     Iam ListGroupPolicies Reads ["GroupName", "Marker", "MaxItems"] => inline::list::<Group>;
     Iam DeleteGroupPolicy Writes ["GroupName", "PolicyName"] => inline::delete::<Group>;
-    Iam CreateRole Writes ["RoleName", "Path", "AssumeRolePolicyDocument", "Description", "MaxSessionDuration", "PermissionsBoundary"] => roles::create;
+    Iam CreateRole Writes ["RoleName", "Path", "AssumeRolePolicyDocument", "Description", "MaxSessionDuration", "PermissionsBoundary", "Tags"] => roles::create;
     Iam GetRole Reads ["RoleName"] => roles::find;
     Iam ListRoles Reads ["PathPrefix", "Marker", "MaxItems"] => roles::list;
     Iam ListInstanceProfilesForRole Reads ["RoleName", "Marker", "MaxItems"] => roles::list_instance_profiles;
     Iam UpdateAssumeRolePolicy Writes ["RoleName", "PolicyDocument"] => roles::update_trust;
+    Iam UpdateRole Writes ["RoleName", "Description", "MaxSessionDuration"] => roles::update;
+    Iam UpdateRoleDescription Writes ["RoleName", "Description"] => roles::describe_anew;
     Iam DeleteRole Writes ["RoleName"] => roles::delete;
+    Iam TagRole Writes ["RoleName", "Tags"] => tags::put::<Role>;
+    Iam UntagRole Writes ["RoleName", "TagKeys"] => tags::delete::<Role>;
+    Iam ListRoleTags Reads ["RoleName", "Marker", "MaxItems"] => tags::list::<Role>;
     Iam PutRolePolicy Writes ["RoleName", "PolicyName", "PolicyDocument"] => inline::put::<Role>;
     Iam GetRolePolicy Reads ["RoleName", "PolicyName"] => inline::find::<Role>;
     Iam ListRolePolicies Reads ["RoleName", "Marker", "MaxItems"] => inline::list::<Role>;
     Iam DeleteRolePolicy Writes ["RoleName", "PolicyName"] => inline::delete::<Role>;
     Iam PutRolePermissionsBoundary Writes ["RoleName", "PermissionsBoundary"] => boundaries::put::<Role>;
     Iam DeleteRolePermissionsBoundary Writes ["RoleName"] => boundaries::delete::<Role>;
-    Iam CreatePolicy Writes ["PolicyName", "Path", "PolicyDocument", "Description"] => managed::create;
+    Iam CreatePolicy Writes ["PolicyName", "Path", "PolicyDocument", "Description", "Tags"] => managed::create;
     Iam GetPolicy Reads ["PolicyArn"] => managed::find;
     Iam CreatePolicyVersion Writes ["PolicyArn", "PolicyDocument", "SetAsDefault"] => versions::create;
     Iam GetPolicyVersion Reads ["PolicyArn", "VersionId"] => versions::find;
     Iam ListPolicyVersions Reads ["PolicyArn", "Marker", "MaxItems"] => versions::list;
     Iam SetDefaultPolicyVersion Writes ["PolicyArn", "VersionId"] => versions::set_default;
     Iam DeletePolicyVersion Writes ["PolicyArn", "VersionId"] => versions::delete;
-    Iam ListPolicies Reads ["Scope", "PathPrefix", "Marker", "MaxItems"] => managed::list;
+    Iam ListPolicies Reads ["Scope", "OnlyAttached", "PolicyUsageFilter", "PathPrefix", "Marker", "MaxItems"] => managed::list;
+    Iam ListEntitiesForPolicy Reads ["PolicyArn", "EntityFilter", "PolicyUsageFilter", "PathPrefix", "Marker", "MaxItems"] => entities::list;
     Iam DeletePolicy Writes ["PolicyArn"] => managed::delete;
+    Iam TagPolicy Writes ["PolicyArn", "Tags"] => tags::put::<ManagedPolicy>;
+    Iam UntagPolicy Writes ["PolicyArn", "TagKeys"] => tags::delete::<ManagedPolicy>;
+    Iam ListPolicyTags Reads ["PolicyArn", "Marker", "MaxItems"] => tags::list::<ManagedPolicy>;
     Iam AttachUserPolicy Writes ["UserName", "PolicyArn"] => attached::attach::<User>;
     Iam DetachUserPolicy Writes ["UserName", "PolicyArn"] => attached::detach::<User>;
     Iam ListAttachedUserPolicies Reads ["UserName", "PathPrefix", "Marker", "MaxItems"] => attached::list::<User>;
@@ -192,12 +164,33 @@ operations! {
     Iam AttachRolePolicy Writes ["RoleName", "PolicyArn"] => attached::attach::<Role>;
     Iam DetachRolePolicy Writes ["RoleName", "PolicyArn"] => attached::detach::<Role>;
     Iam ListAttachedRolePolicies Reads ["RoleName", "PathPrefix", "Marker", "MaxItems"] => attached::list::<Role>;
+    Iam GetAccountSummary Reads [] => account_summary::run;
+    Iam GetAccountAuthorizationDetails Reads ["Filter", "Marker", "MaxItems"] => account_details::run;
+    Iam GenerateCredentialReport Reads [] => credential_report::generate;
+    Iam GetCredentialReport Reads [] => credential_report::find;
+    Iam GenerateServiceLastAccessedDetails Reads ["Arn", "Granularity"] => last_used::generate_services;
+    Iam GetServiceLastAccessedDetails Reads ["JobId", "Marker", "MaxItems"] => last_used::services;
+    Iam SimulatePrincipalPolicy Reads ["PolicySourceArn", "PolicyInputList", "PermissionsBoundaryPolicyInputList", "ActionNames", "ResourceArns", "ResourcePolicy", "ResourceOwner", "CallerArn", "ContextEntries", "Marker", "MaxItems"] => simulate::principal;
+    Iam SimulateCustomPolicy Reads ["PolicyInputList", "PermissionsBoundaryPolicyInputList", "ActionNames", "ResourceArns", "ResourcePolicy", "ResourceOwner", "CallerArn", "ContextEntries", "Marker", "MaxItems"] => simulate::custom;
+    Iam GetLoginProfile Reads ["UserName"] => nothing::login_profile;
+    Iam GetAccountPasswordPolicy Reads [] => nothing::password_policy;
+    Iam ListAccountAliases Reads ["Marker", "MaxItems"] => nothing::account_aliases;
+    Iam ListMFADevices Reads ["UserName", "Marker", "MaxItems"] => nothing::mfa_devices;
+    Iam ListVirtualMFADevices Reads ["AssignmentStatus", "Marker", "MaxItems"] => nothing::virtual_mfa_devices;
+    Iam ListSigningCertificates Reads ["UserName", "Marker", "MaxItems"] => nothing::signing_certificates;
+    Iam ListSSHPublicKeys Reads ["UserName", "Marker", "MaxItems"] => nothing::ssh_public_keys;
+    Iam ListServiceSpecificCredentials Reads ["UserName", "ServiceName", "AllUsers", "Marker", "MaxItems"] => nothing::service_credentials;
+    Iam ListServerCertificates Reads ["PathPrefix", "Marker", "MaxItems"] => nothing::server_certificates;
+    Iam ListSAMLProviders Reads [] => nothing::saml_providers;
+    Iam ListOpenIDConnectProviders Reads [] => nothing::oidc_providers;
     Sts GetCallerIdentity Reads [] => sts::caller_identity;
-    Sts AssumeRole Reads ["RoleArn", "RoleSessionName", "DurationSeconds", "Policy", "ExternalId", "SourceIdentity"] => sts::assume_role;
+    Sts AssumeRole Reads ["RoleArn", "RoleSessionName", "DurationSeconds", "Policy", "PolicyArns", "Tags", "TransitiveTagKeys", "ExternalId", "SourceIdentity"] => sts::assume_role;
     Sts GetSessionToken Reads ["DurationSeconds"] => sts::session_token;
     Strongroom CreateAccount Writes ["AccountId", "Name"] => accounts::create;
     Strongroom ListAccounts Reads ["Marker", "MaxItems"] => accounts::list;
     Strongroom ExplainAccess Reads ["PrincipalArn", "ActionName", "KeyId", "RegionName", "ContextEntries"] => explain::run;
+    Ec2 DescribeRegions Reads ["RegionName", "Filter", "AllRegions", "DryRun"] => regions::describe;
+    Tagging GetResources Reads ["PaginationToken", "TagFilters", "ResourcesPerPage", "TagsPerPage", "ResourceTypeFilters", "IncludeComplianceDetails", "ExcludeCompliantResources", "ResourceARNList"] => tagged_keys::list;
 }
 
 /// What `iam:PermissionsBoundary` is in requests of an operation.
@@ -217,7 +210,7 @@ impl Operation {
     /// # Errors
     /// [`UnknownAction`] for operations that no policy is about.
     fn action(self) -> Result<Action, UnknownAction> {
-        let name = format!("{}:{}", self.service().signing().name(), self.name());
+        let name = format!("{}:{}", self.service().prefix(), self.name());
         Action::parse(&name).ok_or(UnknownAction(name))
     }
 
@@ -245,6 +238,21 @@ impl Operation {
                 | Self::DetachRolePolicy
                 | Self::DetachUserPolicy
         )
+    }
+
+    /// Whether keys of tags that differ in case only are two: those of policies are.
+    const fn has_cased_tags(self) -> bool {
+        matches!(self, Self::CreatePolicy | Self::TagPolicy)
+    }
+
+    /// The action that is needed as well if the request has tags.
+    const fn tagging(self) -> Option<Action> {
+        match self {
+            Self::CreatePolicy => Some(Action::TagPolicy),
+            Self::CreateRole => Some(Action::TagRole),
+            Self::CreateUser => Some(Action::TagUser),
+            _ => None,
+        }
     }
 
     /// As the service authorization reference of IAM has it.
@@ -278,7 +286,10 @@ impl Operation {
         found.ok_or_else(|| {
             let bounded = |text: &str| text.chars().take(64).collect::<String>();
             let (action, version) = (bounded(action), bounded(version));
-            let text = format!("Could not find operation {action} for version {version}");
+            let text = match service.map(Service::protocol) {
+                Some(Protocol::Json) => format!("There is no operation {action} here"),
+                _ => format!("Could not find operation {action} for version {version}"),
+            };
             IamError::new(Code::InvalidAction, text)
         })
     }
@@ -304,6 +315,7 @@ impl Iam {
         let mut call = Call::new((self, keys), operation, (request, &policies), form, facts);
         call.record_parameters(operation.parameters());
         form.check_names(operation.parameters())?;
+        call.read_tags(operation.parameters())?;
         dispatch(operation, &mut call).await
     }
 }

@@ -15,6 +15,7 @@ mod access_key;
 mod account;
 mod group;
 mod policy;
+mod report;
 mod role;
 mod user;
 
@@ -22,6 +23,7 @@ pub use self::access_key::{AccessKey, Owner, Status};
 pub use self::account::Account;
 pub use self::group::Group;
 pub use self::policy::{ManagedPolicy, PolicyVersion};
+pub use self::report::Report;
 pub use self::role::Role;
 pub use self::user::User;
 

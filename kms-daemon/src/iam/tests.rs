@@ -2,6 +2,7 @@
 //! process.
 
 mod access_keys;
+mod account;
 mod accounts;
 mod attached;
 mod delegation;
@@ -9,9 +10,15 @@ mod explanations;
 mod grants;
 mod groups;
 mod keys;
+mod neighbours;
 mod other_accounts;
 mod policies;
 mod refusals;
+mod renaming;
 mod rig;
 mod roles;
+mod session_tags;
+mod simulations;
+mod tags;
 mod users;
+mod uses;

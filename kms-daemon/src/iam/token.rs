@@ -22,6 +22,7 @@ use crate::api::seal::{MAC_SIZE, Seal};
 use crate::clock::Timestamp;
 use crate::credentials::{random_id, random_secret};
 use crate::error::{Exception, KmsError};
+use crate::key::Tags;
 
 /// Version of the layout.
 const LAYOUT: u8 = 1;
@@ -44,6 +45,28 @@ pub(super) struct Content<'c> {
     /// The session policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<Cow<'c, str>>,
+    /// The ARNs of managed policies that limit the session as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) policy_arns: Vec<String>,
+    /// Tags of the session.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub(super) tags: Tags,
+    /// The keys of those that stay with the sessions that come of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) transitive: Vec<String>,
+}
+
+/// What narrows a session, and what is said of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Extras<'e> {
+    /// The session policy.
+    pub(super) policy: Option<&'e str>,
+    /// The ARNs of managed policies that limit it as well.
+    pub(super) policy_arns: Vec<String>,
+    /// Its tags.
+    pub(super) tags: Tags,
+    /// The keys of those that stay with the sessions that come of it.
+    pub(super) transitive: Vec<String>,
 }
 
 /// Whose session it is.
@@ -81,6 +104,8 @@ pub(super) struct Temporary {
     pub(super) access_key_id: String,
     pub(super) secret: Zeroizing<String>,
     pub(super) token: Zeroizing<String>,
+    /// What of the room for policies and tags is taken, in percent.
+    pub(super) packed: usize,
 }
 
 /// Makes credentials.
@@ -92,9 +117,10 @@ pub(super) async fn issue(
     account: &str,
     subject: Subject,
     (issued, expires): (Timestamp, Timestamp),
-    policy: Option<&str>,
+    extras: Extras<'_>,
     trace: Trace<'_>,
 ) -> Result<Temporary, IamError> {
+    let Extras { policy, policy_arns, tags, transitive } = extras;
     let access_key_id = random_id("ASIA").map_err(KmsError::internal)?;
     let secret = random_secret().map_err(KmsError::internal)?;
     let content = Content {
@@ -105,10 +131,16 @@ pub(super) async fn issue(
         issued,
         expires,
         policy: policy.map(Cow::from),
+        policy_arns,
+        tags,
+        transitive,
     };
     let content = serde_json::to_vec(&content).map(Zeroizing::new).map_err(KmsError::internal)?;
+    let packed = content.len() * 100 / MAX_CONTENT;
     if content.len() > MAX_CONTENT {
-        let text = "Packed size of session policy consumes more than 100% of allotted space.";
+        let text = format!(
+            "Packed size of session policies and tags consumes {packed}% of allotted space."
+        );
         return Err(IamError::new(Code::PackedPolicyTooLarge, text));
     }
     let sealed = vault.seal(&purpose(&access_key_id), &content, trace).await?;
@@ -119,7 +151,7 @@ pub(super) async fn issue(
     let mac = seal.mac(&[SUBJECT, access_key_id.as_bytes(), &bytes]);
     bytes.extend_from_slice(&mac);
     let token = Zeroizing::new(BASE64.encode(bytes));
-    Ok(Temporary { access_key_id, secret, token })
+    Ok(Temporary { access_key_id, secret, token, packed })
 }
 
 /// Whether a token was made here for this access key.
@@ -181,6 +213,9 @@ mod tests {
             issued: Timestamp::from_millis(1),
             expires: Timestamp::from_millis(2),
             policy: Some("{\"a\":1}".into()),
+            policy_arns: Vec::new(),
+            tags: Tags::new(),
+            transitive: Vec::new(),
         };
         let text = r#"{"version":1,"secret":"abc/+","account":"111122223333","subject":{"role":{"name":"Deploy","id":"AROAX","session":"s"}},"issued":1,"expires":2,"policy":"{\"a\":1}"}"#;
         assert_eq!(serde_json::to_string(&content).unwrap(), text);
@@ -195,7 +230,17 @@ mod tests {
         let read: Content<'_> = serde_json::from_str(&text).unwrap();
         assert_eq!(read.subject.source_identity(), Some("ana"));
 
+        content.policy_arns.push("arn:aws:iam::111122223333:policy/p".to_owned());
+        content.tags.insert("team".to_owned(), "red".to_owned());
+        content.transitive.push("team".to_owned());
+        let end = r#","policyArns":["arn:aws:iam::111122223333:policy/p"],"tags":{"team":"red"},"transitive":["team"]}"#;
+        let text = format!("{}{end}", text.strip_suffix('}').unwrap());
+        assert_eq!(serde_json::to_string(&content).unwrap(), text);
+        let read: Content<'_> = serde_json::from_str(&text).unwrap();
+        assert_eq!((&read.tags, &read.transitive), (&content.tags, &content.transitive));
+
         content.subject = Subject::Key("AKIAX".to_owned());
+        (content.policy_arns, content.tags, content.transitive) = Default::default();
         content.policy = None;
         let text = r#"{"version":1,"secret":"abc/+","account":"111122223333","subject":{"key":"AKIAX"},"issued":1,"expires":2}"#;
         assert_eq!(serde_json::to_string(&content).unwrap(), text);

@@ -23,6 +23,7 @@ mod foreign;
 mod form;
 mod grants;
 mod related;
+mod tagged;
 mod usage;
 
 pub use self::aliases::AliasIndex;

@@ -155,6 +155,20 @@ impl KeyRecord {
         Self::read(bytes, KeyPolicy::parse_apart)
     }
 
+    /// The tags in a stored form, for those who look through many.
+    ///
+    /// # Errors
+    /// Those of [`KeyRecord::decode`].
+    pub fn tags_in(bytes: &[u8]) -> Result<Tags, RecordError> {
+        #[derive(Deserialize)]
+        struct Tagged {
+            version: u32,
+            tags: Tags,
+        }
+        let Tagged { version, tags } = serde_json::from_slice(bytes).map_err(damaged)?;
+        if version == VERSION { Ok(tags) } else { Err(RecordError::Version(version)) }
+    }
+
     fn read(
         bytes: &[u8],
         parse: impl FnOnce(&str, &Scope, &Bound) -> Result<KeyPolicy, PolicyError>,

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use kms_policy::{Grantee, IdentityPolicy, Name};
 
 use crate::context::RequestContext;
-use crate::key::Scope;
+use crate::key::{Scope, Tags};
 use crate::principal::{Principal, PrincipalKind};
 
 /// The policies of a caller, compiled.
@@ -17,6 +17,8 @@ pub struct CallerPolicies {
     pub boundary: Option<IdentityPolicy>,
     /// Of the session.
     pub session: Vec<IdentityPolicy>,
+    /// The caller's tags: those of the user or role, and in their stead those of the session.
+    pub tags: Tags,
 }
 
 impl CallerPolicies {

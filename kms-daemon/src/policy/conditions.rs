@@ -179,6 +179,10 @@ impl Context for Conditions<'_> {
             name @ (Name::TokenIssueTime | Name::MultiFactorAuthPresent | Name::SourceIdentity) => {
                 self.of_session(name)
             }
+            Name::PrincipalTag => {
+                let tags = self.asker.policies.tags.iter();
+                pair(key, tags.map(|(key, value)| (key.as_str(), value.as_str())))
+            }
             Name::ResourceAccount => Some(Value::from(about.scope.account.as_str())),
             // Services make no requests here.
             Name::ViaAwsService => Some(Value::Bool(false)),

@@ -98,7 +98,7 @@ pub(super) fn can_put_again(
 }
 
 pub(super) const fn own_policies(asker: Asker<'_>) -> Policies<'_> {
-    let CallerPolicies { identity, boundary, session } = asker.policies;
+    let CallerPolicies { identity, boundary, session, .. } = asker.policies;
     Policies {
         identity: identity.as_slice(),
         boundary: boundary.as_ref(),

@@ -1,12 +1,12 @@
 //! Who may manage identities, and who may become a role.
 
-use kms_policy::{Action, ConditionKey, Context, Name, Resource, Value};
+use kms_policy::{Action, ConditionKey, Context, Name, Resource, Value, pair};
 
 use super::conditions::{About, Conditions};
 use super::engine::{self, Names};
 use super::{Asker, Subject, TrustPolicy};
 use crate::error::{Exception, KmsError};
-use crate::key::Scope;
+use crate::key::{Scope, Tags};
 use crate::principal::{Principal, PrincipalKind};
 
 /// The partition of identities, which belong to no Region.
@@ -25,6 +25,14 @@ pub(crate) struct Details<'a> {
     pub(crate) session_name: Option<&'a str>,
     /// Who is to be behind the session.
     pub(crate) source_identity: Option<&'a str>,
+    /// The tags of the user, role or policy that the request is about.
+    pub(crate) resource_tags: Option<&'a Tags>,
+    /// The tags that it gives, to whom or what it is about or to the session that is to be made.
+    pub(crate) request_tags: Option<&'a Tags>,
+    /// The keys of the tags that it takes away.
+    pub(crate) tag_keys: Option<&'a Vec<String>>,
+    /// The keys of the tags that stay with the sessions that come of the one that is to be made.
+    pub(crate) transitive: Option<&'a Vec<String>>,
 }
 
 /// The role that is to be assumed.
@@ -138,17 +146,28 @@ struct IdentityConditions<'a> {
     details: Details<'a>,
 }
 
-impl Context for IdentityConditions<'_> {
+impl<'a> Context for IdentityConditions<'a> {
     fn value(&self, key: &ConditionKey) -> Option<Value<'_>> {
-        let Details { boundary, policy, external_id, session_name, source_identity } = self.details;
+        let Details { boundary, policy, external_id, session_name, source_identity, .. } =
+            self.details;
+        let Details { resource_tags, request_tags, tag_keys, transitive, .. } = self.details;
+        let tag = |tags: Option<&'a Tags>| -> Option<Value<'a>> {
+            pair(key, tags?.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+        };
         match key.name() {
             Name::PermissionsBoundary => boundary.map(Value::from),
             Name::PolicyArn => policy.map(Value::from),
             Name::ExternalId => external_id.map(Value::from),
             Name::RoleSessionName => session_name.map(Value::from),
             Name::SessionSourceIdentity => source_identity.map(Value::from),
-            // Neither identities nor sessions have tags.
-            Name::IamResourceTag | Name::TransitiveTagKeys => None,
+            Name::IamResourceTag | Name::ResourceTag => tag(resource_tags),
+            Name::RequestTag => tag(request_tags),
+            Name::TagKeys => match (request_tags, tag_keys) {
+                (Some(tags), _) => Some(Value::List(tags)),
+                (None, Some(keys)) => Some(Value::List(keys)),
+                (None, None) => None,
+            },
+            Name::TransitiveTagKeys => transitive.map(|keys| Value::List(keys)),
             Name::Other if is_own(key.parameter()) => Some(Value::Unknown),
             _ => self.common.value(key),
         }

@@ -19,6 +19,11 @@ impl SigningService {
     /// Region if it was given an endpoint.
     pub const IAM: Self = Self { name: "iam", is_global: true };
 
+    /// The compute service, of which the Regions are asked.
+    pub const EC2: Self = Self { name: "ec2", is_global: false };
+    /// The service that finds resources by their tags.
+    pub const TAGGING: Self = Self { name: "tagging", is_global: false };
+
     /// Accounts of an installation, which have no Region either.
     pub const STRONGROOM: Self = Self { name: "strongroom", is_global: true };
 
@@ -26,6 +31,12 @@ impl SigningService {
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.name
+    }
+
+    /// Its name in the actions of policies, and where last uses are told.
+    #[must_use]
+    pub fn in_actions(self) -> &'static str {
+        if self == Self::TAGGING { "tag" } else { self.name }
     }
 
     pub(super) fn allows(self, region: &str, served: impl Fn(&str) -> bool) -> bool {

@@ -79,7 +79,7 @@ async fn refusals_have_the_codes_of_query_apis_and_are_recorded() {
             "InvalidClientTokenId",
         ),
         (
-            rig.form(root, "Action=ListSAMLProviders&Version=2010-05-08", "*/*"),
+            rig.form(root, "Action=ListInstanceProfiles&Version=2010-05-08", "*/*"),
             400,
             "InvalidAction",
         ),

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use super::call::{Call, contended, new_id, tries};
 use super::{holder, listing};
 use crate::audit::event_time;
+use crate::clock::Timestamp;
 use crate::credentials::random_secret;
 use crate::error::KmsError;
 use crate::iam::directory::Changes;
@@ -16,7 +17,7 @@ use crate::key::Stored;
 use crate::key::catalog::Update;
 
 /// IAM's quota of access keys of a user.
-const MAX_KEYS: usize = 2;
+pub(super) const MAX_KEYS: usize = 2;
 
 /// Who has the keys.
 enum Keeper {
@@ -159,7 +160,7 @@ pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         let (keeper, key) = requested(call).await?;
         check_rest(call, &keeper, &key).await?;
         let keys = keeper.keys().iter().filter(|id| **id != key.id).cloned().collect();
-        let changes = keeper.with_keys(Changes::new().remove(&key), keys)?;
+        let changes = keeper.with_keys(Changes::new().remove(&key).forget_uses(&key.id), keys)?;
         if call.commit(changes).await? == Update::Applied {
             call.iam.vault.forget(&purpose(&key.id, &key.account), &key.secret);
             return Ok(None);
@@ -206,6 +207,25 @@ fn check_quota(keeper: &Keeper) -> Result<(), IamError> {
     }
     let text = format!("Cannot exceed quota for AccessKeysPerUser: {MAX_KEYS}");
     Err(IamError::new(Code::LimitExceeded, text))
+}
+
+/// The access keys of the root of the caller's account, those of the file among them: ids, when
+/// they were made if that is known, and whether they may be used.
+pub(super) async fn of_root(
+    call: &Call<'_>,
+) -> Result<Vec<(String, Option<Timestamp>, Status)>, IamError> {
+    let mut keys = Vec::new();
+    if call.account() == call.iam.account {
+        keys.extend(call.iam.roots.ids().map(|id| (id.to_owned(), None, Status::Active)));
+    }
+    let account = call.directory().account(call.account()).await?;
+    for id in account.iter().flat_map(|account| &account.keys) {
+        if let Some(key) = call.directory().access_key(id).await? {
+            keys.push((key.id.clone(), Some(key.created), key.status));
+        }
+    }
+    keys.sort();
+    Ok(keys)
 }
 
 /// An access key; with its secret once only, when it is made.

@@ -9,7 +9,7 @@ use crate::iam::{Node, check};
 use crate::key::catalog::Update;
 
 /// IAM's quota of managed policies that are attached to a user, a group or a role.
-const MAX_ATTACHED: usize = 10;
+pub(super) const MAX_ATTACHED: usize = 10;
 
 pub(super) async fn attach<H: Holder>(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let arn = call.form.required("PolicyArn")?;
@@ -60,9 +60,11 @@ pub(super) async fn list<H: Holder>(call: &mut Call<'_>) -> Result<Option<Node>,
     let start = format!("arn:aws:iam::{}:policy{prefix}", call.account());
     let mut holder = H::find(call).await?.value.clone();
     let arns = holder.attached().iter().map(String::as_str).filter(|arn| arn.starts_with(&start));
-    let show = |arn: &str| {
-        let name = arn.rsplit('/').next().unwrap_or_default();
-        Node::Members(vec![("PolicyName", Node::from(name)), ("PolicyArn", Node::from(arn))])
-    };
-    listing::names(call.form, arns, "AttachedPolicies", show).map(Some)
+    listing::names(call.form, arns, "AttachedPolicies", describe).map(Some)
+}
+
+/// A policy, where it is attached.
+pub(super) fn describe(arn: &str) -> Node {
+    let name = arn.rsplit('/').next().unwrap_or_default();
+    Node::Members(vec![("PolicyName", Node::from(name)), ("PolicyArn", Node::from(arn))])
 }

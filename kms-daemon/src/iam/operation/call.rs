@@ -15,6 +15,7 @@ use crate::iam::error::{Code, IamError};
 use crate::iam::form::{Form, member};
 use crate::iam::vault::Trace;
 use crate::iam::{Iam, check};
+use crate::key::Tags;
 use crate::key::catalog::Update;
 use crate::policy::identities::{self, Details};
 use crate::policy::{Asker, CallerPolicies};
@@ -35,6 +36,19 @@ pub(super) struct Call<'a> {
     request: &'a RequestContext,
     policies: &'a CallerPolicies,
     facts: &'a mut AuditFacts,
+    /// The tags in the request, if it has any.
+    tags: Option<Tags>,
+    /// The keys of the tags that it takes away.
+    tag_keys: Option<Vec<String>>,
+}
+
+/// What conditions can ask about the user, role or policy that a call is about.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Traits<'t> {
+    /// The ARN of its permissions boundary.
+    pub(super) boundary: Option<&'t str>,
+    /// Its tags.
+    pub(super) tags: Option<&'t Tags>,
 }
 
 impl<'a> Call<'a> {
@@ -45,7 +59,7 @@ impl<'a> Call<'a> {
         form: &'a Form,
         facts: &'a mut AuditFacts,
     ) -> Self {
-        Self { iam, form, keys, operation, request, policies, facts }
+        Self { iam, form, keys, operation, request, policies, facts, tags: None, tag_keys: None }
     }
 
     /// The caller.
@@ -81,11 +95,41 @@ impl<'a> Call<'a> {
     /// Records those parameters that the operation has. None of them is a secret.
     pub(super) fn record_parameters(&mut self, names: &[&str]) {
         for name in names {
-            if let Some(value) = self.form.optional(name) {
-                let value = &value[..value.floor_char_boundary(MAX_RECORDED)];
+            if let Some(value) = self.form.value(name, MAX_RECORDED) {
                 self.facts.parameter(&member(name), value);
             }
         }
+    }
+
+    /// Reads the tags that the call gives or takes away.
+    ///
+    /// # Errors
+    /// As for [`check::tags`].
+    pub(super) fn read_tags(&mut self, names: &[&str]) -> Result<(), IamError> {
+        if names.contains(&"Tags") {
+            let tags = check::tags(self.form, self.operation.has_cased_tags())?;
+            self.tags = (!tags.is_empty()).then_some(tags);
+        }
+        if names.contains(&"TagKeys") {
+            self.tag_keys = Some(check::tag_keys(self.form, "TagKeys")?);
+        }
+        Ok(())
+    }
+
+    /// The tags that the call gives.
+    pub(super) fn tags(&self) -> Tags {
+        self.tags.clone().unwrap_or_default()
+    }
+
+    /// The keys of the tags that the call takes away.
+    pub(super) fn tag_keys(&self) -> &[String] {
+        self.tag_keys.as_deref().unwrap_or_default()
+    }
+
+    /// What conditions ask about tags of the request.
+    pub(super) fn tagging(&self) -> Details<'_> {
+        let (request_tags, tag_keys) = (self.tags.as_ref(), self.tag_keys.as_ref());
+        Details { request_tags, tag_keys, ..Details::default() }
     }
 
     /// Records part of the answer.
@@ -101,26 +145,31 @@ impl<'a> Call<'a> {
 
     /// Checks that the caller may do this to `resource`, or at all if it is about none.
     pub(super) fn authorize(&self, resource: Option<&str>) -> Result<(), IamError> {
-        self.authorize_on(resource, None)
+        self.authorize_on(resource, Traits::default())
     }
 
-    /// Checks that the caller may do this to a user or role that has this boundary.
+    /// Checks that the caller may do this to a user, role or policy.
     pub(super) fn authorize_on(
         &self,
         resource: Option<&str>,
-        boundary: Option<&str>,
+        traits: Traits<'_>,
     ) -> Result<(), IamError> {
         let action = self.operation.action().map_err(KmsError::internal)?;
         let details = Details {
             boundary: match self.operation.boundary() {
                 Boundary::None => None,
                 Boundary::OfRequest => self.form.optional("PermissionsBoundary"),
-                Boundary::OfTarget => boundary,
+                Boundary::OfTarget => traits.boundary,
             },
             policy: self.form.optional("PolicyArn").filter(|_| self.operation.attaches()),
-            ..Details::default()
+            resource_tags: traits.tags,
+            ..self.tagging()
         };
-        Ok(identities::authorize_management(self.asker(), action, resource, details)?)
+        identities::authorize_management(self.asker(), action, resource, details)?;
+        if let Some(tagging) = self.operation.tagging().filter(|_| self.tags.is_some()) {
+            identities::authorize_management(self.asker(), tagging, resource, details)?;
+        }
+        Ok(())
     }
 
     /// The name of the user that the call is about: the caller's own, if the call names none.

@@ -76,13 +76,12 @@ fn account(arn: &str) -> Option<&str> {
 
 /// `ContextEntries.member.N.ContextKeyName` and `….ContextKeyValues.member.M`.
 fn given(call: &Call<'_>) -> Result<Given, IamError> {
+    const MEMBERS: [&str; 3] = ["ContextKeyName", "ContextKeyValues", "ContextKeyType"];
     let mut given = Given::default();
-    for number in 1.. {
-        let entry = format!("ContextEntries.member.{number}.");
-        let Some(key) = call.form.optional(&format!("{entry}ContextKeyName")) else { break };
-        for value in 1.. {
-            let value = format!("{entry}ContextKeyValues.member.{value}");
-            let Some(value) = call.form.optional(&value) else { break };
+    for number in 1..=call.form.items("ContextEntries", &MEMBERS)? {
+        let entry = format!("ContextEntries.member.{number}");
+        let key = call.form.required(&format!("{entry}.ContextKeyName"))?;
+        for value in call.form.list(&format!("{entry}.ContextKeyValues"))? {
             given.add(key, value)?;
         }
     }

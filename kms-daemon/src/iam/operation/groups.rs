@@ -13,7 +13,7 @@ use crate::iam::{Node, check};
 use crate::key::catalog::Update;
 
 /// IAM's quota of groups that a user is in.
-const MAX_GROUPS: usize = 10;
+pub(super) const MAX_GROUPS: usize = 10;
 
 pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let name = check::group(call.form)?;
@@ -44,7 +44,7 @@ pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
     let names = members.iter().map(|user| user.name.as_str());
     let show = |name: &str| {
         let user = members.iter().find(|user| user.name == name);
-        user.map_or_else(|| Node::from(name), |user| users::describe(user))
+        user.map_or_else(|| Node::from(name), |user| users::describe(user, false))
     };
     let page = listing::names(call.form, names, "Users", show)?;
     let Node::Members(mut page) = page else { return Ok(Some(page)) };
@@ -137,7 +137,8 @@ async fn change_both(
     Err(contended())
 }
 
-fn describe(group: &Group) -> Node {
+/// A group.
+pub(super) fn describe(group: &Group) -> Node {
     Node::Members(vec![
         ("Path", Node::from(group.path.as_str())),
         ("GroupName", Node::from(group.name.as_str())),

@@ -1,6 +1,6 @@
 //! What policies belong to: users, groups and roles.
 
-use super::call::{Call, missing};
+use super::call::{Call, Traits, missing};
 use crate::iam::check;
 use crate::iam::directory::Cached;
 use crate::iam::document::Kind;
@@ -103,8 +103,10 @@ impl Holder for Role {
         let name = check::role(call.form)?;
         let found = call.directory().role(call.account(), name).await?;
         let arn = found.as_ref().map_or_else(|| call.arn("role", name), |role| role.arn());
-        let boundary = found.as_ref().and_then(|role| role.boundary.as_deref());
-        call.authorize_on(Some(&arn), boundary)?;
+        let traits = found
+            .as_ref()
+            .map(|role| Traits { boundary: role.boundary.as_deref(), tags: Some(&role.tags) });
+        call.authorize_on(Some(&arn), traits.unwrap_or_default())?;
         found.ok_or_else(|| missing("role", name))
     }
 
@@ -128,7 +130,9 @@ impl Holder for Role {
 pub(super) async fn named_user(call: &Call<'_>, name: &str) -> Result<Stored<User>, IamError> {
     let found = call.directory().user(call.account(), name).await?;
     let arn = found.as_ref().map_or_else(|| call.arn("user", name), |user| user.arn());
-    let boundary = found.as_ref().and_then(|user| user.boundary.as_deref());
-    call.authorize_on(Some(&arn), boundary)?;
+    let traits = found
+        .as_ref()
+        .map(|user| Traits { boundary: user.boundary.as_deref(), tags: Some(&user.tags) });
+    call.authorize_on(Some(&arn), traits.unwrap_or_default())?;
     found.ok_or_else(|| missing("user", name))
 }

@@ -7,7 +7,8 @@ use super::call::Call;
 use crate::iam::check;
 use crate::iam::directory::Cached;
 use crate::iam::error::IamError;
-use crate::iam::{Form, Node};
+use crate::iam::record::{Group, ManagedPolicy, Role, User};
+use crate::iam::{Form, Node, layout};
 
 /// What a page ends with, and whether there is more.
 struct End<'e>(Option<&'e str>);
@@ -46,6 +47,151 @@ pub(super) fn names<'n>(
     let more = rest.next().is_some();
     let items = page.iter().map(|name| show(name)).collect();
     Ok(finish(member, items, &End(page.last().copied().filter(|_| more))))
+}
+
+/// Where a page of `all` numbered items begins.
+pub(super) fn number(form: &Form, all: usize) -> Result<usize, IamError> {
+    let Some(text) = marker(form)? else { return Ok(0) };
+    let number = text.parse().ok().filter(|number| *number < all);
+    number.ok_or_else(|| IamError::invalid("Invalid Marker"))
+}
+
+/// A page of `all` numbered items that begins with the one of this number.
+pub(super) fn numbered(member: &'static str, items: Vec<Node>, begin: usize, all: usize) -> Node {
+    let next = begin + items.len();
+    let next = (next < all).then(|| next.to_string());
+    finish(member, items, &End(next.as_deref()))
+}
+
+/// A kind of record in an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    User,
+    Group,
+    Role,
+    Policy,
+}
+
+impl Kind {
+    /// Its letter in markers.
+    const fn letter(self) -> &'static str {
+        match self {
+            Self::User => "u",
+            Self::Group => "g",
+            Self::Role => "r",
+            Self::Policy => "p",
+        }
+    }
+}
+
+/// A record that [`walk`] has come to.
+pub(super) enum Place<'r> {
+    User(&'r User),
+    Group(&'r Group),
+    Role(&'r Role),
+    Policy(&'r ManagedPolicy),
+}
+
+/// A record of one of the kinds.
+trait Walked: Cached {
+    fn name(&self) -> &str;
+    fn place(&self) -> Place<'_>;
+}
+
+macro_rules! walked {
+    ($($record:ty, $place:ident;)+) => {$(
+        impl Walked for $record {
+            fn name(&self) -> &str {
+                &self.name
+            }
+
+            fn place(&self) -> Place<'_> {
+                Place::$place(self)
+            }
+        }
+    )+};
+}
+
+walked! {
+    User, User;
+    Group, Group;
+    Role, Role;
+    ManagedPolicy, Policy;
+}
+
+/// Records that are looked at for a page, whether they are shown or not.
+const MAX_VISITED: usize = 5000;
+/// Of those, how many at a time.
+const STEP: usize = 250;
+
+/// Goes through the records of several kinds in the caller's account, until a page is full or
+/// enough were looked at; `show` says whether it took one. What the page ends with.
+pub(super) async fn walk(
+    call: &Call<'_>,
+    kinds: &[Kind],
+    mut show: impl FnMut(Place<'_>) -> bool + Send,
+) -> Result<Vec<(&'static str, Node)>, IamError> {
+    let (limit, begin) = (check::max_items(call.form)?, marker(call.form)?);
+    let mut walk = Walk { call, left: limit, visits: MAX_VISITED, show: &mut show };
+    let mut position = match begin.as_deref() {
+        None => None,
+        Some(text) => {
+            let parts = text.split_once('/');
+            let kind = parts.and_then(|(letter, name)| {
+                let index = kinds.iter().position(|kind| kind.letter() == letter)?;
+                Some((index, name.to_owned()))
+            });
+            Some(kind.ok_or_else(|| IamError::invalid("Invalid Marker"))?)
+        }
+    };
+    let first = position.as_ref().map_or(0, |(index, _)| *index);
+    for kind in kinds.iter().skip(first) {
+        let after = position.take().map(|(_, name)| name);
+        let stopped = match kind {
+            Kind::User => walk.kind::<User>(after).await?,
+            Kind::Group => walk.kind::<Group>(after).await?,
+            Kind::Role => walk.kind::<Role>(after).await?,
+            Kind::Policy => walk.kind::<ManagedPolicy>(after).await?,
+        };
+        if let Some(last) = stopped {
+            let marker = BASE64.encode(format!("{}/{last}", kind.letter()));
+            return Ok(vec![("IsTruncated", Node::Flag(true)), ("Marker", Node::Text(marker))]);
+        }
+    }
+    Ok(vec![("IsTruncated", Node::Flag(false))])
+}
+
+/// A walk under way.
+struct Walk<'w, 'c, S> {
+    call: &'w Call<'c>,
+    /// What the page has room for.
+    left: usize,
+    /// What may still be looked at.
+    visits: usize,
+    show: &'w mut S,
+}
+
+impl<S: FnMut(Place<'_>) -> bool + Send> Walk<'_, '_, S> {
+    /// The records of one kind; what the page ends after, if more follows.
+    async fn kind<R: Walked>(&mut self, after: Option<String>) -> Result<Option<String>, IamError> {
+        let account = self.call.account();
+        let mut last = after;
+        loop {
+            let from = last.as_ref().map(|last| layout::named(R::PREFIX, account, last));
+            let page = self.call.directory().list::<R>(Some(account), from, STEP).await?;
+            for record in &page.items {
+                if self.left == 0 || self.visits == 0 {
+                    return Ok(Some(last.unwrap_or_default()));
+                }
+                self.visits -= 1;
+                self.left -= usize::from((self.show)(record.place()));
+                last = Some(record.name().to_ascii_lowercase());
+            }
+            if !page.more {
+                return Ok(None);
+            }
+        }
+    }
 }
 
 fn finish(member: &'static str, items: Vec<Node>, end: &End<'_>) -> Node {

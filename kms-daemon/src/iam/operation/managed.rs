@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::call::{Call, contended, new_id, taken, tries};
-use super::{listing, versions};
+use super::call::{Call, Traits, contended, new_id, taken, tries};
+use super::{listing, tags, versions};
 use crate::audit::event_time;
 use crate::clock::Timestamp;
+use crate::iam::Node;
+use crate::iam::check::{self, Usage};
 use crate::iam::directory::Changes;
 use crate::iam::document::{self, Kind};
 use crate::iam::error::{Code, IamError};
 use crate::iam::record::{ManagedPolicy, PolicyVersion, Version};
-use crate::iam::{Node, check};
 use crate::key::Stored;
 use crate::key::catalog::Update;
 
@@ -38,6 +39,7 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         last: FIRST,
         attachments: 0,
         bounds: 0,
+        tags: call.tags(),
     };
     if call.commit(Changes::new().insert(&policy)?).await? == Update::Conflict {
         return Err(taken("A policy called", name));
@@ -58,10 +60,19 @@ pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
         "AWS" => false,
         _ => return Err(IamError::invalid("Scope is one of All, AWS and Local.")),
     };
+    let attached = check::flag(call.form, "OnlyAttached")?;
+    let usage = check::usage(call.form)?;
     call.authorize(Some(&call.arn("policy", "")))?;
-    let show = |policy: &ManagedPolicy| {
-        (own && policy.path.starts_with(prefix)).then(|| describe(policy, false))
+    let wanted = |policy: &ManagedPolicy| {
+        let used = match usage {
+            Some(Usage::Permissions) => policy.attachments > 0,
+            Some(Usage::Boundary) => policy.bounds > 0,
+            None => true,
+        };
+        let counts = policy.attachments > 0 || policy.bounds > 0;
+        own && policy.path.starts_with(prefix) && used && (counts || !attached)
     };
+    let show = |policy: &ManagedPolicy| wanted(policy).then(|| describe(policy, false));
     listing::records(call, true, |policy: &ManagedPolicy| &policy.name, "Policies", show)
         .await
         .map(Some)
@@ -96,8 +107,10 @@ pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError
 /// As for [`by_arn`]; [`Code::AccessDenied`] if the caller may not do what it does.
 pub(super) async fn requested(call: &Call<'_>) -> Result<Stored<ManagedPolicy>, IamError> {
     let arn = call.form.required("PolicyArn")?;
-    call.authorize(Some(arn))?;
-    by_arn(call, arn).await
+    let found = by_arn(call, arn).await;
+    let tags = found.as_ref().ok().map(|policy| &policy.tags);
+    call.authorize_on(Some(arn), Traits { tags, ..Traits::default() })?;
+    found
 }
 
 /// The policy of the caller's account with this ARN.
@@ -120,7 +133,8 @@ pub(super) async fn by_arn(call: &Call<'_>, arn: &str) -> Result<Stored<ManagedP
     })
 }
 
-fn describe(policy: &ManagedPolicy, whole: bool) -> Node {
+/// A policy; `whole`: with what listings leave out.
+pub(super) fn describe(policy: &ManagedPolicy, whole: bool) -> Node {
     let time = |time: Timestamp| Some(Node::from(event_time(time.into())));
     let updated = policy.versions.values().last().map_or(policy.created, |last| last.created);
     let description = policy.description.as_deref().filter(|_| whole);
@@ -136,5 +150,6 @@ fn describe(policy: &ManagedPolicy, whole: bool) -> Node {
         ("Description", description.map(Node::from)),
         ("CreateDate", time(policy.created)),
         ("UpdateDate", time(updated)),
+        ("Tags", tags::shown(&policy.tags).filter(|_| whole)),
     ])
 }

@@ -4,7 +4,7 @@ use super::boundaries;
 use super::call::{self, Call, contended, new_id, taken, tries};
 use super::holder::Holder;
 use super::inline::encoded;
-use super::listing;
+use super::{listing, tags};
 use crate::audit::event_time;
 use crate::iam::directory::Changes;
 use crate::iam::document;
@@ -37,6 +37,7 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         policies: InlinePolicies::new(),
         attached: Attached::new(),
         boundary: boundary.map(str::to_owned),
+        tags: call.tags(),
     };
     for _ in tries() {
         if call.directory().role(call.account(), name).await?.is_some() {
@@ -48,7 +49,7 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         };
         if call.commit(changes.insert(&role)?).await? == Update::Applied {
             call.element("role", serde_json::json!({ "roleId": role.id, "arn": role.arn() }));
-            return Ok(Some(Node::Members(vec![("Role", describe(&role))])));
+            return Ok(Some(Node::Members(vec![("Role", describe(&role, true))])));
         }
     }
     Err(contended())
@@ -56,13 +57,27 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
 
 pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let role = Role::find(call).await?;
-    Ok(Some(Node::Members(vec![("Role", describe(&role))])))
+    let Node::Members(mut members) = describe(&role, true) else {
+        return Ok(None);
+    };
+    let used = call.iam.uses.of(&role.id).await?.into_values().max();
+    members.push((
+        "RoleLastUsed",
+        Node::members(match used {
+            Some(used) => vec![
+                ("LastUsedDate", Some(Node::from(event_time(used.at.into())))),
+                ("Region", Some(Node::from(used.region))),
+            ],
+            None => Vec::new(),
+        }),
+    ));
+    Ok(Some(Node::Members(vec![("Role", Node::Members(members))])))
 }
 
 pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let prefix = check::path(call.form, "PathPrefix")?;
     call.authorize(Some(&call.arn("role", "")))?;
-    let show = |role: &Role| role.path.starts_with(prefix).then(|| describe(role));
+    let show = |role: &Role| role.path.starts_with(prefix).then(|| describe(role, false));
     listing::records(call, true, |role: &Role| &role.name, "Roles", show).await.map(Some)
 }
 
@@ -84,6 +99,36 @@ pub(super) async fn update_trust(call: &mut Call<'_>) -> Result<Option<Node>, Ia
     call.change(update).await.map(|()| None)
 }
 
+pub(super) async fn update(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    let description = check::text(call.form, "Description", 1000)?;
+    let longest = check::number(call.form, "MaxSessionDuration", MAX_SESSION)?;
+    change(call, |role| {
+        if description.is_some() {
+            role.description.clone_from(&description);
+        }
+        role.max_session = longest.unwrap_or(role.max_session);
+    })
+    .await?;
+    Ok(Some(Node::Members(Vec::new())))
+}
+
+pub(super) async fn describe_anew(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    call.form.required("Description")?;
+    let description = check::text(call.form, "Description", 1000)?;
+    change(call, |role| role.description.clone_from(&description)).await?;
+    let role = Role::find(call).await?;
+    Ok(Some(Node::Members(vec![("Role", describe(&role, true))])))
+}
+
+/// Changes the role that the call names.
+async fn change(call: &Call<'_>, change: impl Fn(&mut Role) + Send + Sync) -> Result<(), IamError> {
+    let update = |role: &mut Role| {
+        change(role);
+        Ok(())
+    };
+    call.change(update).await
+}
+
 pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     for _ in tries() {
         let role = Role::find(call).await?;
@@ -96,14 +141,16 @@ pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError
             }
         }
         let changes = boundaries::unbind(call, Changes::new(), role.boundary.as_deref()).await?;
-        if call.commit(changes.remove(&role)).await? == Update::Applied {
+        if call.commit(changes.remove(&role).forget_uses(&role.id)).await? == Update::Applied {
             return Ok(None);
         }
     }
     Err(contended())
 }
 
-fn describe(role: &Role) -> Node {
+/// A role; `whole`: with what listings leave out.
+pub(super) fn describe(role: &Role, whole: bool) -> Node {
+    let boundary = role.boundary.as_deref().filter(|_| whole);
     Node::members(vec![
         ("Path", Some(Node::from(role.path.as_str()))),
         ("RoleName", Some(Node::from(role.name.as_str()))),
@@ -113,6 +160,7 @@ fn describe(role: &Role) -> Node {
         ("AssumeRolePolicyDocument", Some(Node::from(encoded(role.trust.text())))),
         ("Description", role.description.as_deref().map(Node::from)),
         ("MaxSessionDuration", Some(Node::Number(role.max_session.into()))),
-        ("PermissionsBoundary", role.boundary.as_deref().map(boundaries::describe)),
+        ("PermissionsBoundary", boundary.map(boundaries::describe)),
+        ("Tags", tags::shown(&role.tags).filter(|_| whole)),
     ])
 }

@@ -10,11 +10,11 @@ use crate::error::{Exception, KmsError};
 use crate::iam::document::{self, Kind};
 use crate::iam::error::{Code, IamError};
 use crate::iam::record::Role;
-use crate::iam::token::{self, Subject, Temporary};
-use crate::iam::{Node, check};
-use crate::key::Stored;
+use crate::iam::token::{self, Extras, Subject, Temporary};
+use crate::iam::{Form, Node, check};
+use crate::key::{Stored, Tags};
 use crate::policy::identities::{self, Details, Target};
-use crate::principal::PrincipalKind;
+use crate::principal::{PrincipalKind, TemporarySession};
 
 /// Shortest session, in seconds.
 const MIN_DURATION: u32 = 900;
@@ -23,6 +23,8 @@ const MIN_DURATION: u32 = 900;
 const ONE_HOUR: u32 = 3600;
 /// Longest session of any role, in seconds.
 const MAX_ROLE_SESSION: u32 = 43_200;
+/// STS's quota of managed policies that narrow a session.
+const MAX_SESSION_POLICIES: usize = 10;
 /// Longest session of a user, and what it is unless the caller says; in seconds.
 const USER_SESSION: (u32, u32) = (129_600, 43_200);
 
@@ -45,6 +47,16 @@ pub(super) async fn assume_role(call: &mut Call<'_>) -> Result<Option<Node>, Iam
     if let Some(policy) = policy {
         document::identity(Kind::Session, policy)?;
     }
+    let policy_arns = policy_arns(form)?;
+    let given = call.tags();
+    let kept = check::tag_keys(form, "TransitiveTagKeys")?;
+    if let Some(unknown) = kept.iter().find(|key| find_tag(&given, key).is_none()) {
+        let text = format!(
+            "The specified transitive tag key {unknown} must be included in the \
+                            requested tags."
+        );
+        return Err(IamError::invalid(text));
+    }
     let caller = call.principal();
     if caller.is_root() {
         let text = "Roles may not be assumed by root accounts.";
@@ -57,9 +69,15 @@ pub(super) async fn assume_role(call: &mut Call<'_>) -> Result<Option<Node>, Iam
         Some(_) => Some(check::name(form, "SourceIdentity", (2, 64))?),
         None => inherited,
     };
-    let details =
-        Details { external_id, session_name: Some(session), source_identity, ..Details::default() };
-    let role = authorized(call, arn, details).await?;
+    let (tags, transitive) = inherit(caller.session.as_ref(), &given, &kept)?;
+    let details = Details {
+        external_id,
+        session_name: Some(session),
+        source_identity,
+        transitive: (!kept.is_empty()).then_some(&kept),
+        ..call.tagging()
+    };
+    let role = authorized(call, (arn, !tags.is_empty()), details).await?;
     if inherited.is_some() && source_identity != inherited {
         let text = "The source identity of a session cannot be changed.";
         return Err(IamError::new(Code::AccessDenied, text));
@@ -80,7 +98,16 @@ pub(super) async fn assume_role(call: &mut Call<'_>) -> Result<Option<Node>, Iam
         source_identity: source_identity.map(str::to_owned),
     };
     let account = role.account.clone();
-    let credentials = issue(call, &account, subject, life, policy).await?;
+    for arn in &policy_arns {
+        if arn.split(':').nth(4) != Some(&account) || call.iam.find_managed(arn).await?.is_none() {
+            let arn: String = arn.chars().take(256).collect();
+            let text = format!("PolicyArns: {arn} is no managed policy of the account {account}.");
+            return Err(IamError::invalid(text));
+        }
+    }
+    let packs = policy.is_some() || !policy_arns.is_empty() || !tags.is_empty();
+    let extras = Extras { policy, policy_arns, tags, transitive };
+    let (credentials, packed) = issue(call, &account, subject, life, extras).await?;
     let user = [
         ("assumedRoleId", format!("{}:{session}", role.id)),
         ("arn", format!("arn:aws:sts::{account}:assumed-role/{}/{session}", role.name)),
@@ -91,6 +118,7 @@ pub(super) async fn assume_role(call: &mut Call<'_>) -> Result<Option<Node>, Iam
     Ok(Some(Node::members(vec![
         ("AssumedRoleUser", Some(user)),
         ("Credentials", Some(credentials)),
+        ("PackedPolicySize", packs.then_some(Node::Number(packed as u64))),
         ("SourceIdentity", source_identity.map(Node::from)),
     ])))
 }
@@ -110,14 +138,52 @@ pub(super) async fn session_token(call: &mut Call<'_>) -> Result<Option<Node>, I
     };
     let subject = Subject::Key(caller.access_key_id.clone());
     let life = life(call.now(), duration);
-    let credentials = issue(call, call.account(), subject, life, None).await?;
+    let account = call.account();
+    let (credentials, _) = issue(call, account, subject, life, Extras::default()).await?;
     Ok(Some(Node::Members(vec![("Credentials", credentials)])))
 }
 
-/// The role with this ARN, if the caller may assume it. Whether it exists is not told otherwise.
+/// `PolicyArns`: managed policies that narrow the session.
+fn policy_arns(form: &Form) -> Result<Vec<String>, IamError> {
+    let count = form.items("PolicyArns", &["arn"])?;
+    check::many("PolicyArns", count, MAX_SESSION_POLICIES)?;
+    let arn = |number| form.required(&format!("PolicyArns.member.{number}.arn"));
+    (1..=count).map(|number| arn(number).map(str::to_owned)).collect()
+}
+
+/// The tags of a session that is to be made, and the keys of those that stay with what comes of
+/// it: those that the request gives, and those that stay with what comes of the caller's session.
+fn inherit(
+    own: Option<&TemporarySession>,
+    given: &Tags,
+    kept: &[String],
+) -> Result<(Tags, Vec<String>), IamError> {
+    let (mut tags, mut transitive) = (given.clone(), kept.to_vec());
+    let Some(own) = own else { return Ok((tags, transitive)) };
+    for key in &own.transitive {
+        if find_tag(given, key).is_some() {
+            let text = "One of the specified transitive tag keys can't be set because it conflicts \
+                        with a transitive tag key from the calling session.";
+            return Err(IamError::invalid(text));
+        }
+        if let Some((key, value)) = find_tag(&own.tags, key) {
+            tags.insert(key.clone(), value.clone());
+            transitive.push(key.clone());
+        }
+    }
+    Ok((tags, transitive))
+}
+
+/// A tag, by its key in any case.
+fn find_tag<'t>(tags: &'t Tags, key: &str) -> Option<(&'t String, &'t String)> {
+    tags.iter().find(|(known, _)| check::same_tag(known, key, false))
+}
+
+/// The role with this ARN, if the caller may assume it, with tags if the session is to have any.
+/// Whether it exists is not told otherwise.
 async fn authorized(
     call: &Call<'_>,
-    arn: &str,
+    (arn, tagged): (&str, bool),
     details: Details<'_>,
 ) -> Result<Stored<Role>, IamError> {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
@@ -139,9 +205,13 @@ async fn authorized(
     };
     let role = role.filter(|role| role.arn() == arn).ok_or_else(refused)?;
     let target = Target { account: &role.account, arn, trust: &role.trust };
+    let details = Details { resource_tags: Some(&role.tags), ..details };
     identities::authorize_assumption(call.asker(), Action::AssumeRole, target, details)?;
     if details.source_identity.is_some() {
         identities::authorize_assumption(call.asker(), Action::SetSourceIdentity, target, details)?;
+    }
+    if tagged {
+        identities::authorize_assumption(call.asker(), Action::TagSession, target, details)?;
     }
     Ok(role)
 }
@@ -158,18 +228,19 @@ async fn issue(
     account: &str,
     subject: Subject,
     life: (Timestamp, Timestamp),
-    policy: Option<&str>,
-) -> Result<Node, IamError> {
+    extras: Extras<'_>,
+) -> Result<(Node, usize), IamError> {
     let iam = call.iam;
     let made =
-        token::issue((&iam.vault, &iam.seal), account, subject, life, policy, call.trace()).await?;
-    let Temporary { access_key_id, secret, token } = made;
+        token::issue((&iam.vault, &iam.seal), account, subject, life, extras, call.trace()).await?;
+    let Temporary { access_key_id, secret, token, packed } = made;
     let expires = event_time(life.1.into());
     call.element("credentials", json!({ "accessKeyId": access_key_id, "expiration": expires }));
-    Ok(Node::Members(vec![
+    let credentials = Node::Members(vec![
         ("AccessKeyId", Node::from(access_key_id)),
         ("SecretAccessKey", Node::Secret(secret)),
         ("SessionToken", Node::Secret(token)),
         ("Expiration", Node::from(expires)),
-    ]))
+    ]);
+    Ok((credentials, packed))
 }

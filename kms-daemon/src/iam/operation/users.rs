@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::boundaries;
 use super::call::{self, Call, contended, new_id, taken, tries};
 use super::holder::{self, Holder};
-use super::listing;
+use super::{listing, tags};
 use crate::audit::event_time;
 use crate::iam::directory::Changes;
 use crate::iam::error::IamError;
@@ -27,6 +27,7 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         policies: InlinePolicies::new(),
         attached: Attached::new(),
         boundary: None,
+        tags: call.tags(),
     };
     call.authorize(Some(&user.arn()))?;
     for _ in tries() {
@@ -40,7 +41,7 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         };
         user.boundary = call.form.optional("PermissionsBoundary").map(str::to_owned);
         if call.commit(changes.insert(&user)?).await? == Update::Applied {
-            let shown = describe(&user);
+            let shown = describe(&user, true);
             call.element("user", summary(&user));
             return Ok(Some(Node::Members(vec![("User", shown)])));
         }
@@ -50,7 +51,7 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
 
 pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let user = if !call.principal().is_root() || call.form.optional("UserName").is_some() {
-        describe(&*holder::named_user(call, call.user_name()?).await?)
+        describe(&*holder::named_user(call, call.user_name()?).await?, true)
     } else {
         let arn = call.principal().arn();
         call.authorize(Some(&arn))?;
@@ -73,7 +74,7 @@ async fn own(call: &Call<'_>, arn: &str) -> Result<Node, IamError> {
 pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let prefix = check::path(call.form, "PathPrefix")?;
     call.authorize(Some(&call.arn("user", "")))?;
-    let show = |user: &User| user.path.starts_with(prefix).then(|| describe(user));
+    let show = |user: &User| user.path.starts_with(prefix).then(|| describe(user, false));
     listing::records(call, true, |user: &User| &user.name, "Users", show).await.map(Some)
 }
 
@@ -91,26 +92,29 @@ pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError
             }
         }
         let changes = boundaries::unbind(call, Changes::new(), user.boundary.as_deref()).await?;
-        if call.commit(changes.remove(&user)).await? == Update::Applied {
+        if call.commit(changes.remove(&user).forget_uses(&user.id)).await? == Update::Applied {
             return Ok(None);
         }
     }
     Err(contended())
 }
 
-pub(super) fn describe(user: &User) -> Node {
+/// A user; `whole`: with what listings leave out.
+pub(super) fn describe(user: &User, whole: bool) -> Node {
+    let boundary = user.boundary.as_deref().filter(|_| whole);
     Node::members(vec![
         ("Path", Some(Node::from(user.path.as_str()))),
         ("UserName", Some(Node::from(user.name.as_str()))),
         ("UserId", Some(Node::from(user.id.as_str()))),
         ("Arn", Some(Node::from(user.arn()))),
         ("CreateDate", Some(Node::from(event_time(user.created.into())))),
-        ("PermissionsBoundary", user.boundary.as_deref().map(boundaries::describe)),
+        ("PermissionsBoundary", boundary.map(boundaries::describe)),
+        ("Tags", tags::shown(&user.tags).filter(|_| whole)),
     ])
 }
 
-/// A user, for the audit record.
-fn summary(user: &User) -> serde_json::Value {
+/// A user, for audit records.
+pub(super) fn summary(user: &User) -> serde_json::Value {
     serde_json::json!({
         "path": user.path, "userName": user.name, "userId": user.id, "arn": user.arn(),
         "createDate": event_time(user.created.into()),

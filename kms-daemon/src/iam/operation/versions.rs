@@ -12,7 +12,7 @@ use crate::iam::{Node, check};
 use crate::key::catalog::Update;
 
 /// IAM's quota of versions of a policy.
-const MAX_VERSIONS: usize = 5;
+pub(super) const MAX_VERSIONS: usize = 5;
 
 pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let document = call.form.required("PolicyDocument")?;
@@ -117,7 +117,13 @@ pub(super) fn name(number: u32) -> String {
     format!("v{number}")
 }
 
-fn describe(policy: &ManagedPolicy, number: u32, version: &PolicyVersion, whole: bool) -> Node {
+/// A version; `whole`: with its document.
+pub(super) fn describe(
+    policy: &ManagedPolicy,
+    number: u32,
+    version: &PolicyVersion,
+    whole: bool,
+) -> Node {
     let document = whole.then(|| Node::from(encoded(version.document.text())));
     Node::members(vec![
         ("Document", document),

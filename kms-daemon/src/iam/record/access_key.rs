@@ -43,7 +43,7 @@ pub enum Owner {
 }
 
 /// Whether an access key may be used. The names are those of IAM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Status {
     /// It may.
     Active,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Record, Version};
 use crate::clock::Timestamp;
 use crate::iam::layout;
-use crate::key::CatalogError;
+use crate::key::{CatalogError, Tags};
 use crate::policy::IdentityPolicy;
 
 /// A managed policy of a customer.
@@ -38,6 +38,9 @@ pub struct ManagedPolicy {
     pub attachments: u32,
     /// How many users and roles it bounds.
     pub bounds: u32,
+    /// Tags. Their keys have case.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
 }
 
 /// A version of a managed policy.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Attached, InlinePolicies, Record, Version};
 use crate::clock::Timestamp;
 use crate::iam::layout;
+use crate::key::Tags;
 use crate::policy::TrustPolicy;
 
 /// An IAM role.
@@ -35,6 +36,9 @@ pub struct Role {
     pub attached: Attached,
     /// ARN of the managed policy that bounds its permissions.
     pub boundary: Option<String>,
+    /// Tags. The keys differ in more than case.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
 }
 
 impl Role {

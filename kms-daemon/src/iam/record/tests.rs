@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::clock::Timestamp;
+use crate::iam::uses::{ByService, Use, UsesRecord};
 use crate::iam::vault::Sealed;
+use crate::key::Tags;
 use crate::policy::TrustPolicy;
 
 const CREATED: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -57,12 +59,48 @@ fn user() {
         policies: InlinePolicies::from([("p".to_owned(), policy())]),
         attached: Attached::from(["arn:aws:iam::111122223333:policy/p".to_owned()]),
         boundary: None,
+        tags: Tags::new(),
     };
     assert_eq!(record.arn(), "arn:aws:iam::111122223333:user/team/Ana");
     golden(
         &record,
         "iam/users/111122223333/ana",
         r#"{"version":1,"account":"111122223333","name":"Ana","path":"/team/","id":"AIDAAAAAAAAAAAAAAAAA","created":1800000000000,"keys":[],"groups":["Team"],"policies":{"p":"{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"kms:*\",\"Resource\":\"*\"}}"},"attached":["arn:aws:iam::111122223333:policy/p"],"boundary":null}"#,
+    );
+}
+
+/// Records of releases without tags stay as they are.
+#[test]
+fn tags_are_stored_where_there_are_some() {
+    let text = |tags: &str| {
+        format!(
+            r#"{{"version":1,"account":"111122223333","name":"Ana","path":"/","id":"AIDAAAAAAAAAAAAAAAAA","created":1800000000000,"keys":[],"groups":[],"policies":{{}},"attached":[],"boundary":null{tags}}}"#
+        )
+    };
+    let mut user = User::decode(text("").as_bytes()).unwrap();
+    assert!(user.tags.is_empty());
+    user.tags.insert("Team".to_owned(), "red".to_owned());
+    golden(&user, "iam/users/111122223333/ana", &text(r#","tags":{"Team":"red"}"#));
+}
+
+#[test]
+fn report_and_uses() {
+    let report = Report { version: Version, account: "111122223333".to_owned(), asked: CREATED };
+    golden(
+        &report,
+        "iam/reports/111122223333",
+        r#"{"version":1,"account":"111122223333","asked":1800000000000}"#,
+    );
+    let used = Use { at: CREATED, region: "eu-west-1".to_owned() };
+    let uses = UsesRecord {
+        version: Version,
+        id: "AIDAAAAAAAAAAAAAAAAA".to_owned(),
+        services: ByService::from([("kms".to_owned(), used)]),
+    };
+    golden(
+        &uses,
+        "iam/uses/AIDAAAAAAAAAAAAAAAAA",
+        r#"{"version":1,"id":"AIDAAAAAAAAAAAAAAAAA","services":{"kms":{"at":1800000000000,"region":"eu-west-1"}}}"#,
     );
 }
 
@@ -107,6 +145,7 @@ fn role() {
         policies: InlinePolicies::new(),
         attached: Attached::new(),
         boundary: Some("arn:aws:iam::111122223333:policy/b".to_owned()),
+        tags: Tags::new(),
     };
     assert_eq!(record.arn(), "arn:aws:iam::111122223333:role/Deploy");
     golden(
@@ -131,6 +170,7 @@ fn managed_policy() {
         last: 4,
         attachments: 1,
         bounds: 2,
+        tags: Tags::new(),
     };
     assert_eq!(record.arn(), "arn:aws:iam::111122223333:policy/Bound");
     golden(

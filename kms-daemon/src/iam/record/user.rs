@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Attached, InlinePolicies, Record, Version};
 use crate::clock::Timestamp;
 use crate::iam::layout;
+use crate::key::Tags;
 
 /// An IAM user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct User {
     pub attached: Attached,
     /// ARN of the managed policy that bounds its permissions.
     pub boundary: Option<String>,
+    /// Tags. The keys differ in more than case.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
 }
 
 impl User {

@@ -51,10 +51,10 @@ async fn listings_have_pages_and_paths() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_refused_and_not_ignored() {
     let rig = Rig::new().await;
-    let tags = [("UserName", "ana"), ("Tags.member.1.Key", "k"), ("Tags.member.1.Value", "v")];
+    let device = [("UserName", "ana"), ("SerialNumber.member.1.Key", "k")];
     assert_eq!(
-        rig.refused("CreateUser", &tags).await,
-        "ValidationError: The parameter Tags.member.1.Key is not supported by this service."
+        rig.refused("CreateUser", &device).await,
+        "ValidationError: The parameter SerialNumber.member.1.Key is not supported by this service."
     );
     for (parameters, code) in [
         (&[][..], "ValidationError"),

@@ -35,7 +35,8 @@ fn session(name: &str) -> Principal {
 
 fn temporary() -> TemporarySession {
     let (issued, expires) = (Timestamp::from_millis(0), Timestamp::from_millis(1));
-    TemporarySession { issued, expires, policy: None, source_identity: Some("ben".to_owned()) }
+    let source_identity = Some("ben".to_owned());
+    TemporarySession { issued, expires, source_identity, ..TemporarySession::default() }
 }
 
 fn statement(effect: &str, action: &str, resource: &str, condition: Value) -> IdentityPolicy {

@@ -23,8 +23,7 @@ async fn callers_and_connections_are_told() {
     let (role, id) = ("reader".to_owned(), "AROAEXAMPLE".to_owned());
     let session = RoleSession { role_id: id, path: "/".to_owned(), role, session: "s1".to_owned() };
     let now = Timestamp::from_millis(1_800_000_000_000);
-    let temporary =
-        TemporarySession { issued: now, expires: now, policy: None, source_identity: None };
+    let temporary = TemporarySession { issued: now, expires: now, ..TemporarySession::default() };
     let session = rig.request(Principal {
         kind: PrincipalKind::Role(session),
         session: Some(temporary),

@@ -1,0 +1,257 @@
+//! Requests to services that are not here, which programs send to the endpoint of all services.
+//! They are told so in the form that the clients of the service read.
+//!
+//! Which service is meant is what the scope of the signature says; nobody vouches for it, and
+//! nothing depends on it but the form of the refusal and the text of its record.
+
+use std::time::Instant;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode, Version};
+use serde_json::json;
+
+use super::exchange::Exchange;
+use super::front::{Front, Peer, Reply, TARGET, TARGET_PREFIX, identify};
+use crate::audit::{AuditError, Outcome};
+use crate::error::KmsError;
+use crate::iam::{Format, Refusal, Service};
+use crate::sigv4::SigningService;
+
+/// Longest name of a service.
+const MAX_NAME: usize = 64;
+/// The services that S3's clients sign for.
+const S3: &[&str] = &["s3", "s3express", "s3-object-lambda", "s3-outposts"];
+/// The other services whose refusals are XML although their requests are no forms.
+const REST_XML: &[&str] = &["cloudfront", "route53"];
+
+/// A service that is not here.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Absent {
+    name: String,
+    form: Form,
+}
+
+/// The forms of refusals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Of services with the operation in `X-Amz-Target`.
+    Json,
+    /// Of services whose requests are forms.
+    Query,
+    /// Of services with the operation in the path.
+    RestJson,
+    /// Of the older ones of these.
+    RestXml,
+    /// Of S3.
+    S3,
+    /// Of services that speak Smithy's RPC v2 in CBOR.
+    Cbor,
+}
+
+impl Absent {
+    /// The service that a request is signed for, if it is not here and the request is for nothing
+    /// that is here.
+    pub(super) fn of(head: &Parts) -> Option<Self> {
+        let name = claimed(head)?;
+        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let form = match header(TARGET) {
+            // A signature for another service is then wrong.
+            Some(target) if target.starts_with(TARGET_PREFIX) => return None,
+            Some(target) if Service::from_target(target).is_some() => return None,
+            Some(_) => Form::Json,
+            None if header("smithy-protocol") == Some("rpc-v2-cbor") => Form::Cbor,
+            None if super::query::is_form(head) => Form::Query,
+            None if S3.contains(&name) => Form::S3,
+            None if REST_XML.contains(&name) => Form::RestXml,
+            None => Form::RestJson,
+        };
+        Some(Self { name: name.to_owned(), form })
+    }
+
+    /// `eventSource` of audit records.
+    pub(super) fn source(&self) -> String {
+        format!("{}.amazonaws.com", self.name)
+    }
+
+    /// What its client is told.
+    pub(super) fn text(&self) -> String {
+        format!(
+            "The service {} is not here. This endpoint serves kms, iam and sts, GetResources of \
+             tagging and DescribeRegions of ec2: give your program another endpoint for {}, for \
+             example with the variable AWS_ENDPOINT_URL_{}.",
+            self.name,
+            self.name,
+            self.name.to_ascii_uppercase().replace('-', "_")
+        )
+    }
+
+    /// Name and HTTP status of the refusal.
+    const fn code(&self) -> (&'static str, u16) {
+        match self.form {
+            Form::Json | Form::Cbor => ("UnknownOperationException", 400),
+            Form::Query | Form::RestXml => ("InvalidAction", 400),
+            Form::RestJson => ("UnknownOperationException", 404),
+            Form::S3 => ("NotImplemented", 501),
+        }
+    }
+
+    /// The refusal, with a text.
+    fn reply(&self, text: &str, request_id: &str) -> Reply {
+        let (code, status) = self.code();
+        let refusal = Refusal { code, status, message: text };
+        let (kind, body) = match self.form {
+            Form::Json => {
+                let body = Format::Bare.refusal("", refusal, request_id);
+                ("application/x-amz-json-1.1", body)
+            }
+            Form::RestJson => {
+                let body = json!({ "__type": code, "message": text }).to_string();
+                ("application/json", body.into_bytes())
+            }
+            Form::Query | Form::RestXml => {
+                ("text/xml", Format::Xml.refusal(&self.namespace(), refusal, request_id))
+            }
+            Form::S3 => {
+                let body = format!(
+                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code>\
+                     <Message>{text}</Message><RequestId>{request_id}</RequestId></Error>"
+                );
+                ("application/xml", body.into_bytes())
+            }
+            Form::Cbor => ("application/cbor", cbor(&[("__type", code), ("message", text)])),
+        };
+        let mut reply = Response::new(Full::new(Bytes::from(body)));
+        *reply.status_mut() =
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        match self.form {
+            Form::RestJson => {
+                reply.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(code));
+            }
+            Form::Cbor => {
+                let protocol = HeaderValue::from_static("rpc-v2-cbor");
+                reply.headers_mut().insert("smithy-protocol", protocol);
+            }
+            _ => {}
+        }
+        reply
+    }
+
+    fn namespace(&self) -> String {
+        format!("http://{}.amazonaws.com/doc/", self.name)
+    }
+}
+
+impl Front {
+    /// Refuses a request to a service that is not here.
+    pub(super) async fn absent(
+        &self,
+        (head, absent): (&Parts, Absent),
+        unread: bool,
+        writable: Result<(), AuditError>,
+        peer: Peer,
+    ) -> Reply {
+        let begin = Instant::now();
+        let mut exchange = Exchange::new(head, peer, &self.region);
+        exchange.source = absent.source().into();
+        let target = head.headers.get(TARGET).and_then(|value| value.to_str().ok());
+        let target =
+            target.map_or_else(|| format!("{} {}", head.method, head.uri.path()), str::to_owned);
+        exchange.name = target.chars().take(128).collect();
+        let (code, _) = absent.code();
+        let text = absent.text();
+        let recorded = match writable {
+            Ok(()) => self.record(&exchange, Outcome::Failure(code, Some(&text))).await,
+            Err(error) => Err(KmsError::internal(error)),
+        };
+        let told = recorded.err().map(|error| error.to_string()).unwrap_or(text);
+        self.metrics.request(None, code, begin.elapsed());
+        let mut reply = absent.reply(&told, &exchange.request_id.to_string());
+        if unread && head.version < Version::HTTP_2 {
+            // What is left of the body would be taken for the next request.
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        identify(&mut reply, exchange.request_id);
+        reply
+    }
+}
+
+/// The service in the scope of a signature, if it is not here and looks like one.
+fn claimed(head: &Parts) -> Option<&str> {
+    let authorization = head.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let scope = authorization.split_once("Credential=")?.1.split([',', ' ']).next()?;
+    let name = scope.split('/').nth(3)?;
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let plausible = (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed);
+    let here = |service: &Service| service.signing().name() == name;
+    let is_here = name == SigningService::KMS.name() || Service::ALL.iter().any(here);
+    (plausible && !is_here).then_some(name)
+}
+
+/// A map of texts in CBOR (RFC 8949).
+fn cbor(pairs: &[(&str, &str)]) -> Vec<u8> {
+    const TEXT: u8 = 3 << 5;
+    const MAP: u8 = 5 << 5;
+    let mut out = vec![MAP | u8::try_from(pairs.len()).unwrap_or(0)];
+    for text in pairs.iter().flat_map(|(key, value)| [key, value]) {
+        match u16::try_from(text.len()) {
+            Ok(length @ ..24) => out.push(TEXT | length.to_be_bytes()[1]),
+            Ok(length) => {
+                out.push(TEXT | 25);
+                out.extend(length.to_be_bytes());
+            }
+            Err(_) => return cbor(&[("__type", "InternalFailure")]),
+        }
+        out.extend(text.bytes());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(service: &str, headers: &[(&str, &str)]) -> Parts {
+        let credential = format!(
+            "AWS4-HMAC-SHA256 Credential=AKIA/20261128/us-east-1/{service}/aws4_request, \
+             SignedHeaders=host, Signature=0"
+        );
+        let mut request = hyper::Request::post("/").header(AUTHORIZATION, credential);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn the_form_is_that_of_the_service() {
+        let form =
+            |service, headers: &[(&str, &str)]| Absent::of(&head(service, headers)).map(|a| a.form);
+        let target = |name| [("x-amz-target", name)];
+        let of_form = [("content-type", "application/x-www-form-urlencoded")];
+        assert_eq!(form("dynamodb", &target("DynamoDB_20120810.ListTables")), Some(Form::Json));
+        assert_eq!(form("sns", &of_form), Some(Form::Query));
+        assert_eq!(form("lambda", &[]), Some(Form::RestJson));
+        assert_eq!(form("cloudfront", &[]), Some(Form::RestXml));
+        assert_eq!(form("s3", &[]), Some(Form::S3));
+        assert_eq!(form("monitoring", &[("smithy-protocol", "rpc-v2-cbor")]), Some(Form::Cbor));
+        // What is for a service that is here is refused for its signature.
+        assert_eq!(form("s3", &target("TrentService.ListKeys")), None);
+        assert_eq!(form("s3", &target("ResourceGroupsTaggingAPI_20170126.GetResources")), None);
+        for service in ["kms", "iam", "sts", "ec2", "tagging", "strongroom", "", "a b", "<x>"] {
+            assert_eq!(form(service, &[]), None, "{service}");
+        }
+    }
+
+    #[test]
+    fn texts_in_cbor() {
+        assert_eq!(cbor(&[("a", "bc")]), [0xa1, 0x61, b'a', 0x62, b'b', b'c']);
+        let long = "x".repeat(300);
+        let bytes = cbor(&[("a", &long)]);
+        assert_eq!(bytes[..6], [0xa1, 0x61, b'a', 0x79, 1, 44]);
+        assert_eq!(bytes.len(), 6 + 300);
+    }
+}

@@ -1,0 +1,185 @@
+//! What policies would decide about a request that nobody has made, whatever is stored: the
+//! simulator of IAM.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use kms_policy::{
+    Action, Caller, ConditionKey, Context, Decision, Denial, Effect, IdentityPolicy, KeyPolicy,
+    KeyType, Name, Policies, PolicyType, Request, Resource, TrustPolicy, Value, pair,
+};
+
+use super::engine::Names;
+use super::identities::PARTITION;
+use crate::clock::Timestamp;
+use crate::error::{Exception, KmsError};
+use crate::key::Tags;
+use crate::principal::Principal;
+
+/// A request that nobody has made.
+#[derive(Clone, Copy)]
+pub(crate) struct Simulation<'a> {
+    /// Who would make it; `None` if that is not said.
+    pub(crate) caller: Option<&'a Principal>,
+    /// The caller's tags.
+    pub(crate) tags: &'a Tags,
+    /// The policies of the caller.
+    pub(crate) identity: &'a [IdentityPolicy],
+    /// The permissions boundary.
+    pub(crate) boundary: Option<&'a IdentityPolicy>,
+    /// For what.
+    pub(crate) action: Action,
+    /// Of what: an ARN, or `*`.
+    pub(crate) resource: &'a str,
+    /// The account that it belongs to.
+    pub(crate) owner: &'a str,
+    /// Its policy, if there is to be one.
+    pub(crate) policy: Option<&'a ResourcePolicy>,
+    /// The values of condition keys.
+    pub(crate) given: &'a Entries,
+    /// When.
+    pub(crate) now: Timestamp,
+}
+
+/// The policy of a resource.
+pub(crate) enum ResourcePolicy {
+    /// Of a key.
+    Key(KeyPolicy),
+    /// Of a role, for whoever is to assume it.
+    Trust(TrustPolicy),
+}
+
+/// What would be decided.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Simulated {
+    /// `allowed`, `explicitDeny` or `implicitDeny`.
+    pub(crate) decision: &'static str,
+    /// The statements that decide.
+    pub(crate) matched: Vec<Matched>,
+    /// The condition keys that policies ask for and that have no value.
+    pub(crate) missing: Vec<String>,
+    /// What the permissions boundary says.
+    pub(crate) bounded: Option<bool>,
+}
+
+/// A statement that applies.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Matched {
+    /// Of what kind its policy is.
+    pub(crate) policy_type: PolicyType,
+    /// Which one of that kind.
+    pub(crate) policy: usize,
+    /// Which of its statements.
+    pub(crate) statement: usize,
+}
+
+/// Values of condition keys, as somebody gives them.
+#[derive(Debug, Default)]
+pub(crate) struct Entries(Vec<(ConditionKey, Vec<String>)>);
+
+impl Entries {
+    /// Adds a key with its values.
+    ///
+    /// # Errors
+    /// [`Exception::Validation`] if that is no name of a condition key, or was given before.
+    pub(crate) fn add(&mut self, key: &str, values: Vec<String>) -> Result<(), KmsError> {
+        let fault = |what: &str| {
+            let key: String = key.chars().take(256).collect();
+            KmsError::new(Exception::Validation, format!("ContextKeyName {key} {what}."))
+        };
+        let parsed = ConditionKey::parse(key).ok_or_else(|| fault("is no condition key"))?;
+        if self.find(&parsed).is_some() {
+            return Err(fault("is given twice"));
+        }
+        self.0.push((parsed, values));
+        Ok(())
+    }
+
+    fn find(&self, key: &ConditionKey) -> Option<&Vec<String>> {
+        let same =
+            |own: &ConditionKey| (own.name(), own.parameter()) == (key.name(), key.parameter());
+        self.0.iter().find(|(own, _)| same(own)).map(|(_, values)| values)
+    }
+}
+
+/// The values that the request would have, and a note of those that it has not.
+struct Given<'a> {
+    simulation: &'a Simulation<'a>,
+    caller: Option<Caller<'a>>,
+    missing: RefCell<BTreeSet<String>>,
+}
+
+impl Context for Given<'_> {
+    fn value(&self, key: &ConditionKey) -> Option<Value<'_>> {
+        let Simulation { given, tags, owner, now, .. } = self.simulation;
+        if let Some(values) = given.find(key) {
+            return match (values.as_slice(), key.name().value_type()) {
+                ([value], kind) if kind != Some(KeyType::List) => Some(Value::from(value.as_str())),
+                _ => Some(Value::List(values)),
+            };
+        }
+        let known = match key.name() {
+            Name::CurrentTime | Name::EpochTime => {
+                Some(Value::Date(i64::try_from(now.as_millis() / 1000).unwrap_or(i64::MAX)))
+            }
+            Name::ResourceAccount => Some(Value::from(*owner)),
+            Name::PrincipalTag if self.caller.is_some() => {
+                pair(key, tags.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+            }
+            name => self.caller.as_ref().and_then(|caller| caller.value(name)),
+        };
+        if known.is_none() {
+            self.missing.borrow_mut().insert(key.text().to_owned());
+        }
+        known
+    }
+}
+
+/// Who calls, if nobody is said to: no policy can mean it by its name.
+const NOBODY: &str = "simulated-caller";
+
+/// Decides about a request that nobody has made.
+///
+/// # Errors
+/// `Exception::KmsInternal` if the caller has no name that policies know.
+pub(crate) fn simulate(simulation: &Simulation<'_>) -> Result<Simulated, KmsError> {
+    let Simulation { identity, boundary, action, resource, owner, policy, .. } = *simulation;
+    let nobody = format!("arn:aws:iam::{owner}:user/{NOBODY}");
+    let names = simulation.caller.map(|principal| Names::of(principal, PARTITION));
+    let named = names.as_ref().and_then(Names::caller);
+    let caller = named.or_else(|| Caller::user(&nobody));
+    let caller = caller.ok_or_else(|| KmsError::internal("a caller without a name"))?;
+    let resource = match policy {
+        Some(ResourcePolicy::Key(policy)) => {
+            Resource::Key { arn: resource, account: owner, policy: Some(policy) }
+        }
+        Some(ResourcePolicy::Trust(policy)) => {
+            Resource::Role { arn: resource, account: owner, policy }
+        }
+        None => Resource::Account { arn: Some(resource), account: owner },
+    };
+    let context = Given { simulation, caller: named, missing: RefCell::default() };
+    let request = Request { caller, action, resource, context: &context };
+    let policies = Policies { identity, boundary, ..Policies::default() };
+    let explained = kms_policy::explain(&request, &policies);
+    let (decision, effect) = match explained.decision {
+        Decision::Allowed(_) => ("allowed", Effect::Allow),
+        Decision::Denied(Denial::Explicit(_)) => ("explicitDeny", Effect::Deny),
+        Decision::Denied(_) => ("implicitDeny", Effect::Allow),
+    };
+    let matched =
+        explained.statements.iter().filter(|report| report.applies() && report.effect == effect);
+    let matched = matched.map(|report| Matched {
+        policy_type: report.location.policy_type,
+        policy: report.location.policy,
+        statement: report.location.statement,
+    });
+    let bounded = boundary.map(|boundary| {
+        let alone = Policies { identity: std::slice::from_ref(boundary), ..Policies::default() };
+        let resource = Resource::Account { arn: resource.arn(), account: caller.account() };
+        kms_policy::authorize(&Request { resource, ..request }, &alone).is_allowed()
+    });
+    let matched = matched.collect();
+    let missing = context.missing.take().into_iter().collect();
+    Ok(Simulated { decision, matched, missing, bounded })
+}
