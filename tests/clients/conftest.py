@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 # Before they are imported, so that their assertions show their values.
-pytest.register_assert_rewrite("operations", "service_model", "strongroom")
+pytest.register_assert_rewrite("identities", "operations", "service_model", "strongroom")
 
 import service_model
 import strongroom

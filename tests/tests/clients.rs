@@ -36,6 +36,8 @@ files! { "soft" [];
     accounts,
     cli_operations,
     encryption_sdk_providers,
+    iam_reads,
+    neighbours,
     operations,
     service_model,
 }
