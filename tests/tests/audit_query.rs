@@ -252,9 +252,9 @@ fn peak(records: usize) -> u64 {
         .stdout(Stdio::piped())
         .spawn()
         .expect("kmsctl runs");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let (mut count, mut most) = (0, 0);
-    while let Some(line) = lines.next() {
+    for line in lines {
         line.expect("text");
         count += 1;
         if count % 1000 == 0 || count == records {

@@ -61,7 +61,7 @@ fn check_fit(key: &KeyRecord, wrapping: &str, algorithm: &str) -> Result<(), Kms
     let is_long = [KeySpec::ECC_NIST_P521, KeySpec::ECC_NIST_EDWARDS25519].contains(&key.spec);
     let fits = match algorithm {
         "RSAES_OAEP_SHA_1" => !is_rsa,
-        "RSAES_OAEP_SHA_256" => !is_rsa && !(is_long && wrapping == "RSA_2048"),
+        "RSAES_OAEP_SHA_256" => !(is_rsa || is_long && wrapping == "RSA_2048"),
         "RSA_AES_KEY_WRAP_SHA_1" | "RSA_AES_KEY_WRAP_SHA_256" => !is_short,
         // AWS ended RSAES_PKCS1_V1_5, and SM2PKE is for SM2 wrapping keys, which are not offered.
         "RSAES_PKCS1_V1_5" => false,

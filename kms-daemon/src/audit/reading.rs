@@ -104,7 +104,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`VerifyError`] if a file cannot be read.
-    pub fn next(&mut self) -> Result<Option<Item>, VerifyError> {
+    pub fn next_item(&mut self) -> Result<Option<Item>, VerifyError> {
         loop {
             if let Some(item) = self.ready.pop_front() {
                 return Ok(Some(item));
@@ -332,7 +332,7 @@ pub fn read_log(
         return Ok(());
     }
     let mut reader = Reader::open(&logs, since)?;
-    while let Some(item) = reader.next()? {
+    while let Some(item) = reader.next_item()? {
         if !visit(item) {
             return Ok(());
         }

@@ -283,7 +283,7 @@ mod tests {
     fn what_does_not_fit_is_told_apart() {
         let empty = StoreState::default();
         let missing = Mismatch::StoreMissing { records: 9, keys: None };
-        assert_eq!(compare(&empty, (9, None), &[], &[]), [missing.clone()]);
+        assert_eq!(compare(&empty, (9, None), &[], &[]), std::slice::from_ref(&missing));
         assert_eq!(compare(&empty, (9, told(4)), &[], &[]), [missing]);
         let older = |has, known| Mismatch::StoreOlder { has, known, keys: None };
         assert_eq!(compare(&store(50), (9, told(60)), &[], &[]), [older(50, 60)]);
@@ -316,7 +316,7 @@ mod tests {
     fn a_code_is_for_one_thing() {
         let one = Mismatch::LogMissing { changes: 1 };
         let two = Mismatch::LogMissing { changes: 2 };
-        let codes = [code(&[one.clone()]), code(&[two.clone()]), code(&[one, two])];
+        let codes = [code(std::slice::from_ref(&one)), code(std::slice::from_ref(&two)), code(&[one, two])];
         assert!(codes.iter().all(|code| code.len() == 8));
         assert_eq!(codes.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
     }

@@ -21,7 +21,7 @@ async fn append(log: &AuditLog, event: usize) {
         "eventID": event,
         "eventTime": format!("2026-11-27T12:00:{event:02}Z"),
         "eventName": "Decrypt",
-        "recipientAccountId": if event % 2 == 0 { "111122223333" } else { "444455556666" },
+        "recipientAccountId": if event.is_multiple_of(2) { "111122223333" } else { "444455556666" },
         "awsRegion": "us-east-1",
     });
     log.append(Kind::Request, &record, &[]).await.unwrap();
@@ -156,7 +156,7 @@ async fn who_follows_sees_what_is_durable_and_survives_rotation() {
     let mut reader = Reader::open(&directories, None).unwrap().at_last_file().unwrap();
     let mut seen = Vec::new();
     let look = |reader: &mut Reader, seen: &mut Vec<u64>| {
-        while let Some(item) = reader.next().unwrap() {
+        while let Some(item) = reader.next_item().unwrap() {
             match item {
                 Item::Record(record) => seen.extend(record["eventID"].as_u64()),
                 Item::Gap(text) => panic!("{text}"),

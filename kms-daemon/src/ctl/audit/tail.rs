@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outc
         say(output.out, &table.heading())?;
     }
     loop {
-        while let Some(item) = reader.next()? {
+        while let Some(item) = reader.next_item()? {
             let line = match item {
                 Item::Record(record) if query.takes(&record) => match json {
                     true => record.to_string(),

@@ -103,11 +103,11 @@ async fn policies_by_their_use() {
     let listed = async |parameters: &[(&str, &str)]| {
         names(&rig.ok("ListPolicies", parameters).await["Policies"], "Arn")
     };
-    assert_eq!(listed(&[("OnlyAttached", "true")]).await, [used.clone()]);
+    assert_eq!(listed(&[("OnlyAttached", "true")]).await, std::slice::from_ref(&used));
     assert_eq!(listed(&[("OnlyAttached", "false")]).await, [idle.clone(), used.clone()]);
     let filter = |name| [("PolicyUsageFilter", name)];
-    assert_eq!(listed(&filter("PermissionsPolicy")).await, [used.clone()]);
-    assert_eq!(listed(&filter("PermissionsBoundary")).await, [used.clone()]);
+    assert_eq!(listed(&filter("PermissionsPolicy")).await, std::slice::from_ref(&used));
+    assert_eq!(listed(&filter("PermissionsBoundary")).await, std::slice::from_ref(&used));
     rig.ok("DeleteUserPermissionsBoundary", &[("UserName", "ben")]).await;
     assert_eq!(listed(&filter("PermissionsBoundary")).await, Vec::<String>::new());
     let refusal = rig.refused("ListPolicies", &filter("Other")).await;

@@ -134,9 +134,9 @@ async fn the_services_that_an_identity_has_used() {
     };
     let of_ana = ["sts".to_owned(), ana.arn(), "2027-01-15T08:00:00Z".to_owned()];
     let of_role = ["kms".to_owned(), role.clone(), "2027-01-15T08:01:00Z".to_owned()];
-    assert_eq!(services(&ana.arn()).await, [of_ana.clone()]);
-    assert_eq!(services(&role).await, [of_role.clone()]);
-    assert_eq!(services(&group).await, [of_ana.clone()]);
+    assert_eq!(services(&ana.arn()).await, std::slice::from_ref(&of_ana));
+    assert_eq!(services(&role).await, std::slice::from_ref(&of_role));
+    assert_eq!(services(&group).await, std::slice::from_ref(&of_ana));
     assert_eq!(services(&policy).await, [of_role, of_ana]);
     let found = rig.ok("GetRole", &[("RoleName", "r")]).await;
     let expected = json!({ "LastUsedDate": "2027-01-15T08:01:00Z", "Region": "eu-west-1" });
