@@ -141,22 +141,25 @@ mod tests {
         assert_eq!(pages, commands);
     }
 
+    /// The flags and commands of a command and of those so many levels below.
+    fn words(command: &clap::Command, levels: usize) -> BTreeSet<String> {
+        let mut words: BTreeSet<_> = long_flags(command).collect();
+        for inner in command.get_subcommands().filter(|_| levels > 0) {
+            words.insert(inner.get_name().to_owned());
+            words.extend(self::words(inner, levels - 1));
+        }
+        words
+    }
+
     #[test]
     fn completions_know_every_flag_and_command() {
         for program in Program::ALL {
             let mut command = program.command();
             command.build();
-            let commands = all(&command, command.get_name());
-            let words: BTreeSet<_> = commands
-                .iter()
-                .flat_map(|(_, command)| {
-                    let names = command.get_subcommands().map(|inner| inner.get_name().to_owned());
-                    long_flags(command).chain(names).collect::<Vec<_>>()
-                })
-                .collect();
-            for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            // The script for fish goes no deeper than `kmsctl iam user`.
+            for (shell, levels) in [(Shell::Bash, 9), (Shell::Zsh, 9), (Shell::Fish, 1)] {
                 let script = String::from_utf8(completions(shell, program)).unwrap();
-                for word in &words {
+                for word in words(&command, levels) {
                     // Fish writes `-l data` for `--data`.
                     let known = [word.clone(), word.replacen("--", "-l ", 1)];
                     assert!(known.iter().any(|word| script.contains(word)), "{shell}: no {word}");
