@@ -15,6 +15,10 @@ const STABLE: Duration = Duration::from_secs(10);
 /// Longest line of output that is kept, in bytes.
 const MAX_LINE: u64 = 1024;
 
+/// A parent that dies before the kernel is told what to do then leaves no signal: by then this shell has
+/// another one. Its first argument is the parent, the rest what it becomes.
+pub(super) const ORPHAN: &str = r#"[ "$PPID" = "$1" ] || exit 1; shift; exec "$@""#;
+
 /// How the emulator is started.
 #[derive(Debug)]
 pub(super) struct CommandLine {
@@ -30,7 +34,8 @@ impl CommandLine {
         let mut command = match &self.guard {
             Some(guard) => {
                 let mut command = Command::new(guard);
-                command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
+                command.args(["--pdeathsig", "KILL", "--", "/bin/sh", "-c", ORPHAN, "sh"]);
+                command.arg(std::process::id().to_string()).arg(&self.program);
                 command
             }
             None => Command::new(&self.program),
