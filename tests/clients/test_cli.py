@@ -15,7 +15,7 @@ def aws(*arguments, **variables):
     command = [sys.executable, tool, "--output", "json", "kms", *arguments]
     environment = os.environ | variables
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
 
 

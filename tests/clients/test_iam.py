@@ -70,7 +70,7 @@ def make_account():
     credentials = boto3.Session().get_credentials()
     SigV4Auth(credentials, "strongroom", os.environ["AWS_REGION"]).add_auth(request)
     made = urllib.request.Request(ENDPOINT, body.encode(), dict(request.headers), method="POST")
-    with urllib.request.urlopen(made, timeout=30) as answer:
+    with urllib.request.urlopen(made, timeout=600) as answer:
         result = json.load(answer)["CreateAccountResponse"]["CreateAccountResult"]
     return result["Account"]["Id"], result["AccessKey"]
 
@@ -81,7 +81,7 @@ def aws(*arguments, **environment):
     variables = {"AWS_ENDPOINT_URL_IAM": ENDPOINT, "AWS_ENDPOINT_URL_STS": ENDPOINT}
     command = [sys.executable, tool, "--output", "json", *arguments]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False,
+        command, capture_output=True, text=True, timeout=600, check=False,
         env=os.environ | variables | environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -23,8 +23,8 @@ from strongroom import refused
 from test_cli import answer
 
 HERE, THERE = "us-east-1", "eu-west-1"
-#: How long a replica may be made, or a primary change; AWS needs seconds.
-PATIENCE = 30
+#: When a replica that is being made, or a primary that changes, is taken to be so for good.
+PATIENCE = 600
 TRANSIENT = {"Creating", "Updating"}
 
 

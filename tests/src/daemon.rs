@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::environment;
+use crate::patience::PATIENCE;
 use crate::process::Process;
 
 /// Region that the daemons of the tests serve.
@@ -18,10 +18,6 @@ pub const ACCOUNT: &str = "000000000000";
 
 /// Any free port.
 const LOOPBACK: &str = "127.0.0.1:0";
-/// How long a start may take: emulators boot, run their self-tests and are provisioned.
-const START: Duration = Duration::from_secs(60);
-/// How long an orderly stop may take.
-const STOP: Duration = Duration::from_secs(20);
 
 /// A daemon and its data directory, which outlives the daemon's process.
 #[derive(Debug)]
@@ -105,7 +101,7 @@ impl Daemon {
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "the daemon runs");
         let mut process = self.spawn();
-        let url = process.expect_line("listening on ", START);
+        let url = process.expect_line("listening on ", PATIENCE);
         self.url = url.replace("//0.0.0.0:", "//127.0.0.1:");
         self.process = Some(process);
     }
@@ -118,7 +114,7 @@ impl Daemon {
     #[must_use]
     pub fn restart_refused(&self) -> String {
         let mut process = self.spawn();
-        let status = process.wait(START);
+        let status = process.wait(PATIENCE);
         assert!(!status.success(), "the daemon ended without an error");
         process.output()
     }
@@ -160,7 +156,7 @@ impl Daemon {
     pub fn stop_and_read(&mut self) -> (ExitStatus, String) {
         let mut process = self.process.take().expect("the daemon runs");
         process.signal(Signal::TERM);
-        (process.wait(STOP), process.output())
+        (process.wait(PATIENCE), process.output())
     }
 
     /// The process id.

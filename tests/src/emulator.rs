@@ -12,11 +12,10 @@ use host_driver::transport::serial::Serial;
 use host_driver::transport::unix::Unix;
 use toml::Table;
 
+use crate::patience::PATIENCE;
 use crate::process::Process;
 use crate::{environment, probe};
 
-/// How long the emulator may take to open its end of the line.
-const START: Duration = Duration::from_secs(20);
 /// Name of the flash image in a device's directory.
 pub const FLASH: &str = "flash.img";
 /// Where the noise comes from, in the machine descriptions.
@@ -131,7 +130,7 @@ impl Emulator {
         let mut process = Process::start(command.args(further));
         let line = match attachment {
             Attachment::UartPty => {
-                let said = process.expect_line("char device redirected to ", START);
+                let said = process.expect_line("char device redirected to ", PATIENCE);
                 said.split(' ').next().expect("a path").into()
             }
             _ => socket,
@@ -145,7 +144,7 @@ impl Emulator {
     /// If it stays closed.
     #[must_use]
     pub fn connect(&self) -> Box<dyn Transport> {
-        let by = Instant::now() + START;
+        let by = Instant::now() + PATIENCE;
         loop {
             let opened: Result<Box<dyn Transport>, _> = match self.attachment {
                 Attachment::UartPty => {

@@ -28,6 +28,16 @@ pub fn python() -> PathBuf {
     file("STRONGROOM_PYTHON", "a Python interpreter with the libraries of requirements.txt")
 }
 
+/// Debian packages of the programs; the second one is newer.
+///
+/// # Panics
+/// If `STRONGROOM_PACKAGE` and `STRONGROOM_PACKAGE_NEXT` do not name files.
+#[must_use]
+pub fn debian_packages() -> [PathBuf; 2] {
+    let names = ["STRONGROOM_PACKAGE", "STRONGROOM_PACKAGE_NEXT"];
+    names.map(|name| file(name, "a Debian package"))
+}
+
 /// The root of the checkout.
 #[must_use]
 pub fn root() -> &'static Path {
@@ -73,22 +83,42 @@ fn binary(variable: &str, name: &str) -> PathBuf {
     }
 }
 
+/// A program of `examples/`, built in the profile of the tests.
+///
+/// # Panics
+/// If it does not build.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    // Cargo builds examples before all tests of a package, and not before some of them.
+    let (directory, profile) = profile();
+    build(&["--package", "hsm-tests", "--example", name, "--profile", &profile]);
+    directory.join("examples").join(name)
+}
+
 /// Builds the daemon's programs once for each test program and returns where they are.
 fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        // A test program is target/<profile>/deps/<name>; cargo names `dev`'s directory `debug`.
-        let program = env::current_exe().expect("the test program has a path");
-        let directory = program.ancestors().nth(2).expect("test programs lie in target");
-        let name = directory.file_name().and_then(|name| name.to_str()).expect("a profile");
-        let profile = if name == "debug" { "dev" } else { name };
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "kms-daemon", "--bins", "--profile", profile])
-            .current_dir(root())
-            .status()
-            .expect("cargo runs");
-        assert!(status.success(), "kmsd does not build");
-        directory.to_path_buf()
+        let (directory, profile) = profile();
+        build(&["--package", "kms-daemon", "--bins", "--profile", &profile]);
+        directory
     })
+}
+
+/// Where programs of the tests' profile are, and its name.
+fn profile() -> (PathBuf, String) {
+    // A test program is target/<profile>/deps/<name>; cargo names `dev`'s directory `debug`.
+    let program = env::current_exe().expect("the test program has a path");
+    let directory = program.ancestors().nth(2).expect("test programs lie in target");
+    let name = directory.file_name().and_then(|name| name.to_str()).expect("a profile");
+    let profile = if name == "debug" { "dev" } else { name };
+    (directory.to_path_buf(), profile.to_owned())
+}
+
+fn build(arguments: &[&str]) {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut cargo = Command::new(cargo);
+    let build = cargo.args(["build", "--quiet"]).args(arguments).current_dir(root());
+    let status = build.status().expect("cargo runs");
+    assert!(status.success(), "{arguments:?} does not build");
 }

@@ -11,11 +11,7 @@ use aws_sigv4::sign::v4;
 use serde_json::Value;
 
 use crate::daemon::{Credentials, Daemon, REGION};
-
-/// How long a test waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a device may take to come back.
-const RECOVERY: Duration = Duration::from_secs(60);
+use crate::patience::PATIENCE;
 
 /// An answer.
 #[derive(Debug)]
@@ -202,7 +198,7 @@ pub fn get(daemon: &Daemon, path: &str) -> Answer {
 /// # Panics
 /// If they never are.
 pub fn await_devices(daemon: &Daemon, wanted: usize) {
-    let by = Instant::now() + RECOVERY;
+    let by = Instant::now() + PATIENCE;
     loop {
         let metrics = String::from_utf8(get(daemon, "/metrics").body).expect("text");
         let devices = metrics.lines().filter(|line| line.starts_with("strongroom_device_up{"));

@@ -28,14 +28,23 @@ pub fn run(daemon: &Daemon) {
     assert!(status.success(), "node --test: {status}\n--- kmsd\n{}", daemon.output());
 }
 
+/// Where the packages are, for programs that are elsewhere.
+///
+/// # Panics
+/// As [`run`].
+#[must_use]
+pub fn modules() -> PathBuf {
+    require();
+    packages().join("node_modules")
+}
+
 /// Installs the packages and copies the suites beside them, where they are found; returns where.
 ///
 /// The packages stay under target/ until their list changes.
 fn install() -> PathBuf {
     require();
     let source = environment::root().join("tests/clients/javascript");
-    let installed = environment::target().join("javascript");
-    fs::create_dir_all(&installed).expect("a directory");
+    let installed = packages();
     for old in suites(&installed) {
         fs::remove_file(old).expect("an old suite goes");
     }
@@ -44,8 +53,19 @@ fn install() -> PathBuf {
         fs::copy(file, installed.join(name)).expect("copied");
     };
     suites(&source).iter().for_each(|suite| copy(suite));
+    installed
+}
+
+/// Installs the packages alone; returns in which directory.
+fn packages() -> PathBuf {
+    let source = environment::root().join("tests/clients/javascript");
+    let installed = environment::target().join("javascript");
+    fs::create_dir_all(&installed).expect("a directory");
+    // Another test program may be at it.
+    let lock = fs::File::create(installed.join("lock")).expect("a file");
+    lock.lock().expect("it can be locked");
     for list in [".npmrc", "package.json", "package-lock.json"] {
-        copy(&source.join(list));
+        fs::copy(source.join(list), installed.join(list)).expect("copied");
     }
 
     let wanted = fs::read(source.join("package-lock.json")).expect("the list of packages");

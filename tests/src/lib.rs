@@ -17,6 +17,8 @@
 //! | [`emulator`] | a QEMU device to boot, connect and kill |
 //! | [`probe`] | what is in a QEMU device's RAM, and a debugger |
 //! | [`costly`] | policies that take as much of a decision as they may |
+//! | [`instructions`] | what a command costs a device |
+//! | [`patience`] | waiting for what must happen, on a machine of any speed |
 //! | [`process`] | signals and captured output of child processes |
 //! | [`vectors`] | published test vectors, and what a registry makes of them |
 //! | [`wire`] | a host that speaks to a device without the driver, and may misbehave |
@@ -36,8 +38,10 @@ pub mod environment;
 pub mod flood;
 pub mod http;
 pub mod importer;
+pub mod instructions;
 pub mod javascript;
 pub mod model;
+pub mod patience;
 pub mod probe;
 pub mod process;
 pub mod python;

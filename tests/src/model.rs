@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
@@ -69,8 +71,8 @@ pub struct Worker {
     keys: Vec<Key>,
     /// Alias names and the keys they lead to.
     aliases: BTreeMap<String, Possible<Option<String>>>,
-    /// Requests that were acknowledged.
-    pub acknowledged: u64,
+    /// How many requests were acknowledged, which others may look at.
+    pub acknowledged: Arc<AtomicU64>,
 }
 
 /// The daemon went away.
@@ -81,7 +83,7 @@ impl Worker {
     /// A worker that has done nothing yet.
     #[must_use]
     pub fn new(random: fastrand::Rng) -> Self {
-        Self { random, keys: Vec::new(), aliases: BTreeMap::new(), acknowledged: 0 }
+        Self { random, keys: Vec::new(), aliases: BTreeMap::new(), acknowledged: Arc::default() }
     }
 
     /// Works until the daemon goes away.
@@ -104,7 +106,7 @@ impl Worker {
         let id = made.key_metadata.expect("metadata").key_id;
         let state = Possible::certain(KeyState::Enabled);
         self.keys.push(Key { id, state, sealed: Vec::new(), touched: true });
-        self.acknowledged += 1;
+        self.acknowledged.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
@@ -132,7 +134,7 @@ impl Worker {
             }
         }
         key.state.acknowledge();
-        self.acknowledged += 1;
+        self.acknowledged.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
@@ -159,7 +161,7 @@ impl Worker {
             answer(call.send().await)?;
         }
         alias.acknowledge();
-        self.acknowledged += 1;
+        self.acknowledged.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
@@ -174,7 +176,7 @@ impl Worker {
         let call = kms.encrypt().key_id(&key.id).plaintext(Blob::new(plaintext.clone()));
         let blob = answer(call.send().await)?.ciphertext_blob.expect("a blob");
         key.sealed.push((plaintext, blob));
-        self.acknowledged += 1;
+        self.acknowledged.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 

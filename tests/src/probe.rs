@@ -9,9 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::emulator::Attachment;
-
-/// How long the emulator may take for a command.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::patience::PATIENCE;
 
 /// RAM of the boards: start and size of each area. What an emulator maps to the file of the flash
 /// is not RAM.

@@ -1,7 +1,5 @@
 //! The AWS SDK for Rust, pointed at a daemon.
 
-use std::time::Duration;
-
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
@@ -9,9 +7,7 @@ use aws_sdk_kms::config::{BehaviorVersion, Config, Credentials, Region};
 use aws_sdk_kms::error::ProvideErrorMetadata;
 
 use crate::daemon::{Daemon, REGION};
-
-/// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::patience::PATIENCE;
 
 /// A client that never retries, so that no failed request goes unseen.
 #[must_use]

@@ -19,14 +19,14 @@ use hsm_protocol::{AuditTag, ModuleState, Role};
 use tempfile::TempDir;
 
 use crate::emulator::{Attachment, Emulator};
+use crate::patience::PATIENCE;
 use crate::wire::Wire;
 
 /// Tag of calls whose audit entries no test looks at.
 pub const TAG: AuditTag = AuditTag([0x5a; AuditTag::SIZE]);
 
-/// How long a device may take to come back after a reset.
-const RESTART: Duration = Duration::from_secs(20);
-/// How long the answer to one status request is awaited meanwhile.
+/// How long the answer to the first status request is awaited meanwhile; to each further one twice as
+/// long, since a slow machine answers, but later.
 const STATUS: Duration = Duration::from_millis(300);
 
 /// The ways to a device.
@@ -159,10 +159,13 @@ impl Testbed {
     /// # Panics
     /// If it does not get there.
     pub fn await_state(&self, state: ModuleState) {
-        let by = Instant::now() + RESTART;
+        let by = Instant::now() + PATIENCE;
         let mut wire = self.wire();
+        let mut patience = STATUS;
         loop {
-            match wire.try_status(STATUS) {
+            let found = wire.try_status(patience);
+            patience = PATIENCE.min(2 * patience);
+            match found {
                 Some(status) if status.state == state => return,
                 found => assert!(Instant::now() < by, "the device is {found:?}, not {state:?}"),
             }
@@ -204,8 +207,7 @@ impl Testbed {
     #[must_use]
     pub fn device(&self) -> Device {
         let connector = || -> Result<_, TransportError> { Ok(self.connect()) };
-        let patience = Duration::from_secs(10);
-        let options = Options { patience, deadline: Duration::from_secs(30) };
+        let options = Options { patience: PATIENCE, deadline: PATIENCE };
         Device::open(&connector, None, options).expect("the device introduces itself")
     }
 

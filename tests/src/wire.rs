@@ -19,8 +19,7 @@ use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{self, SigningKey};
 use p256::elliptic_curve::Generate;
 
-/// How long a device may take for an answer, self-tests included.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+use crate::patience::PATIENCE;
 
 /// How long a device may be silent before a request counts as lost.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -183,7 +182,7 @@ impl Wire {
     /// # Panics
     /// If it never does.
     pub fn synchronise(&mut self) {
-        let by = Instant::now() + 3 * PATIENCE;
+        let by = Instant::now() + PATIENCE;
         let mut patience = SILENCE;
         while self.try_status(patience).is_none() {
             assert!(Instant::now() < by, "the device does not answer");

@@ -7,15 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use hsm_tests::ctl;
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{Answer, Connection, Request, call, get};
+use hsm_tests::patience::until;
 use serde_json::{Value, json};
-
-/// How long something may take that happens by itself.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn log_of(daemon: &Daemon) -> PathBuf {
     daemon.data().join("audit")
@@ -57,14 +54,6 @@ fn intact(directory: &Path) -> Value {
     report
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let by = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < by, "{what}");
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
 fn make_key(daemon: &Daemon) -> String {
     let made = call(daemon, "CreateKey", &json!({}));
     assert_eq!(made.status, 200, "{made:?}");
@@ -90,7 +79,7 @@ fn a_kill_in_a_flood_loses_no_more_than_the_log_tells_of() {
                 answered.fetch_add(1, Ordering::AcqRel);
             }
         });
-        wait_until("the flood", || answered.load(Ordering::Acquire) > 3000);
+        until("the flood", || answered.load(Ordering::Acquire) > 3000);
         daemon.kill();
     });
     let answered = answered.into_inner();
@@ -119,10 +108,7 @@ fn counts_are_written_within_a_minute_and_are_no_faults() {
     }
     let told = |daemon: &Daemon| counted(&records(&log_of(daemon)), "UnauthenticatedRequests");
     assert_eq!(told(&daemon), 0, "ten are whole, five are not worth a record yet");
-    let by = Instant::now() + Duration::from_secs(65);
-    while told(&daemon) == 0 && Instant::now() < by {
-        thread::sleep(Duration::from_millis(200));
-    }
+    until("the count is written", || told(&daemon) > 0);
     assert_eq!(told(&daemon), 5);
     let directory = log_of(&daemon);
     let (_, used) = ctl::run(&["usage", directory.to_str().expect("UTF-8")]);
@@ -139,7 +125,7 @@ fn files_are_rotated_compressed_delivered_and_removed_as_configured() {
         ["--audit-segment-size", "64K", "--audit-compress", "gzip", "--audit-deliver", &target];
     let mut daemon = Daemon::start_with(&["soft"], &arguments);
     let mut sent = 0;
-    wait_until("three files are delivered", || {
+    until("three files are delivered", || {
         for _ in 0..50 {
             assert_eq!(
                 call(&daemon, "DescribeKey", &json!({ "KeyId": "alias/absent" })).status,
@@ -174,7 +160,7 @@ fn files_are_rotated_compressed_delivered_and_removed_as_configured() {
         arguments.iter().map(|&argument| argument.to_owned()).chain(keep).collect();
     daemon.replace_arguments(&arguments);
     daemon.restart();
-    wait_until("files are removed", || {
+    until("files are removed", || {
         !files(&directory).iter().any(|file| {
             file.to_string_lossy().contains("-20200101") && *file != files(&directory)[0]
         }) && files(&directory).len() < closed
@@ -279,15 +265,15 @@ fn administration_works_on_a_full_disk_and_everything_is_recorded() {
 
     // It shows before it is too late.
     disk.fill(8 << 20);
-    wait_until("room is low", || disk_space(&daemon) == (200, "low".to_owned()));
+    until("room is low", || disk_space(&daemon) == (200, "low".to_owned()));
     assert_eq!(encrypt(&daemon, &keys[0]).status, 200);
-    wait_until("the log warns", || daemon.output().contains("the disk runs full"));
+    until("the log warns", || daemon.output().contains("the disk runs full"));
     let left = metric(&daemon, "strongroom_disk_until_reserve_bytes");
     assert!((3 << 20..=4 << 20).contains(&left), "{left}");
 
     // Not a byte is free. Only administration is served, and strangers write next to nothing.
     disk.fill(0);
-    wait_until("the reserve is reached", || disk_space(&daemon) == (503, "reserve".to_owned()));
+    until("the reserve is reached", || disk_space(&daemon) == (503, "reserve".to_owned()));
     let mut refused = 0;
     for _ in 0..30 {
         let answer = encrypt(&daemon, &keys[0]);
@@ -326,8 +312,8 @@ fn administration_works_on_a_full_disk_and_everything_is_recorded() {
     assert_eq!(disk_space(&daemon), (503, "reserve".to_owned()));
     assert_eq!(call(&daemon, "EnableKey", &json!({ "KeyId": keys[1] })).status, 200);
     disk.free();
-    wait_until("there is room again", || encrypt(&daemon, &keys[0]).status == 200);
-    wait_until("it is said", || disk_space(&daemon) == (200, "enough".to_owned()));
+    until("there is room again", || encrypt(&daemon, &keys[0]).status == 200);
+    until("it is said", || disk_space(&daemon) == (200, "enough".to_owned()));
     assert!(daemon.stop().success());
     disk.fill(0);
     daemon.restart();
@@ -336,14 +322,14 @@ fn administration_works_on_a_full_disk_and_everything_is_recorded() {
 
     // Even the reserve is taken, by another program: nothing is served, and nothing is lost.
     disk.fill(0);
-    wait_until("nothing is served", || {
+    until("nothing is served", || {
         call(&daemon, "EnableKey", &json!({ "KeyId": keys[1] })).status == 500
     });
     disk.free();
-    wait_until("administration is served", || {
+    until("administration is served", || {
         call(&daemon, "EnableKey", &json!({ "KeyId": keys[1] })).status == 200
     });
-    wait_until("there is room again", || encrypt(&daemon, &keys[1]).status == 200);
+    until("there is room again", || encrypt(&daemon, &keys[1]).status == 200);
     assert!(daemon.stop().success());
     intact(&log_of(&daemon));
     let records = records(&log_of(&daemon));
@@ -369,14 +355,14 @@ fn without_a_reserve_a_full_disk_fails_requests_and_loses_none() {
     let key = make_key(&daemon);
     disk.fill(0);
     let mut served = 0;
-    wait_until("the disk is full", || {
+    until("the disk is full", || {
         let answer = encrypt(&daemon, &key);
         served += u64::from(answer.status == 200);
         answer.status == 500
     });
     assert_eq!(get(&daemon, "/readyz").status, 503);
     disk.free();
-    wait_until("there is room again", || encrypt(&daemon, &key).status == 200);
+    until("there is room again", || encrypt(&daemon, &key).status == 200);
     assert!(daemon.stop().success());
     intact(&log_of(&daemon));
     let records = records(&log_of(&daemon));

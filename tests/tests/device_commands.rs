@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use host_driver::device::{Device, Options};
 use host_driver::endpoint::{Endpoint, Line};
@@ -166,11 +166,9 @@ fn an_emulated_device_from_provisioning_to_a_new_identity() {
     assert!(tested["durationUs"].as_u64().expect("a number") > 0, "{tested}");
     assert_eq!((&tested["passed"], &tested["state"]), (&true.into(), &"Operational".into()));
 
-    // A line that another program has: said soon, not waited for.
+    // A line that another program has, and keeps: who waited for it would wait for good.
     let busy = emulator.connect();
-    let begin = Instant::now();
     ours.run(&["hosts", line]).failed("stop it first");
-    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
     drop(busy);
 
     // The domain key is in the flash of this board, which seals nothing.

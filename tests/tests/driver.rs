@@ -1,13 +1,13 @@
 //! The driver's pool over emulated devices that it supervises itself, on every line: power cuts
 //! and a hang under load fail no call, and every audit entry is accounted for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use host_driver::HostKey;
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
@@ -19,10 +19,12 @@ use host_driver::provision::{Goal, Plan, provision};
 use hsm_protocol::command::random::Random;
 use hsm_protocol::{AuditTag, DeviceId, Role};
 use hsm_tests::environment;
+use hsm_tests::patience::{PATIENCE, until};
 use rustix::process::{Pid, Signal, kill_process};
 
-const BOOT: Duration = Duration::from_secs(60);
 const THREADS: u64 = 4;
+/// Calls that must succeed before the next disturbance.
+const ENOUGH: u64 = 30;
 
 /// Counts the entries of each boot of each device that callers or the sink have got.
 #[derive(Default)]
@@ -37,8 +39,18 @@ impl Account {
         entries.entry((receipt.device, receipt.epoch)).or_default().push(receipt.entry.index);
     }
 
-    /// Every boot's entries are there once, from the first to the last that is known.
+    /// Whether every boot's entries are there, from the first to the last that is known.
+    fn is_complete(&self) -> bool {
+        let entries = self.entries.lock().expect("no panic");
+        entries.values().all(|indexes| {
+            let known: BTreeSet<_> = indexes.iter().collect();
+            known.last().is_none_or(|last| **last + 1 == known.len() as u64)
+        })
+    }
+
+    /// Waits until they are: the sink hears of the last ones in the background. Each is there once.
     fn check(&self) {
+        until("every audit entry is accounted for", || self.is_complete());
         for ((device, epoch), indexes) in &mut *self.entries.lock().expect("no panic") {
             indexes.sort_unstable();
             let count = u64::try_from(indexes.len()).expect("a count");
@@ -93,7 +105,7 @@ impl Rig {
             .into();
         let (provisioner, user) = (HostKey::generate(), HostKey::generate());
         let hosts = [(user.public(), Role::CryptoUser)];
-        let options = Options { patience: BOOT, deadline: BOOT };
+        let options = Options { patience: PATIENCE, deadline: PATIENCE };
         for (emulator, goal) in
             emulators.iter().zip([Goal::Create, Goal::Join(emulators[0].as_ref())])
         {
@@ -108,7 +120,7 @@ impl Rig {
         };
         let account = Arc::new(Account::default());
         let options = PoolOptions {
-            device: Options { patience: Duration::from_secs(2), deadline: BOOT },
+            device: Options { patience: Duration::from_secs(2), deadline: PATIENCE },
             probe_interval: Duration::from_millis(500),
             ..PoolOptions::default()
         };
@@ -121,16 +133,11 @@ impl Rig {
     }
 
     fn until(&self, condition: impl Fn(&[Service]) -> bool) {
-        let start = Instant::now();
-        loop {
+        until("the devices are as they should be", || {
             let health = self.pool.health();
             let services: Vec<_> = health.iter().map(|device| device.service).collect();
-            if condition(&services) {
-                return;
-            }
-            assert!(start.elapsed() < BOOT, "{health:?}");
-            thread::sleep(Duration::from_millis(10));
-        }
+            condition(&services)
+        });
     }
 
     fn signal(&self, index: usize, signal: Signal) {
@@ -139,7 +146,8 @@ impl Rig {
         kill_process(pid, signal).expect("the emulator is signalled");
     }
 
-    fn under_load(&self, disturb: impl FnOnce()) -> u64 {
+    /// Calls on several threads while `disturb` runs, which gets their number so far; none may fail.
+    fn under_load(&self, disturb: impl FnOnce(&AtomicU64)) -> u64 {
         let (stop, calls) = (AtomicBool::new(false), AtomicU64::new(0));
         thread::scope(|scope| {
             for _ in 0..THREADS {
@@ -153,7 +161,7 @@ impl Rig {
                     }
                 });
             }
-            disturb();
+            disturb(&calls);
             stop.store(true, Ordering::SeqCst);
         });
         calls.into_inner()
@@ -185,29 +193,29 @@ fn arm_uart_on_a_pty() {
     check("mps2_an386", &environment::firmware_of("mps2_an386"), "uart", Attachment::Pty);
 }
 
+/// Waits until enough more calls have succeeded.
+fn prove(calls: &AtomicU64) {
+    let enough = calls.load(Ordering::SeqCst) + ENOUGH;
+    until("calls succeed", || calls.load(Ordering::SeqCst) >= enough);
+}
+
 fn check(board: &str, firmware: &Path, link: &str, attachment: Attachment) {
     let rig = Rig::start(board, firmware, link, attachment);
-    let calls = rig.under_load(|| {
+    let calls = rig.under_load(|calls| {
         for index in [0, 1] {
-            thread::sleep(Duration::from_millis(300));
+            prove(calls);
             let connects = rig.pool.health()[index].connects;
             rig.emulators[index].cut_power();
-            let start = Instant::now();
-            while rig.pool.health()[index].connects == connects {
-                assert!(start.elapsed() < BOOT, "{:?}", rig.pool.health());
-                thread::sleep(Duration::from_millis(10));
-            }
+            until("it is connected again", || rig.pool.health()[index].connects > connects);
         }
-        thread::sleep(Duration::from_millis(300));
+        prove(calls);
         rig.signal(0, Signal::STOP);
         rig.until(|services| services[0] != Service::InService);
+        prove(calls); // of the other device
         rig.signal(0, Signal::CONT);
         rig.until(|services| services == [Service::InService; 2]);
-        thread::sleep(Duration::from_millis(300));
+        prove(calls);
     });
-    assert!(calls > 100, "{calls}");
-    // The sink hears of the last entries in the background.
-    thread::sleep(Duration::from_secs(1));
     rig.account.check();
     println!("{calls} calls");
 }

@@ -17,6 +17,7 @@ use hsm_protocol::frame::Header;
 use hsm_protocol::identity::{self, IdentityDocument};
 use hsm_protocol::{DeviceId, DomainId, HostId, ModuleState, Role};
 use hsm_tests::emulator::{Attachment, Emulator};
+use hsm_tests::patience::PATIENCE;
 use hsm_tests::seed;
 use hsm_tests::wire::{Session, Wire, host_key, identity_of, public};
 use p256::SecretKey;
@@ -27,8 +28,8 @@ const CUTS: u32 = 200;
 const BATCH: usize = 32;
 /// A boot takes about so long.
 const BOOT: Duration = Duration::from_millis(200);
-/// A batch takes about so long.
-const WRITING: Duration = Duration::from_millis(150);
+/// A change takes about so long, on a fast machine.
+const WRITING: Duration = Duration::from_millis(5);
 
 #[test]
 fn two_hundred_power_cuts() {
@@ -44,9 +45,14 @@ fn two_hundred_power_cuts() {
             let mut wire = Wire::new(emulator.connect());
             host.verify(&mut wire, cut);
             let batch = host.send_changes(&mut wire);
+            // After any of the changes, by what the device says, and somewhere in the next one.
+            let done = random.usize(..batch.states.len());
+            let receive = |_| wire.receive(PATIENCE).expect("changes are acknowledged");
+            let mut answers: Vec<_> = (0..done).map(receive).collect();
             thread::sleep(WRITING.mul_f64(random.f64()));
             emulator.kill();
-            host.learn(batch, wire.rest());
+            answers.extend(wire.rest());
+            host.learn(batch, answers);
         }
     }
     host.finish(directory.path());

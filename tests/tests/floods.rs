@@ -6,17 +6,16 @@ use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hsm_tests::daemon::{Credentials, Daemon};
 use hsm_tests::flood::{address, allow_files, connect_from, fill, is_over, resident};
 use hsm_tests::http::{Connection, Request, call, get};
+use hsm_tests::patience::until;
 use serde_json::{Value, json};
 
 /// More connections than a daemon has places for.
 const MANY: usize = 4150;
-/// How long anybody else may have to wait for an answer.
-const WAIT: Duration = Duration::from_secs(20);
 
 /// A flood takes this machine's patience: one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -29,23 +28,29 @@ fn start(more: &[&str]) -> (Daemon, String) {
     (daemon, key)
 }
 
-/// Checks that health and a signed request are answered in time.
+/// Checks that health and a signed request are answered.
 fn assert_serves(daemon: &Daemon, key: &str) {
-    let begin = Instant::now();
     assert_eq!(get(daemon, "/healthz").status, 200);
-    let health = begin.elapsed();
     let answer = call(daemon, "DescribeKey", &json!({ "KeyId": key }));
     assert_eq!(answer.status, 200, "{answer:?}");
-    let both = begin.elapsed();
-    println!("health after {health:?}, both after {both:?}");
-    assert!(health < WAIT && both < 2 * WAIT, "health after {health:?}, both after {both:?}");
 }
 
-/// Checks that a flood has been ended by a time, the last of it as well.
-fn assert_over(flood: &mut [TcpStream], by: Instant) {
-    sleep(by.saturating_duration_since(Instant::now()));
-    let left = flood.iter_mut().map(is_over).filter(|over| !over).count();
-    assert_eq!(left, 0, "of {} connections, so many were never ended", flood.len());
+/// Checks that others are served while a flood is there, and not only once it has been ended. On a
+/// slow machine that can be over before it has begun: then there is another flood, until one of them
+/// is seen from beginning to end of what `serves` asks.
+fn served_beside(flood: impl Fn() -> Vec<TcpStream>, mut serves: impl FnMut()) -> Vec<TcpStream> {
+    let mut there = Vec::new();
+    until("others are served while the flood is there", || {
+        there = flood();
+        serves();
+        !there.iter_mut().all(is_over)
+    });
+    there
+}
+
+/// Waits until a flood has been ended, the last of it as well.
+fn await_end(flood: &mut [TcpStream]) {
+    until("the connections are ended", || flood.iter_mut().all(is_over));
 }
 
 /// The URL of health and metrics, which the daemon has logged.
@@ -59,20 +64,17 @@ fn admin(daemon: &Daemon) -> String {
 /// Connections from so many addresses on which this is sent and nothing is read, opened by several
 /// threads: all are there before the first one is too old.
 fn flood_of(daemon: &Daemon, addresses: u8, bytes: &[u8]) -> Vec<TcpStream> {
-    let begin = Instant::now();
     let open = |number| {
         let mut stream = connect_from(address(number, addresses), daemon).ok()?;
         let _ = stream.write(bytes);
         Some(stream)
     };
-    let flood: Vec<_> = thread::scope(|scope| {
+    thread::scope(|scope| {
         let part =
             |first| scope.spawn(move || Vec::from_iter((first..MANY).step_by(16).filter_map(open)));
         let parts: Vec<_> = (0..16).map(part).collect();
         parts.into_iter().flat_map(|part| part.join().expect("opened")).collect()
-    });
-    println!("{} connections in {:?}", flood.len(), begin.elapsed());
-    flood
+    })
 }
 
 #[test]
@@ -80,14 +82,14 @@ fn requests_whose_answers_are_never_read() {
     let _alone = ALONE.lock();
     let (daemon, key) = start(&[]);
     let requests = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(20);
-    let mut flood = flood_of(&daemon, 5, &requests);
-    assert_serves(&daemon, &key);
+    let serves = || assert_serves(&daemon, &key);
+    let mut flood = served_beside(|| flood_of(&daemon, 5, &requests), serves);
     // Some go on until nobody reads their requests.
     let last = flood.iter_mut().rev().take(200);
     let sent = last.map(|stream| fill(stream, &requests, 8 << 20)).max();
     assert!(sent < Some(8 << 20), "requests are read although their answers are not");
     assert_serves(&daemon, &key);
-    assert_over(&mut flood, Instant::now() + Duration::from_secs(25));
+    await_end(&mut flood);
     assert_serves(&daemon, &key);
 }
 
@@ -97,26 +99,26 @@ fn health_has_a_port_of_its_own() {
     let (daemon, key) = start(&["--admin-listen", "127.0.0.1:0"]);
     let admin = admin(&daemon);
     let ask = |path: &str| {
-        let begin = Instant::now();
         let mut connection = Connection::to(&admin);
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
         connection.write(request.as_bytes()).expect("sent");
-        let status = connection.read().expect("answered").status;
-        assert!(begin.elapsed() < WAIT, "{path} after {:?}", begin.elapsed());
-        status
+        connection.read().expect("answered").status
     };
-    let flood = flood_of(&daemon, 5, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
+    let flood = || flood_of(&daemon, 5, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
     let all = ["/healthz", "/readyz", "/metrics", "/"];
-    assert_eq!(all.map(ask), [200, 200, 200, 404]);
-    assert_eq!(
-        ["/healthz", "/readyz", "/metrics"].map(|path| get(&daemon, path).status),
-        [200, 404, 404]
-    );
-    assert_serves(&daemon, &key);
-    drop(flood);
+    let serves = || {
+        assert_eq!(all.map(ask), [200, 200, 200, 404]);
+        assert_eq!(
+            ["/healthz", "/readyz", "/metrics"].map(|path| get(&daemon, path).status),
+            [200, 404, 404]
+        );
+        assert_serves(&daemon, &key);
+    };
+    drop(served_beside(flood, serves));
     // Its own places are few, and a flood of it makes room as well.
-    let _idle: Vec<_> = (0..200).map(|_| TcpStream::connect(&admin).expect("connected")).collect();
-    assert_eq!(ask("/healthz"), 200);
+    let connect = |_| TcpStream::connect(&admin).expect("connected");
+    let idle = || (0..200).map(connect).collect();
+    served_beside(idle, || assert_eq!(ask("/healthz"), 200));
 }
 
 #[test]
@@ -130,15 +132,18 @@ fn answers_are_read_a_byte_at_a_time() {
         let sent = fill(stream, &requests, 8 << 20);
         assert!(sent < 8 << 20, "requests are read although their answers are not");
     }
-    let by = Instant::now() + Duration::from_secs(25);
-    while Instant::now() < by {
+    // Nothing but these bytes is read: the daemon tells of what it has ended.
+    let ended = "strongroom_connections_ended_total{reason=\"stalled\"} 20";
+    until("the connections are ended", || {
         for stream in &mut flood {
             stream.set_read_timeout(Some(Duration::from_millis(1))).expect("set");
             let _ = std::io::Read::read(stream, &mut [0]);
         }
         sleep(Duration::from_secs(1));
-    }
-    assert_over(&mut flood, by);
+        let page = String::from_utf8(get(&daemon, "/metrics").body).expect("text");
+        page.contains(ended)
+    });
+    await_end(&mut flood);
     assert_serves(&daemon, &key);
 }
 
@@ -155,10 +160,11 @@ fn idle_connections() {
     again(&mut known);
     // From one address: it has what an address may have. From five: there are no places left.
     for addresses in [1, 5] {
-        let flood = flood_of(&daemon, addresses, b"");
-        assert_serves(&daemon, &key);
-        again(&mut known);
-        drop(flood);
+        let serves = || {
+            assert_serves(&daemon, &key);
+            again(&mut known);
+        };
+        drop(served_beside(|| flood_of(&daemon, addresses, b""), serves));
     }
 }
 
@@ -186,9 +192,8 @@ fn windows_that_are_never_opened() {
     let mut flood: Vec<_> = (0..50).map(connect).collect();
     // A new request every two seconds, so that none of the connections is idle; half of them let a
     // byte of the first answer through each time.
-    let begin = Instant::now();
     let mut number = 1;
-    while begin.elapsed() < Duration::from_secs(30) {
+    until("the connections are ended", || {
         for (at, stream) in flood.iter_mut().enumerate() {
             let get = frame(1, 5, number, b"\x82\x86\x04\x08/metrics\x41\x01x");
             let _ = stream.write_all(&get);
@@ -198,8 +203,8 @@ fn windows_that_are_never_opened() {
         }
         number += 2;
         sleep(Duration::from_secs(2));
-    }
-    assert_over(&mut flood, Instant::now());
+        flood.iter_mut().all(is_over)
+    });
     assert_serves(&daemon, &key);
 }
 
@@ -211,29 +216,34 @@ fn bodies_of_http2_that_hardly_come() {
         let head = frame(1, 4, stream, b"\x83\x86\x84\x41\x01x");
         [head, frame(0, 0, stream, b"{")].concat()
     };
-    let mut flood = Vec::new();
-    for number in 0..60 {
+    let open = |number| {
         let mut stream = connect_from(address(number, 5), &daemon).expect("connected");
         stream.write_all(&closed_windows()).expect("sent");
         for request in 0..100 {
             let _ = stream.write_all(&begun(request * 2 + 1));
         }
-        flood.push(stream);
-    }
-    sleep(Duration::from_millis(500));
-    let begin = Instant::now();
-    let status = std::process::Command::new("curl")
-        .args(["--disable", "--silent", "--http2-prior-knowledge", "--max-time", "30"])
-        .args(["--output", "/dev/null", "--write-out", "%{http_version} %{http_code}"])
-        .args(["--header", "x-amz-target: TrentService.ListKeys", "--data", "{}", daemon.url()])
-        .output()
-        .expect("curl is installed");
-    assert_eq!(String::from_utf8_lossy(&status.stdout), "2 400");
-    assert!(begin.elapsed() < WAIT, "after {:?}", begin.elapsed());
+        stream
+    };
+    let flood = || {
+        let flood = (0..60).map(open).collect();
+        sleep(Duration::from_millis(500));
+        flood
+    };
+    served_beside(flood, || {
+        let status = std::process::Command::new("curl")
+            .args(["--disable", "--silent", "--http2-prior-knowledge"])
+            .args(["--output", "/dev/null", "--write-out", "%{http_version} %{http_code}"])
+            .args(["--header", "x-amz-target: TrentService.ListKeys", "--data", "{}"])
+            .arg(daemon.url())
+            .output()
+            .expect("curl is installed");
+        assert_eq!(String::from_utf8_lossy(&status.stdout), "2 400");
+    });
 }
 
 /// What the daemon has in memory before, while and after so many clients send a body each.
-fn memory(daemon: &Daemon, key: &str, bodies: &[Vec<u8>]) -> [u64; 3] {
+/// Returns once all but `kept` MiB are given back.
+fn memory(daemon: &Daemon, key: &str, bodies: &[Vec<u8>], kept: u64) -> [u64; 3] {
     for _ in 0..50 {
         assert_serves(daemon, key);
     }
@@ -262,8 +272,10 @@ fn memory(daemon: &Daemon, key: &str, bodies: &[Vec<u8>]) -> [u64; 3] {
     sleep(Duration::from_secs(1));
     measure();
     drop(flood);
-    sleep(Duration::from_secs(5));
-    assert_serves(daemon, key);
+    until("the memory is given back", || {
+        assert_serves(daemon, key);
+        resident(daemon.id()) < before + (kept << 20)
+    });
     let during = most.into_inner();
     let megabytes = [before, during, resident(daemon.id())].map(|bytes| bytes >> 20);
     println!("before, during, after: {megabytes:?} MiB");
@@ -283,11 +295,10 @@ fn bodies_of_strangers() {
     let named = request.signed_by(&root, &daemon).to_bytes(daemon.address());
     for (what, body) in [("unsigned", unsigned), ("unknown", unknown), ("named", named)] {
         println!("{what}");
-        let [before, during, after] = memory(&daemon, &key, &vec![body; 400]);
-        assert!(during < before + 100, "{what}: {before}, {during} and {after} MiB");
         // Those that name a key are known to leave more: 122 MiB were measured, why is not known yet.
         let kept = if what == "named" { 150 } else { 30 };
-        assert!(after < before + kept, "{what}: {before}, {during} and {after} MiB");
+        let [before, during, after] = memory(&daemon, &key, &vec![body; 400], kept);
+        assert!(during < before + 100, "{what}: {before}, {during} and {after} MiB");
     }
 }
 
@@ -306,14 +317,14 @@ fn large_bodies_are_served_meanwhile() {
     let root = Credentials { secret: "x".to_owned(), ..daemon.credentials() };
     let body = Request::new("Encrypt", vec![b' '; 1 << 20]).signed_by(&root, &daemon);
     let bytes = body.to_bytes(daemon.address());
-    let mut flood = Vec::new();
-    for _ in 0..60 {
+    let open = |_| {
         let mut stream = TcpStream::connect(daemon.address()).expect("connected");
         stream.set_write_timeout(Some(Duration::from_millis(50))).expect("set");
         let _ = stream.write_all(&bytes[..bytes.len() - 1]);
-        flood.push(stream);
-    }
-    let begin = Instant::now();
-    assert_eq!(send(&json!({ "KeyId": key, "Padding": " ".repeat(900 << 10) })), 200);
-    assert!(begin.elapsed() < WAIT, "after {:?}", begin.elapsed());
+        stream
+    };
+    served_beside(
+        || (0..60).map(open).collect(),
+        || assert_eq!(send(&json!({ "KeyId": key, "Padding": " ".repeat(900 << 10) })), 200),
+    );
 }

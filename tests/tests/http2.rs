@@ -14,7 +14,7 @@ fn curl(daemon: &Daemon, operation: &str, body: &Value, arguments: &[&str]) -> G
     let credentials = daemon.credentials();
     let mut command = Command::new("curl");
     command
-        .args(["--disable", "--silent", "--show-error", "--max-time", "30"])
+        .args(["--disable", "--silent", "--show-error", "--max-time", "600"])
         .args(["--aws-sigv4", &format!("aws:amz:{REGION}:kms")])
         .args(["--user", &format!("{}:{}", credentials.id, credentials.secret)])
         .args(["--header", "content-type: application/x-amz-json-1.1"])

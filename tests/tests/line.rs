@@ -12,8 +12,9 @@ use hsm_protocol::command::session::SessionInfo;
 use hsm_protocol::command::system::{Info, Status, Zeroise};
 use hsm_protocol::frame::{FrameKind, Header, MAX_ENCODED, MAX_PAYLOAD};
 use hsm_protocol::{ErrorCode, ModuleState, Role};
+use hsm_tests::patience::PATIENCE;
 use hsm_tests::testbed::Testbed;
-use hsm_tests::wire::{PATIENCE, Session, Wire, encoded, host_key, public, request};
+use hsm_tests::wire::{Session, Wire, encoded, host_key, public, request};
 use hsm_tests::{on_every_line, seed};
 use p256::SecretKey;
 

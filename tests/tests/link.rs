@@ -8,12 +8,11 @@ use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyMetadata, KeyState, MultiRegionKeyType};
 use hsm_tests::ctl;
 use hsm_tests::daemon::Daemon;
+use hsm_tests::patience::PATIENCE;
 use hsm_tests::sdk::{client_in, code};
 
 const WEST: &str = "us-west-2";
 const EAST: &str = "us-east-1";
-/// How long a daemon may take to be told what another one has changed.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Two daemons, each the other's peer.
 fn pair(hsm: &str) -> (Daemon, Daemon) {

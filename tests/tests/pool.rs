@@ -10,6 +10,7 @@ use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, MacAlgorithmSpec, SigningAlgorithmSpec};
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::await_devices;
+use hsm_tests::patience::PATIENCE;
 use hsm_tests::process::{children, signal_process};
 use hsm_tests::sdk;
 use rustix::process::Signal;
@@ -19,8 +20,6 @@ use tokio::task::JoinSet;
 const CLIENTS: usize = 8;
 /// Requests that must succeed after each event before the test goes on.
 const ENOUGH: u64 = 400;
-/// How long a device may take to come back.
-const RECOVERY: Duration = Duration::from_secs(60);
 
 /// Clients that call until they are told to stop. A request that fails ends the test.
 struct Load {
@@ -118,7 +117,7 @@ async fn a_killed_device_fails_no_request() {
         let victim = *before.first().expect("two");
         signal_process(victim, Signal::KILL);
         load.prove().await;
-        let by = Instant::now() + RECOVERY;
+        let by = Instant::now() + PATIENCE;
         while emulators(&daemon).len() < 2 || emulators(&daemon).contains(&victim) {
             assert!(Instant::now() < by, "the emulator was not started again\n{}", daemon.output());
             tokio::time::sleep(Duration::from_millis(20)).await;

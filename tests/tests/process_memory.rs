@@ -1,5 +1,5 @@
-//! What is left of plaintexts and keys in a daemon's memory, which root can read: nothing, a second
-//! after the answers, while the connections they came over are still open.
+//! What is left of plaintexts and keys in a daemon's memory, which root can read: nothing, once
+//! the daemon has done what it had to do, while the connections they came over are still open.
 //!
 //! The device is in the daemon's process here (`--hsm soft`), so that its memory is searched too.
 
@@ -17,6 +17,7 @@ use hsm_tests::client::{Client, Version};
 use hsm_tests::daemon::{Credentials, Daemon};
 use hsm_tests::environment;
 use hsm_tests::http::{Connection, Request, get};
+use hsm_tests::patience::{PATIENCE, at_rest};
 use hsm_tests::process::{Process, signal_process};
 use hsm_tests::remains::{Secret, search};
 use rsa::pkcs8::DecodePublicKey;
@@ -25,8 +26,6 @@ use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-/// How long an answer may stay in memory once its client has it.
-const GRACE: Duration = Duration::from_secs(1);
 /// Clients at a time, so that every thread of the daemon works.
 const CLIENTS: usize = 6;
 /// Listening there, a daemon has TLS.
@@ -82,7 +81,7 @@ async fn nothing_is_left(daemon: Daemon, version: Version) {
         open.push(caller);
     }
     assert_eq!(secrets.len(), CLIENTS * 14);
-    tokio::time::sleep(GRACE).await;
+    at_rest(daemon.id());
     let found = search(daemon.id(), &secrets);
     assert!(found.is_empty(), "{found:#?}");
 
@@ -106,20 +105,20 @@ async fn a_secret_access_key_is_there_while_it_is_in_use() {
     let key = &made["CreateAccessKeyResponse"]["CreateAccessKeyResult"]["AccessKey"];
     let ana = Credentials { id: text(&key["AccessKeyId"]), secret: text(&key["SecretAccessKey"]) };
     let secret = [Secret::new("secret", ana.secret.as_bytes())];
-    tokio::time::sleep(GRACE).await;
+    at_rest(daemon.id());
     assert_eq!(search(daemon.id(), &secret).len(), 0, "made, not used");
 
     let request = Request::form(STS, "GetCallerIdentity", &[]).signed_for("sts", &ana, &daemon);
     let answer = caller.client.send(&request).await;
     assert_eq!(answer.status, 200, "{}", answer.body.escape_ascii());
-    tokio::time::sleep(GRACE).await;
+    at_rest(daemon.id());
     let found = search(daemon.id(), &secret);
     // Forty characters are three pieces.
     assert_eq!(found.get("secret").map(Vec::len), Some(3), "one copy, in use: {found:#?}");
 
     let named = [("UserName", "ana"), ("AccessKeyId", ana.id.as_str())];
     caller.query("iam", IAM, "DeleteAccessKey", &named).await;
-    tokio::time::sleep(GRACE).await;
+    at_rest(daemon.id());
     let found = search(daemon.id(), &secret);
     assert!(found.is_empty(), "deleted: {found:#?}");
 }
@@ -174,7 +173,7 @@ fn nothing_is_left_of_broken_requests() {
         answers.push_str(&String::from_utf8_lossy(&chunk[..count]));
     }
 
-    std::thread::sleep(GRACE);
+    at_rest(daemon.id());
     let found = search(daemon.id(), &secrets);
     assert!(found.is_empty(), "{found:#?}");
     drop((in_pieces, no_json, not_signed, pipelined));
@@ -216,7 +215,7 @@ fn memory_is_not_written_to_disk() {
             .args(["--hsm", "soft", "--listen", "127.0.0.1:0", "--data"])
             .arg(directory.path().join("data")),
     );
-    let _ = limited.expect_line("listening on ", Duration::from_secs(60));
+    let _ = limited.expect_line("listening on ", PATIENCE);
     let said = limited.output();
     assert!(said.contains("no more than 65536 bytes may be locked"), "{said}");
 }

@@ -8,13 +8,13 @@ use getrandom::rand_core::UnwrapErr;
 use hsm_protocol::channel::Initiator;
 use hsm_protocol::frame::{FrameKind, Header};
 use hsm_tests::emulator::{Attachment, Emulator};
+use hsm_tests::patience::PATIENCE;
 use hsm_tests::probe::{Debugger, Monitor, Symbols};
 use hsm_tests::wire::{Wire, encoded, host_key};
 use tempfile::TempDir;
 
-/// How long a device may take to wipe its RAM and end.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// A device that has not ended after this goes on.
+/// A device that has not ended after this goes on. A slow one may end later and not be caught here: no
+/// good firmware fails for that.
 const GOES_ON: Duration = Duration::from_millis(700);
 
 const BOARDS: [Attachment; 2] = [Attachment::Console, Attachment::ArmSocket];

@@ -13,6 +13,7 @@ use aws_sdk_kms::types::{
     MultiRegionKeyType, SigningAlgorithmSpec, Tag,
 };
 use hsm_tests::daemon::{Daemon, REGION};
+use hsm_tests::patience::PATIENCE;
 use hsm_tests::sdk::{self, code};
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{DerSignature, VerifyingKey};
@@ -204,7 +205,7 @@ async fn multi_region_key() {
 
 /// Waits until a key is enabled in a role; AWS takes seconds for it.
 async fn await_role(kms: &Client, key: &str, role: MultiRegionKeyType) {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + PATIENCE;
     loop {
         let described = kms.describe_key().key_id(key).send().await.expect("described");
         let metadata = described.key_metadata.expect("metadata");

@@ -8,10 +8,8 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use hsm_tests::ctl;
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{Request, call};
+use hsm_tests::patience::PATIENCE;
 use serde_json::{Value, json};
-
-/// How long a key may take until it has cost something: it is counted in seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks for something that must succeed.
 fn ask(daemon: &Daemon, operation: &str, body: &Value) -> Value {

@@ -10,7 +10,7 @@ use crate::audit::{DeviceReceipt, Position};
 use crate::testing::FakeDevice;
 
 const QUICK: Options =
-    Options { patience: Duration::from_millis(300), deadline: Duration::from_secs(5) };
+    Options { patience: Duration::from_millis(300), deadline: Duration::from_secs(600) };
 
 fn open(fake: &Arc<FakeDevice>) -> Device {
     let device = Device::open(&|| fake.connect(), Some(fake.id()), QUICK).unwrap();
@@ -135,10 +135,9 @@ fn a_hung_device_does_not_hold_callers() {
     let fake = FakeDevice::new();
     let device = open(&fake);
     fake.hang.store(true, Ordering::SeqCst);
-    let start = Instant::now();
+    // For its patience, and not until the deadline, which is another error.
     let error = random(&device, 1).unwrap_err();
     assert!(matches!(error, CallError::LinkDown { sent: true, .. }), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     let error = random(&device, 2).unwrap_err();
     assert!(matches!(error, CallError::LinkDown { sent: false, .. }), "{error}");
 }
@@ -146,7 +145,8 @@ fn a_hung_device_does_not_hold_callers() {
 #[test]
 fn a_deadline_ends_the_call_and_not_the_session() {
     let fake = FakeDevice::new();
-    let options = Options { deadline: Duration::from_millis(100), ..QUICK };
+    let patience = Duration::from_secs(600);
+    let options = Options { deadline: Duration::from_millis(100), patience };
     let device = Device::open(&|| fake.connect(), None, options).unwrap();
     device.authenticate(&HostKey::generate()).unwrap();
     let sink = Sink::default();
@@ -155,11 +155,13 @@ fn a_deadline_ends_the_call_and_not_the_session() {
     let error = random(&device, 1).unwrap_err();
     assert!(matches!(error, CallError::DeadlineExceeded { sent: true }), "{error}");
     fake.delay_us.store(0, Ordering::SeqCst);
-    std::thread::sleep(Duration::from_millis(150));
-    random(&device, 2).unwrap();
-    // The answer that came too late is not lost to the audit log.
+    // Once what is late has come; on a slow machine more than one may be.
+    let answered = (2..1000).find(|number| random(&device, *number).is_ok());
+    assert!(answered.is_some(), "the session has ended");
+    // Answers that came too late are not lost to the audit log.
     device.synchronise_audit(&sink).unwrap();
-    assert_eq!(*sink.missed.lock().unwrap(), [0]);
+    let late: Vec<u64> = (0..fake.entries() - 1).collect();
+    assert_eq!(*sink.missed.lock().unwrap(), late);
 }
 
 #[test]

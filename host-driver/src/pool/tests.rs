@@ -10,7 +10,8 @@ use crate::audit::{DeviceReceipt, Position};
 use crate::health::Service;
 use crate::testing::FakeDevice;
 
-pub(super) const LONG: Duration = Duration::from_secs(5);
+/// When it is given up that something happens, on a machine of any speed.
+pub(super) const LONG: Duration = Duration::from_secs(600);
 
 #[derive(Default)]
 pub(super) struct Sink(Mutex<Vec<DeviceReceipt>>);
@@ -119,9 +120,9 @@ impl Rig {
 #[test]
 fn calls_are_spread() {
     let rig = pair();
-    rig.under_load(|| thread::sleep(Duration::from_millis(200)));
-    let answered: Vec<u64> = rig.pool.health().iter().map(|health| health.answered).collect();
-    assert!(answered.iter().all(|calls| *calls > 10), "{answered:?}");
+    rig.under_load(|| {
+        rig.until("each gets some", |rig| rig.pool.health().iter().all(|h| h.answered > 10));
+    });
 }
 
 #[test]
@@ -156,7 +157,8 @@ fn no_call_fails_when_a_device_hangs_under_load() {
 
 #[test]
 fn no_call_fails_when_sessions_are_lost_under_load() {
-    let rig = rig(vec![FakeDevice::new()], options());
+    let patient = device::Options { patience: LONG, deadline: LONG };
+    let rig = rig(vec![FakeDevice::new()], PoolOptions { device: patient, ..options() });
     rig.under_load(|| {
         for _ in 0..5 {
             thread::sleep(Duration::from_millis(40));
@@ -250,7 +252,7 @@ fn calls_wait_for_a_device_until_their_deadline() {
     assert!(matches!(&error, CallError::Unavailable { reason } if reason.contains("fake:0")));
     assert!(error.retryable());
     let waited = start.elapsed();
-    assert!(waited >= Duration::from_millis(200) && waited < Duration::from_secs(1), "{waited:?}");
+    assert!(waited >= Duration::from_millis(200), "{waited:?}");
 
     thread::scope(|scope| {
         scope.spawn(|| rig.random(2).unwrap());

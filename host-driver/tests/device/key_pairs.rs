@@ -37,14 +37,13 @@ fn adopt(pool: &Pool, number: u8, pair: &[u8]) -> Vec<u8> {
 #[test]
 fn pairs_become_keys_and_the_stock_is_refilled() {
     let pool = start(StockTargets { rsa_2048: 1, ..StockTargets::NONE });
-    let pair =
-        || block_on(pool.key_pair(SPEC, PairPurpose::KEY, Instant::now() + 9 * LONG)).unwrap();
+    let pair = || block_on(pool.key_pair(SPEC, PairPurpose::KEY, Instant::now() + LONG)).unwrap();
     let public: BTreeSet<Vec<u8>> = (0..2).map(|number| adopt(&pool, number, &pair())).collect();
     assert_eq!(public.len(), 2);
     assert!(public.iter().all(|spki| spki.len() == SPEC.row().unwrap().public_size));
     let start = Instant::now();
     while pool.stock()[0].level < 1 {
-        assert!(start.elapsed() < 9 * LONG, "{:?}", pool.stock());
+        assert!(start.elapsed() < LONG, "{:?}", pool.stock());
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(pool.stock()[0].found, 3);
@@ -55,7 +54,7 @@ fn the_device_answers_while_it_looks_for_a_pair() {
     let pool = start(StockTargets::NONE);
     let mut calls = 0;
     let slowest = thread::scope(|scope| {
-        let pair = || block_on(pool.key_pair(SPEC, PairPurpose::KEY, Instant::now() + 3 * LONG));
+        let pair = || block_on(pool.key_pair(SPEC, PairPurpose::KEY, Instant::now() + LONG));
         let taker = scope.spawn(pair);
         let mut slowest = Duration::ZERO;
         while !taker.is_finished() {
@@ -68,5 +67,6 @@ fn the_device_answers_while_it_looks_for_a_pair() {
         slowest
     });
     eprintln!("{calls} calls meanwhile, the slowest took {slowest:?}");
-    assert!(calls > 3 && slowest < Duration::from_secs(5));
+    // One that waited for the pair would have been the only one.
+    assert!(calls > 3, "{calls}");
 }

@@ -15,7 +15,7 @@ use host_driver::transport::{Connector, Transport, TransportError};
 use hsm_firmware::board::host::{Config, FlashImage, HostDevice, Registry};
 use hsm_protocol::{AuditTag, DeviceId, Role};
 
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 
 /// The firmware on a thread, with its flash in memory.
 #[derive(Clone)]
@@ -52,7 +52,7 @@ impl Connector for Hsm {
 }
 
 pub(crate) fn options() -> Options {
-    Options { patience: Duration::from_secs(5), deadline: LONG }
+    Options { patience: LONG, deadline: LONG }
 }
 
 /// Provisions with this provisioner and nothing else, in a domain of its own.

@@ -83,7 +83,7 @@ fn fresh_devices_form_a_domain_once() {
     assert_eq!(steps, [""; 0]);
     assert_eq!(devices.registry.domain(), Some(domain));
     let pooled = devices.pool(Arc::new(NoSink), StockTargets::NONE).unwrap();
-    let by = Instant::now() + Duration::from_secs(20);
+    let by = Instant::now() + Duration::from_secs(600);
     host_driver::block_on(pooled.pool.ready(by)).unwrap();
     let reply = pooled.pool.call_blocking(&Random { length: 8 }, AuditTag([1; 16])).unwrap();
     assert_eq!(reply.response().unwrap().bytes.len(), 8);

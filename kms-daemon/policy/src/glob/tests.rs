@@ -96,18 +96,27 @@ fn long_runs_match_as_by_a_table() {
     assert!(matched.iter().all(|count| *count > 400), "{matched:?}");
 }
 
-/// The steps are what the time is proportional to: a pattern and a text of 8 KiB.
+/// The product of the lengths of pattern and text is what a table of both takes. Matching takes a small
+/// part of that on the same machine, whatever the pattern.
 #[test]
-fn a_hostile_pattern_takes_linear_time() {
-    let text = "a".repeat(8192);
-    for pattern in [
-        format!("*{}b*", "a?".repeat(2000)),
-        "*a?b".repeat(2000),
-        format!("{}b", "*a".repeat(4000)),
-    ] {
-        let begin = std::time::Instant::now();
-        assert!(!matches(&pieces(&pattern), &text));
-        // The product of both lengths would take more than half a second here.
-        assert!(begin.elapsed() < std::time::Duration::from_millis(60), "{:?}", begin.elapsed());
+fn a_hostile_pattern_takes_a_part_of_a_table() {
+    let text = "a".repeat(2048);
+    for pattern in
+        [format!("*{}b*", "a?".repeat(500)), "*a?b".repeat(500), format!("{}b", "*a".repeat(1000))]
+    {
+        let pieces = pieces(&pattern);
+        let timed = |matching: &dyn Fn() -> bool| {
+            let begin = std::time::Instant::now();
+            assert!(!matching());
+            begin.elapsed()
+        };
+        let mut least = [std::time::Duration::MAX; 2];
+        // Whatever else the machine does meanwhile only adds to a time, and not to each of them.
+        let part = (0..50).any(|_| {
+            least[0] = least[0].min(timed(&|| matches(&pieces, &text)));
+            least[1] = least[1].min(timed(&|| by_table(&pattern, &text)));
+            8 * least[0] < least[1]
+        });
+        assert!(part, "{:.20}: {least:?}", pattern);
     }
 }

@@ -64,7 +64,7 @@ fn start(seed: u64) -> Pool {
     // Pairs are looked for when a test wants one: the other tests need the time.
     let options = PoolOptions { stock: StockTargets::NONE, ..PoolOptions::default() };
     let pool = Pool::start(vec![member], user, Arc::new(NoSink), options).unwrap();
-    block_on(pool.ready(Instant::now() + Duration::from_secs(10))).unwrap();
+    block_on(pool.ready(Instant::now() + Duration::from_secs(600))).unwrap();
     pool
 }
 

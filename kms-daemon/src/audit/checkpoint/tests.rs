@@ -36,7 +36,7 @@ async fn vouched_log(data: &Path) -> PathBuf {
     })
     .await
     .unwrap();
-    pooled.pool.ready(Instant::now() + Duration::from_secs(20)).await.unwrap();
+    pooled.pool.ready(Instant::now() + Duration::from_secs(600)).await.unwrap();
     checkpoint(&log, &pooled.pool).await;
     let mut receipts = Vec::new();
     for _ in 0..3 {

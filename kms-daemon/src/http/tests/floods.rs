@@ -1,7 +1,6 @@
 //! Clients that take room and give nothing: each is ended, and who comes with a request is served.
 
 use std::net::Ipv4Addr;
-use std::time::Instant;
 
 use tokio::net::TcpSocket;
 use tokio::time::{sleep, timeout};
@@ -33,7 +32,17 @@ impl Rig {
             assert_eq!(self.get("/healthz").await.status, 200);
             assert_eq!(self.exchange(&self.signed(LIST_KEYS, b"{}")).await.status, 200);
         };
-        timeout(Duration::from_secs(2), served).await.expect("others are served");
+        timeout(PATIENCE, served).await.expect("others are served");
+    }
+}
+
+/// Waits until the daemon has ended all of these.
+async fn await_end(flood: &mut [TcpStream]) {
+    let by = Instant::now() + PATIENCE;
+    for stream in flood {
+        while !is_over(stream).await {
+            assert!(Instant::now() < by, "a connection is never ended");
+        }
     }
 }
 
@@ -57,7 +66,7 @@ async fn pipeline(stream: &mut TcpStream) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_never_reads_is_ended() {
-    let limits = Limits { write: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits { write: Duration::from_millis(500), ..unhurried() };
     let rig = Rig::start_with(false, limits).await;
     let mut flood = Vec::new();
     for _ in 0..5 {
@@ -66,45 +75,49 @@ async fn who_never_reads_is_ended() {
         flood.push(stream);
     }
     // Of these, a byte now and then is read.
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(2) {
+    let by = Instant::now() + PATIENCE;
+    loop {
         for stream in &mut flood[..2] {
             let _ = timeout(Duration::from_millis(10), stream.read(&mut [0; 1])).await;
         }
         sleep(Duration::from_millis(50)).await;
+        let page = String::from_utf8(rig.get("/metrics").await.body).unwrap();
+        if page.contains("strongroom_connections_ended_total{reason=\"stalled\"} 5") {
+            break;
+        }
+        assert!(Instant::now() < by, "a client that does not read is never ended: {page}");
     }
-    for stream in &mut flood {
-        assert!(is_over(stream).await, "a client that does not read is never ended");
-    }
-    let page = String::from_utf8(rig.get("/metrics").await.body).unwrap();
-    assert!(page.contains("strongroom_connections_ended_total{reason=\"stalled\"} 5"), "{page}");
+    await_end(&mut flood).await;
     rig.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_slowly_is_served() {
-    let limits = Limits { write: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits { write: Duration::from_millis(500), ..unhurried() };
     let rig = Rig::start_with(false, limits).await;
-    let (mut read, mut write) = rig.connect_with(from(2), 64 << 10).await.into_split();
     let requests = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(999);
     let last = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    let sent = tokio::spawn(async move { write.write_all(&[&requests[..], last].concat()).await });
-    let (mut bytes, mut all) = (vec![0; 16 << 10], Vec::new());
-    let begin = Instant::now();
-    loop {
-        match read.read(&mut bytes).await.unwrap() {
-            0 => break,
-            count => all.extend_from_slice(&bytes[..count]),
+    let requests = [&requests[..], last].concat();
+    let served = not_held_up(limits.write, async |pace| {
+        let (mut read, mut write) = rig.connect_with(from(2), 64 << 10).await.into_split();
+        let requests = requests.clone();
+        let sent = tokio::spawn(async move { write.write_all(&requests).await });
+        let (mut bytes, mut all) = (vec![0; 16 << 10], Vec::new());
+        let begin = Instant::now();
+        loop {
+            pace.step();
+            match read.read(&mut bytes).await.ok()? {
+                0 => break,
+                count => all.extend_from_slice(&bytes[..count]),
+            }
+            sleep(Duration::from_millis(5)).await;
         }
-        sleep(Duration::from_millis(5)).await;
-    }
-    sent.await.unwrap().unwrap();
-    assert!(
-        begin.elapsed() > 2 * limits.write,
-        "answers waited for longer than a client may pause"
-    );
+        sent.await.unwrap().ok()?;
+        all.ends_with(b"ok\n").then(|| (all, begin.elapsed()))
+    });
+    let (all, took) = served.await;
+    assert!(took > 2 * limits.write, "answers waited for longer than a client may pause");
     assert_eq!(all.windows(15).filter(|window| *window == b"HTTP/1.1 200 OK").count(), 1000);
-    assert!(all.ends_with(b"ok\n"));
     rig.stop().await;
 }
 
@@ -127,7 +140,7 @@ fn get(stream: u32) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn closed_windows_end_a_connection() {
-    let limits = Limits { answer: Duration::from_millis(700), ..Limits::default() };
+    let limits = Limits { answer: Duration::from_millis(700), ..unhurried() };
     let rig = Rig::start_with(false, limits).await;
     let mut flood = [rig.connect_from(from(2)).await, rig.connect_from(from(2)).await];
     for stream in &mut flood {
@@ -135,17 +148,15 @@ async fn closed_windows_end_a_connection() {
     }
     // New requests keep the connections busy; on the second one the window opens by a byte at a
     // time, in which no answer fits soon enough.
-    let begin = Instant::now();
+    let by = Instant::now() + PATIENCE;
     let mut number = 1;
-    while begin.elapsed() < Duration::from_millis(1500) {
+    while !(is_over(&mut flood[0]).await && is_over(&mut flood[1]).await) {
+        assert!(Instant::now() < by, "answers wait for a window for good");
         let _ = flood[0].write_all(&get(number)).await;
         let _ = flood[1].write_all(&get(number)).await;
         let _ = flood[1].write_all(&frame(8, 0, 1, &1_u32.to_be_bytes())).await;
         number += 2;
         sleep(Duration::from_millis(400)).await;
-    }
-    for stream in &mut flood {
-        assert!(is_over(stream).await, "answers wait for a window for good");
     }
     rig.assert_serves().await;
     rig.stop().await;
@@ -153,23 +164,28 @@ async fn closed_windows_end_a_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_that_opens_in_time_is_enough() {
-    let limits = Limits { answer: Duration::from_millis(700), ..Limits::default() };
+    let limits = Limits { answer: Duration::from_millis(700), ..unhurried() };
     let rig = Rig::start_with(false, limits).await;
-    let mut stream = rig.connect().await;
-    stream.write_all(&closed_windows()).await.unwrap();
-    for number in 0..5 {
-        let id = number * 2 + 1;
-        stream.write_all(&get(id)).await.unwrap();
-        sleep(Duration::from_millis(400)).await;
-        stream.write_all(&frame(8, 0, id, &3_u32.to_be_bytes())).await.unwrap();
-    }
-    assert!(!is_over(&mut stream).await);
+    let stayed = not_held_up(limits.answer, async |pace| {
+        let mut stream = rig.connect().await;
+        stream.write_all(&closed_windows()).await.unwrap();
+        for number in 0..5 {
+            let id = number * 2 + 1;
+            pace.step();
+            stream.write_all(&get(id)).await.ok()?;
+            sleep(Duration::from_millis(400)).await;
+            stream.write_all(&frame(8, 0, id, &3_u32.to_be_bytes())).await.ok()?;
+            pace.step();
+        }
+        (!is_over(&mut stream).await).then_some(())
+    });
+    stayed.await;
     rig.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_make_room() {
-    let limits = Limits { connections: 40, address: 20, ..Limits::default() };
+    let limits = Limits { connections: 40, address: 20, ..unhurried() };
     let rig = Rig::start_with(false, limits).await;
     let mut known = rig.connect().await;
     known.write_all(&rig.signed(LIST_KEYS, b"{}")).await.unwrap();
@@ -192,14 +208,14 @@ async fn idle_connections_make_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_ends_its_own_connections() {
-    let limits = Limits { connections: 40, address: 3, ..Limits::default() };
+    let limits = Limits { connections: 40, address: 3, ..unhurried() };
     let rig = Rig::start_with(false, limits).await;
     let mut other = rig.connect_from(from(9)).await;
     let mut flood = Vec::new();
     for _ in 0..20 {
         flood.push(rig.connect_from(from(2)).await);
     }
-    sleep(Duration::from_millis(100)).await;
+    await_end(&mut flood[..17]).await;
     assert!(!is_over(&mut other).await);
     for (number, stream) in flood.iter_mut().enumerate() {
         assert_eq!(is_over(stream).await, number < 17, "{number}");
@@ -209,7 +225,7 @@ async fn an_address_ends_its_own_connections() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_http2_that_hardly_come_make_room() {
-    let limits = Limits { connections: 40, streams: 10, ..Limits::default() };
+    let limits = Limits { connections: 40, streams: 10, ..unhurried() };
     let rig = Rig::start_with(false, limits).await;
     let mut flood = Vec::new();
     // POST / with a body of which one byte comes.
@@ -228,8 +244,9 @@ async fn requests_of_http2_that_hardly_come_make_room() {
     sleep(Duration::from_millis(200)).await;
     let mut client = http2::Client::connect(&rig).await;
     let answer = client.exchange(rig.request("http", b"{}"));
-    let (status, _) = timeout(Duration::from_secs(2), answer).await.expect("others are served");
+    let (status, _) = timeout(PATIENCE, answer).await.expect("others are served");
     assert_eq!(status, 200);
+    drop(flood); // or the daemon would let it finish
     rig.stop().await;
 }
 
