@@ -6,7 +6,8 @@ use crate::{
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
-    firmware, size, term, test,
+    firmware::BOARDS,
+    size, term, test,
     toolchain::Toolchain,
 };
 
@@ -15,12 +16,11 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let rest = args.rest();
     let toolchain = Toolchain::parse(&mut args)?;
     args.finish()?;
-    let mut images = Vec::new();
-    for board in &firmware::BOARDS {
-        emulator::prepare(board)?;
-        images.push((test::variable(board), firmware::build(board, toolchain)?.elf));
-    }
-    let Programs { kmsd, kmsctl } = daemon::build(Profile::Release)?;
+    BOARDS.iter().try_for_each(emulator::prepare)?;
+    let (programs, images) = daemon::build(&BOARDS, toolchain, Profile::Release(String::new()))?;
+    let Programs { kmsd, kmsctl } = programs;
+    let images: Vec<_> =
+        images.into_iter().map(|image| (test::variable(image.board), image.elf)).collect();
     let build = ["build", "--package", "hsm-tests", "--bin", "bench", "--release"];
     term::step("benchmark", || command::run(&mut command::cargo(build)))?;
     let mut bench = std::process::Command::new(command::target_dir().join("release/bench"));

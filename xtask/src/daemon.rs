@@ -1,16 +1,44 @@
-//! Builds `kmsd` and `kmsctl`.
+//! Builds `kmsd` and `kmsctl`, with firmware at the same time where that is needed.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::Command};
 
-use crate::{command, failure::Result, term};
+use crate::{
+    args::Args,
+    cargo, command,
+    failure::Result,
+    firmware::{self, Board, Image},
+    term,
+    toolchain::Toolchain,
+};
 
 /// How the programs are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
     /// Built soon.
     Dev,
-    /// Runs fast.
-    Release,
+    /// Runs fast, and says that it is of this commit; if that is empty, what the repository says.
+    Release(String),
+}
+
+impl Profile {
+    /// Takes `--release` from the arguments.
+    pub(crate) fn parse(args: &mut Args) -> Self {
+        if args.flag("--release") { Self::Release(String::new()) } else { Self::Dev }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Release(_) => "release",
+        }
+    }
+
+    fn directory(&self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release(_) => "release",
+        }
+    }
 }
 
 /// The built programs.
@@ -19,16 +47,41 @@ pub(crate) struct Programs {
     pub(crate) kmsctl: PathBuf,
 }
 
-/// Builds both.
-pub(crate) fn build(profile: Profile) -> Result<Programs> {
-    let (name, dir) = match profile {
-        Profile::Dev => ("dev", "debug"),
-        Profile::Release => ("release", "release"),
-    };
-    term::step("kmsd and kmsctl", || {
-        let arguments = ["build", "--package", "kms-daemon", "--bins", "--profile", name];
-        command::run(&mut command::cargo(arguments))?;
-        let dir = command::target_dir().join(dir);
-        Ok(Programs { kmsd: dir.join("kmsd"), kmsctl: dir.join("kmsctl") })
+/// Builds both, and the images of boards meanwhile: the end of each build leaves processors idle.
+pub(crate) fn build(
+    boards: &'static [Board],
+    toolchain: Option<Toolchain>,
+    profile: Profile,
+) -> Result<(Programs, Vec<Image>)> {
+    let names = boards.iter().map(|board| format!(", firmware for {}", board.name));
+    term::step(&format!("kmsd and kmsctl{}", names.collect::<String>()), || {
+        let toolchains: Vec<_> = boards
+            .iter()
+            .map(|board| firmware::prepare(board, toolchain))
+            .collect::<Result<_>>()?;
+        let images = boards.iter().zip(&toolchains);
+        let images = images.map(|(board, toolchain)| firmware::command(board, *toolchain));
+        let mut built = cargo::build(vec![vec![command(&profile)], images.collect()])?;
+        let images = built.pop().into_iter().flatten();
+        let images = boards
+            .iter()
+            .zip(toolchains)
+            .zip(images)
+            .map(|((board, toolchain), image)| firmware::finish(board, toolchain, image));
+        Ok((programs(&profile), images.collect::<Result<_>>()?))
     })
+}
+
+fn command(profile: &Profile) -> Command {
+    let arguments = ["build", "--package", "kms-daemon", "--bins", "--profile", profile.name()];
+    let mut cargo = command::cargo(arguments);
+    if let Profile::Release(commit) = profile {
+        cargo.env("STRONGROOM_COMMIT", commit);
+    }
+    cargo
+}
+
+fn programs(profile: &Profile) -> Programs {
+    let directory = command::target_dir().join(profile.directory());
+    Programs { kmsd: directory.join("kmsd"), kmsctl: directory.join("kmsctl") }
 }

@@ -1,18 +1,13 @@
 //! `cargo xtask firmware`: builds the image of a board.
 
-use std::{
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    process::{Command, Stdio},
-    slice,
-};
+use std::{path::PathBuf, process::Command, slice};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     args::Args,
-    command,
-    failure::{Doing, Failure, Result},
+    cargo::{self, Compiled},
+    failure::{Failure, Result},
     integrity, term,
     toolchain::{self, Toolchain},
 };
@@ -110,15 +105,36 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
 /// Prepares the toolchain and builds.
 pub(crate) fn build(board: &'static Board, toolchain: Option<Toolchain>) -> Result<Image> {
     term::step(&format!("firmware for {}", board.name), || {
-        let toolchain = toolchain::prepare(board.target, toolchain)?;
-        term::note(format!("{} with the {} toolchain", board.target, toolchain.name()));
-        let mut cargo = cargo(toolchain, "build", board);
-        cargo.args(["--bin", board.name]);
-        let Compiled { executable, warnings } = compile(&mut cargo)?;
-        let elf = executable.ok_or_else(|| Failure::new("cargo built no firmware image"))?;
-        integrity::seal(&elf)?;
-        Ok(Image { board, elf, toolchain, warnings })
+        let toolchain = prepare(board, toolchain)?;
+        let compiled = cargo::build(vec![vec![command(board, toolchain)]])?;
+        let compiled = compiled.into_iter().flatten().next().unwrap_or_default();
+        finish(board, toolchain, compiled)
     })
+}
+
+/// Prepares the toolchain for a board.
+pub(crate) fn prepare(board: &Board, toolchain: Option<Toolchain>) -> Result<Toolchain> {
+    let toolchain = toolchain::prepare(board.target, toolchain)?;
+    term::note(format!("{} with the {} toolchain", board.target, toolchain.name()));
+    Ok(toolchain)
+}
+
+/// The build of a board's image.
+pub(crate) fn command(board: &Board, toolchain: Toolchain) -> Command {
+    let mut cargo = cargo(toolchain, "build", board);
+    cargo.args(["--bin", board.name]);
+    cargo
+}
+
+/// Seals the image that was built.
+pub(crate) fn finish(
+    board: &'static Board,
+    toolchain: Toolchain,
+    compiled: Compiled,
+) -> Result<Image> {
+    let elf = compiled.executable().ok_or_else(|| Failure::new("cargo built no firmware image"))?;
+    integrity::seal(&elf)?;
+    Ok(Image { board, elf, toolchain, warnings: compiled.warnings })
 }
 
 /// Cargo for the firmware crate alone, with the profile and features of a board.
@@ -129,73 +145,9 @@ pub(crate) fn cargo(toolchain: Toolchain, subcommand: &str, board: &Board) -> Co
     cargo
 }
 
-/// What cargo's messages said.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Compiled {
-    executable: Option<PathBuf>,
-    warnings: usize,
-}
-
-impl Compiled {
-    /// Takes in one message; returns the diagnostic in it.
-    fn read(&mut self, message: &Value) -> Option<String> {
-        if let Some(executable) = message["executable"].as_str() {
-            self.executable = Some(executable.into());
-        }
-        let diagnostic = &message["message"];
-        // Summaries ("2 warnings emitted") have no code.
-        if diagnostic["level"] == "warning" && !diagnostic["code"].is_null() {
-            self.warnings += 1;
-        }
-        diagnostic["rendered"].as_str().map(str::to_owned)
-    }
-}
-
-/// Runs a cargo build, shows its diagnostics and reads where the executable is.
-fn compile(cargo: &mut Command) -> Result<Compiled> {
-    let shown = command::shown(cargo);
-    let mut child = cargo
-        .arg("--message-format=json")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .doing(format_args!("run {shown}"))?;
-    let mut compiled = Compiled::default();
-    let messages = child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines());
-    for line in messages {
-        let line = line.doing("read from cargo")?;
-        // Build scripts may print lines of their own.
-        if let Ok(message) = serde_json::from_str(&line)
-            && let Some(diagnostic) = compiled.read(&message)
-        {
-            eprint!("{diagnostic}");
-        }
-    }
-    let status = child.wait().doing("wait for cargo")?;
-    if status.success() { Ok(compiled) } else { Err(Failure::new(format!("`{shown}` failed"))) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn messages_give_the_image_and_count_warnings() {
-        let messages = [
-            json!({"reason": "compiler-artifact", "executable": null}),
-            json!({"reason": "compiler-message", "message":
-                {"level": "warning", "code": {"code": "unused"}, "rendered": "warning: unused\n"}}),
-            json!({"reason": "compiler-message", "message":
-                {"level": "warning", "code": null, "rendered": "1 warning emitted\n"}}),
-            json!({"reason": "compiler-artifact", "executable": "/t/qemu_riscv32"}),
-            json!({"reason": "build-finished", "success": true}),
-        ];
-        let mut compiled = Compiled::default();
-        let shown: Vec<_> = messages.iter().filter_map(|message| compiled.read(message)).collect();
-        assert_eq!(shown, ["warning: unused\n", "1 warning emitted\n"]);
-        let executable = Some("/t/qemu_riscv32".into());
-        assert_eq!(compiled, Compiled { executable, warnings: 1 });
-    }
 
     #[test]
     fn a_wrong_board_lists_the_right_ones() {

@@ -8,6 +8,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    slice,
 };
 
 use self::signals::Forwarder;
@@ -27,11 +28,11 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     args.finish()?;
     let board = &firmware::BOARDS[0]; // the one that `kmsd` emulates
     emulator::prepare(board)?;
-    let firmware = firmware::build(board, options.toolchain)?.elf;
-    let kmsd = daemon::build(options.profile)?.kmsd;
+    let (programs, images) =
+        daemon::build(slice::from_ref(board), options.toolchain, options.profile.clone())?;
     fs::create_dir_all(&options.data).doing(format_args!("make {}", options.data.display()))?;
-    let mut kmsd = Command::new(kmsd);
-    serve(kmsd.args(options.flags(&firmware)), &options, &mut io::stdout())
+    let mut kmsd = Command::new(programs.kmsd);
+    serve(kmsd.args(options.flags(&images[0].elf)), &options, &mut io::stdout())
 }
 
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl Options {
         let region = kmsd.value("--region")?;
         Ok(Self {
             toolchain: Toolchain::parse(args)?,
-            profile: if args.flag("--debug") { Profile::Dev } else { Profile::Release },
+            profile: Profile::parse(args),
             data: match data {
                 Some(dir) => std::path::absolute(dir).doing("find the data directory")?,
                 None => default_data(|name| env::var_os(name).map(PathBuf::from))?,
@@ -174,7 +175,7 @@ mod tests {
         let ours = ["--hsm", "qemu", "--firmware", "/fw", "--data", "/d"];
         assert_eq!(options("--data /d").flags(firmware), ours);
         assert_eq!(
-            options("--debug -- --data=/e --hsm qemu:2").flags(firmware),
+            options("--release -- --data=/e --hsm qemu:2").flags(firmware),
             ["--firmware", "/fw", "--data=/e", "--hsm", "qemu:2"]
         );
         assert_eq!(options("-- --data=/e").data, Path::new("/e"));

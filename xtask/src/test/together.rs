@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     fs,
-    io::{self, BufRead as _, BufReader, Write as _},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    command,
+    cargo, command,
     failure::{Doing, Failure, Result},
     term,
 };
@@ -84,26 +84,10 @@ fn variables(environment: &[(String, PathBuf)]) -> impl Iterator<Item = (&str, &
 
 /// Builds the programs, and lists them.
 fn build(environment: &[(String, PathBuf)]) -> Result<Vec<Program>> {
-    let mut cargo = command::cargo([
-        "test",
-        "--workspace",
-        "--no-run",
-        "--message-format=json-render-diagnostics",
-    ]);
-    let what = command::shown(&cargo);
-    let cargo = cargo.envs(variables(environment)).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut cargo = cargo.spawn().doing(format_args!("run {what}"))?;
-    let mut programs = Vec::new();
-    for line in BufReader::new(cargo.stdout.take().expect("it is piped")).lines() {
-        let message: Value = serde_json::from_str(&line.doing("read what cargo says")?)
-            .map_err(|error| Failure::new(format!("cargo says no JSON: {error}")))?;
-        programs.extend(program(&message));
-    }
-    let status = cargo.wait().doing(format_args!("run {what}"))?;
-    match status.success() {
-        true => Ok(programs),
-        false => Err(Failure::new(format!("`{what}` failed ({status})"))),
-    }
+    let mut cargo = command::cargo(["test", "--workspace", "--no-run"]);
+    cargo.envs(variables(environment));
+    let built = term::step("test programs", || cargo::build(vec![vec![cargo]]))?;
+    Ok(built.iter().flatten().flat_map(|one| &one.programs).filter_map(program).collect())
 }
 
 /// The program in a message of cargo, if it is about one.
