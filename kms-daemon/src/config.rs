@@ -144,13 +144,18 @@ pub struct Config {
 
 /// The key management service on Strongroom HSMs, with the AWS KMS API.
 #[derive(Debug, Parser)]
-#[command(name = "kmsd", version, about, max_term_width = 100)]
+#[command(name = "kmsd", version = crate::VERSION, about, max_term_width = 100)]
 struct CommandLine {
     /// Read settings from this TOML file; its keys are the long flags.
     #[arg(long, value_name = "FILE", env = "STRONGROOM_CONFIG")]
     config: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
+}
+
+/// What the command line takes.
+pub(crate) fn command() -> clap::Command {
+    <CommandLine as clap::CommandFactory>::command()
 }
 
 impl Settings {

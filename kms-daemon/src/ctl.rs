@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 mod account;
 mod audit;
 mod daemon;
+mod generate;
 mod hsm;
 mod iam;
 mod link;
@@ -23,7 +24,7 @@ mod usage;
 
 /// Looks after a Strongroom installation.
 #[derive(Debug, Parser)]
-#[command(name = "kmsctl", version, about, max_term_width = 100)]
+#[command(name = "kmsctl", version = crate::VERSION, about, max_term_width = 100)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -56,6 +57,9 @@ enum Command {
     Link(link::Command),
     /// Requests and keys of a month, and what the same would have cost at AWS KMS.
     Usage(usage::Arguments),
+    /// Shell completions and manual pages of kmsctl and kmsd.
+    #[command(subcommand)]
+    Generate(generate::Command),
 }
 
 /// How a command ended.
@@ -135,6 +139,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Audit(command) => audit::run(command, &mut output),
         Command::Link(command) => link::run(command, &mut output),
         Command::Usage(arguments) => usage::run(&arguments, &mut output),
+        Command::Generate(command) => generate::run(&command, &mut output),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

@@ -37,3 +37,6 @@ pub mod space;
 pub mod status;
 pub mod store;
 pub mod tls;
+
+/// Version of the programs, and the commit that they were built from as far as it is known.
+pub const VERSION: &str = env!("STRONGROOM_VERSION");
