@@ -125,3 +125,44 @@ fn data_in_code(file: &object::File<'_>) -> Vec<Range<u64>> {
     let data = marks.iter().zip(ends).filter(|((_, data), _)| *data);
     data.map(|((start, _), end)| *start..end).filter(|range| !range.is_empty()).collect()
 }
+/// The newest version of the C library that any of these programs needs.
+pub(crate) fn newest_glibc(programs: &[&Path]) -> Result<String> {
+    let mut newest = None;
+    for program in programs {
+        let bytes = fs::read(program).doing(format_args!("read {}", program.display()))?;
+        let names = object::File::parse(&*bytes)
+            .and_then(|file| {
+                file.section_by_name(".dynstr")
+                    .map_or(Ok(&[][..]), |s| s.data())
+                    .map(<[u8]>::to_vec)
+            })
+            .map_err(|e| Failure::new(format!("{} is not a usable ELF: {e}", program.display())))?;
+        newest = newest.max(glibc(&names));
+    }
+    match newest {
+        Some((major, minor)) => Ok(format!("{major}.{minor}")),
+        None => Err(Failure::new("the programs do not say which C library they need")),
+    }
+}
+
+/// The newest of the names like `GLIBC_2.34` in a table of strings.
+fn glibc(names: &[u8]) -> Option<(u32, u32)> {
+    let names = names.split(|byte| *byte == 0).filter_map(|name| str::from_utf8(name).ok());
+    let version = |name: &str| {
+        let mut numbers = name.strip_prefix("GLIBC_")?.split('.').map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    };
+    names.filter_map(version).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_c_library_counts() {
+        let names = b"\0printf\0GLIBC_2.9\0GLIBC_2.34\0GLIBC_2.2.5\0GLIBC_PRIVATE\0";
+        assert_eq!(glibc(names), Some((2, 34)));
+        assert_eq!(glibc(b"\0printf\0"), None);
+    }
+}

@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod bench;
 mod budget;
+mod cargo;
 mod ci;
 mod codegen;
 mod command;
@@ -17,6 +18,7 @@ mod fuzz;
 mod integrity;
 mod lengths;
 mod lint;
+mod package;
 mod packages;
 mod panics;
 mod python;
@@ -46,10 +48,10 @@ fn main() -> ExitCode {
 /// A subcommand: its name, its options for the help, what it does, and the code.
 struct Subcommand(&'static str, &'static str, &'static str, Run);
 
-const SUBCOMMANDS: [Subcommand; 14] = [
+const SUBCOMMANDS: [Subcommand; 15] = [
     Subcommand(
         "run",
-        "[--data DIR] [--debug] [-- KMSD-FLAGS]",
+        "[--data DIR] [--release] [-- KMSD-FLAGS]",
         "run kmsd on an emulated HSM",
         run::main,
     ),
@@ -57,12 +59,7 @@ const SUBCOMMANDS: [Subcommand; 14] = [
     Subcommand("bench", "[-- BENCH-FLAGS]", "measure speed and what commands cost", bench::main),
     Subcommand("ci", "", "the gate: all of the below, then every test", ci::main),
     Subcommand("fmt", "[--fix]", "check the formatting", lint::fmt),
-    Subcommand(
-        "codegen",
-        "[--check] [--update FILE]",
-        "types of the API from the service model",
-        codegen::main,
-    ),
+    Subcommand("codegen", "[--check] [--update FILE]", "API types from the model", codegen::main),
     Subcommand("lengths", "", "find files that are too long", lengths::main),
     Subcommand("audit", "", "check the dependencies against audit.toml", audit::main),
     Subcommand("clippy", "", "lint host crates and firmware", lint::clippy),
@@ -72,6 +69,7 @@ const SUBCOMMANDS: [Subcommand; 14] = [
         "build the image of each board",
         firmware::main,
     ),
+    Subcommand("package", "[--version VERSION]", "make the Debian package", package::main),
     Subcommand("constant-time", "", "watch the secret paths with Valgrind", constant_time::main),
     Subcommand(
         "fuzz",

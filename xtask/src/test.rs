@@ -8,7 +8,8 @@ use crate::{
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
-    firmware::{self, BOARDS, Board},
+    firmware::{BOARDS, Board},
+    package::{self, Source},
     python, term,
     toolchain::Toolchain,
 };
@@ -38,16 +39,19 @@ struct Rig {
     python: PathBuf,
     /// `STRONGROOM_KMSD` and `STRONGROOM_KMSCTL`.
     programs: Programs,
+    /// `STRONGROOM_PACKAGE` and `STRONGROOM_PACKAGE_NEXT`: Debian packages of these programs, of which
+    /// the second is newer; none where there is no dpkg.
+    packages: Vec<PathBuf>,
 }
 
 impl Rig {
     fn prepare(toolchain: Option<Toolchain>) -> Result<Self> {
         BOARDS.iter().try_for_each(emulator::prepare)?;
         let python = python::prepare()?;
-        let build = |board| Ok((variable(board), firmware::build(board, toolchain)?.elf));
-        let firmware = BOARDS.iter().map(build).collect::<Result<_>>()?;
-        let programs = daemon::build(Profile::Dev)?;
-        Ok(Self { firmware, python, programs })
+        let (programs, images) = daemon::build(&BOARDS, toolchain, Profile::Dev)?;
+        let firmware = images.into_iter().map(|image| (variable(image.board), image.elf)).collect();
+        let packages = packages(&programs)?;
+        Ok(Self { firmware, python, programs, packages })
     }
 
     /// Runs the tests that `selection` names to cargo; `rest` goes to the test program.
@@ -60,8 +64,23 @@ impl Rig {
         let Programs { kmsd, kmsctl } = &self.programs;
         let programs = [("PYTHON", &self.python), ("KMSD", kmsd), ("KMSCTL", kmsctl)].into_iter();
         let programs = programs.map(|(name, path)| (format!("STRONGROOM_{name}"), path.clone()));
-        self.firmware.iter().cloned().chain(programs).collect()
+        let names = ["STRONGROOM_PACKAGE", "STRONGROOM_PACKAGE_NEXT"].map(str::to_owned);
+        let packages = names.into_iter().zip(self.packages.iter().cloned());
+        self.firmware.iter().cloned().chain(programs).chain(packages).collect()
     }
+}
+
+fn packages(programs: &Programs) -> Result<Vec<PathBuf>> {
+    if !command::on_path("dpkg-deb") {
+        term::note("no Debian package is tested: there is no dpkg-deb");
+        return Ok(Vec::new());
+    }
+    let source = Source::find();
+    term::step("Debian packages", || {
+        let version = |add: &str| format!("{}{add}", env!("CARGO_PKG_VERSION"));
+        let package = |add| package::build(programs, &version(add), &source, false);
+        ["", "+next"].into_iter().map(package).collect()
+    })
 }
 
 /// `STRONGROOM_FIRMWARE` for the first board, which `kmsd` emulates; the others' names follow it.
