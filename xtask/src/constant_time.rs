@@ -29,7 +29,10 @@ pub(crate) fn main(args: Args) -> Result<()> {
     let target = command::target_dir().join("constant-time");
     let build = ["build", "--release", "--package", "hsm-constant-time", "--target-dir"];
     let mut cargo = command::cargo(build);
-    command::run(cargo.arg(&target).env("RUSTFLAGS", FLAGS))?;
+    cargo.arg(&target).env("RUSTFLAGS", FLAGS);
+    // Reports name lines.
+    cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
+    command::run(cargo.env("CARGO_PROFILE_RELEASE_STRIP", "none"))?;
     let program = target.join("release/hsm-constant-time");
 
     // A check that finds nothing proves nothing unless it would find something.
