@@ -1,7 +1,7 @@
 //! Answers of AWS KMS that are on record: exceptions, their texts, and which of two faults of a
 //! request is told.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Rig;
 
