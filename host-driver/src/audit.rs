@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use hsm_protocol::audit::{Entry, Head, Receipt};
 use hsm_protocol::command::audit::SignedHead;
-use hsm_protocol::{DeviceId, ErrorCode};
+use hsm_protocol::{DeviceId, DomainId, ErrorCode};
 
 /// An entry of a device's audit chain, proven to continue the chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +54,26 @@ impl Position {
 pub trait AuditSink: Send + Sync {
     /// The last position of this device that is durably stored, if any.
     fn position(&self, device: &DeviceId) -> Option<Position>;
+
+    /// Whether this device may take calls; asked each time it is about to.
+    ///
+    /// # Errors
+    /// A text for people; the device is kept out of service, and tried again.
+    fn admit(&self, device: &DeviceId, domain: &DomainId) -> Result<(), String> {
+        let _ = (device, domain);
+        Ok(())
+    }
+
+    /// The device is at an earlier place of its chain than the one stored: its flash was replaced by
+    /// an older copy. `found` is where it is. It is kept out of service.
+    ///
+    /// Returns what people are told.
+    fn behind(&self, device: &DeviceId, found: Position, stored: Position) -> String {
+        format!(
+            "device {device} is at boot {}, but boot {} of it is recorded: its flash is an older copy",
+            found.epoch, stored.epoch
+        )
+    }
 
     /// Stores entries whose answers were lost, or that other hosts caused.
     ///

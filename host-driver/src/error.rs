@@ -90,6 +90,12 @@ pub enum CallError {
         /// The device's.
         found: DomainId,
     },
+    /// The host does not want the device, for a reason of its own.
+    #[error("{0}")]
+    NotAdmitted(Arc<str>),
+    /// The device's flash is an older copy of what it was.
+    #[error("{0}")]
+    Behind(Arc<str>),
     /// The request exceeds what the protocol or the device's buffer holds.
     #[error("the request is too large for the device")]
     TooLarge,
@@ -135,6 +141,8 @@ impl CallError {
             | Self::BadIdentity(_)
             | Self::WrongDevice { .. }
             | Self::WrongDomain { .. }
+            | Self::NotAdmitted(_)
+            | Self::Behind(_)
             | Self::TooLarge
             | Self::AuditChain(_)
             | Self::NoCapableDevice(_)

@@ -3,8 +3,8 @@
 //! Any device can serve any call, because a key comes with the call as a token. A call goes to
 //! the device in service that supports the key spec and has the fewest calls under way. If a
 //! device fails, calls that may be repeated go to another; calls wait for a device until their
-//! deadline if there is none. Each device has a thread that connects it, probes it, and
-//! quarantines it for growing pauses while it fails.
+//! deadline if there is none, and only a second if there has been none for longer. Each device has
+//! a thread that connects it, probes it, and quarantines it for growing pauses while it fails.
 
 use std::fmt;
 use std::io;
@@ -37,6 +37,9 @@ mod tries;
 mod waiting;
 
 pub use stock::{StockLevel, StockTargets};
+
+/// How long a call waits for a device if there has been none for long.
+const OUTAGE: Duration = Duration::from_secs(1);
 
 /// A device to be in the pool.
 pub struct Member {
@@ -164,6 +167,7 @@ impl Pool {
         let request = Arc::new(Request::encode(command, tag)?);
         let limit = || Instant::now() + shared.options.device.deadline;
         let deadline = route.deadline.unwrap_or_else(limit);
+        let begin = Instant::now();
         let mut tries = Tries::new(shared);
         loop {
             match shared.pick(route.spec, &tries.asked)? {
@@ -175,6 +179,7 @@ impl Pool {
                 }
                 None => {
                     // A refusal is an answer; only a device that was not asked might differ.
+                    let deadline = shared.shortened(deadline, begin);
                     if Instant::now() >= deadline || tries.was_refused() {
                         return Err(tries.into_error());
                     }
@@ -289,6 +294,16 @@ impl Shared {
         match spec {
             Some(spec) if !capable => Err(CallError::NoCapableDevice(spec)),
             _ => Ok(best.map(|(_, index, device)| (index, device))),
+        }
+    }
+
+    /// Until when a call that came at `begin` waits for a device: not for long if there has been none
+    /// for longer than calls wait, so that calls do not pile up.
+    fn shortened(&self, deadline: Instant, begin: Instant) -> Instant {
+        let long = self.options.device.deadline;
+        match self.slots.iter().all(|slot| slot.is_out_for(long)) {
+            true => deadline.min(begin + OUTAGE),
+            false => deadline,
         }
     }
 

@@ -18,8 +18,31 @@ use crate::host_key::system_rng;
 pub(crate) fn synchronise(device: &Device, sink: &dyn AuditSink) -> Result<(), CallError> {
     let known = device.chain().lock().as_ref().map(|chain| (chain.tip(), chain.gaps().to_vec()));
     let head = signed_head(device)?;
+    let stored = sink.position(&head.device).filter(|_| known.is_none());
+    if let Some(stored) = stored.filter(|stored| is_behind(&head, stored)) {
+        return Err(behind(sink, &head, stored));
+    }
     start(device, sink, &head, known)?;
-    catch_up(device, sink)
+    let stored = stored.filter(|stored| stored.epoch == head.epoch);
+    match (catch_up(device, sink), stored) {
+        // The same number of boots, but another boot: its chain is not the one that was stored.
+        (Err(CallError::AuditChain(_)), Some(stored)) => {
+            *device.chain().lock() = None;
+            Err(behind(sink, &head, stored))
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+/// Whether a device is at an earlier place of its chain than one that it has been at.
+fn is_behind(head: &SignedHead, stored: &Position) -> bool {
+    let (found, known) = ((head.epoch, head.entries), (stored.epoch, stored.next));
+    found < known || found == known && head.head != stored.head
+}
+
+fn behind(sink: &dyn AuditSink, head: &SignedHead, stored: Position) -> CallError {
+    let found = Position { epoch: head.epoch, next: head.entries, head: head.head };
+    CallError::Behind(sink.behind(&head.device, found, stored).into())
 }
 
 /// Fetches and stores what receipts have shown to be missing.
@@ -115,4 +138,31 @@ fn report_lost(
     indexes: Range<u64>,
 ) -> Result<(), CallError> {
     sink.lost(device, epoch, indexes).map_err(|reason| CallError::AuditSink(reason.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use hsm_protocol::audit::Head;
+    use hsm_protocol::identity::Signature;
+
+    use super::*;
+
+    #[test]
+    fn a_device_is_behind_what_it_has_been() {
+        let device = DeviceId([1; 16]);
+        let at = |epoch, next, head| Position { epoch, next, head: Head([head; 32]) };
+        let stored = at(7, 20, 5);
+        for (epoch, entries, head, behind) in [
+            (8, 0, 1, false),
+            (7, 21, 6, false),
+            (7, 20, 5, false),
+            (7, 20, 6, true),
+            (7, 19, 5, true),
+            (6, 99, 5, true),
+        ] {
+            let signature = Signature { r: [0; 32], s: [0; 32] };
+            let head = SignedHead { device, epoch, entries, head: Head([head; 32]), signature };
+            assert_eq!(is_behind(&head, &stored), behind, "{head:?}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hsm_protocol::command::domain::{DomainInfo, DomainSummary};
-use hsm_protocol::{AuditTag, ModuleState, Role};
+use hsm_protocol::{AuditTag, DomainId, ModuleState, Role};
 
 use super::Shared;
 use super::slot::Slot;
@@ -77,10 +77,16 @@ fn open_session(shared: &Shared, device: &Device) -> Result<DomainSummary, CallE
     let reply = device.call_blocking(&DomainInfo, AuditTag::default())?;
     let domain = reply.response()?.domain;
     let domain = domain.ok_or(CallError::NotOperational(session.state))?;
-    let expected = *shared.domain.get_or_init(|| domain.domain);
-    if domain.domain != expected {
-        return Err(CallError::WrongDomain { expected, found: domain.domain });
-    }
+    let found = domain.domain;
+    let belongs = |expected: DomainId| match expected == found {
+        true => Ok(()),
+        false => Err(CallError::WrongDomain { expected, found }),
+    };
+    shared.domain.get().copied().map_or(Ok(()), belongs)?;
+    // Before it decides what the pool's domain is.
+    let admitted = shared.sink.admit(&device.id(), &found);
+    admitted.map_err(|reason| CallError::NotAdmitted(reason.into()))?;
+    belongs(*shared.domain.get_or_init(|| found))?;
     device.synchronise_audit(shared.sink.as_ref())?;
     Ok(domain)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hsm_protocol::DeviceId;
 use hsm_protocol::command::domain::DomainSummary;
@@ -30,6 +30,8 @@ struct State {
     device: Option<Arc<Device>>,
     service: Service,
     since: SystemTime,
+    /// When it last went out of service; before its first time, when the pool was started.
+    out_since: Instant,
     id: Option<DeviceId>,
     info: Option<DeviceInfo>,
     domain: Option<DomainSummary>,
@@ -57,6 +59,7 @@ impl Slot {
                 device: None,
                 service: Service::Starting,
                 since: SystemTime::now(),
+                out_since: Instant::now(),
                 id: member.expected,
                 info: None,
                 domain: None,
@@ -84,6 +87,12 @@ impl Slot {
         self.lock().device.clone().filter(|device| device.is_ready())
     }
 
+    /// Whether it has been out of service for so long.
+    pub(super) fn is_out_for(&self, time: Duration) -> bool {
+        let state = self.lock();
+        state.device.is_none() && state.out_since.elapsed() >= time
+    }
+
     /// The device that must answer here: the configured one, or the one that first did.
     pub(super) fn expected(&self) -> Option<DeviceId> {
         self.lock().id
@@ -106,7 +115,9 @@ impl Slot {
     pub(super) fn out_of_service(&self, service: Service, error: &CallError) {
         let mut state = self.lock();
         state.enter(service);
-        state.device = None;
+        if state.device.take().is_some() {
+            state.out_since = Instant::now();
+        }
         state.last_error = Some(error.to_string());
     }
 
