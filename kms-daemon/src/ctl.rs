@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod accept;
 mod account;
 mod audit;
 mod daemon;
@@ -51,6 +52,9 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Go on with what kmsd refused because it does not belong together: an older store, audit log or
+    /// device. What is lost by that stays lost; it is recorded in the audit log.
+    Accept(accept::Arguments),
     /// The link to daemons of other Regions.
     #[command(subcommand)]
     Link(link::Command),
@@ -133,6 +137,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Iam(command) => iam::run(&command, &mut output),
         Command::Policy(command) => policy::run(&command, &mut output),
         Command::Audit(command) => audit::run(command, &mut output),
+        Command::Accept(arguments) => accept::run(&arguments, &mut output),
         Command::Link(command) => link::run(command, &mut output),
         Command::Usage(arguments) => usage::run(&arguments, &mut output),
     };

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::ServerConfig;
 use serde_json::json;
@@ -19,6 +19,7 @@ use crate::api::Service;
 use crate::audit::{AuditError, AuditLog, LogOptions, checkpoint, keep_checkpoints, keep_log};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::consistency::{ConsistencyError, Domains, Fitting};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::development::{Seed, SeedError};
 use crate::devices::{DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints};
@@ -35,7 +36,7 @@ use crate::regions::{Opener, Regions};
 use crate::sigv4::Verifier;
 use crate::space::Space;
 use crate::status::DaemonStatus;
-use crate::store::{RedbStore, Store, StoreError};
+use crate::store::{RedbStore, Store};
 use crate::tls::{self, TlsError};
 
 /// Connections for health and metrics.
@@ -43,6 +44,8 @@ const ADMIN_CONNECTIONS: usize = 64;
 /// Files that are open beside connections: those of health and metrics, those that are about to be
 /// closed, devices, links, store and audit log.
 const OTHER_FILES: u64 = 384;
+/// How often keys of the seed are tried again while there are no devices.
+const SEED: Duration = Duration::from_secs(1);
 /// Connections that are served however few files may be open.
 const LEAST_CONNECTIONS: usize = 32;
 
@@ -82,9 +85,9 @@ pub enum DaemonError {
     /// No audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// No store.
+    /// No store, or one that does not fit the rest.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Consistency(#[from] ConsistencyError),
     /// The store's content cannot be read.
     #[error("cannot read the store: {0}")]
     Catalog(#[from] CatalogError),
@@ -181,20 +184,25 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         "development": config.development.is_some(),
     });
     let space = Arc::new(Space::new(data.path(), config.disk));
+    let path = data.path().join("audit");
+    let fitting = Fitting::open(data.path(), &path, Some(Arc::clone(&space))).await?;
+    let store = fitting.store();
     let options = LogOptions {
         policy: config.audit.clone(),
         refusal_rate: config.refusal_rate,
-        space: Some(Arc::clone(&space)),
+        space: Some(space),
         place: (config.account.clone(), config.region.clone()),
+        store: Some(fitting.now()),
     };
-    let path = data.path().join("audit");
-    let (audit, opened) = AuditLog::open_with(&path, about, options).await?;
+    let (found, settling) = fitting.into_parts();
+    let (audit, opened) = AuditLog::open_found(found, about, options).await?;
     let audit = Arc::new(audit);
     tracing::info!(sequence = opened.position.sequence, "audit log open");
+    let marks = Arc::new(settling.finish(&audit).await?);
 
     let link = Link::of(&config, data.path()).await?;
     let (peers, link) = (link.peers, link.server);
-    let starting = start(&config, &data, (peers, roots), Arc::clone(&audit), space);
+    let starting = start(&config, &data, (peers, roots), Arc::clone(&audit), store);
     let mut stop = std::pin::pin!(stop);
     let started = tokio::select! {
         started = starting => started?,
@@ -202,15 +210,14 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     };
     let Started { service, iam, jobs, fleet, store } = started;
     let regions = Arc::clone(service.regions());
-    let status = Arc::new(DaemonStatus::new(
-        &config,
-        Arc::clone(&audit),
-        Arc::clone(&regions),
-        Arc::clone(&store),
-    ));
+    let status = Arc::new(
+        DaemonStatus::new(&config, Arc::clone(&audit), Arc::clone(&regions), Arc::clone(&store))
+            .with_fleet(Arc::clone(&fleet)),
+    );
     let probe = tokio::spawn(Arc::clone(&status).watch_store());
     let (log, all) = (Arc::clone(&audit), Arc::clone(&regions));
-    let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &all).await });
+    let written = Arc::clone(&marks);
+    let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &all, &written).await });
     let log = Arc::clone(&audit);
     let keeping = tokio::spawn(async move { keep_log(&log).await });
     let usage = Arc::clone(service.usage());
@@ -233,10 +240,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         development,
         memory: Memory::default(),
     });
-    if let Some(development) = &front.development {
-        let made = development.seed.apply(&front).await?;
-        tracing::info!(made, "keys of the seed are there");
-    }
+    let seeding = sow(&front, &fleet).await?;
     let mut linked = vec![tokio::spawn(link::run(Arc::clone(&front)))];
     linked.extend(link.map(|link| tokio::spawn(link.run(Arc::clone(&front)))));
     let url = |server: &Server| server.url().map_err(system("read the bound address"));
@@ -260,7 +264,8 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     }
 
     tracing::info!("stopping");
-    for job in jobs.into_iter().chain([probe, checkpoints, keeping]).chain(linked) {
+    let seeding = seeding.into_iter();
+    for job in jobs.into_iter().chain([probe, checkpoints, keeping]).chain(linked).chain(seeding) {
         job.abort();
         let _ = job.await;
     }
@@ -268,9 +273,13 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         tracing::error!(%error, "cannot write when keys were last used");
     }
     drop(usage);
-    for (_, pool) in fleet.pools() {
+    let mut names = Vec::new();
+    for (region, pool) in fleet.pools() {
         checkpoint(&audit, &pool).await;
+        names.push(region);
     }
+    marks.write(&audit, &names).await;
+    drop(marks);
     // The pools before the audit log: it hands over the last audit entries of the devices.
     let stopped = tokio::task::spawn_blocking(move || {
         fleet.shut_down();
@@ -294,10 +303,11 @@ async fn start(
     data: &DataDir,
     (peers, roots): (Peers, Credentials),
     audit: Arc<AuditLog>,
-    space: Arc<Space>,
+    store: Arc<RedbStore>,
 ) -> Result<Started, DaemonError> {
-    let store = RedbStore::open_in(&data.path().join("store.redb"), Some(space))?;
-    let store: Arc<dyn Store> = Arc::new(store);
+    let domains = Domains::of(Arc::clone(&store), data.path().join("store.redb"));
+    let bound = domains.regions()?;
+    let store: Arc<dyn Store> = store;
     let devices = DevicesConfig {
         data: data.path().to_owned(),
         region: config.region.clone(),
@@ -306,10 +316,9 @@ async fn start(
         link: config.link,
         roots: Some(fingerprints(&config.attestation_roots)?),
     };
-    let sink: Arc<AuditLog> = Arc::clone(&audit);
-    let fleet = Fleet::new(devices, sink, config.rsa_stock);
+    let fleet = Fleet::new(devices, Arc::clone(&audit), domains, config.rsa_stock);
     let mut running = Vec::new();
-    for region in first_regions(config, data.path()) {
+    for region in first_regions(config, data.path(), bound) {
         let pool = Arc::clone(&fleet).start(region.clone()).await?;
         running.push((region, pool));
     }
@@ -348,11 +357,12 @@ async fn start(
     Ok(Started { service, iam, jobs, fleet, store })
 }
 
-/// The Regions to start with: with `--region any` those that were used before as well.
-fn first_regions(config: &Config, data: &Path) -> Vec<String> {
+/// The Regions to start with: with `--region any` those that were used before as well, by the devices'
+/// files and by the store, whose keys are `bound`.
+fn first_regions(config: &Config, data: &Path, bound: Vec<String>) -> Vec<String> {
     let mut regions = config.regions.clone();
     let used = fs::read_dir(data.join("hsm")).into_iter().flatten().flatten();
-    let used = used.filter_map(|entry| entry.file_name().into_string().ok());
+    let used = used.filter_map(|entry| entry.file_name().into_string().ok()).chain(bound);
     if config.any_region {
         regions.extend(used.filter(|name| is_region(name)));
     }
@@ -371,6 +381,32 @@ fn opener(fleet: &Arc<Fleet>) -> Opener {
             fleet.start(region).await.map_err(|error| error.to_string())
         })
     })
+}
+
+/// Makes the keys of the seed, now or once there are devices.
+async fn sow(front: &Arc<Front>, fleet: &Fleet) -> Result<Option<JoinHandle<()>>, SeedError> {
+    let Some(development) = &front.development else { return Ok(None) };
+    let mut ready = true;
+    for (_, pool) in fleet.pools() {
+        ready &= pool.ready(Instant::now()).await.is_ok();
+    }
+    if ready {
+        let made = development.seed.apply(front).await?;
+        tracing::info!(made, "keys of the seed are there");
+        return Ok(None);
+    }
+    tracing::warn!("the keys of the seed are made once there are devices");
+    let front = Arc::clone(front);
+    Ok(Some(tokio::spawn(async move {
+        let Some(development) = &front.development else { return };
+        loop {
+            match development.seed.apply(&front).await {
+                Ok(made) => return tracing::info!(made, "keys of the seed are there"),
+                Err(error) => tracing::debug!(%error, "keys of the seed are not there yet"),
+            }
+            tokio::time::sleep(SEED).await;
+        }
+    })))
 }
 
 /// What `--dev` adds. The seed is read before anything is started.

@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `hosts/provisioner.pem`, `hosts/crypto-user.pem` | the daemon's host keys, mode 0600 |
 //! | `hsm/REGION/devices.json` | the Region's domain, and the device that each line led to |
-//! | `hsm/REGION/soft-N`, `hsm/REGION/qemu-N` | flash of the devices that the daemon runs itself |
+//! | `hsm/REGION/soft-N.flash`, `hsm/REGION/qemu-N` | flash of the devices that the daemon runs itself |
+//! | `hsm/REGION/mark.json` | what the audit log and the store had, see `consistency` |
 
 use std::fmt;
 use std::fs;
@@ -23,13 +24,18 @@ use host_driver::{HostKey, Pool};
 use hsm_protocol::{DeviceId, DomainId};
 
 use crate::config::Link;
+use crate::consistency::Bound;
 use crate::durable;
+use crate::key::CatalogError;
 
 mod fleet;
+mod own;
 mod prepare;
 mod registry;
 mod report;
+mod retired;
 mod roots;
+mod sink;
 mod start;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -37,8 +43,11 @@ pub(crate) mod tests;
 pub use fleet::{Fleet, FleetError, hsms_of};
 pub use prepare::{HostKeys, Scope};
 pub use report::{DeviceReport, report};
+pub use retired::{RetiredFlash, erase, retired};
 pub use roots::{RootError, RootId, fingerprints};
 
+use own::Own;
+use prepare::Preparation;
 use registry::Registry;
 use start::Running;
 
@@ -65,8 +74,8 @@ pub struct DevicesConfig {
 pub struct Line {
     /// Name for people and metrics, for example `qemu-0` or `serial:/dev/ttyACM0`.
     pub name: String,
-    /// Whether the daemon runs the device itself.
-    pub own: bool,
+    /// The device, if the daemon runs it itself.
+    own: Option<Arc<Own>>,
     /// Opens the line.
     pub connector: Arc<dyn Connector>,
 }
@@ -78,6 +87,9 @@ pub struct Devices {
     registry: Registry,
     running: Running,
     roots: Option<Vec<RootId>>,
+    region: String,
+    bound: Option<Bound>,
+    is_promising: bool,
 }
 
 /// The pool, and the devices that run inside or below this process.
@@ -109,14 +121,25 @@ pub enum DevicesError {
     /// An emulator does not start.
     #[error(transparent)]
     Emulator(#[from] host_driver::emulator::EmulatorError),
-    /// The in-process device does not start.
-    #[error("the in-process device {path} does not start: {source}")]
-    Soft {
-        /// Its flash file.
+    /// The flash of a known device is gone.
+    #[error(
+        "{endpoint} is missing: its flash {path} is not there, which was device {device}. Put it back \
+         from a backup; or, if another device of the domain is in service, stop kmsd and let a fresh \
+         one take its place: kmsctl hsm forget {endpoint} --region {region}"
+    )]
+    FlashMissing {
+        /// The line.
+        endpoint: String,
+        /// The device that was there.
+        device: DeviceId,
+        /// Where its flash was.
         path: PathBuf,
-        /// The reason.
-        source: io::Error,
+        /// The Region.
+        region: String,
     },
+    /// The store cannot be read.
+    #[error("cannot tell which domain the keys are of: {0}")]
+    Keys(#[from] CatalogError),
     /// A host key cannot be used.
     #[error(transparent)]
     HostKey(#[from] HostKeyError),
@@ -147,8 +170,8 @@ pub enum DevicesError {
     },
     /// Another device is where a known one was.
     #[error(
-        "{endpoint} leads to device {found}, but was device {known}; put that one back, or remove \
-         the line from hsm/REGION/devices.json if the change is intended"
+        "{endpoint} leads to device {found}, but was device {known}; put that one back, or, if the \
+         change is intended, stop kmsd and run: kmsctl hsm forget {endpoint}"
     )]
     AnotherDevice {
         /// The line.
@@ -172,17 +195,51 @@ pub enum DevicesError {
         found: DomainId,
     },
     /// No device of the domain is there any more.
-    #[error(
-        "none of the devices is of domain {domain}, which holds the keys here; connect one that \
-         is, or restore its flash under hsm/"
-    )]
+    #[error("{}", lost(*domain, region, store.as_deref(), devices, looked))]
     DomainLost {
         /// The domain.
         domain: DomainId,
+        /// The Region that it is of.
+        region: String,
+        /// The store that has keys of it, if there are any.
+        store: Option<PathBuf>,
+        /// Its devices, as far as they are known.
+        devices: Vec<String>,
+        /// Where they were looked for.
+        looked: Vec<String>,
     },
     /// The operating system gave no threads.
     #[error("cannot start the device pool: {0}")]
     Pool(io::Error),
+}
+
+/// What is missing, what that means, and what to do.
+fn lost(
+    domain: DomainId,
+    region: &str,
+    store: Option<&Path>,
+    devices: &[String],
+    looked: &[String],
+) -> String {
+    let devices = match devices {
+        [] => "its devices are not known by name".to_owned(),
+        devices => format!("its devices were {}", devices.join(", ")),
+    };
+    let looked = looked.join(", ");
+    match store {
+        Some(store) => format!(
+            "no device of domain {domain} is here, and the keys of {region} in {} open in no other: \
+             without it every one of them is lost for ever. Looked at: {looked}; {devices}. Restore the \
+             flash from a backup, or connect a device of the domain (--hsm); to start over without \
+             these keys, use a fresh data directory (--data DIR)",
+            store.display()
+        ),
+        None => format!(
+            "no device of domain {domain} is here, which {region} was set up with. Looked at: {looked}; \
+             {devices}. Restore the flash from a backup, or connect a device of the domain (--hsm); to \
+             start over, use a fresh data directory (--data DIR)"
+        ),
+    }
 }
 
 impl Devices {
@@ -201,7 +258,22 @@ impl Devices {
         let keys = HostKeys::of_data(&config.data)?;
         let registry = Registry::load(&hsm)?;
         let (lines, running) = start::start(&endpoints, config, &hsm)?;
-        Ok(Self { lines, keys, registry, running, roots: config.roots.clone() })
+        let (roots, region) = (config.roots.clone(), config.region.clone());
+        let (bound, is_promising) = (None, false);
+        Ok(Self { lines, keys, registry, running, roots, region, bound, is_promising })
+    }
+
+    /// The same, for keys that are there.
+    #[must_use]
+    pub fn with_keys_of(mut self, bound: Option<Bound>) -> Self {
+        self.bound = bound;
+        self
+    }
+
+    /// The domain that the devices' files tell of.
+    #[must_use]
+    pub fn known_domain(&self) -> Option<DomainId> {
+        self.registry.domain()
     }
 
     /// The lines.
@@ -219,14 +291,39 @@ impl Devices {
     /// Brings the devices into one domain; `progress` hears of line and step. Blocks.
     ///
     /// # Errors
-    /// [`DevicesError`], whose text says what to do. What was done stays done.
+    /// The first [`DevicesError`], whose text says what to do. What was done stays done.
     pub fn prepare(
         &mut self,
         scope: Scope,
         progress: &mut dyn FnMut(&str, &str),
     ) -> Result<(), DevicesError> {
-        let roots = self.roots.as_deref();
-        prepare::prepare(&self.lines, &mut self.registry, &self.keys, scope, roots, progress)
+        self.bring_in(scope, progress).into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// The same, as far as it can be done; returns what is wrong with the others. Blocks.
+    pub fn bring_in(
+        &mut self,
+        scope: Scope,
+        progress: &mut dyn FnMut(&str, &str),
+    ) -> Vec<DevicesError> {
+        let preparation = Preparation {
+            lines: &self.lines,
+            registry: &mut self.registry,
+            keys: &self.keys,
+            scope,
+            roots: self.roots.as_deref(),
+            bound: self.bound.as_ref(),
+            region: &self.region,
+        };
+        let done = preparation.run(progress);
+        self.is_promising = done.is_promising;
+        done.troubles.into_iter().map(|(_, trouble)| trouble).collect()
+    }
+
+    /// Whether a device should get into service, as far as was found out.
+    #[must_use]
+    pub fn is_promising(&self) -> bool {
+        self.is_promising
     }
 
     /// Puts the devices into a pool. `sink` takes audit entries that no call returns; `stock` is
@@ -243,8 +340,9 @@ impl Devices {
             let expected = self.registry.device(&line.name);
             Member { name: line.name, connector: line.connector, expected }
         };
-        let options =
-            PoolOptions { domain: self.registry.domain(), stock, ..PoolOptions::default() };
+        let bound = self.bound.map(|bound| bound.domain);
+        let domain = bound.or(self.registry.domain());
+        let options = PoolOptions { domain, stock, ..PoolOptions::default() };
         let members = self.lines.into_iter().map(member).collect();
         let pool =
             Pool::start(members, self.keys.user, sink, options).map_err(DevicesError::Pool)?;
@@ -252,7 +350,8 @@ impl Devices {
     }
 }
 
-/// The directory of a Region's devices, made now if there is none.
+/// The directory of a Region's devices. It is made when there is something to put in it: what is
+/// restored there finds no other in its place.
 fn directory(data: &Path, region: &str) -> Result<PathBuf, DevicesError> {
     let all = data.join("hsm");
     let failed = |source| DevicesError::File { path: all.clone(), source };
@@ -261,12 +360,11 @@ fn directory(data: &Path, region: &str) -> Result<PathBuf, DevicesError> {
     if all.join("devices.json").try_exists().map_err(failed)? {
         fs::rename(&all, &former).map_err(failed)?;
     }
-    durable::create_private_dir(&all).map_err(failed)?;
     let own = all.join(region);
     if former.try_exists().map_err(failed)? {
+        durable::create_private_dir(&all).map_err(failed)?;
         fs::rename(&former, &own).map_err(failed)?;
     }
-    durable::create_private_dir(&own).map_err(failed)?;
     Ok(own)
 }
 
@@ -288,6 +386,16 @@ pub fn forget(data: &Path, device: DeviceId) -> Result<(), DevicesError> {
         }
     }
     Ok(())
+}
+
+/// The lines of a Region, each with the fingerprint of the device that it led to.
+///
+/// # Errors
+/// [`DevicesError`] if the registry cannot be read.
+pub fn devices_of(data: &Path, region: &str) -> Result<Vec<(String, String)>, DevicesError> {
+    let registry = Registry::load(&data.join("hsm").join(region))?;
+    let of = |line: String| Some((registry.device(&line)?.to_string(), line));
+    Ok(registry.lines().into_iter().filter_map(of).map(|(id, line)| (line, id)).collect())
 }
 
 impl Pooled {

@@ -44,6 +44,9 @@ use self::record::{AccessKey, Account, Owner, Status, Version};
 use self::token::{Content, Subject};
 use self::vault::{Trace, Vault};
 
+pub(crate) use self::layout::system_key as system_key_entry;
+pub(crate) use self::vault::system_key_token;
+
 /// What the identities are opened with.
 pub struct Setup {
     /// Where they are.

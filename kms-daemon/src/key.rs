@@ -19,6 +19,7 @@ pub mod record;
 pub mod rotation;
 pub mod spec;
 pub mod state;
+pub mod tokens;
 
 pub use self::alias::{AliasName, AliasRecord};
 pub use self::catalog::{Catalog, CatalogError, Stored};

@@ -9,6 +9,7 @@ pub mod api;
 pub mod audit;
 pub mod clock;
 pub mod config;
+pub mod consistency;
 pub mod context;
 pub mod credentials;
 pub mod ctl;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::audit::AuditLog;
 use crate::config::Config;
-use crate::devices::{DeviceReport, report};
+use crate::devices::{DeviceReport, Fleet, report};
 use crate::http::Readiness;
 use crate::memory;
 use crate::metrics::Metrics;
@@ -63,6 +63,9 @@ pub struct Status {
     /// How many of them can be used until only administration is served.
     #[serde(default)]
     pub disk_until_reserve_bytes: u64,
+    /// What is wrong, and what to do, each in a sentence or some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
     /// The devices.
     pub devices: Vec<DeviceReport>,
 }
@@ -77,6 +80,7 @@ pub struct DaemonStatus {
     regions: Arc<Regions>,
     store: Arc<dyn Store>,
     store_available: AtomicBool,
+    fleet: Option<Arc<Fleet>>,
 }
 
 impl DaemonStatus {
@@ -97,7 +101,15 @@ impl DaemonStatus {
             regions,
             store,
             store_available: AtomicBool::new(true),
+            fleet: None,
         }
+    }
+
+    /// The same, which tells of what devices have left behind.
+    #[must_use]
+    pub fn with_fleet(mut self, fleet: Arc<Fleet>) -> Self {
+        self.fleet = Some(fleet);
+        self
     }
 
     /// Asks the store now and then whether it answers, until the task is aborted.
@@ -145,8 +157,21 @@ impl DaemonStatus {
             disk_space: room.level,
             disk_free_bytes: room.free,
             disk_until_reserve_bytes: room.until_reserve,
+            problems: self.problems(&devices),
             devices,
         }
+    }
+}
+
+impl DaemonStatus {
+    fn problems(&self, devices: &[DeviceReport]) -> Vec<String> {
+        let out = devices.iter().filter(|device| !device.in_service).map(|device| {
+            let DeviceReport { region, name, state, last_error, .. } = device;
+            let error = last_error.as_deref().unwrap_or("no error yet");
+            format!("{name} of {region} is not in service ({state}): {error}")
+        });
+        let fleet = self.fleet.iter().flat_map(|fleet| fleet.retired());
+        out.chain(fleet.map(|flash| flash.explain())).collect()
     }
 }
 

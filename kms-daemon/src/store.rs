@@ -29,7 +29,7 @@ pub(crate) mod counting;
 
 pub use self::follow::{Follower, current_revision, follow};
 pub use self::memory::MemoryStore;
-pub use self::redb::RedbStore;
+pub use self::redb::{Facts, RedbStore};
 
 /// Most guards, and most writes, in one transaction. etcd's default limit.
 pub const MAX_OPERATIONS: usize = 128;

@@ -1,12 +1,13 @@
 //! The line of an audit file, and the hash rule that ties each line to the one before.
 //!
 //! ```text
-//! {"sequence":7,"previous":"<64 hex>","kind":"request","record":{…},"device":[…],"hash":"<64 hex>"}
+//! {"sequence":7,"previous":"<64 hex>","store":{…},"kind":"request","record":{…},"device":[…],"hash":"<64 hex>"}
 //! hash = SHA-256("strongroom-audit-log-v1" || every byte of the line before `,"hash":`)
 //! ```
 //!
 //! The hash is over the bytes as written, so that no canonical JSON is needed. `previous` is the
-//! hash of the preceding line, zeros for the first; `sequence` counts from 1 over all files.
+//! hash of the preceding line, zeros for the first; `sequence` counts from 1 over all files. `device`
+//! and `store` are on some lines only; the latter is explained at [`StoreMark`].
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::DeviceReceipt;
 use super::device::Stored;
+use super::mark::StoreMark;
 use crate::hex;
 
 const LABEL: &[u8] = b"strongroom-audit-log-v1";
@@ -61,6 +63,8 @@ pub enum Kind {
 pub(super) struct Line {
     pub(super) sequence: u64,
     pub(super) previous: LineHash,
+    #[serde(default)]
+    pub(super) store: Option<StoreMark>,
     pub(super) kind: Kind,
     pub(super) record: Value,
     #[serde(default)]
@@ -101,12 +105,23 @@ impl Body {
         self.0.len()
     }
 
-    /// Appends the line after `tip` to `out`, with its end of line, and returns the new tip.
-    pub(super) fn append_to(&self, tip: Position, out: &mut Vec<u8>) -> Position {
+    /// Appends the line after `tip` to `out`, with its end of line and what it says of the store, and
+    /// returns the new tip.
+    pub(super) fn append_to(
+        &self,
+        tip: Position,
+        store: Option<StoreMark>,
+        out: &mut Vec<u8>,
+    ) -> Position {
         let sequence = tip.sequence + 1;
         let members = &self.0[1..self.0.len() - 1];
         let start = out.len();
-        let head = format!("{{\"sequence\":{sequence},\"previous\":\"{}\",{members}", tip.hash);
+        let store = store.map_or_else(String::new, |StoreMark { id, revision }| {
+            format!("\"store\":{{\"id\":\"{id}\",\"revision\":{revision}}},")
+        });
+        let previous = tip.hash;
+        let head =
+            format!("{{\"sequence\":{sequence},\"previous\":\"{previous}\",{store}{members}");
         out.extend_from_slice(head.as_bytes());
         let hash = LineHash::of(&out[start..]);
         out.extend_from_slice(format!("{HASH_MEMBER}{hash}\"}}\n").as_bytes());
@@ -177,12 +192,35 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::audit::StoreId;
 
     fn line(tip: Position, record: &Value) -> (Vec<u8>, Position) {
+        line_with(tip, None, record)
+    }
+
+    fn line_with(tip: Position, store: Option<StoreMark>, record: &Value) -> (Vec<u8>, Position) {
         let mut out = Vec::new();
-        let tip = Body::new(Kind::Request, record, &[]).append_to(tip, &mut out);
+        let tip = Body::new(Kind::Request, record, &[]).append_to(tip, store, &mut out);
         assert_eq!(out.pop(), Some(b'\n'));
         (out, tip)
+    }
+
+    /// As above.
+    #[test]
+    fn golden_line_with_the_store() {
+        let mark = StoreMark { id: StoreId([0xab; 16]), revision: 123 };
+        let (bytes, _) = line_with(Position::default(), Some(mark), &json!({ "eventID": "e" }));
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        let start = concat!(
+            r#"{"sequence":1,"previous":"0000000000000000000000000000000000000000000000000000"#,
+            r#"000000000000","store":{"id":"abababababababababababababababab","revision":123},"#,
+            r#""kind":"request","record":{"eventID":"e"},"hash":"#,
+        );
+        assert!(text.starts_with(start), "{text}");
+        assert_eq!(Line::parse(&bytes).unwrap().store, Some(mark));
+        // What it says of the store is as much a part of the line as the rest.
+        let changed = text.replace(":123}", ":122}");
+        assert!(Line::parse(changed.as_bytes()).is_none());
     }
 
     /// The format is read years later: if this fails, revert the change, not the test.

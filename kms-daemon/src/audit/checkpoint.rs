@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{Kind, LineHash, Position};
 use super::log::AuditLog;
+use crate::consistency::Marks;
 use crate::hex;
 use crate::regions::Regions;
 
@@ -65,13 +66,14 @@ impl Checkpoint {
     }
 }
 
-/// Has each device in service vouch for the log, at the start and every hour, until the task is
-/// aborted.
-pub async fn keep_checkpoints(log: &AuditLog, regions: &Regions) {
+/// Has each device in service vouch for the log, and writes the marks, at the start and every hour,
+/// until the task is aborted.
+pub async fn keep_checkpoints(log: &AuditLog, regions: &Regions, marks: &Marks) {
     loop {
         for (_, pool) in regions.pools() {
             checkpoint(log, &pool).await;
         }
+        marks.write(log, &regions.names()).await;
         tokio::time::sleep(INTERVAL).await;
     }
 }

@@ -94,6 +94,8 @@ impl Lost {
 #[derive(Debug)]
 pub(super) struct DeviceChains<L> {
     chains: BTreeMap<(DeviceId, u64), Chain<L>>,
+    /// Those of devices that began anew since, with an older copy of their flash.
+    past: Vec<(DeviceId, Chain<L>)>,
 }
 
 /// The chain of one boot of one device.
@@ -141,7 +143,7 @@ pub(super) enum Broken<L> {
 
 impl<L> Default for DeviceChains<L> {
     fn default() -> Self {
-        Self { chains: BTreeMap::new() }
+        Self { chains: BTreeMap::new(), past: Vec::new() }
     }
 }
 
@@ -180,6 +182,20 @@ impl<L> DeviceChains<L> {
         chain.ahead = ahead.map(|entry| (entry.entry.index, (entry, location.clone()))).collect();
     }
 
+    /// The device goes on with an older copy of its flash: it will count boots again that it had.
+    pub(super) fn restart(&mut self, device: &DeviceId) {
+        let its = self.chains.extract_if((*device, 0)..=(*device, u64::MAX), |_, _| true);
+        self.past.extend(its.map(|((device, _), mut chain)| {
+            chain.closed = true;
+            (device, chain)
+        }));
+    }
+
+    /// Forgets what devices had before they began anew.
+    pub(super) fn forget_past(&mut self) {
+        self.past.clear();
+    }
+
     /// Forgets all but the latest boot of each device.
     pub(super) fn forget_old_epochs(&mut self) {
         let latest: BTreeMap<DeviceId, u64> = self.chains.keys().copied().collect();
@@ -193,7 +209,8 @@ impl<L> DeviceChains<L> {
 
     /// Every chain, ordered by device and boot.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&DeviceId, &Chain<L>)> {
-        self.chains.iter().map(|((device, _), chain)| (device, chain))
+        let past = self.past.iter().map(|(device, chain)| (device, chain));
+        past.chain(self.chains.iter().map(|((device, _), chain)| (device, chain)))
     }
 
     fn chain(&mut self, device: &DeviceId, epoch: u64) -> &mut Chain<L> {

@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::chain::{Body, Kind, Position};
 use super::keeping::Policy;
+use super::mark::StoreNow;
 use super::positions::Positions;
-use super::recovery::{self, Repair};
+use super::recovery::{Found, Repair};
 use super::segment::HeadFile;
 use super::strangers::{Admission, Refused, Strangers, Why};
 use super::writer::{Effect, Job, OpenSegment, Record, Status, Unwritten, Writer, lock};
 use super::{Caller, DeviceReceipt, Outcome, RequestRecord};
-use crate::durable;
 use crate::space::{Level, Room, Space};
 
 /// Records waiting for the writer; more senders wait for room.
@@ -39,7 +39,7 @@ pub enum AuditError {
     /// A durable line is not what it was. Nothing has been changed.
     #[error(
         "the audit log is damaged at {path}:{line}; run `kmsctl audit verify` on its directory, \
-         then restore it, or move the directory away to begin a new log"
+         then restore it, or move the directory away to begin a new log, which has to be accepted"
     )]
     Damaged {
         /// The file.
@@ -50,7 +50,7 @@ pub enum AuditError {
     /// Durable lines are not there any more. Nothing has been changed.
     #[error(
         "audit records {} to {expected} are missing behind {path}; restore them, or move the \
-         directory away to begin a new log", last + 1
+         directory away to begin a new log, which has to be accepted", last + 1
     )]
     Missing {
         /// The last file, or the directory if no file is left.
@@ -82,6 +82,8 @@ pub struct LogOptions {
     pub space: Option<Arc<Space>>,
     /// Account and Region of records that are about the daemon itself.
     pub place: (String, String),
+    /// The store beside it, which the lines are to speak of.
+    pub store: Option<StoreNow>,
 }
 
 impl Default for LogOptions {
@@ -91,6 +93,7 @@ impl Default for LogOptions {
             refusal_rate: 50,
             space: None,
             place: ("000000000000".to_owned(), "us-east-1".to_owned()),
+            store: None,
         }
     }
 }
@@ -156,9 +159,30 @@ impl AuditLog {
         about: Value,
         options: LogOptions,
     ) -> Result<(Self, Opened), AuditError> {
+        Self::open_found(Found::find(dir, &[])?, about, options).await
+    }
+
+    /// Finds the log in `dir` and repairs a torn tail; nothing is written to it. `witnesses` are
+    /// positions that something else says it had.
+    ///
+    /// # Errors
+    /// See [`AuditLog::open`].
+    pub fn find(dir: &Path, witnesses: &[Position]) -> Result<Found, AuditError> {
+        Found::find(dir, witnesses)
+    }
+
+    /// As [`AuditLog::open_with`], for a log that was found.
+    ///
+    /// # Errors
+    /// See [`AuditLog::open`].
+    pub async fn open_found(
+        found: Found,
+        about: Value,
+        options: LogOptions,
+    ) -> Result<(Self, Opened), AuditError> {
+        let Found { dir, end, .. } = found;
+        let dir = dir.as_path();
         let io = |source| AuditError::Directory { path: dir.to_owned(), source };
-        durable::create_private_dir(dir).map_err(io)?;
-        let end = recovery::find_end(dir)?;
         let open = end.segment.map(OpenSegment::resume).transpose().map_err(io)?;
         let head = HeadFile::create(dir, end.tip).map_err(io)?;
         let status = Arc::new(Status::default());
@@ -172,6 +196,8 @@ impl AuditLog {
             status: Arc::clone(&status),
             backlog: VecDeque::new(),
             lost: 0,
+            store: options.store.clone(),
+            marked: end.store,
         };
         let (jobs, queue) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
@@ -303,6 +329,12 @@ impl AuditLog {
                 bytes
             }
         }
+    }
+
+    /// Says the end of the durable log, from any thread.
+    pub fn tip_now(&self) -> impl Fn() -> Position + Send + Sync + 'static {
+        let status = Arc::clone(&self.status);
+        move || *lock(&status.tip)
     }
 
     pub(super) fn directory(&self) -> &Path {

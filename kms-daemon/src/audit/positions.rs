@@ -1,6 +1,8 @@
 //! Up to where each device's chain is durably recorded: what the driver asks before it fetches
 //! entries that were missed.
 
+use std::collections::BTreeMap;
+
 use host_driver::audit::{DeviceReceipt, Position};
 use hsm_protocol::audit::Head;
 use hsm_protocol::id::DeviceId;
@@ -9,11 +11,16 @@ use serde_json::Value;
 
 use super::chain::{Kind, Line};
 use super::device::{DeviceChains, Known, Lost};
+use super::older::{Behind, DeviceEvent};
 use crate::hex;
 
 /// Positions of all devices.
 #[derive(Debug, Default)]
-pub(super) struct Positions(DeviceChains<()>);
+pub(super) struct Positions {
+    chains: DeviceChains<()>,
+    /// Devices that were found older than they had been.
+    behind: BTreeMap<DeviceId, Behind>,
+}
 
 /// A device's position in the first line of a file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,9 +37,14 @@ impl Positions {
     /// Follows a line of the log.
     pub(super) fn follow(&mut self, line: &Line) {
         match line.kind {
-            Kind::Positions => resume(&mut self.0, &line.record, &()),
-            Kind::DeviceEntries => self.lost(&line.record),
-            _ => {}
+            Kind::Positions => {
+                resume(&mut self.chains, &line.record, &());
+                let behind = line.record.get("behind");
+                let behind = behind.and_then(|list| Vec::<Behind>::deserialize(list).ok());
+                let behind = behind.unwrap_or_default().into_iter();
+                self.behind = behind.filter_map(|one| Some((one.device()?, one))).collect();
+            }
+            kind => self.told(kind, &line.record),
         }
         line.device.iter().for_each(|stored| self.recorded(&stored.0));
     }
@@ -40,34 +52,64 @@ impl Positions {
     /// Takes a recorded entry. Whether it continues its chain is not judged here: the driver has
     /// checked it, and an auditor will.
     pub(super) fn recorded(&mut self, receipt: &DeviceReceipt) {
-        let newer = self.0.latest(&receipt.device).is_some_and(|now| now.at.epoch < receipt.epoch);
-        if self.0.take(*receipt, ()).is_err() {
+        let latest = self.chains.latest(&receipt.device);
+        let newer = latest.is_some_and(|now| now.at.epoch < receipt.epoch);
+        if self.chains.take(*receipt, ()).is_err() {
             tracing::error!(device = %receipt.device, "a recorded entry breaks its chain");
         }
         if newer {
-            self.0.forget_old_epochs();
+            self.chains.forget_old_epochs();
         }
     }
 
-    /// Takes the record of a loss.
-    pub(super) fn lost(&mut self, record: &Value) {
+    /// Whether a record says something of a device beside its entries.
+    pub(super) fn concerns(kind: Kind, record: &Value) -> bool {
+        kind == Kind::DeviceEntries
+            || kind == Kind::ServiceEvent && DeviceEvent::read(record).is_some()
+    }
+
+    /// Takes the record of a loss, or of a device that was found older than it had been.
+    pub(super) fn told(&mut self, kind: Kind, record: &Value) {
+        match kind {
+            Kind::DeviceEntries => self.lost(record),
+            Kind::ServiceEvent => match DeviceEvent::read(record) {
+                Some(DeviceEvent::Behind(behind)) => {
+                    self.behind.extend(behind.device().map(|device| (device, behind)));
+                }
+                Some(DeviceEvent::Accepted(device)) => {
+                    self.behind.remove(&device);
+                    self.chains.restart(&device);
+                    self.chains.forget_past();
+                }
+                None => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn lost(&mut self, record: &Value) {
         let lost = record.get("lost").and_then(|lost| Lost::deserialize(lost).ok());
         if let Some(lost) = lost
-            && self.0.take_lost(&lost).is_err()
+            && self.chains.take_lost(&lost).is_err()
         {
             tracing::error!("a recorded entry breaks its chain");
         }
     }
 
+    /// What is recorded of a device that was found older than it had been, until that is accepted.
+    pub(super) fn behind(&self, device: &DeviceId) -> Option<&Behind> {
+        self.behind.get(device)
+    }
+
     /// The position of `device`, and whether its boot is known to be over.
     pub(super) fn of(&self, device: &DeviceId) -> Option<(Position, bool)> {
-        self.0.latest(device).map(|chain| (chain.at, chain.closed))
+        self.chains.latest(device).map(|chain| (chain.at, chain.closed))
     }
 
     /// The record that begins a file, so that older files need not be read at start-up.
     pub(super) fn to_record(&self) -> Value {
         let snapshots: Vec<Snapshot> = self
-            .0
+            .chains
             .iter()
             .map(|(device, chain)| Snapshot {
                 device: device.to_string(),
@@ -77,7 +119,12 @@ impl Positions {
                 known: chain.known(),
             })
             .collect();
-        serde_json::json!({ "devices": snapshots })
+        let mut record = serde_json::json!({ "devices": snapshots });
+        if !self.behind.is_empty() {
+            let behind: Vec<&Behind> = self.behind.values().collect();
+            record["behind"] = serde_json::json!(behind);
+        }
+        record
     }
 }
 

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::AuditError;
 use super::chain::Position;
 use super::keeping::removed_up_to;
+use super::mark::StoreMark;
 use super::positions::Positions;
 use super::segment::{HeadFile, Segment};
 use crate::{durable, hex};
@@ -26,6 +27,93 @@ pub(super) struct End {
     pub(super) segment: Option<Segment>,
     pub(super) repair: Option<Repair>,
     pub(super) positions: Positions,
+    /// What the log says last of the store.
+    pub(super) store: Option<StoreMark>,
+}
+
+/// A log that was found and may be opened.
+#[derive(Debug)]
+pub struct Found {
+    pub(super) dir: PathBuf,
+    pub(super) end: End,
+    holds: Vec<Holds>,
+}
+
+/// Whether a log has a line that something else says it had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// It has, or that part of it was removed as its policy says.
+    Yes,
+    /// It ends before.
+    Ends,
+    /// It has another line in its place.
+    Differs,
+}
+
+impl Found {
+    /// Finds the log in `dir`, which is made if it is missing, and repairs a torn tail. `witnesses`
+    /// are positions that something else says the log had.
+    ///
+    /// # Errors
+    /// [`AuditError::Damaged`] or [`AuditError::Missing`] if durable records were tampered with.
+    pub(super) fn find(dir: &Path, witnesses: &[Position]) -> Result<Self, AuditError> {
+        let io = |source| AuditError::Directory { path: dir.to_owned(), source };
+        durable::create_private_dir(dir).map_err(io)?;
+        let mut seen = Vec::new();
+        let end = find_end(dir, witnesses, &mut seen)?;
+        let segments = Segment::list(dir).map_err(io)?;
+        let judge = |witness: &Position| {
+            if witness.sequence == 0 {
+                return Ok(Holds::Yes);
+            }
+            if witness.sequence > end.tip.sequence {
+                return Ok(Holds::Ends);
+            }
+            let position = match seen.iter().find(|seen| seen.sequence == witness.sequence) {
+                Some(position) => Some(*position),
+                None => look_up(&segments, witness.sequence).map_err(io)?,
+            };
+            Ok(match position {
+                Some(position) if position.hash != witness.hash => Holds::Differs,
+                _ => Holds::Yes,
+            })
+        };
+        let holds = witnesses.iter().map(judge).collect::<Result<_, _>>()?;
+        Ok(Self { dir: dir.to_owned(), end, holds })
+    }
+
+    /// The end of the log.
+    #[must_use]
+    pub fn tip(&self) -> Position {
+        self.end.tip
+    }
+
+    /// What the log says last of the store.
+    #[must_use]
+    pub fn store(&self) -> Option<StoreMark> {
+        self.end.store
+    }
+
+    /// Whether it has what the witnesses say, in their order.
+    #[must_use]
+    pub fn holds(&self) -> &[Holds] {
+        &self.holds
+    }
+}
+
+/// The position of a line in an earlier file; `None` if the file is there no more.
+fn look_up(segments: &[Segment], sequence: u64) -> io::Result<Option<Position>> {
+    let Some(segment) = segments.iter().rfind(|segment| segment.first <= sequence) else {
+        return Ok(None);
+    };
+    let mut lines = segment.lines()?;
+    while let Some(raw) = lines.next()? {
+        let position = raw.line.map(|line| line.position());
+        if let Some(position) = position.filter(|position| position.sequence == sequence) {
+            return Ok(Some(position));
+        }
+    }
+    Ok(None)
 }
 
 /// What was cut off.
@@ -42,8 +130,13 @@ pub struct Repair {
     pub sha256: String,
 }
 
-/// Finds the end of the log in `dir`, repairing a torn tail.
-pub(super) fn find_end(dir: &Path) -> Result<End, AuditError> {
+/// Finds the end of the log in `dir`, repairing a torn tail. Of the last file, the positions of the
+/// witnesses go to `seen`.
+fn find_end(
+    dir: &Path,
+    witnesses: &[Position],
+    seen: &mut Vec<Position>,
+) -> Result<End, AuditError> {
     let io = |source| AuditError::Directory { path: dir.to_owned(), source };
     let head = HeadFile::load(dir).map_err(io)?;
     let segments = Segment::list(dir).map_err(io)?;
@@ -72,7 +165,7 @@ pub(super) fn find_end(dir: &Path) -> Result<End, AuditError> {
     if before.sequence + 1 != last.first {
         return Err(damaged(&last.path, 1));
     }
-    let scan = Scan::run(last, before, known)?;
+    let scan = Scan::run(last, before, known, (witnesses, seen))?;
     if trimmed && !scan.removal {
         return Err(damaged(&last.path, 1));
     }
@@ -93,7 +186,7 @@ pub(super) fn find_end(dir: &Path) -> Result<End, AuditError> {
     }
     let repair = scan.torn.map(|torn| cut(dir, last, &torn, tip)).transpose().map_err(io)?;
     let segment = (!closed).then(|| last.clone());
-    Ok(End { tip, segment, repair, positions: scan.positions })
+    Ok(End { tip, segment, repair, positions: scan.positions, store: scan.store })
 }
 
 struct Scan {
@@ -102,6 +195,7 @@ struct Scan {
     removal: bool,
     torn: Option<Torn>,
     positions: Positions,
+    store: Option<StoreMark>,
 }
 
 struct Torn {
@@ -111,10 +205,15 @@ struct Torn {
 
 impl Scan {
     /// Follows the chain through `segment` up to its first fault.
-    fn run(segment: &Segment, before: Position, known: Position) -> Result<Self, AuditError> {
+    fn run(
+        segment: &Segment,
+        before: Position,
+        known: Position,
+        (witnesses, seen): (&[Position], &mut Vec<Position>),
+    ) -> Result<Self, AuditError> {
         let io = |source| AuditError::Directory { path: segment.path.clone(), source };
         let mut positions = Positions::default();
-        let (mut tip, mut removal) = (before, false);
+        let (mut tip, mut removal, mut store) = (before, false, None);
         let mut lines = segment.lines().map_err(io)?;
         while let Some(raw) = lines.next().map_err(io)? {
             let next = raw
@@ -122,16 +221,20 @@ impl Scan {
                 .filter(|line| line.sequence == tip.sequence + 1 && line.previous == tip.hash);
             let Some(line) = next else {
                 let torn = Torn { line: raw.number, offset: raw.offset };
-                return Ok(Self { tip, removal, torn: Some(torn), positions });
+                return Ok(Self { tip, removal, torn: Some(torn), positions, store });
             };
             positions.follow(&line);
+            store = line.store.or(store);
             removal |= removed_up_to(&line, before);
             tip = line.position();
+            if witnesses.iter().any(|witness| witness.sequence == tip.sequence) {
+                seen.push(tip);
+            }
             if tip.sequence == known.sequence && tip.hash != known.hash {
                 return Err(damaged(&segment.path, raw.number));
             }
         }
-        Ok(Self { tip, removal, torn: None, positions })
+        Ok(Self { tip, removal, torn: None, positions, store })
     }
 }
 

@@ -14,6 +14,7 @@ use super::chain::{Kind, Line, Position};
 use super::checkpoint::Checkpoint;
 use super::device::{Broken, Chain, DeviceChains, Lost};
 use super::keeping::removed_up_to;
+use super::older::DeviceEvent;
 use super::positions;
 use super::segment::{HeadFile, RawLine, Segment};
 
@@ -254,6 +255,12 @@ impl Walk {
             Kind::ServiceEvent => {
                 if let Some(begin) = &mut self.beginning {
                     begin.recorded |= removed_up_to(line, begin.position);
+                }
+                if let Some(DeviceEvent::Accepted(device)) = DeviceEvent::read(&line.record) {
+                    self.devices.restart(&device);
+                    if let Some(begin) = &mut self.beginning {
+                        begin.boots.remove(&device);
+                    }
                 }
             }
             Kind::Request | Kind::Resumed | Kind::Positions => {}

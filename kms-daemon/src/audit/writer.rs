@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::DeviceReceipt;
 use super::chain::{Body, Kind, Position};
 use super::keeping::Policy;
+use super::mark::{StoreMark, StoreNow};
 use super::positions::Positions;
 use super::segment::{HeadFile, Segment};
 
@@ -43,18 +44,18 @@ pub(super) struct Record {
 #[derive(Debug)]
 pub(super) struct Effect {
     receipts: Vec<DeviceReceipt>,
-    /// The record of a loss.
-    lost: Option<Value>,
+    /// What is said of a device beside its entries.
+    said: Option<(Kind, Value)>,
 }
 
 impl Effect {
     pub(super) fn new(kind: Kind, record: &Value, receipts: &[DeviceReceipt]) -> Self {
-        let lost = (kind == Kind::DeviceEntries).then(|| record.clone());
-        Self { receipts: receipts.to_vec(), lost }
+        let said = Positions::concerns(kind, record).then(|| (kind, record.clone()));
+        Self { receipts: receipts.to_vec(), said }
     }
 
     fn apply(&self, positions: &mut Positions) {
-        self.lost.iter().for_each(|record| positions.lost(record));
+        self.said.iter().for_each(|(kind, record)| positions.told(*kind, record));
         self.receipts.iter().for_each(|receipt| positions.recorded(receipt));
     }
 }
@@ -90,6 +91,10 @@ pub(super) struct Writer {
     pub(super) backlog: VecDeque<Record>,
     /// Records given up since the last success: the backlog was full.
     pub(super) lost: u64,
+    /// Says what the store has.
+    pub(super) store: Option<StoreNow>,
+    /// What the last durable line that speaks of the store says.
+    pub(super) marked: Option<StoreMark>,
 }
 
 /// The segment being written.
@@ -205,9 +210,14 @@ impl Writer {
         let mut tip = self.tip;
         let size: usize = records.iter().map(|record| record.body.len() + 256).sum();
         let mut lines = Vec::with_capacity(size);
-        if self.ensure_segment()? {
+        let begins = self.ensure_segment()?;
+        // Read before the lines are written, so that the store is never behind what they say.
+        let now = self.store.as_ref().map(|store| store.0());
+        let mut mark = now.filter(|now| begins || self.marked != Some(*now));
+        if begins {
             let record = lock(&self.status.positions).to_record();
-            tip = Body::new(Kind::Positions, &record, &[]).append_to(tip, &mut lines);
+            let body = Body::new(Kind::Positions, &record, &[]);
+            tip = body.append_to(tip, mark.take(), &mut lines);
         }
         if let Some(refused) = resume {
             let record = json!({
@@ -215,18 +225,20 @@ impl Writer {
                 "keptRecords": self.backlog.len(),
                 "lostRecords": self.lost,
             });
-            tip = Body::new(Kind::Resumed, &record, &[]).append_to(tip, &mut lines);
+            let body = Body::new(Kind::Resumed, &record, &[]);
+            tip = body.append_to(tip, mark.take(), &mut lines);
             for record in &self.backlog {
-                tip = record.body.append_to(tip, &mut lines);
+                tip = record.body.append_to(tip, None, &mut lines);
             }
         }
         let mut positions = Vec::with_capacity(records.len());
         for record in records {
-            tip = record.body.append_to(tip, &mut lines);
+            tip = record.body.append_to(tip, mark.take(), &mut lines);
             positions.push(tip);
         }
         self.append(&lines)?;
         self.tip = tip;
+        self.marked = now.or(self.marked);
         let mut recorded = lock(&self.status.positions);
         let backlog = self.backlog.iter().filter(|_| resume.is_some());
         backlog.chain(records).for_each(|record| record.effect.apply(&mut recorded));

@@ -13,12 +13,15 @@ use serde::Serialize;
 
 use super::{Failure, Outcome, Output};
 use crate::config::{Link, default_data};
+use crate::consistency::Domains;
 use crate::daemon::DataDir;
 use crate::devices::{Devices, DevicesConfig, HostKeys, RootId, Scope, fingerprints};
 use crate::hex;
 use crate::key::identifier::is_region;
 
 mod confirm;
+mod erase;
+mod forget;
 mod maintenance;
 
 use maintenance::Target;
@@ -73,6 +76,9 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
         data: Option<PathBuf>,
     },
+    /// Forget a device that is lost, so that another one may take its line and join the domain.
+    /// Nothing is done to the device, nor to its flash.
+    Forget(forget::Arguments),
     /// List the hosts that a device knows, with their roles.
     Hosts(Target),
     /// Remove a host from a device: its sessions end, and it is let in no more.
@@ -99,6 +105,15 @@ pub(super) enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Erase the flash of a soft-N or qemu-N device that kmsd no longer runs, with the domain key in
+    /// it, while no kmsd runs.
+    Erase {
+        #[command(flatten)]
+        target: Target,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Roles that can be given to a host.
@@ -121,11 +136,13 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<Outcome, 
         }
         Command::Key { data } => print_keys(data, output),
         Command::Enrol { line, key, role, data } => enrol(&line, &key, role, data, output),
+        Command::Forget(arguments) => forget::run(&arguments, output),
         Command::Hosts(target) => maintenance::hosts(&target, output),
         Command::Remove { target, host, yes } => maintenance::remove(&target, &host, yes, output),
         Command::SelfTest(target) => maintenance::self_test(&target, output),
         Command::Reset(target) => maintenance::reset(&target, output),
         Command::Zeroise { target, yes } => maintenance::zeroise(&target, yes, output),
+        Command::Erase { target, yes } => erase::run(&target, yes, output),
     }
 }
 
@@ -223,7 +240,10 @@ fn provision(
     let _lock = DataDir::open(&data)?;
     let (hsms, link) = (lines.clone(), Link::default());
     let config = DevicesConfig { data: data.clone(), region, hsms, firmware, link, roots };
-    let mut devices = Devices::start(&config)?;
+    let devices = Devices::start(&config)?;
+    let bound = Domains::of_data(&data)?;
+    let bound = bound.map(|keys| keys.bound(&config.region, devices.known_domain()));
+    let mut devices = devices.with_keys_of(bound.transpose()?.flatten());
     // Steps go to standard error: they are progress, not the result.
     devices.prepare(Scope::All, &mut |line, step| eprintln!("{line}: {step}"))?;
     drop(devices);

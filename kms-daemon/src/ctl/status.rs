@@ -39,6 +39,9 @@ fn print(out: &mut dyn Write, url: &Uri, ready: bool, report: &Value) -> io::Res
             _ => {}
         }
     }
+    for problem in report.get("problems").and_then(Value::as_array).into_iter().flatten() {
+        writeln!(out, "  ! {}", problem.as_str().unwrap_or_default())?;
+    }
     let devices = report.get("devices").cloned().unwrap_or_default();
     let devices: Vec<DeviceReport> = serde_json::from_value(devices).unwrap_or_default();
     if devices.is_empty() {
@@ -57,9 +60,6 @@ fn print(out: &mut dyn Write, url: &Uri, ready: bool, report: &Value) -> io::Res
             (device.in_flight.to_string(), device.answered.to_string(), device.failed.to_string());
         let cells = [&device.region, &device.name, &device.state, board, &busy, &answered, &failed];
         row(out, cells)?;
-        if let Some(error) = device.last_error.as_deref().filter(|_| !device.in_service) {
-            writeln!(out, "  {error}")?;
-        }
     }
     Ok(())
 }

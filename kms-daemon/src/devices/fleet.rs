@@ -1,18 +1,29 @@
 //! The devices of all Regions, each Region's started when it is needed.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use host_driver::audit::AuditSink;
+use host_driver::Pool;
+use host_driver::health::Service;
 use host_driver::pool::StockTargets;
-use host_driver::{CallError, Pool};
 
+use super::retired::{RetiredFlash, retired};
+use super::sink::Gate;
 use super::{Devices, DevicesConfig, DevicesError, Pooled, Scope};
+use crate::audit::AuditLog;
+use crate::consistency::{Acceptance, Domains};
 use crate::key::identifier::is_region;
 
 /// How long the devices of a Region may take to get into service.
 const START: Duration = Duration::from_secs(60);
+/// How long they are waited for once all of them have failed.
+const FAILING: Duration = Duration::from_secs(10);
+/// The same, if none of them was found to be usable.
+const HOPELESS: Duration = Duration::from_secs(2);
+/// How often they are looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What starts the devices of Regions, and ends them.
 pub struct Fleet {
@@ -20,9 +31,11 @@ pub struct Fleet {
     config: DevicesConfig,
     /// The Region of lines that name none.
     home: String,
-    sink: Arc<dyn AuditSink>,
+    audit: Arc<AuditLog>,
+    domains: Arc<Domains>,
     stock: StockTargets,
     running: Mutex<BTreeMap<String, Pooled>>,
+    retired: Mutex<Vec<RetiredFlash>>,
 }
 
 /// Why the devices of a Region are not in service.
@@ -31,9 +44,6 @@ pub enum FleetError {
     /// They do not start.
     #[error(transparent)]
     Devices(#[from] DevicesError),
-    /// They have started, but none got into service.
-    #[error("no device got into service: {0}")]
-    NotReady(CallError),
     /// The runtime is shutting down.
     #[error("the daemon is stopping")]
     Stopping,
@@ -41,39 +51,92 @@ pub enum FleetError {
 
 impl Fleet {
     /// Devices as `config` says, whose `hsms` are those of all Regions and whose `region` is the
-    /// one of lines that name none. `sink` takes audit entries that no call returns.
+    /// one of lines that name none. `audit` takes audit entries that no call returns; `domains` are
+    /// those of the keys.
     #[must_use]
-    pub fn new(config: DevicesConfig, sink: Arc<dyn AuditSink>, stock: StockTargets) -> Arc<Self> {
-        let home = config.region.clone();
-        Arc::new(Self { config, home, sink, stock, running: Mutex::default() })
+    pub fn new(
+        config: DevicesConfig,
+        audit: Arc<AuditLog>,
+        domains: Arc<Domains>,
+        stock: StockTargets,
+    ) -> Arc<Self> {
+        let (home, running, retired) = (config.region.clone(), Mutex::default(), Mutex::default());
+        Arc::new(Self { config, home, audit, domains, stock, running, retired })
     }
 
-    /// Starts the devices of a Region, and waits until one is in service.
+    /// Starts the devices of a Region, and waits until one is in service, or all of them fail: then
+    /// they are tried again while the daemon runs.
     ///
     /// # Errors
     /// [`FleetError`], whose text says what to do.
     pub async fn start(self: Arc<Self>, region: String) -> Result<Arc<Pool>, FleetError> {
-        let fleet = Arc::clone(&self);
+        let (fleet, name) = (Arc::clone(&self), region.clone());
         let starting = tokio::task::spawn_blocking(move || fleet.start_blocking(region));
-        let pool = starting.await.map_err(|_| FleetError::Stopping)??;
-        pool.ready(Instant::now() + START).await.map_err(FleetError::NotReady)?;
+        let (pool, gate, is_promising) = starting.await.map_err(|_| FleetError::Stopping)??;
+        let begin = Instant::now();
+        while pool.ready(Instant::now() + LOOK).await.is_err() {
+            let failing = pool.health().iter().all(|device| device.service != Service::Starting);
+            let patience = match (failing, is_promising && !gate.has_refused()) {
+                (true, true) => FAILING,
+                (true, false) => HOPELESS,
+                (false, _) => START,
+            };
+            if begin.elapsed() < patience {
+                continue;
+            }
+            for device in pool.health() {
+                let error = device.last_error.unwrap_or_default();
+                tracing::error!(region = name, hsm = device.name, error, "device not in service");
+            }
+            tracing::error!(
+                region = name,
+                "no device is in service: requests for this Region fail until one is; they are tried \
+                 again all the time"
+            );
+            break;
+        }
         Ok(pool)
     }
 
-    fn start_blocking(&self, region: String) -> Result<Arc<Pool>, DevicesError> {
+    fn start_blocking(&self, region: String) -> Result<(Arc<Pool>, Arc<Gate>, bool), DevicesError> {
         let hsms = hsms_of(&self.config.hsms, &region, &self.home);
         if hsms.is_empty() {
             return Err(DevicesError::NoneFor(region));
         }
         let config = DevicesConfig { region: region.clone(), hsms, ..self.config.clone() };
-        let mut devices = Devices::start(&config)?;
+        let devices = Devices::start(&config)?;
+        let bound = self.domains.bound(&region, devices.known_domain())?;
+        let mut devices = devices.with_keys_of(bound);
         let mut progress =
             |hsm: &str, step: &str| tracing::info!(region, hsm, step, "provisioning");
-        devices.prepare(Scope::Own, &mut progress)?;
-        let pooled = devices.pool(Arc::clone(&self.sink), self.stock)?;
+        for trouble in devices.bring_in(Scope::Own, &mut progress) {
+            tracing::error!(region, "{trouble}");
+        }
+        let lines: Vec<String> = devices.lines().iter().map(|line| line.name.clone()).collect();
+        for flash in retired(&self.config.data, &region, &lines) {
+            tracing::warn!("{}", flash.explain());
+            self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(flash);
+        }
+        let is_promising = devices.is_promising();
+        let gate = Arc::new(Gate {
+            region: region.clone(),
+            audit: Arc::clone(&self.audit),
+            domains: Arc::clone(&self.domains),
+            acceptance: Acceptance::of_data(&self.config.data),
+            refused: AtomicBool::new(false),
+        });
+        let sink: Arc<Gate> = Arc::clone(&gate);
+        let pooled = devices.pool(sink, self.stock)?;
         let pool = Arc::clone(&pooled.pool);
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(region, pooled);
-        Ok(pool)
+        Ok((pool, gate, is_promising))
+    }
+
+    /// Flashes of devices that are no longer in use.
+    #[must_use]
+    pub fn retired(&self) -> Vec<RetiredFlash> {
+        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.iter().filter(|flash| flash.path.exists()).cloned().collect()
     }
 
     /// The pools of the Regions that were started.

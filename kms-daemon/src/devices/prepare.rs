@@ -1,4 +1,8 @@
 //! Brings the devices behind the lines into one domain.
+//!
+//! What is wrong with one device keeps the others from nothing: it is told, and the pool tries again.
+//! A domain is made only where there are no keys, no known domain, and no device of ours whose domain
+//! could not be found out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,11 +11,12 @@ use host_driver::device::{Device, Options};
 use host_driver::provision::{Goal, Plan, Provisioned, provision};
 use host_driver::transport::Connector;
 use host_driver::{CallError, HostKey};
-use hsm_protocol::{DeviceId, ModuleState, Role};
+use hsm_protocol::{DeviceId, DomainId, ModuleState, Role};
 
 use super::registry::Registry;
 use super::roots::RootId;
 use super::{DevicesError, Line};
+use crate::consistency::Bound;
 
 /// How long devices may take to boot and test themselves.
 const BOOT: Duration = Duration::from_secs(30);
@@ -39,53 +44,246 @@ struct Found {
     state: ModuleState,
 }
 
-/// Provisions what `scope` allows and has to be provisioned. Devices that somebody else looks
-/// after and that cannot be reached now are left to the pool.
-pub(super) fn prepare(
-    lines: &[Line],
-    registry: &mut Registry,
-    keys: &HostKeys,
-    scope: Scope,
-    roots: Option<&[RootId]>,
-    progress: &mut dyn FnMut(&str, &str),
-) -> Result<(), DevicesError> {
-    let may_provision = |line: &Line| line.own || scope == Scope::All;
-    let by = Instant::now() + BOOT;
-    let mut found = Vec::with_capacity(lines.len());
-    for line in lines {
-        match look(line, if may_provision(line) { by } else { Instant::now() }) {
-            Ok(device) => {
-                check_pin(line, &device, registry)?;
-                found.push(Some(device));
+/// How devices are brought into a domain.
+pub(super) struct Preparation<'a> {
+    pub(super) lines: &'a [Line],
+    pub(super) registry: &'a mut Registry,
+    pub(super) keys: &'a HostKeys,
+    pub(super) scope: Scope,
+    pub(super) roots: Option<&'a [RootId]>,
+    /// What there are keys of.
+    pub(super) bound: Option<&'a Bound>,
+    pub(super) region: &'a str,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    /// What is wrong, with the index of the line.
+    pub(super) troubles: Vec<(usize, DevicesError)>,
+    /// Whether a device should get into service.
+    pub(super) is_promising: bool,
+}
+
+impl Preparation<'_> {
+    /// Provisions what the scope allows and has to be provisioned. Devices that somebody else looks
+    /// after and that cannot be reached now are left to the pool.
+    pub(super) fn run(mut self, progress: &mut dyn FnMut(&str, &str)) -> Prepared {
+        let mut done = Prepared::default();
+        let by = Instant::now() + BOOT;
+        let mut found: Vec<Option<Found>> = Vec::with_capacity(self.lines.len());
+        let mut vacant = Vec::new();
+        for (index, line) in self.lines.iter().enumerate() {
+            found.push(match self.find(line, by) {
+                Ok(Some(found)) => Some(found),
+                Ok(None) => {
+                    vacant.push(index);
+                    None
+                }
+                Err(None) => None,
+                Err(Some(trouble)) => {
+                    done.troubles.push((index, trouble));
+                    None
+                }
+            });
+        }
+        if self.scope == Scope::All && !done.troubles.is_empty() {
+            return done; // a person is there to look after it first
+        }
+        let mut domain = self.bound.map(|bound| bound.domain).or(self.registry.domain());
+        // Members first: they tell the domain that the others are to join.
+        let mut source = None;
+        for (index, line) in self.lines.iter().enumerate() {
+            let Some(device) = &found[index] else { continue };
+            if device.state != ModuleState::Operational {
+                continue;
             }
-            Err(reason) if may_provision(line) => return Err(line.failed(reason)),
+            match self.accept_member(line, &mut domain, progress) {
+                Ok(is_source) => {
+                    done.is_promising = true;
+                    source = source.or(is_source.then_some(line));
+                }
+                Err(trouble) => done.troubles.push((index, trouble)),
+            }
+        }
+        let may_create = domain.is_none() && done.troubles.is_empty();
+        for (index, line) in self.lines.iter().enumerate() {
+            let is_new = vacant.contains(&index);
+            let is_fresh =
+                found[index].as_ref().is_some_and(|found| found.state != ModuleState::Operational);
+            if !is_new && !is_fresh {
+                continue;
+            }
+            match self.bring_in(line, is_new, source, may_create, &mut domain, progress) {
+                Ok(()) => {
+                    done.is_promising = true;
+                    source = source.or(Some(line));
+                }
+                Err(trouble) => done.troubles.push((index, trouble)),
+            }
+        }
+        for (index, trouble) in &done.troubles {
+            if let Some(own) = &self.lines[*index].own {
+                own.say(&trouble.to_string());
+            }
+        }
+        done
+    }
+
+    fn may_provision(&self, line: &Line) -> bool {
+        line.own.is_some() || self.scope == Scope::All
+    }
+
+    /// Finds out who is there. `Ok(None)`: nobody yet, a device can be made. `Err(None)`: cannot be
+    /// reached now, and will be tried again.
+    fn find(&self, line: &Line, by: Instant) -> Result<Option<Found>, Option<DevicesError>> {
+        if let Some(own) = line.own.as_ref().filter(|own| own.is_absent()) {
+            return match self.registry.device(&line.name) {
+                None => Ok(None),
+                Some(device) => Err(Some(DevicesError::FlashMissing {
+                    endpoint: line.name.clone(),
+                    device,
+                    path: own.flash().to_owned(),
+                    region: self.region.to_owned(),
+                })),
+            };
+        }
+        let may_provision = self.may_provision(line);
+        match look(line, if may_provision { by } else { Instant::now() }) {
+            Ok(device) => {
+                check_pin(line, &device, self.registry).map_err(Some)?;
+                Ok(Some(device))
+            }
+            Err(reason) if may_provision => Err(Some(line.failed(reason))),
             Err(error) => {
                 tracing::warn!(hsm = line.name, %error, "not reachable now, will be tried again");
-                found.push(None);
+                Err(None)
             }
         }
     }
-    let member = |found: &Option<Found>| {
-        found.as_ref().is_some_and(|found| found.state == ModuleState::Operational)
-    };
-    let mut source = lines.iter().zip(&found).find(|(_, f)| member(f)).map(|(line, _)| line);
-    // Members first: they tell the domain that the others are to join.
-    let (members, rest): (Vec<_>, Vec<_>) =
-        lines.iter().zip(&found).partition(|(_, found)| member(found));
-    for (line, found) in members.into_iter().chain(rest) {
-        match found {
-            Some(_) if may_provision(line) => {
-                let goal = goal(line, source, registry)?;
-                bring_in(line, goal, registry, keys, roots, progress)?;
-                source = source.or(Some(line));
+
+    /// Takes a device that is of a domain, if that is the right one. Returns whether others can join by
+    /// it.
+    fn accept_member(
+        &mut self,
+        line: &Line,
+        domain: &mut Option<DomainId>,
+        progress: &mut dyn FnMut(&str, &str),
+    ) -> Result<bool, DevicesError> {
+        let of_member = member_domain(line, &self.keys.provisioner);
+        if !self.may_provision(line) {
+            // Somebody else's: the pool will see whether it lets this host in.
+            return match of_member {
+                Ok(found) if domain.is_none_or(|known| known == found) => Ok(true),
+                Ok(found) => Err(self.another_domain(line, *domain, found)),
+                Err(_) => Ok(false),
+            };
+        }
+        if let (Ok(found), Some(known)) = (&of_member, *domain)
+            && *found != known
+        {
+            return Err(self.another_domain(line, Some(known), *found));
+        }
+        // It says what is wrong with a member that could not be asked.
+        let found = self.provision(line, Goal::Create, *domain, progress)?;
+        domain.get_or_insert(found);
+        Ok(true)
+    }
+
+    /// Brings a fresh device into the domain.
+    fn bring_in(
+        &mut self,
+        line: &Line,
+        is_new: bool,
+        source: Option<&Line>,
+        may_create: bool,
+        domain: &mut Option<DomainId>,
+        progress: &mut dyn FnMut(&str, &str),
+    ) -> Result<(), DevicesError> {
+        if !self.may_provision(line) {
+            return Err(DevicesError::NotProvisioned { endpoint: line.name.clone() });
+        }
+        let goal = match (source, *domain) {
+            (Some(source), _) => Goal::Join(&*source.connector),
+            (None, None) if may_create => Goal::Create,
+            (None, None) => {
+                return Err(line.failed(
+                    "is not made a domain of its own while the domain of another device is not known",
+                ));
             }
-            Some(found) if found.state != ModuleState::Operational => {
-                return Err(DevicesError::NotProvisioned { endpoint: line.name.clone() });
+            (None, Some(domain)) => return Err(self.domain_lost(domain)),
+        };
+        if let Some(own) = line.own.as_ref().filter(|_| is_new) {
+            own.may_be_made();
+            look(line, Instant::now() + BOOT).map_err(|reason| line.failed(reason))?;
+        }
+        let found = self.provision(line, goal, *domain, progress)?;
+        domain.get_or_insert(found);
+        Ok(())
+    }
+
+    fn provision(
+        &mut self,
+        line: &Line,
+        goal: Goal<'_>,
+        known: Option<DomainId>,
+        progress: &mut dyn FnMut(&str, &str),
+    ) -> Result<DomainId, DevicesError> {
+        let plan = Plan {
+            provisioner: &self.keys.provisioner,
+            hosts: &[(self.keys.user.public(), Role::CryptoUser)],
+            goal,
+            roots: self.roots,
+            options: Options::default(),
+        };
+        let connector: Arc<dyn Connector> = Arc::clone(&line.connector);
+        let mut report = |step| progress(&line.name, &format!("{step}"));
+        let Provisioned { device, domain } =
+            provision(&*connector, &plan, &mut report).map_err(|reason| line.failed(reason))?;
+        match known {
+            Some(known) if known != domain.domain => {
+                Err(self.another_domain(line, Some(known), domain.domain))
             }
-            _ => {}
+            _ => {
+                self.registry.record(&line.name, device, domain.domain)?;
+                Ok(domain.domain)
+            }
         }
     }
-    Ok(())
+
+    fn another_domain(
+        &self,
+        line: &Line,
+        known: Option<DomainId>,
+        found: DomainId,
+    ) -> DevicesError {
+        DevicesError::AnotherDomain {
+            endpoint: line.name.clone(),
+            known: known.unwrap_or(found),
+            found,
+        }
+    }
+
+    fn domain_lost(&self, domain: DomainId) -> DevicesError {
+        let place = |line: &Line| match &line.own {
+            Some(own) if own.is_absent() => format!("{} (no file)", own.flash().display()),
+            Some(own) => own.flash().display().to_string(),
+            None => line.name.clone(),
+        };
+        let mut devices: Vec<String> =
+            self.registry.devices().map(|(name, id)| format!("{name} ({id})")).collect();
+        let bound = self.bound.filter(|bound| bound.domain == domain);
+        let unnamed = bound.iter().flat_map(|bound| &bound.devices);
+        let unnamed = unnamed.filter(|id| self.registry.devices().all(|(_, known)| known != **id));
+        devices.extend(unnamed.map(DeviceId::to_string));
+        DevicesError::DomainLost {
+            domain,
+            region: self.region.to_owned(),
+            store: bound.map(|bound| bound.store.clone()),
+            devices,
+            looked: self.lines.iter().map(place).collect(),
+        }
+    }
 }
 
 /// Asks who is there and in which state, until `by`.
@@ -102,6 +300,14 @@ fn look(line: &Line, by: Instant) -> Result<Found, CallError> {
     }
 }
 
+/// The domain of a device that knows this provisioner.
+fn member_domain(line: &Line, provisioner: &HostKey) -> Result<DomainId, CallError> {
+    let device = Device::open(&*line.connector, None, Options::default())?;
+    device.authenticate(provisioner)?;
+    let domain = device.domain()?;
+    domain.map(|domain| domain.domain).ok_or(CallError::NotOperational(ModuleState::Initialised))
+}
+
 fn check_pin(line: &Line, found: &Found, registry: &Registry) -> Result<(), DevicesError> {
     match registry.device(&line.name) {
         Some(known) if known != found.device => Err(DevicesError::AnotherDevice {
@@ -110,47 +316,5 @@ fn check_pin(line: &Line, found: &Found, registry: &Registry) -> Result<(), Devi
             found: found.device,
         }),
         _ => Ok(()),
-    }
-}
-
-fn goal<'l>(
-    line: &Line,
-    source: Option<&'l Line>,
-    registry: &Registry,
-) -> Result<Goal<'l>, DevicesError> {
-    match (source, registry.domain()) {
-        (Some(source), _) if source.name == line.name => Ok(Goal::Create),
-        (Some(source), _) => Ok(Goal::Join(&*source.connector)),
-        (None, None) => Ok(Goal::Create),
-        (None, Some(domain)) => Err(DevicesError::DomainLost { domain }),
-    }
-}
-
-fn bring_in(
-    line: &Line,
-    goal: Goal<'_>,
-    registry: &mut Registry,
-    keys: &HostKeys,
-    roots: Option<&[RootId]>,
-    progress: &mut dyn FnMut(&str, &str),
-) -> Result<(), DevicesError> {
-    let plan = Plan {
-        provisioner: &keys.provisioner,
-        hosts: &[(keys.user.public(), Role::CryptoUser)],
-        goal,
-        roots,
-        options: Options::default(),
-    };
-    let connector: Arc<dyn Connector> = Arc::clone(&line.connector);
-    let mut report = |step| progress(&line.name, &format!("{step}"));
-    let Provisioned { device, domain } =
-        provision(&*connector, &plan, &mut report).map_err(|reason| line.failed(reason))?;
-    match registry.domain() {
-        Some(known) if known != domain.domain => Err(DevicesError::AnotherDomain {
-            endpoint: line.name.clone(),
-            known,
-            found: domain.domain,
-        }),
-        _ => registry.record(&line.name, device, domain.domain),
     }
 }

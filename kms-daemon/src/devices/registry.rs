@@ -59,6 +59,24 @@ impl Registry {
         self.content.devices.get(name).and_then(|id| hex::decode(id)).map(DeviceId)
     }
 
+    /// The lines that led to devices before.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.content.devices.keys().cloned().collect()
+    }
+
+    /// The devices that lines led to, by the names of these.
+    pub(super) fn devices(&self) -> impl Iterator<Item = (&str, DeviceId)> {
+        let devices = self.content.devices.iter();
+        devices.filter_map(|(name, id)| Some((name.as_str(), DeviceId(hex::decode(id)?))))
+    }
+
+    /// Forgets which device the line `name` led to; durable on return.
+    pub(super) fn forget_line(&mut self, name: &str) -> Result<(), DevicesError> {
+        let mut content = self.content.clone();
+        content.devices.remove(name);
+        self.replace(content)
+    }
+
     /// Records that the line `name` leads to `device`, which is of `domain`; durable on return.
     pub(super) fn record(
         &mut self,
@@ -83,6 +101,10 @@ impl Registry {
     fn replace(&mut self, content: Content) -> Result<(), DevicesError> {
         if content == self.content {
             return Ok(());
+        }
+        if let Some(dir) = self.path.parent() {
+            durable::create_private_dir(dir)
+                .map_err(|source| DevicesError::File { path: dir.to_owned(), source })?;
         }
         let mut text = serde_json::to_string_pretty(&content).unwrap_or_default();
         text.push('\n');

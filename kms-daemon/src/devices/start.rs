@@ -1,16 +1,14 @@
-//! Starts the devices that the daemon runs itself, and names every line.
+//! Names every line, and starts the devices that the daemon runs itself, as far as they are there.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use host_driver::emulator::{Attachment, Emulator, EmulatorConfig, Machine};
+use host_driver::emulator::{Attachment, EmulatorConfig, EmulatorError, Machine};
 use host_driver::endpoint::Endpoint;
-use host_driver::transport::Connector;
-use host_driver::transport::loopback::{Loopback, LoopbackConnector};
-use hsm_firmware::board::host::{Config as SoftConfig, FlashImage, HostDevice, Registry};
 
+use super::own::{Kind, Own, OwnError};
 use super::{DevicesConfig, DevicesError, Line};
 use crate::config::Link;
 
@@ -19,35 +17,46 @@ const BOARD: &str = "qemu_riscv32";
 
 /// Devices that run inside or below this process; they end when it is dropped.
 #[derive(Default)]
-pub(super) struct Running {
-    soft: Vec<Arc<Mutex<HostDevice>>>,
-    emulated: Vec<Arc<Emulator>>,
+pub(super) struct Running(Vec<Arc<Own>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|own| own.end());
+    }
 }
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in-process and {} emulated", self.soft.len(), self.emulated.len())
+        let emulated = self.0.iter().filter(|own| own.is_emulated()).count();
+        write!(f, "{} in-process and {emulated} emulated", self.0.len() - emulated)
     }
 }
 
-/// Starts what `endpoints` ask for. Devices of one kind are numbered through all endpoints.
+/// Starts what `endpoints` ask for. Devices of one kind are numbered through all endpoints. One that
+/// has no flash is not made here.
 pub(super) fn start(
     endpoints: &[Endpoint],
     config: &DevicesConfig,
     dir: &Path,
 ) -> Result<(Vec<Line>, Running), DevicesError> {
     let (mut lines, mut running) = (Vec::new(), Running::default());
+    let (mut soft, mut emulated) = (0, 0);
     let mut names = BTreeSet::new();
     for endpoint in endpoints {
         match endpoint {
             Endpoint::Soft(count) => {
                 for _ in 0..count.get() {
-                    lines.push(soft(dir, &mut running)?);
+                    let own = Own::new(format!("soft-{soft}"), Kind::Soft, dir);
+                    lines.push(run(format!("soft-{soft}"), own, &mut running)?);
+                    soft += 1;
                 }
             }
             Endpoint::Qemu(count) => {
                 for _ in 0..count.get() {
-                    lines.push(qemu(dir, config, &mut running)?);
+                    let name = format!("qemu-{emulated}");
+                    let own = Own::new(name.clone(), qemu(dir, &name, config)?, dir);
+                    lines.push(run(name, own, &mut running)?);
+                    emulated += 1;
                 }
             }
             Endpoint::Line(line) => {
@@ -55,49 +64,44 @@ pub(super) fn start(
                 if !names.insert(name.clone()) {
                     return Err(DevicesError::Repeated(name));
                 }
-                lines.push(Line { name, own: false, connector: line.connector() });
+                lines.push(Line { name, own: None, connector: line.connector() });
             }
         }
     }
     Ok((lines, running))
 }
 
-fn soft(dir: &Path, running: &mut Running) -> Result<Line, DevicesError> {
-    let name = format!("soft-{}", running.soft.len());
-    let path = dir.join(format!("{name}.flash"));
-    // A key beside the flash would protect nothing, so the records are not sealed.
-    let config = SoftConfig {
-        flash: FlashImage::File(path.clone()),
-        sealing_key: None,
-        registry: Registry::default(),
-    };
-    let device = HostDevice::spawn(config).map_err(|source| DevicesError::Soft { path, source })?;
-    let device = Arc::new(Mutex::new(device));
-    running.soft.push(Arc::clone(&device));
-    let attach = move |far: Loopback| {
-        let device = device.lock().unwrap_or_else(PoisonError::into_inner);
-        device.attach(far.reader, far.writer)
-    };
-    Ok(Line { name, own: true, connector: Arc::new(LoopbackConnector(attach)) })
+/// Starts a device, if its flash is there. What prevents that now may be over when the pool tries.
+fn run(name: String, own: Arc<Own>, running: &mut Running) -> Result<Line, DevicesError> {
+    match own.start() {
+        Ok(()) | Err(OwnError::Missing(_)) => {}
+        Err(OwnError::Emulator(error)) => return Err(error.into()),
+        Err(OwnError::Io(error)) => {
+            let path = own.flash().display();
+            tracing::error!(%error, name, %path, "the in-process device does not start");
+        }
+    }
+    running.0.push(Arc::clone(&own));
+    let connector = Arc::clone(&own);
+    Ok(Line { name, own: Some(own), connector })
 }
 
-fn qemu(dir: &Path, config: &DevicesConfig, running: &mut Running) -> Result<Line, DevicesError> {
-    let name = format!("qemu-{}", running.emulated.len());
+fn qemu(dir: &Path, name: &str, config: &DevicesConfig) -> Result<Kind, DevicesError> {
     let firmware = config.firmware.clone().ok_or(DevicesError::NoFirmware)?;
+    if !firmware.is_file() {
+        return Err(EmulatorError::NoFirmware(firmware.display().to_string()).into());
+    }
     let machine = Machine::of_board(BOARD).ok().flatten().ok_or(DevicesError::NoMachine(BOARD))?;
     let (link, attachment) = match config.link {
         Link::Console => ("console", Attachment::Socket),
         Link::Uart => ("uart", Attachment::Pty),
     };
-    let emulator = Emulator::start(&EmulatorConfig {
+    Ok(Kind::Qemu(EmulatorConfig {
         machine,
         firmware,
-        directory: dir.join(&name),
+        directory: dir.join(name),
         link: Some(link.to_owned()),
         attachment,
         arguments: Vec::new(),
-    })?;
-    running.emulated.push(Arc::clone(&emulator));
-    let connector: Arc<dyn Connector> = emulator;
-    Ok(Line { name, own: true, connector })
+    }))
 }

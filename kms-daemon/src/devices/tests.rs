@@ -10,6 +10,7 @@ use hsm_protocol::AuditTag;
 use hsm_protocol::command::random::Random;
 
 use super::*;
+use crate::hex;
 
 fn config(data: &Path, hsms: &[&str]) -> DevicesConfig {
     DevicesConfig {
@@ -102,16 +103,23 @@ fn fresh_devices_form_a_domain_once() {
     assert_eq!(steps.last().unwrap(), "soft-2: joined the domain");
 }
 
+fn flash(data: &Path, name: &str) -> PathBuf {
+    data.join(format!("hsm/us-east-1/{name}.flash"))
+}
+
 #[test]
 fn lost_and_swapped_devices_are_noticed() {
     let dir = tempfile::tempdir().unwrap();
     drop(prepared(dir.path(), &["soft:2"], Scope::Own).unwrap());
-    let flash = |n| dir.path().join(format!("hsm/us-east-1/soft-{n}.flash"));
-
-    std::fs::rename(flash(0), dir.path().join("kept")).unwrap();
+    let kept = dir.path().join("kept");
+    std::fs::rename(flash(dir.path(), "soft-0"), &kept).unwrap();
+    let error = prepared(dir.path(), &["soft:2"], Scope::Own).err().unwrap();
+    assert!(matches!(error, DevicesError::FlashMissing { .. }), "{error}");
+    assert!(!flash(dir.path(), "soft-0").exists(), "no other device is made in its place");
+    std::fs::copy(flash(dir.path(), "soft-1"), flash(dir.path(), "soft-0")).unwrap();
     let error = prepared(dir.path(), &["soft:2"], Scope::Own).err().unwrap();
     assert!(matches!(error, DevicesError::AnotherDevice { .. }), "{error}");
-    std::fs::rename(dir.path().join("kept"), flash(0)).unwrap();
+    std::fs::rename(kept, flash(dir.path(), "soft-0")).unwrap();
 
     // All of the domain is gone, and the pins with it: no new domain is made silently.
     let mut devices = prepared(dir.path(), &["soft:2"], Scope::Own).unwrap().0;
@@ -122,7 +130,81 @@ fn lost_and_swapped_devices_are_noticed() {
     let Endpoint::Line(line) = fresh else { unreachable!() };
     devices.lines[0].connector = line.connector();
     let error = devices.prepare(Scope::Own, &mut |_, _| {}).unwrap_err();
-    assert!(matches!(error, DevicesError::DomainLost { domain: lost } if lost == domain));
+    assert!(matches!(error, DevicesError::DomainLost { domain: lost, .. } if lost == domain));
+}
+
+/// Devices, as the keys of a domain see them.
+fn with_keys(data: &Path, hsms: &[&str], domain: DomainId) -> (Devices, Vec<DevicesError>) {
+    let store = data.join("store.redb");
+    let bound = Bound { domain, devices: vec![DeviceId([7; 16])], store };
+    let mut devices = Devices::start(&config(data, hsms)).unwrap().with_keys_of(Some(bound));
+    let troubles = devices.bring_in(Scope::Own, &mut |_, step| panic!("{step}"));
+    (devices, troubles)
+}
+
+#[test]
+fn keys_without_their_devices_get_no_new_domain() {
+    let dir = tempfile::tempdir().unwrap();
+    let domain = DomainId([9; 16]);
+    let (devices, troubles) = with_keys(dir.path(), &["soft:2"], domain);
+    assert!(!devices.is_promising() && troubles.len() == 2, "{troubles:?}");
+    let text = troubles[0].to_string();
+    for part in [
+        &domain.to_string(),
+        &DeviceId([7; 16]).to_string(),
+        "every one of them is lost for ever",
+        "soft-0.flash (no file)",
+        "store.redb",
+        "fresh data directory",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!dir.path().join("hsm").exists(), "what is restored finds nothing in its place");
+
+    // A device of another domain is none of theirs.
+    drop(devices);
+    let other = tempfile::tempdir().unwrap();
+    drop(prepared(other.path(), &["soft"], Scope::Own).unwrap());
+    std::fs::rename(other.path().join("hsm"), dir.path().join("hsm")).unwrap();
+    std::fs::remove_dir_all(dir.path().join("hosts")).unwrap();
+    std::fs::rename(other.path().join("hosts"), dir.path().join("hosts")).unwrap();
+    let (_, troubles) = with_keys(dir.path(), &["soft"], domain);
+    assert!(matches!(troubles[..], [DevicesError::AnotherDomain { .. }]), "{troubles:?}");
+}
+
+/// What is wrong with one device keeps the other from nothing, and a flash that is put back is used.
+#[test]
+fn a_missing_flash_of_two_is_told_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(prepared(dir.path(), &["soft:2"], Scope::Own).unwrap());
+    let kept = dir.path().join("kept");
+    std::fs::rename(flash(dir.path(), "soft-1"), &kept).unwrap();
+    let mut devices = Devices::start(&config(dir.path(), &["soft:2"])).unwrap();
+    let troubles = devices.bring_in(Scope::Own, &mut |_, step| panic!("{step}"));
+    assert!(devices.is_promising() && troubles.len() == 1, "{troubles:?}");
+    let pooled = devices.pool(Arc::new(NoSink), StockTargets::NONE).unwrap();
+    let by = Instant::now() + Duration::from_secs(20);
+    host_driver::block_on(pooled.pool.ready(by)).unwrap();
+    let report = || report("us-east-1", &pooled.pool.health());
+    let said =
+        |text: &str| report()[1].last_error.as_ref().is_some_and(|error| error.contains(text));
+    while !said("kmsctl hsm forget soft-1") {
+        assert!(Instant::now() < by, "{:?}", report());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::fs::rename(kept, flash(dir.path(), "soft-1")).unwrap();
+    while !report().iter().all(|device| device.in_service) {
+        assert!(Instant::now() < by, "{:?}", report());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    pooled.shut_down();
+
+    // A fresh one takes its place once that was asked for.
+    std::fs::remove_file(flash(dir.path(), "soft-1")).unwrap();
+    let lost = super::devices_of(dir.path(), "us-east-1").unwrap()[1].1.clone();
+    super::forget(dir.path(), DeviceId(hex::decode(&lost).unwrap())).unwrap();
+    let (_, steps) = prepared(dir.path(), &["soft:2"], Scope::Own).unwrap();
+    assert_eq!(steps.last().unwrap(), "soft-1: joined the domain");
 }
 
 #[test]
@@ -176,6 +258,9 @@ fn what_cannot_start_says_why() {
     assert!(start(&["hard"]).contains("soft[:N]"));
     assert!(start(&["qemu"]).contains("--firmware"));
     assert!(start(&["unix:/x", "unix:/x"]).contains("unix:/x is given twice"));
-    let _running = Devices::start(&config(dir.path(), &["soft"])).unwrap();
-    assert!(start(&["soft"]).contains("another device is running on it"));
+    let running = prepared(dir.path(), &["soft"], Scope::Own).unwrap();
+    let second = Devices::start(&config(dir.path(), &["soft"])).unwrap();
+    let error = second.lines[0].connector.connect().err().unwrap().to_string();
+    assert!(error.contains("another device is running on it"), "{error}");
+    drop(running);
 }

@@ -55,7 +55,7 @@ pub(super) fn access_key(id: &str) -> Vec<u8> {
 }
 
 /// The key that a Region's devices seal secrets with.
-pub(super) fn system_key(region: &str) -> Vec<u8> {
+pub(crate) fn system_key(region: &str) -> Vec<u8> {
     format!("system-keys/{region}").into_bytes()
 }
 

@@ -27,6 +27,7 @@ use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::hex;
 use crate::key::catalog::CatalogError;
+use crate::key::record::RecordError;
 use crate::key::{KeyId, KeyMaterial, KeyRecord, KeyState, Tags};
 use crate::policy::{self, Authorized};
 use crate::regions::Regions;
@@ -249,6 +250,14 @@ impl SystemKey {
         };
         policy::authorize_system_key(record).map(Arc::new).ok_or_else(damaged)
     }
+}
+
+/// The key token of a system key as it is stored.
+///
+/// # Errors
+/// [`RecordError`] if that is not one of this release.
+pub(crate) fn system_key_token(stored: &[u8]) -> Result<Vec<u8>, RecordError> {
+    Ok(SystemKey::decode(stored)?.token)
 }
 
 /// The canonical encryption context of a purpose.

@@ -80,6 +80,14 @@ impl KeyRef {
     }
 }
 
+/// Reads the ARN of a key.
+pub(super) fn parse_key_arn(text: &str) -> Option<(Scope, KeyId)> {
+    match parse_arn(text, Forms::Key)? {
+        KeyRef::Key(scope, id) => Some((scope, id)),
+        KeyRef::Alias(..) => None,
+    }
+}
+
 /// Reads `arn:<partition>:kms:<region>:<account>:key/<id>` or `…:alias/<name>`.
 fn parse_arn(text: &str, forms: Forms) -> Option<KeyRef> {
     let mut fields = text.splitn(6, ':');

@@ -50,6 +50,11 @@ impl History {
         self.latest.send_replace(revision);
     }
 
+    /// The revision of the last change.
+    pub(super) fn latest(&self) -> Revision {
+        *self.latest.borrow()
+    }
+
     /// A watch of the changes after `after`.
     pub(super) fn watch(&self, after: Revision) -> HistoryWatch {
         HistoryWatch {

@@ -4,11 +4,13 @@
 //! transaction and makes that durable with one sync, so concurrent commits share its cost. Only
 //! then are they answered and shown to readers and watchers.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use redb::backends::FileBackend;
@@ -32,25 +34,37 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const REVISION: &str = "revision";
 /// Row of [`META`]: layout of the tables.
 const FORMAT: &str = "format";
+/// What the store knows of what is beside it (ADR 19). Not part of its history: no revision, no watch.
+const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
+/// Row of [`FACTS`]: what the audit log had when the last change was made.
+const LOG: &str = "log";
 /// The layout this release reads and writes.
 const SUPPORTED_FORMAT: u64 = 1;
+/// What is said when nothing is written for want of room.
+const FULL: &str = "there is no room on the disk";
 /// Most transactions that share a sync.
 const MAX_GROUP: usize = 256;
 
 /// A store in one file. Dropping it waits for the commits that are under way.
-#[derive(Debug)]
 pub struct RedbStore {
     database: Arc<Database>,
     history: History,
     /// `None` only while dropping.
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
+    witness: Witness,
 }
 
+/// Says what the audit log has now, to be kept with each change.
+type Witness = Arc<OnceLock<Box<dyn Fn() -> Vec<u8> + Send + Sync>>>;
+
+/// Facts by their names; `None` removes one.
+pub type Facts = Vec<(String, Option<Vec<u8>>)>;
+
 #[derive(Debug)]
-struct Job {
-    transaction: Transaction,
-    answer: oneshot::Sender<Result<Commit, StoreError>>,
+enum Job {
+    Commit(Transaction, oneshot::Sender<Result<Commit, StoreError>>),
+    Facts(Facts, oneshot::Sender<Result<(), StoreError>>),
 }
 
 impl RedbStore {
@@ -88,12 +102,86 @@ impl RedbStore {
         let history = History::new(revision);
         let (jobs, queue) = mpsc::channel(MAX_GROUP);
         let (shared, published) = (Arc::clone(&database), history.clone());
-        let writer = Writer { database: shared, history: published, revision, space };
+        let witness = Witness::default();
+        let writer = Writer {
+            database: shared,
+            history: published,
+            revision,
+            space,
+            witness: Arc::clone(&witness),
+        };
         let writer = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(engine)?;
-        Ok(Self { database, history, jobs: Some(jobs), writer: Some(writer) })
+        Ok(Self { database, history, jobs: Some(jobs), writer: Some(writer), witness })
+    }
+
+    /// Says, from any thread, the revision that is durable now.
+    pub fn revision(&self) -> impl Fn() -> Revision + Send + Sync + 'static {
+        let history = self.history.clone();
+        move || history.latest()
+    }
+
+    /// From now on, what `witness` says is kept with each change: what the audit log had before it.
+    /// Only the first one counts.
+    pub fn keep_with_changes(&self, witness: impl Fn() -> Vec<u8> + Send + Sync + 'static) {
+        let _ = self.witness.set(Box::new(witness));
+    }
+
+    /// As [`Store::get`], for threads outside of the async runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn get_blocking(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        let found = read_entry(&self.database, key.to_vec()).map_err(engine)?;
+        Ok(found.value)
+    }
+
+    /// As [`Store::range`], for threads outside of the async runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn range_blocking(&self, range: &Range) -> Result<Page, StoreError> {
+        Ok(read_range(&self.database, range).map_err(engine)?.value)
+    }
+
+    /// A fact that the store keeps beside its entries. Blocks for a read.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn fact(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        read_facts(&self.database, name).map(|mut found| found.remove(name)).map_err(engine)
+    }
+
+    /// The facts whose names start so. Blocks for a read.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn facts(&self, prefix: &str) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+        read_facts(&self.database, prefix).map_err(engine)
+    }
+
+    /// Sets facts, all of them or none; durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_facts(&self, facts: Facts) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or(StoreError::Closed)?;
+        jobs.send(Job::Facts(facts, answer)).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The same, for threads outside of the async runtime.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_facts_blocking(&self, facts: Facts) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or(StoreError::Closed)?;
+        jobs.blocking_send(Job::Facts(facts, answer)).map_err(|_| StoreError::Closed)?;
+        answered.blocking_recv().map_err(|_| StoreError::Closed)?
     }
 
     /// Runs a read off the async threads: a page that is not cached comes from the disk.
@@ -104,6 +192,12 @@ impl RedbStore {
         let database = Arc::clone(&self.database);
         let task = tokio::task::spawn_blocking(move || read(&database));
         task.await.map_err(engine)?.map_err(engine)
+    }
+}
+
+impl fmt::Debug for RedbStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedbStore at revision {}", self.history.latest())
     }
 }
 
@@ -124,9 +218,8 @@ impl Store for RedbStore {
         Box::pin(async move {
             transaction.check()?;
             let (answer, answered) = oneshot::channel();
-            let job = Job { transaction, answer };
             let jobs = self.jobs.as_ref().ok_or(StoreError::Closed)?;
-            jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+            jobs.send(Job::Commit(transaction, answer)).await.map_err(|_| StoreError::Closed)?;
             answered.await.map_err(|_| StoreError::Closed)?
         })
     }
@@ -160,6 +253,7 @@ fn prepare(database: &Database) -> Result<Revision, StoreError> {
     let transaction = database.begin_write().map_err(engine)?;
     let (found, revision) = {
         transaction.open_table(ENTRIES).map_err(engine)?;
+        transaction.open_table(FACTS).map_err(engine)?;
         let mut meta = transaction.open_table(META).map_err(engine)?;
         let stored = meta.get(FORMAT).map_err(engine)?.map(|row| row.value());
         if stored.is_none() {
@@ -213,6 +307,19 @@ fn read_range(database: &Database, range: &Range) -> Result<Snapshot<Page>, redb
     Ok(Snapshot { revision, value: page })
 }
 
+fn read_facts(database: &Database, prefix: &str) -> Result<BTreeMap<String, Vec<u8>>, redb::Error> {
+    let facts = database.begin_read()?.open_table(FACTS)?;
+    let mut found = BTreeMap::new();
+    for row in facts.range::<&str>(prefix..)? {
+        let (name, value) = row?;
+        if !name.value().starts_with(prefix) {
+            break;
+        }
+        found.insert(name.value().to_owned(), value.value().to_vec());
+    }
+    Ok(found)
+}
+
 fn stored_revision(meta: &impl ReadableTable<&'static str, u64>) -> Result<Revision, redb::Error> {
     Ok(Revision(meta.get(REVISION)?.map_or(0, |row| row.value())))
 }
@@ -223,18 +330,34 @@ struct Writer {
     history: History,
     revision: Revision,
     space: Option<Arc<Space>>,
+    witness: Witness,
 }
 
 impl Writer {
     fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut group = Vec::with_capacity(MAX_GROUP);
         while jobs.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
-            let (transactions, answers): (Vec<_>, Vec<_>) =
-                group.drain(..).map(|job| (job.transaction, job.answer)).unzip();
-            let full = self.space.as_ref().is_some_and(|space| !space.has_room_for_store());
-            let outcomes = match full {
-                true => Err("there is no room on the disk".to_owned()),
-                false => self.write_group(transactions).map_err(|error| error.to_string()),
+            let (mut transactions, mut answers) = (Vec::new(), Vec::new());
+            for job in group.drain(..) {
+                match job {
+                    Job::Commit(transaction, answer) => {
+                        transactions.push(transaction);
+                        answers.push(answer);
+                    }
+                    Job::Facts(facts, answer) => {
+                        let full = || Err(StoreError::Engine(FULL.to_owned()));
+                        let has_room = self.has_room();
+                        let write = || self.write_facts(&facts).map_err(engine);
+                        let _ = answer.send(if has_room { write() } else { full() });
+                    }
+                }
+            }
+            if transactions.is_empty() {
+                continue;
+            }
+            let outcomes = match self.has_room() {
+                false => Err(FULL.to_owned()),
+                true => self.write_group(transactions).map_err(|error| error.to_string()),
             };
             match outcomes {
                 Ok(commits) => {
@@ -251,6 +374,10 @@ impl Writer {
                 }
             }
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.space.as_ref().is_none_or(|space| space.has_room_for_store())
     }
 
     /// Applies the transactions in order and makes them durable. On error none is applied.
@@ -276,6 +403,11 @@ impl Writer {
             }
             write.open_table(META)?.insert(REVISION, revision.0)?;
         }
+        if let Some(witness) = self.witness.get()
+            && !changes.is_empty()
+        {
+            write.open_table(FACTS)?.insert(LOG, witness().as_slice())?;
+        }
         if changes.is_empty() {
             write.abort()?;
         } else {
@@ -284,6 +416,21 @@ impl Writer {
             self.publish(changes);
         }
         Ok(commits)
+    }
+
+    fn write_facts(&self, facts: &Facts) -> Result<(), redb::Error> {
+        let mut write = self.database.begin_write()?;
+        write.set_durability(Durability::Immediate)?;
+        {
+            let mut table = write.open_table(FACTS)?;
+            for (name, value) in facts {
+                match value {
+                    Some(value) => drop(table.insert(name.as_str(), value.as_slice())?),
+                    None => drop(table.remove(name.as_str())?),
+                }
+            }
+        }
+        Ok(write.commit()?)
     }
 
     fn publish(&self, changes: Vec<(Revision, Vec<Event>)>) {
@@ -320,4 +467,35 @@ impl Table for Entries<'_> {
 
 fn engine(error: impl ToString) -> StoreError {
     StoreError::Engine(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn facts_stay_and_each_change_has_its_witness() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        let store = RedbStore::open(&path).unwrap();
+        let revision = store.revision();
+        let fact = |name: &str, value: u8| (name.to_owned(), Some(vec![value]));
+        store.set_facts(vec![fact("domain/a", 1), fact("domain/b", 2)]).await.unwrap();
+        store.set_facts(vec![fact("id", 3), ("domain/b".to_owned(), None)]).await.unwrap();
+        assert_eq!(revision(), Revision(0), "facts are no history");
+        let put = |value: u8| Transaction::new().put("key", [value]);
+        let _ = store.commit(put(1)).await.unwrap();
+        assert_eq!(store.fact(LOG).unwrap(), None);
+        store.keep_with_changes(|| vec![9]);
+        store.keep_with_changes(|| vec![10]); // too late
+        let _ = store.commit(put(2)).await.unwrap();
+        assert_eq!((store.fact(LOG).unwrap(), revision()), (Some(vec![9]), Revision(2)));
+        drop(store);
+        let store = RedbStore::open(&path).unwrap();
+        assert_eq!(store.facts("domain/").unwrap(), [("domain/a".to_owned(), vec![1])].into());
+        assert_eq!(store.fact("id").unwrap(), Some(vec![3]));
+        // A prefix is no name.
+        assert_eq!(store.fact("i").unwrap(), None);
+        assert_eq!(store.get_blocking(b"key").unwrap().unwrap().value[..], [2]);
+    }
 }

@@ -63,7 +63,7 @@ fn rewrite(dir: &Path, mut change: impl FnMut(&mut Line)) {
         let mut line = Line::parse(line.as_bytes()).unwrap();
         change(&mut line);
         let receipts: Vec<_> = line.device.iter().map(|stored| stored.0).collect();
-        tip = Body::new(line.kind, &line.record, &receipts).append_to(tip, &mut lines);
+        tip = Body::new(line.kind, &line.record, &receipts).append_to(tip, line.store, &mut lines);
     }
     fs::write(path, lines).unwrap();
     fs::write(dir.join("HEAD"), format!("{:020} {}\n", tip.sequence, tip.hash)).unwrap();

@@ -14,7 +14,9 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::*;
-use crate::audit::{AuditFacts, Caller, Outcome, Report, verify};
+use crate::audit::chain::Line;
+use crate::audit::segment::Segment;
+use crate::audit::{AuditFacts, Caller, Holds, Outcome, Report, StoreId, StoreMark, verify};
 use crate::principal::Principal;
 
 const DEVICE: DeviceId = DeviceId([7; 16]);
@@ -209,8 +211,8 @@ fn a_torn_tail_is_kept_apart() {
     let whole = fs::read(&path).unwrap();
     for torn in ["{\"sequence\":5,\"prev", "\0\0\0\0\n\0\0\n", "x\n"] {
         fs::write(&path, [whole.as_slice(), torn.as_bytes()].concat()).unwrap();
-        let end = recovery::find_end(dir.path()).unwrap();
-        let repair = end.repair.unwrap();
+        let found = AuditLog::find(dir.path(), &[]).unwrap();
+        let repair = found.end.repair.unwrap();
         assert_eq!(repair.bytes, u64::try_from(torn.len()).unwrap());
         assert_eq!(fs::read(dir.path().join(repair.kept_in)).unwrap(), torn.as_bytes());
         assert_eq!(fs::read(&path).unwrap(), whole);
@@ -222,6 +224,61 @@ fn a_torn_tail_is_kept_apart() {
     assert_eq!(intact(dir.path()).records, 5);
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.lines().last().unwrap().contains("torn-000000000005.bin"));
+}
+
+#[test]
+fn a_log_knows_what_it_had() {
+    let dir = written(3);
+    let tip = AuditLog::find(dir.path(), &[]).unwrap().tip();
+    let nothing = Position::default();
+    let other = Position { hash: nothing.hash, ..tip };
+    let beyond = Position { sequence: tip.sequence + 1, ..tip };
+    let found = AuditLog::find(dir.path(), &[tip, nothing, other, beyond]).unwrap();
+    assert_eq!(found.holds(), [Holds::Yes, Holds::Yes, Holds::Differs, Holds::Ends]);
+    assert_eq!(found.store(), None);
+}
+
+/// What the lines say of the store is what it had before they were written, said once, and again in
+/// each file.
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_speak_of_the_store_when_it_has_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let revision = Arc::new(AtomicU64::new(5));
+    let (id, now) = (StoreId([3; 16]), Arc::clone(&revision));
+    let mark = move || StoreMark { id, revision: now.load(Ordering::SeqCst) };
+    let policy = Policy { segment_size: 1, ..Policy::default() };
+    let options = |policy| LogOptions {
+        policy,
+        store: Some(StoreNow(Arc::new(mark.clone()))),
+        ..LogOptions::default()
+    };
+    let said = || -> Vec<Option<u64>> {
+        let segments = Segment::list(dir.path()).unwrap();
+        let texts = segments.iter().map(|segment| fs::read_to_string(&segment.path).unwrap());
+        let text: String = texts.collect();
+        let lines = text.lines().map(|line| Line::parse(line.as_bytes()).unwrap());
+        lines.map(|line| line.store.map(|mark| mark.revision)).collect()
+    };
+    let append = async |log: &AuditLog| {
+        log.append(Kind::ServiceEvent, &json!({}), &[]).await.unwrap();
+    };
+    let (log, _) =
+        AuditLog::open_with(dir.path(), json!({}), options(Policy::default())).await.unwrap();
+    append(&log).await;
+    revision.store(6, Ordering::SeqCst);
+    append(&log).await;
+    append(&log).await;
+    drop(log);
+    assert_eq!(said(), [Some(5), None, Some(6), None]);
+    // After a start it is known what was said, and each file begins with it.
+    let (log, _) = AuditLog::open_with(dir.path(), json!({}), options(policy)).await.unwrap();
+    append(&log).await;
+    drop(log);
+    let all = said();
+    assert_eq!(all[4..].iter().filter(|said| **said == Some(6)).count(), 2, "{all:?}");
+    let found = AuditLog::find(dir.path(), &[]).unwrap();
+    assert_eq!(found.store(), Some(StoreMark { id, revision: 6 }));
+    assert_eq!(verify(dir.path()).unwrap().fault, None);
 }
 
 #[test]
@@ -373,7 +430,7 @@ proptest! {
                 });
                 lines[at].clear();
                 Body::new(Kind::Request, &json!({ "forged": bit }), &[])
-                    .append_to(previous, &mut lines[at]);
+                    .append_to(previous, None, &mut lines[at]);
                 (at, "replaced")
             }
         };

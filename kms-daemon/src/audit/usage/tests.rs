@@ -7,7 +7,7 @@ const DAY: i64 = 24 * 60 * 60;
 
 fn line(kind: Kind, record: Value) -> Line {
     let (previous, hash) = (LineHash([0; 32]), LineHash([0; 32]));
-    Line { sequence: 1, previous, kind, record, device: Vec::new(), hash }
+    Line { sequence: 1, previous, store: None, kind, record, device: Vec::new(), hash }
 }
 
 /// A tally of November 2026, seen from its end or from later.

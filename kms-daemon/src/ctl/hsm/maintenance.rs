@@ -104,6 +104,32 @@ impl Target {
         Ok(Reached { connector, data: data.to_owned(), running: Some((started, lock)) })
     }
 
+    /// Name, Region and data directory of a device that the daemon runs.
+    pub(super) fn own(&self) -> Result<(String, String, PathBuf), Failure> {
+        let data = self.data.clone().map_or_else(default_data, Ok)?;
+        match Place::parse(&self.line)? {
+            Place::Own { kind, number } => {
+                Ok((format!("{kind}-{number}"), self.region.clone(), data))
+            }
+            Place::Line(line) => Err(Failure(format!(
+                "{line} has no flash in the data directory; its secrets are erased by: kmsctl hsm \
+                 zeroise {line}"
+            ))),
+        }
+    }
+
+    /// Has the device erase its secrets. It must be the one that is known, if one is.
+    pub(super) fn zeroise_quietly(&self, known: Option<&str>) -> Result<(), Failure> {
+        let reached = self.reach()?;
+        let (device, _) = self.open(&reached, Who::Provisioner)?;
+        match known {
+            Some(known) if known != device.id().to_string() => {
+                Err(Failure(format!("it is device {}, not {known}", device.id())))
+            }
+            _ => Ok(device.zeroise()?),
+        }
+    }
+
     fn status(&self, reached: &Reached) -> Result<ModuleStatus, Failure> {
         let status = maintenance::status(&*reached.connector, Options::default());
         status.map_err(|error| self.unreachable(error))

@@ -1,0 +1,127 @@
+//! Flashes that are left behind: of devices that the daemon no longer runs.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::DevicesError;
+use super::own::flash_of;
+use super::registry::Registry;
+use crate::durable;
+
+/// Bytes that are written at a time.
+const BLOCK: usize = 64 << 10;
+
+/// The flash of a device that is not in use. It has the domain key, unless it was zeroised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetiredFlash {
+    /// The Region.
+    pub region: String,
+    /// Name that the device had, for example `soft-1`.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl RetiredFlash {
+    /// What it is, and what to do.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let Self { region, name, path } = self;
+        let (kind, number) = name.split_once('-').unwrap_or((name, "0"));
+        let count = number.parse::<u32>().unwrap_or(0) + 1;
+        format!(
+            "{name} of {region} is not in use, and its flash {} is on the disk with the domain key: \
+             whoever has it and the store has the keys. Use it again (--hsm {kind}:{count}), or stop \
+             kmsd and erase it: kmsctl hsm erase {name} --region {region}",
+            path.display()
+        )
+    }
+}
+
+/// The flashes in the directory of a Region that belong to none of the lines of these names.
+#[must_use]
+pub fn retired(data: &Path, region: &str, lines: &[String]) -> Vec<RetiredFlash> {
+    let dir = data.join("hsm").join(region);
+    let used: BTreeSet<&str> = lines.iter().map(String::as_str).collect();
+    let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let names = names.filter_map(|file| {
+        let name = file.strip_suffix(".flash").unwrap_or(&file).to_owned();
+        let number = name.strip_prefix("soft-").or(name.strip_prefix("qemu-"))?;
+        number.parse::<u32>().ok().map(|_| name)
+    });
+    let unused: BTreeSet<String> = names.filter(|name| !used.contains(name.as_str())).collect();
+    let found = unused.into_iter().map(|name| {
+        let path = flash_of(&dir, &name);
+        RetiredFlash { region: region.to_owned(), name, path }
+    });
+    found.filter(|flash| flash.path.is_file()).collect()
+}
+
+/// Overwrites and removes the flash of a device, and forgets the device. What a disk keeps of blocks
+/// that were overwritten is its own.
+///
+/// # Errors
+/// [`DevicesError`] if a file cannot be written or removed.
+pub fn erase(data: &Path, region: &str, name: &str) -> Result<(), DevicesError> {
+    let dir = data.join("hsm").join(region);
+    let flash = flash_of(&dir, name);
+    let failed = |source| DevicesError::File { path: flash.clone(), source };
+    overwrite(&flash).map_err(failed)?;
+    fs::remove_file(&flash).map_err(failed)?;
+    let own = flash.parent().unwrap_or(&dir);
+    durable::sync_dir(own).map_err(failed)?;
+    if own != dir {
+        fs::remove_dir_all(own).map_err(failed)?;
+        durable::sync_dir(&dir).map_err(failed)?;
+    }
+    Registry::load(&dir)?.forget_line(name)
+}
+
+fn overwrite(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    let mut left = file.metadata()?.len();
+    let zeros = [0; BLOCK];
+    while left > 0 {
+        let size = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
+        file.write_all(&zeros[..size])?;
+        left -= size as u64;
+    }
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_flashes_that_nobody_uses_are_found_and_erased() {
+        let data = tempfile::tempdir().unwrap();
+        let dir = data.path().join("hsm/us-east-1");
+        fs::create_dir_all(dir.join("qemu-1")).unwrap();
+        fs::create_dir_all(dir.join("qemu-2")).unwrap(); // without a flash
+        for file in ["soft-0.flash", "soft-1.flash", "qemu-1/flash.img", "devices.json.old"] {
+            fs::write(dir.join(file), "the domain key").unwrap();
+        }
+        let found = retired(data.path(), "us-east-1", &["soft-0".to_owned()]);
+        let names: Vec<&str> = found.iter().map(|flash| flash.name.as_str()).collect();
+        assert_eq!(names, ["qemu-1", "soft-1"]);
+        let text = found[1].explain();
+        assert!(
+            text.contains("--hsm soft:2") && text.contains("kmsctl hsm erase soft-1"),
+            "{text}"
+        );
+        // Another name of the file shows what is left in its blocks.
+        let kept = data.path().join("kept");
+        fs::hard_link(dir.join("soft-1.flash"), &kept).unwrap();
+        for flash in &found {
+            erase(data.path(), "us-east-1", &flash.name).unwrap();
+        }
+        assert_eq!(fs::read(&kept).unwrap(), [0; 14]);
+        assert_eq!(retired(data.path(), "us-east-1", &["soft-0".to_owned()]), []);
+        assert!(dir.join("soft-0.flash").exists() && !dir.join("qemu-1").exists());
+        assert!(erase(data.path(), "us-east-1", "soft-1").is_err());
+    }
+}
