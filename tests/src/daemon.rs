@@ -123,6 +123,20 @@ impl Daemon {
         process.output()
     }
 
+    /// Starts the daemon and ends it after a while as a power cut would, wherever it is by then; returns
+    /// what it said.
+    ///
+    /// # Panics
+    /// If it runs.
+    #[must_use]
+    pub fn kill_while_starting(&self, after: Duration) -> String {
+        assert!(self.process.is_none(), "the daemon runs");
+        let mut process = self.spawn();
+        std::thread::sleep(after);
+        process.kill();
+        process.output()
+    }
+
     fn spawn(&self) -> Process {
         let mut command = Command::new(environment::kmsd());
         // In the environment, so that arguments of a test come before them.

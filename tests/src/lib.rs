@@ -30,6 +30,7 @@ pub mod client;
 pub mod costly;
 pub mod ctl;
 pub mod daemon;
+pub mod device;
 pub mod emulator;
 pub mod enclave;
 pub mod environment;
