@@ -318,7 +318,9 @@ async fn start(
     };
     let fleet = Fleet::new(devices, Arc::clone(&audit), domains, config.rsa_stock);
     let mut running = Vec::new();
-    for region in first_regions(config, data.path(), bound) {
+    let first = first_regions(config, data.path(), bound);
+    fleet.note_others(&first);
+    for region in first {
         let pool = Arc::clone(&fleet).start(region.clone()).await?;
         running.push((region, pool));
     }

@@ -604,6 +604,14 @@ fn a_flash_that_is_left_behind_is_told_and_erased() {
     await_problem(&daemon, None);
     assert_opens(&daemon, &blob);
     assert!(daemon.stop().success());
+    // A Region that is no longer served leaves its flash as well.
+    daemon.replace_arguments(&["--region".to_owned(), "eu-west-1".to_owned()]);
+    daemon.restart();
+    let (_, problems, _) = readiness(&daemon);
+    let erase = "kmsctl hsm erase soft-0 --region us-east-1";
+    assert!(problems.contains("(--region us-east-1)") && problems.contains(erase), "{problems}");
+    assert!(daemon.stop().success());
+    daemon.replace_arguments(&[]);
     // A device of that name is a fresh one, and joins.
     daemon.replace_hsms(&["soft:2"]);
     daemon.restart();

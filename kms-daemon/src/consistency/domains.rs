@@ -137,6 +137,9 @@ impl Domains {
         for (other, keys) in others {
             tracing::warn!(region, domain = %other, keys, "keys of another domain, which is not here");
         }
+        if let Some(former) = recorded {
+            tracing::warn!(region, former = %former.domain, %domain, "a new domain: there were no keys");
+        }
         let (domain, devices, store) = (*domain, vec![*device], self.path.clone());
         Ok(Ok(Bound { domain, devices, store }))
     }

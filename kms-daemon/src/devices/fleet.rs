@@ -113,10 +113,7 @@ impl Fleet {
             tracing::error!(region, "{trouble}");
         }
         let lines: Vec<String> = devices.lines().iter().map(|line| line.name.clone()).collect();
-        for flash in retired(&self.config.data, &region, &lines) {
-            tracing::warn!("{}", flash.explain());
-            self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(flash);
-        }
+        self.note(retired(&self.config.data, &region, Some(&lines)));
         let is_promising = devices.is_promising();
         let gate = Arc::new(Gate {
             region: region.clone(),
@@ -130,6 +127,21 @@ impl Fleet {
         let pool = Arc::clone(&pooled.pool);
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(region, pooled);
         Ok((pool, gate, is_promising))
+    }
+
+    /// Tells of the flashes of Regions that are not among these, which are served.
+    pub fn note_others(&self, served: &[String]) {
+        let all = std::fs::read_dir(self.config.data.join("hsm")).into_iter().flatten().flatten();
+        let names = all.filter_map(|entry| entry.file_name().into_string().ok());
+        let others = names.filter(|name| is_region(name) && !served.contains(name));
+        others.for_each(|region| self.note(retired(&self.config.data, &region, None)));
+    }
+
+    fn note(&self, flashes: Vec<RetiredFlash>) {
+        for flash in flashes {
+            tracing::warn!("{}", flash.explain());
+            self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(flash);
+        }
     }
 
     /// Flashes of devices that are no longer in use.

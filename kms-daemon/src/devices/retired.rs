@@ -22,27 +22,35 @@ pub struct RetiredFlash {
     pub name: String,
     /// Where it is.
     pub path: PathBuf,
+    /// Whether the Region is served, by other devices.
+    pub is_served: bool,
 }
 
 impl RetiredFlash {
     /// What it is, and what to do.
     #[must_use]
     pub fn explain(&self) -> String {
-        let Self { region, name, path } = self;
+        let Self { region, name, path, is_served } = self;
         let (kind, number) = name.split_once('-').unwrap_or((name, "0"));
         let count = number.parse::<u32>().unwrap_or(0) + 1;
+        let again = match is_served {
+            true => format!("--hsm {kind}:{count}"),
+            false => format!("--region {region}"),
+        };
         format!(
             "{name} of {region} is not in use, and its flash {} is on the disk with the domain key: \
-             whoever has it and the store has the keys. Use it again (--hsm {kind}:{count}), or stop \
-             kmsd and erase it: kmsctl hsm erase {name} --region {region}",
+             whoever has it and the store has the keys. Use it again ({again}), or stop kmsd and \
+             erase it: kmsctl hsm erase {name} --region {region}",
             path.display()
         )
     }
 }
 
-/// The flashes in the directory of a Region that belong to none of the lines of these names.
+/// The flashes in the directory of a Region that belong to none of the lines of these names; `None` if
+/// the Region is not served.
 #[must_use]
-pub fn retired(data: &Path, region: &str, lines: &[String]) -> Vec<RetiredFlash> {
+pub fn retired(data: &Path, region: &str, lines: Option<&[String]>) -> Vec<RetiredFlash> {
+    let (is_served, lines) = (lines.is_some(), lines.unwrap_or_default());
     let dir = data.join("hsm").join(region);
     let used: BTreeSet<&str> = lines.iter().map(String::as_str).collect();
     let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
@@ -55,7 +63,7 @@ pub fn retired(data: &Path, region: &str, lines: &[String]) -> Vec<RetiredFlash>
     let unused: BTreeSet<String> = names.filter(|name| !used.contains(name.as_str())).collect();
     let found = unused.into_iter().map(|name| {
         let path = flash_of(&dir, &name);
-        RetiredFlash { region: region.to_owned(), name, path }
+        RetiredFlash { region: region.to_owned(), name, path, is_served }
     });
     found.filter(|flash| flash.path.is_file()).collect()
 }
@@ -105,7 +113,8 @@ mod tests {
         for file in ["soft-0.flash", "soft-1.flash", "qemu-1/flash.img", "devices.json.old"] {
             fs::write(dir.join(file), "the domain key").unwrap();
         }
-        let found = retired(data.path(), "us-east-1", &["soft-0".to_owned()]);
+        let lines = ["soft-0".to_owned()];
+        let found = retired(data.path(), "us-east-1", Some(&lines));
         let names: Vec<&str> = found.iter().map(|flash| flash.name.as_str()).collect();
         assert_eq!(names, ["qemu-1", "soft-1"]);
         let text = found[1].explain();
@@ -120,7 +129,10 @@ mod tests {
             erase(data.path(), "us-east-1", &flash.name).unwrap();
         }
         assert_eq!(fs::read(&kept).unwrap(), [0; 14]);
-        assert_eq!(retired(data.path(), "us-east-1", &["soft-0".to_owned()]), []);
+        assert_eq!(retired(data.path(), "us-east-1", Some(&lines)), []);
+        // A Region that is no longer served leaves all of them.
+        let left = retired(data.path(), "us-east-1", None);
+        assert!(left.len() == 1 && left[0].explain().contains("--region us-east-1"), "{left:?}");
         assert!(dir.join("soft-0.flash").exists() && !dir.join("qemu-1").exists());
         assert!(erase(data.path(), "us-east-1", "soft-1").is_err());
     }
