@@ -195,50 +195,54 @@ pub enum DevicesError {
         found: DomainId,
     },
     /// No device of the domain is there any more.
-    #[error("{}", lost(*domain, region, store.as_deref(), devices, looked))]
+    #[error("{}", lost.explain(*domain))]
     DomainLost {
         /// The domain.
         domain: DomainId,
-        /// The Region that it is of.
-        region: String,
-        /// The store that has keys of it, if there are any.
-        store: Option<PathBuf>,
-        /// Its devices, as far as they are known.
-        devices: Vec<String>,
-        /// Where they were looked for.
-        looked: Vec<String>,
+        /// What is missing.
+        lost: Box<Lost>,
     },
     /// The operating system gave no threads.
     #[error("cannot start the device pool: {0}")]
     Pool(io::Error),
 }
 
-/// What is missing, what that means, and what to do.
-fn lost(
-    domain: DomainId,
-    region: &str,
-    store: Option<&Path>,
-    devices: &[String],
-    looked: &[String],
-) -> String {
-    let devices = match devices {
-        [] => "its devices are not known by name".to_owned(),
-        devices => format!("its devices were {}", devices.join(", ")),
-    };
-    let looked = looked.join(", ");
-    match store {
-        Some(store) => format!(
-            "no device of domain {domain} is here, and the keys of {region} in {} open in no other: \
-             without it every one of them is lost for ever. Looked at: {looked}; {devices}. Restore the \
-             flash from a backup, or connect a device of the domain (--hsm); to start over without \
-             these keys, use a fresh data directory (--data DIR)",
-            store.display()
-        ),
-        None => format!(
-            "no device of domain {domain} is here, which {region} was set up with. Looked at: {looked}; \
-             {devices}. Restore the flash from a backup, or connect a device of the domain (--hsm); to \
-             start over, use a fresh data directory (--data DIR)"
-        ),
+/// What is known of a domain none of whose devices is there.
+#[derive(Debug)]
+pub struct Lost {
+    /// The Region that it is of.
+    pub region: String,
+    /// The store that has keys of it, if there are any.
+    pub store: Option<PathBuf>,
+    /// Its devices, as far as they are known.
+    pub devices: Vec<String>,
+    /// Where they were looked for.
+    pub looked: Vec<String>,
+}
+
+impl Lost {
+    /// What is missing, what that means, and what to do.
+    fn explain(&self, domain: DomainId) -> String {
+        let Self { region, store, devices, looked } = self;
+        let devices = match devices.as_slice() {
+            [] => "its devices are not known by name".to_owned(),
+            devices => format!("its devices were {}", devices.join(", ")),
+        };
+        let looked = looked.join(", ");
+        match store {
+            Some(store) => format!(
+                "no device of domain {domain} is here, and the keys of {region} in {} open in no \
+                 other: without it every one of them is lost for ever. Looked at: {looked}; {devices}. \
+                 Restore the flash from a backup, or connect a device of the domain (--hsm); to start \
+                 over without these keys, use a fresh data directory (--data DIR)",
+                store.display()
+            ),
+            None => format!(
+                "no device of domain {domain} is here, which {region} was set up with. Looked at: \
+                 {looked}; {devices}. Restore the flash from a backup, or connect a device of the \
+                 domain (--hsm); to start over, use a fresh data directory (--data DIR)"
+            ),
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) enum Kind {
     /// In this process.
     Soft,
     /// By QEMU.
-    Qemu(EmulatorConfig),
+    Qemu(Box<EmulatorConfig>),
 }
 
 enum Device {

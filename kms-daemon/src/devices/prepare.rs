@@ -15,7 +15,7 @@ use hsm_protocol::{DeviceId, DomainId, ModuleState, Role};
 
 use super::registry::Registry;
 use super::roots::RootId;
-use super::{DevicesError, Line};
+use super::{DevicesError, Line, Lost};
 use crate::consistency::Bound;
 
 /// How long devices may take to boot and test themselves.
@@ -276,13 +276,13 @@ impl Preparation<'_> {
         let unnamed = bound.iter().flat_map(|bound| &bound.devices);
         let unnamed = unnamed.filter(|id| self.registry.devices().all(|(_, known)| known != **id));
         devices.extend(unnamed.map(DeviceId::to_string));
-        DevicesError::DomainLost {
-            domain,
+        let lost = Box::new(Lost {
             region: self.region.to_owned(),
             store: bound.map(|bound| bound.store.clone()),
             devices,
             looked: self.lines.iter().map(place).collect(),
-        }
+        });
+        DevicesError::DomainLost { domain, lost }
     }
 }
 

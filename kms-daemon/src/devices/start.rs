@@ -96,12 +96,12 @@ fn qemu(dir: &Path, name: &str, config: &DevicesConfig) -> Result<Kind, DevicesE
         Link::Console => ("console", Attachment::Socket),
         Link::Uart => ("uart", Attachment::Pty),
     };
-    Ok(Kind::Qemu(EmulatorConfig {
+    Ok(Kind::Qemu(Box::new(EmulatorConfig {
         machine,
         firmware,
         directory: dir.join(name),
         link: Some(link.to_owned()),
         attachment,
         arguments: Vec::new(),
-    }))
+    })))
 }
