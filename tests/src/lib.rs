@@ -38,6 +38,7 @@ pub mod flood;
 pub mod http;
 pub mod importer;
 pub mod javascript;
+pub mod losses;
 pub mod model;
 pub mod probe;
 pub mod process;
