@@ -64,6 +64,31 @@ fn lose_and_restore(hsm: &str, flash: &str) {
     assert_intact(&daemon);
 }
 
+/// The devices' registry is there, and says whose flash is missing.
+#[test]
+fn the_only_flash_is_gone_and_that_is_told_with_what_it_means() {
+    let mut daemon = Daemon::start(&["soft"]);
+    let blob = encrypt(&daemon, &create(&daemon));
+    let device = readiness(&daemon).2["devices"][0]["device"].clone();
+    assert!(daemon.stop().success());
+    let backup = Backup::of(&daemon);
+    let flash = "hsm/us-east-1/soft-0.flash";
+    fs::remove_file(daemon.data().join(flash)).expect("removed");
+    daemon.restart();
+    assert_without_devices(&daemon, &blob);
+    let (_, problems, _) = readiness(&daemon);
+    for part in
+        ["soft-0 is missing", device.as_str().expect("an id"), "every one of them is lost for ever"]
+    {
+        assert!(problems.contains(part), "{part} is not in {problems}");
+        assert!(daemon.output().contains(part), "{part} is not in the log");
+    }
+    assert!(!daemon.data().join(flash).exists(), "another device was made in its place");
+    backup.restore(&daemon, &[flash]);
+    await_devices(&daemon, 1);
+    assert_opens(&daemon, &blob);
+}
+
 /// A Region is a domain: one that is lost is not made anew, and the other goes on.
 #[tokio::test]
 async fn one_region_is_gone_and_the_other_is_served() {

@@ -122,10 +122,20 @@ impl Preparation<'_> {
                 Err(trouble) => done.troubles.push((index, trouble)),
             }
         }
+        // With all of them out of the question, it is not only a device that is missing.
+        let hopeless = !done.is_promising && done.troubles.len() == self.lines.len();
+        let lost = domain.filter(|_| hopeless).map(|domain| self.domain_lost(domain));
+        let is_missing =
+            |trouble: &DevicesError| matches!(trouble, DevicesError::FlashMissing { .. });
         for (index, trouble) in &done.troubles {
-            if let Some(own) = &self.lines[*index].own {
-                own.say(&trouble.to_string());
-            }
+            let Some(own) = &self.lines[*index].own else { continue };
+            own.say(&match &lost {
+                Some(lost) if is_missing(trouble) => format!("{trouble}. But {lost}"),
+                _ => trouble.to_string(),
+            });
+        }
+        if done.troubles.iter().any(|(_, trouble)| is_missing(trouble)) {
+            done.troubles.extend(lost.map(|lost| (0, lost)));
         }
         done
     }
