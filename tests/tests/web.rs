@@ -475,7 +475,7 @@ fn a_pipe_that_is_closed_is_no_error() {
         assert!(output.status.success() && said.is_empty(), "{arguments:?}: {output:?}");
     };
     let mut daemon = Daemon::start(&["soft"]);
-    call(&daemon, "CreateKey", &json!({}));
+    let _made = call(&daemon, "CreateKey", &json!({}));
     let url = daemon.url().to_owned();
     unread(&["status", "--url", &url]);
     unread(&["--json", "status", "--url", &url]);
