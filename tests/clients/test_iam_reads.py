@@ -145,7 +145,7 @@ def test_tags_and_managed_policies_of_sessions(iam, user, name):
     arn = iam.create_policy(PolicyName=name, PolicyDocument=narrow)["Policy"]["Arn"]
     key = client("kms").create_key()["KeyMetadata"]["KeyId"]
     sts = client("sts", user["Key"])
-    wanted = {"RoleArn": role, "RoleSessionName": "s"}
+    wanted = {"RoleArn": role, "RoleSessionName": "s1"}
     session = sts.assume_role(
         **wanted, Tags=RED, TransitiveTagKeys=["team"], PolicyArns=[{"arn": arn}]
     )

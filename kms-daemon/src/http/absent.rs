@@ -183,7 +183,9 @@ impl Front {
 fn claimed(head: &Parts) -> Option<&str> {
     let authorization = head.headers.get(AUTHORIZATION)?.to_str().ok()?;
     let scope = authorization.split_once("Credential=")?.1.split([',', ' ']).next()?;
-    let name = scope.split('/').nth(3)?;
+    let [_, _, _, name, "aws4_request"] = scope.split('/').collect::<Vec<_>>()[..] else {
+        return None;
+    };
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let plausible = (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed);
     let here = |service: &Service| service.signing().name() == name;

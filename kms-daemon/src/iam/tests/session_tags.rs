@@ -31,7 +31,7 @@ async fn assume(
     more: &[(&str, &str)],
 ) -> Result<Principal, String> {
     let arn = role_arn(role);
-    let own = [("RoleArn", arn.as_str()), ("RoleSessionName", "s")];
+    let own = [("RoleArn", arn.as_str()), ("RoleSessionName", "s1")];
     let answer = rig.call(caller, "AssumeRole", &[&own, more].concat()).await;
     let answer = answer.map_err(|error| error.to_string())?;
     let [id, _, token] = credentials(&answer);

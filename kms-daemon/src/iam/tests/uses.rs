@@ -102,7 +102,7 @@ async fn the_services_that_an_identity_has_used() {
         "Action": "sts:AssumeRole" }));
     rig.ok("CreateRole", &[("RoleName", "r"), ("AssumeRolePolicyDocument", &trust)]).await;
     let role = format!("arn:aws:iam::{ACCOUNT}:role/r");
-    let session = [("RoleArn", role.as_str()), ("RoleSessionName", "s")];
+    let session = [("RoleArn", role.as_str()), ("RoleSessionName", "s1")];
     let [session, _, token] = credentials(&rig.call(&ana, "AssumeRole", &session).await.unwrap());
     let session = rig.lookup(&session, Some(&token)).await.unwrap().unwrap().principal().clone();
     rig.iam.note_use(&ana, "sts", "us-east-1");
