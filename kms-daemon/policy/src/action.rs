@@ -64,6 +64,7 @@ actions! {
         DeleteAccessKey "DeleteAccessKey" Own
         DeleteGroup "DeleteGroup" Own
         DeleteGroupPolicy "DeleteGroupPolicy" Own
+        DeleteLoginProfile "DeleteLoginProfile" Own
         DeletePolicy "DeletePolicy" Own
         DeletePolicyVersion "DeletePolicyVersion" Own
         DeleteRole "DeleteRole" Own

@@ -175,6 +175,7 @@ operations! {
     Iam SimulatePrincipalPolicy Reads ["PolicySourceArn", "PolicyInputList", "PermissionsBoundaryPolicyInputList", "ActionNames", "ResourceArns", "ResourcePolicy", "ResourceOwner", "CallerArn", "ContextEntries", "Marker", "MaxItems"] => simulate::principal;
     Iam SimulateCustomPolicy Reads ["PolicyInputList", "PermissionsBoundaryPolicyInputList", "ActionNames", "ResourceArns", "ResourcePolicy", "ResourceOwner", "CallerArn", "ContextEntries", "Marker", "MaxItems"] => simulate::custom;
     Iam GetLoginProfile Reads ["UserName"] => nothing::login_profile;
+    Iam DeleteLoginProfile Writes ["UserName"] => nothing::login_profile;
     Iam GetAccountPasswordPolicy Reads [] => nothing::password_policy;
     Iam ListAccountAliases Reads ["Marker", "MaxItems"] => nothing::account_aliases;
     Iam ListMFADevices Reads ["UserName", "Marker", "MaxItems"] => nothing::mfa_devices;

@@ -68,6 +68,11 @@ async fn what_cannot_be_there_is_not() {
         rig.refused("GetLoginProfile", &ana).await,
         "NoSuchEntity: Login Profile for User ana cannot be found."
     );
+    // Terraform deletes it with a user, and takes it that there is none.
+    assert_eq!(
+        rig.refused("DeleteLoginProfile", &ana).await,
+        rig.refused("GetLoginProfile", &ana).await
+    );
     let missing = rig.refused("GetLoginProfile", &[("UserName", "nobody")]).await;
     assert_eq!(missing, "NoSuchEntity: The user with name nobody cannot be found.");
     assert!(rig.refused("GetAccountPasswordPolicy", &[]).await.starts_with("NoSuchEntity"));
