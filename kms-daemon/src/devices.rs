@@ -304,11 +304,14 @@ pub fn devices_of(data: &Path, region: &str) -> Result<Vec<(String, String)>, De
     Ok(registry.lines().into_iter().filter_map(of).map(|(id, line)| (line, id)).collect())
 }
 
+/// A Region, its domain, and the lines to its devices.
+pub type KnownRegion = (String, Option<String>, Vec<String>);
+
 /// The Regions of a data directory, with the domain and the lines of each as they were last known.
 ///
 /// # Errors
 /// [`DevicesError`] if a registry cannot be read.
-pub fn known(data: &Path) -> Result<Vec<(String, Option<String>, Vec<String>)>, DevicesError> {
+pub fn known(data: &Path) -> Result<Vec<KnownRegion>, DevicesError> {
     let all = data.join("hsm");
     let failed = |source| DevicesError::File { path: all.clone(), source };
     let mut regions = Vec::new();

@@ -19,6 +19,11 @@ fn sealed(content: &[u8], salt: u8) -> Vec<u8> {
     file
 }
 
+/// So many bytes that do not repeat with the chunks.
+fn content(length: usize) -> Vec<u8> {
+    (0..251).cycle().take(length).collect()
+}
+
 fn opened(file: &[u8]) -> Result<Vec<u8>, BackupError> {
     let mut unsealer = Unsealer::begin(file, file.len() as u64, &passphrase())?;
     let mut content = Vec::new();
@@ -34,7 +39,7 @@ fn checked(file: &[u8]) -> Result<[u8; 32], BackupError> {
 #[test]
 fn what_goes_in_comes_out() {
     for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 7] {
-        let content: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let content = content(length);
         let file = sealed(&content, 1);
         assert_eq!(opened(&file).unwrap(), content);
         assert_eq!(checked(&file).unwrap(), <[u8; 32]>::from(Sha256::digest(&file)));
@@ -43,7 +48,7 @@ fn what_goes_in_comes_out() {
 
 #[test]
 fn no_bit_can_be_changed_and_no_byte_left_out() {
-    let content: Vec<u8> = (0..2 * CHUNK + 100).map(|at| (at % 251) as u8).collect();
+    let content = content(2 * CHUNK + 100);
     let file = sealed(&content, 2);
     let borders = [0, 19, 20, 51, 52, 63, 64, 95, 96, HEAD + CHUNK, HEAD + CHUNK + TAG];
     let end = file.len() - CHECKSUM;

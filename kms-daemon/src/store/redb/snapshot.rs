@@ -135,7 +135,7 @@ mod tests {
     async fn is_of_one_moment_and_opens_as_a_store() {
         let dir = tempfile::tempdir().unwrap();
         let store = RedbStore::open(&dir.path().join("store.redb")).unwrap();
-        for number in 0..3 * BATCH as u32 / 64 {
+        for number in 0..3 * BATCH / 64 {
             let mut transaction = Transaction::new();
             for part in 0..64 {
                 transaction = transaction.put(format!("{number:06}/{part}"), *b"value");
