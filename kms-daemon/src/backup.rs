@@ -90,8 +90,8 @@ pub enum BackupError {
     NoStore(PathBuf),
     /// Whether flashes are to be in it was not said.
     #[error(
-        "{0} run in this data directory, and their flash holds the domain key, which opens every \
-         key. With --with-devices the backup holds it, too, and alone restores all keys: guard \
+        "there are devices in this data directory ({0}), and their flash holds the domain key, \
+         which opens every key. With --with-devices the backup holds it, too, and alone restores all keys: guard \
          its passphrase like the keys. With --without-devices it restores nothing once these \
          devices are lost"
     )]

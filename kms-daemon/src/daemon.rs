@@ -1,30 +1,27 @@
 //! `kmsd` from start to stop.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::io;
 use std::io::IsTerminal;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 
 use crate::api::Service;
 use crate::audit::{AuditError, AuditLog, LogOptions, checkpoint, keep_checkpoints, keep_log};
-use crate::backup::{Snapshots, is_half_restored};
+use crate::backup::Snapshots;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Listen};
 use crate::consistency::{ConsistencyError, Domains, Fitting};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::development::{Seed, SeedError};
 use crate::devices::{DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints};
-use crate::durable;
 use crate::files;
 use crate::http::{Development, Front, Limits, Memory, Pages, Server};
 use crate::iam::{Iam, Setup, uses};
@@ -38,19 +35,18 @@ use crate::sigv4::Verifier;
 use crate::space::Space;
 use crate::status::DaemonStatus;
 use crate::store::{RedbStore, Store};
-use crate::tls::{self, Served, TlsError};
+use crate::tls::{self, TlsError};
 
-/// The file with the name of an installation, in its data directory.
-pub const INSTANCE: &str = "instance";
+mod data;
+mod ports;
+
+pub use data::{DataDir, INSTANCE};
+use ports::{certificate, keep_certificate, limits, listen};
+
 /// Connections for health and metrics.
 const ADMIN_CONNECTIONS: usize = 64;
-/// Files that are open beside connections: those of health and metrics, those that are about to be
-/// closed, devices, links, store and audit log.
-const OTHER_FILES: u64 = 384;
 /// How often keys of the seed are tried again while there are no devices.
 const SEED: Duration = Duration::from_secs(1);
-/// Connections that are served however few files may be open.
-const LEAST_CONNECTIONS: usize = 32;
 
 /// Why the daemon does not run; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -144,97 +140,6 @@ pub enum DaemonError {
         /// What the operating system said.
         source: io::Error,
     },
-}
-
-/// Exclusive use of a data directory, until it is dropped.
-#[derive(Debug)]
-pub struct DataDir {
-    path: PathBuf,
-    _lock: File,
-}
-
-impl DataDir {
-    /// Creates the directory if missing, and takes its lock.
-    ///
-    /// # Errors
-    /// [`DaemonError::InUse`] if another process has it; [`DaemonError::Open`] and
-    /// [`DaemonError::Foreign`] if other users do; [`DaemonError::HalfRestored`] if it holds part of a
-    /// backup.
-    pub fn open(path: &Path) -> Result<Self, DaemonError> {
-        let opened = Self::lock(path)?;
-        match is_half_restored(&opened.path)? {
-            true => Err(DaemonError::HalfRestored(opened.path)),
-            false => Ok(opened),
-        }
-    }
-
-    /// Creates the directory if missing, and takes its lock, whatever is in it.
-    ///
-    /// # Errors
-    /// [`DaemonError::InUse`] if another process has it.
-    pub(crate) fn lock(path: &Path) -> Result<Self, DaemonError> {
-        let failed = |source| DaemonError::Data { path: path.to_owned(), source };
-        durable::create_private_dir(path).map_err(failed)?;
-        let path = fs::canonicalize(path).map_err(failed)?;
-        ensure_private(&path)?;
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join("lock"))
-            .map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(DaemonError::InUse(path)),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
-        }
-    }
-
-    /// The installation's name, 32 hexadecimal digits, made at the first start. By it `kmsctl`
-    /// knows the daemon of a data directory.
-    ///
-    /// # Errors
-    /// [`DaemonError::Data`].
-    pub fn instance(&self) -> Result<String, DaemonError> {
-        let failed = |source| DaemonError::Data { path: self.path.clone(), source };
-        let path = self.path.join(INSTANCE);
-        match fs::read_to_string(&path) {
-            Ok(name) if is_instance(name.trim()) => Ok(name.trim().to_owned()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-            // What a person has changed names nothing.
-            Ok(_) | Err(_) => {
-                let name = Uuid::new_v4().simple().to_string();
-                let line = format!("{name}\n");
-                durable::write(&path, line.as_bytes(), 0o600).map_err(failed)?;
-                Ok(name)
-            }
-        }
-    }
-
-    /// The directory, absolute.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-fn is_instance(name: &str) -> bool {
-    name.len() == 32 && name.bytes().all(|digit| digit.is_ascii_hexdigit())
-}
-
-/// Refuses a directory that other users get at. The administrator gets at everything.
-fn ensure_private(path: &Path) -> Result<(), DaemonError> {
-    let failed = |source| DaemonError::Data { path: path.to_owned(), source };
-    let about = fs::metadata(path).map_err(failed)?;
-    let (owner, user) = (about.uid(), rustix::process::geteuid().as_raw());
-    if owner != user && owner != 0 {
-        return Err(DaemonError::Foreign { path: path.to_owned(), owner, user });
-    }
-    match about.mode() & 0o7777 {
-        mode if mode & 0o077 == 0 => Ok(()),
-        mode => Err(DaemonError::Open { path: path.to_owned(), mode }),
-    }
 }
 
 /// Runs the daemon until SIGINT or SIGTERM. `ready` is told the URL once requests are served.
@@ -571,71 +476,6 @@ fn credentials(config: &Config, data: &Path) -> Result<Credentials, DaemonError>
     Ok(credentials)
 }
 
-/// Binds a port.
-async fn listen(
-    (place, flag): (&Listen, &'static str),
-    limits: Limits,
-) -> Result<Server, DaemonError> {
-    let bound = Server::bind(place.addresses(), limits).await;
-    bound.map_err(|source| DaemonError::Listen { address: place.to_string(), flag, source })
-}
-
-/// As many connections as there are file descriptors for.
-fn limits(config: &Config, files: u64) -> Limits {
-    let limits = Limits::default();
-    let room = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
-    let connections = limits.connections.min(room.max(LEAST_CONNECTIONS));
-    if connections < limits.connections {
-        tracing::warn!(
-            connections,
-            "this process may have {files} open files only: fewer connections are served than \
-             {}; raise the hard limit (ulimit -Hn, LimitNOFILE=) to {}",
-            limits.connections,
-            limits.connections as u64 + OTHER_FILES,
-        );
-    }
-    let address = config.connections_per_address.unwrap_or(connections / 4);
-    Limits { connections, address, ..limits }
-}
-
-/// The certificate, if a port needs one.
-fn certificate(config: &Config, data: &Path) -> Result<Option<Arc<Served>>, DaemonError> {
-    let ports = [Some(&config.listen), config.admin_listen.as_ref()];
-    let ports: Vec<_> = ports.into_iter().flatten().filter(|port| config.needs_tls(port)).collect();
-    if ports.is_empty() {
-        return Ok(None);
-    }
-    if let Some((certificate, key)) = &config.tls {
-        return Ok(Some(Served::given(certificate.clone(), key.clone())?));
-    }
-    let names = ports.iter().flat_map(|port| port.names()).chain(config.tls_names.iter().cloned());
-    let served = Served::own(data, names, SystemTime::now())?;
-    if let Some(certificate) = served.own_certificate() {
-        tracing::info!(
-            "TLS with the daemon's own certificate; clients need AWS_CA_BUNDLE={}",
-            certificate.display()
-        );
-    }
-    let is_everywhere = |port: &&Listen| port.addresses().iter().any(|a| a.ip().is_unspecified());
-    if config.tls_names.is_empty() && ports.iter().any(is_everywhere) {
-        tracing::warn!(
-            "the certificate is for localhost alone; say with --tls-name how other machines call \
-             this one"
-        );
-    }
-    Ok(Some(served))
-}
-
-/// Keeps the certificate current, until the task is aborted.
-async fn keep_certificate(certificate: Option<Arc<Served>>, mut hangup: Signal) {
-    if let Some(certificate) = certificate {
-        return certificate.keep(hangup).await;
-    }
-    while hangup.recv().await.is_some() {
-        tracing::info!("SIGHUP: without TLS there is nothing to read again");
-    }
-}
-
 /// Completes at the first SIGINT or SIGTERM, or when the terminal is closed that the daemon was
 /// started in.
 fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
@@ -666,40 +506,4 @@ fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
     move |source| DaemonError::System { what, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_data_directory_has_one_user() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("new/data");
-        let first = DataDir::open(&path).unwrap();
-        let error = DataDir::open(&path).unwrap_err().to_string();
-        assert!(error.contains("another kmsd or kmsctl is running on"), "{error}");
-        drop(first);
-        DataDir::open(&path).unwrap();
-        // What it made is private, whatever the umask.
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
-        fs::write(dir.path().join("file"), "").unwrap();
-        let error = DataDir::open(&dir.path().join("file")).unwrap_err().to_string();
-        assert!(error.contains("--data DIR"), "{error}");
-    }
-    #[test]
-    fn a_data_directory_is_its_users_alone() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let path = fs::canonicalize(dir.path()).unwrap();
-        for mode in [0o755, 0o750, 0o711, 0o770, 0o702, 0o1777] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let error = DataDir::open(&path).unwrap_err().to_string();
-            let advice = format!("chmod 700 {}", path.display());
-            assert!(error.contains(&advice), "{mode:o}: {error}");
-            assert!(!path.join("lock").exists(), "nothing was written");
-        }
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        DataDir::open(&path).unwrap();
-    }
 }

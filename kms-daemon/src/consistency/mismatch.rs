@@ -316,7 +316,8 @@ mod tests {
     fn a_code_is_for_one_thing() {
         let one = Mismatch::LogMissing { changes: 1 };
         let two = Mismatch::LogMissing { changes: 2 };
-        let codes = [code(std::slice::from_ref(&one)), code(std::slice::from_ref(&two)), code(&[one, two])];
+        let codes =
+            [code(std::slice::from_ref(&one)), code(std::slice::from_ref(&two)), code(&[one, two])];
         assert!(codes.iter().all(|code| code.len() == 8));
         assert_eq!(codes.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
     }

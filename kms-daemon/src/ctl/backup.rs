@@ -24,6 +24,8 @@ use crate::store::{RedbStore, Revision};
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(200);
+/// Where there is no terminal, progress is told of only if there is more than that, in bytes.
+const WORTH_TELLING: u64 = 100_000_000;
 /// Longest file with a passphrase, in bytes.
 const MAX_PASSPHRASE: u64 = 64 << 10;
 
@@ -294,7 +296,7 @@ impl Bar {
                 return;
             }
             eprint!("\r{}: {} of {}   ", self.what, size(done), size(all));
-        } else if tenths > self.tenths {
+        } else if tenths > self.tenths && all > WORTH_TELLING {
             self.tenths = tenths;
             eprintln!("{}: {} of {}", self.what, size(done), size(all));
         }

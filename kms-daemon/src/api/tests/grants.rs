@@ -67,7 +67,7 @@ async fn a_grant_is_listed_as_it_was_made() {
     );
     assert_eq!(
         Value::Object(facts.response_elements.unwrap()),
-        json!({ "grantId": made["GrantId"] })
+        json!({ "grantId": made["GrantId"], "keyId": arn(&id) })
     );
 
     let plain = rig.ok("CreateGrant", grant(&id, &["DescribeKey"])).await;

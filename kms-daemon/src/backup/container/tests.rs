@@ -19,6 +19,11 @@ fn sealed(content: &[u8], salt: u8) -> Vec<u8> {
     file
 }
 
+/// So many bytes that do not repeat with the chunks.
+fn content(length: usize) -> Vec<u8> {
+    (0..251).cycle().take(length).collect()
+}
+
 fn opened(file: &[u8]) -> Result<Vec<u8>, BackupError> {
     let mut unsealer = Unsealer::begin(file, file.len() as u64, &passphrase())?;
     let mut content = Vec::new();

@@ -1,0 +1,86 @@
+//! The ports, and the certificate that they show.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::signal::unix::Signal;
+
+use super::DaemonError;
+use crate::config::{Config, Listen};
+use crate::http::{Limits, Server};
+use crate::tls::Served;
+
+/// Files that are open beside connections: those of health and metrics, those that are about to be
+/// closed, devices, links, store and audit log.
+const OTHER_FILES: u64 = 384;
+/// Connections that are served however few files may be open.
+const LEAST_CONNECTIONS: usize = 32;
+
+/// Binds a port.
+pub(super) async fn listen(
+    (place, flag): (&Listen, &'static str),
+    limits: Limits,
+) -> Result<Server, DaemonError> {
+    let bound = Server::bind(place.addresses(), limits).await;
+    bound.map_err(|source| DaemonError::Listen { address: place.to_string(), flag, source })
+}
+
+/// As many connections as there are file descriptors for.
+pub(super) fn limits(config: &Config, files: u64) -> Limits {
+    let limits = Limits::default();
+    let room = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    let connections = limits.connections.min(room.max(LEAST_CONNECTIONS));
+    if connections < limits.connections {
+        tracing::warn!(
+            connections,
+            "this process may have {files} open files only: fewer connections are served than \
+             {}; raise the hard limit (ulimit -Hn, LimitNOFILE=) to {}",
+            limits.connections,
+            limits.connections as u64 + OTHER_FILES,
+        );
+    }
+    let address = config.connections_per_address.unwrap_or(connections / 4);
+    Limits { connections, address, ..limits }
+}
+
+/// The certificate, if a port needs one.
+pub(super) fn certificate(
+    config: &Config,
+    data: &Path,
+) -> Result<Option<Arc<Served>>, DaemonError> {
+    let ports = [Some(&config.listen), config.admin_listen.as_ref()];
+    let ports: Vec<_> = ports.into_iter().flatten().filter(|port| config.needs_tls(port)).collect();
+    if ports.is_empty() {
+        return Ok(None);
+    }
+    if let Some((certificate, key)) = &config.tls {
+        return Ok(Some(Served::given(certificate.clone(), key.clone())?));
+    }
+    let names = ports.iter().flat_map(|port| port.names()).chain(config.tls_names.iter().cloned());
+    let served = Served::own(data, names, SystemTime::now())?;
+    if let Some(certificate) = served.own_certificate() {
+        tracing::info!(
+            "TLS with the daemon's own certificate; clients need AWS_CA_BUNDLE={}",
+            certificate.display()
+        );
+    }
+    let is_everywhere = |port: &&Listen| port.addresses().iter().any(|a| a.ip().is_unspecified());
+    if config.tls_names.is_empty() && ports.iter().any(is_everywhere) {
+        tracing::warn!(
+            "the certificate is for localhost alone; say with --tls-name how other machines call \
+             this one"
+        );
+    }
+    Ok(Some(served))
+}
+
+/// Keeps the certificate current, until the task is aborted.
+pub(super) async fn keep_certificate(certificate: Option<Arc<Served>>, mut hangup: Signal) {
+    if let Some(certificate) = certificate {
+        return certificate.keep(hangup).await;
+    }
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP: without TLS there is nothing to read again");
+    }
+}
