@@ -39,7 +39,7 @@ fn checked(file: &[u8]) -> Result<[u8; 32], BackupError> {
 #[test]
 fn what_goes_in_comes_out() {
     for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 7] {
-        let content: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let content = content(length);
         let file = sealed(&content, 1);
         assert_eq!(opened(&file).unwrap(), content);
         assert_eq!(checked(&file).unwrap(), <[u8; 32]>::from(Sha256::digest(&file)));
@@ -48,7 +48,7 @@ fn what_goes_in_comes_out() {
 
 #[test]
 fn no_bit_can_be_changed_and_no_byte_left_out() {
-    let content: Vec<u8> = (0..2 * CHUNK + 100).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    let content = content(2 * CHUNK + 100);
     let file = sealed(&content, 2);
     let borders = [0, 19, 20, 51, 52, 63, 64, 95, 96, HEAD + CHUNK, HEAD + CHUNK + TAG];
     let end = file.len() - CHECKSUM;
