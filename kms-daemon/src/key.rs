@@ -6,7 +6,6 @@
 pub mod alias;
 pub mod cache;
 pub mod catalog;
-pub mod count;
 mod counts;
 pub mod deletion;
 mod due;

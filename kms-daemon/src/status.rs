@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use host_driver::health::Service;
@@ -14,19 +14,17 @@ use crate::backup::LastBackup;
 use crate::config::Config;
 use crate::devices::{DeviceReport, Fleet, report};
 use crate::http::Readiness;
-use crate::key::count::keys_by_region;
+use crate::key::Catalog;
 use crate::link::PeerReport;
 use crate::loss::{Loss, losses};
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::regions::Regions;
 use crate::space::Level;
-use crate::store::{Revision, Store};
+use crate::store::Store;
 
 /// How often the store is asked whether it answers.
 const PROBE: Duration = Duration::from_secs(5);
-/// Keys are counted again only after so many times as long as it took.
-const REST: u32 = 100;
 
 /// The document of `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,17 +87,6 @@ pub struct Status {
     pub losses: Vec<Loss>,
 }
 
-/// What the store tells of what it would mean to lose it.
-#[derive(Debug, Default)]
-struct Known {
-    /// When it was looked up, and at which revision.
-    at: Option<(Instant, Revision)>,
-    /// How long that took.
-    took: Duration,
-    keys: Option<BTreeMap<String, u64>>,
-    last_backup: Option<LastBackup>,
-}
-
 /// Watches the parts of a running daemon.
 pub struct DaemonStatus {
     instance: String,
@@ -112,7 +99,8 @@ pub struct DaemonStatus {
     store: Arc<dyn Store>,
     store_available: AtomicBool,
     fleet: Option<Arc<Fleet>>,
-    known: Mutex<Known>,
+    catalog: Option<Arc<Catalog>>,
+    last_backup: Mutex<Option<LastBackup>>,
 }
 
 impl DaemonStatus {
@@ -135,7 +123,8 @@ impl DaemonStatus {
             store,
             store_available: AtomicBool::new(true),
             fleet: None,
-            known: Mutex::default(),
+            catalog: None,
+            last_backup: Mutex::default(),
         }
     }
 
@@ -143,6 +132,13 @@ impl DaemonStatus {
     #[must_use]
     pub fn with_fleet(mut self, fleet: Arc<Fleet>) -> Self {
         self.fleet = Some(fleet);
+        self
+    }
+
+    /// The same, which tells how many keys would be lost with a device.
+    #[must_use]
+    pub fn with_keys(mut self, catalog: Arc<Catalog>) -> Self {
+        self.catalog = Some(catalog);
         self
     }
 
@@ -154,11 +150,13 @@ impl DaemonStatus {
 
     /// Asks the store now and then whether it answers, until the task is aborted.
     pub async fn watch_store(self: Arc<Self>) {
+        let _ = self.keys(); // begins to count them
         loop {
             let answer = self.store.get(b"readiness").await;
             let available = answer.is_ok();
-            if let Ok(found) = &answer {
-                self.learn(found.revision).await;
+            // A store that does not answer is told of below.
+            if available && let Ok(last) = LastBackup::read(&*self.store).await {
+                *self.last_backup() = last;
             }
             if self.store_available.swap(available, Ordering::AcqRel) != available {
                 match answer {
@@ -170,33 +168,19 @@ impl DaemonStatus {
         }
     }
 
-    /// Looks up what has changed up to `revision`, unless that was done a moment ago.
-    async fn learn(&self, revision: Revision) {
-        {
-            let known = self.known();
-            let rests = |(at, seen): (Instant, Revision)| {
-                seen == revision || at.elapsed() < known.took * REST
-            };
-            if known.at.is_some_and(rests) {
-                return;
-            }
+    /// Keys by Region, once they are counted.
+    fn keys(&self) -> Option<BTreeMap<String, u64>> {
+        let counted = self.catalog.as_ref()?.counted()?;
+        let mut keys = BTreeMap::new();
+        for ((region, _), count) in counted {
+            *keys.entry(region).or_default() += count;
         }
-        let begin = Instant::now();
-        let found = async {
-            let keys = keys_by_region(&*self.store).await?;
-            Ok::<_, crate::store::StoreError>((keys, LastBackup::read(&*self.store).await?))
-        };
-        // A store that does not answer was told of.
-        if let Ok((keys, last_backup)) = found.await {
-            let at = Some((Instant::now(), revision));
-            let keys = Some(keys);
-            *self.known() = Known { at, took: begin.elapsed(), keys, last_backup };
-        }
+        Some(keys)
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn last_backup(&self) -> MutexGuard<'_, Option<LastBackup>> {
         // It is replaced whole.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_backup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The state now.
@@ -207,12 +191,8 @@ impl DaemonStatus {
             pools.into_iter().map(|(region, pool)| (region, pool.health())).collect();
         let devices: Vec<_> =
             pools.iter().flat_map(|(region, health)| report(region, health)).collect();
-        let (last_backup, losses) = {
-            let known = self.known();
-            let last = known.last_backup.clone();
-            let losses = losses(&pools, known.keys.as_ref(), last.as_ref());
-            (last, losses)
-        };
+        let last_backup = self.last_backup().clone();
+        let losses = losses(&pools, self.keys().as_ref(), last_backup.as_ref());
         let store_available = self.store_available.load(Ordering::Acquire);
         let audit_writable = self.audit.is_writable();
         let serves = |region: &String| {
