@@ -115,7 +115,17 @@ pub struct ConnectionMetrics {
     ended: Family<ReasonLabel, Counter>,
 }
 
+/// Why connections are ended.
+const REASONS: [&str; 6] = ["address", "answers", "refused", "requests", "room", "stalled"];
+
 impl ConnectionMetrics {
+    /// Counts of zero for each reason, so that what asks for one finds it before the first.
+    fn begin(&self) {
+        for reason in REASONS {
+            let _ = self.ended.get_or_create(&ReasonLabel { reason });
+        }
+    }
+
     /// Sets how many there are.
     pub(crate) fn open(&self, count: usize) {
         self.open.set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -204,6 +214,7 @@ impl Metrics {
             key_pairs: Family::default(),
             key_pairs_wanted: Family::default(),
         };
+        metrics.connections.begin();
         metrics.register();
         metrics
     }
@@ -397,10 +408,9 @@ impl Metrics {
             self.peer_up.get_or_create(&label).set(i64::from(report.reachable));
             let errands = i64::try_from(report.errands).unwrap_or(i64::MAX);
             self.peer_errands.get_or_create(&label).set(errands);
-            if let Some(at) = report.last_answer {
-                let since = Duration::from_secs(at).as_secs_f64();
-                self.peer_answered.get_or_create(&label).set(since);
-            }
+            // Never is long ago: alerts that compare with the time see it.
+            let since = Duration::from_secs(report.last_answer.unwrap_or(0)).as_secs_f64();
+            self.peer_answered.get_or_create(&label).set(since);
         }
     }
 
