@@ -485,7 +485,7 @@ def get_parameters_for_import(kms):
     key = make(kms, Origin="EXTERNAL")
     answer = yield {
         "KeyId": key["KeyId"],
-        "WrappingAlgorithm": "RSA_AES_KEY_WRAP_SHA_256",
+        "WrappingAlgorithm": "RSAES_OAEP_SHA_1",
         "WrappingKeySpec": "RSA_2048",
     }
     assert answer["KeyId"] == key["Arn"] and answer["ImportToken"] and answer["ParametersValidTo"]

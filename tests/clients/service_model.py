@@ -72,6 +72,9 @@ _REQUIRED = {
     },
     "GenerateDataKeyResponse": {"CiphertextBlob", "KeyId", "KeyMaterialId", "Plaintext"},
     "GenerateRandomResponse": {"Plaintext"},
+    # The material of other than symmetric keys has no name.
+    "ImportKeyMaterialResponse": {"KeyId"},
+    "DeleteImportedKeyMaterialResponse": {"KeyId"},
     "GrantListEntry": {
         "CreationDate", "GrantId", "IssuingAccount", "KeyId", "Name", "Operations",
     },

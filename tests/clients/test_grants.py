@@ -125,4 +125,9 @@ def test_refusals(kms, raw, symmetric, signing):
 @pytest.mark.parametrize("member", ["RetiringPrincipal", "RetiringServicePrincipal"])
 def test_nothing_to_retire(kms, member):
     nobody = {"RetiringPrincipal": NOBODY, "RetiringServicePrincipal": "a.b.example"}
-    assert kms.list_retirable_grants(**{member: nobody[member]})["Grants"] == []
+    if member == "RetiringPrincipal":
+        text = f"ARN does not refer to a valid principal: {NOBODY}"
+        with refused("InvalidArnException", text):
+            kms.list_retirable_grants(RetiringPrincipal=NOBODY)
+    else:
+        assert kms.list_retirable_grants(**{member: nobody[member]})["Grants"] == []

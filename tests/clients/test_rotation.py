@@ -10,7 +10,7 @@ from strongroom import refused
 def test_a_schedule(kms, symmetric):
     key = {"KeyId": symmetric["KeyId"]}
     status = kms.get_key_rotation_status(**key)
-    assert (status["KeyId"], status["KeyRotationEnabled"]) == (symmetric["KeyId"], False)
+    assert (status["KeyId"], status["KeyRotationEnabled"]) == (symmetric["Arn"], False)
     assert "RotationPeriodInDays" not in status and "NextRotationDate" not in status
 
     for period in (365, 90):
