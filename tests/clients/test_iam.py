@@ -445,7 +445,7 @@ def test_roles_and_their_sessions(iam, user, name):
         MaxSessionDuration=7200, Description="for <tests> & \"more\"",
     )["Role"]  # fmt: skip
     assert role["AssumeRolePolicyDocument"] == json.loads(trust(user["Arn"]))
-    assert iam.get_role(RoleName=name)["Role"] == role
+    assert iam.get_role(RoleName=name)["Role"] == {**role, "RoleLastUsed": {}}
     sts = client("sts", user["Key"])
     wanted = {"RoleArn": role["Arn"], "RoleSessionName": "s1"}
     answer = sts.assume_role(**wanted, DurationSeconds=7200)

@@ -44,11 +44,9 @@ impl AuditFacts {
         self.resource(account, arn);
     }
 
-    /// Adds an alias to the resources, once: before the keys, as CloudTrail has it.
+    /// Adds an alias to the resources, once.
     pub fn alias(&mut self, account: &str, arn: &str) {
         self.resource(account, arn);
-        let is_key = |resource: &AuditResource| resource.is_key();
-        self.resources.sort_by_key(is_key);
     }
 
     /// The ARN of the first key among the resources.

@@ -164,7 +164,7 @@ async fn the_audit_record_names_alias_and_key() {
     let input = json!({ "AliasName": "alias/a", "TargetKeyId": id });
     let (_, facts) = rig.audited("CreateAlias", input).await;
     let arns: Vec<_> = facts.resources.iter().map(|resource| resource.arn.clone()).collect();
-    assert_eq!(arns, [alias_arn("alias/a"), arn(&id)]);
+    assert_eq!(arns, [arn(&id), alias_arn("alias/a")]);
     let parameters = serde_json::Value::Object(facts.request_parameters.unwrap());
     assert_eq!(parameters, json!({ "aliasName": "alias/a", "targetKeyId": id }));
 }
