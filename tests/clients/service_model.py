@@ -269,7 +269,10 @@ def _of_kind(shape, value):
         return required
     if value["MultiRegion"]:
         required.add("MultiRegionConfiguration")
+    # One that is deleted before its material came never had any.
+    empty = value["Origin"] == "EXTERNAL" and "ExpirationModel" not in value
     here = value["KeyState"] != "PendingImport"
+    here = here and not (empty and value["KeyState"] == "PendingDeletion")
     if value["KeySpec"] == "SYMMETRIC_DEFAULT" and (here or "CurrentKeyMaterialId" in value):
         required.add("CurrentKeyMaterialId")
     if value["Origin"] == "EXTERNAL" and here:

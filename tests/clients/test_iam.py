@@ -469,7 +469,7 @@ def test_roles_and_their_sessions(iam, user, name):
     assert refusal(client("sts", changed).get_caller_identity) == ("InvalidClientTokenId", 403)
     assert refusal(sts.assume_role, **wanted, DurationSeconds=7201) == ("ValidationError", 400)
     tags = [{"Key": "a", "Value": "b"}]
-    assert refusal(sts.assume_role, **wanted, Tags=tags) == ("ValidationError", 400)
+    assert refusal(sts.assume_role, **wanted, Tags=tags) == ("AccessDenied", 403)  # sts:TagSession
     assert refusal(client("sts").assume_role, **wanted) == ("AccessDenied", 403)
 
     iam.update_assume_role_policy(RoleName=name, PolicyDocument=trust(ACCOUNT))
