@@ -197,7 +197,13 @@ struct Disk<'d>(&'d Path);
 impl<'d> Disk<'d> {
     fn mount(directory: &'d Path, megabytes: u32) -> Option<Self> {
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "strongroom-test"]);
+        mount.args([
+            "-t",
+            "tmpfs",
+            "-o",
+            &format!("size={megabytes}m,mode=0700"),
+            "strongroom-test",
+        ]);
         match mount.arg(directory).output() {
             Ok(output) if output.status.success() => Some(Self(directory)),
             refused => {

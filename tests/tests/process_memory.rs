@@ -38,12 +38,12 @@ const STS: &str = "2011-06-15";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_after_http1() {
-    nothing_is_left(Daemon::start(&["soft"]), Version::Http1).await;
+    nothing_is_left(Daemon::start_with(&["soft"], &["--rsa-stock", "0,0,0"]), Version::Http1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_after_http2() {
-    nothing_is_left(Daemon::start(&["soft"]), Version::Http2).await;
+    nothing_is_left(Daemon::start_with(&["soft"], &["--rsa-stock", "0,0,0"]), Version::Http2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +98,7 @@ async fn nothing_is_left(daemon: Daemon, version: Version) {
 /// The secret of a user's access key is in memory from its first use until it is deleted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_access_key_is_there_while_it_is_in_use() {
-    let daemon = Arc::new(Daemon::start(&["soft"]));
+    let daemon = Arc::new(Daemon::start_with(&["soft"], &["--rsa-stock", "0,0,0"]));
     let mut caller = Caller::new(&daemon, Version::Http1).await;
     caller.query("iam", IAM, "CreateUser", &[("UserName", "ana")]).await;
     let made = caller.query("iam", IAM, "CreateAccessKey", &[("UserName", "ana")]).await;
@@ -126,7 +126,7 @@ async fn a_secret_access_key_is_there_while_it_is_in_use() {
 /// Requests in pieces, cut off and badly made: what came of them is erased as well.
 #[test]
 fn nothing_is_left_of_broken_requests() {
-    let daemon = Daemon::start(&["soft"]);
+    let daemon = Daemon::start_with(&["soft"], &["--rsa-stock", "0,0,0"]);
     let mut secrets = Vec::new();
     let mut body = |name: &str| {
         let marker = marker();
@@ -192,7 +192,7 @@ fn memory_is_not_written_to_disk() {
     let status = other.wait().expect("a child");
     assert!(status.core_dumped(), "{status}: core dumps are off on this machine");
 
-    let mut daemon = Daemon::start(&["soft"]);
+    let mut daemon = Daemon::start_with(&["soft"], &["--rsa-stock", "0,0,0"]);
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("it runs");
     let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("a size");
     assert_ne!(locked.trim(), "0 kB", "root may lock memory");
