@@ -50,6 +50,8 @@ fn client() -> Result<Client, env::VarError> {
     let (id, secret) = (env::var("AWS_ACCESS_KEY_ID")?, env::var("AWS_SECRET_ACCESS_KEY")?);
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
+        // For http://; with https:// leave it out, and the crate's feature `default-https-client` in.
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
         .endpoint_url(env::var("AWS_ENDPOINT_URL_KMS")?)
         .region(Region::new(env::var("AWS_REGION")?))
         .credentials_provider(Credentials::new(id, secret, None, None, "environment"));
