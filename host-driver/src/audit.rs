@@ -69,10 +69,18 @@ pub trait AuditSink: Send + Sync {
     ///
     /// Returns what people are told.
     fn behind(&self, device: &DeviceId, found: Position, stored: Position) -> String {
-        format!(
-            "device {device} is at boot {}, but boot {} of it is recorded: its flash is an older copy",
-            found.epoch, stored.epoch
-        )
+        match found.epoch == stored.epoch {
+            true => format!(
+                "the chain of device {device} does not continue what is recorded of its boot {}: its \
+                 flash is an older copy, or the log is not its own",
+                found.epoch
+            ),
+            false => format!(
+                "device {device} is at boot {}, but boot {} of it is recorded: its flash is an older \
+                 copy",
+                found.epoch, stored.epoch
+            ),
+        }
     }
 
     /// Stores entries whose answers were lost, or that other hosts caused.
