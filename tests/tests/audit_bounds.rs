@@ -243,12 +243,17 @@ impl Drop for Disk<'_> {
     }
 }
 
-fn metric(daemon: &Daemon, name: &str) -> u64 {
+/// Metrics of one moment.
+fn metrics<const N: usize>(daemon: &Daemon, names: [&str; N]) -> [u64; N] {
     let page = String::from_utf8(get(daemon, "/metrics").body).expect("text");
-    let line = page.lines().find(|line| line.starts_with(&format!("{name} ")));
-    let value = line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok());
-    value.unwrap_or_else(|| panic!("{name} is not in {page}"))
+    names.map(|name| {
+        let line = page.lines().find(|line| line.starts_with(&format!("{name} ")));
+        let value = line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok());
+        value.unwrap_or_else(|| panic!("{name} is not in {page}"))
+    })
 }
+
+const UNTIL_RESERVE: &str = "strongroom_disk_until_reserve_bytes";
 
 fn disk_space(daemon: &Daemon) -> (u16, String) {
     let answer = get(daemon, "/readyz");
@@ -264,17 +269,20 @@ fn administration_works_on_a_full_disk_and_everything_is_recorded() {
     let keys: Vec<String> = (0..3).map(|_| make_key(&daemon)).collect();
     assert_eq!(encrypt(&daemon, &keys[0]).status, 200);
     assert_eq!(disk_space(&daemon), (200, "enough".to_owned()));
-    let free = metric(&daemon, "strongroom_disk_free_bytes");
+    let [free, until_reserve, log] = metrics(
+        &daemon,
+        ["strongroom_disk_free_bytes", UNTIL_RESERVE, "strongroom_audit_log_bytes"],
+    );
     assert!((20 << 20..32 << 20).contains(&free), "{free}: the reserve is taken");
-    assert_eq!(metric(&daemon, "strongroom_disk_until_reserve_bytes"), free - (4 << 20));
-    assert!(metric(&daemon, "strongroom_audit_log_bytes") > 1000);
+    assert_eq!(until_reserve, free - (4 << 20));
+    assert!(log > 1000);
 
     // It shows before it is too late.
     disk.fill(8 << 20);
     until("room is low", || disk_space(&daemon) == (200, "low".to_owned()));
     assert_eq!(encrypt(&daemon, &keys[0]).status, 200);
     until("the log warns", || daemon.output().contains("the disk runs full"));
-    let left = metric(&daemon, "strongroom_disk_until_reserve_bytes");
+    let [left] = metrics(&daemon, [UNTIL_RESERVE]);
     assert!((3 << 20..=4 << 20).contains(&left), "{left}");
 
     // Not a byte is free. Only administration is served, and strangers write next to nothing.

@@ -1,6 +1,7 @@
 //! Backups of a daemon that works, and what is left when a backup or a restore is cut off.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -223,6 +224,13 @@ fn a_restore_that_is_cut_off_is_whole_or_refused() {
     let began = std::time::Instant::now();
     assert_eq!(rig.restore("one.backup", &rig.path("whole")).0, 0);
     let takes = began.elapsed();
+    // Cut off while it wrote its mark: nothing was written yet.
+    let marking = rig.path("marking");
+    fs::create_dir(&marking).expect("made");
+    fs::set_permissions(&marking, fs::Permissions::from_mode(0o700)).expect("private");
+    fs::write(marking.join("restoring.new"), "A rest").expect("written");
+    assert_eq!(rig.restore("one.backup", &marking).0, 0);
+    assert!(!marking.join("restoring.new").exists());
     let mut refused = 0;
     for cut in 0..CUTS {
         let data = rig.path(&format!("data-{cut}"));

@@ -78,8 +78,9 @@ fn every_file_is_run() {
         if let Some(subject) = name.strip_prefix("test_").and_then(|name| name.strip_suffix(".py"))
         {
             let run = here.contains(&format!("    {subject},\n"));
-            // Run by `daemon.rs`, against a daemon with TLS, and by the test of its name.
-            let elsewhere = ["tls", "multi_region", "iam"].contains(&subject);
+            // Run by `daemon.rs`, against a daemon with TLS, by `monitoring.rs`, and by the tests of
+            // their names.
+            let elsewhere = ["tls", "metrics", "multi_region", "iam"].contains(&subject);
             assert!(run || elsewhere, "{name} is not run");
         }
     }

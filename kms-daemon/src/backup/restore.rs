@@ -18,6 +18,8 @@ use crate::{durable, hex};
 
 /// A file that is in a data directory while it is restored, and that no program accepts there.
 pub(crate) const MARK: &str = "restoring";
+/// The mark while it is written: nothing else was written before it.
+const STAGED_MARK: &str = "restoring.new";
 /// What an empty file system has.
 const LOST_AND_FOUND: &str = "lost+found";
 const BUFFER: usize = 1 << 20;
@@ -127,7 +129,8 @@ fn claim(dir: &Path) -> Result<DataDir, BackupError> {
     let is_empty = |dir: &Path| -> Result<bool, BackupError> {
         let entries = fs::read_dir(dir).map_err(failed("read", dir))?;
         let names = entries.flatten().map(|entry| entry.file_name());
-        Ok(names.into_iter().all(|name| name == "lock" || name == LOST_AND_FOUND))
+        let counts_not = ["lock", LOST_AND_FOUND, STAGED_MARK];
+        Ok(names.into_iter().all(|name| counts_not.iter().any(|not| name == *not)))
     };
     if was_there && !dir.join("lock").exists() && !is_empty(dir)? {
         return Err(BackupError::NotEmpty(dir.to_owned()));
