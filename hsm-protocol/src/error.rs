@@ -116,6 +116,20 @@ error_codes! {
     0x0506 MEMBERS_FULL;
     /// No enrolled provisioner has approved the other domain.
     0x0507 PEER_DENIED;
+    /// The encoded domain state is damaged, or no state that a domain can be in.
+    0x0508 DOMAIN_STATE_INVALID;
+    /// The change makes no sense, or not for this domain.
+    0x0509 CHANGE_INVALID;
+    /// The change is for another domain, version or state than this one.
+    0x050A STATE_STALE;
+    /// Too few operators have signed the change.
+    0x050B QUORUM_MISSING;
+    /// The rules could not be met any more, or are not those of a production domain.
+    0x050C RULES_DENIED;
+    /// The device CA of the domain does not vouch for the device.
+    0x050D CERTIFICATE_INVALID;
+    /// A table of the domain is full.
+    0x050E TABLE_FULL;
 
     /// The device does not hold the audit entries asked for.
     0x0601 AUDIT_RANGE;

@@ -41,6 +41,8 @@ identifiers! {
     DeviceId[16];
     /// A host key: the first 16 bytes of SHA-256 over the compressed static channel key.
     HostId[16];
+    /// An operator: the first 16 bytes of SHA-256 over the compressed signing key.
+    OperatorId[16];
     /// A domain, drawn at random by its first device.
     DomainId[16];
     /// Key material: a pseudo-random function of the material and its key id.

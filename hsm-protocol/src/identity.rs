@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::ErrorCode;
-use crate::id::{DeviceId, HostId};
+use crate::id::{DeviceId, HostId, OperatorId};
 
 /// A P-256 public key in compressed SEC 1 form, 33 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -73,6 +73,12 @@ impl PublicKey {
     #[must_use]
     pub fn host_id(&self) -> HostId {
         HostId(self.fingerprint())
+    }
+
+    /// The operator id of an operator's signing key.
+    #[must_use]
+    pub fn operator_id(&self) -> OperatorId {
+        OperatorId(self.fingerprint())
     }
 
     /// The device id of a device's identity signing key.

@@ -8,6 +8,7 @@
 //! | [`channel`] | mutual authentication, forward secrecy, strict record order (Noise IK) |
 //! | [`opcode`] | the one table of commands: number, roles, module states, audit, idempotence |
 //! | [`command`] | requests and responses of those commands |
+//! | [`domain`] | who is in a domain, who may change it, and what a quorum of them signs |
 //! | [`token`] | what leaves the device: key tokens, ciphertext blobs, domain tokens |
 //! | [`approval`] | which domains exchange multi-Region keys, by the word of a provisioner |
 //! | [`audit`] | the rule of the device's hash chain, used by device and verifier alike |
@@ -34,6 +35,7 @@ pub mod audit;
 pub mod bytes;
 pub mod channel;
 pub mod command;
+pub mod domain;
 pub mod error;
 pub mod frame;
 pub mod id;
@@ -47,7 +49,7 @@ pub mod token;
 pub use bytes::Bytes;
 pub use command::{Command, ModuleState, Role, RoleSet, StateSet};
 pub use error::ErrorCode;
-pub use id::{AuditTag, DeviceId, DomainId, HostId, KeyId, MaterialId};
+pub use id::{AuditTag, DeviceId, DomainId, HostId, KeyId, MaterialId, OperatorId};
 pub use opcode::Opcode;
 
 /// Version of everything in this crate; a device and a host must agree on it.
