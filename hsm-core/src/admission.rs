@@ -7,12 +7,10 @@ use hsm_protocol::channel::{
     ADMISSION_SIZE, AdmissionKey, AdmissionTag, CHALLENGE_SIZE, Challenge, HANDSHAKE_1_SIZE,
     MESSAGE_1_SIZE, MessageHash,
 };
-use hsm_protocol::command::domain::MAX_HOSTS;
+use hsm_protocol::domain::{Host, MAX_HOSTS};
 use hsm_protocol::{ErrorCode, HostId};
 use p256::SecretKey;
 use rand_core::CryptoRng;
-
-use crate::hosts::Hosts;
 
 /// Microseconds after which another challenge is drawn. The one before holds for as long again, so
 /// that a host has at least this long to answer.
@@ -53,7 +51,7 @@ pub(crate) struct Admission {
     current: Option<(u64, Question)>,
     previous: Option<Question>,
     /// Derived when a handshake first needs them: the only scalar multiplications here, one for
-    /// each enrolled host after a boot. In the order of the host table.
+    /// each enrolled host after a boot. In the order of the domain's hosts.
     keys: [Option<(HostId, AdmissionKey)>; MAX_HOSTS],
 }
 
@@ -86,7 +84,7 @@ impl Admission {
         &mut self,
         payload: &'m [u8],
         now_us: u64,
-        hosts: &Hosts,
+        hosts: &[Host],
         link: &SecretKey,
     ) -> Result<&'m [u8; MESSAGE_1_SIZE], ErrorCode> {
         let (message, tag) = split(payload).ok_or(ErrorCode::HANDSHAKE_FAILED)?;
@@ -130,11 +128,14 @@ impl Admission {
     }
 
     /// Derives what is missing, and drops the keys of hosts that are gone.
-    fn derive_keys(&mut self, hosts: &Hosts, link: &SecretKey) -> Result<(), ErrorCode> {
-        for (slot, row) in self.keys.iter_mut().zip(hosts.known_keys()) {
-            match row {
-                Some((host, key)) if slot.as_ref().is_none_or(|(of, _)| *of != host) => {
-                    *slot = Some((host, AdmissionKey::of_device(link, key)?));
+    fn derive_keys(&mut self, hosts: &[Host], link: &SecretKey) -> Result<(), ErrorCode> {
+        let hosts = hosts.iter().map(Some).chain(core::iter::repeat(None));
+        for (slot, host) in self.keys.iter_mut().zip(hosts) {
+            let id = host.map(|host| host.key.host_id());
+            match host {
+                Some(host) if slot.as_ref().map(|(of, _)| *of) != id => {
+                    let key = AdmissionKey::of_device(link, &host.key)?;
+                    *slot = Some((host.key.host_id(), key));
                 }
                 Some(_) => {}
                 None => *slot = None,

@@ -75,8 +75,8 @@ pub(crate) enum After {
     Continue,
     /// Ends this session.
     CloseSession(u16),
-    /// Ends the sessions of a host.
-    CloseHost(HostId),
+    /// Ends the sessions of hosts that are none of the domain, or have another role now.
+    CloseStrangers,
     /// Ends all sessions.
     CloseAll,
 }

@@ -180,10 +180,8 @@ impl<P: Platform> Hsm<P> {
     /// Accepts a handshake: message 2 is in the answer buffer then.
     fn open_session(&mut self, message: &[u8; MESSAGE_1_SIZE]) -> Result<(), ErrorCode> {
         let responder = Responder::read(self.module.identity()?.link(), message)?;
-        let key = responder.host();
-        let host = key.host_id();
+        let host = responder.host().host_id();
         let role = self.module.role(host).ok_or(ErrorCode::HANDSHAKE_FAILED)?;
-        self.module.learn_host(&key)?;
         let session = self.sessions.next_id();
         let (_, rng) = self.module.identity_and_rng()?;
         let (keys, message) = responder.accept(Welcome { session }, rng)?;
@@ -247,7 +245,10 @@ impl<P: Platform> Hsm<P> {
         match after {
             After::Continue => {}
             After::CloseSession(id) => self.sessions.close(|session| session.id == id),
-            After::CloseHost(host) => self.sessions.close(|session| session.host == host),
+            After::CloseStrangers => {
+                let module = &self.module;
+                self.sessions.close(|session| module.role(session.host) != Some(session.role));
+            }
             After::CloseAll => self.sessions.close(|_| true),
         }
         if self.check_working().is_err() {

@@ -29,7 +29,6 @@ pub mod drbg;
 pub mod entropy;
 pub mod envelope;
 pub mod fault;
-pub mod hosts;
 mod hsm;
 pub mod kbkdf;
 pub mod keystore;

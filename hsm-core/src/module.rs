@@ -13,7 +13,6 @@ use crate::algorithm::{self, Algorithm};
 use crate::audit::Chain;
 use crate::drbg::{Drbg, SEED_SIZE};
 use crate::entropy::{Cutoffs, Noise};
-use crate::hosts::Hosts;
 use crate::keystore::domain::Domain;
 use crate::keystore::identity::Identity;
 use crate::keystore::record;
@@ -42,7 +41,6 @@ pub(crate) struct Module<P: Platform> {
     noise: Noise,
     secrets: Secrets,
     residue: Residue,
-    hosts: Hosts,
     admission: Admission,
     device: DeviceId,
     /// Public, so it outlives the secrets.
@@ -67,7 +65,6 @@ impl<P: Platform> Module<P> {
             noise: Noise::new(const { Cutoffs::new(P::Entropy::MIN_ENTROPY) }),
             secrets: Secrets::none(),
             residue: Residue::none(),
-            hosts: Hosts::new(),
             admission: Admission::new(),
             device: nobody,
             document: None,
@@ -95,23 +92,16 @@ impl<P: Platform> Module<P> {
         let elapsed = self.platform.monotonic_us().saturating_sub(begin);
         self.self_test_us = u32::try_from(elapsed).unwrap_or(u32::MAX);
 
-        let mut buffer = record::buffer();
-        self.hosts = match record::read(&mut self.platform, RecordId::HOSTS, &mut buffer)? {
-            Some(stored) => Hosts::read(stored)?,
-            None => Hosts::new(),
-        };
         let Secrets { drbg, identity, domain, .. } = &mut self.secrets;
-        domain.load(&mut self.platform)?;
-        // Records are written in the order identity, hosts, domain. If one is missing and a later
-        // one is there, somebody removed it, perhaps to become the provisioner of a domain.
-        let state = match (self.hosts.is_empty(), domain.exists()) {
-            (true, false) => ModuleState::Uninitialised,
-            (false, false) => ModuleState::Initialised,
-            (false, true) => ModuleState::Operational,
-            (true, true) => return Err(ErrorCode::STORAGE_FAILED),
-        };
         *identity = Identity::load(&mut self.platform)?;
-        if identity.is_none() && state == ModuleState::Uninitialised {
+        domain.load(&mut self.platform, identity.as_ref())?;
+        // Without its domain a device is a fresh one, whatever else was removed or left: nothing of
+        // the old domain is in it.
+        let state = match domain.exists() {
+            true => ModuleState::Operational,
+            false => ModuleState::Uninitialised,
+        };
+        if identity.is_none() {
             *identity = Some(Identity::create(&mut self.platform, drbg)?);
         }
         let identity = identity.as_ref().ok_or(ErrorCode::STORAGE_FAILED)?;
@@ -241,7 +231,6 @@ impl<P: Platform> Module<P> {
     /// Erases all secrets, in RAM and in storage.
     pub(crate) fn zeroise(&mut self) -> Result<(), ErrorCode> {
         self.erase_secrets();
-        self.hosts = Hosts::new();
         self.platform.storage().erase_all()?;
         self.state = ModuleState::Zeroised;
         Ok(())

@@ -145,14 +145,12 @@ pub struct RecordId(pub u16);
 impl RecordId {
     /// The device's identity keys.
     pub const IDENTITY: Self = Self(1);
-    /// The enrolled hosts.
+    /// The hosts of a device whose domain has layout 1; read, and not written any more.
     pub const HOSTS: Self = Self(2);
-    /// The domain state.
+    /// The domain: its state and its keys.
     pub const DOMAIN: Self = Self(3);
     /// The boot counter.
     pub const EPOCH: Self = Self(4);
-    /// The roots that attestation documents must chain to.
-    pub const ROOTS: Self = Self(5);
 }
 
 /// A power-cut-safe record store. Every write is atomic, and durable when it returns.

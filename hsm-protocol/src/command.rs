@@ -54,14 +54,13 @@ pub fn decode<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, ErrorCode> {
     }
 }
 
-/// The role of an enrolled host key (FIPS 140-3: Provisioner is the Crypto Officer).
+/// The role of a host key. What a FIPS 140-3 Crypto Officer does, operators do together
+/// ([`crate::domain`]).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Role {
     /// A host key that nobody enrolled, on an uninitialised device. Never stored.
     Bootstrap = 0,
-    /// Enrols hosts, creates and joins domains, zeroises.
-    Provisioner = 1,
     /// Uses keys.
     CryptoUser = 2,
     /// Reads audit entries and status.
@@ -77,14 +76,12 @@ impl RoleSet {
     pub const PUBLIC: Self = Self(0);
     /// Any host key, on an uninitialised device.
     pub const BOOTSTRAP: Self = Self(1 << Role::Bootstrap as u8);
-    /// [`Role::Provisioner`].
-    pub const PROVISIONER: Self = Self(1 << Role::Provisioner as u8);
     /// [`Role::CryptoUser`].
     pub const CRYPTO_USER: Self = Self(1 << Role::CryptoUser as u8);
     /// [`Role::Auditor`] and [`Role::CryptoUser`], who has to keep the audit log.
     pub const AUDITOR: Self = Self(1 << Role::Auditor as u8 | Self::CRYPTO_USER.0);
     /// Every enrolled host.
-    pub const ENROLLED: Self = Self(Self::PROVISIONER.0 | Self::AUDITOR.0);
+    pub const ENROLLED: Self = Self::AUDITOR;
     /// Every host with a session, enrolled or not.
     pub const ANY: Self = Self(Self::ENROLLED.0 | Self::BOOTSTRAP.0);
 
@@ -105,10 +102,8 @@ impl RoleSet {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum ModuleState {
-    /// Fresh: accepts only its first provisioner.
+    /// Fresh: founds a domain, or joins one.
     Uninitialised = 0,
-    /// Has a provisioner, belongs to no domain.
-    Initialised = 1,
     /// Member of a domain: serves keys.
     Operational = 2,
     /// A self-test failed: only status and reset answer.
@@ -124,14 +119,10 @@ pub struct StateSet(u8);
 impl StateSet {
     /// Only [`ModuleState::Uninitialised`].
     pub const UNINITIALISED: Self = Self(1 << ModuleState::Uninitialised as u8);
-    /// Only [`ModuleState::Initialised`].
-    pub const INITIALISED: Self = Self(1 << ModuleState::Initialised as u8);
     /// Only [`ModuleState::Operational`].
     pub const OPERATIONAL: Self = Self(1 << ModuleState::Operational as u8);
-    /// Initialised or operational: the device has a provisioner.
-    pub const PROVISIONED: Self = Self(Self::INITIALISED.0 | Self::OPERATIONAL.0);
     /// Every state in which secrets and algorithms may be used.
-    pub const WORKING: Self = Self(Self::PROVISIONED.0 | Self::UNINITIALISED.0);
+    pub const WORKING: Self = Self(Self::OPERATIONAL.0 | Self::UNINITIALISED.0);
     /// The states in which nothing but a reset helps.
     pub const HALTED: Self = Self(1 << ModuleState::Error as u8 | 1 << ModuleState::Zeroised as u8);
     /// Every state.

@@ -1,7 +1,7 @@
 //! Error codes of the device.
 //!
 //! A code is a number with a family in its high byte, never a string: strings cost flash and
-//! leak. A host maps codes to texts. Codes are added, never renumbered.
+//! leak. A host maps codes to texts. Codes are added, never renumbered. Withdrawn: 0x0502.
 
 use core::fmt;
 use core::num::NonZeroU16;
@@ -104,17 +104,15 @@ error_codes! {
 
     /// The host table is full.
     0x0501 HOSTS_FULL;
-    /// No host has this fingerprint, or it is the last provisioner.
-    0x0502 HOST_UNKNOWN;
     /// The device already belongs to a domain.
     0x0503 DOMAIN_EXISTS;
     /// An identity document is damaged or not signed by its own key.
     0x0504 IDENTITY_INVALID;
-    /// The domain token is damaged, for another device, or not signed by the approved exporter.
+    /// The domain token is damaged, for another device, of another state, or not signed by a member.
     0x0505 DOMAIN_TOKEN_INVALID;
     /// The member table is full.
     0x0506 MEMBERS_FULL;
-    /// No enrolled provisioner has approved the other domain.
+    /// The operators have not approved the other domain.
     0x0507 PEER_DENIED;
     /// The encoded domain state is damaged, or no state that a domain can be in.
     0x0508 DOMAIN_STATE_INVALID;
@@ -130,6 +128,8 @@ error_codes! {
     0x050D CERTIFICATE_INVALID;
     /// A table of the domain is full.
     0x050E TABLE_FULL;
+    /// The device waits for a domain key that another member has made.
+    0x050F KEYS_MISSING;
 
     /// The device does not hold the audit entries asked for.
     0x0601 AUDIT_RANGE;

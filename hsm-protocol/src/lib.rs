@@ -10,7 +10,6 @@
 //! | [`command`] | requests and responses of those commands |
 //! | [`domain`] | who is in a domain, who may change it, and what a quorum of them signs |
 //! | [`token`] | what leaves the device: key tokens, ciphertext blobs, domain tokens |
-//! | [`approval`] | which domains exchange multi-Region keys, by the word of a provisioner |
 //! | [`audit`] | the rule of the device's hash chain, used by device and verifier alike |
 //!
 //! The layouts are described for implementers in `docs/protocol.md`. Golden bytes in `tests/`
@@ -30,7 +29,6 @@
 #[cfg(test)]
 extern crate std;
 
-pub mod approval;
 pub mod audit;
 pub mod bytes;
 pub mod channel;
@@ -53,4 +51,4 @@ pub use id::{AuditTag, DeviceId, DomainId, HostId, KeyId, MaterialId, OperatorId
 pub use opcode::Opcode;
 
 /// Version of everything in this crate; a device and a host must agree on it.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;

@@ -1,8 +1,10 @@
 //! THE command table.
 //!
-//! Numbers are explicit and never reused; the high byte is the family. Withdrawn: 0x0303, which
-//! prepared key pairs without a purpose. [`for_each_command`]
-//! hands the rows to other crates, so that a row without an implementation does not compile.
+//! Numbers are explicit and never reused; the high byte is the family. [`for_each_command`] hands the
+//! rows to other crates, so that a row without an implementation does not compile.
+//!
+//! Withdrawn: 0x0303, which prepared key pairs without a purpose; 0x0005, 0x0201 to 0x0209, 0x0B02 and
+//! 0x0B03, by which a single host changed a domain or said which other one may have its keys.
 
 use core::fmt;
 
@@ -33,24 +35,21 @@ macro_rules! for_each_command {
             0x0001 Info system::Info => system::DeviceInfo<'o>, PUBLIC, ALL, audit = false, idempotent = true;
             0x0002 Status system::Status => system::ModuleStatus, PUBLIC, ALL, audit = false, idempotent = true;
             0x0003 Reset system::Reset => (), PUBLIC, HALTED, audit = false, idempotent = true;
-            0x0004 SelfTest system::SelfTest => system::SelfTestReport, ENROLLED, PROVISIONED, audit = true, idempotent = true;
-            0x0005 Zeroise system::Zeroise => (), PROVISIONER, PROVISIONED, audit = true, idempotent = false;
-            0x0006 MemoryUse system::MemoryUse => system::MemoryPeaks, ENROLLED, PROVISIONED, audit = false, idempotent = true;
+            0x0004 SelfTest system::SelfTest => system::SelfTestReport, ENROLLED, OPERATIONAL, audit = true, idempotent = true;
+            0x0006 MemoryUse system::MemoryUse => system::MemoryPeaks, ENROLLED, OPERATIONAL, audit = false, idempotent = true;
             0x0007 Admission system::Admission => system::AdmissionChallenge, PUBLIC, WORKING, audit = false, idempotent = true;
 
             0x0101 CloseSession session::CloseSession => (), ANY, ALL, audit = false, idempotent = false;
             0x0102 SessionInfo session::SessionInfo => session::SessionState, ANY, ALL, audit = false, idempotent = true;
 
-            0x0201 Initialise domain::Initialise => domain::EnrolledHost, BOOTSTRAP, UNINITIALISED, audit = true, idempotent = false;
-            0x0202 EnrolHost domain::EnrolHost => domain::EnrolledHost, PROVISIONER, PROVISIONED, audit = true, idempotent = false;
-            0x0203 RemoveHost domain::RemoveHost => (), PROVISIONER, PROVISIONED, audit = true, idempotent = false;
-            0x0204 ListHosts domain::ListHosts => domain::HostList<'o>, ENROLLED, PROVISIONED, audit = false, idempotent = true;
-            0x0205 CreateDomain domain::CreateDomain => domain::DomainSummary, PROVISIONER, INITIALISED, audit = true, idempotent = false;
-            0x0206 ExportDomain domain::ExportDomain => domain::ExportedDomain<'o>, PROVISIONER, OPERATIONAL, audit = true, idempotent = false;
-            0x0207 JoinDomain domain::JoinDomain<'_> => domain::DomainSummary, PROVISIONER, INITIALISED, audit = true, idempotent = false;
-            0x0208 DomainInfo domain::DomainInfo => domain::DomainStatus, ENROLLED, PROVISIONED, audit = false, idempotent = true;
-            0x0209 SetAttestationRoots attest::SetAttestationRoots<'_> => (), PROVISIONER, PROVISIONED, audit = true, idempotent = true;
-            0x020A AttestationRoots attest::AttestationRoots => attest::RootList<'o>, ENROLLED, PROVISIONED, audit = false, idempotent = true;
+            0x020A AttestationRoots attest::AttestationRoots => attest::RootList<'o>, ENROLLED, OPERATIONAL, audit = false, idempotent = true;
+            0x020B FoundDomain domain::FoundDomain<'_> => domain::DomainSummary, BOOTSTRAP, UNINITIALISED, audit = true, idempotent = false;
+            0x020C JoinDomain domain::JoinDomain<'_> => domain::DomainSummary, BOOTSTRAP, UNINITIALISED, audit = true, idempotent = false;
+            0x020D ChangeDomain domain::ChangeDomain<'_> => domain::DomainSummary, ENROLLED, OPERATIONAL, audit = true, idempotent = false;
+            0x020E ExportDomain domain::ExportDomain => domain::ExportedDomain<'o>, ENROLLED, OPERATIONAL, audit = true, idempotent = true;
+            0x020F ReceiveKeys domain::ReceiveKeys<'_> => domain::DomainSummary, ENROLLED, OPERATIONAL, audit = true, idempotent = true;
+            0x0210 DomainInfo domain::DomainInfo => domain::DomainStatus, ANY, WORKING, audit = false, idempotent = true;
+            0x0211 DescribeDomain domain::DescribeDomain => domain::DescribedDomain<'o>, ENROLLED, OPERATIONAL, audit = false, idempotent = true;
 
             0x0301 GenerateKey key::GenerateKey => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0302 ExportPublicKey key::ExportPublicKey<'_> => key::PublicKeyInfo<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
@@ -78,8 +77,8 @@ macro_rules! for_each_command {
 
             0x0701 Random random::Random => random::RandomBytes<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
 
-            0x0801 AuditHead audit::AuditHead => audit::SignedHead, ENROLLED, PROVISIONED, audit = false, idempotent = true;
-            0x0802 AuditEntries audit::AuditEntries => audit::AuditPage<'o>, AUDITOR, PROVISIONED, audit = false, idempotent = true;
+            0x0801 AuditHead audit::AuditHead => audit::SignedHead, ENROLLED, OPERATIONAL, audit = false, idempotent = true;
+            0x0802 AuditEntries audit::AuditEntries => audit::AuditPage<'o>, AUDITOR, OPERATIONAL, audit = false, idempotent = true;
 
             0x0901 DeriveSharedSecret agree::DeriveSharedSecret<'_> => agree::SharedSecret<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0902 Encapsulate agree::Encapsulate<'_> => agree::Encapsulation<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
@@ -94,8 +93,8 @@ macro_rules! for_each_command {
             0x0A07 RandomFor attest::RandomFor<'_> => attest::Enveloped<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
 
             0x0B01 ReplicationKey replica::ReplicationKey => replica::DomainKeyInfo, ENROLLED, OPERATIONAL, audit = false, idempotent = true;
-            0x0B02 ExportReplica replica::ExportReplica<'_> => replica::ExportedReplica<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
-            0x0B03 ImportReplica replica::ImportReplica<'_> => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0B04 ExportReplica replica::ExportReplica<'_> => replica::ExportedReplica<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0B05 ImportReplica replica::ImportReplica<'_> => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
         }
     };
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`KeyToken`] | `GenerateKey` | a key's secret under the domain key |
 //! | [`Blob`] | `Encrypt` and its kin | a caller's plaintext under a key |
-//! | [`DomainToken`] | `ExportDomain` | the domain state, for one joining device |
+//! | [`DomainToken`] | `ExportDomain` | state and keys of a domain, for one of its members |
 //! | [`replica`] | `ExportReplica` | a key's secret, for another domain |
 //! | [`sealed`] | `PrepareKeyPair`, `ParametersForImport` | what a later command takes |
 //!
@@ -30,7 +30,8 @@ pub const IV_SIZE: usize = 12;
 
 const KEY_TOKEN_V1: u8 = 0x11;
 const BLOB_V1: u8 = 0x21;
-const DOMAIN_TOKEN_V1: u8 = 0x31;
+/// Version 1 held a state without operators.
+const DOMAIN_TOKEN_V2: u8 = 0x32;
 
 /// What a key token says of its key. All of it is authenticated and enforced by the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -224,11 +225,11 @@ impl<'a> Blob<'a> {
     }
 }
 
-/// A domain token, version 1.
+/// A domain token, version 2.
 ///
 /// ```text
-/// version 0x31 | domain [16] | domain version u32 LE | exporter [16] | joiner [16]
-/// | ephemeral key [33] | AES-256-GCM(domain state) | tag [16] | signature [64]
+/// version 0x32 | domain [16] | domain version u32 LE | exporter [16] | joiner [16]
+/// | ephemeral key [33] | AES-256-GCM(state and keys) | tag [16] | signature [64]
 /// ```
 /// The header up to and including the ephemeral key is additional data. The wrapping key comes
 /// from one-pass ECDH of the ephemeral key and the joiner's join key (SP 800-56A 6.2.2.2), used
@@ -248,7 +249,7 @@ pub struct DomainToken<'a> {
     pub ephemeral: PublicKey,
     /// The authenticated header.
     pub header: &'a [u8],
-    /// Encrypted domain state and tag.
+    /// Encrypted state, keys, and tag.
     pub sealed: &'a [u8],
     /// What the signature covers.
     pub signed: &'a [u8],
@@ -257,7 +258,7 @@ pub struct DomainToken<'a> {
 }
 
 /// Starts every message that signs a domain token.
-pub const DOMAIN_TOKEN_LABEL: &[u8] = b"strongroom-domain-token-v1";
+pub const DOMAIN_TOKEN_LABEL: &[u8] = b"strongroom-domain-token-v2";
 
 impl<'a> DomainToken<'a> {
     /// Length of the header in bytes.
@@ -278,7 +279,7 @@ impl<'a> DomainToken<'a> {
         let (signed, signature) = token.split_last_chunk()?;
         let (header, sealed) = signed.split_at_checked(Self::HEADER_SIZE)?;
         let mut rest = header;
-        let [DOMAIN_TOKEN_V1] = take(&mut rest)? else { return None };
+        let [DOMAIN_TOKEN_V2] = take(&mut rest)? else { return None };
         let token = Self {
             domain: DomainId(*take(&mut rest)?),
             version: u32::from_le_bytes(*take(&mut rest)?),
@@ -308,7 +309,7 @@ impl<'a> DomainToken<'a> {
         let (header, rest) =
             out.split_at_mut_checked(Self::HEADER_SIZE).ok_or(ErrorCode::TOO_LARGE)?;
         let parts: [&[u8]; 6] = [
-            &[DOMAIN_TOKEN_V1],
+            &[DOMAIN_TOKEN_V2],
             domain.as_bytes(),
             &version.to_le_bytes(),
             exporter.as_bytes(),

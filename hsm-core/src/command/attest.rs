@@ -3,7 +3,6 @@
 use hsm_protocol::command::Command;
 use hsm_protocol::command::attest::{
     Attest, AttestationRoots, Attested, Confidential, Enveloped, For, Recipient, RootList,
-    SetAttestationRoots,
 };
 use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::token::sealed::AttestedRecipient;
@@ -19,12 +18,6 @@ use crate::{attestation, envelope};
 const VALIDITY_MS: u64 = 300_000;
 /// Longest envelope in bytes: the longest plaintext, and what is around it.
 const ENVELOPE: usize = hsm_protocol::command::cipher::MAX_PLAINTEXT + envelope::OVERHEAD;
-
-impl Execute for SetAttestationRoots<'_> {
-    fn execute<P: Platform>(self, cx: &mut Context<'_, P>, _: &mut [u8]) -> Result<(), ErrorCode> {
-        cx.module.set_roots(&self.roots)
-    }
-}
 
 impl Execute for AttestationRoots {
     fn execute<'o, P: Platform>(
@@ -46,9 +39,9 @@ impl Execute for Attest<'_> {
         cx: &mut Context<'_, P>,
         scratch: &'o mut [u8],
     ) -> Result<Attested<'o>, ErrorCode> {
-        let roots = cx.module.roots()?;
         let p384 = cx.algorithm(KeySpec::ECC_NIST_P384)?;
-        let facts = attestation::verify(&self.document, self.now_ms, &roots, p384)?;
+        let roots = cx.module.roots()?;
+        let facts = attestation::verify(&self.document, self.now_ms, roots, p384)?;
         let public_key = facts.public_key.ok_or(ErrorCode::ATTESTATION_MALFORMED)?;
         let rsa = cx.algorithm(envelope::spec_of(public_key)?)?;
         let (domain, rng) = cx.module.token_parts()?;

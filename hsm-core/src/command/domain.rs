@@ -1,81 +1,68 @@
-//! Provisioning: hosts and domains.
+//! The domain: founded, joined, and changed by a quorum of its operators.
 
+use hsm_protocol::command::decode;
 use hsm_protocol::command::domain::{
-    CreateDomain, DomainInfo, DomainStatus, DomainSummary, EnrolHost, EnrolledHost, ExportDomain,
-    ExportedDomain, HostList, Initialise, JoinDomain, ListHosts, RemoveHost,
+    ChangeDomain, DescribeDomain, DescribedDomain, DomainInfo, DomainStatus, DomainSummary,
+    ExportDomain, ExportedDomain, FoundDomain, JoinDomain, ReceiveKeys,
 };
-use hsm_protocol::{Bytes, ErrorCode, Role};
+use hsm_protocol::domain::{Ballot, MAX_STATE};
+use hsm_protocol::{Bytes, ErrorCode};
 
-use crate::dispatch::{After, Caller, Context, Execute};
-use crate::keystore::domain::Domain;
+use crate::dispatch::{After, Context, Execute};
+use crate::keystore::domain::{Domain, Fate};
 use crate::keystore::transfer;
 use crate::platform::Platform;
 
-impl Execute for Initialise {
-    fn execute<P: Platform>(
-        self,
-        cx: &mut Context<'_, P>,
-        _: &mut [u8],
-    ) -> Result<EnrolledHost, ErrorCode> {
-        let Caller::Host { host, .. } = cx.caller else { return Err(ErrorCode::INTERNAL) };
-        // The session has the role of a stranger; its host opens another as provisioner.
-        cx.after = After::CloseAll;
-        cx.module.change_hosts(|hosts| hosts.enrol(host, None, Role::Provisioner))
-    }
-}
-
-impl Execute for EnrolHost {
-    fn execute<P: Platform>(
-        self,
-        cx: &mut Context<'_, P>,
-        _: &mut [u8],
-    ) -> Result<EnrolledHost, ErrorCode> {
-        self.key.to_point()?;
-        let host = self.key.host_id();
-        let former = cx.module.hosts().role(host);
-        let enrolled =
-            cx.module.change_hosts(|hosts| hosts.enrol(host, Some(&self.key), self.role))?;
-        if former.is_some_and(|former| former != self.role) {
-            cx.after = After::CloseHost(host);
-        }
-        Ok(enrolled)
-    }
-}
-
-impl Execute for RemoveHost {
-    fn execute<P: Platform>(self, cx: &mut Context<'_, P>, _: &mut [u8]) -> Result<(), ErrorCode> {
-        cx.module.change_hosts(|hosts| hosts.remove(self.host))?;
-        cx.after = After::CloseHost(self.host);
-        Ok(())
-    }
-}
-
-impl Execute for ListHosts {
-    fn execute<'o, P: Platform>(
-        self,
-        cx: &mut Context<'_, P>,
-        scratch: &'o mut [u8],
-    ) -> Result<HostList<'o>, ErrorCode> {
-        let mut end = 0usize;
-        for row in cx.module.hosts().iter() {
-            let free = scratch.get_mut(end..).unwrap_or_default();
-            end = end.saturating_add(postcard::to_slice(row, free)?.len());
-        }
-        Ok(HostList { rows: Bytes(scratch.get(..end).unwrap_or_default()) })
-    }
-}
-
-impl Execute for CreateDomain {
+impl Execute for FoundDomain<'_> {
     fn execute<P: Platform>(
         self,
         cx: &mut Context<'_, P>,
         _: &mut [u8],
     ) -> Result<DomainSummary, ErrorCode> {
-        let domain = cx.module.change_domain(|domain, identity, rng| {
-            domain.found(identity.document(), rng);
+        // The session is a stranger's; hosts of the domain open others.
+        cx.after = After::CloseStrangers;
+        let Self { state, votes, certificate } = &self;
+        cx.module.change_domain(|domain, identity, rng| {
+            domain.found(state, votes, certificate.as_ref(), identity, rng)
+        })
+    }
+}
+
+impl Execute for JoinDomain<'_> {
+    fn execute<P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        _: &mut [u8],
+    ) -> Result<DomainSummary, ErrorCode> {
+        cx.after = After::CloseStrangers;
+        cx.module.change_domain(|domain, identity, _| {
+            let mut exported = Domain::empty();
+            transfer::import(identity, None, &self.token, &mut exported)?;
+            domain.join(&exported, identity)
+        })
+    }
+}
+
+impl Execute for ChangeDomain<'_> {
+    fn execute<P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        _: &mut [u8],
+    ) -> Result<DomainSummary, ErrorCode> {
+        let ballot: Ballot<'_> = decode(&self.ballot)?;
+        let mut fate = Fate::Stays;
+        let summary = cx.module.change_domain(|domain, identity, rng| {
+            fate = domain.change(&ballot, identity, rng)?;
             Ok(())
         })?;
-        Ok(domain.summary())
+        match fate {
+            Fate::Stays => cx.after = After::CloseStrangers,
+            Fate::Ends => {
+                cx.after = After::CloseAll;
+                cx.module.zeroise()?;
+            }
+        }
+        Ok(summary)
     }
 }
 
@@ -87,28 +74,24 @@ impl Execute for ExportDomain {
         cx: &mut Context<'_, P>,
         scratch: &'o mut [u8],
     ) -> Result<ExportedDomain<'o>, ErrorCode> {
-        self.joiner.verify()?;
-        cx.module.change_domain(|domain, _, _| match domain.exists() {
-            true => domain.add_member(&self.joiner),
-            false => Err(ErrorCode::INTERNAL),
-        })?;
         let (domain, identity, rng) = cx.module.export_parts()?;
-        let length = transfer::export(domain, identity, &self.joiner, rng, scratch)?;
+        let length = transfer::export(domain, identity, self.member, rng, scratch)?;
         Ok(ExportedDomain { token: Bytes(scratch.get(..length).unwrap_or_default()) })
     }
 }
 
-impl Execute for JoinDomain<'_> {
+impl Execute for ReceiveKeys<'_> {
     fn execute<P: Platform>(
         self,
         cx: &mut Context<'_, P>,
         _: &mut [u8],
     ) -> Result<DomainSummary, ErrorCode> {
-        self.exporter.verify()?;
-        let domain = cx.module.change_domain(|domain, identity, _| {
-            transfer::import(identity, &self.exporter, &self.token, domain)
-        })?;
-        Ok(domain.summary())
+        cx.module.change_domain(|domain, identity, _| {
+            let mut exported = Domain::empty();
+            let trusted = domain.state()?;
+            transfer::import(identity, Some(trusted), &self.token, &mut exported)?;
+            domain.receive(&exported)
+        })
     }
 }
 
@@ -119,6 +102,21 @@ impl Execute for DomainInfo {
         _: &mut [u8],
     ) -> Result<DomainStatus, ErrorCode> {
         let device = cx.module.identity()?.device_id();
-        Ok(DomainStatus { device, domain: cx.module.domain().map(Domain::summary) })
+        let domain = cx.module.domain().map(Domain::summary).transpose()?;
+        Ok(DomainStatus { device, domain })
+    }
+}
+
+impl Execute for DescribeDomain {
+    const ANSWER: usize = MAX_STATE;
+
+    fn execute<'o, P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        scratch: &'o mut [u8],
+    ) -> Result<DescribedDomain<'o>, ErrorCode> {
+        let state = cx.module.domain().ok_or(ErrorCode::INTERNAL)?.state()?;
+        let out = scratch.first_chunk_mut::<MAX_STATE>().ok_or(ErrorCode::INTERNAL)?;
+        Ok(DescribedDomain { state: Bytes(state.encode(out)?) })
     }
 }

@@ -1,11 +1,10 @@
 //! Multi-Region keys: out of this domain, and into it.
 
-use hsm_protocol::approval::Approval;
 use hsm_protocol::command::key::NewKey;
 use hsm_protocol::command::replica::{
     DomainKeyInfo, ExportReplica, ExportedReplica, ImportReplica, ReplicationKey,
 };
-use hsm_protocol::{Bytes, ErrorCode, Role};
+use hsm_protocol::{Bytes, ErrorCode};
 
 use crate::dispatch::{Context, Execute};
 use crate::keystore::replica::{self, ReplicationPair};
@@ -33,7 +32,7 @@ impl Execute for ExportReplica<'_> {
         if !self.key.id.multi_region {
             return Err(ErrorCode::USAGE_DENIED);
         }
-        check(cx, &self.approval)?;
+        check(cx, &self.peer)?;
         let (domain, _) = cx.module.token_parts()?;
         // Not through the cache: it may hold the secret expanded.
         let mut secret = SecretBuf::new();
@@ -50,7 +49,7 @@ impl Execute for ExportReplica<'_> {
             usage: attributes.usage,
             origin: attributes.origin,
         };
-        let (peer, what) = (&self.approval.peer, (&new, attributes.material));
+        let (peer, what) = (&self.peer, (&new, attributes.material));
         let length = replica::export(domain, peer, what, &secret, rng, scratch)?;
         Ok(ExportedReplica { token: Bytes(scratch.get(..length).unwrap_or_default()) })
     }
@@ -62,10 +61,10 @@ impl Execute for ImportReplica<'_> {
         cx: &mut Context<'_, P>,
         scratch: &'o mut [u8],
     ) -> Result<NewKey<'o>, ErrorCode> {
-        check(cx, &self.approval)?;
+        check(cx, &self.peer)?;
         let (domain, _) = cx.module.token_parts()?;
         let mut secret = SecretBuf::new();
-        let attributes = replica::import(domain, &self.approval.peer, &self.token, &mut secret)?;
+        let attributes = replica::import(domain, &self.peer, &self.token, &mut secret)?;
         if attributes.key != self.id {
             return Err(ErrorCode::KEY_MISMATCH);
         }
@@ -86,12 +85,11 @@ impl Execute for ImportReplica<'_> {
     }
 }
 
-/// Whether a provisioner of this domain approves the other one.
-fn check<P: Platform>(cx: &mut Context<'_, P>, approval: &Approval) -> Result<(), ErrorCode> {
-    let provisioner = cx.module.hosts().role(approval.provisioner.host_id());
-    if provisioner != Some(Role::Provisioner) {
-        return Err(ErrorCode::PEER_DENIED);
-    }
+/// Whether the operators of this domain approve the other one.
+fn check<P: Platform>(cx: &mut Context<'_, P>, peer: &DomainKeyInfo) -> Result<(), ErrorCode> {
     let (domain, _) = cx.module.token_parts()?;
-    replica::check_approval(domain, approval)
+    match domain.state()?.approves(peer) {
+        true => Ok(()),
+        false => Err(ErrorCode::PEER_DENIED),
+    }
 }

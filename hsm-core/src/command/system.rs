@@ -1,12 +1,12 @@
-//! Version, identity, status, self-test, reset, zeroisation.
+//! Version, identity, status, self-test, reset.
 
 use hsm_protocol::command::system::{
     Admission, AdmissionChallenge, DeviceInfo, Info, MemoryPeaks, MemoryUse, ModuleStatus, Reset,
-    SelfTest, SelfTestReport, Status, Zeroise,
+    SelfTest, SelfTestReport, Status,
 };
 use hsm_protocol::{Bytes, ErrorCode, PROTOCOL_VERSION};
 
-use crate::dispatch::{After, Context, Execute};
+use crate::dispatch::{Context, Execute};
 use crate::hsm::WINDOW;
 use crate::platform::Platform;
 
@@ -81,12 +81,5 @@ impl Execute for Reset {
     fn execute<P: Platform>(self, cx: &mut Context<'_, P>, _: &mut [u8]) -> Result<(), ErrorCode> {
         cx.module.platform.reset();
         Ok(())
-    }
-}
-
-impl Execute for Zeroise {
-    fn execute<P: Platform>(self, cx: &mut Context<'_, P>, _: &mut [u8]) -> Result<(), ErrorCode> {
-        cx.after = After::CloseAll;
-        cx.module.zeroise()
     }
 }

@@ -1,72 +1,62 @@
-//! The domain state: keys that wrap tokens, and the devices that share them.
+//! The domain that a device belongs to: its public state, and the keys that wrap tokens.
 //!
 //! ```text
-//! layout 1: version u8 = 1 | domain [16] | domain version u32 LE
-//!   | rules version u16 LE = 0 | operators u8 = 0
-//!   | active key u32 LE | keys u8 | keys × (id u32 LE, key [32])
-//!   | members u8 | members × identity document [163]
+//! layout 2: version u8 = 2 | keys u8 | keys × (id u32 LE, key [32]) | encoded state
 //! ```
-//! Rules and operators have their place; quorum control fills it.
+//! The encoded state is [`hsm_protocol::domain`]'s. Layout 1, of devices that a single host ruled, is
+//! read as a development domain of that host ([`v1`]).
 
 use core::fmt;
 
 use hsm_protocol::bytes::{concat, take};
-use hsm_protocol::command::domain::{DomainSummary, MAX_MEMBERS};
-use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
-use hsm_protocol::{DeviceId, DomainId, ErrorCode};
+use hsm_protocol::command::domain::DomainSummary;
+use hsm_protocol::domain::change::Votes;
+use hsm_protocol::domain::{
+    Ballot, Certificate, DomainKeyEntry, DomainState, MAX_DOMAIN_KEYS, MAX_STATE as MAX_PUBLIC,
+};
+use hsm_protocol::{DeviceId, DomainId, ErrorCode, HostId, Role};
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
+use super::identity::Identity;
 use super::record::{self, MAX_DATA};
 use crate::platform::{Platform, RecordId};
 use crate::secret::Secret;
 
-/// Layout version.
-const VERSION: u8 = 1;
-/// Domain keys a device holds: the active one and those that tokens may still be under.
-pub const MAX_DOMAIN_KEYS: usize = 4;
-/// Bytes of an identity document.
-const DOCUMENT: usize = 3 * PublicKey::SIZE + Signature::SIZE;
-/// Longest encoded state, in bytes.
-pub(crate) const MAX_STATE: usize =
-    1 + 16 + 4 + 3 + 4 + 1 + MAX_DOMAIN_KEYS * 36 + 1 + MAX_MEMBERS * DOCUMENT;
+mod v1;
 
-const _: () = assert!(MAX_STATE <= MAX_DATA, "a domain state fits a record");
+/// Layout version.
+const VERSION: u8 = 2;
+/// Longest encoded domain, in bytes.
+pub(crate) const MAX_ENCODED: usize = 2 + MAX_DOMAIN_KEYS * 36 + MAX_PUBLIC;
+
+const _: () = assert!(MAX_ENCODED <= MAX_DATA, "a domain fits a record");
 
 struct DomainKey {
     id: u32,
     key: Secret<32>,
 }
 
-/// The domain a device belongs to. The keys zeroise themselves on drop.
+/// A place for a domain. The keys zeroise themselves on drop.
 pub struct Domain {
-    id: DomainId,
-    version: u32,
-    active: u32,
+    state: Option<DomainState>,
     keys: [Option<DomainKey>; MAX_DOMAIN_KEYS],
-    members: [Option<IdentityDocument>; MAX_MEMBERS],
+}
+
+/// What a change asks the module to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    /// The device goes on in the new state.
+    Stays,
+    /// The device is to be erased, or is no member any more.
+    Ends,
 }
 
 impl Domain {
-    /// A new domain with one key and one member.
+    /// No domain: a place for one.
     #[must_use]
-    pub fn create(own: &IdentityDocument, rng: &mut dyn CryptoRng) -> Self {
-        let mut domain = Self::empty();
-        domain.found(own, rng);
-        domain
-    }
-
-    /// Becomes a new domain with one key and one member.
-    pub(crate) fn found(&mut self, own: &IdentityDocument, rng: &mut dyn CryptoRng) {
-        self.clear();
-        rng.fill_bytes(&mut self.id.0);
-        (self.version, self.active) = (1, 1);
-        if let Some(slot) = self.keys.first_mut() {
-            let key = slot.insert(DomainKey { id: 1, key: Secret::zeroed() });
-            rng.fill_bytes(key.key.expose_mut());
-        }
-        if let Some(slot) = self.members.first_mut() {
-            *slot = Some(*own);
-        }
+    pub const fn empty() -> Self {
+        Self { state: None, keys: [const { None }; MAX_DOMAIN_KEYS] }
     }
 
     /// Becomes no domain; the keys are zeroised where they are.
@@ -77,85 +67,191 @@ impl Domain {
     /// Becomes a copy of another domain, key by key, so that no secret is moved.
     pub(crate) fn copy_from(&mut self, other: &Self) {
         self.clear();
-        (self.id, self.version, self.active) = (other.id, other.version, other.active);
-        for (slot, key) in self.keys.iter_mut().zip(other.keys.iter().map(Option::as_ref)) {
-            let Some(DomainKey { id, key }) = key else { continue };
-            let slot = slot.insert(DomainKey { id: *id, key: Secret::zeroed() });
-            *slot.key.expose_mut() = *key.expose();
+        self.state.clone_from(&other.state);
+        for key in other.keys.iter().flatten() {
+            // As many places as there: there is room.
+            let _ = self.put_key(key.id, |own| *own = *key.key.expose());
         }
-        self.members = other.members;
     }
 
     /// Whether there is a domain here.
     pub(crate) const fn exists(&self) -> bool {
-        self.version != 0
+        self.state.is_some()
     }
 
-    /// No domain: a place for one.
-    pub(crate) const fn empty() -> Self {
-        Self {
-            id: DomainId([0; 16]),
-            version: 0,
-            active: 0,
-            keys: [const { None }; MAX_DOMAIN_KEYS],
-            members: [None; MAX_MEMBERS],
-        }
+    /// The public state.
+    ///
+    /// # Errors
+    /// [`ErrorCode::INTERNAL`] if there is no domain.
+    pub fn state(&self) -> Result<&DomainState, ErrorCode> {
+        self.state.as_ref().ok_or(ErrorCode::INTERNAL)
     }
 
-    /// The domain's id.
+    /// The domain's id; zeros if there is none.
     #[must_use]
-    pub const fn id(&self) -> &DomainId {
-        &self.id
+    pub fn id(&self) -> &DomainId {
+        const NONE: DomainId = DomainId([0; 16]);
+        self.state.as_ref().map_or(&NONE, |state| &state.domain)
     }
 
-    /// Version of the state; every change adds one.
-    #[must_use]
-    pub const fn version(&self) -> u32 {
-        self.version
+    /// The role of a host.
+    pub(crate) fn role(&self, host: HostId) -> Option<Role> {
+        self.state.as_ref()?.role(host)
     }
 
     /// What may be known outside.
-    #[must_use]
+    ///
+    /// # Errors
+    /// [`ErrorCode::INTERNAL`] if there is no domain.
     #[allow(clippy::cast_possible_truncation)] // at most MAX_MEMBERS
-    pub fn summary(&self) -> DomainSummary {
-        DomainSummary {
-            domain: self.id,
-            version: self.version,
-            active_key: self.active,
-            members: self.members.iter().flatten().count() as u8,
-        }
+    pub fn summary(&self) -> Result<DomainSummary, ErrorCode> {
+        let state = self.state()?;
+        Ok(DomainSummary {
+            domain: state.domain,
+            kind: state.kind,
+            version: state.version,
+            state: state.hash()?,
+            active_key: state.active_key(),
+            has_keys: self.has_keys(),
+            members: state.members.len() as u8,
+        })
     }
 
     /// The key that wraps new tokens, and its id.
     ///
     /// # Errors
-    /// [`ErrorCode::INTERNAL`]: a domain always has one.
+    /// [`ErrorCode::KEYS_MISSING`] if the device has not received it yet.
     pub(crate) fn active_key(&self) -> Result<(u32, &Secret<32>), ErrorCode> {
-        self.key(self.active).map(|key| (self.active, key)).ok_or(ErrorCode::INTERNAL)
+        let id = self.state()?.active_key();
+        Ok((id, self.key(id)?))
     }
 
     /// The key with this id.
-    pub(crate) fn key(&self, id: u32) -> Option<&Secret<32>> {
-        self.keys.iter().flatten().find(|key| key.id == id).map(|key| &key.key)
-    }
-
-    /// Whether a device is a member.
-    #[must_use]
-    pub fn has_member(&self, device: &DeviceId) -> bool {
-        self.members.iter().flatten().any(|member| member.device_id() == *device)
-    }
-
-    /// Adds a member; adding it again changes nothing.
     ///
     /// # Errors
-    /// [`ErrorCode::MEMBERS_FULL`].
-    pub(crate) fn add_member(&mut self, member: &IdentityDocument) -> Result<(), ErrorCode> {
-        if self.has_member(&member.device_id()) {
-            return Ok(());
+    /// [`ErrorCode::KEYS_MISSING`] if the domain has it and this device does not yet;
+    /// [`ErrorCode::TOKEN_INVALID`] if the domain has no such key.
+    pub(crate) fn key(&self, id: u32) -> Result<&Secret<32>, ErrorCode> {
+        if let Some(key) = self.keys.iter().flatten().find(|key| key.id == id) {
+            return Ok(&key.key);
         }
-        let slot = self.members.iter_mut().find(|slot| slot.is_none());
-        *slot.ok_or(ErrorCode::MEMBERS_FULL)? = Some(*member);
-        self.version = self.version.checked_add(1).ok_or(ErrorCode::INTERNAL)?;
+        match self.state()?.keys.iter().any(|key| key.id == id) {
+            true => Err(ErrorCode::KEYS_MISSING),
+            false => Err(ErrorCode::TOKEN_INVALID),
+        }
+    }
+
+    /// Whether every key of the domain is here.
+    pub(crate) fn has_keys(&self) -> bool {
+        let Some(state) = &self.state else { return false };
+        state.keys.iter().all(|key| self.key(key.id).is_ok())
+    }
+
+    /// Becomes a new domain: the first state that its operators have signed, with a fresh key.
+    ///
+    /// # Errors
+    /// [`ErrorCode::DOMAIN_STATE_INVALID`]; [`ErrorCode::CHANGE_INVALID`] if this device is not its
+    /// one member and the maker of its one key; [`ErrorCode::CERTIFICATE_INVALID`]; those of
+    /// [`DomainState::check_founding`].
+    pub(crate) fn found(
+        &mut self,
+        state: &[u8],
+        votes: &Votes,
+        certificate: Option<&Certificate>,
+        own: &Identity,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), ErrorCode> {
+        let state = DomainState::decode(state)?;
+        let document = own.document();
+        let device = own.device_id();
+        let [member] = state.members.as_slice() else { return Err(ErrorCode::CHANGE_INVALID) };
+        let is_own = member.signing == document.signing
+            && member.join == document.join
+            && state.keys.as_slice() == [DomainKeyEntry { id: 1, maker: device }];
+        if !is_own {
+            return Err(ErrorCode::CHANGE_INVALID);
+        }
+        match (&state.device_ca, certificate) {
+            (None, None) => {}
+            (Some(ca), Some(certificate)) if certificate.kind == member.kind => {
+                certificate.verify(ca, document)?;
+            }
+            _ => return Err(ErrorCode::CERTIFICATE_INVALID),
+        }
+        state.check_founding(votes)?;
+        self.clear();
+        self.state = Some(state);
+        self.put_key(1, |key| rng.fill_bytes(key))
+    }
+
+    /// Makes a change that the operators have signed; a domain key that this device has to make is
+    /// drawn, and keys that the domain has no more are zeroised.
+    ///
+    /// # Errors
+    /// Those of [`DomainState::decide`].
+    pub(crate) fn change(
+        &mut self,
+        ballot: &Ballot<'_>,
+        own: &Identity,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Fate, ErrorCode> {
+        let outcome = self.state()?.decide(ballot)?;
+        let device = own.device_id();
+        if outcome.zeroised == Some(device) || outcome.next.member(device).is_none() {
+            return Ok(Fate::Ends);
+        }
+        for slot in &mut self.keys {
+            let is_gone =
+                |key: &DomainKey| outcome.next.keys.iter().all(|entry| entry.id != key.id);
+            if slot.as_ref().is_some_and(is_gone) {
+                *slot = None;
+            }
+        }
+        self.state = Some(outcome.next);
+        match outcome.new_key {
+            Some(key) if key.maker == device => self.put_key(key.id, |key| rng.fill_bytes(key))?,
+            _ => {}
+        }
+        Ok(Fate::Stays)
+    }
+
+    /// Becomes what another member has exported; see [`super::transfer`].
+    ///
+    /// # Errors
+    /// [`ErrorCode::DOMAIN_TOKEN_INVALID`] unless this device is a member of it and all keys are there.
+    pub(crate) fn join(&mut self, exported: &Self, own: &Identity) -> Result<(), ErrorCode> {
+        let document = own.document();
+        let state = exported.state().map_err(|_| ErrorCode::DOMAIN_TOKEN_INVALID)?;
+        let is_member = state.member(own.device_id()).is_some_and(|member| {
+            member.signing == document.signing && member.join == document.join
+        });
+        if !is_member || !exported.has_keys() {
+            return Err(ErrorCode::DOMAIN_TOKEN_INVALID);
+        }
+        self.copy_from(exported);
+        Ok(())
+    }
+
+    /// Takes the keys that are missing here from what another member has exported.
+    ///
+    /// # Errors
+    /// [`ErrorCode::DOMAIN_TOKEN_INVALID`] if its state is another.
+    pub(crate) fn receive(&mut self, exported: &Self) -> Result<(), ErrorCode> {
+        if exported.state != self.state {
+            return Err(ErrorCode::DOMAIN_TOKEN_INVALID);
+        }
+        for key in exported.keys.iter().flatten() {
+            if self.key(key.id).err() == Some(ErrorCode::KEYS_MISSING) {
+                self.put_key(key.id, |own| *own = *key.key.expose())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills a key in, where it stays.
+    fn put_key(&mut self, id: u32, fill: impl FnOnce(&mut [u8; 32])) -> Result<(), ErrorCode> {
+        let slot = self.keys.iter_mut().find(|slot| slot.is_none()).ok_or(ErrorCode::INTERNAL)?;
+        fill(slot.insert(DomainKey { id, key: Secret::zeroed() }).key.expose_mut());
         Ok(())
     }
 
@@ -163,13 +259,31 @@ impl Domain {
     ///
     /// # Errors
     /// [`ErrorCode::STORAGE_FAILED`] if the record is damaged; there is no domain here then.
-    pub(crate) fn load<P: Platform>(&mut self, platform: &mut P) -> Result<(), ErrorCode> {
+    pub(crate) fn load<P: Platform>(
+        &mut self,
+        platform: &mut P,
+        own: Option<&Identity>,
+    ) -> Result<(), ErrorCode> {
         let mut buffer = record::buffer();
-        match record::read(platform, RecordId::DOMAIN, &mut buffer)? {
-            Some(stored) => self.read(stored).ok_or(ErrorCode::STORAGE_FAILED),
-            None => {
+        let Some(stored) = record::read(platform, RecordId::DOMAIN, &mut buffer)? else {
+            self.clear();
+            return Ok(());
+        };
+        let read = match stored.first() {
+            Some(&v1::VERSION) => {
+                let mut hosts = record::buffer();
+                let hosts = record::read(platform, RecordId::HOSTS, &mut hosts)?;
+                v1::read(self, stored, hosts.unwrap_or_default())
+            }
+            _ => self.read(stored),
+        };
+        let is_member =
+            self.state.as_ref().zip(own).is_some_and(|(state, own)| state.member(own.device_id()).is_some());
+        match (read, is_member) {
+            (Some(()), true) => Ok(()),
+            _ => {
                 self.clear();
-                Ok(())
+                Err(ErrorCode::STORAGE_FAILED)
             }
         }
     }
@@ -185,80 +299,59 @@ impl Domain {
     ) -> Result<(), ErrorCode> {
         let mut buffer = record::buffer();
         let length = self.write(&mut *buffer)?;
-        let state = buffer.get(..length).ok_or(ErrorCode::INTERNAL)?;
-        record::write(platform, rng, RecordId::DOMAIN, state)
+        let encoded = buffer.get(..length).ok_or(ErrorCode::INTERNAL)?;
+        record::write(platform, rng, RecordId::DOMAIN, encoded)
     }
 
-    /// Writes the encoded state, secrets in clear, and returns its length. The caller zeroises
-    /// or encrypts `out`.
+    /// Writes the encoded domain, secrets in clear, and returns its length. The caller zeroises or
+    /// encrypts `out`.
     ///
     /// # Errors
-    /// [`ErrorCode::TOO_LARGE`] if `out` is shorter than [`MAX_STATE`] and the state needs it.
+    /// [`ErrorCode::TOO_LARGE`] if `out` is shorter than [`MAX_ENCODED`] and the domain needs it.
     pub(crate) fn write(&self, out: &mut [u8]) -> Result<usize, ErrorCode> {
         let mut writer = Writer { out, end: 0 };
-        let keys = count(self.keys.iter().flatten().count())?;
-        let members = count(self.members.iter().flatten().count())?;
-        writer.put(&[&[VERSION], self.id.as_bytes(), &self.version.to_le_bytes(), &[0; 3]])?;
-        writer.put(&[&self.active.to_le_bytes(), &[keys]])?;
-        for key in self.keys.iter().flatten() {
+        let keys = self.keys.iter().flatten();
+        let count = u8::try_from(keys.clone().count()).map_err(|_| ErrorCode::INTERNAL)?;
+        writer.put(&[&[VERSION, count]])?;
+        for key in keys {
             writer.put(&[&key.id.to_le_bytes(), key.key.expose()])?;
         }
-        writer.put(&[&[members]])?;
-        for member in self.members.iter().flatten() {
-            let keys = [&member.signing, &member.link, &member.join].map(PublicKey::to_bytes);
-            let [signing, link, join] = &keys;
-            writer.put(&[signing, link, join, &member.signature.to_bytes()])?;
-        }
+        let mut public = [0; MAX_PUBLIC];
+        writer.put(&[self.state()?.encode(&mut public)?])?;
         Ok(writer.end)
     }
 
-    /// Becomes an encoded state; `None` for any other layout, and there is no domain here then.
-    pub(crate) fn read(&mut self, stored: &[u8]) -> Option<()> {
+    /// Becomes an encoded domain; `None` for any other layout, and there is no domain here then.
+    pub(crate) fn read(&mut self, encoded: &[u8]) -> Option<()> {
         self.clear();
-        let read = self.read_fields(stored);
+        let read = self.read_fields(encoded);
         if read.is_none() {
             self.clear();
         }
         read
     }
 
-    fn read_fields(&mut self, stored: &[u8]) -> Option<()> {
-        let mut rest = stored;
+    fn read_fields(&mut self, encoded: &[u8]) -> Option<()> {
+        let mut rest = encoded;
         let input = &mut rest;
-        let [VERSION] = take(input)? else { return None };
-        self.id = DomainId(*take(input)?);
-        self.version = u32::from_le_bytes(*take(input)?);
-        let [0, 0, 0] = take(input)? else { return None };
-        self.active = u32::from_le_bytes(*take(input)?);
-        let [keys] = *take(input)?;
-        for index in 0..usize::from(keys) {
+        let [VERSION, keys] = *take(input)? else { return None };
+        for _ in 0..keys {
             let id = u32::from_le_bytes(*take(input)?);
-            let slot = self.keys.get_mut(index)?;
-            let slot = slot.insert(DomainKey { id, key: Secret::zeroed() });
-            *slot.key.expose_mut() = *take(input)?;
+            let key = take(input)?;
+            self.put_key(id, |own| *own = *key).ok()?;
         }
-        let [members] = *take(input)?;
-        for index in 0..usize::from(members) {
-            *self.members.get_mut(index)? = Some(document(take(input)?)?);
-        }
-        let complete = self.exists() && rest.is_empty() && self.key(self.active).is_some();
-        complete.then_some(())
+        self.state = Some(DomainState::decode(rest).ok()?);
+        let is_of_domain = |key: &DomainKey| {
+            self.state.as_ref().is_some_and(|state| state.keys.iter().any(|entry| entry.id == key.id))
+        };
+        self.keys.iter().flatten().all(is_of_domain).then_some(())
     }
-}
 
-fn count(count: usize) -> Result<u8, ErrorCode> {
-    u8::try_from(count).map_err(|_| ErrorCode::INTERNAL)
-}
-
-fn document(bytes: &[u8; DOCUMENT]) -> Option<IdentityDocument> {
-    let mut rest: &[u8] = bytes;
-    let input = &mut rest;
-    let mut key = || {
-        let [tag] = *take(input)?;
-        Some(PublicKey { tag, x: *take(input)? })
-    };
-    let (signing, link, join) = (key()?, key()?, key()?);
-    Some(IdentityDocument { signing, link, join, signature: Signature::from_bytes(take(input)?) })
+    /// Whether a device is a member.
+    #[must_use]
+    pub fn has_member(&self, device: DeviceId) -> bool {
+        self.state.as_ref().is_some_and(|state| state.member(device).is_some())
+    }
 }
 
 struct Writer<'o> {
@@ -275,8 +368,14 @@ impl Writer<'_> {
     }
 }
 
+/// A buffer for an encoded domain; zeroised on drop.
+pub(crate) fn buffer() -> Zeroizing<[u8; MAX_ENCODED]> {
+    Zeroizing::new([0; MAX_ENCODED])
+}
+
 impl fmt::Debug for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Domain({}, version {})", self.id, self.version)
+        let version = self.state.as_ref().map_or(0, |state| state.version);
+        write!(f, "Domain({}, version {version})", self.id())
     }
 }

@@ -23,7 +23,7 @@ use crate::secret::Secret;
 const PLAIN: u8 = 1;
 const SEALED: u8 = 2;
 /// Longest data of a record, in bytes.
-pub(crate) const MAX_DATA: usize = 2048;
+pub(crate) const MAX_DATA: usize = 2816;
 /// Longest stored form, in bytes.
 const MAX_STORED: usize = 1 + NONCE_SIZE + MAX_DATA + TAG_SIZE;
 

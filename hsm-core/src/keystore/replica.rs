@@ -1,7 +1,6 @@
 //! Multi-Region keys on their way from one domain to another: one-pass ECDH with the replication
 //! keys of both domains (SP 800-56A r3, 6.2.1.2, C(1e, 2s)).
 
-use hsm_protocol::approval::Approval;
 use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::identity::PublicKey;
 use hsm_protocol::token::TAG_SIZE;
@@ -44,7 +43,7 @@ impl ReplicationPair {
     /// # Errors
     /// [`ErrorCode::TOKEN_INVALID`] if it has not.
     fn of_key(domain: &Domain, id: u32) -> Result<Self, ErrorCode> {
-        Self::derive(domain, id, domain.key(id).ok_or(ErrorCode::TOKEN_INVALID)?)
+        Self::derive(domain, id, domain.key(id)?)
     }
 
     fn derive(domain: &Domain, id: u32, key: &Secret<32>) -> Result<Self, ErrorCode> {
@@ -60,17 +59,6 @@ impl ReplicationPair {
         }
         Err(ErrorCode::INTERNAL)
     }
-}
-
-/// The domain and the key that `approval` approves, if the domain itself agrees that it was made
-/// for it.
-///
-/// # Errors
-/// [`ErrorCode::PEER_DENIED`].
-pub(crate) fn check_approval(domain: &Domain, approval: &Approval) -> Result<(), ErrorCode> {
-    let own = ReplicationPair::of_key(domain, approval.domain_key);
-    let own = own.map_err(|_| ErrorCode::PEER_DENIED)?;
-    approval.check(&own.secret, &own.info)
 }
 
 /// Wraps a key for an approved domain into the front of `out`; returns the token's length.

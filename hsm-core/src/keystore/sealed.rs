@@ -81,7 +81,7 @@ pub fn open<A: Kind>(domain: &Domain, token: &[u8]) -> Result<(A, Body), ErrorCo
     if token.domain != *domain.id() {
         return Err(ErrorCode::TOKEN_DOMAIN);
     }
-    let sealing = domain.key(token.domain_key).ok_or(ErrorCode::TOKEN_INVALID)?;
+    let sealing = domain.key(token.domain_key)?;
     let key = derive::<A>(sealing, token.nonce, domain)?;
     let (sealed, tag) = token.sealed.split_last_chunk().ok_or(ErrorCode::TOKEN_MALFORMED)?;
     let mut body = Body { bytes: Zeroizing::new([0; MAX_BODY]), length: sealed.len() };

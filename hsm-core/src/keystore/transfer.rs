@@ -1,48 +1,55 @@
-//! Domain state on its way from a member to a joining device: one-pass ECDH
-//! (SP 800-56A r3, 6.2.2.2, C(1e, 1s)), signed by the member.
+//! State and keys of a domain on their way from one member to another: one-pass ECDH
+//! (SP 800-56A r3, 6.2.2.2, C(1e, 1s)), signed by the member that exports.
 
-use hsm_protocol::ErrorCode;
-use hsm_protocol::identity::{IdentityDocument, PublicKey};
+use hsm_protocol::domain::{DomainState, Member};
+use hsm_protocol::identity::PublicKey;
 use hsm_protocol::token::{DOMAIN_TOKEN_LABEL, DomainToken, TAG_SIZE};
+use hsm_protocol::{DeviceId, ErrorCode};
 use p256::SecretKey;
 use p256::elliptic_curve::Generate;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::domain::{Domain, MAX_STATE};
+use super::domain::{self, Domain, MAX_ENCODED};
 use super::identity::Identity;
 use crate::aead::{self, ZERO_IV};
 use crate::kbkdf::{self, Purpose};
 use crate::secret::Secret;
 
 /// Longest domain token, in bytes.
-pub(crate) const MAX_TOKEN: usize = DomainToken::OVERHEAD + MAX_STATE;
+pub(crate) const MAX_TOKEN: usize = DomainToken::OVERHEAD + MAX_ENCODED;
 const MAX_SIGNED: usize = DOMAIN_TOKEN_LABEL.len() + MAX_TOKEN;
 
-/// Wraps the domain to the joiner into the front of `out`; returns the token's length.
+/// Wraps the domain to another member into the front of `out`; returns the token's length.
 ///
 /// # Errors
-/// [`ErrorCode::IDENTITY_INVALID`] for a bad join key; [`ErrorCode::TOO_LARGE`] if `out` is
-/// shorter than [`MAX_TOKEN`] and the state needs it.
+/// [`ErrorCode::CHANGE_INVALID`] if the device is no member; [`ErrorCode::KEYS_MISSING`];
+/// [`ErrorCode::IDENTITY_INVALID`] for a bad join key; [`ErrorCode::TOO_LARGE`] if `out` is shorter
+/// than [`MAX_TOKEN`] and the domain needs it.
 pub(crate) fn export(
     domain: &Domain,
     exporter: &Identity,
-    joiner: &IdentityDocument,
+    device: DeviceId,
     rng: &mut dyn CryptoRng,
     out: &mut [u8],
 ) -> Result<usize, ErrorCode> {
+    let state = domain.state()?;
+    let member = state.member(device).ok_or(ErrorCode::CHANGE_INVALID)?;
+    if !domain.has_keys() {
+        return Err(ErrorCode::KEYS_MISSING);
+    }
     let mut rng = rng;
     let ephemeral = SecretKey::generate_from_rng(&mut rng);
     let ephemeral_public = PublicKey::from_point(&ephemeral.public_key());
     let (header, rest) = DomainToken::write_header(
-        domain.id(),
-        domain.version(),
+        &state.domain,
+        state.version,
         &exporter.device_id(),
-        &joiner.device_id(),
+        &device,
         &ephemeral_public,
         out,
     )?;
-    let key = agree(&ephemeral, &joiner.join, header)?;
+    let key = agree(&ephemeral, &member.join, header)?;
     let length = domain.write(rest)?;
     let (body, rest) = rest.split_at_mut_checked(length).ok_or(ErrorCode::TOO_LARGE)?;
     let tag = rest.first_chunk_mut::<TAG_SIZE>().ok_or(ErrorCode::TOO_LARGE)?;
@@ -56,53 +63,65 @@ pub(crate) fn export(
     signed.checked_add(signature.len()).ok_or(ErrorCode::TOO_LARGE)
 }
 
-/// Opens a token that an approved exporter made for this device into `domain`, where there is none
-/// after an error.
+/// Opens a token that another member made for this device into `domain`, where there is none after an
+/// error. The exporter is a member of `trusted`; of the state inside the token, if there is none yet.
 ///
 /// # Errors
 /// [`ErrorCode::DOMAIN_TOKEN_INVALID`] alike for every fault of the token.
 pub(crate) fn import(
     own: &Identity,
-    exporter: &IdentityDocument,
+    trusted: Option<&DomainState>,
     token: &[u8],
     domain: &mut Domain,
 ) -> Result<(), ErrorCode> {
-    let token = DomainToken::parse(token)?;
-    let meant = token.joiner == own.device_id() && token.exporter == exporter.device_id();
-    if !meant {
-        return Err(ErrorCode::DOMAIN_TOKEN_INVALID);
+    domain.clear();
+    let imported = open_into(own, trusted, token, domain);
+    if imported.is_none() {
+        domain.clear();
     }
-    let invalid = |_| ErrorCode::DOMAIN_TOKEN_INVALID;
-    let mut message = [0; MAX_SIGNED];
-    let message = message_of(token.signed, &mut message).map_err(invalid)?;
-    token.signature.verify(&exporter.signing, message).map_err(invalid)?;
-
-    let key = agree(own.join(), &token.ephemeral, token.header).map_err(invalid)?;
-    let mut state = Zeroizing::new([0; MAX_STATE]);
-    let read = open(&key, &token, &mut *state).and_then(|state| domain.read(state));
-    let meant = *domain.id() == token.domain
-        && domain.version() == token.version
-        && domain.has_member(&own.device_id());
-    match (read, meant) {
-        (Some(()), true) => Ok(()),
-        _ => {
-            domain.clear();
-            Err(ErrorCode::DOMAIN_TOKEN_INVALID)
-        }
-    }
+    imported.ok_or(ErrorCode::DOMAIN_TOKEN_INVALID)
 }
 
-fn open<'s>(key: &Secret<32>, token: &DomainToken<'_>, state: &'s mut [u8]) -> Option<&'s [u8]> {
+fn open_into(
+    own: &Identity,
+    trusted: Option<&DomainState>,
+    token: &[u8],
+    domain: &mut Domain,
+) -> Option<()> {
+    let token = DomainToken::parse(token).ok()?;
+    if token.joiner != own.device_id() {
+        return None;
+    }
+    let verify = |exporter: &Member| {
+        let mut message = [0; MAX_SIGNED];
+        let message = message_of(token.signed, &mut message).ok()?;
+        token.signature.verify(&exporter.signing, message).ok()
+    };
+    if let Some(trusted) = trusted {
+        verify(trusted.member(token.exporter)?)?;
+    }
+    let key = agree(own.join(), &token.ephemeral, token.header).ok()?;
+    let mut encoded = domain::buffer();
+    domain.read(open(&key, &token, &mut *encoded)?)?;
+    let state = domain.state().ok()?;
+    if trusted.is_none() {
+        verify(state.member(token.exporter)?)?;
+    }
+    (state.domain == token.domain && state.version == token.version).then_some(())
+}
+
+fn open<'s>(key: &Secret<32>, token: &DomainToken<'_>, out: &'s mut [u8]) -> Option<&'s [u8]> {
     let (body, tag) = token.sealed.split_last_chunk::<TAG_SIZE>()?;
-    let state = state.get_mut(..body.len())?;
-    state.copy_from_slice(body);
-    aead::open(key, &ZERO_IV, token.header, state, tag, ErrorCode::DOMAIN_TOKEN_INVALID).ok()?;
-    Some(state)
+    let out = out.get_mut(..body.len())?;
+    out.copy_from_slice(body);
+    aead::open(key, &ZERO_IV, token.header, out, tag, ErrorCode::DOMAIN_TOKEN_INVALID).ok()?;
+    Some(out)
 }
 
-fn agree(own: &SecretKey, peer: &PublicKey, header: &[u8]) -> Result<Secret<32>, ErrorCode> {
-    let peer = peer.to_point()?;
-    let shared = p256::ecdh::diffie_hellman(own.to_nonzero_scalar(), peer.as_affine());
+/// The wrapping key: ECDH, then extract and expand (SP 800-56C r2, 5).
+fn agree(own: &SecretKey, other: &PublicKey, header: &[u8]) -> Result<Secret<32>, ErrorCode> {
+    let other = other.to_point()?;
+    let shared = p256::ecdh::diffie_hellman(own.to_nonzero_scalar(), other.as_affine());
     let mut extracted = Secret::zeroed();
     kbkdf::extract(shared.raw_secret_bytes(), &mut extracted)?;
     let mut key = Secret::zeroed();

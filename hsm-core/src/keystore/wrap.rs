@@ -84,7 +84,7 @@ pub fn unwrap(
     if attributes.domain != *domain.id() {
         return Err(ErrorCode::TOKEN_DOMAIN);
     }
-    let wrapping = domain.key(attributes.domain_key).ok_or(ErrorCode::TOKEN_INVALID)?;
+    let wrapping = domain.key(attributes.domain_key)?;
     let key = token_key(wrapping, token.nonce, domain)?;
     let (body, tag) = token.sealed.split_last_chunk().ok_or(ErrorCode::TOKEN_MALFORMED)?;
     let secret = secret.resize(body.len())?;

@@ -20,14 +20,6 @@ pub const MAX_ROOTS: usize = 8;
 /// Length of a root's fingerprint in bytes: SHA-256 of the certificate's DER.
 pub const ROOT_SIZE: usize = 32;
 
-/// Replaces the roots that attestation documents must chain to.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct SetAttestationRoots<'a> {
-    /// The fingerprints, [`ROOT_SIZE`] bytes each, one after another; at most [`MAX_ROOTS`].
-    #[serde(borrow)]
-    pub roots: Bytes<'a>,
-}
-
 /// Asks for the trusted roots.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct AttestationRoots;
@@ -35,7 +27,7 @@ pub struct AttestationRoots;
 /// The trusted roots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootList<'o> {
-    /// As in [`SetAttestationRoots`].
+    /// The fingerprints, [`ROOT_SIZE`] bytes each, one after another; at most [`MAX_ROOTS`].
     #[serde(borrow)]
     pub roots: Bytes<'o>,
 }

@@ -1,85 +1,53 @@
-//! Provisioning: hosts, and the domain a device belongs to.
+//! The domain that a device belongs to: founded, joined, and changed by a quorum of its operators.
+//!
+//! No host decides anything here. Whoever has a session hands over what operators have signed
+//! ([`crate::domain`]), or what only another member can read.
 
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
-use crate::command::Role;
-use crate::id::{DeviceId, DomainId, HostId};
-use crate::identity::{IdentityDocument, PublicKey};
+use crate::domain::change::Votes;
+use crate::domain::{Certificate, Kind, StateHash};
+use crate::id::{DeviceId, DomainId};
 
-/// Hosts a device can enrol.
-pub const MAX_HOSTS: usize = 16;
-/// Devices a domain can have.
-pub const MAX_MEMBERS: usize = 8;
-
-/// Makes the calling host key the first provisioner of a fresh device (trust on first use).
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Initialise;
-
-/// Enrols a host key with a role. Enrolling the same key again changes its role.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct EnrolHost {
-    /// The host's static channel key.
-    pub key: PublicKey,
-    /// Its role; [`Role::Bootstrap`] is refused.
-    pub role: Role,
-}
-
-/// An enrolled host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EnrolledHost {
-    /// Fingerprint of its key.
-    pub host: HostId,
-    /// Its role.
-    pub role: Role,
-}
-
-/// Removes a host and ends its sessions. The last provisioner cannot be removed.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct RemoveHost {
-    /// The host.
-    pub host: HostId,
-}
-
-/// Asks for the enrolled hosts.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct ListHosts;
-
-/// The enrolled hosts: a sequence of postcard [`EnrolledHost`], 17 bytes each.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct HostList<'o> {
-    /// The rows.
+/// Makes a domain with this device as its only member and a fresh domain key. A fresh device takes the
+/// first domain that it is given.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FoundDomain<'a> {
+    /// The encoded first state ([`crate::domain::DomainState`]).
     #[serde(borrow)]
-    pub rows: Bytes<'o>,
+    pub state: Bytes<'a>,
+    /// Its operators' signatures.
+    pub votes: Votes,
+    /// The word of its device CA about this device, if the domain has one.
+    pub certificate: Option<Certificate>,
 }
 
-/// Makes a new domain with this device as its only member and a fresh domain key.
+/// Joins a domain that has made this device a member. A fresh device takes the first domain that it is
+/// given.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct CreateDomain;
-
-/// What may be known of a domain outside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DomainSummary {
-    /// The domain.
-    pub domain: DomainId,
-    /// Version of the domain state; every change adds one.
-    pub version: u32,
-    /// The domain key that wraps new tokens.
-    pub active_key: u32,
-    /// Number of member devices this device knows.
-    pub members: u8,
+pub struct JoinDomain<'a> {
+    /// What [`ExportDomain`] answered on a member.
+    #[serde(borrow)]
+    pub token: Bytes<'a>,
 }
 
-/// Adds a device to the domain and wraps the domain state to its join key.
-///
-/// The provisioner approves the joiner by passing its identity document.
+/// Changes the domain, on this device.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ChangeDomain<'a> {
+    /// A postcard [`crate::domain::Ballot`].
+    #[serde(borrow)]
+    pub ballot: Bytes<'a>,
+}
+
+/// Wraps state and domain keys to another member.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ExportDomain {
-    /// The joining device.
-    pub joiner: IdentityDocument,
+    /// The member.
+    pub member: DeviceId,
 }
 
-/// A domain token ([`crate::token::DomainToken`]); secret only to its joiner.
+/// A domain token ([`crate::token::DomainToken`]); secret only to its member.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ExportedDomain<'o> {
     /// The token.
@@ -87,16 +55,31 @@ pub struct ExportedDomain<'o> {
     pub token: Bytes<'o>,
 }
 
-/// Joins the domain of a token.
-///
-/// The provisioner approves the exporter by passing its identity document.
+/// Takes domain keys that another member has made. Its state must be the same.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct JoinDomain<'a> {
-    /// The exporting device.
-    pub exporter: IdentityDocument,
-    /// The token that [`ExportDomain`] answered.
+pub struct ReceiveKeys<'a> {
+    /// What [`ExportDomain`] answered on the other member.
     #[serde(borrow)]
     pub token: Bytes<'a>,
+}
+
+/// What may be known of a domain outside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainSummary {
+    /// The domain.
+    pub domain: DomainId,
+    /// What it is for.
+    pub kind: Kind,
+    /// Version of the domain state; every change adds one.
+    pub version: u32,
+    /// Hash of the state.
+    pub state: StateHash,
+    /// The domain key that wraps new tokens.
+    pub active_key: u32,
+    /// Whether this device has all domain keys; else it waits for [`ReceiveKeys`], and does not serve.
+    pub has_keys: bool,
+    /// Number of member devices.
+    pub members: u8,
 }
 
 /// Asks for the domain this device belongs to.
@@ -110,4 +93,16 @@ pub struct DomainStatus {
     pub device: DeviceId,
     /// Its domain, if it belongs to one.
     pub domain: Option<DomainSummary>,
+}
+
+/// Asks for the whole public state.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct DescribeDomain;
+
+/// The public state of the domain.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct DescribedDomain<'o> {
+    /// The encoded [`crate::domain::DomainState`].
+    #[serde(borrow)]
+    pub state: Bytes<'o>,
 }

@@ -1,12 +1,11 @@
 //! Keys of several Regions: their material moves from one domain to another, wrapped on the way.
 //!
-//! A domain has a replication key pair, which every device of it derives from the domain key.
-//! A provisioner of a domain approves another one by an [`Approval`]; with it, any device of the
-//! first exports multi-Region keys to the second, and imports from it.
+//! A domain has a replication key pair, which every device of it derives from the domain key. Operators
+//! of a domain approve another one by that key ([`crate::domain::Change::AddPeer`]); any device of the
+//! first exports multi-Region keys to the second then, and imports from it.
 
 use serde::{Deserialize, Serialize};
 
-use crate::approval::Approval;
 use crate::bytes::Bytes;
 use crate::command::key::KeyRef;
 use crate::id::{DomainId, KeyId};
@@ -33,8 +32,8 @@ pub struct ExportReplica<'a> {
     /// The key. A key of one Region is refused.
     #[serde(borrow)]
     pub key: KeyRef<'a>,
-    /// The approval of the domain that is to have it.
-    pub approval: Approval,
+    /// The domain that is to have it.
+    pub peer: DomainKeyInfo,
 }
 
 /// A key on its way to another domain.
@@ -51,8 +50,8 @@ pub struct ExportedReplica<'o> {
 pub struct ImportReplica<'a> {
     /// The key; the token must be of the same.
     pub id: KeyId,
-    /// The approval of the domain that it comes from.
-    pub approval: Approval,
+    /// The domain that it comes from.
+    pub peer: DomainKeyInfo,
     /// What [`ExportReplica`] answered.
     #[serde(borrow)]
     pub token: Bytes<'a>,

@@ -1,4 +1,4 @@
-//! Version, identity, status, self-test, reset, zeroisation.
+//! Version, identity, status, self-test, reset.
 
 use serde::{Deserialize, Serialize};
 
@@ -110,7 +110,3 @@ pub struct AdmissionChallenge {
 /// Restarts a module that is in the error state or zeroised.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Reset;
-
-/// Erases every secret the device holds, in RAM and in non-volatile storage.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Zeroise;
