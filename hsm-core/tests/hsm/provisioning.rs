@@ -1,48 +1,37 @@
-//! First contact, hosts and their roles.
+//! First contact.
 
 use hsm_core::testing::MemoryPlatform;
-use hsm_protocol::command::domain::{
-    EnrolHost, EnrolledHost, Initialise, ListHosts, MAX_HOSTS, RemoveHost,
-};
 use hsm_protocol::command::session::SessionInfo;
 use hsm_protocol::command::{ModuleState, Role};
-use hsm_protocol::identity::PublicKey;
-use hsm_protocol::{ErrorCode, HostId};
+use hsm_protocol::command::domain::ExportDomain;
+use hsm_protocol::{DeviceId, ErrorCode};
 
-use crate::rig::{Device, Host, Rig, initialise, rows};
-
-fn hosts(rig: &mut Rig) -> Vec<EnrolledHost> {
-    let reply = rig.admin.call(&mut rig.device, &ListHosts);
-    rows(reply.ok::<ListHosts>().rows.0)
-}
+use crate::rig::{Device, Host, Operators, Rig};
 
 #[test]
-fn the_first_host_becomes_provisioner_and_strangers_lose_their_sessions() {
+fn a_fresh_device_knows_nobody_and_after_that_only_the_hosts_of_its_domain() {
     let mut device = Device::fresh();
-    let (mut first, mut second) = (Host::new(1), Host::new(2));
-    let mut stranger = second.open(&mut device);
+    let mut stranger = Host::new(2).open(&mut device);
     let role = stranger.call(&mut device, &SessionInfo).ok::<SessionInfo>().role;
     assert_eq!(role, Role::Bootstrap);
-    initialise(&mut device, &mut first);
-    assert_eq!(device.state(), ModuleState::Initialised);
-
-    let late = stranger.try_call(&mut device, &Initialise);
-    assert_eq!(late.err(), Some(ErrorCode::NO_SESSION));
-    assert_eq!(second.try_open(&mut device).err(), Some(ErrorCode::HANDSHAKE_FAILED));
-    let mut session = first.open(&mut device);
-    assert_eq!(session.call(&mut device, &Initialise).error(), ErrorCode::ROLE_DENIED);
-    let role = session.call(&mut device, &SessionInfo).ok::<SessionInfo>().role;
-    assert_eq!(role, Role::Provisioner);
+    let request = ExportDomain { member: DeviceId([0; 16]) };
+    assert_eq!(stranger.call(&mut device, &request).error(), ErrorCode::ROLE_DENIED);
+    let platform = device.platform().clone();
+    let mut rig = Rig::founded(platform, 100, Operators::development());
+    let refused = Host::new(2).try_open(&mut rig.device);
+    assert_eq!(refused.err(), Some(ErrorCode::HANDSHAKE_FAILED));
+    let role = rig.call(&SessionInfo).ok::<SessionInfo>().role;
+    assert_eq!(role, Role::CryptoUser);
 }
 
 #[test]
-fn identity_and_hosts_outlive_a_reboot() {
+fn identity_and_domain_outlive_a_reboot() {
     let mut rig = Rig::operational();
-    let (identity, before) = (rig.device.identity(), hosts(&mut rig));
+    let (identity, before) = (rig.device.identity(), rig.state());
     let epoch = rig.device.status().epoch;
     rig.reboot();
     assert_eq!(rig.device.identity(), identity);
-    assert_eq!(hosts(&mut rig), before);
+    assert_eq!(rig.state(), before);
     assert_eq!(rig.device.status().epoch, epoch + 1);
     assert_eq!(rig.device.state(), ModuleState::Operational);
 }
@@ -56,54 +45,4 @@ fn two_devices_have_different_identities() {
     assert_ne!(one.link, two.link);
     assert_ne!(one.join, two.join);
     assert!(one.signing != one.link && one.link != one.join && one.join != one.signing);
-}
-
-#[test]
-fn enrolling_again_changes_the_role_and_ends_the_sessions() {
-    let mut rig = Rig::operational();
-    let key = rig.user_host.public();
-    let same = EnrolHost { key, role: Role::CryptoUser };
-    rig.admin.call(&mut rig.device, &same).ok::<EnrolHost>();
-    rig.call(&SessionInfo).ok::<SessionInfo>();
-    let other = EnrolHost { key, role: Role::Auditor };
-    rig.admin.call(&mut rig.device, &other).ok::<EnrolHost>();
-    let ended = rig.user.try_call(&mut rig.device, &SessionInfo);
-    assert_eq!(ended.err(), Some(ErrorCode::NO_SESSION));
-    rig.user = rig.user_host.open(&mut rig.device);
-    let role = rig.call(&SessionInfo).ok::<SessionInfo>().role;
-    assert_eq!(role, Role::Auditor);
-    assert_eq!(hosts(&mut rig).len(), 3);
-}
-
-#[test]
-fn the_last_provisioner_stays() {
-    let mut rig = Rig::operational();
-    let (host, key) = (rig.provisioner.id(), rig.provisioner.public());
-    let refused = rig.admin.call(&mut rig.device, &RemoveHost { host });
-    assert_eq!(refused.error(), ErrorCode::HOST_UNKNOWN);
-    let demoted = EnrolHost { key, role: Role::Auditor };
-    assert_eq!(rig.admin.call(&mut rig.device, &demoted).error(), ErrorCode::HOST_UNKNOWN);
-    let unknown = RemoveHost { host: HostId([0; 16]) };
-    assert_eq!(rig.admin.call(&mut rig.device, &unknown).error(), ErrorCode::HOST_UNKNOWN);
-    rig.admin.call(&mut rig.device, &SessionInfo).ok::<SessionInfo>();
-}
-
-#[test]
-fn bad_keys_roles_and_a_full_table_are_refused() {
-    let mut rig = Rig::operational();
-    let off_curve = PublicKey { tag: 2, x: [0xff; 32] };
-    let request = EnrolHost { key: off_curve, role: Role::Auditor };
-    assert_eq!(rig.admin.call(&mut rig.device, &request).error(), ErrorCode::IDENTITY_INVALID);
-    let key = Host::new(50).public();
-    let request = EnrolHost { key, role: Role::Bootstrap };
-    assert_eq!(rig.admin.call(&mut rig.device, &request).error(), ErrorCode::INVALID_ARGUMENT);
-    for seed in 0..MAX_HOSTS as u64 {
-        let request = EnrolHost { key: Host::new(500 + seed).public(), role: Role::Auditor };
-        let reply = rig.admin.call(&mut rig.device, &request);
-        match seed < 13 {
-            true => drop(reply.ok::<EnrolHost>()),
-            false => assert_eq!(reply.error(), ErrorCode::HOSTS_FULL),
-        }
-    }
-    assert_eq!(hosts(&mut rig).len(), MAX_HOSTS);
 }

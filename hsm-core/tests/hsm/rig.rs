@@ -7,19 +7,29 @@ use hsm_core::testing::{MemoryPlatform, TestRng};
 use hsm_core::{Hsm, NextWork};
 use hsm_protocol::audit::Receipt;
 use hsm_protocol::channel::{AdmissionKey, Challenge, Initiator, Keys, MessageHash};
-use hsm_protocol::command::domain::{CreateDomain, EnrolHost, EnrolledHost, Initialise};
+use hsm_protocol::command::domain::{
+    ChangeDomain, DescribeDomain, DomainSummary, ExportDomain, FoundDomain, JoinDomain,
+};
 use hsm_protocol::command::key::{AdoptKeyPair, GenerateKey, KeyRef, NewKey, PrepareKeyPair};
 use hsm_protocol::command::system::{Admission, Info, ModuleStatus, Status};
 use hsm_protocol::command::{Command, ModuleState, Role, decode};
+use hsm_protocol::domain::change::Votes;
+use hsm_protocol::domain::{
+    self as model, Ballot, Change, DeviceKind, DomainKeyEntry, DomainState, Kind, MAX_STATE, Member,
+    Operator, OperatorRole, Proposal, Rules, Vote, signed_message,
+};
 use hsm_protocol::frame::{Decoder, Frame, FrameKind, Header, MAX_ENCODED};
-use hsm_protocol::identity::{IdentityDocument, PublicKey};
+use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 use hsm_protocol::request::{RequestHead, ResponseHead};
 use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{AuditTag, Bytes, ErrorCode, HostId, KeyId};
 use p256::SecretKey;
+use p256::ecdsa::SigningKey;
+use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::elliptic_curve::Generate;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 /// The tag of every audited command of these tests.
 pub(crate) const TAG: AuditTag = AuditTag([0x7a; 16]);
@@ -280,50 +290,201 @@ impl Session {
     }
 }
 
+/// People with signing keys.
+#[derive(Clone)]
+pub(crate) struct Operators {
+    keys: Vec<SigningKey>,
+    role: OperatorRole,
+    kind: Kind,
+    quorum: u8,
+}
+
+impl Operators {
+    /// One, of a development domain.
+    pub(crate) fn development() -> Self {
+        Self { keys: keys(9000, 1), role: OperatorRole::Development, kind: Kind::Development, quorum: 1 }
+    }
+
+    /// `quorum` of `count`, of a production domain that takes the devices of these tests.
+    pub(crate) fn production(quorum: u8, count: usize) -> Self {
+        Self { keys: keys(9100, count), role: OperatorRole::Operator, kind: Kind::Production, quorum }
+    }
+
+    /// The operator with this number.
+    pub(crate) fn operator(&self, number: usize) -> Operator {
+        let public = p256::PublicKey::from(self.keys[number].verifying_key());
+        Operator { key: PublicKey::from_point(&public), role: self.role }
+    }
+
+    /// The first state of a domain of this device and these hosts.
+    pub(crate) fn first_state(
+        &self,
+        device: &IdentityDocument,
+        hosts: &[model::Host],
+    ) -> DomainState {
+        let IdentityDocument { signing, join, .. } = *device;
+        let member = Member { signing, join, kind: DeviceKind::Emulated };
+        let key = DomainKeyEntry { id: 1, maker: device.device_id() };
+        let mut state = DomainState {
+            domain: hsm_protocol::DomainId([0; 16]),
+            name: "tests".try_into().unwrap(),
+            kind: self.kind,
+            version: 1,
+            previous: [0; 32],
+            operators: (0..self.keys.len()).map(|number| self.operator(number)).collect(),
+            rules: Rules { emulated_members: true, ..Rules::uniform(self.quorum) },
+            device_ca: None,
+            members: [member].into_iter().collect(),
+            keys: [key].into_iter().collect(),
+            hosts: hosts.iter().copied().collect(),
+            peers: heapless::Vec::new(),
+            roots: heapless::Vec::new(),
+        };
+        state.domain = state.founding_id().unwrap();
+        state
+    }
+
+    /// The signatures of the operators with these numbers.
+    pub(crate) fn votes(&self, message: &[u8], signers: &[usize]) -> Votes {
+        let vote = |number: &usize| {
+            let signature: p256::ecdsa::Signature =
+                self.keys[*number].sign_prehash(&Sha256::digest(message)).unwrap();
+            let signature = Signature::from_bytes(&signature.to_bytes().into());
+            Vote { operator: self.operator(*number).id(), signature }
+        };
+        signers.iter().map(vote).collect()
+    }
+
+    /// As many operators as are needed.
+    pub(crate) fn quorum(&self) -> Vec<usize> {
+        (0..usize::from(self.quorum)).collect()
+    }
+
+    /// The request that founds a domain, as `encoded` state.
+    pub(crate) fn founding<'s>(
+        &self,
+        state: &DomainState,
+        encoded: &'s mut [u8; MAX_STATE],
+    ) -> FoundDomain<'s> {
+        let votes = self.votes(&signed_message(&[], &state.hash().unwrap()), &self.quorum());
+        FoundDomain { state: Bytes(state.encode(encoded).unwrap()), votes, certificate: None }
+    }
+
+    /// A ballot on changes of `state`.
+    pub(crate) fn ballot(
+        &self,
+        state: &DomainState,
+        changes: &[Change<'_>],
+        signers: &[usize],
+    ) -> Vec<u8> {
+        let changes: Vec<u8> =
+            changes.iter().flat_map(|change| postcard::to_allocvec(change).unwrap()).collect();
+        let (domain, version) = (state.domain, state.version + 1);
+        let previous = state.hash().unwrap();
+        let proposal = Proposal { domain, version, previous, changes: Bytes(&changes) };
+        let encoded = postcard::to_allocvec(&proposal).unwrap();
+        let next = state.apply(&proposal);
+        let next = next.map_or([0; 32], |outcome| outcome.next.hash().unwrap());
+        let votes = self.votes(&signed_message(&encoded, &next), signers);
+        postcard::to_allocvec(&Ballot { proposal: Bytes(&encoded), votes }).unwrap()
+    }
+}
+
+fn keys(seed: u64, count: usize) -> Vec<SigningKey> {
+    let key = |number: usize| {
+        let mut rng = TestRng(seed + number as u64);
+        SigningKey::from(SecretKey::generate_from_rng(&mut rng))
+    };
+    (0..count).map(key).collect()
+}
+
 /// A device in operation with a session for each role.
 pub(crate) struct Rig {
     /// The device.
     pub(crate) device: Device,
-    /// Its provisioner.
-    pub(crate) provisioner: Host,
-    /// The provisioner's session.
-    pub(crate) admin: Session,
+    /// Those who may change its domain.
+    pub(crate) operators: Operators,
     /// A crypto user.
     pub(crate) user_host: Host,
     /// The crypto user's session.
     pub(crate) user: Session,
-    /// An auditor's session.
+    /// An auditor.
+    pub(crate) auditor_host: Host,
+    /// The auditor's session.
     pub(crate) auditor: Session,
 }
 
 impl Rig {
     /// A device with a domain of its own.
     pub(crate) fn operational() -> Self {
-        let mut rig = Self::initialised(MemoryPlatform::new(), 100);
-        rig.admin.call(&mut rig.device, &CreateDomain).ok::<CreateDomain>();
-        rig
+        Self::founded(MemoryPlatform::new(), 100, Operators::development())
     }
 
-    /// A device with hosts enrolled and no domain.
-    pub(crate) fn initialised(platform: MemoryPlatform, seed: u64) -> Self {
+    /// A device with a domain of its own, and hosts of this seed.
+    pub(crate) fn founded(platform: MemoryPlatform, seed: u64, operators: Operators) -> Self {
         let mut device = Device::boot(platform);
-        let mut provisioner = Host::new(seed);
-        initialise(&mut device, &mut provisioner);
-        let mut admin = provisioner.open(&mut device);
-        let (mut user_host, mut auditor) = (Host::new(seed + 1), Host::new(seed + 2));
-        for (host, role) in [(&user_host, Role::CryptoUser), (&auditor, Role::Auditor)] {
-            let reply = admin.call(&mut device, &EnrolHost { key: host.public(), role });
-            assert_eq!(reply.ok::<EnrolHost>(), EnrolledHost { host: host.id(), role });
-        }
-        let user = user_host.open(&mut device);
-        let auditor = auditor.open(&mut device);
-        Self { device, provisioner, admin, user_host, user, auditor }
+        let hosts = [(seed + 1, Role::CryptoUser), (seed + 2, Role::Auditor)]
+            .map(|(seed, role)| model::Host { key: Host::new(seed).public(), role });
+        let state = operators.first_state(&device.identity(), &hosts);
+        let mut encoded = [0; MAX_STATE];
+        let request = operators.founding(&state, &mut encoded);
+        let mut stranger = Host::new(seed).open(&mut device);
+        stranger.call(&mut device, &request).ok::<FoundDomain>();
+        Self::enter(device, seed, operators)
     }
 
-    /// Boots again and opens all sessions anew; the auditor's is lost.
+    /// A device that joins the domain of this one, with the same hosts.
+    pub(crate) fn second(&mut self, platform: MemoryPlatform, seed: u64) -> Self {
+        let mut device = Device::boot(platform);
+        let token = self.admit(&device.identity());
+        let mut stranger = Host::new(999).open(&mut device);
+        let join = JoinDomain { token: Bytes(&token) };
+        stranger.call(&mut device, &join).ok::<JoinDomain>();
+        Self::enter(device, seed, self.operators.clone())
+    }
+
+    /// Opens the sessions of hosts of this seed.
+    pub(crate) fn enter(mut device: Device, seed: u64, operators: Operators) -> Self {
+        let (mut user_host, mut auditor_host) = (Host::new(seed + 1), Host::new(seed + 2));
+        let user = user_host.open(&mut device);
+        let auditor = auditor_host.open(&mut device);
+        Self { device, operators, user_host, user, auditor_host, auditor }
+    }
+
+    /// The state of the domain.
+    pub(crate) fn state(&mut self) -> DomainState {
+        let reply = self.call(&DescribeDomain);
+        DomainState::decode(&reply.ok::<DescribeDomain>().state).unwrap()
+    }
+
+    /// Hands over a ballot.
+    pub(crate) fn submit(&mut self, ballot: &[u8]) -> Result<DomainSummary, ErrorCode> {
+        let reply = self.call(&ChangeDomain { ballot: Bytes(ballot) });
+        match reply.head.status {
+            None => Ok(reply.ok::<ChangeDomain>()),
+            Some(_) => Err(reply.error()),
+        }
+    }
+
+    /// Changes the domain, signed by a quorum.
+    pub(crate) fn change(&mut self, changes: &[Change<'_>]) -> Result<DomainSummary, ErrorCode> {
+        let (state, signers) = (self.state(), self.operators.quorum());
+        let ballot = self.operators.ballot(&state, changes, &signers);
+        self.submit(&ballot)
+    }
+
+    /// Makes a device a member, and exports the domain to it.
+    pub(crate) fn admit(&mut self, device: &IdentityDocument) -> Vec<u8> {
+        let kind = DeviceKind::Emulated;
+        let add = Change::AddMember { identity: *device, kind, certificate: None };
+        self.change(&[add]).unwrap();
+        let reply = self.call(&ExportDomain { member: device.device_id() });
+        reply.ok::<ExportDomain>().token.to_vec()
+    }
+
+    /// Boots again and opens the crypto user's session anew; the auditor's is lost.
     pub(crate) fn reboot(&mut self) {
         self.device.reboot();
-        self.admin = self.provisioner.open(&mut self.device);
         self.user = self.user_host.open(&mut self.device);
     }
 
@@ -390,14 +551,6 @@ impl Token {
     pub(crate) fn key(&self) -> KeyRef<'_> {
         KeyRef { id: self.id, token: Bytes(&self.bytes) }
     }
-}
-
-/// Makes a host the first provisioner of a fresh device.
-pub(crate) fn initialise(device: &mut Device, host: &mut Host) {
-    let mut session = host.open(device);
-    let reply = session.call(device, &Initialise);
-    let enrolled = reply.ok::<Initialise>();
-    assert_eq!(enrolled, EnrolledHost { host: host.id(), role: Role::Provisioner });
 }
 
 /// Decodes a sequence of postcard values.
