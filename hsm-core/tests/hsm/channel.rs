@@ -3,7 +3,7 @@
 use hsm_core::algorithm::PORTABLE;
 use hsm_protocol::channel::Initiator;
 use hsm_protocol::command::Role;
-use hsm_protocol::command::domain::{Initialise, RemoveHost};
+use hsm_protocol::domain::Change;
 use hsm_protocol::command::random::Random;
 use hsm_protocol::command::session::{CloseSession, SessionInfo};
 use hsm_protocol::command::system::Info;
@@ -19,7 +19,6 @@ fn both_ends_agree_on_who_is_there() {
     let mut rig = Rig::operational();
     let device = rig.device.identity().device_id();
     for (session, role) in [
-        (&mut rig.admin, Role::Provisioner),
         (&mut rig.user, Role::CryptoUser),
         (&mut rig.auditor, Role::Auditor),
     ] {
@@ -93,6 +92,7 @@ fn closed_and_unknown_sessions_answer_nothing() {
 #[test]
 fn the_session_unused_for_longest_gives_way() {
     let mut rig = Rig::operational();
+    let mut oldest = rig.user_host.open(&mut rig.device);
     let mut more = rig.user_host.open(&mut rig.device);
     assert_eq!(rig.device.status().sessions, 4);
     rig.call(&SessionInfo);
@@ -100,7 +100,7 @@ fn the_session_unused_for_longest_gives_way() {
     more.call(&mut rig.device, &SessionInfo);
     let mut fifth = rig.user_host.open(&mut rig.device);
     assert_eq!(rig.device.status().sessions, 4);
-    let gone = rig.admin.try_call(&mut rig.device, &SessionInfo);
+    let gone = oldest.try_call(&mut rig.device, &SessionInfo);
     assert_eq!(gone.err(), Some(ErrorCode::NO_SESSION));
     for session in [&mut rig.user, &mut rig.auditor, &mut more, &mut fifth] {
         session.call(&mut rig.device, &SessionInfo).ok::<SessionInfo>();
@@ -113,7 +113,7 @@ fn strangers_and_removed_hosts_are_refused() {
     let stranger = Host::new(999).try_open(&mut rig.device);
     assert_eq!(stranger.err(), Some(ErrorCode::HANDSHAKE_FAILED));
     let host = rig.user_host.id();
-    rig.admin.call(&mut rig.device, &RemoveHost { host }).ok::<RemoveHost>();
+    rig.change(&[Change::RemoveHost(host)]).unwrap();
     let gone = rig.user.try_call(&mut rig.device, &SessionInfo);
     assert_eq!(gone.err(), Some(ErrorCode::NO_SESSION));
     let refused = rig.user_host.try_open(&mut rig.device);
@@ -201,39 +201,6 @@ fn a_challenge_holds_for_its_time() {
             assert_eq!(was_taken, is_taken, "{seconds} s, {others_ask}");
         }
     }
-}
-
-/// A device whose hosts were stored by their fingerprints only lets them in as before, and knows
-/// their keys from then on.
-#[test]
-fn the_first_provisioner_is_known_from_its_second_handshake() {
-    let mut device = Device::fresh();
-    let mut host = Host::new(1);
-    host.open(&mut device).call(&mut device, &Initialise).ok::<Initialise>();
-    device.reboot();
-    // Not known yet: strangers are looked at, and slowed down.
-    let mut last = ErrorCode::HANDSHAKE_FAILED;
-    for _ in 0..50 {
-        last = link_error(&device.exchange(HANDSHAKE, &[4; 178]));
-        if last != ErrorCode::HANDSHAKE_FAILED {
-            break;
-        }
-    }
-    assert_eq!(last, ErrorCode::THROTTLED);
-    assert_eq!(host.try_open(&mut device).err(), Some(ErrorCode::THROTTLED));
-    device.platform().now_us += 60_000_000;
-    host.open(&mut device);
-    for _ in 0..50 {
-        let answer = device.exchange(HANDSHAKE, &[4; 178]);
-        assert_eq!(link_error(&answer), ErrorCode::HANDSHAKE_FAILED);
-    }
-    host.open(&mut device);
-    device.reboot();
-    for _ in 0..50 {
-        let answer = device.exchange(HANDSHAKE, &[4; 178]);
-        assert_eq!(link_error(&answer), ErrorCode::HANDSHAKE_FAILED);
-    }
-    host.open(&mut device);
 }
 
 #[test]

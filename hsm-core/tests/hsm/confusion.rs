@@ -7,7 +7,6 @@ use hsm_protocol::command::cipher::{
     GenerateDataKeyPairWithoutPlaintext, GenerateDataKeyWithoutPlaintext, ReEncrypt,
     ReEncryptAcross, Side,
 };
-use hsm_protocol::command::domain::CreateDomain;
 use hsm_protocol::command::key::{ExportPublicKey, GenerateKey, KeyRef};
 use hsm_protocol::command::mac::{GenerateMac, VerifyMac};
 use hsm_protocol::command::sign::{Sign, Verify};
@@ -18,7 +17,7 @@ use hsm_protocol::token::KeyToken;
 use hsm_protocol::{Bytes, ErrorCode, KeyId, MaterialId};
 
 use crate::cipher::encrypt;
-use crate::rig::{KEY_ID, Reply, Rig, Token};
+use crate::rig::{KEY_ID, Operators, Reply, Rig, Token};
 
 /// Calls each operation that takes a key with `key`, and for the rest with what is right.
 fn operations(
@@ -158,8 +157,8 @@ fn tokens_of_another_domain() {
     let mut rig = Rig::operational();
     let right = rig.symmetric();
     let blob = encrypt(&mut rig, &right, &[], b"x");
-    let mut other = Rig::initialised(MemoryPlatform::with_seed(2), 200);
-    other.admin.call(&mut other.device, &CreateDomain).ok::<CreateDomain>();
+    let platform = MemoryPlatform::with_seed(2);
+    let mut other = Rig::founded(platform, 200, Operators::development());
     for token in [other.symmetric(), other.signing(), other.mac()] {
         for (name, _, reply) in operations(&mut rig, token.key(), &right, &blob) {
             assert_eq!(reply.error(), ErrorCode::TOKEN_DOMAIN, "{name}");

@@ -4,7 +4,6 @@ use aes_kw::KwpAes256;
 use hsm_core::algorithm::PORTABLE;
 use hsm_core::secret::SecretBuf;
 use hsm_core::testing::{MemoryPlatform, TestRng};
-use hsm_protocol::command::domain::CreateDomain;
 use hsm_protocol::command::import::{ImportKey, ParametersForImport};
 use hsm_protocol::command::key::{ExportPublicKey, NewKey};
 use hsm_protocol::key_spec::{KeySpec, KeySpecRow, WrappingAlgorithm};
@@ -14,7 +13,7 @@ use hsm_protocol::{Bytes, ErrorCode, KeyId};
 use rsa::pkcs8::DecodePublicKey;
 use rsa::{Oaep, PublicKey};
 
-use crate::rig::{KEY_ID, Rig, Token};
+use crate::rig::{KEY_ID, Operators, Rig, Token};
 
 const EXPIRES: u64 = 1_800_000_000_000;
 const NOW: u64 = EXPIRES - 1;
@@ -178,8 +177,8 @@ fn the_token_is_bound_to_key_domain_and_time() {
     }
     import(&mut rig, &parameters.token, &wrapped).ok::<ImportKey>();
 
-    let mut elsewhere = Rig::initialised(MemoryPlatform::with_seed(2), 200);
-    elsewhere.admin.call(&mut elsewhere.device, &CreateDomain).ok::<CreateDomain>();
+    let platform = MemoryPlatform::with_seed(2);
+    let mut elsewhere = Rig::founded(platform, 200, Operators::development());
     let reply = import(&mut elsewhere, &parameters.token, &wrapped);
     assert_eq!(reply.error(), ErrorCode::TOKEN_DOMAIN);
 }

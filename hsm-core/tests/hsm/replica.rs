@@ -1,45 +1,44 @@
 //! Multi-Region keys: from one domain into another, and nowhere else.
 
 use hsm_core::testing::MemoryPlatform;
-use hsm_protocol::approval::Approval;
 use hsm_protocol::command::cipher::Decrypt;
-use hsm_protocol::command::domain::{CreateDomain, EnrolHost, ExportDomain, JoinDomain};
 use hsm_protocol::command::key::{ExportPublicKey, NewKey};
 use hsm_protocol::command::replica::{DomainKeyInfo, ExportReplica, ImportReplica, ReplicationKey};
-use hsm_protocol::identity::PublicKey;
+use hsm_protocol::domain::Change;
 use hsm_protocol::key_spec::{KEY_SPECS, KeySpec, KeyUsage};
 use hsm_protocol::token::KeyToken;
 use hsm_protocol::token::replica::ReplicaToken;
-use hsm_protocol::{Bytes, ErrorCode, KeyId, Role};
+use hsm_protocol::{Bytes, DomainId, ErrorCode, KeyId};
 
 use crate::cipher::encrypt;
-use crate::rig::{Host, KEY_ID, Reply, Rig, Token};
+use crate::rig::{Host, KEY_ID, Operators, Reply, Rig, Token};
 
 const MRK: KeyId = KeyId { multi_region: true, ..KEY_ID };
 
 /// A device with a domain of its own.
 fn domain(seed: u64) -> Rig {
-    let mut rig = Rig::initialised(MemoryPlatform::with_seed(seed), seed);
-    rig.admin.call(&mut rig.device, &CreateDomain).ok::<CreateDomain>();
-    rig
+    Rig::founded(MemoryPlatform::with_seed(seed), seed, Operators::development())
 }
 
 fn info(rig: &mut Rig) -> DomainKeyInfo {
     rig.call(&ReplicationKey).ok::<ReplicationKey>()
 }
 
-/// The approval of `peer` by the provisioner of `own`.
-fn approve(own: &mut Rig, peer: &mut Rig) -> Approval {
-    let infos = (info(own), info(peer));
-    Approval::make(own.provisioner.secret(), &infos.0, &infos.1).unwrap()
+/// `own` approves `peer`.
+fn approve(own: &mut Rig, peer: &mut Rig) -> DomainKeyInfo {
+    let peer = info(peer);
+    if !own.state().approves(&peer) {
+        own.change(&[Change::AddPeer(peer)]).unwrap();
+    }
+    peer
 }
 
-fn export(rig: &mut Rig, token: &Token, approval: Approval) -> Reply {
-    rig.call(&ExportReplica { key: token.key(), approval })
+fn export(rig: &mut Rig, token: &Token, peer: DomainKeyInfo) -> Reply {
+    rig.call(&ExportReplica { key: token.key(), peer })
 }
 
-fn import(rig: &mut Rig, id: KeyId, approval: Approval, token: &[u8]) -> Reply {
-    rig.call(&ImportReplica { id, approval, token: Bytes(token) })
+fn import(rig: &mut Rig, id: KeyId, peer: DomainKeyInfo, token: &[u8]) -> Reply {
+    rig.call(&ImportReplica { id, peer, token: Bytes(token) })
 }
 
 /// Moves a key from one domain to the other.
@@ -91,12 +90,8 @@ fn a_blob_of_one_domain_opens_in_the_other() {
 #[test]
 fn every_device_of_a_domain_has_its_replication_key() {
     let (mut west, mut east) = (domain(100), domain(200));
-    let mut second = Rig::initialised(MemoryPlatform::with_seed(400), 100);
-    let joiner = second.device.identity();
-    let exported = west.admin.call(&mut west.device, &ExportDomain { joiner });
-    let token = exported.ok::<ExportDomain>().token;
-    let join = JoinDomain { exporter: west.device.identity(), token };
-    second.admin.call(&mut second.device, &join).ok::<JoinDomain>();
+    approve(&mut west, &mut east);
+    let mut second = west.second(MemoryPlatform::with_seed(400), 100);
     assert_eq!(info(&mut west), info(&mut second));
 
     let here = west.key_with_id(MRK, KeySpec::HMAC_256, KeyUsage::GENERATE_VERIFY_MAC);
@@ -115,56 +110,50 @@ fn a_key_of_one_region_stays() {
     assert_eq!(export(&mut west, &renamed, approval).error(), ErrorCode::KEY_MISMATCH);
 }
 
+/// A host that makes up another domain gets no key by it.
 #[test]
-fn nobody_but_a_provisioner_approves() {
+fn nobody_but_the_operators_approves() {
     let (mut west, mut east) = (domain(100), domain(200));
     let key = west.key_with_id(MRK, KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT);
     let (own, peer) = (info(&mut west), info(&mut east));
-    let right = approve(&mut west, &mut east);
-    let made = |host: &Host, own, peer| Approval::make(host.secret(), own, peer).unwrap();
-    let stranger = Host::new(999);
-    let other = PublicKey::from_point(&stranger.secret().public_key());
-    let mut wrong = vec![
-        made(&stranger, &own, &peer),
-        made(&west.user_host, &own, &peer),
-        made(&east.provisioner, &own, &peer),
-        // For another domain, or by another's replication key.
-        made(&west.provisioner, &peer, &peer),
-        made(&west.provisioner, &DomainKeyInfo { domain: peer.domain, ..own }, &peer),
-        // Of another peer than was approved.
-        Approval { peer: DomainKeyInfo { public: other, ..peer }, ..right },
-        Approval { peer: DomainKeyInfo { domain: own.domain, ..peer }, ..right },
-        Approval { peer: DomainKeyInfo { domain_key: 2, ..peer }, ..right },
-        Approval { domain_key: 2, ..right },
-        Approval { provisioner: stranger.public(), ..right },
-        Approval { provisioner: PublicKey { tag: 2, x: [0xff; 32] }, ..right },
-    ];
-    wrong.extend((0..256).map(|bit| {
-        let mut approval = right;
-        approval.tag[bit / 8] ^= 1 << (bit % 8);
-        approval
-    }));
-    for approval in wrong {
-        assert_eq!(export(&mut west, &key, approval).error(), ErrorCode::PEER_DENIED);
-        assert_eq!(import(&mut west, MRK, approval, b"").error(), ErrorCode::PEER_DENIED);
+    let other = Host::new(999).public();
+    let refused = |west: &mut Rig, peer: DomainKeyInfo| {
+        assert_eq!(export(west, &key, peer).error(), ErrorCode::PEER_DENIED, "{peer:?}");
+        assert_eq!(import(west, MRK, peer, b"").error(), ErrorCode::PEER_DENIED, "{peer:?}");
+    };
+    refused(&mut west, peer);
+    approve(&mut west, &mut east);
+    for wrong in [
+        own,
+        DomainKeyInfo { public: other, ..peer },
+        DomainKeyInfo { domain: own.domain, ..peer },
+        DomainKeyInfo { domain: DomainId([9; 16]), ..peer },
+        DomainKeyInfo { domain_key: 2, ..peer },
+    ] {
+        refused(&mut west, wrong);
     }
-    let reply = export(&mut west, &key, right);
-    reply.ok::<ExportReplica>();
+    export(&mut west, &key, peer).ok::<ExportReplica>();
+    // The own domain is no peer, nor what is no key.
+    for bad in [own, DomainKeyInfo { public: hsm_protocol::identity::PublicKey { tag: 2, x: [0xff; 32] }, ..peer }] {
+        let refusal = west.change(&[Change::AddPeer(bad)]).unwrap_err();
+        assert!([ErrorCode::CHANGE_INVALID, ErrorCode::IDENTITY_INVALID].contains(&refusal));
+    }
 }
 
 #[test]
-fn an_approval_ends_with_its_provisioner() {
+fn an_approval_is_withdrawn_and_ends_with_the_key_of_the_peer() {
     let (mut west, mut east) = (domain(100), domain(200));
     let key = west.key_with_id(MRK, KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT);
-    let approval = approve(&mut west, &mut east);
-    export(&mut west, &key, approval).ok::<ExportReplica>();
-    let mut successor = Host::new(300);
-    let enrol = EnrolHost { key: successor.public(), role: Role::Provisioner };
-    west.admin.call(&mut west.device, &enrol).ok::<EnrolHost>();
-    let mut session = successor.open(&mut west.device);
-    let demote = EnrolHost { key: west.provisioner.public(), role: Role::Auditor };
-    session.call(&mut west.device, &demote).ok::<EnrolHost>();
-    assert_eq!(export(&mut west, &key, approval).error(), ErrorCode::PEER_DENIED);
+    let peer = approve(&mut west, &mut east);
+    export(&mut west, &key, peer).ok::<ExportReplica>();
+    let maker = east.device.identity().device_id();
+    east.change(&[Change::RotateKey { maker }]).unwrap();
+    let anew = approve(&mut west, &mut east);
+    assert_ne!(anew.public, peer.public);
+    assert_eq!(export(&mut west, &key, peer).error(), ErrorCode::PEER_DENIED);
+    export(&mut west, &key, anew).ok::<ExportReplica>();
+    west.change(&[Change::RemovePeer(peer.domain)]).unwrap();
+    assert_eq!(export(&mut west, &key, anew).error(), ErrorCode::PEER_DENIED);
 }
 
 #[test]

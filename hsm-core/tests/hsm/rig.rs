@@ -305,6 +305,11 @@ impl Operators {
         Self { keys: keys(9000, 1), role: OperatorRole::Development, kind: Kind::Development, quorum: 1 }
     }
 
+    /// A host's key, as that of an operator of a development domain.
+    pub(crate) fn of_host(host: &Host) -> Self {
+        Self { keys: vec![SigningKey::from(&host.key)], ..Self::development() }
+    }
+
     /// `quorum` of `count`, of a production domain that takes the devices of these tests.
     pub(crate) fn production(quorum: u8, count: usize) -> Self {
         Self { keys: keys(9100, count), role: OperatorRole::Operator, kind: Kind::Production, quorum }

@@ -4,22 +4,21 @@ use hsm_core::platform::RecordId;
 use hsm_core::testing::MemoryPlatform;
 use hsm_protocol::ErrorCode;
 use hsm_protocol::command::ModuleState;
-use hsm_protocol::command::domain::{CreateDomain, DomainInfo, EnrolHost};
+use hsm_protocol::command::domain::DomainInfo;
+use hsm_protocol::domain::{self as model, Change, MAX_STATE};
 use hsm_protocol::command::{Role, session::SessionInfo};
 
 use crate::cipher::{decrypt, encrypt};
-use crate::rig::{Device, Host, Rig, wipe};
+use crate::rig::{Device, Host, Operators, Rig, wipe};
 
-const RECORDS: [RecordId; 4] =
-    [RecordId::IDENTITY, RecordId::HOSTS, RecordId::DOMAIN, RecordId::EPOCH];
+const RECORDS: [RecordId; 3] = [RecordId::IDENTITY, RecordId::DOMAIN, RecordId::EPOCH];
 
 #[test]
 fn every_damaged_record_is_the_error_state() {
     for sealing_key in [Some([0x42; 32]), None] {
         let mut platform = MemoryPlatform::new();
         platform.sealing_key = sealing_key;
-        let mut rig = Rig::initialised(platform, 10);
-        rig.admin.call(&mut rig.device, &CreateDomain).ok::<CreateDomain>();
+        let mut rig = Rig::founded(platform, 10, Operators::development());
         let good = rig.device.platform().clone();
         assert_eq!(Device::boot(good.clone()).state(), ModuleState::Operational);
         for id in RECORDS {
@@ -58,8 +57,7 @@ fn a_missing_record_opens_no_way_in() {
     let good = rig.device.platform().clone();
     for (id, state) in [
         (RecordId::IDENTITY, ModuleState::Error),
-        (RecordId::HOSTS, ModuleState::Error),
-        (RecordId::DOMAIN, ModuleState::Initialised),
+        (RecordId::DOMAIN, ModuleState::Uninitialised),
     ] {
         let mut bad = good.clone();
         bad.storage.records.remove(&id);
@@ -97,8 +95,7 @@ fn sealed_records_show_no_secret() {
 fn a_board_without_a_sealing_key_works() {
     let mut platform = MemoryPlatform::new();
     platform.sealing_key = None;
-    let mut rig = Rig::initialised(platform, 10);
-    rig.admin.call(&mut rig.device, &CreateDomain).ok::<CreateDomain>();
+    let mut rig = Rig::founded(platform, 10, Operators::development());
     let token = rig.symmetric();
     let blob = encrypt(&mut rig, &token, &[], b"x");
     rig.reboot();
@@ -108,28 +105,34 @@ fn a_board_without_a_sealing_key_works() {
 #[test]
 fn a_full_store_refuses_the_change_and_nothing_else() {
     let mut rig = Rig::operational();
-    let hosts = rig.device.platform().storage.records[&RecordId::HOSTS].clone();
+    let before = rig.device.platform().storage.records[&RecordId::DOMAIN].clone();
     rig.device.platform().storage.full = true;
-    let request = EnrolHost { key: Host::new(77).public(), role: Role::Auditor };
-    let reply = rig.admin.call(&mut rig.device, &request);
-    assert_eq!(reply.error(), ErrorCode::STORAGE_FULL);
+    let host = model::Host { key: Host::new(77).public(), role: Role::Auditor };
+    let state = rig.state();
+    assert_eq!(rig.change(&[Change::AddHost(host)]), Err(ErrorCode::STORAGE_FULL));
     assert_eq!(rig.device.state(), ModuleState::Operational);
     let refused = Host::new(77).try_open(&mut rig.device);
-    assert_eq!(refused.err(), Some(ErrorCode::HANDSHAKE_FAILED), "not enrolled in RAM either");
+    assert_eq!(refused.err(), Some(ErrorCode::HANDSHAKE_FAILED), "not a host in RAM either");
     rig.device.platform().storage.full = false;
-    assert_eq!(rig.device.platform().storage.records[&RecordId::HOSTS], hosts);
-    rig.admin.call(&mut rig.device, &request).ok::<EnrolHost>();
+    assert_eq!(rig.device.platform().storage.records[&RecordId::DOMAIN], before);
+    assert_eq!(rig.state(), state);
+    rig.change(&[Change::AddHost(host)]).unwrap();
 }
 
 #[test]
 fn a_full_store_leaves_no_domain_behind() {
-    let mut rig = Rig::initialised(MemoryPlatform::new(), 10);
-    rig.device.platform().storage.full = true;
-    let reply = rig.admin.call(&mut rig.device, &CreateDomain);
+    let mut device = Device::fresh();
+    device.platform().storage.full = true;
+    let operators = Operators::development();
+    let state = operators.first_state(&device.identity(), &[]);
+    let mut encoded = [0; MAX_STATE];
+    let mut stranger = Host::new(10).open(&mut device);
+    let reply = stranger.call(&mut device, &operators.founding(&state, &mut encoded));
     assert_eq!(reply.error(), ErrorCode::STORAGE_FULL);
-    let info = rig.admin.call(&mut rig.device, &DomainInfo).ok::<DomainInfo>();
+    let mut stranger = Host::new(10).open(&mut device);
+    let info = stranger.call(&mut device, &DomainInfo).ok::<DomainInfo>();
     assert_eq!(info.domain, None);
-    assert_eq!(rig.device.state(), ModuleState::Initialised);
+    assert_eq!(device.state(), ModuleState::Uninitialised);
 }
 
 #[test]
