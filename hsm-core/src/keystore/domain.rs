@@ -277,8 +277,11 @@ impl Domain {
             }
             _ => self.read(stored),
         };
-        let is_member =
-            self.state.as_ref().zip(own).is_some_and(|(state, own)| state.member(own.device_id()).is_some());
+        let is_member = self
+            .state
+            .as_ref()
+            .zip(own)
+            .is_some_and(|(state, own)| state.member(own.device_id()).is_some());
         match (read, is_member) {
             (Some(()), true) => Ok(()),
             _ => {
@@ -342,7 +345,9 @@ impl Domain {
         }
         self.state = Some(DomainState::decode(rest).ok()?);
         let is_of_domain = |key: &DomainKey| {
-            self.state.as_ref().is_some_and(|state| state.keys.iter().any(|entry| entry.id == key.id))
+            self.state
+                .as_ref()
+                .is_some_and(|state| state.keys.iter().any(|entry| entry.id == key.id))
         };
         self.keys.iter().flatten().all(is_of_domain).then_some(())
     }

@@ -8,7 +8,6 @@ use hsm_protocol::{DeviceId, ErrorCode};
 use p256::SecretKey;
 use p256::elliptic_curve::Generate;
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
 
 use super::domain::{self, Domain, MAX_ENCODED};
 use super::identity::Identity;

@@ -3,7 +3,7 @@
 use hsm_protocol::audit::{Entry, Head, Receipt, signed_head_message};
 use hsm_protocol::command::audit::{AuditEntries, AuditHead};
 use hsm_protocol::command::cipher::Encrypt;
-use hsm_protocol::command::domain::ListHosts;
+use hsm_protocol::command::domain::DomainInfo;
 use hsm_protocol::command::random::Random;
 use hsm_protocol::{Bytes, ErrorCode, MaterialId, Opcode};
 

@@ -3,10 +3,10 @@
 use hsm_core::algorithm::PORTABLE;
 use hsm_protocol::channel::Initiator;
 use hsm_protocol::command::Role;
-use hsm_protocol::domain::Change;
 use hsm_protocol::command::random::Random;
 use hsm_protocol::command::session::{CloseSession, SessionInfo};
 use hsm_protocol::command::system::Info;
+use hsm_protocol::domain::Change;
 use hsm_protocol::frame::{FrameKind, Header};
 use hsm_protocol::{ErrorCode, Opcode};
 
@@ -18,10 +18,7 @@ const HANDSHAKE: Header = Header { kind: FrameKind::Handshake1, session: 0, sequ
 fn both_ends_agree_on_who_is_there() {
     let mut rig = Rig::operational();
     let device = rig.device.identity().device_id();
-    for (session, role) in [
-        (&mut rig.user, Role::CryptoUser),
-        (&mut rig.auditor, Role::Auditor),
-    ] {
+    for (session, role) in [(&mut rig.user, Role::CryptoUser), (&mut rig.auditor, Role::Auditor)] {
         let state = session.call(&mut rig.device, &SessionInfo).ok::<SessionInfo>();
         assert_eq!((state.device, state.role), (device, role));
     }

@@ -27,8 +27,7 @@ const SECOND: u64 = 200;
 type Golden = BTreeMap<String, Vec<u8>>;
 
 fn golden() -> Golden {
-    let path =
-        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1-hosts-2.txt"));
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1-hosts-2.txt"));
     let text = std::fs::read_to_string(&path).unwrap();
     text.lines()
         .map(|line| {

@@ -1,9 +1,9 @@
 //! First contact.
 
 use hsm_core::testing::MemoryPlatform;
+use hsm_protocol::command::domain::ExportDomain;
 use hsm_protocol::command::session::SessionInfo;
 use hsm_protocol::command::{ModuleState, Role};
-use hsm_protocol::command::domain::ExportDomain;
 use hsm_protocol::{DeviceId, ErrorCode};
 
 use crate::rig::{Device, Host, Operators, Rig};

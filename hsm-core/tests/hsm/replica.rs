@@ -134,7 +134,13 @@ fn nobody_but_the_operators_approves() {
     }
     export(&mut west, &key, peer).ok::<ExportReplica>();
     // The own domain is no peer, nor what is no key.
-    for bad in [own, DomainKeyInfo { public: hsm_protocol::identity::PublicKey { tag: 2, x: [0xff; 32] }, ..peer }] {
+    for bad in [
+        own,
+        DomainKeyInfo {
+            public: hsm_protocol::identity::PublicKey { tag: 2, x: [0xff; 32] },
+            ..peer
+        },
+    ] {
         let refusal = west.change(&[Change::AddPeer(bad)]).unwrap_err();
         assert!([ErrorCode::CHANGE_INVALID, ErrorCode::IDENTITY_INVALID].contains(&refusal));
     }

@@ -15,8 +15,8 @@ use hsm_protocol::command::system::{Admission, Info, ModuleStatus, Status};
 use hsm_protocol::command::{Command, ModuleState, Role, decode};
 use hsm_protocol::domain::change::Votes;
 use hsm_protocol::domain::{
-    self as model, Ballot, Change, DeviceKind, DomainKeyEntry, DomainState, Kind, MAX_STATE, Member,
-    Operator, OperatorRole, Proposal, Rules, Vote, signed_message,
+    self as model, Ballot, Change, DeviceKind, DomainKeyEntry, DomainState, Kind, MAX_STATE,
+    Member, Operator, OperatorRole, Proposal, Rules, Vote, signed_message,
 };
 use hsm_protocol::frame::{Decoder, Frame, FrameKind, Header, MAX_ENCODED};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
@@ -28,7 +28,6 @@ use p256::SecretKey;
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::elliptic_curve::Generate;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 /// The tag of every audited command of these tests.
@@ -178,11 +177,6 @@ impl Host {
         PublicKey::from_point(&self.key.public_key())
     }
 
-    /// The private key.
-    pub(crate) fn secret(&self) -> &SecretKey {
-        &self.key
-    }
-
     /// The fingerprint.
     pub(crate) fn id(&self) -> HostId {
         self.public().host_id()
@@ -302,7 +296,12 @@ pub(crate) struct Operators {
 impl Operators {
     /// One, of a development domain.
     pub(crate) fn development() -> Self {
-        Self { keys: keys(9000, 1), role: OperatorRole::Development, kind: Kind::Development, quorum: 1 }
+        Self {
+            keys: keys(9000, 1),
+            role: OperatorRole::Development,
+            kind: Kind::Development,
+            quorum: 1,
+        }
     }
 
     /// A host's key, as that of an operator of a development domain.
@@ -312,7 +311,12 @@ impl Operators {
 
     /// `quorum` of `count`, of a production domain that takes the devices of these tests.
     pub(crate) fn production(quorum: u8, count: usize) -> Self {
-        Self { keys: keys(9100, count), role: OperatorRole::Operator, kind: Kind::Production, quorum }
+        Self {
+            keys: keys(9100, count),
+            role: OperatorRole::Operator,
+            kind: Kind::Production,
+            quorum,
+        }
     }
 
     /// The operator with this number.
@@ -413,9 +417,7 @@ pub(crate) struct Rig {
     pub(crate) user_host: Host,
     /// The crypto user's session.
     pub(crate) user: Session,
-    /// An auditor.
-    pub(crate) auditor_host: Host,
-    /// The auditor's session.
+    /// An auditor's session.
     pub(crate) auditor: Session,
 }
 
@@ -450,10 +452,10 @@ impl Rig {
 
     /// Opens the sessions of hosts of this seed.
     pub(crate) fn enter(mut device: Device, seed: u64, operators: Operators) -> Self {
-        let (mut user_host, mut auditor_host) = (Host::new(seed + 1), Host::new(seed + 2));
+        let mut user_host = Host::new(seed + 1);
         let user = user_host.open(&mut device);
-        let auditor = auditor_host.open(&mut device);
-        Self { device, operators, user_host, user, auditor_host, auditor }
+        let auditor = Host::new(seed + 2).open(&mut device);
+        Self { device, operators, user_host, user, auditor }
     }
 
     /// The state of the domain.
@@ -556,17 +558,6 @@ impl Token {
     pub(crate) fn key(&self) -> KeyRef<'_> {
         KeyRef { id: self.id, token: Bytes(&self.bytes) }
     }
-}
-
-/// Decodes a sequence of postcard values.
-pub(crate) fn rows<'a, T: Deserialize<'a>>(mut bytes: &'a [u8]) -> Vec<T> {
-    let mut rows = Vec::new();
-    while !bytes.is_empty() {
-        let (row, rest) = postcard::take_from_bytes(bytes).unwrap();
-        rows.push(row);
-        bytes = rest;
-    }
-    rows
 }
 
 /// Erases a board's storage, as its owner might.

@@ -12,8 +12,8 @@ use hsm_protocol::command::random::Random;
 use hsm_protocol::command::session::{CloseSession, SessionInfo};
 use hsm_protocol::command::system::{Info, Reset, SelfTest};
 use hsm_protocol::command::{Command, ModuleState};
-use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 use hsm_protocol::domain::Change;
+use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 use hsm_protocol::{DeviceId, ErrorCode, KeyId, Opcode};
 
 use crate::cipher::encrypt;

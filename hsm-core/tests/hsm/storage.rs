@@ -5,8 +5,8 @@ use hsm_core::testing::MemoryPlatform;
 use hsm_protocol::ErrorCode;
 use hsm_protocol::command::ModuleState;
 use hsm_protocol::command::domain::DomainInfo;
-use hsm_protocol::domain::{self as model, Change, MAX_STATE};
 use hsm_protocol::command::{Role, session::SessionInfo};
+use hsm_protocol::domain::{self as model, Change, MAX_STATE};
 
 use crate::cipher::{decrypt, encrypt};
 use crate::rig::{Device, Host, Operators, Rig, wipe};
@@ -55,10 +55,9 @@ fn records_cannot_take_each_others_place() {
 fn a_missing_record_opens_no_way_in() {
     let mut rig = Rig::operational();
     let good = rig.device.platform().clone();
-    for (id, state) in [
-        (RecordId::IDENTITY, ModuleState::Error),
-        (RecordId::DOMAIN, ModuleState::Uninitialised),
-    ] {
+    for (id, state) in
+        [(RecordId::IDENTITY, ModuleState::Error), (RecordId::DOMAIN, ModuleState::Uninitialised)]
+    {
         let mut bad = good.clone();
         bad.storage.records.remove(&id);
         assert_eq!(Device::boot(bad).state(), state, "without {id:?}");

@@ -94,7 +94,10 @@ fn vote(state: &DomainState, proposal: &[u8], signers: &[u8]) -> Votes {
     let message = signed_message(proposal, &next);
     signers
         .iter()
-        .map(|seed| Vote { operator: public(*seed).operator_id(), signature: sign(*seed, &message) })
+        .map(|seed| Vote {
+            operator: public(*seed).operator_id(),
+            signature: sign(*seed, &message),
+        })
         .collect()
 }
 
@@ -321,7 +324,8 @@ fn encodings_are_strict_and_the_longest_state_fits() {
     let numbers = |count: usize| 0..u8::try_from(count).unwrap();
     state.name = String::try_from("a name of thirty-two characters.").unwrap();
     state.version = u32::MAX;
-    state.operators = numbers(MAX_OPERATORS).map(|n| operator(n + 1, OperatorRole::Operator)).collect();
+    state.operators =
+        numbers(MAX_OPERATORS).map(|n| operator(n + 1, OperatorRole::Operator)).collect();
     state.members = numbers(MAX_MEMBERS).map(|n| member(n * 3 + 100)).collect();
     state.hosts = numbers(MAX_HOSTS).map(|n| host(n + 20)).collect();
     state.device_ca = Some(public(50));
@@ -329,7 +333,8 @@ fn encodings_are_strict_and_the_longest_state_fits() {
     state.keys = numbers(MAX_DOMAIN_KEYS)
         .map(|n| DomainKeyEntry { id: u32::MAX - 9 + u32::from(n), maker })
         .collect();
-    let peer = |n| DomainKeyInfo { domain: DomainId([n; 16]), domain_key: u32::MAX, public: public(9) };
+    let peer =
+        |n| DomainKeyInfo { domain: DomainId([n; 16]), domain_key: u32::MAX, public: public(9) };
     state.peers = numbers(MAX_PEERS).map(peer).collect();
     state.roots = numbers(8).map(|n| [n; 32]).collect();
     state.previous = [1; 32];
@@ -374,7 +379,8 @@ fn tries() -> impl Strategy<Value = Try> {
         (20u8..24).prop_map(Try::RemoveHost),
         (1u8..7, any::<bool>()).prop_map(|(seed, officer)| Try::AddOperator(seed, officer)),
         (1u8..7).prop_map(Try::RemoveOperator),
-        (0u8..7, 0u8..5, 0u8..3).prop_map(|(class, total, officers)| Try::Rule(class, total, officers)),
+        (0u8..7, 0u8..5, 0u8..3)
+            .prop_map(|(class, total, officers)| Try::Rule(class, total, officers)),
         Just(Try::Rotate),
     ]
 }
@@ -434,7 +440,8 @@ impl Paper {
             }
         };
         let everybody = next.operators.iter().map(|(seed, _)| *seed).collect();
-        let sound = |rule: &(u8, u8)| rule.0 >= 2 && rule.1 <= rule.0 && next.can_meet(&everybody, *rule);
+        let sound =
+            |rule: &(u8, u8)| rule.0 >= 2 && rule.1 <= rule.0 && next.can_meet(&everybody, *rule);
         let allowed = needed.iter().all(|class| self.can_meet(signers, self.rules[*class]));
         (next.rules.iter().all(sound) && allowed).then_some(next)
     }
