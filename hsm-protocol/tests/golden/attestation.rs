@@ -2,7 +2,6 @@
 
 use hsm_protocol::command::attest::{
     Attest, AttestationRoots, Attested, Enveloped, For, Measured, Recipient, RootList,
-    SetAttestationRoots,
 };
 use hsm_protocol::command::{agree, cipher, random};
 use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec};
@@ -17,8 +16,6 @@ const RECIPIENT: Recipient<'_> =
 fn attestation_commands() {
     let b = &mut [0; 512];
     let roots = Bytes(&[0x4F; 64]);
-    request(&SetAttestationRoots { roots }, b);
-    response(Opcode::SetAttestationRoots, &(), b);
     request(&AttestationRoots, b);
     response(Opcode::AttestationRoots, &RootList { roots }, b);
     request(&Attest { now_ms: 1_700_000_000_000, document: Bytes(b"document") }, b);

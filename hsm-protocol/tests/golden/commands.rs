@@ -1,20 +1,24 @@
 //! Requests and responses.
 
-use hsm_protocol::approval::Approval;
 use hsm_protocol::command::{
     ModuleState, Role, agree, audit, cipher, domain, import, key, mac, random, replica, session,
     sign, system,
+};
+use hsm_protocol::command::replica::DomainKeyInfo;
+use hsm_protocol::domain::{
+    Ballot, Certificate, Change, DeviceKind, DomainKeyEntry, DomainState, Host, Kind, MAX_STATE,
+    Member, Operator, OperatorRole, Proposal, Rules, Vote, signed_message,
 };
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm,
     WrappingAlgorithm,
 };
 use hsm_protocol::token::sealed::PairPurpose;
-use hsm_protocol::{Bytes, ErrorCode, Opcode};
+use hsm_protocol::{Bytes, DomainId, ErrorCode, Opcode};
 
 use crate::{
-    CONTEXT, DEVICE, DOMAIN, HEAD, HOST, ID, IDENTITY, KEY, MATERIAL, MRK, OTHER, PUBLIC,
-    SIGNATURE, request, response,
+    CONTEXT, DEVICE, DOMAIN, HEAD, HOST, ID, IDENTITY, KEY, MATERIAL, MRK, OPERATOR, OTHER, PUBLIC,
+    SIGNATURE, golden, request, response,
 };
 
 const PAIR: Bytes<'_> = Bytes(b"pair");
@@ -28,7 +32,6 @@ fn system_commands() {
     request(&system::Status, b);
     request(&system::Reset, b);
     request(&system::SelfTest, b);
-    request(&system::Zeroise, b);
     request(&system::MemoryUse, b);
     request(&system::Admission, b);
     let info = system::DeviceInfo {
@@ -59,7 +62,6 @@ fn system_commands() {
     response(Opcode::Status, &status, b);
     response(Opcode::Reset, &(), b);
     response(Opcode::SelfTest, &system::SelfTestReport { tests: 7, duration_us: 500 }, b);
-    response(Opcode::Zeroise, &(), b);
     response(Opcode::MemoryUse, &system::MemoryPeaks { stack: 20_000, heap: 3_000 }, b);
     let challenge = [0xC4; 16];
     response(Opcode::Admission, &system::AdmissionChallenge { challenge }, b);
@@ -83,25 +85,92 @@ fn session_commands() {
 #[test]
 fn domain_commands() {
     let b = &mut [0; 512];
-    let enrolled = domain::EnrolledHost { host: HOST, role: Role::Provisioner };
-    let summary = domain::DomainSummary { domain: DOMAIN, version: 3, active_key: 1, members: 2 };
-    request(&domain::Initialise, b);
-    response(Opcode::Initialise, &enrolled, b);
-    request(&domain::EnrolHost { key: PUBLIC, role: Role::Auditor }, b);
-    response(Opcode::EnrolHost, &enrolled, b);
-    request(&domain::RemoveHost { host: HOST }, b);
-    response(Opcode::RemoveHost, &(), b);
-    request(&domain::ListHosts, b);
-    response(Opcode::ListHosts, &domain::HostList { rows: Bytes(&[0x40; 17]) }, b);
-    request(&domain::CreateDomain, b);
-    response(Opcode::CreateDomain, &summary, b);
-    request(&domain::ExportDomain { joiner: IDENTITY }, b);
+    let summary = domain::DomainSummary {
+        domain: DOMAIN,
+        kind: Kind::Production,
+        version: 3,
+        state: [0x57; 32],
+        active_key: 1,
+        has_keys: true,
+        members: 2,
+    };
+    let vote = Vote { operator: OPERATOR, signature: SIGNATURE };
+    let votes = [vote].into_iter().collect();
+    let certificate = Some(Certificate { kind: DeviceKind::Hardware, signature: SIGNATURE });
+    request(&domain::FoundDomain { state: Bytes(b"state"), votes, certificate }, b);
+    response(Opcode::FoundDomain, &summary, b);
+    request(&domain::ChangeDomain { ballot: Bytes(b"ballot") }, b);
+    response(Opcode::ChangeDomain, &summary, b);
+    request(&domain::ExportDomain { member: DEVICE }, b);
     response(Opcode::ExportDomain, &domain::ExportedDomain { token: Bytes(b"domain") }, b);
-    request(&domain::JoinDomain { exporter: IDENTITY, token: Bytes(b"domain") }, b);
+    request(&domain::JoinDomain { token: Bytes(b"domain") }, b);
     response(Opcode::JoinDomain, &summary, b);
+    request(&domain::ReceiveKeys { token: Bytes(b"domain") }, b);
+    response(Opcode::ReceiveKeys, &summary, b);
     request(&domain::DomainInfo, b);
     let status = domain::DomainStatus { device: DEVICE, domain: Some(summary) };
     response(Opcode::DomainInfo, &status, b);
+    request(&domain::DescribeDomain, b);
+    response(Opcode::DescribeDomain, &domain::DescribedDomain { state: Bytes(b"state") }, b);
+}
+
+/// Everything that a proposal may have, and the state before it: what is signed is made of them.
+#[test]
+fn changes_and_states() {
+    let (kind, certificate) = (DeviceKind::Hardware, None);
+    let peer = replica::DomainKeyInfo { domain: DOMAIN, domain_key: 7, public: PUBLIC };
+    let operator = Operator { key: PUBLIC, role: OperatorRole::SecurityOfficer };
+    let host = Host { key: PUBLIC, role: Role::CryptoUser };
+    let changes = [
+        Change::AddMember { identity: IDENTITY, kind, certificate },
+        Change::RemoveMember(DEVICE),
+        Change::AddHost(host),
+        Change::RemoveHost(HOST),
+        Change::AddOperator(operator),
+        Change::RemoveOperator(OPERATOR),
+        Change::SetRules(Rules::uniform(2)),
+        Change::SetDeviceCa(Some(PUBLIC)),
+        Change::SetKind(Kind::Production),
+        Change::RotateKey { maker: DEVICE },
+        Change::RemoveKey(300),
+        Change::AddPeer(peer),
+        Change::RemovePeer(DOMAIN),
+        Change::SetRoots(Bytes(&[0x4F; 32])),
+        Change::Zeroise(DEVICE),
+    ];
+    let changes: Vec<u8> =
+        changes.iter().flat_map(|change| postcard::to_allocvec(change).unwrap()).collect();
+    let previous = [0x57; 32];
+    let proposal = Proposal { domain: DOMAIN, version: 300, previous, changes: Bytes(&changes) };
+    let proposal = postcard::to_allocvec(&proposal).unwrap();
+    golden("domain-proposal", &proposal);
+    golden("domain-signed-message", &signed_message(&proposal, &previous));
+    let vote = Vote { operator: OPERATOR, signature: SIGNATURE };
+    let votes = [vote].into_iter().collect();
+    let ballot = Ballot { proposal: Bytes(b"proposal"), votes };
+    golden("domain-ballot", &postcard::to_allocvec(&ballot).unwrap());
+    golden("device-certificate-message", &Certificate::message(&IDENTITY, DeviceKind::Emulated));
+
+    let state = DomainState {
+        domain: DOMAIN,
+        name: "vault".try_into().unwrap(),
+        kind: Kind::Development,
+        version: 300,
+        previous,
+        operators: [operator].into_iter().collect(),
+        rules: Rules::uniform(1),
+        device_ca: Some(PUBLIC),
+        members: [Member { signing: PUBLIC, join: PUBLIC, kind }].into_iter().collect(),
+        keys: [DomainKeyEntry { id: 9, maker: DEVICE }].into_iter().collect(),
+        hosts: [host].into_iter().collect(),
+        peers: [DomainKeyInfo { domain: DomainId([1; 16]), ..peer }].into_iter().collect(),
+        roots: [[0x4F; 32]].into_iter().collect(),
+    };
+    let mut buffer = [0; MAX_STATE];
+    let encoded = state.encode(&mut buffer).unwrap();
+    golden("domain-state", encoded);
+    assert_eq!(DomainState::decode(encoded).unwrap(), state);
+    golden("domain-state-hash", &state.hash().unwrap());
 }
 
 #[test]
@@ -149,11 +218,11 @@ fn replica_commands() {
     let own = replica::DomainKeyInfo { domain: DOMAIN, domain_key: 7, public: PUBLIC };
     request(&replica::ReplicationKey, b);
     response(Opcode::ReplicationKey, &own, b);
-    let approval = Approval { domain_key: 9, peer: own, provisioner: PUBLIC, tag: [0x7A; 32] };
-    request(&replica::ExportReplica { key: OTHER, approval }, b);
+    let peer = own;
+    request(&replica::ExportReplica { key: OTHER, peer }, b);
     let token = Bytes(b"replica");
     response(Opcode::ExportReplica, &replica::ExportedReplica { token }, b);
-    request(&replica::ImportReplica { id: MRK, approval, token }, b);
+    request(&replica::ImportReplica { id: MRK, peer, token }, b);
     response(Opcode::ImportReplica, &key::NewKey { material: MATERIAL, token: Bytes(b"token") }, b);
 }
 

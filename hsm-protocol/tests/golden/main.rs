@@ -19,6 +19,7 @@ use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::request::{RequestHead, ResponseHead};
 use hsm_protocol::{
     AuditTag, Bytes, DeviceId, DomainId, ErrorCode, HostId, KeyId, MaterialId, Opcode,
+    OperatorId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,7 @@ const CONTEXT: Bytes<'_> = Bytes(b"context");
 const DEVICE: DeviceId = DeviceId([0xDE; 16]);
 const DOMAIN: DomainId = DomainId([0xD0; 16]);
 const HOST: HostId = HostId([0x40; 16]);
+const OPERATOR: OperatorId = OperatorId([0x09; 16]);
 const MATERIAL: MaterialId = MaterialId([0x3A; 32]);
 const TAG: AuditTag = AuditTag([0x7A; 16]);
 const HEAD: Head = Head([0x4E; 32]);
