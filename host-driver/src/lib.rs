@@ -12,7 +12,8 @@
 //! | [`pool`] | calls go to a healthy device that has the algorithm, and elsewhere if it fails |
 //! | [`health`] | what each device of the pool is doing, for people and metrics |
 //! | [`provision`] | brings fresh devices into service; restartable after any interruption |
-//! | [`maintenance`] | hosts, self-tests, restart and zeroisation of one device |
+//! | [`ceremony`] | changes of a domain: proposed, signed, handed over, followed by members that were away |
+//! | [`maintenance`] | self-tests and restart of one device |
 //! | [`emulator`] | starts and supervises QEMU devices |
 //! | [`stack`] | what functions left on the stack of a thread is overwritten |
 //!
@@ -20,12 +21,14 @@
 //! and calls are plain futures that any executor, or [`block_on`], can wait for.
 
 pub mod audit;
+pub mod ceremony;
 pub mod device;
 pub mod emulator;
 pub mod endpoint;
 pub mod error;
 pub mod health;
 pub mod host_key;
+pub mod key_file;
 mod link;
 pub mod maintenance;
 pub mod pool;
@@ -42,6 +45,7 @@ pub use device::Device;
 pub use emulator::Emulator;
 pub use endpoint::Endpoint;
 pub use error::CallError;
+pub use ceremony::OperatorKey;
 pub use host_key::HostKey;
 pub use pool::Pool;
 pub use request::Reply;

@@ -1,16 +1,12 @@
-//! What a device needs outside service: a look at its hosts, self-tests, a restart, its end.
+//! What a device needs outside service: self-tests, and a restart.
 
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hsm_protocol::command::domain::{
-    DomainInfo, DomainSummary, EnrolledHost, ListHosts, RemoveHost,
-};
-use hsm_protocol::command::system::{
-    ModuleStatus, Reset, SelfTest, SelfTestReport, Status, Zeroise,
-};
-use hsm_protocol::{AuditTag, Command, HostId, ModuleState};
+use hsm_protocol::command::domain::{DomainInfo, DomainSummary};
+use hsm_protocol::command::system::{ModuleStatus, Reset, SelfTest, SelfTestReport, Status};
+use hsm_protocol::{AuditTag, Command, ModuleState};
 
 use crate::device::{Device, Options};
 use crate::error::CallError;
@@ -28,21 +24,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 const ANSWER: Duration = Duration::from_millis(500);
 
 impl Device {
-    /// The hosts that the device knows. Any of them may ask.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub fn hosts(&self) -> Result<Vec<EnrolledHost>, CallError> {
-        let reply = self.call_blocking(&ListHosts, AuditTag::default())?;
-        let mut rows = reply.response()?.rows.0;
-        let mut hosts = Vec::new();
-        while let Ok((host, rest)) = postcard::take_from_bytes(rows) {
-            hosts.push(host);
-            rows = rest;
-        }
-        Ok(hosts)
-    }
-
     /// The domain that the device is a member of. Any host may ask.
     ///
     /// # Errors
@@ -51,28 +32,12 @@ impl Device {
         Ok(self.call_blocking(&DomainInfo, AuditTag::default())?.response()?.domain)
     }
 
-    /// Removes a host and ends its sessions; for a provisioner.
-    ///
-    /// # Errors
-    /// [`CallError::Refused`] if the host is unknown, or the last provisioner.
-    pub fn remove_host(&self, host: HostId) -> Result<(), CallError> {
-        self.call_blocking(&RemoveHost { host }, AuditTag::default()).map(drop)
-    }
-
     /// Runs every self-test. Any host may ask.
     ///
     /// # Errors
     /// [`CallError::Refused`] if one failed: the device is in the error state then.
     pub fn self_test(&self) -> Result<SelfTestReport, CallError> {
         self.call_blocking(&SelfTest, AuditTag::default())?.response()
-    }
-
-    /// Erases every secret of the device; for a provisioner. What follows is a reset.
-    ///
-    /// # Errors
-    /// [`CallError::Refused`].
-    pub fn zeroise(&self) -> Result<(), CallError> {
-        self.call_blocking(&Zeroise, AuditTag::default()).map(drop)
     }
 }
 

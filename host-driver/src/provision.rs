@@ -1,19 +1,26 @@
-//! Brings devices into service: first provisioner, hosts, domain.
+//! Brings devices into service: a domain, hosts, attestation roots.
 //!
 //! Each step looks at what the device already is and does only what is missing, so provisioning
-//! may be interrupted anywhere and run again.
+//! may be interrupted anywhere and run again. What changes a domain is signed here only where a key
+//! beside the data may sign it: in a development domain. In any other, people do it
+//! ([`crate::ceremony`]).
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use hsm_protocol::command::attest::{AttestationRoots, ROOT_SIZE, SetAttestationRoots};
-use hsm_protocol::command::domain::{
-    CreateDomain, DomainInfo, DomainSummary, EnrolHost, EnrolledHost, ExportDomain, Initialise,
-    JoinDomain,
+use hsm_protocol::command::attest::ROOT_SIZE;
+use hsm_protocol::command::domain::{DomainSummary, FoundDomain, JoinDomain};
+use hsm_protocol::domain::change::Votes;
+use hsm_protocol::domain::{
+    Change, DeviceKind, DomainKeyEntry, DomainState, Host, Kind, MAX_NAME, MAX_STATE, Member,
+    OperatorRole, Rules, signed_message,
 };
-use hsm_protocol::identity::{IdentityDocument, PublicKey};
-use hsm_protocol::{AuditTag, Bytes, Command, DeviceId, HostId, ModuleState, Role};
+use hsm_protocol::identity::PublicKey;
+use hsm_protocol::{
+    AuditTag, Bytes, Command, DeviceId, DomainId, ErrorCode, HostId, ModuleState, Role,
+};
 
+use crate::ceremony::{self, CeremonyError, Ledger, OperatorKey};
 use crate::device::{Device, Options};
 use crate::error::CallError;
 use crate::host_key::HostKey;
@@ -25,22 +32,28 @@ const RESTART: Duration = Duration::from_secs(10);
 
 /// How a device without a domain gets one.
 pub enum Goal<'a> {
-    /// A new domain of its own.
-    Create,
-    /// The domain of a device that is already in service.
-    Join(&'a dyn Connector),
+    /// A new development domain of its own, with this name.
+    Create(&'a str),
+    /// The domain of these devices, which are in service; the first decides.
+    Join(&'a [&'a dyn Connector]),
 }
 
 /// What a device is to become.
 pub struct Plan<'a> {
-    /// The provisioner: becomes the first one of a fresh device, must be enrolled in any other.
-    pub provisioner: &'a HostKey,
-    /// Hosts to enrol.
+    /// The one operator of a development domain.
+    pub operator: &'a OperatorKey,
+    /// This host; it is one of `hosts`.
+    pub host: &'a HostKey,
+    /// Hosts that the domain is to have, with their roles.
     pub hosts: &'a [(PublicKey, Role)],
+    /// What the device is.
+    pub kind: DeviceKind,
     /// Where its domain comes from.
     pub goal: Goal<'a>,
     /// The roots that attestation documents must chain to, by fingerprint; `None` leaves what is.
     pub roots: Option<&'a [[u8; ROOT_SIZE]]>,
+    /// Where changes of the domain are kept.
+    pub ledger: &'a dyn Ledger,
     /// How devices are talked to.
     pub options: Options,
 }
@@ -50,15 +63,15 @@ pub struct Plan<'a> {
 pub enum Step {
     /// A zeroised device was restarted.
     Restarted,
-    /// A fresh device took this host as its provisioner.
-    Initialised,
-    /// A host was enrolled.
-    Enrolled(HostId, Role),
-    /// A domain was created.
-    DomainCreated,
+    /// A development domain was founded.
+    Founded,
     /// The device joined a domain.
-    DomainJoined,
-    /// The device got this many attestation roots.
+    Joined,
+    /// The device made changes of its domain that it had missed.
+    Followed,
+    /// The domain got a host.
+    HostAdded(HostId, Role),
+    /// The domain got this many attestation roots.
     RootsSet(usize),
 }
 
@@ -66,10 +79,10 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Restarted => f.write_str("restarted the zeroised device"),
-            Self::Initialised => f.write_str("initialised, this host is its provisioner"),
-            Self::Enrolled(host, role) => write!(f, "enrolled host {host} as {role:?}"),
-            Self::DomainCreated => f.write_str("created a domain"),
-            Self::DomainJoined => f.write_str("joined the domain"),
+            Self::Founded => f.write_str("founded a development domain"),
+            Self::Joined => f.write_str("joined the domain"),
+            Self::Followed => f.write_str("made changes of its domain that it had missed"),
+            Self::HostAdded(host, role) => write!(f, "the domain has host {host} as {role:?}"),
             Self::RootsSet(0) => f.write_str("trusts no attestation document any more"),
             Self::RootsSet(1) => f.write_str("trusts one root of attestation documents"),
             Self::RootsSet(count) => write!(f, "trusts {count} roots of attestation documents"),
@@ -92,23 +105,32 @@ pub enum ProvisionError {
     /// A call failed.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// The domain could not be changed.
+    #[error(transparent)]
+    Ceremony(#[from] CeremonyError),
     /// A self-test has failed.
     #[error(
         "device {0} is in the error state; restart it with `kmsctl hsm reset`, and if the error \
          comes back do not use it"
     )]
     InError(DeviceId),
-    /// Somebody else is its provisioner.
+    /// Its domain does not have this host.
     #[error(
-        "device {device} has other provisioners; use the provisioner key that it was set up with \
-         (this one is {host}), or run `kmsctl hsm zeroise` and `kmsctl hsm reset` with that key"
+        "device {device} is in a domain that does not know this host ({host}); have its operators \
+         add the host, or use the data directory that it was set up with"
     )]
-    NotProvisioner {
+    NotOurs {
         /// The device.
         device: DeviceId,
         /// This host.
         host: HostId,
     },
+}
+
+impl From<ErrorCode> for ProvisionError {
+    fn from(code: ErrorCode) -> Self {
+        Self::Ceremony(code.into())
+    }
 }
 
 /// Provisions a device; `progress` hears of each step that was necessary.
@@ -121,20 +143,25 @@ pub fn provision(
     progress: &mut dyn FnMut(Step),
 ) -> Result<Provisioned, ProvisionError> {
     let device = open_working(connector, plan.options, progress)?;
+    let mut others = Vec::new();
+    if let Goal::Join(members) = plan.goal {
+        for member in members {
+            let member = Device::open(*member, None, plan.options)?;
+            authenticate(&member, plan.host)?;
+            others.push(member);
+        }
+    }
+    let others: Vec<&Device> = others.iter().filter(|other| other.id() != device.id()).collect();
     if device.status()?.state == ModuleState::Uninitialised {
-        device.authenticate(plan.provisioner)?;
-        call(&device, &Initialise)?;
-        progress(Step::Initialised);
+        enter(&device, &others, plan, progress)?;
     }
-    authenticate(&device, plan.provisioner)?;
-    enrol(&device, plan.hosts, progress)?;
-    if let Some(roots) = plan.roots {
-        trust(&device, roots, progress)?;
+    authenticate(&device, plan.host)?;
+    if ceremony::follow(&device, plan.ledger, &others)? {
+        progress(Step::Followed);
     }
-    let domain = match call(&device, &DomainInfo)?.response()?.domain {
-        Some(domain) => domain,
-        None => enter_domain(&device, plan, progress)?,
-    };
+    let members: Vec<&Device> = [&device].into_iter().chain(others).collect();
+    complete(&members, plan, progress)?;
+    let domain = device.domain()?.ok_or(CallError::NotOperational(ModuleState::Uninitialised))?;
     Ok(Provisioned { device: device.id(), domain })
 }
 
@@ -175,64 +202,107 @@ fn reopen(connector: &dyn Connector, options: Options) -> Result<Device, Provisi
     }
 }
 
-fn authenticate(device: &Device, provisioner: &HostKey) -> Result<(), ProvisionError> {
-    let refused = ProvisionError::NotProvisioner { device: device.id(), host: provisioner.id() };
-    match device.authenticate(provisioner) {
-        Ok(session) if session.role == Role::Provisioner => Ok(()),
-        Ok(_) | Err(CallError::Handshake(_)) => Err(refused),
+fn authenticate(device: &Device, host: &HostKey) -> Result<(), ProvisionError> {
+    match device.authenticate(host) {
+        Ok(_) => Ok(()),
+        Err(CallError::Handshake(_)) => {
+            Err(ProvisionError::NotOurs { device: device.id(), host: host.id() })
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-fn enrol(
+/// Brings a fresh device into a domain.
+fn enter(
     device: &Device,
-    hosts: &[(PublicKey, Role)],
+    others: &[&Device],
+    plan: &Plan<'_>,
     progress: &mut dyn FnMut(Step),
 ) -> Result<(), ProvisionError> {
-    let known = device.hosts()?;
-    for &(key, role) in hosts {
-        let host = key.host_id();
-        if !known.contains(&EnrolledHost { host, role }) {
-            call(device, &EnrolHost { key, role })?;
-            progress(Step::Enrolled(host, role));
+    // Anybody is let in now.
+    device.authenticate(plan.host)?;
+    match (&plan.goal, others.first()) {
+        (Goal::Create(name), _) => {
+            let state = first_state(device, name, plan)?;
+            let message = signed_message(&[], &state.hash()?);
+            let votes: Votes = [plan.operator.sign(&message)?].into_iter().collect();
+            let mut encoded = [0; MAX_STATE];
+            let state = Bytes(state.encode(&mut encoded)?);
+            call(device, &FoundDomain { state, votes, certificate: None })?;
+            progress(Step::Founded);
+        }
+        (Goal::Join(_), Some(first)) => {
+            let state = first.domain_state()?;
+            if state.member(device.id()).is_none() {
+                let (identity, kind) = (*device.identity(), plan.kind);
+                let add = Change::AddMember { identity, kind, certificate: None };
+                ceremony::change(others, &[add], plan.operator, plan.ledger)?;
+            }
+            let token = first.export_domain(device.id())?;
+            call(device, &JoinDomain { token: Bytes(&token) })?;
+            progress(Step::Joined);
+        }
+        (Goal::Join(_), None) => {
+            return Err(CallError::NotOperational(ModuleState::Uninitialised).into());
         }
     }
     Ok(())
 }
 
-/// Sets the attestation roots, if they are others.
-fn trust(
+/// The first state of a development domain.
+fn first_state(
     device: &Device,
-    roots: &[[u8; ROOT_SIZE]],
+    name: &str,
+    plan: &Plan<'_>,
+) -> Result<DomainState, ProvisionError> {
+    let identity = device.identity();
+    let member = Member { signing: identity.signing, join: identity.join, kind: plan.kind };
+    let host = |(key, role): &(PublicKey, Role)| Host { key: *key, role: *role };
+    let name = &name[..name.floor_char_boundary(MAX_NAME)];
+    let mut state = DomainState {
+        domain: DomainId([0; 16]),
+        name: heapless::String::try_from(name).unwrap_or_default(),
+        kind: Kind::Development,
+        version: 1,
+        previous: [0; 32],
+        operators: [plan.operator.operator(OperatorRole::Development)].into_iter().collect(),
+        rules: Rules { emulated_members: true, ..Rules::uniform(1) },
+        device_ca: None,
+        members: [member].into_iter().collect(),
+        keys: [DomainKeyEntry { id: 1, maker: device.id() }].into_iter().collect(),
+        hosts: plan.hosts.iter().map(host).collect(),
+        peers: heapless::Vec::new(),
+        roots: heapless::Vec::new(),
+    };
+    state.domain = state.founding_id()?;
+    Ok(state)
+}
+
+/// Adds hosts and roots that the domain does not have.
+fn complete(
+    members: &[&Device],
+    plan: &Plan<'_>,
     progress: &mut dyn FnMut(Step),
 ) -> Result<(), ProvisionError> {
-    let wanted = Bytes(roots.as_flattened());
-    if *call(device, &AttestationRoots)?.response()?.roots != *wanted {
-        call(device, &SetAttestationRoots { roots: wanted })?;
+    let Some(first) = members.first() else { return Ok(()) };
+    let state = first.domain_state()?;
+    let missing = plan.hosts.iter().filter(|(key, role)| state.role(key.host_id()) != Some(*role));
+    let missing: Vec<_> = missing.copied().collect();
+    let mut changes: Vec<Change<'_>> =
+        missing.iter().map(|(key, role)| Change::AddHost(Host { key: *key, role: *role })).collect();
+    let roots = plan.roots.filter(|roots| *roots != state.roots.as_slice());
+    changes.extend(roots.map(|roots| Change::SetRoots(Bytes(roots.as_flattened()))));
+    if changes.is_empty() {
+        return Ok(());
+    }
+    ceremony::change(members, &changes, plan.operator, plan.ledger)?;
+    for (key, role) in missing {
+        progress(Step::HostAdded(key.host_id(), role));
+    }
+    if let Some(roots) = roots {
         progress(Step::RootsSet(roots.len()));
     }
     Ok(())
-}
-
-fn enter_domain(
-    device: &Device,
-    plan: &Plan<'_>,
-    progress: &mut dyn FnMut(Step),
-) -> Result<DomainSummary, ProvisionError> {
-    let (step, domain) = match plan.goal {
-        Goal::Create => (Step::DomainCreated, call(device, &CreateDomain)?.response()?),
-        Goal::Join(member) => {
-            let member = Device::open(member, None, plan.options)?;
-            authenticate(&member, plan.provisioner)?;
-            let joiner: IdentityDocument = *device.identity();
-            let exported = call(&member, &ExportDomain { joiner })?;
-            let token = Bytes(exported.response()?.token.0);
-            let join = JoinDomain { exporter: *member.identity(), token };
-            (Step::DomainJoined, call(device, &join)?.response()?)
-        }
-    };
-    progress(step);
-    Ok(domain)
 }
 
 /// No KMS request causes these, so their audit tag is zero.

@@ -36,7 +36,7 @@ use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::elliptic_curve::Generate;
 use sha2::{Digest, Sha256};
 
-use crate::host_key::system_rng;
+use crate::key_file::system_rng;
 use crate::transport::loopback::{self, Loopback};
 use crate::transport::{Transport, TransportError};
 

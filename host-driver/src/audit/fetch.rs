@@ -9,7 +9,7 @@ use rand_core::Rng;
 use super::{AuditSink, Chain, DeviceReceipt, Position, verify_head};
 use crate::device::Device;
 use crate::error::CallError;
-use crate::host_key::system_rng;
+use crate::key_file::system_rng;
 
 /// Brings `device`'s chain and `sink` up to date: everything before the head that the device
 /// signs now is verified, and stored or reported lost.

@@ -9,7 +9,8 @@ use p256::SecretKey;
 use p256::elliptic_curve::Generate;
 
 use super::*;
-use crate::host_key::{HostKey, system_rng};
+use crate::host_key::HostKey;
+use crate::key_file::system_rng;
 use crate::session::{Handshake, SharedChain};
 
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -1,0 +1,302 @@
+//! Changes of a domain, on the side of hosts and operators: proposed, signed, handed over.
+//!
+//! Nothing here decides: a device does, by the same code that shows a person what a proposal leads to
+//! ([`hsm_protocol::domain`]).
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use hsm_protocol::command::domain::{
+    ChangeDomain, DescribeDomain, DomainSummary, ExportDomain, ReceiveKeys,
+};
+use hsm_protocol::domain::change::Votes;
+use hsm_protocol::domain::{
+    Ballot, Change, DomainState, Operator, OperatorRole, Outcome, Proposal, Vote, signed_message,
+};
+use hsm_protocol::identity::{PublicKey, Signature};
+use hsm_protocol::{AuditTag, Bytes, Command, DeviceId, DomainId, ErrorCode, OperatorId};
+use p256::SecretKey;
+use p256::ecdsa::SigningKey;
+use p256::ecdsa::signature::hazmat::PrehashSigner;
+use sha2::{Digest, Sha256};
+
+use crate::device::Device;
+use crate::error::CallError;
+use crate::key_file::{self, KeyFileError};
+
+/// An operator's signing key, P-256, in this process. Zeroised on drop.
+#[derive(Clone)]
+pub struct OperatorKey(SecretKey);
+
+impl OperatorKey {
+    /// Draws a new key from the operating system's random number generator.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(key_file::generate())
+    }
+
+    /// The key of the operator of a development domain: the file at `path`, made if there is none.
+    ///
+    /// # Errors
+    /// [`KeyFileError`].
+    pub fn load_or_generate(path: &Path) -> Result<Self, KeyFileError> {
+        key_file::load_or_generate(path).map(Self)
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        PublicKey::from_point(&self.0.public_key())
+    }
+
+    /// The operator, as a domain's state has it.
+    #[must_use]
+    pub fn operator(&self, role: OperatorRole) -> Operator {
+        Operator { key: self.public(), role }
+    }
+
+    /// The operator's id.
+    #[must_use]
+    pub fn id(&self) -> OperatorId {
+        self.public().operator_id()
+    }
+
+    /// Signs SHA-256 of a message (FIPS 186-5, RFC 6979).
+    ///
+    /// # Errors
+    /// [`ErrorCode::INTERNAL`] only.
+    pub fn sign(&self, message: &[u8]) -> Result<Vote, ErrorCode> {
+        let signature: p256::ecdsa::Signature = SigningKey::from(&self.0)
+            .sign_prehash(&Sha256::digest(message))
+            .map_err(|_| ErrorCode::INTERNAL)?;
+        let signature = Signature::from_bytes(&signature.to_bytes().into());
+        Ok(Vote { operator: self.id(), signature })
+    }
+}
+
+impl fmt::Debug for OperatorKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OperatorKey({})", self.id())
+    }
+}
+
+/// A proposal, and what it leads to.
+#[derive(Debug, Clone)]
+pub struct Proposed {
+    /// The encoded [`Proposal`].
+    pub proposal: Vec<u8>,
+    /// What it leads to.
+    pub outcome: Outcome,
+    /// What operators sign.
+    pub message: Vec<u8>,
+}
+
+/// Proposes changes of a state.
+///
+/// # Errors
+/// Those of [`DomainState::apply`].
+pub fn propose(state: &DomainState, changes: &[Change<'_>]) -> Result<Proposed, ErrorCode> {
+    let mut encoded = Vec::new();
+    for change in changes {
+        encoded = postcard::to_extend(change, encoded)?;
+    }
+    let version = state.version.checked_add(1).ok_or(ErrorCode::CHANGE_INVALID)?;
+    let (domain, previous) = (state.domain, state.hash()?);
+    let proposal = Proposal { domain, version, previous, changes: Bytes(&encoded) };
+    read(state, postcard::to_extend(&proposal, Vec::new())?)
+}
+
+/// Reads a proposal of a state, as whoever is to sign it does.
+///
+/// # Errors
+/// Those of [`DomainState::apply`].
+pub fn read(state: &DomainState, proposal: Vec<u8>) -> Result<Proposed, ErrorCode> {
+    let outcome = state.apply(&Proposal::decode(&proposal)?)?;
+    let message = signed_message(&proposal, &outcome.next.hash()?).to_vec();
+    Ok(Proposed { proposal, outcome, message })
+}
+
+impl Proposed {
+    /// The encoded [`Ballot`] of the proposal with these signatures.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TABLE_FULL`] if there are more than a domain has operators.
+    pub fn ballot(&self, votes: &[Vote]) -> Result<Vec<u8>, ErrorCode> {
+        let votes = Votes::from_slice(votes).map_err(|_| ErrorCode::TABLE_FULL)?;
+        let ballot = Ballot { proposal: Bytes(&self.proposal), votes };
+        Ok(postcard::to_extend(&ballot, Vec::new())?)
+    }
+}
+
+/// Ballots that were accepted, by the version that they lead to: a member that was away follows by
+/// them.
+pub trait Ledger {
+    /// Keeps a ballot; durable when this returns. It is kept before any device has it, so that a
+    /// change that one device has made can always be told to the others.
+    ///
+    /// # Errors
+    /// Any failure to.
+    fn keep(&self, domain: DomainId, version: u32, ballot: &[u8]) -> io::Result<()>;
+
+    /// The ballot that leads to a version.
+    ///
+    /// # Errors
+    /// Any failure to read it.
+    fn ballot(&self, domain: DomainId, version: u32) -> io::Result<Option<Vec<u8>>>;
+
+    /// Forgets a ballot that no device has accepted.
+    ///
+    /// # Errors
+    /// Any failure to.
+    fn forget(&self, domain: DomainId, version: u32) -> io::Result<()>;
+}
+
+/// Why a domain was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CeremonyError {
+    /// A call failed, or a device refused.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// What was proposed is none, or not for this domain as it is now.
+    #[error("the change cannot be made: {0}")]
+    Invalid(#[from] ErrorCode),
+    /// The ballots could not be kept or read.
+    #[error("cannot use the record of the domain's changes: {0}")]
+    Ledger(#[from] io::Error),
+    /// Only people can change the domain.
+    #[error(
+        "the domain {0} is ruled by its operators, and no key beside the data is one of them; have \
+         them sign the change: kmsctl domain propose"
+    )]
+    NotOurs(DomainId),
+}
+
+/// Changes a domain on these members, signed by one key that is enough. The first member decides; the
+/// others follow, or will once they are there.
+///
+/// # Errors
+/// [`CeremonyError`]; of the first member only.
+pub fn change(
+    members: &[&Device],
+    changes: &[Change<'_>],
+    operator: &OperatorKey,
+    ledger: &dyn Ledger,
+) -> Result<DomainState, CeremonyError> {
+    let Some(first) = members.first() else {
+        return Err(CeremonyError::Invalid(ErrorCode::INVALID_ARGUMENT));
+    };
+    let state = first.domain_state()?;
+    if state.operator(operator.id()).is_none() {
+        return Err(CeremonyError::NotOurs(state.domain));
+    }
+    let proposed = propose(&state, changes)?;
+    let ballot = proposed.ballot(&[operator.sign(&proposed.message)?])?;
+    submit(members, &ballot, proposed.outcome.next, ledger)
+}
+
+/// Hands a ballot over to these members, which leads to the state `next`.
+///
+/// # Errors
+/// [`CeremonyError`]; of the first member only.
+pub fn submit(
+    members: &[&Device],
+    ballot: &[u8],
+    next: DomainState,
+    ledger: &dyn Ledger,
+) -> Result<DomainState, CeremonyError> {
+    let Some((first, others)) = members.split_first() else {
+        return Err(CeremonyError::Invalid(ErrorCode::INVALID_ARGUMENT));
+    };
+    ledger.keep(next.domain, next.version, ballot)?;
+    match first.change_domain(ballot) {
+        Ok(_) => {}
+        Err(error @ CallError::Refused { .. }) => {
+            ledger.forget(next.domain, next.version)?;
+            return Err(error.into());
+        }
+        // It may have arrived.
+        Err(error) => return Err(error.into()),
+    }
+    for member in others {
+        // One that cannot be reached follows when it is.
+        let _ = follow(member, ledger, &[first]);
+    }
+    Ok(next)
+}
+
+/// Brings a member up to the last change that is known, with the keys that one of `others` has.
+/// Whether something changed.
+///
+/// # Errors
+/// [`CeremonyError`].
+pub fn follow(
+    member: &Device,
+    ledger: &dyn Ledger,
+    others: &[&Device],
+) -> Result<bool, CeremonyError> {
+    let mut changed = false;
+    let mut summary = match member.domain()? {
+        Some(summary) => summary,
+        None => return Ok(false),
+    };
+    while let Some(next) = summary.version.checked_add(1)
+        && let Some(ballot) = ledger.ballot(summary.domain, next)?
+    {
+        summary = member.change_domain(&ballot)?;
+        changed = true;
+    }
+    if summary.has_keys {
+        return Ok(changed);
+    }
+    for other in others {
+        let token = match other.export_domain(member.id()) {
+            Ok(token) => token,
+            Err(_) => continue, // another may have them
+        };
+        summary = member.receive_keys(&token)?;
+        if summary.has_keys {
+            return Ok(true);
+        }
+    }
+    Ok(changed)
+}
+
+impl Device {
+    /// The public state of the device's domain. Any host of it may ask.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn domain_state(&self) -> Result<DomainState, CallError> {
+        let reply = self.call_blocking(&DescribeDomain, AuditTag::default())?;
+        DomainState::decode(&reply.response()?.state)
+            .map_err(|_| CallError::BadAnswer(DescribeDomain::OPCODE))
+    }
+
+    /// Hands a ballot over.
+    ///
+    /// # Errors
+    /// [`CallError::Refused`] for what [`DomainState::decide`] refuses.
+    pub fn change_domain(&self, ballot: &[u8]) -> Result<DomainSummary, CallError> {
+        let request = ChangeDomain { ballot: Bytes(ballot) };
+        self.call_blocking(&request, AuditTag::default())?.response()
+    }
+
+    /// State and keys of the domain, wrapped to another member.
+    ///
+    /// # Errors
+    /// [`CallError::Refused`] if it is none, or if this device waits for keys itself.
+    pub fn export_domain(&self, member: DeviceId) -> Result<Vec<u8>, CallError> {
+        let reply = self.call_blocking(&ExportDomain { member }, AuditTag::default())?;
+        Ok(reply.response()?.token.to_vec())
+    }
+
+    /// Takes keys of the domain that another member has exported.
+    ///
+    /// # Errors
+    /// [`CallError::Refused`].
+    pub fn receive_keys(&self, token: &[u8]) -> Result<DomainSummary, CallError> {
+        let request = ReceiveKeys { token: Bytes(token) };
+        self.call_blocking(&request, AuditTag::default())?.response()
+    }
+}
