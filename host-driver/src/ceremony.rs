@@ -186,6 +186,8 @@ pub fn change(
     let Some(first) = members.first() else {
         return Err(CeremonyError::Invalid(ErrorCode::INVALID_ARGUMENT));
     };
+    // What another member may have made already comes first, or the domain would have two histories.
+    follow(first, ledger, members.get(1..).unwrap_or_default())?;
     let state = first.domain_state()?;
     if state.operator(operator.id()).is_none() {
         return Err(CeremonyError::NotOurs(state.domain));

@@ -22,6 +22,7 @@ use hsm_protocol::command::key::{PrepareKeyPair, PreparedKeyPair};
 use hsm_protocol::command::random::{Random, RandomBytes};
 use hsm_protocol::command::session::SessionState;
 use hsm_protocol::command::system::{AdmissionChallenge, DeviceInfo, ModuleStatus};
+use hsm_protocol::domain::Kind;
 use hsm_protocol::frame::{self, Decoder, Frame, FrameKind, Header, MAX_ENCODED, MAX_PAYLOAD};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::key_spec::KeySpec;
@@ -333,8 +334,11 @@ impl FakeDevice {
                 device: self.id(),
                 domain: Some(DomainSummary {
                     domain: state.domain,
+                    kind: Kind::Development,
                     version: 1,
+                    state: [0; 32],
                     active_key: 1,
+                    has_keys: true,
                     members: 1,
                 }),
             }),

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use host_driver::device::Device;
-use host_driver::provision::{Goal, Plan, ProvisionError, Step, provision};
+use host_driver::ceremony::{self, CeremonyError};
+use host_driver::provision::{Goal, ProvisionError, Step};
 use host_driver::transport::{Connector, Halves, Sender, Transport, TransportError};
 use host_driver::{CallError, HostKey};
 use hsm_protocol::command::random::Random;
-use hsm_protocol::command::system::Zeroise;
-use hsm_protocol::{AuditTag, ErrorCode, Role};
+use hsm_protocol::domain::{Change, Host};
+use hsm_protocol::{ErrorCode, Role};
 
-use crate::rig::{Hsm, options, provision_alone, tag};
+use crate::rig::{Hsm, Keys, options, tag};
 
 /// What of the message at which the line is cut still arrives.
 #[derive(Clone, Copy, Debug)]
@@ -78,33 +79,87 @@ fn works(hsm: &Hsm, user: &HostKey) {
     device.call_blocking(&Random { length: 8 }, tag(1)).unwrap();
 }
 
+fn open(hsm: &Hsm, user: &HostKey) -> Device {
+    let device = Device::open(hsm, None, options()).unwrap();
+    device.authenticate(user).unwrap();
+    device
+}
+
 #[test]
 fn a_fresh_device_is_brought_into_service_once() {
-    let hsm = Hsm::new();
-    let (provisioner, user) = (HostKey::generate(), HostKey::generate());
-    let hosts = [(user.public(), Role::CryptoUser)];
-    let plan = Plan {
-        provisioner: &provisioner,
-        hosts: &hosts,
-        goal: Goal::Create,
-        roots: None,
-        options: options(),
-    };
+    let (hsm, keys) = (Hsm::new(), Keys::new());
     let mut steps = Vec::new();
-    let first = provision(&hsm, &plan, &mut |step| steps.push(step)).unwrap();
-    let enrolled = Step::Enrolled(user.id(), Role::CryptoUser);
-    assert_eq!(steps, [Step::Initialised, enrolled, Step::DomainCreated]);
-    works(&hsm, &user);
+    let create = || Goal::Create("tests");
+    let first = keys.with(&hsm, create(), &mut |step| steps.push(step)).unwrap();
+    assert_eq!(steps, [Step::Founded]);
+    works(&hsm, &keys.user);
 
     steps.clear();
-    assert_eq!(provision(&hsm, &plan, &mut |step| steps.push(step)).unwrap(), first);
+    assert_eq!(keys.with(&hsm, create(), &mut |step| steps.push(step)).unwrap(), first);
     assert_eq!(steps, []);
 
-    let stranger = HostKey::generate();
-    let error = provision_alone(&hsm, &stranger, &[]).unwrap_err();
-    assert!(matches!(error, ProvisionError::NotProvisioner { .. }), "{error}");
-    let error = provision_alone(&hsm, &user, &[]).unwrap_err();
-    assert!(matches!(error, ProvisionError::NotProvisioner { .. }), "{error}");
+    let error = Keys::new().provision(&hsm).unwrap_err();
+    assert!(matches!(error, ProvisionError::NotOurs { .. }), "{error}");
+    // A host of the domain is not its operator.
+    let stranger = Keys { user: keys.user.clone(), ..Keys::new() };
+    let joiner = Hsm::new();
+    let error = stranger.with(&joiner, Goal::Join(&[&hsm]), &mut |_| {}).unwrap_err();
+    let is_told = matches!(error, ProvisionError::Ceremony(CeremonyError::NotOurs(_)));
+    assert!(is_told && error.to_string().contains("kmsctl domain propose"), "{error}");
+}
+
+#[test]
+fn a_member_that_was_away_follows() {
+    let keys = Keys::new();
+    let (one, two) = (Hsm::new(), Hsm::new());
+    keys.provision(&one).unwrap();
+    keys.with(&two, Goal::Join(&[&one]), &mut |_| {}).unwrap();
+    let first = open(&one, &keys.user);
+    // Two changes while the second is away: a host, and another domain key.
+    let late = HostKey::generate();
+    let host = Change::AddHost(Host { key: late.public(), role: Role::CryptoUser });
+    let rotate = Change::RotateKey { maker: first.id() };
+    for change in [host, rotate] {
+        ceremony::change(&[&first], &[change], &keys.operator, &keys.ballots).unwrap();
+    }
+    let second = open(&two, &keys.user);
+    assert_eq!(second.domain().unwrap().unwrap().version, 2);
+    let mut steps = Vec::new();
+    let done = keys.with(&two, Goal::Join(&[&one]), &mut |step| steps.push(step)).unwrap();
+    assert_eq!(steps, [Step::Followed]);
+    assert_eq!((done.domain.version, done.domain.has_keys), (4, true));
+    assert_eq!(first.domain_state().unwrap(), second.domain_state().unwrap());
+    works(&two, &late);
+    // With nobody who has the key, it waits for it.
+    let third = Hsm::new();
+    keys.with(&third, Goal::Join(&[&one, &two]), &mut |_| {}).unwrap();
+    ceremony::change(&[&first], &[rotate], &keys.operator, &keys.ballots).unwrap();
+    let third = open(&third, &keys.user);
+    assert!(ceremony::follow(&third, &keys.ballots, &[]).unwrap());
+    assert!(!third.domain().unwrap().unwrap().has_keys);
+    assert!(ceremony::follow(&third, &keys.ballots, &[&second, &first]).unwrap());
+    assert!(third.domain().unwrap().unwrap().has_keys);
+}
+
+#[test]
+fn a_refused_change_is_not_kept() {
+    let (hsm, keys) = (Hsm::new(), Keys::new());
+    keys.provision(&hsm).unwrap();
+    let device = open(&hsm, &keys.user);
+    let state = device.domain_state().unwrap();
+    let unknown = Change::RemoveHost(HostKey::generate().id());
+    let refused = ceremony::change(&[&device], &[unknown], &keys.operator, &keys.ballots);
+    let invalid = matches!(refused, Err(CeremonyError::Invalid(ErrorCode::CHANGE_INVALID)));
+    assert!(invalid, "{refused:?}");
+    // One that the device refuses: signed by nobody.
+    let host = Change::AddHost(Host { key: HostKey::generate().public(), role: Role::Auditor });
+    let proposed = ceremony::propose(&state, &[host]).unwrap();
+    let ballot = proposed.ballot(&[]).unwrap();
+    let next = proposed.outcome.next.clone();
+    let refused = ceremony::submit(&[&device], &ballot, next, &keys.ballots).unwrap_err();
+    assert!(refused.to_string().contains("Too few operators"), "{refused}");
+    assert!(!ceremony::follow(&device, &keys.ballots, &[]).unwrap());
+    assert_eq!(device.domain_state().unwrap(), state);
 }
 
 /// Runs `attempt` with the line cut at the first, second, … message until it is not reached.
@@ -123,22 +178,22 @@ fn cut_everywhere(mut attempt: impl FnMut(Arc<AtomicU32>, Cut) -> bool) {
 }
 
 #[test]
-fn creating_a_domain_survives_a_cut_at_any_message() {
+fn founding_survives_a_cut_at_any_message() {
     cut_everywhere(|left, cut| {
-        let inner = Hsm::new();
-        let (provisioner, user) = (HostKey::generate(), HostKey::generate());
-        let hosts = [(user.public(), Role::CryptoUser)];
+        let (inner, keys) = (Hsm::new(), Keys::new());
         let cutter = Cutter { inner: inner.clone(), left, cut };
-        let outcome = provision_alone(&cutter, &provisioner, &hosts);
+        let outcome = keys.provision(&cutter);
         if let Err(error) = &outcome {
-            assert!(
-                matches!(error, ProvisionError::Call(CallError::LinkDown { .. })),
-                "{cut:?}: {error}"
+            let is_down = matches!(
+                error,
+                ProvisionError::Call(CallError::LinkDown { .. })
+                    | ProvisionError::Ceremony(CeremonyError::Call(CallError::LinkDown { .. }))
             );
+            assert!(is_down, "{cut:?}: {error}");
         }
-        let provisioned = provision_alone(&inner, &provisioner, &hosts).unwrap();
+        let provisioned = keys.provision(&inner).unwrap();
         assert_eq!(provisioned.domain.members, 1);
-        works(&inner, &user);
+        works(&inner, &keys.user);
         outcome.is_ok()
     });
 }
@@ -146,43 +201,37 @@ fn creating_a_domain_survives_a_cut_at_any_message() {
 #[test]
 fn joining_survives_a_cut_at_any_message() {
     cut_everywhere(|left, cut| {
-        let (provisioner, user) = (HostKey::generate(), HostKey::generate());
-        let hosts = [(user.public(), Role::CryptoUser)];
+        let keys = Keys::new();
         let (member, joiner) = (Hsm::new(), Hsm::new());
-        let domain = provision_alone(&member, &provisioner, &hosts).unwrap().domain.domain;
-
+        let domain = keys.provision(&member).unwrap().domain.domain;
         let cut_member = Cutter { inner: member.clone(), left: Arc::clone(&left), cut };
         let cut_joiner = Cutter { inner: joiner.clone(), left, cut };
-        let plan = |goal| Plan {
-            provisioner: &provisioner,
-            hosts: &hosts,
-            goal,
-            roots: None,
-            options: options(),
-        };
-        let outcome = provision(&cut_joiner, &plan(Goal::Join(&cut_member)), &mut |_| {});
-        let again = provision(&joiner, &plan(Goal::Join(&member)), &mut |_| {}).unwrap();
+        let outcome = keys.with(&cut_joiner, Goal::Join(&[&cut_member]), &mut |_| {});
+        let again = keys.with(&joiner, Goal::Join(&[&member]), &mut |_| {}).unwrap();
         assert_eq!(again.domain.domain, domain);
-        works(&joiner, &user);
+        let (one, two) = (open(&member, &keys.user), open(&joiner, &keys.user));
+        ceremony::follow(&one, &keys.ballots, &[&two]).unwrap();
+        assert_eq!(one.domain_state().unwrap(), two.domain_state().unwrap(), "{cut:?}");
+        works(&joiner, &keys.user);
         outcome.is_ok()
     });
 }
 
 #[test]
 fn a_zeroised_device_starts_over() {
-    let hsm = Hsm::new();
-    let provisioner = HostKey::generate();
-    let first = provision_alone(&hsm, &provisioner, &[]).unwrap();
-    let device = Device::open(&hsm, None, options()).unwrap();
-    device.authenticate(&provisioner).unwrap();
-    device.call_blocking(&Zeroise, AuditTag::default()).unwrap();
+    let (hsm, keys) = (Hsm::new(), Keys::new());
+    let first = keys.provision(&hsm).unwrap();
+    let device = open(&hsm, &keys.user);
+    let zeroise = Change::Zeroise(device.id());
+    // The device answers and is gone; whether it could answer is of no matter.
+    let _ = ceremony::change(&[&device], &[zeroise], &keys.operator, &keys.ballots);
     drop(device);
-    let second = provision_alone(&hsm, &HostKey::generate(), &[]).unwrap();
+    let second = Keys::new().provision(&hsm).unwrap();
     assert_ne!(first.domain.domain, second.domain.domain);
 }
 
 #[test]
-fn a_host_that_is_not_enrolled_is_told_so() {
+fn a_host_that_the_domain_does_not_have_is_told_so() {
     let (hsm, _) = Hsm::provisioned();
     let device = Device::open(&hsm, None, options()).unwrap();
     let error = device.authenticate(&HostKey::generate()).unwrap_err();

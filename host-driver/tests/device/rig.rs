@@ -1,19 +1,22 @@
 //! Devices in this process, and what tests need to talk to them.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use host_driver::HostKey;
+use host_driver::ceremony::Ledger;
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
-use host_driver::block_on;
 use host_driver::device::Options;
 use host_driver::pool::{Member, Pool, PoolOptions};
-use host_driver::provision::{Goal, Plan, Provisioned, provision};
+use host_driver::provision::{Goal, Plan, ProvisionError, Provisioned, Step, provision};
 use host_driver::transport::loopback::{Loopback, LoopbackConnector};
 use host_driver::transport::{Connector, Transport, TransportError};
+use host_driver::{HostKey, OperatorKey, block_on};
 use hsm_firmware::board::host::{Config, FlashImage, HostDevice, Registry};
-use hsm_protocol::{AuditTag, DeviceId, Role};
+use hsm_protocol::domain::DeviceKind;
+use hsm_protocol::{AuditTag, DeviceId, DomainId, Role};
 
 pub(crate) const LONG: Duration = Duration::from_secs(600);
 
@@ -34,18 +37,73 @@ impl Hsm {
         Self(Arc::new(LoopbackConnector(attach)))
     }
 
-    /// A device in a domain of its own, with a host enrolled as crypto user.
+    /// A device in a domain of its own, with a crypto user.
     pub(crate) fn provisioned() -> (Self, HostKey) {
-        let (hsm, user) = (Self::new(), HostKey::generate());
+        let (hsm, keys) = (Self::new(), Keys::new());
+        keys.provision(&hsm).unwrap();
+        (hsm, keys.user)
+    }
+}
+
+/// Who rules and uses a development domain.
+pub(crate) struct Keys {
+    pub(crate) operator: OperatorKey,
+    pub(crate) user: HostKey,
+    pub(crate) ballots: Ballots,
+}
+
+impl Keys {
+    pub(crate) fn new() -> Self {
+        let (operator, user) = (OperatorKey::generate(), HostKey::generate());
+        Self { operator, user, ballots: Ballots::default() }
+    }
+
+    /// Provisions a device in a domain of its own.
+    pub(crate) fn provision(
+        &self,
+        connector: &dyn Connector,
+    ) -> Result<Provisioned, ProvisionError> {
+        self.with(connector, Goal::Create("tests"), &mut |_| {})
+    }
+
+    pub(crate) fn with(
+        &self,
+        connector: &dyn Connector,
+        goal: Goal<'_>,
+        progress: &mut dyn FnMut(Step),
+    ) -> Result<Provisioned, ProvisionError> {
+        let hosts = [(self.user.public(), Role::CryptoUser)];
         let plan = Plan {
-            provisioner: &HostKey::generate(),
-            hosts: &[(user.public(), Role::CryptoUser)],
-            goal: Goal::Create,
+            operator: &self.operator,
+            host: &self.user,
+            hosts: &hosts,
+            kind: DeviceKind::InProcess,
+            goal,
             roots: None,
+            ledger: &self.ballots,
             options: options(),
         };
-        provision(&hsm, &plan, &mut |_| {}).unwrap();
-        (hsm, user)
+        provision(connector, &plan, progress)
+    }
+}
+
+/// Ballots in memory.
+#[derive(Default)]
+pub(crate) struct Ballots(Mutex<BTreeMap<(DomainId, u32), Vec<u8>>>);
+
+impl Ledger for Ballots {
+    fn keep(&self, domain: DomainId, version: u32, ballot: &[u8]) -> io::Result<()> {
+        self.0.lock().unwrap().insert((domain, version), ballot.to_vec());
+        Ok(())
+    }
+
+    fn ballot(&self, domain: DomainId, version: u32) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.0.lock().unwrap().get(&(domain, version)).cloned())
+    }
+
+    fn forget(&self, domain: DomainId, version: u32) -> io::Result<()> {
+        self.0.lock().unwrap().remove(&(domain, version));
+        Ok(())
     }
 }
 
@@ -57,16 +115,6 @@ impl Connector for Hsm {
 
 pub(crate) fn options() -> Options {
     Options { patience: LONG, deadline: LONG }
-}
-
-/// Provisions with this provisioner and nothing else, in a domain of its own.
-pub(crate) fn provision_alone(
-    connector: &dyn Connector,
-    provisioner: &HostKey,
-    hosts: &[(hsm_protocol::identity::PublicKey, Role)],
-) -> Result<Provisioned, host_driver::provision::ProvisionError> {
-    let plan = Plan { provisioner, hosts, goal: Goal::Create, roots: None, options: options() };
-    provision(connector, &plan, &mut |_| {})
 }
 
 /// Keeps what no caller got.
