@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use hsm_protocol::command::domain::MAX_MEMBERS;
+use hsm_protocol::domain::MAX_MEMBERS;
 
 use crate::transport::Connector;
 use crate::transport::serial::{DEFAULT_BAUD, SerialConnector};

@@ -75,8 +75,7 @@ pub(crate) fn load(path: &Path) -> Result<SecretKey, KeyFileError> {
     // One allocation, so that no copy is left behind by growing.
     let mut pem = Zeroizing::new(String::with_capacity(metadata.len().min(MAX_FILE) as usize));
     file.take(MAX_FILE).read_to_string(&mut pem).map_err(failed)?;
-    SecretKey::from_pkcs8_pem(&pem)
-        .map_err(|_| KeyFileError::Malformed(path.display().to_string()))
+    SecretKey::from_pkcs8_pem(&pem).map_err(|_| KeyFileError::Malformed(path.display().to_string()))
 }
 
 /// Stores a key, durably and all at once. A key that is already there is never replaced.

@@ -41,11 +41,11 @@ mod testing;
 pub mod transport;
 mod wait;
 
+pub use ceremony::OperatorKey;
 pub use device::Device;
 pub use emulator::Emulator;
 pub use endpoint::Endpoint;
 pub use error::CallError;
-pub use ceremony::OperatorKey;
 pub use host_key::HostKey;
 pub use pool::Pool;
 pub use request::Reply;

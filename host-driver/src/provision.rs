@@ -232,6 +232,8 @@ fn enter(
             progress(Step::Founded);
         }
         (Goal::Join(_), Some(first)) => {
+            // It may have been made a member already, in a change that was cut off.
+            ceremony::follow(first, plan.ledger, others)?;
             let state = first.domain_state()?;
             if state.member(device.id()).is_none() {
                 let (identity, kind) = (*device.identity(), plan.kind);
@@ -288,8 +290,10 @@ fn complete(
     let state = first.domain_state()?;
     let missing = plan.hosts.iter().filter(|(key, role)| state.role(key.host_id()) != Some(*role));
     let missing: Vec<_> = missing.copied().collect();
-    let mut changes: Vec<Change<'_>> =
-        missing.iter().map(|(key, role)| Change::AddHost(Host { key: *key, role: *role })).collect();
+    let mut changes: Vec<Change<'_>> = missing
+        .iter()
+        .map(|(key, role)| Change::AddHost(Host { key: *key, role: *role }))
+        .collect();
     let roots = plan.roots.filter(|roots| *roots != state.roots.as_slice());
     changes.extend(roots.map(|roots| Change::SetRoots(Bytes(roots.as_flattened()))));
     if changes.is_empty() {

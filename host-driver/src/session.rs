@@ -11,7 +11,8 @@ use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::{AuditTag, DeviceId, ErrorCode, HostId, Opcode};
 
 use crate::audit::{Chain, ChainBroken, DeviceReceipt};
-use crate::host_key::{HostKey, system_rng};
+use crate::host_key::HostKey;
+use crate::key_file::system_rng;
 
 /// A device's audit chain, shared by the sessions that follow one another.
 ///

@@ -25,7 +25,7 @@ pub mod rules;
 pub mod state;
 
 pub use certificate::{Certificate, DeviceKind};
-pub use change::{Ballot, Change, Proposal, Vote};
+pub use change::{Ballot, Change, Outcome, Proposal, Vote};
 pub use rules::{Class, Rule, Rules};
 pub use state::{DomainKeyEntry, DomainState, Host, Kind, Member, Operator, OperatorRole};
 

@@ -15,17 +15,15 @@ pub(super) fn limit(ordinary: Duration, opcode: Opcode, in_flight_bytes: usize) 
     ordinary * if is_slow(opcode) { 10 } else { 1 } + line
 }
 
-/// Commands that write non-volatile storage, run every self-test, or search for primes.
+/// Commands that write non-volatile storage, verify many signatures, run every self-test, or search for primes.
 fn is_slow(opcode: Opcode) -> bool {
     [
         Opcode::SelfTest,
-        Opcode::Zeroise,
-        Opcode::Initialise,
-        Opcode::EnrolHost,
-        Opcode::RemoveHost,
-        Opcode::CreateDomain,
-        Opcode::ExportDomain,
+        Opcode::FoundDomain,
         Opcode::JoinDomain,
+        Opcode::ChangeDomain,
+        Opcode::ExportDomain,
+        Opcode::ReceiveKeys,
         Opcode::GenerateKey,
         Opcode::PrepareKeyPair,
         Opcode::GenerateDataKeyPair,

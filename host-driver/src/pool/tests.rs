@@ -265,12 +265,12 @@ fn calls_wait_for_a_device_until_their_deadline() {
 #[test]
 fn devices_to_be_provisioned_and_foreign_ones_stay_out() {
     let devices = vec![FakeDevice::new(), FakeDevice::new()];
-    devices[0].set_module_state(ModuleState::Initialised);
+    devices[0].set_module_state(ModuleState::Uninitialised);
     let domain = DomainId([1; 16]);
     let rig = rig(devices, PoolOptions { domain: Some(domain), ..options() });
     rig.until("one is in service", |rig| rig.services()[1] == Service::InService);
     rig.until("the other is not", |rig| {
-        rig.services()[0] == Service::NotProvisioned(ModuleState::Initialised)
+        rig.services()[0] == Service::NotProvisioned(ModuleState::Uninitialised)
     });
     rig.devices[0].set_module_state(ModuleState::Operational);
     rig.until("it comes into service", |rig| rig.services()[0] == Service::InService);

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use host_driver::ceremony::Ledger;
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
+use host_driver::ceremony::Ledger;
 use host_driver::device::Options;
 use host_driver::pool::{Member, Pool, PoolOptions};
 use host_driver::provision::{Goal, Plan, ProvisionError, Provisioned, Step, provision};

@@ -1,10 +1,10 @@
 //! Requests and responses.
 
+use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::command::{
     ModuleState, Role, agree, audit, cipher, domain, import, key, mac, random, replica, session,
     sign, system,
 };
-use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::domain::{
     Ballot, Certificate, Change, DeviceKind, DomainKeyEntry, DomainState, Host, Kind, MAX_STATE,
     Member, Operator, OperatorRole, Proposal, Rules, Vote, signed_message,

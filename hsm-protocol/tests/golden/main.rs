@@ -18,8 +18,7 @@ use hsm_protocol::command::{Command, decode, key};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::request::{RequestHead, ResponseHead};
 use hsm_protocol::{
-    AuditTag, Bytes, DeviceId, DomainId, ErrorCode, HostId, KeyId, MaterialId, Opcode,
-    OperatorId,
+    AuditTag, Bytes, DeviceId, DomainId, ErrorCode, HostId, KeyId, MaterialId, Opcode, OperatorId,
 };
 use serde::{Deserialize, Serialize};
 
