@@ -256,7 +256,7 @@ impl Iam {
             issued: content.issued,
             expires: content.expires,
             policy: content.policy.map(|text| text.into_owned()),
-            policy_arns: content.policy_arns,
+            managed: content.managed,
             tags: content.tags,
             transitive: content.transitive,
             source_identity: content.subject.source_identity().map(str::to_owned),

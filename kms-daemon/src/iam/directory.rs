@@ -242,13 +242,6 @@ impl Directory {
         Ok(Listing { items, more: page.more })
     }
 
-    /// All records of a kind in an account.
-    pub(super) async fn list_all<R: Cached>(&self, account: &str) -> Result<Vec<R>, CatalogError> {
-        let mut all = Vec::new();
-        self.visit_all(account, |record: R| all.push(record)).await?;
-        Ok(all)
-    }
-
     /// How many records of a kind there are in an account.
     pub(super) async fn count<R: Cached>(&self, account: &str) -> Result<usize, CatalogError> {
         let prefix = layout::named(R::PREFIX, account, "");
