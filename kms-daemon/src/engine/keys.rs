@@ -10,12 +10,13 @@ use hsm_protocol::token::sealed::PairPurpose;
 use zeroize::Zeroizing;
 
 use super::{Busy, Devices, current, refusal, response};
+use crate::context::RequestContext;
 use crate::error::KmsError;
 use crate::key::{KeyId, KeyMaterial, KeyRecord};
 use crate::policy::{Authorized, AuthorizedAccount};
 
 /// How long a request waits for a key pair if none is in stock. Clients of AWS wait a minute for
-/// an answer by default, and try again after a refusal.
+/// an answer by default, and try again after a refusal; their next try has the place of this one.
 const PAIR_PATIENCE: Duration = Duration::from_secs(50);
 
 impl Devices<'_> {
@@ -113,8 +114,15 @@ impl Devices<'_> {
         if is_slow(spec) {
             let pair = self.key_pair(spec, PairPurpose::KEY, busy).await?;
             let command = key::AdoptKeyPair { id, usage, pair: Bytes(&pair) };
-            let reply = self.call(&command, Some(spec), busy).await?;
-            response(&reply).map(form)
+            match self.attempt(&command, Some(spec)).await {
+                Ok(reply) => response(&reply).map(form),
+                Err(error) => {
+                    if error.retryable() && !error.maybe_executed() {
+                        self.pool.put_back(spec, PairPurpose::KEY, pair);
+                    }
+                    Err(refusal(error, busy))
+                }
+            }
         } else {
             let command = key::GenerateKey { id, spec, usage };
             let reply = self.call(&command, Some(spec), busy).await?;
@@ -153,9 +161,18 @@ impl Devices<'_> {
         purpose: PairPurpose,
         busy: Busy,
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
-        let pair = self.pool.key_pair(spec, purpose, Instant::now() + PAIR_PATIENCE).await;
+        let claimant = self.request.map(claimant);
+        let deadline = Instant::now() + PAIR_PATIENCE;
+        let pair = self.pool.key_pair(spec, purpose, claimant.as_deref(), deadline).await;
         pair.map_err(|error| refusal(error, busy))
     }
+}
+
+/// Who takes up the place of a request that gave up: the caller, with the next try of the same call
+/// if the SDK tells which one it is, else with any call.
+fn claimant(request: &RequestContext) -> String {
+    let invocation = request.invocation.as_deref().unwrap_or_default();
+    [&request.principal.caller_arn(), " ", invocation].concat()
 }
 
 fn is_slow(spec: KeySpec) -> bool {
