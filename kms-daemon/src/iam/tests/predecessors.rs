@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::keys::{key_policy, of_root};
 use super::rig::{ACCOUNT, Rig, credentials, root};
+use crate::iam::Form;
 use crate::principal::Principal;
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/x/app";
@@ -60,8 +61,9 @@ impl Rig {
         });
         let shown = &found["Role"]["AssumeRolePolicyDocument"];
         assert_eq!(policies, [shown.clone(), shown.clone()]);
-        let text = percent_encoding::percent_decode_str(shown.as_str().unwrap());
-        serde_json::from_str(&text.decode_utf8().unwrap()).unwrap()
+        let form = format!("Document={}", shown.as_str().unwrap());
+        let form = Form::parse(form.as_bytes()).unwrap();
+        serde_json::from_str(form.required("Document").unwrap()).unwrap()
     }
 
     async fn listed(&self, operation: &str, input: Value) -> Vec<Value> {

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::delegation::{caller, denied, done};
 use super::keys::{key_policy, of_root};
 use super::rig::{ACCOUNT, Rig, root};
+use crate::store::{Range, Transaction};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_stays_who_it_is() {
@@ -123,6 +124,36 @@ async fn grants_and_policies_follow_a_user_that_is_renamed() {
     let input = json!({ "RetiringPrincipal": old });
     let listed = rig.kms(&root(), "ListRetirableGrants", input).await.unwrap();
     assert_eq!(listed["Grants"], json!([]), "nothing is left of it in any index");
+}
+
+/// The grants of a store that knows them by names only.
+#[tokio::test(flavor = "multi_thread")]
+async fn grants_of_earlier_releases_are_indexed_at_the_start() {
+    let rig = Rig::new().await;
+    let (id, _) = rig.user("ana").await;
+    let user = rig.principal(&id).await;
+    let key = rig.key(json!({})).await;
+    let input = json!({ "KeyId": key, "GranteePrincipal": user.arn(),
+        "RetiringPrincipal": user.arn(), "Operations": ["Encrypt"] });
+    rig.kms(&root(), "CreateGrant", input).await.unwrap();
+    let mut forget = Transaction::new().delete(b"service/grants-indexed".to_vec());
+    let mut forgotten = Vec::new();
+    for prefix in ["grantees/", "retirable/"] {
+        let range = Range { prefix: prefix.into(), after: None, limit: 100 };
+        for entry in rig.store.range(range).await.unwrap().value.entries {
+            if String::from_utf8_lossy(&entry.key).contains(&user.id()) {
+                forget = forget.delete(entry.key.clone());
+                forgotten.push(entry.key);
+            }
+        }
+    }
+    assert_eq!(forgotten.len(), 2);
+    let _ = rig.store.commit(forget).await.unwrap();
+    let rig = rig.restarted().await;
+    for entry in forgotten {
+        assert!(rig.store.get(&entry).await.unwrap().value.is_some());
+    }
+    rig.encrypts(&rig.principal(&id).await, &key, json!({})).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
