@@ -176,7 +176,9 @@ pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName) -> 
 /// How a party of a grant names the caller.
 fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
     let mut names = asker.names().into_iter();
-    names.find(|name| party.is_principal(&name.arn, name.unique.as_deref())).map(|name| name.grantee)
+    names
+        .find(|name| party.is_principal(&name.arn, name.unique.as_deref()))
+        .map(|name| name.grantee)
 }
 
 /// A key that policies and grants let the caller use. Whether it can be used is still to be seen.

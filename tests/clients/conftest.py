@@ -11,6 +11,7 @@ import pytest
 # Before they are imported, so that their assertions show their values.
 pytest.register_assert_rewrite("identities", "operations", "service_model", "strongroom")
 
+import identities
 import service_model
 import strongroom
 
@@ -42,6 +43,26 @@ def kms():
 def raw():
     """A client that sends whatever it is given."""
     return strongroom.client(validate=False)
+
+
+@pytest.fixture(scope="module")
+def iam():
+    """A client of IAM."""
+    return identities.client("iam")
+
+
+@pytest.fixture
+def name():
+    """A new name of a user, role, group or policy."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def user(iam, name):
+    """A new user with an access key."""
+    made = iam.create_user(UserName=name)["User"]
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return made | {"Key": key}
 
 
 @pytest.fixture

@@ -317,7 +317,10 @@ fn an_older_backup_in_the_place_of_the_last_one_is_told() {
         .output()
         .expect("kmsctl runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("whole and authentic") && said.contains("NOT THE LAST: a newer"), "{said}");
+    assert!(
+        said.contains("whole and authentic") && said.contains("NOT THE LAST: a newer"),
+        "{said}"
+    );
     // What it came out of is not asked unless it is named.
     let (_, report, _) = rig.ctl(&["backup", "verify", first.to_str().expect("UTF-8")]);
     assert!(report.get("installation").is_none(), "{report}");

@@ -162,7 +162,8 @@ fn a_certificate_is_replaced_while_connections_are_open() {
 fn reload_by_unit(daemon: &Daemon) {
     let unit = environment::root().join("packaging/strongroom.service");
     let unit = fs::read_to_string(unit).expect("the unit");
-    let command = unit.lines().find_map(|line| line.strip_prefix("ExecReload=")).expect("a command");
+    let command =
+        unit.lines().find_map(|line| line.strip_prefix("ExecReload=")).expect("a command");
     let process = daemon.id().to_string();
     let status = Command::new("sh").args(["-c", command]).env("MAINPID", process).status();
     assert!(status.expect("sh runs").success(), "{command}");

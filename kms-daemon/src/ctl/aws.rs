@@ -189,7 +189,9 @@ impl Aws {
                     "{origin} names services = {name}, but there is no [services {name}]"
                 ))
             })?;
-            if let Some(url) = ini::nested(&config.text, section, (service.section(), "endpoint_url")) {
+            if let Some(url) =
+                ini::nested(&config.text, section, (service.section(), "endpoint_url"))
+            {
                 let origin = format!("{}, [services {}]", config.path.display(), services.value);
                 return Ok(Some(Found::new(url.to_owned(), origin)));
             }

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::management::{Account, STRONGROOM};
-use super::{status, table};
 use super::{Failure, Outcome, Output};
+use super::{status, table};
 use crate::audit::{AuditLog, LineHash, Position};
 use crate::backup::{
     self, Created, Creation, Devices, Done, LastBackup, Manifest, Passphrase, Prepared, RegionOf,
@@ -282,10 +282,7 @@ fn verify(
 }
 
 /// The last backup that an installation knows of, whether its daemon runs or not; and its directory.
-fn last_known(
-    data: &Path,
-    account: &Account,
-) -> Result<(PathBuf, Option<LastBackup>), Failure> {
+fn last_known(data: &Path, account: &Account) -> Result<(PathBuf, Option<LastBackup>), Failure> {
     let failed = |error: io::Error| Failure(format!("cannot use {}: {error}", data.display()));
     let data = fs::canonicalize(data).map_err(failed)?;
     let path = data.join("store.redb");

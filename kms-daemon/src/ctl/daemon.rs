@@ -251,7 +251,9 @@ mod tests {
     use super::*;
 
     fn find(arguments: &Arguments, variables: &[(&str, &str)]) -> Result<Daemon, String> {
-        arguments.find_in(Service::Kms, variables.iter().copied().collect()).map_err(|failure| failure.0)
+        arguments
+            .find_in(Service::Kms, variables.iter().copied().collect())
+            .map_err(|failure| failure.0)
     }
 
     fn none() -> Arguments {

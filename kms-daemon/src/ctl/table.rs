@@ -69,7 +69,9 @@ pub(super) fn wrapped(out: &mut dyn Write, text: &str) -> io::Result<()> {
 pub(super) fn wrapped_to(width: usize, out: &mut dyn Write, text: &str) -> io::Result<()> {
     let mut line = String::new();
     for word in text.split_whitespace() {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width.saturating_sub(2) {
+        if !line.is_empty()
+            && line.chars().count() + 1 + word.chars().count() > width.saturating_sub(2)
+        {
             writeln!(out, "  {line}")?;
             line.clear();
         }

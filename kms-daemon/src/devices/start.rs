@@ -90,10 +90,7 @@ fn run(name: String, own: Arc<Own>, running: &mut Running) -> Result<Line, Devic
 
 /// The names of the lines that `endpoints` ask for, each to a device that is out of reach because of
 /// `trouble`.
-pub(super) fn unusable(
-    endpoints: &[Endpoint],
-    trouble: &str,
-) -> Result<Vec<Line>, DevicesError> {
+pub(super) fn unusable(endpoints: &[Endpoint], trouble: &str) -> Result<Vec<Line>, DevicesError> {
     let (mut soft, mut emulated) = (0, 0);
     let mut names = Vec::new();
     let mut numbered = |kind: &str, next: &mut u32, count: u8| {

@@ -179,3 +179,36 @@ fn is_slow(spec: KeySpec) -> bool {
     let slow = |row: &KeySpecRow| row.slow;
     spec.row().is_some_and(slow)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::time::SystemTime;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::principal::Principal;
+
+    #[test]
+    fn the_next_try_of_a_call_has_the_place_of_the_first() {
+        let request = |account: &str, invocation: Option<&str>| RequestContext {
+            request_id: Uuid::new_v4(),
+            event_id: Uuid::new_v4(),
+            principal: Principal::root(account, "AKIAEXAMPLE"),
+            region: "us-east-1".to_owned(),
+            source_ip: IpAddr::from([127, 0, 0, 1]),
+            is_encrypted: false,
+            user_agent: None,
+            invocation: invocation.map(str::to_owned),
+            referer: None,
+            received: SystemTime::now(),
+        };
+        let of = |account, invocation| claimant(&request(account, invocation));
+        let first = of("111111111111", Some("a"));
+        assert_eq!(of("111111111111", Some("a")), first);
+        assert_ne!(of("111111111111", Some("b")), first, "another call");
+        assert_ne!(of("222222222222", Some("a")), first, "another caller");
+        assert_eq!(of("111111111111", None), of("111111111111", None));
+    }
+}

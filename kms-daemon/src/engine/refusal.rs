@@ -166,8 +166,7 @@ mod tests {
     /// It is no fault of a device, and nobody is to look for one.
     #[test]
     fn a_search_that_takes_long_is_told_as_such() {
-        let refusal =
-            refusal(CallError::NoPairYet(KeySpec::RSA_4096), Busy::DependencyTimeout);
+        let refusal = refusal(CallError::NoPairYet(KeySpec::RSA_4096), Busy::DependencyTimeout);
         let text = refusal.message().unwrap();
         assert!(text.contains("RSA_4096") && text.contains("Try again"), "{text}");
         assert_eq!(refusal.status(), 500, "SDKs try again");

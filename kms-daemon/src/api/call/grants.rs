@@ -60,8 +60,13 @@ impl Call<'_> {
             }
             let mut after = None;
             loop {
-                let page =
-                    self.catalog().list_grants_to(&key.scope, key.id, name.lasting(), after, GRANTS);
+                let page = self.catalog().list_grants_to(
+                    &key.scope,
+                    key.id,
+                    name.lasting(),
+                    after,
+                    GRANTS,
+                );
                 let page = page.await?;
                 after = page.items.last().map(|(id, _)| *id);
                 for (id, grant) in page.items {

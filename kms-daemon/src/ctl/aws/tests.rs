@@ -192,7 +192,9 @@ fn files_that_the_environment_names() {
     assert_eq!(found.region().unwrap().value, "other");
     let missing = aws(dir.path(), None, &[("AWS_CONFIG_FILE", "/nowhere/at-all")]);
     assert!(missing.endpoint(Service::Kms).unwrap().is_none());
-    assert!(Aws::load(Environment::default(), None).unwrap().endpoint(Service::Kms).unwrap().is_none());
+    assert!(
+        Aws::load(Environment::default(), None).unwrap().endpoint(Service::Kms).unwrap().is_none()
+    );
 }
 
 #[test]

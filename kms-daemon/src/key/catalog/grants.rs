@@ -359,8 +359,7 @@ fn index(scope: &Scope, key: KeyId, id: GrantId, record: &GrantRecord) -> Vec<(V
 fn places(scope: &Scope, key: KeyId, id: GrantId, record: &GrantRecord) -> Vec<Vec<u8>> {
     let grantee = [Some(record.grantee.text().into()), record.grantee.unique()];
     let grantee = grantee.into_iter().flatten();
-    let mut places: Vec<_> =
-        grantee.map(|name| layout::grantee(scope, key, &name, id)).collect();
+    let mut places: Vec<_> = grantee.map(|name| layout::grantee(scope, key, &name, id)).collect();
     if let Some(retiring) = &record.retiring {
         let retiring = [Some(retiring.text().into()), retiring.unique()].into_iter().flatten();
         places.extend(retiring.map(|name| layout::retirable(scope, key, &name, id)));

@@ -152,7 +152,10 @@ fn principals_are_arns_that_can_call() {
     assert_eq!(session.unique().as_deref(), Some("AROA1:b"));
     assert!(!session.is_principal(session.text(), Some("AROA1")), "a session is not its role");
     let service = Party::Service("AIDA1".to_owned());
-    assert!(!service.is(&ana) && !ana.is(&service), "a service cannot take a unique id for its name");
+    assert!(
+        !service.is(&ana) && !ana.is(&service),
+        "a service cannot take a unique id for its name"
+    );
     let root = Party::principal("111122223333", "aws").unwrap();
     assert_eq!(root.text(), "arn:aws:iam::111122223333:root");
     for bad in [
