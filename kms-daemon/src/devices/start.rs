@@ -93,7 +93,7 @@ fn run(name: String, own: Arc<Own>, running: &mut Running) -> Result<Line, Devic
 pub(super) fn unusable(endpoints: &[Endpoint], trouble: &str) -> Result<Vec<Line>, DevicesError> {
     let (mut soft, mut emulated) = (0, 0);
     let mut names = Vec::new();
-    let mut numbered = |kind: &str, next: &mut u32, count: u8| {
+    let numbered = |kind: &str, next: &mut u32, count: u8| {
         let numbers = *next..*next + u32::from(count);
         *next = numbers.end;
         numbers.map(|number| format!("{kind}-{number}")).collect::<Vec<_>>()

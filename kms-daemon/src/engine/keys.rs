@@ -114,15 +114,14 @@ impl Devices<'_> {
         if is_slow(spec) {
             let pair = self.key_pair(spec, PairPurpose::KEY, busy).await?;
             let command = key::AdoptKeyPair { id, usage, pair: Bytes(&pair) };
-            match self.attempt(&command, Some(spec)).await {
-                Ok(reply) => response(&reply).map(form),
-                Err(error) => {
-                    if error.retryable() && !error.maybe_executed() {
-                        self.pool.put_back(spec, PairPurpose::KEY, pair);
-                    }
-                    Err(refusal(error, busy))
-                }
+            let error = match self.attempt(&command, Some(spec)).await {
+                Ok(reply) => return response(&reply).map(form),
+                Err(error) => error,
+            };
+            if error.retryable() && !error.maybe_executed() {
+                self.pool.put_back(spec, PairPurpose::KEY, pair);
             }
+            Err(refusal(error, busy))
         } else {
             let command = key::GenerateKey { id, spec, usage };
             let reply = self.call(&command, Some(spec), busy).await?;
@@ -172,7 +171,7 @@ impl Devices<'_> {
 /// if the SDK tells which one it is, else with any call.
 fn claimant(request: &RequestContext) -> String {
     let invocation = request.invocation.as_deref().unwrap_or_default();
-    [&request.principal.caller_arn(), " ", invocation].concat()
+    [&*request.principal.caller_arn(), " ", invocation].concat()
 }
 
 fn is_slow(spec: KeySpec) -> bool {

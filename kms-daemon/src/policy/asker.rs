@@ -66,7 +66,7 @@ impl<'a> Asker<'a> {
             PrincipalKind::Role(role) => Some(role.role_id.as_str()),
         };
         let own = match &principal.kind {
-            PrincipalKind::Role(role) => Some([&role.role_id, ":", &role.session].concat()),
+            PrincipalKind::Role(role) => Some([&*role.role_id, ":", &*role.session].concat()),
             _ => id.map(str::to_owned),
         };
         let name = |arn, unique, grantee| CallerName { arn, unique, grantee };
