@@ -176,6 +176,7 @@ fn the_last_backup_and_the_commit_are_told() {
     let (code, said) = hsm_tests::ctl::text(&[
         "backup",
         &path("backup"),
+        "--with-devices",
         "--passphrase-file",
         &path("passphrase"),
         "--data",
