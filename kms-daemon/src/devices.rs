@@ -155,7 +155,11 @@ pub enum DevicesError {
         source: io::Error,
     },
     /// The registry is damaged.
-    #[error("{0} is damaged; restore it from a backup, or remove it to trust the devices anew")]
+    #[error(
+        "{0} is damaged, so it is not known which devices are the right ones, and none is used. Put it back \
+         from a backup (kmsctl restore FILE --data OTHER, and copy it from there), or move it away: then the \
+         devices that answer are trusted anew, if they are of the domain that the keys are of. Then restart kmsd"
+    )]
     Registry(PathBuf),
     /// A device does not work.
     #[error("{endpoint}: {reason}")]
@@ -268,6 +272,31 @@ impl Devices {
         let (roots, region) = (config.roots.clone(), config.region.clone());
         let (bound, is_promising, members) = (None, false, 0);
         Ok(Self { lines, keys, registry, running, roots, region, bound, is_promising, members })
+    }
+
+    /// The lines alone, where `trouble` keeps every device from being used: a pool of these says so
+    /// instead of taking calls.
+    ///
+    /// # Errors
+    /// [`DevicesError`], if the lines are wrong too.
+    pub fn unusable(config: &DevicesConfig, trouble: &DevicesError) -> Result<Self, DevicesError> {
+        let endpoints = config
+            .hsms
+            .iter()
+            .map(|text| text.parse::<Endpoint>())
+            .collect::<Result<Vec<_>, _>>()?;
+        let lines = start::unusable(&endpoints, &trouble.to_string())?;
+        Ok(Self {
+            lines,
+            keys: HostKeys::of_data(&config.data)?,
+            registry: Registry::empty(&config.data.join("hsm").join(&config.region)),
+            running: Running::default(),
+            roots: None,
+            region: config.region.clone(),
+            bound: None,
+            is_promising: false,
+            members: 0,
+        })
     }
 
     /// The same, for keys that are there.

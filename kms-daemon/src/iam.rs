@@ -117,6 +117,12 @@ impl Iam {
         self
     }
 
+    /// What backups are made of, if the installation can be backed up.
+    #[must_use]
+    pub fn snapshots(&self) -> Option<Arc<Snapshots>> {
+        self.snapshots.clone()
+    }
+
     /// Whether there is such an account.
     ///
     /// # Errors

@@ -43,3 +43,6 @@ pub mod tls;
 
 /// Version of the programs, and the commit that they were built from as far as it is known.
 pub const VERSION: &str = env!("STRONGROOM_VERSION");
+
+/// The commit alone, its first 12 digits; `unknown` where the build did not tell.
+pub const COMMIT: &str = env!("STRONGROOM_BUILT_FROM");

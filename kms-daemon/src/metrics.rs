@@ -16,8 +16,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use time::OffsetDateTime;
 
 use crate::audit::AuditLog;
+use crate::backup::LastBackup;
 use crate::http::Readiness;
 use crate::key::Counted;
 use crate::link::PeerReport;
@@ -57,6 +59,7 @@ struct ReasonLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
+    commit: &'static str,
     os: &'static str,
     arch: &'static str,
 }
@@ -162,6 +165,7 @@ pub struct Metrics {
     peer_up: Family<RegionLabel, Gauge>,
     peer_answered: Family<RegionLabel, Gauge<f64, AtomicU64>>,
     peer_errands: Family<RegionLabel, Gauge>,
+    last_backup: Gauge<f64, AtomicU64>,
     process: Process,
     disk_free: Gauge,
     disk_until_reserve: Gauge,
@@ -206,6 +210,7 @@ impl Metrics {
             peer_up: Family::default(),
             peer_answered: Family::default(),
             peer_errands: Family::default(),
+            last_backup: Gauge::default(),
             process: Process::default(),
             disk_free: Gauge::default(),
             disk_until_reserve: Gauge::default(),
@@ -240,6 +245,7 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("strongroom");
         let build = BuildLabels {
             version: env!("CARGO_PKG_VERSION"),
+            commit: crate::COMMIT,
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
         };
@@ -282,6 +288,13 @@ impl Metrics {
             "peer_errands",
             "Changes that another Region has yet to be told",
             self.peer_errands.clone(),
+        );
+        registry.register_with_unit(
+            "last_backup_timestamp",
+            "Of which moment the last backup is that came to its end, since the epoch; 0 if there is \
+             none",
+            Unit::Seconds,
+            self.last_backup.clone(),
         );
         registry.register(
             "audit_writable",
@@ -391,6 +404,14 @@ impl Metrics {
     pub fn certificate(&self, certificate: &'static str, end: SystemTime) {
         let since = end.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.certificates.get_or_create(&CertificateLabel { certificate }).set(since.as_secs_f64());
+    }
+
+    /// Sets of which moment the last backup is.
+    pub fn last_backup(&self, backup: Option<&LastBackup>) {
+        // Never is long ago: alerts that compare with the time see it.
+        let created = backup.and_then(LastBackup::time).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let since = Duration::try_from(created - OffsetDateTime::UNIX_EPOCH).unwrap_or_default();
+        self.last_backup.set(since.as_secs_f64());
     }
 
     /// Sets how many keys there are.

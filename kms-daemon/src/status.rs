@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::audit::AuditLog;
-use crate::backup::LastBackup;
+use crate::backup::{LastBackup, Snapshots};
 use crate::config::Config;
 use crate::devices::{DeviceReport, Fleet, report};
 use crate::http::Readiness;
@@ -79,7 +79,7 @@ pub struct Status {
     /// The daemons of other Regions. Requests are served also while one does not answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerReport>,
-    /// The last backup that came to its end, as of some seconds ago.
+    /// The last backup that came to its end.
     #[serde(default)]
     pub last_backup: Option<LastBackup>,
     /// What would be lost for ever with a device, or with all that are on one disk.
@@ -100,6 +100,7 @@ pub struct DaemonStatus {
     store_available: AtomicBool,
     fleet: Option<Arc<Fleet>>,
     catalog: Option<Arc<Catalog>>,
+    backups: Option<Arc<Snapshots>>,
     last_backup: Mutex<Option<LastBackup>>,
 }
 
@@ -124,6 +125,7 @@ impl DaemonStatus {
             store_available: AtomicBool::new(true),
             fleet: None,
             catalog: None,
+            backups: None,
             last_backup: Mutex::default(),
         }
     }
@@ -140,6 +142,12 @@ impl DaemonStatus {
     pub fn with_keys(mut self, catalog: Arc<Catalog>) -> Self {
         self.catalog = Some(catalog);
         self
+    }
+
+    /// The same, which knows of a backup as soon as it has come to its end.
+    #[must_use]
+    pub fn with_backups(self, backups: Option<Arc<Snapshots>>) -> Self {
+        Self { backups, ..self }
     }
 
     /// Names the installation.
@@ -191,7 +199,8 @@ impl DaemonStatus {
             pools.into_iter().map(|(region, pool)| (region, pool.health())).collect();
         let devices: Vec<_> =
             pools.iter().flat_map(|(region, health)| report(region, health)).collect();
-        let last_backup = self.last_backup().clone();
+        let made = self.backups.as_ref().and_then(|backups| backups.last());
+        let last_backup = made.or_else(|| self.last_backup().clone());
         let losses = losses(&pools, self.keys().as_ref(), last_backup.as_ref());
         let store_available = self.store_available.load(Ordering::Acquire);
         let audit_writable = self.audit.is_writable();
@@ -255,6 +264,8 @@ impl Readiness for DaemonStatus {
                 metrics.key_pairs(&region, &stock);
             }
         }
-        self.now().ready
+        let status = self.now();
+        metrics.last_backup(status.last_backup.as_ref());
+        status.ready
     }
 }

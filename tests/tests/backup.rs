@@ -277,6 +277,61 @@ fn a_daemon_that_dies_with_a_snapshot_removes_it_at_its_next_start() {
     assert!(intact, "{report}");
 }
 
+/// Whole and authentic as it is, it is told from the last one that the installation made.
+#[test]
+fn an_older_backup_in_the_place_of_the_last_one_is_told() {
+    let mut rig = Rig::start();
+    create_key(&rig.daemon);
+    rig.back_up("first.backup");
+    let data = rig.daemon.data().to_str().expect("UTF-8").to_owned();
+    let look = |rig: &Rig, name: &str, data: &str| {
+        let (file, url) = (rig.path(name), rig.daemon.url().to_owned());
+        let file = file.to_str().expect("UTF-8");
+        let (code, report, said) =
+            rig.ctl(&["backup", "verify", file, "--data", data, "--url", &url]);
+        assert_eq!(code, 0, "{said}");
+        assert_eq!(report["authentic"], true);
+        report["installation"].clone()
+    };
+    assert_eq!(look(&rig, "first.backup", &data)["isLast"], true);
+    create_key(&rig.daemon);
+    rig.back_up("second.backup");
+    for running in [true, false] {
+        let known = look(&rig, "first.backup", &data);
+        assert_eq!(known["isLast"], false, "{running}: {known}");
+        let path = rig.path("second.backup");
+        assert_eq!(known["lastBackup"]["path"], path.to_str().expect("UTF-8"));
+        assert_eq!(look(&rig, "second.backup", &data)["isLast"], true, "{running}");
+        fs::rename(&path, rig.path("kept")).expect("renamed");
+        fs::copy(rig.path("first.backup"), &path).expect("copied");
+        assert_eq!(look(&rig, "second.backup", &data)["isLast"], false, "{running}");
+        fs::rename(rig.path("kept"), &path).expect("renamed");
+        if running {
+            assert!(rig.daemon.stop().success());
+        }
+    }
+    let first = rig.path("first.backup");
+    let output = Command::new(environment::kmsctl())
+        .args(["backup", "verify", first.to_str().expect("UTF-8"), "--data", &data])
+        .env("STRONGROOM_PASSPHRASE_FILE", rig.path("passphrase"))
+        .output()
+        .expect("kmsctl runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        said.contains("whole and authentic") && said.contains("NOT THE LAST: a newer"),
+        "{said}"
+    );
+    // What it came out of is not asked unless it is named.
+    let (_, report, _) = rig.ctl(&["backup", "verify", first.to_str().expect("UTF-8")]);
+    assert!(report.get("installation").is_none(), "{report}");
+    let other = Rig::start();
+    let file = rig.path("first.backup");
+    let other_data = other.daemon.data().to_str().expect("UTF-8").to_owned();
+    let arguments = ["backup", "verify", file.to_str().expect("UTF-8"), "--data", &other_data];
+    let (code, _, said) = rig.ctl(&[&arguments[..], &["--url", other.daemon.url()]].concat());
+    assert_eq!(code, 0, "{said}");
+}
+
 #[test]
 fn refusals_say_what_to_do() {
     let rig = Rig::start();

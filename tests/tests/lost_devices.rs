@@ -89,6 +89,49 @@ fn the_only_flash_is_gone_and_that_is_told_with_what_it_means() {
     assert_opens(&daemon, &blob);
 }
 
+/// Which devices are the right ones is not known then, and nobody guesses.
+#[test]
+fn a_damaged_list_of_devices_is_told_and_the_port_is_open() {
+    let mut daemon = Daemon::start(&["soft:2"]);
+    let blob = encrypt(&daemon, &create(&daemon));
+    assert!(daemon.stop().success());
+    let backup = Backup::of(&daemon);
+    let list = "hsm/us-east-1/devices.json";
+    let path = daemon.data().join(list);
+    for damaged in ["", "{", r#"{"format":1,"domain":"xy","devices":{}}"#, r#"{"format":2}"#] {
+        fs::write(&path, damaged).expect("written");
+        daemon.restart();
+        assert_without_devices(&daemon, &blob);
+        let (_, problems, _) = readiness(&daemon);
+        for part in [
+            "soft-0 of us-east-1 is not in service",
+            "soft-1 of us-east-1 is not in service",
+            "devices.json is damaged",
+            "Put it back from a backup",
+            "move it away",
+            "restart kmsd",
+        ] {
+            assert!(problems.contains(part), "{part} is not in {problems}");
+        }
+        assert!(daemon.output().contains("devices.json is damaged"), "{}", daemon.output());
+        assert!(daemon.stop().success());
+        assert_eq!(fs::read_to_string(&path).expect("there"), damaged, "it is left as it is");
+    }
+    backup.restore(&daemon, &[list]);
+    daemon.restart();
+    await_devices(&daemon, 2);
+    assert_opens(&daemon, &blob);
+    assert!(daemon.stop().success());
+    // Moved away: the devices are of the domain that the keys are of.
+    fs::remove_file(&path).expect("removed");
+    daemon.restart();
+    await_devices(&daemon, 2);
+    assert_opens(&daemon, &blob);
+    assert!(path.is_file());
+    assert!(daemon.stop().success());
+    assert_intact(&daemon);
+}
+
 /// A Region is a domain: one that is lost is not made anew, and the other goes on.
 #[tokio::test]
 async fn one_region_is_gone_and_the_other_is_served() {

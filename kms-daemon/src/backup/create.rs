@@ -1,8 +1,7 @@
 //! Writes a backup: under another name, made durable, read back, and only then given its name.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -135,14 +134,7 @@ impl Partial {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".partial");
         let path = path.with_file_name(name);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed("write", &path))?;
+        let file = durable::open_private(&path).map_err(failed("write", &path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(BackupError::UnderWay(path)),

@@ -1,6 +1,8 @@
 //! What an installation knows of its last backup.
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::store::{Store, StoreError, Transaction};
 
@@ -41,6 +43,12 @@ impl LastBackup {
         Ok(record.filter(|record| record.version == Self::VERSION))
     }
 
+    /// The moment that it is of.
+    #[must_use]
+    pub fn time(&self) -> Option<OffsetDateTime> {
+        OffsetDateTime::parse(&self.created, &Rfc3339).ok()
+    }
+
     /// Makes it the last one; durable when this returns.
     ///
     /// # Errors
@@ -69,6 +77,7 @@ mod tests {
             domains: vec!["00".repeat(16)],
             audit_sequence: 5,
         };
+        assert_eq!(last.time().unwrap().unix_timestamp(), 1_795_834_800);
         last.write(&store).await.unwrap();
         assert_eq!(LastBackup::read(&store).await.unwrap(), Some(last));
         let golden = r#"{"version":1,"created":"2026-11-28T03:00:00Z","path":"/backup/a","bytes":12,"sha256":"ab","domains":["00000000000000000000000000000000"],"auditSequence":5}"#;

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::Mutex;
@@ -31,7 +31,12 @@ pub struct Snapshots {
     audit: Arc<AuditLog>,
     /// The latest one; there is one at a time.
     current: Mutex<Option<Prepared>>,
+    /// The last backup that came to its end here.
+    last: Last,
 }
+
+/// It is replaced whole.
+type Last = std::sync::Mutex<Option<LastBackup>>;
 
 /// A snapshot, for as long as its backup takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +107,8 @@ impl Snapshots {
     /// there is removed.
     #[must_use]
     pub fn new(data: &Path, store: Arc<RedbStore>, audit: Arc<AuditLog>) -> Self {
-        let snapshots = Self { data: data.to_owned(), store, audit, current: Mutex::default() };
+        let (data, current, last) = (data.to_owned(), Mutex::default(), Last::default());
+        let snapshots = Self { data, store, audit, current, last };
         if let Err(error) = snapshots.clear() {
             let path = snapshots.data.join(DIRECTORY);
             tracing::warn!(path = %path.display(), %error, "cannot remove what a backup left");
@@ -172,12 +178,19 @@ impl Snapshots {
             audit_sequence: prepared.audit.sequence,
         };
         last.write(&*self.store).await?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last.clone());
         *current = None;
         if let Err(source) = self.clear() {
             let path = self.data.join(DIRECTORY);
             tracing::warn!(path = %path.display(), %source, "cannot remove a snapshot");
         }
         Ok(last)
+    }
+
+    /// The last backup that came to its end since the start.
+    #[must_use]
+    pub fn last(&self) -> Option<LastBackup> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is written must leave the room that administration has.

@@ -36,6 +36,34 @@ pub(super) enum Command {
     Export(export::Arguments),
 }
 
+/// Which part of which log is read, and which of its records are asked for.
+#[derive(Debug, clap::Args)]
+struct Selection {
+    /// Audit directories of one log: `DIR/audit` of the data directory, and where its files were
+    /// delivered to; or files of CloudTrail's form.
+    #[arg(required = true)]
+    dir: Vec<PathBuf>,
+    /// Only records from this time on: 2026-11-28T09:00:00Z, 2026-11-28, yesterday, today, or how long
+    /// ago: 30m, 2h, 3d. Days are those of UTC.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<OffsetDateTime>,
+    /// Only records before this time.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<OffsetDateTime>,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+impl Selection {
+    fn query(&self) -> Query {
+        self.filter.query(self.since, self.until)
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        directories(&self.dir)
+    }
+}
+
 /// Which records are asked for.
 #[derive(Debug, clap::Args)]
 struct Filter {

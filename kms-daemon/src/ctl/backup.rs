@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::management::{Account, STRONGROOM};
-use super::table;
 use super::{Failure, Outcome, Output};
+use super::{status, table};
 use crate::audit::{AuditLog, LineHash, Position};
 use crate::backup::{
     self, Created, Creation, Devices, Done, LastBackup, Manifest, Passphrase, Prepared, RegionOf,
@@ -66,7 +66,8 @@ pub(super) struct PassphraseFile {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Look at a backup, without a daemon: with its passphrase whether it is whole and nobody has
-    /// altered it, without only whether it is damaged.
+    /// altered it, without only whether it is damaged. With --data DIR also whether the installation
+    /// knows a newer one.
     Verify {
         /// The backup.
         #[arg(value_name = "FILE")]
@@ -80,7 +81,7 @@ enum Command {
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     match &arguments.command {
         Some(Command::Verify { backup, passphrase_file }) => {
-            verify(backup, passphrase_file.as_deref(), output)
+            verify(backup, passphrase_file.as_deref(), &arguments.account, output)
         }
         None => create(arguments, output),
     }
@@ -262,8 +263,11 @@ impl Drop for Removed<'_> {
 fn verify(
     path: &Path,
     passphrase: Option<&Path>,
+    account: &Account,
     output: &mut Output<'_>,
 ) -> Result<Outcome, Failure> {
+    // Before anything that takes long.
+    let last = account.named_data_dir()?.map(|data| last_known(&data, account)).transpose()?;
     let mut bar = Bar::new("read");
     let mut show = |done, all| bar.show(done, all);
     let verified = match passphrase {
@@ -271,8 +275,34 @@ fn verify(
         None => backup::checksum(path, &mut show),
     }?;
     drop(bar);
-    output.print(&Report::of_verified(path, verified), print)?;
+    let mut report = Report::of_verified(path, verified);
+    report.installation = last.map(|(data, last)| Known::of(data, last, &report));
+    output.print(&report, print)?;
     Ok(Outcome::Good)
+}
+
+/// The last backup that an installation knows of, whether its daemon runs or not; and its directory.
+fn last_known(data: &Path, account: &Account) -> Result<(PathBuf, Option<LastBackup>), Failure> {
+    let failed = |error: io::Error| Failure(format!("cannot use {}: {error}", data.display()));
+    let data = fs::canonicalize(data).map_err(failed)?;
+    let path = data.join("store.redb");
+    if !path.exists() {
+        return Err(backup::BackupError::NoStore(data).into());
+    }
+    let last = match DataDir::open(&data) {
+        Ok(_lock) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async { LastBackup::read(&RedbStore::open(&path)?).await })?
+        }
+        Err(DaemonError::InUse(_)) => {
+            let daemon = account.daemon()?;
+            let (_, mut report) = status::ask(&daemon)?;
+            status::ensure_is_of(&data, &daemon, &report)?;
+            serde_json::from_value(report["lastBackup"].take())?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((data, last))
 }
 
 /// How far something is, on standard error.
@@ -335,6 +365,18 @@ struct Report {
     running: Option<bool>,
     #[serde(flatten)]
     content: Option<Content>,
+    /// What an installation knows that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    installation: Option<Known>,
+}
+
+/// How a backup compares with the last one that an installation knows of.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Known {
+    data: PathBuf,
+    is_last: bool,
+    last_backup: Option<LastBackup>,
 }
 
 #[derive(Serialize)]
@@ -395,13 +437,43 @@ impl Report {
             authentic: true,
             running: Some(running),
             content: Some(Content::of(&created.manifest)),
+            installation: None,
         }
     }
 
     fn of_verified(path: &Path, Verified { bytes, sha256, manifest }: Verified) -> Self {
         let content = manifest.as_ref().map(Content::of);
         let path = path.to_owned();
-        Self { path, bytes, sha256, authentic: content.is_some(), running: None, content }
+        let (authentic, running) = (content.is_some(), None);
+        Self { path, bytes, sha256, authentic, running, content, installation: None }
+    }
+}
+
+impl Known {
+    fn of(data: PathBuf, last_backup: Option<LastBackup>, report: &Report) -> Self {
+        let is_last = last_backup.as_ref().is_some_and(|last| last.sha256 == report.sha256);
+        Self { data, is_last, last_backup }
+    }
+
+    fn print(&self, out: &mut dyn Write, content: Option<&Content>) -> io::Result<()> {
+        let data = self.data.display();
+        let text = match &self.last_backup {
+            Some(_) if self.is_last => format!("It is the last one that {data} knows of."),
+            Some(last) => {
+                let LastBackup { created, path, .. } = last;
+                // Of two in one second the log tells which was first.
+                let which = match content {
+                    Some(content) if content.audit_sequence < last.audit_sequence => {
+                        "NOT THE LAST: a newer one"
+                    }
+                    Some(_) => "NOT THE LAST THAT IT KNOWS OF: an older one",
+                    None => "NOT THE LAST: another one",
+                };
+                format!("{which} of {data} was made of {created}, as {path}.")
+            }
+            None => format!("{data} knows of no backup. It may have come out of this one."),
+        };
+        table::wrapped(out, &text)
     }
 }
 
@@ -410,7 +482,11 @@ fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     writeln!(out, "{}: {state}, {}", report.path.display(), size(report.bytes))?;
     writeln!(out, "  sha256    {}", report.sha256)?;
     match &report.content {
-        Some(content) => content.print(out),
-        None => writeln!(out, "  to see whether it was altered: --passphrase-file FILE"),
+        Some(content) => content.print(out)?,
+        None => writeln!(out, "  to see whether it was altered: --passphrase-file FILE")?,
+    }
+    match &report.installation {
+        Some(known) => known.print(out, report.content.as_ref()),
+        None => Ok(()),
     }
 }

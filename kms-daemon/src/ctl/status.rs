@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper::Request;
 use serde_json::{Value, json};
 
+use super::aws::Service;
 use super::daemon::{self, Daemon};
 use super::table;
 use super::{Failure, Outcome, Output, losses};
@@ -28,11 +29,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outcome, Failure> {
-    let daemon = arguments.daemon.find()?;
-    let request = Request::get("/readyz").header("host", daemon.host()?);
-    let answer = daemon.ask(request.body(Default::default())?, PATIENCE)?;
-    let ready = answer.status.is_success();
-    let mut report = daemon.json(&answer)?;
+    let daemon = arguments.daemon.find(Service::Kms)?;
+    let (ready, mut report) = ask(&daemon)?;
     if let Some(data) = &daemon.data {
         ensure_is_of(data, &daemon, &report)?;
     }
@@ -44,8 +42,15 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outc
     Ok(if ready { Outcome::Good } else { Outcome::Bad })
 }
 
+/// Whether the daemon is ready, and its report.
+pub(super) fn ask(daemon: &Daemon) -> Result<(bool, Value), Failure> {
+    let request = Request::get("/readyz").header("host", daemon.host()?);
+    let answer = daemon.ask(request.body(Default::default())?, PATIENCE)?;
+    Ok((answer.status.is_success(), daemon.json(&answer)?))
+}
+
 /// Whether the daemon serves from a data directory.
-fn ensure_is_of(data: &Path, daemon: &Daemon, report: &Value) -> Result<(), Failure> {
+pub(super) fn ensure_is_of(data: &Path, daemon: &Daemon, report: &Value) -> Result<(), Failure> {
     let path = data.join(INSTANCE);
     let expected = fs::read_to_string(&path).map_err(|error| {
         Failure(format!(

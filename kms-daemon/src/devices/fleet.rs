@@ -106,7 +106,14 @@ impl Fleet {
             return Err(DevicesError::NoneFor(region));
         }
         let config = DevicesConfig { region: region.clone(), hsms, ..self.config.clone() };
-        let devices = Devices::start(&config)?;
+        let devices = match Devices::start(&config) {
+            // Nobody knows which devices are the right ones. The rest of the daemon can say so.
+            Err(trouble @ DevicesError::Registry(_)) => {
+                tracing::error!(region, "{trouble}");
+                return self.run(region, Devices::unusable(&config, &trouble)?);
+            }
+            started => started?,
+        };
         let bound = self.domains.bound(&region, devices.known_domain())?;
         let mut devices = devices.with_keys_of(bound);
         let mut fresh = false;
@@ -122,6 +129,15 @@ impl Fleet {
         }
         let lines: Vec<String> = devices.lines().iter().map(|line| line.name.clone()).collect();
         self.note(retired(&self.config.data, &region, Some(&lines)));
+        self.run(region, devices)
+    }
+
+    /// Puts the devices of a Region into a pool.
+    fn run(
+        &self,
+        region: String,
+        devices: Devices,
+    ) -> Result<(Arc<Pool>, Arc<Gate>, bool), DevicesError> {
         let is_promising = devices.is_promising();
         let gate = Arc::new(Gate {
             region: region.clone(),
