@@ -31,6 +31,7 @@ use crate::loss::Holders;
 
 mod fleet;
 mod own;
+pub(crate) mod place;
 mod prepare;
 mod registry;
 mod report;
@@ -44,7 +45,7 @@ pub(crate) mod tests;
 pub use fleet::{Fleet, FleetError, hsms_of};
 pub use prepare::{HostKeys, Scope};
 pub use report::{DeviceReport, report};
-pub use retired::{RetiredFlash, erase, retired};
+pub use retired::{RetiredFlash, Stray, erase, retired, strays};
 pub use roots::{RootError, RootId, fingerprints};
 
 use own::Own;

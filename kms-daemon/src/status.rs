@@ -234,8 +234,10 @@ impl DaemonStatus {
             let error = last_error.as_deref().unwrap_or("no error yet");
             format!("{name} of {region} is not in service ({state}): {error}")
         });
-        let fleet = self.fleet.iter().flat_map(|fleet| fleet.retired());
-        out.chain(fleet.map(|flash| flash.explain())).collect()
+        let retired = self.fleet.iter().flat_map(|fleet| fleet.retired());
+        let strays = self.fleet.iter().flat_map(|fleet| fleet.strays());
+        let left = retired.map(|flash| flash.explain()).chain(strays.map(|stray| stray.explain()));
+        out.chain(left).collect()
     }
 }
 
