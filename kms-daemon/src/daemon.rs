@@ -220,6 +220,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         DaemonStatus::new(&config, Arc::clone(&audit), Arc::clone(&regions), Arc::clone(&store))
             .with_fleet(Arc::clone(&fleet))
             .with_keys(Arc::clone(service.catalog()))
+            .in_directory(data.path())
             .of_instance(data.instance()?),
     );
     let probe = tokio::spawn(Arc::clone(&status).watch_store());

@@ -312,6 +312,16 @@ impl Devices {
         }
     }
 
+    /// Of the lines of these names, those that lead to the device that was there before, if it says now
+    /// that it is a member of the known domain. Blocks while devices of the daemon boot.
+    #[must_use]
+    pub fn members(&self, names: &[String]) -> Vec<String> {
+        let Some(domain) = self.registry.domain() else { return Vec::new() };
+        let wanted = self.lines.iter().filter(|line| names.contains(&line.name));
+        let answers = |line: &&Line| prepare::is_member(line, &self.registry, &self.keys, domain);
+        wanted.filter(answers).map(|line| line.name.clone()).collect()
+    }
+
     /// Who has the domain's key, as was found when the devices were brought in.
     #[must_use]
     pub fn holders(&self) -> Holders {

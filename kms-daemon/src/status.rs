@@ -1,6 +1,10 @@
 //! The state of the daemon, as `/readyz` answers and `kmsctl status` shows it.
+//!
+//! `/readyz` answers anybody. So it says `DIR` for the data directory, and of the last backup only of
+//! when it is: where it lies and what it holds is in a file of the data directory.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,11 +21,16 @@ use crate::http::Readiness;
 use crate::key::Catalog;
 use crate::link::PeerReport;
 use crate::loss::{Loss, losses};
-use crate::memory;
 use crate::metrics::Metrics;
 use crate::regions::Regions;
 use crate::space::Level;
 use crate::store::Store;
+use crate::{durable, memory};
+
+/// What the data directory is called where anybody reads it.
+pub(crate) const ANY_DIR: &str = "DIR";
+/// The file of the data directory that has the last backup as a running daemon knows it.
+pub(crate) const LAST_BACKUP: &str = "last-backup.json";
 
 /// How often the store is asked whether it answers.
 const PROBE: Duration = Duration::from_secs(5);
@@ -81,14 +90,23 @@ pub struct Status {
     pub peers: Vec<PeerReport>,
     /// The last backup that came to its end, as of some seconds ago.
     #[serde(default)]
-    pub last_backup: Option<LastBackup>,
+    pub last_backup: Option<BackupTold>,
     /// What would be lost for ever with a device, or with all that are on one disk.
     #[serde(default)]
     pub losses: Vec<Loss>,
 }
 
+/// What anybody is told of the last backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupTold {
+    /// When its snapshot was taken, ISO 8601.
+    pub created: String,
+}
+
 /// Watches the parts of a running daemon.
 pub struct DaemonStatus {
+    data: Option<PathBuf>,
     instance: String,
     region: String,
     account: String,
@@ -113,6 +131,7 @@ impl DaemonStatus {
         store: Arc<dyn Store>,
     ) -> Self {
         Self {
+            data: None,
             instance: String::new(),
             region: config.region.clone(),
             account: config.account.clone(),
@@ -142,6 +161,12 @@ impl DaemonStatus {
         self
     }
 
+    /// The same, of the installation in this directory, whose path is told nobody.
+    #[must_use]
+    pub fn in_directory(self, data: &Path) -> Self {
+        Self { data: Some(data.to_owned()), ..self }
+    }
+
     /// Names the installation.
     #[must_use]
     pub fn of_instance(self, instance: String) -> Self {
@@ -151,11 +176,15 @@ impl DaemonStatus {
     /// Asks the store now and then whether it answers, until the task is aborted.
     pub async fn watch_store(self: Arc<Self>) {
         let _ = self.keys(); // begins to count them
+        let mut first = true;
         loop {
             let answer = self.store.get(b"readiness").await;
             let available = answer.is_ok();
             // A store that does not answer is told of below.
             if available && let Ok(last) = LastBackup::read(&*self.store).await {
+                if first || *self.last_backup() != last {
+                    first = !self.note(last.as_ref());
+                }
                 *self.last_backup() = last;
             }
             if self.store_available.swap(available, Ordering::AcqRel) != available {
@@ -166,6 +195,18 @@ impl DaemonStatus {
             }
             tokio::time::sleep(PROBE).await;
         }
+    }
+
+    /// Writes what is known of the last backup for who can read the data directory; whether that is done.
+    fn note(&self, last: Option<&LastBackup>) -> bool {
+        let Some(data) = &self.data else { return true };
+        let path = data.join(LAST_BACKUP);
+        let text = serde_json::to_string_pretty(&last).unwrap_or_default() + "\n";
+        let written = durable::write(&path, text.as_bytes(), 0o600);
+        if let Err(error) = &written {
+            tracing::warn!(path = %path.display(), %error, "cannot write; it is tried again");
+        }
+        written.is_ok()
     }
 
     /// Keys by Region, once they are counted.
@@ -221,7 +262,7 @@ impl DaemonStatus {
             problems: self.problems(&devices),
             devices,
             peers: self.regions.peers().reports(),
-            last_backup,
+            last_backup: last_backup.map(|last| BackupTold { created: last.created }),
             losses,
         }
     }
@@ -244,7 +285,11 @@ impl DaemonStatus {
 impl Readiness for DaemonStatus {
     fn report(&self) -> (bool, Value) {
         let status = self.now();
-        (status.ready, serde_json::to_value(&status).unwrap_or_default())
+        let mut report = serde_json::to_value(&status).unwrap_or_default();
+        if let Some(data) = &self.data {
+            replace_in_texts(&mut report, &data.display().to_string(), ANY_DIR);
+        }
+        (status.ready, report)
     }
 
     fn observe(&self, metrics: &Metrics) -> bool {
@@ -258,5 +303,19 @@ impl Readiness for DaemonStatus {
             }
         }
         self.now().ready
+    }
+}
+
+/// Replaces a part of every text in a document.
+pub(crate) fn replace_in_texts(document: &mut Value, from: &str, to: &str) {
+    match document {
+        Value::String(text) if text.contains(from) => *text = text.replace(from, to),
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| replace_in_texts(item, from, to));
+        }
+        Value::Object(members) => {
+            members.values_mut().for_each(|value| replace_in_texts(value, from, to));
+        }
+        _ => {}
     }
 }

@@ -15,7 +15,11 @@ pub(super) fn print_last_backup(out: &mut dyn Write, report: &Value) -> io::Resu
         None if report.get("lastBackup").is_some() => "none".to_owned(),
         None => return Ok(()),
     };
-    writeln!(out, "  {:<25} {text}", "lastBackup")
+    writeln!(out, "  {:<25} {text}", "lastBackup")?;
+    match last["path"].as_str() {
+        Some(path) => writeln!(out, "  {:<25} {path}", "lastBackupFile"),
+        None => Ok(()),
+    }
 }
 
 /// Prints what a status document says would be lost.

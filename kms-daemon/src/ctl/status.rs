@@ -14,6 +14,7 @@ use super::{Failure, Outcome, Output, losses};
 use crate::daemon::INSTANCE;
 use crate::devices::DeviceReport;
 use crate::link::PeerReport;
+use crate::status::{ANY_DIR, LAST_BACKUP, replace_in_texts};
 
 /// How long the daemon may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,12 +37,30 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outc
     if let Some(data) = &daemon.data {
         ensure_is_of(data, &daemon, &report)?;
     }
+    complete(&daemon, &mut report);
     if let Value::Object(members) = &mut report {
         members.insert("endpoint".to_owned(), json!(daemon.url.value.to_string()));
         members.insert("endpointFrom".to_owned(), json!(daemon.url.origin));
     }
     output.print(&report, |out, report| print(out, &daemon, ready, report))?;
     Ok(if ready { Outcome::Good } else { Outcome::Bad })
+}
+
+/// Adds what anybody else is not told: where things are. Who can read the daemon's data directory knows.
+fn complete(daemon: &Daemon, report: &mut Value) {
+    let data = daemon.data.clone().or_else(|| daemon::data_by_default(&daemon.aws));
+    let Some(data) = data.and_then(|data| fs::canonicalize(data).ok()) else { return };
+    let instance = fs::read_to_string(data.join(INSTANCE)).unwrap_or_default();
+    if instance.trim().is_empty() || report["instance"] != instance.trim() {
+        return;
+    }
+    let known = fs::read(data.join(LAST_BACKUP)).unwrap_or_default();
+    let known: Value = serde_json::from_slice(&known).unwrap_or_default();
+    if known["created"].is_string() && known["created"] == report["lastBackup"]["created"] {
+        report["lastBackup"] = known;
+    }
+    let (any, here) = (format!("{ANY_DIR}/"), format!("{}/", data.display()));
+    replace_in_texts(report, &any, &here);
 }
 
 /// Whether the daemon serves from a data directory.
