@@ -163,7 +163,8 @@ fn the_settings_of_the_package_are_understood() {
 /// The unit runs a program of the package with a file of the package, in the directory of its settings.
 #[test]
 fn the_unit_fits_the_package() {
-    let read = |path: &str| fs::read_to_string(environment::root().join(path)).expect("it is there");
+    let read =
+        |path: &str| fs::read_to_string(environment::root().join(path)).expect("it is there");
     let unit = read("packaging/strongroom.service");
     let of = |name: &str| {
         let values = unit.lines().filter_map(|line| line.split_once('='));

@@ -140,9 +140,9 @@ pub(super) fn domains_with_flash(data: &Path) -> Result<Vec<String>, BackupError
     let mut found = Vec::new();
     walk(data, "", 0, None, &mut found)?;
     let with_flash = |name: &str| {
-        found.iter().any(|path| {
-            matches!(Place::of(path), Some(Place::Flash { region, .. }) if region == name)
-        })
+        found.iter().any(
+            |path| matches!(Place::of(path), Some(Place::Flash { region, .. }) if region == name),
+        )
     };
     let known = regions(data)?.into_iter().filter(|region| with_flash(&region.region));
     Ok(known.filter_map(|region| region.domain).collect())

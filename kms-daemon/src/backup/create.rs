@@ -213,7 +213,8 @@ pub fn partial_path(path: &Path) -> PathBuf {
 
 /// Opens it without following a link, and without changing it: whose it is, is not known yet.
 fn open_partial(path: &Path) -> Result<File, BackupError> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags =
+        OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => Ok(file.into()),
         Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => {

@@ -253,7 +253,9 @@ impl Snapshots {
         loop {
             tokio::time::sleep(LOOK).await;
             if self.expire_older(LIFETIME).await {
-                tracing::warn!("a backup did not come to its end in an hour: its snapshot is removed");
+                tracing::warn!(
+                    "a backup did not come to its end in an hour: its snapshot is removed"
+                );
             }
         }
     }

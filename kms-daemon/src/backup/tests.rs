@@ -426,7 +426,8 @@ async fn a_backup_is_not_written_to_what_it_is_of() {
     private(&rig.data().join("backups"));
     private(&rig.file("elsewhere/below"));
     symlink(rig.file("elsewhere"), rig.data().join("linked")).unwrap();
-    for target in ["data/x", "data/backups/x", "data/linked/x", "elsewhere/x", "elsewhere/below/x"] {
+    for target in ["data/x", "data/backups/x", "data/linked/x", "elsewhere/x", "elsewhere/below/x"]
+    {
         let refused = check_target(&rig.file(target), &rig.data()).unwrap_err();
         assert!(matches!(refused, BackupError::Inside { .. }), "{target}: {refused}");
         let refused = rig.back_up(target, Devices::With).await.unwrap_err();
