@@ -46,7 +46,7 @@ pub struct Created {
 }
 
 /// Writes a backup to `path`, where nothing may be. `progress` hears of twice the content: it is
-/// written and read back. Blocks.
+/// written and read back; first of nothing, when `PATH.partial` is this backup's. Blocks.
 ///
 /// # Errors
 /// [`BackupError`]. There is no file of that name then.
@@ -65,6 +65,7 @@ pub fn create(
 
     let partial = Partial::begin(&path)?;
     let (written, twice) = (&mut 0, manifest.bytes().saturating_mul(2));
+    progress(0, twice);
     let mut done = |bytes: u64| {
         *written += bytes;
         progress(*written, twice);

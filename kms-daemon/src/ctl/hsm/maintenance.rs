@@ -130,7 +130,7 @@ impl Target {
         let known = devices::devices_of(lock.path(), &self.region)?;
         let others: Vec<String> =
             known.into_iter().map(|(line, _)| line).filter(|line| line != except).collect();
-        let (mut soft, mut qemu, mut hsms) = (0, 0, Vec::new());
+        let (mut soft, mut qemu, mut hsms) = (0_u16, 0_u16, Vec::new());
         for line in &others {
             match Place::parse(line)? {
                 Place::Line(_) => hsms.push(line.clone()),
