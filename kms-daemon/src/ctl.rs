@@ -20,6 +20,7 @@ mod daemon;
 mod generate;
 mod hsm;
 mod iam;
+mod interrupt;
 mod link;
 mod losses;
 mod management;

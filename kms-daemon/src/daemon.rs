@@ -214,13 +214,14 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         started = starting => started?,
         () = &mut stop => return Ok(()),
     };
-    let Started { service, iam, jobs, fleet, store } = started;
+    let Started { service, iam, jobs, fleet, store, snapshots } = started;
     let regions = Arc::clone(service.regions());
     let status = Arc::new(
         DaemonStatus::new(&config, Arc::clone(&audit), Arc::clone(&regions), Arc::clone(&store))
             .with_fleet(Arc::clone(&fleet))
             .with_keys(Arc::clone(service.catalog()))
             .with_backups(iam.snapshots())
+            .in_directory(data.path())
             .of_instance(data.instance()?),
     );
     let probe = tokio::spawn(Arc::clone(&status).watch_store());
@@ -302,6 +303,8 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         job.abort();
         let _ = job.await;
     }
+    snapshots.end().await;
+    drop(snapshots);
     if let Err(error) = usage.flush().await {
         tracing::error!(%error, "cannot write when keys were last used");
     }
@@ -329,9 +332,10 @@ struct Started {
     iam: Arc<Iam>,
     service: Service,
     /// What the service does by itself.
-    jobs: [JoinHandle<()>; 5],
+    jobs: [JoinHandle<()>; 6],
     fleet: Arc<Fleet>,
     store: Arc<dyn Store>,
+    snapshots: Arc<Snapshots>,
 }
 
 async fn start(
@@ -344,6 +348,7 @@ async fn start(
     let domains = Domains::of(Arc::clone(&store), data.path().join("store.redb"));
     let bound = domains.regions()?;
     let snapshots = Snapshots::new(data.path(), Arc::clone(&store), Arc::clone(&audit));
+    let snapshots = Arc::new(snapshots);
     let store: Arc<dyn Store> = store;
     let devices = DevicesConfig {
         data: data.path().to_owned(),
@@ -361,6 +366,7 @@ async fn start(
         let pool = Arc::clone(&fleet).start(region.clone()).await?;
         running.push((region, pool));
     }
+    fleet.note_strays();
     let keys = HostKeys::of_data(data.path()).map_err(FleetError::from)?;
     let regions = Regions::new(running, keys.provisioner).with_peers(peers);
     let regions = Arc::new(match config.any_region {
@@ -379,7 +385,7 @@ async fn start(
         account: config.account.clone(),
         roots,
     });
-    let iam = Arc::new(iam.await?.with_snapshots(Arc::new(snapshots)));
+    let iam = Arc::new(iam.await?.with_snapshots(Arc::clone(&snapshots)));
     let service = service.with_quotas(quotas).with_identities(Arc::clone(&iam));
     let service = match config.development {
         Some(_) => service.in_development(),
@@ -393,8 +399,9 @@ async fn start(
         tokio::spawn(import::run(catalog(), when(), log())),
         tokio::spawn(last_usage::run(Arc::clone(service.usage()))),
         tokio::spawn(uses::run(Arc::clone(&iam))),
+        tokio::spawn(Arc::clone(&snapshots).expire()),
     ];
-    Ok(Started { service, iam, jobs, fleet, store })
+    Ok(Started { service, iam, jobs, fleet, store, snapshots })
 }
 
 /// The Regions to start with: with `--region any` those that were used before as well, by the devices'

@@ -31,6 +31,7 @@ use crate::loss::Holders;
 
 mod fleet;
 mod own;
+pub(crate) mod place;
 mod prepare;
 mod registry;
 mod report;
@@ -44,7 +45,7 @@ pub(crate) mod tests;
 pub use fleet::{Fleet, FleetError, hsms_of};
 pub use prepare::{HostKeys, Scope};
 pub use report::{DeviceReport, report};
-pub use retired::{RetiredFlash, erase, retired};
+pub use retired::{RetiredFlash, Stray, erase, retired, strays};
 pub use roots::{RootError, RootId, fingerprints};
 
 use own::Own;
@@ -338,6 +339,16 @@ impl Devices {
             Some(trouble) => Err(trouble),
             None => Ok(self.holders()),
         }
+    }
+
+    /// Of the lines of these names, those that lead to the device that was there before, if it says now
+    /// that it is a member of the known domain. Blocks while devices of the daemon boot.
+    #[must_use]
+    pub fn members(&self, names: &[String]) -> Vec<String> {
+        let Some(domain) = self.registry.domain() else { return Vec::new() };
+        let wanted = self.lines.iter().filter(|line| names.contains(&line.name));
+        let answers = |line: &&Line| prepare::is_member(line, &self.registry, &self.keys, domain);
+        wanted.filter(answers).map(|line| line.name.clone()).collect()
     }
 
     /// Who has the domain's key, as was found when the devices were brought in.

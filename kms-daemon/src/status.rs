@@ -1,6 +1,10 @@
 //! The state of the daemon, as `/readyz` answers and `kmsctl status` shows it.
+//!
+//! `/readyz` answers anybody. So it says `DIR` for the data directory, and of the last backup only of
+//! when it is: where it lies and what it holds is in a file of the data directory.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +26,11 @@ use crate::metrics::Metrics;
 use crate::regions::Regions;
 use crate::space::Level;
 use crate::store::Store;
+
+/// What the data directory is called where anybody reads it.
+pub(crate) const ANY_DIR: &str = "DIR";
+/// The file of the data directory that has the last backup as a running daemon knows it.
+pub(crate) const LAST_BACKUP: &str = "last-backup.json";
 
 /// How often the store is asked whether it answers.
 const PROBE: Duration = Duration::from_secs(5);
@@ -81,14 +90,23 @@ pub struct Status {
     pub peers: Vec<PeerReport>,
     /// The last backup that came to its end.
     #[serde(default)]
-    pub last_backup: Option<LastBackup>,
+    pub last_backup: Option<BackupTold>,
     /// What would be lost for ever with a device, or with all that are on one disk.
     #[serde(default)]
     pub losses: Vec<Loss>,
 }
 
+/// What anybody is told of the last backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupTold {
+    /// When its snapshot was taken, ISO 8601.
+    pub created: String,
+}
+
 /// Watches the parts of a running daemon.
 pub struct DaemonStatus {
+    data: Option<PathBuf>,
     instance: String,
     region: String,
     account: String,
@@ -114,6 +132,7 @@ impl DaemonStatus {
         store: Arc<dyn Store>,
     ) -> Self {
         Self {
+            data: None,
             instance: String::new(),
             region: config.region.clone(),
             account: config.account.clone(),
@@ -150,6 +169,12 @@ impl DaemonStatus {
         Self { backups, ..self }
     }
 
+    /// The same, of the installation in this directory, whose path is told nobody.
+    #[must_use]
+    pub fn in_directory(self, data: &Path) -> Self {
+        Self { data: Some(data.to_owned()), ..self }
+    }
+
     /// Names the installation.
     #[must_use]
     pub fn of_instance(self, instance: String) -> Self {
@@ -159,11 +184,15 @@ impl DaemonStatus {
     /// Asks the store now and then whether it answers, until the task is aborted.
     pub async fn watch_store(self: Arc<Self>) {
         let _ = self.keys(); // begins to count them
+        let mut first = true;
         loop {
             let answer = self.store.get(b"readiness").await;
             let available = answer.is_ok();
             // A store that does not answer is told of below.
             if available && let Ok(last) = LastBackup::read(&*self.store).await {
+                if first || *self.last_backup() != last {
+                    first = !self.note(last.as_ref());
+                }
                 *self.last_backup() = last;
             }
             if self.store_available.swap(available, Ordering::AcqRel) != available {
@@ -174,6 +203,17 @@ impl DaemonStatus {
             }
             tokio::time::sleep(PROBE).await;
         }
+    }
+
+    /// Writes what is known of the last backup for who can read the data directory; whether that is done.
+    fn note(&self, last: Option<&LastBackup>) -> bool {
+        self.data.as_ref().is_none_or(|data| LastBackup::note(data, last))
+    }
+
+    /// The last backup, also one that has just come to its end.
+    fn known_backup(&self) -> Option<LastBackup> {
+        let made = self.backups.as_ref().and_then(|backups| backups.last());
+        made.or_else(|| self.last_backup().clone())
     }
 
     /// Keys by Region, once they are counted.
@@ -199,8 +239,7 @@ impl DaemonStatus {
             pools.into_iter().map(|(region, pool)| (region, pool.health())).collect();
         let devices: Vec<_> =
             pools.iter().flat_map(|(region, health)| report(region, health)).collect();
-        let made = self.backups.as_ref().and_then(|backups| backups.last());
-        let last_backup = made.or_else(|| self.last_backup().clone());
+        let last_backup = self.known_backup();
         let losses = losses(&pools, self.keys().as_ref(), last_backup.as_ref());
         let store_available = self.store_available.load(Ordering::Acquire);
         let audit_writable = self.audit.is_writable();
@@ -230,7 +269,7 @@ impl DaemonStatus {
             problems: self.problems(&devices),
             devices,
             peers: self.regions.peers().reports(),
-            last_backup,
+            last_backup: last_backup.map(|last| BackupTold { created: last.created }),
             losses,
         }
     }
@@ -243,15 +282,21 @@ impl DaemonStatus {
             let error = last_error.as_deref().unwrap_or("no error yet");
             format!("{name} of {region} is not in service ({state}): {error}")
         });
-        let fleet = self.fleet.iter().flat_map(|fleet| fleet.retired());
-        out.chain(fleet.map(|flash| flash.explain())).collect()
+        let retired = self.fleet.iter().flat_map(|fleet| fleet.retired());
+        let strays = self.fleet.iter().flat_map(|fleet| fleet.strays());
+        let left = retired.map(|flash| flash.explain()).chain(strays.map(|stray| stray.explain()));
+        out.chain(left).collect()
     }
 }
 
 impl Readiness for DaemonStatus {
     fn report(&self) -> (bool, Value) {
         let status = self.now();
-        (status.ready, serde_json::to_value(&status).unwrap_or_default())
+        let mut report = serde_json::to_value(&status).unwrap_or_default();
+        if let Some(data) = &self.data {
+            replace_in_texts(&mut report, &data.display().to_string(), ANY_DIR);
+        }
+        (status.ready, report)
     }
 
     fn observe(&self, metrics: &Metrics) -> bool {
@@ -264,8 +309,21 @@ impl Readiness for DaemonStatus {
                 metrics.key_pairs(&region, &stock);
             }
         }
-        let status = self.now();
-        metrics.last_backup(status.last_backup.as_ref());
-        status.ready
+        metrics.last_backup(self.known_backup().as_ref());
+        self.now().ready
+    }
+}
+
+/// Replaces a part of every text in a document.
+pub(crate) fn replace_in_texts(document: &mut Value, from: &str, to: &str) {
+    match document {
+        Value::String(text) if text.contains(from) => *text = text.replace(from, to),
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| replace_in_texts(item, from, to));
+        }
+        Value::Object(members) => {
+            members.values_mut().for_each(|value| replace_in_texts(value, from, to));
+        }
+        _ => {}
     }
 }

@@ -8,10 +8,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use hsm_tests::ctl;
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{Answer, Connection, Request, call, get};
 use hsm_tests::patience::until;
+use hsm_tests::{ctl, programs};
 use serde_json::{Value, json};
 
 fn log_of(daemon: &Daemon) -> PathBuf {
@@ -207,9 +207,8 @@ impl<'d> Disk<'d> {
         match mount.arg(directory).output() {
             Ok(output) if output.status.success() => Some(Self(directory)),
             refused => {
-                eprintln!(
-                    "SKIPPED: a full disk is not tested, because none can be mounted: {refused:?}"
-                );
+                let reason = format!("no file system can be mounted: {refused:?}");
+                programs::skip("a full disk", &reason);
                 None
             }
         }

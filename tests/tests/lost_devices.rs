@@ -397,3 +397,42 @@ fn a_flash_that_is_left_behind_is_told_and_erased() {
     await_devices(&daemon, 2);
     assert_opens(&daemon, &blob);
 }
+
+/// A line in `devices.json` is no device: what counts is who answers with the domain's key.
+#[test]
+fn the_last_flash_with_the_domain_key_is_not_erased() {
+    let mut daemon = Daemon::start(&["soft:2"]);
+    await_devices(&daemon, 2);
+    let blob = encrypt(&daemon, &create(&daemon));
+    assert!(daemon.stop().success());
+    let copy = Backup::of(&daemon);
+    let region = daemon.data().join("hsm/us-east-1");
+    let other = region.join("soft-1.flash");
+    let stranger = {
+        let mut stranger = Daemon::start(&["soft"]);
+        assert!(stranger.stop().success());
+        fs::read(stranger.data().join("hsm/us-east-1/soft-0.flash")).expect("read")
+    };
+    let data = daemon.data().to_str().expect("UTF-8").to_owned();
+    let erase = |name: &str| ctl::run(&["hsm", "erase", name, "--data", &data, "--yes"]).0;
+    let before = fs::read(region.join("soft-0.flash")).expect("read").len();
+    for instead in [None, Some(Vec::new()), Some(vec![0xff; before]), Some(stranger)] {
+        fs::remove_file(&other).expect("removed");
+        if let Some(content) = &instead {
+            fs::write(&other, content).expect("written");
+        }
+        assert_eq!(erase("soft-0"), 2, "{:?} bytes", instead.map(|content| content.len()));
+        assert!(region.join("soft-0.flash").exists());
+        copy.restore(&daemon, &["hsm/us-east-1/soft-1.flash"]);
+    }
+    daemon.restart();
+    assert_opens(&daemon, &blob);
+    assert!(daemon.stop().success());
+    // With the other one there it may go.
+    assert_eq!(erase("soft-0"), 0);
+    assert!(!region.join("soft-0.flash").exists());
+    assert_eq!(erase("soft-1"), 2);
+    daemon.restart();
+    await_devices(&daemon, 2);
+    assert_opens(&daemon, &blob);
+}

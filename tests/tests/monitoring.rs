@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{Request, call};
-use hsm_tests::{environment, python};
+use hsm_tests::{environment, programs, python};
 use serde_json::{Value, json};
 
 /// How long something may take that happens in the background.
@@ -296,8 +296,8 @@ fn is_there(there: &BTreeSet<String>, name: &str) -> bool {
 fn prometheus_takes_page_and_rules() {
     let promtool = env::var_os("PROMTOOL").unwrap_or_else(|| "promtool".into());
     if Command::new(&promtool).arg("--version").output().is_err() {
-        eprintln!("SKIPPED: there is no promtool; install the package prometheus, or set PROMTOOL");
-        return;
+        let reason = "it is not on PATH; install the package prometheus, or set PROMTOOL";
+        return programs::skip("promtool", reason);
     }
     let run = |arguments: &[&str]| {
         let output = Command::new(&promtool)

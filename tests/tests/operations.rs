@@ -139,7 +139,7 @@ fn a_move(heading: &str) {
         steps.into_iter().partition(|step| step.on == "old");
     old.type_in(&first);
     let of_old = |step: Step| {
-        let command = step.command.replace("old:/backup/moving", "FILE-ON-OLD");
+        let command = step.command.replace("cat /backup/moving", "cat FILE-ON-OLD");
         Step { command, ..step }
     };
     let second: Vec<Step> = second.into_iter().map(of_old).collect();

@@ -1,9 +1,13 @@
 //! What an installation knows of its last backup.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::durable;
+use crate::status::LAST_BACKUP;
 use crate::store::{Store, StoreError, Transaction};
 
 /// Where it is in the store.
@@ -32,6 +36,18 @@ pub struct LastBackup {
 impl LastBackup {
     /// The version that is written and read.
     pub const VERSION: u32 = 1;
+
+    /// Writes what is known of the last backup beside the store, for who can read the data directory;
+    /// whether that is done. Blocks.
+    pub(crate) fn note(data: &Path, last: Option<&Self>) -> bool {
+        let path = data.join(LAST_BACKUP);
+        let text = serde_json::to_string_pretty(&last).unwrap_or_default() + "\n";
+        let written = durable::write(&path, text.as_bytes(), 0o600);
+        if let Err(error) = &written {
+            tracing::warn!(path = %path.display(), %error, "cannot write; it is tried again");
+        }
+        written.is_ok()
+    }
 
     /// Reads it. What a newer release wrote is none that counts here.
     ///

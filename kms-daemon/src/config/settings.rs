@@ -55,7 +55,8 @@ pub(super) struct Settings {
     #[arg(long, value_name = "FILE", env = "STRONGROOM_TLS_KEY", requires = "tls_cert")]
     pub(super) tls_key: Option<PathBuf>,
     /// Host name or address that clients call this daemon by, for the certificate that is made
-    /// [default: localhost and the addresses of --listen]; asks for TLS; repeatable.
+    /// [default: localhost and the addresses of --listen]; asks for TLS; repeatable. Its authority
+    /// can vouch for what is below a name as well: kms.example.com rather than example.com.
     #[arg(
         long,
         value_name = "NAME",
@@ -113,7 +114,7 @@ pub(super) struct Settings {
     /// CloudTrail's form below AWSLogs in it [default: none].
     #[arg(long, value_name = "DIR", env = "STRONGROOM_AUDIT_DELIVER")]
     pub(super) audit_deliver: Option<PathBuf>,
-    /// Days that files of the audit log are kept, once delivered if they are to be; or forever
+    /// Days that files of the audit log are kept, and until they are delivered if they are to be; or forever
     /// [default: forever].
     #[arg(long, value_name = "DAYS", env = "STRONGROOM_AUDIT_KEEP")]
     pub(super) audit_keep: Option<String>,

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::interrupt::Leftovers;
 use super::management::{Account, STRONGROOM};
 use super::{Failure, Outcome, Output};
 use super::{status, table};
@@ -40,7 +41,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     passphrase: PassphraseFile,
     /// With the flash of soft and qemu devices of the data directory. It holds the domain key: the
-    /// backup then brings back every key by itself, for whoever has its passphrase.
+    /// backup then brings back every key by itself: whoever has the passphrase has every key.
     #[arg(long, conflicts_with = "without_devices")]
     with_devices: bool,
     /// Without it. The backup then brings back nothing once these devices are lost.
@@ -115,9 +116,7 @@ fn create(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outcome, Fai
     if !data.join("store.redb").exists() {
         return Err(backup::BackupError::NoStore(data).into());
     }
-    if file.symlink_metadata().is_ok() {
-        return Err(backup::BackupError::Exists(file.to_owned()).into());
-    }
+    backup::check_target(file, &data)?;
     let devices = match (arguments.with_devices, arguments.without_devices) {
         (true, _) => Devices::With,
         (_, true) => Devices::Without,
@@ -156,11 +155,17 @@ impl Making<'_> {
             let snapshots = Snapshots::new(self.data, Arc::clone(&store), Arc::clone(&audit));
             Ok::<_, Failure>((store, audit, snapshots))
         })?;
-        let prepared = runtime.block_on(snapshots.prepare())?;
+        let leftovers = Leftovers::watch()?;
+        let prepared = leftovers.making(|made| {
+            let prepared = runtime.block_on(snapshots.prepare())?;
+            made.push(prepared.directory.clone());
+            Ok(prepared)
+        })?;
         let _gone = Removed(&prepared.directory);
-        let created = self.write(&prepared)?;
+        let proof = prepared.proof()?;
+        let created = self.write(&prepared, &leftovers)?;
         let last = runtime.block_on(async {
-            let last = snapshots.complete(&prepared.id, done(&created)).await?;
+            let last = snapshots.complete(&prepared.id, &proof, done(&created)).await?;
             let details = serde_json::to_value(&last)?;
             audit.installation_event("CreateBackup", &details).await.map_err(Failure)?;
             Ok::<LastBackup, Failure>(last)
@@ -172,18 +177,25 @@ impl Making<'_> {
 
     /// Of an installation whose daemon runs: it takes the snapshot, and remembers the backup.
     fn of_running(&self, account: &Account) -> Result<Created, Failure> {
-        let answer = account.call(STRONGROOM, "PrepareBackup", &[])?;
-        let prepared = prepared(&answer, self.data)?;
+        let leftovers = Leftovers::watch()?;
+        let prepared = leftovers.making(|made| {
+            let answer = account.call(STRONGROOM, "PrepareBackup", &[])?;
+            let prepared = prepared(&answer, self.data)?;
+            made.push(prepared.directory.clone());
+            Ok(prepared)
+        })?;
         eprintln!(
             "snapshot of {}: store at revision {}, audit log to record {}",
             prepared.created, prepared.store_revision, prepared.audit.sequence
         );
         let _gone = Removed(&prepared.directory);
-        let created = self.write(&prepared)?;
+        let proof = prepared.proof()?;
+        let created = self.write(&prepared, &leftovers)?;
         let Done { path, bytes, sha256, domains } = done(&created);
         let (bytes, domains) = (bytes.to_string(), domains.join(","));
         let parameters = [
             ("BackupId", Some(prepared.id.as_str())),
+            ("Proof", Some(proof.as_str())),
             ("Path", Some(path.as_str())),
             ("Bytes", Some(bytes.as_str())),
             ("Sha256", Some(sha256.as_str())),
@@ -194,7 +206,7 @@ impl Making<'_> {
         Ok(created)
     }
 
-    fn write(&self, prepared: &Prepared) -> Result<Created, Failure> {
+    fn write(&self, prepared: &Prepared, leftovers: &Leftovers) -> Result<Created, Failure> {
         let creation = Creation {
             data: self.data,
             snapshot: prepared,
@@ -202,7 +214,15 @@ impl Making<'_> {
             passphrase: self.passphrase,
         };
         let mut bar = Bar::new("written and read back");
-        Ok(backup::create(self.file, &creation, &mut |done, all| bar.show(done, all))?)
+        let mut partial = Some(backup::partial_path(self.file));
+        let mut progress = |done, all| {
+            // Only now it is known to be this one's.
+            if let Some(partial) = partial.take() {
+                leftovers.note(partial);
+            }
+            bar.show(done, all);
+        };
+        Ok(backup::create(self.file, &creation, &mut progress)?)
     }
 }
 
@@ -251,7 +271,7 @@ fn prepared(answer: &Value, data: &Path) -> Result<Prepared, Failure> {
     })
 }
 
-/// Removes a snapshot that is not needed any more.
+/// Removes a snapshot that is not needed any more, or cannot be used.
 struct Removed<'p>(&'p Path);
 
 impl Drop for Removed<'_> {
@@ -298,6 +318,7 @@ fn last_known(data: &Path, account: &Account) -> Result<(PathBuf, Option<LastBac
             let daemon = account.daemon()?;
             let (_, mut report) = status::ask(&daemon)?;
             status::ensure_is_of(&data, &daemon, &report)?;
+            status::complete(&data, &mut report);
             serde_json::from_value(report["lastBackup"].take())?
         }
         Err(error) => return Err(error.into()),
@@ -363,6 +384,9 @@ struct Report {
     /// Whether the daemon ran while it was made; unknown of an old one.
     #[serde(skip_serializing_if = "Option::is_none")]
     running: Option<bool>,
+    /// Flashes, and files that may be copies of one, that are not in it; unknown of an old one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<String>,
     #[serde(flatten)]
     content: Option<Content>,
     /// What an installation knows that was asked.
@@ -413,7 +437,7 @@ impl Content {
                 let names = flashes.join(", ");
                 writeln!(
                     out,
-                    "  {region}: with the flash of {names}: all keys, for its passphrase"
+                    "  {region}: with the flash of {names}: whoever has the passphrase has every key"
                 )?;
             } else if !others.is_empty() {
                 let names = others.join(", ");
@@ -436,6 +460,7 @@ impl Report {
             sha256: created.sha256.clone(),
             authentic: true,
             running: Some(running),
+            left_out: created.left_out.clone(),
             content: Some(Content::of(&created.manifest)),
             installation: None,
         }
@@ -444,8 +469,8 @@ impl Report {
     fn of_verified(path: &Path, Verified { bytes, sha256, manifest }: Verified) -> Self {
         let content = manifest.as_ref().map(Content::of);
         let path = path.to_owned();
-        let (authentic, running) = (content.is_some(), None);
-        Self { path, bytes, sha256, authentic, running, content, installation: None }
+        let (authentic, running, left_out) = (content.is_some(), None, Vec::new());
+        Self { path, bytes, sha256, authentic, running, left_out, content, installation: None }
     }
 }
 
@@ -481,6 +506,9 @@ fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let state = if report.authentic { "whole and authentic" } else { "undamaged" };
     writeln!(out, "{}: {state}, {}", report.path.display(), size(report.bytes))?;
     writeln!(out, "  sha256    {}", report.sha256)?;
+    for path in &report.left_out {
+        writeln!(out, "  left out  {path}")?;
+    }
     match &report.content {
         Some(content) => content.print(out)?,
         None => writeln!(out, "  to see whether it was altered: --passphrase-file FILE")?,

@@ -15,6 +15,7 @@ use super::{Failure, Outcome, Output, losses};
 use crate::daemon::INSTANCE;
 use crate::devices::DeviceReport;
 use crate::link::PeerReport;
+use crate::status::{ANY_DIR, LAST_BACKUP, replace_in_texts};
 
 /// How long the daemon may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,6 +35,10 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outc
     if let Some(data) = &daemon.data {
         ensure_is_of(data, &daemon, &report)?;
     }
+    let data = daemon.data.clone().or_else(|| daemon::data_by_default(&daemon.aws));
+    if let Some(data) = data {
+        complete(&data, &mut report);
+    }
     if let Value::Object(members) = &mut report {
         members.insert("endpoint".to_owned(), json!(daemon.url.value.to_string()));
         members.insert("endpointFrom".to_owned(), json!(daemon.url.origin));
@@ -47,6 +52,22 @@ pub(super) fn ask(daemon: &Daemon) -> Result<(bool, Value), Failure> {
     let request = Request::get("/readyz").header("host", daemon.host()?);
     let answer = daemon.ask(request.body(Default::default())?, PATIENCE)?;
     Ok((answer.status.is_success(), daemon.json(&answer)?))
+}
+
+/// Adds what anybody else is not told: where things are. Who can read the daemon's data directory knows.
+pub(super) fn complete(data: &Path, report: &mut Value) {
+    let Ok(data) = fs::canonicalize(data) else { return };
+    let instance = fs::read_to_string(data.join(INSTANCE)).unwrap_or_default();
+    if instance.trim().is_empty() || report["instance"] != instance.trim() {
+        return;
+    }
+    let known = fs::read(data.join(LAST_BACKUP)).unwrap_or_default();
+    let known: Value = serde_json::from_slice(&known).unwrap_or_default();
+    if known["created"].is_string() && known["created"] == report["lastBackup"]["created"] {
+        report["lastBackup"] = known;
+    }
+    let (any, here) = (format!("{ANY_DIR}/"), format!("{}/", data.display()));
+    replace_in_texts(report, &any, &here);
 }
 
 /// Whether the daemon serves from a data directory.

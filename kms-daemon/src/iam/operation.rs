@@ -195,7 +195,7 @@ operations! {
     Ec2 DescribeRegions Reads ["RegionName[]", "Filter[]", "AllRegions", "DryRun"] => regions::describe;
     Tagging GetResources Reads ["PaginationToken", "TagFilters[]", "ResourcesPerPage", "TagsPerPage", "ResourceTypeFilters[]", "IncludeComplianceDetails", "ExcludeCompliantResources", "ResourceARNList[]"] => tagged_keys::list;
     Strongroom PrepareBackup Writes [] => backups::prepare;
-    Strongroom CompleteBackup Writes ["BackupId", "Path", "Bytes", "Sha256", "Domains"] => backups::complete;
+    Strongroom CompleteBackup Writes ["BackupId", "Proof", "Path", "Bytes", "Sha256", "Domains"] => backups::complete;
 }
 
 /// What `iam:PermissionsBoundary` is in requests of an operation.
