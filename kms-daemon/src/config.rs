@@ -17,6 +17,7 @@ use crate::link::PeerAddress;
 use crate::log;
 use crate::quota::Quotas;
 use crate::space::DiskPolicy;
+use crate::trail::{Place, Schedule};
 
 /// Most key pairs of one spec that can be kept in stock.
 const MAX_STOCK: usize = 64;
@@ -140,6 +141,10 @@ pub struct Config {
     pub quotas: Vec<String>,
     /// What becomes of the files of the audit log.
     pub audit: Policy,
+    /// Where the buckets of trails are.
+    pub trails: Option<Place>,
+    /// How often they are delivered.
+    pub trail_schedule: Schedule,
     /// Refusals a second that an address without a valid signature is told the reason of.
     pub refusal_rate: u32,
     /// What is kept free of the disk.
@@ -172,6 +177,7 @@ impl Settings {
     fn resolve(self) -> Result<Config, ConfigError> {
         let (audit, disk) = (self.audit_policy()?, self.disk_policy()?);
         let refusal_rate = self.refusals()?;
+        let trail_schedule = self.trail_schedule()?;
         let tls = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -194,6 +200,7 @@ impl Settings {
         if any_region && development.is_none() {
             return Err(value("region any is for development and tests only: add --dev"));
         }
+        let trails = self.trail_place(&regions[0])?;
         let tls_names = tls_names(&self.tls_name.unwrap_or_default())?;
         if tls.is_some() && !tls_names.is_empty() {
             return Err(value("tls-name is for the certificate that kmsd makes, not for tls-cert"));
@@ -228,6 +235,8 @@ impl Settings {
             log_format: self.log_format.unwrap_or_default(),
             quotas: self.quota.unwrap_or_default(),
             audit,
+            trails,
+            trail_schedule,
             refusal_rate,
             disk,
             peers: peers(&self.peer.unwrap_or_default())?,

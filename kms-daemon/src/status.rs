@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::regions::Regions;
 use crate::space::Level;
 use crate::store::Store;
+use crate::trail::{TrailReport, Trails};
 
 /// How often the store is asked whether it answers.
 const PROBE: Duration = Duration::from_secs(5);
@@ -79,6 +80,9 @@ pub struct Status {
     /// The daemons of other Regions. Requests are served also while one does not answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerReport>,
+    /// The trails that log, and how far they are delivered. Requests are served also while one is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trails: Vec<TrailReport>,
     /// The last backup that came to its end, as of some seconds ago.
     #[serde(default)]
     pub last_backup: Option<LastBackup>,
@@ -101,6 +105,7 @@ pub struct DaemonStatus {
     fleet: Option<Arc<Fleet>>,
     catalog: Option<Arc<Catalog>>,
     last_backup: Mutex<Option<LastBackup>>,
+    trails: Option<Arc<Trails>>,
 }
 
 impl DaemonStatus {
@@ -125,6 +130,7 @@ impl DaemonStatus {
             fleet: None,
             catalog: None,
             last_backup: Mutex::default(),
+            trails: None,
         }
     }
 
@@ -139,6 +145,13 @@ impl DaemonStatus {
     #[must_use]
     pub fn with_keys(mut self, catalog: Arc<Catalog>) -> Self {
         self.catalog = Some(catalog);
+        self
+    }
+
+    /// The same, which tells how far trails are delivered.
+    #[must_use]
+    pub fn with_trails(mut self, trails: Arc<Trails>) -> Self {
+        self.trails = Some(trails);
         self
     }
 
@@ -221,6 +234,7 @@ impl DaemonStatus {
             problems: self.problems(&devices),
             devices,
             peers: self.regions.peers().reports(),
+            trails: self.trail_reports(),
             last_backup,
             losses,
         }
@@ -228,6 +242,10 @@ impl DaemonStatus {
 }
 
 impl DaemonStatus {
+    fn trail_reports(&self) -> Vec<TrailReport> {
+        self.trails.as_ref().map(|trails| trails.reports()).unwrap_or_default()
+    }
+
     fn problems(&self, devices: &[DeviceReport]) -> Vec<String> {
         let out = devices.iter().filter(|device| !device.in_service).map(|device| {
             let DeviceReport { region, name, state, last_error, .. } = device;
@@ -235,7 +253,12 @@ impl DaemonStatus {
             format!("{name} of {region} is not in service ({state}): {error}")
         });
         let fleet = self.fleet.iter().flat_map(|fleet| fleet.retired());
-        out.chain(fleet.map(|flash| flash.explain())).collect()
+        let trails = self.trail_reports().into_iter().filter_map(|trail| {
+            let TrailReport { arn, lag_seconds, last_error } = trail;
+            let error = last_error?;
+            Some(format!("{arn} is not delivered since {lag_seconds} s, and is tried again: {error}"))
+        });
+        out.chain(fleet.map(|flash| flash.explain())).chain(trails).collect()
     }
 }
 
@@ -255,6 +278,7 @@ impl Readiness for DaemonStatus {
                 metrics.key_pairs(&region, &stock);
             }
         }
+        metrics.trails(&self.trail_reports());
         self.now().ready
     }
 }

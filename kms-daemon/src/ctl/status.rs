@@ -14,6 +14,7 @@ use super::{Failure, Outcome, Output, losses};
 use crate::daemon::INSTANCE;
 use crate::devices::DeviceReport;
 use crate::link::PeerReport;
+use crate::trail::TrailReport;
 
 /// How long the daemon may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -99,6 +100,8 @@ fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> i
         print_devices(out, &devices)?;
     }
     print_peers(out, &peers)?;
+    let trails = report.get("trails").cloned().unwrap_or_default();
+    print_trails(out, &serde_json::from_value::<Vec<TrailReport>>(trails).unwrap_or_default())?;
     losses::print(out, report)
 }
 
@@ -147,6 +150,22 @@ fn print_peers(out: &mut dyn Write, peers: &[PeerReport]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The trails that log. Why one is not delivered is among the problems.
+fn print_trails(out: &mut dyn Write, trails: &[TrailReport]) -> io::Result<()> {
+    if trails.is_empty() {
+        return Ok(());
+    }
+    let head = ["TRAIL", "DELIVERED UP TO", "STATE"].map(str::to_owned);
+    let row = |trail: &TrailReport| {
+        let state = if trail.last_error.is_none() { "delivered" } else { "NOT DELIVERED" };
+        let name = trail.arn.splitn(4, ':').nth(3).unwrap_or(&trail.arn);
+        [name.to_owned(), format!("{} s ago", trail.lag_seconds), state.to_owned()]
+    };
+    let rows: Vec<_> = std::iter::once(head).chain(trails.iter().map(row)).collect();
+    writeln!(out)?;
+    table::print(out, &rows, 0)
 }
 
 #[cfg(test)]
