@@ -80,7 +80,7 @@ fn every_file_is_run() {
             let run = here.contains(&format!("    {subject},\n"));
             // Run by `daemon.rs`, against a daemon with TLS, by `monitoring.rs`, and by the tests of
             // their names.
-            let elsewhere = ["tls", "metrics", "multi_region", "iam"].contains(&subject);
+            let elsewhere = ["tls", "metrics", "multi_region", "iam", "trails"].contains(&subject);
             assert!(run || elsewhere, "{name} is not run");
         }
     }

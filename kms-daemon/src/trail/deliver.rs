@@ -115,6 +115,13 @@ impl Delivery {
         }
     }
 
+    /// Delivers what is due.
+    #[cfg(test)]
+    pub(super) async fn settle(&mut self) -> Result<(), DeliveryError> {
+        while let Next::Again = self.step().await? {}
+        Ok(())
+    }
+
     fn failed(&mut self, error: &DeliveryError) {
         let (text, arn) = (error.to_string(), self.id.arn());
         let of_digest = matches!(error, DeliveryError::Sign(_));
@@ -170,6 +177,7 @@ impl Delivery {
             let now = self.trails.now();
             let regular = schedule.end_after(progress.window);
             let end = span.ended.map_or(regular, |ended| regular.min(ended));
+            let over = span.ended == Some(end);
             let due = end.as_millis().saturating_add(schedule.grace());
             if let wait @ 1.. = due.saturating_sub(now.as_millis()) {
                 return Ok(Some(Next::After(Duration::from_millis(wait))));
@@ -201,7 +209,6 @@ impl Delivery {
                 return Ok(Some(Next::Again));
             }
             progress.window = end;
-            let over = span.ended == Some(end);
             if over || end >= schedule.digest_after(progress.digested) {
                 let ended = self.end_digests(current, span, progress, (end, over)).await?;
                 return Ok(ended.then_some(Next::Again));
