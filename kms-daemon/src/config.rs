@@ -29,6 +29,8 @@ mod settings;
 pub use self::listen::Listen;
 use self::settings::Settings;
 
+/// The Region if none is given.
+const FIRST_REGION: &str = "us-east-1";
 /// Stands for all Regions.
 const ANY_REGION: &str = "any";
 /// Longest clock difference that may be allowed, in minutes.
@@ -178,6 +180,8 @@ impl Settings {
         let (audit, disk) = (self.audit_policy()?, self.disk_policy()?);
         let refusal_rate = self.refusals()?;
         let trail_schedule = self.trail_schedule()?;
+        let home = self.region.iter().flatten().find(|region| *region != ANY_REGION);
+        let trails = self.trail_place(home.map_or(FIRST_REGION, String::as_str))?;
         let tls = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -195,12 +199,11 @@ impl Settings {
         regions.retain(|region| region != ANY_REGION);
         let any_region = regions.len() < given;
         if regions.is_empty() {
-            regions.push("us-east-1".to_owned());
+            regions.push(FIRST_REGION.to_owned());
         }
         if any_region && development.is_none() {
             return Err(value("region any is for development and tests only: add --dev"));
         }
-        let trails = self.trail_place(&regions[0])?;
         let tls_names = tls_names(&self.tls_name.unwrap_or_default())?;
         if tls.is_some() && !tls_names.is_empty() {
             return Err(value("tls-name is for the certificate that kmsd makes, not for tls-cert"));

@@ -256,7 +256,9 @@ impl DaemonStatus {
         let trails = self.trail_reports().into_iter().filter_map(|trail| {
             let TrailReport { arn, lag_seconds, last_error } = trail;
             let error = last_error?;
-            Some(format!("{arn} is not delivered since {lag_seconds} s, and is tried again: {error}"))
+            Some(format!(
+                "{arn} is not delivered since {lag_seconds} s, and is tried again: {error}"
+            ))
         });
         out.chain(fleet.map(|flash| flash.explain())).chain(trails).collect()
     }

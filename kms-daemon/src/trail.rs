@@ -31,7 +31,7 @@ mod names;
 pub mod record;
 mod target;
 
-pub(crate) use self::change::{Settings, Status};
+pub(crate) use self::change::Settings;
 pub(crate) use self::key::{entry as digest_key_entry, token as digest_key_token};
 pub(crate) use self::names::identify;
 pub use self::target::{Place, TargetError};
@@ -247,7 +247,8 @@ impl Trails {
         let trails = self.list(TRAILS).await?;
         for trail in &trails {
             let Some(span) = trail.spans.first() else { continue };
-            let progress = self.progress(&trail.id).await?.filter(|known| known.span == span.number);
+            let progress =
+                self.progress(&trail.id).await?.filter(|known| known.span == span.number);
             let (at, window) = match progress {
                 Some(progress) => (progress.position, progress.window),
                 None => (span.after, span.begun),

@@ -31,7 +31,8 @@ fn done(answer: &Answer) -> Value {
 
 /// Makes a trail and starts it.
 fn begin(daemon: &Daemon, bucket: &str) {
-    let settings = json!({ "Name": "main", "S3BucketName": bucket, "EnableLogFileValidation": true });
+    let settings =
+        json!({ "Name": "main", "S3BucketName": bucket, "EnableLogFileValidation": true });
     let made = done(&trail(daemon, "CreateTrail", &settings));
     assert_eq!(made["TrailARN"], "arn:aws:cloudtrail:us-east-1:000000000000:trail/main");
     done(&trail(daemon, "StartLogging", &json!({ "Name": "main" })));
@@ -71,7 +72,9 @@ fn digested(root: &Path) -> Vec<String> {
             let file = root.join(file["s3Object"].as_str().expect("a name"));
             let records = read(file.to_str().expect("UTF-8"));
             let records = records["Records"].as_array().expect("records");
-            ids.extend(records.iter().map(|one| one["eventID"].as_str().expect("an id").to_owned()));
+            ids.extend(
+                records.iter().map(|one| one["eventID"].as_str().expect("an id").to_owned()),
+            );
         }
     }
     ids

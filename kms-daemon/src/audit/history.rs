@@ -74,10 +74,12 @@ impl Attribute {
         match self {
             Self::EventId => record["eventID"] == *wanted,
             Self::EventName => record["eventName"] == *wanted,
-            Self::ReadOnly => record["readOnly"].as_bool().is_some_and(|is| wanted == is.to_string()),
+            Self::ReadOnly => {
+                record["readOnly"].as_bool().is_some_and(|is| wanted == is.to_string())
+            }
             Self::Username => username(record).is_some_and(|name| name == wanted),
             Self::ResourceType => resources(record).iter().any(|(kind, _)| *kind == wanted),
-            Self::ResourceName => resources(record).iter().any(|(_, name)| name == wanted),
+            Self::ResourceName => resources(record).iter().any(|(_, name)| *name == wanted),
             Self::EventSource => record["eventSource"] == *wanted,
             Self::AccessKeyId => record["userIdentity"]["accessKeyId"] == *wanted,
         }
@@ -116,7 +118,10 @@ impl Lookup {
             && *region == *self.region
             && time >= since
             && until.is_none_or(|until| time <= until)
-            && self.attribute.as_ref().is_none_or(|(attribute, wanted)| attribute.is(record, wanted))
+            && self
+                .attribute
+                .as_ref()
+                .is_none_or(|(attribute, wanted)| attribute.is(record, wanted))
     }
 }
 
@@ -134,7 +139,8 @@ impl AuditLog {
         let list = |source| HistoryError::Read { path: directory.to_owned(), source };
         let (since, until) = (event_time(lookup.since), lookup.until.map(event_time));
         let times = (since.as_str(), until.as_deref());
-        let day = |time: &str| time.chars().filter(char::is_ascii_digit).take(8).collect::<String>();
+        let day =
+            |time: &str| time.chars().filter(char::is_ascii_digit).take(8).collect::<String>();
         // A record may be written on the day after that of its time.
         let newest = lookup.until.and_then(|until| until.checked_add(DAY)).map(event_time);
         let (oldest, newest) = (day(&since), newest.as_deref().map(day));
@@ -147,9 +153,8 @@ impl AuditLog {
         segments.retain(|segment| newest.as_ref().is_none_or(|newest| segment.day <= *newest));
         while let Some(segment) = segments.pop() {
             let room = lookup.limit - page.events.len();
-            let (found, more) = last_of(&segment, before, room, &mut read, |record| {
-                lookup.takes(record, times)
-            })?;
+            let (found, more) =
+                last_of(&segment, before, room, &mut read, |record| lookup.takes(record, times))?;
             let first = found.front().map(|(sequence, _)| *sequence);
             page.events.extend(found.into_iter().rev().map(|(_, record)| record));
             if page.events.len() == lookup.limit {
@@ -231,9 +236,8 @@ pub(crate) fn resources(record: &Value) -> Vec<(&str, &str)> {
     let source = record["eventSource"].as_str().unwrap_or_default();
     let service = source.split('.').next().unwrap_or_default();
     let named = NAMED.iter().filter(|(own, _, _)| *own == service);
-    let named = named.filter_map(|(_, name, kind)| {
-        Some((*kind, record["requestParameters"][name].as_str()?))
-    });
+    let named = named
+        .filter_map(|(_, name, kind)| Some((*kind, record["requestParameters"][name].as_str()?)));
     listed.chain(named).collect()
 }
 

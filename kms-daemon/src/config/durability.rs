@@ -62,7 +62,9 @@ impl Settings {
         let credentials = self.trail_credentials.clone();
         let Some(text) = &self.trail_store else {
             return match credentials {
-                Some(_) => Err(value("trail-credentials is for trail-store: say where buckets are")),
+                Some(_) => {
+                    Err(value("trail-credentials is for trail-store: say where buckets are"))
+                }
                 None => Ok(None),
             };
         };

@@ -243,7 +243,9 @@ mod tests {
         // What is for a service that is here is refused for its signature.
         assert_eq!(form("s3", &target("TrentService.ListKeys")), None);
         assert_eq!(form("s3", &target("ResourceGroupsTaggingAPI_20170126.GetResources")), None);
-        for service in ["kms", "iam", "sts", "ec2", "tagging", "cloudtrail", "strongroom", "", "a b", "<x>"] {
+        for service in
+            ["kms", "iam", "sts", "ec2", "tagging", "cloudtrail", "strongroom", "", "a b", "<x>"]
+        {
             assert_eq!(form(service, &[]), None, "{service}");
         }
     }

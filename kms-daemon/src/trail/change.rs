@@ -43,7 +43,9 @@ pub(crate) struct Status {
 impl From<TrailsError> for IamError {
     fn from(error: TrailsError) -> Self {
         match error {
-            TrailsError::NoPlace => Self::new(Code::OperationNotPermittedException, error.to_string()),
+            TrailsError::NoPlace => {
+                Self::new(Code::OperationNotPermittedException, error.to_string())
+            }
             error => KmsError::internal(error).into(),
         }
     }
@@ -51,7 +53,11 @@ impl From<TrailsError> for IamError {
 
 impl Trails {
     /// Makes a trail, which does not log yet.
-    pub(crate) async fn create(&self, id: &TrailId, settings: &Settings) -> Result<Trail, IamError> {
+    pub(crate) async fn create(
+        &self,
+        id: &TrailId,
+        settings: &Settings,
+    ) -> Result<Trail, IamError> {
         names::trail(&id.name)?;
         let prefix = format!("{}{}/{}/", super::record::TRAILS, id.account, id.region);
         let others = self.list(&prefix).await?;
@@ -94,7 +100,11 @@ impl Trails {
     }
 
     /// Changes what is said of a trail.
-    pub(crate) async fn update(&self, id: &TrailId, settings: &Settings) -> Result<Trail, IamError> {
+    pub(crate) async fn update(
+        &self,
+        id: &TrailId,
+        settings: &Settings,
+    ) -> Result<Trail, IamError> {
         let trail = self.find(id).await?;
         let mut checked = trail.clone();
         self.apply(&mut checked, settings).await?;
@@ -268,8 +278,7 @@ impl Trails {
             let (mut trail, revision) = found.ok_or_else(|| missing(id))?;
             change(&mut trail)?;
             let value = trail.encode().map_err(TrailsError::from)?;
-            let transaction =
-                Transaction::new().unchanged(id.key(), revision).put(id.key(), value);
+            let transaction = Transaction::new().unchanged(id.key(), revision).put(id.key(), value);
             let commit = self.store.commit(transaction).await.map_err(TrailsError::from)?;
             if matches!(commit, Commit::Applied { .. }) {
                 self.changed.send_replace(());

@@ -250,7 +250,8 @@ impl Delivery {
     ) -> Result<bool, DeliveryError> {
         let trail = &current.trail;
         let bucket = self.trails.bucket(&trail.bucket)?;
-        let (time, root) = (event_time(end.into()), format!("{} {}", self.id.arn(), progress.position));
+        let (time, root) =
+            (event_time(end.into()), format!("{} {}", self.id.arn(), progress.position));
         let mut chains = Vec::new();
         for (region, content, summary) in batch.files {
             let object = trail.object(&file_name((&self.id.account, &region), &time, &root));

@@ -21,6 +21,7 @@ use crate::audit::AuditLog;
 use crate::clock::Timestamp;
 use crate::engine::response;
 use crate::error::KmsError;
+use crate::hex;
 use crate::iam::record::{Record, Version};
 use crate::iam::{from_base64, own_key, to_base64};
 use crate::key::record::RecordError;
@@ -28,7 +29,6 @@ use crate::key::{KeyId, KeyRecord};
 use crate::policy::{Authorized, authorize_system};
 use crate::regions::Regions;
 use crate::store::{Store, Transaction};
-use crate::hex;
 
 const KIND: (KeySpec, KeyUsage) = (KeySpec::RSA_2048, KeyUsage::SIGN_VERIFY);
 /// Bytes of a fingerprint: AWS's have 32 hexadecimal digits.
@@ -72,7 +72,8 @@ impl DigestKey {
     }
 
     fn authorized(&self) -> Result<Authorized<KeyRecord>, KmsError> {
-        let damaged = || KmsError::internal(format!("the digest key of {} is damaged", self.region));
+        let damaged =
+            || KmsError::internal(format!("the digest key of {} is damaged", self.region));
         let id = KeyId::parse(&self.id).ok_or_else(damaged)?;
         let material = hex::decode(&self.material).map(MaterialId).ok_or_else(damaged)?;
         own_key(&self.region, id, KIND, (material, self.token.clone())).ok_or_else(damaged)
@@ -207,7 +208,8 @@ impl DigestKeys {
 /// DER `RSAPublicKey` of a DER `SubjectPublicKeyInfo`.
 fn pkcs1(spki: &[u8]) -> Result<Vec<u8>, String> {
     let key = PublicKey::from_public_key_der(spki).map_err(|error| error.to_string())?;
-    Ok(key.to_pkcs1_der().map_err(|error| error.to_string())?.into_vec())
+    let der = key.to_pkcs1_der().map_err(|error| error.to_string())?;
+    Ok(der.as_bytes().to_vec())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -54,9 +54,8 @@ pub(crate) fn bucket(name: &str) -> Result<(), IamError> {
 /// [`Code::InvalidS3PrefixException`].
 pub(crate) fn prefix(text: &str) -> Result<(), IamError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!_.'()-".contains(&byte);
-    let part = |part: &str| {
-        !part.is_empty() && part != "." && part != ".." && part.bytes().all(allowed)
-    };
+    let part =
+        |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(allowed);
     if text.len() <= MAX_PREFIX && text.split('/').all(part) {
         return Ok(());
     }
@@ -120,7 +119,10 @@ mod tests {
     #[test]
     fn arns() {
         let of = |text: &str| identify(text, "111122223333", "eu-west-1");
-        assert_eq!(of("main").unwrap().arn(), "arn:aws:cloudtrail:eu-west-1:111122223333:trail/main");
+        assert_eq!(
+            of("main").unwrap().arn(),
+            "arn:aws:cloudtrail:eu-west-1:111122223333:trail/main"
+        );
         let other = "arn:aws:cloudtrail:us-east-1:111122223333:trail/main";
         assert_eq!(of(other).unwrap().arn(), other);
         for bad in [

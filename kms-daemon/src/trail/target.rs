@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper_util::rt::TokioIo;
-use object_store::aws::{AmazonS3Builder, Checksum};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::client::{
     ClientOptions, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
     HttpResponseBody, HttpService,
@@ -127,7 +127,7 @@ impl Place {
         let backoff = BackoffConfig::default();
         let (max_retries, retry_timeout) = TRIES;
         let store = builder
-            .with_endpoint(endpoint)
+            .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint)
             .with_region(region)
             .with_bucket_name(name)
             .with_virtual_hosted_style_request(false)
@@ -222,8 +222,15 @@ impl Bucket {
 
 /// Whether an error says that there is no bucket.
 fn is_of_bucket(error: &object_store::Error) -> bool {
-    matches!(error, object_store::Error::NotFound { source, .. }
-        if source.to_string().contains("NoSuchBucket"))
+    let object_store::Error::NotFound { source, .. } = error else { return false };
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&**source);
+    while let Some(error) = source {
+        if error.to_string().contains("NoSuchBucket") {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 fn require(root: &Path) -> Result<(), TargetError> {
@@ -261,9 +268,7 @@ fn write(
 }
 
 /// The access key of the first profile of a file, and its session token.
-fn read_credentials(
-    path: &Path,
-) -> Result<(String, Zeroizing<String>, Option<String>), String> {
+fn read_credentials(path: &Path) -> Result<(String, Zeroizing<String>, Option<String>), String> {
     let text = fs::read_to_string(path).map(Zeroizing::new);
     let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
     let profile = text.lines().skip_while(|line| !line.trim_start().starts_with('['));
@@ -389,9 +394,11 @@ fn trust() -> Result<TlsConnector, Failure> {
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        return Err("this machine has no certificates of authorities: install ca-certificates, or \
+        return Err(
+            "this machine has no certificates of authorities: install ca-certificates, or \
                     name a file with SSL_CERT_FILE"
-            .into());
+                .into(),
+        );
     }
     let config = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(
         rustls::crypto::aws_lc_rs::default_provider(),

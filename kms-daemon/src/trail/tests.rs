@@ -23,9 +23,7 @@ use crate::audit::{Kind, LogOptions, Policy, event_time};
 use crate::clock::ManualClock;
 use crate::hex;
 use crate::iam::Code;
-use crate::store::{
-    Commit, Entry, MemoryStore, Page, Snapshot, StoreFuture, Transaction, Watch,
-};
+use crate::store::{Commit, Entry, MemoryStore, Page, Snapshot, StoreFuture, Transaction, Watch};
 
 const ACCOUNT: &str = "111122223333";
 const REGION: &str = "us-east-1";
@@ -400,7 +398,8 @@ async fn who_stops_ends_the_chain_and_who_starts_begins_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn trails_have_names_buckets_and_limits() {
     let rig = Rig::new().await;
-    let settings = |bucket: &str| Settings { bucket: Some(bucket.to_owned()), ..Settings::default() };
+    let settings =
+        |bucket: &str| Settings { bucket: Some(bucket.to_owned()), ..Settings::default() };
     let named = |name: &str| TrailId { name: name.to_owned(), ..rig.id() };
     let code = |outcome: Result<Trail, crate::iam::IamError>| outcome.unwrap_err().code();
     let none = rig.trails.create(&rig.id(), &settings("none")).await;
@@ -414,11 +413,8 @@ async fn trails_have_names_buckets_and_limits() {
     assert_eq!(code(again), Code::TrailAlreadyExistsException);
     let sixth = rig.trails.create(&named("six"), &settings("logs")).await;
     assert_eq!(code(sixth), Code::MaximumNumberOfTrailsExceededException);
-    let wrong = Settings {
-        multi_region: Some(true),
-        global_events: Some(false),
-        ..Settings::default()
-    };
+    let wrong =
+        Settings { multi_region: Some(true), global_events: Some(false), ..Settings::default() };
     let wrong = rig.trails.update(&rig.id(), &wrong).await;
     assert_eq!(code(wrong), Code::InvalidParameterCombinationException);
     let prefix = Settings { prefix: Some("a/b".to_owned()), ..Settings::default() };

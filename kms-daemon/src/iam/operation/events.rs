@@ -71,7 +71,10 @@ fn event(record: &Value) -> Node {
     let time = time.and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok());
     let time = time.and_then(|time| u64::try_from(time.unix_timestamp()).ok());
     let resource = |(kind, name): &(&str, &str)| {
-        Node::Members(vec![("ResourceType", Node::from(*kind)), ("ResourceName", Node::from(*name))])
+        Node::Members(vec![
+            ("ResourceType", Node::from(*kind)),
+            ("ResourceName", Node::from(*name)),
+        ])
     };
     let resources = event_resources(record).iter().map(resource).collect();
     Node::members(vec![

@@ -141,9 +141,8 @@ pub(super) async fn public_keys(call: &mut Call<'_>) -> Result<Option<Node>, Iam
     let end = end.unwrap_or(now);
     let begin = begin.unwrap_or(end.min(now));
     let found = trails(call)?.public_key(call.region()).await?;
-    let found = found.filter(|(_, _, created)| {
-        *created <= end && begin <= created.plus_days(VALIDITY_DAYS)
-    });
+    let found = found
+        .filter(|(_, _, created)| *created <= end && begin <= created.plus_days(VALIDITY_DAYS));
     let key = |(value, fingerprint, created): (String, String, Timestamp)| {
         let until = created.plus_days(VALIDITY_DAYS);
         Node::Members(vec![
