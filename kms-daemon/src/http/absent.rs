@@ -79,9 +79,9 @@ impl Absent {
     /// What its client is told.
     pub(super) fn text(&self) -> String {
         format!(
-            "The service {} is not here. This endpoint serves kms, iam, sts and cloudtrail, \
-             GetResources of tagging and DescribeRegions of ec2: give your program another endpoint for {}, for \
-             example with the variable AWS_ENDPOINT_URL_{}.",
+            "The service {} is not here. This endpoint serves kms, iam and sts, trails and events of \
+             cloudtrail, GetResources of tagging and DescribeRegions of ec2: give your program another \
+             endpoint for {}, for example with the variable AWS_ENDPOINT_URL_{}.",
             self.name,
             self.name,
             self.name.to_ascii_uppercase().replace('-', "_")

@@ -6,8 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Limited};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use md5::{Digest, Md5};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::client::{
     ClientOptions, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
@@ -132,7 +135,6 @@ impl Place {
             .with_bucket_name(name)
             .with_virtual_hosted_style_request(false)
             .with_allow_http(endpoint.starts_with("http://"))
-            // A bucket with object lock takes nothing without.
             .with_checksum_algorithm(Checksum::SHA256)
             .with_retry(RetryConfig { backoff, max_retries, retry_timeout })
             .with_http_connector(Connector)
@@ -372,11 +374,18 @@ where
     }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).parse()?;
     head.uri = path;
-    let response = sender.send_request(hyper::Request::from_parts(head, body)).await?;
+    let content = body.collect().await?.to_bytes();
+    if head.method == hyper::Method::PUT {
+        // What S3 asks for where objects get locked. It says nothing: the signature is over the SHA-256.
+        let md5 = BASE64.encode(Md5::digest(&content));
+        head.headers.insert("content-md5", md5.parse()?);
+    }
+    let request = hyper::Request::from_parts(head, Full::new(content));
+    let response = sender.send_request(request).await?;
     let (head, body) = response.into_parts();
     let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
     drop(connection);
-    let body = http_body_util::Full::new(body).map_err(|never| match never {});
+    let body = Full::new(body).map_err(|never| match never {});
     Ok(HttpResponse::from_parts(head, HttpResponseBody::new(body)))
 }
 
