@@ -36,6 +36,7 @@ use crate::space::Space;
 use crate::status::DaemonStatus;
 use crate::store::{RedbStore, Store};
 use crate::tls::{self, TlsError};
+use crate::trail::{self, Trails};
 
 mod data;
 mod ports;
@@ -214,7 +215,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         started = starting => started?,
         () = &mut stop => return Ok(()),
     };
-    let Started { service, iam, jobs, fleet, store, snapshots } = started;
+    let Started { service, iam, jobs, fleet, store, snapshots, trails } = started;
     let regions = Arc::clone(service.regions());
     let status = Arc::new(
         DaemonStatus::new(&config, Arc::clone(&audit), Arc::clone(&regions), Arc::clone(&store))
@@ -222,6 +223,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
             .with_keys(Arc::clone(service.catalog()))
             .with_backups(iam.snapshots())
             .in_directory(data.path())
+            .with_trails(Arc::clone(&trails))
             .of_instance(data.instance()?),
     );
     let probe = tokio::spawn(Arc::clone(&status).watch_store());
@@ -230,6 +232,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &all, &written).await });
     let log = Arc::clone(&audit);
     let keeping = tokio::spawn(async move { keep_log(&log).await });
+    let delivering = tokio::spawn(trails.run());
     let usage = Arc::clone(service.usage());
     let identities = Arc::clone(&iam);
     let window = Duration::from_secs(config.clock_window * 60);
@@ -298,7 +301,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
 
     tracing::info!("stopping");
     let seeding = seeding.into_iter();
-    let own = [probe, checkpoints, keeping, keeping_certificate];
+    let own = [probe, checkpoints, keeping, keeping_certificate, delivering];
     for job in jobs.into_iter().chain(own).chain(linked).chain(seeding) {
         job.abort();
         let _ = job.await;
@@ -336,6 +339,7 @@ struct Started {
     fleet: Arc<Fleet>,
     store: Arc<dyn Store>,
     snapshots: Arc<Snapshots>,
+    trails: Arc<Trails>,
 }
 
 async fn start(
@@ -385,7 +389,16 @@ async fn start(
         account: config.account.clone(),
         roots,
     });
-    let iam = Arc::new(iam.await?.with_snapshots(Arc::clone(&snapshots)));
+    let trails = Arc::new(Trails::new(trail::Setup {
+        store: Arc::clone(&store),
+        regions: Arc::clone(&regions),
+        audit: Arc::clone(&audit),
+        clock: Arc::clone(&clock),
+        place: config.trails.clone(),
+        schedule: config.trail_schedule,
+    }));
+    let iam = iam.await?.with_snapshots(Arc::clone(&snapshots)).with_trails(Arc::clone(&trails));
+    let iam = Arc::new(iam);
     let service = service.with_quotas(quotas).with_identities(Arc::clone(&iam));
     let service = match config.development {
         Some(_) => service.in_development(),
@@ -401,7 +414,7 @@ async fn start(
         tokio::spawn(uses::run(Arc::clone(&iam))),
         tokio::spawn(Arc::clone(&snapshots).expire()),
     ];
-    Ok(Started { service, iam, jobs, fleet, store, snapshots })
+    Ok(Started { service, iam, jobs, fleet, store, snapshots, trails })
 }
 
 /// The Regions to start with: with `--region any` those that were used before as well, by the devices'

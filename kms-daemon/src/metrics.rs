@@ -24,6 +24,7 @@ use crate::http::Readiness;
 use crate::key::Counted;
 use crate::link::PeerReport;
 use crate::tls::Served;
+use crate::trail::TrailReport;
 
 mod process;
 mod refusals;
@@ -84,6 +85,11 @@ struct CertificateLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RegionLabel {
     region: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TrailLabel {
+    trail: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -166,6 +172,8 @@ pub struct Metrics {
     peer_answered: Family<RegionLabel, Gauge<f64, AtomicU64>>,
     peer_errands: Family<RegionLabel, Gauge>,
     last_backup: Gauge<f64, AtomicU64>,
+    trail_up: Family<TrailLabel, Gauge>,
+    trail_lag: Family<TrailLabel, Gauge>,
     process: Process,
     disk_free: Gauge,
     disk_until_reserve: Gauge,
@@ -211,6 +219,8 @@ impl Metrics {
             peer_answered: Family::default(),
             peer_errands: Family::default(),
             last_backup: Gauge::default(),
+            trail_up: Family::default(),
+            trail_lag: Family::default(),
             process: Process::default(),
             disk_free: Gauge::default(),
             disk_until_reserve: Gauge::default(),
@@ -295,6 +305,17 @@ impl Metrics {
              none",
             Unit::Seconds,
             self.last_backup.clone(),
+        );
+        registry.register(
+            "trail_up",
+            "1 if what was to be delivered of a trail last was delivered",
+            self.trail_up.clone(),
+        );
+        registry.register_with_unit(
+            "trail_lag",
+            "Time since that up to which a trail is delivered; less than 10 minutes when all is well",
+            Unit::Seconds,
+            self.trail_lag.clone(),
         );
         registry.register(
             "audit_writable",
@@ -432,6 +453,19 @@ impl Metrics {
             // Never is long ago: alerts that compare with the time see it.
             let since = Duration::from_secs(report.last_answer.unwrap_or(0)).as_secs_f64();
             self.peer_answered.get_or_create(&label).set(since);
+        }
+    }
+
+    /// Sets how far the trails that log are delivered.
+    pub fn trails(&self, reports: &[TrailReport]) {
+        // A trail that was stopped is none that lags.
+        self.trail_up.clear();
+        self.trail_lag.clear();
+        for report in reports {
+            let label = TrailLabel { trail: report.arn.clone() };
+            self.trail_up.get_or_create(&label).set(i64::from(report.last_error.is_none()));
+            let lag = i64::try_from(report.lag_seconds).unwrap_or(i64::MAX);
+            self.trail_lag.get_or_create(&label).set(lag);
         }
     }
 

@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::regions::Regions;
 use crate::space::Level;
 use crate::store::Store;
+use crate::trail::{TrailReport, Trails};
 
 /// What the data directory is called where anybody reads it.
 pub(crate) const ANY_DIR: &str = "DIR";
@@ -88,6 +89,9 @@ pub struct Status {
     /// The daemons of other Regions. Requests are served also while one does not answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerReport>,
+    /// The trails that log, and how far they are delivered. Requests are served also while one is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trails: Vec<TrailReport>,
     /// The last backup that came to its end.
     #[serde(default)]
     pub last_backup: Option<BackupTold>,
@@ -120,6 +124,7 @@ pub struct DaemonStatus {
     catalog: Option<Arc<Catalog>>,
     backups: Option<Arc<Snapshots>>,
     last_backup: Mutex<Option<LastBackup>>,
+    trails: Option<Arc<Trails>>,
 }
 
 impl DaemonStatus {
@@ -146,6 +151,7 @@ impl DaemonStatus {
             catalog: None,
             backups: None,
             last_backup: Mutex::default(),
+            trails: None,
         }
     }
 
@@ -173,6 +179,13 @@ impl DaemonStatus {
     #[must_use]
     pub fn in_directory(self, data: &Path) -> Self {
         Self { data: Some(data.to_owned()), ..self }
+    }
+
+    /// The same, which tells how far trails are delivered.
+    #[must_use]
+    pub fn with_trails(mut self, trails: Arc<Trails>) -> Self {
+        self.trails = Some(trails);
+        self
     }
 
     /// Names the installation.
@@ -270,12 +283,17 @@ impl DaemonStatus {
             devices,
             peers: self.regions.peers().reports(),
             last_backup: last_backup.map(|last| BackupTold { created: last.created }),
+            trails: self.trail_reports(),
             losses,
         }
     }
 }
 
 impl DaemonStatus {
+    fn trail_reports(&self) -> Vec<TrailReport> {
+        self.trails.as_ref().map(|trails| trails.reports()).unwrap_or_default()
+    }
+
     fn problems(&self, devices: &[DeviceReport]) -> Vec<String> {
         let out = devices.iter().filter(|device| !device.in_service).map(|device| {
             let DeviceReport { region, name, state, last_error, .. } = device;
@@ -285,7 +303,14 @@ impl DaemonStatus {
         let retired = self.fleet.iter().flat_map(|fleet| fleet.retired());
         let strays = self.fleet.iter().flat_map(|fleet| fleet.strays());
         let left = retired.map(|flash| flash.explain()).chain(strays.map(|stray| stray.explain()));
-        out.chain(left).collect()
+        let trails = self.trail_reports().into_iter().filter_map(|trail| {
+            let TrailReport { arn, lag_seconds, last_error } = trail;
+            let error = last_error?;
+            Some(format!(
+                "{arn} is not delivered since {lag_seconds} s, and is tried again: {error}"
+            ))
+        });
+        out.chain(left).chain(trails).collect()
     }
 }
 
@@ -310,6 +335,7 @@ impl Readiness for DaemonStatus {
             }
         }
         metrics.last_backup(self.known_backup().as_ref());
+        metrics.trails(&self.trail_reports());
         self.now().ready
     }
 }

@@ -16,6 +16,7 @@ use crate::daemon::INSTANCE;
 use crate::devices::DeviceReport;
 use crate::link::PeerReport;
 use crate::status::{ANY_DIR, LAST_BACKUP, replace_in_texts};
+use crate::trail::TrailReport;
 
 /// How long the daemon may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -125,6 +126,8 @@ fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> i
         print_devices(out, &devices)?;
     }
     print_peers(out, &peers)?;
+    let trails = report.get("trails").cloned().unwrap_or_default();
+    print_trails(out, &serde_json::from_value::<Vec<TrailReport>>(trails).unwrap_or_default())?;
     losses::print(out, report)
 }
 
@@ -173,6 +176,22 @@ fn print_peers(out: &mut dyn Write, peers: &[PeerReport]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The trails that log. Why one is not delivered is among the problems.
+fn print_trails(out: &mut dyn Write, trails: &[TrailReport]) -> io::Result<()> {
+    if trails.is_empty() {
+        return Ok(());
+    }
+    let head = ["TRAIL", "DELIVERED UP TO", "STATE"].map(str::to_owned);
+    let row = |trail: &TrailReport| {
+        let state = if trail.last_error.is_none() { "delivered" } else { "NOT DELIVERED" };
+        let name = trail.arn.splitn(4, ':').nth(3).unwrap_or(&trail.arn);
+        [name.to_owned(), format!("{} s ago", trail.lag_seconds), state.to_owned()]
+    };
+    let rows: Vec<_> = std::iter::once(head).chain(trails.iter().map(row)).collect();
+    writeln!(out)?;
+    table::print(out, &rows, 0)
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ impl Exchange {
 
     /// The service as metrics name it: clients may name any.
     fn service(&self) -> &'static str {
-        const SERVED: [&str; 5] = ["kms", "iam", "sts", "tagging", "ec2"];
+        const SERVED: [&str; 6] = ["kms", "iam", "sts", "tagging", "ec2", "cloudtrail"];
         let claimed = self.source.split('.').next().unwrap_or_default();
         SERVED.into_iter().find(|service| *service == claimed).unwrap_or("other")
     }

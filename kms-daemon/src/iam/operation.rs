@@ -21,6 +21,7 @@ mod boundaries;
 mod call;
 mod credential_report;
 mod entities;
+mod events;
 mod explain;
 mod groups;
 mod holder;
@@ -37,6 +38,7 @@ mod simulate;
 mod sts;
 mod tagged_keys;
 mod tags;
+mod trails;
 mod users;
 mod versions;
 
@@ -194,6 +196,17 @@ operations! {
     Strongroom ExplainAccess Reads ["PrincipalArn", "ActionName", "KeyId", "RegionName", "ContextEntries[]"] => explain::run;
     Ec2 DescribeRegions Reads ["RegionName[]", "Filter[]", "AllRegions", "DryRun"] => regions::describe;
     Tagging GetResources Reads ["PaginationToken", "TagFilters[]", "ResourcesPerPage", "TagsPerPage", "ResourceTypeFilters[]", "IncludeComplianceDetails", "ExcludeCompliantResources", "ResourceARNList[]"] => tagged_keys::list;
+    CloudTrail CreateTrail Writes ["Name", "S3BucketName", "S3KeyPrefix", "SnsTopicName", "IncludeGlobalServiceEvents", "IsMultiRegionTrail", "EnableLogFileValidation", "CloudWatchLogsLogGroupArn", "CloudWatchLogsRoleArn", "KmsKeyId", "IsOrganizationTrail", "TagsList[]", "RecursiveLogging"] => trails::create;
+    CloudTrail UpdateTrail Writes ["Name", "S3BucketName", "S3KeyPrefix", "SnsTopicName", "IncludeGlobalServiceEvents", "IsMultiRegionTrail", "EnableLogFileValidation", "CloudWatchLogsLogGroupArn", "CloudWatchLogsRoleArn", "KmsKeyId", "IsOrganizationTrail", "RecursiveLogging"] => trails::update;
+    CloudTrail DeleteTrail Writes ["Name"] => trails::delete;
+    CloudTrail StartLogging Writes ["Name"] => trails::start;
+    CloudTrail StopLogging Writes ["Name"] => trails::stop;
+    CloudTrail GetTrail Reads ["Name"] => trails::find;
+    CloudTrail GetTrailStatus Reads ["Name"] => trails::status;
+    CloudTrail DescribeTrails Reads ["trailNameList[]", "includeShadowTrails"] => trails::describe;
+    CloudTrail ListTrails Reads ["NextToken"] => trails::list;
+    CloudTrail ListPublicKeys Reads ["StartTime", "EndTime", "NextToken"] => trails::public_keys;
+    CloudTrail LookupEvents Reads ["LookupAttributes[]", "StartTime", "EndTime", "EventCategory", "MaxResults", "NextToken"] => events::look_up;
     Strongroom PrepareBackup Writes [] => backups::prepare;
     Strongroom CompleteBackup Writes ["BackupId", "Proof", "Path", "Bytes", "Sha256", "Domains"] => backups::complete;
 }

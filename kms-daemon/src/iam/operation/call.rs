@@ -132,6 +132,11 @@ impl<'a> Call<'a> {
         Details { request_tags, tag_keys, ..Details::default() }
     }
 
+    /// Records a parameter in another form than that of its text.
+    pub(super) fn parameter(&mut self, name: &str, value: impl Into<Value>) {
+        self.facts.parameter(name, value);
+    }
+
     /// Records part of the answer.
     pub(super) fn element(&mut self, name: &str, value: impl Into<Value>) {
         self.facts.element(name, value);
