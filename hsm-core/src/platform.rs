@@ -153,6 +153,8 @@ impl RecordId {
     pub const EPOCH: Self = Self(4);
     /// The roots that attestation documents must chain to.
     pub const ROOTS: Self = Self(5);
+    /// The last checkpoint of the audit chain for each host.
+    pub const CHECKPOINTS: Self = Self(16);
 }
 
 /// A power-cut-safe record store. Every write is atomic, and durable when it returns.

@@ -317,7 +317,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     drop((usage, identities));
     let mut names = Vec::new();
     for (region, pool) in fleet.pools() {
-        checkpoint(&audit, &pool).await;
+        checkpoint(&audit, &pool, true).await;
         names.push(region);
     }
     marks.write(&audit, &names).await;

@@ -488,6 +488,34 @@ pub fn known(data: &Path) -> Result<Vec<KnownRegion>, DevicesError> {
     Ok(regions)
 }
 
+/// A device of a data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownDevice {
+    /// Its id, in hexadecimal.
+    pub device: String,
+    /// The Region that it serves.
+    pub region: String,
+    /// The domain of that, if it is known.
+    pub domain: Option<String>,
+}
+
+/// The devices of a data directory, as they were last known.
+///
+/// # Errors
+/// [`DevicesError`] if a registry cannot be read.
+pub fn known_devices(data: &Path) -> Result<Vec<KnownDevice>, DevicesError> {
+    let mut found = Vec::new();
+    for (region, domain, _) in known(data)? {
+        let registry = Registry::load(&data.join("hsm").join(&region))?;
+        found.extend(registry.devices().map(|(_, device)| KnownDevice {
+            device: device.to_string(),
+            region: region.clone(),
+            domain: domain.clone(),
+        }));
+    }
+    Ok(found)
+}
+
 impl Pooled {
     /// Closes the pool, then ends the devices that run here. Blocks.
     pub fn shut_down(self) {

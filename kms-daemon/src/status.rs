@@ -63,6 +63,9 @@ pub struct Status {
     pub audit_writable: bool,
     /// Number of the last durable audit record.
     pub audit_sequence: u64,
+    /// That record and its hash, for `kmsctl audit verify --at-least`.
+    #[serde(default)]
+    pub audit_position: String,
     /// Records not yet durable.
     pub audit_pending: u64,
     /// Whether the daemon's memory is kept out of swap.
@@ -262,6 +265,7 @@ impl DaemonStatus {
         let in_service = pools.iter().all(|(region, _)| serves(region));
         let room = self.audit.room().unwrap_or_default();
         let has_room = room.level != Level::Reserve;
+        let tip = self.audit.tip();
         Status {
             ready: in_service && store_available && audit_writable && has_room,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -272,7 +276,8 @@ impl DaemonStatus {
             uptime_seconds: self.begin.elapsed().as_secs(),
             store_available,
             audit_writable,
-            audit_sequence: self.audit.sequence(),
+            audit_sequence: tip.sequence,
+            audit_position: format!("{}:{}", tip.sequence, tip.hash),
             audit_pending: self.audit.pending(),
             memory_locked: memory::is_locked(),
             audit_bytes: self.audit.size().bytes,

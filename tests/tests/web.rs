@@ -516,7 +516,9 @@ fn a_pipe_that_is_closed_is_no_error() {
     unread(&["--json", "status", "--url", &url]);
     assert!(daemon.stop().success());
     let audit = text(&daemon.data().join("audit"));
-    unread(&["audit", "verify", &audit]);
+    let anchor = text(&daemon.data().join("anchor.json"));
+    unread(&["audit", "anchor", &audit, "--output", &anchor]);
+    unread(&["audit", "verify", &audit, "--trust-anchor", &anchor]);
     unread(&["usage", &audit]);
     unread(&["--help"]);
 }

@@ -27,6 +27,7 @@ fn is_slow(opcode: Opcode) -> bool {
         Opcode::ExportDomain,
         Opcode::JoinDomain,
         Opcode::GenerateKey,
+        Opcode::MakeCheckpoint,
         Opcode::PrepareKeyPair,
         Opcode::GenerateDataKeyPair,
         Opcode::GenerateDataKeyPairWithoutPlaintext,

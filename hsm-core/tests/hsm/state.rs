@@ -67,9 +67,10 @@ fn roles_are_those_of_the_table() {
             | Opcode::DomainInfo
             | Opcode::AttestationRoots
             | Opcode::ReplicationKey
-            | Opcode::AuditHead => [true; 3],
+            | Opcode::AuditHead
+            | Opcode::LastCheckpoint => [true; 3],
             Opcode::ExportReplica | Opcode::ImportReplica => [false, true, false],
-            Opcode::AuditEntries => [false, true, true],
+            Opcode::AuditEntries | Opcode::MakeCheckpoint => [false, true, true],
             Opcode::Initialise => [false; 3],
             _ => [true, false, false],
         },

@@ -27,7 +27,7 @@ mod erase;
 mod forget;
 mod maintenance;
 
-use maintenance::Target;
+pub(super) use maintenance::Target;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

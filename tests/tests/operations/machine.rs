@@ -149,7 +149,9 @@ impl Machine {
                 .and_then(|rest| rest.split_once("@@@= "))
                 .unwrap_or_else(|| panic!("{} was not run: {text}", step.command));
             let status = rest.lines().next().unwrap_or_default();
-            assert_eq!(status, "0", "{}\n{seen}", step.command);
+            // Of a log that a daemon is writing, the end is not proven yet.
+            let unproven = step.command.contains("audit verify") && status == "3";
+            assert!(status == "0" || unproven, "{}: {status}\n{seen}", step.command);
             self.compare(step, seen);
         }
     }

@@ -11,8 +11,10 @@ use host_driver::endpoint::Endpoint;
 use host_driver::maintenance;
 use host_driver::transport::Connector;
 use host_driver::{CallError, HostKey};
+use hsm_protocol::command::audit::SignedCheckpoint;
 use hsm_protocol::command::domain::EnrolledHost;
 use hsm_protocol::command::system::ModuleStatus;
+use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::{DeviceId, HostId, ModuleState, Role};
 use serde::Serialize;
 
@@ -59,6 +61,28 @@ struct Reached {
 }
 
 impl Target {
+    /// The device at a line.
+    pub(in super::super) fn of(
+        line: &str,
+        data: Option<PathBuf>,
+        region: &str,
+        firmware: Option<PathBuf>,
+    ) -> Self {
+        let (line, region) = (line.to_owned(), region.to_owned());
+        Self { line, device: None, data, region, firmware }
+    }
+
+    /// Who the device is, and the last checkpoint that it has made for the daemon of the data directory.
+    pub(in super::super) fn last_checkpoint(
+        &self,
+    ) -> Result<(IdentityDocument, Option<SignedCheckpoint>), Failure> {
+        let reached = self.reach()?;
+        let (device, _) = self.open(&reached, Who::Any)?;
+        let host = HostKeys::of_data(&reached.data)?.user.id();
+        let last = host_driver::audit::last_checkpoint(&device, Some(host))?;
+        Ok((*device.identity(), last))
+    }
+
     fn reach(&self) -> Result<Reached, Failure> {
         self.reach_within(None)
     }
