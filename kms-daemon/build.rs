@@ -17,6 +17,8 @@ fn main() {
     let release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let given = env::var("STRONGROOM_COMMIT").ok().filter(|commit| !commit.is_empty());
     let commit = given.or_else(|| release.then(|| commit(Path::new("../.git"))).flatten());
+    let known = commit.as_deref().map_or_else(|| "unknown".to_owned(), shortened);
+    println!("cargo::rustc-env=STRONGROOM_BUILT_FROM={known}");
     let build = match (commit, release) {
         (Some(commit), _) => format!(" ({})", shortened(&commit)),
         (None, true) => String::new(),

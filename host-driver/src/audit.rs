@@ -9,7 +9,8 @@
 use std::ops::Range;
 
 use hsm_protocol::audit::{Entry, Head, Receipt};
-use hsm_protocol::command::audit::SignedHead;
+use hsm_protocol::command::audit::{SignedCheckpoint, SignedHead};
+use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::{DeviceId, DomainId, ErrorCode};
 
 /// An entry of a device's audit chain, proven to continue the chain.
@@ -81,6 +82,17 @@ pub trait AuditSink: Send + Sync {
                 found.epoch, stored.epoch
             ),
         }
+    }
+
+    /// The last checkpoint that the device has made for this host, before anything of its chain is
+    /// fetched. The signature is checked.
+    ///
+    /// # Errors
+    /// A text for people: the log is not the one that the device has vouched for. The device is kept
+    /// out of service, and tried again.
+    fn vouched(&self, last: &SignedCheckpoint, identity: &IdentityDocument) -> Result<(), String> {
+        let _ = (last, identity);
+        Ok(())
     }
 
     /// Stores entries whose answers were lost, or that other hosts caused.
@@ -317,7 +329,7 @@ impl Filling {
 /// [`ErrorCode::SIGNATURE_INVALID`] or [`ErrorCode::IDENTITY_INVALID`].
 pub fn verify_head(
     head: &SignedHead,
-    identity: &hsm_protocol::identity::IdentityDocument,
+    identity: &IdentityDocument,
     nonce: &[u8; 16],
 ) -> Result<(), ErrorCode> {
     if head.device != identity.device_id() {
@@ -337,4 +349,5 @@ mod fetch;
 #[cfg(test)]
 mod tests;
 
+pub use fetch::last_checkpoint;
 pub(crate) use fetch::{catch_up, synchronise};

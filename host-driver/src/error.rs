@@ -111,6 +111,10 @@ pub enum CallError {
     /// No device of the pool supports the key spec.
     #[error("no device of the pool supports {0:?}; add one that does")]
     NoCapableDevice(KeySpec),
+    /// Devices look for a key pair of the spec, and had found none when the caller's deadline
+    /// passed.
+    #[error("no {0:?} key pair was found within the deadline; the search goes on, try again")]
+    NoPairYet(KeySpec),
     /// No device was in service before the deadline passed.
     #[error("no device is in service: {reason}")]
     Unavailable {
@@ -134,6 +138,7 @@ impl CallError {
             | Self::NotOperational(_)
             | Self::Overloaded
             | Self::AuditSink(_)
+            | Self::NoPairYet(_)
             | Self::Unavailable { .. } => true,
             Self::Refused { code, .. } | Self::Handshake(code) => is_transient(*code),
             Self::BadAnswer(_)

@@ -21,6 +21,7 @@ use crate::secret::{Secret, SecretBuf};
 use crate::self_test;
 
 mod attestation;
+mod checkpoint;
 mod key;
 mod pairs;
 mod provisioning;

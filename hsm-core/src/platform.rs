@@ -151,6 +151,8 @@ impl RecordId {
     pub const DOMAIN: Self = Self(3);
     /// The boot counter.
     pub const EPOCH: Self = Self(4);
+    /// The last checkpoint of the audit chain for each host.
+    pub const CHECKPOINTS: Self = Self(16);
 }
 
 /// A power-cut-safe record store. Every write is atomic, and durable when it returns.

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::bytes::{concat, take};
 use crate::error::ErrorCode;
 use crate::id::{AuditTag, DeviceId, HostId, MaterialId};
+use crate::identity::{PublicKey, Signature};
 use crate::opcode::Opcode;
 
 /// A head of the chain: a SHA-256 value.
@@ -147,4 +148,117 @@ pub fn signed_head_message(
     ];
     concat(&mut out, &parts);
     out
+}
+
+/// A place in the log that a host keeps of its requests, as the host names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogPosition {
+    /// Number of a record, from 1; 0 for an empty log.
+    pub sequence: u64,
+    /// Hash of that record, which stands for all before it too.
+    pub hash: [u8; 32],
+}
+
+/// What a device vouches for, and keeps through power loss: where the host's log was, and where its
+/// own chain. Checkpoints are numbered and chained, so that one that was left out shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The device.
+    pub device: DeviceId,
+    /// The host that keeps the log. Each has checkpoints of its own.
+    pub host: HostId,
+    /// Number of the checkpoint, from 1 over all boots.
+    pub number: u64,
+    /// [`Checkpoint::hash`] of the host's one before; zeros for the first.
+    pub previous: [u8; 32],
+    /// Boot of the device.
+    pub epoch: u64,
+    /// Entries of this boot's chain so far.
+    pub entries: u64,
+    /// The chain's head after them.
+    pub head: Head,
+    /// Whether the host said that it stops after this one.
+    pub closing: bool,
+    /// The end of the host's log, as the host said.
+    pub log: LogPosition,
+}
+
+impl Checkpoint {
+    const LABEL: &[u8] = b"strongroom-checkpoint-v1";
+    /// Length of [`Checkpoint::to_bytes`].
+    pub const SIZE: usize =
+        Self::LABEL.len() + DeviceId::SIZE + HostId::SIZE + 8 + 32 + 8 + 8 + 32 + 1 + 8 + 32;
+
+    /// The message that the device signs: a label, then the fields in order, numbers little-endian.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut out = [0; Self::SIZE];
+        let parts: [&[u8]; 11] = [
+            Self::LABEL,
+            self.device.as_bytes(),
+            self.host.as_bytes(),
+            &self.number.to_le_bytes(),
+            &self.previous,
+            &self.epoch.to_le_bytes(),
+            &self.entries.to_le_bytes(),
+            &self.head.0,
+            &[u8::from(self.closing)],
+            &self.log.sequence.to_le_bytes(),
+            &self.log.hash,
+        ];
+        concat(&mut out, &parts);
+        out
+    }
+
+    /// Reads [`Checkpoint::to_bytes`].
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Option<Self> {
+        let mut rest = bytes.strip_prefix(Self::LABEL)?;
+        Some(Self {
+            device: DeviceId(*take(&mut rest)?),
+            host: HostId(*take(&mut rest)?),
+            number: u64::from_le_bytes(*take(&mut rest)?),
+            previous: *take(&mut rest)?,
+            epoch: u64::from_le_bytes(*take(&mut rest)?),
+            entries: u64::from_le_bytes(*take(&mut rest)?),
+            head: Head(*take(&mut rest)?),
+            closing: match *take(&mut rest)? {
+                [0] => false,
+                [1] => true,
+                [_] => return None,
+            },
+            log: LogPosition {
+                sequence: u64::from_le_bytes(*take(&mut rest)?),
+                hash: *take(&mut rest)?,
+            },
+        })
+    }
+
+    /// SHA-256 of the message: what the next checkpoint carries as `previous`.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.to_bytes()).into()
+    }
+}
+
+/// A checkpoint with the signature of the device that made it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SignedCheckpoint {
+    /// What is vouched for.
+    pub checkpoint: Checkpoint,
+    /// ECDSA P-256 over [`Checkpoint::to_bytes`], by the device's identity key.
+    pub signature: Signature,
+}
+
+impl SignedCheckpoint {
+    /// Checks the signature, and that the checkpoint is of the device whose key this is.
+    ///
+    /// # Errors
+    /// [`ErrorCode::IDENTITY_INVALID`] if it is another device's; [`ErrorCode::SIGNATURE_INVALID`].
+    pub fn verify(&self, signing: &PublicKey) -> Result<(), ErrorCode> {
+        if self.checkpoint.device != signing.device_id() {
+            return Err(ErrorCode::IDENTITY_INVALID);
+        }
+        self.signature.verify(signing, &self.checkpoint.to_bytes())
+    }
 }

@@ -79,6 +79,8 @@ macro_rules! for_each_command {
 
             0x0801 AuditHead audit::AuditHead => audit::SignedHead, ENROLLED, OPERATIONAL, audit = false, idempotent = true;
             0x0802 AuditEntries audit::AuditEntries => audit::AuditPage<'o>, AUDITOR, OPERATIONAL, audit = false, idempotent = true;
+            0x0803 MakeCheckpoint audit::MakeCheckpoint => audit::SignedCheckpoint, AUDITOR, OPERATIONAL, audit = false, idempotent = false;
+            0x0804 LastCheckpoint audit::LastCheckpoint => audit::LastMade, ENROLLED, OPERATIONAL, audit = false, idempotent = true;
 
             0x0901 DeriveSharedSecret agree::DeriveSharedSecret<'_> => agree::SharedSecret<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0902 Encapsulate agree::Encapsulate<'_> => agree::Encapsulation<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;

@@ -10,6 +10,7 @@
 //!
 //! [`verify`] recomputes both chains offline: that of the log and those of the devices.
 
+mod anchor;
 mod chain;
 mod checkpoint;
 mod cloudtrail;
@@ -17,6 +18,7 @@ mod copies;
 mod created;
 mod device;
 mod facts;
+mod history;
 mod keeping;
 mod log;
 mod mark;
@@ -37,16 +39,20 @@ mod writer;
 
 pub use host_driver::audit::DeviceReceipt;
 
+pub use anchor::{AnchorError, DeviceAnchor, DeviceAnchors, TrustAnchor};
 pub use chain::{Kind, LineHash, Position};
 pub use checkpoint::{checkpoint, keep_checkpoints};
+pub(crate) use cloudtrail::{Records, Summary, file_name, place};
 pub use cloudtrail::{TrailFile, export};
 pub use copies::copy_id;
 pub use created::created_keys;
 pub use facts::{AuditFacts, AuditResource, KeyEvent};
+pub use history::HistoryError;
+pub(crate) use history::{Attribute, Lookup, Page, resources as event_resources, username};
 pub use keeping::{KeepingError, Policy, keep_log};
 pub use log::{AuditError, AuditLog, LogOptions, Opened, Recorded, Size};
 pub use mark::{StoreId, StoreMark, StoreNow};
-pub use older::{Behind, behind_code};
+pub use older::{Behind, Cut, VouchError, behind_code};
 pub(crate) use query::resources;
 pub use query::{Network, Query, parse_time};
 pub use reading::{Item, Reader, holds_files, read_log};
@@ -55,4 +61,7 @@ pub(crate) use record::{event_time, member_time};
 pub use recovery::{Found, Holds, Repair};
 pub use snapshot::AuditSnapshot;
 pub use usage::{PriceClass, Requests, Usage, parse_month, usage};
-pub use verify::{DeviceChain, Fault, Report, VerifyError, verify};
+pub use verify::{
+    DeviceChain, Expected, Fault, Live, Proof, Report, Signer, Verdict, VerifyError, VerifyOptions,
+    verify, verify_with,
+};

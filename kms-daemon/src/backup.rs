@@ -26,7 +26,7 @@ mod tests;
 
 pub use self::container::Passphrase;
 pub use self::content::Devices;
-pub use self::create::{Created, Creation, create};
+pub use self::create::{Created, Creation, check_target, create, partial_path};
 pub use self::manifest::{FileOf, Manifest, RegionOf};
 pub use self::record::LastBackup;
 pub(crate) use self::restore::is_half_restored;
@@ -82,6 +82,24 @@ pub enum BackupError {
     /// Another backup is under way.
     #[error("{0} is being written by another kmsctl backup; wait for it, or name another file")]
     UnderWay(PathBuf),
+    /// Something else is where a backup is to be written.
+    #[error(
+        "{0} is there, and nothing that an interrupted backup of this user has left: it is a link, has \
+         another owner, other permissions or another name. Look what it is and move it away, or name \
+         another file"
+    )]
+    ForeignPartial(PathBuf),
+    /// It would be among what is backed up.
+    #[error(
+        "{target} is within {dir}, which is backed up: the next backup would hold this one. Name a \
+         file outside the data directory, best on another disk"
+    )]
+    Inside {
+        /// The directory that it is to be written to.
+        target: PathBuf,
+        /// One that is backed up.
+        dir: PathBuf,
+    },
     /// A file changes whenever it is read.
     #[error("{0} changes while it is read; run the backup again")]
     Changing(PathBuf),

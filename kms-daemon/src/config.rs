@@ -17,6 +17,7 @@ use crate::link::PeerAddress;
 use crate::log;
 use crate::quota::Quotas;
 use crate::space::DiskPolicy;
+use crate::trail::{Place, Schedule};
 
 /// Most key pairs of one spec that can be kept in stock.
 const MAX_STOCK: usize = 64;
@@ -28,6 +29,8 @@ mod settings;
 pub use self::listen::Listen;
 use self::settings::Settings;
 
+/// The Region if none is given.
+const FIRST_REGION: &str = "us-east-1";
 /// Stands for all Regions.
 const ANY_REGION: &str = "any";
 /// Longest clock difference that may be allowed, in minutes.
@@ -140,6 +143,10 @@ pub struct Config {
     pub quotas: Vec<String>,
     /// What becomes of the files of the audit log.
     pub audit: Policy,
+    /// Where the buckets of trails are.
+    pub trails: Option<Place>,
+    /// How often they are delivered.
+    pub trail_schedule: Schedule,
     /// Refusals a second that an address without a valid signature is told the reason of.
     pub refusal_rate: u32,
     /// What is kept free of the disk.
@@ -172,6 +179,9 @@ impl Settings {
     fn resolve(self) -> Result<Config, ConfigError> {
         let (audit, disk) = (self.audit_policy()?, self.disk_policy()?);
         let refusal_rate = self.refusals()?;
+        let trail_schedule = self.trail_schedule()?;
+        let home = self.region.iter().flatten().find(|region| *region != ANY_REGION);
+        let trails = self.trail_place(home.map_or(FIRST_REGION, String::as_str))?;
         let tls = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -189,7 +199,7 @@ impl Settings {
         regions.retain(|region| region != ANY_REGION);
         let any_region = regions.len() < given;
         if regions.is_empty() {
-            regions.push("us-east-1".to_owned());
+            regions.push(FIRST_REGION.to_owned());
         }
         if any_region && development.is_none() {
             return Err(value("region any is for development and tests only: add --dev"));
@@ -228,6 +238,8 @@ impl Settings {
             log_format: self.log_format.unwrap_or_default(),
             quotas: self.quota.unwrap_or_default(),
             audit,
+            trails,
+            trail_schedule,
             refusal_rate,
             disk,
             peers: peers(&self.peer.unwrap_or_default())?,

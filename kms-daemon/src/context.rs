@@ -27,6 +27,9 @@ pub struct RequestContext {
     pub is_encrypted: bool,
     /// `User-Agent` header, at most 1,024 bytes.
     pub user_agent: Option<String>,
+    /// `amz-sdk-invocation-id` header, at most 64 bytes: the same in each try of a call of an SDK.
+    /// Not signed by all, so it identifies nobody.
+    pub invocation: Option<String>,
     /// `Referer` header, at most 1,024 bytes.
     pub referer: Option<String>,
     /// Wall-clock time at which the request was complete.

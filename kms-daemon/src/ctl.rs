@@ -1,7 +1,8 @@
 //! `kmsctl`: a person's view of daemon, devices and audit log.
 //!
 //! Every command prints a table that fits a terminal, or one JSON document with `--json`. The exit
-//! code is 0 if all is well, 1 if what was looked at is not, 2 if it could not be looked at.
+//! code is 0 if all is well, 1 if what was looked at is not, 2 if it could not be looked at; `audit
+//! verify` has more.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -20,6 +21,7 @@ mod daemon;
 mod generate;
 mod hsm;
 mod iam;
+mod interrupt;
 mod link;
 mod losses;
 mod management;
@@ -84,6 +86,10 @@ enum Outcome {
     Good,
     /// What was looked at is not as it should be; the output says how.
     Bad,
+    /// The end of an audit log is not proven, though what there is of it is intact.
+    Unproven,
+    /// Nobody vouches for the devices that signed an audit log.
+    Unvouched,
 }
 
 /// Why a command could not be carried out; the text says what to do.
@@ -168,6 +174,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Bad) => ExitCode::from(1),
+        Ok(Outcome::Unproven) => ExitCode::from(3),
+        Ok(Outcome::Unvouched) => ExitCode::from(4),
         // `kmsctl … | head -1` is no mistake.
         Err(_) if out.is_closed() => ExitCode::SUCCESS,
         Err(failure) => {

@@ -36,6 +36,7 @@ use crate::space::Space;
 use crate::status::DaemonStatus;
 use crate::store::{RedbStore, Store};
 use crate::tls::{self, TlsError};
+use crate::trail::{self, Trails};
 
 mod data;
 mod ports;
@@ -214,12 +215,15 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
         started = starting => started?,
         () = &mut stop => return Ok(()),
     };
-    let Started { service, iam, jobs, fleet, store } = started;
+    let Started { service, iam, jobs, fleet, store, snapshots, trails } = started;
     let regions = Arc::clone(service.regions());
     let status = Arc::new(
         DaemonStatus::new(&config, Arc::clone(&audit), Arc::clone(&regions), Arc::clone(&store))
             .with_fleet(Arc::clone(&fleet))
             .with_keys(Arc::clone(service.catalog()))
+            .with_backups(iam.snapshots())
+            .in_directory(data.path())
+            .with_trails(Arc::clone(&trails))
             .of_instance(data.instance()?),
     );
     let probe = tokio::spawn(Arc::clone(&status).watch_store());
@@ -228,6 +232,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &all, &written).await });
     let log = Arc::clone(&audit);
     let keeping = tokio::spawn(async move { keep_log(&log).await });
+    let delivering = tokio::spawn(trails.run());
     let usage = Arc::clone(service.usage());
     let identities = Arc::clone(&iam);
     let window = Duration::from_secs(config.clock_window * 60);
@@ -296,11 +301,13 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
 
     tracing::info!("stopping");
     let seeding = seeding.into_iter();
-    let own = [probe, checkpoints, keeping, keeping_certificate];
+    let own = [probe, checkpoints, keeping, keeping_certificate, delivering];
     for job in jobs.into_iter().chain(own).chain(linked).chain(seeding) {
         job.abort();
         let _ = job.await;
     }
+    snapshots.end().await;
+    drop(snapshots);
     if let Err(error) = usage.flush().await {
         tracing::error!(%error, "cannot write when keys were last used");
     }
@@ -310,7 +317,7 @@ pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonE
     drop((usage, identities));
     let mut names = Vec::new();
     for (region, pool) in fleet.pools() {
-        checkpoint(&audit, &pool).await;
+        checkpoint(&audit, &pool, true).await;
         names.push(region);
     }
     marks.write(&audit, &names).await;
@@ -328,9 +335,11 @@ struct Started {
     iam: Arc<Iam>,
     service: Service,
     /// What the service does by itself.
-    jobs: [JoinHandle<()>; 5],
+    jobs: [JoinHandle<()>; 6],
     fleet: Arc<Fleet>,
     store: Arc<dyn Store>,
+    snapshots: Arc<Snapshots>,
+    trails: Arc<Trails>,
 }
 
 async fn start(
@@ -343,6 +352,7 @@ async fn start(
     let domains = Domains::of(Arc::clone(&store), data.path().join("store.redb"));
     let bound = domains.regions()?;
     let snapshots = Snapshots::new(data.path(), Arc::clone(&store), Arc::clone(&audit));
+    let snapshots = Arc::new(snapshots);
     let store: Arc<dyn Store> = store;
     let devices = DevicesConfig {
         data: data.path().to_owned(),
@@ -360,6 +370,7 @@ async fn start(
         let pool = Arc::clone(&fleet).start(region.clone()).await?;
         running.push((region, pool));
     }
+    fleet.note_strays();
     let keys = HostKeys::of_data(data.path()).map_err(FleetError::from)?;
     let regions = Regions::new(running, keys.provisioner).with_peers(peers);
     let regions = Arc::new(match config.any_region {
@@ -378,7 +389,16 @@ async fn start(
         account: config.account.clone(),
         roots,
     });
-    let iam = Arc::new(iam.await?.with_snapshots(Arc::new(snapshots)));
+    let trails = Arc::new(Trails::new(trail::Setup {
+        store: Arc::clone(&store),
+        regions: Arc::clone(&regions),
+        audit: Arc::clone(&audit),
+        clock: Arc::clone(&clock),
+        place: config.trails.clone(),
+        schedule: config.trail_schedule,
+    }));
+    let iam = iam.await?.with_snapshots(Arc::clone(&snapshots)).with_trails(Arc::clone(&trails));
+    let iam = Arc::new(iam);
     let service = service.with_quotas(quotas).with_identities(Arc::clone(&iam));
     let service = match config.development {
         Some(_) => service.in_development(),
@@ -392,8 +412,9 @@ async fn start(
         tokio::spawn(import::run(catalog(), when(), log())),
         tokio::spawn(last_usage::run(Arc::clone(service.usage()))),
         tokio::spawn(uses::run(Arc::clone(&iam))),
+        tokio::spawn(Arc::clone(&snapshots).expire()),
     ];
-    Ok(Started { service, iam, jobs, fleet, store })
+    Ok(Started { service, iam, jobs, fleet, store, snapshots, trails })
 }
 
 /// The Regions to start with: with `--region any` those that were used before as well, by the devices'

@@ -31,6 +31,7 @@ use crate::loss::Holders;
 
 mod fleet;
 mod own;
+pub(crate) mod place;
 mod prepare;
 mod registry;
 mod report;
@@ -44,7 +45,7 @@ pub(crate) mod tests;
 pub use fleet::{Fleet, FleetError, hsms_of};
 pub use prepare::{HostKeys, Scope};
 pub use report::{DeviceReport, report};
-pub use retired::{RetiredFlash, erase, retired};
+pub use retired::{RetiredFlash, Stray, erase, retired, strays};
 pub use roots::{RootError, RootId, fingerprints};
 
 use own::Own;
@@ -155,7 +156,11 @@ pub enum DevicesError {
         source: io::Error,
     },
     /// The registry is damaged.
-    #[error("{0} is damaged; restore it from a backup, or remove it to trust the devices anew")]
+    #[error(
+        "{0} is damaged, so it is not known which devices are the right ones, and none is used. Put it back \
+         from a backup (kmsctl restore FILE --data OTHER, and copy it from there), or move it away: then the \
+         devices that answer are trusted anew, if they are of the domain that the keys are of. Then restart kmsd"
+    )]
     Registry(PathBuf),
     /// A device does not work.
     #[error("{endpoint}: {reason}")]
@@ -270,6 +275,31 @@ impl Devices {
         Ok(Self { lines, keys, registry, running, roots, region, bound, is_promising, members })
     }
 
+    /// The lines alone, where `trouble` keeps every device from being used: a pool of these says so
+    /// instead of taking calls.
+    ///
+    /// # Errors
+    /// [`DevicesError`], if the lines are wrong too.
+    pub fn unusable(config: &DevicesConfig, trouble: &DevicesError) -> Result<Self, DevicesError> {
+        let endpoints = config
+            .hsms
+            .iter()
+            .map(|text| text.parse::<Endpoint>())
+            .collect::<Result<Vec<_>, _>>()?;
+        let lines = start::unusable(&endpoints, &trouble.to_string())?;
+        Ok(Self {
+            lines,
+            keys: HostKeys::of_data(&config.data)?,
+            registry: Registry::empty(&config.data.join("hsm").join(&config.region)),
+            running: Running::default(),
+            roots: None,
+            region: config.region.clone(),
+            bound: None,
+            is_promising: false,
+            members: 0,
+        })
+    }
+
     /// The same, for keys that are there.
     #[must_use]
     pub fn with_keys_of(mut self, bound: Option<Bound>) -> Self {
@@ -309,6 +339,16 @@ impl Devices {
             Some(trouble) => Err(trouble),
             None => Ok(self.holders()),
         }
+    }
+
+    /// Of the lines of these names, those that lead to the device that was there before, if it says now
+    /// that it is a member of the known domain. Blocks while devices of the daemon boot.
+    #[must_use]
+    pub fn members(&self, names: &[String]) -> Vec<String> {
+        let Some(domain) = self.registry.domain() else { return Vec::new() };
+        let wanted = self.lines.iter().filter(|line| names.contains(&line.name));
+        let answers = |line: &&Line| prepare::is_member(line, &self.registry, &self.keys, domain);
+        wanted.filter(answers).map(|line| line.name.clone()).collect()
     }
 
     /// Who has the domain's key, as was found when the devices were brought in.
@@ -446,6 +486,34 @@ pub fn known(data: &Path) -> Result<Vec<KnownRegion>, DevicesError> {
     }
     regions.sort();
     Ok(regions)
+}
+
+/// A device of a data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownDevice {
+    /// Its id, in hexadecimal.
+    pub device: String,
+    /// The Region that it serves.
+    pub region: String,
+    /// The domain of that, if it is known.
+    pub domain: Option<String>,
+}
+
+/// The devices of a data directory, as they were last known.
+///
+/// # Errors
+/// [`DevicesError`] if a registry cannot be read.
+pub fn known_devices(data: &Path) -> Result<Vec<KnownDevice>, DevicesError> {
+    let mut found = Vec::new();
+    for (region, domain, _) in known(data)? {
+        let registry = Registry::load(&data.join("hsm").join(&region))?;
+        found.extend(registry.devices().map(|(_, device)| KnownDevice {
+            device: device.to_string(),
+            region: region.clone(),
+            domain: domain.clone(),
+        }));
+    }
+    Ok(found)
 }
 
 impl Pooled {

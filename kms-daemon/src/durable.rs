@@ -35,6 +35,15 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     sync_dir(parent)
 }
 
+/// Opens a file, or makes it for its owner alone; what is in it stays.
+///
+/// # Errors
+/// Any failure of the file system.
+pub fn open_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
 /// Makes creations, renames and removals in `dir` durable.
 ///
 /// # Errors
@@ -59,5 +68,10 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        let mut opened = open_private(&path).unwrap();
+        assert_eq!(io::read_to_string(&mut opened).unwrap(), "two");
+        open_private(&dir.path().join("new")).unwrap().write_all(b"one").unwrap();
+        let mode = fs::metadata(dir.path().join("new")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

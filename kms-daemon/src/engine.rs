@@ -12,6 +12,7 @@ use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::{AuditTag, Bytes, Command};
 
 use crate::audit::DeviceReceipt;
+use crate::context::RequestContext;
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
@@ -45,6 +46,8 @@ pub struct Devices<'a> {
     verified: &'a Verified,
     tag: AuditTag,
     receipts: &'a mut Vec<DeviceReceipt>,
+    /// The request, if a client may try it again.
+    request: Option<&'a RequestContext>,
 }
 
 impl Engine {
@@ -66,7 +69,18 @@ impl Engine {
         audit_tag: [u8; AuditTag::SIZE],
         receipts: &'a mut Vec<DeviceReceipt>,
     ) -> Devices<'a> {
-        Devices { pool: &self.pool, verified: &self.verified, tag: AuditTag(audit_tag), receipts }
+        let (pool, verified, tag) = (&*self.pool, &*self.verified, AuditTag(audit_tag));
+        Devices { pool, verified, tag, receipts, request: None }
+    }
+}
+
+impl<'a> Devices<'a> {
+    /// The same for a client's request: if it gives up, its next try has its place in the queue for
+    /// key pairs.
+    #[must_use]
+    pub fn serving(mut self, request: &'a RequestContext) -> Self {
+        self.request = Some(request);
+        self
     }
 }
 
@@ -100,19 +114,24 @@ impl Devices<'_> {
         spec: Option<KeySpec>,
         busy: Busy,
     ) -> Result<Reply<C>, KmsError> {
+        self.attempt(command, spec).await.map_err(|error| refusal(error, busy))
+    }
+
+    /// The same, with what went wrong.
+    async fn attempt<C: Command>(
+        &mut self,
+        command: &C,
+        spec: Option<KeySpec>,
+    ) -> Result<Reply<C>, CallError> {
         let route = Route { spec, deadline: None };
-        match self.pool.call_with(command, self.tag, route).await {
-            Ok(reply) => {
-                self.receipts.extend(reply.receipt.map(record_form));
-                Ok(reply)
-            }
-            Err(error) => {
-                if let CallError::Refused { receipt: Some(receipt), .. } = &error {
-                    self.receipts.push(record_form(**receipt));
-                }
-                Err(refusal(error, busy))
-            }
-        }
+        let answer = self.pool.call_with(command, self.tag, route).await;
+        let receipt = match &answer {
+            Ok(reply) => reply.receipt,
+            Err(CallError::Refused { receipt: Some(receipt), .. }) => Some(**receipt),
+            Err(_) => None,
+        };
+        self.receipts.extend(receipt.map(record_form));
+        answer
     }
 }
 

@@ -16,6 +16,7 @@ use crate::principal::{Principal, PrincipalKind, RoleSession, TemporarySession, 
 use crate::regions::Regions;
 use crate::sigv4::{Claim, Session, TokenDigest, Verifier};
 use crate::store::Store;
+use crate::trail::Trails;
 
 mod answer;
 mod bound;
@@ -51,7 +52,7 @@ use self::uses::Uses;
 use self::vault::{Trace, Vault};
 
 pub(crate) use self::layout::system_key as system_key_entry;
-pub(crate) use self::vault::system_key_token;
+pub(crate) use self::vault::{from_base64, own_key, system_key_token, to_base64};
 
 /// What the identities are opened with.
 pub struct Setup {
@@ -82,6 +83,8 @@ pub struct Iam {
     jobs: Jobs,
     /// What backups are made of; `None` where there is nothing to back up.
     snapshots: Option<Arc<Snapshots>>,
+    /// The trails; `None` where there is no log.
+    trails: Option<Arc<Trails>>,
 }
 
 impl Iam {
@@ -106,14 +109,38 @@ impl Iam {
         let _ = directory.commit(Changes::new().insert(&first)?).await?;
         let sessions = SessionPolicies::default();
         let jobs = Jobs::default();
-        let snapshots = None;
-        Ok(Self { directory, vault, seal, clock, account, roots, sessions, uses, jobs, snapshots })
+        Ok(Self {
+            directory,
+            vault,
+            seal,
+            clock,
+            account,
+            roots,
+            sessions,
+            uses,
+            jobs,
+            snapshots: None,
+            trails: None,
+        })
     }
 
     /// The same, for an installation that can be backed up.
     #[must_use]
     pub fn with_snapshots(mut self, snapshots: Arc<Snapshots>) -> Self {
         self.snapshots = Some(snapshots);
+        self
+    }
+
+    /// What backups are made of, if the installation can be backed up.
+    #[must_use]
+    pub fn snapshots(&self) -> Option<Arc<Snapshots>> {
+        self.snapshots.clone()
+    }
+
+    /// The same, for an installation whose records are delivered.
+    #[must_use]
+    pub fn with_trails(mut self, trails: Arc<Trails>) -> Self {
+        self.trails = Some(trails);
         self
     }
 
@@ -256,7 +283,7 @@ impl Iam {
             issued: content.issued,
             expires: content.expires,
             policy: content.policy.map(|text| text.into_owned()),
-            policy_arns: content.policy_arns,
+            managed: content.managed,
             tags: content.tags,
             transitive: content.transitive,
             source_identity: content.subject.source_identity().map(str::to_owned),

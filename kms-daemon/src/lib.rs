@@ -40,6 +40,10 @@ pub mod space;
 pub mod status;
 pub mod store;
 pub mod tls;
+pub mod trail;
 
 /// Version of the programs, and the commit that they were built from as far as it is known.
 pub const VERSION: &str = env!("STRONGROOM_VERSION");
+
+/// The commit alone, its first 12 digits; `unknown` where the build did not tell.
+pub const COMMIT: &str = env!("STRONGROOM_BUILT_FROM");

@@ -27,8 +27,9 @@ pub type Heap = ZeroAlloc<MiMalloc>;
 /// The allocator of the programs of this package: `#[global_allocator]` is theirs to say.
 pub const HEAP: Heap = ZeroAlloc(MiMalloc);
 
-/// Bytes of stack that are erased after each step of a request.
-const STACK: usize = 96 * 1024;
+/// Bytes of stack that are erased after each step of a request: well above what a step needs, most of
+/// all where nothing is optimised.
+const STACK: usize = if cfg!(debug_assertions) { 512 * 1024 } else { 96 * 1024 };
 
 static LOCKED: AtomicBool = AtomicBool::new(false);
 
@@ -101,8 +102,43 @@ impl<F: Future> Future for LeavingNoStack<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        #[cfg(debug_assertions)]
+        reach::begin();
         let outcome = self.0.as_mut().poll(cx);
         stack::erase::<STACK>();
         outcome
+    }
+}
+
+/// To be called where a secret is deepest in the stack. In a program that is built for debugging it
+/// panics if three quarters of what is erased do not reach so deep.
+#[inline]
+pub fn assert_reached() {
+    #[cfg(debug_assertions)]
+    reach::check();
+}
+
+#[cfg(debug_assertions)]
+mod reach {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Where the present step began, and 0 outside of one.
+        static BEGIN: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[inline(never)]
+    fn here() -> usize {
+        let local = 0_u8;
+        (&raw const local).addr()
+    }
+
+    pub(super) fn begin() {
+        BEGIN.set(here());
+    }
+
+    pub(super) fn check() {
+        let depth = BEGIN.get().saturating_sub(here());
+        assert!(depth < super::STACK / 2 + super::STACK / 4, "{depth} bytes of stack are in use");
     }
 }

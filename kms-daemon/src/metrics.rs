@@ -16,12 +16,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use time::OffsetDateTime;
 
 use crate::audit::AuditLog;
+use crate::backup::LastBackup;
 use crate::http::Readiness;
 use crate::key::Counted;
 use crate::link::PeerReport;
 use crate::tls::Served;
+use crate::trail::TrailReport;
 
 mod process;
 mod refusals;
@@ -57,6 +60,7 @@ struct ReasonLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
+    commit: &'static str,
     os: &'static str,
     arch: &'static str,
 }
@@ -81,6 +85,11 @@ struct CertificateLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RegionLabel {
     region: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TrailLabel {
+    trail: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -162,6 +171,9 @@ pub struct Metrics {
     peer_up: Family<RegionLabel, Gauge>,
     peer_answered: Family<RegionLabel, Gauge<f64, AtomicU64>>,
     peer_errands: Family<RegionLabel, Gauge>,
+    last_backup: Gauge<f64, AtomicU64>,
+    trail_up: Family<TrailLabel, Gauge>,
+    trail_lag: Family<TrailLabel, Gauge>,
     process: Process,
     disk_free: Gauge,
     disk_until_reserve: Gauge,
@@ -206,6 +218,9 @@ impl Metrics {
             peer_up: Family::default(),
             peer_answered: Family::default(),
             peer_errands: Family::default(),
+            last_backup: Gauge::default(),
+            trail_up: Family::default(),
+            trail_lag: Family::default(),
             process: Process::default(),
             disk_free: Gauge::default(),
             disk_until_reserve: Gauge::default(),
@@ -240,6 +255,7 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("strongroom");
         let build = BuildLabels {
             version: env!("CARGO_PKG_VERSION"),
+            commit: crate::COMMIT,
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
         };
@@ -282,6 +298,24 @@ impl Metrics {
             "peer_errands",
             "Changes that another Region has yet to be told",
             self.peer_errands.clone(),
+        );
+        registry.register_with_unit(
+            "last_backup_timestamp",
+            "Of which moment the last backup is that came to its end, since the epoch; 0 if there is \
+             none",
+            Unit::Seconds,
+            self.last_backup.clone(),
+        );
+        registry.register(
+            "trail_up",
+            "1 if what was to be delivered of a trail last was delivered",
+            self.trail_up.clone(),
+        );
+        registry.register_with_unit(
+            "trail_lag",
+            "Time since that up to which a trail is delivered; less than 10 minutes when all is well",
+            Unit::Seconds,
+            self.trail_lag.clone(),
         );
         registry.register(
             "audit_writable",
@@ -393,6 +427,14 @@ impl Metrics {
         self.certificates.get_or_create(&CertificateLabel { certificate }).set(since.as_secs_f64());
     }
 
+    /// Sets of which moment the last backup is.
+    pub fn last_backup(&self, backup: Option<&LastBackup>) {
+        // Never is long ago: alerts that compare with the time see it.
+        let created = backup.and_then(LastBackup::time).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let since = Duration::try_from(created - OffsetDateTime::UNIX_EPOCH).unwrap_or_default();
+        self.last_backup.set(since.as_secs_f64());
+    }
+
     /// Sets how many keys there are.
     pub fn keys(&self, counted: &Counted) {
         for ((region, state), count) in counted {
@@ -411,6 +453,19 @@ impl Metrics {
             // Never is long ago: alerts that compare with the time see it.
             let since = Duration::from_secs(report.last_answer.unwrap_or(0)).as_secs_f64();
             self.peer_answered.get_or_create(&label).set(since);
+        }
+    }
+
+    /// Sets how far the trails that log are delivered.
+    pub fn trails(&self, reports: &[TrailReport]) {
+        // A trail that was stopped is none that lags.
+        self.trail_up.clear();
+        self.trail_lag.clear();
+        for report in reports {
+            let label = TrailLabel { trail: report.arn.clone() };
+            self.trail_up.get_or_create(&label).set(i64::from(report.last_error.is_none()));
+            let lag = i64::try_from(report.lag_seconds).unwrap_or(i64::MAX);
+            self.trail_lag.get_or_create(&label).set(lag);
         }
     }
 

@@ -166,17 +166,19 @@ pub fn needs_grant(request: &Request<'_>, key: &KeyRecord, refusal: &Refusal) ->
 
 /// Whether a grant on the key is to who has `name`, and allows what `request` is about.
 #[must_use]
-pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName<'_>) -> bool {
+pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName) -> bool {
     let Request { action, context, particulars, .. } = *request;
     let child = particulars.terms();
-    grant.grantee.is_principal(&name.arn, name.id)
+    grant.grantee.is_principal(&name.arn, name.unique.as_deref())
         && grant.allows(GrantUse { action, context, child })
 }
 
 /// How a party of a grant names the caller.
 fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
     let mut names = asker.names().into_iter();
-    names.find(|name| party.is_principal(&name.arn, name.id)).map(|name| name.grantee)
+    names
+        .find(|name| party.is_principal(&name.arn, name.unique.as_deref()))
+        .map(|name| name.grantee)
 }
 
 /// A key that policies and grants let the caller use. Whether it can be used is still to be seen.

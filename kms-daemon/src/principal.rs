@@ -1,5 +1,7 @@
 //! Who calls: the outcome of authentication and the subject of authorization.
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Timestamp;
 use crate::key::Tags;
 
@@ -61,14 +63,24 @@ pub struct TemporarySession {
     pub expires: Timestamp,
     /// The session policy they were made with, which narrows what they allow.
     pub policy: Option<String>,
-    /// The ARNs of managed policies that do so as well.
-    pub policy_arns: Vec<String>,
+    /// Managed policies that do so as well.
+    pub managed: Vec<SessionPolicy>,
     /// Who is behind a session of a role, as whoever assumed the first role said.
     pub source_identity: Option<String>,
     /// The tags of the session.
     pub tags: Tags,
     /// The keys of those that the sessions have that come of it.
     pub transitive: Vec<String>,
+}
+
+/// A managed policy that limits a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SessionPolicy {
+    /// Its ARN.
+    pub arn: String,
+    /// Its unique id: another policy of that name is not meant.
+    pub id: String,
 }
 
 impl Principal {

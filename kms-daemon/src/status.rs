@@ -1,6 +1,10 @@
 //! The state of the daemon, as `/readyz` answers and `kmsctl status` shows it.
+//!
+//! `/readyz` answers anybody. So it says `DIR` for the data directory, and of the last backup only of
+//! when it is: where it lies and what it holds is in a file of the data directory.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::audit::AuditLog;
-use crate::backup::LastBackup;
+use crate::backup::{LastBackup, Snapshots};
 use crate::config::Config;
 use crate::devices::{DeviceReport, Fleet, report};
 use crate::http::Readiness;
@@ -22,6 +26,12 @@ use crate::metrics::Metrics;
 use crate::regions::Regions;
 use crate::space::Level;
 use crate::store::Store;
+use crate::trail::{TrailReport, Trails};
+
+/// What the data directory is called where anybody reads it.
+pub(crate) const ANY_DIR: &str = "DIR";
+/// The file of the data directory that has the last backup as a running daemon knows it.
+pub(crate) const LAST_BACKUP: &str = "last-backup.json";
 
 /// How often the store is asked whether it answers.
 const PROBE: Duration = Duration::from_secs(5);
@@ -53,6 +63,9 @@ pub struct Status {
     pub audit_writable: bool,
     /// Number of the last durable audit record.
     pub audit_sequence: u64,
+    /// That record and its hash, for `kmsctl audit verify --at-least`.
+    #[serde(default)]
+    pub audit_position: String,
     /// Records not yet durable.
     pub audit_pending: u64,
     /// Whether the daemon's memory is kept out of swap.
@@ -79,16 +92,28 @@ pub struct Status {
     /// The daemons of other Regions. Requests are served also while one does not answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerReport>,
-    /// The last backup that came to its end, as of some seconds ago.
+    /// The trails that log, and how far they are delivered. Requests are served also while one is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trails: Vec<TrailReport>,
+    /// The last backup that came to its end.
     #[serde(default)]
-    pub last_backup: Option<LastBackup>,
+    pub last_backup: Option<BackupTold>,
     /// What would be lost for ever with a device, or with all that are on one disk.
     #[serde(default)]
     pub losses: Vec<Loss>,
 }
 
+/// What anybody is told of the last backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupTold {
+    /// When its snapshot was taken, ISO 8601.
+    pub created: String,
+}
+
 /// Watches the parts of a running daemon.
 pub struct DaemonStatus {
+    data: Option<PathBuf>,
     instance: String,
     region: String,
     account: String,
@@ -100,7 +125,9 @@ pub struct DaemonStatus {
     store_available: AtomicBool,
     fleet: Option<Arc<Fleet>>,
     catalog: Option<Arc<Catalog>>,
+    backups: Option<Arc<Snapshots>>,
     last_backup: Mutex<Option<LastBackup>>,
+    trails: Option<Arc<Trails>>,
 }
 
 impl DaemonStatus {
@@ -113,6 +140,7 @@ impl DaemonStatus {
         store: Arc<dyn Store>,
     ) -> Self {
         Self {
+            data: None,
             instance: String::new(),
             region: config.region.clone(),
             account: config.account.clone(),
@@ -124,7 +152,9 @@ impl DaemonStatus {
             store_available: AtomicBool::new(true),
             fleet: None,
             catalog: None,
+            backups: None,
             last_backup: Mutex::default(),
+            trails: None,
         }
     }
 
@@ -142,6 +172,25 @@ impl DaemonStatus {
         self
     }
 
+    /// The same, which knows of a backup as soon as it has come to its end.
+    #[must_use]
+    pub fn with_backups(self, backups: Option<Arc<Snapshots>>) -> Self {
+        Self { backups, ..self }
+    }
+
+    /// The same, of the installation in this directory, whose path is told nobody.
+    #[must_use]
+    pub fn in_directory(self, data: &Path) -> Self {
+        Self { data: Some(data.to_owned()), ..self }
+    }
+
+    /// The same, which tells how far trails are delivered.
+    #[must_use]
+    pub fn with_trails(mut self, trails: Arc<Trails>) -> Self {
+        self.trails = Some(trails);
+        self
+    }
+
     /// Names the installation.
     #[must_use]
     pub fn of_instance(self, instance: String) -> Self {
@@ -151,11 +200,15 @@ impl DaemonStatus {
     /// Asks the store now and then whether it answers, until the task is aborted.
     pub async fn watch_store(self: Arc<Self>) {
         let _ = self.keys(); // begins to count them
+        let mut first = true;
         loop {
             let answer = self.store.get(b"readiness").await;
             let available = answer.is_ok();
             // A store that does not answer is told of below.
             if available && let Ok(last) = LastBackup::read(&*self.store).await {
+                if first || *self.last_backup() != last {
+                    first = !self.note(last.as_ref());
+                }
                 *self.last_backup() = last;
             }
             if self.store_available.swap(available, Ordering::AcqRel) != available {
@@ -166,6 +219,17 @@ impl DaemonStatus {
             }
             tokio::time::sleep(PROBE).await;
         }
+    }
+
+    /// Writes what is known of the last backup for who can read the data directory; whether that is done.
+    fn note(&self, last: Option<&LastBackup>) -> bool {
+        self.data.as_ref().is_none_or(|data| LastBackup::note(data, last))
+    }
+
+    /// The last backup, also one that has just come to its end.
+    fn known_backup(&self) -> Option<LastBackup> {
+        let made = self.backups.as_ref().and_then(|backups| backups.last());
+        made.or_else(|| self.last_backup().clone())
     }
 
     /// Keys by Region, once they are counted.
@@ -191,7 +255,7 @@ impl DaemonStatus {
             pools.into_iter().map(|(region, pool)| (region, pool.health())).collect();
         let devices: Vec<_> =
             pools.iter().flat_map(|(region, health)| report(region, health)).collect();
-        let last_backup = self.last_backup().clone();
+        let last_backup = self.known_backup();
         let losses = losses(&pools, self.keys().as_ref(), last_backup.as_ref());
         let store_available = self.store_available.load(Ordering::Acquire);
         let audit_writable = self.audit.is_writable();
@@ -201,6 +265,7 @@ impl DaemonStatus {
         let in_service = pools.iter().all(|(region, _)| serves(region));
         let room = self.audit.room().unwrap_or_default();
         let has_room = room.level != Level::Reserve;
+        let tip = self.audit.tip();
         Status {
             ready: in_service && store_available && audit_writable && has_room,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -211,7 +276,8 @@ impl DaemonStatus {
             uptime_seconds: self.begin.elapsed().as_secs(),
             store_available,
             audit_writable,
-            audit_sequence: self.audit.sequence(),
+            audit_sequence: tip.sequence,
+            audit_position: format!("{}:{}", tip.sequence, tip.hash),
             audit_pending: self.audit.pending(),
             memory_locked: memory::is_locked(),
             audit_bytes: self.audit.size().bytes,
@@ -221,28 +287,46 @@ impl DaemonStatus {
             problems: self.problems(&devices),
             devices,
             peers: self.regions.peers().reports(),
-            last_backup,
+            last_backup: last_backup.map(|last| BackupTold { created: last.created }),
+            trails: self.trail_reports(),
             losses,
         }
     }
 }
 
 impl DaemonStatus {
+    fn trail_reports(&self) -> Vec<TrailReport> {
+        self.trails.as_ref().map(|trails| trails.reports()).unwrap_or_default()
+    }
+
     fn problems(&self, devices: &[DeviceReport]) -> Vec<String> {
         let out = devices.iter().filter(|device| !device.in_service).map(|device| {
             let DeviceReport { region, name, state, last_error, .. } = device;
             let error = last_error.as_deref().unwrap_or("no error yet");
             format!("{name} of {region} is not in service ({state}): {error}")
         });
-        let fleet = self.fleet.iter().flat_map(|fleet| fleet.retired());
-        out.chain(fleet.map(|flash| flash.explain())).collect()
+        let retired = self.fleet.iter().flat_map(|fleet| fleet.retired());
+        let strays = self.fleet.iter().flat_map(|fleet| fleet.strays());
+        let left = retired.map(|flash| flash.explain()).chain(strays.map(|stray| stray.explain()));
+        let trails = self.trail_reports().into_iter().filter_map(|trail| {
+            let TrailReport { arn, lag_seconds, last_error } = trail;
+            let error = last_error?;
+            Some(format!(
+                "{arn} is not delivered since {lag_seconds} s, and is tried again: {error}"
+            ))
+        });
+        out.chain(left).chain(trails).collect()
     }
 }
 
 impl Readiness for DaemonStatus {
     fn report(&self) -> (bool, Value) {
         let status = self.now();
-        (status.ready, serde_json::to_value(&status).unwrap_or_default())
+        let mut report = serde_json::to_value(&status).unwrap_or_default();
+        if let Some(data) = &self.data {
+            replace_in_texts(&mut report, &data.display().to_string(), ANY_DIR);
+        }
+        (status.ready, report)
     }
 
     fn observe(&self, metrics: &Metrics) -> bool {
@@ -255,6 +339,22 @@ impl Readiness for DaemonStatus {
                 metrics.key_pairs(&region, &stock);
             }
         }
+        metrics.last_backup(self.known_backup().as_ref());
+        metrics.trails(&self.trail_reports());
         self.now().ready
+    }
+}
+
+/// Replaces a part of every text in a document.
+pub(crate) fn replace_in_texts(document: &mut Value, from: &str, to: &str) {
+    match document {
+        Value::String(text) if text.contains(from) => *text = text.replace(from, to),
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| replace_in_texts(item, from, to));
+        }
+        Value::Object(members) => {
+            members.values_mut().for_each(|value| replace_in_texts(value, from, to));
+        }
+        _ => {}
     }
 }

@@ -1,6 +1,7 @@
 //! TLS for the HTTP port: a certificate that was given, or one that the daemon makes and renews.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -22,6 +23,13 @@ pub use served::Served;
 
 /// Name of HTTP/2 in ALPN.
 pub(crate) const HTTP2: &[u8] = b"h2";
+
+/// Whether an authority for this name can vouch for a part of the internet, or of an organisation: what
+/// is below a name counts as that name.
+#[must_use]
+pub fn is_wide(name: &str) -> bool {
+    name != "localhost" && name.parse::<IpAddr>().is_err() && name.split('.').count() < 3
+}
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]

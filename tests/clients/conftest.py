@@ -44,6 +44,28 @@ def raw():
     return strongroom.client(validate=False)
 
 
+@pytest.fixture(scope="module")
+def iam():
+    """A client of IAM."""
+    import identities  # which wants the endpoint: who has none is told so above
+
+    return identities.client("iam")
+
+
+@pytest.fixture
+def name():
+    """A new name of a user, role, group or policy."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def user(iam, name):
+    """A new user with an access key."""
+    made = iam.create_user(UserName=name)["User"]
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return made | {"Key": key}
+
+
 @pytest.fixture
 def alias():
     """A new alias name."""

@@ -12,7 +12,6 @@ import sys
 import textwrap
 import time
 import urllib.request
-import uuid
 
 import boto3
 import botocore.exceptions
@@ -61,24 +60,6 @@ def on_disk(secret):
     files = [file for file in files if file.is_file()]
     assert len(files) >= 2
     return [file.name for file in files if secret.encode() in file.read_bytes()]
-
-
-@pytest.fixture(scope="module")
-def iam():
-    return client("iam")
-
-
-@pytest.fixture
-def name():
-    return f"test-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def user(iam, name):
-    """A new user with an access key."""
-    made = iam.create_user(UserName=name)["User"]
-    key = iam.create_access_key(UserName=name)["AccessKey"]
-    return made | {"Key": key}
 
 
 def test_what_was_made_before_the_restart(iam):

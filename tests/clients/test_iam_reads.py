@@ -5,31 +5,10 @@ import csv
 import io
 import json
 import time
-import uuid
-
-import pytest
 
 from identities import ACCOUNT, client, document, refusal, trust
 
 RED = [{"Key": "team", "Value": "red"}]
-
-
-@pytest.fixture(scope="module")
-def iam():
-    return client("iam")
-
-
-@pytest.fixture
-def name():
-    return f"test-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def user(iam, name):
-    """A new user with an access key."""
-    made = iam.create_user(UserName=name)["User"]
-    key = iam.create_access_key(UserName=name)["AccessKey"]
-    return made | {"Key": key}
 
 
 def clear(iam, user):

@@ -1,18 +1,12 @@
 """Other services at the same endpoint: those that are here in part, and those that are not."""
 
 import os
-import uuid
 
 import pytest
 
 from identities import ACCOUNT, client, document, message, refusal
 
 REGION = os.environ["AWS_REGION"]
-
-
-@pytest.fixture
-def name():
-    return f"test-{uuid.uuid4().hex[:12]}"
 
 
 def test_keys_are_found_by_their_tags(name):
@@ -77,6 +71,8 @@ def test_the_regions_that_are_served():
         ("s3", "get_object", {"Bucket": "b", "Key": "k"}, ("NotImplemented", 501)),
         ("route53", "list_hosted_zones", {}, ("InvalidAction", 400)),
         ("cloudwatch", "list_metrics", {}, None),
+        # Of those whose clients speak nothing but CBOR.
+        ("eventbridgev2", "list_event_buses", {}, ("UnknownOperationException", 400)),
         ("organizations", "describe_organization", {}, ("UnknownOperationException", 400)),
     ],
 )

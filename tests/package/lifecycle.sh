@@ -2,10 +2,11 @@
 # The life of the Debian package on this machine, of which nothing stays: every file is changed in an
 # overlay, and the network is a loopback of its own. Run as root by `package.rs`:
 #
-#   unshare --mount --net --pid --fork sh lifecycle.sh OLD.deb NEW.deb
+#   unshare --mount --net --pid --fork sh lifecycle.sh OLD.deb NEW.deb operations.md
 set -eu
 old=$(realpath "$1") new=$(realpath "$2")
 packages=$(mktemp --directory)
+cp "$3" "$packages/operations.md"
 cp "$old" "$packages/old.deb"
 cp "$new" "$packages/new.deb"
 
@@ -20,6 +21,7 @@ mount -t tmpfs tmpfs "$root/run" # nobody believes that systemd runs here
 mount -t tmpfs tmpfs "$root/tmp"
 mkdir "$root/tmp/packages"
 cp "$packages"/*.deb "$root/tmp/packages"
+cp "$packages/operations.md" "$root/tmp"
 rm -r "$packages"
 ip link set lo up 2>/dev/null || chroot "$root" sh -c 'command -v ifconfig >/dev/null && ifconfig lo up'
 
@@ -31,15 +33,22 @@ unit=/usr/lib/systemd/system/strongroom.service
 data=/var/lib/strongroom
 
 fail() { echo "FAILED: $*"; exit 1; }
-value() { sed -n "s/^$1=//p" $unit; }
+
+cat > /tmp/unit <<'UNIT'
+value() { sed -n "s/^$1=//p" /usr/lib/systemd/system/strongroom.service; }
 
 # Runs the unit's command as the unit does.
-start() {
-    user=$(value User)
-    : > /tmp/log
-    setpriv --reuid "$user" --regid "$(value Group)" --init-groups --no-new-privs \
+run_unit() {
+    exec setpriv --reuid "$(value User)" --regid "$(value Group)" --init-groups --no-new-privs \
         --bounding-set=-all --inh-caps=-all \
-        sh -c "umask $(value UMask); exec $(value ExecStart)" >> /tmp/log 2>&1 &
+        sh -c "umask $(value UMask); exec $(value ExecStart)" >> /tmp/log 2>&1
+}
+UNIT
+. /tmp/unit
+
+start() {
+    : > /tmp/log
+    run_unit &
     daemon=$!
     until grep -q '^listening on ' /tmp/log; do
         kill -0 $daemon || { cat /tmp/log; fail "the unit's command ends"; }
@@ -88,6 +97,77 @@ kmsctl iam user create ana --data $data
 [ -z "$(find $data ! -user strongroom)" ] || fail "files of another owner in $data"
 [ -z "$(find $data -perm /077)" ] || fail "others may look: $(find $data -perm /077)"
 stop
+
+echo "--- operations"
+# An administrator, who may become anybody by sudo, and what stands in for that and for systemd.
+useradd --create-home --shell /bin/bash admin
+sed -i '1i auth sufficient pam_permit.so' /etc/pam.d/su
+cat > /usr/local/bin/sudo <<'SUDO'
+#!/bin/bash
+[ "$(id -un)" = admin ] || { echo "$(id -un) is not in the sudoers file." >&2; exit 1; }
+user=root
+if [ "$1" = -u ]; then user=$2; shift 2; fi
+exec su --shell /bin/bash --command 'exec setpriv --reuid "$0" --regid "$0" --init-groups \
+    env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/ "$@"' -- root "$user" "$@"
+SUDO
+cat > /usr/local/bin/systemctl <<'SYSTEMCTL'
+#!/bin/bash
+. /tmp/unit
+[ "$(id -un)" = root ] && [ "${*: -1}" = strongroom ] || exit 4
+alive() { grep -s '^State:' "/proc/$(cat /run/strongroom.pid)/status" | grep -qv Z; }
+case "$1" in
+start|enable)
+    : > /tmp/log
+    (run_unit) &
+    echo $! > /run/strongroom.pid
+    until grep -q '^listening on ' /tmp/log; do alive || exit 1; sleep 0.1; done ;;
+stop|disable)
+    kill -TERM "$(cat /run/strongroom.pid)"
+    while alive; do sleep 0.1; done ;;
+*) exit 4 ;;
+esac
+SYSTEMCTL
+chmod 755 /usr/local/bin/sudo /usr/local/bin/systemctl
+by_admin() {
+    setpriv --reuid admin --regid admin --init-groups env -i HOME=/home/admin \
+        PATH=/usr/local/bin:/usr/bin:/bin bash -euo pipefail -c "cd; $1"
+}
+# The commands of the page under a heading; what comes before the first one has none.
+lines() {
+    awk -v wanted="$1" '/^## / { heading = substr($0, 4) } /^```/ { typed = $0 == "```console"; next }
+        typed && heading == wanted && /^\$ / { print substr($0, 3) }' /tmp/operations.md
+}
+once=$(lines "")
+[ -n "$once" ] || fail "the page says nothing once for all"
+follow() {
+    commands=$(lines "$1")
+    [ -n "$commands" ] || fail "nothing is typed under '$1'"
+    by_admin "$once
+set -x
+$commands" > /tmp/said 2>&1 || { cat /tmp/said /tmp/log; fail "what the page says under '$1' does not work"; }
+}
+secret=/etc/strongroom/backup.passphrase
+if by_admin 'sudo true'; then
+    follow 'Once: a passphrase for backups'
+    [ "$(stat -c '%U:%G %a %s' $secret)" = 'strongroom:strongroom 600 33' ] || fail "$(ls -l $secret)"
+    ! by_admin "cat $secret" 2>/dev/null || fail "the administrator reads it without sudo"
+    ! by_admin "cat $data/credentials" 2>/dev/null || fail "the administrator reads data without sudo"
+    ! by_admin 'sudo -u strongroom sudo true' 2>/dev/null || fail "the service's user is an administrator"
+    by_admin 'sudo systemctl start strongroom'
+    follow 'How are we?'
+    follow 'Back up'
+    follow 'Check a backup'
+    [ "$(stat -c '%U %a' /backup/strongroom.1)" = 'strongroom 600' ] || fail "$(ls -l /backup)"
+    follow 'Restore'
+    by_admin "$once
+kmsctl iam user show ana --data $data"
+    by_admin 'sudo systemctl stop strongroom'
+    [ -z "$(find $data ! -user strongroom)" ] || fail "files of another owner in $data"
+    [ -z "$(find $data -perm /077)" ] || fail "others may look: $(find $data -perm /077)"
+else
+    echo "SKIPPED: nobody becomes root by su here: the page of operations on the package"
+fi
+rm /usr/local/bin/sudo /usr/local/bin/systemctl
 
 echo "--- upgrade"
 before=$(dpkg-query -W -f '${Version}' strongroom)

@@ -12,6 +12,7 @@
 //! | [`sdk`] | the AWS SDK for Rust against it |
 //! | [`python`] | the Python clients of `tests/clients` against it |
 //! | [`javascript`] | those of `tests/clients/javascript` |
+//! | [`moto`] | an S3-compatible service of other people's |
 //! | [`programs`] | programs of other people's: Terraform, Ansible, OpenBao, MongoDB's driver |
 //! | [`browser`] | a page in a headless Chromium |
 //! | [`testbed`] | a device on each line a host can reach it by |
@@ -47,6 +48,7 @@ pub mod instructions;
 pub mod javascript;
 pub mod losses;
 pub mod model;
+pub mod moto;
 pub mod patience;
 pub mod probe;
 pub mod process;

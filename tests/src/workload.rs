@@ -6,6 +6,7 @@ use host_driver::device::Device;
 use host_driver::{HostKey, Reply};
 use hsm_core::algorithm::{self, PORTABLE};
 use hsm_core::secret::SecretBuf;
+use hsm_protocol::audit::LogPosition;
 use hsm_protocol::command::{
     Command, agree, attest, audit, cipher, import, key, mac, random, replica, session, sign, system,
 };
@@ -83,6 +84,10 @@ impl<'d> Workload<'d> {
         visitor("Random 32 B", &|| self.run(&random::Random { length: 32 }));
         visitor("AuditHead", &|| self.run(&audit::AuditHead { nonce: [1; 16] }));
         visitor("AuditEntries", &|| self.run(&audit::AuditEntries { from: 0 }));
+        let log = LogPosition { sequence: 1, hash: [1; 32] };
+        let make = audit::MakeCheckpoint { log, closing: false };
+        visitor("MakeCheckpoint", &|| self.run(&make));
+        visitor("LastCheckpoint", &|| self.run(&audit::LastCheckpoint { host: None }));
         visitor("SelfTest", &|| self.run(&system::SelfTest));
         self.replication(visitor);
         // Whether the pair is there yet or not. From here on the device looks for pairs between

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{Request, call};
-use hsm_tests::{ctl, environment};
+use hsm_tests::{ctl, environment, programs};
 use serde_json::{Value, json};
 
 /// How long something may take that needs no more than a moment.
@@ -331,7 +331,8 @@ fn trailscraper() -> Option<&'static Path> {
         made.then_some(program)
     });
     if program.is_none() {
-        eprintln!("SKIPPED: trailscraper cannot be installed from the registry of Python packages");
+        let reason = "it cannot be installed from the registry of Python packages";
+        programs::skip("trailscraper", reason);
     }
     program.as_deref()
 }

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use hsm_tests::daemon::Daemon;
-use hsm_tests::http::call;
+use hsm_tests::http::{Answer, Request, call, get};
+use hsm_tests::process::signal_process;
 use hsm_tests::{ctl, environment, seed};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// Times that something is cut off.
@@ -185,7 +188,7 @@ fn a_backup_that_is_cut_off_never_verifies() {
     let rig = Rig::start();
     (0..50).for_each(|_| drop(create_key(&rig.daemon)));
     let mut random = seed::random("a_backup_that_is_cut_off_never_verifies");
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     rig.back_up("whole.backup");
     let takes = began.elapsed();
     assert!(rig.verifies(&rig.path("whole.backup")));
@@ -221,7 +224,7 @@ fn a_restore_that_is_cut_off_is_whole_or_refused() {
     (0..50).for_each(|_| drop(create_key(&rig.daemon)));
     rig.back_up("one.backup");
     let mut random = seed::random("a_restore_that_is_cut_off_is_whole_or_refused");
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     assert_eq!(rig.restore("one.backup", &rig.path("whole")).0, 0);
     let takes = began.elapsed();
     // Cut off while it wrote its mark: nothing was written yet.
@@ -277,6 +280,61 @@ fn a_daemon_that_dies_with_a_snapshot_removes_it_at_its_next_start() {
     assert!(intact, "{report}");
 }
 
+/// Whole and authentic as it is, it is told from the last one that the installation made.
+#[test]
+fn an_older_backup_in_the_place_of_the_last_one_is_told() {
+    let mut rig = Rig::start();
+    create_key(&rig.daemon);
+    rig.back_up("first.backup");
+    let data = rig.daemon.data().to_str().expect("UTF-8").to_owned();
+    let look = |rig: &Rig, name: &str, data: &str| {
+        let (file, url) = (rig.path(name), rig.daemon.url().to_owned());
+        let file = file.to_str().expect("UTF-8");
+        let (code, report, said) =
+            rig.ctl(&["backup", "verify", file, "--data", data, "--url", &url]);
+        assert_eq!(code, 0, "{said}");
+        assert_eq!(report["authentic"], true);
+        report["installation"].clone()
+    };
+    assert_eq!(look(&rig, "first.backup", &data)["isLast"], true);
+    create_key(&rig.daemon);
+    rig.back_up("second.backup");
+    for running in [true, false] {
+        let known = look(&rig, "first.backup", &data);
+        assert_eq!(known["isLast"], false, "{running}: {known}");
+        let path = rig.path("second.backup");
+        assert_eq!(known["lastBackup"]["path"], path.to_str().expect("UTF-8"));
+        assert_eq!(look(&rig, "second.backup", &data)["isLast"], true, "{running}");
+        fs::rename(&path, rig.path("kept")).expect("renamed");
+        fs::copy(rig.path("first.backup"), &path).expect("copied");
+        assert_eq!(look(&rig, "second.backup", &data)["isLast"], false, "{running}");
+        fs::rename(rig.path("kept"), &path).expect("renamed");
+        if running {
+            assert!(rig.daemon.stop().success());
+        }
+    }
+    let first = rig.path("first.backup");
+    let output = Command::new(environment::kmsctl())
+        .args(["backup", "verify", first.to_str().expect("UTF-8"), "--data", &data])
+        .env("STRONGROOM_PASSPHRASE_FILE", rig.path("passphrase"))
+        .output()
+        .expect("kmsctl runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        said.contains("whole and authentic") && said.contains("NOT THE LAST: a newer"),
+        "{said}"
+    );
+    // What it came out of is not asked unless it is named.
+    let (_, report, _) = rig.ctl(&["backup", "verify", first.to_str().expect("UTF-8")]);
+    assert!(report.get("installation").is_none(), "{report}");
+    let other = Rig::start();
+    let file = rig.path("first.backup");
+    let other_data = other.daemon.data().to_str().expect("UTF-8").to_owned();
+    let arguments = ["backup", "verify", file.to_str().expect("UTF-8"), "--data", &other_data];
+    let (code, _, said) = rig.ctl(&[&arguments[..], &["--url", other.daemon.url()]].concat());
+    assert_eq!(code, 0, "{said}");
+}
+
 #[test]
 fn refusals_say_what_to_do() {
     let rig = Rig::start();
@@ -322,4 +380,208 @@ fn refusals_say_what_to_do() {
     arguments.extend(files);
     let (code, _, said) = rig.ctl(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(code == 2 && said.contains("does not run on"), "{said}");
+}
+
+/// As somebody does before they try something: the copy is as good as the flash.
+#[test]
+fn a_copy_of_a_flash_is_in_no_backup_without_devices() {
+    let rig = Rig::start();
+    create_key(&rig.daemon);
+    let region = rig.daemon.data().join("hsm/us-east-1");
+    fs::copy(region.join("soft-0.flash"), region.join("soft-0.flash.old")).expect("copied");
+    let mut arguments = rig.backup_command("without.backup");
+    let with = arguments.iter_mut().find(|word| *word == "--with-devices").expect("it is there");
+    *with = "--without-devices".to_owned();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let (code, document, said) = rig.ctl(&arguments);
+    assert_eq!(code, 0, "{said}");
+    let left_out = ["hsm/us-east-1/soft-0.flash", "hsm/us-east-1/soft-0.flash.old"];
+    assert_eq!(document["leftOut"], json!(left_out));
+    let data = rig.path("data");
+    let (code, _, said) = rig.restore("without.backup", &data);
+    assert_eq!(code, 0, "{said}");
+    let restored: Vec<_> = fs::read_dir(data.join("hsm/us-east-1"))
+        .expect("the registry is there")
+        .map(|entry| entry.expect("an entry").file_name())
+        .filter(|name| name.to_string_lossy().contains("flash"))
+        .collect();
+    assert!(restored.is_empty(), "{restored:?}");
+}
+
+#[test]
+fn what_somebody_put_beside_the_flashes_is_told() {
+    let mut rig = Rig::start();
+    assert!(rig.daemon.stop().success());
+    let region = rig.daemon.data().join("hsm/us-east-1");
+    let copy = region.join("soft-0.flash.old");
+    fs::copy(region.join("soft-0.flash"), &copy).expect("copied");
+    rig.daemon.restart();
+    let problems = get(&rig.daemon, "/readyz").json()["problems"].to_string();
+    assert!(problems.contains("may be a copy of a device's flash"), "{problems}");
+    let advice = format!("shred -u {}", copy.display());
+    assert!(rig.daemon.output().contains(&advice), "{}", rig.daemon.output());
+    fs::remove_file(copy).expect("removed");
+    assert!(get(&rig.daemon, "/readyz").json()["problems"].is_null());
+}
+
+#[test]
+fn what_is_in_the_place_of_a_backup_is_not_written_to() {
+    let rig = Rig::start();
+    create_key(&rig.daemon);
+    let (victim, partial) = (rig.path("victim"), rig.path("b.backup.partial"));
+    fs::write(&victim, "somebody's").expect("written");
+    std::os::unix::fs::symlink(&victim, &partial).expect("linked");
+    let arguments = rig.backup_command("b.backup");
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let (code, _, said) = rig.ctl(&arguments);
+    assert!(code == 2 && said.contains("it is a link"), "{said}");
+    assert_eq!(fs::read(&victim).expect("it is there"), b"somebody's");
+    assert!(!rig.path("b.backup").exists());
+    // No snapshot is left of what was refused.
+    assert!(!has_snapshot(&rig));
+    fs::remove_file(&partial).expect("removed");
+    rig.back_up("b.backup");
+    let mode = fs::metadata(rig.path("b.backup")).expect("made").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+}
+
+#[test]
+fn a_backup_is_not_put_into_what_it_is_of() {
+    let rig = Rig::start();
+    create_key(&rig.daemon);
+    let mut arguments = rig.backup_command("x");
+    arguments[1] = rig.daemon.data().join("x.backup").display().to_string();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let (code, _, said) = rig.ctl(&arguments);
+    assert!(code == 2 && said.contains("outside the data directory"), "{said}");
+    assert!(!rig.daemon.data().join("x.backup").exists() && !has_snapshot(&rig));
+}
+
+fn has_snapshot(rig: &Rig) -> bool {
+    let backup = rig.daemon.data().join("backup");
+    fs::read_dir(backup).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Starts a backup and waits for its snapshot.
+fn interrupted(rig: &Rig, name: &str, signal: Signal) -> Option<i32> {
+    let arguments = rig.backup_command(name);
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let mut child = rig.command(&arguments).spawn().expect("kmsctl runs");
+    let by = Instant::now() + Duration::from_secs(60);
+    while !has_snapshot(rig) {
+        assert!(Instant::now() < by, "there is no snapshot");
+        thread::sleep(Duration::from_millis(1));
+    }
+    signal_process(child.id(), signal);
+    let status = child.wait().expect("it ended");
+    assert!(!rig.path(name).exists(), "it was not interrupted");
+    status.code()
+}
+
+#[test]
+fn an_interrupted_backup_leaves_no_snapshot() {
+    let mut rig = Rig::start();
+    create_key(&rig.daemon);
+    for (name, signal, code) in
+        [("int", Signal::INT, 130), ("term", Signal::TERM, 143), ("hup", Signal::HUP, 129)]
+    {
+        assert_eq!(interrupted(&rig, name, signal), Some(code), "{name}");
+        assert!(!has_snapshot(&rig), "{name}: a snapshot is left");
+        assert!(!rig.path(&format!("{name}.partial")).exists(), "{name}");
+    }
+    // What cannot be caught is removed with the daemon, whose stop it outlived before.
+    assert_eq!(interrupted(&rig, "kill", Signal::KILL), None);
+    assert!(has_snapshot(&rig));
+    assert!(rig.daemon.stop().success());
+    assert!(!rig.daemon.data().join("backup").exists());
+    // Without a daemon as well.
+    assert_eq!(interrupted(&rig, "alone", Signal::INT), Some(130));
+    assert!(!has_snapshot(&rig));
+    rig.daemon.restart();
+    let (intact, report) = ctl::verify(&rig.daemon.data().join("audit"));
+    assert!(intact, "{report}");
+}
+
+/// A call of the first account's root, with nothing but its access key.
+fn by_root(daemon: &Daemon, action: &str, parameters: &[(&str, &str)]) -> Answer {
+    let form = Request::form("2026-11-26", action, parameters);
+    form.signed_for("strongroom", &daemon.credentials(), daemon).send(daemon)
+}
+
+#[test]
+fn a_backup_that_was_never_made_silences_nothing() {
+    let rig = Rig::start();
+    create_key(&rig.daemon);
+    let report = get(&rig.daemon, "/readyz").json();
+    let domain = report["devices"][0]["domain"].as_str().expect("it has one").to_owned();
+    assert_eq!(report["losses"][0]["devices"], json!(["soft-0"]), "{report}");
+    let prepared = by_root(&rig.daemon, "PrepareBackup", &[]);
+    assert_eq!(prepared.status, 200, "{prepared:?}");
+    let prepared = &prepared.json()["PrepareBackupResponse"]["PrepareBackupResult"];
+    let id = prepared["BackupId"].as_str().expect("an id").to_owned();
+    let zero = "00".repeat(32);
+    let claimed = [
+        ("BackupId", id.as_str()),
+        ("Path", "%2Fnowhere"),
+        ("Bytes", "1"),
+        ("Sha256", zero.as_str()),
+        ("Domains", domain.as_str()),
+    ];
+    let guessed = [&claimed[..], &[("Proof", zero.as_str())]].concat();
+    for claim in [&claimed[..], &guessed] {
+        let refused = by_root(&rig.daemon, "CompleteBackup", claim);
+        assert_eq!(refused.status, 400, "{refused:?}");
+    }
+    // The store is asked every five seconds.
+    thread::sleep(Duration::from_secs(6));
+    let report = get(&rig.daemon, "/readyz").json();
+    assert_eq!(report["losses"][0]["devices"], json!(["soft-0"]), "{report}");
+    assert!(report["lastBackup"].is_null(), "{report}");
+    // The proof is where only who makes backups can read.
+    let proof = rig.daemon.data().join("backup").join(id).join("proof");
+    let mode = fs::metadata(&proof).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+}
+
+#[test]
+fn strangers_are_not_told_where_things_are() {
+    let rig = Rig::start();
+    let region = rig.daemon.data().join("hsm/us-east-1");
+    create_key(&rig.daemon);
+    let mut daemon = rig.daemon;
+    assert!(daemon.stop().success());
+    // A flash that nobody uses, and a copy of one, are told of with their paths.
+    for name in ["soft-1.flash", "soft-0.flash.old"] {
+        fs::copy(region.join("soft-0.flash"), region.join(name)).expect("copied");
+    }
+    daemon.restart();
+    let rig = Rig { daemon, ..rig };
+    rig.back_up("told.backup");
+    let by = Instant::now() + Duration::from_secs(60);
+    let report = loop {
+        let report = get(&rig.daemon, "/readyz").json();
+        if !report["lastBackup"].is_null() {
+            break report;
+        }
+        assert!(Instant::now() < by, "{report:#}");
+        thread::sleep(Duration::from_millis(100));
+    };
+    let members: Vec<_> = report["lastBackup"].as_object().expect("told").keys().collect();
+    assert_eq!(members, ["created"], "{report:#}");
+    let text = report.to_string();
+    assert!(text.contains("soft-1 of us-east-1 is not in use"), "{text}");
+    for path in [rig.daemon.data(), rig.dir.path()] {
+        assert!(!text.contains(path.to_str().expect("UTF-8")), "{text}");
+    }
+    assert!(text.contains("DIR/hsm/us-east-1/soft-1.flash"), "{text}");
+    // Who can read the data directory is.
+    let data = rig.daemon.data().display().to_string();
+    let ask = ["status", "--url", rig.daemon.url()];
+    let (code, told, said) = rig.ctl(&[&ask[..], &["--data", &data]].concat());
+    assert_eq!(code, 0, "{said}");
+    let path = fs::canonicalize(rig.path("told.backup")).expect("made").display().to_string();
+    assert_eq!(told["lastBackup"]["path"], path);
+    assert_eq!(told["lastBackup"]["sha256"].as_str().map(str::len), Some(64));
+    let text = ctl::text(&[&ask[..], &["--data", &data]].concat()).1;
+    assert!(text.contains(&path), "{text}");
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hsm_tests::ctl;
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{Answer, Connection, Request, call};
 use hsm_tests::patience::until;
@@ -45,6 +46,42 @@ fn bodies_that_are_no_json() {
         let answer = signed(&daemon, "Encrypt", body);
         assert_refused(&answer, 400, "SerializationException");
     }
+    assert_serves(&daemon);
+}
+
+/// A parameter that was nested deeply was recorded so, and nobody could read the record.
+#[test]
+fn forms_of_any_depth_spoil_no_record() {
+    let mut daemon = Daemon::start(&["soft"]);
+    let dots = |count: usize| format!("UserName{}", ".a".repeat(count));
+    let root = daemon.credentials();
+    let (version, json) = ("2010-05-08", "application/x-amz-json-1.1");
+    for count in [1, 8, 16, 17, 64, 124, 125, 1000, 200_000] {
+        let name = dots(count);
+        let form = Request::form(version, "GetUser", &[(&name, "x")]);
+        let answer = form.signed_for("iam", &root, &daemon).send(&daemon);
+        assert_eq!(answer.status / 100, 4, "{count}: {answer:?}");
+        let body = json!({ name.replace("UserName", "TagFilters"): "x" }).to_string();
+        let target = "ResourceGroupsTaggingAPI_20170126.GetResources";
+        let call = Request::new("", body).header("x-amz-target", target);
+        let answer = call.header("content-type", json).signed_for("tagging", &root, &daemon);
+        let answer = answer.send(&daemon);
+        assert_eq!(answer.status / 100, 4, "{count}: {answer:?}");
+    }
+    for parameters in [
+        &[("UserName", "x"), ("PermissionsBoundary.member.1", "arn")][..],
+        &[("UserName", "x"), ("Tags", "a")],
+        &[("UserName.x", "x")],
+    ] {
+        let form = Request::form(version, "CreateUser", parameters);
+        let answer = form.signed_for("iam", &root, &daemon).send(&daemon);
+        assert_eq!(answer.status, 400, "{parameters:?}: {answer:?}");
+    }
+    assert_serves(&daemon);
+    assert!(daemon.stop().success());
+    let (intact, report) = ctl::verify(&daemon.data().join("audit"));
+    assert!(intact, "{report}");
+    daemon.restart();
     assert_serves(&daemon);
 }
 

@@ -2,7 +2,7 @@
 //! file of `tests/clients` against a daemon of its own.
 
 use hsm_tests::daemon::{Daemon, REGION};
-use hsm_tests::{javascript, python};
+use hsm_tests::{javascript, programs, python};
 
 macro_rules! files {
     ($hsm:literal $arguments:expr; $($name:ident),+ $(,)?) => {$(
@@ -43,6 +43,15 @@ files! { "soft" [];
     service_model,
 }
 
+/// Takes minutes, as it is about callers whose patience ends.
+#[test]
+fn slow_keys() {
+    if let Err(reason) = programs::nightly() {
+        return programs::skip("many callers who want slow keys", &reason);
+    }
+    python::run("test_slow_keys.py", &Daemon::start(&["soft"]));
+}
+
 /// Keys that two Regions share, by every Python client.
 #[test]
 fn multi_region() {
@@ -80,7 +89,8 @@ fn every_file_is_run() {
             let run = here.contains(&format!("    {subject},\n"));
             // Run by `daemon.rs`, against a daemon with TLS, by `monitoring.rs`, and by the tests of
             // their names.
-            let elsewhere = ["tls", "metrics", "multi_region", "iam"].contains(&subject);
+            let alone = ["tls", "metrics", "multi_region", "iam", "slow_keys", "trails"];
+            let elsewhere = alone.contains(&subject);
             assert!(run || elsewhere, "{name} is not run");
         }
     }

@@ -1,9 +1,11 @@
 //! Every command of the device, through the driver, on every line.
 
+use host_driver::audit::last_checkpoint;
 use host_driver::device::Device;
 use host_driver::error::CallError;
 use host_driver::host_key::HostKey;
-use hsm_protocol::command::audit::{AuditEntries, AuditHead};
+use hsm_protocol::audit::LogPosition;
+use hsm_protocol::command::audit::{AuditEntries, AuditHead, MakeCheckpoint};
 use hsm_protocol::command::domain::{
     CreateDomain, DomainInfo, EnrolHost, ExportDomain, Initialise, JoinDomain, ListHosts,
     RemoveHost,
@@ -26,6 +28,7 @@ on_every_line! {
     self_test_on_demand,
     zeroisation_leaves_a_fresh_device,
     power_cuts_keep_hosts_domain_and_tokens,
+    power_cuts_keep_checkpoints,
     sessions_are_independent,
 }
 
@@ -240,6 +243,36 @@ fn power_cuts_keep_hosts_domain_and_tokens(testbed: Testbed) {
     assert_eq!(after.state, ModuleState::Operational);
     assert_eq!(after.epoch, before.epoch + 1);
     assert_eq!(decrypt(&device, &key, &[], &blob), b"kept");
+}
+
+/// A device says after a power cut what it has vouched for last, and goes on from there.
+fn power_cuts_keep_checkpoints(testbed: Testbed) {
+    let hosts = testbed.provision();
+    let last = |device: &Device| last_checkpoint(device, None).expect("its signature is right");
+    let make = |device: &Device, sequence| {
+        device.call_blocking(&Random { length: 1 }, TAG).expect("audited");
+        let log = LogPosition { sequence, hash: [7; 32] };
+        let reply = device.call_blocking(&MakeCheckpoint { log, closing: false }, TAG);
+        let made = reply.expect("made").response().expect("decodes");
+        made.verify(&device.identity().signing).expect("signed");
+        made.checkpoint
+    };
+    let device = testbed.device_as(&hosts.user);
+    assert_eq!(last(&device), None);
+    let first = make(&device, 10);
+    drop(device);
+    let testbed = testbed.power_cycle();
+    let device = testbed.device_as(&hosts.user);
+    assert_eq!(last(&device).expect("kept").checkpoint, first);
+    let second = make(&device, 20);
+    assert_eq!((first.number, second.number), (1, 2));
+    assert_eq!((second.previous, second.epoch), (first.hash(), first.epoch + 1));
+    drop(device);
+    // Any host may ask what another one's log must have.
+    let device = testbed.device_as(&hosts.auditor);
+    assert_eq!(last(&device), None);
+    let seen = last_checkpoint(&device, Some(hosts.user.id())).expect("answered");
+    assert_eq!(seen.expect("made").checkpoint, second);
 }
 
 fn sessions_are_independent(testbed: Testbed) {

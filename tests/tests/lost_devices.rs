@@ -89,6 +89,49 @@ fn the_only_flash_is_gone_and_that_is_told_with_what_it_means() {
     assert_opens(&daemon, &blob);
 }
 
+/// Which devices are the right ones is not known then, and nobody guesses.
+#[test]
+fn a_damaged_list_of_devices_is_told_and_the_port_is_open() {
+    let mut daemon = Daemon::start(&["soft:2"]);
+    let blob = encrypt(&daemon, &create(&daemon));
+    assert!(daemon.stop().success());
+    let backup = Backup::of(&daemon);
+    let list = "hsm/us-east-1/devices.json";
+    let path = daemon.data().join(list);
+    for damaged in ["", "{", r#"{"format":1,"domain":"xy","devices":{}}"#, r#"{"format":2}"#] {
+        fs::write(&path, damaged).expect("written");
+        daemon.restart();
+        assert_without_devices(&daemon, &blob);
+        let (_, problems, _) = readiness(&daemon);
+        for part in [
+            "soft-0 of us-east-1 is not in service",
+            "soft-1 of us-east-1 is not in service",
+            "devices.json is damaged",
+            "Put it back from a backup",
+            "move it away",
+            "restart kmsd",
+        ] {
+            assert!(problems.contains(part), "{part} is not in {problems}");
+        }
+        assert!(daemon.output().contains("devices.json is damaged"), "{}", daemon.output());
+        assert!(daemon.stop().success());
+        assert_eq!(fs::read_to_string(&path).expect("there"), damaged, "it is left as it is");
+    }
+    backup.restore(&daemon, &[list]);
+    daemon.restart();
+    await_devices(&daemon, 2);
+    assert_opens(&daemon, &blob);
+    assert!(daemon.stop().success());
+    // Moved away: the devices are of the domain that the keys are of.
+    fs::remove_file(&path).expect("removed");
+    daemon.restart();
+    await_devices(&daemon, 2);
+    assert_opens(&daemon, &blob);
+    assert!(path.is_file());
+    assert!(daemon.stop().success());
+    assert_intact(&daemon);
+}
+
 /// A Region is a domain: one that is lost is not made anew, and the other goes on.
 #[tokio::test]
 async fn one_region_is_gone_and_the_other_is_served() {
@@ -350,6 +393,45 @@ fn a_flash_that_is_left_behind_is_told_and_erased() {
     daemon.replace_arguments(&[]);
     // A device of that name is a fresh one, and joins.
     daemon.replace_hsms(&["soft:2"]);
+    daemon.restart();
+    await_devices(&daemon, 2);
+    assert_opens(&daemon, &blob);
+}
+
+/// A line in `devices.json` is no device: what counts is who answers with the domain's key.
+#[test]
+fn the_last_flash_with_the_domain_key_is_not_erased() {
+    let mut daemon = Daemon::start(&["soft:2"]);
+    await_devices(&daemon, 2);
+    let blob = encrypt(&daemon, &create(&daemon));
+    assert!(daemon.stop().success());
+    let copy = Backup::of(&daemon);
+    let region = daemon.data().join("hsm/us-east-1");
+    let other = region.join("soft-1.flash");
+    let stranger = {
+        let mut stranger = Daemon::start(&["soft"]);
+        assert!(stranger.stop().success());
+        fs::read(stranger.data().join("hsm/us-east-1/soft-0.flash")).expect("read")
+    };
+    let data = daemon.data().to_str().expect("UTF-8").to_owned();
+    let erase = |name: &str| ctl::run(&["hsm", "erase", name, "--data", &data, "--yes"]).0;
+    let before = fs::read(region.join("soft-0.flash")).expect("read").len();
+    for instead in [None, Some(Vec::new()), Some(vec![0xff; before]), Some(stranger)] {
+        fs::remove_file(&other).expect("removed");
+        if let Some(content) = &instead {
+            fs::write(&other, content).expect("written");
+        }
+        assert_eq!(erase("soft-0"), 2, "{:?} bytes", instead.map(|content| content.len()));
+        assert!(region.join("soft-0.flash").exists());
+        copy.restore(&daemon, &["hsm/us-east-1/soft-1.flash"]);
+    }
+    daemon.restart();
+    assert_opens(&daemon, &blob);
+    assert!(daemon.stop().success());
+    // With the other one there it may go.
+    assert_eq!(erase("soft-0"), 0);
+    assert!(!region.join("soft-0.flash").exists());
+    assert_eq!(erase("soft-1"), 2);
     daemon.restart();
     await_devices(&daemon, 2);
     assert_opens(&daemon, &blob);

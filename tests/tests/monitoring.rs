@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{Request, call};
-use hsm_tests::{environment, python};
+use hsm_tests::{environment, programs, python};
 use serde_json::{Value, json};
 
 /// How long something may take that happens in the background.
@@ -154,6 +154,49 @@ fn certificates_tell_when_they_end() {
     assert_eq!(sample(&text, name), Some(2e9), "{text}{}", String::from_utf8_lossy(&output.stderr));
 }
 
+#[test]
+fn the_last_backup_and_the_commit_are_told() {
+    let daemon = Daemon::start(&["soft"]);
+    let name = "strongroom_last_backup_timestamp_seconds";
+    let (_, text) = page(&daemon, None);
+    assert_eq!(sample(&text, name), Some(0.0), "{text}");
+    let said = Command::new(environment::kmsd()).arg("--version").output().expect("kmsd runs");
+    let said = String::from_utf8(said.stdout).expect("text");
+    let commit = said.trim_end().rsplit_once('(').map(|(_, commit)| commit.trim_end_matches(')'));
+    let commit = commit.filter(|commit| *commit != "development build").unwrap_or("unknown");
+    let build = text.lines().find(|line| line.starts_with("strongroom_build_info{"));
+    assert!(build.expect("it").contains(&format!("commit=\"{commit}\"")), "{build:?} {said}");
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    fs::write(path("passphrase"), "a passphrase for tests\n").expect("written");
+    let since_epoch = || SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs_f64();
+    let before = since_epoch();
+    let data = daemon.data().to_str().expect("UTF-8");
+    let (code, said) = hsm_tests::ctl::text(&[
+        "backup",
+        &path("backup"),
+        "--with-devices",
+        "--passphrase-file",
+        &path("passphrase"),
+        "--data",
+        data,
+        "--url",
+        daemon.url(),
+    ]);
+    assert_eq!(code, 0, "{said}");
+    let by = Instant::now() + PATIENCE;
+    loop {
+        let (_, text) = page(&daemon, None);
+        match sample(&text, name).expect("a value") {
+            // The record of it has whole seconds.
+            value if value >= before - 1.0 && value <= since_epoch() => break,
+            value => assert!(value < 1.0 && Instant::now() < by, "{value}"),
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Names of metrics in a text.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
@@ -253,8 +296,8 @@ fn is_there(there: &BTreeSet<String>, name: &str) -> bool {
 fn prometheus_takes_page_and_rules() {
     let promtool = env::var_os("PROMTOOL").unwrap_or_else(|| "promtool".into());
     if Command::new(&promtool).arg("--version").output().is_err() {
-        eprintln!("SKIPPED: there is no promtool; install the package prometheus, or set PROMTOOL");
-        return;
+        let reason = "it is not on PATH; install the package prometheus, or set PROMTOOL";
+        return programs::skip("promtool", reason);
     }
     let run = |arguments: &[&str]| {
         let output = Command::new(&promtool)

@@ -2,26 +2,26 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use hsm_tests::environment;
+use hsm_tests::programs::skip;
 
 /// On a copy of this machine that is thrown away; see `tests/package/lifecycle.sh`.
 #[test]
 fn a_package_is_installed_started_upgraded_and_removed() {
     if let Some(missing) = missing(&["dpkg", "unshare", "setpriv", "adduser"]) {
-        return skip(&format!("there is no {missing}: the Debian package"));
+        return skip("the Debian package", &format!("there is no {missing}"));
     }
     if !rustix::process::geteuid().is_root() {
-        return skip("only root may install packages, be it on a copy: the Debian package");
+        return skip("the Debian package", "only root may install packages, be it on a copy");
     }
     let [old, new] = environment::debian_packages();
     let output = Command::new("unshare")
         .args(["--mount", "--net", "--pid", "--fork", "sh"])
         .arg(environment::root().join("tests/package/lifecycle.sh"))
-        .args([old, new])
+        .args([old, new, environment::root().join("docs/operations.md")])
         .stdin(Stdio::null())
         .output()
         .expect("unshare runs");
@@ -29,6 +29,11 @@ fn a_package_is_installed_started_upgraded_and_removed() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}\n{said}\n{errors}", output.status);
     assert!(said.ends_with("--- done\n"), "{said}\n{errors}");
+    for line in said.lines() {
+        if let Some(reason) = line.strip_prefix("SKIPPED: ") {
+            skip("part of the Debian package", reason);
+        }
+    }
     println!("{said}");
 }
 
@@ -80,7 +85,7 @@ fn a_container_is_built_and_says_its_version() {
         info.is_ok_and(|output| output.status.success())
     };
     let Some(program) = ["podman", "buildah", "docker"].into_iter().find(able) else {
-        return skip("neither podman nor buildah nor docker works here: the container");
+        return skip("the container", "neither podman nor buildah nor docker works here");
     };
     let build = if program == "buildah" { "bud" } else { "build" };
     let run = |command: &mut Command| {
@@ -99,20 +104,105 @@ fn a_container_is_built_and_says_its_version() {
     }
 }
 
-/// The unit, the settings of the package and the manual name only what there is.
+/// The long flags of `kmsd`, each whole.
+fn flags() -> BTreeSet<String> {
+    let help = Command::new(environment::kmsd()).arg("--help").output().expect("kmsd runs");
+    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    let flags: BTreeSet<_> = lines.flat_map(flags_in).collect();
+    assert!(flags.len() > 20, "{flags:?}");
+    flags
+}
+
+fn flags_in(text: &str) -> Vec<String> {
+    let parts = text.split("--").skip(1);
+    let word = |part: &str| {
+        part.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect::<String>()
+    };
+    parts.map(word).collect()
+}
+
+/// Each setting, also one that is commented out, is a flag of exactly this name, and `kmsd` takes them all
+/// but for the files and devices that are not here.
 #[test]
 fn the_settings_of_the_package_are_understood() {
     let text = fs::read_to_string(environment::root().join("packaging/kmsd.toml")).expect("it");
-    let help = Command::new(environment::kmsd()).arg("--help").output().expect("kmsd runs");
-    let help = String::from_utf8(help.stdout).expect("UTF-8");
-    let names: BTreeSet<_> = text
-        .lines()
-        .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once(" = "))
-        .map(|(name, _)| name)
-        .collect();
+    let lines = text.lines().map(|line| line.trim_start_matches(['#', ' ']));
+    let settings: Vec<_> = lines.filter(|line| line.contains(" = ")).collect();
+    let names: BTreeSet<_> =
+        settings.iter().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name).collect();
     assert!(names.len() >= 6, "{names:?}");
-    for name in names {
-        assert!(help.contains(&format!("--{name}")), "kmsd has no --{name}");
+    let flags = flags();
+    for name in &names {
+        assert!(flags.contains(*name), "kmsd has no --{name}");
+    }
+    // All of them together, each once; what is not here is refused after all were read.
+    let (mut once, mut file) = (BTreeSet::new(), String::new());
+    for line in settings.iter().rev() {
+        let (name, _) = line.split_once(" = ").expect("a setting");
+        if once.insert(name) {
+            file.push_str(&format!("{line}\n"));
+        }
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = |more: &str| {
+        let config = dir.path().join("kmsd.toml");
+        let data = dir.path().join("data");
+        let text = file.replace("/var/lib/strongroom", data.to_str().expect("UTF-8"));
+        let text = text.replace(":8700", ":0");
+        fs::write(&config, format!("{text}{more}")).expect("written");
+        let ended = Command::new(environment::kmsd()).arg("--config").arg(&config).output();
+        String::from_utf8(ended.expect("kmsd runs").stderr).expect("UTF-8")
+    };
+    let refused = run("");
+    assert!(refused.contains("/etc/strongroom/tls"), "{refused}");
+    let refused = run("flavour = \"sweet\"\n");
+    assert!(refused.contains("flavour"), "{refused}");
+}
+
+/// The unit runs a program of the package with a file of the package, in the directory of its settings.
+#[test]
+fn the_unit_fits_the_package() {
+    let read =
+        |path: &str| fs::read_to_string(environment::root().join(path)).expect("it is there");
+    let unit = read("packaging/strongroom.service");
+    let of = |name: &str| {
+        let values = unit.lines().filter_map(|line| line.split_once('='));
+        values.filter(|(key, _)| *key == name).map(|(_, value)| value).collect::<Vec<_>>()
+    };
+    let start = of("ExecStart").join(" ");
+    let (program, arguments) = start.split_once(' ').expect("arguments");
+    let package = read("xtask/src/package.rs");
+    assert_eq!(program, "/usr/bin/kmsd");
+    assert!(package.contains("usr/bin/{name}") && package.contains("(\"kmsd\", &programs.kmsd)"));
+    let words: Vec<_> = arguments.split(' ').collect();
+    let [flag, file] = words.as_slice() else { panic!("{words:?}") };
+    assert!(flags().contains(flag.trim_start_matches("--")), "kmsd has no {flag}");
+    assert!(package.contains(&format!("{:?}", file.trim_start_matches('/'))), "{file}");
+    // What is writable is where the settings put the data, and it is there from the installation on.
+    let settings: toml::Table = read("packaging/kmsd.toml").parse().expect("TOML");
+    let data = settings["data"].as_str().expect("a path");
+    assert_eq!(format!("/var/lib/{}", of("StateDirectory").join("")), data);
+    assert_eq!(of("ProtectSystem"), ["strict"]);
+    let (user, installed) = (of("User").join(""), read("packaging/debian/postinst"));
+    assert!(installed.contains(&format!("install -d -m 0700 -o {user} -g {user} {data}\n")));
+    // The pages of the manual that it names are made.
+    let dir = tempfile::tempdir().expect("a directory");
+    let made = Command::new(environment::kmsctl())
+        .args(["generate", "manual"])
+        .arg(dir.path())
+        .status()
+        .expect("kmsctl runs");
+    assert!(made.success());
+    for page in of("Documentation").join(" ").split(' ') {
+        let name = page.strip_prefix("man:").expect("a page of the manual");
+        let name = name.trim_end_matches(')').replace('(', ".");
+        let text = fs::read_to_string(dir.path().join(&name)).expect("it was made");
+        if name == "kmsd.8" {
+            let told: BTreeSet<_> = flags_in(&text.replace('\\', "")).into_iter().collect();
+            let missing: Vec<_> = flags().difference(&told).cloned().collect();
+            assert!(missing.is_empty(), "{missing:?} are not in {name}");
+        }
     }
 }
 
@@ -132,11 +222,4 @@ fn missing<'p>(programs: &[&'p str]) -> Option<&'p str> {
     let places: Vec<_> = std::env::split_paths(&path).chain(["/usr/sbin".into()]).collect();
     let there = |program: &str| places.iter().any(|place| Path::new(place).join(program).is_file());
     programs.iter().copied().find(|program| !there(program))
-}
-
-/// Says what is not tested, whether output is captured or not.
-fn skip(what: &str) {
-    let line = format!("\nSKIPPED: {what} is not tested\n");
-    // Not by a macro: what those print is shown only if the test fails.
-    std::io::stderr().write_all(line.as_bytes()).expect("standard error is open");
 }

@@ -148,7 +148,7 @@ fn a_certificate_is_replaced_while_connections_are_open() {
     assert!(daemon.output().contains("c.pem"), "it says which: {}", daemon.output());
 
     fs::copy(&other_key, &key).expect("copied");
-    signal_process(daemon.id(), Signal::HUP);
+    reload_by_unit(&daemon);
     await_log(&daemon, "the certificate was read again");
     let mut new = connect(&second).expect("the new one is served");
     assert_ne!(new.certificate(), shown);
@@ -156,6 +156,17 @@ fn a_certificate_is_replaced_while_connections_are_open() {
     connect(&first).expect_err("the old one is not");
     open.health();
     assert!(open.health().starts_with("HTTP/1.1 200 "), "the old connection goes on");
+}
+
+/// What `systemctl reload strongroom` does.
+fn reload_by_unit(daemon: &Daemon) {
+    let unit = environment::root().join("packaging/strongroom.service");
+    let unit = fs::read_to_string(unit).expect("the unit");
+    let command =
+        unit.lines().find_map(|line| line.strip_prefix("ExecReload=")).expect("a command");
+    let process = daemon.id().to_string();
+    let status = Command::new("sh").args(["-c", command]).env("MAINPID", process).status();
+    assert!(status.expect("sh runs").success(), "{command}");
 }
 
 #[test]
@@ -360,6 +371,30 @@ fn kmsctl_finds_the_daemon_that_is_configured() {
     assert_eq!((code, report["endpointFrom"].as_str()), (0, Some("AWS_ENDPOINT_URL")), "{said}");
 }
 
+/// Identities are asked for where the AWS CLI asks for them, and else where KMS is.
+#[test]
+fn kmsctl_asks_for_identities_at_their_own_endpoint() {
+    let daemon = Daemon::start(&["soft"]);
+    let (home, data) = (tempfile::tempdir().expect("a directory"), text(daemon.data()));
+    let list = |variables: &[(&str, &str)]| {
+        let key = ("AWS_SHARED_CREDENTIALS_FILE", format!("{data}/credentials"));
+        let variables = [variables, &[(key.0, key.1.as_str())]].concat();
+        kmsctl(home.path(), &variables, &["iam", "user", "list"])
+    };
+    let closed = "http://127.0.0.1:1";
+    let [of_kms, of_iam] = ["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL_IAM"];
+    for variables in [
+        &[(of_iam, daemon.url()), ("AWS_ENDPOINT_URL", closed), (of_kms, closed)][..],
+        &[(of_kms, daemon.url())],
+        &[("AWS_ENDPOINT_URL", daemon.url()), (of_kms, closed)],
+    ] {
+        let (code, said) = list(variables);
+        assert_eq!(code, 0, "{variables:?}: {said}");
+    }
+    let (code, said) = list(&[(of_iam, closed), (of_kms, daemon.url())]);
+    assert!(code == 2 && said.contains("(from AWS_ENDPOINT_URL_IAM)"), "{said}");
+}
+
 /// Access keys: of the data directory, of a profile, of the environment.
 #[test]
 fn kmsctl_signs_with_the_configured_access_key() {
@@ -481,7 +516,9 @@ fn a_pipe_that_is_closed_is_no_error() {
     unread(&["--json", "status", "--url", &url]);
     assert!(daemon.stop().success());
     let audit = text(&daemon.data().join("audit"));
-    unread(&["audit", "verify", &audit]);
+    let anchor = text(&daemon.data().join("anchor.json"));
+    unread(&["audit", "anchor", &audit, "--output", &anchor]);
+    unread(&["audit", "verify", &audit, "--trust-anchor", &anchor]);
     unread(&["usage", &audit]);
     unread(&["--help"]);
 }

@@ -16,6 +16,9 @@ use crate::{
 pub(crate) enum Profile {
     /// Built soon.
     Dev,
+    /// As `Dev`, with every test program: each crate is built once for all of them, with the features
+    /// that any of them asks for.
+    Tests,
     /// Runs fast, and says that it is of this commit; if that is empty, what the repository says.
     Release(String),
 }
@@ -28,14 +31,14 @@ impl Profile {
 
     fn name(&self) -> &'static str {
         match self {
-            Self::Dev => "dev",
+            Self::Dev | Self::Tests => "dev",
             Self::Release(_) => "release",
         }
     }
 
     fn directory(&self) -> &'static str {
         match self {
-            Self::Dev => "debug",
+            Self::Dev | Self::Tests => "debug",
             Self::Release(_) => "release",
         }
     }
@@ -54,7 +57,8 @@ pub(crate) fn build(
     profile: Profile,
 ) -> Result<(Programs, Vec<Image>)> {
     let names = boards.iter().map(|board| format!(", firmware for {}", board.name));
-    term::step(&format!("kmsd and kmsctl{}", names.collect::<String>()), || {
+    let tests = if profile == Profile::Tests { ", test programs" } else { "" };
+    term::step(&format!("kmsd and kmsctl{tests}{}", names.collect::<String>()), || {
         let toolchains: Vec<_> = boards
             .iter()
             .map(|board| firmware::prepare(board, toolchain))
@@ -73,8 +77,12 @@ pub(crate) fn build(
 }
 
 fn command(profile: &Profile) -> Command {
-    let arguments = ["build", "--package", "kms-daemon", "--bins", "--profile", profile.name()];
-    let mut cargo = command::cargo(arguments);
+    let what: &[&str] = match profile {
+        Profile::Tests => &["--workspace", "--lib", "--bins", "--tests", "--examples"],
+        Profile::Dev | Profile::Release(_) => &["--package", "kms-daemon", "--bins"],
+    };
+    let mut cargo = command::cargo(["build", "--profile", profile.name()]);
+    cargo.args(what);
     if let Profile::Release(commit) = profile {
         cargo.env("STRONGROOM_COMMIT", commit);
     }

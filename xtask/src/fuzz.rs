@@ -6,6 +6,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
 use crate::{
@@ -23,6 +25,8 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
                      -Cdebug-assertions -Coverflow-checks";
 /// An input that takes longer, in seconds, is a finding; so is one that takes more memory, in MiB.
 const LIMITS: [&str; 3] = ["-max_len=8192", "-timeout=5", "-rss_limit_mb=1024"];
+/// Targets at the same time.
+const LANES: usize = 2;
 /// Seconds for each target, of `--smoke` and without.
 const SMOKE: u32 = 60;
 const DEFAULT: u32 = 600;
@@ -45,10 +49,20 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
         "{:<18}{:>14}{:>12}{:>10}",
         "target", "executions", "each second", "coverage"
     ));
-    for target in &targets {
-        run(&program, target, seconds)?;
-    }
-    Ok(())
+    let queue = Mutex::new(targets.iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let lane = || -> Result<()> {
+        while let Some(target) = next() {
+            run(&program, target, seconds)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES).map(|_| scope.spawn(lane)).collect();
+        lanes.into_iter().try_for_each(|lane| {
+            lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })
 }
 
 /// The targets are the directories of seeds.

@@ -25,7 +25,8 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let nightly = args.flag("--nightly") || suite.is_some();
     let filter = args.positional();
     args.finish()?;
-    let rig = Rig::prepare(toolchain, nightly)?;
+    let profile = if suite.is_some() { Profile::Dev } else { Profile::Tests };
+    let rig = Rig::prepare(toolchain, nightly, profile)?;
     term::headline("tests");
     match suite {
         Some(suite) => rig.run(&selection(&suite, filter.as_deref()), &rest),
@@ -49,11 +50,11 @@ struct Rig {
 }
 
 impl Rig {
-    fn prepare(toolchain: Option<Toolchain>, nightly: bool) -> Result<Self> {
+    fn prepare(toolchain: Option<Toolchain>, nightly: bool, profile: Profile) -> Result<Self> {
         BOARDS.iter().try_for_each(emulator::prepare)?;
         browser::prepare();
         let python = python::prepare()?;
-        let (programs, images) = daemon::build(&BOARDS, toolchain, Profile::Dev)?;
+        let (programs, images) = daemon::build(&BOARDS, toolchain, profile)?;
         let firmware = images.into_iter().map(|image| (variable(image.board), image.elf)).collect();
         let packages = packages(&programs)?;
         Ok(Self { firmware, python, programs, packages, nightly })

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use hsm_protocol::command::audit::{AuditEntries, AuditHead, SignedHead};
-use hsm_protocol::{AuditTag, DeviceId};
+use hsm_protocol::command::audit::{
+    AuditEntries, AuditHead, LastCheckpoint, SignedCheckpoint, SignedHead,
+};
+use hsm_protocol::{AuditTag, DeviceId, ErrorCode, HostId};
 use rand_core::Rng;
 
 use super::{AuditSink, Chain, DeviceReceipt, Position, verify_head};
@@ -16,6 +18,10 @@ use crate::key_file::system_rng;
 ///
 /// Calls may go on meanwhile.
 pub(crate) fn synchronise(device: &Device, sink: &dyn AuditSink) -> Result<(), CallError> {
+    if let Some(last) = last_checkpoint(device, None)? {
+        let fits = sink.vouched(&last, device.identity());
+        fits.map_err(|reason| CallError::NotAdmitted(reason.into()))?;
+    }
     let known = device.chain().lock().as_ref().map(|chain| (chain.tip(), chain.gaps().to_vec()));
     let head = signed_head(device)?;
     let stored = sink.position(&head.device).filter(|_| known.is_none());
@@ -32,6 +38,25 @@ pub(crate) fn synchronise(device: &Device, sink: &dyn AuditSink) -> Result<(), C
         }
         (outcome, _) => outcome,
     }
+}
+
+/// The last checkpoint that a device has made for a host, or for the one that asks; its signature is
+/// checked. `None` as well if its firmware makes none.
+///
+/// # Errors
+/// [`CallError::BadIdentity`] if the signature is not the device's, or why it cannot be asked.
+pub fn last_checkpoint(
+    device: &Device,
+    host: Option<HostId>,
+) -> Result<Option<SignedCheckpoint>, CallError> {
+    let reply = match device.call_blocking(&LastCheckpoint { host }, AuditTag::default()) {
+        Err(CallError::Refused { code: ErrorCode::UNKNOWN_COMMAND, .. }) => return Ok(None),
+        reply => reply?,
+    };
+    let last = reply.response()?.last;
+    let checked = last.map(|last| last.verify(&device.identity().signing)).transpose();
+    checked.map_err(CallError::BadIdentity)?;
+    Ok(last)
 }
 
 /// Whether a device is at an earlier place of its chain than one that it has been at.

@@ -25,6 +25,7 @@ fn is_slow(opcode: Opcode) -> bool {
         Opcode::ExportDomain,
         Opcode::ReceiveKeys,
         Opcode::GenerateKey,
+        Opcode::MakeCheckpoint,
         Opcode::PrepareKeyPair,
         Opcode::GenerateDataKeyPair,
         Opcode::GenerateDataKeyPairWithoutPlaintext,

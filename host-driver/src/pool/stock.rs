@@ -3,8 +3,9 @@
 //! A device looks for an RSA key pair between requests, for seconds or minutes. So the pool keeps
 //! a small stock of pairs for each purpose, sealed as tokens, and a thread of its own refills it:
 //! for each spec and purpose it asks one device at a time, with pauses that grow, and goes to
-//! another if that one fails. A pair is handed out once. The stock is in memory only and gone with
-//! the pool.
+//! another if that one fails. A pair is handed out once. A caller that gives up keeps its place for a
+//! while ([`queue`]), and the search goes on for it. The stock is in memory only and gone with the
+//! pool.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,8 +23,10 @@ use super::{Pool, Shared};
 use crate::error::CallError;
 use crate::wait::Signal;
 
+use queue::Queue;
 use refill::Refill;
 
+mod queue;
 mod refill;
 
 /// How many key pairs of each slow spec to keep for keys. For data key pairs and for imports, which
@@ -84,18 +87,22 @@ impl Pool {
     /// stock, or waits until a device has found one: what the command of `purpose` takes. Nobody
     /// else gets the same pair.
     ///
+    /// Whoever gives up and calls again with the same `claimant`, which is to tell one caller from
+    /// another, has the place in the queue that it had: one that was dropped before its deadline too.
+    ///
     /// # Errors
     /// [`CallError::NoCapableDevice`] if no device supports the spec, or it is not slow;
-    /// at `deadline` why devices could not be asked, or [`CallError::DeadlineExceeded`].
+    /// at `deadline` why devices could not be asked, or [`CallError::NoPairYet`].
     pub async fn key_pair(
         &self,
         spec: KeySpec,
         purpose: PairPurpose,
+        claimant: Option<&str>,
         deadline: Instant,
     ) -> Result<Zeroizing<Vec<u8>>, CallError> {
         let shared = &*self.shared;
         let shelf = shared.stock.shelf(spec, purpose).ok_or(CallError::NoCapableDevice(spec))?;
-        let demand = shelf.demand(&shared.waiting);
+        let demand = shelf.demand(claimant, &shared.waiting);
         if let Some(pair) = demand.take() {
             shared.stock.wake();
             return Ok(pair);
@@ -104,7 +111,7 @@ impl Pool {
         loop {
             let device = shared.pick(Some(spec), &[])?;
             // On the list first, so that a pair that is found now is not missed.
-            let found = shared.waiting.enter(deadline);
+            let found = shared.waiting.enter(shelf.wake_by(deadline));
             if let Some(pair) = demand.take() {
                 drop(demand);
                 shared.stock.wake(); // the shelf was full a moment ago
@@ -115,11 +122,20 @@ impl Pool {
                 return Err(match (failure, device) {
                     (Some(error), _) => error,
                     (None, None) => shared.unavailable(),
-                    (None, Some(_)) => CallError::DeadlineExceeded { sent: false },
+                    (None, Some(_)) => CallError::NoPairYet(spec),
                 });
             }
             // Resolves with an error too: the sender is dropped to wake.
             let _ = found.await;
+        }
+    }
+
+    /// Puts a pair back that [`Pool::key_pair`] handed out, because the command that takes it
+    /// certainly was not executed: it is handed out again.
+    pub fn put_back(&self, spec: KeySpec, purpose: PairPurpose, pair: Zeroizing<Vec<u8>>) {
+        if let Some(shelf) = self.shared.stock.shelf(spec, purpose) {
+            shelf.put_back(pair);
+            self.shared.waiting.wake_all();
         }
     }
 
@@ -150,10 +166,8 @@ struct Shelf {
 #[derive(Default)]
 struct Content {
     pairs: VecDeque<Zeroizing<Vec<u8>>>,
-    /// Callers that wait, who came first in front: whoever comes later takes no pair before them.
-    queue: VecDeque<u64>,
-    /// Callers that ever waited.
-    callers: u64,
+    /// Whoever comes later takes no pair before those who came first.
+    queue: Queue,
     /// Why the latest question failed, if it did.
     failure: Option<CallError>,
 }
@@ -197,23 +211,31 @@ impl Shelf {
         self.found.fetch_add(1, Ordering::Relaxed);
     }
 
+    fn put_back(&self, pair: Zeroizing<Vec<u8>>) {
+        self.lock().pairs.push_front(pair);
+        self.handed_out.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Queues a caller until the guard is dropped.
-    fn demand<'a>(&'a self, waiting: &'a WaitingRoom) -> Demand<'a> {
-        let mut content = self.lock();
-        let ticket = content.callers;
-        content.callers += 1;
-        content.queue.push_back(ticket);
+    fn demand<'a>(&'a self, claimant: Option<&str>, waiting: &'a WaitingRoom) -> Demand<'a> {
+        let ticket = self.lock().queue.join(claimant, Instant::now());
         Demand { shelf: self, waiting, ticket }
     }
 
     fn is_demanded(&self) -> bool {
-        let content = self.lock();
-        content.queue.len() > content.pairs.len()
+        let mut content = self.lock();
+        content.queue.wanted(Instant::now()) > content.pairs.len()
     }
 
     fn is_full(&self) -> bool {
-        let content = self.lock();
-        content.pairs.len() >= self.target.max(content.queue.len())
+        let mut content = self.lock();
+        content.pairs.len() >= self.target.max(content.queue.wanted(Instant::now()))
+    }
+
+    /// When to look again whether there is a pair: a place that was kept may be given up before the
+    /// deadline.
+    fn wake_by(&self, deadline: Instant) -> Instant {
+        self.lock().queue.next_change().map_or(deadline, |change| change.min(deadline))
     }
 
     fn level(&self) -> StockLevel {
@@ -223,7 +245,7 @@ impl Shelf {
             purpose: self.purpose,
             level: content.pairs.len(),
             target: self.target,
-            waiting: content.queue.len(),
+            waiting: content.queue.waiting(),
             found: self.found.load(Ordering::Relaxed),
             handed_out: self.handed_out.load(Ordering::Relaxed),
         }
@@ -246,13 +268,12 @@ impl Demand<'_> {
     /// A pair, once there is one more than callers who came before.
     fn take(&self) -> Option<Zeroizing<Vec<u8>>> {
         let mut content = self.shelf.lock();
-        let before = content.queue.iter().take_while(|ticket| **ticket != self.ticket).count();
-        if before >= content.pairs.len() {
+        if content.queue.before(self.ticket, Instant::now()) >= content.pairs.len() {
             return None;
         }
         let pair = content.pairs.pop_front()?;
         // At once: who counts the callers before it must not count this one, nor its pair.
-        content.queue.retain(|ticket| *ticket != self.ticket);
+        content.queue.served(self.ticket);
         drop(content);
         self.shelf.handed_out.fetch_add(1, Ordering::Relaxed);
         Some(pair)
@@ -261,11 +282,7 @@ impl Demand<'_> {
 
 impl Drop for Demand<'_> {
     fn drop(&mut self) {
-        let mut content = self.shelf.lock();
-        let callers = content.queue.len();
-        content.queue.retain(|ticket| *ticket != self.ticket);
-        let gave_up = content.queue.len() < callers;
-        drop(content);
+        let gave_up = self.shelf.lock().queue.leave(self.ticket, Instant::now());
         if gave_up {
             self.waiting.wake_all(); // the next one may take what was this one's
         }

@@ -37,7 +37,8 @@ fn adopt(pool: &Pool, number: u8, pair: &[u8]) -> Vec<u8> {
 #[test]
 fn pairs_become_keys_and_the_stock_is_refilled() {
     let pool = start(StockTargets { rsa_2048: 1, ..StockTargets::NONE });
-    let pair = || block_on(pool.key_pair(SPEC, PairPurpose::KEY, Instant::now() + LONG)).unwrap();
+    let pair =
+        || block_on(pool.key_pair(SPEC, PairPurpose::KEY, None, Instant::now() + LONG)).unwrap();
     let public: BTreeSet<Vec<u8>> = (0..2).map(|number| adopt(&pool, number, &pair())).collect();
     assert_eq!(public.len(), 2);
     assert!(public.iter().all(|spki| spki.len() == SPEC.row().unwrap().public_size));
@@ -54,7 +55,7 @@ fn the_device_answers_while_it_looks_for_a_pair() {
     let pool = start(StockTargets::NONE);
     let mut calls = 0;
     let slowest = thread::scope(|scope| {
-        let pair = || block_on(pool.key_pair(SPEC, PairPurpose::KEY, Instant::now() + LONG));
+        let pair = || block_on(pool.key_pair(SPEC, PairPurpose::KEY, None, Instant::now() + LONG));
         let taker = scope.spawn(pair);
         let mut slowest = Duration::ZERO;
         while !taker.is_finished() {

@@ -2,10 +2,13 @@
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::audit::{Entry, signed_head_message};
-use hsm_protocol::command::audit::{AuditEntries, AuditHead, AuditPage, SignedHead};
+use hsm_protocol::command::audit::{
+    AuditEntries, AuditHead, AuditPage, LastCheckpoint, LastMade, MakeCheckpoint, SignedCheckpoint,
+    SignedHead,
+};
 
 use crate::audit::KEPT;
-use crate::dispatch::{Context, Execute};
+use crate::dispatch::{Caller, Context, Execute};
 use crate::platform::Platform;
 
 impl Execute for AuditHead {
@@ -33,5 +36,30 @@ impl Execute for AuditEntries {
         scratch: &'o mut [u8],
     ) -> Result<AuditPage<'o>, ErrorCode> {
         cx.module.audit.page(self.from, scratch)
+    }
+}
+
+impl Execute for MakeCheckpoint {
+    fn execute<P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        _: &mut [u8],
+    ) -> Result<SignedCheckpoint, ErrorCode> {
+        let Caller::Host { host, .. } = cx.caller else { return Err(ErrorCode::CHANNEL_REQUIRED) };
+        cx.module.make_checkpoint(host, self.log, self.closing)
+    }
+}
+
+impl Execute for LastCheckpoint {
+    fn execute<P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        _: &mut [u8],
+    ) -> Result<LastMade, ErrorCode> {
+        let host = match (self.host, cx.caller) {
+            (Some(host), _) | (None, Caller::Host { host, .. }) => host,
+            (None, Caller::Anyone) => return Err(ErrorCode::CHANNEL_REQUIRED),
+        };
+        Ok(LastMade { last: cx.module.last_checkpoint(host)? })
     }
 }

@@ -1,13 +1,17 @@
 //! The chain of audited commands, recomputed as a verifier would.
 
-use hsm_protocol::audit::{Entry, Head, Receipt, signed_head_message};
-use hsm_protocol::command::audit::{AuditEntries, AuditHead};
+use hsm_protocol::audit::{Checkpoint, Entry, Head, LogPosition, Receipt, signed_head_message};
+use hsm_protocol::command::audit::{
+    AuditEntries, AuditHead, LastCheckpoint, MakeCheckpoint, SignedCheckpoint,
+};
 use hsm_protocol::command::cipher::Encrypt;
 use hsm_protocol::command::domain::DomainInfo;
 use hsm_protocol::command::random::Random;
-use hsm_protocol::{Bytes, ErrorCode, MaterialId, Opcode};
+use hsm_protocol::command::session::CloseSession;
+use hsm_protocol::domain::{self as model, Change};
+use hsm_protocol::{Bytes, ErrorCode, MaterialId, Opcode, Role};
 
-use crate::rig::{Rig, TAG};
+use crate::rig::{Host, Rig, TAG};
 
 #[test]
 fn receipts_extend_the_chain_and_the_signed_head_ends_it() {
@@ -106,4 +110,100 @@ fn refusals_of_the_gate_are_audited() {
     assert_eq!(rig.device.status().audit_entries, before + 1);
     rig.auditor.call(&mut rig.device, &DomainInfo).ok::<DomainInfo>();
     assert_eq!(rig.device.status().audit_entries, before + 1, "not an audited command");
+}
+
+fn last(rig: &mut Rig) -> Option<SignedCheckpoint> {
+    let command = LastCheckpoint { host: None };
+    rig.user.call(&mut rig.device, &command).ok::<LastCheckpoint>().last
+}
+
+fn checkpoint(rig: &mut Rig, sequence: u64) -> SignedCheckpoint {
+    let log = LogPosition { sequence, hash: [0x10; 32] };
+    let command = MakeCheckpoint { log, closing: false };
+    rig.user.call(&mut rig.device, &command).ok::<MakeCheckpoint>()
+}
+
+#[test]
+fn checkpoints_are_numbered_chained_signed_and_outlive_a_power_cut() {
+    let mut rig = Rig::operational();
+    assert_eq!(last(&mut rig), None);
+    let signing = rig.device.identity().signing;
+    let mut before: Option<SignedCheckpoint> = None;
+    for number in 1..=6 {
+        let receipt = rig.call(&Random { length: 1 }).receipt();
+        let made = checkpoint(&mut rig, number * 10);
+        made.verify(&signing).unwrap();
+        let said = made.checkpoint;
+        assert_eq!((said.number, said.log.sequence), (number, number * 10));
+        assert_eq!((said.epoch, said.entries), (receipt.epoch, receipt.index + 1));
+        assert_eq!(said.head, receipt.head);
+        let previous = before.map_or([0; 32], |before| before.checkpoint.hash());
+        assert_eq!(said.previous, previous, "checkpoint {number} continues the one before");
+        assert_eq!(last(&mut rig), Some(made));
+        if number % 2 == 0 {
+            rig.reboot();
+            assert_eq!(last(&mut rig), Some(made), "kept through the loss of power");
+        }
+        before = Some(made);
+    }
+    let made = before.unwrap().checkpoint;
+    for at in 0..Checkpoint::SIZE {
+        let mut bytes = made.to_bytes();
+        bytes[at] ^= 1;
+        let Some(checkpoint) = Checkpoint::from_bytes(&bytes) else { continue };
+        let forged = SignedCheckpoint { checkpoint, ..before.unwrap() };
+        assert!(forged.verify(&signing).is_err(), "byte {at} is not covered");
+    }
+}
+
+#[test]
+fn each_host_keeps_a_log_of_its_own_and_may_see_what_was_made_for_others() {
+    let mut rig = Rig::operational();
+    let made = checkpoint(&mut rig, 10).checkpoint;
+    let host = rig.user_host.id();
+    assert_eq!(made.host, host);
+    let log = LogPosition { sequence: 3, hash: [0x11; 32] };
+    let command = MakeCheckpoint { log, closing: true };
+    let other = rig.auditor.call(&mut rig.device, &command).ok::<MakeCheckpoint>().checkpoint;
+    assert_eq!((other.number, other.previous, other.closing), (1, [0; 32], true));
+    assert_eq!(last(&mut rig).unwrap().checkpoint, made);
+    for session in [&mut rig.user, &mut rig.auditor] {
+        let command = LastCheckpoint { host: Some(host) };
+        let seen = session.call(&mut rig.device, &command).ok::<LastCheckpoint>().last.unwrap();
+        assert_eq!(seen.checkpoint, made);
+    }
+}
+
+#[test]
+fn hosts_that_come_later_take_the_place_of_the_one_that_was_silent_longest() {
+    let mut rig = Rig::operational();
+    checkpoint(&mut rig, 1);
+    let log = LogPosition { sequence: 3, hash: [0x11; 32] };
+    let mut others = Vec::new();
+    for seed in 0..11 {
+        let mut host = Host::new(200 + seed);
+        others.push(host.id());
+        let key = host.public();
+        rig.change(&[Change::AddHost(model::Host { key, role: Role::Auditor })]).unwrap();
+        let mut session = host.open(&mut rig.device);
+        let command = MakeCheckpoint { log, closing: false };
+        let made = session.call(&mut rig.device, &command).ok::<MakeCheckpoint>().checkpoint;
+        assert_eq!(made.number, 1);
+        session.call(&mut rig.device, &CloseSession).ok::<CloseSession>();
+        let kept = last(&mut rig).map(|last| last.checkpoint.number);
+        match seed {
+            // Who goes on vouching is not the one.
+            ..9 => {
+                let made = checkpoint(&mut rig, 10 + seed).checkpoint.number;
+                assert_eq!((kept, made), (Some(seed + 1), seed + 2));
+            }
+            _ => assert_eq!(kept, Some(10)),
+        }
+    }
+    let kept = others.into_iter().map(|host| {
+        let command = LastCheckpoint { host: Some(host) };
+        rig.user.call(&mut rig.device, &command).ok::<LastCheckpoint>().last.is_some()
+    });
+    let kept: Vec<bool> = kept.collect();
+    assert_eq!(kept, [false, true, true, true, true, true, true, true, true, true, true]);
 }

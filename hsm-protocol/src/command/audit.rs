@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::Head;
+pub use crate::audit::SignedCheckpoint;
+
+use crate::audit::{Head, LogPosition};
 use crate::bytes::Bytes;
-use crate::id::DeviceId;
+use crate::id::{DeviceId, HostId};
 use crate::identity::Signature;
 
 /// Asks for the head of the chain, signed.
@@ -51,4 +53,30 @@ pub struct AuditPage<'o> {
     /// Canonical entries, [`crate::audit::Entry::SIZE`] bytes each.
     #[serde(borrow)]
     pub entries: Bytes<'o>,
+}
+
+/// Asks the device to vouch for the host's log: to make, keep and sign the next checkpoint.
+///
+/// Its number and signature are durable before the answer leaves. If the answer is lost,
+/// [`LastCheckpoint`] gives it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct MakeCheckpoint {
+    /// The end of the log that is vouched for.
+    pub log: LogPosition,
+    /// Whether the host stops after this one.
+    pub closing: bool,
+}
+
+/// Asks for the last checkpoint that the device made for a host, in this boot or an earlier one.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct LastCheckpoint {
+    /// The host; `None`: the one that asks.
+    pub host: Option<HostId>,
+}
+
+/// The answer to [`LastCheckpoint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastMade {
+    /// The checkpoint, signed anew; `None` if the device has made none for this host.
+    pub last: Option<SignedCheckpoint>,
 }

@@ -1,5 +1,6 @@
 //! Requests and responses.
 
+use hsm_protocol::audit::{Checkpoint, LogPosition};
 use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::command::{
     ModuleState, Role, agree, audit, cipher, domain, import, key, mac, random, replica, session,
@@ -320,4 +321,27 @@ fn audit_commands() {
     request(&audit::AuditEntries { from: 900 }, b);
     let page = audit::AuditPage { epoch: 2, first: 900, before: HEAD, entries: Bytes(&[0xE7; 76]) };
     response(Opcode::AuditEntries, &page, b);
+    let log = LogPosition { sequence: 1_000_000, hash: [0x10; 32] };
+    request(&audit::MakeCheckpoint { log, closing: true }, b);
+    let checkpoint = Checkpoint {
+        device: DEVICE,
+        host: HOST,
+        number: 7,
+        previous: [0x9E; 32],
+        epoch: 2,
+        entries: 1000,
+        head: HEAD,
+        closing: true,
+        log,
+    };
+    let signed = audit::SignedCheckpoint { checkpoint, signature: SIGNATURE };
+    response(Opcode::MakeCheckpoint, &signed, b);
+    request(&audit::LastCheckpoint { host: Some(HOST) }, b);
+    response(Opcode::LastCheckpoint, &audit::LastMade { last: Some(signed) }, b);
+    // What is signed and stored outlives releases.
+    crate::golden("audit-checkpoint", &checkpoint.to_bytes());
+    assert_eq!(Checkpoint::from_bytes(&checkpoint.to_bytes()), Some(checkpoint));
+    let mut other = checkpoint.to_bytes();
+    other[0] ^= 1;
+    assert_eq!(Checkpoint::from_bytes(&other), None, "another label");
 }

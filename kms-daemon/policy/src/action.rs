@@ -47,6 +47,19 @@ enum Reach {
 }
 
 actions! {
+    "cloudtrail" {
+        CreateTrail "CreateTrail" Own
+        DeleteTrail "DeleteTrail" Own
+        DescribeTrails "DescribeTrails" Own
+        GetTrail "GetTrail" Own
+        GetTrailStatus "GetTrailStatus" Own
+        ListPublicKeys "ListPublicKeys" Own
+        ListTrails "ListTrails" Own
+        LookupEvents "LookupEvents" Own
+        StartLogging "StartLogging" Own
+        StopLogging "StopLogging" Own
+        UpdateTrail "UpdateTrail" Own
+    }
     "ec2" {
         DescribeRegions "DescribeRegions" Own
     }

@@ -68,6 +68,7 @@ impl Base64<'_> {
 
 impl Serialize for Base64<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        crate::memory::assert_reached();
         serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
     }
 }

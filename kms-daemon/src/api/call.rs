@@ -169,7 +169,8 @@ impl<'a> Call<'a> {
 
     /// The devices, as used by this call.
     pub(super) fn devices(&mut self) -> Devices<'_> {
-        self.engine.devices(self.request.audit_tag(), &mut self.facts.receipts)
+        let devices = self.engine.devices(self.request.audit_tag(), &mut self.facts.receipts);
+        devices.serving(self.request)
     }
 
     /// The Regions.

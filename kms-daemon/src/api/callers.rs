@@ -1,5 +1,7 @@
 //! Users and roles, as the API needs to know them.
 
+use std::collections::BTreeMap;
+
 use super::Service;
 use crate::error::{Exception, KmsError};
 use crate::key::grant::Party;
@@ -70,18 +72,24 @@ impl Service {
         }
     }
 
-    /// How a principal is shown that was bound to a unique id: by its ARN, or by that id once the
-    /// ARN is nobody's or somebody else's.
-    pub(super) async fn shown(&self, arn: &str, id: &str) -> Result<String, KmsError> {
-        let present = match &self.identities {
-            Some(identities) => identities.unique_id(arn).await?,
-            None => None,
-        };
-        let session = arn.split_once(":assumed-role/").and_then(|(_, name)| name.split_once('/'));
-        Ok(match (present.as_deref() == Some(id), session) {
-            (true, _) => arn.to_owned(),
-            (false, Some((_, session))) => format!("{id}:{session}"),
-            (false, None) => id.to_owned(),
+    /// How a principal is shown that was bound to a unique id: by the ARN that it has now, or by that
+    /// id once it is no more.
+    pub(super) async fn shown(&self, party: &Party) -> Result<String, KmsError> {
+        Ok(match (&self.identities, party) {
+            (Some(identities), Party::Principal { arn, id: Some(id) }) => {
+                identities.shown(arn, id).await?
+            }
+            _ => party.lasting().into_owned(),
         })
+    }
+
+    /// Other names of those that a policy names: see [`crate::iam::Iam::other_names`].
+    pub(super) async fn other_names<'b>(
+        &self,
+        bound: &'b Bound,
+    ) -> Result<BTreeMap<&'b str, String>, KmsError> {
+        // Without users and roles a policy names none.
+        let Some(identities) = &self.identities else { return Ok(BTreeMap::new()) };
+        Ok(identities.other_names(bound).await?)
     }
 }

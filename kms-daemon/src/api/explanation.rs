@@ -1,5 +1,7 @@
 //! What explanations of decisions need to know of a key.
 
+use std::collections::HashSet;
+
 use kms_policy::Grantee;
 
 use super::Service;
@@ -44,16 +46,21 @@ impl Service {
         };
         let key = key.ok_or_else(|| named.not_found())?;
         let mut grants = Vec::new();
-        for name in asker.names() {
+        let mut known = HashSet::new();
+        let names = asker.names();
+        // Those that mean the caller, and those that mean an earlier one of its name.
+        let lasting = names.iter().map(|name| (name.lasting(), name.grantee));
+        let present = names.iter().map(|name| (&*name.arn, name.grantee));
+        for (name, grantee) in lasting.chain(present) {
             let mut after = None;
             loop {
-                let page = catalog.list_grants_to(scope, key.id, &name.arn, after, GRANTS).await?;
+                let page = catalog.list_grants_to(scope, key.id, name, after, GRANTS).await?;
                 after = page.items.last().map(|(id, _)| *id);
-                grants.extend(
-                    page.items
-                        .into_iter()
-                        .filter_map(|(id, found)| Some((id, found?.record, name.grantee))),
-                );
+                let found = page.items.into_iter().filter_map(|(id, found)| {
+                    let record = found?.record;
+                    known.insert(id).then_some((id, record, grantee))
+                });
+                grants.extend(found);
                 if !page.more {
                     break;
                 }

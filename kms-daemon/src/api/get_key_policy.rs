@@ -1,7 +1,5 @@
-//! `GetKeyPolicy`: the policy document of a key, as it was put. A user or role that is no more is
-//! shown by its unique id, as nobody else of its name is meant.
-
-use std::collections::BTreeMap;
+//! `GetKeyPolicy`: the policy document of a key, as it was put. A user that was renamed is shown by
+//! its new name, and a user or role that is no more by its unique id, as nobody else of its name is meant.
 
 use super::call::KeyUse;
 use super::model::get_key_policy::{Input, Output};
@@ -20,15 +18,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     if policy_name != DEFAULT_POLICY_NAME {
         return Err(KmsError::new(Exception::NotFound, "No such policy exists"));
     }
-    let mut gone = BTreeMap::new();
-    for (arn, id) in key.policy.bound() {
-        let shown = call.shown(arn, id).await?;
-        if shown != *arn {
-            gone.insert(arn.as_str(), shown);
-        }
-    }
+    let names = call.other_names(key.policy.bound()).await?;
     Answer::of(&Output {
-        policy: Some(key.policy.naming(&gone)),
+        policy: Some(key.policy.naming(&names)),
         policy_name: Some(policy_name.into()),
     })
 }

@@ -82,10 +82,7 @@ async fn shown<'g>(
     party: Option<&'g Party>,
 ) -> Result<(Name<'g>, Name<'g>), KmsError> {
     Ok(match party {
-        Some(Party::Principal { arn, id: Some(id) }) => {
-            (Some(call.shown(arn, id).await?.into()), None)
-        }
-        Some(Party::Principal { arn, id: None }) => (Some(arn.into()), None),
+        Some(party @ Party::Principal { .. }) => (Some(call.shown(party).await?.into()), None),
         Some(Party::Service(name)) => (None, Some(name.into())),
         None => (None, None),
     })

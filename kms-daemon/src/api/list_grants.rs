@@ -9,6 +9,7 @@ use super::model::list_grants::Input;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::GrantId;
+use crate::key::grant::Party;
 use crate::policy::Action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
@@ -36,13 +37,14 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     if let Some(id) = wanted {
         let found = catalog.grant(&key.scope, key.id, id).await?;
         let found = found.ok_or_else(|| not_found(&id.to_string()))?;
-        let fits = grantee.is_none_or(|grantee| grantee == found.record.grantee);
+        let fits = grantee.as_ref().is_none_or(|grantee| grantee.is(&found.record.grantee));
         return page(call, fits.then_some(&found).into_iter().collect(), None).await;
     }
-    let filter = format!("{} {}", key.arn(), grantee.as_ref().map_or("", |party| party.text()));
+    let lasting = grantee.as_ref().map(Party::lasting);
+    let filter = format!("{} {}", key.arn(), lasting.as_deref().unwrap_or_default());
     let position = call.read_marker(&filter, input.marker.as_deref())?;
     let after = position.as_deref().map(read_position).transpose()?;
-    match grantee {
+    match &grantee {
         None => {
             let listing = catalog.list_grants(&key.scope, key.id, after, limit).await?;
             let last = listing.items.last().map(|grant| grant.id.to_string());
@@ -50,12 +52,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             page(call, listing.items.iter().collect(), marker).await
         }
         Some(grantee) => {
-            let (scope, name) = (&key.scope, grantee.text());
-            let listing = catalog.list_grants_to(scope, key.id, name, after, limit).await?;
+            let (scope, name) = (&key.scope, grantee.lasting());
+            let listing = catalog.list_grants_to(scope, key.id, &name, after, limit).await?;
             let last = listing.items.last().map(|(id, _)| id.to_string());
             let marker = call.next_marker(&filter, listing.more, last.as_deref());
             let all = listing.items.iter().filter_map(|(_, grant)| grant.as_ref());
-            page(call, all.filter(|grant| grant.record.grantee == grantee).collect(), marker).await
+            page(call, all.filter(|grant| grant.record.grantee.is(grantee)).collect(), marker).await
         }
     }
 }

@@ -36,7 +36,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         Party::Principal { .. } => None,
         Party::Service(_) => Some(home.account.as_str()),
     };
-    let filter = retiring.text();
+    let lasting = retiring.lasting();
+    let filter = &*lasting;
     let position = call.read_marker(filter, input.marker.as_deref())?;
     let listing = call
         .catalog()
@@ -45,7 +46,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let last = listing.items.last().map(|(position, _)| position.as_str());
     let marker = call.next_marker(filter, listing.more, last);
     let all = listing.items.iter().filter_map(|(_, grant)| grant.as_ref());
-    let meant = all.filter(|grant| grant.record.retiring.as_ref() == Some(&retiring));
+    let is = |party: &Party| party.is(&retiring);
+    let meant = all.filter(|grant| grant.record.retiring.as_ref().is_some_and(is));
     page(call, meant.collect(), marker).await
 }
 

@@ -86,6 +86,14 @@ impl Body {
             device: Vec<Stored>,
         }
         let device = device.iter().copied().map(Stored).collect();
+        let cut;
+        let record = match is_within(record, MAX_DEPTH) {
+            true => record,
+            false => {
+                cut = cut_at(record, MAX_DEPTH);
+                &cut
+            }
+        };
         let members = serde_json::to_string(&Members { kind, record, device })
             .expect("values with text keys serialise");
         Self(members)
@@ -126,6 +134,32 @@ impl Body {
         let hash = LineHash::of(&out[start..]);
         out.extend_from_slice(format!("{HASH_MEMBER}{hash}\"}}\n").as_bytes());
         Position { sequence, hash }
+    }
+}
+
+/// Deepest nesting of a record. A reader of JSON that takes no more than some depth, as this one and
+/// others do, must be able to read every line.
+const MAX_DEPTH: usize = 64;
+
+fn is_within(value: &Value, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    match value {
+        Value::Array(items) => items.iter().all(|item| is_within(item, depth)),
+        Value::Object(members) => members.values().all(|value| is_within(value, depth)),
+        _ => true,
+    }
+}
+
+/// The value with a text in place of what is nested more deeply.
+fn cut_at(value: &Value, depth: usize) -> Value {
+    let Some(depth) = depth.checked_sub(1) else { return Value::from("(nested too deeply)") };
+    match value {
+        Value::Array(items) => items.iter().map(|item| cut_at(item, depth)).collect(),
+        Value::Object(members) => {
+            let cut = members.iter().map(|(name, value)| (name.clone(), cut_at(value, depth)));
+            Value::Object(cut.collect())
+        }
+        value => value.clone(),
     }
 }
 
@@ -203,6 +237,18 @@ mod tests {
         let tip = Body::new(Kind::Request, record, &[]).append_to(tip, store, &mut out);
         assert_eq!(out.pop(), Some(b'\n'));
         (out, tip)
+    }
+
+    #[test]
+    fn a_record_of_any_depth_is_a_line_that_can_be_read() {
+        for depth in [1, MAX_DEPTH - 2, MAX_DEPTH, 125, 126, 127, 1000] {
+            let deep = (0..depth).fold(json!("x"), |value, _| json!({ "a": value }));
+            let (bytes, tip) = line(Position::default(), &json!({ "eventID": "e", "p": deep }));
+            let line = Line::parse(&bytes).unwrap_or_else(|| panic!("{depth}"));
+            assert_eq!((line.event_id(), line.position()), (Some("e"), tip));
+            let is_whole = line.record["p"] == deep;
+            assert_eq!(is_whole, depth <= MAX_DEPTH - 2, "{depth}");
+        }
     }
 
     /// As above.

@@ -1,28 +1,39 @@
 //! Checkpoints: devices vouch for the log.
 //!
-//! Now and then each device signs the head of its own chain, and as the nonce of that signature it
-//! signs the hash of this log's last line. Whoever rewrites the log afterwards needs a device for
-//! it, and a device cannot sign an earlier head of its chain again: the number of its entries in a
-//! forged checkpoint would not fit the entries around it.
+//! At the start, every few minutes in which something was recorded, and at the stop, each device signs
+//! the log's last position together with the head of its own chain. It numbers and chains these
+//! checkpoints, and keeps the last one through power loss ([`hsm_protocol::audit::Checkpoint`]). Whoever
+//! rewrites the log afterwards needs the device for it, and it signs under no number twice: a checkpoint
+//! that was left out shows, and a log that was cut does not have what the device vouched for last.
+//!
+//! Earlier releases had the device sign its chain's head with half of the log's last hash as the
+//! nonce. Such checkpoints are read, and checked; they prove nothing to whoever has a trust anchor,
+//! because a host could have them made for any log.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use host_driver::audit::verify_head;
 use host_driver::{CallError, Device, Pool};
-use hsm_protocol::audit::{Head, signed_head_message};
-use hsm_protocol::command::audit::AuditHead;
+use hsm_protocol::audit::{self, Head, LogPosition, SignedCheckpoint, signed_head_message};
+use hsm_protocol::command::audit::MakeCheckpoint;
 use hsm_protocol::identity::{PublicKey, Signature};
-use hsm_protocol::{AuditTag, DeviceId};
+use hsm_protocol::{AuditTag, DeviceId, HostId};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::chain::{Kind, LineHash, Position};
 use super::log::AuditLog;
+use super::record::event_time;
 use crate::consistency::Marks;
 use crate::hex;
 use crate::regions::Regions;
 
-/// How often devices vouch for the log.
-const INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// How often devices vouch for the log, if there is something new in it.
+const INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// How often, and how many times, it is looked whether entries are recorded that a checkpoint counts.
+const LOOK: Duration = Duration::from_millis(10);
+const SETTLING: u32 = 200;
+/// Intervals after which they do so in any case.
+const IDLE: u32 = 12;
 
 /// The record of a checkpoint; byte strings in hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,76 +50,176 @@ pub(super) struct Checkpoint {
     signing_key: String,
     /// ECDSA P-256, r and s.
     signature: String,
+    /// What checkpoints of earlier releases do not have.
+    #[serde(flatten)]
+    numbered: Option<Numbered>,
+}
+
+/// The place of a checkpoint among those of its device for its host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Numbered {
+    number: u64,
+    previous: String,
+    host: String,
+    closing: bool,
+    /// When it was recorded, by the host's clock; devices have none, so it is not signed.
+    time: String,
 }
 
 /// What a checkpoint says, its signature checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Vouched {
     pub(super) device: DeviceId,
+    pub(super) signing: PublicKey,
     pub(super) epoch: u64,
     pub(super) entries: u64,
     pub(super) head: Head,
+    /// `None` if an earlier release wrote it.
+    pub(super) numbered: Option<audit::Checkpoint>,
 }
 
 impl Checkpoint {
+    pub(super) fn new(signed: &SignedCheckpoint, signing: &PublicKey) -> Self {
+        let said = &signed.checkpoint;
+        Self {
+            position: position_of(&said.log),
+            device: said.device.to_string(),
+            epoch: said.epoch,
+            entries: said.entries,
+            head: hex::encode(&said.head.0),
+            signing_key: hex::encode(&signing.to_bytes()),
+            signature: hex::encode(&signed.signature.to_bytes()),
+            numbered: Some(Numbered {
+                number: said.number,
+                previous: hex::encode(&said.previous),
+                host: said.host.to_string(),
+                closing: said.closing,
+                time: event_time(SystemTime::now()),
+            }),
+        }
+    }
+
+    /// Reads a record and checks the signature; `None` if it is not right.
+    pub(super) fn read(record: &Value) -> Option<(Vouched, Position)> {
+        let read = Self::deserialize(record).ok()?;
+        // A member that is there and cannot be read must not make an earlier form of it.
+        if read.numbered.is_none() && record.get("number").is_some() {
+            return None;
+        }
+        Some((read.open()?, read.position))
+    }
+
     /// Checks the signature; `None` if it is not right.
-    pub(super) fn open(&self) -> Option<Vouched> {
-        let key = hex::decode::<{ PublicKey::SIZE }>(&self.signing_key)?;
-        let (&tag, x) = key.split_first()?;
-        let key = PublicKey { tag, x: x.try_into().ok()? };
+    fn open(&self) -> Option<Vouched> {
+        let signing = read_key(&self.signing_key)?;
         let signature = Signature::from_bytes(&hex::decode(&self.signature)?);
         let head = Head(hex::decode(&self.head)?);
-        let device = hex::decode(&self.device).map(DeviceId).filter(|id| *id == key.device_id())?;
-        let nonce = nonce(&self.position.hash);
-        let message = signed_head_message(&device, self.epoch, self.entries, &head, &nonce);
-        signature.verify(&key, &message).ok()?;
-        Some(Vouched { device, epoch: self.epoch, entries: self.entries, head })
+        let device = hex::decode(&self.device).map(DeviceId);
+        let device = device.filter(|id| *id == signing.device_id())?;
+        let (epoch, entries) = (self.epoch, self.entries);
+        let numbered = match &self.numbered {
+            None => {
+                let nonce = nonce(&self.position.hash);
+                let message = signed_head_message(&device, epoch, entries, &head, &nonce);
+                signature.verify(&signing, &message).ok()?;
+                None
+            }
+            Some(numbered) => {
+                let checkpoint = audit::Checkpoint {
+                    device,
+                    host: HostId(hex::decode(&numbered.host)?),
+                    number: numbered.number,
+                    previous: hex::decode(&numbered.previous)?,
+                    epoch,
+                    entries,
+                    head,
+                    closing: numbered.closing,
+                    log: log_position(self.position),
+                };
+                SignedCheckpoint { checkpoint, signature }.verify(&signing).ok()?;
+                Some(checkpoint)
+            }
+        };
+        Some(Vouched { device, signing, epoch, entries, head, numbered })
     }
 }
 
-/// Has each device in service vouch for the log, and writes the marks, at the start and every hour,
-/// until the task is aborted.
+/// Reads a compressed key in hexadecimal.
+pub(super) fn read_key(text: &str) -> Option<PublicKey> {
+    let key = hex::decode::<{ PublicKey::SIZE }>(text)?;
+    let (&tag, x) = key.split_first()?;
+    Some(PublicKey { tag, x: x.try_into().ok()? })
+}
+
+pub(super) fn position_of(log: &LogPosition) -> Position {
+    Position { sequence: log.sequence, hash: LineHash(log.hash) }
+}
+
+fn log_position(position: Position) -> LogPosition {
+    LogPosition { sequence: position.sequence, hash: position.hash.0 }
+}
+
+/// Has each device in service vouch for the log, and writes the marks, at the start and every few
+/// minutes, until the task is aborted.
 pub async fn keep_checkpoints(log: &AuditLog, regions: &Regions, marks: &Marks) {
+    let (mut known, mut idle) = (0, IDLE);
     loop {
-        for (_, pool) in regions.pools() {
-            checkpoint(log, &pool).await;
+        if log.sequence() != known || idle >= IDLE {
+            for (_, pool) in regions.pools() {
+                checkpoint(log, &pool, false).await;
+            }
+            marks.write(log, &regions.names()).await;
+            (known, idle) = (log.sequence(), 0);
         }
-        marks.write(log, &regions.names()).await;
+        idle += 1;
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
-/// Has each device in service vouch for the log as it is now.
-pub async fn checkpoint(log: &AuditLog, pool: &Pool) {
+/// Has each device in service vouch for the log as it is now; `closing` says that it ends here for
+/// now.
+pub async fn checkpoint(log: &AuditLog, pool: &Pool, closing: bool) {
     for device in pool.devices() {
-        match ask(log.tip(), &device).await {
-            Ok(checkpoint) => {
-                let record = serde_json::to_value(&checkpoint).unwrap_or_default();
-                // A log that cannot be written has said so already.
-                let _ = log.append(Kind::Checkpoint, &record, &[]).await;
-            }
-            Err(error) => {
-                tracing::warn!(device = %device.id(), %error, "no checkpoint of the audit log");
-            }
+        if let Err(error) = of_device(log, &device, closing).await {
+            tracing::warn!(device = %device.id(), %error, "no checkpoint of the audit log");
         }
     }
 }
 
-async fn ask(position: Position, device: &Device) -> Result<Checkpoint, CallError> {
-    let nonce = nonce(&position.hash);
+async fn of_device(log: &AuditLog, device: &Device, closing: bool) -> Result<(), CallError> {
+    // One whose answer was lost is recorded first, so that none is missing between.
+    let command = hsm_protocol::command::audit::LastCheckpoint { host: None };
+    let reply = device.call(&command, AuditTag::default()).await?;
+    let signing = device.identity().signing;
+    if let Some(last) = reply.response()?.last {
+        last.verify(&signing).map_err(CallError::BadIdentity)?;
+        if log.lacks(&last) {
+            record(log, &last, &signing).await;
+        }
+    }
+    let command = MakeCheckpoint { log: log_position(log.tip()), closing };
     // Not audited, so the tag goes nowhere.
-    let reply = device.call(&AuditHead { nonce }, AuditTag::default()).await?;
-    let head = reply.response()?;
-    verify_head(&head, device.identity(), &nonce).map_err(CallError::BadIdentity)?;
-    Ok(Checkpoint {
-        position,
-        device: head.device.to_string(),
-        epoch: head.epoch,
-        entries: head.entries,
-        head: hex::encode(&head.head.0),
-        signing_key: hex::encode(&device.identity().signing.to_bytes()),
-        signature: hex::encode(&head.signature.to_bytes()),
-    })
+    let reply = device.call(&command, AuditTag::default()).await?;
+    let made = reply.response()?;
+    made.verify(&signing).map_err(CallError::BadIdentity)?;
+    record(log, &made, &signing).await;
+    Ok(())
+}
+
+async fn record(log: &AuditLog, signed: &SignedCheckpoint, signing: &PublicKey) {
+    // Entries that it counts and that are under way are recorded before it: a crash in between would
+    // look as if somebody had removed them. Those of other hosts may come later.
+    let said = &signed.checkpoint;
+    for _ in 0..SETTLING {
+        let known = log.positions().of(&said.device).map(|(at, _)| at);
+        if known.is_none_or(|at| (at.epoch, at.next) >= (said.epoch, said.entries)) {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let record = serde_json::to_value(Checkpoint::new(signed, signing)).unwrap_or_default();
+    // A log that cannot be written has said so already.
+    let _ = log.append(Kind::Checkpoint, &record, &[]).await;
 }
 
 /// A nonce has 16 bytes: half a hash, 128 bits against a second preimage.

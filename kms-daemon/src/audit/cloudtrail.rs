@@ -54,7 +54,7 @@ pub struct TrailFile {
 }
 
 /// Account and Region of a record.
-type Place = (String, String);
+pub(crate) type Place = (String, String);
 
 /// What a file of a place will have.
 #[derive(Debug)]
@@ -93,12 +93,13 @@ pub(super) fn deliver(
     for some in places.chunks(OPEN) {
         let mut files = BTreeMap::new();
         for (place, content) in some {
-            let path = path(place, content, &root);
+            let of = (place.0.as_str(), place.1.as_str());
+            let path = PathBuf::from(file_name(of, &content.begin, &root));
             let file = Writing::begin(target, &path).map_err(|error| (path.clone(), error))?;
             files.insert(place.clone(), file);
         }
         records(segment, &mut |line| match files.get_mut(&place(&line.record, home)) {
-            Some(file) if wanted(line) => file.add(&line.record),
+            Some(file) if wanted(line) => file.content.add(&line.record).map(drop),
             _ => Ok(()),
         })
         .map_err(|error| (target.to_owned(), error))?;
@@ -120,7 +121,7 @@ pub(super) fn read(path: &Path, visit: &mut dyn FnMut(Item) -> bool) -> Result<b
     let room = Cell::new(MAX_RECORD);
     let bytes = Bounded { inner: BufReader::new(MultiGzDecoder::new(file)), room: &room };
     let mut stopped = false;
-    let records = Records { visit, room: &room, stopped: &mut stopped };
+    let records = Reading { visit, room: &room, stopped: &mut stopped };
     let mut json = serde_json::Deserializer::from_reader(bytes);
     let outcome = records.deserialize(&mut json).and_then(|()| json.end());
     match outcome {
@@ -160,17 +161,17 @@ fn records(segment: &Segment, take: &mut dyn FnMut(&Line) -> io::Result<()>) -> 
 }
 
 /// Whose record it is. Both become parts of a path, so they must have their form.
-fn place(record: &Value, home: (&str, &str)) -> Place {
+pub(crate) fn place(record: &Value, home: (&str, &str)) -> Place {
     let account = record["recipientAccountId"].as_str();
     let account = account.filter(|id| id.len() == 12 && id.bytes().all(|c| c.is_ascii_digit()));
     let region = record["awsRegion"].as_str().filter(|region| is_region(region));
     (account.unwrap_or(home.0).to_owned(), region.unwrap_or(home.1).to_owned())
 }
 
-/// `AWSLogs/…` of the records of a place in a file of the log, whose first record has the hash `root`.
-fn path((account, region): &Place, content: &Content, root: &str) -> PathBuf {
-    // YYYY-MM-DDTHH:MM:SSZ, as this service writes it.
-    let digits: String = content.begin.chars().filter(char::is_ascii_digit).collect();
+/// `AWSLogs/…` of the records of a place, with a time in its name as events have it,
+/// `YYYY-MM-DDTHH:MM:SSZ`. Its last part follows from `root`, which is of these records alone.
+pub(crate) fn file_name((account, region): (&str, &str), time: &str, root: &str) -> String {
+    let digits: String = time.chars().filter(char::is_ascii_digit).collect();
     let digits = if digits.len() == 14 { digits.as_str() } else { "19700101000000" };
     let (year, month, day, minute) = (&digits[..4], &digits[4..6], &digits[6..8], &digits[8..12]);
     let digest = Sha256::digest(format!("{root} {account} {region}"));
@@ -180,15 +181,74 @@ fn path((account, region): &Place, content: &Content, root: &str) -> PathBuf {
         .map(|byte| char::from(letters[usize::from(*byte) % letters.len()]))
         .collect();
     let name = format!("{account}_CloudTrail_{region}_{year}{month}{day}T{minute}Z_{id}{SUFFIX}");
-    ["AWSLogs", account, "CloudTrail", region, year, month, day, &name].iter().collect()
+    format!("AWSLogs/{account}/CloudTrail/{region}/{year}/{month}/{day}/{name}")
+}
+
+/// The content of a file, while it is written to `W`.
+pub(crate) struct Records<W: Write> {
+    encoder: BufWriter<GzEncoder<W>>,
+    summary: Summary,
+    hash: Sha256,
+}
+
+/// What is told of the content of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// How many records it has.
+    pub(crate) records: u64,
+    /// The earliest `eventTime` of them.
+    pub(crate) oldest: String,
+    /// The latest.
+    pub(crate) newest: String,
+    /// SHA-256 of the content before it is compressed, hexadecimal.
+    pub(crate) sha256: String,
+}
+
+impl<W: Write> Records<W> {
+    pub(crate) fn begin(writer: W) -> io::Result<Self> {
+        let encoder = BufWriter::new(GzEncoder::new(writer, Compression::default()));
+        let mut records = Self { encoder, summary: Summary::default(), hash: Sha256::new() };
+        records.write(b"{\"Records\":[")?;
+        Ok(records)
+    }
+
+    /// Adds a record; how many bytes it took before it is compressed.
+    pub(crate) fn add(&mut self, record: &Value) -> io::Result<usize> {
+        if self.summary.records > 0 {
+            self.write(b",")?;
+        }
+        let text = serde_json::to_vec(record).map_err(io::Error::from)?;
+        self.write(&text)?;
+        let Summary { records, oldest, newest, .. } = &mut self.summary;
+        let time = record["eventTime"].as_str().unwrap_or_default();
+        if *records == 0 || time < oldest.as_str() {
+            time.clone_into(oldest);
+        }
+        if time > newest.as_str() {
+            time.clone_into(newest);
+        }
+        *records += 1;
+        Ok(text.len())
+    }
+
+    pub(crate) fn finish(mut self) -> io::Result<(W, Summary)> {
+        self.write(b"]}")?;
+        let encoder = self.encoder.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let sha256 = hex::encode(&self.hash.finalize());
+        Ok((encoder.finish()?, Summary { sha256, ..self.summary }))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hash.update(bytes);
+        self.encoder.write_all(bytes)
+    }
 }
 
 /// A file while it is written, under a name of its own.
 struct Writing {
     path: PathBuf,
     staged: PathBuf,
-    encoder: BufWriter<GzEncoder<File>>,
-    records: u64,
+    content: Records<File>,
 }
 
 impl Writing {
@@ -203,23 +263,12 @@ impl Writing {
             _ => {}
         }
         let file = File::options().write(true).create_new(true).mode(0o600).open(&staged)?;
-        let mut encoder = BufWriter::new(GzEncoder::new(file, Compression::default()));
-        encoder.write_all(b"{\"Records\":[")?;
-        Ok(Self { path: path.to_owned(), staged, encoder, records: 0 })
+        Ok(Self { path: path.to_owned(), staged, content: Records::begin(file)? })
     }
 
-    fn add(&mut self, record: &Value) -> io::Result<()> {
-        if self.records > 0 {
-            self.encoder.write_all(b",")?;
-        }
-        self.records += 1;
-        serde_json::to_writer(&mut self.encoder, record).map_err(io::Error::from)
-    }
-
-    fn finish(mut self, target: &Path) -> io::Result<TrailFile> {
-        self.encoder.write_all(b"]}")?;
-        let encoder = self.encoder.into_inner().map_err(io::IntoInnerError::into_error)?;
-        encoder.finish()?.sync_all()?;
+    fn finish(self, target: &Path) -> io::Result<TrailFile> {
+        let (file, summary) = self.content.finish()?;
+        file.sync_all()?;
         let full = target.join(&self.path);
         fs::rename(&self.staged, &full)?;
         durable::sync_dir(full.parent().unwrap_or(target))?;
@@ -235,7 +284,7 @@ impl Writing {
         }
         Ok(TrailFile {
             file: self.path.to_string_lossy().into_owned(),
-            records: self.records,
+            records: summary.records,
             sha256: hex::encode(&hash.finalize()),
         })
     }
@@ -257,13 +306,13 @@ impl<R: Read> Read for Bounded<'_, R> {
 }
 
 /// Hands over each element of `Records` as soon as it is read.
-struct Records<'v> {
+struct Reading<'v> {
     visit: &'v mut dyn FnMut(Item) -> bool,
     room: &'v Cell<u64>,
     stopped: &'v mut bool,
 }
 
-impl<'de> DeserializeSeed<'de> for Records<'_> {
+impl<'de> DeserializeSeed<'de> for Reading<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -271,7 +320,7 @@ impl<'de> DeserializeSeed<'de> for Records<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Records<'_> {
+impl<'de> Visitor<'de> for Reading<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -295,7 +344,7 @@ impl<'de> Visitor<'de> for Records<'_> {
     }
 }
 
-struct Elements<'e, 'v>(&'e mut Records<'v>);
+struct Elements<'e, 'v>(&'e mut Reading<'v>);
 
 impl<'de> DeserializeSeed<'de> for Elements<'_, '_> {
     type Value = ();

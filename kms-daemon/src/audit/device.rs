@@ -116,7 +116,11 @@ pub(super) struct Chain<L> {
     /// Signed heads that `at` has not come to: number of entries before each.
     signed: BTreeMap<u64, (Head, L)>,
     /// Reported losses that are not before `at`: first index to one more than the last.
-    holes: BTreeMap<u64, u64>,
+    holes: BTreeMap<u64, (u64, L)>,
+    /// Losses before `at` that nobody but the host has reported.
+    pub(super) lost_at: Vec<(Range<u64>, L)>,
+    /// Number of entries that the device has signed for, and where that is recorded.
+    pub(super) vouched: Option<(u64, L)>,
 }
 
 /// What is known of a chain beyond its position.
@@ -154,12 +158,12 @@ impl<L> DeviceChains<L> {
     }
 
     /// Takes the report of a loss.
-    pub(super) fn take_lost(&mut self, lost: &Lost) -> Result<(), Broken<L>> {
+    pub(super) fn take_lost(&mut self, lost: &Lost, location: L) -> Result<(), Broken<L>> {
         let Some(device) = lost.device() else { return Ok(()) };
         let chain = self.chain(&device, lost.epoch);
         match lost.to {
             None => chain.closed = true,
-            Some(to) => drop(chain.holes.insert(lost.from, to)),
+            Some(to) => drop(chain.holes.insert(lost.from, (to, location))),
         }
         chain.advance()
     }
@@ -169,6 +173,14 @@ impl<L> DeviceChains<L> {
         self.chain(&signed.device, signed.epoch).take_signed(signed.entries, signed.head, location)
     }
 
+    /// The device has signed for so many entries: each of them must be recorded.
+    pub(super) fn hold_to(&mut self, signed: &Vouched, location: L) {
+        let chain = self.chain(&signed.device, signed.epoch);
+        if chain.vouched.as_ref().is_none_or(|(entries, _)| *entries <= signed.entries) {
+            chain.vouched = Some((signed.entries, location));
+        }
+    }
+
     /// Begins a chain at a known position instead of at its genesis.
     pub(super) fn resume(&mut self, device: &DeviceId, at: Position, known: Known, location: L)
     where
@@ -176,7 +188,8 @@ impl<L> DeviceChains<L> {
     {
         let chain = self.chain(device, at.epoch);
         (chain.at, chain.closed) = (at, known.closed);
-        chain.holes = known.holes.into_iter().collect();
+        let holes = known.holes.into_iter();
+        chain.holes = holes.map(|(from, to)| (from, (to, location.clone()))).collect();
         let ahead = known.ahead.into_iter().map(|Stored(receipt)| receipt);
         let ahead = ahead.filter(|receipt| (receipt.device, receipt.epoch) == (*device, at.epoch));
         chain.ahead = ahead.map(|entry| (entry.entry.index, (entry, location.clone()))).collect();
@@ -223,6 +236,8 @@ impl<L> DeviceChains<L> {
             recent: VecDeque::new(),
             signed: BTreeMap::new(),
             holes: BTreeMap::new(),
+            lost_at: Vec::new(),
+            vouched: None,
         })
     }
 }
@@ -233,8 +248,13 @@ impl<L> Chain<L> {
         Known {
             closed: self.closed,
             ahead: self.ahead.values().map(|(receipt, _)| Stored(*receipt)).collect(),
-            holes: self.holes.iter().map(|(from, to)| (*from, *to)).collect(),
+            holes: self.holes.iter().map(|(from, (to, _))| (*from, *to)).collect(),
         }
+    }
+
+    /// Whether the entry at the position is reported lost, and by which record.
+    pub(super) fn reported_lost(&self) -> Option<&L> {
+        self.holes.get(&self.at.next).map(|(_, location)| location)
     }
 
     /// The first entry behind a gap that nothing explains.
@@ -277,11 +297,13 @@ impl<L> Chain<L> {
                     return Err(Broken::Entry(location));
                 }
                 self.step(&receipt);
-            } else if let Some(&end) = self.holes.get(&self.at.next) {
+            } else if let Some((end, _)) = self.holes.get(&self.at.next) {
                 // The head before the hole's end is not recorded: that of the entry is taken.
-                let Some((receipt, _)) = self.ahead.remove(&end) else { return Ok(()) };
-                self.holes.remove(&self.at.next);
-                self.lost += end - self.at.next;
+                let Some((receipt, _)) = self.ahead.remove(end) else { return Ok(()) };
+                if let Some((end, location)) = self.holes.remove(&self.at.next) {
+                    self.lost += end.saturating_sub(self.at.next);
+                    self.lost_at.push((self.at.next..end, location));
+                }
                 self.step(&receipt);
             } else {
                 return Ok(());

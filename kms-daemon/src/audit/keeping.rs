@@ -205,7 +205,8 @@ impl AuditLog {
         let limit = match self.policy().deliver {
             Some(_) => delivered(&self.directory().join(DELIVERED))?.sequence,
             None => u64::MAX,
-        };
+        }
+        .min(self.held());
         let all = self.segments()?;
         // The last line of a file is no later than the first one of the next.
         let due = all.windows(2).take_while(|pair| pair[1].day < oldest);

@@ -138,6 +138,8 @@ pub struct AuditLog {
     counted: AtomicU64,
     /// Bytes of its files, and when that was found out.
     size: Mutex<Option<(Instant, Size)>>,
+    /// Lines behind this one are yet to be delivered to trails.
+    held: AtomicU64,
     /// Held while closed files are compressed, delivered, removed or copied.
     pub(super) keeping: Arc<tokio::sync::Mutex<()>>,
 }
@@ -224,6 +226,7 @@ impl AuditLog {
             options,
             counted: AtomicU64::new(0),
             size: Mutex::new(None),
+            held: AtomicU64::new(u64::MAX),
             keeping: Arc::default(),
         };
         let record = json!({ "format": 1, "daemon": about, "repair": end.repair });
@@ -349,7 +352,18 @@ impl AuditLog {
         move || *lock(&status.tip)
     }
 
-    pub(super) fn directory(&self) -> &Path {
+    /// Keeps files with lines behind this one, however old they get; `u64::MAX` keeps none.
+    pub(crate) fn hold(&self, sequence: u64) {
+        self.held.store(sequence, Ordering::Release);
+    }
+
+    /// The last line that nobody waits for.
+    pub(super) fn held(&self) -> u64 {
+        self.held.load(Ordering::Acquire)
+    }
+
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> &Path {
         &self.dir
     }
 
@@ -358,7 +372,7 @@ impl AuditLog {
     }
 
     /// Account and Region of the daemon.
-    pub(super) fn place(&self) -> (&str, &str) {
+    pub(crate) fn place(&self) -> (&str, &str) {
         (&self.options.place.0, &self.options.place.1)
     }
 

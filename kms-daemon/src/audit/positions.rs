@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::chain::{Kind, Line};
+use super::checkpoint::Checkpoint;
 use super::device::{DeviceChains, Known, Lost};
-use super::older::{Behind, DeviceEvent};
+use super::older::{Behind, DeviceEvent, gives_up_records};
 use crate::hex;
 
 /// Positions of all devices.
@@ -20,6 +21,29 @@ pub(super) struct Positions {
     chains: DeviceChains<()>,
     /// Devices that were found older than they had been.
     behind: BTreeMap<DeviceId, Behind>,
+    /// The last checkpoint of each device.
+    made: BTreeMap<DeviceId, Made>,
+    /// Whether somebody has accepted that the log has not all that it had: until a device has vouched
+    /// for it again, it need not have what the device vouched for before.
+    given_up: bool,
+}
+
+/// The last checkpoint of a device that is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Made {
+    pub(super) number: u64,
+    pub(super) hash: [u8; 32],
+    /// Whether it was recorded after records were given up.
+    since: bool,
+}
+
+/// The same in the first line of a file.
+#[derive(Debug, Serialize, Deserialize)]
+struct MadeMembers {
+    device: String,
+    number: u64,
+    hash: String,
+    since: bool,
 }
 
 /// A device's position in the first line of a file.
@@ -43,6 +67,7 @@ impl Positions {
                 let behind = behind.and_then(|list| Vec::<Behind>::deserialize(list).ok());
                 let behind = behind.unwrap_or_default().into_iter();
                 self.behind = behind.filter_map(|one| Some((one.device()?, one))).collect();
+                self.resume_made(&line.record);
             }
             kind => self.told(kind, &line.record),
         }
@@ -64,20 +89,27 @@ impl Positions {
 
     /// Whether a record says something of a device beside its entries.
     pub(super) fn concerns(kind: Kind, record: &Value) -> bool {
-        kind == Kind::DeviceEntries
-            || kind == Kind::ServiceEvent && DeviceEvent::read(record).is_some()
+        [Kind::DeviceEntries, Kind::Checkpoint].contains(&kind)
+            || kind == Kind::ServiceEvent
+                && (DeviceEvent::read(record).is_some() || gives_up_records(record))
     }
 
     /// Takes the record of a loss, or of a device that was found older than it had been.
     pub(super) fn told(&mut self, kind: Kind, record: &Value) {
         match kind {
             Kind::DeviceEntries => self.lost(record),
+            Kind::Checkpoint => self.vouched(record),
+            Kind::ServiceEvent if gives_up_records(record) => {
+                self.given_up = true;
+                self.made.values_mut().for_each(|made| made.since = false);
+            }
             Kind::ServiceEvent => match DeviceEvent::read(record) {
                 Some(DeviceEvent::Behind(behind)) => {
                     self.behind.extend(behind.device().map(|device| (device, behind)));
                 }
                 Some(DeviceEvent::Accepted(device)) => {
                     self.behind.remove(&device);
+                    self.made.remove(&device);
                     self.chains.restart(&device);
                     self.chains.forget_past();
                 }
@@ -90,10 +122,40 @@ impl Positions {
     fn lost(&mut self, record: &Value) {
         let lost = record.get("lost").and_then(|lost| Lost::deserialize(lost).ok());
         if let Some(lost) = lost
-            && self.chains.take_lost(&lost).is_err()
+            && self.chains.take_lost(&lost, ()).is_err()
         {
             tracing::error!("a recorded entry breaks its chain");
         }
+    }
+
+    fn vouched(&mut self, record: &Value) {
+        // Written here, so the signature is right; an auditor checks it.
+        let read = Checkpoint::read(record).and_then(|(vouched, _)| vouched.numbered);
+        let Some(made) = read else { return };
+        let (number, hash, since) = (made.number, made.hash(), true);
+        self.made.insert(made.device, Made { number, hash, since });
+    }
+
+    fn resume_made(&mut self, record: &Value) {
+        self.given_up = record["givenUp"] == true;
+        let list = record.get("checkpoints");
+        let list = list.and_then(|list| Vec::<MadeMembers>::deserialize(list).ok());
+        let read = |one: MadeMembers| {
+            let MadeMembers { device, number, hash, since } = one;
+            let made = Made { number, hash: hex::decode(&hash)?, since };
+            Some((DeviceId(hex::decode(&device)?), made))
+        };
+        self.made = list.unwrap_or_default().into_iter().filter_map(read).collect();
+    }
+
+    /// The last checkpoint of a device that is recorded.
+    pub(super) fn made(&self, device: &DeviceId) -> Option<Made> {
+        self.made.get(device).copied()
+    }
+
+    /// Whether the log need not have what the device has vouched for.
+    pub(super) fn is_given_up(&self, device: &DeviceId) -> bool {
+        self.given_up && !self.made.get(device).is_some_and(|made| made.since)
     }
 
     /// What is recorded of a device that was found older than it had been, until that is accepted.
@@ -123,6 +185,18 @@ impl Positions {
         if !self.behind.is_empty() {
             let behind: Vec<&Behind> = self.behind.values().collect();
             record["behind"] = serde_json::json!(behind);
+        }
+        if !self.made.is_empty() {
+            let list = self.made.iter().map(|(device, made)| MadeMembers {
+                device: device.to_string(),
+                number: made.number,
+                hash: hex::encode(&made.hash),
+                since: made.since,
+            });
+            record["checkpoints"] = serde_json::json!(list.collect::<Vec<_>>());
+        }
+        if self.given_up {
+            record["givenUp"] = true.into();
         }
         record
     }

@@ -35,6 +35,8 @@ pub struct Reader {
     last: Option<(u64, LineHash)>,
     /// Number of the line that is read next at the earliest.
     next: u64,
+    /// Lines up to this one are passed over.
+    after: u64,
     open: Option<Open>,
     /// Whether it waits for more.
     follows: bool,
@@ -64,6 +66,7 @@ impl Reader {
             directories: directories.to_vec(),
             last: None,
             next: 1,
+            after: 0,
             open: None,
             follows: false,
             durable: None,
@@ -98,6 +101,24 @@ impl Reader {
             self.ready.clear();
         }
         Ok(self)
+    }
+
+    /// Goes to the line behind the one of this number, to follow what comes.
+    ///
+    /// # Errors
+    /// [`VerifyError`] if a directory cannot be read.
+    pub fn behind(mut self, sequence: u64) -> Result<Self, VerifyError> {
+        self.follows = true;
+        self.look_at_head()?;
+        (self.after, self.next) = (sequence, sequence.saturating_add(1));
+        self.ready.clear();
+        Ok(self)
+    }
+
+    /// The number of the last line that was read. What [`Reader::next_item`] has given last is of it.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.last.map_or(0, |(sequence, _)| sequence).max(self.after)
     }
 
     /// What comes next; `None` if there is nothing now. More may come later.
@@ -162,6 +183,9 @@ impl Reader {
         }
         self.last = Some((sequence, line.hash));
         self.next = sequence + 1;
+        if sequence <= self.after {
+            return;
+        }
         match line.kind {
             Kind::Request | Kind::ServiceEvent => {
                 self.ready.push_back(Item::Record(line.record.clone()));

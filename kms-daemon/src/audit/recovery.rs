@@ -101,6 +101,21 @@ impl Found {
     }
 }
 
+/// Whether the log in `dir`, which ends with `tip`, has a line. One whose file was removed as the policy
+/// says is taken for there.
+pub(super) fn holds(dir: &Path, tip: Position, wanted: Position) -> io::Result<Holds> {
+    if wanted.sequence > tip.sequence {
+        return Ok(Holds::Ends);
+    }
+    let found = match wanted.sequence {
+        0 => return Ok(Holds::Yes),
+        last if last == tip.sequence => Some(tip),
+        sequence => look_up(&Segment::list(dir)?, sequence)?,
+    };
+    let differs = found.is_some_and(|found| found.hash != wanted.hash);
+    Ok(if differs { Holds::Differs } else { Holds::Yes })
+}
+
 /// The position of a line in an earlier file; `None` if the file is there no more.
 fn look_up(segments: &[Segment], sequence: u64) -> io::Result<Option<Position>> {
     let Some(segment) = segments.iter().rfind(|segment| segment.first <= sequence) else {

@@ -69,6 +69,15 @@ impl Segment {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// The same in its compressed form, which may be there instead.
+    pub(super) fn compressed(&self) -> Self {
+        let mut path = self.path.clone().into_os_string();
+        if !self.is_compressed() {
+            path.push(COMPRESSED);
+        }
+        Self { path: path.into(), ..self.clone() }
+    }
+
     pub(super) fn is_compressed(&self) -> bool {
         self.path.as_os_str().as_encoded_bytes().ends_with(COMPRESSED.as_bytes())
     }

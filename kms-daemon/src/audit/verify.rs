@@ -2,24 +2,35 @@
 //!
 //! The first fault of the log's chain ends the walk, because nothing behind it can be trusted.
 //! Device chains are judged only if the log's chain is whole.
+//!
+//! What the files say of themselves proves nothing: whoever can write them can write all of them. So it
+//! is devices that prove a log, to whoever has a [`TrustAnchor`] that names them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hsm_protocol::audit::Checkpoint;
 use hsm_protocol::id::DeviceId;
 use serde::{Deserialize, Serialize};
 
-use super::chain::{Kind, Line, Position};
-use super::checkpoint::Checkpoint;
+use super::anchor::TrustAnchor;
+use super::chain::{Kind, Line, LineHash, Position};
+use super::checkpoint::{self, Vouched};
 use super::device::{Broken, Chain, DeviceChains, Lost};
 use super::keeping::removed_up_to;
-use super::older::DeviceEvent;
+use super::older::{DeviceEvent, gives_up_records};
 use super::positions;
 use super::segment::{HeadFile, RawLine, Segment};
 
-/// Records that may lie between a checkpoint and the record it is about.
-const RECENT: usize = 64 * 1024;
+mod signers;
+
+pub use signers::Signer;
+use signers::{Signers, Taken};
+
+/// Records that may lie between a checkpoint and the record it is about: as many as a fast daemon writes
+/// between two checkpoints, should the answer to one be lost; 40 bytes each.
+const RECENT: usize = 2 << 20;
 
 /// Why verification could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +48,75 @@ pub enum VerifyError {
     NoLog(PathBuf),
 }
 
+/// What there is to compare a log with.
+#[derive(Debug, Default)]
+pub struct VerifyOptions {
+    /// Whose signatures count.
+    pub anchor: Option<TrustAnchor>,
+    /// Records that the log must have.
+    pub expected: Vec<Expected>,
+    /// What devices have said just now.
+    pub live: Vec<Live>,
+}
+
+/// A record that a log must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// The record.
+    pub position: Position,
+    /// Who says so, for people.
+    pub source: String,
+}
+
+/// The last checkpoint that a device itself has just said to have made for the log's host.
+#[derive(Debug, Clone, Copy)]
+pub struct Live {
+    /// The checkpoint, its signature checked with the key of the device that was asked.
+    pub checkpoint: Checkpoint,
+}
+
+/// How far a log is proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// To its end, by a device that the trust anchor names.
+    Proven,
+    /// Intact, but its last records are not proven yet.
+    Unproven,
+    /// Its chains fit together, but nobody vouches for the devices that signed it.
+    Unvouched,
+    /// Records were changed, removed or added.
+    Broken,
+}
+
+/// Up to where a log is proven, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// The last record that is proven.
+    pub sequence: u64,
+    /// Its hash.
+    pub hash: LineHash,
+    /// When the last record that says so was recorded; the host's clock, devices have none.
+    pub time: Option<String>,
+    /// The device that has signed for it.
+    pub device: String,
+    /// The number of its checkpoint.
+    pub checkpoint: u64,
+    /// Whether the host stopped after it.
+    pub closing: bool,
+}
+
 /// What verification found.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
+    /// How far it is proven.
+    pub verdict: Verdict,
+    /// Up to where it is proven; `None` without a trust anchor, or if none of its devices has signed.
+    pub proof: Option<Proof>,
+    /// Records behind those that are proven, or behind the last that a device has signed for.
+    pub unproven: u64,
     /// Number of files read.
     pub files: usize,
     /// Number of records whose place in the chain is proven.
@@ -52,6 +128,8 @@ pub struct Report {
     pub removed: u64,
     /// Last record that a device has vouched for with a signature; 0 if none has.
     pub vouched: u64,
+    /// The devices that have signed, by what they have signed last.
+    pub signers: Vec<Signer>,
     /// The devices' chains.
     pub devices: Vec<DeviceChain>,
     /// What an auditor should know and that is no fault.
@@ -93,6 +171,14 @@ pub struct Fault {
 /// # Errors
 /// If the files cannot be read. A log that is not intact is no error but a [`Fault`].
 pub fn verify(dir: &Path) -> Result<Report, VerifyError> {
+    verify_with(dir, VerifyOptions::default())
+}
+
+/// The same, against what is known of the log from elsewhere.
+///
+/// # Errors
+/// See [`verify`].
+pub fn verify_with(dir: &Path, options: VerifyOptions) -> Result<Report, VerifyError> {
     let read = |source| VerifyError::Read { path: dir.to_owned(), source };
     // The head first: a daemon that writes meanwhile only adds behind it.
     let head = HeadFile::load(dir).map_err(read)?;
@@ -100,7 +186,13 @@ pub fn verify(dir: &Path) -> Result<Report, VerifyError> {
     if segments.is_empty() && head.is_none() {
         return Err(VerifyError::NoLog(dir.to_owned()));
     }
-    let mut walk = Walk::new(segments.len(), head.flatten());
+    let has_head = head.is_some();
+    let mut walk = Walk::new(segments.len(), head.flatten(), options);
+    if !has_head {
+        let note = "there is no HEAD, as in a copy that was delivered: whether records are missing at \
+                    the end does not show";
+        walk.report.notes.push(note.to_owned());
+    }
     if head == Some(None) {
         walk.report.notes.push("HEAD is damaged: records missing at the end do not show".into());
     }
@@ -108,10 +200,11 @@ pub fn verify(dir: &Path) -> Result<Report, VerifyError> {
         walk.segment(segment, &segments[number..])
             .map_err(|source| VerifyError::Read { path: segment.path.clone(), source })?;
         if walk.report.fault.is_some() {
-            return Ok(walk.report);
+            return Ok(walk.conclude());
         }
     }
-    Ok(walk.finish(dir))
+    walk.finish(dir);
+    Ok(walk.conclude())
 }
 
 /// Where a record stands.
@@ -121,6 +214,20 @@ struct Place {
     line: usize,
     event_id: Option<String>,
     sequence: u64,
+}
+
+impl Live {
+    fn expected(&self) -> Expected {
+        let Checkpoint { device, number, log, .. } = &self.checkpoint;
+        let source = format!("device {device} (in its checkpoint {number})");
+        Expected { position: checkpoint::position_of(log), source }
+    }
+
+    /// Whether it is the checkpoint of a proof: nothing that the device vouched for came after it.
+    fn confirms(&self, proof: &Proof) -> bool {
+        let Checkpoint { device, number, .. } = &self.checkpoint;
+        (device.to_string(), *number) == (proof.device.clone(), proof.checkpoint)
+    }
 }
 
 struct Walk {
@@ -134,6 +241,16 @@ struct Walk {
     recent: VecDeque<Position>,
     /// What stands before the first file, if that is not the log's first.
     beginning: Option<Beginning>,
+    /// Who has signed, and whose signature counts.
+    signers: Signers,
+    expected: Vec<Expected>,
+    live: Vec<Live>,
+    /// The last time that a record told, and its record.
+    time: Option<(u64, String)>,
+    /// Records since the last that a device has signed for, but for those that come of themselves.
+    behind: u64,
+    /// Entries that devices have signed for may still come.
+    unsettled: bool,
 }
 
 /// The end of what was removed.
@@ -148,11 +265,21 @@ struct Beginning {
 }
 
 impl Walk {
-    fn new(files: usize, head: Option<Position>) -> Self {
+    fn new(files: usize, head: Option<Position>, options: VerifyOptions) -> Self {
+        let VerifyOptions { anchor, mut expected, live } = options;
+        expected.extend(anchor.iter().map(|anchor| Expected {
+            position: anchor.log(),
+            source: "the trust anchor".to_owned(),
+        }));
+        expected.extend(live.iter().map(Live::expected));
         let (devices, notes) = (Vec::new(), Vec::new());
         let tip = Position::default();
         Self {
             report: Report {
+                verdict: Verdict::Broken,
+                proof: None,
+                unproven: 0,
+                signers: Vec::new(),
                 files,
                 records: 0,
                 tip,
@@ -168,6 +295,12 @@ impl Walk {
             started: 0,
             recent: VecDeque::new(),
             beginning: None,
+            signers: Signers::new(anchor),
+            expected,
+            live,
+            time: None,
+            behind: 0,
+            unsettled: false,
         }
     }
 
@@ -180,6 +313,11 @@ impl Walk {
         self.report.tip = position;
         positions::resume(&mut self.devices, &line.record, place);
         let boots = self.devices.iter().map(|(device, chain)| (*device, chain.at.epoch)).collect();
+        let gone = self.expected.iter().filter(|one| one.position.sequence < position.sequence);
+        self.report.notes.extend(gone.map(|Expected { position, source }| {
+            let sequence = position.sequence;
+            format!("record {sequence}, which {source} names, is among those that were removed")
+        }));
         let place = Place { sequence: line.sequence, ..place.clone() };
         self.beginning = Some(Beginning { position, place, recorded: false, boots });
     }
@@ -231,6 +369,15 @@ impl Walk {
                 self.fault(place, "the record was replaced: HEAD carries another hash");
                 return Ok(());
             }
+            let other = self.expected.iter().find(|expected| {
+                expected.position.sequence == line.sequence && expected.position.hash != line.hash
+            });
+            if let Some(other) = other {
+                let reason =
+                    format!("it is another record than the one that {} names", other.source);
+                self.fault(place, &reason);
+                return Ok(());
+            }
             self.accept(&line, place);
         }
         Ok(())
@@ -243,21 +390,32 @@ impl Walk {
             self.recent.pop_front();
         }
         self.report.records += 1;
+        self.behind += u64::from(!matches!(line.kind, Kind::Checkpoint | Kind::Positions));
+        let time = ["eventTime", "time"].iter().find_map(|name| line.record.get(name)?.as_str());
+        if let Some(time) = time.filter(|_| line.kind != Kind::Checkpoint) {
+            self.time = Some((line.sequence, time.to_owned()));
+        }
         match line.kind {
             Kind::Started => self.started = line.sequence,
             Kind::DeviceEntries => {
                 let lost = line.record.get("lost").and_then(|lost| Lost::deserialize(lost).ok());
-                if let Some(Err(broken)) = lost.map(|lost| self.devices.take_lost(&lost)) {
+                if let Some(Err(broken)) =
+                    lost.map(|lost| self.devices.take_lost(&lost, place.clone()))
+                {
                     self.device_fault(broken);
                 }
             }
             Kind::Checkpoint => self.checkpoint(&line.record, &place),
             Kind::ServiceEvent => {
+                if gives_up_records(&line.record) {
+                    self.signers.give_up();
+                }
                 if let Some(begin) = &mut self.beginning {
                     begin.recorded |= removed_up_to(line, begin.position);
                 }
                 if let Some(DeviceEvent::Accepted(device)) = DeviceEvent::read(&line.record) {
                     self.devices.restart(&device);
+                    self.signers.restart(&device);
                     if let Some(begin) = &mut self.beginning {
                         begin.boots.remove(&device);
                     }
@@ -279,27 +437,71 @@ impl Walk {
     }
 
     fn checkpoint(&mut self, record: &serde_json::Value, place: &Place) {
-        let opened =
-            Checkpoint::deserialize(record).ok().and_then(|c| Some((c.open()?, c.position)));
-        let Some((vouched, position)) = opened else {
+        let Some((vouched, position)) = checkpoint::Checkpoint::read(record) else {
             return self
                 .first_fault(place, "the device's signature of the checkpoint is not right");
         };
         let begin = self.beginning.as_ref().map(|begin| begin.position);
         // What it is about was removed: there is nothing to compare.
         let gone = begin.is_some_and(|begin| position.sequence < begin.sequence);
-        let begin = begin.iter().filter(|begin| begin.sequence == position.sequence);
-        let mut known = self.recent.iter().chain(begin);
-        let known = known.find(|known| known.sequence == position.sequence);
+        let oldest = self.recent.front().map_or(0, |oldest| oldest.sequence);
+        let index = position.sequence.checked_sub(oldest).and_then(|at| usize::try_from(at).ok());
+        let recent = index.and_then(|index| self.recent.get(index)).copied();
+        let before = begin.unwrap_or_default();
+        let known = recent.or(Some(before).filter(|one| one.sequence == position.sequence));
         if !gone && known.is_none_or(|known| known.hash != position.hash) {
             return self.first_fault(place, "the device has signed another log");
         }
         if let Err(broken) = self.devices.take_signed(&vouched, place.clone()) {
             self.device_fault(broken);
         }
-        if !gone {
-            self.report.vouched = position.sequence;
+        // One that is recorded only after a restart may count entries whose requests were never
+        // answered, as the host crashed before it had recorded them.
+        let is_late = position.sequence < self.started && self.started < place.sequence;
+        if !is_late {
+            self.devices.hold_to(&vouched, place.clone());
         }
+        if gone {
+            return;
+        }
+        self.report.vouched = position.sequence;
+        let trimmed = self.beginning.is_some();
+        match self.signers.take(&vouched, place.sequence, trimmed) {
+            Ok(Taken { counts, note }) => {
+                self.report.notes.extend(note);
+                let is_good = counts && self.report.fault.is_none();
+                if is_good
+                    && self.report.proof.as_ref().is_none_or(|p| p.sequence <= position.sequence)
+                {
+                    self.prove(&vouched, position, place, record);
+                }
+            }
+            Err(reason) => self.first_fault(place, &reason),
+        }
+    }
+
+    /// A device whose word counts has signed for all up to `position`.
+    fn prove(
+        &mut self,
+        vouched: &Vouched,
+        position: Position,
+        place: &Place,
+        record: &serde_json::Value,
+    ) {
+        let Some(made) = vouched.numbered else { return };
+        // Those recorded while the device was asked are not covered.
+        self.behind = self.behind.min(place.sequence - 1 - position.sequence);
+        let time = self.time.as_ref().filter(|(sequence, _)| *sequence <= position.sequence);
+        let known = self.report.proof.take().and_then(|proof| proof.time);
+        let asked = || record.get("time")?.as_str().map(str::to_owned);
+        self.report.proof = Some(Proof {
+            sequence: position.sequence,
+            hash: position.hash,
+            time: time.map(|(_, time)| time.clone()).or(known).or_else(asked),
+            device: vouched.device.to_string(),
+            checkpoint: made.number,
+            closing: made.closing,
+        });
     }
 
     /// Keeps the first one only; the log's own faults come first in any case.
@@ -328,20 +530,23 @@ impl Walk {
         });
     }
 
-    fn finish(mut self, dir: &Path) -> Report {
+    fn finish(&mut self, dir: &Path) {
         let tip = self.report.tip.sequence;
         if let Some(head) = self.head
             && head.sequence > tip
         {
-            let place = self.last.clone().unwrap_or_else(|| Place {
-                file: dir.to_owned(),
-                line: 0,
-                event_id: None,
-                sequence: 0,
-            });
+            let place = self.end(dir);
             let reason =
                 format!("records {} to {} were removed behind this one", tip + 1, head.sequence);
             self.fault(place, &reason);
+        }
+        let cut = self.expected.iter().find(|expected| expected.position.sequence > tip);
+        if let Some(Expected { position, source }) = cut.cloned() {
+            let (place, last) = (self.end(dir), position.sequence);
+            let reason = format!(
+                "the log ends here, before record {last}, which {source} names: it was cut"
+            );
+            self.first_fault(&place, &reason);
         }
         match self.beginning.take() {
             Some(begin) if begin.recorded => self.report.removed = begin.position.sequence,
@@ -351,7 +556,7 @@ impl Walk {
                     last => format!("records 1 to {last} were removed before this one"),
                 };
                 self.fault(begin.place, &reason);
-                return self.report;
+                return;
             }
             None => {}
         }
@@ -363,22 +568,103 @@ impl Walk {
                 entries: chain.entries,
                 lost: chain.lost,
             });
-            self.judge_gap(&device.to_string(), chain);
+            let later = devices.iter().filter(|(other, later)| {
+                *other == device && later.at.epoch > chain.at.epoch && later.vouched.is_some()
+            });
+            let is_latest = devices
+                .latest(device)
+                .is_some_and(|latest| latest.at.epoch == chain.at.epoch && !chain.closed);
+            let has_restarted = later.count() > 0;
+            self.judge_losses(&device.to_string(), chain);
+            if !self.judge_signed(&device.to_string(), chain, is_latest) {
+                self.judge_gap(&device.to_string(), chain, has_restarted);
+            }
         }
+        if let Err(reason) = self.signers.compare(&self.live) {
+            let place = self.end(dir);
+            self.first_fault(&place, &reason);
+        }
+        if let Some(missing) = self.signers.missing() {
+            let place = self.end(dir);
+            self.first_fault(&place, &missing);
+        }
+    }
+
+    /// The last record there is.
+    fn end(&self, dir: &Path) -> Place {
+        let nowhere = || Place { file: dir.to_owned(), line: 0, event_id: None, sequence: 0 };
+        self.last.clone().unwrap_or_else(nowhere)
+    }
+
+    /// What it comes to.
+    fn conclude(mut self) -> Report {
+        let report = &mut self.report;
+        report.signers = self.signers.report();
+        report.unproven = match (&report.proof, report.fault.is_some()) {
+            (_, true) => 0,
+            (Some(_), _) => self.behind,
+            (None, _) => report.records,
+        };
+        let ends = report.proof.as_ref().is_some_and(|proof| {
+            proof.closing || self.live.iter().any(|live| live.confirms(proof))
+        });
+        report.verdict = match (&report.fault, self.signers.has_anchor()) {
+            (Some(_), _) => Verdict::Broken,
+            (None, false) => Verdict::Unvouched,
+            (None, true) if ends && report.unproven == 0 && !self.unsettled => Verdict::Proven,
+            (None, true) => Verdict::Unproven,
+        };
         self.report
+    }
+
+    /// Entries that only the host reports as lost: a device keeps those of its boot for long enough.
+    fn judge_losses(&mut self, device: &str, chain: &Chain<Place>) {
+        for (lost, place) in &chain.lost_at {
+            if self.signers.demands(place.sequence) {
+                let (from, to, boot) = (lost.start, lost.end.saturating_sub(1), chain.at.epoch);
+                let reason = format!(
+                    "nobody but the host says that entries {from} to {to} of device {device}, boot \
+                     {boot}, were lost"
+                );
+                self.first_fault(place, &reason);
+            }
+        }
+    }
+
+    /// Every entry that the device has signed for must be there. Returns whether some are not.
+    fn judge_signed(&mut self, device: &str, chain: &Chain<Place>, is_latest: bool) -> bool {
+        let Some((signed, place)) = &chain.vouched else { return false };
+        let reported =
+            chain.reported_lost().is_some_and(|place| !self.signers.demands(place.sequence));
+        if chain.at.next >= *signed || reported {
+            return false;
+        }
+        let (next, last, boot) = (chain.at.next, signed - 1, chain.at.epoch);
+        let text = format!("entries {next} to {last} of device {device}, boot {boot}");
+        if is_latest && place.sequence > self.started && !self.signers.is_closed(device) {
+            self.unsettled = true;
+            self.report.notes.push(format!("{text}, are not recorded yet"));
+        } else {
+            let reason = format!("some of {text}, are missing, and the device has signed for them");
+            self.first_fault(place, &reason);
+        }
+        true
     }
 
     /// A gap is explained if the device has restarted, or may still be filled if it arose since
     /// the daemon's last start.
-    fn judge_gap(&mut self, device: &str, chain: &Chain<Place>) {
+    fn judge_gap(&mut self, device: &str, chain: &Chain<Place>, has_restarted: bool) {
         let Some((receipt, place)) = chain.first_beyond_gap() else { return };
         let (next, index) = (chain.at.next, receipt.entry.index);
         let text = format!("entries {next} to {} of device {device}", index - 1);
         if chain.closed {
             let boot = chain.at.epoch;
             self.report.notes.push(format!("{text}, boot {boot}, were lost when it restarted"));
+            // That it has restarted is the host's word until the device signs in a later boot.
+            self.unsettled |= !has_restarted;
         } else if place.sequence > self.started {
             self.report.notes.push(format!("{text} are not recorded yet"));
+            self.unsettled = true;
         } else if self.report.fault.is_none() {
             self.fault(place.clone(), &format!("{text} before the one recorded here are missing"));
         }

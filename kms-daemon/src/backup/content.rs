@@ -1,9 +1,11 @@
 //! Which files of a data directory are in a backup.
 //!
 //! Everything, but for what belongs to a running daemon (locks, sockets, the reserve), what is
-//! being written (`*.new`), and, if so decided, the flash of devices that run there. Store and audit
-//! log come from a snapshot, and what is beside the flashes as well: what is written there of the log or
-//! the store must not be newer than these. The flashes themselves are read after the snapshot.
+//! being written (`*.new`), and, if so decided, the flash of devices that run there. For a flash counts
+//! each file below `hsm/` but those that the daemon is known to write beside them, and each file
+//! elsewhere that has a flash image in it: a copy of a flash holds the domain key as well. Store and
+//! audit log come from a snapshot, and what is beside the flashes as well: what is written there of the
+//! log or the store must not be newer than these. The flashes themselves are read after the snapshot.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,17 +15,23 @@ use zeroize::Zeroizing;
 
 use super::manifest::{AUDIT, RegionOf, STORE};
 use super::{BackupError, failed};
+use crate::devices::place::Place;
+use crate::status::LAST_BACKUP;
 use crate::{devices, durable};
 
 /// Not in a backup, at the top of a data directory.
-const LEFT_OUT: [&str; 5] =
-    [STORE, AUDIT, "reserve", super::snapshot::DIRECTORY, super::restore::MARK];
+const LEFT_OUT: [&str; 6] =
+    [STORE, AUDIT, "reserve", super::snapshot::DIRECTORY, super::restore::MARK, LAST_BACKUP];
 /// Flash images and small files are held in memory until they are written.
 const SMALL: u64 = 1 << 20;
 /// How often a file may change while it is read.
 const TRIES: usize = 100;
 /// Directories within directories.
 const DEEPEST: usize = 16;
+/// What segments of a flash begin with, and what each record of it ends with (`hsm-firmware`, `nv`).
+const OF_FLASH: [&[u8]; 2] = [b"SRNV", b"committd"];
+/// Where these are: at multiples of this, in an archive as well.
+const STEP: usize = 16;
 
 /// Whether the flash of devices that run in the data directory is in the backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,53 +59,67 @@ pub(super) enum Source {
     File(PathBuf),
 }
 
-/// The content of a backup of `data`, with store and audit log out of `snapshot`.
+/// What a backup is to be made of.
+pub(super) struct Gathered {
+    pub(super) regions: Vec<RegionOf>,
+    pub(super) items: Vec<Item>,
+    /// Flashes, and what may be one, that are not in it.
+    pub(super) left_out: Vec<String>,
+}
+
+/// The content of a backup of `data`, with store and audit log out of `snapshot`. `target` is the
+/// directory that the backup is written to, canonical.
 pub(super) fn gather(
     data: &Path,
     snapshot: &Path,
     devices: Devices,
-) -> Result<(Vec<RegionOf>, Vec<Item>), BackupError> {
+    target: &Path,
+) -> Result<Gathered, BackupError> {
     let mut found = Vec::new();
-    walk(data, "", 0, &mut found)?;
-    let (flashes, rest): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|path| flash_of(path).is_some());
-    let mut names: Vec<String> = flashes.iter().filter_map(|path| flash_of(path)).collect();
-    names.dedup();
-    if devices == Devices::Undecided && !names.is_empty() {
+    walk(data, "", 0, Some(target), &mut found)?;
+    let (mut flashes, mut beside, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    for path in found {
+        match Place::of(&path) {
+            Some(Place::Beside) => beside.push(path),
+            Some(Place::Flash { .. } | Place::Unknown) => flashes.push(path),
+            None if has_flash(&data.join(&path))? => flashes.push(path),
+            None => rest.push(path),
+        }
+    }
+    if devices == Devices::Undecided && !flashes.is_empty() {
+        let mut names: Vec<&str> = flashes.iter().map(|path| name_of(path)).collect();
+        names.dedup();
         return Err(BackupError::DevicesUndecided(names.join(", ")));
     }
-    let flashes = if devices == Devices::With { flashes } else { Vec::new() };
-    let (beside, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|path| is_beside(path));
+    let left_out = if devices == Devices::With { Vec::new() } else { std::mem::take(&mut flashes) };
     let mut regions = regions(snapshot)?;
     for path in &flashes {
-        let (region, name) = path
-            .strip_prefix("hsm/")
-            .and_then(|rest| Some((rest.split('/').next()?, flash_of(path)?)))
-            .unwrap_or_default();
-        if let Some(region) = regions.iter_mut().find(|known| known.region == region)
-            && !region.flashes.contains(&name)
+        // A copy is not counted on: nobody knows of what it is one.
+        if let Some(Place::Flash { region, device }) = Place::of(path)
+            && let Some(region) = regions.iter_mut().find(|known| known.region == region)
         {
-            region.flashes.push(name);
+            region.flashes.push(device.to_owned());
         }
     }
     let mut items = Vec::new();
     let mut audit = Vec::new();
-    walk(&snapshot.join(AUDIT), "", 0, &mut audit)?;
+    walk(&snapshot.join(AUDIT), "", 0, None, &mut audit)?;
     let audit = audit.into_iter().map(|name| format!("{AUDIT}/{name}"));
     for path in std::iter::once(STORE.to_owned()).chain(audit) {
         let from = snapshot.join(&path);
         let bytes = fs::metadata(&from).map_err(failed("read", &from))?.len();
         items.push(Item { path, bytes, source: Source::File(from) });
     }
-    let beside = beside.into_iter().map(|path| (snapshot.join(&path), path));
-    let others = rest.into_iter().chain(flashes).map(|path| (data.join(&path), path));
-    for (from, path) in beside.chain(others) {
+    let beside = beside.into_iter().map(|path| (snapshot.join(&path), path, false));
+    let rest = rest.into_iter().map(|path| (data.join(&path), path, false));
+    let flashes = flashes.into_iter().map(|path| (data.join(&path), path, true));
+    for (from, path, is_flash) in beside.chain(rest).chain(flashes) {
         let bytes = match fs::metadata(&from) {
             // Files come and go under another name.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             data => data.map_err(failed("read", &from))?.len(),
         };
-        if bytes > SMALL && flash_of(&path).is_none() {
+        if bytes > SMALL && !is_flash {
             items.push(Item { path, bytes, source: Source::File(from) });
             continue;
         }
@@ -105,14 +127,32 @@ pub(super) fn gather(
         let bytes = content.len() as u64;
         items.push(Item { path, bytes, source: Source::Memory(content) });
     }
-    Ok((regions, items))
+    Ok(Gathered { regions, items, left_out })
+}
+
+/// Refuses a directory that is within what is backed up.
+pub(super) fn ensure_outside(data: &Path, target: &Path) -> Result<(), BackupError> {
+    walk(data, "", 0, Some(target), &mut Vec::new())
+}
+
+/// The domains of which a backup of `data` with devices holds a flash.
+pub(super) fn domains_with_flash(data: &Path) -> Result<Vec<String>, BackupError> {
+    let mut found = Vec::new();
+    walk(data, "", 0, None, &mut found)?;
+    let with_flash = |name: &str| {
+        found.iter().any(
+            |path| matches!(Place::of(path), Some(Place::Flash { region, .. }) if region == name),
+        )
+    };
+    let known = regions(data)?.into_iter().filter(|region| with_flash(&region.region));
+    Ok(known.filter_map(|region| region.domain).collect())
 }
 
 /// Copies what is beside the flashes in a data directory.
 pub(super) fn copy_beside(data: &Path, snapshot: &Path) -> Result<(), BackupError> {
     let mut found = Vec::new();
-    walk(data, "", 0, &mut found)?;
-    for path in found.into_iter().filter(|path| is_beside(path)) {
+    walk(data, "", 0, None, &mut found)?;
+    for path in found.into_iter().filter(|path| Place::of(path) == Some(Place::Beside)) {
         let (from, to) = (data.join(&path), snapshot.join(&path));
         let content = read_stable(&from)?;
         let parent = to.parent().unwrap_or(snapshot);
@@ -122,13 +162,21 @@ pub(super) fn copy_beside(data: &Path, snapshot: &Path) -> Result<(), BackupErro
     Ok(())
 }
 
-/// Whether a file is one beside the flashes, and none itself.
-fn is_beside(path: &str) -> bool {
-    path.starts_with("hsm/") && flash_of(path).is_none()
-}
-
-/// The paths of the regular files below `dir`, in order, relative to it.
-fn walk(dir: &Path, below: &str, depth: usize, found: &mut Vec<String>) -> Result<(), BackupError> {
+/// The paths of the regular files below `dir`, in order, relative to it. None of its directories may
+/// be, or hold, `target`: a backup would hold those before it.
+fn walk(
+    dir: &Path,
+    below: &str,
+    depth: usize,
+    target: Option<&Path>,
+    found: &mut Vec<String>,
+) -> Result<(), BackupError> {
+    if let Some(target) = target {
+        let dir = fs::canonicalize(dir).map_err(failed("read", dir))?;
+        if target.starts_with(&dir) {
+            return Err(BackupError::Inside { target: target.to_owned(), dir });
+        }
+    }
     let mut entries = fs::read_dir(dir)
         .and_then(|entries| entries.collect::<Result<Vec<_>, _>>())
         .map_err(failed("read", dir))?;
@@ -148,7 +196,7 @@ fn walk(dir: &Path, below: &str, depth: usize, found: &mut Vec<String>) -> Resul
         match fs::metadata(&path) {
             Ok(data) if data.is_file() => found.push(relative),
             Ok(data) if data.is_dir() && depth < DEEPEST => {
-                walk(&path, &relative, depth + 1, found)?;
+                walk(&path, &relative, depth + 1, target, found)?;
             }
             Ok(data) if data.is_dir() => {
                 let source = io::Error::other("too many directories within each other");
@@ -163,16 +211,37 @@ fn walk(dir: &Path, below: &str, depth: usize, found: &mut Vec<String>) -> Resul
     Ok(())
 }
 
-/// The name of the device that a file is the flash of, `soft-0` or `qemu-0`.
-fn flash_of(path: &str) -> Option<String> {
-    let mut parts = path.strip_prefix("hsm/")?.split('/').skip(1);
-    let name = parts.next()?;
-    let device = match name.strip_suffix(".flash") {
-        Some(device) => device,
-        None => parts.next().map(|_| name)?,
+/// What people call a flash: by its device, or else by its path.
+fn name_of(path: &str) -> &str {
+    match Place::of(path) {
+        Some(Place::Flash { device, .. }) => device,
+        _ => path,
+    }
+}
+
+/// Whether a flash image is in a file, as it is or in an archive that is not compressed.
+fn has_flash(path: &Path) -> Result<bool, BackupError> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file.map_err(failed("read", path))?,
     };
-    let numbered = |kind| device.strip_prefix(kind).is_some_and(|n| n.parse::<u8>().is_ok());
-    (numbered("soft-") || numbered("qemu-")).then(|| device.to_owned())
+    let mut block = Zeroizing::new(vec![0; 4096 * STEP]);
+    loop {
+        let mut filled = 0;
+        while filled < block.len() {
+            match file.read(&mut block[filled..]).map_err(failed("read", path))? {
+                0 => break,
+                more => filled += more,
+            }
+        }
+        let is_of_flash = |part: &[u8]| OF_FLASH.iter().any(|mark| part.starts_with(mark));
+        if block[..filled].chunks(STEP).any(is_of_flash) {
+            return Ok(true);
+        }
+        if filled < block.len() {
+            return Ok(false);
+        }
+    }
 }
 
 fn regions(data: &Path) -> Result<Vec<RegionOf>, BackupError> {
@@ -203,19 +272,4 @@ fn read_stable(path: &Path) -> Result<Zeroizing<Vec<u8>>, BackupError> {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     Err(BackupError::Changing(path.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flashes_are_known_by_their_place() {
-        let name = |path| flash_of(path);
-        assert_eq!(name("hsm/us-east-1/soft-0.flash").as_deref(), Some("soft-0"));
-        assert_eq!(name("hsm/us-east-1/qemu-3/flash.img").as_deref(), Some("qemu-3"));
-        for other in ["hsm/us-east-1/devices.json", "hosts/crypto-user.pem", "soft-0.flash"] {
-            assert_eq!(name(other), None, "{other}");
-        }
-    }
 }

@@ -1,7 +1,13 @@
 //! What an installation knows of its last backup.
 
-use serde::{Deserialize, Serialize};
+use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::durable;
+use crate::status::LAST_BACKUP;
 use crate::store::{Store, StoreError, Transaction};
 
 /// Where it is in the store.
@@ -31,6 +37,18 @@ impl LastBackup {
     /// The version that is written and read.
     pub const VERSION: u32 = 1;
 
+    /// Writes what is known of the last backup beside the store, for who can read the data directory;
+    /// whether that is done. Blocks.
+    pub(crate) fn note(data: &Path, last: Option<&Self>) -> bool {
+        let path = data.join(LAST_BACKUP);
+        let text = serde_json::to_string_pretty(&last).unwrap_or_default() + "\n";
+        let written = durable::write(&path, text.as_bytes(), 0o600);
+        if let Err(error) = &written {
+            tracing::warn!(path = %path.display(), %error, "cannot write; it is tried again");
+        }
+        written.is_ok()
+    }
+
     /// Reads it. What a newer release wrote is none that counts here.
     ///
     /// # Errors
@@ -39,6 +57,12 @@ impl LastBackup {
         let entry = store.get(STORE_KEY).await?.value;
         let record = entry.and_then(|entry| serde_json::from_slice::<Self>(&entry.value).ok());
         Ok(record.filter(|record| record.version == Self::VERSION))
+    }
+
+    /// The moment that it is of.
+    #[must_use]
+    pub fn time(&self) -> Option<OffsetDateTime> {
+        OffsetDateTime::parse(&self.created, &Rfc3339).ok()
     }
 
     /// Makes it the last one; durable when this returns.
@@ -69,6 +93,7 @@ mod tests {
             domains: vec!["00".repeat(16)],
             audit_sequence: 5,
         };
+        assert_eq!(last.time().unwrap().unix_timestamp(), 1_795_834_800);
         last.write(&store).await.unwrap();
         assert_eq!(LastBackup::read(&store).await.unwrap(), Some(last));
         let golden = r#"{"version":1,"created":"2026-11-28T03:00:00Z","path":"/backup/a","bytes":12,"sha256":"ab","domains":["00000000000000000000000000000000"],"auditSequence":5}"#;

@@ -1,11 +1,14 @@
 //! Backups of a data directory, without a daemon.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use host_driver::transport::loopback::{self, Loopback};
+use hsm_firmware::board::host::{Config as DeviceConfig, FlashImage, HostDevice, Registry};
 use serde_json::json;
 
 use super::*;
@@ -295,6 +298,7 @@ async fn what_a_crash_left_is_taken_over_and_another_is_waited_for() {
     // A snapshot, and half a backup.
     fs::create_dir_all(rig.data().join("backup/00")).unwrap();
     fs::write(rig.file("one.backup.partial"), "half of it").unwrap();
+    fs::set_permissions(rig.file("one.backup.partial"), PermissionsExt::from_mode(0o600)).unwrap();
     assert!(verify(&rig.file("one.backup.partial"), &passphrase(), &mut |_, _| {}).is_err());
     let snapshot = rig.snapshots.prepare().await.unwrap();
     assert_eq!(fs::read_dir(rig.data().join("backup")).unwrap().count(), 1);
@@ -320,10 +324,185 @@ async fn the_last_backup_is_remembered_once_it_is_whole() {
         sha256: "ab".to_owned(),
         domains: Vec::new(),
     };
-    let late = rig.snapshots.complete(&first.id, done.clone()).await.unwrap_err();
+    let proof = second.proof().unwrap();
+    let late = rig.snapshots.complete(&first.id, &proof, done.clone()).await.unwrap_err();
     assert!(matches!(late, SnapshotError::Unknown));
     assert_eq!(LastBackup::read(&*rig.store).await.unwrap(), None);
-    let last = rig.snapshots.complete(&second.id, done).await.unwrap();
+    let last = rig.snapshots.complete(&second.id, &proof, done).await.unwrap();
     assert_eq!(LastBackup::read(&*rig.store).await.unwrap(), Some(last));
     assert!(!rig.data().join("backup").exists());
+}
+
+/// Copies that people make before they try something, and what they call them.
+const COPIES: [&str; 7] = [
+    "hsm/us-east-1/soft-0.flash.old",
+    "hsm/us-east-1/soft-0.flash~",
+    "hsm/us-east-1/away/soft-0.flash",
+    "hsm/us-east-1/qemu-1/flash.img.1",
+    "hsm/us-east-1/devices.json.old",
+    "hsm/us-east-1.old/soft-0.flash",
+    "hsm/copy",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_flash_is_a_flash() {
+    let rig = Rig::new().await;
+    rig.work(1).await;
+    fs::remove_file(rig.data().join("hsm/us-east-1/soft-0.flash")).unwrap();
+    for (number, copy) in COPIES.into_iter().enumerate() {
+        let path = rig.data().join(copy);
+        private(path.parent().unwrap());
+        fs::write(&path, FLASH).unwrap();
+        // Not even one alone goes unseen.
+        let refused = rig.back_up("x.backup", Devices::Undecided).await.unwrap_err();
+        assert!(
+            matches!(&refused, BackupError::DevicesUndecided(names) if names == copy),
+            "{copy}: {refused}"
+        );
+        let snapshot = rig.snapshots.prepare().await.unwrap();
+        assert!(!snapshot.directory.join(copy).exists(), "{copy} is in the snapshot");
+        let name = format!("{number}.backup");
+        let made = rig.write(&name, Devices::Without, &snapshot).unwrap();
+        assert_eq!(made.left_out, [copy]);
+        assert!(made.manifest.files.iter().all(|file| file.path != copy), "{copy}");
+        rig.restore(&name, &number.to_string()).unwrap();
+        assert!(!rig.file(&number.to_string()).join(copy).exists(), "{copy}");
+        // With devices it is there, and nobody counts on it.
+        let with = format!("{number}.with");
+        let made = rig.back_up(&with, Devices::With).await.unwrap();
+        assert_eq!((made.manifest.domains_held(), made.left_out), (Vec::new(), Vec::new()));
+        rig.restore(&with, &format!("{number}-with")).unwrap();
+        assert_eq!(fs::read(rig.file(&format!("{number}-with")).join(copy)).unwrap(), FLASH);
+        fs::remove_file(&path).unwrap();
+        let all = rig.data().join("hsm/us-east-1.old");
+        let _ = fs::remove_dir(all);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flash_elsewhere_in_the_directory_is_known_by_what_is_in_it() {
+    let rig = Rig::new().await;
+    rig.work(1).await;
+    fs::remove_file(rig.data().join("hsm/us-east-1/soft-0.flash")).unwrap();
+    // As the firmware of a device in this process writes it.
+    let image = rig.file("image");
+    let device = HostDevice::spawn(DeviceConfig {
+        flash: FlashImage::File(image.clone()),
+        sealing_key: None,
+        registry: Registry::default(),
+    })
+    .unwrap();
+    let (near, far) = loopback::pair();
+    let Loopback { mut reader, writer } = far;
+    let read = move |out: &mut [u8], patience| Ok(reader.read_timeout(out, patience));
+    device.attach(read, writer).unwrap();
+    let by = Instant::now() + Duration::from_secs(30);
+    while !fs::read(&image).unwrap().windows(8).any(|bytes| bytes == b"committd") {
+        assert!(Instant::now() < by, "nothing is written to the flash");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop((near, device));
+    let flash = fs::read(&image).unwrap();
+    // As it is, as half of it is, and behind the header of an archive.
+    for (name, content) in [
+        ("kept", flash.clone()),
+        ("half", flash[..flash.len() / 2].to_vec()),
+        ("kept.tar", [vec![0; 512], flash.clone()].concat()),
+    ] {
+        fs::write(rig.data().join(name), content).unwrap();
+        let made = rig.back_up(&format!("{name}.backup"), Devices::Without).await.unwrap();
+        assert_eq!(made.left_out, [name]);
+        assert!(made.manifest.files.iter().all(|file| file.path != name), "{name}");
+        fs::remove_file(rig.data().join(name)).unwrap();
+    }
+    let made = rig.back_up("none.backup", Devices::Undecided).await.unwrap();
+    assert_eq!(made.left_out, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_not_written_to_what_it_is_of() {
+    let rig = Rig::new().await;
+    rig.work(1).await;
+    private(&rig.data().join("backups"));
+    private(&rig.file("elsewhere/below"));
+    symlink(rig.file("elsewhere"), rig.data().join("linked")).unwrap();
+    for target in ["data/x", "data/backups/x", "data/linked/x", "elsewhere/x", "elsewhere/below/x"]
+    {
+        let refused = check_target(&rig.file(target), &rig.data()).unwrap_err();
+        assert!(matches!(refused, BackupError::Inside { .. }), "{target}: {refused}");
+        let refused = rig.back_up(target, Devices::With).await.unwrap_err();
+        assert!(matches!(refused, BackupError::Inside { .. }), "{target}: {refused}");
+        assert!(!rig.file(target).exists(), "{target}");
+    }
+    check_target(&rig.file("x"), &rig.data()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_has_read_a_snapshot_says_that_there_is_a_backup() {
+    let rig = Rig::new().await;
+    rig.work(1).await;
+    let domain = "d0".repeat(16);
+    let done = |domains: &[&str]| Done {
+        path: "/nowhere".to_owned(),
+        bytes: 1,
+        sha256: "00".repeat(32),
+        domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+    };
+    let snapshot = rig.snapshots.prepare().await.unwrap();
+    let proof = snapshot.proof().unwrap();
+    for wrong in ["", "00", &"00".repeat(32), &proof[1..]] {
+        let refused = rig.snapshots.complete(&snapshot.id, wrong, done(&[&domain])).await;
+        assert!(matches!(refused, Err(SnapshotError::Unproven)), "{wrong}");
+    }
+    // Nor does a backup hold what was not there.
+    let other = "d1".repeat(16);
+    let refused = rig.snapshots.complete(&snapshot.id, &proof, done(&[&domain, &other])).await;
+    assert!(matches!(refused, Err(SnapshotError::NoFlash(named)) if named == other));
+    assert_eq!(LastBackup::read(&*rig.store).await.unwrap(), None);
+    rig.snapshots.complete(&snapshot.id, &proof, done(&[&domain])).await.unwrap();
+    assert_eq!(
+        LastBackup::read(&*rig.store).await.unwrap().unwrap().domains,
+        std::slice::from_ref(&domain)
+    );
+    // It was good once.
+    let again = rig.snapshots.complete(&snapshot.id, &proof, done(&[&domain])).await;
+    assert!(matches!(again, Err(SnapshotError::Unknown)));
+    // A flash that is lost is in no backup, and a copy of it is nothing to count on.
+    let flash = rig.data().join("hsm/us-east-1/soft-0.flash");
+    fs::rename(&flash, flash.with_extension("flash.old")).unwrap();
+    let snapshot = rig.snapshots.prepare().await.unwrap();
+    let proof = snapshot.proof().unwrap();
+    let refused = rig.snapshots.complete(&snapshot.id, &proof, done(&[&domain])).await;
+    assert!(matches!(refused, Err(SnapshotError::NoFlash(_))));
+    // The proof is in no backup.
+    let made = rig.write("x.backup", Devices::With, &snapshot).unwrap();
+    assert!(made.manifest.files.iter().all(|file| !file.path.contains("proof")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_has_an_end() {
+    let rig = Rig::new().await;
+    rig.work(1).await;
+    let directory = rig.data().join("backup");
+    let snapshot = rig.snapshots.prepare().await.unwrap();
+    let proof = snapshot.proof().unwrap();
+    assert_eq!(snapshot::LIFETIME.as_secs(), 3600);
+    assert!(!rig.snapshots.expire_older(snapshot::LIFETIME).await && directory.exists());
+    assert!(rig.snapshots.expire_older(Duration::ZERO).await && !directory.exists());
+    assert!(!rig.snapshots.expire_older(Duration::ZERO).await);
+    let done = Done {
+        path: "/nowhere".to_owned(),
+        bytes: 1,
+        sha256: "00".repeat(32),
+        domains: Vec::new(),
+    };
+    let late = rig.snapshots.complete(&snapshot.id, &proof, done).await;
+    assert!(matches!(late, Err(SnapshotError::Unknown)));
+    // And with the daemon.
+    rig.snapshots.prepare().await.unwrap();
+    assert!(directory.exists());
+    rig.snapshots.end().await;
+    assert!(!directory.exists());
+    assert!(matches!(rig.snapshots.prepare().await, Err(SnapshotError::Stopping)));
+    assert!(!directory.exists());
 }

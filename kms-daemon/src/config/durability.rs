@@ -1,12 +1,14 @@
 //! How the audit log is kept, and what of the disk is.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::settings::Settings;
 use super::{Compression, ConfigError, value};
 use crate::audit::Policy;
 use crate::space::DiskPolicy;
+use crate::trail::{Place, Schedule};
 
 /// Refusals a second that a source is told the reason of.
 const REFUSAL_RATE: u32 = 50;
@@ -55,6 +57,56 @@ impl Settings {
         Ok(DiskPolicy { reserve, warn })
     }
 
+    /// Where the buckets of trails are, for a daemon of this Region.
+    pub(super) fn trail_place(&self, region: &str) -> Result<Option<Place>, ConfigError> {
+        let credentials = self.trail_credentials.clone();
+        let Some(text) = &self.trail_store else {
+            return match credentials {
+                Some(_) => {
+                    Err(value("trail-credentials is for trail-store: say where buckets are"))
+                }
+                None => Ok(None),
+            };
+        };
+        if !text.contains("://") {
+            return match (text.is_empty(), credentials) {
+                (false, None) => Ok(Some(Place::Directory(PathBuf::from(text)))),
+                (true, _) => Err(value("trail-store is a directory or a URL")),
+                (_, Some(_)) => Err(value("trail-credentials is for a trail-store with a URL")),
+            };
+        }
+        let (endpoint, region) = text.split_once(',').unwrap_or((text, region));
+        let wrong = || {
+            value(format_args!(
+                "trail-store {text:?} is neither a directory nor a URL such as \
+                 https://s3.eu-central-1.amazonaws.com,eu-central-1"
+            ))
+        };
+        let uri: hyper::Uri = endpoint.parse().map_err(|_| wrong())?;
+        let plain = uri.path() == "/" && uri.query().is_none();
+        let known = ["http", "https"].contains(&uri.scheme_str().unwrap_or_default());
+        let credential = uri.authority().is_none_or(|authority| authority.as_str().contains('@'));
+        if !plain || !known || credential || region.is_empty() {
+            return Err(wrong());
+        }
+        let (endpoint, region) = (endpoint.trim_end_matches('/').to_owned(), region.to_owned());
+        Ok(Some(Place::S3 { endpoint, region, credentials }))
+    }
+
+    /// How often trails are delivered.
+    pub(super) fn trail_schedule(&self) -> Result<Schedule, ConfigError> {
+        match self.trail_interval.as_deref() {
+            None => Ok(Schedule::default()),
+            Some(&[files @ 1..=3600, digests @ 1..=86_400]) if digests.is_multiple_of(files) => {
+                Ok(Schedule { files, digests })
+            }
+            Some(_) => Err(value(
+                "trail-interval is two numbers of seconds: up to 3600 between files, and a multiple \
+                 of that up to 86400 between digests, such as 300,3600",
+            )),
+        }
+    }
+
     pub(super) fn refusals(&self) -> Result<u32, ConfigError> {
         match self.refusal_rate.unwrap_or(REFUSAL_RATE) {
             0 => Err(value("refusal-rate is at least 1 a second")),
@@ -86,6 +138,39 @@ fn size(name: &str, text: &str, (least, most): (u64, u64)) -> Result<u64, Config
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_of_trails() {
+        let place = |store: &str, credentials: Option<&str>| {
+            Settings {
+                trail_store: Some(store.to_owned()),
+                trail_credentials: credentials.map(PathBuf::from),
+                ..Settings::default()
+            }
+            .trail_place("us-east-1")
+        };
+        let directory = place("/far", None).unwrap().unwrap();
+        assert_eq!(directory, Place::Directory(PathBuf::from("/far")));
+        let s3 = |text: &str| match place(text, Some("c")).unwrap() {
+            Some(Place::S3 { endpoint, region, .. }) => (endpoint, region),
+            other => panic!("{other:?}"),
+        };
+        let own = |endpoint: &str, region: &str| (endpoint.to_owned(), region.to_owned());
+        assert_eq!(s3("http://127.0.0.1:5000"), own("http://127.0.0.1:5000", "us-east-1"));
+        assert_eq!(s3("https://s3.example/,x"), own("https://s3.example", "x"));
+        for wrong in ["", "ftp://x", "https://a@s3.example", "https://s3.example/b", "https://x,"] {
+            assert!(place(wrong, None).is_err(), "{wrong}");
+        }
+        assert!(place("/far", Some("c")).is_err());
+        let schedule = |seconds: &[u64]| {
+            let trail_interval = Some(seconds.to_vec());
+            Settings { trail_interval, ..Settings::default() }.trail_schedule().ok()
+        };
+        assert_eq!(schedule(&[1, 3]), Some(Schedule { files: 1, digests: 3 }));
+        for wrong in [&[2, 3][..], &[0, 1], &[5], &[1, 2, 3], &[3601, 3601], &[1, 86_401]] {
+            assert_eq!(schedule(wrong), None, "{wrong:?}");
+        }
+    }
 
     #[test]
     fn sizes() {

@@ -55,7 +55,8 @@ pub(super) struct Settings {
     #[arg(long, value_name = "FILE", env = "STRONGROOM_TLS_KEY", requires = "tls_cert")]
     pub(super) tls_key: Option<PathBuf>,
     /// Host name or address that clients call this daemon by, for the certificate that is made
-    /// [default: localhost and the addresses of --listen]; asks for TLS; repeatable.
+    /// [default: localhost and the addresses of --listen]; asks for TLS; repeatable. Its authority
+    /// can vouch for what is below a name as well: kms.example.com rather than example.com.
     #[arg(
         long,
         value_name = "NAME",
@@ -113,10 +114,28 @@ pub(super) struct Settings {
     /// CloudTrail's form below AWSLogs in it [default: none].
     #[arg(long, value_name = "DIR", env = "STRONGROOM_AUDIT_DELIVER")]
     pub(super) audit_deliver: Option<PathBuf>,
-    /// Days that files of the audit log are kept, once delivered if they are to be; or forever
+    /// Days that files of the audit log are kept, and until they are delivered if they are to be; or forever
     /// [default: forever].
     #[arg(long, value_name = "DAYS", env = "STRONGROOM_AUDIT_KEEP")]
     pub(super) audit_keep: Option<String>,
+    /// Where the buckets of trails are: a directory that has a directory for each, or the URL of an
+    /// S3-compatible service, with a comma and the Region of its signatures if that is another than
+    /// the first of --region [default: none].
+    #[arg(long, value_name = "DIR|URL[,REGION]", env = "STRONGROOM_TRAIL_STORE")]
+    pub(super) trail_store: Option<String>,
+    /// File with the access key for it, in the form of ~/.aws/credentials [default: the variables
+    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, else the machine's own role].
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_TRAIL_CREDENTIALS")]
+    pub(super) trail_credentials: Option<PathBuf>,
+    /// Seconds between files of a trail, and between its digests, a multiple of that
+    /// [default: 300,3600].
+    #[arg(
+        long,
+        value_name = "SECONDS,SECONDS",
+        env = "STRONGROOM_TRAIL_INTERVAL",
+        value_delimiter = ','
+    )]
+    pub(super) trail_interval: Option<Vec<u64>>,
     /// Refusals a second that an address without a valid signature is told the reason of; more are
     /// answered with ThrottlingException [default: 50].
     #[arg(long, value_name = "RATE", env = "STRONGROOM_REFUSAL_RATE")]
@@ -167,6 +186,9 @@ impl Settings {
             audit_compress: self.audit_compress.or(file.audit_compress),
             audit_deliver: self.audit_deliver.or(file.audit_deliver),
             audit_keep: self.audit_keep.or(file.audit_keep),
+            trail_store: self.trail_store.or(file.trail_store),
+            trail_credentials: self.trail_credentials.or(file.trail_credentials),
+            trail_interval: self.trail_interval.or(file.trail_interval),
             refusal_rate: self.refusal_rate.or(file.refusal_rate),
             disk_reserve: self.disk_reserve.or(file.disk_reserve),
             disk_warn: self.disk_warn.or(file.disk_warn),

@@ -6,21 +6,29 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
 use super::{Failure, Outcome, Output};
-use crate::audit::{Network, Query, Report, holds_files, parse_time, verify};
+use crate::audit::{Network, Query, holds_files, parse_time};
 
+mod anchor;
 mod export;
 mod query;
 mod table;
 mod tail;
+mod verify;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Recompute the chains of the log and of the devices, and name the first record that was
-    /// changed, removed or reordered.
-    Verify {
-        /// The audit directory, for example `DIR/audit` of the daemon's data directory.
-        dir: PathBuf,
-    },
+    /// Say up to where a log is proven and by which device, or name the first record that was changed,
+    /// removed or reordered.
+    #[command(
+        after_help = "Exit codes: 0 proven to its end; 1 broken; 2 cannot be verified; 3 intact, but its \
+                      end is not proven (yet: it is while kmsd runs, and was not stopped in order); 4 its \
+                      chains fit together, but without a trust anchor nobody vouches for the devices \
+                      that signed it."
+    )]
+    Verify(verify::Arguments),
+    /// Write down the devices that sign a log, and where it is now, for `verify --trust-anchor`. Do it when
+    /// you trust the machine, compare the fingerprints, and keep the file elsewhere.
+    Anchor(anchor::Arguments),
     /// Who did what, with which key, from where: the records of the log, in their order. With --json,
     /// each as CloudTrail has it, on a line of its own. Ends with code 1 if something is missing or
     /// cannot be read, which is told on standard error.
@@ -34,6 +42,34 @@ pub(super) enum Command {
     /// Write the records as files of CloudTrail's own form, AWSLogs/ACCOUNT/CloudTrail/REGION/…, for
     /// programs that read these.
     Export(export::Arguments),
+}
+
+/// Which part of which log is read, and which of its records are asked for.
+#[derive(Debug, clap::Args)]
+struct Selection {
+    /// Audit directories of one log: `DIR/audit` of the data directory, and where its files were
+    /// delivered to; or files of CloudTrail's form.
+    #[arg(required = true)]
+    dir: Vec<PathBuf>,
+    /// Only records from this time on: 2026-11-28T09:00:00Z, 2026-11-28, yesterday, today, or how long
+    /// ago: 30m, 2h, 3d. Days are those of UTC.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<OffsetDateTime>,
+    /// Only records before this time.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<OffsetDateTime>,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+impl Selection {
+    fn query(&self) -> Query {
+        self.filter.query(self.since, self.until)
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        directories(&self.dir)
+    }
 }
 
 /// Which records are asked for.
@@ -72,11 +108,8 @@ impl Filter {
 
 pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     match command {
-        Command::Verify { dir } => {
-            let report = verify(&dir)?;
-            output.print(&report, print)?;
-            Ok(if report.fault.is_none() { Outcome::Good } else { Outcome::Bad })
-        }
+        Command::Verify(arguments) => verify::run(&arguments, output),
+        Command::Anchor(arguments) => anchor::run(&arguments, output),
         Command::Query(arguments) => until_closed(query::run(&arguments, output)),
         Command::Tail(arguments) => until_closed(tail::run(&arguments, output)),
         Command::Export(arguments) => until_closed(export::run(&arguments, output)),
@@ -126,32 +159,4 @@ fn directories(given: &[PathBuf]) -> Vec<PathBuf> {
 /// Reads a time, as of now.
 fn time(text: &str) -> Result<OffsetDateTime, String> {
     parse_time(text, OffsetDateTime::now_utc())
-}
-
-fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
-    if let Some(fault) = &report.fault {
-        writeln!(out, "NOT INTACT: {}:{}", fault.file.display(), fault.line)?;
-        if let Some(event) = &fault.event_id {
-            writeln!(out, "  event   {event}")?;
-        }
-        writeln!(out, "  reason  {}", fault.reason)?;
-        return writeln!(out, "{} records before it are intact.", report.records);
-    }
-    writeln!(out, "intact: {} records in {} files", report.records, report.files)?;
-    writeln!(out, "  last    {} {:?}", report.tip.sequence, report.tip.hash)?;
-    if report.removed > 0 {
-        let last = report.removed;
-        writeln!(out, "  removed records 1 to {last}, as the log was to be kept; it says so")?;
-    }
-    if report.vouched > 0 {
-        writeln!(out, "  signed  by a device up to record {}", report.vouched)?;
-    }
-    for chain in &report.devices {
-        write!(out, "  device  {} boot {}: {} entries", chain.device, chain.epoch, chain.entries)?;
-        match chain.lost {
-            0 => writeln!(out)?,
-            lost => writeln!(out, ", {lost} lost with the device")?,
-        }
-    }
-    report.notes.iter().try_for_each(|note| writeln!(out, "  note    {note}"))
 }

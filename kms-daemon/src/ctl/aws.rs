@@ -70,6 +70,31 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     }
 }
 
+/// An AWS service, by which an endpoint may be configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    Kms,
+    Iam,
+}
+
+impl Service {
+    /// The variable of the environment that names its endpoint.
+    const fn variable(self) -> &'static str {
+        match self {
+            Self::Kms => "AWS_ENDPOINT_URL_KMS",
+            Self::Iam => "AWS_ENDPOINT_URL_IAM",
+        }
+    }
+
+    /// Its name in a `services` section.
+    const fn section(self) -> &'static str {
+        match self {
+            Self::Kms => "kms",
+            Self::Iam => "iam",
+        }
+    }
+}
+
 /// A file in the format of the AWS CLI. It may have secrets in it.
 struct File {
     path: PathBuf,
@@ -137,12 +162,20 @@ impl Aws {
     }
 
     /// Where the daemon is, unless it is where `kmsd` is by default: by service, then for all, in
-    /// the environment, then in the files.
-    pub(super) fn endpoint(&self) -> Result<Option<Found<String>>, Failure> {
+    /// the environment, then in the files. What the AWS CLI would send to AWS itself goes to where KMS
+    /// is: a daemon serves both.
+    pub(super) fn endpoint(&self, service: Service) -> Result<Option<Found<String>>, Failure> {
         if self.ignores_endpoints() {
             return Ok(None);
         }
-        let of_environment = self.environment.found(&["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"]);
+        match self.configured(service)? {
+            None if service != Service::Kms => self.configured(Service::Kms),
+            found => Ok(found),
+        }
+    }
+
+    fn configured(&self, service: Service) -> Result<Option<Found<String>>, Failure> {
+        let of_environment = self.environment.found(&[service.variable(), "AWS_ENDPOINT_URL"]);
         if of_environment.is_some() {
             return Ok(of_environment);
         }
@@ -156,7 +189,9 @@ impl Aws {
                     "{origin} names services = {name}, but there is no [services {name}]"
                 ))
             })?;
-            if let Some(url) = ini::nested(&config.text, section, ("kms", "endpoint_url")) {
+            if let Some(url) =
+                ini::nested(&config.text, section, (service.section(), "endpoint_url"))
+            {
                 let origin = format!("{}, [services {}]", config.path.display(), services.value);
                 return Ok(Some(Found::new(url.to_owned(), origin)));
             }

@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::interrupt::Leftovers;
 use super::management::{Account, STRONGROOM};
-use super::table;
 use super::{Failure, Outcome, Output};
+use super::{status, table};
 use crate::audit::{AuditLog, LineHash, Position};
 use crate::backup::{
     self, Created, Creation, Devices, Done, LastBackup, Manifest, Passphrase, Prepared, RegionOf,
@@ -40,7 +41,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     passphrase: PassphraseFile,
     /// With the flash of soft and qemu devices of the data directory. It holds the domain key: the
-    /// backup then brings back every key by itself, for whoever has its passphrase.
+    /// backup then brings back every key by itself: whoever has the passphrase has every key.
     #[arg(long, conflicts_with = "without_devices")]
     with_devices: bool,
     /// Without it. The backup then brings back nothing once these devices are lost.
@@ -66,7 +67,8 @@ pub(super) struct PassphraseFile {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Look at a backup, without a daemon: with its passphrase whether it is whole and nobody has
-    /// altered it, without only whether it is damaged.
+    /// altered it, without only whether it is damaged. With --data DIR also whether the installation
+    /// knows a newer one.
     Verify {
         /// The backup.
         #[arg(value_name = "FILE")]
@@ -80,7 +82,7 @@ enum Command {
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     match &arguments.command {
         Some(Command::Verify { backup, passphrase_file }) => {
-            verify(backup, passphrase_file.as_deref(), output)
+            verify(backup, passphrase_file.as_deref(), &arguments.account, output)
         }
         None => create(arguments, output),
     }
@@ -114,9 +116,7 @@ fn create(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outcome, Fai
     if !data.join("store.redb").exists() {
         return Err(backup::BackupError::NoStore(data).into());
     }
-    if file.symlink_metadata().is_ok() {
-        return Err(backup::BackupError::Exists(file.to_owned()).into());
-    }
+    backup::check_target(file, &data)?;
     let devices = match (arguments.with_devices, arguments.without_devices) {
         (true, _) => Devices::With,
         (_, true) => Devices::Without,
@@ -155,11 +155,17 @@ impl Making<'_> {
             let snapshots = Snapshots::new(self.data, Arc::clone(&store), Arc::clone(&audit));
             Ok::<_, Failure>((store, audit, snapshots))
         })?;
-        let prepared = runtime.block_on(snapshots.prepare())?;
+        let leftovers = Leftovers::watch()?;
+        let prepared = leftovers.making(|made| {
+            let prepared = runtime.block_on(snapshots.prepare())?;
+            made.push(prepared.directory.clone());
+            Ok(prepared)
+        })?;
         let _gone = Removed(&prepared.directory);
-        let created = self.write(&prepared)?;
+        let proof = prepared.proof()?;
+        let created = self.write(&prepared, &leftovers)?;
         let last = runtime.block_on(async {
-            let last = snapshots.complete(&prepared.id, done(&created)).await?;
+            let last = snapshots.complete(&prepared.id, &proof, done(&created)).await?;
             let details = serde_json::to_value(&last)?;
             audit.installation_event("CreateBackup", &details).await.map_err(Failure)?;
             Ok::<LastBackup, Failure>(last)
@@ -171,18 +177,25 @@ impl Making<'_> {
 
     /// Of an installation whose daemon runs: it takes the snapshot, and remembers the backup.
     fn of_running(&self, account: &Account) -> Result<Created, Failure> {
-        let answer = account.call(STRONGROOM, "PrepareBackup", &[])?;
-        let prepared = prepared(&answer, self.data)?;
+        let leftovers = Leftovers::watch()?;
+        let prepared = leftovers.making(|made| {
+            let answer = account.call(STRONGROOM, "PrepareBackup", &[])?;
+            let prepared = prepared(&answer, self.data)?;
+            made.push(prepared.directory.clone());
+            Ok(prepared)
+        })?;
         eprintln!(
             "snapshot of {}: store at revision {}, audit log to record {}",
             prepared.created, prepared.store_revision, prepared.audit.sequence
         );
         let _gone = Removed(&prepared.directory);
-        let created = self.write(&prepared)?;
+        let proof = prepared.proof()?;
+        let created = self.write(&prepared, &leftovers)?;
         let Done { path, bytes, sha256, domains } = done(&created);
         let (bytes, domains) = (bytes.to_string(), domains.join(","));
         let parameters = [
             ("BackupId", Some(prepared.id.as_str())),
+            ("Proof", Some(proof.as_str())),
             ("Path", Some(path.as_str())),
             ("Bytes", Some(bytes.as_str())),
             ("Sha256", Some(sha256.as_str())),
@@ -193,7 +206,7 @@ impl Making<'_> {
         Ok(created)
     }
 
-    fn write(&self, prepared: &Prepared) -> Result<Created, Failure> {
+    fn write(&self, prepared: &Prepared, leftovers: &Leftovers) -> Result<Created, Failure> {
         let creation = Creation {
             data: self.data,
             snapshot: prepared,
@@ -201,7 +214,15 @@ impl Making<'_> {
             passphrase: self.passphrase,
         };
         let mut bar = Bar::new("written and read back");
-        Ok(backup::create(self.file, &creation, &mut |done, all| bar.show(done, all))?)
+        let mut partial = Some(backup::partial_path(self.file));
+        let mut progress = |done, all| {
+            // Only now it is known to be this one's.
+            if let Some(partial) = partial.take() {
+                leftovers.note(partial);
+            }
+            bar.show(done, all);
+        };
+        Ok(backup::create(self.file, &creation, &mut progress)?)
     }
 }
 
@@ -250,7 +271,7 @@ fn prepared(answer: &Value, data: &Path) -> Result<Prepared, Failure> {
     })
 }
 
-/// Removes a snapshot that is not needed any more.
+/// Removes a snapshot that is not needed any more, or cannot be used.
 struct Removed<'p>(&'p Path);
 
 impl Drop for Removed<'_> {
@@ -262,8 +283,11 @@ impl Drop for Removed<'_> {
 fn verify(
     path: &Path,
     passphrase: Option<&Path>,
+    account: &Account,
     output: &mut Output<'_>,
 ) -> Result<Outcome, Failure> {
+    // Before anything that takes long.
+    let last = account.named_data_dir()?.map(|data| last_known(&data, account)).transpose()?;
     let mut bar = Bar::new("read");
     let mut show = |done, all| bar.show(done, all);
     let verified = match passphrase {
@@ -271,8 +295,35 @@ fn verify(
         None => backup::checksum(path, &mut show),
     }?;
     drop(bar);
-    output.print(&Report::of_verified(path, verified), print)?;
+    let mut report = Report::of_verified(path, verified);
+    report.installation = last.map(|(data, last)| Known::of(data, last, &report));
+    output.print(&report, print)?;
     Ok(Outcome::Good)
+}
+
+/// The last backup that an installation knows of, whether its daemon runs or not; and its directory.
+fn last_known(data: &Path, account: &Account) -> Result<(PathBuf, Option<LastBackup>), Failure> {
+    let failed = |error: io::Error| Failure(format!("cannot use {}: {error}", data.display()));
+    let data = fs::canonicalize(data).map_err(failed)?;
+    let path = data.join("store.redb");
+    if !path.exists() {
+        return Err(backup::BackupError::NoStore(data).into());
+    }
+    let last = match DataDir::open(&data) {
+        Ok(_lock) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async { LastBackup::read(&RedbStore::open(&path)?).await })?
+        }
+        Err(DaemonError::InUse(_)) => {
+            let daemon = account.daemon()?;
+            let (_, mut report) = status::ask(&daemon)?;
+            status::ensure_is_of(&data, &daemon, &report)?;
+            status::complete(&data, &mut report);
+            serde_json::from_value(report["lastBackup"].take())?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((data, last))
 }
 
 /// How far something is, on standard error.
@@ -333,8 +384,23 @@ struct Report {
     /// Whether the daemon ran while it was made; unknown of an old one.
     #[serde(skip_serializing_if = "Option::is_none")]
     running: Option<bool>,
+    /// Flashes, and files that may be copies of one, that are not in it; unknown of an old one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<String>,
     #[serde(flatten)]
     content: Option<Content>,
+    /// What an installation knows that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    installation: Option<Known>,
+}
+
+/// How a backup compares with the last one that an installation knows of.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Known {
+    data: PathBuf,
+    is_last: bool,
+    last_backup: Option<LastBackup>,
 }
 
 #[derive(Serialize)]
@@ -371,7 +437,7 @@ impl Content {
                 let names = flashes.join(", ");
                 writeln!(
                     out,
-                    "  {region}: with the flash of {names}: all keys, for its passphrase"
+                    "  {region}: with the flash of {names}: whoever has the passphrase has every key"
                 )?;
             } else if !others.is_empty() {
                 let names = others.join(", ");
@@ -394,14 +460,45 @@ impl Report {
             sha256: created.sha256.clone(),
             authentic: true,
             running: Some(running),
+            left_out: created.left_out.clone(),
             content: Some(Content::of(&created.manifest)),
+            installation: None,
         }
     }
 
     fn of_verified(path: &Path, Verified { bytes, sha256, manifest }: Verified) -> Self {
         let content = manifest.as_ref().map(Content::of);
         let path = path.to_owned();
-        Self { path, bytes, sha256, authentic: content.is_some(), running: None, content }
+        let (authentic, running, left_out) = (content.is_some(), None, Vec::new());
+        Self { path, bytes, sha256, authentic, running, left_out, content, installation: None }
+    }
+}
+
+impl Known {
+    fn of(data: PathBuf, last_backup: Option<LastBackup>, report: &Report) -> Self {
+        let is_last = last_backup.as_ref().is_some_and(|last| last.sha256 == report.sha256);
+        Self { data, is_last, last_backup }
+    }
+
+    fn print(&self, out: &mut dyn Write, content: Option<&Content>) -> io::Result<()> {
+        let data = self.data.display();
+        let text = match &self.last_backup {
+            Some(_) if self.is_last => format!("It is the last one that {data} knows of."),
+            Some(last) => {
+                let LastBackup { created, path, .. } = last;
+                // Of two in one second the log tells which was first.
+                let which = match content {
+                    Some(content) if content.audit_sequence < last.audit_sequence => {
+                        "NOT THE LAST: a newer one"
+                    }
+                    Some(_) => "NOT THE LAST THAT IT KNOWS OF: an older one",
+                    None => "NOT THE LAST: another one",
+                };
+                format!("{which} of {data} was made of {created}, as {path}.")
+            }
+            None => format!("{data} knows of no backup. It may have come out of this one."),
+        };
+        table::wrapped(out, &text)
     }
 }
 
@@ -409,8 +506,15 @@ fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let state = if report.authentic { "whole and authentic" } else { "undamaged" };
     writeln!(out, "{}: {state}, {}", report.path.display(), size(report.bytes))?;
     writeln!(out, "  sha256    {}", report.sha256)?;
+    for path in &report.left_out {
+        writeln!(out, "  left out  {path}")?;
+    }
     match &report.content {
-        Some(content) => content.print(out),
-        None => writeln!(out, "  to see whether it was altered: --passphrase-file FILE"),
+        Some(content) => content.print(out)?,
+        None => writeln!(out, "  to see whether it was altered: --passphrase-file FILE")?,
+    }
+    match &report.installation {
+        Some(known) => known.print(out, report.content.as_ref()),
+        None => Ok(()),
     }
 }

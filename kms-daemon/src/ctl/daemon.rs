@@ -1,4 +1,4 @@
-//! A running daemon, asked over HTTP. It is found as the AWS CLI finds KMS.
+//! A running daemon, asked over HTTP. It is found as the AWS CLI finds KMS or IAM.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 use super::advice;
-use super::aws::{Aws, Environment, Found};
+use super::aws::{Aws, Environment, Found, Service};
 use crate::config::default_data;
 
 /// Longest answer, in bytes.
@@ -33,7 +33,8 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8700";
 #[group(id = "daemon")] // the commands that it is part of have one named after their own
 pub(super) struct Arguments {
     /// The daemon [default: AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL, the services section or
-    /// endpoint_url of the profile in ~/.aws/config, http://127.0.0.1:8700].
+    /// endpoint_url of the profile in ~/.aws/config, http://127.0.0.1:8700; for `kmsctl iam` before
+    /// that the same of IAM: AWS_ENDPOINT_URL_IAM …].
     #[arg(long, global = true, visible_alias = "endpoint-url")]
     url: Option<String>,
     /// Certificates to trust for https, PEM [default: AWS_CA_BUNDLE, ca_bundle of the profile, the
@@ -72,9 +73,14 @@ impl Arguments {
         Ok(named.map_or_else(default_data, Ok)?)
     }
 
+    /// Whether a flag or the environment names the data directory.
+    pub(super) fn names_data(&self) -> bool {
+        self.data.is_some() || std::env::var_os("STRONGROOM_DATA").is_some()
+    }
+
     /// Finds the daemon.
-    pub(super) fn find(&self) -> Result<Daemon, Failure> {
-        self.find_in(Environment::of_process())
+    pub(super) fn find(&self, service: Service) -> Result<Daemon, Failure> {
+        self.find_in(service, Environment::of_process())
     }
 
     /// The profile that a flag names, of a file that has one for the daemon.
@@ -82,12 +88,12 @@ impl Arguments {
         self.profile.as_deref().unwrap_or("default")
     }
 
-    fn find_in(&self, environment: Environment) -> Result<Daemon, Failure> {
+    fn find_in(&self, service: Service, environment: Environment) -> Result<Daemon, Failure> {
         let aws = Aws::load(environment, self.profile.as_deref())?;
         let of_flag = self.url.clone().map(|url| Found::new(url, "--url"));
         let url = match of_flag {
             Some(url) => Some(url),
-            None => aws.endpoint()?,
+            None => aws.endpoint(service)?,
         };
         let url = url.unwrap_or_else(|| Found::new(DEFAULT_URL.to_owned(), "the default"));
         let Found { value, origin } = url;
@@ -245,7 +251,9 @@ mod tests {
     use super::*;
 
     fn find(arguments: &Arguments, variables: &[(&str, &str)]) -> Result<Daemon, String> {
-        arguments.find_in(variables.iter().copied().collect()).map_err(|failure| failure.0)
+        arguments
+            .find_in(Service::Kms, variables.iter().copied().collect())
+            .map_err(|failure| failure.0)
     }
 
     fn none() -> Arguments {

@@ -27,11 +27,11 @@ mod erase;
 mod forget;
 mod maintenance;
 
-use maintenance::Target;
+pub(super) use maintenance::Target;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Ask devices who they are and how they do. Nothing in the answer is authenticated.
+    /// Ask devices who they are and how they are doing. Nothing in the answer is authenticated.
     Status {
         /// Lines to devices that are not in use: serial:PATH, tcp:HOST:PORT or unix:PATH.
         #[arg(required = true, value_name = "HSM")]
@@ -108,8 +108,8 @@ pub(super) enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Erase the flash of a soft-N or qemu-N device that kmsd no longer runs, with the domain key in
-    /// it, while no kmsd runs.
+    /// Erase the flash of a soft-N or qemu-N device, and with it the copy of the domain key in it. No
+    /// kmsd may run on the data directory, and another device of the domain has to answer.
     Erase {
         #[command(flatten)]
         target: Target,

@@ -15,7 +15,12 @@ pub(super) fn print_last_backup(out: &mut dyn Write, report: &Value) -> io::Resu
         None if report.get("lastBackup").is_some() => "none".to_owned(),
         None => return Ok(()),
     };
-    writeln!(out, "  {:<25} {text}", "lastBackup")
+    writeln!(out, "  {:<25} {text}", "lastBackup")?;
+    let Some(path) = last["path"].as_str() else { return Ok(()) };
+    match path.chars().count() + 28 <= table::WIDTH {
+        true => writeln!(out, "  {:<25} {path}", "lastBackupFile"),
+        false => table::wrapped(out, &format!("lastBackupFile {path}")),
+    }
 }
 
 /// Prints what a status document says would be lost.
@@ -50,5 +55,15 @@ mod tests {
         let told = out.split_once("AT RISK").unwrap();
         assert_eq!(words(told.1), words(text));
         assert_eq!(words(told.0), ["lastBackup", "none"]);
+        let long = format!("/backup/{}", "x".repeat(40));
+        for path in ["/backup/a", &long] {
+            let last = json!({ "created": "2026-11-28T03:00:00Z", "path": path });
+            let mut out = Vec::new();
+            print_last_backup(&mut out, &json!({ "lastBackup": last })).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            let expected = ["lastBackup", "2026-11-28T03:00:00Z", "lastBackupFile", path];
+            assert_eq!(words(&out), expected);
+            assert!(out.lines().all(|line| line.len() <= table::WIDTH), "{out}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use hyper::body::Bytes;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use serde_json::Value;
 
-use super::aws::{AccessKey, key_of_file};
+use super::aws::{AccessKey, Service, key_of_file};
 use super::daemon::{self, Daemon};
 use super::{Failure, Output};
 use crate::sigv4::TOKEN;
@@ -36,17 +36,30 @@ pub(super) struct Account {
 pub(super) struct Api {
     service: &'static str,
     version: &'static str,
+    /// Whose endpoint it is asked at.
+    at: Service,
 }
 
 /// Identities.
-pub(super) const IAM: Api = Api { service: "iam", version: "2010-05-08" };
+pub(super) const IAM: Api = Api { service: "iam", version: "2010-05-08", at: Service::Iam };
 /// Accounts.
-pub(super) const STRONGROOM: Api = Api { service: "strongroom", version: "2026-11-26" };
+pub(super) const STRONGROOM: Api =
+    Api { service: "strongroom", version: "2026-11-26", at: Service::Kms };
 
 impl Account {
     /// The data directory.
     pub(super) fn data_dir(&self) -> Result<PathBuf, Failure> {
         self.daemon.data_dir()
+    }
+
+    /// The data directory, if a flag or the environment names one.
+    pub(super) fn named_data_dir(&self) -> Result<Option<PathBuf>, Failure> {
+        self.daemon.names_data().then(|| self.daemon.data_dir()).transpose()
+    }
+
+    /// The daemon that KMS is at.
+    pub(super) fn daemon(&self) -> Result<Daemon, Failure> {
+        self.daemon.find(Service::Kms)
     }
 
     /// Calls an operation; its result, null if it has none.
@@ -62,7 +75,7 @@ impl Account {
                 body.push_str(&format!("&{name}={}", encoded(value)));
             }
         }
-        let daemon = self.daemon.find()?;
+        let daemon = self.daemon.find(api.at)?;
         let key = self.access_key(&daemon)?;
         let signer = Signer {
             access_key: &key.id,
@@ -104,7 +117,7 @@ impl Account {
 
     /// The Region that the AWS CLI would use, if one is configured.
     pub(super) fn region(&self) -> Result<Option<String>, Failure> {
-        Ok(self.daemon.find()?.aws.region().map(|region| region.value))
+        Ok(self.daemon.find(Service::Kms)?.aws.region().map(|region| region.value))
     }
 
     /// All items of a listing.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use super::management::{Account, STRONGROOM};
-use super::{Failure, Outcome, Output};
+use super::{Failure, Outcome, Output, table};
 
 /// Width of texts, as that of the help.
 const WIDTH: usize = 100;
@@ -125,37 +125,13 @@ fn print(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
     writeln!(out, "\n* applies to the request")
 }
 
-/// Writes a text in lines of at most [`WIDTH`] characters, if its words allow that.
 fn wrapped(out: &mut dyn Write, text: &str) -> io::Result<()> {
-    let mut line = String::new();
-    for word in text.split(' ') {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH - 2 {
-            writeln!(out, "  {line}")?;
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    writeln!(out, "  {line}")
+    table::wrapped_to(WIDTH, out, text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts_fit_the_terminal() {
-        let mut out = Vec::new();
-        wrapped(&mut out, &["word"; 50].join(" ")).unwrap();
-        let out = String::from_utf8(out).unwrap();
-        assert_eq!(out.lines().count(), 3);
-        assert!(out.lines().all(|line| line.len() <= WIDTH && line.starts_with("  word")), "{out}");
-        let mut out = Vec::new();
-        wrapped(&mut out, &"x".repeat(200)).unwrap();
-        assert_eq!(out.len(), 203);
-    }
 
     #[test]
     fn values_of_one_key_are_a_list() {

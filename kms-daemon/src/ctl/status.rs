@@ -8,12 +8,15 @@ use std::time::Duration;
 use hyper::Request;
 use serde_json::{Value, json};
 
+use super::aws::Service;
 use super::daemon::{self, Daemon};
 use super::table;
 use super::{Failure, Outcome, Output, losses};
 use crate::daemon::INSTANCE;
 use crate::devices::DeviceReport;
 use crate::link::PeerReport;
+use crate::status::{ANY_DIR, LAST_BACKUP, replace_in_texts};
+use crate::trail::TrailReport;
 
 /// How long the daemon may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,13 +31,14 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outcome, Failure> {
-    let daemon = arguments.daemon.find()?;
-    let request = Request::get("/readyz").header("host", daemon.host()?);
-    let answer = daemon.ask(request.body(Default::default())?, PATIENCE)?;
-    let ready = answer.status.is_success();
-    let mut report = daemon.json(&answer)?;
+    let daemon = arguments.daemon.find(Service::Kms)?;
+    let (ready, mut report) = ask(&daemon)?;
     if let Some(data) = &daemon.data {
         ensure_is_of(data, &daemon, &report)?;
+    }
+    let data = daemon.data.clone().or_else(|| daemon::data_by_default(&daemon.aws));
+    if let Some(data) = data {
+        complete(&data, &mut report);
     }
     if let Value::Object(members) = &mut report {
         members.insert("endpoint".to_owned(), json!(daemon.url.value.to_string()));
@@ -44,8 +48,31 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outc
     Ok(if ready { Outcome::Good } else { Outcome::Bad })
 }
 
+/// Whether the daemon is ready, and its report.
+pub(super) fn ask(daemon: &Daemon) -> Result<(bool, Value), Failure> {
+    let request = Request::get("/readyz").header("host", daemon.host()?);
+    let answer = daemon.ask(request.body(Default::default())?, PATIENCE)?;
+    Ok((answer.status.is_success(), daemon.json(&answer)?))
+}
+
+/// Adds what anybody else is not told: where things are. Who can read the daemon's data directory knows.
+pub(super) fn complete(data: &Path, report: &mut Value) {
+    let Ok(data) = fs::canonicalize(data) else { return };
+    let instance = fs::read_to_string(data.join(INSTANCE)).unwrap_or_default();
+    if instance.trim().is_empty() || report["instance"] != instance.trim() {
+        return;
+    }
+    let known = fs::read(data.join(LAST_BACKUP)).unwrap_or_default();
+    let known: Value = serde_json::from_slice(&known).unwrap_or_default();
+    if known["created"].is_string() && known["created"] == report["lastBackup"]["created"] {
+        report["lastBackup"] = known;
+    }
+    let (any, here) = (format!("{ANY_DIR}/"), format!("{}/", data.display()));
+    replace_in_texts(report, &any, &here);
+}
+
 /// Whether the daemon serves from a data directory.
-fn ensure_is_of(data: &Path, daemon: &Daemon, report: &Value) -> Result<(), Failure> {
+pub(super) fn ensure_is_of(data: &Path, daemon: &Daemon, report: &Value) -> Result<(), Failure> {
     let path = data.join(INSTANCE);
     let expected = fs::read_to_string(&path).map_err(|error| {
         Failure(format!(
@@ -99,6 +126,8 @@ fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> i
         print_devices(out, &devices)?;
     }
     print_peers(out, &peers)?;
+    let trails = report.get("trails").cloned().unwrap_or_default();
+    print_trails(out, &serde_json::from_value::<Vec<TrailReport>>(trails).unwrap_or_default())?;
     losses::print(out, report)
 }
 
@@ -147,6 +176,22 @@ fn print_peers(out: &mut dyn Write, peers: &[PeerReport]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The trails that log. Why one is not delivered is among the problems.
+fn print_trails(out: &mut dyn Write, trails: &[TrailReport]) -> io::Result<()> {
+    if trails.is_empty() {
+        return Ok(());
+    }
+    let head = ["TRAIL", "DELIVERED UP TO", "STATE"].map(str::to_owned);
+    let row = |trail: &TrailReport| {
+        let state = if trail.last_error.is_none() { "delivered" } else { "NOT DELIVERED" };
+        let name = trail.arn.splitn(4, ':').nth(3).unwrap_or(&trail.arn);
+        [name.to_owned(), format!("{} s ago", trail.lag_seconds), state.to_owned()]
+    };
+    let rows: Vec<_> = std::iter::once(head).chain(trails.iter().map(row)).collect();
+    writeln!(out)?;
+    table::print(out, &rows, 0)
 }
 
 #[cfg(test)]

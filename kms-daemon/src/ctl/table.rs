@@ -62,9 +62,16 @@ fn shortened(text: &str, width: usize) -> String {
 
 /// Writes a text in indented lines that fit [`WIDTH`], if its words allow that.
 pub(super) fn wrapped(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    wrapped_to(WIDTH, out, text)
+}
+
+/// The same for lines of another width.
+pub(super) fn wrapped_to(width: usize, out: &mut dyn Write, text: &str) -> io::Result<()> {
     let mut line = String::new();
     for word in text.split_whitespace() {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH - 2 {
+        if !line.is_empty()
+            && line.chars().count() + 1 + word.chars().count() > width.saturating_sub(2)
+        {
             writeln!(out, "  {line}")?;
             line.clear();
         }
@@ -107,5 +114,13 @@ mod tests {
         let out = String::from_utf8(out).unwrap();
         assert!(out.lines().all(|line| line.len() <= WIDTH && line.starts_with("  word")), "{out}");
         assert_eq!(out.split_whitespace().count(), 40);
+        let mut out = Vec::new();
+        wrapped_to(100, &mut out, &["word"; 50].join(" ")).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out.lines().count(), 3);
+        assert!(out.lines().all(|line| line.len() <= 100 && line.starts_with("  word")), "{out}");
+        let mut out = Vec::new();
+        wrapped(&mut out, &"x".repeat(200)).unwrap();
+        assert_eq!(out.len(), 203, "a word stays whole");
     }
 }

@@ -9,7 +9,7 @@ use tokio::signal::unix::Signal;
 use super::DaemonError;
 use crate::config::{Config, Listen};
 use crate::http::{Limits, Server};
-use crate::tls::Served;
+use crate::tls::{Served, is_wide};
 
 /// Files that are open beside connections: those of health and metrics, those that are about to be
 /// closed, devices, links, store and audit log.
@@ -58,6 +58,8 @@ pub(super) fn certificate(
         return Ok(Some(Served::given(certificate.clone(), key.clone())?));
     }
     let names = ports.iter().flat_map(|port| port.names()).chain(config.tls_names.iter().cloned());
+    let names: Vec<String> = names.collect();
+    let wide: Vec<_> = names.iter().filter(|name| is_wide(name)).cloned().collect();
     let served = Served::own(data, names, SystemTime::now())?;
     if let Some(certificate) = served.own_certificate() {
         tracing::info!(
@@ -70,6 +72,13 @@ pub(super) fn certificate(
         tracing::warn!(
             "the certificate is for localhost alone; say with --tls-name how other machines call \
              this one"
+        );
+    }
+    for name in wide {
+        tracing::warn!(
+            "whoever steals DIR/tls/ca-key.pem can pose as every name below {name} as well, towards \
+             clients that trust the daemon's certificate; choose a --tls-name that has nothing of others \
+             below it, such as kms.example.com"
         );
     }
     Ok(Some(served))

@@ -10,7 +10,7 @@ use host_driver::health::Service;
 use host_driver::pool::StockTargets;
 use host_driver::provision::Step;
 
-use super::retired::{RetiredFlash, retired};
+use super::retired::{RetiredFlash, Stray, retired, strays};
 use super::sink::Gate;
 use super::{Devices, DevicesConfig, DevicesError, Pooled, Scope};
 use crate::audit::AuditLog;
@@ -38,6 +38,7 @@ pub struct Fleet {
     stock: StockTargets,
     running: Mutex<BTreeMap<String, Pooled>>,
     retired: Mutex<Vec<RetiredFlash>>,
+    strays: Mutex<Vec<Stray>>,
 }
 
 /// Why the devices of a Region are not in service.
@@ -62,8 +63,9 @@ impl Fleet {
         domains: Arc<Domains>,
         stock: StockTargets,
     ) -> Arc<Self> {
-        let (home, running, retired) = (config.region.clone(), Mutex::default(), Mutex::default());
-        Arc::new(Self { config, home, audit, domains, stock, running, retired })
+        let (home, running) = (config.region.clone(), Mutex::default());
+        let (retired, strays) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { config, home, audit, domains, stock, running, retired, strays })
     }
 
     /// Starts the devices of a Region, and waits until one is in service, or all of them fail: then
@@ -106,7 +108,14 @@ impl Fleet {
             return Err(DevicesError::NoneFor(region));
         }
         let config = DevicesConfig { region: region.clone(), hsms, ..self.config.clone() };
-        let devices = Devices::start(&config)?;
+        let devices = match Devices::start(&config) {
+            // Nobody knows which devices are the right ones. The rest of the daemon can say so.
+            Err(trouble @ DevicesError::Registry(_)) => {
+                tracing::error!(region, "{trouble}");
+                return self.run(region, Devices::unusable(&config, &trouble)?);
+            }
+            started => started?,
+        };
         let bound = self.domains.bound(&region, devices.known_domain())?;
         let mut devices = devices.with_keys_of(bound);
         let mut fresh = false;
@@ -122,6 +131,15 @@ impl Fleet {
         }
         let lines: Vec<String> = devices.lines().iter().map(|line| line.name.clone()).collect();
         self.note(retired(&self.config.data, &region, Some(&lines)));
+        self.run(region, devices)
+    }
+
+    /// Puts the devices of a Region into a pool.
+    fn run(
+        &self,
+        region: String,
+        devices: Devices,
+    ) -> Result<(Arc<Pool>, Arc<Gate>, bool), DevicesError> {
         let is_promising = devices.is_promising();
         let gate = Arc::new(Gate {
             region: region.clone(),
@@ -145,6 +163,13 @@ impl Fleet {
         others.for_each(|region| self.note(retired(&self.config.data, &region, None)));
     }
 
+    /// Tells of the files beside the flashes that the daemon has not made.
+    pub fn note_strays(&self) {
+        let found = strays(&self.config.data);
+        found.iter().for_each(|stray| tracing::warn!("{}", stray.explain()));
+        *self.strays.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
     fn note(&self, flashes: Vec<RetiredFlash>) {
         for flash in flashes {
             tracing::warn!("{}", flash.explain());
@@ -157,6 +182,13 @@ impl Fleet {
     pub fn retired(&self) -> Vec<RetiredFlash> {
         let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         retired.iter().filter(|flash| flash.path.exists()).cloned().collect()
+    }
+
+    /// Files beside the flashes that may be copies of these.
+    #[must_use]
+    pub fn strays(&self) -> Vec<Stray> {
+        let strays = self.strays.lock().unwrap_or_else(PoisonError::into_inner);
+        strays.iter().filter(|stray| stray.0.exists()).cloned().collect()
     }
 
     /// The pools of the Regions that were started.

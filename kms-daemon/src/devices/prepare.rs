@@ -302,6 +302,26 @@ impl Preparation<'_> {
     }
 }
 
+/// Whether a line leads to the device that is known there, and that is a member of `domain` now.
+pub(super) fn is_member(
+    line: &Line,
+    registry: &Registry,
+    keys: &HostKeys,
+    domain: DomainId,
+) -> bool {
+    let by = match &line.own {
+        Some(own) if own.is_absent() => return false,
+        Some(_) => Instant::now() + BOOT,
+        None => Instant::now(),
+    };
+    look(line, by).is_ok_and(|found| {
+        let hosts = [&keys.provisioner, &keys.user];
+        found.state == ModuleState::Operational
+            && registry.device(&line.name) == Some(found.device)
+            && hosts.iter().any(|host| member_domain(line, host).is_ok_and(|of| of == domain))
+    })
+}
+
 /// Asks who is there and in which state, until `by`.
 fn look(line: &Line, by: Instant) -> Result<Found, CallError> {
     loop {

@@ -35,18 +35,22 @@ const FORMAT: u32 = 1;
 impl Registry {
     /// Reads the registry in `dir`; an absent one is empty.
     pub(super) fn load(dir: &Path) -> Result<Self, DevicesError> {
-        let path = dir.join("devices.json");
+        let Self { path, content: empty } = Self::empty(dir);
         let content = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice::<Content>(&bytes)
                 .ok()
                 .filter(|content| content.format == FORMAT && content.is_readable())
                 .ok_or_else(|| DevicesError::Registry(path.clone()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Content { format: FORMAT, ..Content::default() }
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => empty,
             Err(source) => return Err(DevicesError::File { path, source }),
         };
         Ok(Self { path, content })
+    }
+
+    /// That of a directory of which nothing is known.
+    pub(super) fn empty(dir: &Path) -> Self {
+        let content = Content { format: FORMAT, ..Content::default() };
+        Self { path: dir.join("devices.json"), content }
     }
 
     /// The domain of the devices, once there is one.

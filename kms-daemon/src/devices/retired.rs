@@ -1,4 +1,4 @@
-//! Flashes that are left behind: of devices that the daemon no longer runs.
+//! Flashes that are left behind: of devices that the daemon no longer runs, and what may be copies.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::DevicesError;
 use super::own::flash_of;
+use super::place::{self, Place};
 use super::registry::Registry;
 use crate::durable;
 
@@ -56,9 +57,11 @@ pub fn retired(data: &Path, region: &str, lines: Option<&[String]>) -> Vec<Retir
     let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let names = names.filter_map(|file| {
-        let name = file.strip_suffix(".flash").unwrap_or(&file).to_owned();
-        let number = name.strip_prefix("soft-").or(name.strip_prefix("qemu-"))?;
-        number.parse::<u32>().ok().map(|_| name)
+        let image = if file.ends_with(".flash") { "" } else { "/flash.img" };
+        match Place::of(&format!("hsm/{region}/{file}{image}")) {
+            Some(Place::Flash { device, .. }) => Some(device.to_owned()),
+            _ => None,
+        }
     });
     let unused: BTreeSet<String> = names.filter(|name| !used.contains(name.as_str())).collect();
     let found = unused.into_iter().map(|name| {
@@ -66,6 +69,29 @@ pub fn retired(data: &Path, region: &str, lines: Option<&[String]>) -> Vec<Retir
         RetiredFlash { region: region.to_owned(), name, path, is_served }
     });
     found.filter(|flash| flash.path.is_file()).collect()
+}
+
+/// A file below `hsm/` that the daemon has not made. It may be a copy of a device's flash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray(pub PathBuf);
+
+impl Stray {
+    /// What it may be, and what to do.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let path = self.0.display();
+        format!(
+            "{path} is no file that kmsd has made, and may be a copy of a device's flash: whoever has \
+             that and the store has the keys, and a backup with devices holds it. Move it to where it is \
+             as safe as the keys, or overwrite and remove it: shred -u {path}"
+        )
+    }
+}
+
+/// The files below `hsm/` that the daemon has not made, up to a hundred of them.
+#[must_use]
+pub fn strays(data: &Path) -> Vec<Stray> {
+    place::strays(data).into_iter().map(Stray).collect()
 }
 
 /// Overwrites and removes the flash of a device, and forgets the device. What a disk keeps of blocks

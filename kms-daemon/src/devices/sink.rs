@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
+use hsm_protocol::command::audit::SignedCheckpoint;
+use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::{DeviceId, DomainId};
 
-use crate::audit::{AuditLog, Behind, behind_code};
+use crate::audit::{AuditLog, Behind, VouchError, behind_code};
 use crate::consistency::{About, Acceptance, Domains};
 
 /// The daemon, as the devices of a Region see it.
@@ -69,6 +71,30 @@ impl AuditSink for Gate {
             Ok(behind) => self.refuse(&behind),
             Err(error) => error.to_string(),
         }
+    }
+
+    fn vouched(&self, last: &SignedCheckpoint, identity: &IdentityDocument) -> Result<(), String> {
+        let device = last.checkpoint.device;
+        let cut = match self.audit.vouched(last, &identity.signing) {
+            Ok(()) => return Ok(()),
+            Err(VouchError::Log(error)) => return Err(error.to_string()),
+            Err(VouchError::Cut(cut)) => cut,
+        };
+        let (reason, code) = (cut.explain(&device), cut.code(&device));
+        if self.acceptance.is_given(&code).map_err(|error| error.to_string())? {
+            self.audit.accept_cut(&device, &cut).map_err(|error| error.to_string())?;
+            tracing::warn!(%device, code, "an audit log that a device does not vouch for was accepted");
+            return self.acceptance.settle(&code).map_err(|error| error.to_string());
+        }
+        self.refused.store(true, Ordering::Relaxed);
+        if let Err(error) = self.acceptance.ask(&code, About::Device, &reason) {
+            tracing::error!(%error, "cannot ask for an acceptance");
+        }
+        Err(format!(
+            "{reason}. The device is kept out of service until the log is restored, or somebody goes on \
+             with it as it is, which stays on record: {}",
+            self.acceptance.command(&code)
+        ))
     }
 
     fn missed(&self, receipts: &[DeviceReceipt]) -> Result<(), String> {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use host_driver::emulator::{Attachment, EmulatorConfig, EmulatorError, Machine};
 use host_driver::endpoint::Endpoint;
+use host_driver::transport::{Transport, TransportError};
 
 use super::own::{Kind, Own, OwnError};
 use super::{DevicesConfig, DevicesError, Line};
@@ -84,6 +86,41 @@ fn run(name: String, own: Arc<Own>, running: &mut Running) -> Result<Line, Devic
     running.0.push(Arc::clone(&own));
     let connector = Arc::clone(&own);
     Ok(Line { name, own: Some(own), connector })
+}
+
+/// The names of the lines that `endpoints` ask for, each to a device that is out of reach because of
+/// `trouble`.
+pub(super) fn unusable(endpoints: &[Endpoint], trouble: &str) -> Result<Vec<Line>, DevicesError> {
+    let (mut soft, mut emulated) = (0, 0);
+    let mut names = Vec::new();
+    let numbered = |kind: &str, next: &mut u32, count: u8| {
+        let numbers = *next..*next + u32::from(count);
+        *next = numbers.end;
+        numbers.map(|number| format!("{kind}-{number}")).collect::<Vec<_>>()
+    };
+    for endpoint in endpoints {
+        match endpoint {
+            Endpoint::Soft(count) => names.extend(numbered("soft", &mut soft, count.get())),
+            Endpoint::Qemu(count) => names.extend(numbered("qemu", &mut emulated, count.get())),
+            Endpoint::Line(line) => names.push(line.to_string()),
+        }
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
+        return Err(DevicesError::Repeated(twice.clone()));
+    }
+    let line = |name: String| {
+        let (target, trouble) = (name.clone(), trouble.to_owned());
+        let connect = move || -> Result<Box<dyn Transport>, TransportError> {
+            Err(TransportError::Open {
+                target: target.clone(),
+                source: io::Error::new(io::ErrorKind::InvalidData, trouble.clone()),
+                advice: "nothing is tried before that",
+            })
+        };
+        Line { name, own: None, connector: Arc::new(connect) }
+    };
+    Ok(names.into_iter().map(line).collect())
 }
 
 fn qemu(dir: &Path, name: &str, config: &DevicesConfig) -> Result<Kind, DevicesError> {

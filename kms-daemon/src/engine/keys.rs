@@ -10,12 +10,13 @@ use hsm_protocol::token::sealed::PairPurpose;
 use zeroize::Zeroizing;
 
 use super::{Busy, Devices, current, refusal, response};
+use crate::context::RequestContext;
 use crate::error::KmsError;
 use crate::key::{KeyId, KeyMaterial, KeyRecord};
 use crate::policy::{Authorized, AuthorizedAccount};
 
 /// How long a request waits for a key pair if none is in stock. Clients of AWS wait a minute for
-/// an answer by default, and try again after a refusal.
+/// an answer by default, and try again after a refusal; their next try has the place of this one.
 const PAIR_PATIENCE: Duration = Duration::from_secs(50);
 
 impl Devices<'_> {
@@ -113,8 +114,14 @@ impl Devices<'_> {
         if is_slow(spec) {
             let pair = self.key_pair(spec, PairPurpose::KEY, busy).await?;
             let command = key::AdoptKeyPair { id, usage, pair: Bytes(&pair) };
-            let reply = self.call(&command, Some(spec), busy).await?;
-            response(&reply).map(form)
+            let error = match self.attempt(&command, Some(spec)).await {
+                Ok(reply) => return response(&reply).map(form),
+                Err(error) => error,
+            };
+            if error.retryable() && !error.maybe_executed() {
+                self.pool.put_back(spec, PairPurpose::KEY, pair);
+            }
+            Err(refusal(error, busy))
         } else {
             let command = key::GenerateKey { id, spec, usage };
             let reply = self.call(&command, Some(spec), busy).await?;
@@ -153,12 +160,54 @@ impl Devices<'_> {
         purpose: PairPurpose,
         busy: Busy,
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
-        let pair = self.pool.key_pair(spec, purpose, Instant::now() + PAIR_PATIENCE).await;
+        let claimant = self.request.map(claimant);
+        let deadline = Instant::now() + PAIR_PATIENCE;
+        let pair = self.pool.key_pair(spec, purpose, claimant.as_deref(), deadline).await;
         pair.map_err(|error| refusal(error, busy))
     }
+}
+
+/// Who takes up the place of a request that gave up: the caller, with the next try of the same call
+/// if the SDK tells which one it is, else with any call.
+fn claimant(request: &RequestContext) -> String {
+    let invocation = request.invocation.as_deref().unwrap_or_default();
+    [&*request.principal.caller_arn(), " ", invocation].concat()
 }
 
 fn is_slow(spec: KeySpec) -> bool {
     let slow = |row: &KeySpecRow| row.slow;
     spec.row().is_some_and(slow)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::time::SystemTime;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::principal::Principal;
+
+    #[test]
+    fn the_next_try_of_a_call_has_the_place_of_the_first() {
+        let request = |account: &str, invocation: Option<&str>| RequestContext {
+            request_id: Uuid::new_v4(),
+            event_id: Uuid::new_v4(),
+            principal: Principal::root(account, "AKIAEXAMPLE"),
+            region: "us-east-1".to_owned(),
+            source_ip: IpAddr::from([127, 0, 0, 1]),
+            is_encrypted: false,
+            user_agent: None,
+            invocation: invocation.map(str::to_owned),
+            referer: None,
+            received: SystemTime::now(),
+        };
+        let of = |account, invocation| claimant(&request(account, invocation));
+        let first = of("111111111111", Some("a"));
+        assert_eq!(of("111111111111", Some("a")), first);
+        assert_ne!(of("111111111111", Some("b")), first, "another call");
+        assert_ne!(of("222222222222", Some("a")), first, "another caller");
+        assert_eq!(of("111111111111", None), of("111111111111", None));
+    }
 }

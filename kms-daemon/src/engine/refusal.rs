@@ -49,6 +49,16 @@ pub(super) fn refusal(error: CallError, busy: Busy) -> KmsError {
         let text = format!("KeySpec {spec:?} is not supported by this service.");
         return KmsError::new(Exception::UnsupportedOperation, text);
     }
+    if let CallError::NoPairYet(spec) = error {
+        let text = format!(
+            "No {spec:?} key pair was found in time. The HSM goes on looking for it. Try again."
+        );
+        let exception = match busy {
+            Busy::KeyUnavailable | Busy::DataKeyPair => Exception::KeyUnavailable,
+            Busy::DependencyTimeout | Busy::Import => Exception::DependencyTimeout,
+        };
+        return KmsError::new(exception, text);
+    }
     let passing =
         error.retryable() || matches!(error, CallError::NoCapableDevice(_) | CallError::ShutDown);
     if !passing {
@@ -135,6 +145,11 @@ mod tests {
                 Exception::KeyUnavailable,
                 Exception::DependencyTimeout,
             ),
+            (
+                CallError::NoPairYet(KeySpec::RSA_4096),
+                Exception::KeyUnavailable,
+                Exception::DependencyTimeout,
+            ),
             (unavailable, Exception::KeyUnavailable, Exception::DependencyTimeout),
             (
                 CallError::NoCapableDevice(KeySpec::HMAC_256),
@@ -146,6 +161,15 @@ mod tests {
             assert_eq!(seen(Busy::KeyUnavailable), with_key, "{error}");
             assert_eq!(seen(Busy::DependencyTimeout), without_key, "{error}");
         }
+    }
+
+    /// It is no fault of a device, and nobody is to look for one.
+    #[test]
+    fn a_search_that_takes_long_is_told_as_such() {
+        let refusal = refusal(CallError::NoPairYet(KeySpec::RSA_4096), Busy::DependencyTimeout);
+        let text = refusal.message().unwrap();
+        assert!(text.contains("RSA_4096") && text.contains("Try again"), "{text}");
+        assert_eq!(refusal.status(), 500, "SDKs try again");
     }
 
     #[test]

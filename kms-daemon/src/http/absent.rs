@@ -79,9 +79,9 @@ impl Absent {
     /// What its client is told.
     pub(super) fn text(&self) -> String {
         format!(
-            "The service {} is not here. This endpoint serves kms, iam and sts, GetResources of \
-             tagging and DescribeRegions of ec2: give your program another endpoint for {}, for \
-             example with the variable AWS_ENDPOINT_URL_{}.",
+            "The service {} is not here. This endpoint serves kms, iam and sts, trails and events of \
+             cloudtrail, GetResources of tagging and DescribeRegions of ec2: give your program another \
+             endpoint for {}, for example with the variable AWS_ENDPOINT_URL_{}.",
             self.name,
             self.name,
             self.name.to_ascii_uppercase().replace('-', "_")
@@ -243,7 +243,9 @@ mod tests {
         // What is for a service that is here is refused for its signature.
         assert_eq!(form("s3", &target("TrentService.ListKeys")), None);
         assert_eq!(form("s3", &target("ResourceGroupsTaggingAPI_20170126.GetResources")), None);
-        for service in ["kms", "iam", "sts", "ec2", "tagging", "strongroom", "", "a b", "<x>"] {
+        for service in
+            ["kms", "iam", "sts", "ec2", "tagging", "cloudtrail", "strongroom", "", "a b", "<x>"]
+        {
             assert_eq!(form(service, &[]), None, "{service}");
         }
     }

@@ -21,6 +21,8 @@ use crate::principal::Principal;
 const KMS: &str = "kms.amazonaws.com";
 /// Longest `User-Agent` and `Referer` that is kept, in bytes.
 const MAX_HEADER: usize = 1024;
+/// Longest `amz-sdk-invocation-id` that is kept, in bytes: SDKs send a UUID.
+const MAX_INVOCATION: usize = 64;
 /// Longest `Host` that is kept: a domain name and a port.
 const MAX_HOST: usize = 261;
 
@@ -36,6 +38,7 @@ pub(super) struct Exchange {
     /// `readOnly`.
     pub(super) read_only: bool,
     user_agent: Option<String>,
+    invocation: Option<String>,
     referer: Option<String>,
     host: Option<String>,
     /// The access key id that the request names; a claim only.
@@ -79,6 +82,9 @@ impl Exchange {
             name: String::new(),
             read_only: false,
             user_agent: kept("user-agent"),
+            invocation: text("amz-sdk-invocation-id")
+                .filter(|id| id.len() <= MAX_INVOCATION)
+                .map(str::to_owned),
             referer: kept("referer"),
             host: authority
                 .or_else(|| text("host"))
@@ -108,6 +114,7 @@ impl Exchange {
             source_ip: self.peer.address,
             is_encrypted: self.peer.tls.is_some(),
             user_agent: self.user_agent.clone(),
+            invocation: self.invocation.clone(),
             referer: self.referer.clone(),
             received: self.received,
         }
@@ -115,7 +122,7 @@ impl Exchange {
 
     /// The service as metrics name it: clients may name any.
     fn service(&self) -> &'static str {
-        const SERVED: [&str; 5] = ["kms", "iam", "sts", "tagging", "ec2"];
+        const SERVED: [&str; 6] = ["kms", "iam", "sts", "tagging", "ec2", "cloudtrail"];
         let claimed = self.source.split('.').next().unwrap_or_default();
         SERVED.into_iter().find(|service| *service == claimed).unwrap_or("other")
     }

@@ -1,5 +1,5 @@
 //! The APIs beside KMS. IAM, STS and EC2 are Query APIs: forms in, XML out, or JSON for who asks
-//! for it. The tagging service is in JSON.
+//! for it. The tagging service and CloudTrail are in JSON.
 
 use std::time::Instant;
 

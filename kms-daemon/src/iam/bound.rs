@@ -1,10 +1,13 @@
 //! The unique ids of those whom policies and grants name, as they are when these are put: one that
-//! is made again under an old name is somebody else.
+//! is made again under an old name is somebody else, and one that has another name now is the same.
+
+use std::collections::BTreeMap;
 
 use kms_policy::NamedPrincipal;
 
 use super::Iam;
 use crate::key::CatalogError;
+use crate::key::grant::Party;
 use crate::policy::Bound;
 
 impl Iam {
@@ -28,6 +31,52 @@ impl Iam {
             }
         }
         Ok(bound)
+    }
+
+    /// How a user, role or session is shown that was bound to a unique id when it had this ARN: by the
+    /// ARN that it has now, or by that id once it is no more.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the store does not answer.
+    pub async fn shown(&self, arn: &str, id: &str) -> Result<String, CatalogError> {
+        if self.unique_id(arn).await?.as_deref() == Some(id) {
+            return Ok(arn.to_owned());
+        }
+        let fields: Vec<&str> = arn.splitn(6, ':').collect();
+        if let ["arn", partition, "iam", "", account, resource] = fields[..]
+            && let Some(path) = resource.strip_prefix("user/")
+        {
+            // A user can have another path and another name.
+            let last = path.rsplit('/').next().unwrap_or_default();
+            let renamed = self.directory.renamed(id).await?;
+            for name in [Some(last), renamed.as_deref()].into_iter().flatten() {
+                let user = self.directory.user(account, name).await?;
+                if let Some(user) = user.filter(|user| user.id == id) {
+                    return Ok(user.arn().replacen("arn:aws:", &format!("arn:{partition}:"), 1));
+                }
+            }
+        }
+        let party = Party::Principal { arn: arn.to_owned(), id: Some(id.to_owned()) };
+        Ok(party.lasting().into_owned())
+    }
+
+    /// Other names of those that a policy names, by which they are shown: new ones, or the unique ids
+    /// of those who are no more.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the store does not answer.
+    pub async fn other_names<'b>(
+        &self,
+        bound: &'b Bound,
+    ) -> Result<BTreeMap<&'b str, String>, CatalogError> {
+        let mut names = BTreeMap::new();
+        for (arn, id) in bound {
+            let shown = self.shown(arn, id).await?;
+            if shown != *arn {
+                names.insert(arn.as_str(), shown);
+            }
+        }
+        Ok(names)
     }
 
     /// The unique id of the user or role with an ARN, or of the role whose session has it, if it

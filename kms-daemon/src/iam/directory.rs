@@ -111,9 +111,15 @@ impl Changes {
 }
 
 impl Changes {
-    /// Forgets when an identity or an access key was last used: it is to be no more.
-    pub(super) fn forget_uses(self, id: &str) -> Self {
-        Self(self.0.delete(layout::uses(id)))
+    /// Forgets when an identity or an access key was last used, and that it was renamed: it is to be no
+    /// more.
+    pub(super) fn forget(self, id: &str) -> Self {
+        Self(self.0.delete(layout::uses(id)).delete(layout::renamed(id)))
+    }
+
+    /// Notes what a user is called now, for policies and grants that know it by its id.
+    pub(super) fn rename(self, id: &str, name: &str) -> Self {
+        Self(self.0.put(layout::renamed(id), name.as_bytes().to_vec()))
     }
 }
 
@@ -186,6 +192,15 @@ impl Directory {
         self.read(layout::access_key(id)).await
     }
 
+    /// What a user is called now that had another name.
+    pub(super) async fn renamed(&self, id: &str) -> Result<Option<String>, CatalogError> {
+        let key = layout::renamed(id);
+        let Some(entry) = self.store.get(&key).await?.value else { return Ok(None) };
+        let name = String::from_utf8(entry.value.to_vec());
+        let damaged = |_| unreadable(&key, RecordError::Damaged("not a name".to_owned()));
+        name.map(Some).map_err(damaged)
+    }
+
     /// When a credential report of an account was asked for last.
     pub(super) async fn report(&self, account: &str) -> Result<Option<Timestamp>, CatalogError> {
         let key = layout::report(account);
@@ -240,13 +255,6 @@ impl Directory {
         };
         let items = page.entries.into_iter().map(decode).collect::<Result<_, _>>()?;
         Ok(Listing { items, more: page.more })
-    }
-
-    /// All records of a kind in an account.
-    pub(super) async fn list_all<R: Cached>(&self, account: &str) -> Result<Vec<R>, CatalogError> {
-        let mut all = Vec::new();
-        self.visit_all(account, |record: R| all.push(record)).await?;
-        Ok(all)
     }
 
     /// How many records of a kind there are in an account.

@@ -62,6 +62,46 @@ codes! {
     /// A session token would be too long.
     PackedPolicyTooLarge, 400;
 
+    // The service model of CloudTrail, whose names end so.
+    /// An ARN is none of a trail of the account.
+    CloudTrailARNInvalidException, 400;
+    /// Others change the trail at the same time.
+    ConflictException, 400;
+    /// There are no events of that category.
+    InvalidEventCategoryException, 400;
+    /// The trail is another Region's.
+    InvalidHomeRegionException, 400;
+    /// An attribute cannot be looked up.
+    InvalidLookupAttributesException, 400;
+    /// A page cannot be of that size.
+    InvalidMaxResultsException, 400;
+    /// The token is not of the same query.
+    InvalidNextTokenException, 400;
+    /// Two parameters exclude each other.
+    InvalidParameterCombinationException, 400;
+    /// A bucket cannot have that name.
+    InvalidS3BucketNameException, 400;
+    /// Names of files cannot begin like that.
+    InvalidS3PrefixException, 400;
+    /// A range of times ends before it begins.
+    InvalidTimeRangeException, 400;
+    /// The token is none of this listing.
+    InvalidTokenException, 400;
+    /// A trail cannot have that name.
+    InvalidTrailNameException, 400;
+    /// The account has as many trails in the Region as it may.
+    MaximumNumberOfTrailsExceededException, 400;
+    /// The installation does not deliver trails.
+    OperationNotPermittedException, 400;
+    /// There is no such bucket.
+    S3BucketDoesNotExistException, 400;
+    /// There is a trail of that name.
+    TrailAlreadyExistsException, 400;
+    /// There is no trail of that name.
+    TrailNotFoundException, 400;
+    /// A parameter asks for what is not done here.
+    UnsupportedOperationException, 400;
+
     // Common to Query APIs.
     /// Not permitted.
     AccessDenied, 403;
@@ -108,7 +148,7 @@ impl Code {
     }
 
     /// The name and the HTTP status in an API in JSON.
-    pub(super) const fn of_json(self) -> (&'static str, u16) {
+    pub(super) fn of_json(self) -> (&'static str, u16) {
         match self {
             Self::AccessDenied => ("AccessDeniedException", 400),
             Self::ExpiredToken => ("ExpiredTokenException", 400),
@@ -122,6 +162,7 @@ impl Code {
             Self::SignatureDoesNotMatch => ("InvalidSignatureException", 400),
             Self::Throttling => ("ThrottledException", 400),
             Self::RequestEntityTooLarge => ("RequestEntityTooLargeException", 413),
+            own if own.name().ends_with("Exception") => (own.name(), own.status()),
             _ => ("InvalidParameterException", 400),
         }
     }

@@ -10,6 +10,10 @@ use super::error::{Code, IamError};
 const MAX_PARAMETERS: usize = 2048;
 /// Deepest nesting of lists and structures that is read.
 const MAX_DEPTH: usize = 8;
+/// Most dots of a name: two for each list, one for each structure.
+const MAX_DOTS: usize = 2 * MAX_DEPTH;
+/// Marks a parameter of an operation, or a member of a list's items, that is a list itself.
+const LIST: &str = "[]";
 
 /// The parameters of a request, by name.
 #[derive(Debug, Default)]
@@ -19,7 +23,7 @@ impl Form {
     /// Reads `application/x-www-form-urlencoded`.
     ///
     /// # Errors
-    /// [`Code::MalformedQueryString`] if it is none, or names a parameter twice.
+    /// [`Code::MalformedQueryString`] if it is none, names a parameter twice, or is nested too deeply.
     pub fn parse(body: &[u8]) -> Result<Self, IamError> {
         let malformed = |text: &'static str| IamError::new(Code::MalformedQueryString, text);
         let mut parameters = BTreeMap::new();
@@ -27,7 +31,11 @@ impl Form {
             let end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
             let (name, value) = (&pair[..end], pair.get(end + 1..).unwrap_or_default());
             let text = |bytes| decode(bytes).ok_or_else(|| malformed("The body is not a form."));
-            if parameters.insert(text(name)?, text(value)?).is_some() {
+            let (name, value) = (text(name)?, text(value)?);
+            if name.bytes().filter(|byte| *byte == b'.').count() > MAX_DOTS {
+                return Err(malformed("The body has a parameter that is nested too deeply."));
+            }
+            if parameters.insert(name, value).is_some() {
                 return Err(malformed("The body names a parameter twice."));
             }
             if parameters.len() > MAX_PARAMETERS {
@@ -53,6 +61,8 @@ impl Form {
         let Value::Object(members) = value else { return Err(malformed()) };
         let mut form = Self::default();
         for (name, value) in members {
+            // A dot would make another parameter of it.
+            let name = (!name.contains('.')).then_some(name).ok_or_else(malformed)?;
             form.flatten(name, value, MAX_DEPTH).ok_or_else(malformed)?;
         }
         Ok(form)
@@ -74,7 +84,6 @@ impl Form {
             }
             Value::Object(members) => {
                 for (member, value) in members {
-                    // A dot would make another parameter of it.
                     let member = (!member.contains('.')).then_some(member)?;
                     self.flatten(format!("{name}.{member}"), value, depth)?;
                 }
@@ -100,7 +109,8 @@ impl Form {
         })
     }
 
-    /// How many items a list has: structures with these members, or texts if there are none.
+    /// How many items a list has: structures with these members, or texts if there are none. The name
+    /// of a member that is a list itself is followed by `[]`.
     ///
     /// # Errors
     /// [`Code::ValidationError`] for an item that has no number of its own, and for a member that
@@ -112,9 +122,9 @@ impl Form {
             let item = name[start.len()..].strip_prefix("member.");
             let (number, member) =
                 item.map(|item| item.split_once('.').unwrap_or((item, ""))).unwrap_or_default();
-            let known = match member.split('.').next().unwrap_or_default() {
+            let known = match member {
                 "" => members.is_empty(),
-                member => members.contains(&member),
+                member => members.iter().any(|known| is_of(member, known)),
             };
             let number = number.parse::<usize>().ok().filter(|value| value.to_string() == number);
             match number.filter(|_| known) {
@@ -181,20 +191,42 @@ impl Form {
         IamError::invalid(format!("The parameter {name} is not supported by this service."))
     }
 
-    /// Refuses what an operation does not know: it would not do what the caller wants.
+    /// Refuses what an operation does not know: it would not do what the caller wants. Names of
+    /// parameters that are lists are followed by `[]`; other parameters have nothing below them, and a
+    /// list has no text of its own.
     ///
     /// # Errors
     /// [`Code::ValidationError`].
     pub fn check_names(&self, known: &[&str]) -> Result<(), IamError> {
-        let unknown = self.0.keys().find(|name| {
-            let name = name.split('.').next().unwrap_or_default();
-            !["Action", "Version"].contains(&name) && !known.contains(&name)
-        });
-        match unknown {
+        let is_known = |name: &str, text: &str| {
+            let empty = |list: &str| text.is_empty() && list.strip_suffix(LIST) == Some(name);
+            let mut known = known.iter().chain(&["Action", "Version"]);
+            known.any(|known| is_of(name, known) || empty(known))
+        };
+        match self.0.iter().find(|(name, text)| !is_known(name, text)) {
             None => Ok(()),
-            Some(name) => Err(self.unsupported(name)),
+            Some((name, _)) => Err(self.unsupported(name)),
         }
     }
+
+    /// How many parameters there are below a name.
+    #[must_use]
+    pub fn count_below(&self, name: &str) -> usize {
+        self.below(&format!("{name}.")).count()
+    }
+}
+
+/// Whether a name is that of `known`, or of something in it if it is a list.
+fn is_of(name: &str, known: &str) -> bool {
+    match known.strip_suffix(LIST) {
+        None => name == known,
+        Some(list) => name.strip_prefix(list).is_some_and(|rest| rest.starts_with('.')),
+    }
+}
+
+/// The name of a parameter of an operation, without the mark of a list.
+pub(super) fn name_of(parameter: &str) -> &str {
+    parameter.strip_suffix(LIST).unwrap_or(parameter)
 }
 
 /// A parameter as texts of refusals and audit records name it.
@@ -237,11 +269,49 @@ mod tests {
         assert!(form.check_names(&["UserName", "Empty", "None"]).is_ok());
         assert!(form.check_names(&["UserName"]).is_err());
         let tags = Form::parse(b"Tags.member.1.Key=a").unwrap();
-        assert!(tags.check_names(&["Tags"]).is_ok());
+        assert!(tags.check_names(&["Tags[]"]).is_ok());
         for damaged in ["a=1&a=2", "%zz=1", "a=%f", "a=%ff"] {
             let error = Form::parse(damaged.as_bytes()).unwrap_err();
             assert_eq!(error.code(), Code::MalformedQueryString, "{damaged}");
         }
+    }
+
+    #[test]
+    fn nothing_below_a_parameter_is_ignored() {
+        let form = |text: &str| Form::parse(text.as_bytes()).unwrap();
+        let known = ["UserName", "PermissionsBoundary", "Tags[]"];
+        for text in ["UserName=a&Tags=", "Tags.member.1.Key=a", "PermissionsBoundary=arn"] {
+            assert!(form(text).check_names(&known).is_ok(), "{text}");
+        }
+        for text in [
+            "UserName=a&PermissionsBoundary.member.1=arn",
+            "UserName.x=a",
+            "Tags=a",
+            "TagsX.member.1.Key=a",
+            "Action.x=a",
+        ] {
+            assert!(form(text).check_names(&known).is_err(), "{text}");
+        }
+        let members = ["Key", "Values[]"];
+        let filters = "F.member.1.Key=a&F.member.1.Values.member.1=b";
+        assert_eq!(form(filters).items("F", &members), Ok(1));
+        for text in ["F.member.1.Key.x=a", "F.member.1.Values=a", "F.member.1=a"] {
+            assert!(form(text).items("F", &members).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_not_deep() {
+        let name = |dots: usize| format!("UserName{}=x", ".a".repeat(dots));
+        for dots in [0, MAX_DOTS] {
+            let form = Form::parse(name(dots).as_bytes()).unwrap();
+            assert!(form.value("UserName", 9).is_some());
+        }
+        for dots in [MAX_DOTS + 1, 64, 124, 125, 100_000] {
+            let error = Form::parse(name(dots).as_bytes()).unwrap_err();
+            assert_eq!(error.code(), Code::MalformedQueryString, "{dots}");
+        }
+        assert!(Form::parse_json(br#"{"TagFilters.a":"x"}"#).is_err());
     }
 
     #[test]
@@ -278,7 +348,7 @@ mod tests {
             (form.optional("ResourcesPerPage"), form.optional("Flag")),
             (Some("5"), Some("true"))
         );
-        assert!(form.check_names(&["TagFilters", "ResourcesPerPage", "Flag"]).is_ok());
+        assert!(form.check_names(&["TagFilters[]", "ResourcesPerPage", "Flag"]).is_ok());
         let recorded = form.value("TagFilters", 100).unwrap();
         assert_eq!(recorded, serde_json::json!([{ "key": "team", "values": ["a", "b"] }]));
         assert_eq!(form.value("Other", 100), None);

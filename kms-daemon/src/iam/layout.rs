@@ -8,6 +8,7 @@
 //! iam/policies/<account>/<name>           managed policy
 //! iam/access-keys/<access key id>         access key
 //! iam/reports/<account>                   when a credential report was asked for
+//! iam/renamed/<id>                        present name of a user that had another one
 //! iam/uses/<id>                           last uses of an access key, user, role or account root
 //! system-keys/<region>                    key that secrets are sealed with
 //! ```
@@ -29,6 +30,11 @@ pub(super) const ACCESS_KEYS: &str = "iam/access-keys/";
 /// When an access key, a user, a role or an account root was last used.
 pub(super) fn uses(id: &str) -> Vec<u8> {
     ["iam/uses/", id].concat().into_bytes()
+}
+
+/// The present name of a user that had another one.
+pub(super) fn renamed(id: &str) -> Vec<u8> {
+    ["iam/renamed/", id].concat().into_bytes()
 }
 
 /// When a credential report of an account was asked for.

@@ -11,7 +11,7 @@ use crate::error::{Exception, KmsError};
 use crate::key::{Stored, Tags};
 use crate::policy::explanation::PolicyNames;
 use crate::policy::{CallerPolicies, IdentityPolicy};
-use crate::principal::{Principal, PrincipalKind};
+use crate::principal::{Principal, PrincipalKind, SessionPolicy};
 
 /// Compiled policies of sessions that are held at a time.
 const MAX_SESSIONS: usize = 4096;
@@ -112,8 +112,8 @@ impl Iam {
             if let Some(document) = &own.policy {
                 session.push(self.sessions.get(document)?);
             }
-            for arn in &own.policy_arns {
-                session.push(self.session_policy(principal, arn).await?);
+            for policy in &own.managed {
+                session.push(self.session_policy(principal, policy).await?);
             }
             for (key, value) in &own.tags {
                 tags.retain(|known, _| !same_tag(known, key, false));
@@ -123,13 +123,14 @@ impl Iam {
         Ok(CallerPolicies { identity, boundary, session, tags })
     }
 
-    /// A managed policy that limits a session. One that is gone allows nothing any more.
+    /// A managed policy that limits a session. One that is gone allows nothing any more, also if there
+    /// is another of its name.
     async fn session_policy(
         &self,
         principal: &Principal,
-        arn: &str,
+        SessionPolicy { arn, id }: &SessionPolicy,
     ) -> Result<kms_policy::IdentityPolicy, KmsError> {
-        match self.find_managed(arn).await? {
+        match self.find_managed(arn).await?.filter(|policy| policy.id == *id) {
             Some(policy) => Ok(policy.document()?.compiled().clone()),
             None => {
                 let caller = principal.caller_arn();

@@ -21,6 +21,7 @@ mod boundaries;
 mod call;
 mod credential_report;
 mod entities;
+mod events;
 mod explain;
 mod groups;
 mod holder;
@@ -37,6 +38,7 @@ mod simulate;
 mod sts;
 mod tagged_keys;
 mod tags;
+mod trails;
 mod users;
 mod versions;
 
@@ -75,7 +77,7 @@ macro_rules! operations {
                 match self { $(Self::$name => matches!(Effect::$effect, Effect::Reads),)+ }
             }
 
-            /// The parameters it has here.
+            /// The parameters it has here; the names of lists are followed by `[]`.
             const fn parameters(self) -> &'static [&'static str] {
                 match self { $(Self::$name => &[$($parameter),*],)+ }
             }
@@ -94,15 +96,15 @@ enum Effect {
     Writes,
 }
 
-// API, operation, CloudTrail's readOnly, parameters => handler
+// API, operation, CloudTrail's readOnly, parameters (lists with []) => handler
 operations! {
-    Iam CreateUser Writes ["UserName", "Path", "PermissionsBoundary", "Tags"] => users::create;
+    Iam CreateUser Writes ["UserName", "Path", "PermissionsBoundary", "Tags[]"] => users::create;
     Iam GetUser Reads ["UserName"] => users::find;
     Iam ListUsers Reads ["PathPrefix", "Marker", "MaxItems"] => users::list;
     Iam UpdateUser Writes ["UserName", "NewPath", "NewUserName"] => rename::user;
     Iam DeleteUser Writes ["UserName"] => users::delete;
-    Iam TagUser Writes ["UserName", "Tags"] => tags::put::<User>;
-    Iam UntagUser Writes ["UserName", "TagKeys"] => tags::delete::<User>;
+    Iam TagUser Writes ["UserName", "Tags[]"] => tags::put::<User>;
+    Iam UntagUser Writes ["UserName", "TagKeys[]"] => tags::delete::<User>;
     Iam ListUserTags Reads ["UserName", "Marker", "MaxItems"] => tags::list::<User>;
     Iam PutUserPolicy Writes ["UserName", "PolicyName", "PolicyDocument"] => inline::put::<User>;
     Iam GetUserPolicy Reads ["UserName", "PolicyName"] => inline::find::<User>;
@@ -127,7 +129,7 @@ operations! {
     Iam GetGroupPolicy Reads ["GroupName", "PolicyName"] => inline::find::<Group>;
     Iam ListGroupPolicies Reads ["GroupName", "Marker", "MaxItems"] => inline::list::<Group>;
     Iam DeleteGroupPolicy Writes ["GroupName", "PolicyName"] => inline::delete::<Group>;
-    Iam CreateRole Writes ["RoleName", "Path", "AssumeRolePolicyDocument", "Description", "MaxSessionDuration", "PermissionsBoundary", "Tags"] => roles::create;
+    Iam CreateRole Writes ["RoleName", "Path", "AssumeRolePolicyDocument", "Description", "MaxSessionDuration", "PermissionsBoundary", "Tags[]"] => roles::create;
     Iam GetRole Reads ["RoleName"] => roles::find;
     Iam ListRoles Reads ["PathPrefix", "Marker", "MaxItems"] => roles::list;
     Iam ListInstanceProfilesForRole Reads ["RoleName", "Marker", "MaxItems"] => roles::list_instance_profiles;
@@ -135,8 +137,8 @@ operations! {
     Iam UpdateRole Writes ["RoleName", "Description", "MaxSessionDuration"] => roles::update;
     Iam UpdateRoleDescription Writes ["RoleName", "Description"] => roles::describe_anew;
     Iam DeleteRole Writes ["RoleName"] => roles::delete;
-    Iam TagRole Writes ["RoleName", "Tags"] => tags::put::<Role>;
-    Iam UntagRole Writes ["RoleName", "TagKeys"] => tags::delete::<Role>;
+    Iam TagRole Writes ["RoleName", "Tags[]"] => tags::put::<Role>;
+    Iam UntagRole Writes ["RoleName", "TagKeys[]"] => tags::delete::<Role>;
     Iam ListRoleTags Reads ["RoleName", "Marker", "MaxItems"] => tags::list::<Role>;
     Iam PutRolePolicy Writes ["RoleName", "PolicyName", "PolicyDocument"] => inline::put::<Role>;
     Iam GetRolePolicy Reads ["RoleName", "PolicyName"] => inline::find::<Role>;
@@ -144,7 +146,7 @@ operations! {
     Iam DeleteRolePolicy Writes ["RoleName", "PolicyName"] => inline::delete::<Role>;
     Iam PutRolePermissionsBoundary Writes ["RoleName", "PermissionsBoundary"] => boundaries::put::<Role>;
     Iam DeleteRolePermissionsBoundary Writes ["RoleName"] => boundaries::delete::<Role>;
-    Iam CreatePolicy Writes ["PolicyName", "Path", "PolicyDocument", "Description", "Tags"] => managed::create;
+    Iam CreatePolicy Writes ["PolicyName", "Path", "PolicyDocument", "Description", "Tags[]"] => managed::create;
     Iam GetPolicy Reads ["PolicyArn"] => managed::find;
     Iam CreatePolicyVersion Writes ["PolicyArn", "PolicyDocument", "SetAsDefault"] => versions::create;
     Iam GetPolicyVersion Reads ["PolicyArn", "VersionId"] => versions::find;
@@ -154,8 +156,8 @@ operations! {
     Iam ListPolicies Reads ["Scope", "OnlyAttached", "PolicyUsageFilter", "PathPrefix", "Marker", "MaxItems"] => managed::list;
     Iam ListEntitiesForPolicy Reads ["PolicyArn", "EntityFilter", "PolicyUsageFilter", "PathPrefix", "Marker", "MaxItems"] => entities::list;
     Iam DeletePolicy Writes ["PolicyArn"] => managed::delete;
-    Iam TagPolicy Writes ["PolicyArn", "Tags"] => tags::put::<ManagedPolicy>;
-    Iam UntagPolicy Writes ["PolicyArn", "TagKeys"] => tags::delete::<ManagedPolicy>;
+    Iam TagPolicy Writes ["PolicyArn", "Tags[]"] => tags::put::<ManagedPolicy>;
+    Iam UntagPolicy Writes ["PolicyArn", "TagKeys[]"] => tags::delete::<ManagedPolicy>;
     Iam ListPolicyTags Reads ["PolicyArn", "Marker", "MaxItems"] => tags::list::<ManagedPolicy>;
     Iam AttachUserPolicy Writes ["UserName", "PolicyArn"] => attached::attach::<User>;
     Iam DetachUserPolicy Writes ["UserName", "PolicyArn"] => attached::detach::<User>;
@@ -167,13 +169,13 @@ operations! {
     Iam DetachRolePolicy Writes ["RoleName", "PolicyArn"] => attached::detach::<Role>;
     Iam ListAttachedRolePolicies Reads ["RoleName", "PathPrefix", "Marker", "MaxItems"] => attached::list::<Role>;
     Iam GetAccountSummary Reads [] => account_summary::run;
-    Iam GetAccountAuthorizationDetails Reads ["Filter", "Marker", "MaxItems"] => account_details::run;
+    Iam GetAccountAuthorizationDetails Reads ["Filter[]", "Marker", "MaxItems"] => account_details::run;
     Iam GenerateCredentialReport Reads [] => credential_report::generate;
     Iam GetCredentialReport Reads [] => credential_report::find;
     Iam GenerateServiceLastAccessedDetails Reads ["Arn", "Granularity"] => last_used::generate_services;
     Iam GetServiceLastAccessedDetails Reads ["JobId", "Marker", "MaxItems"] => last_used::services;
-    Iam SimulatePrincipalPolicy Reads ["PolicySourceArn", "PolicyInputList", "PermissionsBoundaryPolicyInputList", "ActionNames", "ResourceArns", "ResourcePolicy", "ResourceOwner", "CallerArn", "ContextEntries", "Marker", "MaxItems"] => simulate::principal;
-    Iam SimulateCustomPolicy Reads ["PolicyInputList", "PermissionsBoundaryPolicyInputList", "ActionNames", "ResourceArns", "ResourcePolicy", "ResourceOwner", "CallerArn", "ContextEntries", "Marker", "MaxItems"] => simulate::custom;
+    Iam SimulatePrincipalPolicy Reads ["PolicySourceArn", "PolicyInputList[]", "PermissionsBoundaryPolicyInputList[]", "ActionNames[]", "ResourceArns[]", "ResourcePolicy", "ResourceOwner", "CallerArn", "ContextEntries[]", "Marker", "MaxItems"] => simulate::principal;
+    Iam SimulateCustomPolicy Reads ["PolicyInputList[]", "PermissionsBoundaryPolicyInputList[]", "ActionNames[]", "ResourceArns[]", "ResourcePolicy", "ResourceOwner", "CallerArn", "ContextEntries[]", "Marker", "MaxItems"] => simulate::custom;
     Iam GetLoginProfile Reads ["UserName"] => nothing::login_profile;
     Iam DeleteLoginProfile Writes ["UserName"] => nothing::login_profile;
     Iam GetAccountPasswordPolicy Reads [] => nothing::password_policy;
@@ -187,15 +189,26 @@ operations! {
     Iam ListSAMLProviders Reads [] => nothing::saml_providers;
     Iam ListOpenIDConnectProviders Reads [] => nothing::oidc_providers;
     Sts GetCallerIdentity Reads [] => sts::caller_identity;
-    Sts AssumeRole Reads ["RoleArn", "RoleSessionName", "DurationSeconds", "Policy", "PolicyArns", "Tags", "TransitiveTagKeys", "ExternalId", "SourceIdentity"] => sts::assume_role;
+    Sts AssumeRole Reads ["RoleArn", "RoleSessionName", "DurationSeconds", "Policy", "PolicyArns[]", "Tags[]", "TransitiveTagKeys[]", "ExternalId", "SourceIdentity"] => sts::assume_role;
     Sts GetSessionToken Reads ["DurationSeconds"] => sts::session_token;
     Strongroom CreateAccount Writes ["AccountId", "Name"] => accounts::create;
     Strongroom ListAccounts Reads ["Marker", "MaxItems"] => accounts::list;
-    Strongroom ExplainAccess Reads ["PrincipalArn", "ActionName", "KeyId", "RegionName", "ContextEntries"] => explain::run;
-    Ec2 DescribeRegions Reads ["RegionName", "Filter", "AllRegions", "DryRun"] => regions::describe;
-    Tagging GetResources Reads ["PaginationToken", "TagFilters", "ResourcesPerPage", "TagsPerPage", "ResourceTypeFilters", "IncludeComplianceDetails", "ExcludeCompliantResources", "ResourceARNList"] => tagged_keys::list;
+    Strongroom ExplainAccess Reads ["PrincipalArn", "ActionName", "KeyId", "RegionName", "ContextEntries[]"] => explain::run;
+    Ec2 DescribeRegions Reads ["RegionName[]", "Filter[]", "AllRegions", "DryRun"] => regions::describe;
+    Tagging GetResources Reads ["PaginationToken", "TagFilters[]", "ResourcesPerPage", "TagsPerPage", "ResourceTypeFilters[]", "IncludeComplianceDetails", "ExcludeCompliantResources", "ResourceARNList[]"] => tagged_keys::list;
+    CloudTrail CreateTrail Writes ["Name", "S3BucketName", "S3KeyPrefix", "SnsTopicName", "IncludeGlobalServiceEvents", "IsMultiRegionTrail", "EnableLogFileValidation", "CloudWatchLogsLogGroupArn", "CloudWatchLogsRoleArn", "KmsKeyId", "IsOrganizationTrail", "TagsList[]", "RecursiveLogging"] => trails::create;
+    CloudTrail UpdateTrail Writes ["Name", "S3BucketName", "S3KeyPrefix", "SnsTopicName", "IncludeGlobalServiceEvents", "IsMultiRegionTrail", "EnableLogFileValidation", "CloudWatchLogsLogGroupArn", "CloudWatchLogsRoleArn", "KmsKeyId", "IsOrganizationTrail", "RecursiveLogging"] => trails::update;
+    CloudTrail DeleteTrail Writes ["Name"] => trails::delete;
+    CloudTrail StartLogging Writes ["Name"] => trails::start;
+    CloudTrail StopLogging Writes ["Name"] => trails::stop;
+    CloudTrail GetTrail Reads ["Name"] => trails::find;
+    CloudTrail GetTrailStatus Reads ["Name"] => trails::status;
+    CloudTrail DescribeTrails Reads ["trailNameList[]", "includeShadowTrails"] => trails::describe;
+    CloudTrail ListTrails Reads ["NextToken"] => trails::list;
+    CloudTrail ListPublicKeys Reads ["StartTime", "EndTime", "NextToken"] => trails::public_keys;
+    CloudTrail LookupEvents Reads ["LookupAttributes[]", "StartTime", "EndTime", "EventCategory", "MaxResults", "NextToken"] => events::look_up;
     Strongroom PrepareBackup Writes [] => backups::prepare;
-    Strongroom CompleteBackup Writes ["BackupId", "Path", "Bytes", "Sha256", "Domains"] => backups::complete;
+    Strongroom CompleteBackup Writes ["BackupId", "Proof", "Path", "Bytes", "Sha256", "Domains"] => backups::complete;
 }
 
 /// What `iam:PermissionsBoundary` is in requests of an operation.
@@ -229,7 +242,7 @@ impl Operation {
     /// Whether it has a parameter of that name.
     #[cfg(test)]
     pub(super) fn takes(self, parameter: &str) -> bool {
-        self.parameters().contains(&parameter)
+        self.parameters().iter().any(|known| super::form::name_of(known) == parameter)
     }
 
     /// Whether its requests have `iam:PolicyARN`.

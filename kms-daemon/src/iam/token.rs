@@ -23,6 +23,7 @@ use crate::clock::Timestamp;
 use crate::credentials::{random_id, random_secret};
 use crate::error::{Exception, KmsError};
 use crate::key::Tags;
+use crate::principal::SessionPolicy;
 
 /// Version of the layout.
 const LAYOUT: u8 = 1;
@@ -45,9 +46,9 @@ pub(super) struct Content<'c> {
     /// The session policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<Cow<'c, str>>,
-    /// The ARNs of managed policies that limit the session as well.
+    /// Managed policies that limit the session as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) policy_arns: Vec<String>,
+    pub(super) managed: Vec<SessionPolicy>,
     /// Tags of the session.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub(super) tags: Tags,
@@ -61,8 +62,8 @@ pub(super) struct Content<'c> {
 pub(super) struct Extras<'e> {
     /// The session policy.
     pub(super) policy: Option<&'e str>,
-    /// The ARNs of managed policies that limit it as well.
-    pub(super) policy_arns: Vec<String>,
+    /// Managed policies that limit it as well.
+    pub(super) managed: Vec<SessionPolicy>,
     /// Its tags.
     pub(super) tags: Tags,
     /// The keys of those that stay with the sessions that come of it.
@@ -120,7 +121,7 @@ pub(super) async fn issue(
     extras: Extras<'_>,
     trace: Trace<'_>,
 ) -> Result<Temporary, IamError> {
-    let Extras { policy, policy_arns, tags, transitive } = extras;
+    let Extras { policy, managed, tags, transitive } = extras;
     let access_key_id = random_id("ASIA").map_err(KmsError::internal)?;
     let secret = random_secret().map_err(KmsError::internal)?;
     let content = Content {
@@ -131,7 +132,7 @@ pub(super) async fn issue(
         issued,
         expires,
         policy: policy.map(Cow::from),
-        policy_arns,
+        managed,
         tags,
         transitive,
     };
@@ -213,7 +214,7 @@ mod tests {
             issued: Timestamp::from_millis(1),
             expires: Timestamp::from_millis(2),
             policy: Some("{\"a\":1}".into()),
-            policy_arns: Vec::new(),
+            managed: Vec::new(),
             tags: Tags::new(),
             transitive: Vec::new(),
         };
@@ -230,17 +231,18 @@ mod tests {
         let read: Content<'_> = serde_json::from_str(&text).unwrap();
         assert_eq!(read.subject.source_identity(), Some("ana"));
 
-        content.policy_arns.push("arn:aws:iam::111122223333:policy/p".to_owned());
+        let arn = "arn:aws:iam::111122223333:policy/p".to_owned();
+        content.managed.push(SessionPolicy { arn, id: "ANPAEXAMPLE".to_owned() });
         content.tags.insert("team".to_owned(), "red".to_owned());
         content.transitive.push("team".to_owned());
-        let end = r#","policyArns":["arn:aws:iam::111122223333:policy/p"],"tags":{"team":"red"},"transitive":["team"]}"#;
+        let end = r#","managed":[{"arn":"arn:aws:iam::111122223333:policy/p","id":"ANPAEXAMPLE"}],"tags":{"team":"red"},"transitive":["team"]}"#;
         let text = format!("{}{end}", text.strip_suffix('}').unwrap());
         assert_eq!(serde_json::to_string(&content).unwrap(), text);
         let read: Content<'_> = serde_json::from_str(&text).unwrap();
         assert_eq!((&read.tags, &read.transitive), (&content.tags, &content.transitive));
 
         content.subject = Subject::Key("AKIAX".to_owned());
-        (content.policy_arns, content.tags, content.transitive) = Default::default();
+        (content.managed, content.tags, content.transitive) = Default::default();
         content.policy = None;
         let text = r#"{"version":1,"secret":"abc/+","account":"111122223333","subject":{"key":"AKIAX"},"issued":1,"expires":2}"#;
         assert_eq!(serde_json::to_string(&content).unwrap(), text);

@@ -224,32 +224,38 @@ impl SystemKey {
         let damaged = || KmsError::internal(format!("the system key of {region} is damaged"));
         let id = KeyId::parse(&self.id).filter(|_| self.region == region).ok_or_else(damaged)?;
         let material = hex::decode(&self.material).map(MaterialId).ok_or_else(damaged)?;
-        let scope = (*policy::authorize_system(region)).clone();
-        let record = KeyRecord {
-            id,
-            policy: policy::closed(),
-            scope,
-            spec: KeySpec::SYMMETRIC_DEFAULT,
-            usage: KeyUsage::ENCRYPT_DECRYPT,
-            origin: Origin::AWS_KMS,
-            state: KeyState::Enabled,
-            description: String::new(),
-            created: Timestamp::default(),
-            deletion: None,
-            rotation: None,
-            tags: Tags::new(),
-            materials: vec![KeyMaterial {
-                id: material,
-                token: self.token,
-                rotated: None,
-                imported: None,
-            }],
-            pending: None,
-            multi_region: None,
-            service: None,
-        };
-        policy::authorize_system_key(record).map(Arc::new).ok_or_else(damaged)
+        let kind = (KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT);
+        let key = own_key(region, id, kind, (material, self.token));
+        key.map(Arc::new).ok_or_else(damaged)
     }
+}
+
+/// A key that the service has for itself, for the engine.
+pub(crate) fn own_key(
+    region: &str,
+    id: KeyId,
+    (spec, usage): (KeySpec, KeyUsage),
+    (material, token): (MaterialId, Vec<u8>),
+) -> Option<Authorized<KeyRecord>> {
+    let material = KeyMaterial { id: material, token, rotated: None, imported: None };
+    policy::authorize_system_key(KeyRecord {
+        id,
+        policy: policy::closed(),
+        scope: (*policy::authorize_system(region)).clone(),
+        spec,
+        usage,
+        origin: Origin::AWS_KMS,
+        state: KeyState::Enabled,
+        description: String::new(),
+        created: Timestamp::default(),
+        deletion: None,
+        rotation: None,
+        tags: Tags::new(),
+        materials: vec![material],
+        pending: None,
+        multi_region: None,
+        service: None,
+    })
 }
 
 /// The key token of a system key as it is stored.
@@ -279,11 +285,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn to_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn to_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&BASE64.encode(bytes))
 }
 
-fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+pub(crate) fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     let text = String::deserialize(deserializer)?;
     BASE64.decode(text).map_err(|_| D::Error::custom("not Base64"))
 }

@@ -103,6 +103,7 @@ impl Catalog {
             counts: Counts::default(),
         });
         catalog.index_owners().await?;
+        catalog.index_grants().await?;
         tokio::spawn(follow(Arc::downgrade(&catalog), revision));
         Ok(catalog)
     }

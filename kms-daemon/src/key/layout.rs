@@ -10,7 +10,8 @@
 //! grantees/<account>/<region>/<key id>/<grantee>|<grant id>
 //!                                                     the grants of a grantee
 //! retirable/<region>/<retiring>|<account>/<key id>/<grant id>
-//!                                                     the grants that somebody may retire
+//!                                                     the grants that somebody may retire; both under
+//!                                                     the name and under the unique id if there is one
 //! grant-names/<account>/<region>/<key id>/<digest>    id of the grant made with these parameters
 //! grant-counts/<account>/<region>/<key id>            how many grants a key has
 //! last-usage/<account>/<region>/<key id>              last use of a key
@@ -21,7 +22,6 @@
 //! ```
 //! Dates are milliseconds since the epoch in 16 hexadecimal digits, so that they sort.
 
-use super::grant::Party;
 use super::{AliasName, GrantId, KeyId, Scope, id};
 use crate::clock::Timestamp;
 
@@ -119,6 +119,13 @@ pub(super) fn grant(scope: &Scope, key: KeyId, id: GrantId) -> Vec<u8> {
     of_key(GRANTS, scope, key, &format!("/{id}"))
 }
 
+/// Reads what [`grant`] wrote.
+pub(super) fn parse_grant(entry: &[u8]) -> Option<(Scope, KeyId, GrantId)> {
+    let (place, id) = std::str::from_utf8(entry).ok()?.rsplit_once('/')?;
+    let (scope, key) = parse_place(GRANTS, place.as_bytes())?;
+    Some((scope, key, GrantId::parse(id)?))
+}
+
 /// All grants of a key to one grantee.
 pub(super) fn grants_to(scope: &Scope, key: KeyId, grantee: &str) -> Vec<u8> {
     of_key(GRANTEES, scope, key, &["/", grantee, END].concat())
@@ -131,8 +138,8 @@ pub(super) fn grants_of_entry(entry: &[u8]) -> &[u8] {
 }
 
 /// An entry of [`grants_to`].
-pub(super) fn grantee(scope: &Scope, key: KeyId, grantee: &Party, id: GrantId) -> Vec<u8> {
-    let mut entry = grants_to(scope, key, grantee.text());
+pub(super) fn grantee(scope: &Scope, key: KeyId, grantee: &str, id: GrantId) -> Vec<u8> {
+    let mut entry = grants_to(scope, key, grantee);
     entry.extend_from_slice(id.to_string().as_bytes());
     entry
 }
@@ -144,8 +151,8 @@ pub(super) fn retirable_by(region: &str, retiring: &str, account: Option<&str>) 
 }
 
 /// An entry of [`retirable_by`].
-pub(super) fn retirable(scope: &Scope, key: KeyId, retiring: &Party, id: GrantId) -> Vec<u8> {
-    let mut entry = retirable_by(&scope.region, retiring.text(), Some(&scope.account));
+pub(super) fn retirable(scope: &Scope, key: KeyId, retiring: &str, id: GrantId) -> Vec<u8> {
+    let mut entry = retirable_by(&scope.region, retiring, Some(&scope.account));
     entry.extend_from_slice(format!("{key}/{id}").as_bytes());
     entry
 }

@@ -7,8 +7,8 @@ use hsm_protocol::token::KeyToken;
 
 use super::identifier::parse_key_arn;
 use super::{CatalogError, KeyRecord, layout};
-use crate::iam;
 use crate::store::{Range, RedbStore};
+use crate::{iam, trail};
 
 /// Records that are read at a time.
 const PAGE: usize = 1000;
@@ -32,10 +32,16 @@ pub fn domains(
     look: Look,
 ) -> Result<BTreeMap<DomainId, usize>, CatalogError> {
     let mut found = BTreeMap::new();
-    let system = iam::system_key_entry(region);
-    if let Some(entry) = store.get_blocking(&system)? {
-        let token = iam::system_key_token(&entry.value);
-        count(&mut found, &token.map_err(|error| unreadable(&system, error))?);
+    type Token = fn(&[u8]) -> Result<Vec<u8>, super::record::RecordError>;
+    let own: [(Vec<u8>, Token); 2] = [
+        (iam::system_key_entry(region), iam::system_key_token),
+        (trail::digest_key_entry(region), trail::digest_key_token),
+    ];
+    for (key, token) in own {
+        if let Some(entry) = store.get_blocking(&key)? {
+            let token = token(&entry.value);
+            count(&mut found, &token.map_err(|error| unreadable(&key, error))?);
+        }
     }
     let mut after = None;
     while found.is_empty() || look == Look::All {

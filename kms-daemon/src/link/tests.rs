@@ -159,6 +159,7 @@ impl Daemon {
             source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             is_encrypted: false,
             user_agent: None,
+            invocation: None,
             referer: None,
             received: SystemTime::now(),
         };

@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 pub struct Refusal<'a> {
     /// `requestID`.
     pub request: Uuid,
-    /// The service: `kms`, `iam`, `sts`, `tagging`, `ec2`, or `other` for one that is not served.
+    /// The service: `kms`, `iam`, `sts`, `tagging`, `ec2`, `cloudtrail`, or `other` for one that is not served.
     pub service: &'static str,
     /// The operation as the request names it: anything, from anybody.
     pub operation: &'a str,

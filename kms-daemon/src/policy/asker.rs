@@ -58,17 +58,21 @@ impl<'a> Asker<'a> {
 
     /// The names by which a grant can mean the caller.
     #[must_use]
-    pub fn names(&self) -> Vec<CallerName<'a>> {
+    pub fn names(&self) -> Vec<CallerName> {
         let principal = self.principal;
         let id = match &principal.kind {
             PrincipalKind::Root => None,
             PrincipalKind::User(user) => Some(user.id.as_str()),
             PrincipalKind::Role(role) => Some(role.role_id.as_str()),
         };
-        let name = |arn, id, grantee| CallerName { arn, id, grantee };
-        let mut names = vec![name(principal.caller_arn(), id, Grantee::Caller)];
+        let own = match &principal.kind {
+            PrincipalKind::Role(role) => Some([&*role.role_id, ":", &*role.session].concat()),
+            _ => id.map(str::to_owned),
+        };
+        let name = |arn, unique, grantee| CallerName { arn, unique, grantee };
+        let mut names = vec![name(principal.caller_arn(), own, Grantee::Caller)];
         if matches!(principal.kind, PrincipalKind::Role(_)) {
-            names.push(name(principal.arn(), id, Grantee::Role));
+            names.push(name(principal.arn(), id.map(str::to_owned), Grantee::Role));
         }
         if !principal.is_root() {
             let account = Principal::root(&*principal.account, "");
@@ -80,11 +84,20 @@ impl<'a> Asker<'a> {
 
 /// A name of a caller.
 #[derive(Debug, Clone)]
-pub struct CallerName<'a> {
+pub struct CallerName {
     /// The ARN.
     pub arn: String,
-    /// The unique id of the user or role that has this name now; accounts have none.
-    pub id: Option<&'a str>,
+    /// The unique id of the user or role that has this name now, with the name of its session after it;
+    /// accounts have none.
+    pub unique: Option<String>,
     /// How a grantee of that name means the caller.
     pub grantee: Grantee,
+}
+
+impl CallerName {
+    /// What grants are found by.
+    #[must_use]
+    pub fn lasting(&self) -> &str {
+        self.unique.as_deref().unwrap_or(&self.arn)
+    }
 }

@@ -8,7 +8,7 @@ use kms_policy::{
 
 use super::conditions::{About, Conditions};
 use super::engine::{Names, foreign_text, own_policies};
-use super::{Action, Asker, Lookups, Subject};
+use super::{Action, Asker, CallerName, Lookups, Subject};
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::grant::{GrantUse, Objection, Pairs};
@@ -234,7 +234,8 @@ impl Supposition<'_> {
         let names = self.asker.names();
         let report = |(id, record, _): &(GrantId, Stored<GrantRecord>, Grantee)| {
             let grantee = &record.grantee;
-            if !names.iter().any(|name| grantee.is_principal(&name.arn, name.id)) {
+            let is = |name: &CallerName| grantee.is_principal(&name.arn, name.unique.as_deref());
+            if !names.iter().any(is) {
                 let objection = Some(match self.asker.principal.kind {
                     PrincipalKind::Role(_) => "it names an earlier role of this name",
                     _ => "it names an earlier user of this name",

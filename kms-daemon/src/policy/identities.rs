@@ -51,7 +51,7 @@ pub(crate) struct Target<'t> {
 ///
 /// # Errors
 /// [`Exception::AccessDenied`]; for every session that `GetSessionToken` made, as nobody has shown
-/// a second factor for one.
+/// a second factor for one, unless the action is one of CloudTrail.
 pub(crate) fn authorize_management(
     asker: Asker<'_>,
     action: Action,
@@ -59,7 +59,9 @@ pub(crate) fn authorize_management(
     details: Details<'_>,
 ) -> Result<(), KmsError> {
     let principal = asker.principal;
-    if principal.session.is_some() && !matches!(principal.kind, PrincipalKind::Role(_)) {
+    let is_of_identities = !action.name().starts_with("cloudtrail:");
+    let plain = principal.session.is_some() && !matches!(principal.kind, PrincipalKind::Role(_));
+    if plain && is_of_identities {
         let text = format!(
             "User: {} is not authorized to perform: {action} with a session token",
             principal.caller_arn()

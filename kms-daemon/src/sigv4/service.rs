@@ -24,6 +24,9 @@ impl SigningService {
     /// The service that finds resources by their tags.
     pub const TAGGING: Self = Self { name: "tagging", is_global: false };
 
+    /// The service that delivers and tells of audit records.
+    pub const CLOUDTRAIL: Self = Self { name: "cloudtrail", is_global: false };
+
     /// Accounts of an installation, which have no Region either.
     pub const STRONGROOM: Self = Self { name: "strongroom", is_global: true };
 

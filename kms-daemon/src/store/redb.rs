@@ -6,9 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -24,6 +23,7 @@ use super::{
     Commit, Entry, Event, Page, Range, Revision, Snapshot, Store, StoreError, StoreFuture, Table,
     Transaction, Watch, apply,
 };
+use crate::durable;
 use crate::space::Space;
 
 mod snapshot;
@@ -88,14 +88,7 @@ impl RedbStore {
     /// See [`RedbStore::open`].
     pub fn open_in(path: &Path, space: Option<Arc<Space>>) -> Result<Self, StoreError> {
         // Read by the owner only: policies and the names of keys are nobody else's business.
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(engine)?;
+        let file = durable::open_private(path).map_err(engine)?;
         let database = Arc::new(
             Database::builder()
                 .create_with_backend(FileBackend::new(file).map_err(engine)?)

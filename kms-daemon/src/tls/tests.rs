@@ -124,6 +124,16 @@ fn other_names_make_another_certificate() {
     assert!(matches!(old_client, rustls::Error::InvalidCertificate(_)), "{old_client:?}");
 }
 
+#[test]
+fn names_with_much_below_them_are_known() {
+    for wide in ["example", "example.com", "kms.example"] {
+        assert!(is_wide(wide), "{wide}");
+    }
+    for narrow in ["kms.example.com", "localhost", "192.0.2.1", "2001:db8::1", "a.b.example.com"] {
+        assert!(!is_wide(narrow), "{narrow}");
+    }
+}
+
 /// Whoever has the authority's key cannot pose as AWS towards clients that trust the file.
 #[test]
 fn its_authority_vouches_for_no_other_names() {
@@ -152,7 +162,9 @@ fn its_authority_vouches_for_no_other_names() {
         check(dir.path(), &trusted, name, now)
     };
     forge("kms.example").unwrap(); // the forgery is good in all but the name
-    for name in ["kms.us-east-1.amazonaws.com", "192.0.2.9"] {
+    // A constraint is for what is below its name, too: the threat model says so.
+    forge("evil.kms.example").unwrap();
+    for name in ["kms.us-east-1.amazonaws.com", "192.0.2.9", "evilkms.example", "example"] {
         let refused = forge(name).unwrap_err();
         assert!(format!("{refused:?}").contains("NameConstraint"), "{name}: {refused:?}");
     }

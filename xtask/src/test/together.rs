@@ -101,7 +101,7 @@ fn variables(environment: &[(String, PathBuf)]) -> impl Iterator<Item = (&str, &
     environment.iter().map(|(name, value)| (name.as_str(), value.as_path()))
 }
 
-/// Builds the programs, and lists them.
+/// Lists the programs, which are built already ([`crate::daemon::Profile::Tests`]).
 fn build(environment: &[(String, PathBuf)]) -> Result<Vec<Program>> {
     let mut cargo = command::cargo(["test", "--workspace", "--no-run"]);
     cargo.envs(variables(environment));

@@ -23,7 +23,17 @@ fn with(targets: StockTargets) -> PoolOptions {
 
 impl Rig {
     fn pair(&self, spec: KeySpec, patience: Duration) -> Result<String, CallError> {
-        let pair = block_on(self.pool.key_pair(spec, KEY, Instant::now() + patience))?;
+        self.pair_for(None, spec, patience)
+    }
+
+    fn pair_for(
+        &self,
+        claimant: Option<&str>,
+        spec: KeySpec,
+        patience: Duration,
+    ) -> Result<String, CallError> {
+        let pair = self.pool.key_pair(spec, KEY, claimant, Instant::now() + patience);
+        let pair = block_on(pair)?;
         Ok(String::from_utf8(pair.to_vec()).unwrap())
     }
 
@@ -67,7 +77,7 @@ fn pairs_are_prepared_for_one_purpose() {
     for purpose in PairPurpose::ALL {
         for spec in RSA.map(KeySpec) {
             let deadline = Instant::now() + LONG;
-            let pair = block_on(rig.pool.key_pair(spec, purpose, deadline)).unwrap();
+            let pair = block_on(rig.pool.key_pair(spec, purpose, None, deadline)).unwrap();
             let pair = String::from_utf8(pair.to_vec()).unwrap();
             assert!(pair.starts_with(&format!("{spec:?} {purpose:?} ")), "{pair}");
         }
@@ -119,7 +129,7 @@ fn callers_wait_until_their_deadline() {
     let patience = Duration::from_millis(150);
     let start = Instant::now();
     let error = rig.pair(KeySpec::RSA_2048, patience).unwrap_err();
-    assert!(matches!(error, CallError::DeadlineExceeded { sent: false }), "{error}");
+    assert!(matches!(error, CallError::NoPairYet(KeySpec::RSA_2048)), "{error}");
     assert!(start.elapsed() >= patience);
     assert!(error.retryable());
     assert_eq!(rig.pool.stock()[0].waiting, 0);
@@ -131,7 +141,7 @@ fn who_came_first_is_served_first() {
     let stock = Stock::new(StockTargets::NONE);
     let shelf = stock.shelf(KeySpec::RSA_2048, KEY).unwrap();
     let pair = |number: u8| Zeroizing::new(vec![number]);
-    let [first, second, third] = [(); 3].map(|()| shelf.demand(&room));
+    let [first, second, third] = [(); 3].map(|()| shelf.demand(None, &room));
     shelf.put(pair(1));
     assert!(second.take().is_none(), "the only pair is the first caller's");
     assert!(shelf.is_demanded() && !shelf.is_full());
@@ -147,6 +157,40 @@ fn who_came_first_is_served_first() {
     drop((second, third));
     assert_eq!((shelf.level().waiting, shelf.level().handed_out), (0, 2));
     room.close();
+}
+
+/// A client that gave up finds what was looked for meanwhile, although others came before it tried
+/// again.
+#[test]
+fn who_gives_up_keeps_its_place_and_the_pair_that_is_found_for_it() {
+    let device = device();
+    device.questions_per_pair.store(u64::MAX, Ordering::SeqCst);
+    let rig = rig(vec![device], with(StockTargets::NONE));
+    rig.until("it is in service", |rig| rig.services() == [Service::InService]);
+    let spec = KeySpec::RSA_4096;
+    let error = rig.pair_for(Some("first"), spec, Duration::from_millis(50)).unwrap_err();
+    assert!(matches!(error, CallError::NoPairYet(KeySpec::RSA_4096)), "{error}");
+    assert!(error.retryable() && !error.maybe_executed());
+    thread::scope(|scope| {
+        let late = scope.spawn(|| rig.pair_for(Some("second"), spec, LONG));
+        rig.until("another one waits", |rig| rig.pool.stock()[2].waiting == 1);
+        rig.devices[0].questions_per_pair.store(2, Ordering::SeqCst);
+        rig.until("both pairs are found", |rig| rig.pool.stock()[2].found == 2);
+        late.join().unwrap().unwrap();
+        assert_eq!(rig.levels(), [0, 0, 1], "one is kept for who came first");
+        let stranger = rig.pair_for(Some("third"), spec, Duration::ZERO);
+        assert!(stranger.is_err(), "nobody else gets it");
+        rig.pair_for(Some("first"), spec, Duration::ZERO).unwrap();
+    });
+}
+
+#[test]
+fn a_pair_that_was_not_used_is_handed_out_again() {
+    let rig = rig(vec![device()], with(StockTargets::NONE));
+    let pair = rig.pair(KeySpec::RSA_2048, LONG).unwrap();
+    rig.pool.put_back(KeySpec::RSA_2048, KEY, Zeroizing::new(pair.clone().into_bytes()));
+    assert_eq!(rig.pair(KeySpec::RSA_2048, Duration::ZERO).unwrap(), pair);
+    assert_eq!(rig.pool.stock()[0].handed_out, 1);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Grants that a call brings with it.
 
+use std::collections::BTreeMap;
+
 use super::Call;
 use crate::api::grant_token::GrantToken;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
 use crate::key::catalog::FoundGrant;
 use crate::key::grant::Party;
-use crate::policy::{self, Granted};
+use crate::policy::{self, Bound, Granted};
 
 /// Grants of the caller that are read at a time.
 const GRANTS: usize = 100;
@@ -17,9 +19,17 @@ impl Call<'_> {
         self.service.bind(party).await
     }
 
+    /// Other names of those that a policy names, by which they are shown.
+    pub(in crate::api) async fn other_names<'b>(
+        &self,
+        bound: &'b Bound,
+    ) -> Result<BTreeMap<&'b str, String>, KmsError> {
+        self.service.other_names(bound).await
+    }
+
     /// How a principal is shown that was bound to a unique id.
-    pub(in crate::api) async fn shown(&self, arn: &str, id: &str) -> Result<String, KmsError> {
-        self.service.shown(arn, id).await
+    pub(in crate::api) async fn shown(&self, party: &Party) -> Result<String, KmsError> {
+        self.service.shown(party).await
     }
 
     /// The grant that a token names. It need not be about the key of the request.
@@ -40,7 +50,7 @@ impl Call<'_> {
             // The cache would tell other accounts what is used.
             let held = match is_foreign {
                 true => None,
-                false => self.catalog().held_grants(&key.scope, key.id, &name.arn).await?,
+                false => self.catalog().held_grants(&key.scope, key.id, name.lasting()).await?,
             };
             if let Some(held) = held {
                 match held.iter().find(|(_, grant)| policy::grants(grant, request, &name)) {
@@ -50,8 +60,13 @@ impl Call<'_> {
             }
             let mut after = None;
             loop {
-                let page =
-                    self.catalog().list_grants_to(&key.scope, key.id, &name.arn, after, GRANTS);
+                let page = self.catalog().list_grants_to(
+                    &key.scope,
+                    key.id,
+                    name.lasting(),
+                    after,
+                    GRANTS,
+                );
                 let page = page.await?;
                 after = page.items.last().map(|(id, _)| *id);
                 for (id, grant) in page.items {

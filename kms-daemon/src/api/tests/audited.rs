@@ -124,16 +124,26 @@ async fn a_change_names_the_key_that_was_changed() {
     assert_eq!(elements(&facts), Value::Null);
 }
 
+/// In the order of the examples in the KMS developer guide, "Log entries": the key first where an alias is
+/// made, the alias first where it is moved or removed. The key that it is moved from is in between.
 #[tokio::test]
-async fn the_resources_of_an_alias_are_key_and_alias() {
+async fn the_resources_of_an_alias_are_alias_and_keys() {
     let rig = Rig::new().await;
     let id = rig.create("SYMMETRIC_DEFAULT").await;
-    let input = json!({ "AliasName": "alias/a", "TargetKeyId": id });
-    let (_, facts) = audited(&rig, "CreateAlias", input).await;
-    let arns: Vec<_> = facts.resources.iter().map(|resource| resource.arn.as_str()).collect();
+    let other = rig.create("SYMMETRIC_DEFAULT").await;
     let alias = format!("arn:aws:kms:us-east-1:{ACCOUNT}:alias/a");
-    assert_eq!(arns, [arn(&id), alias]);
-    assert_eq!(facts.resources.iter().filter(|resource| resource.is_key()).count(), 1);
+    let (of, moved) = (|id: &str| json!({ "AliasName": "alias/a", "TargetKeyId": id }), other);
+    for (operation, input, keys, expected) in [
+        ("CreateAlias", of(&id), 1, vec![arn(&id), alias.clone()]),
+        ("UpdateAlias", of(&moved), 2, vec![alias.clone(), arn(&id), arn(&moved)]),
+        ("DeleteAlias", json!({ "AliasName": "alias/a" }), 1, vec![alias.clone(), arn(&moved)]),
+    ] {
+        let (_, facts) = audited(&rig, operation, input).await;
+        let arns: Vec<_> = facts.resources.iter().map(|resource| resource.arn.clone()).collect();
+        assert_eq!(arns, expected, "{operation}");
+        let found = facts.resources.iter().filter(|resource| resource.is_key()).count();
+        assert_eq!(found, keys, "{operation}");
+    }
 }
 
 #[tokio::test]

@@ -106,6 +106,7 @@ impl Rig {
             source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             is_encrypted: false,
             user_agent: None,
+            invocation: None,
             referer: None,
             received: SystemTime::now(),
         }

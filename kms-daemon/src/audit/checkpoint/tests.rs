@@ -37,16 +37,20 @@ async fn vouched_log(data: &Path) -> PathBuf {
     .await
     .unwrap();
     pooled.pool.ready(Instant::now() + Duration::from_secs(600)).await.unwrap();
-    checkpoint(&log, &pooled.pool).await;
+    checkpoint(&log, &pooled.pool, false).await;
     let mut receipts = Vec::new();
     for _ in 0..3 {
         let reply = pooled.pool.call(&Random { length: 1 }, AuditTag([7; 16])).await.unwrap();
         receipts.push(reply.receipt.unwrap());
     }
-    // The last entry is recorded after a head that covers it.
+    // The last entry is recorded while the device is asked: its checkpoint counts it already, and is
+    // recorded behind it.
     log.append(Kind::Request, &json!({ "eventID": "a" }), &receipts[..2]).await.unwrap();
-    checkpoint(&log, &pooled.pool).await;
-    log.append(Kind::Request, &json!({ "eventID": "b" }), &receipts[2..]).await.unwrap();
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        log.append(Kind::Request, &json!({ "eventID": "b" }), &receipts[2..]).await.unwrap();
+    };
+    tokio::join!(checkpoint(&log, &pooled.pool, true), late);
     tokio::task::spawn_blocking(move || pooled.shut_down()).await.unwrap();
     dir
 }
@@ -76,6 +80,7 @@ async fn a_rewritten_log_is_not_the_one_that_was_signed() {
     let report = verify(&dir).unwrap();
     assert_eq!(report.fault, None);
     assert_eq!((report.records, report.vouched), (6, 4));
+    assert_eq!((report.signers.len(), report.signers[0].checkpoint), (1, 2));
     rewrite(&dir, |_| {});
     assert_eq!(verify(&dir).unwrap().fault, None, "the same lines have the same hashes");
 
@@ -85,7 +90,7 @@ async fn a_rewritten_log_is_not_the_one_that_was_signed() {
         }
     });
     let fault = verify(&dir).unwrap().fault.unwrap();
-    assert_eq!((fault.line, fault.reason.as_str()), (5, "the device has signed another log"));
+    assert_eq!((fault.line, fault.reason.as_str()), (6, "the device has signed another log"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +125,6 @@ async fn entries_that_do_not_lead_to_the_signed_head_show() {
         before = line.device.last().map(|stored| stored.0.head).or(before);
     });
     let fault = verify(&dir).unwrap().fault.unwrap();
-    assert_eq!(fault.line, 5, "the second checkpoint");
+    assert_eq!(fault.line, 6, "the second checkpoint");
     assert!(fault.reason.contains("signed another chain"), "{fault:?}");
 }

@@ -1,12 +1,9 @@
 //! `kmsctl audit query`.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
-
-use time::OffsetDateTime;
 
 use super::table::Table;
-use super::{Filter, Stop, directories, say, time};
+use super::{Selection, Stop, say};
 use crate::audit::{Item, read_log};
 use crate::ctl::{Outcome, Output};
 
@@ -15,27 +12,16 @@ const MAX_LIMIT: u64 = 10_000;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::ctl) struct Arguments {
-    /// Audit directories of one log: `DIR/audit` of the data directory, and where its files were
-    /// delivered to; or files of CloudTrail's form.
-    #[arg(required = true)]
-    dir: Vec<PathBuf>,
-    /// Only records from this time on: 2026-11-28T09:00:00Z, 2026-11-28, yesterday, today, or how long
-    /// ago: 30m, 2h, 3d. Days are those of UTC.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    since: Option<OffsetDateTime>,
-    /// Only records before this time.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    until: Option<OffsetDateTime>,
     #[command(flatten)]
-    filter: Filter,
+    selection: Selection,
     /// Only the last so many of them.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=MAX_LIMIT))]
     limit: Option<u64>,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outcome, Stop> {
-    let mut query = arguments.filter.query(arguments.since, arguments.until);
-    let directories = directories(&arguments.dir);
+    let mut query = arguments.selection.query();
+    let directories = arguments.selection.directories();
     let table = Table::of_terminal();
     let limit = arguments.limit.and_then(|limit| usize::try_from(limit).ok());
     let json = output.json;

@@ -21,6 +21,9 @@ services = local
 [profile other-service]
 services = others
 endpoint_url = http://for-all-others
+[profile apart]
+services = apart
+endpoint_url = http://beside-both
 [profile dangling]
 services = nowhere
 [profile ignoring]
@@ -33,6 +36,11 @@ aws_secret_access_key = of-config
 [services local]
 kms =
   endpoint_url = http://kms-of-services
+[services apart]
+kms =
+  endpoint_url = http://kms-apart
+iam =
+  endpoint_url = http://iam-apart
 [services others]
 s3 =
   endpoint_url = http://s3-of-services
@@ -99,21 +107,51 @@ fn endpoints_in_the_documented_order() {
         (Some("ignoring"), &[never], Some("http://kms-of-services")),
         (None, &[never, service], Some("http://kms-of-environment")),
     ] {
-        let found = aws(dir.path(), flag, variables).endpoint().unwrap();
+        let found = aws(dir.path(), flag, variables).endpoint(Service::Kms).unwrap();
         let found = found.map(|found| found.value);
         assert_eq!(found.as_deref(), expected, "{flag:?} {variables:?}");
     }
-    let dangling = aws(dir.path(), Some("dangling"), &[]).endpoint().unwrap_err();
+    let dangling = aws(dir.path(), Some("dangling"), &[]).endpoint(Service::Kms).unwrap_err();
     assert!(dangling.0.contains("[services nowhere]"), "{dangling}");
     // The environment decides before that is found out, as for the AWS CLI.
-    assert!(aws(dir.path(), Some("dangling"), &[global]).endpoint().is_ok());
+    assert!(aws(dir.path(), Some("dangling"), &[global]).endpoint(Service::Kms).is_ok());
+}
+
+/// IAM is asked where the AWS CLI asks it; where that would ask AWS, the daemon that KMS is at.
+#[test]
+fn identities_have_an_endpoint_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let iam = ("AWS_ENDPOINT_URL_IAM", "http://iam-of-environment");
+    let kms = ("AWS_ENDPOINT_URL_KMS", "http://kms-of-environment");
+    let global = ("AWS_ENDPOINT_URL", "http://all-of-environment");
+    let ignore = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
+    for (flag, variables, expected) in [
+        (Some("keyed"), &[iam, kms, global][..], Some("http://iam-of-environment")),
+        (Some("apart"), &[iam], Some("http://iam-of-environment")),
+        (Some("keyed"), &[kms, global], Some("http://all-of-environment")),
+        (Some("apart"), &[kms], Some("http://iam-apart")),
+        (Some("apart"), &[], Some("http://iam-apart")),
+        // Of a section that is about KMS alone, and of no configuration for IAM at all.
+        (Some("service"), &[], Some("http://beside-the-service")),
+        (Some("only-service"), &[], Some("http://kms-of-services")),
+        (Some("keyed"), &[kms], Some("http://kms-of-environment")),
+        (Some("keyed"), &[], None),
+        (Some("keyed"), &[ignore, iam, kms], None),
+    ] {
+        let found = aws(dir.path(), flag, variables).endpoint(Service::Iam).unwrap();
+        let found = found.map(|found| found.value);
+        assert_eq!(found.as_deref(), expected, "{flag:?} {variables:?}");
+    }
+    // And KMS where it was.
+    let found = aws(dir.path(), Some("apart"), &[iam]).endpoint(Service::Kms).unwrap();
+    assert_eq!(found.unwrap().value, "http://kms-apart");
 }
 
 #[test]
 fn it_is_told_where_a_value_comes_from() {
     let dir = tempfile::tempdir().unwrap();
     let origin = |flag, variables: &[(&str, &str)]| {
-        aws(dir.path(), flag, variables).endpoint().unwrap().unwrap().origin
+        aws(dir.path(), flag, variables).endpoint(Service::Kms).unwrap().unwrap().origin
     };
     assert_eq!(origin(None, &[("AWS_ENDPOINT_URL", "http://x")]), "AWS_ENDPOINT_URL");
     let config = dir.path().join(".aws/config");
@@ -148,13 +186,15 @@ fn files_that_the_environment_names() {
     let other = dir.path().join("other");
     fs::write(&other, "[default]\nendpoint_url = http://other\nregion = other\n").unwrap();
     let found = aws(dir.path(), None, &[("AWS_CONFIG_FILE", other.to_str().unwrap())]);
-    assert_eq!(found.endpoint().unwrap().unwrap().value, "http://other");
+    assert_eq!(found.endpoint(Service::Kms).unwrap().unwrap().value, "http://other");
     // The credentials file may have settings as well, and comes first.
     let found = aws(dir.path(), None, &[("AWS_SHARED_CREDENTIALS_FILE", "~/other")]);
     assert_eq!(found.region().unwrap().value, "other");
     let missing = aws(dir.path(), None, &[("AWS_CONFIG_FILE", "/nowhere/at-all")]);
-    assert!(missing.endpoint().unwrap().is_none());
-    assert!(Aws::load(Environment::default(), None).unwrap().endpoint().unwrap().is_none());
+    assert!(missing.endpoint(Service::Kms).unwrap().is_none());
+    assert!(
+        Aws::load(Environment::default(), None).unwrap().endpoint(Service::Kms).unwrap().is_none()
+    );
 }
 
 #[test]

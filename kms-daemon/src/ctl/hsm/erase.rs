@@ -19,24 +19,23 @@ struct Erased {
 
 pub(super) fn run(target: &Target, yes: bool, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     let (name, region, data) = target.own()?;
+    // Held to the end: what is found out about the other devices stays so.
     let lock = DataDir::open(&data)?;
     let known = devices::devices_of(&data, &region)?;
     let device = known.iter().find(|(line, _)| *line == name).map(|(_, device)| device.clone());
-    let others = known.iter().filter(|(known, _)| *known != name).count();
-    if others == 0 {
-        return Err(Failure(format!(
-            "{name} is the only device of {region} that is known here: with it, every key of the domain \
-             would be lost. If that is meant: kmsctl hsm zeroise {name} --region {region}"
-        )));
-    }
+    let others = others(target, &lock, &name, &region)?;
     let warning = format!(
-        "The flash of {name} of {region} will be erased. Keys open on the {others} other devices of the \
-         domain that are known here, if they work."
+        "The flash of {name} of {region} will be erased. Keys of its domain then open on {}, which has \
+         just answered.",
+        others.join(", ")
     );
     let asked = device.as_deref().unwrap_or(&name);
     confirm::on_terminal(asked, &warning, "device", yes)?;
-    drop(lock);
-    let zeroised = match target.zeroise_quietly(device.as_deref()) {
+    if !yes {
+        // A person takes their time, and devices elsewhere and files are nobody's to lock.
+        self::others(target, &lock, &name, &region)?;
+    }
+    let zeroised = match target.zeroise_quietly(&lock, device.as_deref()) {
         Ok(()) => true,
         Err(failure) => {
             eprintln!(
@@ -45,10 +44,27 @@ pub(super) fn run(target: &Target, yes: bool, output: &mut Output<'_>) -> Result
             false
         }
     };
-    let _lock = DataDir::open(&data)?;
     devices::erase(&data, &region, &name)?;
     output.print(&Erased { name, region, device, zeroised }, |out, done| {
         writeln!(out, "the flash of {} is overwritten and removed", done.name)
     })?;
     Ok(Outcome::Good)
+}
+
+/// The other devices that have the domain's key; there must be one.
+fn others(
+    target: &Target,
+    lock: &DataDir,
+    name: &str,
+    region: &str,
+) -> Result<Vec<String>, Failure> {
+    let others = target.members(lock, name)?;
+    if others.is_empty() {
+        return Err(Failure(format!(
+            "no other device of {region} that is known here answers as a member of the domain of its \
+             keys: with {name}, every one of them could be lost. Bring another one in first (kmsctl hsm \
+             provision). If the loss is meant: kmsctl hsm zeroise {name} --region {region}"
+        )));
+    }
+    Ok(others)
 }

@@ -11,8 +11,10 @@ use host_driver::endpoint::Endpoint;
 use host_driver::maintenance;
 use host_driver::transport::Connector;
 use host_driver::{CallError, HostKey};
+use hsm_protocol::command::audit::SignedCheckpoint;
 use hsm_protocol::command::domain::EnrolledHost;
 use hsm_protocol::command::system::ModuleStatus;
+use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::{DeviceId, HostId, ModuleState, Role};
 use serde::Serialize;
 
@@ -54,20 +56,54 @@ pub(in super::super) struct Target {
 struct Reached {
     connector: Arc<dyn Connector>,
     data: PathBuf,
-    running: Option<(Devices, DataDir)>,
+    /// With the directory's lock, unless the caller has it.
+    running: Option<(Devices, Option<DataDir>)>,
 }
 
 impl Target {
+    /// The device at a line.
+    pub(in super::super) fn of(
+        line: &str,
+        data: Option<PathBuf>,
+        region: &str,
+        firmware: Option<PathBuf>,
+    ) -> Self {
+        let (line, region) = (line.to_owned(), region.to_owned());
+        Self { line, device: None, data, region, firmware }
+    }
+
+    /// Who the device is, and the last checkpoint that it has made for the daemon of the data directory.
+    pub(in super::super) fn last_checkpoint(
+        &self,
+    ) -> Result<(IdentityDocument, Option<SignedCheckpoint>), Failure> {
+        let reached = self.reach()?;
+        let (device, _) = self.open(&reached, Who::Any)?;
+        let host = HostKeys::of_data(&reached.data)?.user.id();
+        let last = host_driver::audit::last_checkpoint(&device, Some(host))?;
+        Ok((*device.identity(), last))
+    }
+
     fn reach(&self) -> Result<Reached, Failure> {
+        self.reach_within(None)
+    }
+
+    /// The same, for who may have the lock of the data directory already.
+    fn reach_within(&self, held: Option<&DataDir>) -> Result<Reached, Failure> {
         let data = self.data.clone().map_or_else(default_data, Ok)?;
         match Place::parse(&self.line)? {
             Place::Line(line) => Ok(Reached { connector: line.connector(), data, running: None }),
-            Place::Own { kind, number } => self.start(&data, kind, number),
+            Place::Own { kind, number } => self.start(&data, kind, number, held),
         }
     }
 
     /// Starts a device of the data directory, which must be there: none is made here.
-    fn start(&self, data: &Path, kind: &'static str, number: u8) -> Result<Reached, Failure> {
+    fn start(
+        &self,
+        data: &Path,
+        kind: &'static str,
+        number: u8,
+        held: Option<&DataDir>,
+    ) -> Result<Reached, Failure> {
         let (name, region) = (format!("{kind}-{number}"), &self.region);
         if !is_region(region) {
             return Err(Failure(format!("{region:?} is not a Region name like us-east-1")));
@@ -81,16 +117,13 @@ impl Target {
             )));
         }
         // A running daemon has the devices.
-        let lock = DataDir::open(data)?;
-        let started = Devices::start(&DevicesConfig {
-            data: data.to_owned(),
-            region: region.clone(),
-            // They are numbered from zero, so those before it start too.
-            hsms: vec![format!("{kind}:{}", u16::from(number) + 1)],
-            firmware: self.firmware.clone(),
-            link: Link::default(),
-            roots: None,
-        })?;
+        let lock = match held {
+            Some(_) => None,
+            None => Some(DataDir::open(data)?),
+        };
+        // They are numbered from zero, so those before it start too.
+        let hsms = vec![format!("{kind}:{}", u16::from(number) + 1)];
+        let started = Devices::start(&self.devices(data, hsms))?;
         let found = started.lines().iter().find(|line| line.name == name);
         let connector = found.map(|line| Arc::clone(&line.connector));
         let connector = connector.ok_or_else(|| Failure(format!("{name} did not start")))?;
@@ -102,6 +135,41 @@ impl Target {
             thread::sleep(Duration::from_millis(100));
         }
         Ok(Reached { connector, data: data.to_owned(), running: Some((started, lock)) })
+    }
+
+    fn devices(&self, data: &Path, hsms: Vec<String>) -> DevicesConfig {
+        DevicesConfig {
+            data: data.to_owned(),
+            region: self.region.clone(),
+            hsms,
+            firmware: self.firmware.clone(),
+            link: Link::default(),
+            roots: None,
+        }
+    }
+
+    /// Of the lines that are known for the Region, those but `except` that lead to a member of its
+    /// domain, which says so now. Who asks has the lock of the data directory.
+    pub(super) fn members(&self, lock: &DataDir, except: &str) -> Result<Vec<String>, Failure> {
+        let known = devices::devices_of(lock.path(), &self.region)?;
+        let others: Vec<String> =
+            known.into_iter().map(|(line, _)| line).filter(|line| line != except).collect();
+        let (mut soft, mut qemu, mut hsms) = (0_u16, 0_u16, Vec::new());
+        for line in &others {
+            match Place::parse(line)? {
+                Place::Line(_) => hsms.push(line.clone()),
+                Place::Own { kind: "soft", number } => soft = soft.max(u16::from(number) + 1),
+                Place::Own { .. } if self.firmware.is_none() => eprintln!(
+                    "{line} is not asked whether it has the domain's key: without --firmware FILE it \
+                     does not start"
+                ),
+                Place::Own { number, .. } => qemu = qemu.max(u16::from(number) + 1),
+            }
+        }
+        let own = [("soft", soft), ("qemu", qemu)].into_iter().filter(|(_, count)| *count > 0);
+        hsms.extend(own.map(|(kind, count)| format!("{kind}:{count}")));
+        let started = Devices::start(&self.devices(lock.path(), hsms))?;
+        Ok(started.members(&others))
     }
 
     /// Name, Region and data directory of a device that the daemon runs.
@@ -119,8 +187,13 @@ impl Target {
     }
 
     /// Has the device erase its secrets. It must be the one that is known, if one is.
-    pub(super) fn zeroise_quietly(&self, known: Option<&str>) -> Result<(), Failure> {
-        let reached = self.reach()?;
+    /// Who asks has the lock of the data directory.
+    pub(super) fn zeroise_quietly(
+        &self,
+        lock: &DataDir,
+        known: Option<&str>,
+    ) -> Result<(), Failure> {
+        let reached = self.reach_within(Some(lock))?;
         let (device, _) = self.open(&reached, Who::Provisioner)?;
         match known {
             Some(known) if known != device.id().to_string() => {
@@ -508,54 +581,4 @@ pub(super) fn zeroise(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_device_is_named() {
-        let own = |kind, number| Place::Own { kind, number };
-        assert_eq!(Place::parse("soft-0").unwrap(), own("soft", 0));
-        assert_eq!(Place::parse("qemu-7").unwrap(), own("qemu", 7));
-        assert!(matches!(Place::parse("unix:/run/x").unwrap(), Place::Line(_)));
-        for several in ["soft", "soft:2", "qemu", "soft-8", "soft-", "soft-01", "soft-+1", "usb:1"]
-        {
-            let error = Place::parse(several).unwrap_err();
-            assert!(error.0.contains("soft-0"), "{several}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_must_be_of_one_host() {
-        let host = |first, second| {
-            let mut id = [0; 16];
-            (id[0], id[1]) = (first, second);
-            EnrolledHost { host: HostId(id), role: Role::CryptoUser }
-        };
-        let hosts = [host(0xab, 0x01), host(0xab, 0x02), host(0xcd, 0x03)];
-        assert_eq!(find(&hosts, "ab02").unwrap(), hosts[1]);
-        assert_eq!(find(&hosts, "C").unwrap(), hosts[2]);
-        assert_eq!(find(&hosts, &hosts[0].host.to_string()).unwrap(), hosts[0]);
-        assert!(find(&hosts, "ab").unwrap_err().0.contains("give more"));
-        for unknown in ["", "ef", "ab0100000000000000000000000000000000"] {
-            assert!(find(&hosts, unknown).unwrap_err().0.contains("hsm hosts"), "{unknown}");
-        }
-    }
-
-    #[test]
-    fn no_device_and_no_key_is_made_by_looking() {
-        let data = tempfile::tempdir().unwrap();
-        let target = |line: &str| Target {
-            line: line.to_owned(),
-            device: None,
-            data: Some(data.path().to_owned()),
-            region: "us-east-1".to_owned(),
-            firmware: None,
-        };
-        let mut output = Output { out: &mut Vec::new(), json: true };
-        let error = hosts(&target("soft-0"), &mut output).err().unwrap();
-        assert!(error.0.contains("there is no soft-0"), "{error}");
-        let error = hosts(&target(&crate::devices::tests::remote()), &mut output).err().unwrap();
-        assert!(error.0.contains("kmsctl hsm provision"), "{error}");
-        assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
-    }
-}
+mod tests;

@@ -160,7 +160,7 @@ pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         let (keeper, key) = requested(call).await?;
         check_rest(call, &keeper, &key).await?;
         let keys = keeper.keys().iter().filter(|id| **id != key.id).cloned().collect();
-        let changes = keeper.with_keys(Changes::new().remove(&key).forget_uses(&key.id), keys)?;
+        let changes = keeper.with_keys(Changes::new().remove(&key).forget(&key.id), keys)?;
         if call.commit(changes).await? == Update::Applied {
             call.iam.vault.forget(&purpose(&key.id, &key.account), &key.secret);
             return Ok(None);

@@ -36,6 +36,7 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let shown = |kind: &&Kind| filter.is_empty() || wanted.contains(&Some(**kind));
     let kinds: Vec<Kind> = KINDS.iter().filter(shown).copied().collect();
     let [mut of_users, mut of_groups, mut of_roles, mut of_policies] = [const { Vec::new() }; 4];
+    let mut found_roles = Vec::new();
     let end = listing::walk(call, &kinds, |found| {
         match found {
             Place::User(user) => {
@@ -56,19 +57,22 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
                     ("AttachedManagedPolicies", attached(&group.attached)),
                 ],
             )),
-            Place::Role(role) => of_roles.push(with(
-                roles::describe(role, true),
-                vec![
-                    ("InstanceProfileList", Some(Node::List(Vec::new()))),
-                    ("RolePolicyList", inline(&role.policies)),
-                    ("AttachedManagedPolicies", attached(&role.attached)),
-                ],
-            )),
+            Place::Role(role) => found_roles.push(role.clone()),
             Place::Policy(policy) => of_policies.push(of_policy(policy)),
         }
         true
     })
     .await?;
+    for role in &found_roles {
+        of_roles.push(with(
+            roles::describe(call, role, true).await?,
+            vec![
+                ("InstanceProfileList", Some(Node::List(Vec::new()))),
+                ("RolePolicyList", inline(&role.policies)),
+                ("AttachedManagedPolicies", attached(&role.attached)),
+            ],
+        ));
+    }
     let mut members = vec![
         ("UserDetailList", Node::List(of_users)),
         ("GroupDetailList", Node::List(of_groups)),

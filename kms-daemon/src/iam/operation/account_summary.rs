@@ -10,13 +10,17 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     call.authorize(None)?;
     let (directory, account) = (call.directory(), call.account());
     let root_keys = access_keys::of_root(call).await?.len();
-    let policies = directory.list_all::<ManagedPolicy>(account).await?;
-    let version_count: usize = policies.iter().map(|policy| policy.versions.len()).sum();
+    let (mut policies, mut version_count) = (0, 0);
+    let mut count = |policy: ManagedPolicy| {
+        policies += 1;
+        version_count += policy.versions.len();
+    };
+    directory.visit_all(account, &mut count).await?;
     let counted = [
         ("Users", directory.count::<User>(account).await?),
         ("Groups", directory.count::<Group>(account).await?),
         ("Roles", directory.count::<Role>(account).await?),
-        ("Policies", policies.len()),
+        ("Policies", policies),
         ("PolicyVersionsInUse", version_count),
         ("AccountAccessKeysPresent", usize::from(root_keys > 0)),
         ("AccessKeysPerUserQuota", access_keys::MAX_KEYS),

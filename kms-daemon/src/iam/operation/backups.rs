@@ -1,5 +1,6 @@
 //! Snapshots for backups, taken for the root of the first account. What is secret never leaves by
-//! this API: the snapshot stays in the data directory, for `kmsctl backup` to read there.
+//! this API: the snapshot stays in the data directory, for `kmsctl backup` to read there. That it did
+//! is shown by a proof in the snapshot: a root's access key alone cannot say that there is a backup.
 
 use serde_json::json;
 
@@ -49,7 +50,9 @@ pub(super) async fn complete(call: &mut Call<'_>) -> Result<Option<Node>, IamErr
     }
     let done = Done { path: path.to_owned(), bytes, sha256, domains };
     let id = check::text(form, "BackupId", 32)?.unwrap_or_default();
-    let last = snapshots(call)?.complete(&id, done).await.map_err(refused)?;
+    // It is good once, so that it may be recorded.
+    let proof = form.required("Proof")?;
+    let last = snapshots(call)?.complete(&id, proof, done).await.map_err(refused)?;
     tracing::info!(path = last.path, bytes = last.bytes, "a backup was made");
     Ok(Some(Node::Members(vec![("CreateDate", Node::from(last.created))])))
 }
@@ -70,6 +73,7 @@ fn hex(text: &str, name: &str, length: usize) -> Result<String, IamError> {
 fn refused(error: SnapshotError) -> IamError {
     match error {
         SnapshotError::Unknown => IamError::new(Code::NoSuchEntity, error.to_string()),
+        SnapshotError::Unproven | SnapshotError::NoFlash(_) => IamError::invalid(error.to_string()),
         error => KmsError::new(Exception::KmsInternal, error.to_string()).into(),
     }
 }

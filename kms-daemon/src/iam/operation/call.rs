@@ -12,7 +12,7 @@ use crate::credentials::random_id;
 use crate::error::KmsError;
 use crate::iam::directory::{Changes, Directory};
 use crate::iam::error::{Code, IamError};
-use crate::iam::form::{Form, member};
+use crate::iam::form::{Form, member, name_of};
 use crate::iam::vault::Trace;
 use crate::iam::{Iam, check};
 use crate::key::Tags;
@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
 
     /// Records those parameters that the operation has. None of them is a secret.
     pub(super) fn record_parameters(&mut self, names: &[&str]) {
-        for name in names {
+        for name in names.iter().map(|name| name_of(name)) {
             if let Some(value) = self.form.value(name, MAX_RECORDED) {
                 self.facts.parameter(&member(name), value);
             }
@@ -106,11 +106,11 @@ impl<'a> Call<'a> {
     /// # Errors
     /// As for [`check::tags`].
     pub(super) fn read_tags(&mut self, names: &[&str]) -> Result<(), IamError> {
-        if names.contains(&"Tags") {
+        if names.contains(&"Tags[]") {
             let tags = check::tags(self.form, self.operation.has_cased_tags())?;
             self.tags = (!tags.is_empty()).then_some(tags);
         }
-        if names.contains(&"TagKeys") {
+        if names.contains(&"TagKeys[]") {
             self.tag_keys = Some(check::tag_keys(self.form, "TagKeys")?);
         }
         Ok(())
@@ -130,6 +130,11 @@ impl<'a> Call<'a> {
     pub(super) fn tagging(&self) -> Details<'_> {
         let (request_tags, tag_keys) = (self.tags.as_ref(), self.tag_keys.as_ref());
         Details { request_tags, tag_keys, ..Details::default() }
+    }
+
+    /// Records a parameter in another form than that of its text.
+    pub(super) fn parameter(&mut self, name: &str, value: impl Into<Value>) {
+        self.facts.parameter(name, value);
     }
 
     /// Records part of the answer.

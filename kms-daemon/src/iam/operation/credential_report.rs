@@ -14,7 +14,7 @@ use crate::audit::event_time;
 use crate::clock::Timestamp;
 use crate::iam::Node;
 use crate::iam::error::{Code, IamError};
-use crate::iam::record::{Status, User};
+use crate::iam::record::{Record, Status, User};
 
 /// How long a report lasts, in milliseconds.
 const LIFE: u64 = 4 * 60 * 60 * 1000;
@@ -25,6 +25,8 @@ const HEAD: &str = "user,arn,user_creation_time,password_enabled,password_last_u
     access_key_1_last_used_service,access_key_2_active,access_key_2_last_rotated,\
     access_key_2_last_used_date,access_key_2_last_used_region,access_key_2_last_used_service,\
     cert_1_active,cert_1_last_rotated,cert_2_active,cert_2_last_rotated";
+/// Users that are read at a time.
+const PAGE: usize = 500;
 /// Access keys that a row has room for.
 const KEYS: usize = 2;
 /// What there is none of.
@@ -89,16 +91,24 @@ async fn report(call: &Call<'_>) -> Result<String, IamError> {
     ];
     let keys = access_keys::of_root(call).await?;
     row(call, &mut table, start, &keys).await?;
-    for user in call.directory().list_all::<User>(account).await? {
-        let mut keys = Vec::new();
-        for id in &user.keys {
-            if let Some(key) = call.directory().access_key(id).await? {
-                keys.push((key.id.clone(), Some(key.created), key.status));
+    let mut after = None;
+    loop {
+        let page = call.directory().list::<User>(Some(account), after, PAGE).await?;
+        for user in &page.items {
+            let mut keys = Vec::new();
+            for id in &user.keys {
+                if let Some(key) = call.directory().access_key(id).await? {
+                    keys.push((key.id.clone(), Some(key.created), key.status));
+                }
             }
+            let none = "false,N/A,N/A,N/A,false".to_owned();
+            let start = [user.name.clone(), user.arn(), time(user.created), none];
+            row(call, &mut table, start, &keys).await?;
         }
-        let none = "false,N/A,N/A,N/A,false".to_owned();
-        row(call, &mut table, [user.name.clone(), user.arn(), time(user.created), none], &keys)
-            .await?;
+        after = page.items.last().map(Record::key);
+        if !page.more {
+            break;
+        }
     }
     Ok(table)
 }

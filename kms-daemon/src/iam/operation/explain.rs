@@ -76,7 +76,7 @@ fn account(arn: &str) -> Option<&str> {
 
 /// `ContextEntries.member.N.ContextKeyName` and `….ContextKeyValues.member.M`.
 fn given(call: &Call<'_>) -> Result<Given, IamError> {
-    const MEMBERS: [&str; 3] = ["ContextKeyName", "ContextKeyValues", "ContextKeyType"];
+    const MEMBERS: [&str; 3] = ["ContextKeyName", "ContextKeyValues[]", "ContextKeyType"];
     let mut given = Given::default();
     for number in 1..=call.form.items("ContextEntries", &MEMBERS)? {
         let entry = format!("ContextEntries.member.{number}");

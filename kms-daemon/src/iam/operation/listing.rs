@@ -11,9 +11,9 @@ use crate::iam::record::{Group, ManagedPolicy, Role, User};
 use crate::iam::{Form, Node, layout};
 
 /// What a page ends with, and whether there is more.
-struct End<'e>(Option<&'e str>);
+pub(super) struct End(Option<String>);
 
-/// A page of the records of a kind in the caller's account, or of all accounts.
+/// A page of the records of a kind in the caller's account, or of all accounts, as they are shown.
 pub(super) async fn records<R: Cached>(
     call: &Call<'_>,
     own: bool,
@@ -21,6 +21,16 @@ pub(super) async fn records<R: Cached>(
     member: &'static str,
     show: impl Fn(&R) -> Option<Node>,
 ) -> Result<Node, IamError> {
+    let (page, end) = page(call, own, name).await?;
+    Ok(finish(member, page.iter().filter_map(show).collect(), &end))
+}
+
+/// A page of the records of a kind in the caller's account, or of all accounts.
+pub(super) async fn page<R: Cached>(
+    call: &Call<'_>,
+    own: bool,
+    name: impl Fn(&R) -> &str,
+) -> Result<(Vec<R>, End), IamError> {
     let account = own.then(|| call.account());
     let prefix = match account {
         Some(account) => format!("{}{account}/", R::PREFIX),
@@ -30,8 +40,7 @@ pub(super) async fn records<R: Cached>(
     let limit = check::max_items(call.form)?;
     let page = call.directory().list::<R>(account, after, limit).await?;
     let last = page.items.last().map(|last| name(last).to_ascii_lowercase());
-    let items = page.items.iter().filter_map(show).collect();
-    Ok(finish(member, items, &End(last.as_deref().filter(|_| page.more))))
+    Ok((page.items, End(last.filter(|_| page.more))))
 }
 
 /// A page of names that are at hand, in order.
@@ -46,7 +55,7 @@ pub(super) fn names<'n>(
     let page: Vec<&str> = rest.by_ref().take(limit).collect();
     let more = rest.next().is_some();
     let items = page.iter().map(|name| show(name)).collect();
-    Ok(finish(member, items, &End(page.last().copied().filter(|_| more))))
+    Ok(finish(member, items, &End(page.last().filter(|_| more).map(|last| (*last).to_owned()))))
 }
 
 /// Where a page of `all` numbered items begins.
@@ -60,7 +69,7 @@ pub(super) fn number(form: &Form, all: usize) -> Result<usize, IamError> {
 pub(super) fn numbered(member: &'static str, items: Vec<Node>, begin: usize, all: usize) -> Node {
     let next = begin + items.len();
     let next = (next < all).then(|| next.to_string());
-    finish(member, items, &End(next.as_deref()))
+    finish(member, items, &End(next))
 }
 
 /// A kind of record in an account.
@@ -194,8 +203,9 @@ impl<S: FnMut(Place<'_>) -> bool + Send> Walk<'_, '_, S> {
     }
 }
 
-fn finish(member: &'static str, items: Vec<Node>, end: &End<'_>) -> Node {
-    let marker = end.0.map(|last| Node::Text(BASE64.encode(last)));
+/// A page with what it ends with.
+pub(super) fn finish(member: &'static str, items: Vec<Node>, end: &End) -> Node {
+    let marker = end.0.as_ref().map(|last| Node::Text(BASE64.encode(last)));
     Node::members(vec![
         ("IsTruncated", Some(Node::Flag(marker.is_some()))),
         (member, Some(Node::List(items))),

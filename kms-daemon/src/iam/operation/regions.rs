@@ -26,6 +26,13 @@ pub(super) async fn describe(call: &mut Call<'_>) -> Result<Option<Node>, IamErr
         }
         filters.push(Filter { name, values: numbered(call, &format!("Filter.{number}.Value"))? });
     }
+    let read: usize = filters.iter().map(|filter| 1 + filter.values.len()).sum();
+    let given = call.form.count_below("RegionName") + call.form.count_below("Filter");
+    if named.len() + read != given {
+        let text = "The items of RegionName and Filter have to be numbered from 1 without gaps, and a \
+                    filter has a Name and Values.";
+        return Err(IamError::invalid(text));
+    }
     call.authorize(None)?;
     if call.form.optional("DryRun") == Some("true") {
         let text = "Request would have succeeded, but DryRun flag is set.";

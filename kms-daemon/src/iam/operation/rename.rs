@@ -1,8 +1,7 @@
 //! `UpdateUser` and `UpdateGroup`: another name or path.
 //!
-//! The user stays who it is: its unique id, by which key policies and trust policies mean it, its
-//! access keys, groups and policies stay. Grants name it as it was called when they were made. A
-//! group keeps its members and policies.
+//! The user stays who it is: its unique id, by which key policies, trust policies and grants mean it,
+//! its access keys, groups and policies stay. A group keeps its members and policies.
 
 use super::call::{Call, contended, taken, tries};
 use super::holder::Holder;
@@ -120,6 +119,7 @@ async fn moved(
     } else {
         changes.remove(old).insert(new)?
     };
+    changes = changes.rename(&new.id, &new.name);
     for id in &old.keys {
         if let Some(key) = call.directory().access_key(id).await? {
             let owner = Owner::User { name: new.name.clone(), id: new.id.clone() };

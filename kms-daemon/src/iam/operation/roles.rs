@@ -49,7 +49,7 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         };
         if call.commit(changes.insert(&role)?).await? == Update::Applied {
             call.element("role", serde_json::json!({ "roleId": role.id, "arn": role.arn() }));
-            return Ok(Some(Node::Members(vec![("Role", describe(&role, true))])));
+            return Ok(Some(Node::Members(vec![("Role", describe(call, &role, true).await?)])));
         }
     }
     Err(contended())
@@ -57,7 +57,7 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError
 
 pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let role = Role::find(call).await?;
-    let Node::Members(mut members) = describe(&role, true) else {
+    let Node::Members(mut members) = describe(call, &role, true).await? else {
         return Ok(None);
     };
     let used = call.iam.uses.of(&role.id).await?.into_values().max();
@@ -77,8 +77,12 @@ pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
 pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let prefix = check::path(call.form, "PathPrefix")?;
     call.authorize(Some(&call.arn("role", "")))?;
-    let show = |role: &Role| role.path.starts_with(prefix).then(|| describe(role, false));
-    listing::records(call, true, |role: &Role| &role.name, "Roles", show).await.map(Some)
+    let (page, end) = listing::page(call, true, |role: &Role| &role.name).await?;
+    let mut shown = Vec::new();
+    for role in page.iter().filter(|role| role.path.starts_with(prefix)) {
+        shown.push(describe(call, role, false).await?);
+    }
+    Ok(Some(listing::finish("Roles", shown, &end)))
 }
 
 /// There are no instances, and so no profiles of them; those who delete roles ask first.
@@ -117,7 +121,7 @@ pub(super) async fn describe_anew(call: &mut Call<'_>) -> Result<Option<Node>, I
     let description = check::text(call.form, "Description", 1000)?;
     change(call, |role| role.description.clone_from(&description)).await?;
     let role = Role::find(call).await?;
-    Ok(Some(Node::Members(vec![("Role", describe(&role, true))])))
+    Ok(Some(Node::Members(vec![("Role", describe(call, &role, true).await?)])))
 }
 
 /// Changes the role that the call names.
@@ -141,7 +145,7 @@ pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError
             }
         }
         let changes = boundaries::unbind(call, Changes::new(), role.boundary.as_deref()).await?;
-        if call.commit(changes.remove(&role).forget_uses(&role.id)).await? == Update::Applied {
+        if call.commit(changes.remove(&role).forget(&role.id)).await? == Update::Applied {
             return Ok(None);
         }
     }
@@ -149,18 +153,20 @@ pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError
 }
 
 /// A role; `whole`: with what listings leave out.
-pub(super) fn describe(role: &Role, whole: bool) -> Node {
+pub(super) async fn describe(call: &Call<'_>, role: &Role, whole: bool) -> Result<Node, IamError> {
+    let names = call.iam.other_names(role.trust.bound()).await?;
+    let trust = role.trust.naming(&names);
     let boundary = role.boundary.as_deref().filter(|_| whole);
-    Node::members(vec![
+    Ok(Node::members(vec![
         ("Path", Some(Node::from(role.path.as_str()))),
         ("RoleName", Some(Node::from(role.name.as_str()))),
         ("RoleId", Some(Node::from(role.id.as_str()))),
         ("Arn", Some(Node::from(role.arn()))),
         ("CreateDate", Some(Node::from(event_time(role.created.into())))),
-        ("AssumeRolePolicyDocument", Some(Node::from(encoded(role.trust.text())))),
+        ("AssumeRolePolicyDocument", Some(Node::from(encoded(&trust)))),
         ("Description", role.description.as_deref().map(Node::from)),
         ("MaxSessionDuration", Some(Node::Number(role.max_session.into()))),
         ("PermissionsBoundary", boundary.map(boundaries::describe)),
         ("Tags", tags::shown(&role.tags).filter(|_| whole)),
-    ])
+    ]))
 }

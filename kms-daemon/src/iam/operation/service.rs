@@ -16,6 +16,8 @@ pub enum Service {
     Ec2,
     /// Of the tagging service, which keys have which tags.
     Tagging,
+    /// Trails, and the history of events.
+    CloudTrail,
 }
 
 /// How requests and answers of an API are written.
@@ -31,11 +33,13 @@ pub enum Protocol {
 
 /// Start of `X-Amz-Target` of the tagging service.
 const TAGGING_TARGET: &str = "ResourceGroupsTaggingAPI_20170126.";
+/// The same of CloudTrail.
+const CLOUDTRAIL_TARGET: &str = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.";
 
 impl Service {
     /// Every API.
     pub const ALL: &'static [Self] =
-        &[Self::Iam, Self::Sts, Self::Strongroom, Self::Ec2, Self::Tagging];
+        &[Self::Iam, Self::Sts, Self::Strongroom, Self::Ec2, Self::Tagging, Self::CloudTrail];
 
     /// The API of a `Version` parameter.
     #[must_use]
@@ -52,7 +56,8 @@ impl Service {
     /// The API and the operation of an `X-Amz-Target` header.
     #[must_use]
     pub fn from_target(target: &str) -> Option<(Self, &str)> {
-        target.strip_prefix(TAGGING_TARGET).map(|operation| (Self::Tagging, operation))
+        let targets = [(TAGGING_TARGET, Self::Tagging), (CLOUDTRAIL_TARGET, Self::CloudTrail)];
+        targets.into_iter().find_map(|(start, api)| Some((api, target.strip_prefix(start)?)))
     }
 
     /// The service in the scope of signatures.
@@ -64,6 +69,7 @@ impl Service {
             Self::Strongroom => SigningService::STRONGROOM,
             Self::Ec2 => SigningService::EC2,
             Self::Tagging => SigningService::TAGGING,
+            Self::CloudTrail => SigningService::CLOUDTRAIL,
         }
     }
 
@@ -81,6 +87,7 @@ impl Service {
             Self::Strongroom => "strongroom",
             Self::Ec2 => "ec2.amazonaws.com",
             Self::Tagging => "tagging.amazonaws.com",
+            Self::CloudTrail => "cloudtrail.amazonaws.com",
         }
     }
 
@@ -92,7 +99,7 @@ impl Service {
             Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
             Self::Strongroom => "urn:strongroom:2026-11-26",
             Self::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
-            Self::Tagging => "",
+            Self::Tagging | Self::CloudTrail => "",
         }
     }
 
@@ -102,17 +109,20 @@ impl Service {
         match self {
             Self::Iam | Self::Sts | Self::Strongroom => Protocol::Query,
             Self::Ec2 => Protocol::Ec2,
-            Self::Tagging => Protocol::Json,
+            Self::Tagging | Self::CloudTrail => Protocol::Json,
         }
     }
 
     /// Name and HTTP status of a refusal, as the clients of the API know them.
     #[must_use]
-    pub const fn refusal(self, code: Code) -> (&'static str, u16) {
+    pub fn refusal(self, code: Code) -> (&'static str, u16) {
         match self.protocol() {
             Protocol::Query => (code.name(), code.status()),
             Protocol::Ec2 => code.of_ec2(),
-            Protocol::Json => code.of_json(),
+            Protocol::Json => match (self, code) {
+                (Self::CloudTrail, Code::Throttling) => ("ThrottlingException", 400),
+                _ => code.of_json(),
+            },
         }
     }
 }

@@ -21,6 +21,11 @@ const MAX_LISTED: usize = 1000;
 /// Most requests that are decided about for a page: each may take milliseconds.
 const MAX_DECIDED: usize = 100;
 
+/// Most statements that are decided by: each of them may be in each result.
+const MAX_STATEMENTS: usize = 2000;
+/// Statements and missing condition keys after which a page ends, to bound what it takes.
+const MAX_SHOWN: usize = 2000;
+
 /// Whose request it would be, and what the caller's policies are.
 struct Subject {
     caller: Option<Principal>,
@@ -94,6 +99,11 @@ async fn run(call: &Call<'_>, mut subject: Subject) -> Result<Option<Node>, IamE
     let given = entries(form)?;
     let own: Vec<_> = subject.documents.iter().map(|own| own.policy.compiled().clone()).collect();
     let boundary = subject.boundary.as_ref().map(|own| own.policy.compiled().clone());
+    let statements: usize = own.iter().map(kms_policy::IdentityPolicy::statement_count).sum();
+    if statements > MAX_STATEMENTS {
+        let text = format!("The policies have more than {MAX_STATEMENTS} statements together.");
+        return Err(IamError::new(Code::InvalidInput, text));
+    }
 
     let all = actions.len() * resources.len();
     let at = |index: usize| {
@@ -101,9 +111,9 @@ async fn run(call: &Call<'_>, mut subject: Subject) -> Result<Option<Node>, IamE
     };
     let limit = check::max_items(form)?.min(MAX_DECIDED);
     let begin = listing::number(form, all)?;
-    let mut results = Vec::new();
+    let (mut results, mut shown) = (Vec::new(), 0);
     for index in begin..all.min(begin + limit) {
-        let Some((action, resource)) = at(index) else { break };
+        let Some((action, resource)) = at(index).filter(|_| shown < MAX_SHOWN) else { break };
         let owner = owner(form, resource)?.unwrap_or_else(|| call.account());
         let policy = policy.map(|text| resource_policy(text, action)).transpose()?;
         let simulation = Simulation {
@@ -118,7 +128,9 @@ async fn run(call: &Call<'_>, mut subject: Subject) -> Result<Option<Node>, IamE
             given: &given,
             now: call.now(),
         };
-        results.push(describe(&subject, &simulation, simulate(&simulation)?));
+        let simulated = simulate(&simulation)?;
+        shown += simulated.matched.len() + simulated.missing.len();
+        results.push(describe(&subject, &simulation, simulated));
         tokio::task::yield_now().await;
     }
     Ok(Some(listing::numbered("EvaluationResults", results, begin, all)))
@@ -156,7 +168,7 @@ fn action(name: &str) -> Result<Action, IamError> {
 
 /// `ContextEntries`.
 fn entries(form: &Form) -> Result<Entries, IamError> {
-    const MEMBERS: [&str; 3] = ["ContextKeyName", "ContextKeyValues", "ContextKeyType"];
+    const MEMBERS: [&str; 3] = ["ContextKeyName", "ContextKeyValues[]", "ContextKeyType"];
     let count = form.items("ContextEntries", &MEMBERS)?;
     check::many("ContextEntries", count, MAX_LISTED)?;
     let mut entries = Entries::default();

@@ -14,7 +14,7 @@ use crate::iam::token::{self, Extras, Subject, Temporary};
 use crate::iam::{Form, Node, check};
 use crate::key::{Stored, Tags};
 use crate::policy::identities::{self, Details, Target};
-use crate::principal::{PrincipalKind, TemporarySession};
+use crate::principal::{PrincipalKind, SessionPolicy, TemporarySession};
 
 /// Shortest session, in seconds.
 const MIN_DURATION: u32 = 900;
@@ -98,15 +98,21 @@ pub(super) async fn assume_role(call: &mut Call<'_>) -> Result<Option<Node>, Iam
         source_identity: source_identity.map(str::to_owned),
     };
     let account = role.account.clone();
-    for arn in &policy_arns {
-        if arn.split(':').nth(4) != Some(&account) || call.iam.find_managed(arn).await?.is_none() {
+    let mut managed = Vec::with_capacity(policy_arns.len());
+    for arn in policy_arns {
+        let found = match arn.split(':').nth(4) == Some(&account) {
+            true => call.iam.find_managed(&arn).await?,
+            false => None,
+        };
+        let Some(found) = found else {
             let arn: String = arn.chars().take(256).collect();
             let text = format!("PolicyArns: {arn} is no managed policy of the account {account}.");
             return Err(IamError::invalid(text));
-        }
+        };
+        managed.push(SessionPolicy { arn, id: found.id.clone() });
     }
-    let packs = policy.is_some() || !policy_arns.is_empty() || !tags.is_empty();
-    let extras = Extras { policy, policy_arns, tags, transitive };
+    let packs = policy.is_some() || !managed.is_empty() || !tags.is_empty();
+    let extras = Extras { policy, managed, tags, transitive };
     let (credentials, packed) = issue(call, &account, subject, life, extras).await?;
     let user = [
         ("assumedRoleId", format!("{}:{session}", role.id)),

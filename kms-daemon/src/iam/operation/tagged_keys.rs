@@ -163,7 +163,7 @@ async fn these(
 }
 
 fn filters(form: &Form) -> Result<Vec<Filter<'_>>, IamError> {
-    let count = form.items("TagFilters", &["Key", "Values"])?;
+    let count = form.items("TagFilters", &["Key", "Values[]"])?;
     check::many("TagFilters", count, MAX_FILTERS)?;
     let filter = |number| {
         let start = format!("TagFilters.member.{number}");

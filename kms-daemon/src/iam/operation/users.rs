@@ -92,7 +92,7 @@ pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError
             }
         }
         let changes = boundaries::unbind(call, Changes::new(), user.boundary.as_deref()).await?;
-        if call.commit(changes.remove(&user).forget_uses(&user.id)).await? == Update::Applied {
+        if call.commit(changes.remove(&user).forget(&user.id)).await? == Update::Applied {
             return Ok(None);
         }
     }

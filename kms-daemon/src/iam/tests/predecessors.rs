@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::keys::{key_policy, of_root};
 use super::rig::{ACCOUNT, Rig, credentials, root};
+use crate::iam::Form;
 use crate::principal::Principal;
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/x/app";
@@ -45,6 +46,24 @@ impl Rig {
     async fn policy_of(&self, key: &str) -> Value {
         let answer = self.kms(&root(), "GetKeyPolicy", json!({ "KeyId": key })).await.unwrap();
         serde_json::from_str(answer["Policy"].as_str().unwrap()).unwrap()
+    }
+
+    /// The trust policy of a role, as each of the operations shows it that do.
+    pub(super) async fn trust(&self, role: &str) -> Value {
+        let found = self.ok("GetRole", &[("RoleName", role)]).await;
+        let listed = self.ok("ListRoles", &[]).await;
+        let details = [("Filter.member.1", "Role")];
+        let details = self.ok("GetAccountAuthorizationDetails", &details).await;
+        let policies = [&listed["Roles"], &details["RoleDetailList"]].map(|roles| {
+            let roles = roles.as_array().unwrap();
+            let named = roles.iter().find(|found| found["RoleName"] == role).unwrap();
+            named["AssumeRolePolicyDocument"].clone()
+        });
+        let shown = &found["Role"]["AssumeRolePolicyDocument"];
+        assert_eq!(policies, [shown.clone(), shown.clone()]);
+        let form = format!("Document={}", shown.as_str().unwrap());
+        let form = Form::parse(form.as_bytes()).unwrap();
+        serde_json::from_str(form.required("Document").unwrap()).unwrap()
     }
 
     async fn listed(&self, operation: &str, input: Value) -> Vec<Value> {
@@ -93,6 +112,29 @@ async fn key_policies_show_unique_ids() {
     rig.kms(&root(), "PutKeyPolicy", json!({ "KeyId": key, "Policy": put })).await.unwrap();
     let put: Value = serde_json::from_str(&put).unwrap();
     assert_eq!(rig.policy_of(&key).await, put);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trust_policies_show_unique_ids() {
+    let rig = Rig::new().await;
+    let (role, user) = (rig.app().await, rig.ana().await);
+    let named = |names: Value| {
+        json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow",
+            "Principal": { "AWS": names }, "Action": "sts:AssumeRole" }] })
+    };
+    let put = named(json!([ROLE, USER, SESSION, ACCOUNT]));
+    let text = put.to_string();
+    rig.ok("CreateRole", &[("RoleName", "r"), ("AssumeRolePolicyDocument", &text)]).await;
+    assert_eq!(rig.trust("r").await, put);
+    rig.forget_both().await;
+    let shown = named(json!([role, user, format!("{role}:one"), ACCOUNT]));
+    assert_eq!(rig.trust("r").await, shown);
+    // Others of the same names are not those that are meant.
+    rig.app().await;
+    rig.ana().await;
+    assert_eq!(rig.restarted().await.trust("r").await, shown);
+    rig.ok("UpdateAssumeRolePolicy", &[("RoleName", "r"), ("PolicyDocument", &text)]).await;
+    assert_eq!(rig.trust("r").await, put);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use super::delegation::{caller, denied, done};
-use super::rig::{ACCOUNT, Rig};
+use super::keys::{key_policy, of_root};
+use super::rig::{ACCOUNT, Rig, root};
+use crate::store::{Range, Transaction};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_stays_who_it_is() {
@@ -51,6 +53,107 @@ async fn a_user_stays_who_it_is() {
     assert_eq!(taken, "EntityAlreadyExists: User with name anna already exists.");
     let invalid = rig.refused("UpdateUser", &[("UserName", "ben"), ("NewUserName", "a b")]).await;
     assert!(invalid.starts_with("ValidationError"), "{invalid}");
+}
+
+/// What names a user means the same one after it has another name, and shows that name; whoever
+/// takes the old name gets nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn grants_and_policies_follow_a_user_that_is_renamed() {
+    let rig = Rig::new().await;
+    let (id, _) = rig.user("ana").await;
+    let before = rig.principal(&id).await;
+    let [old, new] = ["ana", "team/Anna"].map(|name| format!("arn:aws:iam::{ACCOUNT}:user/{name}"));
+    assert_eq!(before.arn(), old);
+    let statement = json!({ "Effect": "Allow", "Principal": { "AWS": old },
+        "Action": "kms:DescribeKey", "Resource": "*" });
+    let key = rig.key(json!({ "Policy": key_policy(&[of_root(), statement]) })).await;
+    let input = json!({ "KeyId": key, "GranteePrincipal": old, "RetiringPrincipal": old,
+        "Operations": ["Encrypt"] });
+    let grant = rig.kms(&root(), "CreateGrant", input).await.unwrap()["GrantId"].clone();
+    let trust = json!({ "Version": "2012-10-17", "Statement": { "Effect": "Allow",
+        "Principal": { "AWS": old }, "Action": "sts:AssumeRole" } })
+    .to_string();
+    rig.ok("CreateRole", &[("RoleName", "r"), ("AssumeRolePolicyDocument", &trust)]).await;
+    rig.encrypts(&before, &key, json!({})).await.unwrap();
+
+    let names = [("UserName", "ana"), ("NewUserName", "Anna"), ("NewPath", "/team/")];
+    rig.ok("UpdateUser", &names).await;
+    for rig in [&rig, &rig.restarted().await] {
+        let anna = rig.principal(&id).await;
+        assert_eq!(anna.arn(), new);
+        rig.encrypts(&anna, &key, json!({})).await.unwrap();
+        for (operation, input) in [
+            ("ListGrants", json!({ "KeyId": key, "GranteePrincipal": new })),
+            ("ListGrants", json!({ "KeyId": key })),
+            ("ListRetirableGrants", json!({ "RetiringPrincipal": new })),
+        ] {
+            let answer = rig.kms(&root(), operation, input).await.unwrap();
+            let entry = &answer["Grants"][0];
+            assert_eq!(entry["GrantId"], grant, "{operation}");
+            assert_eq!(entry["GranteePrincipal"], new, "{operation}");
+            assert_eq!(entry["RetiringPrincipal"], new, "{operation}");
+        }
+        let input = json!({ "KeyId": key });
+        let shown = rig.kms(&root(), "GetKeyPolicy", input).await.unwrap();
+        assert!(shown["Policy"].as_str().unwrap().contains(&new), "{shown}");
+        assert!(!shown["Policy"].as_str().unwrap().contains(&old), "{shown}");
+        assert_eq!(rig.trust("r").await["Statement"]["Principal"]["AWS"], new);
+    }
+
+    // Somebody else takes the name, and gets nothing with it.
+    let (other, _) = rig.user("ana").await;
+    let other = rig.principal(&other).await;
+    assert_eq!(other.arn(), old);
+    rig.encrypts(&other, &key, json!({})).await.unwrap_err();
+    let input = json!({ "KeyId": key, "GranteePrincipal": old });
+    let listed = rig.kms(&root(), "ListGrants", input).await.unwrap();
+    assert_eq!(listed["Grants"], json!([]));
+    let retire = json!({ "KeyId": key, "GrantId": grant });
+    rig.kms(&other, "RetireGrant", retire.clone()).await.unwrap_err();
+    assert_eq!(rig.trust("r").await["Statement"]["Principal"]["AWS"], new);
+
+    // A second time, and back: it is still the same user.
+    rig.ok("UpdateUser", &[("UserName", "ana"), ("NewUserName", "ben")]).await;
+    rig.ok("UpdateUser", &[("UserName", "Anna"), ("NewUserName", "ana"), ("NewPath", "/")]).await;
+    assert_eq!(rig.trust("r").await["Statement"]["Principal"]["AWS"], old);
+    let ana = rig.principal(&id).await;
+    rig.encrypts(&ana, &key, json!({})).await.unwrap();
+    rig.kms(&ana, "RetireGrant", retire).await.unwrap();
+    let listed = rig.kms(&root(), "ListGrants", json!({ "KeyId": key })).await.unwrap();
+    assert_eq!(listed["Grants"], json!([]));
+    let input = json!({ "RetiringPrincipal": old });
+    let listed = rig.kms(&root(), "ListRetirableGrants", input).await.unwrap();
+    assert_eq!(listed["Grants"], json!([]), "nothing is left of it in any index");
+}
+
+/// The grants of a store that knows them by names only.
+#[tokio::test(flavor = "multi_thread")]
+async fn grants_of_earlier_releases_are_indexed_at_the_start() {
+    let rig = Rig::new().await;
+    let (id, _) = rig.user("ana").await;
+    let user = rig.principal(&id).await;
+    let key = rig.key(json!({})).await;
+    let input = json!({ "KeyId": key, "GranteePrincipal": user.arn(),
+        "RetiringPrincipal": user.arn(), "Operations": ["Encrypt"] });
+    rig.kms(&root(), "CreateGrant", input).await.unwrap();
+    let mut forget = Transaction::new().delete(b"service/grants-indexed".to_vec());
+    let mut forgotten = Vec::new();
+    for prefix in ["grantees/", "retirable/"] {
+        let range = Range { prefix: prefix.into(), after: None, limit: 100 };
+        for entry in rig.store.range(range).await.unwrap().value.entries {
+            if String::from_utf8_lossy(&entry.key).contains(&user.id()) {
+                forget = forget.delete(entry.key.clone());
+                forgotten.push(entry.key);
+            }
+        }
+    }
+    assert_eq!(forgotten.len(), 2);
+    let _ = rig.store.commit(forget).await.unwrap();
+    let rig = rig.restarted().await;
+    for entry in forgotten {
+        assert!(rig.store.get(&entry).await.unwrap().value.is_some());
+    }
+    rig.encrypts(&rig.principal(&id).await, &key, json!({})).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -189,6 +189,7 @@ fn request(principal: &Principal) -> RequestContext {
         source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_encrypted: false,
         user_agent: None,
+        invocation: None,
         referer: None,
         received: SystemTime::now(),
     }

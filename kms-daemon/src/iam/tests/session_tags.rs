@@ -171,6 +171,10 @@ async fn managed_policies_narrow_a_session() {
     rig.kms(&wider, "DescribeKey", json!({ "KeyId": key })).await.unwrap_err();
     // A policy that is gone allows nothing; it does not stop to limit.
     rig.ok("DeletePolicy", &[("PolicyArn", &encrypt)]).await;
+    let refusal = rig.encrypts(&wider, &key, none.clone()).await.unwrap_err();
+    assert!(refusal.starts_with("AccessDeniedException"), "{refusal}");
+    // Nor does another policy that has its name now.
+    rig.ok("CreatePolicy", &[("PolicyName", "encrypt"), ("PolicyDocument", &text)]).await;
     let refusal = rig.encrypts(&wider, &key, none).await.unwrap_err();
     assert!(refusal.starts_with("AccessDeniedException"), "{refusal}");
 

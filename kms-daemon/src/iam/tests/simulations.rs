@@ -275,3 +275,52 @@ async fn whoever_may_simulate() {
     let other = format!("arn:aws:iam::{ACCOUNT}:user/ben");
     denied(&rig, &ana, "SimulatePrincipalPolicy", &ask(&other)).await;
 }
+
+/// Each result names every statement that decides: a request could be answered with a thousand times
+/// its size.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_bounded() {
+    let rig = Rig::new().await;
+    let statements = |count: usize| {
+        let one = r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#;
+        format!(r#"{{"Version":"2012-10-17","Statement":[{}]}}"#, vec![one; count].join(","))
+    };
+    let ask = |documents: usize, each: usize, resources: usize| {
+        let text = statements(each);
+        let policies =
+            (1..=documents).map(|n| (format!("PolicyInputList.member.{n}"), text.clone()));
+        let arns =
+            (1..=resources).map(|n| (format!("ResourceArns.member.{n}"), format!("{KEY}{n}")));
+        let action = [("ActionNames.member.1".to_owned(), "kms:Encrypt".to_owned())];
+        policies.chain(arns).chain(action).collect::<Vec<_>>()
+    };
+    let call = async |owned: &[(String, String)]| {
+        let parameters: Vec<(&str, &str)> =
+            owned.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        rig.call(&super::rig::root(), "SimulateCustomPolicy", &parameters).await
+    };
+    let refused = call(&ask(41, 50, 1)).await.unwrap_err();
+    assert!(refused.to_string().contains("2000 statements"), "{refused}");
+
+    // A page ends early, and the next one goes on.
+    let mut question = ask(20, 50, 5);
+    let mut decided = 0;
+    for _ in 0..5 {
+        let answer = call(&question).await.unwrap();
+
+        let results = answer["EvaluationResults"].as_array().unwrap();
+        let shown: usize =
+            results.iter().map(|one| one["MatchedStatements"].as_array().unwrap().len()).sum();
+        assert!(shown <= 3000, "{shown}");
+        decided += results.len();
+        question.retain(|(name, _)| name != "Marker");
+        match answer["IsTruncated"] == true {
+            true => {
+                let marker = answer["Marker"].as_str().unwrap().to_owned();
+                question.push(("Marker".to_owned(), marker));
+            }
+            false => break,
+        }
+    }
+    assert_eq!(decided, 5);
+}

@@ -12,10 +12,12 @@ use super::form::{decode, encode};
 use super::{Catalog, CatalogError, Listing, Stored, Update, Versioned, unreadable};
 use crate::key::record::RecordError;
 use crate::key::{GrantId, GrantRecord, KeyId, KeyRecord, Scope, layout};
-use crate::store::{Entry, Range, Revision, Transaction};
+use crate::store::{Entry, MAX_OPERATIONS, Range, Revision, Transaction};
 
-/// Grants of a destroyed key that are removed at a time: each takes up to four writes.
-const BATCH: usize = 30;
+/// Grants of a destroyed key that are removed at a time: each takes up to six writes.
+const BATCH: usize = 20;
+/// That the index has the unique ids in the grants of earlier releases.
+const INDEXED: &[u8] = b"service/grants-indexed";
 
 /// Most grants to one grantee that are held in memory for each key.
 const MAX_HELD: usize = 50;
@@ -162,7 +164,8 @@ impl Catalog {
         Ok(Listing { items, more: page.more })
     }
 
-    /// All grants of a key to one grantee, through a cache; `None` if they are many.
+    /// All grants of a key to one grantee, by what it [stays known by](crate::key::grant::Party::lasting),
+    /// through a cache; `None` if they are many.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -193,8 +196,9 @@ impl Catalog {
         Ok(Some(held))
     }
 
-    /// Grants of a key to one grantee in ascending order of their ids. What is being removed
-    /// meanwhile is left out.
+    /// Grants of a key to one grantee, by its name or what it
+    /// [stays known by](crate::key::grant::Party::lasting), in ascending order of their ids. What is being
+    /// removed meanwhile is left out.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -245,6 +249,37 @@ impl Catalog {
             items.push((position.to_owned(), grant));
         }
         Ok(Listing { items, more: page.more })
+    }
+
+    /// Adds the unique ids in the grants of a store that an earlier release has made to the index.
+    pub(super) async fn index_grants(&self) -> Result<(), CatalogError> {
+        if self.store.get(INDEXED).await?.value.is_some() {
+            return Ok(());
+        }
+        let mut after = None;
+        loop {
+            let limit = MAX_OPERATIONS / 4; // each takes up to four writes
+            let range = Range { prefix: layout::GRANTS.into(), after, limit };
+            let page = self.store.range(range).await?.value;
+            let mut transaction = Transaction::new();
+            for entry in &page.entries {
+                let place = layout::parse_grant(&entry.key).ok_or_else(|| damaged(&entry.key))?;
+                let record: GrantRecord =
+                    decode(&entry.value).map_err(|error| unreadable(&entry.key, error))?;
+                for place in places(&place.0, place.1, place.2, &record) {
+                    transaction = transaction.put(place, Vec::new());
+                }
+            }
+            // Nothing is guarded: an entry of a grant that is gone leads nowhere.
+            let _ = self.store.commit(transaction).await?;
+            after = page.entries.into_iter().last().map(|entry| entry.key);
+            if !page.more {
+                break;
+            }
+        }
+        let done = Transaction::new().put(INDEXED, encode(INDEXED, &true)?);
+        let _ = self.store.commit(done).await?;
+        Ok(())
     }
 
     /// Removes the grants of destroyed keys, and returns how many there were.
@@ -312,14 +347,24 @@ impl GrantCount {
 
 /// Everything that leads to a grant.
 fn index(scope: &Scope, key: KeyId, id: GrantId, record: &GrantRecord) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut entries = vec![(layout::grantee(scope, key, &record.grantee, id), Vec::new())];
-    if let Some(retiring) = &record.retiring {
-        entries.push((layout::retirable(scope, key, retiring, id), Vec::new()));
-    }
+    let places = places(scope, key, id, record).into_iter();
+    let mut entries: Vec<_> = places.map(|place| (place, Vec::new())).collect();
     if let Some(name) = record.fingerprint() {
         entries.push((layout::grant_name(scope, key, &name), id.to_string().into_bytes()));
     }
     entries
+}
+
+/// The entries of a grant under those whom it names.
+fn places(scope: &Scope, key: KeyId, id: GrantId, record: &GrantRecord) -> Vec<Vec<u8>> {
+    let grantee = [Some(record.grantee.text().into()), record.grantee.unique()];
+    let grantee = grantee.into_iter().flatten();
+    let mut places: Vec<_> = grantee.map(|name| layout::grantee(scope, key, &name, id)).collect();
+    if let Some(retiring) = &record.retiring {
+        let retiring = [Some(retiring.text().into()), retiring.unique()].into_iter().flatten();
+        places.extend(retiring.map(|name| layout::retirable(scope, key, &name, id)));
+    }
+    places
 }
 
 /// Reads the position of a retirable grant: `<account>/<key id>/<grant id>`.

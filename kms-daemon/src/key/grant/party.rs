@@ -1,5 +1,6 @@
 //! Whom a grant names: principals and services.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -74,12 +75,39 @@ impl Party {
         }
     }
 
-    /// Whether this is the principal of that ARN and that unique id, which accounts do not have.
+    /// The unique id of a user or role, and for a session its name after it, as `aws:userid` has
+    /// them. Accounts and services have none.
     #[must_use]
-    pub fn is_principal(&self, arn: &str, id: Option<&str>) -> bool {
-        match self {
-            Self::Principal { arn: own, id: own_id } => own == arn && own_id.as_deref() == id,
-            Self::Service(_) => false,
+    pub fn unique(&self) -> Option<Cow<'_, str>> {
+        let Self::Principal { arn, id: Some(id) } = self else { return None };
+        let session = arn.split_once(":assumed-role/").and_then(|(_, name)| name.split_once('/'));
+        Some(match session {
+            Some((_, session)) => Cow::Owned(format!("{id}:{session}")),
+            None => Cow::Borrowed(id),
+        })
+    }
+
+    /// What it stays known by, whatever it is called: its unique id if it has one, else its name.
+    #[must_use]
+    pub fn lasting(&self) -> Cow<'_, str> {
+        self.unique().unwrap_or(Cow::Borrowed(self.text()))
+    }
+
+    /// Whether both are the same, though one may have another name by now.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        matches!(self, Self::Service(_)) == matches!(other, Self::Service(_))
+            && self.unique().is_some() == other.unique().is_some()
+            && self.lasting() == other.lasting()
+    }
+
+    /// Whether this is the principal of that unique id, or, as accounts have none, of that ARN.
+    #[must_use]
+    pub fn is_principal(&self, arn: &str, unique: Option<&str>) -> bool {
+        match (self, unique) {
+            (Self::Principal { .. }, Some(unique)) => self.unique().as_deref() == Some(unique),
+            (Self::Principal { arn: own, id: None }, None) => own == arn,
+            _ => false,
         }
     }
 }

@@ -144,6 +144,18 @@ fn principals_are_arns_that_can_call() {
     assert!(ana.is_principal(ana.text(), Some("AIDA1")));
     assert!(!ana.is_principal(ana.text(), Some("AIDA2")), "another user of that name");
     assert!(!ana.is_principal(ana.text(), None));
+    assert!(ana.is_principal("arn:aws:iam::111122223333:user/anna", Some("AIDA1")), "renamed");
+    let session = Party::Principal {
+        arn: "arn:aws:sts::111122223333:assumed-role/a/b".to_owned(),
+        id: Some("AROA1".to_owned()),
+    };
+    assert_eq!(session.unique().as_deref(), Some("AROA1:b"));
+    assert!(!session.is_principal(session.text(), Some("AROA1")), "a session is not its role");
+    let service = Party::Service("AIDA1".to_owned());
+    assert!(
+        !service.is(&ana) && !ana.is(&service),
+        "a service cannot take a unique id for its name"
+    );
     let root = Party::principal("111122223333", "aws").unwrap();
     assert_eq!(root.text(), "arn:aws:iam::111122223333:root");
     for bad in [

@@ -54,12 +54,17 @@ impl Shared {
         let same = |known: &Arc<Document>| {
             known.text == text && known.partition == partition && known.bound == *bound
         };
-        let known = self.known().documents.get(&hash).and_then(Weak::upgrade);
-        if let Some(known) = known.filter(same) {
-            return Ok(known);
+        let find = |known: &Known| known.documents.get(&hash).and_then(Weak::upgrade).filter(same);
+        if let Some(document) = find(&self.known()) {
+            return Ok(document);
         }
         let document = Arc::new(read()?);
-        self.known().keep(hash, &document);
+        let mut known = self.known();
+        // Another thread may have read the same meanwhile.
+        if let Some(document) = find(&known) {
+            return Ok(document);
+        }
+        known.keep(hash, &document);
         Ok(document)
     }
 

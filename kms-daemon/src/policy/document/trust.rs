@@ -1,9 +1,12 @@
 //! Trust policies of roles: the text as it was put, and its compiled form.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use kms_policy::{NamedPrincipal, Resolution};
 use serde::{Deserialize, Serialize};
 
-use super::{Bound, PolicyError, resolve};
+use super::{Bound, PolicyError, naming, resolve};
 use crate::policy::identities::PARTITION;
 
 /// The trust policy of a role: its text, exactly as it was put, and its meaning.
@@ -43,6 +46,21 @@ impl TrustPolicy {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The document as it was put, but for principals that have another name now.
+    #[must_use]
+    pub fn naming(&self, names: &BTreeMap<&str, String>) -> Cow<'_, str> {
+        match names.is_empty() {
+            true => Cow::Borrowed(&self.text),
+            false => Cow::Owned(naming::replace(&self.text, names)),
+        }
+    }
+
+    /// The users and roles it names.
+    #[must_use]
+    pub const fn bound(&self) -> &Bound {
+        &self.bound
     }
 
     /// What the engine evaluates.

@@ -64,6 +64,7 @@ fn ask<T>(
         source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_encrypted: true,
         user_agent: None,
+        invocation: None,
         referer: None,
         received: SystemTime::UNIX_EPOCH,
     };

@@ -230,6 +230,7 @@ async fn a_use_shows_in_the_owner_s_records() {
         source_ip: std::net::Ipv4Addr::LOCALHOST.into(),
         is_encrypted: false,
         user_agent: None,
+        invocation: None,
         referer: None,
         received: std::time::SystemTime::now(),
     };

@@ -1,0 +1,48 @@
+use super::*;
+
+#[test]
+fn one_device_is_named() {
+    let own = |kind, number| Place::Own { kind, number };
+    assert_eq!(Place::parse("soft-0").unwrap(), own("soft", 0));
+    assert_eq!(Place::parse("qemu-7").unwrap(), own("qemu", 7));
+    assert!(matches!(Place::parse("unix:/run/x").unwrap(), Place::Line(_)));
+    for several in ["soft", "soft:2", "qemu", "soft-8", "soft-", "soft-01", "soft-+1", "usb:1"] {
+        let error = Place::parse(several).unwrap_err();
+        assert!(error.0.contains("soft-0"), "{several}: {error}");
+    }
+}
+
+#[test]
+fn a_prefix_must_be_of_one_host() {
+    let host = |first, second| {
+        let mut id = [0; 16];
+        (id[0], id[1]) = (first, second);
+        EnrolledHost { host: HostId(id), role: Role::CryptoUser }
+    };
+    let hosts = [host(0xab, 0x01), host(0xab, 0x02), host(0xcd, 0x03)];
+    assert_eq!(find(&hosts, "ab02").unwrap(), hosts[1]);
+    assert_eq!(find(&hosts, "C").unwrap(), hosts[2]);
+    assert_eq!(find(&hosts, &hosts[0].host.to_string()).unwrap(), hosts[0]);
+    assert!(find(&hosts, "ab").unwrap_err().0.contains("give more"));
+    for unknown in ["", "ef", "ab0100000000000000000000000000000000"] {
+        assert!(find(&hosts, unknown).unwrap_err().0.contains("hsm hosts"), "{unknown}");
+    }
+}
+
+#[test]
+fn no_device_and_no_key_is_made_by_looking() {
+    let data = tempfile::tempdir().unwrap();
+    let target = |line: &str| Target {
+        line: line.to_owned(),
+        device: None,
+        data: Some(data.path().to_owned()),
+        region: "us-east-1".to_owned(),
+        firmware: None,
+    };
+    let mut output = Output { out: &mut Vec::new(), json: true };
+    let error = hosts(&target("soft-0"), &mut output).err().unwrap();
+    assert!(error.0.contains("there is no soft-0"), "{error}");
+    let error = hosts(&target(&crate::devices::tests::remote()), &mut output).err().unwrap();
+    assert!(error.0.contains("kmsctl hsm provision"), "{error}");
+    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
+}

@@ -1,0 +1,218 @@
+//! The keys that sign digests: one of each Region's domain, RSA with 2,048 bits.
+//!
+//! A device of the Region makes it and signs with it; what the store has is its token, under an
+//! account that no request can name.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hsm_protocol::MaterialId;
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, MessageType, SigningAlgorithm};
+use rsa::PublicKey;
+use rsa::pkcs1::EncodeRsaPublicKey;
+use rsa::pkcs8::DecodePublicKey;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::audit::AuditLog;
+use crate::clock::Timestamp;
+use crate::engine::response;
+use crate::error::KmsError;
+use crate::hex;
+use crate::iam::record::{Record, Version};
+use crate::iam::{from_base64, own_key, to_base64};
+use crate::key::record::RecordError;
+use crate::key::{KeyId, KeyRecord};
+use crate::policy::{Authorized, authorize_system};
+use crate::regions::Regions;
+use crate::store::{Store, Transaction};
+
+const KIND: (KeySpec, KeyUsage) = (KeySpec::RSA_2048, KeyUsage::SIGN_VERIFY);
+/// Bytes of a fingerprint: AWS's have 32 hexadecimal digits.
+const FINGERPRINT: usize = 16;
+
+/// A digest key as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct DigestKey {
+    version: Version,
+    /// Whose devices have it.
+    region: String,
+    id: String,
+    /// Id of the key material.
+    material: String,
+    /// The key token.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    token: Vec<u8>,
+    /// The public half: DER `RSAPublicKey` (RFC 8017 A.1.1), which is what the AWS CLI reads.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    public: Vec<u8>,
+    /// When it was made.
+    pub(super) created: Timestamp,
+}
+
+impl Record for DigestKey {
+    fn key(&self) -> Vec<u8> {
+        entry(&self.region)
+    }
+}
+
+impl DigestKey {
+    /// What digests name it by.
+    pub(super) fn fingerprint(&self) -> String {
+        hex::encode(&Sha256::digest(&self.public)[..FINGERPRINT])
+    }
+
+    /// The public half, Base64 of its DER.
+    pub(super) fn public(&self) -> String {
+        BASE64.encode(&self.public)
+    }
+
+    fn authorized(&self) -> Result<Authorized<KeyRecord>, KmsError> {
+        let damaged =
+            || KmsError::internal(format!("the digest key of {} is damaged", self.region));
+        let id = KeyId::parse(&self.id).ok_or_else(damaged)?;
+        let material = hex::decode(&self.material).map(MaterialId).ok_or_else(damaged)?;
+        own_key(&self.region, id, KIND, (material, self.token.clone())).ok_or_else(damaged)
+    }
+}
+
+/// Where the key of a Region is in the store.
+pub(crate) fn entry(region: &str) -> Vec<u8> {
+    format!("trail-keys/{region}").into_bytes()
+}
+
+/// The key token of a digest key as it is stored.
+///
+/// # Errors
+/// [`RecordError`] if that is not one of this release.
+pub(crate) fn token(stored: &[u8]) -> Result<Vec<u8>, RecordError> {
+    Ok(DigestKey::decode(stored)?.token)
+}
+
+/// The digest keys of an installation.
+pub(super) struct DigestKeys {
+    store: Arc<dyn Store>,
+    regions: Arc<Regions>,
+    audit: Arc<AuditLog>,
+    known: Mutex<HashMap<String, Arc<DigestKey>>>,
+    /// Held while one is made.
+    making: tokio::sync::Mutex<()>,
+}
+
+impl DigestKeys {
+    pub(super) fn new(store: Arc<dyn Store>, regions: Arc<Regions>, audit: Arc<AuditLog>) -> Self {
+        let (known, making) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { store, regions, audit, known, making }
+    }
+
+    /// The key of a Region, if it has been made.
+    ///
+    /// # Errors
+    /// `Exception::KmsInternal` if the store does not tell.
+    pub(super) async fn known(&self, region: &str) -> Result<Option<Arc<DigestKey>>, KmsError> {
+        if let Some(key) = lock(&self.known).get(region) {
+            return Ok(Some(Arc::clone(key)));
+        }
+        let found = self.store.get(&entry(region)).await.map_err(KmsError::internal)?.value;
+        let Some(found) = found else { return Ok(None) };
+        let key = Arc::new(DigestKey::decode(&found.value).map_err(KmsError::internal)?);
+        lock(&self.known).insert(region.to_owned(), Arc::clone(&key));
+        Ok(Some(key))
+    }
+
+    /// The key of a Region; it is made if there is none.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if no device can make it now.
+    pub(super) async fn ensure(
+        &self,
+        region: &str,
+        now: Timestamp,
+    ) -> Result<Arc<DigestKey>, KmsError> {
+        if let Some(key) = self.known(region).await? {
+            return Ok(key);
+        }
+        let _alone = self.making.lock().await;
+        if let Some(key) = self.known(region).await? {
+            return Ok(key);
+        }
+        let mut receipts = Vec::new();
+        let made = self.make(region, now, &mut receipts).await;
+        self.record(&receipts).await?;
+        let key = made?;
+        let value = key.encode().map_err(KmsError::internal)?;
+        let transaction = Transaction::new().absent(key.key()).put(key.key(), value);
+        // A conflict means that another process has made it just now.
+        let _ = self.store.commit(transaction).await.map_err(KmsError::internal)?;
+        let key = self.known(region).await?;
+        key.ok_or_else(|| KmsError::internal("the digest key is gone"))
+    }
+
+    /// Signs with the key of a Region; hexadecimal.
+    ///
+    /// # Errors
+    /// `Exception::KeyUnavailable` if no device can do it now.
+    pub(super) async fn sign(&self, key: &DigestKey, text: &str) -> Result<String, KmsError> {
+        let authorized = key.authorized()?;
+        let engine = self.regions.engine(&key.region)?;
+        let mut receipts = Vec::new();
+        let mut devices = engine.devices(*Uuid::new_v4().as_bytes(), &mut receipts);
+        let algorithm = SigningAlgorithm::RSASSA_PKCS1_V1_5_SHA_256;
+        let message = text.as_bytes();
+        let signed = devices.sign(&authorized, algorithm, MessageType::RAW, message).await;
+        self.record(&receipts).await?;
+        let reply = signed?;
+        Ok(hex::encode(response(&reply)?.signature.0))
+    }
+
+    async fn make(
+        &self,
+        region: &str,
+        now: Timestamp,
+        receipts: &mut Vec<crate::audit::DeviceReceipt>,
+    ) -> Result<DigestKey, KmsError> {
+        let (id, (spec, usage)) = (KeyId::random(), KIND);
+        let engine = self.regions.engine(region)?;
+        let mut devices = engine.devices(*Uuid::new_v4().as_bytes(), receipts);
+        let account = authorize_system(region);
+        let made = devices.generate_key(&account, id, spec, usage).await?;
+        let (material, token) = (made.id, made.token);
+        let mut key = DigestKey {
+            version: Version,
+            region: region.to_owned(),
+            id: id.to_string(),
+            material: material.to_string(),
+            token,
+            public: Vec::new(),
+            created: now,
+        };
+        let authorized = key.authorized()?;
+        let reply = devices.public_key(&authorized).await?;
+        key.public = pkcs1(response(&reply)?.spki.0).map_err(KmsError::internal)?;
+        Ok(key)
+    }
+
+    /// What devices did without a request of a client.
+    async fn record(&self, receipts: &[crate::audit::DeviceReceipt]) -> Result<(), KmsError> {
+        match receipts {
+            [] => Ok(()),
+            receipts => self.audit.device_entries(receipts).await.map_err(KmsError::internal),
+        }
+    }
+}
+
+/// DER `RSAPublicKey` of a DER `SubjectPublicKeyInfo`.
+fn pkcs1(spki: &[u8]) -> Result<Vec<u8>, String> {
+    let key = PublicKey::from_public_key_der(spki).map_err(|error| error.to_string())?;
+    let der = key.to_pkcs1_der().map_err(|error| error.to_string())?;
+    Ok(der.as_bytes().to_vec())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A map that is whole between any two of its methods: a panic elsewhere spoils nothing.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
