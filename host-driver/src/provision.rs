@@ -46,8 +46,6 @@ pub struct Plan<'a> {
     pub host: &'a HostKey,
     /// Hosts that the domain is to have, with their roles.
     pub hosts: &'a [(PublicKey, Role)],
-    /// What the device is.
-    pub kind: DeviceKind,
     /// Where its domain comes from.
     pub goal: Goal<'a>,
     /// The roots that attestation documents must chain to, by fingerprint; `None` leaves what is.
@@ -236,7 +234,7 @@ fn enter(
             ceremony::follow(first, plan.ledger, others)?;
             let state = first.domain_state()?;
             if state.member(device.id()).is_none() {
-                let (identity, kind) = (*device.identity(), plan.kind);
+                let (identity, kind) = (*device.identity(), kind_of(&device.info().board));
                 let add = Change::AddMember { identity, kind, certificate: None };
                 ceremony::change(others, &[add], plan.operator, plan.ledger)?;
             }
@@ -251,6 +249,15 @@ fn enter(
     Ok(())
 }
 
+/// What a device is by its own word, which is enough in a development domain only.
+fn kind_of(board: &str) -> DeviceKind {
+    match board {
+        "host" => DeviceKind::InProcess,
+        "qemu_riscv32" | "mps2_an386" => DeviceKind::Emulated,
+        _ => DeviceKind::Hardware,
+    }
+}
+
 /// The first state of a development domain.
 fn first_state(
     device: &Device,
@@ -258,7 +265,8 @@ fn first_state(
     plan: &Plan<'_>,
 ) -> Result<DomainState, ProvisionError> {
     let identity = device.identity();
-    let member = Member { signing: identity.signing, join: identity.join, kind: plan.kind };
+    let kind = kind_of(&device.info().board);
+    let member = Member { signing: identity.signing, join: identity.join, kind };
     let host = |(key, role): &(PublicKey, Role)| Host { key: *key, role: *role };
     let name = &name[..name.floor_char_boundary(MAX_NAME)];
     let mut state = DomainState {

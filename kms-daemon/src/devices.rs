@@ -4,7 +4,8 @@
 //!
 //! | path | content |
 //! |---|---|
-//! | `hosts/provisioner.pem`, `hosts/crypto-user.pem` | the daemon's host keys, mode 0600 |
+//! | `hosts/crypto-user.pem` | the daemon's host key, mode 0600 |
+//! | `hosts/operator.pem` | the key that rules a development domain, mode 0600 |
 //! | `hsm/REGION/devices.json` | the Region's domain, and the device that each line led to |
 //! | `hsm/REGION/soft-N.flash`, `hsm/REGION/qemu-N` | flash of the devices that the daemon runs itself |
 //! | `hsm/REGION/mark.json` | what the audit log and the store had, see `consistency` |
@@ -17,10 +18,10 @@ use std::sync::Arc;
 
 use host_driver::audit::AuditSink;
 use host_driver::endpoint::Endpoint;
-use host_driver::host_key::HostKeyError;
+use host_driver::key_file::KeyFileError;
 use host_driver::pool::{Member, PoolOptions, StockTargets};
 use host_driver::transport::Connector;
-use host_driver::{HostKey, Pool};
+use host_driver::{HostKey, OperatorKey, Pool};
 use hsm_protocol::{DeviceId, DomainId};
 
 use crate::config::Link;
@@ -30,6 +31,7 @@ use crate::key::CatalogError;
 use crate::loss::Holders;
 
 mod fleet;
+mod ledger;
 mod own;
 pub(crate) mod place;
 mod prepare;
@@ -146,7 +148,7 @@ pub enum DevicesError {
     Keys(#[from] CatalogError),
     /// A host key cannot be used.
     #[error(transparent)]
-    HostKey(#[from] HostKeyError),
+    HostKey(#[from] KeyFileError),
     /// A file cannot be read or written.
     #[error("cannot access {path}: {source}")]
     File {
@@ -372,6 +374,7 @@ impl Devices {
             roots: self.roots.as_deref(),
             bound: self.bound.as_ref(),
             region: &self.region,
+            ballots: Ballots::of(&self.hsm),
             members: 0,
         };
         let done = preparation.run(progress);
@@ -541,9 +544,12 @@ impl HostKeys {
     }
 
     /// The keys in `dir`, made now if there are none.
-    fn load_or_generate(dir: &Path) -> Result<Self, HostKeyError> {
+    fn load_or_generate(dir: &Path) -> Result<Self, KeyFileError> {
+        // Who was the provisioner of a device is the operator of its domain now.
+        let former = dir.join("provisioner.pem");
+        let operator = if former.exists() { former } else { dir.join("operator.pem") };
         Ok(Self {
-            provisioner: HostKey::load_or_generate(&dir.join("provisioner.pem"))?,
+            operator: OperatorKey::load_or_generate(&operator)?,
             user: HostKey::load_or_generate(&dir.join("crypto-user.pem"))?,
         })
     }

@@ -15,7 +15,6 @@ use host_driver::transport::loopback::{Loopback, LoopbackConnector};
 use host_driver::transport::{Connector, Transport, TransportError};
 use host_driver::{HostKey, OperatorKey, block_on};
 use hsm_firmware::board::host::{Config, FlashImage, HostDevice, Registry};
-use hsm_protocol::domain::DeviceKind;
 use hsm_protocol::{AuditTag, DeviceId, DomainId, Role};
 
 pub(crate) const LONG: Duration = Duration::from_secs(600);
@@ -77,7 +76,6 @@ impl Keys {
             operator: &self.operator,
             host: &self.user,
             hosts: &hosts,
-            kind: DeviceKind::InProcess,
             goal,
             roots: None,
             ledger: &self.ballots,

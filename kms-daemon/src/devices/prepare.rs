@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use host_driver::device::{Device, Options};
 use host_driver::provision::{Goal, Plan, Provisioned, provision};
 use host_driver::transport::Connector;
-use host_driver::{CallError, HostKey};
+use host_driver::{CallError, HostKey, OperatorKey};
 use hsm_protocol::{DeviceId, DomainId, ModuleState, Role};
 
+use super::ledger::Ballots;
 use super::registry::Registry;
 use super::roots::RootId;
 use super::{DevicesError, Line, Lost};
@@ -32,8 +33,8 @@ pub enum Scope {
 
 /// The host's keys, as devices know it.
 pub struct HostKeys {
-    /// Sets devices up.
-    pub provisioner: HostKey,
+    /// Rules a development domain.
+    pub operator: OperatorKey,
     /// Uses keys.
     pub user: HostKey,
 }
@@ -54,6 +55,8 @@ pub(super) struct Preparation<'a> {
     /// What there are keys of.
     pub(super) bound: Option<&'a Bound>,
     pub(super) region: &'a str,
+    /// How the domain came to its state.
+    pub(super) ballots: Ballots,
     /// Members of the domain, as its devices count them: the most that one of them has told of.
     pub(super) members: u8,
 }
@@ -96,19 +99,26 @@ impl Preparation<'_> {
         }
         let mut domain = self.bound.map(|bound| bound.domain).or(self.registry.domain());
         // Members first: they tell the domain that the others are to join.
-        let mut source = None;
+        let mut sources: Vec<&Line> = Vec::new();
         for (index, line) in self.lines.iter().enumerate() {
             let Some(device) = &found[index] else { continue };
             if device.state != ModuleState::Operational {
                 continue;
             }
-            match self.accept_member(line, &mut domain, progress) {
+            match self.accept_member(line, &sources, &mut domain, progress) {
                 Ok(is_source) => {
                     done.is_promising = true;
-                    source = source.or(is_source.then_some(line));
+                    sources.extend(is_source.then_some(line));
                 }
                 Err(trouble) => done.troubles.push((index, trouble)),
             }
+        }
+        // The first may have missed a change whose key a later one has.
+        if let Some((first, [_, ..])) = sources.split_first()
+            && self.may_provision(first)
+            && let Err(trouble) = self.provision(first, &sources, domain, progress)
+        {
+            tracing::warn!(hsm = first.name, error = %trouble, "cannot follow the domain's changes now");
         }
         let may_create = domain.is_none() && done.troubles.is_empty();
         for (index, line) in self.lines.iter().enumerate() {
@@ -118,10 +128,10 @@ impl Preparation<'_> {
             if !is_new && !is_fresh {
                 continue;
             }
-            match self.bring_in(line, is_new, source, may_create, &mut domain, progress) {
+            match self.bring_in(line, is_new, &sources, may_create, &mut domain, progress) {
                 Ok(()) => {
                     done.is_promising = true;
-                    source = source.or(Some(line));
+                    sources.push(line);
                 }
                 Err(trouble) => done.troubles.push((index, trouble)),
             }
@@ -182,10 +192,11 @@ impl Preparation<'_> {
     fn accept_member(
         &mut self,
         line: &Line,
+        sources: &[&Line],
         domain: &mut Option<DomainId>,
         progress: &mut dyn FnMut(&str, &str),
     ) -> Result<bool, DevicesError> {
-        let of_member = member_domain(line, &self.keys.provisioner);
+        let of_member = member_domain(line, &self.keys.user);
         if !self.may_provision(line) {
             // Somebody else's: the pool will see whether it lets this host in.
             return match of_member {
@@ -200,7 +211,7 @@ impl Preparation<'_> {
             return Err(self.another_domain(line, Some(known), *found));
         }
         // It says what is wrong with a member that could not be asked.
-        let found = self.provision(line, Goal::Create, *domain, progress)?;
+        let found = self.provision(line, sources, *domain, progress)?;
         domain.get_or_insert(found);
         Ok(true)
     }
@@ -210,7 +221,7 @@ impl Preparation<'_> {
         &mut self,
         line: &Line,
         is_new: bool,
-        source: Option<&Line>,
+        sources: &[&Line],
         may_create: bool,
         domain: &mut Option<DomainId>,
         progress: &mut dyn FnMut(&str, &str),
@@ -218,21 +229,21 @@ impl Preparation<'_> {
         if !self.may_provision(line) {
             return Err(DevicesError::NotProvisioned { endpoint: line.name.clone() });
         }
-        let goal = match (source, *domain) {
-            (Some(source), _) => Goal::Join(&*source.connector),
-            (None, None) if may_create => Goal::Create,
-            (None, None) => {
+        match (sources, *domain) {
+            ([_, ..], _) => {}
+            ([], None) if may_create => {}
+            ([], None) => {
                 return Err(line.failed(
                     "is not made a domain of its own while the domain of another device is not known",
                 ));
             }
-            (None, Some(domain)) => return Err(self.domain_lost(domain)),
-        };
+            ([], Some(domain)) => return Err(self.domain_lost(domain)),
+        }
         if let Some(own) = line.own.as_ref().filter(|_| is_new) {
             own.may_be_made();
             look(line, Instant::now() + BOOT).map_err(|reason| line.failed(reason))?;
         }
-        let found = self.provision(line, goal, *domain, progress)?;
+        let found = self.provision(line, sources, *domain, progress)?;
         domain.get_or_insert(found);
         Ok(())
     }
@@ -240,15 +251,23 @@ impl Preparation<'_> {
     fn provision(
         &mut self,
         line: &Line,
-        goal: Goal<'_>,
+        sources: &[&Line],
         known: Option<DomainId>,
         progress: &mut dyn FnMut(&str, &str),
     ) -> Result<DomainId, DevicesError> {
+        let sources = sources.iter().filter(|source| source.name != line.name);
+        let sources: Vec<&dyn Connector> = sources.map(|source| &*source.connector).collect();
+        let goal = match sources.as_slice() {
+            [] => Goal::Create(self.region),
+            sources => Goal::Join(sources),
+        };
         let plan = Plan {
-            provisioner: &self.keys.provisioner,
+            operator: &self.keys.operator,
+            host: &self.keys.user,
             hosts: &[(self.keys.user.public(), Role::CryptoUser)],
             goal,
             roots: self.roots,
+            ledger: &self.ballots,
             options: Options::default(),
         };
         let connector: Arc<dyn Connector> = Arc::clone(&line.connector);
@@ -315,10 +334,9 @@ pub(super) fn is_member(
         None => Instant::now(),
     };
     look(line, by).is_ok_and(|found| {
-        let hosts = [&keys.provisioner, &keys.user];
         found.state == ModuleState::Operational
             && registry.device(&line.name) == Some(found.device)
-            && hosts.iter().any(|host| member_domain(line, host).is_ok_and(|of| of == domain))
+            && member_domain(line, &keys.user).is_ok_and(|of| of == domain)
     })
 }
 
@@ -336,12 +354,12 @@ fn look(line: &Line, by: Instant) -> Result<Found, CallError> {
     }
 }
 
-/// The domain of a device that knows this provisioner.
-fn member_domain(line: &Line, provisioner: &HostKey) -> Result<DomainId, CallError> {
+/// The domain of a device that has this host.
+fn member_domain(line: &Line, host: &HostKey) -> Result<DomainId, CallError> {
     let device = Device::open(&*line.connector, None, Options::default())?;
-    device.authenticate(provisioner)?;
+    device.authenticate(host)?;
     let domain = device.domain()?;
-    domain.map(|domain| domain.domain).ok_or(CallError::NotOperational(ModuleState::Initialised))
+    domain.map(|domain| domain.domain).ok_or(CallError::NotOperational(ModuleState::Uninitialised))
 }
 
 fn check_pin(line: &Line, found: &Found, registry: &Registry) -> Result<(), DevicesError> {
