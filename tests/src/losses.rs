@@ -109,10 +109,18 @@ pub fn assert_without_devices(daemon: &Daemon, blob: &str) {
     assert!(code == 1 && status.contains("NOT READY"), "{status}");
 }
 
+/// Times that a copy is tried.
+const TRIES: usize = 20;
+
+/// Replaces `to`. A daemon that runs there may write files of its own meanwhile, on which `cp` fails.
 fn copy(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp runs");
-    assert!(status.success());
+    let copied = (0..TRIES).any(|_| {
+        let _ = fs::remove_dir_all(to);
+        let mut cp = Command::new("cp");
+        cp.args(["-a", "-T", "--remove-destination"]).arg(from).arg(to);
+        cp.status().expect("cp runs").success()
+    });
+    assert!(copied, "{} is not copied to {}", from.display(), to.display());
 }
 
 /// A copy of a stopped daemon's data, which can be put back in whole or in part.

@@ -6,15 +6,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, PoisonError},
-    thread,
 };
 
 use crate::{
     args::Args,
     command,
     failure::{Failure, Result},
-    term,
+    lanes, term,
 };
 
 /// Coverage counters that libFuzzer reads, comparisons that it learns from, and all checks.
@@ -25,8 +23,6 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
                      -Cdebug-assertions -Coverflow-checks";
 /// An input that takes longer, in seconds, is a finding; so is one that takes more memory, in MiB.
 const LIMITS: [&str; 3] = ["-max_len=8192", "-timeout=5", "-rss_limit_mb=1024"];
-/// Targets at the same time.
-const LANES: usize = 2;
 /// Seconds for each target, of `--smoke` and without.
 const SMOKE: u32 = 60;
 const DEFAULT: u32 = 600;
@@ -49,20 +45,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
         "{:<18}{:>14}{:>12}{:>10}",
         "target", "executions", "each second", "coverage"
     ));
-    let queue = Mutex::new(targets.iter());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let lane = || -> Result<()> {
-        while let Some(target) = next() {
-            run(&program, target, seconds)?;
-        }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let lanes: Vec<_> = (0..LANES).map(|_| scope.spawn(lane)).collect();
-        lanes.into_iter().try_for_each(|lane| {
-            lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    })
+    lanes::each(targets, |target| run(&program, &target, seconds))
 }
 
 /// The targets are the directories of seeds.

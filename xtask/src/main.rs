@@ -17,6 +17,7 @@ mod failure;
 mod firmware;
 mod fuzz;
 mod integrity;
+mod lanes;
 mod lengths;
 mod lint;
 mod package;

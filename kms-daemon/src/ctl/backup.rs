@@ -156,11 +156,10 @@ impl Making<'_> {
             Ok::<_, Failure>((store, audit, snapshots))
         })?;
         let leftovers = Leftovers::watch()?;
-        let prepared = leftovers.making(|made| {
-            let prepared = runtime.block_on(snapshots.prepare())?;
-            made.push(prepared.directory.clone());
-            Ok(prepared)
-        })?;
+        let mut made = leftovers.making();
+        let prepared = runtime.block_on(snapshots.prepare())?;
+        made.push(prepared.directory.clone());
+        drop(made);
         let _gone = Removed(&prepared.directory);
         let proof = prepared.proof()?;
         let created = self.write(&prepared, &leftovers)?;
@@ -178,12 +177,11 @@ impl Making<'_> {
     /// Of an installation whose daemon runs: it takes the snapshot, and remembers the backup.
     fn of_running(&self, account: &Account) -> Result<Created, Failure> {
         let leftovers = Leftovers::watch()?;
-        let prepared = leftovers.making(|made| {
-            let answer = account.call(STRONGROOM, "PrepareBackup", &[])?;
-            let prepared = prepared(&answer, self.data)?;
-            made.push(prepared.directory.clone());
-            Ok(prepared)
-        })?;
+        let mut made = leftovers.making();
+        let answer = account.call(STRONGROOM, "PrepareBackup", &[])?;
+        let prepared = prepared(&answer, self.data)?;
+        made.push(prepared.directory.clone());
+        drop(made);
         eprintln!(
             "snapshot of {}: store at revision {}, audit log to record {}",
             prepared.created, prepared.store_revision, prepared.audit.sequence
@@ -214,11 +212,11 @@ impl Making<'_> {
             passphrase: self.passphrase,
         };
         let mut bar = Bar::new("written and read back");
-        let mut partial = Some(backup::partial_path(self.file));
+        let mut made = Some(leftovers.making());
         let mut progress = |done, all| {
             // Only now it is known to be this one's.
-            if let Some(partial) = partial.take() {
-                leftovers.note(partial);
+            if let Some(mut made) = made.take() {
+                made.push(backup::partial_path(self.file));
             }
             bar.show(done, all);
         };

@@ -43,17 +43,9 @@ impl Leftovers {
         Ok(leftovers)
     }
 
-    /// Makes something and notes it. A signal waits until that is done.
-    pub(super) fn making<T>(
-        &self,
-        make: impl FnOnce(&mut Vec<PathBuf>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        make(&mut lock(&self.0))
-    }
-
-    /// Notes what was made.
-    pub(super) fn note(&self, path: PathBuf) {
-        lock(&self.0).push(path);
+    /// What is noted, while something more is made: a signal waits until that is noted, too.
+    pub(super) fn making(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        lock(&self.0)
     }
 }
 

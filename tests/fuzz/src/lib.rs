@@ -4,6 +4,7 @@
 //! checked-in corpora, and over every input that was ever found to fail.
 
 mod device;
+mod forms;
 mod parsers;
 mod policies;
 mod sigv4;
@@ -22,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     Target("private_keys", parsers::private_keys),
     Target("public_keys", parsers::public_keys),
     Target("policies", policies::documents),
+    Target("forms", forms::forms),
     Target("sigv4", sigv4::requests),
     Target("device_line", device::line),
     Target("device_requests", device::requests),

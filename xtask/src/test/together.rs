@@ -2,13 +2,11 @@
 //! which leaves a core idle.
 
 use std::{
-    collections::VecDeque,
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
-    thread,
     time::Instant,
 };
 
@@ -17,11 +15,8 @@ use serde_json::Value;
 use crate::{
     cargo, command,
     failure::{Doing, Failure, Result},
-    term,
+    lanes, term,
 };
-
-/// Programs that run at the same time.
-const LANES: usize = 2;
 
 /// Those that take longest, and are not to be the last: in order of what they take.
 const LONG: [&str; 10] = [
@@ -56,25 +51,15 @@ pub(super) fn run(environment: &[(String, PathBuf)], arguments: &[String]) -> Re
     let rank = |program: &Program| LONG.iter().position(|long| *long == program.target);
     programs.sort_by_key(|program| rank(program).unwrap_or(LONG.len()));
     let count = programs.len();
-    let queue = Mutex::new(programs.into_iter().collect::<VecDeque<_>>());
     let failed = Mutex::new(Vec::new());
     let left_out = Mutex::new(Vec::new());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-    let lane = || -> Result<()> {
-        while let Some(program) = next() {
-            let outcome = program.run(environment, arguments)?;
-            left_out.lock().unwrap_or_else(PoisonError::into_inner).extend(outcome.left_out);
-            if !outcome.passed {
-                failed.lock().unwrap_or_else(PoisonError::into_inner).push(program.name);
-            }
+    lanes::each(programs, |program| {
+        let outcome = program.run(environment, arguments)?;
+        left_out.lock().unwrap_or_else(PoisonError::into_inner).extend(outcome.left_out);
+        if !outcome.passed {
+            failed.lock().unwrap_or_else(PoisonError::into_inner).push(program.name);
         }
         Ok(())
-    };
-    thread::scope(|scope| {
-        let lanes: Vec<_> = (0..LANES).map(|_| scope.spawn(lane)).collect();
-        lanes.into_iter().try_for_each(|lane| {
-            lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
     })?;
     let mut documented = command::cargo(["test", "--workspace", "--doc", "--no-fail-fast"]);
     let examples = command::run(documented.envs(variables(environment)).arg("--").args(arguments));
