@@ -13,6 +13,8 @@ use hsm_protocol::command::audit::{SignedCheckpoint, SignedHead};
 use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::{DeviceId, DomainId, ErrorCode};
 
+use crate::device::Device;
+
 /// An entry of a device's audit chain, proven to continue the chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeviceReceipt {
@@ -55,6 +57,16 @@ impl Position {
 pub trait AuditSink: Send + Sync {
     /// The last position of this device that is durably stored, if any.
     fn position(&self, device: &DeviceId) -> Option<Position>;
+
+    /// Brings a device up to the last change of its domain, before it takes calls: `others` are the
+    /// devices in service, one of which may have a domain key that this one has missed.
+    ///
+    /// # Errors
+    /// A text for people; the device is kept out of service, and tried again.
+    fn follow(&self, device: &Device, others: &[&Device]) -> Result<(), String> {
+        let _ = (device, others);
+        Ok(())
+    }
 
     /// Whether this device may take calls; asked each time it is about to.
     ///

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use hsm_protocol::command::decode;
 use hsm_protocol::command::domain::{
     ChangeDomain, DescribeDomain, DomainSummary, ExportDomain, ReceiveKeys,
 };
@@ -20,10 +21,12 @@ use p256::SecretKey;
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::device::Device;
 use crate::error::CallError;
 use crate::key_file::{self, KeyFileError};
+use crate::request::Reply;
 
 /// An operator's signing key, P-256, in this process. Zeroised on drop.
 #[derive(Clone)]
@@ -42,6 +45,18 @@ impl OperatorKey {
     /// [`KeyFileError`].
     pub fn load_or_generate(path: &Path) -> Result<Self, KeyFileError> {
         key_file::load_or_generate(path).map(Self)
+    }
+
+    /// The key whose private scalar this is; `None` if it is none.
+    #[must_use]
+    pub fn from_bytes(scalar: &[u8; 32]) -> Option<Self> {
+        SecretKey::from_slice(scalar).ok().map(Self)
+    }
+
+    /// The private scalar, big-endian: for a file that protects it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes().into())
     }
 
     /// The public half.
@@ -136,7 +151,8 @@ pub trait Ledger {
     /// change that one device has made can always be told to the others.
     ///
     /// # Errors
-    /// Any failure to.
+    /// [`io::ErrorKind::AlreadyExists`] if another ballot leads to that version, which stays; any
+    /// failure to.
     fn keep(&self, domain: DomainId, version: u32, ballot: &[u8]) -> io::Result<()>;
 
     /// The ballot that leads to a version.
@@ -164,6 +180,12 @@ pub enum CeremonyError {
     /// The ballots could not be kept or read.
     #[error("cannot use the record of the domain's changes: {0}")]
     Ledger(#[from] io::Error),
+    /// Another ceremony was faster.
+    #[error(
+        "another change of the domain was made or is being made; look at it with `kmsctl domain show`, \
+         and propose anew what is still wanted"
+    )]
+    Overtaken,
     /// Only people can change the domain.
     #[error(
         "the domain {0} is ruled by its operators, and no key beside the data is one of them; have \
@@ -194,25 +216,48 @@ pub fn change(
     }
     let proposed = propose(&state, changes)?;
     let ballot = proposed.ballot(&[operator.sign(&proposed.message)?])?;
-    submit(members, &ballot, proposed.outcome.next, ledger)
+    hand_over(members, &ballot, &state, ledger)
 }
 
-/// Hands a ballot over to these members, which leads to the state `next`.
+/// Hands a ballot over to these members.
 ///
 /// # Errors
-/// [`CeremonyError`]; of the first member only.
+/// [`CeremonyError`]; of the first member only. What is wrong with the ballot is found before it is
+/// kept or sent.
 pub fn submit(
     members: &[&Device],
     ballot: &[u8],
-    next: DomainState,
+    ledger: &dyn Ledger,
+) -> Result<DomainState, CeremonyError> {
+    let Some(first) = members.first() else {
+        return Err(CeremonyError::Invalid(ErrorCode::INVALID_ARGUMENT));
+    };
+    follow(first, ledger, members.get(1..).unwrap_or_default())?;
+    hand_over(members, ballot, &first.domain_state()?, ledger)
+}
+
+/// Hands a ballot for `state` over to members, of which the first has that state.
+fn hand_over(
+    members: &[&Device],
+    ballot: &[u8],
+    state: &DomainState,
     ledger: &dyn Ledger,
 ) -> Result<DomainState, CeremonyError> {
     let Some((first, others)) = members.split_first() else {
         return Err(CeremonyError::Invalid(ErrorCode::INVALID_ARGUMENT));
     };
-    ledger.keep(next.domain, next.version, ballot)?;
+    // The device decides; but what it would refuse must not be kept, not even until it has.
+    let next = state.decide(&decode(ballot)?)?.next;
+    ledger.keep(next.domain, next.version, ballot).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => CeremonyError::Overtaken,
+        _ => CeremonyError::Ledger(error),
+    })?;
     match first.change_domain(ballot) {
         Ok(_) => {}
+        Err(CallError::Refused { code: ErrorCode::STATE_STALE, .. }) => {
+            ledger.forget(next.domain, next.version)?;
+            return Err(CeremonyError::Overtaken);
+        }
         Err(error @ CallError::Refused { .. }) => {
             ledger.forget(next.domain, next.version)?;
             return Err(error.into());
@@ -278,8 +323,7 @@ impl Device {
     /// # Errors
     /// [`CallError::Refused`] for what [`DomainState::decide`] refuses.
     pub fn change_domain(&self, ballot: &[u8]) -> Result<DomainSummary, CallError> {
-        let request = ChangeDomain { ballot: Bytes(ballot) };
-        self.call_blocking(&request, AuditTag::default())?.response()
+        self.call_of_its_own(&ChangeDomain { ballot: Bytes(ballot) })?.response()
     }
 
     /// State and keys of the domain, wrapped to another member.
@@ -287,7 +331,7 @@ impl Device {
     /// # Errors
     /// [`CallError::Refused`] if it is none, or if this device waits for keys itself.
     pub fn export_domain(&self, member: DeviceId) -> Result<Vec<u8>, CallError> {
-        let reply = self.call_blocking(&ExportDomain { member }, AuditTag::default())?;
+        let reply = self.call_of_its_own(&ExportDomain { member })?;
         Ok(reply.response()?.token.to_vec())
     }
 
@@ -296,7 +340,23 @@ impl Device {
     /// # Errors
     /// [`CallError::Refused`].
     pub fn receive_keys(&self, token: &[u8]) -> Result<DomainSummary, CallError> {
-        let request = ReceiveKeys { token: Bytes(token) };
-        self.call_blocking(&request, AuditTag::default())?.response()
+        self.call_of_its_own(&ReceiveKeys { token: Bytes(token) })?.response()
+    }
+
+    /// Makes a call that no request causes. Its receipt goes to the audit sink, if the device's chain is
+    /// followed here.
+    fn call_of_its_own<C: Command>(&self, command: &C) -> Result<Reply<C>, CallError> {
+        let reply = self.call_blocking(command, AuditTag::default());
+        let receipt = match &reply {
+            Ok(reply) => reply.receipt,
+            Err(CallError::Refused { receipt, .. }) => receipt.as_deref().copied(),
+            Err(_) => None,
+        };
+        if let Some(receipt) = receipt
+            && let Some(chain) = self.chain().lock().as_mut()
+        {
+            chain.keep_orphan(receipt);
+        }
+        reply
     }
 }

@@ -78,6 +78,12 @@ pub enum CallError {
         "the device is {0:?}, not operational; if it is halted run `kmsctl hsm reset`, else provision it"
     )]
     NotOperational(ModuleState),
+    /// The device has missed a new domain key.
+    #[error(
+        "the device waits for a domain key that another member has made; bring that one into service, \
+         and it receives the key"
+    )]
+    KeysMissing,
     /// The device belongs to another domain than the rest of the pool.
     #[error(
         "the device belongs to domain {found}, the pool to {expected}; tokens of one domain \
@@ -136,6 +142,7 @@ impl CallError {
             | Self::AnswerLost
             | Self::LinkDown { .. }
             | Self::NotOperational(_)
+            | Self::KeysMissing
             | Self::Overloaded
             | Self::AuditSink(_)
             | Self::NoPairYet(_)
@@ -191,6 +198,7 @@ impl CallError {
             | Self::BadAnswer(_)
             | Self::AuditChain(_)
             | Self::NotOperational(_)
+            | Self::KeysMissing
             | Self::Overloaded => true,
             Self::Refused { code, .. } => is_transient(*code),
             _ => false,
@@ -211,6 +219,7 @@ fn is_transient(code: ErrorCode) -> bool {
         ErrorCode::INTEGRITY_FAILED,
         ErrorCode::INTERNAL,
         ErrorCode::PAIRWISE_FAILED,
+        ErrorCode::KEYS_MISSING,
     ]
     .contains(&code)
 }

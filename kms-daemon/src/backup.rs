@@ -24,6 +24,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::container::Cost;
 pub use self::container::Passphrase;
 pub use self::content::Devices;
 pub use self::create::{Created, Creation, check_target, create, partial_path};

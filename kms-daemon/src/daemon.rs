@@ -21,7 +21,7 @@ use crate::config::{Config, Listen};
 use crate::consistency::{ConsistencyError, Domains, Fitting};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::development::{Seed, SeedError};
-use crate::devices::{DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints};
+use crate::devices::{Ballots, DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints};
 use crate::files;
 use crate::http::{Development, Front, Limits, Memory, Pages, Server};
 use crate::iam::{Iam, Setup, uses};
@@ -30,7 +30,7 @@ use crate::key::{CatalogError, deletion, import, last_usage, rotation};
 use crate::link::{self, Link, LinkSetupError, Peers};
 use crate::metrics::Metrics;
 use crate::quota::Quotas;
-use crate::regions::{Opener, Regions};
+use crate::regions::{Opener, Regions, Ruler};
 use crate::sigv4::Verifier;
 use crate::space::Space;
 use crate::status::DaemonStatus;
@@ -372,7 +372,12 @@ async fn start(
     }
     fleet.note_strays();
     let keys = HostKeys::of_data(data.path()).map_err(FleetError::from)?;
-    let regions = Regions::new(running, keys.provisioner).with_peers(peers);
+    let path = data.path().to_owned();
+    let ruler = Ruler {
+        operator: keys.operator,
+        ledger: Box::new(move |region| Arc::new(Ballots::of_data(&path, region))),
+    };
+    let regions = Regions::new(running, ruler).with_peers(peers);
     let regions = Arc::new(match config.any_region {
         true => regions.and_any(opener(&fleet)),
         false => regions,

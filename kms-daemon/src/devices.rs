@@ -8,6 +8,7 @@
 //! | `hosts/operator.pem` | the key that rules a development domain, mode 0600 |
 //! | `hsm/REGION/devices.json` | the Region's domain, and the device that each line led to |
 //! | `hsm/REGION/soft-N.flash`, `hsm/REGION/qemu-N` | flash of the devices that the daemon runs itself |
+//! | `hsm/REGION/changes/` | the ballots by which the domain came to its state, see `ledger` |
 //! | `hsm/REGION/mark.json` | what the audit log and the store had, see `consistency` |
 
 use std::fmt;
@@ -45,6 +46,7 @@ mod start;
 pub(crate) mod tests;
 
 pub use fleet::{Fleet, FleetError, hsms_of};
+pub use ledger::Ballots;
 pub use prepare::{HostKeys, Scope};
 pub use report::{DeviceReport, report};
 pub use retired::{RetiredFlash, Stray, erase, retired, strays};
@@ -92,6 +94,7 @@ pub struct Devices {
     running: Running,
     roots: Option<Vec<RootId>>,
     region: String,
+    ballots: Ballots,
     bound: Option<Bound>,
     is_promising: bool,
     /// Members of the domain, as its devices count them; 0 if none was asked.
@@ -272,9 +275,18 @@ impl Devices {
         let keys = HostKeys::of_data(&config.data)?;
         let registry = Registry::load(&hsm)?;
         let (lines, running) = start::start(&endpoints, config, &hsm)?;
-        let (roots, region) = (config.roots.clone(), config.region.clone());
-        let (bound, is_promising, members) = (None, false, 0);
-        Ok(Self { lines, keys, registry, running, roots, region, bound, is_promising, members })
+        Ok(Self {
+            lines,
+            keys,
+            registry,
+            running,
+            roots: config.roots.clone(),
+            region: config.region.clone(),
+            ballots: Ballots::of(&hsm),
+            bound: None,
+            is_promising: false,
+            members: 0,
+        })
     }
 
     /// The lines alone, where `trouble` keeps every device from being used: a pool of these says so
@@ -296,6 +308,7 @@ impl Devices {
             running: Running::default(),
             roots: None,
             region: config.region.clone(),
+            ballots: Ballots::of_data(&config.data, &config.region),
             bound: None,
             is_promising: false,
             members: 0,
@@ -374,7 +387,7 @@ impl Devices {
             roots: self.roots.as_deref(),
             bound: self.bound.as_ref(),
             region: &self.region,
-            ballots: Ballots::of(&self.hsm),
+            ballots: &self.ballots,
             members: 0,
         };
         let done = preparation.run(progress);

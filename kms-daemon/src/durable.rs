@@ -35,6 +35,37 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     sync_dir(parent)
 }
 
+/// Writes `content` to `path` with mode 0600 where nothing was; durable when it returns.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if there is a file of that name, which stays; any failure of the file
+/// system.
+pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut staged = tempfile_in(parent)?;
+    staged.1.write_all(content)?;
+    staged.1.sync_all()?;
+    // A link fails where something is; a rename would replace it.
+    let linked = fs::hard_link(&staged.0, path);
+    fs::remove_file(&staged.0)?;
+    linked?;
+    sync_dir(parent)
+}
+
+/// A file that nobody else has, in a directory.
+fn tempfile_in(dir: &Path) -> io::Result<(std::path::PathBuf, File)> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    for number in 0..u16::MAX {
+        let path = dir.join(format!("{}-{number}.new", std::process::id()));
+        match options.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            opened => return Ok((path, opened?)),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
 /// Opens a file, or makes it for its owner alone; what is in it stays.
 ///
 /// # Errors
@@ -57,6 +88,17 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn what_is_there_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ballot");
+        write_new(&path, b"one").unwrap();
+        let refused = write_new(&path, b"two").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn replaces_whole_and_keeps_the_mode() {

@@ -7,8 +7,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use host_driver::{HostKey, Pool};
-use hsm_protocol::approval::Approval;
+use host_driver::ceremony::Ledger;
+use host_driver::{OperatorKey, Pool};
 use hsm_protocol::command::replica::DomainKeyInfo;
 use tokio::sync::OnceCell;
 
@@ -26,6 +26,14 @@ pub type Opener = Box<dyn Fn(String) -> Opening + Send + Sync>;
 /// A Region that is being opened; an error is a text for the log.
 pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<Pool>, String>> + Send>>;
 
+/// What rules the development domains of the Regions. Others are ruled by people.
+pub struct Ruler {
+    /// The operator.
+    pub operator: OperatorKey,
+    /// Where the changes of a Region's domain are kept.
+    pub ledger: Box<dyn Fn(&str) -> Arc<dyn Ledger + Send + Sync> + Send + Sync>,
+}
+
 /// The Regions of a daemon.
 pub struct Regions {
     running: RwLock<BTreeMap<String, Arc<Region>>>,
@@ -33,8 +41,8 @@ pub struct Regions {
     opener: Option<Opener>,
     /// Held while a Region is opened, so that it is opened once.
     opening: tokio::sync::Mutex<()>,
-    /// Approves that the Regions exchange multi-Region keys.
-    provisioner: HostKey,
+    /// Approves that the Regions exchange multi-Region keys, where nobody else has to.
+    ruler: Ruler,
     /// The daemons of other Regions.
     peers: Peers,
 }
@@ -44,21 +52,20 @@ pub struct Region {
     engine: Engine,
     /// What other domains know its domain by.
     info: OnceCell<DomainKeyInfo>,
+    /// Held while its domain is changed here.
+    changing: tokio::sync::Mutex<()>,
 }
 
 impl Regions {
-    /// These Regions. `provisioner` is one in each of their domains.
+    /// These Regions.
     #[must_use]
-    pub fn new(
-        regions: impl IntoIterator<Item = (String, Arc<Pool>)>,
-        provisioner: HostKey,
-    ) -> Self {
+    pub fn new(regions: impl IntoIterator<Item = (String, Arc<Pool>)>, ruler: Ruler) -> Self {
         let running = regions.into_iter().map(|(name, pool)| (name, Region::new(pool)));
         Self {
             running: RwLock::new(running.collect()),
             opener: None,
             opening: tokio::sync::Mutex::default(),
-            provisioner,
+            ruler,
             peers: Peers::default(),
         }
     }
@@ -144,14 +151,19 @@ impl Regions {
         Ok(())
     }
 
-    /// The approval that devices of the Region `own` want to see before they exchange a
-    /// multi-Region key with those of the domain `peer`.
+    /// Sees to it that the devices of the Region `own` exchange multi-Region keys with those of the domain
+    /// `peer`: in a development domain it is approved now, in any other it must have been.
     ///
     /// # Errors
-    /// `Exception::DependencyTimeout` if no device answers now.
-    pub async fn approve(&self, own: &str, peer: &DomainKeyInfo) -> Result<Approval, KmsError> {
-        let own = self.info(own).await?;
-        self.provisioner.approve(&own, peer).map_err(KmsError::internal)
+    /// `Exception::DependencyTimeout` if no device answers now; `Exception::UnsupportedOperation` if
+    /// operators have to approve it first.
+    pub async fn approve(&self, own: &str, peer: &DomainKeyInfo) -> Result<(), KmsError> {
+        let region = self.region(own);
+        let region =
+            region.ok_or_else(|| KmsError::internal(format!("no devices serve {own}")))?;
+        let _alone = region.changing.lock().await;
+        let (operator, ledger) = (self.ruler.operator.clone(), (self.ruler.ledger)(own));
+        region.engine.approve(peer, operator, ledger).await
     }
 
     /// What other domains know the domain of a Region by.
@@ -180,7 +192,8 @@ impl Regions {
 
 impl Region {
     fn new(pool: Arc<Pool>) -> Arc<Self> {
-        Arc::new(Self { engine: Engine::new(pool), info: OnceCell::new() })
+        let changing = tokio::sync::Mutex::default();
+        Arc::new(Self { engine: Engine::new(pool), info: OnceCell::new(), changing })
     }
 }
 

@@ -74,10 +74,11 @@ fn open_session(shared: &Shared, device: &Device) -> Result<DomainSummary, CallE
     if session.role == Role::Bootstrap || session.state != ModuleState::Operational {
         return Err(CallError::NotOperational(session.state));
     }
-    let reply = device.call_blocking(&DomainInfo, AuditTag::default())?;
-    let domain = reply.response()?.domain;
-    let domain = domain.ok_or(CallError::NotOperational(session.state))?;
-    let found = domain.domain;
+    let domain = || -> Result<DomainSummary, CallError> {
+        let reply = device.call_blocking(&DomainInfo, AuditTag::default())?;
+        reply.response()?.domain.ok_or(CallError::NotOperational(session.state))
+    };
+    let found = domain()?.domain;
     let belongs = |expected: DomainId| match expected == found {
         true => Ok(()),
         false => Err(CallError::WrongDomain { expected, found }),
@@ -88,7 +89,17 @@ fn open_session(shared: &Shared, device: &Device) -> Result<DomainSummary, CallE
     admitted.map_err(|reason| CallError::NotAdmitted(reason.into()))?;
     belongs(*shared.domain.get_or_init(|| found))?;
     device.synchronise_audit(shared.sink.as_ref())?;
-    Ok(domain)
+    // What this changes is audited, so the chain is followed already.
+    let others: Vec<_> = shared.slots.iter().filter_map(|slot| slot.device()).collect();
+    let others: Vec<&Device> =
+        others.iter().map(Arc::as_ref).filter(|other| other.id() != device.id()).collect();
+    let followed = shared.sink.follow(device, &others);
+    followed.map_err(|reason| CallError::NotAdmitted(reason.into()))?;
+    let domain = domain()?;
+    match domain.has_keys {
+        true => Ok(domain),
+        false => Err(CallError::KeysMissing),
+    }
 }
 
 /// Watches a device until it is of no more use.

@@ -91,8 +91,11 @@ pub(crate) struct Ballots(Mutex<BTreeMap<(DomainId, u32), Vec<u8>>>);
 
 impl Ledger for Ballots {
     fn keep(&self, domain: DomainId, version: u32, ballot: &[u8]) -> io::Result<()> {
-        self.0.lock().unwrap().insert((domain, version), ballot.to_vec());
-        Ok(())
+        let mut kept = self.0.lock().unwrap();
+        match kept.entry((domain, version)).or_insert_with(|| ballot.to_vec()) == ballot {
+            true => Ok(()),
+            false => Err(io::ErrorKind::AlreadyExists.into()),
+        }
     }
 
     fn ballot(&self, domain: DomainId, version: u32) -> io::Result<Option<Vec<u8>>> {

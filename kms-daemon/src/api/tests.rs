@@ -38,6 +38,6 @@ use self::rig::Rig;
 
 /// What tests of other modules need.
 pub(crate) mod testing {
-    pub(crate) use super::device::pool;
+    pub(crate) use super::device::{pool, ruler};
     pub(crate) use super::import::{parameters, wrap};
 }

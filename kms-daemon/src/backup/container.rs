@@ -41,27 +41,27 @@ const SHORTEST: usize = 12;
 
 /// What it costs to try a passphrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cost {
+pub(crate) struct Cost {
     /// Memory, in KiB.
-    memory: u32,
-    passes: u32,
-    lanes: u32,
+    pub(crate) memory: u32,
+    pub(crate) passes: u32,
+    pub(crate) lanes: u32,
 }
 
 impl Cost {
     /// The second recommended option of RFC 9106, section 4: 64 MiB, for machines with little memory.
-    const OF_NEW: Self = Self { memory: 64 << 10, passes: 3, lanes: 4 };
+    pub(crate) const OF_NEW: Self = Self { memory: 64 << 10, passes: 3, lanes: 4 };
     /// More is not computed for a file that asks for it: 1 GiB, 16 passes, 16 lanes.
     const MOST: Self = Self { memory: 1 << 20, passes: 16, lanes: 16 };
 
-    fn is_bounded(self) -> bool {
+    pub(crate) fn is_bounded(self) -> bool {
         self.memory <= Self::MOST.memory
             && (1..=Self::MOST.passes).contains(&self.passes)
             && (1..=Self::MOST.lanes).contains(&self.lanes)
             && self.memory >= 8 * self.lanes
     }
 
-    fn to_bytes(self) -> [u8; 12] {
+    pub(crate) fn to_bytes(self) -> [u8; 12] {
         let mut bytes = [0; 12];
         for (place, value) in bytes.chunks_mut(4).zip([self.memory, self.passes, self.lanes]) {
             place.copy_from_slice(&value.to_be_bytes());
@@ -98,6 +98,16 @@ impl Passphrase {
         }
     }
 
+    /// Fills `out` with what Argon2id makes of the passphrase.
+    pub(crate) fn derive(
+        &self,
+        salt: &[u8],
+        cost: Cost,
+        out: &mut [u8],
+    ) -> Result<(), BackupError> {
+        argon2id(&self.text, salt, cost, out)
+    }
+
     fn keys(&self, salt: &[u8], cost: Cost) -> Result<Keys, BackupError> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         match &*made {
@@ -120,12 +130,8 @@ struct Keys {
 
 impl Keys {
     fn derive(passphrase: &[u8], salt: &[u8], cost: Cost) -> Result<Self, BackupError> {
-        let failed = |error: argon2::Error| BackupError::Derivation(error.to_string());
-        let params = Params::new(cost.memory, cost.passes, cost.lanes, Some(64)).map_err(failed)?;
         let mut made = Zeroizing::new([0; 64]);
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(passphrase, salt, &mut *made)
-            .map_err(failed)?;
+        argon2id(passphrase, salt, cost, &mut *made)?;
         let mut keys = Self { chunks: Zeroizing::default(), head: Zeroizing::default() };
         keys.chunks.copy_from_slice(&made[..32]);
         keys.head.copy_from_slice(&made[32..]);
@@ -145,6 +151,20 @@ impl Keys {
     fn cipher(&self) -> Aes256Gcm {
         Aes256Gcm::new((&*self.chunks).into())
     }
+}
+
+fn argon2id(
+    passphrase: &[u8],
+    salt: &[u8],
+    cost: Cost,
+    out: &mut [u8],
+) -> Result<(), BackupError> {
+    let failed = |error: argon2::Error| BackupError::Derivation(error.to_string());
+    let params =
+        Params::new(cost.memory, cost.passes, cost.lanes, Some(out.len())).map_err(failed)?;
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(passphrase, salt, out)
+        .map_err(failed)
 }
 
 /// The IV of a chunk: its number, and whether it is the last.

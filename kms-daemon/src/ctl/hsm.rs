@@ -3,10 +3,8 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use host_driver::HostKey;
 use host_driver::device::{Device, Options};
 use host_driver::endpoint::{Endpoint, Line};
-use host_driver::provision::{Goal, Plan};
 use hsm_protocol::identity::PublicKey;
 use hsm_protocol::{ModuleState, Role};
 use serde::Serialize;
@@ -37,8 +35,9 @@ pub(super) enum Command {
         #[arg(required = true, value_name = "HSM")]
         lines: Vec<String>,
     },
-    /// Set up devices for a data directory: first provisioner, host keys, domain. A device
-    /// trusts whoever provisions it first; compare the printed id with what its owner sees.
+    /// Set up devices for a data directory in a DEVELOPMENT domain, whose operator's key lies in the data
+    /// directory: whoever reads that owns the domain. For a real one: kmsctl domain init. A device takes
+    /// the first domain that it is given; compare the printed id with what its owner sees.
     Provision {
         /// Lines to devices. The first fresh one makes a domain, the others join it; name a
         /// device that is in service along with one that is to join it.
@@ -64,27 +63,24 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
         data: Option<PathBuf>,
     },
-    /// Let another host use a device: its daemon then finds it provisioned.
+    /// Let another host use the devices of a development domain: its daemon then finds them provisioned.
+    /// In any other domain that is for its operators: kmsctl domain propose --add-host.
     Enrol {
-        /// Line to a device that is in service, with this data directory's provisioner key.
-        #[arg(value_name = "HSM")]
-        line: String,
+        #[command(flatten)]
+        target: Target,
         /// Public key of the other host, as `kmsctl hsm key` prints it there.
         #[arg(long, value_name = "HEX")]
         key: String,
         /// What it may do.
         #[arg(long, value_enum, default_value_t = HostRole::CryptoUser)]
         role: HostRole,
-        /// Data directory [default: as for kmsd].
-        #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
-        data: Option<PathBuf>,
     },
     /// Forget a device that is lost, so that another one may take its line and join the domain.
     /// Nothing is done to the device, nor to its flash.
     Forget(forget::Arguments),
-    /// List the hosts that a device knows, with their roles.
+    /// List the hosts of a device's domain, with their roles.
     Hosts(Target),
-    /// Remove a host from a device: its sessions end, and it is let in no more.
+    /// Remove a host from a development domain: its sessions end, and it is let in no more.
     Remove {
         #[command(flatten)]
         target: Target,
@@ -99,7 +95,8 @@ pub(super) enum Command {
     SelfTest(Target),
     /// Restart a device that is in the error state or zeroised, and wait until it is back.
     Reset(Target),
-    /// Erase every secret of a device. Keys open only on other members of its domain then; if
+    /// Erase every secret of a device of a development domain; in any other that is for its operators:
+    /// kmsctl domain propose --zeroise. Keys open only on other members of its domain then; if
     /// there are none, they are lost for ever.
     Zeroise {
         #[command(flatten)]
@@ -122,8 +119,6 @@ pub(super) enum Command {
 /// Roles that can be given to a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum HostRole {
-    /// Enrols hosts, adds devices to domains, zeroises.
-    Provisioner,
     /// Uses keys.
     CryptoUser,
     /// Reads status and audit entries.
@@ -138,7 +133,9 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<Outcome, 
             provision(lines, data, region, firmware, roots, output)
         }
         Command::Key { data } => print_keys(data, output),
-        Command::Enrol { line, key, role, data } => enrol(&line, &key, role, data, output),
+        Command::Enrol { target, key, role } => {
+            maintenance::enrol(&target, host_key(&key)?, role.into(), output)
+        }
         Command::Forget(arguments) => forget::run(&arguments, output),
         Command::Hosts(target) => maintenance::hosts(&target, output),
         Command::Remove { target, host, yes } => maintenance::remove(&target, &host, yes, output),
@@ -280,67 +277,32 @@ fn is_backed_up(data: &Path, region: &str) -> Result<bool, Failure> {
 #[serde(rename_all = "camelCase")]
 struct Keys {
     crypto_user: String,
-    provisioner: String,
 }
 
 fn print_keys(data: Option<PathBuf>, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     let keys = HostKeys::of_data(&data.map_or_else(default_data, Ok)?)?;
-    let text = |key: &HostKey| hex::encode(&key.public().to_bytes());
-    let keys = Keys { crypto_user: text(&keys.user), provisioner: text(&keys.provisioner) };
-    output.print(&keys, |out, keys| {
-        writeln!(out, "crypto user  {}", keys.crypto_user)?;
-        writeln!(out, "provisioner  {}", keys.provisioner)
-    })?;
+    let keys = Keys { crypto_user: hex::encode(&keys.user.public().to_bytes()) };
+    output.print(&keys, |out, keys| writeln!(out, "crypto user  {}", keys.crypto_user))?;
     Ok(Outcome::Good)
 }
 
-#[derive(Serialize)]
-struct Enrolled {
-    device: String,
-    host: String,
-}
-
-fn enrol(
-    text: &str,
-    key: &str,
-    role: HostRole,
-    data: Option<PathBuf>,
-    output: &mut Output<'_>,
-) -> Result<Outcome, Failure> {
-    let malformed = || Failure("--key is not a host key as `kmsctl hsm key` prints it".to_owned());
-    let (tag, x) = hex::decode::<{ PublicKey::SIZE }>(key)
-        .and_then(|bytes| Some((bytes[0], bytes[1..].try_into().ok()?)))
-        .ok_or_else(malformed)?;
-    let key = PublicKey { tag, x };
-    key.to_point().map_err(|_| malformed())?;
-    let role = match role {
-        HostRole::Provisioner => Role::Provisioner,
-        HostRole::CryptoUser => Role::CryptoUser,
-        HostRole::Auditor => Role::Auditor,
-    };
-    let state = ask(text)?.state;
-    if state != ModuleState::Operational {
-        return Err(Failure(format!(
-            "{text} is not in service ({state:?}); first run: kmsctl hsm provision {text}"
-        )));
+impl From<HostRole> for Role {
+    fn from(role: HostRole) -> Self {
+        match role {
+            HostRole::CryptoUser => Self::CryptoUser,
+            HostRole::Auditor => Self::Auditor,
+        }
     }
-    let keys = HostKeys::of_data(&data.map_or_else(default_data, Ok)?)?;
-    let plan = Plan {
-        provisioner: &keys.provisioner,
-        hosts: &[(key, role)],
-        goal: Goal::Create,
-        roots: None,
-        options: Options::default(),
-    };
-    let connector = line(text)?.connector();
-    let done = host_driver::provision::provision(&*connector, &plan, &mut |step| {
-        say(format_args!("{text}: {step}"));
-    })?;
-    let enrolled = Enrolled { device: done.device.to_string(), host: key.host_id().to_string() };
-    output.print(&enrolled, |out, done| {
-        writeln!(out, "device {} knows host {} as {role:?}", done.device, done.host)
-    })?;
-    Ok(Outcome::Good)
+}
+
+/// A host's public key as `kmsctl hsm key` prints it.
+pub(super) fn host_key(text: &str) -> Result<PublicKey, Failure> {
+    let malformed = || Failure(format!("{text:?} is not a host key as `kmsctl hsm key` prints it"));
+    let bytes = hex::decode::<{ PublicKey::SIZE }>(text).ok_or_else(malformed)?;
+    let (tag, x) = bytes.split_first().ok_or_else(malformed)?;
+    let key = PublicKey { tag: *tag, x: x.try_into().map_err(|_| malformed())? };
+    key.to_point().map_err(|_| malformed())?;
+    Ok(key)
 }
 
 #[cfg(test)]
@@ -367,8 +329,8 @@ mod tests {
     }
 
     fn enrol_it(line: &str, data: &Path, key: &str) -> Result<(Outcome, Value), Failure> {
-        let (line, key, data) = (line.to_owned(), key.to_owned(), Some(data.to_owned()));
-        json(Command::Enrol { line, key, role: HostRole::CryptoUser, data })
+        let target = Target::of(line, Some(data.to_owned()), "us-east-1", None);
+        json(Command::Enrol { target, key: key.to_owned(), role: HostRole::CryptoUser })
     }
 
     #[test]
@@ -388,7 +350,7 @@ mod tests {
         let refusal = enrol_it(&line, ours.path(), &key[2..]).unwrap_err();
         assert!(refusal.0.contains("kmsctl hsm key"), "{refusal}");
         let refusal = enrol_it(&line, theirs.path(), key).unwrap_err();
-        assert!(refusal.0.contains("other provisioners"), "{refusal}");
+        assert!(refusal.0.contains("does not know the host"), "{refusal}");
         enrol_it(&line, ours.path(), key).unwrap();
 
         // The other machine's daemon uses it as it is.

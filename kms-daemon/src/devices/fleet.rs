@@ -11,6 +11,7 @@ use host_driver::pool::StockTargets;
 use host_driver::provision::Step;
 
 use super::retired::{RetiredFlash, Stray, retired, strays};
+use super::ledger::Ballots;
 use super::sink::Gate;
 use super::{Devices, DevicesConfig, DevicesError, Pooled, Scope};
 use crate::audit::AuditLog;
@@ -120,7 +121,7 @@ impl Fleet {
         let mut devices = devices.with_keys_of(bound);
         let mut fresh = false;
         let mut progress = |hsm: &str, step: &str| {
-            fresh |= step == Step::DomainCreated.to_string();
+            fresh |= step == Step::Founded.to_string();
             tracing::info!(region, hsm, step, "provisioning");
         };
         for trouble in devices.bring_in(Scope::Own, &mut progress) {
@@ -142,6 +143,7 @@ impl Fleet {
     ) -> Result<(Arc<Pool>, Arc<Gate>, bool), DevicesError> {
         let is_promising = devices.is_promising();
         let gate = Arc::new(Gate {
+            ballots: Ballots::of_data(&self.config.data, &region),
             region: region.clone(),
             audit: Arc::clone(&self.audit),
             domains: Arc::clone(&self.domains),

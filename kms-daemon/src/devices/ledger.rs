@@ -14,10 +14,16 @@ use crate::durable;
 const MAX_BALLOT: u64 = 16 * 1024;
 
 /// The ballots in a directory.
-#[derive(Debug)]
-pub(crate) struct Ballots(PathBuf);
+#[derive(Debug, Clone)]
+pub struct Ballots(PathBuf);
 
 impl Ballots {
+    /// Those of a Region of a data directory.
+    #[must_use]
+    pub fn of_data(data: &Path, region: &str) -> Self {
+        Self::of(&data.join("hsm").join(region))
+    }
+
     /// Those of the Region whose devices are in `hsm`.
     pub(crate) fn of(hsm: &Path) -> Self {
         Self(hsm.join("changes"))
@@ -31,7 +37,16 @@ impl Ballots {
 impl Ledger for Ballots {
     fn keep(&self, domain: DomainId, version: u32, ballot: &[u8]) -> io::Result<()> {
         durable::create_private_dir(&self.0)?;
-        durable::write(&self.path(domain, version), ballot, 0o600)
+        match durable::write_new(&self.path(domain, version), ballot) {
+            // What a ceremony that was cut off has left.
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists
+                    && self.ballot(domain, version)?.as_deref() == Some(ballot) =>
+            {
+                Ok(())
+            }
+            kept => kept,
+        }
     }
 
     fn ballot(&self, domain: DomainId, version: u32) -> io::Result<Option<Vec<u8>>> {
@@ -58,14 +73,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ballots_are_kept_replaced_and_forgotten() {
+    fn ballots_are_kept_and_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let (ballots, domain) = (Ballots::of(dir.path()), DomainId([1; 16]));
         assert_eq!(ballots.ballot(domain, 2).unwrap(), None);
         ballots.keep(domain, 2, b"one").unwrap();
-        ballots.keep(domain, 2, b"two").unwrap();
+        ballots.keep(domain, 2, b"one").unwrap();
+        let refused = ballots.keep(domain, 2, b"two").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
         ballots.keep(domain, 3, b"three").unwrap();
-        assert_eq!(Ballots::of(dir.path()).ballot(domain, 2).unwrap().unwrap(), b"two");
+        assert_eq!(Ballots::of(dir.path()).ballot(domain, 2).unwrap().unwrap(), b"one");
         assert_eq!(ballots.ballot(DomainId([2; 16]), 2).unwrap(), None);
         ballots.forget(domain, 2).unwrap();
         assert_eq!(ballots.ballot(domain, 2).unwrap(), None);

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hsm_protocol::command::domain::MAX_MEMBERS;
+use hsm_protocol::domain::MAX_MEMBERS;
 
 use crate::key::identifier::is_region;
 
@@ -37,6 +37,7 @@ impl<'p> Place<'p> {
             // The second is of the time of one Region.
             [region, "devices.json" | "mark.json"] if is_region(region) => Self::Beside,
             ["devices.json"] => Self::Beside,
+            [region, "changes", file] if is_region(region) && is_ballot(file) => Self::Beside,
             [region, file] if is_region(region) => match file.strip_suffix(".flash") {
                 Some(device) if is_device(device, "soft-") => Self::Flash { region, device },
                 _ => Self::Unknown,
@@ -54,6 +55,15 @@ fn is_device(name: &str, kind: &str) -> bool {
     name.strip_prefix(kind).is_some_and(|number| {
         let parsed = number.parse::<usize>().ok().filter(|n| n.to_string() == number);
         parsed.is_some_and(|number| number < MAX_MEMBERS)
+    })
+}
+
+/// Whether a name is that of a ballot: `DOMAIN-VERSION.ballot`.
+fn is_ballot(name: &str) -> bool {
+    let parts = name.strip_suffix(".ballot").and_then(|name| name.split_once('-'));
+    parts.is_some_and(|(domain, version)| {
+        crate::hex::decode::<16>(domain).is_some()
+            && version.parse::<u32>().is_ok_and(|number| number.to_string() == version)
     })
 }
 
@@ -96,8 +106,18 @@ fn is_working_file(path: &str) -> bool {
     let Some(whole) = path.strip_suffix(".new") else { return false };
     let is_flash = |path: &str| matches!(Place::of(path), Some(Place::Flash { .. }));
     Place::of(whole) == Some(Place::Beside)
+        || is_unfinished_ballot(whole)
         || is_flash(&format!("{whole}.flash"))
         || is_flash(&format!("{whole}.img"))
+}
+
+/// The name, without its end, that a ballot has while it is written.
+fn is_unfinished_ballot(whole: &str) -> bool {
+    let parts: Vec<&str> = whole.split('/').collect();
+    let ["hsm", region, "changes", name] = parts.as_slice() else { return false };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_region(region)
+        && name.split_once('-').is_some_and(|(process, number)| digits(process) && digits(number))
 }
 
 #[cfg(test)]
@@ -106,7 +126,8 @@ mod tests {
 
     #[test]
     fn only_what_the_daemon_writes_is_known() {
-        for path in ["us-east-1/devices.json", "us-east-1/mark.json", "devices.json"] {
+        let ballot = "us-east-1/changes/00112233445566778899aabbccddeeff-12.ballot";
+        for path in ["us-east-1/devices.json", "us-east-1/mark.json", "devices.json", ballot] {
             assert_eq!(Place::of(&format!("hsm/{path}")), Some(Place::Beside), "{path}");
         }
         let (region, soft, qemu) = ("us-east-1", "soft-0", "qemu-3");
@@ -124,6 +145,9 @@ mod tests {
             "us-east-1/qemu-3/lock",
             "us-east-1/devices.json.old",
             "us-east-1.old/devices.json",
+            "us-east-1/changes/soft-0.flash",
+            "us-east-1/changes/0011-1.ballot",
+            "us-east-1/changes/00112233445566778899aabbccddeeff-012.ballot",
             "soft-0.flash",
         ] {
             assert_eq!(Place::of(&format!("hsm/{path}")), Some(Place::Unknown), "{path}");
@@ -142,6 +166,9 @@ mod tests {
             "us-east-1/qemu-0/flash.img",
             "us-east-1/qemu-0/flash.new",
             "us-east-1/qemu-0/lock",
+            "us-east-1/changes/00112233445566778899aabbccddeeff-2.ballot",
+            "us-east-1/changes/4711-0.new",
+            "us-east-1/changes/flash.new",
             "us-east-1/soft-0.flash.old",
             "us-east-1/soft-0.flash.new",
             "us-east-1/kept/lock",
@@ -158,6 +185,7 @@ mod tests {
             .collect();
         let expected = [
             "hsm/away/soft-0.flash",
+            "hsm/us-east-1/changes/flash.new",
             "hsm/us-east-1/kept/lock",
             "hsm/us-east-1/soft-0.flash.new",
             "hsm/us-east-1/soft-0.flash.old",

@@ -56,7 +56,7 @@ pub(super) struct Preparation<'a> {
     pub(super) bound: Option<&'a Bound>,
     pub(super) region: &'a str,
     /// How the domain came to its state.
-    pub(super) ballots: Ballots,
+    pub(super) ballots: &'a Ballots,
     /// Members of the domain, as its devices count them: the most that one of them has told of.
     pub(super) members: u8,
 }
@@ -267,7 +267,7 @@ impl Preparation<'_> {
             hosts: &[(self.keys.user.public(), Role::CryptoUser)],
             goal,
             roots: self.roots,
-            ledger: &self.ballots,
+            ledger: self.ballots,
             options: Options::default(),
         };
         let connector: Arc<dyn Connector> = Arc::clone(&line.connector);

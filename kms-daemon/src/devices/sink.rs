@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
+use host_driver::ceremony;
+use host_driver::device::Device;
 use hsm_protocol::command::audit::SignedCheckpoint;
 use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::{DeviceId, DomainId};
 
+use super::ledger::Ballots;
 use crate::audit::{AuditLog, Behind, VouchError, behind_code};
 use crate::consistency::{About, Acceptance, Domains};
 
@@ -17,6 +20,8 @@ use crate::consistency::{About, Acceptance, Domains};
 pub(super) struct Gate {
     /// The Region.
     pub(super) region: String,
+    /// How its domain came to its state.
+    pub(super) ballots: Ballots,
     /// Takes audit entries.
     pub(super) audit: Arc<AuditLog>,
     /// Knows which domain the keys are of.
@@ -51,6 +56,17 @@ impl Gate {
 impl AuditSink for Gate {
     fn position(&self, device: &DeviceId) -> Option<Position> {
         self.audit.position(device)
+    }
+
+    fn follow(&self, device: &Device, others: &[&Device]) -> Result<(), String> {
+        match ceremony::follow(device, &self.ballots, others) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                tracing::info!(device = %device.id(), "made changes of its domain that it had missed");
+                Ok(())
+            }
+            Err(error) => Err(format!("cannot follow the changes of its domain: {error}")),
+        }
     }
 
     fn admit(&self, device: &DeviceId, domain: &DomainId) -> Result<(), String> {

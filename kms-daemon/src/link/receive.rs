@@ -259,7 +259,7 @@ impl Receiver {
         wrapped: &Wrapped,
     ) -> Result<Tokens, KmsError> {
         let (regions, region) = (self.front.service.regions(), &key.scope.region);
-        let approval = regions.approve(region, domain).await?;
+        regions.approve(region, domain).await?;
         let engine = regions.engine(region)?;
         let (mut tokens, mut receipts) = (Tokens::new(), Vec::new());
         let revision = Revision::default();
@@ -268,7 +268,7 @@ impl Receiver {
         for material in materials {
             let Some(token) = wrapped.find(&material.id).transpose()? else { continue };
             let mut devices = engine.devices(Uuid::new_v4().into_bytes(), &mut receipts);
-            let token = devices.import_replica(&key, &material.id, approval, &token).await?;
+            let token = devices.import_replica(&key, &material.id, *domain, &token).await?;
             tokens.insert(material.id, token);
         }
         if !receipts.is_empty() {

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use host_driver::Pool;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -88,8 +87,9 @@ impl Daemon {
             certificate: identities[1 - own].path().to_owned(),
         };
         let peers = Peers::new(&identities[own], &[peer]).unwrap();
-        let (pool, provisioner): (Arc<Pool>, _) = testing::pool(own);
-        let regions = Regions::new([(region.to_owned(), pool)], provisioner).with_peers(peers);
+        let pool = testing::pool(own);
+        let regions =
+            Regions::new([(region.to_owned(), pool)], testing::ruler()).with_peers(peers);
         let regions = Arc::new(regions);
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
         let store = Arc::new(MemoryStore::new());

@@ -87,12 +87,13 @@ impl Regions {
         let home = &key.scope.region;
         let (source, target) = (self.engine(home)?, self.engine(region)?);
         let (own, peer) = (self.info(home).await?, self.info(region).await?);
-        let (there, back) = (self.approve(home, &peer).await?, self.approve(region, &own).await?);
+        self.approve(home, &peer).await?;
+        self.approve(region, &own).await?;
         for material in materials {
             let mut devices = source.devices(tag, receipts);
-            let wrapped = devices.export_replica(key, material, there).await?;
+            let wrapped = devices.export_replica(key, material, peer).await?;
             let mut devices = target.devices(tag, receipts);
-            let token = devices.import_replica(key, &material.id, back, &wrapped).await?;
+            let token = devices.import_replica(key, &material.id, own, &wrapped).await?;
             tokens.insert(material.id, token);
         }
         Ok(tokens)
@@ -114,11 +115,12 @@ impl Regions {
             return Ok(wrapped);
         }
         let home = &key.scope.region;
-        let approval = self.approve(home, &self.info(region).await?).await?;
+        let peer = self.info(region).await?;
+        self.approve(home, &peer).await?;
         let engine = self.engine(home)?;
         for material in materials {
             let mut devices = engine.devices(tag, receipts);
-            let token = devices.export_replica(key, material, approval).await?;
+            let token = devices.export_replica(key, material, peer).await?;
             wrapped.insert(&material.id, &token);
         }
         Ok(wrapped)

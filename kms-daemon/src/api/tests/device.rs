@@ -1,5 +1,6 @@
 //! The HSM of these tests: the real core, in this process, behind the real driver.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
@@ -7,18 +8,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
-use host_driver::device::{Device, Options};
+use host_driver::ceremony::Ledger;
+use host_driver::device::Options;
 use host_driver::pool::{Member, PoolOptions, StockTargets};
+use host_driver::provision::{Goal, Plan, provision};
 use host_driver::transport::Connector;
 use host_driver::transport::loopback::{Loopback, LoopbackConnector};
-use host_driver::{HostKey, Pool, block_on};
+use host_driver::{HostKey, OperatorKey, Pool, block_on};
 use hsm_core::testing::MemoryPlatform;
 use hsm_core::{Hsm, NextWork};
-use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
-use hsm_protocol::{AuditTag, DeviceId, Role};
+use hsm_protocol::{DeviceId, DomainId, Role};
 
-use crate::regions::Regions;
+use crate::regions::{Regions, Ruler};
 
 /// The Regions of these tests.
 pub(super) const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];
@@ -30,25 +32,57 @@ static POOLS: [LazyLock<Arc<Pool>>; 3] = [
     LazyLock::new(|| Arc::new(start(3))),
 ];
 
-static PROVISIONER: LazyLock<HostKey> = LazyLock::new(HostKey::generate);
+static OPERATOR: LazyLock<OperatorKey> = LazyLock::new(OperatorKey::generate);
 
-/// The pool of one of the Regions, and the provisioner of its domain.
-pub(crate) fn pool(index: usize) -> (Arc<Pool>, HostKey) {
-    (Arc::clone(&POOLS[index]), PROVISIONER.clone())
+/// The changes of all domains of these tests.
+static BALLOTS: LazyLock<Arc<Memory>> = LazyLock::new(Arc::default);
+
+/// The pool of one of the Regions.
+pub(crate) fn pool(index: usize) -> Arc<Pool> {
+    Arc::clone(&POOLS[index])
+}
+
+/// What rules the domains of the Regions.
+pub(crate) fn ruler() -> Ruler {
+    let ledger = Box::new(|_: &str| Arc::clone(&BALLOTS) as Arc<dyn Ledger + Send + Sync>);
+    Ruler { operator: OPERATOR.clone(), ledger }
 }
 
 /// The first so many of the Regions.
 pub(crate) fn regions(count: usize) -> Arc<Regions> {
     let pools = REGIONS.iter().zip(&POOLS).take(count);
     let pools = pools.map(|(name, pool)| ((*name).to_owned(), Arc::clone(pool)));
-    Arc::new(Regions::new(pools, PROVISIONER.clone()))
+    Arc::new(Regions::new(pools, ruler()))
+}
+
+/// Ballots in memory.
+#[derive(Default)]
+struct Memory(Mutex<BTreeMap<(DomainId, u32), Vec<u8>>>);
+
+impl Ledger for Memory {
+    fn keep(&self, domain: DomainId, version: u32, ballot: &[u8]) -> io::Result<()> {
+        let mut kept = self.0.lock().unwrap();
+        match kept.entry((domain, version)).or_insert_with(|| ballot.to_vec()) == ballot {
+            true => Ok(()),
+            false => Err(io::ErrorKind::AlreadyExists.into()),
+        }
+    }
+
+    fn ballot(&self, domain: DomainId, version: u32) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.0.lock().unwrap().get(&(domain, version)).cloned())
+    }
+
+    fn forget(&self, domain: DomainId, version: u32) -> io::Result<()> {
+        self.0.lock().unwrap().remove(&(domain, version));
+        Ok(())
+    }
 }
 
 /// A Region without devices.
 pub(crate) fn without_devices() -> Arc<Regions> {
     let (user, options) = (HostKey::generate(), PoolOptions::default());
     let pool = Pool::start(Vec::new(), user, Arc::new(NoSink), options).unwrap();
-    Arc::new(Regions::new([(REGIONS[0].to_owned(), Arc::new(pool))], HostKey::generate()))
+    Arc::new(Regions::new([(REGIONS[0].to_owned(), Arc::new(pool))], ruler()))
 }
 
 fn start(seed: u64) -> Pool {
@@ -59,7 +93,7 @@ fn start(seed: u64) -> Pool {
         lines.lock().unwrap().send(line).map_err(io::Error::other)
     }));
     let user = HostKey::generate();
-    provision(&*connector, &user);
+    found(&*connector, &user);
     let member = Member { name: "core".to_owned(), connector, expected: None };
     // Pairs are looked for when a test wants one: the other tests need the time.
     let options = PoolOptions { stock: StockTargets::NONE, ..PoolOptions::default() };
@@ -69,16 +103,17 @@ fn start(seed: u64) -> Pool {
 }
 
 /// Makes a domain of one device, in which `user` may use keys.
-fn provision(connector: &dyn Connector, user: &HostKey) {
-    let provisioner = &*PROVISIONER;
-    let tag = AuditTag::default();
-    let device = Device::open(connector, None, Options::default()).unwrap();
-    device.authenticate(provisioner).unwrap();
-    device.call_blocking(&Initialise, tag).unwrap();
-    device.authenticate(provisioner).unwrap();
-    device.call_blocking(&CreateDomain, tag).unwrap();
-    let enrol = EnrolHost { key: user.public(), role: Role::CryptoUser };
-    device.call_blocking(&enrol, tag).unwrap();
+fn found(connector: &dyn Connector, user: &HostKey) {
+    let plan = Plan {
+        operator: &OPERATOR,
+        host: user,
+        hosts: &[(user.public(), Role::CryptoUser)],
+        goal: Goal::Create("tests"),
+        roots: None,
+        ledger: &**BALLOTS,
+        options: Options::default(),
+    };
+    provision(connector, &plan, &mut |_| {}).unwrap();
 }
 
 /// The device: takes one line after another until nobody can open any more.

@@ -1,4 +1,5 @@
-//! `kmsctl hsm hosts`, `remove`, `self-test`, `reset` and `zeroise`: one device, by its operator.
+//! `kmsctl hsm enrol`, `hosts`, `remove`, `self-test`, `reset` and `zeroise`: one device. What changes its
+//! domain is a ceremony; here it is signed only where the key of the data directory rules alone.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,12 @@ use host_driver::device::{Device, Options};
 use host_driver::endpoint::Endpoint;
 use host_driver::maintenance;
 use host_driver::transport::Connector;
-use host_driver::{CallError, HostKey};
+use host_driver::ceremony;
+use host_driver::CallError;
 use hsm_protocol::command::audit::SignedCheckpoint;
-use hsm_protocol::command::domain::EnrolledHost;
 use hsm_protocol::command::system::ModuleStatus;
-use hsm_protocol::identity::IdentityDocument;
+use hsm_protocol::domain::{Change, DomainState, Host, Kind, MAX_MEMBERS};
+use hsm_protocol::identity::{IdentityDocument, PublicKey};
 use hsm_protocol::{DeviceId, HostId, ModuleState, Role};
 use serde::Serialize;
 
@@ -22,7 +24,7 @@ use super::super::{Failure, Outcome, Output};
 use super::confirm;
 use crate::config::{Link, default_data};
 use crate::daemon::DataDir;
-use crate::devices::{self, Devices, DevicesConfig, HostKeys};
+use crate::devices::{self, Ballots, Devices, DevicesConfig, HostKeys};
 use crate::key::identifier::is_region;
 
 /// How long a device of the data directory may take to boot.
@@ -77,8 +79,7 @@ impl Target {
         &self,
     ) -> Result<(IdentityDocument, Option<SignedCheckpoint>), Failure> {
         let reached = self.reach()?;
-        let (device, _) = self.open(&reached, Who::Any)?;
-        let host = HostKeys::of_data(&reached.data)?.user.id();
+        let (device, host) = self.open(&reached)?;
         let last = host_driver::audit::last_checkpoint(&device, Some(host))?;
         Ok((*device.identity(), last))
     }
@@ -194,12 +195,12 @@ impl Target {
         known: Option<&str>,
     ) -> Result<(), Failure> {
         let reached = self.reach_within(Some(lock))?;
-        let (device, _) = self.open(&reached, Who::Provisioner)?;
+        let (device, _) = self.open(&reached)?;
         match known {
             Some(known) if known != device.id().to_string() => {
                 Err(Failure(format!("it is device {}, not {known}", device.id())))
             }
-            _ => Ok(device.zeroise()?),
+            _ => self.change(&reached, &device, Change::Zeroise(device.id())).map(drop),
         }
     }
 
@@ -231,13 +232,12 @@ impl Target {
         }
     }
 
-    /// The device with a session of a host that it knows: the provisioner, or, where any host
-    /// may ask, else the crypto user.
-    fn open(&self, reached: &Reached, who: Who) -> Result<(Device, HostId), Failure> {
+    /// The device with a session of the data directory's host.
+    fn open(&self, reached: &Reached) -> Result<(Device, HostId), Failure> {
         let state = self.status(reached)?.state;
         let line = &self.line;
         match state {
-            ModuleState::Initialised | ModuleState::Operational => {}
+            ModuleState::Operational => {}
             ModuleState::Uninitialised => {
                 return Err(Failure(format!(
                     "{line} is not set up: it knows no host and holds no key; first run: kmsctl \
@@ -254,7 +254,7 @@ impl Target {
         let device = Device::open(&*reached.connector, None, OPTIONS)
             .map_err(|error| self.unreachable(error))?;
         self.check(device.id())?;
-        if !reached.data.join("hosts/provisioner.pem").exists() {
+        if !reached.data.join("hosts/crypto-user.pem").exists() {
             return Err(Failure(format!(
                 "{} has no host keys; name the data directory that the device was provisioned \
                  with: --data DIR",
@@ -262,34 +262,36 @@ impl Target {
             )));
         }
         let keys = HostKeys::of_data(&reached.data)?;
-        let tried: &[&HostKey] = match who {
-            Who::Provisioner => &[&keys.provisioner],
-            Who::Any => &[&keys.provisioner, &keys.user],
-        };
-        for key in tried {
-            match device.authenticate(key) {
-                Ok(session) if who == Who::Any || session.role == Role::Provisioner => {
-                    return Ok((device, key.id()));
-                }
-                Ok(_) | Err(CallError::Handshake(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
+        match device.authenticate(&keys.user) {
+            Ok(_) => Ok((device, keys.user.id())),
+            Err(CallError::Handshake(_)) => Err(Failure(format!(
+                "device {} does not know the host of {} ({}); name the data directory that it was \
+                 provisioned with: --data DIR",
+                device.id(),
+                reached.data.display(),
+                keys.user.id(),
+            ))),
+            Err(error) => Err(error.into()),
         }
-        Err(Failure(format!(
-            "device {} does not know the {} of {} ({}); name the data directory that it was \
-             provisioned with: --data DIR",
-            device.id(),
-            if who == Who::Any { "hosts" } else { "provisioner" },
-            reached.data.display(),
-            keys.provisioner.id(),
-        )))
     }
-}
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Who {
-    Provisioner,
-    Any,
+    /// Changes the device's domain, where the key of the data directory rules it. Other members follow
+    /// when they come into service.
+    fn change(
+        &self,
+        reached: &Reached,
+        device: &Device,
+        change: Change<'_>,
+    ) -> Result<DomainState, Failure> {
+        let keys = HostKeys::of_data(&reached.data)?;
+        let domain = device.domain()?.map(|domain| domain.domain.to_string());
+        // A line does not say which Region its device serves.
+        let mut known = devices::known(&reached.data)?.into_iter();
+        let region = known.find(|(_, of, _)| of.is_some() && *of == domain).map(|(name, ..)| name);
+        let region = region.unwrap_or_else(|| self.region.clone());
+        let ballots = Ballots::of_data(&reached.data, &region);
+        Ok(ceremony::change(&[device], &[change], &keys.operator, &ballots)?)
+    }
 }
 
 /// Where a device is.
@@ -305,7 +307,7 @@ impl Place {
             let number = text.strip_prefix(kind)?.strip_prefix('-')?;
             // One form for each, as the daemon writes it.
             let number = number.parse::<u8>().ok().filter(|n| n.to_string() == number)?;
-            (usize::from(number) < hsm_protocol::command::domain::MAX_MEMBERS)
+            (usize::from(number) < MAX_MEMBERS)
                 .then_some(Self::Own { kind, number })
         });
         match (own, text.parse::<Endpoint>()) {
@@ -320,7 +322,7 @@ impl Place {
 }
 
 #[derive(Serialize)]
-struct Host {
+struct HostRow {
     fingerprint: String,
     role: String,
     /// Whether it is the one that asks.
@@ -330,20 +332,31 @@ struct Host {
 #[derive(Serialize)]
 struct Hosts {
     device: String,
-    hosts: Vec<Host>,
+    domain: String,
+    kind: Kind,
+    version: u32,
+    hosts: Vec<HostRow>,
 }
 
 pub(super) fn hosts(target: &Target, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     let reached = target.reach()?;
-    let (device, own) = target.open(&reached, Who::Any)?;
-    let row = |host: &EnrolledHost| Host {
-        fingerprint: host.host.to_string(),
+    let (device, own) = target.open(&reached)?;
+    let state = device.domain_state()?;
+    let row = |host: &Host| HostRow {
+        fingerprint: host.key.host_id().to_string(),
         role: format!("{:?}", host.role),
-        this: host.host == own,
+        this: host.key.host_id() == own,
     };
-    let hosts = device.hosts()?.iter().map(row).collect();
-    output.print(&Hosts { device: device.id().to_string(), hosts }, |out, list| {
+    let list = Hosts {
+        device: device.id().to_string(),
+        domain: state.domain.to_string(),
+        kind: state.kind,
+        version: state.version,
+        hosts: state.hosts.iter().map(row).collect(),
+    };
+    output.print(&list, |out, list| {
         writeln!(out, "device {}", list.device)?;
+        writeln!(out, "domain {} ({:?}), version {}", list.domain, list.kind, list.version)?;
         writeln!(out, "{:<32}  ROLE", "HOST")?;
         list.hosts.iter().try_for_each(|host| {
             let this = if host.this { "  (this one)" } else { "" };
@@ -354,10 +367,39 @@ pub(super) fn hosts(target: &Target, output: &mut Output<'_>) -> Result<Outcome,
 }
 
 #[derive(Serialize)]
-struct Removed {
+struct Changed {
     device: String,
     host: String,
     role: String,
+    /// Version of the domain's state after it.
+    version: u32,
+}
+
+/// Lets a host use the devices of a domain.
+pub(super) fn enrol(
+    target: &Target,
+    key: PublicKey,
+    role: Role,
+    output: &mut Output<'_>,
+) -> Result<Outcome, Failure> {
+    let reached = target.reach()?;
+    let (device, _) = target.open(&reached)?;
+    let host = key.host_id();
+    let state = device.domain_state()?;
+    let state = match state.role(host) == Some(role) {
+        true => state,
+        false => target.change(&reached, &device, Change::AddHost(Host { key, role }))?,
+    };
+    let enrolled = Changed {
+        device: device.id().to_string(),
+        host: host.to_string(),
+        role: format!("{role:?}"),
+        version: state.version,
+    };
+    output.print(&enrolled, |out, done| {
+        writeln!(out, "device {} knows host {} as {}", done.device, done.host, done.role)
+    })?;
+    Ok(Outcome::Good)
 }
 
 pub(super) fn remove(
@@ -367,32 +409,25 @@ pub(super) fn remove(
     output: &mut Output<'_>,
 ) -> Result<Outcome, Failure> {
     let reached = target.reach()?;
-    let (device, own) = target.open(&reached, Who::Provisioner)?;
-    let hosts = device.hosts()?;
-    let host = find(&hosts, prefix)?;
-    let provisioners = hosts.iter().filter(|host| host.role == Role::Provisioner).count();
-    if host.role == Role::Provisioner && provisioners == 1 {
-        return Err(Failure(format!(
-            "{} is the only provisioner and cannot be removed; enrol another one first, or \
-             zeroise the device: kmsctl hsm zeroise {}",
-            host.host, target.line
-        )));
-    }
+    let (device, own) = target.open(&reached)?;
+    let state = device.domain_state()?;
+    let host = find(&state.hosts, prefix)?;
+    let id = host.key.host_id();
     let mut warning = format!(
-        "Host {} ({:?}) will be removed from device {}. Its sessions end and it is let in no more.",
-        host.host,
-        host.role,
-        device.id()
+        "Host {id} ({:?}) will be removed from the domain {}. Its sessions end and no device lets it in \
+         any more.",
+        host.role, state.domain
     );
-    if host.host == own {
-        warning.push_str("\nIt is the provisioner key of this data directory.");
+    if id == own {
+        warning.push_str("\nIt is the host of this data directory, whose kmsd will serve no key then.");
     }
-    confirm::on_terminal(&host.host.to_string(), &warning, "host", yes)?;
-    device.remove_host(host.host)?;
-    let removed = Removed {
+    confirm::on_terminal(&id.to_string(), &warning, "host", yes)?;
+    let state = target.change(&reached, &device, Change::RemoveHost(id))?;
+    let removed = Changed {
         device: device.id().to_string(),
-        host: host.host.to_string(),
+        host: id.to_string(),
         role: format!("{:?}", host.role),
+        version: state.version,
     };
     output.print(&removed, |out, done| {
         writeln!(out, "device {} no longer knows host {} ({})", done.device, done.host, done.role)
@@ -401,11 +436,11 @@ pub(super) fn remove(
 }
 
 /// The host whose fingerprint begins so.
-fn find(hosts: &[EnrolledHost], prefix: &str) -> Result<EnrolledHost, Failure> {
+fn find(hosts: &[Host], prefix: &str) -> Result<Host, Failure> {
     let prefix = prefix.to_ascii_lowercase();
     let matching: Vec<_> = hosts
         .iter()
-        .filter(|host| !prefix.is_empty() && host.host.to_string().starts_with(&prefix))
+        .filter(|host| !prefix.is_empty() && host.key.host_id().to_string().starts_with(&prefix))
         .collect();
     match matching.as_slice() {
         [host] => Ok(**host),
@@ -433,7 +468,7 @@ struct SelfTested {
 
 pub(super) fn self_test(target: &Target, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     let reached = target.reach()?;
-    let (device, _) = target.open(&reached, Who::Any)?;
+    let (device, _) = target.open(&reached)?;
     let report = match device.self_test() {
         Ok(report) => Some(report),
         // A failed test is a result; any other failure is not.
@@ -530,8 +565,8 @@ pub(super) fn reset(target: &Target, output: &mut Output<'_>) -> Result<Outcome,
 #[derive(Serialize)]
 struct Zeroised {
     device: String,
-    domain: Option<String>,
-    members: u8,
+    domain: String,
+    members: usize,
     state: ModuleState,
 }
 
@@ -541,38 +576,37 @@ pub(super) fn zeroise(
     output: &mut Output<'_>,
 ) -> Result<Outcome, Failure> {
     let reached = target.reach()?;
-    let (device, _) = target.open(&reached, Who::Provisioner)?;
+    let (device, _) = target.open(&reached)?;
     let id = device.id().to_string();
-    let domain = device.domain()?;
-    let members = domain.map_or(0, |domain| domain.members);
-    let hosts = device.hosts()?.len();
-    let mut warning =
-        format!("Device {id}: every secret will be erased, and its {hosts} hosts forgotten.\n");
-    warning.push_str(&match domain {
-        None => "It belongs to no domain: no key is lost.".to_owned(),
-        Some(domain) => format!(
-            "Domain {}: {}",
-            domain.domain,
-            match members {
-                0 | 1 => "it is the only member that it knows of. Unless it was exported to \
-                          another device, every key of the domain is lost for ever."
-                    .to_owned(),
-                more => format!(
-                    "{more} members, this one included. Keys open only on another member that \
-                     still works; without one, every key is lost for ever."
-                ),
-            }
-        ),
-    });
+    let state_of = device.domain_state()?;
+    let members = state_of.members.len();
+    let warning = format!(
+        "Device {id}: every secret will be erased.\nDomain {}: {}",
+        state_of.domain,
+        match members {
+            0 | 1 => "it is the only member. Unless a backup has its flash, every key of the domain is \
+                      lost for ever."
+                .to_owned(),
+            more => format!(
+                "{more} members, this one included. Keys open only on another member that still works; \
+                 without one, every key is lost for ever."
+            ),
+        }
+    );
     confirm::on_terminal(&id, &warning, "device", yes)?;
-    device.zeroise()?;
+    if let Err(failure) = target.change(&reached, &device, Change::Zeroise(device.id())) {
+        // It may be gone before its answer is.
+        match target.status(&reached) {
+            Ok(status) if status.state == ModuleState::Zeroised => {}
+            _ => return Err(failure),
+        }
+    }
     let zeroised = device.id();
     drop(device);
     let state = target.status(&reached)?.state;
     // What comes back is another device, and must not be taken for a swapped one.
     devices::forget(&reached.data, zeroised)?;
-    let domain = domain.map(|domain| domain.domain.to_string());
-    let done = Zeroised { device: id, domain, members, state };
+    let done = Zeroised { device: id, domain: state_of.domain.to_string(), members, state };
     output.print(&done, |out, done| {
         writeln!(out, "device {} is {:?}", done.device, done.state)?;
         writeln!(out, "To make a new device of it: kmsctl hsm reset {}", target.line)

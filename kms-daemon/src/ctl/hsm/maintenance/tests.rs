@@ -1,3 +1,5 @@
+use host_driver::HostKey;
+
 use super::*;
 
 #[test]
@@ -14,17 +16,17 @@ fn one_device_is_named() {
 
 #[test]
 fn a_prefix_must_be_of_one_host() {
-    let host = |first, second| {
-        let mut id = [0; 16];
-        (id[0], id[1]) = (first, second);
-        EnrolledHost { host: HostId(id), role: Role::CryptoUser }
-    };
-    let hosts = [host(0xab, 0x01), host(0xab, 0x02), host(0xcd, 0x03)];
-    assert_eq!(find(&hosts, "ab02").unwrap(), hosts[1]);
-    assert_eq!(find(&hosts, "C").unwrap(), hosts[2]);
-    assert_eq!(find(&hosts, &hosts[0].host.to_string()).unwrap(), hosts[0]);
-    assert!(find(&hosts, "ab").unwrap_err().0.contains("give more"));
-    for unknown in ["", "ef", "ab0100000000000000000000000000000000"] {
+    // Keys whose fingerprints differ in their first digit, and two of which begin alike.
+    let host = |_| Host { key: HostKey::generate().public(), role: Role::CryptoUser };
+    let hosts: Vec<Host> = (0..40).map(host).collect();
+    let id = |host: &Host| host.key.host_id().to_string();
+    assert_eq!(find(&hosts, &id(&hosts[0])).unwrap(), hosts[0]);
+    assert_eq!(find(&hosts, &id(&hosts[1])[..24].to_uppercase()).unwrap(), hosts[1]);
+    // More hosts than digits.
+    let first = |host: &Host| id(host)[..1].to_owned();
+    let twice = hosts.iter().find(|one| hosts.iter().filter(|other| first(other) == first(one)).count() > 1);
+    assert!(find(&hosts, &first(twice.unwrap())).unwrap_err().0.contains("give more"));
+    for unknown in ["", "x", &format!("{}00", id(&hosts[0]))] {
         assert!(find(&hosts, unknown).unwrap_err().0.contains("hsm hosts"), "{unknown}");
     }
 }

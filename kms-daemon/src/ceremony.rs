@@ -1,0 +1,17 @@
+//! Ceremonies: what operators of a domain sign, in files that are carried from one to the next.
+//!
+//! Nothing here decides; a device does, by the same code that shows a person what a proposal leads to
+//! ([`hsm_protocol::domain`]). What a file says is not believed: its state is only the one that the
+//! proposal is for if the device agrees.
+
+mod certificate;
+mod file;
+mod key_file;
+mod text;
+mod words;
+
+pub use certificate::{CertificateFile, CertificateFileError};
+pub use file::{Ceremony, CeremonyFileError, Standing};
+pub use key_file::{KeyFile, KeyFileError, KeyPurpose};
+pub use text::{PeerText, PublicText, TextError};
+pub use words::{describe, fingerprint, in_words, rule_in_words};
