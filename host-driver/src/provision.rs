@@ -12,8 +12,8 @@ use hsm_protocol::command::attest::ROOT_SIZE;
 use hsm_protocol::command::domain::{DomainSummary, FoundDomain, JoinDomain};
 use hsm_protocol::domain::change::Votes;
 use hsm_protocol::domain::{
-    Change, DeviceKind, DomainKeyEntry, DomainState, Host, Kind, MAX_NAME, MAX_STATE, Member,
-    OperatorRole, Rules, signed_message,
+    Certificate, Change, DeviceKind, DomainKeyEntry, DomainState, Host, Kind, MAX_NAME, MAX_STATE,
+    Member, OperatorRole, Rules, Vote, signed_message,
 };
 use hsm_protocol::identity::PublicKey;
 use hsm_protocol::{
@@ -125,10 +125,76 @@ pub enum ProvisionError {
     },
 }
 
+impl From<FoundError> for ProvisionError {
+    fn from(error: FoundError) -> Self {
+        match error {
+            FoundError::Call(error) => error.into(),
+            FoundError::Invalid(code) => code.into(),
+            FoundError::AnotherDomain(_) => ErrorCode::DOMAIN_EXISTS.into(),
+        }
+    }
+}
+
 impl From<ErrorCode> for ProvisionError {
     fn from(code: ErrorCode) -> Self {
         Self::Ceremony(code.into())
     }
+}
+
+/// A domain that operators have agreed on.
+#[derive(Clone, Copy, Debug)]
+pub struct Founding<'a> {
+    /// Its first state, with one member.
+    pub state: &'a DomainState,
+    /// The operators' signatures.
+    pub votes: &'a [Vote],
+    /// The word of its device CA about the member.
+    pub certificate: Option<Certificate>,
+}
+
+/// Why a domain was not founded.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundError {
+    /// A call failed, or the device refused.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// It cannot be a first state.
+    #[error("no domain can begin like that: {0}")]
+    Invalid(#[from] ErrorCode),
+    /// The device is of another domain.
+    #[error("the device is of domain {0} already")]
+    AnotherDomain(DomainId),
+}
+
+/// Founds a domain on a fresh device, by a host of it. Again: on a device where that was done, nothing.
+///
+/// # Errors
+/// [`FoundError`].
+pub fn found(
+    device: &Device,
+    host: &HostKey,
+    founding: &Founding<'_>,
+) -> Result<DomainSummary, FoundError> {
+    // A fresh device lets anybody in.
+    device.authenticate(host)?;
+    match device.domain()? {
+        Some(found) if found.domain == founding.state.domain => Ok(found),
+        Some(found) => Err(FoundError::AnotherDomain(found.domain)),
+        None => {
+            hand_over(device, founding)?;
+            device.authenticate(host)?;
+            Ok(device.domain()?.ok_or(CallError::NotOperational(ModuleState::Uninitialised))?)
+        }
+    }
+}
+
+fn hand_over(device: &Device, founding: &Founding<'_>) -> Result<(), FoundError> {
+    let Founding { state, votes, certificate } = *founding;
+    let votes = Votes::from_slice(votes).map_err(|_| ErrorCode::TABLE_FULL)?;
+    let mut encoded = [0; MAX_STATE];
+    let state = Bytes(state.encode(&mut encoded)?);
+    call(device, &FoundDomain { state, votes, certificate })?;
+    Ok(())
 }
 
 /// Provisions a device; `progress` hears of each step that was necessary.
@@ -223,10 +289,8 @@ fn enter(
         (Goal::Create(name), _) => {
             let state = first_state(device, name, plan)?;
             let message = signed_message(&[], &state.hash()?);
-            let votes: Votes = [plan.operator.sign(&message)?].into_iter().collect();
-            let mut encoded = [0; MAX_STATE];
-            let state = Bytes(state.encode(&mut encoded)?);
-            call(device, &FoundDomain { state, votes, certificate: None })?;
+            let votes = [plan.operator.sign(&message)?];
+            hand_over(device, &Founding { state: &state, votes: &votes, certificate: None })?;
             progress(Step::Founded);
         }
         (Goal::Join(_), Some(first)) => {
@@ -249,8 +313,9 @@ fn enter(
     Ok(())
 }
 
-/// What a device is by its own word, which is enough in a development domain only.
-fn kind_of(board: &str) -> DeviceKind {
+/// What a device is by its own word: what a domain without a device CA goes by.
+#[must_use]
+pub fn kind_of(board: &str) -> DeviceKind {
     match board {
         "host" => DeviceKind::InProcess,
         "qemu_riscv32" | "mps2_an386" => DeviceKind::Emulated,
@@ -302,7 +367,10 @@ fn complete(
         .iter()
         .map(|(key, role)| Change::AddHost(Host { key: *key, role: *role }))
         .collect();
+    // That no root was named is no wish to have the operators' own taken away.
+    let is_ours = state.operator(plan.operator.id()).is_some();
     let roots = plan.roots.filter(|roots| *roots != state.roots.as_slice());
+    let roots = roots.filter(|roots| is_ours || !roots.is_empty());
     changes.extend(roots.map(|roots| Change::SetRoots(Bytes(roots.as_flattened()))));
     if changes.is_empty() {
         return Ok(());

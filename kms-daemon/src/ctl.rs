@@ -18,6 +18,7 @@ mod audit;
 mod aws;
 mod backup;
 mod daemon;
+mod domain;
 mod generate;
 mod hsm;
 mod iam;
@@ -25,6 +26,8 @@ mod interrupt;
 mod link;
 mod losses;
 mod management;
+mod operator;
+mod passphrase;
 mod pipe;
 mod policy;
 mod restore;
@@ -50,6 +53,14 @@ enum Command {
     /// Devices, over their own lines.
     #[command(subcommand)]
     Hsm(hsm::Command),
+    /// Domains: who has the keys, who rules, and changes of that.
+    Domain(Box<domain::Arguments>),
+    /// Keys of a domain's operators.
+    #[command(subcommand)]
+    Operator(operator::Command),
+    /// Keys that vouch for devices.
+    #[command(subcommand)]
+    DeviceCa(operator::CaCommand),
     /// Accounts of an installation.
     #[command(subcommand)]
     Account(account::Command),
@@ -160,6 +171,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match command {
         Command::Status(arguments) => status::run(&arguments, &mut output),
         Command::Hsm(command) => hsm::run(command, &mut output),
+        Command::Domain(arguments) => domain::run(*arguments, &mut output),
+        Command::Operator(command) => operator::run(&command, &mut output),
+        Command::DeviceCa(command) => operator::run_ca(&command, &mut output),
         Command::Account(command) => account::run(&command, &mut output),
         Command::Iam(command) => iam::run(&command, &mut output),
         Command::Policy(command) => policy::run(&command, &mut output),

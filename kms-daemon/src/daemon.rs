@@ -21,7 +21,9 @@ use crate::config::{Config, Listen};
 use crate::consistency::{ConsistencyError, Domains, Fitting};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::development::{Seed, SeedError};
-use crate::devices::{Ballots, DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints};
+use crate::devices::{
+    Ballots, DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints,
+};
 use crate::files;
 use crate::http::{Development, Front, Limits, Memory, Pages, Server};
 use crate::iam::{Iam, Setup, uses};

@@ -9,6 +9,7 @@
 //! | `hsm/REGION/devices.json` | the Region's domain, and the device that each line led to |
 //! | `hsm/REGION/soft-N.flash`, `hsm/REGION/qemu-N` | flash of the devices that the daemon runs itself |
 //! | `hsm/REGION/changes/` | the ballots by which the domain came to its state, see `ledger` |
+//! | `hsm/REGION/founding.json` | a domain that is being founded: no other is made meanwhile |
 //! | `hsm/REGION/mark.json` | what the audit log and the store had, see `consistency` |
 
 use std::fmt;
@@ -48,6 +49,7 @@ pub(crate) mod tests;
 pub use fleet::{Fleet, FleetError, hsms_of};
 pub use ledger::Ballots;
 pub use prepare::{HostKeys, Scope};
+pub(crate) use report::in_words;
 pub use report::{DeviceReport, report};
 pub use retired::{RetiredFlash, Stray, erase, retired, strays};
 pub use roots::{RootError, RootId, fingerprints};
@@ -56,6 +58,9 @@ use own::Own;
 use prepare::Preparation;
 use registry::Registry;
 use start::Running;
+
+/// The file of a Region that says that a domain is being founded.
+pub(crate) const FOUNDING: &str = "founding.json";
 
 /// Where devices are and how the daemon runs its own.
 #[derive(Debug, Clone)]
@@ -95,6 +100,7 @@ pub struct Devices {
     roots: Option<Vec<RootId>>,
     region: String,
     ballots: Ballots,
+    founding: PathBuf,
     bound: Option<Bound>,
     is_promising: bool,
     /// Members of the domain, as its devices count them; 0 if none was asked.
@@ -207,6 +213,17 @@ pub enum DevicesError {
         /// The domain of the device.
         found: DomainId,
     },
+    /// A domain is being founded, and not there yet.
+    #[error(
+        "a domain is being founded for {region} on a device of its own, so no development domain is made: \
+         have its operators sign, then run kmsctl domain submit; to give it up remove {path}"
+    )]
+    BeingFounded {
+        /// The Region.
+        region: String,
+        /// The file that says so.
+        path: PathBuf,
+    },
     /// No device of the domain is there any more.
     #[error("{}", lost.explain(*domain))]
     DomainLost {
@@ -283,6 +300,7 @@ impl Devices {
             roots: config.roots.clone(),
             region: config.region.clone(),
             ballots: Ballots::of(&hsm),
+            founding: hsm.join(FOUNDING),
             bound: None,
             is_promising: false,
             members: 0,
@@ -309,6 +327,7 @@ impl Devices {
             roots: None,
             region: config.region.clone(),
             ballots: Ballots::of_data(&config.data, &config.region),
+            founding: config.data.join("hsm").join(&config.region).join(FOUNDING),
             bound: None,
             is_promising: false,
             members: 0,
@@ -332,6 +351,28 @@ impl Devices {
     #[must_use]
     pub fn lines(&self) -> &[Line] {
         &self.lines
+    }
+
+    /// Lets the device of a line be made, if the daemon runs it itself and it was never there.
+    pub fn may_be_made(&self, line: &Line) {
+        if let Some(own) = &line.own
+            && self.registry.device(&line.name).is_none()
+        {
+            own.may_be_made();
+        }
+    }
+
+    /// Records that a line leads to a device, which is of a domain; durable on return.
+    ///
+    /// # Errors
+    /// [`DevicesError::File`].
+    pub fn record(
+        &mut self,
+        line: &str,
+        device: DeviceId,
+        domain: DomainId,
+    ) -> Result<(), DevicesError> {
+        self.registry.record(line, device, domain)
     }
 
     /// The daemon's keys towards devices.
@@ -388,6 +429,7 @@ impl Devices {
             bound: self.bound.as_ref(),
             region: &self.region,
             ballots: &self.ballots,
+            founding: &self.founding,
             members: 0,
         };
         let done = preparation.run(progress);

@@ -20,6 +20,7 @@ use crate::policy::{Authorized, AuthorizedAccount};
 
 mod agreement;
 mod cipher;
+mod domain;
 mod keys;
 mod recipient;
 mod refusal;
@@ -30,6 +31,7 @@ use self::recipient::Verified;
 use self::refusal::{Busy, refusal};
 
 pub use self::cipher::{Ciphertext, Side};
+pub use self::domain::DomainFound;
 pub use self::recipient::{Delivered, Delivery, Receiver, Recipient};
 
 /// The devices that use keys.

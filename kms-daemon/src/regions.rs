@@ -10,9 +10,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use host_driver::ceremony::Ledger;
 use host_driver::{OperatorKey, Pool};
 use hsm_protocol::command::replica::DomainKeyInfo;
-use tokio::sync::OnceCell;
+use hsm_protocol::domain::DomainState;
 
-use crate::engine::Engine;
+use crate::engine::{DomainFound, Engine};
 use crate::error::KmsError;
 use crate::key::identifier::is_region;
 use crate::link::Peers;
@@ -50,8 +50,6 @@ pub struct Regions {
 /// A Region with its devices.
 pub struct Region {
     engine: Engine,
-    /// What other domains know its domain by.
-    info: OnceCell<DomainKeyInfo>,
     /// Held while its domain is changed here.
     changing: tokio::sync::Mutex<()>,
 }
@@ -159,11 +157,38 @@ impl Regions {
     /// operators have to approve it first.
     pub async fn approve(&self, own: &str, peer: &DomainKeyInfo) -> Result<(), KmsError> {
         let region = self.region(own);
-        let region =
-            region.ok_or_else(|| KmsError::internal(format!("no devices serve {own}")))?;
+        let region = region.ok_or_else(|| KmsError::internal(format!("no devices serve {own}")))?;
         let _alone = region.changing.lock().await;
         let (operator, ledger) = (self.ruler.operator.clone(), (self.ruler.ledger)(own));
         region.engine.approve(peer, operator, ledger).await
+    }
+
+    /// The domain of a Region that runs.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if no device answers now.
+    pub async fn domain(&self, region: &str) -> Result<DomainFound, KmsError> {
+        self.engine(region)?.domain().await
+    }
+
+    /// Hands a ballot over to the devices of a Region that runs; the state of its domain then.
+    ///
+    /// # Errors
+    /// `Exception::Validation` if it cannot be made, or too few have signed it;
+    /// `Exception::DependencyTimeout` if no device answers now.
+    pub async fn change_domain(
+        &self,
+        region: &str,
+        ballot: Vec<u8>,
+    ) -> Result<DomainState, KmsError> {
+        let found = self.region(region);
+        let found =
+            found.ok_or_else(|| KmsError::internal(format!("no devices serve {region}")))?;
+        let _alone = found.changing.lock().await;
+        let state = found.engine.change_domain(ballot, (self.ruler.ledger)(region)).await?;
+        let (domain, version) = (state.domain, state.version);
+        tracing::warn!(region, %domain, version, "the operators have changed the domain");
+        Ok(state)
     }
 
     /// What other domains know the domain of a Region by.
@@ -172,9 +197,8 @@ impl Regions {
     /// `Exception::DependencyTimeout` if no device, or no daemon, can say it now.
     pub async fn info(&self, region: &str) -> Result<DomainKeyInfo, KmsError> {
         match self.region(region) {
-            Some(found) => {
-                found.info.get_or_try_init(|| found.engine.replication_key()).await.copied()
-            }
+            // Not kept: it changes with the domain key.
+            Some(found) => found.engine.replication_key().await,
             // Not kept: the other installation may have been made anew.
             None => Ok(self.peers.hello(region).await?),
         }
@@ -193,7 +217,7 @@ impl Regions {
 impl Region {
     fn new(pool: Arc<Pool>) -> Arc<Self> {
         let changing = tokio::sync::Mutex::default();
-        Arc::new(Self { engine: Engine::new(pool), info: OnceCell::new(), changing })
+        Arc::new(Self { engine: Engine::new(pool), changing })
     }
 }
 

@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use host_driver::health::Service;
+use hsm_protocol::domain::Kind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::audit::AuditLog;
 use crate::backup::{LastBackup, Snapshots};
 use crate::config::Config;
-use crate::devices::{DeviceReport, Fleet, report};
+use crate::devices::{DeviceReport, Fleet, in_words, report};
 use crate::http::Readiness;
 use crate::key::Catalog;
 use crate::link::PeerReport;
@@ -98,6 +99,9 @@ pub struct Status {
     /// The last backup that came to its end.
     #[serde(default)]
     pub last_backup: Option<BackupTold>,
+    /// Regions whose domain is a development domain: whoever reads the data directory owns their keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub development_domains: Vec<String>,
     /// What would be lost for ever with a device, or with all that are on one disk.
     #[serde(default)]
     pub losses: Vec<Loss>,
@@ -266,7 +270,14 @@ impl DaemonStatus {
         let room = self.audit.room().unwrap_or_default();
         let has_room = room.level != Level::Reserve;
         let tip = self.audit.tip();
+        let ruled_by_a_file = devices
+            .iter()
+            .filter(|device| device.domain_kind.as_deref() == Some(in_words(Kind::Development)));
+        let mut development_domains: Vec<String> =
+            ruled_by_a_file.map(|device| device.region.clone()).collect();
+        development_domains.dedup();
         Status {
+            development_domains,
             ready: in_service && store_available && audit_writable && has_room,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: self.instance.clone(),

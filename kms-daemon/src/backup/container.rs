@@ -153,12 +153,7 @@ impl Keys {
     }
 }
 
-fn argon2id(
-    passphrase: &[u8],
-    salt: &[u8],
-    cost: Cost,
-    out: &mut [u8],
-) -> Result<(), BackupError> {
+fn argon2id(passphrase: &[u8], salt: &[u8], cost: Cost, out: &mut [u8]) -> Result<(), BackupError> {
     let failed = |error: argon2::Error| BackupError::Derivation(error.to_string());
     let params =
         Params::new(cost.memory, cost.passes, cost.lanes, Some(out.len())).map_err(failed)?;

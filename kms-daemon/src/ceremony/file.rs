@@ -57,7 +57,9 @@ pub enum CeremonyFileError {
         operator: OperatorId,
     },
     /// Two files of different proposals.
-    #[error("{0} is of another proposal than the files before it; hand over one proposal at a time")]
+    #[error(
+        "{0} is of another proposal than the files before it; hand over one proposal at a time"
+    )]
     AnotherProposal(PathBuf),
 }
 
@@ -240,9 +242,8 @@ impl Ceremony {
     /// How far it is.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        let has_signed = |operator: &&Operator| {
-            self.votes.iter().any(|vote| vote.operator == operator.id())
-        };
+        let has_signed =
+            |operator: &&Operator| self.votes.iter().any(|vote| vote.operator == operator.id());
         let electorate = self.electorate();
         let (signed, unsigned): (Vec<_>, Vec<_>) =
             electorate.operators.iter().partition(has_signed);

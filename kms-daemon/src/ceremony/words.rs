@@ -19,7 +19,8 @@ pub fn fingerprint(bytes: &[u8]) -> String {
     groups.collect::<Vec<_>>().join("-")
 }
 
-/// Everything about a ceremony that an operator has to see before signing it.
+/// Everything about a ceremony that an operator has to see before signing it, but for its fingerprint: that
+/// comes from the others, by another way.
 #[must_use]
 pub fn in_words(ceremony: &Ceremony) -> String {
     let mut text = String::new();
@@ -31,11 +32,7 @@ pub fn in_words(ceremony: &Ceremony) -> String {
         }
         Some(before) => {
             let (from, to) = (before.version, next.version);
-            let _ = writeln!(
-                text,
-                "{} is changed, from version {from} to {to}:\n",
-                naming(before)
-            );
+            let _ = writeln!(text, "{} is changed, from version {from} to {to}:\n", naming(before));
             for (number, change) in ceremony.changes().unwrap_or_default().iter().enumerate() {
                 let _ = writeln!(text, "  {}. {}", number + 1, change_in_words(change, before));
             }
@@ -56,13 +53,6 @@ pub fn in_words(ceremony: &Ceremony) -> String {
     let _ = writeln!(text, "Not signed by: {}", list(&standing.unsigned));
     let state = if standing.is_complete { "It can be submitted." } else { "More have to sign." };
     let _ = writeln!(text, "{state}");
-    if let Ok(digest) = ceremony.digest() {
-        let _ = writeln!(
-            text,
-            "\nCompare with the others who sign, by another way than the file came:\n  {}",
-            fingerprint(&digest)
-        );
-    }
     text
 }
 
@@ -199,16 +189,12 @@ fn key(key: &PublicKey) -> String {
 fn change_in_words(change: &Change<'_>, before: &DomainState) -> String {
     match change {
         Change::AddMember { identity, kind, certificate } => {
-            let member =
-                Member { signing: identity.signing, join: identity.join, kind: *kind };
+            let member = Member { signing: identity.signing, join: identity.join, kind: *kind };
             let by = match (certificate, &before.device_ca) {
                 (Some(_), _) => "its certificate is of the domain's device CA",
                 (None, _) => "by nobody's word but its own: look at the device",
             };
-            format!(
-                "The device {} gets the domain keys; {by}",
-                member_in_words(&member)
-            )
+            format!("The device {} gets the domain keys; {by}", member_in_words(&member))
         }
         Change::RemoveMember(device) => {
             format!("The device {} is removed", fingerprint(device.as_bytes()))

@@ -20,7 +20,7 @@ use crate::key::identifier::is_region;
 use crate::loss::{Loss, loss};
 use crate::store::RedbStore;
 
-mod confirm;
+pub(super) mod confirm;
 mod erase;
 mod forget;
 mod maintenance;

@@ -113,6 +113,17 @@ fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> i
             _ => {}
         }
     }
+    let ruled_by_a_file = report.get("developmentDomains").and_then(Value::as_array);
+    for region in ruled_by_a_file.into_iter().flatten() {
+        let region = region.as_str().unwrap_or_default();
+        table::wrapped(
+            out,
+            &format!(
+                "! DEVELOPMENT DOMAIN in {region}: its operator's key lies in the data directory, and whoever \
+             reads that owns every key. For keys that matter: kmsctl domain harden --region {region}"
+            ),
+        )?;
+    }
     losses::print_last_backup(out, report)?;
     for problem in report.get("problems").and_then(Value::as_array).into_iter().flatten() {
         table::wrapped(out, &format!("! {}", problem.as_str().unwrap_or_default()))?;

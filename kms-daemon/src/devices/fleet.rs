@@ -9,9 +9,10 @@ use host_driver::Pool;
 use host_driver::health::Service;
 use host_driver::pool::StockTargets;
 use host_driver::provision::Step;
+use hsm_protocol::domain::Kind;
 
-use super::retired::{RetiredFlash, Stray, retired, strays};
 use super::ledger::Ballots;
+use super::retired::{RetiredFlash, Stray, retired, strays};
 use super::sink::Gate;
 use super::{Devices, DevicesConfig, DevicesError, Pooled, Scope};
 use crate::audit::AuditLog;
@@ -99,6 +100,15 @@ impl Fleet {
                  again all the time"
             );
             break;
+        }
+        let domain = pool.health().iter().find_map(|device| device.domain);
+        if let Some(domain) = domain.filter(|domain| domain.kind == Kind::Development) {
+            tracing::warn!(
+                region = name,
+                domain = %domain.domain,
+                "DEVELOPMENT DOMAIN: its operator's key lies in the data directory, and whoever reads that \
+                 owns every key. For keys that matter make a production domain of it: kmsctl domain harden"
+            );
         }
         Ok(pool)
     }

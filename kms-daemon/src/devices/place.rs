@@ -35,7 +35,9 @@ impl<'p> Place<'p> {
         let parts: Vec<&str> = path.strip_prefix("hsm/")?.split('/').collect();
         Some(match parts.as_slice() {
             // The second is of the time of one Region.
-            [region, "devices.json" | "mark.json"] if is_region(region) => Self::Beside,
+            [region, "devices.json" | "founding.json" | "mark.json"] if is_region(region) => {
+                Self::Beside
+            }
             ["devices.json"] => Self::Beside,
             [region, "changes", file] if is_region(region) && is_ballot(file) => Self::Beside,
             [region, file] if is_region(region) => match file.strip_suffix(".flash") {

@@ -4,6 +4,7 @@
 //! A domain is made only where there are no keys, no known domain, and no device of ours whose domain
 //! could not be found out.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,8 @@ pub(super) struct Preparation<'a> {
     pub(super) region: &'a str,
     /// How the domain came to its state.
     pub(super) ballots: &'a Ballots,
+    /// The file that says that a domain is being founded.
+    pub(super) founding: &'a Path,
     /// Members of the domain, as its devices count them: the most that one of them has told of.
     pub(super) members: u8,
 }
@@ -231,6 +234,12 @@ impl Preparation<'_> {
         }
         match (sources, *domain) {
             ([_, ..], _) => {}
+            ([], None) if may_create && self.founding.exists() => {
+                return Err(DevicesError::BeingFounded {
+                    region: self.region.to_owned(),
+                    path: self.founding.to_owned(),
+                });
+            }
             ([], None) if may_create => {}
             ([], None) => {
                 return Err(line.failed(

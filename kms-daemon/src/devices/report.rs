@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use host_driver::health::{DeviceHealth, Service};
+use hsm_protocol::domain::Kind;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -29,6 +30,12 @@ pub struct DeviceReport {
     pub firmware: Option<String>,
     /// Domain id, once known.
     pub domain: Option<String>,
+    /// `development` if whoever reads the data directory rules the domain, else `production`; once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_kind: Option<String>,
+    /// Version of the domain's state, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_version: Option<u32>,
     /// Calls under way.
     pub in_flight: usize,
     /// Calls answered.
@@ -61,6 +68,8 @@ impl DeviceReport {
             board: health.info.as_ref().map(|info| info.board.clone()),
             firmware: health.info.as_ref().map(|info| info.firmware.clone()),
             domain: health.domain.map(|domain| domain.domain.to_string()),
+            domain_kind: health.domain.map(|domain| in_words(domain.kind).to_owned()),
+            domain_version: health.domain.map(|domain| domain.version),
             in_flight: health.in_flight,
             answered: health.answered,
             failed: health.failed,
@@ -68,6 +77,14 @@ impl DeviceReport {
             latency_us: u64::try_from(health.latency.as_micros()).unwrap_or(u64::MAX),
             last_error: health.last_error.clone(),
         }
+    }
+}
+
+/// The kind of a domain, as reports have it.
+pub(crate) const fn in_words(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Development => "development",
+        Kind::Production => "production",
     }
 }
 

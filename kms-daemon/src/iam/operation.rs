@@ -20,6 +20,7 @@ mod backups;
 mod boundaries;
 mod call;
 mod credential_report;
+mod domains;
 mod entities;
 mod events;
 mod explain;
@@ -193,6 +194,8 @@ operations! {
     Sts GetSessionToken Reads ["DurationSeconds"] => sts::session_token;
     Strongroom CreateAccount Writes ["AccountId", "Name"] => accounts::create;
     Strongroom ListAccounts Reads ["Marker", "MaxItems"] => accounts::list;
+    Strongroom DescribeDomain Reads ["RegionName"] => domains::describe;
+    Strongroom ChangeDomain Writes ["RegionName", "Ballot"] => domains::change;
     Strongroom ExplainAccess Reads ["PrincipalArn", "ActionName", "KeyId", "RegionName", "ContextEntries[]"] => explain::run;
     Ec2 DescribeRegions Reads ["RegionName[]", "Filter[]", "AllRegions", "DryRun"] => regions::describe;
     Tagging GetResources Reads ["PaginationToken", "TagFilters[]", "ResourcesPerPage", "TagsPerPage", "ResourceTypeFilters[]", "IncludeComplianceDetails", "ExcludeCompliantResources", "ResourceARNList[]"] => tagged_keys::list;

@@ -88,8 +88,7 @@ impl Daemon {
         };
         let peers = Peers::new(&identities[own], &[peer]).unwrap();
         let pool = testing::pool(own);
-        let regions =
-            Regions::new([(region.to_owned(), pool)], testing::ruler()).with_peers(peers);
+        let regions = Regions::new([(region.to_owned(), pool)], testing::ruler()).with_peers(peers);
         let regions = Arc::new(regions);
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
         let store = Arc::new(MemoryStore::new());

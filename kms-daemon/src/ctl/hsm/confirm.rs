@@ -18,7 +18,7 @@ pub(super) struct Person<'p> {
 }
 
 /// Asks on the terminal.
-pub(super) fn on_terminal(
+pub(in super::super) fn on_terminal(
     fingerprint: &str,
     warning: &str,
     what: &str,

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use host_driver::CallError;
+use host_driver::ceremony;
 use host_driver::device::{Device, Options};
 use host_driver::endpoint::Endpoint;
 use host_driver::maintenance;
 use host_driver::transport::Connector;
-use host_driver::ceremony;
-use host_driver::CallError;
 use hsm_protocol::command::audit::SignedCheckpoint;
 use hsm_protocol::command::system::ModuleStatus;
 use hsm_protocol::domain::{Change, DomainState, Host, Kind, MAX_MEMBERS};
@@ -307,8 +307,7 @@ impl Place {
             let number = text.strip_prefix(kind)?.strip_prefix('-')?;
             // One form for each, as the daemon writes it.
             let number = number.parse::<u8>().ok().filter(|n| n.to_string() == number)?;
-            (usize::from(number) < MAX_MEMBERS)
-                .then_some(Self::Own { kind, number })
+            (usize::from(number) < MAX_MEMBERS).then_some(Self::Own { kind, number })
         });
         match (own, text.parse::<Endpoint>()) {
             (Some(own), _) => Ok(own),
@@ -419,7 +418,9 @@ pub(super) fn remove(
         host.role, state.domain
     );
     if id == own {
-        warning.push_str("\nIt is the host of this data directory, whose kmsd will serve no key then.");
+        warning.push_str(
+            "\nIt is the host of this data directory, whose kmsd will serve no key then.",
+        );
     }
     confirm::on_terminal(&id.to_string(), &warning, "host", yes)?;
     let state = target.change(&reached, &device, Change::RemoveHost(id))?;
@@ -584,9 +585,10 @@ pub(super) fn zeroise(
         "Device {id}: every secret will be erased.\nDomain {}: {}",
         state_of.domain,
         match members {
-            0 | 1 => "it is the only member. Unless a backup has its flash, every key of the domain is \
+            0 | 1 =>
+                "it is the only member. Unless a backup has its flash, every key of the domain is \
                       lost for ever."
-                .to_owned(),
+                    .to_owned(),
             more => format!(
                 "{more} members, this one included. Keys open only on another member that still works; \
                  without one, every key is lost for ever."

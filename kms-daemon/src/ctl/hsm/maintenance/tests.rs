@@ -24,7 +24,9 @@ fn a_prefix_must_be_of_one_host() {
     assert_eq!(find(&hosts, &id(&hosts[1])[..24].to_uppercase()).unwrap(), hosts[1]);
     // More hosts than digits.
     let first = |host: &Host| id(host)[..1].to_owned();
-    let twice = hosts.iter().find(|one| hosts.iter().filter(|other| first(other) == first(one)).count() > 1);
+    let twice = hosts
+        .iter()
+        .find(|one| hosts.iter().filter(|other| first(other) == first(one)).count() > 1);
     assert!(find(&hosts, &first(twice.unwrap())).unwrap_err().0.contains("give more"));
     for unknown in ["", "x", &format!("{}00", id(&hosts[0]))] {
         assert!(find(&hosts, unknown).unwrap_err().0.contains("hsm hosts"), "{unknown}");

@@ -1,0 +1,294 @@
+//! `kmsctl domain`: ceremonies of a domain's operators.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::hsm::confirm;
+use super::passphrase::KeyPassphrase;
+use super::{Failure, Outcome, Output};
+use crate::ceremony::{
+    Ceremony, CeremonyFileError, KeyFile, KeyPurpose, PeerText, describe, fingerprint, in_words,
+};
+use crate::hex;
+
+mod found;
+mod harden;
+mod propose;
+mod reach;
+
+use reach::{Found, Place};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Found a production domain: writes what its operators have to sign. No kmsd may run on the data
+    /// directory.
+    Init(found::Init),
+    /// Show what is to be signed, or, without a file, the domain as it is.
+    Show {
+        /// A file of `init` or `propose`.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Propose changes of the domain, made together or not at all: writes what its operators have to
+    /// sign.
+    Propose(Box<propose::Propose>),
+    /// Sign what a file says, after having shown it. Needs no device and no daemon.
+    Sign(Sign),
+    /// Hand over what was signed. Several copies of one proposal may be given, each with other
+    /// signatures.
+    Submit {
+        /// Files of one proposal.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The device that a domain is founded on, as for `init`.
+        #[arg(long, value_name = "HSM")]
+        hsm: Option<String>,
+    },
+    /// Make a production domain of a development domain: with operators of its own, and with a new domain
+    /// key, as the old one was ruled by a file.
+    Harden(harden::Harden),
+}
+
+#[derive(Debug, clap::Args)]
+struct Sign {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The operator's key.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    #[command(flatten)]
+    passphrase: KeyPassphrase,
+    /// Where to write the signed copy, in place of FILE.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Sign only if this is its fingerprint, as whoever proposed it has told; nothing is asked then.
+    #[arg(long, value_name = "FINGERPRINT")]
+    expect: Option<String>,
+}
+
+pub(super) fn run(arguments: Arguments, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    let Arguments { command, place } = arguments;
+    match command {
+        Command::Init(init) => found::init(&init, &place, output),
+        Command::Show { file: Some(file) } => show(&file, &Ceremony::load(&file)?, output),
+        Command::Show { file: None } => show_domain(&place, output),
+        Command::Propose(proposal) => propose::run(&proposal, &place, output),
+        Command::Sign(sign) => self::sign(&sign, output),
+        Command::Submit { files, hsm } => submit(&files, hsm.as_deref(), &place, output),
+        Command::Harden(harden) => harden::run(&harden, &place, output),
+    }
+}
+
+/// A ceremony as JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    file: PathBuf,
+    domain: String,
+    version: u32,
+    fingerprint: String,
+    signed: Vec<String>,
+    complete: bool,
+    text: String,
+}
+
+impl Shown {
+    fn of(file: &Path, ceremony: &Ceremony) -> Result<Self, Failure> {
+        let standing = ceremony.standing();
+        Ok(Self {
+            file: file.to_owned(),
+            domain: ceremony.next().domain.to_string(),
+            version: ceremony.next().version,
+            fingerprint: fingerprint(&ceremony.digest()?),
+            signed: standing.signed.iter().map(|operator| operator.id().to_string()).collect(),
+            complete: standing.is_complete,
+            text: in_words(ceremony),
+        })
+    }
+}
+
+fn show(file: &Path, ceremony: &Ceremony, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    let shown = Shown::of(file, ceremony)?;
+    output.print(&shown, |out, shown| {
+        write!(out, "{}", shown.text)?;
+        writeln!(out, "\nFingerprint, for the others who sign: {}", shown.fingerprint)
+    })?;
+    Ok(Outcome::Good)
+}
+
+/// Says that a file was written, and what is next.
+fn written(file: &Path, ceremony: &Ceremony, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    let shown = Shown::of(file, ceremony)?;
+    output.print(&shown, |out, shown| {
+        write!(out, "{}", shown.text)?;
+        writeln!(out, "\nFingerprint, for the others who sign: {}", shown.fingerprint)?;
+        let file = shown.file.display();
+        match shown.complete {
+            true => writeln!(out, "{file} can be submitted: kmsctl domain submit {file}"),
+            false => writeln!(out, "{file} has to be signed: kmsctl domain sign {file} --key KEY"),
+        }
+    })?;
+    Ok(Outcome::Good)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DomainShown {
+    domain: String,
+    name: String,
+    kind: hsm_protocol::domain::Kind,
+    version: u32,
+    state: String,
+    operators: Vec<String>,
+    devices: Vec<String>,
+    hosts: Vec<String>,
+    domain_keys: Vec<u32>,
+    peer: String,
+    text: String,
+}
+
+fn show_domain(place: &Place, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    let Found { state, info, .. } = place.reach()?.found()?;
+    let shown = DomainShown {
+        domain: state.domain.to_string(),
+        name: state.name.to_string(),
+        kind: state.kind,
+        version: state.version,
+        state: hex::encode(&state.hash()?),
+        operators: state.operators.iter().map(|it| it.id().to_string()).collect(),
+        devices: state.members.iter().map(|it| it.device_id().to_string()).collect(),
+        hosts: state.hosts.iter().map(|it| it.key.host_id().to_string()).collect(),
+        domain_keys: state.keys.iter().map(|key| key.id).collect(),
+        peer: PeerText(info).to_string(),
+        text: describe(&state),
+    };
+    output.print(&shown, |out, shown| {
+        write!(out, "{}", shown.text)?;
+        writeln!(out, "  Hash of this state: {}", shown.state)?;
+        writeln!(out, "  For the operators of other domains (--add-peer):\n    {}", shown.peer)
+    })?;
+    Ok(Outcome::Good)
+}
+
+fn sign(sign: &Sign, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    let Sign { file, key: path, passphrase, output: to, expect } = sign;
+    let mut ceremony = Ceremony::load(file)?;
+    let key = KeyFile::load(path, KeyPurpose::Operator)?;
+    let id = key.public().operator_id();
+    if ceremony.operator(id).is_none() {
+        return Err(Failure(format!(
+            "{} is the key of {}, who is no operator of {}",
+            path.display(),
+            fingerprint(id.as_bytes()),
+            ceremony.next().domain
+        )));
+    }
+    let digest = ceremony.digest()?;
+    match expect {
+        Some(expected) => expect_digest(expected, &digest)?,
+        None => {
+            confirm::on_terminal(&hex::encode(&digest), &in_words(&ceremony), "proposal", false)
+                .map_err(|Failure(text)| {
+                    Failure(text.replace(
+                        "add --yes, and --device to be sure of the device",
+                        "give --expect FINGERPRINT",
+                    ))
+                })?
+        }
+    }
+    let key = key.open(&passphrase.read(path)?, path)?;
+    ceremony.add(key.sign(&ceremony.message()?)?)?;
+    match to {
+        Some(to) => ceremony.save_new(to)?,
+        None => ceremony.save(file)?,
+    }
+    written(to.as_deref().unwrap_or(file), &ceremony, output)
+}
+
+/// Whether a fingerprint is the one that was told, in groups or not.
+fn expect_digest(expected: &str, digest: &[u8; 16]) -> Result<(), Failure> {
+    let wanted: String = expected.chars().filter(|c| *c != '-').collect();
+    match wanted.eq_ignore_ascii_case(&hex::encode(digest)) {
+        true => Ok(()),
+        false => Err(Failure(format!(
+            "the fingerprint of this proposal is {}, not {expected}: it is another one than was told of; \
+             nothing was signed",
+            fingerprint(digest)
+        ))),
+    }
+}
+
+#[derive(Serialize)]
+struct Submitted {
+    domain: String,
+    version: u32,
+}
+
+fn submit(
+    files: &[PathBuf],
+    hsm: Option<&str>,
+    place: &Place,
+    output: &mut Output<'_>,
+) -> Result<Outcome, Failure> {
+    let ceremony = merged(files)?;
+    let standing = ceremony.standing();
+    if !standing.is_complete {
+        let missing: Vec<_> = standing
+            .unsigned
+            .iter()
+            .map(|operator| fingerprint(operator.id().as_bytes()))
+            .collect();
+        return Err(Failure(format!(
+            "too few operators have signed it; not yet: {}. Have them sign: kmsctl domain sign FILE --key KEY",
+            missing.join(", ")
+        )));
+    }
+    let version = match ceremony.before() {
+        None => found::submit(&ceremony, hsm, place)?,
+        Some(_) => place.reach()?.submit(&ceremony.ballot()?)?,
+    };
+    let domain = ceremony.next().domain.to_string();
+    output.print(&Submitted { domain, version }, |out, done| {
+        writeln!(out, "domain {} is at version {} now", done.domain, done.version)
+    })?;
+    Ok(Outcome::Good)
+}
+
+/// One ceremony with the signatures of all copies.
+fn merged(files: &[PathBuf]) -> Result<Ceremony, Failure> {
+    let (first, others) = files.split_first().ok_or_else(|| Failure("name the file".to_owned()))?;
+    let mut ceremony = Ceremony::load(first)?;
+    for file in others {
+        ceremony.merge(&Ceremony::load(file)?, file)?;
+    }
+    Ok(ceremony)
+}
+
+/// Writes a ceremony where nothing is, with advice if something is.
+fn save_new(ceremony: &Ceremony, file: &Path) -> Result<(), Failure> {
+    match ceremony.save_new(file) {
+        Err(CeremonyFileError::Io { source, .. })
+            if source.kind() == io::ErrorKind::AlreadyExists =>
+        {
+            Err(Failure(format!("{} exists and is not replaced", file.display())))
+        }
+        saved => Ok(saved?),
+    }
+}
+
+/// Whether an argument names a file that is there.
+fn is_file(text: &str) -> bool {
+    fs::metadata(text).is_ok_and(|about| about.is_file())
+}

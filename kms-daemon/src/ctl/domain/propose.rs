@@ -1,0 +1,269 @@
+//! Proposing changes of a domain.
+
+use std::path::PathBuf;
+
+use host_driver::device::{Device, Options};
+use host_driver::endpoint::Endpoint;
+use hsm_protocol::domain::{Change, Class, DomainState, Host, Operator, OperatorRole, Rule, Rules};
+use hsm_protocol::{Bytes, DeviceId, DomainId, HostId, OperatorId, Role};
+
+use super::super::hsm::host_key;
+use super::super::operator::read_public;
+use super::super::{Failure, Outcome, Output};
+use super::reach::{Found, Place, Single};
+use super::{Ceremony, is_file, save_new, written};
+use crate::ceremony::{CertificateFile, KeyPurpose, PeerText};
+use crate::devices::fingerprints;
+use crate::hex;
+
+/// Changes, in the order in which they are made.
+#[derive(Debug, clap::Args)]
+pub(super) struct Propose {
+    /// Where to write the proposal; there must be no such file.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// The device CA becomes this one; none: the operators look at each device themselves.
+    #[arg(long, value_name = "FILE|none")]
+    device_ca: Option<String>,
+    /// A device gets the domain keys: its certificate, or a line to it; repeatable. What runs within a
+    /// daemon is named soft-N or qemu-N, while no kmsd runs on the data directory.
+    #[arg(long, value_name = "FILE|HSM")]
+    add_device: Vec<String>,
+    /// A device is none of the domain any more; another one makes a new domain key. Repeatable.
+    #[arg(long, value_name = "FINGERPRINT")]
+    remove_device: Vec<String>,
+    /// A host may use keys: its key as `kmsctl hsm key` prints it; repeatable.
+    #[arg(long, value_name = "HEX")]
+    add_host: Vec<String>,
+    /// A host may read the audit log and no more; repeatable.
+    #[arg(long, value_name = "HEX")]
+    add_auditor: Vec<String>,
+    /// A host is let in no more; repeatable.
+    #[arg(long, value_name = "FINGERPRINT")]
+    remove_host: Vec<String>,
+    /// A new operator: the .pub file; repeatable.
+    #[arg(long, value_name = "FILE")]
+    add_operator: Vec<PathBuf>,
+    /// The same, of whom rules can demand a number of their own; repeatable.
+    #[arg(long, value_name = "FILE")]
+    add_security_officer: Vec<PathBuf>,
+    /// Somebody is no operator any more; repeatable.
+    #[arg(long, value_name = "FINGERPRINT")]
+    remove_operator: Vec<String>,
+    /// How many have to sign: NUMBER for everything, or CLASS=NUMBER, with +OFFICERS after the number;
+    /// classes are members, hosts, rules, keys, peers, roots, zeroise; repeatable. For example: 3, keys=2+1.
+    #[arg(long, value_name = "[CLASS=]NUMBER[+OFFICERS]")]
+    quorum: Vec<String>,
+    /// Whether devices may be members that are not hardware.
+    #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
+    emulated_members: Option<bool>,
+    /// A new domain key wraps everything from then on.
+    #[arg(long)]
+    rotate_key: bool,
+    /// The device that makes it [default: one that answers now].
+    #[arg(long, value_name = "FINGERPRINT")]
+    maker: Option<String>,
+    /// A domain key is forgotten. What is still wrapped by it is lost for ever.
+    #[arg(long, value_name = "NUMBER")]
+    remove_key: Vec<u32>,
+    /// Another domain gets multi-Region keys: as its `kmsctl domain show` names it; repeatable.
+    #[arg(long, value_name = "DOMAIN")]
+    add_peer: Vec<String>,
+    /// Another domain gets them no more; repeatable.
+    #[arg(long, value_name = "DOMAIN")]
+    remove_peer: Vec<String>,
+    /// Results may be sealed to environments that these vouch for, and no others: aws-nitro, a root
+    /// certificate in PEM, or none; repeatable.
+    #[arg(long, value_name = "ROOT")]
+    attestation_root: Vec<String>,
+    /// A device erases every secret.
+    #[arg(long, value_name = "FINGERPRINT")]
+    zeroise: Option<String>,
+}
+
+pub(super) fn run(
+    propose: &Propose,
+    place: &Place,
+    output: &mut Output<'_>,
+) -> Result<Outcome, Failure> {
+    // Before the domain's own devices are started, which may be the same.
+    let joiners = propose.add_device.iter().map(|text| joiner(text, place));
+    let joiners = joiners.collect::<Result<Vec<_>, _>>()?;
+    let found = place.reach()?.found()?;
+    let roots = match propose.attestation_root.as_slice() {
+        [none] if none == "none" => Vec::new(),
+        roots => fingerprints(roots)?.concat(),
+    };
+    let changes = propose.changes(&found, joiners, &roots)?;
+    if changes.is_empty() {
+        return Err(Failure("nothing is proposed; name a change, see --help".to_owned()));
+    }
+    let ceremony = Ceremony::change(found.state, &changes)
+        .map_err(|code| Failure(format!("this cannot be proposed: {code}")))?;
+    save_new(&ceremony, &propose.output)?;
+    written(&propose.output, &ceremony, output)
+}
+
+impl Propose {
+    fn changes<'r>(
+        &self,
+        Found { state, present, .. }: &Found,
+        joiners: Vec<Change<'r>>,
+        roots: &'r [u8],
+    ) -> Result<Vec<Change<'r>>, Failure> {
+        let mut changes = Vec::new();
+        match self.device_ca.as_deref() {
+            None => {}
+            Some("none") => changes.push(Change::SetDeviceCa(None)),
+            Some(file) => {
+                let ca = read_public(file.as_ref(), KeyPurpose::DeviceCa)?.key;
+                changes.push(Change::SetDeviceCa(Some(ca)));
+            }
+        }
+        changes.extend(joiners);
+        let removed = self.remove_device.iter().map(|text| device(state, text));
+        let removed = removed.collect::<Result<Vec<_>, _>>()?;
+        changes.extend(removed.iter().copied().map(Change::RemoveMember));
+        let hosts = [(&self.add_host, Role::CryptoUser), (&self.add_auditor, Role::Auditor)];
+        for (keys, role) in hosts {
+            for text in keys {
+                changes.push(Change::AddHost(Host { key: host_key(text)?, role }));
+            }
+        }
+        for text in &self.remove_host {
+            let all = state.hosts.iter().map(|host| *host.key.host_id().as_bytes());
+            changes.push(Change::RemoveHost(HostId(named(text, all, "host")?)));
+        }
+        let operators = [
+            (&self.add_operator, OperatorRole::Operator),
+            (&self.add_security_officer, OperatorRole::SecurityOfficer),
+        ];
+        for (files, role) in operators {
+            for file in files {
+                let key = read_public(file, KeyPurpose::Operator)?.key;
+                changes.push(Change::AddOperator(Operator { key, role }));
+            }
+        }
+        for text in &self.remove_operator {
+            let all = state.operators.iter().map(|operator| *operator.id().as_bytes());
+            changes.push(Change::RemoveOperator(OperatorId(named(text, all, "operator")?)));
+        }
+        if !self.quorum.is_empty() || self.emulated_members.is_some() {
+            changes.push(Change::SetRules(self.rules(state.rules)?));
+        }
+        if self.rotate_key || !removed.is_empty() {
+            let maker = match &self.maker {
+                Some(text) => device(state, text)?,
+                None => {
+                    let able =
+                        |id: &&DeviceId| state.member(**id).is_some() && !removed.contains(id);
+                    let advice = "no device of the domain that could make a new domain key answers now; \
+                                  name one: --maker FINGERPRINT";
+                    *present.iter().find(able).ok_or_else(|| Failure(advice.to_owned()))?
+                }
+            };
+            changes.push(Change::RotateKey { maker });
+        }
+        changes.extend(self.remove_key.iter().copied().map(Change::RemoveKey));
+        for text in &self.add_peer {
+            changes.push(Change::AddPeer(text.parse::<PeerText>()?.0));
+        }
+        for text in &self.remove_peer {
+            let all = state.peers.iter().map(|peer| *peer.domain.as_bytes());
+            changes.push(Change::RemovePeer(DomainId(named(text, all, "peer")?)));
+        }
+        if !self.attestation_root.is_empty() {
+            changes.push(Change::SetRoots(Bytes(roots)));
+        }
+        if let Some(text) = &self.zeroise {
+            changes.push(Change::Zeroise(device(state, text)?));
+        }
+        Ok(changes)
+    }
+
+    fn rules(&self, mut rules: Rules) -> Result<Rules, Failure> {
+        for text in &self.quorum {
+            let malformed = || {
+                Failure(format!(
+                    "{text:?} is no quorum; write 3, keys=2, or keys=2+1 with an officer"
+                ))
+            };
+            let (class, rule) = match text.split_once('=') {
+                None => (None, text.as_str()),
+                Some((class, rule)) => (Some(class_of(class).ok_or_else(malformed)?), rule),
+            };
+            let (total, officers) = rule.split_once('+').unwrap_or((rule, "0"));
+            let number = |text: &str| text.parse::<u8>().map_err(|_| malformed());
+            let rule = Rule { total: number(total)?, officers: number(officers)? };
+            for (row, of) in rules.quorum.iter_mut().zip(Class::ALL) {
+                if class.is_none_or(|class| class == of) {
+                    *row = rule;
+                }
+            }
+        }
+        if let Some(may) = self.emulated_members {
+            rules.emulated_members = may;
+        }
+        Ok(rules)
+    }
+}
+
+fn class_of(name: &str) -> Option<Class> {
+    Some(match name {
+        "members" => Class::Members,
+        "hosts" => Class::Hosts,
+        "rules" => Class::Rules,
+        "keys" => Class::Keys,
+        "peers" => Class::Peers,
+        "roots" => Class::Roots,
+        "zeroise" => Class::Zeroise,
+        _ => return None,
+    })
+}
+
+fn yes_or_no(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("it is yes or no"),
+    }
+}
+
+/// A device that is to join.
+fn joiner(text: &str, place: &Place) -> Result<Change<'static>, Failure> {
+    if is_file(text) {
+        let CertificateFile { identity, certificate } = CertificateFile::load(text.as_ref())?;
+        let kind = certificate.kind;
+        return Ok(Change::AddMember { identity, kind, certificate: Some(certificate) });
+    }
+    let of = |device: &Device| Change::AddMember {
+        identity: *device.identity(),
+        kind: host_driver::provision::kind_of(&device.info().board),
+        certificate: None::<hsm_protocol::domain::Certificate>,
+    };
+    if let Ok(Endpoint::Line(line)) = text.parse::<Endpoint>() {
+        return Ok(of(&Device::open(&*line.connector(), None, Options::default())?));
+    }
+    let Single { device, .. } = place.single(text)?;
+    Ok(of(&device))
+}
+
+fn device(state: &DomainState, text: &str) -> Result<DeviceId, Failure> {
+    let all = state.members.iter().map(|member| *member.device_id().as_bytes());
+    Ok(DeviceId(named(text, all, "device")?))
+}
+
+/// The one id that begins so, in groups or not.
+fn named(text: &str, all: impl Iterator<Item = [u8; 16]>, what: &str) -> Result<[u8; 16], Failure> {
+    let prefix: String = text.chars().filter(|c| *c != '-').collect::<String>().to_lowercase();
+    let mut fitting = all.filter(|id| !prefix.is_empty() && hex::encode(id).starts_with(&prefix));
+    match (fitting.next(), fitting.next()) {
+        (Some(id), None) => Ok(id),
+        (None, _) => Err(Failure(format!(
+            "the domain has no {what} {text:?}; `kmsctl domain show` lists what it has"
+        ))),
+        (Some(_), Some(_)) => Err(Failure(format!(
+            "several fingerprints of a {what} begin with {text}; give more of it"
+        ))),
+    }
+}

@@ -1,0 +1,257 @@
+//! The devices of a domain, as ceremonies reach them: by the daemon that uses them, or, where none runs,
+//! themselves.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use host_driver::CallError;
+use host_driver::ceremony;
+use host_driver::device::{Device, Options};
+use hsm_protocol::command::replica::{DomainKeyInfo, ReplicationKey};
+use hsm_protocol::domain::DomainState;
+use hsm_protocol::{AuditTag, DeviceId};
+
+use super::super::management::{Account, STRONGROOM};
+use super::super::{Failure, say};
+use crate::ceremony::PeerText;
+use crate::config::Link;
+use crate::daemon::{DaemonError, DataDir};
+use crate::devices::{self, Ballots, Devices, DevicesConfig, HostKeys};
+use crate::hex;
+use crate::key::identifier::is_region;
+use crate::loss::is_own;
+
+/// How long a device of the data directory may take to boot.
+const BOOT: Duration = Duration::from_secs(30);
+
+/// Which domain is meant.
+#[derive(Debug, clap::Args)]
+pub(in super::super) struct Place {
+    #[command(flatten)]
+    account: Account,
+    /// Region whose domain it is.
+    #[arg(long, global = true, default_value = "us-east-1")]
+    region: String,
+    /// Firmware image for qemu devices.
+    #[arg(long, global = true, value_name = "FILE", env = "STRONGROOM_FIRMWARE")]
+    firmware: Option<PathBuf>,
+}
+
+/// Who takes a ballot.
+pub(super) enum Reached<'p> {
+    /// The devices themselves.
+    Devices(Opened),
+    /// The daemon that uses them.
+    Daemon(&'p Account, &'p str),
+}
+
+/// A domain as it is.
+pub(super) struct Found {
+    pub(super) state: DomainState,
+    /// What others know it by.
+    pub(super) info: DomainKeyInfo,
+    /// Its devices that answer now.
+    pub(super) present: Vec<DeviceId>,
+}
+
+/// Devices that are used by nobody else meanwhile.
+pub(super) struct Opened {
+    devices: Vec<Device>,
+    ballots: Ballots,
+    _running: Devices,
+    _lock: DataDir,
+}
+
+impl Place {
+    /// The data directory.
+    pub(super) fn data(&self) -> Result<PathBuf, Failure> {
+        self.account.data_dir()
+    }
+
+    /// The Region.
+    pub(super) fn region(&self) -> Result<&str, Failure> {
+        match is_region(&self.region) {
+            true => Ok(&self.region),
+            false => Err(Failure(format!("{:?} is no Region name like us-east-1", self.region))),
+        }
+    }
+
+    /// How these devices are started.
+    pub(super) fn config(&self, hsms: Vec<String>) -> Result<DevicesConfig, Failure> {
+        Ok(DevicesConfig {
+            data: self.data()?,
+            region: self.region()?.to_owned(),
+            hsms,
+            firmware: self.firmware.clone(),
+            link: Link::default(),
+            roots: None,
+        })
+    }
+
+    /// Reaches the domain: a kmsd that runs on the data directory, or its devices.
+    pub(super) fn reach(&self) -> Result<Reached<'_>, Failure> {
+        let (data, region) = (self.data()?, self.region()?);
+        let lock = match DataDir::open(&data) {
+            Ok(lock) => lock,
+            Err(DaemonError::InUse(_)) => return Ok(Reached::Daemon(&self.account, region)),
+            Err(error) => return Err(error.into()),
+        };
+        let known = devices::devices_of(&data, region)?;
+        let names: Vec<&str> = known.iter().map(|(line, _)| line.as_str()).collect();
+        if names.is_empty() {
+            return Err(Failure(format!(
+                "no device of {region} is known in {}; name the daemon's data directory with --data \
+                 DIR, or found a domain: kmsctl domain init",
+                data.display()
+            )));
+        }
+        let running = Devices::start(&self.config(hsms_of(&names))?)?;
+        let keys = HostKeys::of_data(&data)?;
+        let mut opened = Vec::new();
+        let mut reasons = Vec::new();
+        for line in running.lines().iter().filter(|line| names.contains(&line.name.as_str())) {
+            match open(line, &keys) {
+                Ok(device) if known.iter().any(|(_, id)| *id == device.id().to_string()) => {
+                    opened.push(device);
+                }
+                Ok(device) => reasons.push(format!(
+                    "{} leads to another device than it did: {}",
+                    line.name,
+                    device.id()
+                )),
+                Err(error) => reasons.push(format!("{}: {error}", line.name)),
+            }
+        }
+        if opened.is_empty() {
+            return Err(Failure(format!("no device answers: {}", reasons.join("; "))));
+        }
+        for reason in reasons {
+            say(format_args!("{reason}; it follows when it is in service again"));
+        }
+        let ballots = Ballots::of_data(&data, region);
+        Ok(Reached::Devices(Opened { devices: opened, ballots, _running: running, _lock: lock }))
+    }
+}
+
+/// Values of `--hsm` for lines that are known by these names.
+fn hsms_of(names: &[&str]) -> Vec<String> {
+    let count = |kind: &str| {
+        let numbers = names.iter().filter_map(|name| name.strip_prefix(kind)?.parse::<u16>().ok());
+        numbers.max().map(|last| last + 1)
+    };
+    let own = [("soft", count("soft-")), ("qemu", count("qemu-"))];
+    let own = own.into_iter().filter_map(|(kind, count)| Some(format!("{kind}:{}", count?)));
+    let lines = names.iter().filter(|name| name.contains(':'));
+    own.chain(lines.map(|name| (*name).to_owned())).collect()
+}
+
+fn open(line: &devices::Line, keys: &HostKeys) -> Result<Device, CallError> {
+    let device = introduced(line)?;
+    device.authenticate(&keys.user)?;
+    Ok(device)
+}
+
+/// A device that has said who it is. One that runs here may be booting.
+fn introduced(line: &devices::Line) -> Result<Device, CallError> {
+    let patience = if is_own(&line.name) { BOOT } else { Duration::ZERO };
+    let by = Instant::now() + patience;
+    loop {
+        match Device::open(&*line.connector, None, Options::default()) {
+            Err(CallError::LinkDown { .. }) if Instant::now() < by => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+impl Reached<'_> {
+    /// The domain as it is.
+    pub(super) fn found(&self) -> Result<Found, Failure> {
+        match self {
+            Self::Devices(Opened { devices, ballots, .. }) => {
+                let all: Vec<&Device> = devices.iter().collect();
+                let first = all.first().ok_or_else(|| Failure("there is no device".to_owned()))?;
+                ceremony::follow(first, ballots, &all[1..])?;
+                let info = first.call_blocking(&ReplicationKey, AuditTag::default())?.response()?;
+                let present = devices.iter().map(Device::id).collect();
+                Ok(Found { state: first.domain_state()?, info, present })
+            }
+            Self::Daemon(account, region) => {
+                let asked = [("RegionName", Some(*region))];
+                let answer = account.call(STRONGROOM, "DescribeDomain", &asked)?;
+                let malformed = || Failure("the daemon's answer cannot be read".to_owned());
+                let state = answer["State"].as_str().ok_or_else(malformed)?;
+                let state = STANDARD.decode(state).map_err(|_| malformed())?;
+                let peer = answer["Peer"].as_str().ok_or_else(malformed)?;
+                let present = answer["InService"].as_str().unwrap_or_default().split(',');
+                let present = present.filter_map(|id| hex::decode(id).map(DeviceId)).collect();
+                let info = peer.parse::<PeerText>()?.0;
+                Ok(Found { state: DomainState::decode(&state)?, info, present })
+            }
+        }
+    }
+
+    /// Hands a ballot over; the version that the domain has then.
+    pub(super) fn submit(&self, ballot: &[u8]) -> Result<u32, Failure> {
+        match self {
+            Self::Devices(Opened { devices, ballots, .. }) => {
+                let devices: Vec<&Device> = devices.iter().collect();
+                Ok(ceremony::submit(&devices, ballot, ballots)?.version)
+            }
+            Self::Daemon(account, region) => {
+                let text = STANDARD.encode(ballot);
+                let asked = [("RegionName", Some(*region)), ("Ballot", Some(text.as_str()))];
+                let answer = account.call(STRONGROOM, "ChangeDomain", &asked)?;
+                let version = answer["Version"].as_str().and_then(|text| text.parse().ok());
+                version.ok_or_else(|| Failure("the daemon's answer cannot be read".to_owned()))
+            }
+        }
+    }
+}
+
+/// The only device of a value of `--hsm`, made now if the data directory does not have it yet.
+pub(super) struct Single {
+    pub(super) device: Device,
+    pub(super) name: String,
+    pub(super) devices: Devices,
+    pub(super) lock: DataDir,
+}
+
+impl Place {
+    /// Opens a device that is not in service.
+    pub(super) fn single(&self, hsm: &str) -> Result<Single, Failure> {
+        let lock = DataDir::open(&self.data()?)?;
+        let mut names = vec![hsm];
+        let mut wanted = hsm.to_owned();
+        if hsm == "soft" || hsm == "qemu" {
+            wanted = format!("{hsm}-0");
+            names = vec![wanted.as_str()];
+        }
+        let devices = Devices::start(&self.config(hsms_of(&names))?)?;
+        let line = devices.lines().iter().find(|line| line.name == wanted);
+        let Some(line) = line.cloned() else {
+            return Err(Failure(format!(
+                "{hsm:?} is not one device; write serial:PATH, tcp:HOST:PORT, unix:PATH, soft-0 or qemu-0"
+            )));
+        };
+        devices.may_be_made(&line);
+        let device = introduced(&line)?;
+        Ok(Single { device, name: wanted, devices, lock })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_started_by_their_names() {
+        let of = |names: &[&str]| hsms_of(names);
+        assert_eq!(of(&["soft-0"]), ["soft:1"]);
+        assert_eq!(of(&["soft-2", "qemu-0", "tcp:h:1"]), ["soft:3", "qemu:1", "tcp:h:1"]);
+        assert!(of(&[]).is_empty());
+    }
+}

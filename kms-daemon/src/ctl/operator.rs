@@ -1,0 +1,217 @@
+//! `kmsctl operator` and `kmsctl device-ca`: keys of people, in files under a passphrase.
+
+use std::path::{Path, PathBuf};
+
+use host_driver::OperatorKey;
+use host_driver::device::{Device, Options};
+use host_driver::endpoint::Endpoint;
+use hsm_protocol::domain::DeviceKind;
+use serde::Serialize;
+
+use super::passphrase::KeyPassphrase;
+use super::{Failure, Outcome, Output};
+use crate::ceremony::{CertificateFile, KeyFile, KeyPurpose, PublicText, fingerprint};
+use crate::durable;
+
+/// Keys of operators.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Make an operator's key: FILE, closed by a passphrase, and its public half in FILE with the ending
+    /// .pub. Make it where it is to stay; only the .pub leaves.
+    New(New),
+    /// Print the public half of a key, and the fingerprint that domains and people know it by.
+    Show(Show),
+}
+
+/// Keys that vouch for devices.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum CaCommand {
+    /// Make the key of a device CA: FILE, closed by a passphrase, and its public half in FILE with the
+    /// ending .pub. Keep FILE offline.
+    New(New),
+    /// Print the public half of a key, and its fingerprint.
+    Show(Show),
+    /// Certify a device: what it is, by the word of who looks at it and compares its fingerprint.
+    Certify {
+        /// Line to the device: serial:PATH, tcp:HOST:PORT or unix:PATH.
+        #[arg(value_name = "HSM")]
+        line: String,
+        /// Go on only if it is this device.
+        #[arg(long, value_name = "FINGERPRINT")]
+        device: String,
+        /// The CA's key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        #[command(flatten)]
+        passphrase: KeyPassphrase,
+        /// What it is.
+        #[arg(long, value_enum)]
+        kind: Kind,
+        /// Where to write the certificate; there must be no such file.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+/// What a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Kind {
+    /// A microcontroller of its own.
+    Hardware,
+    /// An emulated machine.
+    Emulated,
+    /// A part of a daemon.
+    InProcess,
+}
+
+impl From<Kind> for DeviceKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Hardware => Self::Hardware,
+            Kind::Emulated => Self::Emulated,
+            Kind::InProcess => Self::InProcess,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct New {
+    /// Where to write the key; there must be no such file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    passphrase: KeyPassphrase,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    /// The key, or its .pub.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_file: Option<PathBuf>,
+    public: String,
+    fingerprint: String,
+}
+
+pub(super) fn run(command: &Command, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    match command {
+        Command::New(new) => make(KeyPurpose::Operator, new, output),
+        Command::Show(show) => print(KeyPurpose::Operator, show, output),
+    }
+}
+
+pub(super) fn run_ca(command: &CaCommand, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    match command {
+        CaCommand::New(new) => make(KeyPurpose::DeviceCa, new, output),
+        CaCommand::Show(show) => print(KeyPurpose::DeviceCa, show, output),
+        CaCommand::Certify { line, device, key, passphrase, kind, output: path } => {
+            let Endpoint::Line(found) = line.parse()? else {
+                return Err(Failure(format!(
+                    "{line} is a device within a daemon, and no device CA should vouch for it"
+                )));
+            };
+            let reached = Device::open(&*found.connector(), None, Options::default())?;
+            let id = reached.id().to_string();
+            if !device.eq_ignore_ascii_case(&id) {
+                return Err(Failure(format!(
+                    "{line} leads to device {id}, not to {device}; nothing was certified"
+                )));
+            }
+            let file = KeyFile::load(key, KeyPurpose::DeviceCa)?;
+            let ca = file.open(&passphrase.read(key)?, key)?;
+            let made = CertificateFile::certify(&ca, reached.identity(), (*kind).into())?;
+            made.save(path)?;
+            let told = Certified { device: id, kind: (*kind).into(), file: path.clone() };
+            output.print(&told, |out, told| {
+                writeln!(out, "device {} is certified as {:?}", told.device, told.kind)?;
+                writeln!(out, "  {}", told.file.display())
+            })?;
+            Ok(Outcome::Good)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Certified {
+    device: String,
+    kind: DeviceKind,
+    file: PathBuf,
+}
+
+fn make(
+    purpose: KeyPurpose,
+    New { file, passphrase }: &New,
+    output: &mut Output<'_>,
+) -> Result<Outcome, Failure> {
+    let public_file = file.with_extension("pub");
+    for path in [file, &public_file] {
+        if path.exists() {
+            return Err(Failure(format!("{} exists and is not replaced", path.display())));
+        }
+    }
+    let passphrase = passphrase.read_new(file)?;
+    let key = OperatorKey::generate();
+    KeyFile::close(purpose, &key, &passphrase)?.save(file)?;
+    let public = PublicText { purpose, key: key.public() };
+    durable::write(&public_file, format!("{public}\n").as_bytes(), 0o644)?;
+    shown(public, Some((file.clone(), public_file)), output)
+}
+
+fn print(
+    purpose: KeyPurpose,
+    Show { file }: &Show,
+    output: &mut Output<'_>,
+) -> Result<Outcome, Failure> {
+    let public = match read_public(file, purpose) {
+        Ok(public) => public,
+        Err(failure) => match KeyFile::load(file, purpose) {
+            Ok(key) => PublicText { purpose, key: key.public() },
+            Err(_) => return Err(failure),
+        },
+    };
+    shown(public, None, output)
+}
+
+/// The public key in a `.pub` file.
+pub(super) fn read_public(path: &Path, purpose: KeyPurpose) -> Result<PublicText, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure(format!("cannot read {}: {error}", path.display())))?;
+    let public: PublicText =
+        text.parse().map_err(|error| Failure(format!("{}: {error}", path.display())))?;
+    match public.purpose == purpose {
+        true => Ok(public),
+        false => Err(Failure(format!("{} is a key for something else", path.display()))),
+    }
+}
+
+fn shown(
+    public: PublicText,
+    files: Option<(PathBuf, PathBuf)>,
+    output: &mut Output<'_>,
+) -> Result<Outcome, Failure> {
+    let (file, public_file) = files.unzip();
+    let id = public.key.operator_id();
+    let shown = Shown {
+        file,
+        public_file,
+        public: public.to_string(),
+        fingerprint: fingerprint(id.as_bytes()),
+    };
+    output.print(&shown, |out, shown| {
+        if let (Some(file), Some(public)) = (&shown.file, &shown.public_file) {
+            writeln!(out, "key          {} (only its passphrase opens it)", file.display())?;
+            writeln!(out, "public half  {}", public.display())?;
+        }
+        writeln!(out, "{}", shown.public)?;
+        writeln!(out, "fingerprint  {}", shown.fingerprint)
+    })?;
+    Ok(Outcome::Good)
+}

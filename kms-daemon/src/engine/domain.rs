@@ -1,0 +1,155 @@
+//! The domain of the devices, and changes of it.
+
+use std::sync::Arc;
+
+use host_driver::ceremony::{self, CeremonyError, Ledger};
+use host_driver::device::Device;
+use host_driver::{CallError, OperatorKey, Pool};
+use hsm_protocol::command::replica::DomainKeyInfo;
+use hsm_protocol::domain::{Change, DomainState};
+use hsm_protocol::{DeviceId, DomainId};
+
+use super::{Busy, Engine, refusal};
+use crate::ceremony::PeerText;
+use crate::error::{Exception, KmsError};
+
+/// Tries of a change that others interfere with.
+const MAX_TRIES: usize = 8;
+
+/// A domain as its devices have it.
+#[derive(Debug, Clone)]
+pub struct DomainFound {
+    /// Its state.
+    pub state: DomainState,
+    /// Its devices that are in service.
+    pub present: Vec<DeviceId>,
+}
+
+impl Engine {
+    /// The domain of the devices.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if no device answers now.
+    pub async fn domain(&self) -> Result<DomainFound, KmsError> {
+        self.apart(|pool| {
+            let devices = pool.devices();
+            let first = devices.first().ok_or_else(none)?;
+            let present = devices.iter().map(|device| device.id()).collect();
+            Ok(DomainFound { state: first.domain_state()?, present })
+        })
+        .await
+    }
+
+    /// Hands a ballot over to the devices in service; the others follow. The state that it leads to.
+    ///
+    /// # Errors
+    /// `Exception::Validation` if it cannot be made, or too few have signed it;
+    /// `Exception::DependencyTimeout` if no device answers now.
+    pub async fn change_domain(
+        &self,
+        ballot: Vec<u8>,
+        ledger: Arc<dyn Ledger + Send + Sync>,
+    ) -> Result<DomainState, KmsError> {
+        self.apart(move |pool| {
+            let devices = pool.devices();
+            let devices: Vec<&Device> = devices.iter().map(AsRef::as_ref).collect();
+            match devices.as_slice() {
+                [] => Err(none()),
+                devices => ceremony::submit(devices, &ballot, &*ledger),
+            }
+        })
+        .await
+    }
+
+    /// Sees to it that every device in service exchanges multi-Region keys with the domain `peer`. Where
+    /// `operator` rules alone, it approves the domain if that is not done yet.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if no device answers now; `Exception::UnsupportedOperation` if
+    /// other operators have to approve it.
+    pub async fn approve(
+        &self,
+        peer: &DomainKeyInfo,
+        operator: OperatorKey,
+        ledger: Arc<dyn Ledger + Send + Sync>,
+    ) -> Result<(), KmsError> {
+        let peer = *peer;
+        self.apart_or(
+            move |pool| approve(pool, &peer, &operator, &*ledger),
+            |domain| {
+                let text = format!(
+                    "The operators of the domain {domain} have not approved that multi-Region keys are \
+                     exchanged with the domain {}. They do so with: kmsctl domain propose --add-peer {}",
+                    peer.domain,
+                    PeerText(peer)
+                );
+                KmsError::new(Exception::UnsupportedOperation, text)
+            },
+        )
+        .await
+    }
+
+    async fn apart<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Pool) -> Result<T, CeremonyError> + Send + 'static,
+    ) -> Result<T, KmsError> {
+        self.apart_or(run, |domain| KmsError::internal(CeremonyError::NotOurs(domain))).await
+    }
+
+    /// Runs what blocks; `not_ours` is the refusal where other operators rule.
+    async fn apart_or<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Pool) -> Result<T, CeremonyError> + Send + 'static,
+        not_ours: impl FnOnce(DomainId) -> KmsError,
+    ) -> Result<T, KmsError> {
+        let pool = self.pool();
+        let done = tokio::task::spawn_blocking(move || run(&pool)).await;
+        done.map_err(KmsError::internal)?.map_err(|error| match error {
+            CeremonyError::Call(error) => refusal(error, Busy::DependencyTimeout),
+            CeremonyError::NotOurs(domain) => not_ours(domain),
+            CeremonyError::Invalid(_) | CeremonyError::Overtaken => {
+                KmsError::new(Exception::Validation, error.to_string())
+            }
+            CeremonyError::Ledger(_) => KmsError::internal(error),
+        })
+    }
+}
+
+fn none() -> CeremonyError {
+    CallError::Unavailable { reason: "none is in service now".into() }.into()
+}
+
+/// Blocks.
+fn approve(
+    pool: &Pool,
+    peer: &DomainKeyInfo,
+    operator: &OperatorKey,
+    ledger: &dyn Ledger,
+) -> Result<(), CeremonyError> {
+    let mut outcome = Err(none());
+    for _ in 0..MAX_TRIES {
+        let devices = pool.devices();
+        let devices: Vec<&Device> = devices.iter().map(AsRef::as_ref).collect();
+        if devices.is_empty() {
+            break;
+        }
+        let mut is_approved = true;
+        for device in &devices {
+            if !device.domain_state()?.approves(peer) {
+                // It may only have missed the change.
+                ceremony::follow(device, ledger, &devices)?;
+                is_approved &= device.domain_state()?.approves(peer);
+            }
+        }
+        if is_approved {
+            return Ok(());
+        }
+        outcome = ceremony::change(&devices, &[Change::AddPeer(*peer)], operator, ledger);
+        match outcome {
+            // What the other one did may have been the same.
+            Err(CeremonyError::Overtaken) => {}
+            outcome => return outcome.map(drop),
+        }
+    }
+    outcome.map(drop)
+}
