@@ -15,6 +15,7 @@
 //! | [`moto`] | an S3-compatible service of other people's |
 //! | [`programs`] | programs of other people's: Terraform, Ansible, OpenBao, MongoDB's driver |
 //! | [`browser`] | a page in a headless Chromium |
+//! | [`ballots`] | domains that are founded and changed without files |
 //! | [`testbed`] | a device on each line a host can reach it by |
 //! | [`enclave`] | an attested environment: documents, and what is sealed to it |
 //! | [`emulator`] | a QEMU device to boot, connect and kill |
@@ -31,6 +32,7 @@
 //! What is missing fails a test, with the command that provides it. Only a program that no package
 //! registry has, or a browser, may be missing: [`programs::skip`] says so where nobody can miss it.
 
+pub mod ballots;
 pub mod browser;
 pub mod calls;
 pub mod client;

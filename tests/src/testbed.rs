@@ -7,16 +7,20 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use host_driver::OperatorKey;
+use host_driver::ceremony;
 use host_driver::device::{Device, Options};
 use host_driver::host_key::HostKey;
+use host_driver::provision::{Goal, Plan, ProvisionError, provision};
 use host_driver::transport::loopback::{self, Loopback};
-use host_driver::transport::{Transport, TransportError};
+use host_driver::transport::{Connector, Transport, TransportError};
 pub use hsm_firmware::board::host::Registry;
 use hsm_firmware::board::host::{Config, FlashImage, HostDevice};
-use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
+use hsm_protocol::domain::{Change, DomainState};
 use hsm_protocol::{AuditTag, ModuleState, Role};
 use tempfile::TempDir;
 
+use crate::ballots::Ballots;
 use crate::emulator::{Attachment, Emulator};
 use crate::patience::PATIENCE;
 use crate::wire::Wire;
@@ -63,15 +67,47 @@ impl Running {
     }
 }
 
-/// The host keys that a provisioned device knows.
+/// Who rules and who uses the domain of a provisioned device.
 #[derive(Debug)]
 pub struct Hosts {
-    /// Enrolled by trust on first use.
-    pub provisioner: HostKey,
+    /// Its one operator.
+    pub operator: OperatorKey,
     /// May use keys.
     pub user: HostKey,
     /// May read the audit chain.
     pub auditor: HostKey,
+    /// How the domain came to its state.
+    pub ballots: Ballots,
+}
+
+impl Hosts {
+    /// Keys that no device knows yet.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self {
+            operator: OperatorKey::generate(),
+            user: HostKey::generate(),
+            auditor: HostKey::generate(),
+            ballots: Ballots::default(),
+        }
+    }
+
+    /// Changes the domain of a device, which has a session of a host.
+    ///
+    /// # Panics
+    /// If the device does not.
+    pub fn change(&self, device: &Device, changes: &[Change<'_>]) -> DomainState {
+        ceremony::change(&[device], changes, &self.operator, &self.ballots).expect("changed")
+    }
+
+    /// The ballot for a change of a state, signed.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn ballot(&self, state: &DomainState, changes: &[Change<'_>]) -> Vec<u8> {
+        crate::ballots::ballot(&self.operator, state, changes).0
+    }
 }
 
 impl Testbed {
@@ -217,37 +253,46 @@ impl Testbed {
         device
     }
 
-    /// Provisions a fresh device up to, but without, a domain.
-    ///
-    /// # Panics
-    /// If it is not fresh.
-    #[must_use]
-    pub fn initialise(&self) -> Hosts {
-        let hosts = Hosts {
-            provisioner: HostKey::generate(),
-            user: HostKey::generate(),
-            auditor: HostKey::generate(),
-        };
-        let device = self.device_as(&hosts.provisioner);
-        device.call_blocking(&Initialise, TAG).expect("a fresh device");
-        device.authenticate(&hosts.provisioner).expect("enrolled");
-        for (key, role) in [(&hosts.user, Role::CryptoUser), (&hosts.auditor, Role::Auditor)] {
-            let enrol = EnrolHost { key: key.public(), role };
-            device.call_blocking(&enrol, TAG).expect("a provisioner may enrol");
-        }
-        hosts
-    }
-
     /// Provisions a fresh device as the first of a new domain.
     ///
     /// # Panics
     /// If it is not fresh.
     #[must_use]
     pub fn provision(&self) -> Hosts {
-        let hosts = self.initialise();
-        let device = self.device_as(&hosts.provisioner);
-        device.call_blocking(&CreateDomain, TAG).expect("a provisioner may");
+        let hosts = Hosts::generate();
+        self.enter(&hosts, Goal::Create("tests")).expect("a fresh device");
         hosts
+    }
+
+    /// Lets a fresh device join the domain of these devices.
+    ///
+    /// # Panics
+    /// If it is not fresh, or the domain is not ruled by `hosts`.
+    pub fn join(&self, hosts: &Hosts, members: &[&Self]) {
+        let connectors: Vec<_> = members
+            .iter()
+            .map(|member| move || -> Result<_, TransportError> { Ok(member.connect()) })
+            .collect();
+        let connectors: Vec<&dyn Connector> =
+            connectors.iter().map(|connector| connector as &dyn Connector).collect();
+        self.enter(hosts, Goal::Join(&connectors)).expect("a fresh device");
+    }
+
+    fn enter(&self, hosts: &Hosts, goal: Goal<'_>) -> Result<(), ProvisionError> {
+        let connector = || -> Result<_, TransportError> { Ok(self.connect()) };
+        let plan = Plan {
+            operator: &hosts.operator,
+            host: &hosts.user,
+            hosts: &[
+                (hosts.user.public(), Role::CryptoUser),
+                (hosts.auditor.public(), Role::Auditor),
+            ],
+            goal,
+            roots: None,
+            ledger: &hosts.ballots,
+            options: Options { patience: PATIENCE, deadline: PATIENCE },
+        };
+        provision(&connector, &plan, &mut |_| {}).map(drop)
     }
 }
 

@@ -2,14 +2,15 @@
 //!
 //! The benchmark counts their instructions, a test their stack and heap.
 
+use host_driver::Reply;
 use host_driver::device::Device;
-use host_driver::{HostKey, Reply};
 use hsm_core::algorithm::{self, PORTABLE};
 use hsm_core::secret::SecretBuf;
 use hsm_protocol::audit::LogPosition;
 use hsm_protocol::command::{
     Command, agree, attest, audit, cipher, import, key, mac, random, replica, session, sign, system,
 };
+use hsm_protocol::domain::Change;
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, MessageType, WrappingAlgorithm,
 };
@@ -19,6 +20,7 @@ use hsm_protocol::{AuditTag, Bytes, KeyId};
 use crate::calls::{outcome, prepare};
 use crate::enclave::{Enclave, rsa_private_key};
 use crate::importer::Importer;
+use crate::testbed::{Hosts, Line, Registry, TAG, Testbed};
 
 /// Devices have no clock; this is the host's.
 const NOW: u64 = 1_780_000_000_000;
@@ -35,16 +37,16 @@ pub struct Workload<'d> {
     device: &'d Device,
     /// Of an enclave that the device trusts.
     document: Vec<u8>,
-    /// Approves domains.
-    provisioner: &'d HostKey,
+    /// Rules the device's domain.
+    hosts: &'d Hosts,
 }
 
 impl<'d> Workload<'d> {
-    /// For a device in operation whose session is a crypto user's, and which trusts the root of
-    /// `enclave` and `provisioner`.
+    /// For a device in operation whose session is a crypto user's, which trusts the root of
+    /// `enclave`, and whose domain `hosts` rules.
     #[must_use]
-    pub fn new(device: &'d Device, provisioner: &'d HostKey, enclave: &Enclave) -> Self {
-        Self { device, document: enclave.attest(NOW), provisioner }
+    pub fn new(device: &'d Device, hosts: &'d Hosts, enclave: &Enclave) -> Self {
+        Self { device, document: enclave.attest(NOW), hosts }
     }
 
     /// Visits the commands that have to do with none of the key specs, then those of `specs`.
@@ -98,20 +100,31 @@ impl<'d> Workload<'d> {
         });
     }
 
-    /// A key from the device's domain to the same domain: no domain refuses itself.
+    /// A key from the device's domain to another one, and one from there, which is made here: the other
+    /// domain's device is in this process.
     fn replication(&self, visitor: Visitor<'_>) {
         visitor("ReplicationKey", &|| self.run(&replica::ReplicationKey));
         let own = self.call(&replica::ReplicationKey).response().expect("decodes");
-        let approval = self.provisioner.approve(&own, &own).expect("a point");
+        let other = Testbed::new(Line::Host(Registry::default()));
+        let others = other.provision();
+        let there = other.device_as(&others.user);
+        let peer = there.call_blocking(&replica::ReplicationKey, TAG).expect("a crypto user may");
+        let peer = peer.response().expect("decodes");
+        self.hosts.change(self.device, &[Change::AddPeer(peer)]);
+        others.change(&there, &[Change::AddPeer(own)]);
         let id = KeyId { multi_region: true, ..ID };
         let (spec, usage) = (KeySpec::ECC_NIST_P256, KeyUsage::SIGN_VERIFY);
-        let made = self.call(&key::GenerateKey { id, spec, usage });
+        let generate = key::GenerateKey { id, spec, usage };
+        let made = self.call(&generate);
         let token = made.response().expect("a new key").token;
-        let export = replica::ExportReplica { key: key::KeyRef { id, token }, approval };
+        let export = replica::ExportReplica { key: key::KeyRef { id, token }, peer };
         visitor("ExportReplica", &|| self.run(&export));
-        let exported = self.call(&export);
+        let made = there.call_blocking(&generate, TAG).expect("a crypto user may");
+        let token = made.response().expect("a new key").token;
+        let export = replica::ExportReplica { key: key::KeyRef { id, token }, peer: own };
+        let exported = there.call_blocking(&export, TAG).expect("approved");
         let token = exported.response().expect("a token").token;
-        let import = replica::ImportReplica { id, approval, token };
+        let import = replica::ImportReplica { id, peer, token };
         visitor("ImportReplica", &|| self.run(&import));
     }
 

@@ -1,29 +1,33 @@
 //! Every command of the device, through the driver, on every line.
 
+use host_driver::OperatorKey;
 use host_driver::audit::last_checkpoint;
+use host_driver::ceremony;
 use host_driver::device::Device;
 use host_driver::error::CallError;
 use host_driver::host_key::HostKey;
 use hsm_protocol::audit::LogPosition;
 use hsm_protocol::command::audit::{AuditEntries, AuditHead, MakeCheckpoint};
 use hsm_protocol::command::domain::{
-    CreateDomain, DomainInfo, EnrolHost, ExportDomain, Initialise, JoinDomain, ListHosts,
-    RemoveHost,
+    ChangeDomain, DescribeDomain, DomainInfo, ExportDomain, FoundDomain, JoinDomain, ReceiveKeys,
 };
 use hsm_protocol::command::key::{ExportPublicKey, GenerateKey, KeyRef};
 use hsm_protocol::command::random::Random;
 use hsm_protocol::command::session::{CloseSession, SessionInfo};
-use hsm_protocol::command::system::{SelfTest, Zeroise};
+use hsm_protocol::command::system::SelfTest;
+use hsm_protocol::domain::{Change, DeviceKind, DomainState, Host, MAX_STATE};
 use hsm_protocol::key_spec::{KEY_SPECS, KeySpec, KeyUsage};
 use hsm_protocol::{Bytes, Command, ErrorCode, KeyId, ModuleState, Role};
+use hsm_tests::ballots::{ballot, first_state};
 use hsm_tests::calls::*;
 use hsm_tests::on_every_line;
 use hsm_tests::testbed::{TAG, Testbed};
 
 on_every_line! {
-    a_fresh_device_accepts_only_its_first_provisioner,
+    a_fresh_device_takes_the_first_domain_that_it_is_given,
     each_role_may_call_its_own_commands,
     hosts_come_and_go,
+    no_ballot_but_the_operators_own_counts,
     a_second_device_joins,
     self_test_on_demand,
     zeroisation_leaves_a_fresh_device,
@@ -32,7 +36,16 @@ on_every_line! {
     sessions_are_independent,
 }
 
-fn a_fresh_device_accepts_only_its_first_provisioner(testbed: Testbed) {
+/// A first state of the device, encoded, with its one signature.
+fn founding(device: &Device, operator: &OperatorKey, user: &HostKey) -> (DomainState, Vec<u8>) {
+    let hosts = [(user.public(), Role::CryptoUser)];
+    let (state, _) = first_state(operator, device.identity(), &hosts);
+    let mut encoded = [0; MAX_STATE];
+    let encoded = state.encode(&mut encoded).expect("it is short").to_vec();
+    (state, encoded)
+}
+
+fn a_fresh_device_takes_the_first_domain_that_it_is_given(testbed: Testbed) {
     let (first, second) = (HostKey::generate(), HostKey::generate());
     let device = testbed.device();
     let status = device.status().expect("answered");
@@ -47,10 +60,9 @@ fn a_fresh_device_accepts_only_its_first_provisioner(testbed: Testbed) {
     let generate =
         GenerateKey { id, spec: KeySpec::HMAC_256, usage: KeyUsage::GENERATE_VERIFY_MAC };
     for code in [
-        refusal(&device, &CreateDomain),
-        refusal(&device, &DomainInfo),
-        refusal(&device, &ListHosts),
-        refusal(&device, &Zeroise),
+        refusal(&device, &ChangeDomain { ballot: Bytes(&[]) }),
+        refusal(&device, &ExportDomain { member: device.id() }),
+        refusal(&device, &DescribeDomain),
         refusal(&device, &SelfTest),
         refusal(&device, &generate),
         refusal(&device, &ExportPublicKey { key }),
@@ -62,9 +74,22 @@ fn a_fresh_device_accepts_only_its_first_provisioner(testbed: Testbed) {
         device.authenticate(&first).expect("anybody may shake hands");
     }
 
-    device.call_blocking(&Initialise, TAG).expect("the first host becomes provisioner");
-    assert_eq!(device.authenticate(&first).expect("enrolled").role, Role::Provisioner);
-    assert_eq!(device.status().expect("answered").state, ModuleState::Initialised);
+    // Founded by the operators of its own first state, and nobody else.
+    let operator = OperatorKey::generate();
+    let (state, encoded) = founding(&device, &operator, &first);
+    let found = |votes| FoundDomain { state: Bytes(&encoded), votes, certificate: None };
+    let (_, of_others) = first_state(&OperatorKey::generate(), device.identity(), &[]);
+    assert_eq!(refusal(&device, &found(Default::default())), ErrorCode::QUORUM_MISSING);
+    device.authenticate(&first).expect("anybody may shake hands");
+    assert_eq!(refusal(&device, &found(of_others)), ErrorCode::SIGNATURE_INVALID);
+    device.authenticate(&first).expect("anybody may shake hands");
+    let hosts = [(first.public(), Role::CryptoUser)];
+    let (_, votes) = first_state(&operator, device.identity(), &hosts);
+    let reply = device.call_blocking(&found(votes.clone()), TAG).expect("founded");
+    assert_eq!(reply.response().expect("decodes").domain, state.domain);
+    assert_eq!(device.authenticate(&first).expect("a host").role, Role::CryptoUser);
+    assert_eq!(device.status().expect("answered").state, ModuleState::Operational);
+    assert_eq!(refusal(&device, &found(votes)), ErrorCode::ROLE_DENIED);
     match device.authenticate(&second) {
         Err(CallError::Handshake(ErrorCode::HANDSHAKE_FAILED)) => {}
         other => panic!("a stranger got {other:?}"),
@@ -76,38 +101,33 @@ fn each_role_may_call_its_own_commands(testbed: Testbed) {
     let id = KeyId::single_region([1; 16]);
     let generate =
         GenerateKey { id, spec: KeySpec::HMAC_256, usage: KeyUsage::GENERATE_VERIFY_MAC };
-    let joiner = *testbed.device().identity();
-    for (host, role) in [
-        (&hosts.provisioner, Role::Provisioner),
-        (&hosts.user, Role::CryptoUser),
-        (&hosts.auditor, Role::Auditor),
-    ] {
+    let member = testbed.device().id();
+    for (host, role) in [(&hosts.user, Role::CryptoUser), (&hosts.auditor, Role::Auditor)] {
         let device = testbed.device();
         let session = device.authenticate(host).expect("enrolled");
         assert_eq!((session.role, session.host), (role, host.id()));
-        let provisions = role == Role::Provisioner;
         let uses = role == Role::CryptoUser;
         for (may, outcome) in [
             (true, outcome(&device, &SessionInfo)),
-            (true, outcome(&device, &ListHosts)),
+            (true, outcome(&device, &DescribeDomain)),
             (true, outcome(&device, &DomainInfo)),
             (true, outcome(&device, &SelfTest)),
             (true, outcome(&device, &AuditHead { nonce: [7; 16] })),
-            (!provisions, outcome(&device, &AuditEntries { from: 0 })),
+            (true, outcome(&device, &AuditEntries { from: 0 })),
             (uses, outcome(&device, &generate)),
             (uses, outcome(&device, &Random { length: 1 })),
-            (
-                provisions,
-                outcome(&device, &EnrolHost { key: hosts.user.public(), role: Role::CryptoUser }),
-            ),
-            (provisions, outcome(&device, &ExportDomain { joiner })),
+            // Whoever hands it over: what counts is who has signed it, or who can read it.
+            (true, outcome(&device, &ChangeDomain { ballot: Bytes(&[]) })),
+            (true, outcome(&device, &ExportDomain { member })),
+            (true, outcome(&device, &ReceiveKeys { token: Bytes(&[]) })),
         ] {
             match (may, outcome) {
                 (true, code) => assert_ne!(code, Some(ErrorCode::ROLE_DENIED), "{role:?}"),
                 (false, code) => assert_eq!(code, Some(ErrorCode::ROLE_DENIED), "{role:?}"),
             }
         }
-        assert_eq!(refusal_after(&device, host, &Initialise), ErrorCode::ROLE_DENIED);
+        let join = JoinDomain { token: Bytes(&[]) };
+        assert_eq!(refusal_after(&device, host, &join), ErrorCode::ROLE_DENIED);
     }
 }
 
@@ -118,32 +138,73 @@ fn refusal_after<C: Command>(device: &Device, host: &HostKey, command: &C) -> Er
 }
 
 fn hosts_come_and_go(testbed: Testbed) {
-    let hosts = testbed.initialise();
-    let device = testbed.device_as(&hosts.provisioner);
-    let rows = device.call_blocking(&ListHosts, TAG).expect("listed");
-    assert_eq!(rows.response().expect("decodes").rows.len() / 17, 3);
+    let hosts = testbed.provision();
+    let device = testbed.device_as(&hosts.auditor);
+    let user = Host { key: hosts.user.public(), role: Role::Auditor };
+    let state = hosts.change(&device, &[Change::AddHost(user)]);
+    assert_eq!(state.role(hosts.user.id()), Some(Role::Auditor), "again changes the role");
+    let refused = |change| ceremony::propose(&state, &[change]).expect_err("refused");
+    let bootstrap = Host { role: Role::Bootstrap, ..user };
+    assert_eq!(refused(Change::AddHost(bootstrap)), ErrorCode::CHANGE_INVALID);
+    let unknown = Change::RemoveHost(HostKey::generate().id());
+    assert_eq!(refused(unknown), ErrorCode::CHANGE_INVALID);
 
-    let again = EnrolHost { key: hosts.user.public(), role: Role::Auditor };
-    device.call_blocking(&again, TAG).expect("enrolling again changes the role");
-    let bootstrap = EnrolHost { key: hosts.user.public(), role: Role::Bootstrap };
-    assert_eq!(refusal(&device, &bootstrap), ErrorCode::INVALID_ARGUMENT);
-    let last = RemoveHost { host: hosts.provisioner.id() };
-    assert_eq!(refusal(&device, &last), ErrorCode::HOST_UNKNOWN);
-    let unknown = RemoveHost { host: HostKey::generate().id() };
-    assert_eq!(refusal(&device, &unknown), ErrorCode::HOST_UNKNOWN);
-
-    device.call_blocking(&RemoveHost { host: hosts.user.id() }, TAG).expect("removed");
-    assert!(matches!(
-        device.authenticate(&hosts.user),
-        Err(CallError::Handshake(ErrorCode::HANDSHAKE_FAILED))
-    ));
-    device.authenticate(&hosts.provisioner).expect("still enrolled");
-    for _ in 2..16 {
-        let enrol = EnrolHost { key: HostKey::generate().public(), role: Role::Auditor };
-        device.call_blocking(&enrol, TAG).expect("there is room");
+    hosts.change(&device, &[Change::RemoveHost(hosts.user.id())]);
+    drop(device);
+    match testbed.device().authenticate(&hosts.user) {
+        Err(CallError::Handshake(ErrorCode::HANDSHAKE_FAILED)) => {}
+        other => panic!("a removed host got {other:?}"),
     }
-    let enrol = EnrolHost { key: HostKey::generate().public(), role: Role::Auditor };
-    assert_eq!(refusal(&device, &enrol), ErrorCode::HOSTS_FULL);
+    let device = testbed.device_as(&hosts.auditor);
+    let add = |_| Change::AddHost(Host { key: HostKey::generate().public(), role: Role::Auditor });
+    let more: Vec<_> = (1..16).map(add).collect();
+    let state = hosts.change(&device, &more);
+    assert_eq!(state.hosts.len(), 16);
+    assert_eq!(ceremony::propose(&state, &[add(16)]).expect_err("full"), ErrorCode::HOSTS_FULL);
+}
+
+/// The attacks of who has the device at hand, and a host's key, but not the operator's.
+fn no_ballot_but_the_operators_own_counts(testbed: Testbed) {
+    let hosts = testbed.provision();
+    let device = testbed.device_as(&hosts.user);
+    let state = device.domain_state().expect("a host may ask");
+    let own = OperatorKey::generate();
+    let attacker = testbed.another();
+    let (identity, kind) = (*attacker.device().identity(), DeviceKind::Hardware);
+    let add = Change::AddMember { identity, kind, certificate: None };
+    let submit = |ballot: &[u8]| refusal(&device, &ChangeDomain { ballot: Bytes(ballot) });
+
+    // A self-made member, approved by nobody, and by somebody of its own.
+    assert_eq!(submit(&ballot(&own, &state, &[add]).0), ErrorCode::SIGNATURE_INVALID);
+    let proposed = ceremony::propose(&state, &[add]).expect("it can be made");
+    assert_eq!(submit(&proposed.ballot(&[]).expect("short")), ErrorCode::QUORUM_MISSING);
+    let member = attacker.device().id();
+    assert_eq!(refusal(&device, &ExportDomain { member }), ErrorCode::CHANGE_INVALID);
+
+    // An operator's signature, for the same change of another domain, and of another version.
+    let others = attacker.provision();
+    let elsewhere = attacker.device_as(&others.user);
+    let other = elsewhere.domain_state().expect("a host may ask");
+    drop(elsewhere);
+    let add = Change::AddHost(Host { key: HostKey::generate().public(), role: Role::Auditor });
+    assert_eq!(submit(&ballot(&hosts.operator, &other, &[add]).0), ErrorCode::STATE_STALE);
+    let good = ballot(&hosts.operator, &state, &[add]).0;
+    let vote = hosts.operator.sign(&proposed.message).expect("signed");
+    let swapped = ceremony::propose(&state, &[add]).expect("it can be made").ballot(&[vote]);
+    assert_eq!(submit(&swapped.expect("short")), ErrorCode::SIGNATURE_INVALID);
+    device.call_blocking(&ChangeDomain { ballot: Bytes(&good) }, TAG).expect("the operator's own");
+    assert_eq!(submit(&good), ErrorCode::STATE_STALE, "replayed");
+    let stale = ballot(&hosts.operator, &state, &[Change::RemoveHost(hosts.auditor.id())]).0;
+    assert_eq!(submit(&stale), ErrorCode::STATE_STALE, "two ceremonies at once");
+
+    // Two signatures of one operator are one.
+    let now = device.domain_state().expect("a host may ask");
+    let proposed = ceremony::propose(&now, &[add]);
+    let proposed = proposed.expect("it can be made");
+    let vote = hosts.operator.sign(&proposed.message).expect("signed");
+    let twice = proposed.ballot(&[vote, vote]).expect("short");
+    assert_eq!(submit(&twice), ErrorCode::SIGNATURE_INVALID);
+    assert_eq!(device.domain_state().expect("unchanged"), now);
 }
 
 fn a_second_device_joins(testbed: Testbed) {
@@ -151,32 +212,30 @@ fn a_second_device_joins(testbed: Testbed) {
     let other = testbed.another();
     let joiner = *other.device().identity();
 
-    let first = testbed.device_as(&hosts.provisioner);
-    let exporter = *first.identity();
-    let reply = first.call_blocking(&ExportDomain { joiner }, TAG).expect("exported");
-    let token = reply.response().expect("decodes").token.to_vec();
+    let first = testbed.device_as(&hosts.user);
+    let add =
+        |identity| Change::AddMember { identity, kind: DeviceKind::Emulated, certificate: None };
     let mut forged = joiner;
-    forged.join = exporter.join;
-    let code = refusal(&first, &ExportDomain { joiner: forged });
-    assert_eq!(code, ErrorCode::IDENTITY_INVALID);
+    forged.join = first.identity().join;
+    let state = first.domain_state().expect("a host may ask");
+    let refused = ceremony::propose(&state, &[add(forged)]).expect_err("not signed by the joiner");
+    assert_eq!(refused, ErrorCode::IDENTITY_INVALID);
+    hosts.change(&first, &[add(joiner)]);
+    let token = first.export_domain(joiner.device_id()).expect("exported");
+    let own = first.export_domain(first.id()).expect("a member may have it");
     drop(first);
 
-    let provisioner = HostKey::generate();
-    let second = other.device_as(&provisioner);
-    second.call_blocking(&Initialise, TAG).expect("fresh");
-    second.authenticate(&provisioner).expect("enrolled");
+    let second = other.device_as(&HostKey::generate());
     for at in [0, 20, 60, token.len() - 1] {
         let mut damaged = token.clone();
         damaged[at] ^= 1;
-        let code = refusal(&second, &JoinDomain { exporter, token: Bytes(&damaged) });
+        let code = refusal(&second, &JoinDomain { token: Bytes(&damaged) });
         let expected = [ErrorCode::DOMAIN_TOKEN_INVALID, ErrorCode::TOKEN_MALFORMED];
         assert!(expected.contains(&code), "byte {at}: {code:?}");
     }
-    let wrong = JoinDomain { exporter: joiner, token: Bytes(&token) };
+    let wrong = JoinDomain { token: Bytes(&own) };
     assert_eq!(refusal(&second, &wrong), ErrorCode::DOMAIN_TOKEN_INVALID);
-    second.call_blocking(&JoinDomain { exporter, token: Bytes(&token) }, TAG).expect("joined");
-    let user = EnrolHost { key: hosts.user.public(), role: Role::CryptoUser };
-    second.call_blocking(&user, TAG).expect("enrolled");
+    second.call_blocking(&JoinDomain { token: Bytes(&token) }, TAG).expect("joined");
     drop(second);
 
     // What one device wraps and seals the other unwraps and opens.
@@ -197,7 +256,7 @@ fn a_second_device_joins(testbed: Testbed) {
 }
 
 fn self_test_on_demand(testbed: Testbed) {
-    let hosts = testbed.initialise();
+    let hosts = testbed.provision();
     let device = testbed.device_as(&hosts.auditor);
     let reply = device.call_blocking(&SelfTest, TAG).expect("passed");
     let report = reply.response().expect("decodes");
@@ -211,11 +270,9 @@ fn zeroisation_leaves_a_fresh_device(testbed: Testbed) {
     let before = device.id();
     let key = symmetric(&device, 1);
     let blob = encrypt(&device, &key, &[], b"lost");
-    drop(device);
-    let device = testbed.device_as(&hosts.provisioner);
-    device.call_blocking(&Zeroise, TAG).expect("zeroised");
+    hosts.change(&device, &[Change::Zeroise(before)]);
     assert_eq!(device.status().expect("answered").state, ModuleState::Zeroised);
-    assert!(device.authenticate(&hosts.provisioner).is_err());
+    assert!(device.authenticate(&hosts.user).is_err());
     device.reset().expect("a zeroised device may be reset");
     drop(device);
     testbed.await_state(ModuleState::Uninitialised);

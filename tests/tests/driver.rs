@@ -9,17 +9,18 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use host_driver::HostKey;
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
 use host_driver::device::Options;
 use host_driver::emulator::{Attachment, Emulator, EmulatorConfig, Machine};
 use host_driver::health::Service;
 use host_driver::pool::{Member, Pool, PoolOptions};
 use host_driver::provision::{Goal, Plan, provision};
+use host_driver::transport::Connector;
 use hsm_protocol::command::random::Random;
 use hsm_protocol::{AuditTag, DeviceId, Role};
 use hsm_tests::environment;
 use hsm_tests::patience::{PATIENCE, until};
+use hsm_tests::testbed::Hosts;
 use rustix::process::{Pid, Signal, kill_process};
 
 const THREADS: u64 = 4;
@@ -103,16 +104,23 @@ impl Rig {
                 Emulator::start(&config).expect("the emulator starts")
             })
             .into();
-        let (provisioner, user) = (HostKey::generate(), HostKey::generate());
-        let hosts = [(user.public(), Role::CryptoUser)];
+        let hosts = Hosts::generate();
         let options = Options { patience: PATIENCE, deadline: PATIENCE };
-        for (emulator, goal) in
-            emulators.iter().zip([Goal::Create, Goal::Join(emulators[0].as_ref())])
+        let first: &dyn Connector = emulators[0].as_ref();
+        for (emulator, goal) in emulators.iter().zip([Goal::Create("tests"), Goal::Join(&[first])])
         {
-            let plan =
-                Plan { provisioner: &provisioner, hosts: &hosts, goal, roots: None, options };
+            let plan = Plan {
+                operator: &hosts.operator,
+                host: &hosts.user,
+                hosts: &[(hosts.user.public(), Role::CryptoUser)],
+                goal,
+                roots: None,
+                ledger: &hosts.ballots,
+                options,
+            };
             provision(emulator.as_ref(), &plan, &mut |_| {}).expect("provisioned");
         }
+        let user = hosts.user;
         let member = |emulator: &Arc<Emulator>| Member {
             name: "qemu".to_owned(),
             connector: Arc::clone(emulator) as _,

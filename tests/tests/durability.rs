@@ -2,20 +2,18 @@
 //! and writes. It always comes back as it was after one of its changes in their order, and
 //! never before the last one it acknowledged.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use host_driver::OperatorKey;
 use hsm_protocol::command::decode;
-use hsm_protocol::command::domain::{
-    CreateDomain, DomainInfo, DomainStatus, EnrolHost, EnrolledHost, ExportDomain, HostList,
-    Initialise, ListHosts, RemoveHost,
-};
-use hsm_protocol::command::system::Zeroise;
+use hsm_protocol::command::domain::{ChangeDomain, DescribeDomain, DescribedDomain, FoundDomain};
+use hsm_protocol::domain::{Change, DeviceKind, DomainState, Host as HostRow, MAX_STATE};
 use hsm_protocol::frame::Header;
-use hsm_protocol::identity::{self, IdentityDocument};
-use hsm_protocol::{DeviceId, DomainId, HostId, ModuleState, Role};
+use hsm_protocol::identity::IdentityDocument;
+use hsm_protocol::{Bytes, DeviceId, HostId, ModuleState, Role};
+use hsm_tests::ballots::{ballot, first_state};
 use hsm_tests::emulator::{Attachment, Emulator};
 use hsm_tests::patience::PATIENCE;
 use hsm_tests::seed;
@@ -61,6 +59,7 @@ fn two_hundred_power_cuts() {
 /// The host at the other end, which knows what it was told.
 struct Host {
     key: SecretKey,
+    operator: OperatorKey,
     random: fastrand::Rng,
     /// What the device may be: after the last acknowledged change, or after a later one.
     possible: Vec<Committed>,
@@ -73,8 +72,7 @@ struct Host {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Committed {
     device: Device,
-    hosts: BTreeMap<HostId, u8>,
-    domain: Option<Domain>,
+    domain: Option<DomainState>,
 }
 
 /// Which device it is.
@@ -87,25 +85,6 @@ enum Device {
     Not(DeviceId),
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Domain {
-    /// `None` until it is seen.
-    id: Option<DomainId>,
-    version: u32,
-    members: u8,
-}
-
-/// A change of what survives.
-#[derive(Clone, Debug)]
-enum Change {
-    Initialise,
-    Enrol(identity::PublicKey, Role),
-    Remove(HostId),
-    CreateDomain,
-    AddMember(Box<IdentityDocument>),
-    Zeroise,
-}
-
 /// Changes that were sent at once, and the states after each.
 struct Batch {
     session: Session,
@@ -114,8 +93,9 @@ struct Batch {
 
 impl Host {
     fn new(random: fastrand::Rng) -> Self {
-        let possible = vec![Committed::fresh(Device::New)];
-        Self { key: host_key(), random, possible, epoch: 0, acknowledged: 0, lost: 0 }
+        let possible = vec![Committed { device: Device::New, domain: None }];
+        let (key, operator) = (host_key(), OperatorKey::generate());
+        Self { key, operator, random, possible, epoch: 0, acknowledged: 0, lost: 0 }
     }
 
     /// Checks what the device holds.
@@ -136,63 +116,68 @@ impl Host {
     }
 
     fn read(&self, wire: &mut Wire, state: ModuleState) -> Committed {
-        let mut found = Committed::fresh(Device::Known(wire.identity().device_id()));
+        let device = Device::Known(wire.identity().device_id());
         if state == ModuleState::Uninitialised {
-            return found;
+            return Committed { device, domain: None };
         }
-        let mut session = wire.session(&self.key).expect("the provisioner is enrolled");
-        let body = session.call(wire, &ListHosts).expect("listed");
-        let list: HostList<'_> = decode(&body).expect("a list");
-        for row in list.rows.chunks(HostId::SIZE + 1) {
-            let EnrolledHost { host, role } = decode(row).expect("a row");
-            found.hosts.insert(host, role as u8);
-        }
-        let body = session.call(wire, &DomainInfo).expect("answered");
-        let status: DomainStatus = decode(&body).expect("a status");
-        found.domain = status.domain.map(|domain| Domain {
-            id: Some(domain.domain),
-            version: domain.version,
-            members: domain.members,
-        });
-        found
+        let mut session = wire.session(&self.key).expect("the host is the domain's");
+        let body = session.call(wire, &DescribeDomain).expect("a host may ask");
+        let described: DescribedDomain<'_> = decode(&body).expect("an answer");
+        let state = DomainState::decode(&described.state).expect("a state");
+        Committed { device, domain: Some(state) }
     }
 
     /// Sends a batch of changes and waits for none of them.
     fn send_changes(&mut self, wire: &mut Wire) -> Batch {
-        let mut session = wire.session(&self.key).expect("the provisioner's");
+        let identity = wire.identity();
+        let mut session = wire.session(&self.key).expect("the host's");
         let mut states = vec![self.possible[0].clone()];
         for _ in 0..BATCH {
-            let state = states.last().expect("one at least");
-            let change = self.choose(state);
-            states.push(state.after(&change, &self.key));
-            let (header, record) = change.seal(&mut session);
-            wire.send(header, &record);
-            // These end the session.
-            if matches!(change, Change::Initialise | Change::Zeroise) {
+            let Some(state) = &states.last().expect("one at least").domain else {
+                let hosts = [(public(&self.key), Role::CryptoUser)];
+                let (state, votes) = first_state(&self.operator, &identity, &hosts);
+                let mut encoded = [0; MAX_STATE];
+                let bytes = Bytes(state.encode(&mut encoded).expect("it is short"));
+                let found = FoundDomain { state: bytes, votes, certificate: None };
+                send(wire, session.seal(&found));
+                let device = Device::Known(identity.device_id());
+                states.push(Committed { device, domain: Some(state) });
+                break; // it ends the session
+            };
+            let state = state.clone();
+            let change = self.choose(&state, &identity);
+            let (ballot, next) = ballot(&self.operator, &state, &[change]);
+            send(wire, session.seal(&ChangeDomain { ballot: Bytes(&ballot) }));
+            let device = identity.device_id();
+            if matches!(change, Change::Zeroise(_)) {
+                states.push(Committed { device: Device::Not(device), domain: None });
                 break;
             }
+            states.push(Committed { device: Device::Known(device), domain: Some(next) });
         }
         Batch { session, states }
     }
 
     /// A change that the device in this state carries out.
-    fn choose(&mut self, state: &Committed) -> Change {
-        let own = public(&self.key).host_id();
-        let others: Vec<HostId> = state.hosts.keys().copied().filter(|id| *id != own).collect();
-        let full = others.len() == 15;
-        let members = state.domain.as_ref().map_or(8, |domain| domain.members);
+    fn choose(&mut self, state: &DomainState, own: &IdentityDocument) -> Change<'static> {
+        let host = public(&self.key).host_id();
+        let others = state.hosts.iter().map(|row| row.key.host_id());
+        let others: Vec<HostId> = others.filter(|id| *id != host).collect();
         match self.random.u8(..) {
-            _ if state.hosts.is_empty() => Change::Initialise,
-            0..4 => Change::Zeroise,
-            4..50 if state.domain.is_none() => Change::CreateDomain,
-            4..50 if members < 8 => Change::AddMember(Box::new(identity_of(&host_key()))),
-            50..130 if !others.is_empty() => {
-                Change::Remove(others[self.random.usize(..others.len())])
+            0..4 => Change::Zeroise(own.device_id()),
+            4..50 if state.members.len() < 8 => Change::AddMember {
+                identity: identity_of(&host_key()),
+                kind: DeviceKind::Emulated,
+                certificate: None,
+            },
+            50..60 if state.keys.len() < 4 => Change::RotateKey { maker: own.device_id() },
+            60..130 if !others.is_empty() => {
+                Change::RemoveHost(others[self.random.usize(..others.len())])
             }
-            _ if full => Change::Remove(others[0]),
+            _ if others.len() == 15 => Change::RemoveHost(others[0]),
             roll => {
                 let role = if roll % 2 == 0 { Role::CryptoUser } else { Role::Auditor };
-                Change::Enrol(public(&host_key()), role)
+                Change::AddHost(HostRow { key: public(&host_key()), role })
             }
         }
     }
@@ -220,19 +205,14 @@ impl Host {
 }
 
 impl Committed {
-    const fn fresh(device: Device) -> Self {
-        Self { device, hosts: BTreeMap::new(), domain: None }
-    }
-
     fn state(&self) -> ModuleState {
-        match (self.hosts.is_empty(), &self.domain) {
-            (true, _) => ModuleState::Uninitialised,
-            (_, None) => ModuleState::Initialised,
-            _ => ModuleState::Operational,
+        match self.domain {
+            None => ModuleState::Uninitialised,
+            Some(_) => ModuleState::Operational,
         }
     }
 
-    /// Whether a device in this state can look like `found`, whose identities are known.
+    /// Whether a device in this state can look like `found`, whose identity is known.
     fn admits(&self, found: &Self) -> bool {
         let device = match (self.device, found.device) {
             (Device::Known(device), Device::Known(found)) => device == found,
@@ -240,55 +220,10 @@ impl Committed {
             (Device::New, _) => true,
             (_, _) => false,
         };
-        let domain = match (&self.domain, &found.domain) {
-            (Some(Domain { id: None, version, members }), Some(found)) => {
-                (version, members) == (&found.version, &found.members)
-            }
-            (domain, found) => domain == found,
-        };
-        device && domain && self.hosts == found.hosts
-    }
-
-    /// The state after a change.
-    fn after(&self, change: &Change, provisioner: &SecretKey) -> Self {
-        let mut next = self.clone();
-        match change {
-            Change::Initialise => {
-                next.hosts.insert(public(provisioner).host_id(), Role::Provisioner as u8);
-            }
-            Change::Enrol(key, role) => {
-                next.hosts.insert(key.host_id(), *role as u8);
-            }
-            Change::Remove(host) => {
-                next.hosts.remove(host);
-            }
-            Change::CreateDomain => {
-                next.domain = Some(Domain { id: None, version: 1, members: 1 });
-            }
-            Change::AddMember(_) => {
-                if let Some(domain) = &mut next.domain {
-                    domain.version += 1;
-                    domain.members += 1;
-                }
-            }
-            Change::Zeroise => {
-                let Device::Known(device) = self.device else { panic!("a device with hosts") };
-                next = Self::fresh(Device::Not(device));
-            }
-        }
-        next
+        device && self.domain == found.domain
     }
 }
 
-impl Change {
-    fn seal(&self, session: &mut Session) -> (Header, Vec<u8>) {
-        match self {
-            Self::Initialise => session.seal(&Initialise),
-            Self::Enrol(key, role) => session.seal(&EnrolHost { key: *key, role: *role }),
-            Self::Remove(host) => session.seal(&RemoveHost { host: *host }),
-            Self::CreateDomain => session.seal(&CreateDomain),
-            Self::AddMember(joiner) => session.seal(&ExportDomain { joiner: **joiner }),
-            Self::Zeroise => session.seal(&Zeroise),
-        }
-    }
+fn send(wire: &mut Wire, (header, record): (Header, Vec<u8>)) {
+    wire.send(header, &record);
 }

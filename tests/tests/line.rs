@@ -3,15 +3,18 @@
 
 use std::time::{Duration, Instant};
 
+use host_driver::OperatorKey;
 use host_driver::device::Device;
 use hsm_protocol::command::audit::AuditEntries;
 use hsm_protocol::command::decode;
-use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
+use hsm_protocol::command::domain::{ChangeDomain, FoundDomain};
 use hsm_protocol::command::random::{Random, RandomBytes};
 use hsm_protocol::command::session::SessionInfo;
-use hsm_protocol::command::system::{Info, Status, Zeroise};
+use hsm_protocol::command::system::{Info, Status};
+use hsm_protocol::domain::MAX_STATE;
 use hsm_protocol::frame::{FrameKind, Header, MAX_ENCODED, MAX_PAYLOAD};
-use hsm_protocol::{ErrorCode, ModuleState, Role};
+use hsm_protocol::{Bytes, ErrorCode, ModuleState, Role};
+use hsm_tests::ballots::first_state;
 use hsm_tests::patience::PATIENCE;
 use hsm_tests::testbed::Testbed;
 use hsm_tests::wire::{Session, Wire, encoded, host_key, public, request};
@@ -42,13 +45,13 @@ const RANDOM: Random = Random { length: 16 };
 
 /// Provisions a fresh device and returns the key of its crypto user.
 fn provision(wire: &mut Wire) -> SecretKey {
-    let (provisioner, user) = (host_key(), host_key());
-    let mut session = wire.session(&provisioner).expect("fresh");
-    session.call(wire, &Initialise).expect("fresh");
-    let mut session = wire.session(&provisioner).expect("enrolled");
-    let enrol = EnrolHost { key: public(&user), role: Role::CryptoUser };
-    session.call(wire, &enrol).expect("a provisioner may");
-    session.call(wire, &CreateDomain).expect("a provisioner may");
+    let user = host_key();
+    let hosts = [(public(&user), Role::CryptoUser)];
+    let (state, votes) = first_state(&OperatorKey::generate(), &wire.identity(), &hosts);
+    let mut encoded = [0; MAX_STATE];
+    let state = Bytes(state.encode(&mut encoded).expect("it is short"));
+    let mut session = wire.session(&user).expect("fresh");
+    session.call(wire, &FoundDomain { state, votes, certificate: None }).expect("fresh");
     user
 }
 
@@ -265,9 +268,8 @@ fn nothing_but_introductions_outside_the_channel(testbed: Testbed) {
     wire.plain(&Info).expect("answered");
     wire.plain(&Status).expect("answered");
     for refused in [
-        wire.plain(&Zeroise),
+        wire.plain(&ChangeDomain { ballot: Bytes(&[]) }),
         wire.plain(&RANDOM),
-        wire.plain(&Initialise),
         wire.plain(&SessionInfo),
         wire.plain(&AuditEntries { from: 0 }),
     ] {

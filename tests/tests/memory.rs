@@ -11,11 +11,12 @@ use host_driver::Reply;
 use host_driver::device::Device;
 use host_driver::host_key::HostKey;
 use hsm_protocol::command::Command;
-use hsm_protocol::command::attest::{AttestationRoots, SetAttestationRoots};
+use hsm_protocol::command::attest::AttestationRoots;
 use hsm_protocol::command::domain::{
-    CreateDomain, DomainInfo, EnrolHost, ExportDomain, JoinDomain, ListHosts, RemoveHost,
+    ChangeDomain, DescribeDomain, DomainInfo, ExportDomain, ReceiveKeys,
 };
 use hsm_protocol::command::system::{MemoryPeaks, MemoryUse};
+use hsm_protocol::domain::{Change, DeviceKind, Host};
 use hsm_protocol::{Bytes, Role};
 use hsm_tests::emulator::Attachment;
 use hsm_tests::enclave::Enclave;
@@ -47,37 +48,32 @@ fn measure(board: Attachment) -> Measured {
     let testbed = Testbed::new(Line::Emulated(board));
     let hosts = testbed.provision();
     let enclave = Enclave::new(2048);
-    let device = testbed.device_as(&hosts.provisioner);
-    let root = enclave.root();
-    device.call_blocking(&SetAttestationRoots { roots: Bytes(&root) }, TAG).expect("set");
-    device.authenticate(&hosts.user).expect("enrolled");
+    let device = testbed.device_as(&hosts.user);
+    hosts.change(&device, &[Change::SetRoots(Bytes(&enclave.root()))]);
     let peaks = || -> MemoryPeaks {
         let reply = device.call_blocking(&MemoryUse, TAG).expect("an enrolled host may");
         reply.response().expect("decodes")
     };
     let mut measured = BTreeMap::new();
-    Workload::new(&device, &hosts.provisioner, &enclave).visit(
-        &device.info().specs,
-        &mut |name, run| {
-            peaks();
-            run();
-            measured.insert(name.to_owned(), peaks());
-        },
-    );
+    Workload::new(&device, &hosts, &enclave).visit(&device.info().specs, &mut |name, run| {
+        peaks();
+        run();
+        measured.insert(name.to_owned(), peaks());
+    });
     provisioning(board, &mut measured);
     assert!(measured.len() > 20, "{} commands", measured.len());
     assert!(measured.values().all(|peaks| peaks.stack > 0), "the board measures its stack");
     measured
 }
 
-/// Runs what a provisioner does. What leaves no device to ask is not measured: `Initialise`, whose
-/// caller may not ask yet, `CloseSession`, `Reset` and `Zeroise`.
+/// Runs what changes a domain. What leaves no device to ask, or nobody who may ask before it, is not
+/// measured: `FoundDomain`, `JoinDomain`, `CloseSession`, `Reset` and a change that zeroises.
 fn provisioning(board: Attachment, measured: &mut Measured) {
     let (first, second) =
         (Testbed::new(Line::Emulated(board)), Testbed::new(Line::Emulated(board)));
-    let (hosts, others) = (first.initialise(), second.initialise());
-    let member = first.device_as(&hosts.provisioner);
-    let joiner = second.device_as(&others.provisioner);
+    let hosts = first.provision();
+    let member = first.device_as(&hosts.user);
+    let joiner = *second.device().identity();
     let mut run = |name: &str, device: &Device, run: &dyn Fn(&Device)| {
         let peaks = || -> MemoryPeaks {
             let reply = device.call_blocking(&MemoryUse, TAG).expect("an enrolled host may");
@@ -88,25 +84,29 @@ fn provisioning(board: Attachment, measured: &mut Measured) {
         measured.insert(name.to_owned(), peaks());
     };
     fn call<C: Command>(device: &Device, command: &C) -> Reply<C> {
-        device.call_blocking(command, TAG).expect("a provisioner may")
+        device.call_blocking(command, TAG).expect("a host may")
     }
-    run("CreateDomain", &member, &|device| drop(call(device, &CreateDomain)));
     run("DomainInfo", &member, &|device| drop(call(device, &DomainInfo)));
-    let key = HostKey::generate().public();
-    let enrol = EnrolHost { key, role: Role::Auditor };
-    run("EnrolHost", &member, &|device| drop(call(device, &enrol)));
-    run("ListHosts", &member, &|device| drop(call(device, &ListHosts)));
-    let remove = RemoveHost { host: key.host_id() };
-    run("RemoveHost", &member, &|device| drop(call(device, &remove)));
-    let set = SetAttestationRoots { roots: Bytes(&[7; 256]) };
-    run("SetAttestationRoots", &member, &|device| drop(call(device, &set)));
+    // As much at once as a proposal holds.
+    let add = |_| Change::AddHost(Host { key: HostKey::generate().public(), role: Role::Auditor });
+    let mut changes: Vec<_> = (0..13).map(add).collect();
+    changes.push(Change::SetRoots(Bytes(&[7; 256])));
+    let (identity, kind) = (joiner, DeviceKind::Emulated);
+    changes.push(Change::AddMember { identity, kind, certificate: None });
+    changes.push(Change::RotateKey { maker: member.id() });
+    let state = member.domain_state().expect("a host may ask");
+    let ballot = hosts.ballot(&state, &changes);
+    run("ChangeDomain", &member, &|device| {
+        drop(call(device, &ChangeDomain { ballot: Bytes(&ballot) }));
+    });
+    run("DescribeDomain", &member, &|device| drop(call(device, &DescribeDomain)));
     run("AttestationRoots", &member, &|device| drop(call(device, &AttestationRoots)));
-    let export = ExportDomain { joiner: *joiner.identity() };
+    let export = ExportDomain { member: joiner.device_id() };
     run("ExportDomain", &member, &|device| drop(call(device, &export)));
-    let exported = call(&member, &export);
-    let token = exported.response().expect("decodes").token;
-    let join = JoinDomain { exporter: *member.identity(), token };
-    run("JoinDomain", &joiner, &|device| drop(call(device, &join)));
+    let own = member.export_domain(member.id()).expect("a member");
+    run("ReceiveKeys", &member, &|device| {
+        drop(call(device, &ReceiveKeys { token: Bytes(&own) }));
+    });
 }
 
 /// Where a board's commands and its budgets differ.

@@ -15,12 +15,14 @@ use hsm_protocol::command::cipher::{
     Ciphertext, DataKey, Decrypt, Encrypt, GenerateDataKey, Plaintext,
 };
 use hsm_protocol::command::decode;
-use hsm_protocol::command::domain::{DomainInfo, DomainStatus, EnrolHost};
+use hsm_protocol::command::domain::{
+    ChangeDomain, DescribeDomain, DescribedDomain, DomainInfo, DomainStatus,
+};
 use hsm_protocol::command::key::GenerateKey;
 use hsm_protocol::command::mac::GenerateMac;
 use hsm_protocol::command::session::CloseSession;
 use hsm_protocol::command::sign::Sign;
-use hsm_protocol::command::system::Zeroise;
+use hsm_protocol::domain::{Change, DomainState, Host};
 use hsm_protocol::frame::{FrameKind, Header};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm};
 use hsm_protocol::{Bytes, ErrorCode, KeyId, ModuleState, Role};
@@ -72,7 +74,7 @@ fn customer_keys_end_with_the_session(board: Attachment) {
     let hosts = testbed.provision();
     let mut monitor = Monitor::open(testbed.directory(), board);
     let customer = Customer::import(&testbed, &hosts);
-    let (user, provisioner) = enrol(&testbed, &hosts);
+    let user = enrol(&testbed, &hosts);
     let mut wire = testbed.wire();
     let device = device_secrets(testbed.directory(), &mut wire, &user);
     assert_operational(&device, &monitor.ram());
@@ -110,8 +112,13 @@ fn customer_keys_end_with_the_session(board: Attachment) {
 
     // After zeroisation: nothing at all, in the flash either.
     let passing = customer.use_keys(&mut wire, &mut session);
-    let (mut session, third) = open(&mut wire, &provisioner);
-    session.call(&mut wire, &Zeroise).expect("a provisioner may");
+    let (mut session, third) = open(&mut wire, &user);
+    let body = session.call(&mut wire, &DescribeDomain).expect("a host may ask");
+    let described: DescribedDomain<'_> = decode(&body).expect("an answer");
+    let state = DomainState::decode(&described.state).expect("a state");
+    let zeroise = Change::Zeroise(wire.identity().device_id());
+    let ballot = hosts.ballot(&state, &[zeroise]);
+    session.call(&mut wire, &ChangeDomain { ballot: Bytes(&ballot) }).expect("signed");
     assert_eq!(wire.status().state, ModuleState::Zeroised);
     let ram = monitor.ram();
     let all = [&customers, &passing, &keys, &second, &third];
@@ -132,7 +139,7 @@ fn nothing_is_left_in_the_error_state(board: Attachment) {
     let testbed = Testbed::examined(board, Some(&noise));
     let hosts = testbed.provision();
     let mut monitor = Monitor::open(testbed.directory(), board);
-    let (user, _) = enrol(&testbed, &hosts);
+    let user = enrol(&testbed, &hosts);
     let mut wire = testbed.wire();
     let secrets = device_secrets(testbed.directory(), &mut wire, &user);
     let (mut session, keys) = open(&mut wire, &user);
@@ -176,18 +183,13 @@ fn assert_operational(secrets: &Secrets, ram: &Ram) {
     }
 }
 
-/// Enrols hosts whose keys this test knows: a crypto user and a provisioner.
-fn enrol(testbed: &Testbed, hosts: &Hosts) -> (SecretKey, SecretKey) {
-    let device = testbed.device_as(&hosts.provisioner);
-    let enrol = |role| {
-        let key = host_key();
-        let command = EnrolHost { key: public(&key), role };
-        device.call_blocking(&command, TAG).expect("a provisioner may");
-        key
-    };
-    let keys = (enrol(Role::CryptoUser), enrol(Role::Provisioner));
+/// Adds a crypto user whose key this test knows.
+fn enrol(testbed: &Testbed, hosts: &Hosts) -> SecretKey {
+    let device = testbed.device_as(&hosts.user);
+    let key = host_key();
+    hosts.change(&device, &[Change::AddHost(Host { key: public(&key), role: Role::CryptoUser })]);
     device.call_blocking(&CloseSession, TAG).expect("closed");
-    keys
+    key
 }
 
 /// Opens a session with the other implementation of the channel, which tells its keys.
@@ -229,11 +231,11 @@ fn device_secrets(directory: &Path, wire: &mut Wire, host: &SecretKey) -> Secret
     let identity = wire.identity();
     let flash = fs::read(directory.join(FLASH)).expect("the flash");
     let mut secrets = Secrets::default();
-    // Layout 1 of the domain state: … | domain [16] | version u32 LE | 0 [3] | active key u32 LE
-    //   | keys u8 | id u32 LE, key [32]
-    let state = last(&flash, domain.as_bytes()) + 16 + 4 + 3 + 4;
-    assert_eq!(flash[state], 1, "one domain key");
-    secrets.add("domain key", &flash[state + 5..state + 37]);
+    // Layout 2 of the domain: version u8 | keys u8 | id u32 LE, key [32] | encoded state, which begins
+    //   with its version u8 and the domain [16]
+    let state = last(&flash, domain.as_bytes()) - 1;
+    assert_eq!(flash[state - 38..state - 36], [2, 1], "one domain key");
+    secrets.add("domain key", &flash[state - 32..state]);
     // Layout 1 of the identity: version u8 | signing, link and join key | signature
     //   (the domain's record, written later, has the signature too)
     let signature = identity.signature.to_bytes();

@@ -1,18 +1,20 @@
 //! Results for attested environments: only the attested key opens them, and OpenSSL can.
 
+use host_driver::OperatorKey;
 use host_driver::device::Device;
 use hsm_protocol::command::agree::DeriveSharedSecret;
-use hsm_protocol::command::attest::{
-    Attest, AttestationRoots, For, Measured, Recipient, SetAttestationRoots,
-};
+use hsm_protocol::command::attest::{Attest, AttestationRoots, For, Measured, Recipient};
 use hsm_protocol::command::cipher::{
     Decrypt, DecryptPrivate, EncryptPublic, GenerateDataKey, GenerateDataKeyPair,
 };
+use hsm_protocol::command::domain::ChangeDomain;
 use hsm_protocol::command::key::{ExportPublicKey, KeyRef};
 use hsm_protocol::command::random::Random;
+use hsm_protocol::domain::Change;
 use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec, KeyUsage};
 use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{Bytes, ErrorCode, KeyId};
+use hsm_tests::ballots::ballot;
 use hsm_tests::calls::*;
 use hsm_tests::enclave::{Document, Enclave};
 use hsm_tests::on_every_line;
@@ -20,7 +22,7 @@ use hsm_tests::testbed::{TAG, Testbed};
 
 on_every_line! {
     results_only_the_attested_key_opens,
-    roots_are_the_provisioners_business,
+    roots_are_the_operators_business,
 }
 
 /// Devices have no clock; this is the host's.
@@ -31,10 +33,8 @@ const NO_CONTEXT: Bytes<'_> = Bytes(&[]);
 /// A device that trusts the enclave's root, with a crypto user's session.
 fn trusting(testbed: &Testbed, enclave: &Enclave) -> Device {
     let hosts = testbed.provision();
-    let device = testbed.device_as(&hosts.provisioner);
-    let root = enclave.root();
-    device.call_blocking(&SetAttestationRoots { roots: Bytes(&root) }, TAG).expect("set");
-    device.authenticate(&hosts.user).expect("enrolled");
+    let device = testbed.device_as(&hosts.user);
+    hosts.change(&device, &[Change::SetRoots(Bytes(&enclave.root()))]);
     device
 }
 
@@ -180,7 +180,7 @@ fn sizes(device: &Device, enclave: &Enclave, key: &StoredKey) {
     }
 }
 
-fn roots_are_the_provisioners_business(testbed: Testbed) {
+fn roots_are_the_operators_business(testbed: Testbed) {
     let enclave = Enclave::new(2048);
     let hosts = testbed.provision();
     let roots = |device: &Device| {
@@ -193,15 +193,21 @@ fn roots_are_the_provisioners_business(testbed: Testbed) {
     assert!(roots(&device).is_empty());
     assert_eq!(refusal(&device, &attest), ErrorCode::ATTESTATION_UNTRUSTED);
     let root = enclave.root();
-    let set = SetAttestationRoots { roots: Bytes(&root) };
-    assert_eq!(refusal(&device, &set), ErrorCode::ROLE_DENIED);
-
-    device.authenticate(&hosts.provisioner).expect("enrolled");
-    for bad in [&[0; 31][..], &[0; 33], &[0; 32 * 9]] {
-        let set = SetAttestationRoots { roots: Bytes(bad) };
-        assert_eq!(refusal(&device, &set), ErrorCode::INVALID_ARGUMENT, "{}", bad.len());
+    let set = Change::SetRoots(Bytes(&root));
+    let state = device.domain_state().expect("a host may ask");
+    let forged = ballot(&OperatorKey::generate(), &state, &[set]).0;
+    let code = refusal(&device, &ChangeDomain { ballot: Bytes(&forged) });
+    assert_eq!(code, ErrorCode::SIGNATURE_INVALID);
+    for (bad, expected) in [
+        (&[0; 31][..], ErrorCode::CHANGE_INVALID),
+        (&[0; 33], ErrorCode::CHANGE_INVALID),
+        (&[0; 32 * 9], ErrorCode::TABLE_FULL),
+    ] {
+        let set = Change::SetRoots(Bytes(bad));
+        let refused = host_driver::ceremony::propose(&state, &[set]).expect_err("no roots");
+        assert_eq!(refused, expected, "{}", bad.len());
     }
-    device.call_blocking(&set, TAG).expect("set");
+    hosts.change(&device, &[set]);
     assert_eq!(roots(&device), root);
     drop(device);
 
@@ -216,8 +222,6 @@ fn roots_are_the_provisioners_business(testbed: Testbed) {
     for key in [None, Some(vec![]), Some(vec![0x30; 294]), Some(vec![0x30; 1024])] {
         assert_eq!(unusable(key), ErrorCode::ATTESTATION_MALFORMED);
     }
-    device.authenticate(&hosts.provisioner).expect("enrolled");
-    device.call_blocking(&SetAttestationRoots { roots: Bytes(&[]) }, TAG).expect("none");
-    device.authenticate(&hosts.user).expect("enrolled");
+    hosts.change(&device, &[Change::SetRoots(Bytes(&[]))]);
     assert_eq!(refusal(&device, &attest), ErrorCode::ATTESTATION_UNTRUSTED);
 }

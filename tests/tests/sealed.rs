@@ -9,18 +9,17 @@ use std::collections::BTreeMap;
 
 use host_driver::device::Device;
 use host_driver::error::CallError;
-use hsm_protocol::approval::Approval;
 use hsm_protocol::command::Command;
-use hsm_protocol::command::attest::{Attest, For, Recipient, SetAttestationRoots};
+use hsm_protocol::command::attest::{Attest, For, Recipient};
 use hsm_protocol::command::cipher::{
     Decrypt, Encrypt, GenerateDataKeyPair, GenerateDataKeyPairWithoutPlaintext, ReEncrypt,
 };
-use hsm_protocol::command::domain::{ExportDomain, JoinDomain};
+use hsm_protocol::command::domain::JoinDomain;
 use hsm_protocol::command::import::{ImportKey, ParametersForImport};
 use hsm_protocol::command::key::{AdoptKeyPair, ExportPublicKey, KeyRef};
 use hsm_protocol::command::random::Random;
-use hsm_protocol::command::replica::{ExportReplica, ImportReplica, ReplicationKey};
-use hsm_protocol::identity::IdentityDocument;
+use hsm_protocol::command::replica::{DomainKeyInfo, ExportReplica, ImportReplica, ReplicationKey};
+use hsm_protocol::domain::{Change, DeviceKind};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, WrappingAlgorithm};
 use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{Bytes, ErrorCode, KeyId};
@@ -65,8 +64,7 @@ struct Context {
     key: Vec<u8>,
     blob: Vec<u8>,
     recipient: Vec<u8>,
-    approval: Approval,
-    member: IdentityDocument,
+    peer: DomainKeyInfo,
 }
 
 const fn parameters(pair: Bytes<'_>) -> ParametersForImport<'_> {
@@ -175,16 +173,13 @@ fn places<'a>(device: &'a Device, joiner: &'a Device, context: &'a Context) -> V
         (
             "replica token",
             Box::new(move |sealed| {
-                let approval = context.approval;
-                outcome(device, &ImportReplica { id: ID, approval, token: Bytes(sealed) })
+                let peer = context.peer;
+                outcome(device, &ImportReplica { id: ID, peer, token: Bytes(sealed) })
             }),
         ),
         (
             "domain token",
-            Box::new(move |sealed| {
-                let (exporter, token) = (context.member, Bytes(sealed));
-                outcome(joiner, &JoinDomain { exporter, token })
-            }),
+            Box::new(move |sealed| outcome(joiner, &JoinDomain { token: Bytes(sealed) })),
         ),
     ]
 }
@@ -192,22 +187,30 @@ fn places<'a>(device: &'a Device, joiner: &'a Device, context: &'a Context) -> V
 fn what_is_sealed_is_good_in_one_place(testbed: Testbed) {
     let enclave = Enclave::new(2048);
     let hosts = testbed.provision();
-    let device = testbed.device_as(&hosts.provisioner);
-    let root = enclave.root();
-    device.call_blocking(&SetAttestationRoots { roots: Bytes(&root) }, TAG).expect("set");
-    // The second device is a board in this process: what counts is who opens its token.
-    let second = Testbed::new(hsm_tests::testbed::Line::Host(Default::default()));
-    let second_hosts = second.initialise();
-    let joiner = second.device_as(&second_hosts.provisioner);
-    let exported = device.call_blocking(&ExportDomain { joiner: *joiner.identity() }, TAG);
-    let domain_token =
-        exported.expect("a provisioner may").response().expect("decodes").token.to_vec();
-    let member = *device.identity();
-    device.authenticate(&hosts.user).expect("enrolled");
+    let device = testbed.device_as(&hosts.user);
+    // The others are boards in this process: what counts is who opens their tokens.
+    let board = || Testbed::new(hsm_tests::testbed::Line::Host(Default::default()));
+    let (second, third) = (board(), board());
+    let joiner = second.device_as(&hosts.user);
+    let others = third.provision();
+    let elsewhere = third.device_as(&others.user);
+    let info = |device: &Device| {
+        let reply = device.call_blocking(&ReplicationKey, TAG).expect("a crypto user may");
+        reply.response().expect("decodes")
+    };
+    let (own, peer) = (info(&device), info(&elsewhere));
+    let (identity, kind) = (*joiner.identity(), DeviceKind::InProcess);
+    hosts.change(
+        &device,
+        &[
+            Change::SetRoots(Bytes(&enclave.root())),
+            Change::AddMember { identity, kind, certificate: None },
+            Change::AddPeer(peer),
+        ],
+    );
+    others.change(&elsewhere, &[Change::AddPeer(own)]);
+    let domain_token = device.export_domain(joiner.id()).expect("a member");
 
-    let own = device.call_blocking(&ReplicationKey, TAG).expect("a crypto user may");
-    let own = own.response().expect("decodes");
-    let approval = hosts.provisioner.approve(&own, &own).expect("a point");
     let key = generate(&device, KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT);
     let signing = generate(&device, KeySpec::ECC_NIST_P256, SIGNING);
     let by_ref = KeyRef { id: ID, token: Bytes(&key) };
@@ -217,7 +220,10 @@ fn what_is_sealed_is_good_in_one_place(testbed: Testbed) {
     let document = enclave.attest(NOW);
     let attested = device.call_blocking(&Attest { now_ms: NOW, document: Bytes(&document) }, TAG);
     let recipient = attested.expect("trusted").response().expect("decodes").recipient.to_vec();
-    let replica = device.call_blocking(&ExportReplica { key: by_ref, approval }, TAG);
+    // Made elsewhere, for this domain.
+    let there = generate(&elsewhere, KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT);
+    let export = ExportReplica { key: KeyRef { id: ID, token: Bytes(&there) }, peer: own };
+    let replica = elsewhere.call_blocking(&export, TAG);
     let replica = replica.expect("approved").response().expect("decodes").token.to_vec();
 
     let mut kinds = BTreeMap::new();
@@ -238,7 +244,7 @@ fn what_is_sealed_is_good_in_one_place(testbed: Testbed) {
     ] {
         kinds.insert(name.to_owned(), token.clone());
     }
-    let context = Context { key, blob, recipient, approval, member };
+    let context = Context { key, blob, recipient, peer };
     assert!(!context.blob.is_empty());
 
     // The domain token last: once it is taken, the joiner is no joiner any more.

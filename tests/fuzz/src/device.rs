@@ -2,16 +2,22 @@
 
 use std::cell::RefCell;
 
+use host_driver::OperatorKey;
 use hsm_core::Hsm;
 use hsm_core::testing::{MemoryPlatform, TestRng};
 use hsm_protocol::channel::{AdmissionKey, Initiator, Keys, MessageHash, RECORD_OVERHEAD};
-use hsm_protocol::command::domain::{CreateDomain, EnrolHost, Initialise};
+use hsm_protocol::command::domain::FoundDomain;
 use hsm_protocol::command::system::{AdmissionChallenge, DeviceInfo};
 use hsm_protocol::command::{Command, ModuleState, decode};
+use hsm_protocol::domain::change::Votes;
+use hsm_protocol::domain::{
+    DeviceKind, DomainKeyEntry, DomainState, Host, Kind, MAX_STATE, Member, OperatorRole, Rules,
+    signed_message,
+};
 use hsm_protocol::frame::{Decoder, Frame, FrameKind, Header, MAX_ENCODED};
-use hsm_protocol::identity::PublicKey;
+use hsm_protocol::identity::{IdentityDocument, PublicKey};
 use hsm_protocol::request::{RequestHead, ResponseHead};
-use hsm_protocol::{AuditTag, Opcode, Role};
+use hsm_protocol::{AuditTag, Bytes, DomainId, Opcode, Role};
 use p256::SecretKey;
 
 /// A device in operation with a crypto user's session.
@@ -45,7 +51,7 @@ pub(crate) fn requests(input: &[u8]) {
     let Some((number, body)) = input.split_first_chunk() else { return };
     let opcode = Opcode(u16::from_le_bytes(*number));
     // These do what they say, or take long because they are asked to.
-    if [Opcode::CloseSession, Opcode::Zeroise, Opcode::SelfTest].contains(&opcode) {
+    if [Opcode::CloseSession, Opcode::SelfTest].contains(&opcode) {
         return;
     }
     RIG.with_borrow_mut(|rig| {
@@ -99,26 +105,52 @@ impl Rig {
         hsm.start();
         let mut decoder = Box::new(Decoder::new());
         let key = |byte| SecretKey::from_slice(&[byte; 32]).expect("a scalar");
-        let (provisioner, user) = (key(1), key(2));
-        let link = link(&mut hsm, &mut decoder);
-        let mut admin = open(&mut hsm, &mut decoder, &provisioner, &link);
-        call(&mut hsm, &mut decoder, &mut admin, &Initialise);
-        let mut admin = open(&mut hsm, &mut decoder, &provisioner, &link);
-        let enrol =
-            EnrolHost { key: PublicKey::from_point(&user.public_key()), role: Role::CryptoUser };
-        call(&mut hsm, &mut decoder, &mut admin, &enrol);
-        call(&mut hsm, &mut decoder, &mut admin, &CreateDomain);
+        let user = key(2);
+        let identity = identity(&mut hsm, &mut decoder);
+        let link = identity.link;
+        let (state, votes) = first_state(&identity, PublicKey::from_point(&user.public_key()));
+        let mut encoded = [0; MAX_STATE];
+        let state = Bytes(state.encode(&mut encoded).expect("it is short"));
+        let mut founder = open(&mut hsm, &mut decoder, &user, &link);
+        let found = FoundDomain { state, votes, certificate: None };
+        call(&mut hsm, &mut decoder, &mut founder, &found);
         let user = open(&mut hsm, &mut decoder, &user, &link);
         assert_eq!(hsm.state(), ModuleState::Operational);
         Self { hsm, decoder, user }
     }
 }
 
-/// The device's link key, as `Info` tells it in clear.
-fn link(hsm: &mut Hsm<MemoryPlatform>, decoder: &mut Decoder<MAX_ENCODED>) -> PublicKey {
+/// A development domain of one device and one host.
+fn first_state(identity: &IdentityDocument, host: PublicKey) -> (DomainState, Votes) {
+    let operator = OperatorKey::from_bytes(&[1; 32]).expect("a scalar");
+    let (signing, join, kind) = (identity.signing, identity.join, DeviceKind::InProcess);
+    let member = Member { signing, join, kind };
+    let key = DomainKeyEntry { id: 1, maker: member.device_id() };
+    let mut state = DomainState {
+        domain: DomainId([0; 16]),
+        name: "fuzz".try_into().expect("a short name"),
+        kind: Kind::Development,
+        version: 1,
+        previous: [0; 32],
+        operators: [operator.operator(OperatorRole::Development)].into_iter().collect(),
+        rules: Rules { emulated_members: true, ..Rules::uniform(1) },
+        device_ca: None,
+        members: [member].into_iter().collect(),
+        keys: [key].into_iter().collect(),
+        hosts: [Host { key: host, role: Role::CryptoUser }].into_iter().collect(),
+        peers: Default::default(),
+        roots: Default::default(),
+    };
+    state.domain = state.founding_id().expect("it is short");
+    let message = signed_message(&[], &state.hash().expect("it is short"));
+    (state, [operator.sign(&message).expect("signed")].into_iter().collect())
+}
+
+/// The device's keys, as `Info` tells them in clear.
+fn identity(hsm: &mut Hsm<MemoryPlatform>, decoder: &mut Decoder<MAX_ENCODED>) -> IdentityDocument {
     let body = plain(hsm, decoder, Opcode::Info);
     let info: DeviceInfo<'_> = decode(&body).expect("device information");
-    info.identity.link
+    info.identity
 }
 
 /// The answer to a request without content, in clear.

@@ -100,6 +100,10 @@ pub(super) fn run(
     }
     let ceremony = Ceremony::change(found.state, &changes)
         .map_err(|code| Failure(format!("this cannot be proposed: {code}")))?;
+    if ceremony.next().hosts.is_empty() {
+        let text = "the domain would have no host, and nobody reaches its devices without one";
+        return Err(Failure(text.to_owned()));
+    }
     save_new(&ceremony, &propose.output)?;
     written(&propose.output, &ceremony, output)
 }

@@ -417,6 +417,13 @@ pub(super) fn remove(
          any more.",
         host.role, state.domain
     );
+    if state.hosts.len() == 1 {
+        return Err(Failure(format!(
+            "{id} is the only host of the domain, and without one nobody reaches its devices any more; \
+             let another one in first (kmsctl hsm enrol), or erase the device: kmsctl hsm zeroise {}",
+            target.line
+        )));
+    }
     if id == own {
         warning.push_str(
             "\nIt is the host of this data directory, whose kmsd will serve no key then.",

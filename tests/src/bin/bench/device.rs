@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use host_driver::device::{Device, Options as DeviceOptions};
 use host_driver::emulator::{Attachment, Emulator, EmulatorConfig, Machine};
-use host_driver::host_key::HostKey;
 use host_driver::provision::{Goal, Plan, provision};
 use host_driver::transport::Connector;
 use host_driver::transport::trace::{Direction, TraceConnector};
@@ -22,6 +21,7 @@ use hsm_protocol::key_spec::KeySpec;
 use hsm_tests::enclave::Enclave;
 use hsm_tests::environment;
 use hsm_tests::instructions::{self, Measured};
+use hsm_tests::testbed::Hosts;
 use hsm_tests::workload::{Visitor, Workload};
 use serde_json::{Value, json};
 
@@ -129,7 +129,7 @@ pub(crate) struct Rig {
     pub(crate) image: PathBuf,
     device: Device,
     traffic: Arc<Traffic>,
-    provisioner: HostKey,
+    hosts: Hosts,
     enclave: Enclave,
     _emulator: Arc<Emulator>,
 }
@@ -148,17 +148,19 @@ impl Rig {
             arguments: arguments.to_vec(),
         })
         .expect("the emulator starts");
-        let (provisioner, user) = (HostKey::generate(), HostKey::generate());
+        let hosts = Hosts::generate();
         let options = DeviceOptions {
             patience: Duration::from_secs(120),
             deadline: Duration::from_secs(300),
         };
         let enclave = Enclave::new(2048);
         let plan = Plan {
-            provisioner: &provisioner,
-            hosts: &[(user.public(), Role::CryptoUser)],
-            goal: Goal::Create,
+            operator: &hosts.operator,
+            host: &hosts.user,
+            hosts: &[(hosts.user.public(), Role::CryptoUser)],
+            goal: Goal::Create("bench"),
             roots: Some(&[enclave.root()]),
+            ledger: &hosts.ballots,
             options,
         };
         provision(&*emulator, &plan, &mut |_| {}).expect("the device is provisioned");
@@ -178,8 +180,8 @@ impl Rig {
         let traced =
             TraceConnector { inner: move || connector.connect(), observer: Arc::new(observer) };
         let device = Device::open(&traced, None, options).expect("the device answers");
-        device.authenticate(&user).expect("a session");
-        Self { image, device, traffic, provisioner, enclave, _emulator: emulator }
+        device.authenticate(&hosts.user).expect("a session");
+        Self { image, device, traffic, hosts, enclave, _emulator: emulator }
     }
 
     /// The key specs that the device has.
@@ -189,7 +191,7 @@ impl Rig {
 
     /// Visits every command for keys of these specs.
     pub(crate) fn visit(&self, specs: &[KeySpec], visitor: Visitor<'_>) {
-        Workload::new(&self.device, &self.provisioner, &self.enclave).visit(specs, visitor);
+        Workload::new(&self.device, &self.hosts, &self.enclave).visit(specs, visitor);
     }
 }
 
