@@ -380,3 +380,6 @@ impl Ceremony {
 fn needed(classes: Classes) -> Vec<Class> {
     Class::ALL.into_iter().filter(|class| classes.contains(*class)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,14 +9,17 @@ use host_driver::Pool;
 use host_driver::health::Service;
 use host_driver::pool::StockTargets;
 use host_driver::provision::Step;
+use hsm_protocol::command::domain::DomainSummary;
 use hsm_protocol::domain::Kind;
+use serde_json::json;
 
 use super::ledger::Ballots;
 use super::retired::{RetiredFlash, Stray, retired, strays};
 use super::sink::Gate;
-use super::{Devices, DevicesConfig, DevicesError, Pooled, Scope};
+use super::{Devices, DevicesConfig, DevicesError, Pooled, Scope, in_words};
 use crate::audit::AuditLog;
 use crate::consistency::{Acceptance, Domains};
+use crate::hex;
 use crate::key::identifier::is_region;
 use crate::loss::loss;
 
@@ -102,6 +105,9 @@ impl Fleet {
             break;
         }
         let domain = pool.health().iter().find_map(|device| device.domain);
+        if let Some(domain) = domain {
+            self.record(&name, &domain).await;
+        }
         if let Some(domain) = domain.filter(|domain| domain.kind == Kind::Development) {
             tracing::warn!(
                 region = name,
@@ -111,6 +117,20 @@ impl Fleet {
             );
         }
         Ok(pool)
+    }
+
+    /// Records which domain a Region's keys are of from now on, and who rules it.
+    async fn record(&self, region: &str, domain: &DomainSummary) {
+        let details = json!({
+            "region": region,
+            "domain": domain.domain.to_string(),
+            "kind": in_words(domain.kind),
+            "version": domain.version,
+            "state": hex::encode(&domain.state),
+        });
+        if let Err(error) = self.audit.installation_event("UseDomain", &details).await {
+            tracing::error!(region, error, "cannot record which domain is used");
+        }
     }
 
     fn start_blocking(&self, region: String) -> Result<(Arc<Pool>, Arc<Gate>, bool), DevicesError> {

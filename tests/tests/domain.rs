@@ -1,0 +1,503 @@
+//! Domains that only their operators change together: ceremonies by the real programs, and the attacks
+//! of who has less than a quorum of them.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use host_driver::device::{Device, Options};
+use host_driver::endpoint::Endpoint;
+use host_driver::{CallError, HostKey, OperatorKey, ceremony};
+use hsm_protocol::command::cipher::Decrypt;
+use hsm_protocol::command::domain::{ChangeDomain, ExportDomain};
+use hsm_protocol::domain::{Change, DeviceKind};
+use hsm_protocol::{Bytes, ErrorCode};
+use hsm_tests::calls::refusal;
+use hsm_tests::ctl;
+use hsm_tests::daemon::{Daemon, private_dir};
+use hsm_tests::device::Plug;
+use hsm_tests::http::{await_devices, call, get};
+use hsm_tests::losses::{assert_opens, create, encrypt};
+use hsm_tests::testbed::{Line, Registry, Testbed};
+use serde_json::{Value, json};
+
+use people::{People, Place, domain, told};
+
+#[path = "domain/people.rs"]
+mod people;
+
+const NAMES: [&str; 3] = ["ada", "bea", "cleo"];
+
+fn readiness(daemon: &Daemon) -> Value {
+    get(daemon, "/readyz").json()
+}
+
+/// A device of somebody else's, at the end of a line, as a host of a data directory.
+fn device(line: &str, host: &HostKey) -> Device {
+    let Ok(Endpoint::Line(line)) = line.parse() else { panic!("{line} is a line") };
+    let device = Device::open(&*line.connector(), None, Options::default()).expect("it is there");
+    device.authenticate(host).expect("a host of the domain");
+    device
+}
+
+fn host_of(data: &Path) -> HostKey {
+    HostKey::load(&data.join("hosts/crypto-user.pem")).expect("a host key")
+}
+
+/// Two of three operators found a domain, add a device and hosts, and put one out again; all by files,
+/// while the daemon serves.
+#[test]
+fn from_a_first_day_to_a_second_device() {
+    let people = People::new(&NAMES);
+    let boards = tempfile::tempdir().expect("a directory");
+    let (one, two) = (Plug::empty(), Plug::empty());
+    one.plug(&boards.path().join("one"));
+    two.plug(&boards.path().join("two"));
+    let mut daemon = Daemon::stopped(&[one.line()]);
+    let data = daemon.data().to_owned();
+    let text = data.to_str().expect("UTF-8").to_owned();
+
+    // What cannot be a production domain is said before anybody signs.
+    let init = |more: &[&str]| {
+        let (ada, bea) = (people.text("ada.pub"), people.text("bea.pub"));
+        let file = people.text("refused");
+        let first = ["domain", "init", one.line(), "--data", &text, "--output", &file];
+        told(&[&first[..], &["--operator", &ada, "--operator", &bea], more].concat())
+    };
+    for (more, because) in [
+        (&["--quorum", "1", "--emulated-members"][..], "nobody alone"),
+        (&["--quorum", "3", "--emulated-members"], "2 operators cannot be 3"),
+        (&["--quorum", "2"], "--emulated-members"),
+        (&["--quorum", "2", "--emulated-members", "--operator", &people.text("ada.pub")], "twice"),
+    ] {
+        let (code, said) = init(more);
+        assert!(code == 2 && said.contains(because), "{more:?}: {said}");
+    }
+    assert!(!people.path("refused").exists());
+
+    people.found(&data, one.line());
+    let (code, said) = people.submit(&Place::of(&data), &["founding"], &["--hsm", one.line()]);
+    assert_eq!(code, 0, "again is no harm: {said}");
+    daemon.restart();
+    await_devices(&daemon, 1);
+    let place = Place::at(&daemon);
+    let blob = encrypt(&daemon, &create(&daemon));
+    let status = readiness(&daemon);
+    assert_eq!(status["devices"][0]["domainKind"], "production", "{status}");
+    assert!(status["developmentDomains"].is_null(), "{status}");
+    assert!(!daemon.output().contains("DEVELOPMENT DOMAIN"));
+
+    // A host of another machine, and the second device, by copies that two people sign apart.
+    let other = private_dir();
+    let other_text = other.path().to_str().expect("UTF-8");
+    let (_, key) = ctl::run(&["hsm", "key", "--data", other_text]);
+    let key = key["cryptoUser"].as_str().expect("a key");
+    let changes = ["--add-host", key, "--add-device", two.line()];
+    let (code, said) = people.propose(&place, "more", &changes);
+    assert_eq!(code, 0, "{said}");
+    let shown: Value = serde_json::from_str(&said).expect("a document");
+    let words = shown["text"].as_str().expect("words");
+    for part in
+        ["gets the domain keys", "IN PROCESS", "is let in", "2 operators", "Signed by: nobody"]
+    {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    fs::copy(people.path("more"), people.path("more-bea")).expect("carried");
+    people.sign("ada", "more");
+    people.sign("bea", "more-bea");
+    let (code, said) = people.submit(&place, &["more"], &[]);
+    assert!(code == 2 && said.contains("too few operators"), "{said}");
+    let (code, said) = people.submit(&place, &["more", "more-bea"], &[]);
+    assert_eq!(code, 0, "{said}");
+    let now = domain(&place);
+    assert_eq!((&now["version"], now["hosts"].as_array().map(Vec::len)), (&json!(2), Some(2)));
+    assert_eq!(now["devices"].as_array().map(Vec::len), Some(2));
+    assert_opens(&daemon, &blob);
+    assert!(daemon.stop().success());
+
+    // The second device takes the keys over; then it serves alone.
+    let (code, said) = told(&["hsm", "provision", "--data", &text, one.line(), two.line()]);
+    assert_eq!(code, 0, "{said}");
+    drop(device(two.line(), &host_of(other.path())));
+    daemon.replace_hsms(&[one.line(), two.line()]);
+    daemon.restart();
+    await_devices(&daemon, 2);
+    one.unplug();
+    assert_opens(&daemon, &blob);
+
+    // The host is put out while a device is away, which follows when it is back.
+    let id = host_of(other.path()).id().to_string();
+    people.agree(&Place::at(&daemon), "less", &["bea", "cleo"], &["--remove-host", &id[..8]]);
+    let (code, said) = people.submit(&Place::at(&daemon), &["less"], &[]);
+    assert_eq!(code, 0, "{said}");
+    one.plug(&boards.path().join("one"));
+    await_devices(&daemon, 2);
+    let versions: Vec<_> = readiness(&daemon)["devices"]
+        .as_array()
+        .expect("devices")
+        .iter()
+        .map(|device| device["domainVersion"].clone())
+        .collect();
+    assert_eq!(versions, [3, 3]);
+    assert!(daemon.stop().success());
+    let audit = ctl::verify(&data.join("audit"));
+    assert!(audit.0, "{}", audit.1);
+    for line in [one.line(), two.line()] {
+        let Ok(Endpoint::Line(found)) = line.parse() else { panic!("{line} is a line") };
+        let opened = Device::open(&*found.connector(), None, Options::default()).expect("there");
+        let refused = opened.authenticate(&host_of(other.path()));
+        assert!(matches!(refused, Err(CallError::Handshake(_))), "{line}: {refused:?}");
+    }
+}
+
+/// A signature is for one change of one state of one domain, and files say what they are.
+#[test]
+fn what_is_not_agreed_is_refused() {
+    let people = People::new(&NAMES);
+    let daemon = Daemon::stopped(&["soft"]);
+    let elsewhere = private_dir();
+    people.found(daemon.data(), "soft");
+    let place = &Place::of(daemon.data());
+    fs::remove_file(people.path("founding")).expect("removed");
+    people.found(elsewhere.path(), "soft");
+    let host = |_| {
+        let dir = private_dir();
+        let (_, key) = ctl::run(&["hsm", "key", "--data", dir.path().to_str().expect("UTF-8")]);
+        key["cryptoUser"].as_str().expect("a key").to_owned()
+    };
+    let [first, second] = [1, 2].map(host);
+
+    // Who signs says what they expect to sign, and can.
+    let (code, said) = people.propose(place, "one", &["--add-auditor", &first]);
+    assert_eq!(code, 0, "{said}");
+    let wrong = "0000-0000-0000-0000-0000-0000-0000-0000";
+    for (who, passphrase, expect, because) in [
+        ("ada", "passphrase", Some(wrong), "nothing was signed"),
+        ("ada", "wrong", None, "does not open"),
+    ] {
+        let (code, said) = people.try_sign(who, "one", passphrase, expect);
+        assert!(code == 2 && said.contains(because), "{because}: {said}");
+    }
+    let stranger = People::new(&["eve"]);
+    fs::copy(stranger.path("eve.key"), people.path("eve.key")).expect("copied");
+    let (code, said) = people.try_sign("eve", "one", "passphrase", None);
+    assert!(code == 2 && said.contains("no operator"), "{said}");
+
+    // One operator is one, however often.
+    people.sign("ada", "one");
+    fs::copy(people.path("one"), people.path("copy")).expect("copied");
+    people.sign("ada", "copy");
+    let (code, said) = people.submit(place, &["one", "copy"], &[]);
+    assert!(code == 2 && said.contains("too few"), "{said}");
+
+    // Another change of the same state, signed before the first was made; then another domain.
+    people.agree(place, "other", &["ada", "bea"], &["--add-auditor", &second]);
+    let (code, said) = people.submit(place, &["one", "other"], &[]);
+    assert!(code == 2 && said.contains("another proposal"), "{said}");
+    people.sign("bea", "one");
+    let (code, said) = people.submit(&Place::of(elsewhere.path()), &["one"], &[]);
+    assert!(code == 2 && said.contains("for another domain"), "{said}");
+    assert_eq!(people.submit(place, &["one"], &[]).0, 0);
+    for stale in ["one", "other"] {
+        let (code, said) = people.submit(place, &[stale], &[]);
+        assert!(code == 2 && said.contains("for another domain, version or state"), "{said}");
+    }
+
+    // Signatures under another proposal, and a state that was changed in the file.
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&fs::read(people.path(name)).expect("a file")).expect("JSON")
+    };
+    people.agree(place, "next", &["ada", "bea"], &["--remove-host", &first_host(place)]);
+    let (mut forged, good) = (read("other"), read("next"));
+    forged["signatures"] = good["signatures"].clone();
+    fs::write(people.path("forged"), forged.to_string()).expect("written");
+    let (code, said) = people.submit(place, &["forged"], &[]);
+    assert!(code == 2 && said.contains("has a signature that is not"), "{said}");
+    let mut forged = good.clone();
+    forged["state"] = read("other")["state"].clone();
+    fs::write(people.path("forged"), forged.to_string()).expect("written");
+    let (code, said) = people.submit(place, &["forged"], &[]);
+    assert!(code == 2 && said.contains("cannot be made"), "{said}");
+    assert_eq!(domain(place)["version"], 2);
+
+    // Nobody may leave less behind than the rules need.
+    let ada = domain(place)["operators"][0].as_str().expect("an id").to_owned();
+    for (changes, because) in [
+        (&["--remove-operator", &ada, "--quorum", "3"][..], "cannot be proposed"),
+        (&["--quorum", "1"], "cannot be proposed"),
+        (&["--emulated-members", "no"], "cannot be proposed"),
+    ] {
+        let (code, said) = people.propose(place, "never", changes);
+        assert!(code == 2 && said.contains(because), "{changes:?}: {said}");
+    }
+}
+
+/// The fingerprint of the host that was added last.
+fn first_host(place: &Place) -> String {
+    let hosts = domain(place)["hosts"].clone();
+    hosts.as_array().and_then(|all| all.last()?.as_str().map(str::to_owned)).expect("a host")
+}
+
+/// Of two ceremonies at once one is made, and the devices agree on which.
+#[test]
+fn of_two_ceremonies_at_once_one_is_made() {
+    let people = People::new(&NAMES);
+    let mut daemon = Daemon::stopped(&["soft"]);
+    people.found(daemon.data(), "soft");
+    daemon.restart();
+    let place = Place::at(&daemon);
+    for round in 0..4 {
+        let files = ["a", "b", "c"].map(|name| format!("{name}{round}"));
+        for file in &files {
+            let dir = private_dir();
+            let (_, key) = ctl::run(&["hsm", "key", "--data", dir.path().to_str().expect("UTF-8")]);
+            let key = key["cryptoUser"].as_str().expect("a key");
+            people.agree(&place, file, &["ada", "bea"], &["--add-auditor", key]);
+        }
+        let codes = thread::scope(|scope| {
+            let (people, place) = (&people, &place);
+            let submit = |file| scope.spawn(move || people.submit(place, &[file], &[]));
+            let all: Vec<_> = files.iter().map(|file| submit(file.as_str())).collect();
+            all.into_iter().map(|one| one.join().expect("no panic")).collect::<Vec<_>>()
+        });
+        let made = codes.iter().filter(|(code, _)| *code == 0).count();
+        assert_eq!(made, 1, "{codes:?}");
+        assert_eq!(domain(&place)["version"], round + 2);
+    }
+}
+
+/// `kmsctl` is killed anywhere between the steps of a ceremony. It was made or not, is made by the same
+/// file after that, and all devices come to the same state.
+#[test]
+fn a_ceremony_that_is_cut_off_is_made_or_not() {
+    let people = People::new(&NAMES);
+    let mut daemon = Daemon::stopped(&["soft:2"]);
+    let data = daemon.data().to_owned();
+    let place = &Place::of(&data);
+    people.found(&data, "soft");
+    people.agree(place, "second", &["ada", "bea"], &["--add-device", "soft-1"]);
+    assert_eq!(people.submit(place, &["second"], &[]).0, 0);
+    let text = data.to_str().expect("UTF-8").to_owned();
+    assert_eq!(told(&["hsm", "provision", "--data", &text, "soft:2"]).0, 0);
+    let mut made = [0, 0];
+    for round in 0..16_u32 {
+        let before = domain(place)["version"].as_u64().expect("a version");
+        let dir = private_dir();
+        let (_, key) = ctl::run(&["hsm", "key", "--data", dir.path().to_str().expect("UTF-8")]);
+        let key = key["cryptoUser"].as_str().expect("a key").to_owned();
+        let (file, last) = (format!("round{round}"), first_host(place));
+        // Rotation, too: the other device has to get the key.
+        let changes: &[&str] = match round % 4 {
+            0 if round < 12 => &["--rotate-key"],
+            _ if before % 2 == 0 => &["--add-auditor", &key],
+            _ if domain(place)["hosts"].as_array().map(Vec::len) > Some(1) => {
+                &["--remove-host", &last]
+            }
+            _ => &["--add-auditor", &key],
+        };
+        people.agree(place, &file, &["ada", "cleo"], changes);
+        people.submit_cut_off(place, &file, Duration::from_millis(u64::from(round) * 12));
+        let after = domain(place)["version"].as_u64().expect("a version");
+        made[usize::from(after > before)] += 1;
+        if after == before {
+            let (code, said) = people.submit(place, &[&file], &[]);
+            assert_eq!(code, 0, "round {round}: {said}");
+        }
+        assert_eq!(domain(place)["version"], before + 1, "round {round}");
+    }
+    eprintln!("{} ceremonies were cut off before, {} after they were made", made[0], made[1]);
+    assert!(made[0] > 0, "no ceremony was cut off");
+    daemon.restart();
+    await_devices(&daemon, 2);
+    let status = readiness(&daemon);
+    assert_eq!(status["devices"][0]["domainVersion"], status["devices"][1]["domainVersion"]);
+    let blob = encrypt(&daemon, &create(&daemon));
+    assert_opens(&daemon, &blob);
+}
+
+/// A development domain says what it is everywhere, and becomes a real one under its keys.
+#[test]
+fn a_development_domain_is_hardened_under_load() {
+    let people = People::new(&NAMES);
+    let mut daemon = Daemon::start(&["soft"]);
+    assert!(daemon.output().contains("DEVELOPMENT DOMAIN"), "no banner");
+    let data = daemon.data().to_owned();
+    let text = data.to_str().expect("UTF-8").to_owned();
+    let status = readiness(&daemon);
+    assert_eq!(status["developmentDomains"], json!(["us-east-1"]), "{status}");
+    let (_, shown) = ctl::text(&["status", "--data", &text, "--url", daemon.url()]);
+    assert!(
+        shown.contains("DEVELOPMENT DOMAIN") && shown.contains("kmsctl domain harden"),
+        "{shown}"
+    );
+    let arn = create(&daemon);
+    let blob = encrypt(&daemon, &arn);
+    let operators: Vec<String> = NAMES.map(|name| people.text(&format!("{name}.pub"))).to_vec();
+    let url = daemon.url().to_owned();
+    let mut harden = vec!["domain", "harden", "--data", &text, "--url", &url];
+    operators.iter().for_each(|operator| harden.extend(["--operator", operator]));
+    harden.extend(["--quorum", "2"]);
+    let (code, said) = told(&[harden.as_slice(), &["--yes"]].concat());
+    assert!(code == 2 && said.contains("--emulated-members"), "{said}");
+    let (code, said) = told(&[harden.as_slice(), &["--emulated-members"]].concat());
+    assert!(code == 2 && said.contains("no terminal"), "{said}");
+    let (code, said) = told(&[harden.as_slice(), &["--emulated-members", "--yes"]].concat());
+    assert_eq!(code, 0, "{said}");
+
+    assert_opens(&daemon, &blob);
+    assert_opens(&daemon, &encrypt(&daemon, &arn));
+    let now = domain(&Place::at(&daemon));
+    assert_eq!((&now["kind"], &now["domainKeys"]), (&json!("Production"), &json!([1, 2])));
+    let rotated = encrypt(&daemon, &create(&daemon));
+    assert_opens(&daemon, &rotated);
+    assert!(daemon.stop().success());
+
+    // The key in the data directory rules nothing any more, by any command.
+    let (_, key) = ctl::run(&["hsm", "key", "--data", &text]);
+    let key = key["cryptoUser"].as_str().expect("a key");
+    let enrol = ["hsm", "enrol", "soft-0", "--data", &text, "--key", key, "--role", "auditor"];
+    let zeroise = ["hsm", "zeroise", "soft-0", "--data", &text, "--yes"];
+    for command in [&enrol[..], &zeroise] {
+        let (code, said) = told(command);
+        assert!(code == 2 && said.contains("kmsctl domain propose"), "{command:?}: {said}");
+    }
+    let (code, said) = told(&[harden.as_slice(), &["--emulated-members", "--yes"]].concat());
+    assert!(code == 2 && said.contains("production domain already"), "{said}");
+    daemon.restart();
+    assert!(!daemon.output().contains("DEVELOPMENT DOMAIN"));
+    assert_opens(&daemon, &blob);
+    assert_opens(&daemon, &rotated);
+}
+
+/// The theft: the daemon's whole disk, without its device, and then with the device at hand.
+#[test]
+fn a_stolen_disk_opens_nothing_without_the_device() {
+    let people = People::new(&NAMES);
+    let boards = tempfile::tempdir().expect("a directory");
+    let flash = boards.path().join("board");
+    let plug = Plug::empty();
+    plug.plug(&flash);
+    let mut daemon = Daemon::stopped(&[plug.line()]);
+    people.found(daemon.data(), plug.line());
+    daemon.restart();
+    await_devices(&daemon, 1);
+    let arn = create(&daemon);
+    let blob = encrypt(&daemon, &arn);
+    assert!(daemon.stop().success());
+    let stolen = private_dir();
+    copy(daemon.data(), stolen.path());
+
+    // Nothing on the disk is, or has, the domain key. It is found where it is: in the device's flash.
+    let key = domain_key(&fs::read(&flash).expect("the flash"), &domain_id(stolen.path()));
+    let mut files = 0;
+    visit(stolen.path(), &mut |path, content| {
+        files += 1;
+        for half in key.chunks(16) {
+            let found = content.windows(16).any(|window| window == half);
+            assert!(!found, "the domain key is in {}", path.display());
+        }
+    });
+    assert!(files > 5, "{files} files");
+
+    // A daemon on it, with a device of the thief's.
+    let mut thief = Daemon::stopped(&["soft"]);
+    copy(stolen.path(), thief.data());
+    thief.restart();
+    let answer = call(&thief, "Decrypt", &json!({ "CiphertextBlob": blob }));
+    assert_ne!(answer.status, 200, "{answer:?}");
+    thief.kill();
+    // The same once nobody knows any more what the keys are of.
+    fs::remove_dir_all(thief.data().join("hsm")).expect("removed");
+    thief.restart();
+    let answer = call(&thief, "Decrypt", &json!({ "CiphertextBlob": blob }));
+    assert_ne!(answer.status, 200, "{answer:?}");
+    thief.kill();
+
+    // A domain of the thief's own, founded with every key that was on the disk: its device opens none of
+    // the tokens.
+    let own = Testbed::new(Line::Host(Registry::default()));
+    let hosts = own.provision();
+    let at_home = own.device_as(&hosts.user);
+    let tokens = tokens(&stolen.path().join("store.redb"), &domain_id(stolen.path()));
+    assert!(!tokens.is_empty(), "the store has tokens");
+    let id = hsm_protocol::KeyId::single_region([1; 16]);
+    for token in &tokens {
+        let key = hsm_protocol::command::key::KeyRef { id, token: Bytes(token) };
+        let code = refusal(&at_home, &Decrypt { key, context: Bytes(&[]), blob: Bytes(&[]) });
+        assert!(
+            [ErrorCode::TOKEN_DOMAIN, ErrorCode::CIPHERTEXT_INVALID, ErrorCode::TOKEN_MALFORMED]
+                .contains(&code),
+            "{code:?}"
+        );
+    }
+
+    // With the device at hand, the stolen host key uses keys, as the daemon did; but the domain keys do
+    // not leave for a device of the thief's, whatever else was on the disk.
+    let reached = device(plug.line(), &host_of(stolen.path()));
+    let state = reached.domain_state().expect("a host may ask");
+    let (identity, kind) = (*at_home.identity(), DeviceKind::Hardware);
+    let add = Change::AddMember { identity, kind, certificate: None };
+    let member = at_home.id();
+    assert_eq!(refusal(&reached, &ExportDomain { member }), ErrorCode::CHANGE_INVALID);
+    let proposed = ceremony::propose(&state, &[add]).expect("it can be proposed");
+    let on_disk = OperatorKey::load_or_generate(&stolen.path().join("hosts/operator.pem"));
+    let on_disk = on_disk.expect("a key");
+    let vote = on_disk.sign(&proposed.message).expect("signed");
+    for (votes, expected) in
+        [(&[][..], ErrorCode::QUORUM_MISSING), (&[vote], ErrorCode::SIGNATURE_INVALID)]
+    {
+        let ballot = proposed.ballot(votes).expect("short");
+        let code = refusal(&reached, &ChangeDomain { ballot: Bytes(&ballot) });
+        assert_eq!(code, expected);
+    }
+    assert_eq!(refusal(&reached, &ExportDomain { member }), ErrorCode::CHANGE_INVALID);
+    assert_eq!(reached.domain_state().expect("a host may ask"), state);
+}
+
+fn domain_id(data: &Path) -> [u8; 16] {
+    let registry = fs::read(data.join("hsm/us-east-1/devices.json")).expect("a registry");
+    let registry: Value = serde_json::from_slice(&registry).expect("JSON");
+    let text = registry["domain"].as_str().expect("a domain");
+    let byte = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("digits");
+    std::array::from_fn(byte)
+}
+
+/// Layout 2 of the domain in a flash: version u8 | keys u8 | id u32 LE, key [32] | encoded state, which
+/// begins with its version u8 and the domain [16].
+fn domain_key(flash: &[u8], domain: &[u8; 16]) -> Vec<u8> {
+    let at = flash.windows(16).rposition(|window| window == domain).expect("a domain record") - 1;
+    assert_eq!(flash[at - 38..at - 36], [2, 1], "one domain key");
+    flash[at - 32..at].to_vec()
+}
+
+/// What may be a token of the domain in a store: what begins as one does.
+fn tokens(store: &Path, domain: &[u8; 16]) -> Vec<Vec<u8>> {
+    let content = fs::read(store).expect("the store");
+    let head: Vec<u8> = [&[0x11][..], domain].concat();
+    let starts = content.windows(head.len()).enumerate().filter(|(_, window)| *window == head);
+    let token = |at: usize| content[at..content.len().min(at + 160)].to_vec();
+    starts.map(|(at, _)| token(at)).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a directory").flatten() {
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => {
+                fs::create_dir_all(&target).expect("made");
+                copy(&entry.path(), &target);
+            }
+            false => drop(fs::copy(entry.path(), target).expect("copied")),
+        }
+    }
+}
+
+fn visit(dir: &Path, seen: &mut dyn FnMut(&Path, &[u8])) {
+    for entry in fs::read_dir(dir).expect("a directory").flatten() {
+        match entry.path().is_dir() {
+            true => visit(&entry.path(), seen),
+            false => seen(&entry.path(), &fs::read(entry.path()).expect("read")),
+        }
+    }
+}
