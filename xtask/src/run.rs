@@ -145,6 +145,8 @@ Strongroom is ready at {endpoint}; its keys live in an emulated HSM. Paste in an
   KEY=$(aws kms create-key --query KeyMetadata.KeyId --output text)
   aws kms generate-data-key --key-id \"$KEY\" --key-spec AES_256
 
+The key that rules these keys' domain lies beside the data: whoever reads that owns them. It is for
+trying out; docs/ceremony.md says how a domain for keys that matter is made.
 Ctrl-C stops everything; the keys stay.
 "
     );

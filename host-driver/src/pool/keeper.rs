@@ -74,11 +74,7 @@ fn open_session(shared: &Shared, device: &Device) -> Result<DomainSummary, CallE
     if session.role == Role::Bootstrap || session.state != ModuleState::Operational {
         return Err(CallError::NotOperational(session.state));
     }
-    let domain = || -> Result<DomainSummary, CallError> {
-        let reply = device.call_blocking(&DomainInfo, AuditTag::default())?;
-        reply.response()?.domain.ok_or(CallError::NotOperational(session.state))
-    };
-    let found = domain()?.domain;
+    let found = domain_of(device)?.domain;
     let belongs = |expected: DomainId| match expected == found {
         true => Ok(()),
         false => Err(CallError::WrongDomain { expected, found }),
@@ -95,7 +91,17 @@ fn open_session(shared: &Shared, device: &Device) -> Result<DomainSummary, CallE
         others.iter().map(Arc::as_ref).filter(|other| other.id() != device.id()).collect();
     let followed = shared.sink.follow(device, &others);
     followed.map_err(|reason| CallError::NotAdmitted(reason.into()))?;
-    let domain = domain()?;
+    domain_with_keys(device)
+}
+
+fn domain_of(device: &Device) -> Result<DomainSummary, CallError> {
+    let reply = device.call_blocking(&DomainInfo, AuditTag::default())?;
+    reply.response()?.domain.ok_or(CallError::NotOperational(ModuleState::Uninitialised))
+}
+
+/// The domain of a device that has its keys: without them it is of no use.
+fn domain_with_keys(device: &Device) -> Result<DomainSummary, CallError> {
+    let domain = domain_of(device)?;
     match domain.has_keys {
         true => Ok(domain),
         false => Err(CallError::KeysMissing),
@@ -148,7 +154,12 @@ fn look_after(shared: &Shared, slot: &Slot, device: &Device, probe: bool) -> Res
     if device.chain().has_news() {
         audit::catch_up(device, shared.sink.as_ref())?;
     }
-    if probe { check_module(slot, device) } else { Ok(()) }
+    if probe {
+        check_module(slot, device)?;
+        // Another host may have changed it.
+        slot.set_domain(domain_with_keys(device)?);
+    }
+    Ok(())
 }
 
 /// Asks for the module's state; not authenticated, so it can only take a device out.

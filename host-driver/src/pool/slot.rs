@@ -121,6 +121,10 @@ impl Slot {
         state.last_error = Some(error.to_string());
     }
 
+    pub(super) fn set_domain(&self, domain: DomainSummary) {
+        self.lock().domain = Some(domain);
+    }
+
     pub(super) fn set_module(&self, module: ModuleStatus) {
         self.lock().module = Some(module);
     }
