@@ -8,10 +8,12 @@ mod certificate;
 mod file;
 mod key_file;
 mod text;
+mod token;
 mod words;
 
 pub use certificate::{CertificateFile, CertificateFileError};
 pub use file::{Ceremony, CeremonyFileError, Standing};
 pub use key_file::{KeyFile, KeyFileError, KeyPurpose};
 pub use text::{PeerText, PublicText, TextError};
+pub use token::{TokenError, TokenKey, TokenPlace};
 pub use words::{describe, fingerprint, in_words, rule_in_words};

@@ -1,16 +1,18 @@
 //! `kmsctl domain`: ceremonies of a domain's operators.
 
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
+use hsm_protocol::identity::PublicKey;
 use serde::Serialize;
 
 use super::hsm::confirm;
-use super::passphrase::KeyPassphrase;
+use super::passphrase::{KeyPassphrase, TokenArguments};
 use super::{Failure, Outcome, Output};
 use crate::ceremony::{
-    Ceremony, CeremonyFileError, KeyFile, KeyPurpose, PeerText, describe, fingerprint, in_words,
+    Ceremony, CeremonyFileError, KeyFile, KeyPurpose, PeerText, TokenKey, describe, fingerprint,
+    in_words,
 };
 use crate::hex;
 
@@ -66,10 +68,17 @@ struct Sign {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The operator's key.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "pkcs11",
+        conflicts_with = "pkcs11"
+    )]
+    key: Option<PathBuf>,
     #[command(flatten)]
     passphrase: KeyPassphrase,
+    #[command(flatten)]
+    token: TokenArguments,
     /// Where to write the signed copy, in place of FILE.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -182,15 +191,33 @@ fn show_domain(place: &Place, output: &mut Output<'_>) -> Result<Outcome, Failur
     Ok(Outcome::Good)
 }
 
+/// A key that is to sign.
+enum Signer<'a> {
+    File(&'a Path, KeyFile),
+    Token(TokenKey),
+}
+
+impl Signer<'_> {
+    fn public(&self) -> PublicKey {
+        match self {
+            Self::File(_, key) => key.public(),
+            Self::Token(key) => key.public(),
+        }
+    }
+}
+
 fn sign(sign: &Sign, output: &mut Output<'_>) -> Result<Outcome, Failure> {
-    let Sign { file, key: path, passphrase, output: to, expect } = sign;
+    let Sign { file, key, passphrase, token, output: to, expect } = sign;
     let mut ceremony = Ceremony::load(file)?;
-    let key = KeyFile::load(path, KeyPurpose::Operator)?;
-    let id = key.public().operator_id();
+    let signer = match (key, token.place()) {
+        (Some(path), _) => Signer::File(path, KeyFile::load(path, KeyPurpose::Operator)?),
+        (None, Some(place)) => Signer::Token(place.open(&token.pin(&place)?)?),
+        (None, None) => return Err(Failure("name the key: --key FILE".to_owned())),
+    };
+    let id = signer.public().operator_id();
     if ceremony.operator(id).is_none() {
         return Err(Failure(format!(
-            "{} is the key of {}, who is no operator of {}",
-            path.display(),
+            "this is the key of {}, who is no operator of {}",
             fingerprint(id.as_bytes()),
             ceremony.next().domain
         )));
@@ -198,18 +225,22 @@ fn sign(sign: &Sign, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     let digest = ceremony.digest()?;
     match expect {
         Some(expected) => expect_digest(expected, &digest)?,
+        None if io::stdin().is_terminal() => {
+            let (digest, words) = (hex::encode(&digest), in_words(&ceremony));
+            confirm::on_terminal(&digest, &words, "proposal", false)?;
+        }
         None => {
-            confirm::on_terminal(&hex::encode(&digest), &in_words(&ceremony), "proposal", false)
-                .map_err(|Failure(text)| {
-                    Failure(text.replace(
-                        "add --yes, and --device to be sure of the device",
-                        "give --expect FINGERPRINT",
-                    ))
-                })?
+            let text = "there is no terminal to show this on; give the fingerprint that whoever proposed \
+                        it has told: --expect FINGERPRINT";
+            return Err(Failure(text.to_owned()));
         }
     }
-    let key = key.open(&passphrase.read(path)?, path)?;
-    ceremony.add(key.sign(&ceremony.message()?)?)?;
+    let message = ceremony.message()?;
+    let vote = match signer {
+        Signer::File(path, key) => key.open(&passphrase.read(path)?, path)?.sign(&message)?,
+        Signer::Token(key) => key.sign(&message)?,
+    };
+    ceremony.add(vote)?;
     match to {
         Some(to) => ceremony.save_new(to)?,
         None => ceremony.save(file)?,

@@ -8,17 +8,23 @@ use host_driver::endpoint::Endpoint;
 use hsm_protocol::domain::DeviceKind;
 use serde::Serialize;
 
-use super::passphrase::KeyPassphrase;
+use super::passphrase::{KeyPassphrase, TokenArguments};
 use super::{Failure, Outcome, Output};
-use crate::ceremony::{CertificateFile, KeyFile, KeyPurpose, PublicText, fingerprint};
+use crate::ceremony::{CertificateFile, KeyFile, KeyPurpose, PublicText, TokenPlace, fingerprint};
 use crate::durable;
 
 /// Keys of operators.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Make an operator's key: FILE, closed by a passphrase, and its public half in FILE with the ending
-    /// .pub. Make it where it is to stay; only the .pub leaves.
-    New(New),
+    /// .pub. Make it where it is to stay; only the .pub leaves. With --pkcs11 the key is made in a token,
+    /// which it never leaves, and FILE is its public half.
+    New {
+        #[command(flatten)]
+        new: New,
+        #[command(flatten)]
+        token: TokenArguments,
+    },
     /// Print the public half of a key, and the fingerprint that domains and people know it by.
     Show(Show),
 }
@@ -103,7 +109,10 @@ struct Shown {
 
 pub(super) fn run(command: &Command, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     match command {
-        Command::New(new) => make(KeyPurpose::Operator, new, output),
+        Command::New { new, token } => match token.place() {
+            Some(place) => make_in_token(&place, token, &new.file, output),
+            None => make(KeyPurpose::Operator, new, output),
+        },
         Command::Show(show) => print(KeyPurpose::Operator, show, output),
     }
 }
@@ -163,6 +172,21 @@ fn make(
     let public = PublicText { purpose, key: key.public() };
     durable::write(&public_file, format!("{public}\n").as_bytes(), 0o644)?;
     shown(public, Some((file.clone(), public_file)), output)
+}
+
+fn make_in_token(
+    place: &TokenPlace,
+    token: &TokenArguments,
+    file: &Path,
+    output: &mut Output<'_>,
+) -> Result<Outcome, Failure> {
+    if file.exists() {
+        return Err(Failure(format!("{} exists and is not replaced", file.display())));
+    }
+    let key = place.generate(&token.pin(place)?)?;
+    let public = PublicText { purpose: KeyPurpose::Operator, key };
+    durable::write(file, format!("{public}\n").as_bytes(), 0o644)?;
+    shown(public, None, output)
 }
 
 fn print(

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 use crate::backup::Passphrase;
+use crate::ceremony::TokenPlace;
 
 /// Longest file with a passphrase, in bytes.
 const MAX_FILE: u64 = 64 << 10;
@@ -47,15 +48,60 @@ impl KeyPassphrase {
     }
 }
 
+/// A key in a PKCS#11 token.
+#[derive(Debug, clap::Args)]
+pub(super) struct TokenArguments {
+    /// PKCS#11 module that the key is reached by: a shared library.
+    #[arg(long, value_name = "FILE", requires = "token")]
+    pub(super) pkcs11: Option<PathBuf>,
+    /// Label of the token.
+    #[arg(long, value_name = "LABEL", requires = "pkcs11")]
+    token: Option<String>,
+    /// Label of the key in the token.
+    #[arg(long, value_name = "LABEL", default_value = "strongroom-operator")]
+    key_label: String,
+    /// File whose first line is the token's PIN. Without it, it is asked for on the terminal.
+    #[arg(long, value_name = "FILE")]
+    pin_file: Option<PathBuf>,
+}
+
+impl TokenArguments {
+    /// Which key is meant, if one in a token.
+    pub(super) fn place(&self) -> Option<TokenPlace> {
+        Some(TokenPlace {
+            module: self.pkcs11.clone()?,
+            token: self.token.clone()?,
+            key: self.key_label.clone(),
+        })
+    }
+
+    /// The PIN.
+    pub(super) fn pin(&self, place: &TokenPlace) -> Result<Zeroizing<String>, Failure> {
+        let line = match &self.pin_file {
+            Some(path) => content(path)?,
+            None => typed(&format!("PIN of the token {}", place.token))?,
+        };
+        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let text =
+            std::str::from_utf8(line).map_err(|_| Failure("the PIN is no UTF-8".to_owned()))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+}
+
 /// The first line of a file.
 pub(super) fn of_file(path: &Path) -> Result<Passphrase, Failure> {
+    Ok(Passphrase::of_file(&content(path)?)?)
+}
+
+fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let failed = |error: io::Error| {
         Failure(format!("cannot read the passphrase from {}: {error}", path.display()))
     };
     let mut content = Zeroizing::new(Vec::with_capacity(1024));
     let file = fs::File::open(path).map_err(failed)?;
     file.take(MAX_FILE).read_to_end(&mut content).map_err(failed)?;
-    Ok(Passphrase::of_file(&content)?)
+    Ok(content)
 }
 
 /// A line that a person types on the terminal, which does not show it.
