@@ -6,22 +6,25 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use aws_sdk_kms::primitives::Blob;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host_driver::device::{Device, Options};
 use host_driver::endpoint::Endpoint;
 use host_driver::{CallError, HostKey, OperatorKey, ceremony};
-use hsm_protocol::command::cipher::Decrypt;
-use hsm_protocol::command::domain::{ChangeDomain, ExportDomain};
+use hsm_protocol::command::cipher::{Decrypt, Encrypt};
+use hsm_protocol::command::domain::{ChangeDomain, ExportDomain, ReceiveKeys};
+use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::domain::{Change, DeviceKind};
-use hsm_protocol::{Bytes, ErrorCode};
-use hsm_tests::calls::refusal;
+use hsm_protocol::{Bytes, ErrorCode, KeyId};
+use hsm_tests::calls::{outcome, refusal};
 use hsm_tests::ctl;
 use hsm_tests::daemon::{Daemon, private_dir};
 use hsm_tests::device::Plug;
 use hsm_tests::http::{await_devices, call, get};
 use hsm_tests::losses::{assert_opens, create, encrypt};
 use hsm_tests::patience::until;
+use hsm_tests::sdk::client_in;
 use hsm_tests::testbed::{Line, Registry, Testbed};
 use serde_json::{Value, json};
 
@@ -80,7 +83,8 @@ fn from_a_first_day_to_a_second_device() {
     assert!(!people.path("refused").exists());
 
     people.found(&data, one.line());
-    let (code, said) = people.submit(&Place::of(&data), &["founding"], &["--hsm", one.line()]);
+    let (code, said) =
+        people.submit(&Place::of(&data), &["founding-us-east-1"], &["--hsm", one.line()]);
     assert_eq!(code, 0, "again is no harm: {said}");
     daemon.restart();
     await_devices(&daemon, 1);
@@ -160,7 +164,7 @@ fn what_is_not_agreed_is_refused() {
     let elsewhere = private_dir();
     people.found(daemon.data(), "soft");
     let place = &Place::of(daemon.data());
-    fs::remove_file(people.path("founding")).expect("removed");
+    fs::remove_file(people.path("founding-us-east-1")).expect("removed");
     people.found(elsewhere.path(), "soft");
     let host = |_| {
         let dir = private_dir();
@@ -372,6 +376,206 @@ fn a_development_domain_is_hardened_under_load() {
     assert_opens(&daemon, &rotated);
 }
 
+/// A device that was put out erases itself. With an old flash it comes back as what it was, follows, and
+/// erases itself again; where a host hides the change from it, it still opens nothing of what came after.
+#[test]
+fn a_removed_device_has_no_part_in_what_comes_after() {
+    let people = People::new(&NAMES);
+    let boards = tempfile::tempdir().expect("a directory");
+    let flash = |name: &str| boards.path().join(name);
+    let (one, two) = (Plug::empty(), Plug::empty());
+    one.plug(&flash("one"));
+    two.plug(&flash("two"));
+    let mut daemon = Daemon::stopped(&[one.line(), two.line()]);
+    let data = daemon.data().to_owned();
+    let text = data.to_str().expect("UTF-8").to_owned();
+    people.found(&data, one.line());
+    people.agree(&Place::of(&data), "second", &["ada", "bea"], &["--add-device", two.line()]);
+    assert_eq!(people.submit(&Place::of(&data), &["second"], &[]).0, 0);
+    assert_eq!(told(&["hsm", "provision", "--data", &text, one.line(), two.line()]).0, 0);
+    daemon.restart();
+    await_devices(&daemon, 2);
+    let before = encrypt(&daemon, &create(&daemon));
+    let key = domain_key(&fs::read(flash("two")).expect("a flash"), &domain_id(&data));
+    fs::copy(flash("two"), flash("old")).expect("copied");
+
+    let id = readiness(&daemon)["devices"][1]["device"].as_str().expect("an id").to_owned();
+    let place = Place::at(&daemon);
+    people.agree(&place, "out", &["bea", "cleo"], &["--remove-device", &id]);
+    let (code, said) = people.submit(&place, &["out"], &[]);
+    assert_eq!(code, 0, "{said}");
+    await_devices(&daemon, 1);
+    assert_eq!(domain(&place)["domainKeys"], json!([1, 2]));
+    let after = encrypt(&daemon, &create(&daemon));
+    assert_opens(&daemon, &before);
+    assert_opens(&daemon, &after);
+    let holds_key = |name: &str| {
+        let content = fs::read(flash(name)).expect("a flash");
+        key.chunks(16).any(|half| content.windows(16).any(|window| window == half))
+    };
+    until("the removed device has erased itself", || !holds_key("two"));
+
+    // The old flash, in the daemon's hands.
+    two.unplug();
+    fs::copy(flash("old"), flash("two")).expect("copied");
+    assert!(holds_key("two"));
+    two.plug(&flash("two"));
+    until("it has erased itself again", || !holds_key("two"));
+    assert_eq!(readiness(&daemon)["devices"][1]["inService"], false);
+    assert!(daemon.stop().success());
+
+    // The old flash, in the hands of who has the host's key and the store, too.
+    two.unplug();
+    two.plug(&flash("old"));
+    let removed = device(two.line(), &host_of(&data));
+    let member = device(one.line(), &host_of(&data));
+    let wanted = ExportDomain { member: removed.id() };
+    assert_eq!(refusal(&member, &wanted), ErrorCode::CHANGE_INVALID);
+    let own = member.export_domain(member.id()).expect("a member may have it");
+    let code = refusal(&removed, &ReceiveKeys { token: Bytes(&own) });
+    assert_eq!(code, ErrorCode::DOMAIN_TOKEN_INVALID);
+    let (mut former, mut new) = (0, 0);
+    for token in tokens(&data.join("store.redb"), &domain_id(&data)) {
+        // Version u8 | domain [16] | domain key u32 LE | key id [17] | …
+        let id: &[u8; KeyId::SIZE] = token[21..38].try_into().expect("a key id");
+        let id = KeyId::from_bytes(id).expect("a key id");
+        let key = KeyRef { id, token: Bytes(&token) };
+        let used = outcome(&removed, &Encrypt { key, context: Bytes(&[]), plaintext: Bytes(b"x") });
+        match u32::from_le_bytes(token[17..21].try_into().expect("four bytes")) {
+            1 => former += usize::from(used.is_none()),
+            _ => {
+                assert_eq!(used, Some(ErrorCode::TOKEN_INVALID));
+                new += 1;
+            }
+        }
+    }
+    assert!(former > 0 && new > 0, "{former} tokens of before, {new} of after");
+}
+
+/// Multi-Region keys leave for a domain only once the operators of both have approved just that one.
+#[tokio::test]
+async fn a_region_gets_keys_once_both_domains_operators_say_so() {
+    const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
+    let people = People::new(&NAMES);
+    let mut daemon = Daemon::stopped(&["soft"]);
+    REGIONS.map(|region| {
+        people.found_at(&Place::of(daemon.data()).in_region(region), "soft");
+    });
+    daemon.replace_arguments(&["--region".to_owned(), REGIONS.join(",")]);
+    daemon.restart();
+    let [here, there] = REGIONS.map(|region| client_in(region, &daemon));
+    let made = here.create_key().multi_region(true).send().await.expect("made");
+    let id = made.key_metadata.expect("metadata").key_id;
+    let replicate =
+        async || here.replicate_key().key_id(&id).replica_region(REGIONS[1]).send().await;
+    let [one, other] = REGIONS.map(|region| Place::at(&daemon).in_region(region));
+    let peers = [&other, &one].map(|place| domain(place)["peer"].as_str().expect("it").to_owned());
+    let refused = replicate().await.expect_err("nobody has approved it").into_service_error();
+    let text = refused.to_string();
+    assert!(text.contains(&format!("--add-peer {}", peers[0])), "{text}");
+    for (place, peer, file) in [(&one, &peers[0], "one"), (&other, &peers[1], "other")] {
+        assert!(replicate().await.is_err(), "both have to approve it");
+        people.agree(place, file, &["ada", "bea"], &["--add-peer", peer]);
+        let (code, said) = people.submit(place, &[file], &[]);
+        assert_eq!(code, 0, "{said}");
+    }
+    replicate().await.expect("approved");
+    let sealed = here.encrypt().key_id(&id).plaintext(Blob::new("x")).send().await.expect("sealed");
+    let opened = there.decrypt().ciphertext_blob(sealed.ciphertext_blob.expect("a blob"));
+    let opened = opened.send().await.expect("opened");
+    assert_eq!(opened.plaintext.expect("a plaintext").as_ref(), b"x");
+}
+
+/// Where there is a device CA, a device is what it says, and no other joins, whoever signs.
+#[test]
+fn only_what_the_device_ca_certifies_joins() {
+    let people = People::new(&NAMES);
+    let boards = tempfile::tempdir().expect("a directory");
+    let plugs = ["one", "two", "three"].map(|name| {
+        let plug = Plug::empty();
+        plug.plug(&boards.path().join(name));
+        plug
+    });
+    let [one, two, three] = plugs.each_ref().map(Plug::line);
+    let id = |line: &str| {
+        let (_, status) = ctl::run(&["hsm", "status", line]);
+        status[0]["device"].as_str().expect("an id").to_owned()
+    };
+    let ca = |name: &str| {
+        let (key, passphrase) = (people.text(name), people.text("passphrase"));
+        let (code, said) = told(&["device-ca", "new", &key, "--key-passphrase-file", &passphrase]);
+        assert_eq!(code, 0, "{said}");
+    };
+    ca("ca.key");
+    ca("forger.key");
+    let certify = |line: &str, device: &str, key: &str, file: &str| {
+        told(&[
+            "device-ca",
+            "certify",
+            line,
+            "--device",
+            device,
+            "--key",
+            &people.text(key),
+            "--key-passphrase-file",
+            &people.text("passphrase"),
+            "--kind",
+            "hardware",
+            "--output",
+            &people.text(file),
+        ])
+    };
+    let (code, said) = certify(one, &id(two), "ca.key", "never");
+    assert!(code == 2 && said.contains("nothing was certified"), "{said}");
+    for (line, key, file) in
+        [(one, "ca.key", "one"), (two, "ca.key", "two"), (three, "forger.key", "forged")]
+    {
+        assert_eq!(certify(line, &id(line), key, file).0, 0);
+    }
+    let (code, said) = certify(one, &id(one), "ada.key", "never");
+    assert!(code == 2 && said.contains("a device CA's key"), "an operator's key: {said}");
+
+    let daemon = Daemon::stopped(&[one]);
+    let place = Place::of(daemon.data());
+    let init = |certificate: Option<&str>, file: &str| {
+        let pubs = NAMES.map(|name| people.text(&format!("{name}.pub")));
+        let (ca, file) = (people.text("ca.pub"), people.text(file));
+        let certificate = certificate.map(|name| people.text(name));
+        let mut all = vec!["domain", "init", one, "--quorum", "2", "--device-ca", &ca];
+        pubs.iter().for_each(|path| all.extend(["--operator", path]));
+        all.extend(["--output", &file]);
+        all.extend(certificate.iter().flat_map(|path| ["--certificate", path.as_str()]));
+        told(&[all.as_slice(), place.flags().as_slice()].concat())
+    };
+    for (certificate, because) in [
+        (None, "--certificate"),
+        (Some("two"), "is not of device"),
+        (Some("forged"), "not of device"),
+    ] {
+        let (code, said) = init(certificate, "never");
+        assert!(code == 2 && said.contains(because), "{certificate:?}: {said}");
+    }
+    let (code, said) = init(Some("one"), "founding");
+    assert_eq!(code, 0, "hardware, by the CA's word: no --emulated-members: {said}");
+    people.sign("bea", "founding");
+    people.sign("cleo", "founding");
+    let (code, said) = people.submit(&place, &["founding"], &["--hsm", one]);
+    assert_eq!(code, 0, "{said}");
+
+    for (joiner, because) in
+        [(three.to_owned(), "does not vouch"), (people.text("forged"), "does not vouch")]
+    {
+        let (code, said) = people.propose(&place, "never", &["--add-device", &joiner]);
+        assert!(code == 2 && said.contains(because), "{joiner}: {said}");
+    }
+    people.agree(&place, "two-joins", &["ada", "bea"], &["--add-device", &people.text("two")]);
+    let (code, said) = people.submit(&place, &["two-joins"], &[]);
+    assert_eq!(code, 0, "{said}");
+    let text = daemon.data().to_str().expect("UTF-8");
+    let (code, said) = told(&["hsm", "provision", "--data", text, one, two]);
+    assert_eq!(code, 0, "{said}");
+}
+
 /// The theft: the daemon's whole disk, without its device, and then with the device at hand.
 #[test]
 fn a_stolen_disk_opens_nothing_without_the_device() {
@@ -423,9 +627,9 @@ fn a_stolen_disk_opens_nothing_without_the_device() {
     let at_home = own.device_as(&hosts.user);
     let tokens = tokens(&stolen.path().join("store.redb"), &domain_id(stolen.path()));
     assert!(!tokens.is_empty(), "the store has tokens");
-    let id = hsm_protocol::KeyId::single_region([1; 16]);
+    let id = KeyId::single_region([1; 16]);
     for token in &tokens {
-        let key = hsm_protocol::command::key::KeyRef { id, token: Bytes(token) };
+        let key = KeyRef { id, token: Bytes(token) };
         let code = refusal(&at_home, &Decrypt { key, context: Bytes(&[]), blob: Bytes(&[]) });
         assert!(
             [ErrorCode::TOKEN_DOMAIN, ErrorCode::CIPHERTEXT_INVALID, ErrorCode::TOKEN_MALFORMED]

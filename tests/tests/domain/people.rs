@@ -15,12 +15,14 @@ use tempfile::TempDir;
 pub(crate) struct Place {
     data: String,
     url: Option<String>,
+    region: &'static str,
 }
 
 impl Place {
     /// No daemon runs there.
     pub(crate) fn of(data: &Path) -> Self {
-        Self { data: data.to_str().expect("UTF-8").to_owned(), url: None }
+        let data = data.to_str().expect("UTF-8").to_owned();
+        Self { data, url: None, region: "us-east-1" }
     }
 
     /// A daemon runs there.
@@ -28,9 +30,14 @@ impl Place {
         Self { url: Some(daemon.url().to_owned()), ..Self::of(daemon.data()) }
     }
 
+    /// The domain of another Region there.
+    pub(crate) fn in_region(self, region: &'static str) -> Self {
+        Self { region, ..self }
+    }
+
     pub(crate) fn flags(&self) -> Vec<&str> {
         let url = self.url.iter().flat_map(|url| ["--url", url.as_str()]);
-        ["--data", &self.data].into_iter().chain(url).collect()
+        ["--data", &self.data, "--region", self.region].into_iter().chain(url).collect()
     }
 }
 
@@ -144,13 +151,16 @@ impl People {
 
     /// Founds a production domain of three operators, two of whom have to sign, on a device.
     pub(crate) fn found(&self, data: &Path, hsm: &str) {
-        let path = data.to_str().expect("UTF-8");
-        let (code, said) = told(&[
+        self.found_at(&Place::of(data), hsm);
+    }
+
+    /// The same, for the Region of a place.
+    pub(crate) fn found_at(&self, place: &Place, hsm: &str) {
+        let file = format!("founding-{}", place.region);
+        let init = [
             "domain",
             "init",
             hsm,
-            "--data",
-            path,
             "--operator",
             &self.text("ada.pub"),
             "--operator",
@@ -161,12 +171,13 @@ impl People {
             "2",
             "--emulated-members",
             "--output",
-            &self.text("founding"),
-        ]);
+            &self.text(&file),
+        ];
+        let (code, said) = told(&[&init, place.flags().as_slice()].concat());
         assert_eq!(code, 0, "{said}");
-        self.sign("ada", "founding");
-        self.sign("cleo", "founding");
-        let (code, said) = self.submit(&Place::of(data), &["founding"], &["--hsm", hsm]);
+        self.sign("ada", &file);
+        self.sign("cleo", &file);
+        let (code, said) = self.submit(place, &[&file], &["--hsm", hsm]);
         assert_eq!(code, 0, "{said}");
     }
 }

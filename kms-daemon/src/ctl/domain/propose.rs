@@ -271,3 +271,48 @@ fn named(text: &str, all: impl Iterator<Item = [u8; 16]>, what: &str) -> Result<
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        propose: Propose,
+    }
+
+    fn propose(flags: &[&str]) -> Propose {
+        Line::try_parse_from([&["x", "--output", "f"], flags].concat()).unwrap().propose
+    }
+
+    #[test]
+    fn quorums_are_for_everything_or_for_a_class() {
+        let rules = |flags: &[&str]| propose(flags).rules(Rules::uniform(2));
+        let all = rules(&["--quorum", "3"]).unwrap();
+        assert_eq!(all, Rules::uniform(3));
+        let some = rules(&["--quorum", "3", "--quorum", "keys=4+1", "--emulated-members", "yes"]);
+        let some = some.unwrap();
+        assert_eq!(some.of(Class::Keys), Rule { total: 4, officers: 1 });
+        assert!(Class::ALL.iter().filter(|class| some.of(**class).total == 3).count() == 6);
+        assert!(some.emulated_members);
+        let names = ["members", "hosts", "rules", "keys", "peers", "roots", "zeroise"];
+        assert_eq!(names.map(|name| class_of(name).unwrap()), Class::ALL);
+        for wrong in ["", "x", "key=2", "keys=", "keys=2+", "256", "keys=-1", "2+x", "keys=2=2"] {
+            assert!(rules(&["--quorum", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_one() {
+        let all = || [[0xab; 16], [0xac; 16], [0xcd; 16]].into_iter();
+        assert_eq!(named("c", all(), "host").unwrap(), [0xcd; 16]);
+        assert_eq!(named("ABAB-abab", all(), "host").unwrap(), [0xab; 16]);
+        assert!(named("a", all(), "host").unwrap_err().0.contains("give more"));
+        for unknown in ["", "-", "ef", "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd00"] {
+            assert!(named(unknown, all(), "host").unwrap_err().0.contains("domain show"));
+        }
+    }
+}
