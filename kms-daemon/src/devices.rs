@@ -187,6 +187,17 @@ pub enum DevicesError {
         /// The line.
         endpoint: String,
     },
+    /// The operators of the domain have not taken a device in.
+    #[error(
+        "{endpoint} is fresh, and the operators of the domain {domain} have not made it a member; they do \
+         so with: kmsctl domain propose --add-device {endpoint}"
+    )]
+    NotApproved {
+        /// The line.
+        endpoint: String,
+        /// The domain.
+        domain: DomainId,
+    },
     /// Another device is where a known one was.
     #[error(
         "{endpoint} leads to device {found}, but was device {known}; put that one back, or, if the \

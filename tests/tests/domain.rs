@@ -123,6 +123,13 @@ fn from_a_first_day_to_a_second_device() {
     assert_opens(&daemon, &blob);
     assert!(daemon.stop().success());
 
+    // Another one does not join by that, whatever the daemon's machine asks for.
+    let stranger = Plug::empty();
+    stranger.plug(&boards.path().join("stranger"));
+    let (code, said) = told(&["hsm", "provision", "--data", &text, one.line(), stranger.line()]);
+    let advice = format!("kmsctl domain propose --add-device {}", stranger.line());
+    assert!(code == 2 && said.contains(&advice), "{said}");
+
     // The second device takes the keys over; then it serves alone.
     let (code, said) = told(&["hsm", "provision", "--data", &text, one.line(), two.line()]);
     assert_eq!(code, 0, "{said}");

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use host_driver::ceremony::CeremonyError;
 use host_driver::device::{Device, Options};
-use host_driver::provision::{Goal, Plan, Provisioned, provision};
+use host_driver::provision::{Goal, Plan, ProvisionError, Provisioned, provision};
 use host_driver::transport::Connector;
 use host_driver::{CallError, HostKey, OperatorKey};
 use hsm_protocol::{DeviceId, DomainId, ModuleState, Role};
@@ -119,7 +120,7 @@ impl Preparation<'_> {
         // The first may have missed a change whose key a later one has.
         if let Some((first, [_, ..])) = sources.split_first()
             && self.may_provision(first)
-            && let Err(trouble) = self.provision(first, &sources, domain, progress)
+            && let Err(trouble) = self.provision(first, false, &sources, domain, progress)
         {
             tracing::warn!(hsm = first.name, error = %trouble, "cannot follow the domain's changes now");
         }
@@ -214,7 +215,7 @@ impl Preparation<'_> {
             return Err(self.another_domain(line, Some(known), *found));
         }
         // It says what is wrong with a member that could not be asked.
-        let found = self.provision(line, sources, *domain, progress)?;
+        let found = self.provision(line, false, sources, *domain, progress)?;
         domain.get_or_insert(found);
         Ok(true)
     }
@@ -252,7 +253,7 @@ impl Preparation<'_> {
             own.may_be_made();
             look(line, Instant::now() + BOOT).map_err(|reason| line.failed(reason))?;
         }
-        let found = self.provision(line, sources, *domain, progress)?;
+        let found = self.provision(line, true, sources, *domain, progress)?;
         domain.get_or_insert(found);
         Ok(())
     }
@@ -260,6 +261,7 @@ impl Preparation<'_> {
     fn provision(
         &mut self,
         line: &Line,
+        is_fresh: bool,
         sources: &[&Line],
         known: Option<DomainId>,
         progress: &mut dyn FnMut(&str, &str),
@@ -282,7 +284,12 @@ impl Preparation<'_> {
         let connector: Arc<dyn Connector> = Arc::clone(&line.connector);
         let mut report = |step| progress(&line.name, &format!("{step}"));
         let Provisioned { device, domain } =
-            provision(&*connector, &plan, &mut report).map_err(|reason| line.failed(reason))?;
+            provision(&*connector, &plan, &mut report).map_err(|reason| match reason {
+                ProvisionError::Ceremony(CeremonyError::NotOurs(domain)) if is_fresh => {
+                    DevicesError::NotApproved { endpoint: line.name.clone(), domain }
+                }
+                reason => line.failed(reason),
+            })?;
         match known {
             Some(known) if known != domain.domain => {
                 Err(self.another_domain(line, Some(known), domain.domain))
