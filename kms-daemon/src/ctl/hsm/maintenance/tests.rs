@@ -1,5 +1,3 @@
-use host_driver::HostKey;
-
 use super::*;
 
 #[test]
@@ -11,25 +9,6 @@ fn one_device_is_named() {
     for several in ["soft", "soft:2", "qemu", "soft-8", "soft-", "soft-01", "soft-+1", "usb:1"] {
         let error = Place::parse(several).unwrap_err();
         assert!(error.0.contains("soft-0"), "{several}: {error}");
-    }
-}
-
-#[test]
-fn a_prefix_must_be_of_one_host() {
-    // Keys whose fingerprints differ in their first digit, and two of which begin alike.
-    let host = |_| Host { key: HostKey::generate().public(), role: Role::CryptoUser };
-    let hosts: Vec<Host> = (0..40).map(host).collect();
-    let id = |host: &Host| host.key.host_id().to_string();
-    assert_eq!(find(&hosts, &id(&hosts[0])).unwrap(), hosts[0]);
-    assert_eq!(find(&hosts, &id(&hosts[1])[..24].to_uppercase()).unwrap(), hosts[1]);
-    // More hosts than digits.
-    let first = |host: &Host| id(host)[..1].to_owned();
-    let twice = hosts
-        .iter()
-        .find(|one| hosts.iter().filter(|other| first(other) == first(one)).count() > 1);
-    assert!(find(&hosts, &first(twice.unwrap())).unwrap_err().0.contains("give more"));
-    for unknown in ["", "x", &format!("{}00", id(&hosts[0]))] {
-        assert!(find(&hosts, unknown).unwrap_err().0.contains("hsm hosts"), "{unknown}");
     }
 }
 
