@@ -28,6 +28,7 @@ mod run;
 mod size;
 mod term;
 mod test;
+mod tokens;
 mod toolchain;
 
 use std::{env, process::ExitCode};

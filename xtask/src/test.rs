@@ -11,7 +11,7 @@ use crate::{
     failure::Result,
     firmware::{BOARDS, Board},
     package::{self, Source},
-    python, term,
+    python, term, tokens,
     toolchain::Toolchain,
 };
 
@@ -53,6 +53,7 @@ impl Rig {
     fn prepare(toolchain: Option<Toolchain>, nightly: bool, profile: Profile) -> Result<Self> {
         BOARDS.iter().try_for_each(emulator::prepare)?;
         browser::prepare();
+        tokens::prepare();
         let python = python::prepare()?;
         let (programs, images) = daemon::build(&BOARDS, toolchain, profile)?;
         let firmware = images.into_iter().map(|image| (variable(image.board), image.elf)).collect();
