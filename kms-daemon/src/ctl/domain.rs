@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
+use host_driver::OperatorKey;
 use hsm_protocol::identity::PublicKey;
 use serde::Serialize;
 
@@ -14,6 +15,7 @@ use crate::ceremony::{
     Ceremony, CeremonyFileError, KeyFile, KeyPurpose, PeerText, TokenKey, describe, fingerprint,
     in_words,
 };
+use crate::devices::HostKeys;
 use crate::hex;
 
 mod found;
@@ -94,7 +96,7 @@ pub(super) fn run(arguments: Arguments, output: &mut Output<'_>) -> Result<Outco
         Command::Show { file: Some(file) } => show(&file, &Ceremony::load(&file)?, output),
         Command::Show { file: None } => show_domain(&place, output),
         Command::Propose(proposal) => propose::run(&proposal, &place, output),
-        Command::Sign(sign) => self::sign(&sign, output),
+        Command::Sign(sign) => self::sign(&sign, &place, output),
         Command::Submit { files, hsm } => submit(&files, hsm.as_deref(), &place, output),
         Command::Harden(harden) => harden::run(&harden, &place, output),
     }
@@ -195,6 +197,7 @@ fn show_domain(place: &Place, output: &mut Output<'_>) -> Result<Outcome, Failur
 enum Signer<'a> {
     File(&'a Path, KeyFile),
     Token(TokenKey),
+    Development(OperatorKey),
 }
 
 impl Signer<'_> {
@@ -202,16 +205,20 @@ impl Signer<'_> {
         match self {
             Self::File(_, key) => key.public(),
             Self::Token(key) => key.public(),
+            Self::Development(key) => key.public(),
         }
     }
 }
 
-fn sign(sign: &Sign, output: &mut Output<'_>) -> Result<Outcome, Failure> {
-    let Sign { file, key, passphrase, token, output: to, expect } = sign;
+fn sign(sign: &Sign, place: &Place, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    let Sign { file, key, development, passphrase, token, output: to, expect } = sign;
     let mut ceremony = Ceremony::load(file)?;
     let signer = match (key, token.place()) {
         (Some(path), _) => Signer::File(path, KeyFile::load(path, KeyPurpose::Operator)?),
         (None, Some(place)) => Signer::Token(place.open(&token.pin(&place)?)?),
+        (None, None) if *development => {
+            Signer::Development(HostKeys::of_data(&place.data()?)?.operator)
+        }
         (None, None) => return Err(Failure("name the key: --key FILE".to_owned())),
     };
     let id = signer.public().operator_id();
@@ -239,6 +246,7 @@ fn sign(sign: &Sign, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     let vote = match signer {
         Signer::File(path, key) => key.open(&passphrase.read(path)?, path)?.sign(&message)?,
         Signer::Token(key) => key.sign(&message)?,
+        Signer::Development(key) => key.sign(&message)?,
     };
     ceremony.add(vote)?;
     match to {
