@@ -73,10 +73,13 @@ struct Sign {
     #[arg(
         long,
         value_name = "FILE",
-        required_unless_present = "pkcs11",
-        conflicts_with = "pkcs11"
+        required_unless_present_any = ["pkcs11", "development"],
+        conflicts_with_all = ["pkcs11", "development"]
     )]
     key: Option<PathBuf>,
+    /// Sign with the key in the data directory, which rules a development domain alone.
+    #[arg(long, conflicts_with = "pkcs11")]
+    development: bool,
     #[command(flatten)]
     passphrase: KeyPassphrase,
     #[command(flatten)]
