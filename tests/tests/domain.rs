@@ -395,9 +395,9 @@ async fn a_region_gets_keys_once_both_domains_operators_say_so() {
     const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
     let people = People::new(&NAMES);
     let mut daemon = Daemon::stopped(&["soft"]);
-    REGIONS.map(|region| {
+    for region in REGIONS {
         people.found_at(&Place::of(daemon.data()).in_region(region), "soft");
-    });
+    }
     daemon.replace_arguments(&["--region".to_owned(), REGIONS.join(",")]);
     daemon.restart();
     let [here, there] = REGIONS.map(|region| client_in(region, &daemon));

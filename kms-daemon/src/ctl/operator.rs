@@ -21,7 +21,7 @@ pub(super) enum Command {
     /// which it never leaves, and FILE is its public half.
     New {
         #[command(flatten)]
-        new: New,
+        new: NewKey,
         #[command(flatten)]
         token: TokenArguments,
     },
@@ -34,7 +34,7 @@ pub(super) enum Command {
 pub(super) enum CaCommand {
     /// Make the key of a device CA: FILE, closed by a passphrase, and its public half in FILE with the
     /// ending .pub. Keep FILE offline.
-    New(New),
+    New(NewKey),
     /// Print the public half of a key, and its fingerprint.
     Show(Show),
     /// Certify a device: what it is, by the word of who looks at it and compares its fingerprint.
@@ -81,7 +81,7 @@ impl From<Kind> for DeviceKind {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct New {
+pub(super) struct NewKey {
     /// Where to write the key; there must be no such file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -157,7 +157,7 @@ struct Certified {
 
 fn make(
     purpose: KeyPurpose,
-    New { file, passphrase }: &New,
+    NewKey { file, passphrase }: &NewKey,
     output: &mut Output<'_>,
 ) -> Result<Outcome, Failure> {
     let public_file = file.with_extension("pub");
