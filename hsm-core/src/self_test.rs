@@ -11,6 +11,8 @@
 //! failure is the module's error state.
 
 use hsm_protocol::ErrorCode;
+use hsm_protocol::attestation::Measurement;
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::algorithm::Algorithm;
@@ -52,6 +54,13 @@ pub fn power_up(image: &[u8]) -> Result<u16, ErrorCode> {
 /// None: HMAC takes keys of any length.
 pub fn image_mac(image: &[u8]) -> Result<[u8; IMAGE_MAC_SIZE], ErrorCode> {
     hmac(IMAGE_KEY, &[image])
+}
+
+/// What a firmware image is known by: SHA-256 over all of it, its integrity value included. The integrity
+/// test, which comes first, finds damage of the hash function too: HMAC is made of it.
+#[must_use]
+pub fn measure(image: &[u8]) -> Measurement {
+    Measurement(Sha256::digest(image).into())
 }
 
 /// Tests of what the module itself uses, HMAC first because the image is checked with it.

@@ -348,6 +348,7 @@ impl Operators {
             hosts: hosts.iter().copied().collect(),
             peers: heapless::Vec::new(),
             roots: heapless::Vec::new(),
+            recovery: None,
         };
         state.domain = state.founding_id().unwrap();
         state
