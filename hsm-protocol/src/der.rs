@@ -7,7 +7,6 @@ pub(crate) const SEQUENCE: u8 = 0x30;
 pub(crate) const SET: u8 = 0x31;
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
-pub(crate) const OCTET_STRING: u8 = 0x04;
 pub(crate) const UTF8_STRING: u8 = 0x0c;
 
 /// A writer that fills its buffer from the end.
@@ -78,9 +77,9 @@ impl<'o> Backwards<'o> {
 pub(crate) fn take<'a>(input: &mut &'a [u8]) -> Option<(u8, &'a [u8], &'a [u8])> {
     let whole = *input;
     let (length, front): (usize, usize) = match *whole {
-        [_, short @ ..0x80, ..] => (usize::from(short), 2),
-        [_, 0x81, byte @ 0x80.., ..] => (usize::from(byte), 3),
-        [_, 0x82, high @ 1.., low, ..] => (usize::from(u16::from_be_bytes([high, low])), 4),
+        [_, 0x82, high, low, ..] if high > 0 => (usize::from(u16::from_be_bytes([high, low])), 4),
+        [_, 0x81, byte, ..] if byte >= 0x80 => (usize::from(byte), 3),
+        [_, short, ..] if short < 0x80 => (usize::from(short), 2),
         _ => return None,
     };
     let (element, rest) = whole.split_at_checked(front.checked_add(length)?)?;

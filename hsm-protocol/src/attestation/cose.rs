@@ -115,14 +115,15 @@ impl<'a> Signed<'a> {
 /// # Errors
 /// [`ErrorCode::INTERNAL`] only.
 pub fn digest(claims: &[u8]) -> Result<[u8; 32], ErrorCode> {
-    let mut cbor = Encoder::new(Cursor::new([0; 64]));
+    let mut front = [0; 64];
+    let mut cbor = Encoder::new(Cursor::new(front.as_mut_slice()));
     let mut write = || {
         cbor.array(4)?.str("Signature1")?.bytes(PROTECTED)?.bytes(&[])?;
         cbor.bytes_len(claims.len() as u64)?.ok()
     };
     let written: Result<(), super::Error> = write();
     written.map_err(|_| ErrorCode::INTERNAL)?;
-    let front = cbor.writer().get_ref().get(..cbor.writer().position());
-    let front = front.ok_or(ErrorCode::INTERNAL)?;
+    let length = cbor.writer().position();
+    let front = front.get(..length).ok_or(ErrorCode::INTERNAL)?;
     Ok(Sha256::new().chain_update(front).chain_update(claims).finalize().into())
 }

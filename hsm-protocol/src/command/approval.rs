@@ -8,7 +8,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::approval::{Challenge, RequestDigest};
-use crate::bytes::Bytes;
 use crate::command::key::{GenerateKey, KeyRef};
 use crate::domain::Rule;
 use crate::domain::change::Votes;

@@ -306,9 +306,8 @@ fn body(ca: &PublicKey, issued: &Issued) -> Result<Der, ErrorCode> {
 fn front(der: &mut Backwards<'_>, serial: &[u8], end: usize) -> Result<(), ErrorCode> {
     der.prepend(&SIGNED_WITH)?;
     let mut number = *serial.first_chunk::<16>().ok_or(ErrorCode::INTERNAL)?;
-    if let [first, ..] = &mut number {
-        *first = *first & 0x3f | 0x40;
-    }
+    let [first, ..] = &mut number;
+    *first = *first & 0x3f | 0x40;
     der.element(der::INTEGER, &number)?;
     der.prepend(&[CONTEXT_0, 3, der::INTEGER, 1, 2])?;
     der.wrap(der::SEQUENCE, end)
@@ -370,8 +369,8 @@ fn scalar(input: &mut &[u8]) -> Option<[u8; 32]> {
     let content = der::expect(input, der::INTEGER)?;
     let bytes = match content {
         [0, rest @ ..] if rest.first()? & 0x80 != 0 => rest,
-        [0x80.., ..] | [0, ..] | [] => return None,
-        bytes => bytes,
+        [first, ..] if (1..0x80).contains(first) => content,
+        _ => return None,
     };
     let mut out = [0; 32];
     let start = out.len().checked_sub(bytes.len())?;

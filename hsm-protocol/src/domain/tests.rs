@@ -344,7 +344,7 @@ fn a_device_ca_has_a_certificate() {
     let message = Certificate::message(&ca, &device, DeviceKind::Hardware).unwrap();
     let certificate = Certificate { kind: DeviceKind::Hardware, signature: sign(50, &message) };
     assert_eq!(certificate::read_root(&certificate.to_der(&ca, &device).unwrap()), invalid);
-    assert_eq!(Issued::read(&root, &ca), invalid);
+    assert_eq!(Issued::read(&root, &ca), Err(ErrorCode::CERTIFICATE_INVALID));
 }
 
 /// Operator `seed` has a share key `seed + 60`, which `by` has signed.
