@@ -14,7 +14,6 @@ use hsm_protocol::{DeviceId, ErrorCode};
 use p256::SecretKey;
 use p256::elliptic_curve::Generate;
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
 
 use super::domain::{self, Domain, MAX_ENCODED};
 use super::identity::Identity;
@@ -187,15 +186,14 @@ fn read(
 }
 
 fn combine(handovers: &[Handover], own: &Identity) -> Result<Secret<SIZE>, ErrorCode> {
-    let mut opened: [Zeroizing<[u8; SIZE]>; MAX_SHARES] =
-        [const { Zeroizing::new([0; SIZE]) }; MAX_SHARES];
+    let mut opened = [const { Secret::<SIZE>::zeroed() }; MAX_SHARES];
     for (place, handover) in opened.iter_mut().zip(handovers) {
-        **place = *handover.open(own.join())?;
+        *place.expose_mut() = *handover.open(own.join())?;
     }
     let shares: Vec<(u8, &[u8; SIZE]), MAX_SHARES> = handovers
         .iter()
         .zip(&opened)
-        .map(|(handover, share)| (handover.header.number, &**share))
+        .map(|(handover, share)| (handover.header.number, share.expose()))
         .collect();
     let mut secret = Secret::zeroed();
     shamir::combine(&shares, &mut secret).map_err(|_| ErrorCode::RECOVERY_INVALID)?;

@@ -164,10 +164,7 @@ fn fewer_and_others_approve_nothing() {
         assert_eq!(refused, Err(ErrorCode::SIGNATURE_INVALID), "{changed:?}");
     }
     let unknown = ApprovalRequest { challenge: [1; 16], ..asked };
-    assert_eq!(
-        hand_over(&mut rig, &unknown, good.clone()),
-        Err(ErrorCode::APPROVAL_UNKNOWN)
-    );
+    assert_eq!(hand_over(&mut rig, &unknown, good.clone()), Err(ErrorCode::APPROVAL_UNKNOWN));
     hand_over(&mut rig, &asked, good).unwrap();
     rig.call(&request).ok::<Sign>();
 }
@@ -347,10 +344,8 @@ fn of_a_guarded_pair_comes_no_other_key() {
         let token = Token { id, bytes: reply.ok::<AdoptKeyPair>().token.to_vec() };
         let attributes = KeyToken::parse(&token.bytes).unwrap().attributes;
         assert_eq!((attributes.approval, attributes.history), (Some(TWO), History::CLEAN));
-        let request = Sign {
-            algorithm: SigningAlgorithm::RSASSA_PSS_SHA_256,
-            ..sign(&token, b"x")
-        };
+        let request =
+            Sign { algorithm: SigningAlgorithm::RSASSA_PSS_SHA_256, ..sign(&token, b"x") };
         assert_eq!(rig.call(&request).error(), ErrorCode::APPROVAL_REQUIRED);
     }
     let key = rig.symmetric();
@@ -444,11 +439,8 @@ fn a_guarded_key_stays_in_its_domain_and_is_deleted_with_approval() {
     let id = KeyId { multi_region: true, ..KEY_ID };
     let (spec, usage) = (KeySpec::HMAC_256, KeyUsage::GENERATE_VERIFY_MAC);
     let token = guarded_with_id(&mut rig, id, spec, usage, TWO);
-    let peer = DomainKeyInfo {
-        domain: DomainId([7; 16]),
-        domain_key: 1,
-        public: Host::new(70).public(),
-    };
+    let peer =
+        DomainKeyInfo { domain: DomainId([7; 16]), domain_key: 1, public: Host::new(70).public() };
     rig.change(&[Change::AddPeer(peer)]).unwrap();
     let export = ExportReplica { key: token.key(), peer };
     assert_eq!(rig.call(&export).error(), ErrorCode::APPROVAL_BOUND);
@@ -480,8 +472,7 @@ fn nobody_is_crowded_out() {
     approve(&mut rig, &token, &request, &[0, 1]).unwrap();
     let mut flooder: Session = Host::new(501).open(&mut rig.device);
     for number in 0..50u8 {
-        let ask =
-            RequestApproval { key: token.key(), opcode: Opcode::Sign, request: [number; 32] };
+        let ask = RequestApproval { key: token.key(), opcode: Opcode::Sign, request: [number; 32] };
         flooder.call(&mut rig.device, &ask).ok::<RequestApproval>();
     }
     rig.call(&request).ok::<Sign>();

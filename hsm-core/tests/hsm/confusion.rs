@@ -2,12 +2,12 @@
 
 use hsm_core::testing::MemoryPlatform;
 use hsm_protocol::command::agree::{Decapsulate, DeriveSharedSecret, Encapsulate};
+use hsm_protocol::command::approval::{PermitDeletion, RequestApproval, RequireApproval};
 use hsm_protocol::command::cipher::{
     Decrypt, DecryptPrivate, Encrypt, EncryptPublic, GenerateDataKey, GenerateDataKeyPair,
     GenerateDataKeyPairWithoutPlaintext, GenerateDataKeyWithoutPlaintext, ReEncrypt,
     ReEncryptAcross, Side,
 };
-use hsm_protocol::command::approval::{PermitDeletion, RequestApproval, RequireApproval};
 use hsm_protocol::command::key::{ExportPublicKey, GenerateKey, KeyRef, RewrapKey};
 use hsm_protocol::command::mac::{GenerateMac, VerifyMac};
 use hsm_protocol::command::replica::{DomainKeyInfo, ExportReplica};

@@ -327,11 +327,6 @@ impl Operators {
         Self { members: DeviceKind::Hardware, ..self }
     }
 
-    /// Their role is that of security officers.
-    pub(crate) fn as_officers(self) -> Self {
-        Self { role: OperatorRole::SecurityOfficer, ..self }
-    }
-
     /// The operator with this number.
     pub(crate) fn operator(&self, number: usize) -> Operator {
         let public = p256::PublicKey::from(self.keys[number].verifying_key());
@@ -371,12 +366,17 @@ impl Operators {
     /// The signatures of the operators with these numbers.
     pub(crate) fn votes(&self, message: &[u8], signers: &[usize]) -> Votes {
         let vote = |number: &usize| {
-            let signature: p256::ecdsa::Signature =
-                self.keys[*number].sign_prehash(&Sha256::digest(message)).unwrap();
-            let signature = Signature::from_bytes(&signature.to_bytes().into());
-            Vote { operator: self.operator(*number).id(), signature }
+            let operator = self.operator(*number).id();
+            Vote { operator, signature: self.sign(*number, message) }
         };
         signers.iter().map(vote).collect()
+    }
+
+    /// The signature of one operator.
+    pub(crate) fn sign(&self, number: usize, message: &[u8]) -> Signature {
+        let signature: p256::ecdsa::Signature =
+            self.keys[number].sign_prehash(&Sha256::digest(message)).unwrap();
+        Signature::from_bytes(&signature.to_bytes().into())
     }
 
     /// As many operators as are needed.

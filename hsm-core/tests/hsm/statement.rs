@@ -41,8 +41,7 @@ fn history(rig: &mut Rig, token: &Token) -> History {
 /// A device that says it is hardware, in a production domain of hardware only.
 fn hardware() -> Rig {
     let mut platform = MemoryPlatform::new();
-    (platform.kind, platform.measurement) =
-        (DeviceKind::Hardware, Some(Measurement([0x4d; 32])));
+    (platform.kind, platform.measurement) = (DeviceKind::Hardware, Some(Measurement([0x4d; 32])));
     Rig::founded(platform, 100, Operators::production(2, 3).with_hardware())
 }
 
