@@ -58,7 +58,8 @@ fn shared(platform: MemoryPlatform, seed: u64) -> Rig {
 }
 
 fn share(rig: &mut Rig, threshold: u8, who: &[usize]) -> Result<DomainSummary, ErrorCode> {
-    let holders = holders(&rig.operators, &rig.state().domain, who);
+    let domain = rig.state().domain;
+    let holders = holders(&rig.operators, &domain, who);
     rig.change(&[Change::SetRecovery { threshold, holders: Bytes(&holders) }])
 }
 
@@ -320,10 +321,10 @@ fn a_restored_device_is_one_that_the_quorum_has_signed_for() {
     let mut device = fresh(65);
     let identity = device.identity();
     let shares = handovers(&rig, &set, &[0, 1], &identity);
-    let ballot = |who: &[usize]| adding(&rig, &state, &identity, who);
+    let good = adding(&rig, &state, &identity, &[1, 2]);
     for (ballot, refusal) in [
-        (ballot(&[]), ErrorCode::QUORUM_MISSING),
-        (ballot(&[2]), ErrorCode::QUORUM_MISSING),
+        (adding(&rig, &state, &identity, &[]), ErrorCode::QUORUM_MISSING),
+        (adding(&rig, &state, &identity, &[2]), ErrorCode::QUORUM_MISSING),
         (Operators::development().ballot(&state, &[], &[0]), ErrorCode::CHANGE_INVALID),
     ] {
         assert_eq!(restore(&mut device, &set, &shares, &ballot), Err(refusal));
@@ -341,14 +342,11 @@ fn a_restored_device_is_one_that_the_quorum_has_signed_for() {
     let stale = adding(&rig, &later, &identity, &[0, 1]);
     assert_eq!(restore(&mut device, &set, &shares, &stale), Err(ErrorCode::STATE_STALE));
     assert_eq!(device.state(), ModuleState::Uninitialised);
-    restore(&mut device, &set, &shares, &ballot(&[1, 2])).unwrap();
+    restore(&mut device, &set, &shares, &good).unwrap();
     // Once: it is no fresh device any more.
     let mut session = Host::new(101).open(&mut device);
-    let again = RestoreDomain {
-        backup: Bytes(&set.backup),
-        shares: Bytes(&shares),
-        ballot: Bytes(&ballot(&[1, 2])),
-    };
+    let again =
+        RestoreDomain { backup: Bytes(&set.backup), shares: Bytes(&shares), ballot: Bytes(&good) };
     assert_eq!(session.call(&mut device, &again).error(), ErrorCode::ROLE_DENIED);
 }
 

@@ -53,10 +53,11 @@ fn commands_of_other_states_are_denied() {
 fn roles_are_those_of_the_table() {
     let mut rig = Rig::operational();
     let admitted = |opcode: Opcode| match opcode.0 >> 8 {
-        0x03..=0x07 | 0x09 | 0x0A => [true, false],
+        0x03..=0x07 | 0x09 | 0x0A | 0x0D => [true, false],
         _ => match opcode {
-            Opcode::ExportReplica | Opcode::ImportReplica => [true, false],
+            Opcode::ExportReplica | Opcode::ImportReplica | Opcode::AttestKey => [true, false],
             Opcode::FoundDomain | Opcode::JoinDomain => [false; 2],
+            Opcode::RestoreDomain | Opcode::DrillRecovery => [false; 2],
             _ => [true; 2],
         },
     };
