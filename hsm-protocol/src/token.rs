@@ -136,9 +136,9 @@ impl<'a> KeyToken<'a> {
     }
 
     fn read(token: &'a [u8]) -> Option<Self> {
-        let (is_first, size) = match token.first()? {
-            &KEY_TOKEN_V1 => (true, Self::HEADER_SIZE_V1),
-            &KEY_TOKEN_V2 => (false, Self::HEADER_SIZE),
+        let (is_first, size) = match *token.first()? {
+            KEY_TOKEN_V1 => (true, Self::HEADER_SIZE_V1),
+            KEY_TOKEN_V2 => (false, Self::HEADER_SIZE),
             _ => return None,
         };
         let (header, sealed) = token.split_at_checked(size)?;

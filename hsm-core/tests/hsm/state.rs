@@ -73,7 +73,7 @@ fn roles_are_those_of_the_table() {
             if opcode.is_audited() {
                 request.extend([0; 16]);
             }
-            request.extend([0xff; 3]);
+            request.extend([0xff; 4]);
             let response = session.exchange(&mut rig.device, &request).unwrap();
             let code = u16::from_le_bytes([response[2], response[3]]) & 0x3fff;
             let expected = match (*opcode, admitted) {

@@ -143,6 +143,11 @@ fn a_whole_statement() {
     let issued = Issued::read(read.certificate.unwrap(), &ca).unwrap();
     assert_eq!(issued.kind, kind);
     assert_eq!(read.verify(&issued.signing).unwrap(), claims);
+    let documented = include_str!("../../../docs/attestation.md");
+    for name in ["vector-device-ca", "vector-device-certificate", "vector-statement"] {
+        let path = format!("{}/tests/golden/{name}.hex", env!("CARGO_MANIFEST_DIR"));
+        assert!(documented.contains(&std::fs::read_to_string(path).unwrap()), "{name}");
+    }
 }
 
 /// Before the point of a `SubjectPublicKeyInfo` of P-256.
