@@ -144,6 +144,8 @@ error_codes! {
     0x0511 RECOVERY_INVALID;
     /// There are fewer shares than the backup takes.
     0x0512 SHARES_MISSING;
+    /// The domain takes this device for hardware, which it is not.
+    0x0513 KIND_DENIED;
 
     /// The device does not hold the audit entries asked for.
     0x0601 AUDIT_RANGE;

@@ -267,10 +267,10 @@ fn an_operator_hands_a_share_to_nobody_else() {
     let again = device.make_recovery().unwrap();
     assert_eq!(hand((&again.backup, &kept.share), &kept.state, None, own), together);
     assert_eq!(hand((b"none", &kept.share), &kept.state, None, own), together);
-    let stranger = OperatorKey::generate();
+    let (stranger, other_key) = (OperatorKey::generate(), ShareKey::generate());
     let yours = Some(HandOverError::NotYours);
     assert_eq!(hand(set, &kept.state, None, (&stranger, &kept.share_key)), yours);
-    assert_eq!(hand(set, &kept.state, None, (&keys.operator, &ShareKey::generate())), yours);
+    assert_eq!(hand(set, &kept.state, None, (&keys.operator, &other_key)), yours);
 
     // With a device CA: whoever makes up an identity gets nothing.
     let ca = DeviceCa::new(OperatorKey::generate());

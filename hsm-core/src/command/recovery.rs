@@ -43,12 +43,13 @@ impl Execute for RestoreDomain<'_> {
         // The session is a stranger's; hosts of the domain open others.
         cx.after = After::CloseStrangers;
         let ballot: Ballot<'_> = decode(&self.ballot)?;
+        let kind = cx.module.platform.kind();
         cx.module.change_domain(|domain, identity, rng| {
             recovery::open(&self.backup, &self.shares, identity, domain)?;
             match domain.change(&ballot, identity, rng)? {
                 // A change that does not make this device a member brings nothing back here.
-                Fate::Stays if domain.has_own(identity) => Ok(()),
-                _ => Err(ErrorCode::CHANGE_INVALID),
+                Fate::Stays => domain.check_own(identity, kind),
+                Fate::Ends => Err(ErrorCode::CHANGE_INVALID),
             }
         })
     }

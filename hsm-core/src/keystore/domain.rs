@@ -16,7 +16,7 @@ use hsm_protocol::command::domain::DomainSummary;
 use hsm_protocol::domain::change::Votes;
 use hsm_protocol::domain::{
     Ballot, Certificate, DeviceKind, DomainKeyEntry, DomainState, Kind, MAX_DOMAIN_KEYS,
-    MAX_STATE as MAX_PUBLIC,
+    MAX_STATE as MAX_PUBLIC, Member,
 };
 use hsm_protocol::token::History;
 use hsm_protocol::{DeviceId, DomainId, ErrorCode, HostId, Role};
@@ -41,6 +41,15 @@ struct DomainKey {
     id: u32,
     history: History,
     key: Secret<32>,
+}
+
+/// A device that runs on somebody's computer takes no part in a domain that calls it hardware: all that is
+/// said of the domain's keys would be untrue.
+fn check_kind(said: DeviceKind, is: DeviceKind) -> Result<(), ErrorCode> {
+    match said == DeviceKind::Hardware && is != DeviceKind::Hardware {
+        true => Err(ErrorCode::KIND_DENIED),
+        false => Ok(()),
+    }
 }
 
 /// Who can open what is under the keys of a domain in this state.
@@ -185,13 +194,13 @@ impl Domain {
     /// # Errors
     /// [`ErrorCode::DOMAIN_STATE_INVALID`]; [`ErrorCode::CHANGE_INVALID`] if this device is not its
     /// one member and the maker of its one key; [`ErrorCode::CERTIFICATE_INVALID`]; those of
-    /// [`DomainState::check_founding`].
+    /// [`DomainState::check_founding`]; [`ErrorCode::KIND_DENIED`].
     pub(crate) fn found(
         &mut self,
         state: &[u8],
         votes: &Votes,
         certificate: Option<&Certificate>,
-        own: &Identity,
+        (own, kind): (&Identity, DeviceKind),
         rng: &mut dyn CryptoRng,
     ) -> Result<(), ErrorCode> {
         let state = DomainState::decode(state)?;
@@ -211,6 +220,7 @@ impl Domain {
             }
             _ => return Err(ErrorCode::CERTIFICATE_INVALID),
         }
+        check_kind(member.kind, kind)?;
         state.check_founding(votes)?;
         self.clear();
         let facts = history_of(&state);
@@ -256,22 +266,37 @@ impl Domain {
     /// Becomes what another member has exported; see [`super::transfer`].
     ///
     /// # Errors
-    /// [`ErrorCode::DOMAIN_TOKEN_INVALID`] unless this device is a member of it and all keys are there.
-    pub(crate) fn join(&mut self, exported: &Self, own: &Identity) -> Result<(), ErrorCode> {
-        if !exported.has_own(own) || !exported.has_keys() {
+    /// [`ErrorCode::DOMAIN_TOKEN_INVALID`] unless this device is a member of it and all keys are there;
+    /// [`ErrorCode::KIND_DENIED`].
+    pub(crate) fn join(
+        &mut self,
+        exported: &Self,
+        own: &Identity,
+        kind: DeviceKind,
+    ) -> Result<(), ErrorCode> {
+        let member = exported.own_member(own).ok_or(ErrorCode::DOMAIN_TOKEN_INVALID)?;
+        if !exported.has_keys() {
             return Err(ErrorCode::DOMAIN_TOKEN_INVALID);
         }
+        check_kind(member.kind, kind)?;
         self.copy_from(exported);
         Ok(())
     }
 
-    /// Whether this device is a member, with its own keys.
-    pub(crate) fn has_own(&self, own: &Identity) -> bool {
+    /// Checks that this device is a member, with its own keys, and of a kind that it is.
+    ///
+    /// # Errors
+    /// [`ErrorCode::CHANGE_INVALID`]; [`ErrorCode::KIND_DENIED`].
+    pub(crate) fn check_own(&self, own: &Identity, kind: DeviceKind) -> Result<(), ErrorCode> {
+        let member = self.own_member(own).ok_or(ErrorCode::CHANGE_INVALID)?;
+        check_kind(member.kind, kind)
+    }
+
+    fn own_member(&self, own: &Identity) -> Option<&Member> {
         let document = own.document();
-        let member = self.state.as_ref().and_then(|state| state.member(own.device_id()));
-        member.is_some_and(|member| {
-            member.signing == document.signing && member.join == document.join
-        })
+        let member = self.state.as_ref()?.member(own.device_id())?;
+        let is_own = member.signing == document.signing && member.join == document.join;
+        is_own.then_some(member)
     }
 
     /// Takes the keys that are missing here from what another member has exported.

@@ -2,9 +2,10 @@
 
 use hsm_core::testing::MemoryPlatform;
 use hsm_protocol::attestation::{Claims, Measurement, Signed};
+use hsm_protocol::command::domain::{ExportDomain, JoinDomain};
 use hsm_protocol::command::key::RewrapKey;
 use hsm_protocol::command::statement::{AttestDevice, AttestKey};
-use hsm_protocol::domain::{Change, DeviceKind, Kind, Rules};
+use hsm_protocol::domain::{Change, DeviceKind, Kind, MAX_STATE, Rules};
 use hsm_protocol::identity::PublicKey;
 use hsm_protocol::key_spec::{KEY_SPECS, KeySpec, KeyUsage};
 use hsm_protocol::token::History;
@@ -121,6 +122,28 @@ fn an_image_is_measured() {
     let mut other = IMAGE;
     other[63] ^= 1;
     assert_ne!(hsm_core::self_test::measure(&other), measurement);
+}
+
+/// Operators, or a device CA, may be mistaken about a device. It is not.
+#[test]
+fn what_is_no_hardware_is_not_called_so() {
+    let people = Operators::production(2, 3).with_hardware();
+    let mut device = Device::fresh();
+    let state = people.first_state(&device.identity(), &[]);
+    let mut encoded = [0; MAX_STATE];
+    let request = people.founding(&state, &mut encoded);
+    let mut stranger = Host::new(1).open(&mut device);
+    assert_eq!(stranger.call(&mut device, &request).error(), ErrorCode::KIND_DENIED);
+    assert_eq!(device.state(), ModuleState::Uninitialised);
+
+    let mut rig = hardware();
+    let (identity, kind) = (device.identity(), DeviceKind::Hardware);
+    rig.change(&[Change::AddMember { identity, kind, certificate: None }]).unwrap();
+    let reply = rig.call(&ExportDomain { member: identity.device_id() });
+    let token = reply.ok::<ExportDomain>().token.to_vec();
+    let reply = stranger.call(&mut device, &JoinDomain { token: Bytes(&token) });
+    assert_eq!(reply.error(), ErrorCode::KIND_DENIED);
+    assert_eq!(device.state(), ModuleState::Uninitialised);
 }
 
 /// What a domain once was stays with the keys that were in it.
