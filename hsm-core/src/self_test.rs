@@ -2,7 +2,7 @@
 //!
 //! | when | what |
 //! |---|---|
-//! | power-up | HMAC, and with it the firmware image; DRBG, KBKDF, AES-GCM, AES-KWP, AES-CBC, ECDSA, ECDH; the noise |
+//! | power-up | HMAC, and with it the firmware image; DRBG, KBKDF, AES-GCM, AES-KWP, AES-CBC, ECDSA, ECDH, secret sharing; the noise |
 //! | before first use | known answers of each algorithm of the registry |
 //! | continuously | health tests of the noise; pair-wise consistency of each new key pair |
 //! | on demand | all of power-up, and every algorithm of the registry |
@@ -20,7 +20,7 @@ use crate::algorithm::ecdsa_p256::EccNistP256;
 use crate::algorithm::hmac::{Hmac256, hmac};
 use crate::fault::{self, Kat};
 use crate::keystore::import;
-use crate::{aead, drbg, envelope, kbkdf};
+use crate::{aead, drbg, envelope, kbkdf, shamir};
 
 /// Length of the integrity value at the end of the firmware image, in bytes.
 pub const IMAGE_MAC_SIZE: usize = 32;
@@ -64,7 +64,7 @@ pub fn measure(image: &[u8]) -> Measurement {
 }
 
 /// Tests of what the module itself uses, HMAC first because the image is checked with it.
-const MODULE_TESTS: [fn() -> Result<(), ErrorCode>; 7] = [
+const MODULE_TESTS: [fn() -> Result<(), ErrorCode>; 8] = [
     || Hmac256.self_test(),
     drbg::self_test,
     kbkdf::self_test,
@@ -72,6 +72,7 @@ const MODULE_TESTS: [fn() -> Result<(), ErrorCode>; 7] = [
     || EccNistP256.self_test(),
     import::self_test,
     envelope::self_test,
+    shamir::self_test,
 ];
 
 fn integrity_test(image: &[u8]) -> Result<(), ErrorCode> {

@@ -5,9 +5,12 @@
 //! drawn from all 256 values, zero among them: then fewer shares than the threshold are independent of the
 //! secret. No branch and no address depends on a secret; numbers of shares are public.
 
+use hex_literal::hex;
 use hsm_protocol::ErrorCode;
 use rand_core::CryptoRng;
+use subtle::ConstantTimeEq;
 
+use crate::fault::{self, Kat};
 use crate::secret::Secret;
 
 /// Length of a secret and of a share in bytes.
@@ -112,6 +115,32 @@ fn invert(a: u8) -> u8 {
         power = multiply(multiply(power, power), a);
     }
     multiply(power, power)
+}
+
+/// Known answers: the last of the shares in the tests, and the secret out of it and two others.
+///
+/// # Errors
+/// [`ErrorCode::SELF_TEST_FAILED`].
+pub fn self_test() -> Result<(), ErrorCode> {
+    const SHARE_8: [u8; SIZE] =
+        hex!("7b32e9a0440dd69f054c97de3a73a8e187ce155cb8f12a63f9b06b22c68f541d");
+    let mut sharing =
+        Sharing { coefficients: [const { Secret::zeroed() }; MAX_SHARES], threshold: 3 };
+    for (coefficient, start) in sharing.coefficients.iter_mut().zip([0u8, 0x40, 0x80]) {
+        coefficient.expose_mut().iter_mut().zip(start..).for_each(|(out, byte)| *out = byte);
+    }
+    let mut shares = [const { Secret::zeroed() }; 3];
+    for (number, share) in [1, 2, 8].into_iter().zip(&mut shares) {
+        sharing.share(number, share)?;
+    }
+    let [one, two, eight] = &mut shares;
+    fault::tamper(Kat::Shamir, eight.expose_mut());
+    let mut secret = Secret::zeroed();
+    let given = [(1, one.expose()), (2, two.expose()), (8, eight.expose())];
+    combine(&given, &mut secret)?;
+    let [constant, ..] = &sharing.coefficients;
+    let is_right = eight.expose().ct_eq(&SHARE_8) & secret.expose().ct_eq(constant.expose());
+    if bool::from(is_right) { Ok(()) } else { Err(ErrorCode::SELF_TEST_FAILED) }
 }
 
 #[cfg(test)]

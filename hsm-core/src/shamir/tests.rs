@@ -1,6 +1,5 @@
 use std::vec::Vec;
 
-use hex_literal::hex;
 use proptest::prelude::*;
 
 use super::*;
@@ -74,6 +73,14 @@ const VECTORS: [(u8, [u8; SIZE]); 4] = [
     (3, hex!("7671787f6a6d64634e49404752555c5b0601080f1a1d14133e39303722252c2b")),
     (8, hex!("7b32e9a0440dd69f054c97de3a73a8e187ce155cb8f12a63f9b06b22c68f541d")),
 ];
+
+#[test]
+fn known_answer_passes_and_a_corrupted_one_fails() {
+    assert_eq!(self_test(), Ok(()));
+    fault::inject(Some(Kat::Shamir));
+    assert_eq!(self_test(), Err(ErrorCode::SELF_TEST_FAILED));
+    fault::inject(None);
+}
 
 #[test]
 fn shares_that_cannot_be_are_refused() {

@@ -205,7 +205,7 @@ fn self_tests_run_on_demand() {
     let mut rig = Rig::operational();
     let report = rig.user.call(&mut rig.device, &SelfTest).ok::<SelfTest>();
     let entries = PORTABLE.len();
-    assert_eq!(usize::from(report.tests), 7 + 1 + entries);
+    assert_eq!(usize::from(report.tests), 8 + 1 + entries);
     assert_eq!(rig.device.status().tested, (1 << entries) - 1);
 }
 
