@@ -37,7 +37,7 @@ impl Approvals {
         self.expire(now);
         if self.0.is_full() {
             let own = self.0.iter().position(|slot| slot.asked.host == asked.host);
-            self.0.remove(own.unwrap_or(0));
+            self.remove(own.unwrap_or(0));
         }
         let slot = Slot { asked, since: now, is_approved: false };
         self.0.push(slot).map_err(|_| ErrorCode::INTERNAL)
@@ -83,7 +83,7 @@ impl Approvals {
                 && (asked.opcode, &asked.request) == (opcode, request)
         };
         let place = self.0.iter().position(is_it).ok_or(ErrorCode::APPROVAL_REQUIRED)?;
-        self.0.remove(place);
+        self.remove(place);
         Ok(())
     }
 
@@ -92,7 +92,16 @@ impl Approvals {
         self.0.clear();
     }
 
+    /// Forgets one, and keeps the order of the others.
+    fn remove(&mut self, place: usize) {
+        let mut places = 0..;
+        self.0.retain(|_| places.next() != Some(place));
+    }
+
     fn expire(&mut self, now: u64) {
         self.0.retain(|slot| now.saturating_sub(slot.since) < VALIDITY_US);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,7 +128,7 @@ fn an_image_is_measured() {
 #[test]
 fn what_is_no_hardware_is_not_called_so() {
     let people = Operators::production(2, 3).with_hardware();
-    let mut device = Device::fresh();
+    let mut device = Device::boot(MemoryPlatform::with_seed(9));
     let state = people.first_state(&device.identity(), &[]);
     let mut encoded = [0; MAX_STATE];
     let request = people.founding(&state, &mut encoded);
