@@ -24,10 +24,10 @@ const ID: KeyId = KeyId { multi_region: false, bytes: [0x11; 16] };
 const NONCE: &[u8] = b"the verifier has drawn it";
 
 /// A device in a development domain, and a session.
-fn device() -> (Device, Keys) {
+fn device() -> (Device, Keys, Hsm) {
     let (hsm, keys) = (Hsm::new(), Keys::new());
     keys.provision(&hsm).unwrap();
-    (open(&hsm, &keys.user), keys)
+    (open(&hsm, &keys.user), keys, hsm)
 }
 
 fn open(hsm: &Hsm, key: &HostKey) -> Device {
@@ -61,7 +61,7 @@ fn signing_key(device: &Device, rule: Option<Rule>) -> Vec<u8> {
 
 #[test]
 fn a_statement_is_checked_from_the_root_alone() {
-    let (device, _) = device();
+    let (device, _, _hsm) = device();
     let token = signing_key(&device, None);
     let key = KeyRef { id: ID, token: Bytes(&token) };
     let statement = device.attest_key(key, NONCE).unwrap();
@@ -96,7 +96,7 @@ fn a_statement_is_checked_from_the_root_alone() {
     }
     assert_eq!(verify(&vec![0; 1 << 20], &root, None).err(), Some(AttestError::Malformed));
     // The certificate of another device, and one that calls this device hardware.
-    let (another, _) = self::device();
+    let (another, _, _other) = self::device();
     let certificate = ca.certify(another.identity(), DeviceKind::InProcess).unwrap();
     let der = certificate.to_der(&ca.public(), another.identity()).unwrap();
     let swapped = with_certificate(&statement, &der).unwrap();
@@ -112,7 +112,7 @@ fn a_statement_is_checked_from_the_root_alone() {
 
 #[test]
 fn a_device_states_what_it_is() {
-    let (device, _) = device();
+    let (device, _, _hsm) = device();
     let statement = device.attest_device(NONCE).unwrap();
     let anchor = Anchor::Device(device.identity().signing);
     let claims = verify(&statement, &anchor, Some(NONCE)).unwrap().claims;
@@ -126,7 +126,7 @@ fn a_device_states_what_it_is() {
 
 #[test]
 fn pem_files_are_of_one_ca_and_device() {
-    let (device, _) = device();
+    let (device, _, _hsm) = device();
     let ca = DeviceCa::new(OperatorKey::generate());
     let identity = device.identity();
     let certificate = ca.certify(identity, DeviceKind::InProcess).unwrap();
@@ -141,7 +141,7 @@ fn pem_files_are_of_one_ca_and_device() {
 
 #[test]
 fn a_guarded_call_answers_what_is_to_be_signed() {
-    let (device, keys) = device();
+    let (device, keys, _hsm) = device();
     let token = signing_key(&device, Some(Rule { total: 1, officers: 0 }));
     let key = KeyRef { id: ID, token: Bytes(&token) };
     let algorithm = SigningAlgorithm::ECDSA_SHA_256;
@@ -215,10 +215,10 @@ fn kept(device: &Device, keys: &Keys) -> Kept {
 
 #[test]
 fn a_domain_comes_back_by_its_shares() {
-    let (device, keys) = device();
+    let (device, keys, hsm) = device();
     let kept = kept(&device, &keys);
     let lost = device.id();
-    drop(device);
+    drop((device, hsm));
 
     let hsm = Hsm::new();
     let fresh = open(&hsm, &HostKey::generate());
@@ -249,11 +249,11 @@ fn a_domain_comes_back_by_its_shares() {
 
 #[test]
 fn an_operator_hands_a_share_to_nobody_else() {
-    let (device, keys) = device();
+    let (device, keys, _hsm) = device();
     let kept = kept(&device, &keys);
     let set = (&kept.backup[..], &kept.share);
-    let fresh = Hsm::new();
-    let fresh = Device::open(&fresh, None, options()).unwrap();
+    let empty = Hsm::new();
+    let fresh = Device::open(&empty, None, options()).unwrap();
     let identity = *fresh.identity();
     let own = (&keys.operator, &kept.share_key);
     let hand = |set, state: &DomainState, certificate: Option<&Certificate>, own| {
