@@ -435,6 +435,44 @@ impl Domain {
     }
 }
 
+#[cfg(any(test, feature = "test-platform"))]
+impl Domain {
+    /// A development domain of this one device, for tests of what is under its key: nobody has founded it.
+    ///
+    /// # Errors
+    /// [`ErrorCode::INTERNAL`] only.
+    pub fn for_tests(own: &Identity, rng: &mut dyn CryptoRng) -> Result<Self, ErrorCode> {
+        use hsm_protocol::domain::{Operator, OperatorRole, Rules};
+        use hsm_protocol::identity::IdentityDocument;
+
+        let IdentityDocument { signing, join, .. } = *own.document();
+        let operator = Operator { key: signing, role: OperatorRole::Development };
+        let member = Member { signing, join, kind: DeviceKind::Emulated };
+        let mut state = DomainState {
+            domain: DomainId([0; 16]),
+            name: heapless::String::new(),
+            kind: Kind::Development,
+            version: 1,
+            previous: [0; 32],
+            operators: [operator].into_iter().collect(),
+            rules: Rules::uniform(1),
+            device_ca: None,
+            members: [member].into_iter().collect(),
+            keys: [DomainKeyEntry { id: 1, maker: own.device_id() }].into_iter().collect(),
+            hosts: heapless::Vec::new(),
+            peers: heapless::Vec::new(),
+            roots: heapless::Vec::new(),
+            recovery: None,
+        };
+        state.domain = state.founding_id()?;
+        let mut domain = Self::empty();
+        let facts = history_of(&state);
+        domain.state = Some(state);
+        domain.put_key(1, facts, |key| rng.fill_bytes(key))?;
+        Ok(domain)
+    }
+}
+
 struct Writer<'o> {
     out: &'o mut [u8],
     end: usize,
