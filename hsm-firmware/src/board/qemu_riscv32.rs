@@ -12,7 +12,7 @@ use hsm_core::algorithm::{Algorithm, PORTABLE};
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, Platform};
 use hsm_core::self_test::measure;
 use hsm_protocol::attestation::Measurement;
-use hsm_protocol::domain::DeviceKind;
+use hsm_protocol::domain;
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::chip::cfi_flash::{BLOCK, CfiFlash};
@@ -137,8 +137,8 @@ impl Platform for Board {
         "qemu_riscv32"
     }
 
-    fn kind(&self) -> DeviceKind {
-        DeviceKind::Emulated
+    fn kind(&self) -> domain::DeviceKind {
+        domain::DeviceKind::Emulated
     }
 
     fn measurement(&self) -> Option<Measurement> {
