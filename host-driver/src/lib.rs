@@ -13,6 +13,9 @@
 //! | [`health`] | what each device of the pool is doing, for people and metrics |
 //! | [`provision`] | brings fresh devices into service; restartable after any interruption |
 //! | [`ceremony`] | changes of a domain: proposed, signed, handed over, followed by members that were away |
+//! | [`approval`] | uses of keys that operators approve |
+//! | [`attest`] | statements of devices about themselves and their keys, checked offline |
+//! | [`recovery`] | backups that operators bring back by shares |
 //! | [`maintenance`] | self-tests and restart of one device |
 //! | [`emulator`] | starts and supervises QEMU devices |
 //! | [`stack`] | what functions left on the stack of a thread is overwritten |
@@ -20,6 +23,8 @@
 //! Nothing here needs an async runtime: each device has a thread of its own for what it sends,
 //! and calls are plain futures that any executor, or [`block_on`], can wait for.
 
+pub mod approval;
+pub mod attest;
 pub mod audit;
 pub mod ceremony;
 pub mod device;
@@ -33,6 +38,7 @@ mod link;
 pub mod maintenance;
 pub mod pool;
 pub mod provision;
+pub mod recovery;
 mod request;
 mod session;
 pub mod stack;

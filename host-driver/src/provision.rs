@@ -348,6 +348,7 @@ fn first_state(
         hosts: plan.hosts.iter().map(host).collect(),
         peers: heapless::Vec::new(),
         roots: heapless::Vec::new(),
+        recovery: None,
     };
     state.domain = state.founding_id()?;
     Ok(state)

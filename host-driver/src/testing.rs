@@ -22,7 +22,7 @@ use hsm_protocol::command::key::{PrepareKeyPair, PreparedKeyPair};
 use hsm_protocol::command::random::{Random, RandomBytes};
 use hsm_protocol::command::session::SessionState;
 use hsm_protocol::command::system::{AdmissionChallenge, DeviceInfo, ModuleStatus};
-use hsm_protocol::domain::Kind;
+use hsm_protocol::domain::{DeviceKind, Kind};
 use hsm_protocol::frame::{self, Decoder, Frame, FrameKind, Header, MAX_ENCODED, MAX_PAYLOAD};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::key_spec::KeySpec;
@@ -259,6 +259,8 @@ impl FakeDevice {
                 stack_peak: 0,
                 storage_used: 0,
                 storage_size: 0,
+                kind: DeviceKind::InProcess,
+                measurement: None,
             }),
             Opcode::Admission => encode(&AdmissionChallenge { challenge: CHALLENGE }),
             _ => return respond(head.id, Err(ErrorCode::CHANNEL_REQUIRED), None),

@@ -1,6 +1,7 @@
 //! The work of each command: one `impl Execute` for each row of the table.
 
 mod agree;
+mod approval;
 mod attest;
 mod audit;
 mod cipher;
@@ -10,7 +11,9 @@ mod import;
 mod key;
 mod mac;
 mod random;
+mod recovery;
 mod replica;
 mod session;
 mod sign;
+mod statement;
 mod system;

@@ -14,7 +14,7 @@ use zeroize::Zeroize;
 
 use crate::algorithm::Algorithm;
 use crate::audit::Event;
-use crate::module::{Key, Module};
+use crate::module::{Gate, Key, Module};
 use crate::platform::Platform;
 
 /// Bytes a handler gets for its answer besides twice the request's length: the longest data key
@@ -66,6 +66,33 @@ pub(crate) struct Context<'m, P: Platform> {
     pub(crate) approved: bool,
     /// What becomes of sessions after the answer.
     pub(crate) after: After,
+    /// The request, as operators may have approved it.
+    pub(crate) request: Request<'m>,
+    /// The keys of this request whose approval was used up for it.
+    granted: Granted,
+}
+
+/// A request as it came.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'b> {
+    /// The command.
+    pub(crate) opcode: Opcode,
+    /// The encoded request.
+    pub(crate) body: &'b [u8],
+    /// The host that sent it.
+    pub(crate) host: Option<HostId>,
+}
+
+/// Materials whose use was approved. No command uses more than two keys.
+pub(crate) type Granted = heapless::Vec<MaterialId, 2>;
+
+/// What of a key a command uses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What everybody may know: nobody has to approve that.
+    Public,
+    /// The secret.
+    Secret,
 }
 
 /// What the HSM does once the answer is sealed.
@@ -98,9 +125,18 @@ pub(crate) trait Execute: Command {
 }
 
 impl<P: Platform> Context<'_, P> {
-    /// Unwraps a key for a usage; the audit entry names its material from then on.
+    /// Unwraps a key to use its secret; the audit entry names its material from then on.
     pub(crate) fn key(&mut self, key: &KeyRef<'_>, usage: KeyUsage) -> Result<Key<'_>, ErrorCode> {
-        self.key_for(key, &[usage])
+        self.key_for(key, &[usage], Part::Secret)
+    }
+
+    /// Unwraps a key to use nothing but its public half.
+    pub(crate) fn public_key(
+        &mut self,
+        key: &KeyRef<'_>,
+        usage: KeyUsage,
+    ) -> Result<Key<'_>, ErrorCode> {
+        self.key_for(key, &[usage], Part::Public)
     }
 
     /// Unwraps a key for one of several usages.
@@ -108,8 +144,10 @@ impl<P: Platform> Context<'_, P> {
         &mut self,
         key: &KeyRef<'_>,
         usages: &[KeyUsage],
+        part: Part,
     ) -> Result<Key<'_>, ErrorCode> {
-        let key = self.module.key(key, usages, &mut self.subject)?;
+        let gate = Gate { usages, part, request: self.request, granted: &mut self.granted };
+        let key = self.module.key(key, gate, &mut self.subject)?;
         self.approved &= key.is_approved();
         Ok(key)
     }
@@ -134,8 +172,8 @@ macro_rules! dispatch_table {
             reply: &mut [u8],
         ) -> (Result<usize, ErrorCode>, After) {
             use hsm_protocol::command::{
-                agree, attest, audit, cipher, domain, import, key, mac, random, replica, session,
-                sign, system,
+                agree, approval, attest, audit, cipher, domain, import, key, mac, random, recovery,
+                replica, session, sign, statement, system,
             };
 
             match call.head.opcode {
@@ -173,7 +211,14 @@ where
     };
     let subject = MaterialId([0; 32]);
     let after = After::Continue;
-    let mut cx = Context { module, caller, sessions, subject, approved: true, after };
+    let host = match caller {
+        Caller::Host { host, .. } => Some(host),
+        Caller::Anyone => None,
+    };
+    let request = Request { opcode: head.opcode, body, host };
+    let granted = Granted::new();
+    let mut cx =
+        Context { module, caller, sessions, subject, approved: true, after, request, granted };
     let answer = match admit::<P, C>(&cx).and_then(|()| decode::<C>(body)) {
         Ok(command) => command.execute(&mut cx, scratch),
         Err(error) => Err(error),

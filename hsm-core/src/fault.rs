@@ -17,6 +17,7 @@ impl Kat {
         Self::Ecdh,
         Self::AesKwp,
         Self::AesCbc,
+        Self::Shamir,
     ];
 }
 
@@ -116,6 +117,8 @@ known_answers! {
     AesKwp
     /// AES-256-CBC encryption.
     AesCbc
+    /// Secret sharing.
+    Shamir
 }
 
 #[cfg(any(test, feature = "test-platform"))]

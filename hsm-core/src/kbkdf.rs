@@ -29,6 +29,8 @@ pub enum Purpose {
     Storage,
     /// AES-GCM of one prepared key pair, from a domain key; context: nonce, domain id.
     PreparedPair,
+    /// AES-GCM of one prepared key pair of a guarded key, from a domain key; context: nonce, domain id.
+    GuardedPair,
     /// AES-GCM of one import token, from a domain key; context: nonce, domain id.
     ImportToken,
     /// AES-GCM of one attested recipient, from a domain key; context: nonce, domain id.
@@ -37,6 +39,8 @@ pub enum Purpose {
     ReplicationKey,
     /// AES-GCM of one replica token, from an extracted ECDH secret; context: the token's header.
     ReplicaToken,
+    /// AES-GCM of one backup, from the secret that its shares give; context: the backup's header.
+    RecoveryBackup,
 }
 
 impl Purpose {
@@ -48,10 +52,12 @@ impl Purpose {
             Self::DomainToken => b"KMS-DOMAIN-v1",
             Self::Storage => b"KMS-STORAGE-v1",
             Self::PreparedPair => b"KMS-PAIR-v1",
+            Self::GuardedPair => b"KMS-GUARDED-PAIR-v1",
             Self::ImportToken => b"KMS-IMPORT-v1",
             Self::AttestedRecipient => b"KMS-RECIPIENT-v1",
             Self::ReplicationKey => b"KMS-REPLICATION-v1",
             Self::ReplicaToken => b"KMS-REPLICA-v1",
+            Self::RecoveryBackup => b"KMS-RECOVERY-v1",
         }
     }
 }

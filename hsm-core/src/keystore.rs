@@ -8,6 +8,7 @@
 //! | [`cache`] | the keys unwrapped last |
 //! | [`sealed`] | prepared key pairs and import tokens |
 //! | `replica` | multi-Region keys for another domain, and from it |
+//! | `recovery` | backups that operators bring back by shares |
 //! | `record` | the sealed form of what non-volatile storage keeps |
 
 pub mod cache;
@@ -15,6 +16,7 @@ pub mod domain;
 pub mod identity;
 pub mod import;
 pub(crate) mod record;
+pub(crate) mod recovery;
 pub(crate) mod replica;
 pub mod sealed;
 pub(crate) mod transfer;

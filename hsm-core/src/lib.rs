@@ -21,6 +21,7 @@ extern crate std;
 mod admission;
 pub mod aead;
 pub mod algorithm;
+mod approval;
 pub mod attestation;
 pub mod audit;
 mod command;
@@ -37,6 +38,7 @@ pub mod platform;
 pub mod secret;
 pub mod self_test;
 pub mod session;
+pub mod shamir;
 #[cfg(any(test, feature = "test-platform"))]
 pub mod testing;
 mod throttle;

@@ -5,12 +5,14 @@ use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::command::system::{MemoryPeaks, ModuleStatus};
 use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
-use hsm_protocol::{DeviceId, ErrorCode, MaterialId};
+use hsm_protocol::{DeviceId, ErrorCode, MaterialId, approval};
 use rand_core::Rng;
 
 use crate::admission::Admission;
 use crate::algorithm::{self, Algorithm};
+use crate::approval::Approvals;
 use crate::audit::Chain;
+use crate::dispatch::{Granted, Part, Request};
 use crate::drbg::{Drbg, SEED_SIZE};
 use crate::entropy::{Cutoffs, Noise};
 use crate::keystore::domain::Domain;
@@ -21,6 +23,7 @@ use crate::secret::{Secret, SecretBuf};
 use crate::self_test;
 
 mod attestation;
+mod awaited;
 mod checkpoint;
 mod key;
 mod pairs;
@@ -43,6 +46,7 @@ pub(crate) struct Module<P: Platform> {
     secrets: Secrets,
     residue: Residue,
     admission: Admission,
+    approvals: Approvals,
     device: DeviceId,
     /// Public, so it outlives the secrets.
     document: Option<IdentityDocument>,
@@ -67,6 +71,7 @@ impl<P: Platform> Module<P> {
             secrets: Secrets::none(),
             residue: Residue::none(),
             admission: Admission::new(),
+            approvals: Approvals::new(),
             device: nobody,
             document: None,
             tested: 0,
@@ -151,6 +156,8 @@ impl<P: Platform> Module<P> {
             stack_peak: self.platform.stack_peak().max(self.stack_peak),
             storage_used,
             storage_size,
+            kind: self.platform.kind(),
+            measurement: self.platform.measurement(),
         }
     }
 
@@ -209,6 +216,7 @@ impl<P: Platform> Module<P> {
     fn erase_secrets(&mut self) {
         self.secrets.erase();
         self.admission.clear();
+        self.approvals.clear();
         if let Some(search) = self.platform.pair_search() {
             search.stop();
         }
@@ -294,13 +302,14 @@ impl<P: Platform> Module<P> {
         Ok((domain, rng))
     }
 
-    /// Unwraps a key for one of `usages`. `subject` is set as soon as the token is authentic.
+    /// Unwraps a key, if the request passes the gate. `subject` is set as soon as the token is authentic.
     pub(crate) fn key(
         &mut self,
         key: &KeyRef<'_>,
-        usages: &[KeyUsage],
+        gate: Gate<'_>,
         subject: &mut MaterialId,
     ) -> Result<Key<'_>, ErrorCode> {
+        let Gate { usages, part, request, granted } = gate;
         let now = self.platform.monotonic_us();
         let registry = self.platform.algorithms();
         let Secrets { drbg, domain, cache, .. } =
@@ -317,6 +326,12 @@ impl<P: Platform> Module<P> {
         if !usages.contains(&attributes.usage) {
             return Err(ErrorCode::USAGE_DENIED);
         }
+        let is_free = attributes.approval.is_none() || part == Part::Public;
+        if !is_free && !granted.contains(&attributes.material) {
+            let digest = approval::digest(request.opcode, request.body);
+            self.approvals.claim(request.host, &attributes, (request.opcode, &digest), now)?;
+            granted.push(attributes.material).map_err(|_| ErrorCode::INTERNAL)?;
+        }
         let algorithm = test_before_use(registry, attributes.spec, &mut self.tested)?;
         unwrapped.expand(algorithm)?;
         Ok(Key { unwrapped, algorithm, rng: drbg })
@@ -326,6 +341,18 @@ impl<P: Platform> Module<P> {
     pub(crate) fn algorithm(&mut self, spec: KeySpec) -> Result<&'static dyn Algorithm, ErrorCode> {
         test_before_use(self.platform.algorithms(), spec, &mut self.tested)
     }
+}
+
+/// What a use of a key has to pass.
+pub(crate) struct Gate<'u> {
+    /// What the command is for: the key must be for one of these.
+    pub(crate) usages: &'u [KeyUsage],
+    /// What of the key it uses.
+    pub(crate) part: Part,
+    /// The request, as operators may have approved it.
+    pub(crate) request: Request<'u>,
+    /// The keys of the request that have passed before.
+    pub(crate) granted: &'u mut Granted,
 }
 
 /// The registry entry of a spec; its known-answer test runs before its first use

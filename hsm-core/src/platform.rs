@@ -6,6 +6,8 @@
 use core::fmt;
 
 use hsm_protocol::ErrorCode;
+use hsm_protocol::attestation::Measurement;
+use hsm_protocol::domain::DeviceKind;
 use hsm_protocol::key_spec::KeySpec;
 use rand_core::CryptoRng;
 
@@ -36,6 +38,12 @@ pub trait Platform {
     fn sealing_key(&self) -> Option<&[u8; 32]>;
     /// The board's name, as in [`hsm_protocol::command::system::DeviceInfo`].
     fn board(&self) -> &'static str;
+    /// What keeps the device's secrets. A device says so in its status and attestations, whatever its
+    /// certificate says.
+    fn kind(&self) -> DeviceKind;
+    /// SHA-256 of the firmware image as loaded ([`crate::self_test::measure`]), taken at boot; `None` if
+    /// an operating system loads the firmware with programs of its own.
+    fn measurement(&self) -> Option<Measurement>;
     /// The firmware image as loaded, followed by its 32-byte [`crate::self_test::image_mac`];
     /// empty if the loader has checked it.
     fn image(&self) -> &'static [u8];

@@ -2,7 +2,7 @@
 //!
 //! | when | what |
 //! |---|---|
-//! | power-up | HMAC, and with it the firmware image; DRBG, KBKDF, AES-GCM, AES-KWP, AES-CBC, ECDSA, ECDH; the noise |
+//! | power-up | HMAC, and with it the firmware image; DRBG, KBKDF, AES-GCM, AES-KWP, AES-CBC, ECDSA, ECDH, secret sharing; the noise |
 //! | before first use | known answers of each algorithm of the registry |
 //! | continuously | health tests of the noise; pair-wise consistency of each new key pair |
 //! | on demand | all of power-up, and every algorithm of the registry |
@@ -11,6 +11,8 @@
 //! failure is the module's error state.
 
 use hsm_protocol::ErrorCode;
+use hsm_protocol::attestation::Measurement;
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::algorithm::Algorithm;
@@ -18,7 +20,7 @@ use crate::algorithm::ecdsa_p256::EccNistP256;
 use crate::algorithm::hmac::{Hmac256, hmac};
 use crate::fault::{self, Kat};
 use crate::keystore::import;
-use crate::{aead, drbg, envelope, kbkdf};
+use crate::{aead, drbg, envelope, kbkdf, shamir};
 
 /// Length of the integrity value at the end of the firmware image, in bytes.
 pub const IMAGE_MAC_SIZE: usize = 32;
@@ -54,8 +56,15 @@ pub fn image_mac(image: &[u8]) -> Result<[u8; IMAGE_MAC_SIZE], ErrorCode> {
     hmac(IMAGE_KEY, &[image])
 }
 
+/// What a firmware image is known by: SHA-256 over all of it, its integrity value included. The integrity
+/// test, which comes first, finds damage of the hash function too: HMAC is made of it.
+#[must_use]
+pub fn measure(image: &[u8]) -> Measurement {
+    Measurement(Sha256::digest(image).into())
+}
+
 /// Tests of what the module itself uses, HMAC first because the image is checked with it.
-const MODULE_TESTS: [fn() -> Result<(), ErrorCode>; 7] = [
+const MODULE_TESTS: [fn() -> Result<(), ErrorCode>; 8] = [
     || Hmac256.self_test(),
     drbg::self_test,
     kbkdf::self_test,
@@ -63,6 +72,7 @@ const MODULE_TESTS: [fn() -> Result<(), ErrorCode>; 7] = [
     || EccNistP256.self_test(),
     import::self_test,
     envelope::self_test,
+    shamir::self_test,
 ];
 
 fn integrity_test(image: &[u8]) -> Result<(), ErrorCode> {

@@ -7,6 +7,8 @@ use core::convert::Infallible;
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
+use hsm_protocol::attestation::Measurement;
+use hsm_protocol::domain::DeviceKind;
 use rand_core::{TryCryptoRng, TryRng};
 
 use crate::algorithm::{Algorithm, PORTABLE};
@@ -144,6 +146,10 @@ pub struct MemoryPlatform {
     pub sealing_key: Option<[u8; 32]>,
     /// The firmware image with its MAC.
     pub image: &'static [u8],
+    /// What it says it is.
+    pub kind: DeviceKind,
+    /// The image's measurement.
+    pub measurement: Option<Measurement>,
     /// Whether the core has asked for a reset.
     pub reset: bool,
     /// How often the core has had the stack erased.
@@ -169,6 +175,8 @@ impl MemoryPlatform {
             algorithms: PORTABLE,
             sealing_key: Some([0x42; 32]),
             image: &[],
+            kind: DeviceKind::Emulated,
+            measurement: None,
             reset: false,
             erased: 0,
         }
@@ -208,6 +216,14 @@ impl Platform for MemoryPlatform {
 
     fn board(&self) -> &'static str {
         "memory"
+    }
+
+    fn kind(&self) -> DeviceKind {
+        self.kind
+    }
+
+    fn measurement(&self) -> Option<Measurement> {
+        self.measurement
     }
 
     fn image(&self) -> &'static [u8] {

@@ -6,6 +6,7 @@ use crate::error::ErrorCode;
 use crate::opcode::Opcode;
 
 pub mod agree;
+pub mod approval;
 pub mod attest;
 pub mod audit;
 pub mod cipher;
@@ -14,9 +15,11 @@ pub mod import;
 pub mod key;
 pub mod mac;
 pub mod random;
+pub mod recovery;
 pub mod replica;
 pub mod session;
 pub mod sign;
+pub mod statement;
 pub mod system;
 
 /// A request of the command table. Implemented by [`crate::opcode`]'s table, never by hand.

@@ -21,11 +21,13 @@ use crate::error::ErrorCode;
 
 pub mod certificate;
 pub mod change;
+pub mod recovery;
 pub mod rules;
 pub mod state;
 
-pub use certificate::{Certificate, DeviceKind};
+pub use certificate::{Certificate, DeviceKind, Issued};
 pub use change::{Ballot, Change, Outcome, Proposal, Vote};
+pub use recovery::{Holder, Recovery};
 pub use rules::{Class, Rule, Rules};
 pub use state::{DomainKeyEntry, DomainState, Host, Kind, Member, Operator, OperatorRole};
 
@@ -44,7 +46,7 @@ pub const MAX_CHANGES: usize = 16;
 /// Longest name of a domain, in bytes.
 pub const MAX_NAME: usize = 32;
 /// Longest encoded state, in bytes.
-pub const MAX_STATE: usize = 2560;
+pub const MAX_STATE: usize = 2664;
 /// Longest encoded proposal, in bytes.
 pub const MAX_PROPOSAL: usize = 4096;
 

@@ -76,6 +76,12 @@ error_codes! {
     0x0307 TOKEN_EXPIRED;
     /// The key pair was prepared for another purpose.
     0x0308 PAIR_DENIED;
+    /// Operators have to approve this use of the key; ask what they have to sign.
+    0x0309 APPROVAL_REQUIRED;
+    /// The device knows no such request for approval, or not any more.
+    0x030A APPROVAL_UNKNOWN;
+    /// A key whose uses operators approve does not leave its domain, and its rule is not lowered.
+    0x030B APPROVAL_BOUND;
 
     /// The algorithm or key spec is not in this device's registry.
     0x0401 UNSUPPORTED;
@@ -101,6 +107,8 @@ error_codes! {
     0x040B ATTESTATION_STALE;
     /// No trusted root vouches for the attestation document, or its signature is wrong.
     0x040C ATTESTATION_UNTRUSTED;
+    /// The statement is none that a device makes.
+    0x040D STATEMENT_INVALID;
 
     /// The host table is full.
     0x0501 HOSTS_FULL;
@@ -130,6 +138,14 @@ error_codes! {
     0x050E TABLE_FULL;
     /// The device waits for a domain key that another member has made.
     0x050F KEYS_MISSING;
+    /// The domain's state names nobody who holds recovery shares.
+    0x0510 RECOVERY_ABSENT;
+    /// The backup or a share is damaged, for another device, or of another domain, version or backup.
+    0x0511 RECOVERY_INVALID;
+    /// There are fewer shares than the backup takes.
+    0x0512 SHARES_MISSING;
+    /// The domain takes this device for hardware, which it is not.
+    0x0513 KIND_DENIED;
 
     /// The device does not hold the audit entries asked for.
     0x0601 AUDIT_RANGE;

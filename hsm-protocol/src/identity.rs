@@ -60,6 +60,17 @@ impl PublicKey {
         p256::PublicKey::from_sec1_bytes(&self.to_bytes()).map_err(|_| ErrorCode::IDENTITY_INVALID)
     }
 
+    /// The uncompressed SEC 1 form, which other tools ask for.
+    ///
+    /// # Errors
+    /// [`ErrorCode::IDENTITY_INVALID`] if it is not a point on the curve.
+    pub fn to_uncompressed(&self) -> Result<[u8; 65], ErrorCode> {
+        use p256::elliptic_curve::sec1::ToSec1Point;
+
+        let point = self.to_point()?.to_sec1_point(false);
+        point.as_bytes().try_into().map_err(|_| ErrorCode::IDENTITY_INVALID)
+    }
+
     fn fingerprint(&self) -> [u8; 16] {
         let mut out = [0; 16];
         let hash = Sha256::digest(self.to_bytes());
@@ -126,11 +137,18 @@ impl Signature {
     /// # Errors
     /// [`ErrorCode::SIGNATURE_INVALID`], or [`ErrorCode::IDENTITY_INVALID`] for a bad key.
     pub fn verify(&self, key: &PublicKey, message: &[u8]) -> Result<(), ErrorCode> {
+        self.verify_digest(key, &Sha256::digest(message).into())
+    }
+
+    /// Verifies the signature over a SHA-256 value.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SIGNATURE_INVALID`], or [`ErrorCode::IDENTITY_INVALID`] for a bad key.
+    pub fn verify_digest(&self, key: &PublicKey, digest: &[u8; 32]) -> Result<(), ErrorCode> {
         let key = VerifyingKey::from(key.to_point()?);
         let signature = ecdsa::Signature::from_scalars(self.r, self.s)
             .map_err(|_| ErrorCode::SIGNATURE_INVALID)?;
-        key.verify_prehash(&Sha256::digest(message), &signature)
-            .map_err(|_| ErrorCode::SIGNATURE_INVALID)
+        key.verify_prehash(digest, &signature).map_err(|_| ErrorCode::SIGNATURE_INVALID)
     }
 }
 

@@ -10,6 +10,8 @@
 //! | [`command`] | requests and responses of those commands |
 //! | [`domain`] | who is in a domain, who may change it, and what a quorum of them signs |
 //! | [`token`] | what leaves the device: key tokens, ciphertext blobs, domain tokens |
+//! | [`approval`] | what operators sign to approve one use of a key |
+//! | [`attestation`] | what a device says of itself and its keys, in a form that other tools check |
 //! | [`audit`] | the rule of the device's hash chain, used by device and verifier alike |
 //!
 //! The layouts are described for implementers in `docs/protocol.md`. Golden bytes in `tests/`
@@ -29,10 +31,13 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod approval;
+pub mod attestation;
 pub mod audit;
 pub mod bytes;
 pub mod channel;
 pub mod command;
+mod der;
 pub mod domain;
 pub mod error;
 pub mod frame;

@@ -57,6 +57,7 @@ macro_rules! for_each_command {
             0x0305 ParametersForImport import::ParametersForImport<'_> => import::ImportParameters<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0306 ImportKey import::ImportKey<'_> => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0307 PrepareKeyPair key::PrepareKeyPair => key::PreparedKeyPair<'o>, CRYPTO_USER, OPERATIONAL, audit = false, idempotent = true;
+            0x0308 RewrapKey key::RewrapKey<'_> => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
 
             0x0401 Encrypt cipher::Encrypt<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0402 Decrypt cipher::Decrypt<'_> => cipher::Plaintext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
@@ -97,6 +98,20 @@ macro_rules! for_each_command {
             0x0B01 ReplicationKey replica::ReplicationKey => replica::DomainKeyInfo, ENROLLED, OPERATIONAL, audit = false, idempotent = true;
             0x0B04 ExportReplica replica::ExportReplica<'_> => replica::ExportedReplica<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0B05 ImportReplica replica::ImportReplica<'_> => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+
+            0x0C01 AttestKey statement::AttestKey<'_> => statement::Statement<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0C02 AttestDevice statement::AttestDevice<'_> => statement::Statement<'o>, ANY, WORKING, audit = true, idempotent = true;
+
+            0x0D01 GenerateGuardedKey approval::GenerateGuardedKey => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0D02 PrepareGuardedPair approval::PrepareGuardedPair => key::PreparedKeyPair<'o>, CRYPTO_USER, OPERATIONAL, audit = false, idempotent = true;
+            0x0D03 RequireApproval approval::RequireApproval<'_> => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0D04 RequestApproval approval::RequestApproval<'_> => approval::ApprovalRequest, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = false;
+            0x0D05 Approve approval::Approve => (), CRYPTO_USER, OPERATIONAL, audit = true, idempotent = false;
+            0x0D06 PermitDeletion approval::PermitDeletion<'_> => (), CRYPTO_USER, OPERATIONAL, audit = true, idempotent = false;
+
+            0x0E01 MakeRecovery recovery::MakeRecovery => recovery::RecoverySet<'o>, ENROLLED, OPERATIONAL, audit = true, idempotent = true;
+            0x0E02 RestoreDomain recovery::RestoreDomain<'_> => domain::DomainSummary, BOOTSTRAP, UNINITIALISED, audit = true, idempotent = false;
+            0x0E03 DrillRecovery recovery::DrillRecovery<'_> => recovery::Drilled, BOOTSTRAP, UNINITIALISED, audit = true, idempotent = true;
         }
     };
 }
@@ -105,8 +120,8 @@ macro_rules! implement {
     ($($number:literal $name:ident $family:ident::$request:ident $(<$lifetime:lifetime>)? => $response:ty,
        $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal;)+) => {
         use crate::command::{
-            agree, attest, audit, cipher, domain, import, key, mac, random, replica, session, sign,
-            system,
+            agree, approval, attest, audit, cipher, domain, import, key, mac, random, recovery,
+            replica, session, sign, statement, system,
         };
 
         impl Opcode {

@@ -6,20 +6,26 @@
 //! | [`Blob`] | `Encrypt` and its kin | a caller's plaintext under a key |
 //! | [`DomainToken`] | `ExportDomain` | state and keys of a domain, for one of its members |
 //! | [`replica`] | `ExportReplica` | a key's secret, for another domain |
+//! | [`recovery`] | `MakeRecovery` | state and keys of a domain, for operators to bring back together |
 //! | [`sealed`] | `PrepareKeyPair`, `ParametersForImport` | what a later command takes |
 //!
 //! Each starts with a version byte and a header that is authenticated as additional data.
 //! Layouts are never edited: a change is a new version.
 
 use crate::bytes::{concat, take};
+use crate::domain::Rule;
 use crate::error::ErrorCode;
 use crate::id::{DeviceId, DomainId, KeyId, MaterialId};
 use crate::identity::{PublicKey, Signature};
 use crate::key_spec::{KeySpec, KeyUsage, MAX_SECRET, Origin};
 
 pub mod context;
+mod history;
+pub mod recovery;
 pub mod replica;
 pub mod sealed;
+
+pub use history::History;
 
 /// Length of an AES-GCM tag in bytes (SP 800-38D).
 pub const TAG_SIZE: usize = 16;
@@ -28,7 +34,9 @@ pub const NONCE_SIZE: usize = 16;
 /// Length of an AES-GCM IV in bytes.
 pub const IV_SIZE: usize = 12;
 
+/// Version 1 had neither a history nor an approval rule.
 const KEY_TOKEN_V1: u8 = 0x11;
+const KEY_TOKEN_V2: u8 = 0x12;
 const BLOB_V1: u8 = 0x21;
 /// Version 1 held a state without operators.
 const DOMAIN_TOKEN_V2: u8 = 0x32;
@@ -50,14 +58,23 @@ pub struct KeyAttributes {
     pub usage: KeyUsage,
     /// Where the material came from.
     pub origin: Origin,
+    /// What has happened to the material so far.
+    pub history: History,
+    /// The operators who have to approve each use of the secret; `None`: nobody has to.
+    pub approval: Option<Rule>,
 }
 
-/// A key token, version 1.
+/// A key token, version 2.
 ///
 /// ```text
-/// version 0x11 | domain [16] | domain key u32 LE | key id [17] | material id [32]
-/// | spec u8 | usage u8 | origin u8 | nonce [16] | AES-256-GCM(secret) | tag [16]
+/// version 0x12 | domain [16] | domain key u32 LE | key id [17] | material id [32]
+/// | spec u8 | usage u8 | origin u8 | history u8 | approvals u8 | officers u8
+/// | nonce [16] | AES-256-GCM(secret) | tag [16]
 /// ```
+/// `approvals` is the number of operators who have to approve each use, `officers` how many of them
+/// are security officers; both are 0 for a key without such a rule. Version 1 (0x11) has none of the
+/// three bytes after the origin, and is still read: its history is [`History::UNKNOWN`].
+///
 /// The header up to and including the nonce is additional data. The wrapping key is derived
 /// from the domain key and the nonce, so it is used once and the IV is constant zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,7 +90,7 @@ pub struct KeyToken<'a> {
 }
 
 impl KeyAttributes {
-    /// Writes the token's header and returns the bytes after it.
+    /// Writes the token's header and returns it with the bytes after it.
     ///
     /// # Errors
     /// [`ErrorCode::TOO_LARGE`] if `out` is shorter than [`KeyToken::HEADER_SIZE`].
@@ -84,13 +101,16 @@ impl KeyAttributes {
     ) -> Result<(&'o mut [u8], &'o mut [u8]), ErrorCode> {
         let (header, rest) =
             out.split_at_mut_checked(KeyToken::HEADER_SIZE).ok_or(ErrorCode::TOO_LARGE)?;
-        let parts: [&[u8]; 7] = [
-            &[KEY_TOKEN_V1],
+        let (approvals, officers) =
+            self.approval.map_or((0, 0), |rule| (rule.total, rule.officers));
+        let parts: [&[u8]; 8] = [
+            &[KEY_TOKEN_V2],
             self.domain.as_bytes(),
             &self.domain_key.to_le_bytes(),
             &self.key.to_bytes(),
             self.material.as_bytes(),
             &[self.spec.0, self.usage.0, self.origin.0],
+            &[self.history.bits(), approvals, officers],
             nonce,
         ];
         concat(header, &parts).ok_or(ErrorCode::TOO_LARGE)?;
@@ -99,9 +119,11 @@ impl KeyAttributes {
 }
 
 impl<'a> KeyToken<'a> {
-    /// Length of the header in bytes.
-    pub const HEADER_SIZE: usize =
+    /// Length of the header of version 1 in bytes.
+    pub const HEADER_SIZE_V1: usize =
         1 + DomainId::SIZE + 4 + KeyId::SIZE + MaterialId::SIZE + 3 + NONCE_SIZE;
+    /// Length of the header in bytes.
+    pub const HEADER_SIZE: usize = Self::HEADER_SIZE_V1 + 3;
     /// Longest token in bytes.
     pub const MAX_SIZE: usize = Self::HEADER_SIZE + MAX_SECRET + TAG_SIZE;
 
@@ -114,25 +136,45 @@ impl<'a> KeyToken<'a> {
     }
 
     fn read(token: &'a [u8]) -> Option<Self> {
-        let (header, sealed) = token.split_at_checked(Self::HEADER_SIZE)?;
+        let (is_first, size) = match *token.first()? {
+            KEY_TOKEN_V1 => (true, Self::HEADER_SIZE_V1),
+            KEY_TOKEN_V2 => (false, Self::HEADER_SIZE),
+            _ => return None,
+        };
+        let (header, sealed) = token.split_at_checked(size)?;
         if !(TAG_SIZE..=MAX_SECRET.checked_add(TAG_SIZE)?).contains(&sealed.len()) {
             return None;
         }
         let mut rest = header;
-        let [KEY_TOKEN_V1] = take(&mut rest)? else { return None };
+        let _version: &[u8; 1] = take(&mut rest)?;
         let domain = DomainId(*take(&mut rest)?);
         let domain_key = u32::from_le_bytes(*take(&mut rest)?);
         let key = KeyId::from_bytes(take(&mut rest)?)?;
         let material = MaterialId(*take(&mut rest)?);
         let [spec, usage, origin] = *take(&mut rest)?;
+        let (spec, usage, origin) = (KeySpec(spec), KeyUsage(usage), Origin(origin));
+        let (history, approval) = if is_first {
+            let imported = History::UNKNOWN.and(History::IMPORTED);
+            (if origin == Origin::AWS_KMS { History::UNKNOWN } else { imported }, None)
+        } else {
+            let [history, total, officers] = *take(&mut rest)?;
+            let approval = match (total, officers) {
+                (0, 0) => None,
+                (total, officers) if officers <= total => Some(Rule { total, officers }),
+                _ => return None,
+            };
+            (History::from_bits(history)?, approval)
+        };
         let attributes = KeyAttributes {
             domain,
             domain_key,
             key,
             material,
-            spec: KeySpec(spec),
-            usage: KeyUsage(usage),
-            origin: Origin(origin),
+            spec,
+            usage,
+            origin,
+            history,
+            approval,
         };
         Some(Self { attributes, nonce: take(&mut rest)?, header, sealed })
     }

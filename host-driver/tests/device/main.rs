@@ -8,3 +8,4 @@ mod key_pairs;
 mod provisioning;
 mod rig;
 mod speed;
+mod trust;

@@ -40,7 +40,7 @@ impl Execute for Encapsulate<'_> {
         let mut shared = Secret::<ML_KEM_SECRET>::zeroed();
         let (secret, out) =
             scratch.split_at_mut_checked(ML_KEM_SECRET).ok_or(ErrorCode::INTERNAL)?;
-        let key = cx.key(&self.key, KeyUsage::ENCAPSULATE_DECAPSULATE)?;
+        let key = cx.public_key(&self.key, KeyUsage::ENCAPSULATE_DECAPSULATE)?;
         let length = key.encapsulate(&mut shared, out)?;
         secret.copy_from_slice(shared.expose());
         let ciphertext = Bytes(out.get(..length).unwrap_or_default());

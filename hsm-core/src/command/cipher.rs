@@ -124,10 +124,11 @@ fn encrypt<P: Platform>(
     if !(1..=MAX_PLAINTEXT).contains(&plaintext.len()) {
         return Err(ErrorCode::MESSAGE_LENGTH);
     }
-    let key = cx.key(&side.key, USAGE)?;
     match side.algorithm {
-        EncryptionAlgorithm::SYMMETRIC_DEFAULT => key.encrypt(&side.context, plaintext, out),
-        algorithm => key.encrypt_public(algorithm, plaintext, out),
+        EncryptionAlgorithm::SYMMETRIC_DEFAULT => {
+            cx.key(&side.key, USAGE)?.encrypt(&side.context, plaintext, out)
+        }
+        algorithm => cx.public_key(&side.key, USAGE)?.encrypt_public(algorithm, plaintext, out),
     }
 }
 

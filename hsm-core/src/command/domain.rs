@@ -22,8 +22,9 @@ impl Execute for FoundDomain<'_> {
         // The session is a stranger's; hosts of the domain open others.
         cx.after = After::CloseStrangers;
         let Self { state, votes, certificate } = &self;
+        let kind = cx.module.platform.kind();
         cx.module.change_domain(|domain, identity, rng| {
-            domain.found(state, votes, certificate.as_ref(), identity, rng)
+            domain.found(state, votes, certificate.as_ref(), (identity, kind), rng)
         })
     }
 }
@@ -35,10 +36,11 @@ impl Execute for JoinDomain<'_> {
         _: &mut [u8],
     ) -> Result<DomainSummary, ErrorCode> {
         cx.after = After::CloseStrangers;
+        let kind = cx.module.platform.kind();
         cx.module.change_domain(|domain, identity, _| {
             let mut exported = Domain::empty();
             transfer::import(identity, None, &self.token, &mut exported)?;
-            domain.join(&exported, identity)
+            domain.join(&exported, identity, kind)
         })
     }
 }

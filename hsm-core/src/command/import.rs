@@ -5,6 +5,7 @@ use hsm_protocol::command::import::{
 };
 use hsm_protocol::command::key::NewKey;
 use hsm_protocol::key_spec::Origin;
+use hsm_protocol::token::History;
 use hsm_protocol::token::sealed::{ImportToken, PairPurpose};
 use hsm_protocol::{Bytes, ErrorCode};
 use zeroize::Zeroizing;
@@ -82,7 +83,8 @@ impl Execute for ImportKey<'_> {
         let paired = algorithm.pairwise_test(&secret, rng);
         paired.map_err(|_| ErrorCode::KEY_MATERIAL_INVALID)?;
         let ImportToken { key, spec, usage, .. } = token;
-        let attributes = NewAttributes { key, spec, usage, origin: Origin::EXTERNAL };
+        let (origin, history) = (Origin::EXTERNAL, History::IMPORTED);
+        let attributes = NewAttributes { key, spec, usage, origin, history, approval: None };
         let (material, length) = wrap::wrap(domain, &attributes, &secret, rng, scratch)?;
         cx.subject = material;
         Ok(NewKey { material, token: Bytes(scratch.get(..length).unwrap_or_default()) })

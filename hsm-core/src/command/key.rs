@@ -2,13 +2,15 @@
 
 use hsm_protocol::command::key::{
     AdoptKeyPair, ExportPublicKey, GenerateKey, NewKey, PrepareKeyPair, PreparedKeyPair,
-    PublicKeyInfo,
+    PublicKeyInfo, RewrapKey,
 };
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, MAX_PUBLIC_KEY, Origin};
-use hsm_protocol::token::sealed::PairPurpose;
-use hsm_protocol::{Bytes, ErrorCode, KeyId};
+use hsm_protocol::token::History;
+use hsm_protocol::token::sealed::{PairPurpose, PreparedPair};
+use hsm_protocol::{Bytes, ErrorCode};
 
-use crate::dispatch::{Context, Execute};
+use super::approval::unwrap;
+use crate::dispatch::{Context, Execute, Part};
 use crate::keystore::wrap::{self, NewAttributes};
 use crate::platform::Platform;
 use crate::secret::SecretBuf;
@@ -23,7 +25,24 @@ impl Execute for GenerateKey {
         check_usage(self.spec, self.usage)?;
         cx.algorithm(self.spec)?;
         cx.module.generate(self.spec, &mut secret)?;
-        wrap_new(cx, self.id, self.spec, self.usage, &secret, scratch)
+        let Self { id: key, spec, usage } = self;
+        let (origin, history) = (Origin::AWS_KMS, History::CLEAN);
+        let attributes = NewAttributes { key, spec, usage, origin, history, approval: None };
+        wrap_new(cx, &attributes, &secret, scratch)
+    }
+}
+
+impl Execute for RewrapKey<'_> {
+    fn execute<'o, P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        scratch: &'o mut [u8],
+    ) -> Result<NewKey<'o>, ErrorCode> {
+        let mut secret = SecretBuf::new();
+        let former = unwrap(cx, &self.key, &mut secret)?;
+        let (domain, rng) = cx.module.token_parts()?;
+        let (material, length) = wrap::rewrap(domain, &former, |_| {}, &secret, rng, scratch)?;
+        Ok(NewKey { material, token: Bytes(scratch.get(..length).unwrap_or_default()) })
     }
 }
 
@@ -33,7 +52,11 @@ impl Execute for PrepareKeyPair {
         cx: &mut Context<'_, P>,
         scratch: &'o mut [u8],
     ) -> Result<PreparedKeyPair<'o>, ErrorCode> {
-        let length = cx.module.prepare_pair(self.spec, self.purpose, scratch)?;
+        let Self { spec, purpose } = self;
+        if !PairPurpose::ALL.contains(&purpose) {
+            return Err(ErrorCode::INVALID_ARGUMENT);
+        }
+        let length = cx.module.prepare_pair(spec, &PreparedPair { spec, purpose }, scratch)?;
         Ok(PreparedKeyPair { pair: Bytes(scratch.get(..length).unwrap_or_default()) })
     }
 }
@@ -45,14 +68,17 @@ impl Execute for AdoptKeyPair<'_> {
         scratch: &'o mut [u8],
     ) -> Result<NewKey<'o>, ErrorCode> {
         let mut secret = SecretBuf::new();
-        let spec = cx.module.open_pair(&self.pair, PairPurpose::KEY, &mut secret)?;
+        let (spec, approval) = cx.module.open_key_pair(&self.pair, &mut secret)?;
         check_usage(spec, self.usage)?;
         cx.algorithm(spec)?;
-        wrap_new(cx, self.id, spec, self.usage, &secret, scratch)
+        let (key, usage, history) = (self.id, self.usage, History::CLEAN);
+        let origin = Origin::AWS_KMS;
+        let attributes = NewAttributes { key, spec, usage, origin, history, approval };
+        wrap_new(cx, &attributes, &secret, scratch)
     }
 }
 
-fn check_usage(spec: KeySpec, usage: KeyUsage) -> Result<(), ErrorCode> {
+pub(super) fn check_usage(spec: KeySpec, usage: KeyUsage) -> Result<(), ErrorCode> {
     match spec.row().ok_or(ErrorCode::UNSUPPORTED)?.usages.contains(&usage) {
         true => Ok(()),
         false => Err(ErrorCode::USAGE_DENIED),
@@ -60,20 +86,26 @@ fn check_usage(spec: KeySpec, usage: KeyUsage) -> Result<(), ErrorCode> {
 }
 
 /// Wraps a secret made in the device; the audit entry names it.
-fn wrap_new<'o, P: Platform>(
+pub(super) fn wrap_new<'o, P: Platform>(
     cx: &mut Context<'_, P>,
-    key: KeyId,
-    spec: KeySpec,
-    usage: KeyUsage,
+    attributes: &NewAttributes,
     secret: &SecretBuf,
     scratch: &'o mut [u8],
 ) -> Result<NewKey<'o>, ErrorCode> {
-    let attributes = NewAttributes { key, spec, usage, origin: Origin::AWS_KMS };
     let (domain, rng) = cx.module.token_parts()?;
-    let (material, length) = wrap::wrap(domain, &attributes, secret, rng, scratch)?;
+    let (material, length) = wrap::wrap(domain, attributes, secret, rng, scratch)?;
     cx.subject = material;
     Ok(NewKey { material, token: Bytes(scratch.get(..length).unwrap_or_default()) })
 }
+
+/// Every usage that there is.
+pub(super) const ANY_USAGE: &[KeyUsage] = &[
+    KeyUsage::SIGN_VERIFY,
+    KeyUsage::ENCRYPT_DECRYPT,
+    KeyUsage::GENERATE_VERIFY_MAC,
+    KeyUsage::KEY_AGREEMENT,
+    KeyUsage::ENCAPSULATE_DECAPSULATE,
+];
 
 /// The usages of asymmetric keys.
 const WITH_PUBLIC_KEY: &[KeyUsage] = &[
@@ -91,7 +123,7 @@ impl Execute for ExportPublicKey<'_> {
         cx: &mut Context<'_, P>,
         scratch: &'o mut [u8],
     ) -> Result<PublicKeyInfo<'o>, ErrorCode> {
-        let mut key = cx.key_for(&self.key, WITH_PUBLIC_KEY)?;
+        let mut key = cx.key_for(&self.key, WITH_PUBLIC_KEY, Part::Public)?;
         if key.spec().row().is_none_or(|row| row.public_size == 0) {
             return Err(ErrorCode::USAGE_DENIED);
         }

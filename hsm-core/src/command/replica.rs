@@ -4,6 +4,8 @@ use hsm_protocol::command::key::NewKey;
 use hsm_protocol::command::replica::{
     DomainKeyInfo, ExportReplica, ExportedReplica, ImportReplica, ReplicationKey,
 };
+use hsm_protocol::key_spec::Origin;
+use hsm_protocol::token::History;
 use hsm_protocol::{Bytes, ErrorCode};
 
 use crate::dispatch::{Context, Execute};
@@ -41,14 +43,13 @@ impl Execute for ExportReplica<'_> {
         if attributes.key != self.key.id {
             return Err(ErrorCode::KEY_MISMATCH);
         }
+        // The other domain has other operators.
+        if attributes.approval.is_some() {
+            return Err(ErrorCode::APPROVAL_BOUND);
+        }
         cx.algorithm(attributes.spec)?;
         let (domain, rng) = cx.module.token_parts()?;
-        let new = NewAttributes {
-            key: attributes.key,
-            spec: attributes.spec,
-            usage: attributes.usage,
-            origin: attributes.origin,
-        };
+        let new = NewAttributes::of(&attributes);
         let (peer, what) = (&self.peer, (&new, attributes.material));
         let length = replica::export(domain, peer, what, &secret, rng, scratch)?;
         Ok(ExportedReplica { token: Bytes(scratch.get(..length).unwrap_or_default()) })
@@ -78,6 +79,11 @@ impl Execute for ImportReplica<'_> {
             spec: attributes.spec,
             usage: attributes.usage,
             origin: attributes.origin,
+            history: match attributes.origin {
+                Origin::AWS_KMS => History::OTHER_DOMAIN,
+                _ => History::OTHER_DOMAIN.and(History::IMPORTED),
+            },
+            approval: None,
         };
         let (material, length) = wrap::wrap(domain, &new, &secret, rng, scratch)?;
         cx.subject = material;

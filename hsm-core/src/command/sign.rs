@@ -26,7 +26,7 @@ impl Execute for Sign<'_> {
 impl Execute for Verify<'_> {
     fn execute<P: Platform>(self, cx: &mut Context<'_, P>, _: &mut [u8]) -> Result<(), ErrorCode> {
         let message = message(self.message_type, self.message)?;
-        let key = cx.key(&self.key, KeyUsage::SIGN_VERIFY)?;
+        let key = cx.public_key(&self.key, KeyUsage::SIGN_VERIFY)?;
         key.verify(self.algorithm, message, &self.signature)
     }
 }

@@ -1,8 +1,11 @@
 //! The domain that a device belongs to: its public state, and the keys that wrap tokens.
 //!
 //! ```text
-//! layout 2: version u8 = 2 | keys u8 | keys × (id u32 LE, key [32]) | encoded state
+//! layout 2: version u8 = 2 | keys u8 | keys × (id u32 LE, history u8, key [32]) | encoded state
 //! ```
+//! The history of a domain key is that of all that it wraps: who could have opened it. It grows with the
+//! state, and goes along to other members.
+//!
 //! The encoded state is [`hsm_protocol::domain`]'s. Layout 1, of devices that a single host ruled, is
 //! read as a development domain of that host ([`v1`]).
 
@@ -12,8 +15,10 @@ use hsm_protocol::bytes::{concat, take};
 use hsm_protocol::command::domain::DomainSummary;
 use hsm_protocol::domain::change::Votes;
 use hsm_protocol::domain::{
-    Ballot, Certificate, DomainKeyEntry, DomainState, MAX_DOMAIN_KEYS, MAX_STATE as MAX_PUBLIC,
+    Ballot, Certificate, DeviceKind, DomainKeyEntry, DomainState, Kind, MAX_DOMAIN_KEYS,
+    MAX_STATE as MAX_PUBLIC, Member,
 };
+use hsm_protocol::token::History;
 use hsm_protocol::{DeviceId, DomainId, ErrorCode, HostId, Role};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
@@ -28,13 +33,32 @@ mod v1;
 /// Layout version.
 const VERSION: u8 = 2;
 /// Longest encoded domain, in bytes.
-pub(crate) const MAX_ENCODED: usize = 2 + MAX_DOMAIN_KEYS * 36 + MAX_PUBLIC;
+pub(crate) const MAX_ENCODED: usize = 2 + MAX_DOMAIN_KEYS * 37 + MAX_PUBLIC;
 
 const _: () = assert!(MAX_ENCODED <= MAX_DATA, "a domain fits a record");
 
 struct DomainKey {
     id: u32,
+    history: History,
     key: Secret<32>,
+}
+
+/// A device that runs on somebody's computer takes no part in a domain that calls it hardware: all that is
+/// said of the domain's keys would be untrue.
+fn check_kind(said: DeviceKind, is: DeviceKind) -> Result<(), ErrorCode> {
+    match said == DeviceKind::Hardware && is != DeviceKind::Hardware {
+        true => Err(ErrorCode::KIND_DENIED),
+        false => Ok(()),
+    }
+}
+
+/// Who can open what is under the keys of a domain in this state.
+fn history_of(state: &DomainState) -> History {
+    let fact = |holds: bool, fact| if holds { fact } else { History::CLEAN };
+    let is_soft = state.members.iter().any(|member| member.kind != DeviceKind::Hardware);
+    fact(is_soft, History::SOFT_MEMBER)
+        .and(fact(state.kind == Kind::Development, History::DEVELOPMENT))
+        .and(fact(state.recovery.is_some(), History::RECOVERABLE))
 }
 
 /// A place for a domain. The keys zeroise themselves on drop.
@@ -70,7 +94,7 @@ impl Domain {
         self.state.clone_from(&other.state);
         for key in other.keys.iter().flatten() {
             // As many places as there: there is room.
-            let _ = self.put_key(key.id, |own| *own = *key.key.expose());
+            let _ = self.put_key(key.id, key.history, |own| *own = *key.key.expose());
         }
     }
 
@@ -141,6 +165,24 @@ impl Domain {
         }
     }
 
+    /// What is known of the key with this id, and so of all that it wraps.
+    ///
+    /// # Errors
+    /// Those of [`Domain::key`].
+    pub(crate) fn history(&self, id: u32) -> Result<History, ErrorCode> {
+        self.key(id)?;
+        let key = self.keys.iter().flatten().find(|key| key.id == id);
+        Ok(key.ok_or(ErrorCode::TOKEN_INVALID)?.history)
+    }
+
+    /// Adds what the state says to the history of every key.
+    fn note_history(&mut self) {
+        let Some(facts) = self.state.as_ref().map(history_of) else { return };
+        for key in self.keys.iter_mut().flatten() {
+            key.history = key.history.and(facts);
+        }
+    }
+
     /// Whether every key of the domain is here.
     pub(crate) fn has_keys(&self) -> bool {
         let Some(state) = &self.state else { return false };
@@ -152,13 +194,13 @@ impl Domain {
     /// # Errors
     /// [`ErrorCode::DOMAIN_STATE_INVALID`]; [`ErrorCode::CHANGE_INVALID`] if this device is not its
     /// one member and the maker of its one key; [`ErrorCode::CERTIFICATE_INVALID`]; those of
-    /// [`DomainState::check_founding`].
+    /// [`DomainState::check_founding`]; [`ErrorCode::KIND_DENIED`].
     pub(crate) fn found(
         &mut self,
         state: &[u8],
         votes: &Votes,
         certificate: Option<&Certificate>,
-        own: &Identity,
+        (own, kind): (&Identity, DeviceKind),
         rng: &mut dyn CryptoRng,
     ) -> Result<(), ErrorCode> {
         let state = DomainState::decode(state)?;
@@ -178,10 +220,12 @@ impl Domain {
             }
             _ => return Err(ErrorCode::CERTIFICATE_INVALID),
         }
+        check_kind(member.kind, kind)?;
         state.check_founding(votes)?;
         self.clear();
+        let facts = history_of(&state);
         self.state = Some(state);
-        self.put_key(1, |key| rng.fill_bytes(key))
+        self.put_key(1, facts, |key| rng.fill_bytes(key))
     }
 
     /// Makes a change that the operators have signed; a domain key that this device has to make is
@@ -208,8 +252,12 @@ impl Domain {
             }
         }
         self.state = Some(outcome.next);
+        self.note_history();
+        let facts = history_of(self.state()?);
         match outcome.new_key {
-            Some(key) if key.maker == device => self.put_key(key.id, |key| rng.fill_bytes(key))?,
+            Some(key) if key.maker == device => {
+                self.put_key(key.id, facts, |key| rng.fill_bytes(key))?;
+            }
             _ => {}
         }
         Ok(Fate::Stays)
@@ -218,18 +266,37 @@ impl Domain {
     /// Becomes what another member has exported; see [`super::transfer`].
     ///
     /// # Errors
-    /// [`ErrorCode::DOMAIN_TOKEN_INVALID`] unless this device is a member of it and all keys are there.
-    pub(crate) fn join(&mut self, exported: &Self, own: &Identity) -> Result<(), ErrorCode> {
-        let document = own.document();
-        let state = exported.state().map_err(|_| ErrorCode::DOMAIN_TOKEN_INVALID)?;
-        let is_member = state.member(own.device_id()).is_some_and(|member| {
-            member.signing == document.signing && member.join == document.join
-        });
-        if !is_member || !exported.has_keys() {
+    /// [`ErrorCode::DOMAIN_TOKEN_INVALID`] unless this device is a member of it and all keys are there;
+    /// [`ErrorCode::KIND_DENIED`].
+    pub(crate) fn join(
+        &mut self,
+        exported: &Self,
+        own: &Identity,
+        kind: DeviceKind,
+    ) -> Result<(), ErrorCode> {
+        let member = exported.own_member(own).ok_or(ErrorCode::DOMAIN_TOKEN_INVALID)?;
+        if !exported.has_keys() {
             return Err(ErrorCode::DOMAIN_TOKEN_INVALID);
         }
+        check_kind(member.kind, kind)?;
         self.copy_from(exported);
         Ok(())
+    }
+
+    /// Checks that this device is a member, with its own keys, and of a kind that it is.
+    ///
+    /// # Errors
+    /// [`ErrorCode::CHANGE_INVALID`]; [`ErrorCode::KIND_DENIED`].
+    pub(crate) fn check_own(&self, own: &Identity, kind: DeviceKind) -> Result<(), ErrorCode> {
+        let member = self.own_member(own).ok_or(ErrorCode::CHANGE_INVALID)?;
+        check_kind(member.kind, kind)
+    }
+
+    fn own_member(&self, own: &Identity) -> Option<&Member> {
+        let document = own.document();
+        let member = self.state.as_ref()?.member(own.device_id())?;
+        let is_own = member.signing == document.signing && member.join == document.join;
+        is_own.then_some(member)
     }
 
     /// Takes the keys that are missing here from what another member has exported.
@@ -242,16 +309,21 @@ impl Domain {
         }
         for key in exported.keys.iter().flatten() {
             if self.key(key.id).err() == Some(ErrorCode::KEYS_MISSING) {
-                self.put_key(key.id, |own| *own = *key.key.expose())?;
+                self.put_key(key.id, key.history, |own| *own = *key.key.expose())?;
             }
         }
         Ok(())
     }
 
     /// Fills a key in, where it stays.
-    fn put_key(&mut self, id: u32, fill: impl FnOnce(&mut [u8; 32])) -> Result<(), ErrorCode> {
+    fn put_key(
+        &mut self,
+        id: u32,
+        history: History,
+        fill: impl FnOnce(&mut [u8; 32]),
+    ) -> Result<(), ErrorCode> {
         let slot = self.keys.iter_mut().find(|slot| slot.is_none()).ok_or(ErrorCode::INTERNAL)?;
-        fill(slot.insert(DomainKey { id, key: Secret::zeroed() }).key.expose_mut());
+        fill(slot.insert(DomainKey { id, history, key: Secret::zeroed() }).key.expose_mut());
         Ok(())
     }
 
@@ -317,7 +389,7 @@ impl Domain {
         let count = u8::try_from(keys.clone().count()).map_err(|_| ErrorCode::INTERNAL)?;
         writer.put(&[&[VERSION, count]])?;
         for key in keys {
-            writer.put(&[&key.id.to_le_bytes(), key.key.expose()])?;
+            writer.put(&[&key.id.to_le_bytes(), &[key.history.bits()], key.key.expose()])?;
         }
         let mut public = [0; MAX_PUBLIC];
         writer.put(&[self.state()?.encode(&mut public)?])?;
@@ -340,8 +412,9 @@ impl Domain {
         let [VERSION, keys] = *take(input)? else { return None };
         for _ in 0..keys {
             let id = u32::from_le_bytes(*take(input)?);
+            let [history] = *take(input)?;
             let key = take(input)?;
-            self.put_key(id, |own| *own = *key).ok()?;
+            self.put_key(id, History::from_bits(history)?, |own| *own = *key).ok()?;
         }
         self.state = Some(DomainState::decode(rest).ok()?);
         let is_of_domain = |key: &DomainKey| {
@@ -349,13 +422,54 @@ impl Domain {
                 .as_ref()
                 .is_some_and(|state| state.keys.iter().any(|entry| entry.id == key.id))
         };
-        self.keys.iter().flatten().all(is_of_domain).then_some(())
+        self.keys.iter().flatten().all(is_of_domain).then_some(())?;
+        // What the state says is true whatever was written.
+        self.note_history();
+        Some(())
     }
 
     /// Whether a device is a member.
     #[must_use]
     pub fn has_member(&self, device: DeviceId) -> bool {
         self.state.as_ref().is_some_and(|state| state.member(device).is_some())
+    }
+}
+
+#[cfg(any(test, feature = "test-platform"))]
+impl Domain {
+    /// A development domain of this one device, for tests of what is under its key: nobody has founded it.
+    ///
+    /// # Errors
+    /// [`ErrorCode::INTERNAL`] only.
+    pub fn for_tests(own: &Identity, rng: &mut dyn CryptoRng) -> Result<Self, ErrorCode> {
+        use hsm_protocol::domain::{Operator, OperatorRole, Rules};
+        use hsm_protocol::identity::IdentityDocument;
+
+        let IdentityDocument { signing, join, .. } = *own.document();
+        let operator = Operator { key: signing, role: OperatorRole::Development };
+        let member = Member { signing, join, kind: DeviceKind::Emulated };
+        let mut state = DomainState {
+            domain: DomainId([0; 16]),
+            name: heapless::String::new(),
+            kind: Kind::Development,
+            version: 1,
+            previous: [0; 32],
+            operators: [operator].into_iter().collect(),
+            rules: Rules::uniform(1),
+            device_ca: None,
+            members: [member].into_iter().collect(),
+            keys: [DomainKeyEntry { id: 1, maker: own.device_id() }].into_iter().collect(),
+            hosts: heapless::Vec::new(),
+            peers: heapless::Vec::new(),
+            roots: heapless::Vec::new(),
+            recovery: None,
+        };
+        state.domain = state.founding_id()?;
+        let mut domain = Self::empty();
+        let facts = history_of(&state);
+        domain.state = Some(state);
+        domain.put_key(1, facts, |key| rng.fill_bytes(key))?;
+        Ok(domain)
     }
 }
 

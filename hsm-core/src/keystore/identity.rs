@@ -109,6 +109,14 @@ impl Identity {
         sign(&self.signing, message)
     }
 
+    /// Signs a SHA-256 value.
+    ///
+    /// # Errors
+    /// [`ErrorCode::INTERNAL`] only.
+    pub(crate) fn sign_digest(&self, digest: &[u8; 32]) -> Result<Signature, ErrorCode> {
+        sign_digest(&self.signing, digest)
+    }
+
     /// The static key of the channel. Never leaves the device.
     pub(crate) const fn link(&self) -> &SecretKey {
         &self.link
@@ -142,8 +150,12 @@ impl Identity {
 }
 
 fn sign(key: &SigningKey, message: &[u8]) -> Result<Signature, ErrorCode> {
+    sign_digest(key, &Sha256::digest(message).into())
+}
+
+fn sign_digest(key: &SigningKey, digest: &[u8; 32]) -> Result<Signature, ErrorCode> {
     let signature: p256::ecdsa::Signature =
-        key.sign_prehash(&Sha256::digest(message)).map_err(|_| ErrorCode::INTERNAL)?;
+        key.sign_prehash(digest).map_err(|_| ErrorCode::INTERNAL)?;
     Ok(Signature::from_bytes(&signature.to_bytes().into()))
 }
 

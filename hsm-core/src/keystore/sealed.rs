@@ -2,7 +2,7 @@
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::token::sealed::{
-    AttestedRecipient, Attributes, ImportToken, MAX_BODY, PreparedPair, Sealed,
+    AttestedRecipient, Attributes, GuardedPair, ImportToken, MAX_BODY, PreparedPair, Sealed,
 };
 use hsm_protocol::token::{NONCE_SIZE, TAG_SIZE};
 use rand_core::CryptoRng;
@@ -21,6 +21,10 @@ pub trait Kind: Attributes {
 
 impl Kind for PreparedPair {
     const PURPOSE: Purpose = Purpose::PreparedPair;
+}
+
+impl Kind for GuardedPair {
+    const PURPOSE: Purpose = Purpose::GuardedPair;
 }
 
 impl Kind for ImportToken {

@@ -1,7 +1,8 @@
 //! Key tokens: a secret under the domain key, its attributes authenticated.
 
+use hsm_protocol::domain::Rule;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
-use hsm_protocol::token::{KeyAttributes, KeyToken, NONCE_SIZE, TAG_SIZE};
+use hsm_protocol::token::{History, KeyAttributes, KeyToken, NONCE_SIZE, TAG_SIZE};
 use hsm_protocol::{ErrorCode, KeyId, MaterialId};
 use rand_core::CryptoRng;
 
@@ -32,6 +33,19 @@ pub struct NewAttributes {
     pub usage: KeyUsage,
     /// Where the material came from.
     pub origin: Origin,
+    /// What has happened to it so far.
+    pub history: History,
+    /// The operators who have to approve each use.
+    pub approval: Option<Rule>,
+}
+
+impl NewAttributes {
+    /// Those of a token that replaces another one.
+    #[must_use]
+    pub const fn of(attributes: &KeyAttributes) -> Self {
+        let KeyAttributes { key, spec, usage, origin, history, approval, .. } = *attributes;
+        Self { key, spec, usage, origin, history, approval }
+    }
 }
 
 /// Wraps a secret under the active domain key into the front of `out`; returns the material id
@@ -56,6 +70,8 @@ pub fn wrap(
         spec: new.spec,
         usage: new.usage,
         origin: new.origin,
+        history: new.history,
+        approval: new.approval,
     };
     let mut nonce = [0; NONCE_SIZE];
     rng.fill_bytes(&mut nonce);
@@ -68,6 +84,25 @@ pub fn wrap(
     *tag = aead::seal(&key, &ZERO_IV, header, body)?;
     let length = KeyToken::HEADER_SIZE.saturating_add(secret.len()).saturating_add(TAG_SIZE);
     Ok((material, length))
+}
+
+/// Wraps a secret that was under another token anew, changed by `change`. What is known of the domain key
+/// that it was under goes along.
+///
+/// # Errors
+/// Those of [`wrap`]; [`ErrorCode::TOKEN_INVALID`] if the domain has that key no more.
+pub fn rewrap(
+    domain: &Domain,
+    former: &KeyAttributes,
+    change: impl FnOnce(&mut NewAttributes),
+    secret: &SecretBuf,
+    rng: &mut dyn CryptoRng,
+    out: &mut [u8],
+) -> Result<(MaterialId, usize), ErrorCode> {
+    let mut new = NewAttributes::of(former);
+    new.history = new.history.and(domain.history(former.domain_key)?);
+    change(&mut new);
+    wrap(domain, &new, secret, rng, out)
 }
 
 /// Unwraps a token into `secret` and returns its attributes, which are authentic then.

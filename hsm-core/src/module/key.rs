@@ -2,6 +2,7 @@
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec, MacAlgorithm, SigningAlgorithm};
+use hsm_protocol::token::KeyAttributes;
 
 use crate::algorithm::{Algorithm, Binding, Message, PublicKeyBuf};
 use crate::drbg::Drbg;
@@ -16,6 +17,11 @@ pub(crate) struct Key<'m> {
 }
 
 impl Key<'_> {
+    /// What its token says.
+    pub(crate) const fn attributes(&self) -> &KeyAttributes {
+        &self.unwrapped.attributes
+    }
+
     /// The key's spec.
     pub(crate) const fn spec(&self) -> KeySpec {
         self.unwrapped.attributes.spec

@@ -1,13 +1,14 @@
 //! Key pairs of slow specs: looked for between requests, a slice at a time.
 
 use hsm_protocol::ErrorCode;
+use hsm_protocol::domain::Rule;
 use hsm_protocol::key_spec::KeySpec;
-use hsm_protocol::token::sealed::{PairPurpose, PreparedPair};
+use hsm_protocol::token::sealed::{Attributes, GuardedPair, PairPurpose, PreparedPair};
 
 use super::Module;
 use super::secrets::Secrets;
 use crate::algorithm::rsa::Search;
-use crate::keystore::sealed;
+use crate::keystore::sealed::{self, Kind};
 use crate::platform::Platform;
 use crate::secret::SecretBuf;
 
@@ -48,19 +49,19 @@ impl Pairs {
 }
 
 impl<P: Platform> Module<P> {
-    /// A pair of a slow spec, sealed for one purpose into the front of `out`; returns the token's
+    /// A pair of a slow spec, sealed with these attributes into the front of `out`; returns the token's
     /// length.
     ///
     /// # Errors
     /// [`ErrorCode::NOT_READY`] while none is found; [`ErrorCode::INVALID_ARGUMENT`] for a spec
-    /// that is not slow, or an unknown purpose; [`ErrorCode::UNSUPPORTED`].
-    pub(crate) fn prepare_pair(
+    /// that is not slow; [`ErrorCode::UNSUPPORTED`].
+    pub(crate) fn prepare_pair<K: Kind>(
         &mut self,
         spec: KeySpec,
-        purpose: PairPurpose,
+        attributes: &K,
         out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
-        if !spec.row().is_some_and(|row| row.slow) || !PairPurpose::ALL.contains(&purpose) {
+        if !spec.row().is_some_and(|row| row.slow) {
             return Err(ErrorCode::INVALID_ARGUMENT);
         }
         self.algorithm(spec)?;
@@ -73,7 +74,7 @@ impl<P: Platform> Module<P> {
             return Err(ErrorCode::NOT_READY);
         }
         let (domain, drbg) = self.token_parts()?;
-        sealed::seal(domain, &PreparedPair { spec, purpose }, secret.expose(), drbg, out)
+        sealed::seal(domain, attributes, secret.expose(), drbg, out)
     }
 
     /// A pair that the core has found itself; goes on looking for a while if there is none.
@@ -133,6 +134,25 @@ impl<P: Platform> Module<P> {
         let body = body.expose();
         secret.resize(body.len())?.copy_from_slice(body);
         Ok(prepared.spec)
+    }
+
+    /// Opens a prepared pair that is to be the material of a key into `secret`: its spec, and the rule that
+    /// it is bound to.
+    ///
+    /// # Errors
+    /// Those of [`Module::open_pair`].
+    pub(crate) fn open_key_pair(
+        &mut self,
+        pair: &[u8],
+        secret: &mut SecretBuf,
+    ) -> Result<(KeySpec, Option<Rule>), ErrorCode> {
+        if pair.first() != Some(&GuardedPair::VERSION) {
+            return Ok((self.open_pair(pair, PairPurpose::KEY, secret)?, None));
+        }
+        let (domain, _) = self.token_parts()?;
+        let (prepared, body) = sealed::open::<GuardedPair>(domain, pair)?;
+        secret.set(body.expose())?;
+        Ok((prepared.spec, Some(prepared.rule)))
     }
 
     /// A new data key pair of a spec: out of `pair` if the spec is slow, else generated.

@@ -73,8 +73,17 @@ impl<P: Platform> Module<P> {
         next.store(&mut self.platform, drbg)?;
         domain.copy_from(&next);
         cache.clear(); // a key that is gone opens no token any more
+        self.approvals.clear(); // who has approved may be gone
         self.state = ModuleState::Operational;
         domain.summary()
+    }
+
+    /// The same with entropy of its own, for what outlives the device.
+    pub(crate) fn fresh_export_parts(
+        &mut self,
+    ) -> Result<(&Domain, &Identity, &mut Drbg), ErrorCode> {
+        self.reseed()?;
+        self.export_parts()
     }
 
     /// Domain, identity and randomness, for an export.

@@ -2,22 +2,27 @@
 
 use hsm_core::testing::MemoryPlatform;
 use hsm_protocol::command::agree::{Decapsulate, DeriveSharedSecret, Encapsulate};
+use hsm_protocol::command::approval::{PermitDeletion, RequestApproval, RequireApproval};
 use hsm_protocol::command::cipher::{
     Decrypt, DecryptPrivate, Encrypt, EncryptPublic, GenerateDataKey, GenerateDataKeyPair,
     GenerateDataKeyPairWithoutPlaintext, GenerateDataKeyWithoutPlaintext, ReEncrypt,
     ReEncryptAcross, Side,
 };
-use hsm_protocol::command::key::{ExportPublicKey, GenerateKey, KeyRef};
+use hsm_protocol::command::key::{ExportPublicKey, GenerateKey, KeyRef, RewrapKey};
 use hsm_protocol::command::mac::{GenerateMac, VerifyMac};
+use hsm_protocol::command::replica::{DomainKeyInfo, ExportReplica};
 use hsm_protocol::command::sign::{Sign, Verify};
+use hsm_protocol::command::statement::AttestKey;
+use hsm_protocol::domain::Rule;
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KEY_SPECS, KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm,
 };
 use hsm_protocol::token::KeyToken;
-use hsm_protocol::{Bytes, ErrorCode, KeyId, MaterialId};
+use hsm_protocol::{Bytes, DomainId, ErrorCode, KeyId, MaterialId, Opcode};
 
+use crate::approval::guarded;
 use crate::cipher::encrypt;
-use crate::rig::{KEY_ID, Operators, Reply, Rig, Token};
+use crate::rig::{Host, KEY_ID, Operators, Reply, Rig, Token};
 
 /// Calls each operation that takes a key with `key`, and for the rest with what is right.
 fn operations(
@@ -101,6 +106,74 @@ fn operations(
     ]
 }
 
+/// Calls each operation that takes a key of any usage.
+fn operations_of_any_key(rig: &mut Rig, key: KeyRef<'_>) -> Vec<(&'static str, Reply)> {
+    let (opcode, request) = (Opcode::Sign, [0; 32]);
+    let peer =
+        DomainKeyInfo { domain: DomainId([7; 16]), domain_key: 1, public: Host::new(70).public() };
+    vec![
+        ("AttestKey", rig.call(&AttestKey { key, nonce: Bytes(&[1; 16]) })),
+        ("RewrapKey", rig.call(&RewrapKey { key })),
+        ("RequireApproval", rig.call(&RequireApproval { key, rule: ONE })),
+        ("RequestApproval", rig.call(&RequestApproval { key, opcode, request })),
+        ("PermitDeletion", rig.call(&PermitDeletion { key })),
+        ("ExportReplica", rig.call(&ExportReplica { key, peer })),
+    ]
+}
+
+const ONE: Rule = Rule { total: 1, officers: 0 };
+
+/// Operations that use nothing but what everybody may know.
+const PUBLIC: [&str; 7] = [
+    "EncryptPublic",
+    "Encapsulate",
+    "Verify",
+    "ExportPublicKey",
+    "AttestKey",
+    "RewrapKey",
+    "RequireApproval",
+];
+
+/// Every kind of key with a rule, with every command that takes one.
+#[test]
+fn keys_whose_uses_are_approved() {
+    let mut rig = Rig::operational();
+    let right = rig.symmetric();
+    let blob = encrypt(&mut rig, &right, &[], b"x");
+    for (spec, usage) in [
+        (KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT),
+        (KeySpec::ECC_NIST_P256, KeyUsage::SIGN_VERIFY),
+        (KeySpec::HMAC_256, KeyUsage::GENERATE_VERIFY_MAC),
+        (KeySpec::ECC_NIST_P256, KeyUsage::KEY_AGREEMENT),
+        (KeySpec::ML_KEM_512, KeyUsage::ENCAPSULATE_DECAPSULATE),
+    ] {
+        let token = guarded(&mut rig, spec, usage, ONE);
+        let (mut refused, mut passed) = (0, 0);
+        for (name, wanted, reply) in operations(&mut rig, token.key(), &right, &blob) {
+            let status = reply.head.status;
+            if usage != wanted {
+                continue; // `keys_of_another_usage` has it
+            }
+            if PUBLIC.contains(&name) {
+                assert_ne!(status, Some(ErrorCode::APPROVAL_REQUIRED), "{name} {spec:?}");
+                passed += 1;
+            } else {
+                assert_eq!(status, Some(ErrorCode::APPROVAL_REQUIRED), "{name} {spec:?}");
+                refused += 1;
+            }
+        }
+        for (name, reply) in operations_of_any_key(&mut rig, token.key()) {
+            match name {
+                "PermitDeletion" => assert_eq!(reply.error(), ErrorCode::APPROVAL_REQUIRED),
+                // Refused for every key of one Region.
+                "ExportReplica" => assert_eq!(reply.error(), ErrorCode::USAGE_DENIED),
+                _ => assert_eq!(reply.head.status, None, "{name} {spec:?}"),
+            }
+        }
+        assert!(refused > 0, "{spec:?} {refused} {passed}");
+    }
+}
+
 #[test]
 fn keys_of_another_usage() {
     let mut rig = Rig::operational();
@@ -148,6 +221,17 @@ fn tokens_of_another_key_id() {
             for (name, _, reply) in operations(&mut rig, key, &right, &blob) {
                 assert_eq!(reply.error(), ErrorCode::KEY_MISMATCH, "{name}");
             }
+            for (name, reply) in operations_of_any_key(&mut rig, key) {
+                let is_export = name == "ExportReplica";
+                let refusal = if is_export && !id.multi_region {
+                    ErrorCode::USAGE_DENIED // whatever the token
+                } else if is_export {
+                    ErrorCode::PEER_DENIED
+                } else {
+                    ErrorCode::KEY_MISMATCH
+                };
+                assert_eq!(reply.error(), refusal, "{name}");
+            }
         }
     }
 }
@@ -162,6 +246,11 @@ fn tokens_of_another_domain() {
     for token in [other.symmetric(), other.signing(), other.mac()] {
         for (name, _, reply) in operations(&mut rig, token.key(), &right, &blob) {
             assert_eq!(reply.error(), ErrorCode::TOKEN_DOMAIN, "{name}");
+        }
+        for (name, reply) in operations_of_any_key(&mut rig, token.key()) {
+            if name != "ExportReplica" {
+                assert_eq!(reply.error(), ErrorCode::TOKEN_DOMAIN, "{name}");
+            }
         }
     }
 }
@@ -180,6 +269,11 @@ fn tokens_that_are_none() {
             assert_eq!(reply.error(), ErrorCode::TOKEN_MALFORMED, "{name}");
             assert_eq!(reply.receipt().subject.0 == [0; 32], !name.ends_with("to"), "{name}");
         }
+        for (name, reply) in operations_of_any_key(&mut rig, key) {
+            if name != "ExportReplica" {
+                assert_eq!(reply.error(), ErrorCode::TOKEN_MALFORMED, "{name}");
+            }
+        }
     }
 }
 
@@ -193,6 +287,11 @@ fn tokens_of_another_length() {
         let key = KeyRef { id: KEY_ID, token: Bytes(bad) };
         for (name, _, reply) in operations(&mut rig, key, &right, &blob) {
             assert_eq!(reply.error(), ErrorCode::TOKEN_INVALID, "{name}");
+        }
+        for (name, reply) in operations_of_any_key(&mut rig, key) {
+            if name != "ExportReplica" {
+                assert_eq!(reply.error(), ErrorCode::TOKEN_INVALID, "{name}");
+            }
         }
     }
 }
@@ -213,6 +312,9 @@ fn every_flipped_bit_of_a_token() {
             1..=16 => ErrorCode::TOKEN_DOMAIN,
             // The flag byte of the key id has only two values.
             21 if bit % 8 != 0 => ErrorCode::TOKEN_MALFORMED,
+            // A fact that nobody knows, and more officers than operators.
+            73 if bit % 8 == 7 => ErrorCode::TOKEN_MALFORMED,
+            75 => ErrorCode::TOKEN_MALFORMED,
             _ => ErrorCode::TOKEN_INVALID,
         };
         let reply = rig.call(&request);

@@ -28,7 +28,10 @@ fn summary(rig: &mut Rig) -> DomainSummary {
 
 fn outcome<C: hsm_protocol::Command>(reply: &Reply) -> Result<(), ErrorCode> {
     match reply.head.status {
-        None => Ok(drop(reply.ok::<C>())),
+        None => {
+            reply.ok::<C>();
+            Ok(())
+        }
         Some(_) => Err(reply.error()),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The board is in memory, everything else is what the firmware runs.
 
+mod approval;
 mod audit;
 mod channel;
 mod cipher;
@@ -11,9 +12,11 @@ mod domain;
 mod fuzz;
 mod import;
 mod provisioning;
+mod recovery;
 mod replica;
 mod rig;
 mod sign_and_mac;
 mod specs;
 mod state;
+mod statement;
 mod storage;

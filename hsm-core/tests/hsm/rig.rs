@@ -291,6 +291,7 @@ pub(crate) struct Operators {
     role: OperatorRole,
     kind: Kind,
     quorum: u8,
+    members: DeviceKind,
 }
 
 impl Operators {
@@ -301,6 +302,7 @@ impl Operators {
             role: OperatorRole::Development,
             kind: Kind::Development,
             quorum: 1,
+            members: DeviceKind::Emulated,
         }
     }
 
@@ -316,7 +318,13 @@ impl Operators {
             role: OperatorRole::Operator,
             kind: Kind::Production,
             quorum,
+            members: DeviceKind::Emulated,
         }
+    }
+
+    /// The same, of a domain whose first member is hardware, as all that follow have to be.
+    pub(crate) fn with_hardware(self) -> Self {
+        Self { members: DeviceKind::Hardware, ..self }
     }
 
     /// The operator with this number.
@@ -332,7 +340,8 @@ impl Operators {
         hosts: &[model::Host],
     ) -> DomainState {
         let IdentityDocument { signing, join, .. } = *device;
-        let member = Member { signing, join, kind: DeviceKind::Emulated };
+        let member = Member { signing, join, kind: self.members };
+        let emulated_members = self.members != DeviceKind::Hardware;
         let key = DomainKeyEntry { id: 1, maker: device.device_id() };
         let mut state = DomainState {
             domain: hsm_protocol::DomainId([0; 16]),
@@ -341,13 +350,14 @@ impl Operators {
             version: 1,
             previous: [0; 32],
             operators: (0..self.keys.len()).map(|number| self.operator(number)).collect(),
-            rules: Rules { emulated_members: true, ..Rules::uniform(self.quorum) },
+            rules: Rules { emulated_members, ..Rules::uniform(self.quorum) },
             device_ca: None,
             members: [member].into_iter().collect(),
             keys: [key].into_iter().collect(),
             hosts: hosts.iter().copied().collect(),
             peers: heapless::Vec::new(),
             roots: heapless::Vec::new(),
+            recovery: None,
         };
         state.domain = state.founding_id().unwrap();
         state
@@ -356,12 +366,17 @@ impl Operators {
     /// The signatures of the operators with these numbers.
     pub(crate) fn votes(&self, message: &[u8], signers: &[usize]) -> Votes {
         let vote = |number: &usize| {
-            let signature: p256::ecdsa::Signature =
-                self.keys[*number].sign_prehash(&Sha256::digest(message)).unwrap();
-            let signature = Signature::from_bytes(&signature.to_bytes().into());
-            Vote { operator: self.operator(*number).id(), signature }
+            let operator = self.operator(*number).id();
+            Vote { operator, signature: self.sign(*number, message) }
         };
         signers.iter().map(vote).collect()
+    }
+
+    /// The signature of one operator.
+    pub(crate) fn sign(&self, number: usize, message: &[u8]) -> Signature {
+        let signature: p256::ecdsa::Signature =
+            self.keys[number].sign_prehash(&Sha256::digest(message)).unwrap();
+        Signature::from_bytes(&signature.to_bytes().into())
     }
 
     /// As many operators as are needed.

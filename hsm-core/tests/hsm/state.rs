@@ -53,10 +53,11 @@ fn commands_of_other_states_are_denied() {
 fn roles_are_those_of_the_table() {
     let mut rig = Rig::operational();
     let admitted = |opcode: Opcode| match opcode.0 >> 8 {
-        0x03..=0x07 | 0x09 | 0x0A => [true, false],
+        0x03..=0x07 | 0x09 | 0x0A | 0x0D => [true, false],
         _ => match opcode {
-            Opcode::ExportReplica | Opcode::ImportReplica => [true, false],
+            Opcode::ExportReplica | Opcode::ImportReplica | Opcode::AttestKey => [true, false],
             Opcode::FoundDomain | Opcode::JoinDomain => [false; 2],
+            Opcode::RestoreDomain | Opcode::DrillRecovery => [false; 2],
             _ => [true; 2],
         },
     };
@@ -72,7 +73,7 @@ fn roles_are_those_of_the_table() {
             if opcode.is_audited() {
                 request.extend([0; 16]);
             }
-            request.extend([0xff; 3]);
+            request.extend([0xff; 4]);
             let response = session.exchange(&mut rig.device, &request).unwrap();
             let code = u16::from_le_bytes([response[2], response[3]]) & 0x3fff;
             let expected = match (*opcode, admitted) {
@@ -204,7 +205,7 @@ fn self_tests_run_on_demand() {
     let mut rig = Rig::operational();
     let report = rig.user.call(&mut rig.device, &SelfTest).ok::<SelfTest>();
     let entries = PORTABLE.len();
-    assert_eq!(usize::from(report.tests), 7 + 1 + entries);
+    assert_eq!(usize::from(report.tests), 8 + 1 + entries);
     assert_eq!(rig.device.status().tested, (1 << entries) - 1);
 }
 

@@ -9,6 +9,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use hsm_core::Hsm;
 use hsm_core::algorithm::{Algorithm, CORTEX_M4};
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, Platform};
+use hsm_core::self_test::measure;
+use hsm_protocol::attestation::Measurement;
+use hsm_protocol::domain::DeviceKind;
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::chip::an386::{self, ALARM, CLOCK, LINE, NOISE, NOISE_RING, WATCHDOG};
@@ -73,12 +76,15 @@ pub fn halt() -> ! {
 struct Board {
     noise: Noise,
     records: RecordLog<MappedNor>,
+    /// Of the image, at the start: before anything could have changed it.
+    measurement: Measurement,
 }
 
 impl Board {
     fn start() -> Self {
         let noise = Noise(UartNoise::new(&NOISE, &CLOCK, &ALARM));
-        Self { noise, records: RecordLog::new(an386::flash(), RECORDS) }
+        let records = RecordLog::new(an386::flash(), RECORDS);
+        Self { noise, records, measurement: measure(image::bytes()) }
     }
 }
 
@@ -108,6 +114,14 @@ impl Platform for Board {
 
     fn board(&self) -> &'static str {
         "mps2_an386"
+    }
+
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Emulated
+    }
+
+    fn measurement(&self) -> Option<Measurement> {
+        Some(self.measurement)
     }
 
     fn image(&self) -> &'static [u8] {

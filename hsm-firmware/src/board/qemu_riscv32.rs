@@ -10,6 +10,9 @@ use heapless::Vec;
 use hsm_core::Hsm;
 use hsm_core::algorithm::{Algorithm, PORTABLE};
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, Platform};
+use hsm_core::self_test::measure;
+use hsm_protocol::attestation::Measurement;
+use hsm_protocol::domain;
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::chip::cfi_flash::{BLOCK, CfiFlash};
@@ -93,13 +96,16 @@ pub fn halt() -> ! {
 struct Board {
     noise: Noise,
     records: RecordLog<CfiFlash>,
+    /// Of the image, at the start: before anything could have changed it.
+    measurement: Measurement,
 }
 
 impl Board {
     fn start() -> Self {
         let entropy = virt::find_virtio(DeviceKind::Entropy)
             .and_then(|transport| Entropy::start(transport, ENTROPY_MEMORY.take(), CLINT).ok());
-        Self { noise: Noise(entropy), records: RecordLog::new(virt::flash(), RECORDS) }
+        let records = RecordLog::new(virt::flash(), RECORDS);
+        Self { noise: Noise(entropy), records, measurement: measure(image::bytes()) }
     }
 }
 
@@ -129,6 +135,14 @@ impl Platform for Board {
 
     fn board(&self) -> &'static str {
         "qemu_riscv32"
+    }
+
+    fn kind(&self) -> domain::DeviceKind {
+        domain::DeviceKind::Emulated
+    }
+
+    fn measurement(&self) -> Option<Measurement> {
+        Some(self.measurement)
     }
 
     fn image(&self) -> &'static [u8] {

@@ -71,6 +71,15 @@ pub struct AdoptKeyPair<'a> {
     pub pair: Bytes<'a>,
 }
 
+/// Wraps a key under the active domain key. What is known and demanded of it goes along. The answer is that
+/// of [`GenerateKey`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct RewrapKey<'a> {
+    /// The key.
+    #[serde(borrow)]
+    pub key: KeyRef<'a>,
+}
+
 /// Asks for the public half of an asymmetric key.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ExportPublicKey<'a> {

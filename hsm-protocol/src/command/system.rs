@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::attestation::Measurement;
 use crate::bytes::Bytes;
 use crate::channel::Challenge;
 use crate::command::ModuleState;
+use crate::domain::DeviceKind;
 use crate::error::ErrorCode;
 use crate::id::DeviceId;
 use crate::identity::IdentityDocument;
@@ -66,6 +68,10 @@ pub struct ModuleStatus {
     pub storage_used: u32,
     /// Bytes of non-volatile storage.
     pub storage_size: u32,
+    /// What the device knows itself to be.
+    pub kind: DeviceKind,
+    /// The firmware image, measured at boot; `None` on a device in an operating system.
+    pub measurement: Option<Measurement>,
 }
 
 /// Runs every self-test now (ISO/IEC 19790 7.10.3.8, periodic tests on demand).

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::certificate::{Certificate, DeviceKind};
-use super::rules::{Class, Rules};
+use super::recovery::{Holder, Recovery};
+use super::rules::{Class, Rule, Rules};
 use super::state::{DomainKeyEntry, DomainState, Host, Kind, Member, Operator};
 use super::{MAX_CHANGES, MAX_OPERATORS, MAX_PROPOSAL, MAX_STATE, StateHash, signed_message};
 use crate::bytes::Bytes;
@@ -61,6 +62,15 @@ pub enum Change<'a> {
     SetRoots(Bytes<'a>),
     /// Erases every secret of a device. It stays a member until it is removed.
     Zeroise(DeviceId),
+    /// Says who holds recovery shares; no holders and a threshold of 0: nobody. What was shared stays
+    /// shared, so whoever is to hold no share any more is put out by a rotation.
+    SetRecovery {
+        /// How many shares bring the domain back.
+        threshold: u8,
+        /// [`Holder::to_bytes`](super::recovery::Holder::to_bytes), one after another.
+        #[serde(borrow)]
+        holders: Bytes<'a>,
+    },
 }
 
 /// Changes that are signed and made together.
@@ -187,6 +197,12 @@ impl DomainState {
             must_rotate |= outcome.make(&change?, self)?;
         }
         let Outcome { next, new_key, .. } = &outcome;
+        // Who leaves takes no share along that is used on.
+        let stays = |holder: &Holder| {
+            next.recovery.as_ref().is_some_and(|recovery| recovery.holders.contains(holder))
+        };
+        let shared = self.recovery.iter().flat_map(|recovery| &recovery.holders);
+        must_rotate |= !shared.into_iter().all(stays);
         let is_made_by_member = new_key.is_none_or(|key| next.member(key.maker).is_some());
         if !is_made_by_member || (must_rotate && new_key.is_none()) {
             return Err(ErrorCode::CHANGE_INVALID);
@@ -242,7 +258,34 @@ impl DomainState {
         hash.first_chunk().map(|id| DomainId(*id)).ok_or(ErrorCode::INTERNAL)
     }
 
+    /// Checks that operators have signed a message, as many as a rule asks for.
+    ///
+    /// # Errors
+    /// [`ErrorCode::QUORUM_MISSING`]; [`ErrorCode::SIGNATURE_INVALID`] if one signature is of nobody, does
+    /// not verify, or is there twice.
+    pub fn check_votes(&self, votes: &Votes, message: &[u8], rule: Rule) -> Result<(), ErrorCode> {
+        match rule.is_met_by(self.signers(votes, message)?.iter()) {
+            true => Ok(()),
+            false => Err(ErrorCode::QUORUM_MISSING),
+        }
+    }
+
     fn count(&self, votes: &Votes, message: &[u8], classes: Classes) -> Result<(), ErrorCode> {
+        let signers = self.signers(votes, message)?;
+        let needed = Class::ALL.iter().filter(|class| classes.contains(**class));
+        let mut met = needed.map(|class| self.rules.of(*class).is_met_by(signers.iter()));
+        match met.all(|met| met) {
+            true => Ok(()),
+            false => Err(ErrorCode::QUORUM_MISSING),
+        }
+    }
+
+    /// Who has signed a message.
+    fn signers(
+        &self,
+        votes: &Votes,
+        message: &[u8],
+    ) -> Result<Vec<Operator, MAX_OPERATORS>, ErrorCode> {
         let mut signers: Vec<Operator, MAX_OPERATORS> = Vec::new();
         for vote in votes {
             let operator = self.operator(vote.operator).ok_or(ErrorCode::SIGNATURE_INVALID)?;
@@ -252,12 +295,7 @@ impl DomainState {
             }
             signers.push(*operator).map_err(|_| ErrorCode::SIGNATURE_INVALID)?;
         }
-        let needed = Class::ALL.iter().filter(|class| classes.contains(**class));
-        let mut met = needed.map(|class| self.rules.of(*class).is_met_by(signers.iter()));
-        match met.all(|met| met) {
-            true => Ok(()),
-            false => Err(ErrorCode::QUORUM_MISSING),
-        }
+        Ok(signers)
     }
 }
 
@@ -302,6 +340,9 @@ impl Outcome {
             Change::RemoveOperator(operator) => {
                 *classes = Classes::ALL;
                 remove(&mut next.operators, |known| known.id() == *operator)?;
+                if let Some(recovery) = &mut next.recovery {
+                    recovery.holders.retain(|holder| holder.operator != *operator);
+                }
             }
             Change::SetRules(rules) => {
                 for class in Class::ALL {
@@ -357,6 +398,11 @@ impl Outcome {
                     return Err(ErrorCode::CHANGE_INVALID);
                 }
             }
+            // So many shares are the domain itself.
+            Change::SetRecovery { threshold, holders } => {
+                *classes = Classes::ALL;
+                next.recovery = Recovery::read(next, *threshold, holders)?;
+            }
         }
         Ok(false)
     }
@@ -374,7 +420,7 @@ impl Change<'_> {
             | Self::SetRules(_)
             | Self::SetDeviceCa(_)
             | Self::SetKind(_) => Class::Rules,
-            Self::RotateKey { .. } | Self::RemoveKey(_) => Class::Keys,
+            Self::RotateKey { .. } | Self::RemoveKey(_) | Self::SetRecovery { .. } => Class::Keys,
             Self::AddPeer(_) | Self::RemovePeer(_) => Class::Peers,
             Self::SetRoots(_) => Class::Roots,
             Self::Zeroise(_) => Class::Zeroise,

@@ -4,6 +4,7 @@ use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
 use super::certificate::DeviceKind;
+use super::recovery::Recovery;
 use super::rules::{Class, Rules};
 use super::{
     MAX_DOMAIN_KEYS, MAX_HOSTS, MAX_MEMBERS, MAX_NAME, MAX_OPERATORS, MAX_PEERS, StateHash,
@@ -104,6 +105,8 @@ pub struct DomainState {
     pub peers: Vec<DomainKeyInfo, MAX_PEERS>,
     /// The roots that attestation documents must chain to: SHA-256 of each certificate's DER.
     pub roots: Vec<[u8; ROOT_SIZE], MAX_ROOTS>,
+    /// Who holds recovery shares of the domain keys; `None`: nobody.
+    pub recovery: Option<Recovery>,
 }
 
 impl Operator {
@@ -172,7 +175,8 @@ impl DomainState {
             && unique(self.peers.iter().map(|peer| peer.domain))
             && unique(self.roots.iter())
             && self.peers.iter().all(|peer| peer.domain != self.domain)
-            && self.hosts.iter().all(|host| matches!(host.role, Role::CryptoUser | Role::Auditor));
+            && self.hosts.iter().all(|host| matches!(host.role, Role::CryptoUser | Role::Auditor))
+            && self.recovery.as_ref().is_none_or(|recovery| recovery.is_sound(self));
         if !is_sound {
             return Err(ErrorCode::CHANGE_INVALID);
         }
@@ -196,7 +200,7 @@ impl DomainState {
     }
 }
 
-fn unique<T: PartialEq>(items: impl Iterator<Item = T> + Clone) -> bool {
+pub(super) fn unique<T: PartialEq>(items: impl Iterator<Item = T> + Clone) -> bool {
     let mut rest = items;
     while let Some(item) = rest.next() {
         if rest.clone().any(|other| other == item) {

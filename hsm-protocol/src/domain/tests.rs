@@ -69,6 +69,7 @@ fn founded() -> DomainState {
         hosts: Vec::new(),
         peers: Vec::new(),
         roots: Vec::new(),
+        recovery: None,
     };
     state.domain = state.founding_id().unwrap();
     state
@@ -266,7 +267,7 @@ fn a_device_ca_vouches_for_members() {
     let state = decide(&founded(), &[Change::SetDeviceCa(Some(ca))], &[1, 2]).unwrap();
     let certify = |by: u8, seed: u8, kind| Certificate {
         kind,
-        signature: sign(by, &Certificate::message(&identity(seed), kind)),
+        signature: sign(by, &Certificate::message(&public(50), &identity(seed), kind).unwrap()),
     };
     let add = |certificate| {
         let kind = DeviceKind::Hardware;
@@ -284,10 +285,138 @@ fn a_device_ca_vouches_for_members() {
     ] {
         assert_eq!(add(certificate).unwrap_err(), ErrorCode::CERTIFICATE_INVALID);
     }
+    // A signature of one CA's word is no word of another.
+    let other = DomainState { device_ca: Some(public(51)), ..state.clone() };
+    let theirs = certify(51, OTHER, hardware);
+    let add_there =
+        Change::AddMember { identity: identity(OTHER), kind: hardware, certificate: Some(theirs) };
+    assert_eq!(decide(&other, &[add_there], &[1, 2]).unwrap_err(), ErrorCode::CERTIFICATE_INVALID);
     let mut forged = identity(OTHER);
     forged.join = public(77);
     let change = Change::AddMember { identity: forged, kind: hardware, certificate: None };
     assert_eq!(decide(&founded(), &[change], &[1, 2]).unwrap_err(), ErrorCode::IDENTITY_INVALID);
+}
+
+#[test]
+fn a_certificate_written_out_says_what_was_signed() {
+    let (ca, device) = (public(50), identity(OTHER));
+    for kind in DeviceKind::ALL {
+        let message = Certificate::message(&ca, &device, kind).unwrap();
+        let certificate = Certificate { kind, signature: sign(50, &message) };
+        let der = certificate.to_der(&ca, &device).unwrap();
+        let issued = Issued::read(&der, &ca).unwrap();
+        assert_eq!((issued.signing, issued.kind), (device.signing, kind));
+        assert!(issued.is_of(&device));
+        // The same signing key with another join key is another device to share holders.
+        let mut other = device;
+        other.join = public(77);
+        assert!(!issued.is_of(&other));
+        let invalid = Err(ErrorCode::CERTIFICATE_INVALID);
+        assert_eq!(Issued::read(&der, &public(51)), invalid, "another CA");
+        for bit in 0..der.len() * 8 {
+            let mut bad = der.to_vec();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Issued::read(&bad, &ca), invalid, "bit {bit}");
+        }
+        for length in 0..der.len() {
+            assert_eq!(Issued::read(&der[..length], &ca), invalid, "{length} bytes");
+        }
+        assert_eq!(Issued::read(&[&der[..], &[0]].concat(), &ca), invalid);
+        // A body of the right layout with a signature of somebody else.
+        let forged = Certificate { kind, signature: sign(51, &message) };
+        assert_eq!(Issued::read(&forged.to_der(&ca, &device).unwrap(), &ca), invalid);
+    }
+}
+
+#[test]
+fn a_device_ca_has_a_certificate() {
+    let ca = public(50);
+    let root = certificate::root(&ca, &sign(50, &certificate::root_message(&ca).unwrap())).unwrap();
+    assert_eq!(certificate::read_root(&root), Ok(ca));
+    let invalid = Err(ErrorCode::CERTIFICATE_INVALID);
+    for bit in 0..root.len() * 8 {
+        let mut bad = root.to_vec();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(certificate::read_root(&bad), invalid, "bit {bit}");
+    }
+    // A device is no CA.
+    let device = identity(OTHER);
+    let message = Certificate::message(&ca, &device, DeviceKind::Hardware).unwrap();
+    let certificate = Certificate { kind: DeviceKind::Hardware, signature: sign(50, &message) };
+    assert_eq!(certificate::read_root(&certificate.to_der(&ca, &device).unwrap()), invalid);
+    assert_eq!(Issued::read(&root, &ca), Err(ErrorCode::CERTIFICATE_INVALID));
+}
+
+/// Operator `seed` has a share key `seed + 60`, which `by` has signed.
+fn holder(state: &DomainState, seed: u8, by: u8) -> [u8; Holder::SIZE] {
+    let (operator, key) = (public(seed).operator_id(), public(seed + 60));
+    let signature = sign(by, &Holder::message(&state.domain, &key));
+    Holder { operator, key }.to_bytes(&signature)
+}
+
+fn holders(state: &DomainState, seeds: &[u8]) -> Bytevec {
+    seeds.iter().flat_map(|seed| holder(state, *seed, *seed)).collect()
+}
+
+#[test]
+fn operators_hold_shares_with_keys_of_their_own() {
+    let state = founded();
+    let share = |threshold, holders: &[u8], signers: &[u8]| {
+        decide(&state, &[Change::SetRecovery { threshold, holders: Bytes(holders) }], signers)
+    };
+    let good = holders(&state, &[1, 2, 3]);
+    let next = share(2, &good, &[1, 3]).unwrap();
+    let recovery = next.recovery.as_ref().unwrap();
+    assert_eq!((recovery.threshold, recovery.holders.len()), (2, 3));
+    assert_eq!(recovery.holder(public(3).operator_id()).unwrap().0, 3);
+
+    assert_eq!(share(2, &good, &[1]).unwrap_err(), ErrorCode::QUORUM_MISSING);
+    // Fewer than it takes to change the domain, or more than there are.
+    for threshold in [0, 1, 4] {
+        let refused = share(threshold, &good, &[1, 2]).unwrap_err();
+        assert_eq!(refused, ErrorCode::CHANGE_INVALID, "{threshold}");
+    }
+    // A key that somebody else has signed, of a stranger, twice, for another domain, cut short.
+    let own = holder(&state, 1, 1);
+    let swapped = [own, holder(&state, 2, 1)].concat();
+    assert_eq!(share(2, &swapped, &[1, 2]).unwrap_err(), ErrorCode::SIGNATURE_INVALID);
+    let stranger = [own, holder(&state, 9, 9)].concat();
+    assert_eq!(share(2, &stranger, &[1, 2]).unwrap_err(), ErrorCode::CHANGE_INVALID);
+    assert_eq!(share(2, &[own, own].concat(), &[1, 2]).unwrap_err(), ErrorCode::CHANGE_INVALID);
+    let elsewhere = DomainState { domain: DomainId([9; 16]), ..state.clone() };
+    let foreign = holders(&elsewhere, &[1, 2]);
+    assert_eq!(share(2, &foreign, &[1, 2]).unwrap_err(), ErrorCode::SIGNATURE_INVALID);
+    assert_eq!(share(2, &good[1..], &[1, 2]).unwrap_err(), ErrorCode::CHANGE_INVALID);
+}
+
+#[test]
+fn who_holds_a_share_leaves_without_what_comes() {
+    let mut open = founded();
+    open.operators.push(operator(4, OperatorRole::Operator)).unwrap();
+    open.domain = open.founding_id().unwrap();
+    let all = holders(&open, &[1, 2, 3, 4]);
+    let set = Change::SetRecovery { threshold: 2, holders: Bytes(&all) };
+    let state = decide(&open, &[set], &[1, 2]).unwrap();
+    let rotate = Change::RotateKey { maker: member(DEVICE).device_id() };
+    let gone = Change::RemoveOperator(public(4).operator_id());
+    let refused = decide(&state, &[gone], &[1, 2]).unwrap_err();
+    assert_eq!(refused, ErrorCode::CHANGE_INVALID);
+    let next = decide(&state, &[gone, rotate], &[1, 2]).unwrap();
+    assert_eq!(next.recovery.unwrap().holders.len(), 3);
+    // Nor by two steps: no share any more, and then no operator.
+    let three = holders(&open, &[1, 2, 3]);
+    let fewer = Change::SetRecovery { threshold: 2, holders: Bytes(&three) };
+    let none = Change::SetRecovery { threshold: 0, holders: Bytes(&[]) };
+    for change in [fewer, none] {
+        let refused = decide(&state, &[change], &[1, 2]).unwrap_err();
+        assert_eq!(refused, ErrorCode::CHANGE_INVALID);
+        decide(&state, &[change, rotate], &[1, 2]).unwrap();
+    }
+    // A stricter rule than there are shares for is refused until there are.
+    let strict = Change::SetRules(Rules::uniform(3));
+    assert_eq!(decide(&state, &[strict], &[1, 2]).unwrap_err(), ErrorCode::CHANGE_INVALID);
+    let more = Change::SetRecovery { threshold: 3, holders: Bytes(&all) };
+    decide(&state, &[strict, more], &[1, 2]).unwrap();
 }
 
 #[test]
@@ -337,6 +466,9 @@ fn encodings_are_strict_and_the_longest_state_fits() {
         |n| DomainKeyInfo { domain: DomainId([n; 16]), domain_key: u32::MAX, public: public(9) };
     state.peers = numbers(MAX_PEERS).map(peer).collect();
     state.roots = numbers(8).map(|n| [n; 32]).collect();
+    let holder = |n: u8| Holder { operator: public(n + 1).operator_id(), key: public(n + 60) };
+    let holders = numbers(MAX_OPERATORS).map(holder).collect();
+    state.recovery = Some(Recovery { threshold: 8, holders });
     state.previous = [1; 32];
     assert_eq!(state.check(), Ok(()));
     let length = state.encode(&mut buffer).unwrap().len();

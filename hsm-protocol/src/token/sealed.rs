@@ -11,6 +11,7 @@
 //! | version | attributes | body |
 //! |---|---|---|
 //! | 0x42 prepared key pair | spec u8, purpose u8 | the secret |
+//! | 0x43 prepared key pair of a guarded key | spec u8, approvals u8, officers u8 | the secret |
 //! | 0x51 import token | key id \[17\], spec, usage, wrapping spec, algorithm u8, expiry u64 LE | the wrapping secret |
 //! | 0x61 attested recipient | expiry u64 LE | the public key, DER |
 //!
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{NONCE_SIZE, TAG_SIZE};
 use crate::bytes::{concat, take};
+use crate::domain::Rule;
 use crate::error::ErrorCode;
 use crate::id::{DomainId, KeyId};
 use crate::key_spec::{KeySpec, KeyUsage, WrappingAlgorithm};
@@ -97,6 +99,16 @@ pub struct PreparedPair {
     pub purpose: PairPurpose,
 }
 
+/// A key pair that becomes the material of no key but one with this approval rule. The rule is in the pair
+/// and not in the request for the key: else a host could make two keys of one pair, one without.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuardedPair {
+    /// The type of the pair.
+    pub spec: KeySpec,
+    /// How many operators approve each use of the key.
+    pub rule: Rule,
+}
+
 /// The private half of an import: unwraps material for one key, one way, until it expires.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ImportToken {
@@ -132,6 +144,21 @@ impl Attributes for PreparedPair {
     fn read(input: &mut &[u8]) -> Option<Self> {
         let [spec, purpose] = *take(input)?;
         Some(Self { spec: KeySpec(spec), purpose: PairPurpose(purpose) })
+    }
+}
+
+impl Attributes for GuardedPair {
+    const VERSION: u8 = 0x43;
+    const SIZE: usize = 3;
+
+    fn write(&self, out: &mut [u8]) -> Option<()> {
+        concat(out, &[&[self.spec.0, self.rule.total, self.rule.officers]]).map(|_| ())
+    }
+
+    fn read(input: &mut &[u8]) -> Option<Self> {
+        let [spec, total, officers] = *take(input)?;
+        let rule = Rule { total, officers };
+        (total > 0 && officers <= total).then_some(Self { spec: KeySpec(spec), rule })
     }
 }
 

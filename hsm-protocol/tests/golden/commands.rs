@@ -1,15 +1,19 @@
 //! Requests and responses.
 
+use hsm_protocol::approval::digest;
+use hsm_protocol::attestation::Measurement;
 use hsm_protocol::audit::{Checkpoint, LogPosition};
 use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::command::{
-    ModuleState, Role, agree, audit, cipher, domain, import, key, mac, random, replica, session,
-    sign, system,
+    ModuleState, Role, agree, approval, audit, cipher, domain, import, key, mac, random, recovery,
+    replica, session, sign, statement, system,
 };
 use hsm_protocol::domain::{
-    Ballot, Certificate, Change, DeviceKind, DomainKeyEntry, DomainState, Host, Kind, MAX_STATE,
-    Member, Operator, OperatorRole, Proposal, Rules, Vote, signed_message,
+    Ballot, Certificate, Change, DeviceKind, DomainKeyEntry, DomainState, Holder, Host, Kind,
+    MAX_STATE, Member, Operator, OperatorRole, Proposal, Recovery, Rule, Rules, Vote, certificate,
+    signed_message,
 };
+use hsm_protocol::identity::{IdentityDocument, PublicKey};
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm,
     WrappingAlgorithm,
@@ -59,6 +63,8 @@ fn system_commands() {
         stack_peak: 20_000,
         storage_used: 4096,
         storage_size: 1 << 20,
+        kind: DeviceKind::Emulated,
+        measurement: Some(Measurement([0x4D; 32])),
     };
     response(Opcode::Status, &status, b);
     response(Opcode::Reset, &(), b);
@@ -138,6 +144,7 @@ fn changes_and_states() {
         Change::RemovePeer(DOMAIN),
         Change::SetRoots(Bytes(&[0x4F; 32])),
         Change::Zeroise(DEVICE),
+        Change::SetRecovery { threshold: 2, holders: Bytes(&[0x48; Holder::SIZE]) },
     ];
     let changes: Vec<u8> =
         changes.iter().flat_map(|change| postcard::to_allocvec(change).unwrap()).collect();
@@ -150,8 +157,8 @@ fn changes_and_states() {
     let votes = [vote].into_iter().collect();
     let ballot = Ballot { proposal: Bytes(b"proposal"), votes };
     golden("domain-ballot", &postcard::to_allocvec(&ballot).unwrap());
-    golden("device-certificate-message", &Certificate::message(&IDENTITY, DeviceKind::Emulated));
 
+    let holder = Holder { operator: PUBLIC.operator_id(), key: PUBLIC };
     let state = DomainState {
         domain: DOMAIN,
         name: "vault".try_into().unwrap(),
@@ -166,6 +173,7 @@ fn changes_and_states() {
         hosts: [host].into_iter().collect(),
         peers: [DomainKeyInfo { domain: DomainId([1; 16]), ..peer }].into_iter().collect(),
         roots: [[0x4F; 32]].into_iter().collect(),
+        recovery: Some(Recovery { threshold: 1, holders: [holder].into_iter().collect() }),
     };
     let mut buffer = [0; MAX_STATE];
     let encoded = state.encode(&mut buffer).unwrap();
@@ -344,4 +352,93 @@ fn audit_commands() {
     let mut other = checkpoint.to_bytes();
     other[0] ^= 1;
     assert_eq!(Checkpoint::from_bytes(&other), None, "another label");
+}
+
+#[test]
+fn statement_commands() {
+    let b = &mut [0; 512];
+    let nonce = Bytes(&[0x6E; 32]);
+    request(&statement::AttestKey { key: KEY, nonce }, b);
+    request(&statement::AttestDevice { nonce }, b);
+    let statement = statement::Statement { statement: Bytes(b"cose") };
+    response(Opcode::AttestKey, &statement, b);
+    response(Opcode::AttestDevice, &statement, b);
+}
+
+#[test]
+fn approval_commands() {
+    let b = &mut [0; 512];
+    let rule = Rule { total: 2, officers: 1 };
+    let generate =
+        key::GenerateKey { id: ID, spec: KeySpec::HMAC_256, usage: KeyUsage::GENERATE_VERIFY_MAC };
+    request(&approval::GenerateGuardedKey { request: generate, rule }, b);
+    request(&approval::PrepareGuardedPair { spec: KeySpec::RSA_2048, rule }, b);
+    request(&approval::RequireApproval { key: KEY, rule }, b);
+    request(&key::RewrapKey { key: KEY }, b);
+    let new = key::NewKey { material: MATERIAL, token: Bytes(b"token") };
+    for opcode in [Opcode::GenerateGuardedKey, Opcode::RequireApproval, Opcode::RewrapKey] {
+        response(opcode, &new, &mut [0; 64]);
+    }
+    response(Opcode::PrepareGuardedPair, &key::PreparedKeyPair { pair: PAIR }, b);
+    let digest = digest(Opcode::Sign, b"body");
+    let opcode = Opcode::Sign;
+    request(&approval::RequestApproval { key: KEY, opcode, request: digest }, b);
+    let asked = approval::ApprovalRequest {
+        domain: DOMAIN,
+        device: DEVICE,
+        host: HOST,
+        key: ID,
+        material: MATERIAL,
+        rule,
+        opcode,
+        request: digest,
+        challenge: [0xC4; 16],
+    };
+    response(Opcode::RequestApproval, &asked, b);
+    golden("approval-message", &asked.message());
+    let vote = Vote { operator: OPERATOR, signature: SIGNATURE };
+    let votes = [vote].into_iter().collect();
+    request(&approval::Approve { challenge: [0xC4; 16], votes }, b);
+    response(Opcode::Approve, &(), b);
+    request(&approval::PermitDeletion { key: KEY }, b);
+    response(Opcode::PermitDeletion, &(), b);
+}
+
+#[test]
+fn recovery_commands() {
+    let b = &mut [0; 512];
+    let (backup, shares) = (Bytes(b"backup"), Bytes(b"shares"));
+    request(&recovery::MakeRecovery, b);
+    response(Opcode::MakeRecovery, &recovery::RecoverySet { backup, shares }, b);
+    request(&recovery::RestoreDomain { backup, shares, ballot: Bytes(b"ballot") }, b);
+    let summary = domain::DomainSummary {
+        domain: DOMAIN,
+        kind: Kind::Production,
+        version: 3,
+        state: [0x57; 32],
+        active_key: 1,
+        has_keys: true,
+        members: 2,
+    };
+    response(Opcode::RestoreDomain, &summary, b);
+    request(&recovery::DrillRecovery { backup, shares, key: KEY }, b);
+    let drilled =
+        recovery::Drilled { domain: DOMAIN, version: 3, state: [0x57; 32], material: MATERIAL };
+    response(Opcode::DrillRecovery, &drilled, b);
+}
+
+/// What a device CA signs, and a certificate of it, as other tools read them.
+#[test]
+fn certificates() {
+    let key = |byte| {
+        PublicKey::from_point(&p256::SecretKey::from_slice(&[byte; 32]).unwrap().public_key())
+    };
+    let (ca, signing, link, join) = (key(1), key(2), key(3), key(4));
+    let identity = IdentityDocument { signing, link, join, signature: SIGNATURE };
+    for kind in DeviceKind::ALL {
+        let certificate = Certificate { kind, signature: SIGNATURE };
+        golden(&format!("device-certificate-{kind}"), &certificate.to_der(&ca, &identity).unwrap());
+    }
+    golden("device-ca", &certificate::root(&ca, &SIGNATURE).unwrap());
+    golden("share-key-message", &Holder::message(&DOMAIN, &join));
 }

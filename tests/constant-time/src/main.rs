@@ -12,24 +12,26 @@ use hsm_core::algorithm::{Algorithm, Message, PORTABLE, find};
 use hsm_core::keystore::domain::Domain;
 use hsm_core::keystore::wrap::{self, NewAttributes};
 use hsm_core::keystore::{identity::Identity, sealed};
-use hsm_core::secret::SecretBuf;
+use hsm_core::secret::{Secret, SecretBuf};
+use hsm_core::shamir::{self, Sharing};
 use hsm_core::testing::{MemoryPlatform, TestRng};
 use hsm_protocol::channel::{Opener, RECORD_OVERHEAD, Sealer};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, MacAlgorithm, Origin, SigningAlgorithm};
-use hsm_protocol::token::KeyToken;
 use hsm_protocol::token::sealed::{PairPurpose, PreparedPair};
+use hsm_protocol::token::{History, KeyToken};
 use hsm_protocol::{ErrorCode, KeyId};
 use memcheck::{classify, declassify, declassify_value};
 use rand_core::{Infallible, Rng, TryCryptoRng, TryRng};
 
 const KEY: KeyId = KeyId::single_region([7; 16]);
 
-const CASES: [(&str, fn()); 5] = [
+const CASES: [(&str, fn()); 6] = [
     ("key token: wrap, unwrap, refuse", key_token),
     ("prepared pair: seal, open, refuse", prepared_pair),
     ("MAC: verify, refuse", mac),
     ("record of the channel: seal, open, refuse", records),
     ("Ed25519: expand, sign", ed25519),
+    ("secret sharing: split, combine", sharing),
 ];
 
 fn main() -> ExitCode {
@@ -96,7 +98,7 @@ fn secret(seed: u64) -> SecretBuf {
 fn domain() -> Domain {
     let identity =
         Identity::create(&mut MemoryPlatform::new(), &mut TestRng(1)).expect("an identity");
-    let domain = Domain::create(identity.document(), &mut SecretRng(TestRng(2)));
+    let domain = Domain::for_tests(&identity, &mut SecretRng(TestRng(2))).expect("a domain");
     declassify(domain.id().as_bytes());
     domain
 }
@@ -108,6 +110,8 @@ fn key_token() {
         spec: KeySpec::SYMMETRIC_DEFAULT,
         usage: KeyUsage::ENCRYPT_DECRYPT,
         origin: Origin::AWS_KMS,
+        history: History::CLEAN,
+        approval: None,
     };
     let mut token = [0; KeyToken::MAX_SIZE];
     let (_, length) =
@@ -193,4 +197,22 @@ fn ed25519() {
     entry.sign(&key, algorithm, Message::Raw(b"message"), rng, &mut out).expect("a signature");
     entry.expand(&mut key).expect("a seed");
     entry.sign(&key, algorithm, Message::Raw(b"message"), rng, &mut out).expect("a signature");
+}
+
+fn sharing() {
+    let mut secret = Secret::zeroed();
+    SecretRng(TestRng(11)).fill_bytes(secret.expose_mut());
+    let sharing = Sharing::of(&secret, 3, &mut SecretRng(TestRng(12))).expect("a threshold");
+    let mut shares = [const { Secret::zeroed() }; 3];
+    for (number, share) in [2, 5, 8].into_iter().zip(&mut shares) {
+        sharing.share(number, share).expect("a share");
+    }
+    let [two, five, eight] = &shares;
+    let given = [(8, eight.expose()), (2, two.expose()), (5, five.expose())];
+    let mut combined = Secret::zeroed();
+    shamir::combine(&given, &mut combined).expect("shares");
+    let [combined, secret] = [&combined, &secret].map(|secret| *secret.expose());
+    declassify(&combined);
+    declassify(&secret);
+    assert_eq!(combined, secret);
 }

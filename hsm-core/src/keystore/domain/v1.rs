@@ -15,6 +15,7 @@ use hsm_protocol::domain::{
     DeviceKind, DomainKeyEntry, DomainState, Host, Kind, Member, Operator, OperatorRole, Rules,
 };
 use hsm_protocol::identity::PublicKey;
+use hsm_protocol::token::History;
 use hsm_protocol::{DomainId, Role};
 
 use super::Domain;
@@ -48,7 +49,7 @@ fn read_fields(domain: &mut Domain, stored: &[u8], hosts: &[u8]) -> Option<()> {
     for _ in 0..count {
         let id = u32::from_le_bytes(*take(input)?);
         let key = take(input)?;
-        domain.put_key(id, |own| *own = *key).ok()?;
+        domain.put_key(id, History::UNKNOWN, |own| *own = *key).ok()?;
         ids.push(id).ok()?;
     }
     let mut members = Vec::new();
@@ -77,9 +78,11 @@ fn read_fields(domain: &mut Domain, stored: &[u8], hosts: &[u8]) -> Option<()> {
         hosts,
         peers: Vec::new(),
         roots: Vec::new(),
+        recovery: None,
     };
     let is_sound = rest.is_empty() && state.check().is_ok() && state.active_key() == active;
     domain.state = Some(state);
+    domain.note_history();
     is_sound.then_some(())
 }
 

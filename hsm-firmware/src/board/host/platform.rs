@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use hsm_core::algorithm::{Algorithm, PORTABLE};
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, PairSearch, Platform};
+use hsm_protocol::attestation::Measurement;
+use hsm_protocol::domain::DeviceKind;
 use zeroize::Zeroizing;
 
 use super::Registry;
@@ -71,6 +73,15 @@ impl Platform for HostBoard {
 
     fn board(&self) -> &'static str {
         "host"
+    }
+
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::InProcess
+    }
+
+    /// What runs is a part of a program of the host, which can change it at any time.
+    fn measurement(&self) -> Option<Measurement> {
+        None
     }
 
     /// The operating system loads programs; there is no image of the firmware alone to check.

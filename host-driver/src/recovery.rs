@@ -1,0 +1,220 @@
+//! Backups that a number of operators bring back together, on the side of hosts and operators.
+//!
+//! A host keeps a [`RecoverySet`] and reads nothing of it. An operator opens the own share and hands it over
+//! to one device ([`hand_over`]), after this module has looked whether it is one to be trusted.
+
+use std::fmt;
+use std::path::Path;
+
+use hsm_protocol::command::domain::DomainSummary;
+use hsm_protocol::command::key::KeyRef;
+use hsm_protocol::command::recovery::{DrillRecovery, Drilled, MakeRecovery, RestoreDomain};
+use hsm_protocol::domain::{Certificate, DeviceKind, DomainState, Holder, Kind};
+use hsm_protocol::identity::{IdentityDocument, PublicKey};
+use hsm_protocol::token::recovery::{Backup, Handover, HandoverHeader, Share, backup_digest};
+use hsm_protocol::{AuditTag, Bytes, Command, DomainId, ErrorCode};
+use p256::SecretKey;
+
+use crate::ceremony::OperatorKey;
+use crate::device::Device;
+use crate::error::CallError;
+use crate::key_file::{self, KeyFileError, system_rng};
+
+/// The key that an operator's shares are wrapped to, in this process. Zeroised on drop.
+#[derive(Clone)]
+pub struct ShareKey(SecretKey);
+
+impl ShareKey {
+    /// Draws a new key from the operating system's random number generator.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(key_file::generate())
+    }
+
+    /// The key in the file at `path`, made if there is none.
+    ///
+    /// # Errors
+    /// [`KeyFileError`].
+    pub fn load_or_generate(path: &Path) -> Result<Self, KeyFileError> {
+        key_file::load_or_generate(path).map(Self)
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        PublicKey::from_point(&self.0.public_key())
+    }
+
+    /// What makes its operator a holder: to be put into a
+    /// [`Change::SetRecovery`](hsm_protocol::domain::Change::SetRecovery).
+    ///
+    /// # Errors
+    /// [`ErrorCode::INTERNAL`] only.
+    pub fn holder(
+        &self,
+        domain: &DomainId,
+        operator: &OperatorKey,
+    ) -> Result<[u8; Holder::SIZE], ErrorCode> {
+        let holder = Holder { operator: operator.id(), key: self.public() };
+        let vote = operator.sign(&Holder::message(domain, &holder.key))?;
+        Ok(holder.to_bytes(&vote.signature))
+    }
+}
+
+impl fmt::Debug for ShareKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShareKey({})", self.public().operator_id())
+    }
+}
+
+/// A backup and its shares, none of which a host can read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecoverySet {
+    /// The backup.
+    pub backup: Vec<u8>,
+    /// A share for each holder.
+    pub shares: Vec<Share>,
+}
+
+/// Why an operator's share is not handed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum HandOverError {
+    /// The share or the backup is none, or they do not belong together or to this state of the domain.
+    #[error(
+        "share and backup do not belong together, or not to this state of the domain; use those that were \
+         made together, and the state of then"
+    )]
+    NotTogether,
+    /// No member of the domain has made it.
+    #[error(
+        "no device of the domain has made this backup; do not hand over anything: whoever made it knows \
+         the keys in it"
+    )]
+    NotOfMember,
+    /// It is somebody else's.
+    #[error("the share is another operator's, or wrapped to another share key")]
+    NotYours,
+    /// The device is not shown to be one that may have it.
+    #[error(
+        "the device is not certified by the domain's device CA as one that the domain takes; whoever made \
+         it up would have your share"
+    )]
+    DeviceUntrusted,
+}
+
+/// Wraps an operator's share to the device that is to restore. `state` is that of the backup, which operators
+/// keep or compare by its hash; `certificate` is the word of its device CA about the device.
+///
+/// # Errors
+/// [`HandOverError`].
+pub fn hand_over(
+    set: (&[u8], &Share),
+    state: &DomainState,
+    device: (&IdentityDocument, Option<&Certificate>),
+    (operator, key): (&OperatorKey, &ShareKey),
+) -> Result<[u8; Handover::SIZE], HandOverError> {
+    let together = HandOverError::NotTogether;
+    let (encoded, share) = set;
+    let backup = Backup::parse(encoded).map_err(|_| together)?;
+    let (its, of) = (&share.header, &backup.header);
+    let is_of_state = (of.domain, of.version, of.state)
+        == (state.domain, state.version, state.hash().map_err(|_| together)?);
+    let is_of_backup = (its.domain, its.version, its.set, its.maker, its.threshold)
+        == (of.domain, of.version, of.set, of.maker, of.threshold);
+    if !is_of_state || !is_of_backup || its.backup != backup_digest(encoded) {
+        return Err(together);
+    }
+    let maker = state.member(of.maker).ok_or(HandOverError::NotOfMember)?;
+    let made = backup.verify(&maker.signing).and_then(|()| share.verify(&maker.signing));
+    made.map_err(|_| HandOverError::NotOfMember)?;
+    if its.operator != operator.id() {
+        return Err(HandOverError::NotYours);
+    }
+    let (identity, certificate) = device;
+    check_device(state, identity, certificate)?;
+    let opened = share.open(&key.0).map_err(|_| HandOverError::NotYours)?;
+    let header = HandoverHeader {
+        domain: its.domain,
+        set: its.set,
+        number: its.number,
+        operator: its.operator,
+        backup: its.backup,
+        device: identity.device_id(),
+    };
+    let ephemeral = {
+        use p256::elliptic_curve::Generate;
+        SecretKey::generate_from_rng(&mut system_rng())
+    };
+    let sign = |message: &[u8]| Ok(operator.sign(message)?.signature);
+    Handover::seal(&header, &identity.join, &ephemeral, &opened, sign)
+        .map_err(|_| HandOverError::DeviceUntrusted)
+}
+
+/// Whether the domain takes such a device. Without a device CA people look at the device themselves.
+fn check_device(
+    state: &DomainState,
+    identity: &IdentityDocument,
+    certificate: Option<&Certificate>,
+) -> Result<(), HandOverError> {
+    let untrusted = HandOverError::DeviceUntrusted;
+    identity.verify().map_err(|_| untrusted)?;
+    let Some(ca) = &state.device_ca else { return Ok(()) };
+    let certificate = certificate.ok_or(untrusted)?;
+    certificate.verify(ca, identity).map_err(|_| untrusted)?;
+    let is_taken = certificate.kind == DeviceKind::Hardware
+        || state.kind == Kind::Development
+        || state.rules.emulated_members;
+    if is_taken { Ok(()) } else { Err(untrusted) }
+}
+
+impl Device {
+    /// Makes a backup and its shares.
+    ///
+    /// # Errors
+    /// [`CallError::Refused`] with [`ErrorCode::RECOVERY_ABSENT`] if nobody holds shares.
+    pub fn make_recovery(&self) -> Result<RecoverySet, CallError> {
+        let bad = CallError::BadAnswer(MakeRecovery::OPCODE);
+        let reply = self.call_blocking(&MakeRecovery, AuditTag::default())?;
+        let made = reply.response()?;
+        let (rows, rest) = made.shares.as_chunks::<{ Share::SIZE }>();
+        let shares: Result<Vec<_>, _> = rows.iter().map(|row| Share::parse(row)).collect();
+        match shares {
+            Ok(shares) if rest.is_empty() && Backup::parse(&made.backup).is_ok() => {
+                Ok(RecoverySet { backup: made.backup.to_vec(), shares })
+            }
+            _ => Err(bad),
+        }
+    }
+
+    /// Brings a domain back in this fresh device.
+    ///
+    /// # Errors
+    /// [`CallError::Refused`] with [`ErrorCode::SHARES_MISSING`], [`ErrorCode::RECOVERY_INVALID`], or what
+    /// [`DomainState::decide`] refuses.
+    pub fn restore_domain(
+        &self,
+        backup: &[u8],
+        handovers: &[[u8; Handover::SIZE]],
+        ballot: &[u8],
+    ) -> Result<DomainSummary, CallError> {
+        let (backup, shares) = (Bytes(backup), Bytes(handovers.as_flattened()));
+        let request = RestoreDomain { backup, shares, ballot: Bytes(ballot) };
+        self.call_blocking(&request, AuditTag::default())?.response()
+    }
+
+    /// Opens a backup and one key token in this fresh device, which stays fresh.
+    ///
+    /// # Errors
+    /// As [`Device::restore_domain`]; [`CallError::Refused`] with [`ErrorCode::TOKEN_INVALID`] if the key
+    /// is not one of the backup.
+    pub fn drill_recovery(
+        &self,
+        backup: &[u8],
+        handovers: &[[u8; Handover::SIZE]],
+        key: KeyRef<'_>,
+    ) -> Result<Drilled, CallError> {
+        let (backup, shares) = (Bytes(backup), Bytes(handovers.as_flattened()));
+        let request = DrillRecovery { backup, shares, key };
+        self.call_blocking(&request, AuditTag::default())?.response()
+    }
+}
