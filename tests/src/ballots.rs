@@ -65,6 +65,7 @@ pub fn first_state(
         hosts: hosts.iter().map(|&(key, role)| Host { key, role }).collect(),
         peers: Default::default(),
         roots: Default::default(),
+        recovery: None,
     };
     state.domain = state.founding_id().expect("it is short");
     let message = signed_message(&[], &state.hash().expect("it is short"));

@@ -67,7 +67,7 @@ impl CertificateFile {
         kind: DeviceKind,
     ) -> Result<Self, ErrorCode> {
         identity.verify()?;
-        let signature = ca.sign(&Certificate::message(identity, kind))?.signature;
+        let signature = ca.sign(&Certificate::message(&ca.public(), identity, kind)?)?.signature;
         Ok(Self { identity: *identity, certificate: Certificate { kind, signature } })
     }
 

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use hsm_protocol::command::Role;
 use hsm_protocol::domain::{
-    Change, Class, DeviceKind, DomainState, Host, Kind, Member, Operator, OperatorRole, Rule, Rules,
+    Change, Class, DeviceKind, DomainState, Holder, Host, Kind, Member, Operator, OperatorRole, Rule,
+    Rules,
 };
+use hsm_protocol::id::OperatorId;
 use hsm_protocol::identity::PublicKey;
 
 use super::{Ceremony, PeerText};
@@ -240,6 +242,19 @@ fn change_in_words(change: &Change<'_>, before: &DomainState) -> String {
         }
         Change::Zeroise(device) => {
             format!("The device {} ERASES EVERY SECRET", fingerprint(device.as_bytes()))
+        }
+        Change::SetRecovery { threshold: 0, .. } => {
+            "Nobody is to hold recovery shares any more".to_owned()
+        }
+        Change::SetRecovery { threshold, holders } => {
+            let rows = holders.0.chunks(Holder::SIZE);
+            let count = rows.len();
+            let ids = rows.map(|row| fingerprint(row.get(..OperatorId::SIZE).unwrap_or(row)));
+            format!(
+                "Of these {count} operators any {threshold} together hold recovery shares that bring back \
+                 EVERY KEY of the domain: {}",
+                ids.collect::<Vec<_>>().join(", ")
+            )
         }
     }
 }

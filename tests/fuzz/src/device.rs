@@ -140,6 +140,7 @@ fn first_state(identity: &IdentityDocument, host: PublicKey) -> (DomainState, Vo
         hosts: [Host { key: host, role: Role::CryptoUser }].into_iter().collect(),
         peers: Default::default(),
         roots: Default::default(),
+        recovery: None,
     };
     state.domain = state.founding_id().expect("it is short");
     let message = signed_message(&[], &state.hash().expect("it is short"));

@@ -43,6 +43,7 @@ impl People {
             hosts: [host].into_iter().collect(),
             peers: Default::default(),
             roots: Default::default(),
+            recovery: None,
         };
         state.domain = state.founding_id().unwrap();
         Self { operators, state }

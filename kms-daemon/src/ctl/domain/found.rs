@@ -146,6 +146,7 @@ pub(super) fn init(
         hosts: [host].into_iter().collect(),
         peers: Default::default(),
         roots: Default::default(),
+        recovery: None,
     };
     match (&state.device_ca, &certificate) {
         (Some(ca), Some(file)) => file.verify(ca)?,
