@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{Answer, Request, call, get};
+use hsm_tests::patience::{PATIENCE, until};
 use hsm_tests::process::signal_process;
 use hsm_tests::{ctl, environment, seed};
 use rustix::process::Signal;
@@ -419,7 +420,7 @@ fn what_somebody_put_beside_the_flashes_is_told() {
     let problems = get(&rig.daemon, "/readyz").json()["problems"].to_string();
     assert!(problems.contains("may be a copy of a device's flash"), "{problems}");
     let advice = format!("shred -u {}", copy.display());
-    assert!(rig.daemon.output().contains(&advice), "{}", rig.daemon.output());
+    rig.daemon.await_output(&advice);
     fs::remove_file(copy).expect("removed");
     assert!(get(&rig.daemon, "/readyz").json()["problems"].is_null());
 }
@@ -462,26 +463,41 @@ fn has_snapshot(rig: &Rig) -> bool {
     fs::read_dir(backup).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-/// Starts a backup and waits for its snapshot.
+/// The exit code of a backup that a signal ends while it is written. One that came to its end before was
+/// not interrupted: then another one is.
 fn interrupted(rig: &Rig, name: &str, signal: Signal) -> Option<i32> {
     let arguments = rig.backup_command(name);
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let mut child = rig.command(&arguments).spawn().expect("kmsctl runs");
-    let by = Instant::now() + Duration::from_secs(60);
-    while !has_snapshot(rig) {
-        assert!(Instant::now() < by, "there is no snapshot");
-        thread::sleep(Duration::from_millis(1));
-    }
-    signal_process(child.id(), signal);
-    let status = child.wait().expect("it ended");
-    assert!(!rig.path(name).exists(), "it was not interrupted");
-    status.code()
+    let (file, partial) = (rig.path(name), rig.path(&format!("{name}.partial")));
+    let mut code = None;
+    until("a backup is interrupted", || {
+        let mut child = rig.command(&arguments).spawn().expect("kmsctl runs");
+        let mut over = false;
+        until("it is written", || {
+            over = child.try_wait().expect("a child").is_some();
+            over || partial.exists()
+        });
+        if !over {
+            assert!(has_snapshot(rig), "of what it is written");
+            signal_process(child.id(), signal);
+        }
+        code = child.wait().expect("it ended").code();
+        let whole = file.exists();
+        if whole {
+            fs::remove_file(&file).expect("removed");
+        }
+        !whole
+    });
+    code
 }
 
 #[test]
 fn an_interrupted_backup_leaves_no_snapshot() {
     let mut rig = Rig::start();
     create_key(&rig.daemon);
+    // To write this takes long enough for a signal to come meanwhile.
+    let ballast = fs::File::create(rig.daemon.data().join("ballast")).expect("made");
+    ballast.set_len(64 << 20).expect("made");
     for (name, signal, code) in
         [("int", Signal::INT, 130), ("term", Signal::TERM, 143), ("hup", Signal::HUP, 129)]
     {
@@ -557,7 +573,7 @@ fn strangers_are_not_told_where_things_are() {
     daemon.restart();
     let rig = Rig { daemon, ..rig };
     rig.back_up("told.backup");
-    let by = Instant::now() + Duration::from_secs(60);
+    let by = Instant::now() + PATIENCE;
     let report = loop {
         let report = get(&rig.daemon, "/readyz").json();
         if !report["lastBackup"].is_null() {
