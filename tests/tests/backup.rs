@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,84 +19,10 @@ use serde_json::{Value, json};
 /// Times that something is cut off.
 const CUTS: usize = 12;
 
-/// A daemon with a directory for its backups.
-struct Rig {
-    daemon: Daemon,
-    dir: tempfile::TempDir,
-}
+#[path = "backup/rig.rs"]
+mod rig;
 
-impl Rig {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        fs::write(dir.path().join("passphrase"), "a passphrase for tests\n").expect("written");
-        Self { daemon: Daemon::start(&["soft"]), dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(environment::kmsctl());
-        command
-            .args(["--json"])
-            .args(arguments)
-            .env("STRONGROOM_PASSPHRASE_FILE", self.path("passphrase"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    /// Exit code, document, and what is said on standard error.
-    fn ctl(&self, arguments: &[&str]) -> (i32, Value, String) {
-        let output = self.command(arguments).output().expect("kmsctl runs");
-        let document = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code().expect("an exit code"), document, said)
-    }
-
-    fn backup_command(&self, name: &str) -> Vec<String> {
-        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-        let url = self.daemon.url().to_owned();
-        let data = text(self.daemon.data());
-        let file = text(&self.path(name));
-        ["backup", &file, "--with-devices", "--data", &data, "--url", &url]
-            .map(str::to_owned)
-            .into()
-    }
-
-    fn back_up(&self, name: &str) -> Value {
-        let arguments = self.backup_command(name);
-        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let (code, document, said) = self.ctl(&arguments);
-        assert_eq!(code, 0, "{said}");
-        document
-    }
-
-    fn restore(&self, name: &str, to: &Path) -> (i32, Value, String) {
-        let (file, to) = (self.path(name), to.to_str().expect("UTF-8").to_owned());
-        self.ctl(&["restore", file.to_str().expect("UTF-8"), "--data", &to])
-    }
-
-    fn verifies(&self, path: &Path) -> bool {
-        self.ctl(&["backup", "verify", path.to_str().expect("UTF-8")]).0 == 0
-    }
-}
-
-fn create_key(daemon: &Daemon) -> String {
-    let made = call(daemon, "CreateKey", &json!({})).json();
-    made["KeyMetadata"]["KeyId"].as_str().expect("an id").to_owned()
-}
-
-/// A daemon, not started, on a directory that was restored.
-fn placed(data: &Path) -> Daemon {
-    let daemon = Daemon::stopped(&["soft"]);
-    let own = daemon.data().to_owned();
-    fs::remove_dir(&own).expect("it is empty");
-    fs::rename(data, &own).expect("put in its place");
-    daemon
-}
+use rig::{Rig, create_key, placed};
 
 #[test]
 fn what_was_answered_before_a_backup_is_in_it_while_others_work() {
