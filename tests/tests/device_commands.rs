@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use host_driver::device::{Device, Options};
 use host_driver::endpoint::{Endpoint, Line};
@@ -15,6 +14,7 @@ use host_driver::host_key::HostKey;
 use hsm_protocol::ErrorCode;
 use hsm_tests::emulator::{Attachment, Emulator, FLASH};
 use hsm_tests::environment;
+use hsm_tests::patience::PATIENCE;
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
@@ -103,7 +103,7 @@ fn connect(line: &Path) -> Device {
         panic!("{line:?} is a line")
     };
     let connector = Line::connector(&line);
-    let options = Options { patience: Duration::from_secs(10), ..Options::default() };
+    let options = Options { patience: PATIENCE, deadline: PATIENCE };
     Device::open(&*connector, None, options).expect("the device introduces itself")
 }
 

@@ -11,11 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{Request, call};
+use hsm_tests::patience::PATIENCE;
 use hsm_tests::{environment, programs, python, trails};
 use serde_json::{Value, json};
-
-/// How long something may take that happens in the background.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The page, in the form that an `Accept` header asks for; its type as well.
 fn page(daemon: &Daemon, accept: Option<&str>) -> (String, String) {
