@@ -123,7 +123,7 @@ fn roles(hosts: &Value) -> Vec<&str> {
 fn an_emulated_device_from_provisioning_to_a_new_identity() {
     let directory = tempfile::tempdir().expect("a directory");
     let emulator = Emulator::boot(directory.path(), Attachment::Console);
-    drop(emulator.connect());
+    emulator.await_start();
     let line = &format!("unix:{}", emulator.line().display());
     let (ours, theirs) = (Operator::new(), Operator::new());
 
@@ -221,7 +221,7 @@ fn an_emulated_device_from_provisioning_to_a_new_identity() {
 fn a_device_whose_error_stays() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut emulator = Emulator::boot(directory.path(), Attachment::Console);
-    drop(emulator.connect());
+    emulator.await_start();
     let line = format!("unix:{}", emulator.line().display());
     let operator = Operator::new();
     assert_eq!(operator.run(&["provision", &line]).code, GOOD);
@@ -240,7 +240,7 @@ fn a_device_whose_error_stays() {
     fs::write(&image, flash).expect("written");
 
     let emulator = Emulator::boot(directory.path(), Attachment::Console);
-    drop(emulator.connect());
+    emulator.await_start();
     operator.run(&["zeroise", &line, "--yes"]).failed("kmsctl hsm reset");
     let reset = operator.run(&["reset", &line, "--json"]);
     assert_eq!(reset.code, BAD, "{reset:?}");
