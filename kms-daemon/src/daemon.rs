@@ -48,6 +48,8 @@ use ports::{certificate, keep_certificate, limits, listen};
 
 /// Connections for health and metrics.
 const ADMIN_CONNECTIONS: usize = 64;
+/// How long threads that wait for a device may still do so at the end.
+const TO_STOP: Duration = Duration::from_secs(1);
 /// How often keys of the seed are tried again while there are no devices.
 const SEED: Duration = Duration::from_secs(1);
 
@@ -145,11 +147,21 @@ pub enum DaemonError {
     },
 }
 
-/// Runs the daemon until SIGINT or SIGTERM. `ready` is told the URL once requests are served.
+/// Runs the daemon until SIGINT or SIGTERM. `ready` is told the URL once requests are served. It is no
+/// type parameter: with one, the whole daemon would be compiled with each program that calls this.
 ///
 /// # Errors
 /// [`DaemonError`] if the daemon cannot start.
-pub async fn run(config: Config, ready: impl FnOnce(&str)) -> Result<(), DaemonError> {
+pub fn run(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().build().map_err(system("start threads"))?;
+    let ended = runtime.block_on(serve(config, ready));
+    // A start that a signal has interrupted may still wait for a device.
+    runtime.shutdown_timeout(TO_STOP);
+    ended
+}
+
+async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     // Before anything else, so that a signal during the start is not missed.
     let stop = stop_signal()?;
     let hangup = signal(SignalKind::hangup()).map_err(system("listen for signals"))?;

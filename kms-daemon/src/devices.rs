@@ -17,8 +17,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use host_driver::audit::AuditSink;
+use host_driver::device::Options;
 use host_driver::endpoint::Endpoint;
 use host_driver::key_file::KeyFileError;
 use host_driver::pool::{Member, PoolOptions, StockTargets};
@@ -62,6 +64,10 @@ use start::Running;
 
 /// The file of a Region that says that a domain is being founded.
 pub(crate) const FOUNDING: &str = "founding.json";
+/// How emulated devices are talked to: they get of this machine's processors what others leave them, and
+/// one that is slow is not hung. A request ends before a client of AWS gives it up, after a minute.
+const EMULATED: Options =
+    Options { patience: Duration::from_secs(15), deadline: Duration::from_secs(45) };
 
 /// Where devices are and how the daemon runs its own.
 #[derive(Debug, Clone)]
@@ -300,7 +306,9 @@ impl Devices {
         };
         let bound = self.bound.map(|bound| bound.domain);
         let domain = bound.or(self.registry.domain());
-        let options = PoolOptions { domain, stock, ..PoolOptions::default() };
+        let emulated = self.lines.iter().flat_map(|line| &line.own).any(|own| own.is_emulated());
+        let device = if emulated { EMULATED } else { Options::default() };
+        let options = PoolOptions { device, domain, stock, ..PoolOptions::default() };
         let members = self.lines.into_iter().map(member).collect();
         let pool =
             Pool::start(members, self.keys.user, sink, options).map_err(DevicesError::Pool)?;

@@ -463,7 +463,7 @@ impl Metrics {
         self.trail_lag.clear();
         for report in reports {
             let label = TrailLabel { trail: report.arn.clone() };
-            self.trail_up.get_or_create(&label).set(i64::from(report.last_error.is_none()));
+            self.trail_up.get_or_create(&label).set(i64::from(report.delivered));
             let lag = i64::try_from(report.lag_seconds).unwrap_or(i64::MAX);
             self.trail_lag.get_or_create(&label).set(lag);
         }

@@ -319,12 +319,12 @@ impl DaemonStatus {
         let retired = self.fleet.iter().flat_map(|fleet| fleet.retired());
         let strays = self.fleet.iter().flat_map(|fleet| fleet.strays());
         let left = retired.map(|flash| flash.explain()).chain(strays.map(|stray| stray.explain()));
-        let trails = self.trail_reports().into_iter().filter_map(|trail| {
-            let TrailReport { arn, lag_seconds, last_error } = trail;
-            let error = last_error?;
-            Some(format!(
-                "{arn} is not delivered since {lag_seconds} s, and is tried again: {error}"
-            ))
+        let failing = self.trail_reports().into_iter().filter(|trail| !trail.delivered);
+        let trails = failing.map(|TrailReport { arn, lag_seconds, .. }| {
+            format!(
+                "{arn} has not been delivered for {lag_seconds} s, and is tried again; `aws cloudtrail \
+                 get-trail-status --name {arn}` and the daemon's log say why"
+            )
         });
         out.chain(left).chain(trails).collect()
     }

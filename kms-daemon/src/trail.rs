@@ -128,9 +128,9 @@ pub struct TrailReport {
     pub arn: String,
     /// Seconds since the time up to which it is delivered.
     pub lag_seconds: u64,
-    /// Why it is not delivered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
+    /// Whether the last attempt delivered all that was due. Why not is told by `GetTrailStatus`, to
+    /// those who may ask it: `/readyz` answers anybody, and the reason may name hosts and paths.
+    pub delivered: bool,
 }
 
 /// What trails are made of.
@@ -236,7 +236,7 @@ impl Trails {
             TrailReport {
                 arn: id.arn(),
                 lag_seconds: since / 1000,
-                last_error: state.error.as_ref().map(|(_, text)| text.clone()),
+                delivered: state.error.is_none(),
             }
         };
         logging.map(report).collect()

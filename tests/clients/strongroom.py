@@ -7,10 +7,14 @@ import contextlib
 import json
 import os
 import re
+import time
 
 import boto3
 import botocore.exceptions
 from botocore.config import Config
+
+#: Seconds after which what has not happened never will, on a machine of any speed.
+PATIENCE = 600
 
 
 def client(*, validate=True, **options):
@@ -72,6 +76,23 @@ def key_forms(kms, metadata, alias):
     kms.create_alias(AliasName=alias, TargetKeyId=metadata["KeyId"])
     alias_arn = metadata["Arn"].rsplit(":", 1)[0] + ":" + alias
     return [metadata["KeyId"], metadata["Arn"], alias, alias_arn]
+
+
+def patiently(call, **parameters):
+    """What a call answers that needs an RSA key pair of an emulated device.
+
+    A device may look for one for longer than the daemon lets a request wait, and then says that one may
+    try again, as the SDK does by default. The next try has the place of the one before.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return call(**parameters)
+        except botocore.exceptions.ClientError as error:
+            code = error.response["Error"]["Code"]
+            not_yet = code in ("DependencyTimeoutException", "KeyUnavailableException")
+            if not not_yet or time.monotonic() > end:
+                raise
 
 
 def pages(call, member, **parameters):

@@ -7,8 +7,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, hmac, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from strongroom import refused
-
+from strongroom import patiently, refused
 
 
 def make(kms, spec, usage):
@@ -22,9 +21,10 @@ def wrap(kms, key, material, algorithm=None, wrapping="RSA_2048"):
     """The parameters of an import: private keys are too long, secrets too short for one algorithm."""
     short = len(material) <= 64
     algorithm = algorithm or ("RSAES_OAEP_SHA_256" if short else "RSA_AES_KEY_WRAP_SHA_256")
-    given = kms.get_parameters_for_import(
-        KeyId=key, WrappingAlgorithm=algorithm, WrappingKeySpec=wrapping
-    )
+    given = patiently(
+        kms.get_parameters_for_import,
+        KeyId=key, WrappingAlgorithm=algorithm, WrappingKeySpec=wrapping,
+    )  # fmt: skip
     public = serialization.load_der_public_key(given["PublicKey"])
     assert public.key_size == int(wrapping.removeprefix("RSA_"))
     digest = hashes.SHA1 if algorithm.endswith("_SHA_1") else hashes.SHA256

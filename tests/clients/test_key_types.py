@@ -1,6 +1,5 @@
 """Every asymmetric key spec, held against an independent library."""
 
-import contextlib
 import hashlib
 import os
 
@@ -9,7 +8,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
-from strongroom import refused
+from strongroom import patiently, refused
 
 HASHES = {"1": hashes.SHA1(), "256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
 
@@ -27,7 +26,7 @@ RSA_SIGNATURES = [
 
 def create(kms, spec, usage):
     """The id of a new key."""
-    return kms.create_key(KeySpec=spec, KeyUsage=usage)["KeyMetadata"]["KeyId"]
+    return patiently(kms.create_key, KeySpec=spec, KeyUsage=usage)["KeyMetadata"]["KeyId"]
 
 
 def public_key(kms, key):
@@ -225,14 +224,7 @@ def test_encapsulation(kms, spec, size):
 @pytest.mark.parametrize("spec", ["RSA_2048", *CURVES, "ECC_NIST_EDWARDS25519"])
 def test_data_key_pairs(kms, symmetric, spec):
     what = {"KeyId": symmetric["KeyId"], "KeyPairSpec": spec, "EncryptionContext": {"a": "b"}}
-    # An emulated device may look for a pair for longer than the daemon lets a request wait, and then
-    # says that one may try again: as often as the SDK does by default.
-    for _ in range(4):
-        with contextlib.suppress(kms.exceptions.KeyUnavailableException):
-            pair = kms.generate_data_key_pair(**what)
-            break
-    else:
-        pair = kms.generate_data_key_pair(**what)
+    pair = patiently(kms.generate_data_key_pair, **what)
     private = serialization.load_der_private_key(pair["PrivateKeyPlaintext"], None)
     public = private.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo

@@ -4,18 +4,16 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::patience::PATIENCE;
 use crate::process::Process;
 use crate::programs::on_path;
-
-/// How long a browser may take to start, load the page and run it.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The browser of this machine.
 ///
@@ -54,18 +52,22 @@ impl Site {
     #[must_use]
     pub fn visit(self, browser: &Path, script: Vec<u8>, configuration: &Value) -> Value {
         let (sender, results) = channel();
-        let files = [
+        let files = Arc::new([
             ("/", "text/html; charset=utf-8", PAGE.as_bytes().to_vec()),
             ("/script.js", "text/javascript; charset=utf-8", script),
             ("/configuration", "application/json", configuration.to_string().into_bytes()),
-        ];
+        ]);
         let listener = self.listener;
         // Ends with the test program; the browser may ask for other things for as long as it runs.
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                if let Some(result) = answer(connection, &files) {
-                    let _ = sender.send(result);
-                }
+                let (sender, files) = (sender.clone(), Arc::clone(&files));
+                // A browser opens connections that it then does not need: none waits for another.
+                thread::spawn(move || {
+                    if let Some(result) = answer(connection, &*files) {
+                        let _ = sender.send(result);
+                    }
+                });
             }
         });
         open(browser, &self.origin, &results)

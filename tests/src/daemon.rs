@@ -1,10 +1,13 @@
 //! A `kmsd` of the tests: started, stopped, killed and started again on one data directory.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -29,6 +32,23 @@ const LOOPBACK: &str = "127.0.0.1:0";
 pub fn private_dir() -> TempDir {
     let private = PermissionsExt::from_mode(0o700);
     tempfile::Builder::new().permissions(private).tempdir().expect("a temporary directory")
+}
+
+/// An address to listen on that has to be known before anybody does. A port that the system has chosen,
+/// and that was given back to be taken again later, may be somebody else's by then; this is an address of
+/// the loopback network that is this process's alone, with a port that the system chooses for nobody.
+///
+/// # Panics
+/// If there are no more of them.
+#[must_use]
+pub fn reserved_address() -> SocketAddrV4 {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let port = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(port < 32_000, "beyond these are ports that the system chooses");
+    // Process ids have 22 bits.
+    SocketAddrV4::new(Ipv4Addr::new(127, 0x40 | (high & 0x3f), middle, low), port)
 }
 
 /// A daemon and its data directory, which outlives the daemon's process.
@@ -140,8 +160,9 @@ impl Daemon {
     pub fn kill_while_starting(&self, after: Duration) -> String {
         assert!(self.process.is_none(), "the daemon runs");
         let mut process = self.spawn();
-        std::thread::sleep(after);
-        process.kill();
+        thread::sleep(after);
+        process.signal(Signal::KILL);
+        process.wait(PATIENCE);
         process.output()
     }
 
@@ -198,6 +219,19 @@ impl Daemon {
     #[must_use]
     pub fn output(&self) -> String {
         self.process.as_ref().map(Process::output).unwrap_or_default()
+    }
+
+    /// Waits until the daemon has said something since its last start. What it says is read by a thread
+    /// of its own, for each stream another one: what was said before an answer may be read after it.
+    ///
+    /// # Panics
+    /// If it never says that.
+    pub fn await_output(&self, part: &str) {
+        let by = Instant::now() + PATIENCE;
+        while !self.output().contains(part) {
+            assert!(Instant::now() < by, "{part:?} is not in {}", self.output());
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// `host:port`.

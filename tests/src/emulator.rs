@@ -14,6 +14,7 @@ use toml::Table;
 
 use crate::patience::PATIENCE;
 use crate::process::Process;
+use crate::wire::Wire;
 use crate::{environment, probe};
 
 /// Name of the flash image in a device's directory.
@@ -161,6 +162,15 @@ impl Emulator {
                 Err(_) => thread::sleep(Duration::from_millis(2)),
             }
         }
+    }
+
+    /// Waits until the device answers, and leaves the line to others: that the emulator listens does not
+    /// mean that the device has started.
+    ///
+    /// # Panics
+    /// If it never does.
+    pub fn await_start(&self) {
+        Wire::new(self.connect()).synchronise();
     }
 
     /// Ends the emulator as a power cut would.

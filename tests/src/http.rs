@@ -200,14 +200,24 @@ pub fn get(daemon: &Daemon, path: &str) -> Answer {
 pub fn await_devices(daemon: &Daemon, wanted: usize) {
     let by = Instant::now() + PATIENCE;
     loop {
-        let metrics = String::from_utf8(get(daemon, "/metrics").body).expect("text");
-        let devices = metrics.lines().filter(|line| line.starts_with("strongroom_device_up{"));
-        if devices.filter(|line| line.ends_with(" 1")).count() == wanted {
+        let found = devices_in_service(daemon);
+        if found == wanted {
             return;
         }
-        assert!(Instant::now() < by, "{metrics}\n{}", daemon.output());
+        assert!(Instant::now() < by, "{found} devices, not {wanted}\n{}", daemon.output());
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// How many devices are in service now, by the daemon's own metrics.
+///
+/// # Panics
+/// If it does not tell.
+#[must_use]
+pub fn devices_in_service(daemon: &Daemon) -> usize {
+    let metrics = String::from_utf8(get(daemon, "/metrics").body).expect("text");
+    let devices = metrics.lines().filter(|line| line.starts_with("strongroom_device_up{"));
+    devices.filter(|line| line.ends_with(" 1")).count()
 }
 
 /// A connection to the daemon.

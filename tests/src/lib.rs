@@ -61,6 +61,7 @@ pub mod sdk;
 pub mod seed;
 pub mod testbed;
 pub mod tls;
+pub mod trails;
 pub mod vectors;
 pub mod wire;
 pub mod workload;

@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 use crate::ctl;
 use crate::daemon::Daemon;
 use crate::http::{Answer, call, get};
-
-/// How long something may take to show.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::patience::{PATIENCE, until};
 
 /// Makes a key and returns its ARN.
 ///
@@ -109,18 +107,26 @@ pub fn assert_without_devices(daemon: &Daemon, blob: &str) {
     assert!(code == 1 && status.contains("NOT READY"), "{status}");
 }
 
-/// Times that a copy is tried.
-const TRIES: usize = 20;
-
-/// Replaces `to`. A daemon that runs there may write files of its own meanwhile, on which `cp` fails.
+/// Copies a file or a directory to where nothing is.
 fn copy(from: &Path, to: &Path) {
-    let copied = (0..TRIES).any(|_| {
-        let _ = fs::remove_dir_all(to);
-        let mut cp = Command::new("cp");
-        cp.args(["-a", "-T", "--remove-destination"]).arg(from).arg(to);
-        cp.status().expect("cp runs").success()
-    });
+    let mut cp = Command::new("cp");
+    let copied = cp.args(["-a", "-T"]).arg(from).arg(to).status().expect("cp runs").success();
     assert!(copied, "{} is not copied to {}", from.display(), to.display());
+}
+
+/// Puts a copy of a file or a directory in the place of another one. It is copied elsewhere before: a
+/// daemon that runs there finds all of it, or nothing.
+fn put(from: &Path, to: &Path) {
+    let stage = tempfile::tempdir().expect("a directory");
+    let copied = stage.path().join("copy");
+    copy(from, &copied);
+    until(format_args!("{} is in its place", to.display()), || {
+        if to.is_dir() {
+            // A daemon may write something there meanwhile: then once more.
+            let _ = fs::remove_dir_all(to);
+        }
+        fs::rename(&copied, to).is_ok()
+    });
 }
 
 /// A copy of a stopped daemon's data, which can be put back in whole or in part.
@@ -147,11 +153,7 @@ impl Backup {
     /// If that fails.
     pub fn restore(&self, daemon: &Daemon, names: &[&str]) {
         for name in names {
-            let (from, to) = (self.path().join(name), daemon.data().join(name));
-            if to.is_file() {
-                fs::remove_file(&to).expect("removed");
-            }
-            copy(&from, &to);
+            put(&self.path().join(name), &daemon.data().join(name));
         }
     }
 

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long what an ended program wrote may take to be read.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long what an ended program wrote may take to be read, where a child that it left behind keeps its
+/// streams open. Without one they end, and so does the waiting.
+const LAST_WORDS: Duration = Duration::from_secs(60);
 
 /// A running program. Dropped, it is killed; what it wrote is shown if the test failed.
 #[derive(Debug)]

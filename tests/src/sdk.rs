@@ -32,7 +32,9 @@ pub fn client_in(region: &'static str, daemon: &Daemon) -> Client {
         ))
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().operation_timeout(PATIENCE).build())
+        .timeout_config(
+            TimeoutConfig::builder().operation_timeout(PATIENCE).connect_timeout(PATIENCE).build(),
+        )
         .build();
     Client::from_conf(config)
 }

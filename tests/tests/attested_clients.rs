@@ -54,17 +54,18 @@ async fn every_operation_that_takes_a_recipient() {
     let (enclave, directory) = (Enclave::new(2048), tempfile::tempdir().expect("a directory"));
     let daemon = trusting(&enclave, directory.path());
     let kms = sdk::client(&daemon);
-    let document = recipient(enclave.attest(now_ms()));
+    // Anew for each: it is good for five minutes.
+    let document = || recipient(enclave.attest(now_ms()));
     let key = make(&kms, KeySpec::SymmetricDefault, KeyUsageType::EncryptDecrypt).await;
 
     let call = kms.generate_data_key().key_id(&key).key_spec(DataKeySpec::Aes256);
-    let data_key = call.recipient(document.clone()).send().await.expect("generated");
+    let data_key = call.recipient(document()).send().await.expect("generated");
     assert!(nothing(data_key.plaintext()) && data_key.key_material_id().is_none());
     let secret = opened(&enclave, data_key.ciphertext_for_recipient());
     assert_eq!(secret.len(), 32);
 
     let blob = data_key.ciphertext_blob().expect("a blob").clone();
-    let decrypted = kms.decrypt().ciphertext_blob(blob.clone()).recipient(document.clone());
+    let decrypted = kms.decrypt().ciphertext_blob(blob.clone()).recipient(document());
     let decrypted = decrypted.send().await.expect("decrypted");
     assert!(nothing(decrypted.plaintext()) && decrypted.key_material_id().is_none());
     assert_eq!(opened(&enclave, decrypted.ciphertext_for_recipient()), secret);
@@ -73,14 +74,14 @@ async fn every_operation_that_takes_a_recipient() {
     assert!(plain.ciphertext_for_recipient().is_none());
 
     let call = kms.generate_data_key_pair().key_id(&key);
-    let call = call.key_pair_spec(DataKeyPairSpec::EccNistP256).recipient(document.clone());
+    let call = call.key_pair_spec(DataKeyPairSpec::EccNistP256).recipient(document());
     let pair = call.send().await.expect("generated");
     assert!(nothing(pair.private_key_plaintext()) && pair.public_key().is_some());
     let private = opened(&enclave, pair.ciphertext_for_recipient());
     let again = kms.decrypt().ciphertext_blob(pair.private_key_ciphertext_blob.expect("a blob"));
     assert_eq!(again.send().await.expect("decrypted").plaintext.expect("clear").as_ref(), private);
 
-    let call = kms.generate_random().number_of_bytes(64).recipient(document.clone());
+    let call = kms.generate_random().number_of_bytes(64).recipient(document());
     let random = call.send().await.expect("drawn");
     assert!(nothing(random.plaintext()));
     assert_eq!(opened(&enclave, random.ciphertext_for_recipient()).len(), 64);
@@ -89,7 +90,7 @@ async fn every_operation_that_takes_a_recipient() {
     let public = kms.get_public_key().key_id(&ours).send().await.expect("a key");
     let call = kms.derive_shared_secret().key_id(&ours);
     let call = call.key_agreement_algorithm(KeyAgreementAlgorithmSpec::Ecdh);
-    let call = call.public_key(public.public_key.expect("a key")).recipient(document);
+    let call = call.public_key(public.public_key.expect("a key")).recipient(document());
     let shared = call.send().await.expect("agreed");
     assert!(nothing(shared.shared_secret()));
     assert_eq!(opened(&enclave, shared.ciphertext_for_recipient()).len(), 32);
@@ -114,7 +115,7 @@ async fn conditions(kms: &Client, enclave: &Enclave) {
         let made = kms.create_key().policy(policy).send().await.expect("made");
         let key = made.key_metadata.expect("metadata").key_id;
         let call = kms.generate_data_key().key_id(&key).key_spec(DataKeySpec::Aes256);
-        let attested = call.clone().recipient(recipient(enclave.attest(now))).send().await;
+        let attested = call.clone().recipient(recipient(enclave.attest(now_ms()))).send().await;
         let code = attested.err().and_then(|error| error.code().map(str::to_owned));
         assert_eq!(code.as_deref(), (!allowed).then_some("AccessDeniedException"));
         let unattested = call.send().await.expect_err("without a document");

@@ -135,6 +135,10 @@ fn files_are_rotated_compressed_delivered_and_removed_as_configured() {
         }
         files(far.path()).len() >= 3
     });
+    // What is being delivered when the daemon stops may be there in part.
+    until("none is being delivered", || {
+        metrics(&daemon, ["strongroom_audit_undelivered_bytes"]) == [0]
+    });
     let directory = log_of(&daemon);
     assert!(daemon.stop().success());
     let report = intact(&directory);

@@ -4,16 +4,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use hsm_tests::daemon::Daemon;
-use hsm_tests::http::{Request, call};
+use hsm_tests::http::{Request, call, get};
+use hsm_tests::patience::until;
 use hsm_tests::{ctl, environment, programs};
 use serde_json::{Value, json};
-
-/// How long something may take that needs no more than a moment.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A daemon that served some requests, and the id of the key that they used.
 fn used_daemon(more: &[&str]) -> (Daemon, String) {
@@ -116,12 +112,11 @@ fn delivered_and_compressed_files_are_read_and_gaps_are_told() {
     for _ in 0..300 {
         use_key(&daemon);
     }
-    let by = Instant::now() + PATIENCE;
     let delivered = |end: &str| files(far.path(), end).len();
-    while delivered(".jsonl.gz") < 5 || delivered(".json.gz") < 5 {
-        assert!(Instant::now() < by, "{}", daemon.output());
-        thread::sleep(Duration::from_millis(100));
-    }
+    // Of a file that is being delivered one form may be there without the other.
+    until("files are delivered, each whole", || {
+        delivered(".jsonl.gz") >= 5 && delivered(".json.gz") >= 5 && undelivered(&daemon) == 0
+    });
     assert!(daemon.stop().success());
     let log = log_of(&daemon);
     let (code, all) = query(&[&log, "--action", "Decrypt"]);
@@ -149,6 +144,14 @@ fn delivered_and_compressed_files_are_read_and_gaps_are_told() {
         .expect("kmsctl runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains("missing"), "{said}");
+}
+
+/// Bytes of closed files that are yet to be delivered.
+fn undelivered(daemon: &Daemon) -> u64 {
+    let page = String::from_utf8(get(daemon, "/metrics").body).expect("text");
+    let mut lines = page.lines();
+    let value = lines.find_map(|line| line.strip_prefix("strongroom_audit_undelivered_bytes "));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("it is not in {page}"))
 }
 
 /// Files at any depth, in order.
@@ -200,15 +203,12 @@ fn a_log_is_followed_over_rotations_until_nobody_reads() {
     );
     // Nothing comes any more, and still it notices that nobody reads.
     drop(lines);
-    let by = Instant::now() + PATIENCE;
-    let status = loop {
-        if let Some(status) = tail.try_wait().expect("it runs") {
-            break status;
-        }
-        assert!(Instant::now() < by, "it goes on for nobody");
-        thread::sleep(Duration::from_millis(20));
-    };
-    assert!(status.success(), "{status}");
+    let mut status = None;
+    until("it ends for nobody", || {
+        status = tail.try_wait().expect("it runs");
+        status.is_some()
+    });
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{Answer, Request, call, get};
+use hsm_tests::patience::{PATIENCE, until};
 use hsm_tests::process::signal_process;
 use hsm_tests::{ctl, environment, seed};
 use rustix::process::Signal;
@@ -18,84 +19,10 @@ use serde_json::{Value, json};
 /// Times that something is cut off.
 const CUTS: usize = 12;
 
-/// A daemon with a directory for its backups.
-struct Rig {
-    daemon: Daemon,
-    dir: tempfile::TempDir,
-}
+#[path = "backup/rig.rs"]
+mod rig;
 
-impl Rig {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        fs::write(dir.path().join("passphrase"), "a passphrase for tests\n").expect("written");
-        Self { daemon: Daemon::start(&["soft"]), dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(environment::kmsctl());
-        command
-            .args(["--json"])
-            .args(arguments)
-            .env("STRONGROOM_PASSPHRASE_FILE", self.path("passphrase"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    /// Exit code, document, and what is said on standard error.
-    fn ctl(&self, arguments: &[&str]) -> (i32, Value, String) {
-        let output = self.command(arguments).output().expect("kmsctl runs");
-        let document = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code().expect("an exit code"), document, said)
-    }
-
-    fn backup_command(&self, name: &str) -> Vec<String> {
-        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-        let url = self.daemon.url().to_owned();
-        let data = text(self.daemon.data());
-        let file = text(&self.path(name));
-        ["backup", &file, "--with-devices", "--data", &data, "--url", &url]
-            .map(str::to_owned)
-            .into()
-    }
-
-    fn back_up(&self, name: &str) -> Value {
-        let arguments = self.backup_command(name);
-        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let (code, document, said) = self.ctl(&arguments);
-        assert_eq!(code, 0, "{said}");
-        document
-    }
-
-    fn restore(&self, name: &str, to: &Path) -> (i32, Value, String) {
-        let (file, to) = (self.path(name), to.to_str().expect("UTF-8").to_owned());
-        self.ctl(&["restore", file.to_str().expect("UTF-8"), "--data", &to])
-    }
-
-    fn verifies(&self, path: &Path) -> bool {
-        self.ctl(&["backup", "verify", path.to_str().expect("UTF-8")]).0 == 0
-    }
-}
-
-fn create_key(daemon: &Daemon) -> String {
-    let made = call(daemon, "CreateKey", &json!({})).json();
-    made["KeyMetadata"]["KeyId"].as_str().expect("an id").to_owned()
-}
-
-/// A daemon, not started, on a directory that was restored.
-fn placed(data: &Path) -> Daemon {
-    let daemon = Daemon::stopped(&["soft"]);
-    let own = daemon.data().to_owned();
-    fs::remove_dir(&own).expect("it is empty");
-    fs::rename(data, &own).expect("put in its place");
-    daemon
-}
+use rig::{Rig, create_key, placed};
 
 #[test]
 fn what_was_answered_before_a_backup_is_in_it_while_others_work() {
@@ -419,7 +346,7 @@ fn what_somebody_put_beside_the_flashes_is_told() {
     let problems = get(&rig.daemon, "/readyz").json()["problems"].to_string();
     assert!(problems.contains("may be a copy of a device's flash"), "{problems}");
     let advice = format!("shred -u {}", copy.display());
-    assert!(rig.daemon.output().contains(&advice), "{}", rig.daemon.output());
+    rig.daemon.await_output(&advice);
     fs::remove_file(copy).expect("removed");
     assert!(get(&rig.daemon, "/readyz").json()["problems"].is_null());
 }
@@ -462,26 +389,41 @@ fn has_snapshot(rig: &Rig) -> bool {
     fs::read_dir(backup).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-/// Starts a backup and waits for its snapshot.
+/// The exit code of a backup that a signal ends while it is written. One that came to its end before was
+/// not interrupted: then another one is.
 fn interrupted(rig: &Rig, name: &str, signal: Signal) -> Option<i32> {
     let arguments = rig.backup_command(name);
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let mut child = rig.command(&arguments).spawn().expect("kmsctl runs");
-    let by = Instant::now() + Duration::from_secs(60);
-    while !has_snapshot(rig) {
-        assert!(Instant::now() < by, "there is no snapshot");
-        thread::sleep(Duration::from_millis(1));
-    }
-    signal_process(child.id(), signal);
-    let status = child.wait().expect("it ended");
-    assert!(!rig.path(name).exists(), "it was not interrupted");
-    status.code()
+    let (file, partial) = (rig.path(name), rig.path(&format!("{name}.partial")));
+    let mut code = None;
+    until("a backup is interrupted", || {
+        let mut child = rig.command(&arguments).spawn().expect("kmsctl runs");
+        let mut over = false;
+        until("it is written", || {
+            over = child.try_wait().expect("a child").is_some();
+            over || partial.exists()
+        });
+        if !over {
+            assert!(has_snapshot(rig), "of what it is written");
+            signal_process(child.id(), signal);
+        }
+        code = child.wait().expect("it ended").code();
+        let whole = file.exists();
+        if whole {
+            fs::remove_file(&file).expect("removed");
+        }
+        !whole
+    });
+    code
 }
 
 #[test]
 fn an_interrupted_backup_leaves_no_snapshot() {
     let mut rig = Rig::start();
     create_key(&rig.daemon);
+    // To write this takes long enough for a signal to come meanwhile.
+    let ballast = fs::File::create(rig.daemon.data().join("ballast")).expect("made");
+    ballast.set_len(64 << 20).expect("made");
     for (name, signal, code) in
         [("int", Signal::INT, 130), ("term", Signal::TERM, 143), ("hup", Signal::HUP, 129)]
     {
@@ -557,7 +499,7 @@ fn strangers_are_not_told_where_things_are() {
     daemon.restart();
     let rig = Rig { daemon, ..rig };
     rig.back_up("told.backup");
-    let by = Instant::now() + Duration::from_secs(60);
+    let by = Instant::now() + PATIENCE;
     let report = loop {
         let report = get(&rig.daemon, "/readyz").json();
         if !report["lastBackup"].is_null() {

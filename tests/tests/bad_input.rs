@@ -278,11 +278,11 @@ fn clients_that_hardly_send() {
         let mut slow: Vec<Connection> = (0..200).map(|_| Connection::open(&daemon)).collect();
         let head = b"POST / HTTP/1.1\r\nhost: x\r\n";
         for (number, connection) in slow.iter_mut().enumerate() {
-            // Some stop in the head, some in the body.
-            connection.write(head).expect("sent");
+            // Some stop in the head, some in the body. On a slow machine the first have been ended by now.
+            let _ = connection.write(head);
             if number % 2 == 0 {
                 let rest = b"x-amz-target: TrentService.ListKeys\r\ncontent-length: 100\r\n\r\n{";
-                connection.write(rest).expect("sent");
+                let _ = connection.write(rest);
             }
         }
         slow

@@ -73,7 +73,7 @@ fn iam() {
 #[test]
 fn javascript() {
     // What is throttled must be tried again.
-    let quota = ["--quota", "DescribeCustomKeyStores=2"];
+    let quota = ["--quota", "DescribeCustomKeyStores=0.5"];
     javascript::run(&Daemon::start_with(&["soft"], &quota));
 }
 

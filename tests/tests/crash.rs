@@ -105,7 +105,7 @@ async fn emulated_devices_follow_a_killed_daemon() {
 async fn a_device_that_outlives_its_daemon_is_audited_without_a_gap() {
     let board = tempfile::tempdir().expect("a directory");
     let emulator = Emulator::boot(board.path(), Attachment::Console);
-    drop(emulator.connect()); // it listens
+    emulator.await_start();
     let line = format!("unix:{}", emulator.line().display());
     let mut daemon = Daemon::start(&["soft"]);
     assert!(daemon.stop().success());

@@ -159,7 +159,7 @@ fn other_addresses_are_served_over_tls_only() {
 fn a_pool_of_devices_on_different_lines() {
     let board = tempfile::tempdir().expect("a directory");
     let emulator = Emulator::boot(board.path(), Attachment::UartSocket);
-    drop(emulator.connect()); // it listens
+    emulator.await_start();
     let line = format!("unix:{}", emulator.line().display());
     let (code, status) = ctl::run(&["hsm", "status", &line]);
     assert_eq!((code, status[0]["state"].as_str()), (1, Some("Uninitialised")), "{status}");

@@ -78,7 +78,7 @@ fn check_mac(daemon: &Daemon, key: &str) {
 fn seeded_keys_are_there_after_every_start() {
     let (mut daemon, _dir) = start(&seed());
     for _ in 0..2 {
-        assert!(daemon.output().contains("DEVELOPMENT MODE"));
+        daemon.await_output("DEVELOPMENT MODE");
         check_mac(&daemon, "alias/tokens");
         check_mac(&daemon, "alias/other");
         let key = ok(&daemon, "DescribeKey", &json!({ "KeyId": MAC_KEY }))["KeyMetadata"].clone();

@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use host_driver::device::{Device, Options};
 use host_driver::endpoint::{Endpoint, Line};
@@ -15,6 +14,7 @@ use host_driver::host_key::HostKey;
 use hsm_protocol::ErrorCode;
 use hsm_tests::emulator::{Attachment, Emulator, FLASH};
 use hsm_tests::environment;
+use hsm_tests::patience::PATIENCE;
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
@@ -103,7 +103,7 @@ fn connect(line: &Path) -> Device {
         panic!("{line:?} is a line")
     };
     let connector = Line::connector(&line);
-    let options = Options { patience: Duration::from_secs(10), ..Options::default() };
+    let options = Options { patience: PATIENCE, deadline: PATIENCE };
     Device::open(&*connector, None, options).expect("the device introduces itself")
 }
 
@@ -123,7 +123,7 @@ fn roles(hosts: &Value) -> Vec<&str> {
 fn an_emulated_device_from_provisioning_to_a_new_identity() {
     let directory = tempfile::tempdir().expect("a directory");
     let emulator = Emulator::boot(directory.path(), Attachment::Console);
-    drop(emulator.connect());
+    emulator.await_start();
     let line = &format!("unix:{}", emulator.line().display());
     let (ours, theirs) = (Operator::new(), Operator::new());
 
@@ -222,7 +222,7 @@ fn an_emulated_device_from_provisioning_to_a_new_identity() {
 fn a_device_whose_error_stays() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut emulator = Emulator::boot(directory.path(), Attachment::Console);
-    drop(emulator.connect());
+    emulator.await_start();
     let line = format!("unix:{}", emulator.line().display());
     let operator = Operator::new();
     assert_eq!(operator.run(&["provision", &line]).code, GOOD);
@@ -241,7 +241,7 @@ fn a_device_whose_error_stays() {
     fs::write(&image, flash).expect("written");
 
     let emulator = Emulator::boot(directory.path(), Attachment::Console);
-    drop(emulator.connect());
+    emulator.await_start();
     operator.run(&["zeroise", &line, "--yes"]).failed("kmsctl hsm reset");
     let reset = operator.run(&["reset", &line, "--json"]);
     assert_eq!(reset.code, BAD, "{reset:?}");

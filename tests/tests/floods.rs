@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use hsm_tests::daemon::{Credentials, Daemon};
 use hsm_tests::flood::{address, allow_files, connect_from, fill, is_over, resident};
 use hsm_tests::http::{Connection, Request, call, get};
 use hsm_tests::patience::until;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// More connections than a daemon has places for.
 const MANY: usize = 4150;
@@ -55,6 +55,7 @@ fn await_end(flood: &mut [TcpStream]) {
 
 /// The URL of health and metrics, which the daemon has logged.
 fn admin(daemon: &Daemon) -> String {
+    daemon.await_output("health and metrics");
     let output = daemon.output();
     let line = output.lines().find(|line| line.contains("health and metrics")).expect(&output);
     let (_, address) = line.split_once("http://").expect("a URL");
@@ -151,20 +152,37 @@ fn answers_are_read_a_byte_at_a_time() {
 fn idle_connections() {
     let _alone = ALONE.lock();
     let (daemon, key) = start(&[]);
-    let mut known = Connection::open(&daemon);
-    let again = |connection: &mut Connection| {
+    let known = Mutex::new(Connection::open(&daemon));
+    let again = || {
+        let mut connection = known.lock().expect("no panic");
         let describe = Request::new("DescribeKey", json!({ "KeyId": key }).to_string());
         connection.write(&describe.signed(&daemon).to_bytes(daemon.address())).expect("sent");
         assert_eq!(connection.read().expect("answered").status, 200);
     };
-    again(&mut known);
-    // From one address: it has what an address may have. From five: there are no places left.
+    again();
+    // From one address: it has what an address may have. From five: there are no places left. The one
+    // that is known is used meanwhile: after ten seconds without a request it would be ended anyhow.
     for addresses in [1, 5] {
-        let serves = || {
-            assert_serves(&daemon, &key);
-            again(&mut known);
+        let flood = || {
+            let opened = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !opened.load(Ordering::Relaxed) {
+                        again();
+                        sleep(Duration::from_millis(200));
+                    }
+                });
+                let flood = flood_of(&daemon, addresses, b"");
+                opened.store(true, Ordering::Relaxed);
+                flood
+            })
         };
-        drop(served_beside(|| flood_of(&daemon, addresses, b""), serves));
+        let serves = || {
+            again();
+            assert_serves(&daemon, &key);
+            again();
+        };
+        drop(served_beside(flood, serves));
     }
 }
 
@@ -307,13 +325,17 @@ fn bodies_of_strangers() {
 fn large_bodies_are_served_meanwhile() {
     let _alone = ALONE.lock();
     let (daemon, key) = start(&[]);
-    let mut known = Connection::open(&daemon);
-    let mut send = |body: &Value| {
-        let request = Request::new("DescribeKey", body.to_string()).signed(&daemon);
-        known.write(&request.to_bytes(daemon.address())).expect("sent");
-        known.read().expect("answered").status
+    // A connection that has shown a signature. One that is idle while the others are opened is ended.
+    let serves = || {
+        let mut known = Connection::open(&daemon);
+        for padding in [0, 900 << 10] {
+            let body = json!({ "KeyId": key, "Padding": " ".repeat(padding) });
+            let request = Request::new("DescribeKey", body.to_string()).signed(&daemon);
+            known.write(&request.to_bytes(daemon.address())).expect("sent");
+            assert_eq!(known.read().expect("answered").status, 200);
+        }
     };
-    assert_eq!(send(&json!({ "KeyId": key })), 200);
+    serves();
     let root = Credentials { secret: "x".to_owned(), ..daemon.credentials() };
     let body = Request::new("Encrypt", vec![b' '; 1 << 20]).signed_by(&root, &daemon);
     let bytes = body.to_bytes(daemon.address());
@@ -323,8 +345,5 @@ fn large_bodies_are_served_meanwhile() {
         let _ = stream.write_all(&bytes[..bytes.len() - 1]);
         stream
     };
-    served_beside(
-        || (0..60).map(open).collect(),
-        || assert_eq!(send(&json!({ "KeyId": key, "Padding": " ".repeat(900 << 10) })), 200),
-    );
+    served_beside(|| (0..60).map(open).collect(), serves);
 }

@@ -40,6 +40,8 @@ on_every_line! {
 
 /// How long silence is watched before it counts as silence.
 const SILENCE: Duration = Duration::from_millis(150);
+/// Bytes that a device may be behind: fewer than a socket of the host holds.
+const AHEAD: usize = 32 << 10;
 /// A command whose answer is a fixed number of bytes.
 const RANDOM: Random = Random { length: 16 };
 
@@ -95,7 +97,7 @@ fn garbage_for_ten_seconds(testbed: Testbed) {
     let (mut wire, mut session, user) = ready(&testbed);
     let before = audited(&mut wire);
     let by = Instant::now() + Duration::from_secs(10);
-    let mut sent = 0;
+    let (mut sent, mut ahead) = (0, 0);
     while Instant::now() < by {
         let mut garbage = vec![0; random.usize(1..8192)];
         random.fill(&mut garbage);
@@ -117,9 +119,15 @@ fn garbage_for_ten_seconds(testbed: Testbed) {
             _ => {}
         }
         sent += garbage.len();
+        ahead += garbage.len();
         wire.send_bytes(&garbage);
-        // A line is no faster than what it delivers; the device's answers are thrown away.
+        // The device's answers are thrown away.
         while wire.receive(Duration::from_millis(2)).is_some() {}
+        // A socket takes more than a slow device has read: it is not filled.
+        if ahead > AHEAD {
+            wire.synchronise();
+            ahead = 0;
+        }
     }
     eprintln!("{:?}: {sent} bytes of garbage", testbed.line());
     wire.synchronise();
@@ -335,9 +343,12 @@ fn more_than_a_window_does_not_stop_the_device(testbed: Testbed) {
 /// Handshakes of strangers, of all the forms that a stranger can give them, take next to none of the
 /// device's time, and an enrolled host is let in between. On emulated boards a microsecond of the
 /// device's own time is a thousand instructions only where the emulator counts them, so the time is
-/// compared with that of a handshake that is taken.
+/// compared with that of a handshake that is taken. What else the machine does only adds to either: of
+/// many rounds the shortest counts.
 fn strangers_cost_nothing_and_hosts_are_let_in(testbed: Testbed) {
-    const STRANGERS: u64 = 100;
+    const ROUNDS: u64 = 10;
+    /// In a round.
+    const STRANGERS: u64 = 12;
 
     let (mut wire, _, user) = ready(&testbed);
     let device = wire.identity().link;
@@ -345,36 +356,32 @@ fn strangers_cost_nothing_and_hosts_are_let_in(testbed: Testbed) {
     let header = Header { kind: FrameKind::Handshake1, session: 0, sequence: 3 };
     let busy = |wire: &mut Wire| wire.status().busy_us;
 
-    let begin = busy(&mut wire);
-    for _ in 0..10 {
-        assert_serves(&mut wire, &user);
-    }
-    let honest = (busy(&mut wire) - begin) / 10;
-
     let (_, payload) = wire.first_message(&stranger, &device).expect("a point");
     let (_, captured) = wire.first_message(&user, &device).expect("a point");
     assert_eq!(wire.exchange(header, &captured).header.kind, FrameKind::Handshake2);
-    let begin = busy(&mut wire);
-    for round in 0..STRANGERS {
-        let mut forged = match round % 4 {
-            // A stranger's own, with and without an answer to the challenge.
-            0 => payload.clone(),
-            1 => payload[..162].to_vec(),
-            // An enrolled host's, said again, and with an answer that somebody made up.
-            2 => captured.clone(),
-            _ => [&captured[..162], &[5; 16]].concat(),
-        };
-        forged[0] = 4;
-        let answer = wire.exchange(header, &forged);
-        assert_eq!(answer.link_error(), ErrorCode::HANDSHAKE_FAILED);
-        if round % 10 == 9 {
-            wire.session(&user).expect("an enrolled host is let in between");
+    let (mut honest, mut each) = (u64::MAX, u64::MAX);
+    for _ in 0..ROUNDS {
+        // An enrolled host is let in between.
+        let begin = busy(&mut wire);
+        assert_serves(&mut wire, &user);
+        honest = honest.min(busy(&mut wire) - begin);
+        let begin = busy(&mut wire);
+        for number in 0..STRANGERS {
+            let mut forged = match number % 4 {
+                // A stranger's own, with and without an answer to the challenge.
+                0 => payload.clone(),
+                1 => payload[..162].to_vec(),
+                // An enrolled host's, said again, and with an answer that somebody made up.
+                2 => captured.clone(),
+                _ => [&captured[..162], &[5; 16]].concat(),
+            };
+            forged[0] = 4;
+            let answer = wire.exchange(header, &forged);
+            assert_eq!(answer.link_error(), ErrorCode::HANDSHAKE_FAILED);
         }
+        each = each.min((busy(&mut wire) - begin) / STRANGERS);
     }
-    let spent = busy(&mut wire) - begin;
-    let of_hosts = honest * STRANGERS / 10;
-    eprintln!("{:?}: {honest} us for a session, {spent} us for all", testbed.line());
-    let each = spent.saturating_sub(of_hosts) / STRANGERS;
+    eprintln!("{:?}: {honest} us for a session, {each} us for a stranger", testbed.line());
     assert!(each * 4 < honest, "{each} us for a stranger, {honest} us for a host");
     assert_serves(&mut wire, &user);
 }

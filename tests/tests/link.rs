@@ -1,13 +1,12 @@
 //! A key of two Regions that two daemons serve, with AWS's SDK, while the daemons come and go.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyMetadata, KeyState, MultiRegionKeyType};
 use hsm_tests::ctl;
-use hsm_tests::daemon::Daemon;
+use hsm_tests::daemon::{Daemon, reserved_address};
 use hsm_tests::patience::PATIENCE;
 use hsm_tests::sdk::{client_in, code};
 
@@ -17,10 +16,7 @@ const EAST: &str = "us-east-1";
 /// Two daemons, each the other's peer.
 fn pair(hsm: &str) -> (Daemon, Daemon) {
     let (mut west, mut east) = (Daemon::stopped(&[hsm]), Daemon::stopped(&[hsm]));
-    let ports = [(); 2].map(|()| {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.local_addr().expect("its address").to_string()
-    });
+    let ports = [(); 2].map(|()| reserved_address().to_string());
     for daemon in [&west, &east] {
         let data = daemon.data().to_str().expect("UTF-8");
         let (status, output) = ctl::run(&["link", "certificate", "--data", data]);

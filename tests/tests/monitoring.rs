@@ -11,11 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{Request, call};
-use hsm_tests::{environment, programs, python};
+use hsm_tests::patience::PATIENCE;
+use hsm_tests::{environment, programs, python, trails};
 use serde_json::{Value, json};
-
-/// How long something may take that happens in the background.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The page, in the form that an `Accept` header asks for; its type as well.
 fn page(daemon: &Daemon, accept: Option<&str>) -> (String, String) {
@@ -223,11 +221,17 @@ fn full_page() -> (Daemon, String) {
     fs::write(&path, certificate).expect("written");
     // Nobody listens there.
     let peer = format!("us-west-2=127.0.0.1:1,{}", path.display());
-    let daemon = Daemon::start_with(&["soft"], &["--peer", &peer]);
+    let place = tempfile::tempdir().expect("a directory");
+    fs::create_dir(place.path().join("logs")).expect("a bucket");
+    let path = place.path().to_str().expect("UTF-8");
+    let daemon = Daemon::start_with(&["soft"], &["--peer", &peer, "--trail-store", path]);
+    trails::begin(&daemon, "logs");
     make_key(&daemon);
     assert_eq!(call(&daemon, "DescribeKey", &json!({ "KeyId": "alias/none" })).status, 400);
     until(&daemon, "strongroom_keys{region=\"us-east-1\",state=\"Enabled\"}", 1.0);
     until(&daemon, "strongroom_peer_up{region=\"us-west-2\"}", 0.0);
+    let main = "arn:aws:cloudtrail:us-east-1:000000000000:trail/main";
+    until(&daemon, &format!("strongroom_trail_up{{trail=\"{main}\"}}"), 1.0);
     let (_, page) = page(&daemon, None);
     (daemon, page)
 }

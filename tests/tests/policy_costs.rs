@@ -52,11 +52,17 @@ fn eight_of_the_worst_requests_block_nobody() {
     let (key, other) = (create(&daemon), create(&daemon));
     for pattern in PATTERNS {
         let count = costly::put_the_worst(&daemon, &key, pattern);
-        let encrypt = Request::new("Encrypt", costly::encrypt(&key).to_string()).signed(&daemon);
+        let encrypt = Request::new("Encrypt", costly::encrypt(&key).to_string());
         let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let numbers = AtomicUsize::new(0);
         let hold = || {
             let mut connection = Connection::open(&daemon);
             while !over.load(Ordering::SeqCst) {
+                // Each is signed by itself, as one and the same: who repeats a request after some
+                // seconds is refused.
+                let id = format!("encrypt-{}", numbers.fetch_add(1, Ordering::SeqCst));
+                let encrypt = encrypt.clone().header("amz-sdk-invocation-id", &id);
+                let encrypt = encrypt.header("amz-sdk-request", "attempt=1").signed(&daemon);
                 connection.write(&encrypt.to_bytes(daemon.address())).expect("it reads");
                 let answer = connection.read().expect("an answer");
                 assert_eq!(answer.status, 200, "{}", answer.body.escape_ascii());

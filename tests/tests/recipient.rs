@@ -66,7 +66,10 @@ fn results_only_the_attested_key_opens(testbed: Testbed) {
     let answer = reply.response().expect("decodes");
     assert_eq!(enclave.open(&answer.envelope).expect("opens"), b"for the enclave");
     assert!(answer.blob.is_empty() && answer.public.is_empty());
-    assert!(Enclave::new(2048).open(&answer.envelope).is_err(), "another key opens it");
+    // With another key OpenSSL decrypts with one that it makes up, which leaves what looks like padding
+    // once in 256 times.
+    let opened = Enclave::new(2048).open(&answer.envelope);
+    assert_ne!(opened.as_deref(), Ok(&b"for the enclave"[..]), "another key opens it");
 
     let request = GenerateDataKey { key: by_ref, context: NO_CONTEXT, length: 32 };
     let reply = device.call_blocking(&For { recipient, request }, TAG).expect("generated");

@@ -13,30 +13,9 @@ use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{Answer, Request, call, get};
 use hsm_tests::moto::Moto;
 use hsm_tests::patience::until;
+use hsm_tests::trails::{begin, done, trail};
 use hsm_tests::{ctl, python};
 use serde_json::{Value, json};
-
-const TARGET: &str = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.";
-
-fn trail(daemon: &Daemon, operation: &str, body: &Value) -> Answer {
-    let request = Request::new(operation, body.to_string());
-    let request = request.header("x-amz-target", &format!("{TARGET}{operation}"));
-    request.signed_for("cloudtrail", &daemon.credentials(), daemon).send(daemon)
-}
-
-fn done(answer: &Answer) -> Value {
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.json()
-}
-
-/// Makes a trail and starts it.
-fn begin(daemon: &Daemon, bucket: &str) {
-    let settings =
-        json!({ "Name": "main", "S3BucketName": bucket, "EnableLogFileValidation": true });
-    let made = done(&trail(daemon, "CreateTrail", &settings));
-    assert_eq!(made["TrailARN"], "arn:aws:cloudtrail:us-east-1:000000000000:trail/main");
-    done(&trail(daemon, "StartLogging", &json!({ "Name": "main" })));
-}
 
 /// Paths of all files below a directory that have this in them, in order.
 fn files(root: &Path, part: &str) -> Vec<String> {
@@ -163,7 +142,9 @@ fn a_service_that_is_away_gets_everything_later() {
     let report = get(&daemon, "/readyz").json();
     assert_eq!(report["ready"], true, "{report}");
     let problems = report["problems"].to_string();
-    assert!(problems.contains("trail/main is not delivered"), "{problems}");
+    assert!(problems.contains("trail/main has not been delivered for"), "{problems}");
+    let address = format!("127.0.0.1:{port}");
+    assert!(!report.to_string().contains(&address), "where the bucket is, is nobody's: {report}");
     let moto = Moto::start_on(port).expect("it was there before");
     make_bucket(&moto);
     until("it is delivered again", || listed(&moto).contains("/CloudTrail-Digest/"));

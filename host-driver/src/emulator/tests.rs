@@ -134,7 +134,8 @@ fn parent_to_be_killed() {
     let fake = Fake::new("exec sleep 600");
     let emulator = fake.start();
     until("it runs", || emulator.pid().is_some());
-    println!("pid {}", emulator.pid().unwrap());
+    // With one thread the harness has begun a line.
+    println!("\npid {}", emulator.pid().unwrap());
     thread::sleep(Duration::from_secs(600));
 }
 

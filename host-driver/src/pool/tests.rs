@@ -184,8 +184,10 @@ fn every_executed_command_reaches_a_caller_or_the_sink() {
     let rig = pair();
     let calls = rig.under_load(|| {
         for round in 0..10 {
+            let lose = &rig.devices[round % 2].lose_next_answer;
+            lose.store(true, Ordering::SeqCst);
+            rig.until("an answer is lost", |_| !lose.load(Ordering::SeqCst));
             thread::sleep(Duration::from_millis(20));
-            rig.devices[round % 2].lose_next_answer.store(true, Ordering::SeqCst);
         }
         thread::sleep(Duration::from_millis(50));
     });
@@ -200,7 +202,8 @@ fn every_executed_command_reaches_a_caller_or_the_sink() {
 fn a_command_that_is_not_idempotent_is_not_repeated() {
     // CloseSession is one that any host may call.
     use hsm_protocol::command::session::CloseSession;
-    let rig = rig(vec![FakeDevice::new()], options());
+    // No probe finds the loss before.
+    let rig = rig(vec![FakeDevice::new()], PoolOptions { probe_interval: LONG, ..options() });
     rig.random(1).unwrap();
     let executed = rig.devices[0].executed.load(Ordering::SeqCst);
     rig.devices[0].forget_sessions();
@@ -213,7 +216,10 @@ fn a_command_that_is_not_idempotent_is_not_repeated() {
 
 #[test]
 fn refusals_are_answers() {
-    let rig = pair();
+    // However late the answer is, no other device is asked.
+    let patient = device::Options { patience: LONG, deadline: LONG };
+    let devices = vec![FakeDevice::new(), FakeDevice::new()];
+    let rig = rig(devices, PoolOptions { device: patient, ..options() });
     let error = rig.pool.call_blocking(&Random { length: 0 }, tag(1)).unwrap_err();
     let CallError::Refused { code: ErrorCode::INVALID_ARGUMENT, receipt, .. } = error else {
         panic!("{error}");
@@ -259,7 +265,7 @@ fn calls_wait_for_a_device_until_their_deadline() {
         thread::sleep(Duration::from_millis(100));
         rig.devices[0].down.store(false, Ordering::SeqCst);
     });
-    block_on(rig.pool.ready(Instant::now())).unwrap();
+    block_on(rig.pool.ready(Instant::now() + LONG)).unwrap();
 }
 
 #[test]

@@ -10,21 +10,23 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hsm_protocol::audit::Checkpoint;
 use hsm_protocol::id::DeviceId;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::anchor::TrustAnchor;
-use super::chain::{Kind, Line, LineHash, Position};
+use super::chain::{Kind, Line, Position};
 use super::checkpoint::{self, Vouched};
-use super::device::{Broken, Chain, DeviceChains, Lost};
+use super::device::{Broken, DeviceChains, Lost};
 use super::keeping::removed_up_to;
 use super::older::{DeviceEvent, gives_up_records};
 use super::positions;
 use super::segment::{HeadFile, RawLine, Segment};
 
+mod judge;
+mod report;
 mod signers;
 
+pub use report::{DeviceChain, Expected, Fault, Live, Proof, Report, Verdict, VerifyOptions};
 pub use signers::Signer;
 use signers::{Signers, Taken};
 
@@ -46,124 +48,6 @@ pub enum VerifyError {
     /// There is no audit log.
     #[error("{0} holds no audit log; name the `audit` directory in the daemon's data directory")]
     NoLog(PathBuf),
-}
-
-/// What there is to compare a log with.
-#[derive(Debug, Default)]
-pub struct VerifyOptions {
-    /// Whose signatures count.
-    pub anchor: Option<TrustAnchor>,
-    /// Records that the log must have.
-    pub expected: Vec<Expected>,
-    /// What devices have said just now.
-    pub live: Vec<Live>,
-}
-
-/// A record that a log must have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expected {
-    /// The record.
-    pub position: Position,
-    /// Who says so, for people.
-    pub source: String,
-}
-
-/// The last checkpoint that a device itself has just said to have made for the log's host.
-#[derive(Debug, Clone, Copy)]
-pub struct Live {
-    /// The checkpoint, its signature checked with the key of the device that was asked.
-    pub checkpoint: Checkpoint,
-}
-
-/// How far a log is proven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// To its end, by a device that the trust anchor names.
-    Proven,
-    /// Intact, but its last records are not proven yet.
-    Unproven,
-    /// Its chains fit together, but nobody vouches for the devices that signed it.
-    Unvouched,
-    /// Records were changed, removed or added.
-    Broken,
-}
-
-/// Up to where a log is proven, and by whom.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Proof {
-    /// The last record that is proven.
-    pub sequence: u64,
-    /// Its hash.
-    pub hash: LineHash,
-    /// When the last record that says so was recorded; the host's clock, devices have none.
-    pub time: Option<String>,
-    /// The device that has signed for it.
-    pub device: String,
-    /// The number of its checkpoint.
-    pub checkpoint: u64,
-    /// Whether the host stopped after it.
-    pub closing: bool,
-}
-
-/// What verification found.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// How far it is proven.
-    pub verdict: Verdict,
-    /// Up to where it is proven; `None` without a trust anchor, or if none of its devices has signed.
-    pub proof: Option<Proof>,
-    /// Records behind those that are proven, or behind the last that a device has signed for.
-    pub unproven: u64,
-    /// Number of files read.
-    pub files: usize,
-    /// Number of records whose place in the chain is proven.
-    pub records: u64,
-    /// The end of the log's chain. Keep it elsewhere to recognise a later truncation.
-    pub tip: Position,
-    /// Last record that was removed as the log's policy said; 0 if none was. The records that follow
-    /// tell of it.
-    pub removed: u64,
-    /// Last record that a device has vouched for with a signature; 0 if none has.
-    pub vouched: u64,
-    /// The devices that have signed, by what they have signed last.
-    pub signers: Vec<Signer>,
-    /// The devices' chains.
-    pub devices: Vec<DeviceChain>,
-    /// What an auditor should know and that is no fault.
-    pub notes: Vec<String>,
-    /// The first fault; none if the log is intact.
-    pub fault: Option<Fault>,
-}
-
-/// One boot of one device.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DeviceChain {
-    /// Device id.
-    pub device: String,
-    /// Boot.
-    pub epoch: u64,
-    /// Entries whose place in the device's chain is proven.
-    pub entries: u64,
-    /// Entries that the daemon reported as lost.
-    pub lost: u64,
-}
-
-/// The first record that is not as it was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Fault {
-    /// The file.
-    pub file: PathBuf,
-    /// The line, from 1.
-    pub line: usize,
-    /// `eventID` of the record, if it can still be read and has one.
-    pub event_id: Option<String>,
-    /// What is wrong.
-    pub reason: String,
 }
 
 /// Verifies the audit log in `dir`.
@@ -214,20 +98,6 @@ struct Place {
     line: usize,
     event_id: Option<String>,
     sequence: u64,
-}
-
-impl Live {
-    fn expected(&self) -> Expected {
-        let Checkpoint { device, number, log, .. } = &self.checkpoint;
-        let source = format!("device {device} (in its checkpoint {number})");
-        Expected { position: checkpoint::position_of(log), source }
-    }
-
-    /// Whether it is the checkpoint of a proof: nothing that the device vouched for came after it.
-    fn confirms(&self, proof: &Proof) -> bool {
-        let Checkpoint { device, number, .. } = &self.checkpoint;
-        (device.to_string(), *number) == (proof.device.clone(), proof.checkpoint)
-    }
 }
 
 struct Walk {
@@ -528,146 +398,6 @@ impl Walk {
             event_id: place.event_id,
             reason: reason.to_owned(),
         });
-    }
-
-    fn finish(&mut self, dir: &Path) {
-        let tip = self.report.tip.sequence;
-        if let Some(head) = self.head
-            && head.sequence > tip
-        {
-            let place = self.end(dir);
-            let reason =
-                format!("records {} to {} were removed behind this one", tip + 1, head.sequence);
-            self.fault(place, &reason);
-        }
-        let cut = self.expected.iter().find(|expected| expected.position.sequence > tip);
-        if let Some(Expected { position, source }) = cut.cloned() {
-            let (place, last) = (self.end(dir), position.sequence);
-            let reason = format!(
-                "the log ends here, before record {last}, which {source} names: it was cut"
-            );
-            self.first_fault(&place, &reason);
-        }
-        match self.beginning.take() {
-            Some(begin) if begin.recorded => self.report.removed = begin.position.sequence,
-            Some(begin) => {
-                let reason = match begin.position.sequence {
-                    1 => "record 1 was removed before this one".to_owned(),
-                    last => format!("records 1 to {last} were removed before this one"),
-                };
-                self.fault(begin.place, &reason);
-                return;
-            }
-            None => {}
-        }
-        let devices = std::mem::take(&mut self.devices);
-        for (device, chain) in devices.iter() {
-            self.report.devices.push(DeviceChain {
-                device: device.to_string(),
-                epoch: chain.at.epoch,
-                entries: chain.entries,
-                lost: chain.lost,
-            });
-            let later = devices.iter().filter(|(other, later)| {
-                *other == device && later.at.epoch > chain.at.epoch && later.vouched.is_some()
-            });
-            let is_latest = devices
-                .latest(device)
-                .is_some_and(|latest| latest.at.epoch == chain.at.epoch && !chain.closed);
-            let has_restarted = later.count() > 0;
-            self.judge_losses(&device.to_string(), chain);
-            if !self.judge_signed(&device.to_string(), chain, is_latest) {
-                self.judge_gap(&device.to_string(), chain, has_restarted);
-            }
-        }
-        if let Err(reason) = self.signers.compare(&self.live) {
-            let place = self.end(dir);
-            self.first_fault(&place, &reason);
-        }
-        if let Some(missing) = self.signers.missing() {
-            let place = self.end(dir);
-            self.first_fault(&place, &missing);
-        }
-    }
-
-    /// The last record there is.
-    fn end(&self, dir: &Path) -> Place {
-        let nowhere = || Place { file: dir.to_owned(), line: 0, event_id: None, sequence: 0 };
-        self.last.clone().unwrap_or_else(nowhere)
-    }
-
-    /// What it comes to.
-    fn conclude(mut self) -> Report {
-        let report = &mut self.report;
-        report.signers = self.signers.report();
-        report.unproven = match (&report.proof, report.fault.is_some()) {
-            (_, true) => 0,
-            (Some(_), _) => self.behind,
-            (None, _) => report.records,
-        };
-        let ends = report.proof.as_ref().is_some_and(|proof| {
-            proof.closing || self.live.iter().any(|live| live.confirms(proof))
-        });
-        report.verdict = match (&report.fault, self.signers.has_anchor()) {
-            (Some(_), _) => Verdict::Broken,
-            (None, false) => Verdict::Unvouched,
-            (None, true) if ends && report.unproven == 0 && !self.unsettled => Verdict::Proven,
-            (None, true) => Verdict::Unproven,
-        };
-        self.report
-    }
-
-    /// Entries that only the host reports as lost: a device keeps those of its boot for long enough.
-    fn judge_losses(&mut self, device: &str, chain: &Chain<Place>) {
-        for (lost, place) in &chain.lost_at {
-            if self.signers.demands(place.sequence) {
-                let (from, to, boot) = (lost.start, lost.end.saturating_sub(1), chain.at.epoch);
-                let reason = format!(
-                    "nobody but the host says that entries {from} to {to} of device {device}, boot \
-                     {boot}, were lost"
-                );
-                self.first_fault(place, &reason);
-            }
-        }
-    }
-
-    /// Every entry that the device has signed for must be there. Returns whether some are not.
-    fn judge_signed(&mut self, device: &str, chain: &Chain<Place>, is_latest: bool) -> bool {
-        let Some((signed, place)) = &chain.vouched else { return false };
-        let reported =
-            chain.reported_lost().is_some_and(|place| !self.signers.demands(place.sequence));
-        if chain.at.next >= *signed || reported {
-            return false;
-        }
-        let (next, last, boot) = (chain.at.next, signed - 1, chain.at.epoch);
-        let text = format!("entries {next} to {last} of device {device}, boot {boot}");
-        if is_latest && place.sequence > self.started && !self.signers.is_closed(device) {
-            self.unsettled = true;
-            self.report.notes.push(format!("{text}, are not recorded yet"));
-        } else {
-            let reason = format!("some of {text}, are missing, and the device has signed for them");
-            self.first_fault(place, &reason);
-        }
-        true
-    }
-
-    /// A gap is explained if the device has restarted, or may still be filled if it arose since
-    /// the daemon's last start.
-    fn judge_gap(&mut self, device: &str, chain: &Chain<Place>, has_restarted: bool) {
-        let Some((receipt, place)) = chain.first_beyond_gap() else { return };
-        let (next, index) = (chain.at.next, receipt.entry.index);
-        let text = format!("entries {next} to {} of device {device}", index - 1);
-        if chain.closed {
-            let boot = chain.at.epoch;
-            self.report.notes.push(format!("{text}, boot {boot}, were lost when it restarted"));
-            // That it has restarted is the host's word until the device signs in a later boot.
-            self.unsettled |= !has_restarted;
-        } else if place.sequence > self.started {
-            self.report.notes.push(format!("{text} are not recorded yet"));
-            self.unsettled = true;
-        } else if self.report.fault.is_none() {
-            self.fault(place.clone(), &format!("{text} before the one recorded here are missing"));
-        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use kms_daemon::config::{Config, ConfigError};
 use kms_daemon::memory::{self, HEAP, Heap};
@@ -26,16 +25,9 @@ fn main() -> ExitCode {
     for reason in protected.into_iter().filter_map(Result::err) {
         tracing::warn!("{reason}");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
     // Whoever started the daemon may not read what it says.
     let ready = |url: &str| drop(writeln!(io::stdout(), "listening on {url}"));
-    let ended = runtime.block_on(daemon::run(config, ready));
-    // A start that a signal has interrupted may still wait for a device.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    match ended {
+    match daemon::run(config, ready) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

@@ -365,7 +365,7 @@ mod tests {
         let mut devices = Devices::start(&config).unwrap();
         devices.prepare(Scope::Own, &mut |_, step| panic!("{step}")).unwrap();
         let pooled = devices.pool(Arc::new(NoSink), StockTargets::NONE).unwrap();
-        let by = Instant::now() + Duration::from_secs(20);
+        let by = Instant::now() + Duration::from_secs(600);
         host_driver::block_on(pooled.pool.ready(by)).unwrap();
         pooled.shut_down();
     }

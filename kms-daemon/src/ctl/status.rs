@@ -196,7 +196,7 @@ fn print_trails(out: &mut dyn Write, trails: &[TrailReport]) -> io::Result<()> {
     }
     let head = ["TRAIL", "DELIVERED UP TO", "STATE"].map(str::to_owned);
     let row = |trail: &TrailReport| {
-        let state = if trail.last_error.is_none() { "delivered" } else { "NOT DELIVERED" };
+        let state = if trail.delivered { "delivered" } else { "NOT DELIVERED" };
         let name = trail.arn.splitn(4, ':').nth(3).unwrap_or(&trail.arn);
         [name.to_owned(), format!("{} s ago", trail.lag_seconds), state.to_owned()]
     };

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
@@ -67,9 +68,15 @@ async fn pair() -> (Daemon, Daemon) {
     (west, east)
 }
 
+/// An address that nobody else listens on: of the loopback network it is this process's, and the port is
+/// none that the system chooses for others, as it might between two times that the line is plugged in.
 fn free_port() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let port = NEXT.fetch_add(1, Ordering::Relaxed);
+    // Process ids have 22 bits.
+    SocketAddr::from(([127, 0x40 | (high & 0x3f), middle, low], port))
 }
 
 impl Daemon {

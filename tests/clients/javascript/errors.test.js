@@ -68,7 +68,7 @@ test('errors that no operation models have names', async () => {
   assert.equal(name, 'UnrecognizedClientException')
 })
 
-// The daemon of this test takes two of these in a second.
+// The daemon of this test takes one of these in two seconds.
 test('what is throttled is tried again', async () => {
   const ask = (maxAttempts) => {
     const asking = new kms.KMSClient({ maxAttempts })

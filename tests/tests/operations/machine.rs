@@ -12,6 +12,7 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::config::{BehaviorVersion, Config, Credentials, Region};
 use aws_sdk_kms::primitives::Blob;
 use hsm_tests::environment;
+use hsm_tests::patience::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -21,9 +22,6 @@ const PAGE: &str = include_str!("../../../docs/operations.md");
 const PATHS: [&str; 3] = ["/var/lib/strongroom", "/backup", "/etc/strongroom"];
 /// Any text, on the page.
 const ANY: char = '…';
-/// How long something may take that happens by itself.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// A line that is typed, and what is seen.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
@@ -343,7 +341,7 @@ start|enable)
     : > "$ROOT/log"
     setsid "$KMSD" --config "$ROOT/etc/strongroom/kmsd.toml" > "$ROOT/log" 2>&1 < /dev/null &
     echo $! > "$ROOT/pid"
-    for _ in $(seq 1200); do
+    for _ in $(seq 12000); do
         sed -n 's/^listening on //p' "$ROOT/log" > "$ROOT/url"
         [ -s "$ROOT/url" ] && exit 0
         alive || break

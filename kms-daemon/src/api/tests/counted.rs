@@ -19,7 +19,7 @@ fn of(states: &[(KeyState, u64)]) -> Counted {
 
 /// Waits until the counts are these.
 async fn until(rig: &Rig, states: &[(KeyState, u64)]) {
-    let by = Instant::now() + Duration::from_secs(30);
+    let by = Instant::now() + Duration::from_secs(600);
     loop {
         let counted = rig.service.catalog().counted();
         if counted == Some(of(states)) {

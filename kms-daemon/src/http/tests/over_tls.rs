@@ -66,7 +66,7 @@ async fn the_wrong_protocol_is_answered_and_ends() {
         let mut other = rig.connect().await;
         other.write_all(begin).await.unwrap();
         let mut answer = Vec::new();
-        let ended = tokio::time::timeout(Duration::from_secs(10), other.read_to_end(&mut answer));
+        let ended = tokio::time::timeout(PATIENCE, other.read_to_end(&mut answer));
         let _ = ended.await.expect("the connection ends");
         assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     }

@@ -204,6 +204,8 @@ async fn nobody_manages_what_nothing_allows() {
         ("PolicySourceArn", "arn:aws:iam::000000000000:user/ana"),
         ("PolicyInputList.member.1", &text),
         ("ActionNames.member.1", "kms:Sign"),
+        ("Name", "main"),
+        ("S3BucketName", "logs"),
     ];
     let mut asked = 0;
     for operation in crate::iam::Operation::ALL {

@@ -157,7 +157,7 @@ impl Rig {
 
     /// Waits until an access key counts no more.
     pub(super) async fn gone(&self, id: &str, token: Option<&str>) {
-        for _ in 0..100 {
+        for _ in 0..60_000 {
             if self.lookup(id, token).await.unwrap().is_none() {
                 return;
             }
