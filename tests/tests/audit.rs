@@ -9,8 +9,18 @@ use hsm_tests::http::{Request, call};
 use hsm_tests::{ctl, seed};
 use serde_json::{Value, json};
 
-/// A daemon that served some requests of each kind and was stopped.
+/// A daemon that served some requests of each kind and was stopped. All of its log is of one day, so it is
+/// one file: a daemon that lived past midnight gives way to another.
 fn used_daemon() -> Daemon {
+    loop {
+        let daemon = daemon_of_now();
+        if files(&log_of(&daemon)).len() == 1 {
+            return daemon;
+        }
+    }
+}
+
+fn daemon_of_now() -> Daemon {
     let mut daemon = Daemon::start(&["soft"]);
     let made = call(&daemon, "CreateKey", &json!({ "Description": "audited" })).json();
     let key = made["KeyMetadata"]["KeyId"].as_str().expect("an id").to_owned();
@@ -36,15 +46,17 @@ fn log_of(daemon: &Daemon) -> PathBuf {
     daemon.data().join("audit")
 }
 
-/// The log's only file, and its lines.
-fn lines(log: &Path) -> (PathBuf, Vec<String>) {
-    let mut files: Vec<PathBuf> = fs::read_dir(log)
+fn files(log: &Path) -> Vec<PathBuf> {
+    fs::read_dir(log)
         .expect("the log")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
-        .collect();
-    assert_eq!(files.len(), 1, "unless the day changed just now");
-    let file = files.remove(0);
+        .collect()
+}
+
+/// The log's only file, and its lines.
+fn lines(log: &Path) -> (PathBuf, Vec<String>) {
+    let file = files(log).remove(0);
     let text = fs::read_to_string(&file).expect("the file");
     (file, text.lines().map(str::to_owned).collect())
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::{
     args::{Args, Run},
-    audit, codegen, constant_time,
-    failure::{Failure, Result},
+    audit, codegen, command, constant_time,
+    failure::{Doing, Failure, Result},
     firmware, fuzz, lengths, lint, panics, size, term, test,
 };
 
@@ -24,9 +24,37 @@ const STEPS: [(&str, Run); 11] = [
     ("test", test::main),
 ];
 
+/// Bytes that a run takes from nothing, of builds and of what tests write, with some to spare.
+const ROOM: u64 = 10_000_000_000;
+
+/// Bytes without which no run can end, whatever is built already: the last tests fill a disk's worth of
+/// flash images, packages and logs.
+const LEAST: u64 = 2_000_000_000;
+
+/// A disk that runs full fails thirty tests and tells of none of them why: it is asked for at first.
+fn room() -> Result<()> {
+    let target = command::target_dir();
+    let built = target.join("debug").exists();
+    let disk = rustix::fs::statvfs(command::root())
+        .map_err(std::io::Error::from)
+        .doing("read how full the disk is")?;
+    let free = disk.f_bavail * disk.f_frsize;
+    let needed = if built { LEAST } else { ROOM };
+    if free < needed {
+        let text = format!(
+            "the disk has {:.1} GB free, and a run needs {:.0} GB",
+            free as f64 / 1e9,
+            needed as f64 / 1e9
+        );
+        return Err(Failure::new(text).help("remove other checkouts' target directories"));
+    }
+    Ok(())
+}
+
 /// The subcommand.
 pub(crate) fn main(args: Args) -> Result<()> {
     args.finish()?;
+    room()?;
     let start = Instant::now();
     let mut times: Vec<(&str, Duration)> = Vec::new();
     for (line, run) in STEPS {
