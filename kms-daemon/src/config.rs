@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
@@ -16,11 +17,14 @@ use crate::key::identifier::is_region;
 use crate::link::PeerAddress;
 use crate::log;
 use crate::quota::Quotas;
+use crate::rewrap::DEFAULT_RATE;
 use crate::space::DiskPolicy;
 use crate::trail::{Place, Schedule};
 
 /// Most key pairs of one spec that can be kept in stock.
 const MAX_STOCK: usize = 64;
+/// Most key tokens of a Region that may be wrapped anew in a second.
+const MAX_REWRAP_RATE: u32 = 10_000;
 
 mod durability;
 mod listen;
@@ -131,6 +135,8 @@ pub struct Config {
     pub cors: Cors,
     /// RSA key pairs that devices find before they are asked for.
     pub rsa_stock: StockTargets,
+    /// Key tokens of a Region that are wrapped anew in a second.
+    pub rewrap_rate: NonZeroU32,
     /// Roots of attestation documents: `aws-nitro`, or certificates in PEM.
     pub attestation_roots: Vec<String>,
     /// Clock difference allowed to clients, in minutes, 1 to 15.
@@ -232,6 +238,7 @@ impl Settings {
                 .rsa_stock
                 .as_deref()
                 .map_or_else(|| Ok(StockTargets::default()), stock)?,
+            rewrap_rate: rewrap_rate(self.rewrap_rate)?,
             attestation_roots: self.attestation_root.unwrap_or_default(),
             clock_window: self.clock_window.unwrap_or(5),
             log: self.log.unwrap_or_else(|| "info".to_owned()),
@@ -283,6 +290,13 @@ fn peers(texts: &[String]) -> Result<Vec<PeerAddress>, ConfigError> {
         PeerAddress::parse(text).ok_or_else(wrong)
     };
     texts.iter().map(read).collect()
+}
+
+/// Reads how many tokens are wrapped anew in a second.
+fn rewrap_rate(rate: Option<u32>) -> Result<NonZeroU32, ConfigError> {
+    let Some(rate) = rate else { return Ok(DEFAULT_RATE) };
+    let rate = NonZeroU32::new(rate).filter(|rate| rate.get() <= MAX_REWRAP_RATE);
+    rate.ok_or_else(|| value("rewrap-rate is 1 to 10000 key tokens a second"))
 }
 
 /// Reads numbers of key pairs.
@@ -417,7 +431,7 @@ mod tests {
         assert!(!config.needs_tls(&config.listen));
         assert_eq!((config.cors, config.log.as_str()), (Cors::default(), "info"));
         assert_eq!((config.audit, config.disk), (Policy::default(), DiskPolicy::default()));
-        assert_eq!(config.refusal_rate, 50);
+        assert_eq!((config.refusal_rate, config.rewrap_rate.get()), (50, 20));
         assert_eq!((config.admin_listen, config.connections_per_address), (None, None));
     }
 
@@ -480,6 +494,8 @@ mod tests {
             (["--audit-keep", "0"], "forever"),
             (["--disk-reserve", "2G"], "disk-reserve"),
             (["--refusal-rate", "0"], "refusal-rate"),
+            (["--rewrap-rate", "0"], "1 to 10000"),
+            (["--rewrap-rate", "10001"], "1 to 10000"),
             (["--connections-per-address", "0"], "at least 1"),
         ] {
             let error = load(&arguments).unwrap_err().to_string();

@@ -33,10 +33,11 @@ use crate::link::{self, Link, LinkSetupError, Peers};
 use crate::metrics::Metrics;
 use crate::quota::Quotas;
 use crate::regions::{Opener, Regions, Ruler};
+use crate::rewrap;
 use crate::sigv4::Verifier;
 use crate::space::Space;
 use crate::status::DaemonStatus;
-use crate::store::{RedbStore, Store};
+use crate::store::{Barrier, RedbStore, Store};
 use crate::tls::{self, TlsError};
 use crate::trail::{self, Trails};
 
@@ -349,7 +350,7 @@ struct Started {
     iam: Arc<Iam>,
     service: Service,
     /// What the service does by itself.
-    jobs: [JoinHandle<()>; 6],
+    jobs: [JoinHandle<()>; 7],
     fleet: Arc<Fleet>,
     store: Arc<dyn Store>,
     snapshots: Arc<Snapshots>,
@@ -367,7 +368,8 @@ async fn start(
     let bound = domains.regions()?;
     let snapshots = Snapshots::new(data.path(), Arc::clone(&store), Arc::clone(&audit));
     let snapshots = Arc::new(snapshots);
-    let store: Arc<dyn Store> = store;
+    let tokens = Barrier::new(store);
+    let store: Arc<dyn Store> = Arc::clone(&tokens) as Arc<dyn Store>;
     let devices = DevicesConfig {
         data: data.path().to_owned(),
         region: config.region.clone(),
@@ -390,6 +392,7 @@ async fn start(
     let ruler = Ruler {
         operator: keys.operator,
         ledger: Box::new(move |region| Arc::new(Ballots::of_data(&path, region))),
+        tokens,
     };
     let regions = Regions::new(running, ruler).with_peers(peers);
     let regions = Arc::new(match config.any_region {
@@ -427,7 +430,8 @@ async fn start(
     let (when, log) = (|| Arc::clone(&clock), || Arc::clone(&audit));
     let jobs = [
         tokio::spawn(deletion::run(catalog(), when(), log())),
-        tokio::spawn(rotation::run(catalog(), regions, when(), log())),
+        tokio::spawn(rotation::run(catalog(), Arc::clone(&regions), when(), log())),
+        tokio::spawn(rewrap::run(Arc::clone(&store), regions, config.rewrap_rate, log())),
         tokio::spawn(import::run(catalog(), when(), log())),
         tokio::spawn(last_usage::run(Arc::clone(service.usage()))),
         tokio::spawn(uses::run(Arc::clone(&iam))),

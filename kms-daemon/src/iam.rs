@@ -52,7 +52,7 @@ use self::uses::Uses;
 use self::vault::{Trace, Vault};
 
 pub(crate) use self::layout::system_key as system_key_entry;
-pub(crate) use self::vault::{from_base64, own_key, system_key_token, to_base64};
+pub(crate) use self::vault::{from_base64, own_key, system_key_token, system_key_with, to_base64};
 
 /// What the identities are opened with.
 pub struct Setup {

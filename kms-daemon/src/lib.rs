@@ -36,6 +36,7 @@ pub mod policy;
 pub mod principal;
 pub mod quota;
 pub mod regions;
+pub mod rewrap;
 pub mod sigv4;
 pub mod space;
 pub mod status;

@@ -23,6 +23,7 @@ use crate::backup::LastBackup;
 use crate::http::Readiness;
 use crate::key::Counted;
 use crate::link::PeerReport;
+use crate::rewrap::RewrapReport;
 use crate::tls::Served;
 use crate::trail::TrailReport;
 
@@ -174,6 +175,9 @@ pub struct Metrics {
     last_backup: Gauge<f64, AtomicU64>,
     trail_up: Family<TrailLabel, Gauge>,
     trail_lag: Family<TrailLabel, Gauge>,
+    rewrap_remaining: Family<RegionLabel, Gauge>,
+    rewrap_done: Family<RegionLabel, Gauge>,
+    rewrap_lost: Family<RegionLabel, Gauge>,
     process: Process,
     disk_free: Gauge,
     disk_until_reserve: Gauge,
@@ -221,6 +225,9 @@ impl Metrics {
             last_backup: Gauge::default(),
             trail_up: Family::default(),
             trail_lag: Family::default(),
+            rewrap_remaining: Family::default(),
+            rewrap_done: Family::default(),
+            rewrap_lost: Family::default(),
             process: Process::default(),
             disk_free: Gauge::default(),
             disk_until_reserve: Gauge::default(),
@@ -316,6 +323,21 @@ impl Metrics {
             "Time since that up to which a trail is delivered; less than 10 minutes when all is well",
             Unit::Seconds,
             self.trail_lag.clone(),
+        );
+        registry.register(
+            "rewrap_remaining_tokens",
+            "Key tokens that are under former keys of their domain and are to be wrapped anew",
+            self.rewrap_remaining.clone(),
+        );
+        registry.register(
+            "rewrapped_tokens",
+            "Key tokens that were wrapped anew since the start",
+            self.rewrap_done.clone(),
+        );
+        registry.register(
+            "lost_tokens",
+            "Key tokens under keys that their domain does not have any more: they open no more",
+            self.rewrap_lost.clone(),
         );
         registry.register(
             "audit_writable",
@@ -466,6 +488,17 @@ impl Metrics {
             self.trail_up.get_or_create(&label).set(i64::from(report.delivered));
             let lag = i64::try_from(report.lag_seconds).unwrap_or(i64::MAX);
             self.trail_lag.get_or_create(&label).set(lag);
+        }
+    }
+
+    /// Sets how far key tokens are under the newest keys of their domains.
+    pub fn rewraps(&self, reports: &[RewrapReport]) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        for report in reports {
+            let label = RegionLabel { region: report.region.clone() };
+            self.rewrap_remaining.get_or_create(&label).set(number(report.remaining));
+            self.rewrap_done.get_or_create(&label).set(number(report.rewrapped));
+            self.rewrap_lost.get_or_create(&label).set(number(report.lost));
         }
     }
 

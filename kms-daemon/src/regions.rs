@@ -5,20 +5,26 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use host_driver::ceremony::Ledger;
 use host_driver::{OperatorKey, Pool};
 use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::domain::DomainState;
+use tokio::sync::watch;
 
 use crate::engine::{DomainFound, Engine};
 use crate::error::KmsError;
 use crate::key::identifier::is_region;
 use crate::link::Peers;
+use crate::rewrap::RewrapReport;
+use crate::store::Barrier;
 
+mod removal;
 mod replication;
 
+pub use self::removal::removed_keys;
 pub use self::replication::Shared;
 
 /// What starts the devices of a Region when it is first used.
@@ -32,6 +38,8 @@ pub struct Ruler {
     pub operator: OperatorKey,
     /// Where the changes of a Region's domain are kept.
     pub ledger: Box<dyn Fn(&str) -> Arc<dyn Ledger + Send + Sync> + Send + Sync>,
+    /// Where the key tokens are: no domain key is removed that one is under.
+    pub tokens: Arc<Barrier>,
 }
 
 /// The Regions of a daemon.
@@ -45,6 +53,12 @@ pub struct Regions {
     ruler: Ruler,
     /// The daemons of other Regions.
     peers: Peers,
+    /// Counts changes of domains that were made here.
+    changes: watch::Sender<u64>,
+    /// Counts changes of the store's own key tokens: what was read before may be of no use.
+    rewrapped: AtomicU64,
+    /// How far tokens are under their domains' newest keys.
+    rewraps: Mutex<BTreeMap<String, RewrapReport>>,
 }
 
 /// A Region with its devices.
@@ -65,6 +79,9 @@ impl Regions {
             opening: tokio::sync::Mutex::default(),
             ruler,
             peers: Peers::default(),
+            changes: watch::Sender::default(),
+            rewrapped: AtomicU64::default(),
+            rewraps: Mutex::default(),
         }
     }
 
@@ -174,8 +191,8 @@ impl Regions {
     /// Hands a ballot over to the devices of a Region that runs; the state of its domain then.
     ///
     /// # Errors
-    /// `Exception::Validation` if it cannot be made, or too few have signed it;
-    /// `Exception::DependencyTimeout` if no device answers now.
+    /// `Exception::Validation` if it cannot be made, too few have signed it, or it removes a domain key
+    /// that a token in the store is under; `Exception::DependencyTimeout` if no device answers now.
     pub async fn change_domain(
         &self,
         region: &str,
@@ -185,10 +202,46 @@ impl Regions {
         let found =
             found.ok_or_else(|| KmsError::internal(format!("no devices serve {region}")))?;
         let _alone = found.changing.lock().await;
-        let state = found.engine.change_domain(ballot, (self.ruler.ledger)(region)).await?;
+        let removal = self.prepare_removal(region, &found.engine, &ballot).await?;
+        let changed = found.engine.change_domain(ballot, (self.ruler.ledger)(region)).await;
+        if let Some(removal) = removal {
+            self.finish_removal(removal, &found.engine, changed.is_ok()).await;
+        }
+        let state = changed?;
+        self.changes.send_modify(|count| *count += 1);
         let (domain, version) = (state.domain, state.version);
         tracing::warn!(region, %domain, version, "the operators have changed the domain");
         Ok(state)
+    }
+
+    /// Tells of changes of domains that are made here.
+    #[must_use]
+    pub fn domain_changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Notes that a token of the service's own was wrapped anew.
+    pub(crate) fn note_rewrapped(&self) {
+        self.rewrapped.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often that has happened. What was read of the store's own tokens while it was another number
+    /// has to be read again.
+    pub(crate) fn rewrapped(&self) -> u64 {
+        self.rewrapped.load(Ordering::Acquire)
+    }
+
+    /// Notes how far the tokens of a Region are.
+    pub(crate) fn note_rewrap(&self, report: RewrapReport) {
+        let mut reports = self.rewraps.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.insert(report.region.clone(), report);
+    }
+
+    /// How far the tokens of each Region are under its domain's newest key, as it was last counted.
+    #[must_use]
+    pub fn rewraps(&self) -> Vec<RewrapReport> {
+        let reports = self.rewraps.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.values().cloned().collect()
     }
 
     /// What other domains know the domain of a Region by.

@@ -25,6 +25,7 @@ use crate::loss::{Loss, losses};
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::regions::Regions;
+use crate::rewrap::RewrapReport;
 use crate::space::Level;
 use crate::store::Store;
 use crate::trail::{TrailReport, Trails};
@@ -102,6 +103,9 @@ pub struct Status {
     /// Regions whose domain is a development domain: whoever reads the data directory owns their keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub development_domains: Vec<String>,
+    /// How far key tokens are under the newest keys of their domains, where a domain key was rotated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rewraps: Vec<RewrapReport>,
     /// What would be lost for ever with a device, or with all that are on one disk.
     #[serde(default)]
     pub losses: Vec<Loss>,
@@ -300,6 +304,7 @@ impl DaemonStatus {
             peers: self.regions.peers().reports(),
             last_backup: last_backup.map(|last| BackupTold { created: last.created }),
             trails: self.trail_reports(),
+            rewraps: self.rewraps(),
             losses,
         }
     }
@@ -308,6 +313,13 @@ impl DaemonStatus {
 impl DaemonStatus {
     fn trail_reports(&self) -> Vec<TrailReport> {
         self.trails.as_ref().map(|trails| trails.reports()).unwrap_or_default()
+    }
+
+    /// Those of Regions whose domain has another key than its first.
+    fn rewraps(&self) -> Vec<RewrapReport> {
+        let mut reports = self.regions.rewraps();
+        reports.retain(|report| report.active_key > 1);
+        reports
     }
 
     fn problems(&self, devices: &[DeviceReport]) -> Vec<String> {
@@ -326,7 +338,8 @@ impl DaemonStatus {
                  get-trail-status --name {arn}` and the daemon's log say why"
             )
         });
-        out.chain(left).chain(trails).collect()
+        let rewraps = self.rewraps().into_iter().filter_map(|report| report.problem());
+        out.chain(left).chain(trails).chain(rewraps).collect()
     }
 }
 
@@ -352,6 +365,7 @@ impl Readiness for DaemonStatus {
         }
         metrics.last_backup(self.known_backup().as_ref());
         metrics.trails(&self.trail_reports());
+        metrics.rewraps(&self.regions.rewraps());
         self.now().ready
     }
 }

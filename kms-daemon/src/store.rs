@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+mod barrier;
 mod follow;
 mod history;
 mod memory;
@@ -27,6 +28,7 @@ mod conformance;
 #[cfg(test)]
 pub(crate) mod counting;
 
+pub use self::barrier::Barrier;
 pub use self::follow::{Follower, current_revision, follow};
 pub use self::memory::MemoryStore;
 pub use self::redb::{Facts, RedbStore, StoreSnapshot};
@@ -258,6 +260,9 @@ pub enum StoreError {
         /// Format this release reads and writes.
         supported: u64,
     },
+    /// It would store a key token under a domain key that is being removed.
+    #[error("the key is under a domain key that is being removed; try again, under the new one")]
+    Barred,
     /// The store was shut down.
     #[error("the store is closed")]
     Closed,

@@ -32,7 +32,9 @@ pub mod record;
 mod target;
 
 pub(crate) use self::change::Settings;
-pub(crate) use self::key::{entry as digest_key_entry, token as digest_key_token};
+pub(crate) use self::key::{
+    entry as digest_key_entry, token as digest_key_token, with_token as digest_key_with,
+};
 pub(crate) use self::names::identify;
 pub use self::target::{Place, TargetError};
 

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use hsm_protocol::key_spec::{KEY_SPECS, KeySpec};
-use hsm_protocol::token::sealed::PairPurpose;
+use hsm_protocol::token::sealed::{PairPurpose, PreparedPair, Sealed};
 use zeroize::Zeroizing;
 
 use super::waiting::WaitingRoom;
@@ -137,6 +137,18 @@ impl Pool {
             shelf.put_back(pair);
             self.shared.waiting.wake_all();
         }
+    }
+
+    /// Throws away the pairs in stock that are sealed under another domain key than this one: once the domain
+    /// forgets that key, no device takes them, and what is made after a rotation should not have been
+    /// under the key before it. New ones are looked for.
+    pub fn keep_pairs_under(&self, domain_key: u32) {
+        for shelf in &self.shared.stock.shelves {
+            shelf.lock().pairs.retain(|pair| {
+                Sealed::<PreparedPair>::parse(pair).is_ok_and(|it| it.domain_key == domain_key)
+            });
+        }
+        self.shared.stock.wake();
     }
 
     /// How much there is of each slow spec, for keys, for data key pairs, and for imports.

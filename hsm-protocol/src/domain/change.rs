@@ -51,7 +51,7 @@ pub enum Change<'a> {
         /// The device.
         maker: DeviceId,
     },
-    /// Forgets a domain key. Tokens under it are lost.
+    /// Forgets a domain key. Tokens under it are lost, so it is not the key that was active until now.
     RemoveKey(u32),
     /// Approves another domain for the exchange of multi-Region keys; replaces its former key.
     AddPeer(DomainKeyInfo),
@@ -375,8 +375,10 @@ impl Outcome {
                 }
                 next.keys.push(key).map_err(|_| ErrorCode::TABLE_FULL)?;
             }
+            // What the key that is active now wraps has to be wrapped anew first: that takes a change
+            // of its own. Whether it was done since then is for the hosts to see, who have the tokens.
             Change::RemoveKey(id) => {
-                if *id == next.active_key() {
+                if [next.active_key(), before.active_key()].contains(id) {
                     return Err(ErrorCode::CHANGE_INVALID);
                 }
                 remove(&mut next.keys, |key| key.id == *id)?;

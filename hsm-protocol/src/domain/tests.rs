@@ -223,6 +223,12 @@ fn who_leaves_takes_no_key_that_is_used_on() {
     let active = [Change::RemoveKey(full.active_key())];
     assert_eq!(decide(&full, &active, &[1, 2]).unwrap_err(), ErrorCode::CHANGE_INVALID);
     assert!(decide(&full, &[Change::RemoveKey(1), rotate[0]], &[1, 2]).is_ok());
+    // Nothing can be under another key yet.
+    let at_once = [Change::RemoveKey(1), rotate[0], Change::RemoveKey(full.active_key())];
+    assert_eq!(decide(&full, &at_once, &[1, 2]).unwrap_err(), ErrorCode::CHANGE_INVALID);
+    let rotated = decide(&full, &at_once[..2], &[1, 2]).unwrap();
+    let later = [Change::RemoveKey(full.active_key())];
+    assert!(decide(&rotated, &later, &[1, 2]).is_ok());
 }
 
 #[test]

@@ -223,7 +223,16 @@ fn change_in_words(change: &Change<'_>, before: &DomainState) -> String {
             fingerprint(maker.as_bytes())
         ),
         Change::RemoveKey(id) => {
-            format!("Domain key {id} is erased: WHAT IS STILL WRAPPED BY IT IS LOST FOR EVER")
+            let hosts = before.hosts.iter().filter(|host| host.role == Role::CryptoUser).count();
+            let others = match hosts {
+                0 | 1 => "",
+                _ => ", of another host of the domain,",
+            };
+            format!(
+                "Domain key {id} is erased: WHAT IS STILL WRAPPED BY IT IS LOST FOR EVER. The device cannot know \
+                 what that is. kmsd refuses it while a token in its own store is; in another store{others} or in \
+                 a backup that was made before all was wrapped anew there may be some"
+            )
         }
         Change::AddPeer(peer) => format!(
             "The domain {} GETS MULTI-REGION KEYS of this one ({})",

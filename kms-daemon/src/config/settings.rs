@@ -72,6 +72,10 @@ pub(super) struct Settings {
     /// RSA key pairs to keep ready, of 2048, 3072 and 4096 bits [default: 2,1,1].
     #[arg(long, value_name = "N,N,N", env = "STRONGROOM_RSA_STOCK", value_delimiter = ',')]
     pub(super) rsa_stock: Option<Vec<usize>>,
+    /// Key tokens of a Region that are wrapped anew in a second, 1 to 10000, after a domain key was rotated
+    /// [default: 20].
+    #[arg(long, value_name = "RATE", env = "STRONGROOM_REWRAP_RATE")]
+    pub(super) rewrap_rate: Option<u32>,
     /// Let devices seal results to environments that these vouch for: aws-nitro, or a root
     /// certificate in PEM; repeatable [default: none].
     #[arg(long, value_name = "ROOT", env = "STRONGROOM_ATTESTATION_ROOT", value_delimiter = ',')]
@@ -174,6 +178,7 @@ impl Settings {
             tls_name: self.tls_name.or(file.tls_name),
             cors_origin: self.cors_origin.or(file.cors_origin),
             rsa_stock: self.rsa_stock.or(file.rsa_stock),
+            rewrap_rate: self.rewrap_rate.or(file.rewrap_rate),
             attestation_root: self.attestation_root.or(file.attestation_root),
             clock_window: self.clock_window.or(file.clock_window),
             log: self.log.or(file.log),

@@ -17,6 +17,7 @@ use crate::ceremony::{
 };
 use crate::devices::HostKeys;
 use crate::hex;
+use crate::rewrap::RewrapReport;
 
 mod found;
 mod harden;
@@ -170,11 +171,13 @@ struct DomainShown {
     hosts: Vec<String>,
     domain_keys: Vec<u32>,
     peer: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rewrap: Option<RewrapReport>,
     text: String,
 }
 
 fn show_domain(place: &Place, output: &mut Output<'_>) -> Result<Outcome, Failure> {
-    let Found { state, info, .. } = place.reach()?.found()?;
+    let Found { state, info, rewrap, .. } = place.reach()?.found()?;
     let shown = DomainShown {
         domain: state.domain.to_string(),
         name: state.name.to_string(),
@@ -186,10 +189,14 @@ fn show_domain(place: &Place, output: &mut Output<'_>) -> Result<Outcome, Failur
         hosts: state.hosts.iter().map(|it| it.key.host_id().to_string()).collect(),
         domain_keys: state.keys.iter().map(|key| key.id).collect(),
         peer: PeerText(info).to_string(),
+        rewrap,
         text: describe(&state),
     };
     output.print(&shown, |out, shown| {
         write!(out, "{}", shown.text)?;
+        for line in shown.rewrap.iter().flat_map(RewrapReport::in_words) {
+            writeln!(out, "  {line}")?;
+        }
         writeln!(out, "  Hash of this state: {}", shown.state)?;
         writeln!(out, "  For the operators of other domains (--add-peer):\n    {}", shown.peer)
     })?;

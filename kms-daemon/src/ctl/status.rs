@@ -15,6 +15,7 @@ use super::{Failure, Outcome, Output, losses};
 use crate::daemon::INSTANCE;
 use crate::devices::DeviceReport;
 use crate::link::PeerReport;
+use crate::rewrap::RewrapReport;
 use crate::status::{ANY_DIR, LAST_BACKUP, replace_in_texts};
 use crate::trail::TrailReport;
 
@@ -139,6 +140,8 @@ fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> i
     print_peers(out, &peers)?;
     let trails = report.get("trails").cloned().unwrap_or_default();
     print_trails(out, &serde_json::from_value::<Vec<TrailReport>>(trails).unwrap_or_default())?;
+    let rewraps = report.get("rewraps").cloned().unwrap_or_default();
+    print_rewraps(out, &serde_json::from_value::<Vec<RewrapReport>>(rewraps).unwrap_or_default())?;
     losses::print(out, report)
 }
 
@@ -201,6 +204,22 @@ fn print_trails(out: &mut dyn Write, trails: &[TrailReport]) -> io::Result<()> {
         [name.to_owned(), format!("{} s ago", trail.lag_seconds), state.to_owned()]
     };
     let rows: Vec<_> = std::iter::once(head).chain(trails.iter().map(row)).collect();
+    writeln!(out)?;
+    table::print(out, &rows, 0)
+}
+
+/// How far key tokens are under the newest keys of their domains.
+fn print_rewraps(out: &mut dyn Write, reports: &[RewrapReport]) -> io::Result<()> {
+    if reports.is_empty() {
+        return Ok(());
+    }
+    let head = ["REGION", "DOMAIN KEY", "TOKENS UNDER FORMER KEYS", "WRAPPED ANEW"].map(str::to_owned);
+    let row = |report: &RewrapReport| {
+        let RewrapReport { region, active_key, remaining, rewrapped, .. } = report;
+        let left = if *remaining == 0 { "none".to_owned() } else { remaining.to_string() };
+        [region.clone(), active_key.to_string(), left, rewrapped.to_string()]
+    };
+    let rows: Vec<_> = std::iter::once(head).chain(reports.iter().map(row)).collect();
     writeln!(out)?;
     table::print(out, &rows, 0)
 }

@@ -61,6 +61,46 @@ impl Engine {
         .await
     }
 
+    /// Has every device in service make the changes of the domain that it has missed, and take the domain
+    /// keys that it lacks; the state that all of them have then.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if no device answers now, or one of them does not follow.
+    pub async fn bring_up_to_date(
+        &self,
+        ledger: Arc<dyn Ledger + Send + Sync>,
+    ) -> Result<DomainState, KmsError> {
+        self.apart(move |pool| {
+            let devices = pool.devices();
+            let devices: Vec<&Device> = devices.iter().map(AsRef::as_ref).collect();
+            let mut latest = None;
+            for device in &devices {
+                ceremony::follow(device, &*ledger, &devices)?;
+                let state = device.domain_state()?;
+                if latest.as_ref().is_some_and(|other| *other != state) {
+                    let reason = "its devices do not agree on the state of the domain now";
+                    return Err(CallError::Unavailable { reason: reason.into() }.into());
+                }
+                latest = Some(state);
+            }
+            latest.ok_or_else(none)
+        })
+        .await
+    }
+
+    /// Forgets what devices have sealed under former domain keys and what is in memory only: prepared key
+    /// pairs, and recipients that were verified.
+    pub async fn forget_what_was_sealed(&self) {
+        match self.domain().await {
+            Ok(found) => {
+                self.pool.keep_pairs_under(found.state.active_key());
+                self.verified.forget();
+            }
+            // Without a device none of it is used; what does not open is asked for again.
+            Err(error) => tracing::debug!(%error, "the domain is not known now"),
+        }
+    }
+
     /// Sees to it that every device in service exchanges multi-Region keys with the domain `peer`. Where
     /// `operator` rules alone, it approves the domain if that is not done yet.
     ///

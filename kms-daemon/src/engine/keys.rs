@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use host_driver::Reply;
-use hsm_protocol::Bytes;
+use host_driver::{CallError, Reply};
 use hsm_protocol::command::{import, key};
 use hsm_protocol::key_spec::{KeySpec, KeySpecRow, KeyUsage, WrappingAlgorithm};
+use hsm_protocol::token::KeyToken;
 use hsm_protocol::token::sealed::PairPurpose;
+use hsm_protocol::{Bytes, Command};
 use zeroize::Zeroizing;
 
 use super::{Busy, Devices, current, refusal, response};
@@ -98,6 +99,26 @@ impl Devices<'_> {
         let made = response(&reply)?;
         let (id, token) = (made.material, made.token.to_vec());
         Ok(KeyMaterial { id, token, rotated: None, imported: None })
+    }
+
+    /// Wraps a key token anew, under the newest key of the domain. The key is not used by that, whatever
+    /// its policy or the rule that guards it says; the device sees to it that nothing but the wrapping
+    /// changes.
+    ///
+    /// # Errors
+    /// [`CallError`]; [`CallError::Refused`] if no device can open the token.
+    pub async fn rewrap(&mut self, token: &[u8]) -> Result<Vec<u8>, CallError> {
+        let refused = |code| CallError::Refused { opcode: key::RewrapKey::OPCODE, code, receipt: None };
+        let former = KeyToken::parse(token).map_err(refused)?.attributes;
+        let key = key::KeyRef { id: former.key, token: Bytes(token) };
+        let reply = self.attempt(&key::RewrapKey { key }, None).await?;
+        let made = reply.response()?;
+        let bad = || CallError::BadAnswer(key::RewrapKey::OPCODE);
+        let new = KeyToken::parse(&made.token).map_err(|_| bad())?.attributes;
+        let is_same = (new.domain, new.key, new.material, new.spec, new.usage, new.origin)
+            == (former.domain, former.key, former.material, former.spec, former.usage, former.origin)
+            && new.approval == former.approval;
+        if is_same { Ok(made.token.to_vec()) } else { Err(bad()) }
     }
 
     async fn material(

@@ -51,6 +51,11 @@ impl Verified {
         kept.get(document).filter(|kept| now_ms + MARGIN_MS < kept.expires_ms).cloned()
     }
 
+    /// Every one of them is verified again.
+    pub(super) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn keep(&self, document: [u8; 32], recipient: &Arc<Recipient>, now_ms: u64) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= MAX_KEPT {

@@ -64,7 +64,8 @@ pub(super) struct Vault {
     regions: Arc<Regions>,
     /// Whose devices seal.
     region: String,
-    keys: Mutex<HashMap<String, Arc<Authorized<KeyRecord>>>>,
+    /// With the count of re-wrapped tokens before each was read: an older one may be worth nothing.
+    keys: Mutex<HashMap<String, (u64, Arc<Authorized<KeyRecord>>)>>,
     /// By the SHA-256 of purpose and blob.
     opened: Mutex<HashMap<[u8; 32], Opened>>,
 }
@@ -154,7 +155,8 @@ impl Vault {
         &self,
         region: &str,
     ) -> Result<Option<Arc<Authorized<KeyRecord>>>, KmsError> {
-        if let Some(key) = lock(&self.keys).get(region) {
+        let rewrapped = self.regions.rewrapped();
+        if let Some((_, key)) = lock(&self.keys).get(region).filter(|(at, _)| *at == rewrapped) {
             return Ok(Some(Arc::clone(key)));
         }
         let at = layout::system_key(region);
@@ -166,7 +168,7 @@ impl Vault {
             KmsError::internal(CatalogError::Record { key, error })
         })?;
         let key = key.authorized(region)?;
-        lock(&self.keys).insert(region.to_owned(), Arc::clone(&key));
+        lock(&self.keys).insert(region.to_owned(), (rewrapped, Arc::clone(&key)));
         Ok(Some(key))
     }
 
@@ -264,6 +266,14 @@ pub(crate) fn own_key(
 /// [`RecordError`] if that is not one of this release.
 pub(crate) fn system_key_token(stored: &[u8]) -> Result<Vec<u8>, RecordError> {
     Ok(SystemKey::decode(stored)?.token)
+}
+
+/// The stored form of a system key with another token of the same key.
+///
+/// # Errors
+/// [`RecordError`] if it is not one of this release.
+pub(crate) fn system_key_with(stored: &[u8], token: Vec<u8>) -> Result<Vec<u8>, RecordError> {
+    SystemKey { token, ..SystemKey::decode(stored)? }.encode()
 }
 
 /// The canonical encryption context of a purpose.

@@ -1,17 +1,234 @@
-//! What the key tokens of a store say by themselves: which domain's devices can open them.
+//! The key tokens of a store: where they are, and what they say by themselves: which domain's devices can
+//! open them, under which of its keys.
+//!
+//! Key tokens are all that a store has under a domain key. What else devices seal under one never gets here:
+//! prepared key pairs stay in memory, import tokens go to clients for a day at most, verified recipients are
+//! in memory for minutes. Ciphertext blobs, and with them the secrets of access keys and session tokens, are
+//! under key material.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hsm_protocol::DomainId;
 use hsm_protocol::token::KeyToken;
 
 use super::identifier::parse_key_arn;
 use super::{CatalogError, KeyRecord, layout};
-use crate::store::{Range, RedbStore};
+use crate::store::{Entry, Page, Range, RedbStore, Store, StoreError};
 use crate::{iam, trail};
 
 /// Records that are read at a time.
 const PAGE: usize = 1000;
+
+/// Starts of the names of all entries that have key tokens in them.
+pub const PREFIXES: [&str; 3] = [layout::KEYS, SYSTEM_KEYS, DIGEST_KEYS];
+const SYSTEM_KEYS: &str = "system-keys/";
+const DIGEST_KEYS: &str = "trail-keys/";
+
+/// An entry of the store that has key tokens in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The Region whose devices open them.
+    pub region: String,
+    /// What it is, for people: a key's ARN, or the entry's name.
+    pub name: String,
+    /// The tokens: of all material that is there, oldest first, what waits for its rotation last.
+    pub tokens: Vec<Vec<u8>>,
+}
+
+/// The tokens in an entry; `None` if there can be none in one of this name.
+///
+/// # Errors
+/// [`CatalogError::Record`] if it cannot be read.
+pub fn holder(key: &[u8], value: &[u8]) -> Result<Option<Holder>, CatalogError> {
+    let wrong = |error| unreadable(key, error);
+    let name = String::from_utf8_lossy(key).into_owned();
+    if let Some((scope, id)) = layout::parse_key(key) {
+        let record = KeyRecord::decode(value).map_err(wrong)?;
+        let materials = record.materials.into_iter().chain(record.pending);
+        let tokens = materials.filter(|material| material.is_present());
+        let tokens = tokens.map(|material| material.token).collect();
+        return Ok(Some(Holder { region: scope.region.to_string(), name: scope.key_arn(id), tokens }));
+    }
+    let own: [(&str, Token); 2] =
+        [(SYSTEM_KEYS, iam::system_key_token), (DIGEST_KEYS, trail::digest_key_token)];
+    for (prefix, token) in own {
+        if let Some(region) = name.strip_prefix(prefix) {
+            let (region, tokens) = (region.to_owned(), vec![token(value).map_err(wrong)?]);
+            return Ok(Some(Holder { region, name, tokens }));
+        }
+    }
+    Ok(None)
+}
+
+/// An entry with other tokens, each in the place of the former one of the same material.
+///
+/// # Errors
+/// [`CatalogError::Record`] if it cannot be read.
+pub fn replaced(
+    key: &[u8],
+    value: &[u8],
+    tokens: &BTreeMap<Vec<u8>, Vec<u8>>,
+) -> Result<Arc<[u8]>, CatalogError> {
+    let wrong = |error| unreadable(key, error);
+    if layout::parse_key(key).is_some() {
+        let mut record = KeyRecord::decode(value).map_err(wrong)?;
+        for material in record.materials.iter_mut().chain(&mut record.pending) {
+            if let Some(new) = tokens.get(&material.token) {
+                material.token.clone_from(new);
+            }
+        }
+        return Ok(record.encode().map_err(wrong)?.into());
+    }
+    let with: fn(&[u8], Vec<u8>) -> Result<Vec<u8>, super::record::RecordError> =
+        match key.starts_with(SYSTEM_KEYS.as_bytes()) {
+            true => iam::system_key_with,
+            false => trail::digest_key_with,
+        };
+    match tokens.values().next() {
+        Some(new) => Ok(with(value, new.clone()).map_err(wrong)?.into()),
+        None => Ok(value.into()),
+    }
+}
+
+/// How many key tokens of a Region are under which key of which domain.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tally(BTreeMap<(DomainId, u32), u64>);
+
+impl Tally {
+    /// Those under a key of a domain.
+    #[must_use]
+    pub fn under(&self, domain: DomainId, key: u32) -> u64 {
+        self.0.get(&(domain, key)).copied().unwrap_or_default()
+    }
+
+    /// The keys of a domain that there are tokens under, with how many.
+    #[must_use]
+    pub fn of(&self, domain: DomainId) -> BTreeMap<u32, u64> {
+        let of_domain = self.0.iter().filter(|((of, _), _)| *of == domain);
+        of_domain.map(|((_, key), count)| (*key, *count)).collect()
+    }
+
+    fn add(&mut self, region: &str, entries: &[Entry]) -> Result<(), CatalogError> {
+        for entry in entries.iter().filter(|entry| is_of(&entry.key, region)) {
+            let Some(holder) = holder(&entry.key, &entry.value)? else { continue };
+            for token in holder.tokens.iter().filter_map(|token| place(token)) {
+                *self.0.entry(token).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The domain and the number of the domain key that a token says it is under.
+#[must_use]
+pub fn place(token: &[u8]) -> Option<(DomainId, u32)> {
+    let attributes = KeyToken::parse(token).ok()?.attributes;
+    Some((attributes.domain, attributes.domain_key))
+}
+
+/// Counts the tokens of a Region.
+///
+/// # Errors
+/// [`CatalogError`] if the store cannot be read.
+pub async fn tally(store: &dyn Store, region: &str) -> Result<Tally, CatalogError> {
+    let mut tally = Tally::default();
+    for prefix in PREFIXES {
+        let mut pages = Pages::of(prefix);
+        while let Some(range) = pages.next() {
+            let page = store.range(range).await?.value;
+            tally.add(region, &page.entries)?;
+            pages.took(&page);
+            // A page takes some milliseconds to read: others have their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(tally)
+}
+
+/// The same, where no daemon runs. Blocks.
+///
+/// # Errors
+/// [`CatalogError`] if the store cannot be read.
+pub fn tally_blocking(store: &RedbStore, region: &str) -> Result<Tally, CatalogError> {
+    let mut tally = Tally::default();
+    for prefix in PREFIXES {
+        let mut pages = Pages::of(prefix);
+        while let Some(range) = pages.next() {
+            let page = store.range_blocking(&range)?;
+            tally.add(region, &page.entries)?;
+            pages.took(&page);
+        }
+    }
+    Ok(tally)
+}
+
+/// The names of a Region's entries that have tokens in them, a page at a time.
+pub struct Walk<'s> {
+    store: &'s dyn Store,
+    region: &'s str,
+    pages: Vec<Pages>,
+}
+
+impl<'s> Walk<'s> {
+    /// From the first entry on.
+    #[must_use]
+    pub fn new(store: &'s dyn Store, region: &'s str) -> Self {
+        Self { store, region, pages: PREFIXES.iter().rev().map(|prefix| Pages::of(prefix)).collect() }
+    }
+
+    /// The next page, as it is now; `None` at the end.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, StoreError> {
+        while let Some(pages) = self.pages.last_mut() {
+            let Some(range) = pages.next() else {
+                self.pages.pop();
+                continue;
+            };
+            let mut page = self.store.range(range).await?.value;
+            pages.took(&page);
+            page.entries.retain(|entry| is_of(&entry.key, self.region));
+            return Ok(Some(page.entries));
+        }
+        Ok(None)
+    }
+}
+
+/// Where a walk over the entries of a prefix is.
+struct Pages {
+    prefix: &'static str,
+    /// The last entry that was read; `None` in the end.
+    after: Option<Option<Vec<u8>>>,
+}
+
+impl Pages {
+    fn of(prefix: &'static str) -> Self {
+        Self { prefix, after: Some(None) }
+    }
+
+    fn next(&self) -> Option<Range> {
+        let after = self.after.clone()?;
+        Some(Range { prefix: self.prefix.into(), after, limit: PAGE })
+    }
+
+    fn took(&mut self, page: &Page) {
+        let last = page.entries.last().filter(|_| page.more);
+        self.after = last.map(|entry| Some(entry.key.clone()));
+    }
+}
+
+/// Whether an entry is of a Region, by its name.
+fn is_of(key: &[u8], region: &str) -> bool {
+    let name = || std::str::from_utf8(key).ok();
+    match layout::parse_key(key) {
+        Some((scope, _)) => *scope.region == *region,
+        None => name().and_then(|name| name.split_once('/')).is_some_and(|(_, of)| of == region),
+    }
+}
+
+type Token = fn(&[u8]) -> Result<Vec<u8>, super::record::RecordError>;
 
 /// How much is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +249,6 @@ pub fn domains(
     look: Look,
 ) -> Result<BTreeMap<DomainId, usize>, CatalogError> {
     let mut found = BTreeMap::new();
-    type Token = fn(&[u8]) -> Result<Vec<u8>, super::record::RecordError>;
     let own: [(Vec<u8>, Token); 2] = [
         (iam::system_key_entry(region), iam::system_key_token),
         (trail::digest_key_entry(region), trail::digest_key_token),

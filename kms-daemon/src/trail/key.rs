@@ -93,12 +93,21 @@ pub(crate) fn token(stored: &[u8]) -> Result<Vec<u8>, RecordError> {
     Ok(DigestKey::decode(stored)?.token)
 }
 
+/// The stored form of a digest key with another token of the same key.
+///
+/// # Errors
+/// [`RecordError`] if it is not one of this release.
+pub(crate) fn with_token(stored: &[u8], token: Vec<u8>) -> Result<Vec<u8>, RecordError> {
+    DigestKey { token, ..DigestKey::decode(stored)? }.encode()
+}
+
 /// The digest keys of an installation.
 pub(super) struct DigestKeys {
     store: Arc<dyn Store>,
     regions: Arc<Regions>,
     audit: Arc<AuditLog>,
-    known: Mutex<HashMap<String, Arc<DigestKey>>>,
+    /// With the count of re-wrapped tokens before each was read: an older one may be worth nothing.
+    known: Mutex<HashMap<String, (u64, Arc<DigestKey>)>>,
     /// Held while one is made.
     making: tokio::sync::Mutex<()>,
 }
@@ -114,13 +123,14 @@ impl DigestKeys {
     /// # Errors
     /// `Exception::KmsInternal` if the store does not tell.
     pub(super) async fn known(&self, region: &str) -> Result<Option<Arc<DigestKey>>, KmsError> {
-        if let Some(key) = lock(&self.known).get(region) {
+        let rewrapped = self.regions.rewrapped();
+        if let Some((_, key)) = lock(&self.known).get(region).filter(|(at, _)| *at == rewrapped) {
             return Ok(Some(Arc::clone(key)));
         }
         let found = self.store.get(&entry(region)).await.map_err(KmsError::internal)?.value;
         let Some(found) = found else { return Ok(None) };
         let key = Arc::new(DigestKey::decode(&found.value).map_err(KmsError::internal)?);
-        lock(&self.known).insert(region.to_owned(), Arc::clone(&key));
+        lock(&self.known).insert(region.to_owned(), (rewrapped, Arc::clone(&key)));
         Ok(Some(key))
     }
 

@@ -21,6 +21,7 @@ use hsm_protocol::frame::{Decoder, MAX_ENCODED};
 use hsm_protocol::{DeviceId, DomainId, Role};
 
 use crate::regions::{Regions, Ruler};
+use crate::store::{Barrier, MemoryStore};
 
 /// The Regions of these tests.
 pub(super) const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];
@@ -45,7 +46,8 @@ pub(crate) fn pool(index: usize) -> Arc<Pool> {
 /// What rules the domains of the Regions.
 pub(crate) fn ruler() -> Ruler {
     let ledger = Box::new(|_: &str| Arc::clone(&BALLOTS) as Arc<dyn Ledger + Send + Sync>);
-    Ruler { operator: OPERATOR.clone(), ledger }
+    let tokens = Barrier::new(Arc::new(MemoryStore::new()));
+    Ruler { operator: OPERATOR.clone(), ledger, tokens }
 }
 
 /// The first so many of the Regions.

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use host_driver::device::{Device, Options};
 use host_driver::endpoint::Endpoint;
-use hsm_protocol::domain::{Change, Class, DomainState, Host, Operator, OperatorRole, Rule, Rules};
-use hsm_protocol::{Bytes, DeviceId, DomainId, HostId, OperatorId, Role};
+use hsm_protocol::domain::{
+    Change, Class, DomainState, Host, MAX_DOMAIN_KEYS, Operator, OperatorRole, Rule, Rules,
+};
+use hsm_protocol::{Bytes, DeviceId, DomainId, ErrorCode, HostId, OperatorId, Role};
 
 use super::super::hsm::host_key;
 use super::super::operator::read_public;
 use super::super::{Failure, Outcome, Output};
-use super::reach::{Found, Place, Single};
+use super::reach::{Found, Place, Single, refuse_removal};
 use super::{Ceremony, is_file, save_new, written};
 use crate::ceremony::{CertificateFile, KeyPurpose, PeerText};
 use crate::devices::fingerprints;
@@ -63,7 +65,7 @@ pub(super) struct Propose {
     /// The device that makes it [default: one that answers now].
     #[arg(long, value_name = "FINGERPRINT")]
     maker: Option<String>,
-    /// A domain key is forgotten. What is still wrapped by it is lost for ever.
+    /// A former domain key is forgotten, for ever. Refused while a token in the store is under it.
     #[arg(long, value_name = "NUMBER")]
     remove_key: Vec<u32>,
     /// Another domain gets multi-Region keys: as its `kmsctl domain show` names it; repeatable.
@@ -94,12 +96,15 @@ pub(super) fn run(
         [none] if none == "none" => Vec::new(),
         roots => fingerprints(roots)?.concat(),
     };
+    if let Some(counted) = &found.rewrap {
+        refuse_removal(counted, &propose.remove_key)?;
+    }
     let changes = propose.changes(&found, joiners, &roots)?;
     if changes.is_empty() {
         return Err(Failure("nothing is proposed; name a change, see --help".to_owned()));
     }
     let ceremony = Ceremony::change(found.state, &changes)
-        .map_err(|code| Failure(format!("this cannot be proposed: {code}")))?;
+        .map_err(|code| propose.refused(code))?;
     if ceremony.next().hosts.is_empty() {
         let text = "the domain would have no host, and nobody reaches its devices without one";
         return Err(Failure(text.to_owned()));
@@ -109,6 +114,22 @@ pub(super) fn run(
 }
 
 impl Propose {
+    /// What is wrong, for people.
+    fn refused(&self, code: ErrorCode) -> Failure {
+        let rotates = self.rotate_key || !self.remove_device.is_empty();
+        let advice = match code {
+            ErrorCode::TABLE_FULL if rotates => format!(
+                ": a domain has {MAX_DOMAIN_KEYS} keys at most, and it needs a new one; remove the oldest, which \
+                 no token is under any more, in the same proposal: --remove-key NUMBER"
+            ),
+            ErrorCode::CHANGE_INVALID if !self.remove_key.is_empty() => {
+                "; a domain key is removed once it was replaced by an earlier change, and once only".to_owned()
+            }
+            _ => String::new(),
+        };
+        Failure(format!("this cannot be proposed: {code}{advice}"))
+    }
+
     fn changes<'r>(
         &self,
         Found { state, present, .. }: &Found,
@@ -155,6 +176,8 @@ impl Propose {
         if !self.quorum.is_empty() || self.emulated_members.is_some() {
             changes.push(Change::SetRules(self.rules(state.rules)?));
         }
+        // Before the rotation: a domain that has as many keys as it can has room for another one then.
+        changes.extend(self.remove_key.iter().copied().map(Change::RemoveKey));
         if self.rotate_key || !removed.is_empty() {
             let maker = match &self.maker {
                 Some(text) => device(state, text)?,
@@ -168,7 +191,6 @@ impl Propose {
             };
             changes.push(Change::RotateKey { maker });
         }
-        changes.extend(self.remove_key.iter().copied().map(Change::RemoveKey));
         for text in &self.add_peer {
             changes.push(Change::AddPeer(text.parse::<PeerText>()?.0));
         }

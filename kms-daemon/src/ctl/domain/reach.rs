@@ -21,7 +21,11 @@ use crate::daemon::{DaemonError, DataDir};
 use crate::devices::{self, Ballots, Devices, DevicesConfig, HostKeys};
 use crate::hex;
 use crate::key::identifier::is_region;
+use crate::key::tokens::{Tally, tally_blocking};
 use crate::loss::is_own;
+use crate::regions::removed_keys;
+use crate::rewrap::RewrapReport;
+use crate::store::RedbStore;
 
 /// How long a device of the data directory may take to boot.
 const BOOT: Duration = Duration::from_secs(30);
@@ -54,12 +58,16 @@ pub(super) struct Found {
     pub(super) info: DomainKeyInfo,
     /// Its devices that answer now.
     pub(super) present: Vec<DeviceId>,
+    /// How far the tokens in the daemon's store are under its newest key; `None` if that was not counted.
+    pub(super) rewrap: Option<RewrapReport>,
 }
 
 /// Devices that are used by nobody else meanwhile.
 pub(super) struct Opened {
     devices: Vec<Device>,
     ballots: Ballots,
+    data: PathBuf,
+    region: String,
     _running: Devices,
     _lock: DataDir,
 }
@@ -131,7 +139,9 @@ impl Place {
             say(format_args!("{reason}; it follows when it is in service again"));
         }
         let ballots = Ballots::of_data(&data, region);
-        Ok(Reached::Devices(Opened { devices: opened, ballots, _running: running, _lock: lock }))
+        let region = region.to_owned();
+        let (_running, _lock) = (running, lock);
+        Ok(Reached::Devices(Opened { devices: opened, ballots, data, region, _running, _lock }))
     }
 }
 
@@ -171,13 +181,15 @@ impl Reached<'_> {
     /// The domain as it is.
     pub(super) fn found(&self) -> Result<Found, Failure> {
         match self {
-            Self::Devices(Opened { devices, ballots, .. }) => {
+            Self::Devices(opened @ Opened { devices, ballots, .. }) => {
                 let all: Vec<&Device> = devices.iter().collect();
                 let first = all.first().ok_or_else(|| Failure("there is no device".to_owned()))?;
                 ceremony::follow(first, ballots, &all[1..])?;
                 let info = first.call_blocking(&ReplicationKey, AuditTag::default())?.response()?;
                 let present = devices.iter().map(Device::id).collect();
-                Ok(Found { state: first.domain_state()?, info, present })
+                let state = first.domain_state()?;
+                let rewrap = Some(opened.count(&state)?);
+                Ok(Found { state, info, present, rewrap })
             }
             Self::Daemon(account, region) => {
                 let asked = [("RegionName", Some(*region))];
@@ -189,7 +201,9 @@ impl Reached<'_> {
                 let present = answer["InService"].as_str().unwrap_or_default().split(',');
                 let present = present.filter_map(|id| hex::decode(id).map(DeviceId)).collect();
                 let info = peer.parse::<PeerText>()?.0;
-                Ok(Found { state: DomainState::decode(&state)?, info, present })
+                let rewrap = answer["Rewrap"].as_str().unwrap_or_default();
+                let rewrap = serde_json::from_str(rewrap).ok();
+                Ok(Found { state: DomainState::decode(&state)?, info, present, rewrap })
             }
         }
     }
@@ -197,8 +211,13 @@ impl Reached<'_> {
     /// Hands a ballot over; the version that the domain has then.
     pub(super) fn submit(&self, ballot: &[u8]) -> Result<u32, Failure> {
         match self {
-            Self::Devices(Opened { devices, ballots, .. }) => {
+            Self::Devices(opened @ Opened { devices, ballots, .. }) => {
                 let devices: Vec<&Device> = devices.iter().collect();
+                let removed = removed_keys(ballot);
+                if let (Some(first), false) = (devices.first(), removed.is_empty()) {
+                    ceremony::follow(first, ballots, devices.get(1..).unwrap_or_default())?;
+                    refuse_removal(&opened.count(&first.domain_state()?)?, &removed)?;
+                }
                 Ok(ceremony::submit(&devices, ballot, ballots)?.version)
             }
             Self::Daemon(account, region) => {
@@ -210,6 +229,34 @@ impl Reached<'_> {
             }
         }
     }
+}
+
+impl Opened {
+    /// Counts the tokens in the store, which nobody changes meanwhile.
+    fn count(&self, state: &DomainState) -> Result<RewrapReport, Failure> {
+        let path = self.data.join("store.redb");
+        let tally = match path.exists() {
+            true => tally_blocking(&RedbStore::open(&path)?, &self.region)?,
+            false => Tally::default(),
+        };
+        Ok(RewrapReport::counted(&self.region, state, &tally))
+    }
+}
+
+/// Refuses to remove a domain key that a token is under. Not even who wants that gets it by this way: a key
+/// that is lost anyway is deleted first.
+pub(super) fn refuse_removal(counted: &RewrapReport, removed: &[u32]) -> Result<(), Failure> {
+    for key in removed {
+        let count = counted.tokens.get(key).copied().unwrap_or_default();
+        if count > 0 {
+            return Err(Failure(format!(
+                "{count} key tokens of {} are still under domain key {key}, and would be lost for ever. kmsd \
+                 wraps them anew while it runs; `kmsctl domain show` says how far that is. Nothing was changed",
+                counted.region
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The only device of a value of `--hsm`, made now if the data directory does not have it yet.

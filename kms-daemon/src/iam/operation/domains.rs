@@ -22,6 +22,8 @@ pub(super) async fn describe(call: &mut Call<'_>) -> Result<Option<Node>, IamErr
     let regions = call.keys.regions();
     let found = regions.domain(region).await?;
     let info = regions.info(region).await?;
+    let rewrap = regions.rewraps().into_iter().find(|report| report.region == region);
+    let rewrap = rewrap.and_then(|report| serde_json::to_value(report).ok());
     let mut buffer = [0; MAX_STATE];
     let state = found.state.encode(&mut buffer).map_err(KmsError::internal)?;
     let present: Vec<String> = found.present.iter().map(ToString::to_string).collect();
@@ -29,6 +31,7 @@ pub(super) async fn describe(call: &mut Call<'_>) -> Result<Option<Node>, IamErr
         ("State", Node::from(STANDARD.encode(state))),
         ("Peer", Node::from(PeerText(info).to_string())),
         ("InService", Node::from(present.join(","))),
+        ("Rewrap", Node::from(rewrap.map(|report| report.to_string()).unwrap_or_default())),
     ])))
 }
 

@@ -1,0 +1,118 @@
+//! Removing a domain key: only once no key token in the store is under it.
+//!
+//! The device cannot know which tokens there are; it sees one when it is used. So it is the daemon that
+//! counts, after it has seen to it that none can be made or stored any more.
+
+use std::collections::BTreeMap;
+
+use hsm_protocol::DomainId;
+use hsm_protocol::command::decode;
+use hsm_protocol::domain::{Ballot, Change, Proposal};
+
+use super::Regions;
+use crate::engine::Engine;
+use crate::error::{Exception, KmsError};
+use crate::key::tokens;
+
+/// A removal that is under way: nothing new is stored under these keys meanwhile.
+pub(super) struct Removal {
+    domain: DomainId,
+    keys: Vec<u32>,
+}
+
+/// The domain keys that a ballot removes.
+#[must_use]
+pub fn removed_keys(ballot: &[u8]) -> Vec<u32> {
+    removed(ballot).map(|(_, keys)| keys).unwrap_or_default()
+}
+
+/// The domain, and its keys that a ballot removes. One that cannot be read removes none: the device refuses it.
+fn removed(ballot: &[u8]) -> Option<(DomainId, Vec<u32>)> {
+    let ballot: Ballot<'_> = decode(ballot).ok()?;
+    let proposal = Proposal::decode(ballot.proposal.0).ok()?;
+    let changes = proposal.changes().filter_map(Result::ok);
+    let keys: Vec<u32> = changes
+        .filter_map(|change| match change {
+            Change::RemoveKey(id) => Some(id),
+            _ => None,
+        })
+        .collect();
+    (!keys.is_empty()).then_some((proposal.domain, keys))
+}
+
+impl Regions {
+    /// Sees to it that no token in the store is under a domain key that a ballot removes, nor will be.
+    ///
+    /// # Errors
+    /// `Exception::Validation` if there are some; `Exception::DependencyTimeout` if a device in service
+    /// does not follow the domain's changes now.
+    pub(super) async fn prepare_removal(
+        &self,
+        region: &str,
+        engine: &Engine,
+        ballot: &[u8],
+    ) -> Result<Option<Removal>, KmsError> {
+        let Some((domain, keys)) = removed(ballot) else { return Ok(None) };
+        // A device that has missed the rotation would go on making tokens under the former key.
+        let state = engine.bring_up_to_date((self.ruler.ledger)(region)).await?;
+        let keys: Vec<u32> =
+            keys.into_iter().filter(|key| *key != state.active_key()).collect();
+        let removal = Removal { domain, keys };
+        let Removal { keys, .. } = &removal;
+        self.ruler.tokens.bar(domain, keys).await;
+        let counted = tokens::tally(&*self.ruler.tokens, region).await.map_err(KmsError::from);
+        let left: Result<BTreeMap<u32, u64>, _> = counted.map(|tally| {
+            let of_removed = keys.iter().map(|key| (*key, tally.under(domain, *key)));
+            of_removed.filter(|(_, count)| *count > 0).collect()
+        });
+        match left {
+            Ok(left) if left.is_empty() => Ok(Some(removal)),
+            left => {
+                self.ruler.tokens.unbar(domain, keys).await;
+                // Counted anew by who wraps them anew, if they were not known to be left.
+                self.changes.send_modify(|count| *count += 1);
+                Err(refusal(region, &left?))
+            }
+        }
+    }
+
+    /// Ends a removal. Where it was not made, tokens are taken again.
+    pub(super) async fn finish_removal(&self, removal: Removal, engine: &Engine, is_made: bool) {
+        let Removal { domain, keys } = removal;
+        if is_made {
+            engine.forget_what_was_sealed().await;
+            return;
+        }
+        match engine.domain().await {
+            Ok(found) => {
+                let has = |key: &u32| found.state.keys.iter().any(|known| known.id == *key);
+                let there: Vec<u32> = keys.into_iter().filter(has).collect();
+                self.ruler.tokens.unbar(domain, &there).await;
+            }
+            // It may have been made: tokens under these keys would be lost.
+            Err(error) => {
+                tracing::warn!(%domain, %error, "whether domain keys were removed is not known");
+            }
+        }
+    }
+}
+
+/// What is said while tokens are under a key that is to go.
+fn refusal(region: &str, left: &BTreeMap<u32, u64>) -> KmsError {
+    let counts: Vec<String> = left
+        .iter()
+        .map(|(key, count)| {
+            let tokens = if *count == 1 { "token of" } else { "tokens of" };
+            format!("{count} {tokens} {region} still under domain key {key}")
+        })
+        .collect();
+    KmsError::new(
+        Exception::Validation,
+        format!(
+            "There are {}, which would be lost for ever. They are being wrapped anew in the background; \
+             `kmsctl domain show` and `kmsctl status` say how far that is, or why it does not go on. \
+             Nothing was changed: submit the same file once none is left.",
+            counts.join(" and ")
+        ),
+    )
+}
