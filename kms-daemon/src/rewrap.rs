@@ -35,9 +35,6 @@ use crate::key::tokens::{self, Tally, Walk, holder, place, replaced};
 use crate::regions::Regions;
 use crate::store::{Commit, Store, StoreError, Transaction};
 
-#[cfg(test)]
-mod tests;
-
 /// Tokens a second, if nothing else is configured.
 pub const DEFAULT_RATE: NonZeroU32 = NonZeroU32::new(20).unwrap();
 /// How often a domain is looked at that was not changed here.

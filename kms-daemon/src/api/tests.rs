@@ -26,6 +26,7 @@ mod multi_region;
 mod policies;
 mod quotas;
 mod recorded;
+mod rewrap;
 mod rig;
 mod rotation;
 mod service_model;

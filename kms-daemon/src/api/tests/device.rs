@@ -17,6 +17,7 @@ use host_driver::transport::loopback::{Loopback, LoopbackConnector};
 use host_driver::{HostKey, OperatorKey, Pool, block_on};
 use hsm_core::testing::MemoryPlatform;
 use hsm_core::{Hsm, NextWork};
+use hsm_protocol::domain::{Change, DomainState};
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
 use hsm_protocol::{DeviceId, DomainId, Role};
 
@@ -48,6 +49,19 @@ pub(crate) fn ruler() -> Ruler {
     let ledger = Box::new(|_: &str| Arc::clone(&BALLOTS) as Arc<dyn Ledger + Send + Sync>);
     let tokens = Barrier::new(Arc::new(MemoryStore::new()));
     Ruler { operator: OPERATOR.clone(), ledger, tokens }
+}
+
+/// A Region with a device of its own, whose domain a test may change as it likes. The key tokens are in
+/// `tokens`.
+pub(super) fn own_region(seed: u64, tokens: Arc<Barrier>) -> Arc<Regions> {
+    let ruler = Ruler { tokens, ..ruler() };
+    Arc::new(Regions::new([(REGIONS[0].to_owned(), Arc::new(start(seed)))], ruler))
+}
+
+/// The ballot that changes a domain of these tests.
+pub(super) fn ballot(state: &DomainState, changes: &[Change<'_>]) -> Vec<u8> {
+    let proposed = host_driver::ceremony::propose(state, changes).unwrap();
+    proposed.ballot(&[OPERATOR.sign(&proposed.message).unwrap()]).unwrap()
 }
 
 /// The first so many of the Regions.

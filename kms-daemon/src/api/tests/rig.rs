@@ -18,6 +18,7 @@ use crate::context::RequestContext;
 use crate::error::KmsError;
 use crate::key::{KeyId, KeyRecord, KeyState, Scope};
 use crate::principal::Principal;
+use crate::regions::Regions;
 use crate::store::{MemoryStore, Store};
 
 use super::device::regions;
@@ -52,8 +53,13 @@ impl Rig {
     }
 
     async fn with(store: Arc<dyn Store>, count: usize) -> Self {
+        Self::over(store, regions(count)).await
+    }
+
+    /// A service of other Regions than those of all tests.
+    pub(super) async fn over(store: Arc<dyn Store>, regions: Arc<Regions>) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
-        let service = Service::open(store, regions(count), clock.clone()).await.unwrap();
+        let service = Service::open(store, regions, clock.clone()).await.unwrap();
         Self { service: Arc::new(service), clock, region: REGION }
     }
 
