@@ -10,15 +10,15 @@ use hsm_protocol::command::domain::DomainSummary;
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::command::recovery::{DrillRecovery, Drilled, MakeRecovery, RestoreDomain};
 use hsm_protocol::domain::{Certificate, DeviceKind, DomainState, Holder, Kind};
-use hsm_protocol::identity::{IdentityDocument, PublicKey};
+use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::token::recovery::{Backup, Handover, HandoverHeader, Share, backup_digest};
-use hsm_protocol::{AuditTag, Bytes, Command, DomainId, ErrorCode};
+use hsm_protocol::{AuditTag, Bytes, Command, DomainId, ErrorCode, OperatorId};
 use p256::SecretKey;
 
-use crate::ceremony::OperatorKey;
 use crate::device::Device;
 use crate::error::CallError;
 use crate::key_file::{self, KeyFileError, system_rng};
+use crate::request::Reply;
 
 /// The key that an operator's shares are wrapped to, in this process. Zeroised on drop.
 #[derive(Clone)]
@@ -39,6 +39,12 @@ impl ShareKey {
         key_file::load_or_generate(path).map(Self)
     }
 
+    /// The key whose private scalar this is; `None` if it is none.
+    #[must_use]
+    pub fn from_bytes(scalar: &[u8; 32]) -> Option<Self> {
+        SecretKey::from_slice(scalar).ok().map(Self)
+    }
+
     /// The public half.
     #[must_use]
     pub fn public(&self) -> PublicKey {
@@ -46,18 +52,20 @@ impl ShareKey {
     }
 
     /// What makes its operator a holder: to be put into a
-    /// [`Change::SetRecovery`](hsm_protocol::domain::Change::SetRecovery).
+    /// [`Change::SetRecovery`](hsm_protocol::domain::Change::SetRecovery). `sign` is the operator's key,
+    /// wherever it is.
     ///
     /// # Errors
-    /// [`ErrorCode::INTERNAL`] only.
-    pub fn holder(
+    /// Those of `sign`.
+    pub fn holder<E>(
         &self,
         domain: &DomainId,
-        operator: &OperatorKey,
-    ) -> Result<[u8; Holder::SIZE], ErrorCode> {
-        let holder = Holder { operator: operator.id(), key: self.public() };
-        let vote = operator.sign(&Holder::message(domain, &holder.key))?;
-        Ok(holder.to_bytes(&vote.signature))
+        operator: OperatorId,
+        sign: impl FnOnce(&[u8]) -> Result<Signature, E>,
+    ) -> Result<[u8; Holder::SIZE], E> {
+        let holder = Holder { operator, key: self.public() };
+        let signature = sign(&Holder::message(domain, &holder.key))?;
+        Ok(holder.to_bytes(&signature))
     }
 }
 
@@ -100,21 +108,59 @@ pub enum HandOverError {
          it up would have your share"
     )]
     DeviceUntrusted,
+    /// The operator's key did not sign.
+    #[error("the operator's key has not signed the handover")]
+    NotSigned,
 }
 
-/// Wraps an operator's share to the device that is to restore. `state` is that of the backup, which operators
-/// keep or compare by its hash; `certificate` is the word of its device CA about the device.
-///
-/// # Errors
-/// [`HandOverError`].
-pub fn hand_over(
-    set: (&[u8], &Share),
+impl RecoverySet {
+    /// What a device has answered.
+    ///
+    /// # Errors
+    /// [`CallError::BadAnswer`].
+    pub fn of(reply: &Reply<MakeRecovery>) -> Result<Self, CallError> {
+        let made = reply.response()?;
+        Self::read(&made.backup, &made.shares)
+            .ok_or(CallError::BadAnswer(MakeRecovery::OPCODE))
+    }
+
+    /// A backup, and its shares one after another; `None` if it is none.
+    #[must_use]
+    pub fn read(backup: &[u8], shares: &[u8]) -> Option<Self> {
+        let (rows, []) = shares.as_chunks::<{ Share::SIZE }>() else { return None };
+        let shares = rows.iter().map(|row| Share::parse(row).ok()).collect::<Option<_>>()?;
+        Backup::parse(backup).ok()?;
+        Some(Self { backup: backup.to_vec(), shares })
+    }
+
+    /// Whether backup and shares are what they say: of this state, made together by one of its members, and a
+    /// share for each of its holders.
+    ///
+    /// # Errors
+    /// [`HandOverError::NotTogether`], [`HandOverError::NotOfMember`].
+    pub fn check(&self, state: &DomainState) -> Result<(), HandOverError> {
+        let together = HandOverError::NotTogether;
+        let recovery = state.recovery.as_ref().ok_or(together)?;
+        if self.shares.len() != recovery.holders.len() {
+            return Err(together);
+        }
+        for (share, holder) in self.shares.iter().zip(&recovery.holders) {
+            check_share(&self.backup, share, state)?;
+            if share.header.operator != holder.operator {
+                return Err(together);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a share belongs to a backup of this state, and a member of it has made both.
+fn check_share(
+    encoded: &[u8],
+    share: &Share,
     state: &DomainState,
-    device: (&IdentityDocument, Option<&Certificate>),
-    (operator, key): (&OperatorKey, &ShareKey),
-) -> Result<[u8; Handover::SIZE], HandOverError> {
+) -> Result<(), HandOverError> {
     let together = HandOverError::NotTogether;
-    let (encoded, share) = set;
     let backup = Backup::parse(encoded).map_err(|_| together)?;
     let (its, of) = (&share.header, &backup.header);
     let is_of_state = (of.domain, of.version, of.state)
@@ -126,8 +172,25 @@ pub fn hand_over(
     }
     let maker = state.member(of.maker).ok_or(HandOverError::NotOfMember)?;
     let made = backup.verify(&maker.signing).and_then(|()| share.verify(&maker.signing));
-    made.map_err(|_| HandOverError::NotOfMember)?;
-    if its.operator != operator.id() {
+    made.map_err(|_| HandOverError::NotOfMember)
+}
+
+/// Wraps an operator's share to the device that is to restore. `state` is that of the backup, which operators
+/// keep or compare by its hash; `certificate` is the word of its device CA about the device; `sign` is the
+/// operator's key, wherever it is.
+///
+/// # Errors
+/// [`HandOverError`].
+pub fn hand_over(
+    (encoded, share): (&[u8], &Share),
+    state: &DomainState,
+    device: (&IdentityDocument, Option<&Certificate>),
+    (operator, key): (OperatorId, &ShareKey),
+    sign: impl FnOnce(&[u8]) -> Result<Signature, ErrorCode>,
+) -> Result<[u8; Handover::SIZE], HandOverError> {
+    check_share(encoded, share, state)?;
+    let its = &share.header;
+    if its.operator != operator {
         return Err(HandOverError::NotYours);
     }
     let (identity, certificate) = device;
@@ -145,9 +208,8 @@ pub fn hand_over(
         use p256::elliptic_curve::Generate;
         SecretKey::generate_from_rng(&mut system_rng())
     };
-    let sign = |message: &[u8]| Ok(operator.sign(message)?.signature);
     Handover::seal(&header, &identity.join, &ephemeral, &opened, sign)
-        .map_err(|_| HandOverError::DeviceUntrusted)
+        .map_err(|_| HandOverError::NotSigned)
 }
 
 /// Whether the domain takes such a device. Without a device CA people look at the device themselves.
@@ -173,17 +235,7 @@ impl Device {
     /// # Errors
     /// [`CallError::Refused`] with [`ErrorCode::RECOVERY_ABSENT`] if nobody holds shares.
     pub fn make_recovery(&self) -> Result<RecoverySet, CallError> {
-        let bad = CallError::BadAnswer(MakeRecovery::OPCODE);
-        let reply = self.call_blocking(&MakeRecovery, AuditTag::default())?;
-        let made = reply.response()?;
-        let (rows, rest) = made.shares.as_chunks::<{ Share::SIZE }>();
-        let shares: Result<Vec<_>, _> = rows.iter().map(|row| Share::parse(row)).collect();
-        match shares {
-            Ok(shares) if rest.is_empty() && Backup::parse(&made.backup).is_ok() => {
-                Ok(RecoverySet { backup: made.backup.to_vec(), shares })
-            }
-            _ => Err(bad),
-        }
+        RecoverySet::of(&self.call_blocking(&MakeRecovery, AuditTag::default())?)
     }
 
     /// Brings a domain back in this fresh device.

@@ -7,6 +7,7 @@
 mod certificate;
 mod file;
 mod key_file;
+mod recovery;
 mod text;
 mod token;
 mod words;
@@ -14,6 +15,9 @@ mod words;
 pub use certificate::{CertificateFile, CertificateFileError};
 pub use file::{Ceremony, CeremonyFileError, Standing};
 pub use key_file::{KeyFile, KeyFileError, KeyPurpose};
+pub use recovery::{
+    HandoverFile, HandoverRequest, HolderText, RecoveryFile, RecoveryFileError, ShareFile,
+};
 pub use text::{PeerText, PublicText, TextError};
 pub use token::{TokenError, TokenKey, TokenPlace};
 pub use words::{describe, fingerprint, in_words, rule_in_words};

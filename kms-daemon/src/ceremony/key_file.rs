@@ -32,6 +32,8 @@ pub enum KeyPurpose {
     Operator,
     /// Vouches for devices.
     DeviceCa,
+    /// Opens an operator's recovery shares.
+    Share,
 }
 
 impl KeyPurpose {
@@ -41,19 +43,21 @@ impl KeyPurpose {
         match self {
             Self::Operator => "strongroom-operator-1",
             Self::DeviceCa => "strongroom-device-ca-1",
+            Self::Share => "strongroom-share-key-1",
         }
     }
 
     /// The purpose of a label.
     #[must_use]
     pub fn from_label(label: &str) -> Option<Self> {
-        [Self::Operator, Self::DeviceCa].into_iter().find(|purpose| purpose.label() == label)
+        [Self::Operator, Self::DeviceCa, Self::Share].into_iter().find(|purpose| purpose.label() == label)
     }
 
     const fn in_words(self) -> &'static str {
         match self {
             Self::Operator => "an operator's key",
             Self::DeviceCa => "a device CA's key",
+            Self::Share => "a share key",
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::hex;
 #[derive(Debug, thiserror::Error)]
 #[error("{text:?} is not {wanted}")]
 pub struct TextError {
-    text: String,
-    wanted: &'static str,
+    pub(super) text: String,
+    pub(super) wanted: &'static str,
 }
 
 /// A public key with what it is for: the line of a `.pub` file.
@@ -82,7 +82,7 @@ pub(super) fn public_key(text: &str) -> Option<PublicKey> {
     key.to_point().is_ok().then_some(key)
 }
 
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     text.chars().take(100).collect()
 }
 

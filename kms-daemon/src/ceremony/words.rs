@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use hsm_protocol::command::Role;
 use hsm_protocol::domain::{
-    Change, Class, DeviceKind, DomainState, Holder, Host, Kind, Member, Operator, OperatorRole, Rule,
-    Rules,
+    Change, Class, DeviceKind, DomainState, Holder, Host, Kind, Member, Operator, OperatorRole,
+    Recovery, Rule, Rules,
 };
 use hsm_protocol::id::OperatorId;
 use hsm_protocol::identity::PublicKey;
@@ -95,6 +95,18 @@ pub fn describe(state: &DomainState) -> String {
     }
     for peer in &state.peers {
         let _ = writeln!(text, "  Exchanges multi-Region keys with: {}", PeerText(*peer));
+    }
+    if let Some(Recovery { threshold, holders }) = &state.recovery {
+        let _ = writeln!(
+            text,
+            "  Recovery shares: any {threshold} of these {} operators together bring back every key:",
+            holders.len()
+        );
+        for holder in holders {
+            let (operator, share) = (holder.operator, holder.key.operator_id());
+            let share = fingerprint(share.as_bytes());
+            let _ = writeln!(text, "    {} (share key {share})", fingerprint(operator.as_bytes()));
+        }
     }
     for root in &state.roots {
         let _ = writeln!(text, "  Trusts attestation documents under: {}", hex::encode(root));

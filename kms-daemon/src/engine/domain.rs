@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use host_driver::ceremony::{self, CeremonyError, Ledger};
 use host_driver::device::Device;
+use host_driver::recovery::RecoverySet;
 use host_driver::{CallError, OperatorKey, Pool};
 use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::domain::{Change, DomainState};
-use hsm_protocol::{DeviceId, DomainId};
+use hsm_protocol::command::recovery::MakeRecovery;
+use hsm_protocol::{AuditTag, DeviceId, DomainId, ErrorCode};
 
 use super::{Busy, Engine, refusal};
+use crate::audit::DeviceReceipt;
 use crate::ceremony::PeerText;
 use crate::error::{Exception, KmsError};
 
@@ -38,6 +41,34 @@ impl Engine {
             Ok(DomainFound { state: first.domain_state()?, present })
         })
         .await
+    }
+
+    /// Makes a backup of the domain with a share for each holder, and the state that is in it. The receipt
+    /// goes to `receipts`.
+    ///
+    /// # Errors
+    /// `Exception::UnsupportedOperation` if nobody is to hold shares; `Exception::DependencyTimeout` if no
+    /// device answers now.
+    pub async fn make_recovery(
+        &self,
+        tag: [u8; AuditTag::SIZE],
+        receipts: &mut Vec<DeviceReceipt>,
+    ) -> Result<(DomainState, RecoverySet), KmsError> {
+        let mut devices = self.devices(tag, receipts);
+        let made = devices.attempt(&MakeRecovery, None).await.and_then(|it| RecoverySet::of(&it));
+        let set = made.map_err(|error| match error {
+            CallError::Refused { code: ErrorCode::RECOVERY_ABSENT, .. } => {
+                let text = "Nobody is to hold recovery shares of this domain yet. Its operators say who does: \
+                            kmsctl operator new-share, then kmsctl domain propose --recovery NUMBER --holder FILE";
+                KmsError::new(Exception::UnsupportedOperation, text)
+            }
+            error => refusal(error, Busy::DependencyTimeout),
+        })?;
+        let state = self.domain().await?.state;
+        // Somebody changed the domain in between, or a device has missed a change.
+        let changed = "The domain was changed meanwhile. Try again.";
+        set.check(&state).map_err(|_| KmsError::new(Exception::DependencyTimeout, changed))?;
+        Ok((state, set))
     }
 
     /// Hands a ballot over to the devices in service; the others follow. The state that it leads to.

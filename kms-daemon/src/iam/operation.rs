@@ -196,6 +196,7 @@ operations! {
     Strongroom ListAccounts Reads ["Marker", "MaxItems"] => accounts::list;
     Strongroom DescribeDomain Reads ["RegionName"] => domains::describe;
     Strongroom ChangeDomain Writes ["RegionName", "Ballot"] => domains::change;
+    Strongroom MakeRecovery Writes ["RegionName"] => domains::make_recovery;
     Strongroom ExplainAccess Reads ["PrincipalArn", "ActionName", "KeyId", "RegionName", "ContextEntries[]"] => explain::run;
     Ec2 DescribeRegions Reads ["RegionName[]", "Filter[]", "AllRegions", "DryRun"] => regions::describe;
     Tagging GetResources Reads ["PaginationToken", "TagFilters[]", "ResourcesPerPage", "TagsPerPage", "ResourceTypeFilters[]", "IncludeComplianceDetails", "ExcludeCompliantResources", "ResourceARNList[]"] => tagged_keys::list;

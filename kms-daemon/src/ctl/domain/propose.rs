@@ -78,6 +78,14 @@ pub(super) struct Propose {
     /// certificate in PEM, or none; repeatable.
     #[arg(long, value_name = "ROOT")]
     attestation_root: Vec<String>,
+    /// Any NUMBER of the holders together can bring the domain back from a backup; at least as many as any
+    /// rule asks for. none: nobody holds shares any more, and the domain key is rotated.
+    #[arg(long, value_name = "NUMBER|none")]
+    recovery: Option<String>,
+    /// An operator who holds a share: the .holder file of `kmsctl operator new-share`; repeatable. Those of
+    /// before who are not named hold none any more, and the domain key is rotated.
+    #[arg(long, value_name = "FILE", requires = "recovery")]
+    holder: Vec<PathBuf>,
     /// A device erases every secret.
     #[arg(long, value_name = "FINGERPRINT")]
     zeroise: Option<String>,

@@ -52,6 +52,24 @@ pub(super) async fn change(call: &mut Call<'_>) -> Result<Option<Node>, IamError
     ])))
 }
 
+/// A backup and its shares, none of which anybody reads who has them but not enough operators.
+pub(super) async fn make_recovery(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    call.authorize_accounts()?;
+    let engine = call.keys.regions().engine(region(call)?)?;
+    let (tag, receipts) = call.trace();
+    let (state, set) = engine.make_recovery(tag, receipts).await?;
+    call.element("domain", json!(state.domain.to_string()));
+    call.element("version", json!(state.version));
+    let mut buffer = [0; MAX_STATE];
+    let state = state.encode(&mut buffer).map_err(KmsError::internal)?;
+    let shares: Vec<u8> = set.shares.iter().flat_map(|share| *share.as_bytes()).collect();
+    Ok(Some(Node::Members(vec![
+        ("State", Node::from(STANDARD.encode(state))),
+        ("Backup", Node::from(STANDARD.encode(&set.backup))),
+        ("Shares", Node::from(STANDARD.encode(shares))),
+    ])))
+}
+
 fn region<'a>(call: &Call<'a>) -> Result<&'a str, IamError> {
     let region = call.form.required("RegionName")?;
     match call.keys.regions().names().iter().any(|name| name == region) {
