@@ -19,10 +19,14 @@ use crate::devices::HostKeys;
 use crate::hex;
 use crate::rewrap::RewrapReport;
 
+mod backup;
+mod drill;
 mod found;
+mod hand_over;
 mod harden;
 mod propose;
 mod reach;
+mod restore;
 
 use reach::{Found, Place};
 
@@ -60,6 +64,20 @@ enum Command {
         #[arg(long, value_name = "HSM")]
         hsm: Option<String>,
     },
+    /// Make a backup of the domain itself, its keys included, with a share for each operator who is to hold
+    /// one: files that can be carried, and that nobody opens alone.
+    Backup(backup::Backup),
+    /// Bring a domain back in a fresh device, out of a backup, with the shares of as many operators as it
+    /// takes, and a change that the quorum has signed.
+    #[command(subcommand)]
+    Restore(restore::Restore),
+    /// See that a backup would bring the domain back: in a fresh device, which stays fresh, and with keys out
+    /// of a backup of the installation. Disturbs no service.
+    #[command(subcommand)]
+    Drill(drill::Drill),
+    /// Hand an operator's share over to the one device that is to restore, after having shown what that is.
+    /// Needs no device and no daemon.
+    HandOver(hand_over::HandOver),
     /// Make a production domain of a development domain: with operators of its own, and with a new domain
     /// key, as the old one was ruled by a file.
     Harden(harden::Harden),
@@ -102,6 +120,10 @@ pub(super) fn run(arguments: Arguments, output: &mut Output<'_>) -> Result<Outco
         Command::Propose(proposal) => propose::run(&proposal, &place, output),
         Command::Sign(sign) => self::sign(&sign, &place, output),
         Command::Submit { files, hsm } => submit(&files, hsm.as_deref(), &place, output),
+        Command::Backup(backup) => backup::run(&backup, &place, output),
+        Command::Restore(restore) => restore::run(&restore, &place, output),
+        Command::Drill(drill) => drill::run(&drill, &place, output),
+        Command::HandOver(it) => hand_over::run(&it, output),
         Command::Harden(harden) => harden::run(&harden, &place, output),
     }
 }

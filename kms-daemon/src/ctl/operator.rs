@@ -5,13 +5,18 @@ use std::path::{Path, PathBuf};
 use host_driver::OperatorKey;
 use host_driver::device::{Device, Options};
 use host_driver::endpoint::Endpoint;
+use host_driver::recovery::ShareKey;
+use hsm_protocol::DomainId;
 use hsm_protocol::domain::DeviceKind;
+use hsm_protocol::identity::{PublicKey, Signature};
 use serde::Serialize;
 
-use super::passphrase::{KeyPassphrase, TokenArguments};
+use super::passphrase::{KeyPassphrase, TokenArguments, new_passphrase, of_file};
 use super::{Failure, Outcome, Output};
-use crate::ceremony::{CertificateFile, KeyFile, KeyPurpose, PublicText, TokenPlace, fingerprint};
-use crate::durable;
+use crate::ceremony::{
+    CertificateFile, HolderText, KeyFile, KeyPurpose, PublicText, TokenKey, TokenPlace, fingerprint,
+};
+use crate::{durable, hex};
 
 /// Keys of operators.
 #[derive(Debug, clap::Subcommand)]
@@ -25,8 +30,28 @@ pub(super) enum Command {
         #[command(flatten)]
         token: TokenArguments,
     },
+    /// Make the key that an operator's recovery shares of a domain are wrapped to: FILE, closed by a
+    /// passphrase, and the operator's word that it is theirs, in FILE with the ending .holder. Only the
+    /// .holder leaves: it goes into `kmsctl domain propose --recovery NUMBER --holder FILE`.
+    NewShare(NewShare),
     /// Print the public half of a key, and the fingerprint that domains and people know it by.
     Show(Show),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct NewShare {
+    /// Where to write the share key; there must be no such file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The domain, as `kmsctl domain show` names it.
+    #[arg(long, value_name = "DOMAIN")]
+    domain: String,
+    /// File whose first line is the passphrase of the share key, 12 bytes or more. Without it, it is asked
+    /// for on the terminal.
+    #[arg(long, value_name = "FILE")]
+    share_passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    signer: SignerArguments,
 }
 
 /// Keys that vouch for devices.
@@ -113,7 +138,112 @@ pub(super) fn run(command: &Command, output: &mut Output<'_>) -> Result<Outcome,
             Some(place) => make_in_token(&place, token, &new.file, output),
             None => make(KeyPurpose::Operator, new, output),
         },
+        Command::NewShare(new) => make_share(new, output),
         Command::Show(show) => print(KeyPurpose::Operator, show, output),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShareMade {
+    file: PathBuf,
+    holder_file: PathBuf,
+    domain: String,
+    operator: String,
+    share_key: String,
+}
+
+fn make_share(new: &NewShare, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+    let NewShare { file, domain, share_passphrase_file, signer } = new;
+    let id = hex::decode(domain).map(DomainId);
+    let id = id.ok_or_else(|| {
+        Failure(format!("{domain:?} is no domain's id; `kmsctl domain show` tells it"))
+    })?;
+    let holder_file = file.with_extension("holder");
+    for path in [file, &holder_file] {
+        if path.exists() {
+            return Err(Failure(format!("{} exists and is not replaced", path.display())));
+        }
+    }
+    let signer = signer.open()?;
+    let passphrase = match share_passphrase_file {
+        Some(path) => of_file(path)?,
+        None => new_passphrase(file)?,
+    };
+    let key = OperatorKey::generate();
+    let share = ShareKey::from_bytes(&key.to_bytes());
+    let share = share.ok_or_else(|| Failure("the key is none; try again".to_owned()))?;
+    let operator = signer.public().operator_id();
+    // Before anything is written: the token may refuse.
+    let holder = share.holder(&id, operator, |message| signer.sign(message))?;
+    KeyFile::close(KeyPurpose::Share, &key, &passphrase)?.save(file)?;
+    let text = HolderText { domain: id, holder };
+    durable::write(&holder_file, format!("{text}\n").as_bytes(), 0o644)?;
+    let made = ShareMade {
+        file: file.clone(),
+        holder_file,
+        domain: domain.clone(),
+        operator: fingerprint(operator.as_bytes()),
+        share_key: fingerprint(share.public().operator_id().as_bytes()),
+    };
+    output.print(&made, |out, made| {
+        writeln!(out, "share key    {} (only its passphrase opens it)", made.file.display())?;
+        writeln!(out, "for others   {}", made.holder_file.display())?;
+        writeln!(out, "operator     {}", made.operator)?;
+        writeln!(out, "fingerprint  {} (of the share key)", made.share_key)
+    })?;
+    Ok(Outcome::Good)
+}
+
+/// The key of an operator who signs.
+#[derive(Debug, clap::Args)]
+pub(super) struct SignerArguments {
+    /// The operator's key.
+    #[arg(long, value_name = "FILE", required_unless_present = "pkcs11", conflicts_with = "pkcs11")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: KeyPassphrase,
+    #[command(flatten)]
+    token: TokenArguments,
+}
+
+/// An operator's key, ready to sign.
+pub(super) enum Signing {
+    /// Out of a file.
+    File(OperatorKey),
+    /// In a token.
+    Token(TokenKey),
+}
+
+impl SignerArguments {
+    /// Opens it.
+    pub(super) fn open(&self) -> Result<Signing, Failure> {
+        match (&self.key, self.token.place()) {
+            (Some(path), _) => {
+                let file = KeyFile::load(path, KeyPurpose::Operator)?;
+                Ok(Signing::File(file.open(&self.passphrase.read(path)?, path)?))
+            }
+            (None, Some(place)) => Ok(Signing::Token(place.open(&self.token.pin(&place)?)?)),
+            (None, None) => Err(Failure("name the operator's key: --key FILE".to_owned())),
+        }
+    }
+}
+
+impl Signing {
+    /// The public half.
+    pub(super) fn public(&self) -> PublicKey {
+        match self {
+            Self::File(key) => key.public(),
+            Self::Token(key) => key.public(),
+        }
+    }
+
+    /// Signs SHA-256 of a message.
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Signature, Failure> {
+        Ok(match self {
+            Self::File(key) => key.sign(message)?.signature,
+            Self::Token(key) => key.sign(message)?.signature,
+        })
     }
 }
 

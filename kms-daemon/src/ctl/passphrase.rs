@@ -28,23 +28,33 @@ pub(super) struct KeyPassphrase {
 impl KeyPassphrase {
     /// The passphrase of a key that is there.
     pub(super) fn read(&self, of: &Path) -> Result<Passphrase, Failure> {
-        match &self.path {
-            Some(path) => of_file(path),
-            None => Ok(Passphrase::of_file(&typed(&format!("Passphrase of {}", of.display()))?)?),
-        }
+        passphrase_of(self.path.as_deref(), of)
     }
 
     /// The passphrase of a new key; typed twice.
     pub(super) fn read_new(&self, of: &Path) -> Result<Passphrase, Failure> {
-        if let Some(path) = &self.path {
-            return of_file(path);
+        match &self.path {
+            Some(path) => of_file(path),
+            None => new_passphrase(of),
         }
-        let first = typed(&format!("New passphrase for {}, 12 bytes or more", of.display()))?;
-        let passphrase = Passphrase::of_file(&first)?;
-        match *typed("The same again")? == *first {
-            true => Ok(passphrase),
-            false => Err(Failure("the passphrases differ; nothing was made".to_owned())),
-        }
+    }
+}
+
+/// The passphrase of a new key, typed twice on the terminal.
+pub(super) fn new_passphrase(of: &Path) -> Result<Passphrase, Failure> {
+    let first = typed(&format!("New passphrase for {}, 12 bytes or more", of.display()))?;
+    let passphrase = Passphrase::of_file(&first)?;
+    match *typed("The same again")? == *first {
+        true => Ok(passphrase),
+        false => Err(Failure("the passphrases differ; nothing was made".to_owned())),
+    }
+}
+
+/// The passphrase of a key that is there: the first line of a file, or typed on the terminal.
+pub(super) fn passphrase_of(file: Option<&Path>, of: &Path) -> Result<Passphrase, Failure> {
+    match file {
+        Some(path) => of_file(path),
+        None => Ok(Passphrase::of_file(&typed(&format!("Passphrase of {}", of.display()))?)?),
     }
 }
 

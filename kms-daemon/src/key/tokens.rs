@@ -163,6 +163,63 @@ pub fn tally_blocking(store: &RedbStore, region: &str) -> Result<Tally, CatalogE
     Ok(tally)
 }
 
+/// Key tokens that were drawn at random.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// How many there are.
+    pub total: u64,
+    /// Those that were drawn, with whose they are.
+    pub tokens: Vec<(String, Vec<u8>)>,
+}
+
+/// Draws key tokens of a Region that are of a domain, each with the same chance. Blocks.
+///
+/// # Errors
+/// [`CatalogError`] if the store cannot be read.
+pub fn sample_blocking(
+    store: &RedbStore,
+    region: &str,
+    domain: DomainId,
+    size: usize,
+) -> Result<Sample, CatalogError> {
+    let mut sample = Sample { total: 0, tokens: Vec::new() };
+    for prefix in PREFIXES {
+        let mut pages = Pages::of(prefix);
+        while let Some(range) = pages.next() {
+            let page = store.range_blocking(&range)?;
+            for entry in page.entries.iter().filter(|entry| is_of(&entry.key, region)) {
+                let Some(holder) = holder(&entry.key, &entry.value)? else { continue };
+                for token in holder.tokens {
+                    if place(&token).is_some_and(|(of, _)| of == domain) {
+                        sample.draw(size, &holder.name, token)?;
+                    }
+                }
+            }
+            pages.took(&page);
+        }
+    }
+    Ok(sample)
+}
+
+impl Sample {
+    /// Vitter's algorithm R.
+    fn draw(&mut self, size: usize, name: &str, token: Vec<u8>) -> Result<(), StoreError> {
+        self.total += 1;
+        let drawn = (name.to_owned(), token);
+        if self.tokens.len() < size {
+            self.tokens.push(drawn);
+            return Ok(());
+        }
+        // The remainder is biased by less than one in 2^32 with fewer tokens than that.
+        let random = getrandom::u64().map_err(|error| StoreError::Engine(error.to_string()))?;
+        let index = usize::try_from(random % self.total).unwrap_or(usize::MAX);
+        if let Some(place) = self.tokens.get_mut(index) {
+            *place = drawn;
+        }
+        Ok(())
+    }
+}
+
 /// The names of a Region's entries that have tokens in them, a page at a time.
 pub struct Walk<'s> {
     store: &'s dyn Store,

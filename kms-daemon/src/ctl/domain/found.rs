@@ -173,7 +173,7 @@ pub(super) fn init(
 }
 
 /// The file that says that a domain is being founded.
-fn marker(data: &Path, region: &str) -> PathBuf {
+pub(super) fn marker(data: &Path, region: &str) -> PathBuf {
     data.join("hsm").join(region).join(FOUNDING)
 }
 

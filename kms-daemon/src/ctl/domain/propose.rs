@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use host_driver::device::{Device, Options};
 use host_driver::endpoint::Endpoint;
 use hsm_protocol::domain::{
-    Change, Class, DomainState, Host, MAX_DOMAIN_KEYS, Operator, OperatorRole, Rule, Rules,
+    Change, Class, DomainState, Holder, Host, MAX_DOMAIN_KEYS, Operator, OperatorRole, Rule, Rules,
 };
 use hsm_protocol::{Bytes, DeviceId, DomainId, ErrorCode, HostId, OperatorId, Role};
 
@@ -14,9 +14,12 @@ use super::super::operator::read_public;
 use super::super::{Failure, Outcome, Output};
 use super::reach::{Found, Place, Single, refuse_removal};
 use super::{Ceremony, is_file, save_new, written};
-use crate::ceremony::{CertificateFile, KeyPurpose, PeerText};
+use crate::ceremony::{CertificateFile, HolderText, KeyPurpose, PeerText};
 use crate::devices::fingerprints;
 use crate::hex;
+
+/// An encoded holder of a share.
+type Encoded = [u8; Holder::SIZE];
 
 /// Changes, in the order in which they are made.
 #[derive(Debug, clap::Args)]
@@ -107,12 +110,18 @@ pub(super) fn run(
     if let Some(counted) = &found.rewrap {
         refuse_removal(counted, &propose.remove_key)?;
     }
-    let changes = propose.changes(&found, joiners, &roots)?;
+    let holders = propose.holders(&found.state)?;
+    let recovery = holders.as_ref().map(|(threshold, holders)| Change::SetRecovery {
+        threshold: *threshold,
+        holders: Bytes(holders.as_flattened()),
+    });
+    let changes = propose.changes(&found, joiners, &roots, recovery)?;
     if changes.is_empty() {
         return Err(Failure("nothing is proposed; name a change, see --help".to_owned()));
     }
-    let ceremony = Ceremony::change(found.state, &changes)
-        .map_err(|code| propose.refused(code))?;
+    let rules = found.state.rules;
+    let ceremony =
+        Ceremony::change(found.state, &changes).map_err(|code| propose.refused(code, &rules))?;
     if ceremony.next().hosts.is_empty() {
         let text = "the domain would have no host, and nobody reaches its devices without one";
         return Err(Failure(text.to_owned()));
@@ -123,12 +132,18 @@ pub(super) fn run(
 
 impl Propose {
     /// What is wrong, for people.
-    fn refused(&self, code: ErrorCode) -> Failure {
+    fn refused(&self, code: ErrorCode, rules: &Rules) -> Failure {
+        let most = rules.quorum.iter().map(|rule| rule.total).max().unwrap_or_default();
         let rotates = self.rotate_key || !self.remove_device.is_empty();
         let advice = match code {
             ErrorCode::TABLE_FULL if rotates => format!(
                 ": a domain has {MAX_DOMAIN_KEYS} keys at most, and it needs a new one; remove the oldest, which \
                  no token is under any more, in the same proposal: --remove-key NUMBER"
+            ),
+            ErrorCode::CHANGE_INVALID if self.recovery.is_some() => format!(
+                "; as many shares as the largest rule asks operators for ({} here), each holder an operator, with a \
+                 share key of their own",
+                most
             ),
             ErrorCode::CHANGE_INVALID if !self.remove_key.is_empty() => {
                 "; a domain key is removed once it was replaced by an earlier change, and once only".to_owned()
@@ -143,8 +158,11 @@ impl Propose {
         Found { state, present, .. }: &Found,
         joiners: Vec<Change<'r>>,
         roots: &'r [u8],
+        recovery: Option<Change<'r>>,
     ) -> Result<Vec<Change<'r>>, Failure> {
         let mut changes = Vec::new();
+        // Who holds a share and is to hold none any more takes no key along that is used on.
+        let leaves = self.loses_holder(state, recovery.as_ref());
         match self.device_ca.as_deref() {
             None => {}
             Some("none") => changes.push(Change::SetDeviceCa(None)),
@@ -186,7 +204,8 @@ impl Propose {
         }
         // Before the rotation: a domain that has as many keys as it can has room for another one then.
         changes.extend(self.remove_key.iter().copied().map(Change::RemoveKey));
-        if self.rotate_key || !removed.is_empty() {
+        changes.extend(recovery);
+        if self.rotate_key || !removed.is_empty() || leaves {
             let maker = match &self.maker {
                 Some(text) => device(state, text)?,
                 None => {
@@ -213,6 +232,57 @@ impl Propose {
             changes.push(Change::Zeroise(device(state, text)?));
         }
         Ok(changes)
+    }
+
+    /// How many shares bring the domain back, and who holds one; `None` if that is not to be changed.
+    fn holders(&self, state: &DomainState) -> Result<Option<(u8, Vec<Encoded>)>, Failure> {
+        let threshold = match self.recovery.as_deref() {
+            None => return Ok(None),
+            Some("none") if self.holder.is_empty() => return Ok(Some((0, Vec::new()))),
+            Some("none") => {
+                return Err(Failure("either nobody holds shares, or holders do".to_owned()));
+            }
+            Some(number) => number.parse::<u8>().ok().filter(|number| *number > 0),
+        };
+        let threshold = threshold.ok_or_else(|| {
+            Failure("--recovery is how many shares are enough, or none".to_owned())
+        })?;
+        let read = |path: &PathBuf| {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure(format!("cannot read {}: {error}", path.display())))?;
+            let holder: HolderText =
+                text.parse().map_err(|error| Failure(format!("{}: {error}", path.display())))?;
+            match holder.domain == state.domain {
+                true => Ok(holder.holder),
+                false => Err(Failure(format!(
+                    "{} is of domain {}, not of {}; have it made for this one: kmsctl operator new-share",
+                    path.display(),
+                    holder.domain,
+                    state.domain
+                ))),
+            }
+        };
+        let holders = self.holder.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        Ok(Some((threshold, holders)))
+    }
+
+    /// Whether somebody who holds a share holds none, or another one, after this.
+    fn loses_holder(&self, state: &DomainState, recovery: Option<&Change<'_>>) -> bool {
+        let before = state.recovery.iter().flat_map(|recovery| &recovery.holders);
+        let removed = |operator: &OperatorId| {
+            let id = operator.to_string();
+            self.remove_operator.iter().any(|text| id.starts_with(&text.replace('-', "").to_lowercase()))
+        };
+        before.into_iter().any(|holder| {
+            let key = [holder.operator.as_bytes(), &holder.key.to_bytes()[..]].concat();
+            let is_named = match recovery {
+                Some(Change::SetRecovery { holders, .. }) => {
+                    holders.chunks(Holder::SIZE).any(|row| row.starts_with(&key))
+                }
+                _ => true,
+            };
+            !is_named || removed(&holder.operator)
+        })
     }
 
     fn rules(&self, mut rules: Rules) -> Result<Rules, Failure> {

@@ -1,7 +1,7 @@
 //! The devices of a domain, as ceremonies reach them: by the daemon that uses them, or, where none runs,
 //! themselves.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -9,9 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use host_driver::CallError;
 use host_driver::ceremony;
 use host_driver::device::{Device, Options};
+use host_driver::recovery::RecoverySet;
 use hsm_protocol::command::replica::{DomainKeyInfo, ReplicationKey};
 use hsm_protocol::domain::DomainState;
-use hsm_protocol::{AuditTag, DeviceId};
+use hsm_protocol::{AuditTag, DeviceId, ErrorCode};
 
 use super::super::management::{Account, STRONGROOM};
 use super::super::{Failure, say};
@@ -208,6 +209,40 @@ impl Reached<'_> {
         }
     }
 
+    /// Has a backup made; the state that is in it, with the backup and its shares.
+    pub(super) fn make_recovery(&self) -> Result<(DomainState, RecoverySet), Failure> {
+        let (state, set) = match self {
+            Self::Devices(Opened { devices, ballots, .. }) => {
+                let all: Vec<&Device> = devices.iter().collect();
+                let first = all.first().ok_or_else(|| Failure("there is no device".to_owned()))?;
+                ceremony::follow(first, ballots, &all[1..])?;
+                let made = first.make_recovery().map_err(|error| match error {
+                    CallError::Refused { code: ErrorCode::RECOVERY_ABSENT, .. } => Failure(
+                        "nobody is to hold recovery shares of this domain yet; its operators say who does: \
+                         kmsctl operator new-share, then kmsctl domain propose --recovery NUMBER --holder FILE"
+                            .to_owned(),
+                    ),
+                    error => error.into(),
+                })?;
+                (first.domain_state()?, made)
+            }
+            Self::Daemon(account, region) => {
+                let asked = [("RegionName", Some(*region))];
+                let answer = account.call(STRONGROOM, "MakeRecovery", &asked)?;
+                let malformed = || Failure("the daemon's answer cannot be read".to_owned());
+                let part = |name: &str| {
+                    let text = answer[name].as_str().ok_or_else(malformed)?;
+                    STANDARD.decode(text).map_err(|_| malformed())
+                };
+                let state = DomainState::decode(&part("State")?)?;
+                let set = RecoverySet::read(&part("Backup")?, &part("Shares")?);
+                (state, set.ok_or_else(malformed)?)
+            }
+        };
+        set.check(&state)?;
+        Ok((state, set))
+    }
+
     /// Hands a ballot over; the version that the domain has then.
     pub(super) fn submit(&self, ballot: &[u8]) -> Result<u32, Failure> {
         match self {
@@ -270,14 +305,20 @@ pub(super) struct Single {
 impl Place {
     /// Opens a device that is not in service.
     pub(super) fn single(&self, hsm: &str) -> Result<Single, Failure> {
-        let lock = DataDir::open(&self.data()?)?;
+        self.single_in(&self.data()?, hsm)
+    }
+
+    /// The same; what the data directory would be is `data`.
+    pub(super) fn single_in(&self, data: &Path, hsm: &str) -> Result<Single, Failure> {
+        let lock = DataDir::open(data)?;
         let mut names = vec![hsm];
         let mut wanted = hsm.to_owned();
         if hsm == "soft" || hsm == "qemu" {
             wanted = format!("{hsm}-0");
             names = vec![wanted.as_str()];
         }
-        let devices = Devices::start(&self.config(hsms_of(&names))?)?;
+        let config = DevicesConfig { data: data.to_owned(), ..self.config(hsms_of(&names))? };
+        let devices = Devices::start(&config)?;
         let line = devices.lines().iter().find(|line| line.name == wanted);
         let Some(line) = line.cloned() else {
             return Err(Failure(format!(
