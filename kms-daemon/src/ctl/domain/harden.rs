@@ -72,9 +72,9 @@ pub(super) fn run(
         write!(out, "{}", done.text)?;
         writeln!(
             out,
-            "\nThe key in the data directory rules nothing any more. Keys that were made before"
+            "\nThe key in the data directory rules nothing any more. kmsd wraps every key token anew under"
         )?;
-        writeln!(out, "stay under the former domain key until they are rotated, or wrapped anew.")
+        writeln!(out, "the new domain key; `kmsctl domain show` says when the former one can be removed.")
     })?;
     Ok(Outcome::Good)
 }

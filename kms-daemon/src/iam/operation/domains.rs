@@ -12,6 +12,7 @@ use crate::error::KmsError;
 use crate::hex;
 use crate::iam::Node;
 use crate::iam::error::IamError;
+use crate::rewrap::RewrapReport;
 
 /// Longest ballot, in bytes: a proposal of 4 KiB with eight signatures.
 const MAX_BALLOT: usize = 8 * 1024;
@@ -22,7 +23,11 @@ pub(super) async fn describe(call: &mut Call<'_>) -> Result<Option<Node>, IamErr
     let regions = call.keys.regions();
     let found = regions.domain(region).await?;
     let info = regions.info(region).await?;
-    let rewrap = regions.rewraps().into_iter().find(|report| report.region == region);
+    // What was counted before a rotation says nothing now.
+    let is_of = |report: &RewrapReport| {
+        report.region == region && report.active_key == found.state.active_key()
+    };
+    let rewrap = regions.rewraps().into_iter().find(is_of);
     let rewrap = rewrap.and_then(|report| serde_json::to_value(report).ok());
     let mut buffer = [0; MAX_STATE];
     let state = found.state.encode(&mut buffer).map_err(KmsError::internal)?;
