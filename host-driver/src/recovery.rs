@@ -120,8 +120,7 @@ impl RecoverySet {
     /// [`CallError::BadAnswer`].
     pub fn of(reply: &Reply<MakeRecovery>) -> Result<Self, CallError> {
         let made = reply.response()?;
-        Self::read(&made.backup, &made.shares)
-            .ok_or(CallError::BadAnswer(MakeRecovery::OPCODE))
+        Self::read(&made.backup, &made.shares).ok_or(CallError::BadAnswer(MakeRecovery::OPCODE))
     }
 
     /// A backup, and its shares one after another; `None` if it is none.
@@ -155,11 +154,7 @@ impl RecoverySet {
 }
 
 /// Whether a share belongs to a backup of this state, and a member of it has made both.
-fn check_share(
-    encoded: &[u8],
-    share: &Share,
-    state: &DomainState,
-) -> Result<(), HandOverError> {
+fn check_share(encoded: &[u8], share: &Share, state: &DomainState) -> Result<(), HandOverError> {
     let together = HandOverError::NotTogether;
     let backup = Backup::parse(encoded).map_err(|_| together)?;
     let (its, of) = (&share.header, &backup.header);

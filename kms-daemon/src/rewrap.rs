@@ -20,7 +20,6 @@ use std::time::Duration;
 use host_driver::CallError;
 use hsm_protocol::DomainId;
 use hsm_protocol::domain::DomainState;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -35,6 +34,10 @@ use crate::key::tokens::{self, Tally, Walk, holder, place, replaced};
 use crate::regions::Regions;
 use crate::store::{Commit, Store, StoreError, Transaction};
 
+mod report;
+
+pub use self::report::RewrapReport;
+
 /// Tokens a second, if nothing else is configured.
 pub const DEFAULT_RATE: NonZeroU32 = NonZeroU32::new(20).unwrap();
 /// How often a domain is looked at that was not changed here.
@@ -45,107 +48,6 @@ const RETRY: Duration = Duration::from_secs(10);
 const TRIES: usize = 8;
 /// Entries that could not be wrapped anew and are named.
 const NAMED: usize = 5;
-
-/// How far the key tokens of a Region are under the newest key of its domain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RewrapReport {
-    /// The Region.
-    pub region: String,
-    /// Its domain.
-    pub domain: String,
-    /// The newest key of the domain.
-    pub active_key: u32,
-    /// Tokens under each key of the domain, as last counted; keys without any are left out.
-    pub tokens: BTreeMap<u32, u64>,
-    /// Tokens that are under former keys of the domain.
-    pub remaining: u64,
-    /// Tokens that were wrapped anew since the daemon was started.
-    pub rewrapped: u64,
-    /// Tokens under keys that the domain does not have any more: their keys open nothing.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub lost: u64,
-    /// Most tokens that are wrapped anew in a second.
-    pub rate: u32,
-    /// Why it does not go on, if it does not; it is tried again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes it so
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
-impl RewrapReport {
-    /// What a count of a Region's tokens says.
-    #[must_use]
-    pub fn counted(region: &str, state: &DomainState, tally: &Tally) -> Self {
-        let (domain, active_key) = (state.domain, state.active_key());
-        let tokens = tally.of(domain);
-        let is_of_domain = |id: &u32| state.keys.iter().any(|key| key.id == *id);
-        let remaining = tokens.iter().filter(|(id, _)| **id != active_key && is_of_domain(id));
-        let lost = tokens.iter().filter(|(id, _)| !is_of_domain(id));
-        Self {
-            region: region.to_owned(),
-            domain: domain.to_string(),
-            active_key,
-            remaining: remaining.map(|(_, count)| count).sum(),
-            lost: lost.map(|(_, count)| count).sum(),
-            tokens,
-            rewrapped: 0,
-            rate: 0,
-            last_error: None,
-        }
-    }
-
-    /// In words, a line for each thing.
-    #[must_use]
-    pub fn in_words(&self) -> Vec<String> {
-        let Self { active_key, remaining, rewrapped, rate, .. } = self;
-        let of_key = |(key, count): (&u32, &u64)| format!("{count} under domain key {key}");
-        let counts: Vec<String> = self.tokens.iter().map(of_key).collect();
-        let mut lines = Vec::new();
-        if !counts.is_empty() {
-            lines.push(format!("Key tokens in this store: {}.", counts.join(", ")));
-        }
-        if *remaining > 0 {
-            let pace = match rate {
-                0 => "kmsd wraps them anew while it runs".to_owned(),
-                rate => format!(
-                    "they are wrapped anew, {rate} a second at most, {rewrapped} since the daemon was started"
-                ),
-            };
-            lines.push(format!(
-                "{remaining} of them are to be under domain key {active_key}: {pace}. Former domain keys can be \
-                 removed after that."
-            ));
-        } else if *active_key > 1 && self.lost == 0 {
-            lines.push(format!("No token in this store is under another domain key than {active_key}."));
-        }
-        lines.extend(self.problem());
-        lines
-    }
-
-    /// What is wrong and what to do, if something is.
-    #[must_use]
-    pub fn problem(&self) -> Option<String> {
-        let Self { region, domain, remaining, lost, last_error, .. } = self;
-        if *lost > 0 {
-            return Some(format!(
-                "{lost} key tokens of {region} are under domain keys that the domain {domain} does not have any \
-                 more: their keys open nothing. The store is older than the removal of these domain keys; \
-                 restore a later backup of it, or the domain from recovery shares that were made before \
-                 (kmsctl domain restore)"
-            ));
-        }
-        let error = last_error.as_ref().filter(|_| *remaining > 0)?;
-        Some(format!(
-            "{remaining} key tokens of {region} are still under former domain keys, and wrapping them anew does \
-             not go on: {error}"
-        ))
-    }
-}
 
 /// Told of what devices did, before it counts.
 pub trait RewrapObserver: Send + Sync + 'static {
@@ -274,7 +176,11 @@ impl<O: RewrapObserver> Task<O> {
                     let text = error.to_string();
                     if said.as_ref() != Some(&text) {
                         let region = &self.region;
-                        tracing::warn!(region, error = text, "cannot wrap key tokens anew now, will try again");
+                        tracing::warn!(
+                            region,
+                            error = text,
+                            "cannot wrap key tokens anew now, will try again"
+                        );
                     }
                     self.note_error(&text);
                     said = Some(text);
@@ -321,11 +227,22 @@ impl<O: RewrapObserver> Task<O> {
         let RewrapReport { region, active_key, remaining, rewrapped, .. } = &report;
         if *remaining > 0 {
             let error = report.last_error.as_deref().unwrap_or("others were faster");
-            tracing::warn!(region, active_key, remaining, error, "key tokens are left under former domain keys");
+            tracing::warn!(
+                region,
+                active_key,
+                remaining,
+                error,
+                "key tokens are left under former domain keys"
+            );
             return Ok(false);
         }
         self.observer.finished(&report).await.map_err(RewrapError::Audit)?;
-        tracing::info!(region, active_key, rewrapped, "no key token is under a former domain key any more");
+        tracing::info!(
+            region,
+            active_key,
+            rewrapped,
+            "no key token is under a former domain key any more"
+        );
         self.done = Some(now);
         Ok(true)
     }
@@ -372,7 +289,9 @@ impl<O: RewrapObserver> Task<O> {
         key: &[u8],
     ) -> Result<Entry, RewrapError> {
         for _ in 0..TRIES {
-            let Some(entry) = self.store.get(key).await?.value else { return Ok(Entry::Rewrapped(0)) };
+            let Some(entry) = self.store.get(key).await?.value else {
+                return Ok(Entry::Rewrapped(0));
+            };
             let Some(found) = holder(&entry.key, &entry.value)? else { return Ok(Entry::Later) };
             let former: Vec<_> =
                 found.tokens.iter().filter(|token| is_former(token, state)).collect();
@@ -390,8 +309,7 @@ impl<O: RewrapObserver> Task<O> {
                 Err(error) => return Ok(Entry::Stuck(error.to_string())),
             };
             let value = replaced(&entry.key, &entry.value, &new)?;
-            let transaction =
-                Transaction::new().unchanged(key, entry.revision).put(key, value);
+            let transaction = Transaction::new().unchanged(key, entry.revision).put(key, value);
             if let Commit::Applied { .. } = self.store.commit(transaction).await? {
                 self.regions.note_rewrapped();
                 return Ok(Entry::Rewrapped(new.len() as u64));

@@ -65,8 +65,11 @@ impl Holders {
             ]);
             assert_eq!(code, 0, "{said}");
             // The ending of the file is replaced.
-            fs::rename(people.path(&format!("{name}.holder")), people.path(&format!("{name}.{named}.holder")))
-                .expect("moved");
+            fs::rename(
+                people.path(&format!("{name}.holder")),
+                people.path(&format!("{name}.{named}.holder")),
+            )
+            .expect("moved");
             changes.push("--holder".to_owned());
             changes.push(people.text(&format!("{name}.{named}.holder")));
         }
@@ -157,8 +160,15 @@ fn back_up_data(daemon: &Daemon, people: &People, name: &str) -> String {
     let (file, data) = (people.text(name), text(daemon.data()));
     let passphrase = people.text("passphrase");
     let (code, said) = told(&[
-        "backup", &file, "--without-devices", "--data", &data, "--url", daemon.url(),
-        "--passphrase-file", &passphrase,
+        "backup",
+        &file,
+        "--without-devices",
+        "--data",
+        &data,
+        "--url",
+        daemon.url(),
+        "--passphrase-file",
+        &passphrase,
     ]);
     assert_eq!(code, 0, "{said}");
     file
@@ -166,8 +176,7 @@ fn back_up_data(daemon: &Daemon, people: &People, name: &str) -> String {
 
 fn back_up_domain(place: &Place, directory: &Path) -> Value {
     let to = text(directory);
-    let (code, said) =
-        told(&[&["--json", "domain", "backup", &to][..], &place.flags()].concat());
+    let (code, said) = told(&[&["--json", "domain", "backup", &to][..], &place.flags()].concat());
     assert_eq!(code, 0, "{said}");
     parsed(&said)
 }
@@ -196,8 +205,11 @@ fn what_was_lost_with_every_device_comes_back() {
     assert!(code == 2 && said.contains("kmsctl operator new-share"), "{said}");
     assert!(!never.exists());
     holders.hold(&place, "share");
-    let (code, said) =
-        people.propose(&place, "one", &["--recovery", "1", "--holder", &people.text("ada.share.holder")]);
+    let (code, said) = people.propose(
+        &place,
+        "one",
+        &["--recovery", "1", "--holder", &people.text("ada.share.holder")],
+    );
     assert!(code == 2 && said.contains("as many shares as the largest rule"), "{said}");
     let (_, shown) = ctl::text(&[&["domain", "show"][..], &place.flags()].concat());
     assert!(shown.contains("any 2 of these 3 operators together bring back every key"), "{shown}");
@@ -223,7 +235,8 @@ fn what_was_lost_with_every_device_comes_back() {
     let place = Place::of(back.data());
     let (directory, file) = (text(&people.path("no")), text(&backup.join("domain.backup")));
     let refused = [
-        "domain", "restore", "begin", "soft-0", "--data", &data, "--backup", &file, "--output", &directory,
+        "domain", "restore", "begin", "soft-0", "--data", &data, "--backup", &file, "--output",
+        &directory,
     ];
     let (code, said) = told(&refused);
     assert!(code == 2 && said.contains("kmsctl hsm forget soft-0"), "{said}");
@@ -242,7 +255,8 @@ fn what_was_lost_with_every_device_comes_back() {
     let cleo = holders.hand_over(&begun, &backup, "cleo", "cleo.handover");
     let finish = |handovers: &[&str]| {
         let (file, change) = (text(&backup.join("domain.backup")), people.text("change"));
-        let mut all = vec!["domain", "restore", "finish", "soft-0", "--backup", &file, "--change", &change];
+        let mut all =
+            vec!["domain", "restore", "finish", "soft-0", "--backup", &file, "--change", &change];
         handovers.iter().for_each(|it| all.extend(["--handover", it]));
         told(&[all.as_slice(), &place.flags()].concat())
     };
@@ -265,7 +279,10 @@ fn what_was_lost_with_every_device_comes_back() {
     await_devices(&back, 1);
     blobs.iter().for_each(|blob| assert_opens(&back, blob));
     let now = domain(&Place::at(&back));
-    assert_eq!((&now["domainKeys"], now["devices"].as_array().map(Vec::len)), (&json!([1, 2]), Some(1)));
+    assert_eq!(
+        (&now["domainKeys"], now["devices"].as_array().map(Vec::len)),
+        (&json!([1, 2]), Some(1))
+    );
     assert_opens(&back, &encrypt(&back, &create(&back)));
     hsm_tests::patience::until("every token is under the new key", || {
         let rewraps = get(&back, "/readyz").json()["rewraps"][0].clone();
@@ -277,7 +294,8 @@ fn what_was_lost_with_every_device_comes_back() {
     // To go back to the earlier state would be a second history.
     assert!(back.stop().success());
     let (code, said) = told(&[
-        "domain", "restore", "begin", "soft-1", "--data", &data, "--backup", &file, "--output", &directory,
+        "domain", "restore", "begin", "soft-1", "--data", &data, "--backup", &file, "--output",
+        &directory,
     ]);
     assert!(code == 2 && said.contains("a second history"), "{said}");
 }
@@ -321,8 +339,8 @@ fn a_drill_beside_a_daemon_that_serves() {
             }
         });
         let begun = begin("drill", &place, &[], &backup, &people.path("drill"));
-        let handed =
-            ["bea", "cleo"].map(|name| holders.hand_over(&begun, &backup, name, &format!("{name}.1")));
+        let handed = ["bea", "cleo"]
+            .map(|name| holders.hand_over(&begun, &backup, name, &format!("{name}.1")));
         let (code, said) = finish(&begun, &data_backup, "15", &handed[..1]);
         assert!(code == 2 && said.contains("1 shares are not enough"), "{said}");
         let (code, said) = finish(&begun, &data_backup, "15", &handed);
@@ -347,7 +365,8 @@ fn a_drill_beside_a_daemon_that_serves() {
     create(&daemon);
     let later = back_up_data(&daemon, people, "later.backup");
     let begun = begin("drill", &place, &[], &backup, &people.path("drill2"));
-    let handed = ["ada", "cleo"].map(|name| holders.hand_over(&begun, &backup, name, &format!("{name}.2")));
+    let handed =
+        ["ada", "cleo"].map(|name| holders.hand_over(&begun, &backup, name, &format!("{name}.2")));
     let (code, said) = finish(&begun, &later, "1000", &handed);
     assert_eq!(code, 1, "{said}");
     let shown: Value = serde_json::Deserializer::from_str(&said)
@@ -386,7 +405,9 @@ fn less_than_enough_opens_nothing() {
     people.found(elsewhere.path(), "soft");
     let other = Place::of(elsewhere.path());
     let (code, said) = people.propose(
-        &other, "foreign", &["--recovery", "2", "--holder", &people.text("ada.share.holder")],
+        &other,
+        "foreign",
+        &["--recovery", "2", "--holder", &people.text("ada.share.holder")],
     );
     assert!(code == 2 && said.contains("have it made for this one"), "{said}");
     holders.hold(&other, "other");
@@ -399,7 +420,8 @@ fn less_than_enough_opens_nothing() {
     target.plug(&boards.path().join("target"));
     spare.plug(&boards.path().join("spare"));
     let fresh = private_dir();
-    let begun = begin("restore", &Place::of(fresh.path()), &[target.line()], &backup, &people.path("go"));
+    let begun =
+        begin("restore", &Place::of(fresh.path()), &[target.line()], &backup, &people.path("go"));
     let expect = Some(begun.fingerprint.as_str());
     let ada = holders.share(&backup, "ada");
     let try_it = |who: (&str, &str), share: &Path, expect: Option<&str>| {
@@ -436,8 +458,8 @@ fn less_than_enough_opens_nothing() {
     assert!(code == 2 && said.contains("of another backup"), "{said}");
 
     // What the host has seen once everybody has done their part.
-    let handed =
-        ["ada", "bea"].map(|name| holders.hand_over(&begun, &backup, name, &format!("{name}.handover")));
+    let handed = ["ada", "bea"]
+        .map(|name| holders.hand_over(&begun, &backup, name, &format!("{name}.handover")));
     let change = begun.directory.join("change");
     fs::copy(&change, people.path("change")).expect("carried");
     people.sign("bea", "change");
@@ -454,7 +476,9 @@ fn less_than_enough_opens_nothing() {
     let flash = fs::read(daemon.data().join("hsm/us-east-1/soft-0.flash")).expect("a flash");
     let key = domain_key(&flash, state.domain.as_bytes());
     let mut seen = 0;
-    for dir in [&backup, &again, &begun.directory, &people.path("change"), &PathBuf::from(&handed[0])] {
+    for dir in
+        [&backup, &again, &begun.directory, &people.path("change"), &PathBuf::from(&handed[0])]
+    {
         visit(dir, &mut |path, content| {
             seen += 1;
             let decoded = everything(content);
@@ -469,10 +493,11 @@ fn less_than_enough_opens_nothing() {
     // The host has a device of its own, and everything: it opens there in no way.
     let attacker = open(spare.line());
     attacker.authenticate(&HostKey::generate()).expect("a fresh device lets anybody in");
-    let code = |outcome: Result<hsm_protocol::command::domain::DomainSummary, CallError>| match outcome {
-        Err(CallError::Refused { code, .. }) => code,
-        other => panic!("{other:?}"),
-    };
+    let code =
+        |outcome: Result<hsm_protocol::command::domain::DomainSummary, CallError>| match outcome {
+            Err(CallError::Refused { code, .. }) => code,
+            other => panic!("{other:?}"),
+        };
     let restore = |backup: &[u8], handovers: &[[u8; Handover::SIZE]]| {
         code(attacker.restore_domain(backup, handovers, &ballot))
     };
@@ -559,8 +584,7 @@ fn everything(content: &[u8]) -> Vec<Vec<u8>> {
     use base64::Engine as _;
     let in_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
     let runs = content.split(|byte| !in_base64(byte)).filter(|run| run.len() > 40);
-    let decoded =
-        runs.filter_map(|run| base64::engine::general_purpose::STANDARD.decode(run).ok());
+    let decoded = runs.filter_map(|run| base64::engine::general_purpose::STANDARD.decode(run).ok());
     decoded.chain([content.to_vec()]).collect()
 }
 

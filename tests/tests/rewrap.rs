@@ -174,7 +174,9 @@ fn a_rotated_domain_key_goes_once_nothing_is_under_it() {
     let metrics = String::from_utf8(get(&daemon, "/metrics").body).expect("text");
     let gauge = "strongroom_rewrap_remaining_tokens{region=\"us-east-1\"} 0";
     assert!(metrics.contains(gauge), "{metrics}");
-    eprintln!("{tokens} tokens, {before} left at the cut, {after} after it, {used} requests meanwhile");
+    eprintln!(
+        "{tokens} tokens, {before} left at the cut, {after} after it, {used} requests meanwhile"
+    );
     until("the count is known", || progress(&daemon)["tokens"] == json!({ "2": tokens }));
     let shown = domain(&offline);
     assert_eq!(shown["rewrap"]["tokens"], json!({ "2": tokens }), "{shown}");

@@ -50,7 +50,9 @@ impl KeyPurpose {
     /// The purpose of a label.
     #[must_use]
     pub fn from_label(label: &str) -> Option<Self> {
-        [Self::Operator, Self::DeviceCa, Self::Share].into_iter().find(|purpose| purpose.label() == label)
+        [Self::Operator, Self::DeviceCa, Self::Share]
+            .into_iter()
+            .find(|purpose| purpose.label() == label)
     }
 
     const fn in_words(self) -> &'static str {

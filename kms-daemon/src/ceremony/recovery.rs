@@ -241,7 +241,9 @@ impl HandoverRequest {
             identity.verify().ok()?;
             let certificate = match &content.certificate {
                 None => None,
-                Some((kind, text)) => Some(Certificate { kind: *kind, signature: signature(text)? }),
+                Some((kind, text)) => {
+                    Some(Certificate { kind: *kind, signature: signature(text)? })
+                }
             };
             let is_this = content.format == REQUEST;
             let (of, is_drill) = (RecoveryFile::of(content.of)?, content.drill);

@@ -199,7 +199,12 @@ fn make_share(new: &NewShare, output: &mut Output<'_>) -> Result<Outcome, Failur
 #[derive(Debug, clap::Args)]
 pub(super) struct SignerArguments {
     /// The operator's key.
-    #[arg(long, value_name = "FILE", required_unless_present = "pkcs11", conflicts_with = "pkcs11")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "pkcs11",
+        conflicts_with = "pkcs11"
+    )]
     key: Option<PathBuf>,
     #[command(flatten)]
     passphrase: KeyPassphrase,

@@ -213,7 +213,8 @@ fn print_rewraps(out: &mut dyn Write, reports: &[RewrapReport]) -> io::Result<()
     if reports.is_empty() {
         return Ok(());
     }
-    let head = ["REGION", "DOMAIN KEY", "TOKENS UNDER FORMER KEYS", "WRAPPED ANEW"].map(str::to_owned);
+    let head =
+        ["REGION", "DOMAIN KEY", "TOKENS UNDER FORMER KEYS", "WRAPPED ANEW"].map(str::to_owned);
     let row = |report: &RewrapReport| {
         let RewrapReport { region, active_key, remaining, rewrapped, .. } = report;
         let left = if *remaining == 0 { "none".to_owned() } else { remaining.to_string() };

@@ -6,9 +6,9 @@ use host_driver::ceremony::{self, CeremonyError, Ledger};
 use host_driver::device::Device;
 use host_driver::recovery::RecoverySet;
 use host_driver::{CallError, OperatorKey, Pool};
+use hsm_protocol::command::recovery::MakeRecovery;
 use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::domain::{Change, DomainState};
-use hsm_protocol::command::recovery::MakeRecovery;
 use hsm_protocol::{AuditTag, DeviceId, DomainId, ErrorCode};
 
 use super::{Busy, Engine, refusal};

@@ -108,7 +108,8 @@ impl Devices<'_> {
     /// # Errors
     /// [`CallError`]; [`CallError::Refused`] if no device can open the token.
     pub async fn rewrap(&mut self, token: &[u8]) -> Result<Vec<u8>, CallError> {
-        let refused = |code| CallError::Refused { opcode: key::RewrapKey::OPCODE, code, receipt: None };
+        let refused =
+            |code| CallError::Refused { opcode: key::RewrapKey::OPCODE, code, receipt: None };
         let former = KeyToken::parse(token).map_err(refused)?.attributes;
         let key = key::KeyRef { id: former.key, token: Bytes(token) };
         let reply = self.attempt(&key::RewrapKey { key }, None).await?;
@@ -116,7 +117,14 @@ impl Devices<'_> {
         let bad = || CallError::BadAnswer(key::RewrapKey::OPCODE);
         let new = KeyToken::parse(&made.token).map_err(|_| bad())?.attributes;
         let is_same = (new.domain, new.key, new.material, new.spec, new.usage, new.origin)
-            == (former.domain, former.key, former.material, former.spec, former.usage, former.origin)
+            == (
+                former.domain,
+                former.key,
+                former.material,
+                former.spec,
+                former.usage,
+                former.origin,
+            )
             && new.approval == former.approval;
         if is_same { Ok(made.token.to_vec()) } else { Err(bad()) }
     }

@@ -48,7 +48,11 @@ pub fn holder(key: &[u8], value: &[u8]) -> Result<Option<Holder>, CatalogError> 
         let materials = record.materials.into_iter().chain(record.pending);
         let tokens = materials.filter(|material| material.is_present());
         let tokens = tokens.map(|material| material.token).collect();
-        return Ok(Some(Holder { region: scope.region.to_string(), name: scope.key_arn(id), tokens }));
+        return Ok(Some(Holder {
+            region: scope.region.to_string(),
+            name: scope.key_arn(id),
+            tokens,
+        }));
     }
     let own: [(&str, Token); 2] =
         [(SYSTEM_KEYS, iam::system_key_token), (DIGEST_KEYS, trail::digest_key_token)];
@@ -231,7 +235,11 @@ impl<'s> Walk<'s> {
     /// From the first entry on.
     #[must_use]
     pub fn new(store: &'s dyn Store, region: &'s str) -> Self {
-        Self { store, region, pages: PREFIXES.iter().rev().map(|prefix| Pages::of(prefix)).collect() }
+        Self {
+            store,
+            region,
+            pages: PREFIXES.iter().rev().map(|prefix| Pages::of(prefix)).collect(),
+        }
     }
 
     /// The next page, as it is now; `None` at the end.
@@ -356,4 +364,58 @@ pub fn has_key(store: &RedbStore, arn: &str) -> Result<bool, CatalogError> {
 
 fn unreadable(key: &[u8], error: super::record::RecordError) -> CatalogError {
     CatalogError::Record { key: String::from_utf8_lossy(key).into_owned(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_of_tokens_is_read_and_replaced() {
+        let own = |more: &str| {
+            format!(
+                r#"{{"version":1,"region":"us-east-1","id":"00000000-0000-4000-8000-000000000000","material":"{}","token":"AQID"{more}}}"#,
+                "07".repeat(32)
+            )
+        };
+        let digest = own(r#","public":"BAUG","created":1800000000000"#);
+        for (key, value) in
+            [("system-keys/us-east-1", own("")), ("trail-keys/us-east-1", digest.clone())]
+        {
+            let found = holder(key.as_bytes(), value.as_bytes()).unwrap().unwrap();
+            let (region, name) = ("us-east-1".to_owned(), key.to_owned());
+            assert_eq!(found, Holder { region, name, tokens: vec![vec![1, 2, 3]] });
+            let tokens = [(vec![1, 2, 3], vec![4, 5, 6])].into();
+            let new = replaced(key.as_bytes(), value.as_bytes(), &tokens).unwrap();
+            let text = String::from_utf8(new.to_vec()).unwrap();
+            assert_eq!(text, value.replace("AQID", "BAUG"), "nothing else has changed");
+        }
+        for prefix in PREFIXES {
+            assert!(
+                is_of(format!("{prefix}us-east-1").as_bytes(), "us-east-1")
+                    || prefix == layout::KEYS
+            );
+        }
+        let key = b"keys/000000000000/us-east-1/00000000-0000-4000-8000-000000000000";
+        assert!(is_of(key, "us-east-1") && !is_of(key, "eu-west-1"));
+        assert_eq!(holder(b"aliases/x", b"").unwrap(), None);
+        assert!(holder(b"system-keys/us-east-1", b"{}").is_err(), "what cannot be read is no zero");
+    }
+
+    #[test]
+    fn each_token_is_drawn_with_the_same_chance() {
+        const SIZE: usize = 5;
+        const ROUNDS: usize = 4000;
+        let mut drawn = [0_usize; 20];
+        for _ in 0..ROUNDS {
+            let mut sample = Sample { total: 0, tokens: Vec::new() };
+            for token in 0..20 {
+                sample.draw(SIZE, "x", vec![token]).unwrap();
+            }
+            assert_eq!((sample.total, sample.tokens.len()), (20, SIZE));
+            sample.tokens.iter().for_each(|(_, token)| drawn[usize::from(token[0])] += 1);
+        }
+        // 1,000 expected, with a standard deviation of 27: seven of them is once in 10^11.
+        assert!(drawn.iter().all(|count| count.abs_diff(1000) < 190), "{drawn:?}");
+    }
 }

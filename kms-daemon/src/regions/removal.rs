@@ -55,8 +55,7 @@ impl Regions {
         let Some((domain, keys)) = removed(ballot) else { return Ok(None) };
         // A device that has missed the rotation would go on making tokens under the former key.
         let state = engine.bring_up_to_date((self.ruler.ledger)(region)).await?;
-        let keys: Vec<u32> =
-            keys.into_iter().filter(|key| *key != state.active_key()).collect();
+        let keys: Vec<u32> = keys.into_iter().filter(|key| *key != state.active_key()).collect();
         let removal = Removal { domain, keys };
         let Removal { keys, .. } = &removal;
         self.ruler.tokens.bar(domain, keys).await;

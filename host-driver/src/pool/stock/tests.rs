@@ -272,3 +272,29 @@ fn shutting_down_ends_waiting_callers() {
     });
     rig.pool.shut_down();
 }
+
+/// A pair that is sealed under this key of a domain, as far as anybody can see.
+fn sealed(domain_key: u32) -> Zeroizing<Vec<u8>> {
+    let pair = PreparedPair { spec: KeySpec::RSA_2048, purpose: KEY };
+    let mut token = vec![0; Sealed::<PreparedPair>::HEADER_SIZE + 64];
+    let domain = hsm_protocol::DomainId([1; 16]);
+    Sealed::write_header(&domain, domain_key, &pair, &[2; 16], &mut token).unwrap();
+    token.into()
+}
+
+#[test]
+fn pairs_under_former_domain_keys_are_thrown_away() {
+    let rig = rig(vec![device()], with(StockTargets::NONE));
+    let shelf = rig.pool.shared.stock.shelf(KeySpec::RSA_2048, KEY).unwrap();
+    for domain_key in [1, 2, 1, 2, 3] {
+        shelf.put(sealed(domain_key));
+    }
+    // What is no pair at all is of no use either.
+    shelf.put(b"RSA_2048 KEY 1".to_vec().into());
+    rig.pool.keep_pairs_under(2);
+    assert_eq!(rig.levels(), [2, 0, 0]);
+    let pair = block_on(rig.pool.key_pair(KeySpec::RSA_2048, KEY, None, Instant::now())).unwrap();
+    assert_eq!(Sealed::<PreparedPair>::parse(&pair).unwrap().domain_key, 2);
+    rig.pool.keep_pairs_under(3);
+    assert_eq!(rig.levels(), [0, 0, 0]);
+}

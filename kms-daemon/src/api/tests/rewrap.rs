@@ -157,7 +157,11 @@ impl Bench {
         tally.of(domain)
     }
 
-    async fn await_report(&self, what: &str, is_it: impl Fn(&RewrapReport) -> bool) -> RewrapReport {
+    async fn await_report(
+        &self,
+        what: &str,
+        is_it: impl Fn(&RewrapReport) -> bool,
+    ) -> RewrapReport {
         for _ in 0..6000 {
             let reports = self.rig.service.regions().rewraps();
             if let Some(report) = reports.into_iter().find(|report| is_it(report)) {

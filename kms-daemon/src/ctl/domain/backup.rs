@@ -87,9 +87,18 @@ pub(super) fn run(
             writeln!(out, "  {} for {}", share.file.display(), share.operator)?;
         }
         let needed = made.threshold;
-        writeln!(out, "Any {needed} of these operators together bring back every key. Give each their share,")?;
-        writeln!(out, "and the hash of the state; keep copies of domain.backup where the shares are not.")?;
-        writeln!(out, "Without a backup of the store (kmsctl backup) there is nothing that the keys open.")
+        writeln!(
+            out,
+            "Any {needed} of these operators together bring back every key. Give each their share,"
+        )?;
+        writeln!(
+            out,
+            "and the hash of the state; keep copies of domain.backup where the shares are not."
+        )?;
+        writeln!(
+            out,
+            "Without a backup of the store (kmsctl backup) there is nothing that the keys open."
+        )
     })?;
     Ok(Outcome::Good)
 }

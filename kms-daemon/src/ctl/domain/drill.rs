@@ -196,7 +196,10 @@ fn finish(it: &Finish, place: &Place, output: &mut Output<'_>) -> Result<Outcome
     let sample = sample_blocking(&RedbStore::open(&path)?, region, domain, it.sample.into())?;
     let Sample { total, tokens } = sample;
     if tokens.is_empty() {
-        return Err(Failure(format!("{} has no key token of domain {domain} in {region}", path.display())));
+        return Err(Failure(format!(
+            "{} has no key token of domain {domain} in {region}",
+            path.display()
+        )));
     }
     let Single { device, devices, lock, .. } = open(place, &it.directory, it.hsm.as_deref())?;
     if device.id() != request.identity.device_id() {

@@ -64,11 +64,13 @@ pub(super) fn in_words(request: &HandoverRequest) -> String {
     let of = &request.of;
     let _ = writeln!(text, "{what}\n");
     let _ = writeln!(text, "Your share goes to the device {device}, and opens there only.");
-    let _ = writeln!(text, "Compare that with what the device itself shows: kmsctl hsm status LINE.");
+    let _ =
+        writeln!(text, "Compare that with what the device itself shows: kmsctl hsm status LINE.");
     if request.certificate.is_none() {
         let _ = writeln!(text, "By nobody's word but its own: look at the device.");
     }
-    let _ = writeln!(text, "Who owns that device owns every key once enough shares are handed over.\n");
+    let _ =
+        writeln!(text, "Who owns that device owns every key once enough shares are handed over.\n");
     let _ = writeln!(text, "The backup, said to be of {}, is of this domain:\n", of.created);
     text.push_str(&describe(&of.state));
     let hash = of.state.hash().map(|hash| hex::encode(&hash)).unwrap_or_default();

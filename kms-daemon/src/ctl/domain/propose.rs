@@ -146,7 +146,8 @@ impl Propose {
                 most
             ),
             ErrorCode::CHANGE_INVALID if !self.remove_key.is_empty() => {
-                "; a domain key is removed once it was replaced by an earlier change, and once only".to_owned()
+                "; a domain key is removed once it was replaced by an earlier change, and once only"
+                    .to_owned()
             }
             _ => String::new(),
         };
@@ -271,7 +272,9 @@ impl Propose {
         let before = state.recovery.iter().flat_map(|recovery| &recovery.holders);
         let removed = |operator: &OperatorId| {
             let id = operator.to_string();
-            self.remove_operator.iter().any(|text| id.starts_with(&text.replace('-', "").to_lowercase()))
+            self.remove_operator
+                .iter()
+                .any(|text| id.starts_with(&text.replace('-', "").to_lowercase()))
         };
         before.into_iter().any(|holder| {
             let key = [holder.operator.as_bytes(), &holder.key.to_bytes()[..]].concat();

@@ -4,7 +4,6 @@
 //! device. The host carries it, and never has what it takes to open the backup: the shares are put together
 //! inside the device.
 
-
 use std::path::{Path, PathBuf};
 
 use host_driver::CallError;
@@ -20,9 +19,7 @@ use super::found::marker;
 use super::hand_over::in_words as request_in_words;
 use super::reach::{Place, Single};
 use super::{Ceremony, in_words, merged, save_new};
-use crate::ceremony::{
-    CertificateFile, HandoverFile, HandoverRequest, RecoveryFile, fingerprint,
-};
+use crate::ceremony::{CertificateFile, HandoverFile, HandoverRequest, RecoveryFile, fingerprint};
 use crate::devices::{self, Ballots, HostKeys, devices_of};
 use crate::durable;
 use crate::hex;
@@ -281,9 +278,20 @@ fn finish(it: &Finish, place: &Place, output: &mut Output<'_>) -> Result<Outcome
         line: name,
     };
     output.print(&restored, |out, done| {
-        writeln!(out, "domain {} is back, at version {}, on device {}", done.domain, done.version, done.device)?;
-        writeln!(out, "Start kmsd with --hsm {}. What was lost is no part of it: destroy it if it turns up.", it.hsm)?;
-        writeln!(out, "Every token is wrapped anew under the new domain key; make a new backup after that.")
+        writeln!(
+            out,
+            "domain {} is back, at version {}, on device {}",
+            done.domain, done.version, done.device
+        )?;
+        writeln!(
+            out,
+            "Start kmsd with --hsm {}. What was lost is no part of it: destroy it if it turns up.",
+            it.hsm
+        )?;
+        writeln!(
+            out,
+            "Every token is wrapped anew under the new domain key; make a new backup after that."
+        )
     })?;
     Ok(Outcome::Good)
 }
