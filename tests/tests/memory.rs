@@ -124,7 +124,11 @@ fn provisioning(board: Attachment, measured: &mut Measured) {
 }
 
 /// Has a use of a key approved.
-fn approval(device: &Device, hosts: &Hosts, run: &mut dyn FnMut(&str, &Device, &dyn Fn(&Device))) {
+fn approval(
+    device: &Device,
+    hosts: &Hosts,
+    run: &mut dyn FnMut(&str, &Device, &dyn Fn(&Device)),
+) {
     let (id, rule) = (KeyId::single_region([0x51; 16]), Rule { total: 1, officers: 0 });
     let (spec, usage) = (KeySpec::ECC_NIST_P256, KeyUsage::SIGN_VERIFY);
     let generate = GenerateGuardedKey { request: GenerateKey { id, spec, usage }, rule };
