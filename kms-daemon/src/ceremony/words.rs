@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use hsm_protocol::command::Role;
 use hsm_protocol::domain::{
-    Change, Class, DeviceKind, DomainState, Holder, Host, Kind, Member, Operator, OperatorRole, Rule,
-    Rules,
+    Change, Class, DeviceKind, DomainState, Holder, Host, Kind, Member, Operator, OperatorRole,
+    Rule, Rules,
 };
 use hsm_protocol::id::OperatorId;
 use hsm_protocol::identity::PublicKey;
