@@ -120,7 +120,8 @@ fn found(connector: &dyn Connector, user: &HostKey) {
 /// The device: takes one line after another until nobody can open any more.
 fn serve(seed: u64, lines: &mpsc::Receiver<Loopback>) {
     // Its board is none that the driver knows, so it is taken for hardware.
-    let platform = MemoryPlatform { kind: DeviceKind::Hardware, ..MemoryPlatform::with_seed(seed) };
+    let mut platform = MemoryPlatform::with_seed(seed);
+    platform.kind = DeviceKind::Hardware;
     let mut hsm = Box::new(Hsm::new(platform));
     hsm.start();
     let mut decoder = Box::new(Decoder::<MAX_ENCODED>::new());
