@@ -295,7 +295,7 @@ fn a_ceremony_that_is_cut_off_is_made_or_not() {
         // Rotation, too: the other device has to get the key.
         let changes: &[&str] = match round % 4 {
             0 if round < 9 => &["--rotate-key"],
-            _ if before % 2 == 0 => &["--add-auditor", &key],
+            _ if before.is_multiple_of(2) => &["--add-auditor", &key],
             _ if domain(place)["hosts"].as_array().map(Vec::len) > Some(1) => {
                 &["--remove-host", &last]
             }

@@ -34,6 +34,9 @@ use hsm_tests::workload::Workload;
 /// What was measured, by the command's name.
 type Measured = BTreeMap<String, MemoryPeaks>;
 
+/// Measures what is done to a device, under a name.
+type Runner<'r> = &'r mut dyn FnMut(&str, &Device, &dyn Fn(&Device));
+
 #[test]
 fn every_command_stays_within_its_budget() {
     let boards = [Attachment::Console, Attachment::ArmSocket];
@@ -98,7 +101,8 @@ fn provisioning(board: Attachment, measured: &mut Measured) {
     // As much at once as a proposal holds.
     let add = |_| Change::AddHost(Host { key: HostKey::generate().public(), role: Role::Auditor });
     let mut changes: Vec<_> = (0..13).map(add).collect();
-    changes.push(Change::SetRoots(Bytes(&[7; 256])));
+    let roots: [[u8; 32]; 8] = [1, 2, 3, 4, 5, 6, 7, 8].map(|root| [root; 32]);
+    changes.push(Change::SetRoots(Bytes(roots.as_flattened())));
     let (identity, kind) = (joiner, DeviceKind::Emulated);
     changes.push(Change::AddMember { identity, kind, certificate: None });
     changes.push(Change::RotateKey { maker: member.id() });
@@ -124,11 +128,7 @@ fn provisioning(board: Attachment, measured: &mut Measured) {
 }
 
 /// Has a use of a key approved.
-fn approval(
-    device: &Device,
-    hosts: &Hosts,
-    run: &mut dyn FnMut(&str, &Device, &dyn Fn(&Device)),
-) {
+fn approval(device: &Device, hosts: &Hosts, run: Runner<'_>) {
     let (id, rule) = (KeyId::single_region([0x51; 16]), Rule { total: 1, officers: 0 });
     let (spec, usage) = (KeySpec::ECC_NIST_P256, KeyUsage::SIGN_VERIFY);
     let generate = GenerateGuardedKey { request: GenerateKey { id, spec, usage }, rule };

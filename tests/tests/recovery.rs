@@ -16,6 +16,7 @@ use hsm_protocol::{ErrorCode, ModuleState, OperatorId};
 use hsm_tests::ctl;
 use hsm_tests::daemon::{Daemon, private_dir};
 use hsm_tests::device::Plug;
+use hsm_tests::flash::domain_key;
 use hsm_tests::http::{await_devices, get};
 use hsm_tests::losses::{assert_opens, create, decrypt, encrypt};
 use serde_json::{Value, json};
@@ -596,12 +597,4 @@ fn visit(path: &Path, seen: &mut dyn FnMut(&Path, &[u8])) {
     } else {
         seen(path, &fs::read(path).expect("read"));
     }
-}
-
-/// Layout 2 of the domain in a flash: version u8 | keys u8 | id u32 LE, history u8, key [32] | encoded state, which
-/// begins with its version u8 and the domain [16].
-fn domain_key(flash: &[u8], domain: &[u8; 16]) -> Vec<u8> {
-    let at = flash.windows(16).rposition(|window| window == domain).expect("a domain record") - 1;
-    assert_eq!(flash[at - 39..at - 37], [2, 1], "one domain key");
-    flash[at - 32..at].to_vec()
 }

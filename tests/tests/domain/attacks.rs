@@ -14,6 +14,7 @@ use hsm_protocol::{Bytes, ErrorCode, KeyId};
 use hsm_tests::calls::{outcome, refusal};
 use hsm_tests::daemon::{Daemon, private_dir};
 use hsm_tests::device::Plug;
+use hsm_tests::flash::domain_key;
 use hsm_tests::http::{await_devices, call};
 use hsm_tests::losses::{assert_opens, create, encrypt};
 use hsm_tests::patience::until;
@@ -190,14 +191,6 @@ fn domain_id(data: &Path) -> [u8; 16] {
     let text = registry["domain"].as_str().expect("a domain");
     let byte = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("digits");
     std::array::from_fn(byte)
-}
-
-/// Layout 2 of the domain in a flash: version u8 | keys u8 | id u32 LE, history u8, key [32] | encoded
-/// state, which begins with its version u8 and the domain [16].
-fn domain_key(flash: &[u8], domain: &[u8; 16]) -> Vec<u8> {
-    let at = flash.windows(16).rposition(|window| window == domain).expect("a domain record") - 1;
-    assert_eq!(flash[at - 39..at - 37], [2, 1], "one domain key");
-    flash[at - 32..at].to_vec()
 }
 
 /// The tokens of the domain in a store, which has them in Base64.

@@ -134,7 +134,7 @@ fn found(connector: &dyn Connector, user: &HostKey) {
 
 /// The device: takes one line after another until nobody can open any more.
 fn serve(seed: u64, lines: &mpsc::Receiver<Loopback>) {
-    // Its board has a name that only hardware has, so that is what its domain takes it for.
+    // Its board is none that the driver knows, so it is taken for hardware.
     let mut platform = MemoryPlatform::with_seed(seed);
     platform.kind = DeviceKind::Hardware;
     let mut hsm = Box::new(Hsm::new(platform));
