@@ -58,6 +58,9 @@ pub struct Sealed {
     pub blob: Vec<u8>,
 }
 
+/// The system key of a Region, for the engine.
+type SystemKeyOf = Arc<Authorized<KeyRecord>>;
+
 /// Seals and opens secrets.
 pub(super) struct Vault {
     store: Arc<dyn Store>,
@@ -65,7 +68,7 @@ pub(super) struct Vault {
     /// Whose devices seal.
     region: String,
     /// With the count of re-wrapped tokens before each was read: an older one may be worth nothing.
-    keys: Mutex<HashMap<String, (u64, Arc<Authorized<KeyRecord>>)>>,
+    keys: Mutex<HashMap<String, (u64, SystemKeyOf)>>,
     /// By the SHA-256 of purpose and blob.
     opened: Mutex<HashMap<[u8; 32], Opened>>,
 }

@@ -13,6 +13,7 @@ use hsm_protocol::DomainId;
 use hsm_protocol::token::KeyToken;
 
 use super::identifier::parse_key_arn;
+use super::record::RecordError;
 use super::{CatalogError, KeyRecord, layout};
 use crate::store::{Entry, Page, Range, RedbStore, Store, StoreError};
 use crate::{iam, trail};
@@ -84,11 +85,10 @@ pub fn replaced(
         }
         return Ok(record.encode().map_err(wrong)?.into());
     }
-    let with: fn(&[u8], Vec<u8>) -> Result<Vec<u8>, super::record::RecordError> =
-        match key.starts_with(SYSTEM_KEYS.as_bytes()) {
-            true => iam::system_key_with,
-            false => trail::digest_key_with,
-        };
+    let with: WithToken = match key.starts_with(SYSTEM_KEYS.as_bytes()) {
+        true => iam::system_key_with,
+        false => trail::digest_key_with,
+    };
     match tokens.values().next() {
         Some(new) => Ok(with(value, new.clone()).map_err(wrong)?.into()),
         None => Ok(value.into()),
@@ -293,7 +293,8 @@ fn is_of(key: &[u8], region: &str) -> bool {
     }
 }
 
-type Token = fn(&[u8]) -> Result<Vec<u8>, super::record::RecordError>;
+type Token = fn(&[u8]) -> Result<Vec<u8>, RecordError>;
+type WithToken = fn(&[u8], Vec<u8>) -> Result<Vec<u8>, RecordError>;
 
 /// How much is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -362,7 +363,7 @@ pub fn has_key(store: &RedbStore, arn: &str) -> Result<bool, CatalogError> {
     Ok(store.get_blocking(&layout::key(&scope, id))?.is_some())
 }
 
-fn unreadable(key: &[u8], error: super::record::RecordError) -> CatalogError {
+fn unreadable(key: &[u8], error: RecordError) -> CatalogError {
     CatalogError::Record { key: String::from_utf8_lossy(key).into_owned(), error }
 }
 
