@@ -125,7 +125,7 @@ impl Devices<'_> {
         command: &C,
         spec: Option<KeySpec>,
     ) -> Result<Reply<C>, CallError> {
-        let route = Route { spec, deadline: None };
+        let route = Route { spec, ..Route::default() };
         let answer = self.pool.call_with(command, self.tag, route).await;
         let receipt = match &answer {
             Ok(reply) => reply.receipt,
