@@ -12,7 +12,7 @@ use host_driver::{OperatorKey, Pool};
 use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::domain::DomainState;
 
-use crate::engine::{DomainFound, Engine};
+use crate::engine::{DomainFound, Engine, Stated};
 use crate::error::KmsError;
 use crate::key::identifier::is_region;
 use crate::link::Peers;
@@ -189,6 +189,14 @@ impl Regions {
         let (domain, version) = (state.domain, state.version);
         tracing::warn!(region, %domain, version, "the operators have changed the domain");
         Ok(state)
+    }
+
+    /// Puts the certificate of the device that has made a statement into it, if one is known.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if no device answers now.
+    pub async fn certified(&self, region: &str, statement: Vec<u8>) -> Result<Stated, KmsError> {
+        self.engine(region)?.certified(statement, (self.ruler.ledger)(region)).await
     }
 
     /// What other domains know the domain of a Region by.
