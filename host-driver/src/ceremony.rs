@@ -13,7 +13,8 @@ use hsm_protocol::command::domain::{
 };
 use hsm_protocol::domain::change::Votes;
 use hsm_protocol::domain::{
-    Ballot, Certificate, Change, DomainState, Operator, OperatorRole, Outcome, Proposal, Vote, signed_message,
+    Ballot, Certificate, Change, DomainState, Operator, OperatorRole, Outcome, Proposal, Vote,
+    signed_message,
 };
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::{AuditTag, Bytes, Command, DeviceId, DomainId, ErrorCode, OperatorId};

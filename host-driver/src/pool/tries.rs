@@ -39,11 +39,7 @@ impl<'a> Tries<'a> {
     }
 
     /// Waits until a device comes into service. If one failed but still is, it gets a pause.
-    pub(super) async fn wait(
-        &mut self,
-        route: &Route,
-        deadline: Instant,
-    ) -> Result<(), CallError> {
+    pub(super) async fn wait(&mut self, route: &Route, deadline: Instant) -> Result<(), CallError> {
         let until = match self.asked.as_slice() {
             [] => deadline,
             _ => deadline.min(Instant::now() + self.pause),

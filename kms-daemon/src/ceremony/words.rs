@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use hsm_protocol::command::Role;
 use hsm_protocol::domain::{
-    Change, Class, DeviceKind, DomainState, Holder, Host, Kind, Member, Operator, OperatorRole, Rule,
-    Rules,
+    Change, Class, DeviceKind, DomainState, Holder, Host, Kind, Member, Operator, OperatorRole,
+    Rule, Rules,
 };
 use hsm_protocol::id::OperatorId;
 use hsm_protocol::identity::PublicKey;
@@ -154,7 +154,7 @@ fn class_in_words(class: Class) -> &'static str {
     }
 }
 
-fn operator_in_words(operator: &Operator) -> String {
+pub(super) fn operator_in_words(operator: &Operator) -> String {
     let role = match operator.role {
         OperatorRole::Development => "development operator, KEY BESIDE THE DATA",
         OperatorRole::Operator => "operator",

@@ -208,10 +208,7 @@ impl Devices<'_> {
             }
             let answer = self.attempt_at(command, Route { spec, device, ..Route::default() }).await;
             let lacks = |error: &CallError| {
-                matches!(
-                    error,
-                    CallError::Refused { code: ErrorCode::APPROVAL_REQUIRED, .. }
-                )
+                matches!(error, CallError::Refused { code: ErrorCode::APPROVAL_REQUIRED, .. })
             };
             let is_forgotten = answer.as_ref().err().is_some_and(lacks);
             let is_answered = matches!(&answer, Ok(_) | Err(CallError::Refused { .. }));
@@ -282,8 +279,12 @@ impl Devices<'_> {
         rule: Rule,
     ) -> Result<Vec<KeyMaterial>, KmsError> {
         let elsewhere = match () {
-            () if key.origin != Origin::AWS_KMS => Some("was imported, and whoever made it may have it"),
-            () if key.multi_region.is_some() => Some("is for other Regions, with operators of their own"),
+            () if key.origin != Origin::AWS_KMS => {
+                Some("was imported, and whoever made it may have it")
+            }
+            () if key.multi_region.is_some() => {
+                Some("is for other Regions, with operators of their own")
+            }
             () if key.service.is_some() => Some("is of a service that cannot ask operators"),
             () => None,
         };
@@ -316,7 +317,9 @@ impl Devices<'_> {
         }
         let key_ref = current(key)?;
         let command = PermitDeletion { key: key_ref };
-        response(&self.call_using(&[key_ref], &command, Some(key.spec), Busy::KeyUnavailable).await?)
+        response(
+            &self.call_using(&[key_ref], &command, Some(key.spec), Busy::KeyUnavailable).await?,
+        )
     }
 
     /// Hands operators' signatures over to the device that waits for them.

@@ -47,11 +47,8 @@ impl Devices<'_> {
         plaintext: &'k [u8],
     ) -> Result<Reply<cipher::Encrypt<'k>>, KmsError> {
         let used = current(key)?;
-        let command = cipher::Encrypt {
-            key: used,
-            context: Bytes(context),
-            plaintext: Bytes(plaintext),
-        };
+        let command =
+            cipher::Encrypt { key: used, context: Bytes(context), plaintext: Bytes(plaintext) };
         self.use_key(key, used, &command).await
     }
 
@@ -68,11 +65,8 @@ impl Devices<'_> {
         receiver: Receiver<'k>,
     ) -> Result<Delivery<'k, cipher::Decrypt<'k>>, KmsError> {
         let used = of_blob(key, blob)?;
-        let command = cipher::Decrypt {
-            key: used,
-            context: Bytes(context),
-            blob: Bytes(blob.bytes),
-        };
+        let command =
+            cipher::Decrypt { key: used, context: Bytes(context), blob: Bytes(blob.bytes) };
         self.deliver(command, Some(used), receiver, Some(key.spec), Busy::KeyUnavailable).await
     }
 

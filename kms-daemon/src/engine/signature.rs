@@ -79,12 +79,8 @@ impl Devices<'_> {
         mac: &[u8],
     ) -> Result<(), KmsError> {
         let used = current(key)?;
-        let command = mac::VerifyMac {
-            key: used,
-            algorithm,
-            message: Bytes(message),
-            mac: Bytes(mac),
-        };
+        let command =
+            mac::VerifyMac { key: used, algorithm, message: Bytes(message), mac: Bytes(mac) };
         response(&self.use_key(key, used, &command).await?)
     }
 }

@@ -150,7 +150,8 @@ pub(crate) fn votes(text: &str) -> Result<Votes, IamError> {
     for part in text.split(',').take(votes.capacity() + 1) {
         let read = vote(part).and_then(|vote| votes.push(vote).ok());
         read.ok_or_else(|| {
-            let text = "Votes are up to eight of OPERATOR:SIGNATURE in hexadecimal, with commas between.";
+            let text =
+                "Votes are up to eight of OPERATOR:SIGNATURE in hexadecimal, with commas between.";
             IamError::invalid(text)
         })?;
     }
