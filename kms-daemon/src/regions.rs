@@ -26,12 +26,15 @@ pub type Opener = Box<dyn Fn(String) -> Opening + Send + Sync>;
 /// A Region that is being opened; an error is a text for the log.
 pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<Pool>, String>> + Send>>;
 
+/// Where the changes of a Region's domain are kept.
+pub type LedgerOf = Box<dyn Fn(&str) -> Arc<dyn Ledger + Send + Sync> + Send + Sync>;
+
 /// What rules the development domains of the Regions. Others are ruled by people.
 pub struct Ruler {
     /// The operator.
     pub operator: OperatorKey,
     /// Where the changes of a Region's domain are kept.
-    pub ledger: Box<dyn Fn(&str) -> Arc<dyn Ledger + Send + Sync> + Send + Sync>,
+    pub ledger: LedgerOf,
 }
 
 /// The Regions of a daemon.

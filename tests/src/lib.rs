@@ -43,6 +43,7 @@ pub mod device;
 pub mod emulator;
 pub mod enclave;
 pub mod environment;
+pub mod flash;
 pub mod flood;
 pub mod http;
 pub mod importer;

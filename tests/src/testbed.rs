@@ -3,8 +3,10 @@
 //! A test body is a function of a [`Testbed`]; [`on_every_line!`](crate::on_every_line) makes a
 //! test of it for each [`Line`].
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use host_driver::OperatorKey;
@@ -57,10 +59,23 @@ impl Running {
     fn start(line: Line, directory: &Path) -> Self {
         match line {
             Line::Host(registry) => {
-                let flash = FlashImage::File(directory.join("flash.img"));
-                let sealing_key = Some([0x5e; 32].into());
-                let config = Config { flash, sealing_key, registry };
-                Self::Host(Mutex::new(HostDevice::spawn(config).expect("the host board starts")))
+                let config = || {
+                    let flash = FlashImage::File(directory.join("flash.img"));
+                    Config { flash, sealing_key: Some([0x5e; 32].into()), registry }
+                };
+                // One that was stopped ends after what it is doing, which takes long on a slow machine.
+                let by = Instant::now() + PATIENCE;
+                let device = loop {
+                    match HostDevice::spawn(config()) {
+                        Err(error)
+                            if error.kind() == ErrorKind::ResourceBusy && Instant::now() < by =>
+                        {
+                            thread::sleep(Duration::from_millis(20));
+                        }
+                        started => break started.expect("the host board starts"),
+                    }
+                };
+                Self::Host(Mutex::new(device))
             }
             Line::Emulated(attachment) => Self::Emulated(Emulator::boot(directory, attachment)),
         }

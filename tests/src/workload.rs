@@ -8,9 +8,10 @@ use hsm_core::algorithm::{self, PORTABLE};
 use hsm_core::secret::SecretBuf;
 use hsm_protocol::audit::LogPosition;
 use hsm_protocol::command::{
-    Command, agree, attest, audit, cipher, import, key, mac, random, replica, session, sign, system,
+    Command, agree, approval, attest, audit, cipher, import, key, mac, random, replica, session,
+    sign, statement, system,
 };
-use hsm_protocol::domain::Change;
+use hsm_protocol::domain::{Change, Rule};
 use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, MessageType, WrappingAlgorithm,
 };
@@ -28,6 +29,7 @@ const ID: KeyId = KeyId::single_region([0x42; 16]);
 const SHORT: Bytes<'_> = Bytes(&[0x61; 32]);
 const LONG: Bytes<'_> = Bytes(&[0x61; 4096]);
 const NO_CONTEXT: Bytes<'_> = Bytes(&[]);
+const NONCE: Bytes<'_> = Bytes(&[0x4e; 32]);
 
 /// Gets each command's name and the means to call it, as often as wanted.
 pub type Visitor<'v> = &'v mut dyn FnMut(&str, &dyn Fn());
@@ -76,6 +78,11 @@ impl<'d> Workload<'d> {
             for &usage in row.usages {
                 let token = self.key(row.spec, usage, pair);
                 let key = key::KeyRef { id: ID, token: Bytes(&token) };
+                if usage == row.usages[0] {
+                    let attest = statement::AttestKey { key, nonce: NONCE };
+                    visitor(&format!("AttestKey {name}"), &|| self.run(&attest));
+                    visitor(&format!("RewrapKey {name}"), &|| self.run(&key::RewrapKey { key }));
+                }
                 self.usage(name, row, usage, key, visitor);
             }
         }
@@ -91,6 +98,9 @@ impl<'d> Workload<'d> {
         visitor("MakeCheckpoint", &|| self.run(&make));
         visitor("LastCheckpoint", &|| self.run(&audit::LastCheckpoint { host: None }));
         visitor("SelfTest", &|| self.run(&system::SelfTest));
+        let attest = statement::AttestDevice { nonce: NONCE };
+        visitor("AttestDevice", &|| self.run(&attest));
+        self.guarded(visitor);
         self.replication(visitor);
         // Whether the pair is there yet or not. From here on the device looks for pairs between
         // requests, and what that takes shows as well.
@@ -98,6 +108,19 @@ impl<'d> Workload<'d> {
         visitor("PrepareKeyPair RSA_2048", &|| {
             let _ = outcome(self.device, &prepare);
         });
+    }
+
+    /// Keys each use of which operators approve, but for the approval itself.
+    fn guarded(&self, visitor: Visitor<'_>) {
+        let rule = Rule { total: 1, officers: 0 };
+        let (spec, usage) = (KeySpec::ECC_NIST_P256, KeyUsage::SIGN_VERIFY);
+        let request = key::GenerateKey { id: ID, spec, usage };
+        let generate = approval::GenerateGuardedKey { request, rule };
+        visitor("GenerateGuardedKey P-256", &|| self.run(&generate));
+        let token = self.key(spec, usage, Bytes(&[]));
+        let key = key::KeyRef { id: ID, token: Bytes(&token) };
+        let require = approval::RequireApproval { key, rule };
+        visitor("RequireApproval P-256", &|| self.run(&require));
     }
 
     /// A key from the device's domain to another one, and one from there, which is made here: the other

@@ -14,6 +14,7 @@ use host_driver::host_key::HostKey;
 use hsm_protocol::ErrorCode;
 use hsm_tests::emulator::{Attachment, Emulator, FLASH};
 use hsm_tests::environment;
+use hsm_tests::flash::domain_key;
 use hsm_tests::patience::PATIENCE;
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -179,11 +180,7 @@ fn an_emulated_device_from_provisioning_to_a_new_identity() {
     };
     let image = directory.path().join(FLASH);
     let flash = fs::read(&image).expect("the flash");
-    // Layout 2 of the domain: version u8 | keys u8 | id u32 LE, key [32] | encoded state, which begins
-    //   with its version u8 and the domain [16]
-    let state = last(&flash, domain.as_bytes()).expect("a domain record") - 1;
-    assert_eq!(flash[state - 38..state - 36], [2, 1], "one domain key");
-    let domain_key = flash[state - 32..state].to_vec();
+    let domain_key = domain_key(&flash, domain.as_bytes());
 
     // Nothing but the right fingerprint will do.
     let stranger = "00000000000000000000000000000000";

@@ -295,7 +295,7 @@ fn a_ceremony_that_is_cut_off_is_made_or_not() {
         // Rotation, too: the other device has to get the key.
         let changes: &[&str] = match round % 4 {
             0 if round < 9 => &["--rotate-key"],
-            _ if before % 2 == 0 => &["--add-auditor", &key],
+            _ if before.is_multiple_of(2) => &["--add-auditor", &key],
             _ if domain(place)["hosts"].as_array().map(Vec::len) > Some(1) => {
                 &["--remove-host", &last]
             }
@@ -445,7 +445,7 @@ fn only_what_the_device_ca_certifies_joins() {
     };
     ca("ca.key");
     ca("forger.key");
-    let certify = |line: &str, device: &str, key: &str, file: &str| {
+    let certify_as = |kind: &str, line: &str, device: &str, key: &str, file: &str| {
         told(&[
             "device-ca",
             "certify",
@@ -457,10 +457,13 @@ fn only_what_the_device_ca_certifies_joins() {
             "--key-passphrase-file",
             &people.text("passphrase"),
             "--kind",
-            "hardware",
+            kind,
             "--output",
             &people.text(file),
         ])
+    };
+    let certify = |line: &str, device: &str, key: &str, file: &str| {
+        certify_as("in-process", line, device, key, file)
     };
     let (code, said) = certify(one, &id(two), "ca.key", "never");
     assert!(code == 2 && said.contains("nothing was certified"), "{said}");
@@ -479,6 +482,7 @@ fn only_what_the_device_ca_certifies_joins() {
         let (ca, file) = (people.text("ca.pub"), people.text(file));
         let certificate = certificate.map(|name| people.text(name));
         let mut all = vec!["domain", "init", one, "--quorum", "2", "--device-ca", &ca];
+        all.push("--emulated-members");
         pubs.iter().for_each(|path| all.extend(["--operator", path]));
         all.extend(["--output", &file]);
         all.extend(certificate.iter().flat_map(|path| ["--certificate", path.as_str()]));
@@ -493,7 +497,7 @@ fn only_what_the_device_ca_certifies_joins() {
         assert!(code == 2 && said.contains(because), "{certificate:?}: {said}");
     }
     let (code, said) = init(Some("one"), "founding");
-    assert_eq!(code, 0, "hardware, by the CA's word: no --emulated-members: {said}");
+    assert_eq!(code, 0, "{said}");
     people.sign("bea", "founding");
     people.sign("cleo", "founding");
     let (code, said) = people.submit(&place, &["founding"], &["--hsm", one]);
@@ -511,4 +515,13 @@ fn only_what_the_device_ca_certifies_joins() {
     let text = daemon.data().to_str().expect("UTF-8");
     let (code, said) = told(&["hsm", "provision", "--data", text, one, two]);
     assert_eq!(code, 0, "{said}");
+
+    // The CA's word makes no hardware of it: the device knows what it was built for.
+    assert_eq!(certify_as("hardware", three, &id(three), "ca.key", "exalted").0, 0);
+    let exalted = people.text("exalted");
+    people.agree(&place, "three-joins", &["ada", "bea"], &["--add-device", &exalted]);
+    let (code, said) = people.submit(&place, &["three-joins"], &[]);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = told(&["hsm", "provision", "--data", text, one, three]);
+    assert!(code == 2 && said.contains("takes this device for hardware"), "{code}: {said}");
 }

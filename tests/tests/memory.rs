@@ -3,6 +3,7 @@
 //! `UPDATE_BUDGET=1 cargo xtask test --suite memory` writes the table anew, with a sixteenth to
 //! spare; whoever commits it says why a command needs more.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -10,22 +11,31 @@ use std::fs;
 use host_driver::Reply;
 use host_driver::device::Device;
 use host_driver::host_key::HostKey;
+use host_driver::recovery::ShareKey;
 use hsm_protocol::command::Command;
+use hsm_protocol::command::approval::{GenerateGuardedKey, PermitDeletion};
 use hsm_protocol::command::attest::AttestationRoots;
 use hsm_protocol::command::domain::{
     ChangeDomain, DescribeDomain, DomainInfo, ExportDomain, ReceiveKeys,
 };
+use hsm_protocol::command::key::{GenerateKey, KeyRef};
+use hsm_protocol::command::recovery::MakeRecovery;
+use hsm_protocol::command::sign::Sign;
 use hsm_protocol::command::system::{MemoryPeaks, MemoryUse};
-use hsm_protocol::domain::{Change, DeviceKind, Host};
-use hsm_protocol::{Bytes, Role};
+use hsm_protocol::domain::{Change, DeviceKind, Host, Rule};
+use hsm_protocol::key_spec::{KeySpec, KeyUsage, MessageType, SigningAlgorithm};
+use hsm_protocol::{Bytes, KeyId, Role};
 use hsm_tests::emulator::Attachment;
 use hsm_tests::enclave::Enclave;
 use hsm_tests::environment;
-use hsm_tests::testbed::{Line, TAG, Testbed};
+use hsm_tests::testbed::{Hosts, Line, TAG, Testbed};
 use hsm_tests::workload::Workload;
 
 /// What was measured, by the command's name.
 type Measured = BTreeMap<String, MemoryPeaks>;
+
+/// Measures what is done to a device, under a name.
+type Runner<'r> = &'r mut dyn FnMut(&str, &Device, &dyn Fn(&Device));
 
 #[test]
 fn every_command_stays_within_its_budget() {
@@ -66,8 +76,9 @@ fn measure(board: Attachment) -> Measured {
     measured
 }
 
-/// Runs what changes a domain. What leaves no device to ask, or nobody who may ask before it, is not
-/// measured: `FoundDomain`, `JoinDomain`, `CloseSession`, `Reset` and a change that zeroises.
+/// Runs what changes a domain, and what operators approve or hold. What leaves no device to ask, or nobody
+/// who may ask before it, is not measured: `FoundDomain`, `JoinDomain`, `RestoreDomain`, `DrillRecovery`,
+/// `CloseSession`, `Reset` and a change that zeroises.
 fn provisioning(board: Attachment, measured: &mut Measured) {
     let (first, second) =
         (Testbed::new(Line::Emulated(board)), Testbed::new(Line::Emulated(board)));
@@ -90,10 +101,17 @@ fn provisioning(board: Attachment, measured: &mut Measured) {
     // As much at once as a proposal holds.
     let add = |_| Change::AddHost(Host { key: HostKey::generate().public(), role: Role::Auditor });
     let mut changes: Vec<_> = (0..13).map(add).collect();
-    changes.push(Change::SetRoots(Bytes(&[7; 256])));
+    let roots: [[u8; 32]; 8] = [1, 2, 3, 4, 5, 6, 7, 8].map(|root| [root; 32]);
+    changes.push(Change::SetRoots(Bytes(roots.as_flattened())));
     let (identity, kind) = (joiner, DeviceKind::Emulated);
     changes.push(Change::AddMember { identity, kind, certificate: None });
     changes.push(Change::RotateKey { maker: member.id() });
+    approval(&member, &hosts, &mut run);
+    let share = ShareKey::generate();
+    let state = member.domain_state().expect("a host may ask");
+    let holder = share.holder(&state.domain, &hosts.operator).expect("signed");
+    hosts.change(&member, &[Change::SetRecovery { threshold: 1, holders: Bytes(&holder) }]);
+    run("MakeRecovery", &member, &|device| drop(call(device, &MakeRecovery)));
     let state = member.domain_state().expect("a host may ask");
     let ballot = hosts.ballot(&state, &changes);
     run("ChangeDomain", &member, &|device| {
@@ -106,6 +124,35 @@ fn provisioning(board: Attachment, measured: &mut Measured) {
     let own = member.export_domain(member.id()).expect("a member");
     run("ReceiveKeys", &member, &|device| {
         drop(call(device, &ReceiveKeys { token: Bytes(&own) }));
+    });
+}
+
+/// Has a use of a key approved.
+fn approval(device: &Device, hosts: &Hosts, run: Runner<'_>) {
+    let (id, rule) = (KeyId::single_region([0x51; 16]), Rule { total: 1, officers: 0 });
+    let (spec, usage) = (KeySpec::ECC_NIST_P256, KeyUsage::SIGN_VERIFY);
+    let generate = GenerateGuardedKey { request: GenerateKey { id, spec, usage }, rule };
+    let made = device.call_blocking(&generate, TAG).expect("a crypto user may");
+    let key = KeyRef { id, token: made.response().expect("a new key").token };
+    let (algorithm, message_type) = (SigningAlgorithm::ECDSA_SHA_256, MessageType::RAW);
+    let sign = Sign { key, algorithm, message_type, message: Bytes(&[0x61; 32]) };
+    let pending = RefCell::new(None);
+    run("RequestApproval", device, &|device| {
+        let asked = device.request_approval(key, &sign).expect("the key is guarded");
+        pending.replace(Some(asked));
+    });
+    let pending = pending.into_inner().expect("was asked for");
+    let votes = [pending.sign(&hosts.operator).expect("signed")];
+    run("Approve", device, &|device| device.approve(&pending, &votes).expect("approved"));
+    run("Sign P-256, approved", device, &|device| {
+        device.call_blocking(&sign, TAG).expect("approved");
+    });
+    let permit = PermitDeletion { key };
+    let pending = device.request_approval(key, &permit).expect("the key is guarded");
+    let votes = [pending.sign(&hosts.operator).expect("signed")];
+    device.approve(&pending, &votes).expect("approved");
+    run("PermitDeletion", device, &|device| {
+        device.call_blocking(&permit, TAG).expect("approved");
     });
 }
 

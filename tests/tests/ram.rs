@@ -29,6 +29,7 @@ use hsm_protocol::{Bytes, ErrorCode, KeyId, ModuleState, Role};
 use hsm_tests::calls::StoredKey;
 use hsm_tests::emulator::{Attachment, FLASH};
 use hsm_tests::enclave::rsa_private_key;
+use hsm_tests::flash::domain_key;
 use hsm_tests::importer::Importer;
 use hsm_tests::patience::until;
 use hsm_tests::probe::{Monitor, Ram};
@@ -231,11 +232,7 @@ fn device_secrets(directory: &Path, wire: &mut Wire, host: &SecretKey) -> Secret
     let identity = wire.identity();
     let flash = fs::read(directory.join(FLASH)).expect("the flash");
     let mut secrets = Secrets::default();
-    // Layout 2 of the domain: version u8 | keys u8 | id u32 LE, key [32] | encoded state, which begins
-    //   with its version u8 and the domain [16]
-    let state = last(&flash, domain.as_bytes()) - 1;
-    assert_eq!(flash[state - 38..state - 36], [2, 1], "one domain key");
-    secrets.add("domain key", &flash[state - 32..state]);
+    secrets.add("domain key", &domain_key(&flash, domain.as_bytes()));
     // Layout 1 of the identity: version u8 | signing, link and join key | signature
     //   (the domain's record, written later, has the signature too)
     let signature = identity.signature.to_bytes();
@@ -248,12 +245,6 @@ fn device_secrets(directory: &Path, wire: &mut Wire, host: &SecretKey) -> Secret
     let link = SecretKey::from_slice(&flash[keys + 32..keys + 64]).expect("a key");
     assert_eq!(public(&link), identity.link, "these are the device's keys");
     secrets
-}
-
-/// Where `wanted` is last.
-fn last(bytes: &[u8], wanted: &[u8]) -> usize {
-    let found = bytes.windows(wanted.len()).rposition(|window| window == wanted);
-    found.expect("it is in the flash")
 }
 
 /// A customer's keys: made here, so that they are known, and imported.

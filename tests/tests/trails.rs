@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use hsm_tests::daemon::Daemon;
-use hsm_tests::http::{Answer, Request, call, get};
+use hsm_tests::http::{call, get};
 use hsm_tests::moto::Moto;
 use hsm_tests::patience::until;
 use hsm_tests::trails::{begin, done, trail};

@@ -160,6 +160,10 @@ impl AuditLog {
             if segment.first <= delivered.sequence {
                 continue;
             }
+            // It was closed after the others were compressed: the next round has it.
+            if self.policy().compress && !segment.is_compressed() {
+                break;
+            }
             let (one, to) = (segment.clone(), target.to_owned());
             let (account, region) = self.place();
             let home = (account.to_owned(), region.to_owned());

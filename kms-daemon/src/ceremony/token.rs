@@ -203,11 +203,11 @@ fn compressed(attribute: &[u8]) -> Option<PublicKey> {
         [0x04, 0x41, point @ ..] if point.len() == POINT => point,
         point => point,
     };
-    let [0x04, coordinates @ ..] = point else { return None };
-    let (x, y) = coordinates.split_at_checked(32)?;
-    let y: &[u8; 32] = y.try_into().ok()?;
-    let key = PublicKey { tag: 2 | y[31] & 1, x: x.try_into().ok()? };
-    key.to_point().is_ok().then_some(key)
+    // Of all forms of SEC 1 2.3.4 only this one; whether it is on the curve is looked at, too.
+    if point.len() != POINT || point[0] != 0x04 {
+        return None;
+    }
+    p256::PublicKey::from_sec1_bytes(point).ok().map(|point| PublicKey::from_point(&point))
 }
 
 #[cfg(test)]

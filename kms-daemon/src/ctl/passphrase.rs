@@ -14,7 +14,7 @@ use crate::ceremony::TokenPlace;
 /// Longest file with a passphrase, in bytes.
 const MAX_FILE: u64 = 64 << 10;
 /// Longest passphrase that is typed, in bytes.
-const MAX_TYPED: u64 = 1 << 10;
+const MAX_TYPED: usize = 1 << 10;
 
 /// Where the passphrase of a key comes from.
 #[derive(Debug, clap::Args)]
@@ -116,11 +116,11 @@ fn typed(prompt: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut silent = before.clone();
     silent.local_modes -= LocalModes::ECHO;
     tcsetattr(&input, OptionalActions::Flush, &silent)?;
-    let mut line = Zeroizing::new(Vec::with_capacity(MAX_TYPED as usize));
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_TYPED));
     let read = (|| {
         write!(io::stderr(), "{prompt}: ")?;
         io::stderr().flush()?;
-        input.lock().take(MAX_TYPED).read_until(b'\n', &mut line)
+        input.lock().take(MAX_TYPED as u64).read_until(b'\n', &mut line)
     })();
     tcsetattr(&input, OptionalActions::Now, &before)?;
     let _ = writeln!(io::stderr());

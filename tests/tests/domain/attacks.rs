@@ -14,6 +14,7 @@ use hsm_protocol::{Bytes, ErrorCode, KeyId};
 use hsm_tests::calls::{outcome, refusal};
 use hsm_tests::daemon::{Daemon, private_dir};
 use hsm_tests::device::Plug;
+use hsm_tests::flash::domain_key;
 use hsm_tests::http::{await_devices, call};
 use hsm_tests::losses::{assert_opens, create, encrypt};
 use hsm_tests::patience::until;
@@ -192,18 +193,10 @@ fn domain_id(data: &Path) -> [u8; 16] {
     std::array::from_fn(byte)
 }
 
-/// Layout 2 of the domain in a flash: version u8 | keys u8 | id u32 LE, key [32] | encoded state, which
-/// begins with its version u8 and the domain [16].
-fn domain_key(flash: &[u8], domain: &[u8; 16]) -> Vec<u8> {
-    let at = flash.windows(16).rposition(|window| window == domain).expect("a domain record") - 1;
-    assert_eq!(flash[at - 38..at - 36], [2, 1], "one domain key");
-    flash[at - 32..at].to_vec()
-}
-
 /// The tokens of the domain in a store, which has them in Base64.
 fn tokens(store: &Path, domain: &[u8; 16]) -> Vec<Vec<u8>> {
     let content = fs::read(store).expect("the store");
-    let head: Vec<u8> = [&[0x11][..], domain].concat();
+    let head: Vec<u8> = [&[0x12][..], domain].concat();
     let in_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
     let runs = content.split(|byte| !in_base64(byte)).filter(|run| run.len() > 100);
     let decoded = runs.filter_map(|run| STANDARD.decode(run).ok());

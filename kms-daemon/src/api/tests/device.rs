@@ -17,6 +17,7 @@ use host_driver::transport::loopback::{Loopback, LoopbackConnector};
 use host_driver::{HostKey, OperatorKey, Pool, block_on};
 use hsm_core::testing::MemoryPlatform;
 use hsm_core::{Hsm, NextWork};
+use hsm_protocol::domain::DeviceKind;
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
 use hsm_protocol::{DeviceId, DomainId, Role};
 
@@ -118,7 +119,10 @@ fn found(connector: &dyn Connector, user: &HostKey) {
 
 /// The device: takes one line after another until nobody can open any more.
 fn serve(seed: u64, lines: &mpsc::Receiver<Loopback>) {
-    let mut hsm = Box::new(Hsm::new(MemoryPlatform::with_seed(seed)));
+    // Its board is none that the driver knows, so it is taken for hardware.
+    let mut platform = MemoryPlatform::with_seed(seed);
+    platform.kind = DeviceKind::Hardware;
+    let mut hsm = Box::new(Hsm::new(platform));
     hsm.start();
     let mut decoder = Box::new(Decoder::<MAX_ENCODED>::new());
     let (mut input, mut reply) = (vec![0; 4096], vec![0; MAX_ENCODED]);

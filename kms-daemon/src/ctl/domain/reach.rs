@@ -40,6 +40,7 @@ pub(in super::super) struct Place {
 }
 
 /// Who takes a ballot.
+#[expect(clippy::large_enum_variant, reason = "there is one of them in a run of kmsctl")]
 pub(super) enum Reached<'p> {
     /// The devices themselves.
     Devices(Opened),
