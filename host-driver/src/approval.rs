@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use hsm_protocol::approval::digest;
+use hsm_protocol::approval::{RequestDigest, digest};
 use hsm_protocol::command::agree::DeriveSharedSecret;
 use hsm_protocol::command::approval::{ApprovalRequest, Approve, RequestApproval};
 use hsm_protocol::command::cipher::{Decrypt, DecryptPrivate, Encrypt, GenerateDataKey};
@@ -15,7 +15,7 @@ use hsm_protocol::command::mac::GenerateMac;
 use hsm_protocol::command::sign::Sign;
 use hsm_protocol::domain::Vote;
 use hsm_protocol::domain::change::Votes;
-use hsm_protocol::{AuditTag, Command, ErrorCode, Opcode};
+use hsm_protocol::{AuditTag, Command, DeviceId, ErrorCode, KeyId, Opcode};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -63,6 +63,65 @@ pub enum PendingError {
     OtherRequest,
 }
 
+/// A request before anybody was asked to approve it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Draft {
+    opcode: Opcode,
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl Draft {
+    /// The request that a command is sent as.
+    ///
+    /// # Errors
+    /// [`CallError::TooLarge`].
+    pub fn of<C: Command>(command: &C) -> Result<Self, CallError> {
+        let Request { body, .. } = Request::encode(command, AuditTag::default())?;
+        Ok(Self { opcode: C::OPCODE, body })
+    }
+
+    /// The command.
+    #[must_use]
+    pub const fn opcode(&self) -> Opcode {
+        self.opcode
+    }
+
+    /// What the device compares with what was approved.
+    #[must_use]
+    pub fn digest(&self) -> RequestDigest {
+        digest(self.opcode, &self.body)
+    }
+
+    /// What is asked for the use of `key` by this request.
+    #[must_use]
+    pub fn ask<'k>(&self, key: KeyRef<'k>) -> RequestApproval<'k> {
+        RequestApproval { key, opcode: self.opcode, request: self.digest() }
+    }
+
+    /// What `device` has answered to [`Draft::ask`], to be carried to operators.
+    ///
+    /// # Errors
+    /// [`PendingError::OtherRequest`]: a device that asks for something else is not to be signed for.
+    pub fn answered(
+        &self,
+        asked: ApprovalRequest,
+        key: KeyId,
+        device: DeviceId,
+    ) -> Result<Pending, PendingError> {
+        let is_asked = asked.opcode == self.opcode && asked.request == self.digest();
+        match is_asked && asked.device == device && asked.key == key {
+            true => Ok(Pending { asked, body: self.body.clone() }),
+            false => Err(PendingError::OtherRequest),
+        }
+    }
+}
+
+impl fmt::Debug for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Draft({:?}, {} bytes)", self.opcode, self.body.len())
+    }
+}
+
 impl Pending {
     /// What a device was asked for, with the request that it is about.
     ///
@@ -104,6 +163,13 @@ impl Pending {
     #[must_use]
     pub const fn asked(&self) -> &ApprovalRequest {
         &self.asked
+    }
+
+    /// SHA-256 of what is signed, its first 16 bytes: what people compare.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 16] {
+        let digest = Sha256::digest(self.asked.message());
+        std::array::from_fn(|place| digest[place])
     }
 
     /// Signs as an operator.
@@ -243,16 +309,10 @@ impl Device {
         key: KeyRef<'_>,
         command: &C,
     ) -> Result<Pending, CallError> {
-        let Request { body, .. } = Request::encode(command, AuditTag::default())?;
-        let request = digest(C::OPCODE, &body);
-        let ask = RequestApproval { key, opcode: C::OPCODE, request };
-        let asked = self.call_blocking(&ask, AuditTag::default())?.response()?;
-        // A device that asks for something else is not to be signed for.
-        let is_asked = asked.opcode == C::OPCODE && asked.request == request;
-        match is_asked && asked.device == self.id() && asked.key == key.id {
-            true => Ok(Pending { asked, body }),
-            false => Err(CallError::BadAnswer(RequestApproval::OPCODE)),
-        }
+        let draft = Draft::of(command)?;
+        let asked = self.call_blocking(&draft.ask(key), AuditTag::default())?.response()?;
+        let pending = draft.answered(asked, key.id, self.id());
+        pending.map_err(|_| CallError::BadAnswer(RequestApproval::OPCODE))
     }
 
     /// Hands operators' signatures over.

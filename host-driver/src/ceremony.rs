@@ -13,9 +13,10 @@ use hsm_protocol::command::domain::{
 };
 use hsm_protocol::domain::change::Votes;
 use hsm_protocol::domain::{
-    Ballot, Change, DomainState, Operator, OperatorRole, Outcome, Proposal, Vote, signed_message,
+    Ballot, Certificate, Change, DomainState, Operator, OperatorRole, Outcome, Proposal, Vote,
+    signed_message,
 };
-use hsm_protocol::identity::{PublicKey, Signature};
+use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::{AuditTag, Bytes, Command, DeviceId, DomainId, ErrorCode, OperatorId};
 use p256::SecretKey;
 use p256::ecdsa::SigningKey;
@@ -166,6 +167,19 @@ pub trait Ledger {
     /// # Errors
     /// Any failure to.
     fn forget(&self, domain: DomainId, version: u32) -> io::Result<()>;
+
+    /// What the device CA of a domain says of a device, if that was kept: the CA of `state` has signed it.
+    ///
+    /// # Errors
+    /// Any failure to read what was kept.
+    fn certificate(
+        &self,
+        state: &DomainState,
+        identity: &IdentityDocument,
+    ) -> io::Result<Option<Certificate>> {
+        let _ = (state, identity);
+        Ok(None)
+    }
 }
 
 /// Why a domain was not changed.

@@ -86,6 +86,9 @@ impl Default for PoolOptions {
 pub struct Route {
     /// The key spec that the device must support.
     pub spec: Option<KeySpec>,
+    /// The only device that may take the call: one that holds what the call is about, such as operators'
+    /// approval. `None` for any.
+    pub device: Option<DeviceId>,
     /// When the call must have ended; `None` for the pool's own limit.
     pub deadline: Option<Instant>,
 }
@@ -170,7 +173,7 @@ impl Pool {
         let begin = Instant::now();
         let mut tries = Tries::new(shared);
         loop {
-            match shared.pick(route.spec, &tries.asked)? {
+            match shared.pick(&route, &tries.asked)? {
                 Some((index, device)) => {
                     match shared.attempt::<C>(index, &device, &request, deadline).await {
                         Err(error) if may_repeat::<C>(&error) => tries.failed(index, error),
@@ -183,7 +186,7 @@ impl Pool {
                     if Instant::now() >= deadline || tries.was_refused() {
                         return Err(tries.into_error());
                     }
-                    tries.wait(route.spec, deadline).await?;
+                    tries.wait(&route, deadline).await?;
                 }
             }
         }
@@ -210,13 +213,23 @@ impl Pool {
     /// passed.
     pub async fn ready(&self, deadline: Instant) -> Result<(), CallError> {
         let mut tries = Tries::new(&self.shared);
-        while self.shared.pick(None, &[])?.is_none() {
+        let any = Route::default();
+        while self.shared.pick(&any, &[])?.is_none() {
             if Instant::now() >= deadline {
                 return Err(tries.into_error());
             }
-            tries.wait(None, deadline).await?;
+            tries.wait(&any, deadline).await?;
         }
         Ok(())
+    }
+
+    /// The boot that a device of the pool is in; `None` if it is not in service.
+    #[must_use]
+    pub fn boot_of(&self, device: DeviceId) -> Option<u64> {
+        let mut slots = self.shared.slots.iter();
+        let slot = slots.find(|slot| slot.device().is_some_and(|found| found.id() == device))?;
+        let chain = slot.chain.lock();
+        chain.as_ref().map(|chain| chain.tip().epoch)
     }
 
     /// What each device is doing, in the order of the members.
@@ -262,12 +275,13 @@ impl fmt::Debug for Pool {
 }
 
 impl Shared {
-    /// The least busy device that supports `spec` and is not among `asked`.
+    /// The least busy device that fits `route` and is not among `asked`.
     fn pick(
         &self,
-        spec: Option<KeySpec>,
+        route: &Route,
         asked: &[usize],
     ) -> Result<Option<(usize, Arc<Device>)>, CallError> {
+        let Route { spec, device: only, .. } = *route;
         if self.is_closed() {
             return Err(CallError::ShutDown);
         }
@@ -278,6 +292,9 @@ impl Shared {
         for offset in 0..count {
             let index = start.wrapping_add(offset) % count;
             let Some(slot) = self.slots.get(index) else { continue };
+            if only.is_some_and(|only| slot.expected() != Some(only)) {
+                continue;
+            }
             match slot.candidate(spec) {
                 Candidate::Incapable => continue,
                 Candidate::NotNow => capable = true,
@@ -291,8 +308,9 @@ impl Shared {
                 }
             }
         }
-        match spec {
-            Some(spec) if !capable => Err(CallError::NoCapableDevice(spec)),
+        match (spec, only) {
+            // Of a device that is not in the pool nothing is known; it is waited for.
+            (Some(spec), None) if !capable => Err(CallError::NoCapableDevice(spec)),
             _ => Ok(best.map(|(_, index, device)| (index, device))),
         }
     }

@@ -4,6 +4,7 @@
 //! ([`hsm_protocol::domain`]). What a file says is not believed: its state is only the one that the
 //! proposal is for if the device agrees.
 
+mod approval;
 mod certificate;
 mod file;
 mod key_file;
@@ -12,6 +13,7 @@ mod text;
 mod token;
 mod words;
 
+pub use approval::{ApprovalFile, ApprovalFileError};
 pub use certificate::{CertificateFile, CertificateFileError};
 pub use file::{Ceremony, CeremonyFileError, Standing};
 pub use key_file::{KeyFile, KeyFileError, KeyPurpose};

@@ -270,6 +270,13 @@ pub(crate) fn random_id(prefix: &str) -> Result<String, getrandom::Error> {
     Ok(prefix.chars().chain(characters).collect())
 }
 
+/// Bytes that nobody has seen before.
+pub(crate) fn random_nonce() -> Result<[u8; 32], getrandom::Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// A secret access key, 40 characters of base 64: 240 random bits.
 pub(crate) fn random_secret() -> Result<Zeroizing<String>, getrandom::Error> {
     let mut random = Zeroizing::new([0; 30]);

@@ -2,7 +2,7 @@
 //!
 //! Every command prints a table that fits a terminal, or one JSON document with `--json`. The exit
 //! code is 0 if all is well, 1 if what was looked at is not, 2 if it could not be looked at; `audit
-//! verify` has more.
+//! verify` and `attest verify` have more.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 mod accept;
 mod account;
 mod advice;
+mod attest;
 mod audit;
 mod aws;
 mod backup;
@@ -23,6 +24,7 @@ mod generate;
 mod hsm;
 mod iam;
 mod interrupt;
+mod key;
 mod link;
 mod losses;
 mod management;
@@ -55,6 +57,11 @@ enum Command {
     Hsm(hsm::Command),
     /// Domains: who has the keys, who rules, and changes of that.
     Domain(Box<domain::Arguments>),
+    /// Keys: how they are protected, and uses that operators approve.
+    Key(Box<key::Arguments>),
+    /// What devices state about keys and themselves.
+    #[command(subcommand)]
+    Attest(attest::Command),
     /// Keys of a domain's operators.
     #[command(subcommand)]
     Operator(operator::Command),
@@ -99,7 +106,7 @@ enum Outcome {
     Bad,
     /// The end of an audit log is not proven, though what there is of it is intact.
     Unproven,
-    /// Nobody vouches for the devices that signed an audit log.
+    /// Nobody vouches for the devices that signed an audit log, or made a statement.
     Unvouched,
 }
 
@@ -172,6 +179,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(arguments) => status::run(&arguments, &mut output),
         Command::Hsm(command) => hsm::run(command, &mut output),
         Command::Domain(arguments) => domain::run(*arguments, &mut output),
+        Command::Key(arguments) => key::run(&arguments, &mut output),
+        Command::Attest(command) => attest::run(&command, &mut output),
         Command::Operator(command) => operator::run(&command, &mut output),
         Command::DeviceCa(command) => operator::run_ca(&command, &mut output),
         Command::Account(command) => account::run(&command, &mut output),

@@ -19,6 +19,8 @@ use crate::key::KeyRecord;
 use crate::policy::{Authorized, AuthorizedAccount};
 
 mod agreement;
+mod approval;
+mod attest;
 mod cipher;
 mod domain;
 mod keys;
@@ -27,9 +29,12 @@ mod refusal;
 mod replica;
 mod signature;
 
+use self::approval::Approvals;
 use self::recipient::Verified;
 use self::refusal::{Busy, refusal};
 
+pub use self::approval::{ApprovalId, Entry as ApprovalEntry, rule_of, rule_of_key};
+pub use self::attest::Stated;
 pub use self::cipher::{Ciphertext, Side};
 pub use self::domain::DomainFound;
 pub use self::recipient::{Delivered, Delivery, Receiver, Recipient};
@@ -39,6 +44,7 @@ pub use self::recipient::{Delivered, Delivery, Receiver, Recipient};
 pub struct Engine {
     pool: Arc<Pool>,
     verified: Arc<Verified>,
+    approvals: Arc<Approvals>,
 }
 
 /// The devices as one request uses them: commands carry its tag, and their receipts go to its
@@ -46,6 +52,7 @@ pub struct Engine {
 pub struct Devices<'a> {
     pool: &'a Pool,
     verified: &'a Verified,
+    approvals: &'a Approvals,
     tag: AuditTag,
     receipts: &'a mut Vec<DeviceReceipt>,
     /// The request, if a client may try it again.
@@ -56,7 +63,7 @@ impl Engine {
     /// An engine over a pool of devices of one domain.
     #[must_use]
     pub fn new(pool: Arc<Pool>) -> Self {
-        Self { pool, verified: Arc::default() }
+        Self { pool, verified: Arc::default(), approvals: Arc::default() }
     }
 
     /// The pool.
@@ -71,8 +78,9 @@ impl Engine {
         audit_tag: [u8; AuditTag::SIZE],
         receipts: &'a mut Vec<DeviceReceipt>,
     ) -> Devices<'a> {
-        let (pool, verified, tag) = (&*self.pool, &*self.verified, AuditTag(audit_tag));
-        Devices { pool, verified, tag, receipts, request: None }
+        let (pool, verified, approvals) = (&*self.pool, &*self.verified, &*self.approvals);
+        let tag = AuditTag(audit_tag);
+        Devices { pool, verified, approvals, tag, receipts, request: None }
     }
 }
 
@@ -97,16 +105,26 @@ impl Devices<'_> {
         length: u16,
         receiver: Receiver<'k>,
     ) -> Result<Delivery<'k, random::Random>, KmsError> {
-        self.deliver(random::Random { length }, receiver, None, Busy::DependencyTimeout).await
+        self.deliver(random::Random { length }, None, receiver, None, Busy::DependencyTimeout).await
     }
 
-    /// Calls a device that supports keys like `key`.
-    async fn use_key<C: Command>(
+    /// Calls a device that supports keys like `key`, of which the command uses the public half only.
+    async fn use_public<C: Command>(
         &mut self,
         key: &Authorized<KeyRecord>,
         command: &C,
     ) -> Result<Reply<C>, KmsError> {
         self.call(command, Some(key.spec), Busy::KeyUnavailable).await
+    }
+
+    /// The same for the secret of its material `used`.
+    async fn use_key<C: Command>(
+        &mut self,
+        key: &Authorized<KeyRecord>,
+        used: key::KeyRef<'_>,
+        command: &C,
+    ) -> Result<Reply<C>, KmsError> {
+        self.call_using(&[used], command, Some(key.spec), Busy::KeyUnavailable).await
     }
 
     /// Calls a device that supports `spec`, if one is given.
@@ -125,14 +143,9 @@ impl Devices<'_> {
         command: &C,
         spec: Option<KeySpec>,
     ) -> Result<Reply<C>, CallError> {
-        let route = Route { spec, deadline: None };
+        let route = Route { spec, ..Route::default() };
         let answer = self.pool.call_with(command, self.tag, route).await;
-        let receipt = match &answer {
-            Ok(reply) => reply.receipt,
-            Err(CallError::Refused { receipt: Some(receipt), .. }) => Some(**receipt),
-            Err(_) => None,
-        };
-        self.receipts.extend(receipt.map(record_form));
+        self.note(&answer);
         answer
     }
 }

@@ -261,6 +261,29 @@ pub fn authorize_replication(key: Stored<KeyRecord>) -> Authorized<KeyRecord> {
     Authorized(key)
 }
 
+/// Lets the root of the key's account, or of the `first` account, have devices attest a key and bind an
+/// approval rule to it: neither uses the key. With its long-term access key only.
+///
+/// # Errors
+/// [`Exception::AccessDenied`].
+pub(crate) fn authorize_owner(
+    key: Stored<KeyRecord>,
+    principal: &Principal,
+    action: &str,
+    first: &str,
+) -> Result<Authorized<KeyRecord>, KmsError> {
+    let owns = principal.account == key.scope.account || principal.account == first;
+    if principal.is_root() && principal.session.is_none() && owns {
+        return Ok(Authorized(key));
+    }
+    let text = format!(
+        "User: {} is not authorized to perform: {action}. Only the root of the key's account does, or \
+         that of the first account, with its long-term access key.",
+        principal.caller_arn()
+    );
+    Err(KmsError::new(Exception::AccessDenied, text))
+}
+
 /// The account of the keys that the service has for itself. It is no account number, so that no
 /// request can name or reach them.
 const SYSTEM: &str = "system";

@@ -14,7 +14,7 @@ use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::domain::DomainState;
 use tokio::sync::watch;
 
-use crate::engine::{DomainFound, Engine};
+use crate::engine::{DomainFound, Engine, Stated};
 use crate::error::KmsError;
 use crate::key::identifier::is_region;
 use crate::link::Peers;
@@ -245,6 +245,14 @@ impl Regions {
     pub fn rewraps(&self) -> Vec<RewrapReport> {
         let reports = self.rewraps.lock().unwrap_or_else(PoisonError::into_inner);
         reports.values().cloned().collect()
+    }
+
+    /// Puts the certificate of the device that has made a statement into it, if one is known.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if no device answers now.
+    pub async fn certified(&self, region: &str, statement: Vec<u8>) -> Result<Stated, KmsError> {
+        self.engine(region)?.certified(statement, (self.ruler.ledger)(region)).await
     }
 
     /// What other domains know the domain of a Region by.

@@ -19,7 +19,7 @@ use hsm_protocol::token::sealed::{PairPurpose, PreparedPair, Sealed};
 use zeroize::Zeroizing;
 
 use super::waiting::WaitingRoom;
-use super::{Pool, Shared};
+use super::{Pool, Route, Shared};
 use crate::error::CallError;
 use crate::wait::Signal;
 
@@ -109,7 +109,7 @@ impl Pool {
         }
         shared.stock.wake();
         loop {
-            let device = shared.pick(Some(spec), &[])?;
+            let device = shared.pick(&Route { spec: Some(spec), ..Route::default() }, &[])?;
             // On the list first, so that a pair that is found now is not missed.
             let found = shared.waiting.enter(shelf.wake_by(deadline));
             if let Some(pair) = demand.take() {

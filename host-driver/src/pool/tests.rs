@@ -235,7 +235,7 @@ fn calls_go_where_the_key_spec_is_supported() {
     let rig = rig(devices, options());
     rig.until("both are in service", |rig| rig.services() == [Service::InService; 2]);
     let call = |spec| {
-        let route = Route { spec: Some(spec), deadline: None };
+        let route = Route { spec: Some(spec), ..Route::default() };
         block_on(rig.pool.call_with(&Random { length: 1 }, tag(1), route))
     };
     for _ in 0..10 {
@@ -252,7 +252,8 @@ fn calls_wait_for_a_device_until_their_deadline() {
     let device = FakeDevice::new();
     device.down.store(true, Ordering::SeqCst);
     let rig = rig(vec![device], options());
-    let route = Route { spec: None, deadline: Some(Instant::now() + Duration::from_millis(200)) };
+    let deadline = Some(Instant::now() + Duration::from_millis(200));
+    let route = Route { deadline, ..Route::default() };
     let start = Instant::now();
     let error = block_on(rig.pool.call_with(&Random { length: 1 }, tag(1), route)).unwrap_err();
     assert!(matches!(&error, CallError::Unavailable { reason } if reason.contains("fake:0")));

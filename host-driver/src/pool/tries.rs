@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use hsm_protocol::Command;
-use hsm_protocol::key_spec::KeySpec;
 
-use super::Shared;
+use super::{Route, Shared};
 use crate::error::CallError;
 
 /// Whether a failed call may be sent to another device, or again.
@@ -40,11 +39,7 @@ impl<'a> Tries<'a> {
     }
 
     /// Waits until a device comes into service. If one failed but still is, it gets a pause.
-    pub(super) async fn wait(
-        &mut self,
-        spec: Option<KeySpec>,
-        deadline: Instant,
-    ) -> Result<(), CallError> {
+    pub(super) async fn wait(&mut self, route: &Route, deadline: Instant) -> Result<(), CallError> {
         let until = match self.asked.as_slice() {
             [] => deadline,
             _ => deadline.min(Instant::now() + self.pause),
@@ -52,7 +47,7 @@ impl<'a> Tries<'a> {
         let woken = self.shared.waiting.enter(until);
         if self.asked.is_empty() {
             // One may have come into service before this call was on the list.
-            if self.shared.pick(spec, &[])?.is_some() {
+            if self.shared.pick(route, &[])?.is_some() {
                 return Ok(());
             }
         } else {

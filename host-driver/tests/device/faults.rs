@@ -54,7 +54,7 @@ impl Key {
         let key = KeyRef { id: self.id, token: Bytes(&self.token) };
         let algorithm = MacAlgorithm::HMAC_SHA_256;
         let command = GenerateMac { key, algorithm, message: Bytes(&message) };
-        let route = Route { spec: None, deadline: Some(Instant::now() + patience) };
+        let route = Route { deadline: Some(Instant::now() + patience), ..Route::default() };
         let reply = block_on(pool.call_with(&command, tag(number), route))?;
         let index = reply.receipt.unwrap().entry.index;
         Ok((reply.response()?.mac.to_vec(), index))

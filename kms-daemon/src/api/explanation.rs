@@ -23,6 +23,29 @@ pub(crate) struct KeyForCaller {
 }
 
 impl Service {
+    /// The key that `named` names in an account and Region.
+    ///
+    /// # Errors
+    /// [`Exception::NotFound`] or [`Exception::InvalidArn`]; `Exception::KmsInternal` if the store
+    /// does not answer.
+    pub(crate) async fn key_named(
+        &self,
+        home: &Scope,
+        named: &str,
+    ) -> Result<Stored<KeyRecord>, KmsError> {
+        let named = KeyRef::parse(named, Forms::KeyOrAlias, home, Exception::InvalidArn)?;
+        let (catalog, scope) = (&self.catalog, named.scope());
+        let id = match &named {
+            KeyRef::Key(_, id) => Some(*id),
+            KeyRef::Alias(_, name) => catalog.alias(scope, name).await?.map(|alias| alias.target),
+        };
+        let key = match id {
+            Some(id) => catalog.key(scope, id).await?,
+            None => None,
+        };
+        key.ok_or_else(|| named.not_found())
+    }
+
     /// The key that `named` names in an account and Region, and the grants of a caller on it.
     ///
     /// # Errors
@@ -34,17 +57,8 @@ impl Service {
         named: &str,
         asker: Asker<'_>,
     ) -> Result<KeyForCaller, KmsError> {
-        let named = KeyRef::parse(named, Forms::KeyOrAlias, home, Exception::InvalidArn)?;
-        let (catalog, scope) = (&self.catalog, named.scope());
-        let id = match &named {
-            KeyRef::Key(_, id) => Some(*id),
-            KeyRef::Alias(_, name) => catalog.alias(scope, name).await?.map(|alias| alias.target),
-        };
-        let key = match id {
-            Some(id) => catalog.key(scope, id).await?,
-            None => None,
-        };
-        let key = key.ok_or_else(|| named.not_found())?;
+        let key = self.key_named(home, named).await?;
+        let (catalog, scope) = (&self.catalog, &key.scope);
         let mut grants = Vec::new();
         let mut known = HashSet::new();
         let names = asker.names();

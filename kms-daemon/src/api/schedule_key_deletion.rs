@@ -22,6 +22,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let due = call.now().plus_days(days);
     let particulars = Particulars::PendingWindow(window);
     let key_use = KeyUse::manage(Action::ScheduleKeyDeletion, &key_id).telling(particulars);
+    let key = call.authorize(key_use).await?;
+    call.devices().permit_deletion(&key).await?;
     let key = call.update_key(key_use, |key| Ok(scheduled(key, due, days))).await?;
     call.element("keyId", key.arn());
     call.element("keyState", key.state.name());

@@ -166,7 +166,7 @@ fn class_in_words(class: Class) -> &'static str {
     }
 }
 
-fn operator_in_words(operator: &Operator) -> String {
+pub(super) fn operator_in_words(operator: &Operator) -> String {
     let role = match operator.role {
         OperatorRole::Development => "development operator, KEY BESIDE THE DATA",
         OperatorRole::Operator => "operator",

@@ -5,7 +5,9 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use host_driver::OperatorKey;
+use hsm_protocol::domain::Vote;
 use hsm_protocol::identity::PublicKey;
+use hsm_protocol::{DomainId, ErrorCode, OperatorId};
 use serde::Serialize;
 
 use super::hsm::confirm;
@@ -83,11 +85,12 @@ enum Command {
     Harden(harden::Harden),
 }
 
+/// How something is signed by an operator.
 #[derive(Debug, clap::Args)]
-struct Sign {
+pub(super) struct Sign {
     /// The file.
     #[arg(value_name = "FILE")]
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// The operator's key.
     #[arg(
         long,
@@ -105,7 +108,7 @@ struct Sign {
     token: TokenArguments,
     /// Where to write the signed copy, in place of FILE.
     #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
     /// Sign only if this is its fingerprint, as whoever proposed it has told; nothing is asked then.
     #[arg(long, value_name = "FINGERPRINT")]
     expect: Option<String>,
@@ -242,31 +245,90 @@ impl Signer<'_> {
     }
 }
 
+/// What an operator signs.
+pub(super) trait Paper {
+    /// What it is, as a person is asked for its fingerprint.
+    const NAME: &'static str;
+
+    /// Whether the operator is one of those who sign it.
+    fn is_for(&self, operator: OperatorId) -> bool;
+    /// Whose operators sign it.
+    fn domain(&self) -> DomainId;
+    /// What people compare.
+    fn fingerprint(&self) -> Result<[u8; 16], ErrorCode>;
+    /// What they are shown.
+    fn in_words(&self) -> String;
+    /// What is signed.
+    fn message(&self) -> Result<Vec<u8>, ErrorCode>;
+    /// Adds a signature.
+    fn add(&mut self, vote: Vote) -> Result<(), ErrorCode>;
+}
+
+impl Paper for Ceremony {
+    const NAME: &'static str = "proposal";
+
+    fn is_for(&self, operator: OperatorId) -> bool {
+        self.operator(operator).is_some()
+    }
+
+    fn domain(&self) -> DomainId {
+        self.next().domain
+    }
+
+    fn fingerprint(&self) -> Result<[u8; 16], ErrorCode> {
+        self.digest()
+    }
+
+    fn in_words(&self) -> String {
+        in_words(self)
+    }
+
+    fn message(&self) -> Result<Vec<u8>, ErrorCode> {
+        self.message()
+    }
+
+    fn add(&mut self, vote: Vote) -> Result<(), ErrorCode> {
+        self.add(vote)
+    }
+}
+
 fn sign(sign: &Sign, place: &Place, output: &mut Output<'_>) -> Result<Outcome, Failure> {
-    let Sign { file, key, development, passphrase, token, output: to, expect } = sign;
-    let mut ceremony = Ceremony::load(file)?;
+    let mut ceremony = Ceremony::load(&sign.file)?;
+    add_signature(sign, || place.data(), &mut ceremony)?;
+    match &sign.output {
+        Some(to) => ceremony.save_new(to)?,
+        None => ceremony.save(&sign.file)?,
+    }
+    written(sign.output.as_deref().unwrap_or(&sign.file), &ceremony, output)
+}
+
+/// Shows a paper to an operator, and has it signed by them if it is the one that they expect.
+pub(super) fn add_signature<P: Paper>(
+    sign: &Sign,
+    data: impl FnOnce() -> Result<PathBuf, Failure>,
+    paper: &mut P,
+) -> Result<(), Failure> {
+    let Sign { key, development, passphrase, token, expect, .. } = sign;
     let signer = match (key, token.place()) {
         (Some(path), _) => Signer::File(path, KeyFile::load(path, KeyPurpose::Operator)?),
         (None, Some(place)) => Signer::Token(place.open(&token.pin(&place)?)?),
-        (None, None) if *development => {
-            Signer::Development(HostKeys::of_data(&place.data()?)?.operator)
-        }
+        (None, None) if *development => Signer::Development(HostKeys::of_data(&data()?)?.operator),
         (None, None) => return Err(Failure("name the key: --key FILE".to_owned())),
     };
     let id = signer.public().operator_id();
-    if ceremony.operator(id).is_none() {
+    if !paper.is_for(id) {
         return Err(Failure(format!(
             "this is the key of {}, who is no operator of {}",
             fingerprint(id.as_bytes()),
-            ceremony.next().domain
+            paper.domain()
         )));
     }
-    let digest = ceremony.digest()?;
+    let digest = paper.fingerprint()?;
     match expect {
         Some(expected) => expect_digest(expected, &digest)?,
         None if io::stdin().is_terminal() => {
-            let (digest, words) = (hex::encode(&digest), in_words(&ceremony));
-            confirm::on_terminal(&digest, &words, "proposal", false)?;
+            let (digest, words) = (hex::encode(&digest), paper.in_words());
+            confirm::on_terminal(&digest, &words, P::NAME, false)?;
         }
         None => {
             let text = "there is no terminal to show this on; give the fingerprint that whoever proposed \
@@ -274,18 +336,14 @@ fn sign(sign: &Sign, place: &Place, output: &mut Output<'_>) -> Result<Outcome, 
             return Err(Failure(text.to_owned()));
         }
     }
-    let message = ceremony.message()?;
+    let message = paper.message()?;
     let vote = match signer {
         Signer::File(path, key) => key.open(&passphrase.read(path)?, path)?.sign(&message)?,
         Signer::Token(key) => key.sign(&message)?,
         Signer::Development(key) => key.sign(&message)?,
     };
-    ceremony.add(vote)?;
-    match to {
-        Some(to) => ceremony.save_new(to)?,
-        None => ceremony.save(file)?,
-    }
-    written(to.as_deref().unwrap_or(file), &ceremony, output)
+    paper.add(vote)?;
+    Ok(())
 }
 
 /// Whether a fingerprint is the one that was told, in groups or not.
@@ -294,7 +352,7 @@ fn expect_digest(expected: &str, digest: &[u8; 16]) -> Result<(), Failure> {
     match wanted.eq_ignore_ascii_case(&hex::encode(digest)) {
         true => Ok(()),
         false => Err(Failure(format!(
-            "the fingerprint of this proposal is {}, not {expected}: it is another one than was told of; \
+            "the fingerprint of this file is {}, not {expected}: it is another one than was told of; \
              nothing was signed",
             fingerprint(digest)
         ))),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use host_driver::OperatorKey;
+use host_driver::attest::DeviceCa;
 use host_driver::device::{Device, Options};
 use host_driver::endpoint::Endpoint;
 use host_driver::recovery::ShareKey;
@@ -62,6 +63,17 @@ pub(super) enum CaCommand {
     New(NewKey),
     /// Print the public half of a key, and its fingerprint.
     Show(Show),
+    /// Write the CA's own certificate, PEM: the root that others check statements and devices with.
+    Root {
+        /// The CA's key.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        passphrase: KeyPassphrase,
+        /// Where to write the certificate; there must be no such file.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// Certify a device: what it is, by the word of who looks at it and compares its fingerprint.
     Certify {
         /// Line to the device: serial:PATH, tcp:HOST:PORT or unix:PATH.
@@ -256,6 +268,13 @@ pub(super) fn run_ca(command: &CaCommand, output: &mut Output<'_>) -> Result<Out
     match command {
         CaCommand::New(new) => make(KeyPurpose::DeviceCa, new, output),
         CaCommand::Show(show) => print(KeyPurpose::DeviceCa, show, output),
+        CaCommand::Root { file, passphrase, output: path } => {
+            let key = KeyFile::load(file, KeyPurpose::DeviceCa)?;
+            let ca = DeviceCa::new(key.open(&passphrase.read(file)?, file)?);
+            durable::write_new(path, ca.root_pem()?.as_bytes())
+                .map_err(|error| Failure(format!("cannot write {}: {error}", path.display())))?;
+            shown(PublicText { purpose: KeyPurpose::DeviceCa, key: ca.public() }, None, output)
+        }
         CaCommand::Certify { line, device, key, passphrase, kind, output: path } => {
             let Endpoint::Line(found) = line.parse()? else {
                 return Err(Failure(format!(

@@ -1,5 +1,6 @@
 //! The ballots by which a domain came to its present state, a file each: `changes/DOMAIN-VERSION.ballot`.
-//! They are public.
+//! They are public. Beside them, `certificates/DEVICE.certificate` is what the device CA says of a device that
+//! no ballot has taken in, such as the first one of a domain.
 
 use std::fs;
 use std::io;
@@ -7,7 +8,11 @@ use std::path::{Path, PathBuf};
 
 use host_driver::ceremony::Ledger;
 use hsm_protocol::DomainId;
+use hsm_protocol::command::decode;
+use hsm_protocol::domain::{Ballot, Certificate, Change, DomainState, Proposal};
+use hsm_protocol::identity::IdentityDocument;
 
+use crate::ceremony::CertificateFile;
 use crate::durable;
 
 /// Longest ballot that is read, in bytes.
@@ -27,6 +32,27 @@ impl Ballots {
     /// Those of the Region whose devices are in `hsm`.
     pub(crate) fn of(hsm: &Path) -> Self {
         Self(hsm.join("changes"))
+    }
+
+    /// Keeps what a device CA says of a device, in place of what it said before.
+    ///
+    /// # Errors
+    /// Any failure to write it.
+    pub(crate) fn keep_certificate(&self, certificate: &CertificateFile) -> io::Result<()> {
+        let path = self.certificate_path(&certificate.identity);
+        if let Some(dir) = path.parent() {
+            durable::create_private_dir(dir)?;
+        }
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        certificate.save(&path).map_err(io::Error::other)
+    }
+
+    fn certificate_path(&self, identity: &IdentityDocument) -> PathBuf {
+        let name = format!("{}.certificate", identity.device_id());
+        self.0.with_file_name("certificates").join(name)
     }
 
     fn path(&self, domain: DomainId, version: u32) -> PathBuf {
@@ -66,6 +92,40 @@ impl Ledger for Ballots {
         fs::remove_file(self.path(domain, version))?;
         durable::sync_dir(&self.0)
     }
+
+    /// Looks at the file of the device first, then at the ballots, the latest first.
+    fn certificate(
+        &self,
+        state: &DomainState,
+        identity: &IdentityDocument,
+    ) -> io::Result<Option<Certificate>> {
+        let Some(ca) = &state.device_ca else { return Ok(None) };
+        let is_good = |found: &Certificate| found.verify(ca, identity).is_ok();
+        let path = self.certificate_path(identity);
+        if path.exists() {
+            let kept = CertificateFile::load(&path).map_err(io::Error::other)?;
+            if kept.identity == *identity && is_good(&kept.certificate) {
+                return Ok(Some(kept.certificate));
+            }
+        }
+        for version in (2..=state.version).rev() {
+            let Some(bytes) = self.ballot(state.domain, version)? else { continue };
+            if let Some(found) = certificate_in(&bytes, identity).filter(is_good) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What is said of a device that a ballot takes in.
+fn certificate_in(ballot: &[u8], identity: &IdentityDocument) -> Option<Certificate> {
+    let ballot: Ballot<'_> = decode(ballot).ok()?;
+    let proposal = Proposal::decode(&ballot.proposal).ok()?;
+    proposal.changes().find_map(|change| match change.ok()? {
+        Change::AddMember { identity: added, certificate, .. } if added == *identity => certificate,
+        _ => None,
+    })
 }
 
 #[cfg(test)]

@@ -21,8 +21,9 @@ impl Devices<'_> {
         peer: &'k [u8],
         receiver: Receiver<'k>,
     ) -> Result<Delivery<'k, agree::DeriveSharedSecret<'k>>, KmsError> {
-        let command = agree::DeriveSharedSecret { key: current(key)?, peer: Bytes(peer) };
-        self.deliver(command, receiver, Some(key.spec), Busy::KeyUnavailable).await
+        let used = current(key)?;
+        let command = agree::DeriveSharedSecret { key: used, peer: Bytes(peer) };
+        self.deliver(command, Some(used), receiver, Some(key.spec), Busy::KeyUnavailable).await
     }
 
     /// Makes a shared secret and encapsulates it for the key.
@@ -34,7 +35,7 @@ impl Devices<'_> {
         &mut self,
         key: &'k Authorized<KeyRecord>,
     ) -> Result<Reply<agree::Encapsulate<'k>>, KmsError> {
-        self.use_key(key, &agree::Encapsulate { key: current(key)? }).await
+        self.use_public(key, &agree::Encapsulate { key: current(key)? }).await
     }
 
     /// Decapsulates a shared secret.
@@ -48,7 +49,8 @@ impl Devices<'_> {
         key: &'k Authorized<KeyRecord>,
         ciphertext: &'k [u8],
     ) -> Result<Reply<agree::Decapsulate<'k>>, KmsError> {
-        let command = agree::Decapsulate { key: current(key)?, ciphertext: Bytes(ciphertext) };
-        self.use_key(key, &command).await
+        let used = current(key)?;
+        let command = agree::Decapsulate { key: used, ciphertext: Bytes(ciphertext) };
+        self.use_key(key, used, &command).await
     }
 }

@@ -7,6 +7,8 @@ use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec};
 use hsm_protocol::token::sealed::PairPurpose;
 use zeroize::Zeroizing;
 
+use super::approval::{refuse_unrepeatable, rule_of_key};
+use super::keys::is_slow;
 use super::{Busy, Delivery, Devices, Receiver, current, of_blob};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
@@ -44,12 +46,10 @@ impl Devices<'_> {
         context: &'k [u8],
         plaintext: &'k [u8],
     ) -> Result<Reply<cipher::Encrypt<'k>>, KmsError> {
-        let command = cipher::Encrypt {
-            key: current(key)?,
-            context: Bytes(context),
-            plaintext: Bytes(plaintext),
-        };
-        self.use_key(key, &command).await
+        let used = current(key)?;
+        let command =
+            cipher::Encrypt { key: used, context: Bytes(context), plaintext: Bytes(plaintext) };
+        self.use_key(key, used, &command).await
     }
 
     /// Decrypts a blob of this key.
@@ -64,12 +64,10 @@ impl Devices<'_> {
         blob: Envelope<'k>,
         receiver: Receiver<'k>,
     ) -> Result<Delivery<'k, cipher::Decrypt<'k>>, KmsError> {
-        let command = cipher::Decrypt {
-            key: of_blob(key, blob)?,
-            context: Bytes(context),
-            blob: Bytes(blob.bytes),
-        };
-        self.deliver(command, receiver, Some(key.spec), Busy::KeyUnavailable).await
+        let used = of_blob(key, blob)?;
+        let command =
+            cipher::Decrypt { key: used, context: Bytes(context), blob: Bytes(blob.bytes) };
+        self.deliver(command, Some(used), receiver, Some(key.spec), Busy::KeyUnavailable).await
     }
 
     /// Decrypts a blob of `source` and encrypts under `destination`, inside one device.
@@ -84,14 +82,16 @@ impl Devices<'_> {
         destination: &'k Authorized<KeyRecord>,
         destination_context: &'k [u8],
     ) -> Result<Reply<cipher::ReEncrypt<'k>>, KmsError> {
+        let (from, to) = (of_blob(source, blob)?, current(destination)?);
         let command = cipher::ReEncrypt {
-            source: of_blob(source, blob)?,
+            source: from,
             source_context: Bytes(source_context),
             blob: Bytes(blob.bytes),
-            destination: current(destination)?,
+            destination: to,
             destination_context: Bytes(destination_context),
         };
-        self.use_key(destination, &command).await
+        let spec = Some(destination.spec);
+        self.call_using(&[from, to], &command, spec, Busy::KeyUnavailable).await
     }
 
     /// A data key of `length` bytes, in clear and encrypted.
@@ -105,9 +105,9 @@ impl Devices<'_> {
         length: u16,
         receiver: Receiver<'k>,
     ) -> Result<Delivery<'k, cipher::GenerateDataKey<'k>>, KmsError> {
-        let context = Bytes(context);
-        let command = cipher::GenerateDataKey { key: current(key)?, context, length };
-        self.deliver(command, receiver, Some(key.spec), Busy::KeyUnavailable).await
+        let (used, context) = (current(key)?, Bytes(context));
+        let command = cipher::GenerateDataKey { key: used, context, length };
+        self.deliver(command, Some(used), receiver, Some(key.spec), Busy::KeyUnavailable).await
     }
 
     /// A data key of `length` bytes, encrypted only.
@@ -120,10 +120,9 @@ impl Devices<'_> {
         context: &'k [u8],
         length: u16,
     ) -> Result<Reply<cipher::GenerateDataKeyWithoutPlaintext<'k>>, KmsError> {
-        let context = Bytes(context);
-        let command =
-            cipher::GenerateDataKeyWithoutPlaintext { key: current(key)?, context, length };
-        self.use_key(key, &command).await
+        let (used, context) = (current(key)?, Bytes(context));
+        let command = cipher::GenerateDataKeyWithoutPlaintext { key: used, context, length };
+        self.use_key(key, used, &command).await
     }
 
     /// Encrypts with the public half of an asymmetric key.
@@ -138,7 +137,7 @@ impl Devices<'_> {
     ) -> Result<Reply<cipher::EncryptPublic<'k>>, KmsError> {
         let plaintext = Bytes(plaintext);
         let command = cipher::EncryptPublic { key: current(key)?, algorithm, plaintext };
-        self.use_key(key, &command).await
+        self.use_public(key, &command).await
     }
 
     /// Decrypts with the private half of an asymmetric key.
@@ -153,9 +152,9 @@ impl Devices<'_> {
         ciphertext: &'k [u8],
         receiver: Receiver<'k>,
     ) -> Result<Delivery<'k, cipher::DecryptPrivate<'k>>, KmsError> {
-        let ciphertext = Bytes(ciphertext);
-        let command = cipher::DecryptPrivate { key: current(key)?, algorithm, ciphertext };
-        self.deliver(command, receiver, Some(key.spec), Busy::KeyUnavailable).await
+        let (used, ciphertext) = (current(key)?, Bytes(ciphertext));
+        let command = cipher::DecryptPrivate { key: used, algorithm, ciphertext };
+        self.deliver(command, Some(used), receiver, Some(key.spec), Busy::KeyUnavailable).await
     }
 
     /// Decrypts a ciphertext of one key and encrypts it under another, inside one device.
@@ -178,13 +177,17 @@ impl Devices<'_> {
             algorithm: side.algorithm,
             context: Bytes(side.context),
         };
+        let to = current(destination.key)?;
         let command = cipher::ReEncryptAcross {
             source: side(source, key),
             ciphertext: Bytes(bytes),
-            destination: side(destination, current(destination.key)?),
+            destination: side(destination, to),
         };
-        let spec = more_demanding(source.key.spec, destination.key.spec);
-        self.call(&command, Some(spec), Busy::KeyUnavailable).await
+        let spec = Some(more_demanding(source.key.spec, destination.key.spec));
+        // Of an asymmetric destination the public half is enough.
+        let is_symmetric = destination.algorithm == EncryptionAlgorithm::SYMMETRIC_DEFAULT;
+        let used = if is_symmetric { &[key, to][..] } else { &[key] };
+        self.call_using(used, &command, spec, Busy::KeyUnavailable).await
     }
 
     /// What [`Devices::data_key_pair`] takes for a pair of this spec.
@@ -194,9 +197,12 @@ impl Devices<'_> {
     /// `Exception::KeyUnavailable` if none has found a pair in time.
     pub async fn prepared_pair(
         &mut self,
-        _key: &Authorized<KeyRecord>,
+        key: &Authorized<KeyRecord>,
         spec: KeySpec,
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        if is_slow(spec) && rule_of_key(key).is_some() {
+            return Err(refuse_unrepeatable("a data key pair of this spec"));
+        }
         self.pair_if_slow(spec, PairPurpose::DATA_KEY_PAIR, Busy::DataKeyPair).await
     }
 
@@ -213,9 +219,9 @@ impl Devices<'_> {
         pair: &'k [u8],
         receiver: Receiver<'k>,
     ) -> Result<Delivery<'k, cipher::GenerateDataKeyPair<'k>>, KmsError> {
-        let (context, pair) = (Bytes(context), Bytes(pair));
-        let command = cipher::GenerateDataKeyPair { key: current(key)?, context, spec, pair };
-        self.deliver(command, receiver, Some(spec), Busy::DataKeyPair).await
+        let (used, context, pair) = (current(key)?, Bytes(context), Bytes(pair));
+        let command = cipher::GenerateDataKeyPair { key: used, context, spec, pair };
+        self.deliver(command, Some(used), receiver, Some(spec), Busy::DataKeyPair).await
     }
 
     /// A data key pair, its private half encrypted only.
@@ -229,10 +235,10 @@ impl Devices<'_> {
         spec: KeySpec,
         pair: &'k [u8],
     ) -> Result<Reply<cipher::GenerateDataKeyPairWithoutPlaintext<'k>>, KmsError> {
-        let (context, pair) = (Bytes(context), Bytes(pair));
-        let request = cipher::GenerateDataKeyPair { key: current(key)?, context, spec, pair };
+        let (used, context, pair) = (current(key)?, Bytes(context), Bytes(pair));
+        let request = cipher::GenerateDataKeyPair { key: used, context, spec, pair };
         let command = cipher::GenerateDataKeyPairWithoutPlaintext { request };
-        self.call(&command, Some(spec), Busy::DataKeyPair).await
+        self.call_using(&[used], &command, Some(spec), Busy::DataKeyPair).await
     }
 }
 

@@ -81,15 +81,19 @@ impl Engine {
         ballot: Vec<u8>,
         ledger: Arc<dyn Ledger + Send + Sync>,
     ) -> Result<DomainState, KmsError> {
-        self.apart(move |pool| {
+        // Devices forget what waits for operators, who may be others now.
+        let approvals = Arc::clone(&self.approvals);
+        let outcome = self.apart(move |pool| {
             let devices = pool.devices();
             let devices: Vec<&Device> = devices.iter().map(AsRef::as_ref).collect();
             match devices.as_slice() {
                 [] => Err(none()),
                 devices => ceremony::submit(devices, &ballot, &*ledger),
             }
-        })
-        .await
+        });
+        let state = outcome.await?;
+        approvals.clear();
+        Ok(state)
     }
 
     /// Has every device in service make the changes of the domain that it has missed, and take the domain

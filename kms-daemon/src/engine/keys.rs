@@ -3,13 +3,16 @@
 use std::time::{Duration, Instant};
 
 use host_driver::{CallError, Reply};
+use hsm_protocol::command::approval::GenerateGuardedKey;
 use hsm_protocol::command::{import, key};
+use hsm_protocol::domain::Rule;
 use hsm_protocol::key_spec::{KeySpec, KeySpecRow, KeyUsage, WrappingAlgorithm};
 use hsm_protocol::token::KeyToken;
 use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{Bytes, Command};
 use zeroize::Zeroizing;
 
+use super::approval::rule_of_key;
 use super::{Busy, Devices, current, refusal, response};
 use crate::context::RequestContext;
 use crate::error::KmsError;
@@ -34,15 +37,15 @@ impl Devices<'_> {
         spec: KeySpec,
         usage: KeyUsage,
     ) -> Result<KeyMaterial, KmsError> {
-        self.material(id, spec, usage).await
+        self.material(id, spec, usage, None).await
     }
 
-    /// Makes new key material of a key.
+    /// Makes new key material of a key, under the approval rule that the key has.
     ///
     /// # Errors
     /// `Exception::DependencyTimeout` if no device can do it now.
     pub async fn rotate(&mut self, key: &Authorized<KeyRecord>) -> Result<KeyMaterial, KmsError> {
-        self.material(key.id, key.spec, key.usage).await
+        self.material(key.id, key.spec, key.usage, rule_of_key(key)).await
     }
 
     /// A wrapping key pair for an import.
@@ -134,13 +137,20 @@ impl Devices<'_> {
         id: KeyId,
         spec: KeySpec,
         usage: KeyUsage,
+        rule: Option<Rule>,
     ) -> Result<KeyMaterial, KmsError> {
         let (id, busy) = (id.device(), Busy::DependencyTimeout);
         let form = |made: key::NewKey<'_>| {
             let (id, token) = (made.material, made.token.to_vec());
             KeyMaterial { id, token, rotated: None, imported: None }
         };
-        if is_slow(spec) {
+        if let Some(rule) = rule {
+            // No key of a slow spec rotates.
+            let request = key::GenerateKey { id, spec, usage };
+            let command = GenerateGuardedKey { request, rule };
+            let reply = self.call(&command, Some(spec), busy).await?;
+            response(&reply).map(form)
+        } else if is_slow(spec) {
             let pair = self.key_pair(spec, PairPurpose::KEY, busy).await?;
             let command = key::AdoptKeyPair { id, usage, pair: Bytes(&pair) };
             let error = match self.attempt(&command, Some(spec)).await {
@@ -166,7 +176,7 @@ impl Devices<'_> {
         &mut self,
         key: &'k Authorized<KeyRecord>,
     ) -> Result<Reply<key::ExportPublicKey<'k>>, KmsError> {
-        self.use_key(key, &key::ExportPublicKey { key: current(key)? }).await
+        self.use_public(key, &key::ExportPublicKey { key: current(key)? }).await
     }
 
     /// A key pair that belongs to no key yet, if the spec is slow; else nothing, because a device
@@ -203,7 +213,7 @@ fn claimant(request: &RequestContext) -> String {
     [&*request.principal.caller_arn(), " ", invocation].concat()
 }
 
-fn is_slow(spec: KeySpec) -> bool {
+pub(super) fn is_slow(spec: KeySpec) -> bool {
     let slow = |row: &KeySpecRow| row.slow;
     spec.row().is_some_and(slow)
 }

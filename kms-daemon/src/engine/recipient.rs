@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use host_driver::Reply;
 use hsm_protocol::command::attest::{self, Confidential, Enveloped, For, MAX_DOCUMENT, Measured};
+use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::{Bytes, Command, ErrorCode};
 use sha2::{Digest, Sha256};
 
+use super::approval::{refuse_unrepeatable, rule_of};
 use super::{Busy, Devices, response};
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
@@ -163,10 +165,12 @@ impl Devices<'_> {
         Ok(recipient)
     }
 
-    /// Calls a device that supports `spec`, if one is given; it answers in the form for the receiver.
+    /// Calls a device that supports `spec`, if one is given, with a command that uses the secret of `key`, if it
+    /// uses one; it answers in the form for the receiver.
     pub(super) async fn deliver<'a, C>(
         &mut self,
         command: C,
+        key: Option<KeyRef<'_>>,
         receiver: Receiver<'a>,
         spec: Option<KeySpec>,
         busy: Busy,
@@ -176,7 +180,13 @@ impl Devices<'_> {
         For<'a, C>: Command,
     {
         match receiver {
-            Receiver::Client => self.call(&command, spec, busy).await.map(Delivery::Clear),
+            Receiver::Client => {
+                self.call_using(key.as_slice(), &command, spec, busy).await.map(Delivery::Clear)
+            }
+            // The time and the attested key are in the request.
+            Receiver::Attested(..) if key.is_some_and(|key| rule_of(&key.token).is_some()) => {
+                Err(refuse_unrepeatable("a result for an attested recipient"))
+            }
             Receiver::Attested(recipient, now) => {
                 let token = Bytes(recipient.token.as_slice());
                 let recipient = attest::Recipient { now_ms: now.as_millis(), token };

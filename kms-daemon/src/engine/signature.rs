@@ -23,8 +23,9 @@ impl Devices<'_> {
         message: &'k [u8],
     ) -> Result<Reply<sign::Sign<'k>>, KmsError> {
         let message = Bytes(message);
-        let command = sign::Sign { key: current(key)?, algorithm, message_type, message };
-        self.use_key(key, &command).await
+        let used = current(key)?;
+        let command = sign::Sign { key: used, algorithm, message_type, message };
+        self.use_key(key, used, &command).await
     }
 
     /// Verifies a signature.
@@ -47,7 +48,7 @@ impl Devices<'_> {
             message: Bytes(message),
             signature: Bytes(signature),
         };
-        response(&self.use_key(key, &command).await?)
+        response(&self.use_public(key, &command).await?)
     }
 
     /// Computes a MAC.
@@ -61,8 +62,9 @@ impl Devices<'_> {
         message: &'k [u8],
     ) -> Result<Reply<mac::GenerateMac<'k>>, KmsError> {
         let message = Bytes(message);
-        let command = mac::GenerateMac { key: current(key)?, algorithm, message };
-        self.use_key(key, &command).await
+        let used = current(key)?;
+        let command = mac::GenerateMac { key: used, algorithm, message };
+        self.use_key(key, used, &command).await
     }
 
     /// Verifies a MAC.
@@ -76,12 +78,9 @@ impl Devices<'_> {
         message: &[u8],
         mac: &[u8],
     ) -> Result<(), KmsError> {
-        let command = mac::VerifyMac {
-            key: current(key)?,
-            algorithm,
-            message: Bytes(message),
-            mac: Bytes(mac),
-        };
-        response(&self.use_key(key, &command).await?)
+        let used = current(key)?;
+        let command =
+            mac::VerifyMac { key: used, algorithm, message: Bytes(message), mac: Bytes(mac) };
+        response(&self.use_key(key, used, &command).await?)
     }
 }

@@ -20,6 +20,7 @@ pub const TARGETS: &[Target] = &[
     Target("request_bodies", parsers::request_bodies),
     Target("tokens", parsers::tokens),
     Target("attestation", parsers::attestation),
+    Target("statements", parsers::statements),
     Target("private_keys", parsers::private_keys),
     Target("public_keys", parsers::public_keys),
     Target("policies", policies::documents),

@@ -1,13 +1,18 @@
 //! Parsers by themselves.
 
+use std::path::Path;
 use std::sync::LazyLock;
 
+use host_driver::approval::Pending;
+use host_driver::attest::Anchor;
 use hsm_core::algorithm::{self, Algorithm, Message, PORTABLE, PublicKeyBuf};
 use hsm_core::attestation::{self, RootId};
 use hsm_core::secret::SecretBuf;
 use hsm_core::testing::TestRng;
+use hsm_protocol::attestation::{Claims, Signed};
 use hsm_protocol::channel::{Initiator, Opener, RECORD_OVERHEAD, Responder, Sealer};
 use hsm_protocol::command::{Command, decode};
+use hsm_protocol::domain::{Issued, certificate};
 use hsm_protocol::for_each_command;
 use hsm_protocol::frame::{self, Decoder, MAX_ENCODED};
 use hsm_protocol::identity::PublicKey;
@@ -15,6 +20,7 @@ use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::token::replica::ReplicaToken;
 use hsm_protocol::token::sealed::{AttestedRecipient, ImportToken, PreparedPair, Sealed};
 use hsm_protocol::token::{Blob, DomainToken, KeyToken};
+use kms_daemon::ceremony::ApprovalFile;
 use p256::SecretKey;
 use sha2::{Digest, Sha256};
 
@@ -124,6 +130,35 @@ pub(crate) fn attestation(input: &[u8]) {
         let payload = &GENUINE[10..GENUINE.len() - 98];
         assert!(input.windows(payload.len()).any(|window| window == payload), "forged");
     }
+}
+
+/// Statements of devices, certificates, and requests that are carried to operators: what is read is what would
+/// have been written, and nobody vouches for any of it by chance.
+pub(crate) fn statements(input: &[u8]) {
+    static CA: LazyLock<PublicKey> = LazyLock::new(|| {
+        let key = SecretKey::from_slice(&[9; 32]).expect("a scalar");
+        PublicKey::from_point(&key.public_key())
+    });
+    if let Ok(signed) = Signed::parse(input) {
+        let mut out = vec![0; input.len() + 64];
+        let length = signed.write(&mut out).expect("there is room");
+        assert!(Signed::parse(&out[..length]).is_ok_and(|again| again == signed));
+        if let Ok(claims) = Claims::decode(signed.claims) {
+            let mut out = vec![0; signed.claims.len()];
+            assert_eq!(claims.encode(&mut out), Ok(signed.claims.len()));
+            assert_eq!(out, signed.claims);
+        }
+    }
+    let vouched = host_driver::attest::verify(input, &Anchor::DeviceCa(*CA), None);
+    assert!(vouched.is_err(), "a statement of nobody's");
+    assert!(Issued::read(input, &CA).is_err(), "a certificate that nobody has signed");
+    let _ = certificate::read_root(input);
+    if let Ok(pending) = Pending::from_bytes(input) {
+        let bytes = pending.to_bytes().expect("it was bytes before");
+        assert!(Pending::from_bytes(&bytes).is_ok_and(|again| again == pending));
+        assert!(pending.describe().len() > 6);
+    }
+    let _ = ApprovalFile::parse(input, Path::new("input"));
 }
 
 /// The entry that the first byte names, and the rest.

@@ -14,7 +14,7 @@ use super::reach::{Place, Single};
 use super::{Ceremony, save_new, written};
 use crate::ceremony::{CertificateFile, KeyPurpose};
 use crate::consistency::Domains;
-use crate::devices::{FOUNDING, HostKeys, known};
+use crate::devices::{Ballots, FOUNDING, HostKeys, known};
 use crate::durable;
 
 #[derive(Debug, clap::Args)]
@@ -231,6 +231,10 @@ pub(super) fn submit(
         }
         founded => founded?,
     };
+    if let Some(certificate) = ceremony.certificate() {
+        let file = CertificateFile { identity: *device.identity(), certificate };
+        Ballots::of_data(&data, region).keep_certificate(&file)?;
+    }
     devices.record(&name, device.id(), summary.domain)?;
     match std::fs::remove_file(marker(&data, region)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),

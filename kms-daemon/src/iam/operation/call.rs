@@ -200,7 +200,8 @@ impl<'a> Call<'a> {
         Ok(identities::authorize_explanation(self.principal(), &self.action_name())?)
     }
 
-    fn action_name(&self) -> String {
+    /// What the call is, as refusals name it.
+    pub(super) fn action_name(&self) -> String {
         format!("{}:{}", self.operation.service().signing().name(), self.operation.name())
     }
 

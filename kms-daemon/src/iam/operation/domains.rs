@@ -75,7 +75,8 @@ pub(super) async fn make_recovery(call: &mut Call<'_>) -> Result<Option<Node>, I
     ])))
 }
 
-fn region<'a>(call: &Call<'a>) -> Result<&'a str, IamError> {
+/// The Region that the call is about.
+pub(super) fn region<'a>(call: &Call<'a>) -> Result<&'a str, IamError> {
     let region = call.form.required("RegionName")?;
     match call.keys.regions().names().iter().any(|name| name == region) {
         true => Ok(region),
