@@ -247,7 +247,8 @@ async fn whoever_changes_a_key_meanwhile_is_first() {
     });
     let id = doomed.clone();
     bench.meddle(doomed, move |rig| async move {
-        let schedule = json!({ "KeyId": id, "PendingWindowInDays": 7 });
+        // Later than the other one is destroyed, whichever comes first here.
+        let schedule = json!({ "KeyId": id, "PendingWindowInDays": 30 });
         rig.ok("ScheduleKeyDeletion", schedule).await;
     });
     bench.meddle(&imported, move |rig| async move {
