@@ -15,7 +15,7 @@ use hsm_protocol::domain::{DomainState, MAX_OPERATORS, MAX_STATE, Operator, Vote
 use hsm_protocol::identity::Signature;
 use hsm_protocol::{ErrorCode, OperatorId};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::words::{operator_in_words, rule_in_words};
 use crate::{durable, hex};
@@ -72,11 +72,18 @@ pub struct ApprovalFile {
 struct Content {
     format: String,
     /// Base64 of [`Pending::to_bytes`].
-    request: Zeroizing<String>,
+    request: String,
     /// Base64 of the encoded state of the domain.
     state: String,
     #[serde(default)]
     signatures: Vec<VoteText>,
+}
+
+// It may have a plaintext in it.
+impl Drop for Content {
+    fn drop(&mut self) {
+        self.request.zeroize();
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -244,7 +251,7 @@ impl ApprovalFile {
         };
         let content = Content {
             format: FORMAT.to_owned(),
-            request: Zeroizing::new(STANDARD.encode(&*request)),
+            request: STANDARD.encode(&*request),
             state: STANDARD.encode(state),
             signatures: self.votes.iter().map(vote).collect(),
         };
