@@ -133,7 +133,8 @@ impl Scene {
 
     /// Hands signatures over without `kmsctl`, which would look at them first.
     fn hand_over(&self, fingerprint: &str, votes: &str) -> Answer {
-        let parameters = [("RegionName", "us-east-1"), ("ApprovalId", fingerprint), ("Votes", votes)];
+        let parameters =
+            [("RegionName", "us-east-1"), ("ApprovalId", fingerprint), ("Votes", votes)];
         Request::form(STRONGROOM, "SubmitApproval", &parameters)
             .signed_for("strongroom", &self.daemon.credentials(), &self.daemon)
             .send(&self.daemon)
@@ -157,7 +158,11 @@ impl Scene {
 
 /// The fingerprint in a refusal; what is to be signed is in it as well, and is what the fingerprint is of.
 fn fingerprint(refused: &Answer) -> String {
-    assert_eq!((refused.status, &*refused.code()), (400, "KMSInvalidStateException"), "{refused:?}");
+    assert_eq!(
+        (refused.status, &*refused.code()),
+        (400, "KMSInvalidStateException"),
+        "{refused:?}"
+    );
     let text = refused.json()["message"].as_str().expect("a text").to_owned();
     fingerprint_in(&text)
 }
@@ -232,13 +237,17 @@ fn operators_approve_what_an_sdk_asks_for() {
         let signed = ask().expect("it is approved");
         let signature = signed.signature().expect("a signature").clone();
         let verify = sdk.verify().key_id(&key).message(Blob::new("root certificate"));
-        let verify = verify.signature(signature).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
+        let verify =
+            verify.signature(signature).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
         runtime.block_on(verify.send()).expect("verifying is free, and the signature is good");
         let (code, said) = scene.submit(&[&file, &copy]);
         assert!(code == 2 && said.contains("No such request"), "it was used up: {said}");
         let replayed = ask().expect_err("once").into_service_error();
         assert_ne!(fingerprint_in(replayed.message().expect("a text")), told);
-        assert_eq!(scene.agree(&scene.sign(&key, "root certificate"), &format!("again{round}")).len(), 39);
+        assert_eq!(
+            scene.agree(&scene.sign(&key, "root certificate"), &format!("again{round}")).len(),
+            39
+        );
         assert!(ask().is_ok(), "a second time, with a second approval");
     }
 }
@@ -276,9 +285,14 @@ fn no_approval_but_the_operators_own_counts() {
     scene.fetch(&told_no, "no");
     scene.approve("bea", "no", &told_no);
     let bea_no = scene.votes("no").remove(0);
-    assert_eq!(scene.hand_over(&told, &format!("{ada},{bea_no}")).status, 400, "for another request");
+    assert_eq!(
+        scene.hand_over(&told, &format!("{ada},{bea_no}")).status,
+        400,
+        "for another request"
+    );
     let mut forged = scene.read("yes");
-    forged["signatures"] = json!([scene.read("yes")["signatures"][0], scene.read("no")["signatures"][0]]);
+    forged["signatures"] =
+        json!([scene.read("yes")["signatures"][0], scene.read("no")["signatures"][0]]);
     fs::write(scene.people.path("forged"), forged.to_string()).expect("written");
     let (code, said) = scene.submit(&["forged"]);
     assert!(code == 2 && said.contains("has a signature that is not"), "{said}");
@@ -442,7 +456,8 @@ fn everything_that_uses_the_secret_and_deletion_take_approval() {
     assert!(scene.daemon.stop().success());
     let audit = scene.daemon.data().join("audit");
     assert!(ctl::verify(&audit).0);
-    let (_, found) = ctl::run(&["audit", "query", audit.to_str().expect("UTF-8"), "--action", "SubmitApproval"]);
+    let (_, found) =
+        ctl::run(&["audit", "query", audit.to_str().expect("UTF-8"), "--action", "SubmitApproval"]);
     assert!(found.to_string().contains("PermitDeletion"), "{found}");
 }
 
@@ -456,7 +471,8 @@ fn requests_are_their_callers_own() {
     let url = scene.daemon.url().to_owned();
     let (code, said) = told_of(&["iam", "user", "create", "eve", "--data", &data, "--url", &url]);
     assert_eq!(code, 0, "{said}");
-    let (code, credentials) = told_of(&["iam", "key", "create", "eve", "--data", &data, "--url", &url]);
+    let (code, credentials) =
+        told_of(&["iam", "key", "create", "eve", "--data", &data, "--url", &url]);
     assert_eq!(code, 0, "{credentials}");
     let file = scene.people.path("eve-credentials");
     fs::write(&file, credentials.replace("[eve]", "[default]")).expect("written");
@@ -469,7 +485,8 @@ fn requests_are_their_callers_own() {
     let path = scene.people.text("stolen");
     let (code, said) = eve(&["key", "request", &told, "--output", &path]);
     assert!(code == 2 && said.contains("NoSuchEntity"), "{said}");
-    for command in [&["key", "show", &key][..], &["key", "require-approval", &key, "--quorum", "3"]] {
+    for command in [&["key", "show", &key][..], &["key", "require-approval", &key, "--quorum", "3"]]
+    {
         let (code, said) = eve(command);
         assert!(code == 2 && said.contains("AccessDenied"), "{said}");
     }

@@ -32,8 +32,7 @@ struct Forger {
 impl Forger {
     fn new() -> Self {
         let [signing, link, join] = [1, 2, 3].map(|_| OperatorKey::generate());
-        let message =
-            IdentityDocument::message(&signing.public(), &link.public(), &join.public());
+        let message = IdentityDocument::message(&signing.public(), &link.public(), &join.public());
         let signature = signing.sign(&message).expect("signed").signature;
         let identity = IdentityDocument {
             signing: signing.public(),
@@ -81,13 +80,21 @@ fn statements_are_checked_far_from_the_daemon() {
     let [one, two] = plugs.each_ref().map(Plug::line);
     let passphrase = people.text("passphrase");
     for name in ["ca.key", "forger.key"] {
-        let arguments = ["device-ca", "new", &people.text(name), "--key-passphrase-file", &passphrase];
+        let arguments =
+            ["device-ca", "new", &people.text(name), "--key-passphrase-file", &passphrase];
         assert_eq!(told(&arguments).0, 0);
     }
     let (root, other_root) = (people.text("root.pem"), people.text("other.pem"));
     for (key, root) in [("ca.key", &root), ("forger.key", &other_root)] {
-        let arguments =
-            ["device-ca", "root", &people.text(key), "--key-passphrase-file", &passphrase, "--output", root];
+        let arguments = [
+            "device-ca",
+            "root",
+            &people.text(key),
+            "--key-passphrase-file",
+            &passphrase,
+            "--output",
+            root,
+        ];
         let (code, said) = told(&arguments);
         assert_eq!(code, 0, "{said}");
     }
@@ -97,8 +104,19 @@ fn statements_are_checked_far_from_the_daemon() {
     };
     for (line, file) in [(one, "one.certificate"), (two, "two.certificate")] {
         let (code, said) = told(&[
-            "device-ca", "certify", line, "--device", &id(line), "--key", &people.text("ca.key"),
-            "--key-passphrase-file", &passphrase, "--kind", "in-process", "--output", &people.text(file),
+            "device-ca",
+            "certify",
+            line,
+            "--device",
+            &id(line),
+            "--key",
+            &people.text("ca.key"),
+            "--key-passphrase-file",
+            &passphrase,
+            "--kind",
+            "in-process",
+            "--output",
+            &people.text(file),
         ]);
         assert_eq!(code, 0, "{said}");
     }
@@ -123,9 +141,14 @@ fn statements_are_checked_far_from_the_daemon() {
     assert_eq!(told(&["hsm", "provision", "--data", &text, one, two]).0, 0);
     daemon.restart();
     await_devices(&daemon, 2);
-    let made = call(&daemon, "CreateKey", &json!({ "KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY" }));
+    let made = call(
+        &daemon,
+        "CreateKey",
+        &json!({ "KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY" }),
+    );
     let key = made.json()["KeyMetadata"]["Arn"].as_str().expect("an ARN").to_owned();
-    let public = call(&daemon, "GetPublicKey", &json!({ "KeyId": key })).json()["PublicKey"].clone();
+    let public =
+        call(&daemon, "GetPublicKey", &json!({ "KeyId": key })).json()["PublicKey"].clone();
 
     // Both devices, the one that was founded on and the one that a ballot let in, are certified.
     let ask = |arguments: &[&str], file: &str| {
@@ -208,7 +231,10 @@ fn statements_are_checked_far_from_the_daemon() {
     let forged = forger.state(&honest);
     let theirs = with_certificate(&forged, signed.certificate.expect("one")).expect("put in");
     let (code, report) = put("theirs", &theirs);
-    assert!(code == 1 && report["reason"].as_str().is_some_and(|text| text.contains("another")), "{report}");
+    assert!(
+        code == 1 && report["reason"].as_str().is_some_and(|text| text.contains("another")),
+        "{report}"
+    );
 
     // A device that the CA has found to be emulated, and that says it is hardware; and one that a CA of its
     // own calls hardware.
@@ -223,7 +249,8 @@ fn statements_are_checked_far_from_the_daemon() {
     fs::write(people.path("emulated.pem"), ca.root_pem().expect("PEM")).expect("written");
     let emulated = ca.certify(&forger.identity, DeviceKind::Emulated).expect("certified");
     let der = emulated.to_der(&public, &forger.identity).expect("X.509");
-    fs::write(people.path("liar"), with_certificate(&forged, &der).expect("put in")).expect("written");
+    fs::write(people.path("liar"), with_certificate(&forged, &der).expect("put in"))
+        .expect("written");
     let emulated_root = people.text("emulated.pem");
     let (code, report) = verify(&people.text("liar"), &["--device-ca", &emulated_root]);
     let reason = report["reason"].as_str().unwrap_or_default();

@@ -109,7 +109,10 @@ fn provisioning(board: Attachment, measured: &mut Measured) {
     approval(&member, &hosts, &mut run);
     let share = ShareKey::generate();
     let state = member.domain_state().expect("a host may ask");
-    let holder = share.holder(&state.domain, &hosts.operator).expect("signed");
+    let holder = share.holder(&state.domain, hosts.operator.id(), |message| {
+        hosts.operator.sign(message).map(|vote| vote.signature)
+    });
+    let holder = holder.expect("signed");
     hosts.change(&member, &[Change::SetRecovery { threshold: 1, holders: Bytes(&holder) }]);
     run("MakeRecovery", &member, &|device| drop(call(device, &MakeRecovery)));
     let state = member.domain_state().expect("a host may ask");

@@ -13,9 +13,10 @@ use hsm_protocol::command::cipher::{Decrypt, Encrypt};
 use hsm_protocol::command::key::{GenerateKey, KeyRef};
 use hsm_protocol::command::sign::Sign;
 use hsm_protocol::domain::{Certificate, Change, DeviceKind, DomainState, Rule};
+use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, MessageType, SigningAlgorithm};
 use hsm_protocol::token::History;
-use hsm_protocol::token::recovery::Share;
+use hsm_protocol::token::recovery::{Handover, Share};
 use hsm_protocol::{AuditTag, Bytes, ErrorCode, KeyId, Opcode};
 
 use crate::rig::{Hsm, Keys, options};
@@ -205,12 +206,27 @@ fn kept(device: &Device, keys: &Keys) -> Kept {
     assert_eq!(refused(&refusal), Some(ErrorCode::RECOVERY_ABSENT));
     let share_key = ShareKey::generate();
     let domain = device.domain_state().unwrap().domain;
-    let holder = share_key.holder(&domain, &keys.operator).unwrap();
+    let holder = share_key.holder(&domain, keys.operator.id(), |message| {
+        keys.operator.sign(message).map(|vote| vote.signature)
+    });
+    let holder = holder.unwrap();
     let set = Change::SetRecovery { threshold: 1, holders: Bytes(&holder) };
     let state = change(&[device], &[set], &keys.operator, &keys.ballots).unwrap();
     let made = device.make_recovery().unwrap();
     let [share] = made.shares[..] else { panic!("one share") };
     Kept { state, backup: made.backup, share, share_key, token, blob }
+}
+
+/// As an operator does it who has the key in this process.
+fn handed_over(
+    set: (&[u8], &Share),
+    state: &DomainState,
+    device: (&IdentityDocument, Option<&Certificate>),
+    (operator, key): (&OperatorKey, &ShareKey),
+) -> Result<[u8; Handover::SIZE], HandOverError> {
+    hand_over(set, state, device, (operator.id(), key), |message| {
+        operator.sign(message).map(|vote| vote.signature)
+    })
 }
 
 #[test]
@@ -225,7 +241,7 @@ fn a_domain_comes_back_by_its_shares() {
     let identity = *fresh.identity();
     let own = (&keys.operator, &kept.share_key);
     let set = (&kept.backup[..], &kept.share);
-    let handover = hand_over(set, &kept.state, (&identity, None), own).unwrap();
+    let handover = handed_over(set, &kept.state, (&identity, None), own).unwrap();
     let key = KeyRef { id: ID, token: Bytes(&kept.token) };
     let drilled = fresh.drill_recovery(&kept.backup, &[handover], key).unwrap();
     assert_eq!((drilled.domain, drilled.version), (kept.state.domain, kept.state.version));
@@ -258,7 +274,7 @@ fn an_operator_hands_a_share_to_nobody_else() {
     let identity = *fresh.identity();
     let own = (&keys.operator, &kept.share_key);
     let hand = |set, state: &DomainState, certificate: Option<&Certificate>, own| {
-        hand_over(set, state, (&identity, certificate), own).err()
+        handed_over(set, state, (&identity, certificate), own).err()
     };
     assert_eq!(hand(set, &kept.state, None, own), None);
     // Another state, another backup, another operator, another share key.
