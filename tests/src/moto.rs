@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use crate::environment;
 use crate::patience::until;
 use crate::process::Process;
+use crate::programs::skip;
 
 /// A running service. It takes any credentials, and keeps everything in memory.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ fn server() -> Option<&'static Path> {
         made.then_some(program)
     });
     if program.is_none() {
-        eprintln!("SKIPPED: moto cannot be installed from the registry of Python packages");
+        skip("trails to moto", "moto cannot be installed from the registry of Python packages");
     }
     program.as_deref()
 }
