@@ -16,6 +16,7 @@ use hsm_tests::patience::until;
 use hsm_tests::trails::{begin, done, trail};
 use hsm_tests::{ctl, python};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// Paths of all files below a directory that have this in them, in order.
 fn files(root: &Path, part: &str) -> Vec<String> {
@@ -104,28 +105,24 @@ fn kills_lose_and_repeat_nothing() {
     assert!(ctl::verify(&daemon.data().join("audit")).0, "the log itself is intact");
 }
 
-/// While the bucket is away, the daemon serves, says so, and delivers all of it afterwards.
-#[test]
-fn a_service_that_is_away_gets_everything_later() {
-    let mut moto = Moto::start();
+/// A daemon whose trails are at the service, with these seconds between files and between digests; and where
+/// its key for the service is.
+fn delivering_to(moto: &Moto, interval: &str) -> (Daemon, TempDir) {
     let secret = tempfile::tempdir().expect("a directory");
     let key = secret.path().join("credentials");
     fs::write(&key, "[default]\naws_access_key_id=AKIA\naws_secret_access_key=secret\n")
         .expect("a file");
-    let (url, key) = (moto.url(), key.to_str().expect("UTF-8").to_owned());
-    let daemon = Daemon::start_with(
-        &["soft"],
-        &[
-            "--trail-store",
-            &url,
-            "--trail-credentials",
-            &key,
-            "--trail-interval",
-            "1,2",
-            "--rsa-stock",
-            "1,0,0",
-        ],
-    );
+    let (url, key) = (moto.url(), key.to_str().expect("UTF-8"));
+    let trails = ["--trail-store", &url, "--trail-credentials", key, "--trail-interval", interval];
+    let arguments = [&trails[..], &["--rsa-stock", "1,0,0"]].concat();
+    (Daemon::start_with(&["soft"], &arguments), secret)
+}
+
+/// While the bucket is away, the daemon serves, says so, and delivers all of it afterwards.
+#[test]
+fn a_service_that_is_away_gets_everything_later() {
+    let mut moto = Moto::start();
+    let (daemon, _secret) = delivering_to(&moto, "1,2");
     let settings = json!({ "Name": "main", "S3BucketName": "logs" });
     let none = trail(&daemon, "CreateTrail", &settings);
     assert_eq!(none.code(), "S3BucketDoesNotExistException");
@@ -179,24 +176,7 @@ fn listed(moto: &Moto) -> String {
 fn clients_of_cloudtrail() {
     let moto = Moto::start();
     let url = moto.url();
-    let secret = tempfile::tempdir().expect("a directory");
-    let key = secret.path().join("credentials");
-    fs::write(&key, "[default]\naws_access_key_id=AKIA\naws_secret_access_key=secret\n")
-        .expect("a file");
-    let key = key.to_str().expect("UTF-8").to_owned();
-    let daemon = Daemon::start_with(
-        &["soft"],
-        &[
-            "--trail-store",
-            &url,
-            "--trail-credentials",
-            &key,
-            "--trail-interval",
-            "1,3",
-            "--rsa-stock",
-            "1,0,0",
-        ],
-    );
+    let (daemon, _secret) = delivering_to(&moto, "1,3");
     let own = daemon.url().to_owned();
     python::run_with(
         "test_trails.py",
