@@ -29,6 +29,10 @@ use crate::error::CallError;
 use crate::key_file::{self, KeyFileError};
 use crate::request::Reply;
 
+mod memory;
+
+pub use memory::MemoryLedger;
+
 /// An operator's signing key, P-256, in this process. Zeroised on drop.
 #[derive(Clone)]
 pub struct OperatorKey(SecretKey);

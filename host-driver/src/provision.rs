@@ -287,9 +287,10 @@ fn enter(
     device.authenticate(plan.host)?;
     match (&plan.goal, others.first()) {
         (Goal::Create(name), _) => {
-            let state = first_state(device, name, plan)?;
-            let message = signed_message(&[], &state.hash()?);
-            let votes = [plan.operator.sign(&message)?];
+            let identity = device.identity();
+            let kind = kind_of(&device.info().board);
+            let member = Member { signing: identity.signing, join: identity.join, kind };
+            let (state, votes) = development_domain(name, &member, plan.operator, plan.hosts)?;
             hand_over(device, &Founding { state: &state, votes: &votes, certificate: None })?;
             progress(Step::Founded);
         }
@@ -323,16 +324,17 @@ pub fn kind_of(board: &str) -> DeviceKind {
     }
 }
 
-/// The first state of a development domain.
-fn first_state(
-    device: &Device,
+/// The first state of a development domain with one device, and the signature of its one operator.
+///
+/// # Errors
+/// [`ErrorCode::HOSTS_FULL`] if there are more hosts than a domain has; else [`ErrorCode::INTERNAL`] only.
+pub fn development_domain(
     name: &str,
-    plan: &Plan<'_>,
-) -> Result<DomainState, ProvisionError> {
-    let identity = device.identity();
-    let kind = kind_of(&device.info().board);
-    let member = Member { signing: identity.signing, join: identity.join, kind };
-    let host = |(key, role): &(PublicKey, Role)| Host { key: *key, role: *role };
+    member: &Member,
+    operator: &OperatorKey,
+    hosts: &[(PublicKey, Role)],
+) -> Result<(DomainState, Votes), ErrorCode> {
+    let hosts: Vec<Host> = hosts.iter().map(|&(key, role)| Host { key, role }).collect();
     let name = &name[..name.floor_char_boundary(MAX_NAME)];
     let mut state = DomainState {
         domain: DomainId([0; 16]),
@@ -340,18 +342,19 @@ fn first_state(
         kind: Kind::Development,
         version: 1,
         previous: [0; 32],
-        operators: [plan.operator.operator(OperatorRole::Development)].into_iter().collect(),
+        operators: [operator.operator(OperatorRole::Development)].into_iter().collect(),
         rules: Rules { emulated_members: true, ..Rules::uniform(1) },
         device_ca: None,
-        members: [member].into_iter().collect(),
-        keys: [DomainKeyEntry { id: 1, maker: device.id() }].into_iter().collect(),
-        hosts: plan.hosts.iter().map(host).collect(),
+        members: [*member].into_iter().collect(),
+        keys: [DomainKeyEntry { id: 1, maker: member.device_id() }].into_iter().collect(),
+        hosts: heapless::Vec::from_slice(&hosts).map_err(|_| ErrorCode::HOSTS_FULL)?,
         peers: heapless::Vec::new(),
         roots: heapless::Vec::new(),
         recovery: None,
     };
     state.domain = state.founding_id()?;
-    Ok(state)
+    let vote = operator.sign(&signed_message(&[], &state.hash()?))?;
+    Ok((state, [vote].into_iter().collect()))
 }
 
 /// Adds hosts and roots that the domain does not have.

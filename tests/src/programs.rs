@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use crate::daemon::Daemon;
 use crate::environment;
@@ -71,6 +72,9 @@ pub fn run(file: &str, daemon: &Daemon, variables: &[(&str, &Path)]) {
 /// If they cannot be installed.
 #[must_use]
 pub fn packages(name: &str) -> PathBuf {
+    // Tests of one program that want the same wait for who installs it.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let list = environment::root().join(format!("tests/clients/programs/{name}.txt"));
     let wanted = fs::read(&list).expect("the list of packages");
     let directory = environment::target().join("programs").join(name);

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use host_driver::OperatorKey;
-use host_driver::ceremony;
+use host_driver::ceremony::{self, MemoryLedger};
 use host_driver::device::{Device, Options};
 use host_driver::host_key::HostKey;
 use host_driver::provision::{Goal, Plan, ProvisionError, provision};
@@ -22,7 +22,6 @@ use hsm_protocol::domain::{Change, DomainState};
 use hsm_protocol::{AuditTag, ModuleState, Role};
 use tempfile::TempDir;
 
-use crate::ballots::Ballots;
 use crate::emulator::{Attachment, Emulator};
 use crate::patience::PATIENCE;
 use crate::wire::Wire;
@@ -92,7 +91,7 @@ pub struct Hosts {
     /// May read the audit chain.
     pub auditor: HostKey,
     /// How the domain came to its state.
-    pub ballots: Ballots,
+    pub ballots: MemoryLedger,
 }
 
 impl Hosts {
@@ -103,7 +102,7 @@ impl Hosts {
             operator: OperatorKey::generate(),
             user: HostKey::generate(),
             auditor: HostKey::generate(),
-            ballots: Ballots::default(),
+            ballots: MemoryLedger::default(),
         }
     }
 

@@ -292,8 +292,13 @@ fn a_program_for_cloudtrail_reads_the_export() {
     assert_eq!(written.len(), 1, "{written:?}");
     assert!(said.contains("AWSLogs/000000000000/CloudTrail/us-east-1/"), "{said}");
 
-    let Some(trailscraper) = trailscraper() else { return };
-    let output = Command::new(trailscraper)
+    let packages = programs::packages("trailscraper");
+    let trailscraper = || {
+        let mut program = Command::new(packages.join("bin/trailscraper"));
+        program.env("PYTHONPATH", &packages);
+        program
+    };
+    let output = trailscraper()
         .args(["select", "--log-dir", target, "--from=-1days", "--to", "now"])
         .env("AWS_DEFAULT_REGION", "us-east-1")
         .output()
@@ -306,7 +311,7 @@ fn a_program_for_cloudtrail_reads_the_export() {
     assert_eq!(records.len(), all.len());
     assert!(text.contains(&key));
     // And makes of them the policy that would have been enough.
-    let mut generate = Command::new(trailscraper)
+    let mut generate = trailscraper()
         .arg("generate")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -316,26 +321,4 @@ fn a_program_for_cloudtrail_reads_the_export() {
     let policy = generate.wait_with_output().expect("it ends").stdout;
     let policy = String::from_utf8_lossy(&policy);
     assert!(policy.contains("kms:Decrypt") && policy.contains("kms:Encrypt"), "{policy}");
-}
-
-/// Installed once, as `tests/clients/trailscraper.txt` pins it; not there, a test says so.
-fn trailscraper() -> Option<&'static Path> {
-    static PROGRAM: std::sync::OnceLock<Option<PathBuf>> = std::sync::OnceLock::new();
-    let program = PROGRAM.get_or_init(|| {
-        let dir = environment::target().join("trailscraper");
-        let program = dir.join("bin/trailscraper");
-        let wanted = environment::root().join("tests/clients/trailscraper.txt");
-        if program.exists() {
-            return Some(program);
-        }
-        let run = |command: &mut Command| command.status().is_ok_and(|status| status.success());
-        let made = run(Command::new("python3").args(["-m", "venv"]).arg(&dir))
-            && run(Command::new(dir.join("bin/pip")).args(["install", "-q", "-r"]).arg(wanted));
-        made.then_some(program)
-    });
-    if program.is_none() {
-        let reason = "it cannot be installed from the registry of Python packages";
-        programs::skip("trailscraper", reason);
-    }
-    program.as_deref()
 }

@@ -16,6 +16,7 @@ use hsm_tests::patience::until;
 use hsm_tests::trails::{begin, done, trail};
 use hsm_tests::{ctl, python};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// Paths of all files below a directory that have this in them, in order.
 fn files(root: &Path, part: &str) -> Vec<String> {
@@ -104,35 +105,31 @@ fn kills_lose_and_repeat_nothing() {
     assert!(ctl::verify(&daemon.data().join("audit")).0, "the log itself is intact");
 }
 
-/// While the bucket is away, the daemon serves, says so, and delivers all of it afterwards.
-#[test]
-fn a_service_that_is_away_gets_everything_later() {
-    let Some(mut moto) = Moto::start() else { return };
+/// A daemon whose trails are at the service, with these seconds between files and between digests; and where
+/// its key for the service is.
+fn delivering_to(moto: &Moto, interval: &str) -> (Daemon, TempDir) {
     let secret = tempfile::tempdir().expect("a directory");
     let key = secret.path().join("credentials");
     fs::write(&key, "[default]\naws_access_key_id=AKIA\naws_secret_access_key=secret\n")
         .expect("a file");
-    let (url, key) = (moto.url(), key.to_str().expect("UTF-8").to_owned());
-    let daemon = Daemon::start_with(
-        &["soft"],
-        &[
-            "--trail-store",
-            &url,
-            "--trail-credentials",
-            &key,
-            "--trail-interval",
-            "1,2",
-            "--rsa-stock",
-            "1,0,0",
-        ],
-    );
+    let (url, key) = (moto.url(), key.to_str().expect("UTF-8"));
+    let trails = ["--trail-store", &url, "--trail-credentials", key, "--trail-interval", interval];
+    let arguments = [&trails[..], &["--rsa-stock", "1,0,0"]].concat();
+    (Daemon::start_with(&["soft"], &arguments), secret)
+}
+
+/// While the bucket is away, the daemon serves, says so, and delivers all of it afterwards.
+#[test]
+fn a_service_that_is_away_gets_everything_later() {
+    let mut moto = Moto::start();
+    let (daemon, _secret) = delivering_to(&moto, "1,2");
     let settings = json!({ "Name": "main", "S3BucketName": "logs" });
     let none = trail(&daemon, "CreateTrail", &settings);
     assert_eq!(none.code(), "S3BucketDoesNotExistException");
     make_bucket(&moto);
     begin(&daemon, "logs");
     until("something is delivered", || listed(&moto).contains("/CloudTrail/"));
-    let port = moto.port();
+    let address = moto.address();
     moto.kill();
     for _ in 0..20 {
         assert_eq!(call(&daemon, "GenerateRandom", &json!({ "NumberOfBytes": 1 })).status, 200);
@@ -143,9 +140,9 @@ fn a_service_that_is_away_gets_everything_later() {
     assert_eq!(report["ready"], true, "{report}");
     let problems = report["problems"].to_string();
     assert!(problems.contains("trail/main has not been delivered for"), "{problems}");
-    let address = format!("127.0.0.1:{port}");
-    assert!(!report.to_string().contains(&address), "where the bucket is, is nobody's: {report}");
-    let moto = Moto::start_on(port).expect("it was there before");
+    let told = report.to_string();
+    assert!(!told.contains(&address.to_string()), "where the bucket is, is nobody's: {report}");
+    let moto = Moto::start_on(address);
     make_bucket(&moto);
     until("it is delivered again", || listed(&moto).contains("/CloudTrail-Digest/"));
     until("nothing is wrong any more", || status()["LatestDeliveryError"].is_null());
@@ -154,8 +151,8 @@ fn a_service_that_is_away_gets_everything_later() {
 /// A request to the service, which asks for no signature.
 fn plain(moto: &Moto, method: &str, path: &str) -> String {
     use std::io::Write;
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", moto.port())).expect("it listens");
-    let host = format!("127.0.0.1:{}", moto.port());
+    let mut stream = std::net::TcpStream::connect(moto.address()).expect("it listens");
+    let host = moto.address();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
     );
@@ -177,26 +174,9 @@ fn listed(moto: &Moto) -> String {
 /// `aws cloudtrail validate-logs`, boto3 and the AWS CLI, as they are.
 #[test]
 fn clients_of_cloudtrail() {
-    let Some(moto) = Moto::start() else { return };
+    let moto = Moto::start();
     let url = moto.url();
-    let secret = tempfile::tempdir().expect("a directory");
-    let key = secret.path().join("credentials");
-    fs::write(&key, "[default]\naws_access_key_id=AKIA\naws_secret_access_key=secret\n")
-        .expect("a file");
-    let key = key.to_str().expect("UTF-8").to_owned();
-    let daemon = Daemon::start_with(
-        &["soft"],
-        &[
-            "--trail-store",
-            &url,
-            "--trail-credentials",
-            &key,
-            "--trail-interval",
-            "1,3",
-            "--rsa-stock",
-            "1,0,0",
-        ],
-    );
+    let (daemon, _secret) = delivering_to(&moto, "1,3");
     let own = daemon.url().to_owned();
     python::run_with(
         "test_trails.py",

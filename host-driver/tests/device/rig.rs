@@ -1,13 +1,11 @@
 //! Devices in this process, and what tests need to talk to them.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
-use host_driver::ceremony::Ledger;
+use host_driver::ceremony::MemoryLedger;
 use host_driver::device::Options;
 use host_driver::pool::{Member, Pool, PoolOptions};
 use host_driver::provision::{Goal, Plan, ProvisionError, Provisioned, Step, provision};
@@ -15,7 +13,7 @@ use host_driver::transport::loopback::{Loopback, LoopbackConnector};
 use host_driver::transport::{Connector, Transport, TransportError};
 use host_driver::{HostKey, OperatorKey, block_on};
 use hsm_firmware::board::host::{Config, FlashImage, HostDevice, Registry};
-use hsm_protocol::{AuditTag, DeviceId, DomainId, Role};
+use hsm_protocol::{AuditTag, DeviceId, Role};
 
 pub(crate) const LONG: Duration = Duration::from_secs(600);
 
@@ -48,13 +46,13 @@ impl Hsm {
 pub(crate) struct Keys {
     pub(crate) operator: OperatorKey,
     pub(crate) user: HostKey,
-    pub(crate) ballots: Ballots,
+    pub(crate) ballots: MemoryLedger,
 }
 
 impl Keys {
     pub(crate) fn new() -> Self {
         let (operator, user) = (OperatorKey::generate(), HostKey::generate());
-        Self { operator, user, ballots: Ballots::default() }
+        Self { operator, user, ballots: MemoryLedger::default() }
     }
 
     /// Provisions a device in a domain of its own.
@@ -82,29 +80,6 @@ impl Keys {
             options: options(),
         };
         provision(connector, &plan, progress)
-    }
-}
-
-/// Ballots in memory.
-#[derive(Default)]
-pub(crate) struct Ballots(Mutex<BTreeMap<(DomainId, u32), Vec<u8>>>);
-
-impl Ledger for Ballots {
-    fn keep(&self, domain: DomainId, version: u32, ballot: &[u8]) -> io::Result<()> {
-        let mut kept = self.0.lock().unwrap();
-        match kept.entry((domain, version)).or_insert_with(|| ballot.to_vec()) == ballot {
-            true => Ok(()),
-            false => Err(io::ErrorKind::AlreadyExists.into()),
-        }
-    }
-
-    fn ballot(&self, domain: DomainId, version: u32) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.0.lock().unwrap().get(&(domain, version)).cloned())
-    }
-
-    fn forget(&self, domain: DomainId, version: u32) -> io::Result<()> {
-        self.0.lock().unwrap().remove(&(domain, version));
-        Ok(())
     }
 }
 

@@ -33,7 +33,7 @@ impl Execute for ParametersForImport<'_> {
         }
         cx.algorithm(spec)?;
         let mut secret = SecretBuf::new();
-        let wrapping = cx.module.open_pair(&pair, PairPurpose::IMPORT, &mut secret)?;
+        let (wrapping, _) = cx.module.open_pair(&pair, PairPurpose::IMPORT, &mut secret)?;
         let mut public = PublicKeyBuf::new();
         cx.algorithm(wrapping)?.public_key(&secret, &mut public)?;
         let public = public.as_bytes();

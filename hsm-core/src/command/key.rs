@@ -68,10 +68,10 @@ impl Execute for AdoptKeyPair<'_> {
         scratch: &'o mut [u8],
     ) -> Result<NewKey<'o>, ErrorCode> {
         let mut secret = SecretBuf::new();
-        let (spec, approval) = cx.module.open_key_pair(&self.pair, &mut secret)?;
+        let (spec, approval, history) = cx.module.open_key_pair(&self.pair, &mut secret)?;
         check_usage(spec, self.usage)?;
         cx.algorithm(spec)?;
-        let (key, usage, history) = (self.id, self.usage, History::CLEAN);
+        let (key, usage) = (self.id, self.usage);
         let origin = Origin::AWS_KMS;
         let attributes = NewAttributes { key, spec, usage, origin, history, approval };
         wrap_new(cx, &attributes, &secret, scratch)

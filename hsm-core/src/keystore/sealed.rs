@@ -4,7 +4,7 @@ use hsm_protocol::ErrorCode;
 use hsm_protocol::token::sealed::{
     AttestedRecipient, Attributes, GuardedPair, ImportToken, MAX_BODY, PreparedPair, Sealed,
 };
-use hsm_protocol::token::{NONCE_SIZE, TAG_SIZE};
+use hsm_protocol::token::{History, NONCE_SIZE, TAG_SIZE};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -39,6 +39,7 @@ impl Kind for AttestedRecipient {
 pub struct Body {
     bytes: Zeroizing<[u8; MAX_BODY]>,
     length: usize,
+    history: History,
 }
 
 impl Body {
@@ -46,6 +47,13 @@ impl Body {
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// What is known of the former domain key that it was under; a key that is made of it takes that along.
+    /// Nothing under the active one, which wraps the key as well.
+    #[must_use]
+    pub const fn history(&self) -> History {
+        self.history
     }
 }
 
@@ -88,7 +96,12 @@ pub fn open<A: Kind>(domain: &Domain, token: &[u8]) -> Result<(A, Body), ErrorCo
     let sealing = domain.key(token.domain_key)?;
     let key = derive::<A>(sealing, token.nonce, domain)?;
     let (sealed, tag) = token.sealed.split_last_chunk().ok_or(ErrorCode::TOKEN_MALFORMED)?;
-    let mut body = Body { bytes: Zeroizing::new([0; MAX_BODY]), length: sealed.len() };
+    let length = sealed.len();
+    let history = match domain.active_key()? {
+        (active, _) if active == token.domain_key => History::CLEAN,
+        _ => domain.history(token.domain_key)?,
+    };
+    let mut body = Body { bytes: Zeroizing::new([0; MAX_BODY]), length, history };
     let bytes = body.bytes.get_mut(..sealed.len()).ok_or(ErrorCode::TOKEN_MALFORMED)?;
     bytes.copy_from_slice(sealed);
     aead::open(&key, &ZERO_IV, token.header, bytes, tag, ErrorCode::TOKEN_INVALID)?;

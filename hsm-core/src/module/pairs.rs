@@ -3,6 +3,7 @@
 use hsm_protocol::ErrorCode;
 use hsm_protocol::domain::Rule;
 use hsm_protocol::key_spec::KeySpec;
+use hsm_protocol::token::History;
 use hsm_protocol::token::sealed::{Attributes, GuardedPair, PairPurpose, PreparedPair};
 
 use super::Module;
@@ -115,7 +116,7 @@ impl<P: Platform> Module<P> {
         Ok(false)
     }
 
-    /// Opens a prepared pair of `purpose` into `secret` and returns its spec.
+    /// Opens a prepared pair of `purpose` into `secret` and returns its spec, and what is known of it.
     ///
     /// # Errors
     /// [`ErrorCode::TOKEN_MALFORMED`], [`ErrorCode::TOKEN_DOMAIN`], [`ErrorCode::TOKEN_INVALID`];
@@ -125,19 +126,18 @@ impl<P: Platform> Module<P> {
         pair: &[u8],
         purpose: PairPurpose,
         secret: &mut SecretBuf,
-    ) -> Result<KeySpec, ErrorCode> {
+    ) -> Result<(KeySpec, History), ErrorCode> {
         let (domain, _) = self.token_parts()?;
         let (prepared, body) = sealed::open::<PreparedPair>(domain, pair)?;
         if prepared.purpose != purpose {
             return Err(ErrorCode::PAIR_DENIED);
         }
-        let body = body.expose();
-        secret.resize(body.len())?.copy_from_slice(body);
-        Ok(prepared.spec)
+        secret.set(body.expose())?;
+        Ok((prepared.spec, body.history()))
     }
 
-    /// Opens a prepared pair that is to be the material of a key into `secret`: its spec, and the rule that
-    /// it is bound to.
+    /// Opens a prepared pair that is to be the material of a key into `secret`: its spec, the rule that it
+    /// is bound to, and what is known of it.
     ///
     /// # Errors
     /// Those of [`Module::open_pair`].
@@ -145,14 +145,15 @@ impl<P: Platform> Module<P> {
         &mut self,
         pair: &[u8],
         secret: &mut SecretBuf,
-    ) -> Result<(KeySpec, Option<Rule>), ErrorCode> {
+    ) -> Result<(KeySpec, Option<Rule>, History), ErrorCode> {
         if pair.first() != Some(&GuardedPair::VERSION) {
-            return Ok((self.open_pair(pair, PairPurpose::KEY, secret)?, None));
+            let (spec, history) = self.open_pair(pair, PairPurpose::KEY, secret)?;
+            return Ok((spec, None, history));
         }
         let (domain, _) = self.token_parts()?;
         let (prepared, body) = sealed::open::<GuardedPair>(domain, pair)?;
         secret.set(body.expose())?;
-        Ok((prepared.spec, Some(prepared.rule)))
+        Ok((prepared.spec, Some(prepared.rule), body.history()))
     }
 
     /// A new data key pair of a spec: out of `pair` if the spec is slow, else generated.
@@ -170,7 +171,7 @@ impl<P: Platform> Module<P> {
         if pair.is_empty() {
             return self.generate(spec, secret);
         }
-        match self.open_pair(pair, PairPurpose::DATA_KEY_PAIR, secret)? == spec {
+        match self.open_pair(pair, PairPurpose::DATA_KEY_PAIR, secret)?.0 == spec {
             true => Ok(()),
             false => Err(ErrorCode::SPEC_DENIED),
         }

@@ -332,12 +332,7 @@ fn a_command_with_two_guarded_keys_takes_two_approvals() {
 fn of_a_guarded_pair_comes_no_other_key() {
     let mut rig = rig();
     let spec = KeySpec::RSA_2048;
-    let pair = loop {
-        let reply = rig.call(&PrepareGuardedPair { spec, rule: TWO });
-        if reply.head.status != Some(ErrorCode::NOT_READY) {
-            break reply.ok::<PrepareGuardedPair>().pair.to_vec();
-        }
-    };
+    let pair = rig.prepared_by(&PrepareGuardedPair { spec, rule: TWO });
     let usage = KeyUsage::SIGN_VERIFY;
     for id in [KEY_ID, KeyId::single_region([0x77; 16])] {
         let reply = rig.call(&AdoptKeyPair { id, usage, pair: Bytes(&pair) });

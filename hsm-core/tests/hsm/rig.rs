@@ -535,8 +535,13 @@ impl Rig {
 
     /// A key pair of a slow spec, prepared for a purpose.
     pub(crate) fn prepared(&mut self, spec: KeySpec, purpose: PairPurpose) -> Vec<u8> {
+        self.prepared_by(&PrepareKeyPair { spec, purpose })
+    }
+
+    /// The pair that a command prepares.
+    pub(crate) fn prepared_by(&mut self, command: &impl Command) -> Vec<u8> {
         loop {
-            let reply = self.call(&PrepareKeyPair { spec, purpose });
+            let reply = self.call(command);
             if reply.head.status != Some(ErrorCode::NOT_READY) {
                 return reply.ok::<PrepareKeyPair>().pair.to_vec();
             }

@@ -2,10 +2,11 @@
 
 use hsm_core::testing::MemoryPlatform;
 use hsm_protocol::attestation::{Claims, Measurement, Signed};
+use hsm_protocol::command::approval::PrepareGuardedPair;
 use hsm_protocol::command::domain::{ExportDomain, JoinDomain};
-use hsm_protocol::command::key::RewrapKey;
+use hsm_protocol::command::key::{AdoptKeyPair, RewrapKey};
 use hsm_protocol::command::statement::{AttestDevice, AttestKey};
-use hsm_protocol::domain::{Change, DeviceKind, Kind, MAX_STATE, Rules};
+use hsm_protocol::domain::{Change, DeviceKind, Kind, MAX_STATE, Rule, Rules};
 use hsm_protocol::identity::PublicKey;
 use hsm_protocol::key_spec::{KEY_SPECS, KeySpec, KeyUsage};
 use hsm_protocol::token::History;
@@ -79,7 +80,6 @@ fn a_statement_says_what_the_device_and_the_key_are() {
         }
     }
     let pair = rig.prepared(KeySpec::RSA_2048, PairPurpose::KEY);
-    use hsm_protocol::command::key::AdoptKeyPair;
     let (id, usage) = (KEY_ID, KeyUsage::SIGN_VERIFY);
     let reply = rig.call(&AdoptKeyPair { id, usage, pair: Bytes(&pair) });
     let token = Token { id, bytes: reply.ok::<AdoptKeyPair>().token.to_vec() };
@@ -153,6 +153,11 @@ fn a_past_among_soft_devices_is_not_forgotten() {
     let old = rig.symmetric();
     let past = History::SOFT_MEMBER.and(History::DEVELOPMENT);
     assert_eq!(history(&mut rig, &old), past);
+    // Who has the domain key of then reads, or makes up, what was prepared under it.
+    let spec = KeySpec::RSA_2048;
+    let pair = rig.prepared(spec, PairPurpose::KEY);
+    let guarded =
+        rig.prepared_by(&PrepareGuardedPair { spec, rule: Rule { total: 1, officers: 0 } });
     // Hardened: the domain is for production now, and its key a new one.
     let own = rig.device.identity();
     let state = rig.state();
@@ -169,6 +174,17 @@ fn a_past_among_soft_devices_is_not_forgotten() {
     let new = rig.symmetric();
     assert_eq!(history(&mut rig, &new), History::SOFT_MEMBER);
     assert_eq!(history(&mut rig, &old), past);
+    for (name, pair) in [("a pair", pair), ("a guarded pair", guarded)] {
+        let adopt = AdoptKeyPair { id: KEY_ID, usage: KeyUsage::SIGN_VERIFY, pair: Bytes(&pair) };
+        let reply = rig.call(&adopt);
+        let bytes = reply.ok::<AdoptKeyPair>().token.to_vec();
+        assert_eq!(history(&mut rig, &Token { id: KEY_ID, bytes }), past, "{name}");
+    }
+    let pair = rig.prepared(spec, PairPurpose::KEY);
+    let usage = KeyUsage::SIGN_VERIFY;
+    let reply = rig.call(&AdoptKeyPair { id: KEY_ID, usage, pair: Bytes(&pair) });
+    let bytes = reply.ok::<AdoptKeyPair>().token.to_vec();
+    assert_eq!(history(&mut rig, &Token { id: KEY_ID, bytes }), History::SOFT_MEMBER);
     // Wrapped anew, and after a reboot: the same past, under the new key.
     let rewrap = |rig: &mut Rig, token: &Token| {
         let reply = rig.call(&RewrapKey { key: token.key() });

@@ -76,7 +76,7 @@ pub fn describe(state: &DomainState) -> String {
     for operator in &state.operators {
         let _ = writeln!(text, "    {}", operator_in_words(operator));
     }
-    let _ = writeln!(text, "  Rules, of {} operators:", state.operators.len());
+    let _ = writeln!(text, "  Rules, of {}:", operators(state.operators.len()));
     text.push_str(&rules_in_words(&state.rules, "    "));
     let _ = writeln!(text, "  Devices:");
     for member in &state.members {
@@ -87,7 +87,10 @@ pub fn describe(state: &DomainState) -> String {
         None => "nobody: the operators look at each device themselves.".to_owned(),
     };
     let _ = writeln!(text, "  Device CA: {vouched}");
-    let keys = state.keys.iter().map(|key| format!("{} (made by {})", key.id, key.maker));
+    let keys = state
+        .keys
+        .iter()
+        .map(|key| format!("{} (made by {})", key.id, fingerprint(key.maker.as_bytes())));
     let _ = writeln!(text, "  Domain keys: {}", keys.collect::<Vec<_>>().join(", "));
     let _ = writeln!(text, "  Hosts:");
     for host in &state.hosts {
@@ -97,15 +100,18 @@ pub fn describe(state: &DomainState) -> String {
         let _ = writeln!(text, "  Exchanges multi-Region keys with: {}", PeerText(*peer));
     }
     if let Some(Recovery { threshold, holders }) = &state.recovery {
+        let count = holders.len();
         let _ = writeln!(
             text,
-            "  Recovery shares: any {threshold} of these {} operators together bring back every key:",
-            holders.len()
+            "  Recovery shares: any {threshold} of these {count} operators together bring back every key:"
         );
         for holder in holders {
-            let (operator, share) = (holder.operator, holder.key.operator_id());
-            let share = fingerprint(share.as_bytes());
-            let _ = writeln!(text, "    {} (share key {share})", fingerprint(operator.as_bytes()));
+            let share = fingerprint(holder.key.operator_id().as_bytes());
+            let _ = writeln!(
+                text,
+                "    {} (share key {share})",
+                fingerprint(holder.operator.as_bytes())
+            );
         }
     }
     for root in &state.roots {
@@ -121,13 +127,17 @@ fn naming(state: &DomainState) -> String {
     }
 }
 
+fn operators(count: usize) -> String {
+    match count {
+        1 => "1 operator".to_owned(),
+        count => format!("{count} operators"),
+    }
+}
+
 /// How many have to sign.
 #[must_use]
 pub fn rule_in_words(rule: Rule) -> String {
-    let total = match rule.total {
-        1 => "1 operator".to_owned(),
-        total => format!("{total} operators"),
-    };
+    let total = operators(rule.total.into());
     match rule.officers {
         0 => total,
         1 => format!("{total}, 1 of them a security officer"),

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::hsm::confirm;
 use super::passphrase::{KeyPassphrase, TokenArguments};
-use super::{Failure, Outcome, Output};
+use super::{Failure, Outcome, Output, table};
 use crate::ceremony::{
     Ceremony, CeremonyFileError, KeyFile, KeyPurpose, PeerText, TokenKey, describe, fingerprint,
     in_words,
@@ -162,7 +162,7 @@ impl Shown {
 fn show(file: &Path, ceremony: &Ceremony, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     let shown = Shown::of(file, ceremony)?;
     output.print(&shown, |out, shown| {
-        write!(out, "{}", shown.text)?;
+        table::folded(out, &shown.text)?;
         writeln!(out, "\nFingerprint, for the others who sign: {}", shown.fingerprint)
     })?;
     Ok(Outcome::Good)
@@ -172,7 +172,7 @@ fn show(file: &Path, ceremony: &Ceremony, output: &mut Output<'_>) -> Result<Out
 fn written(file: &Path, ceremony: &Ceremony, output: &mut Output<'_>) -> Result<Outcome, Failure> {
     let shown = Shown::of(file, ceremony)?;
     output.print(&shown, |out, shown| {
-        write!(out, "{}", shown.text)?;
+        table::folded(out, &shown.text)?;
         writeln!(out, "\nFingerprint, for the others who sign: {}", shown.fingerprint)?;
         let file = shown.file.display();
         match shown.complete {
@@ -218,11 +218,11 @@ fn show_domain(place: &Place, output: &mut Output<'_>) -> Result<Outcome, Failur
         text: describe(&state),
     };
     output.print(&shown, |out, shown| {
-        write!(out, "{}", shown.text)?;
+        table::folded(out, &shown.text)?;
         for line in shown.rewrap.iter().flat_map(RewrapReport::in_words) {
             writeln!(out, "  {line}")?;
         }
-        writeln!(out, "  Hash of this state: {}", shown.state)?;
+        writeln!(out, "  Hash of this state:\n    {}", shown.state)?;
         writeln!(out, "  For the operators of other domains (--add-peer):\n    {}", shown.peer)
     })?;
     Ok(Outcome::Good)

@@ -67,20 +67,44 @@ pub(super) fn wrapped(out: &mut dyn Write, text: &str) -> io::Result<()> {
 
 /// The same for lines of another width.
 pub(super) fn wrapped_to(width: usize, out: &mut dyn Write, text: &str) -> io::Result<()> {
+    fill(width, out, text, ["  ", "  "])
+}
+
+/// Writes lines, each with its own indentation, that fit [`WIDTH`] if their words allow that: what is too long
+/// goes on below, indented by two more.
+pub(super) fn folded(out: &mut dyn Write, lines: &str) -> io::Result<()> {
+    for line in lines.lines() {
+        let text = line.trim_start();
+        let indent = line.strip_suffix(text).unwrap_or_default();
+        match line.chars().count() > WIDTH {
+            true => fill(WIDTH, out, text, [indent, &format!("{indent}  ")])?,
+            false => writeln!(out, "{line}")?,
+        }
+    }
+    Ok(())
+}
+
+/// Writes the words of a text, the first line and the others behind indentations of their own.
+fn fill(
+    width: usize,
+    out: &mut dyn Write,
+    text: &str,
+    [mut indent, next]: [&str; 2],
+) -> io::Result<()> {
     let mut line = String::new();
     for word in text.split_whitespace() {
-        if !line.is_empty()
-            && line.chars().count() + 1 + word.chars().count() > width.saturating_sub(2)
-        {
-            writeln!(out, "  {line}")?;
+        let room = width.saturating_sub(indent.len());
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
+            writeln!(out, "{indent}{line}")?;
             line.clear();
+            indent = next;
         }
         if !line.is_empty() {
             line.push(' ');
         }
         line.push_str(word);
     }
-    writeln!(out, "  {line}")
+    writeln!(out, "{indent}{line}")
 }
 
 #[cfg(test)]
@@ -122,5 +146,20 @@ mod tests {
         let mut out = Vec::new();
         wrapped(&mut out, &"x".repeat(200)).unwrap();
         assert_eq!(out.len(), 203, "a word stays whole");
+    }
+
+    #[test]
+    fn long_lines_go_on_below_and_nothing_is_lost() {
+        let long = "word ".repeat(40);
+        let token = "x".repeat(100);
+        let text = format!("short\n\n    {}\n  1. {long}\n{token}\n", long.trim_end());
+        let mut out = Vec::new();
+        folded(&mut out, &text).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&out), words(&text));
+        assert!(out.starts_with("short\n\n    word word"), "{out}");
+        assert!(out.contains("\n      word word") && out.contains("\n    word word"), "{out}");
+        assert!(out.lines().all(|line| line.len() <= WIDTH || line == token), "{out}");
     }
 }

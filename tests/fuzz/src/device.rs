@@ -3,21 +3,18 @@
 use std::cell::RefCell;
 
 use host_driver::OperatorKey;
+use host_driver::provision::development_domain;
 use hsm_core::Hsm;
 use hsm_core::testing::{MemoryPlatform, TestRng};
 use hsm_protocol::channel::{AdmissionKey, Initiator, Keys, MessageHash, RECORD_OVERHEAD};
 use hsm_protocol::command::domain::FoundDomain;
 use hsm_protocol::command::system::{AdmissionChallenge, DeviceInfo};
 use hsm_protocol::command::{Command, ModuleState, decode};
-use hsm_protocol::domain::change::Votes;
-use hsm_protocol::domain::{
-    DeviceKind, DomainKeyEntry, DomainState, Host, Kind, MAX_STATE, Member, OperatorRole, Rules,
-    signed_message,
-};
+use hsm_protocol::domain::{DeviceKind, MAX_STATE, Member};
 use hsm_protocol::frame::{Decoder, Frame, FrameKind, Header, MAX_ENCODED};
 use hsm_protocol::identity::{IdentityDocument, PublicKey};
 use hsm_protocol::request::{RequestHead, ResponseHead};
-use hsm_protocol::{AuditTag, Bytes, DomainId, Opcode, Role};
+use hsm_protocol::{AuditTag, Bytes, Opcode, Role};
 use p256::SecretKey;
 
 /// A device in operation with a crypto user's session.
@@ -108,7 +105,13 @@ impl Rig {
         let user = key(2);
         let identity = identity(&mut hsm, &mut decoder);
         let link = identity.link;
-        let (state, votes) = first_state(&identity, PublicKey::from_point(&user.public_key()));
+        let operator = OperatorKey::from_bytes(&[1; 32]).expect("a scalar");
+        let (signing, join, kind) = (identity.signing, identity.join, DeviceKind::InProcess);
+        let (member, user_key) =
+            (Member { signing, join, kind }, PublicKey::from_point(&user.public_key()));
+        let hosts = [(user_key, Role::CryptoUser)];
+        let founded = development_domain("fuzz", &member, &operator, &hosts);
+        let (state, votes) = founded.expect("it is short");
         let mut encoded = [0; MAX_STATE];
         let state = Bytes(state.encode(&mut encoded).expect("it is short"));
         let mut founder = open(&mut hsm, &mut decoder, &user, &link);
@@ -118,33 +121,6 @@ impl Rig {
         assert_eq!(hsm.state(), ModuleState::Operational);
         Self { hsm, decoder, user }
     }
-}
-
-/// A development domain of one device and one host.
-fn first_state(identity: &IdentityDocument, host: PublicKey) -> (DomainState, Votes) {
-    let operator = OperatorKey::from_bytes(&[1; 32]).expect("a scalar");
-    let (signing, join, kind) = (identity.signing, identity.join, DeviceKind::InProcess);
-    let member = Member { signing, join, kind };
-    let key = DomainKeyEntry { id: 1, maker: member.device_id() };
-    let mut state = DomainState {
-        domain: DomainId([0; 16]),
-        name: "fuzz".try_into().expect("a short name"),
-        kind: Kind::Development,
-        version: 1,
-        previous: [0; 32],
-        operators: [operator.operator(OperatorRole::Development)].into_iter().collect(),
-        rules: Rules { emulated_members: true, ..Rules::uniform(1) },
-        device_ca: None,
-        members: [member].into_iter().collect(),
-        keys: [key].into_iter().collect(),
-        hosts: [Host { key: host, role: Role::CryptoUser }].into_iter().collect(),
-        peers: Default::default(),
-        roots: Default::default(),
-        recovery: None,
-    };
-    state.domain = state.founding_id().expect("it is short");
-    let message = signed_message(&[], &state.hash().expect("it is short"));
-    (state, [operator.sign(&message).expect("signed")].into_iter().collect())
 }
 
 /// The device's keys, as `Info` tells them in clear.

@@ -1,6 +1,5 @@
 //! The HSM of these tests: the real core, in this process, behind the real driver.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
@@ -8,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
-use host_driver::ceremony::Ledger;
+use host_driver::ceremony::{Ledger, MemoryLedger};
 use host_driver::device::Options;
 use host_driver::pool::{Member, PoolOptions, StockTargets};
 use host_driver::provision::{Goal, Plan, provision};
@@ -19,7 +18,7 @@ use hsm_core::testing::MemoryPlatform;
 use hsm_core::{Hsm, NextWork};
 use hsm_protocol::domain::{Change, DeviceKind, DomainState};
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
-use hsm_protocol::{DeviceId, DomainId, Role};
+use hsm_protocol::{DeviceId, Role};
 
 use crate::regions::{Regions, Ruler};
 use crate::store::{Barrier, MemoryStore};
@@ -37,7 +36,7 @@ static POOLS: [LazyLock<Arc<Pool>>; 3] = [
 static OPERATOR: LazyLock<OperatorKey> = LazyLock::new(OperatorKey::generate);
 
 /// The changes of all domains of these tests.
-static BALLOTS: LazyLock<Arc<Memory>> = LazyLock::new(Arc::default);
+static BALLOTS: LazyLock<Arc<MemoryLedger>> = LazyLock::new(Arc::default);
 
 /// The pool of one of the Regions.
 pub(crate) fn pool(index: usize) -> Arc<Pool> {
@@ -69,29 +68,6 @@ pub(crate) fn regions(count: usize) -> Arc<Regions> {
     let pools = REGIONS.iter().zip(&POOLS).take(count);
     let pools = pools.map(|(name, pool)| ((*name).to_owned(), Arc::clone(pool)));
     Arc::new(Regions::new(pools, ruler()))
-}
-
-/// Ballots in memory.
-#[derive(Default)]
-struct Memory(Mutex<BTreeMap<(DomainId, u32), Vec<u8>>>);
-
-impl Ledger for Memory {
-    fn keep(&self, domain: DomainId, version: u32, ballot: &[u8]) -> io::Result<()> {
-        let mut kept = self.0.lock().unwrap();
-        match kept.entry((domain, version)).or_insert_with(|| ballot.to_vec()) == ballot {
-            true => Ok(()),
-            false => Err(io::ErrorKind::AlreadyExists.into()),
-        }
-    }
-
-    fn ballot(&self, domain: DomainId, version: u32) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.0.lock().unwrap().get(&(domain, version)).cloned())
-    }
-
-    fn forget(&self, domain: DomainId, version: u32) -> io::Result<()> {
-        self.0.lock().unwrap().remove(&(domain, version));
-        Ok(())
-    }
 }
 
 /// A Region without devices.

@@ -92,6 +92,26 @@ async fn files_are_begun_by_size_and_age() {
     assert_eq!(intact(dir.path()).files, count + 2);
 }
 
+/// A file that is closed after the others were compressed waits for the next round, and counts as undelivered.
+#[tokio::test]
+async fn what_is_to_be_compressed_is_not_delivered_before() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [dir, far] = dirs.each_ref().map(tempfile::TempDir::path);
+    let policy = Policy { compress: true, deliver: Some(far.to_owned()), ..small() };
+    let log = open(dir, policy).await;
+    for _ in 0..3 {
+        append(&log, &[]).await;
+    }
+    log.deliver(far).await.unwrap();
+    assert_eq!(files(far), [""; 0]);
+    assert!(log.undelivered() > 0);
+    log.keep_files(SystemTime::now()).await.unwrap();
+    let delivered = files(far);
+    assert!(delivered.len() >= 3, "{delivered:?}");
+    assert!(delivered.iter().all(|name| name.ends_with(".jsonl.gz")), "{delivered:?}");
+    intact(far);
+}
+
 #[tokio::test]
 async fn compressed_files_are_the_same_log() {
     let dir = tempfile::tempdir().unwrap();

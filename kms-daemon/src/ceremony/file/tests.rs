@@ -1,5 +1,7 @@
 use host_driver::OperatorKey;
-use hsm_protocol::domain::{DomainKeyEntry, Host, Kind, Member, OperatorRole, Rules};
+use hsm_protocol::domain::{
+    DomainKeyEntry, Holder, Host, Kind, Member, OperatorRole, Recovery, Rules,
+};
 use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::{DomainId, Role};
 
@@ -172,7 +174,15 @@ fn everything_that_matters_is_said_before_it_is_signed() {
     let device = identity();
     let mut state = people.state.clone();
     state.rules.emulated_members = true;
+    let holders = people
+        .operators
+        .iter()
+        .take(2)
+        .map(|operator| Holder { operator: operator.id(), key: OperatorKey::generate().public() });
+    state.recovery = Some(Recovery { threshold: 2, holders: holders.collect() });
     state.domain = state.founding_id().unwrap();
+    let shares: Vec<_> =
+        state.recovery.iter().flat_map(|recovery| &recovery.holders).copied().collect();
     let member = state.members[0].device_id();
     let changes = [
         Change::AddMember { identity: device, kind: DeviceKind::Emulated, certificate: None },
@@ -194,6 +204,10 @@ fn everything_that_matters_is_said_before_it_is_signed() {
         &format!("No operator any more: {}", printed(people.operators[2].id().as_bytes())),
         "Rules, of 2 operators",
         "2 operators for everything",
+        &format!("2 (made by {})", printed(device.device_id().as_bytes())),
+        "any 2 of these 2 operators together bring back every key",
+        &printed(shares[1].operator.as_bytes()),
+        &printed(shares[1].key.operator_id().as_bytes()),
         "More have to sign",
     ] {
         assert!(text.contains(part), "{part}: {text}");

@@ -4,7 +4,7 @@ use hsm_protocol::domain::{Change, Kind, OperatorRole};
 use serde::Serialize;
 
 use super::super::hsm::confirm;
-use super::super::{Failure, Outcome, Output};
+use super::super::{Failure, Outcome, Output, table};
 use super::found::Ruling;
 use super::reach::{Found, Place};
 use super::{Ceremony, describe, in_words};
@@ -69,7 +69,7 @@ pub(super) fn run(
     let version = reached.submit(&ceremony.ballot()?)?;
     let text = describe(ceremony.next());
     output.print(&Hardened { domain, version, text }, |out, done| {
-        write!(out, "{}", done.text)?;
+        table::folded(out, &done.text)?;
         writeln!(
             out,
             "\nThe key in the data directory rules nothing any more. kmsd wraps every key token anew under"

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use super::super::Failure;
+use super::super::{Failure, table};
 
 /// Characters of a fingerprint that have to be typed.
 const TYPED: usize = 8;
@@ -47,14 +47,12 @@ fn confirm(
         return Ok(());
     }
     if !person.present {
-        return Err(Failure(
-            "there is no terminal to confirm this on; in a script add --yes, and --device to be \
-             sure of the device"
-                .to_owned(),
-        ));
+        let sure = if what == "device" { ", and --device to be sure of the device" } else { "" };
+        let text = format!("there is no terminal to confirm this on; in a script add --yes{sure}");
+        return Err(Failure(text));
     }
     let wanted = fingerprint.get(..TYPED).unwrap_or(fingerprint);
-    writeln!(person.screen, "{warning}")?;
+    table::folded(person.screen, warning)?;
     write!(
         person.screen,
         "To go on, type the first {TYPED} characters of the {what}'s fingerprint: "
