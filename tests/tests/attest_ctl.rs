@@ -98,17 +98,19 @@ fn statements_are_checked_far_from_the_daemon() {
         let (code, said) = told(&arguments);
         assert_eq!(code, 0, "{said}");
     }
-    let id = |line: &str| {
+    // Now: a daemon that serves has the lines to itself.
+    let [id_of_one, id_of_two] = [one, two].map(|line| {
         let (_, status) = ctl::run(&["hsm", "status", line]);
         status[0]["device"].as_str().expect("an id").to_owned()
-    };
-    for (line, file) in [(one, "one.certificate"), (two, "two.certificate")] {
+    });
+    let certified = [(one, &id_of_one, "one.certificate"), (two, &id_of_two, "two.certificate")];
+    for (line, id, file) in certified {
         let (code, said) = told(&[
             "device-ca",
             "certify",
             line,
             "--device",
-            &id(line),
+            id,
             "--key",
             &people.text("ca.key"),
             "--key-passphrase-file",
@@ -158,9 +160,9 @@ fn statements_are_checked_far_from_the_daemon() {
         assert_eq!(code, 0, "{said}");
         serde_json::from_str::<Value>(&said).expect("a document")
     };
-    for (line, file) in [(one, "one.statement"), (two, "two.statement")] {
-        let told = ask(&["device", &id(line)], file);
-        assert_eq!((&told["device"], &told["certified"]), (&json!(id(line)), &json!(true)));
+    for (id, file) in [(&id_of_one, "one.statement"), (&id_of_two, "two.statement")] {
+        let told = ask(&["device", id], file);
+        assert_eq!((&told["device"], &told["certified"]), (&json!(id), &json!(true)));
         let (code, report) = verify(&people.text(file), &["--device-ca", &root, "--nonce", NONCE]);
         assert_eq!((code, &report["verdict"]), (0, &json!("proven")), "{report}");
         assert_eq!(report["claims"]["device"]["kind"], "in-process");

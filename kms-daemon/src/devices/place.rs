@@ -40,6 +40,9 @@ impl<'p> Place<'p> {
             }
             ["devices.json"] => Self::Beside,
             [region, "changes", file] if is_region(region) && is_ballot(file) => Self::Beside,
+            [region, "certificates", file] if is_region(region) && is_certificate(file) => {
+                Self::Beside
+            }
             [region, file] if is_region(region) => match file.strip_suffix(".flash") {
                 Some(device) if is_device(device, "soft-") => Self::Flash { region, device },
                 _ => Self::Unknown,
@@ -67,6 +70,12 @@ fn is_ballot(name: &str) -> bool {
         crate::hex::decode::<16>(domain).is_some()
             && version.parse::<u32>().is_ok_and(|number| number.to_string() == version)
     })
+}
+
+/// Whether a name is that of a device's certificate: `DEVICE.certificate`.
+fn is_certificate(name: &str) -> bool {
+    let device = name.strip_suffix(".certificate").and_then(crate::hex::decode::<16>);
+    device.is_some()
 }
 
 /// The files below `hsm/` that the daemon has not made, up to a hundred of them. What cannot be read is
@@ -108,15 +117,15 @@ fn is_working_file(path: &str) -> bool {
     let Some(whole) = path.strip_suffix(".new") else { return false };
     let is_flash = |path: &str| matches!(Place::of(path), Some(Place::Flash { .. }));
     Place::of(whole) == Some(Place::Beside)
-        || is_unfinished_ballot(whole)
+        || is_unfinished(whole)
         || is_flash(&format!("{whole}.flash"))
         || is_flash(&format!("{whole}.img"))
 }
 
-/// The name, without its end, that a ballot has while it is written.
-fn is_unfinished_ballot(whole: &str) -> bool {
+/// The name, without its end, that a ballot or a certificate has while it is written.
+fn is_unfinished(whole: &str) -> bool {
     let parts: Vec<&str> = whole.split('/').collect();
-    let ["hsm", region, "changes", name] = parts.as_slice() else { return false };
+    let ["hsm", region, "changes" | "certificates", name] = parts.as_slice() else { return false };
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_region(region)
         && name.split_once('-').is_some_and(|(process, number)| digits(process) && digits(number))
@@ -129,7 +138,10 @@ mod tests {
     #[test]
     fn only_what_the_daemon_writes_is_known() {
         let ballot = "us-east-1/changes/00112233445566778899aabbccddeeff-12.ballot";
-        for path in ["us-east-1/devices.json", "us-east-1/mark.json", "devices.json", ballot] {
+        let certificate = "us-east-1/certificates/00112233445566778899aabbccddeeff.certificate";
+        for path in
+            ["us-east-1/devices.json", "us-east-1/mark.json", "devices.json", ballot, certificate]
+        {
             assert_eq!(Place::of(&format!("hsm/{path}")), Some(Place::Beside), "{path}");
         }
         let (region, soft, qemu) = ("us-east-1", "soft-0", "qemu-3");
@@ -149,6 +161,8 @@ mod tests {
             "us-east-1.old/devices.json",
             "us-east-1/changes/soft-0.flash",
             "us-east-1/changes/0011-1.ballot",
+            "us-east-1/certificates/soft-0.certificate",
+            "us-east-1/changes/00112233445566778899aabbccddeeff.certificate",
             "us-east-1/changes/00112233445566778899aabbccddeeff-012.ballot",
             "soft-0.flash",
         ] {
@@ -170,6 +184,8 @@ mod tests {
             "us-east-1/qemu-0/lock",
             "us-east-1/changes/00112233445566778899aabbccddeeff-2.ballot",
             "us-east-1/changes/4711-0.new",
+            "us-east-1/certificates/00112233445566778899aabbccddeeff.certificate",
+            "us-east-1/certificates/4711-1.new",
             "us-east-1/changes/flash.new",
             "us-east-1/soft-0.flash.old",
             "us-east-1/soft-0.flash.new",
