@@ -146,13 +146,16 @@ pub struct Chain {
     gaps: Vec<Range<u64>>,
     /// Receipts whose callers were gone when they arrived.
     orphans: Vec<DeviceReceipt>,
+    /// Whether the device has said, in this session, that it is at the boot of this chain.
+    confirmed: bool,
 }
 
 impl Chain {
     /// Follows the chain of `device` from `position`.
     #[must_use]
     pub fn new(device: DeviceId, position: Position) -> Self {
-        Self { device, verified: position, tip: position, gaps: Vec::new(), orphans: Vec::new() }
+        let (gaps, orphans) = (Vec::new(), Vec::new());
+        Self { device, verified: position, tip: position, gaps, orphans, confirmed: false }
     }
 
     /// The device whose chain it is.
@@ -177,6 +180,18 @@ impl Chain {
     #[must_use]
     pub fn verified(&self) -> Position {
         self.verified
+    }
+
+    /// Entries before this index are known, checked, and stored or with those who called; 0 as long as the
+    /// device may be in another boot.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        if self.confirmed { self.verified.next } else { 0 }
+    }
+
+    /// The device may have restarted: nothing counts as taken before it has said where it is.
+    pub fn doubt(&mut self) {
+        self.confirmed = false;
     }
 
     /// Whether entries have to be fetched from the device or handed to the [`AuditSink`].
@@ -226,6 +241,7 @@ impl Chain {
         if head.epoch != self.tip.epoch || head.entries < asked.next || forked {
             return Err(self.broken(head.epoch, head.entries));
         }
+        self.confirmed = true;
         if head.entries > self.tip.next {
             self.gaps.push(self.tip.next..head.entries);
             self.tip.next = head.entries;

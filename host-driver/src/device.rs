@@ -120,6 +120,7 @@ impl Device {
         })?;
         let session =
             handshake.finish(&answer.body, self.chain.clone()).map_err(CallError::Handshake)?;
+        self.chain.doubt();
         self.link.install(session);
         self.call_blocking(&SessionInfo, AuditTag::default())?.response()
     }

@@ -220,6 +220,7 @@ fn is_transient(code: ErrorCode) -> bool {
         ErrorCode::INTERNAL,
         ErrorCode::PAIRWISE_FAILED,
         ErrorCode::KEYS_MISSING,
+        ErrorCode::AUDIT_FULL,
     ]
     .contains(&code)
 }

@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use hsm_protocol::key_spec::KeySpec;
-use hsm_protocol::{AuditTag, Command, DeviceId, DomainId};
+use hsm_protocol::{AuditTag, Command, DeviceId, DomainId, ErrorCode};
 
 use crate::audit::AuditSink;
 use crate::device::{self, Device};
@@ -338,6 +338,9 @@ impl Shared {
         let answer = device.send::<C>(Arc::clone(request), deadline).await;
         let reply = answer.and_then(Reply::from_answer);
         slot.counters.end(reply.as_ref().err(), start.elapsed());
+        if matches!(reply, Err(CallError::Refused { code: ErrorCode::AUDIT_FULL, .. })) {
+            slot.say_full();
+        }
         drop(under_way);
         reply
     }

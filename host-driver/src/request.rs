@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use hsm_protocol::audit::{Note, RequestDigest, request_digest};
 use hsm_protocol::channel::RECORD_OVERHEAD;
 use hsm_protocol::command::decode;
 use hsm_protocol::frame::MAX_PAYLOAD;
@@ -20,8 +21,15 @@ const MAX_BODY: usize = MAX_PAYLOAD - RECORD_OVERHEAD - RequestHead::MAX_SIZE;
 pub(crate) struct Request {
     pub(crate) opcode: Opcode,
     /// Present if the command is audited.
-    pub(crate) tag: Option<AuditTag>,
+    pub(crate) audited: Option<Audited>,
     pub(crate) body: Zeroizing<Vec<u8>>,
+}
+
+/// What an audited request tells of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Audited {
+    pub(crate) tag: AuditTag,
+    pub(crate) digest: RequestDigest,
 }
 
 impl Request {
@@ -35,18 +43,26 @@ impl Request {
         }
         let mut body = Zeroizing::new(vec![0; size]);
         command.encode(&mut body).map_err(|_| CallError::TooLarge)?;
-        Ok(Self { opcode: C::OPCODE, tag: C::AUDIT.then_some(tag), body })
+        let digest = || request_digest(C::OPCODE, &body, command.hidden());
+        let audited = C::AUDIT.then(|| Audited { tag, digest: digest() });
+        Ok(Self { opcode: C::OPCODE, audited, body })
     }
 
     /// Length of head and body in bytes.
     pub(crate) fn size(&self) -> usize {
-        let head = if self.tag.is_some() { RequestHead::MAX_SIZE } else { 4 };
+        let head = if self.audited.is_some() { RequestHead::MAX_SIZE } else { 4 };
         head + self.body.len()
     }
 
     /// Writes head and body to the start of `out`, which must have [`Request::size`] bytes.
-    pub(crate) fn write(&self, id: u16, out: &mut [u8]) -> Result<usize, CallError> {
-        let head = RequestHead { opcode: self.opcode, id, tag: self.tag };
+    /// `note` goes with it if the command is audited, and only then.
+    pub(crate) fn write(
+        &self,
+        id: u16,
+        note: Option<Note>,
+        out: &mut [u8],
+    ) -> Result<usize, CallError> {
+        let head = RequestHead { opcode: self.opcode, id, note };
         let start = head.write(out).map_err(|_| CallError::TooLarge)?;
         let end = start + self.body.len();
         out.get_mut(start..end).ok_or(CallError::TooLarge)?.copy_from_slice(&self.body);

@@ -1,18 +1,20 @@
 //! The authenticated channel to a device, from the host's end.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use hsm_protocol::audit::{Entry, Receipt};
+use hsm_protocol::audit::{Details, Entry, Note, Receipt, RequestDigest};
 use hsm_protocol::channel::{
     AdmissionKey, Challenge, HANDSHAKE_1_SIZE, Initiator, Keys, MESSAGE_1_SIZE, MessageHash,
 };
 use hsm_protocol::frame::{FrameKind, Header};
 use hsm_protocol::identity::IdentityDocument;
-use hsm_protocol::{AuditTag, DeviceId, ErrorCode, HostId, Opcode};
+use hsm_protocol::{DeviceId, ErrorCode, HostId, Opcode};
 
 use crate::audit::{Chain, ChainBroken, DeviceReceipt};
 use crate::host_key::HostKey;
 use crate::key_file::system_rng;
+use crate::request::Audited;
 
 /// A device's audit chain, shared by the sessions that follow one another.
 ///
@@ -25,6 +27,19 @@ impl SharedChain {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Option<Chain>> {
         // A chain is whole between any two of its methods, so a panic elsewhere spoils nothing.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Entries that this host has, from the first one on: what a device is told. None of a device whose
+    /// chain is not followed, or may have begun anew.
+    pub(crate) fn taken(&self) -> u64 {
+        self.lock().as_ref().map_or(0, Chain::taken)
+    }
+
+    /// The device may have restarted since.
+    pub(crate) fn doubt(&self) {
+        if let Some(chain) = self.lock().as_mut() {
+            chain.doubt();
+        }
     }
 
     /// Whether there is something to fetch or to store.
@@ -58,6 +73,13 @@ impl SharedChain {
             }),
         }
     }
+}
+
+/// What this host said of an audited request that it has sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) note: Note,
+    pub(crate) digest: RequestDigest,
 }
 
 /// A handshake between its two messages.
@@ -127,16 +149,25 @@ impl Session {
         self.keys.opener.open(sequence, payload).map(|plain| &*plain)
     }
 
+    /// What goes with an audited request that is sent now.
+    pub(crate) fn note(&self, audited: &Audited) -> Note {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let time_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        Note { tag: audited.tag, time_ms, taken: self.chain.taken() }
+    }
+
     /// Checks the receipt of an answer to this host's command against the device's chain.
     pub(crate) fn follow(
         &self,
         opcode: Opcode,
-        tag: AuditTag,
+        asked: &Asked,
         result: Option<ErrorCode>,
         receipt: &Receipt,
     ) -> Result<DeviceReceipt, ChainBroken> {
         let Receipt { index, subject, .. } = *receipt;
-        let entry = Entry { index, opcode, result, host: self.host, subject, tag };
+        let Asked { note: Note { tag, time_ms, .. }, digest } = *asked;
+        let details = Some(Details { time_ms, request: digest });
+        let entry = Entry { index, opcode, result, host: self.host, subject, tag, details };
         self.chain.follow(&self.device, receipt, entry)
     }
 }

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use hsm_protocol::audit::{Entry, Head, Receipt, signed_head_message};
+use hsm_protocol::audit::{
+    Details, Entry, Head, Note, Receipt, RequestDigest, request_digest, signed_head_message,
+};
 use hsm_protocol::channel::{
     AdmissionKey, Challenge, Keys, MESSAGE_1_SIZE, MessageHash, Responder, Welcome,
 };
@@ -50,6 +52,8 @@ const CHALLENGE: Challenge = [0x3c; 16];
 
 /// Entries that an audit page holds, few, so that tests see several pages.
 const PAGE: usize = 4;
+/// Entries that it keeps for hosts.
+pub(crate) const RING: u64 = 128;
 
 pub(crate) struct FakeDevice {
     pub(crate) specs: Vec<u8>,
@@ -78,6 +82,8 @@ struct State {
     heads: Vec<Head>,
     /// Entries before this have been pushed out of the ring.
     oldest: usize,
+    /// Entries that a host has.
+    taken: u64,
     module: ModuleState,
     domain: DomainId,
     sessions: HashMap<u16, (Keys, HostId)>,
@@ -107,6 +113,7 @@ impl FakeDevice {
             state: Mutex::new(State {
                 epoch: 0,
                 entries: Vec::new(),
+                taken: 0,
                 heads: Vec::new(),
                 oldest: 0,
                 module: ModuleState::Operational,
@@ -161,7 +168,13 @@ impl FakeDevice {
     /// Another host's audited command.
     pub(crate) fn act_for_another_host(&self) {
         let mut state = self.state.lock().unwrap();
-        state.record(Opcode::Sign, None, HostId([0xEE; 16]), hsm_protocol::AuditTag([9; 16]));
+        state.record(
+            Opcode::Sign,
+            None,
+            HostId([0xEE; 16]),
+            Note::default(),
+            RequestDigest::default(),
+        );
     }
 
     pub(crate) fn entries(&self) -> u64 {
@@ -301,11 +314,17 @@ impl FakeDevice {
             state.sessions.remove(&header.session);
         })?;
         let (head, body) = RequestHead::split(&request)?;
-        let answer = self.execute(&state, head, body, host);
+        let is_full = head.note.is_some_and(|note| state.is_full_for(note));
+        let answer = match is_full {
+            true => Err(ErrorCode::AUDIT_FULL),
+            false => self.execute(&state, head, body, host),
+        };
+        let digest = request_digest(head.opcode, body, 0); // it has no command that hides anything
+        let note = head.note.filter(|_| !is_full);
         let receipt =
-            head.tag.map(|tag| state.record(head.opcode, answer.as_ref().err(), host, tag));
+            note.map(|note| state.record(head.opcode, answer.as_ref().err(), host, note, digest));
         self.executed.fetch_add(1, Ordering::SeqCst);
-        if head.tag.is_some() && self.lose_next_answer.swap(false, Ordering::SeqCst) {
+        if head.note.is_some() && self.lose_next_answer.swap(false, Ordering::SeqCst) {
             return Ok((0, None));
         }
         let response = respond(head.id, answer, receipt);
@@ -349,7 +368,7 @@ impl FakeDevice {
                 if length == 0 {
                     return Err(ErrorCode::INVALID_ARGUMENT);
                 }
-                let tag = head.tag.unwrap().0;
+                let tag = head.note.unwrap().tag.0;
                 let bytes: Vec<u8> = tag.into_iter().cycle().take(length.into()).collect();
                 encode(&RandomBytes { bytes: Bytes(&bytes) })
             }
@@ -391,16 +410,28 @@ impl FakeDevice {
 }
 
 impl State {
+    /// As a device does it: takes note of what the host has.
+    fn is_full_for(&mut self, note: Note) -> bool {
+        let entries = self.entries.len() as u64;
+        if note.taken <= entries {
+            self.taken = self.taken.max(note.taken);
+        }
+        entries - self.taken >= RING
+    }
+
     fn record(
         &mut self,
         opcode: Opcode,
         result: Option<&ErrorCode>,
         host: HostId,
-        tag: hsm_protocol::AuditTag,
+        note: Note,
+        request: RequestDigest,
     ) -> Receipt {
         let subject = MaterialId([3; 32]);
         let index = self.entries.len() as u64;
-        let entry = Entry { index, opcode, result: result.copied(), host, subject, tag };
+        let (result, Note { tag, time_ms, .. }) = (result.copied(), note);
+        let details = Some(Details { time_ms, request });
+        let entry = Entry { index, opcode, result, host, subject, tag, details };
         let head = self.heads.last().unwrap().extend(&entry);
         self.entries.push(entry);
         self.heads.push(head);

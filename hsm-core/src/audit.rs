@@ -2,10 +2,13 @@
 //!
 //! Every audited command adds one entry before its answer leaves, refused ones included. The
 //! chain starts anew at each boot; the persisted boot counter keeps the chains apart.
+//!
+//! No entry makes room for another until a host has said that it has it ([`Note::taken`]): once
+//! [`KEPT`] wait, audited commands are refused.
 
-use hsm_protocol::audit::{Entry, Head, Receipt};
+use hsm_protocol::audit::{Details, Entry, Head, Note, Receipt, RequestDigest};
 use hsm_protocol::command::audit::AuditPage;
-use hsm_protocol::{AuditTag, Bytes, DeviceId, ErrorCode, HostId, MaterialId, Opcode};
+use hsm_protocol::{Bytes, DeviceId, ErrorCode, HostId, MaterialId, Opcode};
 
 /// Entries kept for hosts that have missed some.
 pub const KEPT: usize = 128;
@@ -24,6 +27,8 @@ pub struct Chain {
     before: Head,
     head: Head,
     entries: u64,
+    /// Entries that a host has, from the first on.
+    taken: u64,
     kept: [Option<Link>; KEPT],
 }
 
@@ -37,8 +42,10 @@ pub struct Event {
     pub host: HostId,
     /// The key material used; zeros if none was reached.
     pub subject: MaterialId,
-    /// The host's tag.
-    pub tag: AuditTag,
+    /// What the host said with it.
+    pub note: Note,
+    /// What was asked for.
+    pub request: RequestDigest,
 }
 
 impl Chain {
@@ -46,7 +53,14 @@ impl Chain {
     #[must_use]
     pub fn new(device: &DeviceId, epoch: u64) -> Self {
         let genesis = Head::genesis(device, epoch);
-        Self { epoch, before: genesis, head: genesis, entries: 0, kept: [const { None }; KEPT] }
+        Self {
+            epoch,
+            before: genesis,
+            head: genesis,
+            entries: 0,
+            taken: 0,
+            kept: [const { None }; KEPT],
+        }
     }
 
     /// This boot's number.
@@ -67,10 +81,26 @@ impl Chain {
         self.head
     }
 
+    /// A host has all entries before this one. More than there are counts for nothing: the host knows
+    /// them from another boot.
+    pub fn take(&mut self, taken: u64) {
+        if taken <= self.entries {
+            self.taken = self.taken.max(taken);
+        }
+    }
+
+    /// Whether one more entry would push out one that no host has.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.entries.saturating_sub(self.taken) >= KEPT as u64
+    }
+
     /// Adds an entry.
     pub fn extend(&mut self, event: &Event) -> Receipt {
-        let Event { opcode, result, host, subject, tag } = *event;
-        let entry = Entry { index: self.entries, opcode, result, host, subject, tag };
+        let Event { opcode, result, host, subject, note, request } = *event;
+        let Note { tag, time_ms, .. } = note;
+        let details = Some(Details { time_ms, request });
+        let entry = Entry { index: self.entries, opcode, result, host, subject, tag, details };
         self.head = self.head.extend(&entry);
         let link = Link { entry, head: self.head };
         let slot = self.kept.get_mut(position(self.entries));
@@ -99,10 +129,11 @@ impl Chain {
         };
         let mut end = 0usize;
         for index in first..self.entries {
-            let Some(slot) = out.get_mut(end..).and_then(<[u8]>::first_chunk_mut) else { break };
+            let next = end.saturating_add(Entry::SIZE);
+            let Some(slot) = out.get_mut(end..next) else { break };
             let link = self.link(index).ok_or(ErrorCode::INTERNAL)?;
-            *slot = link.entry.to_bytes();
-            end = end.saturating_add(Entry::SIZE);
+            slot.copy_from_slice(&link.entry.to_bytes());
+            end = next;
         }
         let entries = Bytes(out.get(..end).unwrap_or_default());
         Ok(AuditPage { epoch: self.epoch, first, before, entries })
@@ -123,6 +154,8 @@ const fn position(index: u64) -> usize {
 mod tests {
     use std::vec::Vec;
 
+    use hsm_protocol::AuditTag;
+
     use super::*;
 
     const DEVICE: DeviceId = DeviceId([7; 16]);
@@ -134,7 +167,8 @@ mod tests {
             result: n.is_multiple_of(5).then_some(ErrorCode::USAGE_DENIED),
             host: HostId([1; 16]),
             subject: MaterialId([2; 32]),
-            tag: AuditTag(u128::from(n).to_le_bytes()),
+            note: Note { tag: AuditTag(u128::from(n).to_le_bytes()), time_ms: n, taken: 0 },
+            request: RequestDigest([3; 32]),
         };
         let receipts = (0..entries).map(|n| chain.extend(&event(n))).collect();
         (chain, receipts)
@@ -151,7 +185,7 @@ mod tests {
             let mut head = page.before;
             let mut index = page.first;
             for bytes in page.entries.chunks(Entry::SIZE) {
-                let entry = Entry::from_bytes(bytes.try_into().unwrap()).unwrap();
+                let entry = Entry::from_bytes(bytes).unwrap();
                 assert_eq!(entry.index, index);
                 head = head.extend(&entry);
                 assert_eq!(head, receipts[usize::try_from(index).unwrap()].head);
@@ -180,5 +214,31 @@ mod tests {
             let beyond = chain.page(entries + 1, &mut [0; 100]).err();
             assert_eq!(beyond, Some(ErrorCode::AUDIT_RANGE));
         }
+    }
+    #[test]
+    fn what_no_host_has_is_not_pushed_out() {
+        let full = |entries, taken| {
+            let (mut chain, _) = chain(entries);
+            chain.take(taken);
+            chain.is_full()
+        };
+        let kept = KEPT as u64;
+        for (entries, taken, is_full) in [
+            (0, 0, false),
+            (kept - 1, 0, false),
+            (kept, 0, true),
+            (kept, 1, false),
+            (kept + 1, 1, true),
+            (kept, kept, false),
+            // Of another boot.
+            (kept, kept + 1, true),
+            (kept, u64::MAX, true),
+        ] {
+            assert_eq!(full(entries, taken), is_full, "{entries}, {taken}");
+        }
+        let (mut chain, _) = chain(kept);
+        chain.take(5);
+        chain.take(4);
+        assert_eq!(chain.taken, 5, "what a host has it keeps");
     }
 }

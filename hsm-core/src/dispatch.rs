@@ -1,14 +1,14 @@
 //! The one gate between a decoded request and its handler.
 //!
-//! Every command of the table passes here: channel, role, module state, then the handler, then
-//! the audit chain. Handlers check none of these.
+//! Every command of the table passes here: room in the audit chain, channel, role, module state, then the
+//! handler, then the audit chain. Handlers check none of these.
 
-use hsm_protocol::audit::Receipt;
+use hsm_protocol::audit::{Note, request_digest};
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::command::{Command, decode};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 use hsm_protocol::request::{RequestHead, ResponseHead};
-use hsm_protocol::{ErrorCode, HostId, MaterialId, Opcode, Role, for_each_command};
+use hsm_protocol::{ErrorCode, HostId, MaterialId, ModuleState, Opcode, Role, for_each_command};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
@@ -162,7 +162,8 @@ impl<P: Platform> Context<'_, P> {
 
 macro_rules! dispatch_table {
     ($($number:literal $name:ident $family:ident::$request:ident $(<$lifetime:lifetime>)? => $response:ty,
-       $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal;)+) => {
+       $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal
+       $(, hides($($hidden:ident),+))?;)+) => {
         /// Runs the command of a request and writes its response into `reply`; returns the
         /// response's length.
         pub(crate) fn dispatch<P: Platform>(
@@ -217,16 +218,36 @@ where
     };
     let request = Request { opcode: head.opcode, body, host };
     let granted = Granted::new();
+    let recording = match begin::<P, C>(module, caller, head) {
+        Ok(recording) => recording,
+        Err(full) => return (ResponseHead::refusal(head.id, full).write(reply), After::Continue),
+    };
     let mut cx =
         Context { module, caller, sessions, subject, approved: true, after, request, granted };
-    let answer = match admit::<P, C>(&cx).and_then(|()| decode::<C>(body)) {
-        Ok(command) => command.execute(&mut cx, scratch),
-        Err(error) => Err(error),
+    let admitted = admit::<P, C>(&cx);
+    // Of what cannot be read nothing is known that could be recorded.
+    let (answer, hidden) = match decode::<C>(body) {
+        Ok(command) => {
+            let hidden = command.hidden();
+            let answer = admitted.and_then(|()| command.execute(&mut cx, scratch));
+            (answer, Some(hidden))
+        }
+        Err(error) => (Err(admitted.err().unwrap_or(error)), None),
     };
     let Context { module, subject, approved, after, .. } = cx;
 
     let status = answer.as_ref().err().copied();
-    let receipt = record::<P, C>(module, caller, head, status, subject);
+    let receipt = recording.zip(hidden).map(|((host, note), hidden)| {
+        let request = request_digest(C::OPCODE, body, hidden);
+        module.audit.extend(&Event {
+            opcode: C::OPCODE,
+            result: status,
+            host,
+            subject,
+            note,
+            request,
+        })
+    });
     let head = ResponseHead { id: head.id, status, receipt, approved };
     let written = match &answer {
         Ok(answer) => respond(&head, answer, reply),
@@ -255,17 +276,25 @@ fn admit<P: Platform, C: Command>(cx: &Context<'_, P>) -> Result<(), ErrorCode> 
     }
 }
 
-fn record<P: Platform, C: Command>(
+/// Who is to be recorded with what, if the command is audited; takes note of the entries that the host
+/// has.
+///
+/// # Errors
+/// [`ErrorCode::AUDIT_FULL`] if there is no room for an entry.
+fn begin<P: Platform, C: Command>(
     module: &mut Module<P>,
     caller: Caller,
     head: RequestHead,
-    result: Option<ErrorCode>,
-    subject: MaterialId,
-) -> Option<Receipt> {
-    let (true, Caller::Host { host, .. }, Some(tag)) = (C::AUDIT, caller, head.tag) else {
-        return None;
+) -> Result<Option<(HostId, Note)>, ErrorCode> {
+    let (true, Caller::Host { host, .. }, Some(note)) = (C::AUDIT, caller, head.note) else {
+        return Ok(None);
     };
-    Some(module.audit.extend(&Event { opcode: C::OPCODE, result, host, subject, tag }))
+    module.audit.take(note.taken);
+    // Before it is in a domain nobody keeps a log of what it does.
+    match module.audit.is_full() && module.state() == ModuleState::Operational {
+        true => Err(ErrorCode::AUDIT_FULL),
+        false => Ok(Some((host, note))),
+    }
 }
 
 fn respond(

@@ -42,7 +42,7 @@ impl Line {
     /// Calls a command outside the channel; the body of the answer.
     fn call<C: Command>(&mut self, command: &C) -> Result<Vec<u8>, ErrorCode> {
         let mut request = [0; 64];
-        let head = RequestHead { opcode: C::OPCODE, id: 77, tag: None };
+        let head = RequestHead { opcode: C::OPCODE, id: 77, note: None };
         let head = head.write(&mut request).unwrap();
         let body = postcard::to_slice(command, &mut request[head..]).unwrap().len();
         let header = Header { kind: FrameKind::PlainRequest, session: 0, sequence: 9 };

@@ -4,8 +4,10 @@
 //!
 //! ```text
 //! head[0]   = SHA-256("strongroom-audit-genesis-v1" || device id || epoch)
-//! head[n+1] = SHA-256("strongroom-audit-v1" || head[n] || entry[n])
+//! head[n+1] = SHA-256("strongroom-audit-v2" || head[n] || entry[n])
 //! ```
+//!
+//! Earlier firmware had entries without [`Details`], and the label of version 1.
 //!
 //! The epoch counts boots, so each boot has a chain of its own. A host that keeps entries and
 //! heads can show them to a third party, who recomputes the chain with this module and checks
@@ -17,8 +19,77 @@ use sha2::{Digest, Sha256};
 use crate::bytes::{concat, take};
 use crate::error::ErrorCode;
 use crate::id::{AuditTag, DeviceId, HostId, MaterialId};
-use crate::identity::{PublicKey, Signature};
 use crate::opcode::Opcode;
+
+mod checkpoint;
+
+pub use checkpoint::{Checkpoint, CheckpointBytes, LogPosition, Maker, SignedCheckpoint};
+
+/// The canonical form of an [`Entry`].
+pub type EntryBytes = heapless::Vec<u8, { Entry::SIZE }>;
+
+/// SHA-256 over what a host asked for, without the caller's own data: see [`request_digest`].
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestDigest(pub [u8; 32]);
+
+impl core::fmt::Debug for RequestDigest {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The digest of a request: SHA-256 over `"strongroom-request-v1"`, the command's number (little-endian)
+/// and its encoded body without the last `hidden` bytes ([`Command::hidden`](crate::Command::hidden)).
+///
+/// Plaintexts and messages are left out, because whoever reads the log could find a short one by trying;
+/// key token, algorithm and context stay.
+#[must_use]
+pub fn request_digest(opcode: Opcode, body: &[u8], hidden: usize) -> RequestDigest {
+    let told = body.get(..body.len().saturating_sub(hidden)).unwrap_or_default();
+    let hash = Sha256::new()
+        .chain_update(b"strongroom-request-v1")
+        .chain_update(opcode.0.to_le_bytes())
+        .chain_update(told);
+    RequestDigest(hash.finalize().into())
+}
+
+/// What a host says with each audited command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Note {
+    /// Goes into the entry.
+    pub tag: AuditTag,
+    /// The host's time, in milliseconds since 1970-01-01 UTC: goes into the entry. Devices have no clock.
+    pub time_ms: u64,
+    /// Entries of this boot's chain that the host has: all before this index. More than there are counts
+    /// for nothing: they are another boot's.
+    pub taken: u64,
+}
+
+impl Note {
+    /// Length in bytes.
+    pub const SIZE: usize = AuditTag::SIZE + 8 + 8;
+
+    /// The wire form: the fields in order, numbers little-endian.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut out = [0; Self::SIZE];
+        let (time, taken) = (self.time_ms.to_le_bytes(), self.taken.to_le_bytes());
+        concat(&mut out, &[self.tag.as_bytes(), &time, &taken]);
+        out
+    }
+
+    /// Reads the wire form.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Option<Self> {
+        let mut rest: &[u8] = bytes;
+        Some(Self {
+            tag: AuditTag(*take(&mut rest)?),
+            time_ms: u64::from_le_bytes(*take(&mut rest)?),
+            taken: u64::from_le_bytes(*take(&mut rest)?),
+        })
+    }
+}
 
 /// A head of the chain: a SHA-256 value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -40,33 +111,54 @@ pub struct Entry {
     pub subject: MaterialId,
     /// The tag that the host sent with the command.
     pub tag: AuditTag,
+    /// What entries of earlier firmware do not have.
+    pub details: Option<Details>,
+}
+
+/// What else an entry records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Details {
+    /// The host's time, in milliseconds since 1970-01-01 UTC, as the host said it.
+    pub time_ms: u64,
+    /// What was asked for.
+    pub request: RequestDigest,
 }
 
 impl Entry {
+    /// Length of the canonical form in bytes, without [`Details`].
+    pub const SIZE_V1: usize = 8 + 2 + 2 + HostId::SIZE + MaterialId::SIZE + AuditTag::SIZE;
     /// Length of the canonical form in bytes.
-    pub const SIZE: usize = 8 + 2 + 2 + HostId::SIZE + MaterialId::SIZE + AuditTag::SIZE;
+    pub const SIZE: usize = Self::SIZE_V1 + 8 + 32;
 
     /// The canonical form: the fields in order, numbers little-endian, result 0 for success.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+    pub fn to_bytes(&self) -> EntryBytes {
         let mut out = [0; Self::SIZE];
+        let Details { time_ms, request } =
+            self.details.unwrap_or(Details { time_ms: 0, request: RequestDigest::default() });
         let result = self.result.map_or(0, ErrorCode::to_u16);
-        let parts: [&[u8]; 6] = [
+        let parts: [&[u8]; 8] = [
             &self.index.to_le_bytes(),
             &self.opcode.0.to_le_bytes(),
             &result.to_le_bytes(),
             self.host.as_bytes(),
             self.subject.as_bytes(),
             self.tag.as_bytes(),
+            &time_ms.to_le_bytes(),
+            &request.0,
         ];
         concat(&mut out, &parts);
-        out
+        let size = if self.details.is_some() { Self::SIZE } else { Self::SIZE_V1 };
+        EntryBytes::from_slice(out.get(..size).unwrap_or_default()).unwrap_or_default()
     }
 
-    /// Reads the canonical form.
+    /// Reads the canonical form, with or without [`Details`].
     #[must_use]
-    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Option<Self> {
-        let mut rest: &[u8] = bytes;
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if ![Self::SIZE, Self::SIZE_V1].contains(&bytes.len()) {
+            return None;
+        }
+        let mut rest = bytes;
         Some(Self {
             index: u64::from_le_bytes(*take(&mut rest)?),
             opcode: Opcode(u16::from_le_bytes(*take(&mut rest)?)),
@@ -74,6 +166,13 @@ impl Entry {
             host: HostId(*take(&mut rest)?),
             subject: MaterialId(*take(&mut rest)?),
             tag: AuditTag(*take(&mut rest)?),
+            details: match rest {
+                [] => None,
+                _ => Some(Details {
+                    time_ms: u64::from_le_bytes(*take(&mut rest)?),
+                    request: RequestDigest(*take(&mut rest)?),
+                }),
+            },
         })
     }
 
@@ -103,7 +202,10 @@ impl Head {
     #[must_use]
     pub fn extend(&self, entry: &Entry) -> Self {
         let mut hash = Sha256::new();
-        hash.update(b"strongroom-audit-v1");
+        hash.update(match entry.details {
+            Some(_) => b"strongroom-audit-v2",
+            None => b"strongroom-audit-v1",
+        });
         hash.update(self.0);
         hash.update(entry.to_bytes());
         Self(hash.finalize().into())
@@ -112,7 +214,7 @@ impl Head {
 
 /// The chain's position after a command, sent with its response.
 ///
-/// With the opcode, result, host and tag, which the host knows, it gives the whole [`Entry`].
+/// With what the host has said itself, and the result, it gives the whole [`Entry`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Receipt {
     /// The boot.
@@ -148,117 +250,4 @@ pub fn signed_head_message(
     ];
     concat(&mut out, &parts);
     out
-}
-
-/// A place in the log that a host keeps of its requests, as the host names it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct LogPosition {
-    /// Number of a record, from 1; 0 for an empty log.
-    pub sequence: u64,
-    /// Hash of that record, which stands for all before it too.
-    pub hash: [u8; 32],
-}
-
-/// What a device vouches for, and keeps through power loss: where the host's log was, and where its
-/// own chain. Checkpoints are numbered and chained, so that one that was left out shows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// The device.
-    pub device: DeviceId,
-    /// The host that keeps the log. Each has checkpoints of its own.
-    pub host: HostId,
-    /// Number of the checkpoint, from 1 over all boots.
-    pub number: u64,
-    /// [`Checkpoint::hash`] of the host's one before; zeros for the first.
-    pub previous: [u8; 32],
-    /// Boot of the device.
-    pub epoch: u64,
-    /// Entries of this boot's chain so far.
-    pub entries: u64,
-    /// The chain's head after them.
-    pub head: Head,
-    /// Whether the host said that it stops after this one.
-    pub closing: bool,
-    /// The end of the host's log, as the host said.
-    pub log: LogPosition,
-}
-
-impl Checkpoint {
-    const LABEL: &[u8] = b"strongroom-checkpoint-v1";
-    /// Length of [`Checkpoint::to_bytes`].
-    pub const SIZE: usize =
-        Self::LABEL.len() + DeviceId::SIZE + HostId::SIZE + 8 + 32 + 8 + 8 + 32 + 1 + 8 + 32;
-
-    /// The message that the device signs: a label, then the fields in order, numbers little-endian.
-    #[must_use]
-    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        let mut out = [0; Self::SIZE];
-        let parts: [&[u8]; 11] = [
-            Self::LABEL,
-            self.device.as_bytes(),
-            self.host.as_bytes(),
-            &self.number.to_le_bytes(),
-            &self.previous,
-            &self.epoch.to_le_bytes(),
-            &self.entries.to_le_bytes(),
-            &self.head.0,
-            &[u8::from(self.closing)],
-            &self.log.sequence.to_le_bytes(),
-            &self.log.hash,
-        ];
-        concat(&mut out, &parts);
-        out
-    }
-
-    /// Reads [`Checkpoint::to_bytes`].
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Option<Self> {
-        let mut rest = bytes.strip_prefix(Self::LABEL)?;
-        Some(Self {
-            device: DeviceId(*take(&mut rest)?),
-            host: HostId(*take(&mut rest)?),
-            number: u64::from_le_bytes(*take(&mut rest)?),
-            previous: *take(&mut rest)?,
-            epoch: u64::from_le_bytes(*take(&mut rest)?),
-            entries: u64::from_le_bytes(*take(&mut rest)?),
-            head: Head(*take(&mut rest)?),
-            closing: match *take(&mut rest)? {
-                [0] => false,
-                [1] => true,
-                [_] => return None,
-            },
-            log: LogPosition {
-                sequence: u64::from_le_bytes(*take(&mut rest)?),
-                hash: *take(&mut rest)?,
-            },
-        })
-    }
-
-    /// SHA-256 of the message: what the next checkpoint carries as `previous`.
-    #[must_use]
-    pub fn hash(&self) -> [u8; 32] {
-        Sha256::digest(self.to_bytes()).into()
-    }
-}
-
-/// A checkpoint with the signature of the device that made it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct SignedCheckpoint {
-    /// What is vouched for.
-    pub checkpoint: Checkpoint,
-    /// ECDSA P-256 over [`Checkpoint::to_bytes`], by the device's identity key.
-    pub signature: Signature,
-}
-
-impl SignedCheckpoint {
-    /// Checks the signature, and that the checkpoint is of the device whose key this is.
-    ///
-    /// # Errors
-    /// [`ErrorCode::IDENTITY_INVALID`] if it is another device's; [`ErrorCode::SIGNATURE_INVALID`].
-    pub fn verify(&self, signing: &PublicKey) -> Result<(), ErrorCode> {
-        if self.checkpoint.device != signing.device_id() {
-            return Err(ErrorCode::IDENTITY_INVALID);
-        }
-        self.signature.verify(signing, &self.checkpoint.to_bytes())
-    }
 }

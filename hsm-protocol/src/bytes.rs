@@ -13,6 +13,21 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bytes<'a>(pub &'a [u8]);
 
+impl Bytes<'_> {
+    /// Encoded size in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.length_size().saturating_add(self.0.len())
+    }
+
+    /// Bytes that the encoded length takes: a varint of seven bits each.
+    #[must_use]
+    pub fn length_size(&self) -> usize {
+        let bits = usize::BITS.saturating_sub(self.0.len().leading_zeros());
+        usize::try_from(bits.div_ceil(7).max(1)).unwrap_or(1)
+    }
+}
+
 impl Deref for Bytes<'_> {
     type Target = [u8];
 

@@ -37,6 +37,12 @@ pub trait Command: Serialize {
     /// The answer.
     type Response<'o>: Serialize + Deserialize<'o>;
 
+    /// How many bytes at the end of the encoded body the audit chain's digest leaves out: a caller's own
+    /// data, which who reads the log could guess, and what is behind it.
+    fn hidden(&self) -> usize {
+        0
+    }
+
     /// Encodes the request body.
     ///
     /// # Errors

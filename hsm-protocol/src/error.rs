@@ -149,6 +149,9 @@ error_codes! {
 
     /// The device does not hold the audit entries asked for.
     0x0601 AUDIT_RANGE;
+    /// The device keeps as many audit entries as it can, and no host has said that it has them: fetch
+    /// them, and say so with the next command.
+    0x0602 AUDIT_FULL;
 
     /// A self-test failed; the module is in the error state.
     0x0701 SELF_TEST_FAILED;

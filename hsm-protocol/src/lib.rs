@@ -56,4 +56,4 @@ pub use id::{AuditTag, DeviceId, DomainId, HostId, KeyId, MaterialId, OperatorId
 pub use opcode::Opcode;
 
 /// Version of everything in this crate; a device and a host must agree on it.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;

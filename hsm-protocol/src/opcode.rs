@@ -10,6 +10,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::Bytes;
 use crate::command::{Command, RoleSet, StateSet};
 
 /// The number of a command. Values this build does not know survive decoding.
@@ -27,7 +28,9 @@ impl fmt::Debug for Opcode {
 }
 
 /// Calls `$callback!` with every row of the command table:
-/// `number Name request => response, roles, states, audit = bool, idempotent = bool;`
+/// `number Name request => response, roles, states, audit = bool, idempotent = bool;`, with
+/// `, hides(field, …)` behind some: the last fields of the request, of which the first is a caller's own
+/// data. The audit chain's digest leaves them out ([`crate::audit::RequestDigest`]).
 #[macro_export]
 macro_rules! for_each_command {
     ($callback:path) => {
@@ -59,22 +62,22 @@ macro_rules! for_each_command {
             0x0307 PrepareKeyPair key::PrepareKeyPair => key::PreparedKeyPair<'o>, CRYPTO_USER, OPERATIONAL, audit = false, idempotent = true;
             0x0308 RewrapKey key::RewrapKey<'_> => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
 
-            0x0401 Encrypt cipher::Encrypt<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0401 Encrypt cipher::Encrypt<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true, hides(plaintext);
             0x0402 Decrypt cipher::Decrypt<'_> => cipher::Plaintext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0403 ReEncrypt cipher::ReEncrypt<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0404 GenerateDataKey cipher::GenerateDataKey<'_> => cipher::DataKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0405 GenerateDataKeyWithoutPlaintext cipher::GenerateDataKeyWithoutPlaintext<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
-            0x0406 EncryptPublic cipher::EncryptPublic<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0406 EncryptPublic cipher::EncryptPublic<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true, hides(plaintext);
             0x0407 DecryptPrivate cipher::DecryptPrivate<'_> => cipher::Plaintext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0408 ReEncryptAcross cipher::ReEncryptAcross<'_> => cipher::Ciphertext<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0409 GenerateDataKeyPair cipher::GenerateDataKeyPair<'_> => cipher::DataKeyPair<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x040A GenerateDataKeyPairWithoutPlaintext cipher::GenerateDataKeyPairWithoutPlaintext<'_> => cipher::SealedDataKeyPair<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
 
-            0x0501 Sign sign::Sign<'_> => sign::Signature<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
-            0x0502 Verify sign::Verify<'_> => (), CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0501 Sign sign::Sign<'_> => sign::Signature<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true, hides(message);
+            0x0502 Verify sign::Verify<'_> => (), CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true, hides(message, signature);
 
-            0x0601 GenerateMac mac::GenerateMac<'_> => mac::Mac<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
-            0x0602 VerifyMac mac::VerifyMac<'_> => (), CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
+            0x0601 GenerateMac mac::GenerateMac<'_> => mac::Mac<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true, hides(message);
+            0x0602 VerifyMac mac::VerifyMac<'_> => (), CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true, hides(message, mac);
 
             0x0701 Random random::Random => random::RandomBytes<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
 
@@ -118,7 +121,8 @@ macro_rules! for_each_command {
 
 macro_rules! implement {
     ($($number:literal $name:ident $family:ident::$request:ident $(<$lifetime:lifetime>)? => $response:ty,
-       $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal;)+) => {
+       $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal
+       $(, hides($($hidden:ident),+))?;)+) => {
         use crate::command::{
             agree, approval, attest, audit, cipher, domain, import, key, mac, random, recovery,
             replica, session, sign, statement, system,
@@ -167,6 +171,14 @@ macro_rules! implement {
             const AUDIT: bool = $audit;
             const IDEMPOTENT: bool = $idempotent;
             type Response<'o> = $response;
+
+            $(fn hidden(&self) -> usize {
+                // The first one's length is before it, and stays.
+                let fields = [$(self.$hidden),+];
+                let size = fields.iter().fold(0usize, |sum, field| sum.saturating_add(field.size()));
+                let length = fields.first().map_or(0, Bytes::length_size);
+                size.saturating_sub(length)
+            })?
         })+
 
         // A number used twice does not compile.

@@ -1,20 +1,19 @@
 //! What is inside a record or a plain frame: the heads of requests and responses.
 //!
 //! ```text
-//! request   opcode u16 | request id u16 | audit tag [16], if audited | body
-//! response  request id u16 | status u16 | receipt, if audited        | body, if status is 0
+//! request   opcode u16 | request id u16 | note [32], if audited | body
+//! response  request id u16 | status u16 | receipt, if audited   | body, if status is 0
 //! ```
 //! Status: the error code or 0; bit 15: a receipt follows; bit 14: the service was no approved
 //! one (FIPS 140-3 IG 2.4.C).
 //!
-//! Numbers are little-endian, bodies and receipts postcard. Plain requests have no audit tag
-//! and plain responses no receipt. Errors raised before the command was known to be audited
-//! (unknown opcode, malformed head) carry no receipt either: see [`ResponseHead::receipt`].
+//! Numbers are little-endian, bodies and receipts postcard; the note is [`Note`]. Plain requests have no
+//! note and plain responses no receipt. Requests of which nothing can be recorded (unknown opcode,
+//! malformed head or body, no room for entries) carry no receipt either: see [`ResponseHead::receipt`].
 
-use crate::audit::Receipt;
+use crate::audit::{Note, Receipt};
 use crate::bytes::{concat, take};
 use crate::error::ErrorCode;
-use crate::id::AuditTag;
 use crate::opcode::Opcode;
 
 /// The head of a request.
@@ -25,20 +24,21 @@ pub struct RequestHead {
     /// Chosen by the host, echoed by the response.
     pub id: u16,
     /// Present if the command is audited.
-    pub tag: Option<AuditTag>,
+    pub note: Option<Note>,
 }
 
 impl RequestHead {
     /// Longest head in bytes.
-    pub const MAX_SIZE: usize = 4 + AuditTag::SIZE;
+    pub const MAX_SIZE: usize = 4 + Note::SIZE;
 
     /// Writes the head and returns its length.
     ///
     /// # Errors
     /// [`ErrorCode::TOO_LARGE`] if it does not fit.
     pub fn write(&self, out: &mut [u8]) -> Result<usize, ErrorCode> {
-        let tag: &[u8] = self.tag.as_ref().map_or(&[], |tag| tag.as_bytes());
-        let parts: [&[u8]; 3] = [&self.opcode.0.to_le_bytes(), &self.id.to_le_bytes(), tag];
+        let note = self.note.as_ref().map(Note::to_bytes);
+        let note = note.as_ref().map_or(&[][..], |note| note);
+        let parts: [&[u8]; 3] = [&self.opcode.0.to_le_bytes(), &self.id.to_le_bytes(), note];
         concat(out, &parts).map(|head| head.len()).ok_or(ErrorCode::TOO_LARGE)
     }
 
@@ -49,12 +49,13 @@ impl RequestHead {
     pub fn split(request: &[u8]) -> Result<(Self, &[u8]), ErrorCode> {
         let (mut head, mut body) = Self::split_plain(request)?;
         if head.opcode.is_audited() {
-            head.tag = Some(AuditTag(*take(&mut body).ok_or(ErrorCode::MALFORMED)?));
+            head.note = take(&mut body).and_then(Note::from_bytes);
+            head.note.ok_or(ErrorCode::MALFORMED)?;
         }
         Ok((head, body))
     }
 
-    /// Splits a request outside the channel, which never has a tag.
+    /// Splits a request outside the channel, which never has a note.
     ///
     /// # Errors
     /// [`ErrorCode::MALFORMED`] if it is too short.
@@ -62,7 +63,7 @@ impl RequestHead {
         let input = &mut request;
         let opcode = Opcode(u16::from_le_bytes(*take(input).ok_or(ErrorCode::MALFORMED)?));
         let id = u16::from_le_bytes(*take(input).ok_or(ErrorCode::MALFORMED)?);
-        Ok((Self { opcode, id, tag: None }, request))
+        Ok((Self { opcode, id, note: None }, request))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use host_driver::transport::{Halves, Receiver, Sender, Transport};
+use hsm_protocol::audit::Note;
 use hsm_protocol::channel::{AdmissionKey, Initiator, Keys, MESSAGE_1_SIZE, MessageHash};
 use hsm_protocol::command::decode;
 use hsm_protocol::command::system::{
@@ -259,7 +260,7 @@ impl Wire {
         match answer.header.kind {
             FrameKind::Handshake2 => {
                 let (keys, welcome) = initiator.finish(&answer.payload)?;
-                Ok(Session { id: welcome.session, keys, requests: 0 })
+                Ok(Session::new(welcome.session, keys))
             }
             _ => Err(answer.link_error()),
         }
@@ -282,13 +283,15 @@ pub struct Session {
     pub id: u16,
     keys: Keys,
     requests: u16,
+    /// Audit entries that the host says it has: all that its answers have told of.
+    pub taken: u64,
 }
 
 impl Session {
     /// A session whose channel was opened elsewhere.
     #[must_use]
     pub fn new(id: u16, keys: Keys) -> Self {
-        Self { id, keys, requests: 0 }
+        Self { id, keys, requests: 0, taken: 0 }
     }
 
     /// Seals a request; the frame can be sent once, or more often.
@@ -298,8 +301,9 @@ impl Session {
     #[must_use]
     pub fn seal<C: Command>(&mut self, command: &C) -> (Header, Vec<u8>) {
         self.requests = self.requests.wrapping_add(1);
-        let tag = C::AUDIT.then(|| tag_of(self.requests));
-        self.seal_bytes(&request(command, tag, self.requests))
+        let (tag, taken) = (tag_of(self.requests), self.taken);
+        let note = C::AUDIT.then_some(Note { tag, time_ms: TIME_MS, taken });
+        self.seal_bytes(&request(command, note, self.requests))
     }
 
     /// Seals any bytes.
@@ -332,6 +336,7 @@ impl Session {
         assert_eq!(answer.header.session, self.id);
         let plain = self.keys.opener.open(answer.header.sequence, &mut answer.payload)?;
         let (head, body) = ResponseHead::split(plain)?;
+        self.taken = head.receipt.map_or(self.taken, |receipt| receipt.index + 1);
         Ok((head, body.to_vec()))
     }
 
@@ -391,13 +396,16 @@ pub fn encoded(header: Header, payload: &[u8]) -> Vec<u8> {
 /// # Panics
 /// If it is too long for a frame.
 #[must_use]
-pub fn request<C: Command>(command: &C, tag: Option<AuditTag>, id: u16) -> Vec<u8> {
+pub fn request<C: Command>(command: &C, note: Option<Note>, id: u16) -> Vec<u8> {
     let mut bytes = vec![0; MAX_PAYLOAD];
-    let head = RequestHead { opcode: C::OPCODE, id, tag }.write(&mut bytes).expect("a head");
+    let head = RequestHead { opcode: C::OPCODE, id, note }.write(&mut bytes).expect("a head");
     let body = command.encode(&mut bytes[head..]).expect("the request fits a frame").len();
     bytes.truncate(head + body);
     bytes
 }
+
+/// The time that sessions say, in milliseconds since 1970-01-01 UTC.
+pub const TIME_MS: u64 = 1_767_225_600_000;
 
 /// The audit tag of a session's request with this id.
 #[must_use]

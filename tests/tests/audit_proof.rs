@@ -114,6 +114,10 @@ fn what_is_proven_is_told_by_exit_code_and_in_words() {
     assert_eq!(proof["sequence"].as_u64(), report["tip"]["sequence"].as_u64().map(|last| last - 1));
     assert!(text(&proof["time"]).ends_with('Z') && proof["closing"] == true, "{report}");
     assert_eq!(report["signers"][0]["device"], proof["device"]);
+    assert_eq!(
+        (&proof["kind"], &report["signers"][0]["kind"]),
+        (&json!("in-process"), &proof["kind"])
+    );
     assert_eq!((&report["unproven"], &report["signers"][0]["trusted"]), (&json!(0), &json!(true)));
     let (code, report) = rig.with_device(&log);
     assert_eq!(code, PROVEN, "{report}");
@@ -128,6 +132,7 @@ fn what_is_proven_is_told_by_exit_code_and_in_words() {
     let anchor = safe_path(&rig.safe);
     let (code, said) = ctl::text(&["audit", "verify", &dir, "--trust-anchor", &anchor]);
     assert!(code == PROVEN && said.contains("proven to its end"), "{said}");
+    assert!(said.contains("in-process: whoever owned its machine"), "{said}");
 
     // After a crash the last records are not proven, until the next start.
     rig.daemon.restart();
@@ -233,7 +238,7 @@ fn forge_a_loss(copy: &mut Copy, open: bool) {
 }
 
 /// Those that show in the files alone, to whoever has an anchor.
-const SHOWN_BY_THE_FILES: [(&str, Tampering); 14] = [
+const SHOWN_BY_THE_FILES: [(&str, Tampering); 17] = [
     ("a record is changed", |copy| {
         change_a_record(copy);
         copy.write();
@@ -304,7 +309,24 @@ const SHOWN_BY_THE_FILES: [(&str, Tampering); 14] = [
         copy.write();
     }),
     ("all but the first record are gone", |copy| cut(copy, 1)),
+    ("a device of the daemon is said to be hardware", |copy| {
+        let at = copy.last(|line| line.is("checkpoint"));
+        copy.lines[at].replace("\"kind\":\"in-process\"", "\"kind\":\"hardware\"");
+        copy.write();
+    }),
+    ("what was asked for is changed in the device's entry", |copy| change_an_entry(copy, 1)),
+    ("the time is changed in the device's entry", |copy| change_an_entry(copy, 65)),
 ];
+
+/// Changes a digit of the last device entry, so many before its end.
+fn change_an_entry(copy: &mut Copy, before_the_end: usize) {
+    let at = copy.last(|line| line.has("\"Decrypt\""));
+    let entry = text(&copy.lines[at].entries()[0]["entry"]).to_owned();
+    let (front, rest) = entry.split_at(entry.len() - before_the_end);
+    let other = if rest.starts_with('0') { "1" } else { "0" };
+    copy.lines[at].replace(&entry, &format!("{front}{other}{}", &rest[1..]));
+    copy.write();
+}
 
 #[test]
 fn what_the_files_show() {

@@ -1,3 +1,4 @@
+use hsm_protocol::audit::{Details, RequestDigest};
 use hsm_protocol::{AuditTag, HostId, MaterialId, Opcode};
 
 use super::*;
@@ -21,6 +22,7 @@ impl Model {
                 host: HostId([1; 16]),
                 subject: MaterialId([2; 32]),
                 tag: AuditTag([index.to_le_bytes()[0]; 16]),
+                details: Some(Details { time_ms: index, request: RequestDigest([4; 32]) }),
             };
             model.heads.push(model.heads[model.heads.len() - 1].extend(&entry));
             model.entries.push(entry);

@@ -1,12 +1,12 @@
 //! Answers read against the questions they belong to.
 
+use hsm_protocol::Opcode;
 use hsm_protocol::request::ResponseHead;
-use hsm_protocol::{AuditTag, Opcode};
 use zeroize::Zeroizing;
 
 use crate::error::CallError;
 use crate::request::Answer;
-use crate::session::Session;
+use crate::session::{Asked, Session};
 
 /// What an answer must fit.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ pub(super) struct Question {
     pub(super) id: u16,
     pub(super) opcode: Opcode,
     /// Present if the command is audited.
-    pub(super) tag: Option<AuditTag>,
+    pub(super) asked: Option<Asked>,
 }
 
 /// Reads a response outside the channel.
@@ -39,12 +39,12 @@ pub(super) fn sealed(
     let plain = session.open(sequence, payload).map_err(lost)?;
     let bad = || CallError::BadAnswer(question.opcode);
     let (head, body) = ResponseHead::split(plain).map_err(|_| bad())?;
-    let receipt = match (&head.receipt, question.tag) {
-        (Some(receipt), Some(tag)) => {
-            Some(session.follow(question.opcode, tag, head.status, receipt)?)
+    let receipt = match (&head.receipt, &question.asked) {
+        (Some(receipt), Some(asked)) => {
+            Some(session.follow(question.opcode, asked, head.status, receipt)?)
         }
-        // A command can be refused before the device knows that it is audited.
-        (None, tag) if tag.is_none() || head.status.is_some() => None,
+        // A command can be refused where nothing can be recorded of it.
+        (None, asked) if asked.is_none() || head.status.is_some() => None,
         _ => return Err(bad()),
     };
     if head.id != question.id {

@@ -15,7 +15,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::CallError;
 use crate::request::{Answer, Request};
-use crate::session::Session;
+use crate::session::{Asked, Session};
 
 use super::answer::{self, Question};
 use super::patience;
@@ -286,9 +286,9 @@ impl<T: Ticket> Exchange<T> {
     fn send(&mut self, message: &Message) -> Result<InFlight<T>, CallError> {
         let id = self.next_id;
         self.next_id = id.wrapping_add(1);
-        let (header, length, opcode, tag, reply) = match message {
+        let (header, length, opcode, asked, reply) = match message {
             Message::Plain(request) => {
-                let length = request.write(id, &mut self.scratch)?;
+                let length = request.write(id, None, &mut self.scratch)?;
                 let header = self.plain_header(FrameKind::PlainRequest);
                 (header, length, request.opcode, None, FrameKind::PlainResponse)
             }
@@ -303,10 +303,13 @@ impl<T: Ticket> Exchange<T> {
             Message::Sealed(request) => {
                 let lost = CallError::SessionLost { reason: ErrorCode::NO_SESSION, sent: false };
                 let session = self.session.as_mut().ok_or(lost)?;
-                let length = request.write(id, &mut self.scratch)?;
+                let note = |audited| Asked { note: session.note(&audited), digest: audited.digest };
+                let asked = request.audited.map(note);
+                let note = asked.map(|asked| asked.note);
+                let length = request.write(id, note, &mut self.scratch)?;
                 let (header, length) =
                     session.seal(&mut self.scratch, length).map_err(|_| CallError::TooLarge)?;
-                (header, length, request.opcode, request.tag, FrameKind::SealedResponse)
+                (header, length, request.opcode, asked, FrameKind::SealedResponse)
             }
         };
         let payload = self.scratch.get(..length).ok_or(CallError::TooLarge)?;
@@ -319,7 +322,7 @@ impl<T: Ticket> Exchange<T> {
             reply,
             session: header.session,
             sequence: header.sequence,
-            question: Question { id, opcode, tag },
+            question: Question { id, opcode, asked },
             bytes: 0,
             deadline: self.oldest_since,
             ticket: None,

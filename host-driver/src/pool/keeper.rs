@@ -151,7 +151,11 @@ fn renew(shared: &Shared, device: &Device, renewals: &mut u32) -> Result<(), Cal
 }
 
 fn look_after(shared: &Shared, slot: &Slot, device: &Device, probe: bool) -> Result<(), CallError> {
-    if device.chain().has_news() {
+    if slot.take_full() {
+        // Entries that no receipt has shown.
+        audit::synchronise(device, shared.sink.as_ref())?;
+        shared.device_ready();
+    } else if device.chain().has_news() {
         audit::catch_up(device, shared.sink.as_ref())?;
     }
     if probe {

@@ -1,6 +1,6 @@
 //! A device of the pool: where it is, and how it is doing.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,6 +22,8 @@ pub(super) struct Slot {
     /// Raised when the line or the session is lost, and at shutdown.
     pub(super) signal: Arc<Signal>,
     pub(super) chain: SharedChain,
+    /// Raised when the device has no room for entries: others have caused them.
+    is_full: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -55,6 +57,7 @@ impl Slot {
             counters: Counters::default(),
             signal: Arc::new(Signal::default()),
             chain: SharedChain::default(),
+            is_full: AtomicBool::new(false),
             state: Mutex::new(State {
                 device: None,
                 service: Service::Starting,
@@ -127,6 +130,17 @@ impl Slot {
 
     pub(super) fn set_module(&self, module: ModuleStatus) {
         self.lock().module = Some(module);
+    }
+
+    /// The device takes no commands until its entries are fetched.
+    pub(super) fn say_full(&self) {
+        self.is_full.store(true, Ordering::SeqCst);
+        self.signal.raise();
+    }
+
+    /// Whether that was said since the last time.
+    pub(super) fn take_full(&self) -> bool {
+        self.is_full.swap(false, Ordering::SeqCst)
     }
 
     /// Takes the device out of service and closes its line.

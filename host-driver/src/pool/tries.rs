@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hsm_protocol::Command;
+use hsm_protocol::{Command, ErrorCode};
 
 use super::{Route, Shared};
 use crate::error::CallError;
@@ -34,8 +34,12 @@ impl<'a> Tries<'a> {
         }
     }
 
+    /// Whether a device has answered that it will not; not if it will once its entries are fetched.
     pub(super) fn was_refused(&self) -> bool {
-        matches!(self.last, Some((_, CallError::Refused { .. })))
+        let last = self.last.as_ref().map(|(_, error)| error);
+        last.is_some_and(|error| {
+            matches!(error, CallError::Refused { code, .. } if *code != ErrorCode::AUDIT_FULL)
+        })
     }
 
     /// Waits until a device comes into service. If one failed but still is, it gets a pause.

@@ -1,10 +1,10 @@
 //! Checkpoints of the audit chain: numbered and chained for each host, signed, and kept through
 //! power loss.
 //!
-//! The record has the last checkpoint of each host, without its signature: [`Checkpoint::SIZE`]
+//! The record has the last checkpoint of each host, without its signature: up to [`Checkpoint::SIZE`]
 //! bytes each. ECDSA signs it anew when it is asked for.
 
-use hsm_protocol::audit::{Checkpoint, LogPosition, SignedCheckpoint};
+use hsm_protocol::audit::{Checkpoint, LogPosition, Maker, SignedCheckpoint};
 use hsm_protocol::{ErrorCode, HostId};
 
 use super::Module;
@@ -50,6 +50,10 @@ impl<P: Platform> Module<P> {
             head: self.audit.head(),
             closing,
             log,
+            maker: Some(Maker {
+                kind: self.platform.kind(),
+                measurement: self.platform.measurement(),
+            }),
         };
         // Hosts come and go: the one that has been silent longest makes room.
         let others = kept.iter().filter(|kept| kept.host != host);
@@ -72,24 +76,25 @@ impl<P: Platform> Module<P> {
     fn checkpoints(&mut self) -> Result<Kept, ErrorCode> {
         let mut buffer = record::buffer();
         let stored = record::read(&mut self.platform, RecordId::CHECKPOINTS, &mut buffer)?;
-        let Some(stored) = stored else { return Ok(Kept::new()) };
-        let (rows, rest) = stored.as_chunks::<{ Checkpoint::SIZE }>();
+        let mut rest = stored.unwrap_or_default();
         let mut kept = Kept::new();
-        for row in rows {
-            let one = Checkpoint::from_bytes(row).filter(|one| one.device == self.device);
+        while !rest.is_empty() {
+            let one = Checkpoint::take(&mut rest).filter(|one| one.device == self.device);
             let one = one.ok_or(ErrorCode::STORAGE_FAILED)?;
             kept.push(one).map_err(|_| ErrorCode::STORAGE_FAILED)?;
         }
-        if rest.is_empty() { Ok(kept) } else { Err(ErrorCode::STORAGE_FAILED) }
+        Ok(kept)
     }
 
     fn keep_checkpoints(&mut self, kept: &Kept) -> Result<(), ErrorCode> {
         let mut stored = [0; KEPT * Checkpoint::SIZE];
-        let (rows, _) = stored.as_chunks_mut::<{ Checkpoint::SIZE }>();
-        for (row, one) in rows.iter_mut().zip(kept) {
-            *row = one.to_bytes();
+        let mut used = 0usize;
+        for one in kept {
+            let bytes = one.to_bytes();
+            let end = used.saturating_add(bytes.len());
+            stored.get_mut(used..end).ok_or(ErrorCode::INTERNAL)?.copy_from_slice(&bytes);
+            used = end;
         }
-        let used = kept.len().saturating_mul(Checkpoint::SIZE);
         let stored = stored.get(..used).ok_or(ErrorCode::INTERNAL)?;
         let secrets = self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?;
         record::write(&mut self.platform, &mut secrets.drbg, RecordId::CHECKPOINTS, stored)

@@ -1,17 +1,24 @@
 //! The chain of audited commands, recomputed as a verifier would.
 
-use hsm_protocol::audit::{Checkpoint, Entry, Head, LogPosition, Receipt, signed_head_message};
+use hsm_protocol::audit::{
+    Checkpoint, Details, Entry, Head, LogPosition, Maker, Receipt, request_digest,
+    signed_head_message,
+};
 use hsm_protocol::command::audit::{
     AuditEntries, AuditHead, LastCheckpoint, MakeCheckpoint, SignedCheckpoint,
 };
 use hsm_protocol::command::cipher::Encrypt;
 use hsm_protocol::command::domain::DomainInfo;
+use hsm_protocol::command::mac::VerifyMac;
 use hsm_protocol::command::random::Random;
 use hsm_protocol::command::session::CloseSession;
-use hsm_protocol::domain::{self as model, Change};
-use hsm_protocol::{Bytes, ErrorCode, MaterialId, Opcode, Role};
+use hsm_protocol::command::statement::AttestDevice;
+use hsm_protocol::domain::{self as model, Change, DeviceKind};
+use hsm_protocol::key_spec::MacAlgorithm;
+use hsm_protocol::request::ResponseHead;
+use hsm_protocol::{Bytes, Command, ErrorCode, MaterialId, Opcode, Role};
 
-use crate::rig::{Host, Rig, TAG};
+use crate::rig::{Host, Rig, TAG, TIME_MS};
 
 #[test]
 fn receipts_extend_the_chain_and_the_signed_head_ends_it() {
@@ -29,6 +36,10 @@ fn receipts_extend_the_chain_and_the_signed_head_ends_it() {
             host,
             subject: MaterialId([0; 32]),
             tag: TAG,
+            details: Some(Details {
+                time_ms: TIME_MS,
+                request: request_digest(Opcode::Random, &encoded(&Random { length }), 0),
+            }),
         };
         assert_eq!((receipt.index, receipt.epoch), (entry.index, last.epoch));
         assert_eq!(receipt.head, last.head.extend(&entry), "refused commands are in the chain too");
@@ -62,7 +73,7 @@ fn entries_can_be_fetched_and_recomputed_from_genesis() {
     let entries: Vec<Entry> = page
         .entries
         .chunks_exact(Entry::SIZE)
-        .map(|entry| Entry::from_bytes(entry.try_into().unwrap()).unwrap())
+        .map(|entry| Entry::from_bytes(entry).unwrap())
         .collect();
     assert_eq!(entries.len() as u64, status.audit_entries);
     assert_eq!(entries[0].opcode, Opcode::FoundDomain);
@@ -89,6 +100,113 @@ fn a_full_ring_is_answered_in_whole_and_old_entries_are_gone() {
     assert_eq!(page.first + returned, count);
     assert!(page.first > 0);
     assert!(returned >= 64);
+}
+
+/// A request's encoded body.
+fn encoded<C: Command>(command: &C) -> Vec<u8> {
+    let mut out = vec![0; 1024];
+    command.encode(&mut out).unwrap().to_vec()
+}
+
+/// The last entry of the chain.
+fn last_entry(rig: &mut Rig) -> Entry {
+    let from = rig.device.status().audit_entries - 1;
+    let reply = rig.auditor.call(&mut rig.device, &AuditEntries { from });
+    Entry::from_bytes(&reply.ok::<AuditEntries>().entries).unwrap()
+}
+
+#[test]
+fn entries_tell_what_was_asked_for_and_not_the_callers_data() {
+    let mut rig = Rig::operational();
+    let token = rig.symmetric();
+    let digest = |rig: &mut Rig, context: &[u8], plaintext: &[u8]| {
+        let (key, plaintext) = (token.key(), Bytes(plaintext));
+        let command = Encrypt { key, context: Bytes(context), plaintext };
+        rig.call(&command).ok::<Encrypt>();
+        let entry = last_entry(rig);
+        let Details { time_ms, request } = entry.details.unwrap();
+        assert_eq!((entry.opcode, time_ms), (Opcode::Encrypt, TIME_MS));
+        let body = encoded(&command);
+        let told = &body[..body.len() - plaintext.len()];
+        assert!(command.hidden() == plaintext.len() && body.ends_with(&plaintext));
+        assert_eq!(request, request_digest(Opcode::Encrypt, told, 0));
+        request
+    };
+    let first = digest(&mut rig, b"context", b"4711");
+    assert_eq!(first, digest(&mut rig, b"context", b"0815"), "nobody finds a PIN by trying");
+    assert_ne!(first, digest(&mut rig, b"another", b"4711"));
+    // Of a length whose own length takes two bytes.
+    digest(&mut rig, b"context", &[7; 200]);
+    // Where what is behind the message is left out with it.
+    let command = VerifyMac {
+        key: token.key(),
+        algorithm: MacAlgorithm::HMAC_SHA_256,
+        message: Bytes(&[1; 200]),
+        mac: Bytes(&[2; 32]),
+    };
+    let body = encoded(&command);
+    assert_eq!(command.hidden(), 200 + 1 + 32);
+    assert_eq!(body[body.len() - command.hidden()..][..200], [1; 200]);
+}
+
+#[test]
+fn commands_are_refused_while_no_host_has_the_entries() {
+    let mut rig = Rig::operational();
+    let key = rig.symmetric();
+    let encrypt = Encrypt { key: key.key(), context: Bytes(&[]), plaintext: Bytes(b"x") };
+    let mut done = 0;
+    let before = rig.device.status().audit_entries;
+    // A host that takes nothing, and hides what it does.
+    let reply = loop {
+        rig.user.taken = 0;
+        let reply = rig.call(&encrypt);
+        if reply.head.status.is_some() {
+            break reply;
+        }
+        done += 1;
+    };
+    assert_eq!(reply.error(), ErrorCode::AUDIT_FULL);
+    let entries = rig.device.status().audit_entries;
+    assert_eq!(entries, before + done, "what is refused is not done, and not recorded");
+    // Entries that there are not, of another boot for example, count for nothing.
+    for taken in [entries + 1, u64::MAX] {
+        rig.user.taken = taken;
+        assert_eq!(rig.call(&encrypt).error(), ErrorCode::AUDIT_FULL, "{taken}");
+    }
+    // Another host cannot do it either, and what needs no entry goes on.
+    let statement = AttestDevice { nonce: Bytes(b"n") };
+    rig.auditor.taken = 0;
+    let refused = rig.auditor.call(&mut rig.device, &statement).error();
+    assert_eq!(refused, ErrorCode::AUDIT_FULL);
+    rig.auditor.call(&mut rig.device, &DomainInfo).ok::<DomainInfo>();
+    // Whoever keeps the log fetches all of them: not one has gone.
+    let from = entries.saturating_sub(128);
+    let reply = rig.auditor.call(&mut rig.device, &AuditEntries { from });
+    let page = reply.ok::<AuditEntries>();
+    let last =
+        page.entries.chunks_exact(Entry::SIZE).map(|entry| Entry::from_bytes(entry).unwrap());
+    let last: Vec<Entry> = last.collect();
+    assert_eq!((page.first, last.len() as u64), (from, entries - from));
+    assert!(last.iter().rev().take(3).all(|entry| entry.opcode == Opcode::Encrypt));
+    // One is enough for one more.
+    rig.user.taken = entries - 127;
+    rig.call(&encrypt).ok::<Encrypt>();
+    rig.user.taken = 0;
+    assert_eq!(rig.call(&encrypt).error(), ErrorCode::AUDIT_FULL);
+    rig.user.taken = entries + 1;
+    rig.call(&encrypt).ok::<Encrypt>();
+}
+
+#[test]
+fn a_request_that_cannot_be_read_is_not_recorded() {
+    let mut rig = Rig::operational();
+    let before = rig.device.status().audit_entries;
+    let mut request = rig.user.encode(&Random { length: 1 });
+    request.push(0);
+    let response = rig.user.exchange(&mut rig.device, &request).unwrap();
+    let (head, body) = ResponseHead::split(&response).unwrap();
+    assert_eq!((head.status, head.receipt, body), (Some(ErrorCode::MALFORMED), None, &[][..]));
+    assert_eq!(rig.device.status().audit_entries, before);
 }
 
 #[test]
@@ -147,6 +265,7 @@ fn checkpoints_are_numbered_chained_signed_and_outlive_a_power_cut() {
         before = Some(made);
     }
     let made = before.unwrap().checkpoint;
+    assert_eq!(made.maker, Some(Maker { kind: DeviceKind::Emulated, measurement: None }));
     for at in 0..Checkpoint::SIZE {
         let mut bytes = made.to_bytes();
         bytes[at] ^= 1;

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use hsm_core::platform::NvStorage;
 use hsm_core::testing::{MemoryPlatform, TestRng};
 use hsm_core::{Hsm, NextWork};
+use hsm_protocol::audit::Note;
 use hsm_protocol::audit::Receipt;
 use hsm_protocol::channel::{AdmissionKey, Challenge, Initiator, Keys, MessageHash};
 use hsm_protocol::command::domain::{
@@ -30,6 +31,8 @@ use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::elliptic_curve::Generate;
 use sha2::{Digest, Sha256};
 
+/// The time that the hosts of these tests say.
+pub(crate) const TIME_MS: u64 = 1_767_225_600_000;
 /// The tag of every audited command of these tests.
 pub(crate) const TAG: AuditTag = AuditTag([0x7a; 16]);
 /// The key id of most keys of these tests.
@@ -110,7 +113,7 @@ impl Device {
     /// Calls a command outside the channel.
     pub(crate) fn plain<C: Command>(&mut self, command: &C) -> Reply {
         let mut request = vec![0; 24 * 1024];
-        let head = RequestHead { opcode: C::OPCODE, id: 77, tag: None };
+        let head = RequestHead { opcode: C::OPCODE, id: 77, note: None };
         let start = head.write(&mut request).unwrap();
         let length = start + command.encode(&mut request[start..]).unwrap().len();
         let header = Header { kind: FrameKind::PlainRequest, session: 0, sequence: 5 };
@@ -207,7 +210,7 @@ impl Host {
         }
         assert_eq!(answer.0, Header { kind: FrameKind::Handshake2, ..header });
         let (keys, welcome) = initiator.finish(&answer.1).unwrap();
-        Ok(Session { id: welcome.session, keys, request: 0 })
+        Ok(Session { id: welcome.session, keys, request: 0, taken: 0 })
     }
 
     /// Opens a session that must be accepted.
@@ -223,6 +226,8 @@ pub(crate) struct Session {
     /// The channel.
     pub(crate) keys: Keys,
     request: u16,
+    /// Entries that the host says it has.
+    pub(crate) taken: u64,
 }
 
 impl Session {
@@ -255,8 +260,8 @@ impl Session {
     /// Encodes a request with the next id.
     pub(crate) fn encode<C: Command>(&mut self, command: &C) -> Vec<u8> {
         self.request += 1;
-        let tag = C::AUDIT.then_some(TAG);
-        let head = RequestHead { opcode: C::OPCODE, id: self.request, tag };
+        let note = C::AUDIT.then_some(Note { tag: TAG, time_ms: TIME_MS, taken: self.taken });
+        let head = RequestHead { opcode: C::OPCODE, id: self.request, note };
         let mut out = vec![0; 32 * 1024];
         let start = head.write(&mut out).unwrap();
         let length = start + command.encode(&mut out[start..]).unwrap().len();
@@ -273,8 +278,12 @@ impl Session {
         let request = self.encode(command);
         let response = self.exchange(device, &request)?;
         let reply = Reply::read(&response, self.request);
-        let admitted = reply.head.status != Some(ErrorCode::UNKNOWN_COMMAND);
-        assert_eq!(reply.head.receipt.is_some(), C::AUDIT && admitted, "{:?}", C::OPCODE);
+        let unrecorded = [ErrorCode::UNKNOWN_COMMAND, ErrorCode::AUDIT_FULL].map(Some);
+        let recorded = C::AUDIT && !unrecorded.contains(&reply.head.status);
+        assert_eq!(reply.head.receipt.is_some(), recorded, "{:?}", C::OPCODE);
+        if let Some(receipt) = reply.head.receipt {
+            self.taken = receipt.index + 1;
+        }
         Ok(reply)
     }
 

@@ -2,7 +2,7 @@
 
 use hsm_protocol::approval::digest;
 use hsm_protocol::attestation::Measurement;
-use hsm_protocol::audit::{Checkpoint, LogPosition};
+use hsm_protocol::audit::{Checkpoint, LogPosition, Maker};
 use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::command::{
     ModuleState, Role, agree, approval, audit, cipher, domain, import, key, mac, random, recovery,
@@ -341,17 +341,31 @@ fn audit_commands() {
         head: HEAD,
         closing: true,
         log,
+        maker: Some(Maker {
+            kind: DeviceKind::Emulated,
+            measurement: Some(Measurement([0x4D; 32])),
+        }),
     };
     let signed = audit::SignedCheckpoint { checkpoint, signature: SIGNATURE };
     response(Opcode::MakeCheckpoint, &signed, b);
     request(&audit::LastCheckpoint { host: Some(HOST) }, b);
     response(Opcode::LastCheckpoint, &audit::LastMade { last: Some(signed) }, b);
     // What is signed and stored outlives releases.
-    crate::golden("audit-checkpoint", &checkpoint.to_bytes());
-    assert_eq!(Checkpoint::from_bytes(&checkpoint.to_bytes()), Some(checkpoint));
-    let mut other = checkpoint.to_bytes();
-    other[0] ^= 1;
-    assert_eq!(Checkpoint::from_bytes(&other), None, "another label");
+    let earlier = Checkpoint { maker: None, ..checkpoint };
+    for (name, checkpoint) in [("audit-checkpoint", earlier), ("audit-checkpoint-v2", checkpoint)] {
+        let bytes = checkpoint.to_bytes();
+        crate::golden(name, &bytes);
+        assert_eq!(Checkpoint::from_bytes(&bytes), Some(checkpoint));
+        let mut other = bytes.clone();
+        other[0] ^= 1;
+        assert_eq!(Checkpoint::from_bytes(&other), None, "another label");
+        let longer = [bytes.as_slice(), &[0]].concat();
+        assert_eq!(Checkpoint::from_bytes(&longer), None);
+        assert_eq!(Checkpoint::from_bytes(&bytes[..bytes.len() - 1]), None);
+    }
+    let mut unmeasured = checkpoint.to_bytes();
+    unmeasured[Checkpoint::SIZE_V1 + 1] = 0;
+    assert_eq!(Checkpoint::from_bytes(&unmeasured), None, "a measurement that there is not");
 }
 
 #[test]

@@ -12,7 +12,9 @@ mod tokens;
 use std::fmt::Debug;
 use std::path::PathBuf;
 
-use hsm_protocol::audit::{Entry, Head, Receipt, signed_head_message};
+use hsm_protocol::audit::{
+    Details, Entry, Head, Note, Receipt, request_digest, signed_head_message,
+};
 use hsm_protocol::channel::{AdmissionKey, MESSAGE_1_SIZE, MessageHash};
 use hsm_protocol::command::{Command, decode, key};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
@@ -67,6 +69,7 @@ const HOST: HostId = HostId([0x40; 16]);
 const OPERATOR: OperatorId = OperatorId([0x09; 16]);
 const MATERIAL: MaterialId = MaterialId([0x3A; 32]);
 const TAG: AuditTag = AuditTag([0x7A; 16]);
+const NOTE: Note = Note { tag: TAG, time_ms: 1_767_225_600_000, taken: 0x0102_0304 };
 const HEAD: Head = Head([0x4E; 32]);
 const PUBLIC: PublicKey = PublicKey { tag: 2, x: [0x9B; 32] };
 const SIGNATURE: Signature = Signature { r: [0x12; 32], s: [0x34; 32] };
@@ -97,7 +100,7 @@ fn opcode_numbers() {
 #[test]
 fn heads() {
     let b = &mut [0; 128];
-    let head = RequestHead { opcode: Opcode::Sign, id: 0x0102, tag: Some(TAG) };
+    let head = RequestHead { opcode: Opcode::Sign, id: 0x0102, note: Some(NOTE) };
     let length = head.write(b).unwrap();
     golden("request-head", &b[..length]);
     assert_eq!(RequestHead::split(&b[..length]).unwrap(), (head, &[][..]));
@@ -127,13 +130,25 @@ fn audit_values() {
         host: HOST,
         subject: Entry::subject_of_two(&MATERIAL, &MaterialId([1; 32])),
         tag: TAG,
+        details: None,
     };
-    let bytes = entry.to_bytes();
-    golden("audit-entry", &bytes);
-    assert_eq!(Entry::from_bytes(&bytes), Some(entry));
     let genesis = Head::genesis(&DEVICE, 2);
     golden("audit-genesis", &genesis.0);
-    golden("audit-head", &genesis.extend(&entry).0);
+    let request = request_digest(Opcode::Decrypt, b"what was asked, and a secret", 14);
+    golden("audit-request", &request.0);
+    assert_eq!(request, request_digest(Opcode::Decrypt, b"what was asked", 0));
+    let details = Some(Details { time_ms: NOTE.time_ms, request });
+    let versions = [
+        ("audit-entry", "audit-head", entry),
+        ("audit-entry-v2", "audit-head-v2", Entry { details, ..entry }),
+    ];
+    for (name, head, entry) in versions {
+        let bytes = entry.to_bytes();
+        golden(name, &bytes);
+        assert_eq!(Entry::from_bytes(&bytes), Some(entry));
+        assert_eq!(Entry::from_bytes(&bytes[1..]), None);
+        golden(head, &genesis.extend(&entry).0);
+    }
     golden("audit-signed-message", &signed_head_message(&DEVICE, 2, 1, &HEAD, &[0x6E; 16]));
     golden("identity-message", &IdentityDocument::message(&PUBLIC, &PUBLIC, &PUBLIC));
 }

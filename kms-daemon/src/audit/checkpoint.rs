@@ -13,8 +13,10 @@
 use std::time::{Duration, SystemTime};
 
 use host_driver::{CallError, Device, Pool};
-use hsm_protocol::audit::{self, Head, LogPosition, SignedCheckpoint, signed_head_message};
+use hsm_protocol::attestation::Measurement;
+use hsm_protocol::audit::{self, Head, LogPosition, Maker, SignedCheckpoint, signed_head_message};
 use hsm_protocol::command::audit::MakeCheckpoint;
+use hsm_protocol::domain::DeviceKind;
 use hsm_protocol::identity::{PublicKey, Signature};
 use hsm_protocol::{AuditTag, DeviceId, HostId};
 use serde::{Deserialize, Serialize};
@@ -64,6 +66,27 @@ struct Numbered {
     closing: bool,
     /// When it was recorded, by the host's clock; devices have none, so it is not signed.
     time: String,
+    /// What the device was: what keeps its secrets, and the hash of its firmware image where there is
+    /// one. Checkpoints of earlier firmware do not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    measurement: Option<String>,
+}
+
+impl Numbered {
+    /// What the device was; `Err` if what is written there is nothing that a device says.
+    fn maker(&self) -> Result<Option<Maker>, ()> {
+        let Some(kind) = &self.kind else {
+            return if self.measurement.is_none() { Ok(None) } else { Err(()) };
+        };
+        let kind = DeviceKind::ALL.into_iter().find(|known| known.name() == kind).ok_or(())?;
+        let measurement = match &self.measurement {
+            None => None,
+            Some(digits) => Some(Measurement(hex::decode(digits).ok_or(())?)),
+        };
+        Ok(Some(Maker { kind, measurement }))
+    }
 }
 
 /// What a checkpoint says, its signature checked.
@@ -95,6 +118,8 @@ impl Checkpoint {
                 host: said.host.to_string(),
                 closing: said.closing,
                 time: event_time(SystemTime::now()),
+                kind: said.maker.map(|maker| maker.kind.name().to_owned()),
+                measurement: measurement(said),
             }),
         }
     }
@@ -135,6 +160,7 @@ impl Checkpoint {
                     head,
                     closing: numbered.closing,
                     log: log_position(self.position),
+                    maker: numbered.maker().ok()?,
                 };
                 SignedCheckpoint { checkpoint, signature }.verify(&signing).ok()?;
                 Some(checkpoint)
@@ -142,6 +168,13 @@ impl Checkpoint {
         };
         Some(Vouched { device, signing, epoch, entries, head, numbered })
     }
+}
+
+/// SHA-256 of the firmware image of the device that made a checkpoint, in hexadecimal; `None` if it said
+/// none.
+pub(super) fn measurement(made: &audit::Checkpoint) -> Option<String> {
+    let measurement = made.maker.and_then(|maker| maker.measurement);
+    measurement.map(|Measurement(digest)| hex::encode(&digest))
 }
 
 /// Reads a compressed key in hexadecimal.

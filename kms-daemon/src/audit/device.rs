@@ -49,7 +49,7 @@ impl Serialize for Stored {
 impl<'de> Deserialize<'de> for Stored {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let members = Members::deserialize(deserializer)?;
-        let entry = hex::decode(&members.entry).and_then(|bytes| Entry::from_bytes(&bytes));
+        let entry = read_entry(&members.entry);
         let entry = entry.ok_or_else(|| D::Error::custom("not a device entry"))?;
         if entry.index != members.index {
             return Err(D::Error::custom("index differs from the entry's"));
@@ -63,6 +63,14 @@ impl<'de> Deserialize<'de> for Stored {
             head: head.ok_or_else(|| D::Error::custom("not a chain head"))?,
         }))
     }
+}
+
+/// Reads the canonical form of an entry, that of earlier firmware too.
+fn read_entry(text: &str) -> Option<Entry> {
+    let whole = hex::decode::<{ Entry::SIZE }>(text);
+    let whole = whole.and_then(|bytes| Entry::from_bytes(&bytes));
+    let earlier = || hex::decode::<{ Entry::SIZE_V1 }>(text);
+    whole.or_else(|| earlier().and_then(|bytes| Entry::from_bytes(&bytes)))
 }
 
 /// Entries that a device no longer has, as a `device-entries` record reports them.

@@ -371,6 +371,8 @@ impl Walk {
             device: vouched.device.to_string(),
             checkpoint: made.number,
             closing: made.closing,
+            kind: made.maker.map(|maker| maker.kind.name()),
+            measurement: checkpoint::measurement(&made),
         });
     }
 

@@ -6,6 +6,7 @@ use host_driver::OperatorKey;
 use host_driver::provision::development_domain;
 use hsm_core::Hsm;
 use hsm_core::testing::{MemoryPlatform, TestRng};
+use hsm_protocol::audit::Note;
 use hsm_protocol::channel::{AdmissionKey, Initiator, Keys, MessageHash, RECORD_OVERHEAD};
 use hsm_protocol::command::domain::FoundDomain;
 use hsm_protocol::command::system::{AdmissionChallenge, DeviceInfo};
@@ -15,7 +16,7 @@ use hsm_protocol::frame::{Decoder, Frame, FrameKind, Header, MAX_ENCODED};
 use hsm_protocol::identity::{IdentityDocument, PublicKey};
 use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::request::{RequestHead, ResponseHead};
-use hsm_protocol::{AuditTag, Bytes, Opcode, Role};
+use hsm_protocol::{Bytes, ErrorCode, Opcode, Role};
 use p256::SecretKey;
 
 /// A device in operation with a crypto user's session.
@@ -23,6 +24,8 @@ struct Rig {
     hsm: Box<Hsm<MemoryPlatform>>,
     decoder: Box<Decoder<MAX_ENCODED>>,
     user: (u16, Keys),
+    /// Audit entries that the host has.
+    taken: u64,
 }
 
 thread_local! {
@@ -56,13 +59,18 @@ pub(crate) fn requests(input: &[u8]) {
         return;
     }
     RIG.with_borrow_mut(|rig| {
-        let tag = opcode.is_audited().then_some(AuditTag([1; 16]));
+        // All entries so far: what is not taken would refuse what follows.
+        let note = Note { taken: rig.taken, ..Note::default() };
+        let note = opcode.is_audited().then_some(note);
         let mut request = vec![0; 64 + body.len()];
-        let start = RequestHead { opcode, id: 7, tag }.write(&mut request).expect("room");
+        let start = RequestHead { opcode, id: 7, note }.write(&mut request).expect("room");
         request.truncate(start);
         request.extend_from_slice(body);
-        let Rig { hsm, decoder, user: (session, keys) } = rig;
-        exchange(hsm, decoder, *session, keys, &request);
+        let Rig { hsm, decoder, user: (session, keys), taken } = rig;
+        let answer = exchange(hsm, decoder, *session, keys, &request);
+        let (head, _) = ResponseHead::split(&answer).expect("a response's head");
+        *taken = head.receipt.map_or(*taken, |receipt| receipt.index + 1);
+        assert_ne!(head.status, Some(ErrorCode::AUDIT_FULL));
         // A key pair that is searched for goes on with the next inputs: one of RSA takes seconds.
         for _ in 0..STEPS {
             if hsm.work() != hsm_core::NextWork::AtOnce {
@@ -136,7 +144,7 @@ impl Rig {
         call(&mut hsm, &mut decoder, &mut founder, &found);
         let user = open(&mut hsm, &mut decoder, &user, &link);
         assert_eq!(hsm.state(), ModuleState::Operational);
-        Self { hsm, decoder, user }
+        Self { hsm, decoder, user, taken: 0 }
     }
 }
 
@@ -154,7 +162,7 @@ fn plain(
     opcode: Opcode,
 ) -> Vec<u8> {
     let mut request = vec![0; 64];
-    let head = RequestHead { opcode, id: 1, tag: None };
+    let head = RequestHead { opcode, id: 1, note: None };
     let length = head.write(&mut request).expect("room");
     let header = Header { kind: FrameKind::PlainRequest, session: 0, sequence: 0 };
     let (_, payload) = answer(hsm, decoder, header, &mut request[..length]);
@@ -186,8 +194,8 @@ fn call<C: Command>(
     command: &C,
 ) {
     let mut request = vec![0; 1024];
-    let tag = C::AUDIT.then_some(AuditTag([1; 16]));
-    let start = RequestHead { opcode: C::OPCODE, id: 1, tag }.write(&mut request).expect("room");
+    let note = C::AUDIT.then(Note::default);
+    let start = RequestHead { opcode: C::OPCODE, id: 1, note }.write(&mut request).expect("room");
     let length = start + command.encode(&mut request[start..]).expect("room").len();
     let response = exchange(hsm, decoder, *session, keys, &request[..length]);
     let (head, _) = ResponseHead::split(&response).expect("a response");

@@ -78,7 +78,8 @@ pub(crate) fn request_bodies(input: &[u8]) {
     let number = u16::from_le_bytes(*number);
     macro_rules! table {
         ($($opcode:literal $name:ident $family:ident::$request:ident $(<$lifetime:lifetime>)? => $response:ty,
-           $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal;)+) => {
+           $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal
+           $(, hides($($hidden:ident),+))?;)+) => {
             match number {
                 $($opcode => round_trip(body, decode::<$family::$request $(<$lifetime>)?>(body)),)+
                 _ => {}
@@ -92,7 +93,8 @@ pub(crate) fn request_bodies(input: &[u8]) {
 fn round_trip<C: Command>(body: &[u8], decoded: Result<C, hsm_protocol::ErrorCode>) {
     if let Ok(command) = decoded {
         let mut out = vec![0; body.len()];
-        command.encode(&mut out).expect("no longer than it was");
+        let length = command.encode(&mut out).expect("no longer than it was").len();
+        assert!(command.hidden() <= length, "what the audit chain leaves out is a part of it");
     }
 }
 

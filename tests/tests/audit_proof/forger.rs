@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hsm_protocol::audit::{Checkpoint, Head, LogPosition, SignedCheckpoint};
+use hsm_protocol::audit::{Checkpoint, Head, LogPosition, Maker, SignedCheckpoint};
+use hsm_protocol::domain::DeviceKind;
 use hsm_protocol::identity::{PublicKey, Signature};
 use hsm_protocol::{DeviceId, HostId};
 use p256::ecdsa::SigningKey;
@@ -148,6 +149,7 @@ impl SelfMade {
             head: Head::genesis(&device, 1),
             closing: record["closing"] == true,
             log: LogPosition { sequence, hash },
+            maker: Some(Maker { kind: DeviceKind::Hardware, measurement: None }),
         };
         self.made = Some(checkpoint);
         let digest = Sha256::digest(checkpoint.to_bytes());
@@ -176,6 +178,7 @@ impl SelfMade {
             "host": hex(&host),
             "closing": signed.checkpoint.closing,
             "time": "2026-11-28T12:00:00Z",
+            "kind": "hardware",
         })
     }
 }

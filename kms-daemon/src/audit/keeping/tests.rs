@@ -1,5 +1,5 @@
 use host_driver::audit::{AuditSink, DeviceReceipt};
-use hsm_protocol::audit::{Entry, Head};
+use hsm_protocol::audit::{Details, Entry, Head, RequestDigest};
 use hsm_protocol::id::{AuditTag, DeviceId, HostId, MaterialId};
 use hsm_protocol::opcode::Opcode;
 use serde_json::Value;
@@ -30,6 +30,7 @@ fn device_entries(count: u64) -> Vec<DeviceReceipt> {
         host: HostId([1; 16]),
         subject: MaterialId([2; 32]),
         tag: AuditTag([3; 16]),
+        details: Some(Details { time_ms: index, request: RequestDigest([4; 32]) }),
     };
     (0..count)
         .map(|index| {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use host_driver::audit::AuditSink;
-use hsm_protocol::audit::{Entry, Head};
+use hsm_protocol::audit::{Details, Entry, Head, RequestDigest};
 use hsm_protocol::id::{AuditTag, DeviceId, HostId, MaterialId};
 use hsm_protocol::opcode::Opcode;
 use proptest::prelude::*;
@@ -31,7 +31,7 @@ fn open(dir: &Path) -> Result<(AuditLog, Opened), AuditError> {
 
 /// Entries 0 to `count` of the device's chain in boot `epoch`.
 fn device_entries(epoch: u64, count: u64) -> Vec<DeviceReceipt> {
-    let mut head = Head::genesis(&DEVICE, epoch);
+    let (mut head, request) = (Head::genesis(&DEVICE, epoch), RequestDigest([4; 32]));
     (0..count)
         .map(|index| {
             let entry = Entry {
@@ -41,6 +41,8 @@ fn device_entries(epoch: u64, count: u64) -> Vec<DeviceReceipt> {
                 host: HostId([1; 16]),
                 subject: MaterialId([2; 32]),
                 tag: AuditTag([u8::try_from(index % 256).unwrap(); 16]),
+                // Of firmware of before and of now.
+                details: (epoch > 1).then_some(Details { time_ms: index, request }),
             };
             head = head.extend(&entry);
             DeviceReceipt { device: DEVICE, epoch, entry, head }

@@ -67,6 +67,12 @@ pub struct Proof {
     pub checkpoint: u64,
     /// Whether the host stopped after it.
     pub closing: bool,
+    /// What the device said that it is; none of earlier firmware.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
+    /// SHA-256 of its firmware image, in hexadecimal; none if it runs in an operating system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measurement: Option<String>,
 }
 
 /// What verification found.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::super::anchor::{DeviceAnchor, Trusted, fingerprint};
 use super::super::chain::Position;
-use super::super::checkpoint::{Vouched, position_of};
+use super::super::checkpoint::{self, Vouched, position_of};
 use super::{Live, TrustAnchor};
 use crate::hex;
 
@@ -29,6 +29,12 @@ pub struct Signer {
     pub checkpoint: u64,
     /// The position that it covers.
     pub log: Position,
+    /// What the device says that it is: `hardware`, `emulated` or `in-process`; none of earlier firmware.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
+    /// SHA-256 of its firmware image, in hexadecimal; none if it runs in an operating system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measurement: Option<String>,
     #[serde(skip)]
     signing: PublicKey,
     #[serde(skip)]
@@ -198,6 +204,8 @@ impl Signers {
                 .any(|one| (one.device, one.host, one.signing) == (*device, *host, last.signing)),
             checkpoint: last.made.number,
             log: position_of(&last.made.log),
+            kind: last.made.maker.map(|maker| maker.kind.name()),
+            measurement: checkpoint::measurement(&last.made),
             signing: last.signing,
             hash: last.made.hash(),
         };

@@ -121,6 +121,20 @@ fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         let time = proof.time.as_deref().unwrap_or("an unknown time");
         writeln!(out, "  proven  up to record {}, of {time}", proof.sequence)?;
         writeln!(out, "  by      device {}, checkpoint {}", proof.device, proof.checkpoint)?;
+        let measurement = proof.measurement.as_deref();
+        match (proof.kind, measurement) {
+            (None, _) => {}
+            (Some("hardware"), None) => writeln!(out, "          hardware")?,
+            (Some("hardware"), Some(image)) => {
+                writeln!(out, "          hardware, firmware {image}")?;
+            }
+            (Some(kind), _) => {
+                writeln!(
+                    out,
+                    "          {kind}: whoever owned its machine could sign in its name"
+                )?;
+            }
+        }
     }
     writeln!(out, "  last    {}:{:?}", report.tip.sequence, report.tip.hash)?;
     if report.removed > 0 {
