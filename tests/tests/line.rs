@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use host_driver::OperatorKey;
 use host_driver::device::Device;
-use hsm_protocol::command::audit::AuditEntries;
+use hsm_protocol::audit::Entry;
+use hsm_protocol::command::audit::{AuditEntries, AuditPage};
 use hsm_protocol::command::decode;
 use hsm_protocol::command::domain::{ChangeDomain, FoundDomain};
 use hsm_protocol::command::random::{Random, RandomBytes};
@@ -13,7 +14,7 @@ use hsm_protocol::command::session::SessionInfo;
 use hsm_protocol::command::system::{Info, Status};
 use hsm_protocol::domain::MAX_STATE;
 use hsm_protocol::frame::{FrameKind, Header, MAX_ENCODED, MAX_PAYLOAD};
-use hsm_protocol::{Bytes, ErrorCode, ModuleState, Role};
+use hsm_protocol::{Bytes, ErrorCode, ModuleState, Opcode, Role};
 use hsm_tests::ballots::first_state;
 use hsm_tests::patience::PATIENCE;
 use hsm_tests::testbed::Testbed;
@@ -36,6 +37,7 @@ on_every_line! {
     strangers_cost_nothing_and_hosts_are_let_in,
     sessions_do_not_mix,
     a_session_ends_with_its_power,
+    a_host_that_takes_no_entries_is_refused,
 }
 
 /// How long silence is watched before it counts as silence.
@@ -412,4 +414,34 @@ fn a_session_ends_with_its_power(testbed: Testbed) {
     let mut wire = testbed.wire();
     assert_eq!(session.call(&mut wire, &RANDOM), Err(ErrorCode::NO_SESSION));
     assert_serves(&mut wire, &user);
+}
+
+/// A thief of a host's key who wants nobody to see what they do: the device stops before an entry is lost.
+fn a_host_that_takes_no_entries_is_refused(testbed: Testbed) {
+    let (mut wire, mut thief, user) = ready(&testbed);
+    let mut done = 0;
+    let refused = loop {
+        thief.taken = 0;
+        match thief.call(&mut wire, &RANDOM) {
+            Ok(_) => done += 1,
+            Err(code) => break code,
+        }
+        assert!(done < 1000, "it never stops");
+    };
+    assert_eq!(refused, ErrorCode::AUDIT_FULL);
+    let entries = wire.status().audit_entries;
+    thief.taken = entries + 1; // of which there is none
+    assert_eq!(thief.call(&mut wire, &RANDOM), Err(ErrorCode::AUDIT_FULL));
+    // Whoever keeps the log has lost none of them, and goes on.
+    let mut host = wire.session(&user).expect("enrolled");
+    assert_eq!(host.call(&mut wire, &RANDOM), Err(ErrorCode::AUDIT_FULL));
+    assert_eq!(wire.status().audit_entries, entries, "what is refused is not done");
+    let body = host.call(&mut wire, &AuditEntries { from: entries - done }).expect("answered");
+    let page: AuditPage<'_> = decode(&body).expect("a page");
+    let read = page.entries.chunks_exact(Entry::SIZE).map(|entry| Entry::from_bytes(entry));
+    let read: Vec<Entry> = read.map(|entry| entry.expect("an entry")).collect();
+    assert_eq!((page.first, read.len() as u64), (entries - done, done));
+    assert!(read.iter().all(|entry| entry.opcode == Opcode::Random && entry.details.is_some()));
+    host.taken = entries;
+    assert_random(&mut wire, &mut host);
 }

@@ -8,7 +8,7 @@ use hsm_protocol::{DeviceId, ErrorCode, ModuleState};
 use super::*;
 use crate::audit::{DeviceReceipt, Position};
 use crate::health::Service;
-use crate::testing::FakeDevice;
+use crate::testing::{FakeDevice, RING};
 
 /// When it is given up that something happens, on a machine of any speed.
 pub(super) const LONG: Duration = Duration::from_secs(600);
@@ -335,4 +335,23 @@ fn shutting_down_ends_waiting_calls() {
         assert!(matches!(call.join().unwrap(), Err(CallError::ShutDown)));
     });
     rig.pool.shut_down();
+}
+
+/// Entries of another host fill a device: the pool fetches them, hands them over, and goes on.
+#[test]
+fn a_device_that_others_have_filled_is_emptied_and_used() {
+    let rig = rig(vec![FakeDevice::new()], options());
+    rig.until("it is in service", |rig| rig.services() == [Service::InService]);
+    rig.random(0).unwrap();
+    let others = usize::try_from(RING).unwrap() + 70;
+    (0..others).for_each(|_| rig.devices[0].act_for_another_host());
+    rig.random(1).unwrap();
+    let stored = |rig: &Rig| rig.sink.0.lock().unwrap().len();
+    rig.until("they are stored", |rig| stored(rig) == others);
+    // Its own are taken with the calls that follow: many more than it keeps, from several callers.
+    let calls = rig.under_load(|| {
+        rig.until("some time", |rig| rig.devices[0].entries() > 20 * RING);
+    });
+    assert!(calls > 10 * RING, "{calls}");
+    assert_eq!(rig.services(), [Service::InService]);
 }
