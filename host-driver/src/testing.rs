@@ -143,7 +143,7 @@ impl FakeDevice {
         state.epoch += 1;
         state.entries.clear();
         state.heads = vec![Head::genesis(&self.id(), state.epoch)];
-        state.oldest = 0;
+        (state.oldest, state.taken) = (0, 0);
         state.sessions.clear();
     }
 

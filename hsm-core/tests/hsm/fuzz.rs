@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use hsm_protocol::Opcode;
+use hsm_protocol::audit::Note;
 use hsm_protocol::command::ModuleState;
 use hsm_protocol::command::session::SessionInfo;
 use hsm_protocol::frame::{FrameKind, Header};
@@ -71,7 +72,8 @@ proptest! {
             let body: Vec<u8> = body.iter().map(|byte| if small { byte % 24 } else { *byte }).collect();
             let mut request = [&opcode.0.to_le_bytes()[..], &[1, 0]].concat();
             if opcode.is_audited() {
-                request.extend([0; 16]);
+                let taken = rig.device.status().audit_entries;
+                request.extend(Note { taken, ..Note::default() }.to_bytes());
             }
             request.extend(&body);
             for session in [&mut rig.user, &mut rig.auditor] {

@@ -6,6 +6,7 @@ use hsm_core::fault::{self, Kat};
 use hsm_core::keystore::cache::IDLE_US;
 use hsm_core::session::MAX_SESSIONS;
 use hsm_core::testing::MemoryPlatform;
+use hsm_protocol::audit::Note;
 use hsm_protocol::command::domain::{DescribeDomain, DomainInfo, ExportDomain};
 use hsm_protocol::command::key::GenerateKey;
 use hsm_protocol::command::random::Random;
@@ -71,7 +72,7 @@ fn roles_are_those_of_the_table() {
             let mut request = vec![0; 4];
             request[..2].copy_from_slice(&opcode.0.to_le_bytes());
             if opcode.is_audited() {
-                request.extend([0; 16]);
+                request.extend([0; Note::SIZE]);
             }
             request.extend([0xff; 4]);
             let response = session.exchange(&mut rig.device, &request).unwrap();
