@@ -206,6 +206,7 @@ async fn nobody_manages_what_nothing_allows() {
         ("ActionNames.member.1", "kms:Sign"),
         ("Name", "main"),
         ("S3BucketName", "logs"),
+        ("RegionName", "us-east-1"),
     ];
     // These are about requests of the caller's own, whoever that is; those of others are not there for them.
     let of_ones_own = ["ListApprovals", "DescribeApproval", "SubmitApproval"];
