@@ -458,6 +458,7 @@ fn everything_that_uses_the_secret_and_deletion_take_approval() {
     let audit = scene.daemon.data().join("audit");
     assert!(ctl::verify(&audit).0);
     let (_, found) = ctl::text(&[
+        "--json",
         "audit",
         "query",
         audit.to_str().expect("UTF-8"),

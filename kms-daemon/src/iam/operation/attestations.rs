@@ -17,9 +17,9 @@ use crate::iam::Node;
 use crate::iam::error::IamError;
 
 pub(super) async fn key(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
-    let nonce = nonce(call)?;
     let region = region(call)?;
     let key = owned_key(call, region).await?;
+    let nonce = nonce(call)?;
     let regions = call.keys.regions();
     let engine = regions.engine(region)?;
     let (tag, receipts) = call.trace();

@@ -22,9 +22,9 @@ use crate::policy::{self, Authorized};
 
 pub(super) async fn require(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let region = region(call)?;
-    let rule = Rule { total: number(call, "Approvals")?, officers: number(call, "Officers")? };
     for _ in tries() {
         let key = owned_key(call, region).await?;
+        let rule = Rule { total: number(call, "Approvals")?, officers: number(call, "Officers")? };
         let engine = call.keys.regions().engine(region)?;
         let (tag, receipts) = call.trace();
         let materials = engine.devices(tag, receipts).require_approval(&key, rule).await?;

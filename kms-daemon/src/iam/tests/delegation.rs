@@ -206,10 +206,14 @@ async fn nobody_manages_what_nothing_allows() {
         ("ActionNames.member.1", "kms:Sign"),
         ("Name", "main"),
         ("S3BucketName", "logs"),
+        ("RegionName", "us-east-1"),
     ];
+    // These are about requests of the caller's own, whoever that is; those of others are not there for them.
+    let of_ones_own = ["ListApprovals", "DescribeApproval", "SubmitApproval"];
     let mut asked = 0;
     for operation in crate::iam::Operation::ALL {
-        if operation.service() == crate::iam::Service::Sts {
+        let is_open = of_ones_own.contains(&operation.name());
+        if operation.service() == crate::iam::Service::Sts || is_open {
             continue;
         }
         let all = names.iter().chain(&rest).copied();
