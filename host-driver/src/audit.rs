@@ -121,6 +121,24 @@ pub trait AuditSink: Send + Sync {
     fn lost(&self, device: &DeviceId, epoch: u64, indexes: Range<u64>) -> Result<(), String>;
 }
 
+/// Keeps nothing: entries are taken, and gone. For tests and benchmarks.
+#[derive(Clone, Copy, Debug)]
+pub struct NoLog;
+
+impl AuditSink for NoLog {
+    fn position(&self, _: &DeviceId) -> Option<Position> {
+        None
+    }
+
+    fn missed(&self, _: &[DeviceReceipt]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn lost(&self, _: &DeviceId, _: u64, _: Range<u64>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 /// The device's chain does not continue as it must: its log was altered, or its firmware is at
 /// fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -39,7 +39,7 @@ mod writer;
 
 pub use host_driver::audit::DeviceReceipt;
 
-pub use anchor::{AnchorError, DeviceAnchor, DeviceAnchors, TrustAnchor};
+pub use anchor::{AnchorError, DeviceAnchor, DeviceAnchors, DomainAnchor, TrustAnchor};
 pub use chain::{Kind, LineHash, Position};
 pub use checkpoint::{checkpoint, keep_checkpoints};
 pub(crate) use cloudtrail::{Records, Summary, file_name, place};

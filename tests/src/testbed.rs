@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use host_driver::OperatorKey;
+use host_driver::audit::NoLog;
 use host_driver::ceremony::{self, MemoryLedger};
 use host_driver::device::{Device, Options};
 use host_driver::host_key::HostKey;
@@ -264,6 +265,7 @@ impl Testbed {
     pub fn device_as(&self, host: &HostKey) -> Device {
         let device = self.device();
         device.authenticate(host).expect("the device knows the host");
+        device.synchronise_audit(&NoLog).expect("it is in a domain");
         device
     }
 

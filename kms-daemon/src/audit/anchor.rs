@@ -56,6 +56,17 @@ pub enum AnchorError {
          `kmsctl status` says ready, and try again after some seconds"
     )]
     NoDevice(PathBuf),
+    /// A change of the domain that its operators have not signed.
+    #[error(
+        "the change to version {version} of the domain is not what its operators have signed ({reason}): \
+         `hsm/REGION/changes` of the data directory was altered, or is another domain's"
+    )]
+    Ballot {
+        /// The version that it would lead to.
+        version: u32,
+        /// What is wrong.
+        reason: String,
+    },
     /// The log is not one to trust.
     #[error("the audit log is broken ({0}); `kmsctl audit verify` on its directory says more")]
     Broken(String),
@@ -67,6 +78,8 @@ pub enum AnchorError {
 pub enum TrustAnchor {
     /// Devices, each by its identity key.
     Devices(DeviceAnchors),
+    /// The members of a domain, by a state that its operators have signed.
+    Domain(DomainAnchor),
 }
 
 /// Devices whose word is taken.
@@ -119,6 +132,7 @@ pub(super) struct Trusted {
     pub(super) device: DeviceId,
     pub(super) signing: PublicKey,
     pub(super) host: HostId,
+    /// The last checkpoint that is known; 0 if none is.
     pub(super) checkpoint: u64,
     pub(super) hash: [u8; 32],
 }
@@ -147,13 +161,22 @@ impl TrustAnchor {
             None => return Err(malformed("it has no format".into())),
         }
         match members.get("kind").and_then(Value::as_str) {
-            Some("devices") => {}
+            Some("devices" | "domain") => {}
             Some(kind) => return Err(unknown(format!("kind {kind}"))),
             None => return Err(malformed("it has no kind".into())),
         }
         let anchor: Self =
             serde_json::from_value(document).map_err(|error| malformed(error.to_string()))?;
-        let Self::Devices(devices) = &anchor;
+        let devices = match &anchor {
+            Self::Devices(devices) => devices,
+            Self::Domain(domain) => {
+                let fits = domain.open().map(|_| ());
+                fits.ok_or_else(|| {
+                    malformed("its state is not the one that its hash names".into())
+                })?;
+                return Ok(anchor);
+            }
+        };
         match devices.devices.iter().find(|device| device.open().is_none()) {
             Some(bad) => Err(malformed(format!("its device {} does not fit its key", bad.device))),
             None if devices.devices.is_empty() => Err(malformed("it names no device".into())),
@@ -186,14 +209,41 @@ impl TrustAnchor {
         self.trusted().iter().any(|one| one.signing == identity.signing)
     }
 
-    pub(super) fn trusted(&self) -> Vec<Trusted> {
-        let Self::Devices(devices) = self;
-        devices.devices.iter().filter_map(DeviceAnchor::open).collect()
+    /// Follows what has changed since, as the data directory says and operators have signed.
+    ///
+    /// # Errors
+    /// [`AnchorError::Ballot`].
+    pub fn follow(&mut self, data: &Path) -> Result<(), AnchorError> {
+        match self {
+            Self::Devices(_) => Ok(()),
+            Self::Domain(domain) => domain.follow(data),
+        }
     }
 
+    /// The domain, if it is the anchor.
+    #[must_use]
+    pub fn domain(&self) -> Option<&DomainAnchor> {
+        match self {
+            Self::Devices(_) => None,
+            Self::Domain(domain) => Some(domain),
+        }
+    }
+
+    pub(super) fn trusted(&self) -> Vec<Trusted> {
+        match self {
+            Self::Devices(devices) => {
+                devices.devices.iter().filter_map(DeviceAnchor::open).collect()
+            }
+            Self::Domain(domain) => domain.trusted(),
+        }
+    }
+
+    /// The position up to which a log is taken as it is; the beginning if the anchor is of no log.
     pub(super) fn log(&self) -> Position {
-        let Self::Devices(devices) = self;
-        devices.log
+        match self {
+            Self::Devices(devices) => devices.log,
+            Self::Domain(_) => Position::default(),
+        }
     }
 }
 
@@ -226,5 +276,8 @@ impl DeviceAnchor {
     }
 }
 
+mod domain;
 #[cfg(test)]
 mod tests;
+
+pub use domain::DomainAnchor;

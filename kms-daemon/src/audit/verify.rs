@@ -137,7 +137,8 @@ struct Beginning {
 impl Walk {
     fn new(files: usize, head: Option<Position>, options: VerifyOptions) -> Self {
         let VerifyOptions { anchor, mut expected, live } = options;
-        expected.extend(anchor.iter().map(|anchor| Expected {
+        let of_log = anchor.iter().filter(|anchor| anchor.log().sequence > 0);
+        expected.extend(of_log.map(|anchor| Expected {
             position: anchor.log(),
             source: "the trust anchor".to_owned(),
         }));

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use host_driver::OperatorKey;
 use hsm_protocol::domain::Vote;
@@ -13,6 +14,7 @@ use serde::Serialize;
 use super::hsm::confirm;
 use super::passphrase::{KeyPassphrase, TokenArguments};
 use super::{Failure, Outcome, Output, table};
+use crate::audit::{DomainAnchor, TrustAnchor};
 use crate::ceremony::{
     Ceremony, CeremonyFileError, KeyFile, KeyPurpose, PeerText, TokenKey, describe, fingerprint,
     in_words,
@@ -50,6 +52,10 @@ enum Command {
         /// A file of `init` or `propose`.
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Write the domain as it is to a new file, as a trust anchor for kmsctl audit verify: its devices'
+        /// signatures count.
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        trust_anchor: Option<PathBuf>,
     },
     /// Propose changes of the domain, made together or not at all: writes what its operators have to
     /// sign.
@@ -118,8 +124,10 @@ pub(super) fn run(arguments: Arguments, output: &mut Output<'_>) -> Result<Outco
     let Arguments { command, place } = arguments;
     match command {
         Command::Init(init) => found::init(&init, &place, output),
-        Command::Show { file: Some(file) } => show(&file, &Ceremony::load(&file)?, output),
-        Command::Show { file: None } => show_domain(&place, output),
+        Command::Show { file: Some(file), .. } => show(&file, &Ceremony::load(&file)?, output),
+        Command::Show { file: None, trust_anchor } => {
+            show_domain(&place, trust_anchor.as_deref(), output)
+        }
         Command::Propose(proposal) => propose::run(&proposal, &place, output),
         Command::Sign(sign) => self::sign(&sign, &place, output),
         Command::Submit { files, hsm } => submit(&files, hsm.as_deref(), &place, output),
@@ -201,8 +209,17 @@ struct DomainShown {
     text: String,
 }
 
-fn show_domain(place: &Place, output: &mut Output<'_>) -> Result<Outcome, Failure> {
+fn show_domain(
+    place: &Place,
+    anchor: Option<&Path>,
+    output: &mut Output<'_>,
+) -> Result<Outcome, Failure> {
     let Found { state, info, rewrap, .. } = place.reach()?.found()?;
+    if let Some(path) = anchor {
+        let written = crate::audit::event_time(SystemTime::now());
+        let anchor = DomainAnchor::of(&state, place.region()?, written)?;
+        TrustAnchor::Domain(anchor).write_new(path)?;
+    }
     let shown = DomainShown {
         domain: state.domain.to_string(),
         name: state.name.to_string(),

@@ -314,7 +314,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::devices::tests::{NoSink, remote};
+    use crate::devices::tests::remote;
 
     fn json(command: Command) -> Result<(Outcome, Value), Failure> {
         let mut text = Vec::new();
@@ -364,7 +364,7 @@ mod tests {
         };
         let mut devices = Devices::start(&config).unwrap();
         devices.prepare(Scope::Own, &mut |_, step| panic!("{step}")).unwrap();
-        let pooled = devices.pool(Arc::new(NoSink), StockTargets::NONE).unwrap();
+        let pooled = devices.pool(Arc::new(host_driver::audit::NoLog), StockTargets::NONE).unwrap();
         let by = Instant::now() + Duration::from_secs(600);
         host_driver::block_on(pooled.pool.ready(by)).unwrap();
         pooled.shut_down();

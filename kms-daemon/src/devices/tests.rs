@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use host_driver::audit::Position;
+use host_driver::audit::NoLog;
 use host_driver::pool::StockTargets;
 use hsm_firmware::board::host::{
     Config as SoftConfig, FlashImage, HostDevice, Registry, tcp_reader,
@@ -37,23 +37,6 @@ fn prepared(
     Ok((devices, steps))
 }
 
-/// Nothing is missed or lost here.
-pub(crate) struct NoSink;
-
-impl AuditSink for NoSink {
-    fn position(&self, _: &DeviceId) -> Option<Position> {
-        None
-    }
-
-    fn missed(&self, _: &[host_driver::audit::DeviceReceipt]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn lost(&self, _: &DeviceId, _: u64, _: std::ops::Range<u64>) -> Result<(), String> {
-        Ok(())
-    }
-}
-
 /// A fresh device behind a TCP port, for as long as the test program runs.
 pub(crate) fn remote() -> String {
     let flash = FlashImage::Memory;
@@ -83,7 +66,7 @@ fn fresh_devices_form_a_domain_once() {
     let (devices, steps) = prepared(dir.path(), &["soft", "soft"], Scope::Own).unwrap();
     assert_eq!(steps, [""; 0]);
     assert_eq!(devices.registry.domain(), Some(domain));
-    let pooled = devices.pool(Arc::new(NoSink), StockTargets::NONE).unwrap();
+    let pooled = devices.pool(Arc::new(NoLog), StockTargets::NONE).unwrap();
     let by = Instant::now() + Duration::from_secs(600);
     host_driver::block_on(pooled.pool.ready(by)).unwrap();
     let reply = pooled.pool.call_blocking(&Random { length: 8 }, AuditTag([1; 16])).unwrap();
@@ -182,7 +165,7 @@ fn a_missing_flash_of_two_is_told_and_comes_back() {
     let mut devices = Devices::start(&config(dir.path(), &["soft:2"])).unwrap();
     let troubles = devices.bring_in(Scope::Own, &mut |_, step| panic!("{step}"));
     assert!(devices.is_promising() && troubles.len() == 1, "{troubles:?}");
-    let pooled = devices.pool(Arc::new(NoSink), StockTargets::NONE).unwrap();
+    let pooled = devices.pool(Arc::new(NoLog), StockTargets::NONE).unwrap();
     let by = Instant::now() + Duration::from_secs(600);
     host_driver::block_on(pooled.pool.ready(by)).unwrap();
     let report = || report("us-east-1", &pooled.pool.health());

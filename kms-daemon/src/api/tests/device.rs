@@ -1,12 +1,11 @@
 //! The HSM of these tests: the real core, in this process, behind the real driver.
 
 use std::io::{self, Write as _};
-use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host_driver::audit::{AuditSink, DeviceReceipt, Position};
+use host_driver::audit::NoLog;
 use host_driver::ceremony::{Ledger, MemoryLedger};
 use host_driver::device::Options;
 use host_driver::pool::{Member, PoolOptions, StockTargets};
@@ -16,9 +15,9 @@ use host_driver::transport::loopback::{Loopback, LoopbackConnector};
 use host_driver::{HostKey, OperatorKey, Pool, block_on};
 use hsm_core::testing::MemoryPlatform;
 use hsm_core::{Hsm, NextWork};
+use hsm_protocol::Role;
 use hsm_protocol::domain::{Change, DeviceKind, DomainState};
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
-use hsm_protocol::{DeviceId, Role};
 
 use crate::regions::{Regions, Ruler};
 use crate::store::{Barrier, MemoryStore};
@@ -73,7 +72,7 @@ pub(crate) fn regions(count: usize) -> Arc<Regions> {
 /// A Region without devices.
 pub(crate) fn without_devices() -> Arc<Regions> {
     let (user, options) = (HostKey::generate(), PoolOptions::default());
-    let pool = Pool::start(Vec::new(), user, Arc::new(NoSink), options).unwrap();
+    let pool = Pool::start(Vec::new(), user, Arc::new(NoLog), options).unwrap();
     Arc::new(Regions::new([(REGIONS[0].to_owned(), Arc::new(pool))], ruler()))
 }
 
@@ -89,7 +88,7 @@ fn start(seed: u64) -> Pool {
     let member = Member { name: "core".to_owned(), connector, expected: None };
     // Pairs are looked for when a test wants one: the other tests need the time.
     let options = PoolOptions { stock: StockTargets::NONE, ..PoolOptions::default() };
-    let pool = Pool::start(vec![member], user, Arc::new(NoSink), options).unwrap();
+    let pool = Pool::start(vec![member], user, Arc::new(NoLog), options).unwrap();
     block_on(pool.ready(Instant::now() + Duration::from_secs(600))).unwrap();
     pool
 }
@@ -138,22 +137,5 @@ fn serve(seed: u64, lines: &mpsc::Receiver<Loopback>) {
             }
             more = true;
         }
-    }
-}
-
-/// Device entries without a request are of no interest here.
-struct NoSink;
-
-impl AuditSink for NoSink {
-    fn position(&self, _: &DeviceId) -> Option<Position> {
-        None
-    }
-
-    fn missed(&self, _: &[DeviceReceipt]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn lost(&self, _: &DeviceId, _: u64, _: Range<u64>) -> Result<(), String> {
-        Ok(())
     }
 }

@@ -128,6 +128,7 @@ impl Signers {
         let gap = match (last, trusted) {
             (Some(last), _) if last.made.hash() == made.hash() => None,
             (Some(Last { made: last, .. }), _) => gap((last.number, last.hash()), &made),
+            (None, Some(Trusted { checkpoint: 0, .. })) if trimmed => None,
             // What the anchor names may be further on.
             (None, Some(trusted)) if number > trusted.checkpoint => {
                 gap((trusted.checkpoint, trusted.hash), &made)
@@ -165,7 +166,7 @@ impl Signers {
     pub(super) fn missing(&self) -> Option<String> {
         let reached = |one: &&Trusted| {
             let last = self.last.get(&(one.device, one.host));
-            last.is_none_or(|last| last.made.number < one.checkpoint)
+            one.checkpoint > 0 && last.is_none_or(|last| last.made.number < one.checkpoint)
         };
         self.trusted.iter().find(reached).map(|one| {
             let Trusted { checkpoint, device, .. } = one;

@@ -39,13 +39,12 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outc
     if devices.devices.is_empty() {
         return Err(crate::audit::AnchorError::NoDevice(dir).into());
     }
-    let anchor = TrustAnchor::Devices(devices);
+    let anchor = TrustAnchor::Devices(devices.clone());
     let Some(path) = &arguments.output else {
         output.out.write_all(anchor.text().as_bytes())?;
         return Ok(Outcome::Good);
     };
     anchor.write_new(path)?;
-    let TrustAnchor::Devices(devices) = &anchor;
     output.print(&json!({ "file": path, "anchor": anchor }), |out, _| {
         writeln!(out, "{}: the log up to record {}, and", path.display(), devices.log.sequence)?;
         for one in &devices.devices {

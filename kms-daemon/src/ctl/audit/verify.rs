@@ -13,8 +13,8 @@ use crate::audit::{
 pub(in super::super) struct Arguments {
     /// The audit directory, for example `DIR/audit` of the daemon's data directory.
     dir: PathBuf,
-    /// The devices whose signatures count, and a record that the log must have, as `kmsctl audit anchor`
-    /// wrote them down.
+    /// Whose signatures count: the devices, and a record that the log must have, as `kmsctl audit anchor`
+    /// wrote them down, or the domain, as `kmsctl domain show --trust-anchor` did.
     #[arg(long, value_name = "FILE")]
     trust_anchor: Option<PathBuf>,
     /// A record that the log must have, as an earlier `verify` or `kmsctl status` printed it. Can be
@@ -25,7 +25,8 @@ pub(in super::super) struct Arguments {
     /// in the data directory, while no kmsd runs there. Can be repeated.
     #[arg(long, value_name = "HSM", requires = "trust_anchor")]
     live: Vec<String>,
-    /// Data directory whose host keys the devices know [default: the one that DIR is in].
+    /// Data directory with the host keys that the devices know and the changes of the domain since its
+    /// trust anchor was written [default: the one that DIR is in].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Region of soft-N and qemu-N devices.
@@ -37,7 +38,10 @@ pub(in super::super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outcome, Failure> {
-    let anchor = arguments.trust_anchor.as_deref().map(TrustAnchor::read).transpose()?;
+    let mut anchor = arguments.trust_anchor.as_deref().map(TrustAnchor::read).transpose()?;
+    if let (Some(anchor), Some(data)) = (&mut anchor, arguments.data()) {
+        anchor.follow(&data)?;
+    }
     let given = arguments.at_least.iter();
     let expected =
         given.map(|position| Expected { position: *position, source: "--at-least".to_owned() });
@@ -55,11 +59,15 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outc
 }
 
 impl Arguments {
+    /// Where host keys and changes of the domain are.
+    fn data(&self) -> Option<PathBuf> {
+        let parent = || self.dir.canonicalize().ok()?.parent().map(PathBuf::from);
+        self.data.clone().or_else(parent)
+    }
+
     /// Asks a device, which must be one that the anchor names: any other may say anything.
     fn ask(&self, line: &str, anchor: Option<&TrustAnchor>) -> Result<Live, Failure> {
-        let parent = || self.dir.canonicalize().ok()?.parent().map(PathBuf::from);
-        let data = self.data.clone().or_else(parent);
-        let target = Target::of(line, data, &self.region, self.firmware.clone());
+        let target = Target::of(line, self.data(), &self.region, self.firmware.clone());
         let (identity, last) = target.last_checkpoint()?;
         if !anchor.is_some_and(|anchor| anchor.names(&identity)) {
             return Err(Failure(format!(

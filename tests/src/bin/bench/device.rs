@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use host_driver::audit::NoLog;
 use host_driver::device::{Device, Options as DeviceOptions};
 use host_driver::emulator::{Attachment, Emulator, EmulatorConfig, Machine};
 use host_driver::provision::{Goal, Plan, provision};
@@ -181,6 +182,7 @@ impl Rig {
             TraceConnector { inner: move || connector.connect(), observer: Arc::new(observer) };
         let device = Device::open(&traced, None, options).expect("the device answers");
         device.authenticate(&hosts.user).expect("a session");
+        device.synchronise_audit(&NoLog).expect("it is in a domain");
         Self { image, device, traffic, hosts, enclave, _emulator: emulator }
     }
 
