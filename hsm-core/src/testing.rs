@@ -85,11 +85,26 @@ pub struct TestStorage {
     pub full: bool,
     /// Writes since the start.
     pub writes: u32,
+    /// Changes that are made before power fails: the next one is not made, and `broken` set.
+    pub until_cut: Option<u32>,
 }
 
 impl TestStorage {
     fn check(&self) -> Result<(), NvError> {
         if self.broken { Err(NvError::Medium) } else { Ok(()) }
+    }
+
+    /// Counts a change; an error if power fails before it.
+    fn change(&mut self) -> Result<(), NvError> {
+        self.check()?;
+        if let Some(left) = &mut self.until_cut {
+            let Some(after) = left.checked_sub(1) else {
+                self.broken = true;
+                return Err(NvError::Medium);
+            };
+            *left = after;
+        }
+        Ok(())
     }
 }
 
@@ -103,7 +118,7 @@ impl NvStorage for TestStorage {
     }
 
     fn write(&mut self, id: RecordId, data: &[u8]) -> Result<(), NvError> {
-        self.check()?;
+        self.change()?;
         if self.full {
             return Err(NvError::Full);
         }
@@ -116,13 +131,13 @@ impl NvStorage for TestStorage {
     }
 
     fn remove(&mut self, id: RecordId) -> Result<(), NvError> {
-        self.check()?;
+        self.change()?;
         self.records.remove(&id);
         Ok(())
     }
 
     fn erase_all(&mut self) -> Result<(), NvError> {
-        self.check()?;
+        self.change()?;
         self.records.clear();
         Ok(())
     }

@@ -19,6 +19,7 @@
 //! | [`testbed`] | a device on each line a host can reach it by |
 //! | [`enclave`] | an attested environment: documents, and what is sealed to it |
 //! | [`emulator`] | a QEMU device to boot, connect and kill |
+//! | [`board`] | such a device at the end of a line, to pull out and put back in |
 //! | [`probe`] | what is in a QEMU device's RAM, and a debugger |
 //! | [`costly`] | policies that take as much of a decision as they may |
 //! | [`instructions`] | what a command costs a device |
@@ -33,6 +34,7 @@
 //! registry has, or a browser, may be missing: [`programs::skip`] says so where nobody can miss it.
 
 pub mod ballots;
+pub mod board;
 pub mod browser;
 pub mod calls;
 pub mod client;

@@ -188,8 +188,15 @@ impl Testbed {
     /// Cuts the power and restores it. The host board is stopped: it has no power of its own.
     #[must_use]
     pub fn power_cycle(self) -> Self {
+        self.power_cycle_with(|_| {})
+    }
+
+    /// The same; `meanwhile` may change what is in the device's directory.
+    #[must_use]
+    pub fn power_cycle_with(self, meanwhile: impl FnOnce(&Path)) -> Self {
         let Self { line, directory, device } = self;
         drop(device);
+        meanwhile(directory.path());
         let device = Running::start(line, directory.path());
         Self { line, directory, device }
     }
@@ -320,6 +327,11 @@ macro_rules! on_every_line {
         $crate::on_every_line! { @line console, Line::Emulated(Attachment::Console); $($name),+ }
         $crate::on_every_line! { @line uart, Line::Emulated(Attachment::UartSocket); $($name),+ }
         $crate::on_every_line! { @line uart_pty, Line::Emulated(Attachment::UartPty); $($name),+ }
+        $crate::on_every_line! { @line arm, Line::Emulated(Attachment::ArmSocket); $($name),+ }
+    };
+    // Those over which a board with the real firmware is reached as a real one would be.
+    (serial: $($name:ident),+ $(,)?) => {
+        $crate::on_every_line! { @line uart, Line::Emulated(Attachment::UartSocket); $($name),+ }
         $crate::on_every_line! { @line arm, Line::Emulated(Attachment::ArmSocket); $($name),+ }
     };
     (@line $module:ident, $line:expr; $($name:ident),+) => {

@@ -22,7 +22,7 @@ fn production() -> Rig {
     Rig::founded(MemoryPlatform::new(), 100, Operators::production(2, 3))
 }
 
-fn summary(rig: &mut Rig) -> DomainSummary {
+pub(crate) fn summary(rig: &mut Rig) -> DomainSummary {
     rig.call(&DomainInfo).ok::<DomainInfo>().domain.unwrap()
 }
 

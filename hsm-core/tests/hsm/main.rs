@@ -8,6 +8,7 @@ mod channel;
 mod cipher;
 mod compat;
 mod confusion;
+mod cuts;
 mod domain;
 mod fuzz;
 mod import;

@@ -35,7 +35,7 @@ fn public(key: &SecretKey) -> PublicKey {
 }
 
 /// These operators hold shares, encoded as a change has them.
-fn holders(operators: &Operators, domain: &DomainId, who: &[usize]) -> Vec<u8> {
+pub(crate) fn holders(operators: &Operators, domain: &DomainId, who: &[usize]) -> Vec<u8> {
     who.iter()
         .flat_map(|number| {
             let key = public(&share_key(*number));
@@ -47,7 +47,7 @@ fn holders(operators: &Operators, domain: &DomainId, who: &[usize]) -> Vec<u8> {
 }
 
 /// Two of three rule it, and any two of their shares bring it back.
-fn rig() -> Rig {
+pub(crate) fn rig() -> Rig {
     shared(MemoryPlatform::new(), 100)
 }
 
@@ -57,7 +57,11 @@ fn shared(platform: MemoryPlatform, seed: u64) -> Rig {
     rig
 }
 
-fn share(rig: &mut Rig, threshold: u8, who: &[usize]) -> Result<DomainSummary, ErrorCode> {
+pub(crate) fn share(
+    rig: &mut Rig,
+    threshold: u8,
+    who: &[usize],
+) -> Result<DomainSummary, ErrorCode> {
     let domain = rig.state().domain;
     let holders = holders(&rig.operators, &domain, who);
     rig.change(&[Change::SetRecovery { threshold, holders: Bytes(&holders) }])
@@ -65,12 +69,12 @@ fn share(rig: &mut Rig, threshold: u8, who: &[usize]) -> Result<DomainSummary, E
 
 /// A backup and its shares, as a host keeps them.
 #[derive(Clone)]
-struct Set {
-    backup: Vec<u8>,
+pub(crate) struct Set {
+    pub(crate) backup: Vec<u8>,
     shares: Vec<Share>,
 }
 
-fn make(rig: &mut Rig) -> Set {
+pub(crate) fn make(rig: &mut Rig) -> Set {
     let reply = rig.call(&MakeRecovery);
     let made = reply.ok::<MakeRecovery>();
     let (rows, []) = made.shares.as_chunks::<{ Share::SIZE }>() else { panic!("whole shares") };
@@ -108,7 +112,7 @@ fn wrap(
     Handover::seal(header, &device.join, &ephemeral, share, sign).unwrap().to_vec()
 }
 
-fn handovers(rig: &Rig, set: &Set, who: &[usize], device: &IdentityDocument) -> Vec<u8> {
+pub(crate) fn handovers(rig: &Rig, set: &Set, who: &[usize], device: &IdentityDocument) -> Vec<u8> {
     who.iter().flat_map(|number| hand_over(rig, &set.shares[*number], *number, device)).collect()
 }
 
@@ -136,7 +140,12 @@ fn restore(device: &mut Device, set: &Set, shares: &[u8], ballot: &[u8]) -> Resu
 }
 
 /// The change that makes a device a member of the domain as it was.
-fn adding(rig: &Rig, state: &DomainState, device: &IdentityDocument, signers: &[usize]) -> Vec<u8> {
+pub(crate) fn adding(
+    rig: &Rig,
+    state: &DomainState,
+    device: &IdentityDocument,
+    signers: &[usize],
+) -> Vec<u8> {
     let (identity, kind) = (*device, DeviceKind::Emulated);
     let lost = state.members[0].device_id();
     let changes = [

@@ -180,7 +180,7 @@ fn make_share(new: &NewShare, output: &mut Output<'_>) -> Result<Outcome, Failur
     let signer = signer.open()?;
     let passphrase = match share_passphrase_file {
         Some(path) => of_file(path)?,
-        None => new_passphrase(file)?,
+        None => new_passphrase(file, "--share-passphrase-file")?,
     };
     let key = OperatorKey::generate();
     let share = ShareKey::from_bytes(&key.to_bytes());

@@ -26,35 +26,44 @@ pub(super) struct KeyPassphrase {
 }
 
 impl KeyPassphrase {
+    const OPTION: &str = "--key-passphrase-file";
+
     /// The passphrase of a key that is there.
     pub(super) fn read(&self, of: &Path) -> Result<Passphrase, Failure> {
-        passphrase_of(self.path.as_deref(), of)
+        passphrase_of(self.path.as_deref(), of, Self::OPTION)
     }
 
     /// The passphrase of a new key; typed twice.
     pub(super) fn read_new(&self, of: &Path) -> Result<Passphrase, Failure> {
         match &self.path {
             Some(path) => of_file(path),
-            None => new_passphrase(of),
+            None => new_passphrase(of, Self::OPTION),
         }
     }
 }
 
-/// The passphrase of a new key, typed twice on the terminal.
-pub(super) fn new_passphrase(of: &Path) -> Result<Passphrase, Failure> {
-    let first = typed(&format!("New passphrase for {}, 12 bytes or more", of.display()))?;
+/// The passphrase of a new key, typed twice on the terminal; where there is none, `option` names its file.
+pub(super) fn new_passphrase(of: &Path, option: &str) -> Result<Passphrase, Failure> {
+    let prompt = format!("New passphrase for {}, 12 bytes or more", of.display());
+    let first = typed("passphrase", &prompt, option)?;
     let passphrase = Passphrase::of_file(&first)?;
-    match *typed("The same again")? == *first {
+    match *typed("passphrase", "The same again", option)? == *first {
         true => Ok(passphrase),
         false => Err(Failure("the passphrases differ; nothing was made".to_owned())),
     }
 }
 
-/// The passphrase of a key that is there: the first line of a file, or typed on the terminal.
-pub(super) fn passphrase_of(file: Option<&Path>, of: &Path) -> Result<Passphrase, Failure> {
+/// The passphrase of a key that is there: the first line of a file, or typed on the terminal; where there is
+/// neither, `option` names the file.
+pub(super) fn passphrase_of(
+    file: Option<&Path>,
+    of: &Path,
+    option: &str,
+) -> Result<Passphrase, Failure> {
+    let prompt = format!("Passphrase of {}", of.display());
     match file {
         Some(path) => of_file(path),
-        None => Ok(Passphrase::of_file(&typed(&format!("Passphrase of {}", of.display()))?)?),
+        None => Ok(Passphrase::of_file(&typed("passphrase", &prompt, option)?)?),
     }
 }
 
@@ -88,8 +97,8 @@ impl TokenArguments {
     /// The PIN.
     pub(super) fn pin(&self, place: &TokenPlace) -> Result<Zeroizing<String>, Failure> {
         let line = match &self.pin_file {
-            Some(path) => content(path)?,
-            None => typed(&format!("PIN of the token {}", place.token))?,
+            Some(path) => content(path, "PIN")?,
+            None => typed("PIN", &format!("PIN of the token {}", place.token), "--pin-file")?,
         };
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -101,12 +110,12 @@ impl TokenArguments {
 
 /// The first line of a file.
 pub(super) fn of_file(path: &Path) -> Result<Passphrase, Failure> {
-    Ok(Passphrase::of_file(&content(path)?)?)
+    Ok(Passphrase::of_file(&content(path, "passphrase")?)?)
 }
 
-fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn content(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let failed = |error: io::Error| {
-        Failure(format!("cannot read the passphrase from {}: {error}", path.display()))
+        Failure(format!("cannot read the {what} from {}: {error}", path.display()))
     };
     let mut content = Zeroizing::new(Vec::with_capacity(1024));
     let file = fs::File::open(path).map_err(failed)?;
@@ -114,13 +123,13 @@ fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(content)
 }
 
-/// A line that a person types on the terminal, which does not show it.
-fn typed(prompt: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// A line that a person types on the terminal, which does not show it; and how else it can be given.
+fn typed(what: &str, prompt: &str, option: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let input = io::stdin();
     if !input.is_terminal() {
-        let text = "there is no terminal to ask for the passphrase on; name its file: \
-                    --key-passphrase-file FILE";
-        return Err(Failure(text.to_owned()));
+        let text =
+            format!("there is no terminal to ask for the {what} on; name its file: {option} FILE");
+        return Err(Failure(text));
     }
     let before = tcgetattr(&input)?;
     let mut silent = before.clone();

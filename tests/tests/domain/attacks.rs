@@ -1,4 +1,5 @@
-//! Who has the disk, the device, or both, but no quorum of the operators.
+//! Who has the disk, the device, or both, but no quorum of the operators: against the real firmware, at the end
+//! of its serial line.
 
 use std::fs;
 use std::path::Path;
@@ -11,9 +12,10 @@ use hsm_protocol::command::domain::{ChangeDomain, ExportDomain, ReceiveKeys};
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::domain::{Change, DeviceKind};
 use hsm_protocol::{Bytes, ErrorCode, KeyId};
+use hsm_tests::board::Board;
 use hsm_tests::calls::{outcome, refusal};
 use hsm_tests::daemon::{Daemon, private_dir};
-use hsm_tests::device::Plug;
+use hsm_tests::emulator::Attachment;
 use hsm_tests::flash::domain_key;
 use hsm_tests::http::{await_devices, call};
 use hsm_tests::losses::{assert_opens, create, encrypt};
@@ -25,31 +27,30 @@ use crate::people::{People, Place, domain, told};
 use crate::{NAMES, device, host_of, readiness};
 
 /// A device that was put out erases itself. With an old flash it comes back as what it was, follows, and
-/// erases itself again; where a host hides the change from it, it still opens nothing of what came after.
+/// erases itself again; where a host hides the change from it, it still opens nothing of what came after, and
+/// the others take nothing from it.
 #[test]
 fn a_removed_device_has_no_part_in_what_comes_after() {
     let people = People::new(&NAMES);
-    let boards = tempfile::tempdir().expect("a directory");
-    let flash = |name: &str| boards.path().join(name);
-    let (one, two) = (Plug::empty(), Plug::empty());
-    one.plug(&flash("one"));
-    two.plug(&flash("two"));
-    let mut daemon = Daemon::stopped(&[one.line(), two.line()]);
+    let (one, mut two) = (Board::new(Attachment::UartSocket), Board::new(Attachment::ArmSocket));
+    let (first, second) = (one.line(), two.line());
+    let copies = private_dir();
+    let kept = |name: &str| copies.path().join(name);
+    let mut daemon = Daemon::stopped(&[&first, &second]);
     let data = daemon.data().to_owned();
     let text = data.to_str().expect("UTF-8").to_owned();
-    people.found(&data, one.line());
-    people.agree(&Place::of(&data), "second", &["ada", "bea"], &["--add-device", two.line()]);
+    let store = data.join("store.redb");
+    people.found(&data, &first);
+    people.agree(&Place::of(&data), "second", &["ada", "bea"], &["--add-device", &second]);
     assert_eq!(people.submit(&Place::of(&data), &["second"], &[]).0, 0);
-    assert_eq!(told(&["hsm", "provision", "--data", &text, one.line(), two.line()]).0, 0);
+    assert_eq!(told(&["hsm", "provision", "--data", &text, &first, &second]).0, 0);
     daemon.restart();
     await_devices(&daemon, 2);
     let before = encrypt(&daemon, &create(&daemon));
-    assert!(daemon.stop().success());
-    let key = domain_key(&fs::read(flash("two")).expect("a flash"), &domain_id(&data));
-    fs::copy(flash("two"), flash("old")).expect("copied");
-    fs::copy(data.join("store.redb"), flash("store")).expect("copied");
-    daemon.restart();
-    await_devices(&daemon, 2);
+    let key = domain_key(&two.written(), &domain_id(&data));
+    fs::copy(two.flash(), kept("flash")).expect("copied");
+    // The daemon wraps its tokens anew at once: whoever wants those of before has copied them before.
+    fs::copy(&store, kept("store")).expect("copied");
 
     let id = readiness(&daemon)["devices"][1]["device"].as_str().expect("an id").to_owned();
     let place = Place::at(&daemon);
@@ -61,37 +62,38 @@ fn a_removed_device_has_no_part_in_what_comes_after() {
     let after = encrypt(&daemon, &create(&daemon));
     assert_opens(&daemon, &before);
     assert_opens(&daemon, &after);
-    let holds_key = |name: &str| {
-        let content = fs::read(flash(name)).expect("a flash");
+    let holds_key = |board: &Board| {
+        let content = board.written();
         key.chunks(16).any(|half| content.windows(16).any(|window| window == half))
     };
-    until("the removed device has erased itself", || !holds_key("two"));
-    let left = || domain(&place)["rewrap"]["remaining"].as_u64();
-    until("every token is under the new key", || left() == Some(0));
+    until("the removed device has erased itself", || !holds_key(&two));
 
     // The old flash, in the daemon's hands.
     two.unplug();
-    fs::copy(flash("old"), flash("two")).expect("copied");
-    assert!(holds_key("two"));
-    two.plug(&flash("two"));
-    until("it has erased itself again", || !holds_key("two"));
+    fs::copy(kept("flash"), two.flash()).expect("copied");
+    assert!(holds_key(&two));
+    two.plug();
+    until("it has erased itself again", || !holds_key(&two));
     assert_eq!(readiness(&daemon)["devices"][1]["inService"], false);
     assert!(daemon.stop().success());
 
     // The old flash, in the hands of who has the host's key and the store, too.
     two.unplug();
-    two.plug(&flash("old"));
-    let removed = device(two.line(), &host_of(&data));
-    let member = device(one.line(), &host_of(&data));
+    fs::copy(kept("flash"), two.flash()).expect("copied");
+    two.plug();
+    let removed = device(&second, &host_of(&data));
+    let member = device(&first, &host_of(&data));
     let wanted = ExportDomain { member: removed.id() };
     assert_eq!(refusal(&member, &wanted), ErrorCode::CHANGE_INVALID);
     let own = member.export_domain(member.id()).expect("a member may have it");
-    let code = refusal(&removed, &ReceiveKeys { token: Bytes(&own) });
-    assert_eq!(code, ErrorCode::DOMAIN_TOKEN_INVALID);
-    // It opens what was copied before, for which it always had the key; nothing of the store as it is.
+    let stale = removed.export_domain(member.id()).expect("it knows no better");
+    for (device, token) in [(&removed, &own), (&member, &stale)] {
+        let code = refusal(device, &ReceiveKeys { token: Bytes(token) });
+        assert_eq!(code, ErrorCode::DOMAIN_TOKEN_INVALID);
+    }
+    let domain = domain_id(&data);
     let (mut former, mut new) = (0, 0);
-    let stores = [data.join("store.redb"), flash("store")];
-    for token in stores.iter().flat_map(|store| tokens(store, &domain_id(&data))) {
+    for token in [kept("store"), store].iter().flat_map(|store| tokens(store, &domain)) {
         // Version u8 | domain [16] | domain key u32 LE | key id [17] | …
         let id: &[u8; KeyId::SIZE] = token[21..38].try_into().expect("a key id");
         let id = KeyId::from_bytes(id).expect("a key id");
@@ -112,12 +114,10 @@ fn a_removed_device_has_no_part_in_what_comes_after() {
 #[test]
 fn a_stolen_disk_opens_nothing_without_the_device() {
     let people = People::new(&NAMES);
-    let boards = tempfile::tempdir().expect("a directory");
-    let flash = boards.path().join("board");
-    let plug = Plug::empty();
-    plug.plug(&flash);
-    let mut daemon = Daemon::stopped(&[plug.line()]);
-    people.found(daemon.data(), plug.line());
+    let board = Board::new(Attachment::UartSocket);
+    let line = board.line();
+    let mut daemon = Daemon::stopped(&[&line]);
+    people.found(daemon.data(), &line);
     daemon.restart();
     await_devices(&daemon, 1);
     let arn = create(&daemon);
@@ -127,7 +127,7 @@ fn a_stolen_disk_opens_nothing_without_the_device() {
     copy(daemon.data(), stolen.path());
 
     // Nothing on the disk is, or has, the domain key. It is found where it is: in the device's flash.
-    let key = domain_key(&fs::read(&flash).expect("the flash"), &domain_id(stolen.path()));
+    let key = domain_key(&board.written(), &domain_id(stolen.path()));
     let mut files = 0;
     visit(stolen.path(), &mut |path, content| {
         files += 1;
@@ -172,7 +172,7 @@ fn a_stolen_disk_opens_nothing_without_the_device() {
 
     // With the device at hand, the stolen host key uses keys, as the daemon did; but the domain keys do
     // not leave for a device of the thief's, whatever else was on the disk.
-    let reached = device(plug.line(), &host_of(stolen.path()));
+    let reached = device(&line, &host_of(stolen.path()));
     let state = reached.domain_state().expect("a host may ask");
     let (identity, kind) = (*at_home.identity(), DeviceKind::Hardware);
     let add = Change::AddMember { identity, kind, certificate: None };

@@ -278,7 +278,7 @@ struct Restored(PathBuf);
 
 impl Restored {
     fn of(from: &Path, passphrase: Option<&Path>, directory: PathBuf) -> Result<Self, Failure> {
-        let passphrase = passphrase_of(passphrase, from)?;
+        let passphrase = passphrase_of(passphrase, from, "--passphrase-file")?;
         // What a drill that was killed has left.
         let restored = Self(directory);
         restored.remove()?;

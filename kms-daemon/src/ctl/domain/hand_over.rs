@@ -101,20 +101,32 @@ pub(super) fn run(it: &HandOver, output: &mut Output<'_>) -> Result<Outcome, Fai
         }
     }
     let file = KeyFile::load(&it.share_key, KeyPurpose::Share)?;
-    let passphrase = passphrase_of(it.share_passphrase_file.as_deref(), &it.share_key)?;
+    let (named, option) = (it.share_passphrase_file.as_deref(), "--share-passphrase-file");
+    let passphrase = passphrase_of(named, &it.share_key, option)?;
     let key = file.open(&passphrase, &it.share_key)?;
     let key = ShareKey::from_bytes(&key.to_bytes());
     let key = key.ok_or_else(|| Failure("the share key is none".to_owned()))?;
     let signer = it.signer.open()?;
     let operator = signer.public().operator_id();
-    let sign = |message: &[u8]| signer.sign(message).map_err(|_| ErrorCode::SIGNATURE_INVALID);
+    // What a token says when it does not sign is for who has it in hand.
+    let mut unsigned = None;
+    let sign = |message: &[u8]| {
+        signer.sign(message).map_err(|failure| {
+            unsigned = Some(failure);
+            ErrorCode::SIGNATURE_INVALID
+        })
+    };
     let handed = recovery::hand_over(
         (&own.of.backup, &own.share),
         &own.of.state,
         (&request.identity, request.certificate.as_ref()),
         (operator, &key),
         sign,
-    )?;
+    );
+    let handed = match unsigned {
+        Some(failure) => return Err(failure),
+        None => handed?,
+    };
     HandoverFile(handed).save_new(&it.output)?;
     let told = HandedOver {
         operator: fingerprint(operator.as_bytes()),
