@@ -50,11 +50,12 @@ fn a_policy_that_takes_too_long_is_refused() {
 fn eight_of_the_worst_requests_block_nobody() {
     let daemon = Daemon::start(&["soft"]);
     let (key, other) = (create(&daemon), create(&daemon));
+    // Over all patterns: two of them may share a second.
+    let numbers = AtomicUsize::new(0);
     for pattern in PATTERNS {
         let count = costly::put_the_worst(&daemon, &key, pattern);
         let encrypt = Request::new("Encrypt", costly::encrypt(&key).to_string());
         let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let numbers = AtomicUsize::new(0);
         let hold = || {
             let mut connection = Connection::open(&daemon);
             while !over.load(Ordering::SeqCst) {
