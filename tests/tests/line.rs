@@ -439,7 +439,7 @@ fn a_host_that_takes_no_entries_is_refused(testbed: Testbed) {
     assert_eq!(wire.status().audit_entries, entries, "what is refused is not done");
     let body = host.call(&mut wire, &AuditEntries { from: entries - done }).expect("answered");
     let page: AuditPage<'_> = decode(&body).expect("a page");
-    let read = page.entries.chunks_exact(Entry::SIZE).map(|entry| Entry::from_bytes(entry));
+    let read = page.entries.chunks_exact(Entry::SIZE).map(Entry::from_bytes);
     let read: Vec<Entry> = read.map(|entry| entry.expect("an entry")).collect();
     assert_eq!((page.first, read.len() as u64), (entries - done, done));
     assert!(read.iter().all(|entry| entry.opcode == Opcode::Random && entry.details.is_some()));
