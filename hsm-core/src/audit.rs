@@ -44,8 +44,6 @@ pub struct Event {
     pub subject: MaterialId,
     /// What the host said with it.
     pub note: Note,
-    /// What was asked for.
-    pub request: RequestDigest,
 }
 
 impl Chain {
@@ -95,9 +93,9 @@ impl Chain {
         self.entries.saturating_sub(self.taken) >= KEPT as u64
     }
 
-    /// Adds an entry.
-    pub fn extend(&mut self, event: &Event) -> Receipt {
-        let Event { opcode, result, host, subject, note, request } = *event;
+    /// Adds an entry of an event with the digest of its request.
+    pub fn extend(&mut self, event: &Event, request: RequestDigest) -> Receipt {
+        let Event { opcode, result, host, subject, note } = *event;
         let Note { tag, time_ms, .. } = note;
         let details = Some(Details { time_ms, request });
         let entry = Entry { index: self.entries, opcode, result, host, subject, tag, details };
@@ -168,9 +166,9 @@ mod tests {
             host: HostId([1; 16]),
             subject: MaterialId([2; 32]),
             note: Note { tag: AuditTag(u128::from(n).to_le_bytes()), time_ms: n, taken: 0 },
-            request: RequestDigest([3; 32]),
         };
-        let receipts = (0..entries).map(|n| chain.extend(&event(n))).collect();
+        let receipts =
+            (0..entries).map(|n| chain.extend(&event(n), RequestDigest([3; 32]))).collect();
         (chain, receipts)
     }
 

@@ -3,7 +3,7 @@
 //! Every command of the table passes here: room in the audit chain, channel, role, module state, then the
 //! handler, then the audit chain. Handlers check none of these.
 
-use hsm_protocol::audit::{Note, request_digest};
+use hsm_protocol::audit::{Note, Receipt, request_digest};
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::command::{Command, decode};
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::algorithm::Algorithm;
-use crate::audit::Event;
+use crate::audit::{Chain, Event};
 use crate::module::{Gate, Key, Module};
 use crate::platform::Platform;
 
@@ -218,7 +218,7 @@ where
     };
     let request = Request { opcode: head.opcode, body, host };
     let granted = Granted::new();
-    let recording = match begin::<P, C>(module, caller, head) {
+    let recording = match begin(module, C::AUDIT, caller, head) {
         Ok(recording) => recording,
         Err(full) => return (ResponseHead::refusal(head.id, full).write(reply), After::Continue),
     };
@@ -238,15 +238,9 @@ where
 
     let status = answer.as_ref().err().copied();
     let receipt = recording.zip(hidden).map(|((host, note), hidden)| {
-        let request = request_digest(C::OPCODE, body, hidden);
-        module.audit.extend(&Event {
-            opcode: C::OPCODE,
-            result: status,
-            host,
-            subject,
-            note,
-            request,
-        })
+        let opcode = C::OPCODE;
+        let event = Event { opcode, result: status, host, subject, note };
+        record(&mut module.audit, &event, body, hidden)
     });
     let head = ResponseHead { id: head.id, status, receipt, approved };
     let written = match &answer {
@@ -281,12 +275,14 @@ fn admit<P: Platform, C: Command>(cx: &Context<'_, P>) -> Result<(), ErrorCode> 
 ///
 /// # Errors
 /// [`ErrorCode::AUDIT_FULL`] if there is no room for an entry.
-fn begin<P: Platform, C: Command>(
+#[inline(never)] // once for all commands
+fn begin<P: Platform>(
     module: &mut Module<P>,
+    is_audited: bool,
     caller: Caller,
     head: RequestHead,
 ) -> Result<Option<(HostId, Note)>, ErrorCode> {
-    let (true, Caller::Host { host, .. }, Some(note)) = (C::AUDIT, caller, head.note) else {
+    let (true, Caller::Host { host, .. }, Some(note)) = (is_audited, caller, head.note) else {
         return Ok(None);
     };
     module.audit.take(note.taken);
@@ -295,6 +291,12 @@ fn begin<P: Platform, C: Command>(
         true => Err(ErrorCode::AUDIT_FULL),
         false => Ok(Some((host, note))),
     }
+}
+
+/// Adds the entry of a command, with the digest of its request.
+#[inline(never)] // once for all commands
+fn record(chain: &mut Chain, event: &Event, body: &[u8], hidden: usize) -> Receipt {
+    chain.extend(event, request_digest(event.opcode, body, hidden))
 }
 
 fn respond(
