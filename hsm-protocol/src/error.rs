@@ -149,8 +149,8 @@ error_codes! {
 
     /// The device does not hold the audit entries asked for.
     0x0601 AUDIT_RANGE;
-    /// The device keeps as many audit entries as it can, and no host has said that it has them: fetch
-    /// them, and say so with the next command.
+    /// The device keeps as many audit entries as it can, and no host has said that it has them: kmsd
+    /// fetches them as soon as it serves with the device.
     0x0602 AUDIT_FULL;
 
     /// A self-test failed; the module is in the error state.
