@@ -55,6 +55,7 @@ pub mod losses;
 pub mod model;
 pub mod moto;
 pub mod patience;
+pub mod people;
 pub mod probe;
 pub mod process;
 pub mod programs;

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use hsm_tests::ctl;
-use hsm_tests::daemon::Daemon;
-use hsm_tests::environment;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::daemon::Daemon;
+use crate::{ctl, environment};
+
 /// Where a domain is reached: a data directory, and the daemon that runs on it, if one does.
-#[derive(Clone)]
-pub(crate) struct Place {
+#[derive(Clone, Debug)]
+pub struct Place {
     data: String,
     url: Option<String>,
     region: &'static str,
@@ -20,36 +20,52 @@ pub(crate) struct Place {
 
 impl Place {
     /// No daemon runs there.
-    pub(crate) fn of(data: &Path) -> Self {
+    ///
+    /// # Panics
+    /// If the path is not UTF-8.
+    #[must_use]
+    pub fn of(data: &Path) -> Self {
         let data = data.to_str().expect("UTF-8").to_owned();
         Self { data, url: None, region: "us-east-1" }
     }
 
     /// A daemon runs there.
-    pub(crate) fn at(daemon: &Daemon) -> Self {
+    ///
+    /// # Panics
+    /// If the path is not UTF-8.
+    #[must_use]
+    pub fn at(daemon: &Daemon) -> Self {
         Self { url: Some(daemon.url().to_owned()), ..Self::of(daemon.data()) }
     }
 
     /// The domain of another Region there.
-    pub(crate) fn in_region(self, region: &'static str) -> Self {
+    #[must_use]
+    pub fn in_region(self, region: &'static str) -> Self {
         Self { region, ..self }
     }
 
-    pub(crate) fn flags(&self) -> Vec<&str> {
+    /// The flags of `kmsctl` that lead there.
+    #[must_use]
+    pub fn flags(&self) -> Vec<&str> {
         let url = self.url.iter().flat_map(|url| ["--url", url.as_str()]);
         ["--data", &self.data, "--region", self.region].into_iter().chain(url).collect()
     }
 }
 
 /// Some operators, each with a key in a file under a passphrase.
-pub(crate) struct People {
+#[derive(Debug)]
+pub struct People {
     dir: TempDir,
 }
 
 impl People {
     /// Operators of these names.
-    pub(crate) fn new(names: &[&str]) -> Self {
-        let dir = hsm_tests::daemon::private_dir();
+    ///
+    /// # Panics
+    /// If `kmsctl` cannot be run, or refuses it.
+    #[must_use]
+    pub fn new(names: &[&str]) -> Self {
+        let dir = crate::daemon::private_dir();
         let people = Self { dir };
         std::fs::write(people.path("passphrase"), "correct horse battery staple\n")
             .expect("written");
@@ -67,23 +83,37 @@ impl People {
         people
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    /// Where a file of theirs is.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub(crate) fn text(&self, name: &str) -> String {
+    /// The same as text.
+    ///
+    /// # Panics
+    /// If the path is not UTF-8.
+    #[must_use]
+    pub fn text(&self, name: &str) -> String {
         self.path(name).to_str().expect("UTF-8").to_owned()
     }
 
     /// Signs a file; what it is after that.
-    pub(crate) fn sign(&self, who: &str, file: &str) -> Value {
+    ///
+    /// # Panics
+    /// If `kmsctl` cannot be run, or refuses it.
+    pub fn sign(&self, who: &str, file: &str) -> Value {
         let (code, signed) = self.try_sign(who, file, "passphrase", None);
         assert_eq!(code, 0, "{who} {file}: {signed}");
         serde_json::from_str(&signed).expect("a document")
     }
 
     /// Signs a file, whose fingerprint is expected to be this one, else the right one.
-    pub(crate) fn try_sign(
+    ///
+    /// # Panics
+    /// If `kmsctl` cannot be run.
+    #[must_use]
+    pub fn try_sign(
         &self,
         who: &str,
         file: &str,
@@ -113,21 +143,32 @@ impl People {
     }
 
     /// Proposes changes of the domain of a data directory.
-    pub(crate) fn propose(&self, place: &Place, file: &str, changes: &[&str]) -> (i32, String) {
+    ///
+    /// # Panics
+    /// If `kmsctl` cannot be run.
+    #[must_use]
+    pub fn propose(&self, place: &Place, file: &str, changes: &[&str]) -> (i32, String) {
         let file = self.text(file);
         let first = ["--json", "domain", "propose", "--output", &file];
         told(&[&first, place.flags().as_slice(), changes].concat())
     }
 
     /// The same, where it has to be possible, and signed by these.
-    pub(crate) fn agree(&self, place: &Place, file: &str, who: &[&str], changes: &[&str]) {
+    ///
+    /// # Panics
+    /// If `kmsctl` cannot be run, or refuses it.
+    pub fn agree(&self, place: &Place, file: &str, who: &[&str], changes: &[&str]) {
         let (code, said) = self.propose(place, file, changes);
         assert_eq!(code, 0, "{changes:?}: {said}");
         who.iter().for_each(|who| drop(self.sign(who, file)));
     }
 
     /// Hands files over to the domain of a data directory.
-    pub(crate) fn submit(&self, place: &Place, files: &[&str], more: &[&str]) -> (i32, String) {
+    ///
+    /// # Panics
+    /// If `kmsctl` cannot be run.
+    #[must_use]
+    pub fn submit(&self, place: &Place, files: &[&str], more: &[&str]) -> (i32, String) {
         let files: Vec<_> = files.iter().map(|file| self.text(file)).collect();
         let files: Vec<&str> = files.iter().map(String::as_str).collect();
         let flags = place.flags();
@@ -135,7 +176,10 @@ impl People {
     }
 
     /// Begins to hand a file over, and is cut off after a while.
-    pub(crate) fn submit_cut_off(&self, place: &Place, file: &str, after: Duration) {
+    ///
+    /// # Panics
+    /// If `kmsctl` cannot be run.
+    pub fn submit_cut_off(&self, place: &Place, file: &str, after: Duration) {
         let mut child = Command::new(environment::kmsctl())
             .args(["domain", "submit", &self.text(file)])
             .args(place.flags())
@@ -150,12 +194,18 @@ impl People {
     }
 
     /// Founds a production domain of three operators, two of whom have to sign, on a device.
-    pub(crate) fn found(&self, data: &Path, hsm: &str) {
+    ///
+    /// # Panics
+    /// If `kmsctl` cannot be run, or refuses it.
+    pub fn found(&self, data: &Path, hsm: &str) {
         self.found_at(&Place::of(data), hsm);
     }
 
     /// The same, for the Region of a place.
-    pub(crate) fn found_at(&self, place: &Place, hsm: &str) {
+    ///
+    /// # Panics
+    /// If `kmsctl` cannot be run, or refuses it.
+    pub fn found_at(&self, place: &Place, hsm: &str) {
         let file = format!("founding-{}", place.region);
         let init = [
             "domain",
@@ -183,14 +233,22 @@ impl People {
 }
 
 /// The domain of a data directory, as `kmsctl domain show` has it.
-pub(crate) fn domain(place: &Place) -> Value {
+///
+/// # Panics
+/// If `kmsctl` cannot be run, or cannot reach it.
+#[must_use]
+pub fn domain(place: &Place) -> Value {
     let (code, shown) = told(&[&["--json", "domain", "show"], place.flags().as_slice()].concat());
     assert_eq!(code, 0, "{shown}");
     serde_json::from_str(&shown).expect("a document")
 }
 
 /// Runs `kmsctl`: exit code, and what it said on both outputs.
-pub(crate) fn told(arguments: &[&str]) -> (i32, String) {
+///
+/// # Panics
+/// If it cannot be run.
+#[must_use]
+pub fn told(arguments: &[&str]) -> (i32, String) {
     let output = Command::new(environment::kmsctl())
         .args(arguments)
         .stdin(Stdio::null())

@@ -17,11 +17,7 @@ use hsm_tests::http::{Answer, Request, await_devices, call};
 use hsm_tests::sdk::client;
 use serde_json::{Value, json};
 
-use people::{People, Place, told};
-
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "domain/people.rs"]
-mod people;
+use hsm_tests::people::{People, Place, told};
 
 const NAMES: [&str; 3] = ["ada", "bea", "cleo"];
 const STRONGROOM: &str = "2026-11-26";

@@ -15,11 +15,7 @@ use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
 use serde_json::{Value, json};
 
-use people::{People, Place, told};
-
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "domain/people.rs"]
-mod people;
+use hsm_tests::people::{People, Place, told};
 
 const NONCE: &str = "00112233445566778899aabbccddeeff";
 

@@ -11,11 +11,7 @@ use hsm_tests::http::{await_devices, get};
 use hsm_tests::losses::{assert_opens, create, encrypt};
 use serde_json::{Value, json};
 
-use people::{People, Place, domain, told};
-
-#[path = "domain/people.rs"]
-#[allow(dead_code)] // shared with the tests of ceremonies
-mod people;
+use hsm_tests::people::{People, Place, domain, told};
 
 const PROVEN: i32 = 0;
 const UNUSABLE: i32 = 2;

@@ -19,13 +19,10 @@ use hsm_tests::patience::until;
 use hsm_tests::sdk::client_in;
 use serde_json::{Value, json};
 
-use people::{People, Place, domain, told};
+use hsm_tests::people::{People, Place, domain, told};
 
 #[path = "domain/attacks.rs"]
 mod attacks;
-#[path = "domain/people.rs"]
-mod people;
-
 const NAMES: [&str; 3] = ["ada", "bea", "cleo"];
 
 fn readiness(daemon: &Daemon) -> Value {

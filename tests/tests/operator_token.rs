@@ -12,11 +12,7 @@ use hsm_tests::losses::{assert_opens, create, encrypt};
 use hsm_tests::programs::skip;
 use serde_json::{Value, json};
 
-use people::{People, Place, domain, told};
-
-#[path = "domain/people.rs"]
-#[allow(dead_code)] // shared with the tests of ceremonies
-mod people;
+use hsm_tests::people::{People, Place, domain, told};
 
 /// Where Debian and Ubuntu put SoftHSM2.
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";

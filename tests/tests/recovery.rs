@@ -21,11 +21,7 @@ use hsm_tests::http::{await_devices, get};
 use hsm_tests::losses::{assert_opens, create, decrypt, encrypt};
 use serde_json::{Value, json};
 
-use people::{People, Place, domain, told};
-
-#[path = "domain/people.rs"]
-#[allow(dead_code)] // shared with the tests of ceremonies
-mod people;
+use hsm_tests::people::{People, Place, domain, told};
 
 const NAMES: [&str; 3] = ["ada", "bea", "cleo"];
 

@@ -12,11 +12,7 @@ use hsm_tests::losses::{assert_opens, create, decrypt, encrypt};
 use hsm_tests::patience::until;
 use serde_json::{Value, json};
 
-use people::{People, Place, domain, told};
-
-#[path = "domain/people.rs"]
-#[allow(dead_code)] // shared with the tests of ceremonies
-mod people;
+use hsm_tests::people::{People, Place, domain, told};
 
 const KEYS: usize = 2_100;
 /// Requests at a time.

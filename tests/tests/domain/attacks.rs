@@ -23,8 +23,8 @@ use hsm_tests::patience::until;
 use hsm_tests::testbed::{Line, Registry, Testbed};
 use serde_json::{Value, json};
 
-use crate::people::{People, Place, domain, told};
 use crate::{NAMES, device, host_of, readiness};
+use hsm_tests::people::{People, Place, domain, told};
 
 /// A device that was put out erases itself. With an old flash it comes back as what it was, follows, and
 /// erases itself again; where a host hides the change from it, it still opens nothing of what came after, and
