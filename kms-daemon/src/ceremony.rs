@@ -11,6 +11,7 @@ mod key_file;
 mod recovery;
 mod text;
 mod token;
+mod vote_text;
 mod words;
 
 pub use approval::{ApprovalFile, ApprovalFileError};

@@ -12,13 +12,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host_driver::approval::{Pending, PendingError};
 use hsm_protocol::domain::{DomainState, MAX_OPERATORS, MAX_STATE, Operator, Vote};
-use hsm_protocol::identity::Signature;
 use hsm_protocol::{ErrorCode, OperatorId};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::vote_text::VoteText;
 use super::words::{operator_in_words, rule_in_words};
-use crate::{durable, hex};
+use crate::durable;
 
 const FORMAT: &str = "strongroom-approval-1";
 /// Longest file that is read, in bytes.
@@ -84,13 +84,6 @@ impl Drop for Content {
     fn drop(&mut self) {
         self.request.zeroize();
     }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VoteText {
-    operator: String,
-    signature: String,
 }
 
 impl ApprovalFile {
@@ -209,12 +202,9 @@ impl ApprovalFile {
         let state = DomainState::decode(&state).map_err(|_| malformed())?;
         let mut read = Self::new(pending, state).map_err(|_| malformed())?;
         for text in &content.signatures {
-            let operator = OperatorId(hex::decode(&text.operator).ok_or_else(malformed)?);
-            let signature =
-                Signature::from_bytes(&hex::decode(&text.signature).ok_or_else(malformed)?);
-            let path = path.to_owned();
-            read.add(Vote { operator, signature })
-                .map_err(|_| ApprovalFileError::Signature { path, operator })?;
+            let vote = text.read().ok_or_else(malformed)?;
+            let (path, operator) = (path.to_owned(), vote.operator);
+            read.add(vote).map_err(|_| ApprovalFileError::Signature { path, operator })?;
         }
         Ok(read)
     }
@@ -245,15 +235,11 @@ impl ApprovalFile {
         let mut buffer = [0; MAX_STATE];
         let state = self.state.encode(&mut buffer).map_err(impossible)?;
         let request = self.pending.to_bytes().map_err(impossible)?;
-        let vote = |vote: &Vote| VoteText {
-            operator: vote.operator.to_string(),
-            signature: hex::encode(&vote.signature.to_bytes()),
-        };
         let content = Content {
             format: FORMAT.to_owned(),
             request: STANDARD.encode(&*request),
             state: STANDARD.encode(state),
-            signatures: self.votes.iter().map(vote).collect(),
+            signatures: self.votes.iter().map(VoteText::of).collect(),
         };
         let mut text = Zeroizing::new(
             serde_json::to_string_pretty(&content).map_err(|error| failed(error.into()))?,

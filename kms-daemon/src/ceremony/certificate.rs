@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use host_driver::OperatorKey;
-use hsm_protocol::ErrorCode;
 use hsm_protocol::domain::{Certificate, DeviceKind};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
+use hsm_protocol::{DeviceId, ErrorCode};
 use serde::{Deserialize, Serialize};
 
 use super::text::public_key;
@@ -31,6 +31,14 @@ pub enum CertificateFileError {
     /// It is none.
     #[error("{0} is not a device's certificate as `kmsctl device-ca certify` writes it")]
     Malformed(PathBuf),
+    /// It is of another device.
+    #[error("the certificate {path} is not of device {device}")]
+    Another {
+        /// The file.
+        path: PathBuf,
+        /// The device that it should be of.
+        device: DeviceId,
+    },
 }
 
 /// A device with what its device CA says of it.
@@ -77,6 +85,25 @@ impl CertificateFile {
     /// [`ErrorCode::CERTIFICATE_INVALID`].
     pub fn verify(&self, ca: &PublicKey) -> Result<(), ErrorCode> {
         self.certificate.verify(ca, &self.identity)
+    }
+
+    /// Reads the certificate of a device, if a file is named.
+    ///
+    /// # Errors
+    /// [`CertificateFileError`], also if it is another device's.
+    pub fn of_device(
+        path: Option<&Path>,
+        identity: &IdentityDocument,
+    ) -> Result<Option<Certificate>, CertificateFileError> {
+        let Some(path) = path else { return Ok(None) };
+        let file = Self::load(path)?;
+        match file.identity == *identity {
+            true => Ok(Some(file.certificate)),
+            false => {
+                let (path, device) = (path.to_owned(), identity.device_id());
+                Err(CertificateFileError::Another { path, device })
+            }
+        }
     }
 
     /// Reads a certificate; the device's own signature is checked.

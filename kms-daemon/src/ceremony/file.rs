@@ -20,6 +20,7 @@ use hsm_protocol::{ErrorCode, OperatorId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::vote_text::VoteText;
 use crate::{durable, hex};
 
 const FORMAT: &str = "strongroom-ceremony-1";
@@ -113,13 +114,6 @@ struct Content {
 #[serde(deny_unknown_fields)]
 struct CertificateText {
     kind: DeviceKind,
-    signature: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VoteText {
-    operator: String,
     signature: String,
 }
 
@@ -309,12 +303,9 @@ impl Ceremony {
             }
         };
         for text in &content.signatures {
-            let operator = OperatorId(hex::decode(&text.operator).ok_or_else(malformed)?);
-            let signature =
-                Signature::from_bytes(&hex::decode(&text.signature).ok_or_else(malformed)?);
-            let path = path.to_owned();
-            read.add(Vote { operator, signature })
-                .map_err(|_| CeremonyFileError::Signature { path, operator })?;
+            let vote = text.read().ok_or_else(malformed)?;
+            let (path, operator) = (path.to_owned(), vote.operator);
+            read.add(vote).map_err(|_| CeremonyFileError::Signature { path, operator })?;
         }
         Ok(read)
     }
@@ -348,16 +339,12 @@ impl Ceremony {
             kind: certificate.kind,
             signature: hex::encode(&certificate.signature.to_bytes()),
         });
-        let vote = |vote: &Vote| VoteText {
-            operator: vote.operator.to_string(),
-            signature: hex::encode(&vote.signature.to_bytes()),
-        };
         let content = Content {
             format: FORMAT.to_owned(),
             state: STANDARD.encode(state),
             proposal: self.before().map(|_| STANDARD.encode(self.proposal())),
             certificate,
-            signatures: self.votes.iter().map(vote).collect(),
+            signatures: self.votes.iter().map(VoteText::of).collect(),
         };
         let mut text =
             serde_json::to_string_pretty(&content).map_err(|error| failed(error.into()))?;

@@ -112,11 +112,7 @@ fn begin(it: &Begin, place: &Place, output: &mut Output<'_>) -> Result<Outcome, 
     let Single { device, .. } = open(place, &it.output, it.hsm.as_deref())?;
     ensure_fresh(&device)?;
     let identity = *device.identity();
-    let certificate = it.certificate.as_deref().map(CertificateFile::load).transpose()?;
-    if certificate.is_some_and(|certificate| certificate.identity != identity) {
-        return Err(Failure(format!("the certificate is not of device {}", device.id())));
-    }
-    let certificate = certificate.map(|file| file.certificate);
+    let certificate = CertificateFile::of_device(it.certificate.as_deref(), &identity)?;
     if of.state.device_ca.is_some() && certificate.is_none() {
         say(format_args!(
             "the domain has a device CA: operators hand nothing over to a device that it has not certified \

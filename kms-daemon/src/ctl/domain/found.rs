@@ -121,12 +121,9 @@ pub(super) fn init(
         )));
     }
     let identity = device.identity();
-    let certificate = init.certificate.as_deref().map(CertificateFile::load).transpose()?;
-    if certificate.is_some_and(|certificate| certificate.identity != *identity) {
-        return Err(Failure(format!("the certificate is not of device {}", device.id())));
-    }
+    let certificate = CertificateFile::of_device(init.certificate.as_deref(), identity)?;
     let own_word = host_driver::provision::kind_of(&device.info().board);
-    let kind = certificate.map_or(own_word, |certificate| certificate.certificate.kind);
+    let kind = certificate.map_or(own_word, |certificate| certificate.kind);
     let member = Member { signing: identity.signing, join: identity.join, kind };
     let name = init.name.as_deref().unwrap_or(region);
     let too_long = |_| Failure(format!("{name:?} is longer than {MAX_NAME} bytes"));
@@ -149,7 +146,7 @@ pub(super) fn init(
         recovery: None,
     };
     match (&state.device_ca, &certificate) {
-        (Some(ca), Some(file)) => file.verify(ca)?,
+        (Some(ca), Some(found)) => found.verify(ca, identity)?,
         (Some(_), None) => {
             return Err(Failure(
                 "with a device CA the first device needs its word, too: --certificate FILE"
@@ -159,7 +156,6 @@ pub(super) fn init(
         (None, _) => {}
     }
     state.domain = state.founding_id()?;
-    let certificate = certificate.map(|file| file.certificate);
     let ceremony =
         Ceremony::founding(state, certificate).map_err(|code| init.rule.refused(code))?;
     save_new(&ceremony, &init.output)?;

@@ -109,11 +109,7 @@ fn begin(it: &Begin, place: &Place, output: &mut Output<'_>) -> Result<Outcome, 
     let Single { device, devices, lock: _lock, .. } = place.single(&it.hsm)?;
     ensure_fresh(&device)?;
     let identity = *device.identity();
-    let certificate = it.certificate.as_deref().map(CertificateFile::load).transpose()?;
-    if certificate.is_some_and(|certificate| certificate.identity != identity) {
-        return Err(Failure(format!("the certificate is not of device {}", device.id())));
-    }
-    let certificate = certificate.map(|file| file.certificate);
+    let certificate = CertificateFile::of_device(it.certificate.as_deref(), &identity)?;
     if of.state.device_ca.is_some() != certificate.is_some() {
         return Err(Failure(
             match certificate {
