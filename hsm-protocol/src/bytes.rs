@@ -13,18 +13,33 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bytes<'a>(pub &'a [u8]);
 
-impl Bytes<'_> {
+/// Bytes in a request, as they are encoded.
+pub(crate) trait Field {
     /// Encoded size in bytes.
-    #[must_use]
-    pub fn size(&self) -> usize {
+    fn size(&self) -> usize;
+    /// Bytes of it that tell the length.
+    fn length_size(&self) -> usize;
+}
+
+impl Field for Bytes<'_> {
+    fn size(&self) -> usize {
         self.length_size().saturating_add(self.0.len())
     }
 
-    /// Bytes that the encoded length takes: a varint of seven bits each.
-    #[must_use]
-    pub fn length_size(&self) -> usize {
+    /// A varint of seven bits each.
+    fn length_size(&self) -> usize {
         let bits = usize::BITS.saturating_sub(self.0.len().leading_zeros());
         usize::try_from(bits.div_ceil(7).max(1)).unwrap_or(1)
+    }
+}
+
+impl<const N: usize> Field for [u8; N] {
+    fn size(&self) -> usize {
+        N
+    }
+
+    fn length_size(&self) -> usize {
+        0
     }
 }
 

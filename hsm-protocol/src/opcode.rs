@@ -10,7 +10,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::Bytes;
+use crate::bytes::Field;
 use crate::command::{Command, RoleSet, StateSet};
 
 /// The number of a command. Values this build does not know survive decoding.
@@ -30,7 +30,7 @@ impl fmt::Debug for Opcode {
 /// Calls `$callback!` with every row of the command table:
 /// `number Name request => response, roles, states, audit = bool, idempotent = bool;`, with
 /// `, hides(field, …)` behind some: the last fields of the request, of which the first is a caller's own
-/// data. The audit chain's digest leaves them out ([`crate::audit::RequestDigest`]).
+/// data, or a digest of it. The audit chain's digest leaves them out ([`crate::audit::RequestDigest`]).
 #[macro_export]
 macro_rules! for_each_command {
     ($callback:path) => {
@@ -108,7 +108,7 @@ macro_rules! for_each_command {
             0x0D01 GenerateGuardedKey approval::GenerateGuardedKey => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
             0x0D02 PrepareGuardedPair approval::PrepareGuardedPair => key::PreparedKeyPair<'o>, CRYPTO_USER, OPERATIONAL, audit = false, idempotent = true;
             0x0D03 RequireApproval approval::RequireApproval<'_> => key::NewKey<'o>, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = true;
-            0x0D04 RequestApproval approval::RequestApproval<'_> => approval::ApprovalRequest, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = false;
+            0x0D04 RequestApproval approval::RequestApproval<'_> => approval::ApprovalRequest, CRYPTO_USER, OPERATIONAL, audit = true, idempotent = false, hides(request);
             0x0D05 Approve approval::Approve => (), CRYPTO_USER, OPERATIONAL, audit = true, idempotent = false;
             0x0D06 PermitDeletion approval::PermitDeletion<'_> => (), CRYPTO_USER, OPERATIONAL, audit = true, idempotent = false;
 
@@ -174,9 +174,9 @@ macro_rules! implement {
 
             $(fn hidden(&self) -> usize {
                 // The first one's length is before it, and stays.
-                let fields = [$(self.$hidden),+];
+                let fields: &[&dyn Field] = &[$(&self.$hidden),+];
                 let size = fields.iter().fold(0usize, |sum, field| sum.saturating_add(field.size()));
-                let length = fields.first().map_or(0, Bytes::length_size);
+                let length = fields.first().map_or(0, |first| first.length_size());
                 size.saturating_sub(length)
             })?
         })+

@@ -140,19 +140,33 @@ exceptions! {
 pub struct KmsError {
     exception: Exception,
     message: Option<Cow<'static, str>>,
+    /// So many bytes of the message are recorded; `None`: all of it.
+    recorded: Option<usize>,
 }
 
 impl KmsError {
     /// An exception with its text.
     #[must_use]
     pub fn new(exception: Exception, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { exception, message: Some(message.into()) }
+        Self { exception, message: Some(message.into()), recorded: None }
     }
 
     /// An exception without a text, as AWS KMS answers for failed ciphertexts.
     #[must_use]
     pub const fn bare(exception: Exception) -> Self {
-        Self { exception, message: None }
+        Self { exception, message: None, recorded: None }
+    }
+
+    /// Adds what the caller is told and the audit log is not.
+    #[must_use]
+    pub fn and_unrecorded(self, text: &str) -> Self {
+        let recorded = self.message.clone().unwrap_or_default();
+        let length = recorded.len();
+        Self {
+            message: Some((recorded.into_owned() + text).into()),
+            recorded: Some(length),
+            ..self
+        }
     }
 
     /// The uniform answer to a fault of the service. `cause` goes to the log only.
@@ -184,6 +198,13 @@ impl KmsError {
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
+    }
+
+    /// The text that the audit log has.
+    #[must_use]
+    pub fn recorded_message(&self) -> Option<&str> {
+        let message = self.message()?;
+        Some(self.recorded.and_then(|length| message.get(..length)).unwrap_or(message))
     }
 
     /// The response body of awsJson1.1.

@@ -462,6 +462,9 @@ fn everything_that_uses_the_secret_and_deletion_take_approval() {
         "SubmitApproval",
     ]);
     assert!(found.contains("PermitDeletion"), "{found}");
+    // What is signed covers the whole request: nobody finds a short plaintext with it and the log.
+    let (_, refused) = ctl::text(&["--json", "audit", "query", audit.to_str().expect("UTF-8")]);
+    assert!(refused.contains("needs the approval of") && !refused.contains("What is signed"));
 }
 
 /// Requests are seen, and handed over, by whoever has sent them, and by the root.

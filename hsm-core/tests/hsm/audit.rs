@@ -4,6 +4,7 @@ use hsm_protocol::audit::{
     Checkpoint, Details, Entry, Head, LogPosition, Maker, Receipt, request_digest,
     signed_head_message,
 };
+use hsm_protocol::command::approval::RequestApproval;
 use hsm_protocol::command::audit::{
     AuditEntries, AuditHead, LastCheckpoint, MakeCheckpoint, SignedCheckpoint,
 };
@@ -137,6 +138,10 @@ fn entries_tell_what_was_asked_for_and_not_the_callers_data() {
     assert_ne!(first, digest(&mut rig, b"another", b"4711"));
     // Of a length whose own length takes two bytes.
     digest(&mut rig, b"context", &[7; 200]);
+    // The digest that operators sign covers all of a request.
+    let command = RequestApproval { key: token.key(), opcode: Opcode::Encrypt, request: [9; 32] };
+    let body = encoded(&command);
+    assert!(command.hidden() == 32 && body.ends_with(&[9; 32]));
     // Where what is behind the message is left out with it.
     let command = VerifyMac {
         key: token.key(),

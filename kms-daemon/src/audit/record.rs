@@ -51,7 +51,7 @@ impl<'a> Outcome<'a> {
     /// A refusal by KMS.
     #[must_use]
     pub fn refused(error: &'a KmsError) -> Self {
-        Self::Failure(error_code(error), error.message())
+        Self::Failure(error_code(error), error.recorded_message())
     }
 }
 

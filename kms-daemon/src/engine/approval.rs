@@ -157,10 +157,12 @@ fn required(entry: &Entry) -> KmsError {
         format!(
             "This use of the key needs the approval of {rule}. The request has the fingerprint {id}: \
              fetch it (kmsctl key request {id}), have it signed (kmsctl key approve), hand the signatures \
-             over (kmsctl key submit), and send the same request again, unchanged, within a day. What is \
-             signed, in Base64: {message}"
+             over (kmsctl key submit), and send the same request again, unchanged, within a day."
         ),
     )
+    // It has the digest of the whole request: who reads the log and has the key's token could find a short
+    // plaintext by trying.
+    .and_unrecorded(&format!(" What is signed, in Base64: {message}"))
 }
 
 impl Devices<'_> {
@@ -534,5 +536,7 @@ mod tests {
         let message = base64::engine::general_purpose::STANDARD.decode(message).unwrap();
         assert_eq!(message, entry.pending.asked().message());
         assert!(text.contains(&fingerprint(&entry.id)), "{text}");
+        let recorded = told.recorded_message().unwrap();
+        assert!(recorded.contains(&fingerprint(&entry.id)) && recorded.ends_with("a day."));
     }
 }
