@@ -38,8 +38,7 @@ mod model;
 mod operation;
 mod recipient;
 mod replicate_key;
-pub(crate) mod seal;
-mod tagging;
+pub(crate) mod tagging;
 
 mod cancel_key_deletion;
 mod create_alias;
@@ -109,14 +108,14 @@ use self::call::Call;
 use self::checks::Checks;
 use self::model::Request;
 use self::operation::dispatch;
-use self::seal::Seal;
+use crate::mac::MacKey;
 
 /// The key management service: what is behind the HTTP front end.
 pub struct Service {
     catalog: Arc<Catalog>,
     regions: Arc<Regions>,
     clock: Arc<dyn Clock>,
-    seal: Seal,
+    seal: MacKey,
     usage: Arc<UsageTracker>,
     development: bool,
     quotas: Quotas,
@@ -135,7 +134,7 @@ impl Service {
         regions: Arc<Regions>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CatalogError> {
-        let seal = Seal::open(&*store).await?;
+        let seal = MacKey::open(&*store).await?;
         let catalog = Catalog::open(store).await?;
         let usage = UsageTracker::open(Arc::clone(&catalog), clock.now()).await?;
         Ok(Self {

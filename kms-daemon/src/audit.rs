@@ -44,7 +44,6 @@ pub use chain::{Kind, LineHash, Position};
 pub use checkpoint::{checkpoint, keep_checkpoints};
 pub(crate) use cloudtrail::{Records, Summary, file_name, place};
 pub use cloudtrail::{TrailFile, export};
-pub use copies::copy_id;
 pub use created::created_keys;
 pub use facts::{AuditFacts, AuditResource, KeyEvent};
 pub use history::HistoryError;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::audit::Policy;
 use crate::devices::hsms_of;
 use crate::http::Cors;
-use crate::key::identifier::is_region;
+use crate::identifier::is_region;
 use crate::link::PeerAddress;
 use crate::log;
 use crate::quota::Quotas;

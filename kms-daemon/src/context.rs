@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::audit;
 use crate::principal::Principal;
 
 /// One authenticated request on its way through the API.
@@ -42,7 +42,7 @@ impl RequestContext {
     pub fn event_id_for(&self, account: &str) -> Uuid {
         match account == self.principal.account {
             true => self.event_id,
-            false => audit::copy_id(self.event_id, account),
+            false => copy_id(self.event_id, account),
         }
     }
 
@@ -51,4 +51,14 @@ impl RequestContext {
     pub fn audit_tag(&self) -> [u8; 16] {
         self.request_id.into_bytes()
     }
+}
+
+/// `eventID` of the copy that another account gets of a record. It is known before the record is
+/// written, and tells nothing of the record's own id.
+#[must_use]
+pub fn copy_id(event_id: Uuid, account: &str) -> Uuid {
+    let digest = Sha256::new().chain_update(event_id).chain_update(account).finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
 }

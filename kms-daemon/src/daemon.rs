@@ -27,7 +27,7 @@ use crate::devices::{
 use crate::files;
 use crate::http::{Development, Front, Limits, Memory, Pages, Server};
 use crate::iam::{Iam, Setup, uses};
-use crate::key::identifier::is_region;
+use crate::identifier::is_region;
 use crate::key::{CatalogError, deletion, import, last_usage, rotation};
 use crate::link::{self, Link, LinkSetupError, Peers};
 use crate::metrics::Metrics;

@@ -37,7 +37,8 @@ pub use self::approval::{ApprovalId, Entry as ApprovalEntry, rule_of, rule_of_ke
 pub use self::attest::Stated;
 pub use self::cipher::{Ciphertext, Side};
 pub use self::domain::DomainFound;
-pub use self::recipient::{Delivered, Delivery, Receiver, Recipient};
+pub use self::recipient::{Delivered, Delivery, Receiver};
+pub use crate::recipient::Recipient;
 
 /// The devices that use keys.
 #[derive(Clone)]

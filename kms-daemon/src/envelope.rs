@@ -6,7 +6,7 @@ use hsm_protocol::MaterialId;
 use hsm_protocol::token::Blob;
 
 use crate::error::{Exception, KmsError};
-use crate::key::KeyId;
+use crate::identifier::KeyId;
 
 /// A blob whose layout is known.
 #[derive(Debug, Clone, Copy)]

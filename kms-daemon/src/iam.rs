@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::api::seal::Seal;
+use crate::mac::MacKey;
 use crate::backup::Snapshots;
 use crate::clock::{Clock, Timestamp};
 use crate::credentials::{Credential, Credentials};
@@ -74,7 +74,7 @@ pub struct Setup {
 pub struct Iam {
     directory: Arc<Directory>,
     vault: Vault,
-    seal: Seal,
+    seal: MacKey,
     clock: Arc<dyn Clock>,
     account: String,
     roots: Credentials,
@@ -94,7 +94,7 @@ impl Iam {
     /// [`CatalogError`] if the store does not answer.
     pub async fn open(setup: Setup) -> Result<Self, CatalogError> {
         let Setup { store, regions, region, clock, account, roots } = setup;
-        let seal = Seal::open(&*store).await?;
+        let seal = MacKey::open(&*store).await?;
         let directory = Directory::open(Arc::clone(&store)).await?;
         let uses = Uses::new(Arc::clone(&store));
         let vault = Vault::new(store, regions, region);

@@ -48,7 +48,7 @@ impl PeerAddress {
         let (region, rest) = text.split_once('=')?;
         let (address, certificate) = rest.split_once(',')?;
         let (host, port) = address.rsplit_once(':')?;
-        let well_formed = crate::key::identifier::is_region(region)
+        let well_formed = crate::identifier::is_region(region)
             && !host.is_empty()
             && port.parse::<u16>().is_ok_and(|port| port != 0)
             && !certificate.is_empty();

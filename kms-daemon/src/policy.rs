@@ -24,7 +24,6 @@ use crate::store::Revision;
 mod action;
 mod asker;
 mod conditions;
-mod document;
 mod engine;
 pub(crate) mod explanation;
 pub(crate) mod identities;
@@ -36,12 +35,13 @@ mod subject;
 
 pub use self::action::{AccountAction, Action, Requirement};
 pub use self::asker::{Asker, CallerName, CallerPolicies};
-pub use self::document::{Bound, IdentityPolicy, KeyPolicy, PolicyError, TrustPolicy};
 pub use self::engine::Refusal;
 pub use self::lookups::Lookups;
 pub use self::particulars::Particulars;
 pub use self::retirement::authorize_retirement;
 pub use self::subject::{MultiRegionKeyType, NewKey, Subject, Traits};
+
+pub use crate::document::{Bound, IdentityPolicy, KeyPolicy, PolicyError, TrustPolicy};
 
 #[cfg(test)]
 pub(crate) use self::engine::decisions;

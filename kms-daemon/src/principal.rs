@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::key::Tags;
+use crate::identifier::Tags;
 
 /// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]

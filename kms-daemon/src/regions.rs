@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::engine::{DomainFound, Engine, Stated};
 use crate::error::KmsError;
-use crate::key::identifier::is_region;
+use crate::identifier::is_region;
 use crate::link::Peers;
 use crate::rewrap::RewrapReport;
 use crate::store::Barrier;

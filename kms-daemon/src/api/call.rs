@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::input::EncryptionContext;
 use super::marker::{self, ListingId};
-use super::seal::Seal;
+use crate::mac::MacKey;
 use super::{Operation, Service, managed_key};
 use crate::audit::{AuditFacts, KeyEvent};
 use crate::clock::Timestamp;
@@ -119,7 +119,7 @@ impl<'a> Call<'a> {
     }
 
     /// What tokens and markers are sealed with.
-    pub(super) const fn seal(&self) -> &'a Seal {
+    pub(super) const fn seal(&self) -> &'a MacKey {
         &self.service.seal
     }
 

@@ -5,7 +5,8 @@ use super::call::{Call, KeyUse, contended};
 use super::checks::invalid;
 use super::model::create_alias::Input;
 use crate::error::{Exception, KmsError};
-use crate::key::alias::{MAX_PER_KEY, PREFIX};
+use crate::identifier::alias::PREFIX;
+use crate::key::alias::MAX_PER_KEY;
 use crate::key::catalog::Update;
 use crate::key::{AliasName, AliasRecord, Forms, KeyRef};
 use crate::policy::{AccountAction, Action};
@@ -59,7 +60,7 @@ pub(super) fn writable_name(text: &str, malformed: Exception) -> Result<AliasNam
         .ok_or_else(|| KmsError::new(malformed, "The alias name is empty."))?;
     if name.is_reserved() {
         let text =
-            format!("Aliases that begin with {} are reserved.", crate::key::alias::RESERVED_PREFIX);
+            format!("Aliases that begin with {} are reserved.", crate::identifier::alias::RESERVED_PREFIX);
         return Err(KmsError::new(Exception::NotAuthorized, text));
     }
     Ok(name)

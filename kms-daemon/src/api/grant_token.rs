@@ -11,7 +11,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::seal::{MAC_SIZE, Seal};
+use crate::mac::{MAC_SIZE, MacKey};
 use crate::error::{Exception, KmsError};
 use crate::key::{GrantId, KeyId, Scope};
 
@@ -35,7 +35,7 @@ pub(super) struct GrantToken {
 
 impl GrantToken {
     /// A new token.
-    pub(super) fn issue(&self, seal: &Seal) -> Result<String, KmsError> {
+    pub(super) fn issue(&self, seal: &MacKey) -> Result<String, KmsError> {
         let mut nonce = [0; NONCE_SIZE];
         getrandom::fill(&mut nonce).map_err(KmsError::internal)?;
         let Self { scope, key, grant } = self;
@@ -46,11 +46,11 @@ impl GrantToken {
     }
 
     /// Reads a token.
-    pub(super) fn read(seal: &Seal, token: &str) -> Result<Self, KmsError> {
+    pub(super) fn read(seal: &MacKey, token: &str) -> Result<Self, KmsError> {
         Self::open(seal, token).ok_or_else(|| KmsError::bare(Exception::InvalidGrantToken))
     }
 
-    fn open(seal: &Seal, token: &str) -> Option<Self> {
+    fn open(seal: &MacKey, token: &str) -> Option<Self> {
         let token = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (&version, rest) = token.split_first()?;
         let (mac, body) = rest.split_at_checked(MAC_SIZE)?;
@@ -71,14 +71,14 @@ mod tests {
 
     #[tokio::test]
     async fn tokens_are_read_back_and_cannot_be_made_up() {
-        let seal = Seal::open(&MemoryStore::new()).await.unwrap();
+        let seal = MacKey::open(&MemoryStore::new()).await.unwrap();
         let scope = Scope::new("000000000000", "us-east-1");
         let token = GrantToken { scope, key: KeyId::random(), grant: GrantId([7; 32]) };
         let text = token.issue(&seal).unwrap();
         assert_eq!(GrantToken::read(&seal, &text).unwrap(), token);
         assert_ne!(token.issue(&seal).unwrap(), text);
 
-        let stranger = Seal::open(&MemoryStore::new()).await.unwrap();
+        let stranger = MacKey::open(&MemoryStore::new()).await.unwrap();
         let mut forged = vec![String::new(), "x".repeat(8192), token.issue(&stranger).unwrap()];
         for at in 0..URL_SAFE_NO_PAD.decode(&text).unwrap().len() {
             let mut bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();

@@ -44,13 +44,13 @@ pub(super) const SERVICES: &[&str] = &[
 
 /// The service that an alias belongs to, if there is one.
 pub(super) fn service(name: &AliasName) -> Option<&'static str> {
-    let service = name.as_str().strip_prefix(crate::key::alias::RESERVED_PREFIX)?;
+    let service = name.as_str().strip_prefix(crate::identifier::alias::RESERVED_PREFIX)?;
     SERVICES.iter().copied().find(|known| *known == service)
 }
 
 /// The aliases of AWS managed keys, whether there are such keys yet or not, in byte order.
 pub(super) fn aliases() -> impl Iterator<Item = AliasName> {
-    let name = |service| format!("{}{service}", crate::key::alias::RESERVED_PREFIX);
+    let name = |service| format!("{}{service}", crate::identifier::alias::RESERVED_PREFIX);
     SERVICES.iter().filter_map(move |service| AliasName::parse(&name(service)))
 }
 

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Operation;
-use super::seal::{MAC_SIZE, Seal};
+use crate::mac::{MAC_SIZE, MacKey};
 use crate::error::{Exception, KmsError};
 use crate::key::Scope;
 
@@ -28,7 +28,7 @@ pub(super) fn page_size(limit: Option<i64>, default: usize) -> usize {
 }
 
 /// A marker for what comes after `position`.
-pub(super) fn issue(seal: &Seal, listing: ListingId<'_>, position: &str) -> String {
+pub(super) fn issue(seal: &MacKey, listing: ListingId<'_>, position: &str) -> String {
     let mut marker = seal.mac(&fields(&listing, position)).to_vec();
     marker.extend_from_slice(position.as_bytes());
     URL_SAFE_NO_PAD.encode(marker)
@@ -38,13 +38,13 @@ pub(super) fn issue(seal: &Seal, listing: ListingId<'_>, position: &str) -> Stri
 ///
 /// # Errors
 /// [`Exception::InvalidMarker`].
-pub(super) fn read(seal: &Seal, listing: ListingId<'_>, marker: &str) -> Result<String, KmsError> {
+pub(super) fn read(seal: &MacKey, listing: ListingId<'_>, marker: &str) -> Result<String, KmsError> {
     open(seal, listing, marker).ok_or_else(|| {
         KmsError::new(Exception::InvalidMarker, "The marker is not valid for this request.")
     })
 }
 
-fn open(seal: &Seal, listing: ListingId<'_>, marker: &str) -> Option<String> {
+fn open(seal: &MacKey, listing: ListingId<'_>, marker: &str) -> Option<String> {
     let bytes = URL_SAFE_NO_PAD.decode(marker).ok()?;
     let (mac, position) = bytes.split_at_checked(MAC_SIZE)?;
     let position = std::str::from_utf8(position).ok()?;
@@ -69,12 +69,12 @@ mod tests {
     #[tokio::test]
     async fn markers_are_bound_to_their_listing() {
         let store = MemoryStore::new();
-        let seal = Seal::open(&store).await.unwrap();
+        let seal = MacKey::open(&store).await.unwrap();
         let (scope, other) = (Scope::new("1", "us-east-1"), Scope::new("2", "us-east-1"));
         let listing = ListingId { operation: Operation::ListKeys, scope: &scope, filter: "a" };
         let marker = issue(&seal, listing, "position");
         assert_eq!(read(&seal, listing, &marker).unwrap(), "position");
-        let reopened = Seal::open(&store).await.unwrap();
+        let reopened = MacKey::open(&store).await.unwrap();
         assert_eq!(read(&reopened, listing, &marker).unwrap(), "position");
 
         for elsewhere in [
@@ -84,7 +84,7 @@ mod tests {
         ] {
             assert!(read(&seal, elsewhere, &marker).is_err());
         }
-        let stranger = Seal::open(&MemoryStore::new()).await.unwrap();
+        let stranger = MacKey::open(&MemoryStore::new()).await.unwrap();
         for forged in [issue(&stranger, listing, "position"), String::new(), "x".repeat(1024)] {
             let refusal = read(&seal, listing, &forged).unwrap_err();
             assert_eq!(refusal.exception(), Exception::InvalidMarker);

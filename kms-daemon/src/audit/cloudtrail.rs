@@ -31,7 +31,7 @@ use super::query::Query;
 use super::reading::Item;
 use super::segment::Segment;
 use super::verify::VerifyError;
-use crate::key::identifier::is_region;
+use crate::identifier::is_region;
 use crate::{durable, hex};
 
 /// Files that are written at the same time: each takes some hundred KiB for its compression.

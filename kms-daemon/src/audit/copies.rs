@@ -8,11 +8,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::record::ACCESS_DENIED;
 use super::{Caller, Outcome, RequestRecord};
+use crate::context::copy_id;
 
 /// What the shared id is made from.
 const SHARED: &str = "shared";
@@ -59,16 +59,6 @@ impl RequestRecord<'_> {
     pub(super) fn shared_id(&self) -> Uuid {
         copy_id(self.event_id, SHARED)
     }
-}
-
-/// `eventID` of the copy that another account gets of a record. It is known before the record is
-/// written, and tells nothing of the record's own id.
-#[must_use]
-pub fn copy_id(event_id: Uuid, account: &str) -> Uuid {
-    let digest = Sha256::new().chain_update(event_id).chain_update(account).finalize();
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest[..16]);
-    uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
 #[cfg(test)]

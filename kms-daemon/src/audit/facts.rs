@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::DeviceReceipt;
-use crate::key::Scope;
+use crate::identifier::Scope;
 
 /// Facts about one request that only its operation knows.
 ///

@@ -11,7 +11,7 @@ use time::{Date, Duration, OffsetDateTime, Time, UtcOffset};
 
 use super::facts::is_key_arn;
 use super::record::{ACCESS_DENIED, event_time};
-use crate::key::alias::PREFIX;
+use crate::identifier::alias::PREFIX;
 
 /// Codes of requests that were refused because of who sent them, beside policies' own.
 const UNKNOWN_CALLER: [&str; 12] = [

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConsistencyError, Position, StoreMark};
 use crate::durable;
-use crate::key::identifier::is_region;
+use crate::identifier::is_region;
 
 const NAME: &str = "mark.json";
 const FORMAT: u32 = 1;

@@ -16,7 +16,7 @@ use crate::consistency::Domains;
 use crate::daemon::DataDir;
 use crate::devices::{self, Devices, DevicesConfig, HostKeys, RootId, Scope, fingerprints};
 use crate::hex;
-use crate::key::identifier::is_region;
+use crate::identifier::is_region;
 use crate::loss::{Loss, loss};
 use crate::store::RedbStore;
 

@@ -20,7 +20,7 @@ use super::{Devices, DevicesConfig, DevicesError, Pooled, Scope, in_words};
 use crate::audit::AuditLog;
 use crate::consistency::{Acceptance, Domains};
 use crate::hex;
-use crate::key::identifier::is_region;
+use crate::identifier::is_region;
 use crate::loss::loss;
 
 /// How long the devices of a Region may take to get into service.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hsm_protocol::domain::MAX_MEMBERS;
 
-use crate::key::identifier::is_region;
+use crate::identifier::is_region;
 
 /// Directories within directories that are looked into.
 const DEEPEST: usize = 16;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use host_driver::Reply;
-use hsm_protocol::command::attest::{self, Confidential, Enveloped, For, MAX_DOCUMENT, Measured};
+use hsm_protocol::command::attest::{self, Confidential, Enveloped, For, MAX_DOCUMENT};
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::{Bytes, Command, ErrorCode};
@@ -14,34 +14,13 @@ use super::approval::{refuse_unrepeatable, rule_of};
 use super::{Busy, Devices, response};
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
+use crate::recipient::Recipient;
 
 /// Verified documents that are kept: clients send one with many requests.
 const MAX_KEPT: usize = 1024;
 /// How long before its end a recipient is no longer taken, in milliseconds: the command has to
 /// reach a device in time.
 const MARGIN_MS: u64 = 30_000;
-
-/// An environment that results can be sealed to, as its document describes it.
-#[derive(Debug)]
-pub struct Recipient {
-    /// The attesting module's id.
-    pub module_id: String,
-    /// What was measured.
-    pub measured: Measured,
-    /// The platform configuration registers.
-    pub pcrs: Vec<(u8, Vec<u8>)>,
-    /// Stands for the attested key at devices.
-    token: Vec<u8>,
-    expires_ms: u64,
-}
-
-impl Recipient {
-    /// A register, if the document has it.
-    #[must_use]
-    pub fn pcr(&self, index: u8) -> Option<&[u8]> {
-        self.pcrs.iter().find(|(number, _)| *number == index).map(|(_, value)| value.as_slice())
-    }
-}
 
 /// Documents that devices have verified, by their SHA-256.
 #[derive(Debug, Default)]

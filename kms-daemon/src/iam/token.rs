@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::error::{Code, IamError};
 use super::record::Version;
 use super::vault::{Opened, Sealed, Trace, Vault};
-use crate::api::seal::{MAC_SIZE, Seal};
+use crate::mac::{MAC_SIZE, MacKey};
 use crate::clock::Timestamp;
 use crate::credentials::{random_id, random_secret};
 use crate::error::{Exception, KmsError};
@@ -114,7 +114,7 @@ pub(super) struct Temporary {
 /// # Errors
 /// [`Code::PackedPolicyTooLarge`]; [`Code::ServiceUnavailable`] if no device answers now.
 pub(super) async fn issue(
-    (vault, seal): (&Vault, &Seal),
+    (vault, seal): (&Vault, &MacKey),
     account: &str,
     subject: Subject,
     (issued, expires): (Timestamp, Timestamp),
@@ -156,7 +156,7 @@ pub(super) async fn issue(
 }
 
 /// Whether a token was made here for this access key.
-pub(super) fn is_own(seal: &Seal, access_key_id: &str, token: &[u8]) -> bool {
+pub(super) fn is_own(seal: &MacKey, access_key_id: &str, token: &[u8]) -> bool {
     verify(seal, access_key_id, token).is_some()
 }
 
@@ -165,7 +165,7 @@ pub(super) fn is_own(seal: &Seal, access_key_id: &str, token: &[u8]) -> bool {
 /// # Errors
 /// [`Exception::KeyUnavailable`] if no device can do it now.
 pub(super) async fn open(
-    (vault, seal): (&Vault, &Seal),
+    (vault, seal): (&Vault, &MacKey),
     access_key_id: &str,
     token: &[u8],
     trace: Trace<'_>,
@@ -178,7 +178,7 @@ pub(super) async fn open(
     }
 }
 
-fn verify(seal: &Seal, access_key_id: &str, token: &[u8]) -> Option<Sealed> {
+fn verify(seal: &MacKey, access_key_id: &str, token: &[u8]) -> Option<Sealed> {
     let bytes = BASE64.decode(token).ok()?;
     let (body, mac) = bytes.split_at_checked(bytes.len().checked_sub(MAC_SIZE)?)?;
     if !seal.verify(&[SUBJECT, access_key_id.as_bytes(), body], mac) {

@@ -22,8 +22,9 @@
 //! ```
 //! Dates are milliseconds since the epoch in 16 hexadecimal digits, so that they sort.
 
-use super::{AliasName, GrantId, KeyId, Scope, id};
+use super::{AliasName, GrantId, KeyId, Scope};
 use crate::clock::Timestamp;
+use crate::identifier::KEY_ID_LENGTH;
 
 /// Start of everything that belongs to keys.
 pub(super) const ALL: [&str; 14] = [
@@ -203,7 +204,7 @@ pub(super) fn parse_errand(entry: &[u8]) -> Option<(String, KeyId)> {
 }
 
 fn of_key(prefix: &str, scope: &Scope, key: KeyId, rest: &str) -> Vec<u8> {
-    let mut id = [0; id::LENGTH];
+    let mut id = [0; KEY_ID_LENGTH];
     let parts = [prefix, &scope.account, "/", &scope.region, "/", key.encode(&mut id), rest];
     parts.concat().into_bytes()
 }

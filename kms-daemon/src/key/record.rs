@@ -4,8 +4,6 @@
 //! it. A record of an unknown version, or with a member this release does not know, is refused
 //! rather than read in part.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hsm_protocol::MaterialId;
@@ -15,12 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::import::Imported;
 use super::multi_region::MultiRegion;
 use super::rotation::{Rotated, Schedule};
-use super::{KeyId, KeyState, Scope};
+use super::{KeyId, KeyState, Scope, Tags};
 use crate::clock::Timestamp;
 use crate::policy::{Bound, KeyPolicy, PolicyError};
-
-/// Tags of a key, in the order of their keys.
-pub type Tags = BTreeMap<String, String>;
 
 /// Version of the stored form.
 const VERSION: u32 = 1;

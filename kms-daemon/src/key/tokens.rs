@@ -12,9 +12,9 @@ use std::sync::Arc;
 use hsm_protocol::DomainId;
 use hsm_protocol::token::KeyToken;
 
-use super::identifier::parse_key_arn;
 use super::record::RecordError;
 use super::{CatalogError, KeyRecord, layout};
+use crate::identifier::parse_key_arn;
 use crate::store::{Entry, Page, Range, RedbStore, Store, StoreError};
 use crate::{iam, trail};
 

@@ -20,6 +20,7 @@ use super::particulars::Particulars;
 use super::subject::Subject;
 use crate::key::grant::Pairs;
 use crate::key::spec::Algorithm;
+use crate::identifier::alias::PREFIX;
 use crate::key::{KeyRecord, Scope, alias};
 
 /// What a request is about.
@@ -149,7 +150,7 @@ impl Conditions<'_> {
     fn request_alias(&self) -> Option<Value<'_>> {
         let named = self.about.named;
         let start = if named.starts_with("arn:") { named.find(":alias/")? + 1 } else { 0 };
-        let alias = named.get(start..).filter(|name| name.starts_with(alias::PREFIX))?;
+        let alias = named.get(start..).filter(|name| name.starts_with(PREFIX))?;
         Some(Value::from(alias))
     }
 

@@ -5,12 +5,10 @@ use kms_policy::{Action, ConditionKey, Context, Name, Resource, Value, pair};
 use super::conditions::{About, Conditions};
 use super::engine::{self, Names};
 use super::{Asker, Subject, TrustPolicy};
+use crate::document::PARTITION;
 use crate::error::{Exception, KmsError};
 use crate::key::{Scope, Tags};
 use crate::principal::{Principal, PrincipalKind};
-
-/// The partition of identities, which belong to no Region.
-pub(super) const PARTITION: &str = "aws";
 
 /// What a request to IAM or STS has of its own that conditions can be about.
 #[derive(Debug, Clone, Copy, Default)]

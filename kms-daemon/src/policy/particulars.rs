@@ -15,7 +15,7 @@ use hsm_protocol::command::attest::Measured;
 use kms_policy::{Action, ConditionKey, List, Name, Value, pair};
 
 use crate::clock::Timestamp;
-use crate::engine::Recipient;
+use crate::recipient::Recipient;
 use crate::hex;
 use crate::key::grant::{self, Constraints, Party, Terms};
 use crate::key::{GrantRecord, KeyRecord, Tags};

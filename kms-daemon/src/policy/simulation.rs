@@ -10,7 +10,7 @@ use kms_policy::{
 };
 
 use super::engine::Names;
-use super::identities::PARTITION;
+use crate::document::PARTITION;
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::Tags;

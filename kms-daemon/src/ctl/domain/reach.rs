@@ -21,7 +21,7 @@ use crate::config::Link;
 use crate::daemon::{DaemonError, DataDir};
 use crate::devices::{self, Ballots, Devices, DevicesConfig, HostKeys};
 use crate::hex;
-use crate::key::identifier::is_region;
+use crate::identifier::is_region;
 use crate::key::tokens::{Tally, tally_blocking};
 use crate::loss::is_own;
 use crate::regions::removed_keys;

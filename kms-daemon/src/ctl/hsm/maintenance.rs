@@ -25,7 +25,7 @@ use super::confirm;
 use crate::config::{Link, default_data};
 use crate::daemon::DataDir;
 use crate::devices::{self, Ballots, Devices, DevicesConfig, HostKeys};
-use crate::key::identifier::is_region;
+use crate::identifier::is_region;
 
 mod hosts;
 

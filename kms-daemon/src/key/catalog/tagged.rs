@@ -1,7 +1,7 @@
 //! Keys with their tags, for those who look for them by these.
 
 use super::{Catalog, CatalogError, Listing, unreadable};
-use crate::key::record::Tags;
+use crate::identifier::Tags;
 use crate::key::{KeyId, KeyRecord, Scope, layout};
 use crate::store::Range;
 

@@ -7,7 +7,7 @@ use std::hash::BuildHasher as _;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use super::{Bound, Document};
-use crate::policy::PolicyError;
+use crate::document::PolicyError;
 
 /// The documents that keys in memory have.
 static SHARED: LazyLock<Shared> = LazyLock::new(Shared::default);
@@ -86,8 +86,8 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::Scope;
-    use crate::policy::KeyPolicy;
+    use crate::identifier::Scope;
+    use crate::document::KeyPolicy;
 
     fn document(shared: &Shared, text: &str, partition: &str, bound: &Bound) -> Arc<Document> {
         let compiled = KeyPolicy::default_for(&Scope::new("111122223333", "eu-west-1"));

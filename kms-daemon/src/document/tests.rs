@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::key::Scope;
+use crate::identifier::Scope;
 
 const ANA: &str = "arn:aws:iam::000000000000:user/ana";
 const ROLE: &str = "arn:aws:iam::000000000000:role/team/ops";

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Bound, KeyPolicy};
-use crate::key::Scope;
+use crate::identifier::Scope;
 
 impl KeyPolicy {
     /// The policy of a key that is created without one: the account decides.
@@ -63,7 +63,7 @@ impl KeyPolicy {
 
     /// The policy of a key that is there for show only: it is closed to everybody, and takes as
     /// much to read and to evaluate as the policy that most keys have.
-    pub(in crate::policy) fn decoy_for(scope: &Scope) -> Self {
+    pub(crate) fn decoy_for(scope: &Scope) -> Self {
         Self::built_in(
             scope,
             &json!({
@@ -81,7 +81,7 @@ impl KeyPolicy {
     }
 
     /// The policy of a key that no request can be about.
-    pub(in crate::policy) fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         Self::built_in(
             &Scope::new("", ""),
             &json!({
@@ -92,7 +92,7 @@ impl KeyPolicy {
     }
 
     /// A policy that says nothing about what grants give.
-    pub(in crate::policy) fn silent() -> Self {
+    pub(crate) fn silent() -> Self {
         Self::built_in(
             &Scope::new("", ""),
             &json!({

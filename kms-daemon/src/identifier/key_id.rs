@@ -10,8 +10,8 @@ use super::AliasName;
 /// Marks the id of a multi-Region key.
 const MULTI_REGION: &str = "mrk-";
 
-/// Characters of an id.
-pub(super) const LENGTH: usize = 36;
+/// Characters of a key id.
+pub const LENGTH: usize = 36;
 
 /// A key id: a lower-case UUID, or `mrk-` and 32 hexadecimal digits. 36 characters either way.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,7 +42,7 @@ impl KeyId {
     }
 
     /// The id as text, written into `buffer`.
-    pub(super) fn encode(self, buffer: &mut [u8; LENGTH]) -> &str {
+    pub(crate) fn encode(self, buffer: &mut [u8; LENGTH]) -> &str {
         let uuid = Uuid::from_bytes(self.0.bytes);
         if !self.0.multi_region {
             return uuid.hyphenated().encode_lower(buffer);

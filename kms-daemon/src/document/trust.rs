@@ -7,7 +7,7 @@ use kms_policy::{NamedPrincipal, Resolution};
 use serde::{Deserialize, Serialize};
 
 use super::{Bound, PolicyError, naming, resolve};
-use crate::policy::identities::PARTITION;
+use super::PARTITION;
 
 /// The trust policy of a role: its text, exactly as it was put, and its meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl TrustPolicy {
     }
 
     /// What the engine evaluates.
-    pub(in crate::policy) const fn compiled(&self) -> &kms_policy::TrustPolicy {
+    pub(crate) const fn compiled(&self) -> &kms_policy::TrustPolicy {
         &self.compiled
     }
 }

@@ -14,11 +14,11 @@ const KEY_SIZE: usize = 64;
 pub(crate) const MAC_SIZE: usize = 16;
 
 /// The MAC key.
-pub(crate) struct Seal {
+pub(crate) struct MacKey {
     key: [u8; KEY_SIZE],
 }
 
-impl Seal {
+impl MacKey {
     /// Reads the MAC key from the store, or makes it.
     pub(crate) async fn open(store: &dyn Store) -> Result<Self, StoreError> {
         let mut fresh = [0; KEY_SIZE];

@@ -88,8 +88,9 @@ impl KeyRef {
     }
 }
 
-/// Reads the ARN of a key.
-pub(super) fn parse_key_arn(text: &str) -> Option<(Scope, KeyId)> {
+/// Reads the ARN of a key; `None` if it is not one.
+#[must_use]
+pub fn parse_key_arn(text: &str) -> Option<(Scope, KeyId)> {
     match parse_arn(text)? {
         KeyRef::Key(scope, id) => Some((scope, id)),
         KeyRef::Alias(..) => None,

@@ -1,4 +1,5 @@
-//! Key policy documents: the text as it was put, and its compiled form.
+//! Policy documents: the text as it was put, and its compiled form. Who may do what by them is decided in
+//! [`crate::policy`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use kms_policy::{NamedPrincipal, Resolution};
 
 use crate::error::{Exception, KmsError};
-use crate::key::Scope;
+use crate::identifier::Scope;
 
 mod built_in;
 mod identity;
@@ -17,6 +18,9 @@ mod trust;
 
 pub use self::identity::IdentityPolicy;
 pub use self::trust::TrustPolicy;
+
+/// The partition of ARNs in identity and trust policies.
+pub(crate) const PARTITION: &str = "aws";
 
 /// The unique ids of the users and roles that a policy names by ARN, and those of the roles whose
 /// sessions it names. One that is made again under an old name is not meant.
@@ -83,7 +87,7 @@ impl KeyPolicy {
     }
 
     /// What the engine evaluates.
-    pub(super) fn compiled(&self) -> &kms_policy::KeyPolicy {
+    pub(crate) fn compiled(&self) -> &kms_policy::KeyPolicy {
         &self.0.compiled
     }
 }
