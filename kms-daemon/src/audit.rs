@@ -41,7 +41,7 @@ pub use host_driver::audit::DeviceReceipt;
 
 pub use anchor::{AnchorError, DeviceAnchor, DeviceAnchors, DomainAnchor, TrustAnchor};
 pub use chain::{Kind, LineHash, Position};
-pub use checkpoint::{checkpoint, keep_checkpoints};
+pub use checkpoint::checkpoint;
 pub(crate) use cloudtrail::{Records, Summary, file_name, place};
 pub use cloudtrail::{TrailFile, export};
 pub use created::created_keys;

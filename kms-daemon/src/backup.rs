@@ -10,29 +10,26 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::audit::AuditError;
-use crate::daemon::DaemonError;
+use crate::data_dir::DataDirError;
 use crate::devices::DevicesError;
+use crate::passphrase::PassphraseError;
 use crate::store::StoreError;
 
 mod container;
 mod content;
 mod create;
 mod manifest;
-mod record;
 mod restore;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::container::Cost;
-pub use self::container::Passphrase;
 pub use self::content::Devices;
 pub use self::create::{Created, Creation, check_target, create, partial_path};
 pub use self::manifest::{FileOf, Manifest, RegionOf};
-pub use self::record::LastBackup;
-pub(crate) use self::restore::is_half_restored;
 pub use self::restore::{Restored, Verified, checksum, restore, verify};
 pub use self::snapshot::{Done, Prepared, SnapshotError, Snapshots};
+pub use crate::last_backup::LastBackup;
 
 /// Told how many bytes of how many are done.
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
@@ -50,15 +47,12 @@ pub enum BackupError {
         /// What the file system said.
         source: io::Error,
     },
-    /// The passphrase is too short to protect anything.
-    #[error(
-        "the passphrase must have at least {0} bytes in the first line of its file; make one: \
-         head -c 24 /dev/urandom | base64"
-    )]
-    ShortPassphrase(usize),
-    /// No keys can be made of the passphrase.
-    #[error("cannot derive keys from the passphrase: {0}")]
-    Derivation(String),
+    /// The passphrase cannot be used.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    /// The operating system has no random bytes.
+    #[error("cannot draw a random salt: {0}")]
+    Random(String),
     /// It is not opened by this passphrase.
     #[error("this is not the passphrase of that backup, or its first bytes were altered")]
     WrongPassphrase,
@@ -126,7 +120,7 @@ pub enum BackupError {
     HalfRestored(PathBuf),
     /// The data directory cannot be used.
     #[error(transparent)]
-    Data(#[from] Box<DaemonError>),
+    Data(#[from] DataDirError),
     /// What was restored has no usable devices.
     #[error(transparent)]
     Devices(#[from] DevicesError),

@@ -11,13 +11,15 @@ use host_driver::pool::StockTargets;
 use serde::Deserialize;
 
 use crate::audit::Policy;
+pub use crate::devices::Link;
 use crate::devices::hsms_of;
 use crate::http::Cors;
 use crate::identifier::is_region;
+use crate::job::rewrap::DEFAULT_RATE;
 use crate::link::PeerAddress;
 use crate::log;
+pub use crate::log::LogFormat;
 use crate::quota::Quotas;
-use crate::rewrap::DEFAULT_RATE;
 use crate::space::DiskPolicy;
 use crate::trail::{Place, Schedule};
 
@@ -65,28 +67,6 @@ pub enum ConfigError {
     /// A value is not possible.
     #[error("{0}")]
     Value(String),
-}
-
-/// The line a QEMU device is reached by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Link {
-    /// virtio-console, the fast one.
-    #[default]
-    Console,
-    /// NS16550 UART on a pseudo-terminal.
-    Uart,
-}
-
-/// The form of log lines on standard error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// The form of closed files of the audit log.

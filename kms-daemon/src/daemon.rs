@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,37 +14,39 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::Service;
-use crate::audit::{AuditError, AuditLog, LogOptions, checkpoint, keep_checkpoints, keep_log};
+use crate::app::App;
+use crate::audit::{AuditError, AuditLog, LogOptions, checkpoint};
 use crate::backup::Snapshots;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Listen};
 use crate::consistency::{ConsistencyError, Domains, Fitting};
 use crate::credentials::{Credentials, CredentialsError};
-use crate::development::{Seed, SeedError};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::development::{Development, Seed, SeedError};
 use crate::devices::{
     Ballots, DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints,
 };
 use crate::files;
-use crate::http::{Development, Front, Limits, Memory, Pages, Server};
-use crate::iam::{Iam, Setup, uses};
+use crate::http::{Front, Limits, Memory, Pages, Server};
+use crate::iam::{Iam, Setup};
 use crate::identifier::is_region;
-use crate::key::{CatalogError, deletion, import, last_usage, rotation};
-use crate::link::{self, Link, LinkSetupError, Peers};
+use crate::job::{self, Jobs};
+use crate::key::{Barrier, CatalogError};
+use crate::link::{LinkSetupError, Peers};
+use crate::link_server::{self, Link};
+use crate::management::Management;
 use crate::metrics::Metrics;
 use crate::quota::Quotas;
 use crate::regions::{Opener, Regions, Ruler};
-use crate::rewrap;
 use crate::sigv4::Verifier;
 use crate::space::Space;
 use crate::status::DaemonStatus;
-use crate::store::{Barrier, RedbStore, Store};
+use crate::store::{RedbStore, Store};
 use crate::tls::{self, TlsError};
 use crate::trail::{self, Trails};
 
-mod data;
 mod ports;
 
-pub use data::{DataDir, INSTANCE};
 use ports::{certificate, keep_certificate, limits, listen};
 
 /// Connections for health and metrics.
@@ -58,46 +60,8 @@ const SEED: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// The data directory cannot be used.
-    #[error("cannot use the data directory {path}: {source}; choose another with --data DIR")]
-    Data {
-        /// The directory.
-        path: PathBuf,
-        /// What the file system said.
-        source: io::Error,
-    },
-    /// Others than the daemon's user can read or write the data directory.
-    #[error(
-        "other users can read or write the data directory {path} (mode {mode:04o}), which has keys and \
-         secrets in it; run: chmod 700 {path}"
-    )]
-    Open {
-        /// The directory.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-    /// Somebody else has the data directory.
-    #[error(
-        "the data directory {path} belongs to another user ({owner}); run: chown -R {user} {path}, or \
-         choose another with --data DIR"
-    )]
-    Foreign {
-        /// The directory.
-        path: PathBuf,
-        /// Who has it.
-        owner: u32,
-        /// Who this is.
-        user: u32,
-    },
-    /// Another process uses the data directory.
-    #[error("another kmsd or kmsctl is running on {0}; stop it, or choose another --data DIR")]
-    InUse(PathBuf),
-    /// A restore did not come to its end.
-    #[error(
-        "{0} was restored in part: kmsctl restore did not come to its end; remove the directory \
-         and restore again"
-    )]
-    HalfRestored(PathBuf),
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The port cannot be bound.
     #[error("cannot listen on {address}: {source}; choose another with {flag} ADDR:PORT")]
     Listen {
@@ -179,7 +143,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
             (server.serving(Pages::Api), Some(admin.serving(Pages::Reports)))
         }
     };
-    let link = link::bind(&config).await?;
+    let link = link_server::bind(&config).await?;
     let data = DataDir::open(&config.data)?;
     // From here on no other daemon serves from this directory.
     let begin = SystemTime::now();
@@ -230,24 +194,17 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
         started = starting => started?,
         () = &mut stop => return Ok(()),
     };
-    let Started { service, iam, jobs, fleet, store, snapshots, trails } = started;
+    let Started { service, iam, fleet, store, snapshots, trails } = started;
     let regions = Arc::clone(service.regions());
     let status = Arc::new(
         DaemonStatus::new(&config, Arc::clone(&audit), Arc::clone(&regions), Arc::clone(&store))
             .with_fleet(Arc::clone(&fleet))
             .with_keys(Arc::clone(service.catalog()))
-            .with_backups(iam.snapshots())
+            .with_backups(Some(Arc::clone(&snapshots)))
             .in_directory(data.path())
             .with_trails(Arc::clone(&trails))
             .of_instance(data.instance()?),
     );
-    let probe = tokio::spawn(Arc::clone(&status).watch_store());
-    let (log, all) = (Arc::clone(&audit), Arc::clone(&regions));
-    let written = Arc::clone(&marks);
-    let checkpoints = tokio::spawn(async move { keep_checkpoints(&log, &all, &written).await });
-    let log = Arc::clone(&audit);
-    let keeping = tokio::spawn(async move { keep_log(&log).await });
-    let delivering = tokio::spawn(trails.run());
     let usage = Arc::clone(service.usage());
     let identities = Arc::clone(&iam);
     let window = Duration::from_secs(config.clock_window * 60);
@@ -271,26 +228,42 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     {
         metrics.certificate("link", end);
     }
-    let front = Arc::new(Front {
+    let management = Management::new(Arc::clone(&iam))
+        .with_snapshots(Arc::clone(&snapshots))
+        .with_trails(Arc::clone(&trails));
+    let app = Arc::new(App {
         service: service.with_authorization(metrics.authorization()),
-        verifier,
+        management,
         iam,
+        verifier,
         audit: Arc::clone(&audit),
         metrics,
-        readiness: status,
         region: config.region.clone(),
         account: config.account.clone(),
+    });
+    let seeding = sow(&app, development.as_ref(), &fleet).await?;
+    let mut jobs = Jobs::start(
+        &app,
+        job::Setup {
+            store: Arc::clone(&store),
+            snapshots: Arc::clone(&snapshots),
+            trails,
+            marks: Arc::clone(&marks),
+            rewrap_rate: config.rewrap_rate,
+        },
+    );
+    jobs.run(Arc::clone(&status).watch_store());
+    jobs.run(keep_certificate(certificate, hangup));
+    if let Some(link) = link {
+        jobs.run(link.run(Arc::clone(&app)));
+    }
+    let front = Arc::new(Front {
+        app,
+        readiness: status,
         development,
         memory: Memory::default(),
         cors: config.cors.clone(),
     });
-    let seeding = sow(&front, &fleet).await?;
-    let mut linked = vec![
-        tokio::spawn(link::run(Arc::clone(&front))),
-        tokio::spawn(link::greet(Arc::clone(&front))),
-    ];
-    linked.extend(link.map(|link| tokio::spawn(link.run(Arc::clone(&front)))));
-    let keeping_certificate = tokio::spawn(keep_certificate(certificate, hangup));
     let url = |server: &Server, place: &Listen| {
         let address = server.address().map_err(system("read the bound address"))?;
         Ok::<_, DaemonError>(place.url(server.scheme(), address.port()))
@@ -315,11 +288,10 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     }
 
     tracing::info!("stopping");
-    let seeding = seeding.into_iter();
-    let own = [probe, checkpoints, keeping, keeping_certificate, delivering];
-    for job in jobs.into_iter().chain(own).chain(linked).chain(seeding) {
-        job.abort();
-        let _ = job.await;
+    jobs.end().await;
+    if let Some(seeding) = seeding {
+        seeding.abort();
+        let _ = seeding.await;
     }
     snapshots.end().await;
     drop(snapshots);
@@ -349,8 +321,6 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
 struct Started {
     iam: Arc<Iam>,
     service: Service,
-    /// What the service does by itself.
-    jobs: [JoinHandle<()>; 7],
     fleet: Arc<Fleet>,
     store: Arc<dyn Store>,
     snapshots: Arc<Snapshots>,
@@ -419,25 +389,13 @@ async fn start(
         place: config.trails.clone(),
         schedule: config.trail_schedule,
     }));
-    let iam = iam.await?.with_snapshots(Arc::clone(&snapshots)).with_trails(Arc::clone(&trails));
-    let iam = Arc::new(iam);
+    let iam = Arc::new(iam.await?);
     let service = service.with_quotas(quotas).with_identities(Arc::clone(&iam));
     let service = match config.development {
         Some(_) => service.in_development(),
         None => service,
     };
-    let catalog = || Arc::clone(service.catalog());
-    let (when, log) = (|| Arc::clone(&clock), || Arc::clone(&audit));
-    let jobs = [
-        tokio::spawn(deletion::run(catalog(), when(), log())),
-        tokio::spawn(rotation::run(catalog(), Arc::clone(&regions), when(), log())),
-        tokio::spawn(rewrap::run(Arc::clone(&store), regions, config.rewrap_rate, log())),
-        tokio::spawn(import::run(catalog(), when(), log())),
-        tokio::spawn(last_usage::run(Arc::clone(service.usage()))),
-        tokio::spawn(uses::run(Arc::clone(&iam))),
-        tokio::spawn(Arc::clone(&snapshots).expire()),
-    ];
-    Ok(Started { service, iam, jobs, fleet, store, snapshots, trails })
+    Ok(Started { service, iam, fleet, store, snapshots, trails })
 }
 
 /// The Regions to start with: with `--region any` those that were used before as well, by the devices'
@@ -467,23 +425,26 @@ fn opener(fleet: &Arc<Fleet>) -> Opener {
 }
 
 /// Makes the keys of the seed, now or once there are devices.
-async fn sow(front: &Arc<Front>, fleet: &Fleet) -> Result<Option<JoinHandle<()>>, SeedError> {
-    let Some(development) = &front.development else { return Ok(None) };
+async fn sow(
+    app: &Arc<App>,
+    development: Option<&Arc<Development>>,
+    fleet: &Fleet,
+) -> Result<Option<JoinHandle<()>>, SeedError> {
+    let Some(development) = development else { return Ok(None) };
     let mut ready = true;
     for (_, pool) in fleet.pools() {
         ready &= pool.ready(Instant::now()).await.is_ok();
     }
     if ready {
-        let made = development.seed.apply(front).await?;
+        let made = development.seed.apply(app).await?;
         tracing::info!(made, "keys of the seed are there");
         return Ok(None);
     }
     tracing::warn!("the keys of the seed are made once there are devices");
-    let front = Arc::clone(front);
+    let (app, development) = (Arc::clone(app), Arc::clone(development));
     Ok(Some(tokio::spawn(async move {
-        let Some(development) = &front.development else { return };
         loop {
-            match development.seed.apply(&front).await {
+            match development.seed.apply(&app).await {
                 Ok(made) => return tracing::info!(made, "keys of the seed are there"),
                 Err(error) => tracing::debug!(%error, "keys of the seed are not there yet"),
             }
@@ -493,14 +454,14 @@ async fn sow(front: &Arc<Front>, fleet: &Fleet) -> Result<Option<JoinHandle<()>>
 }
 
 /// What `--dev` adds. The seed is read before anything is started.
-fn development(config: &Config) -> Result<Option<Development>, SeedError> {
+fn development(config: &Config) -> Result<Option<Arc<Development>>, SeedError> {
     let Some(seed) = &config.development else { return Ok(None) };
     tracing::warn!(
         "DEVELOPMENT MODE: clients choose key ids and key material, and anybody who reaches the \
          port can destroy all keys. Never use it with keys that matter"
     );
     let seed = seed.as_deref().map(Seed::load).transpose()?.unwrap_or_default();
-    Ok(Some(Development { seed, ..Development::default() }))
+    Ok(Some(Arc::new(Development { seed, ..Development::default() })))
 }
 
 fn credentials(config: &Config, data: &Path) -> Result<Credentials, DaemonError> {

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::api::{CUSTOM_ID, CUSTOM_MATERIAL, Operation};
+use crate::app::App;
 use crate::error::{Exception, KmsError};
-use crate::http::Front;
 
 /// Why keys of the seed are not there.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,15 @@ pub enum SeedError {
         /// The refusal.
         error: KmsError,
     },
+}
+
+/// What a daemon for development has.
+#[derive(Debug, Default)]
+pub struct Development {
+    /// The keys it starts with.
+    pub seed: Seed,
+    /// Held while the daemon is reset.
+    pub resetting: tokio::sync::Mutex<()>,
 }
 
 /// The keys that a development daemon starts with.
@@ -93,7 +102,7 @@ impl Seed {
     ///
     /// # Errors
     /// [`SeedError::Refused`]; what was made before it stays.
-    pub async fn apply(&self, front: &Front) -> Result<usize, SeedError> {
+    pub async fn apply(&self, app: &App) -> Result<usize, SeedError> {
         let mut made = 0;
         for key in &self.key {
             let call = async |operation: Operation, input: Value| {
@@ -102,7 +111,7 @@ impl Seed {
                     operation: operation.name(),
                     error,
                 };
-                front.call(operation, &input).await.map_err(refused)
+                app.call(operation, &input).await.map_err(refused)
             };
             match call(Operation::CreateKey, key.creation()).await {
                 Ok(_) => made += 1,

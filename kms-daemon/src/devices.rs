@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use host_driver::audit::AuditSink;
 use host_driver::device::Options;
 use host_driver::endpoint::Endpoint;
@@ -28,14 +29,13 @@ use host_driver::transport::Connector;
 use host_driver::{HostKey, OperatorKey, Pool};
 use hsm_protocol::{DeviceId, DomainId};
 
-use crate::config::Link;
 use crate::consistency::Bound;
 use crate::durable;
 use crate::loss::Holders;
+use serde::Deserialize;
 
 mod error;
 mod fleet;
-mod ledger;
 mod own;
 pub(crate) mod place;
 mod prepare;
@@ -48,9 +48,9 @@ mod start;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use crate::ledger::Ballots;
 pub use error::{DevicesError, Lost};
 pub use fleet::{Fleet, FleetError, hsms_of};
-pub use ledger::Ballots;
 pub use prepare::{HostKeys, Scope};
 pub(crate) use report::in_words;
 pub use report::{DeviceReport, report};
@@ -68,6 +68,17 @@ pub(crate) const FOUNDING: &str = "founding.json";
 /// one that is slow is not hung. A request ends before a client of AWS gives it up, after a minute.
 const EMULATED: Options =
     Options { patience: Duration::from_secs(15), deadline: Duration::from_secs(45) };
+
+/// The line a QEMU device is reached by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Link {
+    /// virtio-console, the fast one.
+    #[default]
+    Console,
+    /// NS16550 UART on a pseudo-terminal.
+    Uart,
+}
 
 /// Where devices are and how the daemon runs its own.
 #[derive(Debug, Clone)]

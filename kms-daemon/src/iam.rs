@@ -1,58 +1,43 @@
-//! Identities: accounts, users, roles, access keys and policies; the IAM and STS APIs that manage
-//! them; and who it is that signs a request.
+//! Identities: accounts, users, roles, access keys and policies, and who it is that signs a request.
+//! [`crate::management`] has the operations that manage them.
 //!
 //! Secrets are kept as devices have sealed them, see [`vault`]. The exception is the file with the
 //! root's access key of the first account, which is what its client reads.
 
 use std::sync::Arc;
 
-use crate::mac::MacKey;
-use crate::backup::Snapshots;
 use crate::clock::{Clock, Timestamp};
 use crate::credentials::{Credential, Credentials};
 use crate::error::KmsError;
 use crate::key::CatalogError;
+use crate::mac::MacKey;
 use crate::principal::{Principal, PrincipalKind, RoleSession, TemporarySession, User};
 use crate::regions::Regions;
 use crate::sigv4::{Claim, Session, TokenDigest, Verifier};
 use crate::store::Store;
-use crate::trail::Trails;
 
-mod answer;
-mod bound;
-mod check;
-mod directory;
-mod document;
-mod error;
-mod form;
-mod jobs;
-mod layout;
-mod limits;
-mod operation;
+pub(crate) mod bound;
+pub(crate) mod directory;
+pub(crate) mod document;
+pub(crate) mod error;
+pub(crate) mod layout;
+pub(crate) mod limits;
 pub mod record;
-mod source_position;
-mod supposed;
-#[cfg(test)]
-mod tests;
-mod token;
+pub(crate) mod supposed;
+pub(crate) mod token;
 pub mod uses;
 pub mod vault;
 
-pub use self::answer::{Format, Node, Refusal};
 pub use self::error::{Code, IamError};
-pub use self::form::Form;
-pub use self::operation::{Operation, Protocol, Service};
 
 use self::directory::{Changes, Directory};
-use self::jobs::Jobs;
 use self::limits::SessionPolicies;
 use self::record::{AccessKey, Account, Owner, Status, Version};
 use self::token::{Content, Subject};
 use self::uses::Uses;
 use self::vault::{Trace, Vault};
 
-pub(crate) use self::layout::system_key as system_key_entry;
-pub(crate) use self::vault::{from_base64, own_key, system_key_token, system_key_with, to_base64};
+pub(crate) use self::vault::own_key;
 
 /// What the identities are opened with.
 pub struct Setup {
@@ -72,19 +57,14 @@ pub struct Setup {
 
 /// The identities of an installation.
 pub struct Iam {
-    directory: Arc<Directory>,
-    vault: Vault,
-    seal: MacKey,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) vault: Vault,
+    pub(crate) mac_key: MacKey,
     clock: Arc<dyn Clock>,
-    account: String,
-    roots: Credentials,
-    sessions: SessionPolicies,
-    uses: Uses,
-    jobs: Jobs,
-    /// What backups are made of; `None` where there is nothing to back up.
-    snapshots: Option<Arc<Snapshots>>,
-    /// The trails; `None` where there is no log.
-    trails: Option<Arc<Trails>>,
+    pub(crate) account: String,
+    pub(crate) roots: Credentials,
+    pub(crate) sessions: SessionPolicies,
+    pub(crate) uses: Uses,
 }
 
 impl Iam {
@@ -94,7 +74,7 @@ impl Iam {
     /// [`CatalogError`] if the store does not answer.
     pub async fn open(setup: Setup) -> Result<Self, CatalogError> {
         let Setup { store, regions, region, clock, account, roots } = setup;
-        let seal = MacKey::open(&*store).await?;
+        let mac_key = MacKey::open(&*store).await?;
         let directory = Directory::open(Arc::clone(&store)).await?;
         let uses = Uses::new(Arc::clone(&store));
         let vault = Vault::new(store, regions, region);
@@ -108,40 +88,7 @@ impl Iam {
         // A conflict means that it is there.
         let _ = directory.commit(Changes::new().insert(&first)?).await?;
         let sessions = SessionPolicies::default();
-        let jobs = Jobs::default();
-        Ok(Self {
-            directory,
-            vault,
-            seal,
-            clock,
-            account,
-            roots,
-            sessions,
-            uses,
-            jobs,
-            snapshots: None,
-            trails: None,
-        })
-    }
-
-    /// The same, for an installation that can be backed up.
-    #[must_use]
-    pub fn with_snapshots(mut self, snapshots: Arc<Snapshots>) -> Self {
-        self.snapshots = Some(snapshots);
-        self
-    }
-
-    /// What backups are made of, if the installation can be backed up.
-    #[must_use]
-    pub fn snapshots(&self) -> Option<Arc<Snapshots>> {
-        self.snapshots.clone()
-    }
-
-    /// The same, for an installation whose records are delivered.
-    #[must_use]
-    pub fn with_trails(mut self, trails: Arc<Trails>) -> Self {
-        self.trails = Some(trails);
-        self
+        Ok(Self { directory, vault, mac_key, clock, account, roots, sessions, uses })
     }
 
     /// Whether there is such an account.
@@ -194,7 +141,7 @@ impl Iam {
 
     /// What is known of an access key, and of the session token that came with it. `None` if it
     /// cannot be used, which costs a read of the store.
-    async fn credential(
+    pub(crate) async fn credential(
         &self,
         access_key_id: &str,
         token: Option<&[u8]>,
@@ -213,7 +160,7 @@ impl Iam {
     /// `Exception::KmsInternal` if that cannot be told now.
     pub async fn knows(&self, access_key_id: &str, token: Option<&[u8]>) -> Result<bool, KmsError> {
         if let Some(token) = token {
-            return Ok(token::is_own(&self.seal, access_key_id, token));
+            return Ok(token::is_own(&self.mac_key, access_key_id, token));
         }
         if self.roots.find(access_key_id).is_some() {
             return Ok(true);
@@ -272,7 +219,8 @@ impl Iam {
         token: &[u8],
         trace: Trace<'_>,
     ) -> Result<Option<Credential>, KmsError> {
-        let content = token::open((&self.vault, &self.seal), access_key_id, token, trace).await?;
+        let content =
+            token::open((&self.vault, &self.mac_key), access_key_id, token, trace).await?;
         let Some(content) = content else {
             self.search_in_vain(access_key_id).await?;
             return Ok(None);
@@ -331,12 +279,12 @@ impl Iam {
         Ok(Some(Principal { kind: PrincipalKind::User(User { id, path, name }), ..principal }))
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 }
 
 /// What the secret of an access key is sealed for.
-fn purpose<'p>(id: &'p str, account: &'p str) -> [(&'p str, &'p str); 3] {
+pub(crate) fn purpose<'p>(id: &'p str, account: &'p str) -> [(&'p str, &'p str); 3] {
     [("accessKeyId", id), ("account", account), ("purpose", "access-key")]
 }

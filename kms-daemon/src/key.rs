@@ -4,16 +4,18 @@
 //! Key material appears here only as key tokens, which no part of the daemon can open.
 
 pub mod alias;
+mod barrier;
 pub mod cache;
 pub mod catalog;
 mod counts;
-pub mod deletion;
-mod due;
+mod deletion;
+pub(crate) mod due;
 pub mod grant;
 pub mod import;
 pub mod last_usage;
 mod layout;
 pub mod multi_region;
+pub(crate) mod own;
 pub mod record;
 pub mod rotation;
 pub mod spec;
@@ -21,9 +23,10 @@ pub mod state;
 pub mod tokens;
 
 pub use self::alias::AliasRecord;
+pub use self::barrier::Barrier;
 pub use self::catalog::{Catalog, CatalogError, Stored};
+pub use self::counts::Counted;
 pub use self::grant::{GrantId, GrantRecord};
 pub use self::record::{KeyMaterial, KeyRecord};
 pub use self::state::KeyState;
-pub use self::counts::Counted;
 pub use crate::identifier::{AliasName, Forms, KeyId, KeyRef, Scope, Tags};

@@ -9,24 +9,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use tokio::sync::Notify;
+
 use crate::error::{Exception, KmsError};
 use crate::tls::TlsError;
 
 mod client;
-mod errands;
 mod identity;
-mod message;
-mod receive;
-mod server;
-mod setup;
-#[cfg(test)]
-mod tests;
+pub(crate) mod message;
 
 pub use self::client::{PeerReport, Peers};
-pub use self::errands::{Errands, greet, run};
 pub use self::identity::Identity;
-pub use self::server::LinkServer;
-pub use self::setup::{Link, bind};
 
 pub(crate) use self::message::{Place, Replicate, Synchronise, Wrapped};
 
@@ -57,6 +50,22 @@ impl PeerAddress {
             address: address.to_owned(),
             certificate: certificate.into(),
         })
+    }
+}
+
+/// Wakes the job that tells other Regions what has changed.
+#[derive(Debug, Default)]
+pub struct Errands(Notify);
+
+impl Errands {
+    /// There is something to tell.
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+
+    /// Completes when there is something to tell.
+    pub(crate) async fn woken(&self) {
+        self.0.notified().await;
     }
 }
 

@@ -4,12 +4,12 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
+use serde::Deserialize;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
-
-use crate::config::LogFormat;
 
 /// How often a thing that clients can repeat is logged.
 const SELDOM: Duration = Duration::from_secs(60);
@@ -43,6 +43,17 @@ pub fn parse(levels: &str) -> Result<Targets, String> {
         };
     }
     Ok(targets)
+}
+
+/// The form of log lines on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// Starts logging in the given form.

@@ -7,7 +7,7 @@ use host_driver::health::DeviceHealth;
 use hsm_protocol::DomainId;
 use serde::{Deserialize, Serialize};
 
-use crate::backup::LastBackup;
+use crate::last_backup::LastBackup;
 
 /// What would be lost if one thing were.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,11 +19,10 @@ use prometheus_client::registry::{Registry, Unit};
 use time::OffsetDateTime;
 
 use crate::audit::AuditLog;
-use crate::backup::LastBackup;
-use crate::http::Readiness;
 use crate::key::Counted;
+use crate::last_backup::LastBackup;
 use crate::link::PeerReport;
-use crate::rewrap::RewrapReport;
+use crate::regions::RewrapReport;
 use crate::tls::Served;
 use crate::trail::TrailReport;
 
@@ -40,6 +39,17 @@ pub use self::text::Form;
 struct RequestLabels {
     operation: &'static str,
     code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobLabel {
+    job: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobResult {
+    job: &'static str,
+    result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -154,6 +164,9 @@ pub struct Metrics {
     latency: Family<OperationLabel, Histogram>,
     authorization: Times,
     connections: ConnectionMetrics,
+    jobs: Family<JobResult, Counter>,
+    job_time: Family<JobLabel, Counter<f64, AtomicU64>>,
+    job_success: Family<JobLabel, Gauge>,
     ready: Gauge,
     audit_pending: Gauge,
     audit_records: Gauge,
@@ -205,6 +218,9 @@ impl Metrics {
             latency: Family::new_with_constructor(buckets),
             authorization: Times::of_authorization(),
             connections: ConnectionMetrics::default(),
+            jobs: Family::default(),
+            job_time: Family::default(),
+            job_success: Family::default(),
             ready: Gauge::default(),
             audit_pending: Gauge::default(),
             audit_records: Gauge::default(),
@@ -380,6 +396,23 @@ impl Metrics {
              answers, as too many were under way; refused, as none could make room",
             self.connections.ended.clone(),
         );
+        registry.register(
+            "job_runs",
+            "Runs of what the daemon does by itself, by job and result",
+            self.jobs.clone(),
+        );
+        registry.register_with_unit(
+            "job_time",
+            "Time that a job has taken in all its runs",
+            Unit::Seconds,
+            self.job_time.clone(),
+        );
+        registry.register_with_unit(
+            "job_last_success_timestamp",
+            "When a job last succeeded, in seconds since 1970",
+            Unit::Seconds,
+            self.job_success.clone(),
+        );
         registry.register("ready", "1 if requests can be served", self.ready.clone());
         registry.register(
             "audit_pending_records",
@@ -434,6 +467,18 @@ impl Metrics {
         let operation = operation.unwrap_or("unknown");
         self.requests.get_or_create(&RequestLabels { operation, code }).inc();
         self.latency.get_or_create(&OperationLabel { operation }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a run of something that the daemon does by itself.
+    pub(crate) fn job(&self, job: &'static str, succeeded: bool, took: Duration) {
+        let result = if succeeded { "success" } else { "failure" };
+        self.jobs.get_or_create(&JobResult { job, result }).inc();
+        self.job_time.get_or_create(&JobLabel { job }).inc_by(took.as_secs_f64());
+        if succeeded {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+            self.job_success.get_or_create(&JobLabel { job }).set(now);
+        }
     }
 
     /// Counts a refusal, and writes a line about it, unless there were too many just now.
@@ -563,4 +608,13 @@ impl Metrics {
         }
         form.of(page)
     }
+}
+
+/// Whether the daemon can serve, for `/readyz` and `/metrics`.
+pub trait Readiness: Send + Sync + 'static {
+    /// True if requests can be served now, and a report for people and tools.
+    fn report(&self) -> (bool, serde_json::Value);
+
+    /// Sets the gauges of devices; true if requests can be served now.
+    fn observe(&self, metrics: &Metrics) -> bool;
 }

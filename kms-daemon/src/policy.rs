@@ -299,11 +299,6 @@ pub(crate) fn closed() -> KeyPolicy {
     KeyPolicy::closed()
 }
 
-/// The policy of what stands for a key that does not exist: it denies everything.
-pub(crate) fn decoy(scope: &Scope) -> KeyPolicy {
-    KeyPolicy::decoy_for(scope)
-}
-
 /// Lets the service use a key that it made for itself; `None` if it is another's.
 #[must_use]
 pub(crate) fn authorize_system_key(key: KeyRecord) -> Option<Authorized<KeyRecord>> {

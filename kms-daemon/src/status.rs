@@ -18,22 +18,20 @@ use crate::audit::AuditLog;
 use crate::backup::{LastBackup, Snapshots};
 use crate::config::Config;
 use crate::devices::{DeviceReport, Fleet, in_words, report};
-use crate::http::Readiness;
 use crate::key::Catalog;
 use crate::link::PeerReport;
 use crate::loss::{Loss, losses};
 use crate::memory;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Readiness};
 use crate::regions::Regions;
-use crate::rewrap::RewrapReport;
+use crate::regions::RewrapReport;
 use crate::space::Level;
 use crate::store::Store;
 use crate::trail::{TrailReport, Trails};
 
 /// What the data directory is called where anybody reads it.
 pub(crate) const ANY_DIR: &str = "DIR";
-/// The file of the data directory that has the last backup as a running daemon knows it.
-pub(crate) const LAST_BACKUP: &str = "last-backup.json";
+pub(crate) use crate::last_backup::LAST_BACKUP;
 
 /// How often the store is asked whether it answers.
 const PROBE: Duration = Duration::from_secs(5);

@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-mod barrier;
 mod follow;
 mod history;
 mod memory;
@@ -28,7 +27,6 @@ mod conformance;
 #[cfg(test)]
 pub(crate) mod counting;
 
-pub use self::barrier::Barrier;
 pub use self::follow::{Follower, current_revision, follow};
 pub use self::memory::MemoryStore;
 pub use self::redb::{Facts, RedbStore, StoreSnapshot};
@@ -142,6 +140,11 @@ impl Transaction {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What it writes.
+    pub(crate) fn writes(&self) -> &[Write] {
+        &self.writes
     }
 
     /// Requires that `key` does not exist.

@@ -17,8 +17,7 @@ use tokio::task::JoinSet;
 use crate::audit::AuditLog;
 use crate::clock::{Clock, Timestamp};
 use crate::error::KmsError;
-use crate::iam::record::Record;
-use crate::key::record::RecordError;
+use crate::record::{Record, RecordError};
 use crate::regions::Regions;
 use crate::store::{Range, Revision, Store, StoreError};
 
@@ -32,9 +31,6 @@ pub mod record;
 mod target;
 
 pub(crate) use self::change::Settings;
-pub(crate) use self::key::{
-    entry as digest_key_entry, token as digest_key_token, with_token as digest_key_with,
-};
 pub(crate) use self::names::identify;
 pub use self::target::{Place, TargetError};
 

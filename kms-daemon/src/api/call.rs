@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 
 use super::input::EncryptionContext;
 use super::marker::{self, ListingId};
-use crate::mac::MacKey;
 use super::{Operation, Service, managed_key};
 use crate::audit::{AuditFacts, KeyEvent};
 use crate::clock::Timestamp;
@@ -16,6 +15,7 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::last_usage::{LastUsage, UsageTracker};
 use crate::key::{Catalog, Forms, KeyRecord, KeyRef, Scope, Stored};
+use crate::mac::MacKey;
 use crate::policy::{self, Asker, Authorized, Bound, CallerPolicies, Lookups};
 use crate::principal::Principal;
 use crate::quota::Pool;

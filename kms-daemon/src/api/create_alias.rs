@@ -59,8 +59,10 @@ pub(super) fn writable_name(text: &str, malformed: Exception) -> Result<AliasNam
     let name = AliasName::parse(text)
         .ok_or_else(|| KmsError::new(malformed, "The alias name is empty."))?;
     if name.is_reserved() {
-        let text =
-            format!("Aliases that begin with {} are reserved.", crate::identifier::alias::RESERVED_PREFIX);
+        let text = format!(
+            "Aliases that begin with {} are reserved.",
+            crate::identifier::alias::RESERVED_PREFIX
+        );
         return Err(KmsError::new(Exception::NotAuthorized, text));
     }
     Ok(name)

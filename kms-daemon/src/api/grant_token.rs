@@ -11,9 +11,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::mac::{MAC_SIZE, MacKey};
 use crate::error::{Exception, KmsError};
 use crate::key::{GrantId, KeyId, Scope};
+use crate::mac::{MAC_SIZE, MacKey};
 
 /// Version of the layout.
 const VERSION: u8 = 1;

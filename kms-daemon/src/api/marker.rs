@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Operation;
-use crate::mac::{MAC_SIZE, MacKey};
 use crate::error::{Exception, KmsError};
 use crate::key::Scope;
+use crate::mac::{MAC_SIZE, MacKey};
 
 /// A listing that a marker belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,11 @@ pub(super) fn issue(seal: &MacKey, listing: ListingId<'_>, position: &str) -> St
 ///
 /// # Errors
 /// [`Exception::InvalidMarker`].
-pub(super) fn read(seal: &MacKey, listing: ListingId<'_>, marker: &str) -> Result<String, KmsError> {
+pub(super) fn read(
+    seal: &MacKey,
+    listing: ListingId<'_>,
+    marker: &str,
+) -> Result<String, KmsError> {
     open(seal, listing, marker).ok_or_else(|| {
         KmsError::new(Exception::InvalidMarker, "The marker is not valid for this request.")
     })

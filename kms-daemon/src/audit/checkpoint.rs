@@ -25,18 +25,11 @@ use serde_json::Value;
 use super::chain::{Kind, LineHash, Position};
 use super::log::AuditLog;
 use super::record::event_time;
-use crate::consistency::Marks;
 use crate::hex;
-use crate::regions::Regions;
 
-/// How often devices vouch for the log, if there is something new in it.
-const INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// How often, and how many times, it is looked whether entries are recorded that a checkpoint counts.
 const LOOK: Duration = Duration::from_millis(10);
 const SETTLING: u32 = 200;
-/// Intervals after which they do so in any case.
-const IDLE: u32 = 12;
-
 /// The record of a checkpoint; byte strings in hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -190,23 +183,6 @@ pub(super) fn position_of(log: &LogPosition) -> Position {
 
 fn log_position(position: Position) -> LogPosition {
     LogPosition { sequence: position.sequence, hash: position.hash.0 }
-}
-
-/// Has each device in service vouch for the log, and writes the marks, at the start and every few
-/// minutes, until the task is aborted.
-pub async fn keep_checkpoints(log: &AuditLog, regions: &Regions, marks: &Marks) {
-    let (mut known, mut idle) = (0, IDLE);
-    loop {
-        if log.sequence() != known || idle >= IDLE {
-            for (_, pool) in regions.pools() {
-                checkpoint(log, &pool, false).await;
-            }
-            marks.write(log, &regions.names()).await;
-            (known, idle) = (log.sequence(), 0);
-        }
-        idle += 1;
-        tokio::time::sleep(INTERVAL).await;
-    }
 }
 
 /// Has each device in service vouch for the log as it is now; `closing` says that it ends here for

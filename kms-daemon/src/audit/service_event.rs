@@ -2,64 +2,38 @@
 
 use std::time::SystemTime;
 
-use hsm_protocol::MaterialId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::facts::KEY;
 use super::record::{EVENT_VERSION, event_time};
 use super::{AuditLog, DeviceReceipt, KeyEvent, Kind};
-use crate::key::KeyRecord;
-use crate::key::deletion::DeletionObserver;
-use crate::key::import::ExpiryObserver;
-use crate::key::rotation::RotationObserver;
+use crate::identifier::Scope;
 
-/// A key is destroyed only after the record of it is durable.
-impl DeletionObserver for AuditLog {
-    async fn destroying(&self, key: &KeyRecord) -> Result<(), String> {
-        let mut record = event("DeleteKey", key, SystemTime::now(), &json!({ "keyId": key.id }));
-        record["responseElements"] = json!({ "keyId": key.arn() });
-        let written = self.append(Kind::ServiceEvent, &record, &[]).await;
-        written.map(drop).map_err(|error| error.to_string())
-    }
-}
-
-/// A key rotates by itself only after the record of it is durable.
-impl RotationObserver for AuditLog {
-    async fn rotating(
+impl AuditLog {
+    /// Records what the service does by itself to a key: its account and Region, its ARN, what is told of it, and
+    /// what it comes to.
+    ///
+    /// # Errors
+    /// A text.
+    pub async fn service_event(
         &self,
-        key: &KeyRecord,
-        material: MaterialId,
+        name: &str,
+        (scope, arn): (&Scope, &str),
+        details: &Value,
+        answer: Option<&Value>,
         receipts: &[DeviceReceipt],
     ) -> Result<(), String> {
-        let previous = key.current_material().map(|material| material.id.to_string());
-        let details = json!({
-            "keyId": key.id,
-            "rotationType": "AUTOMATIC",
-            "keyOrigin": key.origin.aws_name(),
-            "previousKeyMaterialId": previous,
-            "currentKeyMaterialId": material.to_string(),
-        });
-        let record = event("RotateKey", key, SystemTime::now(), &details);
+        let resources = json!([{ "accountId": scope.account, "type": KEY, "ARN": arn }]);
+        let place = (&*scope.account, &*scope.region);
+        let mut record = record(name, place, SystemTime::now(), &resources, details);
+        if let Some(answer) = answer {
+            record["responseElements"] = answer.clone();
+        }
         let written = self.append(Kind::ServiceEvent, &record, receipts).await;
         written.map(drop).map_err(|error| error.to_string())
     }
-}
 
-/// Expired material is destroyed only after the record of it is durable: one for each, as AWS has it.
-impl ExpiryObserver for AuditLog {
-    async fn expiring(&self, key: &KeyRecord, materials: &[MaterialId]) -> Result<(), String> {
-        for material in materials {
-            let details = json!({ "keyId": key.id, "keyMaterialId": material.to_string() });
-            let record = event("DeleteExpiredKeyMaterial", key, SystemTime::now(), &details);
-            let written = self.append(Kind::ServiceEvent, &record, &[]).await;
-            written.map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    }
-}
-
-impl AuditLog {
     /// Records what devices did without a request of a client.
     ///
     /// # Errors
@@ -104,13 +78,6 @@ impl AuditLog {
         let written = self.append(Kind::ServiceEvent, &record, &[]).await;
         written.map(drop).map_err(|error| error.to_string())
     }
-}
-
-/// What the service does to a key.
-fn event(name: &str, key: &KeyRecord, time: SystemTime, details: &Value) -> Value {
-    let account = &key.scope.account;
-    let resources = json!([{ "accountId": account, "type": KEY, "ARN": key.arn() }]);
-    record(name, (account, &key.scope.region), time, &resources, details)
 }
 
 /// CloudTrail's form of what the service does by itself.

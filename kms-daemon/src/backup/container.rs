@@ -15,16 +15,15 @@
 //! passphrase: it shows damage, not forgery.
 
 use std::io::{self, Read, Write};
-use std::sync::{Mutex, PoisonError};
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
-use argon2::{Algorithm, Argon2, Params, Version};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::BackupError;
+use crate::passphrase::{Cost, Passphrase};
 
 const MAGIC: &[u8; 20] = b"STRONGROOM BACKUP 1\n";
 /// What the magic of any format begins with.
@@ -36,90 +35,6 @@ const TAG: usize = 16;
 const CHUNK: usize = 64 << 10;
 /// Bytes before the first chunk.
 const HEAD: usize = MAGIC.len() + SALT + 12 + CHECK;
-/// Shortest passphrase, in bytes.
-const SHORTEST: usize = 12;
-
-/// What it costs to try a passphrase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cost {
-    /// Memory, in KiB.
-    pub(crate) memory: u32,
-    pub(crate) passes: u32,
-    pub(crate) lanes: u32,
-}
-
-impl Cost {
-    /// The second recommended option of RFC 9106, section 4: 64 MiB, for machines with little memory.
-    pub(crate) const OF_NEW: Self = Self { memory: 64 << 10, passes: 3, lanes: 4 };
-    /// More is not computed for a file that asks for it: 1 GiB, 16 passes, 16 lanes.
-    const MOST: Self = Self { memory: 1 << 20, passes: 16, lanes: 16 };
-
-    pub(crate) fn is_bounded(self) -> bool {
-        self.memory <= Self::MOST.memory
-            && (1..=Self::MOST.passes).contains(&self.passes)
-            && (1..=Self::MOST.lanes).contains(&self.lanes)
-            && self.memory >= 8 * self.lanes
-    }
-
-    pub(crate) fn to_bytes(self) -> [u8; 12] {
-        let mut bytes = [0; 12];
-        for (place, value) in bytes.chunks_mut(4).zip([self.memory, self.passes, self.lanes]) {
-            place.copy_from_slice(&value.to_be_bytes());
-        }
-        bytes
-    }
-
-    fn from_bytes(bytes: [u8; 12]) -> Self {
-        let [memory, passes, lanes] = [0, 4, 8]
-            .map(|at| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]));
-        Self { memory, passes, lanes }
-    }
-}
-
-/// What a backup is opened with. Zeroised when dropped.
-pub struct Passphrase {
-    text: Zeroizing<Vec<u8>>,
-    /// What was made of it last, and for which salt and cost: it costs a second, and a backup is
-    /// read more than once.
-    made: Mutex<Option<(Vec<u8>, Cost, Keys)>>,
-}
-
-impl Passphrase {
-    /// The first line of a file.
-    ///
-    /// # Errors
-    /// [`BackupError::ShortPassphrase`].
-    pub fn of_file(content: &[u8]) -> Result<Self, BackupError> {
-        let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        match line.len() < SHORTEST {
-            true => Err(BackupError::ShortPassphrase(SHORTEST)),
-            false => Ok(Self { text: line.to_vec().into(), made: Mutex::default() }),
-        }
-    }
-
-    /// Fills `out` with what Argon2id makes of the passphrase.
-    pub(crate) fn derive(
-        &self,
-        salt: &[u8],
-        cost: Cost,
-        out: &mut [u8],
-    ) -> Result<(), BackupError> {
-        argon2id(&self.text, salt, cost, out)
-    }
-
-    fn keys(&self, salt: &[u8], cost: Cost) -> Result<Keys, BackupError> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*made {
-            Some((of, at, keys)) if of == salt && *at == cost => Ok(keys.clone()),
-            _ => {
-                let keys = Keys::derive(&self.text, salt, cost)?;
-                *made = Some((salt.to_vec(), cost, keys.clone()));
-                Ok(keys)
-            }
-        }
-    }
-}
 
 /// The keys of one backup.
 #[derive(Clone)]
@@ -129,9 +44,8 @@ struct Keys {
 }
 
 impl Keys {
-    fn derive(passphrase: &[u8], salt: &[u8], cost: Cost) -> Result<Self, BackupError> {
-        let mut made = Zeroizing::new([0; 64]);
-        argon2id(passphrase, salt, cost, &mut *made)?;
+    fn of(passphrase: &Passphrase, salt: &[u8], cost: Cost) -> Result<Self, BackupError> {
+        let made = passphrase.long_key(salt, cost)?;
         let mut keys = Self { chunks: Zeroizing::default(), head: Zeroizing::default() };
         keys.chunks.copy_from_slice(&made[..32]);
         keys.head.copy_from_slice(&made[32..]);
@@ -151,15 +65,6 @@ impl Keys {
     fn cipher(&self) -> Aes256Gcm {
         Aes256Gcm::new((&*self.chunks).into())
     }
-}
-
-fn argon2id(passphrase: &[u8], salt: &[u8], cost: Cost, out: &mut [u8]) -> Result<(), BackupError> {
-    let failed = |error: argon2::Error| BackupError::Derivation(error.to_string());
-    let params =
-        Params::new(cost.memory, cost.passes, cost.lanes, Some(out.len())).map_err(failed)?;
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(passphrase, salt, out)
-        .map_err(failed)
 }
 
 /// The IV of a chunk: its number, and whether it is the last.
@@ -183,7 +88,7 @@ impl<W: Write> Sealer<W> {
     /// Begins a backup with a random salt.
     pub(super) fn begin(out: W, passphrase: &Passphrase) -> Result<Self, BackupError> {
         let mut salt = [0; SALT];
-        getrandom::fill(&mut salt).map_err(|error| BackupError::Derivation(error.to_string()))?;
+        getrandom::fill(&mut salt).map_err(|error| BackupError::Random(error.to_string()))?;
         Self::begin_with(out, passphrase, salt, Cost::OF_NEW)
     }
 
@@ -193,7 +98,7 @@ impl<W: Write> Sealer<W> {
         salt: [u8; SALT],
         cost: Cost,
     ) -> Result<Self, BackupError> {
-        let keys = passphrase.keys(&salt, cost)?;
+        let keys = Keys::of(passphrase, &salt, cost)?;
         let head = [MAGIC.as_slice(), &salt, &cost.to_bytes()].concat();
         let check: [u8; CHECK] = keys.check(&head).finalize().into_bytes().into();
         let mut out = Summed { inner: out, digest: Sha256::new(), bytes: 0 };
@@ -292,7 +197,7 @@ impl<R: Read> Unsealer<R> {
             return Err(BackupError::Altered(0));
         }
         let (before, given) = head.split_at(HEAD - CHECK);
-        let keys = passphrase.keys(&before[MAGIC.len()..MAGIC.len() + SALT], cost)?;
+        let keys = Keys::of(passphrase, &before[MAGIC.len()..MAGIC.len() + SALT], cost)?;
         keys.check(before).verify_slice(given).map_err(|_| BackupError::WrongPassphrase)?;
         let mut check = [0; CHECK];
         check.copy_from_slice(given);

@@ -16,12 +16,12 @@ use zeroize::Zeroizing;
 use super::manifest::{AUDIT, RegionOf, STORE};
 use super::{BackupError, failed};
 use crate::devices::place::Place;
-use crate::status::LAST_BACKUP;
+use crate::last_backup::LAST_BACKUP;
 use crate::{devices, durable};
 
 /// Not in a backup, at the top of a data directory.
 const LEFT_OUT: [&str; 6] =
-    [STORE, AUDIT, "reserve", super::snapshot::DIRECTORY, super::restore::MARK, LAST_BACKUP];
+    [STORE, AUDIT, "reserve", super::snapshot::DIRECTORY, crate::data_dir::MARK, LAST_BACKUP];
 /// Flash images and small files are held in memory until they are written.
 const SMALL: u64 = 1 << 20;
 /// How often a file may change while it is read.

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::container::{Passphrase, Sealer};
+use super::container::Sealer;
 use super::content::{self, Devices, Gathered, Item, Source};
 use super::manifest::{FileOf, Manifest};
 use super::snapshot::Prepared;
 use super::{BackupError, Progress, failed, restore};
+use crate::passphrase::Passphrase;
 use crate::{durable, hex};
 
 /// How often a file may be renamed between its opening and its locking.

@@ -7,17 +7,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::container::{self, Passphrase, Unsealer};
+use super::container::{self, Unsealer};
 use super::manifest::{AUDIT, FileOf, Manifest, STORE};
-use super::record::LastBackup;
 use super::{BackupError, Progress, failed};
 use crate::audit::{self, AuditLog};
-use crate::daemon::{DaemonError, DataDir};
+use crate::data_dir::{DataDir, MARK};
+use crate::last_backup::LastBackup;
+use crate::passphrase::Passphrase;
 use crate::store::RedbStore;
 use crate::{durable, hex};
 
-/// A file that is in a data directory while it is restored, and that no program accepts there.
-pub(crate) const MARK: &str = "restoring";
 /// The mark while it is written: nothing else was written before it.
 const STAGED_MARK: &str = "restoring.new";
 /// What an empty file system has.
@@ -123,7 +122,7 @@ fn claim(dir: &Path) -> Result<DataDir, BackupError> {
     let was_there = dir.try_exists().map_err(failed("look at", dir))?;
     if was_there && dir.join(MARK).try_exists().map_err(failed("look at", dir))? {
         // Whoever restores there now has the lock.
-        DataDir::lock(dir).map_err(Box::new)?;
+        DataDir::lock(dir)?;
         return Err(BackupError::HalfRestored(dir.to_owned()));
     }
     let is_empty = |dir: &Path| -> Result<bool, BackupError> {
@@ -135,7 +134,7 @@ fn claim(dir: &Path) -> Result<DataDir, BackupError> {
     if was_there && !dir.join("lock").exists() && !is_empty(dir)? {
         return Err(BackupError::NotEmpty(dir.to_owned()));
     }
-    let lock = DataDir::lock(dir).map_err(Box::new)?;
+    let lock = DataDir::lock(dir)?;
     if !is_empty(dir)? {
         return Err(BackupError::NotEmpty(dir.to_owned()));
     }
@@ -280,13 +279,4 @@ fn end(path: &Path, mut content: Content) -> Result<(), BackupError> {
         return Err(BackupError::Manifest("there is more than it tells of".to_owned()));
     }
     checksum(path, &mut |_, _| {}).map(drop)
-}
-
-/// Whether a restore into `dir` did not come to its end.
-///
-/// # Errors
-/// If the directory cannot be looked at.
-pub(crate) fn is_half_restored(dir: &Path) -> Result<bool, DaemonError> {
-    let mark = dir.join(MARK);
-    mark.try_exists().map_err(|source| DaemonError::Data { path: dir.to_owned(), source })
 }

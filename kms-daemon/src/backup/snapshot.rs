@@ -15,9 +15,9 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::manifest::{AUDIT, STORE};
-use super::record::LastBackup;
 use super::{BackupError, content};
 use crate::audit::{AuditLog, AuditSnapshot, Position, event_time};
+use crate::last_backup::LastBackup;
 use crate::store::{RedbStore, Revision, StoreError, StoreSnapshot};
 use crate::{durable, hex};
 

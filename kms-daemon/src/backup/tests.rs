@@ -13,7 +13,8 @@ use serde_json::json;
 
 use super::*;
 use crate::audit::{AuditLog, Kind, LogOptions, Policy, verify as verify_log};
-use crate::daemon::DataDir;
+use crate::data_dir::DataDir;
+use crate::passphrase::Passphrase;
 use crate::store::{RedbStore, Store, Transaction};
 
 const FLASH: &[u8] = b"the domain key in clear";

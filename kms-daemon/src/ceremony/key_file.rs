@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::text::public_key;
-use crate::backup::{Cost, Passphrase};
+use crate::passphrase::{Cost, Passphrase};
 use crate::{durable, hex};
 
 /// Longest file that is read, in bytes.

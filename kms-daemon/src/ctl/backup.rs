@@ -16,11 +16,12 @@ use super::{Failure, Outcome, Output};
 use super::{status, table};
 use crate::audit::{AuditLog, LineHash, Position};
 use crate::backup::{
-    self, Created, Creation, Devices, Done, LastBackup, Manifest, Passphrase, Prepared, RegionOf,
-    Snapshots, Verified,
+    self, Created, Creation, Devices, Done, LastBackup, Manifest, Prepared, RegionOf, Snapshots,
+    Verified,
 };
-use crate::daemon::{DaemonError, DataDir};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::hex;
+use crate::passphrase::Passphrase;
 use crate::store::{RedbStore, Revision};
 
 /// How often progress is shown.
@@ -125,7 +126,7 @@ fn create(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outcome, Fai
     let making = Making { file, data: &data, devices, passphrase: &passphrase };
     let (created, running) = match DataDir::open(&data) {
         Ok(lock) => (making.by_itself(&lock)?, false),
-        Err(DaemonError::InUse(_)) => (making.of_running(&arguments.account)?, true),
+        Err(DataDirError::InUse(_)) => (making.of_running(&arguments.account)?, true),
         Err(error) => return Err(error.into()),
     };
     let report = Report::of_created(&created, running);
@@ -312,7 +313,7 @@ fn last_known(data: &Path, account: &Account) -> Result<(PathBuf, Option<LastBac
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async { LastBackup::read(&RedbStore::open(&path)?).await })?
         }
-        Err(DaemonError::InUse(_)) => {
+        Err(DataDirError::InUse(_)) => {
             let daemon = account.daemon()?;
             let (_, mut report) = status::ask(&daemon)?;
             status::ensure_is_of(&data, &daemon, &report)?;

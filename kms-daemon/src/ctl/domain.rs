@@ -21,7 +21,7 @@ use crate::ceremony::{
 };
 use crate::devices::HostKeys;
 use crate::hex;
-use crate::rewrap::RewrapReport;
+use crate::regions::RewrapReport;
 
 mod backup;
 mod drill;

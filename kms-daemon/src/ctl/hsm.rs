@@ -10,13 +10,13 @@ use hsm_protocol::{ModuleState, Role};
 use serde::Serialize;
 
 use super::{Failure, Outcome, Output, say, table};
-use crate::backup::LastBackup;
 use crate::config::{Link, default_data};
 use crate::consistency::Domains;
-use crate::daemon::DataDir;
+use crate::data_dir::DataDir;
 use crate::devices::{self, Devices, DevicesConfig, HostKeys, RootId, Scope, fingerprints};
 use crate::hex;
 use crate::identifier::is_region;
+use crate::last_backup::LastBackup;
 use crate::loss::{Loss, loss};
 use crate::store::RedbStore;
 

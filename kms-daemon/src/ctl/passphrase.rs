@@ -8,8 +8,8 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use super::Failure;
-use crate::backup::Passphrase;
 use crate::ceremony::TokenPlace;
+use crate::passphrase::Passphrase;
 
 /// Longest file with a passphrase, in bytes.
 const MAX_FILE: u64 = 64 << 10;

@@ -12,10 +12,10 @@ use super::aws::Service;
 use super::daemon::{self, Daemon};
 use super::table;
 use super::{Failure, Outcome, Output, losses};
-use crate::daemon::INSTANCE;
+use crate::data_dir::INSTANCE;
 use crate::devices::DeviceReport;
 use crate::link::PeerReport;
-use crate::rewrap::RewrapReport;
+use crate::regions::RewrapReport;
 use crate::status::{ANY_DIR, LAST_BACKUP, replace_in_texts};
 use crate::trail::TrailReport;
 

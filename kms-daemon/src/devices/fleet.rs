@@ -13,7 +13,6 @@ use hsm_protocol::command::domain::DomainSummary;
 use hsm_protocol::domain::Kind;
 use serde_json::json;
 
-use super::ledger::Ballots;
 use super::retired::{RetiredFlash, Stray, retired, strays};
 use super::sink::Gate;
 use super::{Devices, DevicesConfig, DevicesError, Pooled, Scope, in_words};
@@ -21,6 +20,7 @@ use crate::audit::AuditLog;
 use crate::consistency::{Acceptance, Domains};
 use crate::hex;
 use crate::identifier::is_region;
+use crate::ledger::Ballots;
 use crate::loss::loss;
 
 /// How long the devices of a Region may take to get into service.

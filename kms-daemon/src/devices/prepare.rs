@@ -15,11 +15,11 @@ use host_driver::transport::Connector;
 use host_driver::{CallError, HostKey, OperatorKey};
 use hsm_protocol::{DeviceId, DomainId, ModuleState, Role};
 
-use super::ledger::Ballots;
 use super::registry::Registry;
 use super::roots::RootId;
 use super::{DevicesError, Line, Lost};
 use crate::consistency::Bound;
+use crate::ledger::Ballots;
 
 /// How long devices may take to boot and test themselves.
 const BOOT: Duration = Duration::from_secs(30);

@@ -12,9 +12,9 @@ use hsm_protocol::command::audit::SignedCheckpoint;
 use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::{DeviceId, DomainId};
 
-use super::ledger::Ballots;
 use crate::audit::{AuditLog, Behind, VouchError, behind_code};
 use crate::consistency::{About, Acceptance, Domains};
+use crate::ledger::Ballots;
 
 /// The daemon, as the devices of a Region see it.
 pub(super) struct Gate {

@@ -12,7 +12,6 @@ use host_driver::transport::{Transport, TransportError};
 
 use super::own::{Kind, Own, OwnError};
 use super::{DevicesConfig, DevicesError, Line};
-use crate::config::Link;
 
 /// The board of emulated devices.
 const BOARD: &str = "qemu_riscv32";
@@ -130,8 +129,8 @@ fn qemu(dir: &Path, name: &str, config: &DevicesConfig) -> Result<Kind, DevicesE
     }
     let machine = Machine::of_board(BOARD).ok().flatten().ok_or(DevicesError::NoMachine(BOARD))?;
     let (link, attachment) = match config.link {
-        Link::Console => ("console", Attachment::Socket),
-        Link::Uart => ("uart", Attachment::Pty),
+        super::Link::Console => ("console", Attachment::Socket),
+        super::Link::Uart => ("uart", Attachment::Pty),
     };
     Ok(Kind::Qemu(Box::new(EmulatorConfig {
         machine,

@@ -86,8 +86,8 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identifier::Scope;
     use crate::document::KeyPolicy;
+    use crate::identifier::Scope;
 
     fn document(shared: &Shared, text: &str, partition: &str, bound: &Bound) -> Arc<Document> {
         let compiled = KeyPolicy::default_for(&Scope::new("111122223333", "eu-west-1"));

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use kms_policy::{NamedPrincipal, Resolution};
 use serde::{Deserialize, Serialize};
 
-use super::{Bound, PolicyError, naming, resolve};
 use super::PARTITION;
+use super::{Bound, PolicyError, naming, resolve};
 
 /// The trust policy of a role: its text, exactly as it was put, and its meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -51,7 +51,12 @@ impl Verified {
 #[cfg(test)]
 impl super::Engine {
     /// Has a document believed that no device has seen. Its token opens nothing.
-    pub(crate) fn believe(&self, document: &[u8], measured: Measured, pcrs: Vec<(u8, Vec<u8>)>) {
+    pub(crate) fn believe(
+        &self,
+        document: &[u8],
+        measured: attest::Measured,
+        pcrs: Vec<(u8, Vec<u8>)>,
+    ) {
         let (module_id, token, expires_ms) = (String::new(), Vec::new(), u64::MAX);
         let recipient = Recipient { module_id, measured, pcrs, token, expires_ms };
         self.verified.keep(Sha256::digest(document).into(), &Arc::new(recipient), 0);

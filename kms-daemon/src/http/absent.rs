@@ -4,20 +4,26 @@
 //! Which service is meant is what the scope of the signature says; nobody vouches for it, and
 //! nothing depends on it but the form of the refusal and the text of its record.
 
-use std::time::Instant;
+use std::convert::Infallible;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Response, StatusCode, Version};
+use hyper::{Response, StatusCode};
 use serde_json::json;
+use uuid::Uuid;
 
-use super::exchange::Exchange;
-use super::front::{Front, Peer, Reply, TARGET, TARGET_PREFIX, identify};
-use crate::audit::{AuditError, Outcome};
+use super::content::Content;
+use super::front::Reply;
+use super::in_flight::InFlight;
+use super::kms::{self, TARGET, TARGET_PREFIX};
+use super::pipeline::Protocol;
+use crate::app::App;
+use crate::audit::Outcome;
 use crate::error::KmsError;
-use crate::iam::{Format, Refusal, Service};
+use crate::management::{Format, Refusal, Service};
+use crate::principal::Principal;
 use crate::sigv4::SigningService;
 
 /// Longest name of a service.
@@ -89,7 +95,7 @@ impl Absent {
     }
 
     /// Name and HTTP status of the refusal.
-    const fn code(&self) -> (&'static str, u16) {
+    const fn status(&self) -> (&'static str, u16) {
         match self.form {
             Form::Json | Form::Cbor => ("UnknownOperationException", 400),
             Form::Query | Form::RestXml => ("InvalidAction", 400),
@@ -100,7 +106,7 @@ impl Absent {
 
     /// The refusal, with a text.
     fn reply(&self, text: &str, request_id: &str) -> Reply {
-        let (code, status) = self.code();
+        let (code, status) = self.status();
         let refusal = Refusal { code, status, message: text };
         let (kind, body) = match self.form {
             Form::Json => {
@@ -145,37 +151,66 @@ impl Absent {
     }
 }
 
-impl Front {
-    /// Refuses a request to a service that is not here.
-    pub(super) async fn absent(
-        &self,
-        (head, absent): (&Parts, Absent),
-        unread: bool,
-        writable: Result<(), AuditError>,
-        peer: Peer,
-    ) -> Reply {
-        let begin = Instant::now();
-        let mut exchange = Exchange::new(head, peer, &self.region);
-        exchange.source = absent.source().into();
+/// Why a request to a service that is not here is refused, for people.
+pub(super) struct NotHere(String);
+
+impl From<KmsError> for NotHere {
+    fn from(error: KmsError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Refuses every request, whatever its body and whoever sends it.
+impl Protocol for Absent {
+    type Answer = Infallible;
+    type Error = NotHere;
+
+    fn announce(&mut self, head: &Parts, request: &mut InFlight) -> Result<(), NotHere> {
         let target = head.headers.get(TARGET).and_then(|value| value.to_str().ok());
         let target =
             target.map_or_else(|| format!("{} {}", head.method, head.uri.path()), str::to_owned);
-        exchange.name = target.chars().take(128).collect();
-        let (code, _) = absent.code();
-        let text = absent.text();
-        let recorded = match writable {
-            Ok(()) => self.record(&exchange, Outcome::Failure(code, Some(&text))).await,
-            Err(error) => Err(KmsError::internal(error)),
-        };
-        let told = recorded.err().map(|error| error.to_string()).unwrap_or(text);
-        self.metrics.request(None, code, begin.elapsed());
-        let mut reply = absent.reply(&told, &exchange.request_id.to_string());
-        if unread && head.version < Version::HTTP_2 {
-            // What is left of the body would be taken for the next request.
-            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        identify(&mut reply, exchange.request_id);
-        reply
+        request.source = self.source().into();
+        request.name = target.chars().take(kms::MAX_NAME).collect();
+        Err(NotHere(self.text()))
+    }
+
+    fn read(&mut self, _: &Parts, _: &Content, _: &mut InFlight) -> Result<(), NotHere> {
+        Err(NotHere(self.text()))
+    }
+
+    fn signing(&self) -> SigningService {
+        SigningService::KMS
+    }
+
+    fn operation(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn is_administration(&self, _: &Principal) -> bool {
+        false
+    }
+
+    async fn run(
+        &self,
+        _: &App,
+        _: Principal,
+        _: &Content,
+        _: &mut InFlight,
+    ) -> Result<Infallible, NotHere> {
+        Err(NotHere(self.text()))
+    }
+
+    fn refused<'e>(&self, error: &'e NotHere) -> Outcome<'e> {
+        Outcome::Failure(self.status().0, Some(&error.0))
+    }
+
+    fn code(&self, _: &NotHere) -> &'static str {
+        self.status().0
+    }
+
+    fn respond(&self, _: &Parts, outcome: Result<Infallible, NotHere>, request_id: Uuid) -> Reply {
+        let Err(NotHere(text)) = outcome;
+        self.reply(&text, &request_id.to_string())
     }
 }
 

@@ -6,7 +6,8 @@
 use hyper::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
-use super::front::{Pages, Reply, TARGET, plain};
+use super::front::{Pages, Reply, plain};
+use super::kms::TARGET;
 
 /// Nothing is loaded, run, framed or sent.
 const POLICY: HeaderValue = HeaderValue::from_static(

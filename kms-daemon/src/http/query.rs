@@ -1,23 +1,26 @@
-//! The APIs beside KMS. IAM, STS and EC2 are Query APIs: forms in, XML out, or JSON for who asks
-//! for it. The tagging service and CloudTrail are in JSON.
-
-use std::time::Instant;
+//! The protocols of the APIs beside KMS. IAM, STS and EC2 are Query APIs: form-encoded requests, XML responses
+//! (JSON if the client accepts that). The tagging service and CloudTrail are in JSON.
 
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode, Version};
+use hyper::{Method, Response, StatusCode};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::absent::Absent;
 use super::body;
 use super::content::Content;
-use super::exchange::Exchange;
-use super::front::{Front, Peer, Reply, TARGET, identify};
-use crate::audit::{AuditError, Outcome};
+use super::front::Reply;
+use super::in_flight::InFlight;
+use super::kms::{MAX_NAME, TARGET};
+use super::pipeline::Protocol as Pipeline;
+use crate::app::App;
+use crate::audit::Outcome;
 use crate::error::{Exception, KmsError};
-use crate::iam::{Code, Form, Format, IamError, Node, Operation, Protocol, Refusal, Service};
+use crate::iam::{Code, IamError};
+use crate::management::{Form, Format, Node, Operation, Protocol, Refusal, Service};
+use crate::principal::Principal;
 use crate::sigv4::SigningService;
 
 /// The `Content-Type` of a form.
@@ -58,106 +61,139 @@ pub(super) fn claimed_service(head: &Parts) -> SigningService {
     claimed.unwrap_or(SigningService::IAM)
 }
 
-impl Front {
-    /// One request: read, decided, recorded, answered.
-    pub(super) async fn query(
-        &self,
-        head: &Parts,
-        content: Result<Content, KmsError>,
-        writable: Result<(), AuditError>,
-        peer: Peer,
-    ) -> Reply {
-        let begin = Instant::now();
-        // Of HTTP/2, only the stream is at an end then.
-        let unread = content.is_err() && head.version < Version::HTTP_2;
-        let mut exchange = Exchange::new(head, peer, &self.region);
-        let mut request = Request { service: Service::Iam, operation: None };
-        exchange.source = request.service.source().into();
-        let outcome = match writable {
-            Ok(()) => self.decide_query(head, content, &mut request, &mut exchange).await,
-            Err(error) => Err(KmsError::internal(error).into()),
-        };
-        let name = |error: &IamError| match error.code() {
-            // As records name it, whatever the API.
-            Code::AccessDenied => Code::AccessDenied.name(),
-            code => request.service.refusal(code).0,
-        };
-        let ended = match &outcome {
-            Ok(_) => Outcome::Success,
-            Err(error) => Outcome::Failure(name(error), Some(error.message())),
-        };
-        let recorded = self.record(&exchange, ended).await;
-        let outcome = match recorded {
-            Ok(()) => outcome,
-            Err(error) => Err(error.into()),
-        };
-        let code = outcome.as_ref().err().map(name);
-        self.ended(&exchange, request.operation.map(Operation::name), code, begin.elapsed());
-        let mut reply = reply(head, &request, outcome, exchange.request_id);
-        if unread {
-            // What is left of the body would be taken for the next request.
-            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+/// A request to an API beside KMS.
+pub(super) struct Query {
+    service: Service,
+    operation: Option<Operation>,
+    form: Form,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self { service: Service::Iam, operation: None, form: Form::default() }
+    }
+}
+
+impl Pipeline for Query {
+    type Answer = Option<Node>;
+    type Error = IamError;
+
+    fn announce(&mut self, head: &Parts, request: &mut InFlight) -> Result<(), IamError> {
+        if let Some((service, _)) = target(head) {
+            self.service = service;
         }
-        identify(&mut reply, exchange.request_id);
-        reply
+        request.source = self.service.source().into();
+        Ok(())
     }
 
-    async fn decide_query(
-        &self,
+    fn read(
+        &mut self,
         head: &Parts,
-        content: Result<Content, KmsError>,
-        request: &mut Request,
-        exchange: &mut Exchange,
-    ) -> Result<Option<Node>, IamError> {
-        let content = content?;
+        content: &Content,
+        request: &mut InFlight,
+    ) -> Result<(), IamError> {
         let named = target(head);
-        if let Some((service, action)) = named {
-            request.service = service;
-            exchange.source = service.source().into();
-            exchange.name = action.chars().take(128).collect();
+        if let Some((_, action)) = named {
+            request.name = bounded(action);
         }
-        let form = match named {
-            Some(_) => Form::parse_json(&content)?,
-            None => Form::parse(&content)?,
+        self.form = match named {
+            Some(_) => Form::parse_json(content)?,
+            None => Form::parse(content)?,
         };
-        let version = form.optional("Version").unwrap_or_default();
+        let version = self.form.optional("Version").unwrap_or_default();
         let (service, action) = match named {
             Some((service, action)) => (Some(service), action),
             None => {
-                let action = form.optional("Action").unwrap_or_default();
+                let action = self.form.optional("Action").unwrap_or_default();
                 (Service::from_version(version), action)
             }
         };
         let absent = Absent::of(head).filter(|_| service.is_none());
         let claimed = claimed_service(head) == SigningService::EC2;
         let other = if claimed { Service::Ec2 } else { Service::Iam };
-        request.service = service.unwrap_or(other);
-        exchange.source = match &absent {
+        self.service = service.unwrap_or(other);
+        request.source = match &absent {
             Some(absent) => absent.source().into(),
-            None => request.service.source().into(),
+            None => self.service.source().into(),
         };
-        exchange.name = action.chars().take(128).collect();
+        request.name = bounded(action);
         let operation =
             Operation::find(service, action, version).map_err(|error| match absent {
                 Some(absent) => IamError::new(error.code(), absent.text()),
                 None => error,
             })?;
-        request.operation = Some(operation);
-        exchange.read_only = operation.is_read_only();
-        self.authenticate(head, &content, request.service.signing(), exchange).await?;
-        let principal = exchange.principal.clone();
-        let principal =
-            principal.ok_or_else(|| KmsError::bare(Exception::MissingAuthenticationToken))?;
-        self.ensure_room(operation.is_administration(&principal), exchange)?;
-        let context = exchange.context(principal);
-        self.iam.call(operation, &context, &form, &mut exchange.facts, &self.service).await
+        self.operation = Some(operation);
+        request.read_only = operation.is_read_only();
+        Ok(())
+    }
+
+    fn signing(&self) -> SigningService {
+        self.service.signing()
+    }
+
+    fn operation(&self) -> Option<&'static str> {
+        self.operation.map(Operation::name)
+    }
+
+    fn is_administration(&self, principal: &Principal) -> bool {
+        self.operation.is_some_and(|operation| operation.is_administration(principal))
+    }
+
+    async fn run(
+        &self,
+        app: &App,
+        principal: Principal,
+        _: &Content,
+        request: &mut InFlight,
+    ) -> Result<Option<Node>, IamError> {
+        let operation =
+            self.operation.ok_or_else(|| KmsError::bare(Exception::UnknownOperation))?;
+        let context = request.context(principal);
+        let facts = &mut request.facts;
+        app.management.call(operation, &context, &self.form, facts, &app.service).await
+    }
+
+    fn refused<'e>(&self, error: &'e IamError) -> Outcome<'e> {
+        Outcome::Failure(self.code(error), Some(error.message()))
+    }
+
+    fn code(&self, error: &IamError) -> &'static str {
+        match error.code() {
+            // As records name it, whatever the API.
+            Code::AccessDenied => Code::AccessDenied.name(),
+            code => self.service.refusal(code).0,
+        }
+    }
+
+    fn respond(
+        &self,
+        head: &Parts,
+        outcome: Result<Option<Node>, IamError>,
+        request_id: Uuid,
+    ) -> Reply {
+        let (format, request_id) = (format(head, self.service), &request_id.to_string());
+        let namespace = self.service.namespace();
+        let name = self.operation.map_or("Unknown", Operation::name);
+        let (status, body) = match outcome {
+            Ok(result) => (200, format.answer((name, namespace), result, request_id)),
+            Err(error) => {
+                let (code, status) = self.service.refusal(error.code());
+                let refusal = Refusal { code, status, message: error.message() };
+                (status, Zeroizing::new(format.refusal(namespace, refusal, request_id)))
+            }
+        };
+        let mut reply = Response::new(Full::new(body::secret(head.version, body)));
+        *reply.status_mut() =
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let kind = HeaderValue::from_static(format.content_type());
+        reply.headers_mut().insert(CONTENT_TYPE, kind);
+        reply
     }
 }
 
-/// What is known of a request before it is authenticated.
-struct Request {
-    service: Service,
-    operation: Option<Operation>,
+/// An operation as records name it.
+fn bounded(action: &str) -> String {
+    action.chars().take(MAX_NAME).collect()
 }
 
 /// The form that the client reads.
@@ -172,28 +208,4 @@ fn format(head: &Parts, service: Service) -> Format {
         Some("application/json") => Format::Json,
         _ => Format::Xml,
     }
-}
-
-fn reply(
-    head: &Parts,
-    request: &Request,
-    outcome: Result<Option<Node>, IamError>,
-    request_id: Uuid,
-) -> Reply {
-    let (format, request_id) = (format(head, request.service), &request_id.to_string());
-    let namespace = request.service.namespace();
-    let name = request.operation.map_or("Unknown", Operation::name);
-    let (status, body) = match outcome {
-        Ok(result) => (200, format.answer((name, namespace), result, request_id)),
-        Err(error) => {
-            let (code, status) = request.service.refusal(error.code());
-            let refusal = Refusal { code, status, message: error.message() };
-            (status, Zeroizing::new(format.refusal(namespace, refusal, request_id)))
-        }
-    };
-    let mut reply = Response::new(Full::new(body::secret(head.version, body)));
-    *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let kind = HeaderValue::from_static(format.content_type());
-    reply.headers_mut().insert(CONTENT_TYPE, kind);
-    reply
 }

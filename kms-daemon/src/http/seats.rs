@@ -253,12 +253,6 @@ impl Standing {
         standing
     }
 
-    /// That of the daemon itself, which has no connection.
-    pub(super) fn own(address: IpAddr) -> Arc<Self> {
-        let (crowd, metrics) = (Arc::default(), ConnectionMetrics::default());
-        Arc::new(Self::new(address, crowd, Instant::now(), metrics))
-    }
-
     /// A valid signature was shown.
     pub(super) fn prove(&self) {
         self.is_proven.store(true, Ordering::Relaxed);

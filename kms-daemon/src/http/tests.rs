@@ -21,14 +21,17 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::{Cors, Front, Limits, Memory, Pages, Readiness, Server};
+use super::{Cors, Front, Limits, Memory, Pages, Server};
 use crate::api::Service;
 use crate::api::tests::device::without_devices;
+use crate::app::App;
 use crate::audit::{AuditLog, verify};
 use crate::clock::SystemClock;
 use crate::credentials::Credentials;
+use crate::development::Development;
 use crate::iam::{Iam, Setup};
-use crate::metrics::Metrics;
+use crate::management::Management;
+use crate::metrics::{Metrics, Readiness};
 use crate::regions::Regions;
 use crate::sigv4::{Verifier, signer};
 use crate::store::{MemoryStore, Store};
@@ -165,8 +168,9 @@ impl Rig {
         let iam = Arc::new(iam);
         let service = Service::open(store, regions, Arc::new(SystemClock)).await.unwrap();
         let ready = Arc::new(Told(AtomicBool::new(true)));
-        let front = Arc::new(Front {
+        let app = Arc::new(App {
             service: service.with_identities(Arc::clone(&iam)),
+            management: Management::new(Arc::clone(&iam)),
             verifier: Verifier::new(
                 Arc::new(move |region| served.has(region)),
                 Duration::from_secs(300),
@@ -174,10 +178,13 @@ impl Rig {
             iam,
             audit: Arc::clone(&audit),
             metrics: Metrics::new(),
-            readiness: Arc::clone(&ready) as Arc<dyn Readiness>,
             region: "us-east-1".to_owned(),
             account: ACCOUNT.to_owned(),
-            development: development.then(super::Development::default),
+        });
+        let front = Arc::new(Front {
+            app,
+            readiness: Arc::clone(&ready) as Arc<dyn Readiness>,
+            development: development.then(|| Arc::new(Development::default())),
             memory: Memory::default(),
             cors,
         });

@@ -22,7 +22,7 @@ use crate::store::{
 const PAGE: usize = 500;
 
 /// Identities of all accounts of a store.
-pub(super) struct Directory {
+pub(crate) struct Directory {
     store: Arc<dyn Store>,
     accounts: Cache<Account>,
     users: Cache<User>,
@@ -33,7 +33,7 @@ pub(super) struct Directory {
 }
 
 /// A record that the directory has a cache for.
-pub(super) trait Cached: Record {
+pub(crate) trait Cached: Record {
     /// Start of the store keys of its kind.
     const PREFIX: &'static str;
 
@@ -76,23 +76,23 @@ cached! {
 
 /// Changes that are applied together or not at all.
 #[must_use]
-pub(super) struct Changes(Transaction);
+pub(crate) struct Changes(Transaction);
 
 impl Changes {
     /// None yet.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Transaction::new())
     }
 
     /// Adds a record that must not be there.
-    pub(super) fn insert<R: Record>(self, record: &R) -> Result<Self, CatalogError> {
+    pub(crate) fn insert<R: Record>(self, record: &R) -> Result<Self, CatalogError> {
         let key = record.key();
         let value = encode(&key, record)?;
         Ok(Self(self.0.absent(key.clone()).put(key, value)))
     }
 
     /// Replaces a record that must not have changed.
-    pub(super) fn replace<R: Record>(
+    pub(crate) fn replace<R: Record>(
         self,
         old: &Versioned<R>,
         new: &R,
@@ -104,7 +104,7 @@ impl Changes {
     }
 
     /// Removes a record that must not have changed.
-    pub(super) fn remove<R: Record>(self, old: &Versioned<R>) -> Self {
+    pub(crate) fn remove<R: Record>(self, old: &Versioned<R>) -> Self {
         let key = old.value.key();
         Self(self.0.unchanged(key.clone(), old.revision).delete(key))
     }
@@ -113,12 +113,12 @@ impl Changes {
 impl Changes {
     /// Forgets when an identity or an access key was last used, and that it was renamed: it is to be no
     /// more.
-    pub(super) fn forget(self, id: &str) -> Self {
+    pub(crate) fn forget(self, id: &str) -> Self {
         Self(self.0.delete(layout::uses(id)).delete(layout::renamed(id)))
     }
 
     /// Notes what a user is called now, for policies and grants that know it by its id.
-    pub(super) fn rename(self, id: &str, name: &str) -> Self {
+    pub(crate) fn rename(self, id: &str, name: &str) -> Self {
         Self(self.0.put(layout::renamed(id), name.as_bytes().to_vec()))
     }
 }
@@ -128,7 +128,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`CatalogError::Store`] if the store does not answer.
-    pub(super) async fn open(store: Arc<dyn Store>) -> Result<Arc<Self>, CatalogError> {
+    pub(crate) async fn open(store: Arc<dyn Store>) -> Result<Arc<Self>, CatalogError> {
         let revision = current_revision(&*store).await?;
         let directory = Arc::new(Self {
             store,
@@ -144,12 +144,12 @@ impl Directory {
     }
 
     /// An account, if there is one.
-    pub(super) async fn account(&self, id: &str) -> Result<Option<Stored<Account>>, CatalogError> {
+    pub(crate) async fn account(&self, id: &str) -> Result<Option<Stored<Account>>, CatalogError> {
         self.read(layout::account(id)).await
     }
 
     /// A user, if there is one.
-    pub(super) async fn user(
+    pub(crate) async fn user(
         &self,
         account: &str,
         name: &str,
@@ -158,7 +158,7 @@ impl Directory {
     }
 
     /// A group, if there is one.
-    pub(super) async fn group(
+    pub(crate) async fn group(
         &self,
         account: &str,
         name: &str,
@@ -167,7 +167,7 @@ impl Directory {
     }
 
     /// A role, if there is one.
-    pub(super) async fn role(
+    pub(crate) async fn role(
         &self,
         account: &str,
         name: &str,
@@ -176,7 +176,7 @@ impl Directory {
     }
 
     /// A managed policy, if there is one.
-    pub(super) async fn policy(
+    pub(crate) async fn policy(
         &self,
         account: &str,
         name: &str,
@@ -185,7 +185,7 @@ impl Directory {
     }
 
     /// An access key, if there is one.
-    pub(super) async fn access_key(
+    pub(crate) async fn access_key(
         &self,
         id: &str,
     ) -> Result<Option<Stored<AccessKey>>, CatalogError> {
@@ -193,7 +193,7 @@ impl Directory {
     }
 
     /// What a user is called now that had another name.
-    pub(super) async fn renamed(&self, id: &str) -> Result<Option<String>, CatalogError> {
+    pub(crate) async fn renamed(&self, id: &str) -> Result<Option<String>, CatalogError> {
         let key = layout::renamed(id);
         let Some(entry) = self.store.get(&key).await?.value else { return Ok(None) };
         let name = String::from_utf8(entry.value.to_vec());
@@ -202,7 +202,7 @@ impl Directory {
     }
 
     /// When a credential report of an account was asked for last.
-    pub(super) async fn report(&self, account: &str) -> Result<Option<Timestamp>, CatalogError> {
+    pub(crate) async fn report(&self, account: &str) -> Result<Option<Timestamp>, CatalogError> {
         let key = layout::report(account);
         let Some(entry) = self.store.get(&key).await?.value else { return Ok(None) };
         let report = Report::decode(&entry.value).map_err(|error| unreadable(&key, error))?;
@@ -210,7 +210,7 @@ impl Directory {
     }
 
     /// Remembers that one is asked for.
-    pub(super) async fn ask_report(
+    pub(crate) async fn ask_report(
         &self,
         account: &str,
         now: Timestamp,
@@ -223,23 +223,23 @@ impl Directory {
     }
 
     /// Whether [`Directory::access_key`] would be answered without the store.
-    pub(super) fn has_cached_access_key(&self, id: &str) -> bool {
+    pub(crate) fn has_cached_access_key(&self, id: &str) -> bool {
         self.access_keys.get(&layout::access_key(id)).is_some()
     }
 
     /// The same of a user.
-    pub(super) fn has_cached_user(&self, account: &str, name: &str) -> bool {
+    pub(crate) fn has_cached_user(&self, account: &str, name: &str) -> bool {
         self.users.get(&layout::user(account, name)).is_some()
     }
 
     /// Reads an access key past the cache, for the time that it takes.
-    pub(super) async fn read_access_key(&self, id: &str) -> Result<(), CatalogError> {
+    pub(crate) async fn read_access_key(&self, id: &str) -> Result<(), CatalogError> {
         self.store.get(&layout::access_key(id)).await?;
         Ok(())
     }
 
     /// Records of a kind in the order of their store keys: those of an account, or of all.
-    pub(super) async fn list<R: Cached>(
+    pub(crate) async fn list<R: Cached>(
         &self,
         account: Option<&str>,
         after: Option<Vec<u8>>,
@@ -258,7 +258,7 @@ impl Directory {
     }
 
     /// How many records of a kind there are in an account.
-    pub(super) async fn count<R: Cached>(&self, account: &str) -> Result<usize, CatalogError> {
+    pub(crate) async fn count<R: Cached>(&self, account: &str) -> Result<usize, CatalogError> {
         let prefix = layout::named(R::PREFIX, account, "");
         let (mut count, mut after) = (0, None);
         loop {
@@ -273,7 +273,7 @@ impl Directory {
     }
 
     /// Shows every record of a kind in an account, in order, a page at a time.
-    pub(super) async fn visit_all<R: Cached>(
+    pub(crate) async fn visit_all<R: Cached>(
         &self,
         account: &str,
         mut visit: impl FnMut(R) + Send,
@@ -290,7 +290,7 @@ impl Directory {
     }
 
     /// Makes changes durable.
-    pub(super) async fn commit(&self, changes: Changes) -> Result<Update, CatalogError> {
+    pub(crate) async fn commit(&self, changes: Changes) -> Result<Update, CatalogError> {
         let keys: Vec<Vec<u8>> = changes.0.keys().map(<[u8]>::to_vec).collect();
         let (update, revision) = match self.store.commit(changes.0).await? {
             Commit::Applied { revision } => (Update::Applied, revision),

@@ -11,7 +11,7 @@ const MAX_DOCUMENT: usize = 131_072;
 
 /// What a document is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// The inline policies of a user.
     User,
     /// The inline policies of a group.
@@ -42,7 +42,7 @@ impl Kind {
 ///
 /// # Errors
 /// [`Code::MalformedPolicyDocument`], [`Code::LimitExceeded`].
-pub(super) fn identity(kind: Kind, text: &str) -> Result<IdentityPolicy, IamError> {
+pub(crate) fn identity(kind: Kind, text: &str) -> Result<IdentityPolicy, IamError> {
     check_length(text)?;
     let policy = IdentityPolicy::parse(text)?;
     policy.check_cost()?;
@@ -61,7 +61,7 @@ fn check_length(text: &str) -> Result<(), IamError> {
 ///
 /// # Errors
 /// [`Code::MalformedPolicyDocument`], [`Code::LimitExceeded`].
-pub(super) async fn trust(iam: &Iam, text: &str) -> Result<TrustPolicy, IamError> {
+pub(crate) async fn trust(iam: &Iam, text: &str) -> Result<TrustPolicy, IamError> {
     check_length(text)?;
     let compiled = kms_policy::TrustPolicy::parse(text)?;
     compiled.check_cost()?;
@@ -89,7 +89,7 @@ fn unknown(principal: &str) -> IamError {
 ///
 /// # Errors
 /// [`Code::LimitExceeded`]; for a session's policy [`Code::PackedPolicyTooLarge`].
-pub(super) fn check_quota<'t>(
+pub(crate) fn check_quota<'t>(
     kind: Kind,
     documents: impl IntoIterator<Item = &'t str>,
 ) -> Result<(), IamError> {

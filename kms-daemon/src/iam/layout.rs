@@ -15,70 +15,65 @@
 //! Names are in lower case, because two that differ in case only are the same to IAM.
 
 /// Start of all accounts.
-pub(super) const ACCOUNTS: &str = "iam/accounts/";
+pub(crate) const ACCOUNTS: &str = "iam/accounts/";
 /// Start of all users.
-pub(super) const USERS: &str = "iam/users/";
+pub(crate) const USERS: &str = "iam/users/";
 /// Start of all groups.
-pub(super) const GROUPS: &str = "iam/groups/";
+pub(crate) const GROUPS: &str = "iam/groups/";
 /// Start of all roles.
-pub(super) const ROLES: &str = "iam/roles/";
+pub(crate) const ROLES: &str = "iam/roles/";
 /// Start of all managed policies.
-pub(super) const POLICIES: &str = "iam/policies/";
+pub(crate) const POLICIES: &str = "iam/policies/";
 /// Start of all access keys.
-pub(super) const ACCESS_KEYS: &str = "iam/access-keys/";
+pub(crate) const ACCESS_KEYS: &str = "iam/access-keys/";
 
 /// When an access key, a user, a role or an account root was last used.
-pub(super) fn uses(id: &str) -> Vec<u8> {
+pub(crate) fn uses(id: &str) -> Vec<u8> {
     ["iam/uses/", id].concat().into_bytes()
 }
 
 /// The present name of a user that had another one.
-pub(super) fn renamed(id: &str) -> Vec<u8> {
+pub(crate) fn renamed(id: &str) -> Vec<u8> {
     ["iam/renamed/", id].concat().into_bytes()
 }
 
 /// When a credential report of an account was asked for.
-pub(super) fn report(account: &str) -> Vec<u8> {
+pub(crate) fn report(account: &str) -> Vec<u8> {
     ["iam/reports/", account].concat().into_bytes()
 }
 
 /// An account.
-pub(super) fn account(id: &str) -> Vec<u8> {
+pub(crate) fn account(id: &str) -> Vec<u8> {
     format!("{ACCOUNTS}{id}").into_bytes()
 }
 
 /// A user.
-pub(super) fn user(account: &str, name: &str) -> Vec<u8> {
+pub(crate) fn user(account: &str, name: &str) -> Vec<u8> {
     named(USERS, account, name)
 }
 
 /// A group.
-pub(super) fn group(account: &str, name: &str) -> Vec<u8> {
+pub(crate) fn group(account: &str, name: &str) -> Vec<u8> {
     named(GROUPS, account, name)
 }
 
 /// A role.
-pub(super) fn role(account: &str, name: &str) -> Vec<u8> {
+pub(crate) fn role(account: &str, name: &str) -> Vec<u8> {
     named(ROLES, account, name)
 }
 
 /// A managed policy.
-pub(super) fn policy(account: &str, name: &str) -> Vec<u8> {
+pub(crate) fn policy(account: &str, name: &str) -> Vec<u8> {
     named(POLICIES, account, name)
 }
 
 /// An access key.
-pub(super) fn access_key(id: &str) -> Vec<u8> {
+pub(crate) fn access_key(id: &str) -> Vec<u8> {
     [ACCESS_KEYS, id].concat().into_bytes()
 }
 
-/// The key that a Region's devices seal secrets with.
-pub(crate) fn system_key(region: &str) -> Vec<u8> {
-    format!("system-keys/{region}").into_bytes()
-}
-
 /// Something of an account, or the start of all of the kind if `name` is empty.
-pub(super) fn named(prefix: &str, account: &str, name: &str) -> Vec<u8> {
+pub(crate) fn named(prefix: &str, account: &str, name: &str) -> Vec<u8> {
     let mut key = [prefix, account, "/", name].concat();
     key[prefix.len()..].make_ascii_lowercase(); // an account has digits only
     key.into_bytes()

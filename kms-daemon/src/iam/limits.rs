@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use super::Iam;
-use super::check::same_tag;
 use super::record::{Attached, Group, InlinePolicies, ManagedPolicy};
 use crate::error::{Exception, KmsError};
 use crate::key::{Stored, Tags};
@@ -18,7 +17,7 @@ const MAX_SESSIONS: usize = 4096;
 
 /// Compiled policies of sessions, by their documents: they are in tokens, not in records.
 #[derive(Default)]
-pub(super) struct SessionPolicies(Mutex<HashMap<String, kms_policy::IdentityPolicy>>);
+pub(crate) struct SessionPolicies(Mutex<HashMap<String, kms_policy::IdentityPolicy>>);
 
 impl SessionPolicies {
     fn get(&self, document: &str) -> Result<kms_policy::IdentityPolicy, KmsError> {
@@ -65,13 +64,13 @@ struct Visited {
 }
 
 /// A policy of a caller, for people and programs.
-pub(super) struct Document {
+pub(crate) struct Document {
     /// What it is called: the name of an inline policy, the ARN of a managed one.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// Of what it is: the kind of its holder, or a managed policy.
-    pub(super) kind: &'static str,
+    pub(crate) kind: &'static str,
     /// The document.
-    pub(super) policy: IdentityPolicy,
+    pub(crate) policy: IdentityPolicy,
 }
 
 impl Document {
@@ -144,7 +143,7 @@ impl Iam {
     ///
     /// # Errors
     /// As for [`Iam::policies`].
-    pub(super) async fn policy_names(
+    pub(crate) async fn policy_names(
         &self,
         principal: &Principal,
     ) -> Result<PolicyNames, KmsError> {
@@ -159,7 +158,7 @@ impl Iam {
     ///
     /// # Errors
     /// As for [`Iam::policies`].
-    pub(super) async fn documents(&self, principal: &Principal) -> Result<Vec<Document>, KmsError> {
+    pub(crate) async fn documents(&self, principal: &Principal) -> Result<Vec<Document>, KmsError> {
         let mut all = Vec::new();
         let mut take = |source: Source<'_>, policy: &IdentityPolicy| {
             all.push(Document::of(&source, policy));
@@ -172,7 +171,7 @@ impl Iam {
     ///
     /// # Errors
     /// As for [`Iam::policies`].
-    pub(super) async fn boundary_document(
+    pub(crate) async fn boundary_document(
         &self,
         principal: &Principal,
     ) -> Result<Option<Document>, KmsError> {
@@ -187,7 +186,7 @@ impl Iam {
     ///
     /// # Errors
     /// `Exception::KmsInternal` if they cannot be told.
-    pub(super) async fn documents_of_group(
+    pub(crate) async fn documents_of_group(
         &self,
         group: &Group,
     ) -> Result<Vec<Document>, KmsError> {
@@ -255,7 +254,7 @@ impl Iam {
     }
 
     /// The managed policy with an ARN, if there is one.
-    pub(super) async fn find_managed(
+    pub(crate) async fn find_managed(
         &self,
         arn: &str,
     ) -> Result<Option<Stored<ManagedPolicy>>, KmsError> {
@@ -263,5 +262,13 @@ impl Iam {
         let name = arn.rsplit('/').next().unwrap_or_default();
         let policy = self.directory.policy(account, name).await?;
         Ok(policy.filter(|policy| policy.arn() == arn))
+    }
+}
+
+/// Whether two keys of tags are one.
+pub(crate) fn same_tag(one: &str, other: &str, cased: bool) -> bool {
+    match cased {
+        true => one == other,
+        false => one == other || one.to_lowercase() == other.to_lowercase(),
     }
 }

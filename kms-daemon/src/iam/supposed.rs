@@ -10,10 +10,10 @@ use crate::principal::{Principal, PrincipalKind, RoleSession, User};
 const SESSION: &str = "session";
 
 /// A caller that nobody is, and what limits it.
-pub(super) struct Supposed {
-    pub(super) principal: Principal,
-    pub(super) policies: CallerPolicies,
-    pub(super) names: PolicyNames,
+pub(crate) struct Supposed {
+    pub(crate) principal: Principal,
+    pub(crate) policies: CallerPolicies,
+    pub(crate) names: PolicyNames,
 }
 
 impl Iam {
@@ -21,7 +21,7 @@ impl Iam {
     ///
     /// # Errors
     /// [`Code::NoSuchEntity`], and those of [`Iam::policies`].
-    pub(super) async fn supposed(&self, arn: &str) -> Result<Supposed, IamError> {
+    pub(crate) async fn supposed(&self, arn: &str) -> Result<Supposed, IamError> {
         let missing = || {
             let text = format!("There is no user, role or account root {arn} here.");
             IamError::new(Code::NoSuchEntity, text)

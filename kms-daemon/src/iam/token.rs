@@ -18,11 +18,11 @@ use zeroize::Zeroizing;
 use super::error::{Code, IamError};
 use super::record::Version;
 use super::vault::{Opened, Sealed, Trace, Vault};
-use crate::mac::{MAC_SIZE, MacKey};
 use crate::clock::Timestamp;
 use crate::credentials::{random_id, random_secret};
 use crate::error::{Exception, KmsError};
 use crate::key::Tags;
+use crate::mac::{MAC_SIZE, MacKey};
 use crate::principal::SessionPolicy;
 
 /// Version of the layout.
@@ -35,45 +35,45 @@ const SUBJECT: &[u8] = b"session-token";
 /// What a session token holds. There is no `Debug` of it: it has the secret.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Content<'c> {
-    pub(super) version: Version,
+pub(crate) struct Content<'c> {
+    pub(crate) version: Version,
     /// The secret access key: Base64, so that it stands in the JSON as it is.
-    pub(super) secret: &'c str,
-    pub(super) account: Cow<'c, str>,
-    pub(super) subject: Subject,
-    pub(super) issued: Timestamp,
-    pub(super) expires: Timestamp,
+    pub(crate) secret: &'c str,
+    pub(crate) account: Cow<'c, str>,
+    pub(crate) subject: Subject,
+    pub(crate) issued: Timestamp,
+    pub(crate) expires: Timestamp,
     /// The session policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) policy: Option<Cow<'c, str>>,
+    pub(crate) policy: Option<Cow<'c, str>>,
     /// Managed policies that limit the session as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) managed: Vec<SessionPolicy>,
+    pub(crate) managed: Vec<SessionPolicy>,
     /// Tags of the session.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
-    pub(super) tags: Tags,
+    pub(crate) tags: Tags,
     /// The keys of those that stay with the sessions that come of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) transitive: Vec<String>,
+    pub(crate) transitive: Vec<String>,
 }
 
 /// What narrows a session, and what is said of it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Extras<'e> {
+pub(crate) struct Extras<'e> {
     /// The session policy.
-    pub(super) policy: Option<&'e str>,
+    pub(crate) policy: Option<&'e str>,
     /// Managed policies that limit it as well.
-    pub(super) managed: Vec<SessionPolicy>,
+    pub(crate) managed: Vec<SessionPolicy>,
     /// Its tags.
-    pub(super) tags: Tags,
+    pub(crate) tags: Tags,
     /// The keys of those that stay with the sessions that come of it.
-    pub(super) transitive: Vec<String>,
+    pub(crate) transitive: Vec<String>,
 }
 
 /// Whose session it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     /// The owner of this access key; the session ends with the key.
     Key(String),
     /// A session of a role.
@@ -92,7 +92,7 @@ pub(super) enum Subject {
 
 impl Subject {
     /// Who is behind the session, if whoever made it said.
-    pub(super) fn source_identity(&self) -> Option<&str> {
+    pub(crate) fn source_identity(&self) -> Option<&str> {
         match self {
             Self::Key(_) => None,
             Self::Role { source_identity, .. } => source_identity.as_deref(),
@@ -101,19 +101,19 @@ impl Subject {
 }
 
 /// Credentials as they are handed out.
-pub(super) struct Temporary {
-    pub(super) access_key_id: String,
-    pub(super) secret: Zeroizing<String>,
-    pub(super) token: Zeroizing<String>,
+pub(crate) struct Temporary {
+    pub(crate) access_key_id: String,
+    pub(crate) secret: Zeroizing<String>,
+    pub(crate) token: Zeroizing<String>,
     /// What of the room for policies and tags is taken, in percent.
-    pub(super) packed: usize,
+    pub(crate) packed: usize,
 }
 
 /// Makes credentials.
 ///
 /// # Errors
 /// [`Code::PackedPolicyTooLarge`]; [`Code::ServiceUnavailable`] if no device answers now.
-pub(super) async fn issue(
+pub(crate) async fn issue(
     (vault, seal): (&Vault, &MacKey),
     account: &str,
     subject: Subject,
@@ -156,7 +156,7 @@ pub(super) async fn issue(
 }
 
 /// Whether a token was made here for this access key.
-pub(super) fn is_own(seal: &MacKey, access_key_id: &str, token: &[u8]) -> bool {
+pub(crate) fn is_own(seal: &MacKey, access_key_id: &str, token: &[u8]) -> bool {
     verify(seal, access_key_id, token).is_some()
 }
 
@@ -164,7 +164,7 @@ pub(super) fn is_own(seal: &MacKey, access_key_id: &str, token: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`Exception::KeyUnavailable`] if no device can do it now.
-pub(super) async fn open(
+pub(crate) async fn open(
     (vault, seal): (&Vault, &MacKey),
     access_key_id: &str,
     token: &[u8],

@@ -6,44 +6,40 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::MissedTickBehavior;
 
+use super::layout;
 use super::record::{Record, Version};
-use super::{Iam, layout};
 use crate::clock::Timestamp;
 use crate::key::CatalogError;
 use crate::principal::{Principal, PrincipalKind};
 use crate::store::{Commit, Store, Transaction};
 
-/// Time between two writes.
-const INTERVAL: Duration = Duration::from_secs(60);
 /// Identities written at a time: each takes two guards and a write.
 const BATCH: usize = 40;
 
 /// The last use for a service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Use {
+pub(crate) struct Use {
     /// When.
-    pub(super) at: Timestamp,
+    pub(crate) at: Timestamp,
     /// The Region that the request was signed for.
-    pub(super) region: String,
+    pub(crate) region: String,
 }
 
 /// Last uses, by the names of the services in actions.
-pub(super) type ByService = BTreeMap<String, Use>;
+pub(crate) type ByService = BTreeMap<String, Use>;
 
 /// The uses of an access key, a user, a role or an account root, as they are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct UsesRecord {
-    pub(super) version: Version,
+pub(crate) struct UsesRecord {
+    pub(crate) version: Version,
     /// Access key id, unique id of the user or role, or number of the account.
-    pub(super) id: String,
-    pub(super) services: ByService,
+    pub(crate) id: String,
+    pub(crate) services: ByService,
 }
 
 impl Record for UsesRecord {
@@ -61,18 +57,18 @@ struct Noted {
 }
 
 /// Notes the uses of identities.
-pub(super) struct Uses {
+pub(crate) struct Uses {
     store: Arc<dyn Store>,
     recent: Mutex<HashMap<String, Noted>>,
 }
 
 impl Uses {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self { store, recent: Mutex::default() }
     }
 
     /// Notes that `principal` has signed a request.
-    pub(super) fn note(&self, principal: &Principal, service: &str, region: &str, at: Timestamp) {
+    pub(crate) fn note(&self, principal: &Principal, service: &str, region: &str, at: Timestamp) {
         let account = principal.account.as_str();
         let (id, record) = match &principal.kind {
             PrincipalKind::Root => (account, layout::account(account)),
@@ -96,7 +92,7 @@ impl Uses {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub(super) async fn of(&self, id: &str) -> Result<ByService, CatalogError> {
+    pub(crate) async fn of(&self, id: &str) -> Result<ByService, CatalogError> {
         let noted = self.recent().get(id).map(|noted| noted.services.clone());
         let stored = self.stored(id).await?.map(|(_, record)| record.services);
         // Another daemon may have seen later ones.
@@ -107,7 +103,7 @@ impl Uses {
     ///
     /// # Errors
     /// [`CatalogError`]; what is not written yet stays noted.
-    pub(super) async fn flush(&self) -> Result<usize, CatalogError> {
+    pub(crate) async fn flush(&self) -> Result<usize, CatalogError> {
         let all: Vec<(String, Noted)> = self.recent().clone().into_iter().collect();
         let mut written = 0;
         for batch in all.chunks(BATCH) {
@@ -205,16 +201,4 @@ fn merged(mut one: ByService, other: ByService) -> ByService {
         }
     }
     one
-}
-
-/// Writes what was noted from time to time, until the task is aborted.
-pub async fn run(iam: Arc<Iam>) {
-    let mut interval = tokio::time::interval(INTERVAL);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        if let Err(error) = iam.uses.flush().await {
-            tracing::error!(%error, "cannot write when identities were last used, will try again");
-        }
-    }
 }

@@ -8,17 +8,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use hsm_protocol::MaterialId;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
 use hsm_protocol::token::{Blob, context};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::layout;
 use super::record::{Record, Version};
 use crate::audit::DeviceReceipt;
 use crate::clock::Timestamp;
@@ -27,9 +23,10 @@ use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::hex;
 use crate::key::catalog::CatalogError;
-use crate::key::record::RecordError;
+use crate::key::own::SystemKey;
 use crate::key::{KeyId, KeyMaterial, KeyRecord, KeyState, Tags};
 use crate::policy::{self, Authorized};
+use crate::record::{from_base64, to_base64};
 use crate::regions::Regions;
 use crate::store::{Store, Transaction};
 
@@ -43,9 +40,9 @@ const MAX_CONTEXT: usize = 512;
 /// The request that devices work for: their audit tag, and where their receipts go.
 pub type Trace<'t> = ([u8; 16], &'t mut Vec<DeviceReceipt>);
 /// What a secret is for: sorted pairs.
-pub(super) type Purpose<'p> = &'p [(&'p str, &'p str)];
+pub(crate) type Purpose<'p> = &'p [(&'p str, &'p str)];
 /// A secret in memory, zeroised when its last holder drops it.
-pub(super) type Opened = Arc<Zeroizing<Vec<u8>>>;
+pub(crate) type Opened = Arc<Zeroizing<Vec<u8>>>;
 
 /// A secret as a device has encrypted it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +59,7 @@ pub struct Sealed {
 type SystemKeyOf = Arc<Authorized<KeyRecord>>;
 
 /// Seals and opens secrets.
-pub(super) struct Vault {
+pub(crate) struct Vault {
     store: Arc<dyn Store>,
     regions: Arc<Regions>,
     /// Whose devices seal.
@@ -75,7 +72,7 @@ pub(super) struct Vault {
 
 impl Vault {
     /// A vault whose secrets are sealed by the devices of `region`.
-    pub(super) fn new(store: Arc<dyn Store>, regions: Arc<Regions>, region: String) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, regions: Arc<Regions>, region: String) -> Self {
         Self { store, regions, region, keys: Mutex::default(), opened: Mutex::default() }
     }
 
@@ -83,7 +80,7 @@ impl Vault {
     ///
     /// # Errors
     /// As for `Devices::encrypt`.
-    pub(super) async fn seal(
+    pub(crate) async fn seal(
         &self,
         purpose: Purpose<'_>,
         secret: &[u8],
@@ -106,7 +103,7 @@ impl Vault {
     /// # Errors
     /// `Exception::InvalidCiphertext` if it was not sealed for this purpose;
     /// `Exception::KeyUnavailable` if no device can do it now.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         &self,
         purpose: Purpose<'_>,
         sealed: &Sealed,
@@ -139,7 +136,7 @@ impl Vault {
     }
 
     /// Does what [`Vault::open`] does for a secret in memory, for a key that has none: takes as long.
-    pub(super) fn look_in_vain(&self, purpose: Purpose<'_>) {
+    pub(crate) fn look_in_vain(&self, purpose: Purpose<'_>) {
         if let Ok(context) = canonical(purpose) {
             let opened = lock(&self.opened).get(&name(&context, &[0; ORDINARY])).map(Arc::clone);
             std::hint::black_box(opened);
@@ -147,7 +144,7 @@ impl Vault {
     }
 
     /// Drops a secret from memory: it is not to be used any more.
-    pub(super) fn forget(&self, purpose: Purpose<'_>, sealed: &Sealed) {
+    pub(crate) fn forget(&self, purpose: Purpose<'_>, sealed: &Sealed) {
         if let Ok(context) = canonical(purpose) {
             lock(&self.opened).remove(&name(&context, &sealed.blob));
         }
@@ -162,7 +159,7 @@ impl Vault {
         if let Some((_, key)) = lock(&self.keys).get(region).filter(|(at, _)| *at == rewrapped) {
             return Ok(Some(Arc::clone(key)));
         }
-        let at = layout::system_key(region);
+        let at = SystemKey::entry(region);
         let Some(entry) = self.store.get(&at).await.map_err(KmsError::internal)?.value else {
             return Ok(None);
         };
@@ -199,27 +196,6 @@ impl Vault {
         let _ = self.store.commit(transaction).await.map_err(KmsError::internal)?;
         let key = self.known_key(region).await?;
         key.ok_or_else(|| KmsError::internal("the system key is gone"))
-    }
-}
-
-/// The stored form of a system key.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SystemKey {
-    version: Version,
-    /// Whose devices can open the token.
-    region: String,
-    id: String,
-    /// Id of the key material.
-    material: String,
-    /// The key token.
-    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
-    token: Vec<u8>,
-}
-
-impl Record for SystemKey {
-    fn key(&self) -> Vec<u8> {
-        layout::system_key(&self.region)
     }
 }
 
@@ -263,22 +239,6 @@ pub(crate) fn own_key(
     })
 }
 
-/// The key token of a system key as it is stored.
-///
-/// # Errors
-/// [`RecordError`] if that is not one of this release.
-pub(crate) fn system_key_token(stored: &[u8]) -> Result<Vec<u8>, RecordError> {
-    Ok(SystemKey::decode(stored)?.token)
-}
-
-/// The stored form of a system key with another token of the same key.
-///
-/// # Errors
-/// [`RecordError`] if it is not one of this release.
-pub(crate) fn system_key_with(stored: &[u8], token: Vec<u8>) -> Result<Vec<u8>, RecordError> {
-    SystemKey { token, ..SystemKey::decode(stored)? }.encode()
-}
-
 /// The canonical encryption context of a purpose.
 fn canonical(purpose: Purpose<'_>) -> Result<Vec<u8>, KmsError> {
     let mut bytes = vec![0; MAX_CONTEXT];
@@ -296,15 +256,6 @@ fn name(context: &[u8], blob: &[u8]) -> [u8; 32] {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A map that is whole between any two of its methods: a panic elsewhere spoils nothing.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn to_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&BASE64.encode(bytes))
-}
-
-pub(crate) fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    BASE64.decode(text).map_err(|_| D::Error::custom("not Base64"))
 }
 
 #[cfg(test)]

@@ -1,79 +1,57 @@
-//! The end of a key: once its waiting period is over, its record, tokens, aliases and grants
-//! are destroyed.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! The end of a key: its record, tokens, aliases and grants are destroyed in one transaction.
 
 use super::catalog::{self, Catalog, CatalogError, Update, What};
-use super::due::{self, DueDates};
-use super::{KeyId, KeyRecord, KeyState, Scope, layout};
-use crate::clock::{Clock, Timestamp};
+use super::{KeyRecord, KeyState, Stored, layout};
+use crate::clock::Timestamp;
 use crate::store::Transaction;
 
-/// Time between two looks at the due dates. AWS KMS promises deletion within a day of the date.
-const INTERVAL: Duration = Duration::from_secs(60);
+/// The destruction of a key, read and prepared. Nothing is changed before [`Destruction::commit`].
+#[must_use]
+pub struct Destruction {
+    key: Stored<KeyRecord>,
+    transaction: Transaction,
+    aliases: usize,
+    grants: u64,
+}
 
-/// Told of each key right before it is destroyed; an error keeps the key.
-pub trait DeletionObserver: Send + Sync + 'static {
-    /// Records that `key` is about to be destroyed.
+impl Destruction {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &KeyRecord {
+        &self.key
+    }
+
+    /// Destroys the key; false if it or what belongs to it has changed since it was read.
     ///
     /// # Errors
-    /// A text for the log. The key stays, and is tried again later.
-    fn destroying(&self, key: &KeyRecord) -> impl Future<Output = Result<(), String>> + Send;
-}
-
-/// Destroys keys that are due, until the task is aborted.
-pub async fn run(
-    catalog: Arc<Catalog>,
-    clock: Arc<dyn Clock>,
-    observer: Arc<impl DeletionObserver>,
-) {
-    let mut interval = due::every(INTERVAL);
-    loop {
-        interval.tick().await;
-        if let Err(error) = destroy_due(&catalog, clock.now(), &*observer).await {
-            tracing::error!(%error, "cannot delete due keys, will try again");
+    /// [`CatalogError`].
+    pub async fn commit(self, catalog: &Catalog) -> Result<bool, CatalogError> {
+        let destroyed = catalog.commit(self.transaction).await? == Update::Applied;
+        if destroyed {
+            let (aliases, grants) = (self.aliases, self.grants);
+            tracing::info!(key = %self.key.arn(), aliases, grants, "key destroyed");
         }
+        Ok(destroyed)
     }
-}
-
-/// Destroys every key that is due at `now`, and returns how many.
-///
-/// # Errors
-/// [`CatalogError`]; keys destroyed before it stay destroyed.
-pub async fn destroy_due(
-    catalog: &Catalog,
-    now: Timestamp,
-    observer: &impl DeletionObserver,
-) -> Result<usize, CatalogError> {
-    let mut destroyed = 0;
-    let mut dates = DueDates::new(catalog, layout::DELETIONS, now);
-    while let Some((due, scope, id)) = dates.next().await? {
-        destroyed += usize::from(catalog.destroy((due, now), &scope, id, observer).await?);
-    }
-    catalog.remove_orphans().await?;
-    Ok(destroyed)
 }
 
 impl Catalog {
-    /// Destroys one key if it is still due. A key that changes meanwhile is left for later.
-    async fn destroy(
+    /// Prepares the destruction of a key whose waiting period ends at `due`; `None` if that is not so any more.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn destruction(
         &self,
-        (due, now): (Timestamp, Timestamp),
-        scope: &Scope,
-        id: KeyId,
-        observer: &impl DeletionObserver,
-    ) -> Result<bool, CatalogError> {
-        let Some(key) = self.key(scope, id).await? else { return Ok(false) };
+        key: Stored<KeyRecord>,
+        due: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Destruction>, CatalogError> {
         if key.state != KeyState::PendingDeletion || key.deletion != Some(due) {
-            return Ok(false);
+            return Ok(None);
         }
+        let (scope, id) = (&key.scope, key.id);
         let index = self.aliases_of(scope, id).await?;
         let grants = self.grant_count(scope, id).await?;
-        if let Err(error) = observer.destroying(&key).await {
-            tracing::error!(key = %key.arn(), %error, "cannot record the deletion, key kept");
-            return Ok(false);
-        }
         let record = layout::key(scope, id);
         let transaction = Transaction::new()
             .unchanged(record.clone(), key.revision)
@@ -91,12 +69,8 @@ impl Catalog {
         };
         let transaction =
             index.names.iter().fold(transaction, |t, name| t.delete(layout::alias(scope, name)));
-        let destroyed = self.commit(transaction).await? == Update::Applied;
-        if destroyed {
-            let (aliases, grants) = (index.names.len(), grants.count);
-            tracing::info!(key = %key.arn(), aliases, grants, "key destroyed");
-        }
-        Ok(destroyed)
+        let (aliases, grants) = (index.names.len(), grants.count);
+        Ok(Some(Destruction { key, transaction, aliases, grants }))
     }
 
     /// Lets the related keys forget a replica; its primary may have waited for that.

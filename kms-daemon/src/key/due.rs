@@ -1,9 +1,6 @@
 //! Due dates in the store: what the service does to keys by the calendar.
 
 use std::collections::VecDeque;
-use std::time::Duration;
-
-use tokio::time::{Interval, MissedTickBehavior};
 
 use super::{Catalog, CatalogError, KeyId, Scope, layout};
 use crate::clock::Timestamp;
@@ -13,7 +10,7 @@ use crate::store::Range;
 const BATCH: usize = 100;
 
 /// The dates of one kind up to now, the earliest first.
-pub(super) struct DueDates<'c> {
+pub(crate) struct DueDates<'c> {
     catalog: &'c Catalog,
     prefix: &'static str,
     now: Timestamp,
@@ -23,13 +20,28 @@ pub(super) struct DueDates<'c> {
 }
 
 impl<'c> DueDates<'c> {
+    /// When keys are to be destroyed.
+    pub(crate) fn deletions(catalog: &'c Catalog, now: Timestamp) -> Self {
+        Self::new(catalog, layout::DELETIONS, now)
+    }
+
+    /// When keys are to be rotated.
+    pub(crate) fn rotations(catalog: &'c Catalog, now: Timestamp) -> Self {
+        Self::new(catalog, layout::ROTATIONS, now)
+    }
+
+    /// When imported material expires.
+    pub(crate) fn expiries(catalog: &'c Catalog, now: Timestamp) -> Self {
+        Self::new(catalog, layout::EXPIRIES, now)
+    }
+
     /// Dates of the kind whose entries start with `prefix`.
-    pub(super) fn new(catalog: &'c Catalog, prefix: &'static str, now: Timestamp) -> Self {
+    fn new(catalog: &'c Catalog, prefix: &'static str, now: Timestamp) -> Self {
         Self { catalog, prefix, now, page: VecDeque::new(), after: Some(None) }
     }
 
     /// The next date, and whose it is.
-    pub(super) async fn next(&mut self) -> Result<Option<(Timestamp, Scope, KeyId)>, CatalogError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(Timestamp, Scope, KeyId)>, CatalogError> {
         loop {
             let Some(entry) = self.page.pop_front() else {
                 let Some(after) = self.after.take() else { return Ok(None) };
@@ -52,11 +64,4 @@ impl<'c> DueDates<'c> {
         self.after = last.map(|last| Some(last.clone()));
         Ok(())
     }
-}
-
-/// When to look at dates: at once, then each `period`, never two times in a row to catch up.
-pub(super) fn every(period: Duration) -> Interval {
-    let mut interval = tokio::time::interval(period);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
 }

@@ -4,23 +4,12 @@
 //! A key keeps the ids of all material that ever encrypted with it. Once any of that is gone, by
 //! expiry or by request, its token with it, the whole key waits until the same material is back.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
-
 use hsm_protocol::MaterialId;
 use hsm_protocol::key_spec::Origin;
 use serde::{Deserialize, Serialize};
 
-use super::catalog::Update;
-use super::due::{self, DueDates};
-use super::{
-    Catalog, CatalogError, KeyId, KeyMaterial, KeyRecord, KeyState, Scope, Stored, layout,
-};
-use crate::clock::{Clock, Timestamp};
-
-/// How often expiry dates are looked at.
-const INTERVAL: Duration = Duration::from_secs(10);
+use super::{KeyMaterial, KeyRecord, KeyState};
+use crate::clock::Timestamp;
 
 /// What its owner said of imported material.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -135,74 +124,4 @@ impl KeyMaterial {
     pub fn expires(&self) -> Option<Timestamp> {
         self.imported.as_ref()?.expires
     }
-}
-
-/// Told of expired material right before it is destroyed; an error keeps it.
-pub trait ExpiryObserver: Send + Sync + 'static {
-    /// Records that `materials` of `key` are about to be destroyed.
-    ///
-    /// # Errors
-    /// A text for the log. The material stays, and is tried again later.
-    fn expiring(
-        &self,
-        key: &KeyRecord,
-        materials: &[MaterialId],
-    ) -> impl Future<Output = Result<(), String>> + Send;
-}
-
-/// Destroys expired material, until the task is aborted.
-pub async fn run(catalog: Arc<Catalog>, clock: Arc<dyn Clock>, observer: Arc<impl ExpiryObserver>) {
-    let mut interval = due::every(INTERVAL);
-    loop {
-        interval.tick().await;
-        if let Err(error) = expire_due(&catalog, clock.now(), &*observer).await {
-            tracing::error!(%error, "cannot destroy expired key material, will try again");
-        }
-    }
-}
-
-/// Destroys all material that has expired at `now`; returns of how many keys.
-///
-/// # Errors
-/// [`CatalogError`]; material destroyed before it stays destroyed.
-pub async fn expire_due(
-    catalog: &Catalog,
-    now: Timestamp,
-    observer: &impl ExpiryObserver,
-) -> Result<usize, CatalogError> {
-    let mut expired = 0;
-    let mut dates = DueDates::new(catalog, layout::EXPIRIES, now);
-    while let Some((_, scope, id)) = dates.next().await? {
-        expired += usize::from(expire(catalog, now, (&scope, id), observer).await?);
-    }
-    Ok(expired)
-}
-
-/// Destroys the expired material of one key. A key that changes meanwhile is left for later.
-async fn expire(
-    catalog: &Catalog,
-    now: Timestamp,
-    (scope, id): (&Scope, KeyId),
-    observer: &impl ExpiryObserver,
-) -> Result<bool, CatalogError> {
-    let Some(key) = catalog.key(scope, id).await? else { return Ok(false) };
-    let gone = |material: &KeyMaterial| material.is_present() && material.has_expired(now);
-    let all = key.materials.iter().chain(&key.pending);
-    let ids: Vec<MaterialId> = all.filter(|m| gone(m)).map(|material| material.id).collect();
-    if ids.is_empty() {
-        return Ok(false);
-    }
-    if let Err(error) = observer.expiring(&key, &ids).await {
-        tracing::error!(key = %key.arn(), %error, "cannot record the expiry, material kept");
-        return Ok(false);
-    }
-    let changed = key.without(gone);
-    let replicas = if key.is_replica() { Vec::new() } else { catalog.related(&key).await? };
-    let update =
-        catalog.replace_shared(Stored::clone(&key), &changed, replicas, &BTreeMap::new()).await?;
-    let applied = update == Update::Applied;
-    if applied {
-        tracing::info!(key = %key.arn(), materials = ids.len(), "key material expired");
-    }
-    Ok(applied)
 }

@@ -5,17 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::catalog::{Catalog, CatalogError, Update};
-use super::{KeyId, Scope, due};
+use super::{KeyId, Scope};
 use crate::clock::Timestamp;
 
-/// Time between two writes.
-const INTERVAL: Duration = Duration::from_secs(10);
 /// Keys written at a time: each takes a guard and a write.
 const BATCH: usize = 100;
 
@@ -98,16 +95,5 @@ impl UsageTracker {
 
     fn recent(&self) -> MutexGuard<'_, HashMap<(Scope, KeyId), LastUsage>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Writes what was noted from time to time, until the task is aborted.
-pub async fn run(tracker: Arc<UsageTracker>) {
-    let mut interval = due::every(INTERVAL);
-    loop {
-        interval.tick().await;
-        if let Err(error) = tracker.flush().await {
-            tracing::error!(%error, "cannot write when keys were last used, will try again");
-        }
     }
 }

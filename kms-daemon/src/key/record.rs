@@ -15,7 +15,8 @@ use super::multi_region::MultiRegion;
 use super::rotation::{Rotated, Schedule};
 use super::{KeyId, KeyState, Scope, Tags};
 use crate::clock::Timestamp;
-use crate::policy::{Bound, KeyPolicy, PolicyError};
+use crate::document::{Bound, KeyPolicy, PolicyError};
+pub use crate::record::RecordError;
 
 /// Version of the stored form.
 const VERSION: u32 = 1;
@@ -69,17 +70,6 @@ pub struct KeyMaterial {
     pub rotated: Option<Rotated>,
     /// What its owner said of it; `None` unless it was imported.
     pub imported: Option<Imported>,
-}
-
-/// Why stored bytes are not a key record.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    /// Not the JSON of a record.
-    #[error("damaged record: {0}")]
-    Damaged(String),
-    /// Written by another release.
-    #[error("record version {0} is not supported")]
-    Version(u32),
 }
 
 impl KeyRecord {

@@ -12,19 +12,17 @@ use std::sync::Arc;
 use hsm_protocol::DomainId;
 use hsm_protocol::token::KeyToken;
 
+use super::own::{DIGEST_KEYS, DigestKey, SYSTEM_KEYS, SystemKey};
 use super::record::RecordError;
 use super::{CatalogError, KeyRecord, layout};
 use crate::identifier::parse_key_arn;
 use crate::store::{Entry, Page, Range, RedbStore, Store, StoreError};
-use crate::{iam, trail};
 
 /// Records that are read at a time.
 const PAGE: usize = 1000;
 
 /// Starts of the names of all entries that have key tokens in them.
 pub const PREFIXES: [&str; 3] = [layout::KEYS, SYSTEM_KEYS, DIGEST_KEYS];
-const SYSTEM_KEYS: &str = "system-keys/";
-const DIGEST_KEYS: &str = "trail-keys/";
 
 /// An entry of the store that has key tokens in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +54,7 @@ pub fn holder(key: &[u8], value: &[u8]) -> Result<Option<Holder>, CatalogError> 
         }));
     }
     let own: [(&str, Token); 2] =
-        [(SYSTEM_KEYS, iam::system_key_token), (DIGEST_KEYS, trail::digest_key_token)];
+        [(SYSTEM_KEYS, SystemKey::token_in), (DIGEST_KEYS, DigestKey::token_in)];
     for (prefix, token) in own {
         if let Some(region) = name.strip_prefix(prefix) {
             let (region, tokens) = (region.to_owned(), vec![token(value).map_err(wrong)?]);
@@ -86,8 +84,8 @@ pub fn replaced(
         return Ok(record.encode().map_err(wrong)?.into());
     }
     let with: WithToken = match key.starts_with(SYSTEM_KEYS.as_bytes()) {
-        true => iam::system_key_with,
-        false => trail::digest_key_with,
+        true => SystemKey::with_token,
+        false => DigestKey::with_token,
     };
     match tokens.values().next() {
         Some(new) => Ok(with(value, new.clone()).map_err(wrong)?.into()),
@@ -316,8 +314,8 @@ pub fn domains(
 ) -> Result<BTreeMap<DomainId, usize>, CatalogError> {
     let mut found = BTreeMap::new();
     let own: [(Vec<u8>, Token); 2] = [
-        (iam::system_key_entry(region), iam::system_key_token),
-        (trail::digest_key_entry(region), trail::digest_key_token),
+        (SystemKey::entry(region), SystemKey::token_in),
+        (DigestKey::entry(region), DigestKey::token_in),
     ];
     for (key, token) in own {
         if let Some(entry) = store.get_blocking(&key)? {

@@ -113,7 +113,7 @@ impl Peers {
     }
 
     /// Notes how much each has yet to be told.
-    pub(super) fn note_errands(&self, left: &BTreeMap<String, usize>) {
+    pub(crate) fn note_errands(&self, left: &BTreeMap<String, usize>) {
         for (region, peer) in &self.peers {
             peer.seen().errands = left.get(region).copied().unwrap_or(0);
         }
@@ -133,7 +133,7 @@ impl Peers {
     }
 
     /// Whose certificate speaks for which Regions.
-    pub(super) fn known(&self) -> &Known {
+    pub(crate) fn known(&self) -> &Known {
         &self.known
     }
 
@@ -162,7 +162,7 @@ impl Peers {
     }
 
     /// Asks the daemon of a Region.
-    pub(super) async fn ask<M: Message>(
+    pub(crate) async fn ask<M: Message>(
         &self,
         region: &str,
         message: &M,

@@ -12,7 +12,7 @@ use super::{Known, LinkSetupError};
 use crate::tls::{self, TlsError};
 
 /// The name in every certificate of a link. Who it is, the certificate itself says.
-pub(super) const NAME: &str = "strongroom-link";
+pub(crate) const NAME: &str = "strongroom-link";
 
 /// This end of the link.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Identity {
     }
 
     /// TLS towards the daemon with this certificate, and no other.
-    pub(super) fn client(
+    pub(crate) fn client(
         &self,
         server: &CertificateDer<'static>,
     ) -> Result<Arc<ClientConfig>, LinkSetupError> {
@@ -56,7 +56,7 @@ impl Identity {
     }
 
     /// TLS for the daemons with these certificates, and no others.
-    pub(super) fn server(&self, known: &Known) -> Result<Arc<ServerConfig>, LinkSetupError> {
+    pub(crate) fn server(&self, known: &Known) -> Result<Arc<ServerConfig>, LinkSetupError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let clients: Vec<_> = known.keys().map(|der| CertificateDer::from(der.clone())).collect();
         let roots = Arc::new(roots(&clients)?);
@@ -73,7 +73,7 @@ impl Identity {
 }
 
 /// The certificate in a PEM file.
-pub(super) fn certificate(path: &Path) -> Result<CertificateDer<'static>, TlsError> {
+pub(crate) fn certificate(path: &Path) -> Result<CertificateDer<'static>, TlsError> {
     CertificateDer::from_pem_file(path).map_err(|error| tls::pem_error(path, "certificate", error))
 }
 

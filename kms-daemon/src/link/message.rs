@@ -15,7 +15,7 @@ use crate::key::multi_region::SharedState;
 use crate::key::{KeyId, KeyState, Scope, Tags};
 
 /// A question with its answer.
-pub(super) trait Message: Serialize + DeserializeOwned {
+pub(crate) trait Message: Serialize + DeserializeOwned {
     /// Its path.
     const PATH: &'static str;
     /// The answer.
@@ -53,15 +53,15 @@ pub(crate) struct Place {
 /// Asks what other domains know a Region's domain by.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Hello {
-    pub(super) region: String,
+pub(crate) struct Hello {
+    pub(crate) region: String,
 }
 
 /// Asks what a Region has of a key.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Describe {
-    pub(super) place: Place,
+pub(crate) struct Describe {
+    pub(crate) place: Place,
 }
 
 /// What a Region has of a key.
@@ -90,7 +90,7 @@ impl Wrapped {
     }
 
     /// The token of some material.
-    pub(super) fn find(&self, id: &MaterialId) -> Option<Result<Vec<u8>, KmsError>> {
+    pub(crate) fn find(&self, id: &MaterialId) -> Option<Result<Vec<u8>, KmsError>> {
         let token = self.0.get(&id.to_string())?;
         Some(STANDARD.decode(token).map_err(KmsError::internal))
     }
@@ -133,25 +133,25 @@ pub(crate) struct Synchronise {
 /// Makes a replica the primary.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Promote {
-    pub(super) place: Place,
-    pub(super) from: String,
-    pub(super) shared: SharedState,
+pub(crate) struct Promote {
+    pub(crate) place: Place,
+    pub(crate) from: String,
+    pub(crate) shared: SharedState,
 }
 
 /// Tells a primary that a replica is destroyed.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Gone {
+pub(crate) struct Gone {
     /// The primary.
-    pub(super) place: Place,
+    pub(crate) place: Place,
     /// The Region of the replica.
-    pub(super) from: String,
+    pub(crate) from: String,
 }
 
 /// A refusal.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Refusal {
-    pub(super) code: String,
-    pub(super) message: Option<String>,
+pub(crate) struct Refusal {
+    pub(crate) code: String,
+    pub(crate) message: Option<String>,
 }

@@ -18,9 +18,9 @@ use super::Asker;
 use super::lookups::Lookups;
 use super::particulars::Particulars;
 use super::subject::Subject;
+use crate::identifier::alias::PREFIX;
 use crate::key::grant::Pairs;
 use crate::key::spec::Algorithm;
-use crate::identifier::alias::PREFIX;
 use crate::key::{KeyRecord, Scope, alias};
 
 /// What a request is about.

@@ -15,10 +15,10 @@ use hsm_protocol::command::attest::Measured;
 use kms_policy::{Action, ConditionKey, List, Name, Value, pair};
 
 use crate::clock::Timestamp;
-use crate::recipient::Recipient;
 use crate::hex;
 use crate::key::grant::{self, Constraints, Party, Terms};
 use crate::key::{GrantRecord, KeyRecord, Tags};
+use crate::recipient::Recipient;
 
 /// What an operation tells of its request, beside key, algorithm and encryption context.
 #[derive(Debug, Clone, Copy)]

@@ -10,8 +10,8 @@ use kms_policy::{
 };
 
 use super::engine::Names;
-use crate::document::PARTITION;
 use crate::clock::Timestamp;
+use crate::document::PARTITION;
 use crate::error::{Exception, KmsError};
 use crate::key::Tags;
 use crate::principal::Principal;

@@ -6,8 +6,8 @@ use super::{Trails, TrailsError, names};
 use crate::audit::{AuditLog, Lookup, Page};
 use crate::clock::Timestamp;
 use crate::error::KmsError;
-use crate::iam::record::{Record, Version};
 use crate::iam::{Code, IamError};
+use crate::record::{Record, Version};
 use crate::store::{Commit, Range, Transaction};
 
 /// Most trails of an account in a Region, as AWS has it.

@@ -19,7 +19,7 @@ use super::{Trails, TrailsError};
 use crate::audit::{VerifyError, event_time, file_name};
 use crate::clock::Timestamp;
 use crate::error::KmsError;
-use crate::iam::record::{Record, Version};
+use crate::record::{Record, Version};
 use crate::store::{Commit, Range, Revision, StoreError, Transaction};
 
 /// How long a failed delivery waits; twice as long each time, up to the second.

@@ -13,7 +13,6 @@ use hsm_protocol::key_spec::{KeySpec, KeyUsage, MessageType, SigningAlgorithm};
 use rsa::PublicKey;
 use rsa::pkcs1::EncodeRsaPublicKey;
 use rsa::pkcs8::DecodePublicKey;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -22,43 +21,17 @@ use crate::clock::Timestamp;
 use crate::engine::response;
 use crate::error::KmsError;
 use crate::hex;
-use crate::iam::record::{Record, Version};
-use crate::iam::{from_base64, own_key, to_base64};
-use crate::key::record::RecordError;
+use crate::iam::own_key;
+use crate::key::own::DigestKey;
 use crate::key::{KeyId, KeyRecord};
 use crate::policy::{Authorized, authorize_system};
+use crate::record::{Record, Version};
 use crate::regions::Regions;
 use crate::store::{Store, Transaction};
 
 const KIND: (KeySpec, KeyUsage) = (KeySpec::RSA_2048, KeyUsage::SIGN_VERIFY);
 /// Bytes of a fingerprint: AWS's have 32 hexadecimal digits.
 const FINGERPRINT: usize = 16;
-
-/// A digest key as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct DigestKey {
-    version: Version,
-    /// Whose devices have it.
-    region: String,
-    id: String,
-    /// Id of the key material.
-    material: String,
-    /// The key token.
-    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
-    token: Vec<u8>,
-    /// The public half: DER `RSAPublicKey` (RFC 8017 A.1.1), which is what the AWS CLI reads.
-    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
-    public: Vec<u8>,
-    /// When it was made.
-    pub(super) created: Timestamp,
-}
-
-impl Record for DigestKey {
-    fn key(&self) -> Vec<u8> {
-        entry(&self.region)
-    }
-}
 
 impl DigestKey {
     /// What digests name it by.
@@ -78,27 +51,6 @@ impl DigestKey {
         let material = hex::decode(&self.material).map(MaterialId).ok_or_else(damaged)?;
         own_key(&self.region, id, KIND, (material, self.token.clone())).ok_or_else(damaged)
     }
-}
-
-/// Where the key of a Region is in the store.
-pub(crate) fn entry(region: &str) -> Vec<u8> {
-    format!("trail-keys/{region}").into_bytes()
-}
-
-/// The key token of a digest key as it is stored.
-///
-/// # Errors
-/// [`RecordError`] if that is not one of this release.
-pub(crate) fn token(stored: &[u8]) -> Result<Vec<u8>, RecordError> {
-    Ok(DigestKey::decode(stored)?.token)
-}
-
-/// The stored form of a digest key with another token of the same key.
-///
-/// # Errors
-/// [`RecordError`] if it is not one of this release.
-pub(crate) fn with_token(stored: &[u8], token: Vec<u8>) -> Result<Vec<u8>, RecordError> {
-    DigestKey { token, ..DigestKey::decode(stored)? }.encode()
 }
 
 /// The digest keys of an installation.
@@ -127,7 +79,8 @@ impl DigestKeys {
         if let Some((_, key)) = lock(&self.known).get(region).filter(|(at, _)| *at == rewrapped) {
             return Ok(Some(Arc::clone(key)));
         }
-        let found = self.store.get(&entry(region)).await.map_err(KmsError::internal)?.value;
+        let found =
+            self.store.get(&DigestKey::entry(region)).await.map_err(KmsError::internal)?.value;
         let Some(found) = found else { return Ok(None) };
         let key = Arc::new(DigestKey::decode(&found.value).map_err(KmsError::internal)?);
         lock(&self.known).insert(region.to_owned(), (rewrapped, Arc::clone(&key)));

@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::iam::record::{Record, Version};
+use crate::record::{Record, Version};
 
 /// Start of all trails.
 pub(super) const TRAILS: &str = "trails/";

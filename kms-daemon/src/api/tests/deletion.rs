@@ -9,8 +9,8 @@ use super::Rig;
 use super::rig::{arn, b64};
 use crate::audit::AuditLog;
 use crate::clock::Clock as _;
+use crate::job::deletion::{DeletionObserver, destroy_due};
 use crate::key::KeyRecord;
-use crate::key::deletion::{DeletionObserver, destroy_due};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

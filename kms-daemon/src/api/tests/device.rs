@@ -19,8 +19,9 @@ use hsm_protocol::Role;
 use hsm_protocol::domain::{Change, DeviceKind, DomainState};
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
 
+use crate::key::Barrier;
 use crate::regions::{Regions, Ruler};
-use crate::store::{Barrier, MemoryStore};
+use crate::store::MemoryStore;
 
 /// The Regions of these tests.
 pub(super) const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];

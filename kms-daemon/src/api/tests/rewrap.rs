@@ -18,13 +18,15 @@ use super::import::{external, wrapped};
 use super::rig::{REGION, b64};
 use crate::audit::DeviceReceipt;
 use crate::clock::Clock as _;
+use crate::job::deletion::{DeletionObserver, destroy_due};
+use crate::job::rewrap::{RewrapObserver, run};
+use crate::key::Barrier;
 use crate::key::KeyRecord;
-use crate::key::deletion::{DeletionObserver, destroy_due};
 use crate::key::tokens::{self, Tally, holder, place};
-use crate::rewrap::{RewrapObserver, RewrapReport, run};
+use crate::regions::RewrapReport;
 use crate::store::{
-    Barrier, Commit, Entry, MemoryStore, Page, Range, Revision, Snapshot, Store, StoreError,
-    StoreFuture, Transaction, Watch,
+    Commit, Entry, MemoryStore, Page, Range, Revision, Snapshot, Store, StoreError, StoreFuture,
+    Transaction, Watch,
 };
 
 const QUICK: NonZeroU32 = NonZeroU32::new(10_000).unwrap();

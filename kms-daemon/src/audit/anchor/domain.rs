@@ -11,8 +11,8 @@ use hsm_protocol::domain::{Ballot, DomainState, MAX_STATE};
 use serde::{Deserialize, Serialize};
 
 use super::{AnchorError, Trusted};
-use crate::devices::Ballots;
 use crate::hex;
+use crate::ledger::Ballots;
 
 /// A state of a domain, which its operators have signed: its members vouch for logs of its hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,14 +18,14 @@ use super::super::management::{Account, STRONGROOM};
 use super::super::{Failure, say};
 use crate::ceremony::PeerText;
 use crate::config::Link;
-use crate::daemon::{DaemonError, DataDir};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::devices::{self, Ballots, Devices, DevicesConfig, HostKeys};
 use crate::hex;
 use crate::identifier::is_region;
 use crate::key::tokens::{Tally, tally_blocking};
 use crate::loss::is_own;
+use crate::regions::RewrapReport;
 use crate::regions::removed_keys;
-use crate::rewrap::RewrapReport;
 use crate::store::RedbStore;
 
 /// How long a device of the data directory may take to boot.
@@ -105,7 +105,7 @@ impl Place {
         let (data, region) = (self.data()?, self.region()?);
         let lock = match DataDir::open(&data) {
             Ok(lock) => lock,
-            Err(DaemonError::InUse(_)) => return Ok(Reached::Daemon(&self.account, region)),
+            Err(DataDirError::InUse(_)) => return Ok(Reached::Daemon(&self.account, region)),
             Err(error) => return Err(error.into()),
         };
         let known = devices::devices_of(&data, region)?;

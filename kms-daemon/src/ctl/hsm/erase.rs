@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::super::{Failure, Outcome, Output};
 use super::confirm;
 use super::maintenance::Target;
-use crate::daemon::DataDir;
+use crate::data_dir::DataDir;
 use crate::devices;
 
 #[derive(Serialize)]

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::super::{Failure, Outcome, Output};
 use crate::config::default_data;
-use crate::daemon::DataDir;
+use crate::data_dir::DataDir;
 use crate::devices;
 use crate::hex;
 

@@ -23,7 +23,7 @@ use serde::Serialize;
 use super::super::{Failure, Outcome, Output};
 use super::confirm;
 use crate::config::{Link, default_data};
-use crate::daemon::DataDir;
+use crate::data_dir::DataDir;
 use crate::devices::{self, Ballots, Devices, DevicesConfig, HostKeys};
 use crate::identifier::is_region;
 

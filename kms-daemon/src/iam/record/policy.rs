@@ -73,7 +73,7 @@ impl ManagedPolicy {
     pub fn document(&self) -> Result<&IdentityPolicy, CatalogError> {
         let version = self.versions.get(&self.default).map(|version| &version.document);
         version.ok_or_else(|| {
-            let error = super::damaged(format_args!("{} has no version", self.arn()));
+            let error = crate::record::damaged(format_args!("{} has no version", self.arn()));
             CatalogError::Record { key: String::from_utf8_lossy(&self.key()).into_owned(), error }
         })
     }

@@ -16,13 +16,13 @@ use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
 use super::form::decode;
 use super::{Catalog, CatalogError, FoundGrant, Stored, Versioned, encode, form, unreadable};
 use crate::clock::Timestamp;
+use crate::document::KeyPolicy;
 use crate::key::grant::{Constraints, Party, Terms};
 use crate::key::record::RecordError;
 use crate::key::{
     AliasRecord, GrantId, GrantRecord, KeyId, KeyMaterial, KeyRecord, KeyRef, KeyState, Scope,
     Tags, layout,
 };
-use crate::policy;
 use crate::store::{MAX_OPERATIONS, Range, Revision, Transaction};
 
 /// That the index of owners has the keys of earlier releases.
@@ -162,7 +162,7 @@ impl Decoys {
             created,
             deletion: None,
             rotation: None,
-            policy: policy::decoy(&scope),
+            policy: KeyPolicy::decoy_for(&scope),
             scope,
             tags: Tags::new(),
             materials: vec![KeyMaterial {

@@ -1,0 +1,123 @@
+//! The protocol of KMS: awsJson1.1.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
+use uuid::Uuid;
+
+use super::body;
+use super::content::Content;
+use super::front::Reply;
+use super::in_flight::InFlight;
+use super::pipeline::Protocol;
+use crate::api::{Answer, Operation};
+use crate::app::App;
+use crate::audit::Outcome;
+use crate::error::{Exception, KmsError};
+use crate::principal::Principal;
+use crate::sigv4::SigningService;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
+/// The header with the operation.
+pub(super) const TARGET: &str = "x-amz-target";
+/// Start of the operations of KMS in it.
+pub(super) const TARGET_PREFIX: &str = "TrentService.";
+/// Longest operation that is recorded, in characters.
+pub(super) const MAX_NAME: usize = 128;
+
+/// A request to KMS.
+pub(super) struct Kms {
+    /// The operation as it is named, bounded.
+    name: String,
+    operation: Option<Operation>,
+}
+
+impl Kms {
+    /// The request that a head is for.
+    pub(super) fn of(head: &Parts) -> Self {
+        let target = head.headers.get(TARGET).and_then(|value| value.to_str().ok());
+        let target = target.unwrap_or_default();
+        let name = target.strip_prefix(TARGET_PREFIX);
+        let operation = name.and_then(Operation::from_name).filter(|_| head.uri.path() == "/");
+        Self { name: name.unwrap_or(target).chars().take(MAX_NAME).collect(), operation }
+    }
+
+    /// Whether there is such an operation.
+    pub(super) const fn is_served(&self) -> bool {
+        self.operation.is_some()
+    }
+
+    fn known(&self) -> Result<Operation, KmsError> {
+        self.operation.ok_or_else(|| KmsError::bare(Exception::UnknownOperation))
+    }
+}
+
+impl Protocol for Kms {
+    type Answer = Answer;
+    type Error = KmsError;
+
+    fn announce(&mut self, _: &Parts, request: &mut InFlight) -> Result<(), KmsError> {
+        request.name.clone_from(&self.name);
+        request.read_only = self.operation.is_some_and(Operation::is_read_only);
+        Ok(())
+    }
+
+    fn read(&mut self, head: &Parts, _: &Content, _: &mut InFlight) -> Result<(), KmsError> {
+        match head.method {
+            Method::POST => self.known().map(drop),
+            _ => Err(KmsError::bare(Exception::UnknownOperation)),
+        }
+    }
+
+    fn signing(&self) -> SigningService {
+        SigningService::KMS
+    }
+
+    fn operation(&self) -> Option<&'static str> {
+        self.operation.map(Operation::name)
+    }
+
+    fn is_administration(&self, principal: &Principal) -> bool {
+        self.operation.is_some_and(|operation| operation.is_administration(principal))
+    }
+
+    async fn run(
+        &self,
+        app: &App,
+        principal: Principal,
+        content: &Content,
+        request: &mut InFlight,
+    ) -> Result<Answer, KmsError> {
+        app.service.regions().open(&request.region).await?;
+        let context = request.context(principal);
+        app.service.call(self.known()?, &context, content, &mut request.facts).await
+    }
+
+    fn refused<'e>(&self, error: &'e KmsError) -> Outcome<'e> {
+        Outcome::refused(error)
+    }
+
+    fn code(&self, error: &KmsError) -> &'static str {
+        error.code()
+    }
+
+    fn respond(&self, head: &Parts, outcome: Result<Answer, KmsError>, _: Uuid) -> Reply {
+        let mut reply = match outcome {
+            Ok(answer) => Response::new(Full::new(body::secret(head.version, answer.into_bytes()))),
+            Err(error) => refusal(&error),
+        };
+        reply.headers_mut().insert(CONTENT_TYPE, JSON);
+        reply
+    }
+}
+
+/// The response to a request that is refused.
+pub(super) fn refusal(error: &KmsError) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(error.to_body())));
+    *reply.status_mut() =
+        StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    reply.headers_mut().insert(CONTENT_TYPE, JSON);
+    reply
+}

@@ -1,0 +1,57 @@
+//! Destroys keys whose waiting period is over.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::audit::AuditLog;
+use crate::clock::Timestamp;
+use crate::key::due::DueDates;
+use crate::key::{Catalog, CatalogError, KeyRecord};
+
+/// Time between two looks at the due dates. AWS KMS promises deletion within a day of the date.
+pub(super) const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Told of each key right before it is destroyed; an error keeps the key.
+pub trait DeletionObserver: Send + Sync + 'static {
+    /// Records that `key` is about to be destroyed.
+    ///
+    /// # Errors
+    /// A text for the log. The key stays, and is tried again later.
+    fn destroying(&self, key: &KeyRecord) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// A key is destroyed only after the record of it is durable.
+impl DeletionObserver for AuditLog {
+    async fn destroying(&self, key: &KeyRecord) -> Result<(), String> {
+        let answer = json!({ "keyId": key.arn() });
+        let details = json!({ "keyId": key.id });
+        self.service_event("DeleteKey", (&key.scope, &key.arn()), &details, Some(&answer), &[])
+            .await
+    }
+}
+
+/// Destroys every key that is due at `now`, and returns how many.
+///
+/// # Errors
+/// [`CatalogError`]; keys destroyed before it stay destroyed.
+pub async fn destroy_due(
+    catalog: &Catalog,
+    now: Timestamp,
+    observer: &impl DeletionObserver,
+) -> Result<usize, CatalogError> {
+    let mut destroyed = 0;
+    let mut dates = DueDates::deletions(catalog, now);
+    while let Some((due, scope, id)) = dates.next().await? {
+        let Some(key) = catalog.key(&scope, id).await? else { continue };
+        let Some(destruction) = catalog.destruction(key, due, now).await? else { continue };
+        if let Err(error) = observer.destroying(destruction.key()).await {
+            tracing::error!(key = %scope.key_arn(id), %error, "cannot record the deletion, key kept");
+            continue;
+        }
+        // A key that changes meanwhile is left for later.
+        destroyed += usize::from(destruction.commit(catalog).await?);
+    }
+    catalog.remove_orphans().await?;
+    Ok(destroyed)
+}
