@@ -19,7 +19,6 @@ pub mod multi_region;
 pub mod record;
 pub mod rotation;
 pub mod spec;
-pub mod state;
 pub mod tokens;
 
 pub use self::alias::{AliasName, AliasRecord};
@@ -28,5 +27,6 @@ pub use self::grant::{GrantId, GrantRecord};
 pub use self::id::{KeyId, Scope};
 pub use self::identifier::{Forms, KeyRef};
 pub use self::record::{KeyMaterial, KeyRecord, Tags};
-pub use self::state::KeyState;
 pub use counts::Counted;
+
+pub use crate::model::state::KeyState;

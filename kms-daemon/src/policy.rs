@@ -15,13 +15,13 @@ use kms_policy::{Grant, Grantee, Resource};
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Versioned;
-use crate::key::grant::{self, GrantUse, Pairs, Party};
+use crate::key::grant::{GrantUse, Pairs, Party};
 use crate::key::spec::{self, Algorithm};
 use crate::key::{GrantId, GrantRecord, KeyRecord, KeyState, Scope, Stored};
+use crate::model::action::{self, Action, GRANTABLE, KeyAction as _, KeyRule};
 use crate::principal::Principal;
 use crate::store::Revision;
 
-mod action;
 mod asker;
 mod conditions;
 mod document;
@@ -34,7 +34,6 @@ mod retirement;
 pub(crate) mod simulation;
 mod subject;
 
-pub use self::action::{AccountAction, Action, Requirement};
 pub use self::asker::{Asker, CallerName, CallerPolicies};
 pub use self::document::{Bound, IdentityPolicy, KeyPolicy, PolicyError, TrustPolicy};
 pub use self::engine::Refusal;
@@ -58,8 +57,8 @@ pub const MAX_POLICY: usize = 32_768;
 pub struct Request<'a> {
     /// Who asks.
     pub asker: Asker<'a>,
-    /// For what.
-    pub action: Action,
+    /// For what, and what that asks of the key.
+    pub rule: KeyRule,
     /// Under which name of the key.
     pub named: &'a str,
     /// With which algorithm, for actions that have one.
@@ -79,7 +78,7 @@ pub struct AccountRequest<'a> {
     /// Who asks.
     pub asker: Asker<'a>,
     /// For what.
-    pub action: AccountAction,
+    pub action: Action,
     /// Of which account, and where.
     pub scope: &'a Scope,
     /// The ARN of an alias.
@@ -139,7 +138,7 @@ impl Request<'_> {
         let resource = Resource::Key { arn: &arn, account, policy };
         let id = granted.map(|granted| granted.id.to_string()).unwrap_or_default();
         let grant = granted.map(|granted| Grant { id: &id, grantee: granted.grantee });
-        engine::decide(self.asker, self.action.engine(), resource, self.about(key), grant)
+        engine::decide(self.asker, self.rule.action, resource, self.about(key), grant)
     }
 
     const fn about<'r>(&'r self, key: &'r KeyRecord) -> About<'r> {
@@ -161,13 +160,13 @@ impl Request<'_> {
 #[must_use]
 pub fn needs_grant(request: &Request<'_>, key: &KeyRecord, refusal: &Refusal) -> bool {
     let is_foreign = request.asker.is_foreign_to(&key.scope);
-    grant::OPERATIONS.contains(&request.action) && (is_foreign || refusal.yields_to_grant)
+    GRANTABLE.contains(&request.rule.action) && (is_foreign || refusal.yields_to_grant)
 }
 
 /// Whether a grant on the key is to who has `name`, and allows what `request` is about.
 #[must_use]
 pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName) -> bool {
-    let Request { action, context, particulars, .. } = *request;
+    let Request { rule: KeyRule { action, .. }, context, particulars, .. } = *request;
     let child = particulars.terms();
     grant.grantee.is_principal(&name.arn, name.unique.as_deref())
         && grant.allows(GrantUse { action, context, child })
@@ -204,13 +203,13 @@ impl Permitted<'_> {
     /// [`Exception::InvalidKeyUsage`] or [`Exception::UnsupportedOperation`] because of its kind.
     pub fn authorize(self, now: Timestamp) -> Result<Authorized<KeyRecord>, KmsError> {
         let Self { request, key } = self;
-        let action = request.action;
-        spec::check_origin(&key, action)?;
-        action.state_rule().check(key.state, || key.arn())?;
+        let rule = request.rule;
+        spec::check_origin(&key, rule)?;
+        rule.states.check(key.state, || key.arn())?;
         if key.has_expired(now) {
-            action.state_rule().check(KeyState::PendingImport, || key.arn())?;
+            rule.states.check(KeyState::PendingImport, || key.arn())?;
         }
-        spec::check_use(&key, action, request.algorithm)?;
+        spec::check_use(&key, rule, request.algorithm)?;
         Ok(Authorized(key))
     }
 }
@@ -318,7 +317,7 @@ pub fn authorize_scheduled(
     now: Timestamp,
 ) -> Option<Authorized<KeyRecord>> {
     let due = key.rotation.is_some_and(|schedule| schedule.next <= now);
-    let usable = Action::RotateKeyOnDemand.state_rule().check(key.state, String::new).is_ok();
+    let usable = action::RotateKeyOnDemand::RULE.states.check(key.state, String::new).is_ok();
     (due && usable).then_some(Authorized(key))
 }
 
@@ -334,7 +333,7 @@ pub fn authorize_account(request: &AccountRequest<'_>) -> Result<AuthorizedAccou
     let resource = Resource::Account { arn: resource, account: &scope.account };
     let subject = new_key.map_or(Subject::Account, Subject::New);
     let about = About { particulars, ..About::new(scope, subject) };
-    engine::decide(asker, action.engine(), resource, about, None)?;
+    engine::decide(asker, action, resource, about, None)?;
     Ok(AuthorizedAccount(scope.clone()))
 }
 

@@ -337,7 +337,7 @@ impl<'a> Call<'a> {
     ) -> Result<Authorized<KeyRecord>, KmsError> {
         self.key_resource(&key);
         self.count(Pool::of_key(key.spec, key.usage))?;
-        let lookups = self.look_up(key_use.action, &key).await?;
+        let lookups = self.look_up(key_use.rule.action, &key).await?;
         let request = self.question(key_use, &lookups);
         let permitted = self.permit(&request, key_use.grant_tokens, key).await?;
         self.ready(key_use, permitted)
@@ -350,7 +350,7 @@ impl<'a> Call<'a> {
     {
         policy::Request {
             asker: self.asker(),
-            action: key_use.action,
+            rule: key_use.rule,
             named: key_use.key,
             algorithm: key_use.algorithm,
             context: key_use.context.pairs(),

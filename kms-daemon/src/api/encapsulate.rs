@@ -8,11 +8,12 @@ use crate::engine::response;
 use crate::error::KmsError;
 use crate::key::KeyRecord;
 use crate::key::spec::Algorithm;
-use crate::policy::{Action, Authorized};
+use crate::model::action::{self, KeyAction};
+use crate::policy::Authorized;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = EncapsulationRequest::new(input);
-    let key = request.authorize(call, Action::Encapsulate).await?;
+    let key = request.authorize(call, action::Encapsulate).await?;
     Call::finish_dry_run(request.dry_run)?;
     let reply = call.devices().encapsulate(&key).await?;
     let made = response(&reply)?;
@@ -50,7 +51,7 @@ impl EncapsulationRequest {
     pub(super) async fn authorize(
         &self,
         call: &mut Call<'_>,
-        action: Action,
+        action: impl KeyAction,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("encapsulationAlgorithm", self.algorithm.as_str());

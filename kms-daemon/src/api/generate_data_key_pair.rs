@@ -13,13 +13,14 @@ use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT};
-use crate::policy::{Action, Authorized, Particulars};
+use crate::model::action::{self, KeyAction};
+use crate::policy::{Authorized, Particulars};
 use crate::quota::Pool;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = KeyPairRequest::check(input)?;
     let addressee = request.recipient.verify(call).await?;
-    let key = request.authorize(call, Action::GenerateDataKeyPair, &addressee).await?;
+    let key = request.authorize(call, action::GenerateDataKeyPair, &addressee).await?;
     let (context, spec, receiver) =
         (&request.context, request.device_spec()?, addressee.receiver());
     let mut devices = call.devices();
@@ -70,7 +71,7 @@ impl KeyPairRequest {
     pub(super) async fn authorize(
         &self,
         call: &mut Call<'_>,
-        action: Action,
+        action: impl KeyAction,
         addressee: &Addressee,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());

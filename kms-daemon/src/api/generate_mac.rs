@@ -11,11 +11,12 @@ use crate::engine::response;
 use crate::error::KmsError;
 use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, mac_algorithm};
-use crate::policy::{Action, Authorized};
+use crate::model::action::{self, KeyAction};
+use crate::policy::Authorized;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = MacRequest::new(input);
-    let (key, algorithm) = request.authorize(call, Action::GenerateMac).await?;
+    let (key, algorithm) = request.authorize(call, action::GenerateMac).await?;
     Call::finish_dry_run(request.dry_run)?;
     let reply = call.devices().generate_mac(&key, algorithm, &request.message).await?;
     let mac = response(&reply)?.mac;
@@ -55,7 +56,7 @@ impl MacRequest {
     pub(super) async fn authorize(
         &self,
         call: &mut Call<'_>,
-        action: Action,
+        action: impl KeyAction,
     ) -> Result<(Authorized<KeyRecord>, MacAlgorithm), KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("macAlgorithm", self.algorithm.as_str());

@@ -346,7 +346,7 @@ impl Front {
         let principal = exchange.principal.clone();
         let principal =
             principal.ok_or_else(|| KmsError::bare(Exception::MissingAuthenticationToken))?;
-        let is_administration = operation.is_administration(&principal);
+        let is_administration = operation.is_administration(principal.is_root());
         self.ensure_room(is_administration, exchange)?;
         let context = exchange.context(principal);
         self.service.call(operation, &context, content, &mut exchange.facts).await

@@ -17,9 +17,9 @@ use crate::http::Front;
 use crate::key::catalog::{Update, Versioned, elsewhere};
 use crate::key::multi_region::{SharedMaterial, SharedState, Tokens};
 use crate::key::{KeyMaterial, KeyRecord, KeyState, Scope, Stored};
+use crate::model::action::{self, KeyAction as _};
 use crate::policy::{
-    self, Action, Asker, Attachment, Lookups, MultiRegionKeyType, NewKey, Particulars, Subject,
-    Traits,
+    self, Asker, Attachment, Lookups, MultiRegionKeyType, NewKey, Particulars, Subject, Traits,
 };
 use crate::principal::Principal;
 use crate::store::Revision;
@@ -137,7 +137,7 @@ impl Receiver {
             let principal = Principal::root(&*place.scope.account, "link");
             let request = policy::Request {
                 asker: Asker::root(&principal),
-                action: Action::UpdatePrimaryRegion,
+                rule: action::UpdatePrimaryRegion::RULE,
                 named: "",
                 algorithm: None,
                 context: &std::collections::BTreeMap::new(),

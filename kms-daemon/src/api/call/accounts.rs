@@ -3,13 +3,14 @@
 use super::Call;
 use crate::error::KmsError;
 use crate::key::Scope;
-use crate::policy::{self, AccountAction, AccountRequest, AuthorizedAccount, NewKey, Particulars};
+use crate::model::action::{self, AccountAction};
+use crate::policy::{self, AccountRequest, AuthorizedAccount, NewKey, Particulars};
 
 impl Call<'_> {
     /// Authorizes something in the caller's account.
     pub(in crate::api) fn authorize_account(
         &self,
-        action: AccountAction,
+        action: impl AccountAction,
     ) -> Result<AuthorizedAccount, KmsError> {
         self.authorize_in(action, &self.home)
     }
@@ -17,7 +18,7 @@ impl Call<'_> {
     /// Authorizes something in an account.
     pub(in crate::api) fn authorize_in(
         &self,
-        action: AccountAction,
+        action: impl AccountAction,
         scope: &Scope,
     ) -> Result<AuthorizedAccount, KmsError> {
         policy::authorize_account(&self.account_request(action, scope))
@@ -26,7 +27,7 @@ impl Call<'_> {
     /// Authorizes something in the caller's account of which conditions ask this.
     pub(in crate::api) fn authorize_telling(
         &self,
-        action: AccountAction,
+        action: impl AccountAction,
         particulars: Particulars<'_>,
     ) -> Result<AuthorizedAccount, KmsError> {
         policy::authorize_account(&AccountRequest {
@@ -38,7 +39,7 @@ impl Call<'_> {
     /// Authorizes something that is done to an alias.
     pub(in crate::api) fn authorize_alias(
         &self,
-        action: AccountAction,
+        action: impl AccountAction,
         arn: &str,
     ) -> Result<AuthorizedAccount, KmsError> {
         policy::authorize_account(&AccountRequest {
@@ -59,26 +60,26 @@ impl Call<'_> {
         let account = policy::authorize_account(&AccountRequest {
             new_key,
             particulars: Particulars::NewKey { tags, bypass },
-            ..self.account_request(AccountAction::CreateKey, scope)
+            ..self.account_request(action::CreateKey, scope)
         })?;
         if !tags.is_empty() {
             policy::authorize_account(&AccountRequest {
                 new_key,
                 particulars: Particulars::Tags(tags),
-                ..self.account_request(AccountAction::TagResource, scope)
+                ..self.account_request(action::TagResource, scope)
             })?;
         }
         Ok(account)
     }
 
-    const fn account_request<'r>(
+    fn account_request<'r, A: AccountAction>(
         &'r self,
-        action: AccountAction,
+        _: A,
         scope: &'r Scope,
     ) -> AccountRequest<'r> {
         AccountRequest {
             asker: self.asker(),
-            action,
+            action: A::ACTION,
             scope,
             resource: None,
             new_key: None,

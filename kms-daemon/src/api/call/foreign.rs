@@ -23,8 +23,9 @@ impl Call<'_> {
         key_use: KeyUse<'_>,
         named: &KeyRef,
     ) -> Result<Located, KmsError> {
-        if !key_use.action.is_cross_account() {
-            return Err(policy::deny_foreign(self.principal(), key_use.action.name()));
+        let action = key_use.rule.action;
+        if !action.is_cross_account() {
+            return Err(policy::deny_foreign(self.principal(), action.name()));
         }
         Ok(Located::Foreign(self.catalog().foreign_key(named).await?))
     }
@@ -59,7 +60,7 @@ impl Call<'_> {
         key_use: KeyUse<'_>,
         key: Stored<KeyRecord>,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
-        let lookups = self.look_up(key_use.action, &key).await?;
+        let lookups = self.look_up(key_use.rule.action, &key).await?;
         let request = self.question(key_use, &lookups);
         let permitted = self.permit(&request, key_use.grant_tokens, key).await;
         // The quota of a refused request must not depend on the kind of the key.

@@ -3,13 +3,14 @@
 use super::super::input::{EncryptionContext, NO_CONTEXT};
 use crate::key::Forms;
 use crate::key::spec::Algorithm;
-use crate::policy::{Action, Particulars};
+use crate::model::action::{KeyAction, KeyRule};
+use crate::policy::Particulars;
 
 /// How a request names a key and wants to use it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::api) struct KeyUse<'u> {
-    /// What for.
-    pub(in crate::api) action: Action,
+    /// What for, and what that asks of the key.
+    pub(in crate::api) rule: KeyRule,
     /// The key identifier, as given.
     pub(in crate::api) key: &'u str,
     /// The forms the operation takes.
@@ -28,9 +29,9 @@ pub(in crate::api) struct KeyUse<'u> {
 
 impl<'u> KeyUse<'u> {
     /// An operation that manages a key, named by id or ARN.
-    pub(in crate::api) const fn manage(action: Action, key: &'u str) -> Self {
+    pub(in crate::api) const fn manage<A: KeyAction>(_: A, key: &'u str) -> Self {
         Self {
-            action,
+            rule: A::RULE,
             key,
             forms: Forms::Key,
             algorithm: None,
@@ -42,8 +43,8 @@ impl<'u> KeyUse<'u> {
     }
 
     /// Any other operation on a key, named in any form.
-    pub(in crate::api) const fn new(
-        action: Action,
+    pub(in crate::api) const fn new<A: KeyAction>(
+        action: A,
         key: &'u str,
         grant_tokens: &'u [String],
     ) -> Self {

@@ -4,10 +4,11 @@ use super::{Call, KeyUse, contended};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::{Update, elsewhere};
 use crate::key::multi_region::{SharedState, Tokens};
-use crate::key::state::StateRule;
 use crate::key::{KeyMaterial, KeyRecord, KeyState};
 use crate::link::{Place, Replicate};
-use crate::policy::{Action, Authorized};
+use crate::model::state::StateRule;
+use crate::model::{Action, Operation};
+use crate::policy::Authorized;
 use crate::regions::Shared;
 
 impl Call<'_> {
@@ -20,7 +21,7 @@ impl Call<'_> {
     ) -> Result<KeyRecord, KmsError> {
         for _ in Self::tries() {
             let key = self.authorize(key_use).await?;
-            refuse_replica(&key, key_use.action)?;
+            refuse_replica(&key, key_use.rule.action)?;
             refuse_moving(&key)?;
             let changed = change(&key)?;
             if self.replace_shared(&key, &changed).await? == Update::Applied {
@@ -131,7 +132,7 @@ pub(in crate::api) fn refuse_replica(key: &KeyRecord, action: Action) -> Result<
     if !key.is_replica() {
         return Ok(());
     }
-    let (arn, operation) = (key.arn(), action.operation());
+    let (arn, operation) = (key.arn(), Operation::of(action).map_or("", Operation::name));
     let text = format!("{arn} is a multi-region replica key which is not valid for {operation}.");
     Err(KmsError::new(Exception::UnsupportedOperation, text))
 }
