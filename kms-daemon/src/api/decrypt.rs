@@ -11,7 +11,6 @@ use super::{Answer, Call};
 use crate::engine::{Ciphertext, Delivered};
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
-use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT, encryption_algorithm};
 use crate::model::action::{self, KeyAction};
 use crate::policy::{Authorized, Particulars};
@@ -109,7 +108,7 @@ impl<A: KeyAction> Source<'_, A> {
         &self,
         call: &mut Call<'_>,
         ciphertext: Option<&'b [u8]>,
-    ) -> Result<(Authorized<KeyRecord>, Option<Ciphertext<'b>>), KmsError> {
+    ) -> Result<(Authorized<A>, Option<Ciphertext<'b>>), KmsError> {
         let key_use = KeyUse::new(self.action, self.key_id.unwrap_or_default(), self.grant_tokens)
             .with(Algorithm::Encryption(self.algorithm))
             .within(self.context)

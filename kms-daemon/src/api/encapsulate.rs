@@ -6,7 +6,6 @@ use super::model::encapsulate::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
-use crate::key::KeyRecord;
 use crate::key::spec::Algorithm;
 use crate::model::action::{self, KeyAction};
 use crate::policy::Authorized;
@@ -48,11 +47,11 @@ impl EncapsulationRequest {
     }
 
     /// Authorizes the key.
-    pub(super) async fn authorize(
+    pub(super) async fn authorize<A: KeyAction>(
         &self,
         call: &mut Call<'_>,
-        action: impl KeyAction,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
+        action: A,
+    ) -> Result<Authorized<A>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("encapsulationAlgorithm", self.algorithm.as_str());
         let key = call

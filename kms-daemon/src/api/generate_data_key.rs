@@ -9,7 +9,6 @@ use super::recipient::Document;
 use super::{Answer, Call};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
-use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, DATA_KEY_SPECS, SYMMETRIC_DEFAULT};
 use crate::model::action::{self, KeyAction};
 use crate::policy::{Authorized, Particulars};
@@ -79,12 +78,12 @@ impl DataKeyRequest {
     }
 
     /// Authorizes the key, and ends a dry run.
-    pub(super) async fn authorize(
+    pub(super) async fn authorize<A: KeyAction>(
         &self,
         call: &mut Call<'_>,
-        action: impl KeyAction,
+        action: A,
         particulars: Particulars<'_>,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
+    ) -> Result<Authorized<A>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         match &self.key_spec {
             Some(spec) => call.parameter("keySpec", spec.as_str()),

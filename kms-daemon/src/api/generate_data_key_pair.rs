@@ -11,7 +11,6 @@ use super::recipient::{Addressee, Document};
 use super::{Answer, Call};
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
-use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT};
 use crate::model::action::{self, KeyAction};
 use crate::policy::{Authorized, Particulars};
@@ -68,12 +67,12 @@ impl KeyPairRequest {
     }
 
     /// Authorizes the key, and ends a dry run.
-    pub(super) async fn authorize(
+    pub(super) async fn authorize<A: KeyAction>(
         &self,
         call: &mut Call<'_>,
-        action: impl KeyAction,
+        action: A,
         addressee: &Addressee,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
+    ) -> Result<Authorized<A>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("keyPairSpec", self.spec.as_str());
         call.context_parameter("encryptionContext", &self.encryption_context);

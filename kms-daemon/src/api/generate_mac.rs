@@ -9,7 +9,6 @@ use super::model::generate_mac::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
-use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, mac_algorithm};
 use crate::model::action::{self, KeyAction};
 use crate::policy::Authorized;
@@ -53,11 +52,11 @@ impl MacRequest {
     }
 
     /// Authorizes the key.
-    pub(super) async fn authorize(
+    pub(super) async fn authorize<A: KeyAction>(
         &self,
         call: &mut Call<'_>,
-        action: impl KeyAction,
-    ) -> Result<(Authorized<KeyRecord>, MacAlgorithm), KmsError> {
+        action: A,
+    ) -> Result<(Authorized<A>, MacAlgorithm), KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("macAlgorithm", self.algorithm.as_str());
         let key = call

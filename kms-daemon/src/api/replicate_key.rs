@@ -124,7 +124,7 @@ fn check_destination(call: &Call<'_>, key: &KeyRecord, there: &Scope) -> Result<
 /// Tells the primary and the other replicas of the replica, and adds it if it is of this daemon.
 async fn insert(
     call: &Call<'_>,
-    key: &Authorized<KeyRecord>,
+    key: &Authorized<action::ReplicateKey>,
     changed: &KeyRecord,
     replica: &KeyRecord,
     new: Option<&KeyRecord>,

@@ -10,7 +10,6 @@ use super::model::sign::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
-use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, signing_algorithm};
 use crate::model::action::{self, KeyAction};
 use crate::policy::{Authorized, Particulars};
@@ -63,11 +62,11 @@ impl SignatureRequest {
     }
 
     /// Authorizes the key, and checks that it can sign such a message.
-    pub(super) async fn authorize(
+    pub(super) async fn authorize<A: KeyAction>(
         &self,
         call: &mut Call<'_>,
-        action: impl KeyAction,
-    ) -> Result<(Authorized<KeyRecord>, SigningAlgorithm), KmsError> {
+        action: A,
+    ) -> Result<(Authorized<A>, SigningAlgorithm), KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("messageType", self.type_name.as_str());
         call.parameter("signingAlgorithm", self.algorithm.as_str());

@@ -59,8 +59,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 /// Moves the primary to the related key at `place`, in this store.
 async fn here(
     call: &mut Call<'_>,
-    key_use: KeyUse<'_>,
-    key: &Authorized<KeyRecord>,
+    key_use: KeyUse<'_, action::UpdatePrimaryRegion>,
+    key: &Authorized<action::UpdatePrimaryRegion>,
     mut related: Vec<Stored<KeyRecord>>,
     place: usize,
 ) -> Result<Update, KmsError> {
