@@ -98,8 +98,8 @@ pub(crate) use self::tests::testing;
 
 pub use self::answer::Answer;
 pub use self::development::{CUSTOM_ID, CUSTOM_MATERIAL};
-pub use self::operation::Operation;
 pub(crate) use self::put_key_policy::accept as accept_policy;
+pub use crate::model::Operation;
 
 #[cfg(test)]
 pub(crate) use self::model::values;

@@ -1,7 +1,7 @@
 //! Keys at work: every use of key material, by a device of the pool.
 //!
-//! Keys are taken only as [`Authorized`], so nothing here can run before `policy::authorize` has
-//! decided. What comes back stays in the driver's zeroising buffers; callers borrow from them.
+//! Keys are taken only as [`Authorized`] for the action that a command is, so nothing here can run
+//! before that was decided, or vouched for by the service (`policy::service`). What comes back stays in the driver's zeroising buffers; callers borrow from them.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::context::RequestContext;
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
+use crate::model::action;
 use crate::policy::{Authorized, AuthorizedAccount};
 
 mod agreement;
@@ -35,7 +36,7 @@ use self::refusal::{Busy, refusal};
 
 pub use self::approval::{ApprovalId, Entry as ApprovalEntry, rule_of, rule_of_key};
 pub use self::attest::Stated;
-pub use self::cipher::{Ciphertext, Side};
+pub use self::cipher::{Ciphertext, MakesPairs, Side};
 pub use self::domain::DomainFound;
 pub use self::recipient::{Delivered, Delivery, Receiver};
 pub use crate::recipient::Recipient;
@@ -102,7 +103,7 @@ impl Devices<'_> {
     /// [`Exception::DependencyTimeout`] if no device can do it now.
     pub async fn random<'k>(
         &mut self,
-        _account: &AuthorizedAccount,
+        _account: &AuthorizedAccount<action::GenerateRandom>,
         length: u16,
         receiver: Receiver<'k>,
     ) -> Result<Delivery<'k, random::Random>, KmsError> {
@@ -110,18 +111,18 @@ impl Devices<'_> {
     }
 
     /// Calls a device that supports keys like `key`, of which the command uses the public half only.
-    async fn use_public<C: Command>(
+    async fn use_public<C: Command, A>(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<A>,
         command: &C,
     ) -> Result<Reply<C>, KmsError> {
         self.call(command, Some(key.spec), Busy::KeyUnavailable).await
     }
 
     /// The same for the secret of its material `used`.
-    async fn use_key<C: Command>(
+    async fn use_key<C: Command, A>(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<A>,
         used: key::KeyRef<'_>,
         command: &C,
     ) -> Result<Reply<C>, KmsError> {

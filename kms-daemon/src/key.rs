@@ -19,7 +19,6 @@ pub(crate) mod own;
 pub mod record;
 pub mod rotation;
 pub mod spec;
-pub mod state;
 pub mod tokens;
 
 pub use self::alias::AliasRecord;
@@ -28,5 +27,5 @@ pub use self::catalog::{Catalog, CatalogError, Stored};
 pub use self::counts::Counted;
 pub use self::grant::{GrantId, GrantRecord};
 pub use self::record::{KeyMaterial, KeyRecord};
-pub use self::state::KeyState;
 pub use crate::identifier::{AliasName, Forms, KeyId, KeyRef, Scope, Tags};
+pub use crate::model::state::KeyState;

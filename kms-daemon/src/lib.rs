@@ -42,6 +42,7 @@ mod mac;
 pub mod management;
 pub mod memory;
 pub mod metrics;
+pub mod model;
 pub mod passphrase;
 pub mod policy;
 pub mod principal;

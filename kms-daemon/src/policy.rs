@@ -1,13 +1,42 @@
 //! Authorization: who may do what with which key, and (in `identities`) who manages identities
 //! and becomes a role.
 //!
-//! [`authorize`] is the only way to an [`Authorized`] key, and the engine takes nothing else, so
-//! a forgotten check does not compile. It decides in the order of the API: key policy and grants,
-//! then where the key's material is from, then its state, then its usage and algorithm.
+//! A key goes to the engine as [`Authorized`] only, which says for which action, so that neither a
+//! forgotten check nor one for another action compiles. For requests there is one way to it,
+//! [`Permitted::authorize`]: it decides in the order of the API, key policy and grants, then where
+//! the key's material is from, then its state, then its usage and algorithm. What the service does
+//! by itself is in [`service`], with who vouches for it.
+//!
+//! ```compile_fail
+//! use hsm_protocol::key_spec::{MessageType, SigningAlgorithm};
+//! use kms_daemon::engine::Devices;
+//! use kms_daemon::model::action;
+//! use kms_daemon::policy::Authorized;
+//!
+//! async fn sign(devices: &mut Devices<'_>, key: &Authorized<action::DescribeKey>) {
+//!     let algorithm = SigningAlgorithm::ECDSA_SHA_256;
+//!     let _ = devices.sign(key, algorithm, MessageType::RAW, b"").await;
+//! }
+//! ```
+//!
+//! With a key that is authorized for `action::Sign` the same does:
+//!
+//! ```
+//! use hsm_protocol::key_spec::{MessageType, SigningAlgorithm};
+//! use kms_daemon::engine::Devices;
+//! use kms_daemon::model::action;
+//! use kms_daemon::policy::Authorized;
+//!
+//! async fn sign(devices: &mut Devices<'_>, key: &Authorized<action::Sign>) {
+//!     let algorithm = SigningAlgorithm::ECDSA_SHA_256;
+//!     let _ = devices.sign(key, algorithm, MessageType::RAW, b"").await;
+//! }
+//! ```
 //!
 //! The engine (`kms-policy`) evaluates; this module says what is asked of it. A policy that the
 //! engine does not understand is refused when it is put, so that no statement is ever skipped.
 
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 use kms_policy::{Grant, Grantee, Resource};
@@ -15,13 +44,12 @@ use kms_policy::{Grant, Grantee, Resource};
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Versioned;
-use crate::key::grant::{self, GrantUse, Pairs, Party};
+use crate::key::grant::{GrantUse, Pairs, Party};
 use crate::key::spec::{self, Algorithm};
 use crate::key::{GrantId, GrantRecord, KeyRecord, KeyState, Scope, Stored};
+use crate::model::action::{AccountAction, Action, GRANTABLE, KeyAction, KeyRule};
 use crate::principal::Principal;
-use crate::store::Revision;
 
-mod action;
 mod asker;
 mod conditions;
 mod engine;
@@ -30,15 +58,16 @@ pub(crate) mod identities;
 mod lookups;
 mod particulars;
 mod retirement;
+pub(crate) mod service;
 pub(crate) mod simulation;
 mod subject;
 
-pub use self::action::{AccountAction, Action, Requirement};
 pub use self::asker::{Asker, CallerName, CallerPolicies};
 pub use self::engine::Refusal;
 pub use self::lookups::Lookups;
 pub use self::particulars::Particulars;
 pub use self::retirement::authorize_retirement;
+pub use self::service::{Ownership, Replication, Shares};
 pub use self::subject::{MultiRegionKeyType, NewKey, Subject, Traits};
 
 pub use crate::document::{Bound, IdentityPolicy, KeyPolicy, PolicyError, TrustPolicy};
@@ -58,8 +87,8 @@ pub const MAX_POLICY: usize = 32_768;
 pub struct Request<'a> {
     /// Who asks.
     pub asker: Asker<'a>,
-    /// For what.
-    pub action: Action,
+    /// For what, and what that asks of the key.
+    pub rule: KeyRule,
     /// Under which name of the key.
     pub named: &'a str,
     /// With which algorithm, for actions that have one.
@@ -78,8 +107,6 @@ pub struct Request<'a> {
 pub struct AccountRequest<'a> {
     /// Who asks.
     pub asker: Asker<'a>,
-    /// For what.
-    pub action: AccountAction,
     /// Of which account, and where.
     pub scope: &'a Scope,
     /// The ARN of an alias.
@@ -90,36 +117,54 @@ pub struct AccountRequest<'a> {
     pub particulars: Particulars<'a>,
 }
 
-/// A key that the caller may use for the action it was authorized for: policy, usage, algorithm
-/// and state have been checked.
+/// A key that may be used for `A`, an action or something that the service does by itself. For an
+/// action of a request, policies, usage, algorithm and state have been checked.
 #[derive(Debug, Clone)]
-pub struct Authorized<T>(Stored<T>);
+pub struct Authorized<A> {
+    key: Stored<KeyRecord>,
+    purpose: PhantomData<A>,
+}
 
-impl<T> Authorized<T> {
+impl<A> Authorized<A> {
+    /// After a decision, here or in [`service`].
+    const fn of(key: Stored<KeyRecord>) -> Self {
+        Self { key, purpose: PhantomData }
+    }
+
     /// The record, as the catalogue shares it.
     #[must_use]
-    pub fn stored(&self) -> Stored<T> {
-        Stored::clone(&self.0)
+    pub fn stored(&self) -> Stored<KeyRecord> {
+        Stored::clone(&self.key)
     }
 }
 
-impl<T> Deref for Authorized<T> {
-    type Target = Versioned<T>;
+impl<A> Deref for Authorized<A> {
+    type Target = Versioned<KeyRecord>;
 
-    fn deref(&self) -> &Versioned<T> {
-        &self.0
+    fn deref(&self) -> &Versioned<KeyRecord> {
+        &self.key
     }
 }
 
-/// An account in which the caller may do what it was authorized for.
+/// An account in which `A`, an action that is not about one key, may be done.
 #[derive(Debug, Clone)]
-pub struct AuthorizedAccount(Scope);
+pub struct AuthorizedAccount<A> {
+    scope: Scope,
+    action: PhantomData<A>,
+}
 
-impl Deref for AuthorizedAccount {
+impl<A> AuthorizedAccount<A> {
+    /// After a decision, here or in [`service`].
+    const fn of(scope: Scope) -> Self {
+        Self { scope, action: PhantomData }
+    }
+}
+
+impl<A> Deref for AuthorizedAccount<A> {
     type Target = Scope;
 
     fn deref(&self) -> &Scope {
-        &self.0
+        &self.scope
     }
 }
 
@@ -139,7 +184,7 @@ impl Request<'_> {
         let resource = Resource::Key { arn: &arn, account, policy };
         let id = granted.map(|granted| granted.id.to_string()).unwrap_or_default();
         let grant = granted.map(|granted| Grant { id: &id, grantee: granted.grantee });
-        engine::decide(self.asker, self.action.engine(), resource, self.about(key), grant)
+        engine::decide(self.asker, self.rule.action, resource, self.about(key), grant)
     }
 
     const fn about<'r>(&'r self, key: &'r KeyRecord) -> About<'r> {
@@ -161,13 +206,13 @@ impl Request<'_> {
 #[must_use]
 pub fn needs_grant(request: &Request<'_>, key: &KeyRecord, refusal: &Refusal) -> bool {
     let is_foreign = request.asker.is_foreign_to(&key.scope);
-    grant::OPERATIONS.contains(&request.action) && (is_foreign || refusal.yields_to_grant)
+    GRANTABLE.contains(&request.rule.action) && (is_foreign || refusal.yields_to_grant)
 }
 
 /// Whether a grant on the key is to who has `name`, and allows what `request` is about.
 #[must_use]
 pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName) -> bool {
-    let Request { action, context, particulars, .. } = *request;
+    let Request { rule: KeyRule { action, .. }, context, particulars, .. } = *request;
     let child = particulars.terms();
     grant.grantee.is_principal(&name.arn, name.unique.as_deref())
         && grant.allows(GrantUse { action, context, child })
@@ -202,16 +247,19 @@ impl Permitted<'_> {
     /// In this order: [`Exception::UnsupportedOperation`] because of its origin,
     /// [`Exception::Disabled`] or [`Exception::KmsInvalidState`], and then
     /// [`Exception::InvalidKeyUsage`] or [`Exception::UnsupportedOperation`] because of its kind.
-    pub fn authorize(self, now: Timestamp) -> Result<Authorized<KeyRecord>, KmsError> {
+    pub fn authorize<A: KeyAction>(self, now: Timestamp) -> Result<Authorized<A>, KmsError> {
         let Self { request, key } = self;
-        let action = request.action;
-        spec::check_origin(&key, action)?;
-        action.state_rule().check(key.state, || key.arn())?;
-        if key.has_expired(now) {
-            action.state_rule().check(KeyState::PendingImport, || key.arn())?;
+        let rule = request.rule;
+        if rule != A::RULE {
+            return Err(KmsError::internal("a decision about another action"));
         }
-        spec::check_use(&key, action, request.algorithm)?;
-        Ok(Authorized(key))
+        spec::check_origin(&key, rule)?;
+        rule.states.check(key.state, || key.arn())?;
+        if key.has_expired(now) {
+            rule.states.check(KeyState::PendingImport, || key.arn())?;
+        }
+        spec::check_use(&key, rule, request.algorithm)?;
+        Ok(Authorized::of(key))
     }
 }
 
@@ -232,105 +280,31 @@ pub fn permit<'r>(
 ///
 /// # Errors
 /// [`Exception::AccessDenied`], then as [`Permitted::authorize`].
-pub fn authorize(
+pub fn authorize<A: KeyAction>(
     request: &Request<'_>,
     key: Stored<KeyRecord>,
     granted: Option<Granted>,
     now: Timestamp,
-) -> Result<Authorized<KeyRecord>, KmsError> {
+) -> Result<Authorized<A>, KmsError> {
     permit(request, key, granted)?.authorize(now)
-}
-
-/// Lets the account's owner give a new key, which is in no store yet, its first material.
-#[must_use]
-pub fn authorize_new(account: &AuthorizedAccount, key: KeyRecord) -> Authorized<KeyRecord> {
-    debug_assert_eq!(account.0, key.scope);
-    Authorized(Stored::new(Versioned { revision: Revision::default(), value: key }))
-}
-
-/// Lets the service make an AWS managed key of an account.
-#[must_use]
-pub fn authorize_managed(scope: &Scope) -> AuthorizedAccount {
-    AuthorizedAccount(scope.clone())
-}
-
-/// Lets the service move the material of a multi-Region key to its other Regions, as its owner has
-/// asked for.
-#[must_use]
-pub fn authorize_replication(key: Stored<KeyRecord>) -> Authorized<KeyRecord> {
-    Authorized(key)
-}
-
-/// Lets the root of the key's account, or of the `first` account, have devices attest a key and bind an
-/// approval rule to it: neither uses the key. With its long-term access key only.
-///
-/// # Errors
-/// [`Exception::AccessDenied`].
-pub(crate) fn authorize_owner(
-    key: Stored<KeyRecord>,
-    principal: &Principal,
-    action: &str,
-    first: &str,
-) -> Result<Authorized<KeyRecord>, KmsError> {
-    let owns = principal.account == key.scope.account || principal.account == first;
-    if principal.is_root() && principal.session.is_none() && owns {
-        return Ok(Authorized(key));
-    }
-    let text = format!(
-        "User: {} is not authorized to perform: {action}. Only the root of the key's account does, or \
-         that of the first account, with its long-term access key.",
-        principal.caller_arn()
-    );
-    Err(KmsError::new(Exception::AccessDenied, text))
-}
-
-/// The account of the keys that the service has for itself. It is no account number, so that no
-/// request can name or reach them.
-const SYSTEM: &str = "system";
-
-/// Lets the service make keys for itself.
-#[must_use]
-pub(crate) fn authorize_system(region: &str) -> AuthorizedAccount {
-    AuthorizedAccount(Scope::new(SYSTEM, region))
-}
-
-/// The policy of such keys: no request can be about them.
-pub(crate) fn closed() -> KeyPolicy {
-    KeyPolicy::closed()
-}
-
-/// Lets the service use a key that it made for itself; `None` if it is another's.
-#[must_use]
-pub(crate) fn authorize_system_key(key: KeyRecord) -> Option<Authorized<KeyRecord>> {
-    (key.scope.account == SYSTEM)
-        .then(|| Authorized(Stored::new(Versioned { revision: Revision::default(), value: key })))
-}
-
-/// Lets the service rotate a key whose owner has asked for that, once it is due.
-#[must_use]
-pub fn authorize_scheduled(
-    key: Stored<KeyRecord>,
-    now: Timestamp,
-) -> Option<Authorized<KeyRecord>> {
-    let due = key.rotation.is_some_and(|schedule| schedule.next <= now);
-    let usable = Action::RotateKeyOnDemand.state_rule().check(key.state, String::new).is_ok();
-    (due && usable).then_some(Authorized(key))
 }
 
 /// Decides whether a caller may do something in an account that is not about one key.
 ///
 /// # Errors
 /// [`Exception::AccessDenied`].
-pub fn authorize_account(request: &AccountRequest<'_>) -> Result<AuthorizedAccount, KmsError> {
-    let AccountRequest { asker, action, scope, resource, new_key, particulars } = *request;
+pub fn authorize_account<A: AccountAction>(
+    request: &AccountRequest<'_>,
+) -> Result<AuthorizedAccount<A>, KmsError> {
+    let AccountRequest { asker, scope, resource, new_key, particulars } = *request;
     if asker.principal.account != scope.account {
-        return Err(not_allowed(asker.principal, action.name()));
+        return Err(not_allowed(asker.principal, A::ACTION.name()));
     }
     let resource = Resource::Account { arn: resource, account: &scope.account };
     let subject = new_key.map_or(Subject::Account, Subject::New);
     let about = About { particulars, ..About::new(scope, subject) };
-    engine::decide(asker, action.engine(), resource, about, None)?;
-    Ok(AuthorizedAccount(scope.clone()))
+    engine::decide(asker, A::ACTION, resource, about, None)?;
+    Ok(AuthorizedAccount::of(scope.clone()))
 }
 
 fn not_allowed(principal: &Principal, action: &str) -> KmsError {

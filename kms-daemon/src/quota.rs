@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 
-use crate::api::Operation;
 use crate::error::{Exception, KmsError};
 use crate::key::{Catalog, Scope};
+use crate::model::Operation;
+use crate::model::operation::Quota;
 
 mod keys;
 
@@ -43,8 +44,8 @@ pub enum Pool {
     Operation(Operation),
 }
 
-/// Requests per second that AWS KMS allows by default; where it depends on the Region, the
-/// lowest.
+/// Requests per second that AWS KMS allows by default in the pools that operations share; where it
+/// depends on the Region, the lowest. The rates of the other pools are in the operation table.
 const DEFAULTS: &[(&str, f64)] = &[
     ("symmetric", 10_000.0),
     ("rsa", 1000.0),
@@ -58,60 +59,16 @@ const DEFAULTS: &[(&str, f64)] = &[
     ("data-key-pair:RSA_2048", 1.0),
     ("data-key-pair:RSA_3072", 0.5),
     ("data-key-pair:RSA_4096", 0.1),
-    ("DescribeKey", 2000.0),
-    ("GetPublicKey", 2000.0),
-    ("ListResourceTags", 2000.0),
-    ("GetKeyPolicy", 1000.0),
-    ("GetKeyRotationStatus", 1000.0),
-    ("ListAliases", 500.0),
-    ("ListKeys", 500.0),
-    ("ListGrants", 100.0),
-    ("ListKeyPolicies", 100.0),
-    ("ListKeyRotations", 100.0),
-    ("ListRetirableGrants", 100.0),
-    ("CreateGrant", 50.0),
-    ("RetireGrant", 30.0),
-    ("RevokeGrant", 30.0),
-    ("DeleteAlias", 15.0),
-    ("EnableKeyRotation", 15.0),
-    ("PutKeyPolicy", 15.0),
-    ("ScheduleKeyDeletion", 15.0),
-    ("TagResource", 10.0),
-    ("CancelKeyDeletion", 5.0),
-    ("ConnectCustomKeyStore", 5.0),
-    ("CreateAlias", 5.0),
-    ("CreateCustomKeyStore", 5.0),
-    ("CreateKey", 5.0),
-    ("DeleteCustomKeyStore", 5.0),
-    ("DeleteImportedKeyMaterial", 5.0),
-    ("DescribeCustomKeyStores", 5.0),
-    ("DisableKey", 5.0),
-    ("DisableKeyRotation", 5.0),
-    ("DisconnectCustomKeyStore", 5.0),
-    ("EnableKey", 5.0),
-    ("ImportKeyMaterial", 5.0),
-    ("ReplicateKey", 5.0),
-    ("RotateKeyOnDemand", 5.0),
-    ("UntagResource", 5.0),
-    ("UpdateAlias", 5.0),
-    ("UpdateCustomKeyStore", 5.0),
-    ("UpdateKeyDescription", 5.0),
-    ("UpdatePrimaryRegion", 5.0),
-    ("GetParametersForImport", 0.25),
 ];
 
 impl Pool {
     /// The pool of an operation, as far as no key decides it.
     #[must_use]
     pub const fn of_operation(operation: Operation) -> Option<Self> {
-        use Operation as O;
-
-        match operation {
-            O::GenerateRandom => Some(Self::Symmetric),
-            // The spec of the pair decides.
-            O::GenerateDataKeyPair | O::GenerateDataKeyPairWithoutPlaintext => None,
-            operation if operation.is_tracked() => None,
-            operation => Some(Self::Operation(operation)),
+        match operation.facts().quota {
+            Quota::Symmetric => Some(Self::Symmetric),
+            Quota::OfKey | Quota::OfPair => None,
+            Quota::Own(_) | Quota::Unrated => Some(Self::Operation(operation)),
         }
     }
 
@@ -145,6 +102,16 @@ impl Pool {
     }
 }
 
+/// AWS's default rates, of every pool that has one.
+fn defaults() -> impl Iterator<Item = (Pool, f64)> {
+    let shared = |(name, rate): &(&str, f64)| Some((Pool::from_name(name)?, *rate));
+    let own = |operation: &Operation| match operation.facts().quota {
+        Quota::Own(rate) => Some((Pool::Operation(*operation), rate)),
+        Quota::OfKey | Quota::OfPair | Quota::Symmetric | Quota::Unrated => None,
+    };
+    DEFAULTS.iter().filter_map(shared).chain(Operation::ALL.iter().filter_map(own))
+}
+
 /// The rates, and what is left of them.
 #[derive(Debug, Default)]
 pub struct Quotas {
@@ -170,8 +137,7 @@ impl Quotas {
         let (mut rates, mut keys) = (HashMap::new(), None);
         for setting in settings.iter().map(AsRef::as_ref) {
             if setting == AWS {
-                let known = |(name, rate): &(&str, f64)| Some((Pool::from_name(name)?, *rate));
-                rates.extend(DEFAULTS.iter().filter_map(known));
+                rates.extend(defaults());
                 keys = Some(KEYS.1);
                 continue;
             }
@@ -278,7 +244,8 @@ mod tests {
     #[test]
     fn defaults_are_those_of_known_pools_and_can_be_changed() {
         let quotas = Quotas::parse(&[AWS]).unwrap();
-        assert_eq!(quotas.rates.len(), DEFAULTS.len());
+        // Those of the operation table, and those of shared pools.
+        assert_eq!(quotas.rates.len(), 40 + DEFAULTS.len());
         let quotas = Quotas::parse(&[AWS, "CreateKey=50"]).unwrap();
         assert_eq!(quotas.rates[&Pool::Operation(Operation::CreateKey)], 50.0);
         assert!(Quotas::parse(&[""; 0]).unwrap().rates.is_empty());

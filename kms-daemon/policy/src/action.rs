@@ -29,6 +29,18 @@ macro_rules! actions {
                 match self { $($(Self::$variant => concat!($service, ":", $name),)+)+ }
             }
 
+            /// The service, as names in policies begin with it, for example `kms`.
+            #[must_use]
+            pub const fn service(self) -> &'static str {
+                match self { $($(Self::$variant => $service,)+)+ }
+            }
+
+            /// The name within the service, for example `Encrypt`.
+            #[must_use]
+            pub const fn short_name(self) -> &'static str {
+                match self { $($(Self::$variant => $name,)+)+ }
+            }
+
             /// Whether a resource policy can give the action to other accounts.
             #[must_use]
             pub const fn is_cross_account(self) -> bool {

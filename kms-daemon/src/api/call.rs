@@ -16,6 +16,7 @@ use crate::key::catalog::Update;
 use crate::key::last_usage::{LastUsage, UsageTracker};
 use crate::key::{Catalog, Forms, KeyRecord, KeyRef, Scope, Stored};
 use crate::mac::MacKey;
+use crate::model::action::{Action, KeyAction};
 use crate::policy::{self, Asker, Authorized, Bound, CallerPolicies, Lookups};
 use crate::principal::Principal;
 use crate::quota::Pool;
@@ -286,10 +287,10 @@ impl<'a> Call<'a> {
     }
 
     /// Finds the key that is named, and authorizes its use.
-    pub(super) async fn authorize(
+    pub(super) async fn authorize<A: KeyAction>(
         &mut self,
-        key_use: KeyUse<'_>,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
+        key_use: KeyUse<'_, A>,
+    ) -> Result<Authorized<A>, KmsError> {
         let begin = Instant::now();
         let decided = match self.locate(key_use).await {
             Ok(located) => self.authorize_located(key_use, located).await,
@@ -300,7 +301,10 @@ impl<'a> Call<'a> {
     }
 
     /// Finds the key that is named. Whoever asked has no right to it yet.
-    pub(super) async fn locate(&mut self, key_use: KeyUse<'_>) -> Result<Located, KmsError> {
+    pub(super) async fn locate<A: KeyAction>(
+        &mut self,
+        key_use: KeyUse<'_, A>,
+    ) -> Result<Located, KmsError> {
         let named = self.key_ref(key_use.key, key_use.forms)?;
         match named.scope().account == self.home.account {
             true => self.find(&named).await.map(Located::Home),
@@ -309,11 +313,11 @@ impl<'a> Call<'a> {
     }
 
     /// Authorizes the use of a key that was located.
-    pub(super) async fn authorize_located(
+    pub(super) async fn authorize_located<A: KeyAction>(
         &mut self,
-        key_use: KeyUse<'_>,
+        key_use: KeyUse<'_, A>,
         located: Located,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
+    ) -> Result<Authorized<A>, KmsError> {
         match located {
             Located::Home(key) => self.authorize_found(key_use, key).await,
             Located::Foreign(key) => self.authorize_unknown(key_use, key).await,
@@ -321,49 +325,69 @@ impl<'a> Call<'a> {
     }
 
     /// Authorizes the use of a related key in another Region.
-    pub(super) async fn authorize_stored(
+    pub(super) async fn authorize_stored<A: KeyAction>(
         &mut self,
-        key_use: KeyUse<'_>,
+        key_use: KeyUse<'_, A>,
         key: Stored<KeyRecord>,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
+    ) -> Result<Authorized<A>, KmsError> {
         self.authorize_found(key_use, key).await
     }
 
     /// Authorizes the use of a key that was found already.
-    async fn authorize_found(
+    async fn authorize_found<A: KeyAction>(
         &mut self,
-        key_use: KeyUse<'_>,
+        key_use: KeyUse<'_, A>,
         key: Stored<KeyRecord>,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
+    ) -> Result<Authorized<A>, KmsError> {
         self.key_resource(&key);
         self.count(Pool::of_key(key.spec, key.usage))?;
-        let lookups = self.look_up(key_use.action, &key).await?;
-        let request = self.question(key_use, &lookups);
+        let lookups = self.look_up(A::RULE.action, &key).await?;
+        let request = self.question(key_use, &lookups)?;
         let permitted = self.permit(&request, key_use.grant_tokens, key).await?;
         self.ready(key_use, permitted)
     }
 
     /// What policies are asked.
-    fn question<'u>(&self, key_use: KeyUse<'u>, lookups: &'u Lookups) -> policy::Request<'u>
+    ///
+    /// # Errors
+    /// As [`Call::ensure_needed`].
+    fn question<'u, A: KeyAction>(
+        &self,
+        key_use: KeyUse<'u, A>,
+        lookups: &'u Lookups,
+    ) -> Result<policy::Request<'u>, KmsError>
     where
         'a: 'u,
     {
-        policy::Request {
+        self.ensure_needed(A::RULE.action)?;
+        Ok(policy::Request {
             asker: self.asker(),
-            action: key_use.action,
+            rule: A::RULE,
             named: key_use.key,
             algorithm: key_use.algorithm,
             context: key_use.context.pairs(),
             particulars: key_use.particulars,
             lookups,
+        })
+    }
+
+    /// Whether the row of the operation says that its requests can be about an action. What the table
+    /// does not say is not decided.
+    fn ensure_needed(&self, action: Action) -> Result<(), KmsError> {
+        match self.operation.needs(action) {
+            true => Ok(()),
+            false => {
+                let operation = self.operation.name();
+                Err(KmsError::internal(format!("{operation} is not known to need {action}")))
+            }
         }
     }
 
     /// Changes a key: authorizes, lets `change` make the new record of the current one, and
     /// starts over if somebody else changes the key at the same time. Returns the new record.
-    pub(super) async fn update_key(
+    pub(super) async fn update_key<A: KeyAction>(
         &mut self,
-        key_use: KeyUse<'_>,
+        key_use: KeyUse<'_, A>,
         change: impl Fn(&KeyRecord) -> Result<KeyRecord, KmsError>,
     ) -> Result<KeyRecord, KmsError> {
         for _ in 0..MAX_TRIES {

@@ -6,12 +6,12 @@ use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::multi_region::MultiRegion;
 use crate::key::{KeyRecord, KeyState};
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     call.parameter("keyId", key_id.as_str());
-    let key_use = KeyUse::manage(Action::CancelKeyDeletion, &key_id);
+    let key_use = KeyUse::manage(action::CancelKeyDeletion, &key_id);
     let key = call
         .update_key(key_use, |key| {
             let state = match key.has_all_material() {

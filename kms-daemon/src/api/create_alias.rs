@@ -9,7 +9,7 @@ use crate::identifier::alias::PREFIX;
 use crate::key::alias::MAX_PER_KEY;
 use crate::key::catalog::Update;
 use crate::key::{AliasName, AliasRecord, Forms, KeyRef};
-use crate::policy::{AccountAction, Action};
+use crate::model::action;
 
 /// The answer to a name that does not begin as names of aliases do.
 const NO_PREFIX: &str = "Alias must start with the prefix \"alias/\". Please see \
@@ -28,9 +28,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("targetKeyId", target.as_str());
 
     let arn = call.home().alias_arn(&name);
-    let home = call.authorize_alias(AccountAction::CreateAlias, &arn)?;
+    let home = call.authorize_alias(action::CreateAlias, &arn)?;
     for _ in Call::tries() {
-        let key = call.authorize(KeyUse::manage(Action::CreateAlias, &target)).await;
+        let key = call.authorize(KeyUse::manage(action::CreateAlias, &target)).await;
         // The key comes first, where there is one.
         call.alias_resource(&arn);
         let key = key?;

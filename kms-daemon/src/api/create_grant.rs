@@ -15,7 +15,8 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::grant::{self, Constraints, Party, Terms};
 use crate::key::{GrantId, GrantRecord, KeyRecord};
-use crate::policy::{Action, Particulars};
+use crate::model::action::{self, Action, GRANTABLE};
+use crate::policy::Particulars;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
@@ -63,7 +64,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let key_use = KeyUse {
         grant_tokens: &grant_tokens,
         particulars: Particulars::Grant(&asked),
-        ..KeyUse::manage(Action::CreateGrant, &key_id)
+        ..KeyUse::manage(action::CreateGrant, &key_id)
     };
     for _ in Call::tries() {
         let key = call.authorize(key_use).await?;
@@ -112,7 +113,7 @@ fn answer(call: &mut Call<'_>, key: &KeyRecord, grant: GrantId) -> Result<Answer
 
 /// The operations, each once.
 fn distinct(names: &[String]) -> Result<Vec<Action>, KmsError> {
-    let mut operations = Vec::with_capacity(grant::OPERATIONS.len());
+    let mut operations = Vec::with_capacity(GRANTABLE.len());
     for action in names.iter().filter_map(|name| grant::operation(name)) {
         if !operations.contains(&action) {
             operations.push(action);

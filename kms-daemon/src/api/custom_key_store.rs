@@ -7,7 +7,7 @@ use super::model::{
 };
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
-use crate::policy::AccountAction;
+use crate::model::action::{self, AccountAction};
 
 /// The `CustomKeyStoreType` if none is given.
 const DEFAULT_TYPE: &str = "AWS_CLOUDHSM";
@@ -16,31 +16,31 @@ pub(super) async fn connect(
     call: &mut Call<'_>,
     input: connect_custom_key_store::Input,
 ) -> Result<Answer, KmsError> {
-    refuse(call, AccountAction::ConnectCustomKeyStore, input.custom_key_store_id)
+    refuse(call, action::ConnectCustomKeyStore, input.custom_key_store_id)
 }
 
 pub(super) async fn delete(
     call: &mut Call<'_>,
     input: delete_custom_key_store::Input,
 ) -> Result<Answer, KmsError> {
-    refuse(call, AccountAction::DeleteCustomKeyStore, input.custom_key_store_id)
+    refuse(call, action::DeleteCustomKeyStore, input.custom_key_store_id)
 }
 
 pub(super) async fn disconnect(
     call: &mut Call<'_>,
     input: disconnect_custom_key_store::Input,
 ) -> Result<Answer, KmsError> {
-    refuse(call, AccountAction::DisconnectCustomKeyStore, input.custom_key_store_id)
+    refuse(call, action::DisconnectCustomKeyStore, input.custom_key_store_id)
 }
 
 pub(super) async fn update(
     call: &mut Call<'_>,
     input: update_custom_key_store::Input,
 ) -> Result<Answer, KmsError> {
-    refuse(call, AccountAction::UpdateCustomKeyStore, input.custom_key_store_id)
+    refuse(call, action::UpdateCustomKeyStore, input.custom_key_store_id)
 }
 
-fn refuse(call: &mut Call<'_>, action: AccountAction, id: String) -> Result<Answer, KmsError> {
+fn refuse(call: &mut Call<'_>, action: impl AccountAction, id: String) -> Result<Answer, KmsError> {
     call.parameter("customKeyStoreId", id);
     call.authorize_account(action)?;
     Err(not_found())
@@ -53,7 +53,7 @@ pub(super) async fn create(
     let kind = input.custom_key_store_type.as_deref().unwrap_or(DEFAULT_TYPE);
     call.parameter("customKeyStoreName", input.custom_key_store_name);
     call.parameter("customKeyStoreType", kind);
-    call.authorize_account(AccountAction::CreateCustomKeyStore)?;
+    call.authorize_account(action::CreateCustomKeyStore)?;
     if kind != DEFAULT_TYPE {
         let text = "External key stores are not supported by this service.";
         return Err(KmsError::new(Exception::UnsupportedOperation, text));
@@ -74,7 +74,7 @@ pub(super) async fn describe(
     let both = id.is_some() && name.is_some();
     call.optional_parameter("customKeyStoreId", id);
     call.optional_parameter("customKeyStoreName", name);
-    call.authorize_account(AccountAction::DescribeCustomKeyStores)?;
+    call.authorize_account(action::DescribeCustomKeyStores)?;
     if both {
         return Err(invalid("CustomKeyStoreId and CustomKeyStoreName cannot be given together."));
     }

@@ -8,7 +8,7 @@ use super::model::encapsulate;
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let ciphertext = input.shared_secret_ciphertext_blob;
@@ -19,7 +19,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         dry_run: input.dry_run,
     };
     let request = EncapsulationRequest::new(named);
-    let key = request.authorize(call, Action::Decapsulate).await?;
+    let key = request.authorize(call, action::Decapsulate).await?;
     let reply = call.devices().decapsulate(&key, &ciphertext).await?;
     Call::finish_dry_run(request.dry_run)?;
     let secret = response(&reply)?.secret;

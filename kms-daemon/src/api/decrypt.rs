@@ -11,9 +11,9 @@ use super::{Answer, Call};
 use crate::engine::{Ciphertext, Delivered};
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
-use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT, encryption_algorithm};
-use crate::policy::{Action, Authorized, Particulars};
+use crate::model::action::{self, KeyAction};
+use crate::policy::{Authorized, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let ignored = ignores_ciphertext(input.dry_run, input.dry_run_modifiers);
@@ -29,7 +29,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 
     let addressee = document.verify(call).await?;
     let source = Source {
-        action: Action::Decrypt,
+        action: action::Decrypt,
         key_id: input.key_id.as_deref(),
         member: "KeyId",
         algorithm,
@@ -84,9 +84,9 @@ pub(super) fn material_id(ciphertext: &Ciphertext<'_>) -> Option<String> {
 }
 
 /// How a request decrypts: also the first half of `ReEncrypt`.
-pub(super) struct Source<'a> {
+pub(super) struct Source<'a, A> {
     /// What for.
-    pub(super) action: Action,
+    pub(super) action: A,
     /// The key, if it is named.
     pub(super) key_id: Option<&'a str>,
     /// The parameter that names it.
@@ -101,14 +101,14 @@ pub(super) struct Source<'a> {
     pub(super) particulars: Particulars<'a>,
 }
 
-impl Source<'_> {
+impl<A: KeyAction> Source<'_, A> {
     /// Finds and authorizes the key of a ciphertext. `None` for it means that a dry run ignores
     /// it; the key must be named then.
     pub(super) async fn authorize<'b>(
         &self,
         call: &mut Call<'_>,
         ciphertext: Option<&'b [u8]>,
-    ) -> Result<(Authorized<KeyRecord>, Option<Ciphertext<'b>>), KmsError> {
+    ) -> Result<(Authorized<A>, Option<Ciphertext<'b>>), KmsError> {
         let key_use = KeyUse::new(self.action, self.key_id.unwrap_or_default(), self.grant_tokens)
             .with(Algorithm::Encryption(self.algorithm))
             .within(self.context)

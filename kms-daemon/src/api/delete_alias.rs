@@ -7,7 +7,7 @@ use super::model::delete_alias::Input;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRef;
 use crate::key::catalog::Update;
-use crate::policy::{AccountAction, Action};
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let name = input.alias_name;
@@ -15,14 +15,14 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("aliasName", name.as_str());
 
     let arn = call.home().alias_arn(&name);
-    let home = call.authorize_alias(AccountAction::DeleteAlias, &arn)?;
+    let home = call.authorize_alias(action::DeleteAlias, &arn)?;
     call.alias_resource(&arn);
     let named = KeyRef::Alias((*home).clone(), name.clone());
     for _ in Call::tries() {
         let catalog = call.catalog();
         let old = catalog.alias(&home, &name).await?.ok_or_else(|| named.not_found())?;
         let target = old.target.to_string();
-        call.authorize(KeyUse::manage(Action::DeleteAlias, &target)).await?;
+        call.authorize(KeyUse::manage(action::DeleteAlias, &target)).await?;
         if catalog.delete_alias(&home, &name, &old).await? == Update::Applied {
             return Ok(Answer::empty());
         }

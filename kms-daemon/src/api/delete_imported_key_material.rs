@@ -7,7 +7,7 @@ use super::model::delete_imported_key_material::{Input, Output};
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::catalog::Update;
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
@@ -15,7 +15,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.optional_parameter("keyMaterialId", input.key_material_id.as_deref());
     for _ in Call::tries() {
         let key =
-            call.authorize(KeyUse::manage(Action::DeleteImportedKeyMaterial, &key_id)).await?;
+            call.authorize(KeyUse::manage(action::DeleteImportedKeyMaterial, &key_id)).await?;
         let named = match &input.key_material_id {
             Some(name) => {
                 let mut all = key.materials.iter().chain(&key.pending);

@@ -10,7 +10,8 @@ use super::recipient::Document;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::spec::Algorithm;
-use crate::policy::{Action, Particulars};
+use crate::model::action;
+use crate::policy::Particulars;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
@@ -23,7 +24,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let addressee = document.verify(call).await?;
     let key = call
         .authorize(
-            KeyUse::new(Action::DeriveSharedSecret, &key_id, &grant_tokens)
+            KeyUse::new(action::DeriveSharedSecret, &key_id, &grant_tokens)
                 .with(Algorithm::Agreement(&algorithm))
                 .telling(Particulars::Recipient(addressee.recipient())),
         )

@@ -16,7 +16,8 @@ use crate::engine::response;
 use crate::error::{Exception, KmsError};
 use crate::key::import::Imported;
 use crate::key::{KeyId, KeyMaterial, KeyRecord};
-use crate::policy::{self, AuthorizedAccount};
+use crate::model::action;
+use crate::policy::{AuthorizedAccount, service};
 
 /// The tag with the id of the new key. It stays on the key.
 pub const CUSTOM_ID: &str = "_custom_id_";
@@ -75,21 +76,21 @@ impl Chosen {
 /// Gives a new key its material, wrapped as an owner outside would.
 pub(super) async fn import(
     call: &mut Call<'_>,
-    account: &AuthorizedAccount,
+    account: &AuthorizedAccount<action::CreateKey>,
     key: &KeyRecord,
     material: &[u8],
 ) -> Result<KeyMaterial, KmsError> {
     const WRAPPING: KeySpec = KeySpec::RSA_2048;
     let algorithm = WrappingAlgorithm::RSA_AES_KEY_WRAP_SHA_256;
-    let key = policy::authorize_new(account, key.clone());
+    let (wrapping, importing) = service::vouched_by_creator(account, key.clone());
     let now = call.now();
     let expires = now.plus_minutes(IMPORT_MINUTES).as_millis();
     let mut devices = call.devices();
-    let pair = devices.wrapping_pair(&key, WRAPPING).await?;
-    let reply = devices.import_parameters(&key, WRAPPING, algorithm, expires, &pair).await?;
+    let pair = devices.wrapping_pair(&wrapping, WRAPPING).await?;
+    let reply = devices.import_parameters(&wrapping, WRAPPING, algorithm, expires, &pair).await?;
     let parameters = response(&reply)?;
     let wrapped = wrap(&parameters.public, material).map_err(KmsError::internal)?;
-    let made = devices.import_key(&key, now.as_millis(), &parameters.token, &wrapped).await;
+    let made = devices.import_key(&importing, now.as_millis(), &parameters.token, &wrapped).await;
     let made = made.map_err(|refusal| match refusal.exception() {
         // What was wrapped is the caller's, the wrapping is not.
         Exception::InvalidCiphertext => {

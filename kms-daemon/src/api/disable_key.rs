@@ -5,12 +5,12 @@ use super::model::disable_key::Input;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::{KeyRecord, KeyState};
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     call.parameter("keyId", key_id.as_str());
-    let key_use = KeyUse::manage(Action::DisableKey, &key_id);
+    let key_use = KeyUse::manage(action::DisableKey, &key_id);
     call.update_key(key_use, |key| Ok(KeyRecord { state: KeyState::Disabled, ..key.clone() }))
         .await?;
     Ok(Answer::empty())

@@ -5,12 +5,12 @@ use super::model::disable_key_rotation::Input;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::KeyRecord;
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     call.parameter("keyId", key_id.as_str());
-    let key_use = KeyUse::manage(Action::DisableKeyRotation, &key_id);
+    let key_use = KeyUse::manage(action::DisableKeyRotation, &key_id);
     call.update_shared(key_use, |key| Ok(KeyRecord { rotation: None, ..key.clone() })).await?;
     Ok(Answer::empty())
 }

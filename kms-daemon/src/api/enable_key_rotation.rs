@@ -7,7 +7,8 @@ use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::KeyRecord;
 use crate::key::rotation::Schedule;
-use crate::policy::{Action, Particulars};
+use crate::model::action;
+use crate::policy::Particulars;
 
 /// Days between rotations, unless the request says.
 const DEFAULT_PERIOD: i64 = 365;
@@ -21,7 +22,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let period_days = u32::try_from(period).map_err(KmsError::internal)?;
     let schedule = Schedule { period_days, next: call.now().plus_days(period_days) };
     let particulars = Particulars::RotationPeriod(period);
-    let key_use = KeyUse::manage(Action::EnableKeyRotation, &key_id).telling(particulars);
+    let key_use = KeyUse::manage(action::EnableKeyRotation, &key_id).telling(particulars);
     call.update_shared(key_use, |key| {
         let goes_on = |present: &Schedule| asked.is_none() || present.period_days == period_days;
         let present = key.rotation.filter(goes_on);

@@ -6,13 +6,13 @@ use super::model::encapsulate::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
-use crate::key::KeyRecord;
 use crate::key::spec::Algorithm;
-use crate::policy::{Action, Authorized};
+use crate::model::action::{self, KeyAction};
+use crate::policy::Authorized;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = EncapsulationRequest::new(input);
-    let key = request.authorize(call, Action::Encapsulate).await?;
+    let key = request.authorize(call, action::Encapsulate).await?;
     Call::finish_dry_run(request.dry_run)?;
     let reply = call.devices().encapsulate(&key).await?;
     let made = response(&reply)?;
@@ -47,11 +47,11 @@ impl EncapsulationRequest {
     }
 
     /// Authorizes the key.
-    pub(super) async fn authorize(
+    pub(super) async fn authorize<A: KeyAction>(
         &self,
         call: &mut Call<'_>,
-        action: Action,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
+        action: A,
+    ) -> Result<Authorized<A>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("encapsulationAlgorithm", self.algorithm.as_str());
         let key = call

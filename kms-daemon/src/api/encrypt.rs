@@ -12,7 +12,7 @@ use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT, encryption_algorithm, max_plaintext};
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
@@ -27,7 +27,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 
     let key = call
         .authorize(
-            KeyUse::new(Action::Encrypt, &key_id, &grant_tokens)
+            KeyUse::new(action::Encrypt, &key_id, &grant_tokens)
                 .with(Algorithm::Encryption(algorithm))
                 .within(&context),
         )

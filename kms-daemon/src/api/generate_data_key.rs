@@ -9,15 +9,15 @@ use super::recipient::Document;
 use super::{Answer, Call};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
-use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, DATA_KEY_SPECS, SYMMETRIC_DEFAULT};
-use crate::policy::{Action, Authorized, Particulars};
+use crate::model::action::{self, KeyAction};
+use crate::policy::{Authorized, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = DataKeyRequest::check(input)?;
     let addressee = request.recipient.verify(call).await?;
     let particulars = Particulars::Recipient(addressee.recipient());
-    let key = request.authorize(call, Action::GenerateDataKey, particulars).await?;
+    let key = request.authorize(call, action::GenerateDataKey, particulars).await?;
     let (context, receiver) = (&request.context, addressee.receiver());
     let reply = call.devices().data_key(&key, context, request.length, receiver).await?;
     let made = reply.parts()?;
@@ -78,12 +78,12 @@ impl DataKeyRequest {
     }
 
     /// Authorizes the key, and ends a dry run.
-    pub(super) async fn authorize(
+    pub(super) async fn authorize<A: KeyAction>(
         &self,
         call: &mut Call<'_>,
-        action: Action,
+        action: A,
         particulars: Particulars<'_>,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
+    ) -> Result<Authorized<A>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         match &self.key_spec {
             Some(spec) => call.parameter("keySpec", spec.as_str()),

@@ -11,15 +11,15 @@ use super::recipient::{Addressee, Document};
 use super::{Answer, Call};
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
-use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT};
-use crate::policy::{Action, Authorized, Particulars};
+use crate::model::action::{self, KeyAction};
+use crate::policy::{Authorized, Particulars};
 use crate::quota::Pool;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = KeyPairRequest::check(input)?;
     let addressee = request.recipient.verify(call).await?;
-    let key = request.authorize(call, Action::GenerateDataKeyPair, &addressee).await?;
+    let key = request.authorize(call, action::GenerateDataKeyPair, &addressee).await?;
     let (context, spec, receiver) =
         (&request.context, request.device_spec()?, addressee.receiver());
     let mut devices = call.devices();
@@ -67,12 +67,12 @@ impl KeyPairRequest {
     }
 
     /// Authorizes the key, and ends a dry run.
-    pub(super) async fn authorize(
+    pub(super) async fn authorize<A: KeyAction>(
         &self,
         call: &mut Call<'_>,
-        action: Action,
+        action: A,
         addressee: &Addressee,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
+    ) -> Result<Authorized<A>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("keyPairSpec", self.spec.as_str());
         call.context_parameter("encryptionContext", &self.encryption_context);

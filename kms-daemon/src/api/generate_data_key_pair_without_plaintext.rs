@@ -9,7 +9,7 @@ use super::{Answer, Call};
 use crate::engine::response;
 use crate::envelope::Envelope;
 use crate::error::KmsError;
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = KeyPairRequest::check(generate_data_key_pair::Input {
@@ -20,7 +20,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         recipient: None,
         dry_run: input.dry_run,
     })?;
-    let action = Action::GenerateDataKeyPairWithoutPlaintext;
+    let action = action::GenerateDataKeyPairWithoutPlaintext;
     let key = request.authorize(call, action, &Addressee::CLIENT).await?;
     let spec = request.device_spec()?;
     let mut devices = call.devices();

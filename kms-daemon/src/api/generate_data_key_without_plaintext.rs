@@ -8,7 +8,8 @@ use super::{Answer, Call};
 use crate::engine::response;
 use crate::envelope::Envelope;
 use crate::error::KmsError;
-use crate::policy::{Action, Particulars};
+use crate::model::action;
+use crate::policy::Particulars;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = DataKeyRequest::check(generate_data_key::Input {
@@ -20,7 +21,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         recipient: None,
         dry_run: input.dry_run,
     })?;
-    let action = Action::GenerateDataKeyWithoutPlaintext;
+    let action = action::GenerateDataKeyWithoutPlaintext;
     let key = request.authorize(call, action, Particulars::None).await?;
     let reply = call.devices().wrapped_data_key(&key, &request.context, request.length).await?;
     let blob = response(&reply)?.blob;

@@ -9,13 +9,13 @@ use super::model::generate_mac::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
-use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, mac_algorithm};
-use crate::policy::{Action, Authorized};
+use crate::model::action::{self, KeyAction};
+use crate::policy::Authorized;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = MacRequest::new(input);
-    let (key, algorithm) = request.authorize(call, Action::GenerateMac).await?;
+    let (key, algorithm) = request.authorize(call, action::GenerateMac).await?;
     Call::finish_dry_run(request.dry_run)?;
     let reply = call.devices().generate_mac(&key, algorithm, &request.message).await?;
     let mac = response(&reply)?.mac;
@@ -52,11 +52,11 @@ impl MacRequest {
     }
 
     /// Authorizes the key.
-    pub(super) async fn authorize(
+    pub(super) async fn authorize<A: KeyAction>(
         &self,
         call: &mut Call<'_>,
-        action: Action,
-    ) -> Result<(Authorized<KeyRecord>, MacAlgorithm), KmsError> {
+        action: A,
+    ) -> Result<(Authorized<A>, MacAlgorithm), KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("macAlgorithm", self.algorithm.as_str());
         let key = call

@@ -6,14 +6,15 @@ use super::model::generate_random::{Input, Output};
 use super::recipient::Document;
 use super::{Answer, Call, custom_key_store};
 use crate::error::KmsError;
-use crate::policy::{AccountAction, Particulars};
+use crate::model::action;
+use crate::policy::Particulars;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let number = input.number_of_bytes.ok_or_else(|| invalid("NumberOfBytes is required."))?;
     let document = Document::new(input.recipient);
     let addressee = document.verify(call).await?;
     let particulars = Particulars::Recipient(addressee.recipient());
-    let account = call.authorize_telling(AccountAction::GenerateRandom, particulars)?;
+    let account = call.authorize_telling(action::GenerateRandom, particulars)?;
     if input.custom_key_store_id.is_some() {
         return Err(custom_key_store::not_found());
     }

@@ -5,12 +5,12 @@ use super::model::get_key_last_usage::{Input, Output};
 use super::model::outputs::KeyLastUsageData;
 use super::{Answer, Call};
 use crate::error::KmsError;
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     call.parameter("keyId", key_id.as_str());
-    let key = call.authorize(KeyUse::manage(Action::GetKeyLastUsage, &key_id)).await?;
+    let key = call.authorize(KeyUse::manage(action::GetKeyLastUsage, &key_id)).await?;
     let tracker = call.usage();
     let last = tracker.last(&key.scope, key.id).await?;
     let last = last.map_or_else(KeyLastUsageData::default, |usage| KeyLastUsageData {

@@ -5,7 +5,8 @@ use super::call::KeyUse;
 use super::model::get_key_policy::{Input, Output};
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
-use crate::policy::{Action, DEFAULT_POLICY_NAME, Particulars};
+use crate::model::action;
+use crate::policy::{DEFAULT_POLICY_NAME, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
@@ -13,7 +14,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("keyId", key_id.as_str());
     call.parameter("policyName", policy_name.as_str());
     let particulars = Particulars::PolicyName(&policy_name);
-    let key_use = KeyUse::manage(Action::GetKeyPolicy, &key_id).telling(particulars);
+    let key_use = KeyUse::manage(action::GetKeyPolicy, &key_id).telling(particulars);
     let key = call.authorize(key_use).await?;
     if policy_name != DEFAULT_POLICY_NAME {
         return Err(KmsError::new(Exception::NotFound, "No such policy exists"));

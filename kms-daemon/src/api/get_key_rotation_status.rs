@@ -4,12 +4,12 @@ use super::call::KeyUse;
 use super::model::get_key_rotation_status::{Input, Output};
 use super::{Answer, Call};
 use crate::error::KmsError;
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     call.parameter("keyId", key_id.as_str());
-    let key = call.authorize(KeyUse::manage(Action::GetKeyRotationStatus, &key_id)).await?;
+    let key = call.authorize(KeyUse::manage(action::GetKeyRotationStatus, &key_id)).await?;
     // A key that waits for its deletion does not rotate; its schedule waits for a cancellation.
     let schedule = key.rotation.filter(|_| key.deletion.is_none());
     Answer::of(&Output {

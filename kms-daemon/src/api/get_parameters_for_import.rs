@@ -10,7 +10,8 @@ use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
-use crate::policy::{Action, Particulars};
+use crate::model::action;
+use crate::policy::Particulars;
 
 /// How long token and wrapping key are valid, in days.
 const VALIDITY_DAYS: u32 = 1;
@@ -22,7 +23,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("wrappingAlgorithm", algorithm.as_str());
     call.parameter("wrappingKeySpec", spec.as_str());
     let particulars = Particulars::Wrapping { algorithm: &algorithm, spec: &spec };
-    let key_use = KeyUse::manage(Action::GetParametersForImport, &key_id).telling(particulars);
+    let key_use = KeyUse::manage(action::GetParametersForImport, &key_id).telling(particulars);
     let key = call.authorize(key_use).await?;
     check_fit(&key, &spec, &algorithm)?;
     let (wrapping, algorithm) = offered(&spec, &algorithm)?;

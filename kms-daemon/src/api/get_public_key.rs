@@ -7,13 +7,13 @@ use super::model::get_public_key::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     let grant_tokens = input.grant_tokens.unwrap_or_default();
     call.parameter("keyId", key_id.as_str());
-    let key = call.authorize(KeyUse::new(Action::GetPublicKey, &key_id, &grant_tokens)).await?;
+    let key = call.authorize(KeyUse::new(action::GetPublicKey, &key_id, &grant_tokens)).await?;
     let reply = call.devices().public_key(&key).await?;
     let spki = response(&reply)?.spki;
     let spec_name = key.spec.aws_name();

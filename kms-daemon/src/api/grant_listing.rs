@@ -9,7 +9,7 @@ use super::model::outputs::{GrantConstraints, GrantListEntry};
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::FoundGrant;
-use crate::key::grant::{self, Constraints, Party};
+use crate::key::grant::{Constraints, Party};
 use crate::key::{GrantId, Scope};
 
 /// Reads a grant id.
@@ -56,7 +56,7 @@ async fn entry<'g>(
     FoundGrant { scope, key, id, record }: &'g FoundGrant,
 ) -> Result<GrantListEntry<'g>, KmsError> {
     let operations = record.terms.operations.iter();
-    let operations = operations.map(|action| grant::operation_name(*action).into());
+    let operations = operations.map(|action| action.short_name().into());
     let mut entry = GrantListEntry {
         key_id: Some(scope.key_arn(*key).into()),
         grant_id: Some(id.to_string().into()),

@@ -13,7 +13,8 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::import::{ImportError, Imported};
 use crate::key::{KeyMaterial, KeyRecord};
-use crate::policy::{Action, Particulars};
+use crate::model::action;
+use crate::policy::Particulars;
 
 /// `ExpirationModelType` of the service model; the first is the default.
 const MODELS: [&str; 2] = ["KEY_MATERIAL_EXPIRES", "KEY_MATERIAL_DOES_NOT_EXPIRE"];
@@ -44,7 +45,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     };
     let particulars =
         Particulars::Import { model: input.expiration_model.as_deref(), valid_to: expires };
-    let key_use = KeyUse::manage(Action::ImportKeyMaterial, &key_id).telling(particulars);
+    let key_use = KeyUse::manage(action::ImportKeyMaterial, &key_id).telling(particulars);
     for _ in Call::tries() {
         let key = call.authorize(key_use).await?;
         wanted.check(&key)?;

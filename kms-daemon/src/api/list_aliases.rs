@@ -10,7 +10,8 @@ use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Listing;
 use crate::key::{AliasName, AliasRecord, Forms, KeyId, KeyRef, Scope};
-use crate::policy::{self, AccountAction};
+use crate::model::action::{self, Action};
+use crate::policy;
 
 /// An alias; without a record it is one of an AWS managed key that is not there yet.
 type Listed = (AliasName, Option<AliasRecord>);
@@ -20,7 +21,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.optional_parameter("keyId", input.key_id.as_deref());
     call.optional_parameter("limit", input.limit);
     call.optional_parameter("marker", input.marker.as_deref());
-    let home = call.authorize_account(AccountAction::ListAliases)?;
+    let home = call.authorize_account(action::ListAliases)?;
 
     let key = match &input.key_id {
         None => None,
@@ -48,7 +49,7 @@ async fn find(call: &mut Call<'_>, key_id: &str) -> Result<KeyId, KmsError> {
     let named = call.key_ref(key_id, Forms::Key)?;
     let KeyRef::Key(scope, id) = &named else { return Err(named.not_found()) };
     if scope != call.home() {
-        return Err(policy::deny_foreign(call.principal(), AccountAction::ListAliases.name()));
+        return Err(policy::deny_foreign(call.principal(), Action::ListAliases.name()));
     }
     let key = call.catalog().key(scope, *id).await?.ok_or_else(|| named.not_found())?;
     call.key_resource(&key);

@@ -10,7 +10,7 @@ use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::GrantId;
 use crate::key::grant::Party;
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
@@ -26,7 +26,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let grantee = one_party(input.grantee_principal, input.grantee_service_principal, |text| {
         read_principal(None, text, partition)
     })?;
-    let key = call.authorize(KeyUse::manage(Action::ListGrants, &key_id)).await?;
+    let key = call.authorize(KeyUse::manage(action::ListGrants, &key_id)).await?;
     // An earlier principal of that name is not meant.
     let grantee = match grantee {
         Some(grantee) => Some(call.bind(grantee).await?),

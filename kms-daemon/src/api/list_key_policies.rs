@@ -4,14 +4,15 @@ use super::call::KeyUse;
 use super::model::list_key_policies::{Input, Output};
 use super::{Answer, Call};
 use crate::error::KmsError;
-use crate::policy::{Action, DEFAULT_POLICY_NAME};
+use crate::model::action;
+use crate::policy::DEFAULT_POLICY_NAME;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     call.parameter("keyId", key_id.as_str());
     call.optional_parameter("limit", input.limit);
     call.optional_parameter("marker", input.marker.as_deref());
-    let key = call.authorize(KeyUse::manage(Action::ListKeyPolicies, &key_id)).await?;
+    let key = call.authorize(KeyUse::manage(action::ListKeyPolicies, &key_id)).await?;
     // No page ends before the only name, so no marker was ever issued.
     call.read_marker(&key.id.to_string(), input.marker.as_deref())?;
     Answer::of(&Output {

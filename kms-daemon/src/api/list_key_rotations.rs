@@ -12,7 +12,7 @@ use super::model::outputs::RotationsListEntry;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::{KeyMaterial, KeyRecord};
-use crate::policy::Action;
+use crate::model::action;
 
 /// Values of `IncludeKeyMaterial`; the first is the default.
 const INCLUDE: [&str; 2] = ["ROTATIONS_ONLY", "ALL_KEY_MATERIAL"];
@@ -25,7 +25,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("includeKeyMaterial", include);
     call.optional_parameter("limit", input.limit);
     call.optional_parameter("marker", input.marker.as_deref());
-    let key = call.authorize(KeyUse::manage(Action::ListKeyRotations, &key_id)).await?;
+    let key = call.authorize(KeyUse::manage(action::ListKeyRotations, &key_id)).await?;
     let symmetric = key.spec == KeySpec::SYMMETRIC_DEFAULT;
     if input.include_key_material.is_some() && !symmetric {
         let text = "Input parameter includeKeyMaterial can only be used with symmetric keys.";

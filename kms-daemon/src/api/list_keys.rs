@@ -6,13 +6,13 @@ use super::model::outputs::KeyListEntry;
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::KeyId;
-use crate::policy::AccountAction;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let limit = page_size(input.limit, 100);
     call.optional_parameter("limit", input.limit);
     call.optional_parameter("marker", input.marker.as_deref());
-    let home = call.authorize_account(AccountAction::ListKeys)?;
+    let home = call.authorize_account(action::ListKeys)?;
 
     let mut owners = input.resource_owners.unwrap_or_else(|| vec!["SELF".to_owned()]);
     owners.sort_unstable();

@@ -8,7 +8,7 @@ use super::model::list_resource_tags::{Input, Output};
 use super::model::outputs::Tag;
 use super::{Answer, Call};
 use crate::error::KmsError;
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
@@ -16,7 +16,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("keyId", key_id.as_str());
     call.optional_parameter("limit", input.limit);
     call.optional_parameter("marker", input.marker.as_deref());
-    let key = call.authorize(KeyUse::manage(Action::ListResourceTags, &key_id)).await?;
+    let key = call.authorize(KeyUse::manage(action::ListResourceTags, &key_id)).await?;
 
     let filter = key.id.to_string();
     let position = call.read_marker(&filter, input.marker.as_deref())?;

@@ -10,7 +10,7 @@ use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::Scope;
 use crate::key::grant::Party;
-use crate::policy::AccountAction;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let limit = page_size(input.limit, 50);
@@ -29,7 +29,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     // belongs to no account: of its grants each account sees those on its own keys.
     let home = call.home().clone();
     let asked = Scope::new(retiring.account().unwrap_or(&home.account), &home.region);
-    call.authorize_in(AccountAction::ListRetirableGrants, &asked)?;
+    call.authorize_in(action::ListRetirableGrants, &asked)?;
     // An earlier principal of that name is not meant.
     let retiring = call.bind(retiring).await?;
     let owner = match retiring {

@@ -61,7 +61,7 @@ pub(super) async fn create(
     name: &AliasName,
     service: &str,
 ) -> Result<Option<Stored<KeyRecord>>, KmsError> {
-    let account = policy::authorize_managed(scope);
+    let account = policy::service::account_of_managed_key(scope);
     let (spec, usage) = (KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT);
     let (id, now) = (KeyId::random(), call.now());
     let material = call.devices().generate_key(&account, id, spec, usage).await?;

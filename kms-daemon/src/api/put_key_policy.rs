@@ -7,8 +7,9 @@ use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
 use crate::key::catalog::Update;
+use crate::model::action::{self, Action};
 use crate::policy::{
-    self, Action, Asker, Attachment, Bound, DEFAULT_POLICY_NAME, KeyPolicy, Particulars, Subject,
+    self, Asker, Attachment, Bound, DEFAULT_POLICY_NAME, KeyPolicy, Particulars, Subject,
 };
 
 /// The policy that sharing through AWS RAM would attach.
@@ -33,7 +34,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
     let bound = call.bound(&text).await?;
     let particulars = Particulars::Policy { name: &policy_name, bypass: asked_bypass };
-    let key_use = KeyUse::manage(Action::PutKeyPolicy, &key_id).telling(particulars);
+    let key_use = KeyUse::manage(action::PutKeyPolicy, &key_id).telling(particulars);
     for _ in Call::tries() {
         let key = call.authorize(key_use).await?;
         let place = Attachment {

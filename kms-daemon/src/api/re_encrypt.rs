@@ -11,7 +11,8 @@ use crate::engine::{Ciphertext, Side, response};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT, encryption_algorithm};
-use crate::policy::{Action, Particulars};
+use crate::model::action;
+use crate::policy::Particulars;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let ignored = ignores_ciphertext(input.dry_run, input.dry_run_modifiers);
@@ -30,14 +31,14 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.context_parameter("sourceEncryptionContext", &source_context);
     call.context_parameter("destinationEncryptionContext", &destination_context);
 
-    let destination_use = KeyUse::new(Action::ReEncryptTo, &destination_id, &grant_tokens)
+    let destination_use = KeyUse::new(action::ReEncryptTo, &destination_id, &grant_tokens)
         .with(Algorithm::Encryption(to))
         .within(&destination_context);
     // Each decision asks whether the other key is the same one, so both are found first. What is
     // wrong with the destination is told after what is wrong with the source.
     let destination = call.locate(destination_use).await;
     let source = Source {
-        action: Action::ReEncryptFrom,
+        action: action::ReEncryptFrom,
         key_id: input.source_key_id.as_deref(),
         member: "SourceKeyId",
         algorithm: from,

@@ -14,9 +14,8 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::{Update, elsewhere};
 use crate::key::multi_region::Tokens;
 use crate::key::{KeyRecord, KeyState, Scope};
-use crate::policy::{
-    Action, Attachment, Authorized, KeyPolicy, Lookups, NewKey, Particulars, Subject,
-};
+use crate::model::action;
+use crate::policy::{Attachment, Authorized, KeyPolicy, Lookups, NewKey, Particulars, Subject};
 use crate::quota::Pool;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
@@ -37,7 +36,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     // As AWS counts it: the replica is two keys' worth of work.
     call.count_elsewhere(&there, Pool::Operation(Operation::CreateKey), 2)?;
     let particulars = Particulars::Replica { region: &region, tags: &tags, bypass: asked_bypass };
-    let key_use = KeyUse::manage(Action::ReplicateKey, &key_id).telling(particulars);
+    let key_use = KeyUse::manage(action::ReplicateKey, &key_id).telling(particulars);
     for attempt in Call::tries() {
         let key = call.authorize(key_use).await?;
         let new_key = NewKey::replica_of(&key, &tags);
@@ -125,7 +124,7 @@ fn check_destination(call: &Call<'_>, key: &KeyRecord, there: &Scope) -> Result<
 /// Tells the primary and the other replicas of the replica, and adds it if it is of this daemon.
 async fn insert(
     call: &Call<'_>,
-    key: &Authorized<KeyRecord>,
+    key: &Authorized<action::ReplicateKey>,
     changed: &KeyRecord,
     replica: &KeyRecord,
     new: Option<&KeyRecord>,

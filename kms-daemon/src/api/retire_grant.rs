@@ -8,7 +8,8 @@ use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::{FoundGrant, Update};
 use crate::key::{Forms, KeyRef};
-use crate::policy::{self, Action};
+use crate::model::Action;
+use crate::policy;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     for _ in Call::tries() {

@@ -6,7 +6,7 @@ use super::model::revoke_grant::Input;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::catalog::Update;
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
@@ -14,7 +14,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("keyId", key_id.as_str());
     call.parameter("grantId", grant_id.as_str());
     for _ in Call::tries() {
-        let key = call.authorize(KeyUse::manage(Action::RevokeGrant, &key_id)).await?;
+        let key = call.authorize(KeyUse::manage(action::RevokeGrant, &key_id)).await?;
         let id = read_id(&grant_id)?;
         let grant = call.catalog().grant(&key.scope, key.id, id).await?;
         let grant = grant.ok_or_else(|| not_found(&grant_id))?;

@@ -9,7 +9,7 @@ use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::rotation::{MAX_ON_DEMAND, RotationType};
-use crate::policy::Action;
+use crate::model::action::{self, Action};
 
 /// Minutes before a scheduled rotation in which there is none by hand.
 const CONFLICT: u32 = 20;
@@ -18,7 +18,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let key_id = input.key_id;
     call.parameter("keyId", key_id.as_str());
     for _ in Call::tries() {
-        let key = call.authorize(KeyUse::manage(Action::RotateKeyOnDemand, &key_id)).await?;
+        let key = call.authorize(KeyUse::manage(action::RotateKeyOnDemand, &key_id)).await?;
         refuse_replica(&key, Action::RotateKeyOnDemand)?;
         if key.on_demand_rotations() >= MAX_ON_DEMAND {
             let arn = key.arn();

@@ -8,7 +8,8 @@ use crate::clock::Timestamp;
 use crate::error::KmsError;
 use crate::key::multi_region::MultiRegion;
 use crate::key::{KeyRecord, KeyState};
-use crate::policy::{Action, Particulars};
+use crate::model::action;
+use crate::policy::Particulars;
 
 /// The waiting period if none is given, in days.
 const DEFAULT_WINDOW: i64 = 30;
@@ -21,7 +22,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let days = u32::try_from(window).map_err(KmsError::internal)?;
     let due = call.now().plus_days(days);
     let particulars = Particulars::PendingWindow(window);
-    let key_use = KeyUse::manage(Action::ScheduleKeyDeletion, &key_id).telling(particulars);
+    let key_use = KeyUse::manage(action::ScheduleKeyDeletion, &key_id).telling(particulars);
     let key = call.authorize(key_use).await?;
     call.devices().permit_deletion(&key).await?;
     let key = call.update_key(key_use, |key| Ok(scheduled(key, due, days))).await?;

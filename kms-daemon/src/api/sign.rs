@@ -10,9 +10,9 @@ use super::model::sign::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
-use crate::key::KeyRecord;
 use crate::key::spec::{Algorithm, signing_algorithm};
-use crate::policy::{Action, Authorized, Particulars};
+use crate::model::action::{self, KeyAction};
+use crate::policy::{Authorized, Particulars};
 
 /// The signing algorithm of ML-DSA keys.
 const ML_DSA: &str = "ML_DSA_SHAKE_256";
@@ -21,7 +21,7 @@ const MU: usize = 64;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = SignatureRequest::new(input)?;
-    let (key, algorithm) = request.authorize(call, Action::Sign).await?;
+    let (key, algorithm) = request.authorize(call, action::Sign).await?;
     Call::finish_dry_run(request.dry_run)?;
     let reply =
         call.devices().sign(&key, algorithm, request.message_type, &request.message).await?;
@@ -62,11 +62,11 @@ impl SignatureRequest {
     }
 
     /// Authorizes the key, and checks that it can sign such a message.
-    pub(super) async fn authorize(
+    pub(super) async fn authorize<A: KeyAction>(
         &self,
         call: &mut Call<'_>,
-        action: Action,
-    ) -> Result<(Authorized<KeyRecord>, SigningAlgorithm), KmsError> {
+        action: A,
+    ) -> Result<(Authorized<A>, SigningAlgorithm), KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         call.parameter("messageType", self.type_name.as_str());
         call.parameter("signingAlgorithm", self.algorithm.as_str());

@@ -5,14 +5,15 @@ use super::model::tag_resource::Input;
 use super::tagging;
 use super::{Answer, Call};
 use crate::error::KmsError;
-use crate::policy::{Action, Particulars};
+use crate::model::action;
+use crate::policy::Particulars;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     let tags = tagging::read(input.tags)?;
     call.parameter("keyId", key_id.as_str());
     call.parameter("tags", tagging::audit_value(&tags));
-    let key_use = KeyUse::manage(Action::TagResource, &key_id).telling(Particulars::Tags(&tags));
+    let key_use = KeyUse::manage(action::TagResource, &key_id).telling(Particulars::Tags(&tags));
     call.update_key(key_use, |key| {
         let mut changed = key.clone();
         changed.tags.extend(tags.clone());

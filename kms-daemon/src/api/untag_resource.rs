@@ -5,7 +5,8 @@ use super::model::untag_resource::Input;
 use super::tagging;
 use super::{Answer, Call};
 use crate::error::KmsError;
-use crate::policy::{Action, Particulars};
+use crate::model::action;
+use crate::policy::Particulars;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
@@ -14,7 +15,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("keyId", key_id.as_str());
     call.parameter("tagKeys", tag_keys.clone());
     let particulars = Particulars::TagKeys(&tag_keys);
-    let key_use = KeyUse::manage(Action::UntagResource, &key_id).telling(particulars);
+    let key_use = KeyUse::manage(action::UntagResource, &key_id).telling(particulars);
     call.update_key(key_use, |key| {
         let mut changed = key.clone();
         changed.tags.retain(|name, _| !tag_keys.contains(name));

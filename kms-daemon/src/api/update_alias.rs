@@ -8,7 +8,7 @@ use super::model::update_alias::Input;
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::{AliasRecord, KeyRef};
-use crate::policy::{AccountAction, Action};
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let name = input.alias_name;
@@ -19,15 +19,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("targetKeyId", target.as_str());
 
     let arn = call.home().alias_arn(&name);
-    let home = call.authorize_alias(AccountAction::UpdateAlias, &arn)?;
+    let home = call.authorize_alias(action::UpdateAlias, &arn)?;
     call.alias_resource(&arn);
     let named = KeyRef::Alias((*home).clone(), name.clone());
     for _ in Call::tries() {
         let catalog = call.catalog();
         let old = catalog.alias(&home, &name).await?.ok_or_else(|| named.not_found())?;
         let old_id = old.target.to_string();
-        let from = call.authorize(KeyUse::manage(Action::UpdateAliasFrom, &old_id)).await?;
-        let to = call.authorize(KeyUse::manage(Action::UpdateAliasTo, &target)).await?;
+        let from = call.authorize(KeyUse::manage(action::UpdateAlias, &old_id)).await?;
+        let to = call.authorize(KeyUse::manage(action::UpdateAliasTarget, &target)).await?;
         // The usage decides between symmetric, asymmetric and HMAC keys.
         if from.usage != to.usage {
             let text = "An alias can only be pointed to a key of the same type and key usage.";

@@ -5,14 +5,14 @@ use super::model::update_key_description::Input;
 use super::{Answer, Call};
 use crate::error::KmsError;
 use crate::key::KeyRecord;
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     let description = input.description;
     call.parameter("keyId", key_id.as_str());
     call.parameter("description", description.as_str());
-    let key_use = KeyUse::manage(Action::UpdateKeyDescription, &key_id);
+    let key_use = KeyUse::manage(action::UpdateKeyDescription, &key_id);
     call.update_key(key_use, |key| {
         Ok(KeyRecord { description: description.clone(), ..key.clone() })
     })

@@ -10,7 +10,8 @@ use crate::error::{Exception, KmsError};
 use crate::key::catalog::{Update, What, elsewhere};
 use crate::key::{KeyRecord, Scope, Stored};
 use crate::link::Place;
-use crate::policy::{Action, Authorized, Particulars};
+use crate::model::action::{self, KeyAction as _};
+use crate::policy::{Authorized, Particulars};
 use crate::quota::Pool;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
@@ -21,7 +22,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.count_elsewhere(&there, Pool::Operation(Operation::UpdatePrimaryRegion), 1)?;
     for _ in Call::tries() {
         let particulars = Particulars::PrimaryRegion(&region);
-        let key_use = KeyUse::manage(Action::UpdatePrimaryRegion, &key_id).telling(particulars);
+        let key_use = KeyUse::manage(action::UpdatePrimaryRegion, &key_id).telling(particulars);
         let key = call.authorize(key_use).await?;
         if key.is_replica() {
             let text = format!("{} is not a multi-Region primary key.", key.arn());
@@ -58,8 +59,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 /// Moves the primary to the related key at `place`, in this store.
 async fn here(
     call: &mut Call<'_>,
-    key_use: KeyUse<'_>,
-    key: &Authorized<KeyRecord>,
+    key_use: KeyUse<'_, action::UpdatePrimaryRegion>,
+    key: &Authorized<action::UpdatePrimaryRegion>,
     mut related: Vec<Stored<KeyRecord>>,
     place: usize,
 ) -> Result<Update, KmsError> {
@@ -81,5 +82,5 @@ async fn here(
 async fn check_elsewhere(call: &Call<'_>, key: &KeyRecord, there: &Scope) -> Result<(), KmsError> {
     let place = Place { scope: there.clone(), key: key.id };
     let known = call.regions().peers().describe(place).await?;
-    Action::UpdatePrimaryRegion.state_rule().check(known.state, || there.key_arn(key.id))
+    action::UpdatePrimaryRegion::RULE.states.check(known.state, || there.key_arn(key.id))
 }

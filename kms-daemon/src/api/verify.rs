@@ -5,7 +5,7 @@ use super::model::verify::{Input, Output};
 use super::sign::SignatureRequest;
 use super::{Answer, Call};
 use crate::error::KmsError;
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let signed = sign::Input {
@@ -17,7 +17,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         dry_run: input.dry_run,
     };
     let request = SignatureRequest::new(signed)?;
-    let (key, algorithm) = request.authorize(call, Action::Verify).await?;
+    let (key, algorithm) = request.authorize(call, action::Verify).await?;
     call.devices()
         .verify(&key, algorithm, request.message_type, &request.message, &input.signature)
         .await?;

@@ -5,7 +5,7 @@ use super::model::generate_mac;
 use super::model::verify_mac::{Input, Output};
 use super::{Answer, Call};
 use crate::error::KmsError;
-use crate::policy::Action;
+use crate::model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let authenticated = generate_mac::Input {
@@ -16,7 +16,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         dry_run: input.dry_run,
     };
     let request = MacRequest::new(authenticated);
-    let (key, algorithm) = request.authorize(call, Action::VerifyMac).await?;
+    let (key, algorithm) = request.authorize(call, action::VerifyMac).await?;
     call.devices().verify_mac(&key, algorithm, &request.message, &input.mac).await?;
     Call::finish_dry_run(request.dry_run)?;
     Answer::of(&Output {

@@ -18,6 +18,8 @@ use super::facts::is_key_arn;
 use super::segment::Segment;
 use super::strangers::UNAUTHENTICATED;
 use super::verify::VerifyError;
+use crate::model::Operation;
+use crate::model::operation::Price;
 
 /// Price of a key in a month.
 const KEY: u64 = 1_000_000;
@@ -254,27 +256,25 @@ impl Tally {
 
     /// The class of a request, and whether it is one of those that are free at first.
     fn class(&self, name: &str, record: &Value) -> (PriceClass, bool) {
-        if name.starts_with("GenerateDataKeyPair") {
-            let spec = record["requestParameters"]["keyPairSpec"].as_str().unwrap_or_default();
-            let rsa = spec.starts_with("RSA");
-            return (if rsa { PriceClass::RsaPairs } else { PriceClass::EccPairs }, false);
+        let price = Operation::from_name(name).map_or(Price::Flat, |row| row.facts().price);
+        match price {
+            Price::Flat => (PriceClass::Symmetric, true),
+            Price::OfPair => {
+                let spec = record["requestParameters"]["keyPairSpec"].as_str().unwrap_or_default();
+                let rsa = spec.starts_with("RSA");
+                (if rsa { PriceClass::RsaPairs } else { PriceClass::EccPairs }, false)
+            }
+            Price::OfKey => self.class_of_key(record),
         }
-        let cryptography = [
-            "Decapsulate",
-            "Decrypt",
-            "DeriveSharedSecret",
-            "Encapsulate",
-            "Encrypt",
-            "GetPublicKey",
-            "ReEncrypt",
-            "Sign",
-            "Verify",
-        ];
+    }
+
+    /// The class of cryptography with the key that a record names.
+    fn class_of_key(&self, record: &Value) -> (PriceClass, bool) {
         let life = key_of(record).and_then(|arn| self.keys.get(arn));
         let spec = life.map_or("", |life| life.spec.as_str());
         let symmetric = ["", "SYMMETRIC_DEFAULT"].contains(&spec) || spec.starts_with("HMAC");
         match spec {
-            _ if symmetric || !cryptography.contains(&name) => (PriceClass::Symmetric, true),
+            _ if symmetric => (PriceClass::Symmetric, true),
             "RSA_2048" => (PriceClass::Rsa2048, false),
             _ => (PriceClass::Asymmetric, false),
         }

@@ -6,7 +6,7 @@ use hsm_protocol::command::agree;
 
 use super::{Busy, Delivery, Devices, Receiver, current};
 use crate::error::KmsError;
-use crate::key::KeyRecord;
+use crate::model::action;
 use crate::policy::Authorized;
 
 impl Devices<'_> {
@@ -17,7 +17,7 @@ impl Devices<'_> {
     /// `Exception::KeyUnavailable` if no device can do it now.
     pub async fn derive_shared_secret<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::DeriveSharedSecret>,
         peer: &'k [u8],
         receiver: Receiver<'k>,
     ) -> Result<Delivery<'k, agree::DeriveSharedSecret<'k>>, KmsError> {
@@ -33,7 +33,7 @@ impl Devices<'_> {
     /// it now.
     pub async fn encapsulate<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::Encapsulate>,
     ) -> Result<Reply<agree::Encapsulate<'k>>, KmsError> {
         self.use_public(key, &agree::Encapsulate { key: current(key)? }).await
     }
@@ -46,7 +46,7 @@ impl Devices<'_> {
     /// now.
     pub async fn decapsulate<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::Decapsulate>,
         ciphertext: &'k [u8],
     ) -> Result<Reply<agree::Decapsulate<'k>>, KmsError> {
         let used = current(key)?;

@@ -24,7 +24,8 @@ use super::{Busy, Devices, Engine, current, record_form, refusal, response};
 use crate::ceremony::{fingerprint, rule_in_words};
 use crate::error::{Exception, KmsError};
 use crate::key::{KeyMaterial, KeyRecord};
-use crate::policy::Authorized;
+use crate::model::action;
+use crate::policy::{Authorized, Ownership};
 
 /// Requests that wait or were approved, of all callers: as many as a device keeps for one host.
 const MAX_ENTRIES: usize = 8;
@@ -277,7 +278,7 @@ impl Devices<'_> {
     /// `Exception::DependencyTimeout` if no device can do it now.
     pub async fn require_approval(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<Ownership>,
         rule: Rule,
     ) -> Result<Vec<KeyMaterial>, KmsError> {
         let elsewhere = match () {
@@ -313,7 +314,10 @@ impl Devices<'_> {
     /// # Errors
     /// `Exception::KmsInvalidState` with what is to be signed; `Exception::KeyUnavailable` if no device can
     /// tell now.
-    pub async fn permit_deletion(&mut self, key: &Authorized<KeyRecord>) -> Result<(), KmsError> {
+    pub async fn permit_deletion(
+        &mut self,
+        key: &Authorized<action::ScheduleKeyDeletion>,
+    ) -> Result<(), KmsError> {
         if rule_of_key(key).is_none() {
             return Ok(());
         }

@@ -10,8 +10,7 @@ use hsm_protocol::{Bytes, DeviceId};
 
 use super::{Busy, Devices, Engine, current, refusal, response};
 use crate::error::{Exception, KmsError};
-use crate::key::KeyRecord;
-use crate::policy::Authorized;
+use crate::policy::{Authorized, Ownership};
 
 /// A statement, and what the domain knows of who vouches for its device.
 #[derive(Debug, Clone)]
@@ -33,7 +32,7 @@ impl Devices<'_> {
     /// `Exception::KeyUnavailable` if no device can make it now.
     pub async fn attest_key(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<Ownership>,
         nonce: &[u8],
     ) -> Result<Vec<u8>, KmsError> {
         let command = AttestKey { key: current(key)?, nonce: Bytes(nonce) };

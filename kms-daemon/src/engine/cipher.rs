@@ -3,6 +3,7 @@
 use host_driver::Reply;
 use hsm_protocol::Bytes;
 use hsm_protocol::command::cipher;
+use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec};
 use hsm_protocol::token::sealed::PairPurpose;
 use zeroize::Zeroizing;
@@ -12,7 +13,7 @@ use super::keys::is_slow;
 use super::{Busy, Delivery, Devices, Receiver, current, of_blob};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
-use crate::key::KeyRecord;
+use crate::model::action::{self, KeyAction};
 use crate::policy::Authorized;
 
 /// A ciphertext, and what makes it one of its key.
@@ -24,15 +25,28 @@ pub enum Ciphertext<'a> {
     Asymmetric(EncryptionAlgorithm, &'a [u8]),
 }
 
+/// An action that makes a data key pair.
+pub trait MakesPairs: KeyAction {}
+
+impl MakesPairs for action::GenerateDataKeyPair {}
+impl MakesPairs for action::GenerateDataKeyPairWithoutPlaintext {}
+
 /// A key to encrypt or decrypt with.
 #[derive(Debug, Clone, Copy)]
-pub struct Side<'a> {
+pub struct Side<'a, A> {
     /// The key.
-    pub key: &'a Authorized<KeyRecord>,
+    pub key: &'a Authorized<A>,
     /// The algorithm.
     pub algorithm: EncryptionAlgorithm,
     /// Canonical encryption context; empty with an asymmetric algorithm.
     pub context: &'a [u8],
+}
+
+impl<'a, A> Side<'a, A> {
+    /// The same for a device, with the material to use.
+    const fn named(self, key: KeyRef<'a>) -> cipher::Side<'a> {
+        cipher::Side { key, algorithm: self.algorithm, context: Bytes(self.context) }
+    }
 }
 
 impl Devices<'_> {
@@ -42,7 +56,7 @@ impl Devices<'_> {
     /// `Exception::KeyUnavailable` if no device can do it now.
     pub async fn encrypt<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::Encrypt>,
         context: &'k [u8],
         plaintext: &'k [u8],
     ) -> Result<Reply<cipher::Encrypt<'k>>, KmsError> {
@@ -59,7 +73,7 @@ impl Devices<'_> {
     /// another context; `Exception::KeyUnavailable` if no device can do it now.
     pub async fn decrypt<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::Decrypt>,
         context: &'k [u8],
         blob: Envelope<'k>,
         receiver: Receiver<'k>,
@@ -76,10 +90,10 @@ impl Devices<'_> {
     /// As for [`Devices::decrypt`].
     pub async fn re_encrypt<'k>(
         &mut self,
-        source: &'k Authorized<KeyRecord>,
+        source: &'k Authorized<action::ReEncryptFrom>,
         source_context: &'k [u8],
         blob: Envelope<'k>,
-        destination: &'k Authorized<KeyRecord>,
+        destination: &'k Authorized<action::ReEncryptTo>,
         destination_context: &'k [u8],
     ) -> Result<Reply<cipher::ReEncrypt<'k>>, KmsError> {
         let (from, to) = (of_blob(source, blob)?, current(destination)?);
@@ -100,7 +114,7 @@ impl Devices<'_> {
     /// `Exception::KeyUnavailable` if no device can do it now.
     pub async fn data_key<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::GenerateDataKey>,
         context: &'k [u8],
         length: u16,
         receiver: Receiver<'k>,
@@ -116,7 +130,7 @@ impl Devices<'_> {
     /// `Exception::KeyUnavailable` if no device can do it now.
     pub async fn wrapped_data_key<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::GenerateDataKeyWithoutPlaintext>,
         context: &'k [u8],
         length: u16,
     ) -> Result<Reply<cipher::GenerateDataKeyWithoutPlaintext<'k>>, KmsError> {
@@ -131,7 +145,7 @@ impl Devices<'_> {
     /// `Exception::KeyUnavailable` if no device can do it now.
     pub async fn encrypt_public<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::Encrypt>,
         algorithm: EncryptionAlgorithm,
         plaintext: &'k [u8],
     ) -> Result<Reply<cipher::EncryptPublic<'k>>, KmsError> {
@@ -147,7 +161,7 @@ impl Devices<'_> {
     /// now.
     pub async fn decrypt_private<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::Decrypt>,
         algorithm: EncryptionAlgorithm,
         ciphertext: &'k [u8],
         receiver: Receiver<'k>,
@@ -164,24 +178,19 @@ impl Devices<'_> {
     /// for the destination; `Exception::KeyUnavailable` if no device can do it now.
     pub async fn re_encrypt_across<'k>(
         &mut self,
-        source: Side<'k>,
+        source: Side<'k, action::ReEncryptFrom>,
         ciphertext: Ciphertext<'k>,
-        destination: Side<'k>,
+        destination: Side<'k, action::ReEncryptTo>,
     ) -> Result<Reply<cipher::ReEncryptAcross<'k>>, KmsError> {
         let (key, bytes) = match ciphertext {
             Ciphertext::Blob(blob) => (of_blob(source.key, blob)?, blob.bytes),
             Ciphertext::Asymmetric(_, bytes) => (current(source.key)?, bytes),
         };
-        let side = |side: Side<'k>, key| cipher::Side {
-            key,
-            algorithm: side.algorithm,
-            context: Bytes(side.context),
-        };
         let to = current(destination.key)?;
         let command = cipher::ReEncryptAcross {
-            source: side(source, key),
+            source: source.named(key),
             ciphertext: Bytes(bytes),
-            destination: side(destination, to),
+            destination: destination.named(to),
         };
         let spec = Some(more_demanding(source.key.spec, destination.key.spec));
         // Of an asymmetric destination the public half is enough.
@@ -195,9 +204,9 @@ impl Devices<'_> {
     /// # Errors
     /// `Exception::UnsupportedOperation` if no device has the spec;
     /// `Exception::KeyUnavailable` if none has found a pair in time.
-    pub async fn prepared_pair(
+    pub async fn prepared_pair<A: MakesPairs>(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<A>,
         spec: KeySpec,
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
         if is_slow(spec) && rule_of_key(key).is_some() {
@@ -213,7 +222,7 @@ impl Devices<'_> {
     /// `Exception::KeyUnavailable` if none can do it now.
     pub async fn data_key_pair<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::GenerateDataKeyPair>,
         context: &'k [u8],
         spec: KeySpec,
         pair: &'k [u8],
@@ -230,7 +239,7 @@ impl Devices<'_> {
     /// As for [`Devices::data_key_pair`].
     pub async fn wrapped_data_key_pair<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::GenerateDataKeyPairWithoutPlaintext>,
         context: &'k [u8],
         spec: KeySpec,
         pair: &'k [u8],

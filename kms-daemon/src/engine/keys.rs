@@ -16,7 +16,8 @@ use super::approval::rule_of_key;
 use super::{Busy, Devices, current, refusal, response};
 use crate::context::RequestContext;
 use crate::error::KmsError;
-use crate::key::{KeyId, KeyMaterial, KeyRecord};
+use crate::key::{KeyId, KeyMaterial};
+use crate::model::action;
 use crate::policy::{Authorized, AuthorizedAccount};
 
 /// How long a request waits for a key pair if none is in stock. Clients of AWS wait a minute for
@@ -32,7 +33,7 @@ impl Devices<'_> {
     /// do it now.
     pub async fn generate_key(
         &mut self,
-        _account: &AuthorizedAccount,
+        _account: &AuthorizedAccount<action::CreateKey>,
         id: KeyId,
         spec: KeySpec,
         usage: KeyUsage,
@@ -44,7 +45,10 @@ impl Devices<'_> {
     ///
     /// # Errors
     /// `Exception::DependencyTimeout` if no device can do it now.
-    pub async fn rotate(&mut self, key: &Authorized<KeyRecord>) -> Result<KeyMaterial, KmsError> {
+    pub async fn rotate(
+        &mut self,
+        key: &Authorized<action::RotateKeyOnDemand>,
+    ) -> Result<KeyMaterial, KmsError> {
         self.material(key.id, key.spec, key.usage, rule_of_key(key)).await
     }
 
@@ -54,7 +58,7 @@ impl Devices<'_> {
     /// `Exception::DependencyTimeout` if no device has found one in time.
     pub async fn wrapping_pair(
         &mut self,
-        _key: &Authorized<KeyRecord>,
+        _key: &Authorized<action::GetParametersForImport>,
         wrapping: KeySpec,
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
         self.pair_if_slow(wrapping, PairPurpose::IMPORT, Busy::DependencyTimeout).await
@@ -66,7 +70,7 @@ impl Devices<'_> {
     /// `Exception::DependencyTimeout` if no device can do it now.
     pub async fn import_parameters<'k>(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<action::GetParametersForImport>,
         wrapping: KeySpec,
         algorithm: WrappingAlgorithm,
         expires_ms: u64,
@@ -91,7 +95,7 @@ impl Devices<'_> {
     /// `Exception::DependencyTimeout` if no device can do it now.
     pub async fn import_key(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<action::ImportKeyMaterial>,
         now_ms: u64,
         token: &[u8],
         wrapped: &[u8],
@@ -174,7 +178,7 @@ impl Devices<'_> {
     /// `Exception::KeyUnavailable` if no device can do it now.
     pub async fn public_key<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::GetPublicKey>,
     ) -> Result<Reply<key::ExportPublicKey<'k>>, KmsError> {
         self.use_public(key, &key::ExportPublicKey { key: current(key)? }).await
     }

@@ -6,8 +6,8 @@ use hsm_protocol::{AuditTag, Bytes, MaterialId};
 
 use super::{Busy, Devices, Engine, refusal, response};
 use crate::error::KmsError;
-use crate::key::{KeyMaterial, KeyRecord};
-use crate::policy::Authorized;
+use crate::key::KeyMaterial;
+use crate::policy::{Authorized, Replication};
 
 impl Engine {
     /// What other domains know the domain of these devices by.
@@ -28,7 +28,7 @@ impl Devices<'_> {
     /// `Exception::DependencyTimeout` if no device can do it now.
     pub async fn export_replica(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<Replication>,
         material: &KeyMaterial,
         peer: DomainKeyInfo,
     ) -> Result<Vec<u8>, KmsError> {
@@ -46,7 +46,7 @@ impl Devices<'_> {
     /// is not the material it should be.
     pub async fn import_replica(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<Replication>,
         material: &MaterialId,
         peer: DomainKeyInfo,
         token: &[u8],

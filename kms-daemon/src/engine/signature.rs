@@ -7,7 +7,7 @@ use hsm_protocol::key_spec::{MacAlgorithm, MessageType, SigningAlgorithm};
 
 use super::{Devices, current, response};
 use crate::error::KmsError;
-use crate::key::KeyRecord;
+use crate::model::action;
 use crate::policy::Authorized;
 
 impl Devices<'_> {
@@ -17,7 +17,7 @@ impl Devices<'_> {
     /// `Exception::KeyUnavailable` if no device can do it now.
     pub async fn sign<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::Sign>,
         algorithm: SigningAlgorithm,
         message_type: MessageType,
         message: &'k [u8],
@@ -35,7 +35,7 @@ impl Devices<'_> {
     /// now.
     pub async fn verify(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<action::Verify>,
         algorithm: SigningAlgorithm,
         message_type: MessageType,
         message: &[u8],
@@ -57,7 +57,7 @@ impl Devices<'_> {
     /// `Exception::KeyUnavailable` if no device can do it now.
     pub async fn generate_mac<'k>(
         &mut self,
-        key: &'k Authorized<KeyRecord>,
+        key: &'k Authorized<action::GenerateMac>,
         algorithm: MacAlgorithm,
         message: &'k [u8],
     ) -> Result<Reply<mac::GenerateMac<'k>>, KmsError> {
@@ -73,7 +73,7 @@ impl Devices<'_> {
     /// `Exception::KmsInvalidMac`; `Exception::KeyUnavailable` if no device can do it now.
     pub async fn verify_mac(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<action::VerifyMac>,
         algorithm: MacAlgorithm,
         message: &[u8],
         mac: &[u8],

@@ -80,7 +80,7 @@ impl Protocol for Kms {
     }
 
     fn is_administration(&self, principal: &Principal) -> bool {
-        self.operation.is_some_and(|operation| operation.is_administration(principal))
+        self.operation.is_some_and(|operation| operation.is_administration(principal.is_root()))
     }
 
     async fn run(

@@ -25,7 +25,7 @@ use crate::hex;
 use crate::key::catalog::CatalogError;
 use crate::key::own::SystemKey;
 use crate::key::{KeyId, KeyMaterial, KeyRecord, KeyState, Tags};
-use crate::policy::{self, Authorized};
+use crate::policy::service::{self, OwnKey};
 use crate::record::{from_base64, to_base64};
 use crate::regions::Regions;
 use crate::store::{Store, Transaction};
@@ -55,9 +55,6 @@ pub struct Sealed {
     pub blob: Vec<u8>,
 }
 
-/// The system key of a Region, for the engine.
-type SystemKeyOf = Arc<Authorized<KeyRecord>>;
-
 /// Seals and opens secrets.
 pub(crate) struct Vault {
     store: Arc<dyn Store>,
@@ -65,7 +62,7 @@ pub(crate) struct Vault {
     /// Whose devices seal.
     region: String,
     /// With the count of re-wrapped tokens before each was read: an older one may be worth nothing.
-    keys: Mutex<HashMap<String, (u64, SystemKeyOf)>>,
+    keys: Mutex<HashMap<String, (u64, OwnKey)>>,
     /// By the SHA-256 of purpose and blob.
     opened: Mutex<HashMap<[u8; 32], Opened>>,
 }
@@ -93,6 +90,7 @@ impl Vault {
         let engine = self.regions.engine(&self.region)?;
         let mut devices = engine.devices(tag, receipts);
         let context = canonical(purpose)?;
+        let key = key.authorized();
         let reply = devices.encrypt(&key, &context, secret).await?;
         let blob = response(&reply)?.blob.to_vec();
         Ok(Sealed { region: self.region.clone(), blob })
@@ -122,6 +120,7 @@ impl Vault {
         let engine = self.regions.engine(&sealed.region)?;
         let mut devices = engine.devices(tag, receipts);
         let blob = Envelope::parse(&sealed.blob)?;
+        let key = key.authorized();
         let delivery = devices.decrypt(&key, &context, blob, Receiver::Client).await?;
         let secret = Arc::new(Zeroizing::new(delivery.parts()?.plaintext.to_vec()));
         let mut opened = lock(&self.opened);
@@ -151,13 +150,10 @@ impl Vault {
     }
 
     /// The system key of a Region, if it has been made.
-    async fn known_key(
-        &self,
-        region: &str,
-    ) -> Result<Option<Arc<Authorized<KeyRecord>>>, KmsError> {
+    async fn known_key(&self, region: &str) -> Result<Option<OwnKey>, KmsError> {
         let rewrapped = self.regions.rewrapped();
         if let Some((_, key)) = lock(&self.keys).get(region).filter(|(at, _)| *at == rewrapped) {
-            return Ok(Some(Arc::clone(key)));
+            return Ok(Some(key.clone()));
         }
         let at = SystemKey::entry(region);
         let Some(entry) = self.store.get(&at).await.map_err(KmsError::internal)?.value else {
@@ -167,18 +163,15 @@ impl Vault {
             let key = String::from_utf8_lossy(&at).into_owned();
             KmsError::internal(CatalogError::Record { key, error })
         })?;
-        let key = key.authorized(region)?;
-        lock(&self.keys).insert(region.to_owned(), (rewrapped, Arc::clone(&key)));
+        let key = key.own_key(region)?;
+        lock(&self.keys).insert(region.to_owned(), (rewrapped, key.clone()));
         Ok(Some(key))
     }
 
     /// Makes the system key of the vault's Region, unless another process is faster.
-    async fn make_key(
-        &self,
-        (tag, receipts): Trace<'_>,
-    ) -> Result<Arc<Authorized<KeyRecord>>, KmsError> {
+    async fn make_key(&self, (tag, receipts): Trace<'_>) -> Result<OwnKey, KmsError> {
         let (id, region) = (KeyId::random(), self.region.as_str());
-        let account = policy::authorize_system(region);
+        let account = service::own_account(region);
         let engine = self.regions.engine(region)?;
         let mut devices = engine.devices(tag, receipts);
         let (spec, usage) = (KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT);
@@ -201,13 +194,13 @@ impl Vault {
 
 impl SystemKey {
     /// The key, for the engine.
-    fn authorized(self, region: &str) -> Result<Arc<Authorized<KeyRecord>>, KmsError> {
+    fn own_key(self, region: &str) -> Result<OwnKey, KmsError> {
         let damaged = || KmsError::internal(format!("the system key of {region} is damaged"));
         let id = KeyId::parse(&self.id).filter(|_| self.region == region).ok_or_else(damaged)?;
         let material = hex::decode(&self.material).map(MaterialId).ok_or_else(damaged)?;
         let kind = (KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT);
         let key = own_key(region, id, kind, (material, self.token));
-        key.map(Arc::new).ok_or_else(damaged)
+        key.ok_or_else(damaged)
     }
 }
 
@@ -217,12 +210,12 @@ pub(crate) fn own_key(
     id: KeyId,
     (spec, usage): (KeySpec, KeyUsage),
     (material, token): (MaterialId, Vec<u8>),
-) -> Option<Authorized<KeyRecord>> {
+) -> Option<OwnKey> {
     let material = KeyMaterial { id: material, token, rotated: None, imported: None };
-    policy::authorize_system_key(KeyRecord {
+    OwnKey::new(KeyRecord {
         id,
-        policy: policy::closed(),
-        scope: (*policy::authorize_system(region)).clone(),
+        policy: service::closed(),
+        scope: (*service::own_account(region)).clone(),
         spec,
         usage,
         origin: Origin::AWS_KMS,
@@ -261,6 +254,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::action;
 
     #[test]
     fn the_stored_form_of_a_system_key() {
@@ -280,7 +274,7 @@ mod tests {
         assert_eq!(String::from_utf8(key.encode().unwrap()).unwrap(), text);
         assert_eq!(SystemKey::decode(text.as_bytes()).unwrap(), key);
         assert_eq!(key.key(), b"system-keys/us-east-1");
-        let authorized = key.authorized("us-east-1").unwrap();
+        let authorized = key.own_key("us-east-1").unwrap().authorized::<action::Encrypt>();
         assert_eq!((authorized.id, authorized.scope.account.as_str()), (id, "system"));
     }
 }

@@ -16,7 +16,7 @@ use crate::key::catalog::Update;
 use crate::key::due::DueDates;
 use crate::key::rotation::RotationType;
 use crate::key::{Catalog, CatalogError, KeyId, KeyRecord, KeyState, Scope};
-use crate::policy;
+use crate::policy::service;
 use crate::regions::{Regions, Shared};
 
 /// How often due dates are looked at.
@@ -90,14 +90,16 @@ async fn rotate(
         return Ok(false);
     }
     let arn = key.arn();
-    let Some(key) = policy::authorize_scheduled(key, now) else { return Ok(false) };
+    let Some(key) = service::vouched_by_schedule(key, now) else { return Ok(false) };
+    let replicas = key.for_replicas();
     let mut receipts = Vec::new();
     let tag = Uuid::new_v4().into_bytes();
     let made = async {
         let engine = regions.engine(&scope.region)?;
         let material = engine.devices(tag, &mut receipts).rotate(&key).await?;
         let next = key.rotated(material, now, RotationType::Automatic);
-        let shared = Shared::prepare(catalog, regions, (tag, &mut receipts), &key, &next).await?;
+        let shared =
+            Shared::prepare(catalog, regions, (tag, &mut receipts), &replicas, &next).await?;
         Ok::<_, KmsError>((next, shared))
     };
     let (next, shared) = match made.await {
@@ -112,7 +114,7 @@ async fn rotate(
         tracing::error!(key = arn, %error, "cannot record the rotation, key left as it is");
         return Ok(false);
     }
-    let applied = shared.commit(catalog, &key, &next).await? == Update::Applied;
+    let applied = shared.commit(catalog, &replicas, &next).await? == Update::Applied;
     if applied {
         tracing::info!(key = arn, materials = next.materials.len(), "key rotated");
     }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{KeyRecord, spec};
 use crate::clock::Timestamp;
 use crate::hex;
-use crate::policy::Action;
+use crate::model::action::{Action, GRANTABLE};
 
 mod party;
 
@@ -21,29 +21,6 @@ pub const MAX_PER_KEY: u64 = 50_000;
 pub const MAX_PAIRS: usize = 8;
 /// Most characters of an encryption context constraint, keys and values together.
 pub const MAX_CONTEXT: usize = 384;
-
-/// The actions a grant can give, in the order of the service model.
-pub const OPERATIONS: [Action; 19] = [
-    Action::Decrypt,
-    Action::Encrypt,
-    Action::GenerateDataKey,
-    Action::GenerateDataKeyWithoutPlaintext,
-    Action::ReEncryptFrom,
-    Action::ReEncryptTo,
-    Action::Sign,
-    Action::Verify,
-    Action::GetPublicKey,
-    Action::CreateGrant,
-    Action::RetireGrant,
-    Action::DescribeKey,
-    Action::GenerateDataKeyPair,
-    Action::GenerateDataKeyPairWithoutPlaintext,
-    Action::GenerateMac,
-    Action::VerifyMac,
-    Action::DeriveSharedSecret,
-    Action::Encapsulate,
-    Action::Decapsulate,
-];
 
 /// A grant id: 32 random bytes, written as 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,7 +48,7 @@ pub struct Constraints {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
-    /// Elements of [`OPERATIONS`], each once, in the order they were asked for.
+    /// Elements of [`GRANTABLE`], each once, in the order they were asked for.
     #[serde(with = "operation_names")]
     pub operations: Vec<Action>,
     /// When.
@@ -184,7 +161,7 @@ impl Terms {
     #[must_use]
     pub fn unsupported_by(&self, key: &KeyRecord) -> Vec<&'static str> {
         let suits = |action: &&Action| !spec::suits(key, **action);
-        self.operations.iter().filter(suits).map(|action| operation_name(*action)).collect()
+        self.operations.iter().filter(suits).map(|action| action.short_name()).collect()
     }
 
     /// Whether these terms give nothing that `parent` does not give.
@@ -226,19 +203,13 @@ impl Constraints {
 #[must_use]
 pub fn supported_by(key: &KeyRecord) -> Vec<&'static str> {
     let suits = |action: &Action| spec::suits(key, *action);
-    OPERATIONS.into_iter().filter(suits).map(operation_name).collect()
-}
-
-/// The name of a grantable action in the API.
-#[must_use]
-pub fn operation_name(action: Action) -> &'static str {
-    action.name().trim_start_matches("kms:")
+    GRANTABLE.into_iter().filter(suits).map(Action::short_name).collect()
 }
 
 /// The grantable action of that name.
 #[must_use]
 pub fn operation(name: &str) -> Option<Action> {
-    OPERATIONS.into_iter().find(|action| operation_name(*action) == name)
+    GRANTABLE.into_iter().find(|action| action.short_name() == name)
 }
 
 fn contains(all: &Pairs, part: &Pairs) -> bool {
@@ -249,13 +220,13 @@ fn contains(all: &Pairs, part: &Pairs) -> bool {
 mod operation_names {
     use serde::{Deserialize as _, Deserializer, Serializer, de};
 
-    use super::{Action, operation, operation_name};
+    use super::{Action, operation};
 
     pub(super) fn serialize<S: Serializer>(
         operations: &[Action],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(operations.iter().map(|action| operation_name(*action)))
+        serializer.collect_seq(operations.iter().map(|action| action.short_name()))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(

@@ -9,7 +9,8 @@ use hsm_protocol::key_spec::{
 
 use super::KeyRecord;
 use crate::error::{Exception, KmsError};
-use crate::policy::{Action, Requirement};
+use crate::model::action::{KeyRule, Requirement};
+use crate::model::{Action, Operation};
 
 /// The only encryption algorithm of symmetric keys, and the default.
 pub const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
@@ -85,8 +86,13 @@ pub fn algorithms(spec: KeySpec, usage: KeyUsage) -> Option<Vec<&'static str>> {
 /// Whether a key is of the kind that `action` needs.
 #[must_use]
 pub fn suits(key: &KeyRecord, action: Action) -> bool {
+    KeyRule::of(action).is_some_and(|rule| meets(key, rule.requirement))
+}
+
+/// Whether a key is of a kind.
+fn meets(key: &KeyRecord, requirement: Requirement) -> bool {
     let symmetric = key.spec == KeySpec::SYMMETRIC_DEFAULT;
-    match action.requirement() {
+    match requirement {
         Requirement::AnyKey => true,
         Requirement::Asymmetric => key.spec.row().is_some_and(has_public_half),
         Requirement::Symmetric => symmetric,
@@ -98,12 +104,12 @@ pub fn suits(key: &KeyRecord, action: Action) -> bool {
     }
 }
 
-/// Checks that the material of a key comes from where `action` needs it to.
+/// Checks that the material of a key comes from where an action needs it to.
 ///
 /// # Errors
 /// [`Exception::UnsupportedOperation`].
-pub fn check_origin(key: &KeyRecord, action: Action) -> Result<(), KmsError> {
-    let fits = match action.requirement() {
+pub fn check_origin(key: &KeyRecord, rule: KeyRule) -> Result<(), KmsError> {
+    let fits = match rule.requirement {
         Requirement::OwnSymmetric | Requirement::Own => !key.is_external(),
         Requirement::External => key.is_external(),
         _ => true,
@@ -116,7 +122,7 @@ pub fn check_origin(key: &KeyRecord, action: Action) -> Result<(), KmsError> {
     Err(KmsError::new(Exception::UnsupportedOperation, text))
 }
 
-/// Checks that a key is of the kind that `action` needs, and may be used with `algorithm`.
+/// Checks that a key is of the kind that an action needs, and may be used with `algorithm`.
 /// [`check_origin`] comes before.
 ///
 /// # Errors
@@ -124,11 +130,11 @@ pub fn check_origin(key: &KeyRecord, action: Action) -> Result<(), KmsError> {
 /// else [`Exception::UnsupportedOperation`].
 pub fn check_use(
     key: &KeyRecord,
-    action: Action,
+    rule: KeyRule,
     algorithm: Option<Algorithm<'_>>,
 ) -> Result<(), KmsError> {
-    if !suits(key, action) {
-        return Err(unfit(key, action, action.requirement()));
+    if !meets(key, rule.requirement) {
+        return Err(unfit(key, rule));
     }
     let Some(algorithm) = algorithm else { return Ok(()) };
     let fits =
@@ -142,9 +148,9 @@ pub fn check_use(
 }
 
 /// Why a key cannot be used for an action.
-fn unfit(key: &KeyRecord, action: Action, requirement: Requirement) -> KmsError {
-    let (arn, operation) = (key.arn(), action.operation());
-    match requirement {
+fn unfit(key: &KeyRecord, rule: KeyRule) -> KmsError {
+    let (arn, operation) = (key.arn(), Operation::of(rule.action).map_or("", Operation::name));
+    match rule.requirement {
         Requirement::Usage(_) => {
             let text =
                 format!("{arn} key usage is {:?} which is not valid for {operation}.", key.usage);

@@ -17,9 +17,10 @@ use crate::key::multi_region::{SharedMaterial, SharedState, Tokens};
 use crate::key::{KeyMaterial, KeyRecord, KeyState, Scope, Stored};
 use crate::link::message::{Describe, Described, Gone, Hello, Promote, Replicate, Synchronise};
 use crate::link::{Place, Wrapped};
+use crate::model::action::{self, KeyAction as _};
 use crate::policy::{
-    self, Action, Asker, Attachment, Lookups, MultiRegionKeyType, NewKey, Particulars, Subject,
-    Traits,
+    self, Asker, Attachment, Lookups, MultiRegionKeyType, NewKey, Particulars, Subject, Traits,
+    service,
 };
 use crate::principal::Principal;
 use crate::store::Revision;
@@ -137,14 +138,20 @@ impl Receiver {
             let principal = Principal::root(&*place.scope.account, "link");
             let request = policy::Request {
                 asker: Asker::root(&principal),
-                action: Action::UpdatePrimaryRegion,
+                rule: action::UpdatePrimaryRegion::RULE,
                 named: "",
                 algorithm: None,
                 context: &std::collections::BTreeMap::new(),
                 particulars: Particulars::PrimaryRegion(&place.scope.region),
                 lookups: Lookups::NONE,
             };
-            policy::authorize(&request, Stored::clone(&key), None, self.app.service.now())?;
+            let now = self.app.service.now();
+            policy::authorize::<action::UpdatePrimaryRegion>(
+                &request,
+                Stored::clone(&key),
+                None,
+                now,
+            )?;
             let current = key.sharing(&shared, &Tokens::new());
             let next = current.with_primary(&place.scope.region);
             let related = catalog.related(&next).await?;
@@ -264,7 +271,8 @@ impl Receiver {
         let (mut tokens, mut receipts) = (Tokens::new(), Vec::new());
         let revision = Revision::default();
         let stored = Stored::new(Versioned { revision, value: key.clone() });
-        let key = policy::authorize_replication(stored);
+        let key = service::vouched_by_record(stored)
+            .ok_or_else(|| KmsError::internal("material for a key of one Region"))?;
         for material in materials {
             let Some(token) = wrapped.find(&material.id).transpose()? else { continue };
             let mut devices = engine.devices(Uuid::new_v4().into_bytes(), &mut receipts);

@@ -22,6 +22,7 @@ use crate::identifier::alias::PREFIX;
 use crate::key::grant::Pairs;
 use crate::key::spec::Algorithm;
 use crate::key::{KeyRecord, Scope, alias};
+use crate::model::action::{AccountSubject, Facts};
 
 /// What a request is about.
 #[derive(Clone, Copy)]
@@ -191,7 +192,7 @@ impl Context for Conditions<'_> {
                 let has = matches!(action, A::CreateGrant | A::ListGrants | A::RevokeGrant);
                 has.then_some(Value::Bool(false))
             }
-            Name::CallerAccount if KEYLESS.contains(&action) => None,
+            Name::CallerAccount if is_of_account_alone(action) => None,
             Name::KeySpec
             | Name::CustomerMasterKeySpec
             | Name::KeyUsage
@@ -218,14 +219,10 @@ impl Context for Conditions<'_> {
     }
 }
 
-/// Actions that are about no key, alias or custom key store: they have no `kms:CallerAccount`.
-const KEYLESS: &[Action] = &[
-    Action::CreateKey,
-    Action::GenerateRandom,
-    Action::ListAliases,
-    Action::ListKeys,
-    Action::ListRetirableGrants,
-];
+/// Whether an action is about no key, alias or custom key store: such have no `kms:CallerAccount`.
+fn is_of_account_alone(action: Action) -> bool {
+    Facts::of(action).is_some_and(|facts| facts.account == Some(AccountSubject::Account))
+}
 
 fn seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();

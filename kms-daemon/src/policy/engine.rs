@@ -1,11 +1,9 @@
 //! Questions to the policy engine, and its answers in the words of the API.
 
-use std::sync::LazyLock;
-
-use kms_policy::{Action as EngineAction, Caller, Decision, Grant, Policies, Resource};
+use kms_policy::{Action, Caller, Decision, Grant, Policies, Resource};
 
 use super::conditions::{About, Conditions};
-use super::{AccountAction, Action, Asker, CallerPolicies};
+use super::{Asker, CallerPolicies};
 use crate::error::{Exception, KmsError};
 use crate::principal::{Principal, PrincipalKind};
 
@@ -35,7 +33,7 @@ impl From<Refusal> for KmsError {
 /// caller's own policies say may depend on the key, by the conditions in them.
 pub(super) fn decide(
     asker: Asker<'_>,
-    action: EngineAction,
+    action: Action,
     resource: Resource<'_>,
     about: About<'_>,
     grant: Option<Grant<'_>>,
@@ -93,7 +91,7 @@ pub(super) fn can_put_again(
 ) -> bool {
     let names = Names::of(asker.principal, about.scope.partition());
     let Some(caller) = names.caller() else { return false };
-    let conditions = Conditions::new(asker, caller, EngineAction::PutKeyPolicy, about);
+    let conditions = Conditions::new(asker, caller, Action::PutKeyPolicy, about);
     kms_policy::can_put_again(policy, arn, account, caller, &own_policies(asker), &conditions)
 }
 
@@ -126,7 +124,7 @@ impl<'p> Names<'p> {
     }
 
     /// The caller, who asks for an action.
-    pub(super) fn asking(&self, action: EngineAction) -> Result<Caller<'_>, Refusal> {
+    pub(super) fn asking(&self, action: Action) -> Result<Caller<'_>, Refusal> {
         self.caller().ok_or_else(|| {
             let text = format!("User: {} is not authorized to perform: {action}", self.own);
             Refusal::new(text, false)
@@ -143,34 +141,6 @@ impl<'p> Names<'p> {
                 .map(|caller| caller.with_unique_id(&role.role_id)),
         }
     }
-}
-
-impl Action {
-    /// Whether a key policy can give it to other accounts.
-    pub(crate) fn is_cross_account(self) -> bool {
-        self.engine().is_cross_account()
-    }
-
-    /// As the engine knows it.
-    pub(super) fn engine(self) -> EngineAction {
-        static ALL: LazyLock<Vec<EngineAction>> =
-            LazyLock::new(|| Action::ALL.iter().map(|action| known(action.name())).collect());
-        ALL[self as usize]
-    }
-}
-
-impl AccountAction {
-    /// As the engine knows it.
-    pub(super) fn engine(self) -> EngineAction {
-        static ALL: LazyLock<Vec<EngineAction>> = LazyLock::new(|| {
-            AccountAction::ALL.iter().map(|action| known(action.name())).collect()
-        });
-        ALL[self as usize]
-    }
-}
-
-fn known(name: &str) -> EngineAction {
-    EngineAction::parse(name).expect("the engine knows every action of KMS")
 }
 
 /// How often the engine was asked, in the thread of a test.

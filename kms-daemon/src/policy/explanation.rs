@@ -2,17 +2,18 @@
 //! a say in it.
 
 use kms_policy::{
-    Action as EngineAction, Basis, ConditionKey, Context, Decision, Denial, Effect, Grant, Grantee,
-    KeyType, Location, Name, Policies, PolicyType, Resource, Value,
+    Basis, ConditionKey, Context, Decision, Denial, Effect, Grant, Grantee, KeyType, Location,
+    Name, Policies, PolicyType, Resource, Value,
 };
 
 use super::conditions::{About, Conditions};
 use super::engine::{Names, foreign_text, own_policies};
-use super::{Action, Asker, CallerName, Lookups, Subject};
+use super::{Asker, CallerName, Lookups, Subject};
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::grant::{GrantUse, Objection, Pairs};
-use crate::key::{GrantId, GrantRecord, KeyRecord, Scope, Stored, grant};
+use crate::key::{GrantId, GrantRecord, KeyRecord, Scope, Stored};
+use crate::model::action::{Action, GRANTABLE, KeyRule};
 use crate::principal::PrincipalKind;
 
 /// A request that nobody has made.
@@ -159,13 +160,12 @@ impl Context for Supposed<'_> {
 /// [`Exception::Validation`] if KMS has no such action, or it is about a key and none is given.
 pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsError> {
     let Supposition { asker, scope, key, .. } = *supposition;
-    let action = EngineAction::parse(supposition.action);
-    let action = action.filter(|action| action.name().starts_with("kms:"));
+    let action = Action::parse(supposition.action);
+    let action = action.filter(|action| action.service() == "kms");
     let action = action.ok_or_else(|| {
         invalid(format!("{} is no action of KMS, such as kms:Decrypt.", supposition.action))
     })?;
-    let own = Action::ALL.iter().find(|own| own.name() == action.name()).copied();
-    if own.is_some() && key.is_none() {
+    if KeyRule::of(action).is_some() && key.is_none() {
         return Err(invalid(format!("{} is about a key: name one.", action.name())));
     }
     let names = Names::of(asker.principal, scope.partition());
@@ -189,7 +189,7 @@ pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsE
         _ => Resource::Account { arn: None, account },
     };
     let request = kms_policy::Request { caller, action, resource, context: &context };
-    let grants = supposition.grants(own);
+    let grants = supposition.grants(action);
     let mut policies = own_policies(asker);
     let first = kms_policy::authorize(&request, &policies).denial();
     let id;
@@ -230,7 +230,7 @@ pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsE
 }
 
 impl Supposition<'_> {
-    fn grants(&self, action: Option<Action>) -> Vec<GrantReport> {
+    fn grants(&self, action: Action) -> Vec<GrantReport> {
         let names = self.asker.names();
         let report = |(id, record, _): &(GrantId, Stored<GrantRecord>, Grantee)| {
             let grantee = &record.grantee;
@@ -242,13 +242,12 @@ impl Supposition<'_> {
                 });
                 return GrantReport { id: *id, grantee: grantee.text().to_owned(), objection };
             }
-            let grantable = action.filter(|action| grant::OPERATIONS.contains(action));
-            let objection = match grantable {
-                Some(action) => {
+            let objection = match GRANTABLE.contains(&action) {
+                true => {
                     let context = &self.given.context;
                     record.objection(GrantUse { action, context, child: None }).map(text)
                 }
-                None => Some("grants cannot give this action"),
+                false => Some("grants cannot give this action"),
             };
             GrantReport { id: *id, grantee: grantee.text().to_owned(), objection }
         };

@@ -3,9 +3,10 @@
 
 use kms_policy::{List, Name};
 
-use super::{Action, Asker};
+use super::Asker;
 use crate::key::KeyRecord;
 use crate::key::catalog::AliasIndex;
+use crate::model::Action;
 
 /// What was looked up for a request. What was not is unknown to conditions.
 #[derive(Debug, Clone, Default)]

@@ -4,8 +4,8 @@
 //! `kms:ExpirationModel` and `kms:BypassPolicyLockoutSafetyCheck`, which AWS leaves out so that
 //! `Null` can tell.
 //!
-//! [`Particulars::fit`] has the operations that must hand something over. A request without it is
-//! not decided, so that no condition takes for absent what was forgotten.
+//! The action's row says what must be handed over. A request without it is not decided, so that no
+//! condition takes for absent what was forgotten.
 //!
 //! Measurements of an attested recipient are those that a device has verified: a [`Recipient`] is
 //! made of nothing else, and is what the result is sealed to. A document that is not believed ends
@@ -16,8 +16,9 @@ use kms_policy::{Action, ConditionKey, List, Name, Value, pair};
 
 use crate::clock::Timestamp;
 use crate::hex;
-use crate::key::grant::{self, Constraints, Party, Terms};
+use crate::key::grant::{Constraints, Party, Terms};
 use crate::key::{GrantRecord, KeyRecord, Tags};
+use crate::model::action::{AttributesKind, Facts};
 use crate::recipient::Recipient;
 
 /// What an operation tells of its request, beside key, algorithm and encryption context.
@@ -93,30 +94,29 @@ pub enum Particulars<'a> {
 
 impl<'a> Particulars<'a> {
     /// Whether these are what a request for `action` has to tell.
-    pub(super) const fn fit(&self, action: Action) -> bool {
-        use Action as A;
-        match action {
-            A::CreateGrant | A::RetireGrant => matches!(self, Self::Grant(_)),
-            A::CreateKey => matches!(self, Self::NewKey { .. }),
-            A::Decrypt | A::DeriveSharedSecret | A::GenerateDataKey | A::GenerateRandom => {
-                matches!(self, Self::Recipient(_))
-            }
-            A::EnableKeyRotation => matches!(self, Self::RotationPeriod(_)),
-            A::GenerateDataKeyPair | A::GenerateDataKeyPairWithoutPlaintext => {
-                matches!(self, Self::KeyPair { .. })
-            }
-            A::GetKeyPolicy => matches!(self, Self::PolicyName(_)),
-            A::GetParametersForImport => matches!(self, Self::Wrapping { .. }),
-            A::ImportKeyMaterial => matches!(self, Self::Import { .. }),
-            A::PutKeyPolicy => matches!(self, Self::Policy { .. }),
-            A::ReEncryptFrom | A::ReEncryptTo => matches!(self, Self::ReEncrypt(_)),
-            A::ReplicateKey => matches!(self, Self::Replica { .. }),
-            A::ScheduleKeyDeletion => matches!(self, Self::PendingWindow(_)),
-            A::Sign | A::Verify => matches!(self, Self::Message(_)),
-            A::TagResource => matches!(self, Self::Tags(_)),
-            A::UntagResource => matches!(self, Self::TagKeys(_)),
-            A::UpdatePrimaryRegion => matches!(self, Self::PrimaryRegion(_)),
-            _ => matches!(self, Self::None),
+    pub(super) fn fit(&self, action: Action) -> bool {
+        Facts::of(action).is_some_and(|facts| facts.attributes == self.kind())
+    }
+
+    const fn kind(&self) -> AttributesKind {
+        match self {
+            Self::None => AttributesKind::None,
+            Self::NewKey { .. } => AttributesKind::NewKey,
+            Self::Replica { .. } => AttributesKind::Replica,
+            Self::PolicyName(_) => AttributesKind::PolicyName,
+            Self::Policy { .. } => AttributesKind::Policy,
+            Self::Tags(_) => AttributesKind::Tags,
+            Self::TagKeys(_) => AttributesKind::TagKeys,
+            Self::Grant(_) => AttributesKind::Grant,
+            Self::Message(_) => AttributesKind::Message,
+            Self::Recipient(_) => AttributesKind::Recipient,
+            Self::KeyPair { .. } => AttributesKind::KeyPair,
+            Self::ReEncrypt(_) => AttributesKind::ReEncrypt,
+            Self::Wrapping { .. } => AttributesKind::Wrapping,
+            Self::Import { .. } => AttributesKind::Import,
+            Self::PrimaryRegion(_) => AttributesKind::PrimaryRegion,
+            Self::RotationPeriod(_) => AttributesKind::RotationPeriod,
+            Self::PendingWindow(_) => AttributesKind::PendingWindow,
         }
     }
 
@@ -236,7 +236,7 @@ fn register<'r>(recipient: &'r Recipient, name: &str) -> Option<&'r [u8]> {
 /// The names of the operations, which is what `kms:GrantOperations` lists.
 impl List for Terms {
     fn any(&self, test: &mut dyn FnMut(&str) -> bool) -> bool {
-        self.operations.iter().any(|action| test(grant::operation_name(*action)))
+        self.operations.iter().any(|action| test(action.short_name()))
     }
 }
 

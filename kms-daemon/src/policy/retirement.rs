@@ -5,10 +5,11 @@ use std::sync::LazyLock;
 use kms_policy::{Grant, Grantee, Resource};
 
 use super::conditions::About;
-use super::{Action, Asker, KeyPolicy, Lookups, Particulars, Subject, denied, engine, how_named};
+use super::{Asker, KeyPolicy, Lookups, Particulars, Subject, denied, engine, how_named};
 use crate::error::KmsError;
 use crate::key::KeyRecord;
 use crate::key::catalog::FoundGrant;
+use crate::model::Action;
 
 /// Decides whether a caller may retire a grant on `key`. The key policy has no say in it.
 ///
@@ -43,7 +44,7 @@ pub fn authorize_retirement(
             continue;
         }
         let grant = grantee.map(|grantee| Grant { id: &id, grantee });
-        match engine::decide(asker, action.engine(), resource, about, grant) {
+        match engine::decide(asker, action, resource, about, grant) {
             Ok(()) if grant.is_some() => return Ok(()),
             Ok(()) => {}
             Err(refused) => refusal = Some(refused),

@@ -9,7 +9,7 @@ use crate::key::catalog::{Update, elsewhere};
 use crate::key::multi_region::Tokens;
 use crate::key::{Catalog, CatalogError, KeyMaterial, KeyRecord, Stored};
 use crate::link::{Place, Synchronise, Wrapped};
-use crate::policy::Authorized;
+use crate::policy::{Authorized, Replication};
 
 /// What a change of a primary brings its replicas. New material has gone to their devices, wrapped
 /// by those of the primary; nothing counts before [`Shared::commit`].
@@ -28,7 +28,7 @@ impl Shared {
         catalog: &Catalog,
         regions: &Regions,
         (tag, receipts): ([u8; 16], &mut Vec<DeviceReceipt>),
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<Replication>,
         changed: &KeyRecord,
     ) -> Result<Self, KmsError> {
         let mut tokens = BTreeMap::new();
@@ -59,7 +59,7 @@ impl Shared {
     pub async fn commit(
         self,
         catalog: &Catalog,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<Replication>,
         changed: &KeyRecord,
     ) -> Result<Update, CatalogError> {
         let Self { replicas, tokens } = self;
@@ -76,7 +76,7 @@ impl Regions {
     pub async fn transfer(
         &self,
         (tag, receipts): ([u8; 16], &mut Vec<DeviceReceipt>),
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<Replication>,
         materials: &[&KeyMaterial],
         region: &str,
     ) -> Result<Tokens, KmsError> {
@@ -106,7 +106,7 @@ impl Regions {
     pub(crate) async fn wrap(
         &self,
         (tag, receipts): ([u8; 16], &mut Vec<DeviceReceipt>),
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<Replication>,
         materials: &[&KeyMaterial],
         region: &str,
     ) -> Result<Wrapped, KmsError> {
@@ -134,7 +134,7 @@ impl Regions {
     pub(crate) async fn tell(
         &self,
         (tag, receipts): ([u8; 16], &mut Vec<DeviceReceipt>),
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<Replication>,
         changed: &KeyRecord,
         there: Place,
         ahead: bool,

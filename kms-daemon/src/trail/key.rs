@@ -22,9 +22,9 @@ use crate::engine::response;
 use crate::error::KmsError;
 use crate::hex;
 use crate::iam::own_key;
+use crate::key::KeyId;
 use crate::key::own::DigestKey;
-use crate::key::{KeyId, KeyRecord};
-use crate::policy::{Authorized, authorize_system};
+use crate::policy::service::{self, OwnKey};
 use crate::record::{Record, Version};
 use crate::regions::Regions;
 use crate::store::{Store, Transaction};
@@ -44,7 +44,7 @@ impl DigestKey {
         BASE64.encode(&self.public)
     }
 
-    fn authorized(&self) -> Result<Authorized<KeyRecord>, KmsError> {
+    fn own_key(&self) -> Result<OwnKey, KmsError> {
         let damaged =
             || KmsError::internal(format!("the digest key of {} is damaged", self.region));
         let id = KeyId::parse(&self.id).ok_or_else(damaged)?;
@@ -120,7 +120,7 @@ impl DigestKeys {
     /// # Errors
     /// `Exception::KeyUnavailable` if no device can do it now.
     pub(super) async fn sign(&self, key: &DigestKey, text: &str) -> Result<String, KmsError> {
-        let authorized = key.authorized()?;
+        let authorized = key.own_key()?.authorized();
         let engine = self.regions.engine(&key.region)?;
         let mut receipts = Vec::new();
         let mut devices = engine.devices(*Uuid::new_v4().as_bytes(), &mut receipts);
@@ -141,7 +141,7 @@ impl DigestKeys {
         let (id, (spec, usage)) = (KeyId::random(), KIND);
         let engine = self.regions.engine(region)?;
         let mut devices = engine.devices(*Uuid::new_v4().as_bytes(), receipts);
-        let account = authorize_system(region);
+        let account = service::own_account(region);
         let made = devices.generate_key(&account, id, spec, usage).await?;
         let (material, token) = (made.id, made.token);
         let mut key = DigestKey {
@@ -153,7 +153,7 @@ impl DigestKeys {
             public: Vec::new(),
             created: now,
         };
-        let authorized = key.authorized()?;
+        let authorized = key.own_key()?.authorized();
         let reply = devices.public_key(&authorized).await?;
         key.public = pkcs1(response(&reply)?.spki.0).map_err(KmsError::internal)?;
         Ok(key)

@@ -5,6 +5,7 @@ use crate::api::decrypt::incorrect_key;
 use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::key::{KeyRecord, Stored};
+use crate::model::action::KeyAction;
 use crate::policy::{self, Authorized, Permitted};
 
 impl Call<'_> {
@@ -31,17 +32,17 @@ impl Call<'_> {
 
     /// Checks that a key which the caller may use can be used. Whether it made the ciphertext of
     /// the request comes first: what else is wrong with another key is of no interest then.
-    pub(super) fn ready(
+    pub(super) fn ready<A: KeyAction>(
         &mut self,
-        key_use: KeyUse<'_>,
+        key_use: KeyUse<'_, A>,
         permitted: Permitted<'_>,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
+    ) -> Result<Authorized<A>, KmsError> {
         if let Some(blob) = key_use.blob
             && Envelope::parse(blob)?.key != permitted.key().id
         {
             return Err(incorrect_key());
         }
-        let key = permitted.authorize(self.now())?;
+        let key = permitted.authorize::<A>(self.now())?;
         if self.operation.is_tracked() {
             self.used.push(key.stored());
         }

@@ -13,18 +13,20 @@ use std::time::Instant;
 use super::{Call, KeyUse, Located};
 use crate::error::{Exception, KmsError};
 use crate::key::{KeyId, KeyRecord, KeyRef, Stored};
+use crate::model::action::KeyAction;
 use crate::policy::{self, Authorized};
 use crate::quota::Pool;
 
 impl Call<'_> {
     /// Finds a key of another account.
-    pub(super) async fn locate_foreign(
+    pub(super) async fn locate_foreign<A: KeyAction>(
         &self,
-        key_use: KeyUse<'_>,
+        _: KeyUse<'_, A>,
         named: &KeyRef,
     ) -> Result<Located, KmsError> {
-        if !key_use.action.is_cross_account() {
-            return Err(policy::deny_foreign(self.principal(), key_use.action.name()));
+        let action = A::RULE.action;
+        if !action.is_cross_account() {
+            return Err(policy::deny_foreign(self.principal(), action.name()));
         }
         Ok(Located::Foreign(self.catalog().foreign_key(named).await?))
     }
@@ -33,11 +35,11 @@ impl Call<'_> {
     /// cannot be told from the refusal.
     ///
     /// Whether the caller's own account has the key is no secret from its callers.
-    pub(in crate::api) async fn authorize_blob_key(
+    pub(in crate::api) async fn authorize_blob_key<A: KeyAction>(
         &mut self,
         id: KeyId,
-        key_use: KeyUse<'_>,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
+        key_use: KeyUse<'_, A>,
+    ) -> Result<Authorized<A>, KmsError> {
         let begin = Instant::now();
         let decided = match self.catalog().key(&self.home, id).await? {
             Some(key) => self.authorize_found(key_use, key).await,
@@ -54,13 +56,13 @@ impl Call<'_> {
     }
 
     /// Authorizes the use of a key of which the caller may not know whether it exists.
-    pub(super) async fn authorize_unknown(
+    pub(super) async fn authorize_unknown<A: KeyAction>(
         &mut self,
-        key_use: KeyUse<'_>,
+        key_use: KeyUse<'_, A>,
         key: Stored<KeyRecord>,
-    ) -> Result<Authorized<KeyRecord>, KmsError> {
-        let lookups = self.look_up(key_use.action, &key).await?;
-        let request = self.question(key_use, &lookups);
+    ) -> Result<Authorized<A>, KmsError> {
+        let lookups = self.look_up(A::RULE.action, &key).await?;
+        let request = self.question(key_use, &lookups)?;
         let permitted = self.permit(&request, key_use.grant_tokens, key).await;
         // The quota of a refused request must not depend on the kind of the key.
         self.count(match &permitted {

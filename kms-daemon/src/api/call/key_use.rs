@@ -1,15 +1,18 @@
 //! How a request wants to use a key.
 
+use std::marker::PhantomData;
+
 use super::super::input::{EncryptionContext, NO_CONTEXT};
 use crate::key::Forms;
 use crate::key::spec::Algorithm;
-use crate::policy::{Action, Particulars};
+use crate::model::action::KeyAction;
+use crate::policy::Particulars;
 
-/// How a request names a key and wants to use it.
+/// How a request names a key, and wants to use it for the action `A`.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::api) struct KeyUse<'u> {
+pub(in crate::api) struct KeyUse<'u, A> {
     /// What for.
-    pub(in crate::api) action: Action,
+    pub(in crate::api) action: PhantomData<A>,
     /// The key identifier, as given.
     pub(in crate::api) key: &'u str,
     /// The forms the operation takes.
@@ -26,11 +29,11 @@ pub(in crate::api) struct KeyUse<'u> {
     pub(in crate::api) particulars: Particulars<'u>,
 }
 
-impl<'u> KeyUse<'u> {
+impl<'u, A: KeyAction> KeyUse<'u, A> {
     /// An operation that manages a key, named by id or ARN.
-    pub(in crate::api) const fn manage(action: Action, key: &'u str) -> Self {
+    pub(in crate::api) const fn manage(_: A, key: &'u str) -> Self {
         Self {
-            action,
+            action: PhantomData,
             key,
             forms: Forms::Key,
             algorithm: None,
@@ -42,11 +45,7 @@ impl<'u> KeyUse<'u> {
     }
 
     /// Any other operation on a key, named in any form.
-    pub(in crate::api) const fn new(
-        action: Action,
-        key: &'u str,
-        grant_tokens: &'u [String],
-    ) -> Self {
+    pub(in crate::api) const fn new(action: A, key: &'u str, grant_tokens: &'u [String]) -> Self {
         Self { forms: Forms::KeyOrAlias, grant_tokens, ..Self::manage(action, key) }
     }
 

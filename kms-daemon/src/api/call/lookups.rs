@@ -4,7 +4,8 @@ use super::Call;
 use crate::api::Service;
 use crate::error::KmsError;
 use crate::key::KeyRecord;
-use crate::policy::{Action, Lookups};
+use crate::model::Action;
+use crate::policy::Lookups;
 
 const MILLIS_A_DAY: u64 = 24 * 60 * 60 * 1000;
 

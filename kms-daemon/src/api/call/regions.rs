@@ -4,23 +4,24 @@ use super::{Call, KeyUse, contended};
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::{Update, elsewhere};
 use crate::key::multi_region::{SharedState, Tokens};
-use crate::key::state::StateRule;
 use crate::key::{KeyMaterial, KeyRecord, KeyState};
 use crate::link::{Place, Replicate};
-use crate::policy::{Action, Authorized};
+use crate::model::state::StateRule;
+use crate::model::{Action, Operation, action};
+use crate::policy::{Authorized, Shares};
 use crate::regions::Shared;
 
 impl Call<'_> {
     /// Changes what the keys of a multi-Region key share: as [`Call::update_key`], on the primary
     /// only, and its replicas change in the same moment.
-    pub(in crate::api) async fn update_shared(
+    pub(in crate::api) async fn update_shared<A: Shares>(
         &mut self,
-        key_use: KeyUse<'_>,
+        key_use: KeyUse<'_, A>,
         change: impl Fn(&KeyRecord) -> Result<KeyRecord, KmsError>,
     ) -> Result<KeyRecord, KmsError> {
         for _ in Self::tries() {
             let key = self.authorize(key_use).await?;
-            refuse_replica(&key, key_use.action)?;
+            refuse_replica(&key, A::RULE.action)?;
             refuse_moving(&key)?;
             let changed = change(&key)?;
             if self.replace_shared(&key, &changed).await? == Update::Applied {
@@ -32,11 +33,12 @@ impl Call<'_> {
 
     /// Replaces a key and, if it is a primary, what its replicas share with it. New material goes
     /// to their devices.
-    pub(in crate::api) async fn replace_shared(
+    pub(in crate::api) async fn replace_shared<A: Shares>(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<A>,
         changed: &KeyRecord,
     ) -> Result<Update, KmsError> {
+        let key = &key.for_replicas();
         let (catalog, regions) = (self.catalog(), self.regions());
         let devices = (self.request.audit_tag(), &mut self.facts.receipts);
         let shared = Shared::prepare(catalog, regions, devices, key, changed).await?;
@@ -48,9 +50,10 @@ impl Call<'_> {
     /// Gives all material of a primary to the devices of another Region.
     pub(in crate::api) async fn transfer(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<action::ReplicateKey>,
         region: &str,
     ) -> Result<Tokens, KmsError> {
+        let key = &key.for_replicas();
         let regions = self.regions();
         let devices = (self.request.audit_tag(), &mut self.facts.receipts);
         regions.transfer(devices, key, &key.untold(|_| false), region).await
@@ -60,11 +63,12 @@ impl Call<'_> {
     /// to this was lost of, the same call finds made.
     pub(in crate::api) async fn replicate_elsewhere(
         &mut self,
-        key: &Authorized<KeyRecord>,
+        key: &Authorized<action::ReplicateKey>,
         replica: &KeyRecord,
         shared: SharedState,
         bypass: bool,
     ) -> Result<KeyState, KmsError> {
+        let key = &key.for_replicas();
         let regions = self.regions();
         let region = &replica.scope.region;
         let devices = (self.request.audit_tag(), &mut self.facts.receipts);
@@ -131,7 +135,7 @@ pub(in crate::api) fn refuse_replica(key: &KeyRecord, action: Action) -> Result<
     if !key.is_replica() {
         return Ok(());
     }
-    let (arn, operation) = (key.arn(), action.operation());
+    let (arn, operation) = (key.arn(), Operation::of(action).map_or("", Operation::name));
     let text = format!("{arn} is a multi-region replica key which is not valid for {operation}.");
     Err(KmsError::new(Exception::UnsupportedOperation, text))
 }

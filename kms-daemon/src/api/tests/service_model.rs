@@ -9,7 +9,8 @@ use crate::api::Operation;
 use crate::api::model::{check, errors, values};
 use crate::error::{Exception, KmsError};
 use crate::key::rotation::RotationType;
-use crate::key::{KeyState, grant, spec};
+use crate::key::{KeyState, spec};
+use crate::model::action::{Action, GRANTABLE};
 
 static MODEL: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../../model/kms-2014-11-01.json")).unwrap()
@@ -330,7 +331,7 @@ fn exceptions_have_the_statuses_of_the_model() {
 /// A newer model may have values that the service does not know yet. This says which.
 #[test]
 fn the_service_knows_the_values_of_the_model() {
-    let operations = grant::OPERATIONS.map(grant::operation_name);
+    let operations = GRANTABLE.map(Action::short_name);
     assert_eq!(values::GRANT_OPERATION, operations);
     let data_keys: Vec<_> = spec::DATA_KEY_SPECS.iter().map(|(name, _)| *name).collect();
     assert_eq!(values::DATA_KEY_SPEC, data_keys);

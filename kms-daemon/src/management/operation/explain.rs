@@ -5,10 +5,11 @@ use crate::iam::error::{Code, IamError};
 use crate::iam::supposed::Supposed;
 use crate::key::Scope;
 use crate::management::Node;
+use crate::model::action::{Action, KeyRule};
 use crate::policy::explanation::{
     Explanation, Given, GrantReport, StatementReport, Supposition, explain,
 };
-use crate::policy::{Action, Asker, Lookups};
+use crate::policy::{Asker, Lookups};
 
 /// Most grants that are named although they do not allow the request.
 const MAX_GRANTS: usize = 100;
@@ -47,8 +48,8 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let explanation = explain(&supposition)?;
     // Who may use a key is refused all the same while the key is in a state that forbids it.
     let state = found.as_ref().and_then(|found| {
-        let action = Action::ALL.iter().find(|known| known.name().eq_ignore_ascii_case(action))?;
-        action.state_rule().check(found.key.state, || found.key.arn()).err()
+        let rule = KeyRule::of(Action::parse(action)?)?;
+        rule.states.check(found.key.state, || found.key.arn()).err()
     });
     let mut answer = vec![("Principal", Some(Node::from(principal.caller_arn())))];
     answer.push(("KeyArn", found.map(|found| Node::from(found.key.arn()))));

@@ -18,7 +18,7 @@ use crate::iam::error::{Code, IamError};
 use crate::key::catalog::Update;
 use crate::key::{KeyRecord, Scope};
 use crate::management::Node;
-use crate::policy::{self, Authorized};
+use crate::policy::{Authorized, Ownership, service};
 
 pub(super) async fn require(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let region = region(call)?;
@@ -98,14 +98,14 @@ pub(super) async fn submit(call: &mut Call<'_>) -> Result<Option<Node>, IamError
 pub(super) async fn owned_key(
     call: &Call<'_>,
     region: &str,
-) -> Result<Authorized<KeyRecord>, IamError> {
+) -> Result<Authorized<Ownership>, IamError> {
     // Before the key is looked for: nobody else is told whether there is one.
     call.authorize_explanation()?;
     let home = Scope::new(call.account(), region);
     let named = call.form.required("KeyId")?;
     let key = call.keys.key_named(&home, named).await?;
     let action = call.action_name();
-    Ok(policy::authorize_owner(key, call.principal(), &action, &call.iam.account)?)
+    Ok(service::vouched_by_owner(key, call.principal(), &action, &call.iam.account)?)
 }
 
 /// Whether the caller has sent the request, or is the root of the first account.

@@ -221,7 +221,7 @@ fn resource_policy(text: &str, action: Action) -> Result<ResourcePolicy, IamErro
     let malformed = |error: kms_policy::PolicyError| {
         IamError::new(Code::InvalidInput, format!("ResourcePolicy: {error}"))
     };
-    let service = action.name().split(':').next().unwrap_or_default();
+    let service = action.service();
     match service {
         "kms" => {
             let policy = kms_policy::KeyPolicy::parse(text).map_err(malformed)?;

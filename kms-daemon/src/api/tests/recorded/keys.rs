@@ -135,7 +135,6 @@ async fn earlier_names_with_a_colon_are_still_names() {
     let index = catalog.aliases_of(&rig.scope(), target).await.unwrap();
     let record = AliasRecord { target, created: key.created, updated: key.created };
     let name = AliasName::parse("alias/a:b").unwrap();
-    let key = crate::policy::authorize_replication(key);
     let made = catalog.create_alias(&name, &record, &key, index).await.unwrap();
     assert_eq!(made, Update::Applied);
     let described = rig.ok("DescribeKey", json!({ "KeyId": "alias/a:b" })).await;
