@@ -5,7 +5,7 @@
 //! forgotten check nor one for another action compiles. For requests there is one way to it,
 //! [`Permitted::authorize`]: it decides in the order of the API, key policy and grants, then where
 //! the key's material is from, then its state, then its usage and algorithm. What the service does
-//! by itself is in [`service`], with who vouches for it.
+//! by itself is in `policy/service.rs`, with who vouches for it.
 //!
 //! ```compile_fail
 //! use hsm_protocol::key_spec::{MessageType, SigningAlgorithm};
@@ -47,7 +47,7 @@ use crate::key::catalog::Versioned;
 use crate::key::grant::{GrantUse, Pairs, Party};
 use crate::key::spec::{self, Algorithm};
 use crate::key::{GrantId, GrantRecord, KeyRecord, KeyState, Scope, Stored};
-use crate::model::action::{AccountAction, Action, GRANTABLE, KeyAction, KeyRule};
+use crate::model::action::{AccountAction, Action, GRANTABLE, KeyAction};
 use crate::principal::Principal;
 
 mod asker;
@@ -75,25 +75,28 @@ pub use crate::document::{Bound, IdentityPolicy, KeyPolicy, PolicyError, TrustPo
 #[cfg(test)]
 pub(crate) use self::engine::decisions;
 
-use self::conditions::About;
-
 /// The name of the only policy of a key.
 pub const DEFAULT_POLICY_NAME: &str = "default";
 /// Longest key policy, in bytes. The shape in the service model is wider.
 pub const MAX_POLICY: usize = 32_768;
 
-/// What is asked of a key.
+/// What is asked: who wants to do what, with what, and what conditions are told of it. It is written
+/// once, where the request is known, and read by everything that has a say.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// Who asks.
     pub asker: Asker<'a>,
-    /// For what, and what that asks of the key.
-    pub rule: KeyRule,
-    /// Under which name of the key.
+    /// For what.
+    pub action: Action,
+    /// Where it is, and whose.
+    pub scope: &'a Scope,
+    /// What it is about.
+    pub subject: Subject<'a>,
+    /// Under which name of the key; empty if it is about none.
     pub named: &'a str,
     /// With which algorithm, for actions that have one.
     pub algorithm: Option<Algorithm<'a>>,
-    /// The encryption context of the request.
+    /// The encryption context of the request; empty if it has none.
     pub context: &'a Pairs,
     /// What else the operation tells.
     pub particulars: Particulars<'a>,
@@ -101,21 +104,37 @@ pub struct Request<'a> {
     pub lookups: &'a Lookups,
 }
 
-/// What is asked of an account: something about `resource`, the ARN of an alias, about a key that
-/// is to be made, or about nothing in particular.
-#[derive(Debug, Clone, Copy)]
-pub struct AccountRequest<'a> {
-    /// Who asks.
-    pub asker: Asker<'a>,
-    /// Of which account, and where.
-    pub scope: &'a Scope,
-    /// The ARN of an alias.
-    pub resource: Option<&'a str>,
-    /// The key that is to be made.
-    pub new_key: Option<NewKey<'a>>,
-    /// What else the operation tells.
-    pub particulars: Particulars<'a>,
+impl<'a> Request<'a> {
+    /// About something in an account, with nothing else to tell.
+    #[must_use]
+    pub const fn new(
+        asker: Asker<'a>,
+        action: Action,
+        scope: &'a Scope,
+        subject: Subject<'a>,
+    ) -> Self {
+        Self {
+            asker,
+            action,
+            scope,
+            subject,
+            named: "",
+            algorithm: None,
+            context: &NO_PAIRS,
+            particulars: Particulars::None,
+            lookups: Lookups::NONE,
+        }
+    }
+
+    /// About a key, with nothing else to tell.
+    #[must_use]
+    pub const fn on_key(asker: Asker<'a>, action: Action, key: &'a KeyRecord) -> Self {
+        Self::new(asker, action, &key.scope, Subject::Key(key))
+    }
 }
+
+/// The encryption context of requests that have none.
+static NO_PAIRS: Pairs = Pairs::new();
 
 /// A key that may be used for `A`, an action or something that the service does by itself. For an
 /// action of a request, policies, usage, algorithm and state have been checked.
@@ -177,28 +196,6 @@ pub struct Granted {
     pub grantee: Grantee,
 }
 
-impl Request<'_> {
-    fn decide(&self, key: &KeyRecord, granted: Option<Granted>) -> Result<(), Refusal> {
-        let (arn, account) = (key.arn(), key.scope.account.as_str());
-        let policy = Some(key.policy.compiled());
-        let resource = Resource::Key { arn: &arn, account, policy };
-        let id = granted.map(|granted| granted.id.to_string()).unwrap_or_default();
-        let grant = granted.map(|granted| Grant { id: &id, grantee: granted.grantee });
-        engine::decide(self.asker, self.rule.action, resource, self.about(key), grant)
-    }
-
-    const fn about<'r>(&'r self, key: &'r KeyRecord) -> About<'r> {
-        About {
-            named: self.named,
-            algorithm: self.algorithm,
-            context: Some(self.context),
-            particulars: self.particulars,
-            lookups: self.lookups,
-            ..About::new(&key.scope, Subject::Key(key))
-        }
-    }
-}
-
 /// Whether a grant could still let `request` use `key`, which policies refuse.
 ///
 /// For a caller of another account one is always looked for, so that the time does not tell why
@@ -206,13 +203,13 @@ impl Request<'_> {
 #[must_use]
 pub fn needs_grant(request: &Request<'_>, key: &KeyRecord, refusal: &Refusal) -> bool {
     let is_foreign = request.asker.is_foreign_to(&key.scope);
-    GRANTABLE.contains(&request.rule.action) && (is_foreign || refusal.yields_to_grant)
+    GRANTABLE.contains(&request.action) && (is_foreign || refusal.yields_to_grant)
 }
 
 /// Whether a grant on the key is to who has `name`, and allows what `request` is about.
 #[must_use]
 pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName) -> bool {
-    let Request { rule: KeyRule { action, .. }, context, particulars, .. } = *request;
+    let Request { action, context, particulars, .. } = *request;
     let child = particulars.terms();
     grant.grantee.is_principal(&name.arn, name.unique.as_deref())
         && grant.allows(GrantUse { action, context, child })
@@ -229,7 +226,8 @@ fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
 /// A key that policies and grants let the caller use. Whether it can be used is still to be seen.
 #[derive(Debug)]
 pub struct Permitted<'r> {
-    request: Request<'r>,
+    action: Action,
+    algorithm: Option<Algorithm<'r>>,
     key: Stored<KeyRecord>,
 }
 
@@ -248,9 +246,9 @@ impl Permitted<'_> {
     /// [`Exception::Disabled`] or [`Exception::KmsInvalidState`], and then
     /// [`Exception::InvalidKeyUsage`] or [`Exception::UnsupportedOperation`] because of its kind.
     pub fn authorize<A: KeyAction>(self, now: Timestamp) -> Result<Authorized<A>, KmsError> {
-        let Self { request, key } = self;
-        let rule = request.rule;
-        if rule != A::RULE {
+        let Self { action, algorithm, key } = self;
+        let rule = A::RULE;
+        if action != rule.action {
             return Err(KmsError::internal("a decision about another action"));
         }
         spec::check_origin(&key, rule)?;
@@ -258,12 +256,13 @@ impl Permitted<'_> {
         if key.has_expired(now) {
             rule.states.check(KeyState::PendingImport, || key.arn())?;
         }
-        spec::check_use(&key, rule, request.algorithm)?;
+        spec::check_use(&key, rule, algorithm)?;
         Ok(Authorized::of(key))
     }
 }
 
-/// Decides whether policies let `request` be about `key`, on which the caller has a grant.
+/// Decides whether policies let `request` be about `key`, on which the caller has a grant. What the
+/// request says of its place and subject is taken from the key.
 ///
 /// # Errors
 /// [`Refusal`].
@@ -272,8 +271,15 @@ pub fn permit<'r>(
     key: Stored<KeyRecord>,
     granted: Option<Granted>,
 ) -> Result<Permitted<'r>, Refusal> {
-    request.decide(&key, granted)?;
-    Ok(Permitted { request: *request, key })
+    let (arn, account) = (key.arn(), key.scope.account.as_str());
+    let policy = Some(key.policy.compiled());
+    let resource = Resource::Key { arn: &arn, account, policy };
+    let id = granted.map(|granted| granted.id.to_string()).unwrap_or_default();
+    let grant = granted.map(|granted| Grant { id: &id, grantee: granted.grantee });
+    let about = Request { scope: &key.scope, subject: Subject::Key(&key), ..*request };
+    engine::decide(&about, resource, grant)?;
+    let Request { action, algorithm, .. } = *request;
+    Ok(Permitted { action, algorithm, key })
 }
 
 /// Decides whether `request` may use `key`, on which the caller has a grant.
@@ -289,21 +295,24 @@ pub fn authorize<A: KeyAction>(
     permit(request, key, granted)?.authorize(now)
 }
 
-/// Decides whether a caller may do something in an account that is not about one key.
+/// Decides whether a caller may do something in an account that is not about one key, but about
+/// `resource`, the ARN of an alias, about a key that is to be made, or about nothing in particular.
 ///
 /// # Errors
 /// [`Exception::AccessDenied`].
 pub fn authorize_account<A: AccountAction>(
-    request: &AccountRequest<'_>,
+    request: &Request<'_>,
+    resource: Option<&str>,
 ) -> Result<AuthorizedAccount<A>, KmsError> {
-    let AccountRequest { asker, scope, resource, new_key, particulars } = *request;
+    let Request { asker, action, scope, .. } = *request;
+    if action != A::ACTION {
+        return Err(KmsError::internal("a question about another action"));
+    }
     if asker.principal.account != scope.account {
-        return Err(not_allowed(asker.principal, A::ACTION.name()));
+        return Err(not_allowed(asker.principal, action.name()));
     }
     let resource = Resource::Account { arn: resource, account: &scope.account };
-    let subject = new_key.map_or(Subject::Account, Subject::New);
-    let about = About { particulars, ..About::new(scope, subject) };
-    engine::decide(asker, A::ACTION, resource, about, None)?;
+    engine::decide(request, resource, None)?;
     Ok(AuthorizedAccount::of(scope.clone()))
 }
 
@@ -355,8 +364,8 @@ pub fn check_lockout(
     place: Attachment<'_>,
 ) -> Result<(), KmsError> {
     let Attachment { scope, arn, subject, lookups } = place;
-    let about = About { lookups, ..About::new(scope, subject) };
-    if engine::can_put_again(asker, policy.compiled(), (arn, scope.account.as_str()), about) {
+    let request = Request { lookups, ..Request::new(asker, Action::PutKeyPolicy, scope, subject) };
+    if engine::can_put_again(&request, policy.compiled(), arn) {
         return Ok(());
     }
     Err(KmsError::new(

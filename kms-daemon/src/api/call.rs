@@ -342,8 +342,8 @@ impl<'a> Call<'a> {
         self.key_resource(&key);
         self.count(Pool::of_key(key.spec, key.usage))?;
         let lookups = self.look_up(A::RULE.action, &key).await?;
-        let request = self.question(key_use, &lookups)?;
-        let permitted = self.permit(&request, key_use.grant_tokens, key).await?;
+        let request = self.question(key_use, &key, &lookups)?;
+        let permitted = self.permit(&request, key_use.grant_tokens, Stored::clone(&key)).await?;
         self.ready(key_use, permitted)
     }
 
@@ -354,20 +354,21 @@ impl<'a> Call<'a> {
     fn question<'u, A: KeyAction>(
         &self,
         key_use: KeyUse<'u, A>,
+        key: &'u KeyRecord,
         lookups: &'u Lookups,
     ) -> Result<policy::Request<'u>, KmsError>
     where
         'a: 'u,
     {
-        self.ensure_needed(A::RULE.action)?;
+        let action = A::RULE.action;
+        self.ensure_needed(action)?;
         Ok(policy::Request {
-            asker: self.asker(),
-            rule: A::RULE,
             named: key_use.key,
             algorithm: key_use.algorithm,
             context: key_use.context.pairs(),
             particulars: key_use.particulars,
             lookups,
+            ..policy::Request::on_key(self.asker(), action, key)
         })
     }
 

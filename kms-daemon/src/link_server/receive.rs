@@ -136,14 +136,10 @@ impl Receiver {
                 return key.shared().ok_or_else(lost);
             }
             let principal = Principal::root(&*place.scope.account, "link");
+            let action = action::UpdatePrimaryRegion::RULE.action;
             let request = policy::Request {
-                asker: Asker::root(&principal),
-                rule: action::UpdatePrimaryRegion::RULE,
-                named: "",
-                algorithm: None,
-                context: &std::collections::BTreeMap::new(),
                 particulars: Particulars::PrimaryRegion(&place.scope.region),
-                lookups: Lookups::NONE,
+                ..policy::Request::on_key(Asker::root(&principal), action, &key)
             };
             let now = self.app.service.now();
             policy::authorize::<action::UpdatePrimaryRegion>(

@@ -148,7 +148,8 @@ macro_rules! needs {
     };
 }
 
-// operation, what it does, actions, records, last usage, served as administration, price, quota
+// operation, effect, actions (`itself` is the one of its name), record, last usage, administration,
+// price, quota with AWS's default rate
 operations! {
     CancelKeyDeletion                   Writes itself NamesKey Untracked Root   Flat   Own(5.0);
     ConnectCustomKeyStore               Writes itself Plain    Untracked Root   Flat   Own(5.0);

@@ -14,52 +14,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use kms_policy::{Action, Caller, ConditionKey, Context, Name, PairIndex, Value, pair};
 
-use super::Asker;
-use super::lookups::Lookups;
+use super::Request;
 use super::particulars::Particulars;
-use super::subject::Subject;
 use crate::identifier::alias::PREFIX;
-use crate::key::grant::Pairs;
 use crate::key::spec::Algorithm;
-use crate::key::{KeyRecord, Scope, alias};
+use crate::key::{KeyRecord, alias};
 use crate::model::action::{AccountSubject, Facts};
-
-/// What a request is about.
-#[derive(Clone, Copy)]
-pub(super) struct About<'a> {
-    /// Where it is.
-    pub(super) scope: &'a Scope,
-    /// The key, if it is about one.
-    pub(super) subject: Subject<'a>,
-    /// The name the request has for the key.
-    pub(super) named: &'a str,
-    pub(super) algorithm: Option<Algorithm<'a>>,
-    pub(super) context: Option<&'a Pairs>,
-    pub(super) particulars: Particulars<'a>,
-    pub(super) lookups: &'a Lookups,
-}
-
-impl<'a> About<'a> {
-    /// About a key, or none, and nothing else.
-    pub(super) const fn new(scope: &'a Scope, subject: Subject<'a>) -> Self {
-        Self {
-            scope,
-            subject,
-            named: "",
-            algorithm: None,
-            context: None,
-            particulars: Particulars::None,
-            lookups: Lookups::NONE,
-        }
-    }
-}
 
 /// The values, given when a policy asks for them.
 pub(super) struct Conditions<'a> {
-    pub(super) asker: Asker<'a>,
-    pub(super) caller: Caller<'a>,
-    pub(super) action: Action,
-    pub(super) about: About<'a>,
+    request: &'a Request<'a>,
+    caller: Caller<'a>,
     /// The pairs of a long encryption context, by name.
     index: OnceCell<PairIndex<'a>>,
 }
@@ -68,24 +33,19 @@ pub(super) struct Conditions<'a> {
 const FEW: usize = 16;
 
 impl<'a> Conditions<'a> {
-    pub(super) const fn new(
-        asker: Asker<'a>,
-        caller: Caller<'a>,
-        action: Action,
-        about: About<'a>,
-    ) -> Self {
-        Self { asker, caller, action, about, index: OnceCell::new() }
+    pub(super) const fn new(request: &'a Request<'a>, caller: Caller<'a>) -> Self {
+        Self { request, caller, index: OnceCell::new() }
     }
 }
 
 impl Conditions<'_> {
     /// How the request came. Those of other daemons come over TLS, from clients of theirs.
     fn of_request(&self, name: Name) -> Option<Value<'_>> {
-        let request = self.asker.request;
+        let request = self.request.asker.request;
         let received = || request.map_or_else(SystemTime::now, |request| request.received);
         Some(match (name, request) {
             // The Region where it takes effect: that of the replica for what makes one.
-            (Name::RequestedRegion, _) => Value::from(self.about.scope.region.as_str()),
+            (Name::RequestedRegion, _) => Value::from(self.request.scope.region.as_str()),
             (Name::CurrentTime | Name::EpochTime, _) => Value::Date(seconds(received())),
             (Name::SecureTransport, None) => Value::Bool(true),
             (_, None) => Value::Unknown,
@@ -98,7 +58,7 @@ impl Conditions<'_> {
     }
 
     fn of_session(&self, name: Name) -> Option<Value<'_>> {
-        let session = self.asker.principal.session.as_ref()?;
+        let session = self.request.asker.principal.session.as_ref()?;
         Some(match name {
             Name::TokenIssueTime => Value::Date(seconds(SystemTime::from(session.issued))),
             // There are no MFA devices. Long-term keys have no such value.
@@ -109,11 +69,10 @@ impl Conditions<'_> {
     }
 
     fn of_context(&self, key: &ConditionKey) -> Option<Value<'_>> {
-        let About { context, particulars, .. } = &self.about;
+        let Request { context: pairs, particulars, .. } = *self.request;
         if particulars.terms().is_some() {
             return particulars.constrained(key);
         }
-        let pairs = (*context)?;
         match key.name() {
             Name::EncryptionContextKeys => (!pairs.is_empty()).then_some(Value::List(pairs)),
             _ => {
@@ -128,7 +87,7 @@ impl Conditions<'_> {
     }
 
     fn of_algorithm(&self, name: Name) -> Option<Value<'_>> {
-        match (name, self.about.algorithm?) {
+        match (name, self.request.algorithm?) {
             (Name::EncryptionAlgorithm, Algorithm::Encryption(name))
             | (Name::SigningAlgorithm, Algorithm::Signing(name))
             | (Name::MacAlgorithm, Algorithm::Mac(name))
@@ -141,15 +100,15 @@ impl Conditions<'_> {
     }
 
     fn aliases(&self) -> Option<Value<'_>> {
-        self.about.subject.key()?;
-        let aliases = self.about.lookups.aliases.as_ref();
+        self.request.subject.key()?;
+        let aliases = self.request.lookups.aliases.as_ref();
         let few = aliases.filter(|aliases| aliases.names.len() <= alias::MAX_PER_KEY);
         Some(few.map_or(Value::Unknown, |aliases| Value::List(aliases)))
     }
 
     /// The alias that the request names the key by, without the rest of its ARN.
     fn request_alias(&self) -> Option<Value<'_>> {
-        let named = self.about.named;
+        let named = self.request.named;
         let start = if named.starts_with("arn:") { named.find(":alias/")? + 1 } else { 0 };
         let alias = named.get(start..).filter(|name| name.starts_with(PREFIX))?;
         Some(Value::from(alias))
@@ -157,7 +116,7 @@ impl Conditions<'_> {
 
     fn re_encrypts_on_same_key(&self) -> Option<Value<'_>> {
         let (Particulars::ReEncrypt(other), Some(key)) =
-            (self.about.particulars, self.about.subject.key())
+            (self.request.particulars, self.request.subject.key())
         else {
             return None;
         };
@@ -169,7 +128,8 @@ impl Conditions<'_> {
 impl Context for Conditions<'_> {
     fn value(&self, key: &ConditionKey) -> Option<Value<'_>> {
         use Action as A;
-        let (action, about) = (self.action, &self.about);
+        let request = self.request;
+        let action = request.action;
         match key.name() {
             name @ (Name::SourceIp
             | Name::UserAgent
@@ -182,10 +142,10 @@ impl Context for Conditions<'_> {
                 self.of_session(name)
             }
             Name::PrincipalTag => {
-                let tags = self.asker.policies.tags.iter();
+                let tags = self.request.asker.policies.tags.iter();
                 pair(key, tags.map(|(key, value)| (key.as_str(), value.as_str())))
             }
-            Name::ResourceAccount => Some(Value::from(about.scope.account.as_str())),
+            Name::ResourceAccount => Some(Value::from(request.scope.account.as_str())),
             // Services make no requests here.
             Name::ViaAwsService => Some(Value::Bool(false)),
             Name::GrantIsForAwsResource => {
@@ -200,7 +160,7 @@ impl Context for Conditions<'_> {
             | Name::KeyOrigin
             | Name::MultiRegion
             | Name::MultiRegionKeyType
-            | Name::ResourceTag => about.subject.value(key, action),
+            | Name::ResourceTag => request.subject.value(key, action),
             Name::ResourceAliases => self.aliases(),
             Name::RequestAlias => self.request_alias(),
             Name::EncryptionContext | Name::EncryptionContextKeys => self.of_context(key),
@@ -212,9 +172,9 @@ impl Context for Conditions<'_> {
             Name::ReEncryptOnSameKey => self.re_encrypts_on_same_key(),
             Name::TrailingDaysWithoutKeyUsage => {
                 let has = matches!(action, A::DisableKey | A::ScheduleKeyDeletion);
-                has.then(|| about.lookups.unused_days.map_or(Value::Unknown, Value::Number))
+                has.then(|| request.lookups.unused_days.map_or(Value::Unknown, Value::Number))
             }
-            name => about.particulars.value(key, action).or_else(|| self.caller.value(name)),
+            name => request.particulars.value(key, action).or_else(|| self.caller.value(name)),
         }
     }
 }

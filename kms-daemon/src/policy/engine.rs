@@ -2,8 +2,8 @@
 
 use kms_policy::{Action, Caller, Decision, Grant, Policies, Resource};
 
-use super::conditions::{About, Conditions};
-use super::{Asker, CallerPolicies};
+use super::conditions::Conditions;
+use super::{Asker, CallerPolicies, Request};
 use crate::error::{Exception, KmsError};
 use crate::principal::{Principal, PrincipalKind};
 
@@ -32,23 +32,22 @@ impl From<Refusal> for KmsError {
 /// What it refuses a caller of another account has one text, whatever the reason: even what the
 /// caller's own policies say may depend on the key, by the conditions in them.
 pub(super) fn decide(
-    asker: Asker<'_>,
-    action: Action,
+    request: &Request<'_>,
     resource: Resource<'_>,
-    about: About<'_>,
     grant: Option<Grant<'_>>,
 ) -> Result<(), Refusal> {
     #[cfg(test)]
     decisions::count();
-    let names = Names::of(asker.principal, about.scope.partition());
+    let Request { asker, action, scope, .. } = *request;
+    let names = Names::of(asker.principal, scope.partition());
     let caller = names.asking(action)?;
-    if !about.particulars.fit(action) {
+    if !request.particulars.fit(action) {
         let error = KmsError::internal(format!("what conditions ask of {action} is not told"));
         return Err(Refusal { yields_to_grant: false, error });
     }
-    let conditions = Conditions::new(asker, caller, action, about);
-    let request = kms_policy::Request { caller, action, resource, context: &conditions };
-    evaluate(asker, &request, grant).map_err(|refusal| match asker.is_foreign_to(about.scope) {
+    let conditions = Conditions::new(request, caller);
+    let question = kms_policy::Request { caller, action, resource, context: &conditions };
+    evaluate(asker, &question, grant).map_err(|refusal| match asker.is_foreign_to(scope) {
         true => {
             let text = foreign_text(asker.principal, action.name());
             Refusal::new(text, refusal.yields_to_grant)
@@ -82,17 +81,18 @@ pub(super) fn foreign_text(principal: &Principal, action: &str) -> String {
     )
 }
 
-/// Whether the caller could put another policy on a key after `policy`.
+/// Whether the caller could put another policy on a key with that ARN after `policy`.
 pub(super) fn can_put_again(
-    asker: Asker<'_>,
+    request: &Request<'_>,
     policy: &kms_policy::KeyPolicy,
-    (arn, account): (&str, &str),
-    about: About<'_>,
+    arn: &str,
 ) -> bool {
-    let names = Names::of(asker.principal, about.scope.partition());
+    let Request { asker, scope, .. } = *request;
+    let names = Names::of(asker.principal, scope.partition());
     let Some(caller) = names.caller() else { return false };
-    let conditions = Conditions::new(asker, caller, Action::PutKeyPolicy, about);
-    kms_policy::can_put_again(policy, arn, account, caller, &own_policies(asker), &conditions)
+    let (account, own) = (scope.account.as_str(), own_policies(asker));
+    let conditions = Conditions::new(request, caller);
+    kms_policy::can_put_again(policy, arn, account, caller, &own, &conditions)
 }
 
 pub(super) const fn own_policies(asker: Asker<'_>) -> Policies<'_> {

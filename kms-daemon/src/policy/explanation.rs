@@ -6,9 +6,9 @@ use kms_policy::{
     Name, Policies, PolicyType, Resource, Value,
 };
 
-use super::conditions::{About, Conditions};
+use super::conditions::Conditions;
 use super::engine::{Names, foreign_text, own_policies};
-use super::{Asker, CallerName, Lookups, Subject};
+use super::{Asker, CallerName, Lookups, Request, Subject};
 use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::grant::{GrantUse, Objection, Pairs};
@@ -172,14 +172,14 @@ pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsE
     let caller = names.caller();
     let caller = caller.ok_or_else(|| KmsError::internal("a caller without a name"))?;
     let subject = key.map_or(Subject::Account, |(record, _)| Subject::Key(record));
-    let about = About {
+    let supposed = Request {
         named: key.map(|(_, named)| named).unwrap_or_default(),
-        context: Some(&supposition.given.context),
+        context: &supposition.given.context,
         lookups: supposition.lookups,
-        ..About::new(scope, subject)
+        ..Request::new(asker, action, scope, subject)
     };
     let (given, now) = (supposition.given, supposition.now);
-    let context = Supposed { given, known: Conditions::new(asker, caller, action, about), now };
+    let context = Supposed { given, known: Conditions::new(&supposed, caller), now };
     let arn = key.map(|(record, _)| record.arn());
     let account = scope.account.as_str();
     let resource = match (key, &arn) {

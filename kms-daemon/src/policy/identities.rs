@@ -2,9 +2,9 @@
 
 use kms_policy::{Action, ConditionKey, Context, Name, Resource, Value, pair};
 
-use super::conditions::{About, Conditions};
+use super::conditions::Conditions;
 use super::engine::{self, Names};
-use super::{Asker, Subject, TrustPolicy};
+use super::{Asker, Request, Subject, TrustPolicy};
 use crate::document::PARTITION;
 use crate::error::{Exception, KmsError};
 use crate::key::{Scope, Tags};
@@ -133,8 +133,8 @@ fn decide(
     let caller = names.asking(action)?;
     let region = asker.request.map(|request| request.region.as_str()).unwrap_or_default();
     let scope = Scope::new(resource.account(), region);
-    let about = About::new(&scope, Subject::Account);
-    let common = Conditions::new(asker, caller, action, about);
+    let asked = Request::new(asker, action, &scope, Subject::Account);
+    let common = Conditions::new(&asked, caller);
     let conditions = IdentityConditions { common, details };
     let request = kms_policy::Request { caller, action, resource, context: &conditions };
     Ok(engine::evaluate(asker, &request, None)?)

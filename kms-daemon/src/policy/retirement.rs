@@ -4,8 +4,7 @@ use std::sync::LazyLock;
 
 use kms_policy::{Grant, Grantee, Resource};
 
-use super::conditions::About;
-use super::{Asker, KeyPolicy, Lookups, Particulars, Subject, denied, engine, how_named};
+use super::{Asker, KeyPolicy, Lookups, Particulars, Request, denied, engine, how_named};
 use crate::error::KmsError;
 use crate::key::KeyRecord;
 use crate::key::catalog::FoundGrant;
@@ -35,7 +34,7 @@ pub fn authorize_retirement(
     let resource = Resource::Key { arn: &arn, account, policy: Some(SILENT.compiled()) };
     let id = found.id.to_string();
     let particulars = Particulars::Grant(grant);
-    let about = About { particulars, lookups, ..About::new(&key.scope, Subject::Key(key)) };
+    let request = Request { particulars, lookups, ..Request::on_key(asker, action, key) };
     let is_foreign = asker.is_foreign_to(&key.scope);
     let mut refusal = None;
     for grantee in [retiring, granted, issuer] {
@@ -44,7 +43,7 @@ pub fn authorize_retirement(
             continue;
         }
         let grant = grantee.map(|grantee| Grant { id: &id, grantee });
-        match engine::decide(asker, action, resource, about, grant) {
+        match engine::decide(&request, resource, grant) {
             Ok(()) if grant.is_some() => return Ok(()),
             Ok(()) => {}
             Err(refused) => refusal = Some(refused),

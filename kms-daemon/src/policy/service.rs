@@ -1,9 +1,10 @@
 //! What the service does with keys that no policy was asked about: who vouches for it instead, and
 //! for what.
 //!
-//! Everything here ends in an [`Authorized`] or an [`AuthorizedAccount`] as `policy::authorize` does,
-//! and nothing else in the daemon makes one. None is of use to a request of a client: each needs
-//! something that requests do not bring, or checks by itself what it stands for.
+//! Beside the decisions about requests (`policy.rs`), nothing else in the daemon makes an
+//! [`Authorized`] or an [`AuthorizedAccount`]. Each function checks what it stands for or takes what
+//! only its caller has; [`account_of_managed_key`] alone asks nothing, as whoever names the alias of
+//! an AWS service has its key made, and gains no use of it.
 
 use super::{Authorized, AuthorizedAccount, KeyPolicy};
 use crate::clock::Timestamp;

@@ -4,7 +4,7 @@ use super::Call;
 use crate::error::KmsError;
 use crate::key::Scope;
 use crate::model::action::{self, AccountAction};
-use crate::policy::{self, AccountRequest, AuthorizedAccount, NewKey, Particulars};
+use crate::policy::{self, AuthorizedAccount, NewKey, Particulars, Request, Subject};
 
 impl Call<'_> {
     /// Authorizes something in the caller's account.
@@ -21,7 +21,7 @@ impl Call<'_> {
         _: A,
         scope: &Scope,
     ) -> Result<AuthorizedAccount<A>, KmsError> {
-        self.decide(&self.account_request(scope))
+        self.decide(&self.about_account::<A>(scope), None)
     }
 
     /// Authorizes something in the caller's account of which conditions ask this.
@@ -30,7 +30,7 @@ impl Call<'_> {
         _: A,
         particulars: Particulars<'_>,
     ) -> Result<AuthorizedAccount<A>, KmsError> {
-        self.decide(&AccountRequest { particulars, ..self.account_request(&self.home) })
+        self.decide(&Request { particulars, ..self.about_account::<A>(&self.home) }, None)
     }
 
     /// Authorizes something that is done to an alias.
@@ -39,7 +39,7 @@ impl Call<'_> {
         _: A,
         arn: &str,
     ) -> Result<AuthorizedAccount<A>, KmsError> {
-        self.decide(&AccountRequest { resource: Some(arn), ..self.account_request(&self.home) })
+        self.decide(&self.about_account::<A>(&self.home), Some(arn))
     }
 
     /// Authorizes making a key, and giving it its tags.
@@ -50,37 +50,34 @@ impl Call<'_> {
         bypass: Option<bool>,
     ) -> Result<AuthorizedAccount<action::CreateKey>, KmsError> {
         let tags = new_key.tags;
-        let new_key = Some(new_key);
-        let account = self.decide(&AccountRequest {
-            new_key,
+        let subject = Subject::New(new_key);
+        let making = Request {
+            subject,
             particulars: Particulars::NewKey { tags, bypass },
-            ..self.account_request(scope)
-        })?;
+            ..self.about_account::<action::CreateKey>(scope)
+        };
+        let account = self.decide(&making, None)?;
         if !tags.is_empty() {
-            self.decide::<action::TagResource>(&AccountRequest {
-                new_key,
+            let tagging = Request {
+                subject,
                 particulars: Particulars::Tags(tags),
-                ..self.account_request(scope)
-            })?;
+                ..self.about_account::<action::TagResource>(scope)
+            };
+            self.decide::<action::TagResource>(&tagging, None)?;
         }
         Ok(account)
     }
 
     fn decide<A: AccountAction>(
         &self,
-        request: &AccountRequest<'_>,
+        request: &Request<'_>,
+        resource: Option<&str>,
     ) -> Result<AuthorizedAccount<A>, KmsError> {
         self.ensure_needed(A::ACTION)?;
-        policy::authorize_account(request)
+        policy::authorize_account(request, resource)
     }
 
-    const fn account_request<'r>(&'r self, scope: &'r Scope) -> AccountRequest<'r> {
-        AccountRequest {
-            asker: self.asker(),
-            scope,
-            resource: None,
-            new_key: None,
-            particulars: Particulars::None,
-        }
+    const fn about_account<'r, A: AccountAction>(&'r self, scope: &'r Scope) -> Request<'r> {
+        Request::new(self.asker(), A::ACTION, scope, Subject::Account)
     }
 }

@@ -62,8 +62,8 @@ impl Call<'_> {
         key: Stored<KeyRecord>,
     ) -> Result<Authorized<A>, KmsError> {
         let lookups = self.look_up(A::RULE.action, &key).await?;
-        let request = self.question(key_use, &lookups)?;
-        let permitted = self.permit(&request, key_use.grant_tokens, key).await;
+        let request = self.question(key_use, &key, &lookups)?;
+        let permitted = self.permit(&request, key_use.grant_tokens, Stored::clone(&key)).await;
         // The quota of a refused request must not depend on the kind of the key.
         self.count(match &permitted {
             Ok(permitted) => Pool::of_key(permitted.key().spec, permitted.key().usage),
