@@ -102,9 +102,6 @@ pub use self::development::{CUSTOM_ID, CUSTOM_MATERIAL};
 pub use self::operation::Operation;
 pub(crate) use self::put_key_policy::accept as accept_policy;
 
-#[cfg(test)]
-pub(crate) use self::model::values;
-
 use self::call::Call;
 use self::checks::Checks;
 use self::model::Request;

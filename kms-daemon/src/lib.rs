@@ -32,6 +32,7 @@ pub mod log;
 pub mod loss;
 pub mod memory;
 pub mod metrics;
+pub mod model;
 pub mod policy;
 pub mod principal;
 pub mod quota;

@@ -41,7 +41,7 @@ pub use self::engine::Refusal;
 pub use self::lookups::Lookups;
 pub use self::particulars::Particulars;
 pub use self::retirement::authorize_retirement;
-pub use self::subject::{MultiRegionKeyType, NewKey, Subject, Traits};
+pub use self::subject::{NewKey, Subject, Traits};
 
 #[cfg(test)]
 pub(crate) use self::engine::decisions;
@@ -63,7 +63,7 @@ pub struct Request<'a> {
     /// Under which name of the key.
     pub named: &'a str,
     /// With which algorithm, for actions that have one.
-    pub algorithm: Option<Algorithm<'a>>,
+    pub algorithm: Option<Algorithm>,
     /// The encryption context of the request.
     pub context: &'a Pairs,
     /// What else the operation tells.

@@ -336,7 +336,7 @@ impl<'a> Call<'a> {
         key: Stored<KeyRecord>,
     ) -> Result<Authorized<KeyRecord>, KmsError> {
         self.key_resource(&key);
-        self.count(Pool::of_key(key.spec, key.usage))?;
+        self.count(Pool::of_key(key.spec))?;
         let lookups = self.look_up(key_use.action, &key).await?;
         let request = self.question(key_use, &lookups);
         let permitted = self.permit(&request, key_use.grant_tokens, key).await?;

@@ -17,9 +17,9 @@ use crate::http::Front;
 use crate::key::catalog::{Update, Versioned, elsewhere};
 use crate::key::multi_region::{SharedMaterial, SharedState, Tokens};
 use crate::key::{KeyMaterial, KeyRecord, KeyState, Scope, Stored};
+use crate::model::enums::MultiRegionKeyType;
 use crate::policy::{
-    self, Action, Asker, Attachment, Lookups, MultiRegionKeyType, NewKey, Particulars, Subject,
-    Traits,
+    self, Action, Asker, Attachment, Lookups, NewKey, Particulars, Subject, Traits,
 };
 use crate::principal::Principal;
 use crate::store::Revision;
@@ -69,7 +69,7 @@ impl Receiver {
             spec: Some(&message.spec),
             usage: Some(&message.usage),
             origin: Some(&message.origin),
-            multi_region: Some(MultiRegionKeyType::Replica),
+            multi_region: Some(MultiRegionKeyType::REPLICA),
         };
         let subject = Subject::New(NewKey { traits, tags: &message.tags });
         let place = Attachment { scope, arn: &arn, subject, lookups: Lookups::NONE };

@@ -31,7 +31,7 @@ pub(super) struct About<'a> {
     pub(super) subject: Subject<'a>,
     /// The name the request has for the key.
     pub(super) named: &'a str,
-    pub(super) algorithm: Option<Algorithm<'a>>,
+    pub(super) algorithm: Option<Algorithm>,
     pub(super) context: Option<&'a Pairs>,
     pub(super) particulars: Particulars<'a>,
     pub(super) lookups: &'a Lookups,
@@ -126,16 +126,15 @@ impl Conditions<'_> {
     }
 
     fn of_algorithm(&self, name: Name) -> Option<Value<'_>> {
-        match (name, self.about.algorithm?) {
-            (Name::EncryptionAlgorithm, Algorithm::Encryption(name))
-            | (Name::SigningAlgorithm, Algorithm::Signing(name))
-            | (Name::MacAlgorithm, Algorithm::Mac(name))
-            | (Name::KeyAgreementAlgorithm, Algorithm::Agreement(name))
-            | (Name::EncapsulationAlgorithm, Algorithm::Encapsulation(name)) => {
-                Some(Value::from(name))
-            }
-            _ => None,
-        }
+        let algorithm = self.about.algorithm?;
+        let asked = match algorithm {
+            Algorithm::Encryption(_) => Name::EncryptionAlgorithm,
+            Algorithm::Signing(_) => Name::SigningAlgorithm,
+            Algorithm::Mac(_) => Name::MacAlgorithm,
+            Algorithm::Agreement(_) => Name::KeyAgreementAlgorithm,
+            Algorithm::Encapsulation(_) => Name::EncapsulationAlgorithm,
+        };
+        (name == asked).then(|| Value::from(algorithm.name()))
     }
 
     fn aliases(&self) -> Option<Value<'_>> {
