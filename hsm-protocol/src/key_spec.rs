@@ -6,6 +6,13 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod algorithm;
+
+pub use self::algorithm::{
+    ENCRYPTION_ALGORITHMS, EncryptionAlgorithmRow, MAC_ALGORITHMS, MU, MacAlgorithmRow,
+    SIGNING_ALGORITHMS, SigningAlgorithmRow,
+};
+
 macro_rules! wire_enum {
     ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $vdoc:literal])+ $number:literal $variant:ident = $aws:literal;)+ }) => {
         $(#[doc = $doc])+
@@ -196,11 +203,32 @@ wire_enum! {
     }
 }
 
+/// The kind of algorithm that a key is for. It is in no message and no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyFamily {
+    /// Symmetric encryption.
+    Symmetric,
+    /// HMAC.
+    Hmac,
+    /// RSA.
+    Rsa,
+    /// Elliptic curves in Weierstrass form: ECDSA and ECDH.
+    Ecc,
+    /// Edwards curves: EdDSA.
+    Edwards,
+    /// ML-DSA.
+    MlDsa,
+    /// ML-KEM.
+    MlKem,
+}
+
 /// A row of the key-spec table.
 #[derive(Clone, Copy, Debug)]
 pub struct KeySpecRow {
     /// The spec.
     pub spec: KeySpec,
+    /// The kind of algorithm its keys are for.
+    pub family: KeyFamily,
     /// The usages a key of this spec may be made for.
     pub usages: &'static [KeyUsage],
     /// Signing algorithms, empty unless the usage is `SIGN_VERIFY`.
@@ -216,26 +244,56 @@ pub struct KeySpecRow {
     pub public_size: usize,
     /// Whether a data key pair may be of this spec.
     pub data_key_pair: bool,
+    /// Whether a key may have material that was made elsewhere. AWS imports none for the
+    /// post-quantum specs.
+    pub importable: bool,
     /// Whether a key pair takes so long to find that a device works on it between requests.
     pub slow: bool,
 }
 
-/// Nothing: what most specs have of most algorithms.
-const NONE: KeySpecRow = KeySpecRow {
-    spec: KeySpec(0),
-    usages: &[],
-    signing_algorithms: &[],
-    encryption_algorithms: &[],
-    mac_algorithms: &[],
-    secret_size: 0,
-    public_size: 0,
-    data_key_pair: false,
-    slow: false,
-};
+/// What most specs have of most columns.
+const fn row(spec: KeySpec, family: KeyFamily) -> KeySpecRow {
+    KeySpecRow {
+        spec,
+        family,
+        usages: &[],
+        signing_algorithms: &[],
+        encryption_algorithms: &[],
+        mac_algorithms: &[],
+        secret_size: 0,
+        public_size: 0,
+        data_key_pair: false,
+        importable: true,
+        slow: false,
+    }
+}
 
 const fn hmac(spec: KeySpec, algorithm: &'static [MacAlgorithm], size: usize) -> KeySpecRow {
     const USAGES: &[KeyUsage] = &[KeyUsage::GENERATE_VERIFY_MAC];
-    KeySpecRow { spec, usages: USAGES, mac_algorithms: algorithm, secret_size: size, ..NONE }
+    KeySpecRow {
+        usages: USAGES,
+        mac_algorithms: algorithm,
+        secret_size: size,
+        ..row(spec, KeyFamily::Hmac)
+    }
+}
+
+const fn curve(
+    (spec, family): (KeySpec, KeyFamily),
+    usages: &'static [KeyUsage],
+    algorithms: &'static [SigningAlgorithm],
+    secret_size: usize,
+    public_size: usize,
+) -> KeySpecRow {
+    let signing_algorithms = algorithms;
+    KeySpecRow {
+        usages,
+        signing_algorithms,
+        secret_size,
+        public_size,
+        data_key_pair: true,
+        ..row(spec, family)
+    }
 }
 
 const fn ecc(
@@ -245,21 +303,11 @@ const fn ecc(
     secret_size: usize,
     public_size: usize,
 ) -> KeySpecRow {
-    let signing_algorithms = algorithms;
-    KeySpecRow {
-        spec,
-        usages,
-        signing_algorithms,
-        secret_size,
-        public_size,
-        data_key_pair: true,
-        ..NONE
-    }
+    curve((spec, KeyFamily::Ecc), usages, algorithms, secret_size, public_size)
 }
 
 const fn rsa(spec: KeySpec, bits: usize, public_size: usize) -> KeySpecRow {
     KeySpecRow {
-        spec,
         usages: &[KeyUsage::ENCRYPT_DECRYPT, KeyUsage::SIGN_VERIFY],
         signing_algorithms: &[
             SigningAlgorithm::RSASSA_PSS_SHA_256,
@@ -277,7 +325,7 @@ const fn rsa(spec: KeySpec, bits: usize, public_size: usize) -> KeySpecRow {
         public_size,
         data_key_pair: true,
         slow: true,
-        ..NONE
+        ..row(spec, KeyFamily::Rsa)
     }
 }
 
@@ -285,18 +333,25 @@ const fn ml_dsa(spec: KeySpec, public_size: usize) -> KeySpecRow {
     const USAGES: &[KeyUsage] = &[KeyUsage::SIGN_VERIFY];
     const ALGORITHMS: &[SigningAlgorithm] = &[SigningAlgorithm::ML_DSA_SHAKE_256];
     KeySpecRow {
-        spec,
         usages: USAGES,
         signing_algorithms: ALGORITHMS,
         secret_size: 32,
         public_size,
-        ..NONE
+        importable: false,
+        ..row(spec, KeyFamily::MlDsa)
     }
 }
 
 const fn ml_kem(spec: KeySpec, public_size: usize) -> KeySpecRow {
     const USAGES: &[KeyUsage] = &[KeyUsage::ENCAPSULATE_DECAPSULATE];
-    KeySpecRow { spec, usages: USAGES, secret_size: 64, public_size, data_key_pair: true, ..NONE }
+    KeySpecRow {
+        usages: USAGES,
+        secret_size: 64,
+        public_size,
+        data_key_pair: true,
+        importable: false,
+        ..row(spec, KeyFamily::MlKem)
+    }
 }
 
 const SIGN: &[KeyUsage] = &[KeyUsage::SIGN_VERIFY];
@@ -305,11 +360,10 @@ const SIGN_OR_AGREE: &[KeyUsage] = &[KeyUsage::SIGN_VERIFY, KeyUsage::KEY_AGREEM
 /// The key-spec table.
 pub const KEY_SPECS: &[KeySpecRow] = &[
     KeySpecRow {
-        spec: KeySpec::SYMMETRIC_DEFAULT,
         usages: &[KeyUsage::ENCRYPT_DECRYPT],
         encryption_algorithms: &[EncryptionAlgorithm::SYMMETRIC_DEFAULT],
         secret_size: 32,
-        ..NONE
+        ..row(KeySpec::SYMMETRIC_DEFAULT, KeyFamily::Symmetric)
     },
     hmac(KeySpec::HMAC_224, &[MacAlgorithm::HMAC_SHA_224], 28),
     hmac(KeySpec::HMAC_256, &[MacAlgorithm::HMAC_SHA_256], 32),
@@ -319,8 +373,8 @@ pub const KEY_SPECS: &[KeySpecRow] = &[
     ecc(KeySpec::ECC_NIST_P384, SIGN_OR_AGREE, &[SigningAlgorithm::ECDSA_SHA_384], 48, 120),
     ecc(KeySpec::ECC_NIST_P521, SIGN_OR_AGREE, &[SigningAlgorithm::ECDSA_SHA_512], 66, 158),
     ecc(KeySpec::ECC_SECG_P256K1, SIGN, &[SigningAlgorithm::ECDSA_SHA_256], 32, 88),
-    ecc(
-        KeySpec::ECC_NIST_EDWARDS25519,
+    curve(
+        (KeySpec::ECC_NIST_EDWARDS25519, KeyFamily::Edwards),
         SIGN,
         &[SigningAlgorithm::ED25519_SHA_512, SigningAlgorithm::ED25519_PH_SHA_512],
         32,

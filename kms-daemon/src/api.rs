@@ -101,9 +101,6 @@ pub use self::development::{CUSTOM_ID, CUSTOM_MATERIAL};
 pub(crate) use self::put_key_policy::accept as accept_policy;
 pub use crate::model::Operation;
 
-#[cfg(test)]
-pub(crate) use self::model::values;
-
 use self::call::Call;
 use self::checks::Checks;
 use self::model::Request;

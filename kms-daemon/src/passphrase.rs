@@ -64,7 +64,7 @@ impl Cost {
 
 /// What a backup or an operator's key file is opened with. Zeroised when dropped.
 pub struct Passphrase {
-    text: Zeroizing<Vec<u8>>,
+    pub(crate) text: Zeroizing<Vec<u8>>,
     /// What was made of it last, and for which salt and cost: it costs a second, and a backup is
     /// read more than once.
     made: Mutex<Option<(Vec<u8>, Cost, LongKey)>>,

@@ -68,7 +68,7 @@ pub use self::lookups::Lookups;
 pub use self::particulars::Particulars;
 pub use self::retirement::authorize_retirement;
 pub use self::service::{Ownership, Replication, Shares};
-pub use self::subject::{MultiRegionKeyType, NewKey, Subject, Traits};
+pub use self::subject::{NewKey, Subject, Traits};
 
 pub use crate::document::{Bound, IdentityPolicy, KeyPolicy, PolicyError, TrustPolicy};
 
@@ -95,7 +95,7 @@ pub struct Request<'a> {
     /// Under which name of the key; empty if it is about none.
     pub named: &'a str,
     /// With which algorithm, for actions that have one.
-    pub algorithm: Option<Algorithm<'a>>,
+    pub algorithm: Option<Algorithm>,
     /// The encryption context of the request; empty if it has none.
     pub context: &'a Pairs,
     /// What else the operation tells.
@@ -225,13 +225,13 @@ fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
 
 /// A key that policies and grants let the caller use. Whether it can be used is still to be seen.
 #[derive(Debug)]
-pub struct Permitted<'r> {
+pub struct Permitted {
     action: Action,
-    algorithm: Option<Algorithm<'r>>,
+    algorithm: Option<Algorithm>,
     key: Stored<KeyRecord>,
 }
 
-impl Permitted<'_> {
+impl Permitted {
     /// The key.
     #[must_use]
     pub fn key(&self) -> &KeyRecord {
@@ -266,11 +266,11 @@ impl Permitted<'_> {
 ///
 /// # Errors
 /// [`Refusal`].
-pub fn permit<'r>(
+pub fn permit(
     request: &Request<'r>,
     key: Stored<KeyRecord>,
     granted: Option<Granted>,
-) -> Result<Permitted<'r>, Refusal> {
+) -> Result<Permitted, Refusal> {
     let (arn, account) = (key.arn(), key.scope.account.as_str());
     let policy = Some(key.policy.compiled());
     let resource = Resource::Key { arn: &arn, account, policy };

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use hsm_protocol::key_spec::{KeySpec, KeyUsage};
+use hsm_protocol::key_spec::{KeyFamily, KeySpec};
 
 use crate::error::{Exception, KmsError};
 use crate::key::{Catalog, Scope};
@@ -74,14 +74,14 @@ impl Pool {
 
     /// The pool of cryptography with a key.
     #[must_use]
-    pub fn of_key(spec: KeySpec, usage: KeyUsage) -> Self {
-        let name = spec.aws_name().unwrap_or_default();
-        match name.split('_').next() {
-            Some("RSA") => Self::Rsa,
-            Some("ECC") => Self::Ecc,
-            Some("ML") if usage == KeyUsage::SIGN_VERIFY => Self::MlDsa,
-            Some("ML") => Self::MlKem,
-            _ => Self::Symmetric,
+    pub fn of_key(spec: KeySpec) -> Self {
+        match spec.row().map(|row| row.family) {
+            Some(KeyFamily::Rsa) => Self::Rsa,
+            Some(KeyFamily::Ecc | KeyFamily::Edwards) => Self::Ecc,
+            Some(KeyFamily::MlDsa) => Self::MlDsa,
+            Some(KeyFamily::MlKem) => Self::MlKem,
+            // No key has a spec without a row.
+            Some(KeyFamily::Symmetric | KeyFamily::Hmac) | None => Self::Symmetric,
         }
     }
 
@@ -257,15 +257,16 @@ mod tests {
 
     #[test]
     fn keys_decide_the_pool_of_cryptography() {
-        for (spec, usage, pool) in [
-            (KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT, Pool::Symmetric),
-            (KeySpec::HMAC_256, KeyUsage::GENERATE_VERIFY_MAC, Pool::Symmetric),
-            (KeySpec::RSA_2048, KeyUsage::SIGN_VERIFY, Pool::Rsa),
-            (KeySpec::ECC_NIST_P256, KeyUsage::KEY_AGREEMENT, Pool::Ecc),
-            (KeySpec::ML_DSA_44, KeyUsage::SIGN_VERIFY, Pool::MlDsa),
-            (KeySpec::ML_KEM_512, KeyUsage::ENCAPSULATE_DECAPSULATE, Pool::MlKem),
+        for (spec, pool) in [
+            (KeySpec::SYMMETRIC_DEFAULT, Pool::Symmetric),
+            (KeySpec::HMAC_256, Pool::Symmetric),
+            (KeySpec::RSA_2048, Pool::Rsa),
+            (KeySpec::ECC_NIST_P256, Pool::Ecc),
+            (KeySpec::ECC_NIST_EDWARDS25519, Pool::Ecc),
+            (KeySpec::ML_DSA_44, Pool::MlDsa),
+            (KeySpec::ML_KEM_512, Pool::MlKem),
         ] {
-            assert_eq!(Pool::of_key(spec, usage), pool);
+            assert_eq!(Pool::of_key(spec), pool);
         }
     }
 }

@@ -340,7 +340,7 @@ impl<'a> Call<'a> {
         key: Stored<KeyRecord>,
     ) -> Result<Authorized<A>, KmsError> {
         self.key_resource(&key);
-        self.count(Pool::of_key(key.spec, key.usage))?;
+        self.count(Pool::of_key(key.spec))?;
         let lookups = self.look_up(A::RULE.action, &key).await?;
         let request = self.question(key_use, &key, &lookups)?;
         let permitted = self.permit(&request, key_use.grant_tokens, Stored::clone(&key)).await?;

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use super::input::Object;
 use super::model::{Request, Text};
 use crate::error::{Exception, KmsError};
+use crate::model::enumeration::Enumeration;
 
 /// Longest part of a refused value that is repeated in the text, in characters.
 const MAX_ECHO: usize = 1024;
@@ -63,6 +64,29 @@ impl Checks {
         if !is_value(value, rule) {
             self.fail(&shown(), member, &value_rule(rule.values));
         }
+    }
+
+    /// A value of an enumeration, from its name.
+    pub(super) fn one_of<T: Enumeration>(
+        &mut self,
+        member: &str,
+        name: Option<&str>,
+        rule: &Text,
+    ) -> Option<T> {
+        self.text(member, name, rule);
+        T::parse(name?)
+    }
+
+    /// Values of an enumeration, from their names, as [`Checks::texts`] looks at them.
+    pub(super) fn each_of<T: Enumeration>(
+        &mut self,
+        member: &str,
+        names: Option<&[String]>,
+        length: RangeInclusive<usize>,
+        rule: &Text,
+    ) -> Option<Vec<T>> {
+        self.texts(member, names, length, rule);
+        names?.iter().map(|name| T::parse(name)).collect()
     }
 
     /// A list of strings, by its length, and all of its elements by the same rule.
@@ -221,6 +245,7 @@ fn quoted(value: impl Display) -> String {
 mod tests {
     use super::*;
     use crate::api::model::Pattern;
+    use crate::model::enums::DataKeySpec;
 
     const ANY: Text = Text { length: 0..=usize::MAX, pattern: None, values: &[], echoed: true };
     const KEY_ID: Text = Text { length: 1..=2048, ..ANY };
@@ -308,6 +333,32 @@ mod tests {
             list(&["1", "2", "3"], &NUMBER),
             "1 validation error detected: Value '[1, 2, 3]' at 'list' failed to satisfy \
              constraint: Member must have length less than or equal to 2"
+        );
+    }
+
+    #[test]
+    fn names_of_enumerations_become_values() {
+        let mut checks = Checks::new();
+        assert_eq!(checks.one_of("one", Some("AES_256"), &SPEC), Some(DataKeySpec::AES_256));
+        assert_eq!(checks.one_of::<DataKeySpec>("one", None, &SPEC), None);
+        let names = ["AES_128", "AES_256"].map(str::to_owned);
+        let values = checks.each_of("all", Some(&names), 0..=2, &SPEC);
+        assert_eq!(values, Some(vec![DataKeySpec::AES_128, DataKeySpec::AES_256]));
+        assert_eq!(checks.each_of::<DataKeySpec>("all", None, 0..=2, &SPEC), None);
+        checks.finish(Some(())).unwrap();
+
+        // What is refused is refused as any other text is.
+        let wrong = ["AES_128".to_owned(), "AES_512".to_owned()];
+        let text = report(|checks| {
+            assert_eq!(checks.one_of::<DataKeySpec>("one", Some("AES_512"), &SPEC), None);
+            assert_eq!(checks.each_of::<DataKeySpec>("all", Some(&wrong), 0..=2, &SPEC), None);
+        });
+        assert_eq!(
+            text,
+            report(|checks| {
+                checks.text("one", Some("AES_512"), &SPEC);
+                checks.texts("all", Some(&wrong), 0..=2, &SPEC);
+            })
         );
     }
 

@@ -16,6 +16,7 @@ use crate::key::catalog::Update;
 use crate::key::grant::{self, Constraints, Party, Terms};
 use crate::key::{GrantId, GrantRecord, KeyRecord};
 use crate::model::action::{self, Action, GRANTABLE};
+use crate::model::enums::GrantOperation;
 use crate::policy::Particulars;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
@@ -45,7 +46,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         ));
     }
     call.parameter("keyId", key_id.as_str());
-    call.parameter("operations", operations);
+    let names: Vec<_> = operations.iter().map(|operation| operation.name()).collect();
+    call.parameter("operations", names);
     if let Some(constraints) = audit_value(&terms.constraints) {
         call.parameter("constraints", constraints);
     }
@@ -112,9 +114,9 @@ fn answer(call: &mut Call<'_>, key: &KeyRecord, grant: GrantId) -> Result<Answer
 }
 
 /// The operations, each once.
-fn distinct(names: &[String]) -> Result<Vec<Action>, KmsError> {
+fn distinct(asked: &[GrantOperation]) -> Result<Vec<Action>, KmsError> {
     let mut operations = Vec::with_capacity(GRANTABLE.len());
-    for action in names.iter().filter_map(|name| grant::operation(name)) {
+    for action in asked.iter().filter_map(|one| grant::operation(one.name())) {
         if !operations.contains(&action) {
             operations.push(action);
         }

@@ -16,22 +16,24 @@ use crate::clock::Timestamp;
 use crate::error::{Exception, KmsError};
 use crate::key::catalog::Update;
 use crate::key::multi_region::MultiRegion;
-use crate::key::spec::model_allows;
 use crate::key::{KeyId, KeyRecord, KeyState};
-use crate::policy::{Attachment, KeyPolicy, Lookups, MultiRegionKeyType, NewKey, Subject, Traits};
+use crate::model::enums::{self, KeyUsageType, MultiRegionKeyType, OriginType};
+use crate::policy::{Attachment, KeyPolicy, Lookups, NewKey, Subject, Traits};
 
 pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer, KmsError> {
     let mut tags = input.tags.take().unwrap_or_default();
     let policy = input.policy.take();
     let chosen = Chosen::take(&mut tags, call.in_development())?;
     let spec = choose_spec(&input)?;
-    let usage = input.key_usage.as_deref().unwrap_or("ENCRYPT_DECRYPT");
-    if !model_allows(spec, usage) {
+    let usage = input.key_usage.unwrap_or(KeyUsageType::ENCRYPT_DECRYPT);
+    if !spec.allows(usage) {
+        let (spec, usage) = (spec.name(), usage.name());
         return Err(invalid(format!("KeyUsage {usage} is not compatible with KeySpec {spec}")));
     }
     // Given material is imported material.
-    let default = if chosen.material.is_some() { "EXTERNAL" } else { "AWS_KMS" };
-    let origin = input.origin.as_deref().unwrap_or(default);
+    let is_given = chosen.material.is_some();
+    let default = if is_given { OriginType::EXTERNAL } else { OriginType::AWS_KMS };
+    let origin = input.origin.unwrap_or(default);
     let in_store = check_store(&input, origin)?;
     let asked_bypass = input.bypass_policy_lockout_safety_check;
     let bypass = asked_bypass.unwrap_or(false);
@@ -39,10 +41,10 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     let tags = tagging::read(tags)?;
 
     call.parameter("description", description.as_str());
-    call.parameter("origin", origin);
-    call.parameter("keySpec", spec);
-    call.parameter("customerMasterKeySpec", spec);
-    call.parameter("keyUsage", usage);
+    call.parameter("origin", origin.name());
+    call.parameter("keySpec", spec.name());
+    call.parameter("customerMasterKeySpec", spec.name());
+    call.parameter("keyUsage", usage.name());
     call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
     call.parameter("multiRegion", input.multi_region.unwrap_or(false));
     call.optional_parameter("policy", policy.as_deref());
@@ -52,10 +54,10 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     let multi_region = input.multi_region.unwrap_or(false);
     let new_key = NewKey {
         traits: Traits {
-            spec: Some(spec),
-            usage: Some(usage),
-            origin: Some(origin),
-            multi_region: multi_region.then_some(MultiRegionKeyType::Primary),
+            spec: Some(spec.name()),
+            usage: Some(usage.name()),
+            origin: Some(origin.name()),
+            multi_region: multi_region.then_some(MultiRegionKeyType::PRIMARY),
         },
         tags: &tags,
     };
@@ -134,18 +136,19 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
 }
 
 /// The key spec, from either of the twin parameters.
-fn choose_spec(input: &Input) -> Result<&str, KmsError> {
-    let spec = match (&input.key_spec, &input.customer_master_key_spec) {
+fn choose_spec(input: &Input) -> Result<enums::KeySpec, KmsError> {
+    let spec = match (input.key_spec, input.customer_master_key_spec) {
         (Some(_), Some(_)) => {
             return Err(invalid(
                 "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. \
                  CustomerMasterKeySpec is deprecated.",
             ));
         }
-        (Some(spec), None) | (None, Some(spec)) => spec,
-        (None, None) => "SYMMETRIC_DEFAULT",
+        (Some(spec), None) => spec,
+        (None, Some(spec)) => spec.key_spec(),
+        (None, None) => enums::KeySpec::SYMMETRIC_DEFAULT,
     };
-    if input.key_usage.is_none() && spec != "SYMMETRIC_DEFAULT" {
+    if input.key_usage.is_none() && spec != enums::KeySpec::SYMMETRIC_DEFAULT {
         return Err(invalid(
             "You must specify a KeyUsage value for all KMS keys except for symmetric encryption \
              keys.",
@@ -155,45 +158,39 @@ fn choose_spec(input: &Input) -> Result<&str, KmsError> {
 }
 
 /// Whether the key is to be in a custom key store.
-fn check_store(input: &Input, origin: &str) -> Result<bool, KmsError> {
-    let in_store = matches!(origin, "AWS_CLOUDHSM" | "EXTERNAL_KEY_STORE");
+fn check_store(input: &Input, origin: OriginType) -> Result<bool, KmsError> {
+    let name = origin.name();
+    let in_store = matches!(origin, OriginType::AWS_CLOUDHSM | OriginType::EXTERNAL_KEY_STORE);
     if in_store != input.custom_key_store_id.is_some() {
         let rule = if in_store { "is required with" } else { "is not valid with" };
-        return Err(invalid(format!("CustomKeyStoreId {rule} Origin {origin}.")));
+        return Err(invalid(format!("CustomKeyStoreId {rule} Origin {name}.")));
     }
-    let external = origin == "EXTERNAL_KEY_STORE";
+    let external = origin == OriginType::EXTERNAL_KEY_STORE;
     if external != input.xks_key_id.is_some() {
         let rule = if external { "is required with" } else { "is not valid with" };
-        return Err(invalid(format!("XksKeyId {rule} Origin {origin}.")));
+        return Err(invalid(format!("XksKeyId {rule} Origin {name}.")));
     }
     Ok(in_store)
 }
 
 /// Refuses what the API has and this service has not.
-fn offered(spec: &str, usage: &str, origin: &str) -> Result<(KeySpec, KeyUsage, Origin), KmsError> {
-    let unsupported = |what: String| {
-        let text = format!("{what} is not supported by this service.");
+fn offered(
+    spec: enums::KeySpec,
+    usage: KeyUsageType,
+    origin: OriginType,
+) -> Result<(KeySpec, KeyUsage, Origin), KmsError> {
+    let unsupported = |member: &str, name: &str| {
+        let text = format!("{member} {name} is not supported by this service.");
         KmsError::new(Exception::UnsupportedOperation, text)
     };
-    let origin = match origin {
-        "AWS_KMS" => Origin::AWS_KMS,
-        "EXTERNAL" if is_importable(spec) => Origin::EXTERNAL,
-        "EXTERNAL" => {
-            return Err(invalid(format!("KeySpec {spec} is not supported for Origin {origin}")));
-        }
-        _ => return Err(unsupported(format!("Origin {origin}"))),
-    };
-    let row = KeySpec::from_aws_name(spec).and_then(KeySpec::row);
-    let row = row.ok_or_else(|| unsupported(format!("KeySpec {spec}")))?;
-    match KeyUsage::from_aws_name(usage) {
-        Some(usage) if row.usages.contains(&usage) => Ok((row.spec, usage, origin)),
-        _ => Err(unsupported(format!("KeyUsage {usage} with KeySpec {spec}"))),
+    let origin = origin.device().ok_or_else(|| unsupported("Origin", origin.name()))?;
+    let row = spec.device().and_then(KeySpec::row);
+    let row = row.ok_or_else(|| unsupported("KeySpec", spec.name()))?;
+    if origin == Origin::EXTERNAL && !row.importable {
+        let spec = spec.name();
+        return Err(invalid(format!("KeySpec {spec} is not supported for Origin {origin:?}")));
     }
-}
-
-/// Whether keys of a spec take imported material: those of post-quantum algorithms do not.
-fn is_importable(spec: &str) -> bool {
-    !spec.starts_with("ML_")
+    Ok((row.spec, usage.device(), origin))
 }
 
 /// Metadata as audit records have it: names start in lower case, and dates are text.

@@ -8,9 +8,7 @@ use super::model::{
 use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::model::action::{self, AccountAction};
-
-/// The `CustomKeyStoreType` if none is given.
-const DEFAULT_TYPE: &str = "AWS_CLOUDHSM";
+use crate::model::enums::CustomKeyStoreType;
 
 pub(super) async fn connect(
     call: &mut Call<'_>,
@@ -50,15 +48,16 @@ pub(super) async fn create(
     call: &mut Call<'_>,
     input: create_custom_key_store::Input,
 ) -> Result<Answer, KmsError> {
-    let kind = input.custom_key_store_type.as_deref().unwrap_or(DEFAULT_TYPE);
+    let kind = input.custom_key_store_type.unwrap_or(CustomKeyStoreType::AWS_CLOUDHSM);
     call.parameter("customKeyStoreName", input.custom_key_store_name);
-    call.parameter("customKeyStoreType", kind);
+    call.parameter("customKeyStoreType", kind.name());
     call.authorize_account(action::CreateCustomKeyStore)?;
-    if kind != DEFAULT_TYPE {
+    if kind == CustomKeyStoreType::EXTERNAL_KEY_STORE {
         let text = "External key stores are not supported by this service.";
         return Err(KmsError::new(Exception::UnsupportedOperation, text));
     }
     if input.cloud_hsm_cluster_id.is_none() {
+        let kind = kind.name();
         return Err(invalid(format!("CloudHsmClusterId is required for type {kind}.")));
     }
     let text = "There is no AWS CloudHSM cluster with this ID.";

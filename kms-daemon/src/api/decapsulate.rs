@@ -26,7 +26,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let output = Output {
         key_id: Some(key.arn().into()),
         shared_secret: Some(Base64(&secret)),
-        encapsulation_algorithm: Some(request.algorithm.as_str().into()),
+        encapsulation_algorithm: Some(request.algorithm.name().into()),
     };
     Answer::of(&output)
 }

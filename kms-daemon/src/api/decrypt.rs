@@ -11,19 +11,21 @@ use super::{Answer, Call};
 use crate::engine::{Ciphertext, Delivered};
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
-use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT, encryption_algorithm};
+use crate::key::spec::{Algorithm, encryption_algorithm};
 use crate::model::action::{self, KeyAction};
+use crate::model::enums::{DryRunModifierType, EncryptionAlgorithmSpec};
 use crate::policy::{Authorized, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let ignored = ignores_ciphertext(input.dry_run, input.dry_run_modifiers);
     let blob = ciphertext(input.ciphertext_blob, ignored)?;
     let grant_tokens = input.grant_tokens.unwrap_or_default();
-    let algorithm = input.encryption_algorithm.as_deref().unwrap_or(SYMMETRIC_DEFAULT);
+    let algorithm =
+        input.encryption_algorithm.unwrap_or(EncryptionAlgorithmSpec::SYMMETRIC_DEFAULT);
     let document = Document::new(input.recipient);
     let context = input.encryption_context.unwrap_or_default();
     let canonical = context.canonical_for(algorithm)?;
-    call.parameter("encryptionAlgorithm", algorithm);
+    call.parameter("encryptionAlgorithm", algorithm.name());
     call.optional_parameter("keyId", input.key_id.as_deref());
     call.context_parameter("encryptionContext", &context);
 
@@ -49,7 +51,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let output = Output {
             key_id: Some(key.arn().into()),
             plaintext: Some(Base64(plaintext)),
-            encryption_algorithm: Some(algorithm.into()),
+            encryption_algorithm: Some(algorithm.name().into()),
             ciphertext_for_recipient: for_recipient.map(Base64),
             key_material_id: material
                 .as_deref()
@@ -92,7 +94,7 @@ pub(super) struct Source<'a, A> {
     /// The parameter that names it.
     pub(super) member: &'static str,
     /// With which algorithm.
-    pub(super) algorithm: &'a str,
+    pub(super) algorithm: EncryptionAlgorithmSpec,
     /// Grant tokens of the request.
     pub(super) grant_tokens: &'a [String],
     /// The encryption context of the ciphertext.
@@ -113,7 +115,7 @@ impl<A: KeyAction> Source<'_, A> {
             .with(Algorithm::Encryption(self.algorithm))
             .within(self.context)
             .telling(self.particulars);
-        let symmetric = self.algorithm == SYMMETRIC_DEFAULT;
+        let symmetric = self.algorithm == EncryptionAlgorithmSpec::SYMMETRIC_DEFAULT;
         match (self.key_id, ciphertext) {
             (Some(name), Some(bytes)) if symmetric => {
                 let decided = call.authorize(key_use.of_blob(bytes)).await;
@@ -149,7 +151,10 @@ impl<A: KeyAction> Source<'_, A> {
 }
 
 /// Whether a dry run leaves the ciphertext out.
-pub(super) fn ignores_ciphertext(dry_run: Option<bool>, modifiers: Option<Vec<String>>) -> bool {
+pub(super) fn ignores_ciphertext(
+    dry_run: Option<bool>,
+    modifiers: Option<Vec<DryRunModifierType>>,
+) -> bool {
     let modifiers = modifiers.unwrap_or_default();
     dry_run == Some(true) && !modifiers.is_empty()
 }

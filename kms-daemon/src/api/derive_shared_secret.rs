@@ -20,12 +20,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let grant_tokens = input.grant_tokens.unwrap_or_default();
     let document = Document::new(input.recipient);
     call.parameter("keyId", key_id.as_str());
-    call.parameter("keyAgreementAlgorithm", algorithm.as_str());
+    call.parameter("keyAgreementAlgorithm", algorithm.name());
     let addressee = document.verify(call).await?;
     let key = call
         .authorize(
             KeyUse::new(action::DeriveSharedSecret, &key_id, &grant_tokens)
-                .with(Algorithm::Agreement(&algorithm))
+                .with(Algorithm::Agreement(algorithm))
                 .telling(Particulars::Recipient(addressee.recipient())),
         )
         .await?;
@@ -41,7 +41,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         key_id: Some(key.arn().into()),
         shared_secret: Some(Base64(made.plaintext)),
         ciphertext_for_recipient: made.for_recipient.map(Base64),
-        key_agreement_algorithm: Some(algorithm.as_str().into()),
+        key_agreement_algorithm: Some(algorithm.name().into()),
         key_origin: key.origin.aws_name().map(Into::into),
     };
     Answer::of(&output)

@@ -8,6 +8,7 @@ use crate::engine::response;
 use crate::error::KmsError;
 use crate::key::spec::Algorithm;
 use crate::model::action::{self, KeyAction};
+use crate::model::enums::EncapsulationAlgorithmSpec;
 use crate::policy::Authorized;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
@@ -20,7 +21,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         key_id: Some(key.arn().into()),
         shared_secret: Some(Base64(&made.secret)),
         shared_secret_ciphertext_blob: Some(Base64(&made.ciphertext)),
-        encapsulation_algorithm: Some(request.algorithm.as_str().into()),
+        encapsulation_algorithm: Some(request.algorithm.name().into()),
     };
     Answer::of(&output)
 }
@@ -31,8 +32,8 @@ pub(super) struct EncapsulationRequest {
     grant_tokens: Vec<String>,
     /// Whether only to say whether the request would succeed.
     pub(super) dry_run: Option<bool>,
-    /// An encapsulation algorithm of the API.
-    pub(super) algorithm: String,
+    /// The encapsulation algorithm.
+    pub(super) algorithm: EncapsulationAlgorithmSpec,
 }
 
 impl EncapsulationRequest {
@@ -53,11 +54,11 @@ impl EncapsulationRequest {
         action: A,
     ) -> Result<Authorized<A>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
-        call.parameter("encapsulationAlgorithm", self.algorithm.as_str());
+        call.parameter("encapsulationAlgorithm", self.algorithm.name());
         let key = call
             .authorize(
                 KeyUse::new(action, &self.key_id, &self.grant_tokens)
-                    .with(Algorithm::Encapsulation(&self.algorithm)),
+                    .with(Algorithm::Encapsulation(self.algorithm)),
             )
             .await?;
         Ok(key)

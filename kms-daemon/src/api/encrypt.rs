@@ -11,18 +11,20 @@ use crate::engine::response;
 use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::key::KeyRecord;
-use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT, encryption_algorithm, max_plaintext};
+use crate::key::spec::{Algorithm, encryption_algorithm, max_plaintext};
 use crate::model::action;
+use crate::model::enums::EncryptionAlgorithmSpec;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     let plaintext = input.plaintext;
     let grant_tokens = input.grant_tokens.unwrap_or_default();
-    let algorithm = input.encryption_algorithm.as_deref().unwrap_or(SYMMETRIC_DEFAULT);
+    let algorithm =
+        input.encryption_algorithm.unwrap_or(EncryptionAlgorithmSpec::SYMMETRIC_DEFAULT);
     let context = input.encryption_context.unwrap_or_default();
     let canonical = context.canonical_for(algorithm)?;
     call.parameter("keyId", key_id.as_str());
-    call.parameter("encryptionAlgorithm", algorithm);
+    call.parameter("encryptionAlgorithm", algorithm.name());
     call.context_parameter("encryptionContext", &context);
 
     let key = call
@@ -39,7 +41,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let output = Output {
             ciphertext_blob: Some(Base64(blob)),
             key_id: Some(key.arn().into()),
-            encryption_algorithm: Some(algorithm.into()),
+            encryption_algorithm: Some(algorithm.name().into()),
         };
         Answer::of(&output)
     };

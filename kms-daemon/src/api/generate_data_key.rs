@@ -9,8 +9,9 @@ use super::recipient::Document;
 use super::{Answer, Call};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
-use crate::key::spec::{Algorithm, DATA_KEY_SPECS, SYMMETRIC_DEFAULT};
+use crate::key::spec::Algorithm;
 use crate::model::action::{self, KeyAction};
+use crate::model::enums::{DataKeySpec, EncryptionAlgorithmSpec};
 use crate::policy::{Authorized, Particulars};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
@@ -36,7 +37,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 /// The checked parameters of both data key operations.
 pub(super) struct DataKeyRequest {
     key_id: String,
-    key_spec: Option<String>,
+    key_spec: Option<DataKeySpec>,
     encryption_context: EncryptionContext,
     grant_tokens: Vec<String>,
     dry_run: Option<bool>,
@@ -53,10 +54,8 @@ impl DataKeyRequest {
     pub(super) fn check(input: Input) -> Result<Self, KmsError> {
         let (key_id, recipient) = (input.key_id, Document::new(input.recipient));
         let grant_tokens = input.grant_tokens.unwrap_or_default();
-        let length = match (&input.key_spec, input.number_of_bytes) {
-            (Some(spec), None) => {
-                DATA_KEY_SPECS.iter().find(|(name, _)| name == spec).map(|(_, length)| *length)
-            }
+        let length = match (input.key_spec, input.number_of_bytes) {
+            (Some(spec), None) => Some(spec.size()),
             (None, Some(number)) => u16::try_from(number).ok(),
             _ => None,
         };
@@ -85,15 +84,15 @@ impl DataKeyRequest {
         particulars: Particulars<'_>,
     ) -> Result<Authorized<A>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
-        match &self.key_spec {
-            Some(spec) => call.parameter("keySpec", spec.as_str()),
+        match self.key_spec {
+            Some(spec) => call.parameter("keySpec", spec.name()),
             None => call.parameter("numberOfBytes", self.length),
         }
         call.context_parameter("encryptionContext", &self.encryption_context);
         let key = call
             .authorize(
                 KeyUse::new(action, &self.key_id, &self.grant_tokens)
-                    .with(Algorithm::Encryption(SYMMETRIC_DEFAULT))
+                    .with(Algorithm::Encryption(EncryptionAlgorithmSpec::SYMMETRIC_DEFAULT))
                     .within(&self.encryption_context)
                     .telling(particulars),
             )

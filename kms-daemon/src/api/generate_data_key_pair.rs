@@ -11,8 +11,9 @@ use super::recipient::{Addressee, Document};
 use super::{Answer, Call};
 use crate::envelope::Envelope;
 use crate::error::{Exception, KmsError};
-use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT};
+use crate::key::spec::Algorithm;
 use crate::model::action::{self, KeyAction};
+use crate::model::enums::{DataKeyPairSpec, EncryptionAlgorithmSpec};
 use crate::policy::{Authorized, Particulars};
 use crate::quota::Pool;
 
@@ -33,7 +34,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         private_key_plaintext: Some(Base64(made.plaintext)),
         public_key: Some(Base64(made.public)),
         key_id: Some(key.arn().into()),
-        key_pair_spec: Some(request.spec.as_str().into()),
+        key_pair_spec: Some(request.spec.name().into()),
         ciphertext_for_recipient: made.for_recipient.map(Base64),
         key_material_id: Some(material.into()).filter(|_| made.for_recipient.is_none()),
     };
@@ -50,8 +51,8 @@ pub(super) struct KeyPairRequest {
     recipient: Document,
     /// Canonical encryption context.
     pub(super) context: Vec<u8>,
-    /// A data key pair spec of the API.
-    pub(super) spec: String,
+    /// The spec of the pair.
+    pub(super) spec: DataKeyPairSpec,
 }
 
 impl KeyPairRequest {
@@ -74,18 +75,18 @@ impl KeyPairRequest {
         addressee: &Addressee,
     ) -> Result<Authorized<A>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
-        call.parameter("keyPairSpec", self.spec.as_str());
+        call.parameter("keyPairSpec", self.spec.name());
         call.context_parameter("encryptionContext", &self.encryption_context);
-        if let Some(spec) = KeySpec::from_aws_name(&self.spec) {
+        if let Some(spec) = self.spec.device() {
             call.count(Pool::DataKeyPair(spec))?;
         }
         let key = call
             .authorize(
                 KeyUse::new(action, &self.key_id, &self.grant_tokens)
-                    .with(Algorithm::Encryption(SYMMETRIC_DEFAULT))
+                    .with(Algorithm::Encryption(EncryptionAlgorithmSpec::SYMMETRIC_DEFAULT))
                     .within(&self.encryption_context)
                     .telling(Particulars::KeyPair {
-                        spec: &self.spec,
+                        spec: self.spec.name(),
                         recipient: addressee.recipient(),
                     }),
             )
@@ -97,8 +98,9 @@ impl KeyPairRequest {
 
     /// The pair's spec, as devices know it.
     pub(super) fn device_spec(&self) -> Result<KeySpec, KmsError> {
-        KeySpec::from_aws_name(&self.spec).ok_or_else(|| {
-            let text = format!("KeyPairSpec {} is not supported by this service.", self.spec);
+        self.spec.device().ok_or_else(|| {
+            let text =
+                format!("KeyPairSpec {} is not supported by this service.", self.spec.name());
             KmsError::new(Exception::UnsupportedOperation, text)
         })
     }

@@ -33,7 +33,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         private_key_ciphertext_blob: Some(Base64(&made.blob)),
         public_key: Some(Base64(&made.public)),
         key_id: Some(key.arn().into()),
-        key_pair_spec: Some(request.spec.as_str().into()),
+        key_pair_spec: Some(request.spec.name().into()),
         key_material_id: Some(material.into()),
     };
     Answer::of(&output)

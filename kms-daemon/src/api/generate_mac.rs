@@ -1,7 +1,5 @@
 //! `GenerateMac`: computes a MAC with an HMAC key.
 
-use hsm_protocol::key_spec::MacAlgorithm;
-
 use super::answer::Base64;
 use super::call::KeyUse;
 use super::input::Blob;
@@ -9,19 +7,21 @@ use super::model::generate_mac::{Input, Output};
 use super::{Answer, Call};
 use crate::engine::response;
 use crate::error::KmsError;
-use crate::key::spec::{Algorithm, mac_algorithm};
+use crate::key::spec::Algorithm;
 use crate::model::action::{self, KeyAction};
+use crate::model::enums::MacAlgorithmSpec;
 use crate::policy::Authorized;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = MacRequest::new(input);
-    let (key, algorithm) = request.authorize(call, action::GenerateMac).await?;
+    let key = request.authorize(call, action::GenerateMac).await?;
     Call::finish_dry_run(request.dry_run)?;
-    let reply = call.devices().generate_mac(&key, algorithm, &request.message).await?;
+    let reply =
+        call.devices().generate_mac(&key, request.algorithm.device(), &request.message).await?;
     let mac = response(&reply)?.mac;
     let output = Output {
         mac: Some(Base64(&mac)),
-        mac_algorithm: Some(request.algorithm.as_str().into()),
+        mac_algorithm: Some(request.algorithm.name().into()),
         key_id: Some(key.arn().into()),
     };
     Answer::of(&output)
@@ -33,8 +33,8 @@ pub(super) struct MacRequest {
     grant_tokens: Vec<String>,
     /// Whether only to say whether the request would succeed.
     pub(super) dry_run: Option<bool>,
-    /// A MAC algorithm of the API.
-    pub(super) algorithm: String,
+    /// The MAC algorithm.
+    pub(super) algorithm: MacAlgorithmSpec,
     /// The message.
     pub(super) message: Blob,
 }
@@ -56,15 +56,13 @@ impl MacRequest {
         &self,
         call: &mut Call<'_>,
         action: A,
-    ) -> Result<(Authorized<A>, MacAlgorithm), KmsError> {
+    ) -> Result<Authorized<A>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
-        call.parameter("macAlgorithm", self.algorithm.as_str());
-        let key = call
-            .authorize(
-                KeyUse::new(action, &self.key_id, &self.grant_tokens)
-                    .with(Algorithm::Mac(&self.algorithm)),
-            )
-            .await?;
-        Ok((key, mac_algorithm(&self.algorithm)?))
+        call.parameter("macAlgorithm", self.algorithm.name());
+        call.authorize(
+            KeyUse::new(action, &self.key_id, &self.grant_tokens)
+                .with(Algorithm::Mac(self.algorithm)),
+        )
+        .await
     }
 }

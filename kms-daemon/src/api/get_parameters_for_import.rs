@@ -1,6 +1,6 @@
 //! `GetParametersForImport`: a public key to wrap key material with, and the token to import it.
 
-use hsm_protocol::key_spec::{KeySpec, KeyUsage, WrappingAlgorithm};
+use hsm_protocol::key_spec::{KeyFamily, KeySpec, WrappingAlgorithm};
 
 use super::answer::Base64;
 use super::call::KeyUse;
@@ -11,6 +11,7 @@ use crate::engine::response;
 use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
 use crate::model::action;
+use crate::model::enums::{AlgorithmSpec, WrappingKeySpec};
 use crate::policy::Particulars;
 
 /// How long token and wrapping key are valid, in days.
@@ -20,13 +21,13 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let key_id = input.key_id;
     let (algorithm, spec) = (input.wrapping_algorithm, input.wrapping_key_spec);
     call.parameter("keyId", key_id.as_str());
-    call.parameter("wrappingAlgorithm", algorithm.as_str());
-    call.parameter("wrappingKeySpec", spec.as_str());
-    let particulars = Particulars::Wrapping { algorithm: &algorithm, spec: &spec };
+    call.parameter("wrappingAlgorithm", algorithm.name());
+    call.parameter("wrappingKeySpec", spec.name());
+    let particulars = Particulars::Wrapping { algorithm: algorithm.name(), spec: spec.name() };
     let key_use = KeyUse::manage(action::GetParametersForImport, &key_id).telling(particulars);
     let key = call.authorize(key_use).await?;
-    check_fit(&key, &spec, &algorithm)?;
-    let (wrapping, algorithm) = offered(&spec, &algorithm)?;
+    check_fit(&key, spec, algorithm)?;
+    let (wrapping, algorithm) = offered(spec, algorithm)?;
 
     let valid_to = call.now().plus_days(VALIDITY_DAYS);
     let mut devices = call.devices();
@@ -44,33 +45,42 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 }
 
 /// Refuses what the model names and the service no longer, or not, offers.
-fn offered(spec: &str, algorithm: &str) -> Result<(KeySpec, WrappingAlgorithm), KmsError> {
+fn offered(
+    spec: WrappingKeySpec,
+    algorithm: AlgorithmSpec,
+) -> Result<(KeySpec, WrappingAlgorithm), KmsError> {
     let unsupported = |what: &str| {
         let text = format!("{what} is not supported for import by this service.");
         KmsError::new(Exception::UnsupportedOperation, text)
     };
-    let wrapping = KeySpec::from_aws_name(spec).ok_or_else(|| unsupported(spec))?;
-    let by_name = WrappingAlgorithm::from_aws_name(algorithm);
-    Ok((wrapping, by_name.ok_or_else(|| unsupported(algorithm))?))
+    let wrapping = spec.device().ok_or_else(|| unsupported(spec.name()))?;
+    Ok((wrapping, algorithm.device().ok_or_else(|| unsupported(algorithm.name()))?))
 }
 
 /// Refuses what key material of this kind cannot be wrapped with.
-fn check_fit(key: &KeyRecord, wrapping: &str, algorithm: &str) -> Result<(), KmsError> {
-    let is_rsa = key.spec.row().is_some_and(|row| row.slow);
-    let is_short =
-        key.spec == KeySpec::SYMMETRIC_DEFAULT || key.usage == KeyUsage::GENERATE_VERIFY_MAC;
+fn check_fit(
+    key: &KeyRecord,
+    wrapping: WrappingKeySpec,
+    algorithm: AlgorithmSpec,
+) -> Result<(), KmsError> {
+    use AlgorithmSpec as A;
+    let family = key.spec.row().map(|row| row.family);
+    let is_rsa = family == Some(KeyFamily::Rsa);
+    let is_short = matches!(family, Some(KeyFamily::Symmetric | KeyFamily::Hmac));
     let is_long = [KeySpec::ECC_NIST_P521, KeySpec::ECC_NIST_EDWARDS25519].contains(&key.spec);
     let fits = match algorithm {
-        "RSAES_OAEP_SHA_1" => !is_rsa,
-        "RSAES_OAEP_SHA_256" => !(is_rsa || is_long && wrapping == "RSA_2048"),
-        "RSA_AES_KEY_WRAP_SHA_1" | "RSA_AES_KEY_WRAP_SHA_256" => !is_short,
-        // AWS ended RSAES_PKCS1_V1_5, and SM2PKE is for SM2 wrapping keys, which are not offered.
-        "RSAES_PKCS1_V1_5" => false,
-        _ => true,
+        A::RSAES_OAEP_SHA_1 => !is_rsa,
+        A::RSAES_OAEP_SHA_256 => !(is_rsa || is_long && wrapping == WrappingKeySpec::RSA_2048),
+        A::RSA_AES_KEY_WRAP_SHA_1 | A::RSA_AES_KEY_WRAP_SHA_256 => !is_short,
+        // AWS ended it.
+        A::RSAES_PKCS1_V1_5 => false,
+        // For SM2 wrapping keys, which are not offered.
+        A::SM2PKE => true,
     };
     if fits {
         return Ok(());
     }
+    let (algorithm, wrapping) = (algorithm.name(), wrapping.name());
     Err(invalid(format!(
         "Wrapping algorithm {algorithm} and wrapping key spec {wrapping} cannot be used to import \
          a {:?} key.",

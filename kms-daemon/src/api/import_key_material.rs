@@ -14,12 +14,9 @@ use crate::key::catalog::Update;
 use crate::key::import::{ImportError, Imported};
 use crate::key::{KeyMaterial, KeyRecord};
 use crate::model::action;
+use crate::model::enums::{ExpirationModelType, ImportType};
 use crate::policy::Particulars;
 
-/// `ExpirationModelType` of the service model; the first is the default.
-const MODELS: [&str; 2] = ["KEY_MATERIAL_EXPIRES", "KEY_MATERIAL_DOES_NOT_EXPIRE"];
-/// The `ImportType` of material that the key never had.
-const NEW: &str = "NEW_KEY_MATERIAL";
 /// The answer to material that is not the one it should be.
 const UNEXPECTED: &str = "Imported key material does not have the expected identifier (ID).";
 /// Longest time to expiry, in days.
@@ -28,12 +25,12 @@ const MAX_DAYS: u32 = 365;
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     let (token, wrapped) = (input.import_token, input.encrypted_key_material);
-    let model = input.expiration_model.as_deref().unwrap_or(MODELS[0]);
+    let model = input.expiration_model.unwrap_or(ExpirationModelType::KEY_MATERIAL_EXPIRES);
     let expires = expiry(model, input.valid_to, call.now())?;
     call.parameter("keyId", key_id.as_str());
-    call.parameter("expirationModel", model);
+    call.parameter("expirationModel", model.name());
     call.optional_parameter("validTo", expires.map(|expires| member_time(expires.into())));
-    call.optional_parameter("importType", input.import_type.as_deref());
+    call.optional_parameter("importType", input.import_type.map(ImportType::name));
     call.optional_parameter("keyMaterialId", input.key_material_id.as_deref());
     let described = input.key_material_description.as_deref();
     call.optional_parameter("keyMaterialDescription", described);
@@ -43,8 +40,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         id: input.key_material_id,
         description: input.key_material_description,
     };
-    let particulars =
-        Particulars::Import { model: input.expiration_model.as_deref(), valid_to: expires };
+    let model = input.expiration_model.map(ExpirationModelType::name);
+    let particulars = Particulars::Import { model, valid_to: expires };
     let key_use = KeyUse::manage(action::ImportKeyMaterial, &key_id).telling(particulars);
     for _ in Call::tries() {
         let key = call.authorize(key_use).await?;
@@ -76,7 +73,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 
 /// What the request says of the material.
 struct Wanted {
-    import_type: Option<String>,
+    import_type: Option<ImportType>,
     id: Option<String>,
     description: Option<String>,
 }
@@ -97,7 +94,7 @@ impl Wanted {
                 "Input parameter {name} cannot be used with {spec:?} imported keys."
             )));
         }
-        let asks_for_new = self.import_type.as_deref() == Some(NEW);
+        let asks_for_new = self.import_type == Some(ImportType::NEW_KEY_MATERIAL);
         if asks_for_new && key.is_replica() {
             return Err(invalid(
                 "Input parameter ImportType NEW_KEY_MATERIAL cannot be used on replica \
@@ -119,8 +116,9 @@ impl Wanted {
 
     /// Whether it has to be new to the key.
     fn is_new(&self, key: &KeyRecord) -> bool {
-        match self.import_type.as_deref() {
-            Some(name) => name == NEW,
+        match self.import_type {
+            Some(ImportType::NEW_KEY_MATERIAL) => true,
+            Some(ImportType::EXISTING_KEY_MATERIAL) => false,
             None => key.materials.is_empty() && !key.is_replica(),
         }
     }
@@ -133,21 +131,23 @@ pub(super) fn is_symmetric(key: &KeyRecord) -> bool {
 
 /// When the material expires.
 fn expiry(
-    model: &str,
+    model: ExpirationModelType,
     valid_to: Option<f64>,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, KmsError> {
-    match (model == MODELS[0], valid_to) {
-        (false, None) => Ok(None),
-        (false, Some(_)) => {
+    use ExpirationModelType as M;
+    let name = model.name();
+    match (model, valid_to) {
+        (M::KEY_MATERIAL_DOES_NOT_EXPIRE, None) => Ok(None),
+        (M::KEY_MATERIAL_DOES_NOT_EXPIRE, Some(_)) => {
             let rule = "A validTo date cannot be set if the ExpirationModel is";
-            Err(invalid(format!("{rule} {model}")))
+            Err(invalid(format!("{rule} {name}")))
         }
-        (true, None) => {
+        (M::KEY_MATERIAL_EXPIRES, None) => {
             let rule = "A validTo date must be set if the ExpirationModel is";
-            Err(invalid(format!("{rule} {model}")))
+            Err(invalid(format!("{rule} {name}")))
         }
-        (true, Some(seconds)) => match Timestamp::from_epoch_seconds(seconds) {
+        (M::KEY_MATERIAL_EXPIRES, Some(seconds)) => match Timestamp::from_epoch_seconds(seconds) {
             Some(expires) if expires <= now => Err(invalid("ValidTo must be in the future")),
             Some(expires) if expires <= now.plus_days(MAX_DAYS) => Ok(Some(expires)),
             _ => Err(invalid(format!("ValidTo must be less than {MAX_DAYS} days in the future"))),
@@ -160,7 +160,7 @@ fn refusal(error: ImportError, key: &KeyRecord, id: &str) -> KmsError {
     match error {
         ImportError::Unknown => incorrect(UNEXPECTED),
         ImportError::Known => incorrect(format!(
-            "Key material (id: {id}) being imported as {NEW} is already associated with KMS key \
+            "Key material (id: {id}) being imported as NEW_KEY_MATERIAL is already associated with KMS key \
              {arn}."
         )),
         ImportError::Pending(other) => {

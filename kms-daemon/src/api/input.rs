@@ -15,7 +15,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::checks::invalid;
 use crate::error::KmsError;
-use crate::key::spec::SYMMETRIC_DEFAULT;
+use crate::model::enums::EncryptionAlgorithmSpec;
 
 /// Base64 bytes of a request, zeroised when they are dropped: they may be a plaintext.
 #[derive(Default)]
@@ -136,8 +136,11 @@ impl EncryptionContext {
     }
 
     /// The canonical form for an encryption algorithm: only the symmetric one takes a context.
-    pub(super) fn canonical_for(&self, algorithm: &str) -> Result<Vec<u8>, KmsError> {
-        if !self.0.is_empty() && algorithm != SYMMETRIC_DEFAULT {
+    pub(super) fn canonical_for(
+        &self,
+        algorithm: EncryptionAlgorithmSpec,
+    ) -> Result<Vec<u8>, KmsError> {
+        if !self.0.is_empty() && algorithm != EncryptionAlgorithmSpec::SYMMETRIC_DEFAULT {
             return Err(invalid(
                 "EncryptionContext is not supported when encrypting/decrypting with asymmetric \
                  CMKs.",

@@ -13,16 +13,14 @@ use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::{KeyMaterial, KeyRecord};
 use crate::model::action;
-
-/// Values of `IncludeKeyMaterial`; the first is the default.
-const INCLUDE: [&str; 2] = ["ROTATIONS_ONLY", "ALL_KEY_MATERIAL"];
+use crate::model::enums::{ExpirationModelType, ImportState, IncludeKeyMaterial, KeyMaterialState};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
-    let include = input.include_key_material.as_deref().unwrap_or(INCLUDE[0]);
+    let include = input.include_key_material.unwrap_or(IncludeKeyMaterial::ROTATIONS_ONLY);
     let limit = page_size(input.limit, 100);
     call.parameter("keyId", key_id.as_str());
-    call.parameter("includeKeyMaterial", include);
+    call.parameter("includeKeyMaterial", include.name());
     call.optional_parameter("limit", input.limit);
     call.optional_parameter("marker", input.marker.as_deref());
     let key = call.authorize(KeyUse::manage(action::ListKeyRotations, &key_id)).await?;
@@ -33,11 +31,14 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     }
 
     // Material is only ever added, at the end: a position stays what it is.
-    let filter = format!("{} {include}", key.id);
+    let filter = format!("{} {}", key.id, include.name());
     let position = call.read_marker(&filter, input.marker.as_deref())?;
     let start = position.map_or(Ok(0), |position| position.parse::<usize>());
     let start = start.map_err(|_| KmsError::bare(Exception::InvalidMarker))?;
-    let listed = |material: &KeyMaterial| include != INCLUDE[0] || material.rotated.is_some();
+    let listed = |material: &KeyMaterial| match include {
+        IncludeKeyMaterial::ALL_KEY_MATERIAL => true,
+        IncludeKeyMaterial::ROTATIONS_ONLY => material.rotated.is_some(),
+    };
     let pending = key.pending.as_ref().filter(|_| key.is_external());
     let all = key.materials.iter().chain(pending);
     // Other keys have material too, which is never rotated and has no name in the API.
@@ -47,8 +48,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let last = page.last().map(|(index, _)| (index + 1).to_string());
     let marker = call.next_marker(&filter, rest.next().is_some(), last.as_deref());
     let pending = match pending.is_some() && !call.is_imported_everywhere(&key).await? {
-        true => "PENDING_MULTI_REGION_IMPORT_AND_ROTATION",
-        false => "PENDING_ROTATION",
+        true => KeyMaterialState::PENDING_MULTI_REGION_IMPORT_AND_ROTATION,
+        false => KeyMaterialState::PENDING_ROTATION,
     };
     let rotations: Vec<_> =
         page.iter().map(|(index, material)| entry(&key, (*index, pending), material)).collect();
@@ -61,30 +62,32 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 
 fn entry<'k>(
     key: &KeyRecord,
-    (index, pending): (usize, &'static str),
+    (index, pending): (usize, KeyMaterialState),
     material: &'k KeyMaterial,
 ) -> RotationsListEntry<'k> {
     let state = match (index + 1).cmp(&key.materials.len()) {
-        Ordering::Less => "NON_CURRENT",
-        Ordering::Equal => "CURRENT",
+        Ordering::Less => KeyMaterialState::NON_CURRENT,
+        Ordering::Equal => KeyMaterialState::CURRENT,
         Ordering::Greater => pending,
     };
     let mut entry = RotationsListEntry {
         key_id: Some(key.arn().into()),
         key_material_id: Some(material.id.to_string().into()),
-        key_material_state: Some(state.into()),
+        key_material_state: Some(state.name().into()),
         rotation_date: material.rotated.map(|rotated| rotated.at),
         rotation_type: material.rotated.map(|rotated| rotated.by.name().into()),
         ..RotationsListEntry::default()
     };
     if let Some(imported) = &material.imported {
         let present = material.is_present();
-        entry.import_state = Some(if present { "IMPORTED" } else { "PENDING_IMPORT" }.into());
+        let state = if present { ImportState::IMPORTED } else { ImportState::PENDING_IMPORT };
+        entry.import_state = Some(state.name().into());
         if present {
-            let expires = imported.expires.is_some();
-            let model =
-                if expires { "KEY_MATERIAL_EXPIRES" } else { "KEY_MATERIAL_DOES_NOT_EXPIRE" };
-            entry.expiration_model = Some(model.into());
+            let model = match imported.expires {
+                Some(_) => ExpirationModelType::KEY_MATERIAL_EXPIRES,
+                None => ExpirationModelType::KEY_MATERIAL_DOES_NOT_EXPIRE,
+            };
+            entry.expiration_model = Some(model.name().into());
             entry.valid_to = imported.expires;
         }
         entry.key_material_description = imported.description.as_deref().map(Into::into);

@@ -7,6 +7,7 @@ use super::{Answer, Call};
 use crate::error::{Exception, KmsError};
 use crate::key::KeyId;
 use crate::model::action;
+use crate::model::enums::ResourceOwnerType;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let limit = page_size(input.limit, 100);
@@ -14,11 +15,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.optional_parameter("marker", input.marker.as_deref());
     let home = call.authorize_account(action::ListKeys)?;
 
-    let mut owners = input.resource_owners.unwrap_or_else(|| vec!["SELF".to_owned()]);
-    owners.sort_unstable();
-    let filter = owners.join(",");
+    let owners = input.resource_owners.unwrap_or_else(|| vec![ResourceOwnerType::SELF]);
+    let mut names: Vec<_> = owners.iter().map(|owner| owner.name()).collect();
+    names.sort_unstable();
+    let filter = names.join(",");
     let position = call.read_marker(&filter, input.marker.as_deref())?;
-    if !owners.iter().any(|owner| owner == "SELF") {
+    if !owners.contains(&ResourceOwnerType::SELF) {
         // Policies and grants let others use a key, but put it into no list of theirs.
         return Answer::of(&Output {
             keys: Some(Vec::new()),

@@ -7,12 +7,17 @@ use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 use super::model::outputs::{KeyMetadata, MultiRegionConfiguration, MultiRegionKey};
 use crate::key::multi_region::MultiRegion;
 use crate::key::{KeyMaterial, KeyRecord, KeyState, Scope, spec};
+use crate::model::enums::{ExpirationModelType, KeyManagerType, MultiRegionKeyType};
 
 /// The metadata of a key, with exactly the members its kind and state have.
 pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
     let spec_name = key.spec.aws_name().unwrap_or_default();
     let listed = AlgorithmLists::of(key);
     let regions = key.multi_region.as_ref();
+    let manager = match key.service {
+        Some(_) => KeyManagerType::AWS,
+        None => KeyManagerType::CUSTOMER,
+    };
     let mut metadata = KeyMetadata {
         aws_account_id: Some(key.scope.account.as_str().into()),
         key_id: key.id.to_string().into(),
@@ -23,7 +28,7 @@ pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
         key_usage: key.usage.aws_name().map(Into::into),
         key_state: Some(key.state.name().into()),
         origin: key.origin.aws_name().map(Into::into),
-        key_manager: Some(if key.service.is_some() { "AWS" } else { "CUSTOMER" }.into()),
+        key_manager: Some(manager.name().into()),
         key_spec: Some(spec_name.into()),
         // The deprecated twin has every name, also those that its type in the model has not.
         customer_master_key_spec: Some(spec_name.into()),
@@ -41,10 +46,10 @@ pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
     if key.is_external() && key.has_all_material() {
         let expires = key.materials.iter().filter_map(KeyMaterial::expires).min();
         let model = match expires {
-            Some(_) => "KEY_MATERIAL_EXPIRES",
-            None => "KEY_MATERIAL_DOES_NOT_EXPIRE",
+            Some(_) => ExpirationModelType::KEY_MATERIAL_EXPIRES,
+            None => ExpirationModelType::KEY_MATERIAL_DOES_NOT_EXPIRE,
         };
-        metadata.expiration_model = Some(model.into());
+        metadata.expiration_model = Some(model.name().into());
         metadata.valid_to = expires;
     }
     if key.spec == KeySpec::SYMMETRIC_DEFAULT
@@ -89,8 +94,12 @@ fn configuration(key: &KeyRecord, regions: &MultiRegion) -> MultiRegionConfigura
         arn: Some(Scope::new(&*key.scope.account, region).key_arn(key.id).into()),
         region: Some(region.clone().into()),
     };
+    let kind = match key.is_replica() {
+        true => MultiRegionKeyType::REPLICA,
+        false => MultiRegionKeyType::PRIMARY,
+    };
     MultiRegionConfiguration {
-        multi_region_key_type: Some(if key.is_replica() { "REPLICA" } else { "PRIMARY" }.into()),
+        multi_region_key_type: Some(kind.name().into()),
         primary_key: Some(entry(&regions.primary)),
         replica_keys: Some(regions.replicas.iter().map(entry).collect()),
     }

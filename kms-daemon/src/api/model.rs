@@ -20,12 +20,9 @@ mod generated {
     pub(in crate::api) mod operations;
     pub(in crate::api) mod outputs;
     mod rules;
-    pub(crate) mod values;
 }
 
 pub(super) use self::generated::operations::*;
-#[cfg(test)]
-pub(crate) use self::generated::values;
 pub(super) use self::generated::{errors, inputs, outputs};
 
 /// A request, or a structure within one, that keeps the constraints of the model.

@@ -10,24 +10,28 @@ use super::{Answer, Call};
 use crate::engine::{Ciphertext, Side, response};
 use crate::envelope::Envelope;
 use crate::error::KmsError;
-use crate::key::spec::{Algorithm, SYMMETRIC_DEFAULT, encryption_algorithm};
+use crate::key::spec::{Algorithm, encryption_algorithm};
 use crate::model::action;
+use crate::model::enums::EncryptionAlgorithmSpec;
 use crate::policy::Particulars;
+
+/// The algorithm of either side if the request names none.
+const SYMMETRIC: EncryptionAlgorithmSpec = EncryptionAlgorithmSpec::SYMMETRIC_DEFAULT;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let ignored = ignores_ciphertext(input.dry_run, input.dry_run_modifiers);
     let blob = ciphertext(input.ciphertext_blob, ignored)?;
     let destination_id = input.destination_key_id;
     let grant_tokens = input.grant_tokens.unwrap_or_default();
-    let from = input.source_encryption_algorithm.as_deref().unwrap_or(SYMMETRIC_DEFAULT);
-    let to = input.destination_encryption_algorithm.as_deref().unwrap_or(SYMMETRIC_DEFAULT);
+    let from = input.source_encryption_algorithm.unwrap_or(SYMMETRIC);
+    let to = input.destination_encryption_algorithm.unwrap_or(SYMMETRIC);
     let source_context = input.source_encryption_context.unwrap_or_default();
     let destination_context = input.destination_encryption_context.unwrap_or_default();
     let canonical = (source_context.canonical_for(from)?, destination_context.canonical_for(to)?);
     call.optional_parameter("sourceKeyId", input.source_key_id.as_deref());
     call.parameter("destinationKeyId", destination_id.as_str());
-    call.parameter("sourceEncryptionAlgorithm", from);
-    call.parameter("destinationEncryptionAlgorithm", to);
+    call.parameter("sourceEncryptionAlgorithm", from.name());
+    call.parameter("destinationEncryptionAlgorithm", to.name());
     call.context_parameter("sourceEncryptionContext", &source_context);
     call.context_parameter("destinationEncryptionContext", &destination_context);
 
@@ -66,8 +70,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             ciphertext_blob: Some(Base64(blob)),
             source_key_id: Some(source.arn().into()),
             key_id: Some(destination.arn().into()),
-            source_encryption_algorithm: Some(from.into()),
-            destination_encryption_algorithm: Some(to.into()),
+            source_encryption_algorithm: Some(from.name().into()),
+            destination_encryption_algorithm: Some(to.name().into()),
             source_key_material_id: opened.as_deref().map(Into::into),
             destination_key_material_id: made.as_deref().map(Into::into),
         };

@@ -16,15 +16,16 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         signing_algorithm: input.signing_algorithm,
         dry_run: input.dry_run,
     };
-    let request = SignatureRequest::new(signed)?;
+    let request = SignatureRequest::new(signed);
     let (key, algorithm) = request.authorize(call, action::Verify).await?;
+    let message_type = request.message_type.device();
     call.devices()
-        .verify(&key, algorithm, request.message_type, &request.message, &input.signature)
+        .verify(&key, algorithm, message_type, &request.message, &input.signature)
         .await?;
     Call::finish_dry_run(request.dry_run)?;
     Answer::of(&Output {
         key_id: Some(key.arn().into()),
         signature_valid: Some(true),
-        signing_algorithm: Some(request.algorithm.into()),
+        signing_algorithm: Some(request.algorithm.name().into()),
     })
 }

@@ -16,12 +16,13 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         dry_run: input.dry_run,
     };
     let request = MacRequest::new(authenticated);
-    let (key, algorithm) = request.authorize(call, action::VerifyMac).await?;
+    let key = request.authorize(call, action::VerifyMac).await?;
+    let algorithm = request.algorithm.device();
     call.devices().verify_mac(&key, algorithm, &request.message, &input.mac).await?;
     Call::finish_dry_run(request.dry_run)?;
     Answer::of(&Output {
         key_id: Some(key.arn().into()),
         mac_valid: Some(true),
-        mac_algorithm: Some(request.algorithm.into()),
+        mac_algorithm: Some(request.algorithm.name().into()),
     })
 }

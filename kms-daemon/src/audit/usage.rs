@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use hsm_protocol::key_spec::{KeyFamily, KeySpec};
 use serde::Serialize;
 use serde_json::Value;
 use time::macros::format_description;
@@ -140,7 +141,8 @@ pub fn parse_month(text: &str) -> Option<Date> {
 
 /// The life of a key, in seconds since the epoch.
 struct Life {
-    spec: String,
+    /// `None` if a later release made the key, of a spec that this one does not know.
+    spec: Option<KeySpec>,
     created: i64,
     rotations: Vec<i64>,
     /// When its waiting period began: what follows costs nothing, unless it is cancelled.
@@ -233,8 +235,8 @@ impl Tally {
         if let Some(member) = made {
             let metadata = &record["responseElements"][member];
             let text = |member: &str| metadata[member].as_str().unwrap_or_default().to_owned();
-            let life =
-                Life { spec: text("keySpec"), created: time, rotations: Vec::new(), pending: None };
+            let spec = KeySpec::from_aws_name(&text("keySpec"));
+            let life = Life { spec, created: time, rotations: Vec::new(), pending: None };
             self.keys.insert(text("arn"), life);
             return;
         }
@@ -261,8 +263,8 @@ impl Tally {
             Price::Flat => (PriceClass::Symmetric, true),
             Price::OfPair => {
                 let spec = record["requestParameters"]["keyPairSpec"].as_str().unwrap_or_default();
-                let rsa = spec.starts_with("RSA");
-                (if rsa { PriceClass::RsaPairs } else { PriceClass::EccPairs }, false)
+                let is_rsa = family(KeySpec::from_aws_name(spec)) == Some(KeyFamily::Rsa);
+                (if is_rsa { PriceClass::RsaPairs } else { PriceClass::EccPairs }, false)
             }
             Price::OfKey => self.class_of_key(record),
         }
@@ -271,11 +273,11 @@ impl Tally {
     /// The class of cryptography with the key that a record names.
     fn class_of_key(&self, record: &Value) -> (PriceClass, bool) {
         let life = key_of(record).and_then(|arn| self.keys.get(arn));
-        let spec = life.map_or("", |life| life.spec.as_str());
-        let symmetric = ["", "SYMMETRIC_DEFAULT"].contains(&spec) || spec.starts_with("HMAC");
-        match spec {
-            _ if symmetric => (PriceClass::Symmetric, true),
-            "RSA_2048" => (PriceClass::Rsa2048, false),
+        // Without a key it is management.
+        let Some(life) = life else { return (PriceClass::Symmetric, true) };
+        match (life.spec, family(life.spec)) {
+            (_, Some(KeyFamily::Symmetric | KeyFamily::Hmac)) => (PriceClass::Symmetric, true),
+            (Some(KeySpec::RSA_2048), _) => (PriceClass::Rsa2048, false),
             _ => (PriceClass::Asymmetric, false),
         }
     }
@@ -306,6 +308,10 @@ impl Tally {
             price: keys_price + requests - free,
         }
     }
+}
+
+fn family(spec: Option<KeySpec>) -> Option<KeyFamily> {
+    spec?.row().map(|row| row.family)
 }
 
 /// The ARN of the first key of a record.

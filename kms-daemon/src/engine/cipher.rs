@@ -251,9 +251,32 @@ impl Devices<'_> {
     }
 }
 
-/// Of two specs, the one that fewer boards have: memory is what small ones lack, and a board that
-/// has an RSA spec has the smaller ones and symmetric keys too.
+/// Of two specs that encrypt, the one that fewer boards have: memory is what small ones lack, and a
+/// board that has an RSA spec has the smaller ones and symmetric keys too. What RSA needs of it grows
+/// with the modulus, which is as long as the secret.
 fn more_demanding(one: KeySpec, other: KeySpec) -> KeySpec {
     let size = |spec: &KeySpec| spec.row().map_or(0, |row| row.secret_size);
     std::cmp::max_by_key(one, other, size)
+}
+
+#[cfg(test)]
+mod tests {
+    use hsm_protocol::key_spec::KEY_SPECS;
+
+    use super::*;
+
+    #[test]
+    fn a_longer_modulus_demands_more() {
+        let rows = KEY_SPECS.iter().filter(|row| !row.encryption_algorithms.is_empty());
+        let specs: Vec<_> = rows.map(|row| row.spec).collect();
+        let [symmetric, rsa @ ..] = specs.as_slice() else { panic!("nothing encrypts") };
+        assert_eq!(*symmetric, KeySpec::SYMMETRIC_DEFAULT);
+        assert_eq!(rsa, [KeySpec::RSA_2048, KeySpec::RSA_3072, KeySpec::RSA_4096]);
+        for (at, more) in specs.iter().enumerate() {
+            for less in &specs[..at] {
+                assert_eq!(more_demanding(*less, *more), *more);
+                assert_eq!(more_demanding(*more, *less), *more);
+            }
+        }
+    }
 }

@@ -1,69 +1,74 @@
-//! Key specs, usages and algorithms: the names of the API, and which key may use which.
+//! Which key may be used for what.
 //!
-//! What exists in the API and what this service offers differ: the service model (`crate::api`)
-//! has the names there are, the key-spec table of the device protocol says what is offered.
+//! What exists in the API and what this service offers differ: the service model
+//! ([`crate::model::enums`]) has the names there are, the key-spec table of the device protocol says
+//! what is offered.
 
 use hsm_protocol::key_spec::{
-    EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, MacAlgorithm, SigningAlgorithm,
+    EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, SigningAlgorithm,
 };
 
 use super::KeyRecord;
 use crate::error::{Exception, KmsError};
 use crate::model::action::{KeyRule, Requirement};
+use crate::model::enums::{
+    EncapsulationAlgorithmSpec, EncryptionAlgorithmSpec, KeyAgreementAlgorithmSpec,
+    MacAlgorithmSpec, SigningAlgorithmSpec,
+};
 use crate::model::{Action, Operation};
 
-/// The only encryption algorithm of symmetric keys, and the default.
-pub const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
-
-/// `DataKeySpec` of the service model, with the length of the data key in bytes.
-pub const DATA_KEY_SPECS: &[(&str, u16)] = &[("AES_256", 32), ("AES_128", 16)];
-
-/// `KeyAgreementAlgorithmSpec` of the service model.
-pub const KEY_AGREEMENT_ALGORITHMS: &[&str] = &["ECDH"];
-
-/// `EncapsulationAlgorithmSpec` of the service model.
-pub const ENCAPSULATION_ALGORITHMS: &[&str] = &["ML_KEM"];
-
-/// Whether the service model allows a usage for a key spec.
-#[must_use]
-pub fn model_allows(spec: &str, usage: &str) -> bool {
-    match KeySpec::from_aws_name(spec).and_then(KeySpec::row) {
-        Some(row) => row.usages.iter().any(|allowed| allowed.aws_name() == Some(usage)),
-        // SM2, which devices do not have.
-        None => ["ENCRYPT_DECRYPT", "SIGN_VERIFY", "KEY_AGREEMENT"].contains(&usage),
-    }
-}
-
-/// What a request wants to do with a key, in the words of the API.
+/// What a request wants to do with a key, as the API has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm<'a> {
-    /// An `EncryptionAlgorithmSpec`.
-    Encryption(&'a str),
-    /// A `SigningAlgorithmSpec`.
-    Signing(&'a str),
-    /// A `MacAlgorithmSpec`.
-    Mac(&'a str),
-    /// A `KeyAgreementAlgorithmSpec`.
-    Agreement(&'a str),
-    /// An `EncapsulationAlgorithmSpec`.
-    Encapsulation(&'a str),
+pub enum Algorithm {
+    /// Encrypt or decrypt.
+    Encryption(EncryptionAlgorithmSpec),
+    /// Sign or verify.
+    Signing(SigningAlgorithmSpec),
+    /// Compute or verify a MAC.
+    Mac(MacAlgorithmSpec),
+    /// Agree on a shared secret.
+    Agreement(KeyAgreementAlgorithmSpec),
+    /// Encapsulate or decapsulate a shared secret.
+    Encapsulation(EncapsulationAlgorithmSpec),
 }
 
-impl<'a> Algorithm<'a> {
+impl Algorithm {
     /// The name in the API.
     #[must_use]
-    pub const fn name(self) -> &'a str {
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::Encryption(name)
-            | Self::Signing(name)
-            | Self::Mac(name)
-            | Self::Agreement(name)
-            | Self::Encapsulation(name) => name,
+            Self::Encryption(algorithm) => algorithm.name(),
+            Self::Signing(algorithm) => algorithm.name(),
+            Self::Mac(algorithm) => algorithm.name(),
+            Self::Agreement(algorithm) => algorithm.name(),
+            Self::Encapsulation(algorithm) => algorithm.name(),
+        }
+    }
+
+    /// Whether a key of this spec and usage may be used with it.
+    fn fits(self, spec: KeySpec, usage: KeyUsage) -> bool {
+        let Some(row) = spec.row() else { return false };
+        match (usage, self) {
+            (KeyUsage::ENCRYPT_DECRYPT, Self::Encryption(algorithm)) => {
+                algorithm.device().is_some_and(|known| row.encryption_algorithms.contains(&known))
+            }
+            (KeyUsage::SIGN_VERIFY, Self::Signing(algorithm)) => {
+                algorithm.device().is_some_and(|known| row.signing_algorithms.contains(&known))
+            }
+            (KeyUsage::GENERATE_VERIFY_MAC, Self::Mac(algorithm)) => {
+                row.mac_algorithms.contains(&algorithm.device())
+            }
+            (KeyUsage::KEY_AGREEMENT, Self::Agreement(KeyAgreementAlgorithmSpec::ECDH))
+            | (
+                KeyUsage::ENCAPSULATE_DECAPSULATE,
+                Self::Encapsulation(EncapsulationAlgorithmSpec::ML_KEM),
+            ) => true,
+            _ => false,
         }
     }
 }
 
-/// The names of the algorithms a key may be used with.
+/// The names of the algorithms a key may be used with, for lists of them.
 #[must_use]
 pub fn algorithms(spec: KeySpec, usage: KeyUsage) -> Option<Vec<&'static str>> {
     let row = spec.row()?;
@@ -77,8 +82,8 @@ pub fn algorithms(spec: KeySpec, usage: KeyUsage) -> Option<Vec<&'static str>> {
         KeyUsage::GENERATE_VERIFY_MAC => {
             row.mac_algorithms.iter().filter_map(|row| row.aws_name()).collect()
         }
-        KeyUsage::KEY_AGREEMENT => KEY_AGREEMENT_ALGORITHMS.to_vec(),
-        KeyUsage::ENCAPSULATE_DECAPSULATE => ENCAPSULATION_ALGORITHMS.to_vec(),
+        KeyUsage::KEY_AGREEMENT => vec![KeyAgreementAlgorithmSpec::ECDH.name()],
+        KeyUsage::ENCAPSULATE_DECAPSULATE => vec![EncapsulationAlgorithmSpec::ML_KEM.name()],
         _ => return None,
     })
 }
@@ -131,15 +136,13 @@ pub fn check_origin(key: &KeyRecord, rule: KeyRule) -> Result<(), KmsError> {
 pub fn check_use(
     key: &KeyRecord,
     rule: KeyRule,
-    algorithm: Option<Algorithm<'_>>,
+    algorithm: Option<Algorithm>,
 ) -> Result<(), KmsError> {
     if !meets(key, rule.requirement) {
         return Err(unfit(key, rule));
     }
     let Some(algorithm) = algorithm else { return Ok(()) };
-    let fits =
-        algorithms(key.spec, key.usage).is_some_and(|names| names.contains(&algorithm.name()));
-    if fits {
+    if algorithm.fits(key.spec, key.usage) {
         return Ok(());
     }
     let text =
@@ -176,19 +179,17 @@ const fn has_public_half(row: &KeySpecRow) -> bool {
 ///
 /// # Errors
 /// [`Exception::InvalidKeyUsage`].
-pub fn encryption_algorithm(name: &str) -> Result<EncryptionAlgorithm, KmsError> {
-    EncryptionAlgorithm::from_aws_name(name).ok_or_else(|| not_offered(name))
+pub fn encryption_algorithm(
+    algorithm: EncryptionAlgorithmSpec,
+) -> Result<EncryptionAlgorithm, KmsError> {
+    algorithm.device().ok_or_else(|| not_offered(algorithm.name()))
 }
 
 /// The longest plaintext that an asymmetric key encrypts, in bytes (RFC 8017 7.1.1); `None` for
 /// a symmetric algorithm.
 #[must_use]
 pub fn max_plaintext(spec: KeySpec, algorithm: EncryptionAlgorithm) -> Option<usize> {
-    let hash = match algorithm {
-        EncryptionAlgorithm::RSAES_OAEP_SHA_1 => 20,
-        EncryptionAlgorithm::RSAES_OAEP_SHA_256 => 32,
-        _ => return None,
-    };
+    let hash = algorithm.row()?.oaep_hash_size?;
     // The primes are as long as their product.
     Some(spec.row()?.secret_size.saturating_sub(2 * hash + 2))
 }
@@ -197,16 +198,8 @@ pub fn max_plaintext(spec: KeySpec, algorithm: EncryptionAlgorithm) -> Option<us
 ///
 /// # Errors
 /// [`Exception::InvalidKeyUsage`].
-pub fn signing_algorithm(name: &str) -> Result<SigningAlgorithm, KmsError> {
-    SigningAlgorithm::from_aws_name(name).ok_or_else(|| not_offered(name))
-}
-
-/// The device's number for a MAC algorithm that [`check_use`] has accepted.
-///
-/// # Errors
-/// [`Exception::InvalidKeyUsage`].
-pub fn mac_algorithm(name: &str) -> Result<MacAlgorithm, KmsError> {
-    MacAlgorithm::from_aws_name(name).ok_or_else(|| not_offered(name))
+pub fn signing_algorithm(algorithm: SigningAlgorithmSpec) -> Result<SigningAlgorithm, KmsError> {
+    algorithm.device().ok_or_else(|| not_offered(algorithm.name()))
 }
 
 fn not_offered(name: &str) -> KmsError {
@@ -218,29 +211,56 @@ mod tests {
     use hsm_protocol::key_spec::KEY_SPECS as OFFERED;
 
     use super::*;
-    use crate::api::values;
+    use crate::model::enums::{self, DataKeyPairSpec, KeyUsageType};
 
     #[test]
     fn what_is_offered_is_in_the_model() {
         for row in OFFERED {
-            let spec = row.spec.aws_name().unwrap();
-            assert!(values::KEY_SPEC.contains(&spec));
+            let mut specs = enums::KeySpec::ALL.iter();
+            let spec = specs.find(|spec| spec.device() == Some(row.spec)).unwrap();
             for usage in row.usages {
-                assert!(model_allows(spec, usage.aws_name().unwrap()));
+                let mut usages = KeyUsageType::ALL.iter();
+                let modelled = usages.find(|modelled| modelled.device() == *usage).unwrap();
+                assert!(spec.allows(*modelled));
                 let names = algorithms(row.spec, *usage).unwrap();
                 assert!(!names.is_empty());
                 for name in names {
                     let model = [
-                        values::ENCRYPTION_ALGORITHM_SPEC,
-                        values::SIGNING_ALGORITHM_SPEC,
-                        values::MAC_ALGORITHM_SPEC,
-                        values::KEY_AGREEMENT_ALGORITHM_SPEC,
-                        values::ENCAPSULATION_ALGORITHM_SPEC,
+                        EncryptionAlgorithmSpec::NAMES,
+                        SigningAlgorithmSpec::NAMES,
+                        MacAlgorithmSpec::NAMES,
+                        KeyAgreementAlgorithmSpec::NAMES,
+                        EncapsulationAlgorithmSpec::NAMES,
                     ];
                     assert!(model.concat().contains(&name));
                 }
             }
-            assert_eq!(row.data_key_pair, values::DATA_KEY_PAIR_SPEC.contains(&spec), "{spec}");
+            let mut pairs = DataKeyPairSpec::ALL.iter();
+            let has_pairs = pairs.any(|pair| pair.device() == Some(row.spec));
+            assert_eq!(row.data_key_pair, has_pairs, "{spec:?}");
+        }
+    }
+
+    #[test]
+    fn keys_fit_the_algorithms_that_are_listed_for_them() {
+        let all: Vec<Algorithm> = [
+            EncryptionAlgorithmSpec::ALL.iter().copied().map(Algorithm::Encryption).collect(),
+            SigningAlgorithmSpec::ALL.iter().copied().map(Algorithm::Signing).collect(),
+            MacAlgorithmSpec::ALL.iter().copied().map(Algorithm::Mac).collect(),
+            KeyAgreementAlgorithmSpec::ALL.iter().copied().map(Algorithm::Agreement).collect(),
+            EncapsulationAlgorithmSpec::ALL.iter().copied().map(Algorithm::Encapsulation).collect(),
+        ]
+        .map(|algorithms: Vec<_>| algorithms)
+        .concat();
+        for row in OFFERED {
+            for usage in row.usages {
+                let mut listed = algorithms(row.spec, *usage).unwrap();
+                let fitting = all.iter().filter(|algorithm| algorithm.fits(row.spec, *usage));
+                let mut fitting: Vec<_> = fitting.map(|algorithm| algorithm.name()).collect();
+                listed.sort_unstable();
+                fitting.sort_unstable();
+                assert_eq!(fitting, listed, "{:?} {usage:?}", row.spec);
+            }
         }
     }
 
@@ -259,10 +279,11 @@ mod tests {
 
     #[test]
     fn what_is_in_the_model_is_offered_but_for_sm2() {
-        let offered = |name: &&&str| KeySpec::from_aws_name(name).is_some();
-        assert_eq!(values::KEY_SPEC.iter().filter(offered).count(), values::KEY_SPEC.len() - 1);
-        assert!(model_allows("SM2", "KEY_AGREEMENT"));
-        assert!(!model_allows("SM2", "GENERATE_VERIFY_MAC"));
-        assert!(!model_allows("ML_KEM_512", "SIGN_VERIFY"));
+        let all = enums::KeySpec::ALL;
+        let offered = all.iter().filter(|spec| spec.device().is_some());
+        assert_eq!(offered.count(), all.len() - 1);
+        assert!(enums::KeySpec::SM2.allows(KeyUsageType::KEY_AGREEMENT));
+        assert!(!enums::KeySpec::SM2.allows(KeyUsageType::GENERATE_VERIFY_MAC));
+        assert!(!enums::KeySpec::ML_KEM_512.allows(KeyUsageType::SIGN_VERIFY));
     }
 }

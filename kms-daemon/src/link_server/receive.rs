@@ -18,9 +18,9 @@ use crate::key::{KeyMaterial, KeyRecord, KeyState, Scope, Stored};
 use crate::link::message::{Describe, Described, Gone, Hello, Promote, Replicate, Synchronise};
 use crate::link::{Place, Wrapped};
 use crate::model::action::{self, KeyAction as _};
+use crate::model::enums::MultiRegionKeyType;
 use crate::policy::{
-    self, Asker, Attachment, Lookups, MultiRegionKeyType, NewKey, Particulars, Subject, Traits,
-    service,
+    self, Asker, Attachment, Lookups, NewKey, Particulars, Subject, Traits, service,
 };
 use crate::principal::Principal;
 use crate::store::Revision;
@@ -70,7 +70,7 @@ impl Receiver {
             spec: Some(&message.spec),
             usage: Some(&message.usage),
             origin: Some(&message.origin),
-            multi_region: Some(MultiRegionKeyType::Replica),
+            multi_region: Some(MultiRegionKeyType::REPLICA),
         };
         let subject = Subject::New(NewKey { traits, tags: &message.tags });
         let place = Attachment { scope, arn: &arn, subject, lookups: Lookups::NONE };

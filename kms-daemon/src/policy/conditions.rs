@@ -87,16 +87,15 @@ impl Conditions<'_> {
     }
 
     fn of_algorithm(&self, name: Name) -> Option<Value<'_>> {
-        match (name, self.request.algorithm?) {
-            (Name::EncryptionAlgorithm, Algorithm::Encryption(name))
-            | (Name::SigningAlgorithm, Algorithm::Signing(name))
-            | (Name::MacAlgorithm, Algorithm::Mac(name))
-            | (Name::KeyAgreementAlgorithm, Algorithm::Agreement(name))
-            | (Name::EncapsulationAlgorithm, Algorithm::Encapsulation(name)) => {
-                Some(Value::from(name))
-            }
-            _ => None,
-        }
+        let algorithm = self.request.algorithm?;
+        let asked = match algorithm {
+            Algorithm::Encryption(_) => Name::EncryptionAlgorithm,
+            Algorithm::Signing(_) => Name::SigningAlgorithm,
+            Algorithm::Mac(_) => Name::MacAlgorithm,
+            Algorithm::Agreement(_) => Name::KeyAgreementAlgorithm,
+            Algorithm::Encapsulation(_) => Name::EncapsulationAlgorithm,
+        };
+        (name == asked).then(|| Value::from(algorithm.name()))
     }
 
     fn aliases(&self) -> Option<Value<'_>> {

@@ -3,6 +3,7 @@
 use kms_policy::{Action, ConditionKey, Name, Value, pair};
 
 use crate::key::{KeyRecord, Tags};
+use crate::model::enums::MultiRegionKeyType;
 
 /// The key that a request is about.
 #[derive(Debug, Clone, Copy)]
@@ -37,31 +38,11 @@ pub struct Traits<'a> {
     pub multi_region: Option<MultiRegionKeyType>,
 }
 
-/// What a multi-Region key is among those that it is related to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MultiRegionKeyType {
-    /// The primary.
-    Primary,
-    /// A replica.
-    Replica,
-}
-
-impl MultiRegionKeyType {
-    /// The name in the API.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Primary => "PRIMARY",
-            Self::Replica => "REPLICA",
-        }
-    }
-}
-
 impl<'a> NewKey<'a> {
     /// A replica of `key`.
     #[must_use]
     pub fn replica_of(key: &'a KeyRecord, tags: &'a Tags) -> Self {
-        let multi_region = Some(MultiRegionKeyType::Replica);
+        let multi_region = Some(MultiRegionKeyType::REPLICA);
         Self { traits: Traits { multi_region, ..Traits::of(key) }, tags }
     }
 }
@@ -69,8 +50,8 @@ impl<'a> NewKey<'a> {
 impl Traits<'_> {
     fn of(key: &KeyRecord) -> Self {
         let multi_region = key.multi_region.as_ref().map(|_| match key.is_replica() {
-            true => MultiRegionKeyType::Replica,
-            false => MultiRegionKeyType::Primary,
+            true => MultiRegionKeyType::REPLICA,
+            false => MultiRegionKeyType::PRIMARY,
         });
         Self {
             spec: key.spec.aws_name(),

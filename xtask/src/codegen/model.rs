@@ -74,6 +74,13 @@ pub(super) struct Text {
     pub(super) echoed: bool,
 }
 
+impl Text {
+    /// Whether it is an enumeration.
+    pub(super) const fn is_enum(&self) -> bool {
+        !self.values.is_empty()
+    }
+}
+
 /// Smallest and largest value, or length.
 pub(super) type Range = RangeInclusive<i64>;
 

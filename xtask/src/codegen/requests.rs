@@ -96,6 +96,7 @@ impl Parts {
         let Member { name, shape, required, nested, range: limits } = member;
         let (field, path) = (snake(name), camel(name));
         let code = match model.shape(shape)? {
+            Shape::Text(text) if text.is_enum() => enum_code(shape, &field, &path),
             Shape::Text(text) => text_code(text, shape, &field, &path),
             Shape::Blob(length) => {
                 let length = range(length.as_ref());
@@ -175,6 +176,18 @@ fn text_code(text: &Text, shape: &str, field: &str, path: &str) -> Code {
     Code::plain(if text.sensitive { "Secret" } else { "String" }, check)
 }
 
+fn enum_code(shape: &str, field: &str, path: &str) -> Code {
+    let rule = screaming(shape);
+    Code {
+        wire: "String".into(),
+        checked: format!("enums::{shape}"),
+        check: format!(
+            "let {field} = checks.one_of(\"{path}\", wire.{field}.as_deref(), &rules::{rule});"
+        ),
+        is_local: true,
+    }
+}
+
 fn list_code(
     model: &Model,
     (element, length): (&str, String),
@@ -184,6 +197,18 @@ fn list_code(
 ) -> Result<Code> {
     let is_bounded = length != range(None);
     match model.shape(element)? {
+        Shape::Text(text) if text.is_enum() => {
+            let rule = screaming(element);
+            Ok(Code {
+                wire: "Vec<String>".into(),
+                checked: format!("Vec<enums::{element}>"),
+                check: format!(
+                    "let {field} = checks.each_of(\"{path}\", wire.{field}.as_deref(), {length}, \
+                     &rules::{rule});"
+                ),
+                is_local: true,
+            })
+        }
         Shape::Text(text) if !text.sensitive => {
             let rule = screaming(element);
             let check = match is_free(text) && !is_bounded {
@@ -205,7 +230,7 @@ fn list_code(
     }
 }
 
-/// Whether a string has no constraints.
+/// Whether a string that is no enumeration has no constraints.
 fn is_free(text: &Text) -> bool {
-    text.length.is_none() && text.pattern.is_none() && text.values.is_empty()
+    text.length.is_none() && text.pattern.is_none()
 }

@@ -1,5 +1,4 @@
-//! `rules.rs` and `values.rs`: what strings of requests have to be like, and the values of
-//! enumerations.
+//! `rules.rs`: what strings of requests have to be like.
 
 use std::fmt::Write as _;
 
@@ -26,7 +25,7 @@ pub(super) fn file(model: &Model) -> Result<String> {
         };
         let values = match text.values.is_empty() {
             true => "&[]".to_owned(),
-            false => format!("values::{}", screaming(&name)),
+            false => format!("enums::{name}::NAMES"),
         };
         let _ = write!(
             rules,
@@ -38,24 +37,6 @@ pub(super) fn file(model: &Model) -> Result<String> {
         );
     }
     Ok(with_imports(&rules))
-}
-
-/// The values of all enumerations.
-pub(super) fn values(model: &Model) -> String {
-    let mut values = String::new();
-    for (name, shape) in &model.shapes {
-        if let Shape::Text(text) = shape
-            && !text.values.is_empty()
-        {
-            let _ = write!(
-                values,
-                "\n/// `{name}`.\npub(crate) const {}: &[&str] = &{:?};\n",
-                screaming(name),
-                text.values,
-            );
-        }
-    }
-    values
 }
 
 /// A range of lengths as an expression.

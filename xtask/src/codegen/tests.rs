@@ -27,6 +27,8 @@ fn small() -> Value {
                     "Name": { "shape": "NameType", "documentation": "prose" },
                     "Count": { "shape": "CountType" },
                     "Parts": { "shape": "PartList" },
+                    "Kind": { "shape": "KindType" },
+                    "Kinds": { "shape": "KindList" },
                     "Body": { "shape": "BodyType" },
                 },
             },
@@ -42,6 +44,7 @@ fn small() -> Value {
                 "members": { "Kind": { "shape": "KindType" } },
                 "documentation": "prose",
             },
+            "KindList": { "type": "list", "member": { "shape": "KindType" }, "min": 0, "max": 3 },
             "KindType": { "type": "string", "enum": ["B", "A"], "deprecated": true },
             "BodyType": { "type": "blob", "min": 1, "max": 8, "sensitive": true },
             "DateType": { "type": "timestamp" },
@@ -86,6 +89,7 @@ fn what_is_new_in_a_model_fails() {
         ("/shapes/NameType/type", json!("long"), "unknown type `long`"),
         ("/shapes/NameType/idempotencyToken", json!(true), "unknown key `idempotencyToken`"),
         ("/shapes/DateType/max", json!(1), "unknown `max`"),
+        ("/shapes/KindType/enum", json!(["B", "a b"]), "`a b` of the enumeration KindType"),
         ("/shapes/PartList/member", json!({ "shape": "CountType" }), "new kind of list"),
         ("/operations/PutThing/endpoint", json!({}), "unknown key `endpoint`"),
         ("/operations/PutThing/input", json!({ "shape": "Nothing" }), "lacks shape Nothing"),
@@ -103,13 +107,18 @@ fn what_is_new_in_a_model_fails() {
 #[test]
 fn constraints_become_calls() {
     let files = files(&small(), NO_OVERLAY).unwrap();
-    let text = &files[Path::new("operations/put_thing.rs")];
+    let text = &files[Path::new("api/model/generated/operations/put_thing.rs")];
     for code in [
         "checks.present(\"name\", wire.name.is_some());",
         "checks.text(\"name\", wire.name.as_deref(), &rules::NAME_TYPE);",
         "checks.number(\"count\", wire.count, 1..=10);",
         "checks.blob(\"body\", wire.body.as_deref(), 1..=8);",
         "let parts = checks.each(\"parts\", wire.parts);",
+        "let kind = checks.one_of(\"kind\", wire.kind.as_deref(), &rules::KIND_TYPE);",
+        "let kinds = checks.each_of(\"kinds\", wire.kinds.as_deref(), 0..=3, &rules::KIND_TYPE);",
+        "pub(in crate::api) kind: Option<enums::KindType>,",
+        "pub(in crate::api) kinds: Option<Vec<enums::KindType>>,",
+        "use crate::model::enums;",
         "name: wire.name?,",
         "pub(in crate::api) name: String,",
         "pub(in crate::api) count: Option<i64>,",
@@ -118,8 +127,14 @@ fn constraints_become_calls() {
     ] {
         assert!(text.contains(code), "{code}\n{text}");
     }
-    assert!(files[Path::new("values.rs")].contains("KIND_TYPE: &[&str] = &[\"B\", \"A\"];"));
-    assert!(files[Path::new("errors.rs")].contains("(\"BrokenException\", 500)"));
+    let enums = &files[Path::new("model/generated/enums.rs")];
+    assert!(
+        enums.contains("/// `KindType`.\n    KindType {\n        B,\n        A,\n    }"),
+        "{enums}"
+    );
+    assert!(
+        files[Path::new("api/model/generated/errors.rs")].contains("(\"BrokenException\", 500)")
+    );
     assert!(files.values().all(|text| text.starts_with("//! @generated")));
 }
 
@@ -138,12 +153,12 @@ fn the_overlay_narrows_the_model() {
         reason = 'why'
     ";
     let files = files(&small(), overlay).unwrap();
-    let text = &files[Path::new("operations/put_thing.rs")];
+    let text = &files[Path::new("api/model/generated/operations/put_thing.rs")];
     assert!(text.contains("checks.number(\"count\", wire.count, 1..=5);"), "{text}");
     assert!(text.contains("count: wire.count?,"), "{text}");
     assert!(!text.contains("NAME_TYPE"), "{text}");
-    let rules = &files[Path::new("rules.rs")];
-    assert!(rules.contains("values: values::KIND_TYPE, echoed: false"), "{rules}");
+    let rules = &files[Path::new("api/model/generated/rules.rs")];
+    assert!(rules.contains("values: enums::KindType::NAMES, echoed: false"), "{rules}");
 }
 
 #[test]

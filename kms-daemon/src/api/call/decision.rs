@@ -15,7 +15,7 @@ impl Call<'_> {
         request: &policy::Request<'u>,
         grant_tokens: &[String],
         key: Stored<KeyRecord>,
-    ) -> Result<Permitted<'u>, KmsError> {
+    ) -> Result<Permitted, KmsError> {
         for token in grant_tokens {
             self.find_token(token).await?;
         }
@@ -35,7 +35,7 @@ impl Call<'_> {
     pub(super) fn ready<A: KeyAction>(
         &mut self,
         key_use: KeyUse<'_, A>,
-        permitted: Permitted<'_>,
+        permitted: Permitted,
     ) -> Result<Authorized<A>, KmsError> {
         if let Some(blob) = key_use.blob
             && Envelope::parse(blob)?.key != permitted.key().id

@@ -66,7 +66,7 @@ impl Call<'_> {
         let permitted = self.permit(&request, key_use.grant_tokens, Stored::clone(&key)).await;
         // The quota of a refused request must not depend on the kind of the key.
         self.count(match &permitted {
-            Ok(permitted) => Pool::of_key(permitted.key().spec, permitted.key().usage),
+            Ok(permitted) => Pool::of_key(permitted.key().spec),
             Err(_) => Pool::Symmetric,
         })?;
         let permitted = permitted?;

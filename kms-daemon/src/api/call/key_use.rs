@@ -18,7 +18,7 @@ pub(in crate::api) struct KeyUse<'u, A> {
     /// The forms the operation takes.
     pub(in crate::api) forms: Forms,
     /// With which algorithm.
-    pub(in crate::api) algorithm: Option<Algorithm<'u>>,
+    pub(in crate::api) algorithm: Option<Algorithm>,
     /// Grant tokens of the request.
     pub(in crate::api) grant_tokens: &'u [String],
     /// The encryption context of the request.
@@ -50,7 +50,7 @@ impl<'u, A: KeyAction> KeyUse<'u, A> {
     }
 
     /// With this algorithm.
-    pub(in crate::api) const fn with(mut self, algorithm: Algorithm<'u>) -> Self {
+    pub(in crate::api) const fn with(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = Some(algorithm);
         self
     }

@@ -6,6 +6,7 @@ use crate::api::checks::Checks;
 use crate::api::input::{Blob, EncryptionContext, Secret};
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
+use crate::model::enums;
 
 /// `GrantConstraints` as it is read.
 #[derive(Deserialize)]
@@ -56,7 +57,7 @@ pub(in crate::api) struct RecipientInfo {
     /// `AttestationDocument`.
     pub(in crate::api) attestation_document: Option<Blob>,
     /// `KeyEncryptionAlgorithm`.
-    pub(in crate::api) key_encryption_algorithm: Option<String>,
+    pub(in crate::api) key_encryption_algorithm: Option<enums::KeyEncryptionMechanism>,
 }
 
 impl Request for RecipientInfo {
@@ -64,15 +65,12 @@ impl Request for RecipientInfo {
 
     fn check(wire: RecipientInfoWire, checks: &mut Checks) -> Option<Self> {
         checks.blob("attestationDocument", wire.attestation_document.as_deref(), 1..=262144);
-        checks.text(
+        let key_encryption_algorithm = checks.one_of(
             "keyEncryptionAlgorithm",
             wire.key_encryption_algorithm.as_deref(),
             &rules::KEY_ENCRYPTION_MECHANISM,
         );
-        Some(Self {
-            attestation_document: wire.attestation_document,
-            key_encryption_algorithm: wire.key_encryption_algorithm,
-        })
+        Some(Self { attestation_document: wire.attestation_document, key_encryption_algorithm })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::input::{Object, Secret};
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
+use crate::model::enums;
 
 /// The request of `CreateCustomKeyStore` as it is read.
 #[derive(Deserialize)]
@@ -35,7 +36,7 @@ pub(in crate::api) struct Input {
     /// `CustomKeyStoreName`.
     pub(in crate::api) custom_key_store_name: String,
     /// `CustomKeyStoreType`.
-    pub(in crate::api) custom_key_store_type: Option<String>,
+    pub(in crate::api) custom_key_store_type: Option<enums::CustomKeyStoreType>,
     /// `KeyStorePassword`.
     pub(in crate::api) key_store_password: Option<Secret>,
     /// `TrustAnchorCertificate`.
@@ -44,7 +45,7 @@ pub(in crate::api) struct Input {
     pub(in crate::api) xks_proxy_authentication_credential:
         Option<inputs::XksProxyAuthenticationCredentialType>,
     /// `XksProxyConnectivity`.
-    pub(in crate::api) xks_proxy_connectivity: Option<String>,
+    pub(in crate::api) xks_proxy_connectivity: Option<enums::XksProxyConnectivityType>,
     /// `XksProxyUriEndpoint`.
     pub(in crate::api) xks_proxy_uri_endpoint: Option<String>,
     /// `XksProxyUriPath`.
@@ -65,7 +66,7 @@ impl Request for Input {
             wire.custom_key_store_name.as_deref(),
             &rules::CUSTOM_KEY_STORE_NAME_TYPE,
         );
-        checks.text(
+        let custom_key_store_type = checks.one_of(
             "customKeyStoreType",
             wire.custom_key_store_type.as_deref(),
             &rules::CUSTOM_KEY_STORE_TYPE,
@@ -82,7 +83,7 @@ impl Request for Input {
         );
         let xks_proxy_authentication_credential = checks
             .nested("xksProxyAuthenticationCredential", wire.xks_proxy_authentication_credential);
-        checks.text(
+        let xks_proxy_connectivity = checks.one_of(
             "xksProxyConnectivity",
             wire.xks_proxy_connectivity.as_deref(),
             &rules::XKS_PROXY_CONNECTIVITY_TYPE,
@@ -110,11 +111,11 @@ impl Request for Input {
         Some(Self {
             cloud_hsm_cluster_id: wire.cloud_hsm_cluster_id,
             custom_key_store_name: wire.custom_key_store_name?,
-            custom_key_store_type: wire.custom_key_store_type,
+            custom_key_store_type,
             key_store_password: wire.key_store_password,
             trust_anchor_certificate: wire.trust_anchor_certificate,
             xks_proxy_authentication_credential,
-            xks_proxy_connectivity: wire.xks_proxy_connectivity,
+            xks_proxy_connectivity,
             xks_proxy_uri_endpoint: wire.xks_proxy_uri_endpoint,
             xks_proxy_uri_path: wire.xks_proxy_uri_path,
             xks_proxy_vpc_endpoint_service_name: wire.xks_proxy_vpc_endpoint_service_name,

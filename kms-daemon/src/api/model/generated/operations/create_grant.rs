@@ -9,6 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::input::Object;
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
+use crate::model::enums;
 
 /// The request of `CreateGrant` as it is read.
 #[derive(Deserialize)]
@@ -43,7 +44,7 @@ pub(in crate::api) struct Input {
     /// `Name`.
     pub(in crate::api) name: Option<String>,
     /// `Operations`.
-    pub(in crate::api) operations: Vec<String>,
+    pub(in crate::api) operations: Vec<enums::GrantOperation>,
     /// `RetiringPrincipal`.
     pub(in crate::api) retiring_principal: Option<String>,
     /// `RetiringServicePrincipal`.
@@ -70,7 +71,7 @@ impl Request for Input {
         checks.text("keyId", wire.key_id.as_deref(), &rules::KEY_ID_TYPE);
         checks.text("name", wire.name.as_deref(), &rules::GRANT_NAME_TYPE);
         checks.present("operations", wire.operations.is_some());
-        checks.texts(
+        let operations = checks.each_of(
             "operations",
             wire.operations.as_deref(),
             0..=usize::MAX,
@@ -94,7 +95,7 @@ impl Request for Input {
             grantee_service_principal: wire.grantee_service_principal,
             key_id: wire.key_id?,
             name: wire.name,
-            operations: wire.operations?,
+            operations: operations?,
             retiring_principal: wire.retiring_principal,
             retiring_service_principal: wire.retiring_service_principal,
         })

@@ -7,6 +7,7 @@ use crate::api::checks::Checks;
 use crate::api::input::Object;
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, outputs, rules};
+use crate::model::enums;
 
 /// The request of `CreateKey` as it is read.
 #[derive(Deserialize)]
@@ -32,17 +33,17 @@ pub(in crate::api) struct Input {
     /// `CustomKeyStoreId`.
     pub(in crate::api) custom_key_store_id: Option<String>,
     /// `CustomerMasterKeySpec`.
-    pub(in crate::api) customer_master_key_spec: Option<String>,
+    pub(in crate::api) customer_master_key_spec: Option<enums::CustomerMasterKeySpec>,
     /// `Description`.
     pub(in crate::api) description: Option<String>,
     /// `KeySpec`.
-    pub(in crate::api) key_spec: Option<String>,
+    pub(in crate::api) key_spec: Option<enums::KeySpec>,
     /// `KeyUsage`.
-    pub(in crate::api) key_usage: Option<String>,
+    pub(in crate::api) key_usage: Option<enums::KeyUsageType>,
     /// `MultiRegion`.
     pub(in crate::api) multi_region: Option<bool>,
     /// `Origin`.
-    pub(in crate::api) origin: Option<String>,
+    pub(in crate::api) origin: Option<enums::OriginType>,
     /// `Policy`.
     pub(in crate::api) policy: Option<String>,
     /// `Tags`.
@@ -60,27 +61,28 @@ impl Request for Input {
             wire.custom_key_store_id.as_deref(),
             &rules::CUSTOM_KEY_STORE_ID_TYPE,
         );
-        checks.text(
+        let customer_master_key_spec = checks.one_of(
             "customerMasterKeySpec",
             wire.customer_master_key_spec.as_deref(),
             &rules::CUSTOMER_MASTER_KEY_SPEC,
         );
         checks.text("description", wire.description.as_deref(), &rules::DESCRIPTION_TYPE);
-        checks.text("keySpec", wire.key_spec.as_deref(), &rules::KEY_SPEC);
-        checks.text("keyUsage", wire.key_usage.as_deref(), &rules::KEY_USAGE_TYPE);
-        checks.text("origin", wire.origin.as_deref(), &rules::ORIGIN_TYPE);
+        let key_spec = checks.one_of("keySpec", wire.key_spec.as_deref(), &rules::KEY_SPEC);
+        let key_usage =
+            checks.one_of("keyUsage", wire.key_usage.as_deref(), &rules::KEY_USAGE_TYPE);
+        let origin = checks.one_of("origin", wire.origin.as_deref(), &rules::ORIGIN_TYPE);
         checks.text("policy", wire.policy.as_deref(), &rules::POLICY_TYPE);
         let tags = checks.each("tags", wire.tags);
         checks.text("xksKeyId", wire.xks_key_id.as_deref(), &rules::XKS_KEY_ID_TYPE);
         Some(Self {
             bypass_policy_lockout_safety_check: wire.bypass_policy_lockout_safety_check,
             custom_key_store_id: wire.custom_key_store_id,
-            customer_master_key_spec: wire.customer_master_key_spec,
+            customer_master_key_spec,
             description: wire.description,
-            key_spec: wire.key_spec,
-            key_usage: wire.key_usage,
+            key_spec,
+            key_usage,
             multi_region: wire.multi_region,
-            origin: wire.origin,
+            origin,
             policy: wire.policy,
             tags,
             xks_key_id: wire.xks_key_id,

@@ -9,6 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::input::{Blob, EncryptionContext, Object};
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
+use crate::model::enums;
 
 /// The request of `Decrypt` as it is read.
 #[derive(Deserialize)]
@@ -31,9 +32,9 @@ pub(in crate::api) struct Input {
     /// `DryRun`.
     pub(in crate::api) dry_run: Option<bool>,
     /// `DryRunModifiers`.
-    pub(in crate::api) dry_run_modifiers: Option<Vec<String>>,
+    pub(in crate::api) dry_run_modifiers: Option<Vec<enums::DryRunModifierType>>,
     /// `EncryptionAlgorithm`.
-    pub(in crate::api) encryption_algorithm: Option<String>,
+    pub(in crate::api) encryption_algorithm: Option<enums::EncryptionAlgorithmSpec>,
     /// `EncryptionContext`.
     pub(in crate::api) encryption_context: Option<EncryptionContext>,
     /// `GrantTokens`.
@@ -49,13 +50,13 @@ impl Request for Input {
 
     fn check(wire: Wire, checks: &mut Checks) -> Option<Self> {
         checks.blob("ciphertextBlob", wire.ciphertext_blob.as_deref(), 1..=6144);
-        checks.texts(
+        let dry_run_modifiers = checks.each_of(
             "dryRunModifiers",
             wire.dry_run_modifiers.as_deref(),
             0..=usize::MAX,
             &rules::DRY_RUN_MODIFIER_TYPE,
         );
-        checks.text(
+        let encryption_algorithm = checks.one_of(
             "encryptionAlgorithm",
             wire.encryption_algorithm.as_deref(),
             &rules::ENCRYPTION_ALGORITHM_SPEC,
@@ -66,8 +67,8 @@ impl Request for Input {
         Some(Self {
             ciphertext_blob: wire.ciphertext_blob,
             dry_run: wire.dry_run,
-            dry_run_modifiers: wire.dry_run_modifiers,
-            encryption_algorithm: wire.encryption_algorithm,
+            dry_run_modifiers,
+            encryption_algorithm,
             encryption_context: wire.encryption_context,
             grant_tokens: wire.grant_tokens,
             key_id: wire.key_id,

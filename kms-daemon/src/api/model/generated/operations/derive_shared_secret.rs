@@ -9,6 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::input::{Blob, Object};
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
+use crate::model::enums;
 
 /// The request of `DeriveSharedSecret` as it is read.
 #[derive(Deserialize)]
@@ -29,7 +30,7 @@ pub(in crate::api) struct Input {
     /// `GrantTokens`.
     pub(in crate::api) grant_tokens: Option<Vec<String>>,
     /// `KeyAgreementAlgorithm`.
-    pub(in crate::api) key_agreement_algorithm: String,
+    pub(in crate::api) key_agreement_algorithm: enums::KeyAgreementAlgorithmSpec,
     /// `KeyId`.
     pub(in crate::api) key_id: String,
     /// `PublicKey`.
@@ -44,7 +45,7 @@ impl Request for Input {
     fn check(wire: Wire, checks: &mut Checks) -> Option<Self> {
         checks.texts("grantTokens", wire.grant_tokens.as_deref(), 0..=10, &rules::GRANT_TOKEN_TYPE);
         checks.present("keyAgreementAlgorithm", wire.key_agreement_algorithm.is_some());
-        checks.text(
+        let key_agreement_algorithm = checks.one_of(
             "keyAgreementAlgorithm",
             wire.key_agreement_algorithm.as_deref(),
             &rules::KEY_AGREEMENT_ALGORITHM_SPEC,
@@ -57,7 +58,7 @@ impl Request for Input {
         Some(Self {
             dry_run: wire.dry_run,
             grant_tokens: wire.grant_tokens,
-            key_agreement_algorithm: wire.key_agreement_algorithm?,
+            key_agreement_algorithm: key_agreement_algorithm?,
             key_id: wire.key_id?,
             public_key: wire.public_key?,
             recipient,

@@ -8,6 +8,7 @@ use crate::api::answer::{Base64, Response};
 use crate::api::checks::Checks;
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
+use crate::model::enums;
 
 /// The request of `Encapsulate` as it is read.
 #[derive(Deserialize)]
@@ -24,7 +25,7 @@ pub(in crate::api) struct Input {
     /// `DryRun`.
     pub(in crate::api) dry_run: Option<bool>,
     /// `EncapsulationAlgorithm`.
-    pub(in crate::api) encapsulation_algorithm: String,
+    pub(in crate::api) encapsulation_algorithm: enums::EncapsulationAlgorithmSpec,
     /// `GrantTokens`.
     pub(in crate::api) grant_tokens: Option<Vec<String>>,
     /// `KeyId`.
@@ -36,7 +37,7 @@ impl Request for Input {
 
     fn check(wire: Wire, checks: &mut Checks) -> Option<Self> {
         checks.present("encapsulationAlgorithm", wire.encapsulation_algorithm.is_some());
-        checks.text(
+        let encapsulation_algorithm = checks.one_of(
             "encapsulationAlgorithm",
             wire.encapsulation_algorithm.as_deref(),
             &rules::ENCAPSULATION_ALGORITHM_SPEC,
@@ -46,7 +47,7 @@ impl Request for Input {
         checks.text("keyId", wire.key_id.as_deref(), &rules::KEY_ID_TYPE);
         Some(Self {
             dry_run: wire.dry_run,
-            encapsulation_algorithm: wire.encapsulation_algorithm?,
+            encapsulation_algorithm: encapsulation_algorithm?,
             grant_tokens: wire.grant_tokens,
             key_id: wire.key_id?,
         })

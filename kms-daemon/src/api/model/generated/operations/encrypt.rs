@@ -9,6 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::input::{Blob, EncryptionContext};
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
+use crate::model::enums;
 
 /// The request of `Encrypt` as it is read.
 #[derive(Deserialize)]
@@ -27,7 +28,7 @@ pub(in crate::api) struct Input {
     /// `DryRun`.
     pub(in crate::api) dry_run: Option<bool>,
     /// `EncryptionAlgorithm`.
-    pub(in crate::api) encryption_algorithm: Option<String>,
+    pub(in crate::api) encryption_algorithm: Option<enums::EncryptionAlgorithmSpec>,
     /// `EncryptionContext`.
     pub(in crate::api) encryption_context: Option<EncryptionContext>,
     /// `GrantTokens`.
@@ -42,7 +43,7 @@ impl Request for Input {
     type Wire = Wire;
 
     fn check(wire: Wire, checks: &mut Checks) -> Option<Self> {
-        checks.text(
+        let encryption_algorithm = checks.one_of(
             "encryptionAlgorithm",
             wire.encryption_algorithm.as_deref(),
             &rules::ENCRYPTION_ALGORITHM_SPEC,
@@ -54,7 +55,7 @@ impl Request for Input {
         checks.blob("plaintext", wire.plaintext.as_deref(), 1..=4096);
         Some(Self {
             dry_run: wire.dry_run,
-            encryption_algorithm: wire.encryption_algorithm,
+            encryption_algorithm,
             encryption_context: wire.encryption_context,
             grant_tokens: wire.grant_tokens,
             key_id: wire.key_id?,

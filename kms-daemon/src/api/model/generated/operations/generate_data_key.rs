@@ -9,6 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::input::{EncryptionContext, Object};
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
+use crate::model::enums;
 
 /// The request of `GenerateDataKey` as it is read.
 #[derive(Deserialize)]
@@ -34,7 +35,7 @@ pub(in crate::api) struct Input {
     /// `KeyId`.
     pub(in crate::api) key_id: String,
     /// `KeySpec`.
-    pub(in crate::api) key_spec: Option<String>,
+    pub(in crate::api) key_spec: Option<enums::DataKeySpec>,
     /// `NumberOfBytes`.
     pub(in crate::api) number_of_bytes: Option<i64>,
     /// `Recipient`.
@@ -48,7 +49,7 @@ impl Request for Input {
         checks.texts("grantTokens", wire.grant_tokens.as_deref(), 0..=10, &rules::GRANT_TOKEN_TYPE);
         checks.present("keyId", wire.key_id.is_some());
         checks.text("keyId", wire.key_id.as_deref(), &rules::KEY_ID_TYPE);
-        checks.text("keySpec", wire.key_spec.as_deref(), &rules::DATA_KEY_SPEC);
+        let key_spec = checks.one_of("keySpec", wire.key_spec.as_deref(), &rules::DATA_KEY_SPEC);
         checks.number("numberOfBytes", wire.number_of_bytes, 1..=1024);
         let recipient = checks.nested("recipient", wire.recipient);
         Some(Self {
@@ -56,7 +57,7 @@ impl Request for Input {
             encryption_context: wire.encryption_context,
             grant_tokens: wire.grant_tokens,
             key_id: wire.key_id?,
-            key_spec: wire.key_spec,
+            key_spec,
             number_of_bytes: wire.number_of_bytes,
             recipient,
         })

@@ -9,6 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::input::EncryptionContext;
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
+use crate::model::enums;
 
 /// The request of `GenerateDataKeyPairWithoutPlaintext` as it is read.
 #[derive(Deserialize)]
@@ -32,7 +33,7 @@ pub(in crate::api) struct Input {
     /// `KeyId`.
     pub(in crate::api) key_id: String,
     /// `KeyPairSpec`.
-    pub(in crate::api) key_pair_spec: String,
+    pub(in crate::api) key_pair_spec: enums::DataKeyPairSpec,
 }
 
 impl Request for Input {
@@ -43,13 +44,14 @@ impl Request for Input {
         checks.present("keyId", wire.key_id.is_some());
         checks.text("keyId", wire.key_id.as_deref(), &rules::KEY_ID_TYPE);
         checks.present("keyPairSpec", wire.key_pair_spec.is_some());
-        checks.text("keyPairSpec", wire.key_pair_spec.as_deref(), &rules::DATA_KEY_PAIR_SPEC);
+        let key_pair_spec =
+            checks.one_of("keyPairSpec", wire.key_pair_spec.as_deref(), &rules::DATA_KEY_PAIR_SPEC);
         Some(Self {
             dry_run: wire.dry_run,
             encryption_context: wire.encryption_context,
             grant_tokens: wire.grant_tokens,
             key_id: wire.key_id?,
-            key_pair_spec: wire.key_pair_spec?,
+            key_pair_spec: key_pair_spec?,
         })
     }
 }

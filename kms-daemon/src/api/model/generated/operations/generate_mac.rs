@@ -9,6 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::input::Blob;
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
+use crate::model::enums;
 
 /// The request of `GenerateMac` as it is read.
 #[derive(Deserialize)]
@@ -30,7 +31,7 @@ pub(in crate::api) struct Input {
     /// `KeyId`.
     pub(in crate::api) key_id: String,
     /// `MacAlgorithm`.
-    pub(in crate::api) mac_algorithm: String,
+    pub(in crate::api) mac_algorithm: enums::MacAlgorithmSpec,
     /// `Message`.
     pub(in crate::api) message: Blob,
 }
@@ -43,14 +44,18 @@ impl Request for Input {
         checks.present("keyId", wire.key_id.is_some());
         checks.text("keyId", wire.key_id.as_deref(), &rules::KEY_ID_TYPE);
         checks.present("macAlgorithm", wire.mac_algorithm.is_some());
-        checks.text("macAlgorithm", wire.mac_algorithm.as_deref(), &rules::MAC_ALGORITHM_SPEC);
+        let mac_algorithm = checks.one_of(
+            "macAlgorithm",
+            wire.mac_algorithm.as_deref(),
+            &rules::MAC_ALGORITHM_SPEC,
+        );
         checks.present("message", wire.message.is_some());
         checks.blob("message", wire.message.as_deref(), 1..=4096);
         Some(Self {
             dry_run: wire.dry_run,
             grant_tokens: wire.grant_tokens,
             key_id: wire.key_id?,
-            mac_algorithm: wire.mac_algorithm?,
+            mac_algorithm: mac_algorithm?,
             message: wire.message?,
         })
     }

@@ -9,6 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
 use crate::clock::Timestamp;
+use crate::model::enums;
 
 /// The request of `GetParametersForImport` as it is read.
 #[derive(Deserialize)]
@@ -24,9 +25,9 @@ pub(in crate::api) struct Input {
     /// `KeyId`.
     pub(in crate::api) key_id: String,
     /// `WrappingAlgorithm`.
-    pub(in crate::api) wrapping_algorithm: String,
+    pub(in crate::api) wrapping_algorithm: enums::AlgorithmSpec,
     /// `WrappingKeySpec`.
-    pub(in crate::api) wrapping_key_spec: String,
+    pub(in crate::api) wrapping_key_spec: enums::WrappingKeySpec,
 }
 
 impl Request for Input {
@@ -36,21 +37,21 @@ impl Request for Input {
         checks.present("keyId", wire.key_id.is_some());
         checks.text("keyId", wire.key_id.as_deref(), &rules::KEY_ID_TYPE);
         checks.present("wrappingAlgorithm", wire.wrapping_algorithm.is_some());
-        checks.text(
+        let wrapping_algorithm = checks.one_of(
             "wrappingAlgorithm",
             wire.wrapping_algorithm.as_deref(),
             &rules::ALGORITHM_SPEC,
         );
         checks.present("wrappingKeySpec", wire.wrapping_key_spec.is_some());
-        checks.text(
+        let wrapping_key_spec = checks.one_of(
             "wrappingKeySpec",
             wire.wrapping_key_spec.as_deref(),
             &rules::WRAPPING_KEY_SPEC,
         );
         Some(Self {
             key_id: wire.key_id?,
-            wrapping_algorithm: wire.wrapping_algorithm?,
-            wrapping_key_spec: wire.wrapping_key_spec?,
+            wrapping_algorithm: wrapping_algorithm?,
+            wrapping_key_spec: wrapping_key_spec?,
         })
     }
 }

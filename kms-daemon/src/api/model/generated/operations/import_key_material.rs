@@ -9,6 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::input::Blob;
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
+use crate::model::enums;
 
 /// The request of `ImportKeyMaterial` as it is read.
 #[derive(Deserialize)]
@@ -29,11 +30,11 @@ pub(in crate::api) struct Input {
     /// `EncryptedKeyMaterial`.
     pub(in crate::api) encrypted_key_material: Blob,
     /// `ExpirationModel`.
-    pub(in crate::api) expiration_model: Option<String>,
+    pub(in crate::api) expiration_model: Option<enums::ExpirationModelType>,
     /// `ImportToken`.
     pub(in crate::api) import_token: Blob,
     /// `ImportType`.
-    pub(in crate::api) import_type: Option<String>,
+    pub(in crate::api) import_type: Option<enums::ImportType>,
     /// `KeyId`.
     pub(in crate::api) key_id: String,
     /// `KeyMaterialDescription`.
@@ -50,14 +51,15 @@ impl Request for Input {
     fn check(wire: Wire, checks: &mut Checks) -> Option<Self> {
         checks.present("encryptedKeyMaterial", wire.encrypted_key_material.is_some());
         checks.blob("encryptedKeyMaterial", wire.encrypted_key_material.as_deref(), 1..=6144);
-        checks.text(
+        let expiration_model = checks.one_of(
             "expirationModel",
             wire.expiration_model.as_deref(),
             &rules::EXPIRATION_MODEL_TYPE,
         );
         checks.present("importToken", wire.import_token.is_some());
         checks.blob("importToken", wire.import_token.as_deref(), 1..=6144);
-        checks.text("importType", wire.import_type.as_deref(), &rules::IMPORT_TYPE);
+        let import_type =
+            checks.one_of("importType", wire.import_type.as_deref(), &rules::IMPORT_TYPE);
         checks.present("keyId", wire.key_id.is_some());
         checks.text("keyId", wire.key_id.as_deref(), &rules::KEY_ID_TYPE);
         checks.text(
@@ -68,9 +70,9 @@ impl Request for Input {
         checks.text("keyMaterialId", wire.key_material_id.as_deref(), &rules::BACKING_KEY_ID_TYPE);
         Some(Self {
             encrypted_key_material: wire.encrypted_key_material?,
-            expiration_model: wire.expiration_model,
+            expiration_model,
             import_token: wire.import_token?,
-            import_type: wire.import_type,
+            import_type,
             key_id: wire.key_id?,
             key_material_description: wire.key_material_description,
             key_material_id: wire.key_material_id,

@@ -8,6 +8,7 @@ use crate::api::answer::Response;
 use crate::api::checks::Checks;
 use crate::api::model::Request;
 use crate::api::model::generated::{outputs, rules};
+use crate::model::enums;
 
 /// The request of `ListKeyRotations` as it is read.
 #[derive(Deserialize)]
@@ -22,7 +23,7 @@ pub(in crate::api) struct Wire {
 /// The request of `ListKeyRotations` whose members fulfil the constraints of the service model.
 pub(in crate::api) struct Input {
     /// `IncludeKeyMaterial`.
-    pub(in crate::api) include_key_material: Option<String>,
+    pub(in crate::api) include_key_material: Option<enums::IncludeKeyMaterial>,
     /// `KeyId`.
     pub(in crate::api) key_id: String,
     /// `Limit`.
@@ -35,7 +36,7 @@ impl Request for Input {
     type Wire = Wire;
 
     fn check(wire: Wire, checks: &mut Checks) -> Option<Self> {
-        checks.text(
+        let include_key_material = checks.one_of(
             "includeKeyMaterial",
             wire.include_key_material.as_deref(),
             &rules::INCLUDE_KEY_MATERIAL,
@@ -45,7 +46,7 @@ impl Request for Input {
         checks.number("limit", wire.limit, 1..=1000);
         checks.text("marker", wire.marker.as_deref(), &rules::MARKER_TYPE);
         Some(Self {
-            include_key_material: wire.include_key_material,
+            include_key_material,
             key_id: wire.key_id?,
             limit: wire.limit,
             marker: wire.marker,

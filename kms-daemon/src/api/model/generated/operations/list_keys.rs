@@ -8,6 +8,7 @@ use crate::api::answer::Response;
 use crate::api::checks::Checks;
 use crate::api::model::Request;
 use crate::api::model::generated::{outputs, rules};
+use crate::model::enums;
 
 /// The request of `ListKeys` as it is read.
 #[derive(Deserialize)]
@@ -25,7 +26,7 @@ pub(in crate::api) struct Input {
     /// `Marker`.
     pub(in crate::api) marker: Option<String>,
     /// `ResourceOwners`.
-    pub(in crate::api) resource_owners: Option<Vec<String>>,
+    pub(in crate::api) resource_owners: Option<Vec<enums::ResourceOwnerType>>,
 }
 
 impl Request for Input {
@@ -34,13 +35,13 @@ impl Request for Input {
     fn check(wire: Wire, checks: &mut Checks) -> Option<Self> {
         checks.number("limit", wire.limit, 1..=1000);
         checks.text("marker", wire.marker.as_deref(), &rules::MARKER_TYPE);
-        checks.texts(
+        let resource_owners = checks.each_of(
             "resourceOwners",
             wire.resource_owners.as_deref(),
             1..=2,
             &rules::RESOURCE_OWNER_TYPE,
         );
-        Some(Self { limit: wire.limit, marker: wire.marker, resource_owners: wire.resource_owners })
+        Some(Self { limit: wire.limit, marker: wire.marker, resource_owners })
     }
 }
 

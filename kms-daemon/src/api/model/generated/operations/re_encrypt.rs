@@ -9,6 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::input::{Blob, EncryptionContext};
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
+use crate::model::enums;
 
 /// The request of `ReEncrypt` as it is read.
 #[derive(Deserialize)]
@@ -31,7 +32,7 @@ pub(in crate::api) struct Input {
     /// `CiphertextBlob`.
     pub(in crate::api) ciphertext_blob: Option<Blob>,
     /// `DestinationEncryptionAlgorithm`.
-    pub(in crate::api) destination_encryption_algorithm: Option<String>,
+    pub(in crate::api) destination_encryption_algorithm: Option<enums::EncryptionAlgorithmSpec>,
     /// `DestinationEncryptionContext`.
     pub(in crate::api) destination_encryption_context: Option<EncryptionContext>,
     /// `DestinationKeyId`.
@@ -39,11 +40,11 @@ pub(in crate::api) struct Input {
     /// `DryRun`.
     pub(in crate::api) dry_run: Option<bool>,
     /// `DryRunModifiers`.
-    pub(in crate::api) dry_run_modifiers: Option<Vec<String>>,
+    pub(in crate::api) dry_run_modifiers: Option<Vec<enums::DryRunModifierType>>,
     /// `GrantTokens`.
     pub(in crate::api) grant_tokens: Option<Vec<String>>,
     /// `SourceEncryptionAlgorithm`.
-    pub(in crate::api) source_encryption_algorithm: Option<String>,
+    pub(in crate::api) source_encryption_algorithm: Option<enums::EncryptionAlgorithmSpec>,
     /// `SourceEncryptionContext`.
     pub(in crate::api) source_encryption_context: Option<EncryptionContext>,
     /// `SourceKeyId`.
@@ -55,21 +56,21 @@ impl Request for Input {
 
     fn check(wire: Wire, checks: &mut Checks) -> Option<Self> {
         checks.blob("ciphertextBlob", wire.ciphertext_blob.as_deref(), 1..=6144);
-        checks.text(
+        let destination_encryption_algorithm = checks.one_of(
             "destinationEncryptionAlgorithm",
             wire.destination_encryption_algorithm.as_deref(),
             &rules::ENCRYPTION_ALGORITHM_SPEC,
         );
         checks.present("destinationKeyId", wire.destination_key_id.is_some());
         checks.text("destinationKeyId", wire.destination_key_id.as_deref(), &rules::KEY_ID_TYPE);
-        checks.texts(
+        let dry_run_modifiers = checks.each_of(
             "dryRunModifiers",
             wire.dry_run_modifiers.as_deref(),
             0..=usize::MAX,
             &rules::DRY_RUN_MODIFIER_TYPE,
         );
         checks.texts("grantTokens", wire.grant_tokens.as_deref(), 0..=10, &rules::GRANT_TOKEN_TYPE);
-        checks.text(
+        let source_encryption_algorithm = checks.one_of(
             "sourceEncryptionAlgorithm",
             wire.source_encryption_algorithm.as_deref(),
             &rules::ENCRYPTION_ALGORITHM_SPEC,
@@ -77,13 +78,13 @@ impl Request for Input {
         checks.text("sourceKeyId", wire.source_key_id.as_deref(), &rules::KEY_ID_TYPE);
         Some(Self {
             ciphertext_blob: wire.ciphertext_blob,
-            destination_encryption_algorithm: wire.destination_encryption_algorithm,
+            destination_encryption_algorithm,
             destination_encryption_context: wire.destination_encryption_context,
             destination_key_id: wire.destination_key_id?,
             dry_run: wire.dry_run,
-            dry_run_modifiers: wire.dry_run_modifiers,
+            dry_run_modifiers,
             grant_tokens: wire.grant_tokens,
-            source_encryption_algorithm: wire.source_encryption_algorithm,
+            source_encryption_algorithm,
             source_encryption_context: wire.source_encryption_context,
             source_key_id: wire.source_key_id,
         })

@@ -9,6 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::input::Blob;
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
+use crate::model::enums;
 
 /// The request of `Sign` as it is read.
 #[derive(Deserialize)]
@@ -33,9 +34,9 @@ pub(in crate::api) struct Input {
     /// `Message`.
     pub(in crate::api) message: Blob,
     /// `MessageType`.
-    pub(in crate::api) message_type: Option<String>,
+    pub(in crate::api) message_type: Option<enums::MessageType>,
     /// `SigningAlgorithm`.
-    pub(in crate::api) signing_algorithm: String,
+    pub(in crate::api) signing_algorithm: enums::SigningAlgorithmSpec,
 }
 
 impl Request for Input {
@@ -47,9 +48,10 @@ impl Request for Input {
         checks.text("keyId", wire.key_id.as_deref(), &rules::KEY_ID_TYPE);
         checks.present("message", wire.message.is_some());
         checks.blob("message", wire.message.as_deref(), 1..=4096);
-        checks.text("messageType", wire.message_type.as_deref(), &rules::MESSAGE_TYPE);
+        let message_type =
+            checks.one_of("messageType", wire.message_type.as_deref(), &rules::MESSAGE_TYPE);
         checks.present("signingAlgorithm", wire.signing_algorithm.is_some());
-        checks.text(
+        let signing_algorithm = checks.one_of(
             "signingAlgorithm",
             wire.signing_algorithm.as_deref(),
             &rules::SIGNING_ALGORITHM_SPEC,
@@ -59,8 +61,8 @@ impl Request for Input {
             grant_tokens: wire.grant_tokens,
             key_id: wire.key_id?,
             message: wire.message?,
-            message_type: wire.message_type,
-            signing_algorithm: wire.signing_algorithm?,
+            message_type,
+            signing_algorithm: signing_algorithm?,
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::api::checks::Checks;
 use crate::api::input::{Object, Secret};
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
+use crate::model::enums;
 
 /// The request of `UpdateCustomKeyStore` as it is read.
 #[derive(Deserialize)]
@@ -39,7 +40,7 @@ pub(in crate::api) struct Input {
     pub(in crate::api) xks_proxy_authentication_credential:
         Option<inputs::XksProxyAuthenticationCredentialType>,
     /// `XksProxyConnectivity`.
-    pub(in crate::api) xks_proxy_connectivity: Option<String>,
+    pub(in crate::api) xks_proxy_connectivity: Option<enums::XksProxyConnectivityType>,
     /// `XksProxyUriEndpoint`.
     pub(in crate::api) xks_proxy_uri_endpoint: Option<String>,
     /// `XksProxyUriPath`.
@@ -72,7 +73,7 @@ impl Request for Input {
         );
         let xks_proxy_authentication_credential = checks
             .nested("xksProxyAuthenticationCredential", wire.xks_proxy_authentication_credential);
-        checks.text(
+        let xks_proxy_connectivity = checks.one_of(
             "xksProxyConnectivity",
             wire.xks_proxy_connectivity.as_deref(),
             &rules::XKS_PROXY_CONNECTIVITY_TYPE,
@@ -103,7 +104,7 @@ impl Request for Input {
             key_store_password: wire.key_store_password,
             new_custom_key_store_name: wire.new_custom_key_store_name,
             xks_proxy_authentication_credential,
-            xks_proxy_connectivity: wire.xks_proxy_connectivity,
+            xks_proxy_connectivity,
             xks_proxy_uri_endpoint: wire.xks_proxy_uri_endpoint,
             xks_proxy_uri_path: wire.xks_proxy_uri_path,
             xks_proxy_vpc_endpoint_service_name: wire.xks_proxy_vpc_endpoint_service_name,

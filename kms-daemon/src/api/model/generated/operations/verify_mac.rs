@@ -9,6 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::input::Blob;
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
+use crate::model::enums;
 
 /// The request of `VerifyMac` as it is read.
 #[derive(Deserialize)]
@@ -33,7 +34,7 @@ pub(in crate::api) struct Input {
     /// `Mac`.
     pub(in crate::api) mac: Blob,
     /// `MacAlgorithm`.
-    pub(in crate::api) mac_algorithm: String,
+    pub(in crate::api) mac_algorithm: enums::MacAlgorithmSpec,
     /// `Message`.
     pub(in crate::api) message: Blob,
 }
@@ -48,7 +49,11 @@ impl Request for Input {
         checks.present("mac", wire.mac.is_some());
         checks.blob("mac", wire.mac.as_deref(), 1..=6144);
         checks.present("macAlgorithm", wire.mac_algorithm.is_some());
-        checks.text("macAlgorithm", wire.mac_algorithm.as_deref(), &rules::MAC_ALGORITHM_SPEC);
+        let mac_algorithm = checks.one_of(
+            "macAlgorithm",
+            wire.mac_algorithm.as_deref(),
+            &rules::MAC_ALGORITHM_SPEC,
+        );
         checks.present("message", wire.message.is_some());
         checks.blob("message", wire.message.as_deref(), 1..=4096);
         Some(Self {
@@ -56,7 +61,7 @@ impl Request for Input {
             grant_tokens: wire.grant_tokens,
             key_id: wire.key_id?,
             mac: wire.mac?,
-            mac_algorithm: wire.mac_algorithm?,
+            mac_algorithm: mac_algorithm?,
             message: wire.message?,
         })
     }
