@@ -244,9 +244,6 @@ pub struct KeySpecRow {
     pub public_size: usize,
     /// Whether a data key pair may be of this spec.
     pub data_key_pair: bool,
-    /// Whether a key may have material that was made elsewhere. AWS imports none for the
-    /// post-quantum specs.
-    pub importable: bool,
     /// Whether a key pair takes so long to find that a device works on it between requests.
     pub slow: bool,
 }
@@ -263,7 +260,6 @@ const fn row(spec: KeySpec, family: KeyFamily) -> KeySpecRow {
         secret_size: 0,
         public_size: 0,
         data_key_pair: false,
-        importable: true,
         slow: false,
     }
 }
@@ -337,7 +333,6 @@ const fn ml_dsa(spec: KeySpec, public_size: usize) -> KeySpecRow {
         signing_algorithms: ALGORITHMS,
         secret_size: 32,
         public_size,
-        importable: false,
         ..row(spec, KeyFamily::MlDsa)
     }
 }
@@ -349,7 +344,6 @@ const fn ml_kem(spec: KeySpec, public_size: usize) -> KeySpecRow {
         secret_size: 64,
         public_size,
         data_key_pair: true,
-        importable: false,
         ..row(spec, KeyFamily::MlKem)
     }
 }

@@ -184,13 +184,12 @@ fn offered(
         KmsError::new(Exception::UnsupportedOperation, text)
     };
     let origin = origin.device().ok_or_else(|| unsupported("Origin", origin.name()))?;
-    let row = spec.device().and_then(KeySpec::row);
-    let row = row.ok_or_else(|| unsupported("KeySpec", spec.name()))?;
-    if origin == Origin::EXTERNAL && !row.importable {
+    if origin == Origin::EXTERNAL && !spec.is_importable() {
         let spec = spec.name();
         return Err(invalid(format!("KeySpec {spec} is not supported for Origin {origin:?}")));
     }
-    Ok((row.spec, usage.device(), origin))
+    let spec = spec.device().ok_or_else(|| unsupported("KeySpec", spec.name()))?;
+    Ok((spec, usage.device(), origin))
 }
 
 /// Metadata as audit records have it: names start in lower case, and dates are text.

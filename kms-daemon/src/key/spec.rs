@@ -48,22 +48,23 @@ impl Algorithm {
     /// Whether a key of this spec and usage may be used with it.
     fn fits(self, spec: KeySpec, usage: KeyUsage) -> bool {
         let Some(row) = spec.row() else { return false };
-        match (usage, self) {
-            (KeyUsage::ENCRYPT_DECRYPT, Self::Encryption(algorithm)) => {
-                algorithm.device().is_some_and(|known| row.encryption_algorithms.contains(&known))
+        match self {
+            Self::Encryption(algorithm) => {
+                let has = |known| row.encryption_algorithms.contains(&known);
+                usage == KeyUsage::ENCRYPT_DECRYPT && algorithm.device().is_some_and(has)
             }
-            (KeyUsage::SIGN_VERIFY, Self::Signing(algorithm)) => {
-                algorithm.device().is_some_and(|known| row.signing_algorithms.contains(&known))
+            Self::Signing(algorithm) => {
+                let has = |known| row.signing_algorithms.contains(&known);
+                usage == KeyUsage::SIGN_VERIFY && algorithm.device().is_some_and(has)
             }
-            (KeyUsage::GENERATE_VERIFY_MAC, Self::Mac(algorithm)) => {
-                row.mac_algorithms.contains(&algorithm.device())
+            Self::Mac(algorithm) => {
+                usage == KeyUsage::GENERATE_VERIFY_MAC
+                    && row.mac_algorithms.contains(&algorithm.device())
             }
-            (KeyUsage::KEY_AGREEMENT, Self::Agreement(KeyAgreementAlgorithmSpec::ECDH))
-            | (
-                KeyUsage::ENCAPSULATE_DECAPSULATE,
-                Self::Encapsulation(EncapsulationAlgorithmSpec::ML_KEM),
-            ) => true,
-            _ => false,
+            Self::Agreement(KeyAgreementAlgorithmSpec::ECDH) => usage == KeyUsage::KEY_AGREEMENT,
+            Self::Encapsulation(EncapsulationAlgorithmSpec::ML_KEM) => {
+                usage == KeyUsage::ENCAPSULATE_DECAPSULATE
+            }
         }
     }
 }
@@ -243,15 +244,14 @@ mod tests {
 
     #[test]
     fn keys_fit_the_algorithms_that_are_listed_for_them() {
-        let all: Vec<Algorithm> = [
+        let all: [Vec<_>; 5] = [
             EncryptionAlgorithmSpec::ALL.iter().copied().map(Algorithm::Encryption).collect(),
             SigningAlgorithmSpec::ALL.iter().copied().map(Algorithm::Signing).collect(),
             MacAlgorithmSpec::ALL.iter().copied().map(Algorithm::Mac).collect(),
             KeyAgreementAlgorithmSpec::ALL.iter().copied().map(Algorithm::Agreement).collect(),
             EncapsulationAlgorithmSpec::ALL.iter().copied().map(Algorithm::Encapsulation).collect(),
-        ]
-        .map(|algorithms: Vec<_>| algorithms)
-        .concat();
+        ];
+        let all = all.concat();
         for row in OFFERED {
             for usage in row.usages {
                 let mut listed = algorithms(row.spec, *usage).unwrap();

@@ -41,6 +41,34 @@ impl KeySpec {
         })
     }
 
+    /// Whether the API takes material of such keys that was made elsewhere. Devices would take that
+    /// of post-quantum keys, too.
+    #[must_use]
+    pub const fn is_importable(self) -> bool {
+        match self {
+            Self::SYMMETRIC_DEFAULT
+            | Self::HMAC_224
+            | Self::HMAC_256
+            | Self::HMAC_384
+            | Self::HMAC_512
+            | Self::RSA_2048
+            | Self::RSA_3072
+            | Self::RSA_4096
+            | Self::ECC_NIST_P256
+            | Self::ECC_NIST_P384
+            | Self::ECC_NIST_P521
+            | Self::ECC_SECG_P256K1
+            | Self::ECC_NIST_EDWARDS25519
+            | Self::SM2 => true,
+            Self::ML_DSA_44
+            | Self::ML_DSA_65
+            | Self::ML_DSA_87
+            | Self::ML_KEM_512
+            | Self::ML_KEM_768
+            | Self::ML_KEM_1024 => false,
+        }
+    }
+
     /// Whether the API lets a key of this spec be made for `usage`.
     #[must_use]
     pub fn allows(self, usage: KeyUsageType) -> bool {
