@@ -1,19 +1,17 @@
-//! Hands each board's memory map to the linker. The host board needs none.
+//! Hands a board's memory map to the linker: the file of `memory/` that is named like the board's feature
+//! and binary. The host board has none.
 
-use std::{env, path::PathBuf};
-
-/// Boards with a binary in `src/bin` and a map in `memory`, both named like the feature.
-const BOARDS: [&str; 2] = ["qemu_riscv32", "mps2_an386"];
+use std::{env, fs, path::PathBuf};
 
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
     println!("cargo:rerun-if-changed=build.rs");
-    for board in BOARDS {
-        if env::var_os(format!("CARGO_FEATURE_{}", board.to_uppercase())).is_none() {
-            continue;
+    println!("cargo:rerun-if-changed=memory");
+    for entry in fs::read_dir(manifest.join("memory")).expect("the memory maps") {
+        let map = entry.expect("a memory map").path();
+        let board = map.file_stem().and_then(|name| name.to_str()).expect("named like a board");
+        if env::var_os(format!("CARGO_FEATURE_{}", board.to_uppercase())).is_some() {
+            println!("cargo:rustc-link-arg-bin={board}=-T{}", map.display());
         }
-        let map = manifest.join("memory").join(format!("{board}.x"));
-        println!("cargo:rerun-if-changed={}", map.display());
-        println!("cargo:rustc-link-arg-bin={board}=-T{}", map.display());
     }
 }

@@ -22,8 +22,8 @@ use crate::wait::{Signal, block_on};
 /// How a device is talked to.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How long a device may take for an ordinary command before it counts as hung; ten times
-    /// as long for commands that write storage or run self-tests.
+    /// How long a device may take for an ordinary command before it counts as hung; twice and ten times
+    /// as long for those of another [`Pace`](hsm_protocol::command::Pace).
     pub patience: Duration,
     /// How long a call may take, if the caller does not say.
     pub deadline: Duration,

@@ -1,4 +1,4 @@
-//! The line to a device: framing, credit, correlation and time-outs.
+//! The line to a device: framing, credit, correlation and timeouts.
 //!
 //! A caller seals and sends in its own thread if there is credit. One thread receives, finishes
 //! calls, and sends what waited. Every call ends: with its answer, or with a typed error.
@@ -25,7 +25,7 @@ use exchange::{Done, Exchange, Hung, Ticket};
 
 mod answer;
 mod exchange;
-mod patience;
+mod timeout;
 
 /// How late a deadline may be noticed.
 const TICK: Duration = Duration::from_millis(50);
@@ -80,7 +80,7 @@ impl Link {
     /// Takes over a transport and starts the thread that receives.
     pub(crate) fn open(
         transport: Box<dyn Transport>,
-        patience: Duration,
+        timeout: Duration,
         chain: SharedChain,
         signal: Arc<Signal>,
     ) -> Result<Self, TransportError> {
@@ -89,7 +89,7 @@ impl Link {
         getrandom::fill(&mut first).map_err(std::io::Error::from)?;
         let now = Instant::now();
         let state = State {
-            exchange: Exchange::new(patience, u32::from_le_bytes(first), now),
+            exchange: Exchange::new(timeout, u32::from_le_bytes(first), now),
             sender: halves.sender,
             down: None,
         };

@@ -22,6 +22,7 @@ use hsm_protocol::{
 
 use crate::ceremony::{self, CeremonyError, Ledger, OperatorKey};
 use crate::device::{Device, Options};
+use crate::emulator::Machine;
 use crate::error::CallError;
 use crate::host_key::HostKey;
 use crate::request::Reply;
@@ -319,7 +320,9 @@ fn enter(
 pub fn kind_of(board: &str) -> DeviceKind {
     match board {
         "host" => DeviceKind::InProcess,
-        "qemu_riscv32" | "mps2_an386" => DeviceKind::Emulated,
+        emulated if Machine::of_board(emulated).is_ok_and(|machine| machine.is_some()) => {
+            DeviceKind::Emulated
+        }
         _ => DeviceKind::Hardware,
     }
 }

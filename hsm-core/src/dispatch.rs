@@ -162,7 +162,7 @@ impl<P: Platform> Context<'_, P> {
 
 macro_rules! dispatch_table {
     ($($number:literal $name:ident $family:ident::$request:ident $(<$lifetime:lifetime>)? => $response:ty,
-       $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal
+       $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal, pace = $pace:ident
        $(, hides($($hidden:ident),+))?;)+) => {
         /// Runs the command of a request and writes its response into `reply`; returns the
         /// response's length.

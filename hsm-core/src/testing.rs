@@ -85,6 +85,8 @@ pub struct TestStorage {
     pub full: bool,
     /// Writes since the start.
     pub writes: u32,
+    /// Writes, removals and erasures since the start, and tries of one.
+    pub changes: u32,
     /// Changes that are made before power fails: the next one is not made, and `broken` set.
     pub until_cut: Option<u32>,
 }
@@ -96,6 +98,7 @@ impl TestStorage {
 
     /// Counts a change; an error if power fails before it.
     fn change(&mut self) -> Result<(), NvError> {
+        self.changes = self.changes.wrapping_add(1);
         self.check()?;
         if let Some(left) = &mut self.until_cut {
             let Some(after) = left.checked_sub(1) else {

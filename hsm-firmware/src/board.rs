@@ -1,5 +1,7 @@
 //! Boards: what a platform of the core is on each.
 
+#[cfg(target_os = "none")]
+mod bare;
 #[cfg(feature = "host")]
 pub mod host;
 #[cfg(all(feature = "mps2_an386", target_arch = "arm"))]

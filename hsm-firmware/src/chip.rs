@@ -20,6 +20,8 @@ pub mod cmsdk_uart;
 pub mod cortex_m;
 #[cfg(target_arch = "riscv32")]
 pub mod finisher;
+#[cfg(any(test, target_os = "none"))]
+mod flash_words;
 #[cfg(target_arch = "riscv32")]
 pub mod hart;
 #[cfg(target_os = "none")]
@@ -43,6 +45,8 @@ pub mod stack;
 pub mod uart16550;
 #[cfg(target_arch = "arm")]
 pub mod uart_noise;
+#[cfg(target_os = "none")]
+pub mod uart_port;
 #[cfg(target_arch = "riscv32")]
 pub mod virt;
 #[cfg(target_arch = "riscv32")]

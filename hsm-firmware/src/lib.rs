@@ -15,6 +15,30 @@
 #[cfg(any(test, feature = "host"))]
 extern crate std;
 
+/// The entry points of the image of a board: what the start-up code and the trap entries call.
+#[cfg(target_os = "none")]
+#[macro_export]
+macro_rules! entry {
+    ($board:ident) => {
+        // SAFETY: the start-up code calls the one function of this name, once, and never returns to Rust.
+        #[unsafe(no_mangle)]
+        extern "C" fn main() -> ! {
+            $crate::board::$board::run()
+        }
+
+        // SAFETY: the trap entries go to the one function of this name when the processor reports a fault.
+        #[unsafe(no_mangle)]
+        extern "C" fn halt() -> ! {
+            $crate::board::$board::halt()
+        }
+
+        #[panic_handler]
+        fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+            $crate::board::$board::halt()
+        }
+    };
+}
+
 pub mod board;
 pub mod chip;
 pub mod nv;

@@ -34,6 +34,8 @@ pub trait Command: Serialize {
     const AUDIT: bool;
     /// Whether it may be repeated, on this or another device of the domain, without harm.
     const IDEMPOTENT: bool;
+    /// How long a device takes over it.
+    const PACE: Pace;
     /// The answer.
     type Response<'o>: Serialize + Deserialize<'o>;
 
@@ -74,6 +76,19 @@ pub enum Role {
     CryptoUser = 2,
     /// Reads audit entries and status.
     Auditor = 3,
+}
+
+/// How long a device takes over a command: when a host has to count a silent device as hung.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Pace {
+    /// Works in RAM, with a few operations of a key.
+    Ordinary,
+    /// Answers whether or not a key pair was found, after a share of the search for one and the test of
+    /// what was found. Hosts ask for it over and over, before other calls.
+    Search,
+    /// Writes or erases non-volatile storage, verifies or signs many messages, runs every self-test, or
+    /// makes or imports a key, which is tested as a pair.
+    Slow,
 }
 
 /// A set of roles.

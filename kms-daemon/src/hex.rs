@@ -1,30 +1,19 @@
-//! Lower-case hexadecimal, the text form of hashes and identifiers.
+//! Lower-case hexadecimal, the text form of hashes and identifiers; in constant time, as some are secrets.
 
-use std::fmt::Write as _;
+use base16ct::{lower, mixed};
 
 /// Two lower-case digits for each byte.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    lower::encode_string(bytes)
 }
 
 /// Reads exactly `N` bytes; digits of either case.
 #[must_use]
 pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
-        return None;
-    }
-    let digit = |c: u8| char::from(c).to_digit(16);
     let mut out = [0; N];
-    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
-        *byte = u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?;
-    }
-    Some(out)
+    let length = mixed::decode(text, &mut out).ok()?.len();
+    (length == N).then_some(out)
 }
 
 #[cfg(test)]

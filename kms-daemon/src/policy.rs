@@ -267,7 +267,7 @@ impl Permitted {
 /// # Errors
 /// [`Refusal`].
 pub fn permit(
-    request: &Request<'r>,
+    request: &Request<'_>,
     key: Stored<KeyRecord>,
     granted: Option<Granted>,
 ) -> Result<Permitted, Refusal> {

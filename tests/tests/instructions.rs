@@ -11,12 +11,12 @@ use hsm_tests::patience::PATIENCE;
 
 #[test]
 fn one_call_costs_what_each_of_many_does() {
-    for board in ["qemu_riscv32", "mps2_an386"] {
+    for machine in Machine::all().expect("descriptions") {
         let directory = tempfile::tempdir().expect("a directory");
-        let machine = Machine::of_board(board).expect("a description");
+        let board = machine.board.clone();
         let emulator = Emulator::start(&EmulatorConfig {
-            machine: machine.expect("a board"),
-            firmware: environment::firmware_of(board),
+            machine,
+            firmware: environment::firmware_of(&board),
             directory: directory.path().join("device"),
             link: None,
             attachment: Attachment::Socket,

@@ -6,7 +6,7 @@ use crate::{
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
-    firmware::BOARDS,
+    firmware::boards,
     size, term, test,
     toolchain::Toolchain,
 };
@@ -16,8 +16,9 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let rest = args.rest();
     let toolchain = Toolchain::parse(&mut args)?;
     args.finish()?;
-    BOARDS.iter().try_for_each(emulator::prepare)?;
-    let (programs, images) = daemon::build(&BOARDS, toolchain, Profile::Release(String::new()))?;
+    let boards = boards()?;
+    boards.iter().try_for_each(emulator::prepare)?;
+    let (programs, images) = daemon::build(boards, toolchain, Profile::Release(String::new()))?;
     let Programs { kmsd, kmsctl } = programs;
     let images: Vec<_> =
         images.into_iter().map(|image| (test::variable(image.board), image.elf)).collect();

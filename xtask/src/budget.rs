@@ -28,10 +28,10 @@ pub(crate) struct Row {
 
 impl Budget {
     /// Reads the table of `board`.
-    pub(crate) fn read(board: &Board) -> Result<Self> {
+    pub(crate) fn read(board: &'static Board) -> Result<Self> {
         let text =
             fs::read_to_string(command::root().join(FILE)).doing(format_args!("read {FILE}"))?;
-        Self::parse(&text, board.name)
+        Self::parse(&text, &board.name)
     }
 
     fn parse(text: &str, board: &'static str) -> Result<Self> {

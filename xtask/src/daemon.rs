@@ -64,7 +64,7 @@ pub(crate) fn build(
             .map(|board| firmware::prepare(board, toolchain))
             .collect::<Result<_>>()?;
         let images = boards.iter().zip(&toolchains);
-        let images = images.map(|(board, toolchain)| firmware::command(board, *toolchain));
+        let images = images.map(|(board, toolchain)| firmware::build_command(board, *toolchain));
         let mut built = cargo::build(vec![vec![command(&profile)], images.collect()])?;
         let images = built.pop().into_iter().flatten();
         let images = boards

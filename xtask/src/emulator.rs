@@ -13,7 +13,7 @@ pub(crate) fn prepare(board: &Board) -> Result<()> {
     if command::on_path(program) {
         return Ok(());
     }
-    packages::install(&[package])?;
+    packages::install(&[package.as_str()])?;
     if command::on_path(program) {
         return Ok(());
     }

@@ -1,50 +1,87 @@
 //! `cargo xtask firmware`: builds the image of a board.
 
-use std::{path::PathBuf, process::Command, slice};
+use std::{fs, path::PathBuf, process::Command, slice, sync::OnceLock};
 
 use serde_json::json;
+use toml::{Table, Value};
 
 use crate::{
     args::Args,
     cargo::{self, Compiled},
-    failure::{Failure, Result},
+    command,
+    failure::{Doing, Failure, Result},
     integrity, term,
     toolchain::{self, Toolchain},
 };
 
-/// A board with its own image.
+/// A board with its own image, as its machine description in `qemu/` has it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Board {
     /// Name of the feature, of the binary and of the memory map.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// Target triple.
-    pub(crate) target: &'static str,
+    pub(crate) target: String,
     /// Program that emulates it, and the Debian package with that program.
-    pub(crate) emulator: (&'static str, &'static str),
+    pub(crate) emulator: (String, String),
 }
 
-/// Every board that firmware is built for.
-pub(crate) const BOARDS: [Board; 2] = [
-    Board {
-        name: "qemu_riscv32",
-        target: "riscv32imac-unknown-none-elf",
-        emulator: ("qemu-system-riscv32", "qemu-system-misc"),
-    },
-    Board {
-        name: "mps2_an386",
-        target: "thumbv7em-none-eabi",
-        emulator: ("qemu-system-arm", "qemu-system-arm"),
-    },
-];
+/// The board that `kmsd` emulates.
+const DEFAULT: &str = "qemu_riscv32";
+
+/// Every board that firmware is built for, the one that `kmsd` emulates first.
+pub(crate) fn boards() -> Result<&'static [Board]> {
+    static BOARDS: OnceLock<Vec<Board>> = OnceLock::new();
+    if let Some(boards) = BOARDS.get() {
+        return Ok(boards);
+    }
+    let directory = command::root().join("qemu");
+    let reading = format!("read {}", directory.display());
+    let mut boards = Vec::new();
+    for file in fs::read_dir(&directory).doing(&reading)? {
+        let path = file.doing(&reading)?.path();
+        if path.extension().is_some_and(|ending| ending == "toml") {
+            let text = fs::read_to_string(&path).doing(format_args!("read {}", path.display()))?;
+            let board = Board::parse(&text)
+                .map_err(|failure| failure.help(format!("it is about {}", path.display())))?;
+            boards.push(board);
+        }
+    }
+    boards.sort_by(|one, other| {
+        (!one.is_default(), &one.name).cmp(&(!other.is_default(), &other.name))
+    });
+    Ok(BOARDS.get_or_init(|| boards))
+}
 
 impl Board {
+    /// Reads a machine description.
+    fn parse(text: &str) -> Result<Self> {
+        let table: Table = text.parse().map_err(|error| {
+            Failure::new("a machine description cannot be read").help(format!("{error}"))
+        })?;
+        let value = |key: &str| {
+            let value = table.get(key).and_then(Value::as_str).map(str::to_owned);
+            value.ok_or_else(|| Failure::new(format!("a machine description has no `{key}`")))
+        };
+        Ok(Self {
+            name: value("board")?,
+            target: value("target")?,
+            emulator: (value("emulator")?, value("debian_package")?),
+        })
+    }
+
     /// The board called `name`.
     pub(crate) fn named(name: &str) -> Result<&'static Self> {
-        BOARDS.iter().find(|board| board.name == name).ok_or_else(|| {
-            let names: Vec<_> = BOARDS.iter().map(|board| board.name).collect();
+        let boards = boards()?;
+        boards.iter().find(|board| board.name == name).ok_or_else(|| {
+            let names: Vec<_> = boards.iter().map(|board| &*board.name).collect();
             Failure::new(format!("unknown board `{name}`"))
                 .help(format!("there are: {}", names.join(", ")))
         })
+    }
+
+    /// Whether it is the one that `kmsd` emulates.
+    pub(crate) fn is_default(&self) -> bool {
+        self.name == DEFAULT
     }
 }
 
@@ -70,7 +107,7 @@ impl Choice {
     pub(crate) fn parse(args: &mut Args) -> Result<Self> {
         let boards = match args.value("--board")? {
             Some(name) => slice::from_ref(Board::named(&name)?),
-            None => &BOARDS,
+            None => boards()?,
         };
         Ok(Self { boards, toolchain: Toolchain::parse(args)? })
     }
@@ -106,7 +143,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
 pub(crate) fn build(board: &'static Board, toolchain: Option<Toolchain>) -> Result<Image> {
     term::step(&format!("firmware for {}", board.name), || {
         let toolchain = prepare(board, toolchain)?;
-        let compiled = cargo::build(vec![vec![command(board, toolchain)]])?;
+        let compiled = cargo::build(vec![vec![build_command(board, toolchain)]])?;
         let compiled = compiled.into_iter().flatten().next().unwrap_or_default();
         finish(board, toolchain, compiled)
     })
@@ -114,15 +151,15 @@ pub(crate) fn build(board: &'static Board, toolchain: Option<Toolchain>) -> Resu
 
 /// Prepares the toolchain for a board.
 pub(crate) fn prepare(board: &Board, toolchain: Option<Toolchain>) -> Result<Toolchain> {
-    let toolchain = toolchain::prepare(board.target, toolchain)?;
+    let toolchain = toolchain::prepare(&board.target, toolchain)?;
     term::note(format!("{} with the {} toolchain", board.target, toolchain.name()));
     Ok(toolchain)
 }
 
 /// The build of a board's image.
-pub(crate) fn command(board: &Board, toolchain: Toolchain) -> Command {
+pub(crate) fn build_command(board: &Board, toolchain: Toolchain) -> Command {
     let mut cargo = cargo(toolchain, "build", board);
-    cargo.args(["--bin", board.name]);
+    cargo.args(["--bin", &board.name]);
     cargo
 }
 
@@ -139,9 +176,9 @@ pub(crate) fn finish(
 
 /// Cargo for the firmware crate alone, with the profile and features of a board.
 pub(crate) fn cargo(toolchain: Toolchain, subcommand: &str, board: &Board) -> Command {
-    let mut cargo = toolchain.cargo(subcommand, board.target);
+    let mut cargo = toolchain.cargo(subcommand, &board.target);
     cargo.args(["--package", "hsm-firmware", "--profile", "firmware"]);
-    cargo.args(["--no-default-features", "--features", board.name]);
+    cargo.args(["--no-default-features", "--features", &board.name]);
     cargo
 }
 

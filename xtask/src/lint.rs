@@ -35,7 +35,7 @@ pub(crate) fn clippy(mut args: Args) -> Result<()> {
 }
 
 fn board_clippy(board: &Board, toolchain: Option<Toolchain>) -> Result<()> {
-    let toolchain = toolchain::prepare(board.target, toolchain)?;
+    let toolchain = toolchain::prepare(&board.target, toolchain)?;
     if !toolchain.has_clippy() {
         term::note(format!(
             "the {} toolchain has no clippy: `cargo xtask firmware --deny-warnings` stands in",
@@ -45,7 +45,7 @@ fn board_clippy(board: &Board, toolchain: Option<Toolchain>) -> Result<()> {
     }
     term::note(format!("{} for {}", board.name, board.target));
     let mut cargo = firmware::cargo(toolchain, "clippy", board);
-    command::run(cargo.args(["--lib", "--bin", board.name]).args(DENY_WARNINGS))
+    command::run(cargo.args(["--lib", "--bin", &board.name]).args(DENY_WARNINGS))
 }
 
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];

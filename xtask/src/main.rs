@@ -69,7 +69,7 @@ const SUBCOMMANDS: [Subcommand; 15] = [
     Subcommand("fmt", "[--fix]", "check the formatting", lint::fmt),
     Subcommand("codegen", "[--check] [--update FILE]", "API types from the model", codegen::main),
     Subcommand("lengths", "", "find files that are too long", lengths::main),
-    Subcommand("audit", "", "check the dependencies against audit.toml", audit::main),
+    Subcommand("audit", "", "check the dependencies against deny.toml", audit::main),
     Subcommand("clippy", "", "lint host crates and firmware", lint::clippy),
     Subcommand(
         "firmware",

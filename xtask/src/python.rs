@@ -1,4 +1,5 @@
-//! A Python environment with the real clients the tests use: boto3, the AWS CLI, the AWS Encryption SDK.
+//! Python environments under target/: one with the real clients the tests use (boto3, the AWS CLI, the AWS Encryption
+//! SDK), and one for a tool that comes as a wheel.
 
 use std::{
     fs,
@@ -11,31 +12,36 @@ use crate::{
     packages, term,
 };
 
-const REQUIREMENTS: &str = "tests/clients/requirements.txt";
-
-/// Interpreter of the environment, which is made or brought up to date first.
+/// Interpreter of the clients' environment.
 pub(crate) fn prepare() -> Result<PathBuf> {
-    let dir = command::target_dir().join("python");
+    Ok(environment("python", "tests/clients/requirements.txt")?.join("bin/python"))
+}
+
+/// The directory `name` under target/ with what the file `requirements` names, made or brought up to date first.
+pub(crate) fn environment(name: &str, requirements: &str) -> Result<PathBuf> {
+    let dir = command::target_dir().join(name);
     let python = dir.join("bin/python");
-    let wanted = fs::read_to_string(command::root().join(REQUIREMENTS))
-        .doing(format_args!("read {REQUIREMENTS}"))?;
+    let wanted = fs::read_to_string(command::root().join(requirements))
+        .doing(format_args!("read {requirements}"))?;
     // Written last, so that an interrupted installation is done again.
     let stamp = dir.join("requirements.txt");
     if python.exists() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(python);
+        return Ok(dir);
     }
-    term::step("Python clients", || install(&dir, &python))?;
+    term::step(&format!("Python packages of {requirements}"), || {
+        install(&dir, &python, requirements)
+    })?;
     fs::write(&stamp, wanted).doing(format_args!("write {}", stamp.display()))?;
-    Ok(python)
+    Ok(dir)
 }
 
-fn install(dir: &Path, python: &Path) -> Result<()> {
+fn install(dir: &Path, python: &Path, requirements: &str) -> Result<()> {
     let mut venv = command::program(base()?, ["-m", "venv", "--clear"]);
     command::output(venv.arg(dir))?;
-    term::note(format!("pip install -r {REQUIREMENTS}"));
+    term::note(format!("pip install -r {requirements}"));
     let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     let mut pip = command::program(python, arguments);
-    command::output(pip.args(["--requirement", REQUIREMENTS]))
+    command::output(pip.args(["--requirement", requirements]))
         .map_err(|failure| failure.help("pip needs the network once, or a configured index"))?;
     Ok(())
 }

@@ -26,7 +26,7 @@ use crate::{
 pub(crate) fn main(mut args: Args) -> Result<()> {
     let options = Options::parse(&mut args)?;
     args.finish()?;
-    let board = &firmware::BOARDS[0]; // the one that `kmsd` emulates
+    let board = &firmware::boards()?[0]; // the one that `kmsd` emulates
     emulator::prepare(board)?;
     let (programs, images) =
         daemon::build(slice::from_ref(board), options.toolchain, options.profile.clone())?;

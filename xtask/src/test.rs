@@ -9,7 +9,7 @@ use crate::{
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
-    firmware::{BOARDS, Board},
+    firmware::{Board, boards},
     package::{self, Source},
     python, term, tokens,
     toolchain::Toolchain,
@@ -51,11 +51,12 @@ struct Rig {
 
 impl Rig {
     fn prepare(toolchain: Option<Toolchain>, nightly: bool, profile: Profile) -> Result<Self> {
-        BOARDS.iter().try_for_each(emulator::prepare)?;
+        let boards = boards()?;
+        boards.iter().try_for_each(emulator::prepare)?;
         browser::prepare();
         tokens::prepare();
         let python = python::prepare()?;
-        let (programs, images) = daemon::build(&BOARDS, toolchain, profile)?;
+        let (programs, images) = daemon::build(boards, toolchain, profile)?;
         let firmware = images.into_iter().map(|image| (variable(image.board), image.elf)).collect();
         let packages = packages(&programs)?;
         Ok(Self { firmware, python, programs, packages, nightly })
@@ -93,7 +94,7 @@ fn packages(programs: &Programs) -> Result<Vec<PathBuf>> {
 
 /// `STRONGROOM_FIRMWARE` for the first board, which `kmsd` emulates; the others' names follow it.
 pub(crate) fn variable(board: &Board) -> String {
-    match *board == BOARDS[0] {
+    match board.is_default() {
         true => "STRONGROOM_FIRMWARE".into(),
         false => format!("STRONGROOM_FIRMWARE_{}", board.name.to_uppercase()),
     }

@@ -5,11 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-/// Boards with a description, which every build carries.
-const MACHINES: &[&str] = &[
-    include_str!("../../../qemu/qemu_riscv32.toml"),
-    include_str!("../../../qemu/mps2_an386.toml"),
-];
+/// The descriptions, which every build carries.
+const MACHINES: &[&str] = include!(concat!(env!("OUT_DIR"), "/machines.rs"));
 
 /// How to run a board's firmware in an emulator.
 #[derive(Clone, Debug, Deserialize)]
@@ -77,18 +74,20 @@ pub(super) struct Paths<'a> {
 }
 
 impl Machine {
+    /// Every board that has a description.
+    ///
+    /// # Errors
+    /// If a description is malformed, which this crate's tests exclude.
+    pub fn all() -> Result<Vec<Self>, toml::de::Error> {
+        MACHINES.iter().map(|text| toml::from_str(text)).collect()
+    }
+
     /// The description of a board; `None` if there is none.
     ///
     /// # Errors
-    /// If the description is malformed, which this crate's tests exclude.
+    /// As [`Machine::all`].
     pub fn of_board(board: &str) -> Result<Option<Self>, toml::de::Error> {
-        for text in MACHINES {
-            let machine: Self = toml::from_str(text)?;
-            if machine.board == board {
-                return Ok(Some(machine));
-            }
-        }
-        Ok(None)
+        Ok(Self::all()?.into_iter().find(|machine| machine.board == board))
     }
 
     /// Arguments of the emulator with `link` attached and the others not; `None` if the machine
@@ -146,8 +145,9 @@ mod tests {
 
     #[test]
     fn descriptions_are_well_formed() {
-        for text in MACHINES {
-            let machine: Machine = toml::from_str(text).unwrap();
+        let machines = Machine::all().unwrap();
+        assert!(machines.len() >= 2, "those of both processors");
+        for machine in machines {
             assert!(machine.links.contains_key(&machine.default_link));
             assert!(Machine::of_board(&machine.board).unwrap().is_some());
         }

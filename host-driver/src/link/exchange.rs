@@ -18,7 +18,7 @@ use crate::request::{Answer, Request};
 use crate::session::{Asked, Session};
 
 use super::answer::{self, Question};
-use super::patience;
+use super::timeout;
 
 /// Calls that wait for credit; one more is refused.
 const MAX_BACKLOG: usize = 4096;
@@ -68,7 +68,7 @@ pub(crate) struct Hung {
 
 pub(crate) struct Exchange<T> {
     credit: Credit,
-    patience: Duration,
+    timeout: Duration,
     session: Option<Session>,
     in_flight: VecDeque<InFlight<T>>,
     in_flight_bytes: usize,
@@ -100,12 +100,12 @@ struct InFlight<T> {
 }
 
 impl<T: Ticket> Exchange<T> {
-    /// `patience` is how long a device may take for an ordinary command; `first_sequence`
+    /// `timeout` is how long a device may take for an ordinary command; `first_sequence`
     /// should differ from that of an earlier line to the device, whose answers may still come.
-    pub(crate) fn new(patience: Duration, first_sequence: u32, now: Instant) -> Self {
+    pub(crate) fn new(timeout: Duration, first_sequence: u32, now: Instant) -> Self {
         Self {
             credit: Credit::INITIAL,
-            patience,
+            timeout,
             session: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
@@ -221,7 +221,7 @@ impl<T: Ticket> Exchange<T> {
             Some(oldest) => {
                 let waited = now.saturating_duration_since(self.oldest_since);
                 let opcode = oldest.question.opcode;
-                let limit = patience::limit(self.patience, opcode, self.in_flight_bytes);
+                let limit = timeout::limit(self.timeout, opcode, self.in_flight_bytes);
                 if waited > limit { Err(Hung { opcode, waited }) } else { Ok(()) }
             }
             None => Ok(()),

@@ -17,6 +17,35 @@ pub(super) trait Socket: Read + Write + Send + Sized + 'static {
     fn shutdown(&self) -> io::Result<()>;
 }
 
+/// Makes a transport of a type that wraps a stream of the standard library, whose kinds of socket have the
+/// same methods and no trait for them.
+macro_rules! transport {
+    ($transport:ident, $stream:ident) => {
+        impl $crate::transport::Transport for $transport {
+            fn split(
+                self: Box<Self>,
+            ) -> Result<$crate::transport::Halves, $crate::transport::TransportError> {
+                $crate::transport::socket::split(self.0)
+            }
+        }
+
+        impl $crate::transport::socket::Socket for $stream {
+            fn try_clone(&self) -> std::io::Result<Self> {
+                self.try_clone()
+            }
+
+            fn set_read_timeout(&self, timeout: std::time::Duration) -> std::io::Result<()> {
+                self.set_read_timeout(Some(timeout))
+            }
+
+            fn shutdown(&self) -> std::io::Result<()> {
+                self.shutdown(std::net::Shutdown::Both)
+            }
+        }
+    };
+}
+pub(super) use transport;
+
 pub(super) fn split<S: Socket>(socket: S) -> Result<Halves, TransportError> {
     let receiver = Receiving { socket: socket.try_clone()?, patience: None };
     Ok(Halves { sender: Box::new(Sending(socket)), receiver: Box::new(receiver) })

@@ -3,11 +3,11 @@
 //! The channel authenticates and encrypts, so the network needs no protection of its own.
 
 use std::io;
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::socket::{self, SEND_PATIENCE, Socket};
-use super::{Connector, Halves, Transport, TransportError};
+use super::socket::{self, SEND_PATIENCE};
+use super::{Connector, Transport, TransportError};
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -50,25 +50,7 @@ fn connect_any(address: &str) -> io::Result<TcpStream> {
     Err(last)
 }
 
-impl Transport for Tcp {
-    fn split(self: Box<Self>) -> Result<Halves, TransportError> {
-        socket::split(self.0)
-    }
-}
-
-impl Socket for TcpStream {
-    fn try_clone(&self) -> io::Result<Self> {
-        self.try_clone()
-    }
-
-    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
-        self.set_read_timeout(Some(timeout))
-    }
-
-    fn shutdown(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Both)
-    }
-}
+socket::transport!(Tcp, TcpStream);
 
 /// Connects to one address each time.
 #[derive(Clone, Debug)]

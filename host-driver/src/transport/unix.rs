@@ -1,13 +1,11 @@
 //! Unix sockets: how QEMU's serial ports are attached by default.
 
 use std::io;
-use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::socket::{self, SEND_PATIENCE, Socket};
-use super::{Connector, Halves, Transport, TransportError};
+use super::socket::{self, SEND_PATIENCE};
+use super::{Connector, Transport, TransportError};
 
 /// A connected unix stream socket.
 #[derive(Debug)]
@@ -38,25 +36,7 @@ impl Unix {
     }
 }
 
-impl Transport for Unix {
-    fn split(self: Box<Self>) -> Result<Halves, TransportError> {
-        socket::split(self.0)
-    }
-}
-
-impl Socket for UnixStream {
-    fn try_clone(&self) -> io::Result<Self> {
-        self.try_clone()
-    }
-
-    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
-        self.set_read_timeout(Some(timeout))
-    }
-
-    fn shutdown(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Both)
-    }
-}
+socket::transport!(Unix, UnixStream);
 
 /// Connects to one socket each time.
 #[derive(Clone, Debug)]

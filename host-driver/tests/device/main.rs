@@ -7,5 +7,6 @@ mod faults;
 mod key_pairs;
 mod provisioning;
 mod rig;
+mod slow;
 mod speed;
 mod trust;

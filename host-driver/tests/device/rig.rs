@@ -1,5 +1,6 @@
 //! Devices in this process, and what tests need to talk to them.
 
+use std::io::Write;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use host_driver::ceremony::MemoryLedger;
 use host_driver::device::Options;
 use host_driver::pool::{Member, Pool, PoolOptions};
 use host_driver::provision::{Goal, Plan, ProvisionError, Provisioned, Step, provision};
-use host_driver::transport::loopback::{Loopback, LoopbackConnector};
+use host_driver::transport::loopback::{Loopback, LoopbackConnector, PipeWriter};
 use host_driver::transport::{Connector, Transport, TransportError};
 use host_driver::{HostKey, OperatorKey, block_on};
 use hsm_firmware::board::host::{Config, FlashImage, HostDevice, Registry};
@@ -23,22 +24,34 @@ pub(crate) struct Hsm(Arc<dyn Connector>);
 
 impl Hsm {
     pub(crate) fn new() -> Self {
+        Self::with_writer(|writer| writer)
+    }
+
+    /// One whose answers go through a writer around that of the line.
+    pub(crate) fn with_writer<W: Write + Send + 'static>(
+        wrap: impl Fn(PipeWriter) -> W + Send + Sync + 'static,
+    ) -> Self {
         let config =
             Config { flash: FlashImage::Memory, sealing_key: None, registry: Registry::default() };
         let device = Mutex::new(HostDevice::spawn(config).unwrap());
         let attach = move |far: Loopback| {
             let Loopback { mut reader, writer } = far;
             let reader = move |out: &mut [u8], patience| Ok(reader.read_timeout(out, patience));
-            device.lock().unwrap().attach(reader, writer)
+            device.lock().unwrap().attach(reader, wrap(writer))
         };
         Self(Arc::new(LoopbackConnector(attach)))
     }
 
     /// A device in a domain of its own, with a crypto user.
     pub(crate) fn provisioned() -> (Self, HostKey) {
-        let (hsm, keys) = (Self::new(), Keys::new());
-        keys.provision(&hsm).unwrap();
-        (hsm, keys.user)
+        Self::new().provision()
+    }
+
+    /// This device, in a domain of its own, with a crypto user.
+    pub(crate) fn provision(self) -> (Self, HostKey) {
+        let keys = Keys::new();
+        keys.provision(&self).unwrap();
+        (self, keys.user)
     }
 }
 

@@ -13,7 +13,7 @@ use hsm_protocol::command::domain::{
 };
 use hsm_protocol::command::key::{AdoptKeyPair, GenerateKey, KeyRef, NewKey, PrepareKeyPair};
 use hsm_protocol::command::system::{Admission, Info, ModuleStatus, Status};
-use hsm_protocol::command::{Command, ModuleState, Role, decode};
+use hsm_protocol::command::{Command, ModuleState, Pace, Role, decode};
 use hsm_protocol::domain::change::Votes;
 use hsm_protocol::domain::{
     self as model, Ballot, Change, DeviceKind, DomainKeyEntry, DomainState, Kind, MAX_STATE,
@@ -276,7 +276,10 @@ impl Session {
         command: &C,
     ) -> Result<Reply, ErrorCode> {
         let request = self.encode(command);
+        let before = device.platform().storage.changes;
         let response = self.exchange(device, &request)?;
+        let stored = device.platform().storage.changes != before;
+        assert!(!stored || C::PACE == Pace::Slow, "{:?} writes storage", C::OPCODE);
         let reply = Reply::read(&response, self.request);
         let unrecorded = [ErrorCode::UNKNOWN_COMMAND, ErrorCode::AUDIT_FULL].map(Some);
         let recorded = C::AUDIT && !unrecorded.contains(&reply.head.status);

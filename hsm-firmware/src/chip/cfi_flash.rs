@@ -1,19 +1,16 @@
 //! CFI parallel NOR flash of the Intel command set: two 16-bit chips side by side, programmed
 //! through their write buffers (JEDEC JESD68, JEP137; command set 0001).
-//!
-//! Emulators do not refuse to set bits by programming; this driver does, as the cells would.
 
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
 
-use super::register::Register;
+use super::flash_words::{FlashWords, WORD, words};
 
 /// Bytes of an erase block, both chips together.
 pub const BLOCK: u32 = 256 * 1024;
 /// Bytes that the write buffers take at a time, at addresses that are a multiple of this.
 const WRITE_BUFFER: usize = 2048;
-const WORD: usize = size_of::<u32>();
 
 // Commands and status, doubled for the two chips.
 const READ_ARRAY: u32 = 0x00FF_00FF;
@@ -30,10 +27,7 @@ const PATIENCE: u32 = 50_000_000;
 
 /// The flash.
 #[derive(Debug)]
-pub struct CfiFlash {
-    base: usize,
-    size: usize,
-}
+pub struct CfiFlash(FlashWords);
 
 impl CfiFlash {
     /// The flash at a base address, mapped in whole.
@@ -43,18 +37,20 @@ impl CfiFlash {
     /// nothing else uses.
     #[must_use]
     pub const unsafe fn new(base: usize, size: usize) -> Self {
-        Self { base, size }
+        // SAFETY: the caller promises more than is asked for there. Commands do not touch memory that Rust
+        // owns.
+        Self(unsafe { FlashWords::new(base, size) })
     }
 
     /// Programs words that are within one write buffer. Read-array mode is left.
     fn program_buffer(&mut self, offset: usize, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
-        let first = self.word(offset);
+        let first = self.0.word(offset);
         first.write(WRITE_TO_BUFFER);
         self.wait_until_ready(offset)?;
         let count = u32::try_from(bytes.len() / WORD - 1).map_err(|_| NorFlashErrorKind::Other)?;
         first.write(count << 16 | count);
-        for (at, word) in bytes.chunks_exact(WORD).enumerate() {
-            self.word(offset + at * WORD).write(le_word(word));
+        for (at, word) in words(offset, bytes) {
+            self.0.word(at).write(word);
         }
         first.write(CONFIRM);
         self.wait_until_ready(offset)
@@ -62,7 +58,7 @@ impl CfiFlash {
 
     /// Waits for both chips; an error of either is an error.
     fn wait_until_ready(&mut self, offset: usize) -> Result<(), NorFlashErrorKind> {
-        let register = self.word(offset);
+        let register = self.0.word(offset);
         for _ in 0..PATIENCE {
             let status = register.read();
             if status & READY == READY {
@@ -77,16 +73,10 @@ impl CfiFlash {
         &mut self,
         commands: impl FnOnce(&mut Self) -> Result<(), NorFlashErrorKind>,
     ) -> Result<(), NorFlashErrorKind> {
-        self.word(0).write(CLEAR_STATUS);
+        self.0.word(0).write(CLEAR_STATUS);
         let result = commands(self);
-        self.word(0).write(READ_ARRAY);
+        self.0.word(0).write(READ_ARRAY);
         result
-    }
-
-    fn word(&self, offset: usize) -> Register<u32> {
-        // SAFETY: `new` was promised flash at `base`; offsets are checked against `size`. Commands
-        // do not touch memory that Rust owns.
-        unsafe { Register::new(self.base + offset) }
     }
 }
 
@@ -100,14 +90,12 @@ impl ReadNorFlash for CfiFlash {
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
         check_read(self, offset, bytes.len())?;
         // In read-array mode words are memory.
-        for (offset, word) in (offset as usize..).step_by(WORD).zip(bytes.chunks_exact_mut(WORD)) {
-            word.copy_from_slice(&self.word(offset).read().to_le_bytes());
-        }
+        self.0.read(offset, bytes);
         Ok(())
     }
 
     fn capacity(&self) -> usize {
-        self.size
+        self.0.size()
     }
 }
 
@@ -119,8 +107,8 @@ impl NorFlash for CfiFlash {
         check_erase(self, from, to)?;
         self.with_commands(|flash| {
             for offset in (from as usize..to as usize).step_by(BLOCK as usize) {
-                flash.word(offset).write(ERASE);
-                flash.word(offset).write(CONFIRM);
+                flash.0.word(offset).write(ERASE);
+                flash.0.word(offset).write(CONFIRM);
                 flash.wait_until_ready(offset)?;
             }
             Ok(())
@@ -130,10 +118,7 @@ impl NorFlash for CfiFlash {
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
         check_write(self, offset, bytes.len())?;
         let mut offset = offset as usize;
-        let words = (offset..).step_by(WORD).zip(bytes.chunks_exact(WORD));
-        if words.into_iter().any(|(at, new)| self.word(at).read() & le_word(new) != le_word(new)) {
-            return Err(NorFlashErrorKind::Other);
-        }
+        self.0.check_programming(offset, bytes)?;
         self.with_commands(|flash| {
             let mut rest = bytes;
             while !rest.is_empty() {
@@ -146,8 +131,4 @@ impl NorFlash for CfiFlash {
             Ok(())
         })
     }
-}
-
-fn le_word(bytes: &[u8]) -> u32 {
-    bytes.first_chunk().map_or(u32::MAX, |bytes| u32::from_le_bytes(*bytes))
 }

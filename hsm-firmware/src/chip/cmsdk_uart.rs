@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use super::cortex_m;
 use super::register::Register;
 use super::ring::Ring;
-use crate::serve::Port;
+use super::uart_port;
 
 const DATA: usize = 0x00;
 const STATE: usize = 0x04;
@@ -69,35 +69,6 @@ impl<const N: usize> Uart<N> {
         self.control(0, CTRL_TRANSMIT_INTERRUPT);
     }
 
-    /// Moves received bytes to the start of `out`.
-    pub fn receive(&self, out: &mut [u8]) -> usize {
-        let count = self.ring.take(out);
-        let masked = self.control.load(Ordering::Relaxed) & CTRL_RECEIVE_INTERRUPT == 0;
-        if masked && self.ring.room() >= N / 2 {
-            self.control(CTRL_RECEIVE_INTERRUPT, 0);
-            // The byte that has waited raises no interrupt any more.
-            cortex_m::without_interrupts(|| self.interrupt());
-        }
-        count
-    }
-
-    /// Gives the transmitter as much of `bytes` as it takes, and asks for an interrupt if not all.
-    fn transmit(&self, bytes: &[u8]) -> usize {
-        let mut sent = 0;
-        for byte in bytes {
-            if self.is_full() {
-                self.control(CTRL_TRANSMIT_INTERRUPT, 0);
-                // Only what becomes empty from here on raises the interrupt.
-                if self.is_full() {
-                    break;
-                }
-            }
-            self.register(DATA).write(u32::from(*byte));
-            sent += 1;
-        }
-        sent
-    }
-
     fn is_full(&self) -> bool {
         self.register(STATE).read() & STATE_TRANSMIT_FULL != 0
     }
@@ -119,37 +90,31 @@ impl<const N: usize> Uart<N> {
     }
 }
 
-/// The main loop's side of a UART.
-pub struct UartPort<const N: usize> {
-    uart: &'static Uart<N>,
-    /// Received bytes from `start` to `end`.
-    staged: [u8; 256],
-    start: usize,
-    end: usize,
-}
-
-impl<const N: usize> UartPort<N> {
-    /// The port of a started UART.
-    #[must_use]
-    pub const fn new(uart: &'static Uart<N>) -> Self {
-        Self { uart, staged: [0; 256], start: 0, end: 0 }
-    }
-}
-
-impl<const N: usize> Port for UartPort<N> {
-    fn received(&mut self) -> &[u8] {
-        if self.start == self.end {
-            self.start = 0;
-            self.end = self.uart.receive(&mut self.staged);
+impl<const N: usize> uart_port::Uart for Uart<N> {
+    fn receive(&self, out: &mut [u8]) -> usize {
+        let count = self.ring.take(out);
+        let masked = self.control.load(Ordering::Relaxed) & CTRL_RECEIVE_INTERRUPT == 0;
+        if masked && self.ring.room() >= N / 2 {
+            self.control(CTRL_RECEIVE_INTERRUPT, 0);
+            // The byte that has waited raises no interrupt any more.
+            cortex_m::without_interrupts(|| self.interrupt());
         }
-        self.staged.get(self.start..self.end).unwrap_or_default()
+        count
     }
 
-    fn consume(&mut self, count: usize) {
-        self.start = self.end.min(self.start + count);
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> usize {
-        self.uart.transmit(bytes)
+    fn transmit(&self, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        for byte in bytes {
+            if self.is_full() {
+                self.control(CTRL_TRANSMIT_INTERRUPT, 0);
+                // Only what becomes empty from here on raises the interrupt.
+                if self.is_full() {
+                    break;
+                }
+            }
+            self.register(DATA).write(u32::from(*byte));
+            sent += 1;
+        }
+        sent
     }
 }

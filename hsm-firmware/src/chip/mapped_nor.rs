@@ -7,18 +7,14 @@ use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
 
-use super::register::Register;
+use super::flash_words::{FlashWords, WORD, words};
 
 /// Bytes of an erase block.
 pub const BLOCK: u32 = 256 * 1024;
-const WORD: usize = size_of::<u32>();
 
 /// The memory.
 #[derive(Debug)]
-pub struct MappedNor {
-    base: usize,
-    size: usize,
-}
+pub struct MappedNor(FlashWords);
 
 impl MappedNor {
     /// The memory at a base address.
@@ -27,12 +23,8 @@ impl MappedNor {
     /// `base` to `base + size` must be memory that nothing else uses, aligned to a word.
     #[must_use]
     pub const unsafe fn new(base: usize, size: usize) -> Self {
-        Self { base, size }
-    }
-
-    fn word(&self, offset: usize) -> Register<u32> {
-        // SAFETY: `new` was promised memory at `base`; offsets are checked against `size`.
-        unsafe { Register::new(self.base + offset) }
+        // SAFETY: the caller promises what is asked for there.
+        Self(unsafe { FlashWords::new(base, size) })
     }
 }
 
@@ -45,14 +37,12 @@ impl ReadNorFlash for MappedNor {
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
         check_read(self, offset, bytes.len())?;
-        for (offset, word) in (offset as usize..).step_by(WORD).zip(bytes.chunks_exact_mut(WORD)) {
-            word.copy_from_slice(&self.word(offset).read().to_le_bytes());
-        }
+        self.0.read(offset, bytes);
         Ok(())
     }
 
     fn capacity(&self) -> usize {
-        self.size
+        self.0.size()
     }
 }
 
@@ -63,26 +53,20 @@ impl NorFlash for MappedNor {
     fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
         check_erase(self, from, to)?;
         for offset in (from as usize..to as usize).step_by(WORD) {
-            self.word(offset).write(u32::MAX);
+            self.0.word(offset).write(u32::MAX);
         }
         Ok(())
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
         check_write(self, offset, bytes.len())?;
-        let words = || (offset as usize..).step_by(WORD).zip(bytes.chunks_exact(WORD));
-        if words().any(|(at, new)| self.word(at).read() & le_word(new) != le_word(new)) {
-            return Err(NorFlashErrorKind::Other);
-        }
-        for (at, new) in words() {
-            self.word(at).write(le_word(new));
+        let offset = offset as usize;
+        self.0.check_programming(offset, bytes)?;
+        for (at, word) in words(offset, bytes) {
+            self.0.word(at).write(word);
         }
         Ok(())
     }
-}
-
-fn le_word(bytes: &[u8]) -> u32 {
-    bytes.first_chunk().map_or(u32::MAX, |bytes| u32::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use super::hart;
 use super::register::Register;
 use super::ring::Ring;
-use crate::serve::Port;
+use super::uart_port;
 
 /// Bytes of the receive ring, as many as the device announces in `rx_bytes`.
 pub const RING: usize = 64 * 1024;
@@ -76,31 +76,6 @@ impl Uart {
         self.enable(0, IER_TRANSMIT_EMPTY);
     }
 
-    /// Moves received bytes to the start of `out`.
-    fn receive(&self, out: &mut [u8]) -> usize {
-        let count = self.ring.take(out);
-        if self.enabled.load(Ordering::Relaxed) & IER_RECEIVE == 0 && self.ring.room() >= RING / 2 {
-            self.enable(IER_RECEIVE, 0);
-        }
-        count
-    }
-
-    /// Gives the transmitter as much of `bytes` as it takes, and asks for an interrupt if not all.
-    fn transmit(&self, bytes: &[u8]) -> usize {
-        let mut sent = 0;
-        for chunk in bytes.chunks(FIFO) {
-            if self.register(LSR).read() & LSR_TRANSMIT_EMPTY == 0 {
-                self.enable(IER_TRANSMIT_EMPTY, 0);
-                break;
-            }
-            for byte in chunk {
-                self.register(DATA).write(*byte);
-            }
-            sent += chunk.len();
-        }
-        sent
-    }
-
     fn enable(&self, set: u8, clear: u8) {
         hart::without_interrupts(|| {
             let before = self.enabled.load(Ordering::Relaxed);
@@ -118,37 +93,27 @@ impl Uart {
     }
 }
 
-/// The main loop's side of a UART.
-pub struct UartPort {
-    uart: &'static Uart,
-    /// Received bytes from `start` to `end`.
-    staged: [u8; 256],
-    start: usize,
-    end: usize,
-}
-
-impl UartPort {
-    /// The port of a started UART.
-    #[must_use]
-    pub const fn new(uart: &'static Uart) -> Self {
-        Self { uart, staged: [0; 256], start: 0, end: 0 }
-    }
-}
-
-impl Port for UartPort {
-    fn received(&mut self) -> &[u8] {
-        if self.start == self.end {
-            self.start = 0;
-            self.end = self.uart.receive(&mut self.staged);
+impl uart_port::Uart for Uart {
+    fn receive(&self, out: &mut [u8]) -> usize {
+        let count = self.ring.take(out);
+        if self.enabled.load(Ordering::Relaxed) & IER_RECEIVE == 0 && self.ring.room() >= RING / 2 {
+            self.enable(IER_RECEIVE, 0);
         }
-        self.staged.get(self.start..self.end).unwrap_or_default()
+        count
     }
 
-    fn consume(&mut self, count: usize) {
-        self.start = self.end.min(self.start + count);
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> usize {
-        self.uart.transmit(bytes)
+    fn transmit(&self, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        for chunk in bytes.chunks(FIFO) {
+            if self.register(LSR).read() & LSR_TRANSMIT_EMPTY == 0 {
+                self.enable(IER_TRANSMIT_EMPTY, 0);
+                break;
+            }
+            for byte in chunk {
+                self.register(DATA).write(*byte);
+            }
+            sent += chunk.len();
+        }
+        sent
     }
 }

@@ -3,6 +3,7 @@
 use super::cmsdk_timer::{Alarm, Clock};
 use super::cmsdk_uart::Uart;
 use super::cortex_m;
+use super::uart_port::Uart as _;
 
 /// The source does not answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

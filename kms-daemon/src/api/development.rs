@@ -1,12 +1,11 @@
 //! Tags of `CreateKey` that choose the id and the material of a key, for development only.
 
-use aes_kw::{KeyInit as _, KwpAes256};
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded as _};
+use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, WrappingAlgorithm};
-use rsa::pkcs8::DecodePublicKey as _;
-use rsa::{Oaep, PublicKey};
-use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::Call;
@@ -24,6 +23,9 @@ pub const CUSTOM_ID: &str = "_custom_id_";
 /// The tag with the material of the new key, in Base64: raw bytes of a symmetric or HMAC key,
 /// PKCS#8 in DER of another. It goes to the device and nowhere else.
 pub const CUSTOM_MATERIAL: &str = "_custom_key_material_";
+
+/// What wrapping adds to material at most, in bytes: an initial value, and padding (RFC 5649).
+const PADDED: usize = 15;
 
 /// How long the import of given material may take, in minutes.
 const IMPORT_MINUTES: u32 = 10;
@@ -82,6 +84,13 @@ pub(super) async fn import(
 ) -> Result<KeyMaterial, KmsError> {
     const WRAPPING: KeySpec = KeySpec::RSA_2048;
     let algorithm = WrappingAlgorithm::RSA_AES_KEY_WRAP_SHA_256;
+    let misfit = || {
+        let text = "The key material does not fit the key's spec.";
+        KmsError::new(Exception::IncorrectKeyMaterial, text)
+    };
+    if material.is_empty() {
+        return Err(misfit()); // nothing that could be wrapped
+    }
     let (wrapping, importing) = service::vouched_by_creator(account, key.clone());
     let now = call.now();
     let expires = now.plus_minutes(IMPORT_MINUTES).as_millis();
@@ -93,10 +102,7 @@ pub(super) async fn import(
     let made = devices.import_key(&importing, now.as_millis(), &parameters.token, &wrapped).await;
     let made = made.map_err(|refusal| match refusal.exception() {
         // What was wrapped is the caller's, the wrapping is not.
-        Exception::InvalidCiphertext => {
-            let text = "The key material does not fit the key's spec.";
-            KmsError::new(Exception::IncorrectKeyMaterial, text)
-        }
+        Exception::InvalidCiphertext => misfit(),
         _ => refusal,
     })?;
     Ok(KeyMaterial { imported: Some(Imported { expires: None, description: None }), ..made })
@@ -104,17 +110,16 @@ pub(super) async fn import(
 
 /// Wraps material for the holder of an RSA key: RSA_AES_KEY_WRAP_SHA_256.
 fn wrap(public: &[u8], material: &[u8]) -> Result<Vec<u8>, String> {
-    let failed = |error: &dyn std::fmt::Display| error.to_string();
-    let public = PublicKey::from_public_key_der(public).map_err(|error| failed(&error))?;
+    let failed = |_: Unspecified| "the key material cannot be wrapped".to_owned();
+    let public = PublicEncryptingKey::from_der(public).map_err(|error| error.to_string())?;
+    let public = OaepPublicEncryptingKey::new(public).map_err(failed)?;
     let mut key = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut *key).map_err(|error| failed(&error))?;
-    let padding = Oaep::<Sha256>::new();
-    let mut wrapped =
-        public.encrypt(&mut getrandom::SysRng, padding, &*key).map_err(|error| failed(&error))?;
-    let mut body = vec![0; material.len().next_multiple_of(8) + 8];
-    let body = KwpAes256::new(&(*key).into())
-        .wrap_key(material, &mut body)
-        .map_err(|error| failed(&error))?;
+    getrandom::fill(&mut *key).map_err(|error| error.to_string())?;
+    let mut wrapped = vec![0; public.ciphertext_size()];
+    public.encrypt(&OAEP_SHA256_MGF1SHA256, &*key, &mut wrapped, None).map_err(failed)?;
+    let mut body = vec![0; material.len() + PADDED];
+    let wrapping = AesKek::new(&AES_256, &*key).map_err(failed)?;
+    let body = wrapping.wrap_with_padding(material, &mut body).map_err(failed)?;
     wrapped.extend_from_slice(body);
     Ok(wrapped)
 }

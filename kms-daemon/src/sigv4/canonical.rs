@@ -3,8 +3,12 @@
 //! As for every service but S3, the path is normalised and encoded once more.
 
 use hyper::header::HeaderValue;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::SignedRequest;
+
+/// All but the unreserved characters (RFC 3986 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A request in the form that is hashed and signed.
 pub(super) struct CanonicalRequest<'a> {
@@ -115,38 +119,10 @@ fn canonical_query(query: &str) -> String {
 }
 
 fn push_encoded(bytes: &[u8], out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            out.push(char::from(DIGITS[usize::from(byte & 15)]));
-        }
-    }
+    out.extend(percent_encode(bytes, RESERVED));
 }
 
 /// Bytes that are no valid escape stay as they are.
 pub(super) fn percent_decode(bytes: &[u8]) -> Vec<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let escape = match (byte, tail) {
-            (b'%', [high, low, ..]) => digit(*high).zip(digit(*low)),
-            _ => None,
-        };
-        match escape {
-            Some((high, low)) => {
-                out.push(high << 4 | low);
-                rest = &tail[2..];
-            }
-            None => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    out
+    percent_encoding::percent_decode(bytes).collect()
 }

@@ -78,7 +78,7 @@ pub(crate) fn request_bodies(input: &[u8]) {
     let number = u16::from_le_bytes(*number);
     macro_rules! table {
         ($($opcode:literal $name:ident $family:ident::$request:ident $(<$lifetime:lifetime>)? => $response:ty,
-           $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal
+           $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal, pace = $pace:ident
            $(, hides($($hidden:ident),+))?;)+) => {
             match number {
                 $($opcode => round_trip(body, decode::<$family::$request $(<$lifetime>)?>(body)),)+

@@ -5,7 +5,7 @@
 //! draws its own randomness, seeded by the operating system, and erases its keys when they are freed.
 
 use aws_lc_rs::digest::{self, Digest};
-use hsm_core::algorithm::{Algorithm, Message, aes_gcm, ecdsa_k256, ed25519, hmac, ml_kem};
+use hsm_core::algorithm::{Algorithm, Message};
 use hsm_protocol::ErrorCode;
 
 mod delegate;
@@ -14,27 +14,13 @@ mod ml_dsa;
 mod rsa;
 
 /// The registry, in the order of the portable one.
-pub static AWS_LC: &[&dyn Algorithm] = &[
-    &aes_gcm::SymmetricDefault,
-    &hmac::Hmac224,
-    &hmac::Hmac256,
-    &hmac::Hmac384,
-    &hmac::Hmac512,
-    &ecc::ECC_NIST_P256,
-    &ecc::ECC_NIST_P384,
-    &ecc::ECC_NIST_P521,
-    &ecdsa_k256::EccSecgP256k1,
-    &ed25519::EccNistEdwards25519,
-    &rsa::RSA_2048,
-    &rsa::RSA_3072,
-    &rsa::RSA_4096,
-    &ml_dsa::ML_DSA_44,
-    &ml_dsa::ML_DSA_65,
-    &ml_dsa::ML_DSA_87,
-    &ml_kem::ML_KEM_512,
-    &ml_kem::ML_KEM_768,
-    &ml_kem::ML_KEM_1024,
-];
+pub static AWS_LC: &[&dyn Algorithm] = hsm_core::algorithm_registry! {
+    p256: ecc::ECC_NIST_P256,
+    p384: ecc::ECC_NIST_P384,
+    p521: ecc::ECC_NIST_P521,
+    rsa: [rsa::RSA_2048, rsa::RSA_3072, rsa::RSA_4096],
+    ml_dsa: [ml_dsa::ML_DSA_44, ml_dsa::ML_DSA_65, ml_dsa::ML_DSA_87],
+};
 
 /// The digest of a message, or one that somebody else has computed.
 fn hash(algorithm: &'static digest::Algorithm, message: Message<'_>) -> Result<Digest, ErrorCode> {

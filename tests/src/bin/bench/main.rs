@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use host_driver::emulator::Machine;
 use serde_json::{Value, json};
 
 const USAGE: &str = "usage: bench [--seconds N] [--only PART] [--keys N] [--record FILE] [--json]
@@ -51,8 +52,11 @@ struct Options {
     json: bool,
 }
 
-/// The boards whose commands are counted.
-const BOARDS: [&str; 2] = ["qemu_riscv32", "mps2_an386"];
+/// The boards whose commands are counted: all that are emulated.
+fn boards() -> Result<Vec<String>, String> {
+    let machines = Machine::all().map_err(|error| error.to_string())?;
+    Ok(machines.into_iter().map(|machine| machine.board).collect())
+}
 
 fn main() -> ExitCode {
     let options = match parse(std::env::args().skip(1)) {
@@ -173,8 +177,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
             }
             "--board" => {
                 let board = arguments.next().unwrap_or_default();
-                if !BOARDS.contains(&board.as_str()) {
-                    return Err(format!("--board takes {}", BOARDS.join(" or ")));
+                let boards = boards()?;
+                if !boards.contains(&board) {
+                    return Err(format!("--board takes {}", boards.join(" or ")));
                 }
                 options.boards.push(board);
             }
@@ -185,7 +190,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         }
     }
     if options.boards.is_empty() {
-        options.boards = BOARDS.map(str::to_owned).into();
+        options.boards = boards()?;
     }
     if options.parts.is_empty() {
         options.parts = PARTS[..PARTS.len() - 1].iter().map(|part| (*part).to_owned()).collect();

@@ -1,0 +1,154 @@
+//! What boards without an operating system have in common: the core's platform there, and its memory.
+//!
+//! None of them has a place for a key that only this firmware could read, so records are stored
+//! unsealed: whoever has the flash has the device's keys (see `docs/threat-model.md`).
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use embedded_storage::nor_flash::NorFlash;
+use hsm_core::Hsm;
+use hsm_core::algorithm::Algorithm;
+use hsm_core::platform::{EntropySource, MinEntropy, Platform};
+use hsm_core::self_test::measure;
+use hsm_protocol::attestation::Measurement;
+use hsm_protocol::domain::DeviceKind;
+use static_cell::{ConstStaticCell, StaticCell};
+
+use crate::chip::heap::HEAP;
+use crate::chip::{image, stack};
+use crate::nv::{Geometry, RecordLog};
+
+/// Bytes of encoded frames that every link buffers.
+pub(super) const RECEIVE_BUFFER: u32 = 64 * 1024;
+
+/// The noise that an emulator passes on from its host's generator, whose output cannot be told from full
+/// entropy. Half of that is claimed, as nothing here can assess what is behind it.
+pub(super) const EMULATED_NOISE: MinEntropy = MinEntropy::from_millibits(4000);
+
+/// Bytes of the heap.
+const ARENA: usize = 64 * 1024;
+
+static HEAP_MEMORY: ConstStaticCell<[u64; ARENA / size_of::<u64>()]> =
+    ConstStaticCell::new([0; ARENA / size_of::<u64>()]);
+
+/// Set when the core has asked for a reset.
+static RESET: AtomicBool = AtomicBool::new(false);
+
+/// What differs from board to board.
+pub(super) trait Machine {
+    /// The board's name.
+    const NAME: &'static str;
+    /// What keeps the device's secrets.
+    const KIND: DeviceKind;
+    /// The noise source.
+    type Noise: EntropySource;
+    /// The flash that has the records.
+    type Flash: NorFlash;
+
+    /// The algorithm registry.
+    fn algorithms() -> &'static [&'static dyn Algorithm];
+    /// Microseconds since boot; never goes back.
+    fn now_us() -> u64;
+}
+
+/// The core's platform on a machine.
+pub(super) struct Board<M: Machine> {
+    noise: M::Noise,
+    records: RecordLog<M::Flash>,
+    /// Of the image, at the start: before anything could have changed it.
+    measurement: Measurement,
+}
+
+impl<M: Machine> Board<M> {
+    /// The board, with its records in this part of the flash.
+    pub(super) fn new(noise: M::Noise, flash: M::Flash, records: Geometry) -> Self {
+        let records = RecordLog::new(flash, records);
+        Self { noise, records, measurement: measure(image::bytes()) }
+    }
+}
+
+/// Gives the heap its memory.
+pub(super) fn start_heap() {
+    HEAP.start(HEAP_MEMORY.take());
+}
+
+/// Makes the HSM where it stays; it holds no secret yet. A function of its own, so that no frame below
+/// keeps a place for parts of it.
+#[inline(never)]
+pub(super) fn make<M: Machine>(
+    place: &'static StaticCell<Hsm<Board<M>>>,
+    board: impl FnOnce() -> Board<M>,
+) -> &'static mut Hsm<Board<M>> {
+    place.init_with(|| Hsm::new(board()))
+}
+
+/// Whether the core has asked for a reset.
+pub(super) fn is_reset_wanted() -> bool {
+    RESET.load(Ordering::Relaxed)
+}
+
+impl<M: Machine> Platform for Board<M> {
+    type Entropy = M::Noise;
+    type Storage = RecordLog<M::Flash>;
+
+    fn entropy(&mut self) -> &mut M::Noise {
+        &mut self.noise
+    }
+
+    fn storage(&mut self) -> &mut RecordLog<M::Flash> {
+        &mut self.records
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        M::now_us()
+    }
+
+    fn algorithms(&self) -> &'static [&'static dyn Algorithm] {
+        M::algorithms()
+    }
+
+    fn sealing_key(&self) -> Option<&[u8; 32]> {
+        None
+    }
+
+    fn board(&self) -> &'static str {
+        M::NAME
+    }
+
+    fn kind(&self) -> DeviceKind {
+        M::KIND
+    }
+
+    fn measurement(&self) -> Option<Measurement> {
+        Some(self.measurement)
+    }
+
+    fn image(&self) -> &'static [u8] {
+        image::bytes()
+    }
+
+    fn reset(&mut self) {
+        RESET.store(true, Ordering::Relaxed);
+    }
+
+    fn receive_buffer(&self) -> u32 {
+        RECEIVE_BUFFER
+    }
+
+    fn stack_peak(&self) -> u32 {
+        stack::peak()
+    }
+
+    fn heap_peak(&self) -> u32 {
+        HEAP.peak()
+    }
+
+    fn restart_peaks(&mut self) {
+        stack::restart_peak();
+        HEAP.restart_peak();
+    }
+
+    fn erase_stack(&mut self) {
+        stack::erase();
+    }
+}
