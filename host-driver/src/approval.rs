@@ -56,7 +56,7 @@ pub enum GuardedError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PendingError {
     /// It cannot be read.
-    #[error("this is no request for approval, or it was damaged")]
+    #[error("this is not a request for approval, or it was damaged")]
     Malformed,
     /// What is shown is not what would be signed.
     #[error("the request is not the one that the device would take; do not sign it")]

@@ -344,7 +344,7 @@ impl Filling {
             self.lost.push(self.at.next..first.min(self.end.next));
             self.at = Position { epoch, next: first, head: before };
         } else if rows.is_empty() {
-            return Err(broken(first)); // would ask for the same page for ever
+            return Err(broken(first)); // would ask for the same page forever
         }
         for row in rows {
             let entry = Entry::from_bytes(row).ok_or(broken(self.at.next))?;

@@ -371,7 +371,7 @@ fn complete(
         .iter()
         .map(|(key, role)| Change::AddHost(Host { key: *key, role: *role }))
         .collect();
-    // That no root was named is no wish to have the operators' own taken away.
+    // Naming no root does not mean that the operators' own roots are to be removed.
     let is_ours = state.operator(plan.operator.id()).is_some();
     let roots = plan.roots.filter(|roots| *roots != state.roots.as_slice());
     let roots = roots.filter(|roots| is_ours || !roots.is_empty());

@@ -177,7 +177,7 @@ pub trait NvStorage {
     /// After an error the record is as it was or as written, never in between.
     fn write(&mut self, id: RecordId, data: &[u8]) -> Result<(), NvError>;
 
-    /// Removes a record; removing none is no error. The old bytes may stay on the medium.
+    /// Removes a record; removing one that does not exist is not an error. The old bytes may stay on the medium.
     ///
     /// # Errors
     /// A failure of the medium.

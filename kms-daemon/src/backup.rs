@@ -60,22 +60,22 @@ pub enum BackupError {
     #[error("cannot derive keys from the passphrase: {0}")]
     Derivation(String),
     /// It is not opened by this passphrase.
-    #[error("this is not the passphrase of that backup, or its first bytes were altered")]
+    #[error("this is not the passphrase of the backup, or the backup's first bytes were altered")]
     WrongPassphrase,
     /// It is not what was written.
-    #[error("the backup was altered or damaged at byte {0}; do not use it, take another copy")]
+    #[error("the backup was altered or damaged at byte {0}; do not use it, use another copy")]
     Altered(u64),
     /// It ends too early, or was damaged.
-    #[error("the backup is not whole, or was damaged; do not use it, take another copy")]
+    #[error("the backup is not whole, or was damaged; do not use it, use another copy")]
     Incomplete,
     /// It is something else.
-    #[error("that is no backup of Strongroom")]
+    #[error("this is not a backup of Strongroom")]
     NoBackup,
     /// A newer release has written it.
     #[error("a newer release wrote that backup; restore it with that release or a later one")]
     Newer,
     /// What is in it makes no sense.
-    #[error("the backup says of itself what cannot be: {0}")]
+    #[error("the backup's description of itself is impossible: {0}")]
     Manifest(String),
     /// There is something of that name.
     #[error("{0} exists and is not overwritten; name another file")]

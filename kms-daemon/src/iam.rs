@@ -105,7 +105,7 @@ impl Iam {
             created: clock.now(),
             keys: Vec::new(),
         };
-        // A conflict means that it is there.
+        // A conflict means that it exists.
         let _ = directory.commit(Changes::new().insert(&first)?).await?;
         let sessions = SessionPolicies::default();
         let jobs = Jobs::default();

@@ -44,7 +44,7 @@ impl Answer {
     /// The error code, without a namespace.
     ///
     /// # Panics
-    /// If the answer is no error.
+    /// If the response is not an error.
     #[must_use]
     pub fn code(&self) -> String {
         assert!(self.status >= 400, "no error: {self:?}");

@@ -72,7 +72,7 @@ pub fn run(file: &str, daemon: &Daemon, variables: &[(&str, &Path)]) {
 /// If they cannot be installed.
 #[must_use]
 pub fn packages(name: &str) -> PathBuf {
-    // Tests of one program that want the same wait for who installs it.
+    // Tests that want the same program wait for the one that installs it.
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let list = environment::root().join(format!("tests/clients/programs/{name}.txt"));

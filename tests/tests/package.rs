@@ -123,7 +123,7 @@ fn flags_in(text: &str) -> Vec<String> {
 }
 
 /// Each setting, also one that is commented out, is a flag of exactly this name, and `kmsd` takes them all
-/// but for the files and devices that are not here.
+/// except for the files and devices that are not here.
 #[test]
 fn the_settings_of_the_package_are_understood() {
     let text = fs::read_to_string(environment::root().join("packaging/kmsd.toml")).expect("it");

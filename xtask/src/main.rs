@@ -110,7 +110,7 @@ fn help() -> String {
         text.push('\n');
     }
     text.push_str(
-        "\nWhat builds firmware takes --toolchain rustup|debian; checks take --board NAME.\n",
+        "\nCommands that build firmware take --toolchain rustup|debian; checks take --board NAME.\n",
     );
     text
 }

@@ -17,7 +17,7 @@ pub const CAPACITY: usize = 16;
 /// Microseconds after which an unused key is zeroised.
 pub const IDLE_US: u64 = 60_000_000;
 
-/// A key in clear.
+/// A key in the clear.
 pub struct Unwrapped {
     token: [u8; KeyToken::MAX_SIZE],
     token_length: usize,

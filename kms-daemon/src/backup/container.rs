@@ -362,7 +362,7 @@ pub(super) struct Altered(pub(super) u64);
 fn read_head(from: &mut impl Read, length: u64) -> Result<[u8; HEAD], BackupError> {
     let mut head = [0; HEAD];
     if length < (HEAD + TAG + CHECKSUM) as u64 {
-        // What is shorter may still tell that it is no backup at all.
+        // What is shorter may still show that it is not a backup at all.
         let mut begin = Vec::new();
         from.take(FAMILY.len() as u64).read_to_end(&mut begin)?;
         return Err(match FAMILY.starts_with(&begin) {

@@ -47,7 +47,7 @@ pub struct RegionOf {
     pub domain: Option<String>,
     /// The lines to its devices, as they were last used.
     pub lines: Vec<String>,
-    /// Devices whose flash is in the backup. Each holds the domain key, in clear unless its board
+    /// Devices whose flash is in the backup. Each holds the domain key, in the clear unless its board
     /// can seal it.
     pub flashes: Vec<String>,
 }

@@ -44,7 +44,7 @@ impl LastBackup {
         let text = serde_json::to_string_pretty(&last).unwrap_or_default() + "\n";
         let written = durable::write(&path, text.as_bytes(), 0o600);
         if let Err(error) = &written {
-            tracing::warn!(path = %path.display(), %error, "cannot write; it is tried again");
+            tracing::warn!(path = %path.display(), %error, "cannot write; it will be tried again");
         }
         written.is_ok()
     }

@@ -149,7 +149,7 @@ fn fill(
     done: &mut dyn FnMut(u64),
 ) -> Result<Restored, BackupError> {
     let mark = dir.join(MARK);
-    durable::write(&mark, b"A restore into this directory did not come to its end.\n", 0o600)
+    durable::write(&mark, b"A restore into this directory was not completed.\n", 0o600)
         .map_err(failed("write", &mark))?;
     let (manifest, mut content) = begin(path, passphrase)?;
     let mut made = vec![dir.to_owned()];
@@ -277,7 +277,7 @@ fn end(path: &Path, mut content: Content) -> Result<(), BackupError> {
     // An empty last chunk is looked at only when it is read.
     let more = content.read(&mut [0])?;
     if more > 0 || !content.is_at_end() {
-        return Err(BackupError::Manifest("there is more than it tells of".to_owned()));
+        return Err(BackupError::Manifest("it contains more than it lists".to_owned()));
     }
     checksum(path, &mut |_, _| {}).map(drop)
 }

@@ -16,7 +16,7 @@ use crate::audit::{AuditLog, Kind, LogOptions, Policy, verify as verify_log};
 use crate::daemon::DataDir;
 use crate::store::{RedbStore, Store, Transaction};
 
-const FLASH: &[u8] = b"the domain key in clear";
+const FLASH: &[u8] = b"the domain key in the clear";
 
 /// A data directory as a daemon leaves it.
 struct Rig {

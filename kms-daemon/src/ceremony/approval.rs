@@ -135,7 +135,7 @@ impl ApprovalFile {
         self.pending.asked().rule.is_met_by(self.who(true))
     }
 
-    /// Everything that an operator has to see before signing, but for its fingerprint: that comes from
+    /// Everything that an operator has to see before signing, except for its fingerprint: that comes from
     /// whoever sent the request, by another way.
     #[must_use]
     pub fn in_words(&self) -> String {

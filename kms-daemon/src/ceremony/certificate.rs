@@ -32,7 +32,7 @@ pub enum CertificateFileError {
     #[error("{0} is not a device's certificate as `kmsctl device-ca certify` writes it")]
     Malformed(PathBuf),
     /// It is of another device.
-    #[error("the certificate {path} is not of device {device}")]
+    #[error("the certificate {path} is not for device {device}")]
     Another {
         /// The file.
         path: PathBuf,

@@ -275,7 +275,7 @@ mod tests {
         let other = KeyFile::load(&path, KeyPurpose::DeviceCa).unwrap_err();
         assert!(other.to_string().contains("a device CA's key"), "{other}");
         let text = fs::read_to_string(&path).unwrap();
-        assert!(!text.contains(&hex::encode(&*key.to_bytes())), "the scalar is in clear");
+        assert!(!text.contains(&hex::encode(&*key.to_bytes())), "the scalar is in the clear");
     }
 
     #[test]

@@ -297,7 +297,7 @@ impl HandoverFile {
     /// # Errors
     /// [`RecoveryFileError`].
     pub fn load(path: &Path) -> Result<Self, RecoveryFileError> {
-        let wanted = "a handed over share as `kmsctl domain hand-over` writes it";
+        let wanted = "a handed-over share as `kmsctl domain hand-over` writes it";
         read(path, wanted, |content: HandoverContent| {
             let bytes = STANDARD.decode(&content.handover).ok()?;
             let bytes = <[u8; Handover::SIZE]>::try_from(bytes).ok()?;

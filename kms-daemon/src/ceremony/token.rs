@@ -50,7 +50,7 @@ pub enum TokenError {
         count: usize,
     },
     /// The token answered something that is none.
-    #[error("the token's {0} is none of P-256; use another token")]
+    #[error("the token's {0} is not on P-256; use another token")]
     Malformed(&'static str),
 }
 

@@ -30,7 +30,8 @@ pub enum AcceptanceError {
     Damaged(PathBuf),
     /// Nobody has asked for this.
     #[error(
-        "kmsd has asked for no acceptance {code} in {data}; it prints the code when it refuses"
+        "kmsd has not asked for the acceptance {code} in {data}; it prints the code when it \
+         refuses to start"
     )]
     Unknown {
         /// The code.

@@ -123,7 +123,7 @@ fn ask(
         ("Nonce", Some(encoded.as_str())),
     ];
     let answer = asked.account.call(STRONGROOM, operation, &parameters)?;
-    let malformed = || Failure("the daemon's answer cannot be read".to_owned());
+    let malformed = || Failure("the daemon's response cannot be read".to_owned());
     let text = |member: &str| answer[member].as_str().ok_or_else(malformed);
     let mut statement = STANDARD.decode(text("Statement")?).map_err(|_| malformed())?;
     let device = text("DeviceId")?.to_owned();
@@ -147,8 +147,8 @@ fn ask(
         if !written.certified {
             writeln!(
                 out,
-                "No device CA is known here that vouches for the device: who checks the statement has to \
-                 trust it by its fingerprint, or be given its certificate (--certificate)."
+                "No known device CA vouches for the device: whoever checks the statement has to \
+                 trust the device by its fingerprint, or needs its certificate (--certificate)."
             )?;
         }
         writeln!(

@@ -20,10 +20,10 @@ pub(super) enum Command {
     /// Say up to where a log is proven and by which device, or name the first record that was changed,
     /// removed or reordered.
     #[command(
-        after_help = "Exit codes: 0 proven to its end; 1 broken; 2 cannot be verified; 3 intact, but its \
-                      end is not proven (yet: it is while kmsd runs, and was not stopped in order); 4 its \
-                      chains fit together, but without a trust anchor nobody vouches for the devices \
-                      that signed it."
+        after_help = "Exit codes: 0 proven to its end; 1 broken; 2 cannot be verified; 3 intact, \
+                      but its end is not proven yet (kmsd is running, or did not stop cleanly); 4 \
+                      its chains fit together, but without a trust anchor nobody vouches for the \
+                      devices that signed it."
     )]
     Verify(verify::Arguments),
     /// Write down the devices that sign a log, and where it is now, for `verify --trust-anchor`. Do it when

@@ -25,7 +25,7 @@ use crate::store::{RedbStore, Revision};
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(200);
-/// Where there is no terminal, progress is told of only if there is more than that, in bytes.
+/// Without a terminal, progress is reported only for more than this, in bytes.
 const WORTH_TELLING: u64 = 100_000_000;
 /// Longest file with a passphrase, in bytes.
 const MAX_PASSPHRASE: u64 = 64 << 10;
@@ -227,8 +227,8 @@ impl Making<'_> {
 /// The backup is good; only nobody else knows.
 fn unnoted(created: &Created, error: &Failure) -> Failure {
     Failure(format!(
-        "the backup {} is whole, but the installation could not note it and may go on to say that \
-         it has none: {error}",
+        "the backup {} is whole, but the installation could not record it and may continue to \
+         report that it has no backup: {error}",
         created.path.display()
     ))
 }
@@ -245,14 +245,19 @@ fn done(created: &Created) -> Done {
 /// What a daemon has prepared; it must be the one of this data directory.
 fn prepared(answer: &Value, data: &Path) -> Result<Prepared, Failure> {
     let text = |name: &str| answer[name].as_str().unwrap_or_default();
-    let malformed = || Failure("the daemon's answer is not understood; is it as new?".to_owned());
+    let malformed = || {
+        Failure(
+            "the daemon's response is not understood; use kmsctl and kmsd of the same release"
+                .to_owned(),
+        )
+    };
     let id = text("BackupId");
     hex::decode::<16>(id).ok_or_else(malformed)?;
     let directory = data.join("backup").join(id);
     if !directory.is_dir() {
         return Err(Failure(format!(
-            "the daemon that answered does not run on {}; name that one with --url, or its \
-             directory with --data",
+            "the daemon that responded does not run on {}; name the right daemon with --url, or \
+             its directory with --data",
             data.display()
         )));
     }
@@ -481,7 +486,7 @@ impl Known {
     fn print(&self, out: &mut dyn Write, content: Option<&Content>) -> io::Result<()> {
         let data = self.data.display();
         let text = match &self.last_backup {
-            Some(_) if self.is_last => format!("It is the last one that {data} knows of."),
+            Some(_) if self.is_last => format!("It is the last one that {data} knows."),
             Some(last) => {
                 let LastBackup { created, path, .. } = last;
                 // Of two in one second the log tells which was first.
@@ -489,7 +494,7 @@ impl Known {
                     Some(content) if content.audit_sequence < last.audit_sequence => {
                         "NOT THE LAST: a newer one"
                     }
-                    Some(_) => "NOT THE LAST THAT IT KNOWS OF: an older one",
+                    Some(_) => "NOT THE LAST THAT IT KNOWS: an older one",
                     None => "NOT THE LAST: another one",
                 };
                 format!("{which} of {data} was made of {created}, as {path}.")

@@ -100,7 +100,7 @@ impl Arguments {
         let wrong = |why: &str| {
             Failure(format!("{origin}: {value:?} {why}; it is a URL such as {DEFAULT_URL}"))
         };
-        let uri: Uri = value.parse().map_err(|_| wrong("is no URL"))?;
+        let uri: Uri = value.parse().map_err(|_| wrong("is not a URL"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(wrong("begins with neither http:// nor https://"));
         }
@@ -160,7 +160,7 @@ impl Daemon {
             ));
         }
         let line: String = line.chars().filter(|c| !c.is_control()).take(200).collect();
-        Failure(format!("{self} is no kmsd: it answers {status} {line:?}"))
+        Failure(format!("{self} is not a kmsd: it responds with {status} {line:?}"))
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
@@ -214,7 +214,7 @@ impl Daemon {
             roots.add(certificate).map_err(|error| unusable(&error))?;
         }
         if roots.is_empty() {
-            return Err(unusable(&"there is none in PEM form"));
+            return Err(unusable(&"it contains no certificate in PEM form"));
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         Ok(ClientConfig::builder_with_provider(provider)

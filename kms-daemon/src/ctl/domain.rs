@@ -335,7 +335,7 @@ pub(super) fn add_signature<P: Paper>(
     let id = signer.public().operator_id();
     if !paper.is_for(id) {
         return Err(Failure(format!(
-            "this is the key of {}, who is no operator of {}",
+            "this is the key of {}, who is not an operator of {}",
             fingerprint(id.as_bytes()),
             paper.domain()
         )));
@@ -348,8 +348,8 @@ pub(super) fn add_signature<P: Paper>(
             confirm::on_terminal(&digest, &words, P::NAME, false)?;
         }
         None => {
-            let text = "there is no terminal to show this on; give the fingerprint that whoever proposed \
-                        it has told: --expect FINGERPRINT";
+            let text = "there is no terminal to show this on; give the fingerprint that the \
+                        proposer has told you: --expect FINGERPRINT";
             return Err(Failure(text.to_owned()));
         }
     }
@@ -369,8 +369,8 @@ fn expect_digest(expected: &str, digest: &[u8; 16]) -> Result<(), Failure> {
     match wanted.eq_ignore_ascii_case(&hex::encode(digest)) {
         true => Ok(()),
         false => Err(Failure(format!(
-            "the fingerprint of this file is {}, not {expected}: it is another one than was told of; \
-             nothing was signed",
+            "the fingerprint of this file is {}, not {expected}: it is not the file that was \
+             proposed; nothing was signed",
             fingerprint(digest)
         ))),
     }
@@ -397,7 +397,8 @@ fn submit(
             .map(|operator| fingerprint(operator.id().as_bytes()))
             .collect();
         return Err(Failure(format!(
-            "too few operators have signed it; not yet: {}. Have them sign: kmsctl domain sign FILE --key KEY",
+            "too few operators have signed it; missing: {}. Have them sign: kmsctl domain sign \
+             FILE --key KEY",
             missing.join(", ")
         )));
     }

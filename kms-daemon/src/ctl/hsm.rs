@@ -97,7 +97,7 @@ pub(super) enum Command {
     Reset(Target),
     /// Erase every secret of a device of a development domain; in any other that is for its operators:
     /// kmsctl domain propose --zeroise. Keys open only on other members of its domain then; if
-    /// there are none, they are lost for ever.
+    /// there are none, they are lost forever.
     Zeroise {
         #[command(flatten)]
         target: Target,

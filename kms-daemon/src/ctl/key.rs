@@ -137,13 +137,13 @@ impl Arguments {
                 writeln!(out, "    outside     {outside}")?;
                 let approval = match rule(material) {
                     Some(rule) => format!("{} approve each use", rule_in_words(rule)),
-                    None => "nobody has to approve its uses".to_owned(),
+                    None => "its uses need no approval".to_owned(),
                 };
                 writeln!(out, "    approval    {approval}")?;
             }
             writeln!(
                 out,
-                "This is the daemon's word. A device says it, for others: kmsctl attest key"
+                "This is what the daemon says. For a statement by the device: kmsctl attest key"
             )
         })?;
         Ok(Outcome::Good)
@@ -162,8 +162,8 @@ impl Arguments {
             writeln!(out, "Each use of {key} has to be approved by {}.", rule_in_words(rule))?;
             writeln!(
                 out,
-                "Whoever has kept the key's former token, in a backup for example, needs no approval with a \
-                 device; statements about the key say so (rule-bound-later)."
+                "With a device, whoever has kept the key's former token, in a backup for example, \
+                 needs no approval; statements about the key say so (rule-bound-later)."
             )
         })?;
         Ok(Outcome::Good)
@@ -204,7 +204,7 @@ impl Arguments {
         output: &mut Output<'_>,
     ) -> Result<Outcome, Failure> {
         let answer = self.call("DescribeApproval", &[("ApprovalId", Some(id))])?;
-        let malformed = || Failure("the daemon's answer cannot be read".to_owned());
+        let malformed = || Failure("the daemon's response cannot be read".to_owned());
         let bytes = |member: &str| {
             let text = answer[member].as_str().ok_or_else(malformed)?;
             STANDARD.decode(text).map(Zeroizing::new).map_err(|_| malformed())
@@ -215,7 +215,7 @@ impl Arguments {
         let wanted: String = id.chars().filter(|c| *c != '-').collect();
         let found = hex::encode(&paper.pending().fingerprint());
         if !wanted.eq_ignore_ascii_case(&found) {
-            return Err(Failure(format!("the daemon has answered with the request {found}")));
+            return Err(Failure(format!("the daemon has responded with the request {found}")));
         }
         let file = file.map_or_else(|| PathBuf::from(format!("{found}.request")), Path::to_owned);
         match paper.save_new(&file) {

@@ -74,7 +74,7 @@ pub(super) enum CaCommand {
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
     },
-    /// Certify a device: what it is, by the word of who looks at it and compares its fingerprint.
+    /// Certify what a device is, after looking at it and comparing its fingerprint.
     Certify {
         /// Line to the device: serial:PATH, tcp:HOST:PORT or unix:PATH.
         #[arg(value_name = "HSM")]
@@ -169,7 +169,7 @@ fn make_share(new: &NewShare, output: &mut Output<'_>) -> Result<Outcome, Failur
     let NewShare { file, domain, share_passphrase_file, signer } = new;
     let id = hex::decode(domain).map(DomainId);
     let id = id.ok_or_else(|| {
-        Failure(format!("{domain:?} is no domain's id; `kmsctl domain show` tells it"))
+        Failure(format!("{domain:?} is not the id of a domain; `kmsctl domain show` prints it"))
     })?;
     let holder_file = file.with_extension("holder");
     for path in [file, &holder_file] {
@@ -184,7 +184,8 @@ fn make_share(new: &NewShare, output: &mut Output<'_>) -> Result<Outcome, Failur
     };
     let key = OperatorKey::generate();
     let share = ShareKey::from_bytes(&key.to_bytes());
-    let share = share.ok_or_else(|| Failure("the key is none; try again".to_owned()))?;
+    let share =
+        share.ok_or_else(|| Failure("the generated key is invalid; try again".to_owned()))?;
     let operator = signer.public().operator_id();
     // Before anything is written: the token may refuse.
     let holder = share.holder(&id, operator, |message| signer.sign(message))?;

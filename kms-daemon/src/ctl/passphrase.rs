@@ -103,7 +103,7 @@ impl TokenArguments {
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let text =
-            std::str::from_utf8(line).map_err(|_| Failure("the PIN is no UTF-8".to_owned()))?;
+            std::str::from_utf8(line).map_err(|_| Failure("the PIN is not UTF-8".to_owned()))?;
         Ok(Zeroizing::new(text.to_owned()))
     }
 }

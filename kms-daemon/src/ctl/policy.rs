@@ -73,7 +73,9 @@ fn entries(context: &[String]) -> Result<Vec<(&str, Vec<&str>)>, Failure> {
     let mut entries: Vec<(&str, Vec<&str>)> = Vec::new();
     for pair in context {
         let (key, value) = pair.split_once('=').ok_or_else(|| {
-            Failure(format!("--context {pair}: it is KEY=VALUE, such as aws:SourceIp=10.0.0.1"))
+            Failure(format!(
+                "--context {pair}: it must be KEY=VALUE, such as aws:SourceIp=10.0.0.1"
+            ))
         })?;
         match entries.iter_mut().find(|(known, _)| *known == key) {
             Some((_, values)) => values.push(value),

@@ -150,7 +150,7 @@ impl Connector for Own {
         let failed = |source| TransportError::Open {
             target: format!("the device {}", self.name),
             source,
-            advice: "it is tried again",
+            advice: "it will be tried again",
         };
         let running = self.running().map_err(|error| match error {
             OwnError::Missing(text) => failed(io::Error::new(io::ErrorKind::NotFound, text)),

@@ -10,7 +10,7 @@ use crate::key::identifier::is_region;
 
 /// Directories within directories that are looked into.
 const DEEPEST: usize = 16;
-/// Most files that are told of.
+/// Most files that are reported.
 const MOST: usize = 100;
 
 /// What a file below `hsm/` is.

@@ -13,7 +13,7 @@ use crate::error::{Exception, KmsError};
 use crate::key::KeyRecord;
 use crate::policy::Authorized;
 
-/// A statement, and what the domain knows of who vouches for its device.
+/// A statement, and what the domain knows about the CA that vouches for its device.
 #[derive(Debug, Clone)]
 pub struct Stated {
     /// The device that made it.

@@ -82,7 +82,7 @@ impl super::Engine {
 /// Who gets what is secret in an answer.
 #[derive(Debug, Clone, Copy)]
 pub enum Receiver<'a> {
-    /// The client, in clear.
+    /// The client, in the clear.
     Client,
     /// An attested environment only, at the present time.
     Attested(&'a Recipient, Timestamp),
@@ -95,7 +95,7 @@ where
     C: Command,
     For<'a, C>: Command,
 {
-    /// In clear.
+    /// In plaintext.
     Clear(Reply<C>),
     /// Sealed.
     Sealed(Reply<For<'a, C>>),
@@ -104,7 +104,7 @@ where
 /// The parts of an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivered<'r> {
-    /// What is secret, in clear; empty if it was sealed.
+    /// What is secret, in the clear; empty if it was sealed.
     pub plaintext: &'r [u8],
     /// What is secret, sealed: CMS EnvelopedData.
     pub for_recipient: Option<&'r [u8]>,
@@ -197,7 +197,7 @@ impl Devices<'_> {
     }
 }
 
-/// What a client is told of a document that is not believed.
+/// The error for a document that fails verification.
 pub(super) fn disbelieved(code: ErrorCode) -> KmsError {
     let text = match code {
         ErrorCode::ATTESTATION_STALE => {

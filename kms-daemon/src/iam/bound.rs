@@ -34,7 +34,7 @@ impl Iam {
     }
 
     /// How a user, role or session is shown that was bound to a unique id when it had this ARN: by the
-    /// ARN that it has now, or by that id once it is no more.
+    /// present ARN, or by that id once it no longer exists.
     ///
     /// # Errors
     /// [`CatalogError`] if the store does not answer.
@@ -61,7 +61,7 @@ impl Iam {
     }
 
     /// Other names of those that a policy names, by which they are shown: new ones, or the unique ids
-    /// of those who are no more.
+    /// of those that no longer exist.
     ///
     /// # Errors
     /// [`CatalogError`] if the store does not answer.

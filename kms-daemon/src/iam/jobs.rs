@@ -15,7 +15,7 @@ const MAX_JOBS: usize = 1024;
 /// A report that was asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Job {
-    /// The account of who asked.
+    /// The caller's account.
     pub(super) account: String,
     /// The ARN that it is about.
     pub(super) arn: String,

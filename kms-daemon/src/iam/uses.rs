@@ -214,7 +214,7 @@ pub async fn run(iam: Arc<Iam>) {
     loop {
         interval.tick().await;
         if let Err(error) = iam.uses.flush().await {
-            tracing::error!(%error, "cannot write when identities were last used, will try again");
+            tracing::error!(%error, "cannot store when identities were last used, will try again");
         }
     }
 }

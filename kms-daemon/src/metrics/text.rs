@@ -65,7 +65,7 @@ impl Form {
     }
 }
 
-/// A weight of `Accept`, in thousandths; what is none counts least.
+/// A weight of `Accept`, in thousandths; an invalid one counts least.
 fn thousandths(text: &str) -> u32 {
     let (whole, part) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
     let digits = format!("{part:0<3}");

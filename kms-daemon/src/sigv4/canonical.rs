@@ -127,7 +127,7 @@ fn push_encoded(bytes: &[u8], out: &mut String) {
     }
 }
 
-/// Bytes that are no valid escape stay as they are.
+/// Bytes that are not a valid escape stay as they are.
 pub(super) fn percent_decode(bytes: &[u8]) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
     let mut out = Vec::with_capacity(bytes.len());

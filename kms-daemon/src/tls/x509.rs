@@ -29,7 +29,7 @@ pub(super) struct Facts {
     pub(super) public_key: Vec<u8>,
 }
 
-/// Reads a certificate; `None` if it is none, or has dates before 1970.
+/// Reads a certificate; `None` if it is malformed, or has dates before 1970.
 pub(super) fn read(certificate: &[u8]) -> Option<Facts> {
     read_der(certificate).ok()
 }

@@ -189,7 +189,7 @@ impl Delivery {
             };
             let batch = self.batch(&current.trail, progress.position, limits).await?;
             for gap in &batch.gaps {
-                tracing::error!(trail = self.id.arn(), gap, "the log has not all of a trail");
+                tracing::error!(trail = self.id.arn(), gap, "the log lacks records of a trail");
             }
             let full = batch.full;
             if batch.files.is_empty() {

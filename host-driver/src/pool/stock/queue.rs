@@ -107,7 +107,7 @@ mod tests {
         assert_eq!((queue.before(second, start), queue.waiting()), (1, 1));
         let again = queue.join(Some("a"), start + KEPT / 2);
         assert_eq!((queue.before(again, start), queue.before(second, start)), (0, 1));
-        assert!(!queue.leave(first, start), "the ticket of the first try is no more");
+        assert!(!queue.leave(first, start), "the ticket of the first attempt no longer exists");
         // Somebody else has no part in it.
         assert!(queue.leave(again, start));
         let other = queue.join(Some("c"), start);

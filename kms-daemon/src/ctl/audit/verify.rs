@@ -87,7 +87,7 @@ fn position(text: &str) -> Result<Position, String> {
         let (sequence, hash) = text.split_once(':')?;
         Some(Position { sequence: sequence.parse().ok()?, hash: LineHash::from_hex(hash)? })
     };
-    read().ok_or_else(|| "must be SEQUENCE:HASH, as verify prints it behind `last`".to_owned())
+    read().ok_or_else(|| "must be SEQUENCE:HASH, as verify prints it after `last`".to_owned())
 }
 
 fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
@@ -147,7 +147,7 @@ fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     writeln!(out, "  last    {}:{:?}", report.tip.sequence, report.tip.hash)?;
     if report.removed > 0 {
         let last = report.removed;
-        writeln!(out, "  removed records 1 to {last}, as the log was to be kept; it says so")?;
+        writeln!(out, "  removed records 1 to {last}, as configured; the log says so")?;
     }
     for signer in report.signers.iter().filter(|signer| !signer.trusted) {
         let (device, last) = (&signer.device, signer.log.sequence);

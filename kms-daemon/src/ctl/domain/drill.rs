@@ -115,8 +115,8 @@ fn begin(it: &Begin, place: &Place, output: &mut Output<'_>) -> Result<Outcome, 
     let certificate = CertificateFile::of_device(it.certificate.as_deref(), &identity)?;
     if of.state.device_ca.is_some() && certificate.is_none() {
         say(format_args!(
-            "the domain has a device CA: operators hand nothing over to a device that it has not certified \
-             (--certificate)"
+            "the domain has a device CA, and operators hand over only to a device that it has \
+             certified; name the certificate with --certificate FILE"
         ));
     }
     let request = HandoverRequest { of, identity, certificate, is_drill: true };
@@ -214,7 +214,7 @@ fn finish(it: &Finish, place: &Place, output: &mut Output<'_>) -> Result<Outcome
         let key = KeyRef { id: attributes.key, token: Bytes(token) };
         match device.drill_recovery(&request.of.backup, &handed, key) {
             Ok(found) if found.state == hash && found.material == attributes.material => {}
-            Ok(_) => return Err(Failure("the device has opened something else".to_owned())),
+            Ok(_) => return Err(Failure("the device has opened another key".to_owned())),
             Err(CallError::Refused { code, .. }) if is_of_token(code) => {
                 let reason = format!("{code}: it is under domain key {}", attributes.domain_key);
                 failed.push(NotOpened { key: name.clone(), reason });
@@ -249,8 +249,8 @@ fn finish(it: &Finish, place: &Place, output: &mut Output<'_>) -> Result<Outcome
             true => writeln!(out, "A restore from this backup would bring these keys back. The device is fresh again."),
             false => writeln!(
                 out,
-                "A RESTORE FROM THIS BACKUP WOULD NOT BRING ALL KEYS BACK. Domain keys were rotated since it was \
-                 made: make a new one, kmsctl domain backup."
+                "A RESTORE FROM THIS BACKUP WOULD NOT BRING ALL KEYS BACK. Domain keys were \
+                 rotated since it was made; make a new backup: kmsctl domain backup."
             ),
         }
     })?;

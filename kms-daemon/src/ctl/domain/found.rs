@@ -88,20 +88,22 @@ impl Ruling {
         let operators = self.operators.len() + self.officers.len();
         let advice = match code {
             ErrorCode::RULES_DENIED if self.quorum < 2 => {
-                "nobody alone changes a production domain: --quorum 2 or more".to_owned()
+                "a production domain needs at least two signatures for every change; give --quorum \
+                 2 or more"
+                    .to_owned()
             }
             ErrorCode::RULES_DENIED if usize::from(self.quorum) > operators => {
                 format!("{operators} operators cannot be {}", self.quorum)
             }
             ErrorCode::RULES_DENIED => {
-                "a production domain takes hardware only; for devices whose keys the owner of their host \
-                 can read: --emulated-members"
+                "a production domain admits only hardware; to admit devices whose keys the owner \
+                 of their host can read, give --emulated-members"
                     .to_owned()
             }
-            ErrorCode::CHANGE_INVALID => "an operator is named twice, or the like".to_owned(),
+            ErrorCode::CHANGE_INVALID => "an operator is named twice, for example".to_owned(),
             _ => return code.into(),
         };
-        Failure(format!("no domain can be like that: {advice} ({code})"))
+        Failure(format!("a domain cannot have this state: {advice} ({code})"))
     }
 }
 
@@ -149,7 +151,7 @@ pub(super) fn init(
         (Some(ca), Some(found)) => found.verify(ca, identity)?,
         (Some(_), None) => {
             return Err(Failure(
-                "with a device CA the first device needs its word, too: --certificate FILE"
+                "with a device CA the first device needs a certificate, too: --certificate FILE"
                     .to_owned(),
             ));
         }

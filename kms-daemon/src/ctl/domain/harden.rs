@@ -72,9 +72,13 @@ pub(super) fn run(
         table::folded(out, &done.text)?;
         writeln!(
             out,
-            "\nThe key in the data directory rules nothing any more. kmsd wraps every key token anew under"
+            "\nThe key in the data directory no longer rules anything. kmsd rewraps every key \
+             token under"
         )?;
-        writeln!(out, "the new domain key; `kmsctl domain show` says when the former one can be removed.")
+        writeln!(
+            out,
+            "the new domain key; `kmsctl domain show` says when the former one can be removed."
+        )
     })?;
     Ok(Outcome::Good)
 }

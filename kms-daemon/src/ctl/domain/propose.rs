@@ -52,7 +52,7 @@ pub(super) struct Propose {
     /// The same, of whom rules can demand a number of their own; repeatable.
     #[arg(long, value_name = "FILE")]
     add_security_officer: Vec<PathBuf>,
-    /// Somebody is no operator any more; repeatable.
+    /// Remove an operator; repeatable.
     #[arg(long, value_name = "FINGERPRINT")]
     remove_operator: Vec<String>,
     /// How many have to sign: NUMBER for everything, or CLASS=NUMBER, with +OFFICERS after the number;
@@ -68,7 +68,7 @@ pub(super) struct Propose {
     /// The device that makes it [default: one that answers now].
     #[arg(long, value_name = "FINGERPRINT")]
     maker: Option<String>,
-    /// A former domain key is forgotten, for ever. Refused while a token in the store is under it.
+    /// A former domain key is forgotten, forever. Refused while a token in the store is under it.
     #[arg(long, value_name = "NUMBER")]
     remove_key: Vec<u32>,
     /// Another domain gets multi-Region keys: as its `kmsctl domain show` names it; repeatable.
@@ -123,7 +123,7 @@ pub(super) fn run(
     let ceremony =
         Ceremony::change(found.state, &changes).map_err(|code| propose.refused(code, &rules))?;
     if ceremony.next().hosts.is_empty() {
-        let text = "the domain would have no host, and nobody reaches its devices without one";
+        let text = "without a host, nobody could reach the domain's devices";
         return Err(Failure(text.to_owned()));
     }
     save_new(&ceremony, &propose.output)?;
@@ -137,8 +137,8 @@ impl Propose {
         let rotates = self.rotate_key || !self.remove_device.is_empty();
         let advice = match code {
             ErrorCode::TABLE_FULL if rotates => format!(
-                ": a domain has {MAX_DOMAIN_KEYS} keys at most, and it needs a new one; remove the oldest, which \
-                 no token is under any more, in the same proposal: --remove-key NUMBER"
+                ": a domain has at most {MAX_DOMAIN_KEYS} keys, and this needs a new one; in the \
+                 same proposal remove the oldest, once no token is under it: --remove-key NUMBER"
             ),
             ErrorCode::CHANGE_INVALID if self.recovery.is_some() => format!(
                 "; as many shares as the largest rule asks operators for ({} here), each holder an operator, with a \
@@ -146,7 +146,8 @@ impl Propose {
                 most
             ),
             ErrorCode::CHANGE_INVALID if !self.remove_key.is_empty() => {
-                "; a domain key is removed once it was replaced by an earlier change, and once only"
+                "; a domain key can be removed only once an earlier change has replaced it, and \
+                 only once"
                     .to_owned()
             }
             _ => String::new(),
@@ -212,8 +213,8 @@ impl Propose {
                 None => {
                     let able =
                         |id: &&DeviceId| state.member(**id).is_some() && !removed.contains(id);
-                    let advice = "no device of the domain that could make a new domain key answers now; \
-                                  name one: --maker FINGERPRINT";
+                    let advice = "no device of the domain that could make a new domain key \
+                                  responds now; name one: --maker FINGERPRINT";
                     *present.iter().find(able).ok_or_else(|| Failure(advice.to_owned()))?
                 }
             };
@@ -246,7 +247,7 @@ impl Propose {
             Some(number) => number.parse::<u8>().ok().filter(|number| *number > 0),
         };
         let threshold = threshold.ok_or_else(|| {
-            Failure("--recovery is how many shares are enough, or none".to_owned())
+            Failure("--recovery takes the number of shares that are enough, or `none`".to_owned())
         })?;
         let read = |path: &PathBuf| {
             let text = std::fs::read_to_string(path)
@@ -292,7 +293,7 @@ impl Propose {
         for text in &self.quorum {
             let malformed = || {
                 Failure(format!(
-                    "{text:?} is no quorum; write 3, keys=2, or keys=2+1 with an officer"
+                    "{text:?} is not a quorum; write 3, keys=2, or keys=2+1 with an officer"
                 ))
             };
             let (class, rule) = match text.split_once('=') {
@@ -332,7 +333,7 @@ fn yes_or_no(text: &str) -> Result<bool, &'static str> {
     match text {
         "yes" => Ok(true),
         "no" => Ok(false),
-        _ => Err("it is yes or no"),
+        _ => Err("it must be yes or no"),
     }
 }
 

@@ -55,7 +55,7 @@ fn confirm(
     table::folded(person.screen, warning)?;
     write!(
         person.screen,
-        "To go on, type the first {TYPED} characters of the {what}'s fingerprint: "
+        "To continue, type the first {TYPED} characters of the {what}'s fingerprint: "
     )?;
     person.screen.flush()?;
     let mut typed = String::new();

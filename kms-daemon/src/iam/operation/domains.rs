@@ -80,6 +80,6 @@ pub(super) fn region<'a>(call: &Call<'a>) -> Result<&'a str, IamError> {
     let region = call.form.required("RegionName")?;
     match call.keys.regions().names().iter().any(|name| name == region) {
         true => Ok(region),
-        false => Err(IamError::invalid(format!("{region:?} is no Region that is served here."))),
+        false => Err(IamError::invalid(format!("{region:?} is not a Region that is served here."))),
     }
 }

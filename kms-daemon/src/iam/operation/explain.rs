@@ -23,7 +23,7 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let given = given(call)?;
 
     let account =
-        account(arn).ok_or_else(|| IamError::invalid(format!("{arn} is no principal.")))?;
+        account(arn).ok_or_else(|| IamError::invalid(format!("{arn} is not a principal.")))?;
     let key_account = named.and_then(self::account).unwrap_or(account);
     check_accounts(call, [account, key_account])?;
     let Supposed { principal, policies, names } = call.iam.supposed(arn).await?;

@@ -62,7 +62,7 @@ pub(super) async fn oidc_providers(call: &mut Call<'_>) -> Result<Option<Node>, 
     of_account(call, "OpenIDConnectProviderList")
 }
 
-/// None of the user that the call names, or of who calls.
+/// An empty list for the user that the call names, or for the caller.
 async fn of_user(call: &Call<'_>, member: &'static str) -> Result<Option<Node>, IamError> {
     if call.principal().is_root() && call.form.optional("UserName").is_none() {
         call.authorize(Some(&call.principal().arn()))?;

@@ -52,7 +52,7 @@ macro_rules! tagged {
     )+};
 }
 
-// Of users and roles, keys have no case: they are tags of who calls.
+// Of users and roles, keys have no case: they are tags of the caller.
 tagged! {
     User, false, "TagsPerUser", User::find;
     Role, false, "TagsPerRole", Role::find;
