@@ -1,7 +1,7 @@
-//! Statements of devices, asked for and checked.
+//! Requesting and checking statements of devices.
 //!
-//! [`verify`] needs no device, no network and no clock: a statement, the key of the device CA, and the nonce
-//! that was asked with. Any COSE and X.509 library can do the same (`docs/attestation.md`).
+//! [`verify`] needs no device, no network and no clock: only a statement, the key of the device CA, and the
+//! nonce of the request. Any COSE and X.509 library can do the same (`docs/attestation.md`).
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
-//! Changes of a domain, on the side of hosts and operators: proposed, signed, handed over.
+//! Changes of a domain, on the side of hosts and operators: proposals, signatures, delivery.
 //!
-//! Nothing here decides: a device does, by the same code that shows a person what a proposal leads to
-//! ([`hsm_protocol::domain`]).
+//! Nothing is decided here. The device decides, with the same code that shows a person what a proposal
+//! leads to ([`hsm_protocol::domain`]).
 
 use std::fmt;
 use std::io;

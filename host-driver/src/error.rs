@@ -1,4 +1,4 @@
-//! Why a call failed, what to do about it, and whether to try again.
+//! Why a call failed, what to do about it, and whether to retry.
 
 use std::sync::Arc;
 

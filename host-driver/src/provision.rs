@@ -1,9 +1,8 @@
 //! Brings devices into service: a domain, hosts, attestation roots.
 //!
-//! Each step looks at what the device already is and does only what is missing, so provisioning
-//! may be interrupted anywhere and run again. What changes a domain is signed here only where a key
-//! beside the data may sign it: in a development domain. In any other, people do it
-//! ([`crate::ceremony`]).
+//! Each step checks the present state of the device and does only what is missing, so provisioning may be
+//! interrupted anywhere and run again. A change of a domain is signed here only in a development domain,
+//! where the key beside the data may sign it. In any other domain, people sign ([`crate::ceremony`]).
 
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -1,7 +1,8 @@
-//! Backups that a number of operators bring back together, on the side of hosts and operators.
+//! Backups that a number of operators restore together, on the side of hosts and operators.
 //!
-//! A host keeps a [`RecoverySet`] and reads nothing of it. An operator opens the own share and hands it over
-//! to one device ([`hand_over`]), after this module has looked whether it is one to be trusted.
+//! A host stores a [`RecoverySet`] and cannot read anything in it. An operator opens their own share and
+//! hands it over to one device ([`hand_over`]), after this module has checked whether that device can be
+//! trusted.
 
 use std::fmt;
 use std::path::Path;

@@ -1,10 +1,10 @@
-//! Backups: all that a data directory holds, in one encrypted file, and back (ADR 20).
+//! Backups: the whole data directory in one encrypted file, and back (ADR 20).
 //!
-//! * [`Snapshots`] takes store and audit log as they were at one moment, while they are in use.
-//! * [`create`] puts them, and the rest of the data directory, into a [container](container) that is
-//!   either whole and readable, or not there under its name.
-//! * [`verify`] and [`restore`] read it. Nothing is written before all of it was authenticated, and
-//!   a directory that was restored in part is refused by every program.
+//! * [`Snapshots`] captures store and audit log as they were at one moment, while they are in use.
+//! * [`create`] puts them, and the rest of the data directory, into a [container](container), which is either
+//!   complete and readable, or does not exist under its name.
+//! * [`verify`] and [`restore`] read it. Nothing is written before all of it is authenticated, and every program
+//!   refuses a directory that was restored only in part.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
-//! Whether what is in a data directory belongs together: store, audit log, and the devices' files.
+//! Checks that the parts of a data directory belong together: store, audit log, and the devices' files.
 //!
-//! Each of the three says what it last knew of the others (ADR 19), and each is compared with that
-//! before anything is served or written. What does not fit is refused, with what would be lost; whoever
-//! wants to go on nevertheless says so with `kmsctl accept`, and that is recorded.
+//! Each of the three records what it last knew about the others (ADR 19), and each is compared with
+//! these records before anything is served or written. If something does not fit, the daemon refuses to
+//! start and says what would be lost. `kmsctl accept` continues nevertheless, and that is recorded.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

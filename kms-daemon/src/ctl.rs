@@ -1,8 +1,8 @@
-//! `kmsctl`: a person's view of daemon, devices and audit log.
+//! `kmsctl`: administers daemon, devices and audit log.
 //!
 //! Every command prints a table that fits a terminal, or one JSON document with `--json`. The exit
-//! code is 0 if all is well, 1 if what was looked at is not, 2 if it could not be looked at; `audit
-//! verify` and `attest verify` have more.
+//! code is 0 if all is well, 1 if a check found a problem, 2 if the command could not do its work;
+//! `audit verify` and `attest verify` have further codes.
 
 use std::ffi::OsString;
 use std::fmt;

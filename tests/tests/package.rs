@@ -15,7 +15,7 @@ fn a_package_is_installed_started_upgraded_and_removed() {
         return skip("the Debian package", &format!("there is no {missing}"));
     }
     if !rustix::process::geteuid().is_root() {
-        return skip("the Debian package", "only root may install packages, be it on a copy");
+        return skip("the Debian package", "only root may install packages, even on a copy");
     }
     let [old, new] = environment::debian_packages();
     let output = Command::new("unshare")

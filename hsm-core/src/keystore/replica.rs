@@ -41,7 +41,7 @@ impl ReplicationPair {
     /// The pair of any domain key that the domain still has.
     ///
     /// # Errors
-    /// [`ErrorCode::TOKEN_INVALID`] if it has not.
+    /// [`ErrorCode::TOKEN_INVALID`] if it does not.
     fn of_key(domain: &Domain, id: u32) -> Result<Self, ErrorCode> {
         Self::derive(domain, id, domain.key(id)?)
     }

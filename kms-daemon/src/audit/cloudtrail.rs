@@ -272,7 +272,7 @@ impl Writing {
         let full = target.join(&self.path);
         fs::rename(&self.staged, &full)?;
         durable::sync_dir(full.parent().unwrap_or(target))?;
-        // Read back, so that what is told of is what is there.
+        // Read back, so that the record describes what is really in the file.
         let (mut hash, mut buffer) = (Sha256::new(), vec![0; 64 << 10]);
         let mut file = File::open(&full)?;
         loop {

@@ -106,7 +106,7 @@ pub(crate) struct Lookup {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Page {
     pub(crate) events: Vec<Value>,
-    /// The next page has lines before this one; `None` if there are no more.
+    /// The next page has lines before this one; `None` at the end.
     pub(crate) before: Option<u64>,
 }
 

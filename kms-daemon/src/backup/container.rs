@@ -1,4 +1,4 @@
-//! The file that a backup is: encrypted and authenticated as a whole under a passphrase (ADR 20).
+//! The file format of a backup: encrypted and authenticated as a whole under a passphrase (ADR 20).
 //!
 //! ```text
 //! magic        20  "STRONGROOM BACKUP 1\n"

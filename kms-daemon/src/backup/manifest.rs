@@ -1,4 +1,4 @@
-//! What a backup says of itself: it comes first, and the files follow in its order.
+//! The manifest of a backup: it comes first, and the files follow in its order.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

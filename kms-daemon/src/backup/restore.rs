@@ -1,4 +1,4 @@
-//! Reads a backup: without its passphrase, with it, and back into a data directory.
+//! Reads a backup: checks it without or with its passphrase, and restores it into a data directory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -44,7 +44,7 @@ pub struct Restored {
     pub fault: Option<String>,
 }
 
-/// Compares the checksum of a backup: it shows damage, and is no proof that nobody altered it.
+/// Compares the checksum of a backup: it shows damage, but does not prove that nobody altered the backup.
 /// Blocks.
 ///
 /// # Errors
@@ -101,7 +101,7 @@ pub fn restore(
     dir: &Path,
     progress: Progress<'_>,
 ) -> Result<Restored, BackupError> {
-    // A daemon that runs there is told of before anything else.
+    // A daemon that runs there is reported before anything else.
     let _lock = claim(dir)?;
     let twice = open(path)?.1.saturating_mul(2);
     let mut done = 0;

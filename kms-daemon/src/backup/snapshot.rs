@@ -1,8 +1,8 @@
 //! Store and audit log as they were at one moment, while they are in use.
 //!
-//! The two are of one moment exactly: what is there is what a power cut at that moment would have
-//! left. Requests that were answered before are in both; one that was under way may be in the store
-//! and not yet in the log, as after a power cut. Nobody waits for a snapshot.
+//! Both are of exactly one moment: they are as a power cut at that moment would have left them. Requests
+//! that were answered before are in both; a request that was under way may be in the store and not yet
+//! in the log, as after a power cut. No request waits for a snapshot.
 
 use std::fs;
 use std::io;
@@ -249,7 +249,7 @@ impl Snapshots {
             audit_sequence: prepared.audit.sequence,
         };
         last.write(&*self.store).await?;
-        // Before anybody is told of it, who then looks there.
+        // Before the caller learns of it, who then looks there.
         LastBackup::note(&self.data, Some(&last));
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last.clone());
         current.snapshot = None;

@@ -25,7 +25,7 @@ const SALT: usize = 32;
 const SCALAR: usize = 32;
 const TAG: usize = 16;
 
-/// What a key is for: one for one purpose is none for another.
+/// What a key is for: a key for one purpose cannot be used for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPurpose {
     /// Signs changes of a domain.
@@ -75,7 +75,7 @@ pub enum KeyFileError {
         /// What the file system said.
         source: io::Error,
     },
-    /// It is no key file, or one of another purpose, or asks for more than is computed.
+    /// It is not a key file, or has another purpose, or its cost is beyond the limits.
     #[error("{path} is not {wanted} as `kmsctl` writes it; restore it from a copy")]
     Malformed {
         /// The file.

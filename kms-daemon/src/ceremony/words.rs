@@ -1,4 +1,4 @@
-//! What is signed, in words.
+//! Describes in words what operators sign.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! Which domain the keys of a Region are of: the store is bound to it.
+//! Binds the store to the domain of each Region's keys.
 //!
 //! A Region's keys open in the devices of one domain. Once there are keys, no device of another domain
 //! gets into service for the Region, and no new domain is made for it.

@@ -1,4 +1,4 @@
-//! What can be wrong between store, audit log and devices.
+//! The possible mismatches between store, audit log and devices.
 
 use std::fmt;
 

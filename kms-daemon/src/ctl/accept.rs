@@ -1,4 +1,4 @@
-//! `kmsctl accept`: goes on with what does not belong together.
+//! `kmsctl accept`: continues with parts that do not belong together.
 
 use std::path::PathBuf;
 

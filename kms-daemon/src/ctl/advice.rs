@@ -1,4 +1,4 @@
-//! What to do about a connection that TLS does not let be.
+//! Advice for connections that fail because of TLS.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `kmsctl attest`: what devices state about keys and themselves, asked for and checked.
+//! `kmsctl attest`: requests and checks statements of devices about keys and themselves.
 
 use std::path::PathBuf;
 
@@ -45,7 +45,7 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct Asked {
     /// What the statement answers to, 8 to 64 bytes in hexadecimal: whoever relies on it chooses it, and so
-    /// knows that it is no old one [default: 32 random bytes, which are printed].
+    /// knows that it is not an old one [default: 32 random bytes, which are printed].
     #[arg(long, value_name = "HEX", value_parser = nonce)]
     nonce: Option<Nonce>,
     /// Where to write the statement; there must be no such file [default: KEY.statement or DEVICE.statement].

@@ -86,7 +86,7 @@ struct Filter {
     /// Only those of an action, such as Decrypt, kms:Decrypt or Generate*. Can be repeated.
     #[arg(long)]
     action: Vec<String>,
-    /// Only those that were refused because of who asked: by policies, or for their signature.
+    /// Only requests that were refused because of their caller: by policies, or for their signature.
     #[arg(long)]
     denied: bool,
     /// Only those from an address, or a network such as 10.0.0.0/8. Can be repeated.
@@ -138,7 +138,7 @@ fn say(out: &mut dyn Write, line: &str) -> Result<(), Stop> {
     }
 }
 
-/// A reader that has seen enough is no failure.
+/// A reader that closes the pipe early is not a failure.
 fn until_closed(outcome: Result<Outcome, Stop>) -> Result<Outcome, Failure> {
     match outcome {
         Ok(outcome) => Ok(outcome),

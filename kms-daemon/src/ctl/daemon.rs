@@ -1,4 +1,4 @@
-//! A running daemon, asked over HTTP. It is found as the AWS CLI finds KMS or IAM.
+//! HTTP requests to a running daemon, which is found as the AWS CLI finds KMS or IAM.
 
 use std::io;
 use std::path::{Path, PathBuf};

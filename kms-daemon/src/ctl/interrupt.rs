@@ -1,4 +1,4 @@
-//! What is removed when a signal ends `kmsctl` half-way.
+//! Removes partial output when a signal ends `kmsctl` half-way.
 
 use std::fs;
 use std::path::{Path, PathBuf};

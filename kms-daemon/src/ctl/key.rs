@@ -1,4 +1,4 @@
-//! `kmsctl key`: how a key is protected, and uses that operators approve.
+//! `kmsctl key`: the protection of a key, and uses that operators approve.
 
 use std::io;
 use std::path::{Path, PathBuf};

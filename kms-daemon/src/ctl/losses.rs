@@ -1,4 +1,4 @@
-//! What would be lost with a device, for people: in lines of 80 columns.
+//! Describes what would be lost with a device, in lines of 80 columns.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! `kmsctl operator` and `kmsctl device-ca`: keys of people, in files under a passphrase.
+//! `kmsctl operator` and `kmsctl device-ca`: keys of people, in files encrypted under a passphrase.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Passphrases: out of a file, or typed by a person, unseen.
+//! Passphrases, read from a file or typed without echo.
 
 use std::fs;
 use std::io::{self, BufRead, IsTerminal, Read, Write};

@@ -1,4 +1,4 @@
-//! `kmsctl usage`: what was used in a month.
+//! `kmsctl usage`: the requests and keys of a month.
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Why devices cannot be used, and what is lost without them.
+//! Why devices cannot be used, and what would be lost without them.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Devices that the daemon runs itself. Each is started once its flash is there, so that one whose
-//! flash is put back comes into service, and none is made where one is missing.
+//! Devices that the daemon runs itself. Each is started once its flash exists, so that a device
+//! whose flash is put back comes into service, and a missing flash is not replaced.
 
 use std::fmt;
 use std::io;

@@ -1,8 +1,8 @@
 //! Brings the devices behind the lines into one domain.
 //!
-//! What is wrong with one device keeps the others from nothing: it is told, and the pool tries again.
-//! A domain is made only where there are no keys, no known domain, and no device of ours whose domain
-//! could not be determined.
+//! A problem with one device does not affect the others: it is reported, and the pool tries again. A domain
+//! is made only if there are no keys, no known domain, and no device of ours whose domain could not be
+//! determined.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Flashes that are left behind: of devices that the daemon no longer runs, and what may be copies.
+//! Flashes that were left behind: those of devices that the daemon no longer runs, and possible copies.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};

@@ -1,5 +1,6 @@
-//! The unique ids of those whom policies and grants name, as they are when these are put: one that
-//! is made again under an old name is somebody else, and one that has another name now is the same.
+//! The unique ids of the principals that policies and grants name, resolved when these are put: a
+//! principal that is created again under an old name is a different one, and a renamed principal is
+//! the same.
 
 use std::collections::BTreeMap;
 

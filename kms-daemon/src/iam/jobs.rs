@@ -1,6 +1,6 @@
-//! Reports that were asked for, until somebody fetches them.
+//! Reports that were requested, until somebody fetches them.
 //!
-//! They are remembered by the daemon that was asked, and made when they are fetched.
+//! The daemon that received the request remembers it, and makes the report when it is fetched.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};

@@ -2,7 +2,7 @@
 //! needed, and then held in memory.
 //!
 //! A device of a Region encrypts them under the system key of that Region. Its key token is in the
-//! store under a name of its own, and its account is none, so no request can name it. The
+//! store under a name of its own, and it belongs to no account, so no request can name it. The
 //! encryption context says whose secret it is: one cannot stand in for another.
 
 use std::collections::HashMap;

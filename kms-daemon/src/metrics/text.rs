@@ -17,7 +17,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// The one that an `Accept` header prefers (RFC 9110 section 12.5.1); the older one for who does
+    /// The one that an `Accept` header prefers (RFC 9110 section 12.5.1); the older one for clients that do
     /// not say.
     #[must_use]
     pub fn accepted(accept: Option<&str>) -> Self {

@@ -177,7 +177,7 @@ mod tests {
         assert!(refused(system_key(DOMAIN, 3)).await);
     }
 
-    /// Who asks to bar a key counts after that: what was on its way is in the store by then, whether or not
+    /// A caller that bars a key counts after that: what was on its way is in the store by then, whether or not
     /// the request still waits for it.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_commit_that_is_under_way_comes_to_its_end_first() {

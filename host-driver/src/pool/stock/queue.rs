@@ -1,8 +1,8 @@
-//! Callers that wait for a pair, who came first in front.
+//! Callers that wait for a pair, in the order of their arrival.
 //!
-//! Clients give up before a device has found a pair for each of many callers, and come again. So
-//! the place of a caller that left without a pair is kept for a while: the pair that is found for it
-//! waits for it, and it takes up its place where it was.
+//! Clients give up before a device has found a pair for each of many callers, and retry. So the
+//! place of a caller that left without a pair is kept for a while: the pair that is found for it
+//! waits for it, and a retry takes up its former place.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -244,7 +244,7 @@ fn in_words(claims: &Claims<'_>) -> Vec<String> {
             line("domain", format!("{}, {kind}", domain.id));
             line("", format!("version {}, state {}", domain.version, hex::encode(&domain.state)));
             if domain.soft_members > 0 {
-                line("", format!("{} of its devices are NO HARDWARE", domain.soft_members));
+                line("", format!("{} of its devices are NOT HARDWARE", domain.soft_members));
             }
         }
         None => line("domain", "none: a fresh device".to_owned()),

@@ -1,4 +1,4 @@
-//! `kmsctl audit anchor`: writes down whose signatures of a log count.
+//! `kmsctl audit anchor`: writes a file that names the devices whose signatures of a log count.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;

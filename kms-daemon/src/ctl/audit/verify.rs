@@ -1,4 +1,4 @@
-//! `kmsctl audit verify`: whether a log is what devices have vouched for.
+//! `kmsctl audit verify`: checks a log against what devices have vouched for.
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
-//! Seeing that a backup would bring a domain back.
+//! `kmsctl domain drill`: checks that a backup would restore a domain.
 //!
-//! A fresh device opens the backup with the operators' shares, and key tokens with what is in it, one after
-//! another; nothing of it stays there. The tokens come out of a backup of the installation, or out of the store
-//! of one that does not run: the daemon that serves is not asked for anything.
+//! A fresh device opens the backup with the operators' shares, and then key tokens with the keys in the backup, one
+//! after another; it keeps nothing. The tokens come from a backup of the installation, or from the store of an
+//! installation that does not run: the serving daemon is not involved.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! An operator hands the own share over to one device.
+//! `kmsctl domain hand-over`: an operator hands their own share over to one device.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};

@@ -1,4 +1,4 @@
-//! A production domain out of a development domain.
+//! `kmsctl domain harden`: turns a development domain into a production domain.
 
 use hsm_protocol::domain::{Change, Kind, OperatorRole};
 use serde::Serialize;

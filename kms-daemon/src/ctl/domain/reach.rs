@@ -1,5 +1,5 @@
-//! The devices of a domain, as ceremonies reach them: by the daemon that uses them, or, where none runs,
-//! themselves.
+//! The devices of a domain, as ceremonies reach them: through the daemon that uses them, or, if none runs,
+//! directly.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
-//! Bringing a domain back in a fresh device.
+//! `kmsctl domain restore`: restores a domain in a fresh device.
 //!
-//! `begin` says what operators hand their shares over to and what they sign; `finish` gives all of that to the
-//! device. The host carries it, and never has what it takes to open the backup: the shares are put together
-//! inside the device.
+//! `begin` writes the request for handovers and the change that operators sign; `finish` gives all of it to the
+//! device. The host carries the files, and never has enough to open the backup: the shares are put together inside
+//! the device.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! A person says that they mean it, by the first characters of a fingerprint.
+//! Asks a person to confirm a destructive command with the first characters of a fingerprint.
 
 use std::io::{BufRead, IsTerminal, Write};
 

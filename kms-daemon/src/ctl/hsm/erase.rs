@@ -1,4 +1,4 @@
-//! `kmsctl hsm erase`: the end of a flash that is no longer in use.
+//! `kmsctl hsm erase`: destroys a flash that is no longer in use.
 
 use serde::Serialize;
 

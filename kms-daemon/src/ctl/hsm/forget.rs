@@ -1,4 +1,4 @@
-//! `kmsctl hsm forget`: a device that is lost gives its line to another one.
+//! `kmsctl hsm forget`: frees the line of a lost device for another one.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! `kmsctl hsm self-test`, `reset` and `zeroise`, and [hosts]: one device. What changes its
-//! domain is a ceremony; here it is signed only where the key of the data directory rules alone.
+//! `kmsctl hsm self-test`, `reset` and `zeroise`, and [hosts], for one device. A change of its domain is
+//! a ceremony; it is signed here only if the key of the data directory rules alone.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

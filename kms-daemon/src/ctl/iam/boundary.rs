@@ -1,4 +1,4 @@
-//! `kmsctl iam boundary`: the most that users and roles can be allowed.
+//! `kmsctl iam boundary`: permissions boundaries of users and roles.
 
 use crate::ctl::management::{Account, IAM, print};
 use crate::ctl::{Failure, Output};

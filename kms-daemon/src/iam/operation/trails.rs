@@ -1,6 +1,6 @@
 //! Trails of CloudTrail: what delivers audit records to a bucket, with signed digests.
 //!
-//! Topics, log groups, keys for the files, tags and trails of an organisation are not here; who asks
+//! Topics, log groups, keys for the files, tags and trails of an organisation are not offered; a caller that asks
 //! for them is told so.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `kmsctl hsm hosts`, `enrol` and `remove`: which hosts use the devices of a domain.
+//! `kmsctl hsm hosts`, `enrol` and `remove`: the hosts that use the devices of a domain.
 
 use hsm_protocol::Role;
 use hsm_protocol::domain::{Change, Host, Kind};
