@@ -1,4 +1,4 @@
-//! The module: its state, its secrets, and what handlers may do with them.
+//! The module: its state, its secrets, and the operations that handlers may perform on them.
 
 use hsm_protocol::command::ModuleState;
 use hsm_protocol::command::key::KeyRef;

@@ -1,4 +1,4 @@
-//! What a board provides: entropy, non-volatile storage, time, and the algorithms it has.
+//! The interface of a board: entropy, non-volatile storage, time, and its algorithms.
 //!
 //! The core has no other way to the outside world. A board implements three traits and hands
 //! itself to the HSM at boot.

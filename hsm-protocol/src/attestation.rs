@@ -1,4 +1,4 @@
-//! What a device says of itself and of a key, signed with its certified identity.
+//! Statements of a device about itself and about a key, signed with its certified identity.
 //!
 //! A statement is an Entity Attestation Token (EAT, RFC 9711): a CBOR map of claims in a COSE_Sign1
 //! message (RFC 9052) of ES256 under the identity signing key, so that any COSE library checks it. The

@@ -1,4 +1,4 @@
-//! What the tests need from outside, and what to do where it is missing.
+//! Requirements of the tests on their environment, and what to do if one is missing.
 
 use std::env;
 use std::path::{Path, PathBuf};

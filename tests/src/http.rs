@@ -1,4 +1,4 @@
-//! Requests as bytes: a client that can also be wrong.
+//! Requests as bytes: a client that can also be malformed on purpose.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -1,8 +1,8 @@
-//! Programs of other people's: found or installed, and run against a daemon by a file of
+//! Other people's programs: found or installed, and run against a daemon by a file of
 //! `tests/clients/programs`.
 //!
-//! What a package registry has is installed, and fails the test if that does not work. What has to
-//! be on the machine, and is not, is told by [`skip`].
+//! A program that a package registry has is installed, and the test fails if that does not work. A
+//! program that has to be on the machine, and is not, is reported by [`skip`].
 
 use std::fs;
 use std::io::{self, Write as _};

@@ -1,4 +1,4 @@
-//! Import of key material.
+//! Imports key material.
 
 use hsm_protocol::command::import::{
     ImportKey, ImportParameters, MAX_WRAPPED, ParametersForImport,

@@ -1,8 +1,8 @@
-//! Proof that a first handshake message is an enrolled host's, before it costs anything.
+//! Proof that a first handshake message comes from an enrolled host, before it costs anything.
 //!
-//! To answer a handshake takes a device three scalar multiplications, and to refuse one takes two.
-//! So that strangers cannot keep a device busy with messages that cost them nothing, a host proves
-//! beforehand, by a MAC, that it has an enrolled key:
+//! Answering a handshake takes a device three scalar multiplications, and refusing one takes two.
+//! So that strangers cannot keep a device busy with messages that cost them nothing, a host first
+//! proves with a MAC that it has an enrolled key:
 //!
 //! ```text
 //! K   = derived from the static ECDH secret of host key and link key (label KMS-ADMISSION-v1)

@@ -1,4 +1,4 @@
-//! The word of a device CA: what a device is, said by whom its owner trusts.
+//! Certificates of a device CA, which state what a device is.
 //!
 //! On the wire a [`Certificate`] is a kind and a signature. What is signed is the body of an X.509
 //! certificate (RFC 5280) that both ends write alike from the CA's key, the device's identity and the

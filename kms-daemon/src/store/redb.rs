@@ -1,8 +1,8 @@
 //! The embedded store: one redb file, one writer thread.
 //!
-//! The writer takes every transaction that is waiting, applies them in order inside one redb
-//! transaction and makes that durable with one sync, so concurrent commits share its cost. Only
-//! then are they answered and shown to readers and watchers.
+//! The writer takes all waiting transactions, applies them in order inside one redb transaction and
+//! makes that durable with one sync, so concurrent commits share its cost. Only then are they
+//! acknowledged and shown to readers and watchers.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! What the daemon reads of a certificate: names, dates, subject and key (RFC 5280 section 4.1).
+//! Reads the parts of a certificate that the daemon needs: names, dates, subject and key (RFC 5280
+//! section 4.1).
 
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};

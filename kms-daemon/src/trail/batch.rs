@@ -1,4 +1,4 @@
-//! The records that the next files of a trail have: read from the log once, in its order.
+//! The records for the next files of a trail, read from the log once, in its order.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

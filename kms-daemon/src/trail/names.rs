@@ -1,4 +1,4 @@
-//! Names of trails and buckets, and beginnings of the names of files, as CloudTrail takes them.
+//! Names of trails and buckets, and prefixes of file names, as CloudTrail accepts them.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! Where files of trails go: buckets of an S3-compatible service, or directories that stand for them.
+//! The targets of trails: buckets of an S3-compatible service, or directories that stand for buckets.
 
 use std::fmt;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The domain of a Region, for the root of the first account. What counts is who has signed a change, not
-//! who hands it over; the device decides.
+//! The domain of a Region, for the root of the first account. The signatures of a change count, not the
+//! caller that delivers it; the device decides.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

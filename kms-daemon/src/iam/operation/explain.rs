@@ -1,4 +1,4 @@
-//! `ExplainAccess`: what would be decided about a request to KMS, and why.
+//! `ExplainAccess`: how a request to KMS would be decided, and why.
 
 use super::call::Call;
 use crate::iam::Node;

@@ -1,6 +1,6 @@
-//! What programs ask for and what cannot exist here: passwords, second factors, certificates, keys
-//! of other services, identity providers, and other names of accounts. There are no operations
-//! that make them.
+//! Listings of things that programs ask for and that cannot exist here: passwords, second factors,
+//! certificates, keys of other services, identity providers, and aliases of accounts. No operation
+//! creates them.
 
 use super::call::Call;
 use super::{holder, listing};

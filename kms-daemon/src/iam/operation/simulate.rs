@@ -1,5 +1,5 @@
-//! `SimulatePrincipalPolicy` and `SimulateCustomPolicy`: what policies would decide about actions
-//! of the services that are here.
+//! `SimulatePrincipalPolicy` and `SimulateCustomPolicy`: how policies would decide about actions of
+//! the services that exist here.
 
 use kms_policy::{Action, PolicyType};
 

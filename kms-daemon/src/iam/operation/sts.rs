@@ -1,4 +1,4 @@
-//! Temporary credentials, and who the caller is.
+//! Temporary credentials, and the caller's identity.
 
 use kms_policy::Action;
 use serde_json::json;

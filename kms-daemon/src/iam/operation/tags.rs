@@ -1,4 +1,4 @@
-//! Tags of users, roles and managed policies, which conditions ask for.
+//! Tags of users, roles and managed policies, which conditions can test.
 
 use super::call::{Call, contended, tries};
 use super::holder::Holder;
