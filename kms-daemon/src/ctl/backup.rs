@@ -35,16 +35,16 @@ const MAX_PASSPHRASE: u64 = 64 << 10;
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// File that the backup is to be; there must be none of that name. Best on another disk.
+    /// Path of the backup; no file of that name may exist. Another disk is best.
     #[arg(value_name = "FILE", required = true)]
     file: Option<PathBuf>,
     #[command(flatten)]
     passphrase: PassphraseFile,
-    /// With the flash of soft and qemu devices of the data directory. It holds the domain key: the
-    /// backup then brings back every key by itself: whoever has the passphrase has every key.
+    /// Include the flash of soft and qemu devices of the data directory. It holds the domain key: the
+    /// backup then restores every key by itself, and whoever has the passphrase has every key.
     #[arg(long, conflicts_with = "without_devices")]
     with_devices: bool,
-    /// Without it. The backup then brings back nothing once these devices are lost.
+    /// Leave the flash out. The backup then restores nothing once these devices are lost.
     #[arg(long)]
     without_devices: bool,
     #[command(flatten)]
@@ -53,8 +53,8 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PassphraseFile {
-    /// File whose first line is the passphrase of the backup, 12 bytes or more. Without it nobody can
-    /// restore: keep it apart from the backup.
+    /// File whose first line is the passphrase of the backup, 12 bytes or more. Without the
+    /// passphrase nobody can restore: keep it apart from the backup.
     #[arg(
         long = "passphrase-file",
         value_name = "FILE",
@@ -66,9 +66,9 @@ pub(super) struct PassphraseFile {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Look at a backup, without a daemon: with its passphrase whether it is whole and nobody has
-    /// altered it, without only whether it is damaged. With --data DIR also whether the installation
-    /// knows a newer one.
+    /// Check a backup, without a daemon: with its passphrase, whether it is whole and unaltered;
+    /// without, only whether it is damaged. With --data DIR also whether the installation knows a
+    /// newer one.
     Verify {
         /// The backup.
         #[arg(value_name = "FILE")]

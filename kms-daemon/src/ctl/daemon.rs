@@ -32,9 +32,9 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8700";
 #[derive(Debug, clap::Args)]
 #[group(id = "daemon")] // the commands that it is part of have one named after their own
 pub(super) struct Arguments {
-    /// The daemon [default: AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL, the services section or
-    /// endpoint_url of the profile in ~/.aws/config, http://127.0.0.1:8700; for `kmsctl iam` before
-    /// that the same of IAM: AWS_ENDPOINT_URL_IAM …].
+    /// URL of the daemon [default: AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL, the services section or
+    /// endpoint_url of the profile in ~/.aws/config, http://127.0.0.1:8700; `kmsctl iam` looks for
+    /// those of IAM first: AWS_ENDPOINT_URL_IAM …].
     #[arg(long, global = true, visible_alias = "endpoint-url")]
     url: Option<String>,
     /// Certificates to trust for https, PEM [default: AWS_CA_BUNDLE, ca_bundle of the profile, the
@@ -52,7 +52,7 @@ pub(super) struct Arguments {
 /// Where the daemon is, and what is known of it.
 pub(super) struct Daemon {
     pub(super) url: Found<Uri>,
-    /// What the AWS CLI is configured with.
+    /// The configuration of the AWS CLI.
     pub(super) aws: Aws,
     /// The data directory, if a flag names one.
     pub(super) data: Option<PathBuf>,
@@ -124,7 +124,7 @@ pub(super) fn data_by_default(aws: &Aws) -> Option<PathBuf> {
 }
 
 impl Daemon {
-    /// Sends a request and waits for its answer, for so long.
+    /// Sends a request and waits for its response, for at most `patience`.
     pub(super) fn ask(
         &self,
         request: Request<Full<Bytes>>,

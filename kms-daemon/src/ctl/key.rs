@@ -31,14 +31,15 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// How a key is protected, by the word of the daemon; kmsctl attest key has a device say it.
+    /// Show how a key is protected, as the daemon knows it; for a statement by a device: kmsctl attest
+    /// key.
     Show {
         /// Key id, key ARN, alias or alias ARN.
         #[arg(value_name = "KEY")]
         key: String,
     },
-    /// From now on the devices use a key only with a quorum's signatures over each request, its deletion
-    /// included. Cannot be taken back, and only be made stricter.
+    /// Bind an approval rule: from now on the devices use the key only with a quorum's signatures over
+    /// each request, its deletion included. The rule cannot be removed, only made stricter.
     RequireApproval {
         /// Key id, key ARN, alias or alias ARN.
         #[arg(value_name = "KEY")]
@@ -46,15 +47,15 @@ enum Command {
         /// How many operators have to sign.
         #[arg(long, value_name = "N")]
         quorum: u8,
-        /// Of which role: any operator, or security officers only.
+        /// Who may sign: any operator, or security officers only.
         #[arg(long, value_enum, default_value = "operator")]
         role: Role,
-        /// How many of them have to be security officers, if not all or none.
+        /// How many of the signers have to be security officers, if not all or none.
         #[arg(long, value_name = "N", conflicts_with = "role")]
         officers: Option<u8>,
     },
-    /// The requests that wait for approval; with a fingerprint, as the refused request has told it, write
-    /// that request to a file for those who are to sign it.
+    /// List the requests that wait for approval; with a fingerprint, from the refusal of the request,
+    /// write that request to a file for those who sign it.
     Request {
         /// Fingerprint of the request.
         #[arg(value_name = "FINGERPRINT")]
@@ -63,9 +64,9 @@ enum Command {
         #[arg(long, value_name = "FILE", requires = "id")]
         output: Option<PathBuf>,
     },
-    /// Sign a request as an operator, after having shown it. Needs no device and no daemon.
+    /// Show a request, and sign it as an operator. Needs no device and no daemon.
     Approve(Box<Sign>),
-    /// Hand over what was signed; then send the same request again. Several copies of one request may be
+    /// Submit a signed request; then send the same request again. Several copies of one request may be
     /// given, each with other signatures.
     Submit {
         /// Files of one request.

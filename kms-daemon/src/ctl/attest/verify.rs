@@ -29,10 +29,11 @@ pub(in super::super) struct Arguments {
     /// or its .pub file. Without it nobody vouches for the device.
     #[arg(long, value_name = "ROOT")]
     device_ca: Option<PathBuf>,
-    /// The nonce that the statement was asked for with, in hexadecimal. Without it, it may be an old one.
+    /// The nonce of the request for the statement, in hexadecimal. Without it, the statement may be an old
+    /// one.
     #[arg(long, value_name = "HEX", value_parser = nonce)]
     nonce: Option<Nonce>,
-    /// What has to be proven as well, else the code is 1. Can be repeated.
+    /// A property that has to be proven as well; otherwise the exit code is 1. Can be repeated.
     #[arg(long, value_enum, value_name = "WHAT")]
     require: Vec<Required>,
 }

@@ -18,7 +18,7 @@ const BACKUP: &str = "domain.backup";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Backup {
-    /// Directory to be made: domain.backup, and FINGERPRINT.share for each operator who holds one.
+    /// Directory to create: domain.backup, and FINGERPRINT.share for each operator who holds one.
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }

@@ -32,11 +32,11 @@ const OWN: &str = "soft";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Drill {
-    /// Write DIR/request, which the operators hand their shares over to. Without a device, one is made in
-    /// DIR, within this program: whoever owns this machine could read what is handed over to it.
+    /// Write DIR/request, for which the operators hand over their shares. Without a device, one is made in DIR, within
+    /// this program: whoever owns this machine could read what is handed over to it.
     Begin(Begin),
-    /// Have the device open the backup and a sample of keys, and say what came of it. A device that was made in
-    /// DIR is erased then.
+    /// Have the device open the backup and a sample of keys, and report the result. A device that was made in DIR is
+    /// then erased.
     Finish(Finish),
 }
 
@@ -48,10 +48,10 @@ pub(super) struct Begin {
     /// The backup of the domain.
     #[arg(long, value_name = "FILE")]
     backup: PathBuf,
-    /// What the device CA says of the device, as `kmsctl device-ca certify` wrote it.
+    /// The device CA's certificate of the device, as `kmsctl device-ca certify` wrote it.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
-    /// Directory to be made.
+    /// Directory to create.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
 }
@@ -64,13 +64,13 @@ pub(super) struct Finish {
     /// The device of `begin`, if one was named there.
     #[arg(long, value_name = "HSM")]
     hsm: Option<String>,
-    /// What an operator has handed over; as many as the backup takes.
+    /// An operator's handover; as many as the backup needs.
     #[arg(long, required = true, value_name = "FILE")]
     handover: Vec<PathBuf>,
-    /// Backup of the installation (`kmsctl backup`), whose keys are opened.
+    /// Backup of the installation (`kmsctl backup`) whose keys are opened.
     #[arg(long, value_name = "FILE", required_unless_present = "store", conflicts_with = "store")]
     from: Option<PathBuf>,
-    /// File whose first line is the passphrase of that backup. Without it, it is asked for on the terminal.
+    /// File whose first line is the passphrase of that backup. Without it, kmsctl asks on the terminal.
     #[arg(long, value_name = "FILE", requires = "from")]
     passphrase_file: Option<PathBuf>,
     /// Store of an installation that does not run: DIR/store.redb.

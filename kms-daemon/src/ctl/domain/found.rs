@@ -19,19 +19,19 @@ use crate::durable;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Init {
-    /// Its first device: serial:PATH, tcp:HOST:PORT, unix:PATH; or soft, qemu for one that the daemon runs
-    /// itself. It must be fresh.
+    /// The domain's first device: serial:PATH, tcp:HOST:PORT, unix:PATH; or soft, qemu for one that the
+    /// daemon runs itself. It must be fresh.
     #[arg(value_name = "HSM")]
     hsm: String,
     #[command(flatten)]
     rule: Ruling,
-    /// What people call the domain [default: the Region].
+    /// Name of the domain, for people [default: the Region].
     #[arg(long)]
     name: Option<String>,
-    /// What the device CA says of the device, as `kmsctl device-ca certify` wrote it.
+    /// The device CA's certificate of the device, as `kmsctl device-ca certify` wrote it.
     #[arg(long, value_name = "FILE", requires = "device_ca")]
     certificate: Option<PathBuf>,
-    /// Where to write what is to be signed; there must be no such file.
+    /// Where to write the file that the operators sign; no such file may exist.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
 }
@@ -42,13 +42,15 @@ pub(super) struct Ruling {
     /// Public key of an operator, as `kmsctl operator new` wrote it; repeatable.
     #[arg(long = "operator", required = true, value_name = "FILE")]
     operators: Vec<PathBuf>,
-    /// Public key of an operator of whom rules can demand a number of their own; repeatable.
+    /// Public key of a security officer, an operator of whom rules can demand a number of their own;
+    /// repeatable.
     #[arg(long = "security-officer", value_name = "FILE")]
     officers: Vec<PathBuf>,
-    /// How many operators have to sign, for everything; at least 2. `propose --quorum` changes it for some.
+    /// How many operators have to sign, for everything; at least 2. `propose --quorum` changes it for
+    /// single classes.
     #[arg(long, value_name = "NUMBER")]
     quorum: u8,
-    /// Who vouches for devices: the public key of a device CA. Without one the operators look at each
+    /// The public key of a device CA, which vouches for devices. Without one the operators look at each
     /// device themselves.
     #[arg(long, value_name = "FILE")]
     device_ca: Option<PathBuf>,

@@ -20,7 +20,7 @@ use crate::hex;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct HandOver {
-    /// What `restore begin` or `drill begin` wrote.
+    /// The file that `restore begin` or `drill begin` wrote.
     #[arg(value_name = "REQUEST")]
     request: PathBuf,
     /// The operator's share of that backup.
@@ -29,16 +29,16 @@ pub(super) struct HandOver {
     /// The operator's share key, as `kmsctl operator new-share` wrote it.
     #[arg(long, value_name = "FILE")]
     share_key: PathBuf,
-    /// File whose first line is the passphrase of the share key. Without it, it is asked for on the terminal.
+    /// File whose first line is the passphrase of the share key. Without it, kmsctl asks on the terminal.
     #[arg(long, value_name = "FILE")]
     share_passphrase_file: Option<PathBuf>,
     #[command(flatten)]
     signer: SignerArguments,
-    /// Hand over only if this is the request's fingerprint, as whoever restores has told; nothing is asked
-    /// then.
+    /// Hand over only if this is the request's fingerprint, as the person who restores has told you; nothing
+    /// is asked then.
     #[arg(long, value_name = "FINGERPRINT")]
     expect: Option<String>,
-    /// Where to write what is handed over; there must be no such file.
+    /// Where to write the handover; no such file may exist.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
 }

@@ -14,7 +14,7 @@ use crate::devices::HostKeys;
 pub(super) struct Harden {
     #[command(flatten)]
     rule: Ruling,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
 }

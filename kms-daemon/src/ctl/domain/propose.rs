@@ -24,72 +24,72 @@ type Encoded = [u8; Holder::SIZE];
 /// Changes, in the order in which they are made.
 #[derive(Debug, clap::Args)]
 pub(super) struct Propose {
-    /// Where to write the proposal; there must be no such file.
+    /// Where to write the proposal; no such file may exist.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// The device CA becomes this one; none: the operators look at each device themselves.
+    /// Set the device CA; none: the operators look at each device themselves.
     #[arg(long, value_name = "FILE|none")]
     device_ca: Option<String>,
-    /// A device gets the domain keys: its certificate, or a line to it; repeatable. What runs within a
-    /// daemon is named soft-N or qemu-N, while no kmsd runs on the data directory.
+    /// Give the domain keys to a device: its certificate, or a line to it; repeatable. A device within a daemon is
+    /// named soft-N or qemu-N, while no kmsd runs on the data directory.
     #[arg(long, value_name = "FILE|HSM")]
     add_device: Vec<String>,
-    /// A device is none of the domain any more; another one makes a new domain key. Repeatable.
+    /// Remove a device from the domain; another one makes a new domain key. Repeatable.
     #[arg(long, value_name = "FINGERPRINT")]
     remove_device: Vec<String>,
-    /// A host may use keys: its key as `kmsctl hsm key` prints it; repeatable.
+    /// Let a host use keys: its key as `kmsctl hsm key` prints it; repeatable.
     #[arg(long, value_name = "HEX")]
     add_host: Vec<String>,
-    /// A host may read the audit log and no more; repeatable.
+    /// Let a host read the audit log, and nothing else; repeatable.
     #[arg(long, value_name = "HEX")]
     add_auditor: Vec<String>,
-    /// A host is let in no more; repeatable.
+    /// Remove a host, which is no longer admitted; repeatable.
     #[arg(long, value_name = "FINGERPRINT")]
     remove_host: Vec<String>,
-    /// A new operator: the .pub file; repeatable.
+    /// Add an operator: the .pub file; repeatable.
     #[arg(long, value_name = "FILE")]
     add_operator: Vec<PathBuf>,
-    /// The same, of whom rules can demand a number of their own; repeatable.
+    /// Add a security officer, an operator of whom rules can demand a number of their own; repeatable.
     #[arg(long, value_name = "FILE")]
     add_security_officer: Vec<PathBuf>,
     /// Remove an operator; repeatable.
     #[arg(long, value_name = "FINGERPRINT")]
     remove_operator: Vec<String>,
-    /// How many have to sign: NUMBER for everything, or CLASS=NUMBER, with +OFFICERS after the number;
+    /// How many operators have to sign: NUMBER for everything, or CLASS=NUMBER, with +OFFICERS after the number;
     /// classes are members, hosts, rules, keys, peers, roots, zeroise; repeatable. For example: 3, keys=2+1.
     #[arg(long, value_name = "[CLASS=]NUMBER[+OFFICERS]")]
     quorum: Vec<String>,
     /// Whether devices may be members that are not hardware.
     #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
     emulated_members: Option<bool>,
-    /// A new domain key wraps everything from then on.
+    /// Make a new domain key, which wraps everything from then on.
     #[arg(long)]
     rotate_key: bool,
-    /// The device that makes it [default: one that answers now].
+    /// The device that makes it [default: one that responds now].
     #[arg(long, value_name = "FINGERPRINT")]
     maker: Option<String>,
-    /// A former domain key is forgotten, forever. Refused while a token in the store is under it.
+    /// Erase a former domain key permanently. Refused while a token in the store is under it.
     #[arg(long, value_name = "NUMBER")]
     remove_key: Vec<u32>,
-    /// Another domain gets multi-Region keys: as its `kmsctl domain show` names it; repeatable.
+    /// Let another domain get multi-Region keys: as its `kmsctl domain show` names it; repeatable.
     #[arg(long, value_name = "DOMAIN")]
     add_peer: Vec<String>,
-    /// Another domain gets them no more; repeatable.
+    /// Let another domain no longer get them; repeatable.
     #[arg(long, value_name = "DOMAIN")]
     remove_peer: Vec<String>,
-    /// Results may be sealed to environments that these vouch for, and no others: aws-nitro, a root
+    /// Let results be sealed to environments that these roots vouch for, and no others: aws-nitro, a root
     /// certificate in PEM, or none; repeatable.
     #[arg(long, value_name = "ROOT")]
     attestation_root: Vec<String>,
-    /// Any NUMBER of the holders together can bring the domain back from a backup; at least as many as any
-    /// rule asks for. none: nobody holds shares any more, and the domain key is rotated.
+    /// Let any NUMBER of the holders together restore the domain from a backup; at least as many as any rule asks
+    /// for. none: nobody holds shares any longer, and the domain key is rotated.
     #[arg(long, value_name = "NUMBER|none")]
     recovery: Option<String>,
-    /// An operator who holds a share: the .holder file of `kmsctl operator new-share`; repeatable. Those of
-    /// before who are not named hold none any more, and the domain key is rotated.
+    /// An operator who holds a share: the .holder file of `kmsctl operator new-share`; repeatable. Present holders
+    /// who are not named no longer hold one, and the domain key is rotated.
     #[arg(long, value_name = "FILE", requires = "recovery")]
     holder: Vec<PathBuf>,
-    /// A device erases every secret.
+    /// Have a device erase every secret.
     #[arg(long, value_name = "FINGERPRINT")]
     zeroise: Option<String>,
 }

@@ -31,7 +31,7 @@ const CHANGE: &str = "change";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Restore {
-    /// Write what the operators need: DIR/request, which shares are handed over to, and DIR/change, which the
+    /// Write the files for the operators: DIR/request, for which they hand over shares, and DIR/change, which the
     /// quorum signs. No kmsd may run on the data directory.
     Begin(Begin),
     /// Give the device what the operators have handed over and signed.
@@ -47,13 +47,13 @@ pub(super) struct Begin {
     /// The backup of the domain.
     #[arg(long, value_name = "FILE")]
     backup: PathBuf,
-    /// What the device CA says of the device, as `kmsctl device-ca certify` wrote it.
+    /// The device CA's certificate of the device, as `kmsctl device-ca certify` wrote it.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
-    /// A former domain key is removed with it, as the domain has as many as it can; what is under it is lost.
+    /// A former domain key to remove, as the domain has as many as it can have; tokens under it are lost.
     #[arg(long, value_name = "NUMBER")]
     remove_key: Option<u32>,
-    /// Directory to be made.
+    /// Directory to create.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
 }
@@ -66,10 +66,10 @@ pub(super) struct Finish {
     /// The backup of the domain.
     #[arg(long, value_name = "FILE")]
     backup: PathBuf,
-    /// DIR/change with the signatures; several copies may be given, each with other ones.
+    /// DIR/change with the signatures; several copies may be given, each with other signatures.
     #[arg(long, required = true, value_name = "FILE")]
     change: Vec<PathBuf>,
-    /// What an operator has handed over; as many as the backup takes.
+    /// An operator's handover; as many as the backup needs.
     #[arg(long, required = true, value_name = "FILE")]
     handover: Vec<PathBuf>,
 }

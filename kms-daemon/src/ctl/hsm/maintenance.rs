@@ -44,7 +44,7 @@ pub(in super::super) struct Target {
     /// the data directory, while no kmsd runs there.
     #[arg(value_name = "HSM")]
     line: String,
-    /// Go on only if it is this device.
+    /// Continue only if it is this device.
     #[arg(long, value_name = "FINGERPRINT")]
     device: Option<String>,
     /// Data directory whose host keys the device knows [default: as for kmsd].
