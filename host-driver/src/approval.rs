@@ -1,7 +1,7 @@
-//! Uses of keys that operators approve: asked for, shown to people, signed, handed over.
+//! Uses of keys that operators approve: requests for approval, shown to people, signed and delivered.
 //!
-//! A [`Pending`] request can be carried: what operators sign is made from it, and it has the whole request, so
-//! that each of them sees what it is.
+//! A [`Pending`] request can be carried. It contains the whole request, so that each operator sees what it is,
+//! and the message that operators sign is made from it.
 
 use std::fmt;
 
@@ -56,7 +56,7 @@ pub enum GuardedError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PendingError {
     /// It cannot be read.
-    #[error("this is no request for approval, or it was damaged")]
+    #[error("this is not a request for approval, or it was damaged")]
     Malformed,
     /// What is shown is not what would be signed.
     #[error("the request is not the one that the device would take; do not sign it")]

@@ -1,7 +1,7 @@
-//! Statements of devices, asked for and checked.
+//! Requesting and checking statements of devices.
 //!
-//! [`verify`] needs no device, no network and no clock: a statement, the key of the device CA, and the nonce
-//! that was asked with. Any COSE and X.509 library can do the same (`docs/attestation.md`).
+//! [`verify`] needs no device, no network and no clock: only a statement, the key of the device CA, and the
+//! nonce of the request. Any COSE and X.509 library can do the same (`docs/attestation.md`).
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ pub struct Verified<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AttestError {
     /// It cannot be read.
-    #[error("this is no statement of a Strongroom device, or it was damaged")]
+    #[error("this is not a statement of a Strongroom device, or it was damaged")]
     Malformed,
     /// There is nothing to lead from the device CA to the device.
     #[error(
@@ -155,7 +155,7 @@ impl DeviceCa {
     /// Says what a device is.
     ///
     /// # Errors
-    /// [`ErrorCode::IDENTITY_INVALID`] if the identity document is none.
+    /// [`ErrorCode::IDENTITY_INVALID`] if the identity document is invalid.
     pub fn certify(
         &self,
         identity: &IdentityDocument,
@@ -203,7 +203,7 @@ pub fn certificate_pem(
 /// The anchor in the PEM certificate of a device CA.
 ///
 /// # Errors
-/// [`AttestError::Untrusted`] if it is none.
+/// [`AttestError::Untrusted`] if it is not one.
 pub fn anchor_from_pem(text: &str) -> Result<Anchor, AttestError> {
     let (label, der) = pem::decode_vec(text.as_bytes()).map_err(|_| AttestError::Untrusted)?;
     let root = certificate::read_root(&der).map_err(|_| AttestError::Untrusted)?;

@@ -1,10 +1,9 @@
-//! Follows a device's audit chain: every receipt must continue it, and entries whose answers
-//! were lost are fetched.
+//! Follows a device's audit chain: every receipt must continue it, and entries whose responses were lost
+//! are fetched.
 //!
-//! A [`Chain`] outlives sessions and lines. Answers arrive in the order of the chain, so each
-//! receipt is checked as it arrives; an index that was skipped (another host's command, or an
-//! answer that got lost) leaves a gap, which the entries fetched from the device must fill
-//! exactly.
+//! A [`Chain`] outlives sessions and connections. Responses arrive in the order of the chain, so each
+//! receipt is checked as it arrives. A skipped index (another host's command, or a lost response) leaves a
+//! gap, which the entries fetched from the device must fill exactly.
 
 use std::ops::Range;
 
@@ -344,7 +343,7 @@ impl Filling {
             self.lost.push(self.at.next..first.min(self.end.next));
             self.at = Position { epoch, next: first, head: before };
         } else if rows.is_empty() {
-            return Err(broken(first)); // would ask for the same page for ever
+            return Err(broken(first)); // would ask for the same page forever
         }
         for row in rows {
             let entry = Entry::from_bytes(row).ok_or(broken(self.at.next))?;

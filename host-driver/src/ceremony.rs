@@ -1,7 +1,7 @@
-//! Changes of a domain, on the side of hosts and operators: proposed, signed, handed over.
+//! Changes of a domain, on the side of hosts and operators: proposals, signatures, delivery.
 //!
-//! Nothing here decides: a device does, by the same code that shows a person what a proposal leads to
-//! ([`hsm_protocol::domain`]).
+//! Nothing is decided here. The device decides, with the same code that shows a person what a proposal
+//! leads to ([`hsm_protocol::domain`]).
 
 use std::fmt;
 use std::io;
@@ -52,7 +52,7 @@ impl OperatorKey {
         key_file::load_or_generate(path).map(Self)
     }
 
-    /// The key whose private scalar this is; `None` if it is none.
+    /// The key with this private scalar; `None` if the scalar is invalid.
     #[must_use]
     pub fn from_bytes(scalar: &[u8; 32]) -> Option<Self> {
         SecretKey::from_slice(scalar).ok().map(Self)
@@ -192,7 +192,7 @@ pub enum CeremonyError {
     /// A call failed, or a device refused.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// What was proposed is none, or not for this domain as it is now.
+    /// The proposal is invalid, or is not for the present state of this domain.
     #[error("the change cannot be made: {0}")]
     Invalid(#[from] ErrorCode),
     /// The ballots could not be kept or read.
@@ -315,7 +315,7 @@ pub fn follow(
         return Ok(changed);
     }
     for other in others {
-        // One that cannot give them, or is of an earlier state itself, is no obstacle: another may have
+        // One that cannot give them, or is of an earlier state itself, is not an obstacle: another may have
         // them.
         let received = other.export_domain(member.id()).and_then(|it| member.receive_keys(&it));
         if received.is_ok_and(|summary| summary.has_keys) {
@@ -347,7 +347,7 @@ impl Device {
     /// State and keys of the domain, wrapped to another member.
     ///
     /// # Errors
-    /// [`CallError::Refused`] if it is none, or if this device waits for keys itself.
+    /// [`CallError::Refused`] if it is not a member, or if this device waits for keys itself.
     pub fn export_domain(&self, member: DeviceId) -> Result<Vec<u8>, CallError> {
         let reply = self.call_of_its_own(&ExportDomain { member })?;
         Ok(reply.response()?.token.to_vec())

@@ -1,9 +1,9 @@
 //! Starts and supervises emulated devices.
 //!
 //! An [`Emulator`] runs QEMU with the firmware and a flash image of its own, starts it again
-//! whenever it ends, and kills it when dropped. If this process dies, even by SIGKILL, the
-//! kernel kills QEMU too. Stopping is always a kill: the firmware's storage survives a power
-//! cut at any time, and a clean end that is never used for anything else would rot.
+//! whenever it ends, and kills it when dropped. If this process dies, even by SIGKILL, the kernel
+//! kills QEMU too. Stopping is always a kill: the firmware's storage survives a power cut at any
+//! time, and a clean shutdown that nothing else uses would rot.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Where a device is: the argument of `--hsm`.
+//! The address of a device: the argument of `--hsm`.
 
 use std::fmt;
 use std::num::NonZeroU8;

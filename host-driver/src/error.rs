@@ -1,4 +1,4 @@
-//! Why a call failed, what to do about it, and whether to try again.
+//! Why a call failed, what to do about it, and whether to retry.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub enum CallError {
         receipt: Option<Box<DeviceReceipt>>,
     },
     /// The caller's deadline passed.
-    #[error("no answer within the deadline; the device is slow or overloaded, try again")]
+    #[error("no response within the deadline; the device is slow or overloaded, try again")]
     DeadlineExceeded {
         /// Whether the device may have executed the command.
         sent: bool,
@@ -35,7 +35,7 @@ pub enum CallError {
         sent: bool,
     },
     /// The answer was lost on the line.
-    #[error("the answer was lost on the line; check cable and speed if this happens often")]
+    #[error("the response was lost on the line; check cable and speed if this happens often")]
     AnswerLost,
     /// The line failed, or the device stopped answering.
     #[error("the device cannot be reached: {reason}")]
@@ -46,10 +46,15 @@ pub enum CallError {
         sent: bool,
     },
     /// The device answered something that this build does not understand.
-    #[error("the device's answer to {0:?} does not decode; use firmware and host of one release")]
+    #[error(
+        "the device's response to {0:?} cannot be decoded; use firmware and host of the same \
+         release"
+    )]
     BadAnswer(Opcode),
     /// Device and host speak different versions of the protocol.
-    #[error("the device speaks protocol version {device}, this host {host}; update the older")]
+    #[error(
+        "the device speaks protocol version {device}, this host {host}; update the older of the two"
+    )]
     ProtocolVersion {
         /// The device's version.
         device: u16,
@@ -64,7 +69,7 @@ pub enum CallError {
     BadIdentity(ErrorCode),
     /// Another device answers than the one that was pinned.
     #[error(
-        "device {found} answers where {expected} is expected; if the device was replaced on \
+        "device {found} responds where {expected} is expected; if the device was replaced on \
          purpose, remove the old one from the configuration first"
     )]
     WrongDevice {
@@ -80,8 +85,8 @@ pub enum CallError {
     NotOperational(ModuleState),
     /// The device has missed a new domain key.
     #[error(
-        "the device waits for a domain key that another member has made; bring that one into service, \
-         and it receives the key"
+        "the device waits for a domain key that another member has made; bring that member into \
+         service, and the device receives the key"
     )]
     KeysMissing,
     /// The device belongs to another domain than the rest of the pool.
@@ -119,7 +124,7 @@ pub enum CallError {
     NoCapableDevice(KeySpec),
     /// Devices look for a key pair of the spec, and had found none when the caller's deadline
     /// passed.
-    #[error("no {0:?} key pair was found within the deadline; the search goes on, try again")]
+    #[error("no {0:?} key pair was found within the deadline; the search continues, try again")]
     NoPairYet(KeySpec),
     /// No device was in service before the deadline passed.
     #[error("no device is in service: {reason}")]

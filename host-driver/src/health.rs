@@ -1,4 +1,4 @@
-//! What each device of the pool is doing, for people and metrics.
+//! The health of each device of the pool, for people and metrics.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
-//! The host's static channel key: whoever has it can act as this host towards every device whose domain
-//! has it.
+//! The host's static channel key. Whoever has it can act as this host towards every device whose domain
+//! has admitted it.
 
 use std::fmt;
 use std::path::Path;

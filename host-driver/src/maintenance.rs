@@ -1,4 +1,4 @@
-//! What a device needs outside service: self-tests, and a restart.
+//! Maintenance commands of a device out of service: self-tests, and a restart.
 
 use std::sync::Arc;
 use std::thread;

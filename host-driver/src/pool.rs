@@ -1,10 +1,10 @@
 //! A pool of devices of one domain.
 //!
-//! Any device can serve any call, because a key comes with the call as a token. A call goes to
-//! the device in service that supports the key spec and has the fewest calls under way. If a
-//! device fails, calls that may be repeated go to another; calls wait for a device until their
-//! deadline if there is none, and only a second if there has been none for longer. Each device has
-//! a thread that connects it, probes it, and quarantines it for growing pauses while it fails.
+//! Any device can serve any call, because a key comes with the call as a token. A call goes to the
+//! device in service that supports the key spec and has the fewest calls under way. If a device fails,
+//! calls that may be repeated go to another one. If no device is in service, calls wait until their
+//! deadline, or for only a second if there has been none for longer. Each device has a thread that
+//! connects it, probes it, and quarantines it for growing pauses while it fails.
 
 use std::fmt;
 use std::io;

@@ -1,9 +1,8 @@
 //! Brings devices into service: a domain, hosts, attestation roots.
 //!
-//! Each step looks at what the device already is and does only what is missing, so provisioning
-//! may be interrupted anywhere and run again. What changes a domain is signed here only where a key
-//! beside the data may sign it: in a development domain. In any other, people do it
-//! ([`crate::ceremony`]).
+//! Each step checks the present state of the device and does only what is missing, so provisioning may be
+//! interrupted anywhere and run again. A change of a domain is signed here only in a development domain,
+//! where the key beside the data may sign it. In any other domain, people sign ([`crate::ceremony`]).
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -374,7 +373,7 @@ fn complete(
         .iter()
         .map(|(key, role)| Change::AddHost(Host { key: *key, role: *role }))
         .collect();
-    // That no root was named is no wish to have the operators' own taken away.
+    // Naming no root does not mean that the operators' own roots are to be removed.
     let is_ours = state.operator(plan.operator.id()).is_some();
     let roots = plan.roots.filter(|roots| *roots != state.roots.as_slice());
     let roots = roots.filter(|roots| is_ours || !roots.is_empty());

@@ -1,7 +1,8 @@
-//! Backups that a number of operators bring back together, on the side of hosts and operators.
+//! Backups that a number of operators restore together, on the side of hosts and operators.
 //!
-//! A host keeps a [`RecoverySet`] and reads nothing of it. An operator opens the own share and hands it over
-//! to one device ([`hand_over`]), after this module has looked whether it is one to be trusted.
+//! A host stores a [`RecoverySet`] and cannot read anything in it. An operator opens their own share and
+//! hands it over to one device ([`hand_over`]), after this module has checked whether that device can be
+//! trusted.
 
 use std::fmt;
 use std::path::Path;
@@ -39,7 +40,7 @@ impl ShareKey {
         key_file::load_or_generate(path).map(Self)
     }
 
-    /// The key whose private scalar this is; `None` if it is none.
+    /// The key with this private scalar; `None` if the scalar is invalid.
     #[must_use]
     pub fn from_bytes(scalar: &[u8; 32]) -> Option<Self> {
         SecretKey::from_slice(scalar).ok().map(Self)
@@ -87,7 +88,7 @@ pub struct RecoverySet {
 /// Why an operator's share is not handed over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum HandOverError {
-    /// The share or the backup is none, or they do not belong together or to this state of the domain.
+    /// The share or the backup is invalid, or they do not belong together or to this state of the domain.
     #[error(
         "share and backup do not belong together, or not to this state of the domain; use those that were \
          made together, and the state of then"
@@ -123,7 +124,7 @@ impl RecoverySet {
         Self::read(&made.backup, &made.shares).ok_or(CallError::BadAnswer(MakeRecovery::OPCODE))
     }
 
-    /// A backup, and its shares one after another; `None` if it is none.
+    /// Splits a response into a backup and its shares; `None` if it is malformed.
     #[must_use]
     pub fn read(backup: &[u8], shares: &[u8]) -> Option<Self> {
         let (rows, []) = shares.as_chunks::<{ Share::SIZE }>() else { return None };

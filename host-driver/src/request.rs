@@ -1,4 +1,4 @@
-//! An encoded request, and the answer it got.
+//! An encoded request, and its response.
 
 use std::fmt;
 use std::marker::PhantomData;

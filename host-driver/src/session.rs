@@ -1,4 +1,4 @@
-//! The authenticated channel to a device, from the host's end.
+//! The host's end of the authenticated channel to a device.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};

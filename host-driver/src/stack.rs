@@ -1,4 +1,4 @@
-//! Stacks of threads, which functions leave copies of secrets on when they return.
+//! Erases the stacks of threads, on which returning functions leave copies of secrets.
 
 /// Overwrites `SIZE` bytes of this thread's stack below the caller: what the functions that it has
 /// called left there, as far down as that. Call it where the stack is as shallow as when they were

@@ -1,8 +1,8 @@
 //! A device for this crate's own tests: the real frames, channel and audit rule of
 //! `hsm-protocol`, with behaviour that a real device cannot be made to show on demand.
 //!
-//! Its only crypto command is `Random`, which repeats the audit tag: so a test can tell whether
-//! a caller got the answer to its own question. The key pairs that it finds are names.
+//! Its only crypto command is `Random`, which repeats the audit tag, so a test can check that a
+//! caller got the response to its own request. The key pairs that it finds are names.
 
 use std::collections::HashMap;
 use std::io::Write;

@@ -1,8 +1,7 @@
 //! Byte streams to a device.
 //!
-//! A [`Transport`] splits in two halves, so that callers send while one thread per device
-//! receives. Transports know nothing of frames; any loss, damage or reordering is found by the
-//! layers above.
+//! A [`Transport`] splits in two halves, so that callers send while one thread per device receives.
+//! Transports know nothing about frames; the layers above detect any loss, damage or reordering.
 
 use std::io;
 use std::time::Duration;

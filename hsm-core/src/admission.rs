@@ -1,7 +1,8 @@
-//! Who may shake hands: a challenge, and the keys that enrolled hosts answer it with.
+//! Decides who may shake hands: issues a challenge, and holds the keys with which enrolled hosts
+//! prove themselves.
 //!
 //! A stranger's message is refused for the price of some hashes, before any scalar multiplication,
-//! and a message that was taken is not taken again. See [`hsm_protocol::channel::AdmissionKey`].
+//! and an accepted message is not accepted again. See [`hsm_protocol::channel::AdmissionKey`].
 
 use hsm_protocol::channel::{
     ADMISSION_SIZE, AdmissionKey, AdmissionTag, CHALLENGE_SIZE, Challenge, HANDSHAKE_1_SIZE,

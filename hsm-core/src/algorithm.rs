@@ -263,7 +263,7 @@ pub trait Algorithm: Sync {
         Err(ErrorCode::UNSUPPORTED)
     }
 
-    /// Verifies a MAC, in constant time but for its length, which is the algorithm's.
+    /// Verifies a MAC, in constant time except for its length, which is the algorithm's.
     ///
     /// # Errors
     /// [`ErrorCode::MAC_INVALID`], and those of [`Algorithm::mac`].
@@ -356,7 +356,7 @@ impl Default for PublicKeyBuf {
 }
 
 /// `SubjectPublicKeyInfo` up to a key without structure, for keys that make it longer than 255
-/// bytes: `algorithm` is the `AlgorithmIdentifier` but for the last byte of its OID, `size` the
+/// bytes: `algorithm` is the `AlgorithmIdentifier` except for the last byte of its OID, `size` the
 /// length of the whole.
 fn long_spki_prefix(algorithm: &[u8; 12], oid: u8, size: usize) -> Result<[u8; 22], ErrorCode> {
     let length = |size: Option<usize>| {

@@ -1,8 +1,8 @@
 //! Requests that wait for operators' approval, and those that have it.
 //!
-//! A request is kept in RAM only, so that nothing that was used up comes back with an old image of the
-//! flash, and a use costs no write. It is for one host and one use, it ends with the boot, after
-//! [`VALIDITY_US`], and with every change of the domain: who has approved may not be an operator any more.
+//! A request is kept in RAM only, so that no used approval comes back with an old image of the flash, and a
+//! use costs no write. It is for one host and one use. It ends with the boot, after [`VALIDITY_US`], and
+//! with every change of the domain, since someone who has approved may no longer be an operator.
 
 use heapless::Vec;
 use hsm_protocol::approval::{Challenge, RequestDigest};

@@ -1,9 +1,9 @@
 //! The hash chain of audited commands, and the latest entries of it.
 //!
-//! Every audited command adds one entry before its answer leaves, refused ones included. The
-//! chain starts anew at each boot; the persisted boot counter keeps the chains apart.
+//! Every audited command, including a refused one, adds one entry before its response leaves. The
+//! chain starts again at each boot; the persisted boot counter keeps the chains apart.
 //!
-//! No entry makes room for another until a host has said that it has it ([`Note::taken`]): once
+//! No entry is displaced by another until a host has confirmed that it has it ([`Note::taken`]): once
 //! [`KEPT`] wait, audited commands are refused.
 
 use hsm_protocol::audit::{Details, Entry, Head, Note, Receipt, RequestDigest};

@@ -23,7 +23,7 @@ pub(crate) const ANSWER: usize = 2048;
 /// Bytes of scratch memory: an answer to the longest request that passes the size checks.
 pub(crate) const SCRATCH: usize = 24 * 1024;
 
-/// Who calls.
+/// The caller.
 #[derive(Clone, Copy)]
 pub(crate) enum Caller {
     /// Somebody outside the channel.
@@ -42,7 +42,7 @@ pub(crate) enum Caller {
 /// A request on its way to its handler.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'b> {
-    /// Who calls.
+    /// The caller.
     pub(crate) caller: Caller,
     /// Open sessions.
     pub(crate) sessions: u8,
@@ -56,7 +56,7 @@ pub(crate) struct Call<'b> {
 pub(crate) struct Context<'m, P: Platform> {
     /// The module.
     pub(crate) module: &'m mut Module<P>,
-    /// Who calls.
+    /// The caller.
     pub(crate) caller: Caller,
     /// Open sessions.
     pub(crate) sessions: u8,

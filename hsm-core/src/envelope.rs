@@ -62,7 +62,7 @@ pub fn spec_of(public_key: &[u8]) -> Result<KeySpec, ErrorCode> {
 /// is the registry entry of [`spec_of`] the key.
 ///
 /// # Errors
-/// [`ErrorCode::ATTESTATION_MALFORMED`] if it is no RSA key of that size.
+/// [`ErrorCode::ATTESTATION_MALFORMED`] if it is not an RSA key of that size.
 pub fn encrypt_key(
     rsa: &dyn Algorithm,
     public_key: &[u8],

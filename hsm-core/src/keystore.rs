@@ -1,4 +1,4 @@
-//! Keys at rest and in use: what the device stores, what it hands out wrapped, what it unwraps.
+//! Keys at rest and in use: stored records, wrapped tokens, unwrapped secrets.
 //!
 //! | module | holds |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! The module: its state, its secrets, and what handlers may do with them.
+//! The module: its state, its secrets, and the operations that handlers may perform on them.
 
 use hsm_protocol::command::ModuleState;
 use hsm_protocol::command::key::KeyRef;
@@ -196,7 +196,7 @@ impl<P: Platform> Module<P> {
         Ok(())
     }
 
-    /// Enters the error state if `error` means that the module is broken (family 07xx, but for a
+    /// Enters the error state if `error` means that the module is broken (family 07xx, except for a
     /// full storage).
     pub(crate) fn fail_on(&mut self, error: ErrorCode) {
         let broken = error.to_u16() >> 8 == ErrorCode::SELF_TEST_FAILED.to_u16() >> 8;

@@ -1,4 +1,4 @@
-//! What a board provides: entropy, non-volatile storage, time, and the algorithms it has.
+//! The interface of a board: entropy, non-volatile storage, time, and its algorithms.
 //!
 //! The core has no other way to the outside world. A board implements three traits and hands
 //! itself to the HSM at boot.
@@ -177,7 +177,7 @@ pub trait NvStorage {
     /// After an error the record is as it was or as written, never in between.
     fn write(&mut self, id: RecordId, data: &[u8]) -> Result<(), NvError>;
 
-    /// Removes a record; removing none is no error. The old bytes may stay on the medium.
+    /// Removes a record; removing one that does not exist is not an error. The old bytes may stay on the medium.
     ///
     /// # Errors
     /// A failure of the medium.

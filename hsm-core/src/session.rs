@@ -1,4 +1,4 @@
-//! Open sessions: who is at the other end, and the keys of the channel.
+//! Open sessions: the host at the other end, and the keys of the channel.
 
 use hsm_protocol::channel::Keys;
 use hsm_protocol::{HostId, Role};

@@ -1,5 +1,6 @@
-//! Slows down failing handshakes of hosts whose key is not known, while there may be such: each costs
-//! the device scalar multiplications. Enrolled hosts pass beside it (`admission`).
+//! Slows down failing handshakes of hosts whose key is not known, as long as such hosts may exist:
+//! each handshake costs the device scalar multiplications. Enrolled hosts are not slowed down
+//! (`admission`).
 
 use hsm_protocol::ErrorCode;
 

@@ -1,4 +1,4 @@
-//! What operators sign to approve one use of a key.
+//! The message that operators sign to approve one use of a key.
 //!
 //! ```text
 //! request digest    SHA-256("strongroom-request-v1" | opcode u16 LE | encoded request)

@@ -1,4 +1,4 @@
-//! What a device says of itself and of a key, signed with its certified identity.
+//! Statements of a device about itself and about a key, signed with its certified identity.
 //!
 //! A statement is an Entity Attestation Token (EAT, RFC 9711): a CBOR map of claims in a COSE_Sign1
 //! message (RFC 9052) of ES256 under the identity signing key, so that any COSE library checks it. The
@@ -6,7 +6,7 @@
 //!
 //! | claim | value |
 //! |---|---|
-//! | 10 `eat_nonce` | bytes, 8 to 64: chosen by who asks, shows that the statement is fresh |
+//! | 10 `eat_nonce` | bytes, 8 to 64: chosen by the verifier, shows that the statement is fresh |
 //! | 256 `ueid` | bytes, 17: `01`, then the device id |
 //! | 265 `eat_profile` | [`PROFILE`] |
 //! | 271 `swversion` | array of one text: the firmware's version |
@@ -23,7 +23,7 @@
 //! | `"kind"` | `"production"`, `"development"` | | `"spec"`, `"usage"`, `"origin"` | text, as in the KMS API |
 //! | `"state"` | bytes, 32: hash of the state | | `"public"` | bytes: DER `SubjectPublicKeyInfo`; not if symmetric |
 //! | `"version"` | unsigned | | `"history"` | array of texts: [`History::names`] |
-//! | `"soft-members"` | unsigned: members that are no hardware | | `"approval"` | map of `"total"`, `"officers"`; not if nobody has to approve |
+//! | `"soft-members"` | unsigned: members that are not hardware | | `"approval"` | map of `"total"`, `"officers"`; not if nobody has to approve |
 //! | | | | `"material"` | bytes, 32 |
 //! | | | | `"domain-key"` | unsigned: the key that wraps the token |
 //! | | | | `"multi-region"` | bool: may be in other domains |
@@ -66,7 +66,7 @@ pub struct Measurement(pub [u8; 32]);
 /// What a statement says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claims<'a> {
-    /// Chosen by who asked.
+    /// Chosen by the verifier.
     pub nonce: &'a [u8],
     /// The device.
     pub device: DeviceId,
@@ -97,7 +97,7 @@ pub struct DomainClaims {
     pub state: StateHash,
     /// Version of its state.
     pub version: u32,
-    /// Members that are no hardware.
+    /// Members that are not hardware.
     pub soft_members: u8,
 }
 

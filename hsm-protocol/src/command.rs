@@ -1,4 +1,4 @@
-//! What a command is: a request type with a number, a response, and the conditions of its use.
+//! The definition of a command: a request type with a number, a response, and the conditions of its use.
 
 use serde::{Deserialize, Serialize};
 

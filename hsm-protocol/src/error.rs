@@ -107,7 +107,7 @@ error_codes! {
     0x040B ATTESTATION_STALE;
     /// No trusted root vouches for the attestation document, or its signature is wrong.
     0x040C ATTESTATION_UNTRUSTED;
-    /// The statement is none that a device makes.
+    /// The statement is not in the form in which devices make it.
     0x040D STATEMENT_INVALID;
 
     /// The host table is full.

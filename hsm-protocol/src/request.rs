@@ -4,7 +4,7 @@
 //! request   opcode u16 | request id u16 | note [32], if audited | body
 //! response  request id u16 | status u16 | receipt, if audited   | body, if status is 0
 //! ```
-//! Status: the error code or 0; bit 15: a receipt follows; bit 14: the service was no approved
+//! Status: the error code or 0; bit 15: a receipt follows; bit 14: the service was not an approved
 //! one (FIPS 140-3 IG 2.4.C).
 //!
 //! Numbers are little-endian, bodies and receipts postcard; the note is [`Note`]. Plain requests have no

@@ -18,7 +18,7 @@ use crate::identity::PublicKey;
 /// same.
 ///
 /// # Errors
-/// [`ErrorCode::IDENTITY_INVALID`] if the public key is no point.
+/// [`ErrorCode::IDENTITY_INVALID`] if the public key is not a point.
 pub(crate) fn derive(
     own: &SecretKey,
     other: &PublicKey,

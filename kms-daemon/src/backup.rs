@@ -1,10 +1,10 @@
-//! Backups: all that a data directory holds, in one encrypted file, and back (ADR 20).
+//! Backups: the whole data directory in one encrypted file, and back (ADR 20).
 //!
-//! * [`Snapshots`] takes store and audit log as they were at one moment, while they are in use.
-//! * [`create`] puts them, and the rest of the data directory, into a [container](container) that is
-//!   either whole and readable, or not there under its name.
-//! * [`verify`] and [`restore`] read it. Nothing is written before all of it was authenticated, and
-//!   a directory that was restored in part is refused by every program.
+//! * [`Snapshots`] captures store and audit log as they were at one moment, while they are in use.
+//! * [`create`] puts them, and the rest of the data directory, into a [container](container), which is either
+//!   complete and readable, or does not exist under its name.
+//! * [`verify`] and [`restore`] read it. Nothing is written before all of it is authenticated, and every program
+//!   refuses a directory that was restored only in part.
 
 use std::io;
 use std::path::PathBuf;
@@ -54,22 +54,22 @@ pub enum BackupError {
     #[error("cannot draw a random salt: {0}")]
     Random(String),
     /// It is not opened by this passphrase.
-    #[error("this is not the passphrase of that backup, or its first bytes were altered")]
+    #[error("this is not the passphrase of the backup, or the backup's first bytes were altered")]
     WrongPassphrase,
     /// It is not what was written.
-    #[error("the backup was altered or damaged at byte {0}; do not use it, take another copy")]
+    #[error("the backup was altered or damaged at byte {0}; do not use it, use another copy")]
     Altered(u64),
     /// It ends too early, or was damaged.
-    #[error("the backup is not whole, or was damaged; do not use it, take another copy")]
+    #[error("the backup is not whole, or was damaged; do not use it, use another copy")]
     Incomplete,
     /// It is something else.
-    #[error("that is no backup of Strongroom")]
+    #[error("this is not a backup of Strongroom")]
     NoBackup,
     /// A newer release has written it.
     #[error("a newer release wrote that backup; restore it with that release or a later one")]
     Newer,
     /// What is in it makes no sense.
-    #[error("the backup says of itself what cannot be: {0}")]
+    #[error("the backup's description of itself is impossible: {0}")]
     Manifest(String),
     /// There is something of that name.
     #[error("{0} exists and is not overwritten; name another file")]

@@ -1,8 +1,8 @@
-//! Ceremonies: what operators of a domain sign, in files that are carried from one to the next.
+//! Ceremonies: files that operators of a domain sign and carry from one to the next.
 //!
-//! Nothing here decides; a device does, by the same code that shows a person what a proposal leads to
-//! ([`hsm_protocol::domain`]). What a file says is not believed: its state is only the one that the
-//! proposal is for if the device agrees.
+//! Nothing is decided here. A device decides, with the same code that shows a person what a proposal
+//! leads to ([`hsm_protocol::domain`]). The contents of a file are not trusted: its state is the one
+//! to which the proposal applies only if the device agrees.
 
 mod approval;
 mod certificate;

@@ -23,9 +23,9 @@ use crate::quota::Quotas;
 use crate::space::DiskPolicy;
 use crate::trail::{Place, Schedule};
 
-/// Most key pairs of one spec that can be kept in stock.
+/// Most key pairs of one spec that the pool can hold.
 const MAX_STOCK: usize = 64;
-/// Most key tokens of a Region that may be wrapped anew in a second.
+/// Most key tokens of a Region that may be rewrapped in a second.
 const MAX_REWRAP_RATE: u32 = 10_000;
 
 mod durability;
@@ -42,7 +42,7 @@ const ANY_REGION: &str = "any";
 /// Longest clock difference that may be allowed, in minutes.
 const MAX_CLOCK_WINDOW: u64 = 15;
 
-/// Why there is no configuration.
+/// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The command line is wrong, or asks for help.
@@ -64,44 +64,44 @@ pub enum ConfigError {
         /// What is wrong, with line and column.
         reason: Box<toml::de::Error>,
     },
-    /// A value is not possible.
+    /// A value is invalid.
     #[error("{0}")]
     Value(String),
 }
 
-/// The form of closed files of the audit log.
+/// Compression of closed files of the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// As they were written.
+    /// None.
     #[default]
     None,
-    /// RFC 1952.
+    /// gzip, RFC 1952.
     Gzip,
 }
 
-/// What `kmsd` runs with.
+/// The configuration of `kmsd`, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen.
     pub listen: Listen,
-    /// Where health and metrics are served instead.
+    /// Where health and metrics are served, if not with the API.
     pub admin_listen: Option<Listen>,
     /// Connections that one address may have; a quarter of all by default.
     pub connections_per_address: Option<usize>,
-    /// Everything the daemon keeps.
+    /// The data directory: everything that the daemon keeps.
     pub data: PathBuf,
     /// The devices, in the form of `--hsm`.
     pub hsms: Vec<String>,
-    /// The first of [`Config::regions`]: of devices and keys that name none.
+    /// The first of [`Config::regions`], for devices and keys that name no Region.
     pub region: String,
     /// The Regions, for example `us-east-1`.
     pub regions: Vec<String>,
-    /// Whether any other Region is opened when it is first used.
+    /// Whether further Regions are opened when they are first used.
     pub any_region: bool,
     /// The account, 12 digits.
     pub account: String,
-    /// Given root credentials instead of those in the data directory.
+    /// File with root credentials to use instead of those in the data directory.
     pub root_credentials: Option<PathBuf>,
     /// Firmware image of QEMU devices.
     pub firmware: Option<PathBuf>,
@@ -109,39 +109,40 @@ pub struct Config {
     pub link: Link,
     /// Certificate chain and private key in PEM, for TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// More names for the certificate that is made, host names in lower case or addresses.
+    /// Further names for the certificate that the daemon makes: host names in lower case, or
+    /// addresses.
     pub tls_names: Vec<String>,
-    /// Whose pages may use the API.
+    /// Origins whose pages may use the API.
     pub cors: Cors,
-    /// RSA key pairs that devices find before they are asked for.
+    /// RSA key pairs that devices generate before they are asked for.
     pub rsa_stock: StockTargets,
-    /// Key tokens of a Region that are wrapped anew in a second.
+    /// Key tokens of a Region that are rewrapped in a second.
     pub rewrap_rate: NonZeroU32,
     /// Roots of attestation documents: `aws-nitro`, or certificates in PEM.
     pub attestation_roots: Vec<String>,
     /// Clock difference allowed to clients, in minutes, 1 to 15.
     pub clock_window: u64,
-    /// What is logged.
+    /// Levels of the log.
     pub log: String,
     /// Form of log lines.
     pub log_format: LogFormat,
     /// Request quotas, in the form of `--quota`.
     pub quotas: Vec<String>,
-    /// What becomes of the files of the audit log.
+    /// How the files of the audit log are closed, compressed, delivered and removed.
     pub audit: Policy,
     /// Where the buckets of trails are.
     pub trails: Option<Place>,
-    /// How often they are delivered.
+    /// How often trails are delivered.
     pub trail_schedule: Schedule,
-    /// Refusals a second that an address without a valid signature is told the reason of.
+    /// Refusals a second for which an address without a valid signature is told the reason.
     pub refusal_rate: u32,
-    /// What is kept free of the disk.
+    /// Room that is kept free on the disk.
     pub disk: DiskPolicy,
     /// The daemons of other Regions.
     pub peers: Vec<PeerAddress>,
-    /// Where they reach this one.
+    /// Where the daemons of other Regions reach this one.
     pub link_listen: Option<Listen>,
-    /// Whether developers are served, with the keys of which file.
+    /// Whether the development interface is on, and the seed file, if there is one.
     pub development: Option<Option<PathBuf>>,
 }
 
@@ -156,7 +157,7 @@ struct CommandLine {
     settings: Settings,
 }
 
-/// What the command line takes.
+/// What the command line accepts.
 pub(crate) fn command() -> clap::Command {
     <CommandLine as clap::CommandFactory>::command()
 }
@@ -177,7 +178,7 @@ impl Settings {
             (true, seed) => Some(seed),
             (false, None) => None,
             (false, Some(_)) => {
-                return Err(value("seed is for development and tests only: add --dev"));
+                return Err(value("seed is for development and tests only; add --dev"));
             }
         };
         let mut regions = self.region.unwrap_or_default();
@@ -188,11 +189,13 @@ impl Settings {
             regions.push(FIRST_REGION.to_owned());
         }
         if any_region && development.is_none() {
-            return Err(value("region any is for development and tests only: add --dev"));
+            return Err(value("region any is for development and tests only; add --dev"));
         }
         let tls_names = tls_names(&self.tls_name.unwrap_or_default())?;
         if tls.is_some() && !tls_names.is_empty() {
-            return Err(value("tls-name is for the certificate that kmsd makes, not for tls-cert"));
+            return Err(value(
+                "tls-name is for the certificate that kmsd makes; with tls-cert, leave it out",
+            ));
         }
         let place = |flag: &str, text: Option<String>| {
             text.map(|text| Listen::resolve(flag, &text)).transpose()
@@ -272,11 +275,11 @@ fn peers(texts: &[String]) -> Result<Vec<PeerAddress>, ConfigError> {
     texts.iter().map(read).collect()
 }
 
-/// Reads how many tokens are wrapped anew in a second.
+/// Reads the number of key tokens that are rewrapped in a second.
 fn rewrap_rate(rate: Option<u32>) -> Result<NonZeroU32, ConfigError> {
     let Some(rate) = rate else { return Ok(DEFAULT_RATE) };
     let rate = NonZeroU32::new(rate).filter(|rate| rate.get() <= MAX_REWRAP_RATE);
-    rate.ok_or_else(|| value("rewrap-rate is 1 to 10000 key tokens a second"))
+    rate.ok_or_else(|| value("rewrap-rate must be 1 to 10000 key tokens a second"))
 }
 
 /// Reads numbers of key pairs.
@@ -285,7 +288,7 @@ fn stock(numbers: &[usize]) -> Result<StockTargets, ConfigError> {
         [rsa_2048, rsa_3072, rsa_4096] if numbers.iter().all(|number| *number <= MAX_STOCK) => {
             Ok(StockTargets { rsa_2048, rsa_3072, rsa_4096 })
         }
-        _ => Err(value("rsa-stock is three numbers up to 64, for 2048, 3072 and 4096 bits")),
+        _ => Err(value("rsa-stock must be three numbers up to 64, for 2048, 3072 and 4096 bits")),
     }
 }
 
@@ -328,21 +331,21 @@ impl Config {
             }
         }
         if self.link_listen.is_some() && self.peers.is_empty() {
-            return Err(value("link-listen is for peers: say with --peer who they are"));
+            return Err(value("link-listen is for peers; name them with --peer"));
         }
         self.check_hsms()?;
         if !(1..=MAX_CLOCK_WINDOW).contains(&self.clock_window) {
-            return Err(value("clock-window is 1 to 15 minutes"));
+            return Err(value("clock-window must be 1 to 15 minutes"));
         }
         if self.connections_per_address == Some(0) {
-            return Err(value("connections-per-address is at least 1"));
+            return Err(value("connections-per-address must be at least 1"));
         }
         log::parse(&self.log).map_err(value)?;
         Quotas::parse(&self.quotas).map_err(value)?;
         Ok(())
     }
 
-    /// Whether each Region has devices, and each device a Region.
+    /// Checks that each Region has devices, and each device a Region.
     fn check_hsms(&self) -> Result<(), ConfigError> {
         if self.hsms.is_empty() {
             return Err(value("hsm names no device; leave it out for an in-process one"));
@@ -350,7 +353,7 @@ impl Config {
         for region in &self.regions {
             if hsms_of(&self.hsms, region, &self.region).is_empty() {
                 return Err(value(format_args!(
-                    "no hsm is for {region}; add one, for example --hsm {region}=soft"
+                    "there is no hsm for {region}; add one, for example --hsm {region}=soft"
                 )));
             }
         }

@@ -1,8 +1,8 @@
-//! Whether what is in a data directory belongs together: store, audit log, and the devices' files.
+//! Checks that the parts of a data directory belong together: store, audit log, and the devices' files.
 //!
-//! Each of the three says what it last knew of the others (ADR 19), and each is compared with that
-//! before anything is served or written. What does not fit is refused, with what would be lost; whoever
-//! wants to go on nevertheless says so with `kmsctl accept`, and that is recorded.
+//! Each of the three records what it last knew about the others (ADR 19), and each is compared with
+//! these records before anything is served or written. If something does not fit, the daemon refuses to
+//! start and says what would be lost. `kmsctl accept` continues nevertheless, and that is recorded.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -77,15 +77,15 @@ pub struct Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let data = self.data.display();
-        writeln!(f, "what is in {data} does not belong together; nothing was changed.")?;
+        writeln!(f, "the parts of {data} do not belong together; nothing was changed.")?;
         for mismatch in &self.mismatches {
             writeln!(f, "  * {mismatch}")?;
         }
         write!(
             f,
             "Restore store.redb, audit and hsm from one backup, or start over with a fresh data \
-             directory (--data DIR). To go on with what is there, which is recorded in the audit log: \
-             kmsctl accept {} --data {data}",
+             directory (--data DIR). To continue with the present parts, which the audit log \
+             records: kmsctl accept {} --data {data}",
             self.code
         )
     }
@@ -189,7 +189,7 @@ impl Settling {
         if let Some(accepted) = &accepted {
             let details: Value = serde_json::from_slice(accepted).unwrap_or_default();
             audit.accepted(&details).await?;
-            tracing::warn!(%details, "what does not fit together was accepted as it is");
+            tracing::warn!(%details, "parts that do not fit together were accepted as they are");
             mark::forget_marks(&self.data)?;
             if let Some(code) = details["code"].as_str() {
                 Acceptance::of_data(&self.data).settle(code)?;

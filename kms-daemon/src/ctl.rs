@@ -1,8 +1,8 @@
-//! `kmsctl`: a person's view of daemon, devices and audit log.
+//! `kmsctl`: administers daemon, devices and audit log.
 //!
 //! Every command prints a table that fits a terminal, or one JSON document with `--json`. The exit
-//! code is 0 if all is well, 1 if what was looked at is not, 2 if it could not be looked at; `audit
-//! verify` and `attest verify` have more.
+//! code is 0 if all is well, 1 if a check found a problem, 2 if the command could not do its work;
+//! `audit verify` and `attest verify` have further codes.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -37,7 +37,7 @@ mod status;
 mod table;
 mod usage;
 
-/// Looks after a Strongroom installation.
+/// Administers a Strongroom installation.
 #[derive(Debug, Parser)]
 #[command(name = "kmsctl", version = crate::VERSION, about, max_term_width = 100)]
 struct CommandLine {
@@ -55,17 +55,17 @@ enum Command {
     /// Devices, over their own lines.
     #[command(subcommand)]
     Hsm(hsm::Command),
-    /// Domains: who has the keys, who rules, and changes of that.
+    /// Domains: their devices, keys and operators, and changes of these.
     Domain(Box<domain::Arguments>),
-    /// Keys: how they are protected, and uses that operators approve.
+    /// Keys: their protection, and uses that operators approve.
     Key(Box<key::Arguments>),
-    /// What devices state about keys and themselves.
+    /// Statements of devices about keys and about themselves.
     #[command(subcommand)]
     Attest(attest::Command),
     /// Keys of a domain's operators.
     #[command(subcommand)]
     Operator(operator::Command),
-    /// Keys that vouch for devices.
+    /// Keys of device CAs, which vouch for devices.
     #[command(subcommand)]
     DeviceCa(operator::CaCommand),
     /// Accounts of an installation.
@@ -80,8 +80,8 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Go on with what kmsd refused because it does not belong together: an older store, audit log or
-    /// device. What is lost by that stays lost; it is recorded in the audit log.
+    /// Continue with parts that kmsd refused because they do not belong together: an older store,
+    /// audit log or device. What is lost stays lost; the audit log records the decision.
     Accept(accept::Arguments),
     /// Make a backup of an installation, running or not: one encrypted file.
     Backup(Box<backup::Arguments>),
@@ -90,7 +90,7 @@ enum Command {
     /// The link to daemons of other Regions.
     #[command(subcommand)]
     Link(link::Command),
-    /// Requests and keys of a month, and what the same would have cost at AWS KMS.
+    /// Requests and keys of a month, and what they would have cost at AWS KMS.
     Usage(usage::Arguments),
     /// Shell completions and manual pages of kmsctl and kmsd.
     #[command(subcommand)]
@@ -102,15 +102,15 @@ enum Command {
 enum Outcome {
     /// All is well.
     Good,
-    /// What was looked at is not as it should be; the output says how.
+    /// What was checked is not as it should be; the output says how.
     Bad,
-    /// The end of an audit log is not proven, though what there is of it is intact.
+    /// The end of an audit log is not proven, though the log is intact as far as it goes.
     Unproven,
     /// Nobody vouches for the devices that signed an audit log, or made a statement.
     Unvouched,
 }
 
-/// Why a command could not be carried out; the text says what to do.
+/// Why a command failed; the text says what to do.
 #[derive(Debug)]
 struct Failure(String);
 
@@ -135,14 +135,14 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Where a command writes to, and in which form.
+/// Where a command writes its output, and in which form.
 struct Output<'o> {
     out: &'o mut dyn Write,
     json: bool,
 }
 
 impl Output<'_> {
-    /// Prints a value as JSON, or as what `text` writes.
+    /// Prints a value as JSON, or the text that `text` writes.
     fn print<T: serde::Serialize>(
         &mut self,
         value: &T,
@@ -199,7 +199,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Outcome::Bad) => ExitCode::from(1),
         Ok(Outcome::Unproven) => ExitCode::from(3),
         Ok(Outcome::Unvouched) => ExitCode::from(4),
-        // `kmsctl … | head -1` is no mistake.
+        // `kmsctl … | head -1` is not a mistake.
         Err(_) if out.is_closed() => ExitCode::SUCCESS,
         Err(failure) => {
             say(format_args!("kmsctl: {failure}"));
@@ -208,7 +208,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Writes a line to standard error, where nobody need read it.
+/// Writes a line to standard error, ignoring failures.
 fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }

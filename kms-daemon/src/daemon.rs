@@ -93,7 +93,7 @@ pub enum DaemonError {
     /// No seed, or keys of it were refused.
     #[error(transparent)]
     Seed(#[from] SeedError),
-    /// A quota is none.
+    /// A `--quota` value could not be parsed.
     #[error("{0}")]
     Quota(String),
     /// No TLS.
@@ -296,10 +296,10 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     snapshots.end().await;
     drop(snapshots);
     if let Err(error) = usage.flush().await {
-        tracing::error!(%error, "cannot write when keys were last used");
+        tracing::error!(%error, "cannot store when keys were last used");
     }
     if let Err(error) = identities.flush_uses().await {
-        tracing::error!(%error, "cannot write when identities were last used");
+        tracing::error!(%error, "cannot store when identities were last used");
     }
     drop((usage, identities));
     let mut names = Vec::new();
@@ -437,16 +437,16 @@ async fn sow(
     }
     if ready {
         let made = development.seed.apply(app).await?;
-        tracing::info!(made, "keys of the seed are there");
+        tracing::info!(made, "the keys of the seed exist");
         return Ok(None);
     }
-    tracing::warn!("the keys of the seed are made once there are devices");
+    tracing::warn!("the keys of the seed will be made once there are devices");
     let (app, development) = (Arc::clone(app), Arc::clone(development));
     Ok(Some(tokio::spawn(async move {
         loop {
             match development.seed.apply(&app).await {
-                Ok(made) => return tracing::info!(made, "keys of the seed are there"),
-                Err(error) => tracing::debug!(%error, "keys of the seed are not there yet"),
+                Ok(made) => return tracing::info!(made, "the keys of the seed exist"),
+                Err(error) => tracing::debug!(%error, "the keys of the seed do not exist yet"),
             }
             tokio::time::sleep(SEED).await;
         }
@@ -493,7 +493,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
     );
     let had_terminal = io::stdin().is_terminal();
     Ok(async move {
-        // Anybody may send SIGHUP; a terminal that is closed is none any more.
+        // Anybody may send SIGHUP; a closed terminal is no longer a terminal.
         let closed = async {
             while hangup.recv().await.is_some() {
                 if had_terminal && !io::stdin().is_terminal() {

@@ -28,8 +28,8 @@ pub enum DataDirError {
     },
     /// Others than the daemon's user can read or write the data directory.
     #[error(
-        "other users can read or write the data directory {path} (mode {mode:04o}), which has keys and \
-         secrets in it; run: chmod 700 {path}"
+        "other users can read or write the data directory {path} (mode {mode:04o}), which contains \
+         keys and secrets; run: chmod 700 {path}"
     )]
     Open {
         /// The directory.

@@ -71,7 +71,7 @@ struct SeedKey {
     usage: Option<String>,
     description: Option<String>,
     policy: Option<String>,
-    /// Base64. It lies in a file in clear: no key that matters.
+    /// Base64. It lies in a file in the clear: no key that matters.
     material: Option<String>,
     #[serde(default)]
     tags: Map<String, Value>,

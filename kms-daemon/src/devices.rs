@@ -295,7 +295,7 @@ impl Devices {
         done.troubles.into_iter().map(|(_, trouble)| trouble).collect()
     }
 
-    /// Whether a device should get into service, as far as was found out.
+    /// Whether a device should get into service, as far as is known.
     #[must_use]
     pub fn is_promising(&self) -> bool {
         self.is_promising

@@ -1,8 +1,8 @@
-//! Identities: accounts, users, roles, access keys and policies, and who it is that signs a request.
+//! Identities: accounts, users, roles, access keys and policies, and the principal that has signed a request.
 //! [`crate::management`] has the operations that manage them.
 //!
 //! Secrets are kept as devices have sealed them, see [`vault`]. The exception is the file with the
-//! root's access key of the first account, which is what its client reads.
+//! access key of the first account's root, because its client reads that file.
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ impl Iam {
             created: clock.now(),
             keys: Vec::new(),
         };
-        // A conflict means that it is there.
+        // A conflict means that it exists.
         let _ = directory.commit(Changes::new().insert(&first)?).await?;
         let sessions = SessionPolicies::default();
         Ok(Self { directory, vault, mac_key, clock, account, roots, sessions, uses })
@@ -106,7 +106,7 @@ impl Iam {
     ///
     /// # Errors
     /// Those of [`Verifier::verify`]; `Exception::KmsInternal` or `Exception::KeyUnavailable` if
-    /// that cannot be told now.
+    /// that cannot be determined now.
     pub async fn identify(
         &self,
         verifier: &Verifier,
@@ -157,7 +157,7 @@ impl Iam {
     /// exists and is active, or the session token was made here.
     ///
     /// # Errors
-    /// `Exception::KmsInternal` if that cannot be told now.
+    /// `Exception::KmsInternal` if that cannot be determined now.
     pub async fn knows(&self, access_key_id: &str, token: Option<&[u8]>) -> Result<bool, KmsError> {
         if let Some(token) = token {
             return Ok(token::is_own(&self.mac_key, access_key_id, token));

@@ -1,4 +1,4 @@
-//! What an installation knows of its last backup.
+//! The record that an installation keeps of its last backup.
 
 use std::path::Path;
 
@@ -38,19 +38,19 @@ impl LastBackup {
     /// The version that is written and read.
     pub const VERSION: u32 = 1;
 
-    /// Writes what is known of the last backup beside the store, for who can read the data directory;
+    /// Writes what is known about the last backup beside the store, for users who can read the data directory;
     /// whether that is done. Blocks.
     pub(crate) fn note(data: &Path, last: Option<&Self>) -> bool {
         let path = data.join(LAST_BACKUP);
         let text = serde_json::to_string_pretty(&last).unwrap_or_default() + "\n";
         let written = durable::write(&path, text.as_bytes(), 0o600);
         if let Err(error) = &written {
-            tracing::warn!(path = %path.display(), %error, "cannot write; it is tried again");
+            tracing::warn!(path = %path.display(), %error, "cannot write; it will be tried again");
         }
         written.is_ok()
     }
 
-    /// Reads it. What a newer release wrote is none that counts here.
+    /// Reads it. A record written by a newer release is ignored.
     ///
     /// # Errors
     /// If the store does not answer.

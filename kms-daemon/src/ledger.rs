@@ -1,6 +1,6 @@
-//! The ballots by which a domain came to its present state, a file each: `changes/DOMAIN-VERSION.ballot`.
-//! They are public. Beside them, `certificates/DEVICE.certificate` is what the device CA says of a device that
-//! no ballot has taken in, such as the first one of a domain.
+//! The ballots that led a domain to its present state, one file each: `changes/DOMAIN-VERSION.ballot`. They
+//! are public. Beside them, `certificates/DEVICE.certificate` is the device CA's certificate of a device that
+//! no ballot has admitted, such as the first device of a domain.
 
 use std::fs;
 use std::io;

@@ -17,7 +17,7 @@ const SELDOM: Duration = Duration::from_secs(60);
 /// Reads what is to be logged: levels, alone or of a target, such as `info,host_driver=debug`.
 ///
 /// # Errors
-/// What is wrong with it. A word that is no level would be the name of a target, and turn all others
+/// What is wrong with it. A word that is not a level would be the name of a target, and turn all others
 /// off.
 pub fn parse(levels: &str) -> Result<Targets, String> {
     let wrong = |what: &str| {

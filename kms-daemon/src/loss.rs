@@ -66,10 +66,10 @@ pub fn loss(region: &str, holders: &Holders, keys: Option<u64>, backed_up: bool)
         Some(keys) => format!("all {keys} keys of {region} are"),
     };
     let lost = match (own.as_slice(), others.as_slice()) {
-        ([], [one, ..]) | ([one], _) => format!("If {one} is lost, {what} lost for ever"),
+        ([], [one, ..]) | ([one], _) => format!("If {one} is lost, {what} permanently lost"),
         (all, _) => {
             let all: Vec<_> = all.iter().map(|name| name.as_str()).collect();
-            format!("If the disk with {} is lost, {what} lost for ever", all.join(", "))
+            format!("If the disk with {} is lost, {what} permanently lost", all.join(", "))
         }
     };
     let text = match others.first() {
@@ -122,7 +122,9 @@ mod tests {
     #[test]
     fn one_device_holds_everything() {
         let told = text(&["soft-0"], 1, Some(12), false).unwrap();
-        assert!(told.starts_with("If soft-0 is lost, all 12 keys of us-east-1 are lost for ever"));
+        assert!(
+            told.starts_with("If soft-0 is lost, all 12 keys of us-east-1 are permanently lost")
+        );
         assert!(told.ends_with("kmsctl backup FILE --with-devices --passphrase-file FILE"));
         assert!(text(&["soft-0"], 1, Some(1), false).unwrap().contains("the key of us-east-1 is"));
         assert!(text(&["soft-0"], 1, Some(0), false).unwrap().contains("every key that us-east-1"));

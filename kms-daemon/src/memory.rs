@@ -68,7 +68,7 @@ pub fn refuse_dumps() -> Result<(), Unprotected> {
 /// [`Unprotected`], if that is not possible.
 pub fn lock() -> Result<(), Unprotected> {
     let limit = getrlimit(Resource::Memlock);
-    // What may be raised by oneself is no limit.
+    // A limit that the process may raise itself does not bind it.
     let unlimited = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let _ = setrlimit(Resource::Memlock, unlimited);
     let is_privileged =

@@ -342,12 +342,12 @@ impl Metrics {
         );
         registry.register(
             "rewrap_remaining_tokens",
-            "Key tokens that are under former keys of their domain and are to be wrapped anew",
+            "Key tokens that are under former keys of their domain and are to be rewrapped",
             self.rewrap_remaining.clone(),
         );
         registry.register(
             "rewrapped_tokens",
-            "Key tokens that were wrapped anew since the start",
+            "Key tokens that were rewrapped since the start",
             self.rewrap_done.clone(),
         );
         registry.register(
@@ -525,7 +525,7 @@ impl Metrics {
 
     /// Sets how far the trails that log are delivered.
     pub fn trails(&self, reports: &[TrailReport]) {
-        // A trail that was stopped is none that lags.
+        // A trail that was stopped does not lag.
         self.trail_up.clear();
         self.trail_lag.clear();
         for report in reports {
@@ -547,13 +547,13 @@ impl Metrics {
         }
     }
 
-    /// The connections, to be counted by who accepts them.
+    /// The connections, counted by the code that accepts them.
     #[must_use]
     pub fn connections(&self) -> ConnectionMetrics {
         self.connections.clone()
     }
 
-    /// What authorizations take, to be counted by who decides.
+    /// The time that authorizations take, counted by the code that decides.
     #[must_use]
     pub fn authorization(&self) -> Times {
         self.authorization.clone()

@@ -1,4 +1,4 @@
-//! Who calls: the outcome of authentication and the subject of authorization.
+//! The caller: the outcome of authentication and the subject of authorization.
 
 use serde::{Deserialize, Serialize};
 

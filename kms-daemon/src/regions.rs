@@ -224,7 +224,7 @@ impl Regions {
         self.changes.subscribe()
     }
 
-    /// Notes that a token of the service's own was wrapped anew.
+    /// Notes that a token of the service's own was rewrapped.
     pub(crate) fn note_rewrapped(&self) {
         self.rewrapped.fetch_add(1, Ordering::AcqRel);
     }

@@ -169,11 +169,12 @@ impl Space {
             Level::Enough => tracing::info!(free, %dir, "there is room on the disk again"),
             Level::Low => tracing::warn!(
                 free, until_reserve, %dir,
-                "the disk runs full: free some room, or let the audit log be kept for fewer days"
+                "the disk is filling up; free some room, or keep the audit log for fewer days"
             ),
             Level::Reserve => tracing::error!(
                 free, %dir,
-                "the disk is full: only administration is served, out of the reserve, until there is room"
+                "the disk is full: only administration is served, out of the reserve, until there \
+                 is room; free some"
             ),
         }
         let times = state.room.times + u64::from(level == Level::Reserve && before != level);

@@ -104,12 +104,12 @@ pub struct Status {
     /// How far key tokens are under the newest keys of their domains, where a domain key was rotated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rewraps: Vec<RewrapReport>,
-    /// What would be lost for ever with a device, or with all that are on one disk.
+    /// What would be lost forever with a device, or with all that are on one disk.
     #[serde(default)]
     pub losses: Vec<Loss>,
 }
 
-/// What anybody is told of the last backup.
+/// The facts about the last backup that everybody may see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupTold {
@@ -210,7 +210,7 @@ impl DaemonStatus {
         loop {
             let answer = self.store.get(b"readiness").await;
             let available = answer.is_ok();
-            // A store that does not answer is told of below.
+            // A store that does not respond is reported below.
             if available && let Ok(last) = LastBackup::read(&*self.store).await {
                 if first || *self.last_backup() != last {
                     first = !self.note(last.as_ref());
@@ -227,7 +227,7 @@ impl DaemonStatus {
         }
     }
 
-    /// Writes what is known of the last backup for who can read the data directory; whether that is done.
+    /// Writes what is known about the last backup for users who can read the data directory; whether that is done.
     fn note(&self, last: Option<&LastBackup>) -> bool {
         self.data.as_ref().is_none_or(|data| LastBackup::note(data, last))
     }

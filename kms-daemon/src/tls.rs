@@ -1,4 +1,4 @@
-//! TLS for the HTTP port: a certificate that was given, or one that the daemon makes and renews.
+//! TLS for the HTTP port: a given certificate, or one that the daemon makes and renews.
 
 use std::io;
 use std::net::IpAddr;

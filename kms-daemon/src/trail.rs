@@ -210,7 +210,7 @@ impl Trails {
                     said = false;
                 }
                 Err(error) if !said => {
-                    tracing::error!(%error, "trails are not known: none is delivered anew");
+                    tracing::error!(%error, "the trails cannot be read: no new one is delivered");
                     said = true;
                 }
                 Err(_) => {}

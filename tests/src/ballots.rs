@@ -1,4 +1,4 @@
-//! Domains of the tests: founded and changed without files.
+//! Domains for tests, founded and changed without files.
 
 use host_driver::OperatorKey;
 use host_driver::ceremony;

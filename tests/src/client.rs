@@ -1,4 +1,4 @@
-//! A client whose connections stay open, over HTTP/1.1 and HTTP/2, in clear and over TLS.
+//! A client whose connections stay open, over HTTP/1.1 and HTTP/2, in the clear and over TLS.
 
 use std::io;
 use std::sync::Arc;

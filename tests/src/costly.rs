@@ -1,4 +1,4 @@
-//! Key policies that take as much of a decision as they may, and requests that let them.
+//! Key policies that are as costly as allowed, and requests that make them so.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! An attested environment, as AWS Nitro makes them: a chain of certificates, a module that signs
-//! documents, and an RSA key that results are sealed to.
+//! An attested environment like those of AWS Nitro: a chain of certificates, a module that signs
+//! documents, and an RSA key to which results are sealed.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

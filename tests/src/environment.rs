@@ -1,4 +1,4 @@
-//! What the tests need from outside, and what to do where it is missing.
+//! Requirements of the tests on their environment, and what to do if one is missing.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ pub fn root() -> &'static Path {
 /// Where everything built goes.
 ///
 /// # Panics
-/// If this is no test program of cargo's.
+/// If this is not a test program of cargo's.
 #[must_use]
 pub fn target() -> PathBuf {
     // A test program is target/<profile>/deps/<name>.
@@ -72,7 +72,7 @@ fn file(variable: &str, what: &str) -> PathBuf {
     let path = env::var_os(variable)
         .unwrap_or_else(|| panic!("{variable} is not set and should name {what}; {hint}"));
     let path = PathBuf::from(path);
-    assert!(path.is_file(), "{variable} names {}, which is no file; {hint}", path.display());
+    assert!(path.is_file(), "{variable} names {}, which is not a file; {hint}", path.display());
     path
 }
 

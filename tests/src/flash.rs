@@ -1,4 +1,4 @@
-//! What is in the flash of a board that seals nothing.
+//! Reads the flash of a board that seals nothing.
 
 /// The domain key of a device with one, as it is in its flash.
 ///

@@ -1,4 +1,4 @@
-//! Many connections that take and give nothing.
+//! Many connections that neither send nor read anything.
 
 use std::fs;
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! Requests as bytes: a client that can also be wrong.
+//! Requests as bytes: a client that can also be malformed on purpose.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -44,7 +44,7 @@ impl Answer {
     /// The error code, without a namespace.
     ///
     /// # Panics
-    /// If the answer is no error.
+    /// If the response is not an error.
     #[must_use]
     pub fn code(&self) -> String {
         assert!(self.status >= 400, "no error: {self:?}");

@@ -7,7 +7,7 @@
 //! | [`ctl`] | `kmsctl` |
 //! | [`model`] | clients that remember what the daemon acknowledged |
 //! | [`http`] | raw requests to it, signed or not, well-formed or not |
-//! | [`client`] | connections to it that stay open, over either HTTP, in clear and encrypted |
+//! | [`client`] | connections to it that stay open, over either HTTP, in the clear and encrypted |
 //! | [`remains`] | what is left of secrets in the memory of a process |
 //! | [`sdk`] | the AWS SDK for Rust against it |
 //! | [`python`] | the Python clients of `tests/clients` against it |

@@ -1,4 +1,5 @@
-//! What the tests of lost and replaced data need: keys to lose, copies to put back, and what is said.
+//! Support for tests of lost and replaced data: keys to lose, copies to put back, and the messages
+//! that follow.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What a daemon must still know after it was killed: acknowledged keys, aliases, states and
-//! ciphertexts, with what may or may not have happened to the request that got no answer.
+//! A model of what a daemon must still know after it was killed: acknowledged keys, aliases, states
+//! and ciphertexts, with the possible outcomes of the request that got no response.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -1,4 +1,4 @@
-//! An S3-compatible service of somebody else's: moto's server, in a Python environment of its own.
+//! An S3-compatible service by others: moto's server, in a Python environment of its own.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;

@@ -1,9 +1,10 @@
 //! Waiting for what must happen, on a machine of any speed.
 //!
 //! A test waits for a condition and never for a time: how fast the machine is, and what else it does,
-//! decides how long a test takes and not how it ends. What has not happened after [`PATIENCE`] never
-//! will; it is no promise of ours, and far beyond what any machine needs. Where quickness is the
-//! promise, a test counts work, or compares with what the same machine does in the same run.
+//! decides how long a test takes and not how it ends. A condition that does not hold after
+//! [`PATIENCE`] never will. That time is not a promise, and far beyond what any machine needs. Where
+//! speed is the promise, a test counts work, or compares with what the same machine does in the same
+//! run.
 
 use std::fmt::Display;
 use std::fs;

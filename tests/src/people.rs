@@ -1,4 +1,4 @@
-//! Operators with keys of their own, and what they do at a command line.
+//! Operators with keys of their own, and their commands.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

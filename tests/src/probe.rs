@@ -247,7 +247,7 @@ impl Symbols {
     /// Reads the symbols of a 32-bit ELF.
     ///
     /// # Panics
-    /// If it is none.
+    /// If it is malformed.
     #[must_use]
     pub fn read(image: &Path) -> Self {
         const SYMBOLS: u32 = 2;

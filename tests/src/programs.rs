@@ -1,8 +1,8 @@
-//! Programs of other people's: found or installed, and run against a daemon by a file of
+//! Other people's programs: found or installed, and run against a daemon by a file of
 //! `tests/clients/programs`.
 //!
-//! What a package registry has is installed, and fails the test if that does not work. What has to
-//! be on the machine, and is not, is told by [`skip`].
+//! A program that a package registry has is installed, and the test fails if that does not work. A
+//! program that has to be on the machine, and is not, is reported by [`skip`].
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -72,7 +72,7 @@ pub fn run(file: &str, daemon: &Daemon, variables: &[(&str, &Path)]) {
 /// If they cannot be installed.
 #[must_use]
 pub fn packages(name: &str) -> PathBuf {
-    // Tests of one program that want the same wait for who installs it.
+    // Tests that want the same program wait for the one that installs it.
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let list = environment::root().join(format!("tests/clients/programs/{name}.txt"));

@@ -27,7 +27,7 @@ impl Secret {
     #[must_use]
     pub fn new(name: &str, bytes: &[u8]) -> Self {
         assert!(bytes.len() >= PIECE, "{name} is too short");
-        let mut pieces = cut("in clear", bytes);
+        let mut pieces = cut("in the clear", bytes);
         for lead in 0..3_usize {
             let text = STANDARD_NO_PAD.encode([&vec![0; lead], bytes].concat());
             // The first and the last characters have bits of what stands beside the bytes.

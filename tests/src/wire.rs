@@ -47,7 +47,7 @@ impl Received {
     /// The code of a link error.
     ///
     /// # Panics
-    /// If the frame is none.
+    /// If the frame is malformed.
     #[must_use]
     pub fn link_error(&self) -> ErrorCode {
         assert_eq!(self.header.kind, FrameKind::LinkError, "{self:?}");
@@ -217,7 +217,7 @@ impl Wire {
     /// one at the other end.
     ///
     /// # Errors
-    /// If the link key is no point, or the device has no challenge to answer.
+    /// If the link key is not a point, or the device has no challenge to answer.
     pub fn first_message(
         &mut self,
         host: &SecretKey,

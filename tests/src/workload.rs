@@ -110,7 +110,7 @@ impl<'d> Workload<'d> {
         });
     }
 
-    /// Keys each use of which operators approve, but for the approval itself.
+    /// Keys each use of which operators approve, except for the approval itself.
     fn guarded(&self, visitor: Visitor<'_>) {
         let rule = Rule { total: 1, officers: 0 };
         let (spec, usage) = (KeySpec::ECC_NIST_P256, KeyUsage::SIGN_VERIFY);

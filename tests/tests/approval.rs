@@ -276,7 +276,7 @@ fn no_approval_but_the_operators_own_counts() {
     let stranger = People::new(&["eve"]);
     fs::copy(stranger.path("eve.key"), scene.people.path("eve.key")).expect("copied");
     let (code, said) = scene.try_approve("eve", "yes", &told);
-    assert!(code == 2 && said.contains("no operator"), "{said}");
+    assert!(code == 2 && said.contains("not an operator"), "{said}");
     let refused_no = scene.sign(&key, "no");
     let told_no = fingerprint(&refused_no);
     scene.fetch(&told_no, "no");
@@ -350,12 +350,12 @@ fn approvals_end_with_operators_and_devices() {
     let told = fingerprint(&scene.sign(&key, "hello"));
     scene.fetch(&told, "after");
     let (code, said) = scene.try_approve("bea", "after", &told);
-    assert!(code == 2 && said.contains("no operator"), "{said}");
+    assert!(code == 2 && said.contains("not an operator"), "{said}");
     scene.approve("dora", "after", &told);
     let dora_vote = scene.votes("after").remove(0);
     let bea_vote = scene.votes("before").remove(0);
     let answer = scene.hand_over(&told, &format!("{dora_vote},{bea_vote}"));
-    assert_eq!(answer.status, 400, "of one who is no operator any more: {answer:?}");
+    assert_eq!(answer.status, 400, "of one who is no longer an operator: {answer:?}");
     scene.approve("ada", "after", &told);
     assert_eq!(scene.submit(&["after"]).0, 0);
 

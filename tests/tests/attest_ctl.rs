@@ -176,7 +176,7 @@ fn statements_are_checked_far_from_the_daemon() {
         let key = &report["claims"]["key"];
         assert_eq!((&key["spec"], &key["usage"]), (&json!("ECC_NIST_P256"), &json!("SIGN_VERIFY")));
         assert_eq!((&key["origin"], &key["approval"]), (&json!("AWS_KMS"), &Value::Null));
-        assert_eq!(key["neverOutside"], false, "its devices are no hardware");
+        assert_eq!(key["neverOutside"], false, "its devices are not hardware");
         assert_eq!(key["history"], json!(["soft-member"]));
         let spki = base64::Engine::decode(
             &base64::engine::general_purpose::STANDARD,
@@ -196,9 +196,9 @@ fn statements_are_checked_far_from_the_daemon() {
     for (more, because) in [
         (&["--device-ca", &other_root][..], "not of the device CA"),
         (&["--device-ca", &root, "--nonce", &other_nonce], "another nonce"),
-        (&["--device-ca", &root, "--require", "hardware"], "no hardware"),
+        (&["--device-ca", &root, "--require", "hardware"], "not hardware"),
         (&["--device-ca", &root, "--require", "never-outside"], "may be elsewhere"),
-        (&["--device-ca", &root, "--require", "approval"], "nobody has to approve"),
+        (&["--device-ca", &root, "--require", "approval"], "need no approval"),
     ] {
         let (code, report) = verify(&file, more);
         let reason = report["reason"].as_str().unwrap_or_default();

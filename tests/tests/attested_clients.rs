@@ -39,7 +39,7 @@ fn opened(enclave: &Enclave, sealed: Option<&Blob>) -> Vec<u8> {
     enclave.open(sealed.expect("sealed to the recipient").as_ref()).expect("opens")
 }
 
-/// What must not be there in clear.
+/// What must not be there in the clear.
 fn nothing(plaintext: Option<&Blob>) -> bool {
     plaintext.is_none_or(|plaintext| plaintext.as_ref().is_empty())
 }
@@ -70,7 +70,7 @@ async fn every_operation_that_takes_a_recipient() {
     assert!(nothing(decrypted.plaintext()) && decrypted.key_material_id().is_none());
     assert_eq!(opened(&enclave, decrypted.ciphertext_for_recipient()), secret);
     let plain = kms.decrypt().ciphertext_blob(blob).send().await.expect("decrypted");
-    assert_eq!(plain.plaintext().expect("in clear").as_ref(), secret);
+    assert_eq!(plain.plaintext().expect("in the clear").as_ref(), secret);
     assert!(plain.ciphertext_for_recipient().is_none());
 
     let call = kms.generate_data_key_pair().key_id(&key);

@@ -283,7 +283,7 @@ fn administration_works_on_a_full_disk_and_everything_is_recorded() {
     disk.fill(8 << 20);
     until("room is low", || disk_space(&daemon) == (200, "low".to_owned()));
     assert_eq!(encrypt(&daemon, &keys[0]).status, 200);
-    until("the log warns", || daemon.output().contains("the disk runs full"));
+    until("the log warns", || daemon.output().contains("the disk is filling up"));
     let [left] = metrics(&daemon, [UNTIL_RESERVE]);
     assert!((3 << 20..=4 << 20).contains(&left), "{left}");
 

@@ -432,7 +432,7 @@ fn a_tail_that_was_cut_is_never_taken_for_the_end() {
     assert!(broken > 0, "what ends before the anchor is broken by the files alone");
 }
 
-/// The whole disk is put back to an earlier day, but for the device: the start notices.
+/// The whole disk is put back to an earlier day, except for the device: the start notices.
 #[test]
 fn a_log_that_was_cut_against_its_device_is_noticed_at_the_start() {
     let mut rig = Rig::new();

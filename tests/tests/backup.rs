@@ -73,7 +73,7 @@ fn what_was_answered_before_a_backup_is_in_it_while_others_work() {
     let told = created(daemon.data());
     assert!(told.len() >= before.len());
     let missing: Vec<_> = told.iter().filter(|key| !listed.contains(key)).collect();
-    assert!(missing.is_empty(), "the log tells of {missing:?}, which the store has not");
+    assert!(missing.is_empty(), "the log tells of {missing:?}, which the store does not have");
     // Requests that were under way may have been between store and log: one for each thread.
     assert!(listed.len() <= told.len() + 3, "{} keys, {} told of", listed.len(), told.len());
     let (intact, report) = ctl::verify(&daemon.data().join("audit"));
@@ -290,7 +290,7 @@ fn refusals_say_what_to_do() {
     assert!(!rig.path("x").exists());
     let here = data.to_str().expect("UTF-8");
     refused(&["restore", &one, "--data", here], "another kmsd or kmsctl is running");
-    refused(&["backup", "verify", &text(rig.path("passphrase"))], "no backup of Strongroom");
+    refused(&["backup", "verify", &text(rig.path("passphrase"))], "not a backup of Strongroom");
     fs::write(rig.path("other"), "another passphrase\n").expect("written");
     let other = text(rig.path("other"));
     let wrong = ["backup", "verify", &one, "--passphrase-file", &other];
@@ -492,7 +492,7 @@ fn strangers_are_not_told_where_things_are() {
     create_key(&rig.daemon);
     let mut daemon = rig.daemon;
     assert!(daemon.stop().success());
-    // A flash that nobody uses, and a copy of one, are told of with their paths.
+    // A flash that nobody uses, and a copy of one, are reported with their paths.
     for name in ["soft-1.flash", "soft-0.flash.old"] {
         fs::copy(region.join("soft-0.flash"), region.join(name)).expect("copied");
     }

@@ -85,7 +85,7 @@ fn a_missing_store_is_refused_until_it_is_accepted() {
     assert!(!store.exists(), "a refusal makes no store");
     fs::write(&store, "").expect("written");
     let again = daemon.restart_refused();
-    assert_eq!(code_in(&again), code_in(&said), "an empty one is none");
+    assert_eq!(code_in(&again), code_in(&said), "an empty store counts as missing");
     accept(&daemon, &code_in(&said));
     daemon.restart();
     assert_eq!(keys(&daemon), 0);
@@ -134,7 +134,7 @@ fn an_audit_log_that_is_gone_or_older_is_refused_until_it_is_accepted() {
     assert!(other.stop().success());
     Backup::of(&other).restore(&daemon, &["audit"]);
     let said = daemon.restart_refused();
-    assert!(said.contains("does not belong together"), "{said}");
+    assert!(said.contains("do not belong together"), "{said}");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn no_kill_makes_a_start_refused() {
     for kill in 0..KILLS {
         // Now in the middle of a start, the first included.
         let said = daemon.kill_while_starting(Duration::from_millis(random.u64(1..600)));
-        assert!(!said.contains("does not belong together"), "kill {kill}: {said}");
+        assert!(!said.contains("do not belong together"), "kill {kill}: {said}");
         if kill % 4 != 0 {
             continue;
         }

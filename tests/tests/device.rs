@@ -163,7 +163,7 @@ fn hosts_come_and_go(testbed: Testbed) {
     assert_eq!(ceremony::propose(&state, &[add(16)]).expect_err("full"), ErrorCode::HOSTS_FULL);
 }
 
-/// The attacks of who has the device at hand, and a host's key, but not the operator's.
+/// The attacks of somebody who has the device at hand, and a host's key, but not the operator's.
 fn no_ballot_but_the_operators_own_counts(testbed: Testbed) {
     let hosts = testbed.provision();
     let device = testbed.device_as(&hosts.user);

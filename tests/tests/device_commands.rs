@@ -145,9 +145,9 @@ fn an_emulated_device_from_provisioning_to_a_new_identity() {
     let (guest, own) = (theirs.host("crypto-user.pem"), ours.host("crypto-user.pem"));
     connect(emulator.line()).authenticate(&guest).expect("enrolled");
     let prefix = &guest.id().to_string()[..12];
-    // A host is no operator.
+    // A host is not an operator.
     theirs.run(&["remove", line, prefix, "--yes"]).failed("kmsctl domain propose");
-    ours.run(&["remove", line, "", "--yes"]).failed("knows no host");
+    ours.run(&["remove", line, "", "--yes"]).failed("does not know a host");
     ours.run(&["remove", line, prefix]).failed("--yes");
     ours.type_in("yes", &["remove", line, prefix]).failed("nothing was changed");
     assert_eq!(ours.json(&["hosts", line]), hosts, "nothing has changed so far");

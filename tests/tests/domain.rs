@@ -1,5 +1,5 @@
 //! Domains that only their operators change together: ceremonies by the real programs, and the attacks
-//! of who has less than a quorum of them.
+//! of somebody who has less than a quorum of them.
 
 use std::fs;
 use std::path::Path;
@@ -62,7 +62,7 @@ fn from_a_first_day_to_a_second_device() {
         told(&[&first[..], &["--operator", &ada, "--operator", &bea], more].concat())
     };
     for (more, because) in [
-        (&["--quorum", "1", "--emulated-members"][..], "nobody alone"),
+        (&["--quorum", "1", "--emulated-members"][..], "at least two signatures"),
         (&["--quorum", "3", "--emulated-members"], "2 operators cannot be 3"),
         (&["--quorum", "2"], "--emulated-members"),
         (&["--quorum", "2", "--emulated-members", "--operator", &people.text("ada.pub")], "twice"),
@@ -75,7 +75,7 @@ fn from_a_first_day_to_a_second_device() {
     people.found(&data, one.line());
     let (code, said) =
         people.submit(&Place::of(&data), &["founding-us-east-1"], &["--hsm", one.line()]);
-    assert_eq!(code, 0, "again is no harm: {said}");
+    assert_eq!(code, 0, "once more does no harm: {said}");
     daemon.restart();
     await_devices(&daemon, 1);
     let place = Place::at(&daemon);
@@ -96,7 +96,7 @@ fn from_a_first_day_to_a_second_device() {
     let shown: Value = serde_json::from_str(&said).expect("a document");
     let words = shown["text"].as_str().expect("words");
     for part in
-        ["gets the domain keys", "IN PROCESS", "is let in", "2 operators", "Signed by: nobody"]
+        ["gets the domain keys", "IN PROCESS", "is admitted", "2 operators", "Signed by: nobody"]
     {
         assert!(words.contains(part), "{part}: {words}");
     }
@@ -184,7 +184,7 @@ fn what_is_not_agreed_is_refused() {
     let stranger = People::new(&["eve"]);
     fs::copy(stranger.path("eve.key"), people.path("eve.key")).expect("copied");
     let (code, said) = people.try_sign("eve", "one", "passphrase", None);
-    assert!(code == 2 && said.contains("no operator"), "{said}");
+    assert!(code == 2 && said.contains("not an operator"), "{said}");
 
     // One operator is one, however often.
     people.sign("ada", "one");
@@ -487,8 +487,8 @@ fn only_what_the_device_ca_certifies_joins() {
     };
     for (certificate, because) in [
         (None, "--certificate"),
-        (Some("two"), "is not of device"),
-        (Some("forged"), "not of device"),
+        (Some("two"), "is not for device"),
+        (Some("forged"), "not for device"),
     ] {
         let (code, said) = init(certificate, "never");
         assert!(code == 2 && said.contains(because), "{certificate:?}: {said}");

@@ -42,7 +42,7 @@ fn lose_and_restore(hsm: &str, flash: &str) {
         for part in [
             device.as_str().expect("an id"),
             domain.as_str().expect("an id"),
-            "every one of them is lost for ever",
+            "every one of them is permanently lost",
             &format!("{flash} (no file)"),
             "Restore the flash",
             "fresh data directory",
@@ -77,9 +77,11 @@ fn the_only_flash_is_gone_and_that_is_told_with_what_it_means() {
     daemon.restart();
     assert_without_devices(&daemon, &blob);
     let (_, problems, _) = readiness(&daemon);
-    for part in
-        ["soft-0 is missing", device.as_str().expect("an id"), "every one of them is lost for ever"]
-    {
+    for part in [
+        "soft-0 is missing",
+        device.as_str().expect("an id"),
+        "every one of them is permanently lost",
+    ] {
         assert!(problems.contains(part), "{part} is not in {problems}");
         daemon.await_output(part);
     }
@@ -161,7 +163,7 @@ async fn one_region_is_gone_and_the_other_is_served() {
     assert!(!daemon.data().join("hsm/eu-west-1").exists());
 }
 
-/// Regions that are opened as they are used are no exception.
+/// Regions that are opened as they are used are not an exception.
 #[tokio::test]
 async fn nor_is_a_region_of_a_development_daemon() {
     use hsm_tests::sdk::{client_in, code};
@@ -398,7 +400,7 @@ fn a_flash_that_is_left_behind_is_told_and_erased() {
     assert_opens(&daemon, &blob);
 }
 
-/// A line in `devices.json` is no device: what counts is who answers with the domain's key.
+/// A line in `devices.json` is not a device: what counts is a response with the domain's key.
 #[test]
 fn the_last_flash_with_the_domain_key_is_not_erased() {
     let mut daemon = Daemon::start(&["soft:2"]);

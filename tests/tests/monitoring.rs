@@ -140,7 +140,7 @@ fn certificates_tell_when_they_end() {
     let (public, private) = (path("certificate.pem"), path("key.pem"));
     fs::write(&public, certificate.pem()).expect("written");
     fs::write(&private, pair.serialize_pem()).expect("written");
-    // The page is read in clear, on the port for operators.
+    // The page is read in the clear, on the port for operators.
     let daemon = Daemon::start_with(&["soft"], &["--tls-cert", &public, "--tls-key", &private]);
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--cacert", &public])

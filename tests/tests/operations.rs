@@ -95,7 +95,7 @@ fn what_there_is(heading: &str) {
     machine.status_with(|status| status["losses"][0]["keys"] == 1);
     machine.follow(heading);
     let text = machine.run("kmsctl status");
-    let risk = text.split_once("AT RISK\n").expect("it is told of").1;
+    let risk = text.split_once("AT RISK\n").expect("it is reported").1;
     assert!(risk.lines().all(|line| line.chars().count() <= 80), "{risk}");
     // The first start with a fresh domain has said so.
     let log = fs::read_to_string(machine.root.path().join("log")).expect("read");

@@ -176,7 +176,7 @@ fn operators_with_tokens_bring_a_domain_back() {
     init.extend(["--output", &founding]);
     let (code, said) = told(&[init.as_slice(), &place.flags()].concat());
     assert_eq!(code, 0, "{said}");
-    // Of who has the token and not the PIN, nothing is taken.
+    // Nothing is accepted from somebody who has the token and not the PIN.
     let sign = ["domain", "sign", &founding, "--expect", "0000"];
     let (code, said) = tokens.run(&sign, &tokens.in_token("ada", "wrong-pin"));
     assert_eq!(code, 2, "{said}");
@@ -273,7 +273,10 @@ fn operators_with_tokens_bring_a_domain_back() {
     assert_eq!(code, 0, "{said}");
     assert_eq!(domain(&place)["domainKeys"], json!([1, 2]));
     let (backup, from) = back_up("backup-2", "data-2.backup");
-    assert!(!Path::new(&format!("{backup}/{bea}.share")).exists(), "a share for who left");
+    assert!(
+        !Path::new(&format!("{backup}/{bea}.share")).exists(),
+        "a share for the operator who left"
+    );
 
     // Everything is lost, and restored on another machine.
     daemon.kill();

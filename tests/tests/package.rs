@@ -15,7 +15,7 @@ fn a_package_is_installed_started_upgraded_and_removed() {
         return skip("the Debian package", &format!("there is no {missing}"));
     }
     if !rustix::process::geteuid().is_root() {
-        return skip("the Debian package", "only root may install packages, be it on a copy");
+        return skip("the Debian package", "only root may install packages, even on a copy");
     }
     let [old, new] = environment::debian_packages();
     let output = Command::new("unshare")
@@ -123,7 +123,7 @@ fn flags_in(text: &str) -> Vec<String> {
 }
 
 /// Each setting, also one that is commented out, is a flag of exactly this name, and `kmsd` takes them all
-/// but for the files and devices that are not here.
+/// except for the files and devices that are not here.
 #[test]
 fn the_settings_of_the_package_are_understood() {
     let text = fs::read_to_string(environment::root().join("packaging/kmsd.toml")).expect("it");

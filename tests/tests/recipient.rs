@@ -130,9 +130,9 @@ fn refusals(device: &Device, token: &[u8], key: &StoredKey, blob: &[u8]) {
     };
     assert_eq!(with(token, NOW + 5 * MINUTE), ErrorCode::TOKEN_EXPIRED);
     assert_eq!(with(&[], NOW), ErrorCode::TOKEN_MALFORMED);
-    assert_eq!(with(&key.token, NOW), ErrorCode::TOKEN_MALFORMED, "a key is no recipient");
+    assert_eq!(with(&key.token, NOW), ErrorCode::TOKEN_MALFORMED, "a key is not a recipient");
     let pair = prepare(device, KeySpec::RSA_2048, PairPurpose::DATA_KEY_PAIR);
-    assert_eq!(with(&pair, NOW), ErrorCode::TOKEN_MALFORMED, "a key pair is no recipient");
+    assert_eq!(with(&pair, NOW), ErrorCode::TOKEN_MALFORMED, "a key pair is not a recipient");
     for bit in (0..token.len() * 8).step_by(149) {
         let mut changed = token.to_vec();
         changed[bit / 8] ^= 1 << (bit % 8);

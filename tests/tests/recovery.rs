@@ -209,7 +209,7 @@ fn what_was_lost_with_every_device_comes_back() {
     );
     assert!(code == 2 && said.contains("as many shares as the largest rule"), "{said}");
     let (_, shown) = ctl::text(&[&["domain", "show"][..], &place.flags()].concat());
-    assert!(shown.contains("any 2 of these 3 operators together bring back every key"), "{shown}");
+    assert!(shown.contains("any 2 of these 3 operators together restore every key"), "{shown}");
 
     // The backups, while the daemon serves.
     let backup = people.path("backup");
@@ -269,7 +269,7 @@ fn what_was_lost_with_every_device_comes_back() {
     let (code, said) = finish(&[&cleo, &ada]);
     assert_eq!(code, 0, "{said}");
     let (code, said) = finish(&[&cleo, &ada]);
-    assert_eq!(code, 0, "again is no harm: {said}");
+    assert_eq!(code, 0, "once more does no harm: {said}");
 
     // It serves, under a new domain key; tokens follow; the lost devices are none of it.
     back.restart();

@@ -44,7 +44,7 @@ fn any_region_is_for_developers() {
     assert!(refusal.contains("add --dev"), "{refusal}");
 }
 
-/// A domain is a Region's own: a key of one Region is no key of another, whoever copies what.
+/// A domain is a Region's own: a key of one Region is not a key of another, whoever copies what.
 #[tokio::test]
 async fn a_key_of_one_region_is_none_of_another() {
     let daemon = Daemon::start_with(&["soft"], &["--region", "us-east-1,eu-west-1"]);

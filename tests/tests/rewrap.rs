@@ -1,4 +1,4 @@
-//! A domain key is rotated under load: every key token is wrapped anew, through the end of the daemon, and
+//! A domain key is rotated under load: every key token is rewrapped, through the end of the daemon, and
 //! the former domain key goes only after that.
 
 use std::path::Path;
@@ -127,7 +127,7 @@ fn a_rotated_domain_key_goes_once_nothing_is_under_it() {
         assert!(code == 2 && said.contains("cannot be proposed"), "{changes:?}: {said}");
     }
 
-    // A rotation under load. Every key works while its token is wrapped anew.
+    // A rotation under load. Every key works while its token is rewrapped.
     let stop = AtomicBool::new(false);
     let used = thread::scope(|scope| {
         let (daemon, blobs, stop) = (&daemon, &blobs, &stop);
@@ -135,13 +135,13 @@ fn a_rotated_domain_key_goes_once_nothing_is_under_it() {
         people.agree(&place, "rotate", &["ada", "cleo"], &["--rotate-key"]);
         let (code, said) = people.submit(&place, &["rotate"], &[]);
         assert_eq!(code, 0, "{said}");
-        until("tokens are wrapped anew", || {
+        until("tokens are rewrapped", || {
             remaining(daemon).is_some_and(|left| left > 0 && left < tokens - 300)
         });
         let (code, said) = people.propose(&place, "early", &["--remove-key", "1"]);
         assert!(code == 2 && said.contains("still under domain key 1"), "{said}");
         let (_, shown) = ctl::text(&[&["domain", "show"][..], &place.flags()].concat());
-        assert!(shown.contains("are wrapped anew, 100 a second at most"), "{shown}");
+        assert!(shown.contains("are rewrapped, at most 100 a second"), "{shown}");
         let (_, shown) = ctl::text(&["status", "--data", text(&data), "--url", daemon.url()]);
         assert!(shown.contains("TOKENS UNDER FORMER KEYS"), "{shown}");
         stop.store(true, Ordering::Relaxed);

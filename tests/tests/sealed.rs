@@ -2,7 +2,7 @@
 //! crypto user over the line.
 //!
 //! A token that two commands accept is a way to take out by the one what the other keeps in: a key
-//! pair that became a customer's key was once answered in clear as a data key pair. So everything
+//! pair that became a customer's key was once answered in the clear as a data key pair. So everything
 //! that a device seals is tried everywhere, and is good in exactly one place.
 
 use std::collections::BTreeMap;
@@ -247,7 +247,7 @@ fn what_is_sealed_is_good_in_one_place(testbed: Testbed) {
     let context = Context { key, blob, recipient, peer };
     assert!(!context.blob.is_empty());
 
-    // The domain token last: once it is taken, the joiner is no joiner any more.
+    // The domain token last: once it is taken, the joiner no longer waits to join.
     let places = places(&device, &joiner, &context);
     let (right, wrong): (Vec<_>, Vec<_>) = places
         .iter()

@@ -66,7 +66,7 @@ impl Domain {
         let export = session.call(wire, &ExportDomain { member });
         assert_eq!(export, Err(ErrorCode::CHANGE_INVALID));
         let add = Change::AddMember { identity, kind: DeviceKind::Emulated, certificate: None };
-        // Signed by who has a key, but not an operator's; the host's own is none either.
+        // Signed by somebody who has a key, but not an operator's; the host's own is not one either.
         let as_operator =
             |key: &SecretKey| OperatorKey::from_bytes(&key.to_bytes().into()).expect("it is a key");
         for signer in [&own, &self.user] {

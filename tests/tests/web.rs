@@ -234,7 +234,7 @@ fn what_is_logged_can_be_chosen() {
         let stdout = child.stdout.take().expect("piped");
         let _ = BufReader::new(stdout).read_line(&mut line).expect("a line, or the end");
         if let Some(address) = line.trim().strip_prefix("listening on http://") {
-            // What is no request is worth a line for whoever looks for faults.
+            // Bytes that are not a request are worth a line for whoever looks for faults.
             let mut stream = TcpStream::connect(address).expect("the daemon listens");
             stream.write_all(&[0; 64]).expect("sent");
             let _ = stream.read_to_end(&mut Vec::new());
@@ -358,7 +358,7 @@ fn kmsctl_finds_the_daemon_that_is_configured() {
     assert!(code == 0 && said.contains(&text(other.data())), "{said}");
     let (code, said) = ask(&[("AWS_ENDPOINT_URL", other.url())], &["--data", &text(one.data())]);
     assert!(
-        code == 2 && said.contains("is another one") && said.contains("AWS_ENDPOINT_URL"),
+        code == 2 && said.contains("is a different one") && said.contains("AWS_ENDPOINT_URL"),
         "{said}"
     );
     let (code, said) = ask(&[("AWS_ENDPOINT_URL", other.url())], &["--json"]);

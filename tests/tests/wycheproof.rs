@@ -135,6 +135,8 @@ fn ml_dsa() {
             }
         }
     }
-    eprintln!("ML-DSA: {run} run and passed, {skipped} with a context, which KMS has not, skipped");
+    eprintln!(
+        "ML-DSA: {run} run and passed, {skipped} with a context, which KMS does not have, skipped"
+    );
     assert!(run >= 180, "{run}");
 }

@@ -120,7 +120,7 @@ struct Running {
     child: Child,
     number: usize,
     compiled: Compiled,
-    /// Lines on standard error that are no progress.
+    /// Lines on standard error that are not progress.
     said: Vec<String>,
     /// Of its two streams, those that have ended.
     ended: u8,

@@ -6,14 +6,15 @@ use crate::{
     args::{Args, Run},
     audit, codegen, command, constant_time,
     failure::{Doing, Failure, Result},
-    firmware, fuzz, lengths, lint, panics, size, term, test,
+    firmware, fuzz, lengths, lint, panics, size, term, test, words,
 };
 
 /// Cheap steps first: what fails should fail soon.
-const STEPS: [(&str, Run); 11] = [
+const STEPS: [(&str, Run); 12] = [
     ("fmt", lint::fmt),
     ("codegen --check", codegen::main),
     ("lengths", lengths::main),
+    ("words", words::main),
     ("audit", audit::main),
     ("clippy", lint::clippy),
     ("firmware --deny-warnings", firmware::main),

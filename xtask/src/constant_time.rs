@@ -37,7 +37,9 @@ pub(crate) fn main(args: Args) -> Result<()> {
 
     // A check that finds nothing proves nothing unless it would find something.
     if command::output(valgrind(&program).arg("--leak")).is_ok() {
-        return Err(Failure::new("a branch on a secret was not found: the check does not work"));
+        return Err(Failure::new(
+            "a planted branch on a secret was not detected: the check does not work",
+        ));
     }
     command::run(&mut valgrind(&program)).map_err(|failure| {
         failure.help("a branch or an address depends on a secret where the report says")

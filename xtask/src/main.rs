@@ -30,6 +30,7 @@ mod term;
 mod test;
 mod tokens;
 mod toolchain;
+mod words;
 
 use std::{env, process::ExitCode};
 
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
 /// A subcommand: its name, its options for the help, what it does, and the code.
 struct Subcommand(&'static str, &'static str, &'static str, Run);
 
-const SUBCOMMANDS: [Subcommand; 15] = [
+const SUBCOMMANDS: [Subcommand; 17] = [
     Subcommand(
         "run",
         "[--data DIR] [--release] [-- KMSD-FLAGS]",
@@ -69,14 +70,10 @@ const SUBCOMMANDS: [Subcommand; 15] = [
     Subcommand("fmt", "[--fix]", "check the formatting", lint::fmt),
     Subcommand("codegen", "[--check] [--update FILE]", "API types from the model", codegen::main),
     Subcommand("lengths", "", "find files that are too long", lengths::main),
+    Subcommand("words", "", "find phrases that docs/style.md rules out", words::main),
     Subcommand("audit", "", "check the dependencies against deny.toml", audit::main),
     Subcommand("clippy", "", "lint host crates and firmware", lint::clippy),
-    Subcommand(
-        "firmware",
-        "[--deny-warnings] [--json]",
-        "build the image of each board",
-        firmware::main,
-    ),
+    Subcommand("firmware", "[--deny-warnings] [--json]", "build every image", firmware::main),
     Subcommand("package", "[--version VERSION]", "make the Debian package", package::main),
     Subcommand("constant-time", "", "watch the secret paths with Valgrind", constant_time::main),
     Subcommand(
@@ -113,7 +110,7 @@ fn help() -> String {
         text.push('\n');
     }
     text.push_str(
-        "\nWhat builds firmware takes --toolchain rustup|debian; checks take --board NAME.\n",
+        "\nCommands that build firmware take --toolchain rustup|debian; checks take --board NAME.\n",
     );
     text
 }

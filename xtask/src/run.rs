@@ -136,18 +136,25 @@ fn welcome(endpoint: &str, data: &Path, region: &str) -> String {
     let credentials = quoted(&data.join("credentials").display().to_string());
     let mut text = format!(
         "
-Strongroom is ready at {endpoint}; its keys live in an emulated HSM. Paste in another terminal:
+Strongroom is ready at {endpoint}; its keys live in an emulated HSM. Paste in another \
+         terminal:
 
   export AWS_ENDPOINT_URL_KMS={endpoint}
-  export AWS_SHARED_CREDENTIALS_FILE={credentials}
+  export \
+         AWS_SHARED_CREDENTIALS_FILE={credentials}
   export AWS_DEFAULT_REGION={region}
 
-  KEY=$(aws kms create-key --query KeyMetadata.KeyId --output text)
-  aws kms generate-data-key --key-id \"$KEY\" --key-spec AES_256
+  \
+         KEY=$(aws kms create-key --query KeyMetadata.KeyId --output text)
+  aws kms \
+         generate-data-key --key-id \"$KEY\" --key-spec AES_256
 
-The key that rules these keys' domain lies beside the data: whoever reads that owns them. It is for
-trying out; docs/ceremony.md says how a domain for keys that matter is made.
-Ctrl-C stops everything; the keys stay.
+The key that rules these keys' \
+         domain lies beside the data: whoever reads the data owns them. This is for
+trials; \
+         docs/ceremony.md says how to make a domain for keys that matter.
+Ctrl-C stops everything; \
+         the keys stay.
 "
     );
     if !command::on_path("aws") {

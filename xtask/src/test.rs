@@ -81,7 +81,7 @@ impl Rig {
 
 fn packages(programs: &Programs) -> Result<Vec<PathBuf>> {
     if !command::on_path("dpkg-deb") {
-        term::note("no Debian package is tested: there is no dpkg-deb");
+        term::note("the Debian package is not tested, as there is no dpkg-deb");
         return Ok(Vec::new());
     }
     let source = Source::find();

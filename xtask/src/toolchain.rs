@@ -218,7 +218,7 @@ fn add_target(target: &str) -> Result<()> {
             Some(_) => return Err(Failure::new("rustup could not add the target")),
             None if Instant::now() > deadline => {
                 child.kill().and_then(|()| child.wait()).doing("stop rustup")?;
-                return Err(Failure::new("rustup got no answer"));
+                return Err(Failure::new("rustup got no response"));
             }
             None => thread::sleep(Duration::from_millis(100)),
         }

@@ -1,4 +1,4 @@
-//! Fetching what was missed of a device's audit chain.
+//! Fetches the entries of a device's audit chain that this host has missed.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Ballots of domains that end with the process.
+//! Ballots of domains that last only as long as the process.
 
 use std::collections::BTreeMap;
 use std::io;

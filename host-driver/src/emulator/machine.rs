@@ -1,4 +1,4 @@
-//! Machine descriptions: the files of `qemu/`, which also `xtask` reads.
+//! Machine descriptions: the files of `qemu/`, which `xtask` reads as well.
 
 use std::collections::BTreeMap;
 use std::path::Path;

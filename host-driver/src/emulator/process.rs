@@ -1,4 +1,4 @@
-//! The emulator's process: started, watched, started again.
+//! Starts the emulator's process, watches it, and starts it again when it ends.
 
 use std::io::{self, BufRead, BufReader, PipeReader, Read};
 use std::os::unix::process::CommandExt;

@@ -1,4 +1,4 @@
-//! What a device has on disk: its directory, lock, flash image, and the place of its socket.
+//! Files of an emulated device on disk: its directory, lock, flash image, and socket.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};

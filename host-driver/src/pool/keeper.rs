@@ -1,4 +1,4 @@
-//! Brings one device into service and keeps it there: a thread for each.
+//! The supervisor of a device: a thread that brings it into service and keeps it there.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A device of the pool: where it is, and how it is doing.
+//! A device of the pool: its connection and its health.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

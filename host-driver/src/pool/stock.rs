@@ -1,11 +1,10 @@
-//! Key pairs of slow specs, found before they are asked for.
+//! The key-pair pool: pairs of slow specs, generated before they are asked for.
 //!
-//! A device looks for an RSA key pair between requests, for seconds or minutes. So the pool keeps
-//! a small stock of pairs for each purpose, sealed as tokens, and a thread of its own refills it:
-//! for each spec and purpose it asks one device at a time, with pauses that grow, and goes to
-//! another if that one fails. A pair is handed out once. A caller that gives up keeps its place for a
-//! while ([`queue`]), and the search goes on for it. The stock is in memory only and gone with the
-//! pool.
+//! A device looks for an RSA key pair between requests, for seconds or minutes. So the pool holds a small
+//! number of pairs for each purpose, sealed as tokens, and a thread of its own refills it: for each spec and
+//! purpose it asks one device at a time, with growing pauses, and goes to another device if that one fails. A
+//! pair is handed out once. A caller that gives up keeps its place for a while ([`queue`]), and the search
+//! continues for it. The pairs are in memory only and are lost with the process.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,4 @@
-//! The attempts of one call: where it has been, what came of it, and when to go on.
+//! The attempts of one call: the devices it has tried, their outcomes, and when to retry.
 
 use std::time::{Duration, Instant};
 

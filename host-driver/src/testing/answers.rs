@@ -1,4 +1,4 @@
-//! How the device of these tests codes what it answers.
+//! Encodes the responses of the device of these tests.
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::audit::Receipt;

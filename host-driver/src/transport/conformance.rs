@@ -1,4 +1,4 @@
-//! What every transport must do, run against each of them.
+//! Requirements of every transport, tested against each of them.
 
 use std::thread;
 use std::time::{Duration, Instant};

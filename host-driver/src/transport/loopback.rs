@@ -1,7 +1,7 @@
 //! An in-process byte pipe: the line to a device that runs in this process.
 //!
-//! The far end is a pair of blocking [`Read`] and [`Write`] halves, which is what the main loop
-//! of a device on the host wants; it is a [`Transport`] as well.
+//! The far end is a pair of blocking [`Read`] and [`Write`] halves, for the main loop of a device
+//! on the host; it is a [`Transport`] as well.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! What TCP and unix sockets have in common.
+//! Code shared by TCP and Unix sockets.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;

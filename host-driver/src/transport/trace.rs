@@ -1,6 +1,6 @@
 //! Shows the bytes of a transport to an observer.
 //!
-//! What is inside the channel stays sealed: nothing here has a key.
+//! The contents of the channel stay sealed: nothing here has a key.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};

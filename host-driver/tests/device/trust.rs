@@ -133,7 +133,7 @@ fn pem_files_are_of_one_ca_and_device() {
     let certificate = ca.certify(identity, DeviceKind::InProcess).unwrap();
     let pem = certificate_pem(&certificate, &ca.public(), identity).unwrap();
     assert!(pem.starts_with("-----BEGIN CERTIFICATE-----\n"));
-    assert_eq!(anchor_from_pem(&pem), Err(AttestError::Untrusted), "a device is no CA");
+    assert_eq!(anchor_from_pem(&pem), Err(AttestError::Untrusted), "a device is not a CA");
     assert_eq!(anchor_from_pem("nonsense"), Err(AttestError::Untrusted));
     let other = DeviceCa::new(OperatorKey::generate());
     let refused = certificate_pem(&certificate, &other.public(), identity);

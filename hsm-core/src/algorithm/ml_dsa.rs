@@ -29,7 +29,7 @@ const SEED_SIZE: usize = 32;
 /// Length of the message representative mu in bytes (FIPS 204 6.2).
 const MU_SIZE: usize = 64;
 const ALGORITHM: SigningAlgorithm = SigningAlgorithm::ML_DSA_SHAKE_256;
-/// `AlgorithmIdentifier` but for the last byte of the OID (2.16.840.1.101.3.4.3).
+/// `AlgorithmIdentifier` except for the last byte of the OID (2.16.840.1.101.3.4.3).
 const ALGORITHM_PREFIX: [u8; 12] = hex!("300b060960864801650304 03");
 
 /// The portable implementation of parameter set `P`.

@@ -22,7 +22,7 @@ use crate::secret::{Secret, SecretBuf};
 const SEED_SIZE: usize = 64;
 /// Length of the longest ciphertext in bytes.
 const MAX_CIPHERTEXT: usize = 1568;
-/// `AlgorithmIdentifier` but for the last byte of the OID (2.16.840.1.101.3.4.4).
+/// `AlgorithmIdentifier` except for the last byte of the OID (2.16.840.1.101.3.4.4).
 const ALGORITHM_PREFIX: [u8; 12] = hex!("300b060960864801650304 04");
 /// `OneAsymmetricKey` up to the algorithm (RFC 5958).
 const PRIVATE_PREFIX: [u8; 5] = hex!("3054020100");

@@ -1,4 +1,4 @@
-//! Who signed a document: a certification path (RFC 5280 6) from its leaf to a trusted root.
+//! The signer of a document: a certification path (RFC 5280 6) from its leaf to a trusted root.
 //!
 //! Path validation is the work of the library that browsers' and servers' TLS use; the signatures
 //! are the registry's.

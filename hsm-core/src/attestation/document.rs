@@ -1,4 +1,4 @@
-//! What is in a document: CBOR (RFC 8949), read strictly. Nothing is authentic here yet.
+//! The contents of a document: CBOR (RFC 8949), read strictly. Nothing is authentic here yet.
 
 use heapless::Vec;
 use hsm_protocol::command::attest::Measured;

@@ -1,4 +1,4 @@
-//! Shared secrets.
+//! Derives, encapsulates and decapsulates shared secrets.
 
 use hsm_protocol::command::agree::{
     Decapsulate, DeriveSharedSecret, Encapsulate, Encapsulation, MAX_PEER, SharedSecret,

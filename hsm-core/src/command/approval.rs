@@ -1,4 +1,4 @@
-//! Keys whose uses operators approve.
+//! Commands for keys whose uses operators approve.
 
 use hsm_protocol::command::approval::{
     ApprovalRequest, Approve, GenerateGuardedKey, PermitDeletion, PrepareGuardedPair,

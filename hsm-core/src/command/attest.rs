@@ -1,4 +1,4 @@
-//! Results for attested environments only.
+//! Commands whose results only attested environments can read.
 
 use hsm_protocol::command::Command;
 use hsm_protocol::command::attest::{

@@ -1,4 +1,4 @@
-//! The audit chain's head and entries.
+//! Returns the audit chain's head and entries, and makes checkpoints.
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::audit::{Entry, signed_head_message};

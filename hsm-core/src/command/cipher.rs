@@ -1,4 +1,4 @@
-//! Encryption and data keys.
+//! Encrypts, decrypts and generates data keys.
 
 use hsm_protocol::audit::Entry;
 use hsm_protocol::command::cipher::{

@@ -1,4 +1,4 @@
-//! Data key pairs.
+//! Generates data key pairs.
 
 use hsm_protocol::command::cipher::{
     DataKeyPair, GenerateDataKeyPair, GenerateDataKeyPairWithoutPlaintext, SealedDataKeyPair,

@@ -1,4 +1,4 @@
-//! The domain: founded, joined, and changed by a quorum of its operators.
+//! Founds, joins and changes the domain, by a quorum of its operators.
 
 use hsm_protocol::command::decode;
 use hsm_protocol::command::domain::{

@@ -1,4 +1,4 @@
-//! Import of key material.
+//! Imports key material.
 
 use hsm_protocol::command::import::{
     ImportKey, ImportParameters, MAX_WRAPPED, ParametersForImport,
@@ -79,7 +79,7 @@ impl Execute for ImportKey<'_> {
         )?;
         let mut secret = SecretBuf::new();
         algorithm.import(material.get(..length).unwrap_or_default(), &mut secret)?;
-        // A pair that is none is its owner's fault, not the module's.
+        // An invalid pair is its owner's fault, not the module's.
         let paired = algorithm.pairwise_test(&secret, rng);
         paired.map_err(|_| ErrorCode::KEY_MATERIAL_INVALID)?;
         let ImportToken { key, spec, usage, .. } = token;

@@ -1,4 +1,4 @@
-//! Keys: generated, wrapped, and their public halves.
+//! Generates and wraps keys, and exports their public halves.
 
 use hsm_protocol::command::key::{
     AdoptKeyPair, ExportPublicKey, GenerateKey, NewKey, PrepareKeyPair, PreparedKeyPair,

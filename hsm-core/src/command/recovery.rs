@@ -1,4 +1,4 @@
-//! Backups that a number of operators bring back together.
+//! Makes and opens backups that a number of operators restore together.
 
 use hsm_protocol::command::decode;
 use hsm_protocol::command::domain::DomainSummary;

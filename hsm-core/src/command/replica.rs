@@ -1,4 +1,4 @@
-//! Multi-Region keys: out of this domain, and into it.
+//! Exports multi-Region keys to other domains, and imports them from there.
 
 use hsm_protocol::command::key::NewKey;
 use hsm_protocol::command::replica::{

@@ -1,8 +1,8 @@
-//! The keys unwrapped last, so that a busy key is unwrapped once and not for each request.
+//! The most recently unwrapped keys, so that a busy key is not unwrapped for each request.
 //!
-//! An entry is found by its whole token, which was authentic when it was unwrapped: another
-//! token, even for the same key, is unwrapped anew. Entries zeroise themselves when they give
-//! way, when they have been idle, and when a session ends.
+//! An entry is found by its whole token, which was authentic when it was unwrapped: another token,
+//! even for the same key, is unwrapped again. Entries zeroise themselves when they are displaced,
+//! when they have been idle, and when a session ends.
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::token::{KeyAttributes, KeyToken};
@@ -17,7 +17,7 @@ pub const CAPACITY: usize = 16;
 /// Microseconds after which an unused key is zeroised.
 pub const IDLE_US: u64 = 60_000_000;
 
-/// A key in clear.
+/// A key in the clear.
 pub struct Unwrapped {
     token: [u8; KeyToken::MAX_SIZE],
     token_length: usize,

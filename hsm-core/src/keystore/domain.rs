@@ -72,7 +72,7 @@ pub struct Domain {
 pub(crate) enum Fate {
     /// The device goes on in the new state.
     Stays,
-    /// The device is to be erased, or is no member any more.
+    /// The device is to be erased, or is no longer a member.
     Ends,
 }
 
@@ -378,7 +378,7 @@ impl Domain {
         record::write(platform, rng, RecordId::DOMAIN, encoded)
     }
 
-    /// Writes the encoded domain, secrets in clear, and returns its length. The caller zeroises or
+    /// Writes the encoded domain, secrets in the clear, and returns its length. The caller zeroises or
     /// encrypts `out`.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Backups of a domain: made for the holders that its operators have named, and opened with their shares.
 //!
-//! The secret that the shares give exists only while a command runs, in the device that makes the backup and
-//! in the one that opens it.
+//! The secret that the shares combine to exists only while a command runs, in the device that makes the
+//! backup and in the one that opens it.
 
 use heapless::Vec;
 use hsm_protocol::domain::MAX_OPERATORS;

@@ -21,7 +21,7 @@ use crate::secret::{Secret, SecretBuf};
 const MAX_TRIES: u8 = 8;
 
 /// The replication key pair of a domain, which every member has: derived from a domain key, with
-/// candidates that are no scalars of the curve passed over (FIPS 186-5 A.2.2).
+/// candidates that are not scalars of the curve passed over (FIPS 186-5 A.2.2).
 pub(crate) struct ReplicationPair {
     secret: SecretKey,
     /// What other domains know it by.
@@ -41,7 +41,7 @@ impl ReplicationPair {
     /// The pair of any domain key that the domain still has.
     ///
     /// # Errors
-    /// [`ErrorCode::TOKEN_INVALID`] if it has not.
+    /// [`ErrorCode::TOKEN_INVALID`] if it does not.
     fn of_key(domain: &Domain, id: u32) -> Result<Self, ErrorCode> {
         Self::derive(domain, id, domain.key(id)?)
     }
@@ -64,7 +64,7 @@ impl ReplicationPair {
 /// Wraps a key for an approved domain into the front of `out`; returns the token's length.
 ///
 /// # Errors
-/// [`ErrorCode::PEER_DENIED`] if the approved key is no point; [`ErrorCode::TOO_LARGE`] if `out`
+/// [`ErrorCode::PEER_DENIED`] if the approved key is not a point; [`ErrorCode::TOO_LARGE`] if `out`
 /// is shorter than [`ReplicaToken::MAX_SIZE`] and the token needs it.
 pub(crate) fn export(
     domain: &Domain,

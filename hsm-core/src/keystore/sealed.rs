@@ -1,4 +1,4 @@
-//! Tokens under the domain key that are no key tokens ([`hsm_protocol::token::sealed`]).
+//! Tokens under the domain key that are not key tokens ([`hsm_protocol::token::sealed`]).
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::token::sealed::{

@@ -22,7 +22,7 @@ const MAX_SIGNED: usize = DOMAIN_TOKEN_LABEL.len() + MAX_TOKEN;
 /// Wraps the domain to another member into the front of `out`; returns the token's length.
 ///
 /// # Errors
-/// [`ErrorCode::CHANGE_INVALID`] if the device is no member; [`ErrorCode::KEYS_MISSING`];
+/// [`ErrorCode::CHANGE_INVALID`] if the device is not a member; [`ErrorCode::KEYS_MISSING`];
 /// [`ErrorCode::IDENTITY_INVALID`] for a bad join key; [`ErrorCode::TOO_LARGE`] if `out` is shorter
 /// than [`MAX_TOKEN`] and the domain needs it.
 pub(crate) fn export(

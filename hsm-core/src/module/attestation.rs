@@ -1,4 +1,4 @@
-//! The roots that attestation documents must chain to.
+//! The roots to which attestation documents must chain.
 
 use hsm_protocol::ErrorCode;
 

@@ -1,4 +1,4 @@
-//! Approvals of operators, and what they are asked for.
+//! Requests for operators' approval, and the approvals themselves.
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::MaterialId;

@@ -2,7 +2,7 @@
 //! power loss.
 //!
 //! The record has the last checkpoint of each host, without its signature: up to [`Checkpoint::SIZE`]
-//! bytes each. ECDSA signs it anew when it is asked for.
+//! bytes each. ECDSA signs it again on request.
 
 use hsm_protocol::audit::{Checkpoint, LogPosition, Maker, SignedCheckpoint};
 use hsm_protocol::{ErrorCode, HostId};

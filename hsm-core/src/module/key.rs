@@ -1,4 +1,4 @@
-//! An unwrapped key in the hands of a handler.
+//! An unwrapped key, as handlers use it.
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec, MacAlgorithm, SigningAlgorithm};

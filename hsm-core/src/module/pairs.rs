@@ -1,4 +1,4 @@
-//! Key pairs of slow specs: looked for between requests, a slice at a time.
+//! Generates key pairs of slow specs between requests, a slice at a time.
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::domain::Rule;

@@ -1,4 +1,4 @@
-//! Handshakes, and the domain: durable before it counts.
+//! Handshakes, and changes of the domain, which are durable before they take effect.
 
 use hsm_protocol::channel::{Challenge, MESSAGE_1_SIZE};
 use hsm_protocol::command::ModuleState;

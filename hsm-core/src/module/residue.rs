@@ -1,4 +1,4 @@
-//! What secrets leave behind on the stack, and when that is erased.
+//! Erases copies of secrets on the stack.
 //!
 //! A secret zeroises itself where it ends; copies that the compiler and libraries have made of it on
 //! the stack do not. They are erased where secrets end for the module: after the start, when a

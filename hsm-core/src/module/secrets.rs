@@ -1,4 +1,4 @@
-//! What is erased when the module fails or is zeroised.
+//! The secrets that are erased when the module fails or is zeroised.
 
 use hsm_protocol::ErrorCode;
 

@@ -189,7 +189,7 @@ fn an_approval_is_for_one_request_of_one_host_on_one_device() {
     assert_eq!(second.call(&request).error(), required, "another device");
     let mut session = Host::new(501).open(&mut rig.device);
     assert_eq!(session.call(&mut rig.device, &request).error(), required, "another host");
-    // The same key wrapped anew is another token, and so another request.
+    // The same key rewrapped is another token, and so another request.
     let moved = rig.call(&RewrapKey { key: token.key() });
     let moved = Token { id: token.id, bytes: moved.ok::<RewrapKey>().token.to_vec() };
     assert_eq!(rig.call(&sign(&moved, b"approved")).error(), required, "another token");
@@ -391,7 +391,7 @@ fn a_rule_that_is_bound_later_says_so_and_is_not_lowered() {
     assert_eq!(refused.err(), Some(ErrorCode::APPROVAL_BOUND));
     assert_eq!(bind(&mut rig, &free, 4).err(), Some(ErrorCode::RULES_DENIED));
     assert_eq!(bind(&mut rig, &free, 0).err(), Some(ErrorCode::RULES_DENIED));
-    // An approval under the old rule is none under the new one.
+    // An approval under the old rule does not count under the new one.
     let request = sign(&strict, b"y");
     let asked = ask(&mut rig, &bound, &request);
     let votes = rig.operators.votes(&asked.message(), &[0, 1]);

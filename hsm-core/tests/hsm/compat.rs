@@ -1,4 +1,4 @@
-//! What devices of the first version have stored and handed out must be read for ever.
+//! What devices of the first version have stored and handed out must be read forever.
 //!
 //! `tests/golden/v1-hosts-2.txt` was written by the last firmware whose devices were ruled by a single
 //! host: records of a sealing and of a plain board, tokens, a blob, a MAC. When a test here fails, revert

@@ -86,7 +86,7 @@ fn a_joined_device_serves_the_same_keys_and_still_does_after_a_reboot() {
 fn a_host_alone_brings_nobody_in() {
     let mut rig = production();
     let before = summary(&mut rig);
-    // A made-up device, which is no member.
+    // A made-up device, which is not a member.
     let mut stranger = Device::boot(platform(66));
     let id = stranger.identity().device_id();
     assert_eq!(export(&mut rig, id), Err(ErrorCode::CHANGE_INVALID));

@@ -352,7 +352,7 @@ fn a_restored_device_is_one_that_the_quorum_has_signed_for() {
     assert_eq!(restore(&mut device, &set, &shares, &stale), Err(ErrorCode::STATE_STALE));
     assert_eq!(device.state(), ModuleState::Uninitialised);
     restore(&mut device, &set, &shares, &good).unwrap();
-    // Once: it is no fresh device any more.
+    // Once: it is no longer a fresh device.
     let mut session = Host::new(101).open(&mut device);
     let again =
         RestoreDomain { backup: Bytes(&set.backup), shares: Bytes(&shares), ballot: Bytes(&good) };

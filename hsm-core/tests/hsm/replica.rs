@@ -135,7 +135,7 @@ fn nobody_but_the_operators_approves() {
         refused(&mut west, wrong);
     }
     export(&mut west, &key, peer).ok::<ExportReplica>();
-    // The own domain is no peer, nor what is no key.
+    // The own domain is not a peer, nor is an invalid key.
     for bad in [
         own,
         DomainKeyInfo {

@@ -72,12 +72,12 @@ impl Device {
         *self = Self::boot(platform);
     }
 
-    /// The module's state, asked in clear.
+    /// The module's state, asked in the clear.
     pub(crate) fn state(&mut self) -> ModuleState {
         self.status().state
     }
 
-    /// The module's status, asked in clear.
+    /// The module's status, asked in the clear.
     pub(crate) fn status(&mut self) -> ModuleStatus {
         let reply = self.plain(&Status);
         reply.ok::<Status>()
@@ -88,7 +88,7 @@ impl Device {
         self.plain(&Admission).ok::<Admission>().challenge
     }
 
-    /// The device's identity, asked in clear.
+    /// The device's identity, asked in the clear.
     pub(crate) fn identity(&mut self) -> IdentityDocument {
         let reply = self.plain(&Info);
         let document = reply.ok::<Info>().identity;

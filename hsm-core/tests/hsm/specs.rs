@@ -159,7 +159,7 @@ fn two_keys_agree_on_a_secret() {
         assert_eq!(secrets[0], secrets[1], "{:?}", row.spec);
         assert_eq!(secrets[0].len(), row.secret_size);
         secrets[0].clear();
-        // Keys of another curve, and bytes that are no key.
+        // Keys of another curve, and bytes that are not a key.
         if let Some(peer) = foreign.replace(rig.call(&ExportPublicKey { key: one.key() })) {
             let peer = peer.ok::<ExportPublicKey>().spki;
             for peer in [peer, Bytes(&[]), Bytes(&peer[..peer.len() - 1])] {

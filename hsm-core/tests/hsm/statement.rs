@@ -185,7 +185,7 @@ fn a_past_among_soft_devices_is_not_forgotten() {
     let reply = rig.call(&AdoptKeyPair { id: KEY_ID, usage, pair: Bytes(&pair) });
     let bytes = reply.ok::<AdoptKeyPair>().token.to_vec();
     assert_eq!(history(&mut rig, &Token { id: KEY_ID, bytes }), History::SOFT_MEMBER);
-    // Wrapped anew, and after a reboot: the same past, under the new key.
+    // Rewrapped, and after a reboot: the same past, under the new key.
     let rewrap = |rig: &mut Rig, token: &Token| {
         let reply = rig.call(&RewrapKey { key: token.key() });
         Token { id: token.id, bytes: reply.ok::<RewrapKey>().token.to_vec() }

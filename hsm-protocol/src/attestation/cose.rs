@@ -76,7 +76,7 @@ impl<'a> Signed<'a> {
     ///
     /// # Errors
     /// [`ErrorCode::IDENTITY_INVALID`] if it is another device's; [`ErrorCode::SIGNATURE_INVALID`];
-    /// [`ErrorCode::STATEMENT_INVALID`] if its claims are none.
+    /// [`ErrorCode::STATEMENT_INVALID`] if its claims are malformed.
     pub fn verify(&self, signing: &PublicKey) -> Result<Claims<'a>, ErrorCode> {
         if self.device != signing.device_id() {
             return Err(ErrorCode::IDENTITY_INVALID);

@@ -1,4 +1,4 @@
-//! Checkpoints: what a device vouches for, and keeps through power loss.
+//! Checkpoints: statements of a device about a log, which it keeps through power loss.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -1,14 +1,14 @@
-//! Proof that a first handshake message is an enrolled host's, before it costs anything.
+//! Proof that a first handshake message comes from an enrolled host, before it costs anything.
 //!
-//! To answer a handshake takes a device three scalar multiplications, and to refuse one takes two.
-//! So that strangers cannot keep a device busy with messages that cost them nothing, a host proves
-//! beforehand, by a MAC, that it has an enrolled key:
+//! Answering a handshake takes a device three scalar multiplications, and refusing one takes two.
+//! So that strangers cannot keep a device busy with messages that cost them nothing, a host first
+//! proves with a MAC that it has an enrolled key:
 //!
 //! ```text
 //! K   = derived from the static ECDH secret of host key and link key (label KMS-ADMISSION-v1)
 //! tag = HMAC-SHA-256(K, challenge [16] || SHA-256(message 1)), first 16 bytes
 //! ```
-//! The challenge comes from the device, in clear, and holds for seconds; within them the device
+//! The challenge comes from the device, in the clear, and holds for seconds; within them the device
 //! takes a tag once. The device keeps K, so that checking a tag takes a handful of hashes.
 
 use core::fmt;
@@ -58,7 +58,7 @@ impl AdmissionKey {
     /// The host's derivation.
     ///
     /// # Errors
-    /// [`ErrorCode::IDENTITY_INVALID`] if the link key is no point.
+    /// [`ErrorCode::IDENTITY_INVALID`] if the link key is not a point.
     pub fn of_host(host: &SecretKey, device: &PublicKey) -> Result<Self, ErrorCode> {
         let own = PublicKey::from_point(&host.public_key());
         Self::new(host, device, &own, device)
@@ -67,7 +67,7 @@ impl AdmissionKey {
     /// The device's derivation, from its link key.
     ///
     /// # Errors
-    /// [`ErrorCode::IDENTITY_INVALID`] if the host key is no point.
+    /// [`ErrorCode::IDENTITY_INVALID`] if the host key is not a point.
     pub fn of_device(link: &SecretKey, host: &PublicKey) -> Result<Self, ErrorCode> {
         let own = PublicKey::from_point(&link.public_key());
         Self::new(link, host, host, &own)

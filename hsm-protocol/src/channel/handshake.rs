@@ -65,7 +65,7 @@ impl Symmetric {
         Ok(())
     }
 
-    /// Encrypts `buffer` but for its last 16 bytes in place; the tag goes there.
+    /// Encrypts `buffer` except for its last 16 bytes in place; the tag goes there.
     fn encrypt_and_hash(&mut self, buffer: &mut [u8]) -> Result<(), ErrorCode> {
         let (body, tag) = buffer.split_last_chunk_mut::<TAG_SIZE>().ok_or(ErrorCode::INTERNAL)?;
         let nonce = self.next_nonce()?;

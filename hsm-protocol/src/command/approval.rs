@@ -1,9 +1,9 @@
 //! Keys whose uses operators approve.
 //!
 //! The rule is in the key token. The device refuses a use with
-//! [`APPROVAL_REQUIRED`](crate::ErrorCode::APPROVAL_REQUIRED), answers [`RequestApproval`] with what is to be
-//! signed ([`crate::approval`]), takes the signatures by [`Approve`], and then takes that one request
-//! once, from that one host.
+//! [`APPROVAL_REQUIRED`](crate::ErrorCode::APPROVAL_REQUIRED), returns the message to be signed in
+//! response to [`RequestApproval`] ([`crate::approval`]), takes the signatures through [`Approve`], and
+//! then accepts that one request once, from that one host.
 
 use serde::{Deserialize, Serialize};
 

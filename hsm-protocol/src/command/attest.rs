@@ -1,8 +1,8 @@
 //! Results for attested environments only: sealed inside the device to a key that an attestation
 //! document vouches for (`Recipient` in the AWS KMS API).
 //!
-//! [`Attest`] verifies a document once and answers a token that stands for the attested key.
-//! [`For`] runs another command and seals what is secret in its answer to that key.
+//! [`Attest`] verifies a document once and returns a token that stands for the attested key.
+//! [`For`] runs another command and seals the secrets in its response to that key.
 
 use serde::{Deserialize, Serialize};
 

@@ -77,6 +77,6 @@ pub struct LastCheckpoint {
 /// The answer to [`LastCheckpoint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastMade {
-    /// The checkpoint, signed anew; `None` if the device has made none for this host.
+    /// The checkpoint, signed again; `None` if the device has made none for this host.
     pub last: Option<SignedCheckpoint>,
 }

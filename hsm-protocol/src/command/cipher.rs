@@ -60,7 +60,7 @@ pub struct Plaintext<'o> {
     pub plaintext: Bytes<'o>,
 }
 
-/// Decrypts and encrypts anew; the plaintext stays in the device.
+/// Decrypts and re-encrypts; the plaintext stays in the device.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ReEncrypt<'a> {
     /// The key that the blob was made with.
@@ -80,7 +80,7 @@ pub struct ReEncrypt<'a> {
     pub destination_context: Bytes<'a>,
 }
 
-/// Draws a data key and returns it both in clear and encrypted.
+/// Draws a data key and returns it both in the clear and encrypted.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct GenerateDataKey<'a> {
     /// The key.
@@ -96,7 +96,7 @@ pub struct GenerateDataKey<'a> {
 /// A data key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataKey<'o> {
-    /// In clear.
+    /// In plaintext.
     #[serde(borrow)]
     pub plaintext: Bytes<'o>,
     /// Encrypted ([`crate::token::Blob`]).
@@ -170,7 +170,7 @@ pub struct ReEncryptAcross<'a> {
     pub destination: Side<'a>,
 }
 
-/// Makes a data key pair and returns its private half both in clear and encrypted.
+/// Makes a data key pair and returns its private half both in the clear and encrypted.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct GenerateDataKeyPair<'a> {
     /// The key.
@@ -190,7 +190,7 @@ pub struct GenerateDataKeyPair<'a> {
 /// A data key pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataKeyPair<'o> {
-    /// The private key in clear, DER PKCS#8 (RFC 5958).
+    /// The private key in the clear, DER PKCS#8 (RFC 5958).
     #[serde(borrow)]
     pub private: Bytes<'o>,
     /// The private key encrypted ([`crate::token::Blob`]).
@@ -209,7 +209,7 @@ pub struct GenerateDataKeyPairWithoutPlaintext<'a> {
     pub request: GenerateDataKeyPair<'a>,
 }
 
-/// A data key pair without the private key in clear.
+/// A data key pair without the private key in the clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedDataKeyPair<'o> {
     /// The private key encrypted ([`crate::token::Blob`]).

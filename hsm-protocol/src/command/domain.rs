@@ -1,7 +1,7 @@
-//! The domain that a device belongs to: founded, joined, and changed by a quorum of its operators.
+//! The domain to which a device belongs: founded, joined, and changed by a quorum of its operators.
 //!
-//! No host decides anything here. Whoever has a session hands over what operators have signed
-//! ([`crate::domain`]), or what only another member can read.
+//! No host decides anything here. Whoever has a session may deliver what operators have signed
+//! ([`crate::domain`]), or ciphertext for another member.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
-//! Import of key material that was made elsewhere, wrapped to a key pair of the device.
+//! Imports key material that was made elsewhere, wrapped to a key pair of the device.
 //!
-//! The host keeps the time: it says what the time is, the device compares.
+//! The host supplies the present time; the device compares it with the expiry.
 
 use serde::{Deserialize, Serialize};
 

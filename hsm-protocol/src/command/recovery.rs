@@ -1,4 +1,4 @@
-//! Backups that a number of operators bring back together ([`crate::token::recovery`]).
+//! Backups that a number of operators restore together ([`crate::token::recovery`]).
 
 use serde::{Deserialize, Serialize};
 

@@ -8,7 +8,7 @@ use crate::command::key::KeyRef;
 /// Asks for a statement about the device and its domain. A fresh device makes one, too.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct AttestDevice<'a> {
-    /// Chosen by who asks, signed along; [`crate::attestation::NONCE`] bytes.
+    /// Chosen by the verifier, covered by the signature; [`crate::attestation::NONCE`] bytes.
     #[serde(borrow)]
     pub nonce: Bytes<'a>,
 }
@@ -19,7 +19,7 @@ pub struct AttestKey<'a> {
     /// The key.
     #[serde(borrow)]
     pub key: KeyRef<'a>,
-    /// Chosen by who asks, signed along; [`crate::attestation::NONCE`] bytes.
+    /// Chosen by the verifier, covered by the signature; [`crate::attestation::NONCE`] bytes.
     #[serde(borrow)]
     pub nonce: Bytes<'a>,
 }

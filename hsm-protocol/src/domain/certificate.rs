@@ -1,4 +1,4 @@
-//! The word of a device CA: what a device is, said by whom its owner trusts.
+//! Certificates of a device CA, which state what a device is.
 //!
 //! On the wire a [`Certificate`] is a kind and a signature. What is signed is the body of an X.509
 //! certificate (RFC 5280) that both ends write alike from the CA's key, the device's identity and the
@@ -160,7 +160,7 @@ impl Certificate {
     /// What a device CA signs, with SHA-256: the body of the device's certificate.
     ///
     /// # Errors
-    /// [`ErrorCode::IDENTITY_INVALID`] if a key is no point.
+    /// [`ErrorCode::IDENTITY_INVALID`] if a key is not a point.
     pub fn message(
         ca: &PublicKey,
         identity: &IdentityDocument,
@@ -184,7 +184,7 @@ impl Certificate {
     /// The certificate written out, X.509.
     ///
     /// # Errors
-    /// [`ErrorCode::IDENTITY_INVALID`] if a key is no point.
+    /// [`ErrorCode::IDENTITY_INVALID`] if a key is not a point.
     pub fn to_der(&self, ca: &PublicKey, identity: &IdentityDocument) -> Result<Der, ErrorCode> {
         Der::signed(&Self::message(ca, identity, self.kind)?, &self.signature)
     }
@@ -231,7 +231,7 @@ impl Issued {
 /// ask for.
 ///
 /// # Errors
-/// [`ErrorCode::IDENTITY_INVALID`] if the key is no point.
+/// [`ErrorCode::IDENTITY_INVALID`] if the key is not a point.
 pub fn root_message(ca: &PublicKey) -> Result<Der, ErrorCode> {
     let point = ca.to_uncompressed()?;
     Der::build(|der| {
@@ -253,7 +253,7 @@ pub fn root_message(ca: &PublicKey) -> Result<Der, ErrorCode> {
 /// The certificate of a device CA, X.509, self-signed.
 ///
 /// # Errors
-/// [`ErrorCode::IDENTITY_INVALID`] if the key is no point.
+/// [`ErrorCode::IDENTITY_INVALID`] if the key is not a point.
 pub fn root(ca: &PublicKey, signature: &Signature) -> Result<Der, ErrorCode> {
     Der::signed(&root_message(ca)?, signature)
 }

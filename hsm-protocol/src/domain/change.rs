@@ -153,7 +153,7 @@ impl<'a> Proposal<'a> {
     }
 
     /// The changes, in order; the last item is an error if there are none, too many, or bytes that
-    /// are no change.
+    /// are not a change.
     pub fn changes(&self) -> impl Iterator<Item = Result<Change<'a>, ErrorCode>> + use<'a> {
         let mut rest = Some(self.changes.0);
         let mut left = MAX_CHANGES;
@@ -375,7 +375,7 @@ impl Outcome {
                 }
                 next.keys.push(key).map_err(|_| ErrorCode::TABLE_FULL)?;
             }
-            // What the key that is active now wraps has to be wrapped anew first: that takes a change
+            // What the key that is active now wraps has to be rewrapped first: that takes a change
             // of its own. Whether it was done since then is for the hosts to see, who have the tokens.
             Change::RemoveKey(id) => {
                 if [next.active_key(), before.active_key()].contains(id) {

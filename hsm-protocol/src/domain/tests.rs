@@ -291,7 +291,7 @@ fn a_device_ca_vouches_for_members() {
     ] {
         assert_eq!(add(certificate).unwrap_err(), ErrorCode::CERTIFICATE_INVALID);
     }
-    // A signature of one CA's word is no word of another.
+    // A certificate signed by one CA is not a certificate of another.
     let other = DomainState { device_ca: Some(public(51)), ..state.clone() };
     let theirs = certify(51, OTHER, hardware);
     let add_there =
@@ -345,7 +345,7 @@ fn a_device_ca_has_a_certificate() {
         bad[bit / 8] ^= 1 << (bit % 8);
         assert_eq!(certificate::read_root(&bad), invalid, "bit {bit}");
     }
-    // A device is no CA.
+    // A device is not a CA.
     let device = identity(OTHER);
     let message = Certificate::message(&ca, &device, DeviceKind::Hardware).unwrap();
     let certificate = Certificate { kind: DeviceKind::Hardware, signature: sign(50, &message) };

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// A set of facts about key material. Facts are added, never taken away: a key that is wrapped anew
+/// A set of facts about key material. Facts are added, never taken away: a key that is rewrapped
 /// takes along what is known of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct History(u8);
@@ -14,7 +14,7 @@ impl History {
     pub const IMPORTED: Self = Self(1);
     /// Made by a firmware that kept no history.
     pub const UNKNOWN: Self = Self(1 << 1);
-    /// A member of the domain that was no hardware could open it.
+    /// A member of the domain that was not hardware could open it.
     pub const SOFT_MEMBER: Self = Self(1 << 2);
     /// The domain was ruled by a key beside the data.
     pub const DEVELOPMENT: Self = Self(1 << 3);

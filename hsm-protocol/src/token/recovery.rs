@@ -192,7 +192,7 @@ impl Share {
     /// Wraps a share to its holder, and has it signed. `ephemeral` is used for nothing else.
     ///
     /// # Errors
-    /// [`ErrorCode::IDENTITY_INVALID`] if `holder` is no point; those of `sign`.
+    /// [`ErrorCode::IDENTITY_INVALID`] if `holder` is not a point; those of `sign`.
     pub fn seal(
         header: &ShareHeader,
         holder: &PublicKey,
@@ -304,7 +304,7 @@ impl Handover {
     /// nothing else.
     ///
     /// # Errors
-    /// [`ErrorCode::IDENTITY_INVALID`] if `join` is no point; those of `sign`.
+    /// [`ErrorCode::IDENTITY_INVALID`] if `join` is not a point; those of `sign`.
     pub fn seal(
         header: &HandoverHeader,
         join: &PublicKey,

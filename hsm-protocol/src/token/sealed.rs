@@ -1,4 +1,4 @@
-//! Tokens under the domain key that are no key tokens: prepared key pairs, import tokens, and
+//! Tokens under the domain key that are not key tokens: prepared key pairs, import tokens, and
 //! attested recipients.
 //!
 //! ```text
@@ -53,7 +53,7 @@ pub trait Attributes: Sized {
 
 /// What a prepared key pair may become. Chosen when the device hands it out, authenticated in its
 /// token, and checked by the device: the command of one purpose refuses the pairs of the others, so
-/// that a private half which one command answers in clear is never that of a key.
+/// that a private half which one command answers in the clear is never that of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PairPurpose(pub u8);

@@ -5,7 +5,7 @@ use std::fmt;
 /// A fault in a policy document, and where it is.
 ///
 /// The text ([`fmt::Display`]) suits `MalformedPolicyDocumentException` of KMS and
-/// `MalformedPolicyDocument` of IAM; it is our own, but for the phrases by which clients tell
+/// `MalformedPolicyDocument` of IAM; it is our own, except for the phrases by which clients tell
 /// faults of principals and of structure apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyError {

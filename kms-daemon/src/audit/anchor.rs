@@ -34,8 +34,8 @@ pub enum AnchorError {
         /// What the file system said.
         source: io::Error,
     },
-    /// It is no trust anchor, or was altered.
-    #[error("{path} is no trust anchor: {reason}; `kmsctl audit anchor` writes one")]
+    /// It is not a trust anchor, or was altered.
+    #[error("{path} is not a trust anchor: {reason}; `kmsctl audit anchor` writes one")]
     Malformed {
         /// The file.
         path: PathBuf,

@@ -128,13 +128,13 @@ pub(super) fn read(path: &Path, visit: &mut dyn FnMut(Item) -> bool) -> Result<b
         _ if stopped => Ok(false),
         Ok(()) => Ok(true),
         Err(error) => Ok(visit(Item::Gap(format!(
-            "{}: it is no whole file of CloudTrail's form: {error}",
+            "{}: it is not a complete file in CloudTrail's form: {error}",
             path.display()
         )))),
     }
 }
 
-/// The time in the name of a file, `YYYYMMDDTHHmmZ`; `None` if it is no name of such a file.
+/// The time in the name of a file, `YYYYMMDDTHHmmZ`; `None` if it is not the name of such a file.
 pub(super) fn time_of_name(name: &OsStr) -> Option<String> {
     let mut parts = name.to_str()?.strip_suffix(SUFFIX)?.rsplitn(3, '_');
     let (_, time, rest) = (parts.next()?, parts.next()?, parts.next()?);
@@ -191,7 +191,7 @@ pub(crate) struct Records<W: Write> {
     hash: Sha256,
 }
 
-/// What is told of the content of a file.
+/// Facts about the content of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     /// How many records it has.
@@ -272,7 +272,7 @@ impl Writing {
         let full = target.join(&self.path);
         fs::rename(&self.staged, &full)?;
         durable::sync_dir(full.parent().unwrap_or(target))?;
-        // Read back, so that what is told of is what is there.
+        // Read back, so that the record describes what is really in the file.
         let (mut hash, mut buffer) = (Sha256::new(), vec![0; 64 << 10]);
         let mut file = File::open(&full)?;
         loop {

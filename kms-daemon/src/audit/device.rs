@@ -22,7 +22,7 @@ const RECENT: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stored(pub(super) DeviceReceipt);
 
-/// The JSON form: the identifying members in clear, the entry in its canonical bytes.
+/// The JSON form: the identifying members in the clear, the entry in its canonical bytes.
 #[derive(Serialize, Deserialize)]
 struct Members {
     device: String,

@@ -10,7 +10,7 @@ use crate::identifier::Scope;
 /// The API fills them in while it works, so that a refused request still says what it was about.
 /// Nothing secret may be put here: no plaintext, ciphertext, message, digest, signature, MAC,
 /// random bytes, grant token or policy text returned to the caller. The encryption context is
-/// logged in clear, as AWS CloudTrail does.
+/// logged in the clear, as AWS CloudTrail does.
 #[derive(Debug, Default)]
 pub struct AuditFacts {
     /// CloudTrail `requestParameters`: lower-camel-case names, defaults filled in. `None` becomes

@@ -20,7 +20,7 @@ use super::segment::Segment;
 const MAX_READ: u64 = 64 << 20;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Why the history cannot be told.
+/// Why the history cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// A file cannot be read.
@@ -106,7 +106,7 @@ pub(crate) struct Lookup {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Page {
     pub(crate) events: Vec<Value>,
-    /// The next page has lines before this one; `None` if there are no more.
+    /// The next page has lines before this one; `None` at the end.
     pub(crate) before: Option<u64>,
 }
 

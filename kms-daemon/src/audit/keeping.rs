@@ -50,7 +50,7 @@ pub struct Policy {
     pub compress: bool,
     /// Where closed files are copied to.
     pub deliver: Option<PathBuf>,
-    /// For how many days after their last line files are kept; `None`: for ever.
+    /// For how many days after their last line files are kept; `None`: forever.
     pub keep: Option<u32>,
 }
 

@@ -136,7 +136,7 @@ pub struct AuditLog {
     strangers: Mutex<Strangers>,
     /// Requests that were counted instead of recorded.
     counted: AtomicU64,
-    /// Bytes of its files, and when that was found out.
+    /// Bytes of its files, and when they were counted.
     size: Mutex<Option<(Instant, Size)>>,
     /// Lines behind this one are yet to be delivered to trails.
     held: AtomicU64,
@@ -307,7 +307,7 @@ impl AuditLog {
         self.send(job, answer).await.map(drop)
     }
 
-    /// Says whether there is room for requests that are no administration.
+    /// Says whether there is room for requests that are not administration.
     ///
     /// # Errors
     /// [`AuditError::NoRoom`].

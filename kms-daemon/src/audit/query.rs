@@ -13,7 +13,7 @@ use super::facts::is_key_arn;
 use super::record::{ACCESS_DENIED, event_time};
 use crate::identifier::alias::PREFIX;
 
-/// Codes of requests that were refused because of who sent them, beside policies' own.
+/// Codes of requests that were refused because of their sender, besides those of policies.
 const UNKNOWN_CALLER: [&str; 12] = [
     "AccessDeniedException",
     "ExpiredToken",
@@ -98,7 +98,7 @@ impl Query {
         self
     }
 
-    /// Those that were refused because of who asked: by policies, or for their signature.
+    /// Requests that were refused because of their caller: by policies, or for their signature.
     #[must_use]
     pub fn only_denied(mut self, denied: bool) -> Self {
         self.denied = denied;
@@ -287,7 +287,7 @@ fn fits(name: &str, pattern: &str) -> bool {
     true
 }
 
-/// Whether a request was refused because of who sent it.
+/// Whether a request was refused because of its sender.
 fn was_denied(record: &Value) -> bool {
     let code = record["errorCode"].as_str();
     let event = record["eventName"].as_str().unwrap_or_default();
@@ -320,7 +320,7 @@ impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text} is no address and no network such as 10.0.0.0/8");
+        let wrong = || format!("{text} is neither an address nor a network such as 10.0.0.0/8");
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
             None => (text, None),
@@ -366,7 +366,7 @@ pub fn parse_time(text: &str, now: OffsetDateTime) -> Result<OffsetDateTime, Str
     let exact = || Some(OffsetDateTime::parse(text, &Rfc3339).ok()?.to_offset(UtcOffset::UTC));
     known.or_else(ago).or_else(day).or_else(exact).ok_or_else(|| {
         format!(
-            "{text} is no time: give 2026-11-28T09:00:00Z, 2026-11-28, yesterday, today, now, or how \
+            "{text} is not a time; give 2026-11-28T09:00:00Z, 2026-11-28, yesterday, today, now, or how \
              long ago, such as 90s, 30m, 2h, 3d or 1w"
         )
     })

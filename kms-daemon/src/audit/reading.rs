@@ -163,7 +163,7 @@ impl Reader {
                     self.rewind(raw.offset, raw.number).map_err(read)?;
                     return Ok(None);
                 }
-                None => self.complain(raw.number, "it is no record as it was written"),
+                None => self.complain(raw.number, "it is not a record as it was written"),
             }
         }
     }
@@ -311,7 +311,7 @@ impl Reader {
     }
 }
 
-/// Whether a line counts: for who follows a log, if it is known to be durable.
+/// Whether a line counts: when a log is followed, only once it is known to be durable.
 fn is_known((follows, durable): (bool, Option<u64>), sequence: u64) -> bool {
     !follows || durable.is_none_or(|durable| sequence <= durable)
 }

@@ -78,7 +78,7 @@ pub struct RequestRecord<'a> {
     pub source_ip: IpAddr,
     /// `userAgent`.
     pub user_agent: Option<&'a str>,
-    /// `tlsDetails` but for the host header, if the connection is encrypted.
+    /// `tlsDetails` except for the host header, if the connection is encrypted.
     pub tls: Option<&'a Value>,
     /// `clientProvidedHostHeader` of `tlsDetails`.
     pub host: Option<&'a str>,

@@ -207,7 +207,7 @@ impl Strangers {
         }
         let due = tally.counted.requests + 1 >= tally.told.max(SAMPLES);
         if due && !others && !take(&mut self.room, SUMMARY) {
-            // What cannot be told of in time as its source's is told of as one of others.
+            // A request that cannot be reported in time under its source is reported under `other sources`.
             let others = self.tallies.entry((refused.why, Source::Others)).or_default();
             others.seen += 1;
             let summary = others.count(refused, admission.throttled);

@@ -53,7 +53,7 @@ pub enum VerifyError {
 /// Verifies the audit log in `dir`.
 ///
 /// # Errors
-/// If the files cannot be read. A log that is not intact is no error but a [`Fault`].
+/// If the files cannot be read. A log that is not intact is not an error but a [`Fault`].
 pub fn verify(dir: &Path) -> Result<Report, VerifyError> {
     verify_with(dir, VerifyOptions::default())
 }
@@ -117,7 +117,7 @@ struct Walk {
     live: Vec<Live>,
     /// The last time that a record told, and its record.
     time: Option<(u64, String)>,
-    /// Records since the last that a device has signed for, but for those that come of themselves.
+    /// Records since the last that a device has signed for, except for those that come of themselves.
     behind: u64,
     /// Entries that devices have signed for may still come.
     unsettled: bool,

@@ -1,4 +1,4 @@
-//! The file that a backup is: encrypted and authenticated as a whole under a passphrase (ADR 20).
+//! The file format of a backup: encrypted and authenticated as a whole under a passphrase (ADR 20).
 //!
 //! ```text
 //! magic        20  "STRONGROOM BACKUP 1\n"
@@ -267,7 +267,7 @@ pub(super) struct Altered(pub(super) u64);
 fn read_head(from: &mut impl Read, length: u64) -> Result<[u8; HEAD], BackupError> {
     let mut head = [0; HEAD];
     if length < (HEAD + TAG + CHECKSUM) as u64 {
-        // What is shorter may still tell that it is no backup at all.
+        // What is shorter may still show that it is not a backup at all.
         let mut begin = Vec::new();
         from.take(FAMILY.len() as u64).read_to_end(&mut begin)?;
         return Err(match FAMILY.starts_with(&begin) {

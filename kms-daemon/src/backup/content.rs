@@ -1,11 +1,12 @@
 //! Which files of a data directory are in a backup.
 //!
-//! Everything, but for what belongs to a running daemon (locks, sockets, the reserve), what is
-//! being written (`*.new`), and, if so decided, the flash of devices that run there. For a flash counts
-//! each file below `hsm/` but those that the daemon is known to write beside them, and each file
-//! elsewhere that has a flash image in it: a copy of a flash holds the domain key as well. Store and
-//! audit log come from a snapshot, and what is beside the flashes as well: what is written there of the
-//! log or the store must not be newer than these. The flashes themselves are read after the snapshot.
+//! Everything except the files of a running daemon (locks, sockets, the reserve), files that are being
+//! written (`*.new`), and, if the caller decides so, the flash of devices that run there. Each file
+//! below `hsm/` is treated as a flash, except those that the daemon is known to write beside the
+//! flashes, and so is each file elsewhere that has a flash image in it: a copy of a flash holds the
+//! domain key as well. Store, audit log and the files beside the flashes come from a snapshot: what
+//! those files say about the log and the store must not be newer than these. The flashes themselves are
+//! read after the snapshot.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

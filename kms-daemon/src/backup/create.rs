@@ -1,4 +1,5 @@
-//! Writes a backup: under another name, made durable, read back, and only then given its name.
+//! Writes a backup under a temporary name, makes it durable, reads it back, and only then gives it its
+//! name.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};

@@ -1,4 +1,4 @@
-//! What a backup says of itself: it comes first, and the files follow in its order.
+//! The manifest of a backup: it comes first, and the files follow in its order.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -47,7 +47,7 @@ pub struct RegionOf {
     pub domain: Option<String>,
     /// The lines to its devices, as they were last used.
     pub lines: Vec<String>,
-    /// Devices whose flash is in the backup. Each holds the domain key, in clear unless its board
+    /// Devices whose flash is in the backup. Each holds the domain key, in the clear unless its board
     /// can seal it.
     pub flashes: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Reads a backup: without its passphrase, with it, and back into a data directory.
+//! Reads a backup: checks it without or with its passphrase, and restores it into a data directory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -43,7 +43,7 @@ pub struct Restored {
     pub fault: Option<String>,
 }
 
-/// Compares the checksum of a backup: it shows damage, and is no proof that nobody altered it.
+/// Compares the checksum of a backup: it shows damage, but does not prove that nobody altered the backup.
 /// Blocks.
 ///
 /// # Errors
@@ -100,7 +100,7 @@ pub fn restore(
     dir: &Path,
     progress: Progress<'_>,
 ) -> Result<Restored, BackupError> {
-    // A daemon that runs there is told of before anything else.
+    // A daemon that runs there is reported before anything else.
     let _lock = claim(dir)?;
     let twice = open(path)?.1.saturating_mul(2);
     let mut done = 0;
@@ -148,7 +148,7 @@ fn fill(
     done: &mut dyn FnMut(u64),
 ) -> Result<Restored, BackupError> {
     let mark = dir.join(MARK);
-    durable::write(&mark, b"A restore into this directory did not come to its end.\n", 0o600)
+    durable::write(&mark, b"A restore into this directory was not completed.\n", 0o600)
         .map_err(failed("write", &mark))?;
     let (manifest, mut content) = begin(path, passphrase)?;
     let mut made = vec![dir.to_owned()];
@@ -276,7 +276,7 @@ fn end(path: &Path, mut content: Content) -> Result<(), BackupError> {
     // An empty last chunk is looked at only when it is read.
     let more = content.read(&mut [0])?;
     if more > 0 || !content.is_at_end() {
-        return Err(BackupError::Manifest("there is more than it tells of".to_owned()));
+        return Err(BackupError::Manifest("it contains more than it lists".to_owned()));
     }
     checksum(path, &mut |_, _| {}).map(drop)
 }

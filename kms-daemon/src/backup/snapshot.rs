@@ -1,8 +1,8 @@
 //! Store and audit log as they were at one moment, while they are in use.
 //!
-//! The two are of one moment exactly: what is there is what a power cut at that moment would have
-//! left. Requests that were answered before are in both; one that was under way may be in the store
-//! and not yet in the log, as after a power cut. Nobody waits for a snapshot.
+//! Both are of exactly one moment: they are as a power cut at that moment would have left them. Requests
+//! that were answered before are in both; a request that was under way may be in the store and not yet
+//! in the log, as after a power cut. No request waits for a snapshot.
 
 use std::fs;
 use std::io;
@@ -128,24 +128,24 @@ pub enum SnapshotError {
     Store(#[from] StoreError),
     /// It is not the latest one, or it is too old.
     #[error(
-        "there is no snapshot of that name: another backup was begun meanwhile, or it took more than \
-         an hour; run it again"
+        "there is no snapshot of that name: another backup was begun meanwhile, or this one took \
+         more than an hour; run the backup again"
     )]
     Unknown,
     /// Whoever says that it became a backup has not read it.
     #[error(
-        "that is not the proof in the snapshot's directory: only who can read the data directory makes \
-         a backup of it"
+        "that is not the proof in the snapshot's directory: only a user who can read the data \
+         directory can make a backup of it"
     )]
     Unproven,
     /// The backup cannot hold that.
     #[error(
-        "no flash of a device of domain {0} was there when the snapshot was taken: a backup of it does \
-         not hold its key"
+        "no flash of a device of domain {0} was present when the snapshot was taken: a backup of \
+         the snapshot does not hold its key"
     )]
     NoFlash(String),
     /// The store changes too fast.
-    #[error("the store does not rest for a moment; run the backup again")]
+    #[error("the store never rests for a moment; run the backup again")]
     Restless,
     /// The task was stopped.
     #[error("the program is stopping")]
@@ -249,7 +249,7 @@ impl Snapshots {
             audit_sequence: prepared.audit.sequence,
         };
         last.write(&*self.store).await?;
-        // Before anybody is told of it, who then looks there.
+        // Before the caller learns of it, who then looks there.
         LastBackup::note(&self.data, Some(&last));
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last.clone());
         current.snapshot = None;
@@ -263,7 +263,7 @@ impl Snapshots {
             tokio::time::sleep(LOOK).await;
             if self.expire_older(LIFETIME).await {
                 tracing::warn!(
-                    "a backup did not come to its end in an hour: its snapshot is removed"
+                    "a backup was not completed within an hour: its snapshot is removed"
                 );
             }
         }

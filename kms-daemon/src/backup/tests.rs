@@ -17,7 +17,7 @@ use crate::data_dir::DataDir;
 use crate::passphrase::Passphrase;
 use crate::store::{RedbStore, Store, Transaction};
 
-const FLASH: &[u8] = b"the domain key in clear";
+const FLASH: &[u8] = b"the domain key in the clear";
 
 /// A data directory as a daemon leaves it.
 struct Rig {

@@ -1,7 +1,7 @@
-//! A use of a key that operators approve, with the signatures that it has so far, in a file.
+//! A file with a use of a key that operators approve, and the signatures so far.
 //!
-//! It has the whole request, so that each operator sees what it is; that of `Encrypt` has a plaintext in
-//! it. The state of the domain says who the operators are, for people: the device goes by its own.
+//! It contains the whole request, so that each operator sees what it is; a request to `Encrypt` contains
+//! a plaintext. The state of the domain tells people who the operators are; the device uses its own.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -35,8 +35,8 @@ pub enum ApprovalFileError {
         /// What the file system said.
         source: io::Error,
     },
-    /// It is none.
-    #[error("{0} is no request for approval as `kmsctl key request` writes it")]
+    /// It is malformed.
+    #[error("{0} is not a request for approval as `kmsctl key request` writes it")]
     Malformed(PathBuf),
     /// What is shown is not what would be signed.
     #[error("{path}: {reason}")]
@@ -135,7 +135,7 @@ impl ApprovalFile {
         self.pending.asked().rule.is_met_by(self.who(true))
     }
 
-    /// Everything that an operator has to see before signing, but for its fingerprint: that comes from
+    /// Everything that an operator has to see before signing, except for its fingerprint: that comes from
     /// whoever sent the request, by another way.
     #[must_use]
     pub fn in_words(&self) -> String {

@@ -1,4 +1,4 @@
-//! The word of a device CA about a device, in a file: the device's identity and what it is.
+//! A file with a device CA's certificate for a device: the device's identity and its kind.
 
 use std::fs;
 use std::io;
@@ -28,11 +28,11 @@ pub enum CertificateFileError {
         /// What the file system said.
         source: io::Error,
     },
-    /// It is none.
+    /// It is malformed.
     #[error("{0} is not a device's certificate as `kmsctl device-ca certify` writes it")]
     Malformed(PathBuf),
     /// It is of another device.
-    #[error("the certificate {path} is not of device {device}")]
+    #[error("the certificate {path} is not for device {device}")]
     Another {
         /// The file.
         path: PathBuf,

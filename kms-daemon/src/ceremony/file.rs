@@ -1,7 +1,7 @@
-//! A proposal with the signatures that it has so far, in a file.
+//! A file with a proposal and the signatures so far.
 //!
-//! A JSON document. Its state is the one that is changed, or the first one of a domain that is founded:
-//! what the proposal leads to is computed from it, never read.
+//! It is a JSON document. Its state is the one that is changed, or the first one of a domain that is
+//! founded. The resulting state is computed from it, never read.
 
 use std::fs;
 use std::io;
@@ -38,8 +38,8 @@ pub enum CeremonyFileError {
         /// What the file system said.
         source: io::Error,
     },
-    /// It is none.
-    #[error("{0} is no ceremony as `kmsctl domain propose` and `kmsctl domain init` write it")]
+    /// It is malformed.
+    #[error("{0} is not a ceremony as `kmsctl domain propose` and `kmsctl domain init` write it")]
     Malformed(PathBuf),
     /// What it proposes cannot be made.
     #[error("{path} proposes what cannot be made: {code}")]
@@ -87,7 +87,7 @@ pub struct Ceremony {
 pub struct Standing {
     /// Who has signed.
     pub signed: Vec<Operator>,
-    /// Who has not.
+    /// Operators who have not signed.
     pub unsigned: Vec<Operator>,
     /// What is needed, by the class of what is changed.
     pub needed: Vec<(Class, Rule)>,

@@ -25,7 +25,7 @@ const SALT: usize = 32;
 const SCALAR: usize = 32;
 const TAG: usize = 16;
 
-/// What a key is for: one for one purpose is none for another.
+/// What a key is for: a key for one purpose cannot be used for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPurpose {
     /// Signs changes of a domain.
@@ -75,7 +75,7 @@ pub enum KeyFileError {
         /// What the file system said.
         source: io::Error,
     },
-    /// It is no key file, or one of another purpose, or asks for more than is computed.
+    /// It is not a key file, or has another purpose, or its cost is beyond the limits.
     #[error("{path} is not {wanted} as `kmsctl` writes it; restore it from a copy")]
     Malformed {
         /// The file.
@@ -275,7 +275,7 @@ mod tests {
         let other = KeyFile::load(&path, KeyPurpose::DeviceCa).unwrap_err();
         assert!(other.to_string().contains("a device CA's key"), "{other}");
         let text = fs::read_to_string(&path).unwrap();
-        assert!(!text.contains(&hex::encode(&*key.to_bytes())), "the scalar is in clear");
+        assert!(!text.contains(&hex::encode(&*key.to_bytes())), "the scalar is in the clear");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Recovery shares in files that are carried: the backup of a domain, a share for each operator who holds
-//! one, and what operators hand over to the device that is to bring the domain back.
+//! one, and the handovers for the device that is to become the domain again.
 //!
-//! JSON documents, all of them ciphertext or public. What they say is not believed: backup and shares are
-//! signed by a member of the domain, handovers by the operator, and the device checks all of that again.
+//! All are JSON documents and contain only ciphertext or public data. Their contents are not trusted: a
+//! member of the domain has signed backup and shares, the operator has signed a handover, and the device
+//! checks all of that again.
 
 use std::fmt;
 use std::fs;
@@ -59,7 +60,7 @@ pub struct RecoveryFile {
     pub state: DomainState,
     /// The encoded [`Backup`].
     pub backup: Vec<u8>,
-    /// When it was made, ISO 8601; only a word of who made the file.
+    /// When it was made, ISO 8601; as claimed by the file's maker.
     pub created: String,
 }
 
@@ -297,7 +298,7 @@ impl HandoverFile {
     /// # Errors
     /// [`RecoveryFileError`].
     pub fn load(path: &Path) -> Result<Self, RecoveryFileError> {
-        let wanted = "a handed over share as `kmsctl domain hand-over` writes it";
+        let wanted = "a handed-over share as `kmsctl domain hand-over` writes it";
         read(path, wanted, |content: HandoverContent| {
             let bytes = STANDARD.decode(&content.handover).ok()?;
             let bytes = <[u8; Handover::SIZE]>::try_from(bytes).ok()?;

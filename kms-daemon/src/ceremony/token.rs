@@ -1,4 +1,4 @@
-//! Operators' keys in PKCS#11 tokens (version 2.40): made there, and used there only.
+//! Operators' keys in PKCS#11 tokens (version 2.40): generated there, and used only there.
 
 use std::path::PathBuf;
 
@@ -49,8 +49,8 @@ pub enum TokenError {
         /// How many there are.
         count: usize,
     },
-    /// The token answered something that is none.
-    #[error("the token's {0} is none of P-256; use another token")]
+    /// The token's response is not a signature.
+    #[error("the token's {0} is not on P-256; use another token")]
     Malformed(&'static str),
 }
 

@@ -1,4 +1,4 @@
-//! Operators' signatures as the files of ceremonies have them.
+//! The encoding of operators' signatures in the files of ceremonies.
 
 use hsm_protocol::OperatorId;
 use hsm_protocol::domain::Vote;

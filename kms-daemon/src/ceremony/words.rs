@@ -1,4 +1,4 @@
-//! What is signed, in words.
+//! Describes in words what operators sign.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,7 @@ pub fn fingerprint(bytes: &[u8]) -> String {
     groups.collect::<Vec<_>>().join("-")
 }
 
-/// Everything about a ceremony that an operator has to see before signing it, but for its fingerprint: that
+/// Everything about a ceremony that an operator has to see before signing it, except for its fingerprint: that
 /// comes from the others, by another way.
 #[must_use]
 pub fn in_words(ceremony: &Ceremony) -> String {
@@ -65,10 +65,10 @@ pub fn describe(state: &DomainState) -> String {
     let _ = writeln!(text, "  {}", naming(state));
     let kind = match state.kind {
         Kind::Development => {
-            "A DEVELOPMENT domain: its operator's key lies beside the data, and whoever reads that owns \
-             every key. Make a real one of it with: kmsctl domain harden"
+            "A DEVELOPMENT domain: its operator's key lies beside the data, and whoever reads that \
+             owns every key. Make it a production domain with: kmsctl domain harden"
         }
-        Kind::Production => "A production domain: changed by its operators together only.",
+        Kind::Production => "A production domain: only its operators together can change it.",
     };
     let _ = writeln!(text, "  {kind}");
     let _ = writeln!(text, "  Version {}.", state.version);
@@ -103,7 +103,8 @@ pub fn describe(state: &DomainState) -> String {
         let count = holders.len();
         let _ = writeln!(
             text,
-            "  Recovery shares: any {threshold} of these {count} operators together bring back every key:"
+            "  Recovery shares: any {threshold} of these {count} operators together restore every \
+             key:"
         );
         for holder in holders {
             let share = fingerprint(holder.key.operator_id().as_bytes());
@@ -157,7 +158,9 @@ fn rules_in_words(rules: &Rules, indent: &str) -> String {
         }
     }
     let emulated = match rules.emulated_members {
-        true => "Devices that are NOT HARDWARE may be members: who owns their host can read them",
+        true => {
+            "Devices that are NOT HARDWARE may be members: whoever owns their host can read them"
+        }
         false => "Only hardware may be a member",
     };
     let _ = writeln!(text, "{indent}{emulated}");
@@ -192,8 +195,8 @@ fn member_in_words(member: &Member) -> String {
 fn kind_in_words(kind: DeviceKind) -> &'static str {
     match kind {
         DeviceKind::Hardware => "hardware",
-        DeviceKind::Emulated => "EMULATED: who owns its host can read its keys",
-        DeviceKind::InProcess => "IN PROCESS: who owns its host can read its keys",
+        DeviceKind::Emulated => "EMULATED: whoever owns its host can read its keys",
+        DeviceKind::InProcess => "IN PROCESS: whoever owns its host can read its keys",
     }
 }
 
@@ -215,29 +218,29 @@ fn change_in_words(change: &Change<'_>, before: &DomainState) -> String {
         Change::AddMember { identity, kind, certificate } => {
             let member = Member { signing: identity.signing, join: identity.join, kind: *kind };
             let by = match (certificate, &before.device_ca) {
-                (Some(_), _) => "its certificate is of the domain's device CA",
-                (None, _) => "by nobody's word but its own: look at the device",
+                (Some(_), _) => "the domain's device CA has certified it",
+                (None, _) => "vouched for only by itself: look at the device",
             };
             format!("The device {} gets the domain keys; {by}", member_in_words(&member))
         }
         Change::RemoveMember(device) => {
             format!("The device {} is removed", fingerprint(device.as_bytes()))
         }
-        Change::AddHost(host) => format!("The host {} is let in", host_in_words(host)),
+        Change::AddHost(host) => format!("The host {} is admitted", host_in_words(host)),
         Change::RemoveHost(host) => {
-            format!("The host {} is let in no more", fingerprint(host.as_bytes()))
+            format!("The host {} is no longer admitted", fingerprint(host.as_bytes()))
         }
         Change::AddOperator(operator) => format!("New: {}", operator_in_words(operator)),
         Change::RemoveOperator(operator) => {
             let known = before.operator(*operator);
             let shown = known.map_or_else(|| fingerprint(operator.as_bytes()), operator_in_words);
-            format!("No operator any more: {shown}")
+            format!("No longer an operator: {shown}")
         }
         Change::SetRules(rules) => {
             format!("The rules become:\n{}", rules_in_words(rules, "       ").trim_end())
         }
         Change::SetDeviceCa(Some(ca)) => format!("The device CA becomes {}", key(ca)),
-        Change::SetDeviceCa(None) => "There is no device CA any more".to_owned(),
+        Change::SetDeviceCa(None) => "There is no longer a device CA".to_owned(),
         Change::SetKind(Kind::Production) => "It becomes a production domain".to_owned(),
         Change::SetKind(Kind::Development) => "It becomes a DEVELOPMENT domain".to_owned(),
         Change::RotateKey { maker } => format!(
@@ -251,9 +254,10 @@ fn change_in_words(change: &Change<'_>, before: &DomainState) -> String {
                 _ => ", of another host of the domain,",
             };
             format!(
-                "Domain key {id} is erased: WHAT IS STILL WRAPPED BY IT IS LOST FOR EVER. The device cannot know \
-                 what that is. kmsd refuses it while a token in its own store is; in another store{others} or in \
-                 a backup that was made before all was wrapped anew there may be some"
+                "Domain key {id} is erased: WHATEVER IS STILL WRAPPED BY IT IS PERMANENTLY LOST. \
+                 The device cannot know what that is. kmsd refuses this while its own store has \
+                 such a token; another store{others} or a backup made before everything was \
+                 rewrapped may have some"
             )
         }
         Change::AddPeer(peer) => format!(
@@ -262,10 +266,10 @@ fn change_in_words(change: &Change<'_>, before: &DomainState) -> String {
             PeerText(*peer)
         ),
         Change::RemovePeer(domain) => {
-            format!("The domain {domain} gets no multi-Region keys any more")
+            format!("The domain {domain} no longer gets multi-Region keys")
         }
         Change::SetRoots(roots) if roots.0.is_empty() => {
-            "No attestation document is trusted any more".to_owned()
+            "No attestation document is trusted any longer".to_owned()
         }
         Change::SetRoots(roots) => {
             let roots = roots.0.chunks(32).map(hex::encode).collect::<Vec<_>>().join(", ");
@@ -275,15 +279,15 @@ fn change_in_words(change: &Change<'_>, before: &DomainState) -> String {
             format!("The device {} ERASES EVERY SECRET", fingerprint(device.as_bytes()))
         }
         Change::SetRecovery { threshold: 0, .. } => {
-            "Nobody is to hold recovery shares any more".to_owned()
+            "Nobody holds recovery shares any longer".to_owned()
         }
         Change::SetRecovery { threshold, holders } => {
             let rows = holders.0.chunks(Holder::SIZE);
             let count = rows.len();
             let ids = rows.map(|row| fingerprint(row.get(..OperatorId::SIZE).unwrap_or(row)));
             format!(
-                "Of these {count} operators any {threshold} together hold recovery shares that bring back \
-                 EVERY KEY of the domain: {}",
+                "Of these {count} operators any {threshold} together hold recovery shares that \
+                 restore EVERY KEY of the domain: {}",
                 ids.collect::<Vec<_>>().join(", ")
             )
         }

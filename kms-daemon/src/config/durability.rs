@@ -22,7 +22,7 @@ impl Settings {
         };
         let hours = self.audit_segment_age.unwrap_or(24);
         if !(1..=24).contains(&hours) {
-            return Err(value("audit-segment-age is 1 to 24 hours"));
+            return Err(value("audit-segment-age must be 1 to 24 hours"));
         }
         let keep = match self.audit_keep.as_deref() {
             None | Some("forever") => None,
@@ -62,16 +62,16 @@ impl Settings {
         let credentials = self.trail_credentials.clone();
         let Some(text) = &self.trail_store else {
             return match credentials {
-                Some(_) => {
-                    Err(value("trail-credentials is for trail-store: say where buckets are"))
-                }
+                Some(_) => Err(value(
+                    "trail-credentials is for trail-store; say where buckets are with --trail-store",
+                )),
                 None => Ok(None),
             };
         };
         if !text.contains("://") {
             return match (text.is_empty(), credentials) {
                 (false, None) => Ok(Some(Place::Directory(PathBuf::from(text)))),
-                (true, _) => Err(value("trail-store is a directory or a URL")),
+                (true, _) => Err(value("trail-store must be a directory or a URL")),
                 (_, Some(_)) => Err(value("trail-credentials is for a trail-store with a URL")),
             };
         }
@@ -101,15 +101,15 @@ impl Settings {
                 Ok(Schedule { files, digests })
             }
             Some(_) => Err(value(
-                "trail-interval is two numbers of seconds: up to 3600 between files, and a multiple \
-                 of that up to 86400 between digests, such as 300,3600",
+                "trail-interval must be two numbers of seconds: up to 3600 between files, and a \
+                 multiple of that up to 86400 between digests, such as 300,3600",
             )),
         }
     }
 
     pub(super) fn refusals(&self) -> Result<u32, ConfigError> {
         match self.refusal_rate.unwrap_or(REFUSAL_RATE) {
-            0 => Err(value("refusal-rate is at least 1 a second")),
+            0 => Err(value("refusal-rate must be at least 1 a second")),
             rate => Ok(rate),
         }
     }
@@ -128,7 +128,7 @@ fn size(name: &str, text: &str, (least, most): (u64, u64)) -> Result<u64, Config
     let bytes = number.parse::<u64>().ok().filter(|_| digits);
     let bytes = bytes.and_then(|number| number.checked_mul(factor));
     let bytes =
-        bytes.ok_or_else(|| wrong(format_args!("is no size like 65536, 64K, 16M or 1G")))?;
+        bytes.ok_or_else(|| wrong(format_args!("is not a size such as 65536, 64K, 16M or 1G")))?;
     match (least..=most).contains(&bytes) {
         true => Ok(bytes),
         false => Err(wrong(format_args!("is not between {least} and {most} bytes"))),

@@ -11,23 +11,23 @@ use super::{Compression, Link, LogFormat};
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(super) struct Settings {
-    /// Address to listen on, or a name that has one [default: 127.0.0.1:8700]; another than loopback
-    /// only with TLS.
+    /// Address to listen on, or a name that resolves to one [default: 127.0.0.1:8700]; addresses other than
+    /// loopback require TLS.
     #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_LISTEN")]
     pub(super) listen: Option<String>,
-    /// Serve /healthz, /readyz and /metrics here, out of the reach of clients, and of these only
-    /// /healthz with the API [default: all with the API].
+    /// Serve /healthz, /readyz and /metrics here, out of reach of clients; with the API, serve only /healthz
+    /// [default: all with the API].
     #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_ADMIN_LISTEN")]
     pub(super) admin_listen: Option<String>,
-    /// Connections that one address may have, of IPv6 one network of 64 bits [default: a quarter of
-    /// all, 1024].
+    /// Connections that one address may have; for IPv6, one network of 64 bits [default: a quarter of all,
+    /// 1024].
     #[arg(long, value_name = "N", env = "STRONGROOM_CONNECTIONS_PER_ADDRESS")]
     pub(super) connections_per_address: Option<usize>,
     /// Directory of store, audit log and credentials [default: in the user's data directory].
     #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
     pub(super) data: Option<PathBuf>,
-    /// Devices: soft[:N], qemu[:N], serial:PATH, tcp:HOST:PORT, unix:PATH, and REGION=… for those
-    /// of one Region; repeatable [default: soft].
+    /// Devices: soft[:N], qemu[:N], serial:PATH, tcp:HOST:PORT, unix:PATH, with REGION=… in front for one
+    /// Region only; repeatable [default: soft].
     #[arg(long, value_name = "HSM", env = "STRONGROOM_HSM", value_delimiter = ',')]
     pub(super) hsm: Option<Vec<String>>,
     /// Region that clients sign for, each with an HSM domain of its own; repeatable, or any, which
@@ -47,16 +47,15 @@ pub(super) struct Settings {
     /// Line to qemu devices [default: console].
     #[arg(long, env = "STRONGROOM_LINK")]
     pub(super) link: Option<Link>,
-    /// Certificate chain for TLS, PEM; read again at SIGHUP [default: made when TLS is needed, and
-    /// renewed].
+    /// Certificate chain for TLS, PEM; read again at SIGHUP [default: made when TLS is needed, and renewed].
     #[arg(long, value_name = "FILE", env = "STRONGROOM_TLS_CERT", requires = "tls_key")]
     pub(super) tls_cert: Option<PathBuf>,
     /// Private key of the certificate, PEM.
     #[arg(long, value_name = "FILE", env = "STRONGROOM_TLS_KEY", requires = "tls_cert")]
     pub(super) tls_key: Option<PathBuf>,
-    /// Host name or address that clients call this daemon by, for the certificate that is made
-    /// [default: localhost and the addresses of --listen]; asks for TLS; repeatable. Its authority
-    /// can vouch for what is below a name as well: kms.example.com rather than example.com.
+    /// Host name or address by which clients call this daemon, for the certificate that it makes [default:
+    /// localhost and the addresses of --listen]; requires TLS; repeatable. Its authority can vouch for names
+    /// below a name as well: prefer kms.example.com to example.com.
     #[arg(
         long,
         value_name = "NAME",
@@ -72,26 +71,26 @@ pub(super) struct Settings {
     /// RSA key pairs to keep ready, of 2048, 3072 and 4096 bits [default: 2,1,1].
     #[arg(long, value_name = "N,N,N", env = "STRONGROOM_RSA_STOCK", value_delimiter = ',')]
     pub(super) rsa_stock: Option<Vec<usize>>,
-    /// Key tokens of a Region that are wrapped anew in a second, 1 to 10000, after a domain key was rotated
+    /// Key tokens of a Region that are rewrapped in a second, 1 to 10000, after a domain key was rotated
     /// [default: 20].
     #[arg(long, value_name = "RATE", env = "STRONGROOM_REWRAP_RATE")]
     pub(super) rewrap_rate: Option<u32>,
-    /// Let devices seal results to environments that these vouch for: aws-nitro, or a root
-    /// certificate in PEM; repeatable [default: none].
+    /// Let devices seal results to environments that these roots vouch for: aws-nitro, or a root certificate
+    /// in PEM; repeatable [default: none].
     #[arg(long, value_name = "ROOT", env = "STRONGROOM_ATTESTATION_ROOT", value_delimiter = ',')]
     pub(super) attestation_root: Option<Vec<String>>,
     /// Minutes that a client's clock may differ, 1 to 15 [default: 5].
     #[arg(long, value_name = "MINUTES", env = "STRONGROOM_CLOCK_WINDOW")]
     pub(super) clock_window: Option<u64>,
-    /// What is logged: off, error, warn, info, debug or trace, and TARGET=LEVEL for parts, such as
+    /// Log levels: off, error, warn, info, debug or trace, and TARGET=LEVEL for parts, such as
     /// info,host_driver=debug [default: info].
     #[arg(long, value_name = "LEVELS", env = "STRONGROOM_LOG")]
     pub(super) log: Option<String>,
     /// Form of log lines on standard error [default: text].
     #[arg(long, value_name = "FORM", env = "STRONGROOM_LOG_FORMAT")]
     pub(super) log_format: Option<LogFormat>,
-    /// Requests per second of an account: aws for AWS's defaults, or NAME=RATE such as CreateKey=5
-    /// or symmetric=1000; repeatable [default: no limit].
+    /// Requests per second of an account: aws for AWS's defaults, or NAME=RATE such as CreateKey=5 or
+    /// symmetric=1000; repeatable [default: no limit].
     #[arg(long, value_name = "QUOTA", env = "STRONGROOM_QUOTA", value_delimiter = ',')]
     pub(super) quota: Option<Vec<String>>,
     /// Another daemon that serves a Region, with the certificate of its link; repeatable.
@@ -108,31 +107,32 @@ pub(super) struct Settings {
     /// Size at which a new file of the audit log is begun, 64K to 1G [default: 16M].
     #[arg(long, value_name = "SIZE", env = "STRONGROOM_AUDIT_SEGMENT_SIZE")]
     pub(super) audit_segment_size: Option<String>,
-    /// Hours after which one is begun, 1 to 24; each day (UTC) has its own anyway [default: 24].
+    /// Hours after which a new file is begun, 1 to 24; each day (UTC) has a file of its own anyway [default:
+    /// 24].
     #[arg(long, value_name = "HOURS", env = "STRONGROOM_AUDIT_SEGMENT_AGE")]
     pub(super) audit_segment_age: Option<u64>,
-    /// What becomes of closed files of the audit log: none, or gzip [default: none].
+    /// Compression of closed files of the audit log: none, or gzip [default: none].
     #[arg(long, value_name = "FORM", env = "STRONGROOM_AUDIT_COMPRESS")]
     pub(super) audit_compress: Option<Compression>,
-    /// Directory that closed files of the audit log are copied to, and their records as files of
+    /// Directory to which closed files of the audit log are copied, and their records as files in
     /// CloudTrail's form below AWSLogs in it [default: none].
     #[arg(long, value_name = "DIR", env = "STRONGROOM_AUDIT_DELIVER")]
     pub(super) audit_deliver: Option<PathBuf>,
-    /// Days that files of the audit log are kept, and until they are delivered if they are to be; or forever
-    /// [default: forever].
+    /// Days for which files of the audit log are kept, and at least until they are delivered if delivery is
+    /// configured; or forever [default: forever].
     #[arg(long, value_name = "DAYS", env = "STRONGROOM_AUDIT_KEEP")]
     pub(super) audit_keep: Option<String>,
     /// Where the buckets of trails are: a directory that has a directory for each, or the URL of an
-    /// S3-compatible service, with a comma and the Region of its signatures if that is another than
-    /// the first of --region [default: none].
+    /// S3-compatible service, with a comma and the Region of its signatures if that is not the first of
+    /// --region [default: none].
     #[arg(long, value_name = "DIR|URL[,REGION]", env = "STRONGROOM_TRAIL_STORE")]
     pub(super) trail_store: Option<String>,
-    /// File with the access key for it, in the form of ~/.aws/credentials [default: the variables
-    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, else the machine's own role].
+    /// File with the access key for the trail store, in the form of ~/.aws/credentials [default: the
+    /// variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, else the machine's own role].
     #[arg(long, value_name = "FILE", env = "STRONGROOM_TRAIL_CREDENTIALS")]
     pub(super) trail_credentials: Option<PathBuf>,
-    /// Seconds between files of a trail, and between its digests, a multiple of that
-    /// [default: 300,3600].
+    /// Seconds between files of a trail, and between its digests, a multiple of the first [default:
+    /// 300,3600].
     #[arg(
         long,
         value_name = "SECONDS,SECONDS",
@@ -140,8 +140,8 @@ pub(super) struct Settings {
         value_delimiter = ','
     )]
     pub(super) trail_interval: Option<Vec<u64>>,
-    /// Refusals a second that an address without a valid signature is told the reason of; more are
-    /// answered with ThrottlingException [default: 50].
+    /// Refusals a second for which an address without a valid signature is told the reason; further ones get
+    /// ThrottlingException [default: 50].
     #[arg(long, value_name = "RATE", env = "STRONGROOM_REFUSAL_RATE")]
     pub(super) refusal_rate: Option<u32>,
     /// Room on the disk that is kept for administration, 0 or 1M to 1G [default: 16M].
@@ -160,7 +160,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// What is given here, else what is given there.
+    /// Takes each setting from `self`, else from `file`.
     pub(super) fn or(self, file: Self) -> Self {
         Self {
             listen: self.listen.or(file.listen),

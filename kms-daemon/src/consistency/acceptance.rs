@@ -1,7 +1,7 @@
-//! What somebody has been asked to accept, and has accepted.
+//! The acceptance that the daemon has asked for, and whether it was given.
 //!
-//! `DIR/acceptance.json` has what `kmsd` refused, by a code that stands for just that: `kmsctl accept
-//! CODE` marks it, and `kmsd` records it in the audit log and removes it.
+//! `DIR/acceptance.json` has what `kmsd` refused, under a code that stands for exactly that:
+//! `kmsctl accept CODE` marks it, and `kmsd` records it in the audit log and removes it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,7 +30,8 @@ pub enum AcceptanceError {
     Damaged(PathBuf),
     /// Nobody has asked for this.
     #[error(
-        "kmsd has asked for no acceptance {code} in {data}; it prints the code when it refuses"
+        "kmsd has not asked for the acceptance {code} in {data}; it prints the code when it \
+         refuses to start"
     )]
     Unknown {
         /// The code.

@@ -1,4 +1,4 @@
-//! Which domain the keys of a Region are of: the store is bound to it.
+//! Binds the store to the domain of each Region's keys.
 //!
 //! A Region's keys open in the devices of one domain. Once there are keys, no device of another domain
 //! gets into service for the Region, and no new domain is made for it.
@@ -128,17 +128,18 @@ impl Domains {
         let is_new = recorded.is_none() && found.contains_key(domain);
         if let Some((other, _)) = others.first().filter(|_| !is_new) {
             return Ok(Err(format!(
-                "device {device} is of domain {domain}, and the keys of {region} in {} are of domain \
-                 {other}: it can open none of them, and no new key is made with it. Connect a device of \
-                 that domain, or use another data directory",
+                "device {device} belongs to domain {domain}, and the keys of {region} in {} to \
+                 domain {other}: it cannot open any of them, and no new key is made with it. \
+                 Connect a device of that domain, or use another data directory",
                 self.path.display()
             )));
         }
         for (other, keys) in others {
-            tracing::warn!(region, domain = %other, keys, "keys of another domain, which is not here");
+            tracing::warn!(region, domain = %other, keys, "keys of another domain, without a device");
         }
         if let Some(former) = recorded {
-            tracing::warn!(region, former = %former.domain, %domain, "a new domain: there were no keys");
+            tracing::warn!(region, former = %former.domain, %domain, "a new domain, as there were \
+                                                                      no keys");
         }
         let (domain, devices, store) = (*domain, vec![*device], self.path.clone());
         Ok(Ok(Bound { domain, devices, store }))

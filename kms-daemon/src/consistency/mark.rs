@@ -1,4 +1,4 @@
-//! What the devices' files know of the audit log and the store.
+//! The record beside the devices' files of the audit log and the store.
 //!
 //! `hsm/REGION/mark.json` lies beside the flashes and the registry and is copied and lost with them. It
 //! is written at the start, every hour and at the stop, so it may lag, and is never ahead.

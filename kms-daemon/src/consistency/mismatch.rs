@@ -1,4 +1,4 @@
-//! What can be wrong between store, audit log and devices.
+//! The possible mismatches between store, audit log and devices.
 
 use std::fmt;
 
@@ -185,7 +185,7 @@ impl fmt::Display for Mismatch {
                     "There is no store (store.redb is missing or empty), but an audit log of {records} \
                      records. Every key, alias, grant and identity is lost without it"
                 )?;
-                name(f, keys.as_deref(), "the log tells of no key that was made")
+                name(f, keys.as_deref(), "the log shows no key that was made")
             }
             Self::StoreOlder { has, known, keys } => {
                 write!(
@@ -196,18 +196,19 @@ impl fmt::Display for Mismatch {
                 name(f, keys.as_deref(), "no key was made since")
             }
             Self::StoreForeign => f.write_str(
-                "The store (store.redb) is not the one that the audit log (audit) tells of: one of the \
-                 two was replaced. The log does not tell what was done with the keys of this store.",
+                "The store (store.redb) is not the one that the audit log (audit) describes: one \
+                 of the two was replaced. The log does not show what was done with the keys of \
+                 this store.",
             ),
             Self::LogMissing { changes } => write!(
                 f,
-                "There is no audit log (audit is missing or empty), but a store with {changes} changes. \
-                 What was done with its keys is not known any more."
+                "There is no audit log (audit is missing or empty), but a store with {changes} \
+                 changes. What was done with its keys is no longer known."
             ),
             Self::LogOlder { ends, known, witness } => write!(
                 f,
                 "The audit log (audit) is an older copy: it ends with record {ends}, and {witness} \
-                 that it had record {known}. What was done in between is not known any more."
+                 that it had record {known}. What was done in between is no longer known."
             ),
             Self::LogForeign { sequence, witness } => write!(
                 f,
@@ -230,7 +231,7 @@ impl fmt::Display for Witness {
 /// Names some keys, in a sentence's end.
 fn name(f: &mut fmt::Formatter<'_>, keys: Option<&[String]>, none: &str) -> fmt::Result {
     let Some(keys) = keys else {
-        return f.write_str("; which keys there were is not known.");
+        return f.write_str("; it is not known which keys there were.");
     };
     match keys.len() {
         0 => return write!(f, "; {none}."),

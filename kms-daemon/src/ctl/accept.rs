@@ -1,4 +1,4 @@
-//! `kmsctl accept`: goes on with what does not belong together.
+//! `kmsctl accept`: continues with parts that do not belong together.
 
 use std::path::PathBuf;
 
@@ -10,8 +10,8 @@ use crate::consistency::Acceptance;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The code that kmsd printed when it refused. It stands for what was wrong then, and for nothing
-    /// else.
+    /// The code that kmsd printed when it refused to start. It stands for exactly the problems at
+    /// that time.
     #[arg(value_name = "CODE")]
     code: String,
     /// Data directory [default: as for kmsd].

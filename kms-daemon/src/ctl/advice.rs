@@ -1,4 +1,4 @@
-//! What to do about a connection that TLS does not let be.
+//! Advice for connections that fail because of TLS.
 
 use std::io;
 use std::path::Path;
@@ -32,23 +32,24 @@ pub(super) fn of_tls(error: &io::Error, url: &Uri, (ca, origin): (&Path, &str)) 
         }
         rustls::Error::InvalidCertificate(certificate) => match certificate {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
-                "its certificate is of no authority in {ca} (from {origin}); name the right file \
-                 with --ca FILE: the daemon's own is DIR/tls/certificate.pem on its machine"
+                "no authority in {ca} (from {origin}) has issued its certificate; name the right \
+                 file with --ca FILE: the daemon's own is DIR/tls/certificate.pem on its machine"
             ),
             CertificateError::NotValidForName => not_for(host, ""),
             CertificateError::NotValidForNameContext { presented, .. } => {
                 not_for(host, &format!(", it is for {}", presented.join(", ")))
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "its certificate has ended; put a new one in its place and send kmsd SIGHUP. If that \
-                 cannot be, this machine's clock is wrong"
+                "its certificate has expired; put a new one in its place and send kmsd SIGHUP. If \
+                 it cannot have expired, this machine's clock is wrong"
                     .to_owned()
             }
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "its certificate has not begun: a clock is wrong, this machine's or the daemon's"
+                "its certificate is not valid yet; set the clock that is wrong, this machine's or \
+                 the daemon's"
                     .to_owned()
             }
-            other => format!("its certificate is not good: {other}"),
+            other => format!("its certificate is invalid: {other}"),
         },
         other => format!("no TLS with it: {other}"),
     }
@@ -56,7 +57,7 @@ pub(super) fn of_tls(error: &io::Error, url: &Uri, (ca, origin): (&Path, &str)) 
 
 fn not_for(host: &str, names: &str) -> String {
     format!(
-        "its certificate is not for {host}{names}; use a name that it is for, or start kmsd with \
+        "its certificate is not for {host}{names}; use one of its names, or start kmsd with \
          --tls-name {host}"
     )
 }

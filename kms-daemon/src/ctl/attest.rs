@@ -1,4 +1,4 @@
-//! `kmsctl attest`: what devices state about keys and themselves, asked for and checked.
+//! `kmsctl attest`: requests and checks statements of devices about keys and themselves.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ mod verify;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Have a device state what it knows of a key: public half, origin, whether it was ever outside, who
+    /// Have a device state what it knows about a key: public half, origin, whether it was ever outside, who
     /// approves its use, the domain, the device and its firmware. Writes the statement to a file.
     Key {
         /// Key id, key ARN, alias or alias ARN.
@@ -30,31 +30,31 @@ pub(super) enum Command {
     },
     /// Have a device state what it is, and which domain it is in.
     Device {
-        /// Fingerprint of the device [default: any that is in service].
+        /// Fingerprint of the device [default: any device in service].
         #[arg(value_name = "DEVICE")]
         device: Option<String>,
         #[command(flatten)]
         asked: Asked,
     },
-    /// Check a statement, on any machine: needs no daemon, device or network. Ends with code 0 if a device
-    /// has made it that the device CA vouches for, 1 if not, and 4 if no device CA was named: nobody
-    /// vouches then.
+    /// Check a statement, on any machine: needs no daemon, device or network. The exit code is 0 if a device
+    /// that the device CA vouches for has made it, 1 if not, and 4 if no device CA was named: nobody vouches
+    /// then.
     Verify(verify::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Asked {
-    /// What the statement answers to, 8 to 64 bytes in hexadecimal: whoever relies on it chooses it, and so
-    /// knows that it is no old one [default: 32 random bytes, which are printed].
+    /// Nonce of the statement, 8 to 64 bytes in hexadecimal: the verifier chooses it, and so knows that the
+    /// statement is not an old one [default: 32 random bytes, which are printed].
     #[arg(long, value_name = "HEX", value_parser = nonce)]
     nonce: Option<Nonce>,
-    /// Where to write the statement; there must be no such file [default: KEY.statement or DEVICE.statement].
+    /// Where to write the statement; no such file may exist [default: KEY.statement or DEVICE.statement].
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The device's certificate, of kmsctl device-ca certify, where the domain does not have it.
+    /// The device's certificate, made by kmsctl device-ca certify, if the domain does not have it.
     #[arg(long, value_name = "FILE", requires = "device_ca")]
     certificate: Option<PathBuf>,
-    /// The device CA that has made it: its .pub file.
+    /// The device CA that has issued it: its .pub file.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     device_ca: Option<PathBuf>,
     /// Region of the key or device.
@@ -123,7 +123,7 @@ fn ask(
         ("Nonce", Some(encoded.as_str())),
     ];
     let answer = asked.account.call(STRONGROOM, operation, &parameters)?;
-    let malformed = || Failure("the daemon's answer cannot be read".to_owned());
+    let malformed = || Failure("the daemon's response cannot be read".to_owned());
     let text = |member: &str| answer[member].as_str().ok_or_else(malformed);
     let mut statement = STANDARD.decode(text("Statement")?).map_err(|_| malformed())?;
     let device = text("DeviceId")?.to_owned();
@@ -147,8 +147,8 @@ fn ask(
         if !written.certified {
             writeln!(
                 out,
-                "No device CA is known here that vouches for the device: who checks the statement has to \
-                 trust it by its fingerprint, or be given its certificate (--certificate)."
+                "No known device CA vouches for the device: whoever checks the statement has to \
+                 trust the device by its fingerprint, or needs its certificate (--certificate)."
             )?;
         }
         writeln!(

@@ -17,29 +17,29 @@ mod verify;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Say up to where a log is proven and by which device, or name the first record that was changed,
-    /// removed or reordered.
+    /// Say up to which record a log is proven and by which device, or name the first record that was
+    /// changed, removed or reordered.
     #[command(
-        after_help = "Exit codes: 0 proven to its end; 1 broken; 2 cannot be verified; 3 intact, but its \
-                      end is not proven (yet: it is while kmsd runs, and was not stopped in order); 4 its \
-                      chains fit together, but without a trust anchor nobody vouches for the devices \
-                      that signed it."
+        after_help = "Exit codes: 0 proven to its end; 1 broken; 2 cannot be verified; 3 intact, \
+                      but its end is not proven yet (kmsd is running, or did not stop cleanly); 4 \
+                      its chains fit together, but without a trust anchor nobody vouches for the \
+                      devices that signed it."
     )]
     Verify(verify::Arguments),
-    /// Write down the devices that sign a log, and where it is now, for `verify --trust-anchor`. Do it when
-    /// you trust the machine, compare the fingerprints, and keep the file elsewhere.
+    /// Write a trust anchor: the devices that sign a log, and its present end, for `verify --trust-anchor`.
+    /// Do it while you trust the machine, compare the fingerprints, and keep the file elsewhere.
     Anchor(anchor::Arguments),
-    /// Who did what, with which key, from where: the records of the log, in their order. With --json,
-    /// each as CloudTrail has it, on a line of its own. Ends with code 1 if something is missing or
-    /// cannot be read, which is told on standard error.
+    /// Show who did what, with which key, from where: the records of the log, in their order. With --json,
+    /// each record as CloudTrail has it, on a line of its own. The exit code is 1 if something is missing
+    /// or cannot be read, which is reported on standard error.
     #[command(
         after_help = "Who decrypted what yesterday:\n  kmsctl audit query DIR/audit --since \
                             yesterday --until today --action Decrypt"
     )]
     Query(query::Arguments),
-    /// The last records, and those that come, until it is stopped.
+    /// Show the last records, and new ones until it is stopped.
     Tail(tail::Arguments),
-    /// Write the records as files of CloudTrail's own form, AWSLogs/ACCOUNT/CloudTrail/REGION/…, for
+    /// Write the records as files in CloudTrail's own form, AWSLogs/ACCOUNT/CloudTrail/REGION/…, for
     /// programs that read these.
     Export(export::Arguments),
 }
@@ -47,8 +47,8 @@ pub(super) enum Command {
 /// Which part of which log is read, and which of its records are asked for.
 #[derive(Debug, clap::Args)]
 struct Selection {
-    /// Audit directories of one log: `DIR/audit` of the data directory, and where its files were
-    /// delivered to; or files of CloudTrail's form.
+    /// Audit directories of one log: `DIR/audit` of the data directory, and the directories to which its
+    /// files were delivered; or files in CloudTrail's form.
     #[arg(required = true)]
     dir: Vec<PathBuf>,
     /// Only records from this time on: 2026-11-28T09:00:00Z, 2026-11-28, yesterday, today, or how long
@@ -79,14 +79,14 @@ struct Filter {
     /// repeated.
     #[arg(long, value_name = "WHO")]
     user: Vec<String>,
-    /// Only those about a key: key id, ARN, alias, or alias ARN; of an alias, the key that it stood
-    /// for at the time. Can be repeated.
+    /// Only those about a key: key id, ARN, alias, or alias ARN; an alias means the key that it stood for
+    /// at the time. Can be repeated.
     #[arg(long)]
     key: Vec<String>,
     /// Only those of an action, such as Decrypt, kms:Decrypt or Generate*. Can be repeated.
     #[arg(long)]
     action: Vec<String>,
-    /// Only those that were refused because of who asked: by policies, or for their signature.
+    /// Only requests that were refused because of their caller: by policies, or for their signature.
     #[arg(long)]
     denied: bool,
     /// Only those from an address, or a network such as 10.0.0.0/8. Can be repeated.
@@ -138,7 +138,7 @@ fn say(out: &mut dyn Write, line: &str) -> Result<(), Stop> {
     }
 }
 
-/// A reader that has seen enough is no failure.
+/// A reader that closes the pipe early is not a failure.
 fn until_closed(outcome: Result<Outcome, Stop>) -> Result<Outcome, Failure> {
     match outcome {
         Ok(outcome) => Ok(outcome),

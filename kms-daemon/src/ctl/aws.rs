@@ -1,4 +1,4 @@
-//! What the AWS CLI is configured with, found where and in the order that it finds it: flags,
+//! The configuration of the AWS CLI, found in the same places and order as by the AWS CLI: flags,
 //! environment, `~/.aws/credentials`, `~/.aws/config`.
 //!
 //! Source: AWS CLI user guide, "Using endpoints", "Environment variables" and "Configuration and

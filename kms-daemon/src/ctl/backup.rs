@@ -26,7 +26,7 @@ use crate::store::{RedbStore, Revision};
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(200);
-/// Where there is no terminal, progress is told of only if there is more than that, in bytes.
+/// Without a terminal, progress is reported only for more than this, in bytes.
 const WORTH_TELLING: u64 = 100_000_000;
 /// Longest file with a passphrase, in bytes.
 const MAX_PASSPHRASE: u64 = 64 << 10;
@@ -36,16 +36,16 @@ const MAX_PASSPHRASE: u64 = 64 << 10;
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// File that the backup is to be; there must be none of that name. Best on another disk.
+    /// Path of the backup; no file of that name may exist. Another disk is best.
     #[arg(value_name = "FILE", required = true)]
     file: Option<PathBuf>,
     #[command(flatten)]
     passphrase: PassphraseFile,
-    /// With the flash of soft and qemu devices of the data directory. It holds the domain key: the
-    /// backup then brings back every key by itself: whoever has the passphrase has every key.
+    /// Include the flash of soft and qemu devices of the data directory. It holds the domain key: the
+    /// backup then restores every key by itself, and whoever has the passphrase has every key.
     #[arg(long, conflicts_with = "without_devices")]
     with_devices: bool,
-    /// Without it. The backup then brings back nothing once these devices are lost.
+    /// Leave the flash out. The backup then restores nothing once these devices are lost.
     #[arg(long)]
     without_devices: bool,
     #[command(flatten)]
@@ -54,8 +54,8 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PassphraseFile {
-    /// File whose first line is the passphrase of the backup, 12 bytes or more. Without it nobody can
-    /// restore: keep it apart from the backup.
+    /// File whose first line is the passphrase of the backup, 12 bytes or more. Without the
+    /// passphrase nobody can restore: keep it apart from the backup.
     #[arg(
         long = "passphrase-file",
         value_name = "FILE",
@@ -67,9 +67,9 @@ pub(super) struct PassphraseFile {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Look at a backup, without a daemon: with its passphrase whether it is whole and nobody has
-    /// altered it, without only whether it is damaged. With --data DIR also whether the installation
-    /// knows a newer one.
+    /// Check a backup, without a daemon: with its passphrase, whether it is whole and unaltered;
+    /// without, only whether it is damaged. With --data DIR also whether the installation knows a
+    /// newer one.
     Verify {
         /// The backup.
         #[arg(value_name = "FILE")]
@@ -228,8 +228,8 @@ impl Making<'_> {
 /// The backup is good; only nobody else knows.
 fn unnoted(created: &Created, error: &Failure) -> Failure {
     Failure(format!(
-        "the backup {} is whole, but the installation could not note it and may go on to say that \
-         it has none: {error}",
+        "the backup {} is whole, but the installation could not record it and may continue to \
+         report that it has no backup: {error}",
         created.path.display()
     ))
 }
@@ -246,14 +246,19 @@ fn done(created: &Created) -> Done {
 /// What a daemon has prepared; it must be the one of this data directory.
 fn prepared(answer: &Value, data: &Path) -> Result<Prepared, Failure> {
     let text = |name: &str| answer[name].as_str().unwrap_or_default();
-    let malformed = || Failure("the daemon's answer is not understood; is it as new?".to_owned());
+    let malformed = || {
+        Failure(
+            "the daemon's response is not understood; use kmsctl and kmsd of the same release"
+                .to_owned(),
+        )
+    };
     let id = text("BackupId");
     hex::decode::<16>(id).ok_or_else(malformed)?;
     let directory = data.join("backup").join(id);
     if !directory.is_dir() {
         return Err(Failure(format!(
-            "the daemon that answered does not run on {}; name that one with --url, or its \
-             directory with --data",
+            "the daemon that responded does not run on {}; name the right daemon with --url, or \
+             its directory with --data",
             data.display()
         )));
     }
@@ -482,7 +487,7 @@ impl Known {
     fn print(&self, out: &mut dyn Write, content: Option<&Content>) -> io::Result<()> {
         let data = self.data.display();
         let text = match &self.last_backup {
-            Some(_) if self.is_last => format!("It is the last one that {data} knows of."),
+            Some(_) if self.is_last => format!("It is the last one that {data} knows."),
             Some(last) => {
                 let LastBackup { created, path, .. } = last;
                 // Of two in one second the log tells which was first.
@@ -490,7 +495,7 @@ impl Known {
                     Some(content) if content.audit_sequence < last.audit_sequence => {
                         "NOT THE LAST: a newer one"
                     }
-                    Some(_) => "NOT THE LAST THAT IT KNOWS OF: an older one",
+                    Some(_) => "NOT THE LAST THAT IT KNOWS: an older one",
                     None => "NOT THE LAST: another one",
                 };
                 format!("{which} of {data} was made of {created}, as {path}.")

@@ -1,4 +1,4 @@
-//! A running daemon, asked over HTTP. It is found as the AWS CLI finds KMS or IAM.
+//! HTTP requests to a running daemon, which is found as the AWS CLI finds KMS or IAM.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,9 +32,9 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8700";
 #[derive(Debug, clap::Args)]
 #[group(id = "daemon")] // the commands that it is part of have one named after their own
 pub(super) struct Arguments {
-    /// The daemon [default: AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL, the services section or
-    /// endpoint_url of the profile in ~/.aws/config, http://127.0.0.1:8700; for `kmsctl iam` before
-    /// that the same of IAM: AWS_ENDPOINT_URL_IAM …].
+    /// URL of the daemon [default: AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL, the services section or
+    /// endpoint_url of the profile in ~/.aws/config, http://127.0.0.1:8700; `kmsctl iam` looks for
+    /// those of IAM first: AWS_ENDPOINT_URL_IAM …].
     #[arg(long, global = true, visible_alias = "endpoint-url")]
     url: Option<String>,
     /// Certificates to trust for https, PEM [default: AWS_CA_BUNDLE, ca_bundle of the profile, the
@@ -52,7 +52,7 @@ pub(super) struct Arguments {
 /// Where the daemon is, and what is known of it.
 pub(super) struct Daemon {
     pub(super) url: Found<Uri>,
-    /// What the AWS CLI is configured with.
+    /// The configuration of the AWS CLI.
     pub(super) aws: Aws,
     /// The data directory, if a flag names one.
     pub(super) data: Option<PathBuf>,
@@ -100,7 +100,7 @@ impl Arguments {
         let wrong = |why: &str| {
             Failure(format!("{origin}: {value:?} {why}; it is a URL such as {DEFAULT_URL}"))
         };
-        let uri: Uri = value.parse().map_err(|_| wrong("is no URL"))?;
+        let uri: Uri = value.parse().map_err(|_| wrong("is not a URL"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(wrong("begins with neither http:// nor https://"));
         }
@@ -124,7 +124,7 @@ pub(super) fn data_by_default(aws: &Aws) -> Option<PathBuf> {
 }
 
 impl Daemon {
-    /// Sends a request and waits for its answer, for so long.
+    /// Sends a request and waits for its response, for at most `patience`.
     pub(super) fn ask(
         &self,
         request: Request<Full<Bytes>>,
@@ -160,7 +160,7 @@ impl Daemon {
             ));
         }
         let line: String = line.chars().filter(|c| !c.is_control()).take(200).collect();
-        Failure(format!("{self} is no kmsd: it answers {status} {line:?}"))
+        Failure(format!("{self} is not a kmsd: it responds with {status} {line:?}"))
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
@@ -214,7 +214,7 @@ impl Daemon {
             roots.add(certificate).map_err(|error| unusable(&error))?;
         }
         if roots.is_empty() {
-            return Err(unusable(&"there is none in PEM form"));
+            return Err(unusable(&"it contains no certificate in PEM form"));
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         Ok(ClientConfig::builder_with_provider(provider)

@@ -44,49 +44,48 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Found a production domain: writes what its operators have to sign. No kmsd may run on the data
+    /// Found a production domain: write the file that its operators have to sign. No kmsd may run on the data
     /// directory.
     Init(found::Init),
-    /// Show what is to be signed, or, without a file, the domain as it is.
+    /// Show what a file asks operators to sign, or, without a file, the present state of the domain.
     Show {
-        /// A file of `init` or `propose`.
+        /// A file written by `init` or `propose`.
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
-        /// Write the domain as it is to a new file, as a trust anchor for kmsctl audit verify: its devices'
-        /// signatures count.
+        /// Write the present state of the domain to a new file, as a trust anchor for kmsctl audit verify:
+        /// the signatures of its devices count.
         #[arg(long, value_name = "FILE", conflicts_with = "file")]
         trust_anchor: Option<PathBuf>,
     },
-    /// Propose changes of the domain, made together or not at all: writes what its operators have to
+    /// Propose changes of the domain, made together or not at all: write the file that its operators have to
     /// sign.
     Propose(Box<propose::Propose>),
-    /// Sign what a file says, after having shown it. Needs no device and no daemon.
+    /// Show a file, and sign it. Needs no device and no daemon.
     Sign(Sign),
-    /// Hand over what was signed. Several copies of one proposal may be given, each with other
-    /// signatures.
+    /// Submit a signed change. Several copies of one proposal may be given, each with other signatures.
     Submit {
         /// Files of one proposal.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// The device that a domain is founded on, as for `init`.
+        /// The device on which a domain is founded, as for `init`.
         #[arg(long, value_name = "HSM")]
         hsm: Option<String>,
     },
-    /// Make a backup of the domain itself, its keys included, with a share for each operator who is to hold
-    /// one: files that can be carried, and that nobody opens alone.
+    /// Make a backup of the domain itself, including its keys, with a share for each operator who holds one:
+    /// files that can be carried, and that nobody can open alone.
     Backup(backup::Backup),
-    /// Bring a domain back in a fresh device, out of a backup, with the shares of as many operators as it
-    /// takes, and a change that the quorum has signed.
+    /// Restore a domain in a fresh device, from a backup, with the shares of enough operators, and a change
+    /// that the quorum has signed.
     #[command(subcommand)]
     Restore(restore::Restore),
-    /// See that a backup would bring the domain back: in a fresh device, which stays fresh, and with keys out
-    /// of a backup of the installation. Disturbs no service.
+    /// Check that a backup would restore the domain: in a fresh device, which stays fresh, and with keys from
+    /// a backup of the installation. Does not disturb the service.
     #[command(subcommand)]
     Drill(drill::Drill),
-    /// Hand an operator's share over to the one device that is to restore, after having shown what that is.
-    /// Needs no device and no daemon.
+    /// Show which device is to restore, and hand an operator's share over to it. Needs no device and no
+    /// daemon.
     HandOver(hand_over::HandOver),
-    /// Make a production domain of a development domain: with operators of its own, and with a new domain
+    /// Turn a development domain into a production domain, with operators of its own, and with a new domain
     /// key, as the old one was ruled by a file.
     Harden(harden::Harden),
 }
@@ -115,7 +114,7 @@ pub(super) struct Sign {
     /// Where to write the signed copy, in place of FILE.
     #[arg(long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
-    /// Sign only if this is its fingerprint, as whoever proposed it has told; nothing is asked then.
+    /// Sign only if this is the fingerprint, as the proposer has told you; nothing is asked then.
     #[arg(long, value_name = "FINGERPRINT")]
     expect: Option<String>,
 }
@@ -335,7 +334,7 @@ pub(super) fn add_signature<P: Paper>(
     let id = signer.public().operator_id();
     if !paper.is_for(id) {
         return Err(Failure(format!(
-            "this is the key of {}, who is no operator of {}",
+            "this is the key of {}, who is not an operator of {}",
             fingerprint(id.as_bytes()),
             paper.domain()
         )));
@@ -348,8 +347,8 @@ pub(super) fn add_signature<P: Paper>(
             confirm::on_terminal(&digest, &words, P::NAME, false)?;
         }
         None => {
-            let text = "there is no terminal to show this on; give the fingerprint that whoever proposed \
-                        it has told: --expect FINGERPRINT";
+            let text = "there is no terminal to show this on; give the fingerprint that the \
+                        proposer has told you: --expect FINGERPRINT";
             return Err(Failure(text.to_owned()));
         }
     }
@@ -369,8 +368,8 @@ fn expect_digest(expected: &str, digest: &[u8; 16]) -> Result<(), Failure> {
     match wanted.eq_ignore_ascii_case(&hex::encode(digest)) {
         true => Ok(()),
         false => Err(Failure(format!(
-            "the fingerprint of this file is {}, not {expected}: it is another one than was told of; \
-             nothing was signed",
+            "the fingerprint of this file is {}, not {expected}: it is not the file that was \
+             proposed; nothing was signed",
             fingerprint(digest)
         ))),
     }
@@ -397,7 +396,8 @@ fn submit(
             .map(|operator| fingerprint(operator.id().as_bytes()))
             .collect();
         return Err(Failure(format!(
-            "too few operators have signed it; not yet: {}. Have them sign: kmsctl domain sign FILE --key KEY",
+            "too few operators have signed it; missing: {}. Have them sign: kmsctl domain sign \
+             FILE --key KEY",
             missing.join(", ")
         )));
     }

@@ -1,4 +1,4 @@
-//! `kmsctl generate`: shell completions and manual pages of both programs, made from what they take.
+//! `kmsctl generate`: shell completions and manual pages of both programs, made from their options.
 
 use std::fs;
 use std::io;

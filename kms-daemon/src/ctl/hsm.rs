@@ -29,18 +29,18 @@ pub(super) use maintenance::Target;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Ask devices who they are and how they are doing. Nothing in the answer is authenticated.
+    /// Show the identity and status of devices. Nothing in the response is authenticated.
     Status {
         /// Lines to devices that are not in use: serial:PATH, tcp:HOST:PORT or unix:PATH.
         #[arg(required = true, value_name = "HSM")]
         lines: Vec<String>,
     },
     /// Set up devices for a data directory in a DEVELOPMENT domain, whose operator's key lies in the data
-    /// directory: whoever reads that owns the domain. For a real one: kmsctl domain init. A device takes
-    /// the first domain that it is given; compare the printed id with what its owner sees.
+    /// directory: whoever reads that owns the domain. For a production domain: kmsctl domain init. A
+    /// device takes the first domain that it is given; compare the printed id with what its owner sees.
     Provision {
-        /// Lines to devices. The first fresh one makes a domain, the others join it; name a
-        /// device that is in service along with one that is to join it.
+        /// Lines to devices. The first fresh device makes a domain and the others join it; to let a
+        /// device join, name one that is in service along with it.
         #[arg(required = true, value_name = "HSM")]
         lines: Vec<String>,
         /// Data directory of the daemon that will use them [default: as for kmsd].
@@ -52,8 +52,8 @@ pub(super) enum Command {
         /// Firmware image for qemu devices.
         #[arg(long, value_name = "FILE", env = "STRONGROOM_FIRMWARE")]
         firmware: Option<PathBuf>,
-        /// Let the devices seal results to environments that these vouch for, instead of those
-        /// set before: aws-nitro, or a root certificate in PEM; repeatable.
+        /// Let the devices seal results to environments that these roots vouch for, instead of those set
+        /// before: aws-nitro, or a root certificate in PEM; repeatable.
         #[arg(long, value_name = "ROOT")]
         attestation_root: Option<Vec<String>>,
     },
@@ -64,30 +64,30 @@ pub(super) enum Command {
         data: Option<PathBuf>,
     },
     /// Let another host use the devices of a development domain: its daemon then finds them provisioned.
-    /// In any other domain that is for its operators: kmsctl domain propose --add-host.
+    /// In any other domain its operators decide: kmsctl domain propose --add-host.
     Enrol {
         #[command(flatten)]
         target: Target,
         /// Public key of the other host, as `kmsctl hsm key` prints it there.
         #[arg(long, value_name = "HEX")]
         key: String,
-        /// What it may do.
+        /// The role of the host.
         #[arg(long, value_enum, default_value_t = HostRole::CryptoUser)]
         role: HostRole,
     },
-    /// Forget a device that is lost, so that another one may take its line and join the domain.
-    /// Nothing is done to the device, nor to its flash.
+    /// Forget a lost device, so that another one may take its line and join the domain. The device and
+    /// its flash are not touched.
     Forget(forget::Arguments),
     /// List the hosts of a device's domain, with their roles.
     Hosts(Target),
-    /// Remove a host from a development domain: its sessions end, and it is let in no more.
+    /// Remove a host from a development domain: its sessions end, and it is no longer admitted.
     Remove {
         #[command(flatten)]
         target: Target,
-        /// Fingerprint of the host, as `kmsctl hsm hosts` lists it, or an unambiguous beginning.
+        /// Fingerprint of the host, as `kmsctl hsm hosts` lists it, or an unambiguous prefix.
         #[arg(value_name = "FINGERPRINT")]
         host: String,
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
     },
@@ -95,22 +95,22 @@ pub(super) enum Command {
     SelfTest(Target),
     /// Restart a device that is in the error state or zeroised, and wait until it is back.
     Reset(Target),
-    /// Erase every secret of a device of a development domain; in any other that is for its operators:
-    /// kmsctl domain propose --zeroise. Keys open only on other members of its domain then; if
-    /// there are none, they are lost for ever.
+    /// Erase every secret of a device of a development domain; in any other domain its operators decide:
+    /// kmsctl domain propose --zeroise. Keys then open only on other members of its domain; if there are
+    /// none, they are permanently lost.
     Zeroise {
         #[command(flatten)]
         target: Target,
-        /// Do not ask; for scripts, which should name the --device.
+        /// Do not ask for confirmation; for scripts, which should name the --device.
         #[arg(long)]
         yes: bool,
     },
     /// Erase the flash of a soft-N or qemu-N device, and with it the copy of the domain key in it. No
-    /// kmsd may run on the data directory, and another device of the domain has to answer.
+    /// kmsd may run on the data directory, and another device of the domain has to respond.
     Erase {
         #[command(flatten)]
         target: Target,
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
     },

@@ -40,8 +40,8 @@ pub(super) enum Command {
         #[command(flatten)]
         account: Account,
     },
-    /// Policies of users, groups and roles: inline ones, and which managed ones are attached. Needs
-    /// a running daemon and an access key that may manage them.
+    /// Policies of users, groups and roles: inline policies, and attached managed policies. Needs a
+    /// running daemon and an access key that may manage them.
     Policy {
         #[command(subcommand)]
         command: policy::Command,

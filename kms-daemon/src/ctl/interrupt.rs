@@ -1,4 +1,4 @@
-//! What is removed when a signal ends `kmsctl` half-way.
+//! Removes partial output when a signal ends `kmsctl` half-way.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ impl Leftovers {
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 let number = signals.next().await;
-                eprintln!("interrupted: what was made is removed");
+                eprintln!("interrupted; the partial output is removed");
                 let removal = tokio::task::spawn_blocking(move || {
                     let paths = lock(&noted);
                     paths.iter().for_each(|path| remove(path));

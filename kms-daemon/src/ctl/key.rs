@@ -1,4 +1,4 @@
-//! `kmsctl key`: how a key is protected, and uses that operators approve.
+//! `kmsctl key`: the protection of a key, and uses that operators approve.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,14 +31,15 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// How a key is protected, by the word of the daemon; kmsctl attest key has a device say it.
+    /// Show how a key is protected, as the daemon knows it; for a statement by a device: kmsctl attest
+    /// key.
     Show {
         /// Key id, key ARN, alias or alias ARN.
         #[arg(value_name = "KEY")]
         key: String,
     },
-    /// From now on the devices use a key only with a quorum's signatures over each request, its deletion
-    /// included. Cannot be taken back, and only be made stricter.
+    /// Bind an approval rule: from now on the devices use the key only with a quorum's signatures over
+    /// each request, its deletion included. The rule cannot be removed, only made stricter.
     RequireApproval {
         /// Key id, key ARN, alias or alias ARN.
         #[arg(value_name = "KEY")]
@@ -46,15 +47,15 @@ enum Command {
         /// How many operators have to sign.
         #[arg(long, value_name = "N")]
         quorum: u8,
-        /// Of which role: any operator, or security officers only.
+        /// Who may sign: any operator, or security officers only.
         #[arg(long, value_enum, default_value = "operator")]
         role: Role,
-        /// How many of them have to be security officers, if not all or none.
+        /// How many of the signers have to be security officers, if not all or none.
         #[arg(long, value_name = "N", conflicts_with = "role")]
         officers: Option<u8>,
     },
-    /// The requests that wait for approval; with a fingerprint, as the refused request has told it, write
-    /// that request to a file for those who are to sign it.
+    /// List the requests that wait for approval; with a fingerprint, from the refusal of the request,
+    /// write that request to a file for those who sign it.
     Request {
         /// Fingerprint of the request.
         #[arg(value_name = "FINGERPRINT")]
@@ -63,9 +64,9 @@ enum Command {
         #[arg(long, value_name = "FILE", requires = "id")]
         output: Option<PathBuf>,
     },
-    /// Sign a request as an operator, after having shown it. Needs no device and no daemon.
+    /// Show a request, and sign it as an operator. Needs no device and no daemon.
     Approve(Box<Sign>),
-    /// Hand over what was signed; then send the same request again. Several copies of one request may be
+    /// Submit a signed request; then send the same request again. Several copies of one request may be
     /// given, each with other signatures.
     Submit {
         /// Files of one request.
@@ -137,13 +138,13 @@ impl Arguments {
                 writeln!(out, "    outside     {outside}")?;
                 let approval = match rule(material) {
                     Some(rule) => format!("{} approve each use", rule_in_words(rule)),
-                    None => "nobody has to approve its uses".to_owned(),
+                    None => "its uses need no approval".to_owned(),
                 };
                 writeln!(out, "    approval    {approval}")?;
             }
             writeln!(
                 out,
-                "This is the daemon's word. A device says it, for others: kmsctl attest key"
+                "This is what the daemon says. For a statement by the device: kmsctl attest key"
             )
         })?;
         Ok(Outcome::Good)
@@ -162,8 +163,8 @@ impl Arguments {
             writeln!(out, "Each use of {key} has to be approved by {}.", rule_in_words(rule))?;
             writeln!(
                 out,
-                "Whoever has kept the key's former token, in a backup for example, needs no approval with a \
-                 device; statements about the key say so (rule-bound-later)."
+                "With a device, whoever has kept the key's former token, in a backup for example, \
+                 needs no approval; statements about the key say so (rule-bound-later)."
             )
         })?;
         Ok(Outcome::Good)
@@ -204,7 +205,7 @@ impl Arguments {
         output: &mut Output<'_>,
     ) -> Result<Outcome, Failure> {
         let answer = self.call("DescribeApproval", &[("ApprovalId", Some(id))])?;
-        let malformed = || Failure("the daemon's answer cannot be read".to_owned());
+        let malformed = || Failure("the daemon's response cannot be read".to_owned());
         let bytes = |member: &str| {
             let text = answer[member].as_str().ok_or_else(malformed)?;
             STANDARD.decode(text).map(Zeroizing::new).map_err(|_| malformed())
@@ -215,7 +216,7 @@ impl Arguments {
         let wanted: String = id.chars().filter(|c| *c != '-').collect();
         let found = hex::encode(&paper.pending().fingerprint());
         if !wanted.eq_ignore_ascii_case(&found) {
-            return Err(Failure(format!("the daemon has answered with the request {found}")));
+            return Err(Failure(format!("the daemon has responded with the request {found}")));
         }
         let file = file.map_or_else(|| PathBuf::from(format!("{found}.request")), Path::to_owned);
         match paper.save_new(&file) {

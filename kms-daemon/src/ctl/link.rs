@@ -11,8 +11,8 @@ use crate::link::Identity;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Print the certificate of a data directory, made now if there is none. Give the file to the
-    /// other daemon: kmsd --peer REGION=HOST:PORT,FILE.
+    /// Print the certificate of a data directory, made now if it does not exist. Give the file to
+    /// the other daemon: kmsd --peer REGION=HOST:PORT,FILE.
     Certificate {
         /// Data directory [default: as for kmsd].
         #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]

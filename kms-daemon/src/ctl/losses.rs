@@ -1,4 +1,4 @@
-//! What would be lost with a device, for people: in lines of 80 columns.
+//! Describes what would be lost with a device, in lines of 80 columns.
 
 use std::io::{self, Write};
 
@@ -41,9 +41,9 @@ mod tests {
 
     #[test]
     fn lines_fit() {
-        let text = "If soft-0 is lost, all 100000 keys of ap-northeast-1 are lost for ever: no other \
-                    device and no backup has the domain key. Make a backup: kmsctl backup FILE \
-                    --with-devices --passphrase-file FILE";
+        let text = "If soft-0 is lost, all 100000 keys of ap-northeast-1 are permanently lost: no \
+                    other device and no backup has the domain key. Make a backup: kmsctl backup \
+                    FILE --with-devices --passphrase-file FILE";
         let loss = json!({ "region": "x", "keys": 1, "devices": ["soft-0"], "text": text });
         let report = json!({ "lastBackup": null, "losses": [loss] });
         let mut out = Vec::new();

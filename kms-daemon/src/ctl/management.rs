@@ -174,7 +174,7 @@ impl Account {
         aws.key_of_profile().ok_or_else(|| {
             let profile = aws.profile();
             let what = match aws.has_profile() {
-                true => "has no access key; kmsctl assumes no roles",
+                true => "has no access key; kmsctl cannot assume roles",
                 false => "is in none of the AWS CLI's files",
             };
             Failure(format!(
@@ -234,7 +234,7 @@ fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), decoded)
 }
 
-/// A value in a form: what is no letter or digit, percent-encoded.
+/// A value in a form: everything except letters and digits is percent-encoded.
 fn encoded(value: &str) -> String {
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {

@@ -1,4 +1,4 @@
-//! `kmsctl operator` and `kmsctl device-ca`: keys of people, in files under a passphrase.
+//! `kmsctl operator` and `kmsctl device-ca`: keys of people, in files encrypted under a passphrase.
 
 use std::path::{Path, PathBuf};
 
@@ -22,33 +22,33 @@ use crate::{durable, hex};
 /// Keys of operators.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Make an operator's key: FILE, closed by a passphrase, and its public half in FILE with the ending
-    /// .pub. Make it where it is to stay; only the .pub leaves. With --pkcs11 the key is made in a token,
-    /// which it never leaves, and FILE is its public half.
+    /// Make an operator's key: FILE, encrypted under a passphrase, and its public half in FILE with the
+    /// ending .pub. Make it on the machine where it stays; only the .pub leaves. With --pkcs11 the key is
+    /// made in a token, which it never leaves, and FILE is its public half.
     New {
         #[command(flatten)]
         new: NewKey,
         #[command(flatten)]
         token: TokenArguments,
     },
-    /// Make the key that an operator's recovery shares of a domain are wrapped to: FILE, closed by a
-    /// passphrase, and the operator's word that it is theirs, in FILE with the ending .holder. Only the
+    /// Make the key to which an operator's recovery shares of a domain are wrapped: FILE, encrypted under
+    /// a passphrase, and the operator's signature over it, in FILE with the ending .holder. Only the
     /// .holder leaves: it goes into `kmsctl domain propose --recovery NUMBER --holder FILE`.
     NewShare(NewShare),
-    /// Print the public half of a key, and the fingerprint that domains and people know it by.
+    /// Print the public half of a key, and the fingerprint by which domains and people know it.
     Show(Show),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct NewShare {
-    /// Where to write the share key; there must be no such file.
+    /// Where to write the share key; no such file may exist.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The domain, as `kmsctl domain show` names it.
     #[arg(long, value_name = "DOMAIN")]
     domain: String,
-    /// File whose first line is the passphrase of the share key, 12 bytes or more. Without it, it is asked
-    /// for on the terminal.
+    /// File whose first line is the passphrase of the share key, 12 bytes or more. Without it, kmsctl asks
+    /// on the terminal.
     #[arg(long, value_name = "FILE")]
     share_passphrase_file: Option<PathBuf>,
     #[command(flatten)]
@@ -58,28 +58,28 @@ pub(super) struct NewShare {
 /// Keys that vouch for devices.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum CaCommand {
-    /// Make the key of a device CA: FILE, closed by a passphrase, and its public half in FILE with the
-    /// ending .pub. Keep FILE offline.
+    /// Make the key of a device CA: FILE, encrypted under a passphrase, and its public half in FILE with
+    /// the ending .pub. Keep FILE offline.
     New(NewKey),
     /// Print the public half of a key, and its fingerprint.
     Show(Show),
-    /// Write the CA's own certificate, PEM: the root that others check statements and devices with.
+    /// Write the CA's own certificate, PEM: the root with which others check statements and devices.
     Root {
         /// The CA's key.
         #[arg(value_name = "FILE")]
         file: PathBuf,
         #[command(flatten)]
         passphrase: KeyPassphrase,
-        /// Where to write the certificate; there must be no such file.
+        /// Where to write the certificate; no such file may exist.
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
     },
-    /// Certify a device: what it is, by the word of who looks at it and compares its fingerprint.
+    /// Certify what a device is, after looking at it and comparing its fingerprint.
     Certify {
         /// Line to the device: serial:PATH, tcp:HOST:PORT or unix:PATH.
         #[arg(value_name = "HSM")]
         line: String,
-        /// Go on only if it is this device.
+        /// Continue only if it is this device.
         #[arg(long, value_name = "FINGERPRINT")]
         device: String,
         /// The CA's key.
@@ -87,10 +87,10 @@ pub(super) enum CaCommand {
         key: PathBuf,
         #[command(flatten)]
         passphrase: KeyPassphrase,
-        /// What it is.
+        /// The kind of device.
         #[arg(long, value_enum)]
         kind: Kind,
-        /// Where to write the certificate; there must be no such file.
+        /// Where to write the certificate; no such file may exist.
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
     },
@@ -119,7 +119,7 @@ impl From<Kind> for DeviceKind {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct NewKey {
-    /// Where to write the key; there must be no such file.
+    /// Where to write the key; no such file may exist.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
@@ -128,7 +128,7 @@ pub(super) struct NewKey {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
-    /// The key, or its .pub.
+    /// The key file, or its .pub file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -169,7 +169,7 @@ fn make_share(new: &NewShare, output: &mut Output<'_>) -> Result<Outcome, Failur
     let NewShare { file, domain, share_passphrase_file, signer } = new;
     let id = hex::decode(domain).map(DomainId);
     let id = id.ok_or_else(|| {
-        Failure(format!("{domain:?} is no domain's id; `kmsctl domain show` tells it"))
+        Failure(format!("{domain:?} is not the id of a domain; `kmsctl domain show` prints it"))
     })?;
     let holder_file = file.with_extension("holder");
     for path in [file, &holder_file] {
@@ -184,7 +184,8 @@ fn make_share(new: &NewShare, output: &mut Output<'_>) -> Result<Outcome, Failur
     };
     let key = OperatorKey::generate();
     let share = ShareKey::from_bytes(&key.to_bytes());
-    let share = share.ok_or_else(|| Failure("the key is none; try again".to_owned()))?;
+    let share =
+        share.ok_or_else(|| Failure("the generated key is invalid; try again".to_owned()))?;
     let operator = signer.public().operator_id();
     // Before anything is written: the token may refuse.
     let holder = share.holder(&id, operator, |message| signer.sign(message))?;

@@ -1,4 +1,4 @@
-//! Passphrases: out of a file, or typed by a person, unseen.
+//! Passphrases, read from a file or typed without echo.
 
 use std::fs;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -19,8 +19,8 @@ const MAX_TYPED: usize = 1 << 10;
 /// Where the passphrase of a key comes from.
 #[derive(Debug, clap::Args)]
 pub(super) struct KeyPassphrase {
-    /// File whose first line is the passphrase of the key, 12 bytes or more. Without it, it is asked for
-    /// on the terminal.
+    /// File whose first line is the passphrase of the key, 12 bytes or more. Without it, kmsctl asks on the
+    /// terminal.
     #[arg(long = "key-passphrase-file", value_name = "FILE")]
     path: Option<PathBuf>,
 }
@@ -70,7 +70,7 @@ pub(super) fn passphrase_of(
 /// A key in a PKCS#11 token.
 #[derive(Debug, clap::Args)]
 pub(super) struct TokenArguments {
-    /// PKCS#11 module that the key is reached by: a shared library.
+    /// PKCS#11 module through which the key is reached: a shared library.
     #[arg(long, value_name = "FILE", requires = "token")]
     pub(super) pkcs11: Option<PathBuf>,
     /// Label of the token.
@@ -79,7 +79,7 @@ pub(super) struct TokenArguments {
     /// Label of the key in the token.
     #[arg(long, value_name = "LABEL", default_value = "strongroom-operator")]
     key_label: String,
-    /// File whose first line is the token's PIN. Without it, it is asked for on the terminal.
+    /// File whose first line is the token's PIN. Without it, kmsctl asks on the terminal.
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
 }
@@ -103,7 +103,7 @@ impl TokenArguments {
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let text =
-            std::str::from_utf8(line).map_err(|_| Failure("the PIN is no UTF-8".to_owned()))?;
+            std::str::from_utf8(line).map_err(|_| Failure("the PIN is not UTF-8".to_owned()))?;
         Ok(Zeroizing::new(text.to_owned()))
     }
 }

@@ -1,4 +1,4 @@
-//! Output that its reader may have had enough of.
+//! Output to a reader that may close the pipe early.
 
 use std::io::{self, Write};
 

@@ -12,9 +12,9 @@ const WIDTH: usize = 100;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Would somebody be allowed something, and why? Ends with code 1 if not. Nothing is done to
-    /// the key. Needs a running daemon and the access key of the account's root; that of the first
-    /// account's root, if principal or key are of another account.
+    /// Show whether a principal would be allowed an action, and why. The exit code is 1 if not.
+    /// Nothing is done to the key. Needs a running daemon and the access key of the account's root,
+    /// or that of the first account's root if principal or key belong to another account.
     #[command(after_help = "Example:\n  kmsctl policy explain --principal \
                             arn:aws:iam::000000000000:user/ana --action kms:Decrypt \\\n    \
                             --key alias/payments --context kms:EncryptionContext:team=red")]
@@ -28,10 +28,10 @@ pub(super) enum Command {
         /// Key id, key ARN, alias or alias ARN; not for actions such as kms:CreateKey.
         #[arg(long)]
         key: Option<String>,
-        /// Condition key and value that the request would have, for example
-        /// kms:EncryptionContext:team=red or aws:SourceIp=10.0.0.1. Can be repeated; one key
-        /// repeated is a list. What is not given, and is not known of key and caller, is missing; the
-        /// client's address, its User-Agent and Referer are unknown, which decides against it.
+        /// Condition key and value of the request, for example kms:EncryptionContext:team=red or
+        /// aws:SourceIp=10.0.0.1. Can be repeated; repeating one key makes a list. A value that is
+        /// neither given nor known from key and caller is missing; the client's address, its
+        /// User-Agent and Referer are unknown, which decides against it.
         #[arg(long, value_name = "KEY=VALUE")]
         context: Vec<String>,
         /// Region of the key [default: that of its ARN, AWS_REGION, AWS_DEFAULT_REGION, region of the
@@ -73,7 +73,9 @@ fn entries(context: &[String]) -> Result<Vec<(&str, Vec<&str>)>, Failure> {
     let mut entries: Vec<(&str, Vec<&str>)> = Vec::new();
     for pair in context {
         let (key, value) = pair.split_once('=').ok_or_else(|| {
-            Failure(format!("--context {pair}: it is KEY=VALUE, such as aws:SourceIp=10.0.0.1"))
+            Failure(format!(
+                "--context {pair}: it must be KEY=VALUE, such as aws:SourceIp=10.0.0.1"
+            ))
         })?;
         match entries.iter_mut().find(|(known, _)| *known == key) {
             Some((_, values)) => values.push(value),

@@ -15,7 +15,7 @@ pub(super) struct Arguments {
     /// The backup.
     #[arg(value_name = "FILE")]
     backup: PathBuf,
-    /// Data directory to be: made, or empty.
+    /// Data directory to restore into: it is created, or must be empty.
     #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
     data: PathBuf,
     #[command(flatten)]

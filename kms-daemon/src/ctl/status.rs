@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "With --data DIR it is checked that the daemon is the one of that directory."
+    after_help = "With --data DIR, status checks that the daemon is the one of that directory."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -86,8 +86,8 @@ pub(super) fn ensure_is_of(data: &Path, daemon: &Daemon, report: &Value) -> Resu
     match expected == found {
         true => Ok(()),
         false => Err(Failure(format!(
-            "the daemon at {daemon} is another one: its instance is {found}, that of {} is {expected}; \
-             name the right one with --url",
+            "the daemon at {daemon} is a different one: its instance is {found}, that of {} is \
+             {expected}; name the right one with --url",
             data.display()
         ))),
     }
@@ -120,8 +120,9 @@ fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> i
         table::wrapped(
             out,
             &format!(
-                "! DEVELOPMENT DOMAIN in {region}: its operator's key lies in the data directory, and whoever \
-             reads that owns every key. For keys that matter: kmsctl domain harden --region {region}"
+                "! DEVELOPMENT DOMAIN in {region}: its operator's key lies in the data directory, \
+                 and whoever reads the directory owns every key. For keys that matter: kmsctl \
+                 domain harden --region {region}"
             ),
         )?;
     }
@@ -213,8 +214,7 @@ fn print_rewraps(out: &mut dyn Write, reports: &[RewrapReport]) -> io::Result<()
     if reports.is_empty() {
         return Ok(());
     }
-    let head =
-        ["REGION", "DOMAIN KEY", "TOKENS UNDER FORMER KEYS", "WRAPPED ANEW"].map(str::to_owned);
+    let head = ["REGION", "DOMAIN KEY", "TOKENS UNDER FORMER KEYS", "REWRAPPED"].map(str::to_owned);
     let row = |report: &RewrapReport| {
         let RewrapReport { region, active_key, remaining, rewrapped, .. } = report;
         let left = if *remaining == 0 { "none".to_owned() } else { remaining.to_string() };

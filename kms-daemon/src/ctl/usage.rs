@@ -1,4 +1,4 @@
-//! `kmsctl usage`: what was used in a month.
+//! `kmsctl usage`: the requests and keys of a month.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ fn print(out: &mut dyn Write, usage: &Usage) -> io::Result<()> {
         let last = usage.removed;
         writeln!(
             out,
-            "\nrecords 1 to {last} were removed: keys that they tell of are not counted"
+            "\nrecords 1 to {last} were removed: keys that appear only in them are not counted"
         )?;
     }
     if usage.unreadable > 0 {

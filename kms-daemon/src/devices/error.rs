@@ -1,4 +1,4 @@
-//! Why devices cannot be used, and what is lost without them.
+//! Why devices cannot be used, and what would be lost without them.
 
 use std::io;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub enum DevicesError {
         region: String,
     },
     /// The store cannot be read.
-    #[error("cannot tell which domain the keys are of: {0}")]
+    #[error("cannot determine the domain of the keys: {0}")]
     Keys(#[from] CatalogError),
     /// A host key cannot be used.
     #[error(transparent)]
@@ -165,14 +165,15 @@ impl Lost {
         let looked = looked.join(", ");
         match store {
             Some(store) => format!(
-                "no device of domain {domain} is here, and the keys of {region} in {} open in no \
-                 other: without it every one of them is lost for ever. Looked at: {looked}; {devices}. \
-                 Restore the flash from a backup, or connect a device of the domain (--hsm); to start \
-                 over without these keys, use a fresh data directory (--data DIR)",
+                "there is no device of domain {domain}, and the keys of {region} in {} open in no \
+                 other domain: without one, every one of them is permanently lost. Looked at: \
+                 {looked}; {devices}. Restore the flash from a backup, or connect a device of the \
+                 domain (--hsm); to start over without these keys, use a fresh data directory \
+                 (--data DIR)",
                 store.display()
             ),
             None => format!(
-                "no device of domain {domain} is here, which {region} was set up with. Looked at: \
+                "there is no device of domain {domain}, with which {region} was set up. Looked at: \
                  {looked}; {devices}. Restore the flash from a backup, or connect a device of the \
                  domain (--hsm); to start over, use a fresh data directory (--data DIR)"
             ),

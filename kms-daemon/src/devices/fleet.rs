@@ -99,8 +99,8 @@ impl Fleet {
             }
             tracing::error!(
                 region = name,
-                "no device is in service: requests for this Region fail until one is; they are tried \
-                 again all the time"
+                "no device is in service: requests for this Region fail until one is; the devices \
+                 are tried again all the time"
             );
             break;
         }
@@ -112,8 +112,9 @@ impl Fleet {
             tracing::warn!(
                 region = name,
                 domain = %domain.domain,
-                "DEVELOPMENT DOMAIN: its operator's key lies in the data directory, and whoever reads that \
-                 owns every key. For keys that matter make a production domain of it: kmsctl domain harden"
+                "DEVELOPMENT DOMAIN: its operator's key lies in the data directory, and whoever \
+                 reads the directory owns every key. For keys that matter make it a production \
+                 domain: kmsctl domain harden"
             );
         }
         Ok(pool)

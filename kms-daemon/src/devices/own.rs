@@ -1,5 +1,5 @@
-//! Devices that the daemon runs itself. Each is started once its flash is there, so that one whose
-//! flash is put back comes into service, and none is made where one is missing.
+//! Devices that the daemon runs itself. Each is started once its flash exists, so that a device
+//! whose flash is put back comes into service, and a missing flash is not replaced.
 
 use std::fmt;
 use std::io;
@@ -150,7 +150,7 @@ impl Connector for Own {
         let failed = |source| TransportError::Open {
             target: format!("the device {}", self.name),
             source,
-            advice: "it is tried again",
+            advice: "it will be tried again",
         };
         let running = self.running().map_err(|error| match error {
             OwnError::Missing(text) => failed(io::Error::new(io::ErrorKind::NotFound, text)),

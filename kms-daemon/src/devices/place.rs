@@ -1,5 +1,5 @@
-//! What is below `hsm/` in a data directory, by its place: what the daemon writes there, the flashes of
-//! devices, and what somebody else put there. Of the last nothing is known, so that it counts as a flash.
+//! The files below `hsm/` in a data directory: those that the daemon writes, the flashes of devices, and
+//! others. Nothing is known about the others, so they are treated as flashes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::identifier::is_region;
 
 /// Directories within directories that are looked into.
 const DEEPEST: usize = 16;
-/// Most files that are told of.
+/// Most files that are reported.
 const MOST: usize = 100;
 
 /// What a file below `hsm/` is.

@@ -1,8 +1,8 @@
 //! Brings the devices behind the lines into one domain.
 //!
-//! What is wrong with one device keeps the others from nothing: it is told, and the pool tries again.
-//! A domain is made only where there are no keys, no known domain, and no device of ours whose domain
-//! could not be found out.
+//! A problem with one device does not affect the others: it is reported, and the pool tries again. A domain
+//! is made only if there are no keys, no known domain, and no device of ours whose domain could not be
+//! determined.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -163,7 +163,7 @@ impl Preparation<'_> {
         line.own.is_some() || self.scope == Scope::All
     }
 
-    /// Finds out who is there. `Ok(None)`: nobody yet, a device can be made. `Err(None)`: cannot be
+    /// Determines which device responds. `Ok(None)`: nobody yet, a device can be made. `Err(None)`: cannot be
     /// reached now, and will be tried again.
     fn find(&self, line: &Line, by: Instant) -> Result<Option<Found>, Option<DevicesError>> {
         if let Some(own) = line.own.as_ref().filter(|own| own.is_absent()) {
@@ -244,7 +244,8 @@ impl Preparation<'_> {
             ([], None) if may_create => {}
             ([], None) => {
                 return Err(line.failed(
-                    "is not made a domain of its own while the domain of another device is not known",
+                    "does not get a domain of its own while the domain of another device is not \
+                     known",
                 ));
             }
             ([], Some(domain)) => return Err(self.domain_lost(domain)),

@@ -1,4 +1,4 @@
-//! What the data directory knows of its devices: the domain, and which device each line led to.
+//! The record of the devices in the data directory: the domain, and the device at each line.
 //!
 //! The file `hsm/devices.json` pins devices to lines, so that a device put in place of another one
 //! is noticed, and the domain, so that a lost device never silently becomes a new, empty domain.

@@ -1,4 +1,4 @@
-//! Flashes that are left behind: of devices that the daemon no longer runs, and what may be copies.
+//! Flashes that were left behind: those of devices that the daemon no longer runs, and possible copies.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -81,7 +81,7 @@ impl Stray {
     pub fn explain(&self) -> String {
         let path = self.0.display();
         format!(
-            "{path} is no file that kmsd has made, and may be a copy of a device's flash: whoever has \
+            "{path} is not a file that kmsd has made, and may be a copy of a device's flash: whoever has \
              that and the store has the keys, and a backup with devices holds it. Move it to where it is \
              as safe as the keys, or overwrite and remove it: shred -u {path}"
         )

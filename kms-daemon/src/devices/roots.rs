@@ -1,4 +1,4 @@
-//! Roots of attestation documents, as people name them.
+//! Roots of attestation documents, as given with `--attestation-root`.
 
 use std::path::PathBuf;
 

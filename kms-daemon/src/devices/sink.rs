@@ -1,5 +1,5 @@
-//! What the pool of a Region asks the daemon: whether a device may serve it, and where its audit entries
-//! go.
+//! The daemon's side of a Region's pool: decides whether a device may serve the Region, and stores its
+//! audit entries.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Names every line, and starts the devices that the daemon runs itself, as far as they are there.
+//! Names every line, and starts those devices of the daemon's own whose flash exists.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -135,7 +135,7 @@ fn keys_without_their_devices_get_no_new_domain() {
     for part in [
         &domain.to_string(),
         &DeviceId([7; 16]).to_string(),
-        "every one of them is lost for ever",
+        "every one of them is permanently lost",
         "soft-0.flash (no file)",
         "store.redb",
         "fresh data directory",

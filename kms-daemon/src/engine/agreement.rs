@@ -13,7 +13,7 @@ impl Devices<'_> {
     /// Agrees on a shared secret with a peer, whose public key is DER `SubjectPublicKeyInfo`.
     ///
     /// # Errors
-    /// `Exception::Validation` if the public key is no point of the same curve;
+    /// `Exception::Validation` if the public key is not a point of the same curve;
     /// `Exception::KeyUnavailable` if no device can do it now.
     pub async fn derive_shared_secret<'k>(
         &mut self,

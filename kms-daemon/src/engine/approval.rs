@@ -46,7 +46,7 @@ pub(super) struct Approvals(Mutex<Vec<Entry>>);
 pub struct Entry {
     /// What people compare.
     pub id: ApprovalId,
-    /// ARN of who asked.
+    /// ARN of the caller.
     pub caller: String,
     /// What is to be signed, and the request.
     pub pending: Pending,

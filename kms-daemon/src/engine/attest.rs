@@ -12,7 +12,7 @@ use super::{Busy, Devices, Engine, current, refusal, response};
 use crate::error::{Exception, KmsError};
 use crate::policy::{Authorized, Ownership};
 
-/// A statement, and what the domain knows of who vouches for its device.
+/// A statement, and what the domain knows about the CA that vouches for its device.
 #[derive(Debug, Clone)]
 pub struct Stated {
     /// The device that made it.

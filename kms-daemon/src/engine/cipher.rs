@@ -108,7 +108,7 @@ impl Devices<'_> {
         self.call_using(&[from, to], &command, spec, Busy::KeyUnavailable).await
     }
 
-    /// A data key of `length` bytes, in clear and encrypted.
+    /// A data key of `length` bytes, in the clear and encrypted.
     ///
     /// # Errors
     /// `Exception::KeyUnavailable` if no device can do it now.
@@ -215,7 +215,7 @@ impl Devices<'_> {
         self.pair_if_slow(spec, PairPurpose::DATA_KEY_PAIR, Busy::DataKeyPair).await
     }
 
-    /// A data key pair, its private half in clear and encrypted.
+    /// A data key pair, its private half in the clear and encrypted.
     ///
     /// # Errors
     /// `Exception::UnsupportedOperation` if no device has the spec;

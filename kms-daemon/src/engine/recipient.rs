@@ -66,7 +66,7 @@ impl super::Engine {
 /// Who gets what is secret in an answer.
 #[derive(Debug, Clone, Copy)]
 pub enum Receiver<'a> {
-    /// The client, in clear.
+    /// The client, in the clear.
     Client,
     /// An attested environment only, at the present time.
     Attested(&'a Recipient, Timestamp),
@@ -79,7 +79,7 @@ where
     C: Command,
     For<'a, C>: Command,
 {
-    /// In clear.
+    /// In plaintext.
     Clear(Reply<C>),
     /// Sealed.
     Sealed(Reply<For<'a, C>>),
@@ -88,7 +88,7 @@ where
 /// The parts of an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivered<'r> {
-    /// What is secret, in clear; empty if it was sealed.
+    /// What is secret, in the clear; empty if it was sealed.
     pub plaintext: &'r [u8],
     /// What is secret, sealed: CMS EnvelopedData.
     pub for_recipient: Option<&'r [u8]>,
@@ -181,7 +181,7 @@ impl Devices<'_> {
     }
 }
 
-/// What a client is told of a document that is not believed.
+/// The error for a document that fails verification.
 pub(super) fn disbelieved(code: ErrorCode) -> KmsError {
     let text = match code {
         ErrorCode::ATTESTATION_STALE => {

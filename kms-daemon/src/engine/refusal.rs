@@ -15,11 +15,11 @@ pub(super) enum Busy {
     DataKeyPair,
     /// For an import: faults are those of token and material.
     Import,
-    /// For operations without a key, which may be of a spec that devices have not.
+    /// For operations without a key, whose spec the devices may not support.
     DependencyTimeout,
 }
 
-/// What a client is told of a failed command.
+/// The error for a failed command.
 pub(super) fn refusal(error: CallError, busy: Busy) -> KmsError {
     if let CallError::Refused { code, .. } = error {
         if let (Busy::Import, Some(refusal)) = (busy, refused_import(code)) {
@@ -76,7 +76,7 @@ pub(super) fn refusal(error: CallError, busy: Busy) -> KmsError {
     }
 }
 
-/// What a client is told of a token or material that cannot be imported.
+/// The error for a token or material that cannot be imported.
 fn refused_import(code: ErrorCode) -> Option<KmsError> {
     let (exception, text) = match code {
         ErrorCode::TOKEN_MALFORMED
@@ -91,7 +91,7 @@ fn refused_import(code: ErrorCode) -> Option<KmsError> {
             "The import token has expired. Call GetParametersForImport, and wrap the key \
              material with the new public key.",
         ),
-        // What was wrapped is no key material of the key's spec.
+        // The unwrapped bytes are not key material of the key's spec.
         ErrorCode::KEY_MATERIAL_INVALID | ErrorCode::MESSAGE_LENGTH => {
             return Some(KmsError::bare(Exception::InvalidCiphertext));
         }
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// It is no fault of a device, and nobody is to look for one.
+    /// This is not a fault of a device, and nobody should look for one.
     #[test]
     fn a_search_that_takes_long_is_told_as_such() {
         let refusal = refusal(CallError::NoPairYet(KeySpec::RSA_4096), Busy::DependencyTimeout);

@@ -1,5 +1,6 @@
-//! The unique ids of those whom policies and grants name, as they are when these are put: one that
-//! is made again under an old name is somebody else, and one that has another name now is the same.
+//! The unique ids of the principals that policies and grants name, resolved when these are put: a
+//! principal that is created again under an old name is a different one, and a renamed principal is
+//! the same.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +35,7 @@ impl Iam {
     }
 
     /// How a user, role or session is shown that was bound to a unique id when it had this ARN: by the
-    /// ARN that it has now, or by that id once it is no more.
+    /// present ARN, or by that id once it no longer exists.
     ///
     /// # Errors
     /// [`CatalogError`] if the store does not answer.
@@ -61,7 +62,7 @@ impl Iam {
     }
 
     /// Other names of those that a policy names, by which they are shown: new ones, or the unique ids
-    /// of those who are no more.
+    /// of those that no longer exist.
     ///
     /// # Errors
     /// [`CatalogError`] if the store does not answer.

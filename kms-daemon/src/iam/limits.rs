@@ -1,4 +1,4 @@
-//! What limits a caller: the policies of its user, groups, role and session.
+//! The policies that limit a caller: those of its user, groups, role and session.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -91,7 +91,7 @@ impl Iam {
     ///
     /// # Errors
     /// [`Exception::AccessDenied`] if the user or role is gone; `Exception::KmsInternal` if its
-    /// policies cannot be told.
+    /// policies cannot be determined.
     pub async fn policies(&self, principal: &Principal) -> Result<CallerPolicies, KmsError> {
         if principal.is_root() {
             // No policy limits it, not even one of a session: it can have none.
@@ -185,7 +185,7 @@ impl Iam {
     /// The policies of a group.
     ///
     /// # Errors
-    /// `Exception::KmsInternal` if they cannot be told.
+    /// `Exception::KmsInternal` if they cannot be determined.
     pub(crate) async fn documents_of_group(
         &self,
         group: &Group,

@@ -1,4 +1,4 @@
-//! Records of identities: one file for each kind, and how they are stored.
+//! Records of identities: one file for each kind, and their encoding.
 //!
 //! Stored as JSON with a version, as key records are: an operator can read them, and a record of
 //! an unknown version or with an unknown member is refused rather than read in part.

@@ -1,4 +1,4 @@
-//! Callers that nobody is at the moment, for explanations.
+//! Hypothetical callers, for explanations.
 
 use super::Iam;
 use super::error::{Code, IamError};

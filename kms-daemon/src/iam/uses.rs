@@ -1,8 +1,8 @@
-//! When access keys, users and roles were last used, for which service and in which Region.
+//! The last uses of access keys, users and roles: time, service and Region.
 //!
 //! As with keys of KMS, a use is noted in memory and written soon after, many at a time: no request
-//! waits for a write, and however many there are, each identity takes one write a minute. What a
-//! crash loses of it is in the audit log.
+//! waits for a write, and each identity takes at most one write a minute, however many uses there
+//! are. The audit log has everything that a crash loses.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,9 +1,9 @@
-//! Secrets of access keys and session tokens: sealed by devices, opened by them when they are
-//! needed, and then held in memory.
+//! The credential store: secrets of access keys and session tokens, sealed by devices, opened by them when needed, and
+//! then held in memory.
 //!
-//! A device of a Region encrypts them under the system key of that Region. Its key token is in the
-//! store under a name of its own, and its account is none, so no request can name it. The
-//! encryption context says whose secret it is: one cannot stand in for another.
+//! A device of a Region encrypts them under the system key of that Region. The key token of the system key is in the
+//! store under a reserved name, and it belongs to no account, so no request can refer to it. The encryption context
+//! says whose secret it is, so one secret cannot stand in for another.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -42,7 +42,7 @@ const LOOK: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(10);
 /// How often an entry is read again that others change meanwhile, before it is left for the next walk.
 const TRIES: usize = 8;
-/// Entries that could not be wrapped anew and are named.
+/// Entries that could not be rewrapped and are named.
 const NAMED: usize = 5;
 
 /// Told of what devices did, before it counts.
@@ -80,7 +80,7 @@ impl RewrapObserver for AuditLog {
     }
 }
 
-/// Why tokens are not wrapped anew now.
+/// Why tokens are not rewrapped now.
 #[derive(Debug, thiserror::Error)]
 enum RewrapError {
     #[error(transparent)]
@@ -91,7 +91,7 @@ enum RewrapError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    #[error("the audit log does not take what devices did: {0}")]
+    #[error("the audit log does not accept what devices did: {0}")]
     Audit(String),
 }
 
@@ -125,7 +125,7 @@ pub async fn run(
     }
 }
 
-/// When the next token may be wrapped anew.
+/// When the next token may be rewrapped.
 fn budget(rate: NonZeroU32) -> Interval {
     let mut budget = tokio::time::interval(Duration::from_secs(1) / rate.get());
     budget.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -148,7 +148,7 @@ struct Task<O> {
 /// What became of an entry.
 #[derive(Debug, PartialEq, Eq)]
 enum Entry {
-    /// So many of its tokens were wrapped anew.
+    /// So many of its tokens were rewrapped.
     Rewrapped(u64),
     /// It is to be looked at again: others change it, or the device has missed the rotation.
     Later,
@@ -175,7 +175,7 @@ impl<O: RewrapObserver> Task<O> {
                         tracing::warn!(
                             region,
                             error = text,
-                            "cannot wrap key tokens anew now, will try again"
+                            "cannot rewrap key tokens now, will try again"
                         );
                     }
                     self.note_error(&text);
@@ -215,7 +215,7 @@ impl<O: RewrapObserver> Task<O> {
             return Ok(true);
         }
         let RewrapReport { region, active_key, remaining, rate, .. } = &report;
-        tracing::info!(region, active_key, remaining, rate, "key tokens are wrapped anew");
+        tracing::info!(region, active_key, remaining, rate, "key tokens are rewrapped");
         let stuck = self.walk(&engine, &state, report.clone()).await?;
         let after = tokens::tally(&*self.store, &self.region).await?;
         let error = (!stuck.is_empty()).then(|| stuck.join("; "));
@@ -237,7 +237,7 @@ impl<O: RewrapObserver> Task<O> {
             region,
             active_key,
             rewrapped,
-            "no key token is under a former domain key any more"
+            "no key token is under a former domain key any longer"
         );
         self.done = Some(now);
         Ok(true)

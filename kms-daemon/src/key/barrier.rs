@@ -1,8 +1,8 @@
-//! A store that takes no key tokens under domain keys that are being removed.
+//! A store that refuses key tokens under domain keys that are being removed.
 //!
-//! A domain key is dropped once no token is under it. A request that has had such a token made a moment
-//! before must not store it a moment after: its key would never open again. So the keys are *barred*
-//! first; what was on its way is in the store by then, and is counted, and what comes later is refused.
+//! A domain key is removed once no token is under it. A request that had such a token made just before must
+//! not store it just after: its key would never open again. So the domain keys are *barred* first. Tokens that
+//! were on their way are in the store by then, and are counted; later ones are refused.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -178,7 +178,7 @@ mod tests {
         assert!(refused(system_key(DOMAIN, 3)).await);
     }
 
-    /// Who asks to bar a key counts after that: what was on its way is in the store by then, whether or not
+    /// A caller that bars a key counts after that: what was on its way is in the store by then, whether or not
     /// the request still waits for it.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_commit_that_is_under_way_comes_to_its_end_first() {

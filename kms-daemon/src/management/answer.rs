@@ -1,4 +1,4 @@
-//! Answers of Query APIs: a tree, written as XML, or as JSON if that is asked for.
+//! Responses of Query APIs: a tree, written as XML, or as JSON on request.
 
 use zeroize::Zeroizing;
 

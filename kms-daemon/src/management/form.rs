@@ -23,7 +23,7 @@ impl Form {
     /// Reads `application/x-www-form-urlencoded`.
     ///
     /// # Errors
-    /// [`Code::MalformedQueryString`] if it is none, names a parameter twice, or is nested too deeply.
+    /// [`Code::MalformedQueryString`] if it is malformed, names a parameter twice, or is nested too deeply.
     pub fn parse(body: &[u8]) -> Result<Self, IamError> {
         let malformed = |text: &'static str| IamError::new(Code::MalformedQueryString, text);
         let mut parameters = BTreeMap::new();
@@ -48,7 +48,7 @@ impl Form {
     /// Reads a JSON object as the form that says the same: lists have `member`s, as in forms.
     ///
     /// # Errors
-    /// [`Code::MalformedQueryString`] if it is none, or is nested too deeply.
+    /// [`Code::MalformedQueryString`] if it is malformed, or is nested too deeply.
     pub fn parse_json(body: &[u8]) -> Result<Self, IamError> {
         let malformed = || {
             let text = "The body is not a JSON object that this operation can have.";

@@ -1,6 +1,6 @@
-//! Reports that were asked for, until somebody fetches them.
+//! Reports that were requested, until somebody fetches them.
 //!
-//! They are remembered by the daemon that was asked, and made when they are fetched.
+//! The daemon that received the request remembers it, and makes the report when it is fetched.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,7 @@ const MAX_JOBS: usize = 1024;
 /// A report that was asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Job {
-    /// The account of who asked.
+    /// The caller's account.
     pub(super) account: String,
     /// The ARN that it is about.
     pub(super) arn: String,

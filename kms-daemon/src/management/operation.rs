@@ -1,5 +1,5 @@
-//! The operations of IAM, STS and what else is served beside KMS: one row each in [`Operation`]'s
-//! table, one file for each subject.
+//! The operations of IAM, STS and the other services beside KMS: one row each in [`Operation`]'s table, one file for
+//! each subject.
 
 use kms_policy::Action;
 

@@ -1,4 +1,4 @@
-//! Where the statements of a policy are in its document.
+//! The positions of a policy's statements in its document.
 
 /// A line and a column, both from 1; columns are characters.
 pub(super) type Position = (usize, usize);

@@ -23,7 +23,7 @@ pub struct Refusal<'a> {
     pub operation: &'a str,
     /// The error code.
     pub code: &'static str,
-    /// Who asked, as far as it is known; of callers whom nobody vouches for, what they claim.
+    /// The caller, as far as it is known; for callers that nobody vouches for, what they claim.
     pub who: Option<&'a str>,
     /// From where.
     pub source: IpAddr,

@@ -17,7 +17,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// The one that an `Accept` header prefers (RFC 9110 section 12.5.1); the older one for who does
+    /// The one that an `Accept` header prefers (RFC 9110 section 12.5.1); the older one for clients that do
     /// not say.
     #[must_use]
     pub fn accepted(accept: Option<&str>) -> Self {
@@ -65,7 +65,7 @@ impl Form {
     }
 }
 
-/// A weight of `Accept`, in thousandths; what is none counts least.
+/// A weight of `Accept`, in thousandths; an invalid one counts least.
 fn thousandths(text: &str) -> u32 {
     let (whole, part) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
     let digits = format!("{part:0<3}");

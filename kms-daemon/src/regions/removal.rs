@@ -68,7 +68,7 @@ impl Regions {
             Ok(left) if left.is_empty() => Ok(Some(removal)),
             left => {
                 self.ruler.tokens.unbar(domain, keys).await;
-                // Counted anew by who wraps them anew, if they were not known to be left.
+                // Counted again by the rewrapping task, if they were not known to be left.
                 self.changes.send_modify(|count| *count += 1);
                 Err(refusal(region, &left?))
             }
@@ -108,9 +108,9 @@ fn refusal(region: &str, left: &BTreeMap<u32, u64>) -> KmsError {
     KmsError::new(
         Exception::Validation,
         format!(
-            "There are {}, which would be lost for ever. They are being wrapped anew in the background; \
-             `kmsctl domain show` and `kmsctl status` say how far that is, or why it does not go on. \
-             Nothing was changed: submit the same file once none is left.",
+            "There are {}, which would be permanently lost. They are being rewrapped in the \
+             background; `kmsctl domain show` and `kmsctl status` say how far that is, or why it \
+             does not go on. Nothing was changed: submit the same file once none is left.",
             counts.join(" and ")
         ),
     )

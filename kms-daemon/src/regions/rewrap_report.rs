@@ -21,12 +21,12 @@ pub struct RewrapReport {
     pub tokens: BTreeMap<u32, u64>,
     /// Tokens that are under former keys of the domain.
     pub remaining: u64,
-    /// Tokens that were wrapped anew since the daemon was started.
+    /// Tokens that were rewrapped since the daemon was started.
     pub rewrapped: u64,
     /// Tokens under keys that the domain does not have any more: their keys open nothing.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u64,
-    /// Most tokens that are wrapped anew in a second.
+    /// Most tokens that are rewrapped in a second.
     pub rate: u32,
     /// Why it does not go on, if it does not; it is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,9 +72,10 @@ impl RewrapReport {
         }
         if *remaining > 0 {
             let pace = match rate {
-                0 => "kmsd wraps them anew while it runs".to_owned(),
+                0 => "kmsd rewraps them while it runs".to_owned(),
                 rate => format!(
-                    "they are wrapped anew, {rate} a second at most, {rewrapped} since the daemon was started"
+                    "they are rewrapped, at most {rate} a second, {rewrapped} since the daemon was \
+                     started"
                 ),
             };
             lines.push(format!(

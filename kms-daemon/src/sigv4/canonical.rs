@@ -122,7 +122,7 @@ fn push_encoded(bytes: &[u8], out: &mut String) {
     out.extend(percent_encode(bytes, RESERVED));
 }
 
-/// Bytes that are no valid escape stay as they are.
+/// Bytes that are not a valid escape stay as they are.
 pub(super) fn percent_decode(bytes: &[u8]) -> Vec<u8> {
     percent_encoding::percent_decode(bytes).collect()
 }

@@ -29,7 +29,7 @@ impl RequestDate {
             match values.as_slice() {
                 [] => None,
                 [value] => Some(value.to_str().unwrap_or_default()),
-                [_, _, ..] => Some(""), // which of them was signed cannot be told
+                [_, _, ..] => Some(""), // it is not known which of them was signed
             }
         };
         let (header, text) = match text("x-amz-date") {

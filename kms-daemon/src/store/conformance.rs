@@ -1,4 +1,4 @@
-//! What every store engine must do. Each engine runs the whole suite.
+//! The conformance suite of store engines. Each engine runs the whole suite.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

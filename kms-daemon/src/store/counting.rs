@@ -1,4 +1,4 @@
-//! A store that counts what it is asked, for tests.
+//! A store that counts its calls, for tests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

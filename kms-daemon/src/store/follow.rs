@@ -1,4 +1,4 @@
-//! Caches over a store that learn what others change in it.
+//! Caches over a store that follow the changes of other processes.
 
 use std::sync::{Arc, Weak};
 

@@ -1,8 +1,8 @@
 //! The embedded store: one redb file, one writer thread.
 //!
-//! The writer takes every transaction that is waiting, applies them in order inside one redb
-//! transaction and makes that durable with one sync, so concurrent commits share its cost. Only
-//! then are they answered and shown to readers and watchers.
+//! The writer takes all waiting transactions, applies them in order inside one redb transaction and
+//! makes that durable with one sync, so concurrent commits share its cost. Only then are they
+//! acknowledged and shown to readers and watchers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -479,7 +479,7 @@ mod tests {
         let fact = |name: &str, value: u8| (name.to_owned(), Some(vec![value]));
         store.set_facts(vec![fact("domain/a", 1), fact("domain/b", 2)]).await.unwrap();
         store.set_facts(vec![fact("id", 3), ("domain/b".to_owned(), None)]).await.unwrap();
-        assert_eq!(revision(), Revision(0), "facts are no history");
+        assert_eq!(revision(), Revision(0), "facts are not history");
         let put = |value: u8| Transaction::new().put("key", [value]);
         let _ = store.commit(put(1)).await.unwrap();
         assert_eq!(store.fact(LOG).unwrap(), None);
@@ -491,7 +491,7 @@ mod tests {
         let store = RedbStore::open(&path).unwrap();
         assert_eq!(store.facts("domain/").unwrap(), [("domain/a".to_owned(), vec![1])].into());
         assert_eq!(store.fact("id").unwrap(), Some(vec![3]));
-        // A prefix is no name.
+        // A prefix is not a name.
         assert_eq!(store.fact("i").unwrap(), None);
         assert_eq!(store.get_blocking(b"key").unwrap().unwrap().value[..], [2]);
     }

@@ -1,9 +1,8 @@
 //! The certificate that the daemon makes for itself.
 //!
-//! It is issued by an authority of this data directory, which can vouch for these names, what is below
-//! them, and no others (RFC 5280 section 4.2.1.10): clients trust the authority, so that the certificate can be
-//! renewed without their knowing. `certificate.pem` is the authority's, `served.pem` the one that is
-//! served.
+//! It is issued by an authority of this data directory, which can vouch only for these names and those below
+//! them (RFC 5280 section 4.2.1.10). Clients trust the authority, so the certificate can be renewed without
+//! their knowledge. `certificate.pem` is the authority's, `served.pem` the one that is served.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! The certificate that is served, which may be replaced while connections are open.
+//! The served certificate, which may be replaced while connections are open.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};

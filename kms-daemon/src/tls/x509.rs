@@ -1,4 +1,5 @@
-//! What the daemon reads of a certificate: names, dates, subject and key (RFC 5280 section 4.1).
+//! Reads the parts of a certificate that the daemon needs: names, dates, subject and key (RFC 5280
+//! section 4.1).
 
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,7 +30,7 @@ pub(super) struct Facts {
     pub(super) public_key: Vec<u8>,
 }
 
-/// Reads a certificate; `None` if it is none, or has dates before 1970.
+/// Reads a certificate; `None` if it is malformed, or has dates before 1970.
 pub(super) fn read(certificate: &[u8]) -> Option<Facts> {
     read_der(certificate).ok()
 }

@@ -1,4 +1,4 @@
-//! The records that the next files of a trail have: read from the log once, in its order.
+//! The records for the next files of a trail, read from the log once, in its order.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub(super) struct Limits {
 pub(super) struct Batch {
     /// Lines up to this one are in it, or are not of the trail.
     pub(super) to: u64,
-    /// By Region: the content, compressed, and what is told of it.
+    /// By Region: the content, compressed, and the facts about it.
     pub(super) files: Vec<(String, Vec<u8>, Summary)>,
     /// Whether it ended because it got long.
     pub(super) full: bool,
@@ -88,7 +88,7 @@ impl Reading {
             }
         }
         if self.peeked.is_none() && !batch.full {
-            // Lines that are no records lie between.
+            // Lines that are not records lie between.
             self.position = self.reader.sequence().min(last).max(self.position);
             batch.to = self.position;
         }

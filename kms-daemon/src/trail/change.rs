@@ -1,4 +1,4 @@
-//! What owners do with trails: make, change and delete them, start and stop them, ask how they stand.
+//! Operations of owners on trails: create, change, delete, start, stop, and show the status.
 
 use super::record::{Span, Trail, TrailId};
 use super::target::TargetError;

@@ -1,12 +1,13 @@
 //! The delivery of one trail.
 //!
-//! Time is cut into intervals. What the log has of an interval becomes files once it is over, one
-//! for each Region, and each hour of intervals a digest. One interval comes after the other, also
-//! after a time in which the bucket, the devices or the daemon were away: nothing is skipped, and
-//! nothing but the place in the log is kept meanwhile.
+//! Time is cut into intervals. The records of an interval become files once it is over, one for
+//! each Region, and each hour of intervals becomes a digest. The intervals follow one another, also
+//! after a time in which the bucket, the devices or the daemon were away: none is skipped, and
+//! meanwhile only the place in the log is kept.
 //!
-//! Names and contents follow from what is durable: before the first file of a batch is written, the
-//! store has up to which line it goes. A crash at any point is followed by the same files again.
+//! Names and contents follow from durable data: before the first file of a batch is written, the
+//! store records up to which line it goes. After a crash at any point the same files are written
+//! again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -189,7 +190,7 @@ impl Delivery {
             };
             let batch = self.batch(&current.trail, progress.position, limits).await?;
             for gap in &batch.gaps {
-                tracing::error!(trail = self.id.arn(), gap, "the log has not all of a trail");
+                tracing::error!(trail = self.id.arn(), gap, "the log lacks records of a trail");
             }
             let full = batch.full;
             if batch.files.is_empty() {

@@ -1,6 +1,6 @@
-//! The keys that sign digests: one of each Region's domain, RSA with 2,048 bits.
+//! The keys that sign digests: one for each Region's domain, RSA with 2,048 bits.
 //!
-//! A device of the Region makes it and signs with it; what the store has is its token, under an
+//! A device of the Region makes the key and signs with it; the store has only its token, under an
 //! account that no request can name.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! Names of trails and buckets, and beginnings of the names of files, as CloudTrail takes them.
+//! Names of trails and buckets, and prefixes of file names, as CloudTrail accepts them.
 
 use std::net::Ipv4Addr;
 
@@ -24,8 +24,9 @@ pub(crate) fn trail(name: &str) -> Result<(), IamError> {
     }
     Err(IamError::new(
         Code::InvalidTrailNameException,
-        "Trail names have 3 to 128 letters, digits, periods, underscores and hyphens, begin and end \
-         with a letter or digit, have no two of the others side by side, and are no IP address.",
+        "Trail names have 3 to 128 letters, digits, periods, underscores and hyphens, begin and \
+         end with a letter or digit, do not have two of the others side by side, and are not IP \
+         addresses.",
     ))
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn bucket(name: &str) -> Result<(), IamError> {
     Err(IamError::new(
         Code::InvalidS3BucketNameException,
         "Bucket names have 3 to 63 lower-case letters, digits, periods and hyphens, begin and end \
-         with a letter or digit, and are no IP address.",
+         with a letter or digit, and are not IP addresses.",
     ))
 }
 
@@ -76,7 +77,7 @@ pub(crate) fn identify(text: &str, account: &str, region: &str) -> Result<TrailI
         return Ok(TrailId { account: id(account), region: id(region), name: id(text) });
     };
     let invalid = || {
-        let text = "The ARN is none of a trail of this account, such as \
+        let text = "The ARN is not that of a trail of this account, such as \
                     arn:aws:cloudtrail:us-east-1:123456789012:trail/MyTrail.";
         IamError::new(Code::CloudTrailARNInvalidException, text)
     };

@@ -1,4 +1,4 @@
-//! Where files of trails go: buckets of an S3-compatible service, or directories that stand for them.
+//! The targets of trails: buckets of an S3-compatible service, or directories that stand for buckets.
 
 use std::fmt;
 use std::fs;
@@ -61,7 +61,7 @@ pub enum Place {
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// There is no such bucket.
-    #[error("the bucket {bucket} is not there: {reason}")]
+    #[error("the bucket {bucket} does not exist: {reason}")]
     NoBucket {
         /// Its name.
         bucket: String,
@@ -77,7 +77,7 @@ pub enum TargetError {
         source: io::Error,
     },
     /// The service does not take it.
-    #[error("the bucket {bucket} does not take {object}: {source}")]
+    #[error("the bucket {bucket} does not accept {object}: {source}")]
     Store {
         /// The bucket.
         bucket: String,
@@ -404,8 +404,8 @@ fn trust() -> Result<TlsConnector, Failure> {
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         return Err(
-            "this machine has no certificates of authorities: install ca-certificates, or \
-                    name a file with SSL_CERT_FILE"
+            "this machine has no certificates of authorities; install ca-certificates, or name a \
+             file with SSL_CERT_FILE"
                 .into(),
         );
     }

@@ -148,14 +148,14 @@ impl Rig {
     }
 }
 
-/// The device's keys, as `Info` tells them in clear.
+/// The device's keys, as `Info` tells them in the clear.
 fn identity(hsm: &mut Hsm<MemoryPlatform>, decoder: &mut Decoder<MAX_ENCODED>) -> IdentityDocument {
     let body = plain(hsm, decoder, Opcode::Info);
     let info: DeviceInfo<'_> = decode(&body).expect("device information");
     info.identity
 }
 
-/// The answer to a request without content, in clear.
+/// The answer to a request without content, in the clear.
 fn plain(
     hsm: &mut Hsm<MemoryPlatform>,
     decoder: &mut Decoder<MAX_ENCODED>,

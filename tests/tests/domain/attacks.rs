@@ -77,7 +77,7 @@ fn a_removed_device_has_no_part_in_what_comes_after() {
     assert_eq!(readiness(&daemon)["devices"][1]["inService"], false);
     assert!(daemon.stop().success());
 
-    // The old flash, in the hands of who has the host's key and the store, too.
+    // The old flash, in the hands of somebody who has the host's key and the store, too.
     two.unplug();
     fs::copy(kept("flash"), two.flash()).expect("copied");
     two.plug();

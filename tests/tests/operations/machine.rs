@@ -293,14 +293,14 @@ impl Drop for Machine {
     }
 }
 
-/// Whether a process runs. One that has ended may wait for its parent for ever.
+/// Whether a process runs. One that has ended may wait for its parent forever.
 fn is_alive(process: Pid) -> bool {
     let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero()));
     status.is_ok_and(|status| !status.contains("State:\tZ"))
 }
 
 /// The package's user is not here, and whoever runs the test may do all of this, but for what that user
-/// may not: it is no administrator. Who may read and write what is seen by `tests/package/lifecycle.sh`.
+/// may not: it is not an administrator. Who may read and write what is seen by `tests/package/lifecycle.sh`.
 const SUDO: &str = r#"
 if [ -n "$SERVICE_USER" ]; then
     echo "strongroom is not in the sudoers file." >&2

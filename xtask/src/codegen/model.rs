@@ -112,7 +112,7 @@ impl Model {
     pub(super) fn structure(&self, name: &str) -> Result<&Structure> {
         match self.shape(name)? {
             Shape::Structure(structure) => Ok(structure),
-            _ => Err(Failure::new(format!("shape {name} is no structure"))),
+            _ => Err(Failure::new(format!("shape {name} is not a structure"))),
         }
     }
 

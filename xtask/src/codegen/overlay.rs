@@ -19,7 +19,7 @@ impl Overlay {
     pub(super) fn read(text: &str, model: &mut Model) -> Result<Self> {
         let table: Table = text
             .parse()
-            .map_err(|error| Failure::new(format!("the overlay is no TOML: {error}")))?;
+            .map_err(|error| Failure::new(format!("the overlay is not TOML: {error}")))?;
         let mut overlay = Self::default();
         for (key, value) in &table {
             match key.as_str() {
@@ -59,7 +59,7 @@ impl Overlay {
         let mut has_effect = false;
         if min.or(max).is_some() {
             let Shape::Integer(Some(wide)) = model.shape(&shape)? else {
-                return refusal("limits what is no number with limits");
+                return refusal("sets limits for something that is not a number with limits");
             };
             let bound = |given: Option<&Value>, wide: i64| {
                 given.and_then(Value::as_integer).unwrap_or(wide)

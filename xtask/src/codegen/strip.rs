@@ -106,7 +106,8 @@ fn edit(
 }
 
 fn object(value: &Value, place: &str, keys: &Keys) -> Result<Map<String, Value>> {
-    let object = value.as_object().ok_or_else(|| Failure::new(format!("{place} is no object")))?;
+    let object =
+        value.as_object().ok_or_else(|| Failure::new(format!("{place} is not an object")))?;
     let unknown = object.keys().find(|key| {
         let key = key.as_str();
         !keys.0.contains(&key) && !keys.1.contains(&key)

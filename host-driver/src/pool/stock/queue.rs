@@ -1,8 +1,8 @@
-//! Callers that wait for a pair, who came first in front.
+//! Callers that wait for a pair, in the order of their arrival.
 //!
-//! Clients give up before a device has found a pair for each of many callers, and come again. So
-//! the place of a caller that left without a pair is kept for a while: the pair that is found for it
-//! waits for it, and it takes up its place where it was.
+//! Clients give up before a device has found a pair for each of many callers, and retry. So the
+//! place of a caller that left without a pair is kept for a while: the pair that is found for it
+//! waits for it, and a retry takes up its former place.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!((queue.before(second, start), queue.waiting()), (1, 1));
         let again = queue.join(Some("a"), start + KEPT / 2);
         assert_eq!((queue.before(again, start), queue.before(second, start)), (0, 1));
-        assert!(!queue.leave(first, start), "the ticket of the first try is no more");
+        assert!(!queue.leave(first, start), "the ticket of the first attempt no longer exists");
         // Somebody else has no part in it.
         assert!(queue.leave(again, start));
         let other = queue.join(Some("c"), start);

@@ -1,4 +1,4 @@
-//! The thread that refills the stock.
+//! The thread that refills the key-pair pool.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -177,7 +177,7 @@ fn who_gives_up_keeps_its_place_and_the_pair_that_is_found_for_it() {
         rig.devices[0].questions_per_pair.store(2, Ordering::SeqCst);
         rig.until("both pairs are found", |rig| rig.pool.stock()[2].found == 2);
         late.join().unwrap().unwrap();
-        assert_eq!(rig.levels(), [0, 0, 1], "one is kept for who came first");
+        assert_eq!(rig.levels(), [0, 0, 1], "one is kept for the first caller");
         let stranger = rig.pair_for(Some("third"), spec, Duration::ZERO);
         assert!(stranger.is_err(), "nobody else gets it");
         rig.pair_for(Some("first"), spec, Duration::ZERO).unwrap();
@@ -289,7 +289,7 @@ fn pairs_under_former_domain_keys_are_thrown_away() {
     for domain_key in [1, 2, 1, 2, 3] {
         shelf.put(sealed(domain_key));
     }
-    // What is no pair at all is of no use either.
+    // Something that is not a pair at all is of no use either.
     shelf.put(b"RSA_2048 KEY 1".to_vec().into());
     rig.pool.keep_pairs_under(2);
     assert_eq!(rig.levels(), [2, 0, 0]);

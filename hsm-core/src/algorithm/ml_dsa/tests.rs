@@ -91,7 +91,7 @@ fn wycheproof() {
             counts.iter().fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1));
         eprintln!(
             "{what}: {run} run and passed; {skipped} skipped: a context, which a KMS does not have, \
-             a fixed random value, mu alone, or a seed that is none"
+             a fixed random value, mu alone, or an invalid seed"
         );
         assert!(run > 50, "{what}");
     }

@@ -3,7 +3,7 @@
 //! A slice draws and sieves one candidate, or does 64 squarings of a Miller-Rabin test
 //! (B.3.1). Both primes are drawn congruent to 7 modulo 8, which A.1.3 permits: then one
 //! exponentiation decides a round. The exponentiation takes constant time; how many candidates were
-//! rejected, and by what, is no secret. The sieve divides residues of 32 bits, on some processors in
+//! rejected, and by what, is not secret. The sieve divides residues of 32 bits, on some processors in
 //! a time that depends on them: once for a candidate, which an observer cannot repeat.
 //!
 //! [`Search`] is for the one processor of a chip. [`PrimeSearch`] and [`join`] are its two halves, for

@@ -26,7 +26,7 @@ const PROVISIONER: u8 = 1;
 const CRYPTO_USER: u8 = 2;
 const AUDITOR: u8 = 3;
 
-/// Becomes the domain of two old records; `None` if they are none, or if no provisioner's key is known.
+/// Becomes the domain of two old records; `None` if they are malformed, or if no provisioner's key is known.
 pub(super) fn read(domain: &mut Domain, stored: &[u8], hosts: &[u8]) -> Option<()> {
     domain.clear();
     let read = read_fields(domain, stored, hosts);

@@ -52,6 +52,6 @@ fn round_trip_and_what_is_no_anchor() {
     };
     assert!(changed("\"format\": 1", "\"format\": 2").contains("use a newer one"));
     assert!(changed("\"devices\",", "\"device-ca\",").contains("use a newer one"));
-    assert!(changed("\"written\"", "\"write\"").contains("no trust anchor"));
-    assert!(changed("{", "").contains("no trust anchor"));
+    assert!(changed("\"written\"", "\"write\"").contains("not a trust anchor"));
+    assert!(changed("{", "").contains("not a trust anchor"));
 }

@@ -27,7 +27,7 @@ async fn append(log: &AuditLog, event: usize) {
     log.append(Kind::Request, &record, &[]).await.unwrap();
 }
 
-/// The events that are read, and what is told of gaps.
+/// The events that are read, and the reports of gaps.
 fn read(directories: &[&Path]) -> (Vec<u64>, Vec<String>) {
     let (mut events, mut gaps) = (Vec::new(), Vec::new());
     let directories: Vec<_> = directories.iter().map(|dir| dir.to_path_buf()).collect();

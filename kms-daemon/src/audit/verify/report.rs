@@ -100,7 +100,7 @@ pub struct Report {
     pub signers: Vec<Signer>,
     /// The devices' chains.
     pub devices: Vec<DeviceChain>,
-    /// What an auditor should know and that is no fault.
+    /// Something that an auditor should know and that is not a fault.
     pub notes: Vec<String>,
     /// The first fault; none if the log is intact.
     pub fault: Option<Fault>,

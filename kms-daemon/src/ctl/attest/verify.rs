@@ -29,10 +29,11 @@ pub(in super::super) struct Arguments {
     /// or its .pub file. Without it nobody vouches for the device.
     #[arg(long, value_name = "ROOT")]
     device_ca: Option<PathBuf>,
-    /// The nonce that the statement was asked for with, in hexadecimal. Without it, it may be an old one.
+    /// The nonce of the request for the statement, in hexadecimal. Without it, the statement may be an old
+    /// one.
     #[arg(long, value_name = "HEX", value_parser = nonce)]
     nonce: Option<Nonce>,
-    /// What has to be proven as well, else the code is 1. Can be repeated.
+    /// A property that has to be proven as well; otherwise the exit code is 1. Can be repeated.
     #[arg(long, value_enum, value_name = "WHAT")]
     require: Vec<Required>,
 }
@@ -63,10 +64,10 @@ impl Required {
 
     const fn missing(self) -> &'static str {
         match self {
-            Self::Hardware => "the device is no hardware",
+            Self::Hardware => "the device is not hardware",
             Self::Production => "the device is not in a production domain",
-            Self::NeverOutside => "the key may be elsewhere, or it is no statement about a key",
-            Self::Approval => "nobody has to approve uses of the key",
+            Self::NeverOutside => "the key may be elsewhere, or the statement is not about a key",
+            Self::Approval => "uses of the key need no approval",
         }
     }
 }
@@ -154,8 +155,8 @@ fn judge(
     let Some(root) = root else {
         return match Signed::parse(statement).and_then(|signed| Claims::decode(signed.claims)) {
             Ok(claims) => {
-                let reason = "nobody vouches for the device, so anybody could have written this: name the \
-                              root of the device CA that you trust, with --device-ca";
+                let reason = "nobody vouches for the device, so anybody could have written this; \
+                              name the root of the device CA that you trust with --device-ca";
                 let report = report(Verdict::Unvouched, Some(reason.to_owned()));
                 Report { claims: as_json(&claims, None), lines: in_words(&claims), ..report }
             }
@@ -230,7 +231,7 @@ fn in_words(claims: &Claims<'_>) -> Vec<String> {
         }
         let approval = match key.approval {
             Some(rule) => format!("each use is approved by {}", rule_in_words(rule)),
-            None => "nobody has to approve its uses".to_owned(),
+            None => "its uses need no approval".to_owned(),
         };
         line("approval", approval);
         line("domain key", key.domain_key.to_string());
@@ -244,7 +245,7 @@ fn in_words(claims: &Claims<'_>) -> Vec<String> {
             line("domain", format!("{}, {kind}", domain.id));
             line("", format!("version {}, state {}", domain.version, hex::encode(&domain.state)));
             if domain.soft_members > 0 {
-                line("", format!("{} of its devices are NO HARDWARE", domain.soft_members));
+                line("", format!("{} of its devices are NOT HARDWARE", domain.soft_members));
             }
         }
         None => line("domain", "none: a fresh device".to_owned()),
@@ -270,9 +271,9 @@ fn fact_in_words(name: &'static str) -> &'static str {
     match name {
         "imported" => "imported: whoever made it may have it",
         "unknown" => "made by a firmware that kept no history",
-        "soft-member" => "a device that was no hardware could open it",
+        "soft-member" => "a device that was not hardware could open it",
         "development" => "its domain was ruled by a key beside the data",
-        "other-domain" => "it came from another domain, and is there as well",
+        "other-domain" => "it came from another domain, and exists there as well",
         "rule-bound-later" => "the approval rule came after the key: a token without it may exist",
         "recovery-shares" => "operators hold recovery shares of a domain key that it was under",
         other => other,

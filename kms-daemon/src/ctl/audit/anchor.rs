@@ -1,4 +1,4 @@
-//! `kmsctl audit anchor`: writes down whose signatures of a log count.
+//! `kmsctl audit anchor`: writes a file that names the devices whose signatures of a log count.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use crate::devices::{self, KnownDevice};
 pub(in super::super) struct Arguments {
     /// The daemon's data directory, or its audit directory. The daemon may run.
     dir: PathBuf,
-    /// Where to write the anchor; there must be no such file. Without it, it is printed.
+    /// Where to write the anchor; no such file may exist. Without it, the anchor is printed.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }

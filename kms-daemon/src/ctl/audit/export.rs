@@ -10,8 +10,8 @@ use crate::ctl::{Outcome, Output};
 pub(in crate::ctl) struct Arguments {
     #[command(flatten)]
     selection: Selection,
-    /// Where to: AWSLogs is made in it. What was written before for the same part of the log is
-    /// replaced.
+    /// Target directory: AWSLogs is made in it. Files written before for the same part of the log
+    /// are replaced.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
 }

@@ -14,7 +14,7 @@ const MAX_LIMIT: u64 = 10_000;
 pub(in crate::ctl) struct Arguments {
     #[command(flatten)]
     selection: Selection,
-    /// Only the last so many of them.
+    /// Only the last NUMBER of them.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=MAX_LIMIT))]
     limit: Option<u64>,
 }

@@ -20,7 +20,7 @@ pub(in crate::ctl) struct Arguments {
     dir: PathBuf,
     #[command(flatten)]
     filter: Filter,
-    /// How many of the records that are there are shown first, of the file that is being written.
+    /// How many existing records of the current file are shown first.
     #[arg(long, value_name = "NUMBER", default_value = "10", value_parser = clap::value_parser!(u64).range(0..=10_000))]
     lines: u64,
 }

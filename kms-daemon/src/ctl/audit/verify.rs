@@ -1,4 +1,4 @@
-//! `kmsctl audit verify`: whether a log is what devices have vouched for.
+//! `kmsctl audit verify`: checks a log against what devices have vouched for.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -13,20 +13,20 @@ use crate::audit::{
 pub(in super::super) struct Arguments {
     /// The audit directory, for example `DIR/audit` of the daemon's data directory.
     dir: PathBuf,
-    /// Whose signatures count: the devices, and a record that the log must have, as `kmsctl audit anchor`
-    /// wrote them down, or the domain, as `kmsctl domain show --trust-anchor` did.
+    /// Trust anchor: the devices whose signatures count and a record that the log must have, as written by
+    /// `kmsctl audit anchor`, or the domain, as written by `kmsctl domain show --trust-anchor`.
     #[arg(long, value_name = "FILE")]
     trust_anchor: Option<PathBuf>,
     /// A record that the log must have, as an earlier `verify` or `kmsctl status` printed it. Can be
     /// repeated.
     #[arg(long, value_name = "SEQUENCE:HASH", value_parser = position)]
     at_least: Vec<Position>,
-    /// Ask a device what it has vouched for last: serial:PATH, tcp:HOST:PORT, unix:PATH; or soft-N, qemu-N
-    /// in the data directory, while no kmsd runs there. Can be repeated.
+    /// Ask a device for its last checkpoint: serial:PATH, tcp:HOST:PORT, unix:PATH; or soft-N, qemu-N in
+    /// the data directory, while no kmsd runs there. Can be repeated.
     #[arg(long, value_name = "HSM", requires = "trust_anchor")]
     live: Vec<String>,
     /// Data directory with the host keys that the devices know and the changes of the domain since its
-    /// trust anchor was written [default: the one that DIR is in].
+    /// trust anchor was written [default: the one that contains DIR].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Region of soft-N and qemu-N devices.
@@ -87,7 +87,7 @@ fn position(text: &str) -> Result<Position, String> {
         let (sequence, hash) = text.split_once(':')?;
         Some(Position { sequence: sequence.parse().ok()?, hash: LineHash::from_hex(hash)? })
     };
-    read().ok_or_else(|| "must be SEQUENCE:HASH, as verify prints it behind `last`".to_owned())
+    read().ok_or_else(|| "must be SEQUENCE:HASH, as verify prints it after `last`".to_owned())
 }
 
 fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
@@ -147,7 +147,7 @@ fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     writeln!(out, "  last    {}:{:?}", report.tip.sequence, report.tip.hash)?;
     if report.removed > 0 {
         let last = report.removed;
-        writeln!(out, "  removed records 1 to {last}, as the log was to be kept; it says so")?;
+        writeln!(out, "  removed records 1 to {last}, as configured; the log says so")?;
     }
     for signer in report.signers.iter().filter(|signer| !signer.trusted) {
         let (device, last) = (&signer.device, signer.log.sequence);

@@ -82,7 +82,7 @@ fn endpoints_in_the_documented_order() {
             &[("AWS_ENDPOINT_URL_IAM", "http://iam"), global],
             Some("http://all-of-environment"),
         ),
-        // An empty one is none.
+        // An empty value counts as absent.
         (None, &[("AWS_ENDPOINT_URL_KMS", ""), global], Some("http://all-of-environment")),
         // 3. The service of the services section, before the profile's.
         (None, &[profile("service")], Some("http://kms-of-services")),
@@ -113,7 +113,7 @@ fn endpoints_in_the_documented_order() {
     }
     let dangling = aws(dir.path(), Some("dangling"), &[]).endpoint(Service::Kms).unwrap_err();
     assert!(dangling.0.contains("[services nowhere]"), "{dangling}");
-    // The environment decides before that is found out, as for the AWS CLI.
+    // The environment decides before that is known, as for the AWS CLI.
     assert!(aws(dir.path(), Some("dangling"), &[global]).endpoint(Service::Kms).is_ok());
 }
 

@@ -18,7 +18,7 @@ const BACKUP: &str = "domain.backup";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Backup {
-    /// Directory to be made: domain.backup, and FINGERPRINT.share for each operator who holds one.
+    /// Directory to create: domain.backup, and FINGERPRINT.share for each operator who holds one.
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }
@@ -52,8 +52,9 @@ pub(super) fn run(
     let (state, set) = place.reach()?.make_recovery()?;
     if state.keys.len() == MAX_DOMAIN_KEYS {
         say(format_args!(
-            "the domain has as many domain keys as it can; restoring makes a new one, and needs one of them to be \
-             removed. Remove the former ones that no token is under: kmsctl domain propose --remove-key"
+            "the domain has as many domain keys as it can have, and restoring it would need one \
+             more; first remove the former ones that no token is under: kmsctl domain propose \
+             --remove-key"
         ));
     }
     durable::create_private_dir(directory)?;
@@ -67,7 +68,7 @@ pub(super) fn run(
         ShareFile::load(&file)?;
         shares.push(MadeShare { operator, file });
     }
-    // Last: a backup without all of its shares is none.
+    // Last: a backup is useless without all of its shares.
     let path = directory.join(BACKUP);
     of.save_new(&path)?;
     RecoveryFile::load(&path)?;
@@ -89,15 +90,15 @@ pub(super) fn run(
         let needed = made.threshold;
         writeln!(
             out,
-            "Any {needed} of these operators together bring back every key. Give each their share,"
+            "Any {needed} of these operators together restore every key. Give each their share,"
         )?;
         writeln!(
             out,
-            "and the hash of the state; keep copies of domain.backup where the shares are not."
+            "and the hash of the state; keep copies of domain.backup apart from the shares."
         )?;
         writeln!(
             out,
-            "Without a backup of the store (kmsctl backup) there is nothing that the keys open."
+            "Without a backup of the store (kmsctl backup) the domain keys are of no use."
         )
     })?;
     Ok(Outcome::Good)

@@ -1,8 +1,8 @@
-//! Seeing that a backup would bring a domain back.
+//! `kmsctl domain drill`: checks that a backup would restore a domain.
 //!
-//! A fresh device opens the backup with the operators' shares, and key tokens with what is in it, one after
-//! another; nothing of it stays there. The tokens come out of a backup of the installation, or out of the store
-//! of one that does not run: the daemon that serves is not asked for anything.
+//! A fresh device opens the backup with the operators' shares, and then key tokens with the keys in the backup, one
+//! after another; it keeps nothing. The tokens come from a backup of the installation, or from the store of an
+//! installation that does not run: the serving daemon is not involved.
 
 use std::path::{Path, PathBuf};
 
@@ -32,11 +32,11 @@ const OWN: &str = "soft";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Drill {
-    /// Write DIR/request, which the operators hand their shares over to. Without a device, one is made in
-    /// DIR, within this program: whoever owns this machine could read what is handed over to it.
+    /// Write DIR/request, for which the operators hand over their shares. Without a device, one is made in DIR, within
+    /// this program: whoever owns this machine could read what is handed over to it.
     Begin(Begin),
-    /// Have the device open the backup and a sample of keys, and say what came of it. A device that was made in
-    /// DIR is erased then.
+    /// Have the device open the backup and a sample of keys, and report the result. A device that was made in DIR is
+    /// then erased.
     Finish(Finish),
 }
 
@@ -48,10 +48,10 @@ pub(super) struct Begin {
     /// The backup of the domain.
     #[arg(long, value_name = "FILE")]
     backup: PathBuf,
-    /// What the device CA says of the device, as `kmsctl device-ca certify` wrote it.
+    /// The device CA's certificate of the device, as `kmsctl device-ca certify` wrote it.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
-    /// Directory to be made.
+    /// Directory to create.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
 }
@@ -64,13 +64,13 @@ pub(super) struct Finish {
     /// The device of `begin`, if one was named there.
     #[arg(long, value_name = "HSM")]
     hsm: Option<String>,
-    /// What an operator has handed over; as many as the backup takes.
+    /// An operator's handover; as many as the backup needs.
     #[arg(long, required = true, value_name = "FILE")]
     handover: Vec<PathBuf>,
-    /// Backup of the installation (`kmsctl backup`), whose keys are opened.
+    /// Backup of the installation (`kmsctl backup`) whose keys are opened.
     #[arg(long, value_name = "FILE", required_unless_present = "store", conflicts_with = "store")]
     from: Option<PathBuf>,
-    /// File whose first line is the passphrase of that backup. Without it, it is asked for on the terminal.
+    /// File whose first line is the passphrase of that backup. Without it, kmsctl asks on the terminal.
     #[arg(long, value_name = "FILE", requires = "from")]
     passphrase_file: Option<PathBuf>,
     /// Store of an installation that does not run: DIR/store.redb.
@@ -115,8 +115,8 @@ fn begin(it: &Begin, place: &Place, output: &mut Output<'_>) -> Result<Outcome, 
     let certificate = CertificateFile::of_device(it.certificate.as_deref(), &identity)?;
     if of.state.device_ca.is_some() && certificate.is_none() {
         say(format_args!(
-            "the domain has a device CA: operators hand nothing over to a device that it has not certified \
-             (--certificate)"
+            "the domain has a device CA, and operators hand over only to a device that it has \
+             certified; name the certificate with --certificate FILE"
         ));
     }
     let request = HandoverRequest { of, identity, certificate, is_drill: true };
@@ -214,7 +214,7 @@ fn finish(it: &Finish, place: &Place, output: &mut Output<'_>) -> Result<Outcome
         let key = KeyRef { id: attributes.key, token: Bytes(token) };
         match device.drill_recovery(&request.of.backup, &handed, key) {
             Ok(found) if found.state == hash && found.material == attributes.material => {}
-            Ok(_) => return Err(Failure("the device has opened something else".to_owned())),
+            Ok(_) => return Err(Failure("the device has opened another key".to_owned())),
             Err(CallError::Refused { code, .. }) if is_of_token(code) => {
                 let reason = format!("{code}: it is under domain key {}", attributes.domain_key);
                 failed.push(NotOpened { key: name.clone(), reason });
@@ -249,8 +249,8 @@ fn finish(it: &Finish, place: &Place, output: &mut Output<'_>) -> Result<Outcome
             true => writeln!(out, "A restore from this backup would bring these keys back. The device is fresh again."),
             false => writeln!(
                 out,
-                "A RESTORE FROM THIS BACKUP WOULD NOT BRING ALL KEYS BACK. Domain keys were rotated since it was \
-                 made: make a new one, kmsctl domain backup."
+                "A RESTORE FROM THIS BACKUP WOULD NOT BRING ALL KEYS BACK. Domain keys were \
+                 rotated since it was made; make a new backup: kmsctl domain backup."
             ),
         }
     })?;

@@ -19,19 +19,19 @@ use crate::durable;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Init {
-    /// Its first device: serial:PATH, tcp:HOST:PORT, unix:PATH; or soft, qemu for one that the daemon runs
-    /// itself. It must be fresh.
+    /// The domain's first device: serial:PATH, tcp:HOST:PORT, unix:PATH; or soft, qemu for one that the
+    /// daemon runs itself. It must be fresh.
     #[arg(value_name = "HSM")]
     hsm: String,
     #[command(flatten)]
     rule: Ruling,
-    /// What people call the domain [default: the Region].
+    /// Name of the domain, for people [default: the Region].
     #[arg(long)]
     name: Option<String>,
-    /// What the device CA says of the device, as `kmsctl device-ca certify` wrote it.
+    /// The device CA's certificate of the device, as `kmsctl device-ca certify` wrote it.
     #[arg(long, value_name = "FILE", requires = "device_ca")]
     certificate: Option<PathBuf>,
-    /// Where to write what is to be signed; there must be no such file.
+    /// Where to write the file that the operators sign; no such file may exist.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
 }
@@ -42,13 +42,15 @@ pub(super) struct Ruling {
     /// Public key of an operator, as `kmsctl operator new` wrote it; repeatable.
     #[arg(long = "operator", required = true, value_name = "FILE")]
     operators: Vec<PathBuf>,
-    /// Public key of an operator of whom rules can demand a number of their own; repeatable.
+    /// Public key of a security officer, an operator of whom rules can demand a number of their own;
+    /// repeatable.
     #[arg(long = "security-officer", value_name = "FILE")]
     officers: Vec<PathBuf>,
-    /// How many operators have to sign, for everything; at least 2. `propose --quorum` changes it for some.
+    /// How many operators have to sign, for everything; at least 2. `propose --quorum` changes it for
+    /// single classes.
     #[arg(long, value_name = "NUMBER")]
     quorum: u8,
-    /// Who vouches for devices: the public key of a device CA. Without one the operators look at each
+    /// The public key of a device CA, which vouches for devices. Without one the operators look at each
     /// device themselves.
     #[arg(long, value_name = "FILE")]
     device_ca: Option<PathBuf>,
@@ -88,20 +90,22 @@ impl Ruling {
         let operators = self.operators.len() + self.officers.len();
         let advice = match code {
             ErrorCode::RULES_DENIED if self.quorum < 2 => {
-                "nobody alone changes a production domain: --quorum 2 or more".to_owned()
+                "a production domain needs at least two signatures for every change; give --quorum \
+                 2 or more"
+                    .to_owned()
             }
             ErrorCode::RULES_DENIED if usize::from(self.quorum) > operators => {
                 format!("{operators} operators cannot be {}", self.quorum)
             }
             ErrorCode::RULES_DENIED => {
-                "a production domain takes hardware only; for devices whose keys the owner of their host \
-                 can read: --emulated-members"
+                "a production domain admits only hardware; to admit devices whose keys the owner \
+                 of their host can read, give --emulated-members"
                     .to_owned()
             }
-            ErrorCode::CHANGE_INVALID => "an operator is named twice, or the like".to_owned(),
+            ErrorCode::CHANGE_INVALID => "an operator is named twice, for example".to_owned(),
             _ => return code.into(),
         };
-        Failure(format!("no domain can be like that: {advice} ({code})"))
+        Failure(format!("a domain cannot have this state: {advice} ({code})"))
     }
 }
 
@@ -149,7 +153,7 @@ pub(super) fn init(
         (Some(ca), Some(found)) => found.verify(ca, identity)?,
         (Some(_), None) => {
             return Err(Failure(
-                "with a device CA the first device needs its word, too: --certificate FILE"
+                "with a device CA the first device needs a certificate, too: --certificate FILE"
                     .to_owned(),
             ));
         }

@@ -1,4 +1,4 @@
-//! An operator hands the own share over to one device.
+//! `kmsctl domain hand-over`: an operator hands their own share over to one device.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
@@ -20,7 +20,7 @@ use crate::hex;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct HandOver {
-    /// What `restore begin` or `drill begin` wrote.
+    /// The file that `restore begin` or `drill begin` wrote.
     #[arg(value_name = "REQUEST")]
     request: PathBuf,
     /// The operator's share of that backup.
@@ -29,16 +29,16 @@ pub(super) struct HandOver {
     /// The operator's share key, as `kmsctl operator new-share` wrote it.
     #[arg(long, value_name = "FILE")]
     share_key: PathBuf,
-    /// File whose first line is the passphrase of the share key. Without it, it is asked for on the terminal.
+    /// File whose first line is the passphrase of the share key. Without it, kmsctl asks on the terminal.
     #[arg(long, value_name = "FILE")]
     share_passphrase_file: Option<PathBuf>,
     #[command(flatten)]
     signer: SignerArguments,
-    /// Hand over only if this is the request's fingerprint, as whoever restores has told; nothing is asked
-    /// then.
+    /// Hand over only if this is the request's fingerprint, as the person who restores has told you; nothing
+    /// is asked then.
     #[arg(long, value_name = "FINGERPRINT")]
     expect: Option<String>,
-    /// Where to write what is handed over; there must be no such file.
+    /// Where to write the handover; no such file may exist.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
 }
@@ -53,7 +53,7 @@ struct HandedOver {
     file: PathBuf,
 }
 
-/// Everything that an operator has to see first, but for the fingerprint.
+/// Everything that an operator has to see first, except for the fingerprint.
 pub(super) fn in_words(request: &HandoverRequest) -> String {
     let mut text = String::new();
     let device = fingerprint(request.identity.device_id().as_bytes());
@@ -67,10 +67,13 @@ pub(super) fn in_words(request: &HandoverRequest) -> String {
     let _ =
         writeln!(text, "Compare that with what the device itself shows: kmsctl hsm status LINE.");
     if request.certificate.is_none() {
-        let _ = writeln!(text, "By nobody's word but its own: look at the device.");
+        let _ =
+            writeln!(text, "Nobody but the device itself vouches for that: look at the device.");
     }
-    let _ =
-        writeln!(text, "Who owns that device owns every key once enough shares are handed over.\n");
+    let _ = writeln!(
+        text,
+        "Whoever owns that device owns every key once enough shares are handed over.\n"
+    );
     let _ = writeln!(text, "The backup, said to be of {}, is of this domain:\n", of.created);
     text.push_str(&describe(&of.state));
     let hash = of.state.hash().map(|hash| hex::encode(&hash)).unwrap_or_default();
@@ -95,8 +98,8 @@ pub(super) fn run(it: &HandOver, output: &mut Output<'_>) -> Result<Outcome, Fai
             confirm::on_terminal(&hex::encode(&digest), &in_words(&request), "request", false)?;
         }
         None => {
-            let text = "there is no terminal to show this on; give the fingerprint that whoever restores has \
-                        told: --expect FINGERPRINT";
+            let text = "there is no terminal to show this on; give the fingerprint that the person \
+                        who restores has told you: --expect FINGERPRINT";
             return Err(Failure(text.to_owned()));
         }
     }
@@ -105,10 +108,10 @@ pub(super) fn run(it: &HandOver, output: &mut Output<'_>) -> Result<Outcome, Fai
     let passphrase = passphrase_of(named, &it.share_key, option)?;
     let key = file.open(&passphrase, &it.share_key)?;
     let key = ShareKey::from_bytes(&key.to_bytes());
-    let key = key.ok_or_else(|| Failure("the share key is none".to_owned()))?;
+    let key = key.ok_or_else(|| Failure("the share key is invalid".to_owned()))?;
     let signer = it.signer.open()?;
     let operator = signer.public().operator_id();
-    // What a token says when it does not sign is for who has it in hand.
+    // The message of a token that does not sign is meant for its holder.
     let mut unsigned = None;
     let sign = |message: &[u8]| {
         signer.sign(message).map_err(|failure| {

@@ -1,4 +1,4 @@
-//! A production domain out of a development domain.
+//! `kmsctl domain harden`: turns a development domain into a production domain.
 
 use hsm_protocol::domain::{Change, Kind, OperatorRole};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::devices::HostKeys;
 pub(super) struct Harden {
     #[command(flatten)]
     rule: Ruling,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
 }
@@ -72,9 +72,13 @@ pub(super) fn run(
         table::folded(out, &done.text)?;
         writeln!(
             out,
-            "\nThe key in the data directory rules nothing any more. kmsd wraps every key token anew under"
+            "\nThe key in the data directory no longer rules anything. kmsd rewraps every key \
+             token under"
         )?;
-        writeln!(out, "the new domain key; `kmsctl domain show` says when the former one can be removed.")
+        writeln!(
+            out,
+            "the new domain key; `kmsctl domain show` says when the former one can be removed."
+        )
     })?;
     Ok(Outcome::Good)
 }

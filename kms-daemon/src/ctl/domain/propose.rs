@@ -24,72 +24,72 @@ type Encoded = [u8; Holder::SIZE];
 /// Changes, in the order in which they are made.
 #[derive(Debug, clap::Args)]
 pub(super) struct Propose {
-    /// Where to write the proposal; there must be no such file.
+    /// Where to write the proposal; no such file may exist.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// The device CA becomes this one; none: the operators look at each device themselves.
+    /// Set the device CA; none: the operators look at each device themselves.
     #[arg(long, value_name = "FILE|none")]
     device_ca: Option<String>,
-    /// A device gets the domain keys: its certificate, or a line to it; repeatable. What runs within a
-    /// daemon is named soft-N or qemu-N, while no kmsd runs on the data directory.
+    /// Give the domain keys to a device: its certificate, or a line to it; repeatable. A device within a daemon is
+    /// named soft-N or qemu-N, while no kmsd runs on the data directory.
     #[arg(long, value_name = "FILE|HSM")]
     add_device: Vec<String>,
-    /// A device is none of the domain any more; another one makes a new domain key. Repeatable.
+    /// Remove a device from the domain; another one makes a new domain key. Repeatable.
     #[arg(long, value_name = "FINGERPRINT")]
     remove_device: Vec<String>,
-    /// A host may use keys: its key as `kmsctl hsm key` prints it; repeatable.
+    /// Let a host use keys: its key as `kmsctl hsm key` prints it; repeatable.
     #[arg(long, value_name = "HEX")]
     add_host: Vec<String>,
-    /// A host may read the audit log and no more; repeatable.
+    /// Let a host read the audit log, and nothing else; repeatable.
     #[arg(long, value_name = "HEX")]
     add_auditor: Vec<String>,
-    /// A host is let in no more; repeatable.
+    /// Remove a host, which is no longer admitted; repeatable.
     #[arg(long, value_name = "FINGERPRINT")]
     remove_host: Vec<String>,
-    /// A new operator: the .pub file; repeatable.
+    /// Add an operator: the .pub file; repeatable.
     #[arg(long, value_name = "FILE")]
     add_operator: Vec<PathBuf>,
-    /// The same, of whom rules can demand a number of their own; repeatable.
+    /// Add a security officer, an operator of whom rules can demand a number of their own; repeatable.
     #[arg(long, value_name = "FILE")]
     add_security_officer: Vec<PathBuf>,
-    /// Somebody is no operator any more; repeatable.
+    /// Remove an operator; repeatable.
     #[arg(long, value_name = "FINGERPRINT")]
     remove_operator: Vec<String>,
-    /// How many have to sign: NUMBER for everything, or CLASS=NUMBER, with +OFFICERS after the number;
+    /// How many operators have to sign: NUMBER for everything, or CLASS=NUMBER, with +OFFICERS after the number;
     /// classes are members, hosts, rules, keys, peers, roots, zeroise; repeatable. For example: 3, keys=2+1.
     #[arg(long, value_name = "[CLASS=]NUMBER[+OFFICERS]")]
     quorum: Vec<String>,
     /// Whether devices may be members that are not hardware.
     #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
     emulated_members: Option<bool>,
-    /// A new domain key wraps everything from then on.
+    /// Make a new domain key, which wraps everything from then on.
     #[arg(long)]
     rotate_key: bool,
-    /// The device that makes it [default: one that answers now].
+    /// The device that makes it [default: one that responds now].
     #[arg(long, value_name = "FINGERPRINT")]
     maker: Option<String>,
-    /// A former domain key is forgotten, for ever. Refused while a token in the store is under it.
+    /// Erase a former domain key permanently. Refused while a token in the store is under it.
     #[arg(long, value_name = "NUMBER")]
     remove_key: Vec<u32>,
-    /// Another domain gets multi-Region keys: as its `kmsctl domain show` names it; repeatable.
+    /// Let another domain get multi-Region keys: as its `kmsctl domain show` names it; repeatable.
     #[arg(long, value_name = "DOMAIN")]
     add_peer: Vec<String>,
-    /// Another domain gets them no more; repeatable.
+    /// Let another domain no longer get them; repeatable.
     #[arg(long, value_name = "DOMAIN")]
     remove_peer: Vec<String>,
-    /// Results may be sealed to environments that these vouch for, and no others: aws-nitro, a root
+    /// Let results be sealed to environments that these roots vouch for, and no others: aws-nitro, a root
     /// certificate in PEM, or none; repeatable.
     #[arg(long, value_name = "ROOT")]
     attestation_root: Vec<String>,
-    /// Any NUMBER of the holders together can bring the domain back from a backup; at least as many as any
-    /// rule asks for. none: nobody holds shares any more, and the domain key is rotated.
+    /// Let any NUMBER of the holders together restore the domain from a backup; at least as many as any rule asks
+    /// for. none: nobody holds shares any longer, and the domain key is rotated.
     #[arg(long, value_name = "NUMBER|none")]
     recovery: Option<String>,
-    /// An operator who holds a share: the .holder file of `kmsctl operator new-share`; repeatable. Those of
-    /// before who are not named hold none any more, and the domain key is rotated.
+    /// An operator who holds a share: the .holder file of `kmsctl operator new-share`; repeatable. Present holders
+    /// who are not named no longer hold one, and the domain key is rotated.
     #[arg(long, value_name = "FILE", requires = "recovery")]
     holder: Vec<PathBuf>,
-    /// A device erases every secret.
+    /// Have a device erase every secret.
     #[arg(long, value_name = "FINGERPRINT")]
     zeroise: Option<String>,
 }
@@ -123,7 +123,7 @@ pub(super) fn run(
     let ceremony =
         Ceremony::change(found.state, &changes).map_err(|code| propose.refused(code, &rules))?;
     if ceremony.next().hosts.is_empty() {
-        let text = "the domain would have no host, and nobody reaches its devices without one";
+        let text = "without a host, nobody could reach the domain's devices";
         return Err(Failure(text.to_owned()));
     }
     save_new(&ceremony, &propose.output)?;
@@ -137,8 +137,8 @@ impl Propose {
         let rotates = self.rotate_key || !self.remove_device.is_empty();
         let advice = match code {
             ErrorCode::TABLE_FULL if rotates => format!(
-                ": a domain has {MAX_DOMAIN_KEYS} keys at most, and it needs a new one; remove the oldest, which \
-                 no token is under any more, in the same proposal: --remove-key NUMBER"
+                ": a domain has at most {MAX_DOMAIN_KEYS} keys, and this needs a new one; in the \
+                 same proposal remove the oldest, once no token is under it: --remove-key NUMBER"
             ),
             ErrorCode::CHANGE_INVALID if self.recovery.is_some() => format!(
                 "; as many shares as the largest rule asks operators for ({} here), each holder an operator, with a \
@@ -146,7 +146,8 @@ impl Propose {
                 most
             ),
             ErrorCode::CHANGE_INVALID if !self.remove_key.is_empty() => {
-                "; a domain key is removed once it was replaced by an earlier change, and once only"
+                "; a domain key can be removed only once an earlier change has replaced it, and \
+                 only once"
                     .to_owned()
             }
             _ => String::new(),
@@ -212,8 +213,8 @@ impl Propose {
                 None => {
                     let able =
                         |id: &&DeviceId| state.member(**id).is_some() && !removed.contains(id);
-                    let advice = "no device of the domain that could make a new domain key answers now; \
-                                  name one: --maker FINGERPRINT";
+                    let advice = "no device of the domain that could make a new domain key \
+                                  responds now; name one: --maker FINGERPRINT";
                     *present.iter().find(able).ok_or_else(|| Failure(advice.to_owned()))?
                 }
             };
@@ -246,7 +247,7 @@ impl Propose {
             Some(number) => number.parse::<u8>().ok().filter(|number| *number > 0),
         };
         let threshold = threshold.ok_or_else(|| {
-            Failure("--recovery is how many shares are enough, or none".to_owned())
+            Failure("--recovery takes the number of shares that are enough, or `none`".to_owned())
         })?;
         let read = |path: &PathBuf| {
             let text = std::fs::read_to_string(path)
@@ -292,7 +293,7 @@ impl Propose {
         for text in &self.quorum {
             let malformed = || {
                 Failure(format!(
-                    "{text:?} is no quorum; write 3, keys=2, or keys=2+1 with an officer"
+                    "{text:?} is not a quorum; write 3, keys=2, or keys=2+1 with an officer"
                 ))
             };
             let (class, rule) = match text.split_once('=') {
@@ -332,7 +333,7 @@ fn yes_or_no(text: &str) -> Result<bool, &'static str> {
     match text {
         "yes" => Ok(true),
         "no" => Ok(false),
-        _ => Err("it is yes or no"),
+        _ => Err("it must be yes or no"),
     }
 }
 

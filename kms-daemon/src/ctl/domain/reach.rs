@@ -1,5 +1,5 @@
-//! The devices of a domain, as ceremonies reach them: by the daemon that uses them, or, where none runs,
-//! themselves.
+//! The devices of a domain, as ceremonies reach them: through the daemon that uses them, or, if none runs,
+//! directly.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -84,7 +84,9 @@ impl Place {
     pub(super) fn region(&self) -> Result<&str, Failure> {
         match is_region(&self.region) {
             true => Ok(&self.region),
-            false => Err(Failure(format!("{:?} is no Region name like us-east-1", self.region))),
+            false => {
+                Err(Failure(format!("{:?} is not a Region name such as us-east-1", self.region)))
+            }
         }
     }
 
@@ -196,7 +198,7 @@ impl Reached<'_> {
             Self::Daemon(account, region) => {
                 let asked = [("RegionName", Some(*region))];
                 let answer = account.call(STRONGROOM, "DescribeDomain", &asked)?;
-                let malformed = || Failure("the daemon's answer cannot be read".to_owned());
+                let malformed = || Failure("the daemon's response cannot be read".to_owned());
                 let state = answer["State"].as_str().ok_or_else(malformed)?;
                 let state = STANDARD.decode(state).map_err(|_| malformed())?;
                 let peer = answer["Peer"].as_str().ok_or_else(malformed)?;
@@ -217,20 +219,23 @@ impl Reached<'_> {
                 let all: Vec<&Device> = devices.iter().collect();
                 let first = all.first().ok_or_else(|| Failure("there is no device".to_owned()))?;
                 ceremony::follow(first, ballots, &all[1..])?;
-                let made = first.make_recovery().map_err(|error| match error {
+                let made = first.make_recovery().map_err(|error| {
+                    match error {
                     CallError::Refused { code: ErrorCode::RECOVERY_ABSENT, .. } => Failure(
-                        "nobody is to hold recovery shares of this domain yet; its operators say who does: \
-                         kmsctl operator new-share, then kmsctl domain propose --recovery NUMBER --holder FILE"
+                        "nobody holds recovery shares of this domain yet; its operators decide who \
+                         does: kmsctl operator new-share, then kmsctl domain propose --recovery \
+                         NUMBER --holder FILE"
                             .to_owned(),
                     ),
                     error => error.into(),
+                }
                 })?;
                 (first.domain_state()?, made)
             }
             Self::Daemon(account, region) => {
                 let asked = [("RegionName", Some(*region))];
                 let answer = account.call(STRONGROOM, "MakeRecovery", &asked)?;
-                let malformed = || Failure("the daemon's answer cannot be read".to_owned());
+                let malformed = || Failure("the daemon's response cannot be read".to_owned());
                 let part = |name: &str| {
                     let text = answer[name].as_str().ok_or_else(malformed)?;
                     STANDARD.decode(text).map_err(|_| malformed())
@@ -261,7 +266,7 @@ impl Reached<'_> {
                 let asked = [("RegionName", Some(*region)), ("Ballot", Some(text.as_str()))];
                 let answer = account.call(STRONGROOM, "ChangeDomain", &asked)?;
                 let version = answer["Version"].as_str().and_then(|text| text.parse().ok());
-                version.ok_or_else(|| Failure("the daemon's answer cannot be read".to_owned()))
+                version.ok_or_else(|| Failure("the daemon's response cannot be read".to_owned()))
             }
         }
     }
@@ -286,8 +291,8 @@ pub(super) fn refuse_removal(counted: &RewrapReport, removed: &[u32]) -> Result<
         let count = counted.tokens.get(key).copied().unwrap_or_default();
         if count > 0 {
             return Err(Failure(format!(
-                "{count} key tokens of {} are still under domain key {key}, and would be lost for ever. kmsd \
-                 wraps them anew while it runs; `kmsctl domain show` says how far that is. Nothing was changed",
+                "{count} key tokens of {} are still under domain key {key}, and would be lost forever. kmsd \
+                 rewraps them while it runs; `kmsctl domain show` says how far that is. Nothing was changed",
                 counted.region
             )));
         }

@@ -1,8 +1,8 @@
-//! Bringing a domain back in a fresh device.
+//! `kmsctl domain restore`: restores a domain in a fresh device.
 //!
-//! `begin` says what operators hand their shares over to and what they sign; `finish` gives all of that to the
-//! device. The host carries it, and never has what it takes to open the backup: the shares are put together
-//! inside the device.
+//! `begin` writes the request for handovers and the change that operators sign; `finish` gives all of it to the
+//! device. The host carries the files, and never has enough to open the backup: the shares are put together inside
+//! the device.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ const CHANGE: &str = "change";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Restore {
-    /// Write what the operators need: DIR/request, which shares are handed over to, and DIR/change, which the
+    /// Write the files for the operators: DIR/request, for which they hand over shares, and DIR/change, which the
     /// quorum signs. No kmsd may run on the data directory.
     Begin(Begin),
     /// Give the device what the operators have handed over and signed.
@@ -47,13 +47,13 @@ pub(super) struct Begin {
     /// The backup of the domain.
     #[arg(long, value_name = "FILE")]
     backup: PathBuf,
-    /// What the device CA says of the device, as `kmsctl device-ca certify` wrote it.
+    /// The device CA's certificate of the device, as `kmsctl device-ca certify` wrote it.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
-    /// A former domain key is removed with it, as the domain has as many as it can; what is under it is lost.
+    /// A former domain key to remove, as the domain has as many as it can have; tokens under it are lost.
     #[arg(long, value_name = "NUMBER")]
     remove_key: Option<u32>,
-    /// Directory to be made.
+    /// Directory to create.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
 }
@@ -66,10 +66,10 @@ pub(super) struct Finish {
     /// The backup of the domain.
     #[arg(long, value_name = "FILE")]
     backup: PathBuf,
-    /// DIR/change with the signatures; several copies may be given, each with other ones.
+    /// DIR/change with the signatures; several copies may be given, each with other signatures.
     #[arg(long, required = true, value_name = "FILE")]
     change: Vec<PathBuf>,
-    /// What an operator has handed over; as many as the backup takes.
+    /// An operator's handover; as many as the backup needs.
     #[arg(long, required = true, value_name = "FILE")]
     handover: Vec<PathBuf>,
 }
@@ -131,7 +131,7 @@ fn begin(it: &Begin, place: &Place, output: &mut Output<'_>) -> Result<Outcome, 
     let ceremony = Ceremony::change(of.state.clone(), &changes).map_err(|code| {
         let advice = match code {
             ErrorCode::RULES_DENIED => {
-                ": the domain takes hardware only, and this device is none; use another device"
+                ": the domain admits only hardware, and this device is not; use another device"
             }
             _ => "",
         };
@@ -188,8 +188,9 @@ fn changes(
         Some(id) => changes.push(Change::RemoveKey(id)),
         None if state.keys.len() == MAX_DOMAIN_KEYS => {
             return Err(Failure(format!(
-                "the domain in the backup has {MAX_DOMAIN_KEYS} keys, as many as it can, and needs a new one: say \
-                 which of the former ones is removed, whose tokens are lost: --remove-key {}",
+                "the domain in the backup has {MAX_DOMAIN_KEYS} keys, as many as it can have, and \
+                 needs a new one; say which former key is removed, with the loss of its tokens: \
+                 --remove-key {}",
                 state.keys.first().map_or(0, |key| key.id)
             )));
         }
@@ -214,7 +215,8 @@ fn finish(it: &Finish, place: &Place, output: &mut Output<'_>) -> Result<Outcome
     let ceremony = merged(&it.change)?;
     if ceremony.before() != Some(&of.state) {
         return Err(Failure(format!(
-            "what was signed is no change of the domain as it is in {}; sign what `restore begin` wrote",
+            "the signed file is not a change of the domain as it is in {}; sign the file that \
+             `restore begin` wrote",
             it.backup.display()
         )));
     }
@@ -253,7 +255,7 @@ fn finish(it: &Finish, place: &Place, output: &mut Output<'_>) -> Result<Outcome
     }
     let summary = device.domain()?;
     let summary = summary.filter(|found| found.domain == next.domain).ok_or_else(|| {
-        Failure("the device does not say that it is the domain; try again".to_owned())
+        Failure("the device does not report the restored domain; try again".to_owned())
     })?;
     devices.record(&name, device.id(), summary.domain)?;
     // The lines of the lost devices lead nowhere.
@@ -281,12 +283,13 @@ fn finish(it: &Finish, place: &Place, output: &mut Output<'_>) -> Result<Outcome
         )?;
         writeln!(
             out,
-            "Start kmsd with --hsm {}. What was lost is no part of it: destroy it if it turns up.",
+            "Start kmsd with --hsm {}. The lost devices no longer belong to it: destroy them if \
+             they turn up.",
             it.hsm
         )?;
         writeln!(
             out,
-            "Every token is wrapped anew under the new domain key; make a new backup after that."
+            "Every token is rewrapped under the new domain key; make a new backup after that."
         )
     })?;
     Ok(Outcome::Good)
@@ -304,9 +307,10 @@ pub(super) fn refusal(error: CallError, handed: usize) -> Failure {
         ErrorCode::SHARES_MISSING => {
             format!("{handed} shares are not enough; have more operators hand theirs over")
         }
-        ErrorCode::RECOVERY_INVALID => "the backup and the shares do not open together: one of them was changed, or \
-             is of another backup, domain, operator or device. Take other copies, and see that all were handed over \
-             for this device and this backup"
+        ErrorCode::RECOVERY_INVALID => "the backup and the shares do not open together: one of \
+                                        them was changed, or belongs to another backup, domain, \
+                                        operator or device. Use other copies, and check that all \
+                                        were handed over for this device and this backup"
             .to_owned(),
         _ => return error.into(),
     };
@@ -334,9 +338,10 @@ fn refuse_later(
     let later = Ballots::of_data(data, region).ballot(state.domain, state.version + 1)?;
     match later {
         Some(ballot) if own != Some(ballot.as_slice()) => Err(Failure(format!(
-            "the domain went on after this backup was made at version {}: {} has its next change. To restore the \
-             earlier state would make a second history, without what was changed since. Use a later backup, or, if \
-             there is none, move hsm/{region}/changes out of the data directory",
+            "the domain has changed since this backup was made at version {}: {} has its next \
+             change. Restoring the earlier state would make a second history, without the later \
+             changes. Use a later backup, or, if there is none, move hsm/{region}/changes out of \
+             the data directory",
             state.version,
             data.display()
         ))),

@@ -1,4 +1,4 @@
-//! A person says that they mean it, by the first characters of a fingerprint.
+//! Asks a person to confirm a destructive command with the first characters of a fingerprint.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -55,7 +55,7 @@ fn confirm(
     table::folded(person.screen, warning)?;
     write!(
         person.screen,
-        "To go on, type the first {TYPED} characters of the {what}'s fingerprint: "
+        "To continue, type the first {TYPED} characters of the {what}'s fingerprint: "
     )?;
     person.screen.flush()?;
     let mut typed = String::new();

@@ -1,4 +1,4 @@
-//! `kmsctl hsm erase`: the end of a flash that is no longer in use.
+//! `kmsctl hsm erase`: destroys a flash that is no longer in use.
 
 use serde::Serialize;
 
@@ -25,8 +25,8 @@ pub(super) fn run(target: &Target, yes: bool, output: &mut Output<'_>) -> Result
     let device = known.iter().find(|(line, _)| *line == name).map(|(_, device)| device.clone());
     let others = others(target, &lock, &name, &region)?;
     let warning = format!(
-        "The flash of {name} of {region} will be erased. Keys of its domain then open on {}, which has \
-         just answered.",
+        "The flash of {name} of {region} will be erased. Keys of its domain then open on {}, which \
+         has just responded.",
         others.join(", ")
     );
     let asked = device.as_deref().unwrap_or(&name);
@@ -61,9 +61,10 @@ fn others(
     let others = target.members(lock, name)?;
     if others.is_empty() {
         return Err(Failure(format!(
-            "no other device of {region} that is known here answers as a member of the domain of its \
-             keys: with {name}, every one of them could be lost. Bring another one in first (kmsctl hsm \
-             provision). If the loss is meant: kmsctl hsm zeroise {name} --region {region}"
+            "no other known device of {region} responds as a member of the domain of its keys, so \
+             erasing {name} could lose every one of them. Let another device join first (kmsctl \
+             hsm provision). To lose the keys on purpose: kmsctl hsm zeroise {name} --region \
+             {region}"
         )));
     }
     Ok(others)

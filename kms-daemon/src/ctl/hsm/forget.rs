@@ -1,4 +1,4 @@
-//! `kmsctl hsm forget`: a device that is lost gives its line to another one.
+//! `kmsctl hsm forget`: frees the line of a lost device for another one.
 
 use std::path::PathBuf;
 
@@ -41,14 +41,14 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outc
     let Some((_, id)) = wanted else {
         let all: Vec<_> = known.iter().map(|(line, _)| line.as_str()).collect();
         return Err(Failure(format!(
-            "no line of {region} is known to lead to {device}; known are: {}",
+            "no known line of {region} leads to {device}; the known ones are: {}",
             if all.is_empty() { "none".to_owned() } else { all.join(", ") }
         )));
     };
     let lines = known.iter().filter(|(_, known)| known == id);
     let lines: Vec<String> = lines.map(|(line, _)| line.clone()).collect();
     let parsed = hex::decode(id).map(DeviceId);
-    devices::forget(&data, parsed.ok_or_else(|| Failure(format!("{id} is no device")))?)?;
+    devices::forget(&data, parsed.ok_or_else(|| Failure(format!("{id} is not a device id")))?)?;
     output.print(&Forgotten { device: id.clone(), lines }, |out, done| {
         writeln!(out, "{}: device {} is forgotten", done.lines.join(", "), done.device)
     })?;

@@ -1,5 +1,5 @@
-//! `kmsctl hsm self-test`, `reset` and `zeroise`, and [hosts]: one device. What changes its
-//! domain is a ceremony; here it is signed only where the key of the data directory rules alone.
+//! `kmsctl hsm self-test`, `reset` and `zeroise`, and [hosts], for one device. A change of its domain is
+//! a ceremony; it is signed here only if the key of the data directory rules alone.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub(in super::super) struct Target {
     /// the data directory, while no kmsd runs there.
     #[arg(value_name = "HSM")]
     line: String,
-    /// Go on only if it is this device.
+    /// Continue only if it is this device.
     #[arg(long, value_name = "FINGERPRINT")]
     device: Option<String>,
     /// Data directory whose host keys the device knows [default: as for kmsd].
@@ -92,7 +92,7 @@ impl Target {
         self.reach_within(None)
     }
 
-    /// The same, for who may have the lock of the data directory already.
+    /// The same, for callers that may hold the lock of the data directory already.
     fn reach_within(&self, held: Option<&DataDir>) -> Result<Reached, Failure> {
         let data = self.data.clone().map_or_else(default_data, Ok)?;
         match Place::parse(&self.line)? {
@@ -154,7 +154,7 @@ impl Target {
     }
 
     /// Of the lines that are known for the Region, those but `except` that lead to a member of its
-    /// domain, which says so now. Who asks has the lock of the data directory.
+    /// domain, which says so now. The caller holds the lock of the data directory.
     pub(super) fn members(&self, lock: &DataDir, except: &str) -> Result<Vec<String>, Failure> {
         let known = devices::devices_of(lock.path(), &self.region)?;
         let others: Vec<String> =
@@ -192,7 +192,7 @@ impl Target {
     }
 
     /// Has the device erase its secrets. It must be the one that is known, if one is.
-    /// Who asks has the lock of the data directory.
+    /// The caller holds the lock of the data directory.
     pub(super) fn zeroise_quietly(
         &self,
         lock: &DataDir,
@@ -218,7 +218,8 @@ impl Target {
         let Failure(mut text) = error.into();
         let _ = write!(
             text,
-            "; if a kmsd or another program uses {}, stop it first: most lines serve one at a time",
+            "; if a kmsd or another program uses {}, stop it first: most lines serve one program \
+             at a time",
             self.line
         );
         Failure(text)
@@ -362,7 +363,7 @@ pub(super) fn self_test(target: &Target, output: &mut Output<'_>) -> Result<Outc
             writeln!(out, "device {}", tested.device)?;
             let (seconds, milliseconds) = (us / 1_000_000, us / 1000 % 1000);
             writeln!(out, "{tests} self-tests passed in {seconds}.{milliseconds:03} s:")?;
-            writeln!(out, "  what runs at power-up, image integrity and noise source included")?;
+            writeln!(out, "  the power-up tests, with image integrity and noise source")?;
             writeln!(out, "  known answers of each key spec: {}", tested.key_specs.join(", "))
         }
         _ => {
@@ -456,11 +457,11 @@ pub(super) fn zeroise(
         match members {
             0 | 1 =>
                 "it is the only member. Unless a backup has its flash, every key of the domain is \
-                      lost for ever."
+                 permanently lost."
                     .to_owned(),
             more => format!(
                 "{more} members, this one included. Keys open only on another member that still works; \
-                 without one, every key is lost for ever."
+                 without one, every key is lost forever."
             ),
         }
     );
@@ -480,7 +481,7 @@ pub(super) fn zeroise(
     let done = Zeroised { device: id, domain: state_of.domain.to_string(), members, state };
     output.print(&done, |out, done| {
         writeln!(out, "device {} is {:?}", done.device, done.state)?;
-        writeln!(out, "To make a new device of it: kmsctl hsm reset {}", target.line)
+        writeln!(out, "To make it a new device: kmsctl hsm reset {}", target.line)
     })?;
     Ok(if state == ModuleState::Zeroised { Outcome::Good } else { Outcome::Bad })
 }

@@ -1,4 +1,4 @@
-//! `kmsctl iam boundary`: the most that users and roles can be allowed.
+//! `kmsctl iam boundary`: permissions boundaries of users and roles.
 
 use crate::ctl::management::{Account, IAM, print};
 use crate::ctl::{Failure, Output};
@@ -17,15 +17,15 @@ pub(in crate::ctl) struct Bounded {
 
 #[derive(Debug, clap::Subcommand)]
 pub(in crate::ctl) enum Command {
-    /// Limit a user or role to what a managed policy allows, in place of the boundary it has. `user
-    /// show` and `role show` tell it.
+    /// Limit a user or role to what a managed policy allows, in place of its present boundary.
+    /// `user show` and `role show` print the boundary.
     Set {
         #[command(flatten)]
         bounded: Bounded,
         /// ARN of the policy.
         arn: String,
     },
-    /// Take the boundary away.
+    /// Remove the boundary.
     Remove {
         #[command(flatten)]
         bounded: Bounded,

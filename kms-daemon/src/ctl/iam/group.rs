@@ -20,9 +20,9 @@ pub(in crate::ctl) enum Command {
     },
     /// List the users in a group.
     Members { name: String },
-    /// Add a user to a group, whose policies then count for the user at once.
+    /// Add a user to a group, whose policies then apply to the user at once.
     Add { name: String, user: String },
-    /// Take a user out of a group.
+    /// Remove a user from a group.
     Remove { name: String, user: String },
     /// Delete a group, once it has no members and no policies.
     Delete { name: String },

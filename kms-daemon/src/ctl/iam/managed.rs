@@ -18,15 +18,16 @@ pub(in crate::ctl) enum Command {
     },
     /// List the managed policies.
     List,
-    /// Show a managed policy and the document that counts.
+    /// Show a managed policy and the document in force.
     Show { arn: String },
-    /// Replace the document by another version, which counts at once. There are five at most.
+    /// Replace the document by another version, which takes effect at once. There are five at most.
     Update {
         arn: String,
         /// File with the document.
         file: PathBuf,
     },
-    /// Delete a managed policy that is attached to nobody and bounds nobody, with all its versions.
+    /// Delete a managed policy that is attached to no identity and bounds none, with all its
+    /// versions.
     Delete { arn: String },
 }
 

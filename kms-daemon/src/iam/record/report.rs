@@ -1,4 +1,4 @@
-//! Credential reports that were asked for.
+//! Requests for credential reports.
 
 use serde::{Deserialize, Serialize};
 

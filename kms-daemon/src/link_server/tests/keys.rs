@@ -90,7 +90,7 @@ async fn what_is_shared_follows_when_the_line_is_there_again() {
     east.cut().await;
     let input = json!({ "KeyId": id, "RotationPeriodInDays": 90 });
     west.ok("EnableKeyRotation", input).await;
-    assert_eq!(west.errands().await, 1, "it cannot be told");
+    assert_eq!(west.errands().await, 1, "the other end cannot be reached");
     // New material is not used before the other Region has it.
     let rotate = json!({ "KeyId": id });
     let refused = west.refused("RotateKeyOnDemand", rotate.clone()).await;

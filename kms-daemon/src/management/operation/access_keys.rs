@@ -1,4 +1,4 @@
-//! Access keys of users, and of who calls if no user is named: a user, or the account root.
+//! Access keys of users, and of the caller if no user is named: a user, or the account root.
 
 use serde_json::json;
 use zeroize::Zeroizing;

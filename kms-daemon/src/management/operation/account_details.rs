@@ -1,5 +1,5 @@
-//! `GetAccountAuthorizationDetails`: all users, groups, roles and policies of an account, with all
-//! that policies depend on.
+//! `GetAccountAuthorizationDetails`: all users, groups, roles and policies of an account, with
+//! everything that policies depend on.
 
 use super::call::Call;
 use super::inline::encoded;

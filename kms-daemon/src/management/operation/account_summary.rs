@@ -1,4 +1,4 @@
-//! `GetAccountSummary`: how many there are of each kind, and how many there may be.
+//! `GetAccountSummary`: the number of identities of each kind, and its limit.
 
 use super::call::Call;
 use super::{access_keys, attached, groups, versions};

@@ -1,5 +1,5 @@
-//! Statements of devices about keys and about themselves, for the root of the account, and what is known of
-//! a key's protection without asking a device.
+//! Statements of devices about keys and about themselves, for the root of the account, and what the daemon
+//! itself knows about a key's protection.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

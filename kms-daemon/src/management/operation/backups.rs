@@ -1,6 +1,6 @@
-//! Snapshots for backups, taken for the root of the first account. What is secret never leaves by
-//! this API: the snapshot stays in the data directory, for `kmsctl backup` to read there. That it did
-//! is shown by a proof in the snapshot: a root's access key alone cannot say that there is a backup.
+//! Snapshots for backups, taken for the root of the first account. No secret leaves through this API:
+//! the snapshot stays in the data directory, where `kmsctl backup` reads it. A proof in the snapshot
+//! shows that it was read: a root's access key alone cannot claim that there is a backup.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Permissions boundaries: managed policies that bound what a user or role may do.
+//! Permissions boundaries: managed policies that limit what a user or role may do.
 
 use super::call::{Call, contended, tries};
 use super::holder::Bounded;

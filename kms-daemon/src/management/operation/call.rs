@@ -1,4 +1,4 @@
-//! One call: what every operation needs while it runs.
+//! The context of one call, which every operation needs while it runs.
 
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! The credential report: a table of the users of an account and of their access keys.
 //!
-//! It is made when it is fetched, and so is of that moment. What is stored is that it was asked
-//! for, which lasts as long as a report at AWS.
+//! It is made when it is fetched, and shows that moment. Only the request for it is stored, which
+//! lasts as long as a report at AWS.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! The domain of a Region, for the root of the first account. What counts is who has signed a change, not
-//! who hands it over; the device decides.
+//! The domain of a Region, for the root of the first account. The signatures of a change count, not the
+//! caller that delivers it; the device decides.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -80,6 +80,6 @@ pub(super) fn region<'a>(call: &Call<'a>) -> Result<&'a str, IamError> {
     let region = call.form.required("RegionName")?;
     match call.keys.regions().names().iter().any(|name| name == region) {
         true => Ok(region),
-        false => Err(IamError::invalid(format!("{region:?} is no Region that is served here."))),
+        false => Err(IamError::invalid(format!("{region:?} is not a Region that is served here."))),
     }
 }

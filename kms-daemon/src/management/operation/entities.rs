@@ -1,4 +1,5 @@
-//! `ListEntitiesForPolicy`: to whom a managed policy is attached, and whom it bounds.
+//! `ListEntitiesForPolicy`: the identities to which a managed policy is attached, and those that it
+//! bounds.
 
 use super::call::Call;
 use super::listing::{self, Kind, Place};

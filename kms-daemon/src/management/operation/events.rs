@@ -1,4 +1,4 @@
-//! `LookupEvents`: the history of events of the account in the Region, out of the audit log.
+//! `LookupEvents`: the history of events of the account in the Region, from the audit log.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! `ExplainAccess`: what would be decided about a request to KMS, and why.
+//! `ExplainAccess`: how a request to KMS would be decided, and why.
 
 use super::call::Call;
 use crate::iam::error::{Code, IamError};
@@ -24,7 +24,7 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let given = given(call)?;
 
     let account =
-        account(arn).ok_or_else(|| IamError::invalid(format!("{arn} is no principal.")))?;
+        account(arn).ok_or_else(|| IamError::invalid(format!("{arn} is not a principal.")))?;
     let key_account = named.and_then(self::account).unwrap_or(account);
     check_accounts(call, [account, key_account])?;
     let Supposed { principal, policies, names } = call.iam.supposed(arn).await?;

@@ -1,5 +1,5 @@
-//! Keys each use of which operators approve: the rule is bound, requests that wait are told, and signatures
-//! handed over. What counts is who has signed; the device decides.
+//! Keys whose every use operators approve: binds the rule, lists waiting requests, and delivers signatures.
+//! The signatures count, not the caller; the device decides.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

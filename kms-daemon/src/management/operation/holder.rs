@@ -1,4 +1,4 @@
-//! What policies belong to: users, groups and roles.
+//! The holders of policies: users, groups and roles.
 
 use super::call::{Call, Traits, missing};
 use crate::iam::directory::Cached;

@@ -1,4 +1,4 @@
-//! When access keys were last used, and by whom which service.
+//! The last uses of access keys, and of services by identities.
 
 use super::call::{Call, missing};
 use super::{access_keys, listing};

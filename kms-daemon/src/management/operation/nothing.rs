@@ -1,6 +1,6 @@
-//! What programs ask for and what cannot exist here: passwords, second factors, certificates, keys
-//! of other services, identity providers, and other names of accounts. There are no operations
-//! that make them.
+//! Listings of things that programs ask for and that cannot exist here: passwords, second factors,
+//! certificates, keys of other services, identity providers, and aliases of accounts. No operation
+//! creates them.
 
 use super::call::Call;
 use super::{holder, listing};
@@ -62,7 +62,7 @@ pub(super) async fn oidc_providers(call: &mut Call<'_>) -> Result<Option<Node>, 
     of_account(call, "OpenIDConnectProviderList")
 }
 
-/// None of the user that the call names, or of who calls.
+/// An empty list for the user that the call names, or for the caller.
 async fn of_user(call: &Call<'_>, member: &'static str) -> Result<Option<Node>, IamError> {
     if call.principal().is_root() && call.form.optional("UserName").is_none() {
         call.authorize(Some(&call.principal().arn()))?;

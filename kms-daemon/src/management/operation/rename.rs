@@ -1,7 +1,7 @@
-//! `UpdateUser` and `UpdateGroup`: another name or path.
+//! `UpdateUser` and `UpdateGroup`: change a name or path.
 //!
-//! The user stays who it is: its unique id, by which key policies, trust policies and grants mean it,
-//! its access keys, groups and policies stay. A group keeps its members and policies.
+//! The user stays the same principal: its unique id, by which key policies, trust policies and grants
+//! refer to it, its access keys, groups and policies stay. A group keeps its members and policies.
 
 use super::call::{Call, contended, taken, tries};
 use super::holder::Holder;

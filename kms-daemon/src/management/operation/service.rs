@@ -1,4 +1,4 @@
-//! The APIs beside KMS, and how each of them is spoken.
+//! The APIs beside KMS, and the protocol of each.
 
 use crate::iam::error::Code;
 use crate::sigv4::SigningService;

@@ -1,5 +1,5 @@
-//! `SimulatePrincipalPolicy` and `SimulateCustomPolicy`: what policies would decide about actions
-//! of the services that are here.
+//! `SimulatePrincipalPolicy` and `SimulateCustomPolicy`: how policies would decide about actions of
+//! the services that exist here.
 
 use kms_policy::{Action, PolicyType};
 
@@ -155,11 +155,11 @@ fn listed<'f>(form: &'f Form, list: &str) -> Result<Vec<&'f str>, IamError> {
     Ok(texts)
 }
 
-/// An action of a service that is here: what others would decide cannot be told.
+/// An action of a service that exists here: the decisions of other services are unknown.
 fn action(name: &str) -> Result<Action, IamError> {
     Action::parse(name).ok_or_else(|| {
         let text = format!(
-            "Invalid Action in ActionNames: {} is no action of a service that is here.",
+            "Invalid Action in ActionNames: {} is not an action of a service that exists here.",
             bounded(name)
         );
         IamError::new(Code::InvalidInput, text)

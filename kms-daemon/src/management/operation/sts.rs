@@ -1,4 +1,4 @@
-//! Temporary credentials, and who the caller is.
+//! Temporary credentials, and the caller's identity.
 
 use kms_policy::Action;
 use serde_json::json;
@@ -107,7 +107,8 @@ pub(super) async fn assume_role(call: &mut Call<'_>) -> Result<Option<Node>, Iam
         };
         let Some(found) = found else {
             let arn: String = arn.chars().take(256).collect();
-            let text = format!("PolicyArns: {arn} is no managed policy of the account {account}.");
+            let text =
+                format!("PolicyArns: {arn} is not a managed policy of the account {account}.");
             return Err(IamError::invalid(text));
         };
         managed.push(SessionPolicy { arn, id: found.id.clone() });

@@ -143,7 +143,7 @@ async fn all(
     Ok(last)
 }
 
-/// Fills a page with the keys that are named. What is no key here is left out.
+/// Fills a page with the keys that are named. ARNs that are not keys here are left out.
 async fn these(
     call: &Call<'_>,
     scope: &Scope,

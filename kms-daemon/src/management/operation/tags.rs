@@ -1,4 +1,4 @@
-//! Tags of users, roles and managed policies, which conditions ask for.
+//! Tags of users, roles and managed policies, which conditions can test.
 
 use super::call::{Call, contended, tries};
 use super::holder::Holder;
@@ -53,7 +53,7 @@ macro_rules! tagged {
     )+};
 }
 
-// Of users and roles, keys have no case: they are tags of who calls.
+// Of users and roles, keys have no case: they are tags of the caller.
 tagged! {
     User, false, "TagsPerUser", User::find;
     Role, false, "TagsPerRole", Role::find;

@@ -1,7 +1,7 @@
-//! Trails of CloudTrail: what delivers audit records to a bucket, with signed digests.
+//! Trails of CloudTrail, which deliver audit records to a bucket, with signed digests.
 //!
-//! Topics, log groups, keys for the files, tags and trails of an organisation are not here; who asks
-//! for them is told so.
+//! Topics, log groups, keys for the files, tags and trails of an organisation are not offered: a request for them
+//! is refused with an error that says so.
 
 use std::sync::Arc;
 

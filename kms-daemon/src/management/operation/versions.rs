@@ -1,4 +1,4 @@
-//! Versions of managed policies, of which one counts.
+//! Versions of managed policies, of which the default one is in force.
 
 use super::call::{Call, contended, tries};
 use super::inline::encoded;

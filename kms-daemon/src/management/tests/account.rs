@@ -1,4 +1,4 @@
-//! What is told of a whole account, and of what cannot be in it.
+//! Operations about a whole account, and about things that cannot exist in it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -177,7 +177,7 @@ async fn who_is_in_a_group_is_the_affair_of_the_group() {
     denied(&rig, &ana, "ListGroups", &[]).await;
 }
 
-/// Not one operation forgets to ask who calls.
+/// Not one operation forgets to check the caller.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_manages_what_nothing_allows() {
     let rig = Rig::new().await;

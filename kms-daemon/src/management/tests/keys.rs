@@ -63,7 +63,7 @@ impl Rig {
     }
 }
 
-/// Nothing at all, whatever is asked: not one operation forgets to ask who calls.
+/// Nothing at all, whatever is asked: not one operation forgets to check the caller.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_may_what_nothing_allows() {
     let rig = Rig::new().await;

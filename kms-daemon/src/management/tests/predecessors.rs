@@ -1,4 +1,4 @@
-//! Users and roles that are no more, or were made again under their name: they are shown by their
+//! Users and roles that no longer exist, or were created again under their name: they are shown by their
 //! unique ids, and explanations say that another one is meant.
 
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ async fn key_policies_show_unique_ids() {
     assert_eq!(rig.policy_of(&key).await, expected);
     let restarted = rig.restarted().await;
     assert_eq!(restarted.policy_of(&key).await, expected);
-    // What is shown cannot be put, as those that it names are no more.
+    // What is shown cannot be put, as the principals that it names no longer exist.
     let input = json!({ "KeyId": key, "Policy": expected.to_string() });
     let error = rig.kms(&root(), "PutKeyPolicy", input).await.unwrap_err();
     assert_eq!(error.code(), "MalformedPolicyDocumentException");

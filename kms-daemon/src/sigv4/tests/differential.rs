@@ -93,7 +93,7 @@ proptest! {
                 _ => SigningService::KMS,
             },
             _ => {
-                // Change a byte of one header value, unless the result is no header value.
+                // Change a byte of one header value, unless the result is not a header value.
                 let names: Vec<_> = request.headers.keys().cloned().collect();
                 let name = &names[place.index(names.len())];
                 let mut value = request.headers[name].as_bytes().to_vec();

@@ -1,5 +1,5 @@
-//! What it costs to decide about a request, as the daemon measures it itself: from who has
-//! signed, to the key that may be used.
+//! The time that an authorization decision takes, as the daemon measures it: from the verified
+//! signature to the key that may be used.
 
 use std::fs;
 use std::thread;

@@ -1,4 +1,4 @@
-//! What refusals of access keys take, and whether their time tells one from another.
+//! The time that refusals of access keys take, and whether it reveals the reason.
 //!
 //! All requests go over one connection, in random order, and are equally long.
 

@@ -1,5 +1,5 @@
-//! Does it slow down? Latency of one request at a time, in an account with ever more keys, each
-//! with an alias, a grant and tags; how long the daemon takes to start, and its memory.
+//! Latency in large accounts: one request at a time, in an account with ever more keys, each with an alias, a
+//! grant and tags; the time that the daemon takes to start, and its memory.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

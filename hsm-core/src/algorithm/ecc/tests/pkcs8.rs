@@ -1,4 +1,4 @@
-//! PKCS#8 of every curve: what leaves, what comes in, what is refused.
+//! PKCS#8 of every curve: encodings that leave, are accepted, and are refused.
 
 use super::*;
 

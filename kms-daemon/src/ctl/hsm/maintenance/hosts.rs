@@ -1,4 +1,4 @@
-//! `kmsctl hsm hosts`, `enrol` and `remove`: which hosts use the devices of a domain.
+//! `kmsctl hsm hosts`, `enrol` and `remove`: the hosts that use the devices of a domain.
 
 use hsm_protocol::Role;
 use hsm_protocol::domain::{Change, Host, Kind};
@@ -103,8 +103,8 @@ pub(in super::super) fn remove(
     let host = find(&state.hosts, prefix)?;
     let id = host.key.host_id();
     let mut warning = format!(
-        "Host {id} ({:?}) will be removed from the domain {}. Its sessions end and no device lets it in \
-         any more.",
+        "Host {id} ({:?}) will be removed from the domain {}. Its sessions end and no device \
+         admits it any more.",
         host.role, state.domain
     );
     if state.hosts.len() == 1 {
@@ -115,9 +115,8 @@ pub(in super::super) fn remove(
         )));
     }
     if id == own {
-        warning.push_str(
-            "\nIt is the host of this data directory, whose kmsd will serve no key then.",
-        );
+        warning
+            .push_str("\nIt is the host of this data directory: its kmsd will then serve no keys.");
     }
     confirm::on_terminal(&id.to_string(), &warning, "host", yes)?;
     let state = target.change(&reached, &device, Change::RemoveHost(id))?;
@@ -143,7 +142,8 @@ fn find(hosts: &[Host], prefix: &str) -> Result<Host, Failure> {
     match matching.as_slice() {
         [host] => Ok(**host),
         [] => Err(Failure(format!(
-            "the device knows no host {prefix:?}; `kmsctl hsm hosts` lists those that it knows"
+            "the device does not know a host {prefix:?}; `kmsctl hsm hosts` lists those that it \
+             knows"
         ))),
         more => Err(Failure(format!(
             "{} hosts have fingerprints that begin with {prefix}; give more of it",

@@ -59,7 +59,7 @@ async fn a_closed_key_is_like_none() {
     let world = World::new().await;
     let session = world.session().await;
     let keys = keys(&world).await;
-    // The last one asks about the key: it is no way to learn of it.
+    // The last one asks about the key: it must not become a way to learn about it.
     let mut about = identity("Deny", "kms:*");
     about["Condition"] = json!({ "StringEquals": { "kms:KeySpec": "ECC_NIST_P256" } });
     let allow = identity("Allow", "kms:*");
