@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 /// A subcommand: its name, its options for the help, what it does, and the code.
 struct Subcommand(&'static str, &'static str, &'static str, Run);
 
-const SUBCOMMANDS: [Subcommand; 17] = [
+const SUBCOMMANDS: [Subcommand; 16] = [
     Subcommand(
         "run",
         "[--data DIR] [--release] [-- KMSD-FLAGS]",

@@ -5,6 +5,61 @@ use super::{Answer, model, read};
 use crate::error::{Exception, KmsError};
 use crate::model::Operation;
 
+mod cancel_key_deletion;
+mod create_alias;
+mod create_grant;
+mod create_key;
+mod custom_key_store;
+mod decapsulate;
+mod decrypt;
+mod delete_alias;
+mod delete_imported_key_material;
+mod derive_shared_secret;
+mod describe_key;
+mod disable_key;
+mod disable_key_rotation;
+mod enable_key;
+mod enable_key_rotation;
+mod encapsulate;
+mod encrypt;
+mod generate_data_key;
+mod generate_data_key_pair;
+mod generate_data_key_pair_without_plaintext;
+mod generate_data_key_without_plaintext;
+mod generate_mac;
+mod generate_random;
+mod get_key_last_usage;
+mod get_key_policy;
+mod get_key_rotation_status;
+mod get_parameters_for_import;
+mod get_public_key;
+mod import_key_material;
+mod list_aliases;
+mod list_grants;
+mod list_key_policies;
+mod list_key_rotations;
+mod list_keys;
+mod list_resource_tags;
+mod list_retirable_grants;
+mod put_key_policy;
+mod re_encrypt;
+mod replicate_key;
+mod retire_grant;
+mod revoke_grant;
+mod rotate_key_on_demand;
+mod schedule_key_deletion;
+mod sign;
+mod tag_resource;
+mod untag_resource;
+mod update_alias;
+mod update_key_description;
+mod update_primary_region;
+mod verify;
+mod verify_mac;
+
+pub(in crate::api) use self::decrypt::incorrect_key;
+pub(crate) use self::put_key_policy::accept as accept_policy;
+
 macro_rules! handlers {
     ($($name:ident => $module:ident::$run:ident;)+) => {
         /// Reads the request for an operation and runs it.
@@ -19,7 +74,7 @@ macro_rules! handlers {
             match operation {
                 $(Operation::$name => {
                     let input = read(body)?;
-                    Box::pin(super::$module::$run(call, input)).await
+                    Box::pin(self::$module::$run(call, input)).await
                 })+
             }
         }

@@ -1,7 +1,7 @@
 //! The two halves of a decision: whether the caller may, and whether the key can be used.
 
 use super::{Call, KeyUse};
-use crate::api::decrypt::incorrect_key;
+use crate::api::operation::incorrect_key;
 use crate::envelope::Envelope;
 use crate::error::KmsError;
 use crate::key::{KeyRecord, Stored};

@@ -1,0 +1,17 @@
+//! `DisableKey`: makes a key unusable until it is enabled.
+
+use crate::api::call::KeyUse;
+use crate::api::model::disable_key::Input;
+use crate::api::{Answer, Call};
+use crate::error::KmsError;
+use crate::key::{KeyRecord, KeyState};
+use crate::model::action;
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let key_id = input.key_id;
+    call.parameter("keyId", key_id.as_str());
+    let key_use = KeyUse::manage(action::DisableKey, &key_id);
+    call.update_key(key_use, |key| Ok(KeyRecord { state: KeyState::Disabled, ..key.clone() }))
+        .await?;
+    Ok(Answer::empty())
+}

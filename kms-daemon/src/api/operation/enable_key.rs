@@ -1,0 +1,17 @@
+//! `EnableKey`: makes a key usable again.
+
+use crate::api::call::KeyUse;
+use crate::api::model::enable_key::Input;
+use crate::api::{Answer, Call};
+use crate::error::KmsError;
+use crate::key::{KeyRecord, KeyState};
+use crate::model::action;
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let key_id = input.key_id;
+    call.parameter("keyId", key_id.as_str());
+    let key_use = KeyUse::manage(action::EnableKey, &key_id);
+    call.update_key(key_use, |key| Ok(KeyRecord { state: KeyState::Enabled, ..key.clone() }))
+        .await?;
+    Ok(Answer::empty())
+}

@@ -1,0 +1,74 @@
+//! `Encrypt`: encrypts up to 4,096 bytes under a symmetric key, or as much as an RSA key takes.
+
+use hsm_protocol::key_spec::EncryptionAlgorithm;
+
+use crate::api::answer::Base64;
+use crate::api::call::KeyUse;
+use crate::api::checks::invalid;
+use crate::api::model::encrypt::{Input, Output};
+use crate::api::{Answer, Call};
+use crate::engine::response;
+use crate::envelope::Envelope;
+use crate::error::KmsError;
+use crate::key::KeyRecord;
+use crate::key::spec::{Algorithm, encryption_algorithm, max_plaintext};
+use crate::model::action;
+use crate::model::enums::EncryptionAlgorithmSpec;
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let key_id = input.key_id;
+    let plaintext = input.plaintext;
+    let grant_tokens = input.grant_tokens.unwrap_or_default();
+    let algorithm =
+        input.encryption_algorithm.unwrap_or(EncryptionAlgorithmSpec::SYMMETRIC_DEFAULT);
+    let context = input.encryption_context.unwrap_or_default();
+    let canonical = context.canonical_for(algorithm)?;
+    call.parameter("keyId", key_id.as_str());
+    call.parameter("encryptionAlgorithm", algorithm.name());
+    call.context_parameter("encryptionContext", &context);
+
+    let key = call
+        .authorize(
+            KeyUse::new(action::Encrypt, &key_id, &grant_tokens)
+                .with(Algorithm::Encryption(algorithm))
+                .within(&context),
+        )
+        .await?;
+    let number = encryption_algorithm(algorithm)?;
+    check_room(&key, number, plaintext.len())?;
+    Call::finish_dry_run(input.dry_run)?;
+    let answer = |blob: &[u8]| {
+        let output = Output {
+            ciphertext_blob: Some(Base64(blob)),
+            key_id: Some(key.arn().into()),
+            encryption_algorithm: Some(algorithm.name().into()),
+        };
+        Answer::of(&output)
+    };
+    let mut devices = call.devices();
+    if number == EncryptionAlgorithm::SYMMETRIC_DEFAULT {
+        let reply = devices.encrypt(&key, &canonical, &plaintext).await?;
+        let blob = response(&reply)?.blob;
+        let material = Envelope::parse(&blob)?.material.to_string();
+        call.material_used("keyMaterialId", Some(&material));
+        answer(&blob)
+    } else {
+        let reply = devices.encrypt_public(&key, number, &plaintext).await?;
+        answer(&response(&reply)?.blob)
+    }
+}
+
+/// Refuses a plaintext that the padding leaves no room for.
+fn check_room(
+    key: &KeyRecord,
+    algorithm: EncryptionAlgorithm,
+    length: usize,
+) -> Result<(), KmsError> {
+    match max_plaintext(key.spec, algorithm) {
+        Some(max) if length > max => Err(invalid(format!(
+            "Algorithm {algorithm:?} and key spec {:?} cannot encrypt data larger than {max} bytes.",
+            key.spec
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,65 @@
+//! `RetireGrant`: removes a grant when it has served its purpose.
+
+use crate::api::call::contended;
+use crate::api::checks::invalid;
+use crate::api::grant_listing::{not_found, read_id};
+use crate::api::model::retire_grant::Input;
+use crate::api::{Answer, Call};
+use crate::error::{Exception, KmsError};
+use crate::key::catalog::{FoundGrant, Update};
+use crate::key::{Forms, KeyRef};
+use crate::model::Action;
+use crate::policy;
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    for _ in Call::tries() {
+        let grant = match (&input.grant_token, &input.key_id, &input.grant_id) {
+            (Some(token), None, None) => call.find_token(token).await?,
+            (None, Some(key), Some(grant)) => find(call, key, grant).await?,
+            _ => {
+                return Err(invalid(
+                    "Specify the grant either by GrantToken or by both KeyId and GrantId.",
+                ));
+            }
+        };
+        call.additional("grantId", grant.id.to_string());
+        // What belongs to another account goes into the record once it is no secret any more.
+        let is_home = grant.scope == *call.home();
+        let key = match is_home {
+            // If there is none, it was deleted just now, and its grants with it.
+            true => call.catalog().key(&grant.scope, grant.key).await?,
+            false => {
+                let named = KeyRef::Key(grant.scope.clone(), grant.key);
+                Some(call.catalog().foreign_key(&named).await?)
+            }
+        };
+        let key = key.ok_or_else(|| KmsError::bare(Exception::InvalidGrantToken))?;
+        if is_home {
+            call.key_resource(&key);
+        }
+        let lookups = call.look_up(Action::RetireGrant, &key).await?;
+        policy::authorize_retirement(call.asker(), &key, &grant, &lookups)?;
+        if !is_home {
+            call.key_resource(&key);
+        }
+        Call::finish_dry_run(input.dry_run)?;
+        if call.catalog().delete_grant(&grant).await? == Update::Applied {
+            return Ok(Answer::empty());
+        }
+    }
+    Err(contended())
+}
+
+/// The grant that is named. Whether a key of another account has it cannot be told.
+async fn find(call: &Call<'_>, key: &str, grant: &str) -> Result<FoundGrant, KmsError> {
+    let named = call.key_ref(key, Forms::Key)?;
+    let id = read_id(grant)?;
+    let KeyRef::Key(scope, key) = &named else { return Err(named.not_found()) };
+    if scope != call.home() {
+        return Ok(call.catalog().foreign_grant(scope, *key, id).await?);
+    }
+    if call.catalog().key(scope, *key).await?.is_none() {
+        return Err(named.not_found());
+    }
+    call.catalog().grant(scope, *key, id).await?.ok_or_else(|| not_found(grant))
+}

@@ -1,0 +1,27 @@
+//! `RevokeGrant`: takes a grant away.
+
+use crate::api::call::{KeyUse, contended};
+use crate::api::grant_listing::{not_found, read_id};
+use crate::api::model::revoke_grant::Input;
+use crate::api::{Answer, Call};
+use crate::error::KmsError;
+use crate::key::catalog::Update;
+use crate::model::action;
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let key_id = input.key_id;
+    let grant_id = input.grant_id;
+    call.parameter("keyId", key_id.as_str());
+    call.parameter("grantId", grant_id.as_str());
+    for _ in Call::tries() {
+        let key = call.authorize(KeyUse::manage(action::RevokeGrant, &key_id)).await?;
+        let id = read_id(&grant_id)?;
+        let grant = call.catalog().grant(&key.scope, key.id, id).await?;
+        let grant = grant.ok_or_else(|| not_found(&grant_id))?;
+        Call::finish_dry_run(input.dry_run)?;
+        if call.catalog().delete_grant(&grant).await? == Update::Applied {
+            return Ok(Answer::empty());
+        }
+    }
+    Err(contended())
+}

@@ -1,0 +1,53 @@
+//! `ScheduleKeyDeletion`: starts the waiting period at whose end a key is destroyed.
+
+use crate::api::call::KeyUse;
+use crate::api::model::schedule_key_deletion::{Input, Output};
+use crate::api::{Answer, Call};
+use crate::audit::member_time;
+use crate::clock::Timestamp;
+use crate::error::KmsError;
+use crate::key::multi_region::MultiRegion;
+use crate::key::{KeyRecord, KeyState};
+use crate::model::action;
+use crate::policy::Particulars;
+
+/// The waiting period if none is given, in days.
+const DEFAULT_WINDOW: i64 = 30;
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let key_id = input.key_id;
+    let window = input.pending_window_in_days.unwrap_or(DEFAULT_WINDOW);
+    call.parameter("keyId", key_id.as_str());
+    call.parameter("pendingWindowInDays", window);
+    let days = u32::try_from(window).map_err(KmsError::internal)?;
+    let due = call.now().plus_days(days);
+    let particulars = Particulars::PendingWindow(window);
+    let key_use = KeyUse::manage(action::ScheduleKeyDeletion, &key_id).telling(particulars);
+    let key = call.authorize(key_use).await?;
+    call.devices().permit_deletion(&key).await?;
+    let key = call.update_key(key_use, |key| Ok(scheduled(key, due, days))).await?;
+    call.element("keyId", key.arn());
+    call.element("keyState", key.state.name());
+    match key.deletion {
+        Some(due) => call.element("deletionDate", member_time(due.into())),
+        None => call.element("pendingWindowInDays", window),
+    }
+    Answer::of(&Output {
+        key_id: Some(key.arn().into()),
+        deletion_date: key.deletion,
+        key_state: Some(key.state.name().into()),
+        pending_window_in_days: Some(window),
+    })
+}
+
+/// The key in its waiting period. That of a primary begins when its last replica is gone.
+fn scheduled(key: &KeyRecord, due: Timestamp, days: u32) -> KeyRecord {
+    match key.multi_region.clone() {
+        Some(regions) if !key.is_replica() && !regions.replicas.is_empty() => KeyRecord {
+            state: KeyState::PendingReplicaDeletion,
+            multi_region: Some(MultiRegion { window_days: Some(days), ..regions }),
+            ..key.clone()
+        },
+        _ => KeyRecord { state: KeyState::PendingDeletion, deletion: Some(due), ..key.clone() },
+    }
+}

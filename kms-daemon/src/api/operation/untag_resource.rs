@@ -1,0 +1,26 @@
+//! `UntagResource`: removes tags from a key. Keys that it does not have are no error.
+
+use crate::api::call::KeyUse;
+use crate::api::model::untag_resource::Input;
+use crate::api::tagging;
+use crate::api::{Answer, Call};
+use crate::error::KmsError;
+use crate::model::action;
+use crate::policy::Particulars;
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let key_id = input.key_id;
+    let tag_keys = input.tag_keys;
+    tag_keys.iter().try_for_each(|name| tagging::check_key(name))?;
+    call.parameter("keyId", key_id.as_str());
+    call.parameter("tagKeys", tag_keys.clone());
+    let particulars = Particulars::TagKeys(&tag_keys);
+    let key_use = KeyUse::manage(action::UntagResource, &key_id).telling(particulars);
+    call.update_key(key_use, |key| {
+        let mut changed = key.clone();
+        changed.tags.retain(|name, _| !tag_keys.contains(name));
+        Ok(changed)
+    })
+    .await?;
+    Ok(Answer::empty())
+}

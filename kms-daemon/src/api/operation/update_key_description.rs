@@ -1,0 +1,21 @@
+//! `UpdateKeyDescription`: replaces the description of a key.
+
+use crate::api::call::KeyUse;
+use crate::api::model::update_key_description::Input;
+use crate::api::{Answer, Call};
+use crate::error::KmsError;
+use crate::key::KeyRecord;
+use crate::model::action;
+
+pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
+    let key_id = input.key_id;
+    let description = input.description;
+    call.parameter("keyId", key_id.as_str());
+    call.parameter("description", description.as_str());
+    let key_use = KeyUse::manage(action::UpdateKeyDescription, &key_id);
+    call.update_key(key_use, |key| {
+        Ok(KeyRecord { description: description.clone(), ..key.clone() })
+    })
+    .await?;
+    Ok(Answer::empty())
+}
