@@ -99,7 +99,10 @@ fn what_there_is(heading: &str) {
     assert!(risk.lines().all(|line| line.chars().count() <= 80), "{risk}");
     // The first start with a fresh domain has said so.
     let log = fs::read_to_string(machine.root.path().join("log")).expect("read");
-    assert!(log.contains("If soft-0 is lost, every key that us-east-1 gets is lost"), "{log}");
+    assert!(
+        log.contains("If soft-0 is lost, every key that us-east-1 gets is permanently lost"),
+        "{log}"
+    );
 }
 
 fn a_backup(heading: &str) {

@@ -177,7 +177,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let acceptance = Acceptance::of_data(dir.path());
         let error = acceptance.give("0123abcd").unwrap_err().to_string();
-        assert!(error.contains("no acceptance 0123abcd"), "{error}");
+        assert!(error.contains("not asked for the acceptance 0123abcd"), "{error}");
         acceptance.ask("0123abcd", About::Data, "the store is older").unwrap();
         acceptance.ask("0123abcd", About::Data, "told twice").unwrap();
         assert!(!acceptance.is_given("0123abcd").unwrap());

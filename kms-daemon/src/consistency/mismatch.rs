@@ -330,6 +330,6 @@ mod tests {
         assert!(text.contains("7 keys are missing: key-1, key-2"), "{text}");
         assert!(text.ends_with("key-5 and 2 more."), "{text}");
         let text = Mismatch::StoreOlder { has: 1, known: 2, keys: None }.to_string();
-        assert!(text.ends_with("which keys there were is not known."), "{text}");
+        assert!(text.ends_with("it is not known which keys there were."), "{text}");
     }
 }

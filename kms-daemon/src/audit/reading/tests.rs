@@ -143,7 +143,7 @@ async fn a_damaged_compressed_file_is_told() {
         fs::remove_file(path).unwrap();
     }
     let (_, gaps) = read(&[dir.path()]);
-    assert!(gaps.len() == 1 && gaps[0].contains("no record"), "{gaps:?}");
+    assert!(gaps.len() == 1 && gaps[0].contains("not a record"), "{gaps:?}");
 }
 
 #[tokio::test]

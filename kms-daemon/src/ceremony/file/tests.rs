@@ -205,7 +205,7 @@ fn everything_that_matters_is_said_before_it_is_signed() {
         "Rules, of 2 operators",
         "2 operators for everything",
         &format!("2 (made by {})", printed(device.device_id().as_bytes())),
-        "any 2 of these 2 operators together bring back every key",
+        "any 2 of these 2 operators together restore every key",
         &printed(shares[1].operator.as_bytes()),
         &printed(shares[1].key.operator_id().as_bytes()),
         "More have to sign",
