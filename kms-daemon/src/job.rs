@@ -37,7 +37,7 @@ pub(crate) struct Setup {
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) trails: Arc<Trails>,
     pub(crate) marks: Arc<Marks>,
-    /// Most key tokens of a Region that are wrapped anew in a second.
+    /// Most key tokens of a Region that are rewrapped in a second.
     pub(crate) rewrap_rate: NonZeroU32,
 }
 

@@ -1,9 +1,10 @@
 //! The key management service on Strongroom HSMs: everything behind the `kmsd` daemon and the
 //! `kmsctl` tool.
 //!
-//! A request passes [`http`] (bounds, dispatch), [`sigv4`] (authentication), the API (one file per
-//! operation), the policy engine, the key engine and the device pool, and leaves only after its
-//! record is durable in [`audit`].
+//! A request travels through [`http`] (bounds, protocol), [`sigv4`] (authentication), [`api`] (one file for each
+//! operation), [`policy`] (decision), [`engine`] (key operation) and the device pool of `host-driver`. Its response
+//! leaves only when its record is durable in [`audit`]. A module imports only modules below it: `docs/architecture.md`
+//! has the map, and `cargo xtask circles` holds it.
 
 pub mod api;
 pub mod app;

@@ -4,16 +4,17 @@ use std::time::{Duration, Instant};
 
 use crate::{
     args::{Args, Run},
-    audit, codegen, command, constant_time,
+    audit, circles, codegen, command, constant_time,
     failure::{Doing, Failure, Result},
     firmware, fuzz, lengths, lint, panics, size, term, test, words,
 };
 
 /// Cheap steps first: what fails should fail soon.
-const STEPS: [(&str, Run); 12] = [
+const STEPS: [(&str, Run); 13] = [
     ("fmt", lint::fmt),
     ("codegen --check", codegen::main),
     ("lengths", lengths::main),
+    ("circles", circles::main),
     ("words", words::main),
     ("audit", audit::main),
     ("clippy", lint::clippy),

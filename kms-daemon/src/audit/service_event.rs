@@ -11,8 +11,8 @@ use super::{AuditLog, DeviceReceipt, KeyEvent, Kind};
 use crate::identifier::Scope;
 
 impl AuditLog {
-    /// Records what the service does by itself to a key: its account and Region, its ARN, what is told of it, and
-    /// what it comes to.
+    /// Records what the service does by itself to a key: its account and Region, its ARN, the details, the
+    /// response elements if there are any, and the receipts of devices.
     ///
     /// # Errors
     /// A text.

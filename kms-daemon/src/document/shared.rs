@@ -120,7 +120,7 @@ mod tests {
         let (one, other) = (KeyPolicy::default_for(&scope), KeyPolicy::default_for(&scope));
         assert!(std::ptr::eq(one.compiled(), other.compiled()));
         assert_eq!(one, other);
-        // But not for who is not to learn that it is there.
+        // But not for a caller who must not learn that it exists.
         let apart = KeyPolicy::parse_apart(one.text(), &scope, one.bound()).unwrap();
         assert!(!std::ptr::eq(one.compiled(), apart.compiled()));
         assert_eq!(one, apart);

@@ -77,13 +77,13 @@ impl InFlight {
         }
     }
 
-    /// It is known who calls.
+    /// Notes the principal that has signed the request.
     pub(super) fn identified(&mut self, principal: Principal) {
         self.peer.standing.prove();
         self.principal = Some(principal);
     }
 
-    /// What the operation is told, once it is known who calls.
+    /// The context of the operation, for the principal that has signed the request.
     pub(super) fn context(&self, principal: Principal) -> RequestContext {
         RequestContext {
             request_id: self.request_id,

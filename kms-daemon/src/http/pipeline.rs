@@ -161,7 +161,7 @@ impl Front {
         protocol.run(&self.app, principal, &content, request).await
     }
 
-    /// Finds out who sent a request to `service`, and for which Region.
+    /// Verifies the signature of a request to `service`, which says who has sent it and for which Region.
     async fn authenticate(
         &self,
         head: &Parts,

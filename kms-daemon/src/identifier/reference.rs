@@ -30,7 +30,7 @@ impl KeyRef {
     ///
     /// # Errors
     /// [`Exception::NotFound`] for an ARN of another Region and for text that names nothing;
-    /// `malformed_arn` for text that starts as an ARN and is none, and for the name or ARN of an
+    /// `malformed_arn` for text that only starts as an ARN, and for the name or ARN of an
     /// alias where only a key will do.
     pub fn parse(
         text: &str,

@@ -58,8 +58,8 @@ async fn pair() -> (Daemon, Daemon) {
     (west, east)
 }
 
-/// An address that nobody else listens on: of the loopback network it is this process's, and the port is
-/// none that the system chooses for others, as it might between two times that the line is plugged in.
+/// An address that nobody else listens on: of the loopback network it is this process's, and the system
+/// does not choose the port for others, as it might between two times that the line is plugged in.
 fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(20_000);
 

@@ -115,6 +115,7 @@ pub(super) fn number(
         }
         Ok(number) if number > max => Err(fault(format!("have value less than or equal to {max}"))),
         Ok(number) => Ok(Some(number)),
+        // words: allow(be it|the|a|an) it ends the sentence "Member must ..."
         Err(_) => Err(fault("be a number".to_owned())),
     }
 }

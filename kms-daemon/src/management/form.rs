@@ -236,7 +236,7 @@ pub(super) fn member(name: &str) -> String {
     first.into_iter().chain(characters).collect()
 }
 
-/// Not by the `form_urlencoded` crate: it leaves an escape that is none as it is, and replaces what is not
+/// Not by the `form_urlencoded` crate: it leaves an invalid escape as it is, and replaces what is not
 /// UTF-8, where a request is refused here.
 fn decode(text: &[u8]) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());

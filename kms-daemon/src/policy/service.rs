@@ -15,7 +15,7 @@ use crate::model::action::{self, KeyAction};
 use crate::principal::Principal;
 use crate::store::Revision;
 
-/// The account of the keys that the service has for itself. It is no account number, so that no
+/// The account of the keys that the service has for itself. It is not an account number, so no
 /// request can name or reach them.
 const SYSTEM: &str = "system";
 

@@ -230,7 +230,7 @@ fn list_code(
     }
 }
 
-/// Whether a string that is no enumeration has no constraints.
+/// Whether a string that is not an enumeration has no constraints.
 fn is_free(text: &Text) -> bool {
     text.length.is_none() && text.pattern.is_none()
 }

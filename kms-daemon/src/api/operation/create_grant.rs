@@ -142,7 +142,7 @@ fn constraints(input: GrantConstraints) -> Result<Constraints, KmsError> {
                  characters."
             )));
         }
-        // No pairs are no constraint.
+        // An empty list does not constrain anything.
         Ok(Some(pairs).filter(|pairs| !pairs.is_empty()))
     };
     Ok(Constraints {

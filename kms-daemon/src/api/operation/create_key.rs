@@ -174,7 +174,7 @@ fn check_store(input: &Input, origin: OriginType) -> Result<bool, KmsError> {
     Ok(in_store)
 }
 
-/// Refuses what the API has and this service has not.
+/// Refuses what exists in the API but is not offered here.
 fn offered(
     spec: enums::KeySpec,
     usage: KeyUsageType,

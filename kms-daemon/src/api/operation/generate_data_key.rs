@@ -1,4 +1,4 @@
-//! `GenerateDataKey`: a data key, in clear and encrypted under a symmetric key.
+//! `GenerateDataKey`: a data key, in plaintext and encrypted under a symmetric key.
 
 use crate::api::answer::Base64;
 use crate::api::call::KeyUse;

@@ -1,4 +1,4 @@
-//! `GenerateDataKeyPair`: a key pair, its private half in clear and encrypted under a symmetric
+//! `GenerateDataKeyPair`: a key pair, its private half in plaintext and encrypted under a symmetric
 //! key.
 
 use hsm_protocol::key_spec::KeySpec;

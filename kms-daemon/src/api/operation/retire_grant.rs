@@ -23,7 +23,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             }
         };
         call.additional("grantId", grant.id.to_string());
-        // What belongs to another account goes into the record once it is no secret any more.
+        // What belongs to another account goes into the record once the caller may know it.
         let is_home = grant.scope == *call.home();
         let key = match is_home {
             // If there is none, it was deleted just now, and its grants with it.
@@ -50,7 +50,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     Err(contended())
 }
 
-/// The grant that is named. Whether a key of another account has it cannot be told.
+/// The grant that is named. The caller does not learn whether a key of another account has it.
 async fn find(call: &Call<'_>, key: &str, grant: &str) -> Result<FoundGrant, KmsError> {
     let named = call.key_ref(key, Forms::Key)?;
     let id = read_id(grant)?;

@@ -1,4 +1,4 @@
-//! `UntagResource`: removes tags from a key. Keys that it does not have are no error.
+//! `UntagResource`: removes tags from a key. A tag key that it does not have is ignored.
 
 use crate::api::call::KeyUse;
 use crate::api::model::untag_resource::Input;
