@@ -26,10 +26,12 @@ use crate::regions::RewrapReport;
 use crate::tls::Served;
 use crate::trail::TrailReport;
 
+mod connections;
 mod process;
 mod refusals;
 mod text;
 
+pub use self::connections::ConnectionMetrics;
 use self::process::Process;
 use self::refusals::Lines;
 pub use self::refusals::Refusal;
@@ -61,11 +63,6 @@ struct OperationLabel {
 struct DeviceLabel {
     region: String,
     device: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -125,35 +122,6 @@ impl Times {
     /// Counts one.
     pub fn observe(&self, took: Duration) {
         self.0.observe(took.as_secs_f64());
-    }
-}
-
-/// Connections; clones count together.
-#[derive(Debug, Clone, Default)]
-pub struct ConnectionMetrics {
-    open: Gauge,
-    ended: Family<ReasonLabel, Counter>,
-}
-
-/// Why connections are ended.
-const REASONS: [&str; 6] = ["address", "answers", "refused", "requests", "room", "stalled"];
-
-impl ConnectionMetrics {
-    /// Counts of zero for each reason, so that what asks for one finds it before the first.
-    fn begin(&self) {
-        for reason in REASONS {
-            let _ = self.ended.get_or_create(&ReasonLabel { reason });
-        }
-    }
-
-    /// Sets how many there are.
-    pub(crate) fn open(&self, count: usize) {
-        self.open.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// Counts one that the daemon ended.
-    pub(crate) fn ended(&self, reason: &'static str) {
-        self.ended.get_or_create(&ReasonLabel { reason }).inc();
     }
 }
 
