@@ -1,8 +1,9 @@
-//! Requests that wait for operators' approval, and those that have it.
+//! Requests that wait for the approval of operators, and approved requests.
 //!
-//! A request is kept in RAM only, so that no used approval comes back with an old image of the flash, and a
-//! use costs no write. It is for one host and one use. It ends with the boot, after [`VALIDITY_US`], and
-//! with every change of the domain, since someone who has approved may no longer be an operator.
+//! Requests are kept in RAM only, so an old image of the flash cannot bring a used approval back, and
+//! using an approval costs no flash write. An approval is for one host and one use. Requests are lost
+//! when the device restarts, after [`VALIDITY_US`], and with every change of the domain, since an
+//! operator who approved may have been removed.
 
 use heapless::Vec;
 use hsm_protocol::approval::{Challenge, RequestDigest};
@@ -12,7 +13,7 @@ use hsm_protocol::domain::change::Votes;
 use hsm_protocol::token::KeyAttributes;
 use hsm_protocol::{ErrorCode, HostId, MaterialId, Opcode};
 
-/// Requests kept.
+/// Most requests kept at a time.
 const SLOTS: usize = 8;
 /// Microseconds after which a request is forgotten: 24 hours.
 const VALIDITY_US: u64 = 24 * 3_600_000_000;
@@ -31,8 +32,9 @@ impl Approvals {
         Self(Vec::new())
     }
 
-    /// Keeps a request. If there is no room, the oldest of the same host gives way, and of a host that has
-    /// none the oldest of all: so a host that asks and asks takes its own places only.
+    /// Keeps a request. If there is no room, it replaces the oldest request of the same host, or the
+    /// oldest of all if this host has none. A host that asks repeatedly therefore displaces only its
+    /// own requests.
     pub(crate) fn ask(&mut self, asked: ApprovalRequest, now: u64) -> Result<(), ErrorCode> {
         self.expire(now);
         if self.0.is_full() {
@@ -43,11 +45,12 @@ impl Approvals {
         self.0.push(slot).map_err(|_| ErrorCode::INTERNAL)
     }
 
-    /// Takes operators' signatures for a request; returns the material that it is about.
+    /// Takes operators' signatures for a request, and returns the key material that the request is
+    /// about.
     ///
     /// # Errors
-    /// [`ErrorCode::APPROVAL_UNKNOWN`]; [`ErrorCode::QUORUM_MISSING`], [`ErrorCode::SIGNATURE_INVALID`]: the
-    /// request still waits.
+    /// [`ErrorCode::APPROVAL_UNKNOWN`] if the request is not kept; [`ErrorCode::QUORUM_MISSING`] or
+    /// [`ErrorCode::SIGNATURE_INVALID`] if the signatures do not suffice: the request then still waits.
     pub(crate) fn approve(
         &mut self,
         challenge: &Challenge,
@@ -63,10 +66,10 @@ impl Approvals {
         Ok(slot.asked.material)
     }
 
-    /// Uses an approval up: of this very request, by this host, for this key and its rule as it is now.
+    /// Uses up the approval of exactly this request, by this host, for this key and its present rule.
     ///
     /// # Errors
-    /// [`ErrorCode::APPROVAL_REQUIRED`] if there is none.
+    /// [`ErrorCode::APPROVAL_REQUIRED`] if there is no such approval.
     pub(crate) fn claim(
         &mut self,
         host: Option<HostId>,
@@ -87,12 +90,12 @@ impl Approvals {
         Ok(())
     }
 
-    /// Forgets all.
+    /// Forgets all requests.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Forgets one, and keeps the order of the others.
+    /// Forgets one request, and keeps the order of the others.
     fn remove(&mut self, place: usize) {
         let mut places = 0..;
         self.0.retain(|_| places.next() != Some(place));

@@ -1,34 +1,34 @@
-//! Main loop: bytes from the lines become frames, frames become replies.
+//! Main loop: reads frames from the connections to the hosts, and sends replies.
 //!
-//! All lines are served in turn, a frame at a time, so none starves another. A line takes no new
-//! frame while its last reply is on the way: a host that does not read stops its own line only.
-//! Nothing is allocated, and nothing waits but [`Runtime::wait`].
+//! All connections are served in turn, one frame at a time, so none starves another. A connection takes
+//! no new frame while its last reply is being sent: a host that does not read blocks only its own
+//! connection. Nothing is allocated, and only [`Runtime::wait`] waits.
 #![warn(clippy::arithmetic_side_effects)]
 
 use hsm_core::{Hsm, NextWork, Platform};
 use hsm_protocol::frame::{Decoder, Frame, MAX_ENCODED};
 
-/// A byte stream to a host. Nothing blocks.
+/// A byte stream to a host. No method blocks.
 pub trait Port {
-    /// Bytes that were received and not consumed; none if there are none now. May be fewer than
-    /// have come: look again after [`Self::consume`].
+    /// Bytes that were received and not consumed; empty if there are none now. These may be fewer than
+    /// have arrived: look again after [`Self::consume`].
     fn received(&mut self) -> &[u8];
 
     /// Forgets the first `count` bytes of [`Self::received`].
     fn consume(&mut self, count: usize);
 
-    /// Takes bytes to send from the front of `bytes` and returns how many; 0 while busy. A port
-    /// that took less than all lets [`Runtime::wait`] return when it can take more.
+    /// Takes bytes to send from the front of `bytes`, and returns how many it took; 0 while busy. A
+    /// port that did not take all bytes makes [`Runtime::wait`] return when it can take more.
     fn send(&mut self, bytes: &[u8]) -> usize;
 }
 
-/// Answers frames: the HSM.
+/// What answers frames: the HSM.
 pub trait Responder {
-    /// Writes the encoded reply to the front of `reply`, which has [`MAX_ENCODED`] bytes, and
-    /// returns its length; 0 for no reply.
+    /// Writes the encoded reply to the front of `reply`, which has [`MAX_ENCODED`] bytes, and returns
+    /// the reply's length; 0 for no reply.
     fn process(&mut self, frame: Frame<'_>, reply: &mut [u8]) -> usize;
 
-    /// A bounded step of work that nobody waits for; when there is more to do.
+    /// Does a bounded step of background work, and returns when there is more to do.
     fn work(&mut self) -> NextWork {
         NextWork::WithAFrame
     }
@@ -44,17 +44,17 @@ impl<P: Platform> Responder for Hsm<P> {
     }
 }
 
-/// What the main loop needs of the board.
+/// What the main loop needs from the board.
 pub trait Runtime {
-    /// Sleeps until a port may have received something or may take more to send, and no longer than
-    /// until `alarm`, in microseconds since boot. May return early.
+    /// Sleeps until a port may have received something or may take more to send, but not past `alarm`,
+    /// in microseconds since boot. May return early.
     fn wait(&mut self, alarm: Option<u64>);
 
-    /// Whether the main loop is to end. The last reply is sent before it does.
+    /// Whether the main loop should end. It sends the last reply first.
     fn should_stop(&mut self) -> bool;
 }
 
-/// Buffers of a line.
+/// Buffers of a connection.
 pub struct LineBuffers {
     decoder: Decoder<MAX_ENCODED>,
     reply: [u8; MAX_ENCODED],
@@ -67,29 +67,29 @@ impl Default for LineBuffers {
 }
 
 impl LineBuffers {
-    /// Empty buffers.
+    /// Creates empty buffers.
     #[must_use]
     pub const fn new() -> Self {
         Self { decoder: Decoder::new(), reply: [0; MAX_ENCODED] }
     }
 }
 
-/// A port, the frame being received and the reply being sent.
+/// A port, the frame being received, and the reply being sent.
 pub struct Line<'p> {
     port: &'p mut dyn Port,
     buffers: &'p mut LineBuffers,
-    /// Bytes of the reply that are still to be sent: from `sent` to `end`.
+    /// Range of the reply's bytes that are still to be sent: from `sent` to `end`.
     sent: usize,
     end: usize,
 }
 
 impl<'p> Line<'p> {
-    /// A line on this port.
+    /// Creates a connection on this port.
     pub fn new(port: &'p mut dyn Port, buffers: &'p mut LineBuffers) -> Self {
         Self { port, buffers, sent: 0, end: 0 }
     }
 
-    /// Sends what is left of a reply, or receives up to one frame and answers it. False if there
+    /// Sends the rest of a reply, or receives up to one frame and answers it. Returns false if there
     /// was nothing to do.
     fn advance(&mut self, responder: &mut impl Responder) -> bool {
         if !self.is_sent() {
@@ -110,7 +110,7 @@ impl<'p> Line<'p> {
         true
     }
 
-    /// Sends what the port takes; false if that is nothing.
+    /// Sends as many bytes as the port takes; returns false if it takes none.
     fn send(&mut self) -> bool {
         let Some(rest) = self.buffers.reply.get(self.sent..self.end) else { return false };
         if rest.is_empty() {
@@ -126,10 +126,10 @@ impl<'p> Line<'p> {
     }
 }
 
-/// Rounds with frames to answer after which background work gets a turn all the same.
+/// Consecutive rounds with frames after which background work gets a turn although there are more.
 const BUSY_ROUNDS: u32 = 16;
 
-/// Serves the lines until [`Runtime::should_stop`], and works between the frames.
+/// Serves the connections until [`Runtime::should_stop`], and does background work between frames.
 pub fn serve(responder: &mut impl Responder, lines: &mut [Line<'_>], runtime: &mut impl Runtime) {
     let mut busy_rounds = 0u32;
     loop {
@@ -137,7 +137,8 @@ pub fn serve(responder: &mut impl Responder, lines: &mut [Line<'_>], runtime: &m
         for line in &mut *lines {
             idle &= !line.advance(responder);
             if runtime.should_stop() {
-                // Who asked for it gets the answer; other hosts see their requests unanswered.
+                // The host whose request ended the loop gets its reply; the requests of others stay
+                // unanswered.
                 while !line.is_sent() {
                     if !line.send() {
                         runtime.wait(None);

@@ -1,5 +1,5 @@
-//! Both registries of the host side by side: what one makes the other takes, and what one refuses
-//! the other refuses for the same reason.
+//! The two algorithm registries of the host side by side: each accepts what the other makes, and both
+//! refuse the same input for the same reason.
 //!
 //! `STRONGROOM_SEED=N` repeats a run.
 
@@ -14,10 +14,10 @@ use hsm_protocol::ErrorCode;
 use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpecRow, SigningAlgorithm};
 use rand_core::CryptoRng;
 
-/// Keys of each spec, and messages of each key.
+/// Keys per spec, and messages per key.
 const KEYS: usize = 3;
 const MESSAGES: usize = 12;
-/// Changed signatures, ciphertexts and public keys of each.
+/// Changed variants of each signature, ciphertext and public key.
 const CHANGES: usize = 8;
 const MAX_OUT: usize = 8192;
 
@@ -28,7 +28,7 @@ struct Pair {
     slow: bool,
 }
 
-/// A key, and both opinions on its public half.
+/// A secret key and its public half, on which both registries agree.
 struct Key {
     secret: SecretBuf,
     public: PublicKeyBuf,
@@ -70,11 +70,11 @@ impl Pair {
         self.agree(&key, rng);
     }
 
-    /// A new key: public half and import are the same on both sides.
+    /// Returns a new key; checks that public half, export and import are the same on both sides.
     fn key(&self, rng: &mut dyn CryptoRng) -> Key {
         let (mut secret, mut public) = (SecretBuf::new(), PublicKeyBuf::new());
         if self.slow {
-            // The search for primes is the same code, and takes seconds in an unoptimised build.
+            // Both use the same search for primes, which takes seconds in an unoptimised build.
             self.one.import(&rsa_pair(self.row.secret_size), &mut secret).expect("AWS-LC's own");
         } else {
             self.other.generate(rng, &mut secret).expect("generated");
@@ -131,7 +131,7 @@ impl Pair {
         }
     }
 
-    /// Both find the same, and what is expected if that is known.
+    /// Checks that both get the same result, and the expected one if it is known.
     fn verify_on_both(
         &self,
         public: &PublicKeyBuf,
@@ -195,7 +195,7 @@ impl Pair {
         one
     }
 
-    /// With keys of the other registry, and with ones that are none.
+    /// Agrees on secrets with public keys of the other registry, and with invalid ones.
     fn agree(&self, key: &Key, rng: &mut dyn CryptoRng) {
         let agree = |entry: &dyn Algorithm, secret: &SecretBuf, peer: &[u8]| {
             let mut shared = SecretBuf::new();
@@ -225,7 +225,7 @@ impl Pair {
     }
 }
 
-/// A new RSA key with a modulus of `size` bytes, PKCS#8.
+/// Returns a new RSA key with a modulus of `size` bytes, PKCS#8.
 fn rsa_pair(size: usize) -> Vec<u8> {
     let size = match size {
         256 => KeySize::Rsa2048,
@@ -236,7 +236,7 @@ fn rsa_pair(size: usize) -> Vec<u8> {
     AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).expect("encoded").as_ref().to_vec()
 }
 
-/// Each known answer that AWS-LC computes, corrupted.
+/// Corrupts each known answer that AWS-LC computes.
 #[test]
 fn corrupted_answers_are_found() {
     let mut found = 0;
@@ -248,14 +248,14 @@ fn corrupted_answers_are_found() {
         let of_module =
             matches!(kat, Kat::Integrity | Kat::Drbg | Kat::HashDrbg | Kat::AesKwp | Kat::Shamir);
         let elsewhere = of_module || matches!(kat, Kat::AesCbc | Kat::Pairwise);
-        // The secret numbers of NIST curves are AWS-LC's; secp256k1's are ours.
+        // AWS-LC computes with the secret numbers of NIST curves, our code with those of secp256k1.
         let expected = !elsewhere || *kat == Kat::HashDrbg;
         assert_eq!(failed > 0, expected, "{kat:?}");
     }
     assert!(found > 30, "{found} known answers");
 }
 
-/// Bytes of an algorithm's digest.
+/// Returns the size of the algorithm's digest in bytes.
 fn digest_size(algorithm: SigningAlgorithm) -> usize {
     match algorithm.aws_name().and_then(|name| name.rsplit('_').next()) {
         Some("256") => 32,
@@ -264,7 +264,7 @@ fn digest_size(algorithm: SigningAlgorithm) -> usize {
     }
 }
 
-/// One bit flipped, a byte more or less, or another number in place of one.
+/// Returns the bytes with one bit flipped, with a byte more, cut short, or with one byte replaced.
 fn change(bytes: &[u8], rng: &mut dyn CryptoRng) -> Vec<u8> {
     let mut changed = bytes.to_vec();
     let at = rng.next_u32() as usize % bytes.len();

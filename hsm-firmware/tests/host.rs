@@ -13,13 +13,13 @@ use hsm_protocol::frame::{Decoder, FrameKind, Header, MAX_ENCODED, encode};
 use hsm_protocol::request::{RequestHead, ResponseHead};
 use hsm_protocol::{Command, DeviceId, ErrorCode, ModuleState};
 
-/// The host's end of a line.
+/// The host's end of a connection.
 struct Line {
     stream: UnixStream,
     decoder: Box<Decoder<MAX_ENCODED>>,
 }
 
-/// Reads a socket, and gives up after `limit` at the latest.
+/// Returns a function that reads from a socket and gives up after `limit` at the latest.
 fn reader(
     socket: &UnixStream,
     limit: Duration,
@@ -39,7 +39,7 @@ impl Line {
         Self { stream: near, decoder: Box::new(Decoder::new()) }
     }
 
-    /// Calls a command outside the channel; the body of the answer.
+    /// Sends a command outside the secure channel, and returns the body of the response.
     fn call<C: Command>(&mut self, command: &C) -> Result<Vec<u8>, ErrorCode> {
         let mut request = [0; 64];
         let head = RequestHead { opcode: C::OPCODE, id: 77, note: None };
@@ -75,7 +75,7 @@ fn spawn(flash: FlashImage) -> HostDevice {
     HostDevice::spawn(Config { flash, sealing_key: None, registry: Registry::default() }).unwrap()
 }
 
-/// A directory of this test's own, removed with it.
+/// A directory for one test, removed when dropped.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -131,11 +131,11 @@ fn a_device_keeps_its_identity_in_its_file() {
 fn lines_come_and_go() {
     let device = spawn(FlashImage::Memory);
     let id = Line::attach(&device).device();
-    // A host that leaves in the middle of a frame.
+    // A host that disconnects in the middle of a frame.
     let half = Line::attach(&device);
     (&half.stream).write_all(&[5, 1, 2]).unwrap();
     drop(half);
-    // One that closes before it reads its answer.
+    // A host that disconnects before it reads its response.
     let mut deaf = Line::attach(&device);
     deaf.stream.write_all(&[1, 2, 0]).unwrap();
     drop(deaf);
@@ -198,16 +198,16 @@ fn damaged_records_are_the_error_state_and_reset_is_possible() {
     let begin = Instant::now();
     line.call(&Reset).unwrap();
     let after = line.status();
-    // Of a device that had gone on, the time before would be in it as well.
+    // If the device had gone on without a restart, its uptime would include the time before the reset.
     assert!(u128::from(after.uptime_us) < begin.elapsed().as_micros());
     assert_eq!(after.state, ModuleState::Error);
     assert_eq!(fs::read(&path).unwrap(), cells, "evidence was changed");
 }
 
-/// What ends at all has ended by then, on a machine of any speed.
+/// Long enough for everything that ends at all to end, on a machine of any speed.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// A device on this flash, once the one before has ended.
+/// Starts a device on this flash once the one before has ended.
 fn next(directory: &Directory) -> HostDevice {
     let by = Instant::now() + PATIENCE;
     let config =
@@ -221,8 +221,8 @@ fn next(directory: &Directory) -> HostDevice {
     }
 }
 
-/// Whether dropping a device takes less than a second. What else the machine does only adds to that, and
-/// not each time: of many devices one is quick, if any can be. `attach` may connect a line before.
+/// Whether dropping a device takes less than a second. Other load only lengthens a drop, and not every
+/// one: if dropping can be quick, it is so for one of many devices. `attach` may first connect a line.
 fn ends_promptly<T>(directory: &Directory, attach: impl Fn(&HostDevice) -> T) -> bool {
     (0..50).any(|_| {
         let device = next(directory);
@@ -244,7 +244,7 @@ fn dropping_ends_the_thread() {
         near
     }));
 
-    // A reader that never returns is waited for, but not for ever; the device ends with its line.
+    // The device waits for a reader that does not return, but ends once its line is closed.
     let device = next(&directory);
     let mut line = Line::attach(&device);
     line.status();

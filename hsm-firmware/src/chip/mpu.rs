@@ -1,7 +1,8 @@
 //! Memory protection unit of Armv7-M (Architecture Reference Manual, B3.5).
 //!
-//! Once it is on, what is in no region may not be accessed at all, but for the core's own registers,
-//! which it does not guard (B3.5.1). It is off in the handler of faults, which wipes RAM and ends.
+//! Once the unit is on, addresses outside all regions cannot be accessed, except the core's own
+//! registers, which it does not guard (B3.5.1). It is off in the fault handler, which wipes RAM and
+//! ends.
 
 use core::arch::asm;
 
@@ -11,9 +12,9 @@ const CTRL: usize = 0xE000_ED94;
 const RBAR: usize = 0xE000_ED9C;
 const RASR: usize = 0xE000_EDA0;
 
-/// On, also for privileged code without a region, which faults; off in the handler of faults.
+/// On, with a fault for privileged code outside all regions; off in the fault handler.
 const CTRL_ENABLE: u32 = 1;
-/// The low bits of the base address name the region.
+/// The low bits of the base address select the region.
 const RBAR_VALID: u32 = 1 << 4;
 const RASR_NO_EXECUTE: u32 = 1 << 28;
 const RASR_READ_WRITE: u32 = 0b001 << 24;
@@ -22,36 +23,36 @@ const RASR_CACHEABLE: u32 = 1 << 17;
 const RASR_DEVICE: u32 = 1 << 16;
 const RASR_ENABLE: u32 = 1;
 
-/// Parts of a region that can be left out.
+/// Subregions, each of which can be disabled.
 const PARTS: u32 = 8;
 
-/// What a region holds, and so what may be done with it.
+/// What a region holds, which determines how it may be accessed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// Code and constants: reading and running.
+    /// Code and constants: may be read and executed.
     Code,
-    /// Variables and stack: reading and writing.
+    /// Variables and stack: may be read and written.
     Memory,
-    /// Registers: reading and writing, in order.
+    /// Registers: may be read and written, in program order.
     Device,
 }
 
-/// A region.
+/// A region of addresses with the same access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Region {
-    /// Its address, a multiple of its size.
+    /// First address, a multiple of the region's size.
     pub base: u32,
-    /// Its size, 2 to this power: 8 at least.
+    /// Size as a power of two, at least 8 (256 bytes).
     pub log_size: u32,
-    /// Bytes of it, from the base, that are used: what lies behind the eighth that holds the last one
-    /// may not be accessed.
+    /// Bytes in use, counted from the base. The eighths of the region after the last of them cannot be
+    /// accessed.
     pub used: u32,
     /// What it holds.
     pub kind: Kind,
 }
 
 impl Region {
-    /// Attributes and size (B3.5.9).
+    /// Returns the value of the register for attributes and size (B3.5.9).
     fn attributes(self) -> u32 {
         let access = match self.kind {
             Kind::Code => RASR_READ_ONLY | RASR_CACHEABLE,
@@ -65,10 +66,10 @@ impl Region {
     }
 }
 
-/// Allows these regions, at most 8, and nothing else.
+/// Allows access to these regions, at most 8, and to nothing else.
 ///
 /// # Safety
-/// They must have the code, the stack, every variable, and every device that is used.
+/// The regions must cover the code, the stack, every variable, and every device that is used.
 pub unsafe fn protect(regions: &[Region]) {
     for (number, region) in (0u32..).zip(regions) {
         // SAFETY: these are the registers' addresses in every Armv7-M core that has the unit.
@@ -77,8 +78,8 @@ pub unsafe fn protect(regions: &[Region]) {
             Register::<u32>::new(RASR).write(region.attributes());
         }
     }
-    // SAFETY: as above; the caller answers for what becomes forbidden. The barriers have the next
-    // access and the next instruction checked (B3.5.6).
+    // SAFETY: as above; the caller guarantees that whatever becomes inaccessible is not used. With the
+    // barriers, the next access and the next instruction are already checked (B3.5.6).
     unsafe {
         asm!("dsb", options(nostack));
         Register::<u32>::new(CTRL).write(CTRL_ENABLE);

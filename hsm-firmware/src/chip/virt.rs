@@ -1,4 +1,4 @@
-//! QEMU's `virt` machine, riscv32: what is where (`hw/riscv/virt.c`, `virt_memmap`).
+//! QEMU's `virt` machine, riscv32: addresses and interrupt sources (`hw/riscv/virt.c`, `virt_memmap`).
 
 use super::cfi_flash::CfiFlash;
 use super::clint::Clint;
@@ -11,14 +11,14 @@ use super::virtio::{DeviceKind, Transport};
 
 /// Interrupt source of the UART.
 pub const UART_SOURCE: u32 = 10;
-/// Interrupt sources of the virtio transports: this one and those after it.
+/// Interrupt source of the first virtio transport; the others follow.
 pub const VIRTIO_SOURCE: u32 = 1;
-/// Virtio transports.
+/// Number of virtio transports.
 pub const VIRTIO_COUNT: u32 = 8;
-/// All of these sources.
+/// All of these interrupt sources.
 pub const SOURCES: [u32; VIRTIO_COUNT as usize + 1] = [1, 2, 3, 4, 5, 6, 7, 8, UART_SOURCE];
 
-/// Apart from the UART, so that it is zeroed memory and not part of the image.
+/// Separate from the UART, so that it is zeroed memory and not part of the image.
 static UART_RING: Ring<{ uart16550::RING }> = Ring::new();
 
 const FINISHER_ADDRESS: usize = 0x10_0000;
@@ -37,8 +37,8 @@ pub const PLIC: Plic = unsafe { Plic::new(0xC00_0000) };
 // SAFETY: this is its address.
 pub static UART: Uart = unsafe { Uart::new(0x1000_0000, &UART_RING) };
 
-/// Start of the reset code in ROM, which a reset of the machine runs before the locked protection is
-/// gone.
+/// Start of the reset code in ROM. A reset of the machine runs this code while the locked protection
+/// still applies.
 const ROM: usize = 0x1000;
 const ROM_END: usize = 0x1_0000;
 
@@ -50,10 +50,10 @@ unsafe extern "C" {
     static __free_start: u8;
 }
 
-/// From now on code cannot be written, nothing else runs, and what is below the stack or unused cannot
-/// be accessed: see the memory map. Whatever tries ends the firmware.
+/// Makes code read-only, everything else non-executable, and the memory below the stack and the unused
+/// memory inaccessible; see the memory map. A violation ends the firmware.
 pub fn protect() {
-    // SAFETY: so the memory map lays out the image, stack and variables; devices are below the RAM.
+    // SAFETY: the memory map lays out image, stack and variables like this; devices are below the RAM.
     unsafe {
         pmp::protect(&[
             (ROM, Access::None),
@@ -68,21 +68,21 @@ pub fn protect() {
     }
 }
 
-/// The second flash; the first is where the machine would boot from.
+/// Returns the second flash; the machine would boot from the first.
 #[must_use]
 pub fn flash() -> CfiFlash {
-    // SAFETY: this is its address; it is two 16-bit chips, and nothing else uses it.
+    // SAFETY: this is its address; it consists of two 16-bit chips, and nothing else uses it.
     unsafe { CfiFlash::new(0x2200_0000, FLASH_SIZE) }
 }
 
-/// A virtio transport, 0 to [`VIRTIO_COUNT`] - 1.
+/// Returns a virtio transport, 0 to [`VIRTIO_COUNT`] - 1.
 #[must_use]
 pub fn virtio(slot: u32) -> Transport {
     // SAFETY: these are the addresses of the eight transports.
     unsafe { Transport::new(0x1000_1000 + (slot % VIRTIO_COUNT) as usize * 0x1000) }
 }
 
-/// The first transport with a device of this kind.
+/// Returns the first transport with a device of this kind.
 #[must_use]
 pub fn find_virtio(kind: DeviceKind) -> Option<Transport> {
     (0..VIRTIO_COUNT).map(virtio).find(|transport| transport.is(kind))
@@ -90,8 +90,8 @@ pub fn find_virtio(kind: DeviceKind) -> Option<Transport> {
 
 /// Wipes RAM and ends the emulator with this exit status.
 ///
-/// For when nothing is to be trusted any more: a reset from here could fail again for ever, while
-/// whoever supervises the emulator sees the status and can wait longer each time.
+/// For use when nothing can be trusted any more: after a reset from here, the firmware could fail again
+/// forever, while the supervisor of the emulator sees the status and can wait longer each time.
 pub fn wipe_and_exit(status: u16) -> ! {
     // SAFETY: this command ends the emulator.
     unsafe { super::stack::wipe_and(FINISHER_ADDRESS, Finisher::exit_command(status)) }

@@ -10,7 +10,7 @@ use super::layout::{
 };
 use super::region::{Geometry, Region};
 
-/// Most records that a log holds.
+/// Most records that a log can hold.
 pub const MAX_RECORDS: usize = 64;
 
 /// Why an operation of the log failed.
@@ -18,12 +18,12 @@ pub const MAX_RECORDS: usize = 64;
 pub enum LogError {
     /// The flash refused an operation.
     Flash(NorFlashErrorKind),
-    /// Cells did not take what was programmed, or did not erase, in every segment that was tried.
+    /// Cells did not take what was programmed, or did not erase, in every segment tried.
     Verify,
     /// The log is damaged in a way that no power cut explains. Only
     /// [`RecordLog::erase_all`] is possible.
     Corrupt,
-    /// No room for the record, or [`MAX_RECORDS`] reached.
+    /// There is no room for the record, or the log has [`MAX_RECORDS`] already.
     Full,
     /// The data is longer than [`MAX_DATA`].
     TooLong,
@@ -35,17 +35,18 @@ pub enum LogError {
 
 /// Records of up to [`MAX_DATA`] bytes by 16-bit id on NOR flash; see the [module](super).
 ///
-/// The flash is not touched before the first operation, which mounts the log. Only a log on
-/// simulated flash can be cloned, together with its flash.
+/// The flash is not touched before the first operation, which mounts the log. A log can be cloned only
+/// on simulated flash, which is cloned with it.
 #[derive(Clone)]
 pub struct RecordLog<F> {
     pub(super) region: Region<F>,
     pub(super) index: Index,
-    /// `None` until mounted, and after a failure that only a new mount can judge.
+    /// `None` until the log is mounted, and after a failure whose result only a new mount can
+    /// determine.
     pub(super) active: Option<Active>,
-    /// Highest sequence used in a header, even one that failed.
+    /// Highest sequence number used in a header, including headers that failed to be written.
     pub(super) sequence: u64,
-    /// One record, from its header to its commit. Wiped after each operation.
+    /// One record, from its header to its commit; wiped after each operation.
     pub(super) buffer: [u8; MAX_RECORD as usize],
 }
 
@@ -56,22 +57,22 @@ pub(super) struct Active {
     pub(super) sequence: u64,
     /// Offset of the next record.
     pub(super) end: u32,
-    /// Nothing may be appended: what follows `end` is not known to be erased.
+    /// Nothing may be appended, as the cells behind `end` may not be erased.
     pub(super) closed: bool,
 }
 
-/// What is found where a record may start.
+/// What the flash holds at an offset where a record may start.
 pub(super) enum Loaded {
-    /// No header of this place. The buffer is untouched.
+    /// There is no header for this offset. The buffer is untouched.
     Nothing,
-    /// A header whose data or commit does not fit.
+    /// There is a header, but its data or commit does not match it.
     Torn,
-    /// A complete record, in the buffer now.
+    /// There is a complete record, which is now in the buffer.
     Record(RecordHeader),
 }
 
 impl<F: NorFlash> RecordLog<F> {
-    /// A log on this part of this flash.
+    /// Creates a log on a part of a flash.
     pub const fn new(flash: F, geometry: Geometry) -> Self {
         Self {
             region: Region::new(flash, geometry),
@@ -82,7 +83,7 @@ impl<F: NorFlash> RecordLog<F> {
         }
     }
 
-    /// Mounts the log, if it is not mounted yet; every other operation does this first.
+    /// Mounts the log if it is not mounted yet. Every other operation does this first.
     ///
     /// # Errors
     /// [`LogError::Corrupt`], [`LogError::Geometry`], or what the flash reports.
@@ -90,7 +91,7 @@ impl<F: NorFlash> RecordLog<F> {
         self.mounted().map(drop)
     }
 
-    /// Reads a record into `buf`; `None` if there is none.
+    /// Reads a record into `buf`; returns `None` if it does not exist.
     ///
     /// # Errors
     /// [`LogError::BufferTooSmall`]; [`LogError::Corrupt`] if the record has changed since it was
@@ -109,11 +110,11 @@ impl<F: NorFlash> RecordLog<F> {
         loaded.map(|_| Some(&*out))
     }
 
-    /// Writes a record, replacing an older one of this id.
+    /// Writes a record, replacing an older record with this id.
     ///
     /// # Errors
-    /// [`LogError::TooLong`], [`LogError::Full`] (nothing has changed); [`LogError::Verify`] or a
-    /// flash error (the record is as before, or as written); those of [`Self::mount`].
+    /// [`LogError::TooLong`], [`LogError::Full`]: nothing has changed. [`LogError::Verify`] or a flash
+    /// error: the record is either the old or the new one. Those of [`Self::mount`].
     pub fn write(&mut self, id: u16, data: &[u8]) -> Result<(), LogError> {
         let len = u16::try_from(data.len()).map_err(|_| LogError::TooLong)?;
         if data.len() > MAX_DATA {
@@ -131,7 +132,7 @@ impl<F: NorFlash> RecordLog<F> {
         self.index.put(Entry { id, len, offset })
     }
 
-    /// Removes a record. It is no error if there is none.
+    /// Removes a record. A record that does not exist is not an error.
     ///
     /// # Errors
     /// As for [`Self::write`].
@@ -146,29 +147,29 @@ impl<F: NorFlash> RecordLog<F> {
         Ok(())
     }
 
-    /// Bytes that live records take, 32 bytes each for header and commit included.
+    /// Returns the bytes that live records take, including 32 bytes each for header and commit.
     #[must_use]
     pub fn used(&self) -> u32 {
         self.index.live()
     }
 
-    /// Bytes that live records may take, as in [`Self::used`].
+    /// Returns the bytes that live records may take, counted as in [`Self::used`].
     #[must_use]
     pub fn capacity(&self) -> u32 {
         self.region.geometry().capacity()
     }
 
-    /// The flash under the log.
+    /// Returns the flash under the log.
     pub fn flash(&mut self) -> &mut F {
         self.region.flash()
     }
 
-    /// Gives the flash back.
+    /// Unmounts the log and returns its flash.
     pub fn into_flash(self) -> F {
         self.region.into_flash()
     }
 
-    /// Adds a record at the end, in a fresh segment if this one is full or fails.
+    /// Appends a record, in a fresh segment if this one is full or fails.
     fn append(&mut self, header: RecordHeader, data: &[u8]) -> Result<u32, LogError> {
         let active = self.mounted()?;
         let room = self.region.geometry().segment.saturating_sub(active.end);
@@ -186,11 +187,11 @@ impl<F: NorFlash> RecordLog<F> {
         appended
     }
 
-    /// Adds a record at the end of the active segment, which has the room, and returns its offset.
+    /// Appends a record to the active segment, which must have room for it, and returns its offset.
     fn append_here(&mut self, header: RecordHeader, data: &[u8]) -> Result<u32, LogError> {
         let Some(active) = &mut self.active else { return Err(LogError::Corrupt) };
         let Active { segment, sequence, end: offset, .. } = *active;
-        // Closed unless all of it succeeds: a torn record must stay the last of its segment.
+        // Closed unless every step succeeds: a torn record must stay the last of its segment.
         active.closed = true;
 
         let start = RECORD_HEADER as usize;
@@ -210,15 +211,15 @@ impl<F: NorFlash> RecordLog<F> {
             .and_then(|record| record.split_at_checked(body as usize))
             .ok_or(LogError::TooLong)?;
         self.region.program(segment, offset, body)?;
-        // Only after the body has been read back: a commit vouches for what is there.
+        // Only after the body has been read back: the commit vouches for it.
         self.region.program(segment, commit_at, commit)?;
 
         self.active = Some(Active { segment, sequence, end: commit_at + COMMIT, closed: false });
         Ok(offset)
     }
 
-    /// Puts header and commit round the data in the buffer; returns the lengths of all before the
-    /// commit and of the commit.
+    /// Writes header and commit around the data in the buffer. Returns the length of everything before
+    /// the commit, and that of the commit.
     pub(super) fn stage(
         &mut self,
         header: RecordHeader,
@@ -247,8 +248,8 @@ impl<F: NorFlash> RecordLog<F> {
         }
     }
 
-    /// Loads what is at a place into the buffer. Each cell is read once, so that half-programmed
-    /// cells cannot answer one thing to the check and another to the copy.
+    /// Loads the bytes at an offset into the buffer. Each cell is read only once: a half-programmed
+    /// cell could read differently for the check and for the copy.
     pub(super) fn load(&mut self, segment: u32, place: Place) -> Result<Loaded, LogError> {
         let room = self.region.geometry().segment.saturating_sub(place.offset);
         let mut bytes = [0; RECORD_HEADER as usize];

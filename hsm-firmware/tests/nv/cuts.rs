@@ -1,12 +1,12 @@
-//! Power is cut at every program and erase step, and at the steps of the recovery from that.
+//! Cuts power at every program and erase step, and at the steps of the recovery from a cut.
 
 use proptest::prelude::*;
 
 use crate::flash::{Chip, Rng};
 use crate::model::{CHIP, Model, Op, assert_scrubbed, contents, open};
 
-/// Runs random operations; before each, runs it on a copy of the chip once for every step it takes,
-/// with power cut in that step, and checks what the log says afterwards.
+/// Runs random operations. Before each one, runs it on copies of the chip, one for each of its steps,
+/// cuts power in that step, and checks what the log holds afterwards.
 fn every_cut<const W: usize>(seed: u64, operations: usize, recover: fn(Chip<W>, u64) -> Chip<W>) {
     let mut rng = Rng::new(seed);
     let mut model = Model::new();
@@ -36,7 +36,8 @@ fn every_cut<const W: usize>(seed: u64, operations: usize, recover: fn(Chip<W>, 
     assert!(cuts > 500, "{cuts} cuts only");
 }
 
-/// The log says what was before the operation or what is after it, says so for ever, and works.
+/// Checks that the log holds the records from before the operation or those from after it, keeps to
+/// that at every restart, and can be written.
 fn check<const W: usize>(mut chip: Chip<W>, before: &Model, after: &Model, context: &str) {
     chip.power_on(1);
     let mut log = open(chip);
@@ -58,12 +59,12 @@ fn check<const W: usize>(mut chip: Chip<W>, before: &Model, after: &Model, conte
     }
 }
 
-/// Power comes back for good.
+/// Leaves the chip as it is: power comes back and stays.
 fn at_once<const W: usize>(chip: Chip<W>, _: u64) -> Chip<W> {
     chip
 }
 
-/// Power fails during the recovery, and during the recovery from that, up to five times.
+/// Cuts power during the recovery, and during the recovery from that, up to five times.
 fn in_recovery<const W: usize>(mut chip: Chip<W>, seed: u64) -> Chip<W> {
     let mut rng = Rng::new(seed);
     for _ in 0..rng.below(5) + 1 {
@@ -110,7 +111,7 @@ fn recovery_survives_cuts() {
     }
 }
 
-/// Every step of the recovery from every cut of one write, one removal and one zeroisation.
+/// Every step of the recovery from every cut of a write, a removal and a zeroisation.
 #[test]
 fn every_step_of_every_recovery() {
     let mut model = Model::new();
@@ -149,7 +150,7 @@ fn every_step_of_every_recovery() {
     }
 }
 
-/// Once begun, a zeroisation is never undone, and nothing of the records is left anywhere.
+/// A zeroisation that has begun is never undone, and leaves nothing of the records anywhere.
 #[test]
 fn zeroisation_is_finished_by_the_next_mount() {
     let mut log = open(Chip::<4>::new(CHIP, 8));
@@ -168,7 +169,7 @@ fn zeroisation_is_finished_by_the_next_mount() {
         chip.power_on(cut);
         let mut log = open(chip);
         let now = contents(&mut log).unwrap();
-        // Cut in its first steps it has not begun; from then on there is no way back.
+        // A zeroisation that is cut in its first steps has not begun; after them, it cannot be undone.
         assert!(now.is_empty() || now.len() == 5);
         assert!(!begun || now.is_empty(), "cut {cut}: undone");
         begun = begun || (now.is_empty() && cut > 20);
@@ -200,7 +201,7 @@ fn first_start_survives_cuts() {
     }
 }
 
-/// A torn mark of a zeroisation on flash that never held a log is no reason to keep it.
+/// A torn zeroisation mark on flash that never held a log does not count: the flash can be used.
 #[test]
 fn erasing_a_fresh_chip_survives_cuts() {
     for seed in 0..8 {
@@ -234,7 +235,8 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    /// Any operations, with power cut at any step of them; a shrunk case is easy to read.
+    /// Runs any operations and cuts power at any step; a failing case shrinks to one that is easy to
+    /// read.
     #[test]
     fn any_operations(ops in prop::collection::vec(op(), 1..40), cut in 0u64..4000, seed: u64) {
         let mut model = Model::new();

@@ -1,4 +1,4 @@
-//! What no power cut explains is reported, and worn cells are avoided.
+//! Damage that no power cut explains is reported, and worn cells are avoided.
 
 use embedded_storage::nor_flash::NorFlashErrorKind;
 use hsm_firmware::nv::LogError;
@@ -6,8 +6,8 @@ use hsm_firmware::nv::LogError;
 use crate::flash::Chip;
 use crate::model::{CHIP, GEOMETRY, Model, contents, open};
 
-/// A log with five records of 100 bytes, freshly mounted: they stand one after another from the
-/// header of the active segment on.
+/// A freshly mounted log with five records of 100 bytes, which follow each other from the header of the
+/// active segment on.
 fn five_records() -> (Chip<4>, usize, Model) {
     let mut log = open(Chip::new(CHIP, 1));
     for id in 0..5 {
@@ -23,7 +23,7 @@ fn five_records() -> (Chip<4>, usize, Model) {
 #[test]
 fn a_damaged_record_is_not_replaced_by_an_older_state() {
     let (sound, active, _) = five_records();
-    // Header, data and commit of the first four records: 16 + 112 + 16 bytes each.
+    // Header, data and commit of each of the first four records: 16 + 112 + 16 bytes.
     for at in (active + 32..active + 32 + 4 * 144).step_by(3) {
         for mask in [0x01, 0x80, 0xFF] {
             let mut chip = sound.clone();
@@ -86,7 +86,7 @@ fn a_record_damaged_while_mounted_is_reported() {
     let (chip, active, _) = five_records();
     let mut log = open(chip);
     log.mount().unwrap();
-    // Mounting went on to the next segment.
+    // Mounting moved on to the next segment.
     let segment = GEOMETRY.segment as usize;
     let index = (active - GEOMETRY.start as usize) / segment;
     let active = GEOMETRY.start as usize + (index + 1) % 3 * segment;
@@ -108,7 +108,7 @@ fn worn_cells_are_avoided() {
         for at in [0, 36, 2000] {
             let at = start + worn * segment + at;
             if (active..active + segment).contains(&at) {
-                continue; // it holds the records: that would be damage
+                continue; // it holds the records: wear there would be damage
             }
             let mut chip = sound.clone();
             chip.wear_out(at);
@@ -129,7 +129,7 @@ fn worn_cells_are_avoided() {
 fn a_segment_that_does_not_erase_is_outranked() {
     let (sound, active, mut model) = five_records();
     let mut log = open(sound);
-    // It keeps a valid header and old records for ever.
+    // The segment keeps a valid header and old records permanently.
     log.flash().lock(active..active + GEOMETRY.segment as usize);
     for round in 0..100u8 {
         log.write(2, &[round; 300]).unwrap();
@@ -151,7 +151,7 @@ fn zeroisation_reports_what_it_cannot_erase() {
     log.mount().unwrap();
     log.flash().wear_out(active + 3000);
     assert_eq!(log.erase_all(), Err(LogError::Verify));
-    // The records are gone all the same, and no later mount hides the failure.
+    // The records are erased nevertheless, and later mounts still report the failure.
     assert_eq!(log.read(1, &mut [0; 200]), Err(LogError::Verify));
     assert!(!log.into_flash().cells().contains(&0xA1));
 }

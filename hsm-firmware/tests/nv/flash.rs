@@ -1,10 +1,10 @@
-//! NOR flash in memory that obeys the rules of the real one, and fails like the real one.
+//! NOR flash in memory that follows the rules of real NOR flash, and fails like it.
 //!
-//! - Programming only clears bits, erasing sets a whole block. Programming a word twice between
-//!   erasures panics (parts with ECC forbid it), and so does setting a bit.
-//! - Power can be cut before any word of a program and any block of an erasure. Whatever was under
-//!   way is left half done: any subset of its bits, in any subset of its words, and bits that read
-//!   differently each time until they are programmed or erased properly.
+//! - Programming only clears bits, and erasing sets all bits of a block. Setting a bit by programming
+//!   panics, and so does programming a word twice between erasures, which parts with ECC forbid.
+//! - Power can be cut before any word of a program and before any block of an erasure. The operation
+//!   under way is left half done: any subset of its bits may have changed, in any subset of its words,
+//!   and bits may read differently each time until they are programmed or erased properly.
 
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
@@ -12,7 +12,7 @@ use embedded_storage::nor_flash::{
 
 pub(crate) const BLOCK: usize = 1024;
 
-/// Small generator (xorshift64*, Vigna 2016); its state belongs to the test case.
+/// Small random generator (xorshift64*, Vigna 2016), whose state belongs to the test case.
 #[derive(Clone)]
 pub(crate) struct Rng(u64);
 
@@ -43,15 +43,15 @@ pub(crate) struct Chip<const WORD: usize> {
     /// Bits that read at random.
     weak: Vec<u8>,
     any_weak: bool,
-    /// Words that have been programmed since they were erased.
+    /// Words that have been programmed since their last erasure.
     programmed: Vec<bool>,
-    /// Words that do not take a program, as worn ones.
+    /// Words that do not take a program, like worn ones.
     stuck: Vec<usize>,
-    /// Blocks that refuse to be erased.
+    /// Blocks that cannot be erased.
     locked: std::ops::Range<usize>,
-    /// Words and blocks until power fails.
+    /// Words and blocks that can be programmed and erased before power fails.
     fuse: Option<u64>,
-    /// Words and blocks programmed and erased so far.
+    /// Words programmed and blocks erased so far.
     pub(crate) steps: u64,
     powered: bool,
     rng: Rng,
@@ -82,7 +82,7 @@ impl<const WORD: usize> Chip<WORD> {
         self.powered
     }
 
-    /// Restores power, with another course of chance.
+    /// Restores power, with a new seed for everything random.
     pub(crate) fn power_on(&mut self, seed: u64) {
         self.powered = true;
         self.fuse = None;
@@ -94,23 +94,23 @@ impl<const WORD: usize> Chip<WORD> {
         &self.cells
     }
 
-    /// Clears bits behind the log's back.
+    /// Clears bits without the log's knowledge.
     pub(crate) fn damage(&mut self, at: usize, mask: u8) {
         self.cells[at] &= !mask;
     }
 
-    /// Makes the word at this address keep one bit clear for ever.
+    /// Makes the word at this address unusable: it keeps one bit clear permanently.
     pub(crate) fn wear_out(&mut self, at: usize) {
         self.stuck.push(at / WORD);
         self.cells[at] &= !1;
     }
 
-    /// Makes the blocks of these bytes refuse to be erased.
+    /// Makes the blocks of these bytes impossible to erase.
     pub(crate) fn lock(&mut self, bytes: std::ops::Range<usize>) {
         self.locked = bytes.start / BLOCK..bytes.end / BLOCK;
     }
 
-    /// Counts a step; false if power fails in it.
+    /// Counts a step; returns false if power fails in it.
     fn step(&mut self) -> bool {
         if self.fuse == Some(0) {
             self.powered = false;
@@ -127,12 +127,13 @@ impl<const WORD: usize> Chip<WORD> {
         for (at, new) in (word * WORD..).zip(new) {
             assert_eq!(self.cells[at] & new, *new, "program sets a bit at {at:#x}");
             self.cells[at] = *new;
-            // A full program fixes the bits it clears, not those it leaves alone.
+            // A complete program makes the bits that it clears stable, but not the bits that it leaves
+            // alone.
             self.weak[at] &= new;
         }
     }
 
-    /// Power fails in the program of these words.
+    /// Lets power fail while these words are programmed.
     fn tear_program(&mut self, first: usize, words: &[&[u8]], done: usize) {
         let in_order = self.rng.below(2) == 0;
         for (n, new) in words.iter().enumerate().skip(done) {
@@ -151,7 +152,7 @@ impl<const WORD: usize> Chip<WORD> {
         }
     }
 
-    /// Power fails in the erasure of a block.
+    /// Lets power fail while a block is erased.
     fn tear_erase(&mut self, block: usize) {
         for at in block * BLOCK..(block + 1) * BLOCK {
             match self.rng.below(4) {
@@ -165,7 +166,7 @@ impl<const WORD: usize> Chip<WORD> {
         }
     }
 
-    /// Of the changing bits some change, some do not, some become weak.
+    /// Changes some of the changing bits, leaves others, and makes some weak.
     fn half_change(&mut self, at: usize, changing: u8) {
         let (changed, weak) = (self.rng.byte(), self.rng.byte() & self.rng.byte());
         self.cells[at] ^= changing & changed;

@@ -1,8 +1,8 @@
 //! Split virtqueue (VIRTIO 1.2, section 2.7), with one fixed buffer for each descriptor.
 //!
-//! A buffer belongs either to the driver or to the device. Memory is read and written through raw
-//! pointers, as the device writes to it at any time; only buffers that belong to the driver are
-//! ever lent out as slices. What the device says is checked before it is used.
+//! A buffer belongs either to the driver or to the device. The device may write to the memory at any
+//! time, so it is read and written through raw pointers; only buffers that belong to the driver are
+//! lent out as slices. What the device reports is checked before it is used.
 
 use core::marker::PhantomData;
 use core::mem;
@@ -30,7 +30,7 @@ impl<const N: usize, const LEN: usize> Default for QueueMemory<N, LEN> {
 }
 
 impl<const N: usize, const LEN: usize> QueueMemory<N, LEN> {
-    /// An empty queue.
+    /// Creates an empty queue.
     pub(super) const fn new() -> Self {
         assert!(N.is_power_of_two() && N <= 128 && LEN <= 1 << 20);
         Self {
@@ -72,7 +72,7 @@ struct UsedElement {
     len: u32,
 }
 
-/// Where the parts of a queue are, for the device.
+/// Addresses of the parts of a queue, for the device.
 pub(super) struct QueueAddresses {
     pub(super) size: u32,
     pub(super) descriptors: usize,
@@ -80,7 +80,7 @@ pub(super) struct QueueAddresses {
     pub(super) used: usize,
 }
 
-/// Which way the bytes of a queue's buffers go.
+/// The direction in which the bytes of a queue's buffers go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Direction {
     ToDevice,
@@ -102,16 +102,16 @@ pub(super) struct Queue<const N: usize, const LEN: usize> {
 
 #[allow(clippy::cast_possible_truncation)] // `QueueMemory::new` limits `N` and `LEN`
 impl<const N: usize, const LEN: usize> Queue<N, LEN> {
-    /// A queue in this memory, all buffers with the driver.
+    /// Creates a queue in this memory; all buffers belong to the driver.
     pub(super) fn new(memory: &'static mut QueueMemory<N, LEN>, direction: Direction) -> Self {
         *memory = QueueMemory::new();
         let memory = ptr::from_mut(memory);
         Self { memory, direction, offered: 0, taken: 0, lent: [false; N], lifetime: PhantomData }
     }
 
-    /// What the device must know.
+    /// Returns what the device must know: the size, and the addresses.
     pub(super) fn addresses(&self) -> QueueAddresses {
-        // SAFETY: `memory` points to a whole `QueueMemory` for ever.
+        // SAFETY: `memory` always points to a whole `QueueMemory`.
         unsafe {
             QueueAddresses {
                 size: N as u32,
@@ -122,20 +122,19 @@ impl<const N: usize, const LEN: usize> Queue<N, LEN> {
         }
     }
 
-    /// Asks the device not to interrupt when it has used a buffer, or to do so.
+    /// Tells the device whether to interrupt when it has used a buffer.
     pub(super) fn want_interrupts(&mut self, wanted: bool) {
         let flags = if wanted { 0 } else { NO_INTERRUPT };
         // SAFETY: `memory` points to a whole `QueueMemory`; the field is the driver's to write.
         unsafe { (&raw mut (*self.memory).available.flags).write_volatile(flags) };
     }
 
-    /// Bytes of a buffer that belongs to the driver; empty if it does not.
+    /// Returns the bytes of a buffer that belongs to the driver; empty if the device has it.
     pub(super) fn buffer(&mut self, buffer: usize) -> &mut [u8] {
         match self.lent.get(buffer) {
             Some(false) => {
-                // SAFETY: the index is within the array, and a buffer that is not lent is not
-                // touched by the device. The slice borrows the queue, so it cannot be lent
-                // meanwhile.
+                // SAFETY: the index is within the array, and the device does not touch a buffer that is
+                // not lent. The slice borrows the queue, so the buffer cannot be lent meanwhile.
                 unsafe {
                     let buffers = &raw mut (*self.memory).buffers;
                     slice::from_raw_parts_mut(buffers.cast::<u8>().add(buffer * LEN), LEN)
@@ -145,15 +144,15 @@ impl<const N: usize, const LEN: usize> Queue<N, LEN> {
         }
     }
 
-    /// Lends the first `len` bytes of a buffer to the device, once [`Self::publish`] is called.
+    /// Lends the first `len` bytes of a buffer to the device, with effect from [`Self::publish`].
     pub(super) fn offer(&mut self, buffer: usize, len: usize) {
         match self.lent.get_mut(buffer) {
             Some(lent) if !*lent => *lent = true,
             _ => return,
         }
         let flags = if self.direction == Direction::FromDevice { DEVICE_WRITES } else { 0 };
-        // SAFETY: `buffer` and the ring position are within their arrays. The device does not look
-        // at them before the index is published.
+        // SAFETY: `buffer` and the ring position are within their arrays. The device does not read them
+        // before the index is published.
         unsafe {
             let address = (&raw mut (*self.memory).buffers).cast::<u8>().add(buffer * LEN);
             let descriptor = Descriptor {
@@ -174,12 +173,13 @@ impl<const N: usize, const LEN: usize> Queue<N, LEN> {
         self.offered = self.offered.wrapping_add(1);
     }
 
-    /// Shows all offered buffers to the device. True if it wants to be notified of that.
+    /// Shows all offered buffers to the device. Returns true if the device wants to be notified of
+    /// them.
     #[must_use]
     pub(super) fn publish(&mut self) -> bool {
         fence(Ordering::Release); // descriptors before the index
-        // SAFETY: fields of the queue's memory; the index is the driver's to write, the flags are
-        // the device's.
+        // SAFETY: fields of the queue's memory; the driver may write the index, and the device writes
+        // the flags.
         unsafe {
             (&raw mut (*self.memory).available.index).write_volatile(self.offered);
             fence(Ordering::SeqCst); // the index before the device's flags are read
@@ -187,7 +187,7 @@ impl<const N: usize, const LEN: usize> Queue<N, LEN> {
         }
     }
 
-    /// Takes back a buffer that the device has used, with the number of bytes it wrote.
+    /// Takes back a buffer that the device has used; returns its index and the number of bytes written.
     pub(super) fn take(&mut self) -> Option<(usize, usize)> {
         loop {
             // SAFETY: a field of the queue's memory, which the device writes.
@@ -205,7 +205,7 @@ impl<const N: usize, const LEN: usize> Queue<N, LEN> {
             };
             self.taken = self.taken.wrapping_add(1);
             let buffer = element.id as usize;
-            // A device that returns what it was not lent is ignored.
+            // Buffers that the device returns without having been lent them are ignored.
             if let Some(lent) = self.lent.get_mut(buffer)
                 && mem::take(lent)
             {
