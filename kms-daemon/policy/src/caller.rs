@@ -1,4 +1,4 @@
-//! Who calls, as policies see it.
+//! Callers, as policies see them.
 
 use crate::context::Value;
 use crate::key::Name;
@@ -21,33 +21,34 @@ pub struct Caller<'a> {
 pub enum CallerKind {
     /// The root user of an account.
     Root,
-    /// An IAM user, also with a session token of its own.
+    /// An IAM user, with or without a session token.
     User,
     /// A session of a role.
     RoleSession,
     /// A session that an IAM user made with `GetFederationToken`.
     FederatedUser,
-    /// Someone an identity provider vouches for, who is about to assume a role.
+    /// A person or program for whom an identity provider vouches, and who is about to assume a role.
     WebIdentity,
-    /// A service that calls for itself.
+    /// A service that acts on its own behalf.
     Service,
 }
 
 impl<'a> Caller<'a> {
-    /// The root user, from `arn:aws:iam::111122223333:root`.
+    /// Returns the root user, from `arn:aws:iam::111122223333:root`; `None` for any other form.
     #[must_use]
     pub fn root(arn: &'a str) -> Option<Self> {
         Self::new(CallerKind::Root, arn, "iam", |resource| resource == "root")
     }
 
-    /// A user, from `arn:aws:iam::111122223333:user/path/name`.
+    /// Returns a user, from `arn:aws:iam::111122223333:user/path/name`; `None` for any other form.
     #[must_use]
     pub fn user(arn: &'a str) -> Option<Self> {
         Self::new(CallerKind::User, arn, "iam", |resource| named(resource, "user/"))
     }
 
-    /// A session, from `arn:aws:sts::111122223333:assumed-role/name/session` and the ARN of its
-    /// role, `arn:aws:iam::111122223333:role/path/name`.
+    /// Returns a session, from `arn:aws:sts::111122223333:assumed-role/name/session` and the ARN of its
+    /// role, `arn:aws:iam::111122223333:role/path/name`; `None` if a form is wrong or the two do not
+    /// belong together.
     #[must_use]
     pub fn role_session(arn: &'a str, role: &'a str) -> Option<Self> {
         let session = |resource: &str| {
@@ -63,91 +64,93 @@ impl<'a> Caller<'a> {
         same.then_some(Self { role: Some(role), ..caller })
     }
 
-    /// A federated user, from `arn:aws:sts::111122223333:federated-user/name`.
+    /// Returns a federated user, from `arn:aws:sts::111122223333:federated-user/name`; `None` for any
+    /// other form.
     #[must_use]
     pub fn federated_user(arn: &'a str) -> Option<Self> {
         Self::new(CallerKind::FederatedUser, arn, "sts", |r| named(r, "federated-user/"))
     }
 
-    /// Someone who comes with a token of the identity provider called `provider`. There is no
-    /// account.
+    /// Returns a caller with a token of the identity provider called `provider`. It has no account.
     #[must_use]
     pub const fn web_identity(provider: &'a str) -> Self {
         Self { provider: Some(provider), ..Self::nobody(CallerKind::WebIdentity, provider) }
     }
 
-    /// A service that calls for itself. `services` are all its names, for example
-    /// `logs.amazonaws.com` and `logs.us-east-1.amazonaws.com`; the first is the one it is called.
+    /// Returns a service that acts on its own behalf. `services` has all its names, for example
+    /// `logs.amazonaws.com` and `logs.us-east-1.amazonaws.com`; messages use the first. `None` if it is
+    /// empty.
     #[must_use]
     pub fn service(services: &'a [&'a str]) -> Option<Self> {
         let first = services.first()?;
         Some(Self { services, ..Self::nobody(CallerKind::Service, first) })
     }
 
-    /// With the unique id of the user or role (`AIDA…`, `AROA…`), by which policies name
-    /// principals that must not be confused with later ones of the same name.
+    /// Adds the unique id of the user or role (`AIDA…`, `AROA…`). Policies use it for principals that
+    /// must not be confused with later ones of the same name.
     #[must_use]
     pub const fn with_unique_id(self, id: &'a str) -> Self {
         Self { unique_id: Some(id), ..self }
     }
 
-    /// With the identity provider a role session began with (`aws:FederatedProvider`).
+    /// Adds the identity provider that vouched for the caller when the role session began
+    /// (`aws:FederatedProvider`).
     #[must_use]
     pub const fn with_provider(self, provider: &'a str) -> Self {
         Self { provider: Some(provider), ..self }
     }
 
-    /// What kind of caller it is.
+    /// The kind of caller.
     #[must_use]
     pub const fn kind(&self) -> CallerKind {
         self.kind
     }
 
-    /// The ARN in messages: that of the session, not of the role. The name of a service or an
-    /// identity provider.
+    /// The ARN for messages: of the session, not of its role. For a service or a web identity, the name
+    /// of the service or of the identity provider.
     #[must_use]
     pub const fn arn(&self) -> &'a str {
         self.arn
     }
 
-    /// The ARN of the role of a session.
+    /// The ARN of the role, if the caller is a session of one.
     #[must_use]
     pub const fn role(&self) -> Option<&'a str> {
         self.role
     }
 
-    /// The account; empty for services and web identities.
+    /// The account number; empty for services and web identities.
     #[must_use]
     pub const fn account(&self) -> &'a str {
         self.account
     }
 
-    /// The partition; empty for services and web identities.
+    /// The partition, for example `aws`; empty for services and web identities.
     #[must_use]
     pub const fn partition(&self) -> &'a str {
         self.partition
     }
 
-    /// The unique id, if known.
+    /// The unique id of the user or role, if known.
     #[must_use]
     pub const fn unique_id(&self) -> Option<&'a str> {
         self.unique_id
     }
 
-    /// The identity provider, if there is one.
+    /// The identity provider, if one vouched for the caller.
     #[must_use]
     pub const fn provider(&self) -> Option<&'a str> {
         self.provider
     }
 
-    /// The names of a service.
+    /// All names of the service; empty for other callers.
     #[must_use]
     pub const fn services(&self) -> &'a [&'a str] {
         self.services
     }
 
-    /// The values of the condition keys that follow from who calls: for
-    /// [`Context`](crate::Context)s to fall back on.
+    /// Returns the value of a condition key if it follows from the caller alone.
+    /// [`Context`](crate::Context)s fall back on this.
     #[must_use]
     pub fn value(&self, name: Name) -> Option<Value<'_>> {
         let is_service = self.kind == CallerKind::Service;
@@ -214,7 +217,7 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// The parts of the ARN of a principal.
+/// The parts of a principal's ARN.
 pub(crate) struct ArnParts<'a> {
     pub(crate) partition: &'a str,
     pub(crate) service: &'a str,
@@ -223,7 +226,7 @@ pub(crate) struct ArnParts<'a> {
 }
 
 impl<'a> ArnParts<'a> {
-    /// Reads `arn:partition:service::account:resource`.
+    /// Splits `arn:partition:service::account:resource`; `None` for any other form.
     pub(crate) fn parse(arn: &'a str) -> Option<Self> {
         let (partition, rest) = arn.strip_prefix("arn:")?.split_once(':')?;
         let (service, rest) = rest.split_once("::")?;
@@ -233,7 +236,7 @@ impl<'a> ArnParts<'a> {
     }
 }
 
-/// Whether `text` is the number of an account.
+/// Whether `text` is an account number: 12 digits.
 pub(crate) fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -242,7 +245,7 @@ fn is_partition(text: &str) -> bool {
     text.starts_with("aws") && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
 
-/// Whether `resource` is `kind` and a name, perhaps with a path.
+/// Whether `resource` is `kind` followed by a name, which may have a path.
 pub(crate) fn named(resource: &str, kind: &str) -> bool {
     resource.strip_prefix(kind).is_some_and(|name| !name.is_empty() && !name.ends_with('/'))
 }

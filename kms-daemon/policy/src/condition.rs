@@ -1,4 +1,4 @@
-//! Conditions: one operator applied to one key of the request's context.
+//! Conditions: one operator, applied to one key of the request's context.
 //!
 //! Source: the IAM User Guide, "Condition operators", "Conditions with multiple context keys or
 //! values" and "Single-valued vs. multivalued context keys".
@@ -22,14 +22,14 @@ pub(crate) struct Condition {
     pub(crate) operator: Operator,
     pub(crate) key: ConditionKey,
     operands: Operands,
-    /// Of comparing one value with the operands.
+    /// The price of comparing one value with the operands.
     price: Price,
 }
 
 /// The policy's values, in the form in which they are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Operands {
-    /// Whether the key may be missing, and whether it may be there.
+    /// Whether the condition holds if the key is absent, and whether it holds if the key is present.
     Null {
         absent: bool,
         present: bool,
@@ -60,7 +60,7 @@ impl Condition {
         Ok(Self { operator, key, operands, price })
     }
 
-    /// Whether the condition holds; `None` if that cannot be told.
+    /// Whether the condition holds; `None` if that cannot be determined.
     pub(crate) fn holds(&self, context: &Metered<'_>) -> Option<bool> {
         let value = context.value(&self.key);
         if let Operands::Null { absent, present } = self.operands {
@@ -94,27 +94,27 @@ impl Condition {
         match self.operator.set {
             Some(Set::All) => any(false).map(|failed| !failed),
             Some(Set::Any) => any(true),
-            // A plain operator compares one value. Which of several, IAM leaves open.
+            // A plain operator compares one value. IAM does not say which, if there are several.
             None if is_single(list) => any(true),
             None => None,
         }
     }
 
-    /// The steps that it takes at most.
+    /// The most steps that evaluating the condition takes.
     pub(crate) fn most_steps(&self) -> u64 {
         let values = Reach::steps(self.key.name(), self.price.plus(self.operands.metered_price()));
         let found = lookup(self.key.name()).saturating_add(self.operands.preparing());
         found.saturating_add(values)
     }
 
-    /// Whether it holds only for principals whose ARNs it has.
+    /// Whether the condition holds only for the principals whose ARNs it lists.
     pub(crate) fn names_principals(&self) -> bool {
         let Operator { test, set, if_exists } = self.operator;
         let positive = matches!(test, Test::Compare(_, Sense::Positive));
         self.key.name() == Name::PrincipalArn && positive && set.is_none() && !if_exists
     }
 
-    /// Whether it holds when the key is missing or has no values.
+    /// Whether the condition holds when the key is missing or has no values.
     fn holds_without_value(&self) -> bool {
         self.operator.if_exists
             || match self.operator.set {
@@ -124,8 +124,8 @@ impl Condition {
             }
     }
 
-    /// Whether the outcome for one of the values is `wanted`. More values than the key can have
-    /// cannot be told.
+    /// Whether the outcome is `wanted` for one of the values. Values beyond the limits of the key are
+    /// not compared; their outcome is unknown.
     fn any_value(
         &self,
         list: &dyn List,
@@ -149,7 +149,7 @@ impl Condition {
         if found || !unknown { Some(found) } else { None }
     }
 
-    /// Whether it holds for one value.
+    /// Whether the condition holds for one value.
     fn holds_for(
         &self,
         value: &Value<'_>,
@@ -205,7 +205,7 @@ impl Operands {
         })
     }
 
-    /// The price of one value, but for what compares with it counts by itself.
+    /// The price of comparing one value, without the operands that are metered during the comparison.
     fn price(&self) -> Price {
         let own = |count: usize, each: u64, value: u64, for_byte| {
             let steps = (count as u64).saturating_mul(each).saturating_add(value);
@@ -224,7 +224,8 @@ impl Operands {
         }
     }
 
-    /// The price of one value for what counts by itself, at most.
+    /// The highest price of comparing one value with the operands that are metered during the
+    /// comparison.
     fn metered_price(&self) -> Price {
         match self {
             Self::Text(texts) => texts.metered_price(),
@@ -235,17 +236,17 @@ impl Operands {
         }
     }
 
-    /// The steps to find the values of variables.
+    /// The most steps for looking up the values of variables.
     fn preparing(&self) -> u64 {
         if let Self::Text(texts) = self { texts.preparing() } else { 0 }
     }
 
-    /// Finds the values of variables, for all values of the request.
+    /// Looks up the values of variables, once for all values of the request.
     fn prepare<'a>(&'a self, context: &'a Metered<'_>) -> Prepared<'a> {
         if let Self::Text(texts) = self { texts.prepare(context) } else { Prepared::default() }
     }
 
-    /// Whether `value` compares with one of the operands; `None` if it cannot be compared.
+    /// Whether `value` matches one of the operands; `None` if it cannot be compared.
     fn any_matches(
         &self,
         value: &Value<'_>,
@@ -309,7 +310,7 @@ fn is_single(list: &dyn List) -> bool {
     })
 }
 
-/// Texts as a text operator sees them. How a fraction was written is not known any more.
+/// Converts values to text for a text operator. Refuses fractions: their original spelling is lost.
 fn texts(values: Vec<Json>) -> Result<Vec<String>, PolicyError> {
     let text = |value| match value {
         Json::Text(text) | Json::Integer(text) => Ok(text),
@@ -319,7 +320,7 @@ fn texts(values: Vec<Json>) -> Result<Vec<String>, PolicyError> {
     values.into_iter().map(text).collect()
 }
 
-/// Reads each value, or says what was wanted.
+/// Parses each value; the error says what was `wanted`.
 fn each<T>(
     values: Vec<Json>,
     wanted: &'static str,

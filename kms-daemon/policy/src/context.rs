@@ -1,4 +1,4 @@
-//! The context of a request: the values of condition keys, asked for only when a policy needs
+//! The context of a request: the values of condition keys, which are looked up only when a policy needs
 //! them.
 
 use std::borrow::Cow;
@@ -9,38 +9,39 @@ use std::net::IpAddr;
 use crate::date;
 use crate::key::ConditionKey;
 
-/// Gives the values of condition keys.
+/// A source of values for condition keys.
 ///
-/// An implementation matches on [`ConditionKey::name`]. It answers `None` for every key that the
-/// request does not have: the meaning of that, too, is the policy's.
+/// An implementation matches on [`ConditionKey::name`]. It returns `None` for every key that the
+/// request does not have; the policy defines what that means.
 pub trait Context {
-    /// The value of `key` in this request.
+    /// Returns the value of `key` in this request.
     fn value(&self, key: &ConditionKey) -> Option<Value<'_>>;
 }
 
 /// The value of a condition key.
 #[derive(Clone)]
 pub enum Value<'a> {
-    /// Text of any type: ARNs, names, and what a client wrote.
+    /// Text of any kind: ARNs, names, and text from the client.
     Text(Cow<'a, str>),
-    /// A truth value.
+    /// True or false.
     Bool(bool),
-    /// A number.
+    /// An integer.
     Number(i64),
-    /// Seconds since the epoch.
+    /// Seconds since the Unix epoch.
     Date(i64),
     /// The address of a client.
     Address(IpAddr),
     /// The values of a multivalued key.
     List(&'a dyn List),
-    /// There is a value, but it cannot be told: for example `kms:ResourceAliases` of a key with
-    /// more than 50 aliases. A statement that depends on it does not allow, and does deny.
+    /// There is a value, but it cannot be determined: for example `kms:ResourceAliases` of a key with
+    /// more than 50 aliases. An allowing statement that depends on it does not apply; a denying one
+    /// does.
     Unknown,
 }
 
 impl Value<'_> {
-    /// As text, the form in which string operators and policy variables see it. `None` for
-    /// lists and for what is not known.
+    /// Returns the value as text, the form in which string operators and policy variables see it.
+    /// `None` for lists and unknown values.
     #[must_use]
     pub fn text(&self) -> Option<Cow<'_, str>> {
         Some(match self {
@@ -86,7 +87,7 @@ impl fmt::Debug for Value<'_> {
 
 /// The values of a multivalued condition key.
 pub trait List {
-    /// Whether `test` holds for one of the values. It is called for each until it does.
+    /// Whether `test` holds for one of the values. Calls it for each value until it holds.
     fn any(&self, test: &mut dyn FnMut(&str) -> bool) -> bool;
 }
 
@@ -120,17 +121,17 @@ impl List for Vec<String> {
     }
 }
 
-/// The keys of the map, which is what `kms:EncryptionContextKeys` and `aws:TagKeys` list.
+/// Lists the keys of the map, as `kms:EncryptionContextKeys` and `aws:TagKeys` do.
 impl<V> List for BTreeMap<String, V> {
     fn any(&self, test: &mut dyn FnMut(&str) -> bool) -> bool {
         self.keys().any(|text| test(text))
     }
 }
 
-/// The value that `key` refers to among tags or the pairs of an encryption context.
+/// Returns the value that `key` refers to among tags or the pairs of an encryption context.
 ///
-/// The names of condition keys have no case, those of pairs do: where two pairs differ only in
-/// case and not in value, which one is meant cannot be told.
+/// Names of condition keys are case-insensitive, names of pairs are not. If two pairs differ in the
+/// case of their names and in their values, the value is [`Value::Unknown`].
 #[must_use]
 pub fn pair<'a>(
     key: &ConditionKey,
@@ -142,13 +143,13 @@ pub fn pair<'a>(
     Some(if values.all(|value| value == first) { Value::from(first) } else { Value::Unknown })
 }
 
-/// Tags or pairs of an encryption context by their names in lower case: what [`pair`] finds, without
-/// looking at every pair for every key that is asked for.
+/// Tags or pairs of an encryption context, indexed by their names in lower case. Finds what [`pair`]
+/// finds, without looking at every pair for every key.
 #[derive(Debug, Clone, Default)]
 pub struct PairIndex<'a>(HashMap<String, Option<&'a str>>);
 
 impl<'a> PairIndex<'a> {
-    /// Of these pairs.
+    /// Indexes these pairs.
     #[must_use]
     pub fn new(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut index = HashMap::new();
@@ -159,7 +160,7 @@ impl<'a> PairIndex<'a> {
         Self(index)
     }
 
-    /// The value that `key` refers to.
+    /// Returns the value that `key` refers to.
     #[must_use]
     pub fn find(&self, key: &ConditionKey) -> Option<Value<'a>> {
         let value = self.0.get(key.parameter())?;

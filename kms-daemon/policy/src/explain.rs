@@ -1,6 +1,6 @@
-//! Explanations: what every statement of every policy makes of a request.
+//! Explanations: how every statement of every policy contributes to a decision.
 //!
-//! Slower than [`authorize`], which stops as soon as it knows.
+//! This is slower than [`authorize`], which stops as soon as the decision is certain.
 
 use std::fmt;
 
@@ -13,25 +13,25 @@ use crate::principal::Ways;
 use crate::request::{Guardrail, Policies, Request};
 use crate::statement::{Effect, Statement, Subject};
 
-/// A decision, and what every statement contributes to it.
+/// A decision, and how every statement contributes to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation<'a> {
     /// The decision.
     pub decision: Decision<'a>,
-    /// Every statement of every policy.
+    /// A report for every statement of every policy.
     pub statements: Vec<StatementReport>,
 }
 
-/// What one statement makes of a request.
+/// How one statement contributes to a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatementReport {
-    /// Where the statement is.
+    /// The statement's place among the policies.
     pub location: Location,
-    /// Its `Sid`.
+    /// The statement's `Sid`.
     pub sid: Option<String>,
-    /// What it does if it applies.
+    /// What the statement does if it applies.
     pub effect: Effect,
-    /// What of it does not match. If nothing, it applies.
+    /// The elements that do not match. If there are none, the statement applies.
     pub mismatches: Vec<Mismatch>,
 }
 
@@ -40,9 +40,9 @@ pub struct StatementReport {
 pub enum Mismatch {
     /// `Principal` or `NotPrincipal`.
     Principal,
-    /// `Principal`, which names an earlier user of the caller's name.
+    /// `Principal`, which names an earlier user with the caller's name.
     EarlierUser,
-    /// `Principal`, which names an earlier role of the name of the caller's role.
+    /// `Principal`, which names an earlier role with the name of the caller's role.
     EarlierRole,
     /// `Action` or `NotAction`.
     Action,
@@ -57,11 +57,11 @@ pub enum Mismatch {
         /// The value in the request; `None` if the request has none.
         found: Option<String>,
     },
-    /// What of it matches cannot be told in the steps of a decision.
+    /// Evaluating the statement takes more steps than a decision may.
     TooCostly,
 }
 
-/// Decides, and says why in full.
+/// Decides about a request, and explains the decision in full.
 #[must_use]
 pub fn explain<'a>(request: &Request<'a>, policies: &Policies<'a>) -> Explanation<'a> {
     let context = Metered::new(request.context);

@@ -1,7 +1,7 @@
 //! Text patterns: literal text, the wildcards `*` and `?`, and policy variables.
 //!
-//! The value of a variable is literal text: wildcards in it do not act. Source: the IAM User
-//! Guide, "IAM policy elements: Variables and tags".
+//! The value of a variable is literal text: wildcards in it have no effect. Source: the IAM User Guide,
+//! "IAM policy elements: Variables and tags".
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::key::ConditionKey;
 /// What a policy compares text with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Pattern {
-    /// Exactly this.
+    /// Exactly this text.
     Exact(Box<str>),
     /// Any text.
     Anything,
@@ -37,16 +37,16 @@ pub(crate) enum Piece {
     },
 }
 
-/// Why a pattern cannot be compared: one of its variables
+/// Why a pattern cannot be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unresolved {
-    /// has no value, or several. The pattern matches nothing.
+    /// One of its variables has no value, or several. The pattern matches nothing.
     NoValue,
-    /// has a value that cannot be told.
+    /// The value of one of its variables is unknown.
     Unknown,
 }
 
-/// What in a text is not literal.
+/// Which elements of a pattern are not literal text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Syntax {
     pub(crate) wildcards: bool,
@@ -55,7 +55,7 @@ pub(crate) struct Syntax {
 }
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     pub(crate) fn parse(text: &str, syntax: Syntax) -> Result<Self, Fault> {
         let mut pieces = Pieces::default();
         let mut rest = text;
@@ -77,7 +77,7 @@ impl Pattern {
         Ok(pieces.finish())
     }
 
-    /// A pattern with wildcards and without variables.
+    /// Reads a pattern with wildcards and without variables.
     pub(crate) fn with_wildcards(text: &str) -> Self {
         let mut pieces = Pieces::default();
         for c in text.chars() {
@@ -90,7 +90,7 @@ impl Pattern {
         pieces.finish()
     }
 
-    /// Whether it is one variable and nothing else.
+    /// Whether the pattern is one variable and nothing else.
     pub(crate) fn is_variable(&self) -> bool {
         matches!(self, Self::Template(pieces) if matches!(**pieces, [Piece::Variable { .. }]))
     }
@@ -106,7 +106,7 @@ impl Pattern {
         }
     }
 
-    /// Whether `text` matches a pattern without variables.
+    /// Whether `text` matches, if the pattern has no variables.
     pub(crate) fn matches_literal(&self, text: &str) -> bool {
         match self {
             Self::Exact(own) => **own == *text,
@@ -118,7 +118,7 @@ impl Pattern {
         }
     }
 
-    /// What it takes to compare a text with it, at most.
+    /// The highest price of comparing a text with the pattern.
     pub(crate) fn price(&self) -> Price {
         match self {
             Self::Exact(own) => Price::of_literal(own.len()),
@@ -131,12 +131,13 @@ impl Pattern {
         }
     }
 
-    /// What it takes to compare a text with pieces whose variables have their values, at most.
+    /// The highest price of comparing a text with pieces whose variables are resolved.
     pub(crate) fn of_pieces(pieces: &[Piece]) -> Price {
         Price::of(pieces.iter().map(Piece::size))
     }
 
-    /// Most steps to find the values of variables, and the most bytes that they have together.
+    /// The most steps for looking up the values of variables, and the most bytes of all pieces
+    /// together.
     pub(crate) fn resolving(pieces: &[Piece]) -> (u64, usize) {
         let of = |piece: &Piece| match (piece, piece.size()) {
             (Piece::Variable { key, .. }, glob::Sized::Text(size)) => (lookup(key.name()), size),
@@ -164,7 +165,7 @@ impl Pieces {
         }
     }
 
-    /// The inside of `${…}`: an escaped character, or a key and perhaps a default.
+    /// Reads the inside of `${…}`: an escaped character, or a key that may have a default.
     fn push_reference(&mut self, inside: &str) -> Option<()> {
         if let "*" | "?" | "$" = inside {
             self.literal.push_str(inside);
@@ -202,7 +203,7 @@ impl Pieces {
     }
 }
 
-/// Splits `${inside}after`. A quoted default may hold a brace.
+/// Splits `${inside}after`. A quoted default may contain a brace.
 fn split_reference(text: &str) -> Option<(&str, &str)> {
     let inside = text.strip_prefix("${")?;
     let mut quoted = false;
@@ -219,14 +220,14 @@ fn split_reference(text: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// Splits `text` at the first `count` colons that are not inside of a `${…}`.
+/// Splits `text` at the first `count` colons that are not inside `${…}`.
 pub(crate) fn split_fields(text: &str, count: usize, variables: bool) -> Vec<&str> {
     let mut fields = Vec::new();
     let (mut start, mut at) = (0, 0);
     while let Some(rest) = text.get(at..) {
         let Some(c) = rest.chars().next() else { break };
         if variables && rest.starts_with("${") {
-            // One that does not end is refused when its field is read.
+            // A reference that does not end is refused when its field is read.
             let Some((_, after)) = split_reference(rest) else { break };
             at = text.len().saturating_sub(after.len());
             continue;
@@ -245,7 +246,7 @@ pub(crate) fn split_fields(text: &str, count: usize, variables: bool) -> Vec<&st
 /// A pattern whose variables have their values.
 pub(crate) struct Resolved<'a>(Vec<Part<'a>>);
 
-/// A piece of it.
+/// A piece of a resolved pattern.
 enum Part<'a> {
     Text(Cow<'a, str>),
     Many,
@@ -253,10 +254,10 @@ enum Part<'a> {
 }
 
 impl<'a> Resolved<'a> {
-    /// Finds the values of the variables.
+    /// Looks up the values of the variables.
     ///
     /// # Errors
-    /// [`Unresolved`]: one has none.
+    /// [`Unresolved`] if one of them has no value.
     pub(crate) fn of(pieces: &'a [Piece], context: &'a Metered<'_>) -> Result<Self, Unresolved> {
         context.spend((pieces.len() as u64).saturating_mul(16))?;
         pieces.iter().map(|piece| piece.resolve(context)).collect::<Result<_, _>>().map(Self)
@@ -269,7 +270,7 @@ impl<'a> Resolved<'a> {
         Ok(with_globs(&self.0, Part::glob, |globs| glob::matches(globs, text)))
     }
 
-    /// Its text in lower case, if it has no wildcards.
+    /// Returns the text in lower case, without any wildcards.
     pub(crate) fn lower(&self, context: &Metered<'_>) -> Result<String, Unresolved> {
         let texts = self.0.iter().map(|part| match part {
             Part::Text(text) => text,
@@ -280,12 +281,12 @@ impl<'a> Resolved<'a> {
     }
 }
 
-/// The steps to bring so many bytes to lower case.
+/// The steps for converting this many bytes to lower case.
 pub(crate) const fn lowering(bytes: usize) -> u64 {
     (bytes as u64).saturating_mul(8)
 }
 
-/// Shows pieces to the matcher.
+/// Converts pieces for the matcher, without an allocation if there are up to 8.
 fn with_globs<P, T>(
     pieces: &[P],
     glob: impl Fn(&P) -> Glob<'_>,
@@ -299,7 +300,7 @@ fn with_globs<P, T>(
     then(&pieces.iter().map(glob).collect::<Vec<_>>())
 }
 
-/// Whether one of the patterns matches; `None` if none does and one cannot be told.
+/// Whether one of the patterns matches; `None` if none does and one cannot be compared.
 pub(crate) fn any<P>(
     patterns: &[P],
     matches: impl Fn(&P) -> Result<bool, Unresolved>,
@@ -307,7 +308,7 @@ pub(crate) fn any<P>(
     any_of(&mut patterns.iter().map(matches))
 }
 
-/// Whether one of the outcomes is positive; `None` if none is and one cannot be told.
+/// Whether one of the outcomes is positive; `None` if none is and one is unknown.
 pub(crate) fn any_of(outcomes: &mut dyn Iterator<Item = Result<bool, Unresolved>>) -> Option<bool> {
     let mut told = Some(false);
     for outcome in outcomes {
@@ -321,7 +322,7 @@ pub(crate) fn any_of(outcomes: &mut dyn Iterator<Item = Result<bool, Unresolved>
 }
 
 impl Piece {
-    /// With its value, if it is a variable. A text cannot hold the values of a multivalued key.
+    /// Replaces a variable by its value. A text cannot hold the values of a multivalued key.
     fn resolve<'a>(&'a self, context: &'a Metered<'_>) -> Result<Part<'a>, Unresolved> {
         Ok(match self {
             Self::Text(text) => Part::Text(Cow::Borrowed(text)),
@@ -336,7 +337,8 @@ impl Piece {
         })
     }
 
-    /// A variable stands for no text here; patterns with variables are resolved first.
+    /// Converts the piece for the matcher. Patterns with variables are resolved first, so the empty
+    /// text for a variable is never used.
     fn glob(&self) -> Glob<'_> {
         match self {
             Self::Text(text) => Glob::Text(text),
@@ -346,7 +348,7 @@ impl Piece {
         }
     }
 
-    /// The most text it stands for.
+    /// The most text that the piece stands for.
     fn size(&self) -> glob::Sized {
         match self {
             Self::Text(text) => glob::Sized::Text(text.len()),

@@ -1,4 +1,4 @@
-//! Policies: documents that were read and checked, each kind a type of its own.
+//! Policies: documents that were read and checked; each kind has its own type.
 
 use std::sync::Arc;
 
@@ -23,16 +23,16 @@ macro_rules! policies {
                 /// Reads a document and compiles it.
                 ///
                 /// # Errors
-                /// [`PolicyError`]: the document is not one of this kind of policy.
+                /// [`PolicyError`] if the document is not a valid policy of this kind.
                 pub fn parse(text: &str) -> Result<Self, PolicyError> {
                     document::parse(text, Kind::$kind).map(|list| Self(Compiled::new(list)))
                 }
 
-                /// Checks that requests about whom or what has the policy can always be decided: that no
-                /// request can take more than the policy's share of the steps of a decision.
+                /// Checks that no request can take more than the policy's share of the steps of a
+                /// decision, so that every request can be decided.
                 ///
-                /// Whoever lets a policy be put asks. What is put already was so under the rules of
-                /// its time; a request that takes too many steps is then denied.
+                /// To be called before a policy is put. Policies that are already stored were accepted
+                /// under the rules of their time; requests that take too many steps are denied.
                 ///
                 /// # Errors
                 /// [`Fault::TooCostly`], with the statement that can take the most.
@@ -40,7 +40,7 @@ macro_rules! policies {
                     self.0.check_cost(Kind::$kind.share())
                 }
 
-                /// How many statements it has.
+                /// The number of statements.
                 #[must_use]
                 pub fn statement_count(&self) -> usize {
                     self.0.statements().len()
@@ -52,10 +52,10 @@ macro_rules! policies {
                     self.0.statements().get(statement)?.sid.as_deref()
                 }
 
-                /// Whether it has a condition on the key `name`: what is costly to find out need not
-                /// be if no policy asks.
+                /// Whether the policy has a condition on the key `name`. If no policy has one, a costly
+                /// value need not be looked up.
                 ///
-                /// Policy variables do not count: to them, what was not found out is unknown.
+                /// Policy variables do not count: for them, a value that was not looked up is unknown.
                 #[must_use]
                 pub const fn asks_for(&self, name: Name) -> bool {
                     self.0.asks_for.contains(name)
@@ -72,12 +72,12 @@ macro_rules! policies {
 policies! {
     /// The policy of a key. Every statement names its principals; actions are those of KMS.
     ///
-    /// KMS once took statements without `Action` or `Resource`, which never applied; since August
-    /// 2025 it refuses them, as this does.
+    /// KMS once accepted statements without `Action` or `Resource`, which never applied. Since August
+    /// 2025 it refuses them, and so does this type.
     KeyPolicy Key
 
-    /// A policy of an identity: attached to a user, a role or a group. Also a permissions
-    /// boundary, a session policy, or a service control policy. It names no principals.
+    /// A policy of an identity, attached to a user, a role or a group; also a permissions boundary, a
+    /// session policy, or a service control policy. It names no principals.
     IdentityPolicy Identity
 
     /// The trust policy of a role (`AssumeRolePolicyDocument`): who may assume it. It names no
@@ -90,13 +90,13 @@ policies! {
 }
 
 impl KeyPolicy {
-    /// The principals it names.
+    /// The principals that the policy names.
     pub fn principals(&self) -> impl Iterator<Item = &NamedPrincipal> {
         principals(&self.0)
     }
 
-    /// Replaces users and roles by what `resolve` knows of them, as KMS does when a policy is
-    /// put: a user that is created again under the same name is another user.
+    /// Replaces users and roles by what `resolve` returns for them, as KMS does when a policy is put: a
+    /// user that is deleted and created again under the same name is another user.
     ///
     /// # Errors
     /// [`Fault::Principal`] for the first principal that `resolve` does not know.
@@ -109,12 +109,12 @@ impl KeyPolicy {
 }
 
 impl TrustPolicy {
-    /// The principals it names.
+    /// The principals that the policy names.
     pub fn principals(&self) -> impl Iterator<Item = &NamedPrincipal> {
         principals(&self.0)
     }
 
-    /// As [`KeyPolicy::resolve_principals`].
+    /// Does the same as [`KeyPolicy::resolve_principals`].
     ///
     /// # Errors
     /// [`Fault::Principal`] for the first principal that `resolve` does not know.
@@ -126,23 +126,23 @@ impl TrustPolicy {
     }
 }
 
-/// What is known of a principal that a policy names.
+/// How to match a principal that a policy names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// It is to be matched as the policy names it.
+    /// Match the principal as the policy names it.
     AsNamed,
-    /// A user or role, to be matched by this unique id alone; or a session of the role that has
-    /// it, to be matched by its name too.
+    /// Match a user or role by this unique id alone, or a session by its name and the unique id of its
+    /// role.
     UniqueId(String),
-    /// There is none.
+    /// The principal does not exist.
     Unknown,
 }
 
-/// Statements, shared.
+/// Statements that the clones of a policy share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Compiled {
     statements: Arc<[Statement]>,
-    /// The keys of their conditions.
+    /// The keys of the statements' conditions.
     asks_for: Names,
 }
 
@@ -151,7 +151,7 @@ pub(crate) struct Compiled {
 pub(crate) struct Verdict {
     /// The first statement that denies.
     pub(crate) deny: Option<usize>,
-    /// The first statement that allows, naming the caller in these ways.
+    /// The first statements that allow, by how they name the caller.
     itself: Option<usize>,
     role: Option<usize>,
     account: Option<usize>,
@@ -190,7 +190,7 @@ impl Compiled {
         Err(PolicyError { fault: Fault::TooCostly { needed, most }, statement, element: None })
     }
 
-    /// The steps to see which statements are about the action.
+    /// The steps for checking which statements are about the action.
     fn steps_for_all(&self) -> u64 {
         (self.statements.len() as u64).saturating_mul(2)
     }
@@ -225,7 +225,7 @@ impl Compiled {
 }
 
 impl Verdict {
-    /// The statement that allows, whichever way it names the caller.
+    /// The statement that allows, however it names the caller.
     pub(crate) fn allow(&self) -> Option<usize> {
         self.itself.or(self.role).or(self.anyone).or(self.account)
     }

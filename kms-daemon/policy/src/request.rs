@@ -7,49 +7,48 @@ use crate::context::Context;
 use crate::policy::{Compiled, GuardrailPolicy, IdentityPolicy, KeyPolicy, TrustPolicy};
 use crate::statement::Subject;
 
-/// What is asked.
+/// A request.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// Who asks.
+    /// The principal that sent the request.
     pub caller: Caller<'a>,
-    /// For what.
+    /// The action for which permission is needed.
     pub action: Action,
-    /// Of which resource.
+    /// The resource of the action.
     pub resource: Resource<'a>,
-    /// Everything conditions and policy variables can be about.
+    /// The values of condition keys and policy variables.
     pub context: &'a dyn Context,
 }
 
 /// What a request is about.
 #[derive(Clone, Copy)]
 pub enum Resource<'a> {
-    /// A key. Without a statement that names it, its account has no say in it.
+    /// A key. Its account decides only if a statement of the key policy names the account.
     Key {
-        /// Its ARN, whatever name the request used.
+        /// The key's ARN, whatever name the request used.
         arn: &'a str,
-        /// Its account.
+        /// The key's account.
         account: &'a str,
-        /// Its policy. `None` if there is no such key, which callers of other accounts cannot
-        /// tell from a key that is closed to them.
+        /// The key policy. `None` if there is no such key; callers of other accounts cannot distinguish
+        /// that from a key that they may not use.
         policy: Option<&'a KeyPolicy>,
     },
     /// A role that is to be assumed.
     Role {
-        /// Its ARN.
+        /// The role's ARN.
         arn: &'a str,
-        /// Its account.
+        /// The role's account.
         account: &'a str,
-        /// Its trust policy.
+        /// The role's trust policy.
         policy: &'a TrustPolicy,
     },
-    /// Something that has no policy: an alias name, a custom key store, an identity or a policy
-    /// that is to be managed (a role among them), or nothing in particular. Identity policies
-    /// decide alone.
+    /// A resource without a policy: an alias name, a custom key store, an identity or policy to be
+    /// managed (including roles), or no particular resource. Identity policies alone decide.
     Account {
-        /// Its ARN, or `*` for actions that are about no resource. `None` for a resource that
-        /// has no ARN yet; it is matched like `*`.
+        /// The resource's ARN, or `*` for actions without a resource. `None` for a resource that has no
+        /// ARN yet, which is matched like `*`.
         arn: Option<&'a str>,
-        /// The account.
+        /// The resource's account.
         account: &'a str,
     },
 }
@@ -57,62 +56,63 @@ pub enum Resource<'a> {
 /// The policies that apply to a caller, and what grants say.
 #[derive(Clone, Copy, Default)]
 pub struct Policies<'a> {
-    /// Policies of the user or role, those of the user's groups among them.
+    /// Policies of the user or role, including those of the user's groups.
     pub identity: &'a [IdentityPolicy],
     /// The permissions boundary of the user or role.
     pub boundary: Option<&'a IdentityPolicy>,
-    /// The policies of the session, of which one has to allow. Empty if the session has none.
+    /// The session policies, one of which must allow. Empty if the session has none.
     pub session: &'a [IdentityPolicy],
-    /// Each of them has to allow.
+    /// The guardrails, each of which must allow.
     pub guardrails: &'a [Guardrail<'a>],
-    /// A grant on the key that names the caller, contains the operation and whose constraints
-    /// hold.
+    /// A grant on the key that names the caller, contains the operation, and whose constraints are
+    /// satisfied.
     pub grant: Option<Grant<'a>>,
 }
 
 /// A grant that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant<'a> {
-    /// Its id.
+    /// The grant's id.
     pub id: &'a str,
-    /// How its grantee names the caller.
+    /// How the grantee principal names the caller.
     pub grantee: Grantee,
 }
 
-/// How the grantee of a grant names a caller.
+/// How the grantee principal of a grant names a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Grantee {
-    /// It is the caller: the user, session or service, or the account if the caller is its root.
+    /// As the caller itself: the user, session or service, or the account if the caller is its root
+    /// user.
     Caller,
-    /// It is the role of the caller's session. The boundary and session policies limit it, as
-    /// they limit a role that a key policy names.
+    /// As the role of the caller's session. Boundary and session policies limit such a grant, as they
+    /// limit a role that a key policy names.
     Role,
-    /// It is the caller's account, whose identity policies have to allow too.
+    /// As the caller's account, whose identity policies must allow too.
     Account,
 }
 
-/// Policies that limit what others may allow. One of them has to allow.
+/// Policies that limit what other policies may allow. At least one of them must allow.
 #[derive(Debug, Clone, Copy)]
 pub enum Guardrail<'a> {
-    /// The service control policies of one level of the caller's organisation. They are not
-    /// about services.
+    /// The service control policies of one level of the caller's organisation. They do not apply to
+    /// services.
     ServiceControl(&'a [IdentityPolicy]),
-    /// The resource control policies of one level of the resource's organisation, with the one
+    /// The resource control policies of one level of the resource's organisation, including the one
     /// that allows everything, which AWS attaches to every level.
     ResourceControl(&'a [GuardrailPolicy]),
-    /// The policy of the endpoint the request came through.
+    /// The policy of the endpoint through which the request came.
     Endpoint(&'a GuardrailPolicy),
 }
 
 impl Guardrail<'_> {
-    /// Whether it belongs to the side of the resource.
+    /// Whether the guardrail belongs to the side of the resource.
     pub(crate) const fn is_of_resource(&self) -> bool {
         !matches!(self, Self::ServiceControl(_))
     }
 }
 
 impl<'a> Resource<'a> {
-    /// The ARN, if it has one.
+    /// The resource's ARN, if it has one.
     #[must_use]
     pub const fn arn(&self) -> Option<&'a str> {
         match self {
@@ -121,7 +121,7 @@ impl<'a> Resource<'a> {
         }
     }
 
-    /// The account it belongs to.
+    /// The account that the resource belongs to.
     #[must_use]
     pub const fn account(&self) -> &'a str {
         match self {
@@ -131,7 +131,7 @@ impl<'a> Resource<'a> {
         }
     }
 
-    /// Its policy.
+    /// The resource's policy.
     pub(crate) fn policy(&self) -> Option<&'a Compiled> {
         match self {
             Self::Key { policy, .. } => policy.map(KeyPolicy::compiled),
@@ -142,7 +142,7 @@ impl<'a> Resource<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// What statements are compared with.
+    /// Returns what statements are compared with.
     pub(crate) fn subject<'r>(
         &'r self,
         policies: &Policies<'_>,

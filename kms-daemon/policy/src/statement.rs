@@ -1,4 +1,4 @@
-//! Statements: what each is about, and whether it applies to a request.
+//! Statements: what each one is about, and whether it applies to a request.
 
 use crate::action::{Action, ActionSet};
 use crate::arn::ArnPattern;
@@ -11,9 +11,9 @@ use crate::principal::{Principals, Ways};
 /// Whether a statement allows or denies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// It allows.
+    /// The statement allows.
     Allow,
-    /// It denies, whatever else allows.
+    /// The statement denies, whatever other statements allow.
     Deny,
 }
 
@@ -22,7 +22,7 @@ pub enum Effect {
 pub(crate) struct Statement {
     pub(crate) sid: Option<Box<str>>,
     pub(crate) effect: Effect,
-    /// `None` in identity policies, which are about whom they are attached to.
+    /// `None` in identity policies, which are about the identities to which they are attached.
     pub(crate) principals: Option<Principals>,
     pub(crate) actions: ActionSet,
     /// `None` in trust policies, which are about their role.
@@ -49,10 +49,10 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Statement {
-    /// How the statement names the caller, if all of it matches; [`Ways::NONE`] if not.
+    /// How the statement names the caller if all its elements match; otherwise [`Ways::NONE`].
     ///
-    /// What cannot be told is decided against the caller: the statement then denies if it is to
-    /// deny, and does not allow if it is to allow.
+    /// If an element cannot be decided, the decision goes against the caller: a denying statement
+    /// denies, and an allowing statement does not allow.
     pub(crate) fn ways(&self, subject: &Subject<'_>) -> Ways {
         if !self.actions.contains(subject.action) {
             return Ways::NONE;
@@ -74,7 +74,7 @@ impl Statement {
         ways
     }
 
-    /// What a statement makes of a request for which there are no steps left.
+    /// How a statement counts for a request for which no steps are left.
     const fn undecided(&self) -> Ways {
         match self.effect {
             Effect::Deny => Ways::ANYONE,
@@ -87,7 +87,7 @@ impl Statement {
         (named as u64).saturating_mul(6).saturating_add(4)
     }
 
-    /// The steps that it takes at most, once its action is the request's.
+    /// The most steps that evaluating the statement takes, if it is about the request's action.
     pub(crate) fn most_steps(&self) -> u64 {
         let resources = match &self.resources {
             None => 0,
@@ -101,9 +101,9 @@ impl Statement {
         self.steps_for_principals().saturating_add(resources).saturating_add(conditions)
     }
 
-    /// Whether a condition on `aws:PrincipalArn` names the caller among everyone, once all
-    /// conditions hold. IAM gives such a statement to the caller itself, as if it were named by
-    /// `Principal`: boundaries and session policies do not limit it, only their denials do.
+    /// Whether a condition on `aws:PrincipalArn` selects the caller from everyone, once all conditions
+    /// hold. IAM treats such a statement as if its `Principal` named the caller itself: boundaries and
+    /// session policies do not limit it; only their denials do.
     ///
     /// Source: the IAM User Guide, "Policy evaluation logic" and "Principal: IAM role principals".
     fn picks(&self, caller: &Caller<'_>) -> bool {
@@ -111,7 +111,7 @@ impl Statement {
         has_arn && self.conditions.iter().any(Condition::names_principals)
     }
 
-    /// How the statement names the caller. Identity policies belong to the caller.
+    /// How the statement names the caller. Statements of identity policies name the caller itself.
     pub(crate) fn principal_ways(&self, subject: &Subject<'_>) -> Ways {
         match &self.principals {
             Some(principals) => principals.ways(subject.caller, subject.bounded),
@@ -119,15 +119,15 @@ impl Statement {
         }
     }
 
-    /// Whether the statement is about the resource; `None` if that cannot be told.
+    /// Whether the statement is about the resource; `None` if that cannot be determined.
     pub(crate) fn resource_matches(&self, subject: &Subject<'_>) -> Option<bool> {
         let matches =
             |pattern: &ArnPattern| pattern.matches_resource(subject.resource, subject.context);
         match &self.resources {
             None => Some(true),
-            // A pattern whose variable has no value names no resource.
+            // A pattern whose variable has no value matches no resource.
             Some(Resources::Any(list)) => pattern::any(list, matches),
-            // Whether it would except the resource cannot be told.
+            // Here, whether such a pattern would except the resource is unknown.
             Some(Resources::NoneOf(list)) => {
                 let matches = |own: &ArnPattern| matches(own).or(Err(Unresolved::Unknown));
                 pattern::any(list, matches).map(|excepted| !excepted)
@@ -135,7 +135,7 @@ impl Statement {
         }
     }
 
-    /// Decides what cannot be told against the caller.
+    /// Settles an unknown outcome against the caller.
     pub(crate) fn settle(&self, outcome: Option<bool>) -> bool {
         outcome.unwrap_or(self.effect == Effect::Deny)
     }

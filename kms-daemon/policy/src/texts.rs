@@ -1,5 +1,5 @@
-//! The texts that a condition compares with: many that are exact, which are looked up, and patterns,
-//! which are tried one after the other.
+//! The texts that a condition compares with: exact texts, which are looked up and may be many, and
+//! patterns, which are tried one after the other.
 
 use std::borrow::Cow;
 
@@ -10,15 +10,16 @@ use crate::pattern::{Pattern, Piece, Resolved, Unresolved, lowering};
 /// The values of a text operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Texts {
-    /// By length, then content. In lower case if case does not count.
+    /// Texts without wildcards or variables, sorted by length, then content; in lower case if case is
+    /// ignored.
     exact: Box<[Box<str>]>,
     wild: Box<[Pattern]>,
-    /// Those with variables.
+    /// Texts with variables.
     templates: Box<[Box<[Piece]>]>,
     ignoring_case: bool,
 }
 
-/// The texts with variables, as they are in a request.
+/// The texts with variables, with the values of a request.
 #[derive(Default)]
 pub(crate) enum Prepared<'a> {
     #[default]
@@ -28,7 +29,7 @@ pub(crate) enum Prepared<'a> {
 }
 
 impl Texts {
-    /// If case does not count, patterns have no wildcards.
+    /// Sorts the patterns by how they are compared. If case is ignored, they must not have wildcards.
     pub(crate) fn new(patterns: Vec<Pattern>, ignoring_case: bool) -> Self {
         let (mut exact, mut wild, mut templates) = (Vec::new(), Vec::new(), Vec::new());
         for pattern in patterns {
@@ -45,7 +46,7 @@ impl Texts {
         Self { exact, wild, templates, ignoring_case }
     }
 
-    /// The price of one value, but for texts with variables.
+    /// The price of comparing one value with all texts that have no variables.
     pub(crate) fn price(&self) -> Price {
         let searched = (self.exact.len() as u64).checked_ilog2().unwrap_or(0);
         let lower = if self.ignoring_case { lowering(1) } else { 0 };
@@ -54,13 +55,13 @@ impl Texts {
         self.wild.iter().map(Pattern::price).fold(exact, Price::plus)
     }
 
-    /// The price of one value for texts with variables, at most.
+    /// The highest price of comparing one value with the texts that have variables.
     pub(crate) fn metered_price(&self) -> Price {
         let prices = self.templates.iter().map(|pieces| Pattern::of_pieces(pieces));
         prices.fold(Price::default(), Price::plus)
     }
 
-    /// Most steps to find the values of the variables.
+    /// The most steps for looking up the values of the variables.
     pub(crate) fn preparing(&self) -> u64 {
         let steps = self.templates.iter().map(|pieces| {
             let (found, bytes) = Pattern::resolving(pieces);
@@ -69,7 +70,7 @@ impl Texts {
         steps.fold(0, u64::saturating_add)
     }
 
-    /// Finds the values of the variables.
+    /// Looks up the values of the variables.
     pub(crate) fn prepare<'a>(&'a self, context: &'a Metered<'_>) -> Prepared<'a> {
         if self.templates.is_empty() {
             return Prepared::Nothing;
@@ -81,8 +82,8 @@ impl Texts {
         Prepared::Patterns(resolved.collect())
     }
 
-    /// Whether `text` compares with one of them; `None` if that cannot be told. Its price has been
-    /// paid, but for texts with variables.
+    /// Whether `text` matches one of the texts; `None` if that cannot be determined. The caller has
+    /// already paid the price, except that of texts with variables.
     pub(crate) fn any_matches(
         &self,
         text: &str,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::context::Context;
 
-/// One key and its value.
+/// A context of one key and its value.
 struct One(Option<Value<'static>>);
 
 impl Context for One {
@@ -28,7 +28,7 @@ fn holds(operator: &str, values: &str, value: Option<Value<'static>>) -> Option<
     parse(operator, values).unwrap().holds(&Metered::new(&One(value)))
 }
 
-/// The operator, its values, a value for which the condition holds, and one for which not.
+/// An operator, its values, a value for which the condition holds, and one for which it does not.
 const OPERATORS: [(&str, &str, &str, &str); 47] = [
     ("StringEquals", r#"["b","a"]"#, "a", "A"),
     ("StringEquals", r#""*""#, "*", "a"),
@@ -165,7 +165,7 @@ fn sets_are_compared_value_by_value() {
         ("ForAnyValue:StringNotEquals", r#"["a","b"]"#, Some(false)),
         ("ForAllValues:StringNotEquals", r#"["c"]"#, Some(true)),
         ("ForAllValues:StringNotEquals", r#"["b"]"#, Some(false)),
-        // Which of the two values is meant cannot be told.
+        // It is undefined which of the two values to compare.
         ("StringEquals", r#"["a","b"]"#, None),
         ("StringNotEquals", r#"["c"]"#, None),
     ] {
@@ -216,7 +216,7 @@ fn what_cannot_be_compared_cannot_be_told() {
     for operator in ["StringEquals", "StringNotLike", "StringEqualsIgnoreCase"] {
         assert_eq!(holds(operator, variable, text("b")), None, "{operator}");
     }
-    // One value decides all the same.
+    // One value decides nevertheless.
     assert_eq!(holds("StringEquals", variable, text("a")), Some(true));
     assert_eq!(holds("StringNotEquals", variable, text("a")), Some(false));
     static MIXED: std::sync::LazyLock<Vec<&str>> = std::sync::LazyLock::new(|| vec!["!", "1"]);
