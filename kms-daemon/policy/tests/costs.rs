@@ -1,4 +1,4 @@
-//! What decisions take at most, whatever policies and requests hold.
+//! The most that decisions cost, whatever the policies and requests contain.
 
 mod common;
 #[path = "common/hostile.rs"]
@@ -26,14 +26,15 @@ fn timed(work: impl FnOnce()) -> Duration {
     begin.elapsed()
 }
 
-/// The policy of the attack: 30 KB of patterns like `*a?a?…b`, for an encryption context of 8 KB.
-/// One decision took 0.6 s, ten times as long as so many of the simplest steps in the same build.
+/// Repeats an attack with a policy of 30 KB of patterns like `*a?a?…b`, for an encryption context of 8
+/// KB. One decision took 0.6 s, ten times as long as [`DECISION`] of the simplest steps in the same
+/// build.
 #[test]
 fn the_attack_is_not_put_and_is_denied_where_it_was() {
     let pattern = format!("*{}b", "a?".repeat(20));
     let text = hostile::statement("StringLike", "kms:EncryptionContext:k", &pattern, LARGEST);
     let policy = KeyPolicy::parse(&text).unwrap();
-    // Text after the last `*` has its place, so this one is cheap now.
+    // Text after the last `*` can match only at the end, so this pattern is cheap now.
     assert_eq!(policy.check_cost(), Ok(()));
     let pattern = format!("*{}b*", "a?".repeat(20));
     let text = hostile::statement("StringLike", "kms:EncryptionContext:k", &pattern, LARGEST);
@@ -52,7 +53,7 @@ fn the_attack_is_not_put_and_is_denied_where_it_was() {
         let request = request(&policy, &context);
         let decision = authorize(&request, &Policies::default());
         let mut least = [Duration::MAX; 2];
-        // Whatever else the machine does meanwhile only adds to a time, and not to each of them.
+        // Other load on the machine can only lengthen a measurement, and does not affect every one.
         let bounded = (0..50).any(|_| {
             let times = [
                 timed(|| _ = black_box(authorize(&request, &Policies::default()))),
@@ -78,7 +79,7 @@ fn the_attack_is_not_put_and_is_denied_where_it_was() {
     assert!(denied > 0 && decided > 0, "{denied} denied, {decided} decided");
 }
 
-/// A denial that was found before the steps ran out stands, and so does what they run out in.
+/// If the steps run out, the decision is a denial, whether the statement at hand allows or denies.
 #[test]
 fn what_is_not_decided_is_never_allowed() {
     let text = hostile::statement("StringNotLike", "kms:EncryptionContext:k", "*a?b*", LARGEST);
@@ -96,7 +97,7 @@ fn what_is_not_decided_is_never_allowed() {
     }
 }
 
-/// Whatever can be put can be decided: no request makes an accepted policy run out of steps.
+/// Every accepted policy can be decided: no request makes it run out of steps.
 #[test]
 fn what_can_be_put_can_be_decided() {
     let mut seen = 0;
@@ -113,7 +114,7 @@ fn what_can_be_put_can_be_decided() {
     assert!(seen > FAMILIES.len(), "{seen}");
 }
 
-/// Policies as people write them are far from their share.
+/// Policies of the usual kind take far less than their share.
 #[test]
 fn ordinary_policies_can_be_put() {
     let keys: Vec<String> = (0..40).map(|number| format!("\"key-{number}\"")).collect();
@@ -134,7 +135,7 @@ fn ordinary_policies_can_be_put() {
         .collect();
     let text = format!(r#"{{ "Version": "2012-10-17", "Statement": [{}] }}"#, statements.join(","));
     assert_eq!(KeyPolicy::parse(&text).unwrap().check_cost(), Ok(()));
-    // One of several policies of a caller has less: a fourth of it.
+    // A policy that is one of several of a caller has a smaller share: a fourth.
     let text = format!(
         r#"{{ "Version": "2012-10-17", "Statement": [{}] }}"#,
         statements.get(..2).expect("two").join(",")
@@ -143,7 +144,7 @@ fn ordinary_policies_can_be_put() {
     assert_eq!(IdentityPolicy::parse(&identity).unwrap().check_cost(), Ok(()));
 }
 
-/// Reading takes time with the length of a document, not its square.
+/// The time for reading a document is linear in its length, not quadratic.
 #[test]
 fn hostile_documents_are_read_in_time() {
     let statement = |resource: &str, action: &str| {

@@ -1,8 +1,8 @@
-//! The engine against an independent implementation, over random cases.
+//! Compares the engine with an independent implementation, over random cases.
 //!
-//! The package `@cloud-copilot/iam-simulate` is under the AGPL: it runs as a process of its own
-//! and nothing of it is used here. Install it with `npm ci` in `tests/oracle`; without it or
-//! without Node.js the test is skipped.
+//! The package `@cloud-copilot/iam-simulate` is under the AGPL: it runs in a separate process, and none
+//! of its code is used here. Install it with `npm ci` in `tests/oracle`; without it or without Node.js,
+//! the test is skipped.
 
 mod common;
 
@@ -22,7 +22,7 @@ mod differences;
 
 const CASES: u64 = 85_000;
 
-/// A case, of which one in eight may have what the two are known to disagree about.
+/// Returns a random case. One in eight may contain things about which the two are known to disagree.
 fn random(seed: u64) -> Case {
     let oddities = seed.is_multiple_of(8);
     case(&mut Rng::new(seed), Profile { all_keys: false, oddities, several: false })
@@ -32,7 +32,7 @@ fn random(seed: u64) -> Case {
 fn the_engine_decides_like_another_implementation() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
     if let Some(reason) = reason_to_skip(&directory) {
-        // Past the test harness, which shows no output of tests that pass.
+        // Not captured by the test harness, which hides the output of tests that pass.
         let _ = writeln!(std::io::stderr(), "oracle: skipped, because {reason}");
         return;
     }
@@ -44,7 +44,7 @@ fn the_engine_decides_like_another_implementation() {
     let mut explained = BTreeMap::<&str, u64>::new();
     let mut unexplained = Vec::new();
     for (seed, (mut case, answer)) in cases.into_iter().zip(answers).enumerate() {
-        // Keys that it does not know for the action are no part of its request.
+        // The other implementation ignores keys that it does not know for the action.
         for name in answer["ignored"].as_array().into_iter().flatten() {
             case.context.0.remove(&name.as_str().unwrap_or_default().to_lowercase());
         }
@@ -69,7 +69,7 @@ fn the_engine_decides_like_another_implementation() {
     assert!(plain >= 50_000, "most of the cases compare something");
 }
 
-/// To callers of other accounts the engine says less about denials.
+/// Whether the two agree. For callers of other accounts, the engine says less about denials.
 fn agree(case: &Case, own: &str, answer: &Value) -> bool {
     let theirs = answer["result"].as_str().unwrap_or("Error");
     let foreign = case.who.account() != ACCOUNT;
@@ -93,7 +93,7 @@ fn reason_to_skip(directory: &Path) -> Option<&'static str> {
     (!package.exists()).then_some("it is not installed (npm ci in tests/oracle)")
 }
 
-/// The answers of the other implementation, in order.
+/// Returns the responses of the other implementation, in the order of the cases.
 fn ask(directory: &Path, cases: &[Case]) -> Vec<Value> {
     let mut child = Command::new("node")
         .arg("decide.mjs")
@@ -120,7 +120,7 @@ fn ask(directory: &Path, cases: &[Case]) -> Vec<Value> {
     answers
 }
 
-/// A case in the form that the other implementation takes.
+/// Converts a case into the input format of the other implementation.
 fn simulation(case: &Case) -> Value {
     let named = |list: &[Value]| -> Vec<Value> {
         let named = |(index, policy): (usize, &Value)| json!({ "name": format!("policy{index}"), "policy": policy });
@@ -135,7 +135,7 @@ fn simulation(case: &Case) -> Value {
             Entry::Many(texts) => (name.as_str(), json!(texts)),
         })
         .collect();
-    // It gives root users no permissions of their own.
+    // The other implementation gives root users no permissions of their own.
     let everything = json!({ "Version": "2012-10-17", "Statement": {
         "Effect": "Allow", "Action": "*", "Resource": "*",
     } });

@@ -1,5 +1,4 @@
-//! What the tests of whole decisions share: cases, their random generation, and a second
-//! evaluator.
+//! What the tests of whole decisions share: cases, a random generator for them, and a second evaluator.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 use std::collections::BTreeMap;
@@ -30,7 +29,7 @@ pub const OTHER_ROLE: &str = "arn:aws:iam::999999999999:role/auditor";
 pub const OTHER_SESSION: &str = "arn:aws:sts::999999999999:assumed-role/auditor/s1";
 pub const SERVICE: &str = "logs.amazonaws.com";
 
-/// Who asks.
+/// The callers of the cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     Root,
@@ -102,7 +101,7 @@ impl Who {
     }
 }
 
-/// Values by the lower-case names of condition keys.
+/// Values of condition keys, by the keys' names in lower case.
 #[derive(Debug, Clone, Default)]
 pub struct Bag(pub BTreeMap<String, Entry>);
 
@@ -129,14 +128,14 @@ impl Context for Bag {
     }
 }
 
-/// A request and all documents that apply to it.
+/// A request, and all documents that apply to it.
 #[derive(Debug, Clone)]
 pub struct Case {
     pub who: Who,
     pub action: Action,
-    /// `None`: the action is about nothing in particular.
+    /// `None` if the action has no particular resource.
     pub resource: Option<&'static str>,
-    /// `None` for a resource without policy.
+    /// `None` for a resource without a policy.
     pub key_policy: Option<Value>,
     pub identity: Vec<Value>,
     pub boundary: Option<Value>,
@@ -185,7 +184,7 @@ impl Case {
     }
 }
 
-/// A case whose documents were read.
+/// A case whose documents are compiled.
 pub struct Compiled<'c> {
     pub case: &'c Case,
     pub key: Option<KeyPolicy>,

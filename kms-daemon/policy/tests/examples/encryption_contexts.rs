@@ -9,7 +9,7 @@ use super::harness::{Example, ask, kms};
 use super::people::{ANA, APP, BEN, RUN};
 use super::statements::{ALWAYS, allow, by_key, denied, deny, lacking};
 
-/// The facts of a request with that encryption context.
+/// Facts of a request with this encryption context.
 fn context(pairs: Value) -> Value {
     json!({ "kms:EncryptionContext": pairs })
 }
@@ -227,7 +227,7 @@ fn case() -> Vec<Example> {
                     ask(RUN, A::GenerateDataKey, context(json!({ "AppName": "LEDGER" }))),
                     lacking(Resource),
                 ),
-                // Which of two pairs that differ in case only is meant cannot be told.
+                // It is undefined which of two pairs counts if their names differ only in case.
                 (
                     ask(
                         RUN,
@@ -249,8 +249,8 @@ fn variables() -> Vec<Example> {
         facts
     };
     vec![
-        // The guide gives this to a role, of whose sessions it also says ("Principal key values"
-        // of the IAM User Guide) that they have no user name. So only users are let through.
+        // The guide uses this for a role, but says elsewhere ("Principal key values" of the IAM User
+        // Guide) that role sessions have no user name. So it allows only users.
         kms("Using variables in an encryption context condition: aws:username")
             .key([allow(
                 &format!("{APP} {ANA} {BEN}"),
@@ -313,7 +313,7 @@ fn keys() -> Vec<Example> {
                 (ask(RUN, A::Encrypt, context(json!({ "appname": "x" }))), by_key(0)),
                 (ask(RUN, A::Encrypt, context(json!({ "app": "x" }))), lacking(Resource)),
             ]),
-        // It requires no pair, and forbids others.
+        // The condition requires no pair, but forbids others.
         kms("kms:EncryptionContextKeys: ForAllValues")
             .key([allow(APP, actions, any("ForAllValues:StringEquals"))])
             .rows([

@@ -29,7 +29,7 @@ pub(crate) fn examples() -> Vec<Example> {
                     lacking(Resource),
                 ),
                 (ask(ANA, A::CreateGrant, json!({})), lacking(Resource)),
-                // With constraints of both types it cannot be told.
+                // With constraints of both types, the value is unknown.
                 (
                     ask(ANA, A::CreateGrant, json!({ "kms:GrantConstraintType": null })),
                     lacking(Resource),
@@ -48,7 +48,8 @@ pub(crate) fn examples() -> Vec<Example> {
                 ask(ANA, A::CreateGrant, operations(json!(["Encrypt", "Decrypt"]))),
                 lacking(Resource),
             ),
-            // It holds for no operations, which CreateGrant does not take.
+            // The condition holds for an empty list of operations, but `CreateGrant` refuses such a
+            // list.
             (ask(ANA, A::CreateGrant, operations(json!([]))), by_key(0)),
         ]),
         kms("kms:GrantOperations: ForAnyValue").key([allow(ANA, "CreateGrant", any)]).rows([
@@ -84,7 +85,7 @@ pub(crate) fn examples() -> Vec<Example> {
                 ),
                 (ask(ANA, A::CreateGrant, json!({})), lacking(Resource)),
             ]),
-        // Of CreateGrant the pairs are those of the constraint.
+        // For `CreateGrant`, the pairs are those of the grant constraint.
         kms("kms:EncryptionContext: CreateGrant").key([allow(APP, "CreateGrant", subset)]).rows([
             (
                 ask(
@@ -96,7 +97,7 @@ pub(crate) fn examples() -> Vec<Example> {
             ),
             (ask(RUN, A::CreateGrant, json!({})), lacking(Resource)),
         ]),
-        // A grant is found and its constraints are checked before the engine is asked.
+        // Grants are looked up, and their constraints checked, before the engine is called.
         kms("Creating grants: Using grant constraints")
             .key([allow(KEEPER, "CreateGrant", Value::Null)])
             .rows([

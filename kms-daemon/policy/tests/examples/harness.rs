@@ -1,4 +1,4 @@
-//! What an example is, and how it is checked.
+//! Examples, and how they are checked.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use super::people::{ACCOUNT, KEY, ROOT};
 use super::statements::{ALWAYS, BY_GRANT, allow, by_account, by_identity, by_key};
 
-/// An example of the documentation: policies, and requests with the decisions that follow.
+/// An example from the documentation: policies, and requests with the expected decisions.
 pub(crate) struct Example {
     pub(crate) source: String,
     key: Json,
@@ -25,18 +25,18 @@ pub(crate) struct Example {
     pub(crate) rows: Vec<(Ask, Decision<'static>)>,
 }
 
-/// The example is in that section of the KMS Developer Guide.
+/// Starts an example from this section of the KMS Developer Guide.
 pub(crate) fn kms(section: &str) -> Example {
     Example::new(format!("KMS Developer Guide, \"{section}\""))
 }
 
-/// The example is in that section of the IAM User Guide.
+/// Starts an example from this section of the IAM User Guide.
 pub(crate) fn iam(section: &str) -> Example {
     Example::new(format!("IAM User Guide, \"{section}\""))
 }
 
 impl Example {
-    /// The key has the default policy until another is given: it lets its account decide.
+    /// Starts with the default key policy, which lets the key's account decide.
     fn new(source: String) -> Self {
         Self {
             source,
@@ -51,47 +51,48 @@ impl Example {
         }
     }
 
-    /// The key has a policy of these statements.
+    /// Replaces the key policy by one of these statements.
     pub(crate) fn key<const N: usize>(self, statements: [Json; N]) -> Self {
         Self { key: document(statements), ..self }
     }
 
-    /// Callers have a policy, or one more, of these statements.
+    /// Adds an identity policy of these statements to all callers.
     pub(crate) fn identity<const N: usize>(mut self, statements: [Json; N]) -> Self {
         self.identity.push(document(statements));
         self
     }
 
-    /// Callers have a permissions boundary.
+    /// Gives all callers a permissions boundary.
     pub(crate) fn boundary<const N: usize>(self, statements: [Json; N]) -> Self {
         Self { boundary: Some(document(statements)), ..self }
     }
 
-    /// Their sessions have a policy, or one more.
+    /// Adds a session policy to the callers' sessions.
     pub(crate) fn session<const N: usize>(mut self, statements: [Json; N]) -> Self {
         self.session.push(document(statements));
         self
     }
 
-    /// Their organisation has a service control policy.
+    /// Adds a service control policy to the callers' organisation.
     pub(crate) fn service_control<const N: usize>(mut self, statements: [Json; N]) -> Self {
         self.service_control.push(document(statements));
         self
     }
 
-    /// The organisation of the key has a resource control policy, beside the one that allows all.
+    /// Gives the key's organisation a resource control policy, in addition to the one that allows
+    /// everything.
     pub(crate) fn resource_control<const N: usize>(mut self, statements: [Json; N]) -> Self {
         let all = json!({ "Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*" });
         self.resource_control = vec![document([all]), document(statements)];
         self
     }
 
-    /// Requests come through an endpoint with a policy.
+    /// Sends the requests through an endpoint with a policy.
     pub(crate) fn endpoint<const N: usize>(self, statements: [Json; N]) -> Self {
         Self { endpoint: Some(document(statements)), ..self }
     }
 
-    /// All documents so far are of the version that has no variables.
+    /// Changes the identity policies and the key policy so far to the version that has no variables.
     pub(crate) fn old_version(mut self) -> Self {
         for document in self.identity.iter_mut().chain([&mut self.key]) {
             document["Version"] = "2008-10-17".into();
@@ -99,20 +100,20 @@ impl Example {
         self
     }
 
-    /// The requests, and what is decided.
+    /// Sets the requests and the expected decisions.
     pub(crate) fn rows<const N: usize>(self, rows: [(Ask, Decision<'static>); N]) -> Self {
         Self { rows: rows.into(), ..self }
     }
 
-    /// Whether the key policy is one.
+    /// Compiles the key policy.
     pub(crate) fn read_key_policy(&self) -> Result<KeyPolicy, PolicyError> {
         KeyPolicy::parse(&self.key.to_string())
     }
 
-    /// The rows that come out otherwise.
+    /// Returns a description of each row whose decision differs from the expected one.
     ///
     /// # Errors
-    /// A document is not accepted.
+    /// [`PolicyError`] if a document is not accepted.
     pub(crate) fn failures(&self) -> Result<Vec<String>, PolicyError> {
         let key = self.read_key_policy()?;
         let read = |list: &[Json]| -> Result<Vec<_>, _> {
@@ -157,7 +158,7 @@ impl Example {
     }
 }
 
-/// The decision without the borrowed id of a grant, of which there is one here.
+/// Returns the decision without the borrowed id of the grant; an example has only one grant.
 fn outcome(decision: &Decision<'_>) -> Decision<'static> {
     match *decision {
         Decision::Denied(denial) => Decision::Denied(denial),
@@ -178,16 +179,16 @@ pub(crate) struct Ask {
     resource: &'static str,
     facts: Facts,
     grant: Option<Grantee>,
-    /// The caller has no identity policies.
+    /// Whether the caller has no identity policies.
     bare: bool,
 }
 
-/// A request by the caller of that ARN, or the service of that name. It is about [`KEY`] unless
-/// the action is about none.
+/// Returns a request by the caller with this ARN, or by the service with this name. Its resource is
+/// [`KEY`], unless the action has none.
 ///
-/// `facts` has the values of condition keys; those of a family (tags, pairs of an encryption
-/// context, measurements) are an object under the family's name. `null` is a value that cannot
-/// be told.
+/// `facts` has the values of condition keys. The values of a family of keys (tags, pairs of an
+/// encryption context, measurements) are an object under the family's name. `null` stands for an
+/// unknown value.
 pub(crate) fn ask(caller: &'static str, action: Action, facts: Json) -> Ask {
     let resource = match action {
         Action::CreateKey | Action::GenerateRandom | Action::ListKeys | Action::ListAliases => "*",
@@ -197,17 +198,17 @@ pub(crate) fn ask(caller: &'static str, action: Action, facts: Json) -> Ask {
 }
 
 impl Ask {
-    /// It is about that key or alias.
+    /// Changes the resource to this key or alias.
     pub(crate) fn on(self, resource: &'static str) -> Self {
         Self { resource, ..self }
     }
 
-    /// The caller has no identity policies.
+    /// Removes the caller's identity policies.
     pub(crate) fn bare(self) -> Self {
         Self { bare: true, ..self }
     }
 
-    /// A grant names the caller.
+    /// Adds a grant that names the caller.
     pub(crate) fn granted(self) -> Self {
         Self { grant: Some(Grantee::Caller), ..self }
     }
@@ -236,7 +237,7 @@ impl Ask {
     }
 }
 
-/// Values of condition keys by their names in lower case.
+/// Values of condition keys, by the keys' names in lower case.
 #[derive(Debug)]
 struct Facts(BTreeMap<String, Fact>);
 
@@ -278,7 +279,7 @@ impl Facts {
         })
     }
 
-    /// The pairs of a family.
+    /// Returns the pairs of a family of keys.
     fn pairs(&self, family: Name) -> impl Iterator<Item = (&str, &str)> {
         let fact = self.0.get(&family.text().trim_end_matches(['/', ':']).to_lowercase());
         let pairs = match fact {
@@ -289,7 +290,7 @@ impl Facts {
     }
 }
 
-/// The facts of a request, and those that follow from who calls.
+/// The facts of a request, and the values that follow from its caller.
 struct Given<'a> {
     caller: Caller<'a>,
     facts: &'a Facts,
