@@ -1,9 +1,9 @@
 //! Requests that wait for the approval of operators, and approved requests.
 //!
-//! Requests are kept in RAM only, so an old image of the flash cannot bring a used approval back, and
-//! using an approval costs no flash write. An approval is for one host and one use. Requests are lost
-//! when the device restarts, after [`VALIDITY_US`], and with every change of the domain, since an
-//! operator who approved may have been removed.
+//! Requests are kept in RAM only, so an old image of the flash cannot bring a used approval back,
+//! and using an approval costs no flash write. An approval is for one host and one use. Requests
+//! are lost when the device restarts, after [`VALIDITY_US`], and with every change of the domain,
+//! since an operator who approved may have been removed.
 
 use heapless::Vec;
 use hsm_protocol::approval::{Challenge, RequestDigest};
@@ -32,9 +32,9 @@ impl Approvals {
         Self(Vec::new())
     }
 
-    /// Keeps a request. If there is no room, it replaces the oldest request of the same host, or the
-    /// oldest of all if this host has none. A host that asks repeatedly therefore displaces only its
-    /// own requests.
+    /// Keeps a request. If there is no room, the new request replaces the oldest request of the
+    /// same host, or the oldest of all if this host has none. A host that asks repeatedly therefore
+    /// displaces only its own requests.
     pub(crate) fn ask(&mut self, asked: ApprovalRequest, now: u64) -> Result<(), ErrorCode> {
         self.expire(now);
         if self.0.is_full() {
@@ -50,7 +50,8 @@ impl Approvals {
     ///
     /// # Errors
     /// [`ErrorCode::APPROVAL_UNKNOWN`] if the request is not kept; [`ErrorCode::QUORUM_MISSING`] or
-    /// [`ErrorCode::SIGNATURE_INVALID`] if the signatures do not suffice: the request then still waits.
+    /// [`ErrorCode::SIGNATURE_INVALID`] if the signatures do not suffice: the request then still
+    /// waits.
     pub(crate) fn approve(
         &mut self,
         challenge: &Challenge,
@@ -66,7 +67,8 @@ impl Approvals {
         Ok(slot.asked.material)
     }
 
-    /// Uses up the approval of exactly this request, by this host, for this key and its present rule.
+    /// Uses up the approval of exactly this request, by this host, for this key and its present
+    /// rule.
     ///
     /// # Errors
     /// [`ErrorCode::APPROVAL_REQUIRED`] if there is no such approval.

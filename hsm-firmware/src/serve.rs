@@ -1,8 +1,8 @@
 //! Main loop: reads frames from the connections to the hosts, and sends replies.
 //!
-//! All connections are served in turn, one frame at a time, so none starves another. A connection takes
-//! no new frame while its last reply is being sent: a host that does not read blocks only its own
-//! connection. Nothing is allocated, and only [`Runtime::wait`] waits.
+//! All connections are served in turn, one frame at a time, so none starves another. A connection
+//! takes no new frame while its last reply is being sent: a host that does not read blocks only its
+//! own connection. Nothing is allocated, and only [`Runtime::wait`] waits.
 #![warn(clippy::arithmetic_side_effects)]
 
 use hsm_core::{Hsm, NextWork, Platform};
@@ -10,8 +10,8 @@ use hsm_protocol::frame::{Decoder, Frame, MAX_ENCODED};
 
 /// A byte stream to a host. No method blocks.
 pub trait Port {
-    /// Bytes that were received and not consumed; empty if there are none now. These may be fewer than
-    /// have arrived: look again after [`Self::consume`].
+    /// Bytes that were received and not consumed; empty if there are none now. These may be fewer
+    /// than have arrived: look again after [`Self::consume`].
     fn received(&mut self) -> &[u8];
 
     /// Forgets the first `count` bytes of [`Self::received`].
@@ -24,8 +24,8 @@ pub trait Port {
 
 /// What answers frames: the HSM.
 pub trait Responder {
-    /// Writes the encoded reply to the front of `reply`, which has [`MAX_ENCODED`] bytes, and returns
-    /// the reply's length; 0 for no reply.
+    /// Writes the encoded reply to the front of `reply`, which has [`MAX_ENCODED`] bytes, and
+    /// returns the reply's length; 0 for no reply.
     fn process(&mut self, frame: Frame<'_>, reply: &mut [u8]) -> usize;
 
     /// Does a bounded step of background work, and returns when there is more to do.
@@ -46,8 +46,8 @@ impl<P: Platform> Responder for Hsm<P> {
 
 /// What the main loop needs from the board.
 pub trait Runtime {
-    /// Sleeps until a port may have received something or may take more to send, but not past `alarm`,
-    /// in microseconds since boot. May return early.
+    /// Sleeps until a port may have received something or may take more to send, but not past
+    /// `alarm`, in microseconds since boot. May return early.
     fn wait(&mut self, alarm: Option<u64>);
 
     /// Whether the main loop should end. It sends the last reply first.
@@ -89,8 +89,8 @@ impl<'p> Line<'p> {
         Self { port, buffers, sent: 0, end: 0 }
     }
 
-    /// Sends the rest of a reply, or receives up to one frame and answers it. Returns false if there
-    /// was nothing to do.
+    /// Sends the rest of a reply, or receives up to one frame and answers it. Returns false if
+    /// there was nothing to do.
     fn advance(&mut self, responder: &mut impl Responder) -> bool {
         if !self.is_sent() {
             return self.send();

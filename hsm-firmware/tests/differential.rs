@@ -1,5 +1,5 @@
-//! The two algorithm registries of the host side by side: each accepts what the other makes, and both
-//! refuse the same input for the same reason.
+//! The two algorithm registries of the host side by side: each accepts what the other makes, and
+//! both refuse the same input for the same reason.
 //!
 //! `STRONGROOM_SEED=N` repeats a run.
 

@@ -198,7 +198,8 @@ fn damaged_records_are_the_error_state_and_reset_is_possible() {
     let begin = Instant::now();
     line.call(&Reset).unwrap();
     let after = line.status();
-    // If the device had gone on without a restart, its uptime would include the time before the reset.
+    // If the device had gone on without a restart, its uptime would include the time before the
+    // reset.
     assert!(u128::from(after.uptime_us) < begin.elapsed().as_micros());
     assert_eq!(after.state, ModuleState::Error);
     assert_eq!(fs::read(&path).unwrap(), cells, "evidence was changed");
@@ -221,8 +222,9 @@ fn next(directory: &Directory) -> HostDevice {
     }
 }
 
-/// Whether dropping a device takes less than a second. Other load only lengthens a drop, and not every
-/// one: if dropping can be quick, it is so for one of many devices. `attach` may first connect a line.
+/// Whether dropping a device takes less than a second. Other load only lengthens a drop, and not
+/// every one: if dropping can be quick, it is so for one of many devices. `attach` may first open a
+/// connection.
 fn ends_promptly<T>(directory: &Directory, attach: impl Fn(&HostDevice) -> T) -> bool {
     (0..50).any(|_| {
         let device = next(directory);
@@ -244,7 +246,8 @@ fn dropping_ends_the_thread() {
         near
     }));
 
-    // The device waits for a reader that does not return, but ends once its line is closed.
+    // Dropping waits only briefly for a reader that does not return; the device ends with its
+    // connection.
     let device = next(&directory);
     let mut line = Line::attach(&device);
     line.status();

@@ -23,7 +23,7 @@ const RASR_CACHEABLE: u32 = 1 << 17;
 const RASR_DEVICE: u32 = 1 << 16;
 const RASR_ENABLE: u32 = 1;
 
-/// Subregions, each of which can be disabled.
+/// Subregions of a region, each of which can be disabled.
 const PARTS: u32 = 8;
 
 /// What a region holds, which determines how it may be accessed.
@@ -42,10 +42,10 @@ pub enum Kind {
 pub struct Region {
     /// First address, a multiple of the region's size.
     pub base: u32,
-    /// Size as a power of two, at least 8 (256 bytes).
+    /// Base-2 logarithm of the size in bytes; at least 8.
     pub log_size: u32,
-    /// Bytes in use, counted from the base. The eighths of the region after the last of them cannot be
-    /// accessed.
+    /// Bytes in use, counted from the base. The eighths of the region after the last of them cannot
+    /// be accessed.
     pub used: u32,
     /// What it holds.
     pub kind: Kind,
@@ -78,8 +78,8 @@ pub unsafe fn protect(regions: &[Region]) {
             Register::<u32>::new(RASR).write(region.attributes());
         }
     }
-    // SAFETY: as above; the caller guarantees that whatever becomes inaccessible is not used. With the
-    // barriers, the next access and the next instruction are already checked (B3.5.6).
+    // SAFETY: as above; the caller guarantees that whatever becomes inaccessible is not used. With
+    // the barriers, the next access and the next instruction are already checked (B3.5.6).
     unsafe {
         asm!("dsb", options(nostack));
         Register::<u32>::new(CTRL).write(CTRL_ENABLE);

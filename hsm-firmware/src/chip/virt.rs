@@ -1,4 +1,5 @@
-//! QEMU's `virt` machine, riscv32: addresses and interrupt sources (`hw/riscv/virt.c`, `virt_memmap`).
+//! QEMU's `virt` machine, riscv32: addresses and interrupt sources (`hw/riscv/virt.c`,
+//! `virt_memmap`).
 
 use super::cfi_flash::CfiFlash;
 use super::clint::Clint;
@@ -37,8 +38,8 @@ pub const PLIC: Plic = unsafe { Plic::new(0xC00_0000) };
 // SAFETY: this is its address.
 pub static UART: Uart = unsafe { Uart::new(0x1000_0000, &UART_RING) };
 
-/// Start of the reset code in ROM. A reset of the machine runs this code while the locked protection
-/// still applies.
+/// Start of the reset code in ROM. A reset of the machine runs this code while the locked
+/// protection still applies.
 const ROM: usize = 0x1000;
 const ROM_END: usize = 0x1_0000;
 
@@ -50,10 +51,11 @@ unsafe extern "C" {
     static __free_start: u8;
 }
 
-/// Makes code read-only, everything else non-executable, and the memory below the stack and the unused
-/// memory inaccessible; see the memory map. A violation ends the firmware.
+/// Makes code read-only, everything else non-executable, and the memory below the stack and the
+/// unused memory inaccessible; see the memory map. A violation ends the firmware.
 pub fn protect() {
-    // SAFETY: the memory map lays out image, stack and variables like this; devices are below the RAM.
+    // SAFETY: the memory map lays out image, stack and variables like this; devices are below the
+    // RAM.
     unsafe {
         pmp::protect(&[
             (ROM, Access::None),
@@ -90,8 +92,9 @@ pub fn find_virtio(kind: DeviceKind) -> Option<Transport> {
 
 /// Wipes RAM and ends the emulator with this exit status.
 ///
-/// For use when nothing can be trusted any more: after a reset from here, the firmware could fail again
-/// forever, while the supervisor of the emulator sees the status and can wait longer each time.
+/// For use when nothing can be trusted any more: after a reset from here, the firmware could fail
+/// again forever, while the supervisor of the emulator sees the status and can wait longer each
+/// time.
 pub fn wipe_and_exit(status: u16) -> ! {
     // SAFETY: this command ends the emulator.
     unsafe { super::stack::wipe_and(FINISHER_ADDRESS, Finisher::exit_command(status)) }

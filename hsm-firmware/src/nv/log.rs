@@ -35,8 +35,8 @@ pub enum LogError {
 
 /// Records of up to [`MAX_DATA`] bytes by 16-bit id on NOR flash; see the [module](super).
 ///
-/// The flash is not touched before the first operation, which mounts the log. A log can be cloned only
-/// on simulated flash, which is cloned with it.
+/// The flash is not touched before the first operation, which mounts the log. A log can be cloned
+/// only on simulated flash, which is cloned with it.
 #[derive(Clone)]
 pub struct RecordLog<F> {
     pub(super) region: Region<F>,
@@ -57,7 +57,7 @@ pub(super) struct Active {
     pub(super) sequence: u64,
     /// Offset of the next record.
     pub(super) end: u32,
-    /// Nothing may be appended, as the cells behind `end` may not be erased.
+    /// Nothing may be appended, as it is unknown whether the cells after `end` are erased.
     pub(super) closed: bool,
 }
 
@@ -113,8 +113,8 @@ impl<F: NorFlash> RecordLog<F> {
     /// Writes a record, replacing an older record with this id.
     ///
     /// # Errors
-    /// [`LogError::TooLong`], [`LogError::Full`]: nothing has changed. [`LogError::Verify`] or a flash
-    /// error: the record is either the old or the new one. Those of [`Self::mount`].
+    /// [`LogError::TooLong`], [`LogError::Full`]: nothing has changed. [`LogError::Verify`] or a
+    /// flash error: the record is either the old or the new one. Also those of [`Self::mount`].
     pub fn write(&mut self, id: u16, data: &[u8]) -> Result<(), LogError> {
         let len = u16::try_from(data.len()).map_err(|_| LogError::TooLong)?;
         if data.len() > MAX_DATA {
@@ -164,7 +164,7 @@ impl<F: NorFlash> RecordLog<F> {
         self.region.flash()
     }
 
-    /// Unmounts the log and returns its flash.
+    /// Consumes the log and returns its flash.
     pub fn into_flash(self) -> F {
         self.region.into_flash()
     }
@@ -218,8 +218,8 @@ impl<F: NorFlash> RecordLog<F> {
         Ok(offset)
     }
 
-    /// Writes header and commit around the data in the buffer. Returns the length of everything before
-    /// the commit, and that of the commit.
+    /// Writes header and commit around the data in the buffer. Returns the length of everything
+    /// before the commit, and that of the commit.
     pub(super) fn stage(
         &mut self,
         header: RecordHeader,

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use crate::flash::{Chip, Rng};
 use crate::model::{CHIP, Model, Op, assert_scrubbed, contents, open};
 
-/// Runs random operations. Before each one, runs it on copies of the chip, one for each of its steps,
-/// cuts power in that step, and checks what the log holds afterwards.
+/// Runs random operations. Before each one, runs it on copies of the chip, one for each of its
+/// steps, cuts power in that step, and checks what the log holds afterwards.
 fn every_cut<const W: usize>(seed: u64, operations: usize, recover: fn(Chip<W>, u64) -> Chip<W>) {
     let mut rng = Rng::new(seed);
     let mut model = Model::new();
@@ -36,8 +36,8 @@ fn every_cut<const W: usize>(seed: u64, operations: usize, recover: fn(Chip<W>, 
     assert!(cuts > 500, "{cuts} cuts only");
 }
 
-/// Checks that the log holds the records from before the operation or those from after it, keeps to
-/// that at every restart, and can be written.
+/// Checks that the log holds the records from before the operation or those from after it, holds
+/// the same records after every restart, and still takes new ones.
 fn check<const W: usize>(mut chip: Chip<W>, before: &Model, after: &Model, context: &str) {
     chip.power_on(1);
     let mut log = open(chip);
@@ -169,7 +169,8 @@ fn zeroisation_is_finished_by_the_next_mount() {
         chip.power_on(cut);
         let mut log = open(chip);
         let now = contents(&mut log).unwrap();
-        // A zeroisation that is cut in its first steps has not begun; after them, it cannot be undone.
+        // A zeroisation that is cut in its first steps has not begun; after them, it cannot be
+        // undone.
         assert!(now.is_empty() || now.len() == 5);
         assert!(!begun || now.is_empty(), "cut {cut}: undone");
         begun = begun || (now.is_empty() && cut > 20);
@@ -235,8 +236,8 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    /// Runs any operations and cuts power at any step; a failing case shrinks to one that is easy to
-    /// read.
+    /// Runs any operations and cuts power at any step; a failing case shrinks to one that is easy
+    /// to read.
     #[test]
     fn any_operations(ops in prop::collection::vec(op(), 1..40), cut in 0u64..4000, seed: u64) {
         let mut model = Model::new();

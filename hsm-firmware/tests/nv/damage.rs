@@ -6,8 +6,8 @@ use hsm_firmware::nv::LogError;
 use crate::flash::Chip;
 use crate::model::{CHIP, GEOMETRY, Model, contents, open};
 
-/// A freshly mounted log with five records of 100 bytes, which follow each other from the header of the
-/// active segment on.
+/// A freshly mounted log with five records of 100 bytes, which follow each other from the header of
+/// the active segment on.
 fn five_records() -> (Chip<4>, usize, Model) {
     let mut log = open(Chip::new(CHIP, 1));
     for id in 0..5 {

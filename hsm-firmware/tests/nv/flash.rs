@@ -127,8 +127,8 @@ impl<const WORD: usize> Chip<WORD> {
         for (at, new) in (word * WORD..).zip(new) {
             assert_eq!(self.cells[at] & new, *new, "program sets a bit at {at:#x}");
             self.cells[at] = *new;
-            // A complete program makes the bits that it clears stable, but not the bits that it leaves
-            // alone.
+            // A complete program makes the bits that it clears stable, but not the bits that it
+            // leaves alone.
             self.weak[at] &= new;
         }
     }

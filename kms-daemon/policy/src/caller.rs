@@ -27,7 +27,8 @@ pub enum CallerKind {
     RoleSession,
     /// A session that an IAM user made with `GetFederationToken`.
     FederatedUser,
-    /// A person or program for whom an identity provider vouches, and who is about to assume a role.
+    /// A person or program for whom an identity provider vouches, and who is about to assume a
+    /// role.
     WebIdentity,
     /// A service that acts on its own behalf.
     Service,
@@ -46,9 +47,9 @@ impl<'a> Caller<'a> {
         Self::new(CallerKind::User, arn, "iam", |resource| named(resource, "user/"))
     }
 
-    /// Returns a session, from `arn:aws:sts::111122223333:assumed-role/name/session` and the ARN of its
-    /// role, `arn:aws:iam::111122223333:role/path/name`; `None` if a form is wrong or the two do not
-    /// belong together.
+    /// Returns a session, from `arn:aws:sts::111122223333:assumed-role/name/session` and the ARN of
+    /// its role, `arn:aws:iam::111122223333:role/path/name`; `None` if a form is wrong or the two
+    /// do not belong together.
     #[must_use]
     pub fn role_session(arn: &'a str, role: &'a str) -> Option<Self> {
         let session = |resource: &str| {
@@ -64,8 +65,8 @@ impl<'a> Caller<'a> {
         same.then_some(Self { role: Some(role), ..caller })
     }
 
-    /// Returns a federated user, from `arn:aws:sts::111122223333:federated-user/name`; `None` for any
-    /// other form.
+    /// Returns a federated user, from `arn:aws:sts::111122223333:federated-user/name`; `None` for
+    /// any other form.
     #[must_use]
     pub fn federated_user(arn: &'a str) -> Option<Self> {
         Self::new(CallerKind::FederatedUser, arn, "sts", |r| named(r, "federated-user/"))
@@ -78,16 +79,16 @@ impl<'a> Caller<'a> {
     }
 
     /// Returns a service that acts on its own behalf. `services` has all its names, for example
-    /// `logs.amazonaws.com` and `logs.us-east-1.amazonaws.com`; messages use the first. `None` if it is
-    /// empty.
+    /// `logs.amazonaws.com` and `logs.us-east-1.amazonaws.com`; messages use the first. `None` if
+    /// it is empty.
     #[must_use]
     pub fn service(services: &'a [&'a str]) -> Option<Self> {
         let first = services.first()?;
         Some(Self { services, ..Self::nobody(CallerKind::Service, first) })
     }
 
-    /// Adds the unique id of the user or role (`AIDA…`, `AROA…`). Policies use it for principals that
-    /// must not be confused with later ones of the same name.
+    /// Adds the unique id of the user or role (`AIDA…`, `AROA…`). Policies use it for principals
+    /// that must not be confused with later ones of the same name.
     #[must_use]
     pub const fn with_unique_id(self, id: &'a str) -> Self {
         Self { unique_id: Some(id), ..self }
@@ -106,8 +107,8 @@ impl<'a> Caller<'a> {
         self.kind
     }
 
-    /// The ARN for messages: of the session, not of its role. For a service or a web identity, the name
-    /// of the service or of the identity provider.
+    /// The ARN for messages: of the session, not of its role. For a service or a web identity, the
+    /// name of the service or of the identity provider.
     #[must_use]
     pub const fn arn(&self) -> &'a str {
         self.arn
@@ -150,7 +151,7 @@ impl<'a> Caller<'a> {
     }
 
     /// Returns the value of a condition key if it follows from the caller alone.
-    /// [`Context`](crate::Context)s fall back on this.
+    /// Implementations of [`Context`](crate::Context) can fall back on this.
     #[must_use]
     pub fn value(&self, name: Name) -> Option<Value<'_>> {
         let is_service = self.kind == CallerKind::Service;

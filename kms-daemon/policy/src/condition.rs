@@ -29,7 +29,8 @@ pub(crate) struct Condition {
 /// The policy's values, in the form in which they are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Operands {
-    /// Whether the condition holds if the key is absent, and whether it holds if the key is present.
+    /// Whether the condition holds if the key is absent, and whether it holds if the key is
+    /// present.
     Null {
         absent: bool,
         present: bool,
@@ -124,8 +125,8 @@ impl Condition {
             }
     }
 
-    /// Whether the outcome is `wanted` for one of the values. Values beyond the limits of the key are
-    /// not compared; their outcome is unknown.
+    /// Whether the outcome is `wanted` for one of the values. Values beyond the limits of the key
+    /// are not compared; their outcome is unknown.
     fn any_value(
         &self,
         list: &dyn List,
@@ -205,7 +206,8 @@ impl Operands {
         })
     }
 
-    /// The price of comparing one value, without the operands that are metered during the comparison.
+    /// The price of comparing one value, without the operands that are metered during the
+    /// comparison.
     fn price(&self) -> Price {
         let own = |count: usize, each: u64, value: u64, for_byte| {
             let steps = (count as u64).saturating_mul(each).saturating_add(value);

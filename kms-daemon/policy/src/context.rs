@@ -1,5 +1,5 @@
-//! The context of a request: the values of condition keys, which are looked up only when a policy needs
-//! them.
+//! The context of a request: the values of condition keys, which are looked up only when a policy
+//! needs them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -33,9 +33,9 @@ pub enum Value<'a> {
     Address(IpAddr),
     /// The values of a multivalued key.
     List(&'a dyn List),
-    /// There is a value, but it cannot be determined: for example `kms:ResourceAliases` of a key with
-    /// more than 50 aliases. An allowing statement that depends on it does not apply; a denying one
-    /// does.
+    /// There is a value, but it cannot be determined: for example `kms:ResourceAliases` of a key
+    /// with more than 50 aliases. An allowing statement that depends on it does not apply; a
+    /// denying one does.
     Unknown,
 }
 
@@ -143,8 +143,8 @@ pub fn pair<'a>(
     Some(if values.all(|value| value == first) { Value::from(first) } else { Value::Unknown })
 }
 
-/// Tags or pairs of an encryption context, indexed by their names in lower case. Finds what [`pair`]
-/// finds, without looking at every pair for every key.
+/// Tags or pairs of an encryption context, indexed by their names in lower case. Finds what
+/// [`pair`] finds, without looking at every pair for every key.
 #[derive(Debug, Clone, Default)]
 pub struct PairIndex<'a>(HashMap<String, Option<&'a str>>);
 

@@ -57,7 +57,7 @@ pub enum Mismatch {
         /// The value in the request; `None` if the request has none.
         found: Option<String>,
     },
-    /// Evaluating the statement takes more steps than a decision may.
+    /// The steps of a decision do not suffice to evaluate the statement.
     TooCostly,
 }
 

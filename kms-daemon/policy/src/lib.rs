@@ -1,16 +1,16 @@
 //! The policy engine of `kmsd`: the IAM policy language, and how key policies, identity policies,
-//! boundaries, session policies, guardrails and grants together decide about a request to KMS. It also
-//! decides about requests to IAM and STS, where trust policies take the place of key policies.
+//! boundaries, session policies, guardrails and grants together decide about a request to KMS. It
+//! also decides about requests to IAM and STS, where trust policies take the place of key policies.
 //!
 //! The engine is pure: it has no clock, no I/O and no state. A policy is compiled once
 //! ([`KeyPolicy::parse`] and its like) and evaluated many times. Policies with unknown elements are
-//! refused when they are read; nothing is skipped when they are evaluated. If an evaluation cannot be
-//! decided (text where a number is compared, several values where one is compared), the decision goes
-//! against the caller.
+//! refused when they are read; nothing is skipped when they are evaluated. If an evaluation cannot
+//! be decided (text where a number is compared, several values where one is compared), the decision
+//! goes against the caller.
 //!
-//! A decision takes at most [`DECISION`] steps, whatever the policies and the request contain. A policy
-//! that could take more than its share is detected before it is put ([`KeyPolicy::check_cost`] and its
-//! like).
+//! A decision takes at most [`DECISION`] steps, whatever the policies and the request contain. A
+//! policy that could take more than its share is detected before it is put
+//! ([`KeyPolicy::check_cost`] and its like).
 //!
 //! Sources: the IAM User Guide ("Policy evaluation logic", "IAM JSON policy elements", "Condition
 //! operators", "Policy variables", "Principal", "`NotPrincipal`") and the KMS Developer Guide
@@ -93,10 +93,10 @@
 //! ```
 //!
 //! An operation that needs several permissions is several requests: `ReEncrypt` is
-//! [`Action::ReEncryptFrom`] of one key and [`Action::ReEncryptTo`] of another, and `CreateAlias` is
-//! [`Action::CreateAlias`] of the alias ([`Resource::Account`]) and of its key. The user of this crate
-//! looks up and checks grants, and passes one that applies. Looking for a grant is needed only if the
-//! [`Denial`] without one [yields to grants](Denial::yields_to_grant).
+//! [`Action::ReEncryptFrom`] of one key and [`Action::ReEncryptTo`] of another, and `CreateAlias`
+//! is [`Action::CreateAlias`] of the alias ([`Resource::Account`]) and of its key. The user of this
+//! crate looks up and checks grants, and passes one that applies. Looking for a grant is needed
+//! only if the [`Denial`] without one [yields to grants](Denial::yields_to_grant).
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -1,7 +1,7 @@
 //! Text patterns: literal text, the wildcards `*` and `?`, and policy variables.
 //!
-//! The value of a variable is literal text: wildcards in it have no effect. Source: the IAM User Guide,
-//! "IAM policy elements: Variables and tags".
+//! The value of a variable is literal text: wildcards in it have no effect. Source: the IAM User
+//! Guide, "IAM policy elements: Variables and tags".
 
 use std::borrow::Cow;
 

@@ -31,8 +31,9 @@ macro_rules! policies {
                 /// Checks that no request can take more than the policy's share of the steps of a
                 /// decision, so that every request can be decided.
                 ///
-                /// To be called before a policy is put. Policies that are already stored were accepted
-                /// under the rules of their time; requests that take too many steps are denied.
+                /// To be called before a policy is put. Policies that are already stored were
+                /// accepted under the rules of their time; requests that take too many steps are
+                /// denied.
                 ///
                 /// # Errors
                 /// [`Fault::TooCostly`], with the statement that can take the most.
@@ -52,10 +53,11 @@ macro_rules! policies {
                     self.0.statements().get(statement)?.sid.as_deref()
                 }
 
-                /// Whether the policy has a condition on the key `name`. If no policy has one, a costly
-                /// value need not be looked up.
+                /// Whether the policy has a condition on the key `name`. If no policy has one, a
+                /// costly value need not be looked up.
                 ///
-                /// Policy variables do not count: for them, a value that was not looked up is unknown.
+                /// Policy variables do not count: for them, a value that was not looked up is
+                /// unknown.
                 #[must_use]
                 pub const fn asks_for(&self, name: Name) -> bool {
                     self.0.asks_for.contains(name)
@@ -72,12 +74,12 @@ macro_rules! policies {
 policies! {
     /// The policy of a key. Every statement names its principals; actions are those of KMS.
     ///
-    /// KMS once accepted statements without `Action` or `Resource`, which never applied. Since August
-    /// 2025 it refuses them, and so does this type.
+    /// KMS once accepted statements without `Action` or `Resource`, which never applied. Since
+    /// August 2025 it refuses them, and so does this type.
     KeyPolicy Key
 
-    /// A policy of an identity, attached to a user, a role or a group; also a permissions boundary, a
-    /// session policy, or a service control policy. It names no principals.
+    /// A policy of an identity, attached to a user, a role or a group; also a permissions boundary,
+    /// a session policy, or a service control policy. It names no principals.
     IdentityPolicy Identity
 
     /// The trust policy of a role (`AssumeRolePolicyDocument`): who may assume it. It names no
@@ -95,8 +97,8 @@ impl KeyPolicy {
         principals(&self.0)
     }
 
-    /// Replaces users and roles by what `resolve` returns for them, as KMS does when a policy is put: a
-    /// user that is deleted and created again under the same name is another user.
+    /// Replaces users and roles by what `resolve` returns for them, as KMS does when a policy is
+    /// put: a user that is deleted and created again under the same name is another user.
     ///
     /// # Errors
     /// [`Fault::Principal`] for the first principal that `resolve` does not know.
@@ -131,8 +133,8 @@ impl TrustPolicy {
 pub enum Resolution {
     /// Match the principal as the policy names it.
     AsNamed,
-    /// Match a user or role by this unique id alone, or a session by its name and the unique id of its
-    /// role.
+    /// Match a user or role by this unique id alone, or a session by its name and the unique id of
+    /// its role.
     UniqueId(String),
     /// The principal does not exist.
     Unknown,

@@ -29,8 +29,8 @@ pub enum Resource<'a> {
         arn: &'a str,
         /// The key's account.
         account: &'a str,
-        /// The key policy. `None` if there is no such key; callers of other accounts cannot distinguish
-        /// that from a key that they may not use.
+        /// The key policy. `None` if there is no such key; callers of other accounts cannot
+        /// distinguish that from a key that they may not use.
         policy: Option<&'a KeyPolicy>,
     },
     /// A role that is to be assumed.
@@ -45,8 +45,8 @@ pub enum Resource<'a> {
     /// A resource without a policy: an alias name, a custom key store, an identity or policy to be
     /// managed (including roles), or no particular resource. Identity policies alone decide.
     Account {
-        /// The resource's ARN, or `*` for actions without a resource. `None` for a resource that has no
-        /// ARN yet, which is matched like `*`.
+        /// The resource's ARN, or `*` for actions without a resource. `None` for a resource that
+        /// has no ARN yet, which is matched like `*`.
         arn: Option<&'a str>,
         /// The resource's account.
         account: &'a str,
@@ -84,8 +84,8 @@ pub enum Grantee {
     /// As the caller itself: the user, session or service, or the account if the caller is its root
     /// user.
     Caller,
-    /// As the role of the caller's session. Boundary and session policies limit such a grant, as they
-    /// limit a role that a key policy names.
+    /// As the role of the caller's session. Boundary and session policies limit such a grant, as
+    /// they limit a role that a key policy names.
     Role,
     /// As the caller's account, whose identity policies must allow too.
     Account,

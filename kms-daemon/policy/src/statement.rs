@@ -101,9 +101,9 @@ impl Statement {
         self.steps_for_principals().saturating_add(resources).saturating_add(conditions)
     }
 
-    /// Whether a condition on `aws:PrincipalArn` selects the caller from everyone, once all conditions
-    /// hold. IAM treats such a statement as if its `Principal` named the caller itself: boundaries and
-    /// session policies do not limit it; only their denials do.
+    /// Whether a condition on `aws:PrincipalArn` selects the caller from everyone, once all
+    /// conditions hold. IAM treats such a statement as if its `Principal` named the caller itself:
+    /// boundaries and session policies do not limit it; only their denials do.
     ///
     /// Source: the IAM User Guide, "Policy evaluation logic" and "Principal: IAM role principals".
     fn picks(&self, caller: &Caller<'_>) -> bool {

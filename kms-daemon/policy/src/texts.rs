@@ -10,8 +10,8 @@ use crate::pattern::{Pattern, Piece, Resolved, Unresolved, lowering};
 /// The values of a text operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Texts {
-    /// Texts without wildcards or variables, sorted by length, then content; in lower case if case is
-    /// ignored.
+    /// Texts without wildcards or variables, sorted by length, then content; in lower case if case
+    /// is ignored.
     exact: Box<[Box<str>]>,
     wild: Box<[Pattern]>,
     /// Texts with variables.
@@ -29,7 +29,8 @@ pub(crate) enum Prepared<'a> {
 }
 
 impl Texts {
-    /// Sorts the patterns by how they are compared. If case is ignored, they must not have wildcards.
+    /// Sorts the patterns by how they are compared. If case is ignored, they must not have
+    /// wildcards.
     pub(crate) fn new(patterns: Vec<Pattern>, ignoring_case: bool) -> Self {
         let (mut exact, mut wild, mut templates) = (Vec::new(), Vec::new(), Vec::new());
         for pattern in patterns {

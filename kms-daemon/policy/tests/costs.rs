@@ -26,9 +26,9 @@ fn timed(work: impl FnOnce()) -> Duration {
     begin.elapsed()
 }
 
-/// Repeats an attack with a policy of 30 KB of patterns like `*a?a?…b`, for an encryption context of 8
-/// KB. One decision took 0.6 s, ten times as long as [`DECISION`] of the simplest steps in the same
-/// build.
+/// Repeats an attack with a policy of 30 KB of patterns like `*a?a?…b`, for an encryption context
+/// of 8 KB. One decision took 0.6 s, ten times as long as [`DECISION`] of the simplest steps in the
+/// same build.
 #[test]
 fn the_attack_is_not_put_and_is_denied_where_it_was() {
     let pattern = format!("*{}b", "a?".repeat(20));
@@ -97,7 +97,7 @@ fn what_is_not_decided_is_never_allowed() {
     }
 }
 
-/// Every accepted policy can be decided: no request makes it run out of steps.
+/// No request makes a policy that passes the check run out of steps.
 #[test]
 fn what_can_be_put_can_be_decided() {
     let mut seen = 0;

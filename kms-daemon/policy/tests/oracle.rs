@@ -1,8 +1,8 @@
 //! Compares the engine with an independent implementation, over random cases.
 //!
-//! The package `@cloud-copilot/iam-simulate` is under the AGPL: it runs in a separate process, and none
-//! of its code is used here. Install it with `npm ci` in `tests/oracle`; without it or without Node.js,
-//! the test is skipped.
+//! The package `@cloud-copilot/iam-simulate` is under the AGPL: it runs in a separate process, and
+//! none of its code is used here. Install it with `npm ci` in `tests/oracle`; without it or without
+//! Node.js, the test is skipped.
 
 mod common;
 
@@ -22,7 +22,8 @@ mod differences;
 
 const CASES: u64 = 85_000;
 
-/// Returns a random case. One in eight may contain things about which the two are known to disagree.
+/// Returns a random case. One in eight may contain things about which the two are known to
+/// disagree.
 fn random(seed: u64) -> Case {
     let oddities = seed.is_multiple_of(8);
     case(&mut Rng::new(seed), Profile { all_keys: false, oddities, several: false })

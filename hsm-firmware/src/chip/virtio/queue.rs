@@ -1,8 +1,8 @@
 //! Split virtqueue (VIRTIO 1.2, section 2.7), with one fixed buffer for each descriptor.
 //!
-//! A buffer belongs either to the driver or to the device. The device may write to the memory at any
-//! time, so it is read and written through raw pointers; only buffers that belong to the driver are
-//! lent out as slices. What the device reports is checked before it is used.
+//! A buffer belongs either to the driver or to the device. The device may write to the memory at
+//! any time, so it is read and written through raw pointers; only buffers that belong to the driver
+//! are lent out as slices. What the device reports is checked before it is used.
 
 use core::marker::PhantomData;
 use core::mem;
@@ -133,8 +133,9 @@ impl<const N: usize, const LEN: usize> Queue<N, LEN> {
     pub(super) fn buffer(&mut self, buffer: usize) -> &mut [u8] {
         match self.lent.get(buffer) {
             Some(false) => {
-                // SAFETY: the index is within the array, and the device does not touch a buffer that is
-                // not lent. The slice borrows the queue, so the buffer cannot be lent meanwhile.
+                // SAFETY: the index is within the array, and the device does not touch a buffer
+                // that is not lent. The slice borrows the queue, so the buffer cannot be lent
+                // meanwhile.
                 unsafe {
                     let buffers = &raw mut (*self.memory).buffers;
                     slice::from_raw_parts_mut(buffers.cast::<u8>().add(buffer * LEN), LEN)
@@ -151,8 +152,8 @@ impl<const N: usize, const LEN: usize> Queue<N, LEN> {
             _ => return,
         }
         let flags = if self.direction == Direction::FromDevice { DEVICE_WRITES } else { 0 };
-        // SAFETY: `buffer` and the ring position are within their arrays. The device does not read them
-        // before the index is published.
+        // SAFETY: `buffer` and the ring position are within their arrays. The device does not read
+        // them before the index is published.
         unsafe {
             let address = (&raw mut (*self.memory).buffers).cast::<u8>().add(buffer * LEN);
             let descriptor = Descriptor {
@@ -178,8 +179,8 @@ impl<const N: usize, const LEN: usize> Queue<N, LEN> {
     #[must_use]
     pub(super) fn publish(&mut self) -> bool {
         fence(Ordering::Release); // descriptors before the index
-        // SAFETY: fields of the queue's memory; the driver may write the index, and the device writes
-        // the flags.
+        // SAFETY: fields of the queue's memory; the driver may write the index, and the device
+        // writes the flags.
         unsafe {
             (&raw mut (*self.memory).available.index).write_volatile(self.offered);
             fence(Ordering::SeqCst); // the index before the device's flags are read
@@ -187,7 +188,8 @@ impl<const N: usize, const LEN: usize> Queue<N, LEN> {
         }
     }
 
-    /// Takes back a buffer that the device has used; returns its index and the number of bytes written.
+    /// Takes back a buffer that the device has used; returns its index and the number of bytes
+    /// written.
     pub(super) fn take(&mut self) -> Option<(usize, usize)> {
         loop {
             // SAFETY: a field of the queue's memory, which the device writes.

@@ -1,4 +1,5 @@
-//! What the tests of whole decisions share: cases, a random generator for them, and a second evaluator.
+//! What the tests of whole decisions share: cases, a random generator for them, and a second
+//! evaluator.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 use std::collections::BTreeMap;

@@ -249,8 +249,8 @@ fn variables() -> Vec<Example> {
         facts
     };
     vec![
-        // The guide uses this for a role, but says elsewhere ("Principal key values" of the IAM User
-        // Guide) that role sessions have no user name. So it allows only users.
+        // The guide uses this for a role, but says elsewhere ("Principal key values" of the IAM
+        // User Guide) that role sessions have no user name. So it allows only users.
         kms("Using variables in an encryption context condition: aws:username")
             .key([allow(
                 &format!("{APP} {ANA} {BEN}"),

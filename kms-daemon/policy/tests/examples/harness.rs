@@ -92,7 +92,8 @@ impl Example {
         Self { endpoint: Some(document(statements)), ..self }
     }
 
-    /// Changes the identity policies and the key policy so far to the version that has no variables.
+    /// Changes the identity policies and the key policy so far to the version that has no
+    /// variables.
     pub(crate) fn old_version(mut self) -> Self {
         for document in self.identity.iter_mut().chain([&mut self.key]) {
             document["Version"] = "2008-10-17".into();
