@@ -114,7 +114,7 @@ impl StatementReport {
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooCostly => write!(f, "it cannot be told, because {TOO_COSTLY}"),
+            Self::TooCostly => write!(f, "it cannot be determined, because {TOO_COSTLY}"),
             Self::Principal => f.write_str("the principal does not match"),
             Self::EarlierUser => f.write_str("the principal names an earlier user of this name"),
             Self::EarlierRole => f.write_str("the principal names an earlier role of this name"),
