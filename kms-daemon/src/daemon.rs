@@ -53,7 +53,7 @@ use ports::{certificate, keep_certificate, limits, listen};
 const ADMIN_CONNECTIONS: usize = 64;
 /// How long threads that wait for a device may go on waiting at the end.
 const TO_STOP: Duration = Duration::from_secs(1);
-/// How often the creation of seed keys is retried while there are no devices.
+/// The time between attempts to create the keys of the seed while there are no devices.
 const SEED: Duration = Duration::from_secs(1);
 
 /// Why the daemon cannot run; the text says what to do.
@@ -496,7 +496,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
     );
     let had_terminal = io::stdin().is_terminal();
     Ok(async move {
-        // Anybody may send SIGHUP, so check that the terminal no longer answers as a terminal.
+        // Anybody may send SIGHUP, so check that the terminal is really closed.
         let closed = async {
             while hangup.recv().await.is_some() {
                 if had_terminal && !io::stdin().is_terminal() {

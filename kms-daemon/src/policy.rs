@@ -239,8 +239,8 @@ impl Permitted {
         &self.key
     }
 
-    /// Checks that the key can be used as requested at the time `now`. Material that has expired by
-    /// then counts as gone, even if it is not destroyed yet.
+    /// Checks that the key can be used as requested at the time `now`, and returns it as authorized.
+    /// Material that has expired by then counts as gone, even if it is not destroyed yet.
     ///
     /// # Errors
     /// In this order: [`Exception::UnsupportedOperation`] because of the key's origin,

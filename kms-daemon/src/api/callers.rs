@@ -14,7 +14,7 @@ fn not_a_principal(arn: &str) -> KmsError {
     KmsError::new(Exception::InvalidArn, text)
 }
 
-/// Reads a principal in the parameter `member`; `None` stands for one that is named as the input.
+/// Reads a principal in the parameter `member`; with `None`, errors call it the input.
 ///
 /// # Errors
 /// [`Exception::InvalidArn`] if the text cannot name a principal. Unique ids are not accepted:

@@ -33,9 +33,9 @@ const IMPORT_MINUTES: u32 = 10;
 /// The id and the material that a developer has chosen for a key.
 #[derive(Default)]
 pub(super) struct Chosen {
-    /// The key id.
+    /// The id from the tag [`CUSTOM_ID`].
     pub(super) id: Option<KeyId>,
-    /// The key material.
+    /// The material from the tag [`CUSTOM_MATERIAL`], decoded from Base64.
     pub(super) material: Option<Zeroizing<Vec<u8>>>,
 }
 

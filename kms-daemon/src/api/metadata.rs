@@ -71,7 +71,7 @@ pub(super) struct AlgorithmLists {
 }
 
 impl AlgorithmLists {
-    /// Returns the lists of a key.
+    /// Returns the algorithms of a key.
     pub(super) fn of(key: &KeyRecord) -> Self {
         let mut lists = Self::default();
         let list = match key.usage {

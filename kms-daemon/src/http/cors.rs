@@ -2,7 +2,7 @@
 //! Fetch standard).
 //!
 //! A browser first asks (`OPTIONS`, the preflight) whether a page of some origin may send a signed
-//! request, and shows responses only to the pages that they name. Nothing here authenticates
+//! request, and shows responses only to pages whose origin they name. Nothing here authenticates
 //! anybody: a request is served if its signature is right, whatever its origin. Cookies and other
 //! credentials that a browser would add by itself mean nothing to the API, so the API never allows
 //! them. A page can do exactly what its own access key can do.

@@ -65,7 +65,7 @@ impl Readiness for Told {
     }
 }
 
-/// The pages and the way in which the front serves.
+/// The options of a front.
 #[derive(Default)]
 struct Ways {
     with_tls: bool,

@@ -13,7 +13,7 @@ use crate::principal::{Principal, PrincipalKind};
 pub struct CallerPolicies {
     /// The policies of the user or role, and of the user's groups.
     pub identity: Vec<IdentityPolicy>,
-    /// The permissions boundary.
+    /// The permissions boundary of the user or role, if there is one.
     pub boundary: Option<IdentityPolicy>,
     /// The session policies.
     pub session: Vec<IdentityPolicy>,
@@ -95,7 +95,7 @@ pub struct CallerName {
 }
 
 impl CallerName {
-    /// Returns the text by which grants are found.
+    /// Returns the text by which grants are found: the unique id, or else the ARN.
     #[must_use]
     pub fn lasting(&self) -> &str {
         self.unique.as_deref().unwrap_or(&self.arn)

@@ -35,7 +35,7 @@ pub(crate) struct Simulation<'a> {
     pub(crate) owner: &'a str,
     /// The policy of the resource, if it is to be evaluated.
     pub(crate) policy: Option<&'a ResourcePolicy>,
-    /// The values of condition keys.
+    /// The specified values of condition keys.
     pub(crate) given: &'a Entries,
     /// The time of the request.
     pub(crate) now: Timestamp,

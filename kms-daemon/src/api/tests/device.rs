@@ -26,7 +26,7 @@ use crate::store::MemoryStore;
 /// The names of the Regions in these tests.
 pub(super) const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];
 
-/// One device per Region serves all tests. Devices keep no keys, so tests cannot meet in them.
+/// One device per Region serves all tests. Devices keep no keys, so tests do not interfere.
 static POOLS: [LazyLock<Arc<Pool>>; 3] = [
     LazyLock::new(|| Arc::new(start(1))),
     LazyLock::new(|| Arc::new(start(2))),

@@ -1,8 +1,8 @@
 //! Multi-Region keys in the catalogue: changes that several Regions share.
 //!
 //! Related keys in one store change together. A Region that another daemon serves is notified
-//! afterwards: the change leaves an *errand* for that Region in the store, which stays until it is
-//! done.
+//! afterwards: the change leaves an *outbox entry* ([`Errand`]) for that Region in the store, which
+//! stays until it is done.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::key::multi_region::Tokens;
 use crate::key::{KeyId, KeyRecord, Scope, layout};
 use crate::store::{Range, Revision, Transaction};
 
-/// The number of errands that are read at a time.
+/// The number of outbox entries that are read at a time.
 const BATCH: usize = 100;
 
 /// What a Region of another daemon still has to be told about a key.
@@ -39,12 +39,12 @@ pub enum What {
     Moves,
 }
 
-/// An errand and its place in the store.
+/// An outbox entry and its place in the store.
 #[derive(Debug, Clone)]
 pub struct FoundErrand {
     /// The Region to be notified.
     pub region: String,
-    /// The id of the key that the errand is about.
+    /// The id of the key that the entry is about.
     pub key: KeyId,
     /// What the Region is to be told.
     pub errand: Errand,
@@ -67,7 +67,7 @@ impl Catalog {
 
     /// Replaces a key record and, if the key is a primary, what its `replicas` share with it, in
     /// one transaction. `tokens` are those of new material, by Region. Regions of other daemons get
-    /// an errand. The change is durable on return.
+    /// an outbox entry. The change is durable on return.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -97,7 +97,7 @@ impl Catalog {
     }
 
     /// Changes the keys of a multi-Region key as [`Catalog::change_keys`] does. The first key is
-    /// the primary after the change; the Regions `elsewhere` get an errand.
+    /// the primary after the change; the Regions `elsewhere` get an outbox entry.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -122,7 +122,8 @@ impl Catalog {
         self.commit(transaction).await
     }
 
-    /// Replaces a key record and leaves an errand for a Region. The change is durable on return.
+    /// Replaces a key record and leaves an outbox entry for a Region. The change is durable on
+    /// return.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -137,7 +138,7 @@ impl Catalog {
         self.commit(tell(transaction, region, new, what)?).await
     }
 
-    /// Returns the outstanding errands after the entry `after`.
+    /// Returns the outbox entries after `after`, which are still to be done.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -162,7 +163,7 @@ impl Catalog {
         page.entries.into_iter().filter_map(|entry| read(entry).transpose()).collect()
     }
 
-    /// Deletes an errand that is done, unless it has been left again since.
+    /// Deletes an outbox entry that is done, unless it has been left again since.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -182,7 +183,7 @@ pub fn elsewhere(key: &KeyRecord, found: &[Stored<KeyRecord>]) -> Vec<Scope> {
     related
 }
 
-/// Adds an errand about a key, for a Region of another daemon, to a transaction.
+/// Adds an outbox entry about a key, for a Region of another daemon, to a transaction.
 pub(in crate::key) fn tell(
     transaction: Transaction,
     region: &str,
