@@ -49,14 +49,14 @@ mod ports;
 
 use ports::{certificate, keep_certificate, limits, listen};
 
-/// Connections for health and metrics.
+/// The limit on connections for health and metrics.
 const ADMIN_CONNECTIONS: usize = 64;
-/// How long threads that wait for a device may still do so at the end.
+/// How long threads that wait for a device may go on waiting at the end.
 const TO_STOP: Duration = Duration::from_secs(1);
-/// How often keys of the seed are tried again while there are no devices.
+/// The time between attempts to create the keys of the seed while there are no devices.
 const SEED: Duration = Duration::from_secs(1);
 
-/// Why the daemon does not run; the text says what to do.
+/// Why the daemon cannot run; the text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// The data directory cannot be used.
@@ -65,55 +65,56 @@ pub enum DaemonError {
     /// The port cannot be bound.
     #[error("cannot listen on {address}: {source}; choose another with {flag} ADDR:PORT")]
     Listen {
-        /// The address.
+        /// The address and port.
         address: String,
-        /// Where it was given.
+        /// The option that gave the address.
         flag: &'static str,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// No access keys.
+    /// The access keys cannot be used.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// No devices.
+    /// The devices cannot be used.
     #[error(transparent)]
     Devices(#[from] FleetError),
-    /// No root of attestation documents.
+    /// The root certificate of attestation documents cannot be used.
     #[error(transparent)]
     Root(#[from] RootError),
-    /// No audit log.
+    /// The audit log cannot be used.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// No store, or one that does not fit the rest.
+    /// The store cannot be opened, or does not fit the rest.
     #[error(transparent)]
     Consistency(#[from] ConsistencyError),
     /// The store's content cannot be read.
     #[error("cannot read the store: {0}")]
     Catalog(#[from] CatalogError),
-    /// No seed, or keys of it were refused.
+    /// The seed cannot be used, or some of its keys were refused.
     #[error(transparent)]
     Seed(#[from] SeedError),
     /// A `--quota` value could not be parsed.
     #[error("{0}")]
     Quota(String),
-    /// No TLS.
+    /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// No link to other daemons.
+    /// The link to other daemons cannot be set up.
     #[error(transparent)]
     Link(#[from] LinkSetupError),
-    /// The operating system refused something else.
+    /// The operating system refused another operation.
     #[error("cannot {what}: {source}")]
     System {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// Runs the daemon until SIGINT or SIGTERM. `ready` is told the URL once requests are served. It is no
-/// type parameter: with one, the whole daemon would be compiled with each program that calls this.
+/// Runs the daemon until SIGINT or SIGTERM. Calls `ready` with the URL once requests are served.
+/// `ready` is not a type parameter, because the whole daemon would then be compiled with each
+/// program that calls this function.
 ///
 /// # Errors
 /// [`DaemonError`] if the daemon cannot start.
@@ -121,17 +122,18 @@ pub fn run(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().build().map_err(system("start threads"))?;
     let ended = runtime.block_on(serve(config, ready));
-    // A start that a signal has interrupted may still wait for a device.
+    // A start interrupted by a signal may still wait for a device.
     runtime.shutdown_timeout(TO_STOP);
     ended
 }
 
 async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
-    // Before anything else, so that a signal during the start is not missed.
+    // This comes first, so that a signal during the start is not missed.
     let stop = stop_signal()?;
     let hangup = signal(SignalKind::hangup()).map_err(system("listen for signals"))?;
     let development = development(&config)?;
-    // The ports before the rest: one in use shows at once, and leaves nothing behind.
+    // Ports are bound before anything else, so that one in use shows at once and leaves nothing
+    // behind.
     let limits = limits(&config, files::raise());
     let server = listen((&config.listen, "--listen"), limits).await?;
     let (server, admin) = match &config.admin_listen {
@@ -145,7 +147,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     };
     let link = link_server::bind(&config).await?;
     let data = DataDir::open(&config.data)?;
-    // From here on no other daemon serves from this directory.
+    // From here on, no other daemon serves from this directory.
     let begin = SystemTime::now();
     let roots = credentials(&config, data.path())?;
     let certificate = certificate(&config, data.path())?;
@@ -210,7 +212,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     let window = Duration::from_secs(config.clock_window * 60);
     let verifier = Verifier::new(Arc::new(move |region| regions.has(region)), window);
     let verifier = match config.development {
-        Some(_) => verifier, // restarted at will, by clients with any clock
+        Some(_) => verifier, // restarts often; client clocks may be wrong
         None => verifier.since(begin),
     };
     let mut metrics = Metrics::new().with_store(data.path().join("store.redb"));
@@ -309,7 +311,8 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     }
     marks.write(&audit, &names).await;
     drop(marks);
-    // The pools before the audit log: it hands over the last audit entries of the devices.
+    // The pools stop before the audit log, because they hand over the last audit entries of the
+    // devices.
     let stopped = tokio::task::spawn_blocking(move || {
         fleet.shut_down();
         drop((store, audit, data));
@@ -317,7 +320,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     stopped.await.map_err(|error| system("stop")(io::Error::other(error)))
 }
 
-/// What requests are served with.
+/// What the daemon needs to serve requests.
 struct Started {
     iam: Arc<Iam>,
     service: Service,
@@ -398,8 +401,8 @@ async fn start(
     Ok(Started { service, iam, fleet, store, snapshots, trails })
 }
 
-/// The Regions to start with: with `--region any` those that were used before as well, by the devices'
-/// files and by the store, whose keys are `bound`.
+/// Returns the Regions to start with. With `--region any` these include Regions that were used
+/// before, as found in the devices' files and in the store, whose keys are `bound`.
 fn first_regions(config: &Config, data: &Path, bound: Vec<String>) -> Vec<String> {
     let mut regions = config.regions.clone();
     let used = fs::read_dir(data.join("hsm")).into_iter().flatten().flatten();
@@ -412,7 +415,7 @@ fn first_regions(config: &Config, data: &Path, bound: Vec<String>) -> Vec<String
     regions
 }
 
-/// Starts the devices of Regions that are used for the first time.
+/// Returns what starts the devices of a Region when it is used for the first time.
 fn opener(fleet: &Arc<Fleet>) -> Opener {
     let fleet = Arc::downgrade(fleet);
     Box::new(move |region| {
@@ -424,7 +427,7 @@ fn opener(fleet: &Arc<Fleet>) -> Opener {
     })
 }
 
-/// Makes the keys of the seed, now or once there are devices.
+/// Creates the keys of the seed, now or once there are devices.
 async fn sow(
     app: &Arc<App>,
     development: Option<&Arc<Development>>,
@@ -453,7 +456,7 @@ async fn sow(
     })))
 }
 
-/// What `--dev` adds. The seed is read before anything is started.
+/// Returns what `--dev` adds. The seed is read before anything is started.
 fn development(config: &Config) -> Result<Option<Arc<Development>>, SeedError> {
     let Some(seed) = &config.development else { return Ok(None) };
     tracing::warn!(
@@ -482,8 +485,8 @@ fn credentials(config: &Config, data: &Path) -> Result<Credentials, DaemonError>
     Ok(credentials)
 }
 
-/// Completes at the first SIGINT or SIGTERM, or when the terminal is closed that the daemon was
-/// started in.
+/// Completes at the first SIGINT or SIGTERM, or when the terminal that the daemon was started in is
+/// closed.
 fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
     let listen = |kind| signal(kind).map_err(system("listen for signals"));
     let (mut interrupt, mut terminate, mut hangup) = (
@@ -493,7 +496,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
     );
     let had_terminal = io::stdin().is_terminal();
     Ok(async move {
-        // Anybody may send SIGHUP; a closed terminal is no longer a terminal.
+        // Anybody may send SIGHUP, so check that the terminal is really closed.
         let closed = async {
             while hangup.recv().await.is_some() {
                 if had_terminal && !io::stdin().is_terminal() {

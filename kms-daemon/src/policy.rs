@@ -1,11 +1,11 @@
-//! Authorization: who may do what with which key, and (in `identities`) who manages identities
-//! and becomes a role.
+//! Authorization: who may do what with which key, and (in `identities`) who may manage identities
+//! and assume roles.
 //!
-//! A key goes to the engine as [`Authorized`] only, which says for which action, so that neither a
-//! forgotten check nor one for another action compiles. For requests there is one way to it,
-//! [`Permitted::authorize`]: it decides in the order of the API, key policy and grants, then where
-//! the key's material is from, then its state, then its usage and algorithm. What the service does
-//! by itself is in `policy/service.rs`, with who vouches for it.
+//! The engine accepts keys only as [`Authorized`], whose type names the action. Code that forgets a
+//! check, or checks another action, therefore does not compile. Requests have one way to get there,
+//! [`Permitted::authorize`]. It decides in the order of the API: key policy and grants, the origin
+//! of the key's material, the key's state, then its usage and algorithm. What the service does on
+//! its own behalf, and who vouches for it, is in `policy/service.rs`.
 //!
 //! ```compile_fail
 //! use hsm_protocol::key_spec::{MessageType, SigningAlgorithm};
@@ -19,7 +19,7 @@
 //! }
 //! ```
 //!
-//! With a key that is authorized for `action::Sign` the same does:
+//! With a key that is authorized for `action::Sign` the same code compiles:
 //!
 //! ```
 //! use hsm_protocol::key_spec::{MessageType, SigningAlgorithm};
@@ -33,8 +33,8 @@
 //! }
 //! ```
 //!
-//! The engine (`kms-policy`) evaluates; this module says what is asked of it. A policy that the
-//! engine does not understand is refused when it is put, so that no statement is ever skipped.
+//! The engine (`kms-policy`) evaluates policies; this module says what it is asked. A policy that
+//! the engine does not understand is refused when it is put, so no statement is ever skipped.
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -77,35 +77,36 @@ pub(crate) use self::engine::decisions;
 
 /// The name of the only policy of a key.
 pub const DEFAULT_POLICY_NAME: &str = "default";
-/// Longest key policy, in bytes. The shape in the service model is wider.
+/// Longest key policy, in bytes. The service model allows longer ones.
 pub const MAX_POLICY: usize = 32_768;
 
-/// What is asked: who wants to do what, with what, and what conditions are told of it. It is written
-/// once, where the request is known, and read by everything that has a say.
+/// A request to be decided: the caller, the action, its object, and everything that conditions can
+/// ask about. It is built once, where the request is known, and is read by all parts of the
+/// decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// Who asks.
+    /// The caller and the caller's policies.
     pub asker: Asker<'a>,
-    /// For what.
+    /// The requested action.
     pub action: Action,
-    /// Where it is, and whose.
+    /// The account and Region in which the request acts.
     pub scope: &'a Scope,
-    /// What it is about.
+    /// The key that the request is about.
     pub subject: Subject<'a>,
-    /// Under which name of the key; empty if it is about none.
+    /// The name by which the request names the key; empty if the request is not about a key.
     pub named: &'a str,
-    /// With which algorithm, for actions that have one.
+    /// The requested algorithm, for actions that have one.
     pub algorithm: Option<Algorithm>,
     /// The encryption context of the request; empty if it has none.
     pub context: &'a Pairs,
-    /// What else the operation tells.
+    /// Other parameters that conditions can ask about.
     pub particulars: Particulars<'a>,
-    /// What was looked up.
+    /// What was looked up for conditions.
     pub lookups: &'a Lookups,
 }
 
 impl<'a> Request<'a> {
-    /// About something in an account, with nothing else to tell.
+    /// Makes a request about something in an account, without further attributes.
     #[must_use]
     pub const fn new(
         asker: Asker<'a>,
@@ -126,18 +127,18 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// About a key, with nothing else to tell.
+    /// Makes a request about a key, without further attributes.
     #[must_use]
     pub const fn on_key(asker: Asker<'a>, action: Action, key: &'a KeyRecord) -> Self {
         Self::new(asker, action, &key.scope, Subject::Key(key))
     }
 }
 
-/// The encryption context of requests that have none.
+/// The encryption context of requests without one.
 static NO_PAIRS: Pairs = Pairs::new();
 
-/// A key that may be used for `A`, an action or something that the service does by itself. For an
-/// action of a request, policies, usage, algorithm and state have been checked.
+/// A key that may be used for `A`, which is an action or something that the service does by itself.
+/// For the action of a request, policies, usage, algorithm and state have been checked.
 #[derive(Debug, Clone)]
 pub struct Authorized<A> {
     key: Stored<KeyRecord>,
@@ -145,12 +146,12 @@ pub struct Authorized<A> {
 }
 
 impl<A> Authorized<A> {
-    /// After a decision, here or in [`service`].
+    /// Makes the proof. Call it only after a decision, here or in [`service`].
     const fn of(key: Stored<KeyRecord>) -> Self {
         Self { key, purpose: PhantomData }
     }
 
-    /// The record, as the catalogue shares it.
+    /// Returns the key record, as the catalogue shares it.
     #[must_use]
     pub fn stored(&self) -> Stored<KeyRecord> {
         Stored::clone(&self.key)
@@ -165,7 +166,7 @@ impl<A> Deref for Authorized<A> {
     }
 }
 
-/// An account in which `A`, an action that is not about one key, may be done.
+/// An account in which `A`, an action that is not about a single key, may be done.
 #[derive(Debug, Clone)]
 pub struct AuthorizedAccount<A> {
     scope: Scope,
@@ -173,7 +174,7 @@ pub struct AuthorizedAccount<A> {
 }
 
 impl<A> AuthorizedAccount<A> {
-    /// After a decision, here or in [`service`].
+    /// Makes the proof. Call it only after a decision, here or in [`service`].
     const fn of(scope: Scope) -> Self {
         Self { scope, action: PhantomData }
     }
@@ -187,26 +188,26 @@ impl<A> Deref for AuthorizedAccount<A> {
     }
 }
 
-/// A grant that lets the caller do something.
+/// A grant that allows something to the caller.
 #[derive(Debug, Clone, Copy)]
 pub struct Granted {
-    /// Its id.
+    /// The grant id.
     pub id: GrantId,
-    /// How it names the caller.
+    /// How the grant names the caller.
     pub grantee: Grantee,
 }
 
-/// Whether a grant could still let `request` use `key`, which policies refuse.
+/// Whether a grant could still let `request` use `key`, although policies refuse it.
 ///
-/// For a caller of another account one is always looked for, so that the time does not tell why
-/// the request is refused, nor whether there is such a key.
+/// For a caller of another account this is always true if grants can allow the action. So the time
+/// shows neither why the request is refused nor whether the key exists.
 #[must_use]
 pub fn needs_grant(request: &Request<'_>, key: &KeyRecord, refusal: &Refusal) -> bool {
     let is_foreign = request.asker.is_foreign_to(&key.scope);
     GRANTABLE.contains(&request.action) && (is_foreign || refusal.yields_to_grant)
 }
 
-/// Whether a grant on the key is to who has `name`, and allows what `request` is about.
+/// Whether the grantee of a grant is the principal that has `name`, and the grant allows `request`.
 #[must_use]
 pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName) -> bool {
     let Request { action, context, particulars, .. } = *request;
@@ -215,7 +216,7 @@ pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName) -> 
         && grant.allows(GrantUse { action, context, child })
 }
 
-/// How a party of a grant names the caller.
+/// Returns how a party of a grant names the caller; `None` if it does not.
 fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
     let mut names = asker.names().into_iter();
     names
@@ -223,7 +224,7 @@ fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
         .map(|name| name.grantee)
 }
 
-/// A key that policies and grants let the caller use. Whether it can be used is still to be seen.
+/// A key that policies and grants let the caller use. Whether the key is usable is not checked yet.
 #[derive(Debug)]
 pub struct Permitted {
     action: Action,
@@ -232,19 +233,20 @@ pub struct Permitted {
 }
 
 impl Permitted {
-    /// The key.
+    /// Returns the key.
     #[must_use]
     pub fn key(&self) -> &KeyRecord {
         &self.key
     }
 
-    /// Whether the key can be used for what is asked at that time. Material that has expired by
-    /// then is gone, whether it was destroyed yet or not.
+    /// Checks that the key can be used as requested at the time `now`, and returns it as authorized.
+    /// Material that has expired by then counts as gone, even if it is not destroyed yet.
     ///
     /// # Errors
-    /// In this order: [`Exception::UnsupportedOperation`] because of its origin,
+    /// In this order: [`Exception::UnsupportedOperation`] because of the key's origin,
     /// [`Exception::Disabled`] or [`Exception::KmsInvalidState`], and then
-    /// [`Exception::InvalidKeyUsage`] or [`Exception::UnsupportedOperation`] because of its kind.
+    /// [`Exception::InvalidKeyUsage`] or [`Exception::UnsupportedOperation`] because of the key's
+    /// kind.
     pub fn authorize<A: KeyAction>(self, now: Timestamp) -> Result<Authorized<A>, KmsError> {
         let Self { action, algorithm, key } = self;
         let rule = A::RULE;
@@ -261,11 +263,11 @@ impl Permitted {
     }
 }
 
-/// Decides whether policies let `request` be about `key`, on which the caller has a grant. What the
-/// request says of its place and subject is taken from the key.
+/// Decides whether policies allow `request` on `key`, on which the caller may have a grant. The
+/// scope and subject in the request are replaced by those of the key.
 ///
 /// # Errors
-/// [`Refusal`].
+/// A [`Refusal`] if they do not.
 pub fn permit(
     request: &Request<'_>,
     key: Stored<KeyRecord>,
@@ -282,10 +284,10 @@ pub fn permit(
     Ok(Permitted { action, algorithm, key })
 }
 
-/// Decides whether `request` may use `key`, on which the caller has a grant.
+/// Decides whether `request` may use `key`, on which the caller may have a grant.
 ///
 /// # Errors
-/// [`Exception::AccessDenied`], then as [`Permitted::authorize`].
+/// [`Exception::AccessDenied`], then those of [`Permitted::authorize`].
 pub fn authorize<A: KeyAction>(
     request: &Request<'_>,
     key: Stored<KeyRecord>,
@@ -295,8 +297,8 @@ pub fn authorize<A: KeyAction>(
     permit(request, key, granted)?.authorize(now)
 }
 
-/// Decides whether a caller may do something in an account that is not about one key, but about
-/// `resource`, the ARN of an alias, about a key that is to be made, or about nothing in particular.
+/// Decides whether a caller may do something in an account that is not about one existing key, but
+/// about `resource` (the ARN of an alias), a key that is to be created, or nothing in particular.
 ///
 /// # Errors
 /// [`Exception::AccessDenied`].
@@ -325,13 +327,13 @@ fn not_allowed(principal: &Principal, action: &str) -> KmsError {
     KmsError::new(Exception::AccessDenied, text)
 }
 
-/// The answer for a key of another account, whether or not it exists.
+/// Returns the refusal for a key of another account, whether or not the key exists.
 #[must_use]
 pub fn deny_foreign(principal: &Principal, action: &str) -> KmsError {
     KmsError::new(Exception::AccessDenied, engine::foreign_text(principal, action))
 }
 
-/// The answer for a key that was found from a ciphertext and is missing or not allowed.
+/// Returns the refusal for a key that a ciphertext names and that is missing or not allowed.
 #[must_use]
 pub fn deny_ciphertext() -> KmsError {
     KmsError::new(
@@ -341,23 +343,23 @@ pub fn deny_ciphertext() -> KmsError {
     )
 }
 
-/// Where a policy is to be attached.
+/// The key that a policy is to be attached to.
 #[derive(Debug, Clone, Copy)]
 pub struct Attachment<'a> {
     /// Account and Region of the key.
     pub scope: &'a Scope,
-    /// Its ARN.
+    /// The ARN of the key.
     pub arn: &'a str,
-    /// The key itself.
+    /// The key as conditions see it.
     pub subject: Subject<'a>,
-    /// What was looked up about it.
+    /// What was looked up about the key for conditions.
     pub lookups: &'a Lookups,
 }
 
 /// Checks that the caller could change `policy` again after it is attached.
 ///
 /// # Errors
-/// [`Exception::MalformedPolicyDocument`].
+/// [`Exception::MalformedPolicyDocument`] if the caller could not.
 pub fn check_lockout(
     policy: &KeyPolicy,
     asker: Asker<'_>,

@@ -1,7 +1,8 @@
-//! Quotas: how often an account may call, in the pools of AWS KMS, and how many keys it may have.
+//! Quotas: how often an account may send requests, in the pools of AWS KMS, and how many keys it
+//! may have.
 //!
-//! A token bucket for each account, Region and pool; it holds what one second brings, at least
-//! one request. Without a configured rate a pool has no limit.
+//! Each account, Region and pool has a token bucket. It holds the requests of one second, and at
+//! least one. A pool without a configured rate has no limit.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -18,14 +19,14 @@ mod keys;
 
 use self::keys::KeyCounts;
 
-/// The name of AWS's default rates.
+/// The setting that stands for AWS's default rates.
 pub const AWS: &str = "aws";
-/// The name of the number of keys, and AWS's default.
+/// The setting for the number of keys, and AWS's default for it.
 const KEYS: (&str, u64) = ("keys", 100_000);
-/// What data key pairs of a spec are named after.
+/// The prefix of the settings for data key pairs; the spec follows.
 const PAIRS: &str = "data-key-pair:";
 
-/// Operations that share a quota.
+/// A pool: the operations that share a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pool {
     /// Cryptography with symmetric and HMAC keys, and random bytes.
@@ -38,14 +39,15 @@ pub enum Pool {
     MlDsa,
     /// ML-KEM.
     MlKem,
-    /// Data key pairs of a spec.
+    /// Data key pairs of one spec.
     DataKeyPair(KeySpec),
-    /// Any other operation, each on its own.
+    /// Any other operation, each in a pool of its own.
     Operation(Operation),
 }
 
-/// Requests per second that AWS KMS allows by default in the pools that operations share; where it
-/// depends on the Region, the lowest. The rates of the other pools are in the operation table.
+/// Requests per second that AWS KMS allows by default in the pools that operations share. Where the
+/// rate depends on the Region, it is the lowest. The rates of other pools are in the operation
+/// table.
 const DEFAULTS: &[(&str, f64)] = &[
     ("symmetric", 10_000.0),
     ("rsa", 1000.0),
@@ -62,7 +64,7 @@ const DEFAULTS: &[(&str, f64)] = &[
 ];
 
 impl Pool {
-    /// The pool of an operation, as far as no key decides it.
+    /// Returns the pool of an operation; `None` if it depends on the key or key pair.
     #[must_use]
     pub const fn of_operation(operation: Operation) -> Option<Self> {
         match operation.facts().quota {
@@ -72,7 +74,7 @@ impl Pool {
         }
     }
 
-    /// The pool of cryptography with a key.
+    /// Returns the pool of cryptographic operations with a key of that spec.
     #[must_use]
     pub fn of_key(spec: KeySpec) -> Self {
         match spec.row().map(|row| row.family) {
@@ -80,7 +82,7 @@ impl Pool {
             Some(KeyFamily::Ecc | KeyFamily::Edwards) => Self::Ecc,
             Some(KeyFamily::MlDsa) => Self::MlDsa,
             Some(KeyFamily::MlKem) => Self::MlKem,
-            // No key has a spec without a row.
+            // Keys always have a spec with a row.
             Some(KeyFamily::Symmetric | KeyFamily::Hmac) | None => Self::Symmetric,
         }
     }
@@ -95,14 +97,14 @@ impl Pool {
             "ecc" => Self::Ecc,
             "ml-dsa" => Self::MlDsa,
             "ml-kem" => Self::MlKem,
-            // Only where an operation has a pool of its own.
+            // Only operations with a pool of their own have a setting.
             name => Self::of_operation(Operation::from_name(name)?)
                 .filter(|pool| matches!(pool, Self::Operation(_)))?,
         })
     }
 }
 
-/// AWS's default rates, of every pool that has one.
+/// Returns AWS's default rates, for every pool that has one.
 fn defaults() -> impl Iterator<Item = (Pool, f64)> {
     let shared = |(name, rate): &(&str, f64)| Some((Pool::from_name(name)?, *rate));
     let own = |operation: &Operation| match operation.facts().quota {
@@ -112,12 +114,12 @@ fn defaults() -> impl Iterator<Item = (Pool, f64)> {
     DEFAULTS.iter().filter_map(shared).chain(Operation::ALL.iter().filter_map(own))
 }
 
-/// The rates, and what is left of them.
+/// The configured rates, and how much of each is left.
 #[derive(Debug, Default)]
 pub struct Quotas {
     rates: HashMap<Pool, f64>,
     buckets: Mutex<HashMap<(Scope, Pool), Bucket>>,
-    /// Most keys of an account in a Region.
+    /// The limit on keys of an account in a Region; `None` for no limit.
     keys: Option<u64>,
     counts: KeyCounts,
 }
@@ -129,10 +131,11 @@ struct Bucket {
 }
 
 impl Quotas {
-    /// Reads rates: `aws` for AWS's defaults, `NAME=RATE` for one; the later counts.
+    /// Parses settings: `aws` stands for AWS's defaults, `NAME=RATE` sets one rate. Later settings
+    /// override earlier ones.
     ///
     /// # Errors
-    /// A text that says what is wrong.
+    /// A text that says what is wrong with a setting.
     pub fn parse(settings: &[impl AsRef<str>]) -> Result<Self, String> {
         let (mut rates, mut keys) = (HashMap::new(), None);
         for setting in settings.iter().map(AsRef::as_ref) {
@@ -146,13 +149,13 @@ impl Quotas {
             })?;
             if name == KEYS.0 {
                 let number =
-                    rate.parse().map_err(|_| format!("quota {name}: {rate:?} is no number"))?;
+                    rate.parse().map_err(|_| format!("quota {name}: {rate:?} is not a number"))?;
                 keys = Some(number);
                 continue;
             }
             let pool = Pool::from_name(name).ok_or_else(|| {
                 format!(
-                    "quota {name:?} is no pool: keys, symmetric, rsa, ecc, ml-dsa, ml-kem, \
+                    "quota {name:?} is not a pool; the pools are keys, symmetric, rsa, ecc, ml-dsa, ml-kem, \
                      {PAIRS}RSA_2048, or a management operation such as CreateKey"
                 )
             })?;
@@ -164,10 +167,10 @@ impl Quotas {
         Ok(Self { rates, keys, ..Self::default() })
     }
 
-    /// Takes room for one more key of an account.
+    /// Reserves room for one more key of an account.
     ///
     /// # Errors
-    /// [`Exception::LimitExceeded`].
+    /// [`Exception::LimitExceeded`] if the account has reached its limit.
     pub async fn take_key(&self, catalog: &Catalog, scope: &Scope) -> Result<(), KmsError> {
         match self.keys {
             Some(limit) => self.counts.take(catalog, scope, limit, Instant::now()).await,
@@ -175,10 +178,10 @@ impl Quotas {
         }
     }
 
-    /// Takes one request of an account out of a pool.
+    /// Takes one request of an account from a pool.
     ///
     /// # Errors
-    /// [`Exception::Throttling`].
+    /// [`Exception::Throttling`] if the pool is empty.
     pub fn take(&self, scope: &Scope, pool: Pool, now: Instant) -> Result<(), KmsError> {
         let Some(&rate) = self.rates.get(&pool) else { return Ok(()) };
         let most = rate.max(1.0);
@@ -221,7 +224,7 @@ mod tests {
             taken += u32::from(quotas.take(&scope("1"), Pool::Rsa, now).is_ok());
         }
         assert!((32..=33).contains(&taken), "{taken} in ten seconds");
-        // Others have quotas of their own, and other pools none.
+        // Other accounts have quotas of their own, and other pools have no limit.
         quotas.take(&scope("2"), Pool::Rsa, start).unwrap();
         for _ in 0..100 {
             quotas.take(&scope("1"), Pool::Ecc, start).unwrap();
@@ -244,7 +247,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_known_pools_and_can_be_changed() {
         let quotas = Quotas::parse(&[AWS]).unwrap();
-        // Those of the operation table, and those of shared pools.
+        // The rates of the operation table, and those of shared pools.
         assert_eq!(quotas.rates.len(), 40 + DEFAULTS.len());
         let quotas = Quotas::parse(&[AWS, "CreateKey=50"]).unwrap();
         assert_eq!(quotas.rates[&Pool::Operation(Operation::CreateKey)], 50.0);

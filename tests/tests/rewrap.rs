@@ -1,5 +1,5 @@
-//! A domain key is rotated under load: every key token is rewrapped, through the end of the daemon, and
-//! the former domain key goes only after that.
+//! A domain key is rotated under load: every key token is rewrapped, even though the daemon is
+//! killed meanwhile, and the former domain key can only be removed afterwards.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use hsm_tests::people::{People, Place, domain, told};
 
 const KEYS: usize = 2_100;
-/// Requests at a time.
+/// The number of requests at a time.
 const THREADS: usize = 6;
 
-/// What `/readyz` says of the tokens.
+/// Returns what `/readyz` reports about the tokens.
 fn progress(daemon: &Daemon) -> Value {
     get(daemon, "/readyz").json()["rewraps"][0].clone()
 }
@@ -29,7 +29,7 @@ fn remaining(daemon: &Daemon) -> Option<u64> {
     progress["remaining"].as_u64()
 }
 
-/// Does something for each of a list, by several at a time.
+/// Calls `work` for each item, in several threads, and returns the results.
 fn each<T: Sync, R: Send + Default + Clone>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let done: Vec<(usize, R)> = thread::scope(|scope| {
@@ -51,7 +51,7 @@ fn each<T: Sync, R: Send + Default + Clone>(items: &[T], work: impl Fn(&T) -> R 
     all
 }
 
-/// Uses keys all the time, until told to stop; how often.
+/// Uses keys until told to stop. Returns the number of requests.
 fn load(daemon: &Daemon, blobs: &[String], stop: &AtomicBool) -> usize {
     let used = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -72,7 +72,7 @@ fn load(daemon: &Daemon, blobs: &[String], stop: &AtomicBool) -> usize {
     used.into_inner()
 }
 
-/// The access key of a user, whose secret a device seals under the system key.
+/// Creates a user with an access key, whose secret a device seals under the system key.
 fn user(daemon: &Daemon) -> Credentials {
     let data = daemon.data().to_str().expect("UTF-8");
     let at = ["--data", data, "--url", daemon.url()];
@@ -113,21 +113,21 @@ fn a_rotated_domain_key_goes_once_nothing_is_under_it() {
     assert_eq!(who_is(&daemon, &ana), 200);
     let arns = each(&[(); KEYS], |()| create(&daemon));
     let blobs = each(&arns, |arn| encrypt(&daemon, arn));
-    // Some with more than one material.
+    // Some keys have more than one material.
     for arn in arns.iter().take(20) {
         let rotated = call(&daemon, "RotateKeyOnDemand", &json!({ "KeyId": arn }));
         assert_eq!(rotated.status, 200, "{rotated:?}");
     }
-    let tokens = KEYS as u64 + 20 + 1; // and the system key's
+    let tokens = KEYS as u64 + 20 + 1; // the last one is the system key's
 
-    // The active key cannot go, nor can the one that is replaced in the same change.
+    // The active domain key cannot be removed, even in a change that also replaces it.
     let place = Place::at(&daemon);
     for changes in [&["--remove-key", "1"][..], &["--remove-key", "1", "--rotate-key"]] {
         let (code, said) = people.propose(&place, "never", changes);
         assert!(code == 2 && said.contains("cannot be proposed"), "{changes:?}: {said}");
     }
 
-    // A rotation under load. Every key works while its token is rewrapped.
+    // The domain key is rotated under load. Every key works while its token is rewrapped.
     let stop = AtomicBool::new(false);
     let used = thread::scope(|scope| {
         let (daemon, blobs, stop) = (&daemon, &blobs, &stop);
@@ -149,7 +149,7 @@ fn a_rotated_domain_key_goes_once_nothing_is_under_it() {
     });
     assert!(used > 100, "{used} requests");
 
-    // The power is cut in the middle; the next daemon goes on where this one was.
+    // The power is cut in the middle; the next daemon continues the work.
     let before = remaining(&daemon).expect("it goes on");
     assert!(before > 100, "{before} tokens are left: too few for a cut in the middle");
     daemon.kill();
@@ -177,7 +177,7 @@ fn a_rotated_domain_key_goes_once_nothing_is_under_it() {
     let shown = domain(&offline);
     assert_eq!(shown["rewrap"]["tokens"], json!({ "2": tokens }), "{shown}");
 
-    // The former key goes. Nothing needs it, not even what was read before.
+    // The former domain key is removed. Nothing needs it, not even records that were read before.
     people.agree(&offline, "remove", &["ada", "bea"], &["--remove-key", "1"]);
     let (code, said) = people.submit(&offline, &["remove"], &[]);
     assert_eq!(code, 0, "{said}");
@@ -188,7 +188,7 @@ fn a_rotated_domain_key_goes_once_nothing_is_under_it() {
     daemon.kill();
     daemon.restart();
     await_devices(&daemon, 2);
-    // The secret of an access key is opened anew, with the system key.
+    // The secret of an access key is opened again, under the system key.
     assert_eq!(who_is(&daemon, &ana), 200);
     assert_opens(&daemon, &blobs[KEYS / 2]);
     assert!(daemon.stop().success());
@@ -198,8 +198,8 @@ fn a_rotated_domain_key_goes_once_nothing_is_under_it() {
     assert!(intact, "{report}");
 }
 
-/// Where no daemon runs, `kmsctl` looks into the store itself; an older store whose domain key is gone is told
-/// of, and the rest works.
+/// Where no daemon runs, `kmsctl` reads the store itself. An older store whose domain key is gone
+/// is reported, and the rest works.
 #[test]
 fn a_store_of_before_is_told_of() {
     let people = People::new(&["ada", "bea", "cleo"]);
@@ -214,7 +214,7 @@ fn a_store_of_before_is_told_of() {
     assert!(daemon.stop().success());
     std::fs::copy(data.join("store.redb"), data.join("old.redb")).expect("copied");
 
-    // The rotation is made without the daemon; so is the attempt to remove the key.
+    // The rotation happens without the daemon, and so does the attempt to remove the key.
     let place = Place::of(&data);
     people.agree(&place, "rotate", &["ada", "bea"], &["--rotate-key"]);
     assert_eq!(people.submit(&place, &["rotate"], &[]).0, 0);
@@ -223,7 +223,7 @@ fn a_store_of_before_is_told_of() {
     let (code, said) = people.propose(&place, "early", &["--remove-key", "1"]);
     assert!(code == 2 && said.contains("1 key tokens of us-east-1 are still under"), "{said}");
 
-    // At its start the daemon finds what is to be done.
+    // At its start the daemon notices that tokens must be rewrapped.
     daemon.restart();
     await_devices(&daemon, 1);
     until("nothing is left", || remaining(&daemon) == Some(0));
@@ -233,7 +233,8 @@ fn a_store_of_before_is_told_of() {
     assert_opens(&daemon, &blob);
     assert!(daemon.stop().success());
 
-    // The store of before, put back and accepted: its key opens nothing, which is said; a new one works.
+    // The older store is put back and accepted: its key opens nothing, which is reported, and a new
+    // key works.
     std::fs::copy(data.join("old.redb"), data.join("store.redb")).expect("copied");
     let refused = daemon.restart_refused();
     let code = refused.split("kmsctl accept ").nth(1).and_then(|rest| rest.split(' ').next());

@@ -1,4 +1,4 @@
-//! Users and roles, as the API needs to know them.
+//! Users and roles as the API needs them.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use crate::key::grant::Party;
 use crate::policy::{Bound, CallerPolicies};
 use crate::principal::Principal;
 
-/// The answer to an ARN that is nobody's.
+/// Returns the error for an ARN that names no principal.
 fn not_a_principal(arn: &str) -> KmsError {
     let text = format!("ARN does not refer to a valid principal: {arn}");
     KmsError::new(Exception::InvalidArn, text)
 }
 
-/// Reads a principal in the parameter `member`; `None` stands for one that is named as the input.
+/// Reads a principal in the parameter `member`; with `None`, errors call it the input.
 ///
 /// # Errors
-/// [`Exception::InvalidArn`] for what can be no principal. Unique ids are nobody's: who still has
-/// one is named by an ARN.
+/// [`Exception::InvalidArn`] if the text cannot name a principal. Unique ids are not accepted:
+/// principals that still have one are named by their ARN.
 pub(super) fn read_principal(
     member: Option<&str>,
     text: &str,
@@ -37,7 +37,7 @@ pub(super) fn read_principal(
 }
 
 impl Service {
-    /// What limits a caller.
+    /// Returns the policies and tags that limit a caller.
     pub(super) async fn policies(&self, principal: &Principal) -> Result<CallerPolicies, KmsError> {
         match &self.identities {
             Some(identities) => identities.policies(principal).await,
@@ -46,20 +46,20 @@ impl Service {
         }
     }
 
-    /// The users and roles that a key policy names which is to be put. What does not exist is left
+    /// Returns the users and roles that a new key policy names. Those that do not exist are left
     /// out.
     ///
     /// # Errors
-    /// `Exception::MalformedPolicyDocument` if there are requests that it takes too long to decide.
+    /// `Exception::MalformedPolicyDocument` if some requests would take too long to decide.
     pub(crate) async fn bound(&self, policy: &str) -> Result<Bound, KmsError> {
-        // What is no policy is refused by who reads it next.
+        // The next reader of the text refuses an invalid policy.
         let Ok(policy) = kms_policy::KeyPolicy::parse(policy) else { return Ok(Bound::new()) };
         policy.check_cost()?;
         let Some(identities) = &self.identities else { return Ok(Bound::new()) };
         Ok(identities.bound(policy.principals()).await?)
     }
 
-    /// A party that a request names, with its present unique id.
+    /// Binds a party that a request names to its present unique id.
     pub(super) async fn bind(&self, party: Party) -> Result<Party, KmsError> {
         let Some(arn) = party.needs_id() else { return Ok(party) };
         let id = match &self.identities {
@@ -72,8 +72,8 @@ impl Service {
         }
     }
 
-    /// How a principal is shown that was bound to a unique id: by the ARN that it has now, or by that
-    /// id once it is no more.
+    /// Returns how to show a principal that was bound to a unique id: its present ARN, or the
+    /// unique id if the principal no longer exists.
     pub(super) async fn shown(&self, party: &Party) -> Result<String, KmsError> {
         Ok(match (&self.identities, party) {
             (Some(identities), Party::Principal { arn, id: Some(id) }) => {
@@ -83,12 +83,13 @@ impl Service {
         })
     }
 
-    /// Other names of those that a policy names: see [`crate::iam::Iam::other_names`].
+    /// Returns other names of the principals that a policy names: see
+    /// [`crate::iam::Iam::other_names`].
     pub(super) async fn other_names<'b>(
         &self,
         bound: &'b Bound,
     ) -> Result<BTreeMap<&'b str, String>, KmsError> {
-        // Without users and roles a policy names none.
+        // Without users and roles there are no other names.
         let Some(identities) = &self.identities else { return Ok(BTreeMap::new()) };
         Ok(identities.other_names(bound).await?)
     }

@@ -1,4 +1,4 @@
-//! Tags of `CreateKey` that choose the id and the material of a key, for development only.
+//! Tags of `CreateKey` that set the id and the material of a key, for development only.
 
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded as _};
@@ -20,31 +20,31 @@ use crate::policy::{AuthorizedAccount, service};
 
 /// The tag with the id of the new key. It stays on the key.
 pub const CUSTOM_ID: &str = "_custom_id_";
-/// The tag with the material of the new key, in Base64: raw bytes of a symmetric or HMAC key,
-/// PKCS#8 in DER of another. It goes to the device and nowhere else.
+/// The tag with the material of the new key, in Base64: raw bytes for symmetric and HMAC keys,
+/// PKCS#8 in DER for other keys. The material goes to the device and nowhere else.
 pub const CUSTOM_MATERIAL: &str = "_custom_key_material_";
 
-/// What wrapping adds to material at most, in bytes: an initial value, and padding (RFC 5649).
+/// The most that wrapping adds to material, in bytes: an initial value and padding (RFC 5649).
 const PADDED: usize = 15;
 
 /// How long the import of given material may take, in minutes.
 const IMPORT_MINUTES: u32 = 10;
 
-/// What a developer has chosen.
+/// The id and the material that a developer has chosen for a key.
 #[derive(Default)]
 pub(super) struct Chosen {
-    /// The key id.
+    /// The id from the tag [`CUSTOM_ID`].
     pub(super) id: Option<KeyId>,
-    /// The key material.
+    /// The material from the tag [`CUSTOM_MATERIAL`], decoded from Base64.
     pub(super) material: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Chosen {
-    /// Takes the choices out of the tags.
+    /// Removes the choices from the tags and returns them.
     ///
     /// # Errors
-    /// [`Exception::Tag`] if this is no daemon for development: the material would stay on the
-    /// key for everybody to read. [`Exception::Validation`] if a value is none.
+    /// [`Exception::Tag`] if the daemon does not run for development: the material would stay on
+    /// the key, where everybody could read it. [`Exception::Validation`] if a value is invalid.
     pub(super) fn take(tags: &mut Vec<Tag>, development: bool) -> Result<Self, KmsError> {
         let mut chosen = Self::default();
         for tag in &*tags {
@@ -57,7 +57,7 @@ impl Chosen {
                 CUSTOM_ID => {
                     let id = KeyId::parse(value);
                     let id = id.ok_or_else(|| {
-                        invalid(format!("The value of tag {CUSTOM_ID} is no key id."))
+                        invalid(format!("The value of tag {CUSTOM_ID} is not a key id."))
                     })?;
                     chosen.id = Some(id);
                 }
@@ -75,7 +75,7 @@ impl Chosen {
     }
 }
 
-/// Gives a new key its material, wrapped as an owner outside would.
+/// Imports the given material into a new key, wrapped as an external owner would wrap it.
 pub(super) async fn import(
     call: &mut Call<'_>,
     account: &AuthorizedAccount<action::CreateKey>,
@@ -89,7 +89,7 @@ pub(super) async fn import(
         KmsError::new(Exception::IncorrectKeyMaterial, text)
     };
     if material.is_empty() {
-        return Err(misfit()); // nothing that could be wrapped
+        return Err(misfit()); // there is nothing to wrap
     }
     let (wrapping, importing) = service::vouched_by_creator(account, key.clone());
     let now = call.now();
@@ -101,14 +101,14 @@ pub(super) async fn import(
     let wrapped = wrap(&parameters.public, material).map_err(KmsError::internal)?;
     let made = devices.import_key(&importing, now.as_millis(), &parameters.token, &wrapped).await;
     let made = made.map_err(|refusal| match refusal.exception() {
-        // What was wrapped is the caller's, the wrapping is not.
+        // The material comes from the caller; the wrapping does not.
         Exception::InvalidCiphertext => misfit(),
         _ => refusal,
     })?;
     Ok(KeyMaterial { imported: Some(Imported { expires: None, description: None }), ..made })
 }
 
-/// Wraps material for the holder of an RSA key: RSA_AES_KEY_WRAP_SHA_256.
+/// Wraps material under an RSA public key with RSA_AES_KEY_WRAP_SHA_256.
 fn wrap(public: &[u8], material: &[u8]) -> Result<Vec<u8>, String> {
     let failed = |_: Unspecified| "the key material cannot be wrapped".to_owned();
     let public = PublicEncryptingKey::from_der(public).map_err(|error| error.to_string())?;
@@ -124,7 +124,7 @@ fn wrap(public: &[u8], material: &[u8]) -> Result<Vec<u8>, String> {
     Ok(wrapped)
 }
 
-/// Which keys can be given material at once.
+/// Checks that keys of this kind can be given material.
 pub(super) fn check(spec: KeySpec, usage: KeyUsage, external: bool) -> Result<(), KmsError> {
     if external {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Parameter types that JSON has not: blobs, secrets and encryption contexts.
+//! Parameter types that JSON does not have: blobs, secrets and encryption contexts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use super::checks::invalid;
 use crate::error::KmsError;
 use crate::model::enums::EncryptionAlgorithmSpec;
 
-/// Base64 bytes of a request, zeroised when they are dropped: they may be a plaintext.
+/// Bytes in Base64, zeroised on drop because they may be a plaintext.
 #[derive(Default)]
 pub(super) struct Blob(Zeroizing<Vec<u8>>);
 
@@ -65,7 +65,7 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
-/// A string that is a secret, zeroised when it is dropped.
+/// A string that is a secret, zeroised on drop.
 #[derive(serde::Deserialize)]
 #[serde(transparent)]
 pub(super) struct Secret(String);
@@ -84,7 +84,7 @@ impl Drop for Secret {
     }
 }
 
-/// A structure within a request. Serde would read one from an array, too.
+/// A structure within a request. Serde alone would also read a structure from an array.
 pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -107,25 +107,25 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// An encryption context. None and an empty one are the same.
+/// An encryption context. A missing context and an empty one are the same.
 #[derive(Debug, Default)]
 pub(super) struct EncryptionContext(BTreeMap<String, String>);
 
-/// The encryption context of operations that have none.
+/// The encryption context of operations that do not take one.
 pub(super) static NO_CONTEXT: EncryptionContext = EncryptionContext(BTreeMap::new());
 
 impl EncryptionContext {
-    /// The pairs.
+    /// Returns the pairs by name.
     pub(super) const fn pairs(&self) -> &BTreeMap<String, String> {
         &self.0
     }
 
-    /// The pairs.
+    /// Returns the pairs by name.
     pub(super) fn into_pairs(self) -> BTreeMap<String, String> {
         self.0
     }
 
-    /// The canonical form that devices authenticate.
+    /// Returns the canonical form, which devices authenticate.
     pub(super) fn canonical(&self) -> Result<Vec<u8>, KmsError> {
         let mut bytes = vec![0; MAX_CONTEXT];
         let pairs = self.0.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes()));
@@ -135,7 +135,8 @@ impl EncryptionContext {
         Ok(bytes)
     }
 
-    /// The canonical form for an encryption algorithm: only the symmetric one takes a context.
+    /// Returns the canonical form for an encryption algorithm. Only the symmetric algorithm takes a
+    /// context.
     pub(super) fn canonical_for(
         &self,
         algorithm: EncryptionAlgorithmSpec,

@@ -1,4 +1,4 @@
-//! `KeyMetadata`: what `CreateKey` and `DescribeKey` say about a key.
+//! `KeyMetadata`: the description of a key in `CreateKey` and `DescribeKey`.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use crate::key::multi_region::MultiRegion;
 use crate::key::{KeyMaterial, KeyRecord, KeyState, Scope, spec};
 use crate::model::enums::{ExpirationModelType, KeyManagerType, MultiRegionKeyType};
 
-/// The metadata of a key, with exactly the members its kind and state have.
+/// Returns the metadata of a key, with exactly the members that its kind and state have.
 pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
     let spec_name = key.spec.aws_name().unwrap_or_default();
     let listed = AlgorithmLists::of(key);
@@ -30,7 +30,7 @@ pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
         origin: key.origin.aws_name().map(Into::into),
         key_manager: Some(manager.name().into()),
         key_spec: Some(spec_name.into()),
-        // The deprecated twin has every name, also those that its type in the model has not.
+        // The deprecated twin gives every name, including those that its type in the model lacks.
         customer_master_key_spec: Some(spec_name.into()),
         multi_region: Some(key.id.device().multi_region),
         deletion_date: key.deletion,
@@ -60,7 +60,7 @@ pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
     metadata
 }
 
-/// The algorithms a key may be used with: at most one of the lists is there.
+/// The algorithms that a key may be used with. At most one of the lists is present.
 #[derive(Default)]
 pub(super) struct AlgorithmLists {
     pub(super) encryption: Option<Vec<Cow<'static, str>>>,
@@ -71,7 +71,7 @@ pub(super) struct AlgorithmLists {
 }
 
 impl AlgorithmLists {
-    /// The lists of a key.
+    /// Returns the algorithms of a key.
     pub(super) fn of(key: &KeyRecord) -> Self {
         let mut lists = Self::default();
         let list = match key.usage {
@@ -88,7 +88,7 @@ impl AlgorithmLists {
     }
 }
 
-/// `MultiRegionConfiguration`: where the related keys are.
+/// Returns `MultiRegionConfiguration`: the Regions of the related keys.
 fn configuration(key: &KeyRecord, regions: &MultiRegion) -> MultiRegionConfiguration<'static> {
     let entry = |region: &String| MultiRegionKey {
         arn: Some(Scope::new(&*key.scope.account, region).key_arn(key.id).into()),

@@ -1,8 +1,8 @@
-//! Requests to services that are not here, which programs send to the endpoint of all services.
-//! They are told so in the form that the clients of the service read.
+//! Requests to services that are not here, which programs send to the endpoint of all services. The
+//! refusal has the form that the clients of the service read.
 //!
-//! Which service is meant is what the scope of the signature says; nobody vouches for it, and
-//! nothing depends on it but the form of the refusal and the text of its record.
+//! The scope of the signature says which service is meant. The signature is not verified: only the
+//! form of the refusal and the text of its record depend on the scope.
 
 use std::convert::Infallible;
 
@@ -26,11 +26,11 @@ use crate::management::{Format, Refusal, Service};
 use crate::principal::Principal;
 use crate::sigv4::SigningService;
 
-/// Longest name of a service.
+/// Longest name of a service, in bytes.
 const MAX_NAME: usize = 64;
 /// The services that S3's clients sign for.
 const S3: &[&str] = &["s3", "s3express", "s3-object-lambda", "s3-outposts"];
-/// The other services whose refusals are XML although their requests are no forms.
+/// Other services whose refusals are XML although their requests are not forms.
 const REST_XML: &[&str] = &["cloudfront", "route53"];
 
 /// A service that is not here.
@@ -40,31 +40,31 @@ pub(super) struct Absent {
     form: Form,
 }
 
-/// The forms of refusals.
+/// The forms of refusals, by the protocol of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// Of services with the operation in `X-Amz-Target`.
+    /// JSON with the operation in `X-Amz-Target`.
     Json,
-    /// Of services whose requests are forms.
+    /// The query protocol: requests are forms.
     Query,
-    /// Of services with the operation in the path.
+    /// REST with JSON: the operation is in the path.
     RestJson,
-    /// Of the older ones of these.
+    /// REST with XML, of older services.
     RestXml,
-    /// Of S3.
+    /// The XML of S3.
     S3,
-    /// Of services that speak Smithy's RPC v2 in CBOR.
+    /// Smithy's RPC v2 in CBOR.
     Cbor,
 }
 
 impl Absent {
-    /// The service that a request is signed for, if it is not here and the request is for nothing
-    /// that is here.
+    /// Returns the service that a request is signed for, unless that service or the request's
+    /// target is served here.
     pub(super) fn of(head: &Parts) -> Option<Self> {
         let name = claimed(head)?;
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
         let form = match header(TARGET) {
-            // A signature for another service is then wrong.
+            // The signature is then invalid, as it is for another service.
             Some(target) if target.starts_with(TARGET_PREFIX) => return None,
             Some(target) if Service::from_target(target).is_some() => return None,
             Some(_) => Form::Json,
@@ -77,12 +77,12 @@ impl Absent {
         Some(Self { name: name.to_owned(), form })
     }
 
-    /// `eventSource` of audit records.
+    /// Returns `eventSource` of audit records.
     pub(super) fn source(&self) -> String {
         format!("{}.amazonaws.com", self.name)
     }
 
-    /// What its client is told.
+    /// Returns the error text for the client.
     pub(super) fn text(&self) -> String {
         format!(
             "The service {} is not here. This endpoint serves kms, iam and sts, trails and events of \
@@ -94,7 +94,7 @@ impl Absent {
         )
     }
 
-    /// Name and HTTP status of the refusal.
+    /// Returns the error name and the HTTP status of the refusal.
     const fn status(&self) -> (&'static str, u16) {
         match self.form {
             Form::Json | Form::Cbor => ("UnknownOperationException", 400),
@@ -104,7 +104,7 @@ impl Absent {
         }
     }
 
-    /// The refusal, with a text.
+    /// Returns the refusal with a text.
     fn reply(&self, text: &str, request_id: &str) -> Reply {
         let (code, status) = self.status();
         let refusal = Refusal { code, status, message: text };
@@ -151,7 +151,7 @@ impl Absent {
     }
 }
 
-/// Why a request to a service that is not here is refused, for people.
+/// The text that explains to people why a request to an absent service is refused.
 pub(super) struct NotHere(String);
 
 impl From<KmsError> for NotHere {
@@ -214,7 +214,7 @@ impl Protocol for Absent {
     }
 }
 
-/// The service in the scope of a signature, if it is not here and looks like one.
+/// Returns the service in the scope of a signature, if it looks like a service and is not here.
 fn claimed(head: &Parts) -> Option<&str> {
     let authorization = head.headers.get(AUTHORIZATION)?.to_str().ok()?;
     let scope = authorization.split_once("Credential=")?.1.split([',', ' ']).next()?;
@@ -228,7 +228,7 @@ fn claimed(head: &Parts) -> Option<&str> {
     (plausible && !is_here).then_some(name)
 }
 
-/// A map of texts in CBOR (RFC 8949).
+/// Encodes a map of texts in CBOR (RFC 8949).
 fn cbor(pairs: &[(&str, &str)]) -> Vec<u8> {
     const TEXT: u8 = 3 << 5;
     const MAP: u8 = 5 << 5;
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(form("cloudfront", &[]), Some(Form::RestXml));
         assert_eq!(form("s3", &[]), Some(Form::S3));
         assert_eq!(form("monitoring", &[("smithy-protocol", "rpc-v2-cbor")]), Some(Form::Cbor));
-        // What is for a service that is here is refused for its signature.
+        // Requests for a service that is here are refused for their signature.
         assert_eq!(form("s3", &target("TrentService.ListKeys")), None);
         assert_eq!(form("s3", &target("ResourceGroupsTaggingAPI_20170126.GetResources")), None);
         for service in

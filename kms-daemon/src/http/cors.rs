@@ -1,10 +1,11 @@
-//! Pages of other origins: which may read what the API answers (the Fetch standard's CORS protocol).
+//! Pages of other origins: which of them may read the API's responses (the CORS protocol of the
+//! Fetch standard).
 //!
-//! A browser asks first (`OPTIONS`, the preflight) whether a page of some origin may send a request
-//! that is signed, and shows an answer only to pages that it names. Nothing here authenticates
+//! A browser first asks (`OPTIONS`, the preflight) whether a page of some origin may send a signed
+//! request, and shows responses only to pages whose origin they name. Nothing here authenticates
 //! anybody: a request is served if its signature is right, whatever its origin. Cookies and other
-//! credentials that a browser would add by itself mean nothing to the API, so it never allows them;
-//! what a page can do is what its own access key can.
+//! credentials that a browser would add by itself mean nothing to the API, so the API never allows
+//! them. A page can do exactly what its own access key can do.
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -13,26 +14,27 @@ use super::front::{Reply, plain};
 
 const ORIGIN: HeaderName = hyper::header::ORIGIN;
 const REQUEST_METHOD: HeaderName = hyper::header::ACCESS_CONTROL_REQUEST_METHOD;
-/// Set by browsers when a page of the internet asks something of a private network.
+/// Set by browsers when a page from the internet requests something from a private network.
 const REQUEST_PRIVATE_NETWORK: &str = "access-control-request-private-network";
 const ALLOW_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-allow-private-network");
 
-/// What AWS's SDKs send from a browser. Not what the caller lists: in particular not the header that
-/// resets a development daemon.
+/// The headers that AWS's SDKs send from a browser. This is not the list from the request: in
+/// particular it lacks the header that resets a development daemon.
 const HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization,content-type,x-amz-content-sha256,x-amz-date,x-amz-security-token,x-amz-target,\
      x-amz-user-agent,x-amzn-query-mode,x-amzn-trace-id,amz-sdk-invocation-id,amz-sdk-request",
 );
-/// What pages see of answers beside type and length, as at AWS.
+/// The response headers that pages see besides type and length, as at AWS.
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("x-amzn-requestid,x-amzn-errortype,x-amzn-errormessage,date");
-/// Seconds that a browser remembers the answer to a preflight: Chromium's longest.
+/// Seconds for which a browser remembers the response to a preflight: the longest that Chromium
+/// allows.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
 const VARY: HeaderValue = HeaderValue::from_static("Origin");
 
-/// The origins whose pages may use the API. None by default.
+/// The origins whose pages may use the API. By default there are none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cors {
     any: bool,
@@ -43,7 +45,7 @@ impl Cors {
     /// Reads the values of `--cors-origin`: origins as browsers send them, or `*`.
     ///
     /// # Errors
-    /// What is wrong with one, and how it should be.
+    /// A text that says what is wrong with a value, and what it should look like.
     pub fn parse<T: AsRef<str>>(origins: &[T]) -> Result<Self, String> {
         let mut cors = Self::default();
         for origin in origins.iter().map(AsRef::as_ref) {
@@ -58,7 +60,7 @@ impl Cors {
         Ok(cors)
     }
 
-    /// The answer to a preflight; `None` if the request is none.
+    /// Returns the response to a preflight; `None` if the request is not a preflight.
     pub(super) fn preflight<B>(&self, request: &Request<B>) -> Option<Reply> {
         let headers = request.headers();
         let is_preflight = request.method() == Method::OPTIONS
@@ -85,7 +87,8 @@ impl Cors {
         answer.insert(hyper::header::ACCESS_CONTROL_ALLOW_METHODS, methods);
         answer.insert(hyper::header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
         answer.insert(hyper::header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-        // Only to origins that somebody has named: every page of the internet is too many.
+        // Only origins that somebody has named may do this: every page of the internet would be too
+        // many.
         if !self.any && headers.contains_key(REQUEST_PRIVATE_NETWORK) {
             answer.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
         }
@@ -93,14 +96,15 @@ impl Cors {
         Some(reply)
     }
 
-    /// Who may read the answer to a request.
+    /// Returns which origin may read the response to a request.
     pub(super) fn reader<B>(&self, request: &Request<B>) -> Reader {
         let is_api = request.method() == Method::POST && request.uri().path() == "/";
         let allowed = self.allowed(request.headers()).filter(|_| is_api);
         Reader { allowed, varies: is_api && !self.origins.is_empty() }
     }
 
-    /// The value of `Access-Control-Allow-Origin` for a request, if there is one.
+    /// Returns the value of `Access-Control-Allow-Origin` for a request; `None` if its origin is
+    /// not allowed.
     fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let mut given = headers.get_all(ORIGIN).iter();
         let (Some(origin), None) = (given.next(), given.next()) else { return None };
@@ -110,7 +114,7 @@ impl Cors {
         self.origins.iter().find(|known| *known == origin).cloned()
     }
 
-    /// Caches must not give the answer for one origin to another.
+    /// Keeps caches from giving the response for one origin to another.
     fn vary(&self, answer: &mut HeaderMap) {
         if !self.origins.is_empty() {
             answer.insert(hyper::header::VARY, VARY);
@@ -118,14 +122,14 @@ impl Cors {
     }
 }
 
-/// Who may read an answer of the API.
+/// Which origin may read a response of the API.
 pub(super) struct Reader {
     allowed: Option<HeaderValue>,
     varies: bool,
 }
 
 impl Reader {
-    /// Adds the headers that show it to a page.
+    /// Adds the headers that make a response readable for the page.
     pub(super) fn show(self, reply: &mut Reply) {
         let answer = reply.headers_mut();
         if self.varies {
@@ -138,8 +142,8 @@ impl Reader {
     }
 }
 
-/// Reads an origin. It is compared byte by byte with what browsers send, so it has to have their
-/// form (RFC 6454 section 6.2).
+/// Reads an origin. Origins are compared byte by byte with those that browsers send, so an origin
+/// must have the form of RFC 6454 section 6.2.
 fn parse(origin: &str) -> Result<HeaderValue, String> {
     let wrong = |why: &str| {
         format!("cors-origin {origin:?} {why}; write it as a browser does: https://app.example")
@@ -172,7 +176,7 @@ fn parse(origin: &str) -> Result<HeaderValue, String> {
     if authority.host().is_empty() || (!after.is_empty() && authority.port_u16().is_none()) {
         return Err(wrong("names no host and port"));
     }
-    HeaderValue::from_str(origin).map_err(|_| wrong("is no origin"))
+    HeaderValue::from_str(origin).map_err(|_| wrong("is not an origin"))
 }
 
 #[cfg(test)]

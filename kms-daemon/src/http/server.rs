@@ -1,4 +1,4 @@
-//! Connections: accepted within bounds, drained at the end.
+//! Connections: they are accepted within limits, and drained at the end.
 
 use std::future::poll_fn;
 use std::io;
@@ -19,24 +19,24 @@ use super::seats::{Bounds, Seats};
 use crate::memory;
 use crate::metrics::ConnectionMetrics;
 
-/// Bounds on what clients may hold.
+/// Limits on what clients may hold.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time. Of one more, another one is ended. HTTP/2 may have as many requests
-    /// under way in all; more wait to be read.
+    /// Connections at a time. If there is one more, another connection is ended. Over all HTTP/2
+    /// connections, as many requests may be under way; further requests wait to be read.
     pub connections: usize,
-    /// Connections of one address at a time; of IPv6, of one network of 64 bits.
+    /// Connections at a time from one address; for IPv6, from one network of 64 bits.
     pub address: usize,
-    /// Requests under way on one connection of HTTP/2. On one of HTTP/1.1 there is one.
+    /// Requests under way on one HTTP/2 connection. An HTTP/1.1 connection has one.
     pub streams: u32,
-    /// Longest time for the head of a request, and for a TLS handshake. A connection of HTTP/1.1
-    /// without a request ends after as much.
+    /// Longest time for the head of a request, and for a TLS handshake. An HTTP/1.1 connection
+    /// without a request ends after the same time.
     pub head: Duration,
-    /// Longest time that a connection of HTTP/2 is without a request.
+    /// Longest time for which an HTTP/2 connection may have no request.
     pub idle: Duration,
-    /// Longest time in which a client that is sent something takes less than 4 KiB of it.
+    /// Longest time in which a client may take less than 4 KiB of what is sent to it.
     pub write: Duration,
-    /// Longest time in which a client of HTTP/2 takes an answer.
+    /// Longest time in which an HTTP/2 client must take a response.
     pub answer: Duration,
     /// Longest time that requests under way get when the daemon stops.
     pub drain: Duration,
@@ -57,19 +57,19 @@ impl Default for Limits {
     }
 }
 
-/// Connections that have been told to go and may not have gone yet.
+/// The number of connections that have been told to end and may not have ended yet.
 const LEAVING: usize = 64;
 
-/// What the kernel keeps for each connection, in bytes, of which it takes twice as much for its own
-/// use as well. By itself it would keep megabytes for a client that does not read.
+/// Size in bytes of the send buffer of each connection; the kernel doubles it for its own use. By
+/// default the kernel would keep megabytes for a client that does not read.
 const SEND_BUFFER: u32 = 64 << 10;
 const RECEIVE_BUFFER: u32 = 128 << 10;
-/// Connections that wait to be accepted.
+/// The number of connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// A bound port.
+/// A bound port, on one or more addresses.
 pub struct Server {
-    /// One at least.
+    /// At least one.
     listeners: Vec<TcpListener>,
     tls: Option<TlsAcceptor>,
     limits: Limits,
@@ -77,16 +77,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds a port on each of these addresses, of which those are left out that this machine does
-    /// not have, if it has another.
+    /// Binds a port on each of these addresses. Addresses that this machine does not have are left
+    /// out, as long as one remains.
     ///
     /// # Errors
-    /// If an address is in use, or none is this machine's.
+    /// If an address is in use, or if this machine has none of them.
     pub async fn bind(addresses: &[SocketAddr], limits: Limits) -> io::Result<Self> {
         let mut listeners: Vec<TcpListener> = Vec::new();
         let mut missing = None;
         for address in addresses {
-            // Any port is the same one everywhere.
+            // Port 0 is chosen once, and the same port is used on every address.
             let port = match listeners.first() {
                 Some(first) if address.port() == 0 => first.local_addr()?.port(),
                 _ => address.port(),
@@ -103,39 +103,39 @@ impl Server {
         }
     }
 
-    /// Sets how connections are encrypted; not at all if this is not called.
+    /// Sets how connections are encrypted. Without this call they are not.
     #[must_use]
     pub fn over_tls(self, tls: Arc<ServerConfig>) -> Self {
         Self { tls: Some(TlsAcceptor::from(tls)), ..self }
     }
 
-    /// Sets what is served; everything if this is not called.
+    /// Sets what is served. Without this call everything is.
     #[must_use]
     pub fn serving(self, pages: Pages) -> Self {
         Self { pages, ..self }
     }
 
-    /// The first address bound, with the port that was chosen if 0 was asked for.
+    /// Returns the first bound address, with the chosen port if 0 was requested.
     ///
     /// # Errors
-    /// If the operating system does not say.
+    /// If the operating system does not report the address.
     pub fn address(&self) -> io::Result<SocketAddr> {
         let first = self.listeners.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
         first.local_addr()
     }
 
-    /// `https` or `http`.
+    /// Returns `https` or `http`.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    /// Serves until `stop` completes, then lets requests under way finish.
+    /// Serves until `stop` completes, then lets the requests under way finish.
     pub async fn run(self, front: Arc<Front>, stop: impl Future<Output = ()>) {
         let connections = self.limits.connections;
         let bounds = Bounds {
             all: connections,
-            // A quarter is for who has shown a valid signature.
+            // A quarter is reserved for clients that have sent a valid signature.
             strangers: connections - connections / 4,
             address: self.limits.address.min(connections),
         };
@@ -147,7 +147,8 @@ impl Server {
         let places = Arc::new(Semaphore::new(connections + LEAVING));
         let requests = Arc::new(Semaphore::new(self.limits.connections));
         let (stopping, watch_stop) = watch::channel(false);
-        // Every connection and request holds a sender; the receiver ends when the last is gone.
+        // Every connection and request holds a sender; the receiver ends when the last sender is
+        // dropped.
         let (alive, mut all_gone) = mpsc::channel::<()>(1);
         let mut stop = std::pin::pin!(stop);
         let mut turn = 0;
@@ -160,7 +161,8 @@ impl Server {
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of file descriptors, or a client that left: neither ends the daemon.
+                    // The daemon may be out of file descriptors, or the client has left: neither
+                    // ends the daemon.
                     tracing::warn!(%error, "cannot accept a connection");
                     seats.make_room();
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -202,20 +204,21 @@ impl Server {
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
-    // Connections have these from the port.
+    // Accepted connections inherit these sizes from the port.
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Whether this machine has no such address: `localhost` may name one of IPv6 where there is none.
+/// Whether this machine does not have the address: `localhost` may name an IPv6 address on a
+/// machine without IPv6.
 fn is_not_here(error: &io::Error) -> bool {
     let no_family = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_family)
 }
 
-/// The next connection of any listener, each of which has its turn.
+/// Returns the next connection from any listener; the listeners take turns.
 async fn accept(
     listeners: &[TcpListener],
     turn: &mut usize,

@@ -1,4 +1,4 @@
-//! The front over real sockets: good requests, bad ones, slow ones, and the end.
+//! The front over real sockets: valid, invalid and slow requests, and the shutdown.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -50,7 +50,7 @@ const SECRET: &str = "a-secret-that-must-not-be-logged";
 const ACCOUNT: &str = "000000000000";
 const LIST_KEYS: &str = "TrentService.ListKeys";
 
-/// Ready or not, as told.
+/// Reports the readiness that a test has set.
 struct Told(AtomicBool);
 
 impl Readiness for Told {
@@ -65,7 +65,7 @@ impl Readiness for Told {
     }
 }
 
-/// What is served, and how.
+/// The options of a front.
 #[derive(Default)]
 struct Ways {
     with_tls: bool,
@@ -74,7 +74,7 @@ struct Ways {
     development: bool,
 }
 
-/// A front on an in-memory store; no operation here needs a device.
+/// A front on an in-memory store. No operation here needs a device.
 struct Rig {
     address: SocketAddr,
     audit: Arc<AuditLog>,
@@ -84,16 +84,16 @@ struct Rig {
     server: JoinHandle<()>,
 }
 
-/// When it is given up that something happens, on a machine of any speed.
+/// The time after which a test gives up, on a machine of any speed.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Limits that end nothing for the time it takes: what happens under them happens by itself.
+/// Returns limits that end nothing while a test runs, so that whatever happens has another cause.
 fn unhurried() -> Limits {
     let (head, idle, write, answer, drain) = (PATIENCE, PATIENCE, PATIENCE, PATIENCE, PATIENCE);
     Limits { head, idle, write, answer, drain, ..Limits::default() }
 }
 
-/// How long a test pauses between its steps.
+/// The longest pause between two steps of a test.
 struct Pace {
     last: Instant,
     longest: Duration,
@@ -106,8 +106,8 @@ impl Pace {
     }
 }
 
-/// What an attempt comes to that needs its steps to follow each other within `limit`. One that fails
-/// is made again only if this machine has held it up for longer.
+/// Returns the result of an attempt whose steps must follow each other within `limit`. A failed
+/// attempt is repeated only if this machine has held it up for longer.
 async fn not_held_up<T>(limit: Duration, attempt: impl AsyncFn(&mut Pace) -> Option<T>) -> T {
     let by = Instant::now() + PATIENCE;
     loop {
@@ -215,7 +215,7 @@ impl Rig {
         request
     }
 
-    /// The headers of a signed request.
+    /// Returns the headers of a signed request.
     fn headers(&self, target: &str, body: &[u8]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let mut set = |name, value: &str| {
@@ -239,7 +239,7 @@ impl Rig {
         self.exchange(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await
     }
 
-    /// The records of the requests so far.
+    /// Returns the audit records of the requests so far.
     fn records(&self) -> Vec<Value> {
         records(self.dir.path())
     }
@@ -257,7 +257,7 @@ fn records(dir: &Path) -> Vec<Value> {
     requests.map(|mut line| line["record"].take()).collect()
 }
 
-/// The lines of the log.
+/// Returns the lines of the log.
 fn lines(dir: &Path) -> Vec<Value> {
     let segment = |path: &Path| path.extension().is_some_and(|extension| extension == "jsonl");
     fs::read_dir(dir.join("audit"))
@@ -266,7 +266,7 @@ fn lines(dir: &Path) -> Vec<Value> {
         .filter(|path| segment(path))
         .flat_map(|path| {
             let text = fs::read_to_string(path).unwrap();
-            // The last line may be on its way to the disk.
+            // The last line may not be complete on the disk yet.
             let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
             whole.lines().map(str::to_owned).collect::<Vec<_>>()
         })
@@ -394,7 +394,7 @@ async fn garbage_and_silence_end_their_connection_only() {
     silent.write_all(b"POST / HTTP/1.1\r\nho").await.unwrap();
     for stream in [&mut garbage, &mut silent] {
         let mut answer = Vec::new();
-        // The connection ends, with or without a 4xx of the HTTP library.
+        // The connection ends, with or without a 4xx response of the HTTP library.
         let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer));
         let _ = ended.await.expect("the connection ends");
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"));
@@ -472,7 +472,7 @@ async fn health_readiness_and_metrics() {
     ] {
         assert!(page.lines().any(|known| known == line), "{line} not in\n{page}");
     }
-    assert_eq!(rig.records().len(), 2, "these are no API requests");
+    assert_eq!(rig.records().len(), 2, "these are not API requests");
     rig.stop().await;
 }
 

@@ -1,8 +1,9 @@
-//! Imported key material: what belongs to a key for ever, when it expires, and what is still to be
-//! rotated in.
+//! Imported key material: which material permanently belongs to a key, when it expires, and what
+//! still waits for its rotation.
 //!
-//! A key keeps the ids of all material that ever encrypted with it. Once any of that is gone, by
-//! expiry or by request, its token with it, the whole key waits until the same material is back.
+//! A key keeps the ids of all material that has ever encrypted with it. Once any of it has expired
+//! or been deleted, its token is gone and the key cannot be used until the same material is
+//! imported again.
 
 use hsm_protocol::MaterialId;
 use hsm_protocol::key_spec::Origin;
@@ -11,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::{KeyMaterial, KeyRecord, KeyState};
 use crate::clock::Timestamp;
 
-/// What its owner said of imported material.
+/// What the owner has specified for imported material.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Imported {
-    /// When it expires; `None` if it does not.
+    /// When the material expires; `None` if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
-    /// Free text.
+    /// A description by the owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
@@ -26,11 +27,11 @@ pub struct Imported {
 /// Why material cannot be imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportError {
-    /// It should be material that the key has or had, and is not.
+    /// The request is for material that the key has or had, and this is other material.
     Unknown,
-    /// It should be new to the key, and is not.
+    /// The request is for material that is new to the key, and the key has this material.
     Known,
-    /// This other new material waits for its rotation.
+    /// Other new material already waits for its rotation.
     Pending(MaterialId),
 }
 
@@ -41,7 +42,7 @@ impl KeyRecord {
         self.origin == Origin::EXTERNAL
     }
 
-    /// The key with imported material: new, or known and back again.
+    /// Returns the key with imported material, either new or imported again.
     ///
     /// # Errors
     /// [`ImportError`].
@@ -66,8 +67,8 @@ impl KeyRecord {
         Ok(key)
     }
 
-    /// The key without the material that `gone` is true of. Pending material is forgotten, but by
-    /// a replica: what is pending there is its primary's business.
+    /// Returns the key without the material for which `gone` is true. Pending material is
+    /// forgotten, except by a replica: its primary decides which material is pending.
     #[must_use]
     pub fn without(&self, gone: impl Fn(&KeyMaterial) -> bool) -> Self {
         let mut key = self.clone();
@@ -86,19 +87,19 @@ impl KeyRecord {
         key
     }
 
-    /// Whether every material that belongs to the key is there.
+    /// Whether all material that belongs to the key is present.
     #[must_use]
     pub fn has_all_material(&self) -> bool {
         !self.materials.is_empty() && self.materials.iter().all(KeyMaterial::is_present)
     }
 
-    /// Whether material that belongs to the key has expired, destroyed yet or not.
+    /// Whether material that belongs to the key has expired, even if it is not destroyed yet.
     #[must_use]
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.materials.iter().any(|material| material.has_expired(now))
     }
 
-    /// The next expiry of material that is there.
+    /// Returns the next expiry among the material that is present.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
         let present = self.materials.iter().chain(&self.pending).filter(|m| m.is_present());
@@ -107,19 +108,19 @@ impl KeyRecord {
 }
 
 impl KeyMaterial {
-    /// Whether it is there.
+    /// Whether the material is present.
     #[must_use]
     pub fn is_present(&self) -> bool {
         !self.token.is_empty()
     }
 
-    /// Whether its end has come.
+    /// Whether the material has expired.
     #[must_use]
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires().is_some_and(|expires| expires <= now)
     }
 
-    /// When it expires, if it was imported with an end.
+    /// Returns when the material expires; `None` if it does not.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
         self.imported.as_ref()?.expires

@@ -1,8 +1,8 @@
-//! Key records: all that the service knows of a key, and how it is stored.
+//! Key records: everything that the service knows about a key, and how it is stored.
 //!
-//! Stored as JSON with a version, so that an operator can read it and later releases can add to
-//! it. A record of an unknown version, or with a member this release does not know, is refused
-//! rather than read in part.
+//! A record is stored as JSON with a version, so that operators can read it and later releases can
+//! extend it. A record of an unknown version, or with a member that this release does not know, is
+//! rejected rather than read in part.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -26,74 +26,75 @@ const VERSION: u32 = 1;
 pub struct KeyRecord {
     /// The key id.
     pub id: KeyId,
-    /// Owning account and Region.
+    /// The account and Region that own the key.
     pub scope: Scope,
-    /// Type of the key material.
+    /// The type of the key material.
     pub spec: KeySpec,
     /// The only usage of the key.
     pub usage: KeyUsage,
     /// Where the key material came from.
     pub origin: Origin,
-    /// State; [`KeyRecord::deletion`] goes with it.
+    /// The state; [`KeyRecord::deletion`] is set accordingly.
     pub state: KeyState,
-    /// Free text.
+    /// A description by the owner, as free text.
     pub description: String,
     /// When the key was created.
     pub created: Timestamp,
-    /// When the key will be destroyed; set exactly in [`KeyState::PendingDeletion`].
+    /// When the key will be destroyed; set only in [`KeyState::PendingDeletion`], and always there.
     pub deletion: Option<Timestamp>,
-    /// When it rotates by itself; `None` if it does not.
+    /// The automatic rotation; `None` if it is off.
     pub rotation: Option<Schedule>,
     /// The key policy named `default`.
     pub policy: KeyPolicy,
-    /// Tags.
+    /// The tags by which policies and people classify the key.
     pub tags: Tags,
-    /// Key material, oldest first. The last one encrypts, all of them decrypt.
+    /// Key material, oldest first. The last one encrypts, and all of them decrypt.
     pub materials: Vec<KeyMaterial>,
     /// Imported material that waits for its rotation.
     pub pending: Option<KeyMaterial>,
-    /// Where its other keys are, if it is a multi-Region key.
+    /// The Regions of the related keys, if this is a multi-Region key.
     pub multi_region: Option<MultiRegion>,
-    /// The AWS service whose default key it is, if it is an AWS managed key.
+    /// The AWS service whose default key this is, if it is an AWS managed key.
     pub service: Option<String>,
 }
 
-/// Key material, as a device wrapped it.
+/// Key material, as wrapped by a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyMaterial {
-    /// Names the material in ciphertext blobs.
+    /// The id by which ciphertext blobs name the material.
     pub id: MaterialId,
-    /// The key token. Only a device of the domain can open it. Empty if the material was imported
-    /// and is gone.
+    /// The key token, which only devices of the domain can open. It is empty if the material was
+    /// imported and is gone.
     pub token: Vec<u8>,
-    /// The rotation that brought it; `None` for the first material.
+    /// The rotation that introduced the material; `None` for the first material.
     pub rotated: Option<Rotated>,
-    /// What its owner said of it; `None` unless it was imported.
+    /// What the owner has specified; `None` unless the material was imported.
     pub imported: Option<Imported>,
 }
 
 impl KeyRecord {
-    /// The key ARN.
+    /// Returns the key ARN.
     #[must_use]
     pub fn arn(&self) -> String {
         self.scope.key_arn(self.id)
     }
 
-    /// The material that encrypts, signs and computes MACs.
+    /// Returns the material that encrypts, signs and computes MACs.
     #[must_use]
     pub fn current_material(&self) -> Option<&KeyMaterial> {
         self.materials.last()
     }
 
-    /// The material a ciphertext names.
+    /// Returns the material that a ciphertext names.
     #[must_use]
     pub fn material(&self, id: &MaterialId) -> Option<&KeyMaterial> {
-        // What a primary elsewhere is about to use waits here, unless its owner has to import it.
+        // Material that a primary elsewhere is about to use waits here. Imported material does not
+        // count: the owner has to import it here first.
         let coming = self.pending.iter().filter(|_| !self.is_external());
         self.materials.iter().chain(coming).find(|material| material.id == *id)
     }
 
-    /// The stored form.
+    /// Encodes the record for the store.
     ///
     /// # Errors
     /// [`RecordError::Damaged`] if the record has a spec, usage or origin without a name.
@@ -124,7 +125,7 @@ impl KeyRecord {
         serde_json::to_vec(&stored).map_err(damaged)
     }
 
-    /// Reads the stored form.
+    /// Decodes a record from the store.
     ///
     /// # Errors
     /// [`RecordError::Version`] for a record of another version, else [`RecordError::Damaged`].
@@ -132,7 +133,7 @@ impl KeyRecord {
         Self::read(bytes, KeyPolicy::parse)
     }
 
-    /// The same, for callers who are not to find out by the time whether the key is used.
+    /// Decodes a record for callers that must not learn from the time whether the key is in use.
     ///
     /// # Errors
     /// Those of [`KeyRecord::decode`].
@@ -140,7 +141,7 @@ impl KeyRecord {
         Self::read(bytes, KeyPolicy::parse_apart)
     }
 
-    /// The tags in a stored form, for those who look through many.
+    /// Decodes only the tags of a record, for listings that read many records.
     ///
     /// # Errors
     /// Those of [`KeyRecord::decode`].
@@ -195,7 +196,7 @@ impl KeyMaterial {
     }
 }
 
-/// The version of a record, whatever else it holds.
+/// The version of a record, whatever its other members are.
 #[derive(Deserialize)]
 struct Versioned {
     version: u32,
@@ -217,7 +218,7 @@ struct StoredKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rotation: Option<Schedule>,
     policy: String,
-    /// Unique ids of the users and roles that the policy names.
+    /// The unique ids of the users and roles that the policy names.
     #[serde(default, skip_serializing_if = "Bound::is_empty")]
     principals: Bound,
     tags: Tags,
@@ -233,9 +234,9 @@ struct StoredKey {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredMaterial {
-    /// Lower-case hexadecimal.
+    /// The id in lower-case hexadecimal.
     id: String,
-    /// Base64.
+    /// The key token in Base64.
     token: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rotated: Option<Rotated>,
@@ -254,7 +255,7 @@ fn damaged(cause: impl ToString) -> RecordError {
     RecordError::Damaged(cause.to_string())
 }
 
-/// Ids of key material as lower-case hexadecimal.
+/// Serialises ids of key material as lower-case hexadecimal.
 pub(super) mod hex_id {
     use hsm_protocol::MaterialId;
     use serde::{Deserialize, Deserializer, Serializer, de};

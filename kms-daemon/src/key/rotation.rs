@@ -1,30 +1,30 @@
-//! Rotation: key material made anew, by hand or by the calendar. Old material decrypts for ever.
+//! Rotation: new key material, on demand or by schedule. Old material can always decrypt.
 
 use serde::{Deserialize, Serialize};
 
 use super::{KeyMaterial, KeyRecord};
 use crate::clock::Timestamp;
 
-/// On-demand rotations of a key in its life.
+/// The limit on on-demand rotations over the life of a key.
 pub const MAX_ON_DEMAND: usize = 25;
 
-/// The calendar of a key that rotates by itself.
+/// The schedule of a key that rotates automatically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
     /// Days between rotations.
     pub period_days: u32,
-    /// When the next one is due.
+    /// When the next rotation is due.
     pub next: Timestamp,
 }
 
-/// What brought a key its material; the first one came with the key.
+/// The rotation that introduced key material. The first material came with the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rotated {
-    /// When.
+    /// When the key was rotated.
     pub at: Timestamp,
-    /// Why.
+    /// Why the key was rotated.
     pub by: RotationType,
 }
 
@@ -32,14 +32,14 @@ pub struct Rotated {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RotationType {
-    /// By its schedule.
+    /// The schedule was due.
     Automatic,
-    /// By a request.
+    /// A request asked for the rotation.
     OnDemand,
 }
 
 impl RotationType {
-    /// The name in the API.
+    /// Returns the name in the API.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -50,8 +50,8 @@ impl RotationType {
 }
 
 impl KeyRecord {
-    /// The key with new material, which encrypts from now on. The schedule goes on from now if it
-    /// was due.
+    /// Returns the key with new material, which encrypts from now on. If the schedule was due, its
+    /// next period starts now.
     #[must_use]
     pub fn rotated(&self, material: KeyMaterial, at: Timestamp, by: RotationType) -> Self {
         let mut key = self.clone();
@@ -63,7 +63,7 @@ impl KeyRecord {
         key
     }
 
-    /// On-demand rotations so far.
+    /// Returns the number of on-demand rotations so far.
     #[must_use]
     pub fn on_demand_rotations(&self) -> usize {
         let by_hand = |material: &&KeyMaterial| {

@@ -1,10 +1,10 @@
-//! The key tokens of a store: where they are, and what they say by themselves: which domain's devices can
-//! open them, under which of its keys.
+//! The key tokens of a store: which entries hold them, and what a token says about itself: the
+//! domain whose devices can open it, and the domain key that it is under.
 //!
-//! Key tokens are all that a store has under a domain key. What else devices seal under one never gets here:
-//! prepared key pairs stay in memory, import tokens go to clients for a day at most, verified recipients are
-//! in memory for minutes. Ciphertext blobs, and with them the secrets of access keys and session tokens, are
-//! under key material.
+//! Key tokens are all that a store holds under domain keys. Other data that devices seal under a
+//! domain key never gets here: pre-generated key pairs stay in memory, import tokens go to clients
+//! for at most a day, and verified recipients stay in memory for minutes. Ciphertext blobs are
+//! under key material, and so are the secrets of access keys and session tokens.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,27 +18,27 @@ use super::{CatalogError, KeyRecord, layout};
 use crate::identifier::parse_key_arn;
 use crate::store::{Entry, Page, Range, RedbStore, Store, StoreError};
 
-/// Records that are read at a time.
+/// The number of records that are read at a time.
 const PAGE: usize = 1000;
 
-/// Starts of the names of all entries that have key tokens in them.
+/// The prefixes of all entries that hold key tokens.
 pub const PREFIXES: [&str; 3] = [layout::KEYS, SYSTEM_KEYS, DIGEST_KEYS];
 
-/// An entry of the store that has key tokens in it.
+/// An entry of the store that holds key tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// The Region whose devices open them.
+    /// The Region whose devices open the tokens.
     pub region: String,
-    /// What it is, for people: a key's ARN, or the entry's name.
+    /// A name for people: the ARN of a key, or the name of the entry.
     pub name: String,
-    /// The tokens: of all material that is there, oldest first, what waits for its rotation last.
+    /// The tokens of all material that is present, oldest first and pending material last.
     pub tokens: Vec<Vec<u8>>,
 }
 
-/// The tokens in an entry; `None` if there can be none in one of this name.
+/// Returns the tokens in an entry; `None` if entries of this name hold no tokens.
 ///
 /// # Errors
-/// [`CatalogError::Record`] if it cannot be read.
+/// [`CatalogError::Record`] if the entry cannot be read.
 pub fn holder(key: &[u8], value: &[u8]) -> Result<Option<Holder>, CatalogError> {
     let wrong = |error| unreadable(key, error);
     let name = String::from_utf8_lossy(key).into_owned();
@@ -64,10 +64,10 @@ pub fn holder(key: &[u8], value: &[u8]) -> Result<Option<Holder>, CatalogError> 
     Ok(None)
 }
 
-/// An entry with other tokens, each in the place of the former one of the same material.
+/// Returns an entry with new tokens, each in place of the former token of the same material.
 ///
 /// # Errors
-/// [`CatalogError::Record`] if it cannot be read.
+/// [`CatalogError::Record`] if the entry cannot be read.
 pub fn replaced(
     key: &[u8],
     value: &[u8],
@@ -93,18 +93,18 @@ pub fn replaced(
     }
 }
 
-/// How many key tokens of a Region are under which key of which domain.
+/// The numbers of a Region's key tokens, by domain and domain key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tally(BTreeMap<(DomainId, u32), u64>);
 
 impl Tally {
-    /// Those under a key of a domain.
+    /// Returns the number of tokens under a key of a domain.
     #[must_use]
     pub fn under(&self, domain: DomainId, key: u32) -> u64 {
         self.0.get(&(domain, key)).copied().unwrap_or_default()
     }
 
-    /// The keys of a domain that there are tokens under, with how many.
+    /// Returns the keys of a domain that tokens are under, with the number of tokens.
     #[must_use]
     pub fn of(&self, domain: DomainId) -> BTreeMap<u32, u64> {
         let of_domain = self.0.iter().filter(|((of, _), _)| *of == domain);
@@ -122,7 +122,7 @@ impl Tally {
     }
 }
 
-/// The domain and the number of the domain key that a token says it is under.
+/// Returns the domain that a token states, and the number of its domain key.
 #[must_use]
 pub fn place(token: &[u8]) -> Option<(DomainId, u32)> {
     let attributes = KeyToken::parse(token).ok()?.attributes;
@@ -141,14 +141,14 @@ pub async fn tally(store: &dyn Store, region: &str) -> Result<Tally, CatalogErro
             let page = store.range(range).await?.value;
             tally.add(region, &page.entries)?;
             pages.took(&page);
-            // A page takes some milliseconds to read: others have their turn.
+            // A page takes some milliseconds to read, so other tasks get a turn.
             tokio::task::yield_now().await;
         }
     }
     Ok(tally)
 }
 
-/// The same, where no daemon runs. Blocks.
+/// Counts the tokens of a Region where no daemon runs. Blocks.
 ///
 /// # Errors
 /// [`CatalogError`] if the store cannot be read.
@@ -165,16 +165,16 @@ pub fn tally_blocking(store: &RedbStore, region: &str) -> Result<Tally, CatalogE
     Ok(tally)
 }
 
-/// Key tokens that were drawn at random.
+/// Key tokens drawn at random.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// How many there are.
+    /// The number of tokens that the sample was drawn from.
     pub total: u64,
-    /// Those that were drawn, with whose they are.
+    /// The drawn tokens, each after the name of its [`Holder`].
     pub tokens: Vec<(String, Vec<u8>)>,
 }
 
-/// Draws key tokens of a Region that are of a domain, each with the same chance. Blocks.
+/// Draws key tokens of a domain in a Region, each with the same probability. Blocks.
 ///
 /// # Errors
 /// [`CatalogError`] if the store cannot be read.
@@ -204,7 +204,7 @@ pub fn sample_blocking(
 }
 
 impl Sample {
-    /// Vitter's algorithm R.
+    /// Adds a token to the sample, by Vitter's algorithm R.
     fn draw(&mut self, size: usize, name: &str, token: Vec<u8>) -> Result<(), StoreError> {
         self.total += 1;
         let drawn = (name.to_owned(), token);
@@ -212,7 +212,7 @@ impl Sample {
             self.tokens.push(drawn);
             return Ok(());
         }
-        // The remainder is biased by less than one in 2^32 with fewer tokens than that.
+        // With fewer than 2^32 tokens, the bias of the remainder is below 2^-32.
         let random = getrandom::u64().map_err(|error| StoreError::Engine(error.to_string()))?;
         let index = usize::try_from(random % self.total).unwrap_or(usize::MAX);
         if let Some(place) = self.tokens.get_mut(index) {
@@ -222,7 +222,7 @@ impl Sample {
     }
 }
 
-/// The names of a Region's entries that have tokens in them, a page at a time.
+/// A walk over the names of a Region's entries with tokens, one page at a time.
 pub struct Walk<'s> {
     store: &'s dyn Store,
     region: &'s str,
@@ -230,7 +230,7 @@ pub struct Walk<'s> {
 }
 
 impl<'s> Walk<'s> {
-    /// From the first entry on.
+    /// Starts at the first entry.
     #[must_use]
     pub fn new(store: &'s dyn Store, region: &'s str) -> Self {
         Self {
@@ -240,7 +240,7 @@ impl<'s> Walk<'s> {
         }
     }
 
-    /// The next page, as it is now; `None` at the end.
+    /// Returns the next page in its present state; `None` at the end.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -259,10 +259,10 @@ impl<'s> Walk<'s> {
     }
 }
 
-/// Where a walk over the entries of a prefix is.
+/// The position of a walk over the entries of a prefix.
 struct Pages {
     prefix: &'static str,
-    /// The last entry that was read; `None` in the end.
+    /// The last entry that was read; `None` at the end of the walk.
     after: Option<Option<Vec<u8>>>,
 }
 
@@ -282,7 +282,7 @@ impl Pages {
     }
 }
 
-/// Whether an entry is of a Region, by its name.
+/// Whether an entry belongs to a Region, judging by its name.
 fn is_of(key: &[u8], region: &str) -> bool {
     let name = || std::str::from_utf8(key).ok();
     match layout::parse_key(key) {
@@ -294,16 +294,16 @@ fn is_of(key: &[u8], region: &str) -> bool {
 type Token = fn(&[u8]) -> Result<Vec<u8>, RecordError>;
 type WithToken = fn(&[u8], Vec<u8>) -> Result<Vec<u8>, RecordError>;
 
-/// How much is looked at.
+/// How many tokens to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// Until the first token.
+    /// Stop at the first token.
     First,
-    /// All tokens.
+    /// Look at all tokens.
     All,
 }
 
-/// How many key tokens of a Region are of which domain. Blocks.
+/// Counts the key tokens of a Region by domain. Blocks.
 ///
 /// # Errors
 /// [`CatalogError`] if the store cannot be read.
@@ -345,14 +345,14 @@ pub fn domains(
     Ok(found)
 }
 
-/// Material that was imported and is gone has an empty token.
+/// Counts a token. Imported material that is gone has an empty token, which does not count.
 fn count(found: &mut BTreeMap<DomainId, usize>, token: &[u8]) {
     if let Ok(token) = KeyToken::parse(token) {
         *found.entry(token.attributes.domain).or_default() += 1;
     }
 }
 
-/// Whether a store has a key. Blocks.
+/// Whether a store holds a key. Blocks.
 ///
 /// # Errors
 /// [`CatalogError::Store`] if the store cannot be read.
@@ -398,7 +398,10 @@ mod tests {
         let key = b"keys/000000000000/us-east-1/00000000-0000-4000-8000-000000000000";
         assert!(is_of(key, "us-east-1") && !is_of(key, "eu-west-1"));
         assert_eq!(holder(b"aliases/x", b"").unwrap(), None);
-        assert!(holder(b"system-keys/us-east-1", b"{}").is_err(), "what cannot be read is no zero");
+        assert!(
+            holder(b"system-keys/us-east-1", b"{}").is_err(),
+            "a damaged record does not count as none"
+        );
     }
 
     #[test]
@@ -414,7 +417,8 @@ mod tests {
             assert_eq!((sample.total, sample.tokens.len()), (20, SIZE));
             sample.tokens.iter().for_each(|(_, token)| drawn[usize::from(token[0])] += 1);
         }
-        // 1,000 expected, with a standard deviation of 27: seven of them is once in 10^11.
+        // 1,000 are expected, with a standard deviation of 27. A deviation of seven times that has
+        // a probability of 10^-11.
         assert!(drawn.iter().all(|count| count.abs_diff(1000) < 190), "{drawn:?}");
     }
 }

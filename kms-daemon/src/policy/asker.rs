@@ -1,4 +1,4 @@
-//! Who asks, and what limits them.
+//! The caller of a request, and the policies that limit the caller.
 
 use std::sync::LazyLock;
 
@@ -11,18 +11,18 @@ use crate::principal::{Principal, PrincipalKind};
 /// The policies of a caller, compiled.
 #[derive(Debug, Clone, Default)]
 pub struct CallerPolicies {
-    /// Of the user or role, and of the user's groups.
+    /// The policies of the user or role, and of the user's groups.
     pub identity: Vec<IdentityPolicy>,
-    /// The permissions boundary.
+    /// The permissions boundary of the user or role, if there is one.
     pub boundary: Option<IdentityPolicy>,
-    /// Of the session.
+    /// The session policies.
     pub session: Vec<IdentityPolicy>,
-    /// The caller's tags: those of the user or role, and in their stead those of the session.
+    /// The caller's tags: those of the user or role, overridden by those of the session.
     pub tags: Tags,
 }
 
 impl CallerPolicies {
-    /// Whether one of them has a condition on the key `name`.
+    /// Whether one of the policies has a condition on the key `name`.
     #[must_use]
     pub fn ask_for(&self, name: Name) -> bool {
         let all = self.identity.iter().chain(&self.boundary).chain(&self.session);
@@ -30,19 +30,19 @@ impl CallerPolicies {
     }
 }
 
-/// Who asks, as policies see it.
+/// The caller, as policies see it.
 #[derive(Debug, Clone, Copy)]
 pub struct Asker<'a> {
-    /// Who.
+    /// The principal that sent the request.
     pub principal: &'a Principal,
-    /// What limits them.
+    /// The policies that limit the principal.
     pub policies: &'a CallerPolicies,
-    /// How they came here; `None` for other daemons.
+    /// How the request arrived; `None` for requests of other daemons.
     pub request: Option<&'a RequestContext>,
 }
 
 impl<'a> Asker<'a> {
-    /// The root of an account, whose requests no policy of its own limits.
+    /// Returns the root of an account, whose requests are not limited by identity policies.
     #[must_use]
     pub fn root(principal: &'a Principal) -> Self {
         static NONE: LazyLock<CallerPolicies> = LazyLock::new(CallerPolicies::default);
@@ -50,13 +50,13 @@ impl<'a> Asker<'a> {
         Self { principal, policies: &NONE, request: None }
     }
 
-    /// Whether the caller is of another account.
+    /// Whether the caller and `scope` belong to different accounts.
     #[must_use]
     pub fn is_foreign_to(&self, scope: &Scope) -> bool {
         self.principal.account != scope.account
     }
 
-    /// The names by which a grant can mean the caller.
+    /// Returns the names by which a grant can name the caller.
     #[must_use]
     pub fn names(&self) -> Vec<CallerName> {
         let principal = self.principal;
@@ -85,17 +85,17 @@ impl<'a> Asker<'a> {
 /// A name of a caller.
 #[derive(Debug, Clone)]
 pub struct CallerName {
-    /// The ARN.
+    /// The ARN of the session or user, the role, or the account.
     pub arn: String,
-    /// The unique id of the user or role that has this name now, with the name of its session after it;
-    /// accounts have none.
+    /// The unique id of the user or role that has this name now, followed by the session name for a
+    /// session; `None` for accounts.
     pub unique: Option<String>,
-    /// How a grantee of that name means the caller.
+    /// How a grantee with this name relates to the caller.
     pub grantee: Grantee,
 }
 
 impl CallerName {
-    /// What grants are found by.
+    /// Returns the text by which grants are found: the unique id, or else the ARN.
     #[must_use]
     pub fn lasting(&self) -> &str {
         self.unique.as_deref().unwrap_or(&self.arn)

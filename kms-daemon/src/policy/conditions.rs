@@ -1,13 +1,13 @@
 //! The condition keys of a request.
 //!
-//! A key that the request does not have is absent, and what that means is the policy's. A value
-//! that there is and that cannot be told is [`Value::Unknown`]: a statement that depends on it does
-//! not allow, and does deny. That is so for
+//! A condition key that the request does not have is absent; the policy decides what that means. A
+//! value that exists but cannot be determined is [`Value::Unknown`]. A statement that depends on an
+//! unknown value does not allow, but does deny. Values are unknown for
 //!
 //! * `kms:ResourceAliases` of a key with more than 50 aliases, as at AWS;
-//! * a tag or a pair of an encryption context whose name differs from another's in case only, as
-//!   the names of condition keys have no case;
-//! * the address and the user agent of the client of another daemon.
+//! * a tag or a pair of an encryption context whose name differs from another one only in case,
+//!   because the names of condition keys are case-insensitive;
+//! * the address and the user agent of a client of another daemon.
 
 use std::cell::OnceCell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,7 +21,7 @@ use crate::key::spec::Algorithm;
 use crate::key::{KeyRecord, alias};
 use crate::model::action::{AccountSubject, Facts};
 
-/// The values, given when a policy asks for them.
+/// The values of condition keys, computed when a policy asks for them.
 pub(super) struct Conditions<'a> {
     request: &'a Request<'a>,
     caller: Caller<'a>,
@@ -29,7 +29,7 @@ pub(super) struct Conditions<'a> {
     index: OnceCell<PairIndex<'a>>,
 }
 
-/// Pairs of an encryption context that are looked through one by one.
+/// The number of pairs of an encryption context up to which a linear search is used.
 const FEW: usize = 16;
 
 impl<'a> Conditions<'a> {
@@ -39,12 +39,14 @@ impl<'a> Conditions<'a> {
 }
 
 impl Conditions<'_> {
-    /// How the request came. Those of other daemons come over TLS, from clients of theirs.
+    /// Returns values about the transport of the request. Requests of other daemons arrive over
+    /// TLS, on behalf of their clients.
     fn of_request(&self, name: Name) -> Option<Value<'_>> {
         let request = self.request.asker.request;
         let received = || request.map_or_else(SystemTime::now, |request| request.received);
         Some(match (name, request) {
-            // The Region where it takes effect: that of the replica for what makes one.
+            // The Region in which the action takes effect: for actions that create a replica, that
+            // of the replica.
             (Name::RequestedRegion, _) => Value::from(self.request.scope.region.as_str()),
             (Name::CurrentTime | Name::EpochTime, _) => Value::Date(seconds(received())),
             (Name::SecureTransport, None) => Value::Bool(true),
@@ -61,7 +63,8 @@ impl Conditions<'_> {
         let session = self.request.asker.principal.session.as_ref()?;
         Some(match name {
             Name::TokenIssueTime => Value::Date(seconds(SystemTime::from(session.issued))),
-            // There are no MFA devices. Long-term keys have no such value.
+            // MFA devices do not exist here. Requests with long-term keys do not have this
+            // condition key.
             Name::MultiFactorAuthPresent => Value::Bool(false),
             Name::SourceIdentity => Value::from(session.source_identity.as_deref()?),
             _ => return None,
@@ -79,7 +82,7 @@ impl Conditions<'_> {
                 let texts = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str()));
                 match pairs.len() {
                     ..=FEW => pair(key, texts),
-                    // A policy may ask for hundreds of them.
+                    // A policy may ask for hundreds of pairs.
                     _ => self.index.get_or_init(|| PairIndex::new(texts)).find(key),
                 }
             }
@@ -105,7 +108,7 @@ impl Conditions<'_> {
         Some(few.map_or(Value::Unknown, |aliases| Value::List(aliases)))
     }
 
-    /// The alias that the request names the key by, without the rest of its ARN.
+    /// Returns the alias by which the request names the key, without the rest of its ARN.
     fn request_alias(&self) -> Option<Value<'_>> {
         let named = self.request.named;
         let start = if named.starts_with("arn:") { named.find(":alias/")? + 1 } else { 0 };
@@ -145,7 +148,7 @@ impl Context for Conditions<'_> {
                 pair(key, tags.map(|(key, value)| (key.as_str(), value.as_str())))
             }
             Name::ResourceAccount => Some(Value::from(request.scope.account.as_str())),
-            // Services make no requests here.
+            // AWS services make no requests here.
             Name::ViaAwsService => Some(Value::Bool(false)),
             Name::GrantIsForAwsResource => {
                 let has = matches!(action, A::CreateGrant | A::ListGrants | A::RevokeGrant);
@@ -178,7 +181,8 @@ impl Context for Conditions<'_> {
     }
 }
 
-/// Whether an action is about no key, alias or custom key store: such have no `kms:CallerAccount`.
+/// Whether an action is not about a key, alias or custom key store: such requests lack
+/// `kms:CallerAccount`.
 fn is_of_account_alone(action: Action) -> bool {
     Facts::of(action).is_some_and(|facts| facts.account == Some(AccountSubject::Account))
 }

@@ -1,4 +1,4 @@
-//! Questions to the policy engine, and its answers in the words of the API.
+//! Asks the policy engine for decisions, and puts its refusals into the words of the API.
 
 use kms_policy::{Action, Caller, Decision, Grant, Policies, Resource};
 
@@ -7,10 +7,10 @@ use super::{Asker, CallerPolicies, Request};
 use crate::error::{Exception, KmsError};
 use crate::principal::{Principal, PrincipalKind};
 
-/// Why a request is refused.
+/// The refusal of a request by policies.
 #[derive(Debug)]
 pub struct Refusal {
-    /// Whether a grant could allow it all the same.
+    /// Whether a grant could still allow the request.
     pub(super) yields_to_grant: bool,
     error: KmsError,
 }
@@ -27,10 +27,10 @@ impl From<Refusal> for KmsError {
     }
 }
 
-/// Asks the engine.
+/// Asks the engine for a decision.
 ///
-/// What it refuses a caller of another account has one text, whatever the reason: even what the
-/// caller's own policies say may depend on the key, by the conditions in them.
+/// A refusal to a caller of another account always has the same text: even the result of the
+/// caller's own policies may depend on the key, through their conditions.
 pub(super) fn decide(
     request: &Request<'_>,
     resource: Resource<'_>,
@@ -56,7 +56,7 @@ pub(super) fn decide(
     })
 }
 
-/// Evaluates the policies of who asks for a request that has its context.
+/// Evaluates the caller's policies for a request whose condition context is given.
 pub(super) fn evaluate(
     asker: Asker<'_>,
     request: &kms_policy::Request<'_>,
@@ -71,7 +71,7 @@ pub(super) fn evaluate(
     }
 }
 
-/// The text of a refusal to a caller of another account.
+/// Returns the text of a refusal to a caller of another account.
 pub(super) fn foreign_text(principal: &Principal, action: &str) -> String {
     format!(
         "User: {} is not authorized to perform: {action} on this resource because the resource \
@@ -81,7 +81,7 @@ pub(super) fn foreign_text(principal: &Principal, action: &str) -> String {
     )
 }
 
-/// Whether the caller could put another policy on a key with that ARN after `policy`.
+/// Whether `policy`, attached to the key with that ARN, lets the caller put another policy.
 pub(super) fn can_put_again(
     request: &Request<'_>,
     policy: &kms_policy::KeyPolicy,
@@ -106,7 +106,7 @@ pub(super) const fn own_policies(asker: Asker<'_>) -> Policies<'_> {
     }
 }
 
-/// The names of a caller, for the engine to borrow.
+/// The names of a caller, which the engine borrows.
 pub(super) struct Names<'p> {
     principal: &'p Principal,
     arn: String,
@@ -114,7 +114,8 @@ pub(super) struct Names<'p> {
 }
 
 impl<'p> Names<'p> {
-    /// Those in a partition. Identities belong to no Region; in each they are of its partition.
+    /// Returns the names in a partition. Identities do not belong to a Region, so their ARNs take
+    /// the partition of the Region at hand.
     pub(super) fn of(principal: &'p Principal, partition: &str) -> Self {
         let there = |arn: String| match partition {
             "aws" => arn,
@@ -123,7 +124,7 @@ impl<'p> Names<'p> {
         Self { principal, arn: there(principal.arn()), own: there(principal.caller_arn()) }
     }
 
-    /// The caller, who asks for an action.
+    /// Returns the caller, or the refusal of `action` if the caller has no valid name.
     pub(super) fn asking(&self, action: Action) -> Result<Caller<'_>, Refusal> {
         self.caller().ok_or_else(|| {
             let text = format!("User: {} is not authorized to perform: {action}", self.own);
@@ -143,7 +144,7 @@ impl<'p> Names<'p> {
     }
 }
 
-/// How often the engine was asked, in the thread of a test.
+/// Counts how often the engine is asked in the thread of a test.
 #[cfg(test)]
 pub(crate) mod decisions {
     use std::cell::Cell;
@@ -156,7 +157,7 @@ pub(crate) mod decisions {
         COUNT.set(COUNT.get() + 1);
     }
 
-    /// The number so far.
+    /// Returns the number of decisions so far.
     pub(crate) fn so_far() -> usize {
         COUNT.get()
     }

@@ -1,5 +1,5 @@
-//! What would be decided about a request, and why: each statement and each grant that could have
-//! a say in it.
+//! Explains what would be decided about a request and why, with each statement and each grant that
+//! could affect the decision.
 
 use kms_policy::{
     Basis, ConditionKey, Context, Decision, Denial, Effect, Grant, Grantee, KeyType, Location,
@@ -16,39 +16,39 @@ use crate::key::{GrantId, GrantRecord, KeyRecord, Scope, Stored};
 use crate::model::action::{Action, GRANTABLE, KeyRule};
 use crate::principal::PrincipalKind;
 
-/// A request that nobody has made.
+/// A hypothetical request.
 #[derive(Clone, Copy)]
 pub(crate) struct Supposition<'a> {
-    /// Who would ask.
+    /// The caller and the caller's policies.
     pub(crate) asker: Asker<'a>,
-    /// What the asker's policies are called.
+    /// The names of the caller's policies.
     pub(crate) names: &'a PolicyNames,
-    /// For what, for example `kms:Decrypt`.
+    /// The action, for example `kms:Decrypt`.
     pub(crate) action: &'a str,
-    /// Where.
+    /// The account and Region of the request.
     pub(crate) scope: &'a Scope,
-    /// The key, for actions that are about one, and the name the request would have for it.
+    /// The key, for actions that are about one, and the name by which the request would name it.
     pub(crate) key: Option<(&'a KeyRecord, &'a str)>,
-    /// Grants that name the asker, or an earlier principal of the asker's name.
+    /// Grants that name the caller, or an earlier principal with the caller's name.
     pub(crate) grants: &'a [(GrantId, Stored<GrantRecord>, Grantee)],
-    /// What the request would have.
+    /// The values of condition keys that the request would have.
     pub(crate) given: &'a Given,
-    /// What was looked up.
+    /// What was looked up for conditions.
     pub(crate) lookups: &'a Lookups,
-    /// When.
+    /// The time of the request.
     pub(crate) now: Timestamp,
 }
 
-/// The names of a caller's policies, for people.
+/// The names of a caller's policies, as shown to people.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PolicyNames {
-    /// Of the identity policies, in their order.
+    /// The names of the identity policies, in their order.
     pub(crate) identity: Vec<String>,
-    /// Of the boundary.
+    /// The name of the permissions boundary.
     pub(crate) boundary: Option<String>,
 }
 
-/// Values of condition keys, as somebody gives them.
+/// Values of condition keys that a user specifies.
 #[derive(Debug, Default)]
 pub(crate) struct Given {
     values: Vec<(ConditionKey, Vec<String>)>,
@@ -62,52 +62,53 @@ pub(crate) struct Explanation {
     pub(crate) allowed: bool,
     /// Why, in a sentence.
     pub(crate) reason: String,
-    /// What the caller would be told, if not allowed.
+    /// The error text that the caller would get; `None` if the request is allowed.
     pub(crate) told: Option<String>,
     /// Every statement of every policy that applies to the caller or the key.
     pub(crate) statements: Vec<StatementReport>,
-    /// Every grant on the key that names the caller, or an earlier principal of the caller's name.
+    /// Every grant on the key that names the caller, or an earlier principal with the caller's
+    /// name.
     pub(crate) grants: Vec<GrantReport>,
 }
 
-/// What one statement has to do with the request.
+/// How one statement relates to the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatementReport {
-    /// The policy it is in.
+    /// The name of the policy that contains the statement.
     pub(crate) policy: String,
-    /// Which of its statements, from 1.
+    /// The number of the statement in its policy, from 1.
     pub(crate) number: usize,
-    /// Its `Sid`.
+    /// The `Sid` of the statement.
     pub(crate) sid: Option<String>,
     /// `Allow` or `Deny`.
     pub(crate) effect: &'static str,
-    /// Why it does not apply; empty if it does.
+    /// The reasons why the statement does not apply; empty if it does.
     pub(crate) mismatches: Vec<String>,
 }
 
-/// What one grant has to do with the request.
+/// How one grant relates to the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GrantReport {
-    /// Its id.
+    /// The grant id.
     pub(crate) id: GrantId,
-    /// Whom it names.
+    /// The grantee principal.
     pub(crate) grantee: String,
-    /// Why it does not allow the request; `None` if it does.
+    /// Why the grant does not allow the request; `None` if it does.
     pub(crate) objection: Option<&'static str>,
 }
 
 impl Given {
-    /// Adds a value of a condition key. Several values of one key are a list.
+    /// Adds a value of a condition key. Several values of one key form a list.
     ///
     /// # Errors
-    /// [`Exception::Validation`] if that is no condition key of requests to KMS.
+    /// [`Exception::Validation`] if `key` is not a condition key of requests to KMS.
     pub(crate) fn add(&mut self, key: &str, value: &str) -> Result<(), KmsError> {
         let parsed = ConditionKey::parse(key);
         let Some(parsed) = parsed.filter(|key| key.name() != Name::Other) else {
-            return Err(invalid(format!("{key} is no condition key of requests to KMS.")));
+            return Err(invalid(format!("{key} is not a condition key of requests to KMS.")));
         };
         if parsed.name() == Name::EncryptionContext {
-            // As written: the key part of the condition has no case, the pair has.
+            // The pair keeps its case; only the rest of the condition key is case-insensitive.
             let pair = key.splitn(3, ':').nth(2).unwrap_or_default();
             self.context.insert(pair.to_owned(), value.to_owned());
             return Ok(());
@@ -120,13 +121,13 @@ impl Given {
     }
 }
 
-/// Whether two texts name one condition key.
+/// Whether two condition keys are the same.
 fn same(one: &ConditionKey, other: &ConditionKey) -> bool {
     (one.name(), one.parameter()) == (other.name(), other.parameter())
 }
 
-/// The values of a request that nobody has made: what is given, else what is known of key and
-/// caller.
+/// The condition context of a hypothetical request: the specified values, and for other keys what
+/// is known about the key and the caller.
 struct Supposed<'a> {
     given: &'a Given,
     known: Conditions<'a>,
@@ -154,16 +155,17 @@ impl Context for Supposed<'_> {
     }
 }
 
-/// Decides about a request that nobody has made, and says why.
+/// Decides a hypothetical request and explains the decision.
 ///
 /// # Errors
-/// [`Exception::Validation`] if KMS has no such action, or it is about a key and none is given.
+/// [`Exception::Validation`] if KMS does not have the action, or the action needs a key and none is
+/// given.
 pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsError> {
     let Supposition { asker, scope, key, .. } = *supposition;
     let action = Action::parse(supposition.action);
     let action = action.filter(|action| action.service() == "kms");
     let action = action.ok_or_else(|| {
-        invalid(format!("{} is no action of KMS, such as kms:Decrypt.", supposition.action))
+        invalid(format!("{} is not an action of KMS, such as kms:Decrypt.", supposition.action))
     })?;
     if KeyRule::of(action).is_some() && key.is_none() {
         return Err(invalid(format!("{} is about a key: name one.", action.name())));
@@ -264,7 +266,7 @@ const fn text(objection: Objection) -> &'static str {
     }
 }
 
-/// Says where statements are.
+/// Describes in words where statements are.
 struct Labels<'a> {
     names: &'a PolicyNames,
     explained: &'a [kms_policy::StatementReport],

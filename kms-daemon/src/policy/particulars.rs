@@ -1,15 +1,15 @@
-//! What an operation tells of its request, for conditions only.
+//! Request attributes that an operation provides for conditions only.
 //!
 //! Where a parameter has a default, conditions see the default, as at AWS. The exceptions are
 //! `kms:ExpirationModel` and `kms:BypassPolicyLockoutSafetyCheck`, which AWS leaves out so that
-//! `Null` can tell.
+//! `Null` can test for them.
 //!
-//! The action's row says what must be handed over. A request without it is not decided, so that no
-//! condition takes for absent what was forgotten.
+//! The action's row in the table says which attributes must be provided. A request without them is
+//! not decided, so that conditions never take a forgotten attribute for an absent one.
 //!
-//! Measurements of an attested recipient are those that a device has verified: a [`Recipient`] is
-//! made of nothing else, and is what the result is sealed to. A document that is not believed ends
-//! the request before it is decided.
+//! Measurements of an attested recipient have been verified by a device: a [`Recipient`] is made of
+//! nothing else, and the result is sealed to it. A document that is rejected ends the request
+//! before the decision.
 
 use hsm_protocol::command::attest::Measured;
 use kms_policy::{Action, ConditionKey, List, Name, Value, pair};
@@ -21,47 +21,47 @@ use crate::key::{GrantRecord, KeyRecord, Tags};
 use crate::model::action::{AttributesKind, Facts};
 use crate::recipient::Recipient;
 
-/// What an operation tells of its request, beside key, algorithm and encryption context.
+/// The attributes of a request besides key, algorithm and encryption context.
 #[derive(Debug, Clone, Copy)]
 pub enum Particulars<'a> {
-    /// Nothing that conditions ask for.
+    /// No attributes.
     None,
-    /// Of a key that is to be made.
+    /// A key that is to be created.
     NewKey {
-        /// Its tags.
+        /// The tags of the key.
         tags: &'a Tags,
         /// `BypassPolicyLockoutSafetyCheck`, if the request has it.
         bypass: Option<bool>,
     },
-    /// Of a replica that is to be made.
+    /// A replica that is to be created.
     Replica {
-        /// Its Region.
+        /// The Region of the replica.
         region: &'a str,
-        /// Its tags.
+        /// The tags of the replica.
         tags: &'a Tags,
         /// `BypassPolicyLockoutSafetyCheck`, if the request has it.
         bypass: Option<bool>,
     },
     /// The name of the policy that is read.
     PolicyName(&'a str),
-    /// Of a policy that is put.
+    /// A policy that is put.
     Policy {
-        /// Its name.
+        /// The name of the policy.
         name: &'a str,
         /// `BypassPolicyLockoutSafetyCheck`, if the request has it.
         bypass: Option<bool>,
     },
-    /// The tags that a key is to have.
+    /// The tags that are added to a key.
     Tags(&'a Tags),
-    /// The keys of tags that it is not to have any more.
+    /// The keys of the tags that are removed from a key.
     TagKeys(&'a [String]),
-    /// The grant that is to be made, or that is to be retired.
+    /// The grant that is to be created or retired.
     Grant(&'a GrantRecord),
     /// `MessageType`.
     Message(&'a str),
-    /// Who alone is to read the result, if it is not the client.
+    /// The attested recipient that alone can read the result; `None` if the client reads it.
     Recipient(Option<&'a Recipient>),
-    /// Of a data key pair.
+    /// A data key pair.
     KeyPair {
         /// `KeyPairSpec`.
         spec: &'a str,
@@ -70,14 +70,14 @@ pub enum Particulars<'a> {
     },
     /// The other key of `ReEncrypt`; `None` if there is no such key.
     ReEncrypt(Option<&'a KeyRecord>),
-    /// How key material will be wrapped.
+    /// How key material will be wrapped for its import.
     Wrapping {
         /// `WrappingAlgorithm`.
         algorithm: &'a str,
         /// `WrappingKeySpec`.
         spec: &'a str,
     },
-    /// Of imported material.
+    /// Key material that is imported.
     Import {
         /// `ExpirationModel`, if the request has it.
         model: Option<&'a str>,
@@ -93,7 +93,7 @@ pub enum Particulars<'a> {
 }
 
 impl<'a> Particulars<'a> {
-    /// Whether these are what a request for `action` has to tell.
+    /// Whether these attributes are of the kind that requests for `action` must provide.
     pub(super) fn fit(&self, action: Action) -> bool {
         Facts::of(action).is_some_and(|facts| facts.attributes == self.kind())
     }
@@ -120,7 +120,7 @@ impl<'a> Particulars<'a> {
         }
     }
 
-    /// The terms of a grant.
+    /// Returns the terms of a grant.
     pub(super) const fn terms(&self) -> Option<&'a Terms> {
         match self {
             Self::Grant(grant) => Some(&grant.terms),
@@ -128,7 +128,7 @@ impl<'a> Particulars<'a> {
         }
     }
 
-    /// The value of a condition key that follows from a parameter.
+    /// Returns the value of a condition key that follows from a parameter.
     pub(super) fn value(&self, key: &ConditionKey, action: Action) -> Option<Value<'_>> {
         Some(match (key.name(), self) {
             (
@@ -172,7 +172,7 @@ impl<'a> Particulars<'a> {
         })
     }
 
-    /// The encryption context that a grant asks for, as the value of a condition key.
+    /// Returns the encryption context in a grant's constraints, as the value of a condition key.
     pub(super) fn constrained(&self, key: &ConditionKey) -> Option<Value<'a>> {
         let constraints = &self.terms()?.constraints;
         match key.name() {
@@ -188,7 +188,8 @@ impl<'a> Particulars<'a> {
     }
 }
 
-/// What is told of a grant. Of one that is to be retired, its constraints are asked for only.
+/// Returns the value of a condition key about a grant. For a grant that is to be retired, only its
+/// constraints have condition keys.
 fn of_grant(name: Name, grant: &GrantRecord, action: Action) -> Option<Value<'_>> {
     let GrantRecord { grantee, retiring, terms, .. } = grant;
     if name == Name::GrantConstraintType {
@@ -197,7 +198,7 @@ fn of_grant(name: Name, grant: &GrantRecord, action: Action) -> Option<Value<'_>
             (false, false) => None,
             (true, false) => Some(Value::from(EQUALS)),
             (false, true) => Some(Value::from(SUBSET)),
-            // A condition that is not made for several values then decides against the caller.
+            // A condition without a set operator then decides against the caller.
             (true, true) => Some(Value::List(&[EQUALS, SUBSET])),
         };
     }
@@ -222,7 +223,7 @@ fn of_grant(name: Name, grant: &GrantRecord, action: Action) -> Option<Value<'_>
 const EQUALS: &str = "EncryptionContextEquals";
 const SUBSET: &str = "EncryptionContextSubset";
 
-/// The register of a verified document that a condition key names, in lower case.
+/// Returns the register of a verified document that a condition key names; `name` is in lower case.
 fn register<'r>(recipient: &'r Recipient, name: &str) -> Option<&'r [u8]> {
     let number = match recipient.measured {
         Measured::Enclave if name == "imagesha384" => "0",
@@ -233,14 +234,14 @@ fn register<'r>(recipient: &'r Recipient, name: &str) -> Option<&'r [u8]> {
     recipient.pcr(index)
 }
 
-/// The names of the operations, which is what `kms:GrantOperations` lists.
+/// The names of the operations, which `kms:GrantOperations` lists.
 impl List for Terms {
     fn any(&self, test: &mut dyn FnMut(&str) -> bool) -> bool {
         self.operations.iter().any(|action| test(action.short_name()))
     }
 }
 
-/// The keys of the pairs, which is what `kms:EncryptionContextKeys` lists.
+/// The names of the pairs, which `kms:EncryptionContextKeys` lists.
 impl List for Constraints {
     fn any(&self, test: &mut dyn FnMut(&str) -> bool) -> bool {
         let mut keys: Vec<&str> = self.pairs().map(|(key, _)| key.as_str()).collect();

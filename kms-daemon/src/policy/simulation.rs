@@ -1,5 +1,5 @@
-//! What policies would decide about a request that nobody has made, whatever is stored: the
-//! simulator of IAM.
+//! The policy simulator of IAM: what policies would decide about a request, independently of what
+//! is stored.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -16,78 +16,78 @@ use crate::error::{Exception, KmsError};
 use crate::key::Tags;
 use crate::principal::Principal;
 
-/// A request that nobody has made.
+/// A simulated request.
 #[derive(Clone, Copy)]
 pub(crate) struct Simulation<'a> {
-    /// Who would make it; `None` if that is not said.
+    /// The principal that sends the request; `None` if it is not specified.
     pub(crate) caller: Option<&'a Principal>,
     /// The caller's tags.
     pub(crate) tags: &'a Tags,
-    /// The policies of the caller.
+    /// The identity policies of the caller.
     pub(crate) identity: &'a [IdentityPolicy],
-    /// The permissions boundary.
+    /// The permissions boundary of the caller.
     pub(crate) boundary: Option<&'a IdentityPolicy>,
-    /// For what.
+    /// The requested action.
     pub(crate) action: Action,
-    /// Of what: an ARN, or `*`.
+    /// The resource that the request acts on: an ARN, or `*`.
     pub(crate) resource: &'a str,
-    /// The account that it belongs to.
+    /// The account that the resource belongs to.
     pub(crate) owner: &'a str,
-    /// Its policy, if there is to be one.
+    /// The policy of the resource, if it is to be evaluated.
     pub(crate) policy: Option<&'a ResourcePolicy>,
-    /// The values of condition keys.
+    /// The specified values of condition keys.
     pub(crate) given: &'a Entries,
-    /// When.
+    /// The time of the request.
     pub(crate) now: Timestamp,
 }
 
 /// The policy of a resource.
 pub(crate) enum ResourcePolicy {
-    /// Of a key.
+    /// The policy of a key.
     Key(KeyPolicy),
-    /// Of a role, for whoever is to assume it.
+    /// The trust policy of a role, for requests to assume it.
     Trust(TrustPolicy),
 }
 
-/// What would be decided.
+/// The simulated decision.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Simulated {
     /// `allowed`, `explicitDeny` or `implicitDeny`.
     pub(crate) decision: &'static str,
-    /// The statements that decide.
+    /// The statements that led to the decision.
     pub(crate) matched: Vec<Matched>,
-    /// The condition keys that policies ask for and that have no value.
+    /// The condition keys that policies refer to and that have no value.
     pub(crate) missing: Vec<String>,
-    /// What the permissions boundary says.
+    /// Whether the permissions boundary allows the request; `None` if there is no boundary.
     pub(crate) bounded: Option<bool>,
 }
 
-/// A statement that applies.
+/// A statement that applies to the request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Matched {
-    /// Of what kind its policy is.
+    /// The kind of the policy that contains the statement.
     pub(crate) policy_type: PolicyType,
-    /// Which one of that kind.
+    /// The index of the policy among those of its kind.
     pub(crate) policy: usize,
-    /// Which of its statements.
+    /// The index of the statement in the policy.
     pub(crate) statement: usize,
 }
 
-/// Values of condition keys, as somebody gives them.
+/// Values of condition keys that a user specifies.
 #[derive(Debug, Default)]
 pub(crate) struct Entries(Vec<(ConditionKey, Vec<String>)>);
 
 impl Entries {
-    /// Adds a key with its values.
+    /// Adds a condition key with its values.
     ///
     /// # Errors
-    /// [`Exception::Validation`] if that is no name of a condition key, or was given before.
+    /// [`Exception::Validation`] if `key` is not the name of a condition key, or was added before.
     pub(crate) fn add(&mut self, key: &str, values: Vec<String>) -> Result<(), KmsError> {
         let fault = |what: &str| {
             let key: String = key.chars().take(256).collect();
             KmsError::new(Exception::Validation, format!("ContextKeyName {key} {what}."))
         };
-        let parsed = ConditionKey::parse(key).ok_or_else(|| fault("is no condition key"))?;
+        let parsed = ConditionKey::parse(key).ok_or_else(|| fault("is not a condition key"))?;
         if self.find(&parsed).is_some() {
             return Err(fault("is given twice"));
         }
@@ -102,7 +102,7 @@ impl Entries {
     }
 }
 
-/// The values that the request would have, and a note of those that it has not.
+/// The condition context of the request, which takes note of condition keys without a value.
 struct Given<'a> {
     simulation: &'a Simulation<'a>,
     caller: Option<Caller<'a>>,
@@ -135,13 +135,13 @@ impl Context for Given<'_> {
     }
 }
 
-/// Who calls, if nobody is said to: no policy can mean it by its name.
+/// The user name that stands for an unspecified caller. Policies cannot match it by name.
 const NOBODY: &str = "simulated-caller";
 
-/// Decides about a request that nobody has made.
+/// Decides a simulated request.
 ///
 /// # Errors
-/// `Exception::KmsInternal` if the caller has no name that policies know.
+/// `Exception::KmsInternal` if the caller does not have a valid name.
 pub(crate) fn simulate(simulation: &Simulation<'_>) -> Result<Simulated, KmsError> {
     let Simulation { identity, boundary, action, resource, owner, policy, .. } = *simulation;
     let nobody = format!("arn:aws:iam::{owner}:user/{NOBODY}");

@@ -5,27 +5,27 @@ use kms_policy::{Action, ConditionKey, Name, Value, pair};
 use crate::key::{KeyRecord, Tags};
 use crate::model::enums::MultiRegionKeyType;
 
-/// The key that a request is about.
+/// The key that a request is about, if any.
 #[derive(Debug, Clone, Copy)]
 pub enum Subject<'a> {
-    /// None: it is about an account or an alias.
+    /// The request is about an account or an alias, not a key.
     Account,
-    /// One that there is.
+    /// An existing key.
     Key(&'a KeyRecord),
-    /// One that is still to be made.
+    /// A key that is still to be created.
     New(NewKey<'a>),
 }
 
-/// A key that is to be made.
+/// A key that is to be created.
 #[derive(Debug, Clone, Copy)]
 pub struct NewKey<'a> {
-    /// Of what kind.
+    /// The kind of the key.
     pub traits: Traits<'a>,
-    /// With which tags.
+    /// The tags that the key will have.
     pub tags: &'a Tags,
 }
 
-/// The kind of a key, in the words of the API. A name that is not known is unknown to conditions.
+/// The kind of a key, in the words of the API. Conditions see a name that is `None` as unknown.
 #[derive(Debug, Clone, Copy)]
 pub struct Traits<'a> {
     /// `KeySpec`.
@@ -34,12 +34,12 @@ pub struct Traits<'a> {
     pub usage: Option<&'a str>,
     /// `Origin`.
     pub origin: Option<&'a str>,
-    /// Its place among multi-Region keys; `None` if it is none.
+    /// Whether the key is a primary or a replica; `None` if it is not a multi-Region key.
     pub multi_region: Option<MultiRegionKeyType>,
 }
 
 impl<'a> NewKey<'a> {
-    /// A replica of `key`.
+    /// Describes a replica of `key`.
     #[must_use]
     pub fn replica_of(key: &'a KeyRecord, tags: &'a Tags) -> Self {
         let multi_region = Some(MultiRegionKeyType::REPLICA);
@@ -63,7 +63,7 @@ impl Traits<'_> {
 }
 
 impl<'a> Subject<'a> {
-    /// The key, if there is one already.
+    /// Returns the key, if it exists already.
     pub(super) const fn key(&self) -> Option<&'a KeyRecord> {
         match self {
             Self::Key(key) => Some(key),
@@ -71,7 +71,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The values of the condition keys that describe a key.
+    /// Returns the values of condition keys that describe a key.
     pub(super) fn value(&self, key: &ConditionKey, action: Action) -> Option<Value<'a>> {
         let traits = match self {
             Self::Account => return None,
@@ -93,8 +93,8 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// The tags of the key. One that is to be made has none, and will have them when its policy is
-    /// put again.
+    /// Returns the tags of the key. A key that is to be created does not have its tags yet, but
+    /// will have them when its policy is put again.
     fn tags(&self, action: Action) -> Option<&'a Tags> {
         match self {
             Self::Account => None,

@@ -1,10 +1,10 @@
 //! Keys of other accounts.
 //!
-//! A caller that may not use such a key is not told whether there is one, nor what it is like. A
-//! key that does not exist goes the same way as one that does ([`Catalog::foreign_key`] finds
-//! something in any case): the same reads, the same questions to policies, one text. Nothing
-//! about the key goes into the caller's quotas or the record of the request before it is decided
-//! that the caller may use it.
+//! A caller that may not use such a key learns neither whether it exists nor anything about it. A
+//! key that does not exist takes the same path as one that does ([`Catalog::foreign_key`] returns a
+//! key in either case), with the same reads, the same policy questions and the same error text.
+//! Nothing about the key enters the caller's quotas or the record of the request until the caller
+//! is known to be allowed to use the key.
 //!
 //! [`Catalog::foreign_key`]: crate::key::Catalog::foreign_key
 
@@ -18,7 +18,10 @@ use crate::policy::{self, Authorized};
 use crate::quota::Pool;
 
 impl Call<'_> {
-    /// Finds a key of another account.
+    /// Finds a key of another account, or a stand-in if the key does not exist.
+    ///
+    /// # Errors
+    /// A refusal if the action cannot be used across accounts, and errors of the catalogue.
     pub(super) async fn locate_foreign<A: KeyAction>(
         &self,
         _: KeyUse<'_, A>,
@@ -31,10 +34,10 @@ impl Call<'_> {
         Ok(Located::Foreign(self.catalog().foreign_key(named).await?))
     }
 
-    /// Authorizes the use of a key that a ciphertext names. Whether it is missing or not allowed
-    /// cannot be told from the refusal.
+    /// Authorizes the use of a key that a ciphertext names. The refusal does not show whether the
+    /// key is missing or not allowed.
     ///
-    /// Whether the caller's own account has the key is no secret from its callers.
+    /// Callers of the caller's own account may learn whether that account has the key.
     pub(in crate::api) async fn authorize_blob_key<A: KeyAction>(
         &mut self,
         id: KeyId,
@@ -55,7 +58,7 @@ impl Call<'_> {
         })
     }
 
-    /// Authorizes the use of a key of which the caller may not know whether it exists.
+    /// Authorizes the use of a key whose existence the caller may not be allowed to know.
     pub(super) async fn authorize_unknown<A: KeyAction>(
         &mut self,
         key_use: KeyUse<'_, A>,

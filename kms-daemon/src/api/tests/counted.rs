@@ -1,4 +1,4 @@
-//! How many keys there are, for who watches the service.
+//! The numbers of keys by state, which operators monitor.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ fn of(states: &[(KeyState, u64)]) -> Counted {
     states.collect::<BTreeMap<_, _>>()
 }
 
-/// Waits until the counts are these.
+/// Waits until the counts have these values.
 async fn until(rig: &Rig, states: &[(KeyState, u64)]) {
     let by = Instant::now() + Duration::from_secs(600);
     loop {

@@ -23,10 +23,10 @@ use crate::key::Barrier;
 use crate::regions::{Regions, Ruler};
 use crate::store::MemoryStore;
 
-/// The Regions of these tests.
+/// The names of the Regions in these tests.
 pub(super) const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];
 
-/// One device a Region serves all tests: it keeps no keys, so they cannot meet in it.
+/// One device per Region serves all tests. Devices keep no keys, so tests do not interfere.
 static POOLS: [LazyLock<Arc<Pool>>; 3] = [
     LazyLock::new(|| Arc::new(start(1))),
     LazyLock::new(|| Arc::new(start(2))),
@@ -35,42 +35,42 @@ static POOLS: [LazyLock<Arc<Pool>>; 3] = [
 
 static OPERATOR: LazyLock<OperatorKey> = LazyLock::new(OperatorKey::generate);
 
-/// The changes of all domains of these tests.
+/// The ledger with the ballots of all domains in these tests.
 static BALLOTS: LazyLock<Arc<MemoryLedger>> = LazyLock::new(Arc::default);
 
-/// The pool of one of the Regions.
+/// Returns the pool of one of the Regions.
 pub(crate) fn pool(index: usize) -> Arc<Pool> {
     Arc::clone(&POOLS[index])
 }
 
-/// What rules the domains of the Regions.
+/// Returns the operator, the ledger and the token store that govern the domains of the Regions.
 pub(crate) fn ruler() -> Ruler {
     let ledger = Box::new(|_: &str| Arc::clone(&BALLOTS) as Arc<dyn Ledger + Send + Sync>);
     let tokens = Barrier::new(Arc::new(MemoryStore::new()));
     Ruler { operator: OPERATOR.clone(), ledger, tokens }
 }
 
-/// A Region with a device of its own, whose domain a test may change as it likes. The key tokens are in
-/// `tokens`.
+/// Returns a Region with a device of its own, whose domain a test may change freely. The key tokens
+/// are in `tokens`.
 pub(super) fn own_region(seed: u64, tokens: Arc<Barrier>) -> Arc<Regions> {
     let ruler = Ruler { tokens, ..ruler() };
     Arc::new(Regions::new([(REGIONS[0].to_owned(), Arc::new(start(seed)))], ruler))
 }
 
-/// The ballot that changes a domain of these tests.
+/// Returns the ballot that changes a domain of these tests.
 pub(super) fn ballot(state: &DomainState, changes: &[Change<'_>]) -> Vec<u8> {
     let proposed = host_driver::ceremony::propose(state, changes).unwrap();
     proposed.ballot(&[OPERATOR.sign(&proposed.message).unwrap()]).unwrap()
 }
 
-/// The first so many of the Regions.
+/// Returns the first `count` Regions.
 pub(crate) fn regions(count: usize) -> Arc<Regions> {
     let pools = REGIONS.iter().zip(&POOLS).take(count);
     let pools = pools.map(|(name, pool)| ((*name).to_owned(), Arc::clone(pool)));
     Arc::new(Regions::new(pools, ruler()))
 }
 
-/// A Region without devices.
+/// Returns a Region without devices.
 pub(crate) fn without_devices() -> Arc<Regions> {
     let (user, options) = (HostKey::generate(), PoolOptions::default());
     let pool = Pool::start(Vec::new(), user, Arc::new(NoLog), options).unwrap();
@@ -87,14 +87,14 @@ fn start(seed: u64) -> Pool {
     let user = HostKey::generate();
     found(&*connector, &user);
     let member = Member { name: "core".to_owned(), connector, expected: None };
-    // Pairs are looked for when a test wants one: the other tests need the time.
+    // Pairs are generated only when a test wants one: the other tests need the time.
     let options = PoolOptions { stock: StockTargets::NONE, ..PoolOptions::default() };
     let pool = Pool::start(vec![member], user, Arc::new(NoLog), options).unwrap();
     block_on(pool.ready(Instant::now() + Duration::from_secs(600))).unwrap();
     pool
 }
 
-/// Makes a domain of one device, in which `user` may use keys.
+/// Creates a domain of one device, in which `user` may use keys.
 fn found(connector: &dyn Connector, user: &HostKey) {
     let plan = Plan {
         operator: &OPERATOR,
@@ -108,9 +108,9 @@ fn found(connector: &dyn Connector, user: &HostKey) {
     provision(connector, &plan, &mut |_| {}).unwrap();
 }
 
-/// The device: takes one line after another until nobody can open any more.
+/// Runs the device: it serves one connection after another until no more can be opened.
 fn serve(seed: u64, lines: &mpsc::Receiver<Loopback>) {
-    // Its board is none that the driver knows, so it is taken for hardware.
+    // The driver does not know the board, so it takes the device for hardware.
     let mut platform = MemoryPlatform::with_seed(seed);
     platform.kind = DeviceKind::Hardware;
     let mut hsm = Box::new(Hsm::new(platform));

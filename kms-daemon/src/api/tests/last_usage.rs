@@ -42,7 +42,7 @@ async fn the_last_successful_use_is_told() {
         (&json!("Encrypt"), &json!(START + 5.0))
     );
     rig.wait(1);
-    // What fails, runs dry or does no cryptography is no use.
+    // Failed requests, dry runs and operations without cryptography do not count as use.
     let dry = json!({ "KeyId": id, "Plaintext": b64("x"), "DryRun": true });
     rig.refused("Encrypt", dry).await;
     let wrong =
@@ -86,7 +86,7 @@ async fn it_outlives_a_restart_and_goes_with_the_key() {
     let restarted = Rig::on(store.clone()).await;
     restarted.wait(100);
     assert_eq!(restarted.last(&id).await, known);
-    // An older use that another daemon still has to write does not replace a newer one.
+    // An older use that another daemon has yet to write does not replace a newer one.
     rig.ok("Encrypt", encrypt.clone()).await;
     restarted.ok("Encrypt", encrypt.clone()).await;
     let newer = restarted.last(&id).await;

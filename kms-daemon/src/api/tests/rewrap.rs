@@ -1,5 +1,5 @@
-//! Key tokens wrapped anew under a rotated domain key, while others change the same keys, and while the
-//! store fails at every step; and the removal of the former domain key.
+//! Rewrapping key tokens under a rotated domain key, while other requests change the same keys and
+//! while the store fails at every step; and the removal of the former domain key.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -33,13 +33,13 @@ const QUICK: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
 
 type Deed = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// A store that lets something else happen right before a commit of an entry, or fails at commits.
+/// A store that runs something else right before an entry is committed, or fails at commits.
 #[derive(Default)]
 struct Meddling {
     inner: MemoryStore,
-    /// What happens before the next commit that writes the entry.
+    /// What runs before the next commit that writes the entry, by the entry's key.
     deeds: Mutex<BTreeMap<Vec<u8>, Deed>>,
-    /// Whether every commit fails twice: once before it is made, once after.
+    /// Whether every commit fails twice: once before it is made, and once after.
     fails: Mutex<Option<BTreeMap<Vec<u8>, u8>>>,
     failures: AtomicUsize,
 }
@@ -90,7 +90,7 @@ impl Store for Meddling {
     }
 }
 
-/// Counts what is recorded.
+/// Counts the receipts that are recorded.
 #[derive(Default)]
 struct Witness {
     receipts: AtomicUsize,
@@ -197,7 +197,7 @@ impl Bench {
         format!("keys/000000000000/{REGION}/{id}").into_bytes()
     }
 
-    /// Has something happen right before the new token of a key would be stored.
+    /// Runs `deed` right before the new token of a key would be stored.
     fn meddle<F>(&self, id: &str, deed: impl FnOnce(Rig) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -208,7 +208,8 @@ impl Bench {
     }
 }
 
-/// Every change that a request or the calendar makes of a key wins over its new token, and none is lost.
+/// A change of a key by a request or by the calendar wins over the key's new token, and no change
+/// is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_changes_a_key_meanwhile_is_first() {
     let bench = Bench::new(101).await;
@@ -229,11 +230,11 @@ async fn whoever_changes_a_key_meanwhile_is_first() {
         blobs.insert(id.clone(), bench.encrypt(id, id).await);
     }
     rig.ok("ScheduleKeyDeletion", json!({ "KeyId": gone, "PendingWindowInDays": 7 })).await;
-    // One material each, two of one key.
+    // Each key has one material, except one key with two.
     assert_eq!(bench.tally().await, [(1, 8)].into());
     assert_eq!(bench.rotate_domain().await, 2);
 
-    // A rotation, a new description, the end of a key, an import, and material that is deleted.
+    // A rotation, a new description, the deletion of a key, an import, and deleted material.
     let id = rotated.clone();
     bench.meddle(rotated, move |rig| async move {
         rig.ok("RotateKeyOnDemand", json!({ "KeyId": id })).await;
@@ -249,7 +250,7 @@ async fn whoever_changes_a_key_meanwhile_is_first() {
     });
     let id = doomed.clone();
     bench.meddle(doomed, move |rig| async move {
-        // Later than the other one is destroyed, whichever comes first here.
+        // This key is destroyed after the other one, whichever request comes first here.
         let schedule = json!({ "KeyId": id, "PendingWindowInDays": 30 });
         rig.ok("ScheduleKeyDeletion", schedule).await;
     });
@@ -260,10 +261,11 @@ async fn whoever_changes_a_key_meanwhile_is_first() {
     let report = bench.await_done(2).await;
     job.abort();
     assert!(bench.meddling.deeds.lock().unwrap().is_empty(), "everything has happened");
-    // The one that was rotated has another token, the one that is gone none, the imported one another.
+    // The rotated key has one more token, the deleted key none, and the key with the import another
+    // one.
     assert_eq!((report.tokens, report.lost), ([(2, 9)].into(), 0));
     assert_eq!(bench.witness.finished.load(Ordering::SeqCst), 1);
-    // Each attempt that another change was faster than was an entry of the device as well.
+    // Each attempt that lost to another change is an audit entry of the device as well.
     assert!(bench.witness.receipts.load(Ordering::SeqCst) as u64 > report.rewrapped);
 
     assert_eq!(rig.record(rotated).await.unwrap().materials.len(), 2);
@@ -278,7 +280,7 @@ async fn whoever_changes_a_key_meanwhile_is_first() {
         bench.assert_opens(&blobs[id], id).await;
     }
 
-    // The former domain key can go, and everything opens without it.
+    // The former domain key can be removed, and every ciphertext opens without it.
     assert_eq!(bench.change([Change::RemoveKey(1)]).await.unwrap(), 2);
     for id in [rotated, described, doomed, twice, plain, &imported] {
         bench.assert_opens(&blobs[id], id).await;
@@ -289,7 +291,7 @@ async fn whoever_changes_a_key_meanwhile_is_first() {
     bench.assert_opens(&blobs[&imported], &imported).await;
 }
 
-/// Material that its owner deletes while it is being wrapped anew does not come back by that.
+/// Material that its owner deletes during the rewrapping does not come back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_deleted_stays_deleted() {
     let bench = Bench::new(102).await;
@@ -308,7 +310,7 @@ async fn what_was_deleted_stays_deleted() {
     assert_eq!(report.tokens, BTreeMap::new());
     let record = rig.record(&imported).await.unwrap();
     assert!(record.materials.iter().all(|material| !material.is_present()));
-    // An import token of before the rotation is good until the key that it is under goes.
+    // An import token from before the rotation is valid until its domain key is removed.
     rig.ok("ImportKeyMaterial", input.clone()).await;
     rig.ok("DeleteImportedKeyMaterial", json!({ "KeyId": imported })).await;
     bench.change([Change::RemoveKey(1)]).await.unwrap();
@@ -318,7 +320,7 @@ async fn what_was_deleted_stays_deleted() {
     rig.ok("ImportKeyMaterial", input).await;
 }
 
-/// The daemon ends at every commit, before the commit and after it: every next one goes on.
+/// The daemon ends at every commit, before it and after it; each new daemon continues the work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_goes_on_after_an_end_anywhere() {
     const KEYS: usize = 5;
@@ -349,7 +351,7 @@ async fn it_goes_on_after_an_end_anywhere() {
             bench.assert_opens(blob, text).await;
         }
     }
-    // A commit that failed before it was made and one that was made and not answered, for each key.
+    // For each key, one commit fails before it is made, and one is made but not confirmed.
     assert!(ends >= 2 * KEYS - 1, "{ends} ends");
     assert_eq!(bench.tally().await, [(2, KEYS as u64)].into());
     *bench.meddling.fails.lock().unwrap() = None;
@@ -359,7 +361,7 @@ async fn it_goes_on_after_an_end_anywhere() {
     }
 }
 
-/// A domain key stays while a token is under it, also one that arrives in the last moment.
+/// A domain key stays while a token is under it, including a token that arrives at the last moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_domain_key_stays_while_a_token_is_under_it() {
     let bench = Bench::new(104).await;
@@ -372,19 +374,19 @@ async fn a_domain_key_stays_while_a_token_is_under_it() {
     assert!(refused.contains("kmsctl domain show"), "{refused}");
     bench.assert_opens(&blob, "kept").await;
 
-    // Where the removal is refused, tokens under the key are taken as before.
+    // While the removal is refused, tokens under the key are accepted as before.
     let put = |entry: &Entry| Transaction::new().put(entry.key.clone(), entry.value.to_vec());
     assert!(matches!(bench.store.commit(put(&former)).await, Ok(Commit::Applied { .. })));
     let job = bench.start();
     bench.await_done(2).await;
     bench.change([Change::RemoveKey(1)]).await.unwrap();
     bench.assert_opens(&blob, "kept").await;
-    // What has been on its way for too long is not stored, so it is not lost unnoticed.
+    // A token that arrives too late is not stored, so it is not silently lost.
     let late = bench.store.commit(put(&former)).await;
     assert!(matches!(late, Err(StoreError::Barred)), "{late:?}");
     job.abort();
 
-    // A store that was put back: its key opens nothing, and the report says so.
+    // After the store is put back, its domain key opens nothing, and the report says so.
     let past = Bench { store: Barrier::new(Arc::clone(&bench.meddling) as _), ..bench };
     let _ = past.store.commit(put(&former)).await.unwrap();
     let job = past.start();

@@ -1,5 +1,5 @@
-//! Every request of the service model, made from the model: what is read, what is refused and in
-//! which words. And what the service says of itself is in the model.
+//! Every request of the service model, generated from the model: what is read, what is refused, and
+//! with which text. What the service states about itself must be in the model.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ static MODEL: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../../model/kms-2014-11-01.json")).unwrap()
 });
 
-/// Where the service differs.
+/// The differences between the service and the model.
 static OVERLAY: LazyLock<toml::Table> =
     LazyLock::new(|| include_str!("../../../model/overlay.toml").parse().unwrap());
 
@@ -26,7 +26,7 @@ fn is_unchecked(shape: &str) -> bool {
     OVERLAY["unchecked"].get(shape).is_some()
 }
 
-/// What the overlay says of a member.
+/// Returns the overlay's entry for a member.
 fn overlaid(operation: Operation, member: &str, what: &str) -> Option<&'static toml::Value> {
     let is_it = |entry: &&toml::Value| {
         entry["operation"].as_str() == Some(operation.name())
@@ -35,32 +35,32 @@ fn overlaid(operation: Operation, member: &str, what: &str) -> Option<&'static t
     OVERLAY["member"].as_array().unwrap().iter().find(is_it)?.get(what)
 }
 
-/// Whether an operation may answer an exception: those that it models, and those that callers get
-/// from AWS KMS although no operation, or not this one, models them.
+/// Whether an operation may return an exception: those that the model lists for it, and those that
+/// AWS KMS returns although the model does not list them for this operation, or for any.
 pub(super) fn may_answer(operation: Operation, exception: Exception) -> bool {
     let name = operation.name();
     operation.models(exception)
         || match exception {
-            // In front of every operation.
+            // Checked before every operation.
             Exception::AccessDenied
             | Exception::Serialization
             | Exception::Throttling
             | Exception::Validation => true,
-            // For names under `alias/aws/`.
+            // Returned for names under `alias/aws/`.
             Exception::NotAuthorized => {
                 ["CreateAlias", "UpdateAlias", "DeleteAlias"].contains(&name)
             }
-            // Ours: operations and values that the API has and this service has not.
+            // Our own, for operations and values that the API has and this service lacks.
             Exception::UnsupportedOperation => true,
-            // As the other listings that take a marker.
+            // As in the other listings that take a marker.
             Exception::InvalidMarker => name == "ListKeyPolicies",
-            // An id that a developer has chosen.
+            // For an id that a developer has chosen.
             Exception::AlreadyExists => name == "CreateKey",
             _ => false,
         }
 }
 
-/// The structure with that name.
+/// Returns the structure with that name.
 fn structure(shape: &str) -> &'static Map<String, Value> {
     MODEL["shapes"][shape]["members"].as_object().unwrap()
 }
@@ -69,7 +69,7 @@ fn input_of(operation: Operation) -> &'static str {
     MODEL["operations"][operation.name()]["input"]["shape"].as_str().unwrap()
 }
 
-/// The name of a member's shape, and the shape.
+/// Returns the name of a member's shape, and the shape.
 fn shape_of(member: &Value) -> (&'static str, &'static Value) {
     let (name, shape) = MODEL["shapes"]
         .as_object()
@@ -79,7 +79,7 @@ fn shape_of(member: &Value) -> (&'static str, &'static Value) {
     (name, shape)
 }
 
-/// A value that fulfils all constraints.
+/// Returns a value that satisfies all constraints.
 fn good(member: &Value) -> Value {
     let (name, shape) = shape_of(member);
     let length = shape["min"].as_u64().unwrap_or(1).max(1);
@@ -91,7 +91,7 @@ fn good(member: &Value) -> Value {
         "list" => json!([good(&shape["member"])]),
         "map" => json!({ "a": "b" }),
         "blob" => json!("eA=="),
-        // Also within the narrower limits of the overlay.
+        // The value must also be within the narrower limits of the overlay.
         "integer" => json!(length.max(7)),
         "boolean" => json!(true),
         "timestamp" => json!(1.5),
@@ -113,7 +113,7 @@ fn good(member: &Value) -> Value {
     }
 }
 
-/// A request with every member.
+/// Returns a request with every member.
 fn full(operation: Operation) -> Map<String, Value> {
     let members = structure(input_of(operation)).iter();
     members.map(|(name, member)| (name.clone(), good(member))).collect()
@@ -137,7 +137,7 @@ fn text(refusal: &KmsError) -> &str {
     refusal.message().unwrap()
 }
 
-/// `KeyId` as `keyId`.
+/// Returns `KeyId` as `keyId`.
 fn path(name: &str) -> String {
     name[..1].to_ascii_lowercase() + &name[1..]
 }
@@ -329,7 +329,7 @@ fn exceptions_have_the_statuses_of_the_model() {
     }
 }
 
-/// A newer model may have values that the service does not know yet. This says which.
+/// A newer model may have values that the service does not know yet. This test lists them.
 #[test]
 fn the_service_knows_the_values_of_the_model() {
     let operations = GRANTABLE.map(Action::short_name);

@@ -10,7 +10,7 @@ fn line(kind: Kind, record: Value) -> Line {
     Line { sequence: 1, previous, store: None, kind, record, device: Vec::new(), hash }
 }
 
-/// A tally of November 2026, seen from its end or from later.
+/// Returns a tally of November 2026, seen from its end or from later.
 fn november(now: i64) -> Tally {
     let mut tally = Tally::new(parse_month("2026-11").unwrap(), OffsetDateTime::UNIX_EPOCH);
     tally.now = tally.month.0 + now * DAY;
@@ -46,7 +46,7 @@ fn keys_cost_what_they_exist() {
     tally.request("11-02", "ScheduleKeyDeletion", "kept", json!({}));
     tally.request("11-09", "CancelKeyDeletion", "kept", json!({}));
     tally.create("12-01", "later", "SYMMETRIC_DEFAULT");
-    // A replica costs what a key does.
+    // A replica costs as much as a key.
     let metadata = json!({ "arn": "replica", "keySpec": "SYMMETRIC_DEFAULT" });
     let metadata = json!({ "responseElements": { "replicaKeyMetadata": metadata } });
     tally.request("11-16", "ReplicateKey", "whole", metadata);
@@ -54,7 +54,7 @@ fn keys_cost_what_they_exist() {
     tally.request("10-06", "ScheduleKeyDeletion", "gone", json!({}));
     for day in ["10-07", "11-16", "11-20"] {
         tally.request(day, "RotateKeyOnDemand", "whole", json!({}));
-        // The rotation that it asked for is told of as well, and costs nothing beside.
+        // The requested rotation is reported as well, and costs nothing on top.
         let event = json!({
             "eventTime": format!("2026-{day}T00:00:00Z"),
             "eventSource": "kms.amazonaws.com",
@@ -66,7 +66,8 @@ fn keys_cost_what_they_exist() {
     }
     let usage = tally.finish();
     assert_eq!(usage.keys, 5);
-    // whole 1, half 0.5, deleted 0.5, kept 1, replica 0.5; rotations of the whole one 1 and 0.5.
+    // Key-months: whole 1, half 0.5, deleted 0.5, kept 1, replica 0.5. Rotations of the whole one:
+    // 1 and 0.5.
     assert_eq!(usage.keys_price, 5_000_000);
     let halfway = {
         let mut tally = november(15);
@@ -95,7 +96,7 @@ fn requests_have_the_price_of_their_key() {
     ] {
         tally.request("11-05", name, key, more);
     }
-    // Of other months.
+    // Events of other months.
     tally.request("10-31", "Encrypt", "SYMMETRIC_DEFAULT", json!({}));
     tally.request("12-01", "Encrypt", "SYMMETRIC_DEFAULT", json!({}));
     let usage = tally.finish();

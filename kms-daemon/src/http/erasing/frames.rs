@@ -1,21 +1,21 @@
-//! Where in the frames of HTTP/2 a reader is, and frames that it ignores.
+//! The position of a reader in the frames of HTTP/2, and frames that the reader ignores.
 
 use tokio::io::ReadBuf;
 
-/// Bytes of the preface.
+/// Bytes of the connection preface (RFC 9113 section 3.4).
 const PREFACE: usize = 24;
 /// Bytes of a frame's header (RFC 9113 section 4.1).
 const HEAD: usize = 9;
-/// Longest payload that a peer has to take as long as it says nothing else.
+/// Longest payload in bytes that a peer must accept unless it has announced another limit.
 const MAX_PAYLOAD: usize = 16_384;
-/// Types whose frames may begin a block of header fields, which no other frame may interrupt.
+/// Types of frames that may begin a block of header fields, which no other frame may interrupt.
 const BLOCKS: [u8; 3] = [0x1, 0x5, 0x9];
-/// Their flag at the end of it.
+/// The flag of these frames at the end of the block.
 const END_HEADERS: u8 = 0x4;
-/// A type that no document defines.
+/// A frame type that no document defines.
 pub(super) const IGNORED: u8 = 0xe4;
 
-/// Frames as they pass.
+/// The position in a stream of frames.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     /// Bytes of the preface that have passed.
@@ -23,18 +23,19 @@ pub(super) struct Frames {
     head: [u8; HEAD],
     /// Bytes of the header that have passed.
     in_head: usize,
-    /// Bytes of the payload that have not.
+    /// Bytes of the payload that have not passed yet.
     payload: usize,
-    /// Within a block of header fields.
+    /// Whether the position is within a block of header fields.
     in_block: bool,
-    /// What has passed may still be in the reader's buffer.
+    /// Whether bytes that have passed may still be in the reader's buffer.
     is_dirty: bool,
-    /// What is left of a frame that is ignored: bytes of its header, and zeros.
+    /// The rest of an ignored frame: its header, bytes of the header that remain, and zeros that
+    /// remain.
     filler: ([u8; HEAD], usize, usize),
 }
 
 impl Frames {
-    /// Bytes that the reader got.
+    /// Takes note of bytes that the reader has received.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) {
         let preface = (PREFACE - self.preface).min(bytes.len());
         self.preface += preface;
@@ -61,8 +62,8 @@ impl Frames {
         }
     }
 
-    /// Begins a frame as long as the room in the reader's buffer, if a frame may stand here and
-    /// what has passed may still be in the buffer. Whether something was put there.
+    /// Begins an ignored frame that fills the reader's buffer, if a frame is allowed here and bytes
+    /// that have passed may still be in the buffer. Returns whether bytes were put into the buffer.
     pub(super) fn begin_filler(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         let between = self.preface == PREFACE && self.in_head == 0 && self.payload == 0;
         let room = buffer.remaining();
@@ -76,7 +77,7 @@ impl Frames {
         self.continue_filler(buffer)
     }
 
-    /// Goes on with such a frame. Whether something was put into the buffer.
+    /// Continues such a frame. Returns whether bytes were put into the buffer.
     pub(super) fn continue_filler(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         let (head, left, zeros) = &mut self.filler;
         let part = (*left).min(buffer.remaining());
@@ -104,7 +105,7 @@ mod tests {
         frame
     }
 
-    /// What is put into `room` bytes, read as the frames it must be.
+    /// Returns what is put into `room` bytes, parsed as frames.
     fn filler(frames: &mut Frames, room: usize) -> Vec<u8> {
         let mut memory = vec![0x55; room];
         let mut buffer = ReadBuf::new(&mut memory);
@@ -169,7 +170,7 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes are cut, a filler stands only between frames.
+        /// However the bytes are split, a filler comes only between frames.
         #[test]
         fn fillers_stand_between_frames(
             frames_in in prop::collection::vec((0_u8..10, any::<u8>(), 0_usize..40), 1..8),

@@ -1,4 +1,4 @@
-//! Services beside KMS over HTTP: those that are here in part, and those that are not.
+//! Services besides KMS over HTTP: those that are here in part, and those that are not here.
 
 use hyper::header::{CONTENT_TYPE, HOST};
 
@@ -8,7 +8,7 @@ use crate::sigv4::client::Signer;
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
 impl Rig {
-    /// A request that is signed for a service as the SDKs of it do.
+    /// Returns a request that is signed for a service as that service's SDKs do.
     fn to(&self, service: &str, line: &str, more: &[(&'static str, &str)], body: &str) -> Vec<u8> {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_str(&self.address.to_string()).unwrap());
@@ -35,7 +35,7 @@ impl Rig {
     }
 }
 
-/// Each of them in the form that its clients read, so that they tell what is wrong.
+/// Each refusal has the form that the service's clients read, so that they can say what is wrong.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_another_service_is_told_so() {
     let rig = Rig::start().await;
@@ -99,7 +99,7 @@ async fn who_asks_for_another_service_is_told_so() {
     rig.stop().await;
 }
 
-/// What is here is refused as ever if it is signed for something else.
+/// Requests to services that are here are refused as usual if they are signed for something else.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_here_is_not_elsewhere() {
     let rig = Rig::start().await;
@@ -109,7 +109,7 @@ async fn what_is_here_is_not_elsewhere() {
     let reply = rig.exchange(&rig.form_to("sns", list)).await;
     assert_eq!(reply.status, 403);
     assert!(String::from_utf8(reply.body).unwrap().contains("SignatureDoesNotMatch"));
-    // A name that is none goes into no answer and no record.
+    // An invalid service name appears in no response and no record.
     let reply = rig.exchange(&rig.to("<x>", "GET /a", &[], "")).await;
     assert_eq!((reply.status, reply.code()), (400, "UnknownOperationException".to_owned()));
     assert_eq!(rig.records()[2]["eventSource"], "kms.amazonaws.com");
@@ -165,7 +165,7 @@ async fn regions_and_keys_by_their_tags() {
     rig.stop().await;
 }
 
-/// Whoever signs is seen, whatever the service.
+/// The use of an access key is recorded, whatever the service.
 #[tokio::test(flavor = "multi_thread")]
 async fn uses_of_access_keys_are_noted() {
     let rig = Rig::start().await;
@@ -176,7 +176,7 @@ async fn uses_of_access_keys_are_noted() {
         let reply = rig.exchange(&rig.form_to("iam", &body)).await;
         String::from_utf8(reply.body).unwrap()
     };
-    // It is signed with the key itself.
+    // The request is signed with the key itself.
     assert!(last().await.contains("<ServiceName>iam</ServiceName><Region>us-east-1</Region>"));
     let wrong = Signer { access_key: ID, secret: "wrong", region: "us-east-1", service: "sts" };
     let mut headers = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! What browsers ask for: leave to use the API from a page of another origin, and a page of its own.
+//! Requests of browsers: preflights for pages of another origin, and the daemon's own page.
 
 use super::*;
 
@@ -11,7 +11,7 @@ impl Rig {
         Self::start_serving(without_devices(), Limits::default(), ways).await
     }
 
-    /// As Chromium asks for the AWS SDK for JavaScript.
+    /// Sends a preflight as Chromium does for the AWS SDK for JavaScript.
     async fn preflight(&self, path: &str, origin: &str, more: &str) -> Reply {
         let request = format!(
             "OPTIONS {path} HTTP/1.1\r\nhost: x\r\norigin: {origin}\r\n\
@@ -22,7 +22,7 @@ impl Rig {
         self.exchange(request.as_bytes()).await
     }
 
-    /// A signed request of a page of this origin.
+    /// Sends a signed request from a page of this origin.
     async fn of_page(&self, origin: &str, body: &[u8]) -> Reply {
         let request = String::from_utf8(self.signed(LIST_KEYS, body)).unwrap();
         let with_origin = format!("\r\norigin: {origin}\r\n");
@@ -30,7 +30,7 @@ impl Rig {
     }
 }
 
-/// The headers of the CORS protocol in an answer.
+/// Returns the headers of the CORS protocol in a response.
 fn cors(reply: &Reply) -> Vec<&str> {
     reply.head.lines().filter(|line| line.starts_with("access-control-")).collect()
 }
@@ -51,7 +51,7 @@ async fn names_of_headers_are_in_title_case() {
             assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
         }
         let answer = String::from_utf8(answer).unwrap();
-        // What libmongocrypt looks for, letter by letter.
+        // libmongocrypt looks for this header with exactly these letters.
         assert!(answer.contains("\r\nContent-Length: "), "{answer}");
         let (head, _) = answer.split_once("\r\n\r\n").unwrap();
         for line in head.lines().skip(1) {
@@ -96,12 +96,12 @@ async fn pages_of_named_origins_may_use_the_api() {
         let exposed = reply.header("access-control-expose-headers").unwrap();
         assert!(exposed.contains("x-amzn-requestid") && exposed.contains("date"), "{exposed}");
         assert_eq!(reply.header("vary"), Some("origin"));
-        // A page sees why it was refused.
+        // A page can read why its request was refused.
         let refused = rig.of_page(origin, b"[1]").await;
         assert_eq!(refused.status, 400);
         assert_eq!(refused.header("access-control-allow-origin"), Some(origin));
     }
-    assert_eq!(rig.records().len(), 4, "a preflight is no request of anybody");
+    assert_eq!(rig.records().len(), 4, "a preflight is not a request that is recorded");
     rig.stop().await;
 }
 
@@ -125,11 +125,11 @@ async fn pages_of_other_origins_see_nothing() {
             let reply = rig.preflight("/", origin, "").await;
             assert_eq!(reply.status, 403, "{origin}");
             assert_eq!(cors(&reply), [""; 0], "{origin}");
-            // It is signed, so it is served; but no page may read it.
+            // The request is signed, so it is served; but no page may read the response.
             let served = rig.of_page(origin, b"{}").await;
             assert_eq!(cors(&served), [""; 0], "{origin}");
         }
-        // Two origins are none.
+        // Two `Origin` headers are not a valid origin.
         let two = rig.preflight("/", APP, &format!("origin: {OTHER}\r\n")).await;
         assert_eq!((two.status, cors(&two).len()), (403, 0));
         rig.stop().await;
@@ -161,7 +161,8 @@ async fn every_origin_is_allowed_without_credentials_and_not_into_private_networ
     rig.stop().await;
 }
 
-/// What needs no signature is not for pages, whoever is named: reports, and the end of all keys.
+/// Pages cannot use paths that need no signature, whichever origin is named: reports, and the reset
+/// that deletes all keys.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_paths_are_for_no_page() {
     let ways = Ways { cors: Cors::parse(&["*"]).unwrap(), development: true, ..Ways::default() };
@@ -181,7 +182,7 @@ async fn other_paths_are_for_no_page() {
     rig.stop().await;
 }
 
-/// Nobody has to be anybody to ask, so asking costs what `/healthz` does, and no record.
+/// Anybody may send a preflight, so it costs as little as `/healthz` and leaves no record.
 #[tokio::test(flavor = "multi_thread")]
 async fn preflights_are_bounded() {
     let rig = Rig::with_cors(&[APP]).await;
@@ -199,7 +200,7 @@ async fn preflights_are_bounded() {
         assert!(reply.head.len() < 1024);
     }
     assert!(rig.records().is_empty());
-    // One without its headers is a request like any other.
+    // An `OPTIONS` request without the headers of a preflight is handled like any other request.
     let plain = rig.exchange(b"OPTIONS / HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert_eq!((plain.status, plain.code().as_str()), (400, "UnknownOperationException"));
     rig.stop().await;
@@ -240,7 +241,7 @@ async fn a_browser_sees_what_this_is() {
         for link in links {
             assert_eq!(rig.get(link).await.status, 200, "{link}");
         }
-        // Nothing is loaded, and nothing of the request or the daemon is in it.
+        // The page loads nothing, and it contains nothing of the request or the daemon.
         for part in
             ["src=", "<script", "<style", "<b>", "http:", "https:", ACCOUNT, ID, "us-east-1"]
         {
@@ -258,7 +259,7 @@ async fn a_browser_sees_what_this_is() {
     }
 }
 
-/// A program that sends its request the wrong way is told so in the form that it reads.
+/// A program that sends its request the wrong way gets the error in the form that it reads.
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_see_no_page() {
     let rig = Rig::start().await;

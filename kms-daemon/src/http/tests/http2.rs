@@ -1,4 +1,4 @@
-//! HTTP/2: the same API, the same bounds.
+//! HTTP/2: it has the same API and the same limits as HTTP/1.1.
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -9,7 +9,7 @@ use tokio::io::AsyncWrite;
 
 use super::*;
 
-/// HTTP/2 begins with this and a SETTINGS frame.
+/// The connection preface and an empty SETTINGS frame, with which HTTP/2 begins.
 const BEGIN: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 pub(super) struct Client {
@@ -35,7 +35,7 @@ impl Client {
         self.sender.send_request(request)
     }
 
-    /// Sends a request and reads the whole answer: status, code or `OK`.
+    /// Sends a request and reads the whole response: the status, and the error code or `OK`.
     pub(super) async fn exchange(&mut self, request: Request<Full<Bytes>>) -> (u16, String) {
         let reply = self.send(request).await.unwrap();
         assert!(reply.headers().contains_key("date"), "{reply:?}");
@@ -56,7 +56,7 @@ fn ok() -> (u16, String) {
 }
 
 impl Rig {
-    /// As clients send it: `:authority` in place of `host`.
+    /// Returns a signed request as clients send it: `:authority` takes the place of `host`.
     pub(super) fn request(&self, scheme: &str, body: &[u8]) -> Request<Full<Bytes>> {
         let mut headers = self.headers(LIST_KEYS, body);
         headers.remove("host");
@@ -81,7 +81,7 @@ async fn with_prior_knowledge() {
     assert_eq!(records[0]["requestID"], id);
     assert_eq!(records[0]["userIdentity"]["accessKeyId"], ID);
 
-    // Signed for this host, sent to another.
+    // The request is signed for this host and sent to another.
     let mut request = rig.request("http", b"{}");
     *request.uri_mut() = "http://another.example/".parse().unwrap();
     let refused = (400, "InvalidSignatureException".to_owned());
@@ -91,7 +91,7 @@ async fn with_prior_knowledge() {
     let refused = (400, "MissingAuthenticationTokenException".to_owned());
     assert_eq!(client.exchange(unsigned).await, refused);
 
-    // One connection takes many at a time, and the same port speaks HTTP/1.1.
+    // One connection takes many requests at a time, and the same port speaks HTTP/1.1.
     let all: Vec<_> = (0..50)
         .map(|limit| {
             client.send(rig.request("http", format!("{{\"Limit\":{}}}", limit + 1).as_bytes()))
@@ -152,7 +152,8 @@ async fn what_is_too_large_is_refused_and_the_connection_goes_on() {
 async fn streams_beyond_the_limit_wait() {
     let rig = Rig::start_with(false, Limits { streams: 2, ..Limits::default() }).await;
     let mut client = Client::connect(&rig).await;
-    // The limit is known once the daemon's settings are here; until then it refuses streams.
+    // The client learns the limit from the daemon's settings; until then the daemon refuses
+    // streams.
     assert_eq!(client.exchange(rig.request("http", b"{}")).await, ok());
     let all: Vec<_> = (0..20).map(|_| client.send(rig.request("http", b"{}"))).collect();
     for reply in all {
@@ -161,7 +162,8 @@ async fn streams_beyond_the_limit_wait() {
     rig.stop().await;
 }
 
-/// Reads until the daemon ends the connection: the code of its GOAWAY frame, if there was one.
+/// Reads until the daemon ends the connection. Returns the code of its GOAWAY frame, if there was
+/// one.
 async fn end(stream: &mut TcpStream) -> Option<u32> {
     let mut bytes = Vec::new();
     let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes));
@@ -186,7 +188,7 @@ async fn streams_that_are_reset_at_once_end_the_connection() {
     let mut attack = BEGIN.to_vec();
     for number in 0..20_000_u32 {
         let id = (number * 2 + 1).to_be_bytes();
-        // :method POST, :scheme http, :path /, :authority x; and CANCEL.
+        // The headers are :method POST, :scheme http, :path / and :authority x; a CANCEL follows.
         attack.extend([b"\0\0\x06\x01\x04".as_slice(), &id, b"\x83\x86\x84\x41\x01x"].concat());
         attack.extend([b"\0\0\x04\x03\0".as_slice(), &id, b"\0\0\0\x08"].concat());
     }
@@ -202,7 +204,7 @@ async fn streams_that_are_reset_at_once_end_the_connection() {
 async fn silence_ends_a_connection() {
     let (head, idle) = (Duration::from_millis(300), Duration::from_millis(600));
     let rig = Rig::start_with(false, Limits { head, idle, ..unhurried() }).await;
-    // In the preface, after it, in a HEADERS frame.
+    // The client stops in the preface, after it, or in a HEADERS frame.
     let half: &[u8] = b"\0\0\x06\x01\0\0\0\0\x01\x83\x86\x84\x41\x01x";
     for sent in [b"PRI * HTT".as_slice(), BEGIN, &[BEGIN, half].concat()] {
         let mut stream = rig.connect().await;
@@ -210,7 +212,8 @@ async fn silence_ends_a_connection() {
         end(&mut stream).await;
     }
     rig.stop().await;
-    // Who asks again in time stays, for longer than the silence; and goes once it is silent.
+    // A client that sends requests in time stays for longer than the limit, and is disconnected
+    // once it is silent.
     let idle = Duration::from_secs(2);
     let rig = Rig::start_with(false, Limits { idle, ..unhurried() }).await;
     let client = not_held_up(idle, async |pace| {
@@ -241,7 +244,7 @@ async fn a_preface_in_pieces_is_one() {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.unwrap();
     assert_eq!(head[3], 4, "SETTINGS");
-    // What only begins like it is a request of HTTP/1.1, or nothing.
+    // Input that only begins like the preface is an HTTP/1.1 request, or invalid.
     let mut other = rig.connect().await;
     other.write_all(b"PRI / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     assert_eq!(Reply::read(&mut other).await.code(), "UnknownOperationException");
@@ -265,7 +268,7 @@ async fn stopping_lets_requests_finish() {
     rig.stop().await;
     assert!(begin.elapsed() < PATIENCE, "it has waited for an idle connection");
     for reply in all {
-        // Answered, or refused as not begun: nothing is cut in half.
+        // A request is answered, or refused as not begun: no response is cut off.
         match reply.await {
             Ok(reply) => assert_eq!(read(reply).await, ok()),
             Err(error) => assert!(!error.is_incomplete_message(), "{error:?}"),

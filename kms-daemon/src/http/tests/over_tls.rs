@@ -4,7 +4,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::*;
 
-/// A client that speaks these protocols.
+/// Connects a client that offers these protocols by ALPN.
 pub(super) async fn connect(rig: &Rig, protocols: &[&[u8]]) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     let certificate = rig.dir.path().join("tls/certificate.pem");
@@ -39,16 +39,16 @@ async fn over_tls_the_record_says_so() {
     plain.read_to_end(&mut answer).await.unwrap();
     let answer = String::from_utf8(answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("use https://"), "{answer}");
-    assert_eq!(rig.records().len(), 1, "what was asked for in clear is not looked at");
+    assert_eq!(rig.records().len(), 1, "a request in plain HTTP is not processed");
     rig.stop().await;
 }
 
-/// What a program that speaks the wrong protocol does to a port: whatever it is, no API request.
+/// Programs that speak the wrong protocol to a port get an error, and never an API request.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_wrong_protocol_is_answered_and_ends() {
     let rig =
         Rig::start_with(true, Limits { head: Duration::from_secs(2), ..Limits::default() }).await;
-    // As much as a client may send before it reads: the answer is there all the same.
+    // The client sends as much as it may before it reads, and still gets the response.
     let long = format!(
         "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n{}",
         "x".repeat(60_000)
@@ -61,7 +61,7 @@ async fn the_wrong_protocol_is_answered_and_ends() {
         assert!(String::from_utf8(reply.body).unwrap().contains("use https://"));
         assert_eq!(plain.read(&mut [0; 1]).await.unwrap(), 0, "it ends");
     }
-    // Neither HTTP nor TLS, and a client that says nothing: closed, in time.
+    // Clients that send neither HTTP nor TLS, or nothing, are disconnected in time.
     for begin in [&b"\0\0\0"[..], b"\x16\x03\x01\0\x05hello", b""] {
         let mut other = rig.connect().await;
         other.write_all(begin).await.unwrap();

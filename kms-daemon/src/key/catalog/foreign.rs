@@ -1,12 +1,12 @@
-//! What callers of other accounts look for.
+//! Keys and grants that callers of other accounts name.
 //!
-//! Until it is decided that such a caller may use a key, nothing is to tell whether there is one:
-//! neither an answer nor its time. So these reads find something in any case: what does not exist
-//! is a key whose policy denies everything, or a grant that names nobody. They read the store as
-//! often for it as for what does exist, and decode as much. The cache would tell what others use,
-//! so it is neither asked nor filled.
+//! Until such a caller is known to be allowed to use a key, nothing may show whether the key
+//! exists: neither a response nor its time. These reads therefore find something in any case. In
+//! place of a missing key or grant they return a key whose policy denies everything, or a grant
+//! that names nobody. For these they read the store as often, and decode as much, as for existing
+//! ones. The cache would show what others use, so it is neither read nor filled.
 //!
-//! A ciphertext does not say whose key made it. An index has the owner of each key id.
+//! A ciphertext does not say whose key made it. An index gives the owner of each key id.
 
 use std::sync::{Arc, LazyLock};
 
@@ -25,13 +25,14 @@ use crate::key::{
 };
 use crate::store::{MAX_OPERATIONS, Range, Revision, Transaction};
 
-/// That the index of owners has the keys of earlier releases.
+/// The entry that says that the index of owners includes the keys of earlier releases.
 const INDEXED: &[u8] = b"service/owners-indexed";
-/// Length of the token of a symmetric key, about.
+/// Approximate length in bytes of the token of a symmetric key.
 const TOKEN: usize = 137;
 
 impl Catalog {
-    /// The key of another account that is named; one that is closed to everybody if there is none.
+    /// Returns the named key of another account, or a key that is closed to everybody if there is
+    /// none.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -48,8 +49,9 @@ impl Catalog {
         self.foreign(scope, id).await
     }
 
-    /// The key of an id, whoever else owns it; one that is closed to everybody if there is none,
-    /// or if it cannot be told whose it is: developers can give one id to several keys.
+    /// Returns the key with an id, whichever other account owns it. Returns a key that is closed to
+    /// everybody if there is none, or if several accounts have the id: developers can give one id
+    /// to several keys.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -69,7 +71,7 @@ impl Catalog {
         self.foreign(&Scope::new(account, region), id).await
     }
 
-    /// A grant on a key of another account; one that names nobody if there is none.
+    /// Returns a grant on a key of another account, or a grant that names nobody if there is none.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -92,7 +94,7 @@ impl Catalog {
         self.read_or(layout::key(scope, id), &DECOYS.key, named).await
     }
 
-    /// Reads past the cache; `decoy` if there is nothing.
+    /// Reads past the cache. Returns `decoy` if there is nothing.
     async fn read_or<T>(
         &self,
         key: Vec<u8>,
@@ -108,7 +110,7 @@ impl Catalog {
         Ok(Arc::new(Versioned { revision, value }))
     }
 
-    /// Adds the keys of a store that an earlier release has made to the index of owners.
+    /// Adds the keys that an earlier release has stored to the index of owners.
     pub(super) async fn index_owners(&self) -> Result<(), CatalogError> {
         if self.store.get(INDEXED).await?.value.is_some() {
             return Ok(());
@@ -122,7 +124,7 @@ impl Catalog {
             let index = owners.fold(Transaction::new(), |t, (scope, id)| {
                 t.put(layout::owner(&scope, id), Vec::new())
             });
-            // Nothing is guarded: to name the owner of a key that is gone does no harm.
+            // The commit is unconditional: naming the owner of a key that is gone does no harm.
             let _ = self.store.commit(index).await?;
             if !page.more {
                 break;
@@ -134,10 +136,10 @@ impl Catalog {
     }
 }
 
-/// The account of what does not exist. It is none, so that nothing is ever found there.
+/// The account of decoys. It is not a valid account, so nothing is ever found in it.
 const NOBODY: &str = "";
 
-/// What is found in place of what does not exist, as it would be stored.
+/// The records that are returned in place of missing ones, in their stored form.
 struct Decoys {
     key: Vec<u8>,
     alias: Vec<u8>,
@@ -149,7 +151,7 @@ static DECOYS: LazyLock<Decoys> =
 
 impl Decoys {
     fn new() -> Result<Self, CatalogError> {
-        // As long as those of real keys; they are replaced by what was asked for.
+        // The names are as long as those of real keys; they are replaced by the requested ones.
         let scope = Scope::new("000000000000", "us-east-1");
         let (id, created) = (KeyId::random(), Timestamp::from_millis(1_800_000_000_000));
         let key = KeyRecord {

@@ -1,7 +1,8 @@
 //! Multi-Region keys in the catalogue: changes that several Regions share.
 //!
-//! The keys of one store change together. A Region that another daemon serves is told afterwards:
-//! the change leaves an *errand* for it in the store, which stays until it is done.
+//! Related keys in one store change together. A Region that another daemon serves is notified
+//! afterwards: the change leaves an *outbox entry* ([`Errand`]) for that Region in the store, which
+//! stays until it is done.
 
 use std::collections::BTreeMap;
 
@@ -13,46 +14,46 @@ use crate::key::multi_region::Tokens;
 use crate::key::{KeyId, KeyRecord, Scope, layout};
 use crate::store::{Range, Revision, Transaction};
 
-/// Errands that are read at a time.
+/// The number of outbox entries that are read at a time.
 const BATCH: usize = 100;
 
-/// What a Region that another daemon serves has yet to be told of a key.
+/// What a Region of another daemon still has to be told about a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Errand {
-    /// The account and Region of this daemon that it is about.
+    /// The account and Region of this daemon whose key has changed.
     pub from: Scope,
-    /// What has happened there.
+    /// The event in that Region.
     pub what: What,
 }
 
-/// Why a Region is told.
+/// The events that a Region is notified of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum What {
-    /// The primary has changed what is shared.
+    /// The primary has changed the settings that related keys share.
     Changed,
-    /// The replica is destroyed.
+    /// The replica has been destroyed.
     Gone,
-    /// The primary is to move to the Region that is told.
+    /// The primary is about to move to the notified Region.
     Moves,
 }
 
-/// An errand, and where it is.
+/// An outbox entry and its place in the store.
 #[derive(Debug, Clone)]
 pub struct FoundErrand {
-    /// The Region to be told.
+    /// The Region to be notified.
     pub region: String,
-    /// The key.
+    /// The id of the key that the entry is about.
     pub key: KeyId,
-    /// The errand.
+    /// What the Region is to be told.
     pub errand: Errand,
     entry: Vec<u8>,
     revision: Revision,
 }
 
 impl Catalog {
-    /// The related keys of a multi-Region key that are in this store.
+    /// Returns the related keys of a multi-Region key that are in this store.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -64,9 +65,9 @@ impl Catalog {
         Ok(related)
     }
 
-    /// Replaces a key record and, if it is a primary, what its `replicas` share with it: all of it
-    /// or nothing. `tokens` are those of new material, by Region. Regions of other daemons get an
-    /// errand. Durable when it returns.
+    /// Replaces a key record and, if the key is a primary, what its `replicas` share with it, in
+    /// one transaction. `tokens` are those of new material, by Region. Regions of other daemons get
+    /// an outbox entry. The change is durable on return.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -95,8 +96,8 @@ impl Catalog {
         self.change_related(&changes, None, &elsewhere).await
     }
 
-    /// As [`Catalog::change_keys`] for the keys of a multi-Region key, of which the first is the
-    /// primary then; the Regions `elsewhere` are told of it.
+    /// Changes the keys of a multi-Region key as [`Catalog::change_keys`] does. The first key is
+    /// the primary after the change; the Regions `elsewhere` get an outbox entry.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -121,7 +122,8 @@ impl Catalog {
         self.commit(transaction).await
     }
 
-    /// Replaces a key record and leaves an errand for a Region. Durable when it returns.
+    /// Replaces a key record and leaves an outbox entry for a Region. The change is durable on
+    /// return.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -136,7 +138,7 @@ impl Catalog {
         self.commit(tell(transaction, region, new, what)?).await
     }
 
-    /// The errands that are to be done, after `after`.
+    /// Returns the outbox entries after `after`, which are still to be done.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -161,7 +163,7 @@ impl Catalog {
         page.entries.into_iter().filter_map(|entry| read(entry).transpose()).collect()
     }
 
-    /// Forgets an errand that is done, unless it is to be done again.
+    /// Deletes an outbox entry that is done, unless it has been left again since.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -173,7 +175,7 @@ impl Catalog {
     }
 }
 
-/// Where related keys are that are not among those found in the store.
+/// Returns the Regions of related keys that were not found in the store.
 #[must_use]
 pub fn elsewhere(key: &KeyRecord, found: &[Stored<KeyRecord>]) -> Vec<Scope> {
     let mut related = key.related();
@@ -181,7 +183,7 @@ pub fn elsewhere(key: &KeyRecord, found: &[Stored<KeyRecord>]) -> Vec<Scope> {
     related
 }
 
-/// Leaves an errand about a key for a Region of another daemon.
+/// Adds an outbox entry about a key, for a Region of another daemon, to a transaction.
 pub(in crate::key) fn tell(
     transaction: Transaction,
     region: &str,

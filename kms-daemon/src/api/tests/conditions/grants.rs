@@ -1,4 +1,4 @@
-//! What condition keys say about grants.
+//! The values of condition keys in requests about grants.
 
 use serde_json::json;
 
@@ -51,7 +51,8 @@ async fn a_grant_tells_its_terms() {
         ("ArnEquals", "kms:GrantConstraintSourceArn", json!(source), json!(arn("x"))),
     ];
     check(&rig, "CreateGrant", &service, conditions).await;
-    // Of two types a condition for one cannot be told, and decides against the caller.
+    // With both types, the value of a condition for one type is unknown, and decides against the
+    // caller.
     let both = with(
         &base,
         json!({ "GranteePrincipal": other, "Constraints": {

@@ -1,4 +1,4 @@
-//! What condition keys say about the management of keys.
+//! The values of condition keys in requests that manage keys.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ async fn management_tells_its_parameters() {
             named(json!({ "PendingWindowInDays": 7 })),
             vec![number("kms:ScheduleKeyDeletionPendingWindowInDays", 7)],
         ),
-        // The key is pending deletion now, which is found out after the decision.
+        // The key is now pending deletion, which is only checked after the decision.
         (
             "ScheduleKeyDeletion",
             named(json!({})),
@@ -135,7 +135,7 @@ async fn unused_keys_are_told_by_days() {
         check(&rig, "DisableKey", &input, conditions.clone()).await;
         check(&rig, "ScheduleKeyDeletion", &input, conditions).await;
     }
-    // A key policy can ask as well.
+    // Key policies can use these conditions as well.
     let id = rig.create("SYMMETRIC_DEFAULT").await;
     let policy = |least: u32| {
         json!({ "Version": "2012-10-17", "Statement": [
@@ -167,7 +167,7 @@ async fn regions_are_told() {
         absent("kms:BypassPolicyLockoutSafetyCheck"),
     ];
     check(&rig, "ReplicateKey", &replicate, conditions).await;
-    // Making the replica is decided where it is made.
+    // The creation of a replica is decided in the Region of the replica.
     for condition in [
         is("kms:MultiRegionKeyType", "REPLICA", "PRIMARY"),
         is("kms:KeySpec", "SYMMETRIC_DEFAULT", "RSA_2048"),
@@ -189,7 +189,7 @@ async fn a_policy_is_judged_by_the_key_it_is_for() {
     .to_string();
     let input = json!({ "Policy": policy, "MultiRegion": true,
         "Tags": [{ "TagKey": "team", "TagValue": "red" }] });
-    // The caller could put it again only if the key to come is like this.
+    // The caller could put the policy again only if the new key has this property.
     for condition in [
         is("kms:KeySpec", "SYMMETRIC_DEFAULT", "RSA_2048"),
         is("aws:ResourceTag/team", "red", "blue"),

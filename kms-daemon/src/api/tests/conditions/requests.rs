@@ -1,4 +1,4 @@
-//! A request for every action, with everything that it can say, and with no more than it must.
+//! A request for every action, once with every parameter and once with only the required ones.
 
 use hsm_protocol::command::attest::Measured;
 use serde_json::{Value, json};
@@ -7,17 +7,17 @@ use super::super::Rig;
 use super::super::rig::{ACCOUNT, REGION, arn, b64};
 use crate::api::tests::device::REGIONS;
 
-/// A document that the service believes, of an enclave whose register 0 is [`PCR0`].
+/// A document that the rig's service accepts, of an enclave whose register 0 is [`PCR0`].
 pub(super) const DOCUMENT: &[u8] = b"an attestation document";
 pub(super) const PCR0: [u8; 48] = [0xa5; 48];
 
-/// Of which action a request needs what.
+/// The requests that need an action.
 pub(super) struct Asked {
     pub(super) rig: Rig,
     pub(super) operation: &'static str,
-    /// With every parameter that conditions ask for.
+    /// With every parameter that condition keys read.
     pub(super) full: Value,
-    /// With the parameters that have to be there.
+    /// With the required parameters only.
     pub(super) bare: Value,
 }
 
@@ -25,7 +25,7 @@ pub(super) fn recipient() -> Value {
     json!({ "AttestationDocument": b64(DOCUMENT), "KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256" })
 }
 
-/// A rig that believes [`DOCUMENT`].
+/// Makes a rig that accepts [`DOCUMENT`].
 pub(super) async fn rig() -> Rig {
     let rig = Rig::with_regions(2).await;
     let pcrs = vec![(0, PCR0.to_vec()), (4, vec![0x0f; 48])];
@@ -34,7 +34,7 @@ pub(super) async fn rig() -> Rig {
     rig
 }
 
-/// A multi-Region key with a tag and an alias.
+/// Makes a multi-Region key with a tag and an alias.
 async fn make(rig: &Rig, input: Value) -> String {
     let tags = json!([{ "TagKey": "team", "TagValue": "red" }]);
     let made = rig.ok("CreateKey", with(&input, json!({ "MultiRegion": true, "Tags": tags })));
@@ -43,7 +43,7 @@ async fn make(rig: &Rig, input: Value) -> String {
     id
 }
 
-/// `base` with the members of `more`.
+/// Returns `base` with the members of `more`.
 pub(super) fn with(base: &Value, more: Value) -> Value {
     let mut all = base.clone();
     let Value::Object(more) = more else { panic!("{more}") };
@@ -61,7 +61,7 @@ fn kind(action: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// A request that needs `action`.
+/// Returns requests that need `action`.
 pub(super) async fn asking(action: &'static str) -> Asked {
     let rig = rig().await;
     let (operation, full, bare) = match action {
@@ -78,7 +78,7 @@ pub(super) async fn asking(action: &'static str) -> Asked {
         "ListKeys" | "ListAliases" | "DescribeCustomKeyStores" => (action, json!({}), json!({})),
         "GenerateRandom" => {
             let bare = json!({ "NumberOfBytes": 1 });
-            // Found out before a device is asked to seal anything.
+            // Detected before a device is asked to seal anything.
             let nowhere = json!({ "Recipient": recipient(), "CustomKeyStoreId": "cks-1234" });
             (action, with(&bare, nowhere), bare)
         }
@@ -116,7 +116,7 @@ pub(super) async fn asking(action: &'static str) -> Asked {
 
 async fn imported(rig: &Rig, action: &'static str) -> (&'static str, Value, Value) {
     let id = make(rig, json!({ "Origin": "EXTERNAL" })).await;
-    // What follows the decision need not succeed, and making wrapping keys takes long.
+    // Steps after the decision need not succeed, and generating wrapping keys takes long.
     let bare = match action {
         "GetParametersForImport" => json!({ "WrappingKeySpec": "SM2",
             "WrappingAlgorithm": "SM2PKE" }),
@@ -132,8 +132,8 @@ async fn imported(rig: &Rig, action: &'static str) -> (&'static str, Value, Valu
     (action, full, bare)
 }
 
-/// The operations that `GetKeyLastUsage` is about, `DescribeKey` and `GetPublicKey`: they take
-/// aliases.
+/// Whether `GetKeyLastUsage` counts the operation, or it is `DescribeKey` or `GetPublicKey`: these
+/// operations take aliases.
 pub(super) fn is_cryptographic(action: &str) -> bool {
     let operation = if action.starts_with("ReEncrypt") { "ReEncrypt" } else { action };
     ["DescribeKey", "GetPublicKey"].contains(&action)
@@ -160,7 +160,7 @@ async fn cryptographic(rig: &Rig, action: &'static str, id: &str) -> (&'static s
         "VerifyMac" => json!({ "Message": b64("x"), "MacAlgorithm": "HMAC_SHA_256",
             "Mac": b64("x") }),
         "DeriveSharedSecret" => {
-            // Found out before a device is asked to seal anything.
+            // Detected before a device is asked to seal anything.
             json!({ "KeyAgreementAlgorithm": "ECDH", "PublicKey": b64([0; 1025]) })
         }
         "Encapsulate" => json!({ "EncapsulationAlgorithm": "ML_KEM" }),
@@ -190,7 +190,7 @@ async fn cryptographic(rig: &Rig, action: &'static str, id: &str) -> (&'static s
         full = with(&full, json!({ "Recipient": recipient() }));
     }
     if action == "Decrypt" {
-        // So that no device is asked to seal anything.
+        // With this no device is asked to seal anything.
         full = with(&full, json!({ "DryRunModifiers": ["IGNORE_CIPHERTEXT"] }));
     }
     (action, full, bare)

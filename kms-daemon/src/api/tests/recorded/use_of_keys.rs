@@ -24,15 +24,15 @@ async fn a_ciphertext_is_of_one_key() {
         let re_encrypt = json!({ "CiphertextBlob": made["CiphertextBlob"], "SourceKeyId": key,
                                  "DestinationKeyId": id });
         rig.says("ReEncrypt", re_encrypt, INCORRECT).await;
-        // What is no ciphertext at all is that before it is of another key.
+        // An invalid ciphertext is reported as such before the mismatch of keys.
         let bad = json!({ "CiphertextBlob": b64("x"), "KeyId": key });
         rig.says("Decrypt", bad, "InvalidCiphertextException").await;
     }
-    // Who may not use the named key is told no more than that.
+    // A caller that may not use the named key learns nothing more.
     let foreign = arn(&id).replace(ACCOUNT, "111122223333");
     let decrypt = json!({ "CiphertextBlob": b64("x"), "KeyId": foreign });
     assert_eq!(rig.refused("Decrypt", decrypt).await, "AccessDeniedException");
-    // The right one tells its state.
+    // With the right key, the caller learns its state.
     rig.ok("DisableKey", json!({ "KeyId": id })).await;
     let decrypt = json!({ "CiphertextBlob": made["CiphertextBlob"], "KeyId": id });
     let expected = format!("DisabledException: {} is disabled.", arn(&id));
@@ -115,7 +115,8 @@ async fn messages_fit_key_then_algorithm_then_length() {
     }
 }
 
-/// A dry run tells what the request would be told, also of what was made before.
+/// A dry run returns what the real request would return, also for earlier ciphertexts and
+/// signatures.
 #[tokio::test]
 async fn a_dry_run_looks_at_what_it_is_given() {
     let rig = Rig::new().await;
@@ -174,7 +175,7 @@ async fn a_dry_run_looks_at_what_it_is_given() {
         input["SharedSecretCiphertextBlob"] = json!(b64(vec![1; length]));
         assert_eq!(dry("Decapsulate", input).await, expected);
     }
-    // And it is no use of the key.
+    // A dry run does not count as use of the key.
     let usage = rig.ok("GetKeyLastUsage", json!({ "KeyId": kem })).await;
     assert_eq!(usage["KeyLastUsage"], json!({}));
 }
