@@ -86,7 +86,10 @@ impl Keys {
 
     /// Four requests, each of which must succeed.
     async fn use_all(&self, kms: &Client) {
-        let message = Blob::new(*b"message");
+        // Equal requests of one second have one signature, which is refused when one of them is held up.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let message = Blob::new(format!("message {number}"));
         let call = kms.encrypt().key_id(&self.symmetric).plaintext(message.clone());
         let blob = call.send().await.expect("encrypts").ciphertext_blob.expect("a blob");
         let opened = kms.decrypt().ciphertext_blob(blob).send().await.expect("decrypts");
