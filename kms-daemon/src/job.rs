@@ -1,8 +1,11 @@
-//! What the daemon does by itself, without a request: one file for each job. [`Jobs`] starts them together, and each
-//! is run, logged and counted in one way (`strongroom_job_runs`, `strongroom_job_last_success_timestamp_seconds`).
+//! What the daemon does by itself, without a request. [`Jobs`] starts all of it together and ends it together.
 //!
-//! Several daemons on one store do no job twice: what a job changes is guarded by the revision that it has read, so
-//! whoever is first has done it.
+//! Jobs with a period and the outbox are logged and counted in one way (`strongroom_job_runs_total`,
+//! `strongroom_job_time_seconds_total`, `strongroom_job_last_success_timestamp_seconds`). Rewrapping, the delivery of
+//! trails and the keeping of log files have metrics of their own.
+//!
+//! Several daemons on one store do nothing twice: a change is guarded by the revision that the job has read, so that
+//! only the first of them applies.
 
 use std::fmt::Display;
 use std::num::NonZeroU32;
@@ -109,12 +112,7 @@ impl Jobs {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 interval.tick().await;
-                let begin = Instant::now();
-                let done = work(Arc::clone(&app)).await;
-                app.metrics.job(name, done.is_ok(), begin.elapsed());
-                if let Err(error) = done {
-                    tracing::error!(job = name, %error, "the job failed; it is tried again");
-                }
+                once(&app, name, work(Arc::clone(&app))).await;
             }
         });
     }
@@ -127,5 +125,19 @@ impl Jobs {
         for job in self.0 {
             let _ = job.await;
         }
+    }
+}
+
+/// One run of a job, counted. A failure is logged: the job is tried again.
+async fn once<E: Display>(
+    app: &App,
+    name: &'static str,
+    work: impl Future<Output = Result<usize, E>>,
+) {
+    let begin = Instant::now();
+    let done = work.await;
+    app.metrics.job(name, done.is_ok(), begin.elapsed());
+    if let Err(error) = done {
+        tracing::error!(job = name, %error, "the job failed; it is tried again");
     }
 }

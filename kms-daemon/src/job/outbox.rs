@@ -26,9 +26,7 @@ pub async fn run(app: Arc<App>) {
     loop {
         let woken = app.service.errands().woken();
         let _ = tokio::time::timeout(INTERVAL, woken).await;
-        if let Err(error) = do_all(&app).await {
-            tracing::error!(%error, "cannot read what other Regions are to be told");
-        }
+        super::once(&app, "outbox", do_all(&app)).await;
     }
 }
 
