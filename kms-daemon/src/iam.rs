@@ -33,9 +33,9 @@ pub use self::error::{Code, IamError};
 use self::directory::{Changes, Directory};
 use self::limits::SessionPolicies;
 use self::record::{AccessKey, Account, Owner, Status, Version};
-use self::token::{Content, Subject};
+use self::token::{Content, Extras, Subject, Temporary};
 use self::uses::Uses;
-use self::vault::{Trace, Vault};
+use self::vault::{Sealed, Trace, Vault};
 
 pub(crate) use self::vault::own_key;
 
@@ -58,12 +58,12 @@ pub struct Setup {
 /// The identities of an installation.
 pub struct Iam {
     pub(crate) directory: Arc<Directory>,
-    pub(crate) vault: Vault,
-    pub(crate) mac_key: MacKey,
+    vault: Vault,
+    mac_key: MacKey,
     clock: Arc<dyn Clock>,
     pub(crate) account: String,
-    pub(crate) roots: Credentials,
-    pub(crate) sessions: SessionPolicies,
+    roots: Credentials,
+    sessions: SessionPolicies,
     pub(crate) uses: Uses,
 }
 
@@ -126,6 +126,55 @@ impl Iam {
         verified
     }
 
+    /// The ids of the access keys that the first account's root has in the daemon's file.
+    pub(crate) fn root_key_ids(&self) -> impl Iterator<Item = &str> {
+        self.roots.ids()
+    }
+
+    /// Has a device seal the secret of a new access key.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` or `Exception::KeyUnavailable` if no device does so now.
+    pub(crate) async fn seal_secret(
+        &self,
+        (id, account): (&str, &str),
+        secret: &str,
+        trace: Trace<'_>,
+    ) -> Result<Sealed, KmsError> {
+        self.vault.seal(&purpose(id, account), secret.as_bytes(), trace).await
+    }
+
+    /// Erases the secret of an access key, which must not be used any more, from memory.
+    pub(crate) fn forget_secret(&self, key: &AccessKey) {
+        self.vault.forget(&purpose(&key.id, &key.account), &key.secret);
+    }
+
+    /// Makes temporary credentials, which are valid from the first time to the second.
+    ///
+    /// # Errors
+    /// As [`token::issue`].
+    pub(crate) async fn issue(
+        &self,
+        account: &str,
+        subject: Subject,
+        life: (Timestamp, Timestamp),
+        extras: Extras<'_>,
+        trace: Trace<'_>,
+    ) -> Result<Temporary, IamError> {
+        token::issue((&self.vault, &self.mac_key), account, subject, life, extras, trace).await
+    }
+
+    /// [`Iam::credential`], for tests.
+    #[cfg(test)]
+    pub(crate) async fn credential_of(
+        &self,
+        access_key_id: &str,
+        token: Option<&[u8]>,
+        trace: Trace<'_>,
+    ) -> Result<Option<Credential>, KmsError> {
+        self.credential(access_key_id, token, trace).await
+    }
+
     /// Notes that somebody has signed a request for a service.
     pub fn note_use(&self, principal: &Principal, service: &str, region: &str) {
         self.uses.note(principal, service, region, self.now());
@@ -141,7 +190,7 @@ impl Iam {
 
     /// What is known of an access key, and of the session token that came with it. `None` if it
     /// cannot be used, which costs a read of the store.
-    pub(crate) async fn credential(
+    async fn credential(
         &self,
         access_key_id: &str,
         token: Option<&[u8]>,
@@ -285,6 +334,6 @@ impl Iam {
 }
 
 /// What the secret of an access key is sealed for.
-pub(crate) fn purpose<'p>(id: &'p str, account: &'p str) -> [(&'p str, &'p str); 3] {
+fn purpose<'p>(id: &'p str, account: &'p str) -> [(&'p str, &'p str); 3] {
     [("accessKeyId", id), ("account", account), ("purpose", "access-key")]
 }

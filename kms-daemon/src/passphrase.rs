@@ -6,7 +6,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use zeroize::Zeroizing;
 
 /// Shortest passphrase, in bytes.
-pub(crate) const SHORTEST: usize = 12;
+const SHORTEST: usize = 12;
 
 /// What is made of a passphrase.
 pub(crate) type LongKey = Zeroizing<[u8; 64]>;
@@ -64,7 +64,7 @@ impl Cost {
 
 /// What a backup or an operator's key file is opened with. Zeroised when dropped.
 pub struct Passphrase {
-    pub(crate) text: Zeroizing<Vec<u8>>,
+    text: Zeroizing<Vec<u8>>,
     /// What was made of it last, and for which salt and cost: it costs a second, and a backup is
     /// read more than once.
     made: Mutex<Option<(Vec<u8>, Cost, LongKey)>>,
@@ -127,4 +127,18 @@ fn argon2id(
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(passphrase, salt, out)
         .map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passphrase_is_a_long_first_line() {
+        for short in [&b"elevenbytes"[..], b"", b"\nsecond line is not it"] {
+            assert!(matches!(Passphrase::of_file(short), Err(PassphraseError::Short(SHORTEST))));
+        }
+        let trimmed = Passphrase::of_file(b"on windows too\r\nrest").unwrap();
+        assert_eq!(&*trimmed.text, b"on windows too");
+    }
 }

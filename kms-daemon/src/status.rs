@@ -31,7 +31,6 @@ use crate::trail::{TrailReport, Trails};
 
 /// What the data directory is called where anybody reads it.
 pub(crate) const ANY_DIR: &str = "DIR";
-pub(crate) use crate::last_backup::LAST_BACKUP;
 
 /// How often the store is asked whether it answers.
 const PROBE: Duration = Duration::from_secs(5);

@@ -14,9 +14,10 @@ use super::table;
 use super::{Failure, Outcome, Output, losses};
 use crate::data_dir::INSTANCE;
 use crate::devices::DeviceReport;
+use crate::last_backup::LAST_BACKUP;
 use crate::link::PeerReport;
 use crate::regions::RewrapReport;
-use crate::status::{ANY_DIR, LAST_BACKUP, replace_in_texts};
+use crate::status::{ANY_DIR, replace_in_texts};
 use crate::trail::TrailReport;
 
 /// How long the daemon may take.

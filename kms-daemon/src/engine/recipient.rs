@@ -29,7 +29,7 @@ pub(super) struct Verified(Mutex<HashMap<[u8; 32], Arc<Recipient>>>);
 impl Verified {
     fn get(&self, document: &[u8; 32], now_ms: u64) -> Option<Arc<Recipient>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(document).filter(|kept| now_ms + MARGIN_MS < kept.expires_ms).cloned()
+        kept.get(document).filter(|kept| kept.is_valid_at(now_ms + MARGIN_MS)).cloned()
     }
 
     /// Every one of them is verified again.
@@ -40,7 +40,7 @@ impl Verified {
     fn keep(&self, document: [u8; 32], recipient: &Arc<Recipient>, now_ms: u64) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= MAX_KEPT {
-            kept.retain(|_, old| now_ms + MARGIN_MS < old.expires_ms);
+            kept.retain(|_, old| old.is_valid_at(now_ms + MARGIN_MS));
         }
         if kept.len() < MAX_KEPT {
             kept.insert(document, Arc::clone(recipient));
@@ -57,8 +57,7 @@ impl super::Engine {
         measured: attest::Measured,
         pcrs: Vec<(u8, Vec<u8>)>,
     ) {
-        let (module_id, token, expires_ms) = (String::new(), Vec::new(), u64::MAX);
-        let recipient = Recipient { module_id, measured, pcrs, token, expires_ms };
+        let recipient = Recipient::invented(measured, pcrs);
         self.verified.keep(Sha256::digest(document).into(), &Arc::new(recipient), 0);
     }
 }
@@ -144,7 +143,7 @@ impl Devices<'_> {
         let command = attest::Attest { now_ms, document: Bytes(document) };
         let spec = Some(KeySpec::ECC_NIST_P384);
         let reply = self.call(&command, spec, Busy::DependencyTimeout).await?;
-        let recipient = Arc::new(read(&response(&reply)?)?);
+        let recipient = Arc::new(Recipient::verified(&response(&reply)?)?);
         self.verified.keep(digest, &recipient, now_ms);
         Ok(recipient)
     }
@@ -172,7 +171,7 @@ impl Devices<'_> {
                 Err(refuse_unrepeatable("a result for an attested recipient"))
             }
             Receiver::Attested(recipient, now) => {
-                let token = Bytes(recipient.token.as_slice());
+                let token = recipient.token();
                 let recipient = attest::Recipient { now_ms: now.as_millis(), token };
                 let command = For { recipient, request: command };
                 self.call(&command, spec, busy).await.map(Delivery::Sealed)
@@ -198,23 +197,4 @@ pub(super) fn disbelieved(code: ErrorCode) -> KmsError {
         }
     };
     KmsError::new(Exception::Validation, text)
-}
-
-fn read(attested: &attest::Attested<'_>) -> Result<Recipient, KmsError> {
-    let mut pcrs = Vec::new();
-    let mut rest = &*attested.pcrs;
-    while let [index, length, tail @ ..] = rest {
-        let (value, tail) = tail
-            .split_at_checked(usize::from(*length))
-            .ok_or_else(|| KmsError::internal("a register is cut short"))?;
-        pcrs.push((*index, value.to_vec()));
-        rest = tail;
-    }
-    Ok(Recipient {
-        module_id: attested.module_id.to_owned(),
-        measured: attested.measured,
-        pcrs,
-        token: attested.recipient.to_vec(),
-        expires_ms: attested.expires_ms,
-    })
 }

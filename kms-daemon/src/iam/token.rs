@@ -35,26 +35,26 @@ const SUBJECT: &[u8] = b"session-token";
 /// What a session token holds. There is no `Debug` of it: it has the secret.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Content<'c> {
-    pub(crate) version: Version,
+pub(super) struct Content<'c> {
+    pub(super) version: Version,
     /// The secret access key: Base64, so that it stands in the JSON as it is.
-    pub(crate) secret: &'c str,
-    pub(crate) account: Cow<'c, str>,
-    pub(crate) subject: Subject,
-    pub(crate) issued: Timestamp,
-    pub(crate) expires: Timestamp,
+    pub(super) secret: &'c str,
+    pub(super) account: Cow<'c, str>,
+    pub(super) subject: Subject,
+    pub(super) issued: Timestamp,
+    pub(super) expires: Timestamp,
     /// The session policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) policy: Option<Cow<'c, str>>,
+    pub(super) policy: Option<Cow<'c, str>>,
     /// Managed policies that limit the session as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) managed: Vec<SessionPolicy>,
+    pub(super) managed: Vec<SessionPolicy>,
     /// Tags of the session.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
-    pub(crate) tags: Tags,
+    pub(super) tags: Tags,
     /// The keys of those that stay with the sessions that come of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) transitive: Vec<String>,
+    pub(super) transitive: Vec<String>,
 }
 
 /// What narrows a session, and what is said of it.
@@ -113,7 +113,7 @@ pub(crate) struct Temporary {
 ///
 /// # Errors
 /// [`Code::PackedPolicyTooLarge`]; [`Code::ServiceUnavailable`] if no device answers now.
-pub(crate) async fn issue(
+pub(super) async fn issue(
     (vault, seal): (&Vault, &MacKey),
     account: &str,
     subject: Subject,
@@ -156,7 +156,7 @@ pub(crate) async fn issue(
 }
 
 /// Whether a token was made here for this access key.
-pub(crate) fn is_own(seal: &MacKey, access_key_id: &str, token: &[u8]) -> bool {
+pub(super) fn is_own(seal: &MacKey, access_key_id: &str, token: &[u8]) -> bool {
     verify(seal, access_key_id, token).is_some()
 }
 
@@ -164,7 +164,7 @@ pub(crate) fn is_own(seal: &MacKey, access_key_id: &str, token: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`Exception::KeyUnavailable`] if no device can do it now.
-pub(crate) async fn open(
+pub(super) async fn open(
     (vault, seal): (&Vault, &MacKey),
     access_key_id: &str,
     token: &[u8],

@@ -40,9 +40,9 @@ const MAX_CONTEXT: usize = 512;
 /// The request that devices work for: their audit tag, and where their receipts go.
 pub type Trace<'t> = ([u8; 16], &'t mut Vec<DeviceReceipt>);
 /// What a secret is for: sorted pairs.
-pub(crate) type Purpose<'p> = &'p [(&'p str, &'p str)];
+pub(super) type Purpose<'p> = &'p [(&'p str, &'p str)];
 /// A secret in memory, zeroised when its last holder drops it.
-pub(crate) type Opened = Arc<Zeroizing<Vec<u8>>>;
+pub(super) type Opened = Arc<Zeroizing<Vec<u8>>>;
 
 /// A secret as a device has encrypted it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ pub struct Sealed {
 }
 
 /// Seals and opens secrets.
-pub(crate) struct Vault {
+pub(super) struct Vault {
     store: Arc<dyn Store>,
     regions: Arc<Regions>,
     /// Whose devices seal.
@@ -69,7 +69,7 @@ pub(crate) struct Vault {
 
 impl Vault {
     /// A vault whose secrets are sealed by the devices of `region`.
-    pub(crate) fn new(store: Arc<dyn Store>, regions: Arc<Regions>, region: String) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, regions: Arc<Regions>, region: String) -> Self {
         Self { store, regions, region, keys: Mutex::default(), opened: Mutex::default() }
     }
 
@@ -77,7 +77,7 @@ impl Vault {
     ///
     /// # Errors
     /// As for `Devices::encrypt`.
-    pub(crate) async fn seal(
+    pub(super) async fn seal(
         &self,
         purpose: Purpose<'_>,
         secret: &[u8],
@@ -101,7 +101,7 @@ impl Vault {
     /// # Errors
     /// `Exception::InvalidCiphertext` if it was not sealed for this purpose;
     /// `Exception::KeyUnavailable` if no device can do it now.
-    pub(crate) async fn open(
+    pub(super) async fn open(
         &self,
         purpose: Purpose<'_>,
         sealed: &Sealed,
@@ -135,7 +135,7 @@ impl Vault {
     }
 
     /// Does what [`Vault::open`] does for a secret in memory, for a key that has none: takes as long.
-    pub(crate) fn look_in_vain(&self, purpose: Purpose<'_>) {
+    pub(super) fn look_in_vain(&self, purpose: Purpose<'_>) {
         if let Ok(context) = canonical(purpose) {
             let opened = lock(&self.opened).get(&name(&context, &[0; ORDINARY])).map(Arc::clone);
             std::hint::black_box(opened);
@@ -143,7 +143,7 @@ impl Vault {
     }
 
     /// Drops a secret from memory: it is not to be used any more.
-    pub(crate) fn forget(&self, purpose: Purpose<'_>, sealed: &Sealed) {
+    pub(super) fn forget(&self, purpose: Purpose<'_>, sealed: &Sealed) {
         if let Ok(context) = canonical(purpose) {
             lock(&self.opened).remove(&name(&context, &sealed.blob));
         }

@@ -11,7 +11,6 @@ use crate::credentials::random_secret;
 use crate::error::KmsError;
 use crate::iam::directory::Changes;
 use crate::iam::error::{Code, IamError};
-use crate::iam::purpose;
 use crate::iam::record::{AccessKey, Account, Owner, Status, User, Version};
 use crate::key::Stored;
 use crate::key::catalog::Update;
@@ -110,8 +109,7 @@ pub(super) async fn make(
     let (id, created) = (new_id("AKIA")?, call.now());
     let secret = random_secret().map_err(KmsError::internal)?;
     let iam = call.iam;
-    let about = purpose(&id, account);
-    let sealed = iam.vault.seal(&about, secret.as_bytes(), call.trace()).await?;
+    let sealed = iam.seal_secret((&id, account), &secret, call.trace()).await?;
     let key = AccessKey {
         version: Version,
         id,
@@ -149,7 +147,7 @@ pub(super) async fn update(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         }
         let new = AccessKey { status, ..key.value.clone() };
         if call.commit(Changes::new().replace(&key, &new)?).await? == Update::Applied {
-            call.iam.vault.forget(&purpose(&key.id, &key.account), &key.secret);
+            call.iam.forget_secret(&key);
             return Ok(None);
         }
     }
@@ -163,7 +161,7 @@ pub(super) async fn delete(call: &mut Call<'_>) -> Result<Option<Node>, IamError
         let keys = keeper.keys().iter().filter(|id| **id != key.id).cloned().collect();
         let changes = keeper.with_keys(Changes::new().remove(&key).forget(&key.id), keys)?;
         if call.commit(changes).await? == Update::Applied {
-            call.iam.vault.forget(&purpose(&key.id, &key.account), &key.secret);
+            call.iam.forget_secret(&key);
             return Ok(None);
         }
     }
@@ -217,7 +215,7 @@ pub(super) async fn of_root(
 ) -> Result<Vec<(String, Option<Timestamp>, Status)>, IamError> {
     let mut keys = Vec::new();
     if call.account() == call.iam.account {
-        keys.extend(call.iam.roots.ids().map(|id| (id.to_owned(), None, Status::Active)));
+        keys.extend(call.iam.root_key_ids().map(|id| (id.to_owned(), None, Status::Active)));
     }
     let account = call.directory().account(call.account()).await?;
     for id in account.iter().flat_map(|account| &account.keys) {

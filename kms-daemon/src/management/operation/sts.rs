@@ -11,7 +11,7 @@ use crate::iam::document::{self, Kind};
 use crate::iam::error::{Code, IamError};
 use crate::iam::limits::same_tag;
 use crate::iam::record::Role;
-use crate::iam::token::{self, Extras, Subject, Temporary};
+use crate::iam::token::{Extras, Subject, Temporary};
 use crate::key::{Stored, Tags};
 use crate::management::{Form, Node, check};
 use crate::policy::identities::{self, Details, Target};
@@ -239,9 +239,7 @@ async fn issue(
     extras: Extras<'_>,
 ) -> Result<(Node, usize), IamError> {
     let iam = call.iam;
-    let made =
-        token::issue((&iam.vault, &iam.mac_key), account, subject, life, extras, call.trace())
-            .await?;
+    let made = iam.issue(account, subject, life, extras, call.trace()).await?;
     let Temporary { access_key_id, secret, token, packed } = made;
     let expires = event_time(life.1.into());
     call.element("credentials", json!({ "accessKeyId": access_key_id, "expiration": expires }));

@@ -151,7 +151,7 @@ impl Rig {
     ) -> Result<Option<Credential>, KmsError> {
         let mut receipts = Vec::new();
         let trace = ([0; 16], &mut receipts);
-        self.iam.credential(id, token.map(str::as_bytes), trace).await
+        self.iam.credential_of(id, token.map(str::as_bytes), trace).await
     }
 
     /// The owner of an access key that can be used.
