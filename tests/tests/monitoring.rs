@@ -99,6 +99,32 @@ fn keys_are_counted_by_state() {
 }
 
 #[test]
+fn what_the_daemon_does_by_itself_is_counted() {
+    let daemon = Daemon::start(&["soft"]);
+    let jobs =
+        ["deletion", "rotation", "expiry", "key-uses", "identity-uses", "checkpoints", "outbox"];
+    let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time");
+    for job in jobs {
+        let runs = format!("strongroom_job_runs_total{{job=\"{job}\",result=\"success\"}}");
+        let last = format!("strongroom_job_last_success_timestamp_seconds{{job=\"{job}\"}}");
+        let by = Instant::now() + PATIENCE;
+        loop {
+            let (_, page) = page(&daemon, None);
+            if sample(&page, &runs).is_some_and(|runs| runs >= 1.0) {
+                let last = sample(&page, &last).expect("the time of a success");
+                assert!(last + 60.0 > started.as_secs_f64(), "{job} succeeded at {last}");
+                break;
+            }
+            assert!(Instant::now() < by, "{job} has not succeeded: {page}");
+            thread::sleep(Duration::from_millis(50));
+        }
+        let failures = format!("strongroom_job_runs_total{{job=\"{job}\",result=\"failure\"}}");
+        let (_, page) = page(&daemon, None);
+        assert_eq!(sample(&page, &failures), None, "{job} fails on a healthy daemon");
+    }
+}
+
+#[test]
 fn refusals_are_counted_by_reason_and_leave_few_lines() {
     let mut daemon = Daemon::start_with(&["soft"], &["--refusal-rate", "1000"]);
     let sample =

@@ -3,8 +3,9 @@
 //!
 //! Beside the decisions about requests (`policy.rs`), nothing else in the daemon makes an
 //! [`Authorized`] or an [`AuthorizedAccount`]. Each function checks what it stands for or takes what
-//! only its caller has; [`account_of_managed_key`] alone asks nothing, as whoever names the alias of
-//! an AWS service has its key made, and gains no use of it.
+//! only its caller has. Two check nothing: [`account_of_managed_key`], because whoever names the alias of
+//! an AWS service has its key made and gains no use of it, and [`own_account`], whose keys no request can
+//! name.
 
 use super::{Authorized, AuthorizedAccount, KeyPolicy};
 use crate::clock::Timestamp;
