@@ -9,18 +9,18 @@ use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
-use crate::audit::AuditFacts;
-use crate::clock::{Clock, Timestamp};
-use crate::context::RequestContext;
-use crate::error::{Exception, KmsError};
 use crate::iam::Iam;
-use crate::key::last_usage::UsageTracker;
-use crate::key::{Catalog, CatalogError};
 use crate::link::Errands;
 use crate::metrics::Times;
 use crate::quota::{Pool, Quotas};
 use crate::regions::Regions;
-use crate::store::Store;
+use kms_audit::AuditFacts;
+use kms_base::clock::{Clock, Timestamp};
+use kms_base::context::RequestContext;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::last_usage::UsageTracker;
+use kms_keys::{Catalog, CatalogError};
+use kms_store::Store;
 
 mod answer;
 mod call;
@@ -47,7 +47,7 @@ pub(crate) use self::tests::testing;
 pub use self::answer::Answer;
 pub use self::development::{CUSTOM_ID, CUSTOM_MATERIAL};
 pub(crate) use self::operation::accept_policy;
-pub use crate::model::Operation;
+pub use kms_model::Operation;
 
 use self::call::Call;
 use self::checks::Checks;

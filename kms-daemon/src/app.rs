@@ -10,14 +10,14 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::api::{Answer, Operation, Service};
-use crate::audit::{AuditFacts, AuditLog, Caller, Outcome, Recorded, RequestRecord};
-use crate::context::RequestContext;
-use crate::error::{Exception, KmsError};
 use crate::iam::Iam;
 use crate::management::Management;
 use crate::metrics::Metrics;
-use crate::principal::Principal;
-use crate::sigv4::Verifier;
+use kms_audit::{AuditFacts, AuditLog, Caller, Outcome, Recorded, RequestRecord};
+use kms_base::context::RequestContext;
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::Principal;
+use kms_sigv4::Verifier;
 
 /// `eventSource` of requests to KMS.
 pub(crate) const KMS: &str = "kms.amazonaws.com";

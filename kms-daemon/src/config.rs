@@ -6,22 +6,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use host_driver::pool::StockTargets;
-use serde::Deserialize;
 
-use crate::audit::Policy;
-pub use crate::devices::Link;
-use crate::devices::hsms_of;
 use crate::http::Cors;
-use crate::identifier::is_region;
 use crate::job::rewrap::DEFAULT_RATE;
 use crate::link::PeerAddress;
-use crate::log;
-pub use crate::log::LogFormat;
 use crate::quota::Quotas;
-use crate::space::DiskPolicy;
 use crate::trail::{Place, Schedule};
+use kms_audit::Policy;
+use kms_base::identifier::is_region;
+use kms_base::log;
+pub use kms_base::log::LogFormat;
+use kms_base::space::DiskPolicy;
+use kms_installation::data_dir::{NoHome, default_data};
+use kms_installation::devices::Link;
+use kms_installation::devices::hsms_of;
+use kms_installation::settings::{CommandLine, Settings};
 
 /// Most key pairs of one spec that the pool can hold.
 const MAX_STOCK: usize = 64;
@@ -30,10 +31,9 @@ const MAX_REWRAP_RATE: u32 = 10_000;
 
 mod durability;
 mod listen;
-mod settings;
 
+use self::durability::{audit_policy, disk_policy, refusals, trail_place, trail_schedule};
 pub use self::listen::Listen;
-use self::settings::Settings;
 
 /// The Region if none is given.
 const FIRST_REGION: &str = "us-east-1";
@@ -64,20 +64,12 @@ pub enum ConfigError {
         /// What is wrong, with line and column.
         reason: Box<toml::de::Error>,
     },
+    /// There is no place for the data directory.
+    #[error(transparent)]
+    Home(#[from] NoHome),
     /// A value is invalid.
     #[error("{0}")]
     Value(String),
-}
-
-/// Compression of closed files of the audit log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// None.
-    #[default]
-    None,
-    /// gzip, RFC 1952.
-    Gzip,
 }
 
 /// The configuration of `kmsd`, checked.
@@ -146,101 +138,79 @@ pub struct Config {
     pub development: Option<Option<PathBuf>>,
 }
 
-/// The key management service on Strongroom HSMs, with the AWS KMS API.
-#[derive(Debug, Parser)]
-#[command(name = "kmsd", version = crate::VERSION, about, max_term_width = 100)]
-struct CommandLine {
-    /// Read settings from this TOML file; its keys are the long flags.
-    #[arg(long, value_name = "FILE", env = "STRONGROOM_CONFIG")]
-    config: Option<PathBuf>,
-    #[command(flatten)]
-    settings: Settings,
-}
-
-/// What the command line accepts.
-pub(crate) fn command() -> clap::Command {
-    <CommandLine as clap::CommandFactory>::command()
-}
-
-impl Settings {
-    fn resolve(self) -> Result<Config, ConfigError> {
-        let (audit, disk) = (self.audit_policy()?, self.disk_policy()?);
-        let refusal_rate = self.refusals()?;
-        let trail_schedule = self.trail_schedule()?;
-        let home = self.region.iter().flatten().find(|region| *region != ANY_REGION);
-        let trails = self.trail_place(home.map_or(FIRST_REGION, String::as_str))?;
-        let tls = match (self.tls_cert, self.tls_key) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => return Err(value("tls-cert and tls-key belong together: give both or none")),
-        };
-        let development = match (self.dev.unwrap_or(false), self.seed) {
-            (true, seed) => Some(seed),
-            (false, None) => None,
-            (false, Some(_)) => {
-                return Err(value("seed is for development and tests only; add --dev"));
-            }
-        };
-        let mut regions = self.region.unwrap_or_default();
-        let given = regions.len();
-        regions.retain(|region| region != ANY_REGION);
-        let any_region = regions.len() < given;
-        if regions.is_empty() {
-            regions.push(FIRST_REGION.to_owned());
+fn resolve(given: Settings) -> Result<Config, ConfigError> {
+    let (audit, disk) = (audit_policy(&given)?, disk_policy(&given)?);
+    let refusal_rate = refusals(&given)?;
+    let trail_schedule = trail_schedule(&given)?;
+    let home = given.region.iter().flatten().find(|region| *region != ANY_REGION);
+    let trails = trail_place(&given, home.map_or(FIRST_REGION, String::as_str))?;
+    let tls = match (given.tls_cert, given.tls_key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => return Err(value("tls-cert and tls-key belong together: give both or none")),
+    };
+    let development = match (given.dev.unwrap_or(false), given.seed) {
+        (true, seed) => Some(seed),
+        (false, None) => None,
+        (false, Some(_)) => {
+            return Err(value("seed is for development and tests only; add --dev"));
         }
-        if any_region && development.is_none() {
-            return Err(value("region any is for development and tests only; add --dev"));
-        }
-        let tls_names = tls_names(&self.tls_name.unwrap_or_default())?;
-        if tls.is_some() && !tls_names.is_empty() {
-            return Err(value(
-                "tls-name is for the certificate that kmsd makes; with tls-cert, leave it out",
-            ));
-        }
-        let place = |flag: &str, text: Option<String>| {
-            text.map(|text| Listen::resolve(flag, &text)).transpose()
-        };
-        let config = Config {
-            listen: place("listen", self.listen)?
-                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8700)).into()),
-            admin_listen: place("admin-listen", self.admin_listen)?,
-            connections_per_address: self.connections_per_address,
-            data: self.data.map_or_else(default_data, Ok)?,
-            hsms: self.hsm.unwrap_or_else(|| vec!["soft".to_owned()]),
-            region: regions[0].clone(),
-            regions,
-            any_region,
-            account: self.account.unwrap_or_else(|| "0".repeat(12)),
-            root_credentials: self.root_credentials,
-            firmware: self.firmware,
-            link: self.link.unwrap_or_default(),
-            tls,
-            tls_names,
-            cors: Cors::parse(&self.cors_origin.unwrap_or_default()).map_err(value)?,
-            rsa_stock: self
-                .rsa_stock
-                .as_deref()
-                .map_or_else(|| Ok(StockTargets::default()), stock)?,
-            rewrap_rate: rewrap_rate(self.rewrap_rate)?,
-            attestation_roots: self.attestation_root.unwrap_or_default(),
-            clock_window: self.clock_window.unwrap_or(5),
-            log: self.log.unwrap_or_else(|| "info".to_owned()),
-            log_format: self.log_format.unwrap_or_default(),
-            quotas: self.quota.unwrap_or_default(),
-            audit,
-            trails,
-            trail_schedule,
-            refusal_rate,
-            disk,
-            peers: peers(&self.peer.unwrap_or_default())?,
-            link_listen: place("link-listen", self.link_listen)?,
-            development,
-        };
-        config.check()?;
-        Ok(config)
+    };
+    let mut regions = given.region.unwrap_or_default();
+    let named = regions.len();
+    regions.retain(|region| region != ANY_REGION);
+    let any_region = regions.len() < named;
+    if regions.is_empty() {
+        regions.push(FIRST_REGION.to_owned());
     }
+    if any_region && development.is_none() {
+        return Err(value("region any is for development and tests only; add --dev"));
+    }
+    let tls_names = tls_names(&given.tls_name.unwrap_or_default())?;
+    if tls.is_some() && !tls_names.is_empty() {
+        return Err(value(
+            "tls-name is for the certificate that kmsd makes; with tls-cert, leave it out",
+        ));
+    }
+    let place = |flag: &str, text: Option<String>| {
+        text.map(|text| Listen::resolve(flag, &text)).transpose()
+    };
+    let config = Config {
+        listen: place("listen", given.listen)?
+            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8700)).into()),
+        admin_listen: place("admin-listen", given.admin_listen)?,
+        connections_per_address: given.connections_per_address,
+        data: given.data.map_or_else(default_data, Ok)?,
+        hsms: given.hsm.unwrap_or_else(|| vec!["soft".to_owned()]),
+        region: regions[0].clone(),
+        regions,
+        any_region,
+        account: given.account.unwrap_or_else(|| "0".repeat(12)),
+        root_credentials: given.root_credentials,
+        firmware: given.firmware,
+        link: given.link.unwrap_or_default(),
+        tls,
+        tls_names,
+        cors: Cors::parse(&given.cors_origin.unwrap_or_default()).map_err(value)?,
+        rsa_stock: given.rsa_stock.as_deref().map_or_else(|| Ok(StockTargets::default()), stock)?,
+        rewrap_rate: rewrap_rate(given.rewrap_rate)?,
+        attestation_roots: given.attestation_root.unwrap_or_default(),
+        clock_window: given.clock_window.unwrap_or(5),
+        log: given.log.unwrap_or_else(|| "info".to_owned()),
+        log_format: given.log_format.unwrap_or_default(),
+        quotas: given.quota.unwrap_or_default(),
+        audit,
+        trails,
+        trail_schedule,
+        refusal_rate,
+        disk,
+        peers: peers(&given.peer.unwrap_or_default())?,
+        link_listen: place("link-listen", given.link_listen)?,
+        development,
+    };
+    config.check()?;
+    Ok(config)
 }
-
 /// Reads names for a certificate.
 fn tls_names(texts: &[String]) -> Result<Vec<String>, ConfigError> {
     let read = |text: &String| {
@@ -300,7 +270,7 @@ impl Config {
     pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
         let CommandLine { config, settings } = CommandLine::try_parse_from(arguments)?;
         let file = config.map_or_else(|| Ok(Settings::default()), |path| read(&path))?;
-        settings.or(file).resolve()
+        resolve(settings.or(file))
     }
 
     /// Whether requests to a port come over TLS.
@@ -381,16 +351,6 @@ fn read(path: &Path) -> Result<Settings, ConfigError> {
         .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
     toml::from_str(&text)
         .map_err(|reason| ConfigError::Syntax { path: path.to_owned(), reason: Box::new(reason) })
-}
-
-/// `strongroom` in the user's data directory (XDG Base Directory Specification).
-pub(crate) fn default_data() -> Result<PathBuf, ConfigError> {
-    let absolute =
-        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    absolute("XDG_DATA_HOME")
-        .or_else(|| Some(absolute("HOME")?.join(".local/share")))
-        .map(|data| data.join("strongroom"))
-        .ok_or_else(|| value("no home directory; say where to keep data: --data DIR"))
 }
 
 #[cfg(test)]

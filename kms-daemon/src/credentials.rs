@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use zeroize::Zeroizing;
 
-use crate::durable;
-use crate::principal::Principal;
-use crate::sigv4::{AccessKey, Session};
+use kms_base::durable;
+use kms_base::principal::Principal;
+use kms_sigv4::{AccessKey, Session};
 
 /// Why access keys could not be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -268,13 +268,6 @@ pub(crate) fn random_id(prefix: &str) -> Result<String, getrandom::Error> {
     getrandom::fill(&mut random)?;
     let characters = random.iter().map(|byte| char::from(BASE32[usize::from(byte & 31)]));
     Ok(prefix.chars().chain(characters).collect())
-}
-
-/// Bytes that nobody has seen before.
-pub(crate) fn random_nonce() -> Result<[u8; 32], getrandom::Error> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// A secret access key, 40 characters of base 64: 240 random bits.

@@ -15,35 +15,36 @@ use tokio::task::JoinHandle;
 
 use crate::api::Service;
 use crate::app::App;
-use crate::audit::{AuditError, AuditLog, LogOptions, checkpoint};
-use crate::backup::Snapshots;
-use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Listen};
-use crate::consistency::{ConsistencyError, Domains, Fitting};
 use crate::credentials::{Credentials, CredentialsError};
-use crate::data_dir::{DataDir, DataDirError};
 use crate::development::{Development, Seed, SeedError};
-use crate::devices::{
-    Ballots, DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints,
-};
-use crate::files;
 use crate::http::{Front, Limits, Memory, Pages, Server};
 use crate::iam::{Iam, Setup};
-use crate::identifier::is_region;
 use crate::job::{self, Jobs};
-use crate::key::{Barrier, CatalogError};
-use crate::link::{LinkSetupError, Peers};
+use crate::link::Peers;
 use crate::link_server::{self, Link};
 use crate::management::Management;
 use crate::metrics::Metrics;
 use crate::quota::Quotas;
 use crate::regions::{Opener, Regions, Ruler};
-use crate::sigv4::Verifier;
-use crate::space::Space;
 use crate::status::DaemonStatus;
-use crate::store::{RedbStore, Store};
-use crate::tls::{self, TlsError};
 use crate::trail::{self, Trails};
+use kms_audit::{AuditError, AuditLog, LogOptions, checkpoint};
+use kms_base::clock::{Clock, SystemClock};
+use kms_base::files;
+use kms_base::identifier::is_region;
+use kms_base::space::Space;
+use kms_installation::backup::Snapshots;
+use kms_installation::consistency::{ConsistencyError, Domains, Fitting};
+use kms_installation::data_dir::{DataDir, DataDirError};
+use kms_installation::devices::{
+    Ballots, DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints,
+};
+use kms_installation::link_identity::LinkSetupError;
+use kms_installation::tls::{self, TlsError};
+use kms_keys::{Barrier, CatalogError};
+use kms_sigv4::Verifier;
+use kms_store::{RedbStore, Store};
 
 mod ports;
 

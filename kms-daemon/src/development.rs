@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::{CUSTOM_ID, CUSTOM_MATERIAL, Operation};
 use crate::app::App;
-use crate::error::{Exception, KmsError};
+use kms_base::error::{Exception, KmsError};
 
 /// Why keys of the seed are not there.
 #[derive(Debug, thiserror::Error)]

@@ -11,13 +11,13 @@ use hsm_protocol::command::{key, random};
 use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::{AuditTag, Bytes, Command};
 
-use crate::audit::DeviceReceipt;
-use crate::context::RequestContext;
 use crate::envelope::Envelope;
-use crate::error::{Exception, KmsError};
-use crate::key::KeyRecord;
-use crate::model::action;
 use crate::policy::{Authorized, AuthorizedAccount};
+use kms_audit::DeviceReceipt;
+use kms_base::context::RequestContext;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::KeyRecord;
+use kms_model::action;
 
 mod agreement;
 mod approval;

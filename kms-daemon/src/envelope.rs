@@ -5,8 +5,8 @@
 use hsm_protocol::MaterialId;
 use hsm_protocol::token::Blob;
 
-use crate::error::{Exception, KmsError};
-use crate::identifier::KeyId;
+use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::KeyId;
 
 /// A blob whose layout is known.
 #[derive(Debug, Clone, Copy)]

@@ -13,7 +13,7 @@
 //! begins.
 //!
 //! A response leaves only when the record of its request is durable; refusals of callers whom nobody
-//! vouches for may be counted instead (see [`crate::audit`]). A request that was begun is
+//! vouches for may be counted instead (see [`kms_audit`]). A request that was begun is
 //! finished and recorded even if its client has gone.
 
 mod absent;

@@ -6,15 +6,15 @@
 
 use std::sync::Arc;
 
-use crate::clock::{Clock, Timestamp};
 use crate::credentials::{Credential, Credentials};
-use crate::error::KmsError;
-use crate::key::CatalogError;
 use crate::mac::MacKey;
-use crate::principal::{Principal, PrincipalKind, RoleSession, TemporarySession, User};
 use crate::regions::Regions;
-use crate::sigv4::{Claim, Session, TokenDigest, Verifier};
-use crate::store::Store;
+use kms_base::clock::{Clock, Timestamp};
+use kms_base::error::KmsError;
+use kms_base::principal::{Principal, PrincipalKind, RoleSession, TemporarySession, User};
+use kms_keys::CatalogError;
+use kms_sigv4::{Claim, Session, TokenDigest, Verifier};
+use kms_store::Store;
 
 pub(crate) mod bound;
 pub(crate) mod directory;

@@ -16,11 +16,11 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
-use crate::audit::keep_log;
-use crate::backup::Snapshots;
-use crate::consistency::Marks;
-use crate::store::Store;
 use crate::trail::Trails;
+use kms_audit::keep_log;
+use kms_installation::backup::Snapshots;
+use kms_installation::consistency::Marks;
+use kms_store::Store;
 
 pub mod checkpoints;
 pub mod deletion;

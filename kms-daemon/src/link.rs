@@ -6,20 +6,16 @@
 //! devices of one end for those of the other. A daemon speaks only for the Regions that the other
 //! end expects behind its certificate.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use tokio::sync::Notify;
 
-use crate::error::{Exception, KmsError};
-use crate::tls::TlsError;
+use kms_base::error::{Exception, KmsError};
 
 mod client;
-mod identity;
 pub(crate) mod message;
 
-pub use self::client::{PeerReport, Peers};
-pub use self::identity::Identity;
+pub use self::client::Peers;
 
 pub(crate) use self::message::{Place, Replicate, Synchronise, Wrapped};
 
@@ -41,7 +37,7 @@ impl PeerAddress {
         let (region, rest) = text.split_once('=')?;
         let (address, certificate) = rest.split_once(',')?;
         let (host, port) = address.rsplit_once(':')?;
-        let well_formed = crate::identifier::is_region(region)
+        let well_formed = kms_base::identifier::is_region(region)
             && !host.is_empty()
             && port.parse::<u16>().is_ok_and(|port| port != 0)
             && !certificate.is_empty();
@@ -104,27 +100,3 @@ impl From<LinkError> for KmsError {
         }
     }
 }
-
-/// Why there is no link.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkSetupError {
-    /// No certificate.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The TLS library refuses the certificates.
-    #[error("cannot use the certificates of the link: {0}")]
-    Unusable(String),
-    /// The port cannot be bound.
-    #[error(
-        "cannot listen on {address} for other daemons: {source}; choose another with --link-listen"
-    )]
-    Listen {
-        /// The address.
-        address: String,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-}
-
-/// Certificates of the other daemons, DER, with the Regions that they speak for.
-pub(crate) type Known = BTreeMap<Vec<u8>, Vec<String>>;

@@ -4,7 +4,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::store::{Store, StoreError, Transaction};
+use kms_store::{Store, StoreError, Transaction};
 
 /// Where the MAC key is.
 const STORE_KEY: &[u8] = b"service/marker-key";

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::backup::Snapshots;
 use crate::iam::Iam;
 use crate::trail::Trails;
+use kms_installation::backup::Snapshots;
 
 pub(crate) mod answer;
 mod check;

@@ -18,13 +18,13 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use time::OffsetDateTime;
 
-use crate::audit::AuditLog;
-use crate::key::Counted;
-use crate::last_backup::LastBackup;
-use crate::link::PeerReport;
-use crate::regions::RewrapReport;
-use crate::tls::Served;
-use crate::trail::TrailReport;
+use kms_audit::AuditLog;
+use kms_installation::last_backup::LastBackup;
+use kms_installation::report::PeerReport;
+use kms_installation::report::RewrapReport;
+use kms_installation::report::TrailReport;
+use kms_installation::tls::Served;
+use kms_keys::Counted;
 
 mod connections;
 mod process;
@@ -246,7 +246,7 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("strongroom");
         let build = BuildLabels {
             version: env!("CARGO_PKG_VERSION"),
-            commit: crate::COMMIT,
+            commit: kms_installation::COMMIT,
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
         };

@@ -41,14 +41,14 @@ use std::ops::Deref;
 
 use kms_policy::{Grant, Grantee, Resource};
 
-use crate::clock::Timestamp;
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::Versioned;
-use crate::key::grant::{GrantUse, Pairs, Party};
-use crate::key::spec::{self, Algorithm};
-use crate::key::{GrantId, GrantRecord, KeyRecord, KeyState, Scope, Stored};
-use crate::model::action::{AccountAction, Action, GRANTABLE, KeyAction};
-use crate::principal::Principal;
+use kms_base::clock::Timestamp;
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::Principal;
+use kms_keys::catalog::Versioned;
+use kms_keys::grant::{GrantUse, Pairs, Party};
+use kms_keys::spec::{self, Algorithm};
+use kms_keys::{GrantId, GrantRecord, KeyRecord, KeyState, Scope, Stored};
+use kms_model::action::{AccountAction, Action, GRANTABLE, KeyAction};
 
 mod asker;
 mod conditions;
@@ -70,7 +70,7 @@ pub use self::retirement::authorize_retirement;
 pub use self::service::{Ownership, Replication, Shares};
 pub use self::subject::{NewKey, Subject, Traits};
 
-pub use crate::document::{Bound, IdentityPolicy, KeyPolicy, PolicyError, TrustPolicy};
+pub use kms_keys::document::{Bound, IdentityPolicy, KeyPolicy, PolicyError, TrustPolicy};
 
 #[cfg(test)]
 pub(crate) use self::engine::decisions;

@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use hsm_protocol::key_spec::{KeyFamily, KeySpec};
 
-use crate::error::{Exception, KmsError};
-use crate::key::{Catalog, Scope};
-use crate::model::Operation;
-use crate::model::operation::Quota;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::{Catalog, Scope};
+use kms_model::Operation;
+use kms_model::operation::Quota;
 
 mod keys;
 

@@ -4,7 +4,7 @@
 use hsm_protocol::Bytes;
 use hsm_protocol::command::attest::{Attested, Measured};
 
-use crate::error::KmsError;
+use kms_base::error::KmsError;
 
 /// An environment that results can be sealed to, as its document describes it. It is made only of what a device
 /// returns about a document that it has verified.

@@ -14,18 +14,16 @@ use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::domain::DomainState;
 use tokio::sync::watch;
 
-pub use self::rewrap_report::RewrapReport;
 use crate::engine::{DomainFound, Engine, Stated};
-use crate::error::KmsError;
-use crate::identifier::is_region;
-use crate::key::Barrier;
 use crate::link::Peers;
+use kms_base::error::KmsError;
+use kms_base::identifier::is_region;
+use kms_installation::report::RewrapReport;
+use kms_keys::Barrier;
 
 mod removal;
 mod replication;
-mod rewrap_report;
 
-pub use self::removal::removed_keys;
 pub use self::replication::Shared;
 
 /// What starts the devices of a Region when it is first used.

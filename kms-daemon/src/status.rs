@@ -11,110 +11,26 @@ use std::time::{Duration, Instant};
 
 use host_driver::health::Service;
 use hsm_protocol::domain::Kind;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::audit::AuditLog;
-use crate::backup::{LastBackup, Snapshots};
 use crate::config::Config;
-use crate::devices::{DeviceReport, Fleet, in_words, report};
-use crate::key::Catalog;
-use crate::link::PeerReport;
-use crate::loss::{Loss, losses};
-use crate::memory;
 use crate::metrics::{Metrics, Readiness};
 use crate::regions::Regions;
-use crate::regions::RewrapReport;
-use crate::space::Level;
-use crate::store::Store;
-use crate::trail::{TrailReport, Trails};
-
-/// What the data directory is called where anybody reads it.
-pub(crate) const ANY_DIR: &str = "DIR";
+use crate::trail::Trails;
+use kms_audit::AuditLog;
+use kms_base::memory;
+use kms_base::space::Level;
+use kms_installation::backup::{LastBackup, Snapshots};
+use kms_installation::devices::{DeviceReport, Fleet, in_words, report};
+use kms_installation::loss::losses;
+use kms_installation::report::{
+    ANY_DIR, BackupTold, RewrapReport, Status, TrailReport, replace_in_texts,
+};
+use kms_keys::Catalog;
+use kms_store::Store;
 
 /// How often the store is asked whether it answers.
 const PROBE: Duration = Duration::from_secs(5);
-
-/// The document of `/readyz`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Status {
-    /// Whether requests are served: a device of each Region is in service, the store and the audit
-    /// log work, and there is room on the disk.
-    pub ready: bool,
-    /// Version of the daemon.
-    pub version: String,
-    /// The installation's name, which is also in the file `instance` of its data directory.
-    #[serde(default)]
-    pub instance: String,
-    /// Region of the endpoint.
-    pub region: String,
-    /// The account.
-    pub account: String,
-    /// Whether it is for development only.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub development: bool,
-    /// Seconds since the daemon served its first request.
-    pub uptime_seconds: u64,
-    /// Whether the store answers.
-    pub store_available: bool,
-    /// Whether audit records can be written.
-    pub audit_writable: bool,
-    /// Number of the last durable audit record.
-    pub audit_sequence: u64,
-    /// That record and its hash, for `kmsctl audit verify --at-least`.
-    #[serde(default)]
-    pub audit_position: String,
-    /// Records not yet durable.
-    pub audit_pending: u64,
-    /// Whether the daemon's memory is kept out of swap.
-    #[serde(default)]
-    pub memory_locked: bool,
-    /// Bytes of the audit log.
-    #[serde(default)]
-    pub audit_bytes: u64,
-    /// Room on the disk of the data directory: `enough`, `low`, or `reserve`, when only administration
-    /// is served.
-    #[serde(default)]
-    pub disk_space: Level,
-    /// Free bytes of that disk.
-    #[serde(default)]
-    pub disk_free_bytes: u64,
-    /// How many of them can be used until only administration is served.
-    #[serde(default)]
-    pub disk_until_reserve_bytes: u64,
-    /// What is wrong, and what to do, each in a sentence or some.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<String>,
-    /// The devices.
-    pub devices: Vec<DeviceReport>,
-    /// The daemons of other Regions. Requests are served also while one does not answer.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub peers: Vec<PeerReport>,
-    /// The trails that log, and how far they are delivered. Requests are served also while one is not.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub trails: Vec<TrailReport>,
-    /// The last backup that came to its end.
-    #[serde(default)]
-    pub last_backup: Option<BackupTold>,
-    /// Regions whose domain is a development domain: whoever reads the data directory owns their keys.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub development_domains: Vec<String>,
-    /// How far key tokens are under the newest keys of their domains, where a domain key was rotated.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rewraps: Vec<RewrapReport>,
-    /// What would be lost forever with a device, or with all that are on one disk.
-    #[serde(default)]
-    pub losses: Vec<Loss>,
-}
-
-/// The facts about the last backup that everybody may see.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BackupTold {
-    /// When its snapshot was taken, ISO 8601.
-    pub created: String,
-}
 
 /// Watches the parts of a running daemon.
 pub struct DaemonStatus {
@@ -364,19 +280,5 @@ impl Readiness for DaemonStatus {
         metrics.trails(&self.trail_reports());
         metrics.rewraps(&self.regions.rewraps());
         self.now().ready
-    }
-}
-
-/// Replaces a part of every text in a document.
-pub(crate) fn replace_in_texts(document: &mut Value, from: &str, to: &str) {
-    match document {
-        Value::String(text) if text.contains(from) => *text = text.replace(from, to),
-        Value::Array(items) => {
-            items.iter_mut().for_each(|item| replace_in_texts(item, from, to));
-        }
-        Value::Object(members) => {
-            members.values_mut().for_each(|value| replace_in_texts(value, from, to));
-        }
-        _ => {}
     }
 }

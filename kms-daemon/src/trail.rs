@@ -10,16 +10,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 
-use crate::audit::AuditLog;
-use crate::clock::{Clock, Timestamp};
-use crate::error::KmsError;
-use crate::record::{Record, RecordError};
 use crate::regions::Regions;
-use crate::store::{Range, Revision, Store, StoreError};
+use kms_audit::AuditLog;
+use kms_base::clock::{Clock, Timestamp};
+use kms_base::error::KmsError;
+use kms_base::record::{Record, RecordError};
+use kms_installation::report::TrailReport;
+use kms_store::{Range, Revision, Store, StoreError};
 
 mod batch;
 mod change;
@@ -116,19 +116,6 @@ struct State {
     error: Option<(bool, String)>,
     /// Lines behind this one are yet to be read.
     held: Option<u64>,
-}
-
-/// How it stands with a trail, for `/readyz`, `kmsctl status` and the metrics.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TrailReport {
-    /// Its ARN.
-    pub arn: String,
-    /// Seconds since the time up to which it is delivered.
-    pub lag_seconds: u64,
-    /// Whether the last attempt delivered all that was due. Why not is told by `GetTrailStatus`, to
-    /// those who may ask it: `/readyz` answers anybody, and the reason may name hosts and paths.
-    pub delivered: bool,
 }
 
 /// What trails are made of.

@@ -100,7 +100,7 @@ fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let (directory, profile) = profile();
-        build(&["--package", "kms-daemon", "--bins", "--profile", &profile]);
+        build(&["--package", "kms-daemon", "--package", "kmsctl", "--bins", "--profile", &profile]);
         directory
     })
 }

@@ -79,7 +79,9 @@ pub(crate) fn build(
 fn command(profile: &Profile) -> Command {
     let what: &[&str] = match profile {
         Profile::Tests => &["--workspace", "--lib", "--bins", "--tests", "--examples"],
-        Profile::Dev | Profile::Release(_) => &["--package", "kms-daemon", "--bins"],
+        Profile::Dev | Profile::Release(_) => {
+            &["--package", "kms-daemon", "--package", "kmsctl", "--bins"]
+        }
     };
     let mut cargo = command::cargo(["build", "--profile", profile.name()]);
     cargo.args(what);

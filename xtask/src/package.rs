@@ -106,8 +106,9 @@ pub(crate) fn build(
 fn architecture() -> Result<&'static str> {
     let ours = ARCHITECTURES.iter().find(|(rust, _)| *rust == env::consts::ARCH);
     ours.map(|(_, debian)| *debian).ok_or_else(|| {
-        Failure::new(format!("there is no Debian package for {}", env::consts::ARCH))
-            .help("install with: cargo install --locked --path kms-daemon")
+        Failure::new(format!("there is no Debian package for {}", env::consts::ARCH)).help(
+            "install with: cargo install --locked --path kms-daemon, and --path kms-daemon/ctl",
+        )
     })
 }
 

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use crate::clock::Timestamp;
-use crate::error::KmsError;
+use kms_base::clock::Timestamp;
+use kms_base::error::KmsError;
 
 /// Room for everything in a body but its blobs: member names, an ARN and algorithm names.
 const OVERHEAD: usize = 4096;
@@ -68,7 +68,7 @@ impl Base64<'_> {
 
 impl Serialize for Base64<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        crate::memory::assert_reached();
+        kms_base::memory::assert_reached();
         serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
     }
 }

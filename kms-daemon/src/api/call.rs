@@ -7,20 +7,21 @@ use serde_json::{Map, Value};
 use super::input::EncryptionContext;
 use super::marker::{self, ListingId};
 use super::{Operation, Service, managed_key};
-use crate::audit::{AuditFacts, KeyEvent};
-use crate::clock::Timestamp;
-use crate::context::RequestContext;
+use crate::api::operation::malformed_arn;
 use crate::engine::{Devices, Engine};
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::Update;
-use crate::key::last_usage::{LastUsage, UsageTracker};
-use crate::key::{Catalog, Forms, KeyRecord, KeyRef, Scope, Stored};
 use crate::mac::MacKey;
-use crate::model::action::{Action, KeyAction};
 use crate::policy::{self, Asker, Authorized, Bound, CallerPolicies, Lookups};
-use crate::principal::Principal;
 use crate::quota::Pool;
 use crate::regions::Regions;
+use kms_audit::{AuditFacts, KeyEvent};
+use kms_base::clock::Timestamp;
+use kms_base::context::RequestContext;
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::Principal;
+use kms_keys::catalog::Update;
+use kms_keys::last_usage::{LastUsage, UsageTracker};
+use kms_keys::{Catalog, Forms, KeyRecord, KeyRef, Scope, Stored};
+use kms_model::action::{Action, KeyAction};
 
 mod accounts;
 mod decision;
@@ -278,7 +279,7 @@ impl<'a> Call<'a> {
 
     /// Reads the name of a key, without looking it up.
     pub(super) fn key_ref(&self, text: &str, forms: Forms) -> Result<KeyRef, KmsError> {
-        KeyRef::parse(text, forms, &self.home, self.operation.malformed_arn())
+        KeyRef::parse(text, forms, &self.home, malformed_arn(self.operation))
     }
 
     /// Whether a name of a key that is not found is an ARN of another Region.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::Service;
-use crate::error::{Exception, KmsError};
-use crate::key::grant::Party;
 use crate::policy::{Bound, CallerPolicies};
-use crate::principal::Principal;
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::Principal;
+use kms_keys::document::malformed;
+use kms_keys::grant::Party;
 
 /// Returns the error for an ARN that names no principal.
 fn not_a_principal(arn: &str) -> KmsError {
@@ -54,7 +55,7 @@ impl Service {
     pub(crate) async fn bound(&self, policy: &str) -> Result<Bound, KmsError> {
         // The next reader of the text refuses an invalid policy.
         let Ok(policy) = kms_policy::KeyPolicy::parse(policy) else { return Ok(Bound::new()) };
-        policy.check_cost()?;
+        policy.check_cost().map_err(malformed)?;
         let Some(identities) = &self.identities else { return Ok(Bound::new()) };
         Ok(identities.bound(policy.principals()).await?)
     }

@@ -9,8 +9,8 @@ use std::ops::RangeInclusive;
 
 use super::input::Object;
 use super::model::{Request, Text};
-use crate::error::{Exception, KmsError};
-use crate::model::enumeration::Enumeration;
+use kms_base::error::{Exception, KmsError};
+use kms_model::enumeration::Enumeration;
 
 /// Longest part of a refused value that is repeated in the text, in characters.
 const MAX_ECHO: usize = 1024;
@@ -245,7 +245,7 @@ fn quoted(value: impl Display) -> String {
 mod tests {
     use super::*;
     use crate::api::model::Pattern;
-    use crate::model::enums::DataKeySpec;
+    use kms_model::enums::DataKeySpec;
 
     const ANY: Text = Text { length: 0..=usize::MAX, pattern: None, values: &[], echoed: true };
     const KEY_ID: Text = Text { length: 1..=2048, ..ANY };

@@ -12,11 +12,11 @@ use super::Call;
 use super::checks::invalid;
 use super::model::inputs::Tag;
 use crate::engine::response;
-use crate::error::{Exception, KmsError};
-use crate::key::import::Imported;
-use crate::key::{KeyId, KeyMaterial, KeyRecord};
-use crate::model::action;
 use crate::policy::{AuthorizedAccount, service};
+use kms_base::error::{Exception, KmsError};
+use kms_keys::import::Imported;
+use kms_keys::{KeyId, KeyMaterial, KeyRecord};
+use kms_model::action;
 
 /// The tag with the id of the new key. It stays on the key.
 pub const CUSTOM_ID: &str = "_custom_id_";

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use kms_policy::Grantee;
 
 use super::Service;
-use crate::error::{Exception, KmsError};
-use crate::key::{Forms, GrantId, GrantRecord, KeyRecord, KeyRef, Scope, Stored};
 use crate::policy::{Asker, Lookups};
+use kms_base::error::{Exception, KmsError};
+use kms_keys::{Forms, GrantId, GrantRecord, KeyRecord, KeyRef, Scope, Stored};
 
 /// Grants that are read at a time.
 const GRANTS: usize = 100;

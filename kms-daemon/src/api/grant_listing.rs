@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use super::model::list_grants::Output;
 use super::model::outputs::{GrantConstraints, GrantListEntry};
 use super::{Answer, Call};
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::FoundGrant;
-use crate::key::grant::{Constraints, Party};
-use crate::key::{GrantId, Scope};
+use kms_base::error::{Exception, KmsError};
+use kms_keys::catalog::FoundGrant;
+use kms_keys::grant::{Constraints, Party};
+use kms_keys::{GrantId, Scope};
 
 /// Reads a grant id.
 pub(super) fn read_id(text: &str) -> Result<GrantId, KmsError> {

@@ -11,9 +11,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::error::{Exception, KmsError};
-use crate::key::{GrantId, KeyId, Scope};
 use crate::mac::{MAC_SIZE, MacKey};
+use kms_base::error::{Exception, KmsError};
+use kms_keys::{GrantId, KeyId, Scope};
 
 /// Version of the layout.
 const VERSION: u8 = 1;
@@ -67,7 +67,7 @@ impl GrantToken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemoryStore;
+    use kms_store::MemoryStore;
 
     #[tokio::test]
     async fn tokens_are_read_back_and_cannot_be_made_up() {

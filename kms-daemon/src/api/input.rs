@@ -14,8 +14,8 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::checks::invalid;
-use crate::error::KmsError;
-use crate::model::enums::EncryptionAlgorithmSpec;
+use kms_base::error::KmsError;
+use kms_model::enums::EncryptionAlgorithmSpec;
 
 /// Bytes in Base64, zeroised on drop because they may be a plaintext.
 #[derive(Default)]

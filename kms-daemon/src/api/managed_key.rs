@@ -6,11 +6,11 @@
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
 
 use super::Call;
-use crate::error::KmsError;
-use crate::key::catalog::Update;
-use crate::key::rotation::Schedule;
-use crate::key::{AliasName, AliasRecord, KeyId, KeyRecord, KeyState, Scope, Stored, Tags};
 use crate::policy::{self, KeyPolicy};
+use kms_base::error::KmsError;
+use kms_keys::catalog::Update;
+use kms_keys::rotation::Schedule;
+use kms_keys::{AliasName, AliasRecord, KeyId, KeyRecord, KeyState, Scope, Stored, Tags};
 
 /// Days between rotations.
 const PERIOD: u32 = 365;
@@ -44,13 +44,13 @@ pub(super) const SERVICES: &[&str] = &[
 
 /// The service that an alias belongs to, if there is one.
 pub(super) fn service(name: &AliasName) -> Option<&'static str> {
-    let service = name.as_str().strip_prefix(crate::identifier::alias::RESERVED_PREFIX)?;
+    let service = name.as_str().strip_prefix(kms_base::identifier::alias::RESERVED_PREFIX)?;
     SERVICES.iter().copied().find(|known| *known == service)
 }
 
 /// The aliases of AWS managed keys, whether there are such keys yet or not, in byte order.
 pub(super) fn aliases() -> impl Iterator<Item = AliasName> {
-    let name = |service| format!("{}{service}", crate::identifier::alias::RESERVED_PREFIX);
+    let name = |service| format!("{}{service}", kms_base::identifier::alias::RESERVED_PREFIX);
     SERVICES.iter().filter_map(move |service| AliasName::parse(&name(service)))
 }
 

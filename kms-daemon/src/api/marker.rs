@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Operation;
-use crate::error::{Exception, KmsError};
-use crate::key::Scope;
 use crate::mac::{MAC_SIZE, MacKey};
+use kms_base::error::{Exception, KmsError};
+use kms_keys::Scope;
 
 /// A listing that a marker belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +68,7 @@ fn fields<'a>(listing: &ListingId<'a>, position: &'a str) -> [&'a [u8]; 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemoryStore;
+    use kms_store::MemoryStore;
 
     #[tokio::test]
     async fn markers_are_bound_to_their_listing() {

@@ -2,8 +2,8 @@
 
 use super::call::Call;
 use super::{Answer, model, read};
-use crate::error::{Exception, KmsError};
-use crate::model::Operation;
+use kms_base::error::{Exception, KmsError};
+use kms_model::Operation;
 
 mod cancel_key_deletion;
 mod create_alias;
@@ -140,17 +140,15 @@ handlers! {
     VerifyMac => verify_mac::run;
 }
 
-impl Operation {
-    /// Whether the service model lists an exception for it.
-    pub(crate) fn models(self, exception: Exception) -> bool {
-        model::errors::modelled(self).contains(&exception.code())
-    }
+/// Whether the service model lists an exception for an operation.
+pub(crate) fn models(operation: Operation, exception: Exception) -> bool {
+    model::errors::modelled(operation).contains(&exception.code())
+}
 
-    /// What it answers to a malformed ARN: not every one models `InvalidArnException`.
-    pub(super) fn malformed_arn(self) -> Exception {
-        match self.models(Exception::InvalidArn) {
-            true => Exception::InvalidArn,
-            false => Exception::NotFound,
-        }
+/// What an operation answers to a malformed ARN: not every one models `InvalidArnException`.
+pub(super) fn malformed_arn(operation: Operation) -> Exception {
+    match models(operation, Exception::InvalidArn) {
+        true => Exception::InvalidArn,
+        false => Exception::NotFound,
     }
 }

@@ -13,10 +13,10 @@ use super::Call;
 use super::checks::invalid;
 use super::input::Blob;
 use super::model::inputs::RecipientInfo;
-use crate::clock::Timestamp;
 use crate::engine::{Receiver, Recipient};
-use crate::error::KmsError;
-use crate::hex;
+use kms_base::clock::Timestamp;
+use kms_base::error::KmsError;
+use kms_base::hex;
 
 /// Who gets the result of a call.
 pub(super) struct Addressee(Option<(Arc<Recipient>, Timestamp)>);

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::model::inputs::Tag;
-use crate::error::{Exception, KmsError};
-use crate::key::Tags;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::Tags;
 
 /// Most tags of a key.
 const MAX_TAGS: usize = 50;

@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use kms_base::log;
+use kms_base::memory::{self, HEAP, Heap};
 use kms_daemon::config::{Config, ConfigError};
-use kms_daemon::memory::{self, HEAP, Heap};
-use kms_daemon::{daemon, log};
+use kms_daemon::daemon;
 
 #[global_allocator]
 static ERASING: Heap = HEAP;

@@ -9,7 +9,7 @@ use tokio::signal::unix::Signal;
 use super::DaemonError;
 use crate::config::{Config, Listen};
 use crate::http::{Limits, Server};
-use crate::tls::{Served, is_wide};
+use kms_installation::tls::{Served, is_wide};
 
 /// Files that are open beside connections: those of health and metrics, those that are about to be
 /// closed, devices, links, store and audit log.

@@ -5,9 +5,9 @@ use hsm_protocol::Bytes;
 use hsm_protocol::command::agree;
 
 use super::{Busy, Delivery, Devices, Receiver, current};
-use crate::error::KmsError;
-use crate::model::action;
 use crate::policy::Authorized;
+use kms_base::error::KmsError;
+use kms_model::action;
 
 impl Devices<'_> {
     /// Agrees on a shared secret with a peer, whose public key is DER `SubjectPublicKeyInfo`.

@@ -21,11 +21,11 @@ use hsm_protocol::token::KeyToken;
 use hsm_protocol::{Bytes, Command, DeviceId, ErrorCode, KeyId, MaterialId, Opcode};
 
 use super::{Busy, Devices, Engine, current, record_form, refusal, response};
-use crate::ceremony::{fingerprint, rule_in_words};
-use crate::error::{Exception, KmsError};
-use crate::key::{KeyMaterial, KeyRecord};
-use crate::model::action;
 use crate::policy::{Authorized, Ownership};
+use kms_base::error::{Exception, KmsError};
+use kms_ceremony::{fingerprint, rule_in_words};
+use kms_keys::{KeyMaterial, KeyRecord};
+use kms_model::action;
 
 /// Requests that wait or were approved, of all callers: as many as a device keeps for one host.
 const MAX_ENTRIES: usize = 8;

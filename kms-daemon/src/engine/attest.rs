@@ -9,8 +9,8 @@ use hsm_protocol::identity::PublicKey;
 use hsm_protocol::{Bytes, DeviceId};
 
 use super::{Busy, Devices, Engine, current, refusal, response};
-use crate::error::{Exception, KmsError};
 use crate::policy::{Authorized, Ownership};
+use kms_base::error::{Exception, KmsError};
 
 /// A statement, and what the domain knows about the CA that vouches for its device.
 #[derive(Debug, Clone)]

@@ -12,9 +12,9 @@ use super::approval::{refuse_unrepeatable, rule_of_key};
 use super::keys::is_slow;
 use super::{Busy, Delivery, Devices, Receiver, current, of_blob};
 use crate::envelope::Envelope;
-use crate::error::KmsError;
-use crate::model::action::{self, KeyAction};
 use crate::policy::Authorized;
+use kms_base::error::KmsError;
+use kms_model::action::{self, KeyAction};
 
 /// A ciphertext, and what makes it one of its key.
 #[derive(Debug, Clone, Copy)]

@@ -12,9 +12,9 @@ use hsm_protocol::domain::{Change, DomainState};
 use hsm_protocol::{AuditTag, DeviceId, DomainId, ErrorCode};
 
 use super::{Busy, Engine, refusal};
-use crate::audit::DeviceReceipt;
-use crate::ceremony::PeerText;
-use crate::error::{Exception, KmsError};
+use kms_audit::DeviceReceipt;
+use kms_base::error::{Exception, KmsError};
+use kms_ceremony::PeerText;
 
 /// Tries of a change that others interfere with.
 const MAX_TRIES: usize = 8;

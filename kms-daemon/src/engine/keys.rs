@@ -14,11 +14,11 @@ use zeroize::Zeroizing;
 
 use super::approval::rule_of_key;
 use super::{Busy, Devices, current, refusal, response};
-use crate::context::RequestContext;
-use crate::error::KmsError;
-use crate::key::{KeyId, KeyMaterial};
-use crate::model::action;
 use crate::policy::{Authorized, AuthorizedAccount};
+use kms_base::context::RequestContext;
+use kms_base::error::KmsError;
+use kms_keys::{KeyId, KeyMaterial};
+use kms_model::action;
 
 /// How long a request waits for a key pair if none is in stock. Clients of AWS wait a minute for
 /// an answer by default, and try again after a refusal; their next try has the place of this one.
@@ -230,7 +230,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::principal::Principal;
+    use kms_base::principal::Principal;
 
     #[test]
     fn the_next_try_of_a_call_has_the_place_of_the_first() {

@@ -12,9 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::approval::{refuse_unrepeatable, rule_of};
 use super::{Busy, Devices, response};
-use crate::clock::Timestamp;
-use crate::error::{Exception, KmsError};
 use crate::recipient::Recipient;
+use kms_base::clock::Timestamp;
+use kms_base::error::{Exception, KmsError};
 
 /// Verified documents that are kept: clients send one with many requests.
 const MAX_KEPT: usize = 1024;

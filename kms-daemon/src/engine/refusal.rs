@@ -4,7 +4,7 @@ use host_driver::CallError;
 use hsm_protocol::ErrorCode;
 
 use super::recipient::disbelieved;
-use crate::error::{Exception, KmsError};
+use kms_base::error::{Exception, KmsError};
 
 /// What clients are told when no device can do it now. Clients retry on both.
 #[derive(Debug, Clone, Copy)]

@@ -5,9 +5,9 @@ use hsm_protocol::command::replica::{DomainKeyInfo, ExportReplica, ImportReplica
 use hsm_protocol::{AuditTag, Bytes, MaterialId};
 
 use super::{Busy, Devices, Engine, refusal, response};
-use crate::error::KmsError;
-use crate::key::KeyMaterial;
 use crate::policy::{Authorized, Replication};
+use kms_base::error::KmsError;
+use kms_keys::KeyMaterial;
 
 impl Engine {
     /// What other domains know the domain of these devices by.

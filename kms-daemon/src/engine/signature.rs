@@ -6,9 +6,9 @@ use hsm_protocol::command::{mac, sign};
 use hsm_protocol::key_spec::{MacAlgorithm, MessageType, SigningAlgorithm};
 
 use super::{Devices, current, response};
-use crate::error::KmsError;
-use crate::model::action;
 use crate::policy::Authorized;
+use kms_base::error::KmsError;
+use kms_model::action;
 
 impl Devices<'_> {
     /// Signs a message or digest.

@@ -20,11 +20,11 @@ use super::in_flight::InFlight;
 use super::kms::{self, TARGET, TARGET_PREFIX};
 use super::pipeline::Protocol;
 use crate::app::App;
-use crate::audit::Outcome;
-use crate::error::KmsError;
 use crate::management::{Format, Refusal, Service};
-use crate::principal::Principal;
-use crate::sigv4::SigningService;
+use kms_audit::Outcome;
+use kms_base::error::KmsError;
+use kms_base::principal::Principal;
+use kms_sigv4::SigningService;
 
 /// Longest name of a service, in bytes.
 const MAX_NAME: usize = 64;

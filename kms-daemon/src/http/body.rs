@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroizing;
 
 use super::content::Content;
-use crate::error::{Exception, KmsError};
+use kms_base::error::{Exception, KmsError};
 
 /// Longest body, in bytes. The largest request of the API, a policy of 32 KiB with a description
 /// and tags, is below 256 KiB.

@@ -28,7 +28,7 @@ use super::progress::Paced;
 use super::scheme;
 use super::seats::{Seats, Standing};
 use super::server::Limits;
-use crate::tls;
+use kms_installation::tls;
 
 /// How every connection of HTTP/2 begins (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -9,7 +9,7 @@
 //! them, until the buffer is full. So it is filled, with a frame of a type that does not exist, which
 //! every implementation ignores (RFC 9113 section 5.5); then it begins anew.
 //!
-//! What is given back to the allocator is erased there, see [`crate::memory`].
+//! What is given back to the allocator is erased there, see [`kms_base::memory`].
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -18,9 +18,9 @@ use super::places::Place;
 use super::seats::Standing;
 use crate::app::App;
 use crate::development::Development;
-use crate::error::KmsError;
-use crate::memory;
 use crate::metrics::{Form, Readiness};
+use kms_base::error::KmsError;
+use kms_base::memory;
 
 /// Where a development daemon is reset.
 const RESET: &str = "/_strongroom/reset";

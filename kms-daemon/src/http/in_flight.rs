@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::front::Peer;
 use super::head::{authority, claimed_key};
 use crate::app::KMS;
-use crate::audit::{AuditFacts, Caller, Outcome, RequestRecord};
-use crate::context::RequestContext;
 use crate::metrics::Refusal;
-use crate::principal::Principal;
+use kms_audit::{AuditFacts, Caller, Outcome, RequestRecord};
+use kms_base::context::RequestContext;
+use kms_base::principal::Principal;
 
 /// Longest `User-Agent` and `Referer` that is kept, in bytes.
 const MAX_HEADER: usize = 1024;

@@ -14,10 +14,10 @@ use super::in_flight::InFlight;
 use super::pipeline::Protocol;
 use crate::api::{Answer, Operation};
 use crate::app::App;
-use crate::audit::Outcome;
-use crate::error::{Exception, KmsError};
-use crate::principal::Principal;
-use crate::sigv4::SigningService;
+use kms_audit::Outcome;
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::Principal;
+use kms_sigv4::SigningService;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 /// The header with the operation.

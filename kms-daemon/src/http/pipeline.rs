@@ -19,10 +19,10 @@ use super::in_flight::InFlight;
 use super::kms::Kms;
 use super::query::{self, Query};
 use crate::app::App;
-use crate::audit::{AuditError, Outcome};
-use crate::error::{Exception, KmsError};
-use crate::principal::Principal;
-use crate::sigv4::{self, SignedRequest, SigningService, TOKEN};
+use kms_audit::{AuditError, Outcome};
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::Principal;
+use kms_sigv4::{SignedRequest, SigningService, TOKEN};
 
 /// A protocol of AWS: how requests are read and run, and how their answers are written.
 pub(super) trait Protocol {
@@ -196,7 +196,7 @@ impl Front {
         let key = self.app.verifier.screen(&signed, service, SystemTime::now())?;
         let token = head.headers.get(TOKEN).map(HeaderValue::as_bytes);
         if !self.app.iam.knows(key, token).await? {
-            return Err(sigv4::unknown_client());
+            return Err(kms_sigv4::unknown_client());
         }
         Ok(if peer.standing.is_proven() { Sender::Proven } else { Sender::Named })
     }

@@ -16,12 +16,12 @@ use super::in_flight::InFlight;
 use super::kms::{MAX_NAME, TARGET};
 use super::pipeline::Protocol as Pipeline;
 use crate::app::App;
-use crate::audit::Outcome;
-use crate::error::{Exception, KmsError};
 use crate::iam::{Code, IamError};
 use crate::management::{Form, Format, Node, Operation, Protocol, Refusal, Service};
-use crate::principal::Principal;
-use crate::sigv4::SigningService;
+use kms_audit::Outcome;
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::Principal;
+use kms_sigv4::SigningService;
 
 /// The `Content-Type` of a form.
 const FORM: &[u8] = b"application/x-www-form-urlencoded";

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::erasing::Erasing;
 use super::progress::Paced;
-use crate::log::Seldom;
+use kms_base::log::Seldom;
 
 /// How every TLS connection begins: a handshake record (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;

@@ -16,8 +16,8 @@ use super::connection::Connection;
 use super::front::{Front, Pages};
 use super::places::Places;
 use super::seats::{Bounds, Seats};
-use crate::memory;
 use crate::metrics::ConnectionMetrics;
+use kms_base::memory;
 
 /// Limits on what clients may hold.
 #[derive(Debug, Clone, Copy)]

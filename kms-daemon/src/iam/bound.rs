@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use kms_policy::NamedPrincipal;
 
 use super::Iam;
-use crate::key::CatalogError;
-use crate::key::grant::Party;
 use crate::policy::Bound;
+use kms_keys::CatalogError;
+use kms_keys::grant::Party;
 
 impl Iam {
     /// The unique ids of the users and roles that a policy names, and of the roles whose sessions

@@ -10,11 +10,11 @@ use super::layout;
 use super::record::{
     AccessKey, Account, Group, ManagedPolicy, Record, Report, Role, User, Version,
 };
-use crate::clock::Timestamp;
-use crate::key::cache::{Cache, Versioned};
-use crate::key::catalog::{CatalogError, Listing, Stored, Update};
-use crate::key::record::RecordError;
-use crate::store::{
+use kms_base::clock::Timestamp;
+use kms_keys::cache::{Cache, Versioned};
+use kms_keys::catalog::{CatalogError, Listing, Stored, Update};
+use kms_keys::record::RecordError;
+use kms_store::{
     Change, Commit, Follower, Range, Revision, Store, Transaction, current_revision, follow,
 };
 
@@ -250,7 +250,7 @@ impl Directory {
             None => R::PREFIX.as_bytes().to_vec(),
         };
         let page = self.store.range(Range { prefix, after, limit }).await?.value;
-        let decode = |entry: crate::store::Entry| {
+        let decode = |entry: kms_store::Entry| {
             R::decode(&entry.value).map_err(|error| unreadable(&entry.key, error))
         };
         let items = page.entries.into_iter().map(decode).collect::<Result<_, _>>()?;

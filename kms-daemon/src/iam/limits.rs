@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Iam;
 use super::record::{Attached, Group, InlinePolicies, ManagedPolicy};
-use crate::error::{Exception, KmsError};
-use crate::key::{Stored, Tags};
 use crate::policy::explanation::PolicyNames;
 use crate::policy::{CallerPolicies, IdentityPolicy};
-use crate::principal::{Principal, PrincipalKind, SessionPolicy};
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::{Principal, PrincipalKind, SessionPolicy};
+use kms_keys::{Stored, Tags};
 
 /// Compiled policies of sessions that are held at a time.
 const MAX_SESSIONS: usize = 4096;

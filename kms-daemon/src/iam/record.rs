@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::document::IdentityPolicy;
-pub use crate::record::{Record, Version};
+pub use kms_base::record::{Record, Version};
+use kms_keys::document::IdentityPolicy;
 
 mod access_key;
 mod account;

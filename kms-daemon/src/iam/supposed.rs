@@ -4,7 +4,7 @@ use super::Iam;
 use super::error::{Code, IamError};
 use crate::policy::CallerPolicies;
 use crate::policy::explanation::PolicyNames;
-use crate::principal::{Principal, PrincipalKind, RoleSession, User};
+use kms_base::principal::{Principal, PrincipalKind, RoleSession, User};
 
 /// The session of a role that is named without one.
 const SESSION: &str = "session";

@@ -18,12 +18,12 @@ use zeroize::Zeroizing;
 use super::error::{Code, IamError};
 use super::record::Version;
 use super::vault::{Opened, Sealed, Trace, Vault};
-use crate::clock::Timestamp;
 use crate::credentials::{random_id, random_secret};
-use crate::error::{Exception, KmsError};
-use crate::key::Tags;
 use crate::mac::{MAC_SIZE, MacKey};
-use crate::principal::SessionPolicy;
+use kms_base::clock::Timestamp;
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::SessionPolicy;
+use kms_keys::Tags;
 
 /// Version of the layout.
 const LAYOUT: u8 = 1;

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::layout;
 use super::record::{Record, Version};
-use crate::clock::Timestamp;
-use crate::key::CatalogError;
-use crate::principal::{Principal, PrincipalKind};
-use crate::store::{Commit, Store, Transaction};
+use kms_base::clock::Timestamp;
+use kms_base::principal::{Principal, PrincipalKind};
+use kms_keys::CatalogError;
+use kms_store::{Commit, Store, Transaction};
 
 /// Identities written at a time: each takes two guards and a write.
 const BATCH: usize = 40;
@@ -152,7 +152,7 @@ impl Uses {
     async fn stored(
         &self,
         id: &str,
-    ) -> Result<Option<(crate::store::Revision, UsesRecord)>, CatalogError> {
+    ) -> Result<Option<(kms_store::Revision, UsesRecord)>, CatalogError> {
         let key = layout::uses(id);
         let Some(entry) = self.store.get(&key).await?.value else { return Ok(None) };
         let record = UsesRecord::decode(&entry.value).map_err(|error| CatalogError::Record {

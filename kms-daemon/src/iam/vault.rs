@@ -16,19 +16,19 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::record::{Record, Version};
-use crate::audit::DeviceReceipt;
-use crate::clock::Timestamp;
 use crate::engine::{Receiver, response};
 use crate::envelope::Envelope;
-use crate::error::KmsError;
-use crate::hex;
-use crate::key::catalog::CatalogError;
-use crate::key::own::SystemKey;
-use crate::key::{KeyId, KeyMaterial, KeyRecord, KeyState, Tags};
 use crate::policy::service::{self, OwnKey};
-use crate::record::{from_base64, to_base64};
 use crate::regions::Regions;
-use crate::store::{Store, Transaction};
+use kms_audit::DeviceReceipt;
+use kms_base::clock::Timestamp;
+use kms_base::error::KmsError;
+use kms_base::hex;
+use kms_base::record::{from_base64, to_base64};
+use kms_keys::catalog::CatalogError;
+use kms_keys::own::SystemKey;
+use kms_keys::{KeyId, KeyMaterial, KeyRecord, KeyState, Tags};
+use kms_store::{Store, Transaction};
 
 /// Secrets that are held in memory at a time.
 const MAX_OPENED: usize = 4096;
@@ -163,7 +163,7 @@ impl Vault {
             let key = String::from_utf8_lossy(&at).into_owned();
             KmsError::internal(CatalogError::Record { key, error })
         })?;
-        let key = key.own_key(region)?;
+        let key = opened(key, region)?;
         lock(&self.keys).insert(region.to_owned(), (rewrapped, key.clone()));
         Ok(Some(key))
     }
@@ -192,16 +192,13 @@ impl Vault {
     }
 }
 
-impl SystemKey {
-    /// The key, for the engine.
-    fn own_key(self, region: &str) -> Result<OwnKey, KmsError> {
-        let damaged = || KmsError::internal(format!("the system key of {region} is damaged"));
-        let id = KeyId::parse(&self.id).filter(|_| self.region == region).ok_or_else(damaged)?;
-        let material = hex::decode(&self.material).map(MaterialId).ok_or_else(damaged)?;
-        let kind = (KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT);
-        let key = own_key(region, id, kind, (material, self.token));
-        key.ok_or_else(damaged)
-    }
+/// A system key as it is stored, for the engine.
+fn opened(key: SystemKey, region: &str) -> Result<OwnKey, KmsError> {
+    let damaged = || KmsError::internal(format!("the system key of {region} is damaged"));
+    let id = KeyId::parse(&key.id).filter(|_| key.region == region).ok_or_else(damaged)?;
+    let material = hex::decode(&key.material).map(MaterialId).ok_or_else(damaged)?;
+    let kind = (KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT);
+    own_key(region, id, kind, (material, key.token)).ok_or_else(damaged)
 }
 
 /// A key that the service has for itself, for the engine.
@@ -254,7 +251,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::action;
+    use kms_model::action;
 
     #[test]
     fn the_stored_form_of_a_system_key() {
@@ -274,7 +271,7 @@ mod tests {
         assert_eq!(String::from_utf8(key.encode().unwrap()).unwrap(), text);
         assert_eq!(SystemKey::decode(text.as_bytes()).unwrap(), key);
         assert_eq!(key.key(), b"system-keys/us-east-1");
-        let authorized = key.own_key("us-east-1").unwrap().authorized::<action::Encrypt>();
+        let authorized = opened(key, "us-east-1").unwrap().authorized::<action::Encrypt>();
         assert_eq!((authorized.id, authorized.scope.account.as_str()), (id, "system"));
     }
 }

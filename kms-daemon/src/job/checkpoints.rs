@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::audit::{AuditLog, checkpoint};
-use crate::consistency::Marks;
 use crate::regions::Regions;
+use kms_audit::{AuditLog, checkpoint};
+use kms_installation::consistency::Marks;
 
 /// How often devices vouch for the log, if there is something new in it.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5 * 60);

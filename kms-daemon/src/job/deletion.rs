@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::audit::AuditLog;
-use crate::clock::Timestamp;
-use crate::key::due::DueDates;
-use crate::key::{Catalog, CatalogError, KeyRecord};
+use kms_audit::AuditLog;
+use kms_base::clock::Timestamp;
+use kms_keys::due::DueDates;
+use kms_keys::{Catalog, CatalogError, KeyRecord};
 
 /// Time between two looks at the due dates. AWS KMS promises deletion within a day of the date.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);

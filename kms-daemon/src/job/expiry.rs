@@ -6,11 +6,11 @@ use std::time::Duration;
 use hsm_protocol::MaterialId;
 use serde_json::json;
 
-use crate::audit::AuditLog;
-use crate::clock::Timestamp;
-use crate::key::catalog::Update;
-use crate::key::due::DueDates;
-use crate::key::{Catalog, CatalogError, KeyId, KeyMaterial, KeyRecord, Scope, Stored};
+use kms_audit::AuditLog;
+use kms_base::clock::Timestamp;
+use kms_keys::catalog::Update;
+use kms_keys::due::DueDates;
+use kms_keys::{Catalog, CatalogError, KeyId, KeyMaterial, KeyRecord, Scope, Stored};
 
 /// How often expiry dates are looked at.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);

@@ -7,13 +7,13 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::error::KmsError;
-use crate::key::catalog::{FoundErrand, Update, What};
-use crate::key::multi_region::Tokens;
-use crate::key::{KeyRecord, Scope, Stored};
 use crate::link::message::{Gone, Promote};
 use crate::link::{LinkError, Place};
 use crate::policy::service;
+use kms_base::error::KmsError;
+use kms_keys::catalog::{FoundErrand, Update, What};
+use kms_keys::multi_region::Tokens;
+use kms_keys::{KeyRecord, Scope, Stored};
 
 /// How often errands are tried that could not be done.
 const INTERVAL: Duration = Duration::from_secs(5);

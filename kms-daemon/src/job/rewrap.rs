@@ -26,13 +26,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
 
-use crate::audit::{AuditLog, DeviceReceipt};
 use crate::engine::Engine;
-use crate::error::KmsError;
-use crate::key::CatalogError;
-use crate::key::tokens::{self, Tally, Walk, holder, place, replaced};
-use crate::regions::{Regions, RewrapReport};
-use crate::store::{Commit, Store, StoreError, Transaction};
+use crate::regions::Regions;
+use kms_audit::{AuditLog, DeviceReceipt};
+use kms_base::error::KmsError;
+use kms_installation::report::RewrapReport;
+use kms_keys::CatalogError;
+use kms_keys::tokens::{self, Tally, Walk, holder, place, replaced};
+use kms_store::{Commit, Store, StoreError, Transaction};
 
 /// Tokens a second, if nothing else is configured.
 pub const DEFAULT_RATE: NonZeroU32 = NonZeroU32::new(20).unwrap();

@@ -9,15 +9,15 @@ use hsm_protocol::MaterialId;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::audit::{AuditLog, DeviceReceipt};
-use crate::clock::Timestamp;
-use crate::error::KmsError;
-use crate::key::catalog::Update;
-use crate::key::due::DueDates;
-use crate::key::rotation::RotationType;
-use crate::key::{Catalog, CatalogError, KeyId, KeyRecord, KeyState, Scope};
 use crate::policy::service;
 use crate::regions::{Regions, Shared};
+use kms_audit::{AuditLog, DeviceReceipt};
+use kms_base::clock::Timestamp;
+use kms_base::error::KmsError;
+use kms_keys::catalog::Update;
+use kms_keys::due::DueDates;
+use kms_keys::rotation::RotationType;
+use kms_keys::{Catalog, CatalogError, KeyId, KeyRecord, KeyState, Scope};
 
 /// How often due dates are looked at.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);

@@ -12,14 +12,15 @@ use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::identity::{NAME, certificate};
 use super::message::{Describe, Described, Hello, Message, Place, Refusal, Replicate, Synchronise};
-use super::{Identity, Known, LinkError, LinkSetupError, PeerAddress};
-use crate::error::{Exception, KmsError};
+use super::{LinkError, PeerAddress};
+use kms_base::error::{Exception, KmsError};
+use kms_installation::link_identity::{Identity, Known, LinkSetupError};
+use kms_installation::link_identity::{NAME, certificate};
+use kms_installation::report::PeerReport;
 
 /// How long an answer may take. Devices at the other end import material one after another.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,27 +47,6 @@ struct Seen {
     answered: Option<SystemTime>,
     error: Option<String>,
     errands: usize,
-}
-
-/// How it stands with the daemon of another Region.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PeerReport {
-    /// The Region.
-    pub region: String,
-    /// Where its link is.
-    pub address: String,
-    /// Whether it answered when it was last asked.
-    pub reachable: bool,
-    /// When it last answered, in seconds since the epoch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_answer: Option<u64>,
-    /// Why it did not answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
-    /// What it has yet to be told.
-    #[serde(default)]
-    pub errands: usize,
 }
 
 impl Peers {

@@ -9,10 +9,10 @@ use hsm_protocol::command::replica::DomainKeyInfo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
-use crate::error::KmsError;
-use crate::key::multi_region::SharedState;
-use crate::key::{KeyId, KeyState, Scope, Tags};
+use kms_base::clock::Timestamp;
+use kms_base::error::KmsError;
+use kms_keys::multi_region::SharedState;
+use kms_keys::{KeyId, KeyState, Scope, Tags};
 
 /// A question with its answer.
 pub(crate) trait Message: Serialize + DeserializeOwned {

@@ -10,20 +10,20 @@ use uuid::Uuid;
 
 use crate::api::accept_policy;
 use crate::app::App;
-use crate::audit::KeyEvent;
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::{Update, Versioned, elsewhere};
-use crate::key::multi_region::{SharedMaterial, SharedState, Tokens};
-use crate::key::{KeyMaterial, KeyRecord, KeyState, Scope, Stored};
 use crate::link::message::{Describe, Described, Gone, Hello, Promote, Replicate, Synchronise};
 use crate::link::{Place, Wrapped};
-use crate::model::action::{self, KeyAction as _};
-use crate::model::enums::MultiRegionKeyType;
 use crate::policy::{
     self, Asker, Attachment, Lookups, NewKey, Particulars, Subject, Traits, service,
 };
-use crate::principal::Principal;
-use crate::store::Revision;
+use kms_audit::KeyEvent;
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::Principal;
+use kms_keys::catalog::{Update, Versioned, elsewhere};
+use kms_keys::multi_region::{SharedMaterial, SharedState, Tokens};
+use kms_keys::{KeyMaterial, KeyRecord, KeyState, Scope, Stored};
+use kms_model::action::{self, KeyAction as _};
+use kms_model::enums::MultiRegionKeyType;
+use kms_store::Revision;
 
 /// Tries of a change that others interfere with.
 const MAX_TRIES: usize = 16;

@@ -18,11 +18,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::receive::Receiver;
 use crate::app::App;
-use crate::error::KmsError;
+use crate::link::Peers;
 use crate::link::message::{
     Describe, Gone, Hello, Message, Promote, Refusal, Replicate, Synchronise,
 };
-use crate::link::{Identity, Known, LinkSetupError, Peers};
+use kms_base::error::KmsError;
+use kms_installation::link_identity::{Identity, Known, LinkSetupError};
 
 /// Connections at a time.
 const CONNECTIONS: usize = 64;

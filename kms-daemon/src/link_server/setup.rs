@@ -6,7 +6,8 @@ use tokio::net::TcpListener;
 
 use super::LinkServer;
 use crate::config::Config;
-use crate::link::{Identity, LinkSetupError, Peers};
+use crate::link::Peers;
+use kms_installation::link_identity::{Identity, LinkSetupError};
 
 /// The link to other daemons.
 pub struct Link {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
-use crate::clock::Timestamp;
+use kms_base::clock::Timestamp;
 
 /// Reports that are remembered; the oldest are forgotten first.
 const MAX_JOBS: usize = 1024;

@@ -5,10 +5,10 @@ use kms_policy::Action;
 
 use super::{Form, Management, Node};
 use crate::api::Service as KeyService;
-use crate::audit::AuditFacts;
-use crate::context::RequestContext;
 use crate::iam::error::{Code, IamError};
-use crate::principal::Principal;
+use kms_audit::AuditFacts;
+use kms_base::context::RequestContext;
+use kms_base::principal::Principal;
 
 mod access_keys;
 mod account_details;

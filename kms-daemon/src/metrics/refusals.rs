@@ -118,7 +118,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Exception;
+    use kms_base::error::Exception;
 
     #[test]
     fn lines_are_few_and_tell_of_the_rest() {

@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use kms_policy::{Grantee, IdentityPolicy, Name};
 
-use crate::context::RequestContext;
-use crate::key::{Scope, Tags};
-use crate::principal::{Principal, PrincipalKind};
+use kms_base::context::RequestContext;
+use kms_base::principal::{Principal, PrincipalKind};
+use kms_keys::{Scope, Tags};
 
 /// The policies of a caller, compiled.
 #[derive(Debug, Clone, Default)]

@@ -16,10 +16,10 @@ use kms_policy::{Action, Caller, ConditionKey, Context, Name, PairIndex, Value, 
 
 use super::Request;
 use super::particulars::Particulars;
-use crate::identifier::alias::PREFIX;
-use crate::key::spec::Algorithm;
-use crate::key::{KeyRecord, alias};
-use crate::model::action::{AccountSubject, Facts};
+use kms_base::identifier::alias::PREFIX;
+use kms_keys::spec::Algorithm;
+use kms_keys::{KeyRecord, alias};
+use kms_model::action::{AccountSubject, Facts};
 
 /// The values of condition keys, computed when a policy asks for them.
 pub(super) struct Conditions<'a> {

@@ -4,8 +4,8 @@ use kms_policy::{Action, Caller, Decision, Grant, Policies, Resource};
 
 use super::conditions::Conditions;
 use super::{Asker, CallerPolicies, Request};
-use crate::error::{Exception, KmsError};
-use crate::principal::{Principal, PrincipalKind};
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::{Principal, PrincipalKind};
 
 /// The refusal of a request by policies.
 #[derive(Debug)]

@@ -9,12 +9,12 @@ use kms_policy::{
 use super::conditions::Conditions;
 use super::engine::{Names, foreign_text, own_policies};
 use super::{Asker, CallerName, Lookups, Request, Subject};
-use crate::clock::Timestamp;
-use crate::error::{Exception, KmsError};
-use crate::key::grant::{GrantUse, Objection, Pairs};
-use crate::key::{GrantId, GrantRecord, KeyRecord, Scope, Stored};
-use crate::model::action::{Action, GRANTABLE, KeyRule};
-use crate::principal::PrincipalKind;
+use kms_base::clock::Timestamp;
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::PrincipalKind;
+use kms_keys::grant::{GrantUse, Objection, Pairs};
+use kms_keys::{GrantId, GrantRecord, KeyRecord, Scope, Stored};
+use kms_model::action::{Action, GRANTABLE, KeyRule};
 
 /// A hypothetical request.
 #[derive(Clone, Copy)]

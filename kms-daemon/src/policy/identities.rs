@@ -5,10 +5,10 @@ use kms_policy::{Action, ConditionKey, Context, Name, Resource, Value, pair};
 use super::conditions::Conditions;
 use super::engine::{self, Names};
 use super::{Asker, Request, Subject, TrustPolicy};
-use crate::document::PARTITION;
-use crate::error::{Exception, KmsError};
-use crate::key::{Scope, Tags};
-use crate::principal::{Principal, PrincipalKind};
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::{Principal, PrincipalKind};
+use kms_keys::document::PARTITION;
+use kms_keys::{Scope, Tags};
 
 /// What a request to IAM or STS has of its own that conditions can be about.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,12 +1,12 @@
 //! What has to be looked up before conditions can be evaluated. It is looked up only if a policy
 //! asks for it, so that other requests wait for nothing.
 
-use kms_policy::{List, Name};
+use kms_policy::Name;
 
 use super::Asker;
-use crate::key::KeyRecord;
-use crate::key::catalog::AliasIndex;
-use crate::model::Action;
+use kms_keys::KeyRecord;
+use kms_keys::catalog::AliasIndex;
+use kms_model::Action;
 
 /// What was looked up for a request. What was not is unknown to conditions.
 #[derive(Debug, Clone, Default)]
@@ -33,12 +33,5 @@ impl Lookups {
         let name = Name::TrailingDaysWithoutKeyUsage;
         matches!(action, Action::DisableKey | Action::ScheduleKeyDeletion)
             && (asker.policies.ask_for(name) || key.policy.compiled().asks_for(name))
-    }
-}
-
-/// The names, which is what `kms:ResourceAliases` lists.
-impl List for AliasIndex {
-    fn any(&self, test: &mut dyn FnMut(&str) -> bool) -> bool {
-        self.names.iter().any(|name| test(name.as_str()))
     }
 }

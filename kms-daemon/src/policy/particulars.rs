@@ -12,14 +12,14 @@
 //! before the decision.
 
 use hsm_protocol::command::attest::Measured;
-use kms_policy::{Action, ConditionKey, List, Name, Value, pair};
+use kms_policy::{Action, ConditionKey, Name, Value, pair};
 
-use crate::clock::Timestamp;
-use crate::hex;
-use crate::key::grant::{Constraints, Party, Terms};
-use crate::key::{GrantRecord, KeyRecord, Tags};
-use crate::model::action::{AttributesKind, Facts};
 use crate::recipient::Recipient;
+use kms_base::clock::Timestamp;
+use kms_base::hex;
+use kms_keys::grant::{Constraints, Party, Terms};
+use kms_keys::{GrantRecord, KeyRecord, Tags};
+use kms_model::action::{AttributesKind, Facts};
 
 /// The attributes of a request besides key, algorithm and encryption context.
 #[derive(Debug, Clone, Copy)]
@@ -232,21 +232,4 @@ fn register<'r>(recipient: &'r Recipient, name: &str) -> Option<&'r [u8]> {
     };
     let index = number.parse::<u8>().ok().filter(|index| index.to_string() == number)?;
     recipient.pcr(index)
-}
-
-/// The names of the operations, which `kms:GrantOperations` lists.
-impl List for Terms {
-    fn any(&self, test: &mut dyn FnMut(&str) -> bool) -> bool {
-        self.operations.iter().any(|action| test(action.short_name()))
-    }
-}
-
-/// The names of the pairs, which `kms:EncryptionContextKeys` lists.
-impl List for Constraints {
-    fn any(&self, test: &mut dyn FnMut(&str) -> bool) -> bool {
-        let mut keys: Vec<&str> = self.pairs().map(|(key, _)| key.as_str()).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys.any(test)
-    }
 }

@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use kms_policy::{Grant, Grantee, Resource};
 
 use super::{Asker, KeyPolicy, Lookups, Particulars, Request, denied, engine, how_named};
-use crate::error::KmsError;
-use crate::key::KeyRecord;
-use crate::key::catalog::FoundGrant;
-use crate::model::Action;
+use kms_base::error::KmsError;
+use kms_keys::KeyRecord;
+use kms_keys::catalog::FoundGrant;
+use kms_model::Action;
 
 /// Decides whether a caller may retire a grant on `key`. The key policy has no say in it.
 ///
@@ -63,13 +63,13 @@ mod tests {
     use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
 
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::error::Exception;
-    use crate::key::catalog::Versioned;
-    use crate::key::grant::{Constraints, Party, Terms};
-    use crate::key::{GrantId, GrantRecord, KeyId, KeyState, Scope, Tags};
-    use crate::principal::Principal;
-    use crate::store::Revision;
+    use kms_base::clock::Timestamp;
+    use kms_base::error::Exception;
+    use kms_base::principal::Principal;
+    use kms_keys::catalog::Versioned;
+    use kms_keys::grant::{Constraints, Party, Terms};
+    use kms_keys::{GrantId, GrantRecord, KeyId, KeyState, Scope, Tags};
+    use kms_store::Revision;
 
     fn key() -> KeyRecord {
         let scope = Scope::new("000000000000", "us-east-1");

@@ -8,13 +8,13 @@
 //! name.
 
 use super::{Authorized, AuthorizedAccount, KeyPolicy};
-use crate::clock::Timestamp;
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::Versioned;
-use crate::key::{KeyRecord, Scope, Stored};
-use crate::model::action::{self, KeyAction};
-use crate::principal::Principal;
-use crate::store::Revision;
+use kms_base::clock::Timestamp;
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::Principal;
+use kms_keys::catalog::Versioned;
+use kms_keys::{KeyRecord, Scope, Stored};
+use kms_model::action::{self, KeyAction};
+use kms_store::Revision;
 
 /// The account of the keys that the service has for itself. It is not an account number, so no
 /// request can name or reach them.

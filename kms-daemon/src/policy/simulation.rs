@@ -10,11 +10,11 @@ use kms_policy::{
 };
 
 use super::engine::Names;
-use crate::clock::Timestamp;
-use crate::document::PARTITION;
-use crate::error::{Exception, KmsError};
-use crate::key::Tags;
-use crate::principal::Principal;
+use kms_base::clock::Timestamp;
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::Principal;
+use kms_keys::Tags;
+use kms_keys::document::PARTITION;
 
 /// A simulated request.
 #[derive(Clone, Copy)]

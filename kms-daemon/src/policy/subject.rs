@@ -2,8 +2,8 @@
 
 use kms_policy::{Action, ConditionKey, Name, Value, pair};
 
-use crate::key::{KeyRecord, Tags};
-use crate::model::enums::MultiRegionKeyType;
+use kms_keys::{KeyRecord, Tags};
+use kms_model::enums::MultiRegionKeyType;
 
 /// The key that a request is about, if any.
 #[derive(Debug, Clone, Copy)]

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{Exception, KmsError};
-use crate::key::{Catalog, CatalogError, Scope};
+use kms_base::error::{Exception, KmsError};
+use kms_keys::{Catalog, CatalogError, Scope};
 
 /// How long a count is good for while there is room.
 const GOOD_FOR: Duration = Duration::from_secs(600);

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::Regions;
-use crate::audit::DeviceReceipt;
-use crate::error::KmsError;
-use crate::key::catalog::{Update, elsewhere};
-use crate::key::multi_region::Tokens;
-use crate::key::{Catalog, CatalogError, KeyMaterial, KeyRecord, Stored};
 use crate::link::{Place, Synchronise, Wrapped};
 use crate::policy::{Authorized, Replication};
+use kms_audit::DeviceReceipt;
+use kms_base::error::KmsError;
+use kms_keys::catalog::{Update, elsewhere};
+use kms_keys::multi_region::Tokens;
+use kms_keys::{Catalog, CatalogError, KeyMaterial, KeyRecord, Stored};
 
 /// What a change of a primary brings its replicas. New material has gone to their devices, wrapped
 /// by those of the primary; nothing counts before [`Shared::commit`].

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::record::Trail;
-use crate::audit::{Item, Reader, Records, Summary, VerifyError, place};
+use kms_audit::{Item, Reader, Records, Summary, VerifyError, place};
 
 /// Bytes of records after which files are ended, before they are compressed: what is held in memory.
 const MAX_BATCH: usize = 16 << 20;

@@ -3,12 +3,12 @@
 use super::record::{Span, Trail, TrailId};
 use super::target::TargetError;
 use super::{Trails, TrailsError, names};
-use crate::audit::{AuditLog, Lookup, Page};
-use crate::clock::Timestamp;
-use crate::error::KmsError;
 use crate::iam::{Code, IamError};
-use crate::record::{Record, Version};
-use crate::store::{Commit, Range, Transaction};
+use kms_audit::{AuditLog, Lookup, Page};
+use kms_base::clock::Timestamp;
+use kms_base::error::KmsError;
+use kms_base::record::{Record, Version};
+use kms_store::{Commit, Range, Transaction};
 
 /// Most trails of an account in a Region, as AWS has it.
 const MAX_TRAILS: usize = 5;
@@ -228,7 +228,7 @@ impl Trails {
         region: &str,
     ) -> Result<Option<(String, String, Timestamp)>, IamError> {
         let key = self.keys.known(region).await?;
-        Ok(key.map(|key| (key.public(), key.fingerprint(), key.created)))
+        Ok(key.map(|key| (key.public_text(), key.fingerprint(), key.created)))
     }
 
     /// A page of the history of events.

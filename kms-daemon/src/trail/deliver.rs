@@ -17,11 +17,11 @@ use super::digest::digest;
 use super::record::{Chain, LogFile, Previous, Progress, Span, Trail, TrailId};
 use super::target::TargetError;
 use super::{Trails, TrailsError};
-use crate::audit::{VerifyError, event_time, file_name};
-use crate::clock::Timestamp;
-use crate::error::KmsError;
-use crate::record::{Record, Version};
-use crate::store::{Commit, Range, Revision, StoreError, Transaction};
+use kms_audit::{VerifyError, event_time, file_name};
+use kms_base::clock::Timestamp;
+use kms_base::error::KmsError;
+use kms_base::record::{Record, Version};
+use kms_store::{Commit, Range, Revision, StoreError, Transaction};
 
 /// How long a failed delivery waits; twice as long each time, up to the second.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));

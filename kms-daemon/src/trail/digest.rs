@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::record::{Chain, Trail};
-use crate::audit::event_time;
-use crate::clock::Timestamp;
-use crate::hex;
+use kms_audit::event_time;
+use kms_base::clock::Timestamp;
+use kms_base::hex;
 
 /// The algorithm, as the metadata of a digest names it.
 pub(super) const SIGNATURE_ALGORITHM: &str = "SHA256withRSA";

@@ -6,51 +6,34 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use hsm_protocol::MaterialId;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, MessageType, SigningAlgorithm};
 use rsa::PublicKey;
 use rsa::pkcs1::EncodeRsaPublicKey;
 use rsa::pkcs8::DecodePublicKey;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::audit::AuditLog;
-use crate::clock::Timestamp;
 use crate::engine::response;
-use crate::error::KmsError;
-use crate::hex;
 use crate::iam::own_key;
-use crate::key::KeyId;
-use crate::key::own::DigestKey;
 use crate::policy::service::{self, OwnKey};
-use crate::record::{Record, Version};
 use crate::regions::Regions;
-use crate::store::{Store, Transaction};
+use kms_audit::AuditLog;
+use kms_base::clock::Timestamp;
+use kms_base::error::KmsError;
+use kms_base::hex;
+use kms_base::record::{Record, Version};
+use kms_keys::KeyId;
+use kms_keys::own::DigestKey;
+use kms_store::{Store, Transaction};
 
 const KIND: (KeySpec, KeyUsage) = (KeySpec::RSA_2048, KeyUsage::SIGN_VERIFY);
-/// Bytes of a fingerprint: AWS's have 32 hexadecimal digits.
-const FINGERPRINT: usize = 16;
 
-impl DigestKey {
-    /// What digests name it by.
-    pub(super) fn fingerprint(&self) -> String {
-        hex::encode(&Sha256::digest(&self.public)[..FINGERPRINT])
-    }
-
-    /// The public half, Base64 of its DER.
-    pub(super) fn public(&self) -> String {
-        BASE64.encode(&self.public)
-    }
-
-    fn own_key(&self) -> Result<OwnKey, KmsError> {
-        let damaged =
-            || KmsError::internal(format!("the digest key of {} is damaged", self.region));
-        let id = KeyId::parse(&self.id).ok_or_else(damaged)?;
-        let material = hex::decode(&self.material).map(MaterialId).ok_or_else(damaged)?;
-        own_key(&self.region, id, KIND, (material, self.token.clone())).ok_or_else(damaged)
-    }
+/// A digest key as it is stored, for the engine.
+fn opened(key: &DigestKey) -> Result<OwnKey, KmsError> {
+    let damaged = || KmsError::internal(format!("the digest key of {} is damaged", key.region));
+    let id = KeyId::parse(&key.id).ok_or_else(damaged)?;
+    let material = hex::decode(&key.material).map(MaterialId).ok_or_else(damaged)?;
+    own_key(&key.region, id, KIND, (material, key.token.clone())).ok_or_else(damaged)
 }
 
 /// The digest keys of an installation.
@@ -120,7 +103,7 @@ impl DigestKeys {
     /// # Errors
     /// `Exception::KeyUnavailable` if no device can do it now.
     pub(super) async fn sign(&self, key: &DigestKey, text: &str) -> Result<String, KmsError> {
-        let authorized = key.own_key()?.authorized();
+        let authorized = opened(key)?.authorized();
         let engine = self.regions.engine(&key.region)?;
         let mut receipts = Vec::new();
         let mut devices = engine.devices(*Uuid::new_v4().as_bytes(), &mut receipts);
@@ -136,7 +119,7 @@ impl DigestKeys {
         &self,
         region: &str,
         now: Timestamp,
-        receipts: &mut Vec<crate::audit::DeviceReceipt>,
+        receipts: &mut Vec<kms_audit::DeviceReceipt>,
     ) -> Result<DigestKey, KmsError> {
         let (id, (spec, usage)) = (KeyId::random(), KIND);
         let engine = self.regions.engine(region)?;
@@ -153,14 +136,14 @@ impl DigestKeys {
             public: Vec::new(),
             created: now,
         };
-        let authorized = key.own_key()?.authorized();
+        let authorized = opened(&key)?.authorized();
         let reply = devices.public_key(&authorized).await?;
         key.public = pkcs1(response(&reply)?.spki.0).map_err(KmsError::internal)?;
         Ok(key)
     }
 
     /// What devices did without a request of a client.
-    async fn record(&self, receipts: &[crate::audit::DeviceReceipt]) -> Result<(), KmsError> {
+    async fn record(&self, receipts: &[kms_audit::DeviceReceipt]) -> Result<(), KmsError> {
         match receipts {
             [] => Ok(()),
             receipts => self.audit.device_entries(receipts).await.map_err(KmsError::internal),

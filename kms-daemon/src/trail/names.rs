@@ -84,7 +84,7 @@ pub(crate) fn identify(text: &str, account: &str, region: &str) -> Result<TrailI
     let parts: Vec<&str> = rest.splitn(5, ':').collect();
     let ["aws", "cloudtrail", home, owner, resource] = parts[..] else { return Err(invalid()) };
     let name = resource.strip_prefix("trail/").ok_or_else(invalid)?;
-    if owner != account || !crate::identifier::is_region(home) {
+    if owner != account || !kms_base::identifier::is_region(home) {
         return Err(invalid());
     }
     trail(name)?;

@@ -9,8 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
-use crate::record::{Record, Version};
+use kms_base::clock::Timestamp;
+use kms_base::record::{Record, Version};
 
 /// Start of all trails.
 pub(super) const TRAILS: &str = "trails/";

@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use super::digest::SIGNATURE_ALGORITHM;
-use crate::durable;
+use kms_base::durable;
 
 /// Bytes of an answer that are read: what is asked for is short.
 const MAX_ANSWER: usize = 1 << 20;

@@ -19,11 +19,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::api::tests::device::regions;
-use crate::audit::{Kind, LogOptions, Policy, event_time};
-use crate::clock::ManualClock;
-use crate::hex;
 use crate::iam::Code;
-use crate::store::{Commit, Entry, MemoryStore, Page, Snapshot, StoreFuture, Transaction, Watch};
+use kms_audit::{Kind, LogOptions, Policy, event_time};
+use kms_base::clock::ManualClock;
+use kms_base::hex;
+use kms_store::{Commit, Entry, MemoryStore, Page, Snapshot, StoreFuture, Transaction, Watch};
 
 const ACCOUNT: &str = "111122223333";
 const REGION: &str = "us-east-1";
@@ -90,7 +90,7 @@ impl Rig {
         let place = (ACCOUNT.to_owned(), REGION.to_owned());
         let options = LogOptions { policy, place, ..LogOptions::default() };
         let log = dir.path().join("audit");
-        crate::durable::create_private_dir(&log).unwrap();
+        kms_base::durable::create_private_dir(&log).unwrap();
         let (audit, _) = AuditLog::open_with(&log, json!({}), options).await.unwrap();
         let store = Arc::new(Flaky { inner: MemoryStore::new(), left: AtomicUsize::new(0) });
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(BEGIN)));

@@ -20,7 +20,7 @@ use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::token::replica::ReplicaToken;
 use hsm_protocol::token::sealed::{AttestedRecipient, ImportToken, PreparedPair, Sealed};
 use hsm_protocol::token::{Blob, DomainToken, KeyToken};
-use kms_daemon::ceremony::ApprovalFile;
+use kms_ceremony::ApprovalFile;
 use p256::SecretKey;
 use sha2::{Digest, Sha256};
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use kms_daemon::sigv4::{AccessKey, Session, SignedRequest, SigningService, TokenDigest, Verifier};
+use kms_sigv4::{AccessKey, Session, SignedRequest, SigningService, TokenDigest, Verifier};
 
 /// 2015-08-30T12:36:00Z, the time of the published suite.
 const TIME: Duration = Duration::from_secs(1_440_938_160);

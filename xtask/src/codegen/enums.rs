@@ -7,7 +7,7 @@ use crate::failure::{Failure, Result};
 
 /// All enumerations, those of responses too. Their values keep the names that they have in the API.
 pub(super) fn file(model: &Model) -> Result<String> {
-    let mut text = String::from("\nuse crate::model::enumeration::enumeration;\n");
+    let mut text = String::from("\nuse crate::enumeration::enumeration;\n");
     for (name, shape) in &model.shapes {
         let Shape::Text(values) = shape else { continue };
         if !values.is_enum() {

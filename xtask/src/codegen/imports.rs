@@ -22,8 +22,8 @@ const KNOWN: [&[(&str, &str)]; 3] = [
         ("crate::api::model::generated", "inputs"),
         ("crate::api::model::generated", "outputs"),
         ("crate::api::model::generated", "rules"),
-        ("crate::clock", "Timestamp"),
-        ("crate::model", "enums"),
+        ("kms_base::clock", "Timestamp"),
+        ("kms_model", "enums"),
     ],
 ];
 

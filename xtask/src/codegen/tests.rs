@@ -118,7 +118,7 @@ fn constraints_become_calls() {
         "let kinds = checks.each_of(\"kinds\", wire.kinds.as_deref(), 0..=3, &rules::KIND_TYPE);",
         "pub(in crate::api) kind: Option<enums::KindType>,",
         "pub(in crate::api) kinds: Option<Vec<enums::KindType>>,",
-        "use crate::model::enums;",
+        "use kms_model::enums;",
         "name: wire.name?,",
         "pub(in crate::api) name: String,",
         "pub(in crate::api) count: Option<i64>,",

@@ -1,10 +1,10 @@
 //! What is not about one key.
 
 use super::Call;
-use crate::error::KmsError;
-use crate::key::Scope;
-use crate::model::action::{self, AccountAction};
 use crate::policy::{self, AuthorizedAccount, NewKey, Particulars, Request, Subject};
+use kms_base::error::KmsError;
+use kms_keys::Scope;
+use kms_model::action::{self, AccountAction};
 
 impl Call<'_> {
     /// Authorizes something in the caller's account.

@@ -3,10 +3,10 @@
 use super::{Call, KeyUse};
 use crate::api::operation::incorrect_key;
 use crate::envelope::Envelope;
-use crate::error::KmsError;
-use crate::key::{KeyRecord, Stored};
-use crate::model::action::KeyAction;
 use crate::policy::{self, Authorized, Permitted};
+use kms_base::error::KmsError;
+use kms_keys::{KeyRecord, Stored};
+use kms_model::action::KeyAction;
 
 impl Call<'_> {
     /// Lets policies and grants decide.

@@ -6,16 +6,16 @@
 //! Nothing about the key enters the caller's quotas or the record of the request until the caller
 //! is known to be allowed to use the key.
 //!
-//! [`Catalog::foreign_key`]: crate::key::Catalog::foreign_key
+//! [`Catalog::foreign_key`]: kms_keys::Catalog::foreign_key
 
 use std::time::Instant;
 
 use super::{Call, KeyUse, Located};
-use crate::error::{Exception, KmsError};
-use crate::key::{KeyId, KeyRecord, KeyRef, Stored};
-use crate::model::action::KeyAction;
 use crate::policy::{self, Authorized};
 use crate::quota::Pool;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::{KeyId, KeyRecord, KeyRef, Stored};
+use kms_model::action::KeyAction;
 
 impl Call<'_> {
     /// Finds a key of another account, or a stand-in if the key does not exist.

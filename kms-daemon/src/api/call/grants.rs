@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::Call;
 use crate::api::grant_token::GrantToken;
-use crate::error::{Exception, KmsError};
-use crate::key::KeyRecord;
-use crate::key::catalog::FoundGrant;
-use crate::key::grant::Party;
 use crate::policy::{self, Bound, Granted};
+use kms_base::error::{Exception, KmsError};
+use kms_keys::KeyRecord;
+use kms_keys::catalog::FoundGrant;
+use kms_keys::grant::Party;
 
 /// Grants of the caller that are read at a time.
 const GRANTS: usize = 100;

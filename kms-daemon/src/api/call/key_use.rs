@@ -3,10 +3,10 @@
 use std::marker::PhantomData;
 
 use super::super::input::{EncryptionContext, NO_CONTEXT};
-use crate::key::Forms;
-use crate::key::spec::Algorithm;
-use crate::model::action::KeyAction;
 use crate::policy::Particulars;
+use kms_keys::Forms;
+use kms_keys::spec::Algorithm;
+use kms_model::action::KeyAction;
 
 /// How a request names a key, and wants to use it for the action `A`.
 #[derive(Debug, Clone, Copy)]

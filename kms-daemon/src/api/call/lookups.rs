@@ -2,10 +2,10 @@
 
 use super::Call;
 use crate::api::Service;
-use crate::error::KmsError;
-use crate::key::KeyRecord;
-use crate::model::Action;
 use crate::policy::Lookups;
+use kms_base::error::KmsError;
+use kms_keys::KeyRecord;
+use kms_model::Action;
 
 const MILLIS_A_DAY: u64 = 24 * 60 * 60 * 1000;
 

@@ -1,15 +1,15 @@
 //! Keys of several Regions, as a call changes them.
 
 use super::{Call, KeyUse, contended};
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::{Update, elsewhere};
-use crate::key::multi_region::{SharedState, Tokens};
-use crate::key::{KeyMaterial, KeyRecord, KeyState};
 use crate::link::{Place, Replicate};
-use crate::model::state::StateRule;
-use crate::model::{Action, Operation, action};
 use crate::policy::{Authorized, Shares};
 use crate::regions::Shared;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::catalog::{Update, elsewhere};
+use kms_keys::multi_region::{SharedState, Tokens};
+use kms_keys::{KeyMaterial, KeyRecord, KeyState};
+use kms_model::state::StateRule;
+use kms_model::{Action, Operation, action};
 
 impl Call<'_> {
     /// Changes what the keys of a multi-Region key share: as [`Call::update_key`], on the primary

@@ -4,12 +4,12 @@ use crate::api::Answer;
 use crate::api::call::{Call, KeyUse, contended};
 use crate::api::checks::invalid;
 use crate::api::model::create_alias::Input;
-use crate::error::{Exception, KmsError};
-use crate::identifier::alias::PREFIX;
-use crate::key::alias::MAX_PER_KEY;
-use crate::key::catalog::Update;
-use crate::key::{AliasName, AliasRecord, Forms, KeyRef};
-use crate::model::action;
+use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::alias::PREFIX;
+use kms_keys::alias::MAX_PER_KEY;
+use kms_keys::catalog::Update;
+use kms_keys::{AliasName, AliasRecord, Forms, KeyRef};
+use kms_model::action;
 
 /// The answer to a name that does not begin as names of aliases do.
 const NO_PREFIX: &str = "Alias must start with the prefix \"alias/\". Please see \
@@ -61,7 +61,7 @@ pub(super) fn writable_name(text: &str, malformed: Exception) -> Result<AliasNam
     if name.is_reserved() {
         let text = format!(
             "Aliases that begin with {} are reserved.",
-            crate::identifier::alias::RESERVED_PREFIX
+            kms_base::identifier::alias::RESERVED_PREFIX
         );
         return Err(KmsError::new(Exception::NotAuthorized, text));
     }

@@ -11,13 +11,13 @@ use crate::api::grant_token::GrantToken;
 use crate::api::input::EncryptionContext;
 use crate::api::model::create_grant::{Input, Output};
 use crate::api::model::inputs::GrantConstraints;
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::Update;
-use crate::key::grant::{self, Constraints, Party, Terms};
-use crate::key::{GrantId, GrantRecord, KeyRecord};
-use crate::model::action::{self, Action, GRANTABLE};
-use crate::model::enums::GrantOperation;
 use crate::policy::Particulars;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::catalog::Update;
+use kms_keys::grant::{self, Constraints, Party, Terms};
+use kms_keys::{GrantId, GrantRecord, KeyRecord};
+use kms_model::action::{self, Action, GRANTABLE};
+use kms_model::enums::GrantOperation;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

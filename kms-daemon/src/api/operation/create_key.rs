@@ -12,14 +12,14 @@ use crate::api::model::create_key::{Input, Output};
 use crate::api::model::outputs::KeyMetadata;
 use crate::api::tagging;
 use crate::api::{Answer, Call, development};
-use crate::audit::member_time;
-use crate::clock::Timestamp;
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::Update;
-use crate::key::multi_region::MultiRegion;
-use crate::key::{KeyId, KeyRecord, KeyState};
-use crate::model::enums::{self, KeyUsageType, MultiRegionKeyType, OriginType};
 use crate::policy::{Attachment, KeyPolicy, Lookups, NewKey, Subject, Traits};
+use kms_audit::member_time;
+use kms_base::clock::Timestamp;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::catalog::Update;
+use kms_keys::multi_region::MultiRegion;
+use kms_keys::{KeyId, KeyRecord, KeyState};
+use kms_model::enums::{self, KeyUsageType, MultiRegionKeyType, OriginType};
 
 pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer, KmsError> {
     let mut tags = input.tags.take().unwrap_or_default();

@@ -6,9 +6,9 @@ use crate::api::model::{
     describe_custom_key_stores, disconnect_custom_key_store, update_custom_key_store,
 };
 use crate::api::{Answer, Call};
-use crate::error::{Exception, KmsError};
-use crate::model::action::{self, AccountAction};
-use crate::model::enums::CustomKeyStoreType;
+use kms_base::error::{Exception, KmsError};
+use kms_model::action::{self, AccountAction};
+use kms_model::enums::CustomKeyStoreType;
 
 pub(super) async fn connect(
     call: &mut Call<'_>,

@@ -7,8 +7,8 @@ use crate::api::model::decapsulate::{Input, Output};
 use crate::api::model::encapsulate;
 use crate::api::{Answer, Call};
 use crate::engine::response;
-use crate::error::KmsError;
-use crate::model::action;
+use kms_base::error::KmsError;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let ciphertext = input.shared_secret_ciphertext_blob;

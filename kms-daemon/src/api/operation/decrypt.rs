@@ -10,11 +10,11 @@ use crate::api::recipient::Document;
 use crate::api::{Answer, Call};
 use crate::engine::{Ciphertext, Delivered};
 use crate::envelope::Envelope;
-use crate::error::{Exception, KmsError};
-use crate::key::spec::{Algorithm, encryption_algorithm};
-use crate::model::action::{self, KeyAction};
-use crate::model::enums::{DryRunModifierType, EncryptionAlgorithmSpec};
 use crate::policy::{Authorized, Particulars};
+use kms_base::error::{Exception, KmsError};
+use kms_keys::spec::{Algorithm, encryption_algorithm};
+use kms_model::action::{self, KeyAction};
+use kms_model::enums::{DryRunModifierType, EncryptionAlgorithmSpec};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let ignored = ignores_ciphertext(input.dry_run, input.dry_run_modifiers);

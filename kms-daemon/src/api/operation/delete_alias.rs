@@ -4,10 +4,10 @@ use super::create_alias::writable_name;
 use crate::api::Answer;
 use crate::api::call::{Call, KeyUse, contended};
 use crate::api::model::delete_alias::Input;
-use crate::error::{Exception, KmsError};
-use crate::key::KeyRef;
-use crate::key::catalog::Update;
-use crate::model::action;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::KeyRef;
+use kms_keys::catalog::Update;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let name = input.alias_name;

@@ -5,9 +5,9 @@ use crate::api::call::{KeyUse, contended};
 use crate::api::checks::invalid;
 use crate::api::model::delete_imported_key_material::{Input, Output};
 use crate::api::{Answer, Call};
-use crate::error::KmsError;
-use crate::key::catalog::Update;
-use crate::model::action;
+use kms_base::error::KmsError;
+use kms_keys::catalog::Update;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

@@ -8,10 +8,10 @@ use crate::api::checks::invalid;
 use crate::api::model::derive_shared_secret::{Input, Output};
 use crate::api::recipient::Document;
 use crate::api::{Answer, Call};
-use crate::error::KmsError;
-use crate::key::spec::Algorithm;
-use crate::model::action;
 use crate::policy::Particulars;
+use kms_base::error::KmsError;
+use kms_keys::spec::Algorithm;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

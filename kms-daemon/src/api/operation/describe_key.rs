@@ -4,8 +4,8 @@ use crate::api::call::KeyUse;
 use crate::api::metadata::key_metadata;
 use crate::api::model::describe_key::{Input, Output};
 use crate::api::{Answer, Call};
-use crate::error::KmsError;
-use crate::model::action;
+use kms_base::error::KmsError;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

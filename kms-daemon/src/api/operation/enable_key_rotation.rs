@@ -4,11 +4,11 @@
 use crate::api::call::KeyUse;
 use crate::api::model::enable_key_rotation::Input;
 use crate::api::{Answer, Call};
-use crate::error::KmsError;
-use crate::key::KeyRecord;
-use crate::key::rotation::Schedule;
-use crate::model::action;
 use crate::policy::Particulars;
+use kms_base::error::KmsError;
+use kms_keys::KeyRecord;
+use kms_keys::rotation::Schedule;
+use kms_model::action;
 
 /// Days between rotations, unless the request says.
 const DEFAULT_PERIOD: i64 = 365;

@@ -5,11 +5,11 @@ use crate::api::call::KeyUse;
 use crate::api::model::encapsulate::{Input, Output};
 use crate::api::{Answer, Call};
 use crate::engine::response;
-use crate::error::KmsError;
-use crate::key::spec::Algorithm;
-use crate::model::action::{self, KeyAction};
-use crate::model::enums::EncapsulationAlgorithmSpec;
 use crate::policy::Authorized;
+use kms_base::error::KmsError;
+use kms_keys::spec::Algorithm;
+use kms_model::action::{self, KeyAction};
+use kms_model::enums::EncapsulationAlgorithmSpec;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = EncapsulationRequest::new(input);

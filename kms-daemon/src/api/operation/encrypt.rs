@@ -9,11 +9,11 @@ use crate::api::model::encrypt::{Input, Output};
 use crate::api::{Answer, Call};
 use crate::engine::response;
 use crate::envelope::Envelope;
-use crate::error::KmsError;
-use crate::key::KeyRecord;
-use crate::key::spec::{Algorithm, encryption_algorithm, max_plaintext};
-use crate::model::action;
-use crate::model::enums::EncryptionAlgorithmSpec;
+use kms_base::error::KmsError;
+use kms_keys::KeyRecord;
+use kms_keys::spec::{Algorithm, encryption_algorithm, max_plaintext};
+use kms_model::action;
+use kms_model::enums::EncryptionAlgorithmSpec;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

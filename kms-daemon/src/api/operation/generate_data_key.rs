@@ -8,11 +8,11 @@ use crate::api::model::generate_data_key::{Input, Output};
 use crate::api::recipient::Document;
 use crate::api::{Answer, Call};
 use crate::envelope::Envelope;
-use crate::error::KmsError;
-use crate::key::spec::Algorithm;
-use crate::model::action::{self, KeyAction};
-use crate::model::enums::{DataKeySpec, EncryptionAlgorithmSpec};
 use crate::policy::{Authorized, Particulars};
+use kms_base::error::KmsError;
+use kms_keys::spec::Algorithm;
+use kms_model::action::{self, KeyAction};
+use kms_model::enums::{DataKeySpec, EncryptionAlgorithmSpec};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = DataKeyRequest::check(input)?;

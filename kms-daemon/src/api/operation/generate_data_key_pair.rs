@@ -10,12 +10,12 @@ use crate::api::model::generate_data_key_pair::{Input, Output};
 use crate::api::recipient::{Addressee, Document};
 use crate::api::{Answer, Call};
 use crate::envelope::Envelope;
-use crate::error::{Exception, KmsError};
-use crate::key::spec::Algorithm;
-use crate::model::action::{self, KeyAction};
-use crate::model::enums::{DataKeyPairSpec, EncryptionAlgorithmSpec};
 use crate::policy::{Authorized, Particulars};
 use crate::quota::Pool;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::spec::Algorithm;
+use kms_model::action::{self, KeyAction};
+use kms_model::enums::{DataKeyPairSpec, EncryptionAlgorithmSpec};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = KeyPairRequest::check(input)?;

@@ -8,8 +8,8 @@ use crate::api::recipient::Addressee;
 use crate::api::{Answer, Call};
 use crate::engine::response;
 use crate::envelope::Envelope;
-use crate::error::KmsError;
-use crate::model::action;
+use kms_base::error::KmsError;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = KeyPairRequest::check(generate_data_key_pair::Input {

@@ -7,9 +7,9 @@ use crate::api::model::generate_data_key_without_plaintext::{Input, Output};
 use crate::api::{Answer, Call};
 use crate::engine::response;
 use crate::envelope::Envelope;
-use crate::error::KmsError;
-use crate::model::action;
 use crate::policy::Particulars;
+use kms_base::error::KmsError;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = DataKeyRequest::check(generate_data_key::Input {

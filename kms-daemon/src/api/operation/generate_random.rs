@@ -6,9 +6,9 @@ use crate::api::checks::invalid;
 use crate::api::model::generate_random::{Input, Output};
 use crate::api::recipient::Document;
 use crate::api::{Answer, Call};
-use crate::error::KmsError;
-use crate::model::action;
 use crate::policy::Particulars;
+use kms_base::error::KmsError;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let number = input.number_of_bytes.ok_or_else(|| invalid("NumberOfBytes is required."))?;

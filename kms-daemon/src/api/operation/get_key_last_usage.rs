@@ -4,8 +4,8 @@ use crate::api::call::KeyUse;
 use crate::api::model::get_key_last_usage::{Input, Output};
 use crate::api::model::outputs::KeyLastUsageData;
 use crate::api::{Answer, Call};
-use crate::error::KmsError;
-use crate::model::action;
+use kms_base::error::KmsError;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

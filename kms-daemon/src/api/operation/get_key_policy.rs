@@ -4,9 +4,9 @@
 use crate::api::call::KeyUse;
 use crate::api::model::get_key_policy::{Input, Output};
 use crate::api::{Answer, Call};
-use crate::error::{Exception, KmsError};
-use crate::model::action;
 use crate::policy::{DEFAULT_POLICY_NAME, Particulars};
+use kms_base::error::{Exception, KmsError};
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

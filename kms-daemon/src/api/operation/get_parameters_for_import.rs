@@ -8,11 +8,11 @@ use crate::api::checks::invalid;
 use crate::api::model::get_parameters_for_import::{Input, Output};
 use crate::api::{Answer, Call};
 use crate::engine::response;
-use crate::error::{Exception, KmsError};
-use crate::key::KeyRecord;
-use crate::model::action;
-use crate::model::enums::{AlgorithmSpec, WrappingKeySpec};
 use crate::policy::Particulars;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::KeyRecord;
+use kms_model::action;
+use kms_model::enums::{AlgorithmSpec, WrappingKeySpec};
 
 /// How long token and wrapping key are valid, in days.
 const VALIDITY_DAYS: u32 = 1;

@@ -6,8 +6,8 @@ use crate::api::metadata::AlgorithmLists;
 use crate::api::model::get_public_key::{Input, Output};
 use crate::api::{Answer, Call};
 use crate::engine::response;
-use crate::error::KmsError;
-use crate::model::action;
+use kms_base::error::KmsError;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

@@ -7,15 +7,15 @@ use crate::api::call::{KeyUse, contended};
 use crate::api::checks::invalid;
 use crate::api::model::import_key_material::{Input, Output};
 use crate::api::{Answer, Call};
-use crate::audit::member_time;
-use crate::clock::Timestamp;
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::Update;
-use crate::key::import::{ImportError, Imported};
-use crate::key::{KeyMaterial, KeyRecord};
-use crate::model::action;
-use crate::model::enums::{ExpirationModelType, ImportType};
 use crate::policy::Particulars;
+use kms_audit::member_time;
+use kms_base::clock::Timestamp;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::catalog::Update;
+use kms_keys::import::{ImportError, Imported};
+use kms_keys::{KeyMaterial, KeyRecord};
+use kms_model::action;
+use kms_model::enums::{ExpirationModelType, ImportType};
 
 /// The answer to material that is not the one it should be.
 const UNEXPECTED: &str = "Imported key material does not have the expected identifier (ID).";

@@ -7,11 +7,11 @@ use crate::api::marker::page_size;
 use crate::api::model::list_aliases::{Input, Output};
 use crate::api::model::outputs::AliasListEntry;
 use crate::api::{Answer, Call};
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::Listing;
-use crate::key::{AliasName, AliasRecord, Forms, KeyId, KeyRef, Scope};
-use crate::model::action::{self, Action};
 use crate::policy;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::catalog::Listing;
+use kms_keys::{AliasName, AliasRecord, Forms, KeyId, KeyRef, Scope};
+use kms_model::action::{self, Action};
 
 /// An alias; without a record it is one of an AWS managed key that is not there yet.
 type Listed = (AliasName, Option<AliasRecord>);

@@ -7,10 +7,10 @@ use crate::api::grant_listing::{not_found, page, read_id};
 use crate::api::marker::page_size;
 use crate::api::model::list_grants::Input;
 use crate::api::{Answer, Call};
-use crate::error::{Exception, KmsError};
-use crate::key::GrantId;
-use crate::key::grant::Party;
-use crate::model::action;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::GrantId;
+use kms_keys::grant::Party;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

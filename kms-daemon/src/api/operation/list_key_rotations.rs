@@ -10,10 +10,10 @@ use crate::api::marker::page_size;
 use crate::api::model::list_key_rotations::{Input, Output};
 use crate::api::model::outputs::RotationsListEntry;
 use crate::api::{Answer, Call};
-use crate::error::{Exception, KmsError};
-use crate::key::{KeyMaterial, KeyRecord};
-use crate::model::action;
-use crate::model::enums::{ExpirationModelType, ImportState, IncludeKeyMaterial, KeyMaterialState};
+use kms_base::error::{Exception, KmsError};
+use kms_keys::{KeyMaterial, KeyRecord};
+use kms_model::action;
+use kms_model::enums::{ExpirationModelType, ImportState, IncludeKeyMaterial, KeyMaterialState};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

@@ -4,10 +4,10 @@ use crate::api::marker::page_size;
 use crate::api::model::list_keys::{Input, Output};
 use crate::api::model::outputs::KeyListEntry;
 use crate::api::{Answer, Call};
-use crate::error::{Exception, KmsError};
-use crate::key::KeyId;
-use crate::model::action;
-use crate::model::enums::ResourceOwnerType;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::KeyId;
+use kms_model::action;
+use kms_model::enums::ResourceOwnerType;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let limit = page_size(input.limit, 100);

@@ -7,8 +7,8 @@ use crate::api::marker::page_size;
 use crate::api::model::list_resource_tags::{Input, Output};
 use crate::api::model::outputs::Tag;
 use crate::api::{Answer, Call};
-use crate::error::KmsError;
-use crate::model::action;
+use kms_base::error::KmsError;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

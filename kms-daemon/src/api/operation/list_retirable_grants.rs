@@ -7,10 +7,10 @@ use crate::api::grant_listing::page;
 use crate::api::marker::page_size;
 use crate::api::model::list_retirable_grants::Input;
 use crate::api::{Answer, Call};
-use crate::error::{Exception, KmsError};
-use crate::key::Scope;
-use crate::key::grant::Party;
-use crate::model::action;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::Scope;
+use kms_keys::grant::Party;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let limit = page_size(input.limit, 50);

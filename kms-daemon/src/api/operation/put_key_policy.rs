@@ -4,13 +4,14 @@ use crate::api::call::{KeyUse, contended};
 use crate::api::checks::invalid;
 use crate::api::model::put_key_policy::Input;
 use crate::api::{Answer, Call};
-use crate::error::{Exception, KmsError};
-use crate::key::KeyRecord;
-use crate::key::catalog::Update;
-use crate::model::action::{self, Action};
 use crate::policy::{
     self, Asker, Attachment, Bound, DEFAULT_POLICY_NAME, KeyPolicy, Particulars, Subject,
 };
+use kms_base::error::{Exception, KmsError};
+use kms_keys::KeyRecord;
+use kms_keys::catalog::Update;
+use kms_keys::document::malformed;
+use kms_model::action::{self, Action};
 
 /// The policy that sharing through AWS RAM would attach.
 const RAM_POLICY_NAME: &str = "AWS_RAM";
@@ -68,7 +69,7 @@ pub(crate) fn accept(
         let text = format!("A key policy has at most {limit} bytes.");
         return Err(KmsError::new(Exception::LimitExceeded, text));
     }
-    let policy = KeyPolicy::parse(text, place.scope, bound)?;
+    let policy = KeyPolicy::parse(text, place.scope, bound).map_err(malformed)?;
     if !bypass_lockout_check {
         policy::check_lockout(&policy, asker, place)?;
     }

@@ -9,11 +9,11 @@ use crate::api::model::re_encrypt::{Input, Output};
 use crate::api::{Answer, Call};
 use crate::engine::{Ciphertext, Side, response};
 use crate::envelope::Envelope;
-use crate::error::KmsError;
-use crate::key::spec::{Algorithm, encryption_algorithm};
-use crate::model::action;
-use crate::model::enums::EncryptionAlgorithmSpec;
 use crate::policy::Particulars;
+use kms_base::error::KmsError;
+use kms_keys::spec::{Algorithm, encryption_algorithm};
+use kms_model::action;
+use kms_model::enums::EncryptionAlgorithmSpec;
 
 /// The algorithm of either side if the request names none.
 const SYMMETRIC: EncryptionAlgorithmSpec = EncryptionAlgorithmSpec::SYMMETRIC_DEFAULT;

@@ -10,13 +10,13 @@ use crate::api::model::outputs::Tag;
 use crate::api::model::replicate_key::{Input, Output};
 use crate::api::tagging;
 use crate::api::{Answer, Call, Operation};
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::{Update, elsewhere};
-use crate::key::multi_region::Tokens;
-use crate::key::{KeyRecord, KeyState, Scope};
-use crate::model::action;
 use crate::policy::{Attachment, Authorized, KeyPolicy, Lookups, NewKey, Particulars, Subject};
 use crate::quota::Pool;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::catalog::{Update, elsewhere};
+use kms_keys::multi_region::Tokens;
+use kms_keys::{KeyRecord, KeyState, Scope};
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let (key_id, region) = (input.key_id, input.replica_region);

@@ -5,11 +5,11 @@ use crate::api::checks::invalid;
 use crate::api::grant_listing::{not_found, read_id};
 use crate::api::model::retire_grant::Input;
 use crate::api::{Answer, Call};
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::{FoundGrant, Update};
-use crate::key::{Forms, KeyRef};
-use crate::model::Action;
 use crate::policy;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::catalog::{FoundGrant, Update};
+use kms_keys::{Forms, KeyRef};
+use kms_model::Action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     for _ in Call::tries() {

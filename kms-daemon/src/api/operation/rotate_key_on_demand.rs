@@ -6,10 +6,10 @@ use crate::api::call::regions::refuse_replica;
 use crate::api::call::{KeyUse, contended};
 use crate::api::model::rotate_key_on_demand::{Input, Output};
 use crate::api::{Answer, Call};
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::Update;
-use crate::key::rotation::{MAX_ON_DEMAND, RotationType};
-use crate::model::action::{self, Action};
+use kms_base::error::{Exception, KmsError};
+use kms_keys::catalog::Update;
+use kms_keys::rotation::{MAX_ON_DEMAND, RotationType};
+use kms_model::action::{self, Action};
 
 /// Minutes before a scheduled rotation in which there is none by hand.
 const CONFLICT: u32 = 20;

@@ -3,13 +3,13 @@
 use crate::api::call::KeyUse;
 use crate::api::model::schedule_key_deletion::{Input, Output};
 use crate::api::{Answer, Call};
-use crate::audit::member_time;
-use crate::clock::Timestamp;
-use crate::error::KmsError;
-use crate::key::multi_region::MultiRegion;
-use crate::key::{KeyRecord, KeyState};
-use crate::model::action;
 use crate::policy::Particulars;
+use kms_audit::member_time;
+use kms_base::clock::Timestamp;
+use kms_base::error::KmsError;
+use kms_keys::multi_region::MultiRegion;
+use kms_keys::{KeyRecord, KeyState};
+use kms_model::action;
 
 /// The waiting period if none is given, in days.
 const DEFAULT_WINDOW: i64 = 30;

@@ -9,11 +9,11 @@ use crate::api::input::Blob;
 use crate::api::model::sign::{Input, Output};
 use crate::api::{Answer, Call};
 use crate::engine::response;
-use crate::error::KmsError;
-use crate::key::spec::{Algorithm, signing_algorithm};
-use crate::model::action::{self, KeyAction};
-use crate::model::enums::{self, SigningAlgorithmSpec};
 use crate::policy::{Authorized, Particulars};
+use kms_base::error::KmsError;
+use kms_keys::spec::{Algorithm, signing_algorithm};
+use kms_model::action::{self, KeyAction};
+use kms_model::enums::{self, SigningAlgorithmSpec};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = SignatureRequest::new(input);
@@ -114,7 +114,7 @@ fn check_message(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Exception;
+    use kms_base::error::Exception;
 
     #[test]
     fn digests_have_the_length_of_their_hash() {

@@ -4,9 +4,9 @@ use crate::api::call::KeyUse;
 use crate::api::model::tag_resource::Input;
 use crate::api::tagging;
 use crate::api::{Answer, Call};
-use crate::error::KmsError;
-use crate::model::action;
 use crate::policy::Particulars;
+use kms_base::error::KmsError;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

@@ -5,10 +5,10 @@ use crate::api::Answer;
 use crate::api::call::{Call, KeyUse, contended};
 use crate::api::checks::invalid;
 use crate::api::model::update_alias::Input;
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::Update;
-use crate::key::{AliasRecord, KeyRef};
-use crate::model::action;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::catalog::Update;
+use kms_keys::{AliasRecord, KeyRef};
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let name = input.alias_name;

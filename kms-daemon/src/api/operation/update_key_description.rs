@@ -3,9 +3,9 @@
 use crate::api::call::KeyUse;
 use crate::api::model::update_key_description::Input;
 use crate::api::{Answer, Call};
-use crate::error::KmsError;
-use crate::key::KeyRecord;
-use crate::model::action;
+use kms_base::error::KmsError;
+use kms_keys::KeyRecord;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

@@ -6,13 +6,13 @@ use crate::api::call::{KeyUse, contended};
 use crate::api::checks::invalid;
 use crate::api::model::update_primary_region::Input;
 use crate::api::{Answer, Call, Operation};
-use crate::error::{Exception, KmsError};
-use crate::key::catalog::{Update, What, elsewhere};
-use crate::key::{KeyRecord, Scope, Stored};
 use crate::link::Place;
-use crate::model::action::{self, KeyAction as _};
 use crate::policy::{Authorized, Particulars};
 use crate::quota::Pool;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::catalog::{Update, What, elsewhere};
+use kms_keys::{KeyRecord, Scope, Stored};
+use kms_model::action::{self, KeyAction as _};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let Input { key_id, primary_region: region } = input;

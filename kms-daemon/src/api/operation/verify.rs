@@ -4,8 +4,8 @@ use super::sign::SignatureRequest;
 use crate::api::model::sign;
 use crate::api::model::verify::{Input, Output};
 use crate::api::{Answer, Call};
-use crate::error::KmsError;
-use crate::model::action;
+use kms_base::error::KmsError;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let signed = sign::Input {

@@ -4,8 +4,8 @@ use super::generate_mac::MacRequest;
 use crate::api::model::generate_mac;
 use crate::api::model::verify_mac::{Input, Output};
 use crate::api::{Answer, Call};
-use crate::error::KmsError;
-use crate::model::action;
+use kms_base::error::KmsError;
+use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let authenticated = generate_mac::Input {

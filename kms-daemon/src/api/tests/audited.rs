@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::Rig;
 use super::import::{external, wrapped};
 use super::rig::{ACCOUNT, arn, b64};
-use crate::audit::AuditFacts;
+use kms_audit::AuditFacts;
 
 /// Calls an operation that must succeed; answer and facts.
 async fn audited(rig: &Rig, operation: &str, input: Value) -> (Value, AuditFacts) {

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::Rig;
 use super::rig::{ACCOUNT, b64, join};
-use crate::store::counting::Counting;
-use crate::store::{Commit, MemoryStore, RedbStore, Store, Transaction};
+use crate::counting::Counting;
+use kms_store::{Commit, MemoryStore, RedbStore, Store, Transaction};
 
 #[tokio::test]
 async fn a_warm_key_is_used_without_the_store() {

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::Rig;
 use super::rig::ACCOUNT;
 use crate::api::{Call, Operation, dispatch};
-use crate::audit::AuditFacts;
-use crate::context::RequestContext;
 use crate::policy::CallerPolicies;
-use crate::principal::{Principal, PrincipalKind, User};
+use kms_audit::AuditFacts;
+use kms_base::context::RequestContext;
+use kms_base::principal::{Principal, PrincipalKind, User};
 
 mod callers;
 mod cryptography;

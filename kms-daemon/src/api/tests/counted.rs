@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::Rig;
 use super::rig::REGION;
-use crate::key::{Counted, KeyState};
-use crate::store::Store;
-use crate::store::counting::Counting;
+use crate::counting::Counting;
+use kms_keys::{Counted, KeyState};
+use kms_store::Store;
 
 fn of(states: &[(KeyState, u64)]) -> Counted {
     let states = states.iter().map(|(state, count)| ((REGION.to_owned(), *state), *count));

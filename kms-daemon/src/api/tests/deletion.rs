@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::Rig;
 use super::rig::{arn, b64};
-use crate::audit::AuditLog;
-use crate::clock::Clock as _;
 use crate::job::deletion::{DeletionObserver, destroy_due};
-use crate::key::KeyRecord;
+use kms_audit::AuditLog;
+use kms_base::clock::Clock as _;
+use kms_keys::KeyRecord;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

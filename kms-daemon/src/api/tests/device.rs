@@ -19,9 +19,9 @@ use hsm_protocol::Role;
 use hsm_protocol::domain::{Change, DeviceKind, DomainState};
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
 
-use crate::key::Barrier;
 use crate::regions::{Regions, Ruler};
-use crate::store::MemoryStore;
+use kms_keys::Barrier;
+use kms_store::MemoryStore;
 
 /// The names of the Regions in these tests.
 pub(super) const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];

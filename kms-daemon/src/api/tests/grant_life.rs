@@ -9,7 +9,7 @@ use super::Rig;
 use super::deletion::destroy;
 use super::grants::{ALICE, BOB, grant, with};
 use super::rig::{ACCOUNT, arn, b64};
-use crate::store::{MemoryStore, Range, Store, Transaction};
+use kms_store::{MemoryStore, Range, Store, Transaction};
 
 #[tokio::test]
 async fn tokens_are_taken_as_long_as_their_grant_lives() {

@@ -11,9 +11,9 @@ use sha2::Sha256;
 
 use super::Rig;
 use super::rig::{arn, b64, bytes};
-use crate::clock::Clock as _;
 use crate::job::expiry::{ExpiryObserver, expire_due};
-use crate::key::KeyRecord;
+use kms_base::clock::Clock as _;
+use kms_keys::KeyRecord;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const START: f64 = 1_800_000_000.0;

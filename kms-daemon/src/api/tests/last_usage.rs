@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Rig;
 use super::deletion::destroy;
 use super::rig::b64;
-use crate::store::{MemoryStore, Range, Store};
+use kms_store::{MemoryStore, Range, Store};
 
 const START: f64 = 1_800_000_000.0;
 

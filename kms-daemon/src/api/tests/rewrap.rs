@@ -16,15 +16,15 @@ use super::Rig;
 use super::device::{ballot, own_region};
 use super::import::{external, wrapped};
 use super::rig::{REGION, b64};
-use crate::audit::DeviceReceipt;
-use crate::clock::Clock as _;
 use crate::job::deletion::{DeletionObserver, destroy_due};
 use crate::job::rewrap::{RewrapObserver, run};
-use crate::key::Barrier;
-use crate::key::KeyRecord;
-use crate::key::tokens::{self, Tally, holder, place};
-use crate::regions::RewrapReport;
-use crate::store::{
+use kms_audit::DeviceReceipt;
+use kms_base::clock::Clock as _;
+use kms_installation::report::RewrapReport;
+use kms_keys::Barrier;
+use kms_keys::KeyRecord;
+use kms_keys::tokens::{self, Tally, holder, place};
+use kms_store::{
     Commit, Entry, MemoryStore, Page, Range, Revision, Snapshot, Store, StoreError, StoreFuture,
     Transaction, Watch,
 };

@@ -12,14 +12,14 @@ use uuid::Uuid;
 
 use super::service_model::may_answer;
 use crate::api::{Operation, Service};
-use crate::audit::AuditFacts;
-use crate::clock::{ManualClock, Timestamp};
-use crate::context::RequestContext;
-use crate::error::KmsError;
-use crate::key::{KeyId, KeyRecord, KeyState, Scope};
-use crate::principal::Principal;
 use crate::regions::Regions;
-use crate::store::{MemoryStore, Store};
+use kms_audit::AuditFacts;
+use kms_base::clock::{ManualClock, Timestamp};
+use kms_base::context::RequestContext;
+use kms_base::error::KmsError;
+use kms_base::principal::Principal;
+use kms_keys::{KeyId, KeyRecord, KeyState, Scope};
+use kms_store::{MemoryStore, Store};
 
 use super::device::regions;
 
@@ -172,7 +172,7 @@ impl Rig {
         let new = KeyRecord { state, deletion, ..old.value.clone() };
         assert_eq!(
             catalog.replace_key(&old, &new).await.unwrap(),
-            crate::key::catalog::Update::Applied
+            kms_keys::catalog::Update::Applied
         );
     }
 }

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use super::Rig;
 use super::rig::{arn, b64};
-use crate::audit::DeviceReceipt;
-use crate::clock::Clock as _;
 use crate::job::rotation::{RotationObserver, rotate_due};
-use crate::key::KeyRecord;
-use crate::key::rotation::MAX_ON_DEMAND;
+use kms_audit::DeviceReceipt;
+use kms_base::clock::Clock as _;
+use kms_keys::KeyRecord;
+use kms_keys::rotation::MAX_ON_DEMAND;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const START: f64 = 1_800_000_000.0;

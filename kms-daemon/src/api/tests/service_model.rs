@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 
 use crate::api::Operation;
 use crate::api::model::{check, errors};
-use crate::error::{Exception, KmsError};
-use crate::key::KeyState;
-use crate::key::rotation::RotationType;
-use crate::model::action::{Action, GRANTABLE};
-use crate::model::enums;
+use kms_base::error::{Exception, KmsError};
+use kms_keys::KeyState;
+use kms_keys::rotation::RotationType;
+use kms_model::action::{Action, GRANTABLE};
+use kms_model::enums;
 
 static MODEL: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../../model/kms-2014-11-01.json")).unwrap()
@@ -39,7 +39,7 @@ fn overlaid(operation: Operation, member: &str, what: &str) -> Option<&'static t
 /// AWS KMS returns although the model does not list them for this operation, or for any.
 pub(super) fn may_answer(operation: Operation, exception: Exception) -> bool {
     let name = operation.name();
-    operation.models(exception)
+    crate::api::operation::models(operation, exception)
         || match exception {
             // Checked before every operation.
             Exception::AccessDenied

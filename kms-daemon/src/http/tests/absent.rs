@@ -3,7 +3,7 @@
 use hyper::header::{CONTENT_TYPE, HOST};
 
 use super::*;
-use crate::sigv4::client::Signer;
+use kms_sigv4::client::Signer;
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 

@@ -4,7 +4,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
 
 use super::*;
 use crate::api::tests::device::regions;
-use crate::sigv4::client::Signer;
+use kms_sigv4::client::Signer;
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
@@ -154,7 +154,7 @@ async fn kmsctl_manages_accounts_and_users() {
         let given = ["kmsctl", "--json"].into_iter().chain(arguments.split(' '));
         let given: Vec<_> =
             given.chain(["--url", &url, "--credentials", &file]).map(Into::into).collect();
-        tokio::task::spawn_blocking(|| crate::ctl::main(given)).await.unwrap()
+        tokio::task::spawn_blocking(|| kmsctl::main(given)).await.unwrap()
     };
     let document = rig.dir.path().join("policy.json");
     let text = json!({ "Version": "2012-10-17", "Statement": {

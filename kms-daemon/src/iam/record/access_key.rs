@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Record, Version};
-use crate::clock::Timestamp;
 use crate::iam::layout;
 use crate::iam::vault::Sealed;
+use kms_base::clock::Timestamp;
 
 /// An access key: whose it is, whether it may be used, and its secret as a device sealed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{Attached, InlinePolicies, Record, Version};
-use crate::clock::Timestamp;
 use crate::iam::layout;
+use kms_base::clock::Timestamp;
 
 /// An IAM group: users whom the same policies are for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Record, Version};
-use crate::clock::Timestamp;
 use crate::iam::layout;
-use crate::key::{CatalogError, Tags};
 use crate::policy::IdentityPolicy;
+use kms_base::clock::Timestamp;
+use kms_keys::{CatalogError, Tags};
 
 /// A managed policy of a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ impl ManagedPolicy {
     pub fn document(&self) -> Result<&IdentityPolicy, CatalogError> {
         let version = self.versions.get(&self.default).map(|version| &version.document);
         version.ok_or_else(|| {
-            let error = crate::record::damaged(format_args!("{} has no version", self.arn()));
+            let error = kms_base::record::damaged(format_args!("{} has no version", self.arn()));
             CatalogError::Record { key: String::from_utf8_lossy(&self.key()).into_owned(), error }
         })
     }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Record, Version};
-use crate::clock::Timestamp;
 use crate::iam::layout;
+use kms_base::clock::Timestamp;
 
 /// That a credential report of an account was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

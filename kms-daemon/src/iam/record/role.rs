@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Attached, InlinePolicies, Record, Version};
-use crate::clock::Timestamp;
 use crate::iam::layout;
-use crate::key::Tags;
 use crate::policy::TrustPolicy;
+use kms_base::clock::Timestamp;
+use kms_keys::Tags;
 
 /// An IAM role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

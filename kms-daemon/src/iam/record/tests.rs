@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::clock::Timestamp;
 use crate::iam::uses::{ByService, Use, UsesRecord};
 use crate::iam::vault::Sealed;
-use crate::key::Tags;
 use crate::policy::TrustPolicy;
+use kms_base::clock::Timestamp;
+use kms_keys::Tags;
 
 const CREATED: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 

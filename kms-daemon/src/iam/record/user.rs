@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{Attached, InlinePolicies, Record, Version};
-use crate::clock::Timestamp;
 use crate::iam::layout;
-use crate::key::Tags;
+use kms_base::clock::Timestamp;
+use kms_keys::Tags;
 
 /// An IAM user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::{ACCOUNT, Daemon, EAST, WEST, multi_region, pair, replicate};
 use crate::api::testing;
-use crate::clock::Clock as _;
 use crate::job::deletion::destroy_due;
+use kms_base::clock::Clock as _;
 
 #[tokio::test]
 async fn a_replica_in_another_daemon() {
@@ -129,8 +129,8 @@ async fn a_replica_whose_answer_was_lost_is_found() {
     // As if only the answer had been lost: the replica is there, its primary does not know.
     west.ok("ReplicateKey", input.clone()).await;
     let catalog = west.app.service.catalog();
-    let scope = crate::key::Scope::new(ACCOUNT, WEST);
-    let key = catalog.key(&scope, crate::key::KeyId::parse(&id).unwrap()).await.unwrap().unwrap();
+    let scope = kms_keys::Scope::new(ACCOUNT, WEST);
+    let key = catalog.key(&scope, kms_keys::KeyId::parse(&id).unwrap()).await.unwrap().unwrap();
     let forgotten = key.without_replica(EAST, key.version() + 1, west.clock.now());
     let _ = catalog.replace_key(&key, &forgotten).await.unwrap();
     west.ok("ReplicateKey", input).await;

@@ -5,16 +5,16 @@ use zeroize::Zeroizing;
 
 use super::call::{Call, contended, new_id, tries};
 use super::{holder, listing};
-use crate::audit::event_time;
-use crate::clock::Timestamp;
 use crate::credentials::random_secret;
-use crate::error::KmsError;
 use crate::iam::directory::Changes;
 use crate::iam::error::{Code, IamError};
 use crate::iam::record::{AccessKey, Account, Owner, Status, User, Version};
-use crate::key::Stored;
-use crate::key::catalog::Update;
 use crate::management::Node;
+use kms_audit::event_time;
+use kms_base::clock::Timestamp;
+use kms_base::error::KmsError;
+use kms_keys::Stored;
+use kms_keys::catalog::Update;
 
 /// IAM's quota of access keys of a user.
 pub(super) const MAX_KEYS: usize = 2;

@@ -5,13 +5,13 @@ use serde_json::json;
 use super::access_keys;
 use super::call::{Call, taken};
 use super::listing;
-use crate::audit::event_time;
-use crate::error::KmsError;
 use crate::iam::directory::Changes;
 use crate::iam::error::IamError;
 use crate::iam::record::{Account, Owner, Version};
-use crate::key::catalog::Update;
 use crate::management::{Node, check};
+use kms_audit::event_time;
+use kms_base::error::KmsError;
+use kms_keys::catalog::Update;
 
 /// Numbers drawn for an account before giving up: they are never all taken.
 const MAX_DRAWS: usize = 16;

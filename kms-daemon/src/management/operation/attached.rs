@@ -5,8 +5,8 @@ use super::holder::Holder;
 use super::{listing, managed};
 use crate::iam::directory::Changes;
 use crate::iam::error::{Code, IamError};
-use crate::key::catalog::Update;
 use crate::management::{Node, check};
+use kms_keys::catalog::Update;
 
 /// IAM's quota of managed policies that are attached to a user, a group or a role.
 pub(super) const MAX_ATTACHED: usize = 10;

@@ -5,8 +5,8 @@ use super::holder::Bounded;
 use super::managed;
 use crate::iam::directory::Changes;
 use crate::iam::error::{Code, IamError};
-use crate::key::catalog::Update;
 use crate::management::Node;
+use kms_keys::catalog::Update;
 
 pub(super) async fn put<H: Bounded>(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let arn = call.form.required("PermissionsBoundary")?;

@@ -11,10 +11,10 @@ use time::format_description::well_known::Rfc3339;
 
 use super::call::Call;
 use super::trails::{times, trails};
-use crate::audit::{Attribute, Lookup, event_resources, username};
-use crate::hex;
 use crate::iam::error::{Code, IamError};
 use crate::management::{Form, Node};
+use kms_audit::{Attribute, Lookup, event_resources, username};
+use kms_base::hex;
 
 /// Most events of a page, and how many there are unless the caller says.
 const MAX_RESULTS: usize = 50;

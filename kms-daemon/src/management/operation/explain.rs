@@ -3,13 +3,13 @@
 use super::call::Call;
 use crate::iam::error::{Code, IamError};
 use crate::iam::supposed::Supposed;
-use crate::key::Scope;
 use crate::management::Node;
-use crate::model::action::{Action, KeyRule};
 use crate::policy::explanation::{
     Explanation, Given, GrantReport, StatementReport, Supposition, explain,
 };
 use crate::policy::{Asker, Lookups};
+use kms_keys::Scope;
+use kms_model::action::{Action, KeyRule};
 
 /// Most grants that are named although they do not allow the request.
 const MAX_GRANTS: usize = 100;

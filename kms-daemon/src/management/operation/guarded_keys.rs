@@ -12,13 +12,13 @@ use serde_json::json;
 use super::call::{Call, contended, tries};
 use super::domains::region;
 use crate::engine::{ApprovalEntry, ApprovalId};
-use crate::error::KmsError;
-use crate::hex;
 use crate::iam::error::{Code, IamError};
-use crate::key::catalog::Update;
-use crate::key::{KeyRecord, Scope};
 use crate::management::Node;
 use crate::policy::{Authorized, Ownership, service};
+use kms_base::error::KmsError;
+use kms_base::hex;
+use kms_keys::catalog::Update;
+use kms_keys::{KeyRecord, Scope};
 
 pub(super) async fn require(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let region = region(call)?;

@@ -5,8 +5,8 @@ use crate::iam::directory::Cached;
 use crate::iam::document::Kind;
 use crate::iam::error::IamError;
 use crate::iam::record::{Attached, Group, InlinePolicies, Role, User};
-use crate::key::Stored;
 use crate::management::check;
+use kms_keys::Stored;
 
 /// A user, a group or a role.
 pub(super) trait Holder: Cached + Clone {

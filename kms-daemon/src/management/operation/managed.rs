@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use super::call::{Call, Traits, contended, new_id, taken, tries};
 use super::{listing, tags, versions};
-use crate::audit::event_time;
-use crate::clock::Timestamp;
 use crate::iam::directory::Changes;
 use crate::iam::document::{self, Kind};
 use crate::iam::error::{Code, IamError};
 use crate::iam::record::{ManagedPolicy, PolicyVersion, Version};
-use crate::key::Stored;
-use crate::key::catalog::Update;
 use crate::management::Node;
 use crate::management::check::{self, Usage};
+use kms_audit::event_time;
+use kms_base::clock::Timestamp;
+use kms_keys::Stored;
+use kms_keys::catalog::Update;
 
 /// The number of the first version of a policy.
 const FIRST: u32 = 1;

@@ -9,9 +9,9 @@ use super::users;
 use crate::iam::directory::Changes;
 use crate::iam::error::IamError;
 use crate::iam::record::{AccessKey, Group, Owner, Record, User};
-use crate::key::Stored;
-use crate::key::catalog::Update;
 use crate::management::{Node, check};
+use kms_keys::Stored;
+use kms_keys::catalog::Update;
 
 pub(super) async fn user(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let form = call.form;

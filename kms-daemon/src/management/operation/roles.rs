@@ -5,13 +5,13 @@ use super::call::{self, Call, contended, new_id, taken, tries};
 use super::holder::Holder;
 use super::inline::encoded;
 use super::{listing, tags};
-use crate::audit::event_time;
 use crate::iam::directory::Changes;
 use crate::iam::document;
 use crate::iam::error::IamError;
 use crate::iam::record::{Attached, InlinePolicies, Role, Version};
-use crate::key::catalog::Update;
 use crate::management::{Node, check};
+use kms_audit::event_time;
+use kms_keys::catalog::Update;
 
 /// Bounds of the longest session of a role, and what it is unless the caller says; in seconds.
 const MAX_SESSION: (u32, u32) = (3600, 43_200);

@@ -1,7 +1,7 @@
 //! The APIs beside KMS, and the protocol of each.
 
 use crate::iam::error::Code;
-use crate::sigv4::SigningService;
+use kms_sigv4::SigningService;
 
 /// An API: those of AWS, and Strongroom's own for what AWS has in another service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,12 +9,12 @@ use crate::iam::document::{self, Kind};
 use crate::iam::error::{Code, IamError};
 use crate::iam::limits::Document;
 use crate::iam::supposed::Supposed;
-use crate::key::Tags;
 use crate::management::{Form, Node, check, source_position};
 use crate::policy::simulation::{
     Entries, Matched, ResourcePolicy, Simulated, Simulation, simulate,
 };
-use crate::principal::{Principal, PrincipalKind, User};
+use kms_base::principal::{Principal, PrincipalKind, User};
+use kms_keys::Tags;
 
 /// Most policies, actions, resources and condition keys of a request.
 const MAX_LISTED: usize = 1000;

@@ -4,18 +4,18 @@ use kms_policy::Action;
 use serde_json::json;
 
 use super::call::Call;
-use crate::audit::event_time;
-use crate::clock::Timestamp;
-use crate::error::{Exception, KmsError};
 use crate::iam::document::{self, Kind};
 use crate::iam::error::{Code, IamError};
 use crate::iam::limits::same_tag;
 use crate::iam::record::Role;
 use crate::iam::token::{Extras, Subject, Temporary};
-use crate::key::{Stored, Tags};
 use crate::management::{Form, Node, check};
 use crate::policy::identities::{self, Details, Target};
-use crate::principal::{PrincipalKind, SessionPolicy, TemporarySession};
+use kms_audit::event_time;
+use kms_base::clock::Timestamp;
+use kms_base::error::{Exception, KmsError};
+use kms_base::principal::{PrincipalKind, SessionPolicy, TemporarySession};
+use kms_keys::{Stored, Tags};
 
 /// Shortest session, in seconds.
 const MIN_DURATION: u32 = 900;

@@ -7,10 +7,10 @@ use crate::iam::directory::{Cached, Changes};
 use crate::iam::error::{Code, IamError};
 use crate::iam::limits::same_tag;
 use crate::iam::record::{ManagedPolicy, Role, User};
-use crate::key::catalog::Update;
-use crate::key::{Stored, Tags};
 use crate::management::Node;
 use crate::management::check::MAX_TAGS;
+use kms_keys::catalog::Update;
+use kms_keys::{Stored, Tags};
 
 /// A user, a role or a managed policy.
 pub(super) trait Tagged: Cached + Clone {

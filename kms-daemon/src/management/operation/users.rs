@@ -6,12 +6,12 @@ use super::boundaries;
 use super::call::{self, Call, contended, new_id, taken, tries};
 use super::holder::{self, Holder};
 use super::{listing, tags};
-use crate::audit::event_time;
 use crate::iam::directory::Changes;
 use crate::iam::error::IamError;
 use crate::iam::record::{Attached, InlinePolicies, User, Version};
-use crate::key::catalog::Update;
 use crate::management::{Node, check};
+use kms_audit::event_time;
+use kms_keys::catalog::Update;
 
 pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let (name, path) = (check::user(call.form)?, check::path(call.form, "Path")?);

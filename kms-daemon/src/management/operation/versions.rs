@@ -3,13 +3,13 @@
 use super::call::{Call, contended, tries};
 use super::inline::encoded;
 use super::{listing, managed};
-use crate::audit::event_time;
 use crate::iam::directory::Changes;
 use crate::iam::document::{self, Kind};
 use crate::iam::error::{Code, IamError};
 use crate::iam::record::{ManagedPolicy, PolicyVersion};
-use crate::key::catalog::Update;
 use crate::management::{Node, check};
+use kms_audit::event_time;
+use kms_keys::catalog::Update;
 
 /// IAM's quota of versions of a policy.
 pub(super) const MAX_VERSIONS: usize = 5;

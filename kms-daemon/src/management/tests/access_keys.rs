@@ -1,9 +1,9 @@
 use serde_json::json;
 
 use super::rig::{Rig, contains, credentials, root};
-use crate::error::Exception;
 use crate::iam::record::{AccessKey, Record};
-use crate::store::Transaction;
+use kms_base::error::Exception;
+use kms_store::Transaction;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_life_of_an_access_key() {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::rig::{ACCOUNT, Rig, credentials};
-use crate::principal::Principal;
+use kms_base::principal::Principal;
 
 pub(super) fn document(statements: &Value) -> String {
     json!({ "Version": "2012-10-17", "Statement": statements }).to_string()

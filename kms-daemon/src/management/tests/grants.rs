@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::rig::{ACCOUNT, Rig, credentials, root};
-use crate::principal::Principal;
+use kms_base::principal::Principal;
 
 impl Rig {
     /// A user, and its principal.

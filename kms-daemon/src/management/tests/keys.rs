@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::rig::{ACCOUNT, Rig, credentials, root};
 use crate::api::Operation;
-use crate::principal::Principal;
+use kms_base::principal::Principal;
 
 const ANY: &str = "*";
 

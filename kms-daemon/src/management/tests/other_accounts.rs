@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::rig::{ACCOUNT, Rig, credentials, root};
-use crate::audit::AuditFacts;
-use crate::error::KmsError;
+use crate::counting::Counting;
 use crate::policy::decisions;
-use crate::principal::Principal;
-use crate::store::counting::Counting;
+use kms_audit::AuditFacts;
+use kms_base::error::KmsError;
+use kms_base::principal::Principal;
 
 mod access;
 mod ciphertexts;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::keys::{key_policy, of_root};
 use super::rig::{ACCOUNT, Rig, credentials, root};
 use crate::management::Form;
-use crate::principal::Principal;
+use kms_base::principal::Principal;
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/x/app";
 const SESSION: &str = "arn:aws:sts::000000000000:assumed-role/app/one";

@@ -7,10 +7,10 @@ use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 
 use super::rig::{ROOT_KEY, Rig, credentials, root};
-use crate::error::{Exception, KmsError};
-use crate::sigv4::signer::{Signing, sign_with};
-use crate::sigv4::{SignedRequest, SigningService, Verifier};
-use crate::store::counting::Counting;
+use crate::counting::Counting;
+use crate::signer::{Signing, sign_with};
+use kms_base::error::{Exception, KmsError};
+use kms_sigv4::{SignedRequest, SigningService, Verifier};
 
 const BODY: &[u8] = b"{}";
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::delegation::{caller, denied, done};
 use super::keys::{key_policy, of_root};
 use super::rig::{ACCOUNT, Rig, root};
-use crate::store::{Range, Transaction};
+use kms_store::{Range, Transaction};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_stays_who_it_is() {

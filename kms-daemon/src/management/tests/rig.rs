@@ -9,15 +9,15 @@ use uuid::Uuid;
 
 use crate::api::tests::device::regions;
 use crate::api::{Operation as KmsOperation, Service};
-use crate::audit::AuditFacts;
-use crate::clock::{ManualClock, Timestamp};
-use crate::context::RequestContext;
 use crate::credentials::{Credential, Credentials};
-use crate::error::KmsError;
 use crate::iam::{Iam, IamError, Setup};
 use crate::management::{Form, Format, Management, Operation};
-use crate::principal::Principal;
-use crate::store::{MemoryStore, Range, Store};
+use kms_audit::AuditFacts;
+use kms_base::clock::{ManualClock, Timestamp};
+use kms_base::context::RequestContext;
+use kms_base::error::KmsError;
+use kms_base::principal::Principal;
+use kms_store::{MemoryStore, Range, Store};
 
 pub(super) const ACCOUNT: &str = "000000000000";
 pub(super) const ROOT_KEY: &str = "AKIAROOTROOTROOTROOT";

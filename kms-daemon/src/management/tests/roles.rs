@@ -3,9 +3,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::rig::{Rig, credentials, root};
-use crate::clock::Clock as _;
 use crate::iam::IamError;
-use crate::principal::{Principal, PrincipalKind};
+use kms_base::clock::Clock as _;
+use kms_base::principal::{Principal, PrincipalKind};
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/deploy";
 const USER: &str = "arn:aws:iam::000000000000:user/ana";

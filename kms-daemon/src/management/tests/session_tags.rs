@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::delegation::{caller, document};
 use super::rig::{ACCOUNT, Rig, credentials};
-use crate::principal::Principal;
+use kms_base::principal::Principal;
 
 fn role_arn(name: &str) -> String {
     format!("arn:aws:iam::{ACCOUNT}:role/{name}")

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::rig::{ACCOUNT, Rig, root};
-use crate::principal::PrincipalKind;
+use kms_base::principal::PrincipalKind;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_life_of_a_user() {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::delegation::document;
 use super::rig::{ACCOUNT, ROOT_KEY, Rig, credentials, root};
-use crate::store::counting::Counting;
+use crate::counting::Counting;
 
 async fn last(rig: &Rig, id: &str) -> Value {
     rig.ok("GetAccessKeyLastUsed", &[("AccessKeyId", id)]).await

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::clock::Timestamp;
-use crate::context::RequestContext;
 use crate::policy::{Bound, CallerPolicies};
-use crate::principal::{RoleSession, TemporarySession, User};
+use kms_base::clock::Timestamp;
+use kms_base::context::RequestContext;
+use kms_base::principal::{RoleSession, TemporarySession, User};
 
 const HOME: &str = "111122223333";
 const OTHER: &str = "444455556666";

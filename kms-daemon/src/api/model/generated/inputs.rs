@@ -6,7 +6,7 @@ use crate::api::checks::Checks;
 use crate::api::input::{Blob, EncryptionContext, Secret};
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
-use crate::model::enums;
+use kms_model::enums;
 
 /// `GrantConstraints` as it is read.
 #[derive(Deserialize)]

@@ -62,7 +62,7 @@ pub(in crate::api) mod verify_mac;
 pub(in crate::api) fn check(
     operation: crate::api::Operation,
     body: &[u8],
-) -> Result<(), crate::error::KmsError> {
+) -> Result<(), kms_base::error::KmsError> {
     use crate::api::{Operation, read};
 
     match operation {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::clock::Timestamp;
+use kms_base::clock::Timestamp;
 
 /// `AliasListEntry`.
 #[derive(Default, Serialize)]

@@ -5,9 +5,9 @@ use serde_json::json;
 use super::super::rig::{ACCOUNT, arn};
 use super::requests::rig;
 use super::{absent, allows, flag, is, user};
-use crate::clock::Timestamp;
-use crate::context::RequestContext;
-use crate::principal::{Principal, PrincipalKind, RoleSession, TemporarySession};
+use kms_base::clock::Timestamp;
+use kms_base::context::RequestContext;
+use kms_base::principal::{Principal, PrincipalKind, RoleSession, TemporarySession};
 
 #[tokio::test]
 async fn callers_and_connections_are_told() {

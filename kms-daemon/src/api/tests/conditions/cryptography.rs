@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::super::rig::{ACCOUNT, REGION, arn, b64};
 use super::requests::{DOCUMENT, PCR0, recipient, rig, with};
 use super::{absent, allows, any, check, decide, flag, identity, is, user};
-use crate::hex;
+use kms_base::hex;
 
 const RED: &str = "alias/red";
 

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::super::rig::{ACCOUNT, Rig, root};
 use super::{OTHER, World, denied, identity, statement};
-use crate::context::RequestContext;
-use crate::model::Operation;
-use crate::model::action::{Action, KeyRule};
 use crate::quota::Quotas;
+use kms_base::context::RequestContext;
+use kms_model::Operation;
+use kms_model::action::{Action, KeyRule};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_policy_and_identity_policy_have_to_allow() {

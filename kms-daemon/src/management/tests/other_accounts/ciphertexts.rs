@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::super::rig::{Rig, root};
 use super::{OTHER, World, identity, statement};
-use crate::principal::Principal;
-use crate::store::{Range, Store as _, Transaction};
+use kms_base::principal::Principal;
+use kms_store::{Range, Store as _, Transaction};
 
 const UNIFORM: &str = "AccessDeniedException: The ciphertext refers to a customer master key that \
                        does not exist, does not exist in this region, or you are not allowed to \

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::super::rig::{ACCOUNT, root};
 use super::{MISSING, OTHER, World, arn_of, identity, statement};
-use crate::key::{KeyId, Scope};
-use crate::principal::Principal;
-use crate::store::{Range, Store as _};
+use kms_base::principal::Principal;
+use kms_keys::{KeyId, Scope};
+use kms_store::{Range, Store as _};
 
 /// All of these inputs are refused with the same words and the same work, cold and warm.
 async fn all_alike(world: &World, caller: &Principal, operation: &str, inputs: &[Value]) {
@@ -142,7 +142,7 @@ async fn a_ciphertext_of_a_closed_key_is_like_one_of_none() {
     let key = world.key(&[]).await;
     blobs.push(world.encrypt(&root(), &key).await.unwrap()["CiphertextBlob"].clone());
     world.own("ScheduleKeyDeletion", json!({ "KeyId": key, "PendingWindowInDays": 7 })).await;
-    let now = crate::clock::Clock::now(&*world.rig.clock).plus_days(8);
+    let now = kms_base::clock::Clock::now(&*world.rig.clock).plus_days(8);
     let catalog = world.rig.service.catalog();
     assert_eq!(crate::job::deletion::destroy_due(catalog, now, &Unrecorded).await.unwrap(), 1);
     let scope = Scope::new(ACCOUNT, "us-east-1");
@@ -160,7 +160,7 @@ async fn a_ciphertext_of_a_closed_key_is_like_one_of_none() {
 struct Unrecorded;
 
 impl crate::job::deletion::DeletionObserver for Unrecorded {
-    async fn destroying(&self, _: &crate::key::KeyRecord) -> Result<(), String> {
+    async fn destroying(&self, _: &kms_keys::KeyRecord) -> Result<(), String> {
         Ok(())
     }
 }

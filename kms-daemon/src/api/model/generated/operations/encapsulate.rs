@@ -8,7 +8,7 @@ use crate::api::answer::{Base64, Response};
 use crate::api::checks::Checks;
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
-use crate::model::enums;
+use kms_model::enums;
 
 /// The request of `Encapsulate` as it is read.
 #[derive(Deserialize)]

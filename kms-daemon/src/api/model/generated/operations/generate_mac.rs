@@ -9,7 +9,7 @@ use crate::api::checks::Checks;
 use crate::api::input::Blob;
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
-use crate::model::enums;
+use kms_model::enums;
 
 /// The request of `GenerateMac` as it is read.
 #[derive(Deserialize)]

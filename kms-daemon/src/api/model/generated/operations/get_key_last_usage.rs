@@ -8,7 +8,7 @@ use crate::api::answer::Response;
 use crate::api::checks::Checks;
 use crate::api::model::Request;
 use crate::api::model::generated::{outputs, rules};
-use crate::clock::Timestamp;
+use kms_base::clock::Timestamp;
 
 /// The request of `GetKeyLastUsage` as it is read.
 #[derive(Deserialize)]

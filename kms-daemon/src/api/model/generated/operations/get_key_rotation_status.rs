@@ -8,7 +8,7 @@ use crate::api::answer::Response;
 use crate::api::checks::Checks;
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
-use crate::clock::Timestamp;
+use kms_base::clock::Timestamp;
 
 /// The request of `GetKeyRotationStatus` as it is read.
 #[derive(Deserialize)]

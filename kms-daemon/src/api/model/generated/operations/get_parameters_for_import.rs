@@ -8,8 +8,8 @@ use crate::api::answer::{Base64, Response};
 use crate::api::checks::Checks;
 use crate::api::model::Request;
 use crate::api::model::generated::rules;
-use crate::clock::Timestamp;
-use crate::model::enums;
+use kms_base::clock::Timestamp;
+use kms_model::enums;
 
 /// The request of `GetParametersForImport` as it is read.
 #[derive(Deserialize)]

@@ -8,7 +8,7 @@ use crate::api::answer::Response;
 use crate::api::checks::Checks;
 use crate::api::model::Request;
 use crate::api::model::generated::{outputs, rules};
-use crate::model::enums;
+use kms_model::enums;
 
 /// The request of `ListKeys` as it is read.
 #[derive(Deserialize)]

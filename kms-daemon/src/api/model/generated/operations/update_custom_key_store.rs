@@ -7,7 +7,7 @@ use crate::api::checks::Checks;
 use crate::api::input::{Object, Secret};
 use crate::api::model::Request;
 use crate::api::model::generated::{inputs, rules};
-use crate::model::enums;
+use kms_model::enums;
 
 /// The request of `UpdateCustomKeyStore` as it is read.
 #[derive(Deserialize)]

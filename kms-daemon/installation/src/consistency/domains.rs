@@ -1,0 +1,159 @@
+//! Binds the store to the domain of each Region's keys.
+//!
+//! A Region's keys open in the devices of one domain. Once there are keys, no device of another domain
+//! gets into service for the Region, and no new domain is made for it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hsm_protocol::{DeviceId, DomainId};
+
+use kms_keys::CatalogError;
+use kms_keys::tokens::{Look, domains};
+use kms_store::{RedbStore, StoreError};
+
+/// Facts of the store: the domain of a Region.
+const DOMAIN: &str = "domain/";
+/// Facts of the store: the devices that have served a Region.
+const DEVICES: &str = "devices/";
+
+/// The domains of a store's Regions.
+pub struct Domains {
+    store: Arc<RedbStore>,
+    /// Of the store, for texts.
+    path: PathBuf,
+    bound: Mutex<BTreeMap<String, Bound>>,
+}
+
+/// What a Region's keys are bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// The domain.
+    pub domain: DomainId,
+    /// Devices of it that have served the Region, as far as that is known.
+    pub devices: Vec<DeviceId>,
+    /// The store, for texts.
+    pub store: PathBuf,
+}
+
+impl Domains {
+    /// Those of a store, which is the file `path`.
+    #[must_use]
+    pub fn of(store: Arc<RedbStore>, path: PathBuf) -> Arc<Self> {
+        Arc::new(Self { store, path, bound: Mutex::default() })
+    }
+
+    /// Those of the store in a data directory that no kmsd uses; `None` if it has no store.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be opened.
+    pub fn of_data(data: &Path) -> Result<Option<Arc<Self>>, StoreError> {
+        let path = data.join("store.redb");
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(Self::of(Arc::new(RedbStore::open(&path)?), path)))
+    }
+
+    /// What the keys of a Region are bound to; `None` if there are none. `hint` is the domain of the
+    /// devices' files: a store that an earlier release wrote may have keys of several. Blocks.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the store cannot be read.
+    pub fn bound(
+        &self,
+        region: &str,
+        hint: Option<DomainId>,
+    ) -> Result<Option<Bound>, CatalogError> {
+        if let Some(bound) = self.recorded(region)? {
+            let has_keys = !domains(&self.store, region, Look::First)?.is_empty();
+            return Ok(has_keys.then_some(bound));
+        }
+        let found = domains(&self.store, region, Look::All)?;
+        let hint = hint.filter(|hint| found.contains_key(hint));
+        let most = found.iter().max_by_key(|(_, count)| **count).map(|(domain, _)| *domain);
+        let bound = |domain| Bound { domain, devices: Vec::new(), store: self.path.clone() };
+        Ok(hint.or(most).map(bound))
+    }
+
+    /// Regions that are bound to a domain. Blocks.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the store cannot be read.
+    pub fn regions(&self) -> Result<Vec<String>, CatalogError> {
+        let names = self.store.facts(DOMAIN)?.into_keys();
+        Ok(names.filter_map(|name| name.strip_prefix(DOMAIN).map(str::to_owned)).collect())
+    }
+
+    /// Binds a Region to the domain of a device that is about to serve it, unless it is. Blocks.
+    ///
+    /// # Errors
+    /// A text, if its keys are of another domain.
+    pub fn bind(&self, region: &str, domain: &DomainId, device: &DeviceId) -> Result<(), String> {
+        let mut known = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = known
+            .get(region)
+            .is_some_and(|bound| bound.domain == *domain && bound.devices.contains(device));
+        if is_known {
+            return Ok(());
+        }
+        let bound = self.judge(region, domain, device).map_err(|error| error.to_string())??;
+        let devices = bound.devices.iter().flat_map(|device| device.0).collect();
+        let facts = vec![
+            (format!("{DOMAIN}{region}"), Some(domain.0.to_vec())),
+            (format!("{DEVICES}{region}"), Some(devices)),
+        ];
+        self.store.set_facts_blocking(facts).map_err(|error| error.to_string())?;
+        known.insert(region.to_owned(), bound);
+        Ok(())
+    }
+
+    /// What a Region is bound to once the device serves it.
+    fn judge(
+        &self,
+        region: &str,
+        domain: &DomainId,
+        device: &DeviceId,
+    ) -> Result<Result<Bound, String>, CatalogError> {
+        let recorded = self.recorded(region)?;
+        if let Some(mut bound) = recorded.clone().filter(|bound| bound.domain == *domain) {
+            if !bound.devices.contains(device) {
+                bound.devices.push(*device);
+            }
+            return Ok(Ok(bound));
+        }
+        let found = domains(&self.store, region, Look::All)?;
+        let others: Vec<_> = found.iter().filter(|(other, _)| *other != domain).collect();
+        let is_new = recorded.is_none() && found.contains_key(domain);
+        if let Some((other, _)) = others.first().filter(|_| !is_new) {
+            return Ok(Err(format!(
+                "device {device} belongs to domain {domain}, and the keys of {region} in {} to \
+                 domain {other}: it cannot open any of them, and no new key is made with it. \
+                 Connect a device of that domain, or use another data directory",
+                self.path.display()
+            )));
+        }
+        for (other, keys) in others {
+            tracing::warn!(region, domain = %other, keys, "keys of another domain, without a device");
+        }
+        if let Some(former) = recorded {
+            tracing::warn!(region, former = %former.domain, %domain, "a new domain, as there were \
+                                                                      no keys");
+        }
+        let (domain, devices, store) = (*domain, vec![*device], self.path.clone());
+        Ok(Ok(Bound { domain, devices, store }))
+    }
+
+    fn recorded(&self, region: &str) -> Result<Option<Bound>, CatalogError> {
+        let domain = self.store.fact(&format!("{DOMAIN}{region}"))?;
+        let domain = domain.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+        let devices = self.store.fact(&format!("{DEVICES}{region}"))?.unwrap_or_default();
+        let devices = devices.as_chunks::<16>().0.iter().map(|id| DeviceId(*id)).collect();
+        Ok(domain.map(|domain| Bound {
+            domain: DomainId(domain),
+            devices,
+            store: self.path.clone(),
+        }))
+    }
+}

@@ -1,0 +1,207 @@
+//! A store that refuses key tokens under domain keys that are being removed.
+//!
+//! A domain key is removed once no token is under it. A request that had such a token made just before must
+//! not store it just after: its key would never open again. So the domain keys are *barred* first. Tokens that
+//! were on their way are in the store by then, and are counted; later ones are refused.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hsm_protocol::DomainId;
+use tokio::sync::RwLock;
+
+use super::tokens;
+use kms_store::{
+    Commit, Entry, Page, Range, Revision, Snapshot, Store, StoreError, StoreFuture, Transaction,
+    Watch, Write,
+};
+
+/// A store in front of another one.
+pub struct Barrier {
+    inner: Arc<dyn Store>,
+    barred: Arc<RwLock<BTreeSet<(DomainId, u32)>>>,
+}
+
+impl Barrier {
+    /// Nothing is barred at first.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { inner, barred: Arc::default() })
+    }
+
+    /// Takes no tokens under these keys of a domain from now on. When it returns, every commit that
+    /// began before is at its end.
+    pub async fn bar(&self, domain: DomainId, keys: &[u32]) {
+        self.barred.write().await.extend(keys.iter().map(|key| (domain, *key)));
+    }
+
+    /// Takes them again: the keys stay.
+    pub async fn unbar(&self, domain: DomainId, keys: &[u32]) {
+        let mut barred = self.barred.write().await;
+        barred.retain(|(of, key)| *of != domain || !keys.contains(key));
+    }
+}
+
+impl Store for Barrier {
+    fn get<'a>(
+        &'a self,
+        key: &'a [u8],
+    ) -> StoreFuture<'a, Result<Snapshot<Option<Entry>>, StoreError>> {
+        self.inner.get(key)
+    }
+
+    fn range(&self, range: Range) -> StoreFuture<'_, Result<Snapshot<Page>, StoreError>> {
+        self.inner.range(range)
+    }
+
+    fn commit(&self, transaction: Transaction) -> StoreFuture<'_, Result<Commit, StoreError>> {
+        let (inner, barred) = (Arc::clone(&self.inner), Arc::clone(&self.barred));
+        Box::pin(async move {
+            let barred = barred.read_owned().await;
+            if !barred.is_empty()
+                && transaction.writes().iter().any(|write| is_under(write, &barred))
+            {
+                return Err(StoreError::Barred);
+            }
+            // To its end, whether or not somebody still waits for it: it may be applied either way.
+            let committing = tokio::spawn(async move {
+                let done = inner.commit(transaction).await;
+                drop(barred);
+                done
+            });
+            committing.await.map_err(|error| StoreError::Engine(error.to_string()))?
+        })
+    }
+
+    fn watch(&self, after: Revision) -> Box<dyn Watch> {
+        self.inner.watch(after)
+    }
+}
+
+/// Whether a token is stored that is under one of these keys. What cannot be read has none.
+fn is_under(write: &Write, barred: &BTreeSet<(DomainId, u32)>) -> bool {
+    let Write::Put(key, value) = write else { return false };
+    let Ok(Some(holder)) = tokens::holder(key, value) else { return false };
+    holder
+        .tokens
+        .iter()
+        .filter_map(|token| tokens::place(token))
+        .any(|place| barred.contains(&place))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
+    use hsm_protocol::token::{History, KeyAttributes, KeyToken};
+    use hsm_protocol::{KeyId, MaterialId};
+    use tokio::sync::Notify;
+
+    use super::*;
+    use kms_store::MemoryStore;
+
+    const DOMAIN: DomainId = DomainId([1; 16]);
+
+    /// A store whose commits wait until they may go on.
+    #[derive(Default)]
+    struct Slow {
+        inner: MemoryStore,
+        begun: Notify,
+        go_on: Notify,
+        done: AtomicBool,
+    }
+
+    impl Store for Slow {
+        fn get<'a>(
+            &'a self,
+            key: &'a [u8],
+        ) -> StoreFuture<'a, Result<Snapshot<Option<Entry>>, StoreError>> {
+            self.inner.get(key)
+        }
+
+        fn range(&self, range: Range) -> StoreFuture<'_, Result<Snapshot<Page>, StoreError>> {
+            self.inner.range(range)
+        }
+
+        fn commit(&self, transaction: Transaction) -> StoreFuture<'_, Result<Commit, StoreError>> {
+            Box::pin(async move {
+                self.begun.notify_one();
+                self.go_on.notified().await;
+                let committed = self.inner.commit(transaction).await;
+                self.done.store(true, Ordering::SeqCst);
+                committed
+            })
+        }
+
+        fn watch(&self, after: Revision) -> Box<dyn Watch> {
+            self.inner.watch(after)
+        }
+    }
+
+    /// A system key whose token is under this key of a domain.
+    fn system_key(domain: DomainId, domain_key: u32) -> Transaction {
+        let attributes = KeyAttributes {
+            domain,
+            domain_key,
+            key: KeyId::single_region([2; 16]),
+            material: MaterialId([3; 32]),
+            spec: KeySpec::SYMMETRIC_DEFAULT,
+            usage: KeyUsage::ENCRYPT_DECRYPT,
+            origin: Origin::AWS_KMS,
+            history: History::CLEAN,
+            approval: None,
+        };
+        let mut token = vec![0; KeyToken::HEADER_SIZE + 48];
+        attributes.write(&[4; 16], &mut token).unwrap();
+        let token = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, token);
+        let value = format!(
+            r#"{{"version":1,"region":"us-east-1","id":"x","material":"","token":"{token}"}}"#
+        );
+        Transaction::new().put("system-keys/us-east-1", value.into_bytes())
+    }
+
+    #[tokio::test]
+    async fn nothing_is_stored_under_a_barred_key() {
+        let store = Barrier::new(Arc::new(MemoryStore::new()));
+        let refused = async |of| matches!(store.commit(of).await, Err(StoreError::Barred));
+        assert!(!refused(system_key(DOMAIN, 1)).await);
+        store.bar(DOMAIN, &[1, 3]).await;
+        assert!(refused(system_key(DOMAIN, 1)).await);
+        assert!(refused(system_key(DOMAIN, 3)).await);
+        assert!(!refused(system_key(DOMAIN, 2)).await);
+        assert!(!refused(system_key(DomainId([9; 16]), 1)).await, "of another domain");
+        assert!(!refused(Transaction::new().put("aliases/x", *b"1")).await);
+        assert!(!refused(Transaction::new().delete("system-keys/us-east-1")).await);
+        store.unbar(DOMAIN, &[1]).await;
+        assert!(!refused(system_key(DOMAIN, 1)).await);
+        assert!(refused(system_key(DOMAIN, 3)).await);
+    }
+
+    /// A caller that bars a key counts after that: what was on its way is in the store by then, whether or not
+    /// the request still waits for it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_commit_that_is_under_way_comes_to_its_end_first() {
+        let slow = Arc::new(Slow::default());
+        let store = Barrier::new(Arc::clone(&slow) as Arc<dyn Store>);
+        let committing = {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.commit(system_key(DOMAIN, 1)).await })
+        };
+        slow.begun.notified().await;
+        committing.abort(); // the client has gone
+        assert!(committing.await.unwrap_err().is_cancelled());
+        let barring = {
+            let (store, slow) = (Arc::clone(&store), Arc::clone(&slow));
+            tokio::spawn(async move {
+                store.bar(DOMAIN, &[1]).await;
+                slow.done.load(Ordering::SeqCst)
+            })
+        };
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(!barring.is_finished(), "it has not waited");
+        slow.go_on.notify_one();
+        assert!(barring.await.unwrap(), "the commit was not at its end");
+        assert!(store.get(b"system-keys/us-east-1").await.unwrap().value.is_some());
+    }
+}

@@ -1,0 +1,63 @@
+//! Last uses of keys in the catalogue.
+
+use super::form::{decode, encode};
+use super::{Catalog, CatalogError, Update, unreadable};
+use crate::last_usage::LastUsage;
+use crate::{KeyId, Scope, layout};
+use kms_base::clock::Timestamp;
+use kms_store::Transaction;
+
+/// Where it is kept when tracking started.
+const SINCE: &[u8] = b"service/usage-tracked-since";
+
+impl Catalog {
+    /// When tracking of uses started in this store: `now`, if it starts now.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn usage_tracked_since(&self, now: Timestamp) -> Result<Timestamp, CatalogError> {
+        let start = Transaction::new().absent(SINCE).put(SINCE, encode(SINCE, &now)?);
+        // Conflict means that it started before.
+        let _ = self.store.commit(start).await?;
+        let entry = self.store.get(SINCE).await?.value;
+        let since = entry.map(|entry| decode(&entry.value)).transpose();
+        Ok(since.map_err(|error| unreadable(SINCE, error))?.unwrap_or(now))
+    }
+
+    /// The last use of a key that was written.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn last_usage(
+        &self,
+        scope: &Scope,
+        key: KeyId,
+    ) -> Result<Option<LastUsage>, CatalogError> {
+        let entry = layout::last_usage(scope, key);
+        let Some(found) = self.store.get(&entry).await?.value else { return Ok(None) };
+        decode(&found.value).map(Some).map_err(|error| unreadable(&entry, error))
+    }
+
+    /// Writes last uses, except of keys that are gone and where a later one is known.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn put_last_usages(
+        &self,
+        usages: &[((Scope, KeyId), LastUsage)],
+    ) -> Result<Update, CatalogError> {
+        let mut transaction = Transaction::new();
+        for ((scope, id), usage) in usages {
+            let known = self.last_usage(scope, *id).await?;
+            let Some(key) = self.key(scope, *id).await? else { continue };
+            if known.is_some_and(|known| known.at > usage.at) {
+                continue;
+            }
+            let entry = layout::last_usage(scope, *id);
+            let value = encode(&entry, usage)?;
+            transaction =
+                transaction.unchanged(layout::key(scope, *id), key.revision).put(entry, value);
+        }
+        self.commit(transaction).await
+    }
+}

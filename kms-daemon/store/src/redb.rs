@@ -1,0 +1,498 @@
+//! The embedded store: one redb file, one writer thread.
+//!
+//! The writer takes all waiting transactions, applies them in order inside one redb transaction and
+//! makes that durable with one sync, so concurrent commits share its cost. Only then are they
+//! acknowledged and shown to readers and watchers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+
+use redb::backends::FileBackend;
+use redb::{
+    Database, Durability, ReadableDatabase as _, ReadableTable, Table as RedbTable, TableDefinition,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::history::History;
+use super::{
+    Commit, Entry, Event, Page, Range, Revision, Snapshot, Store, StoreError, StoreFuture, Table,
+    Transaction, Watch, apply,
+};
+use kms_base::durable;
+use kms_base::space::Space;
+
+mod snapshot;
+
+pub use self::snapshot::StoreSnapshot;
+
+/// Key to (revision of the last change, value).
+const ENTRIES: TableDefinition<&[u8], (u64, &[u8])> = TableDefinition::new("entries");
+/// Facts about the store itself.
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// Row of [`META`]: revision of the last change.
+const REVISION: &str = "revision";
+/// Row of [`META`]: layout of the tables.
+const FORMAT: &str = "format";
+/// What the store knows of what is beside it (ADR 19). Not part of its history: no revision, no watch.
+const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
+/// Row of [`FACTS`]: what the audit log had when the last change was made.
+const LOG: &str = "log";
+/// The layout this release reads and writes.
+const SUPPORTED_FORMAT: u64 = 1;
+/// What is said when nothing is written for want of room.
+const FULL: &str = "there is no room on the disk";
+/// Most transactions that share a sync.
+const MAX_GROUP: usize = 256;
+
+/// A store in one file. Dropping it waits for the commits that are under way.
+pub struct RedbStore {
+    database: Arc<Database>,
+    history: History,
+    /// `None` only while dropping.
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    witness: Witness,
+}
+
+/// Says what the audit log has now, to be kept with each change.
+type Witness = Arc<OnceLock<Box<dyn Fn() -> Vec<u8> + Send + Sync>>>;
+
+/// Facts by their names; `None` removes one.
+pub type Facts = Vec<(String, Option<Vec<u8>>)>;
+
+#[derive(Debug)]
+enum Job {
+    Commit(Transaction, oneshot::Sender<Result<Commit, StoreError>>),
+    Facts(Facts, oneshot::Sender<Result<(), StoreError>>),
+}
+
+impl RedbStore {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`] if the file is damaged, in use by another process or cannot be
+    /// written; [`StoreError::Format`] if a newer release wrote it.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_in(path, None)
+    }
+
+    /// The same, with the room on its disk looked at before each commit: what fills a disk may leave
+    /// no time for the reserve to be given back, and a write that fails closes the file for good.
+    ///
+    /// # Errors
+    /// See [`RedbStore::open`].
+    pub fn open_in(path: &Path, space: Option<Arc<Space>>) -> Result<Self, StoreError> {
+        // Read by the owner only: policies and the names of keys are nobody else's business.
+        let file = durable::open_private(path).map_err(engine)?;
+        let database = Arc::new(
+            Database::builder()
+                .create_with_backend(FileBackend::new(file).map_err(engine)?)
+                .map_err(engine)?,
+        );
+        sync_directory(path).map_err(engine)?;
+        let revision = prepare(&database)?;
+        let history = History::new(revision);
+        let (jobs, queue) = mpsc::channel(MAX_GROUP);
+        let (shared, published) = (Arc::clone(&database), history.clone());
+        let witness = Witness::default();
+        let writer = Writer {
+            database: shared,
+            history: published,
+            revision,
+            space,
+            witness: Arc::clone(&witness),
+        };
+        let writer = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run(queue))
+            .map_err(engine)?;
+        Ok(Self { database, history, jobs: Some(jobs), writer: Some(writer), witness })
+    }
+
+    /// Says, from any thread, the revision that is durable now.
+    pub fn revision(&self) -> impl Fn() -> Revision + Send + Sync + 'static {
+        let history = self.history.clone();
+        move || history.latest()
+    }
+
+    /// From now on, what `witness` says is kept with each change: what the audit log had before it.
+    /// Only the first one counts.
+    pub fn keep_with_changes(&self, witness: impl Fn() -> Vec<u8> + Send + Sync + 'static) {
+        let _ = self.witness.set(Box::new(witness));
+    }
+
+    /// As [`Store::get`], for threads outside of the async runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn get_blocking(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        let found = read_entry(&self.database, key.to_vec()).map_err(engine)?;
+        Ok(found.value)
+    }
+
+    /// As [`Store::range`], for threads outside of the async runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn range_blocking(&self, range: &Range) -> Result<Page, StoreError> {
+        Ok(read_range(&self.database, range).map_err(engine)?.value)
+    }
+
+    /// A fact that the store keeps beside its entries. Blocks for a read.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn fact(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        read_facts(&self.database, name).map(|mut found| found.remove(name)).map_err(engine)
+    }
+
+    /// The facts whose names start so. Blocks for a read.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn facts(&self, prefix: &str) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+        read_facts(&self.database, prefix).map_err(engine)
+    }
+
+    /// Sets facts, all of them or none; durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_facts(&self, facts: Facts) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or(StoreError::Closed)?;
+        jobs.send(Job::Facts(facts, answer)).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The same, for threads outside of the async runtime.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_facts_blocking(&self, facts: Facts) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or(StoreError::Closed)?;
+        jobs.blocking_send(Job::Facts(facts, answer)).map_err(|_| StoreError::Closed)?;
+        answered.blocking_recv().map_err(|_| StoreError::Closed)?
+    }
+
+    /// Runs a read off the async threads: a page that is not cached comes from the disk.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let database = Arc::clone(&self.database);
+        let task = tokio::task::spawn_blocking(move || read(&database));
+        task.await.map_err(engine)?.map_err(engine)
+    }
+}
+
+impl fmt::Debug for RedbStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedbStore at revision {}", self.history.latest())
+    }
+}
+
+impl Store for RedbStore {
+    fn get<'a>(
+        &'a self,
+        key: &'a [u8],
+    ) -> StoreFuture<'a, Result<Snapshot<Option<Entry>>, StoreError>> {
+        let key = key.to_vec();
+        Box::pin(self.read(move |database| read_entry(database, key)))
+    }
+
+    fn range(&self, range: Range) -> StoreFuture<'_, Result<Snapshot<Page>, StoreError>> {
+        Box::pin(self.read(move |database| read_range(database, &range)))
+    }
+
+    fn commit(&self, transaction: Transaction) -> StoreFuture<'_, Result<Commit, StoreError>> {
+        Box::pin(async move {
+            transaction.check()?;
+            let (answer, answered) = oneshot::channel();
+            let jobs = self.jobs.as_ref().ok_or(StoreError::Closed)?;
+            jobs.send(Job::Commit(transaction, answer)).await.map_err(|_| StoreError::Closed)?;
+            answered.await.map_err(|_| StoreError::Closed)?
+        })
+    }
+
+    fn watch(&self, after: Revision) -> Box<dyn Watch> {
+        Box::new(self.history.watch(after))
+    }
+}
+
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store writer panicked");
+        }
+    }
+}
+
+/// Makes a newly created file's name as durable as its content.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+/// Makes or checks the tables; returns the revision of the last change.
+fn prepare(database: &Database) -> Result<Revision, StoreError> {
+    let transaction = database.begin_write().map_err(engine)?;
+    let (found, revision) = {
+        transaction.open_table(ENTRIES).map_err(engine)?;
+        transaction.open_table(FACTS).map_err(engine)?;
+        let mut meta = transaction.open_table(META).map_err(engine)?;
+        let stored = meta.get(FORMAT).map_err(engine)?.map(|row| row.value());
+        if stored.is_none() {
+            meta.insert(FORMAT, SUPPORTED_FORMAT).map_err(engine)?;
+        }
+        let revision = meta.get(REVISION).map_err(engine)?.map_or(0, |row| row.value());
+        (stored.unwrap_or(SUPPORTED_FORMAT), Revision(revision))
+    };
+    if found != SUPPORTED_FORMAT {
+        return Err(StoreError::Format { found, supported: SUPPORTED_FORMAT });
+    }
+    transaction.commit().map_err(engine)?;
+    Ok(revision)
+}
+
+fn read_entry(database: &Database, key: Vec<u8>) -> Result<Snapshot<Option<Entry>>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let revision = stored_revision(&transaction.open_table(META)?)?;
+    let entries = transaction.open_table(ENTRIES)?;
+    let value = entries.get(key.as_slice())?.map(|row| {
+        let (changed, value) = row.value();
+        Entry { value: value.into(), revision: Revision(changed), key }
+    });
+    Ok(Snapshot { revision, value })
+}
+
+fn read_range(database: &Database, range: &Range) -> Result<Snapshot<Page>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let revision = stored_revision(&transaction.open_table(META)?)?;
+    let table = transaction.open_table(ENTRIES)?;
+    let after = range.after.as_ref().filter(|after| **after >= range.prefix);
+    let start = after.unwrap_or(&range.prefix).as_slice();
+    let mut page = Page { entries: Vec::new(), more: false };
+    for row in table.range::<&[u8]>(start..)? {
+        let (key, value) = row?;
+        let key = key.value();
+        if after.is_some_and(|after| after == key) {
+            continue;
+        }
+        if !key.starts_with(&range.prefix) {
+            break;
+        }
+        if page.entries.len() == range.limit {
+            page.more = true;
+            break;
+        }
+        let (changed, value) = value.value();
+        let (key, value) = (key.to_vec(), value.into());
+        page.entries.push(Entry { key, value, revision: Revision(changed) });
+    }
+    Ok(Snapshot { revision, value: page })
+}
+
+fn read_facts(database: &Database, prefix: &str) -> Result<BTreeMap<String, Vec<u8>>, redb::Error> {
+    let facts = database.begin_read()?.open_table(FACTS)?;
+    let mut found = BTreeMap::new();
+    for row in facts.range::<&str>(prefix..)? {
+        let (name, value) = row?;
+        if !name.value().starts_with(prefix) {
+            break;
+        }
+        found.insert(name.value().to_owned(), value.value().to_vec());
+    }
+    Ok(found)
+}
+
+fn stored_revision(meta: &impl ReadableTable<&'static str, u64>) -> Result<Revision, redb::Error> {
+    Ok(Revision(meta.get(REVISION)?.map_or(0, |row| row.value())))
+}
+
+/// The only writer of the file. Ends when the store is dropped.
+struct Writer {
+    database: Arc<Database>,
+    history: History,
+    revision: Revision,
+    space: Option<Arc<Space>>,
+    witness: Witness,
+}
+
+impl Writer {
+    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut group = Vec::with_capacity(MAX_GROUP);
+        while jobs.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
+            let (mut transactions, mut answers) = (Vec::new(), Vec::new());
+            for job in group.drain(..) {
+                match job {
+                    Job::Commit(transaction, answer) => {
+                        transactions.push(transaction);
+                        answers.push(answer);
+                    }
+                    Job::Facts(facts, answer) => {
+                        let full = || Err(StoreError::Engine(FULL.to_owned()));
+                        let has_room = self.has_room();
+                        let write = || self.write_facts(&facts).map_err(engine);
+                        let _ = answer.send(if has_room { write() } else { full() });
+                    }
+                }
+            }
+            if transactions.is_empty() {
+                continue;
+            }
+            let outcomes = match self.has_room() {
+                false => Err(FULL.to_owned()),
+                true => self.write_group(transactions).map_err(|error| error.to_string()),
+            };
+            match outcomes {
+                Ok(commits) => {
+                    for (answer, commit) in answers.into_iter().zip(commits) {
+                        // A caller that went away does not need its answer.
+                        let _ = answer.send(Ok(commit));
+                    }
+                }
+                Err(text) => {
+                    tracing::error!(error = %text, "store commit failed");
+                    for answer in answers {
+                        let _ = answer.send(Err(StoreError::Engine(text.clone())));
+                    }
+                }
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.space.as_ref().is_none_or(|space| space.has_room_for_store())
+    }
+
+    /// Applies the transactions in order and makes them durable. On error none is applied.
+    fn write_group(&mut self, transactions: Vec<Transaction>) -> Result<Vec<Commit>, redb::Error> {
+        let mut write = self.database.begin_write()?;
+        write.set_durability(Durability::Immediate)?;
+        let mut revision = self.revision;
+        let mut commits = Vec::with_capacity(transactions.len());
+        let mut changes = Vec::new();
+        {
+            let mut entries = Entries(write.open_table(ENTRIES)?);
+            for transaction in transactions {
+                let next = revision.next();
+                commits.push(match apply(transaction, next, &mut entries)? {
+                    None => Commit::Conflict,
+                    Some(events) if events.is_empty() => Commit::Applied { revision },
+                    Some(events) => {
+                        revision = next;
+                        changes.push((revision, events));
+                        Commit::Applied { revision }
+                    }
+                });
+            }
+            write.open_table(META)?.insert(REVISION, revision.0)?;
+        }
+        if let Some(witness) = self.witness.get()
+            && !changes.is_empty()
+        {
+            write.open_table(FACTS)?.insert(LOG, witness().as_slice())?;
+        }
+        if changes.is_empty() {
+            write.abort()?;
+        } else {
+            write.commit()?;
+            self.revision = revision;
+            self.publish(changes);
+        }
+        Ok(commits)
+    }
+
+    fn write_facts(&self, facts: &Facts) -> Result<(), redb::Error> {
+        let mut write = self.database.begin_write()?;
+        write.set_durability(Durability::Immediate)?;
+        {
+            let mut table = write.open_table(FACTS)?;
+            for (name, value) in facts {
+                match value {
+                    Some(value) => drop(table.insert(name.as_str(), value.as_slice())?),
+                    None => drop(table.remove(name.as_str())?),
+                }
+            }
+        }
+        Ok(write.commit()?)
+    }
+
+    fn publish(&self, changes: Vec<(Revision, Vec<Event>)>) {
+        for (revision, events) in changes {
+            self.history.publish(revision, events);
+        }
+    }
+}
+
+/// The table of entries inside a write transaction.
+struct Entries<'t>(RedbTable<'t, &'static [u8], (u64, &'static [u8])>);
+
+impl Table for Entries<'_> {
+    type Error = redb::Error;
+
+    fn revision(&self, key: &[u8]) -> Result<Option<Revision>, redb::Error> {
+        Ok(self.0.get(key)?.map(|row| Revision(row.value().0)))
+    }
+
+    fn put(
+        &mut self,
+        key: &[u8],
+        revision: Revision,
+        value: &Arc<[u8]>,
+    ) -> Result<(), redb::Error> {
+        self.0.insert(key, (revision.0, &**value))?;
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<bool, redb::Error> {
+        Ok(self.0.remove(key)?.is_some())
+    }
+}
+
+fn engine(error: impl ToString) -> StoreError {
+    StoreError::Engine(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn facts_stay_and_each_change_has_its_witness() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        let store = RedbStore::open(&path).unwrap();
+        let revision = store.revision();
+        let fact = |name: &str, value: u8| (name.to_owned(), Some(vec![value]));
+        store.set_facts(vec![fact("domain/a", 1), fact("domain/b", 2)]).await.unwrap();
+        store.set_facts(vec![fact("id", 3), ("domain/b".to_owned(), None)]).await.unwrap();
+        assert_eq!(revision(), Revision(0), "facts are not history");
+        let put = |value: u8| Transaction::new().put("key", [value]);
+        let _ = store.commit(put(1)).await.unwrap();
+        assert_eq!(store.fact(LOG).unwrap(), None);
+        store.keep_with_changes(|| vec![9]);
+        store.keep_with_changes(|| vec![10]); // too late
+        let _ = store.commit(put(2)).await.unwrap();
+        assert_eq!((store.fact(LOG).unwrap(), revision()), (Some(vec![9]), Revision(2)));
+        drop(store);
+        let store = RedbStore::open(&path).unwrap();
+        assert_eq!(store.facts("domain/").unwrap(), [("domain/a".to_owned(), vec![1])].into());
+        assert_eq!(store.fact("id").unwrap(), Some(vec![3]));
+        // A prefix is not a name.
+        assert_eq!(store.fact("i").unwrap(), None);
+        assert_eq!(store.get_blocking(b"key").unwrap().unwrap().value[..], [2]);
+    }
+}
