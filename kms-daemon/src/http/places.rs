@@ -5,10 +5,14 @@
 //! connections, and gives them back when it has ended, not when its stream has.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::seats::Seats;
+
+/// How long a request waits for a place until one more connection is ended.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// The places that requests of a connection can have.
 pub(super) struct Places {
@@ -30,18 +34,26 @@ impl Places {
         Self { own: Arc::new(Semaphore::new(own)), all, seats }
     }
 
-    /// Waits for a place; `None` never, as nobody closes the semaphores. If all are taken, the
-    /// stranger's connection is ended that has most of them.
+    /// Waits for a place; `None` never, as nobody closes the semaphores. While all are taken, the
+    /// connections of strangers that have most of them are ended, one after the other.
     pub(super) async fn take(&self) -> Option<Place> {
         let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
         let all = match Arc::clone(&self.all).try_acquire_owned() {
             Ok(place) => place,
-            Err(_) => {
-                self.seats.end_busiest();
-                Arc::clone(&self.all).acquire_owned().await.ok()?
-            }
+            Err(_) => self.make_room().await?,
         };
         Some(Place { _own: own, _all: all })
+    }
+
+    async fn make_room(&self) -> Option<OwnedSemaphorePermit> {
+        // One future throughout: those that wait have their turn in the order in which they came.
+        let mut place = std::pin::pin!(Arc::clone(&self.all).acquire_owned());
+        loop {
+            self.seats.end_busiest();
+            if let Ok(place) = tokio::time::timeout(AGAIN, place.as_mut()).await {
+                return place.ok();
+            }
+        }
     }
 }
 

@@ -19,6 +19,9 @@ use crate::metrics::ConnectionMetrics;
 /// Answers that wait to be taken, over all connections, in bytes.
 const MAX_HELD: usize = 64 << 20;
 
+/// How long requests of an ended connection may take to end, until another connection is ended.
+const LEAVE: Duration = Duration::from_millis(500);
+
 /// The connections of a port.
 pub(super) struct Seats {
     bounds: Bounds,
@@ -44,6 +47,8 @@ struct Taken {
     next: u64,
     seats: HashMap<u64, Arc<Standing>>,
     addresses: HashMap<IpAddr, Arc<AtomicUsize>>,
+    /// The connection that was ended last to make room for requests.
+    leaving: Option<(Arc<Standing>, Instant)>,
 }
 
 /// The place of a connection, until it is dropped.
@@ -126,14 +131,24 @@ impl Seats {
         self.end(&mut self.taken(), "room", |_| true);
     }
 
-    /// Ends the stranger with the most requests under way, for a request that waits.
+    /// Ends the stranger with the most requests under way, for a request that waits. Does nothing while
+    /// requests of the one before it are yet to give their places back: of many that wait, each would end
+    /// another connection, in the end also those with a single request.
     pub(super) fn end_busiest(&self) {
         let mut taken = self.taken();
+        let leaves = |(standing, since): &(Arc<Standing>, Instant)| {
+            standing.requests() > 0 && since.elapsed() < LEAVE
+        };
+        if taken.leaving.as_ref().is_some_and(leaves) {
+            return;
+        }
         let busiest = strangers(&taken)
             .filter(|(_, standing)| standing.requests() > 0)
             .max_by_key(|(_, standing)| (standing.requests(), Reverse(standing.seen())))
-            .map(|(number, _)| *number);
-        self.end_one(&mut taken, busiest, "requests");
+            .map(|(number, standing)| (*number, Arc::clone(standing)));
+        let now = Instant::now();
+        taken.leaving = busiest.as_ref().map(|(_, standing)| (Arc::clone(standing), now));
+        self.end_one(&mut taken, busiest.map(|(number, _)| number), "requests");
     }
 
     /// Counts an answer of so many bytes until it is taken. If too many bytes wait, the connection
@@ -385,6 +400,30 @@ mod tests {
             ended(&[&few, &many[1], &many[2], &another, &last]),
             [false, true, false, false, false]
         );
+    }
+
+    #[test]
+    fn many_that_wait_end_one_connection_at_a_time() {
+        let seats = seats(4, 4, 4);
+        let busy = [seats.admit(from(1)).unwrap(), seats.admit(from(1)).unwrap()];
+        let few = seats.admit(from(2)).unwrap();
+        let mut requests: Vec<_> = busy
+            .iter()
+            .map(|seat| [seat.standing.request(), seat.standing.request()])
+            .collect();
+        let _one = few.standing.request();
+        for _ in 0..5 {
+            seats.end_busiest();
+        }
+        let gone = ended(&[&busy[0], &busy[1], &few]);
+        assert_eq!(gone.iter().filter(|gone| **gone).count(), 1, "{gone:?}");
+        assert!(!gone[2], "{gone:?}");
+        // Its places are free, and there are not enough of them.
+        drop(requests.swap_remove(usize::from(gone[1])));
+        for _ in 0..5 {
+            seats.end_busiest();
+        }
+        assert_eq!(ended(&[&busy[0], &busy[1], &few]), [true, true, false]);
     }
 
     #[test]
