@@ -1,10 +1,9 @@
-//! The key management service on Strongroom HSMs: everything behind the `kmsd` daemon and the
-//! `kmsctl` tool.
+//! The key management service on Strongroom HSMs: everything behind the `kmsd` daemon.
 //!
-//! A request travels through [`http`] (bounds, protocol), [`sigv4`] (authentication), [`api`] (one file for each
+//! A request travels through [`http`] (bounds, protocol), [`kms_sigv4`] (authentication), [`api`] (one file for each
 //! operation), [`policy`] (decision), [`engine`] (key operation) and the device pool of `host-driver`. Its response
-//! leaves only when its record is durable in [`audit`]. A module imports only modules below it: `docs/architecture.md`
-//! has the map, and `cargo xtask circles` holds it.
+//! leaves only when its record is durable in [`kms_audit`]. A module imports only modules below it:
+//! `docs/architecture.md` has the map, and `cargo xtask circles` holds it.
 
 pub mod api;
 pub mod app;

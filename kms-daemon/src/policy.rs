@@ -10,7 +10,7 @@
 //! ```compile_fail
 //! use hsm_protocol::key_spec::{MessageType, SigningAlgorithm};
 //! use kms_daemon::engine::Devices;
-//! use kms_daemon::model::action;
+//! use kms_model::action;
 //! use kms_daemon::policy::Authorized;
 //!
 //! async fn sign(devices: &mut Devices<'_>, key: &Authorized<action::DescribeKey>) {
@@ -24,7 +24,7 @@
 //! ```
 //! use hsm_protocol::key_spec::{MessageType, SigningAlgorithm};
 //! use kms_daemon::engine::Devices;
-//! use kms_daemon::model::action;
+//! use kms_model::action;
 //! use kms_daemon::policy::Authorized;
 //!
 //! async fn sign(devices: &mut Devices<'_>, key: &Authorized<action::Sign>) {
