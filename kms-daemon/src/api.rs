@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde::de::DeserializeOwned;
 
 use crate::iam::Iam;
-use crate::link::Errands;
+use crate::link::OutboxSignal;
 use crate::metrics::Times;
 use crate::quota::{Pool, Quotas};
 use crate::regions::Regions;
@@ -64,7 +64,7 @@ pub struct Service {
     usage: Arc<UsageTracker>,
     development: bool,
     quotas: Quotas,
-    errands: Errands,
+    outbox: OutboxSignal,
     identities: Option<Arc<Iam>>,
     authorization: Times,
 }
@@ -90,7 +90,7 @@ impl Service {
             usage: Arc::new(usage),
             development: false,
             quotas: Quotas::default(),
-            errands: Errands::default(),
+            outbox: OutboxSignal::default(),
             identities: None,
             authorization: Times::of_authorization(),
         })
@@ -138,8 +138,8 @@ impl Service {
 
     /// What Regions of other daemons are to be told.
     #[must_use]
-    pub fn errands(&self) -> &Errands {
-        &self.errands
+    pub fn outbox(&self) -> &OutboxSignal {
+        &self.outbox
     }
 
     /// The quotas.

@@ -51,9 +51,9 @@ impl PeerAddress {
 
 /// Wakes the job that tells other Regions what has changed.
 #[derive(Debug, Default)]
-pub struct Errands(Notify);
+pub struct OutboxSignal(Notify);
 
-impl Errands {
+impl OutboxSignal {
     /// There is something to tell.
     pub fn wake(&self) {
         self.0.notify_one();

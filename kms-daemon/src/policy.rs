@@ -51,21 +51,21 @@ use kms_keys::{GrantId, GrantRecord, KeyRecord, KeyState, Scope, Stored};
 use kms_model::action::{AccountAction, Action, GRANTABLE, KeyAction};
 
 mod asker;
+mod attributes;
 mod conditions;
 mod engine;
 pub(crate) mod explanation;
 pub(crate) mod identities;
 mod lookups;
-mod particulars;
 mod retirement;
 pub(crate) mod service;
 pub(crate) mod simulation;
 mod subject;
 
 pub use self::asker::{Asker, CallerName, CallerPolicies};
+pub use self::attributes::RequestAttributes;
 pub use self::engine::Refusal;
 pub use self::lookups::Lookups;
-pub use self::particulars::Particulars;
 pub use self::retirement::authorize_retirement;
 pub use self::service::{Ownership, Replication, Shares};
 pub use self::subject::{NewKey, Subject, Traits};
@@ -100,7 +100,7 @@ pub struct Request<'a> {
     /// The encryption context of the request; empty if it has none.
     pub context: &'a Pairs,
     /// Other parameters that conditions can ask about.
-    pub particulars: Particulars<'a>,
+    pub attributes: RequestAttributes<'a>,
     /// What was looked up for conditions.
     pub lookups: &'a Lookups,
 }
@@ -122,7 +122,7 @@ impl<'a> Request<'a> {
             named: "",
             algorithm: None,
             context: &NO_PAIRS,
-            particulars: Particulars::None,
+            attributes: RequestAttributes::None,
             lookups: Lookups::NONE,
         }
     }
@@ -210,8 +210,8 @@ pub fn needs_grant(request: &Request<'_>, key: &KeyRecord, refusal: &Refusal) ->
 /// Whether the grantee of a grant is the principal that has `name`, and the grant allows `request`.
 #[must_use]
 pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName) -> bool {
-    let Request { action, context, particulars, .. } = *request;
-    let child = particulars.terms();
+    let Request { action, context, attributes, .. } = *request;
+    let child = attributes.terms();
     grant.grantee.is_principal(&name.arn, name.unique.as_deref())
         && grant.allows(GrantUse { action, context, child })
 }

@@ -17,12 +17,8 @@ use crate::{
 };
 
 /// The crates with several subjects, whose modules are layered. Cargo sees to the layers of crates.
-const CRATES: [&str; 4] = [
-    "kms-daemon/src",
-    "kms-daemon/base/src",
-    "kms-daemon/installation/src",
-    "kms-daemon/ctl/src",
-];
+const CRATES: [&str; 4] =
+    ["kms-daemon/src", "kms-daemon/base/src", "kms-daemon/installation/src", "kms-daemon/ctl/src"];
 
 /// Of each module, the modules that it imports, each with one file that does.
 type Imports = BTreeMap<String, BTreeMap<String, PathBuf>>;

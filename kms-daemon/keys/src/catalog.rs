@@ -31,7 +31,7 @@ pub use self::aliases::AliasIndex;
 use self::grants::MAX_HOLDERS;
 pub use self::grants::{FoundGrant, GrantCount, HeldGrants};
 pub(crate) use self::related::tell;
-pub use self::related::{Errand, FoundErrand, What, elsewhere};
+pub use self::related::{FoundOutboxEntry, OutboxEntry, What, elsewhere};
 
 /// A shared record with the revision it was read at.
 pub type Stored<T> = Arc<Versioned<T>>;

@@ -41,7 +41,7 @@ pub(super) const ALL: [&str; 14] = [
     GRANT_COUNTS,
     LAST_USAGE,
     OWNERS,
-    ERRANDS,
+    OUTBOX,
 ];
 /// Start of every key record.
 pub(super) const KEYS: &str = "keys/";
@@ -61,8 +61,8 @@ pub(super) const OWNERS: &str = "owners/";
 const RETIRABLE: &str = "retirable/";
 /// Ends the grantee or retiring principal in an index: no ARN or service name has it.
 const END: &str = "|";
-/// Start of every errand to a Region of another daemon.
-pub(super) const ERRANDS: &str = "errands/";
+/// Start of every outbox entry for a Region of another daemon.
+pub(super) const OUTBOX: &str = "errands/";
 /// Start of every due date of a deletion.
 pub(super) const DELETIONS: &str = "deletions/";
 /// Start of every expiry date of imported material.
@@ -191,13 +191,13 @@ fn parse_place(prefix: &str, entry: &[u8]) -> Option<(Scope, KeyId)> {
 }
 
 /// What a Region has yet to be told of the key in `from`.
-pub(super) fn errand(region: &str, from: &Scope, key: KeyId) -> Vec<u8> {
-    format!("{ERRANDS}{region}/{}/{}/{key}", from.account, from.region).into_bytes()
+pub(super) fn outbox_entry(region: &str, from: &Scope, key: KeyId) -> Vec<u8> {
+    format!("{OUTBOX}{region}/{}/{}/{key}", from.account, from.region).into_bytes()
 }
 
-/// The Region and the key of what [`errand`] wrote.
-pub(super) fn parse_errand(entry: &[u8]) -> Option<(String, KeyId)> {
-    let mut fields = std::str::from_utf8(entry).ok()?.strip_prefix(ERRANDS)?.split('/');
+/// The Region and the key of what [`outbox_entry`] wrote.
+pub(super) fn parse_outbox_entry(entry: &[u8]) -> Option<(String, KeyId)> {
+    let mut fields = std::str::from_utf8(entry).ok()?.strip_prefix(OUTBOX)?.split('/');
     let region = fields.next()?.to_owned();
     let key = KeyId::parse(fields.nth(2)?)?;
     fields.next().is_none().then_some((region, key))

@@ -367,7 +367,7 @@ impl<'a> Call<'a> {
             named: key_use.key,
             algorithm: key_use.algorithm,
             context: key_use.context.pairs(),
-            particulars: key_use.particulars,
+            attributes: key_use.attributes,
             lookups,
             ..policy::Request::on_key(self.asker(), action, key)
         })

@@ -407,10 +407,8 @@ mod tests {
         let seats = seats(4, 4, 4);
         let busy = [seats.admit(from(1)).unwrap(), seats.admit(from(1)).unwrap()];
         let few = seats.admit(from(2)).unwrap();
-        let mut requests: Vec<_> = busy
-            .iter()
-            .map(|seat| [seat.standing.request(), seat.standing.request()])
-            .collect();
+        let mut requests: Vec<_> =
+            busy.iter().map(|seat| [seat.standing.request(), seat.standing.request()]).collect();
         let _one = few.standing.request();
         for _ in 0..5 {
             seats.end_busiest();

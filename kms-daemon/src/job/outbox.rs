@@ -11,22 +11,22 @@ use crate::link::message::{Gone, Promote};
 use crate::link::{LinkError, Place};
 use crate::policy::service;
 use kms_base::error::KmsError;
-use kms_keys::catalog::{FoundErrand, Update, What};
+use kms_keys::catalog::{FoundOutboxEntry, Update, What};
 use kms_keys::multi_region::Tokens;
 use kms_keys::{KeyRecord, Scope, Stored};
 
-/// How often errands are tried that could not be done.
+/// How often outbox entries are tried again that could not be sent.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often other daemons are asked whether they are there.
 const GREETING: Duration = Duration::from_secs(15);
 
-/// Does errands, until the task is aborted.
+/// Sends the entries of the outbox, until the task is aborted.
 pub async fn run(app: Arc<App>) {
     loop {
-        let woken = app.service.errands().woken();
+        let woken = app.service.outbox().woken();
         let _ = tokio::time::timeout(INTERVAL, woken).await;
-        super::once(&app, "outbox", do_all(&app)).await;
+        super::once(&app, "outbox", send_all(&app)).await;
     }
 }
 
@@ -38,46 +38,46 @@ pub async fn greet(app: Arc<App>) {
     }
 }
 
-/// Does all errands that can be done now; returns how many are left.
-pub(crate) async fn do_all(app: &App) -> Result<usize, KmsError> {
+/// Sends all entries of the outbox that can be sent now; returns how many are left.
+pub(crate) async fn send_all(app: &App) -> Result<usize, KmsError> {
     let service = &app.service;
     let (mut left, mut unreachable) = (BTreeMap::<String, usize>::new(), BTreeSet::new());
-    let mut page = service.catalog().errands(None).await?;
+    let mut page = service.catalog().outbox(None).await?;
     while let Some(last) = page.last().cloned() {
-        for errand in &page {
-            if unreachable.contains(&errand.region) {
-                *left.entry(errand.region.clone()).or_default() += 1;
+        for entry in &page {
+            if unreachable.contains(&entry.region) {
+                *left.entry(entry.region.clone()).or_default() += 1;
                 continue;
             }
-            match run_errand(app, errand).await {
-                Ok(()) => service.catalog().errand_done(errand).await?,
+            match send(app, entry).await {
+                Ok(()) => service.catalog().outbox_entry_sent(entry).await?,
                 Err(error) => {
-                    *left.entry(errand.region.clone()).or_default() += 1;
-                    tracing::warn!(key = %errand.key, %error, "a Region is to be told later");
-                    unreachable.insert(errand.region.clone());
+                    *left.entry(entry.region.clone()).or_default() += 1;
+                    tracing::warn!(key = %entry.key, %error, "a Region is to be told later");
+                    unreachable.insert(entry.region.clone());
                 }
             }
         }
-        page = service.catalog().errands(Some(&last)).await?;
+        page = service.catalog().outbox(Some(&last)).await?;
     }
-    service.regions().peers().note_errands(&left);
+    service.regions().peers().note_outbox(&left);
     Ok(left.values().sum())
 }
 
-async fn run_errand(app: &App, errand: &FoundErrand) -> Result<(), KmsError> {
+async fn send(app: &App, entry: &FoundOutboxEntry) -> Result<(), KmsError> {
     let service = &app.service;
-    let from = &errand.errand.from;
-    let there = Place { scope: Scope::new(&*from.account, &*errand.region), key: errand.key };
+    let from = &entry.content.from;
+    let there = Place { scope: Scope::new(&*from.account, &*entry.region), key: entry.key };
     let peers = service.regions().peers();
-    if errand.errand.what == What::Gone {
+    if entry.content.what == What::Gone {
         let gone = Gone { place: there, from: from.region.clone() };
-        return Ok(peers.ask(&errand.region, &gone).await?);
+        return Ok(peers.ask(&entry.region, &gone).await?);
     }
-    let Some(key) = service.catalog().key(from, errand.key).await? else { return Ok(()) };
+    let Some(key) = service.catalog().key(from, entry.key).await? else { return Ok(()) };
     if key.is_replica() {
         return Ok(()); // whoever is primary now tells the others
     }
-    match errand.errand.what {
+    match entry.content.what {
         What::Moves => promote(app, &key, there).await,
         _ => synchronise(app, &key, there).await,
     }

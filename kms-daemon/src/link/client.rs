@@ -93,7 +93,7 @@ impl Peers {
     }
 
     /// Notes how much each has yet to be told.
-    pub(crate) fn note_errands(&self, left: &BTreeMap<String, usize>) {
+    pub(crate) fn note_outbox(&self, left: &BTreeMap<String, usize>) {
         for (region, peer) in &self.peers {
             peer.seen().errands = left.get(region).copied().unwrap_or(0);
         }

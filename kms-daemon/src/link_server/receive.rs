@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::link::message::{Describe, Described, Gone, Hello, Promote, Replicate, Synchronise};
 use crate::link::{Place, Wrapped};
 use crate::policy::{
-    self, Asker, Attachment, Lookups, NewKey, Particulars, Subject, Traits, service,
+    self, Asker, Attachment, Lookups, NewKey, RequestAttributes, Subject, Traits, service,
 };
 use kms_audit::KeyEvent;
 use kms_base::error::{Exception, KmsError};
@@ -138,7 +138,7 @@ impl Receiver {
             let principal = Principal::root(&*place.scope.account, "link");
             let action = action::UpdatePrimaryRegion::RULE.action;
             let request = policy::Request {
-                particulars: Particulars::PrimaryRegion(&place.scope.region),
+                attributes: RequestAttributes::PrimaryRegion(&place.scope.region),
                 ..policy::Request::on_key(Asker::root(&principal), action, &key)
             };
             let now = self.app.service.now();
@@ -159,7 +159,7 @@ impl Receiver {
                 (old, new)
             }));
             if catalog.change_related(&changes, None, &away).await? == Update::Applied {
-                self.app.service.errands().wake();
+                self.app.service.outbox().wake();
                 return Ok(state);
             }
         }
@@ -192,7 +192,7 @@ impl Receiver {
             let mut away = elsewhere(&key, &related);
             away.retain(|scope| *scope != there);
             if catalog.change_related(&changes, None, &away).await? == Update::Applied {
-                self.app.service.errands().wake();
+                self.app.service.outbox().wake();
                 return Ok(());
             }
         }

@@ -18,7 +18,7 @@ use crate::api::{Operation, Service, testing};
 use crate::app::App;
 use crate::credentials::Credentials;
 use crate::iam::{Iam, Setup};
-use crate::job::outbox::do_all;
+use crate::job::outbox::send_all;
 use crate::link::{PeerAddress, Peers};
 use crate::management::Management;
 use crate::metrics::Metrics;
@@ -140,8 +140,8 @@ impl Daemon {
     }
 
     /// Does what other Regions are to be told; how much is left.
-    async fn errands(&self) -> usize {
-        do_all(&self.app).await.unwrap()
+    async fn outbox(&self) -> usize {
+        send_all(&self.app).await.unwrap()
     }
 
     async fn call(&self, operation: &str, input: Value) -> Result<Value, KmsError> {

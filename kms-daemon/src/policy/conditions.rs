@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kms_policy::{Action, Caller, ConditionKey, Context, Name, PairIndex, Value, pair};
 
 use super::Request;
-use super::particulars::Particulars;
+use super::attributes::RequestAttributes;
 use kms_base::identifier::alias::PREFIX;
 use kms_keys::spec::Algorithm;
 use kms_keys::{KeyRecord, alias};
@@ -72,9 +72,9 @@ impl Conditions<'_> {
     }
 
     fn of_context(&self, key: &ConditionKey) -> Option<Value<'_>> {
-        let Request { context: pairs, particulars, .. } = *self.request;
-        if particulars.terms().is_some() {
-            return particulars.constrained(key);
+        let Request { context: pairs, attributes, .. } = *self.request;
+        if attributes.terms().is_some() {
+            return attributes.constrained(key);
         }
         match key.name() {
             Name::EncryptionContextKeys => (!pairs.is_empty()).then_some(Value::List(pairs)),
@@ -117,8 +117,8 @@ impl Conditions<'_> {
     }
 
     fn re_encrypts_on_same_key(&self) -> Option<Value<'_>> {
-        let (Particulars::ReEncrypt(other), Some(key)) =
-            (self.request.particulars, self.request.subject.key())
+        let (RequestAttributes::ReEncrypt(other), Some(key)) =
+            (self.request.attributes, self.request.subject.key())
         else {
             return None;
         };
@@ -176,7 +176,7 @@ impl Context for Conditions<'_> {
                 let has = matches!(action, A::DisableKey | A::ScheduleKeyDeletion);
                 has.then(|| request.lookups.unused_days.map_or(Value::Unknown, Value::Number))
             }
-            name => request.particulars.value(key, action).or_else(|| self.caller.value(name)),
+            name => request.attributes.value(key, action).or_else(|| self.caller.value(name)),
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn decide(
     let Request { asker, action, scope, .. } = *request;
     let names = Names::of(asker.principal, scope.partition());
     let caller = names.asking(action)?;
-    if !request.particulars.fit(action) {
+    if !request.attributes.fit(action) {
         let error = KmsError::internal(format!("what conditions ask of {action} is not told"));
         return Err(Refusal { yields_to_grant: false, error });
     }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use kms_policy::{Grant, Grantee, Resource};
 
-use super::{Asker, KeyPolicy, Lookups, Particulars, Request, denied, engine, how_named};
+use super::{Asker, KeyPolicy, Lookups, Request, RequestAttributes, denied, engine, how_named};
 use kms_base::error::KmsError;
 use kms_keys::KeyRecord;
 use kms_keys::catalog::FoundGrant;
@@ -33,8 +33,8 @@ pub fn authorize_retirement(
     let (arn, account) = (key.arn(), key.scope.account.as_str());
     let resource = Resource::Key { arn: &arn, account, policy: Some(SILENT.compiled()) };
     let id = found.id.to_string();
-    let particulars = Particulars::Grant(grant);
-    let request = Request { particulars, lookups, ..Request::on_key(asker, action, key) };
+    let attributes = RequestAttributes::Grant(grant);
+    let request = Request { attributes, lookups, ..Request::on_key(asker, action, key) };
     let is_foreign = asker.is_foreign_to(&key.scope);
     let mut refusal = None;
     for grantee in [retiring, granted, issuer] {

@@ -1,7 +1,7 @@
 //! Multi-Region keys in the catalogue: changes that several Regions share.
 //!
 //! Related keys in one store change together. A Region that another daemon serves is notified
-//! afterwards: the change leaves an *outbox entry* ([`Errand`]) for that Region in the store, which
+//! afterwards: the change leaves an *outbox entry* ([`OutboxEntry`]) for that Region in the store, which
 //! stays until it is done.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ const BATCH: usize = 100;
 /// What a Region of another daemon still has to be told about a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Errand {
+pub struct OutboxEntry {
     /// The account and Region of this daemon whose key has changed.
     pub from: Scope,
     /// The event in that Region.
@@ -41,13 +41,13 @@ pub enum What {
 
 /// An outbox entry and its place in the store.
 #[derive(Debug, Clone)]
-pub struct FoundErrand {
+pub struct FoundOutboxEntry {
     /// The Region to be notified.
     pub region: String,
     /// The id of the key that the entry is about.
     pub key: KeyId,
     /// What the Region is to be told.
-    pub errand: Errand,
+    pub content: OutboxEntry,
     entry: Vec<u8>,
     revision: Revision,
 }
@@ -142,20 +142,20 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn errands(
+    pub async fn outbox(
         &self,
-        after: Option<&FoundErrand>,
-    ) -> Result<Vec<FoundErrand>, CatalogError> {
-        let after = after.map(|errand| errand.entry.clone());
-        let range = Range { prefix: layout::ERRANDS.into(), after, limit: BATCH };
+        after: Option<&FoundOutboxEntry>,
+    ) -> Result<Vec<FoundOutboxEntry>, CatalogError> {
+        let after = after.map(|last| last.entry.clone());
+        let range = Range { prefix: layout::OUTBOX.into(), after, limit: BATCH };
         let page = self.store.range(range).await?.value;
         let read = |entry: kms_store::Entry| {
-            let errand = decode(&entry.value).map_err(|error| unreadable(&entry.key, error))?;
-            let place = layout::parse_errand(&entry.key);
-            Ok(place.map(|(region, key)| FoundErrand {
+            let content = decode(&entry.value).map_err(|error| unreadable(&entry.key, error))?;
+            let place = layout::parse_outbox_entry(&entry.key);
+            Ok(place.map(|(region, key)| FoundOutboxEntry {
                 region,
                 key,
-                errand,
+                content,
                 revision: entry.revision,
                 entry: entry.key,
             }))
@@ -167,10 +167,10 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn errand_done(&self, errand: &FoundErrand) -> Result<(), CatalogError> {
+    pub async fn outbox_entry_sent(&self, sent: &FoundOutboxEntry) -> Result<(), CatalogError> {
         let transaction = Transaction::new()
-            .unchanged(errand.entry.clone(), errand.revision)
-            .delete(errand.entry.clone());
+            .unchanged(sent.entry.clone(), sent.revision)
+            .delete(sent.entry.clone());
         self.commit(transaction).await.map(|_| ())
     }
 }
@@ -190,8 +190,8 @@ pub(crate) fn tell(
     key: &KeyRecord,
     what: What,
 ) -> Result<Transaction, CatalogError> {
-    let entry = layout::errand(region, &key.scope, key.id);
-    let errand = Errand { from: key.scope.clone(), what };
-    let value = encode(&entry, &errand)?;
+    let entry = layout::outbox_entry(region, &key.scope, key.id);
+    let content = OutboxEntry { from: key.scope.clone(), what };
+    let value = encode(&entry, &content)?;
     Ok(transaction.put(entry, value))
 }

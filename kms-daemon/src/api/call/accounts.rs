@@ -1,7 +1,7 @@
 //! What is not about one key.
 
 use super::Call;
-use crate::policy::{self, AuthorizedAccount, NewKey, Particulars, Request, Subject};
+use crate::policy::{self, AuthorizedAccount, NewKey, Request, RequestAttributes, Subject};
 use kms_base::error::KmsError;
 use kms_keys::Scope;
 use kms_model::action::{self, AccountAction};
@@ -28,9 +28,9 @@ impl Call<'_> {
     pub(in crate::api) fn authorize_telling<A: AccountAction>(
         &self,
         _: A,
-        particulars: Particulars<'_>,
+        attributes: RequestAttributes<'_>,
     ) -> Result<AuthorizedAccount<A>, KmsError> {
-        self.decide(&Request { particulars, ..self.about_account::<A>(&self.home) }, None)
+        self.decide(&Request { attributes, ..self.about_account::<A>(&self.home) }, None)
     }
 
     /// Authorizes something that is done to an alias.
@@ -53,14 +53,14 @@ impl Call<'_> {
         let subject = Subject::New(new_key);
         let making = Request {
             subject,
-            particulars: Particulars::NewKey { tags, bypass },
+            attributes: RequestAttributes::NewKey { tags, bypass },
             ..self.about_account::<action::CreateKey>(scope)
         };
         let account = self.decide(&making, None)?;
         if !tags.is_empty() {
             let tagging = Request {
                 subject,
-                particulars: Particulars::Tags(tags),
+                attributes: RequestAttributes::Tags(tags),
                 ..self.about_account::<action::TagResource>(scope)
             };
             self.decide::<action::TagResource>(&tagging, None)?;

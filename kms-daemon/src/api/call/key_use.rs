@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::super::input::{EncryptionContext, NO_CONTEXT};
-use crate::policy::Particulars;
+use crate::policy::RequestAttributes;
 use kms_keys::Forms;
 use kms_keys::spec::Algorithm;
 use kms_model::action::KeyAction;
@@ -26,7 +26,7 @@ pub(in crate::api) struct KeyUse<'u, A> {
     /// The symmetric ciphertext that the key must have made.
     pub(in crate::api) blob: Option<&'u [u8]>,
     /// What else conditions ask of the request.
-    pub(in crate::api) particulars: Particulars<'u>,
+    pub(in crate::api) attributes: RequestAttributes<'u>,
 }
 
 impl<'u, A: KeyAction> KeyUse<'u, A> {
@@ -40,7 +40,7 @@ impl<'u, A: KeyAction> KeyUse<'u, A> {
             grant_tokens: &[],
             context: &NO_CONTEXT,
             blob: None,
-            particulars: Particulars::None,
+            attributes: RequestAttributes::None,
         }
     }
 
@@ -56,8 +56,8 @@ impl<'u, A: KeyAction> KeyUse<'u, A> {
     }
 
     /// Telling this.
-    pub(in crate::api) const fn telling(mut self, particulars: Particulars<'u>) -> Self {
-        self.particulars = particulars;
+    pub(in crate::api) const fn telling(mut self, attributes: RequestAttributes<'u>) -> Self {
+        self.attributes = attributes;
         self
     }
 

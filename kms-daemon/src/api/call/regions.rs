@@ -43,7 +43,7 @@ impl Call<'_> {
         let devices = (self.request.audit_tag(), &mut self.facts.receipts);
         let shared = Shared::prepare(catalog, regions, devices, key, changed).await?;
         let update = shared.commit(catalog, key, changed).await?;
-        self.wake_errands();
+        self.wake_outbox();
         Ok(update)
     }
 
@@ -93,8 +93,8 @@ impl Call<'_> {
     }
 
     /// There may be something to tell other daemons.
-    pub(in crate::api) fn wake_errands(&self) {
-        self.service.errands.wake();
+    pub(in crate::api) fn wake_outbox(&self) {
+        self.service.outbox.wake();
     }
 
     /// Whether imported material that waits for its rotation is there in every Region of the key.

@@ -11,7 +11,7 @@ use crate::api::grant_token::GrantToken;
 use crate::api::input::EncryptionContext;
 use crate::api::model::create_grant::{Input, Output};
 use crate::api::model::inputs::GrantConstraints;
-use crate::policy::Particulars;
+use crate::policy::RequestAttributes;
 use kms_base::error::{Exception, KmsError};
 use kms_keys::catalog::Update;
 use kms_keys::grant::{self, Constraints, Party, Terms};
@@ -65,7 +65,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     };
     let key_use = KeyUse {
         grant_tokens: &grant_tokens,
-        particulars: Particulars::Grant(&asked),
+        attributes: RequestAttributes::Grant(&asked),
         ..KeyUse::manage(action::CreateGrant, &key_id)
     };
     for _ in Call::tries() {

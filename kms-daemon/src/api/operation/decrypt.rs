@@ -10,7 +10,7 @@ use crate::api::recipient::Document;
 use crate::api::{Answer, Call};
 use crate::engine::{Ciphertext, Delivered};
 use crate::envelope::Envelope;
-use crate::policy::{Authorized, Particulars};
+use crate::policy::{Authorized, RequestAttributes};
 use kms_base::error::{Exception, KmsError};
 use kms_keys::spec::{Algorithm, encryption_algorithm};
 use kms_model::action::{self, KeyAction};
@@ -37,7 +37,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         algorithm,
         grant_tokens: &grant_tokens,
         context: &context,
-        particulars: Particulars::Recipient(addressee.recipient()),
+        attributes: RequestAttributes::Recipient(addressee.recipient()),
     };
     let receiver = addressee.receiver();
     let (key, ciphertext) = source.authorize(call, blob.as_deref()).await?;
@@ -100,7 +100,7 @@ pub(super) struct Source<'a, A> {
     /// The encryption context of the ciphertext.
     pub(super) context: &'a EncryptionContext,
     /// What else conditions ask of the request.
-    pub(super) particulars: Particulars<'a>,
+    pub(super) attributes: RequestAttributes<'a>,
 }
 
 impl<A: KeyAction> Source<'_, A> {
@@ -114,7 +114,7 @@ impl<A: KeyAction> Source<'_, A> {
         let key_use = KeyUse::new(self.action, self.key_id.unwrap_or_default(), self.grant_tokens)
             .with(Algorithm::Encryption(self.algorithm))
             .within(self.context)
-            .telling(self.particulars);
+            .telling(self.attributes);
         let symmetric = self.algorithm == EncryptionAlgorithmSpec::SYMMETRIC_DEFAULT;
         match (self.key_id, ciphertext) {
             (Some(name), Some(bytes)) if symmetric => {

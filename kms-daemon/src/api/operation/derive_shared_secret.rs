@@ -8,7 +8,7 @@ use crate::api::checks::invalid;
 use crate::api::model::derive_shared_secret::{Input, Output};
 use crate::api::recipient::Document;
 use crate::api::{Answer, Call};
-use crate::policy::Particulars;
+use crate::policy::RequestAttributes;
 use kms_base::error::KmsError;
 use kms_keys::spec::Algorithm;
 use kms_model::action;
@@ -26,7 +26,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         .authorize(
             KeyUse::new(action::DeriveSharedSecret, &key_id, &grant_tokens)
                 .with(Algorithm::Agreement(algorithm))
-                .telling(Particulars::Recipient(addressee.recipient())),
+                .telling(RequestAttributes::Recipient(addressee.recipient())),
         )
         .await?;
     // A device does not read longer ones; no curve has them.

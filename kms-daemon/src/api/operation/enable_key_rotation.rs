@@ -4,7 +4,7 @@
 use crate::api::call::KeyUse;
 use crate::api::model::enable_key_rotation::Input;
 use crate::api::{Answer, Call};
-use crate::policy::Particulars;
+use crate::policy::RequestAttributes;
 use kms_base::error::KmsError;
 use kms_keys::KeyRecord;
 use kms_keys::rotation::Schedule;
@@ -21,8 +21,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("rotationPeriodInDays", period);
     let period_days = u32::try_from(period).map_err(KmsError::internal)?;
     let schedule = Schedule { period_days, next: call.now().plus_days(period_days) };
-    let particulars = Particulars::RotationPeriod(period);
-    let key_use = KeyUse::manage(action::EnableKeyRotation, &key_id).telling(particulars);
+    let attributes = RequestAttributes::RotationPeriod(period);
+    let key_use = KeyUse::manage(action::EnableKeyRotation, &key_id).telling(attributes);
     call.update_shared(key_use, |key| {
         let goes_on = |present: &Schedule| asked.is_none() || present.period_days == period_days;
         let present = key.rotation.filter(goes_on);

@@ -8,7 +8,7 @@ use crate::api::model::generate_data_key::{Input, Output};
 use crate::api::recipient::Document;
 use crate::api::{Answer, Call};
 use crate::envelope::Envelope;
-use crate::policy::{Authorized, Particulars};
+use crate::policy::{Authorized, RequestAttributes};
 use kms_base::error::KmsError;
 use kms_keys::spec::Algorithm;
 use kms_model::action::{self, KeyAction};
@@ -17,8 +17,8 @@ use kms_model::enums::{DataKeySpec, EncryptionAlgorithmSpec};
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let request = DataKeyRequest::check(input)?;
     let addressee = request.recipient.verify(call).await?;
-    let particulars = Particulars::Recipient(addressee.recipient());
-    let key = request.authorize(call, action::GenerateDataKey, particulars).await?;
+    let attributes = RequestAttributes::Recipient(addressee.recipient());
+    let key = request.authorize(call, action::GenerateDataKey, attributes).await?;
     let (context, receiver) = (&request.context, addressee.receiver());
     let reply = call.devices().data_key(&key, context, request.length, receiver).await?;
     let made = reply.parts()?;
@@ -81,7 +81,7 @@ impl DataKeyRequest {
         &self,
         call: &mut Call<'_>,
         action: A,
-        particulars: Particulars<'_>,
+        attributes: RequestAttributes<'_>,
     ) -> Result<Authorized<A>, KmsError> {
         call.parameter("keyId", self.key_id.as_str());
         match self.key_spec {
@@ -94,7 +94,7 @@ impl DataKeyRequest {
                 KeyUse::new(action, &self.key_id, &self.grant_tokens)
                     .with(Algorithm::Encryption(EncryptionAlgorithmSpec::SYMMETRIC_DEFAULT))
                     .within(&self.encryption_context)
-                    .telling(particulars),
+                    .telling(attributes),
             )
             .await?;
         Call::finish_dry_run(self.dry_run)?;

@@ -10,7 +10,7 @@ use crate::api::model::generate_data_key_pair::{Input, Output};
 use crate::api::recipient::{Addressee, Document};
 use crate::api::{Answer, Call};
 use crate::envelope::Envelope;
-use crate::policy::{Authorized, Particulars};
+use crate::policy::{Authorized, RequestAttributes};
 use crate::quota::Pool;
 use kms_base::error::{Exception, KmsError};
 use kms_keys::spec::Algorithm;
@@ -85,7 +85,7 @@ impl KeyPairRequest {
                 KeyUse::new(action, &self.key_id, &self.grant_tokens)
                     .with(Algorithm::Encryption(EncryptionAlgorithmSpec::SYMMETRIC_DEFAULT))
                     .within(&self.encryption_context)
-                    .telling(Particulars::KeyPair {
+                    .telling(RequestAttributes::KeyPair {
                         spec: self.spec.name(),
                         recipient: addressee.recipient(),
                     }),

@@ -7,7 +7,7 @@ use crate::api::model::generate_data_key_without_plaintext::{Input, Output};
 use crate::api::{Answer, Call};
 use crate::engine::response;
 use crate::envelope::Envelope;
-use crate::policy::Particulars;
+use crate::policy::RequestAttributes;
 use kms_base::error::KmsError;
 use kms_model::action;
 
@@ -22,7 +22,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         dry_run: input.dry_run,
     })?;
     let action = action::GenerateDataKeyWithoutPlaintext;
-    let key = request.authorize(call, action, Particulars::None).await?;
+    let key = request.authorize(call, action, RequestAttributes::None).await?;
     let reply = call.devices().wrapped_data_key(&key, &request.context, request.length).await?;
     let blob = response(&reply)?.blob;
     let material = Envelope::parse(&blob)?.material.to_string();

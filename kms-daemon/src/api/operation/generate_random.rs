@@ -6,7 +6,7 @@ use crate::api::checks::invalid;
 use crate::api::model::generate_random::{Input, Output};
 use crate::api::recipient::Document;
 use crate::api::{Answer, Call};
-use crate::policy::Particulars;
+use crate::policy::RequestAttributes;
 use kms_base::error::KmsError;
 use kms_model::action;
 
@@ -14,8 +14,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let number = input.number_of_bytes.ok_or_else(|| invalid("NumberOfBytes is required."))?;
     let document = Document::new(input.recipient);
     let addressee = document.verify(call).await?;
-    let particulars = Particulars::Recipient(addressee.recipient());
-    let account = call.authorize_telling(action::GenerateRandom, particulars)?;
+    let attributes = RequestAttributes::Recipient(addressee.recipient());
+    let account = call.authorize_telling(action::GenerateRandom, attributes)?;
     if input.custom_key_store_id.is_some() {
         return Err(custom_key_store::not_found());
     }

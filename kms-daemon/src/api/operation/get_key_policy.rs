@@ -4,7 +4,7 @@
 use crate::api::call::KeyUse;
 use crate::api::model::get_key_policy::{Input, Output};
 use crate::api::{Answer, Call};
-use crate::policy::{DEFAULT_POLICY_NAME, Particulars};
+use crate::policy::{DEFAULT_POLICY_NAME, RequestAttributes};
 use kms_base::error::{Exception, KmsError};
 use kms_model::action;
 
@@ -13,8 +13,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let policy_name = input.policy_name.unwrap_or_else(|| DEFAULT_POLICY_NAME.to_owned());
     call.parameter("keyId", key_id.as_str());
     call.parameter("policyName", policy_name.as_str());
-    let particulars = Particulars::PolicyName(&policy_name);
-    let key_use = KeyUse::manage(action::GetKeyPolicy, &key_id).telling(particulars);
+    let attributes = RequestAttributes::PolicyName(&policy_name);
+    let key_use = KeyUse::manage(action::GetKeyPolicy, &key_id).telling(attributes);
     let key = call.authorize(key_use).await?;
     if policy_name != DEFAULT_POLICY_NAME {
         return Err(KmsError::new(Exception::NotFound, "No such policy exists"));

@@ -7,7 +7,7 @@ use crate::api::call::{KeyUse, contended};
 use crate::api::checks::invalid;
 use crate::api::model::import_key_material::{Input, Output};
 use crate::api::{Answer, Call};
-use crate::policy::Particulars;
+use crate::policy::RequestAttributes;
 use kms_audit::member_time;
 use kms_base::clock::Timestamp;
 use kms_base::error::{Exception, KmsError};
@@ -41,8 +41,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         description: input.key_material_description,
     };
     let model = input.expiration_model.map(ExpirationModelType::name);
-    let particulars = Particulars::Import { model, valid_to: expires };
-    let key_use = KeyUse::manage(action::ImportKeyMaterial, &key_id).telling(particulars);
+    let attributes = RequestAttributes::Import { model, valid_to: expires };
+    let key_use = KeyUse::manage(action::ImportKeyMaterial, &key_id).telling(attributes);
     for _ in Call::tries() {
         let key = call.authorize(key_use).await?;
         wanted.check(&key)?;

@@ -5,7 +5,7 @@ use crate::api::checks::invalid;
 use crate::api::model::put_key_policy::Input;
 use crate::api::{Answer, Call};
 use crate::policy::{
-    self, Asker, Attachment, Bound, DEFAULT_POLICY_NAME, KeyPolicy, Particulars, Subject,
+    self, Asker, Attachment, Bound, DEFAULT_POLICY_NAME, KeyPolicy, RequestAttributes, Subject,
 };
 use kms_base::error::{Exception, KmsError};
 use kms_keys::KeyRecord;
@@ -34,8 +34,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("policy", text.as_str());
     call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
     let bound = call.bound(&text).await?;
-    let particulars = Particulars::Policy { name: &policy_name, bypass: asked_bypass };
-    let key_use = KeyUse::manage(action::PutKeyPolicy, &key_id).telling(particulars);
+    let attributes = RequestAttributes::Policy { name: &policy_name, bypass: asked_bypass };
+    let key_use = KeyUse::manage(action::PutKeyPolicy, &key_id).telling(attributes);
     for _ in Call::tries() {
         let key = call.authorize(key_use).await?;
         let place = Attachment {

@@ -9,7 +9,7 @@ use crate::api::model::re_encrypt::{Input, Output};
 use crate::api::{Answer, Call};
 use crate::engine::{Ciphertext, Side, response};
 use crate::envelope::Envelope;
-use crate::policy::Particulars;
+use crate::policy::RequestAttributes;
 use kms_base::error::KmsError;
 use kms_keys::spec::{Algorithm, encryption_algorithm};
 use kms_model::action;
@@ -48,10 +48,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         algorithm: from,
         grant_tokens: &grant_tokens,
         context: &source_context,
-        particulars: Particulars::ReEncrypt(destination.as_ref().ok().map(Located::key)),
+        attributes: RequestAttributes::ReEncrypt(destination.as_ref().ok().map(Located::key)),
     };
     let (source, ciphertext) = source.authorize(call, blob.as_deref()).await?;
-    let destination_use = destination_use.telling(Particulars::ReEncrypt(Some(&source.value)));
+    let destination_use =
+        destination_use.telling(RequestAttributes::ReEncrypt(Some(&source.value)));
     let destination = call.authorize_located(destination_use, destination?).await?;
     let Some(ciphertext) = ciphertext else {
         Call::finish_dry_run(input.dry_run)?;

@@ -10,7 +10,9 @@ use crate::api::model::outputs::Tag;
 use crate::api::model::replicate_key::{Input, Output};
 use crate::api::tagging;
 use crate::api::{Answer, Call, Operation};
-use crate::policy::{Attachment, Authorized, KeyPolicy, Lookups, NewKey, Particulars, Subject};
+use crate::policy::{
+    Attachment, Authorized, KeyPolicy, Lookups, NewKey, RequestAttributes, Subject,
+};
 use crate::quota::Pool;
 use kms_base::error::{Exception, KmsError};
 use kms_keys::catalog::{Update, elsewhere};
@@ -35,8 +37,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let there = Scope::new(&*call.home().account, &*region);
     // As AWS counts it: the replica is two keys' worth of work.
     call.count_elsewhere(&there, Pool::Operation(Operation::CreateKey), 2)?;
-    let particulars = Particulars::Replica { region: &region, tags: &tags, bypass: asked_bypass };
-    let key_use = KeyUse::manage(action::ReplicateKey, &key_id).telling(particulars);
+    let attributes =
+        RequestAttributes::Replica { region: &region, tags: &tags, bypass: asked_bypass };
+    let key_use = KeyUse::manage(action::ReplicateKey, &key_id).telling(attributes);
     for attempt in Call::tries() {
         let key = call.authorize(key_use).await?;
         let new_key = NewKey::replica_of(&key, &tags);
@@ -137,7 +140,7 @@ async fn insert(
         changes.push((other, next));
     }
     let update = call.catalog().change_related(&changes, new, &away).await?;
-    call.wake_errands();
+    call.wake_outbox();
     Ok(update)
 }
 

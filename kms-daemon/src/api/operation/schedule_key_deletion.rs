@@ -3,7 +3,7 @@
 use crate::api::call::KeyUse;
 use crate::api::model::schedule_key_deletion::{Input, Output};
 use crate::api::{Answer, Call};
-use crate::policy::Particulars;
+use crate::policy::RequestAttributes;
 use kms_audit::member_time;
 use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
@@ -21,8 +21,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     call.parameter("pendingWindowInDays", window);
     let days = u32::try_from(window).map_err(KmsError::internal)?;
     let due = call.now().plus_days(days);
-    let particulars = Particulars::PendingWindow(window);
-    let key_use = KeyUse::manage(action::ScheduleKeyDeletion, &key_id).telling(particulars);
+    let attributes = RequestAttributes::PendingWindow(window);
+    let key_use = KeyUse::manage(action::ScheduleKeyDeletion, &key_id).telling(attributes);
     let key = call.authorize(key_use).await?;
     call.devices().permit_deletion(&key).await?;
     let key = call.update_key(key_use, |key| Ok(scheduled(key, due, days))).await?;

@@ -9,7 +9,7 @@ use crate::api::input::Blob;
 use crate::api::model::sign::{Input, Output};
 use crate::api::{Answer, Call};
 use crate::engine::response;
-use crate::policy::{Authorized, Particulars};
+use crate::policy::{Authorized, RequestAttributes};
 use kms_base::error::KmsError;
 use kms_keys::spec::{Algorithm, signing_algorithm};
 use kms_model::action::{self, KeyAction};
@@ -70,7 +70,7 @@ impl SignatureRequest {
             .authorize(
                 KeyUse::new(action, &self.key_id, &self.grant_tokens)
                     .with(Algorithm::Signing(self.algorithm))
-                    .telling(Particulars::Message(self.message_type.name())),
+                    .telling(RequestAttributes::Message(self.message_type.name())),
             )
             .await?;
         let algorithm = signing_algorithm(self.algorithm)?;

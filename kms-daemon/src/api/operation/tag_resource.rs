@@ -4,7 +4,7 @@ use crate::api::call::KeyUse;
 use crate::api::model::tag_resource::Input;
 use crate::api::tagging;
 use crate::api::{Answer, Call};
-use crate::policy::Particulars;
+use crate::policy::RequestAttributes;
 use kms_base::error::KmsError;
 use kms_model::action;
 
@@ -13,7 +13,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let tags = tagging::read(input.tags)?;
     call.parameter("keyId", key_id.as_str());
     call.parameter("tags", tagging::audit_value(&tags));
-    let key_use = KeyUse::manage(action::TagResource, &key_id).telling(Particulars::Tags(&tags));
+    let key_use =
+        KeyUse::manage(action::TagResource, &key_id).telling(RequestAttributes::Tags(&tags));
     call.update_key(key_use, |key| {
         let mut changed = key.clone();
         changed.tags.extend(tags.clone());

@@ -4,7 +4,7 @@ use crate::api::call::KeyUse;
 use crate::api::model::untag_resource::Input;
 use crate::api::tagging;
 use crate::api::{Answer, Call};
-use crate::policy::Particulars;
+use crate::policy::RequestAttributes;
 use kms_base::error::KmsError;
 use kms_model::action;
 
@@ -14,8 +14,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     tag_keys.iter().try_for_each(|name| tagging::check_key(name))?;
     call.parameter("keyId", key_id.as_str());
     call.parameter("tagKeys", tag_keys.clone());
-    let particulars = Particulars::TagKeys(&tag_keys);
-    let key_use = KeyUse::manage(action::UntagResource, &key_id).telling(particulars);
+    let attributes = RequestAttributes::TagKeys(&tag_keys);
+    let key_use = KeyUse::manage(action::UntagResource, &key_id).telling(attributes);
     call.update_key(key_use, |key| {
         let mut changed = key.clone();
         changed.tags.retain(|name, _| !tag_keys.contains(name));

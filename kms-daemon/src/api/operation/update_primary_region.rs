@@ -7,7 +7,7 @@ use crate::api::checks::invalid;
 use crate::api::model::update_primary_region::Input;
 use crate::api::{Answer, Call, Operation};
 use crate::link::Place;
-use crate::policy::{Authorized, Particulars};
+use crate::policy::{Authorized, RequestAttributes};
 use crate::quota::Pool;
 use kms_base::error::{Exception, KmsError};
 use kms_keys::catalog::{Update, What, elsewhere};
@@ -21,8 +21,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let there = Scope::new(&*call.home().account, &*region);
     call.count_elsewhere(&there, Pool::Operation(Operation::UpdatePrimaryRegion), 1)?;
     for _ in Call::tries() {
-        let particulars = Particulars::PrimaryRegion(&region);
-        let key_use = KeyUse::manage(action::UpdatePrimaryRegion, &key_id).telling(particulars);
+        let attributes = RequestAttributes::PrimaryRegion(&region);
+        let key_use = KeyUse::manage(action::UpdatePrimaryRegion, &key_id).telling(attributes);
         let key = call.authorize(key_use).await?;
         if key.is_replica() {
             let text = format!("{} is not a multi-Region primary key.", key.arn());
@@ -49,7 +49,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             }
         };
         if update == Update::Applied {
-            call.wake_errands();
+            call.wake_outbox();
             return Ok(Answer::empty());
         }
     }

@@ -28,7 +28,7 @@ async fn a_replica_in_another_daemon() {
     assert_eq!(refused, "UnsupportedOperationException");
     let nowhere = json!({ "KeyId": id, "ReplicaRegion": "eu-west-3" });
     assert_eq!(west.refused("ReplicateKey", nowhere).await, "ValidationException");
-    assert_eq!((west.errands().await, east.errands().await), (0, 0));
+    assert_eq!((west.outbox().await, east.outbox().await), (0, 0));
     let events = east.audited().await;
     assert!(events.iter().any(|line| line.contains("\"CreateKey\"")), "{events:?}");
 }
@@ -73,10 +73,10 @@ async fn imported_material_is_brought_to_each_daemon() {
     let rotate = json!({ "KeyId": id });
     let early = west.refused("RotateKeyOnDemand", rotate.clone()).await;
     assert_eq!(early, "KMSInvalidStateException");
-    assert_eq!(west.errands().await, 0);
+    assert_eq!(west.outbox().await, 0);
     import(&east, &second, None).await.unwrap();
     west.ok("RotateKeyOnDemand", rotate).await;
-    assert_eq!(west.errands().await, 0);
+    assert_eq!(west.outbox().await, 0);
     let current = west.metadata(&id).await["CurrentKeyMaterialId"].clone();
     assert_eq!(east.metadata(&id).await["CurrentKeyMaterialId"], current);
     west.decrypts(&east.encrypt(&id).await).await;
@@ -90,7 +90,7 @@ async fn what_is_shared_follows_when_the_line_is_there_again() {
     east.cut().await;
     let input = json!({ "KeyId": id, "RotationPeriodInDays": 90 });
     west.ok("EnableKeyRotation", input).await;
-    assert_eq!(west.errands().await, 1, "the other end cannot be reached");
+    assert_eq!(west.outbox().await, 1, "the other end cannot be reached");
     // New material is not used before the other Region has it.
     let rotate = json!({ "KeyId": id });
     let refused = west.refused("RotateKeyOnDemand", rotate.clone()).await;
@@ -99,7 +99,7 @@ async fn what_is_shared_follows_when_the_line_is_there_again() {
     assert_eq!(east.ok("GetKeyRotationStatus", status.clone()).await["KeyRotationEnabled"], false);
 
     east.plug().await;
-    assert_eq!(west.errands().await, 0);
+    assert_eq!(west.outbox().await, 0);
     assert_eq!(east.ok("GetKeyRotationStatus", status).await["RotationPeriodInDays"], 90);
     west.ok("RotateKeyOnDemand", rotate).await;
     // Before it is told that the key is rotated, it can read what the new material made.
@@ -108,7 +108,7 @@ async fn what_is_shared_follows_when_the_line_is_there_again() {
         east.metadata(&id).await["CurrentKeyMaterialId"],
         west.metadata(&id).await["CurrentKeyMaterialId"]
     );
-    assert_eq!(west.errands().await, 0);
+    assert_eq!(west.outbox().await, 0);
     let (here, there) = (west.metadata(&id).await, east.metadata(&id).await);
     assert_eq!(here["CurrentKeyMaterialId"], there["CurrentKeyMaterialId"]);
     let listed = east.ok("ListKeyRotations", json!({ "KeyId": id })).await;
@@ -156,9 +156,9 @@ async fn the_primary_moves_to_another_daemon() {
     let refused = west.refused("EnableKeyRotation", json!({ "KeyId": id })).await;
     assert_eq!(refused, "KMSInvalidStateException");
     east.cut().await;
-    assert_eq!(west.errands().await, 1);
+    assert_eq!(west.outbox().await, 1);
     east.plug().await;
-    assert_eq!(west.errands().await, 0);
+    assert_eq!(west.outbox().await, 0);
     for daemon in [&west, &east] {
         let metadata = daemon.metadata(&id).await;
         assert_eq!(metadata["KeyState"], "Enabled");
@@ -168,11 +168,11 @@ async fn the_primary_moves_to_another_daemon() {
     }
     // And back, with a rotation in between.
     east.ok("RotateKeyOnDemand", json!({ "KeyId": id })).await;
-    assert_eq!(east.errands().await, 0);
+    assert_eq!(east.outbox().await, 0);
     let blob = east.encrypt(&id).await;
     west.decrypts(&blob).await;
     east.ok("UpdatePrimaryRegion", to(WEST)).await;
-    assert_eq!((east.errands().await, west.errands().await), (0, 0));
+    assert_eq!((east.outbox().await, west.outbox().await), (0, 0));
     let configuration = &east.metadata(&id).await["MultiRegionConfiguration"];
     assert_eq!(configuration["MultiRegionKeyType"], "REPLICA");
     west.ok("RotateKeyOnDemand", json!({ "KeyId": id })).await;
@@ -193,11 +193,11 @@ async fn a_destroyed_replica_is_forgotten() {
     let catalog = east.app.service.catalog();
     destroy_due(catalog, east.clock.now(), &*east.app.audit).await.unwrap();
     assert_eq!(east.refused("DescribeKey", json!({ "KeyId": id })).await, "NotFoundException");
-    assert_eq!(east.errands().await, 1);
+    assert_eq!(east.outbox().await, 1);
     west.plug().await;
-    assert_eq!(east.errands().await, 0);
+    assert_eq!(east.outbox().await, 0);
     let left = west.metadata(&id).await;
     assert_eq!(left["KeyState"], "PendingDeletion");
     assert_eq!(left["MultiRegionConfiguration"]["ReplicaKeys"], json!([]));
-    assert_eq!(west.errands().await, 0);
+    assert_eq!(west.outbox().await, 0);
 }

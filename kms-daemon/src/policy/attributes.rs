@@ -23,7 +23,7 @@ use kms_model::action::{AttributesKind, Facts};
 
 /// The attributes of a request besides key, algorithm and encryption context.
 #[derive(Debug, Clone, Copy)]
-pub enum Particulars<'a> {
+pub enum RequestAttributes<'a> {
     /// No attributes.
     None,
     /// A key that is to be created.
@@ -65,7 +65,7 @@ pub enum Particulars<'a> {
     KeyPair {
         /// `KeyPairSpec`.
         spec: &'a str,
-        /// As [`Particulars::Recipient`].
+        /// As [`RequestAttributes::Recipient`].
         recipient: Option<&'a Recipient>,
     },
     /// The other key of `ReEncrypt`; `None` if there is no such key.
@@ -92,7 +92,7 @@ pub enum Particulars<'a> {
     PendingWindow(i64),
 }
 
-impl<'a> Particulars<'a> {
+impl<'a> RequestAttributes<'a> {
     /// Whether these attributes are of the kind that requests for `action` must provide.
     pub(super) fn fit(&self, action: Action) -> bool {
         Facts::of(action).is_some_and(|facts| facts.attributes == self.kind())
