@@ -50,22 +50,22 @@ use kms_keys::spec::{self, Algorithm};
 use kms_keys::{GrantId, GrantRecord, KeyRecord, KeyState, Scope, Stored};
 use kms_model::action::{AccountAction, Action, GRANTABLE, KeyAction};
 
-mod asker;
 mod attributes;
 mod conditions;
 mod engine;
 pub(crate) mod explanation;
 pub(crate) mod identities;
 mod lookups;
+mod requester;
 mod retirement;
 pub(crate) mod service;
 pub(crate) mod simulation;
 mod subject;
 
-pub use self::asker::{Asker, CallerName, CallerPolicies};
 pub use self::attributes::RequestAttributes;
 pub use self::engine::Refusal;
 pub use self::lookups::Lookups;
+pub use self::requester::{CallerName, CallerPolicies, Requester};
 pub use self::retirement::authorize_retirement;
 pub use self::service::{Ownership, Replication, Shares};
 pub use self::subject::{NewKey, Subject, Traits};
@@ -86,7 +86,7 @@ pub const MAX_POLICY: usize = 32_768;
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// The caller and the caller's policies.
-    pub asker: Asker<'a>,
+    pub requester: Requester<'a>,
     /// The requested action.
     pub action: Action,
     /// The account and Region in which the request acts.
@@ -109,13 +109,13 @@ impl<'a> Request<'a> {
     /// Makes a request about something in an account, without further attributes.
     #[must_use]
     pub const fn new(
-        asker: Asker<'a>,
+        requester: Requester<'a>,
         action: Action,
         scope: &'a Scope,
         subject: Subject<'a>,
     ) -> Self {
         Self {
-            asker,
+            requester,
             action,
             scope,
             subject,
@@ -129,8 +129,8 @@ impl<'a> Request<'a> {
 
     /// Makes a request about a key, without further attributes.
     #[must_use]
-    pub const fn on_key(asker: Asker<'a>, action: Action, key: &'a KeyRecord) -> Self {
-        Self::new(asker, action, &key.scope, Subject::Key(key))
+    pub const fn on_key(requester: Requester<'a>, action: Action, key: &'a KeyRecord) -> Self {
+        Self::new(requester, action, &key.scope, Subject::Key(key))
     }
 }
 
@@ -203,7 +203,7 @@ pub struct Granted {
 /// shows neither why the request is refused nor whether the key exists.
 #[must_use]
 pub fn needs_grant(request: &Request<'_>, key: &KeyRecord, refusal: &Refusal) -> bool {
-    let is_foreign = request.asker.is_foreign_to(&key.scope);
+    let is_foreign = request.requester.is_foreign_to(&key.scope);
     GRANTABLE.contains(&request.action) && (is_foreign || refusal.yields_to_grant)
 }
 
@@ -217,8 +217,8 @@ pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName) -> 
 }
 
 /// Returns how a party of a grant names the caller; `None` if it does not.
-fn how_named(party: &Party, asker: Asker<'_>) -> Option<Grantee> {
-    let mut names = asker.names().into_iter();
+fn how_named(party: &Party, requester: Requester<'_>) -> Option<Grantee> {
+    let mut names = requester.names().into_iter();
     names
         .find(|name| party.is_principal(&name.arn, name.unique.as_deref()))
         .map(|name| name.grantee)
@@ -306,12 +306,12 @@ pub fn authorize_account<A: AccountAction>(
     request: &Request<'_>,
     resource: Option<&str>,
 ) -> Result<AuthorizedAccount<A>, KmsError> {
-    let Request { asker, action, scope, .. } = *request;
+    let Request { requester, action, scope, .. } = *request;
     if action != A::ACTION {
         return Err(KmsError::internal("a question about another action"));
     }
-    if asker.principal.account != scope.account {
-        return Err(not_allowed(asker.principal, action.name()));
+    if requester.principal.account != scope.account {
+        return Err(not_allowed(requester.principal, action.name()));
     }
     let resource = Resource::Account { arn: resource, account: &scope.account };
     engine::decide(request, resource, None)?;
@@ -362,11 +362,12 @@ pub struct Attachment<'a> {
 /// [`Exception::MalformedPolicyDocument`] if the caller could not.
 pub fn check_lockout(
     policy: &KeyPolicy,
-    asker: Asker<'_>,
+    requester: Requester<'_>,
     place: Attachment<'_>,
 ) -> Result<(), KmsError> {
     let Attachment { scope, arn, subject, lookups } = place;
-    let request = Request { lookups, ..Request::new(asker, Action::PutKeyPolicy, scope, subject) };
+    let request =
+        Request { lookups, ..Request::new(requester, Action::PutKeyPolicy, scope, subject) };
     if engine::can_put_again(&request, policy.compiled(), arn) {
         return Ok(());
     }

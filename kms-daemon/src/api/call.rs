@@ -10,7 +10,7 @@ use super::{Operation, Service, managed_key};
 use crate::api::operation::malformed_arn;
 use crate::engine::{Devices, Engine};
 use crate::mac::MacKey;
-use crate::policy::{self, Asker, Authorized, Bound, CallerPolicies, Lookups};
+use crate::policy::{self, Authorized, Bound, CallerPolicies, Lookups, Requester};
 use crate::quota::Pool;
 use crate::regions::Regions;
 use kms_audit::{AuditFacts, KeyEvent};
@@ -105,9 +105,9 @@ impl<'a> Call<'a> {
     }
 
     /// The caller, as policies see it.
-    pub(super) const fn asker(&self) -> Asker<'a> {
+    pub(super) const fn requester(&self) -> Requester<'a> {
         let request = self.request;
-        Asker { principal: &request.principal, policies: self.policies, request: Some(request) }
+        Requester { principal: &request.principal, policies: self.policies, request: Some(request) }
     }
 
     /// The users and roles that a key policy names.
@@ -369,7 +369,7 @@ impl<'a> Call<'a> {
             context: key_use.context.pairs(),
             attributes: key_use.attributes,
             lookups,
-            ..policy::Request::on_key(self.asker(), action, key)
+            ..policy::Request::on_key(self.requester(), action, key)
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use kms_policy::Grantee;
 
 use super::Service;
-use crate::policy::{Asker, Lookups};
+use crate::policy::{Lookups, Requester};
 use kms_base::error::{Exception, KmsError};
 use kms_keys::{Forms, GrantId, GrantRecord, KeyRecord, KeyRef, Scope, Stored};
 
@@ -55,13 +55,13 @@ impl Service {
         &self,
         home: &Scope,
         named: &str,
-        asker: Asker<'_>,
+        requester: Requester<'_>,
     ) -> Result<KeyForCaller, KmsError> {
         let key = self.key_named(home, named).await?;
         let (catalog, scope) = (&self.catalog, &key.scope);
         let mut grants = Vec::new();
         let mut known = HashSet::new();
-        let names = asker.names();
+        let names = requester.names();
         // Those that mean the caller, and those that mean an earlier one of its name.
         let lasting = names.iter().map(|name| (name.lasting(), name.grantee));
         let present = names.iter().map(|name| (&*name.arn, name.grantee));

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::link::message::{Describe, Described, Gone, Hello, Promote, Replicate, Synchronise};
 use crate::link::{Place, Wrapped};
 use crate::policy::{
-    self, Asker, Attachment, Lookups, NewKey, RequestAttributes, Subject, Traits, service,
+    self, Attachment, Lookups, NewKey, RequestAttributes, Requester, Subject, Traits, service,
 };
 use kms_audit::KeyEvent;
 use kms_base::error::{Exception, KmsError};
@@ -65,7 +65,7 @@ impl Receiver {
         service.quotas().take_key(service.catalog(), scope).await?;
         let principal = Principal::root(&*scope.account, "link");
         let (text, arn) = (message.policy.clone(), scope.key_arn(*id));
-        let (bound, asker) = (service.bound(&text).await?, Asker::root(&principal));
+        let (bound, requester) = (service.bound(&text).await?, Requester::root(&principal));
         let traits = Traits {
             spec: Some(&message.spec),
             usage: Some(&message.usage),
@@ -74,7 +74,7 @@ impl Receiver {
         };
         let subject = Subject::New(NewKey { traits, tags: &message.tags });
         let place = Attachment { scope, arn: &arn, subject, lookups: Lookups::NONE };
-        let policy = accept_policy(&text, &bound, message.bypass, asker, place)?;
+        let policy = accept_policy(&text, &bound, message.bypass, requester, place)?;
         let unknown = || KmsError::internal("a key of a kind that is not known here");
         let blank = KeyRecord {
             id: *id,
@@ -139,7 +139,7 @@ impl Receiver {
             let action = action::UpdatePrimaryRegion::RULE.action;
             let request = policy::Request {
                 attributes: RequestAttributes::PrimaryRegion(&place.scope.region),
-                ..policy::Request::on_key(Asker::root(&principal), action, &key)
+                ..policy::Request::on_key(Requester::root(&principal), action, &key)
             };
             let now = self.app.service.now();
             policy::authorize::<action::UpdatePrimaryRegion>(

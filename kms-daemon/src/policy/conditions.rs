@@ -42,7 +42,7 @@ impl Conditions<'_> {
     /// Returns values about the transport of the request. Requests of other daemons arrive over
     /// TLS, on behalf of their clients.
     fn of_request(&self, name: Name) -> Option<Value<'_>> {
-        let request = self.request.asker.request;
+        let request = self.request.requester.request;
         let received = || request.map_or_else(SystemTime::now, |request| request.received);
         Some(match (name, request) {
             // The Region in which the action takes effect: for actions that create a replica, that
@@ -60,7 +60,7 @@ impl Conditions<'_> {
     }
 
     fn of_session(&self, name: Name) -> Option<Value<'_>> {
-        let session = self.request.asker.principal.session.as_ref()?;
+        let session = self.request.requester.principal.session.as_ref()?;
         Some(match name {
             Name::TokenIssueTime => Value::Date(seconds(SystemTime::from(session.issued))),
             // MFA devices do not exist here. Requests with long-term keys do not have this
@@ -144,7 +144,7 @@ impl Context for Conditions<'_> {
                 self.of_session(name)
             }
             Name::PrincipalTag => {
-                let tags = self.request.asker.policies.tags.iter();
+                let tags = self.request.requester.policies.tags.iter();
                 pair(key, tags.map(|(key, value)| (key.as_str(), value.as_str())))
             }
             Name::ResourceAccount => Some(Value::from(request.scope.account.as_str())),

@@ -3,7 +3,7 @@
 use kms_policy::{Action, Caller, Decision, Grant, Policies, Resource};
 
 use super::conditions::Conditions;
-use super::{Asker, CallerPolicies, Request};
+use super::{CallerPolicies, Request, Requester};
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::{Principal, PrincipalKind};
 
@@ -38,8 +38,8 @@ pub(super) fn decide(
 ) -> Result<(), Refusal> {
     #[cfg(test)]
     decisions::count();
-    let Request { asker, action, scope, .. } = *request;
-    let names = Names::of(asker.principal, scope.partition());
+    let Request { requester, action, scope, .. } = *request;
+    let names = Names::of(requester.principal, scope.partition());
     let caller = names.asking(action)?;
     if !request.attributes.fit(action) {
         let error = KmsError::internal(format!("what conditions ask of {action} is not told"));
@@ -47,9 +47,9 @@ pub(super) fn decide(
     }
     let conditions = Conditions::new(request, caller);
     let question = kms_policy::Request { caller, action, resource, context: &conditions };
-    evaluate(asker, &question, grant).map_err(|refusal| match asker.is_foreign_to(scope) {
+    evaluate(requester, &question, grant).map_err(|refusal| match requester.is_foreign_to(scope) {
         true => {
-            let text = foreign_text(asker.principal, action.name());
+            let text = foreign_text(requester.principal, action.name());
             Refusal::new(text, refusal.yields_to_grant)
         }
         false => refusal,
@@ -58,11 +58,11 @@ pub(super) fn decide(
 
 /// Evaluates the caller's policies for a request whose condition context is given.
 pub(super) fn evaluate(
-    asker: Asker<'_>,
+    requester: Requester<'_>,
     request: &kms_policy::Request<'_>,
     grant: Option<Grant<'_>>,
 ) -> Result<(), Refusal> {
-    let policies = Policies { grant, ..own_policies(asker) };
+    let policies = Policies { grant, ..own_policies(requester) };
     match kms_policy::authorize(request, &policies) {
         Decision::Allowed(_) => Ok(()),
         Decision::Denied(denial) => {
@@ -87,16 +87,16 @@ pub(super) fn can_put_again(
     policy: &kms_policy::KeyPolicy,
     arn: &str,
 ) -> bool {
-    let Request { asker, scope, .. } = *request;
-    let names = Names::of(asker.principal, scope.partition());
+    let Request { requester, scope, .. } = *request;
+    let names = Names::of(requester.principal, scope.partition());
     let Some(caller) = names.caller() else { return false };
-    let (account, own) = (scope.account.as_str(), own_policies(asker));
+    let (account, own) = (scope.account.as_str(), own_policies(requester));
     let conditions = Conditions::new(request, caller);
     kms_policy::can_put_again(policy, arn, account, caller, &own, &conditions)
 }
 
-pub(super) const fn own_policies(asker: Asker<'_>) -> Policies<'_> {
-    let CallerPolicies { identity, boundary, session, .. } = asker.policies;
+pub(super) const fn own_policies(requester: Requester<'_>) -> Policies<'_> {
+    let CallerPolicies { identity, boundary, session, .. } = requester.policies;
     Policies {
         identity: identity.as_slice(),
         boundary: boundary.as_ref(),

@@ -8,7 +8,7 @@ use kms_policy::{
 
 use super::conditions::Conditions;
 use super::engine::{Names, foreign_text, own_policies};
-use super::{Asker, CallerName, Lookups, Request, Subject};
+use super::{CallerName, Lookups, Request, Requester, Subject};
 use kms_base::clock::Timestamp;
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::PrincipalKind;
@@ -18,9 +18,9 @@ use kms_model::action::{Action, GRANTABLE, KeyRule};
 
 /// A hypothetical request.
 #[derive(Clone, Copy)]
-pub(crate) struct Supposition<'a> {
+pub(crate) struct Hypothesis<'a> {
     /// The caller and the caller's policies.
-    pub(crate) asker: Asker<'a>,
+    pub(crate) requester: Requester<'a>,
     /// The names of the caller's policies.
     pub(crate) names: &'a PolicyNames,
     /// The action, for example `kms:Decrypt`.
@@ -128,13 +128,13 @@ fn same(one: &ConditionKey, other: &ConditionKey) -> bool {
 
 /// The condition context of a hypothetical request: the specified values, and for other keys what
 /// is known about the key and the caller.
-struct Supposed<'a> {
+struct Hypothetical<'a> {
     given: &'a Given,
     known: Conditions<'a>,
     now: Timestamp,
 }
 
-impl Context for Supposed<'_> {
+impl Context for Hypothetical<'_> {
     fn value(&self, key: &ConditionKey) -> Option<Value<'_>> {
         let given = self.given.values.iter().find(|(given, _)| same(given, key));
         match given.map(|(_, values)| values) {
@@ -160,28 +160,28 @@ impl Context for Supposed<'_> {
 /// # Errors
 /// [`Exception::Validation`] if KMS does not have the action, or the action needs a key and none is
 /// given.
-pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsError> {
-    let Supposition { asker, scope, key, .. } = *supposition;
-    let action = Action::parse(supposition.action);
+pub(crate) fn explain(hypothesis: &Hypothesis<'_>) -> Result<Explanation, KmsError> {
+    let Hypothesis { requester, scope, key, .. } = *hypothesis;
+    let action = Action::parse(hypothesis.action);
     let action = action.filter(|action| action.service() == "kms");
     let action = action.ok_or_else(|| {
-        invalid(format!("{} is not an action of KMS, such as kms:Decrypt.", supposition.action))
+        invalid(format!("{} is not an action of KMS, such as kms:Decrypt.", hypothesis.action))
     })?;
     if KeyRule::of(action).is_some() && key.is_none() {
         return Err(invalid(format!("{} is about a key: name one.", action.name())));
     }
-    let names = Names::of(asker.principal, scope.partition());
+    let names = Names::of(requester.principal, scope.partition());
     let caller = names.caller();
     let caller = caller.ok_or_else(|| KmsError::internal("a caller without a name"))?;
     let subject = key.map_or(Subject::Account, |(record, _)| Subject::Key(record));
-    let supposed = Request {
+    let hypothetical = Request {
         named: key.map(|(_, named)| named).unwrap_or_default(),
-        context: &supposition.given.context,
-        lookups: supposition.lookups,
-        ..Request::new(asker, action, scope, subject)
+        context: &hypothesis.given.context,
+        lookups: hypothesis.lookups,
+        ..Request::new(requester, action, scope, subject)
     };
-    let (given, now) = (supposition.given, supposition.now);
-    let context = Supposed { given, known: Conditions::new(&supposed, caller), now };
+    let (given, now) = (hypothesis.given, hypothesis.now);
+    let context = Hypothetical { given, known: Conditions::new(&hypothetical, caller), now };
     let arn = key.map(|(record, _)| record.arn());
     let account = scope.account.as_str();
     let resource = match (key, &arn) {
@@ -191,12 +191,12 @@ pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsE
         _ => Resource::Account { arn: None, account },
     };
     let request = kms_policy::Request { caller, action, resource, context: &context };
-    let grants = supposition.grants(action);
-    let mut policies = own_policies(asker);
+    let grants = hypothesis.grants(action);
+    let mut policies = own_policies(requester);
     let first = kms_policy::authorize(&request, &policies).denial();
     let id;
     if first.is_some_and(|denial| denial.yields_to_grant())
-        && let Some((found, _, grantee)) = supposition
+        && let Some((found, _, grantee)) = hypothesis
             .grants
             .iter()
             .zip(&grants)
@@ -206,12 +206,12 @@ pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsE
         policies = Policies { grant: Some(Grant { id: &id, grantee: *grantee }), ..policies };
     }
     let explained = kms_policy::explain(&request, &policies);
-    let names = Labels { names: supposition.names, explained: &explained.statements };
+    let names = Labels { names: hypothesis.names, explained: &explained.statements };
     let (reason, told) = match explained.decision {
         Decision::Allowed(basis) => (names.basis(basis), None),
         Decision::Denied(denial) => {
-            let told = match asker.is_foreign_to(scope) {
-                true => foreign_text(asker.principal, action.name()),
+            let told = match requester.is_foreign_to(scope) {
+                true => foreign_text(requester.principal, action.name()),
                 false => denial.message(&request),
             };
             (names.denial(denial), Some(told))
@@ -231,14 +231,14 @@ pub(crate) fn explain(supposition: &Supposition<'_>) -> Result<Explanation, KmsE
     Ok(Explanation { allowed, reason, told, statements: statements.collect(), grants })
 }
 
-impl Supposition<'_> {
+impl Hypothesis<'_> {
     fn grants(&self, action: Action) -> Vec<GrantReport> {
-        let names = self.asker.names();
+        let names = self.requester.names();
         let report = |(id, record, _): &(GrantId, Stored<GrantRecord>, Grantee)| {
             let grantee = &record.grantee;
             let is = |name: &CallerName| grantee.is_principal(&name.arn, name.unique.as_deref());
             if !names.iter().any(is) {
-                let objection = Some(match self.asker.principal.kind {
+                let objection = Some(match self.requester.principal.kind {
                     PrincipalKind::Role(_) => "it names an earlier role of this name",
                     _ => "it names an earlier user of this name",
                 });

@@ -4,7 +4,7 @@ use kms_policy::{Action, ConditionKey, Context, Name, Resource, Value, pair};
 
 use super::conditions::Conditions;
 use super::engine::{self, Names};
-use super::{Asker, Request, Subject, TrustPolicy};
+use super::{Request, Requester, Subject, TrustPolicy};
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::{Principal, PrincipalKind};
 use kms_keys::document::PARTITION;
@@ -51,12 +51,12 @@ pub(crate) struct Target<'t> {
 /// [`Exception::AccessDenied`]; for every session that `GetSessionToken` made, as nobody has shown
 /// a second factor for one, unless the action is one of CloudTrail.
 pub(crate) fn authorize_management(
-    asker: Asker<'_>,
+    requester: Requester<'_>,
     action: Action,
     resource: Option<&str>,
     details: Details<'_>,
 ) -> Result<(), KmsError> {
-    let principal = asker.principal;
+    let principal = requester.principal;
     let is_of_identities = !action.name().starts_with("cloudtrail:");
     let plain = principal.session.is_some() && !matches!(principal.kind, PrincipalKind::Role(_));
     if plain && is_of_identities {
@@ -67,7 +67,7 @@ pub(crate) fn authorize_management(
         return Err(KmsError::new(Exception::AccessDenied, text));
     }
     let resource = Resource::Account { arn: resource, account: &principal.account };
-    decide(asker, action, resource, details)
+    decide(requester, action, resource, details)
 }
 
 /// Decides whether the caller may assume a role, and do what `action` is besides.
@@ -75,14 +75,14 @@ pub(crate) fn authorize_management(
 /// # Errors
 /// [`Exception::AccessDenied`].
 pub(crate) fn authorize_assumption(
-    asker: Asker<'_>,
+    requester: Requester<'_>,
     action: Action,
     role: Target<'_>,
     details: Details<'_>,
 ) -> Result<(), KmsError> {
     let Target { account, arn, trust } = role;
     let resource = Resource::Role { arn, account, policy: trust.compiled() };
-    decide(asker, action, resource, details)
+    decide(requester, action, resource, details)
 }
 
 /// Decides whether the caller is told what policies decide about others, and why: a root is, with
@@ -124,20 +124,20 @@ pub(crate) fn authorize_accounts(
 }
 
 fn decide(
-    asker: Asker<'_>,
+    requester: Requester<'_>,
     action: Action,
     resource: Resource<'_>,
     details: Details<'_>,
 ) -> Result<(), KmsError> {
-    let names = Names::of(asker.principal, PARTITION);
+    let names = Names::of(requester.principal, PARTITION);
     let caller = names.asking(action)?;
-    let region = asker.request.map(|request| request.region.as_str()).unwrap_or_default();
+    let region = requester.request.map(|request| request.region.as_str()).unwrap_or_default();
     let scope = Scope::new(resource.account(), region);
-    let asked = Request::new(asker, action, &scope, Subject::Account);
+    let asked = Request::new(requester, action, &scope, Subject::Account);
     let common = Conditions::new(&asked, caller);
     let conditions = IdentityConditions { common, details };
     let request = kms_policy::Request { caller, action, resource, context: &conditions };
-    Ok(engine::evaluate(asker, &request, None)?)
+    Ok(engine::evaluate(requester, &request, None)?)
 }
 
 /// The values of condition keys, given when a policy asks for them.

@@ -3,7 +3,7 @@
 
 use kms_policy::Name;
 
-use super::Asker;
+use super::Requester;
 use kms_keys::KeyRecord;
 use kms_keys::catalog::AliasIndex;
 use kms_model::Action;
@@ -23,15 +23,15 @@ impl Lookups {
 
     /// Whether the aliases of the key are needed. Only policies of the caller can ask for them.
     #[must_use]
-    pub fn need_aliases(asker: Asker<'_>) -> bool {
-        asker.policies.ask_for(Name::ResourceAliases)
+    pub fn need_aliases(requester: Requester<'_>) -> bool {
+        requester.policies.ask_for(Name::ResourceAliases)
     }
 
     /// Whether it is needed when `key` was last used.
     #[must_use]
-    pub fn need_usage(asker: Asker<'_>, action: Action, key: &KeyRecord) -> bool {
+    pub fn need_usage(requester: Requester<'_>, action: Action, key: &KeyRecord) -> bool {
         let name = Name::TrailingDaysWithoutKeyUsage;
         matches!(action, Action::DisableKey | Action::ScheduleKeyDeletion)
-            && (asker.policies.ask_for(name) || key.policy.compiled().asks_for(name))
+            && (requester.policies.ask_for(name) || key.policy.compiled().asks_for(name))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use kms_policy::{Grant, Grantee, Resource};
 
-use super::{Asker, KeyPolicy, Lookups, Request, RequestAttributes, denied, engine, how_named};
+use super::{KeyPolicy, Lookups, Request, RequestAttributes, Requester, denied, engine, how_named};
 use kms_base::error::KmsError;
 use kms_keys::KeyRecord;
 use kms_keys::catalog::FoundGrant;
@@ -17,15 +17,15 @@ use kms_model::Action;
 /// grant, or a grantee who was given [`Action::RetireGrant`], and no policy of the caller's own
 /// forbids it. To a caller of another account than the key's it is always the same text.
 pub fn authorize_retirement(
-    asker: Asker<'_>,
+    requester: Requester<'_>,
     key: &KeyRecord,
     found: &FoundGrant,
     lookups: &Lookups,
 ) -> Result<(), KmsError> {
-    let (grant, principal, action) = (&found.record, asker.principal, Action::RetireGrant);
-    let retiring = grant.retiring.as_ref().and_then(|party| how_named(party, asker));
+    let (grant, principal, action) = (&found.record, requester.principal, Action::RetireGrant);
+    let retiring = grant.retiring.as_ref().and_then(|party| how_named(party, requester));
     let granted =
-        how_named(&grant.grantee, asker).filter(|_| grant.terms.operations.contains(&action));
+        how_named(&grant.grantee, requester).filter(|_| grant.terms.operations.contains(&action));
     let issuer = (grant.issuer == principal.account).then_some(match principal.is_root() {
         true => Grantee::Caller,
         false => Grantee::Account,
@@ -34,8 +34,8 @@ pub fn authorize_retirement(
     let resource = Resource::Key { arn: &arn, account, policy: Some(SILENT.compiled()) };
     let id = found.id.to_string();
     let attributes = RequestAttributes::Grant(grant);
-    let request = Request { attributes, lookups, ..Request::on_key(asker, action, key) };
-    let is_foreign = asker.is_foreign_to(&key.scope);
+    let request = Request { attributes, lookups, ..Request::on_key(requester, action, key) };
+    let is_foreign = requester.is_foreign_to(&key.scope);
     let mut refusal = None;
     for grantee in [retiring, granted, issuer] {
         // To other accounts the time does not tell whom a grant names.
@@ -128,7 +128,7 @@ mod tests {
             ("000000000000", &retirable, false),
         ] {
             let root = Principal::root(account, "AKIA");
-            let decided = authorize_retirement(Asker::root(&root), &key, grant, Lookups::NONE);
+            let decided = authorize_retirement(Requester::root(&root), &key, grant, Lookups::NONE);
             let refused = decided.err().map(|error| error.exception());
             assert_eq!(refused, (!may).then_some(Exception::AccessDenied), "{account}");
         }

@@ -78,6 +78,6 @@ impl Call<'_> {
     }
 
     const fn about_account<'r, A: AccountAction>(&'r self, scope: &'r Scope) -> Request<'r> {
-        Request::new(self.asker(), A::ACTION, scope, Subject::Account)
+        Request::new(self.requester(), A::ACTION, scope, Subject::Account)
     }
 }

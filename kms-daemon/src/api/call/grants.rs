@@ -45,8 +45,8 @@ impl Call<'_> {
         request: &policy::Request<'_>,
         key: &KeyRecord,
     ) -> Result<Option<Granted>, KmsError> {
-        let is_foreign = request.asker.is_foreign_to(&key.scope);
-        for name in request.asker.names() {
+        let is_foreign = request.requester.is_foreign_to(&key.scope);
+        for name in request.requester.names() {
             // The cache would tell other accounts what is used.
             let held = match is_foreign {
                 true => None,

@@ -19,10 +19,10 @@ impl Call<'_> {
         key: &KeyRecord,
     ) -> Result<Lookups, KmsError> {
         let mut lookups = Lookups::default();
-        if Lookups::need_aliases(self.asker()) {
+        if Lookups::need_aliases(self.requester()) {
             lookups.aliases = Some(self.catalog().aliases_of(&key.scope, key.id).await?);
         }
-        if Lookups::need_usage(self.asker(), action, key) {
+        if Lookups::need_usage(self.requester(), action, key) {
             lookups.unused_days = Some(self.service.unused_days(key).await?);
         }
         Ok(lookups)

@@ -92,7 +92,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
                 subject: Subject::New(new_key),
                 lookups: Lookups::NONE,
             };
-            accept(&text, &bound, bypass, call.asker(), place)?
+            accept(&text, &bound, bypass, call.requester(), place)?
         }
         None => KeyPolicy::default_for(&home),
     };

@@ -5,7 +5,7 @@ use crate::api::checks::invalid;
 use crate::api::model::put_key_policy::Input;
 use crate::api::{Answer, Call};
 use crate::policy::{
-    self, Asker, Attachment, Bound, DEFAULT_POLICY_NAME, KeyPolicy, RequestAttributes, Subject,
+    self, Attachment, Bound, DEFAULT_POLICY_NAME, KeyPolicy, RequestAttributes, Requester, Subject,
 };
 use kms_base::error::{Exception, KmsError};
 use kms_keys::KeyRecord;
@@ -44,7 +44,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             subject: Subject::Key(&key),
             lookups: &call.look_up(Action::PutKeyPolicy, &key).await?,
         };
-        let policy = accept(&text, &bound, bypass, call.asker(), place)?;
+        let policy = accept(&text, &bound, bypass, call.requester(), place)?;
         let changed = KeyRecord { policy, ..key.value.clone() };
         if call.catalog().replace_key(&key, &changed).await? == Update::Applied {
             return Ok(Answer::empty());
@@ -61,7 +61,7 @@ pub(crate) fn accept(
     text: &str,
     bound: &Bound,
     bypass_lockout_check: bool,
-    asker: Asker<'_>,
+    requester: Requester<'_>,
     place: Attachment<'_>,
 ) -> Result<KeyPolicy, KmsError> {
     if text.len() > policy::MAX_POLICY {
@@ -71,7 +71,7 @@ pub(crate) fn accept(
     }
     let policy = KeyPolicy::parse(text, place.scope, bound).map_err(malformed)?;
     if !bypass_lockout_check {
-        policy::check_lockout(&policy, asker, place)?;
+        policy::check_lockout(&policy, requester, place)?;
     }
     Ok(policy)
 }

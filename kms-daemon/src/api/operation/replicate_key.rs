@@ -58,7 +58,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
                     subject: Subject::New(new_key),
                     lookups: Lookups::NONE,
                 };
-                accept(text, &bound, bypass, call.asker(), place)?
+                accept(text, &bound, bypass, call.requester(), place)?
             }
             None => KeyPolicy::default_for(&there),
         };

@@ -38,7 +38,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             call.key_resource(&key);
         }
         let lookups = call.look_up(Action::RetireGrant, &key).await?;
-        policy::authorize_retirement(call.asker(), &key, &grant, &lookups)?;
+        policy::authorize_retirement(call.requester(), &key, &grant, &lookups)?;
         if !is_home {
             call.key_resource(&key);
         }

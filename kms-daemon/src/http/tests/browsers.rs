@@ -146,7 +146,11 @@ async fn every_origin_is_allowed_without_credentials_and_not_into_private_networ
         assert_eq!(reply.header("access-control-allow-credentials"), None);
         assert_eq!(reply.header("access-control-allow-private-network"), None);
         let reply = rig.of_page(origin, b"{}").await;
-        assert_eq!(reply.header("access-control-allow-origin"), Some("*"), "never the asker's own");
+        assert_eq!(
+            reply.header("access-control-allow-origin"),
+            Some("*"),
+            "never the requester's own"
+        );
         assert_eq!(reply.header("access-control-allow-credentials"), None);
     }
     rig.stop().await;

@@ -13,7 +13,7 @@ use crate::iam::vault::Trace;
 use crate::management::form::{Form, member, name_of};
 use crate::management::{Management, check};
 use crate::policy::identities::{self, Details};
-use crate::policy::{Asker, CallerPolicies};
+use crate::policy::{CallerPolicies, Requester};
 use kms_audit::AuditFacts;
 use kms_base::clock::Timestamp;
 use kms_base::context::RequestContext;
@@ -156,9 +156,9 @@ impl<'a> Call<'a> {
     }
 
     /// The caller, as policies see it.
-    pub(super) const fn asker(&self) -> Asker<'a> {
+    pub(super) const fn requester(&self) -> Requester<'a> {
         let request = self.request;
-        Asker { principal: &request.principal, policies: self.policies, request: Some(request) }
+        Requester { principal: &request.principal, policies: self.policies, request: Some(request) }
     }
 
     /// Checks that the caller may do this to `resource`, or at all if it is about none.
@@ -183,9 +183,9 @@ impl<'a> Call<'a> {
             resource_tags: traits.tags,
             ..self.tagging()
         };
-        identities::authorize_management(self.asker(), action, resource, details)?;
+        identities::authorize_management(self.requester(), action, resource, details)?;
         if let Some(tagging) = self.operation.tagging().filter(|_| self.tags.is_some()) {
-            identities::authorize_management(self.asker(), tagging, resource, details)?;
+            identities::authorize_management(self.requester(), tagging, resource, details)?;
         }
         Ok(())
     }

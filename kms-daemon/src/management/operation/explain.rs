@@ -2,12 +2,12 @@
 
 use super::call::Call;
 use crate::iam::error::{Code, IamError};
-use crate::iam::supposed::Supposed;
+use crate::iam::hypothetical::Hypothetical;
 use crate::management::Node;
 use crate::policy::explanation::{
-    Explanation, Given, GrantReport, StatementReport, Supposition, explain,
+    Explanation, Given, GrantReport, Hypothesis, StatementReport, explain,
 };
-use crate::policy::{Asker, Lookups};
+use crate::policy::{Lookups, Requester};
 use kms_keys::Scope;
 use kms_model::action::{Action, KeyRule};
 
@@ -27,15 +27,15 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
         account(arn).ok_or_else(|| IamError::invalid(format!("{arn} is not a principal.")))?;
     let key_account = named.and_then(self::account).unwrap_or(account);
     check_accounts(call, [account, key_account])?;
-    let Supposed { principal, policies, names } = call.iam.supposed(arn).await?;
-    let asker = Asker { principal: &principal, policies: &policies, request: None };
+    let Hypothetical { principal, policies, names } = call.iam.hypothetical(arn).await?;
+    let requester = Requester { principal: &principal, policies: &policies, request: None };
     let scope = Scope::new(key_account, region);
     let found = match named {
-        Some(named) => Some(call.keys.key_for_caller(&scope, named, asker).await?),
+        Some(named) => Some(call.keys.key_for_caller(&scope, named, requester).await?),
         None => None,
     };
-    let supposition = Supposition {
-        asker,
+    let hypothesis = Hypothesis {
+        requester,
         names: &names,
         action,
         scope: &scope,
@@ -45,7 +45,7 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
         lookups: found.as_ref().map_or(Lookups::NONE, |found| &found.lookups),
         now: call.now(),
     };
-    let explanation = explain(&supposition)?;
+    let explanation = explain(&hypothesis)?;
     // Who may use a key is refused all the same while the key is in a state that forbids it.
     let state = found.as_ref().and_then(|found| {
         let rule = KeyRule::of(Action::parse(action)?)?;

@@ -7,8 +7,8 @@ use super::call::{Call, missing};
 use super::listing;
 use crate::iam::document::{self, Kind};
 use crate::iam::error::{Code, IamError};
+use crate::iam::hypothetical::Hypothetical;
 use crate::iam::limits::Document;
-use crate::iam::supposed::Supposed;
 use crate::management::{Form, Node, check, source_position};
 use crate::policy::simulation::{
     Entries, Matched, ResourcePolicy, Simulated, Simulation, simulate,
@@ -50,7 +50,7 @@ pub(super) async fn principal(call: &mut Call<'_>) -> Result<Option<Node>, IamEr
             Subject { caller: None, tags: Tags::new(), documents, boundary: None }
         }
         _ => {
-            let Supposed { principal, policies, .. } = call.iam.supposed(arn).await?;
+            let Hypothetical { principal, policies, .. } = call.iam.hypothetical(arn).await?;
             if principal.is_root() {
                 return Err(IamError::new(
                     Code::InvalidInput,

@@ -214,12 +214,17 @@ async fn authorized(
     let role = role.filter(|role| role.arn() == arn).ok_or_else(refused)?;
     let target = Target { account: &role.account, arn, trust: &role.trust };
     let details = Details { resource_tags: Some(&role.tags), ..details };
-    identities::authorize_assumption(call.asker(), Action::AssumeRole, target, details)?;
+    identities::authorize_assumption(call.requester(), Action::AssumeRole, target, details)?;
     if details.source_identity.is_some() {
-        identities::authorize_assumption(call.asker(), Action::SetSourceIdentity, target, details)?;
+        identities::authorize_assumption(
+            call.requester(),
+            Action::SetSourceIdentity,
+            target,
+            details,
+        )?;
     }
     if tagged {
-        identities::authorize_assumption(call.asker(), Action::TagSession, target, details)?;
+        identities::authorize_assumption(call.requester(), Action::TagSession, target, details)?;
     }
     Ok(role)
 }

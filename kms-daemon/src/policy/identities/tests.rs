@@ -54,7 +54,7 @@ fn allow(action: &str, resource: &str, condition: Value) -> CallerPolicies {
 fn ask<T>(
     principal: &Principal,
     policies: &CallerPolicies,
-    decide: impl FnOnce(Asker<'_>) -> T,
+    decide: impl FnOnce(Requester<'_>) -> T,
 ) -> T {
     let request = RequestContext {
         request_id: Uuid::nil(),
@@ -68,7 +68,7 @@ fn ask<T>(
         referer: None,
         received: SystemTime::UNIX_EPOCH,
     };
-    decide(Asker { principal, policies, request: Some(&request) })
+    decide(Requester { principal, policies, request: Some(&request) })
 }
 
 fn manages(
@@ -78,8 +78,8 @@ fn manages(
     resource: &str,
     details: Details<'_>,
 ) -> bool {
-    ask(principal, policies, |asker| {
-        authorize_management(asker, action, Some(resource), details).is_ok()
+    ask(principal, policies, |requester| {
+        authorize_management(requester, action, Some(resource), details).is_ok()
     })
 }
 
@@ -100,9 +100,9 @@ fn assumes(
     details: Details<'_>,
 ) -> bool {
     let arn = ROLE.replace(HOME, account);
-    ask(principal, policies, |asker| {
+    ask(principal, policies, |requester| {
         let role = Target { account, arn: &arn, trust };
-        authorize_assumption(asker, Action::AssumeRole, role, details).is_ok()
+        authorize_assumption(requester, Action::AssumeRole, role, details).is_ok()
     })
 }
 
@@ -198,8 +198,8 @@ fn policies_manage_what_they_name() {
     assert!(manages(&ana, &own, Action::CreateAccessKey, USER, plain));
     let other = "arn:aws:iam::111122223333:user/ben";
     assert!(!manages(&ana, &own, Action::CreateAccessKey, other, plain));
-    let error = ask(&ana, &CallerPolicies::default(), |asker| {
-        authorize_management(asker, create, Some(other), plain).unwrap_err()
+    let error = ask(&ana, &CallerPolicies::default(), |requester| {
+        authorize_management(requester, create, Some(other), plain).unwrap_err()
     });
     assert_eq!(
         error.message().unwrap(),

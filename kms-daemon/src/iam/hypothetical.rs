@@ -10,7 +10,7 @@ use kms_base::principal::{Principal, PrincipalKind, RoleSession, User};
 const SESSION: &str = "session";
 
 /// A caller that nobody is, and what limits it.
-pub(crate) struct Supposed {
+pub(crate) struct Hypothetical {
     pub(crate) principal: Principal,
     pub(crate) policies: CallerPolicies,
     pub(crate) names: PolicyNames,
@@ -21,7 +21,7 @@ impl Iam {
     ///
     /// # Errors
     /// [`Code::NoSuchEntity`], and those of [`Iam::policies`].
-    pub(crate) async fn supposed(&self, arn: &str) -> Result<Supposed, IamError> {
+    pub(crate) async fn hypothetical(&self, arn: &str) -> Result<Hypothetical, IamError> {
         let missing = || {
             let text = format!("There is no user, role or account root {arn} here.");
             IamError::new(Code::NoSuchEntity, text)
@@ -29,7 +29,7 @@ impl Iam {
         let principal = self.find(arn).await?.ok_or_else(missing)?;
         let (policies, names) =
             (self.policies(&principal).await?, self.policy_names(&principal).await?);
-        Ok(Supposed { principal, policies, names })
+        Ok(Hypothetical { principal, policies, names })
     }
 
     async fn find(&self, arn: &str) -> Result<Option<Principal>, IamError> {

@@ -32,7 +32,7 @@ impl CallerPolicies {
 
 /// The caller, as policies see it.
 #[derive(Debug, Clone, Copy)]
-pub struct Asker<'a> {
+pub struct Requester<'a> {
     /// The principal that sent the request.
     pub principal: &'a Principal,
     /// The policies that limit the principal.
@@ -41,7 +41,7 @@ pub struct Asker<'a> {
     pub request: Option<&'a RequestContext>,
 }
 
-impl<'a> Asker<'a> {
+impl<'a> Requester<'a> {
     /// Returns the root of an account, whose requests are not limited by identity policies.
     #[must_use]
     pub fn root(principal: &'a Principal) -> Self {
