@@ -145,7 +145,7 @@ fn present() -> Result<Files> {
             let path = entry.doing(format_args!("list {}", dir.display()))?.path();
             if path.is_dir() {
                 dirs.push(path);
-            } else if let Ok(name) = path.strip_prefix(&root) {
+            } else if let Ok(name) = path.strip_prefix(root) {
                 files.insert(name.to_owned(), read(&path)?);
             }
         }

@@ -69,7 +69,7 @@ pub fn start(format: LogFormat, targets: Targets) {
 }
 
 /// Keeps strangers from filling the log with the same line.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Seldom(Mutex<Option<Instant>>);
 
 impl Seldom {

@@ -259,10 +259,7 @@ mod tests {
         fs::write(&config, text).unwrap();
         if std::env::var_os("SOFTHSM2_CONF").is_none() {
             let again = Command::new(std::env::current_exe().unwrap())
-                .args([
-                    "--exact",
-                    "ceremony::token::tests::a_key_in_a_token_signs_and_does_not_leave_it",
-                ])
+                .args(["--exact", "token::tests::a_key_in_a_token_signs_and_does_not_leave_it"])
                 .env("SOFTHSM2_CONF", &config)
                 .output()
                 .unwrap();

@@ -57,12 +57,13 @@ struct Entry<T> {
     value: Arc<Versioned<T>>,
 }
 
-impl<T> Cache<T> {
-    /// An empty cache.
-    pub fn new() -> Self {
+impl<T> Default for Cache<T> {
+    fn default() -> Self {
         Self::of(SHARDS * CAPACITY)
     }
+}
 
+impl<T> Cache<T> {
     /// An empty cache for so many entries.
     pub(crate) fn of(entries: usize) -> Self {
         let shard = |_| Mutex::new(Shard { entries: HashTable::new(), floor: Revision::default() });
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_slow_reader_does_not_bring_back_an_old_value() {
-        let cache = Cache::new();
+        let cache = Cache::default();
         cache.insert(b"k".to_vec(), at(5), Revision(5));
         cache.invalidate(b"k", Revision(7));
         cache.insert(b"k".to_vec(), at(5), Revision(6));
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_late_notice_keeps_the_newer_value() {
-        let cache = Cache::new();
+        let cache = Cache::default();
         cache.insert(b"k".to_vec(), at(7), Revision(9));
         cache.invalidate(b"k", Revision(7));
         assert_eq!(cache.get(b"k"), Some(at(7)));

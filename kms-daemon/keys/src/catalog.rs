@@ -96,9 +96,9 @@ impl Catalog {
         let revision = current_revision(&*store).await?;
         let catalog = Arc::new(Self {
             store,
-            keys: Cache::new(),
-            aliases: Cache::new(),
-            grants: Cache::new(),
+            keys: Cache::default(),
+            aliases: Cache::default(),
+            grants: Cache::default(),
             held: Cache::of(MAX_HOLDERS),
             counts: Counts::default(),
         });

@@ -132,12 +132,12 @@ impl Directory {
         let revision = current_revision(&*store).await?;
         let directory = Arc::new(Self {
             store,
-            accounts: Cache::new(),
-            users: Cache::new(),
-            groups: Cache::new(),
-            roles: Cache::new(),
-            policies: Cache::new(),
-            access_keys: Cache::new(),
+            accounts: Cache::default(),
+            users: Cache::default(),
+            groups: Cache::default(),
+            roles: Cache::default(),
+            policies: Cache::default(),
+            access_keys: Cache::default(),
         });
         tokio::spawn(follow(Arc::downgrade(&directory), revision));
         Ok(directory)
