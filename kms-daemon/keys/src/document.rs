@@ -1,5 +1,4 @@
-//! Policy documents: the text as it was put, and its compiled form. Who may do what by them is decided in
-//! [`crate::policy`].
+//! Policy documents: the text as it was put, and its compiled form. The daemon decides by them who may do what.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
