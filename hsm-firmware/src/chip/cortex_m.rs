@@ -2,6 +2,9 @@
 //!
 //! Interrupts are open while the firmware works, so that receive buffers are drained, and closed
 //! round the decision to sleep, so that none is missed.
+//!
+//! `cortex-m-rt` 0.7 is not used: it would take the place of the two loops below and of nothing else. Its
+//! handler of hard faults runs Rust on the stack that has just overflowed; this one gives up the stack first.
 
 use core::arch::{asm, global_asm};
 use core::mem;

@@ -2,6 +2,10 @@
 //!
 //! Interrupts are open while the firmware works, so that receive buffers are drained, and closed
 //! round the decision to sleep, so that none is missed.
+//!
+//! `riscv-rt` 0.18 is not used: it would take the place of the two loops below and of nothing else. Its trap
+//! entry saves registers on the stack that has just overflowed; here every fault gives up the stack first, so
+//! that RAM is wiped.
 
 use core::arch::global_asm;
 use core::mem;
