@@ -107,7 +107,7 @@ fn what_is_new_in_a_model_fails() {
 #[test]
 fn constraints_become_calls() {
     let files = files(&small(), NO_OVERLAY).unwrap();
-    let text = &files[Path::new("api/model/generated/operations/put_thing.rs")];
+    let text = &files[Path::new("kms-daemon/src/api/model/generated/operations/put_thing.rs")];
     for code in [
         "checks.present(\"name\", wire.name.is_some());",
         "checks.text(\"name\", wire.name.as_deref(), &rules::NAME_TYPE);",
@@ -127,13 +127,14 @@ fn constraints_become_calls() {
     ] {
         assert!(text.contains(code), "{code}\n{text}");
     }
-    let enums = &files[Path::new("model/generated/enums.rs")];
+    let enums = &files[Path::new("kms-daemon/model/src/generated/enums.rs")];
     assert!(
         enums.contains("/// `KindType`.\n    KindType {\n        B,\n        A,\n    }"),
         "{enums}"
     );
     assert!(
-        files[Path::new("api/model/generated/errors.rs")].contains("(\"BrokenException\", 500)")
+        files[Path::new("kms-daemon/src/api/model/generated/errors.rs")]
+            .contains("(\"BrokenException\", 500)")
     );
     assert!(files.values().all(|text| text.starts_with("//! @generated")));
 }
@@ -153,11 +154,11 @@ fn the_overlay_narrows_the_model() {
         reason = 'why'
     ";
     let files = files(&small(), overlay).unwrap();
-    let text = &files[Path::new("api/model/generated/operations/put_thing.rs")];
+    let text = &files[Path::new("kms-daemon/src/api/model/generated/operations/put_thing.rs")];
     assert!(text.contains("checks.number(\"count\", wire.count, 1..=5);"), "{text}");
     assert!(text.contains("count: wire.count?,"), "{text}");
     assert!(!text.contains("NAME_TYPE"), "{text}");
-    let rules = &files[Path::new("api/model/generated/rules.rs")];
+    let rules = &files[Path::new("kms-daemon/src/api/model/generated/rules.rs")];
     assert!(rules.contains("values: enums::KindType::NAMES, echoed: false"), "{rules}");
 }
 
