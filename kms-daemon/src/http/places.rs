@@ -5,14 +5,10 @@
 //! connections, and gives them back when it has ended, not when its stream has.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::seats::Seats;
-
-/// How long a request waits for a place until one more connection is ended.
-const AGAIN: Duration = Duration::from_millis(10);
 
 /// The places that requests of a connection can have.
 pub(super) struct Places {
@@ -40,28 +36,58 @@ impl Places {
         let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
         let all = match Arc::clone(&self.all).try_acquire_owned() {
             Ok(place) => place,
-            Err(_) => self.make_room().await?,
+            Err(_) => tokio::select! {
+                biased;
+                place = Arc::clone(&self.all).acquire_owned() => place.ok()?,
+                never = self.seats.make_room_for_requests() => match never {},
+            },
         };
         Some(Place { _own: own, _all: all })
-    }
-
-    async fn make_room(&self) -> Option<OwnedSemaphorePermit> {
-        // One future throughout: those that wait have their turn in the order in which they came.
-        let mut place = std::pin::pin!(Arc::clone(&self.all).acquire_owned());
-        loop {
-            self.seats.end_busiest();
-            if let Ok(place) = tokio::time::timeout(AGAIN, place.as_mut()).await {
-                return place.ok();
-            }
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+    use std::time::Duration;
+
     use super::*;
     use crate::http::seats::Bounds;
     use crate::metrics::ConnectionMetrics;
+
+    /// A flood has taken every place, and many of its requests wait. Its connections are ended until others have
+    /// a place; theirs are not.
+    #[tokio::test]
+    async fn a_flood_makes_room_for_others() {
+        let all = Arc::new(Semaphore::new(30));
+        let bounds = Bounds { all: 20, strangers: 20, address: 20 };
+        let seats = Seats::new(bounds, ConnectionMetrics::default());
+        let connect = |last| seats.admit(IpAddr::from([127, 0, 0, last])).unwrap();
+        let places = || Arc::new(Places::new(Arc::clone(&all), 10, Arc::clone(&seats)));
+        let mut flood = tokio::task::JoinSet::new();
+        for _ in 0..10 {
+            let (seat, places) = (connect(2), places());
+            flood.spawn(async move {
+                let take = async || {
+                    let _request = seat.standing().request();
+                    let _place = places.take().await;
+                    std::future::pending::<()>().await;
+                };
+                tokio::select! {
+                    () = async { tokio::join!(take(), take(), take(), take(), take()); } => {}
+                    () = seat.standing().ended() => {}
+                }
+            });
+        }
+        tokio::task::yield_now().await;
+        let other = connect(1);
+        let _request = other.standing().request();
+        let place = tokio::time::timeout(Duration::from_secs(60), places().take()).await;
+        assert!(place.unwrap().is_some());
+        assert!(!other.standing().is_ended());
+        let ended = std::iter::from_fn(|| flood.try_join_next()).count();
+        assert!((1..10).contains(&ended), "{ended} of 10 are ended");
+    }
 
     #[tokio::test]
     async fn a_place_is_free_again_when_it_is_dropped() {

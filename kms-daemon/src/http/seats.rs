@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,8 @@ use crate::metrics::ConnectionMetrics;
 /// Answers that wait to be taken, over all connections, in bytes.
 const MAX_HELD: usize = 64 << 20;
 
+/// How often it is looked whether one more connection has to be ended.
+const AGAIN: Duration = Duration::from_millis(1);
 /// How long requests of an ended connection may take to end, until another connection is ended.
 const LEAVE: Duration = Duration::from_millis(500);
 
@@ -28,6 +31,8 @@ pub(super) struct Seats {
     metrics: ConnectionMetrics,
     begin: Instant,
     taken: Mutex<Taken>,
+    /// Held by the request that makes room for all that wait.
+    turn: tokio::sync::Mutex<()>,
     held: AtomicUsize,
 }
 
@@ -87,7 +92,8 @@ struct Answers {
 impl Seats {
     pub(super) fn new(bounds: Bounds, metrics: ConnectionMetrics) -> Arc<Self> {
         let (begin, held) = (Instant::now(), AtomicUsize::new(0));
-        Arc::new(Self { bounds, metrics, begin, taken: Mutex::default(), held })
+        let (taken, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        Arc::new(Self { bounds, metrics, begin, taken, turn, held })
     }
 
     /// A seat for a connection from an address, if need be that of another one. `None` if all that
@@ -131,10 +137,19 @@ impl Seats {
         self.end(&mut self.taken(), "room", |_| true);
     }
 
-    /// Ends the stranger with the most requests under way, for a request that waits. Does nothing while
-    /// requests of the one before it are yet to give their places back: of many that wait, each would end
-    /// another connection, in the end also those with a single request.
-    pub(super) fn end_busiest(&self) {
+    /// Ends strangers one after the other, those with the most requests under way first, until it is dropped. Of
+    /// all requests that wait for a place, one does it at a time: however many wait, it costs the same.
+    pub(super) async fn make_room_for_requests(&self) -> Infallible {
+        let _turn = self.turn.lock().await;
+        loop {
+            self.end_busiest();
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Ends the stranger with the most requests under way. Does nothing while requests of the one before it have
+    /// yet to give their places back: else connections with a single request would be ended, too.
+    fn end_busiest(&self) {
         let mut taken = self.taken();
         let leaves = |(standing, since): &(Arc<Standing>, Instant)| {
             standing.requests() > 0 && since.elapsed() < LEAVE
