@@ -16,12 +16,10 @@ use crate::quota::Quotas;
 use crate::trail::{Place, Schedule};
 use kms_audit::Policy;
 use kms_base::identifier::is_region;
-use kms_base::log;
-pub use kms_base::log::LogFormat;
+use kms_base::log::{self, LogFormat};
 use kms_base::space::DiskPolicy;
 use kms_installation::data_dir::{NoHome, default_data};
-use kms_installation::devices::Link;
-use kms_installation::devices::hsms_of;
+use kms_installation::devices::{Link, hsms_of};
 use kms_installation::settings::{CommandLine, Settings};
 
 /// Most key pairs of one spec that the pool can hold.
@@ -138,6 +136,7 @@ pub struct Config {
     pub development: Option<Option<PathBuf>>,
 }
 
+/// Checks the settings, with defaults for what is not given.
 fn resolve(given: Settings) -> Result<Config, ConfigError> {
     let (audit, disk) = (audit_policy(&given)?, disk_policy(&given)?);
     let refusal_rate = refusals(&given)?;
@@ -211,6 +210,7 @@ fn resolve(given: Settings) -> Result<Config, ConfigError> {
     config.check()?;
     Ok(config)
 }
+
 /// Reads names for a certificate.
 fn tls_names(texts: &[String]) -> Result<Vec<String>, ConfigError> {
     let read = |text: &String| {
