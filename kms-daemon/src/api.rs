@@ -4,6 +4,7 @@
 //! authorization (policy, state, usage), quotas, dry run, cryptography. A dry run of what looks at
 //! something that was made before (a ciphertext, signature or MAC) ends after that.
 
+use kms_model::Operation;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -47,7 +48,6 @@ pub(crate) use self::tests::testing;
 pub use self::answer::Answer;
 pub use self::development::{CUSTOM_ID, CUSTOM_MATERIAL};
 pub(crate) use self::operation::accept_policy;
-pub use kms_model::Operation;
 
 use self::call::Call;
 use self::checks::Checks;

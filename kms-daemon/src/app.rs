@@ -9,7 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::api::{Answer, Operation, Service};
+use crate::api::{Answer, Service};
 use crate::iam::Iam;
 use crate::management::Management;
 use crate::metrics::Metrics;
@@ -17,6 +17,7 @@ use kms_audit::{AuditFacts, AuditLog, Caller, Outcome, Recorded, RequestRecord};
 use kms_base::context::RequestContext;
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::Principal;
+use kms_model::Operation;
 use kms_sigv4::Verifier;
 
 /// `eventSource` of requests to KMS.

@@ -2,10 +2,8 @@
 //! file the daemon writes is the file a client reads.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use zeroize::Zeroizing;

@@ -1,12 +1,11 @@
 //! `kmsd` from start to stop.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use std::{fs, io};
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,11 +33,12 @@ use kms_base::clock::{Clock, SystemClock};
 use kms_base::files;
 use kms_base::identifier::is_region;
 use kms_base::space::Space;
+use kms_ceremony::ledger::Ballots;
 use kms_installation::backup::Snapshots;
 use kms_installation::consistency::{ConsistencyError, Domains, Fitting};
 use kms_installation::data_dir::{DataDir, DataDirError};
 use kms_installation::devices::{
-    Ballots, DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints,
+    DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints,
 };
 use kms_installation::link_identity::LinkSetupError;
 use kms_installation::tls::{self, TlsError};

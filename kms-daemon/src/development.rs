@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::api::{CUSTOM_ID, CUSTOM_MATERIAL, Operation};
+use crate::api::{CUSTOM_ID, CUSTOM_MATERIAL};
 use crate::app::App;
 use kms_base::error::{Exception, KmsError};
+use kms_model::Operation;
 
 /// Why keys of the seed are not there.
 #[derive(Debug, thiserror::Error)]

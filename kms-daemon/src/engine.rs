@@ -13,7 +13,7 @@ use hsm_protocol::{AuditTag, Bytes, Command};
 
 use crate::envelope::Envelope;
 use crate::policy::{Authorized, AuthorizedAccount};
-use kms_audit::DeviceReceipt;
+use host_driver::audit::DeviceReceipt;
 use kms_base::context::RequestContext;
 use kms_base::error::{Exception, KmsError};
 use kms_keys::KeyRecord;
@@ -39,7 +39,6 @@ pub use self::attest::Stated;
 pub use self::cipher::{Ciphertext, MakesPairs, Side};
 pub use self::domain::DomainFound;
 pub use self::recipient::{Delivered, Delivery, Receiver};
-pub use crate::recipient::Recipient;
 
 /// The devices that use keys.
 #[derive(Clone)]

@@ -20,9 +20,7 @@ use time::OffsetDateTime;
 
 use kms_audit::AuditLog;
 use kms_installation::last_backup::LastBackup;
-use kms_installation::report::PeerReport;
-use kms_installation::report::RewrapReport;
-use kms_installation::report::TrailReport;
+use kms_installation::report::{PeerReport, RewrapReport, TrailReport};
 use kms_installation::tls::Served;
 use kms_keys::Counted;
 

@@ -36,6 +36,7 @@
 //! The engine (`kms-policy`) evaluates policies; this module says what it is asked. A policy that
 //! the engine does not understand is refused when it is put, so no statement is ever skipped.
 
+use kms_keys::document::KeyPolicy;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
@@ -43,12 +44,14 @@ use kms_policy::{Grant, Grantee, Resource};
 
 use kms_base::clock::Timestamp;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::Scope;
 use kms_base::principal::Principal;
 use kms_keys::catalog::Versioned;
 use kms_keys::grant::{GrantUse, Pairs, Party};
 use kms_keys::spec::{self, Algorithm};
-use kms_keys::{GrantId, GrantRecord, KeyRecord, KeyState, Scope, Stored};
+use kms_keys::{GrantId, GrantRecord, KeyRecord, Stored};
 use kms_model::action::{AccountAction, Action, GRANTABLE, KeyAction};
+use kms_model::state::KeyState;
 
 mod attributes;
 mod conditions;
@@ -69,8 +72,6 @@ pub use self::requester::{CallerName, CallerPolicies, Requester};
 pub use self::retirement::authorize_retirement;
 pub use self::service::{Ownership, Replication, Shares};
 pub use self::subject::{NewKey, Subject, Traits};
-
-pub use kms_keys::document::{Bound, IdentityPolicy, KeyPolicy, PolicyError, TrustPolicy};
 
 #[cfg(test)]
 pub(crate) use self::engine::decisions;

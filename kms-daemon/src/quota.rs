@@ -11,7 +11,8 @@ use std::time::Instant;
 use hsm_protocol::key_spec::{KeyFamily, KeySpec};
 
 use kms_base::error::{Exception, KmsError};
-use kms_keys::{Catalog, Scope};
+use kms_base::identifier::Scope;
+use kms_keys::Catalog;
 use kms_model::Operation;
 use kms_model::operation::Quota;
 

@@ -20,8 +20,9 @@ use crate::trail::Trails;
 use kms_audit::AuditLog;
 use kms_base::memory;
 use kms_base::space::Level;
-use kms_installation::backup::{LastBackup, Snapshots};
+use kms_installation::backup::Snapshots;
 use kms_installation::devices::{DeviceReport, Fleet, in_words, report};
+use kms_installation::last_backup::LastBackup;
 use kms_installation::loss::losses;
 use kms_installation::report::{
     ANY_DIR, BackupTold, RewrapReport, Status, TrailReport, replace_in_texts,

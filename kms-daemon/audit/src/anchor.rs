@@ -5,9 +5,8 @@
 //! that they wrote when they trusted the machine and have kept elsewhere since. It names a position of
 //! the log as well, so that all before is fixed.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use hsm_protocol::identity::{IdentityDocument, PublicKey};
 use hsm_protocol::{DeviceId, HostId};
@@ -18,8 +17,7 @@ use sha2::{Digest, Sha256};
 use super::chain::Position;
 use super::checkpoint::read_key;
 use super::verify::Report;
-use kms_base::durable;
-use kms_base::hex;
+use kms_base::{durable, hex};
 
 /// Version of the file.
 const FORMAT: u64 = 1;

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::DeviceReceipt;
 use super::device::Stored;
 use super::mark::StoreMark;
+use host_driver::audit::DeviceReceipt;
 use kms_base::hex;
 
 const LABEL: &[u8] = b"strongroom-audit-log-v1";

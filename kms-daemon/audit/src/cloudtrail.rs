@@ -31,9 +31,8 @@ use super::query::Query;
 use super::reading::Item;
 use super::segment::Segment;
 use super::verify::VerifyError;
-use kms_base::durable;
-use kms_base::hex;
 use kms_base::identifier::is_region;
+use kms_base::{durable, hex};
 
 /// Files that are written at the same time: each takes some hundred KiB for its compression.
 const OPEN: usize = 16;

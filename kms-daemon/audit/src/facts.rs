@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::DeviceReceipt;
+use host_driver::audit::DeviceReceipt;
 use kms_base::identifier::Scope;
 
 /// Facts about one request that only its operation knows.

@@ -30,8 +30,7 @@ use super::chain::{Kind, Line, Position};
 use super::log::AuditLog;
 use super::segment::{COMPRESSED, DELIVERED, HeadFile, Segment};
 use super::{AuditError, cloudtrail, service_event};
-use kms_base::durable;
-use kms_base::hex;
+use kms_base::{durable, hex};
 
 /// `eventName` of the record of a delivery.
 const DELIVERY: &str = "DeliverAuditSegment";

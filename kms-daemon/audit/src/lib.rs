@@ -37,8 +37,6 @@ mod usage;
 mod verify;
 mod writer;
 
-pub use host_driver::audit::DeviceReceipt;
-
 pub use anchor::{AnchorError, DeviceAnchor, DeviceAnchors, DomainAnchor, TrustAnchor};
 pub use chain::{Kind, LineHash, Position};
 pub use checkpoint::checkpoint;

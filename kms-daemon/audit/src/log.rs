@@ -19,7 +19,8 @@ use super::recovery::{Found, Repair};
 use super::segment::HeadFile;
 use super::strangers::{Admission, Refused, Strangers, Why};
 use super::writer::{Effect, Job, OpenSegment, Record, Status, Unwritten, Writer, lock};
-use super::{Caller, DeviceReceipt, Outcome, RequestRecord};
+use super::{Caller, Outcome, RequestRecord};
+use host_driver::audit::DeviceReceipt;
 use kms_base::space::{Level, Room, Space};
 
 /// Records waiting for the writer; more senders wait for room.

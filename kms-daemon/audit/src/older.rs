@@ -16,8 +16,7 @@ use super::chain::Position as LogPosition;
 use super::checkpoint::{Checkpoint, position_of};
 use super::log::AuditLog;
 use super::recovery::{Holds, holds};
-use super::service_event;
-use super::{AuditError, Kind};
+use super::{AuditError, Kind, service_event};
 use kms_base::hex;
 
 /// Event of finding such a device.

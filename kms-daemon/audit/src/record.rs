@@ -8,8 +8,9 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use uuid::Uuid;
 
+use super::AuditFacts;
 use super::facts::KEY;
-use super::{AuditFacts, DeviceReceipt};
+use host_driver::audit::DeviceReceipt;
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::{Principal, PrincipalKind};
 

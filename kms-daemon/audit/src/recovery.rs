@@ -17,8 +17,7 @@ use super::keeping::removed_up_to;
 use super::mark::StoreMark;
 use super::positions::Positions;
 use super::segment::{HeadFile, Segment};
-use kms_base::durable;
-use kms_base::hex;
+use kms_base::{durable, hex};
 
 /// The end of a log that may be appended to.
 #[derive(Debug, Default)]

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::facts::KEY;
 use super::record::{EVENT_VERSION, event_time};
-use super::{AuditLog, DeviceReceipt, KeyEvent, Kind};
+use super::{AuditLog, KeyEvent, Kind};
+use host_driver::audit::DeviceReceipt;
 use kms_base::identifier::Scope;
 
 impl AuditLog {

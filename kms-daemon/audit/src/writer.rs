@@ -13,12 +13,12 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use tokio::sync::{mpsc, oneshot};
 
-use super::DeviceReceipt;
 use super::chain::{Body, Kind, Position};
 use super::keeping::Policy;
 use super::mark::{StoreMark, StoreNow};
 use super::positions::Positions;
 use super::segment::{HeadFile, Segment};
+use host_driver::audit::DeviceReceipt;
 
 /// Most records that one sync makes durable.
 const MAX_BATCH: usize = 512;

@@ -4,9 +4,8 @@
 //! a plaintext. The state of the domain tells people who the operators are; the device uses its own.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,8 +1,7 @@
 //! A file with a device CA's certificate for a device: the device's identity and its kind.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use host_driver::OperatorKey;
 use hsm_protocol::domain::{Certificate, DeviceKind};
@@ -11,8 +10,7 @@ use hsm_protocol::{DeviceId, ErrorCode};
 use serde::{Deserialize, Serialize};
 
 use super::text::public_key;
-use kms_base::durable;
-use kms_base::hex;
+use kms_base::{durable, hex};
 
 const FORMAT: &str = "strongroom-device-certificate-1";
 /// Longest file that is read, in bytes.

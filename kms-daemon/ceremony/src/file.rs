@@ -3,9 +3,8 @@
 //! It is a JSON document. Its state is the one that is changed, or the first one of a domain that is
 //! founded. The resulting state is computed from it, never read.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,8 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::vote_text::VoteText;
-use kms_base::durable;
-use kms_base::hex;
+use kms_base::{durable, hex};
 
 const FORMAT: &str = "strongroom-ceremony-1";
 /// Longest file that is read, in bytes.

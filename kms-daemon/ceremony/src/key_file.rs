@@ -4,9 +4,8 @@
 //! scalar under AES-256-GCM with the key that Argon2id makes. Everything else of the file is additional
 //! data. The IV is zero: a key made from a random salt seals once.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
@@ -16,9 +15,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::text::public_key;
-use kms_base::durable;
-use kms_base::hex;
 use kms_base::passphrase::{Cost, Passphrase};
+use kms_base::{durable, hex};
 
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 4096;

@@ -2,9 +2,8 @@
 //! are public. Beside them, `certificates/DEVICE.certificate` is the device CA's certificate of a device that
 //! no ballot has admitted, such as the first device of a domain.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use host_driver::ceremony::Ledger;
 use hsm_protocol::DomainId;

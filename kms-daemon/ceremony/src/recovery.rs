@@ -5,11 +5,9 @@
 //! member of the domain has signed backup and shares, the operator has signed a handover, and the device
 //! checks all of that again.
 
-use std::fmt;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::{fmt, fs, io};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,8 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::text::{TextError, public_key, shortened};
-use kms_base::durable;
-use kms_base::hex;
+use kms_base::{durable, hex};
 
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 64 * 1024;

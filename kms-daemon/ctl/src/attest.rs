@@ -12,8 +12,7 @@ use serde_json::Value;
 
 use super::management::{Account, STRONGROOM};
 use super::{Failure, Outcome, Output};
-use kms_base::durable;
-use kms_base::hex;
+use kms_base::{durable, hex};
 use kms_ceremony::CertificateFile;
 
 mod verify;

@@ -5,9 +5,8 @@
 //! credential file settings"; where these leave something open, botocore.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use zeroize::Zeroizing;
 

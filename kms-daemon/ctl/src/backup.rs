@@ -12,16 +12,15 @@ use zeroize::Zeroizing;
 
 use super::interrupt::Leftovers;
 use super::management::{Account, STRONGROOM};
-use super::{Failure, Outcome, Output};
-use super::{status, table};
+use super::{Failure, Outcome, Output, status, table};
 use kms_audit::{AuditLog, LineHash, Position};
 use kms_base::hex;
 use kms_base::passphrase::Passphrase;
 use kms_installation::backup::{
-    self, Created, Creation, Devices, Done, LastBackup, Manifest, Prepared, RegionOf, Snapshots,
-    Verified,
+    self, Created, Creation, Devices, Done, Manifest, Prepared, RegionOf, Snapshots, Verified,
 };
 use kms_installation::data_dir::{DataDir, DataDirError};
+use kms_installation::last_backup::LastBackup;
 use kms_store::{RedbStore, Revision};
 
 /// How often progress is shown.

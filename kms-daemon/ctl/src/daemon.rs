@@ -18,9 +18,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::Failure;
-use super::advice;
 use super::aws::{Aws, Environment, Found, Service};
+use super::{Failure, advice};
 use kms_installation::data_dir::default_data;
 
 /// Longest answer, in bytes.

@@ -1,8 +1,7 @@
 //! `kmsctl generate`: shell completions and manual pages of both programs, made from their options.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::CommandFactory;
 use clap_complete::Shell;

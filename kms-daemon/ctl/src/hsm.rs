@@ -13,11 +13,9 @@ use super::{Failure, Outcome, Output, say, table};
 use kms_base::hex;
 use kms_base::identifier::is_region;
 use kms_installation::consistency::Domains;
-use kms_installation::data_dir::DataDir;
-use kms_installation::data_dir::default_data;
-use kms_installation::devices::Link;
+use kms_installation::data_dir::{DataDir, default_data};
 use kms_installation::devices::{
-    self, Devices, DevicesConfig, HostKeys, RootId, Scope, fingerprints,
+    self, Devices, DevicesConfig, HostKeys, Link, RootId, Scope, fingerprints,
 };
 use kms_installation::last_backup::LastBackup;
 use kms_installation::loss::{Loss, loss};

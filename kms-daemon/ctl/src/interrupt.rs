@@ -1,9 +1,8 @@
 //! Removes partial output when a signal ends `kmsctl` half-way.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::{fs, thread};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

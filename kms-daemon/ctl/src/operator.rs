@@ -14,8 +14,7 @@ use serde::Serialize;
 
 use super::passphrase::{KeyPassphrase, TokenArguments, new_passphrase, of_file};
 use super::{Failure, Outcome, Output};
-use kms_base::durable;
-use kms_base::hex;
+use kms_base::{durable, hex};
 use kms_ceremony::{
     CertificateFile, HolderText, KeyFile, KeyPurpose, PublicText, TokenKey, TokenPlace, fingerprint,
 };

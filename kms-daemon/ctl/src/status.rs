@@ -10,15 +10,11 @@ use serde_json::{Value, json};
 
 use super::aws::Service;
 use super::daemon::{self, Daemon};
-use super::table;
-use super::{Failure, Outcome, Output, losses};
+use super::{Failure, Outcome, Output, losses, table};
 use kms_installation::data_dir::INSTANCE;
 use kms_installation::devices::DeviceReport;
 use kms_installation::last_backup::LAST_BACKUP;
-use kms_installation::report::PeerReport;
-use kms_installation::report::RewrapReport;
-use kms_installation::report::TrailReport;
-use kms_installation::report::{ANY_DIR, replace_in_texts};
+use kms_installation::report::{ANY_DIR, PeerReport, RewrapReport, TrailReport, replace_in_texts};
 
 /// How long the daemon may take.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -29,7 +29,6 @@ pub use self::create::{Created, Creation, check_target, create, partial_path};
 pub use self::manifest::{FileOf, Manifest, RegionOf};
 pub use self::restore::{Restored, Verified, checksum, restore, verify};
 pub use self::snapshot::{Done, Prepared, SnapshotError, Snapshots};
-pub use crate::last_backup::LastBackup;
 
 /// Told how many bytes of how many are done.
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);

@@ -12,12 +12,11 @@
 //! | `hsm/REGION/founding.json` | a domain that is being founded: no other is made meanwhile |
 //! | `hsm/REGION/mark.json` | what the audit log and the store had, see `consistency` |
 
-use std::fmt;
-use std::fs;
-use std::io;
+use kms_ceremony::ledger::Ballots;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, fs, io};
 
 use clap::ValueEnum;
 use host_driver::audit::AuditSink;
@@ -50,7 +49,6 @@ pub(crate) mod tests;
 
 pub use error::{DevicesError, Lost};
 pub use fleet::{Fleet, FleetError, hsms_of};
-pub use kms_ceremony::ledger::Ballots;
 pub use prepare::{HostKeys, Scope};
 pub use report::in_words;
 pub use report::{DeviceReport, report};

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KeyId;
 use kms_base::clock::Timestamp;
+use kms_base::identifier::KeyId;
 
 /// Most aliases of one key.
 pub const MAX_PER_KEY: usize = 50;

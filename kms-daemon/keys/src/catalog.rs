@@ -5,15 +5,16 @@
 //! Every update is guarded by the revision that was read, so a stale cache can delay an update
 //! but never lose one.
 
+use kms_base::record::RecordError;
 use std::sync::Arc;
 
 use super::cache::Cache;
 pub use super::cache::Versioned;
 use super::counts::{self, Counted, Counts};
 use super::grant::GrantRecord;
-use super::record::RecordError;
-use super::{AliasRecord, KeyId, KeyRecord, Scope, layout};
+use super::{AliasRecord, KeyRecord, layout};
 use kms_base::error::KmsError;
+use kms_base::identifier::{KeyId, Scope};
 use kms_store::{
     Change, Commit, Entry, Follower, MAX_OPERATIONS, Range, Revision, Store, StoreError,
     Transaction, current_revision, follow,

@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{Catalog, CatalogError, KeyState, layout};
+use super::{Catalog, CatalogError, layout};
+use kms_model::state::KeyState;
 use kms_store::{Entry, Event, Range, Revision};
 
 /// Keys that are counted in one step.

@@ -1,8 +1,9 @@
 //! The end of a key: its record, tokens, aliases and grants are destroyed in one transaction.
 
 use super::catalog::{self, Catalog, CatalogError, Update, What};
-use super::{KeyRecord, KeyState, Stored, layout};
+use super::{KeyRecord, Stored, layout};
 use kms_base::clock::Timestamp;
+use kms_model::state::KeyState;
 use kms_store::Transaction;
 
 /// The destruction of a key, read and prepared. Nothing is changed before [`Destruction::commit`].

@@ -1,10 +1,9 @@
 //! Policy documents: the text as it was put, and its compiled form. The daemon decides by them who may do what.
 
+use kms_policy::{NamedPrincipal, PolicyError, Resolution};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use kms_policy::{NamedPrincipal, Resolution};
 
 use kms_base::error::{Exception, KmsError};
 use kms_base::identifier::Scope;
@@ -36,9 +35,6 @@ struct Document {
     bound: Bound,
     compiled: kms_policy::KeyPolicy,
 }
-
-/// Why a document is not an acceptable key policy.
-pub use kms_policy::PolicyError;
 
 /// The refusal of a document that is not a policy.
 #[must_use]

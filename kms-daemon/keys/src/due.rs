@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::{Catalog, CatalogError, KeyId, Scope, layout};
+use super::{Catalog, CatalogError, layout};
 use kms_base::clock::Timestamp;
+use kms_base::identifier::{KeyId, Scope};
 use kms_store::Range;
 
 /// Due dates read at a time.

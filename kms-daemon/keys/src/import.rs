@@ -9,8 +9,9 @@ use hsm_protocol::MaterialId;
 use hsm_protocol::key_spec::Origin;
 use serde::{Deserialize, Serialize};
 
-use super::{KeyMaterial, KeyRecord, KeyState};
+use super::{KeyMaterial, KeyRecord};
 use kms_base::clock::Timestamp;
+use kms_model::state::KeyState;
 
 /// What the owner has specified for imported material.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

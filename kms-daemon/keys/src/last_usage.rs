@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::catalog::{Catalog, CatalogError, Update};
-use super::{KeyId, Scope};
 use kms_base::clock::Timestamp;
+use kms_base::identifier::{KeyId, Scope};
 
 /// Keys written at a time: each takes a guard and a write.
 const BATCH: usize = 100;

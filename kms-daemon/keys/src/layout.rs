@@ -22,9 +22,9 @@
 //! ```
 //! Dates are milliseconds since the epoch in 16 hexadecimal digits, so that they sort.
 
-use super::{AliasName, GrantId, KeyId, Scope};
+use super::GrantId;
 use kms_base::clock::Timestamp;
-use kms_base::identifier::KEY_ID_LENGTH;
+use kms_base::identifier::{AliasName, KEY_ID_LENGTH, KeyId, Scope};
 
 /// Start of everything that belongs to keys.
 pub(super) const ALL: [&str; 14] = [

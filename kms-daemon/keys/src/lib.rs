@@ -28,5 +28,3 @@ pub use self::catalog::{Catalog, CatalogError, Stored};
 pub use self::counts::Counted;
 pub use self::grant::{GrantId, GrantRecord};
 pub use self::record::{KeyMaterial, KeyRecord};
-pub use kms_base::identifier::{AliasName, Forms, KeyId, KeyRef, Scope, Tags};
-pub use kms_model::state::KeyState;

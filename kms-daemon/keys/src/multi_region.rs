@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::import::Imported;
 use super::rotation::{Rotated, Schedule};
-use super::{KeyMaterial, KeyRecord, KeyState, Scope};
+use super::{KeyMaterial, KeyRecord};
 use kms_base::clock::Timestamp;
+use kms_base::identifier::Scope;
+use kms_model::state::KeyState;
 
 /// Where a multi-Region key is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,15 +8,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hsm_protocol::MaterialId;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
+use kms_base::record::RecordError;
 use serde::{Deserialize, Serialize};
 
 use super::import::Imported;
 use super::multi_region::MultiRegion;
 use super::rotation::{Rotated, Schedule};
-use super::{KeyId, KeyState, Scope, Tags};
-use crate::document::{Bound, KeyPolicy, PolicyError};
+use crate::document::{Bound, KeyPolicy};
 use kms_base::clock::Timestamp;
-pub use kms_base::record::RecordError;
+use kms_base::identifier::{KeyId, Scope, Tags};
+use kms_model::state::KeyState;
+use kms_policy::PolicyError;
 
 /// Version of the stored form.
 const VERSION: u32 = 1;

@@ -6,6 +6,7 @@
 //! for at most a day, and verified recipients stay in memory for minutes. Ciphertext blobs are
 //! under key material, and so are the secrets of access keys and session tokens.
 
+use kms_base::record::RecordError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,7 +14,6 @@ use hsm_protocol::DomainId;
 use hsm_protocol::token::KeyToken;
 
 use super::own::{DIGEST_KEYS, DigestKey, SYSTEM_KEYS, SystemKey};
-use super::record::RecordError;
 use super::{CatalogError, KeyRecord, layout};
 use kms_base::identifier::parse_key_arn;
 use kms_store::{Entry, Page, Range, RedbStore, Store, StoreError};

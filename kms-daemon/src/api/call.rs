@@ -1,26 +1,29 @@
 //! One call of the API: what every operation needs while it runs.
 
+use kms_model::Operation;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
 use super::input::EncryptionContext;
 use super::marker::{self, ListingId};
-use super::{Operation, Service, managed_key};
+use super::{Service, managed_key};
 use crate::api::operation::malformed_arn;
 use crate::engine::{Devices, Engine};
 use crate::mac::MacKey;
-use crate::policy::{self, Authorized, Bound, CallerPolicies, Lookups, Requester};
+use crate::policy::{self, Authorized, CallerPolicies, Lookups, Requester};
 use crate::quota::Pool;
 use crate::regions::Regions;
 use kms_audit::{AuditFacts, KeyEvent};
 use kms_base::clock::Timestamp;
 use kms_base::context::RequestContext;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::{Forms, KeyRef, Scope};
 use kms_base::principal::Principal;
 use kms_keys::catalog::Update;
+use kms_keys::document::Bound;
 use kms_keys::last_usage::{LastUsage, UsageTracker};
-use kms_keys::{Catalog, Forms, KeyRecord, KeyRef, Scope, Stored};
+use kms_keys::{Catalog, KeyRecord, Stored};
 use kms_model::action::{Action, KeyAction};
 
 mod accounts;

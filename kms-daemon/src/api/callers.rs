@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::Service;
-use crate::policy::{Bound, CallerPolicies};
+use crate::policy::CallerPolicies;
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::Principal;
-use kms_keys::document::malformed;
+use kms_keys::document::{Bound, malformed};
 use kms_keys::grant::Party;
 
 /// Returns the error for an ARN that names no principal.

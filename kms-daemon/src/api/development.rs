@@ -14,8 +14,9 @@ use super::model::inputs::Tag;
 use crate::engine::response;
 use crate::policy::{AuthorizedAccount, service};
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::KeyId;
 use kms_keys::import::Imported;
-use kms_keys::{KeyId, KeyMaterial, KeyRecord};
+use kms_keys::{KeyMaterial, KeyRecord};
 use kms_model::action;
 
 /// The tag with the id of the new key. It stays on the key.

@@ -7,7 +7,8 @@ use kms_policy::Grantee;
 use super::Service;
 use crate::policy::{Lookups, Requester};
 use kms_base::error::{Exception, KmsError};
-use kms_keys::{Forms, GrantId, GrantRecord, KeyRecord, KeyRef, Scope, Stored};
+use kms_base::identifier::{Forms, KeyRef, Scope};
+use kms_keys::{GrantId, GrantRecord, KeyRecord, Stored};
 
 /// Grants that are read at a time.
 const GRANTS: usize = 100;

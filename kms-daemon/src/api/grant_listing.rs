@@ -8,9 +8,10 @@ use super::model::list_grants::Output;
 use super::model::outputs::{GrantConstraints, GrantListEntry};
 use super::{Answer, Call};
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::Scope;
+use kms_keys::GrantId;
 use kms_keys::catalog::FoundGrant;
 use kms_keys::grant::{Constraints, Party};
-use kms_keys::{GrantId, Scope};
 
 /// Reads a grant id.
 pub(super) fn read_id(text: &str) -> Result<GrantId, KmsError> {

@@ -13,7 +13,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::mac::{MAC_SIZE, MacKey};
 use kms_base::error::{Exception, KmsError};
-use kms_keys::{GrantId, KeyId, Scope};
+use kms_base::identifier::{KeyId, Scope};
+use kms_keys::GrantId;
 
 /// Version of the layout.
 const VERSION: u8 = 1;

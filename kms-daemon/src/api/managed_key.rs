@@ -6,11 +6,14 @@
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
 
 use super::Call;
-use crate::policy::{self, KeyPolicy};
+use crate::policy::{self};
 use kms_base::error::KmsError;
+use kms_base::identifier::{AliasName, KeyId, Scope, Tags};
 use kms_keys::catalog::Update;
+use kms_keys::document::KeyPolicy;
 use kms_keys::rotation::Schedule;
-use kms_keys::{AliasName, AliasRecord, KeyId, KeyRecord, KeyState, Scope, Stored, Tags};
+use kms_keys::{AliasRecord, KeyRecord, Stored};
+use kms_model::state::KeyState;
 
 /// Days between rotations.
 const PERIOD: u32 = 365;

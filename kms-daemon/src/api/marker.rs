@@ -3,13 +3,12 @@
 //! A marker names the last item of a page. The MAC binds it to the listing it was issued for, so
 //! that a client can neither make one up nor use it elsewhere.
 
+use crate::mac::{MAC_SIZE, MacKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
-use super::Operation;
-use crate::mac::{MAC_SIZE, MacKey};
 use kms_base::error::{Exception, KmsError};
-use kms_keys::Scope;
+use kms_base::identifier::Scope;
+use kms_model::Operation;
 
 /// A listing that a marker belongs to.
 #[derive(Debug, Clone, Copy)]

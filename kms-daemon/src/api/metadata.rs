@@ -5,9 +5,11 @@ use std::borrow::Cow;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 
 use super::model::outputs::{KeyMetadata, MultiRegionConfiguration, MultiRegionKey};
+use kms_base::identifier::Scope;
 use kms_keys::multi_region::MultiRegion;
-use kms_keys::{KeyMaterial, KeyRecord, KeyState, Scope, spec};
+use kms_keys::{KeyMaterial, KeyRecord, spec};
 use kms_model::enums::{ExpirationModelType, KeyManagerType, MultiRegionKeyType};
+use kms_model::state::KeyState;
 
 /// Returns the metadata of a key, with exactly the members that its kind and state have.
 pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::model::inputs::Tag;
 use kms_base::error::{Exception, KmsError};
-use kms_keys::Tags;
+use kms_base::identifier::Tags;
 
 /// Most tags of a key.
 const MAX_TAGS: usize = 50;

@@ -12,7 +12,7 @@ use hsm_protocol::domain::{Change, DomainState};
 use hsm_protocol::{AuditTag, DeviceId, DomainId, ErrorCode};
 
 use super::{Busy, Engine, refusal};
-use kms_audit::DeviceReceipt;
+use host_driver::audit::DeviceReceipt;
 use kms_base::error::{Exception, KmsError};
 use kms_ceremony::PeerText;
 

@@ -17,7 +17,8 @@ use super::{Busy, Devices, current, refusal, response};
 use crate::policy::{Authorized, AuthorizedAccount};
 use kms_base::context::RequestContext;
 use kms_base::error::KmsError;
-use kms_keys::{KeyId, KeyMaterial};
+use kms_base::identifier::KeyId;
+use kms_keys::KeyMaterial;
 use kms_model::action;
 
 /// How long a request waits for a key pair if none is in stock. Clients of AWS wait a minute for

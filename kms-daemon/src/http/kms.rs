@@ -12,11 +12,12 @@ use super::content::Content;
 use super::front::Reply;
 use super::in_flight::InFlight;
 use super::pipeline::Protocol;
-use crate::api::{Answer, Operation};
+use crate::api::Answer;
 use crate::app::App;
 use kms_audit::Outcome;
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::Principal;
+use kms_model::Operation;
 use kms_sigv4::SigningService;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");

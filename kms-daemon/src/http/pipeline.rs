@@ -3,11 +3,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use hyper::Version;
 use hyper::body::{Body, Bytes};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request};
+use hyper::{Method, Request, Version};
 use uuid::Uuid;
 
 use super::absent::Absent;

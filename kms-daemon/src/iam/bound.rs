@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use kms_policy::NamedPrincipal;
 
 use super::Iam;
-use crate::policy::Bound;
 use kms_keys::CatalogError;
+use kms_keys::document::Bound;
 use kms_keys::grant::Party;
 
 impl Iam {

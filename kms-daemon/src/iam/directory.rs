@@ -11,9 +11,9 @@ use super::record::{
     AccessKey, Account, Group, ManagedPolicy, Record, Report, Role, User, Version,
 };
 use kms_base::clock::Timestamp;
+use kms_base::record::RecordError;
 use kms_keys::cache::{Cache, Versioned};
 use kms_keys::catalog::{CatalogError, Listing, Stored, Update};
-use kms_keys::record::RecordError;
 use kms_store::{
     Change, Commit, Follower, Range, Revision, Store, Transaction, current_revision, follow,
 };

@@ -4,7 +4,7 @@ use kms_policy::{Fault, NamedPrincipal};
 
 use super::Iam;
 use super::error::{Code, IamError};
-use crate::policy::{IdentityPolicy, TrustPolicy};
+use kms_keys::document::{IdentityPolicy, TrustPolicy};
 
 /// Longest document in a request, in bytes; the quotas below are narrower.
 const MAX_DOCUMENT: usize = 131_072;

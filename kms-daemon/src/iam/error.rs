@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::policy::PolicyError;
 use kms_base::error::{Exception, KmsError};
 use kms_keys::CatalogError;
+use kms_policy::PolicyError;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident, $status:literal;)+) => {

@@ -6,11 +6,13 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Iam;
 use super::record::{Attached, Group, InlinePolicies, ManagedPolicy};
+use crate::policy::CallerPolicies;
 use crate::policy::explanation::PolicyNames;
-use crate::policy::{CallerPolicies, IdentityPolicy};
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::Tags;
 use kms_base::principal::{Principal, PrincipalKind, SessionPolicy};
-use kms_keys::{Stored, Tags};
+use kms_keys::Stored;
+use kms_keys::document::IdentityPolicy;
 
 /// Compiled policies of sessions that are held at a time.
 const MAX_SESSIONS: usize = 4096;

@@ -22,8 +22,8 @@ use crate::credentials::{random_id, random_secret};
 use crate::mac::{MAC_SIZE, MacKey};
 use kms_base::clock::Timestamp;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::Tags;
 use kms_base::principal::SessionPolicy;
-use kms_keys::Tags;
 
 /// Version of the layout.
 const LAYOUT: u8 = 1;

@@ -20,14 +20,16 @@ use crate::engine::{Receiver, response};
 use crate::envelope::Envelope;
 use crate::policy::service::{self, OwnKey};
 use crate::regions::Regions;
-use kms_audit::DeviceReceipt;
+use host_driver::audit::DeviceReceipt;
 use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
 use kms_base::hex;
+use kms_base::identifier::{KeyId, Tags};
 use kms_base::record::{from_base64, to_base64};
 use kms_keys::catalog::CatalogError;
 use kms_keys::own::SystemKey;
-use kms_keys::{KeyId, KeyMaterial, KeyRecord, KeyState, Tags};
+use kms_keys::{KeyMaterial, KeyRecord};
+use kms_model::state::KeyState;
 use kms_store::{Store, Transaction};
 
 /// Secrets that are held in memory at a time.

@@ -8,9 +8,10 @@ use serde_json::json;
 
 use kms_audit::AuditLog;
 use kms_base::clock::Timestamp;
+use kms_base::identifier::{KeyId, Scope};
 use kms_keys::catalog::Update;
 use kms_keys::due::DueDates;
-use kms_keys::{Catalog, CatalogError, KeyId, KeyMaterial, KeyRecord, Scope, Stored};
+use kms_keys::{Catalog, CatalogError, KeyMaterial, KeyRecord, Stored};
 
 /// How often expiry dates are looked at.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);

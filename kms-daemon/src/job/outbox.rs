@@ -11,9 +11,10 @@ use crate::link::message::{Gone, Promote};
 use crate::link::{LinkError, Place};
 use crate::policy::service;
 use kms_base::error::KmsError;
+use kms_base::identifier::Scope;
 use kms_keys::catalog::{FoundOutboxEntry, Update, What};
 use kms_keys::multi_region::Tokens;
-use kms_keys::{KeyRecord, Scope, Stored};
+use kms_keys::{KeyRecord, Stored};
 
 /// How often outbox entries are tried again that could not be sent.
 const INTERVAL: Duration = Duration::from_secs(5);

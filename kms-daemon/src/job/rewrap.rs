@@ -28,7 +28,8 @@ use uuid::Uuid;
 
 use crate::engine::Engine;
 use crate::regions::Regions;
-use kms_audit::{AuditLog, DeviceReceipt};
+use host_driver::audit::DeviceReceipt;
+use kms_audit::AuditLog;
 use kms_base::error::KmsError;
 use kms_installation::report::RewrapReport;
 use kms_keys::CatalogError;

@@ -11,13 +11,16 @@ use uuid::Uuid;
 
 use crate::policy::service;
 use crate::regions::{Regions, Shared};
-use kms_audit::{AuditLog, DeviceReceipt};
+use host_driver::audit::DeviceReceipt;
+use kms_audit::AuditLog;
 use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
+use kms_base::identifier::{KeyId, Scope};
 use kms_keys::catalog::Update;
 use kms_keys::due::DueDates;
 use kms_keys::rotation::RotationType;
-use kms_keys::{Catalog, CatalogError, KeyId, KeyRecord, KeyState, Scope};
+use kms_keys::{Catalog, CatalogError, KeyRecord};
+use kms_model::state::KeyState;
 
 /// How often due dates are looked at.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);

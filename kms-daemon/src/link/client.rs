@@ -18,8 +18,7 @@ use tokio_rustls::TlsConnector;
 use super::message::{Describe, Described, Hello, Message, Place, Refusal, Replicate, Synchronise};
 use super::{LinkError, PeerAddress};
 use kms_base::error::{Exception, KmsError};
-use kms_installation::link_identity::{Identity, Known, LinkSetupError};
-use kms_installation::link_identity::{NAME, certificate};
+use kms_installation::link_identity::{Identity, Known, LinkSetupError, NAME, certificate};
 use kms_installation::report::PeerReport;
 
 /// How long an answer may take. Devices at the other end import material one after another.

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
+use kms_base::identifier::{KeyId, Scope, Tags};
 use kms_keys::multi_region::SharedState;
-use kms_keys::{KeyId, KeyState, Scope, Tags};
+use kms_model::state::KeyState;
 
 /// A question with its answer.
 pub(crate) trait Message: Serialize + DeserializeOwned {

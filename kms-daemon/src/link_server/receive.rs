@@ -17,12 +17,14 @@ use crate::policy::{
 };
 use kms_audit::KeyEvent;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::Scope;
 use kms_base::principal::Principal;
 use kms_keys::catalog::{Update, Versioned, elsewhere};
 use kms_keys::multi_region::{SharedMaterial, SharedState, Tokens};
-use kms_keys::{KeyMaterial, KeyRecord, KeyState, Scope, Stored};
+use kms_keys::{KeyMaterial, KeyRecord, Stored};
 use kms_model::action::{self, KeyAction as _};
 use kms_model::enums::MultiRegionKeyType;
+use kms_model::state::KeyState;
 use kms_store::Revision;
 
 /// Tries of a change that others interfere with.

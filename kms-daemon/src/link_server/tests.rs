@@ -14,7 +14,7 @@ mod keys;
 mod trust;
 
 use super::LinkServer;
-use crate::api::{Operation, Service, testing};
+use crate::api::{Service, testing};
 use crate::app::App;
 use crate::credentials::Credentials;
 use crate::iam::{Iam, Setup};
@@ -29,6 +29,7 @@ use kms_base::context::RequestContext;
 use kms_base::error::KmsError;
 use kms_base::principal::Principal;
 use kms_installation::link_identity::Identity;
+use kms_model::Operation;
 use kms_sigv4::Verifier;
 use kms_store::{MemoryStore, Store};
 

@@ -3,7 +3,7 @@
 use super::form::{Form, member};
 use crate::iam::error::{Code, IamError};
 use crate::iam::limits::same_tag;
-use kms_keys::Tags;
+use kms_base::identifier::Tags;
 
 /// Most items of a page, and how many there are unless the caller says.
 const MAX_ITEMS: (usize, usize) = (1000, 100);

@@ -17,8 +17,9 @@ use kms_policy::{Action, ConditionKey, Name, Value, pair};
 use crate::recipient::Recipient;
 use kms_base::clock::Timestamp;
 use kms_base::hex;
+use kms_base::identifier::Tags;
 use kms_keys::grant::{Constraints, Party, Terms};
-use kms_keys::{GrantRecord, KeyRecord, Tags};
+use kms_keys::{GrantRecord, KeyRecord};
 use kms_model::action::{AttributesKind, Facts};
 
 /// The attributes of a request besides key, algorithm and encryption context.

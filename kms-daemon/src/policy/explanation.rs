@@ -11,9 +11,10 @@ use super::engine::{Names, foreign_text, own_policies};
 use super::{CallerName, Lookups, Request, Requester, Subject};
 use kms_base::clock::Timestamp;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::Scope;
 use kms_base::principal::PrincipalKind;
 use kms_keys::grant::{GrantUse, Objection, Pairs};
-use kms_keys::{GrantId, GrantRecord, KeyRecord, Scope, Stored};
+use kms_keys::{GrantId, GrantRecord, KeyRecord, Stored};
 use kms_model::action::{Action, GRANTABLE, KeyRule};
 
 /// A hypothetical request.

@@ -1,14 +1,14 @@
 //! Who may manage identities, and who may become a role.
 
+use kms_keys::document::{PARTITION, TrustPolicy};
 use kms_policy::{Action, ConditionKey, Context, Name, Resource, Value, pair};
 
 use super::conditions::Conditions;
 use super::engine::{self, Names};
-use super::{Request, Requester, Subject, TrustPolicy};
+use super::{Request, Requester, Subject};
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::{Scope, Tags};
 use kms_base::principal::{Principal, PrincipalKind};
-use kms_keys::document::PARTITION;
-use kms_keys::{Scope, Tags};
 
 /// What a request to IAM or STS has of its own that conditions can be about.
 #[derive(Debug, Clone, Copy, Default)]

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use kms_policy::{Grantee, IdentityPolicy, Name};
 
 use kms_base::context::RequestContext;
+use kms_base::identifier::{Scope, Tags};
 use kms_base::principal::{Principal, PrincipalKind};
-use kms_keys::{Scope, Tags};
 
 /// The policies of a caller, compiled.
 #[derive(Debug, Clone, Default)]

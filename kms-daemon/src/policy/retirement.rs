@@ -1,10 +1,11 @@
 //! Who may retire a grant.
 
+use kms_keys::document::KeyPolicy;
 use std::sync::LazyLock;
 
 use kms_policy::{Grant, Grantee, Resource};
 
-use super::{KeyPolicy, Lookups, Request, RequestAttributes, Requester, denied, engine, how_named};
+use super::{Lookups, Request, RequestAttributes, Requester, denied, engine, how_named};
 use kms_base::error::KmsError;
 use kms_keys::KeyRecord;
 use kms_keys::catalog::FoundGrant;
@@ -65,10 +66,12 @@ mod tests {
     use super::*;
     use kms_base::clock::Timestamp;
     use kms_base::error::Exception;
+    use kms_base::identifier::{KeyId, Scope, Tags};
     use kms_base::principal::Principal;
     use kms_keys::catalog::Versioned;
     use kms_keys::grant::{Constraints, Party, Terms};
-    use kms_keys::{GrantId, GrantRecord, KeyId, KeyState, Scope, Tags};
+    use kms_keys::{GrantId, GrantRecord};
+    use kms_model::state::KeyState;
     use kms_store::Revision;
 
     fn key() -> KeyRecord {

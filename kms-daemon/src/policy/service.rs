@@ -7,12 +7,14 @@
 //! an AWS service has its key made and gains no use of it, and [`own_account`], whose keys no request can
 //! name.
 
-use super::{Authorized, AuthorizedAccount, KeyPolicy};
+use super::{Authorized, AuthorizedAccount};
 use kms_base::clock::Timestamp;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::Scope;
 use kms_base::principal::Principal;
 use kms_keys::catalog::Versioned;
-use kms_keys::{KeyRecord, Scope, Stored};
+use kms_keys::document::KeyPolicy;
+use kms_keys::{KeyRecord, Stored};
 use kms_model::action::{self, KeyAction};
 use kms_store::Revision;
 

@@ -12,8 +12,8 @@ use kms_policy::{
 use super::engine::Names;
 use kms_base::clock::Timestamp;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::Tags;
 use kms_base::principal::Principal;
-use kms_keys::Tags;
 use kms_keys::document::PARTITION;
 
 /// A simulated request.

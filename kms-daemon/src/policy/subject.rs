@@ -2,7 +2,8 @@
 
 use kms_policy::{Action, ConditionKey, Name, Value, pair};
 
-use kms_keys::{KeyRecord, Tags};
+use kms_base::identifier::Tags;
+use kms_keys::KeyRecord;
 use kms_model::enums::MultiRegionKeyType;
 
 /// The key that a request is about, if any.

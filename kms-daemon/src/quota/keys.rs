@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kms_base::error::{Exception, KmsError};
-use kms_keys::{Catalog, CatalogError, Scope};
+use kms_base::identifier::Scope;
+use kms_keys::{Catalog, CatalogError};
 
 /// How long a count is good for while there is room.
 const GOOD_FOR: Duration = Duration::from_secs(600);

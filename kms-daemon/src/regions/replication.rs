@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Regions;
 use crate::link::{Place, Synchronise, Wrapped};
 use crate::policy::{Authorized, Replication};
-use kms_audit::DeviceReceipt;
+use host_driver::audit::DeviceReceipt;
 use kms_base::error::KmsError;
 use kms_keys::catalog::{Update, elsewhere};
 use kms_keys::multi_region::Tokens;

@@ -21,8 +21,8 @@ use kms_audit::AuditLog;
 use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
 use kms_base::hex;
+use kms_base::identifier::KeyId;
 use kms_base::record::{Record, Version};
-use kms_keys::KeyId;
 use kms_keys::own::DigestKey;
 use kms_store::{Store, Transaction};
 
@@ -119,7 +119,7 @@ impl DigestKeys {
         &self,
         region: &str,
         now: Timestamp,
-        receipts: &mut Vec<kms_audit::DeviceReceipt>,
+        receipts: &mut Vec<host_driver::audit::DeviceReceipt>,
     ) -> Result<DigestKey, KmsError> {
         let (id, (spec, usage)) = (KeyId::random(), KIND);
         let engine = self.regions.engine(region)?;
@@ -143,7 +143,7 @@ impl DigestKeys {
     }
 
     /// What devices did without a request of a client.
-    async fn record(&self, receipts: &[kms_audit::DeviceReceipt]) -> Result<(), KmsError> {
+    async fn record(&self, receipts: &[host_driver::audit::DeviceReceipt]) -> Result<(), KmsError> {
         match receipts {
             [] => Ok(()),
             receipts => self.audit.device_entries(receipts).await.map_err(KmsError::internal),

@@ -1,10 +1,8 @@
 //! The targets of trails: buckets of an S3-compatible service, or directories that stand for buckets.
 
-use std::fmt;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, fs, io};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -5,12 +5,11 @@
 //! acknowledged and shown to readers and watchers.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::File;
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
+use std::{fmt, io};
 
 use redb::backends::FileBackend;
 use redb::{

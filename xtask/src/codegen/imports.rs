@@ -7,7 +7,7 @@ const KNOWN: [&[(&str, &str)]; 3] = [
     &[("std::borrow", "Cow"), ("std::collections", "BTreeMap")],
     &[("serde", "Deserialize"), ("serde", "Serialize")],
     &[
-        ("crate::api", "Operation"),
+        ("kms_model", "Operation"),
         ("crate::api::answer", "Base64"),
         ("crate::api::answer", "Response"),
         ("crate::api::checks", "Checks"),

@@ -45,8 +45,8 @@ pub(super) fn index(model: &Model) -> String {
     }
     text.push_str(
         "\n/// Reads and checks a request, and does nothing else.\n#[cfg(test)]\n\
-         pub(in crate::api) fn check(\noperation: crate::api::Operation,\n body: &[u8],\n) \
-         -> Result<(), kms_base::error::KmsError> {\nuse crate::api::{Operation, read};\n\nmatch operation {\n",
+         pub(in crate::api) fn check(\noperation: kms_model::Operation,\n body: &[u8],\n) \
+         -> Result<(), kms_base::error::KmsError> {\nuse crate::api::read;\nuse kms_model::Operation;\n\nmatch operation {\n",
     );
     for name in model.operations.keys() {
         let module = snake(name);

@@ -9,8 +9,7 @@ use serde::Serialize;
 use super::super::{Failure, Outcome, Output, say};
 use super::reach::Place;
 use kms_audit::event_time;
-use kms_base::durable;
-use kms_base::hex;
+use kms_base::{durable, hex};
 use kms_ceremony::{RecoveryFile, ShareFile, fingerprint};
 
 /// The file of the backup, in its directory.

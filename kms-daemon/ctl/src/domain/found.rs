@@ -13,9 +13,10 @@ use super::super::{Failure, Outcome, Output};
 use super::reach::{Place, Single};
 use super::{Ceremony, save_new, written};
 use kms_base::durable;
+use kms_ceremony::ledger::Ballots;
 use kms_ceremony::{CertificateFile, KeyPurpose};
 use kms_installation::consistency::Domains;
-use kms_installation::devices::{Ballots, FOUNDING, HostKeys, known};
+use kms_installation::devices::{FOUNDING, HostKeys, known};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Init {

@@ -19,10 +19,10 @@ use super::found::marker;
 use super::hand_over::in_words as request_in_words;
 use super::reach::{Place, Single};
 use super::{Ceremony, in_words, merged, save_new};
-use kms_base::durable;
-use kms_base::hex;
+use kms_base::{durable, hex};
+use kms_ceremony::ledger::Ballots;
 use kms_ceremony::{CertificateFile, HandoverFile, HandoverRequest, RecoveryFile, fingerprint};
-use kms_installation::devices::{self, Ballots, HostKeys, devices_of};
+use kms_installation::devices::{self, HostKeys, devices_of};
 
 /// What operators hand shares over to, in the directory of `begin`.
 pub(super) const REQUEST: &str = "request";

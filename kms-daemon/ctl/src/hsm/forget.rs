@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use super::super::{Failure, Outcome, Output};
 use kms_base::hex;
-use kms_installation::data_dir::DataDir;
-use kms_installation::data_dir::default_data;
+use kms_installation::data_dir::{DataDir, default_data};
 use kms_installation::devices;
 
 #[derive(Debug, clap::Args)]

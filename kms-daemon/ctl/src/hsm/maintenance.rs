@@ -7,12 +7,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host_driver::CallError;
-use host_driver::ceremony;
 use host_driver::device::{Device, Options};
 use host_driver::endpoint::Endpoint;
-use host_driver::maintenance;
 use host_driver::transport::Connector;
+use host_driver::{CallError, ceremony, maintenance};
 use hsm_protocol::command::audit::SignedCheckpoint;
 use hsm_protocol::command::system::ModuleStatus;
 use hsm_protocol::domain::{Change, DomainState, MAX_MEMBERS};
@@ -23,10 +21,9 @@ use serde::Serialize;
 use super::super::{Failure, Outcome, Output};
 use super::confirm;
 use kms_base::identifier::is_region;
-use kms_installation::data_dir::DataDir;
-use kms_installation::data_dir::default_data;
-use kms_installation::devices::Link;
-use kms_installation::devices::{self, Ballots, Devices, DevicesConfig, HostKeys};
+use kms_ceremony::ledger::Ballots;
+use kms_installation::data_dir::{DataDir, default_data};
+use kms_installation::devices::{self, Devices, DevicesConfig, HostKeys, Link};
 
 mod hosts;
 

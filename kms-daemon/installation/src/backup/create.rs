@@ -14,9 +14,8 @@ use super::content::{self, Devices, Gathered, Item, Source};
 use super::manifest::{FileOf, Manifest};
 use super::snapshot::Prepared;
 use super::{BackupError, Progress, failed, restore};
-use kms_base::durable;
-use kms_base::hex;
 use kms_base::passphrase::Passphrase;
+use kms_base::{durable, hex};
 
 /// How often a file may be renamed between its opening and its locking.
 const TRIES: usize = 8;

@@ -13,9 +13,8 @@ use super::{BackupError, Progress, failed};
 use crate::data_dir::{DataDir, MARK};
 use crate::last_backup::LastBackup;
 use kms_audit::AuditLog;
-use kms_base::durable;
-use kms_base::hex;
 use kms_base::passphrase::Passphrase;
+use kms_base::{durable, hex};
 use kms_store::RedbStore;
 
 /// The mark while it is written: nothing else was written before it.

@@ -4,11 +4,10 @@
 //! that were answered before are in both; a request that was under way may be in the store and not yet
 //! in the log, as after a power cut. No request waits for a snapshot.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+use std::{fs, io};
 
 use subtle::ConstantTimeEq;
 use tokio::sync::Mutex;
@@ -18,8 +17,7 @@ use super::manifest::{AUDIT, STORE};
 use super::{BackupError, content};
 use crate::last_backup::LastBackup;
 use kms_audit::{AuditLog, AuditSnapshot, Position, event_time};
-use kms_base::durable;
-use kms_base::hex;
+use kms_base::{durable, hex};
 use kms_store::{RedbStore, Revision, StoreError, StoreSnapshot};
 
 /// Where snapshots are in a data directory. They are temporary.

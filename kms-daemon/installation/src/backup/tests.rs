@@ -1,5 +1,6 @@
 //! Backups of a data directory, without a daemon.
 
+use crate::last_backup::LastBackup;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -4,9 +4,8 @@
 //! `kmsctl accept CODE` marks it, and `kmsd` records it in the audit log and removes it.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 

@@ -3,9 +3,8 @@
 //! `hsm/REGION/mark.json` lies beside the flashes and the registry and is copied and lost with them. It
 //! is written at the start, every hour and at the stop, so it may lag, and is never ahead.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 

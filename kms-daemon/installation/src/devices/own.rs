@@ -1,11 +1,10 @@
 //! Devices that the daemon runs itself. Each is started once its flash exists, so that a device
 //! whose flash is put back comes into service, and a missing flash is not replaced.
 
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, io};
 
 use host_driver::emulator::{Emulator, EmulatorConfig, EmulatorError};
 use host_driver::transport::loopback::{self, Loopback};

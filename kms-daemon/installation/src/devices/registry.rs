@@ -4,16 +4,14 @@
 //! is noticed, and the domain, so that a lost device never silently becomes a new, empty domain.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use hsm_protocol::{DeviceId, DomainId};
 use serde::{Deserialize, Serialize};
 
 use super::DevicesError;
-use kms_base::durable;
-use kms_base::hex;
+use kms_base::{durable, hex};
 
 /// The known devices and their domain.
 #[derive(Debug)]

@@ -1,10 +1,9 @@
 //! Names every line, and starts those devices of the daemon's own whose flash exists.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use host_driver::emulator::{Attachment, EmulatorConfig, EmulatorError, Machine};
 use host_driver::endpoint::Endpoint;

@@ -4,11 +4,10 @@
 //! them (RFC 5280 section 4.2.1.10). Clients trust the authority, so the certificate can be renewed without
 //! their knowledge. `certificate.pem` is the authority's, `served.pem` the one that is served.
 
-use std::fs;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+use std::{fs, io};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
@@ -19,8 +18,7 @@ use zeroize::Zeroizing;
 
 use super::x509::{self, Facts};
 use super::{Pair, TlsError};
-use kms_base::durable;
-use kms_base::hex;
+use kms_base::{durable, hex};
 
 /// How long a certificate is good: no longer than what browsers take (398 days).
 pub(super) const LIFETIME: Duration = Duration::from_secs(397 * 24 * 60 * 60);

@@ -6,8 +6,9 @@
 
 use super::form::{decode, encode};
 use super::{Catalog, CatalogError, Listing, Stored, Update, Versioned, inserting, unreadable};
-use crate::record::RecordError;
-use crate::{AliasName, AliasRecord, KeyId, KeyRecord, Scope, layout};
+use crate::{AliasRecord, KeyRecord, layout};
+use kms_base::identifier::{AliasName, KeyId, Scope};
+use kms_base::record::RecordError;
 use kms_policy::List;
 use kms_store::{Entry, Range, Revision, Transaction};
 

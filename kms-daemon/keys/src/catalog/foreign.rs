@@ -17,12 +17,11 @@ use super::form::decode;
 use super::{Catalog, CatalogError, FoundGrant, Stored, Versioned, encode, form, unreadable};
 use crate::document::KeyPolicy;
 use crate::grant::{Constraints, Party, Terms};
-use crate::record::RecordError;
-use crate::{
-    AliasRecord, GrantId, GrantRecord, KeyId, KeyMaterial, KeyRecord, KeyRef, KeyState, Scope,
-    Tags, layout,
-};
+use crate::{AliasRecord, GrantId, GrantRecord, KeyMaterial, KeyRecord, layout};
 use kms_base::clock::Timestamp;
+use kms_base::identifier::{KeyId, KeyRef, Scope, Tags};
+use kms_base::record::RecordError;
+use kms_model::state::KeyState;
 use kms_store::{MAX_OPERATIONS, Range, Revision, Transaction};
 
 /// The entry that says that the index of owners includes the keys of earlier releases.

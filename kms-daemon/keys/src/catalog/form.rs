@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{CatalogError, unreadable};
-use crate::record::RecordError;
+use kms_base::record::RecordError;
 
 /// Version of the stored forms.
 const VERSION: u32 = 1;

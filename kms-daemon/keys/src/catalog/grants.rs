@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use super::form::{decode, encode};
 use super::{Catalog, CatalogError, Listing, Stored, Update, Versioned, unreadable};
-use crate::record::RecordError;
-use crate::{GrantId, GrantRecord, KeyId, KeyRecord, Scope, layout};
+use crate::{GrantId, GrantRecord, KeyRecord, layout};
+use kms_base::identifier::{KeyId, Scope};
+use kms_base::record::RecordError;
 use kms_store::{Entry, MAX_OPERATIONS, Range, Revision, Transaction};
 
 /// Grants of a destroyed key that are removed at a time: each takes up to six writes.

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::form::{decode, encode};
 use super::{Catalog, CatalogError, Stored, Update, replacing, unreadable};
 use crate::multi_region::Tokens;
-use crate::{KeyId, KeyRecord, Scope, layout};
+use crate::{KeyRecord, layout};
+use kms_base::identifier::{KeyId, Scope};
 use kms_store::{Range, Revision, Transaction};
 
 /// The number of outbox entries that are read at a time.

@@ -1,8 +1,8 @@
 //! Keys with their tags, for those who look for them by these.
 
 use super::{Catalog, CatalogError, Listing, unreadable};
-use crate::{KeyId, KeyRecord, Scope, layout};
-use kms_base::identifier::Tags;
+use crate::{KeyRecord, layout};
+use kms_base::identifier::{KeyId, Scope, Tags};
 use kms_store::Range;
 
 impl Catalog {

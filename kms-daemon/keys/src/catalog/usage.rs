@@ -3,8 +3,9 @@
 use super::form::{decode, encode};
 use super::{Catalog, CatalogError, Update, unreadable};
 use crate::last_usage::LastUsage;
-use crate::{KeyId, Scope, layout};
+use crate::layout;
 use kms_base::clock::Timestamp;
+use kms_base::identifier::{KeyId, Scope};
 use kms_store::Transaction;
 
 /// Where it is kept when tracking started.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PolicyError;
+use kms_policy::PolicyError;
 
 /// A policy of a user, group or role, or a managed one: its text, exactly as it was put, and its
 /// meaning. It is stored as the text, and compiled when that is read.

@@ -7,7 +7,7 @@ use std::hash::BuildHasher as _;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use super::{Bound, Document};
-use crate::document::PolicyError;
+use kms_policy::PolicyError;
 
 /// The documents that keys in memory have.
 static SHARED: LazyLock<Shared> = LazyLock::new(Shared::default);

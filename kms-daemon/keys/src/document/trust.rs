@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use kms_policy::{NamedPrincipal, Resolution};
+use kms_policy::{NamedPrincipal, PolicyError, Resolution};
 use serde::{Deserialize, Serialize};
 
-use super::PARTITION;
-use super::{Bound, PolicyError, naming, resolve};
+use super::{Bound, PARTITION, naming, resolve};
 
 /// The trust policy of a role: its text, exactly as it was put, and its meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use super::Call;
 use crate::policy::{self, AuthorizedAccount, NewKey, Request, RequestAttributes, Subject};
 use kms_base::error::KmsError;
-use kms_keys::Scope;
+use kms_base::identifier::Scope;
 use kms_model::action::{self, AccountAction};
 
 impl Call<'_> {

@@ -14,7 +14,8 @@ use super::{Call, KeyUse, Located};
 use crate::policy::{self, Authorized};
 use crate::quota::Pool;
 use kms_base::error::{Exception, KmsError};
-use kms_keys::{KeyId, KeyRecord, KeyRef, Stored};
+use kms_base::identifier::{KeyId, KeyRef};
+use kms_keys::{KeyRecord, Stored};
 use kms_model::action::KeyAction;
 
 impl Call<'_> {

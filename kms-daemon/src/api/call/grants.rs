@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::Call;
 use crate::api::grant_token::GrantToken;
-use crate::policy::{self, Bound, Granted};
+use crate::policy::{self, Granted};
 use kms_base::error::{Exception, KmsError};
 use kms_keys::KeyRecord;
 use kms_keys::catalog::FoundGrant;
+use kms_keys::document::Bound;
 use kms_keys::grant::Party;
 
 /// Grants of the caller that are read at a time.

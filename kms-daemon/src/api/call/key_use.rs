@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::super::input::{EncryptionContext, NO_CONTEXT};
 use crate::policy::RequestAttributes;
-use kms_keys::Forms;
+use kms_base::identifier::Forms;
 use kms_keys::spec::Algorithm;
 use kms_model::action::KeyAction;
 

@@ -7,8 +7,8 @@ use crate::regions::Shared;
 use kms_base::error::{Exception, KmsError};
 use kms_keys::catalog::{Update, elsewhere};
 use kms_keys::multi_region::{SharedState, Tokens};
-use kms_keys::{KeyMaterial, KeyRecord, KeyState};
-use kms_model::state::StateRule;
+use kms_keys::{KeyMaterial, KeyRecord};
+use kms_model::state::{KeyState, StateRule};
 use kms_model::{Action, Operation, action};
 
 impl Call<'_> {

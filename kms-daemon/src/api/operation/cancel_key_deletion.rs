@@ -4,9 +4,10 @@ use crate::api::call::KeyUse;
 use crate::api::model::cancel_key_deletion::{Input, Output};
 use crate::api::{Answer, Call};
 use kms_base::error::KmsError;
+use kms_keys::KeyRecord;
 use kms_keys::multi_region::MultiRegion;
-use kms_keys::{KeyRecord, KeyState};
 use kms_model::action;
+use kms_model::state::KeyState;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

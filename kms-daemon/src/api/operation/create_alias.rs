@@ -6,9 +6,10 @@ use crate::api::checks::invalid;
 use crate::api::model::create_alias::Input;
 use kms_base::error::{Exception, KmsError};
 use kms_base::identifier::alias::PREFIX;
+use kms_base::identifier::{AliasName, Forms, KeyRef};
+use kms_keys::AliasRecord;
 use kms_keys::alias::MAX_PER_KEY;
 use kms_keys::catalog::Update;
-use kms_keys::{AliasName, AliasRecord, Forms, KeyRef};
 use kms_model::action;
 
 /// The answer to a name that does not begin as names of aliases do.

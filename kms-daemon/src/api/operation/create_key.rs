@@ -10,16 +10,18 @@ use crate::api::development::Chosen;
 use crate::api::metadata::key_metadata;
 use crate::api::model::create_key::{Input, Output};
 use crate::api::model::outputs::KeyMetadata;
-use crate::api::tagging;
-use crate::api::{Answer, Call, development};
-use crate::policy::{Attachment, KeyPolicy, Lookups, NewKey, Subject, Traits};
+use crate::api::{Answer, Call, development, tagging};
+use crate::policy::{Attachment, Lookups, NewKey, Subject, Traits};
 use kms_audit::member_time;
 use kms_base::clock::Timestamp;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::KeyId;
+use kms_keys::KeyRecord;
 use kms_keys::catalog::Update;
+use kms_keys::document::KeyPolicy;
 use kms_keys::multi_region::MultiRegion;
-use kms_keys::{KeyId, KeyRecord, KeyState};
 use kms_model::enums::{self, KeyUsageType, MultiRegionKeyType, OriginType};
+use kms_model::state::KeyState;
 
 pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer, KmsError> {
     let mut tags = input.tags.take().unwrap_or_default();

@@ -5,7 +5,7 @@ use crate::api::Answer;
 use crate::api::call::{Call, KeyUse, contended};
 use crate::api::model::delete_alias::Input;
 use kms_base::error::{Exception, KmsError};
-use kms_keys::KeyRef;
+use kms_base::identifier::KeyRef;
 use kms_keys::catalog::Update;
 use kms_model::action;
 

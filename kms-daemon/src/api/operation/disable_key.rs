@@ -4,8 +4,9 @@ use crate::api::call::KeyUse;
 use crate::api::model::disable_key::Input;
 use crate::api::{Answer, Call};
 use kms_base::error::KmsError;
-use kms_keys::{KeyRecord, KeyState};
+use kms_keys::KeyRecord;
 use kms_model::action;
+use kms_model::state::KeyState;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::managed_key;
 use crate::api::marker::page_size;
 use crate::api::model::list_aliases::{Input, Output};
 use crate::api::model::outputs::AliasListEntry;
-use crate::api::{Answer, Call};
+use crate::api::{Answer, Call, managed_key};
 use crate::policy;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::{AliasName, Forms, KeyId, KeyRef, Scope};
+use kms_keys::AliasRecord;
 use kms_keys::catalog::Listing;
-use kms_keys::{AliasName, AliasRecord, Forms, KeyId, KeyRef, Scope};
 use kms_model::action::{self, Action};
 
 /// An alias; without a record it is one of an AWS managed key that is not there yet.

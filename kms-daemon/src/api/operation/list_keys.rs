@@ -5,7 +5,7 @@ use crate::api::model::list_keys::{Input, Output};
 use crate::api::model::outputs::KeyListEntry;
 use crate::api::{Answer, Call};
 use kms_base::error::{Exception, KmsError};
-use kms_keys::KeyId;
+use kms_base::identifier::KeyId;
 use kms_model::action;
 use kms_model::enums::ResourceOwnerType;
 

@@ -8,7 +8,7 @@ use crate::api::marker::page_size;
 use crate::api::model::list_retirable_grants::Input;
 use crate::api::{Answer, Call};
 use kms_base::error::{Exception, KmsError};
-use kms_keys::Scope;
+use kms_base::identifier::Scope;
 use kms_keys::grant::Party;
 use kms_model::action;
 

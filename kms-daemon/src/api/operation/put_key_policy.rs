@@ -4,13 +4,11 @@ use crate::api::call::{KeyUse, contended};
 use crate::api::checks::invalid;
 use crate::api::model::put_key_policy::Input;
 use crate::api::{Answer, Call};
-use crate::policy::{
-    self, Attachment, Bound, DEFAULT_POLICY_NAME, KeyPolicy, RequestAttributes, Requester, Subject,
-};
+use crate::policy::{self, Attachment, DEFAULT_POLICY_NAME, RequestAttributes, Requester, Subject};
 use kms_base::error::{Exception, KmsError};
 use kms_keys::KeyRecord;
 use kms_keys::catalog::Update;
-use kms_keys::document::malformed;
+use kms_keys::document::{Bound, KeyPolicy, malformed};
 use kms_model::action::{self, Action};
 
 /// The policy that sharing through AWS RAM would attach.

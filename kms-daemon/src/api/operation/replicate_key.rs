@@ -8,17 +8,17 @@ use crate::api::checks::invalid;
 use crate::api::metadata::key_metadata;
 use crate::api::model::outputs::Tag;
 use crate::api::model::replicate_key::{Input, Output};
-use crate::api::tagging;
-use crate::api::{Answer, Call, Operation};
-use crate::policy::{
-    Attachment, Authorized, KeyPolicy, Lookups, NewKey, RequestAttributes, Subject,
-};
+use crate::api::{Answer, Call, tagging};
+use crate::policy::{Attachment, Authorized, Lookups, NewKey, RequestAttributes, Subject};
 use crate::quota::Pool;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::Scope;
+use kms_keys::KeyRecord;
 use kms_keys::catalog::{Update, elsewhere};
+use kms_keys::document::KeyPolicy;
 use kms_keys::multi_region::Tokens;
-use kms_keys::{KeyRecord, KeyState, Scope};
-use kms_model::action;
+use kms_model::state::KeyState;
+use kms_model::{Operation, action};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let (key_id, region) = (input.key_id, input.replica_region);

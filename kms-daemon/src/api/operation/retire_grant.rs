@@ -7,8 +7,8 @@ use crate::api::model::retire_grant::Input;
 use crate::api::{Answer, Call};
 use crate::policy;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::{Forms, KeyRef};
 use kms_keys::catalog::{FoundGrant, Update};
-use kms_keys::{Forms, KeyRef};
 use kms_model::Action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {

@@ -7,9 +7,10 @@ use crate::policy::RequestAttributes;
 use kms_audit::member_time;
 use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
+use kms_keys::KeyRecord;
 use kms_keys::multi_region::MultiRegion;
-use kms_keys::{KeyRecord, KeyState};
 use kms_model::action;
+use kms_model::state::KeyState;
 
 /// The waiting period if none is given, in days.
 const DEFAULT_WINDOW: i64 = 30;

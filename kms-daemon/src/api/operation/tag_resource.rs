@@ -2,8 +2,7 @@
 
 use crate::api::call::KeyUse;
 use crate::api::model::tag_resource::Input;
-use crate::api::tagging;
-use crate::api::{Answer, Call};
+use crate::api::{Answer, Call, tagging};
 use crate::policy::RequestAttributes;
 use kms_base::error::KmsError;
 use kms_model::action;

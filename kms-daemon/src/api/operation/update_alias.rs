@@ -6,8 +6,9 @@ use crate::api::call::{Call, KeyUse, contended};
 use crate::api::checks::invalid;
 use crate::api::model::update_alias::Input;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::KeyRef;
+use kms_keys::AliasRecord;
 use kms_keys::catalog::Update;
-use kms_keys::{AliasRecord, KeyRef};
 use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {

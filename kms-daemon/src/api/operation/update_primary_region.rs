@@ -5,13 +5,15 @@ use crate::api::call::regions::refuse_moving;
 use crate::api::call::{KeyUse, contended};
 use crate::api::checks::invalid;
 use crate::api::model::update_primary_region::Input;
-use crate::api::{Answer, Call, Operation};
+use crate::api::{Answer, Call};
 use crate::link::Place;
 use crate::policy::{Authorized, RequestAttributes};
 use crate::quota::Pool;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::Scope;
 use kms_keys::catalog::{Update, What, elsewhere};
-use kms_keys::{KeyRecord, Scope, Stored};
+use kms_keys::{KeyRecord, Stored};
+use kms_model::Operation;
 use kms_model::action::{self, KeyAction as _};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {

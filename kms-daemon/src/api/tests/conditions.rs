@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 
 use super::Rig;
 use super::rig::ACCOUNT;
-use crate::api::{Call, Operation, dispatch};
+use crate::api::{Call, dispatch};
 use crate::policy::CallerPolicies;
 use kms_audit::AuditFacts;
 use kms_base::context::RequestContext;
 use kms_base::principal::{Principal, PrincipalKind, User};
+use kms_model::Operation;
 
 mod callers;
 mod cryptography;

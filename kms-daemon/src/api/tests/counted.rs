@@ -9,7 +9,8 @@ use serde_json::json;
 use super::Rig;
 use super::rig::REGION;
 use crate::counting::Counting;
-use kms_keys::{Counted, KeyState};
+use kms_keys::Counted;
+use kms_model::state::KeyState;
 use kms_store::Store;
 
 fn of(states: &[(KeyState, u64)]) -> Counted {

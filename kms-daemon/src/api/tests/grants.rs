@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Rig;
 use super::rig::{ACCOUNT, arn, b64, join};
-use kms_keys::KeyId;
+use kms_base::identifier::KeyId;
 
 const ROOT: &str = "arn:aws:iam::000000000000:root";
 pub(super) const ALICE: &str = "arn:aws:iam::111111111111:root";
@@ -268,9 +268,9 @@ async fn a_grant_opens_what_the_key_policy_leaves_closed() {
     let data_key = json!({ "KeyId": id, "KeySpec": "AES_256", "EncryptionContext": ours });
     assert_eq!(rig.refused("GenerateDataKey", data_key).await, "AccessDeniedException");
     // It opens an operation, not a state.
-    rig.force_state(&id, kms_keys::KeyState::Disabled).await;
+    rig.force_state(&id, kms_model::state::KeyState::Disabled).await;
     assert_eq!(rig.refused("Encrypt", encrypt(ours.clone())).await, "DisabledException");
-    rig.force_state(&id, kms_keys::KeyState::Enabled).await;
+    rig.force_state(&id, kms_model::state::KeyState::Enabled).await;
 
     let denied = json!([
         { "Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*" },

@@ -18,12 +18,11 @@ use super::import::{external, wrapped};
 use super::rig::{REGION, b64};
 use crate::job::deletion::{DeletionObserver, destroy_due};
 use crate::job::rewrap::{RewrapObserver, run};
-use kms_audit::DeviceReceipt;
+use host_driver::audit::DeviceReceipt;
 use kms_base::clock::Clock as _;
 use kms_installation::report::RewrapReport;
-use kms_keys::Barrier;
-use kms_keys::KeyRecord;
 use kms_keys::tokens::{self, Tally, holder, place};
+use kms_keys::{Barrier, KeyRecord};
 use kms_store::{
     Commit, Entry, MemoryStore, Page, Range, Revision, Snapshot, Store, StoreError, StoreFuture,
     Transaction, Watch,

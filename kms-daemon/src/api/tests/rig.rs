@@ -11,14 +11,17 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::service_model::may_answer;
-use crate::api::{Operation, Service};
+use crate::api::Service;
 use crate::regions::Regions;
 use kms_audit::AuditFacts;
 use kms_base::clock::{ManualClock, Timestamp};
 use kms_base::context::RequestContext;
 use kms_base::error::KmsError;
+use kms_base::identifier::{KeyId, Scope};
 use kms_base::principal::Principal;
-use kms_keys::{KeyId, KeyRecord, KeyState, Scope};
+use kms_keys::KeyRecord;
+use kms_model::Operation;
+use kms_model::state::KeyState;
 use kms_store::{MemoryStore, Store};
 
 use super::device::regions;

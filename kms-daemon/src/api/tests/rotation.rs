@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Rig;
 use super::rig::{arn, b64};
 use crate::job::rotation::{RotationObserver, rotate_due};
-use kms_audit::DeviceReceipt;
+use host_driver::audit::DeviceReceipt;
 use kms_base::clock::Clock as _;
 use kms_keys::KeyRecord;
 use kms_keys::rotation::MAX_ON_DEMAND;

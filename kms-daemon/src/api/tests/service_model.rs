@@ -5,13 +5,12 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::Operation;
 use crate::api::model::{check, errors};
 use kms_base::error::{Exception, KmsError};
-use kms_keys::KeyState;
 use kms_keys::rotation::RotationType;
 use kms_model::action::{Action, GRANTABLE};
-use kms_model::enums;
+use kms_model::state::KeyState;
+use kms_model::{Operation, enums};
 
 static MODEL: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../../model/kms-2014-11-01.json")).unwrap()

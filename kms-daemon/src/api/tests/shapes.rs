@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Rig;
 use super::rig::b64;
-use crate::api::Operation;
+use kms_model::Operation;
 
 #[tokio::test]
 async fn bodies_that_cannot_be_read() {

@@ -6,8 +6,8 @@ use super::Rig;
 use super::device::REGIONS;
 use super::import::wrapped;
 use super::rig::{arn, b64};
-use kms_keys::KeyState;
-use kms_keys::KeyState::*;
+use kms_model::state::KeyState;
+use kms_model::state::KeyState::*;
 
 /// What a cell of the table expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Record, Version};
 use crate::iam::layout;
-use crate::policy::IdentityPolicy;
 use kms_base::clock::Timestamp;
-use kms_keys::{CatalogError, Tags};
+use kms_base::identifier::Tags;
+use kms_keys::CatalogError;
+use kms_keys::document::IdentityPolicy;
 
 /// A managed policy of a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Attached, InlinePolicies, Record, Version};
 use crate::iam::layout;
-use crate::policy::TrustPolicy;
 use kms_base::clock::Timestamp;
-use kms_keys::Tags;
+use kms_base::identifier::Tags;
+use kms_keys::document::TrustPolicy;
 
 /// An IAM role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::iam::uses::{ByService, Use, UsesRecord};
 use crate::iam::vault::Sealed;
-use crate::policy::TrustPolicy;
 use kms_base::clock::Timestamp;
-use kms_keys::Tags;
+use kms_base::identifier::Tags;
+use kms_keys::document::TrustPolicy;
 
 const CREATED: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 

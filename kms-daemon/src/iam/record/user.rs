@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Attached, InlinePolicies, Record, Version};
 use crate::iam::layout;
 use kms_base::clock::Timestamp;
-use kms_keys::Tags;
+use kms_base::identifier::Tags;
 
 /// An IAM user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

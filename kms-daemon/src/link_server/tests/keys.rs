@@ -129,8 +129,12 @@ async fn a_replica_whose_answer_was_lost_is_found() {
     // As if only the answer had been lost: the replica is there, its primary does not know.
     west.ok("ReplicateKey", input.clone()).await;
     let catalog = west.app.service.catalog();
-    let scope = kms_keys::Scope::new(ACCOUNT, WEST);
-    let key = catalog.key(&scope, kms_keys::KeyId::parse(&id).unwrap()).await.unwrap().unwrap();
+    let scope = kms_base::identifier::Scope::new(ACCOUNT, WEST);
+    let key = catalog
+        .key(&scope, kms_base::identifier::KeyId::parse(&id).unwrap())
+        .await
+        .unwrap()
+        .unwrap();
     let forgotten = key.without_replica(EAST, key.version() + 1, west.clock.now());
     let _ = catalog.replace_key(&key, &forgotten).await.unwrap();
     west.ok("ReplicateKey", input).await;

@@ -31,8 +31,8 @@ async fn a_daemon_speaks_for_its_own_regions_only() {
     let (west, east) = pair().await;
     let id = multi_region(&west, json!({})).await;
     replicate(&west, &east, &id).await;
-    let scope = kms_keys::Scope::new(ACCOUNT, WEST);
-    let key = kms_keys::KeyId::parse(&id).unwrap();
+    let scope = kms_base::identifier::Scope::new(ACCOUNT, WEST);
+    let key = kms_base::identifier::KeyId::parse(&id).unwrap();
     let record = west.app.service.catalog().key(&scope, key).await.unwrap().unwrap();
     let mut shared = record.shared().unwrap();
     shared.regions.version += 10;

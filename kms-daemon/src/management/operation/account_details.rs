@@ -7,8 +7,7 @@ use super::listing::{self, Kind, Place};
 use super::{groups, managed, roles, users, versions};
 use crate::iam::error::IamError;
 use crate::iam::record::{Attached, InlinePolicies, ManagedPolicy};
-use crate::management::Node;
-use crate::management::check;
+use crate::management::{Node, check};
 
 /// The kinds, in the order they are told in.
 const KINDS: &[Kind] = &[Kind::User, Kind::Group, Kind::Role, Kind::Policy];
@@ -91,7 +90,7 @@ fn with(described: Node, more: Vec<(&'static str, Option<Node>)>) -> Node {
 }
 
 fn inline(policies: &InlinePolicies) -> Option<Node> {
-    let policy = |(name, policy): (&String, &crate::policy::IdentityPolicy)| {
+    let policy = |(name, policy): (&String, &kms_keys::document::IdentityPolicy)| {
         Node::Members(vec![
             ("PolicyName", Node::from(name.as_str())),
             ("PolicyDocument", Node::from(encoded(policy.text()))),

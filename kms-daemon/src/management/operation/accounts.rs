@@ -2,9 +2,8 @@
 
 use serde_json::json;
 
-use super::access_keys;
 use super::call::{Call, taken};
-use super::listing;
+use super::{access_keys, listing};
 use crate::iam::directory::Changes;
 use crate::iam::error::IamError;
 use crate::iam::record::{Account, Owner, Version};

@@ -18,8 +18,8 @@ use kms_audit::AuditFacts;
 use kms_base::clock::Timestamp;
 use kms_base::context::RequestContext;
 use kms_base::error::KmsError;
+use kms_base::identifier::Tags;
 use kms_base::principal::Principal;
-use kms_keys::Tags;
 use kms_keys::catalog::Update;
 
 /// Tries of a change that others interfere with.

@@ -8,7 +8,7 @@ use crate::policy::explanation::{
     Explanation, Given, GrantReport, Hypothesis, StatementReport, explain,
 };
 use crate::policy::{Lookups, Requester};
-use kms_keys::Scope;
+use kms_base::identifier::Scope;
 use kms_model::action::{Action, KeyRule};
 
 /// Most grants that are named although they do not allow the request.

@@ -17,8 +17,9 @@ use crate::management::Node;
 use crate::policy::{Authorized, Ownership, service};
 use kms_base::error::KmsError;
 use kms_base::hex;
+use kms_base::identifier::Scope;
+use kms_keys::KeyRecord;
 use kms_keys::catalog::Update;
-use kms_keys::{KeyRecord, Scope};
 
 pub(super) async fn require(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let region = region(call)?;

@@ -6,7 +6,7 @@ use super::listing;
 use crate::iam::document;
 use crate::iam::error::{Code, IamError};
 use crate::management::{Node, check};
-use crate::policy::IdentityPolicy;
+use kms_keys::document::IdentityPolicy;
 
 pub(super) async fn put<H: Holder>(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let name = check::policy(call.form)?;

@@ -8,8 +8,7 @@ use crate::iam::directory::Cached;
 use crate::iam::error::IamError;
 use crate::iam::layout;
 use crate::iam::record::{Group, ManagedPolicy, Role, User};
-use crate::management::check;
-use crate::management::{Form, Node};
+use crate::management::{Form, Node, check};
 
 /// What a page ends with, and whether there is more.
 pub(super) struct End(Option<String>);

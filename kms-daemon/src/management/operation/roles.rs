@@ -1,10 +1,9 @@
 //! Roles and their trust policies.
 
-use super::boundaries;
 use super::call::{self, Call, contended, new_id, taken, tries};
 use super::holder::Holder;
 use super::inline::encoded;
-use super::{listing, tags};
+use super::{boundaries, listing, tags};
 use crate::iam::directory::Changes;
 use crate::iam::document;
 use crate::iam::error::IamError;

@@ -13,8 +13,8 @@ use crate::management::{Form, Node, check, source_position};
 use crate::policy::simulation::{
     Entries, Matched, ResourcePolicy, Simulated, Simulation, simulate,
 };
+use kms_base::identifier::Tags;
 use kms_base::principal::{Principal, PrincipalKind, User};
-use kms_keys::Tags;
 
 /// Most policies, actions, resources and condition keys of a request.
 const MAX_LISTED: usize = 1000;

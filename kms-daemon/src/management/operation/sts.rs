@@ -14,8 +14,9 @@ use crate::policy::identities::{self, Details, Target};
 use kms_audit::event_time;
 use kms_base::clock::Timestamp;
 use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::Tags;
 use kms_base::principal::{PrincipalKind, SessionPolicy, TemporarySession};
-use kms_keys::{Stored, Tags};
+use kms_keys::Stored;
 
 /// Shortest session, in seconds.
 const MIN_DURATION: u32 = 900;

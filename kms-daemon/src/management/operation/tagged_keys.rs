@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use super::call::Call;
 use crate::iam::error::IamError;
 use crate::management::{Form, Node, check};
-use kms_keys::{KeyId, Scope, Tags};
+use kms_base::identifier::{KeyId, Scope, Tags};
 
 /// Keys that are looked at for a page, whether they are shown or not.
 const MAX_VISITED: usize = 5000;

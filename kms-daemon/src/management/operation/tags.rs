@@ -9,8 +9,9 @@ use crate::iam::limits::same_tag;
 use crate::iam::record::{ManagedPolicy, Role, User};
 use crate::management::Node;
 use crate::management::check::MAX_TAGS;
+use kms_base::identifier::Tags;
+use kms_keys::Stored;
 use kms_keys::catalog::Update;
-use kms_keys::{Stored, Tags};
 
 /// A user, a role or a managed policy.
 pub(super) trait Tagged: Cached + Clone {

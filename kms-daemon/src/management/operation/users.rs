@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::boundaries;
 use super::call::{self, Call, contended, new_id, taken, tries};
 use super::holder::{self, Holder};
-use super::{listing, tags};
+use super::{boundaries, listing, tags};
 use crate::iam::directory::Changes;
 use crate::iam::error::IamError;
 use crate::iam::record::{Attached, InlinePolicies, User, Version};

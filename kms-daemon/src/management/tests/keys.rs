@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::rig::{ACCOUNT, Rig, credentials, root};
-use crate::api::Operation;
 use kms_base::principal::Principal;
+use kms_model::Operation;
 
 const ANY: &str = "*";
 

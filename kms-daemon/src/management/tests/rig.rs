@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::api::Service;
 use crate::api::tests::device::regions;
-use crate::api::{Operation as KmsOperation, Service};
 use crate::credentials::{Credential, Credentials};
 use crate::iam::{Iam, IamError, Setup};
 use crate::management::{Form, Format, Management, Operation};
@@ -17,6 +17,7 @@ use kms_base::clock::{ManualClock, Timestamp};
 use kms_base::context::RequestContext;
 use kms_base::error::KmsError;
 use kms_base::principal::Principal;
+use kms_model::Operation as KmsOperation;
 use kms_store::{MemoryStore, Range, Store};
 
 pub(super) const ACCOUNT: &str = "000000000000";

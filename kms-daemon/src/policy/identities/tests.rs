@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::policy::{Bound, CallerPolicies};
+use crate::policy::CallerPolicies;
 use kms_base::clock::Timestamp;
 use kms_base::context::RequestContext;
 use kms_base::principal::{RoleSession, TemporarySession, User};
+use kms_keys::document::Bound;
 
 const HOME: &str = "111122223333";
 const OTHER: &str = "444455556666";

@@ -60,10 +60,11 @@ pub(in crate::api) mod verify_mac;
 /// Reads and checks a request, and does nothing else.
 #[cfg(test)]
 pub(in crate::api) fn check(
-    operation: crate::api::Operation,
+    operation: kms_model::Operation,
     body: &[u8],
 ) -> Result<(), kms_base::error::KmsError> {
-    use crate::api::{Operation, read};
+    use crate::api::read;
+    use kms_model::Operation;
 
     match operation {
         Operation::CancelKeyDeletion => read::<cancel_key_deletion::Input>(body).map(drop),

@@ -137,7 +137,7 @@ async fn imported(rig: &Rig, action: &'static str) -> (&'static str, Value, Valu
 pub(super) fn is_cryptographic(action: &str) -> bool {
     let operation = if action.starts_with("ReEncrypt") { "ReEncrypt" } else { action };
     ["DescribeKey", "GetPublicKey"].contains(&action)
-        || crate::api::Operation::from_name(operation).is_some_and(|found| found.is_tracked())
+        || kms_model::Operation::from_name(operation).is_some_and(|found| found.is_tracked())
 }
 
 async fn cryptographic(rig: &Rig, action: &'static str, id: &str) -> (&'static str, Value, Value) {

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::Rig;
 use crate::api::tests::import::external;
 use crate::api::tests::rig::arn;
-use kms_keys::KeyState;
 use kms_keys::rotation::MAX_ON_DEMAND;
+use kms_model::state::KeyState;
 
 #[tokio::test]
 async fn post_quantum_keys_are_not_imported() {
@@ -124,8 +124,9 @@ async fn names_of_aliases() {
 /// Names with a colon were accepted before: they still mean their key, and can be deleted.
 #[tokio::test]
 async fn earlier_names_with_a_colon_are_still_names() {
+    use kms_base::identifier::{AliasName, KeyId};
+    use kms_keys::AliasRecord;
     use kms_keys::catalog::Update;
-    use kms_keys::{AliasName, AliasRecord, KeyId};
 
     let rig = Rig::new().await;
     let id = rig.create("SYMMETRIC_DEFAULT").await;

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::super::rig::{ACCOUNT, root};
 use super::{MISSING, OTHER, World, arn_of, identity, statement};
+use kms_base::identifier::{KeyId, Scope};
 use kms_base::principal::Principal;
-use kms_keys::{KeyId, Scope};
 use kms_store::{Range, Store as _};
 
 /// All of these inputs are refused with the same words and the same work, cold and warm.
