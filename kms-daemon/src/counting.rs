@@ -45,4 +45,8 @@ impl Store for Counting {
     fn watch(&self, after: Revision) -> Box<dyn Watch> {
         self.store.watch(after)
     }
+
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
 }

@@ -40,7 +40,7 @@ use kms_keys::document::KeyPolicy;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use kms_policy::{Grant, Grantee, Resource};
+use kms_policy::{Grantee, Resource};
 
 use kms_base::clock::Timestamp;
 use kms_base::error::{Exception, KmsError};
@@ -49,7 +49,7 @@ use kms_base::principal::Principal;
 use kms_keys::catalog::Versioned;
 use kms_keys::grant::{GrantUse, Pairs, Party};
 use kms_keys::spec::{self, Algorithm};
-use kms_keys::{GrantId, GrantRecord, KeyRecord, Stored};
+use kms_keys::{GrantRecord, KeyRecord, Stored};
 use kms_model::action::{AccountAction, Action, GRANTABLE, KeyAction};
 use kms_model::state::KeyState;
 
@@ -189,25 +189,6 @@ impl<A> Deref for AuthorizedAccount<A> {
     }
 }
 
-/// A grant that allows something to the caller.
-#[derive(Debug, Clone, Copy)]
-pub struct Granted {
-    /// The grant id.
-    pub id: GrantId,
-    /// How the grant names the caller.
-    pub grantee: Grantee,
-}
-
-/// Whether a grant could still let `request` use `key`, although policies refuse it.
-///
-/// For a caller of another account this is always true if grants can allow the action. So the time
-/// shows neither why the request is refused nor whether the key exists.
-#[must_use]
-pub fn needs_grant(request: &Request<'_>, key: &KeyRecord, refusal: &Refusal) -> bool {
-    let is_foreign = request.requester.is_foreign_to(&key.scope);
-    GRANTABLE.contains(&request.action) && (is_foreign || refusal.yields_to_grant)
-}
-
 /// Whether the grantee of a grant is the principal that has `name`, and the grant allows `request`.
 #[must_use]
 pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName) -> bool {
@@ -223,6 +204,50 @@ fn how_named(party: &Party, requester: Requester<'_>) -> Option<Grantee> {
     names
         .find(|name| party.is_principal(&name.arn, name.unique.as_deref()))
         .map(|name| name.grantee)
+}
+
+/// A key that policies do not let the caller use, as long as no grant does.
+#[derive(Debug)]
+pub struct Refused {
+    refusal: Refusal,
+    key: Permitted,
+}
+
+impl Refused {
+    /// Whether a grant could still let `request` use the key.
+    ///
+    /// For a caller of another account this is always true if grants can allow the action. So the
+    /// time shows neither why the request is refused nor whether the key exists.
+    #[must_use]
+    pub fn needs_grant(&self, request: &Request<'_>) -> bool {
+        let is_foreign = request.requester.is_foreign_to(&self.key.key.scope);
+        let yields = is_foreign || !self.refusal.grantees.is_empty();
+        GRANTABLE.contains(&request.action) && yields
+    }
+
+    /// Returns the key.
+    #[must_use]
+    pub fn key(&self) -> &KeyRecord {
+        self.key.key()
+    }
+
+    /// Returns the refusal, for which no grant is looked up.
+    #[must_use]
+    pub fn into_refusal(self) -> Refusal {
+        self.refusal
+    }
+
+    /// Lets a grant decide, if there is one that allows the request; `named` is how it names the
+    /// caller. Policies are not asked again: they have said which grants they yield to.
+    ///
+    /// # Errors
+    /// The [`Refusal`].
+    pub fn by_grant(self, named: Option<Grantee>) -> Result<Permitted, Refusal> {
+        match named {
+            Some(grantee) if self.refusal.grantees.contain(grantee) => Ok(self.key),
+            _ => Err(self.refusal),
+        }
+    }
 }
 
 /// A key that policies and grants let the caller use. Whether the key is usable is not checked yet.
@@ -264,38 +289,23 @@ impl Permitted {
     }
 }
 
-/// Decides whether policies allow `request` on `key`, on which the caller may have a grant. The
-/// scope and subject in the request are replaced by those of the key.
+/// Decides whether policies allow `request` on `key`. The scope and subject in the request are
+/// replaced by those of the key.
 ///
 /// # Errors
-/// A [`Refusal`] if they do not.
-pub fn permit(
-    request: &Request<'_>,
-    key: Stored<KeyRecord>,
-    granted: Option<Granted>,
-) -> Result<Permitted, Refusal> {
+/// [`Refused`] if they do not, by which a grant can still allow it.
+pub fn permit(request: &Request<'_>, key: Stored<KeyRecord>) -> Result<Permitted, Box<Refused>> {
     let (arn, account) = (key.arn(), key.scope.account.as_str());
     let policy = Some(key.policy.compiled());
     let resource = Resource::Key { arn: &arn, account, policy };
-    let id = granted.map(|granted| granted.id.to_string()).unwrap_or_default();
-    let grant = granted.map(|granted| Grant { id: &id, grantee: granted.grantee });
     let about = Request { scope: &key.scope, subject: Subject::Key(&key), ..*request };
-    engine::decide(&about, resource, grant)?;
+    let decided = engine::decide(&about, resource);
     let Request { action, algorithm, .. } = *request;
-    Ok(Permitted { action, algorithm, key })
-}
-
-/// Decides whether `request` may use `key`, on which the caller may have a grant.
-///
-/// # Errors
-/// [`Exception::AccessDenied`], then those of [`Permitted::authorize`].
-pub fn authorize<A: KeyAction>(
-    request: &Request<'_>,
-    key: Stored<KeyRecord>,
-    granted: Option<Granted>,
-    now: Timestamp,
-) -> Result<Authorized<A>, KmsError> {
-    permit(request, key, granted)?.authorize(now)
+    let key = Permitted { action, algorithm, key };
+    match decided {
+        Ok(()) => Ok(key),
+        Err(refusal) => Err(Box::new(Refused { refusal, key })),
+    }
 }
 
 /// Decides whether a caller may do something in an account that is not about one existing key, but
@@ -315,7 +325,7 @@ pub fn authorize_account<A: AccountAction>(
         return Err(not_allowed(requester.principal, action.name()));
     }
     let resource = Resource::Account { arn: resource, account: &scope.account };
-    engine::decide(request, resource, None)?;
+    engine::decide(request, resource)?;
     Ok(AuthorizedAccount::of(scope.clone()))
 }
 

@@ -76,6 +76,10 @@ impl Store for Barrier {
     fn watch(&self, after: Revision) -> Box<dyn Watch> {
         self.inner.watch(after)
     }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
 }
 
 /// Whether a token is stored that is under one of these keys. What cannot be read has none.
@@ -136,6 +140,10 @@ mod tests {
 
         fn watch(&self, after: Revision) -> Box<dyn Watch> {
             self.inner.watch(after)
+        }
+
+        fn is_shared(&self) -> bool {
+            self.inner.is_shared()
         }
     }
 

@@ -170,7 +170,7 @@ fn worst() {
 }
 
 /// The best of ten rounds, which is the least disturbed one.
-fn report(what: &str, decision: &Decision<'_>, mut run: impl FnMut()) {
+fn report(what: &str, decision: &Decision, mut run: impl FnMut()) {
     const ROUND: u32 = 50_000;
     let best = (0..10)
         .map(|_| {

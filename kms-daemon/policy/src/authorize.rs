@@ -5,15 +5,15 @@
 
 use crate::budget::Metered;
 use crate::caller::CallerKind;
-use crate::decision::{Basis, Decision, Denial, Location, PolicyType};
+use crate::decision::{Basis, Decision, Denial, Grantees, Location, PolicyType};
 use crate::policy::{Compiled, Verdict};
-use crate::request::{Grant, Grantee, Guardrail, Policies, Request, Resource};
+use crate::request::{Guardrail, Policies, Request, Resource};
 use crate::statement::Subject;
 
 /// Decides whether a request is allowed.
 ///
 /// A statement that denies it decides, wherever it is. Then the guardrails have to allow it.
-/// Then a grant allows it, or the key policy does:
+/// Then the key policy allows it, or a grant does:
 ///
 /// * by naming the caller, with `Principal` or among everyone with `aws:PrincipalArn`. An identity
 ///   of the key's account needs nothing else, but a session that is named by its role or as
@@ -25,12 +25,31 @@ use crate::statement::Subject;
 /// A caller of another account needs a statement of the key policy, and its own policies have to
 /// allow, however it is named.
 ///
+/// Grants are not looked at here. A denial says how a grant would have to name the caller to allow
+/// the request all the same; see [`Decision::with_grant`].
+///
 /// A decision has [`DECISION`](crate::DECISION) steps. One that would take more is a denial.
 #[must_use]
-pub fn authorize<'a>(request: &Request<'a>, policies: &Policies<'a>) -> Decision<'a> {
+pub fn authorize(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
     let context = Metered::new(request.context);
     let evaluation = Evaluation { request, policies, subject: request.subject(policies, &context) };
-    evaluation.decide().map_or_else(Decision::Denied, Decision::Allowed)
+    match evaluation.decide() {
+        Ok(basis) => Decision::Allowed(basis),
+        Err(Denied { denial, grantees }) => Decision::Denied(denial, grantees),
+    }
+}
+
+/// A denial, and which grants would lift it.
+struct Denied {
+    denial: Denial,
+    grantees: Grantees,
+}
+
+/// No grant lifts it, unless something else is said.
+impl From<Denial> for Denied {
+    fn from(denial: Denial) -> Self {
+        Self { denial, grantees: Grantees::NONE }
+    }
 }
 
 /// Evaluates policies, each at most once.
@@ -50,8 +69,8 @@ struct Own {
     session: bool,
 }
 
-impl<'a> Evaluation<'_, 'a> {
-    fn decide(&self) -> Result<Basis<'a>, Denial> {
+impl Evaluation<'_, '_> {
+    fn decide(&self) -> Result<Basis, Denied> {
         if self.is_foreign() { self.decide_foreign() } else { self.decide_own() }
     }
 
@@ -63,17 +82,21 @@ impl<'a> Evaluation<'_, 'a> {
     }
 
     /// Within the account of the resource.
-    fn decide_own(&self) -> Result<Basis<'a>, Denial> {
+    fn decide_own(&self) -> Result<Basis, Denied> {
         let guarded = explicit_first(self.guardrails(|_| true))?;
         let resource = self.resource()?;
         let own = self.own()?;
         guarded?;
-        let Some(resource) = resource else {
-            return self.decide_by_identity(&own);
-        };
-        if let Some(id) = self.granted(&own) {
-            return Ok(Basis::Grant(id));
+        match resource {
+            None => Ok(self.decide_by_identity(&own)?),
+            Some(resource) => self
+                .decide_by_resource(resource, &own)
+                .map_err(|denial| Denied { denial, grantees: self.grantees(&own) }),
         }
+    }
+
+    /// A resource with a policy, in the account of the caller.
+    fn decide_by_resource(&self, resource: Verdict, own: &Own) -> Result<Basis, Denial> {
         if let Some(statement) = resource.itself() {
             return Ok(Basis::Resource { statement });
         }
@@ -100,37 +123,42 @@ impl<'a> Evaluation<'_, 'a> {
     }
 
     /// From another account. The caller's side is decided first, so that nothing in the answer
-    /// depends on a resource the caller may know nothing of.
-    fn decide_foreign(&self) -> Result<Basis<'a>, Denial> {
+    /// depends on a resource the caller may know nothing of. The resource's side is evaluated in
+    /// any case: a grant that lifts what the caller's side says does not lift what this one says.
+    fn decide_foreign(&self) -> Result<Basis, Denied> {
         let guarded = explicit_first(self.guardrails(|guardrail| !guardrail.is_of_resource()))?;
         let own = self.own()?;
         guarded?;
-        let granted = self.granted(&own);
-        let is_root = self.request.caller.kind() == CallerKind::Root;
-        if granted.is_none() && !is_root {
-            own.identity.ok_or(Denial::Implicit(PolicyType::Identity))?;
-            own.check_limits()?;
-        }
+        let by_caller = match self.request.caller.kind() {
+            CallerKind::Root => Ok(()),
+            _ => own.check_foreign(),
+        };
         if !self.request.action.is_cross_account() {
-            return Err(Denial::OtherAccount);
+            return Err(by_caller.err().unwrap_or(Denial::OtherAccount).into());
         }
+        let resource = self.resource_of_other();
+        let grantees = if resource.is_ok() { self.grantees(&own) } else { Grantees::NONE };
+        let decided = by_caller.and(resource).and_then(|resource| {
+            let statement = resource.allow().ok_or(Denial::Implicit(PolicyType::Resource))?;
+            Ok(match own.identity {
+                Some((policy, identity_statement)) => {
+                    Basis::Delegated { statement, policy, identity_statement }
+                }
+                None => Basis::Resource { statement },
+            })
+        });
+        decided.map_err(|denial| Denied { denial, grantees })
+    }
+
+    /// What the side of the resource says to a caller of another account.
+    fn resource_of_other(&self) -> Result<Verdict, Denial> {
         let guarded = explicit_first(self.guardrails(|guardrail| guardrail.is_of_resource()))?;
         let verdict = self.resource()?.ok_or(Denial::Implicit(PolicyType::Resource))?;
-        guarded?;
-        if let Some(id) = granted {
-            return Ok(Basis::Grant(id));
-        }
-        let statement = verdict.allow().ok_or(Denial::Implicit(PolicyType::Resource))?;
-        Ok(match own.identity {
-            Some((policy, identity_statement)) => {
-                Basis::Delegated { statement, policy, identity_statement }
-            }
-            None => Basis::Resource { statement },
-        })
+        guarded.map(|()| verdict)
     }
 
     /// A resource without a policy.
-    fn decide_by_identity(&self, own: &Own) -> Result<Basis<'a>, Denial> {
+    fn decide_by_identity(&self, own: &Own) -> Result<Basis, Denial> {
         if let Resource::Key { .. } | Resource::Role { .. } = self.request.resource {
             return Err(Denial::Implicit(PolicyType::Resource));
         }
@@ -142,16 +170,15 @@ impl<'a> Evaluation<'_, 'a> {
         Ok(Basis::Identity { policy, statement })
     }
 
-    /// The id of the grant, if it and the caller's own policies allow.
-    fn granted(&self, own: &Own) -> Option<&'a str> {
-        let Grant { id, grantee } = self.policies.grant?;
-        let allowed = match grantee {
-            Grantee::Caller => true,
-            Grantee::Account if self.request.caller.kind() == CallerKind::Root => true,
-            Grantee::Account => own.identity.is_some() && own.check_limits().is_ok(),
-            Grantee::Role => own.check_limits().is_ok(),
-        };
-        allowed.then_some(id)
+    /// How a grant has to name the caller to allow the request, going by the caller's own policies.
+    fn grantees(&self, own: &Own) -> Grantees {
+        let limits = own.check_limits().is_ok();
+        let is_root = self.request.caller.kind() == CallerKind::Root;
+        Grantees {
+            caller: true,
+            role: limits,
+            account: is_root || (limits && own.identity.is_some()),
+        }
     }
 
     /// What the resource's policy says; `None` if there is none.
@@ -237,6 +264,12 @@ impl<'a> Evaluation<'_, 'a> {
 }
 
 impl Own {
+    /// Whether the caller's own policies let it use something of another account.
+    fn check_foreign(&self) -> Result<(), Denial> {
+        self.identity.ok_or(Denial::Implicit(PolicyType::Identity))?;
+        self.check_limits()
+    }
+
     /// Whether the boundary and the session policies let the request through.
     fn check_limits(&self) -> Result<(), Denial> {
         match self {

@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::request::{Request, Resource};
+use crate::request::{Grantee, Request, Resource};
 
 /// The kinds of policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,18 +67,47 @@ pub struct Location {
 
 /// Whether a request is allowed, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision<'a> {
+pub enum Decision {
     /// It is.
-    Allowed(Basis<'a>),
-    /// It is not.
-    Denied(Denial),
+    Allowed(Basis),
+    /// It is not, unless by a grant to one of those grantees.
+    Denied(Denial, Grantees),
+}
+
+/// Ways in which the grantee principal of a grant can name a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Grantees {
+    pub(crate) caller: bool,
+    pub(crate) role: bool,
+    pub(crate) account: bool,
+}
+
+impl Grantees {
+    /// None of them.
+    pub const NONE: Self = Self { caller: false, role: false, account: false };
+
+    /// Whether this way is one of them.
+    #[must_use]
+    pub const fn contain(self, grantee: Grantee) -> bool {
+        match grantee {
+            Grantee::Caller => self.caller,
+            Grantee::Role => self.role,
+            Grantee::Account => self.account,
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        !(self.caller || self.role || self.account)
+    }
 }
 
 /// What allows a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Basis<'a> {
-    /// The grant of that id.
-    Grant(&'a str),
+pub enum Basis {
+    /// A grant, whose grantee principal names the caller in that way.
+    Grant(Grantee),
     /// A statement of the resource's policy, by itself.
     Resource {
         /// The statement.
@@ -119,7 +148,19 @@ pub enum Denial {
     TooCostly,
 }
 
-impl Decision<'_> {
+impl Decision {
+    /// Returns the decision with a grant on the key that names the caller in that way, contains the
+    /// operation, and whose constraints are satisfied.
+    #[must_use]
+    pub const fn with_grant(self, grantee: Grantee) -> Self {
+        match self {
+            Self::Denied(_, grantees) if grantees.contain(grantee) => {
+                Self::Allowed(Basis::Grant(grantee))
+            }
+            decided => decided,
+        }
+    }
+
     /// Whether it is allowed.
     #[must_use]
     pub const fn is_allowed(&self) -> bool {
@@ -131,7 +172,7 @@ impl Decision<'_> {
     pub const fn denial(&self) -> Option<Denial> {
         match self {
             Self::Allowed(_) => None,
-            Self::Denied(denial) => Some(*denial),
+            Self::Denied(denial, _) => Some(*denial),
         }
     }
 }
@@ -149,13 +190,6 @@ impl Denial {
             Self::Implicit(policy_type) => Some(*policy_type),
             Self::OtherAccount | Self::TooCostly => None,
         }
-    }
-
-    /// Whether a grant could allow the request all the same: it is worth looking for one.
-    #[must_use]
-    pub const fn yields_to_grant(&self) -> bool {
-        use PolicyType::{Boundary, Identity, Resource, Session};
-        matches!(self, Self::Implicit(Resource | Identity | Boundary | Session))
     }
 
     /// The text of the `AccessDeniedException`, as KMS words it.

@@ -15,9 +15,9 @@ use crate::statement::{Effect, Statement, Subject};
 
 /// A decision, and how every statement contributes to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation<'a> {
+pub struct Explanation {
     /// The decision.
-    pub decision: Decision<'a>,
+    pub decision: Decision,
     /// A report for every statement of every policy.
     pub statements: Vec<StatementReport>,
 }
@@ -63,7 +63,7 @@ pub enum Mismatch {
 
 /// Decides about a request, and explains the decision in full.
 #[must_use]
-pub fn explain<'a>(request: &Request<'a>, policies: &Policies<'a>) -> Explanation<'a> {
+pub fn explain(request: &Request<'_>, policies: &Policies<'_>) -> Explanation {
     let context = Metered::new(request.context);
     let subject = request.subject(policies, &context);
     let mut statements = Vec::new();

@@ -95,8 +95,8 @@
 //! An operation that needs several permissions is several requests: `ReEncrypt` is
 //! [`Action::ReEncryptFrom`] of one key and [`Action::ReEncryptTo`] of another, and `CreateAlias`
 //! is [`Action::CreateAlias`] of the alias ([`Resource::Account`]) and of its key. The user of this
-//! crate looks up and checks grants, and passes one that applies. Looking for a grant is needed
-//! only if the [`Denial`] without one [yields to grants](Denial::yields_to_grant).
+//! crate looks up grants, checks them, and [adds one that applies](Decision::with_grant). A grant is
+//! needed only if the policies deny the request and [some grant](Grantees) would lift that.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -140,12 +140,12 @@ pub use self::authorize::authorize;
 pub use self::budget::DECISION;
 pub use self::caller::{Caller, CallerKind};
 pub use self::context::{Context, List, PairIndex, Value, pair};
-pub use self::decision::{Basis, Decision, Denial, Location, PolicyType};
+pub use self::decision::{Basis, Decision, Denial, Grantees, Location, PolicyType};
 pub use self::error::{Fault, PolicyError, StatementName};
 pub use self::explain::{Explanation, Mismatch, StatementReport, explain};
 pub use self::key::{ConditionKey, KeyType, Name};
 pub use self::lockout::can_put_again;
 pub use self::policy::{GuardrailPolicy, IdentityPolicy, KeyPolicy, Resolution, TrustPolicy};
 pub use self::principal::NamedPrincipal;
-pub use self::request::{Grant, Grantee, Guardrail, Policies, Request, Resource};
+pub use self::request::{Grantee, Guardrail, Policies, Request, Resource};
 pub use self::statement::Effect;

@@ -53,7 +53,7 @@ pub enum Resource<'a> {
     },
 }
 
-/// The policies that apply to a caller, and what grants say.
+/// The policies that apply to a caller.
 #[derive(Clone, Copy, Default)]
 pub struct Policies<'a> {
     /// Policies of the user or role, including those of the user's groups.
@@ -64,18 +64,6 @@ pub struct Policies<'a> {
     pub session: &'a [IdentityPolicy],
     /// The guardrails, each of which must allow.
     pub guardrails: &'a [Guardrail<'a>],
-    /// A grant on the key that names the caller, contains the operation, and whose constraints are
-    /// satisfied.
-    pub grant: Option<Grant<'a>>,
-}
-
-/// A grant that applies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grant<'a> {
-    /// The grant's id.
-    pub id: &'a str,
-    /// How the grantee principal names the caller.
-    pub grantee: Grantee,
 }
 
 /// How the grantee principal of a grant names a caller.

@@ -64,7 +64,7 @@ fn the_attack_is_not_put_and_is_denied_where_it_was() {
         });
         assert!(bounded, "the decision, and as many of the simplest steps: {least:?}");
         match decision {
-            Decision::Denied(Denial::TooCostly) => {
+            Decision::Denied(Denial::TooCostly, _) => {
                 denied += 1;
                 let told = decision.denial().unwrap().message(&request);
                 assert!(told.contains("because its policies have too many patterns"), "{told}");

@@ -6,7 +6,7 @@ use common::{
     ACCOUNT, ALIAS, Bag, Case, FEDERATED, KEY, OTHER_ROOT, Outcome, ROLE, ROOT, SESSION, USER, Who,
 };
 use kms_policy::{
-    Action, Basis, Caller, Decision, Denial, Grant, Grantee, Guardrail, GuardrailPolicy,
+    Action, Basis, Caller, Decision, Denial, Grantee, Grantees, Guardrail, GuardrailPolicy,
     IdentityPolicy, KeyPolicy, Location, NamedPrincipal, Policies, PolicyType, Request, Resolution,
     Resource, TrustPolicy, authorize,
 };
@@ -109,10 +109,11 @@ fn grants_to_roles_and_accounts_are_limited() {
     ] {
         let mut case = Case::new(who, Action::Decrypt);
         case.key_policy = Some(key_policy(json!({ "AWS": "arn:aws:iam::111122223333:user/x" })));
-        let denial = case.compile().unwrap().with_policies(|policies| {
-            authorize(&case.compile().unwrap().request(), policies).denial()
-        });
-        assert!(denial.is_some_and(|denial| denial.yields_to_grant()), "{who:?}");
+        let compiled = case.compile().unwrap();
+        let decision = compiled.with_policies(|policies| authorize(&compiled.request(), policies));
+        let Decision::Denied(_, grantees) = decision else { panic!("{who:?} is allowed") };
+        assert!(grantees.contain(Grantee::Caller), "{who:?}");
+        assert_eq!(grantees.contain(grantee), without == Outcome::Allowed, "{who:?}");
         case.grant = Some(grantee);
         assert_eq!(decide(&case), without, "{who:?} {grantee:?}");
         case.identity = vec![identity_policy("kms:*", "*")];
@@ -237,9 +238,8 @@ fn a_missing_key_of_another_account_looks_like_a_closed_one() {
         resource: Resource::Key { arn: KEY, account: ACCOUNT, policy: None },
         context: &(),
     };
-    let grant = Grant { id: "g", grantee: Grantee::Caller };
-    let policies = Policies { grant: Some(grant), ..Policies::default() };
-    assert!(!authorize(&request, &policies).is_allowed());
+    let decision = authorize(&request, &Policies::default());
+    assert!(!decision.with_grant(Grantee::Caller).is_allowed());
 }
 
 #[test]
@@ -252,10 +252,10 @@ fn the_answer_names_what_decided() {
     let mut case = Case::new(Who::Session, Action::Decrypt);
     case.key_policy = Some(key);
     case.identity = vec![identity_policy("s3:*", "*"), identity_policy("kms:Decrypt", "*")];
-    let decide = |case: &Case, check: &dyn Fn(Decision<'_>)| {
+    let decide = |case: &Case, check: &dyn Fn(Decision)| {
         let compiled = case.compile().expect("documents");
         let request = compiled.request();
-        compiled.with_policies(|policies| check(authorize(&request, policies)));
+        compiled.with_policies(|policies| check(compiled.authorize(&request, policies)));
     };
     let delegated = Basis::Delegated { statement: 0, policy: 1, identity_statement: 0 };
     decide(&case, &|decision| assert_eq!(decision, Decision::Allowed(delegated)));
@@ -263,11 +263,15 @@ fn the_answer_names_what_decided() {
     let named = Basis::Resource { statement: 1 };
     decide(&case, &|decision| assert_eq!(decision, Decision::Allowed(named)));
     case.grant = Some(Grantee::Caller);
-    decide(&case, &|decision| assert_eq!(decision, Decision::Allowed(Basis::Grant("grant"))));
+    decide(&case, &|decision| assert_eq!(decision, Decision::Allowed(named)));
+    case.identity = Vec::new();
+    case.action = Action::Decrypt;
+    let granted = Decision::Allowed(Basis::Grant(Grantee::Caller));
+    decide(&case, &|decision| assert_eq!(decision, granted));
     case.action = Action::Verify;
     let location =
         Location { policy_type: PolicyType::Resource, guardrail: 0, policy: 0, statement: 2 };
-    let denied = Decision::Denied(Denial::Explicit(location));
+    let denied = Decision::Denied(Denial::Explicit(location), Grantees::NONE);
     decide(&case, &|decision| assert_eq!(decision, denied));
     let mut case = Case::new(Who::Root, Action::ListKeys);
     case.resource = None;

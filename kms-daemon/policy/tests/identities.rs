@@ -33,7 +33,7 @@ fn decide<'a>(
     let policies = Policies { identity, boundary, ..Policies::default() };
     match authorize(&request, &policies) {
         Decision::Allowed(_) => Ok(()),
-        Decision::Denied(denial) => Err(denial),
+        Decision::Denied(denial, _) => Err(denial),
     }
 }
 

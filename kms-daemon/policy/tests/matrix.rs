@@ -6,7 +6,7 @@ use common::{
     ACCOUNT, ALIAS, Bag, Case, KEY, OTHER_ROOT, OTHER_SESSION, OTHER_USER, Outcome, ROLE, ROOT,
     SERVICE, USER, Who,
 };
-use kms_policy::{Action, Decision, Grantee, authorize};
+use kms_policy::{Action, Decision, Grantee};
 use serde_json::{Value, json};
 
 /// What a key policy says about a caller.
@@ -173,9 +173,9 @@ fn check(case: &Case, expected: Outcome, what: &str) {
     let compiled = case.compile().expect("documents");
     assert_eq!(compiled.decide(), expected, "{what}");
     let request = compiled.request();
-    let message = compiled.with_policies(|policies| match authorize(&request, policies) {
+    let message = compiled.with_policies(|policies| match compiled.authorize(&request, policies) {
         Decision::Allowed(_) => None,
-        Decision::Denied(denial) => Some(denial.message(&request)),
+        Decision::Denied(denial, _) => Some(denial.message(&request)),
     });
     let Some(message) = message else { return };
     let start = format!("User: {} is not authorized to perform: kms:Decrypt on ", case.who.arn());

@@ -15,6 +15,7 @@ use kms_base::identifier::Scope;
 use kms_keys::catalog::{FoundOutboxEntry, Update, What};
 use kms_keys::multi_region::Tokens;
 use kms_keys::{KeyRecord, Stored};
+use kms_store::Lease;
 
 /// How often outbox entries are tried again that could not be sent.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -22,9 +23,10 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// How often other daemons are asked whether they are there.
 const GREETING: Duration = Duration::from_secs(15);
 
-/// Sends the entries of the outbox, until the task is aborted.
-pub async fn run(app: Arc<App>) {
+/// Sends the entries of the outbox whenever the daemon holds the lease, until the task is aborted.
+pub(super) async fn run(app: Arc<App>, lease: Arc<Lease>) {
     loop {
+        lease.held().await;
         let woken = app.service.outbox().woken();
         let _ = tokio::time::timeout(INTERVAL, woken).await;
         super::once(&app, "outbox", send_all(&app)).await;

@@ -34,7 +34,7 @@ use kms_base::error::KmsError;
 use kms_installation::report::RewrapReport;
 use kms_keys::CatalogError;
 use kms_keys::tokens::{self, Tally, Walk, holder, place, replaced};
-use kms_store::{Commit, Store, StoreError, Transaction};
+use kms_store::{Commit, Lease, Store, StoreError, Transaction};
 
 /// Tokens a second, if nothing else is configured.
 pub const DEFAULT_RATE: NonZeroU32 = NonZeroU32::new(20).unwrap();
@@ -97,9 +97,11 @@ enum RewrapError {
     Audit(String),
 }
 
-/// Wraps the tokens of all Regions anew, until the task is aborted. At most `rate` tokens of a Region a second.
+/// Wraps the tokens of all Regions anew, until the task is aborted. At most `rate` tokens of a Region a second. A
+/// daemon without the lease counts only what is left.
 pub async fn run(
     store: Arc<dyn Store>,
+    lease: Arc<Lease>,
     regions: Arc<Regions>,
     rate: NonZeroU32,
     observer: Arc<impl RewrapObserver>,
@@ -112,6 +114,7 @@ pub async fn run(
             if running.insert(region.clone()) {
                 let task = Task {
                     store: Arc::clone(&store),
+                    lease: Arc::clone(&lease),
                     regions: Arc::clone(&regions),
                     observer: Arc::clone(&observer),
                     budget: budget(rate),
@@ -137,6 +140,7 @@ fn budget(rate: NonZeroU32) -> Interval {
 /// The tokens of one Region.
 struct Task<O> {
     store: Arc<dyn Store>,
+    lease: Arc<Lease>,
     regions: Arc<Regions>,
     observer: Arc<O>,
     region: String,
@@ -215,6 +219,9 @@ impl<O: RewrapObserver> Task<O> {
         if report.remaining == 0 {
             self.done = Some(now);
             return Ok(true);
+        }
+        if !self.lease.is_held() {
+            return Ok(false);
         }
         let RewrapReport { region, active_key, remaining, rate, .. } = &report;
         tracing::info!(region, active_key, remaining, rate, "key tokens are rewrapped");

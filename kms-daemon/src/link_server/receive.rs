@@ -143,13 +143,9 @@ impl Receiver {
                 attributes: RequestAttributes::PrimaryRegion(&place.scope.region),
                 ..policy::Request::on_key(Requester::root(&principal), action, &key)
             };
-            let now = self.app.service.now();
-            policy::authorize::<action::UpdatePrimaryRegion>(
-                &request,
-                Stored::clone(&key),
-                None,
-                now,
-            )?;
+            let permitted = policy::permit(&request, Stored::clone(&key));
+            let permitted = permitted.map_err(|refused| refused.into_refusal())?;
+            permitted.authorize::<action::UpdatePrimaryRegion>(self.app.service.now())?;
             let current = key.sharing(&shared, &Tokens::new());
             let next = current.with_primary(&place.scope.region);
             let related = catalog.related(&next).await?;

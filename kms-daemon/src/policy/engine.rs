@@ -1,23 +1,23 @@
 //! Asks the policy engine for decisions, and puts its refusals into the words of the API.
 
-use kms_policy::{Action, Caller, Decision, Grant, Policies, Resource};
+use kms_policy::{Action, Caller, Decision, Grantees, Policies, Resource};
 
 use super::conditions::Conditions;
 use super::{CallerPolicies, Request, Requester};
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::{Principal, PrincipalKind};
 
-/// The refusal of a request by policies.
+/// The refusal of a request by policies, before grants are looked at.
 #[derive(Debug)]
 pub struct Refusal {
-    /// Whether a grant could still allow the request.
-    pub(super) yields_to_grant: bool,
+    /// The grants that would allow the request all the same.
+    pub(super) grantees: Grantees,
     error: KmsError,
 }
 
 impl Refusal {
-    fn new(text: String, yields_to_grant: bool) -> Self {
-        Self { yields_to_grant, error: KmsError::new(Exception::AccessDenied, text) }
+    fn new(text: String, grantees: Grantees) -> Self {
+        Self { grantees, error: KmsError::new(Exception::AccessDenied, text) }
     }
 }
 
@@ -31,11 +31,7 @@ impl From<Refusal> for KmsError {
 ///
 /// A refusal to a caller of another account always has the same text: even the result of the
 /// caller's own policies may depend on the key, through their conditions.
-pub(super) fn decide(
-    request: &Request<'_>,
-    resource: Resource<'_>,
-    grant: Option<Grant<'_>>,
-) -> Result<(), Refusal> {
+pub(super) fn decide(request: &Request<'_>, resource: Resource<'_>) -> Result<(), Refusal> {
     #[cfg(test)]
     decisions::count();
     let Request { requester, action, scope, .. } = *request;
@@ -43,14 +39,14 @@ pub(super) fn decide(
     let caller = names.asking(action)?;
     if !request.attributes.fit(action) {
         let error = KmsError::internal(format!("what conditions ask of {action} is not told"));
-        return Err(Refusal { yields_to_grant: false, error });
+        return Err(Refusal { grantees: Grantees::NONE, error });
     }
     let conditions = Conditions::new(request, caller);
     let question = kms_policy::Request { caller, action, resource, context: &conditions };
-    evaluate(requester, &question, grant).map_err(|refusal| match requester.is_foreign_to(scope) {
+    evaluate(requester, &question).map_err(|refusal| match requester.is_foreign_to(scope) {
         true => {
             let text = foreign_text(requester.principal, action.name());
-            Refusal::new(text, refusal.yields_to_grant)
+            Refusal::new(text, refusal.grantees)
         }
         false => refusal,
     })
@@ -60,14 +56,10 @@ pub(super) fn decide(
 pub(super) fn evaluate(
     requester: Requester<'_>,
     request: &kms_policy::Request<'_>,
-    grant: Option<Grant<'_>>,
 ) -> Result<(), Refusal> {
-    let policies = Policies { grant, ..own_policies(requester) };
-    match kms_policy::authorize(request, &policies) {
+    match kms_policy::authorize(request, &own_policies(requester)) {
         Decision::Allowed(_) => Ok(()),
-        Decision::Denied(denial) => {
-            Err(Refusal::new(denial.message(request), denial.yields_to_grant()))
-        }
+        Decision::Denied(denial, grantees) => Err(Refusal::new(denial.message(request), grantees)),
     }
 }
 
@@ -102,7 +94,6 @@ pub(super) const fn own_policies(requester: Requester<'_>) -> Policies<'_> {
         boundary: boundary.as_ref(),
         session: session.as_slice(),
         guardrails: &[],
-        grant: None,
     }
 }
 
@@ -128,7 +119,7 @@ impl<'p> Names<'p> {
     pub(super) fn asking(&self, action: Action) -> Result<Caller<'_>, Refusal> {
         self.caller().ok_or_else(|| {
             let text = format!("User: {} is not authorized to perform: {action}", self.own);
-            Refusal::new(text, false)
+            Refusal::new(text, Grantees::NONE)
         })
     }
 

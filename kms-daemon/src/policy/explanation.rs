@@ -2,8 +2,8 @@
 //! could affect the decision.
 
 use kms_policy::{
-    Basis, ConditionKey, Context, Decision, Denial, Effect, Grant, Grantee, KeyType, Location,
-    Name, Policies, PolicyType, Resource, Value,
+    Basis, ConditionKey, Context, Decision, Denial, Effect, Grantee, KeyType, Location, Name,
+    PolicyType, Resource, Value,
 };
 
 use super::conditions::Conditions;
@@ -193,24 +193,18 @@ pub(crate) fn explain(hypothesis: &Hypothesis<'_>) -> Result<Explanation, KmsErr
     };
     let request = kms_policy::Request { caller, action, resource, context: &context };
     let grants = hypothesis.grants(action);
-    let mut policies = own_policies(requester);
-    let first = kms_policy::authorize(&request, &policies).denial();
-    let id;
-    if first.is_some_and(|denial| denial.yields_to_grant())
-        && let Some((found, _, grantee)) = hypothesis
-            .grants
-            .iter()
-            .zip(&grants)
-            .find_map(|(grant, report)| report.objection.is_none().then_some(grant))
-    {
-        id = found.to_string();
-        policies = Policies { grant: Some(Grant { id: &id, grantee: *grantee }), ..policies };
-    }
-    let explained = kms_policy::explain(&request, &policies);
+    let explained = kms_policy::explain(&request, &own_policies(requester));
+    let applying =
+        hypothesis.grants.iter().zip(&grants).filter(|(_, told)| told.objection.is_none());
+    let by_grant = applying
+        .map(|((id, _, grantee), _)| (id, explained.decision.with_grant(*grantee)))
+        .find(|(_, decision)| matches!(decision, Decision::Allowed(Basis::Grant(_))));
     let names = Labels { names: hypothesis.names, explained: &explained.statements };
-    let (reason, told) = match explained.decision {
-        Decision::Allowed(basis) => (names.basis(basis), None),
-        Decision::Denied(denial) => {
+    let decision = by_grant.map_or(explained.decision, |(_, decision)| decision);
+    let (reason, told) = match (decision, by_grant) {
+        (Decision::Allowed(_), Some((id, _))) => (format!("The grant {id} allows it."), None),
+        (Decision::Allowed(basis), None) => (names.basis(basis), None),
+        (Decision::Denied(denial, _), _) => {
             let told = match requester.is_foreign_to(scope) {
                 true => foreign_text(requester.principal, action.name()),
                 false => denial.message(&request),
@@ -228,7 +222,7 @@ pub(crate) fn explain(hypothesis: &Hypothesis<'_>) -> Result<Explanation, KmsErr
         },
         mismatches: report.mismatches.iter().map(ToString::to_string).collect(),
     });
-    let allowed = explained.decision.is_allowed();
+    let allowed = decision.is_allowed();
     Ok(Explanation { allowed, reason, told, statements: statements.collect(), grants })
 }
 
@@ -292,9 +286,9 @@ impl Labels<'_> {
         format!("statement {}{sid} of the {}", statement + 1, self.policy(location))
     }
 
-    fn basis(&self, basis: Basis<'_>) -> String {
+    fn basis(&self, basis: Basis) -> String {
         match basis {
-            Basis::Grant(id) => format!("The grant {id} allows it."),
+            Basis::Grant(_) => "A grant allows it.".to_owned(),
             Basis::Resource { statement } => sentence(&format!(
                 "{} allows it.",
                 self.statement(PolicyType::Resource, 0, statement)

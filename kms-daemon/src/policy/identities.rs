@@ -137,7 +137,7 @@ fn decide(
     let common = Conditions::new(&asked, caller);
     let conditions = IdentityConditions { common, details };
     let request = kms_policy::Request { caller, action, resource, context: &conditions };
-    Ok(engine::evaluate(requester, &request, None)?)
+    Ok(engine::evaluate(requester, &request)?)
 }
 
 /// The values of condition keys, given when a policy asks for them.

@@ -3,7 +3,7 @@
 use kms_keys::document::KeyPolicy;
 use std::sync::LazyLock;
 
-use kms_policy::{Grant, Grantee, Resource};
+use kms_policy::{Grantee, Resource};
 
 use super::{Lookups, Request, RequestAttributes, Requester, denied, engine, how_named};
 use kms_base::error::KmsError;
@@ -33,25 +33,22 @@ pub fn authorize_retirement(
     });
     let (arn, account) = (key.arn(), key.scope.account.as_str());
     let resource = Resource::Key { arn: &arn, account, policy: Some(SILENT.compiled()) };
-    let id = found.id.to_string();
     let attributes = RequestAttributes::Grant(grant);
     let request = Request { attributes, lookups, ..Request::on_key(requester, action, key) };
-    let is_foreign = requester.is_foreign_to(&key.scope);
-    let mut refusal = None;
-    for grantee in [retiring, granted, issuer] {
-        // To other accounts the time does not tell whom a grant names.
-        if grantee.is_none() && !is_foreign {
-            continue;
-        }
-        let grant = grantee.map(|grantee| Grant { id: &id, grantee });
-        match engine::decide(&request, resource, grant) {
-            Ok(()) if grant.is_some() => return Ok(()),
-            Ok(()) => {}
-            Err(refused) => refusal = Some(refused),
-        }
-    }
     let reason = "because the grant does not name it as the retiring principal";
-    Err(refusal.map_or_else(|| denied(principal, action, &arn, reason), KmsError::from))
+    let unnamed = || denied(principal, action, &arn, reason);
+    // Nothing allows it but the grant. The decision is made whether the grant names the caller or
+    // not, so that the time does not tell other accounts.
+    let Err(refusal) = engine::decide(&request, resource) else { return Err(unnamed()) };
+    let ways = [retiring, granted, issuer];
+    let mut named = ways.iter().flatten();
+    if named.clone().any(|grantee| refusal.grantees.contain(*grantee)) {
+        return Ok(());
+    }
+    match named.next() {
+        None if !requester.is_foreign_to(&key.scope) => Err(unnamed()),
+        _ => Err(refusal.into()),
+    }
 }
 
 /// A policy that says nothing about grants.

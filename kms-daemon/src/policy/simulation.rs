@@ -164,8 +164,8 @@ pub(crate) fn simulate(simulation: &Simulation<'_>) -> Result<Simulated, KmsErro
     let explained = kms_policy::explain(&request, &policies);
     let (decision, effect) = match explained.decision {
         Decision::Allowed(_) => ("allowed", Effect::Allow),
-        Decision::Denied(Denial::Explicit(_)) => ("explicitDeny", Effect::Deny),
-        Decision::Denied(_) => ("implicitDeny", Effect::Allow),
+        Decision::Denied(Denial::Explicit(_), _) => ("explicitDeny", Effect::Deny),
+        Decision::Denied(..) => ("implicitDeny", Effect::Allow),
     };
     let matched =
         explained.statements.iter().filter(|report| report.applies() && report.effect == effect);

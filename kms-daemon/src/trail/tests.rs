@@ -77,6 +77,10 @@ impl Store for Flaky {
     fn watch(&self, after: Revision) -> Box<dyn Watch> {
         self.inner.watch(after)
     }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
 }
 
 impl Rig {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 mod follow;
 mod history;
+mod lease;
 mod memory;
 mod redb;
 
@@ -26,6 +27,7 @@ mod redb;
 mod conformance;
 
 pub use self::follow::{Follower, current_revision, follow};
+pub use self::lease::{Lease, TERM};
 pub use self::memory::MemoryStore;
 pub use self::redb::{Facts, RedbStore, StoreSnapshot};
 
@@ -307,6 +309,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Watches all changes after `after`.
     fn watch(&self, after: Revision) -> Box<dyn Watch>;
+
+    /// Whether other processes can have the store open at the same time.
+    fn is_shared(&self) -> bool;
 }
 
 /// The rules of a transaction, over whatever table an engine has. Returns the events of the

@@ -1,4 +1,5 @@
-//! The store for tests: a map in memory that is as durable as its process.
+//! The store for tests: a map in memory that is as durable as its process. It can stand for a store
+//! that several processes have open.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -16,6 +17,7 @@ use super::{
 pub struct MemoryStore {
     state: Mutex<State>,
     history: History,
+    is_shared: bool,
 }
 
 #[derive(Debug, Default)]
@@ -28,7 +30,14 @@ impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        Self { state: Mutex::default(), history: History::new(Revision::default()) }
+        let history = History::new(Revision::default());
+        Self { state: Mutex::default(), history, is_shared: false }
+    }
+
+    /// An empty store, whose users in this process are like several processes to it.
+    #[must_use]
+    pub fn shared() -> Self {
+        Self { is_shared: true, ..Self::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -107,6 +116,10 @@ impl Store for MemoryStore {
 
     fn watch(&self, after: Revision) -> Box<dyn Watch> {
         Box::new(self.history.watch(after))
+    }
+
+    fn is_shared(&self) -> bool {
+        self.is_shared
     }
 }
 

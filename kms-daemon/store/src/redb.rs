@@ -223,6 +223,11 @@ impl Store for RedbStore {
     fn watch(&self, after: Revision) -> Box<dyn Watch> {
         Box::new(self.history.watch(after))
     }
+
+    /// The file is locked.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 impl Drop for RedbStore {

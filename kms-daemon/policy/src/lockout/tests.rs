@@ -1,6 +1,5 @@
 use super::*;
 use crate::policy::IdentityPolicy;
-use crate::request::{Grant, Grantee};
 
 const ACCOUNT: &str = "111122223333";
 const KEY: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234";
@@ -51,8 +50,7 @@ fn the_caller_can_put_again() {
         ("999999999999", "kms:*", "", foreign, allow, false),
     ] {
         let policy = key_policy(principal, action, more);
-        let grant = Grant { id: "g", grantee: Grantee::Caller };
-        let policies = Policies { identity, grant: Some(grant), ..Policies::default() };
+        let policies = Policies { identity, ..Policies::default() };
         for context in [&() as &dyn Context, &Bypassing] {
             let again = can_put_again(&policy, KEY, ACCOUNT, caller, &policies, context);
             assert_eq!(again, expected, "{principal} {action} {more} {caller:?}");

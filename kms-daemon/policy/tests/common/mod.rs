@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use kms_policy::{
-    Action, Caller, ConditionKey, Context, Decision, Grant, Grantee, Guardrail, GuardrailPolicy,
+    Action, Caller, ConditionKey, Context, Decision, Grantee, Guardrail, GuardrailPolicy,
     IdentityPolicy, KeyPolicy, List, Policies, PolicyError, Request, Resource,
     Value as ContextValue, authorize,
 };
@@ -226,13 +226,18 @@ impl Compiled<'_> {
             boundary: self.boundary.as_ref(),
             session: &self.session,
             guardrails: &guardrails,
-            grant: self.case.grant.map(|grantee| Grant { id: "grant", grantee }),
         })
     }
 
     pub fn decide(&self) -> Outcome {
         let request = self.request();
-        self.with_policies(|policies| Outcome::of(&authorize(&request, policies)))
+        Outcome::of(&self.with_policies(|policies| self.authorize(&request, policies)))
+    }
+
+    /// Decides with the grant of the case, if it has one.
+    pub fn authorize(&self, request: &Request<'_>, policies: &Policies<'_>) -> Decision {
+        let decision = authorize(request, policies);
+        self.case.grant.map_or(decision, |grantee| decision.with_grant(grantee))
     }
 }
 
@@ -246,16 +251,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub fn of(decision: &Decision<'_>) -> Self {
+    pub fn of(decision: &Decision) -> Self {
         use kms_policy::Denial;
         match decision {
             Decision::Allowed(_) => Self::Allowed,
-            Decision::Denied(Denial::Explicit(location)) => {
+            Decision::Denied(Denial::Explicit(location), _) => {
                 Self::Explicit(location.policy_type.name())
             }
-            Decision::Denied(Denial::Implicit(policy_type)) => Self::Implicit(policy_type.name()),
-            Decision::Denied(kms_policy::Denial::TooCostly) => panic!("no case is so large"),
-            Decision::Denied(Denial::OtherAccount) => Self::OtherAccount,
+            Decision::Denied(Denial::Implicit(policy_type), _) => {
+                Self::Implicit(policy_type.name())
+            }
+            Decision::Denied(Denial::TooCostly, _) => panic!("no case is so large"),
+            Decision::Denied(Denial::OtherAccount, _) => Self::OtherAccount,
         }
     }
 

@@ -8,8 +8,15 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{ACCOUNT, Bag, Case, Entry, Outcome, Who};
 
-/// Decides a case.
+/// Decides a case. A grant that does not allow the request does not change why it is denied.
 pub fn decide(case: &Case) -> Outcome {
+    match judge(case) {
+        Outcome::Allowed => Outcome::Allowed,
+        _ => judge(&Case { grant: None, ..case.clone() }),
+    }
+}
+
+fn judge(case: &Case) -> Outcome {
     let denies = |policy: &Value| says(policy, case, "Deny");
     let allows = |policy: &Value| says(policy, case, "Allow");
     let any_denies = |list: &[Value]| list.iter().any(denies);

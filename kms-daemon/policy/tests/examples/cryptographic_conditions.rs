@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::harness::{Example, ask, kms};
 use super::people::{ANA, APP, FAR_KEY, RUN};
 use super::statements::{
-    ALWAYS, BY_GRANT, allow, by_account, by_key, denied, deny, lacking, may, may_not,
+    ALWAYS, allow, by_account, by_key, denied, deny, lacking, may, may_not,
 };
 
 pub(crate) fn examples() -> Vec<Example> {
@@ -55,7 +55,7 @@ fn algorithms() -> Vec<Example> {
             ])
             .rows([
                 (ask(RUN, A::Encrypt, encryption("RSAES_OAEP_SHA_256")), by_key(0)),
-                (ask(RUN, A::Encrypt, encryption("RSAES_OAEP_SHA_256")).granted(), BY_GRANT),
+                (ask(RUN, A::Encrypt, encryption("RSAES_OAEP_SHA_256")).granted(), by_key(0)),
                 (ask(RUN, A::Encrypt, encryption("RSAES_OAEP_SHA_1")), denied(Resource, 0, 1)),
                 (
                     ask(RUN, A::ReEncryptTo, encryption("RSAES_OAEP_SHA_1")).granted(),

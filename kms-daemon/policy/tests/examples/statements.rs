@@ -1,6 +1,6 @@
 //! Statements of policies, and decisions.
 
-use kms_policy::{Basis, Decision, Denial, Location, PolicyType};
+use kms_policy::{Basis, Decision, Denial, Grantee, Grantees, Location, PolicyType};
 use serde_json::{Value as Json, json};
 
 /// A statement without conditions.
@@ -54,13 +54,13 @@ fn statement(effect: &str, actions: &str, resources: &str, condition: Json) -> J
 }
 
 /// A grant allows.
-pub(crate) const BY_GRANT: Decision<'static> = Decision::Allowed(Basis::Grant("grant"));
+pub(crate) const BY_GRANT: Decision = Decision::Allowed(Basis::Grant(Grantee::Caller));
 
 /// Whom other accounts never let do this asks for it.
-pub(crate) const OTHER_ACCOUNT: Decision<'static> = Decision::Denied(Denial::OtherAccount);
+pub(crate) const OTHER_ACCOUNT: Decision = Decision::Denied(Denial::OtherAccount, Grantees::NONE);
 
 /// That statement of the key policy allows.
-pub(crate) const fn by_key(statement: usize) -> Decision<'static> {
+pub(crate) const fn by_key(statement: usize) -> Decision {
     Decision::Allowed(Basis::Resource { statement })
 }
 
@@ -70,26 +70,22 @@ pub(crate) const fn by_account(
     statement: usize,
     policy: usize,
     identity_statement: usize,
-) -> Decision<'static> {
+) -> Decision {
     Decision::Allowed(Basis::Delegated { statement, policy, identity_statement })
 }
 
 /// That statement of that identity policy allows; there is no key.
-pub(crate) const fn by_identity(policy: usize, statement: usize) -> Decision<'static> {
+pub(crate) const fn by_identity(policy: usize, statement: usize) -> Decision {
     Decision::Allowed(Basis::Identity { policy, statement })
 }
 
 /// No policy of that type allows.
-pub(crate) const fn lacking(policy_type: PolicyType) -> Decision<'static> {
-    Decision::Denied(Denial::Implicit(policy_type))
+pub(crate) const fn lacking(policy_type: PolicyType) -> Decision {
+    Decision::Denied(Denial::Implicit(policy_type), Grantees::NONE)
 }
 
 /// That statement of that policy of that type denies.
-pub(crate) const fn denied(
-    policy_type: PolicyType,
-    policy: usize,
-    statement: usize,
-) -> Decision<'static> {
+pub(crate) const fn denied(policy_type: PolicyType, policy: usize, statement: usize) -> Decision {
     denied_in(policy_type, 0, policy, statement)
 }
 
@@ -99,6 +95,9 @@ pub(crate) const fn denied_in(
     guardrail: usize,
     policy: usize,
     statement: usize,
-) -> Decision<'static> {
-    Decision::Denied(Denial::Explicit(Location { policy_type, guardrail, policy, statement }))
+) -> Decision {
+    Decision::Denied(
+        Denial::Explicit(Location { policy_type, guardrail, policy, statement }),
+        Grantees::NONE,
+    )
 }

@@ -19,15 +19,15 @@ impl Call<'_> {
         for token in grant_tokens {
             self.find_token(token).await?;
         }
-        let refusal = match policy::permit(request, Stored::clone(&key), None) {
+        let refused = match policy::permit(request, key) {
             Ok(permitted) => return Ok(permitted),
-            Err(refusal) => refusal,
+            Err(refused) => refused,
         };
-        if !policy::needs_grant(request, &key, &refusal) {
-            return Err(refusal.into());
-        }
-        let grant = self.find_grant(request, &key).await?.ok_or(refusal)?;
-        Ok(policy::permit(request, key, Some(grant))?)
+        let granted = match refused.needs_grant(request) {
+            true => self.find_grant(request, refused.key()).await?,
+            false => None,
+        };
+        Ok(refused.by_grant(granted)?)
     }
 
     /// Checks that a key which the caller may use can be used. Whether it made the ciphertext of

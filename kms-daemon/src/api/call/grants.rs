@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::Call;
 use crate::api::grant_token::GrantToken;
-use crate::policy::{self, Granted};
+use crate::policy;
 use kms_base::error::{Exception, KmsError};
 use kms_keys::KeyRecord;
 use kms_keys::catalog::FoundGrant;
 use kms_keys::document::Bound;
 use kms_keys::grant::Party;
+use kms_policy::Grantee;
 
 /// Grants of the caller that are read at a time.
 const GRANTS: usize = 100;
@@ -40,12 +41,13 @@ impl Call<'_> {
         found.ok_or_else(|| KmsError::bare(Exception::InvalidGrantToken))
     }
 
-    /// A grant on `key` that lets the caller do what `request` is about.
+    /// How a grant on `key` names the caller that allows what `request` is about; `None` if there is
+    /// no such grant.
     pub(super) async fn find_grant(
         &self,
         request: &policy::Request<'_>,
         key: &KeyRecord,
-    ) -> Result<Option<Granted>, KmsError> {
+    ) -> Result<Option<Grantee>, KmsError> {
         let is_foreign = request.requester.is_foreign_to(&key.scope);
         for name in request.requester.names() {
             // The cache would tell other accounts what is used.
@@ -54,9 +56,9 @@ impl Call<'_> {
                 false => self.catalog().held_grants(&key.scope, key.id, name.lasting()).await?,
             };
             if let Some(held) = held {
-                match held.iter().find(|(_, grant)| policy::grants(grant, request, &name)) {
-                    Some((id, _)) => return Ok(Some(Granted { id: *id, grantee: name.grantee })),
-                    None => continue,
+                match held.iter().any(|(_, grant)| policy::grants(grant, request, &name)) {
+                    true => return Ok(Some(name.grantee)),
+                    false => continue,
                 }
             }
             let mut after = None;
@@ -70,10 +72,9 @@ impl Call<'_> {
                 );
                 let page = page.await?;
                 after = page.items.last().map(|(id, _)| *id);
-                for (id, grant) in page.items {
-                    if grant.is_some_and(|grant| policy::grants(&grant.record, request, &name)) {
-                        return Ok(Some(Granted { id, grantee: name.grantee }));
-                    }
+                let mut grants = page.items.iter().filter_map(|(_, grant)| grant.as_ref());
+                if grants.any(|grant| policy::grants(&grant.record, request, &name)) {
+                    return Ok(Some(name.grantee));
                 }
                 if !page.more {
                     break;

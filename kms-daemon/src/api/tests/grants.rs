@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::Rig;
 use super::rig::{ACCOUNT, arn, b64, join};
+use crate::policy::decisions;
 use kms_base::identifier::KeyId;
 
 const ROOT: &str = "arn:aws:iam::000000000000:root";
@@ -260,7 +261,9 @@ async fn a_grant_opens_what_the_key_policy_leaves_closed() {
     let made = rig.ok("CreateGrant", to_root).await;
 
     let ours = json!({ "tenant": "7", "more": "x" });
+    let before = decisions::so_far();
     let blob = rig.ok("Encrypt", encrypt(ours.clone())).await["CiphertextBlob"].clone();
+    assert_eq!(decisions::so_far() - before, 1, "policies are asked once, grant or not");
     rig.ok("Decrypt", json!({ "CiphertextBlob": blob, "EncryptionContext": ours })).await;
     for context in [json!({}), json!({ "tenant": "8" }), json!({ "Tenant": "7" })] {
         assert_eq!(rig.refused("Encrypt", encrypt(context)).await, "AccessDeniedException");

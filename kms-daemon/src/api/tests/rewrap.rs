@@ -24,8 +24,8 @@ use kms_installation::report::RewrapReport;
 use kms_keys::tokens::{self, Tally, holder, place};
 use kms_keys::{Barrier, KeyRecord};
 use kms_store::{
-    Commit, Entry, MemoryStore, Page, Range, Revision, Snapshot, Store, StoreError, StoreFuture,
-    Transaction, Watch,
+    Commit, Entry, Lease, MemoryStore, Page, Range, Revision, Snapshot, Store, StoreError,
+    StoreFuture, Transaction, Watch,
 };
 
 const QUICK: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
@@ -86,6 +86,10 @@ impl Store for Meddling {
 
     fn watch(&self, after: Revision) -> Box<dyn Watch> {
         self.inner.watch(after)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
     }
 }
 
@@ -149,7 +153,8 @@ impl Bench {
     fn start(&self) -> JoinHandle<()> {
         let store = Arc::clone(&self.store) as Arc<dyn Store>;
         let regions = Arc::clone(self.rig.service.regions());
-        tokio::spawn(run(store, regions, QUICK, Arc::clone(&self.witness)))
+        let lease = Arc::new(Lease::new(Arc::clone(&store), *b"lease", [0; 16]));
+        tokio::spawn(run(store, lease, regions, QUICK, Arc::clone(&self.witness)))
     }
 
     async fn tally(&self) -> BTreeMap<u32, u64> {
