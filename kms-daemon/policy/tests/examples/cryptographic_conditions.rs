@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 
 use super::harness::{Example, ask, kms};
 use super::people::{ANA, APP, FAR_KEY, RUN};
-use super::statements::{
-    ALWAYS, allow, by_account, by_key, denied, deny, lacking, may, may_not,
-};
+use super::statements::{ALWAYS, allow, by_account, by_key, denied, deny, lacking, may, may_not};
 
 pub(crate) fn examples() -> Vec<Example> {
     let mut examples = algorithms();

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use kms_policy::{
-    Action, Caller, ConditionKey, Context, Decision, Grantee, Grantees, Guardrail,
-    GuardrailPolicy, IdentityPolicy, KeyPolicy, Name, Policies, PolicyError, Request, Resource,
-    Value, authorize, pair,
+    Action, Caller, ConditionKey, Context, Decision, Grantee, Grantees, Guardrail, GuardrailPolicy,
+    IdentityPolicy, KeyPolicy, Name, Policies, PolicyError, Request, Resource, Value, authorize,
+    pair,
 };
 use serde_json::{Value as Json, json};
 
