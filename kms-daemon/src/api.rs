@@ -186,7 +186,7 @@ impl Service {
         }
         let answer = answer?;
         if operation.changes_a_key() {
-            call.name_changed_key();
+            call.facts.name_changed_key();
         }
         call.note_usage();
         Ok(answer)

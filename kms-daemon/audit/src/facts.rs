@@ -1,5 +1,7 @@
 //! What an operation contributes to its audit record.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use host_driver::audit::DeviceReceipt;
@@ -34,9 +36,48 @@ impl AuditFacts {
         self.request_parameters.get_or_insert_default().insert(name.to_owned(), value.into());
     }
 
+    /// Sets one request parameter, if it was given.
+    pub fn optional_parameter(&mut self, name: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.parameter(name, value);
+        }
+    }
+
+    /// Sets a request parameter of names and values, such as an encryption context, if there are any.
+    pub fn pairs(&mut self, name: &str, pairs: &BTreeMap<String, String>) {
+        if !pairs.is_empty() {
+            let pairs = pairs.iter().map(|(k, v)| (k.clone(), Value::from(v.as_str())));
+            self.parameter(name, Value::Object(pairs.collect()));
+        }
+    }
+
     /// Sets one response element.
     pub fn element(&mut self, name: &str, value: impl Into<Value>) {
         self.response_elements.get_or_insert_default().insert(name.to_owned(), value.into());
+    }
+
+    /// Sets one member of `additionalEventData`.
+    pub fn additional(&mut self, name: &str, value: impl Into<Value>) {
+        self.additional.insert(name.to_owned(), value.into());
+    }
+
+    /// Sets which material of a symmetric key was used, as `member` of `additionalEventData`.
+    pub fn material_used(&mut self, member: &str, material: Option<&str>) {
+        if let Some(material) = material {
+            self.additional(member, material);
+        }
+    }
+
+    /// Sets the response element `keyId` to the key that was changed, as AWS does also where the API
+    /// does not answer it.
+    pub fn name_changed_key(&mut self) {
+        let named = self.response_elements.as_ref();
+        if named.is_some_and(|elements| elements.contains_key("keyId")) {
+            return;
+        }
+        if let Some(arn) = self.first_key().map(str::to_owned) {
+            self.element("keyId", arn);
+        }
     }
 
     /// Adds a KMS key to the resources, once.

@@ -5,25 +5,20 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::input::EncryptionContext;
 use super::marker::{self, ListingId};
 use super::{Service, managed_key};
 use crate::api::operation::malformed_arn;
 use crate::engine::{Devices, Engine};
-use crate::mac::MacKey;
 use crate::policy::{self, Authorized, CallerPolicies, Lookups, Requester};
 use crate::quota::Pool;
-use crate::regions::Regions;
 use kms_audit::{AuditFacts, KeyEvent};
-use kms_base::clock::Timestamp;
 use kms_base::context::RequestContext;
 use kms_base::error::{Exception, KmsError};
 use kms_base::identifier::{Forms, KeyRef, Scope};
 use kms_base::principal::Principal;
 use kms_keys::catalog::Update;
-use kms_keys::document::Bound;
-use kms_keys::last_usage::{LastUsage, UsageTracker};
-use kms_keys::{Catalog, KeyRecord, Stored};
+use kms_keys::last_usage::LastUsage;
+use kms_keys::{KeyRecord, Stored};
 use kms_model::action::{Action, KeyAction};
 
 mod accounts;
@@ -59,13 +54,15 @@ impl Located {
 
 /// A call under way.
 pub(super) struct Call<'a> {
-    service: &'a Service,
+    /// What all calls are served with.
+    pub(super) service: &'a Service,
     operation: Operation,
     request: &'a RequestContext,
     policies: &'a CallerPolicies,
     home: Scope,
     engine: Engine,
-    facts: &'a mut AuditFacts,
+    /// What the audit record is to say.
+    pub(super) facts: &'a mut AuditFacts,
     /// The keys it was allowed to use.
     used: Vec<Stored<KeyRecord>>,
     /// Whether it was counted against a quota.
@@ -113,21 +110,6 @@ impl<'a> Call<'a> {
         Requester { principal: &request.principal, policies: self.policies, request: Some(request) }
     }
 
-    /// The users and roles that a key policy names.
-    pub(super) async fn bound(&self, policy: &str) -> Result<Bound, KmsError> {
-        self.service.bound(policy).await
-    }
-
-    /// Keys and aliases.
-    pub(super) fn catalog(&self) -> &'a Catalog {
-        &self.service.catalog
-    }
-
-    /// What tokens and markers are sealed with.
-    pub(super) const fn seal(&self) -> &'a MacKey {
-        &self.service.seal
-    }
-
     /// How long keys were looked for and decided about, if they were.
     pub(super) const fn deciding(&self) -> Option<Duration> {
         self.deciding
@@ -162,82 +144,14 @@ impl<'a> Call<'a> {
         self.service.quotas.take_key(&self.service.catalog, scope).await
     }
 
-    /// Whether developers are served.
-    pub(super) const fn in_development(&self) -> bool {
-        self.service.development
-    }
-
-    /// The time now.
-    pub(super) fn now(&self) -> Timestamp {
-        self.service.clock.now()
-    }
-
     /// The devices, as used by this call.
     pub(super) fn devices(&mut self) -> Devices<'_> {
         let devices = self.engine.devices(self.request.audit_tag(), &mut self.facts.receipts);
         devices.serving(self.request)
     }
 
-    /// The Regions.
-    pub(super) fn regions(&self) -> &'a Regions {
-        &self.service.regions
-    }
-
-    /// Records a request parameter.
-    pub(super) fn parameter(&mut self, name: &str, value: impl Into<Value>) {
-        self.facts.parameter(name, value);
-    }
-
-    /// Records a request parameter, if it was given.
-    pub(super) fn optional_parameter(&mut self, name: &str, value: Option<impl Into<Value>>) {
-        if let Some(value) = value {
-            self.facts.parameter(name, value);
-        }
-    }
-
-    /// Records an encryption context, if it is not empty.
-    pub(super) fn context_parameter(&mut self, name: &str, context: &EncryptionContext) {
-        if !context.pairs().is_empty() {
-            let pairs = context.pairs().iter().map(|(k, v)| (k.clone(), Value::from(v.as_str())));
-            self.facts.parameter(name, Value::Object(pairs.collect()));
-        }
-    }
-
-    /// Records a response element.
-    pub(super) fn element(&mut self, name: &str, value: impl Into<Value>) {
-        self.facts.element(name, value);
-    }
-
-    /// Records something else that only the operation knows.
-    pub(super) fn additional(&mut self, name: &str, value: impl Into<Value>) {
-        self.facts.additional.insert(name.to_owned(), value.into());
-    }
-
-    /// Records which material of a symmetric key was used, as `member` of `additionalEventData`.
-    pub(super) fn material_used(&mut self, member: &str, material: Option<&str>) {
-        if let Some(material) = material {
-            self.additional(member, material);
-        }
-    }
-
-    /// Records the key that was changed, as AWS does also where the API does not answer it.
-    pub(super) fn name_changed_key(&mut self) {
-        let named = self.facts.response_elements.as_ref();
-        if named.is_some_and(|elements| elements.contains_key("keyId")) {
-            return;
-        }
-        if let Some(arn) = self.facts.first_key().map(str::to_owned) {
-            self.facts.element("keyId", arn);
-        }
-    }
-
     /// Records something that the service did by itself to a key, in the course of the call.
-    pub(super) fn event(&mut self, name: &'static str, key: &KeyRecord) {
-        self.event_with(name, key, Map::new());
-    }
-
-    /// The same, with what else is to be said of it.
-    pub(super) fn event_with(
+    pub(super) fn event(
         &mut self,
         name: &'static str,
         key: &KeyRecord,
@@ -252,27 +166,12 @@ impl<'a> Call<'a> {
         });
     }
 
-    /// Records an alias as a resource of the call.
-    pub(super) fn alias_resource(&mut self, arn: &str) {
-        self.facts.alias(&self.home.account, arn);
-    }
-
-    /// Records a key as a resource of the call.
-    pub(super) fn key_resource(&mut self, key: &KeyRecord) {
-        self.facts.key(&key.scope.account, &key.arn());
-    }
-
-    /// Last uses of keys.
-    pub(super) fn usage(&self) -> &'a UsageTracker {
-        &self.service.usage
-    }
-
     /// Notes that a cryptographic operation has succeeded.
     pub(super) fn note_usage(&self) {
         for key in &self.used {
             let usage = LastUsage {
                 operation: self.operation.name().to_owned(),
-                at: self.now(),
+                at: self.service.now(),
                 event: self.request.event_id_for(&key.scope.account),
                 request: self.request.request_id,
             };
@@ -343,7 +242,7 @@ impl<'a> Call<'a> {
         key_use: KeyUse<'_, A>,
         key: Stored<KeyRecord>,
     ) -> Result<Authorized<A>, KmsError> {
-        self.key_resource(&key);
+        self.facts.key(&key.scope.account, &key.arn());
         self.count(Pool::of_key(key.spec))?;
         let lookups = self.look_up(A::RULE.action, &key).await?;
         let request = self.question(key_use, &key, &lookups)?;
@@ -398,7 +297,7 @@ impl<'a> Call<'a> {
         for _ in 0..MAX_TRIES {
             let key = self.authorize(key_use).await?;
             let changed = change(&key)?;
-            if self.catalog().replace_key(&key, &changed).await? == Update::Applied {
+            if self.service.catalog().replace_key(&key, &changed).await? == Update::Applied {
                 return Ok(changed);
             }
         }
@@ -444,7 +343,7 @@ impl<'a> Call<'a> {
     }
 
     async fn find(&mut self, named: &KeyRef) -> Result<Stored<KeyRecord>, KmsError> {
-        let catalog = self.catalog();
+        let catalog = self.service.catalog();
         let found = match named {
             KeyRef::Key(scope, id) => catalog.key(scope, *id).await?,
             KeyRef::Alias(scope, name) => match catalog.alias(scope, name).await? {

@@ -93,7 +93,7 @@ pub(super) async fn import(
         return Err(misfit()); // there is nothing to wrap
     }
     let (wrapping, importing) = service::vouched_by_creator(account, key.clone());
-    let now = call.now();
+    let now = call.service.now();
     let expires = now.plus_minutes(IMPORT_MINUTES).as_millis();
     let mut devices = call.devices();
     let pair = devices.wrapping_pair(&wrapping, WRAPPING).await?;

@@ -83,7 +83,9 @@ async fn shown<'g>(
     party: Option<&'g Party>,
 ) -> Result<(Name<'g>, Name<'g>), KmsError> {
     Ok(match party {
-        Some(party @ Party::Principal { .. }) => (Some(call.shown(party).await?.into()), None),
+        Some(party @ Party::Principal { .. }) => {
+            (Some(call.service.shown(party).await?.into()), None)
+        }
         Some(Party::Service(name)) => (None, Some(name.into())),
         None => (None, None),
     })

@@ -6,6 +6,8 @@
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
 
 use super::Call;
+use serde_json::Map;
+
 use crate::policy::{self};
 use kms_base::error::KmsError;
 use kms_base::identifier::{AliasName, KeyId, Scope, Tags};
@@ -66,7 +68,7 @@ pub(super) async fn create(
 ) -> Result<Option<Stored<KeyRecord>>, KmsError> {
     let account = policy::service::account_of_managed_key(scope);
     let (spec, usage) = (KeySpec::SYMMETRIC_DEFAULT, KeyUsage::ENCRYPT_DECRYPT);
-    let (id, now) = (KeyId::random(), call.now());
+    let (id, now) = (KeyId::random(), call.service.now());
     let material = call.devices().generate_key(&account, id, spec, usage).await?;
     let key = KeyRecord {
         id,
@@ -87,11 +89,11 @@ pub(super) async fn create(
         service: Some(service.to_owned()),
     };
     let alias = AliasRecord { target: id, created: now, updated: now };
-    if call.catalog().create_managed(&key, name, &alias).await? == Update::Applied {
-        call.event("CreateKey", &key);
+    if call.service.catalog().create_managed(&key, name, &alias).await? == Update::Applied {
+        call.event("CreateKey", &key, Map::new());
     }
-    let Some(alias) = call.catalog().alias(scope, name).await? else { return Ok(None) };
-    Ok(call.catalog().key(scope, alias.target).await?)
+    let Some(alias) = call.service.catalog().alias(scope, name).await? else { return Ok(None) };
+    Ok(call.service.catalog().key(scope, alias.target).await?)
 }
 
 #[cfg(test)]

@@ -54,9 +54,9 @@ impl Document {
         let document = document
             .as_deref()
             .ok_or_else(|| invalid("Recipient must have an AttestationDocument."))?;
-        let now = call.now();
+        let now = call.service.now();
         let recipient = call.devices().attest(document, now).await?;
-        call.additional("recipient", audit_form(&recipient));
+        call.facts.additional("recipient", audit_form(&recipient));
         Ok(Addressee(Some((recipient, now))))
     }
 }

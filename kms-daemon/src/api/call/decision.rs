@@ -42,7 +42,7 @@ impl Call<'_> {
         {
             return Err(incorrect_key());
         }
-        let key = permitted.authorize::<A>(self.now())?;
+        let key = permitted.authorize::<A>(self.service.now())?;
         if self.operation.is_tracked() {
             self.used.push(key.stored());
         }

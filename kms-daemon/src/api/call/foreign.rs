@@ -32,7 +32,7 @@ impl Call<'_> {
         if !action.is_cross_account() {
             return Err(policy::deny_foreign(self.principal(), action.name()));
         }
-        Ok(Located::Foreign(self.catalog().foreign_key(named).await?))
+        Ok(Located::Foreign(self.service.catalog().foreign_key(named).await?))
     }
 
     /// Authorizes the use of a key that a ciphertext names. The refusal does not show whether the
@@ -45,10 +45,10 @@ impl Call<'_> {
         key_use: KeyUse<'_, A>,
     ) -> Result<Authorized<A>, KmsError> {
         let begin = Instant::now();
-        let decided = match self.catalog().key(&self.home, id).await? {
+        let decided = match self.service.catalog().key(&self.home, id).await? {
             Some(key) => self.authorize_found(key_use, key).await,
             None => {
-                let key = self.catalog().foreign_key_of(&self.home.region, id).await?;
+                let key = self.service.catalog().foreign_key_of(&self.home.region, id).await?;
                 self.authorize_unknown(key_use, key).await
             }
         };
@@ -74,7 +74,7 @@ impl Call<'_> {
             Err(_) => Pool::Symmetric,
         })?;
         let permitted = permitted?;
-        self.key_resource(permitted.key());
+        self.facts.key(&permitted.key().scope.account, &permitted.key().arn());
         self.ready(key_use, permitted)
     }
 }

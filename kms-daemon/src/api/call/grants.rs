@@ -1,43 +1,21 @@
 //! Grants that a call brings with it.
 
-use std::collections::BTreeMap;
-
 use super::Call;
 use crate::api::grant_token::GrantToken;
 use crate::policy;
 use kms_base::error::{Exception, KmsError};
 use kms_keys::KeyRecord;
 use kms_keys::catalog::FoundGrant;
-use kms_keys::document::Bound;
-use kms_keys::grant::Party;
 use kms_policy::Grantee;
 
 /// Grants of the caller that are read at a time.
 const GRANTS: usize = 100;
 
 impl Call<'_> {
-    /// A party that the request names, with its present unique id.
-    pub(in crate::api) async fn bind(&self, party: Party) -> Result<Party, KmsError> {
-        self.service.bind(party).await
-    }
-
-    /// Other names of those that a policy names, by which they are shown.
-    pub(in crate::api) async fn other_names<'b>(
-        &self,
-        bound: &'b Bound,
-    ) -> Result<BTreeMap<&'b str, String>, KmsError> {
-        self.service.other_names(bound).await
-    }
-
-    /// How a principal is shown that was bound to a unique id.
-    pub(in crate::api) async fn shown(&self, party: &Party) -> Result<String, KmsError> {
-        self.service.shown(party).await
-    }
-
     /// The grant that a token names. It need not be about the key of the request.
     pub(in crate::api) async fn find_token(&self, token: &str) -> Result<FoundGrant, KmsError> {
         let token = GrantToken::read(&self.service.seal, token)?;
-        let found = self.catalog().grant(&token.scope, token.key, token.grant).await?;
+        let found = self.service.catalog().grant(&token.scope, token.key, token.grant).await?;
         found.ok_or_else(|| KmsError::bare(Exception::InvalidGrantToken))
     }
 
@@ -53,7 +31,9 @@ impl Call<'_> {
             // The cache would tell other accounts what is used.
             let held = match is_foreign {
                 true => None,
-                false => self.catalog().held_grants(&key.scope, key.id, name.lasting()).await?,
+                false => {
+                    self.service.catalog().held_grants(&key.scope, key.id, name.lasting()).await?
+                }
             };
             if let Some(held) = held {
                 match held.iter().any(|(_, grant)| policy::grants(grant, request, &name)) {
@@ -63,7 +43,7 @@ impl Call<'_> {
             }
             let mut after = None;
             loop {
-                let page = self.catalog().list_grants_to(
+                let page = self.service.catalog().list_grants_to(
                     &key.scope,
                     key.id,
                     name.lasting(),

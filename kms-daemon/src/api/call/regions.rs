@@ -39,7 +39,7 @@ impl Call<'_> {
         changed: &KeyRecord,
     ) -> Result<Update, KmsError> {
         let key = &key.for_replicas();
-        let (catalog, regions) = (self.catalog(), self.regions());
+        let (catalog, regions) = (self.service.catalog(), self.service.regions());
         let devices = (self.request.audit_tag(), &mut self.facts.receipts);
         let shared = Shared::prepare(catalog, regions, devices, key, changed).await?;
         let update = shared.commit(catalog, key, changed).await?;
@@ -54,7 +54,7 @@ impl Call<'_> {
         region: &str,
     ) -> Result<Tokens, KmsError> {
         let key = &key.for_replicas();
-        let regions = self.regions();
+        let regions = self.service.regions();
         let devices = (self.request.audit_tag(), &mut self.facts.receipts);
         regions.transfer(devices, key, &key.untold(|_| false), region).await
     }
@@ -69,7 +69,7 @@ impl Call<'_> {
         bypass: bool,
     ) -> Result<KeyState, KmsError> {
         let key = &key.for_replicas();
-        let regions = self.regions();
+        let regions = self.service.regions();
         let region = &replica.scope.region;
         let devices = (self.request.audit_tag(), &mut self.facts.receipts);
         let material = regions.wrap(devices, key, &key.untold(|_| false), region).await?;
@@ -105,14 +105,14 @@ impl Call<'_> {
         let Some(pending) = key.pending.as_ref().filter(|pending| pending.is_present()) else {
             return Ok(false);
         };
-        let related = self.catalog().related(key).await?;
+        let related = self.service.catalog().related(key).await?;
         let here = |key: &KeyRecord| key.pending.as_ref().is_some_and(KeyMaterial::is_present);
         if !related.iter().all(|related| here(related)) {
             return Ok(false);
         }
         for scope in elsewhere(key, &related) {
             let there = Place { scope, key: key.id };
-            let known = self.regions().peers().describe(there).await?;
+            let known = self.service.regions().peers().describe(there).await?;
             if !known.present.contains(&pending.id.to_string()) {
                 return Ok(false);
             }

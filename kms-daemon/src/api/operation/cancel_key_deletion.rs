@@ -11,7 +11,7 @@ use kms_model::state::KeyState;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
-    call.parameter("keyId", key_id.as_str());
+    call.facts.parameter("keyId", key_id.as_str());
     let key_use = KeyUse::manage(action::CancelKeyDeletion, &key_id);
     let key = call
         .update_key(key_use, |key| {
@@ -25,6 +25,6 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             Ok(KeyRecord { state, deletion: None, multi_region, ..key.clone() })
         })
         .await?;
-    call.element("keyId", key.arn());
+    call.facts.element("keyId", key.arn());
     Answer::of(&Output { key_id: Some(key.arn().into()) })
 }

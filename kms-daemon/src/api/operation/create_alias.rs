@@ -25,24 +25,24 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         return Err(invalid(format!("{name} contains invalid characters for an alias")));
     }
     refuse_alias_target(call, &target)?;
-    call.parameter("aliasName", name.as_str());
-    call.parameter("targetKeyId", target.as_str());
+    call.facts.parameter("aliasName", name.as_str());
+    call.facts.parameter("targetKeyId", target.as_str());
 
     let arn = call.home().alias_arn(&name);
     let home = call.authorize_alias(action::CreateAlias, &arn)?;
     for _ in Call::tries() {
         let key = call.authorize(KeyUse::manage(action::CreateAlias, &target)).await;
         // The key comes first, where there is one.
-        call.alias_resource(&arn);
+        call.facts.alias(&call.principal().account, &arn);
         let key = key?;
-        let catalog = call.catalog();
+        let catalog = call.service.catalog();
         if catalog.alias(&home, &name).await?.is_some() {
             let text = format!("An alias with the name {arn} already exists");
             return Err(KmsError::new(Exception::AlreadyExists, text));
         }
         let index = catalog.aliases_of(&key.scope, key.id).await?;
         check_count(index.names.len())?;
-        let now = call.now();
+        let now = call.service.now();
         let record = AliasRecord { target: key.id, created: now, updated: now };
         if catalog.create_alias(&name, &record, &key, index).await? == Update::Applied {
             return Ok(Answer::empty());

@@ -45,19 +45,19 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             "A grant to a service needs a SourceArn constraint and a retiring principal.",
         ));
     }
-    call.parameter("keyId", key_id.as_str());
+    call.facts.parameter("keyId", key_id.as_str());
     let names: Vec<_> = operations.iter().map(|operation| operation.name()).collect();
-    call.parameter("operations", names);
+    call.facts.parameter("operations", names);
     if let Some(constraints) = audit_value(&terms.constraints) {
-        call.parameter("constraints", constraints);
+        call.facts.parameter("constraints", constraints);
     }
     record_party(call, ["granteePrincipal", "granteeServicePrincipal"], Some(&grantee));
     record_party(call, ["retiringPrincipal", "retiringServicePrincipal"], retiring.as_ref());
-    call.optional_parameter("name", input.name.as_deref());
+    call.facts.optional_parameter("name", input.name.as_deref());
 
     let asked = GrantRecord {
         name: input.name,
-        created: call.now(),
+        created: call.service.now(),
         grantee,
         retiring,
         issuer: call.principal().account.clone(),
@@ -73,7 +73,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         check_terms(&key, &asked.terms)?;
         let record = bound(call, &asked).await?;
         Call::finish_dry_run(input.dry_run)?;
-        let catalog = call.catalog();
+        let catalog = call.service.catalog();
         if let Some(fingerprint) = record.fingerprint()
             && let Some(known) = catalog.named_grant(&key.scope, key.id, &fingerprint).await?
         {
@@ -97,16 +97,17 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 /// The grant with the unique ids of the users and roles that it names.
 async fn bound(call: &Call<'_>, asked: &GrantRecord) -> Result<GrantRecord, KmsError> {
     let mut record = asked.clone();
-    record.grantee = call.bind(record.grantee).await?;
+    record.grantee = call.service.bind(record.grantee).await?;
     if let Some(party) = record.retiring {
-        record.retiring = Some(call.bind(party).await?);
+        record.retiring = Some(call.service.bind(party).await?);
     }
     Ok(record)
 }
 
 fn answer(call: &mut Call<'_>, key: &KeyRecord, grant: GrantId) -> Result<Answer, KmsError> {
-    let token = GrantToken { scope: key.scope.clone(), key: key.id, grant }.issue(call.seal())?;
-    call.element("grantId", grant.to_string());
+    let token =
+        GrantToken { scope: key.scope.clone(), key: key.id, grant }.issue(&call.service.seal)?;
+    call.facts.element("grantId", grant.to_string());
     Answer::of(&Output {
         grant_id: Some(grant.to_string().into()),
         grant_token: Some(token.into()),
@@ -169,8 +170,8 @@ pub(super) fn one_party(
 
 fn record_party(call: &mut Call<'_>, names: [&str; 2], party: Option<&Party>) {
     match party {
-        Some(Party::Principal { arn: text, .. }) => call.parameter(names[0], text.as_str()),
-        Some(Party::Service(text)) => call.parameter(names[1], text.as_str()),
+        Some(Party::Principal { arn: text, .. }) => call.facts.parameter(names[0], text.as_str()),
+        Some(Party::Service(text)) => call.facts.parameter(names[1], text.as_str()),
         None => {}
     }
 }

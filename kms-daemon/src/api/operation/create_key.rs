@@ -26,7 +26,7 @@ use kms_model::state::KeyState;
 pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer, KmsError> {
     let mut tags = input.tags.take().unwrap_or_default();
     let policy = input.policy.take();
-    let chosen = Chosen::take(&mut tags, call.in_development())?;
+    let chosen = Chosen::take(&mut tags, call.service.development)?;
     let spec = choose_spec(&input)?;
     let usage = input.key_usage.unwrap_or(KeyUsageType::ENCRYPT_DECRYPT);
     if !spec.allows(usage) {
@@ -43,16 +43,16 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     let description = input.description.clone().unwrap_or_default();
     let tags = tagging::read(tags)?;
 
-    call.parameter("description", description.as_str());
-    call.parameter("origin", origin.name());
-    call.parameter("keySpec", spec.name());
-    call.parameter("customerMasterKeySpec", spec.name());
-    call.parameter("keyUsage", usage.name());
-    call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
-    call.parameter("multiRegion", input.multi_region.unwrap_or(false));
-    call.optional_parameter("policy", policy.as_deref());
+    call.facts.parameter("description", description.as_str());
+    call.facts.parameter("origin", origin.name());
+    call.facts.parameter("keySpec", spec.name());
+    call.facts.parameter("customerMasterKeySpec", spec.name());
+    call.facts.parameter("keyUsage", usage.name());
+    call.facts.parameter("bypassPolicyLockoutSafetyCheck", bypass);
+    call.facts.parameter("multiRegion", input.multi_region.unwrap_or(false));
+    call.facts.optional_parameter("policy", policy.as_deref());
     if !tags.is_empty() {
-        call.parameter("tags", tagging::audit_value(&tags));
+        call.facts.parameter("tags", tagging::audit_value(&tags));
     }
     let multi_region = input.multi_region.unwrap_or(false);
     let new_key = NewKey {
@@ -70,7 +70,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     }
     let (spec, usage, origin) = offered(spec, usage, origin)?;
     if let Some(id) = chosen.id
-        && call.catalog().key(&home, id).await?.is_some()
+        && call.service.catalog().key(&home, id).await?.is_some()
     {
         let text = format!("A key with the id {id} already exists");
         return Err(KmsError::new(Exception::AlreadyExists, text));
@@ -87,7 +87,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     };
     let policy = match policy {
         Some(text) => {
-            let bound = call.bound(&text).await?;
+            let bound = call.service.bound(&text).await?;
             let place = Attachment {
                 scope: &home,
                 arn: &home.key_arn(id),
@@ -114,7 +114,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         origin,
         state,
         description,
-        created: call.now(),
+        created: call.service.now(),
         deletion: None,
         rotation: None,
         policy,
@@ -129,12 +129,12 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         key.materials.push(development::import(call, &home, &key, material).await?);
         key.state = KeyState::Enabled;
     }
-    if call.catalog().insert_key(&key).await? == Update::Conflict {
+    if call.service.catalog().insert_key(&key).await? == Update::Conflict {
         return Err(KmsError::internal(format!("key id {id} was drawn twice")));
     }
-    call.key_resource(&key);
+    call.facts.key(&key.scope.account, &key.arn());
     let metadata = key_metadata(&key);
-    call.element("keyMetadata", audit_form(&metadata)?);
+    call.facts.element("keyMetadata", audit_form(&metadata)?);
     Answer::of(&Output { key_metadata: Some(metadata) })
 }
 

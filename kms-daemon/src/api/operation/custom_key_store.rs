@@ -39,7 +39,7 @@ pub(super) async fn update(
 }
 
 fn refuse(call: &mut Call<'_>, action: impl AccountAction, id: String) -> Result<Answer, KmsError> {
-    call.parameter("customKeyStoreId", id);
+    call.facts.parameter("customKeyStoreId", id);
     call.authorize_account(action)?;
     Err(not_found())
 }
@@ -49,8 +49,8 @@ pub(super) async fn create(
     input: create_custom_key_store::Input,
 ) -> Result<Answer, KmsError> {
     let kind = input.custom_key_store_type.unwrap_or(CustomKeyStoreType::AWS_CLOUDHSM);
-    call.parameter("customKeyStoreName", input.custom_key_store_name);
-    call.parameter("customKeyStoreType", kind.name());
+    call.facts.parameter("customKeyStoreName", input.custom_key_store_name);
+    call.facts.parameter("customKeyStoreType", kind.name());
     call.authorize_account(action::CreateCustomKeyStore)?;
     if kind == CustomKeyStoreType::EXTERNAL_KEY_STORE {
         let text = "External key stores are not supported by this service.";
@@ -71,8 +71,8 @@ pub(super) async fn describe(
     let (id, name) = (input.custom_key_store_id, input.custom_key_store_name);
     let named = id.is_some() || name.is_some();
     let both = id.is_some() && name.is_some();
-    call.optional_parameter("customKeyStoreId", id);
-    call.optional_parameter("customKeyStoreName", name);
+    call.facts.optional_parameter("customKeyStoreId", id);
+    call.facts.optional_parameter("customKeyStoreName", name);
     call.authorize_account(action::DescribeCustomKeyStores)?;
     if both {
         return Err(invalid("CustomKeyStoreId and CustomKeyStoreName cannot be given together."));

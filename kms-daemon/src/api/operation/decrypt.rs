@@ -25,9 +25,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let document = Document::new(input.recipient);
     let context = input.encryption_context.unwrap_or_default();
     let canonical = context.canonical_for(algorithm)?;
-    call.parameter("encryptionAlgorithm", algorithm.name());
-    call.optional_parameter("keyId", input.key_id.as_deref());
-    call.context_parameter("encryptionContext", &context);
+    call.facts.parameter("encryptionAlgorithm", algorithm.name());
+    call.facts.optional_parameter("keyId", input.key_id.as_deref());
+    call.facts.pairs("encryptionContext", context.pairs());
 
     let addressee = document.verify(call).await?;
     let source = Source {
@@ -73,7 +73,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             answer(delivery.parts()?)
         }
     }?;
-    call.material_used("keyMaterialId", material.as_deref());
+    call.facts.material_used("keyMaterialId", material.as_deref());
     Ok(answer)
 }
 

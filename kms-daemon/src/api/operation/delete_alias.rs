@@ -12,14 +12,14 @@ use kms_model::action;
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let name = input.alias_name;
     let name = writable_name(&name, Exception::Validation)?;
-    call.parameter("aliasName", name.as_str());
+    call.facts.parameter("aliasName", name.as_str());
 
     let arn = call.home().alias_arn(&name);
     let home = call.authorize_alias(action::DeleteAlias, &arn)?;
-    call.alias_resource(&arn);
+    call.facts.alias(&call.principal().account, &arn);
     let named = KeyRef::Alias((*home).clone(), name.clone());
     for _ in Call::tries() {
-        let catalog = call.catalog();
+        let catalog = call.service.catalog();
         let old = catalog.alias(&home, &name).await?.ok_or_else(|| named.not_found())?;
         let target = old.target.to_string();
         call.authorize(KeyUse::manage(action::DeleteAlias, &target)).await?;

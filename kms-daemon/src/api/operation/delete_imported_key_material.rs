@@ -11,8 +11,8 @@ use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
-    call.parameter("keyId", key_id.as_str());
-    call.optional_parameter("keyMaterialId", input.key_material_id.as_deref());
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.optional_parameter("keyMaterialId", input.key_material_id.as_deref());
     for _ in Call::tries() {
         let key =
             call.authorize(KeyUse::manage(action::DeleteImportedKeyMaterial, &key_id)).await?;
@@ -29,12 +29,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             }
             None => key.materials.last(),
         };
-        call.element("keyId", key.arn());
+        call.facts.element("keyId", key.arn());
         let mut answer = Output { key_id: Some(key.arn().into()), ..Output::default() };
         let Some(id) = named.map(|material| material.id) else { return Answer::of(&answer) };
         answer.key_material_id = is_symmetric(&key).then(|| id.to_string().into());
         if is_symmetric(&key) {
-            call.element("keyMaterialId", id.to_string());
+            call.facts.element("keyMaterialId", id.to_string());
         }
         let changed = key.without(|material| material.id == id);
         if changed == **key || call.replace_shared(&key, &changed).await? == Update::Applied {

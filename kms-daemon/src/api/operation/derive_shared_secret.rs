@@ -19,8 +19,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let peer = input.public_key;
     let grant_tokens = input.grant_tokens.unwrap_or_default();
     let document = Document::new(input.recipient);
-    call.parameter("keyId", key_id.as_str());
-    call.parameter("keyAgreementAlgorithm", algorithm.name());
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.parameter("keyAgreementAlgorithm", algorithm.name());
     let addressee = document.verify(call).await?;
     let key = call
         .authorize(

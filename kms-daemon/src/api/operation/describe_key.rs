@@ -10,7 +10,7 @@ use kms_model::action;
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     let grant_tokens = input.grant_tokens.unwrap_or_default();
-    call.parameter("keyId", key_id.as_str());
+    call.facts.parameter("keyId", key_id.as_str());
     let key = call.authorize(KeyUse::new(action::DescribeKey, &key_id, &grant_tokens)).await?;
     Answer::of(&Output { key_metadata: Some(key_metadata(&key)) })
 }

@@ -10,7 +10,7 @@ use kms_model::state::KeyState;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
-    call.parameter("keyId", key_id.as_str());
+    call.facts.parameter("keyId", key_id.as_str());
     let key_use = KeyUse::manage(action::EnableKey, &key_id);
     call.update_key(key_use, |key| Ok(KeyRecord { state: KeyState::Enabled, ..key.clone() }))
         .await?;

@@ -17,10 +17,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let key_id = input.key_id;
     let asked = input.rotation_period_in_days;
     let period = asked.unwrap_or(DEFAULT_PERIOD);
-    call.parameter("keyId", key_id.as_str());
-    call.parameter("rotationPeriodInDays", period);
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.parameter("rotationPeriodInDays", period);
     let period_days = u32::try_from(period).map_err(KmsError::internal)?;
-    let schedule = Schedule { period_days, next: call.now().plus_days(period_days) };
+    let schedule = Schedule { period_days, next: call.service.now().plus_days(period_days) };
     let attributes = RequestAttributes::RotationPeriod(period);
     let key_use = KeyUse::manage(action::EnableKeyRotation, &key_id).telling(attributes);
     call.update_shared(key_use, |key| {

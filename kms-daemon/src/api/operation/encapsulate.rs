@@ -53,8 +53,8 @@ impl EncapsulationRequest {
         call: &mut Call<'_>,
         action: A,
     ) -> Result<Authorized<A>, KmsError> {
-        call.parameter("keyId", self.key_id.as_str());
-        call.parameter("encapsulationAlgorithm", self.algorithm.name());
+        call.facts.parameter("keyId", self.key_id.as_str());
+        call.facts.parameter("encapsulationAlgorithm", self.algorithm.name());
         let key = call
             .authorize(
                 KeyUse::new(action, &self.key_id, &self.grant_tokens)

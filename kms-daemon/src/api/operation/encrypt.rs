@@ -23,9 +23,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         input.encryption_algorithm.unwrap_or(EncryptionAlgorithmSpec::SYMMETRIC_DEFAULT);
     let context = input.encryption_context.unwrap_or_default();
     let canonical = context.canonical_for(algorithm)?;
-    call.parameter("keyId", key_id.as_str());
-    call.parameter("encryptionAlgorithm", algorithm.name());
-    call.context_parameter("encryptionContext", &context);
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.parameter("encryptionAlgorithm", algorithm.name());
+    call.facts.pairs("encryptionContext", context.pairs());
 
     let key = call
         .authorize(
@@ -50,7 +50,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let reply = devices.encrypt(&key, &canonical, &plaintext).await?;
         let blob = response(&reply)?.blob;
         let material = Envelope::parse(&blob)?.material.to_string();
-        call.material_used("keyMaterialId", Some(&material));
+        call.facts.material_used("keyMaterialId", Some(&material));
         answer(&blob)
     } else {
         let reply = devices.encrypt_public(&key, number, &plaintext).await?;

@@ -23,7 +23,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let reply = call.devices().data_key(&key, context, request.length, receiver).await?;
     let made = reply.parts()?;
     let material = Envelope::parse(made.blob)?.material.to_string();
-    call.material_used("keyMaterialId", Some(&material));
+    call.facts.material_used("keyMaterialId", Some(&material));
     let output = Output {
         ciphertext_blob: Some(Base64(made.blob)),
         plaintext: Some(Base64(made.plaintext)),
@@ -83,12 +83,12 @@ impl DataKeyRequest {
         action: A,
         attributes: RequestAttributes<'_>,
     ) -> Result<Authorized<A>, KmsError> {
-        call.parameter("keyId", self.key_id.as_str());
+        call.facts.parameter("keyId", self.key_id.as_str());
         match self.key_spec {
-            Some(spec) => call.parameter("keySpec", spec.name()),
-            None => call.parameter("numberOfBytes", self.length),
+            Some(spec) => call.facts.parameter("keySpec", spec.name()),
+            None => call.facts.parameter("numberOfBytes", self.length),
         }
-        call.context_parameter("encryptionContext", &self.encryption_context);
+        call.facts.pairs("encryptionContext", self.encryption_context.pairs());
         let key = call
             .authorize(
                 KeyUse::new(action, &self.key_id, &self.grant_tokens)

@@ -28,7 +28,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let reply = devices.data_key_pair(&key, context, spec, &pair, receiver).await?;
     let made = reply.parts()?;
     let material = Envelope::parse(made.blob)?.material.to_string();
-    call.material_used("keyMaterialId", Some(&material));
+    call.facts.material_used("keyMaterialId", Some(&material));
     let output = Output {
         private_key_ciphertext_blob: Some(Base64(made.blob)),
         private_key_plaintext: Some(Base64(made.plaintext)),
@@ -74,9 +74,9 @@ impl KeyPairRequest {
         action: A,
         addressee: &Addressee,
     ) -> Result<Authorized<A>, KmsError> {
-        call.parameter("keyId", self.key_id.as_str());
-        call.parameter("keyPairSpec", self.spec.name());
-        call.context_parameter("encryptionContext", &self.encryption_context);
+        call.facts.parameter("keyId", self.key_id.as_str());
+        call.facts.parameter("keyPairSpec", self.spec.name());
+        call.facts.pairs("encryptionContext", self.encryption_context.pairs());
         if let Some(spec) = self.spec.device() {
             call.count(Pool::DataKeyPair(spec))?;
         }

@@ -28,7 +28,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let reply = devices.wrapped_data_key_pair(&key, &request.context, spec, &pair).await?;
     let made = response(&reply)?;
     let material = Envelope::parse(&made.blob)?.material.to_string();
-    call.material_used("keyMaterialId", Some(&material));
+    call.facts.material_used("keyMaterialId", Some(&material));
     let output = Output {
         private_key_ciphertext_blob: Some(Base64(&made.blob)),
         public_key: Some(Base64(&made.public)),

@@ -26,7 +26,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let reply = call.devices().wrapped_data_key(&key, &request.context, request.length).await?;
     let blob = response(&reply)?.blob;
     let material = Envelope::parse(&blob)?.material.to_string();
-    call.material_used("keyMaterialId", Some(&material));
+    call.facts.material_used("keyMaterialId", Some(&material));
     let output = Output {
         ciphertext_blob: Some(Base64(&blob)),
         key_id: Some(key.arn().into()),

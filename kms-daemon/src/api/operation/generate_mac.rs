@@ -57,8 +57,8 @@ impl MacRequest {
         call: &mut Call<'_>,
         action: A,
     ) -> Result<Authorized<A>, KmsError> {
-        call.parameter("keyId", self.key_id.as_str());
-        call.parameter("macAlgorithm", self.algorithm.name());
+        call.facts.parameter("keyId", self.key_id.as_str());
+        call.facts.parameter("macAlgorithm", self.algorithm.name());
         call.authorize(
             KeyUse::new(action, &self.key_id, &self.grant_tokens)
                 .with(Algorithm::Mac(self.algorithm)),

@@ -9,9 +9,9 @@ use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
-    call.parameter("keyId", key_id.as_str());
+    call.facts.parameter("keyId", key_id.as_str());
     let key = call.authorize(KeyUse::manage(action::GetKeyLastUsage, &key_id)).await?;
-    let tracker = call.usage();
+    let tracker = call.service.usage();
     let last = tracker.last(&key.scope, key.id).await?;
     let last = last.map_or_else(KeyLastUsageData::default, |usage| KeyLastUsageData {
         operation: Some(usage.operation.into()),

@@ -8,7 +8,7 @@ use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
-    call.parameter("keyId", key_id.as_str());
+    call.facts.parameter("keyId", key_id.as_str());
     let key = call.authorize(KeyUse::manage(action::GetKeyRotationStatus, &key_id)).await?;
     // A key that waits for its deletion does not rotate; its schedule waits for a cancellation.
     let schedule = key.rotation.filter(|_| key.deletion.is_none());

@@ -20,16 +20,16 @@ const VALIDITY_DAYS: u32 = 1;
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     let (algorithm, spec) = (input.wrapping_algorithm, input.wrapping_key_spec);
-    call.parameter("keyId", key_id.as_str());
-    call.parameter("wrappingAlgorithm", algorithm.name());
-    call.parameter("wrappingKeySpec", spec.name());
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.parameter("wrappingAlgorithm", algorithm.name());
+    call.facts.parameter("wrappingKeySpec", spec.name());
     let attributes = RequestAttributes::Wrapping { algorithm: algorithm.name(), spec: spec.name() };
     let key_use = KeyUse::manage(action::GetParametersForImport, &key_id).telling(attributes);
     let key = call.authorize(key_use).await?;
     check_fit(&key, spec, algorithm)?;
     let (wrapping, algorithm) = offered(spec, algorithm)?;
 
-    let valid_to = call.now().plus_days(VALIDITY_DAYS);
+    let valid_to = call.service.now().plus_days(VALIDITY_DAYS);
     let mut devices = call.devices();
     let pair = devices.wrapping_pair(&key, wrapping).await?;
     let reply =

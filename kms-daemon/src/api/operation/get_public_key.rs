@@ -12,7 +12,7 @@ use kms_model::action;
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     let grant_tokens = input.grant_tokens.unwrap_or_default();
-    call.parameter("keyId", key_id.as_str());
+    call.facts.parameter("keyId", key_id.as_str());
     let key = call.authorize(KeyUse::new(action::GetPublicKey, &key_id, &grant_tokens)).await?;
     let reply = call.devices().public_key(&key).await?;
     let spki = response(&reply)?.spki;

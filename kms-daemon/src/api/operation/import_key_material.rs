@@ -26,14 +26,14 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let key_id = input.key_id;
     let (token, wrapped) = (input.import_token, input.encrypted_key_material);
     let model = input.expiration_model.unwrap_or(ExpirationModelType::KEY_MATERIAL_EXPIRES);
-    let expires = expiry(model, input.valid_to, call.now())?;
-    call.parameter("keyId", key_id.as_str());
-    call.parameter("expirationModel", model.name());
-    call.optional_parameter("validTo", expires.map(|expires| member_time(expires.into())));
-    call.optional_parameter("importType", input.import_type.map(ImportType::name));
-    call.optional_parameter("keyMaterialId", input.key_material_id.as_deref());
+    let expires = expiry(model, input.valid_to, call.service.now())?;
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.parameter("expirationModel", model.name());
+    call.facts.optional_parameter("validTo", expires.map(|expires| member_time(expires.into())));
+    call.facts.optional_parameter("importType", input.import_type.map(ImportType::name));
+    call.facts.optional_parameter("keyMaterialId", input.key_material_id.as_deref());
     let described = input.key_material_description.as_deref();
-    call.optional_parameter("keyMaterialDescription", described);
+    call.facts.optional_parameter("keyMaterialDescription", described);
 
     let wanted = Wanted {
         import_type: input.import_type,
@@ -50,7 +50,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         if is_new {
             refuse_moving(&key)?;
         }
-        let now_ms = call.now().as_millis();
+        let now_ms = call.service.now().as_millis();
         let made = call.devices().import_key(&key, now_ms, &token, &wrapped).await?;
         let id = made.id.to_string();
         if wanted.id.as_ref().is_some_and(|wanted| *wanted != id) {
@@ -61,7 +61,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let refused = |error| refusal(error, &key, &id);
         let changed = key.imported(material, is_new).map_err(refused)?;
         if call.replace_shared(&key, &changed).await? == Update::Applied {
-            call.element("keyMaterialId", id.as_str());
+            call.facts.element("keyMaterialId", id.as_str());
             return Answer::of(&Output {
                 key_id: Some(key.arn().into()),
                 key_material_id: is_symmetric(&key).then(|| id.into()),

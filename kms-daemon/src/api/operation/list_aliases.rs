@@ -18,9 +18,9 @@ type Listed = (AliasName, Option<AliasRecord>);
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let limit = page_size(input.limit, 50);
-    call.optional_parameter("keyId", input.key_id.as_deref());
-    call.optional_parameter("limit", input.limit);
-    call.optional_parameter("marker", input.marker.as_deref());
+    call.facts.optional_parameter("keyId", input.key_id.as_deref());
+    call.facts.optional_parameter("limit", input.limit);
+    call.facts.optional_parameter("marker", input.marker.as_deref());
     let home = call.authorize_account(action::ListAliases)?;
 
     let key = match &input.key_id {
@@ -51,8 +51,8 @@ async fn find(call: &mut Call<'_>, key_id: &str) -> Result<KeyId, KmsError> {
     if scope != call.home() {
         return Err(policy::deny_foreign(call.principal(), Action::ListAliases.name()));
     }
-    let key = call.catalog().key(scope, *id).await?.ok_or_else(|| named.not_found())?;
-    call.key_resource(&key);
+    let key = call.service.catalog().key(scope, *id).await?.ok_or_else(|| named.not_found())?;
+    call.facts.key(&key.scope.account, &key.arn());
     Ok(*id)
 }
 
@@ -63,7 +63,7 @@ async fn all_aliases(
     after: Option<&AliasName>,
     limit: usize,
 ) -> Result<Listing<Listed>, KmsError> {
-    let stored = call.catalog().list_aliases(home, after, limit).await?;
+    let stored = call.service.catalog().list_aliases(home, after, limit).await?;
     let mut listed: BTreeMap<AliasName, Option<AliasRecord>> =
         stored.items.into_iter().map(|(name, record)| (name, Some(record))).collect();
     // Only as far as the page of the store goes: what comes after it is not known yet.
@@ -85,7 +85,7 @@ async fn aliases_of(
     after: Option<&AliasName>,
     limit: usize,
 ) -> Result<Listing<Listed>, KmsError> {
-    let catalog = call.catalog();
+    let catalog = call.service.catalog();
     let mut listing = Listing { items: Vec::new(), more: false };
     for name in catalog.aliases_of(home, id).await?.names {
         if after.is_some_and(|after| name <= *after) {

@@ -16,12 +16,13 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let key_id = input.key_id;
     let limit = page_size(input.limit, 50);
     let wanted = input.grant_id.as_deref().map(read_id).transpose()?;
-    call.parameter("keyId", key_id.as_str());
-    call.optional_parameter("grantId", input.grant_id.as_deref());
-    call.optional_parameter("granteePrincipal", input.grantee_principal.as_deref());
-    call.optional_parameter("granteeServicePrincipal", input.grantee_service_principal.as_deref());
-    call.optional_parameter("limit", input.limit);
-    call.optional_parameter("marker", input.marker.as_deref());
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.optional_parameter("grantId", input.grant_id.as_deref());
+    call.facts.optional_parameter("granteePrincipal", input.grantee_principal.as_deref());
+    call.facts
+        .optional_parameter("granteeServicePrincipal", input.grantee_service_principal.as_deref());
+    call.facts.optional_parameter("limit", input.limit);
+    call.facts.optional_parameter("marker", input.marker.as_deref());
     let partition = call.home().partition();
     let grantee = one_party(input.grantee_principal, input.grantee_service_principal, |text| {
         read_principal(None, text, partition)
@@ -29,11 +30,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let key = call.authorize(KeyUse::manage(action::ListGrants, &key_id)).await?;
     // An earlier principal of that name is not meant.
     let grantee = match grantee {
-        Some(grantee) => Some(call.bind(grantee).await?),
+        Some(grantee) => Some(call.service.bind(grantee).await?),
         None => None,
     };
 
-    let catalog = call.catalog();
+    let catalog = call.service.catalog();
     if let Some(id) = wanted {
         let found = catalog.grant(&key.scope, key.id, id).await?;
         let found = found.ok_or_else(|| not_found(&id.to_string()))?;

@@ -9,9 +9,9 @@ use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
-    call.parameter("keyId", key_id.as_str());
-    call.optional_parameter("limit", input.limit);
-    call.optional_parameter("marker", input.marker.as_deref());
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.optional_parameter("limit", input.limit);
+    call.facts.optional_parameter("marker", input.marker.as_deref());
     let key = call.authorize(KeyUse::manage(action::ListKeyPolicies, &key_id)).await?;
     // No page ends before the only name, so no marker was ever issued.
     call.read_marker(&key.id.to_string(), input.marker.as_deref())?;

@@ -19,10 +19,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let key_id = input.key_id;
     let include = input.include_key_material.unwrap_or(IncludeKeyMaterial::ROTATIONS_ONLY);
     let limit = page_size(input.limit, 100);
-    call.parameter("keyId", key_id.as_str());
-    call.parameter("includeKeyMaterial", include.name());
-    call.optional_parameter("limit", input.limit);
-    call.optional_parameter("marker", input.marker.as_deref());
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.parameter("includeKeyMaterial", include.name());
+    call.facts.optional_parameter("limit", input.limit);
+    call.facts.optional_parameter("marker", input.marker.as_deref());
     let key = call.authorize(KeyUse::manage(action::ListKeyRotations, &key_id)).await?;
     let symmetric = key.spec == KeySpec::SYMMETRIC_DEFAULT;
     if input.include_key_material.is_some() && !symmetric {

@@ -11,8 +11,8 @@ use kms_model::enums::ResourceOwnerType;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let limit = page_size(input.limit, 100);
-    call.optional_parameter("limit", input.limit);
-    call.optional_parameter("marker", input.marker.as_deref());
+    call.facts.optional_parameter("limit", input.limit);
+    call.facts.optional_parameter("marker", input.marker.as_deref());
     let home = call.authorize_account(action::ListKeys)?;
 
     let owners = input.resource_owners.unwrap_or_else(|| vec![ResourceOwnerType::SELF]);
@@ -29,7 +29,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         });
     }
     let after = position.as_deref().map(read_position).transpose()?;
-    let listing = call.catalog().list_keys(&home, after, limit).await?;
+    let listing = call.service.catalog().list_keys(&home, after, limit).await?;
     let last = listing.items.last().map(KeyId::to_string);
     let marker = call.next_marker(&filter, listing.more, last.as_deref());
     let entry = |id: &KeyId| KeyListEntry {

@@ -14,11 +14,11 @@ use kms_model::action;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let limit = page_size(input.limit, 50);
-    call.optional_parameter("retiringPrincipal", input.retiring_principal.as_deref());
+    call.facts.optional_parameter("retiringPrincipal", input.retiring_principal.as_deref());
     let service = input.retiring_service_principal.as_deref();
-    call.optional_parameter("retiringServicePrincipal", service);
-    call.optional_parameter("limit", input.limit);
-    call.optional_parameter("marker", input.marker.as_deref());
+    call.facts.optional_parameter("retiringServicePrincipal", service);
+    call.facts.optional_parameter("limit", input.limit);
+    call.facts.optional_parameter("marker", input.marker.as_deref());
     let partition = call.home().partition();
     let retiring = one_party(input.retiring_principal, input.retiring_service_principal, |text| {
         read(text, partition)
@@ -31,7 +31,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let asked = Scope::new(retiring.account().unwrap_or(&home.account), &home.region);
     call.authorize_in(action::ListRetirableGrants, &asked)?;
     // An earlier principal of that name is not meant.
-    let retiring = call.bind(retiring).await?;
+    let retiring = call.service.bind(retiring).await?;
     let owner = match retiring {
         Party::Principal { .. } => None,
         Party::Service(_) => Some(home.account.as_str()),
@@ -40,6 +40,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let filter = &*lasting;
     let position = call.read_marker(filter, input.marker.as_deref())?;
     let listing = call
+        .service
         .catalog()
         .list_retirable(&home.region, filter, owner, position.as_deref(), limit)
         .await?;

@@ -27,11 +27,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     }
     let asked_bypass = input.bypass_policy_lockout_safety_check;
     let bypass = asked_bypass.unwrap_or(false);
-    call.parameter("keyId", key_id.as_str());
-    call.parameter("policyName", policy_name.as_str());
-    call.parameter("policy", text.as_str());
-    call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
-    let bound = call.bound(&text).await?;
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.parameter("policyName", policy_name.as_str());
+    call.facts.parameter("policy", text.as_str());
+    call.facts.parameter("bypassPolicyLockoutSafetyCheck", bypass);
+    let bound = call.service.bound(&text).await?;
     let attributes = RequestAttributes::Policy { name: &policy_name, bypass: asked_bypass };
     let key_use = KeyUse::manage(action::PutKeyPolicy, &key_id).telling(attributes);
     for _ in Call::tries() {
@@ -44,7 +44,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         };
         let policy = accept(&text, &bound, bypass, call.requester(), place)?;
         let changed = KeyRecord { policy, ..key.value.clone() };
-        if call.catalog().replace_key(&key, &changed).await? == Update::Applied {
+        if call.service.catalog().replace_key(&key, &changed).await? == Update::Applied {
             return Ok(Answer::empty());
         }
     }

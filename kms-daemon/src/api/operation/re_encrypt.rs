@@ -28,12 +28,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let source_context = input.source_encryption_context.unwrap_or_default();
     let destination_context = input.destination_encryption_context.unwrap_or_default();
     let canonical = (source_context.canonical_for(from)?, destination_context.canonical_for(to)?);
-    call.optional_parameter("sourceKeyId", input.source_key_id.as_deref());
-    call.parameter("destinationKeyId", destination_id.as_str());
-    call.parameter("sourceEncryptionAlgorithm", from.name());
-    call.parameter("destinationEncryptionAlgorithm", to.name());
-    call.context_parameter("sourceEncryptionContext", &source_context);
-    call.context_parameter("destinationEncryptionContext", &destination_context);
+    call.facts.optional_parameter("sourceKeyId", input.source_key_id.as_deref());
+    call.facts.parameter("destinationKeyId", destination_id.as_str());
+    call.facts.parameter("sourceEncryptionAlgorithm", from.name());
+    call.facts.parameter("destinationEncryptionAlgorithm", to.name());
+    call.facts.pairs("sourceEncryptionContext", source_context.pairs());
+    call.facts.pairs("destinationEncryptionContext", destination_context.pairs());
 
     let destination_use = KeyUse::new(action::ReEncryptTo, &destination_id, &grant_tokens)
         .with(Algorithm::Encryption(to))
@@ -94,7 +94,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             answer(&response(&reply)?.blob)
         }
     }?;
-    call.material_used("sourceKeyMaterialId", opened.as_deref());
-    call.material_used("destinationKeyMaterialId", made.as_deref());
+    call.facts.material_used("sourceKeyMaterialId", opened.as_deref());
+    call.facts.material_used("destinationKeyMaterialId", made.as_deref());
     Ok(answer)
 }

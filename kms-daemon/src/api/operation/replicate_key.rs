@@ -3,6 +3,8 @@
 
 use super::create_key::audit_form;
 use super::put_key_policy::accept;
+use serde_json::Map;
+
 use crate::api::call::{KeyUse, contended};
 use crate::api::checks::invalid;
 use crate::api::metadata::key_metadata;
@@ -26,13 +28,13 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let description = input.description.unwrap_or_default();
     let asked_bypass = input.bypass_policy_lockout_safety_check;
     let bypass = asked_bypass.unwrap_or(false);
-    call.parameter("keyId", key_id.as_str());
-    call.parameter("replicaRegion", region.as_str());
-    call.parameter("bypassPolicyLockoutSafetyCheck", bypass);
-    call.parameter("description", description.as_str());
-    call.optional_parameter("policy", input.policy.as_deref());
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.parameter("replicaRegion", region.as_str());
+    call.facts.parameter("bypassPolicyLockoutSafetyCheck", bypass);
+    call.facts.parameter("description", description.as_str());
+    call.facts.optional_parameter("policy", input.policy.as_deref());
     if !tags.is_empty() {
-        call.parameter("tags", tagging::audit_value(&tags));
+        call.facts.parameter("tags", tagging::audit_value(&tags));
     }
     let there = Scope::new(&*call.home().account, &*region);
     // As AWS counts it: the replica is two keys' worth of work.
@@ -51,7 +53,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         check_destination(call, &key, &there)?;
         let policy = match &input.policy {
             Some(text) => {
-                let bound = call.bound(text).await?;
+                let bound = call.service.bound(text).await?;
                 let place = Attachment {
                     scope: &there,
                     arn: &there.key_arn(key.id),
@@ -62,13 +64,13 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             }
             None => KeyPolicy::default_for(&there),
         };
-        call.regions().open_if_served(&region).await?;
+        call.service.regions().open_if_served(&region).await?;
         let changed = key.with_replica(&region);
         let wanted = KeyRecord {
             scope: there.clone(),
             state: KeyState::Enabled,
             description: description.clone(),
-            created: call.now(),
+            created: call.service.now(),
             policy,
             tags: tags.clone(),
             deletion: None,
@@ -77,7 +79,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             ..changed.clone()
         };
         let shared = changed.shared().ok_or_else(|| KmsError::internal("no Regions"))?;
-        let here = call.regions().has(&region);
+        let here = call.service.regions().has(&region);
         let replica = if here {
             if attempt == 0 {
                 call.count_key(&there).await?;
@@ -93,7 +95,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         if insert(call, &key, &changed, &replica, new).await? == Update::Applied {
             return answer(call, &replica, here);
         }
-        if call.catalog().key(&there, key.id).await?.is_some() {
+        if call.service.catalog().key(&there, key.id).await?.is_some() {
             return Err(exists());
         }
     }
@@ -115,7 +117,7 @@ fn check_destination(call: &Call<'_>, key: &KeyRecord, there: &Scope) -> Result<
             "The replica key Region must be in the same AWS partition as the primary key Region.",
         ));
     }
-    if !call.regions().has(region) && !call.regions().peers().has(region) {
+    if !call.service.regions().has(region) && !call.service.regions().peers().has(region) {
         return Err(invalid(format!(
             "Region {region} is not a valid Region or multi-Region keys are not supported in \
              Region {region}."
@@ -133,25 +135,25 @@ async fn insert(
     new: Option<&KeyRecord>,
 ) -> Result<Update, KmsError> {
     let mut changes = vec![(key.stored(), changed.clone())];
-    let related = call.catalog().related(key).await?;
+    let related = call.service.catalog().related(key).await?;
     let away = elsewhere(key, &related);
     for other in related {
         let next = KeyRecord { multi_region: replica.multi_region.clone(), ..other.value.clone() };
         changes.push((other, next));
     }
-    let update = call.catalog().change_related(&changes, new, &away).await?;
+    let update = call.service.catalog().change_related(&changes, new, &away).await?;
     call.wake_outbox();
     Ok(update)
 }
 
 fn answer(call: &mut Call<'_>, replica: &KeyRecord, here: bool) -> Result<Answer, KmsError> {
     let metadata = key_metadata(replica);
-    call.key_resource(replica);
+    call.facts.key(&replica.scope.account, &replica.arn());
     if here {
-        call.event("CreateKey", replica);
+        call.event("CreateKey", replica, Map::new());
     }
-    call.element("replicaKeyMetadata", audit_form(&metadata)?);
-    call.element("replicaPolicy", replica.policy.text());
+    call.facts.element("replicaKeyMetadata", audit_form(&metadata)?);
+    call.facts.element("replicaPolicy", replica.policy.text());
     let tag = |(key, value): (&'_ String, &'_ String)| Tag {
         tag_key: key.clone().into(),
         tag_value: value.clone().into(),

@@ -22,28 +22,28 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
                 ));
             }
         };
-        call.additional("grantId", grant.id.to_string());
+        call.facts.additional("grantId", grant.id.to_string());
         // What belongs to another account goes into the record once the caller may know it.
         let is_home = grant.scope == *call.home();
         let key = match is_home {
             // If there is none, it was deleted just now, and its grants with it.
-            true => call.catalog().key(&grant.scope, grant.key).await?,
+            true => call.service.catalog().key(&grant.scope, grant.key).await?,
             false => {
                 let named = KeyRef::Key(grant.scope.clone(), grant.key);
-                Some(call.catalog().foreign_key(&named).await?)
+                Some(call.service.catalog().foreign_key(&named).await?)
             }
         };
         let key = key.ok_or_else(|| KmsError::bare(Exception::InvalidGrantToken))?;
         if is_home {
-            call.key_resource(&key);
+            call.facts.key(&key.scope.account, &key.arn());
         }
         let lookups = call.look_up(Action::RetireGrant, &key).await?;
         policy::authorize_retirement(call.requester(), &key, &grant, &lookups)?;
         if !is_home {
-            call.key_resource(&key);
+            call.facts.key(&key.scope.account, &key.arn());
         }
         Call::finish_dry_run(input.dry_run)?;
-        if call.catalog().delete_grant(&grant).await? == Update::Applied {
+        if call.service.catalog().delete_grant(&grant).await? == Update::Applied {
             return Ok(Answer::empty());
         }
     }
@@ -56,10 +56,10 @@ async fn find(call: &Call<'_>, key: &str, grant: &str) -> Result<FoundGrant, Kms
     let id = read_id(grant)?;
     let KeyRef::Key(scope, key) = &named else { return Err(named.not_found()) };
     if scope != call.home() {
-        return Ok(call.catalog().foreign_grant(scope, *key, id).await?);
+        return Ok(call.service.catalog().foreign_grant(scope, *key, id).await?);
     }
-    if call.catalog().key(scope, *key).await?.is_none() {
+    if call.service.catalog().key(scope, *key).await?.is_none() {
         return Err(named.not_found());
     }
-    call.catalog().grant(scope, *key, id).await?.ok_or_else(|| not_found(grant))
+    call.service.catalog().grant(scope, *key, id).await?.ok_or_else(|| not_found(grant))
 }

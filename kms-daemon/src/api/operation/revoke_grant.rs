@@ -11,15 +11,15 @@ use kms_model::action;
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     let grant_id = input.grant_id;
-    call.parameter("keyId", key_id.as_str());
-    call.parameter("grantId", grant_id.as_str());
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.parameter("grantId", grant_id.as_str());
     for _ in Call::tries() {
         let key = call.authorize(KeyUse::manage(action::RevokeGrant, &key_id)).await?;
         let id = read_id(&grant_id)?;
-        let grant = call.catalog().grant(&key.scope, key.id, id).await?;
+        let grant = call.service.catalog().grant(&key.scope, key.id, id).await?;
         let grant = grant.ok_or_else(|| not_found(&grant_id))?;
         Call::finish_dry_run(input.dry_run)?;
-        if call.catalog().delete_grant(&grant).await? == Update::Applied {
+        if call.service.catalog().delete_grant(&grant).await? == Update::Applied {
             return Ok(Answer::empty());
         }
     }

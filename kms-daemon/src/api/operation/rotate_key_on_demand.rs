@@ -16,7 +16,7 @@ const CONFLICT: u32 = 20;
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
-    call.parameter("keyId", key_id.as_str());
+    call.facts.parameter("keyId", key_id.as_str());
     for _ in Call::tries() {
         let key = call.authorize(KeyUse::manage(action::RotateKeyOnDemand, &key_id)).await?;
         refuse_replica(&key, Action::RotateKeyOnDemand)?;
@@ -28,7 +28,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             );
             return Err(KmsError::new(Exception::LimitExceeded, text));
         }
-        let now = call.now();
+        let now = call.service.now();
         if key.rotation.is_some_and(|schedule| schedule.next <= now.plus_minutes(CONFLICT)) {
             let text = format!("{} is about to rotate by its schedule.", key.arn());
             return Err(KmsError::new(Exception::Conflict, text));
@@ -53,7 +53,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let (from, to) = (key.current_material().map(|now| now.id), material.id);
         let rotated = key.rotated(material, now, RotationType::OnDemand);
         if call.replace_shared(&key, &rotated).await? == Update::Applied {
-            call.element("keyId", key.arn());
+            call.facts.element("keyId", key.arn());
             let details = [
                 ("rotationType", json!("ON_DEMAND")),
                 ("keyOrigin", json!(key.origin.aws_name())),
@@ -61,7 +61,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
                 ("currentKeyMaterialId", json!(to.to_string())),
             ];
             let details = details.map(|(name, value)| (name.to_owned(), value));
-            call.event_with("RotateKey", &key, details.into_iter().collect());
+            call.event("RotateKey", &key, details.into_iter().collect());
             return Answer::of(&Output { key_id: Some(key.arn().into()) });
         }
     }

@@ -18,20 +18,20 @@ const DEFAULT_WINDOW: i64 = 30;
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     let window = input.pending_window_in_days.unwrap_or(DEFAULT_WINDOW);
-    call.parameter("keyId", key_id.as_str());
-    call.parameter("pendingWindowInDays", window);
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.parameter("pendingWindowInDays", window);
     let days = u32::try_from(window).map_err(KmsError::internal)?;
-    let due = call.now().plus_days(days);
+    let due = call.service.now().plus_days(days);
     let attributes = RequestAttributes::PendingWindow(window);
     let key_use = KeyUse::manage(action::ScheduleKeyDeletion, &key_id).telling(attributes);
     let key = call.authorize(key_use).await?;
     call.devices().permit_deletion(&key).await?;
     let key = call.update_key(key_use, |key| Ok(scheduled(key, due, days))).await?;
-    call.element("keyId", key.arn());
-    call.element("keyState", key.state.name());
+    call.facts.element("keyId", key.arn());
+    call.facts.element("keyState", key.state.name());
     match key.deletion {
-        Some(due) => call.element("deletionDate", member_time(due.into())),
-        None => call.element("pendingWindowInDays", window),
+        Some(due) => call.facts.element("deletionDate", member_time(due.into())),
+        None => call.facts.element("pendingWindowInDays", window),
     }
     Answer::of(&Output {
         key_id: Some(key.arn().into()),

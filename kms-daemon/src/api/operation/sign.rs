@@ -63,9 +63,9 @@ impl SignatureRequest {
         call: &mut Call<'_>,
         action: A,
     ) -> Result<(Authorized<A>, SigningAlgorithm), KmsError> {
-        call.parameter("keyId", self.key_id.as_str());
-        call.parameter("messageType", self.message_type.name());
-        call.parameter("signingAlgorithm", self.algorithm.name());
+        call.facts.parameter("keyId", self.key_id.as_str());
+        call.facts.parameter("messageType", self.message_type.name());
+        call.facts.parameter("signingAlgorithm", self.algorithm.name());
         let key = call
             .authorize(
                 KeyUse::new(action, &self.key_id, &self.grant_tokens)

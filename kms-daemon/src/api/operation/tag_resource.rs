@@ -10,8 +10,8 @@ use kms_model::action;
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let key_id = input.key_id;
     let tags = tagging::read(input.tags)?;
-    call.parameter("keyId", key_id.as_str());
-    call.parameter("tags", tagging::audit_value(&tags));
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.parameter("tags", tagging::audit_value(&tags));
     let key_use =
         KeyUse::manage(action::TagResource, &key_id).telling(RequestAttributes::Tags(&tags));
     call.update_key(key_use, |key| {

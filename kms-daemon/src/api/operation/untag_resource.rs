@@ -11,8 +11,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let key_id = input.key_id;
     let tag_keys = input.tag_keys;
     tag_keys.iter().try_for_each(|name| tagging::check_key(name))?;
-    call.parameter("keyId", key_id.as_str());
-    call.parameter("tagKeys", tag_keys.clone());
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.parameter("tagKeys", tag_keys.clone());
     let attributes = RequestAttributes::TagKeys(&tag_keys);
     let key_use = KeyUse::manage(action::UntagResource, &key_id).telling(attributes);
     call.update_key(key_use, |key| {

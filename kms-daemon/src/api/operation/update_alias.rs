@@ -16,15 +16,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let target = input.target_key_id;
     let name = writable_name(&name, Exception::Validation)?;
     refuse_alias_target(call, &target)?;
-    call.parameter("aliasName", name.as_str());
-    call.parameter("targetKeyId", target.as_str());
+    call.facts.parameter("aliasName", name.as_str());
+    call.facts.parameter("targetKeyId", target.as_str());
 
     let arn = call.home().alias_arn(&name);
     let home = call.authorize_alias(action::UpdateAlias, &arn)?;
-    call.alias_resource(&arn);
+    call.facts.alias(&call.principal().account, &arn);
     let named = KeyRef::Alias((*home).clone(), name.clone());
     for _ in Call::tries() {
-        let catalog = call.catalog();
+        let catalog = call.service.catalog();
         let old = catalog.alias(&home, &name).await?.ok_or_else(|| named.not_found())?;
         let old_id = old.target.to_string();
         let from = call.authorize(KeyUse::manage(action::UpdateAlias, &old_id)).await?;
@@ -38,9 +38,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         if !index.names.contains(&name) {
             check_count(index.names.len())?;
         }
-        let new = AliasRecord { target: to.id, created: old.created, updated: call.now() };
+        let new = AliasRecord { target: to.id, created: old.created, updated: call.service.now() };
         if catalog.move_alias(&name, &old, &new, &to, index).await? == Update::Applied {
-            call.element("keyId", to.arn());
+            call.facts.element("keyId", to.arn());
             return Ok(Answer::empty());
         }
     }

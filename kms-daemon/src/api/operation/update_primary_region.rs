@@ -18,8 +18,8 @@ use kms_model::action::{self, KeyAction as _};
 
 pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, KmsError> {
     let Input { key_id, primary_region: region } = input;
-    call.parameter("keyId", key_id.as_str());
-    call.parameter("primaryRegion", region.as_str());
+    call.facts.parameter("keyId", key_id.as_str());
+    call.facts.parameter("primaryRegion", region.as_str());
     let there = Scope::new(&*call.home().account, &*region);
     call.count_elsewhere(&there, Pool::Operation(Operation::UpdatePrimaryRegion), 1)?;
     for _ in Call::tries() {
@@ -35,13 +35,13 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         if region == key.scope.region {
             return Ok(Answer::empty());
         }
-        let related = call.catalog().related(&key).await?;
+        let related = call.service.catalog().related(&key).await?;
         let update = match related.iter().position(|other| other.scope == there) {
             Some(place) => here(call, key_use, &key, related, place).await?,
             None if key.related().contains(&there) => {
                 check_elsewhere(call, &key, &there).await?;
                 let moving = key.moving_to(&region);
-                let catalog = call.catalog();
+                let catalog = call.service.catalog();
                 catalog.replace_and_tell(&key.stored(), &moving, &region, What::Moves).await?
             }
             None => {
@@ -77,12 +77,12 @@ async fn here(
             (old, new)
         })
         .collect();
-    Ok(call.catalog().change_related(&changes, None, &away).await?)
+    Ok(call.service.catalog().change_related(&changes, None, &away).await?)
 }
 
 /// Whether the replica of another daemon can become the primary now.
 async fn check_elsewhere(call: &Call<'_>, key: &KeyRecord, there: &Scope) -> Result<(), KmsError> {
     let place = Place { scope: there.clone(), key: key.id };
-    let known = call.regions().peers().describe(place).await?;
+    let known = call.service.regions().peers().describe(place).await?;
     action::UpdatePrimaryRegion::RULE.states.check(known.state, || there.key_arn(key.id))
 }
