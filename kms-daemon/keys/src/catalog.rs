@@ -28,11 +28,13 @@ mod related;
 mod tagged;
 mod usage;
 
-pub use self::aliases::AliasIndex;
+pub use self::aliases::{AliasIndex, Aliases};
+pub use self::foreign::Foreign;
 use self::grants::MAX_HOLDERS;
-pub use self::grants::{FoundGrant, GrantCount, HeldGrants};
+pub use self::grants::{FoundGrant, GrantCount, Grants, HeldGrants};
 pub(crate) use self::related::tell;
 pub use self::related::{FoundOutboxEntry, OutboxEntry, What, elsewhere};
+pub use self::usage::LastUses;
 
 /// A shared record with the revision it was read at.
 pub type Stored<T> = Arc<Versioned<T>>;
@@ -103,8 +105,8 @@ impl Catalog {
             held: Cache::of(MAX_HOLDERS),
             counts: Counts::default(),
         });
-        catalog.index_owners().await?;
-        catalog.index_grants().await?;
+        catalog.foreign().index_owners().await?;
+        catalog.grants().index().await?;
         tokio::spawn(follow(Arc::downgrade(&catalog), revision));
         Ok(catalog)
     }

@@ -51,8 +51,8 @@ impl Catalog {
             return Ok(None);
         }
         let (scope, id) = (&key.scope, key.id);
-        let index = self.aliases_of(scope, id).await?;
-        let grants = self.grant_count(scope, id).await?;
+        let index = self.aliases().of_key(scope, id).await?;
+        let grants = self.grants().count(scope, id).await?;
         let record = layout::key(scope, id);
         let transaction = Transaction::new()
             .unchanged(record.clone(), key.revision)

@@ -43,7 +43,7 @@ impl UsageTracker {
     /// # Errors
     /// [`CatalogError`].
     pub async fn open(catalog: Arc<Catalog>, now: Timestamp) -> Result<Self, CatalogError> {
-        let since = catalog.usage_tracked_since(now).await?;
+        let since = catalog.last_uses().tracked_since(now).await?;
         Ok(Self { catalog, since, recent: Mutex::default() })
     }
 
@@ -64,7 +64,7 @@ impl UsageTracker {
     /// [`CatalogError`].
     pub async fn last(&self, scope: &Scope, key: KeyId) -> Result<Option<LastUsage>, CatalogError> {
         let recent = self.recent().get(&(scope.clone(), key)).cloned();
-        let stored = self.catalog.last_usage(scope, key).await?;
+        let stored = self.catalog.last_uses().get(scope, key).await?;
         // Another daemon may have used it since.
         Ok([recent, stored].into_iter().flatten().max_by_key(|usage| usage.at))
     }
@@ -77,7 +77,7 @@ impl UsageTracker {
         let noted: Vec<_> = self.recent().clone().into_iter().collect();
         let mut written = 0;
         for batch in noted.chunks(BATCH) {
-            if self.catalog.put_last_usages(batch).await? == Update::Conflict {
+            if self.catalog.last_uses().put(batch).await? == Update::Conflict {
                 // A key of it is being changed: the next time will do.
                 continue;
             }

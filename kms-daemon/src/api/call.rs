@@ -346,7 +346,7 @@ impl<'a> Call<'a> {
         let catalog = self.service.catalog();
         let found = match named {
             KeyRef::Key(scope, id) => catalog.key(scope, *id).await?,
-            KeyRef::Alias(scope, name) => match catalog.alias(scope, name).await? {
+            KeyRef::Alias(scope, name) => match catalog.aliases().get(scope, name).await? {
                 Some(alias) => catalog.key(scope, alias.target).await?,
                 None => match managed_key::service(name) {
                     Some(service) => managed_key::create(self, scope, name, service).await?,

@@ -38,7 +38,9 @@ impl Service {
         let (catalog, scope) = (&self.catalog, named.scope());
         let id = match &named {
             KeyRef::Key(_, id) => Some(*id),
-            KeyRef::Alias(_, name) => catalog.alias(scope, name).await?.map(|alias| alias.target),
+            KeyRef::Alias(_, name) => {
+                catalog.aliases().get(scope, name).await?.map(|alias| alias.target)
+            }
         };
         let key = match id {
             Some(id) => catalog.key(scope, id).await?,
@@ -69,7 +71,7 @@ impl Service {
         for (name, grantee) in lasting.chain(present) {
             let mut after = None;
             loop {
-                let page = catalog.list_grants_to(scope, key.id, name, after, GRANTS).await?;
+                let page = catalog.grants().list_to(scope, key.id, name, after, GRANTS).await?;
                 after = page.items.last().map(|(id, _)| *id);
                 let found = page.items.into_iter().filter_map(|(id, found)| {
                     let record = found?.record;
@@ -81,7 +83,7 @@ impl Service {
                 }
             }
         }
-        let aliases = Some(catalog.aliases_of(scope, key.id).await?);
+        let aliases = Some(catalog.aliases().of_key(scope, key.id).await?);
         let lookups = Lookups { aliases, unused_days: Some(self.unused_days(&key).await?) };
         Ok(KeyForCaller { key, lookups, grants })
     }

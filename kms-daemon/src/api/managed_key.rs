@@ -89,10 +89,13 @@ pub(super) async fn create(
         service: Some(service.to_owned()),
     };
     let alias = AliasRecord { target: id, created: now, updated: now };
-    if call.service.catalog().create_managed(&key, name, &alias).await? == Update::Applied {
+    if call.service.catalog().aliases().create_managed(&key, name, &alias).await? == Update::Applied
+    {
         call.event("CreateKey", &key, Map::new());
     }
-    let Some(alias) = call.service.catalog().alias(scope, name).await? else { return Ok(None) };
+    let Some(alias) = call.service.catalog().aliases().get(scope, name).await? else {
+        return Ok(None);
+    };
     Ok(call.service.catalog().key(scope, alias.target).await?)
 }
 

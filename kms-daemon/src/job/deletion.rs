@@ -52,6 +52,6 @@ pub async fn destroy_due(
         // A key that changes meanwhile is left for later.
         destroyed += usize::from(destruction.commit(catalog).await?);
     }
-    catalog.remove_orphans().await?;
+    catalog.grants().remove_orphans().await?;
     Ok(destroyed)
 }

@@ -21,26 +21,38 @@ pub struct AliasIndex {
     revision: Option<Revision>,
 }
 
+/// The aliases of all keys.
+#[derive(Clone, Copy)]
+pub struct Aliases<'c>(&'c Catalog);
+
 impl Catalog {
+    /// The aliases of all keys.
+    #[must_use]
+    pub const fn aliases(&self) -> Aliases<'_> {
+        Aliases(self)
+    }
+}
+
+impl Aliases<'_> {
     /// An alias, if it exists.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn alias(
-        &self,
+    pub async fn get(
+        self,
         scope: &Scope,
         name: &AliasName,
     ) -> Result<Option<Stored<AliasRecord>>, CatalogError> {
-        self.read(&self.aliases, layout::alias(scope, name), decode).await
+        self.0.read(&self.0.aliases, layout::alias(scope, name), decode).await
     }
 
     /// The names of the aliases that point to a key.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn aliases_of(&self, scope: &Scope, id: KeyId) -> Result<AliasIndex, CatalogError> {
+    pub async fn of_key(self, scope: &Scope, id: KeyId) -> Result<AliasIndex, CatalogError> {
         let key = layout::key_aliases(scope, id);
-        Ok(match self.store.get(&key).await?.value {
+        Ok(match self.0.store.get(&key).await?.value {
             None => AliasIndex { names: Vec::new(), revision: None },
             Some(Entry { value, revision, .. }) => AliasIndex {
                 names: decode(&value).map_err(|error| unreadable(&key, error))?,
@@ -53,15 +65,15 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn list_aliases(
-        &self,
+    pub async fn list(
+        self,
         scope: &Scope,
         after: Option<&AliasName>,
         limit: usize,
     ) -> Result<Listing<(AliasName, AliasRecord)>, CatalogError> {
         let prefix = layout::aliases(scope);
         let after = after.map(|name| layout::alias(scope, name));
-        let page = self.store.range(Range { prefix: prefix.clone(), after, limit }).await?.value;
+        let page = self.0.store.range(Range { prefix: prefix.clone(), after, limit }).await?.value;
         let read = |entry: Entry| {
             let name = entry.key.strip_prefix(prefix.as_slice());
             let name = name.and_then(|name| AliasName::parse(std::str::from_utf8(name).ok()?));
@@ -80,7 +92,7 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`].
     pub async fn create_managed(
-        &self,
+        self,
         key: &KeyRecord,
         name: &AliasName,
         record: &AliasRecord,
@@ -90,15 +102,15 @@ impl Catalog {
             Transaction::new().absent(alias.clone()).put(alias.clone(), encode(&alias, record)?);
         let index = AliasIndex { names: Vec::new(), revision: None };
         let transaction = index.with(name).write(transaction, &key.scope, key.id)?;
-        self.commit(inserting(transaction, key)?).await
+        self.0.commit(inserting(transaction, key)?).await
     }
 
     /// Adds an alias to `target`, whose aliases are `index`.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn create_alias(
-        &self,
+    pub async fn create(
+        self,
         name: &AliasName,
         record: &AliasRecord,
         target: &Versioned<KeyRecord>,
@@ -111,15 +123,15 @@ impl Catalog {
             .unchanged(layout::key(scope, target.id), target.revision)
             .put(key.clone(), encode(&key, record)?);
         let transaction = index.with(name).write(transaction, scope, target.id)?;
-        self.commit(transaction).await
+        self.0.commit(transaction).await
     }
 
     /// Points an alias, read as `old`, to another key.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn move_alias(
-        &self,
+    pub async fn retarget(
+        self,
         name: &AliasName,
         old: &Versioned<AliasRecord>,
         new: &AliasRecord,
@@ -134,27 +146,27 @@ impl Catalog {
             .put(key.clone(), encode(&key, new)?);
         let mut transaction = index.with(name).write(transaction, scope, target.id)?;
         if old.target != target.id {
-            let from = self.aliases_of(scope, old.target).await?;
+            let from = self.of_key(scope, old.target).await?;
             transaction = from.without(name).write(transaction, scope, old.target)?;
         }
-        self.commit(transaction).await
+        self.0.commit(transaction).await
     }
 
     /// Removes an alias, read as `old`.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn delete_alias(
-        &self,
+    pub async fn delete(
+        self,
         scope: &Scope,
         name: &AliasName,
         old: &Versioned<AliasRecord>,
     ) -> Result<Update, CatalogError> {
         let key = layout::alias(scope, name);
         let transaction = Transaction::new().unchanged(key.clone(), old.revision).delete(key);
-        let index = self.aliases_of(scope, old.target).await?;
+        let index = self.of_key(scope, old.target).await?;
         let transaction = index.without(name).write(transaction, scope, old.target)?;
-        self.commit(transaction).await
+        self.0.commit(transaction).await
     }
 }
 

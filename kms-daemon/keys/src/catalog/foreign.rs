@@ -29,13 +29,25 @@ const INDEXED: &[u8] = b"service/owners-indexed";
 /// Approximate length in bytes of the token of a symmetric key.
 const TOKEN: usize = 137;
 
+/// What callers of other accounts look for. What is not there is found all the same.
+#[derive(Clone, Copy)]
+pub struct Foreign<'c>(&'c Catalog);
+
 impl Catalog {
+    /// What callers of other accounts look for. What is not there is found all the same.
+    #[must_use]
+    pub const fn foreign(&self) -> Foreign<'_> {
+        Foreign(self)
+    }
+}
+
+impl Foreign<'_> {
     /// Returns the named key of another account, or a key that is closed to everybody if there is
     /// none.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn foreign_key(&self, named: &KeyRef) -> Result<Stored<KeyRecord>, CatalogError> {
+    pub async fn key(self, named: &KeyRef) -> Result<Stored<KeyRecord>, CatalogError> {
         let (scope, id) = match named {
             KeyRef::Key(scope, id) => (scope, *id),
             KeyRef::Alias(scope, name) => {
@@ -45,7 +57,7 @@ impl Catalog {
                 (scope, alias.target)
             }
         };
-        self.foreign(scope, id).await
+        self.named(scope, id).await
     }
 
     /// Returns the key with an id, whichever other account owns it. Returns a key that is closed to
@@ -54,28 +66,28 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn foreign_key_of(
-        &self,
+    pub async fn key_of(
+        self,
         region: &str,
         id: KeyId,
     ) -> Result<Stored<KeyRecord>, CatalogError> {
         let prefix = layout::owners(region, id);
         let range = Range { prefix: prefix.clone(), after: None, limit: 2 };
-        let owners = self.store.range(range).await?.value.entries;
+        let owners = self.0.store.range(range).await?.value.entries;
         let account = match owners.as_slice() {
             [owner] => owner.key.strip_prefix(prefix.as_slice()).unwrap_or_default(),
             _ => NOBODY.as_bytes(),
         };
         let account = std::str::from_utf8(account).unwrap_or(NOBODY);
-        self.foreign(&Scope::new(account, region), id).await
+        self.named(&Scope::new(account, region), id).await
     }
 
     /// Returns a grant on a key of another account, or a grant that names nobody if there is none.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn foreign_grant(
-        &self,
+    pub async fn grant(
+        self,
         scope: &Scope,
         key: KeyId,
         id: GrantId,
@@ -85,7 +97,7 @@ impl Catalog {
         Ok(FoundGrant { scope: scope.clone(), key, id, record })
     }
 
-    async fn foreign(&self, scope: &Scope, id: KeyId) -> Result<Stored<KeyRecord>, CatalogError> {
+    async fn named(self, scope: &Scope, id: KeyId) -> Result<Stored<KeyRecord>, CatalogError> {
         let named = |bytes: &[u8]| {
             let record = KeyRecord::decode_apart(bytes)?;
             Ok(KeyRecord { scope: scope.clone(), id, ..record })
@@ -95,12 +107,12 @@ impl Catalog {
 
     /// Reads past the cache. Returns `decoy` if there is nothing.
     async fn read_or<T>(
-        &self,
+        self,
         key: Vec<u8>,
         decoy: &[u8],
         read: impl Fn(&[u8]) -> Result<T, RecordError>,
     ) -> Result<Stored<T>, CatalogError> {
-        let entry = self.store.get(&key).await?.value;
+        let entry = self.0.store.get(&key).await?.value;
         let (bytes, revision) = match &entry {
             Some(entry) => (&*entry.value, entry.revision),
             None => (decoy, Revision::default()),
@@ -110,27 +122,27 @@ impl Catalog {
     }
 
     /// Adds the keys that an earlier release has stored to the index of owners.
-    pub(super) async fn index_owners(&self) -> Result<(), CatalogError> {
-        if self.store.get(INDEXED).await?.value.is_some() {
+    pub(super) async fn index_owners(self) -> Result<(), CatalogError> {
+        if self.0.store.get(INDEXED).await?.value.is_some() {
             return Ok(());
         }
         let mut after = None;
         loop {
             let range = Range { prefix: layout::KEYS.into(), after, limit: MAX_OPERATIONS };
-            let page = self.store.range(range).await?.value;
+            let page = self.0.store.range(range).await?.value;
             after = page.entries.last().map(|entry| entry.key.clone());
             let owners = page.entries.iter().filter_map(|entry| layout::parse_key(&entry.key));
             let index = owners.fold(Transaction::new(), |t, (scope, id)| {
                 t.put(layout::owner(&scope, id), Vec::new())
             });
             // The commit is unconditional: naming the owner of a key that is gone does no harm.
-            let _ = self.store.commit(index).await?;
+            let _ = self.0.store.commit(index).await?;
             if !page.more {
                 break;
             }
         }
         let done = Transaction::new().put(INDEXED, form::encode(INDEXED, &true)?);
-        let _ = self.store.commit(done).await?;
+        let _ = self.0.store.commit(done).await?;
         Ok(())
     }
 }

@@ -49,18 +49,30 @@ pub struct FoundGrant {
     pub record: Stored<GrantRecord>,
 }
 
+/// The grants of all keys.
+#[derive(Clone, Copy)]
+pub struct Grants<'c>(&'c Catalog);
+
 impl Catalog {
+    /// The grants of all keys.
+    #[must_use]
+    pub const fn grants(&self) -> Grants<'_> {
+        Grants(self)
+    }
+}
+
+impl Grants<'_> {
     /// A grant, if it exists.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn grant(
-        &self,
+    pub async fn get(
+        self,
         scope: &Scope,
         key: KeyId,
         id: GrantId,
     ) -> Result<Option<FoundGrant>, CatalogError> {
-        let record = self.read(&self.grants, layout::grant(scope, key, id), decode).await?;
+        let record = self.0.read(&self.0.grants, layout::grant(scope, key, id), decode).await?;
         Ok(record.map(|record| FoundGrant { scope: scope.clone(), key, id, record }))
     }
 
@@ -69,14 +81,14 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn named_grant(
-        &self,
+    pub async fn named(
+        self,
         scope: &Scope,
         key: KeyId,
         fingerprint: &str,
     ) -> Result<Option<GrantId>, CatalogError> {
         let entry = layout::grant_name(scope, key, fingerprint);
-        let Some(found) = self.store.get(&entry).await?.value else { return Ok(None) };
+        let Some(found) = self.0.store.get(&entry).await?.value else { return Ok(None) };
         read_id(&found.value).ok_or_else(|| damaged(&entry)).map(Some)
     }
 
@@ -84,9 +96,9 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn grant_count(&self, scope: &Scope, key: KeyId) -> Result<GrantCount, CatalogError> {
+    pub async fn count(self, scope: &Scope, key: KeyId) -> Result<GrantCount, CatalogError> {
         let entry = layout::grant_count(scope, key);
-        Ok(match self.store.get(&entry).await?.value {
+        Ok(match self.0.store.get(&entry).await?.value {
             None => GrantCount { count: 0, revision: None },
             Some(Entry { value, revision, .. }) => {
                 let count = from_utf8(&value).ok().and_then(|text| text.parse().ok());
@@ -100,8 +112,8 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn create_grant(
-        &self,
+    pub async fn create(
+        self,
         key: &Versioned<KeyRecord>,
         id: GrantId,
         record: &GrantRecord,
@@ -120,32 +132,32 @@ impl Catalog {
             .into_iter()
             .fold(transaction, |t, (entry, value)| t.put(entry, value));
         let value = encode(&entry, record)?;
-        self.commit(transaction.put(entry, value)).await
+        self.0.commit(transaction.put(entry, value)).await
     }
 
     /// Removes a grant. Durable when it returns.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn delete_grant(&self, grant: &FoundGrant) -> Result<Update, CatalogError> {
+    pub async fn delete(self, grant: &FoundGrant) -> Result<Update, CatalogError> {
         let FoundGrant { scope, key, id, record } = grant;
         let entry = layout::grant(scope, *key, *id);
-        let count = self.grant_count(scope, *key).await?;
+        let count = self.count(scope, *key).await?;
         let transaction =
             Transaction::new().unchanged(entry.clone(), record.revision).delete(entry);
         let transaction = count.write(transaction, scope, *key, count.count.saturating_sub(1));
         let transaction = index(scope, *key, *id, record)
             .into_iter()
             .fold(transaction, |t, (entry, _)| t.delete(entry));
-        self.commit(transaction).await
+        self.0.commit(transaction).await
     }
 
     /// Grants of a key in ascending order of their ids.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn list_grants(
-        &self,
+    pub async fn list(
+        self,
         scope: &Scope,
         key: KeyId,
         after: Option<GrantId>,
@@ -153,7 +165,7 @@ impl Catalog {
     ) -> Result<Listing<FoundGrant>, CatalogError> {
         let prefix = layout::grants(scope, key);
         let after = after.map(|id| layout::grant(scope, key, id));
-        let page = self.store.range(Range { prefix: prefix.clone(), after, limit }).await?.value;
+        let page = self.0.store.range(Range { prefix: prefix.clone(), after, limit }).await?.value;
         let read = |Entry { key: entry, value, revision }: Entry| {
             let id = read_id(entry.strip_prefix(prefix.as_slice()).unwrap_or_default());
             let id = id.ok_or_else(|| damaged(&entry))?;
@@ -170,18 +182,18 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn held_grants(
-        &self,
+    pub async fn held(
+        self,
         scope: &Scope,
         key: KeyId,
         grantee: &str,
     ) -> Result<Option<Stored<HeldGrants>>, CatalogError> {
         let prefix = layout::grants_to(scope, key, grantee);
-        if let Some(held) = self.held.get(&prefix) {
+        if let Some(held) = self.0.held.get(&prefix) {
             return Ok(Some(held));
         }
         let range = Range { prefix: prefix.clone(), after: None, limit: MAX_HELD };
-        let page = self.store.range(range).await?;
+        let page = self.0.store.range(range).await?;
         if page.value.more {
             return Ok(None);
         }
@@ -190,10 +202,10 @@ impl Catalog {
             let id = read_id(entry.key.strip_prefix(prefix.as_slice()).unwrap_or_default());
             let id = id.ok_or_else(|| damaged(&entry.key))?;
             // One that is gone meanwhile has taken its entry with it, so this is read anew.
-            value.extend(self.grant(scope, key, id).await?.map(|found| (id, found.record)));
+            value.extend(self.get(scope, key, id).await?.map(|found| (id, found.record)));
         }
         let held = Arc::new(Versioned { revision: page.revision, value });
-        self.held.insert(prefix, Arc::clone(&held), page.revision);
+        self.0.held.insert(prefix, Arc::clone(&held), page.revision);
         Ok(Some(held))
     }
 
@@ -203,8 +215,8 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn list_grants_to(
-        &self,
+    pub async fn list_to(
+        self,
         scope: &Scope,
         key: KeyId,
         grantee: &str,
@@ -213,12 +225,12 @@ impl Catalog {
     ) -> Result<Listing<(GrantId, Option<FoundGrant>)>, CatalogError> {
         let prefix = layout::grants_to(scope, key, grantee);
         let after = after.map(|id| [prefix.as_slice(), id.to_string().as_bytes()].concat());
-        let page = self.store.range(Range { prefix: prefix.clone(), after, limit }).await?.value;
+        let page = self.0.store.range(Range { prefix: prefix.clone(), after, limit }).await?.value;
         let mut items = Vec::with_capacity(page.entries.len());
         for entry in page.entries {
             let id = read_id(entry.key.strip_prefix(prefix.as_slice()).unwrap_or_default());
             let id = id.ok_or_else(|| damaged(&entry.key))?;
-            items.push((id, self.grant(scope, key, id).await?));
+            items.push((id, self.get(scope, key, id).await?));
         }
         Ok(Listing { items, more: page.more })
     }
@@ -230,7 +242,7 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`].
     pub async fn list_retirable(
-        &self,
+        self,
         region: &str,
         retiring: &str,
         account: Option<&str>,
@@ -240,28 +252,28 @@ impl Catalog {
         let start = layout::retirable_by(region, retiring, None);
         let prefix = layout::retirable_by(region, retiring, account);
         let after = after.map(|position| [start.as_slice(), position.as_bytes()].concat());
-        let page = self.store.range(Range { prefix, after, limit }).await?.value;
+        let page = self.0.store.range(Range { prefix, after, limit }).await?.value;
         let mut items = Vec::with_capacity(page.entries.len());
         for entry in page.entries {
             let position = entry.key.strip_prefix(start.as_slice()).unwrap_or_default();
             let position = from_utf8(position).map_err(|_| damaged(&entry.key))?;
             let (account, key, id) = read_position(position).ok_or_else(|| damaged(&entry.key))?;
-            let grant = self.grant(&Scope::new(account, region), key, id).await?;
+            let grant = self.get(&Scope::new(account, region), key, id).await?;
             items.push((position.to_owned(), grant));
         }
         Ok(Listing { items, more: page.more })
     }
 
     /// Adds the unique ids in the grants of a store that an earlier release has made to the index.
-    pub(super) async fn index_grants(&self) -> Result<(), CatalogError> {
-        if self.store.get(INDEXED).await?.value.is_some() {
+    pub(super) async fn index(self) -> Result<(), CatalogError> {
+        if self.0.store.get(INDEXED).await?.value.is_some() {
             return Ok(());
         }
         let mut after = None;
         loop {
             let limit = MAX_OPERATIONS / 4; // each takes up to four writes
             let range = Range { prefix: layout::GRANTS.into(), after, limit };
-            let page = self.store.range(range).await?.value;
+            let page = self.0.store.range(range).await?.value;
             let mut transaction = Transaction::new();
             for entry in &page.entries {
                 let place = layout::parse_grant(&entry.key).ok_or_else(|| damaged(&entry.key))?;
@@ -272,14 +284,14 @@ impl Catalog {
                 }
             }
             // Nothing is guarded: an entry of a grant that is gone leads nowhere.
-            let _ = self.store.commit(transaction).await?;
+            let _ = self.0.store.commit(transaction).await?;
             after = page.entries.into_iter().last().map(|entry| entry.key);
             if !page.more {
                 break;
             }
         }
         let done = Transaction::new().put(INDEXED, encode(INDEXED, &true)?);
-        let _ = self.store.commit(done).await?;
+        let _ = self.0.store.commit(done).await?;
         Ok(())
     }
 
@@ -287,16 +299,16 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`]; what was removed before it stays removed.
-    pub async fn remove_orphans(&self) -> Result<usize, CatalogError> {
+    pub async fn remove_orphans(self) -> Result<usize, CatalogError> {
         let mut removed = 0;
         loop {
             let range = Range { prefix: layout::ORPHANS.into(), after: None, limit: 1 };
-            let page = self.store.range(range).await?.value;
+            let page = self.0.store.range(range).await?.value;
             let Some(orphan) = page.entries.into_iter().next() else { return Ok(removed) };
             let (scope, key) =
                 layout::parse_orphan(&orphan.key).ok_or_else(|| damaged(&orphan.key))?;
             loop {
-                let Listing { items, more } = self.list_grants(&scope, key, None, BATCH).await?;
+                let Listing { items, more } = self.list(&scope, key, None, BATCH).await?;
                 let mut transaction = Transaction::new();
                 for grant in &items {
                     transaction = transaction.delete(layout::grant(&scope, key, grant.id));
@@ -311,7 +323,7 @@ impl Catalog {
                 }
                 // Nothing is guarded: nobody adds to the grants of a key that is gone, and to
                 // remove one twice does no harm.
-                let _ = self.commit(transaction).await?;
+                let _ = self.0.commit(transaction).await?;
                 removed += items.len();
                 if !more {
                     break;

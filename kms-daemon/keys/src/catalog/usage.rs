@@ -11,16 +11,28 @@ use kms_store::Transaction;
 /// Where it is kept when tracking started.
 const SINCE: &[u8] = b"service/usage-tracked-since";
 
+/// When keys were last used.
+#[derive(Clone, Copy)]
+pub struct LastUses<'c>(&'c Catalog);
+
 impl Catalog {
+    /// When keys were last used.
+    #[must_use]
+    pub const fn last_uses(&self) -> LastUses<'_> {
+        LastUses(self)
+    }
+}
+
+impl LastUses<'_> {
     /// When tracking of uses started in this store: `now`, if it starts now.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn usage_tracked_since(&self, now: Timestamp) -> Result<Timestamp, CatalogError> {
+    pub async fn tracked_since(self, now: Timestamp) -> Result<Timestamp, CatalogError> {
         let start = Transaction::new().absent(SINCE).put(SINCE, encode(SINCE, &now)?);
         // Conflict means that it started before.
-        let _ = self.store.commit(start).await?;
-        let entry = self.store.get(SINCE).await?.value;
+        let _ = self.0.store.commit(start).await?;
+        let entry = self.0.store.get(SINCE).await?.value;
         let since = entry.map(|entry| decode(&entry.value)).transpose();
         Ok(since.map_err(|error| unreadable(SINCE, error))?.unwrap_or(now))
     }
@@ -29,13 +41,13 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn last_usage(
-        &self,
+    pub async fn get(
+        self,
         scope: &Scope,
         key: KeyId,
     ) -> Result<Option<LastUsage>, CatalogError> {
         let entry = layout::last_usage(scope, key);
-        let Some(found) = self.store.get(&entry).await?.value else { return Ok(None) };
+        let Some(found) = self.0.store.get(&entry).await?.value else { return Ok(None) };
         decode(&found.value).map(Some).map_err(|error| unreadable(&entry, error))
     }
 
@@ -43,14 +55,14 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn put_last_usages(
-        &self,
+    pub async fn put(
+        self,
         usages: &[((Scope, KeyId), LastUsage)],
     ) -> Result<Update, CatalogError> {
         let mut transaction = Transaction::new();
         for ((scope, id), usage) in usages {
-            let known = self.last_usage(scope, *id).await?;
-            let Some(key) = self.key(scope, *id).await? else { continue };
+            let known = self.get(scope, *id).await?;
+            let Some(key) = self.0.key(scope, *id).await? else { continue };
             if known.is_some_and(|known| known.at > usage.at) {
                 continue;
             }
@@ -59,6 +71,6 @@ impl Catalog {
             transaction =
                 transaction.unchanged(layout::key(scope, *id), key.revision).put(entry, value);
         }
-        self.commit(transaction).await
+        self.0.commit(transaction).await
     }
 }

@@ -1,12 +1,12 @@
 //! Keys of other accounts.
 //!
 //! A caller that may not use such a key learns neither whether it exists nor anything about it. A
-//! key that does not exist takes the same path as one that does ([`Catalog::foreign_key`] returns a
+//! key that does not exist takes the same path as one that does ([`Foreign::key`] returns a
 //! key in either case), with the same reads, the same policy questions and the same error text.
 //! Nothing about the key enters the caller's quotas or the record of the request until the caller
 //! is known to be allowed to use the key.
 //!
-//! [`Catalog::foreign_key`]: kms_keys::Catalog::foreign_key
+//! [`Foreign::key`]: kms_keys::catalog::Foreign::key
 
 use std::time::Instant;
 
@@ -32,7 +32,7 @@ impl Call<'_> {
         if !action.is_cross_account() {
             return Err(policy::deny_foreign(self.principal(), action.name()));
         }
-        Ok(Located::Foreign(self.service.catalog().foreign_key(named).await?))
+        Ok(Located::Foreign(self.service.catalog().foreign().key(named).await?))
     }
 
     /// Authorizes the use of a key that a ciphertext names. The refusal does not show whether the
@@ -48,7 +48,7 @@ impl Call<'_> {
         let decided = match self.service.catalog().key(&self.home, id).await? {
             Some(key) => self.authorize_found(key_use, key).await,
             None => {
-                let key = self.service.catalog().foreign_key_of(&self.home.region, id).await?;
+                let key = self.service.catalog().foreign().key_of(&self.home.region, id).await?;
                 self.authorize_unknown(key_use, key).await
             }
         };

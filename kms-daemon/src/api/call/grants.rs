@@ -15,7 +15,8 @@ impl Call<'_> {
     /// The grant that a token names. It need not be about the key of the request.
     pub(in crate::api) async fn find_token(&self, token: &str) -> Result<FoundGrant, KmsError> {
         let token = GrantToken::read(&self.service.seal, token)?;
-        let found = self.service.catalog().grant(&token.scope, token.key, token.grant).await?;
+        let found =
+            self.service.catalog().grants().get(&token.scope, token.key, token.grant).await?;
         found.ok_or_else(|| KmsError::bare(Exception::InvalidGrantToken))
     }
 
@@ -32,7 +33,7 @@ impl Call<'_> {
             let held = match is_foreign {
                 true => None,
                 false => {
-                    self.service.catalog().held_grants(&key.scope, key.id, name.lasting()).await?
+                    self.service.catalog().grants().held(&key.scope, key.id, name.lasting()).await?
                 }
             };
             if let Some(held) = held {
@@ -43,7 +44,7 @@ impl Call<'_> {
             }
             let mut after = None;
             loop {
-                let page = self.service.catalog().list_grants_to(
+                let page = self.service.catalog().grants().list_to(
                     &key.scope,
                     key.id,
                     name.lasting(),

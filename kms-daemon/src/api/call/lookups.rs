@@ -20,7 +20,8 @@ impl Call<'_> {
     ) -> Result<Lookups, KmsError> {
         let mut lookups = Lookups::default();
         if Lookups::need_aliases(self.requester()) {
-            lookups.aliases = Some(self.service.catalog().aliases_of(&key.scope, key.id).await?);
+            lookups.aliases =
+                Some(self.service.catalog().aliases().of_key(&key.scope, key.id).await?);
         }
         if Lookups::need_usage(self.requester(), action, key) {
             lookups.unused_days = Some(self.service.unused_days(key).await?);

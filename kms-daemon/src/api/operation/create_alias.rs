@@ -36,15 +36,15 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         call.facts.alias(&call.principal().account, &arn);
         let key = key?;
         let catalog = call.service.catalog();
-        if catalog.alias(&home, &name).await?.is_some() {
+        if catalog.aliases().get(&home, &name).await?.is_some() {
             let text = format!("An alias with the name {arn} already exists");
             return Err(KmsError::new(Exception::AlreadyExists, text));
         }
-        let index = catalog.aliases_of(&key.scope, key.id).await?;
+        let index = catalog.aliases().of_key(&key.scope, key.id).await?;
         check_count(index.names.len())?;
         let now = call.service.now();
         let record = AliasRecord { target: key.id, created: now, updated: now };
-        if catalog.create_alias(&name, &record, &key, index).await? == Update::Applied {
+        if catalog.aliases().create(&name, &record, &key, index).await? == Update::Applied {
             return Ok(Answer::empty());
         }
     }

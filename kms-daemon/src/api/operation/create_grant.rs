@@ -75,11 +75,11 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         Call::finish_dry_run(input.dry_run)?;
         let catalog = call.service.catalog();
         if let Some(fingerprint) = record.fingerprint()
-            && let Some(known) = catalog.named_grant(&key.scope, key.id, &fingerprint).await?
+            && let Some(known) = catalog.grants().named(&key.scope, key.id, &fingerprint).await?
         {
             return answer(call, &key, known);
         }
-        let count = catalog.grant_count(&key.scope, key.id).await?;
+        let count = catalog.grants().count(&key.scope, key.id).await?;
         if count.count >= grant::MAX_PER_KEY {
             let text = format!("A key has at most {} grants.", grant::MAX_PER_KEY);
             return Err(KmsError::new(Exception::LimitExceeded, text));
@@ -87,7 +87,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let mut id = [0; 32];
         getrandom::fill(&mut id).map_err(KmsError::internal)?;
         let id = GrantId(id);
-        if catalog.create_grant(&key, id, &record, count).await? == Update::Applied {
+        if catalog.grants().create(&key, id, &record, count).await? == Update::Applied {
             return answer(call, &key, id);
         }
     }

@@ -20,10 +20,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let named = KeyRef::Alias((*home).clone(), name.clone());
     for _ in Call::tries() {
         let catalog = call.service.catalog();
-        let old = catalog.alias(&home, &name).await?.ok_or_else(|| named.not_found())?;
+        let old = catalog.aliases().get(&home, &name).await?.ok_or_else(|| named.not_found())?;
         let target = old.target.to_string();
         call.authorize(KeyUse::manage(action::DeleteAlias, &target)).await?;
-        if catalog.delete_alias(&home, &name, &old).await? == Update::Applied {
+        if catalog.aliases().delete(&home, &name, &old).await? == Update::Applied {
             return Ok(Answer::empty());
         }
     }

@@ -63,7 +63,7 @@ async fn all_aliases(
     after: Option<&AliasName>,
     limit: usize,
 ) -> Result<Listing<Listed>, KmsError> {
-    let stored = call.service.catalog().list_aliases(home, after, limit).await?;
+    let stored = call.service.catalog().aliases().list(home, after, limit).await?;
     let mut listed: BTreeMap<AliasName, Option<AliasRecord>> =
         stored.items.into_iter().map(|(name, record)| (name, Some(record))).collect();
     // Only as far as the page of the store goes: what comes after it is not known yet.
@@ -87,7 +87,7 @@ async fn aliases_of(
 ) -> Result<Listing<Listed>, KmsError> {
     let catalog = call.service.catalog();
     let mut listing = Listing { items: Vec::new(), more: false };
-    for name in catalog.aliases_of(home, id).await?.names {
+    for name in catalog.aliases().of_key(home, id).await?.names {
         if after.is_some_and(|after| name <= *after) {
             continue;
         }
@@ -96,7 +96,7 @@ async fn aliases_of(
             break;
         }
         // An alias that has just been moved or deleted is left out.
-        if let Some(record) = catalog.alias(home, &name).await?
+        if let Some(record) = catalog.aliases().get(home, &name).await?
             && record.target == id
         {
             listing.items.push((name, Some(record.value.clone())));

@@ -36,7 +36,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
 
     let catalog = call.service.catalog();
     if let Some(id) = wanted {
-        let found = catalog.grant(&key.scope, key.id, id).await?;
+        let found = catalog.grants().get(&key.scope, key.id, id).await?;
         let found = found.ok_or_else(|| not_found(&id.to_string()))?;
         let fits = grantee.as_ref().is_none_or(|grantee| grantee.is(&found.record.grantee));
         return page(call, fits.then_some(&found).into_iter().collect(), None).await;
@@ -47,14 +47,14 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let after = position.as_deref().map(read_position).transpose()?;
     match &grantee {
         None => {
-            let listing = catalog.list_grants(&key.scope, key.id, after, limit).await?;
+            let listing = catalog.grants().list(&key.scope, key.id, after, limit).await?;
             let last = listing.items.last().map(|grant| grant.id.to_string());
             let marker = call.next_marker(&filter, listing.more, last.as_deref());
             page(call, listing.items.iter().collect(), marker).await
         }
         Some(grantee) => {
             let (scope, name) = (&key.scope, grantee.lasting());
-            let listing = catalog.list_grants_to(scope, key.id, &name, after, limit).await?;
+            let listing = catalog.grants().list_to(scope, key.id, &name, after, limit).await?;
             let last = listing.items.last().map(|(id, _)| id.to_string());
             let marker = call.next_marker(&filter, listing.more, last.as_deref());
             let all = listing.items.iter().filter_map(|(_, grant)| grant.as_ref());

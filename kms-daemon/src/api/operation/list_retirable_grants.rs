@@ -42,6 +42,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let listing = call
         .service
         .catalog()
+        .grants()
         .list_retirable(&home.region, filter, owner, position.as_deref(), limit)
         .await?;
     let last = listing.items.last().map(|(position, _)| position.as_str());

@@ -30,7 +30,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             true => call.service.catalog().key(&grant.scope, grant.key).await?,
             false => {
                 let named = KeyRef::Key(grant.scope.clone(), grant.key);
-                Some(call.service.catalog().foreign_key(&named).await?)
+                Some(call.service.catalog().foreign().key(&named).await?)
             }
         };
         let key = key.ok_or_else(|| KmsError::bare(Exception::InvalidGrantToken))?;
@@ -43,7 +43,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             call.facts.key(&key.scope.account, &key.arn());
         }
         Call::finish_dry_run(input.dry_run)?;
-        if call.service.catalog().delete_grant(&grant).await? == Update::Applied {
+        if call.service.catalog().grants().delete(&grant).await? == Update::Applied {
             return Ok(Answer::empty());
         }
     }
@@ -56,10 +56,10 @@ async fn find(call: &Call<'_>, key: &str, grant: &str) -> Result<FoundGrant, Kms
     let id = read_id(grant)?;
     let KeyRef::Key(scope, key) = &named else { return Err(named.not_found()) };
     if scope != call.home() {
-        return Ok(call.service.catalog().foreign_grant(scope, *key, id).await?);
+        return Ok(call.service.catalog().foreign().grant(scope, *key, id).await?);
     }
     if call.service.catalog().key(scope, *key).await?.is_none() {
         return Err(named.not_found());
     }
-    call.service.catalog().grant(scope, *key, id).await?.ok_or_else(|| not_found(grant))
+    call.service.catalog().grants().get(scope, *key, id).await?.ok_or_else(|| not_found(grant))
 }

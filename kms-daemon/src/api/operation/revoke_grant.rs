@@ -16,10 +16,10 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     for _ in Call::tries() {
         let key = call.authorize(KeyUse::manage(action::RevokeGrant, &key_id)).await?;
         let id = read_id(&grant_id)?;
-        let grant = call.service.catalog().grant(&key.scope, key.id, id).await?;
+        let grant = call.service.catalog().grants().get(&key.scope, key.id, id).await?;
         let grant = grant.ok_or_else(|| not_found(&grant_id))?;
         Call::finish_dry_run(input.dry_run)?;
-        if call.service.catalog().delete_grant(&grant).await? == Update::Applied {
+        if call.service.catalog().grants().delete(&grant).await? == Update::Applied {
             return Ok(Answer::empty());
         }
     }

@@ -25,7 +25,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let named = KeyRef::Alias((*home).clone(), name.clone());
     for _ in Call::tries() {
         let catalog = call.service.catalog();
-        let old = catalog.alias(&home, &name).await?.ok_or_else(|| named.not_found())?;
+        let old = catalog.aliases().get(&home, &name).await?.ok_or_else(|| named.not_found())?;
         let old_id = old.target.to_string();
         let from = call.authorize(KeyUse::manage(action::UpdateAlias, &old_id)).await?;
         let to = call.authorize(KeyUse::manage(action::UpdateAliasTarget, &target)).await?;
@@ -34,12 +34,12 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             let text = "An alias can only be pointed to a key of the same type and key usage.";
             return Err(invalid(text));
         }
-        let index = catalog.aliases_of(&to.scope, to.id).await?;
+        let index = catalog.aliases().of_key(&to.scope, to.id).await?;
         if !index.names.contains(&name) {
             check_count(index.names.len())?;
         }
         let new = AliasRecord { target: to.id, created: old.created, updated: call.service.now() };
-        if catalog.move_alias(&name, &old, &new, &to, index).await? == Update::Applied {
+        if catalog.aliases().retarget(&name, &old, &new, &to, index).await? == Update::Applied {
             call.facts.element("keyId", to.arn());
             return Ok(Answer::empty());
         }

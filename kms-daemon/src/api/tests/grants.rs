@@ -143,7 +143,7 @@ async fn simultaneous_creations_are_all_counted_and_names_stay_unique() {
     assert_eq!(rig.grants(&id).await.len(), 21);
     let key = KeyId::parse(&id).unwrap();
     let scope = rig.scope();
-    let count = || rig.service.catalog().grant_count(&scope, key);
+    let count = || rig.service.catalog().grants().count(&scope, key);
     assert_eq!(count().await.unwrap().count, 21);
 
     let revoke = json!({ "KeyId": id, "GrantId": made[0]["GrantId"] });

@@ -133,10 +133,10 @@ async fn earlier_names_with_a_colon_are_still_names() {
     let catalog = rig.service.catalog();
     let target = KeyId::parse(&id).unwrap();
     let key = catalog.key(&rig.scope(), target).await.unwrap().unwrap();
-    let index = catalog.aliases_of(&rig.scope(), target).await.unwrap();
+    let index = catalog.aliases().of_key(&rig.scope(), target).await.unwrap();
     let record = AliasRecord { target, created: key.created, updated: key.created };
     let name = AliasName::parse("alias/a:b").unwrap();
-    let made = catalog.create_alias(&name, &record, &key, index).await.unwrap();
+    let made = catalog.aliases().create(&name, &record, &key, index).await.unwrap();
     assert_eq!(made, Update::Applied);
     let described = rig.ok("DescribeKey", json!({ "KeyId": "alias/a:b" })).await;
     assert_eq!(described["KeyMetadata"]["KeyId"], json!(id));
