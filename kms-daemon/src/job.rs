@@ -47,7 +47,7 @@ pub(crate) struct Setup {
 }
 
 /// The key of the record of the lease.
-const LEASE: &[u8] = b"lease/jobs";
+const LEASE: &[u8] = b"service/lease";
 
 /// Which daemons on a store do a job.
 enum Runs {

@@ -164,7 +164,7 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::shared());
         std::array::from_fn(|n| {
             let holder = [u8::try_from(n).unwrap(); 16];
-            Arc::new(Lease::new(Arc::clone(&store), *b"lease/jobs", holder))
+            Arc::new(Lease::new(Arc::clone(&store), *b"service/lease", holder))
         })
     }
 
@@ -240,9 +240,9 @@ mod tests {
     #[tokio::test]
     async fn a_store_of_one_process_needs_no_record() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let lease = Lease::new(Arc::clone(&store), *b"lease/jobs", [1; 16]);
+        let lease = Lease::new(Arc::clone(&store), *b"service/lease", [1; 16]);
         lease.held().await;
         lease.release().await.unwrap();
-        assert!(store.get(b"lease/jobs").await.unwrap().value.is_none());
+        assert!(store.get(b"service/lease").await.unwrap().value.is_none());
     }
 }

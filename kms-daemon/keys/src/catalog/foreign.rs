@@ -66,11 +66,7 @@ impl Foreign<'_> {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn key_of(
-        self,
-        region: &str,
-        id: KeyId,
-    ) -> Result<Stored<KeyRecord>, CatalogError> {
+    pub async fn key_of(self, region: &str, id: KeyId) -> Result<Stored<KeyRecord>, CatalogError> {
         let prefix = layout::owners(region, id);
         let range = Range { prefix: prefix.clone(), after: None, limit: 2 };
         let owners = self.0.store.range(range).await?.value.entries;

@@ -41,11 +41,7 @@ impl LastUses<'_> {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn get(
-        self,
-        scope: &Scope,
-        key: KeyId,
-    ) -> Result<Option<LastUsage>, CatalogError> {
+    pub async fn get(self, scope: &Scope, key: KeyId) -> Result<Option<LastUsage>, CatalogError> {
         let entry = layout::last_usage(scope, key);
         let Some(found) = self.0.store.get(&entry).await?.value else { return Ok(None) };
         decode(&found.value).map(Some).map_err(|error| unreadable(&entry, error))
@@ -55,10 +51,7 @@ impl LastUses<'_> {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn put(
-        self,
-        usages: &[((Scope, KeyId), LastUsage)],
-    ) -> Result<Update, CatalogError> {
+    pub async fn put(self, usages: &[((Scope, KeyId), LastUsage)]) -> Result<Update, CatalogError> {
         let mut transaction = Transaction::new();
         for ((scope, id), usage) in usages {
             let known = self.get(scope, *id).await?;
