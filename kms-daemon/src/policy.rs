@@ -189,13 +189,18 @@ impl<A> Deref for AuthorizedAccount<A> {
     }
 }
 
+/// The proof that a grant allows a request, and how it names the caller.
+#[derive(Debug, Clone, Copy)]
+pub struct Granted(Grantee);
+
 /// Whether the grantee of a grant is the principal that has `name`, and the grant allows `request`.
 #[must_use]
-pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName) -> bool {
+pub fn grants(grant: &GrantRecord, request: &Request<'_>, name: &CallerName) -> Option<Granted> {
     let Request { action, context, attributes, .. } = *request;
     let child = attributes.terms();
-    grant.grantee.is_principal(&name.arn, name.unique.as_deref())
-        && grant.allows(GrantUse { action, context, child })
+    let allows = grant.grantee.is_principal(&name.arn, name.unique.as_deref())
+        && grant.allows(GrantUse { action, context, child });
+    allows.then_some(Granted(name.grantee))
 }
 
 /// Returns how a party of a grant names the caller; `None` if it does not.
@@ -237,14 +242,14 @@ impl Refused {
         self.refusal
     }
 
-    /// Lets a grant decide, if there is one that allows the request; `named` is how it names the
-    /// caller. Policies are not asked again: they have said which grants they yield to.
+    /// Lets a grant on the key decide, if one allows the request. Policies are not asked again: they
+    /// have said which grants they yield to.
     ///
     /// # Errors
     /// The [`Refusal`].
-    pub fn by_grant(self, named: Option<Grantee>) -> Result<Permitted, Refusal> {
-        match named {
-            Some(grantee) if self.refusal.grantees.contain(grantee) => Ok(self.key),
+    pub fn by_grant(self, granted: Option<Granted>) -> Result<Permitted, Refusal> {
+        match granted {
+            Some(Granted(grantee)) if self.refusal.grantees.contain(grantee) => Ok(self.key),
             _ => Err(self.refusal),
         }
     }

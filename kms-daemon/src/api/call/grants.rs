@@ -2,11 +2,10 @@
 
 use super::Call;
 use crate::api::grant_token::GrantToken;
-use crate::policy;
+use crate::policy::{self, Granted};
 use kms_base::error::{Exception, KmsError};
 use kms_keys::KeyRecord;
 use kms_keys::catalog::FoundGrant;
-use kms_policy::Grantee;
 
 /// Grants of the caller that are read at a time.
 const GRANTS: usize = 100;
@@ -20,13 +19,12 @@ impl Call<'_> {
         found.ok_or_else(|| KmsError::bare(Exception::InvalidGrantToken))
     }
 
-    /// How a grant on `key` names the caller that allows what `request` is about; `None` if there is
-    /// no such grant.
+    /// Whether a grant on `key` allows what `request` is about.
     pub(super) async fn find_grant(
         &self,
         request: &policy::Request<'_>,
         key: &KeyRecord,
-    ) -> Result<Option<Grantee>, KmsError> {
+    ) -> Result<Option<Granted>, KmsError> {
         let is_foreign = request.requester.is_foreign_to(&key.scope);
         for name in request.requester.names() {
             // The cache would tell other accounts what is used.
@@ -37,9 +35,9 @@ impl Call<'_> {
                 }
             };
             if let Some(held) = held {
-                match held.iter().any(|(_, grant)| policy::grants(grant, request, &name)) {
-                    true => return Ok(Some(name.grantee)),
-                    false => continue,
+                match held.iter().find_map(|(_, grant)| policy::grants(grant, request, &name)) {
+                    None => continue,
+                    granted => return Ok(granted),
                 }
             }
             let mut after = None;
@@ -54,8 +52,10 @@ impl Call<'_> {
                 let page = page.await?;
                 after = page.items.last().map(|(id, _)| *id);
                 let mut grants = page.items.iter().filter_map(|(_, grant)| grant.as_ref());
-                if grants.any(|grant| policy::grants(&grant.record, request, &name)) {
-                    return Ok(Some(name.grantee));
+                let granted =
+                    grants.find_map(|grant| policy::grants(&grant.record, request, &name));
+                if granted.is_some() {
+                    return Ok(granted);
                 }
                 if !page.more {
                     break;
