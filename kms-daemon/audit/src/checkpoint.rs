@@ -27,6 +27,8 @@ use super::log::AuditLog;
 use super::record::event_time;
 use kms_base::hex;
 
+/// Most checkpoints that close a log, each because something was recorded before the last one.
+const CLOSINGS: usize = 3;
 /// How often, and how many times, it is looked whether entries are recorded that a checkpoint counts.
 const LOOK: Duration = Duration::from_millis(10);
 const SETTLING: u32 = 200;
@@ -206,12 +208,20 @@ async fn of_device(log: &AuditLog, device: &Device, closing: bool) -> Result<(),
             record(log, &last, &signing).await;
         }
     }
-    let command = MakeCheckpoint { log: log_position(log.tip()), closing };
-    // Not audited, so the tag goes nowhere.
-    let reply = device.call(&command, AuditTag::default()).await?;
-    let made = reply.response()?;
-    made.verify(&signing).map_err(CallError::BadIdentity)?;
-    record(log, &made, &signing).await;
+    for _ in 0..CLOSINGS {
+        let vouched = log.tip();
+        let command = MakeCheckpoint { log: log_position(vouched), closing };
+        // Not audited, so the tag goes nowhere.
+        let reply = device.call(&command, AuditTag::default()).await?;
+        let made = reply.response()?;
+        made.verify(&signing).map_err(CallError::BadIdentity)?;
+        record(log, &made, &signing).await;
+        // An entry of the device that was under way is before the record of the checkpoint, which does
+        // not vouch for it. The next checkpoint would; after the last one there is none.
+        if !closing || log.tip().sequence <= vouched.sequence + 1 {
+            break;
+        }
+    }
     Ok(())
 }
 
