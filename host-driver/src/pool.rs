@@ -25,7 +25,7 @@ use crate::request::{Reply, Request};
 use crate::transport::Connector;
 use crate::wait::block_on;
 
-use slot::{Candidate, Slot};
+use slot::{Candidate, Lack, Slot};
 use stock::Stock;
 use tries::{Tries, may_repeat};
 use waiting::WaitingRoom;
@@ -81,11 +81,40 @@ impl Default for PoolOptions {
     }
 }
 
+/// Key specs that a device must support for a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Needs([Option<KeySpec>; 2]);
+
+impl Needs {
+    /// This spec besides the first one.
+    #[must_use]
+    pub const fn and(self, spec: KeySpec) -> Self {
+        Self([self.0[0], Some(spec)])
+    }
+
+    /// The first of them that a device with these specs lacks.
+    pub(crate) fn lacking(self, specs: &[KeySpec]) -> Option<KeySpec> {
+        self.0.into_iter().flatten().find(|spec| !specs.contains(spec))
+    }
+}
+
+impl From<KeySpec> for Needs {
+    fn from(spec: KeySpec) -> Self {
+        Some(spec).into()
+    }
+}
+
+impl From<Option<KeySpec>> for Needs {
+    fn from(spec: Option<KeySpec>) -> Self {
+        Self([spec, None])
+    }
+}
+
 /// What a call needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Route {
-    /// The key spec that the device must support.
-    pub spec: Option<KeySpec>,
+    /// The key specs that the device must support.
+    pub needs: Needs,
     /// The only device that may take the call: one that holds what the call is about, such as operators'
     /// approval. `None` for any.
     pub device: Option<DeviceId>,
@@ -159,7 +188,8 @@ impl Pool {
     /// Calls a device that fits `route`.
     ///
     /// # Errors
-    /// [`CallError`], [`CallError::NoCapableDevice`] if none supports the spec.
+    /// [`CallError`], [`CallError::NoCapableDevice`] if none supports the specs, [`CallError::TooLarge`] if
+    /// those that do take no request of that length.
     pub async fn call_with<C: Command>(
         &self,
         command: &C,
@@ -168,12 +198,13 @@ impl Pool {
     ) -> Result<Reply<C>, CallError> {
         let shared = &*self.shared;
         let request = Arc::new(Request::encode(command, tag)?);
+        let size = request.frame_size();
         let limit = || Instant::now() + shared.options.device.deadline;
         let deadline = route.deadline.unwrap_or_else(limit);
         let begin = Instant::now();
         let mut tries = Tries::new(shared);
         loop {
-            match shared.pick(&route, &tries.asked)? {
+            match shared.pick(&route, size, &tries.asked)? {
                 Some((index, device)) => {
                     match shared.attempt::<C>(index, &device, &request, deadline).await {
                         Err(error) if may_repeat::<C>(&error) => tries.failed(index, error),
@@ -186,7 +217,7 @@ impl Pool {
                     if Instant::now() >= deadline || tries.was_refused() {
                         return Err(tries.into_error());
                     }
-                    tries.wait(&route, deadline).await?;
+                    tries.wait(&route, size, deadline).await?;
                 }
             }
         }
@@ -214,11 +245,11 @@ impl Pool {
     pub async fn ready(&self, deadline: Instant) -> Result<(), CallError> {
         let mut tries = Tries::new(&self.shared);
         let any = Route::default();
-        while self.shared.pick(&any, &[])?.is_none() {
+        while self.shared.pick(&any, 0, &[])?.is_none() {
             if Instant::now() >= deadline {
                 return Err(tries.into_error());
             }
-            tries.wait(&any, deadline).await?;
+            tries.wait(&any, 0, deadline).await?;
         }
         Ok(())
     }
@@ -275,19 +306,20 @@ impl fmt::Debug for Pool {
 }
 
 impl Shared {
-    /// The least busy device that fits `route` and is not among `asked`.
+    /// The least busy device that fits `route`, takes frames of `size` bytes and is not among `asked`.
     fn pick(
         &self,
         route: &Route,
+        size: usize,
         asked: &[usize],
     ) -> Result<Option<(usize, Arc<Device>)>, CallError> {
-        let Route { spec, device: only, .. } = *route;
+        let Route { needs, device: only, .. } = *route;
         if self.is_closed() {
             return Err(CallError::ShutDown);
         }
         let count = self.slots.len();
         let start = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut capable = false;
+        let (mut capable, mut lacks) = (false, None);
         let mut best: Option<(usize, usize, Arc<Device>)> = None;
         for offset in 0..count {
             let index = start.wrapping_add(offset) % count;
@@ -295,8 +327,8 @@ impl Shared {
             if only.is_some_and(|only| slot.expected() != Some(only)) {
                 continue;
             }
-            match slot.candidate(spec) {
-                Candidate::Incapable => continue,
+            match slot.candidate(needs, size) {
+                Candidate::Incapable(why) => lacks = Some(why),
                 Candidate::NotNow => capable = true,
                 Candidate::Ready(device) => {
                     capable = true;
@@ -308,9 +340,12 @@ impl Shared {
                 }
             }
         }
-        match (spec, only) {
+        match lacks {
             // Of a device that is not in the pool nothing is known; it is waited for.
-            (Some(spec), None) if !capable => Err(CallError::NoCapableDevice(spec)),
+            Some(why) if !capable && only.is_none() => Err(match why {
+                Lack::Spec(spec) => CallError::NoCapableDevice(spec),
+                Lack::Room => CallError::TooLarge,
+            }),
             _ => Ok(best.map(|(_, index, device)| (index, device))),
         }
     }

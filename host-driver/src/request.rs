@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use hsm_protocol::audit::{Note, RequestDigest, request_digest};
 use hsm_protocol::channel::RECORD_OVERHEAD;
 use hsm_protocol::command::decode;
-use hsm_protocol::frame::MAX_PAYLOAD;
+use hsm_protocol::frame::{self, MAX_PAYLOAD};
 use hsm_protocol::request::{RequestHead, ResponseHead};
 use hsm_protocol::{AuditTag, Command, Opcode};
 use zeroize::Zeroizing;
@@ -52,6 +52,11 @@ impl Request {
     pub(crate) fn size(&self) -> usize {
         let head = if self.audited.is_some() { RequestHead::MAX_SIZE } else { 4 };
         head + self.body.len()
+    }
+
+    /// Length of the encoded frame that carries it through the channel, in bytes.
+    pub(crate) fn frame_size(&self) -> usize {
+        frame::encoded_size(self.size() + RECORD_OVERHEAD)
     }
 
     /// Writes head and body to the start of `out`, which must have [`Request::size`] bytes.

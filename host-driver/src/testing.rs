@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -58,6 +58,8 @@ pub(crate) const RING: u64 = 128;
 pub(crate) struct FakeDevice {
     pub(crate) specs: Vec<u8>,
     pub(crate) window: u16,
+    /// Bytes of encoded frames that it takes.
+    pub(crate) rx_bytes: AtomicU32,
     signing: SigningKey,
     link: SecretKey,
     pub(crate) identity: IdentityDocument,
@@ -107,6 +109,7 @@ impl FakeDevice {
         let device = Self {
             specs: specs.to_vec(),
             window,
+            rx_bytes: AtomicU32::new(64 * 1024),
             signing,
             link,
             identity,
@@ -255,7 +258,7 @@ impl FakeDevice {
                 board: "fake",
                 identity: self.identity,
                 window: self.window,
-                rx_bytes: 64 * 1024,
+                rx_bytes: self.rx_bytes.load(Ordering::SeqCst),
                 specs: Bytes(&self.specs),
             }),
             Opcode::Status => encode(&ModuleStatus {

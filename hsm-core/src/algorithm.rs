@@ -28,13 +28,22 @@ pub mod hmac;
 pub mod ml_dsa;
 pub mod ml_kem;
 mod registry;
+#[cfg(feature = "rsa")]
 pub mod rsa;
+#[cfg(not(feature = "rsa"))]
+mod rsa_left_out;
 
 #[cfg(feature = "foreign-entries")]
 pub use foreign::test_foreign;
 #[cfg(all(feature = "cortex-m4", target_arch = "arm"))]
-pub use registry::CORTEX_M4;
-pub use registry::{MAX_ALGORITHMS, PORTABLE, find};
+pub use registry::cortex_m4;
+#[cfg(feature = "rsa")]
+pub use registry::portable::EVERYTHING as PORTABLE;
+pub use registry::{MAX_ALGORITHMS, find, portable};
+#[cfg(feature = "rsa")]
+pub(crate) use rsa::Search;
+#[cfg(not(feature = "rsa"))]
+pub(crate) use rsa_left_out::Search;
 
 /// Length of the longest MAC in bytes: HMAC-SHA-512's.
 const MAX_MAC: usize = 64;

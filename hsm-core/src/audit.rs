@@ -4,24 +4,29 @@
 //! chain starts again at each boot; the persisted boot counter keeps the chains apart.
 //!
 //! No entry is displaced by another until a host has confirmed that it has it ([`Note::taken`]): once
-//! [`KEPT`] wait, audited commands are refused.
+//! as many wait as the board has room for, audited commands are refused.
 
 use hsm_protocol::audit::{Details, Entry, Head, Note, Receipt, RequestDigest};
 use hsm_protocol::command::audit::AuditPage;
 use hsm_protocol::{Bytes, DeviceId, ErrorCode, HostId, MaterialId, Opcode};
 
-/// Entries kept for hosts that have missed some.
-pub const KEPT: usize = 128;
+use crate::memory::Owner;
+
+/// Most entries that a board keeps for hosts that have missed some.
+pub const MAX_KEPT: usize = 128;
 
 /// An entry and the head after it.
 #[derive(Clone, Copy)]
-struct Link {
+pub struct Link {
     entry: Entry,
     head: Head,
 }
 
+/// A place for an entry.
+pub type Slot = Option<Link>;
+
 /// The chain of this boot.
-pub struct Chain {
+pub struct Chain<O: Owner> {
     epoch: u64,
     /// Head before the oldest kept entry.
     before: Head,
@@ -29,7 +34,7 @@ pub struct Chain {
     entries: u64,
     /// Entries that a host has, from the first on.
     taken: u64,
-    kept: [Option<Link>; KEPT],
+    kept: O::Of<[Slot]>,
 }
 
 /// What the gate knows of a command when it is done.
@@ -46,19 +51,23 @@ pub struct Event {
     pub note: Note,
 }
 
-impl Chain {
-    /// The empty chain of a boot.
+impl<O: Owner> Chain<O> {
+    /// A chain of no device, with as many places for entries as it may keep.
     #[must_use]
-    pub fn new(device: &DeviceId, epoch: u64) -> Self {
+    pub const fn new(kept: O::Of<[Slot]>) -> Self {
+        let nothing = Head([0; 32]);
+        Self { epoch: 0, before: nothing, head: nothing, entries: 0, taken: 0, kept }
+    }
+
+    /// Begins the chain of a boot.
+    pub fn begin(&mut self, device: &DeviceId, epoch: u64) {
         let genesis = Head::genesis(device, epoch);
-        Self {
-            epoch,
-            before: genesis,
-            head: genesis,
-            entries: 0,
-            taken: 0,
-            kept: [const { None }; KEPT],
-        }
+        self.epoch = epoch;
+        self.before = genesis;
+        self.head = genesis;
+        self.entries = 0;
+        self.taken = 0;
+        self.kept.fill(None);
     }
 
     /// This boot's number.
@@ -90,7 +99,7 @@ impl Chain {
     /// Whether one more entry would push out one that no host has.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.entries.saturating_sub(self.taken) >= KEPT as u64
+        self.entries.saturating_sub(self.taken) >= self.kept.len() as u64
     }
 
     /// Adds an entry of an event with the digest of its request.
@@ -101,7 +110,8 @@ impl Chain {
         let entry = Entry { index: self.entries, opcode, result, host, subject, tag, details };
         self.head = self.head.extend(&entry);
         let link = Link { entry, head: self.head };
-        let slot = self.kept.get_mut(position(self.entries));
+        let place = self.position(self.entries);
+        let slot = self.kept.get_mut(place);
         if let Some(oldest) = slot.and_then(|slot| slot.replace(link)) {
             self.before = oldest.head;
         }
@@ -119,7 +129,7 @@ impl Chain {
         if from > self.entries {
             return Err(ErrorCode::AUDIT_RANGE);
         }
-        let oldest = self.entries.saturating_sub(KEPT as u64);
+        let oldest = self.entries.saturating_sub(self.kept.len() as u64);
         let first = from.max(oldest);
         let before = match first.checked_sub(1) {
             Some(last) if first > oldest => self.link(last).ok_or(ErrorCode::INTERNAL)?.head,
@@ -138,14 +148,14 @@ impl Chain {
     }
 
     fn link(&self, index: u64) -> Option<&Link> {
-        self.kept.get(position(index))?.as_ref().filter(|link| link.entry.index == index)
+        self.kept.get(self.position(index))?.as_ref().filter(|link| link.entry.index == index)
     }
-}
 
-/// Where an entry is kept.
-#[allow(clippy::cast_possible_truncation, clippy::arithmetic_side_effects)] // KEPT is not 0
-const fn position(index: u64) -> usize {
-    (index % KEPT as u64) as usize
+    /// Where an entry is kept.
+    #[allow(clippy::cast_possible_truncation)] // less than the number of places
+    fn position(&self, index: u64) -> usize {
+        index.checked_rem(self.kept.len() as u64).unwrap_or(0) as usize
+    }
 }
 
 #[cfg(test)]
@@ -155,11 +165,16 @@ mod tests {
     use hsm_protocol::AuditTag;
 
     use super::*;
+    use crate::memory::Boxed;
 
     const DEVICE: DeviceId = DeviceId([7; 16]);
 
-    fn chain(entries: u64) -> (Chain, Vec<Receipt>) {
-        let mut chain = Chain::new(&DEVICE, 3);
+    /// What boards keep: the most, and as many as a host may have unanswered.
+    const PLACES: [usize; 2] = [MAX_KEPT, 32];
+
+    fn chain(places: usize, entries: u64) -> (Chain<Boxed>, Vec<Receipt>) {
+        let mut chain = Chain::new((0..places).map(|_| None).collect());
+        chain.begin(&DEVICE, 3);
         let event = |n: u64| Event {
             opcode: Opcode::Sign,
             result: n.is_multiple_of(5).then_some(ErrorCode::USAGE_DENIED),
@@ -173,7 +188,7 @@ mod tests {
     }
 
     /// Walks all pages from `from` and recomputes the heads.
-    fn walk(chain: &Chain, receipts: &[Receipt], from: u64, page_bytes: usize) -> u64 {
+    fn walk(chain: &Chain<Boxed>, receipts: &[Receipt], from: u64, page_bytes: usize) -> u64 {
         let mut out = std::vec![0; page_bytes];
         let mut next = from;
         let mut first = None;
@@ -197,9 +212,12 @@ mod tests {
 
     #[test]
     fn pages_recompute_to_the_receipts() {
-        for entries in [0, 1, 5, 127, 128, 129, 300] {
-            let (chain, receipts) = chain(entries);
-            let oldest = entries.saturating_sub(KEPT as u64);
+        let lengths = [0, 1, 5, 31, 32, 33, 127, 128, 129, 300];
+        for (places, entries) in
+            PLACES.into_iter().flat_map(|n| lengths.map(|entries| (n, entries)))
+        {
+            let (chain, receipts) = chain(places, entries);
+            let oldest = entries.saturating_sub(places as u64);
             for from in [0, 1, oldest, oldest + 1, entries.saturating_sub(1), entries] {
                 if from > entries {
                     continue;
@@ -213,14 +231,15 @@ mod tests {
             assert_eq!(beyond, Some(ErrorCode::AUDIT_RANGE));
         }
     }
+
     #[test]
     fn what_no_host_has_is_not_pushed_out() {
         let full = |entries, taken| {
-            let (mut chain, _) = chain(entries);
+            let (mut chain, _) = chain(MAX_KEPT, entries);
             chain.take(taken);
             chain.is_full()
         };
-        let kept = KEPT as u64;
+        let kept = MAX_KEPT as u64;
         for (entries, taken, is_full) in [
             (0, 0, false),
             (kept - 1, 0, false),
@@ -234,7 +253,7 @@ mod tests {
         ] {
             assert_eq!(full(entries, taken), is_full, "{entries}, {taken}");
         }
-        let (mut chain, _) = chain(kept);
+        let (mut chain, _) = chain(MAX_KEPT, kept);
         chain.take(5);
         chain.take(4);
         assert_eq!(chain.taken, 5, "what a host has it keeps");

@@ -14,14 +14,13 @@ use zeroize::Zeroize;
 
 use crate::algorithm::Algorithm;
 use crate::audit::{Chain, Event};
+use crate::memory::Owner;
 use crate::module::{Gate, Key, Module};
 use crate::platform::Platform;
 
 /// Bytes a handler gets for its answer besides twice the request's length: the longest data key
 /// or public key, a blob's header, and room to spare.
 pub(crate) const ANSWER: usize = 2048;
-/// Bytes of scratch memory: an answer to the longest request that passes the size checks.
-pub(crate) const SCRATCH: usize = 24 * 1024;
 
 /// The caller.
 #[derive(Clone, Copy)]
@@ -169,7 +168,7 @@ macro_rules! dispatch_table {
         pub(crate) fn dispatch<P: Platform>(
             module: &mut Module<P>,
             call: Call<'_>,
-            scratch: &mut [u8; SCRATCH],
+            scratch: &mut [u8],
             reply: &mut [u8],
         ) -> (Result<usize, ErrorCode>, After) {
             use hsm_protocol::command::{
@@ -197,7 +196,7 @@ for_each_command!(dispatch_table);
 fn run<'b, P: Platform, C>(
     module: &mut Module<P>,
     call: Call<'b>,
-    scratch: &mut [u8; SCRATCH],
+    scratch: &mut [u8],
     reply: &mut [u8],
 ) -> (Result<usize, ErrorCode>, After)
 where
@@ -206,7 +205,7 @@ where
     let Call { caller, sessions, head, body } = call;
     // A handler reaches only this much of the scratch memory, and all of it is zeroised below:
     // erasing the whole would cost more than most commands.
-    let length = body.len().saturating_mul(2).saturating_add(C::ANSWER).min(SCRATCH);
+    let length = body.len().saturating_mul(2).saturating_add(C::ANSWER).min(scratch.len());
     let Some(scratch) = scratch.get_mut(..length) else {
         return (ResponseHead::refusal(head.id, ErrorCode::INTERNAL).write(reply), After::Continue);
     };
@@ -295,7 +294,7 @@ fn begin<P: Platform>(
 
 /// Adds the entry of a command, with the digest of its request.
 #[inline(never)] // once for all commands
-fn record(chain: &mut Chain, event: &Event, body: &[u8], hidden: usize) -> Receipt {
+fn record<O: Owner>(chain: &mut Chain<O>, event: &Event, body: &[u8], hidden: usize) -> Receipt {
     chain.extend(event, request_digest(event.opcode, body, hidden))
 }
 

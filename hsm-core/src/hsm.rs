@@ -3,11 +3,12 @@
 use hsm_protocol::ErrorCode;
 use hsm_protocol::channel::{MESSAGE_1_SIZE, MESSAGE_2_SIZE, RECORD_OVERHEAD, Responder, Welcome};
 use hsm_protocol::command::ModuleState;
-use hsm_protocol::frame::{self, Frame, FrameKind, Header, MAX_PAYLOAD};
+use hsm_protocol::frame::{self, Frame, FrameKind, Header};
 use hsm_protocol::request::RequestHead;
 use zeroize::Zeroize;
 
-use crate::dispatch::{After, Call, Caller, SCRATCH, dispatch};
+use crate::dispatch::{After, Call, Caller, dispatch};
+use crate::memory::{Memory, Owner};
 use crate::module::Module;
 use crate::platform::Platform;
 use crate::session::{MAX_SESSIONS, Sessions};
@@ -25,8 +26,8 @@ pub struct Hsm<P: Platform> {
     module: Module<P>,
     sessions: Sessions,
     throttle: Throttle,
-    scratch: [u8; SCRATCH],
-    answer: [u8; MAX_PAYLOAD],
+    scratch: <P::Memory as Owner>::Of<[u8]>,
+    answer: <P::Memory as Owner>::Of<[u8]>,
 }
 
 /// When [`Hsm::work`] has something to do again.
@@ -45,13 +46,15 @@ type Answer = (FrameKind, u16, usize);
 
 impl<P: Platform> Hsm<P> {
     /// An HSM that has not started. It holds no secret, so it may be moved.
-    pub fn new(platform: P) -> Self {
+    #[inline(always)] // where it stays, not on the stack first
+    pub fn new(platform: P, memory: Memory<P::Memory>) -> Self {
+        let Memory { scratch, answer, keys, entries } = memory;
         Self {
-            module: Module::new(platform),
+            module: Module::new(platform, keys, entries),
             sessions: Sessions::new(),
             throttle: Throttle::new(),
-            scratch: [0; SCRATCH],
-            answer: [0; MAX_PAYLOAD],
+            scratch,
+            answer,
         }
     }
 
@@ -73,7 +76,7 @@ impl<P: Platform> Hsm<P> {
     }
 
     /// Answers a frame: writes the encoded reply to the front of `reply`, which should have
-    /// [`frame::MAX_ENCODED`] bytes, and returns its length. Every frame is answered.
+    /// room for the longest that the board sends, and returns its length. Every frame is answered.
     pub fn process(&mut self, frame: Frame<'_>, reply: &mut [u8]) -> usize {
         let length = self.respond(frame, reply);
         self.erase_residue();

@@ -33,6 +33,7 @@ pub mod fault;
 mod hsm;
 pub mod kbkdf;
 pub mod keystore;
+pub mod memory;
 mod module;
 pub mod platform;
 pub mod secret;

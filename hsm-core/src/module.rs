@@ -11,13 +11,15 @@ use rand_core::Rng;
 use crate::admission::Admission;
 use crate::algorithm::{self, Algorithm};
 use crate::approval::Approvals;
-use crate::audit::Chain;
+use crate::audit::{self, Chain};
 use crate::dispatch::{Granted, Part, Request};
 use crate::drbg::{Drbg, SEED_SIZE};
 use crate::entropy::{Cutoffs, Noise};
+use crate::keystore::cache;
 use crate::keystore::domain::Domain;
 use crate::keystore::identity::Identity;
 use crate::keystore::record;
+use crate::memory::Owner;
 use crate::platform::{EntropySource, NvStorage, Platform, RecordId};
 use crate::secret::{Secret, SecretBuf};
 use crate::self_test;
@@ -39,11 +41,11 @@ use secrets::Secrets;
 pub(crate) struct Module<P: Platform> {
     pub(crate) platform: P,
     /// The chain of audited commands.
-    pub(crate) audit: Chain,
+    pub(crate) audit: Chain<P::Memory>,
     state: ModuleState,
     error: Option<ErrorCode>,
     noise: Noise,
-    secrets: Secrets,
+    secrets: Secrets<P::Memory>,
     residue: Residue,
     admission: Admission,
     approvals: Approvals,
@@ -60,15 +62,19 @@ pub(crate) struct Module<P: Platform> {
 
 impl<P: Platform> Module<P> {
     /// A module that has not started, and so answers as one in the error state; it holds no secret.
-    pub(crate) fn new(platform: P) -> Self {
+    pub(crate) fn new(
+        platform: P,
+        keys: <P::Memory as Owner>::Of<[cache::Slot]>,
+        entries: <P::Memory as Owner>::Of<[audit::Slot]>,
+    ) -> Self {
         let nobody = DeviceId([0; 16]);
         Self {
             platform,
-            audit: Chain::new(&nobody, 0),
+            audit: Chain::new(entries),
             state: ModuleState::Error,
             error: None,
             noise: Noise::new(const { Cutoffs::new(P::Entropy::MIN_ENTROPY) }),
-            secrets: Secrets::none(),
+            secrets: Secrets::none(keys),
             residue: Residue::none(),
             admission: Admission::new(),
             approvals: Approvals::new(),
@@ -114,7 +120,7 @@ impl<P: Platform> Module<P> {
         let epoch = next_epoch(&mut self.platform, drbg)?;
         self.device = identity.device_id();
         self.document = Some(*identity.document());
-        self.audit = Chain::new(&self.device, epoch);
+        self.audit.begin(&self.device, epoch);
         self.state = state;
         self.secrets.set_loaded();
         Ok(())

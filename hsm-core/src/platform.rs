@@ -12,6 +12,7 @@ use hsm_protocol::key_spec::KeySpec;
 use rand_core::CryptoRng;
 
 use crate::algorithm::Algorithm;
+use crate::memory::Owner;
 use crate::secret::SecretBuf;
 
 /// Longest record of [`NvStorage`], in bytes.
@@ -19,6 +20,8 @@ pub const MAX_RECORD: usize = 4096;
 
 /// A board.
 pub trait Platform {
+    /// How the core holds the memory that the board gives it.
+    type Memory: Owner;
     /// The noise source.
     type Entropy: EntropySource;
     /// The record store.

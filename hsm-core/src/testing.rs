@@ -12,6 +12,7 @@ use hsm_protocol::domain::DeviceKind;
 use rand_core::{TryCryptoRng, TryRng};
 
 use crate::algorithm::{Algorithm, PORTABLE};
+use crate::memory::Boxed;
 use crate::platform::{
     EntropyError, EntropySource, MAX_RECORD, MinEntropy, NvError, NvStorage, Platform, RecordId,
 };
@@ -208,6 +209,7 @@ impl Default for MemoryPlatform {
 }
 
 impl Platform for MemoryPlatform {
+    type Memory = Boxed;
     type Entropy = TestNoise;
     type Storage = TestStorage;
 

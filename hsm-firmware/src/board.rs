@@ -8,3 +8,5 @@ pub mod host;
 pub mod mps2_an386;
 #[cfg(all(feature = "qemu_riscv32", target_arch = "riscv32"))]
 pub mod qemu_riscv32;
+#[cfg(target_os = "none")]
+mod room;

@@ -6,7 +6,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 use hsm_core::{Hsm, NextWork, Platform};
-use hsm_protocol::frame::{Decoder, Frame, MAX_ENCODED};
+use hsm_protocol::frame::{Decoder, Frame};
 
 /// A byte stream to a host. No method blocks.
 pub trait Port {
@@ -24,7 +24,7 @@ pub trait Port {
 
 /// What answers frames: the HSM.
 pub trait Responder {
-    /// Writes the encoded reply to the front of `reply`, which has [`MAX_ENCODED`] bytes, and
+    /// Writes the encoded reply to the front of `reply`, which has room for the longest, and
     /// returns the reply's length; 0 for no reply.
     fn process(&mut self, frame: Frame<'_>, reply: &mut [u8]) -> usize;
 
@@ -55,37 +55,42 @@ pub trait Runtime {
 }
 
 /// Buffers of a connection.
-pub struct LineBuffers {
-    decoder: Decoder<MAX_ENCODED>,
-    reply: [u8; MAX_ENCODED],
+///
+/// `N` bytes hold the longest encoded frame that the board takes or sends ([`encoded_size`] of its
+/// payload); a longer one is dropped.
+///
+/// [`encoded_size`]: hsm_protocol::frame::encoded_size
+pub struct LineBuffers<const N: usize> {
+    decoder: Decoder<N>,
+    reply: [u8; N],
 }
 
-impl Default for LineBuffers {
+impl<const N: usize> Default for LineBuffers<N> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl LineBuffers {
+impl<const N: usize> LineBuffers<N> {
     /// Creates empty buffers.
     #[must_use]
     pub const fn new() -> Self {
-        Self { decoder: Decoder::new(), reply: [0; MAX_ENCODED] }
+        Self { decoder: Decoder::new(), reply: [0; N] }
     }
 }
 
 /// A port, the frame being received, and the reply being sent.
-pub struct Line<'p> {
+pub struct Line<'p, const N: usize> {
     port: &'p mut dyn Port,
-    buffers: &'p mut LineBuffers,
+    buffers: &'p mut LineBuffers<N>,
     /// Range of the reply's bytes that are still to be sent: from `sent` to `end`.
     sent: usize,
     end: usize,
 }
 
-impl<'p> Line<'p> {
+impl<'p, const N: usize> Line<'p, N> {
     /// Creates a connection on this port.
-    pub fn new(port: &'p mut dyn Port, buffers: &'p mut LineBuffers) -> Self {
+    pub fn new(port: &'p mut dyn Port, buffers: &'p mut LineBuffers<N>) -> Self {
         Self { port, buffers, sent: 0, end: 0 }
     }
 
@@ -105,7 +110,7 @@ impl<'p> Line<'p> {
         let consumed = received.len().saturating_sub(rest.len());
         self.port.consume(consumed);
         self.sent = 0;
-        self.end = len.min(MAX_ENCODED);
+        self.end = len.min(N);
         self.send();
         true
     }
@@ -130,7 +135,11 @@ impl<'p> Line<'p> {
 const BUSY_ROUNDS: u32 = 16;
 
 /// Serves the connections until [`Runtime::should_stop`], and does background work between frames.
-pub fn serve(responder: &mut impl Responder, lines: &mut [Line<'_>], runtime: &mut impl Runtime) {
+pub fn serve<const N: usize>(
+    responder: &mut impl Responder,
+    lines: &mut [Line<'_, N>],
+    runtime: &mut impl Runtime,
+) {
     let mut busy_rounds = 0u32;
     loop {
         let mut idle = true;

@@ -92,8 +92,9 @@ fn run(wires: &[&Wire], stop_at: Option<usize>, step: impl FnMut() -> bool) -> V
     let mut echo = Echo { served: Vec::new(), stop_at, stop: Rc::clone(&stop) };
     let mut ports: Vec<WirePort> =
         wires.iter().map(|wire| WirePort((*wire).clone(), Vec::new())).collect();
-    let mut buffers: Vec<Box<LineBuffers>> = wires.iter().map(|_| Box::default()).collect();
-    let mut lines: Vec<Line<'_>> = ports
+    let mut buffers: Vec<Box<LineBuffers<MAX_ENCODED>>> =
+        wires.iter().map(|_| Box::default()).collect();
+    let mut lines: Vec<Line<'_, MAX_ENCODED>> = ports
         .iter_mut()
         .zip(&mut buffers)
         .map(|(port, buffers)| Line::new(port, buffers))

@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
-use host_driver::pool::Route;
+use host_driver::pool::{Needs, Route};
 use host_driver::{CallError, Pool, Reply};
 use hsm_protocol::command::{key, random};
-use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::{AuditTag, Bytes, Command};
 
 use crate::envelope::Envelope;
@@ -128,23 +127,23 @@ impl Devices<'_> {
         self.call_using(&[used], command, Some(key.spec), Busy::KeyUnavailable).await
     }
 
-    /// Calls a device that supports `spec`, if one is given.
+    /// Calls a device that supports what the command needs.
     async fn call<C: Command>(
         &mut self,
         command: &C,
-        spec: Option<KeySpec>,
+        needs: impl Into<Needs>,
         busy: Busy,
     ) -> Result<Reply<C>, KmsError> {
-        self.attempt(command, spec).await.map_err(|error| refusal(error, busy))
+        self.attempt(command, needs).await.map_err(|error| refusal(error, busy))
     }
 
     /// The same, with what went wrong.
     async fn attempt<C: Command>(
         &mut self,
         command: &C,
-        spec: Option<KeySpec>,
+        needs: impl Into<Needs>,
     ) -> Result<Reply<C>, CallError> {
-        let route = Route { spec, ..Route::default() };
+        let route = Route { needs: needs.into(), ..Route::default() };
         let answer = self.pool.call_with(command, self.tag, route).await;
         self.note(&answer);
         answer

@@ -1,22 +1,18 @@
-//! `hsm-firmware/budget.toml`: what a board's image may use. Raising a number there is a decision that shows in review.
+//! Budgets in `hsm-firmware/boards.toml`: what an image may use. Raising a number there is a decision that shows in review.
 
-use std::fs;
-
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::{
-    command,
-    failure::{Doing, Failure, Result},
-    firmware::Board,
+    failure::{Failure, Result},
+    firmware::{BOARDS, Image},
     term,
 };
 
-const FILE: &str = "hsm-firmware/budget.toml";
-
-/// The limits of one board.
-pub(crate) struct Budget {
-    board: &'static str,
-    limits: Table,
+/// The limits of one image.
+#[derive(Debug)]
+pub(crate) struct Budget<'a> {
+    board: &'a str,
+    limits: &'a Table,
 }
 
 /// One measured value against its limit.
@@ -26,28 +22,25 @@ pub(crate) struct Row {
     pub(crate) limit: u64,
 }
 
-impl Budget {
-    /// Reads the table of `board`.
-    pub(crate) fn read(board: &'static Board) -> Result<Self> {
-        let text =
-            fs::read_to_string(command::root().join(FILE)).doing(format_args!("read {FILE}"))?;
-        Self::parse(&text, &board.name)
+impl Budget<'static> {
+    /// The budget of an image.
+    pub(crate) fn of(image: &Image) -> Result<Self> {
+        let board = &*image.board.name;
+        let budget = image.board.budgets.iter().find(|(set, _)| *set == image.algorithms);
+        let (_, limits) = budget.ok_or_else(|| {
+            let set = image.algorithms.name();
+            Failure::new(format!("{BOARDS} needs a table [{board}.budget.{set}]"))
+        })?;
+        Ok(Self { board, limits })
     }
+}
 
-    fn parse(text: &str, board: &'static str) -> Result<Self> {
-        let broken = |why: String| Failure::new(format!("{FILE} is not understood")).help(why);
-        let mut table: Table = text.parse().map_err(|e| broken(format!("{e}")))?;
-        match table.remove(board) {
-            Some(toml::Value::Table(limits)) => Ok(Self { board, limits }),
-            _ => Err(broken(format!("it needs a table [{board}]"))),
-        }
-    }
-
+impl Budget<'_> {
     /// `used` with the limit of that name.
     pub(crate) fn row(&self, name: &'static str, used: u64) -> Result<Row> {
-        let limit = self.limits.get(name).and_then(toml::Value::as_integer);
+        let limit = self.limits.get(name).and_then(Value::as_integer);
         let limit = limit.and_then(|limit| u64::try_from(limit).ok()).ok_or_else(|| {
-            Failure::new(format!("{FILE} has no `{name}` for {}", self.board))
+            Failure::new(format!("{BOARDS} has no `{name}` for {}", self.board))
                 .help(format!("the image uses {used}"))
         })?;
         Ok(Row { name, used, limit })
@@ -66,7 +59,7 @@ pub(crate) fn check(rows: &[Row]) -> Result<()> {
     }
     let names: Vec<_> = over.iter().map(|row| row.name).collect();
     Err(Failure::new(format!("over budget: {}", names.join(", ")))
-        .help(format!("make it smaller, or raise the number in {FILE} and say why")))
+        .help(format!("make it smaller, or raise the number in {BOARDS} and say why")))
 }
 
 impl Row {
@@ -80,15 +73,13 @@ impl Row {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "[qemu_riscv32]\ntext = 1000\n";
-
     #[test]
-    fn limits_are_found_by_board_and_name() {
-        let budget = Budget::parse(TEXT, "qemu_riscv32").unwrap();
+    fn limits_are_found_by_name() {
+        let limits: Table = "text = 1000\n".parse().unwrap();
+        let budget = Budget { board: "pdp11", limits: &limits };
         let row = budget.row("text", 995).unwrap();
         assert_eq!(row.shown(), "text                 995      1000   100");
         assert!(budget.row("data", 1).is_err());
-        assert!(Budget::parse(TEXT, "rp2040").is_err());
     }
 
     #[test]

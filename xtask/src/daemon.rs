@@ -64,14 +64,14 @@ pub(crate) fn build(
             .map(|board| firmware::prepare(board, toolchain))
             .collect::<Result<_>>()?;
         let images = boards.iter().zip(&toolchains);
-        let images = images.map(|(board, toolchain)| firmware::build_command(board, *toolchain));
+        let images = images
+            .map(|(board, toolchain)| firmware::build_command(board, board.algorithms, *toolchain));
         let mut built = cargo::build(vec![vec![command(&profile)], images.collect()])?;
         let images = built.pop().into_iter().flatten();
-        let images = boards
-            .iter()
-            .zip(toolchains)
-            .zip(images)
-            .map(|((board, toolchain), image)| firmware::finish(board, toolchain, image));
+        let images =
+            boards.iter().zip(toolchains).zip(images).map(|((board, toolchain), image)| {
+                firmware::finish(board, board.algorithms, toolchain, image)
+            });
         Ok((programs(&profile), images.collect::<Result<_>>()?))
     })
 }

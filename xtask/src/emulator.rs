@@ -9,11 +9,12 @@ use crate::{
 
 /// Installs the emulator of `board` if it is not on PATH.
 pub(crate) fn prepare(board: &Board) -> Result<()> {
-    let Board { emulator: (program, package), .. } = board;
+    let (program, package) =
+        board.emulator().ok_or_else(|| Failure::new(format!("no emulator runs {}", board.name)))?;
     if command::on_path(program) {
         return Ok(());
     }
-    packages::install(&[package.as_str()])?;
+    packages::install(&[package])?;
     if command::on_path(program) {
         return Ok(());
     }

@@ -14,58 +14,118 @@ use crate::{
     toolchain::{self, Toolchain},
 };
 
-/// A board with its own image, as its machine description in `qemu/` has it.
-#[derive(Debug, PartialEq, Eq)]
+/// A board with its own image, as its row in `hsm-firmware/boards.toml` has it.
+#[derive(Debug, PartialEq)]
 pub(crate) struct Board {
     /// Name of the feature, of the binary and of the memory map.
     pub(crate) name: String,
     /// Target triple.
     pub(crate) target: String,
+    /// Cargo profile of its image.
+    profile: String,
+    /// The algorithms of the image that is tested and released.
+    pub(crate) algorithms: Algorithms,
+    /// What an image may use, for each set of algorithms that is checked.
+    pub(crate) budgets: Vec<(Algorithms, Table)>,
     /// Program that emulates it, and the Debian package with that program.
-    pub(crate) emulator: (String, String),
+    emulator: Option<(String, String)>,
+}
+
+/// How much an image computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithms {
+    /// AES, HMAC, P-256 and Ed25519.
+    Small,
+    /// All but ML-DSA.
+    Classic,
+    /// Every key spec.
+    Everything,
+}
+
+impl Algorithms {
+    pub(crate) const ALL: [Self; 3] = [Self::Small, Self::Classic, Self::Everything];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Classic => "classic",
+            Self::Everything => "everything",
+        }
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|set| set.name() == name).ok_or_else(|| {
+            Failure::new(format!("unknown algorithms `{name}`"))
+                .help(format!("there are: {}", Self::ALL.map(Self::name).join(", ")))
+        })
+    }
 }
 
 /// The board that `kmsd` emulates.
 const DEFAULT: &str = "qemu_riscv32";
+/// What is known about each board.
+pub(crate) const BOARDS: &str = "hsm-firmware/boards.toml";
 
 /// Every board that firmware is built for, the one that `kmsd` emulates first.
 pub(crate) fn boards() -> Result<&'static [Board]> {
-    static BOARDS: OnceLock<Vec<Board>> = OnceLock::new();
-    if let Some(boards) = BOARDS.get() {
+    static ALL: OnceLock<Vec<Board>> = OnceLock::new();
+    if let Some(boards) = ALL.get() {
         return Ok(boards);
     }
-    let directory = command::root().join("qemu");
-    let reading = format!("read {}", directory.display());
+    let text = fs::read_to_string(command::root().join(BOARDS));
+    let table: Table = text.doing(format_args!("read {BOARDS}"))?.parse().map_err(|error| {
+        Failure::new(format!("{BOARDS} is not understood")).help(format!("{error}"))
+    })?;
     let mut boards = Vec::new();
-    for file in fs::read_dir(&directory).doing(&reading)? {
-        let path = file.doing(&reading)?.path();
-        if path.extension().is_some_and(|ending| ending == "toml") {
-            let text = fs::read_to_string(&path).doing(format_args!("read {}", path.display()))?;
-            let board = Board::parse(&text)
-                .map_err(|failure| failure.help(format!("it is about {}", path.display())))?;
-            boards.push(board);
-        }
+    for (name, row) in &table {
+        let row = row.as_table().ok_or_else(|| broken(format!("`{name}` is no table")))?;
+        let mut board = Board::parse(name, row)?;
+        board.emulator = emulator(name)?;
+        boards.push(board);
     }
     boards.sort_by(|one, other| {
         (!one.is_default(), &one.name).cmp(&(!other.is_default(), &other.name))
     });
-    Ok(BOARDS.get_or_init(|| boards))
+    Ok(ALL.get_or_init(|| boards))
+}
+
+/// Program and package of a board's machine description in `qemu/`; `None` if there is none.
+fn emulator(board: &str) -> Result<Option<(String, String)>> {
+    let path = command::root().join("qemu").join(format!("{board}.toml"));
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&path).doing(format_args!("read {}", path.display()))?;
+    let table: Table = text.parse().map_err(|error| {
+        Failure::new(format!("{} cannot be read", path.display())).help(format!("{error}"))
+    })?;
+    Ok(Some((value(&table, "emulator")?, value(&table, "debian_package")?)))
+}
+
+fn broken(why: String) -> Failure {
+    Failure::new(format!("{BOARDS} is not understood")).help(why)
+}
+
+fn value(table: &Table, key: &str) -> Result<String> {
+    let value = table.get(key).and_then(Value::as_str).map(str::to_owned);
+    value.ok_or_else(|| Failure::new(format!("the description of a board has no `{key}`")))
 }
 
 impl Board {
-    /// Reads a machine description.
-    fn parse(text: &str) -> Result<Self> {
-        let table: Table = text.parse().map_err(|error| {
-            Failure::new("a machine description cannot be read").help(format!("{error}"))
-        })?;
-        let value = |key: &str| {
-            let value = table.get(key).and_then(Value::as_str).map(str::to_owned);
-            value.ok_or_else(|| Failure::new(format!("a machine description has no `{key}`")))
-        };
+    /// Reads a row.
+    fn parse(name: &str, row: &Table) -> Result<Self> {
+        let mut budgets = Vec::new();
+        for (set, limits) in row.get("budget").and_then(Value::as_table).into_iter().flatten() {
+            let limits = limits.as_table().ok_or_else(|| broken(format!("budget of `{name}`")))?;
+            budgets.push((Algorithms::named(set)?, limits.clone()));
+        }
         Ok(Self {
-            name: value("board")?,
-            target: value("target")?,
-            emulator: (value("emulator")?, value("debian_package")?),
+            name: name.to_owned(),
+            target: value(row, "target")?,
+            profile: value(row, "profile")?,
+            algorithms: Algorithms::named(&value(row, "algorithms")?)?,
+            budgets,
+            emulator: None,
         })
     }
 
@@ -83,11 +143,17 @@ impl Board {
     pub(crate) fn is_default(&self) -> bool {
         self.name == DEFAULT
     }
+
+    /// Program that emulates it, and the Debian package with that program.
+    pub(crate) fn emulator(&self) -> Option<(&str, &str)> {
+        self.emulator.as_ref().map(|(program, package)| (&**program, &**package))
+    }
 }
 
 /// A built image.
 pub(crate) struct Image {
     pub(crate) board: &'static Board,
+    pub(crate) algorithms: Algorithms,
     pub(crate) elf: PathBuf,
     pub(crate) toolchain: Toolchain,
     /// Compiler warnings in the crates of this workspace.
@@ -99,17 +165,25 @@ pub(crate) struct Image {
 pub(crate) struct Choice {
     /// One board, or all.
     pub(crate) boards: &'static [Board],
+    /// `None`: those of each board.
+    pub(crate) algorithms: Option<Algorithms>,
     pub(crate) toolchain: Option<Toolchain>,
 }
 
 impl Choice {
-    /// Takes `--board` and `--toolchain` from the arguments. Without `--board` it is every board.
+    /// Takes `--board`, `--algorithms` and `--toolchain` from the arguments. Without `--board` it is every
+    /// board.
     pub(crate) fn parse(args: &mut Args) -> Result<Self> {
         let boards = match args.value("--board")? {
             Some(name) => slice::from_ref(Board::named(&name)?),
             None => boards()?,
         };
-        Ok(Self { boards, toolchain: Toolchain::parse(args)? })
+        let algorithms = args.value("--algorithms")?;
+        Ok(Self {
+            boards,
+            algorithms: algorithms.as_deref().map(Algorithms::named).transpose()?,
+            toolchain: Toolchain::parse(args)?,
+        })
     }
 }
 
@@ -120,7 +194,8 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let deny_warnings = args.flag("--deny-warnings");
     args.finish()?;
     for board in choice.boards {
-        let image = build(board, choice.toolchain)?;
+        let algorithms = choice.algorithms.unwrap_or(board.algorithms);
+        let image = build(board, algorithms, choice.toolchain)?;
         if deny_warnings && image.warnings > 0 {
             return Err(Failure::new(term::count(image.warnings, "compiler warning")));
         }
@@ -128,6 +203,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
             let image = json!({
                 "board": image.board.name,
                 "target": image.board.target,
+                "algorithms": image.algorithms.name(),
                 "toolchain": image.toolchain.name(),
                 "elf": image.elf,
             });
@@ -140,12 +216,17 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
 }
 
 /// Prepares the toolchain and builds.
-pub(crate) fn build(board: &'static Board, toolchain: Option<Toolchain>) -> Result<Image> {
-    term::step(&format!("firmware for {}", board.name), || {
+pub(crate) fn build(
+    board: &'static Board,
+    algorithms: Algorithms,
+    toolchain: Option<Toolchain>,
+) -> Result<Image> {
+    term::step(&format!("firmware for {}, algorithms: {}", board.name, algorithms.name()), || {
         let toolchain = prepare(board, toolchain)?;
-        let compiled = cargo::build(vec![vec![build_command(board, toolchain)]])?;
+        let command = build_command(board, algorithms, toolchain);
+        let compiled = cargo::build(vec![vec![command]])?;
         let compiled = compiled.into_iter().flatten().next().unwrap_or_default();
-        finish(board, toolchain, compiled)
+        finish(board, algorithms, toolchain, compiled)
     })
 }
 
@@ -157,28 +238,49 @@ pub(crate) fn prepare(board: &Board, toolchain: Option<Toolchain>) -> Result<Too
 }
 
 /// The build of a board's image.
-pub(crate) fn build_command(board: &Board, toolchain: Toolchain) -> Command {
-    let mut cargo = cargo(toolchain, "build", board);
+pub(crate) fn build_command(
+    board: &Board,
+    algorithms: Algorithms,
+    toolchain: Toolchain,
+) -> Command {
+    let mut cargo = cargo(toolchain, "build", board, algorithms);
     cargo.args(["--bin", &board.name]);
     cargo
 }
 
-/// Seals the image that was built.
+/// Seals the image that was built. One with other algorithms than the board's own gets a name of its own.
 pub(crate) fn finish(
     board: &'static Board,
+    algorithms: Algorithms,
     toolchain: Toolchain,
     compiled: Compiled,
 ) -> Result<Image> {
     let elf = compiled.executable().ok_or_else(|| Failure::new("cargo built no firmware image"))?;
+    let elf = if algorithms == board.algorithms {
+        elf
+    } else {
+        let named = elf.with_file_name(format!("{}-{}", board.name, algorithms.name()));
+        fs::rename(&elf, &named).doing("name the image")?;
+        named
+    };
     integrity::seal(&elf)?;
-    Ok(Image { board, elf, toolchain, warnings: compiled.warnings })
+    Ok(Image { board, algorithms, elf, toolchain, warnings: compiled.warnings })
 }
 
 /// Cargo for the firmware crate alone, with the profile and features of a board.
-pub(crate) fn cargo(toolchain: Toolchain, subcommand: &str, board: &Board) -> Command {
+pub(crate) fn cargo(
+    toolchain: Toolchain,
+    subcommand: &str,
+    board: &Board,
+    algorithms: Algorithms,
+) -> Command {
     let mut cargo = toolchain.cargo(subcommand, &board.target);
-    cargo.args(["--package", "hsm-firmware", "--profile", "firmware"]);
-    cargo.args(["--no-default-features", "--features", &board.name]);
+    cargo.args(["--package", "hsm-firmware", "--profile", &board.profile]);
+    let features = match algorithms {
+        Algorithms::Small => board.name.clone(),
+        set => format!("{},{}", board.name, set.name()),
+    };
+    cargo.args(["--no-default-features", "--features", &features]);
     cargo
 }
 

@@ -44,7 +44,7 @@ fn board_clippy(board: &Board, toolchain: Option<Toolchain>) -> Result<()> {
         return Ok(());
     }
     term::note(format!("{} for {}", board.name, board.target));
-    let mut cargo = firmware::cargo(toolchain, "clippy", board);
+    let mut cargo = firmware::cargo(toolchain, "clippy", board, board.algorithms);
     command::run(cargo.args(["--lib", "--bin", &board.name]).args(DENY_WARNINGS))
 }
 

@@ -27,7 +27,8 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let all = args.flag("--all");
     args.finish()?;
     for board in choice.boards {
-        check(&firmware::build(board, choice.toolchain)?, json, all)?;
+        let algorithms = choice.algorithms.unwrap_or(board.algorithms);
+        check(&firmware::build(board, algorithms, choice.toolchain)?, json, all)?;
     }
     Ok(())
 }
@@ -40,7 +41,7 @@ fn check(image: &Image, json: bool, all: bool) -> Result<()> {
             json!({"board": image.board.name, "count": scan.count(), "callers": scan.callers})
         );
     }
-    let budget = Budget::read(image.board)?;
+    let budget = Budget::of(image)?;
     let row = budget.row("panics", u64::try_from(scan.count()).unwrap_or(u64::MAX))?;
     if all || row.used > row.limit {
         scan.list();

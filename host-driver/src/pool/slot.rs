@@ -9,7 +9,7 @@ use hsm_protocol::command::domain::DomainSummary;
 use hsm_protocol::command::system::ModuleStatus;
 use hsm_protocol::key_spec::KeySpec;
 
-use super::Member;
+use super::{Member, Needs};
 use crate::device::{Device, DeviceInfo};
 use crate::error::CallError;
 use crate::health::{Counters, DeviceHealth, Service};
@@ -47,8 +47,17 @@ pub(super) enum Candidate {
     Ready(Arc<Device>),
     /// May do so later.
     NotNow,
-    /// Does not support the key spec.
-    Incapable,
+    /// Cannot take the call.
+    Incapable(Lack),
+}
+
+/// What a device lacks for a call.
+#[derive(Clone, Copy)]
+pub(super) enum Lack {
+    /// This key spec.
+    Spec(KeySpec),
+    /// Room for a request of that length.
+    Room,
 }
 
 impl Slot {
@@ -73,11 +82,15 @@ impl Slot {
         }
     }
 
-    pub(super) fn candidate(&self, spec: Option<KeySpec>) -> Candidate {
+    /// Whether it is one for a call that needs these specs, in frames of `size` encoded bytes.
+    pub(super) fn candidate(&self, needs: Needs, size: usize) -> Candidate {
         let state = self.lock();
-        let lacks = |info: &DeviceInfo| spec.is_some_and(|spec| !info.specs.contains(&spec));
-        if state.info.as_ref().is_some_and(lacks) {
-            return Candidate::Incapable;
+        let lack = |info: &DeviceInfo| match needs.lacking(&info.specs) {
+            Some(spec) => Some(Lack::Spec(spec)),
+            None => (size > info.rx_bytes as usize).then_some(Lack::Room),
+        };
+        if let Some(lack) = state.info.as_ref().and_then(lack) {
+            return Candidate::Incapable(lack);
         }
         match &state.device {
             Some(device) if device.is_ready() => Candidate::Ready(Arc::clone(device)),

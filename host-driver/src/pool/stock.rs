@@ -108,7 +108,7 @@ impl Pool {
         }
         shared.stock.wake();
         loop {
-            let device = shared.pick(&Route { spec: Some(spec), ..Route::default() }, &[])?;
+            let device = shared.pick(&Route { needs: spec.into(), ..Route::default() }, 0, &[])?;
             // On the list first, so that a pair that is found now is not missed.
             let found = shared.waiting.enter(shelf.wake_by(deadline));
             if let Some(pair) = demand.take() {

@@ -2,8 +2,11 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
+use hsm_protocol::command::key::KeyRef;
+use hsm_protocol::command::mac::GenerateMac;
 use hsm_protocol::command::random::Random;
-use hsm_protocol::{DeviceId, ErrorCode, ModuleState};
+use hsm_protocol::key_spec::MacAlgorithm;
+use hsm_protocol::{Bytes, DeviceId, ErrorCode, KeyId, ModuleState};
 
 use super::*;
 use crate::audit::{DeviceReceipt, Position};
@@ -234,8 +237,8 @@ fn calls_go_where_the_key_spec_is_supported() {
     let devices = vec![FakeDevice::with(&both[..1], 8), FakeDevice::with(&both, 8)];
     let rig = rig(devices, options());
     rig.until("both are in service", |rig| rig.services() == [Service::InService; 2]);
-    let call = |spec| {
-        let route = Route { spec: Some(spec), ..Route::default() };
+    let call = |spec: KeySpec| {
+        let route = Route { needs: spec.into(), ..Route::default() };
         block_on(rig.pool.call_with(&Random { length: 1 }, tag(1), route))
     };
     for _ in 0..10 {
@@ -245,6 +248,45 @@ fn calls_go_where_the_key_spec_is_supported() {
     let error = call(KeySpec::ECC_NIST_P256).unwrap_err();
     assert!(matches!(error, CallError::NoCapableDevice(KeySpec::ECC_NIST_P256)), "{error}");
     assert!(!error.retryable());
+    let needs = Needs::from(KeySpec::SYMMETRIC_DEFAULT);
+    for (other, device) in [(KeySpec::HMAC_256, Some(1)), (KeySpec::RSA_2048, None)] {
+        let route = Route { needs: needs.and(other), ..Route::default() };
+        match block_on(rig.pool.call_with(&Random { length: 1 }, tag(1), route)) {
+            Ok(reply) => {
+                let device = device.map(|index: usize| rig.devices[index].id());
+                assert_eq!(Some(reply.receipt.unwrap().device), device);
+            }
+            Err(error) => {
+                assert_eq!(device, None);
+                assert!(matches!(error, CallError::NoCapableDevice(spec) if spec == other));
+            }
+        }
+    }
+}
+
+#[test]
+fn calls_go_where_there_is_room_for_them() {
+    let devices = vec![FakeDevice::new(), FakeDevice::new()];
+    devices[0].rx_bytes.store(8 * 1024, Ordering::SeqCst);
+    let rig = rig(devices, options());
+    rig.until("both are in service", |rig| rig.services() == [Service::InService; 2]);
+    let long = vec![0; 9 * 1024];
+    let key = KeyRef { id: KeyId::single_region([0; 16]), token: Bytes(&[]) };
+    let command = GenerateMac { key, algorithm: MacAlgorithm::HMAC_SHA_256, message: Bytes(&long) };
+    for _ in 0..10 {
+        let answer = block_on(rig.pool.call(&command, tag(1)));
+        // The device knows no MACs, and says so.
+        let Err(CallError::Refused { code: ErrorCode::UNKNOWN_COMMAND, .. }) = answer else {
+            panic!("{:?}", answer.err());
+        };
+    }
+    rig.devices[1].rx_bytes.store(8 * 1024, Ordering::SeqCst);
+    rig.devices[1].down.store(true, Ordering::SeqCst);
+    rig.until("it is gone", |rig| rig.services()[1] != Service::InService);
+    rig.devices[1].down.store(false, Ordering::SeqCst);
+    rig.until("it is back", |rig| rig.services() == [Service::InService; 2]);
+    let error = block_on(rig.pool.call(&command, tag(1))).unwrap_err();
+    assert!(matches!(error, CallError::TooLarge), "{error}");
 }
 
 #[test]

@@ -43,7 +43,12 @@ impl<'a> Tries<'a> {
     }
 
     /// Waits until a device comes into service. If one failed but still is, it gets a pause.
-    pub(super) async fn wait(&mut self, route: &Route, deadline: Instant) -> Result<(), CallError> {
+    pub(super) async fn wait(
+        &mut self,
+        route: &Route,
+        size: usize,
+        deadline: Instant,
+    ) -> Result<(), CallError> {
         let until = match self.asked.as_slice() {
             [] => deadline,
             _ => deadline.min(Instant::now() + self.pause),
@@ -51,7 +56,7 @@ impl<'a> Tries<'a> {
         let woken = self.shared.waiting.enter(until);
         if self.asked.is_empty() {
             // One may have come into service before this call was on the list.
-            if self.shared.pick(route, &[])?.is_some() {
+            if self.shared.pick(route, size, &[])?.is_some() {
                 return Ok(());
             }
         } else {

@@ -7,7 +7,7 @@ use hsm_protocol::command::audit::{
     SignedHead,
 };
 
-use crate::audit::KEPT;
+use crate::audit::MAX_KEPT;
 use crate::dispatch::{Caller, Context, Execute};
 use crate::platform::Platform;
 
@@ -28,7 +28,7 @@ impl Execute for AuditHead {
 }
 
 impl Execute for AuditEntries {
-    const ANSWER: usize = KEPT * Entry::SIZE;
+    const ANSWER: usize = MAX_KEPT * Entry::SIZE;
 
     fn execute<'o, P: Platform>(
         self,

@@ -10,10 +10,9 @@ use hsm_protocol::token::{KeyAttributes, KeyToken};
 use super::domain::Domain;
 use super::wrap;
 use crate::algorithm::{Algorithm, PublicKeyBuf};
+use crate::memory::Owner;
 use crate::secret::SecretBuf;
 
-/// Keys kept.
-pub const CAPACITY: usize = 16;
 /// Microseconds after which an unused key is zeroised.
 pub const IDLE_US: u64 = 60_000_000;
 
@@ -67,16 +66,19 @@ impl Unwrapped {
     }
 }
 
+/// A place for a key.
+pub type Slot = Option<Unwrapped>;
+
 /// The cache.
-pub struct Cache {
-    slots: [Option<Unwrapped>; CAPACITY],
+pub struct Cache<O: Owner> {
+    slots: O::Of<[Slot]>,
 }
 
-impl Cache {
-    /// An empty cache.
+impl<O: Owner> Cache<O> {
+    /// A cache of these places.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { slots: [const { None }; CAPACITY] }
+    pub const fn new(slots: O::Of<[Slot]>) -> Self {
+        Self { slots }
     }
 
     /// The key of a token, unwrapped now or before. `now` is in microseconds since boot.
@@ -89,7 +91,7 @@ impl Cache {
         token: &[u8],
         now: u64,
     ) -> Result<&mut Unwrapped, ErrorCode> {
-        let known = |slot: &Option<Unwrapped>| slot.as_ref().is_some_and(|s| s.token() == token);
+        let known = |slot: &Slot| slot.as_ref().is_some_and(|s| s.token() == token);
         let place = match self.slots.iter().position(known) {
             Some(place) => place,
             None => {
@@ -112,7 +114,7 @@ impl Cache {
     /// Zeroises keys unused for [`IDLE_US`]; whether there were any.
     pub fn expire(&mut self, now: u64) -> bool {
         let mut any = false;
-        for slot in &mut self.slots {
+        for slot in &mut *self.slots {
             if slot.as_ref().is_some_and(|key| now.saturating_sub(key.used) >= IDLE_US) {
                 *slot = None;
                 any = true;
@@ -150,11 +152,5 @@ impl Cache {
         let slots = self.slots.iter().enumerate();
         let oldest = slots.min_by_key(|(_, slot)| slot.as_ref().map(|key| key.used));
         oldest.map_or(0, |(place, _)| place)
-    }
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self::new()
     }
 }

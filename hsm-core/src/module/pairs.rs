@@ -8,7 +8,7 @@ use hsm_protocol::token::sealed::{Attributes, GuardedPair, PairPurpose, Prepared
 
 use super::Module;
 use super::secrets::Secrets;
-use crate::algorithm::rsa::Search;
+use crate::algorithm::Search;
 use crate::keystore::sealed::{self, Kind};
 use crate::platform::Platform;
 use crate::secret::SecretBuf;

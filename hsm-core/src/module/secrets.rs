@@ -4,31 +4,32 @@ use hsm_protocol::ErrorCode;
 
 use super::pairs::Pairs;
 use crate::drbg::Drbg;
-use crate::keystore::cache::Cache;
+use crate::keystore::cache::{Cache, Slot};
 use crate::keystore::domain::Domain;
 use crate::keystore::identity::Identity;
+use crate::memory::Owner;
 
 /// The module's secrets, in the place where they stay: they are filled in and erased here, as a value
 /// that is moved leaves its bytes behind.
-pub(super) struct Secrets {
+pub(super) struct Secrets<O: Owner> {
     /// Whether the rest is there.
     loaded: bool,
     pub(super) drbg: Drbg,
     pub(super) identity: Option<Identity>,
     pub(super) domain: Domain,
-    pub(super) cache: Cache,
+    pub(super) cache: Cache<O>,
     pub(super) pairs: Pairs,
 }
 
-impl Secrets {
-    /// The place, empty.
-    pub(super) fn none() -> Self {
+impl<O: Owner> Secrets<O> {
+    /// The place, empty, with room for unwrapped keys.
+    pub(super) fn none(keys: O::Of<[Slot]>) -> Self {
         Self {
             loaded: false,
             drbg: Drbg::uninstantiated(),
             identity: None,
             domain: Domain::empty(),
-            cache: Cache::new(),
+            cache: Cache::new(keys),
             pairs: Pairs::new(),
         }
     }

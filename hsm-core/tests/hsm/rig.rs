@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use hsm_core::memory::Memory;
 use hsm_core::platform::NvStorage;
 use hsm_core::testing::{MemoryPlatform, TestRng};
 use hsm_core::{Hsm, NextWork};
@@ -46,7 +47,7 @@ pub(crate) struct Device {
 impl Device {
     /// Boots a board.
     pub(crate) fn boot(platform: MemoryPlatform) -> Self {
-        let mut hsm = Box::new(Hsm::new(platform));
+        let mut hsm = Box::new(Hsm::new(platform, Memory::boxed()));
         hsm.start();
         Self { hsm }
     }

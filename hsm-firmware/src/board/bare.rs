@@ -8,28 +8,35 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use embedded_storage::nor_flash::NorFlash;
 use hsm_core::Hsm;
 use hsm_core::algorithm::Algorithm;
+use hsm_core::memory::{Lent, Memory};
 use hsm_core::platform::{EntropySource, MinEntropy, Platform};
 use hsm_core::self_test::measure;
 use hsm_protocol::attestation::Measurement;
 use hsm_protocol::domain::DeviceKind;
-use static_cell::{ConstStaticCell, StaticCell};
+use static_cell::StaticCell;
 
+use super::room::RECEIVE_BUFFER;
 use crate::chip::heap::HEAP;
 use crate::chip::{image, stack};
 use crate::nv::{Geometry, RecordLog};
-
-/// Bytes of encoded frames that every link buffers.
-pub(super) const RECEIVE_BUFFER: u32 = 64 * 1024;
 
 /// The noise that an emulator passes on from its host's generator, whose output cannot be told from full
 /// entropy. Half of that is claimed, as nothing here can assess what is behind it.
 pub(super) const EMULATED_NOISE: MinEntropy = MinEntropy::from_millibits(4000);
 
-/// Bytes of the heap.
-const ARENA: usize = 64 * 1024;
-
-static HEAP_MEMORY: ConstStaticCell<[u64; ARENA / size_of::<u64>()]> =
-    ConstStaticCell::new([0; ARENA / size_of::<u64>()]);
+/// The registry of what this image computes, of those that a module of `hsm_core::algorithm` has.
+macro_rules! algorithms {
+    ($parts:ident) => {{
+        #[cfg(feature = "everything")]
+        let registry = hsm_core::algorithm::$parts::EVERYTHING;
+        #[cfg(all(feature = "classic", not(feature = "everything")))]
+        let registry = hsm_core::algorithm::$parts::CLASSIC;
+        #[cfg(not(feature = "classic"))]
+        let registry = hsm_core::algorithm::$parts::SMALL;
+        registry
+    }};
+}
+pub(super) use algorithms;
 
 /// Set when the core has asked for a reset.
 static RESET: AtomicBool = AtomicBool::new(false);
@@ -67,19 +74,18 @@ impl<M: Machine> Board<M> {
     }
 }
 
-/// Gives the heap its memory.
-pub(super) fn start_heap() {
-    HEAP.start(HEAP_MEMORY.take());
-}
-
-/// Makes the HSM where it stays; it holds no secret yet. A function of its own, so that no frame below
-/// keeps a place for parts of it.
+/// Gives the heap its memory and makes the HSM where it stays, off the stack, which is measured for each
+/// command and erased; it holds no secret yet. A function of its own, so that no frame below keeps a
+/// place for parts of it.
 #[inline(never)]
 pub(super) fn make<M: Machine>(
     place: &'static StaticCell<Hsm<Board<M>>>,
+    memory: Memory<Lent>,
+    heap: &'static mut [u64],
     board: impl FnOnce() -> Board<M>,
 ) -> &'static mut Hsm<Board<M>> {
-    place.init_with(|| Hsm::new(board()))
+    HEAP.start(heap);
+    place.init_with(|| Hsm::new(board(), memory))
 }
 
 /// Whether the core has asked for a reset.
@@ -88,6 +94,7 @@ pub(super) fn is_reset_wanted() -> bool {
 }
 
 impl<M: Machine> Platform for Board<M> {
+    type Memory = Lent;
     type Entropy = M::Noise;
     type Storage = RecordLog<M::Flash>;
 
@@ -132,7 +139,7 @@ impl<M: Machine> Platform for Board<M> {
     }
 
     fn receive_buffer(&self) -> u32 {
-        RECEIVE_BUFFER
+        u32::try_from(RECEIVE_BUFFER).unwrap_or(u32::MAX)
     }
 
     fn stack_peak(&self) -> u32 {

@@ -24,6 +24,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hsm_core::Hsm;
+use hsm_core::memory::Memory;
+use hsm_protocol::frame::MAX_ENCODED;
 use zeroize::Zeroizing;
 
 use crate::serve::{Line, LineBuffers, Runtime, serve};
@@ -142,7 +144,7 @@ impl Device {
             let (flash, sealing_key) = (self.flash.clone(), self.sealing_key.clone());
             let boot = Instant::now();
             let board = HostBoard::new(flash, sealing_key, self.registry, boot, Rc::clone(&reset));
-            let mut hsm = Box::new(Hsm::new(board));
+            let mut hsm = Box::new(Hsm::new(board, Memory::boxed()));
             hsm.start();
             while !reset.get() {
                 let port: &mut StreamPort = match &mut present {
@@ -156,7 +158,7 @@ impl Device {
                     },
                 };
                 let ended = port.ended();
-                let mut buffers = Box::new(LineBuffers::new());
+                let mut buffers = Box::new(LineBuffers::<MAX_ENCODED>::new());
                 let stopped = &self.stopped;
                 let mut until =
                     Until { reset: &reset, ended: &ended, stopped, boot, patience: &patience };

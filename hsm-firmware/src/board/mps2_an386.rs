@@ -2,12 +2,14 @@
 //! that the emulator keeps in a file for the records.
 
 use hsm_core::Hsm;
-use hsm_core::algorithm::{Algorithm, CORTEX_M4};
+use hsm_core::algorithm::Algorithm;
+use hsm_core::memory::Memory;
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy};
 use hsm_protocol::domain::DeviceKind;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use super::bare::{self, Board, EMULATED_NOISE, Machine, RECEIVE_BUFFER};
+use super::bare::{self, Board, EMULATED_NOISE, Machine, algorithms};
+use super::room::{CoreMemory, FRAME, Heap, NO_HEAP, RECEIVE_BUFFER};
 use crate::chip::an386::{self, ALARM, CLOCK, LINE, NOISE, NOISE_RING, WATCHDOG};
 use crate::chip::cortex_m;
 use crate::chip::mapped_nor::{BLOCK, MappedNor};
@@ -19,23 +21,23 @@ use crate::serve::{Line, LineBuffers, Runtime, serve};
 /// Where the records are: 2 MiB at the start of the memory.
 const RECORDS: Geometry = Geometry { start: 0, segment: BLOCK, segments: 8 };
 
-const _: () = assert!(an386::LINE_RING == RECEIVE_BUFFER as usize);
+const _: () = assert!(an386::LINE_RING >= RECEIVE_BUFFER);
 
-static BUFFERS: ConstStaticCell<LineBuffers> = ConstStaticCell::new(LineBuffers::new());
+static BUFFERS: ConstStaticCell<LineBuffers<FRAME>> = ConstStaticCell::new(LineBuffers::new());
 
-/// Off the stack, which is measured for each command and erased.
+static MEMORY: ConstStaticCell<CoreMemory> = ConstStaticCell::new(CoreMemory::new());
+static HEAP: ConstStaticCell<Heap> = ConstStaticCell::new(NO_HEAP);
 static HSM: StaticCell<Hsm<Board<Mps2An386>>> = StaticCell::new();
 
 /// Runs the firmware; the entry point of the image.
 pub fn run() -> ! {
     an386::protect();
-    bare::start_heap();
     cortex_m::open_interrupts(&an386::SOURCES, serve_interrupt);
     CLOCK.start();
     LINE.start();
     NOISE.start();
 
-    let hsm = bare::make(&HSM, start);
+    let hsm = bare::make(&HSM, Memory::lent(MEMORY.take()), HEAP.take(), start);
     hsm.start();
     let mut port = UartPort::new(&LINE);
     serve(hsm, &mut [Line::new(&mut port, BUFFERS.take())], &mut Sleep { alarm: None });
@@ -61,7 +63,7 @@ impl Machine for Mps2An386 {
     type Flash = MappedNor;
 
     fn algorithms() -> &'static [&'static dyn Algorithm] {
-        CORTEX_M4
+        algorithms!(cortex_m4)
     }
 
     fn now_us() -> u64 {

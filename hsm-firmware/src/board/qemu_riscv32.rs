@@ -3,12 +3,14 @@
 
 use heapless::Vec;
 use hsm_core::Hsm;
-use hsm_core::algorithm::{Algorithm, PORTABLE};
+use hsm_core::algorithm::Algorithm;
+use hsm_core::memory::Memory;
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy};
 use hsm_protocol::domain;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use super::bare::{self, Board, EMULATED_NOISE, Machine, RECEIVE_BUFFER};
+use super::bare::{self, Board, EMULATED_NOISE, Machine, algorithms};
+use super::room::{CoreMemory, FRAME, Heap, NO_HEAP, RECEIVE_BUFFER};
 use crate::chip::cfi_flash::{BLOCK, CfiFlash};
 use crate::chip::hart::{self, Interrupt};
 use crate::chip::uart_port::UartPort;
@@ -27,34 +29,33 @@ const PANIC_STATUS: u16 = 101;
 const RECORDS: Geometry = Geometry { start: 0, segment: BLOCK, segments: 8 };
 
 const _: () = assert!(
-    uart16550::RING == RECEIVE_BUFFER as usize
-        && console::RX_BUFFERS * console::RX_BUFFER == RECEIVE_BUFFER as usize
+    uart16550::RING >= RECEIVE_BUFFER && console::RX_BUFFERS * console::RX_BUFFER >= RECEIVE_BUFFER
 );
 
 static CONSOLE_MEMORY: ConstStaticCell<ConsoleMemory> = ConstStaticCell::new(ConsoleMemory::new());
 static ENTROPY_MEMORY: ConstStaticCell<EntropyMemory> = ConstStaticCell::new(EntropyMemory::new());
-static BUFFERS: ConstStaticCell<[LineBuffers; 2]> =
+static BUFFERS: ConstStaticCell<[LineBuffers<FRAME>; 2]> =
     ConstStaticCell::new([const { LineBuffers::new() }; 2]);
 
-/// Off the stack, which is measured for each command and erased.
+static MEMORY: ConstStaticCell<CoreMemory> = ConstStaticCell::new(CoreMemory::new());
+static HEAP: ConstStaticCell<Heap> = ConstStaticCell::new(NO_HEAP);
 static HSM: StaticCell<Hsm<Board<QemuRiscv32>>> = StaticCell::new();
 
 /// Runs the firmware; the entry point of the image.
 pub fn run() -> ! {
     virt::protect();
-    bare::start_heap();
     UART.start();
     PLIC.enable_only(&virt::SOURCES);
     hart::open_interrupts(serve_interrupt);
 
-    let hsm = bare::make(&HSM, start);
+    let hsm = bare::make(&HSM, Memory::lent(MEMORY.take()), HEAP.take(), start);
     hsm.start();
     let mut uart = UartPort::new(&UART);
     let mut console = virt::find_virtio(DeviceKind::Console)
         .and_then(|transport| Console::start(transport, CONSOLE_MEMORY.take()).ok());
 
     let [first, second] = BUFFERS.take();
-    let mut lines: Vec<Line<'_>, 2> = Vec::new();
+    let mut lines: Vec<Line<'_, FRAME>, 2> = Vec::new();
     let _ = lines.push(Line::new(&mut uart, first));
     if let Some(console) = &mut console {
         let _ = lines.push(Line::new(console, second));
@@ -84,7 +85,7 @@ impl Machine for QemuRiscv32 {
     type Flash = CfiFlash;
 
     fn algorithms() -> &'static [&'static dyn Algorithm] {
-        PORTABLE
+        algorithms!(portable)
     }
 
     fn now_us() -> u64 {

@@ -9,14 +9,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use host_driver::approval::{Draft, Pending};
-use host_driver::pool::Route;
+use host_driver::pool::{Needs, Route};
 use host_driver::{CallError, Pool, Reply};
 use hsm_protocol::approval::{Challenge, RequestDigest};
 use hsm_protocol::command::approval::{Approve, PermitDeletion, RequireApproval};
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::domain::Rule;
 use hsm_protocol::domain::change::Votes;
-use hsm_protocol::key_spec::{KeySpec, Origin};
+use hsm_protocol::key_spec::Origin;
 use hsm_protocol::token::KeyToken;
 use hsm_protocol::{Bytes, Command, DeviceId, ErrorCode, KeyId, MaterialId, Opcode};
 
@@ -173,15 +173,15 @@ impl Devices<'_> {
         &mut self,
         keys: &[KeyRef<'_>],
         command: &C,
-        spec: Option<KeySpec>,
+        needs: impl Into<Needs>,
         busy: Busy,
     ) -> Result<Reply<C>, KmsError> {
         let guarded = |key: &&KeyRef<'_>| rule_of(&key.token).is_some();
         match keys.iter().any(|key| guarded(&key)) {
-            false => self.call(command, spec, busy).await,
+            false => self.call(command, needs, busy).await,
             true => {
                 let guarded: Vec<KeyRef<'_>> = keys.iter().filter(guarded).copied().collect();
-                self.call_guarded(&guarded, command, spec, busy).await
+                self.call_guarded(&guarded, command, needs.into(), busy).await
             }
         }
     }
@@ -190,7 +190,7 @@ impl Devices<'_> {
         &mut self,
         keys: &[KeyRef<'_>],
         command: &C,
-        spec: Option<KeySpec>,
+        needs: Needs,
         busy: Busy,
     ) -> Result<Reply<C>, KmsError> {
         let caller = self.request.map(|request| request.principal.caller_arn());
@@ -206,10 +206,11 @@ impl Devices<'_> {
             let device = found.iter().flatten().map(Entry::device).next();
             if let Some(place) = found.iter().position(Option::is_none) {
                 let key = keys.get(place).ok_or_else(|| KmsError::internal("no such key"))?;
-                let route = Route { spec, device, ..Route::default() };
+                let route = Route { needs, device, ..Route::default() };
                 return Err(self.ask(*key, &draft, caller, route, busy).await?);
             }
-            let answer = self.attempt_at(command, Route { spec, device, ..Route::default() }).await;
+            let answer =
+                self.attempt_at(command, Route { needs, device, ..Route::default() }).await;
             let lacks = |error: &CallError| {
                 matches!(error, CallError::Refused { code: ErrorCode::APPROVAL_REQUIRED, .. })
             };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use host_driver::ceremony::{self, CeremonyError, Ledger};
 use host_driver::device::Device;
+use host_driver::pool::Needs;
 use host_driver::recovery::RecoverySet;
 use host_driver::{CallError, OperatorKey, Pool};
 use hsm_protocol::command::recovery::MakeRecovery;
@@ -55,7 +56,10 @@ impl Engine {
         receipts: &mut Vec<DeviceReceipt>,
     ) -> Result<(DomainState, RecoverySet), KmsError> {
         let mut devices = self.devices(tag, receipts);
-        let made = devices.attempt(&MakeRecovery, None).await.and_then(|it| RecoverySet::of(&it));
+        let made = devices
+            .attempt(&MakeRecovery, Needs::default())
+            .await
+            .and_then(|it| RecoverySet::of(&it));
         let set = made.map_err(|error| match error {
             CallError::Refused { code: ErrorCode::RECOVERY_ABSENT, .. } => {
                 let text = "Nobody is to hold recovery shares of this domain yet. Its operators say who does: \

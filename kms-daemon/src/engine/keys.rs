@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use host_driver::pool::Needs;
 use host_driver::{CallError, Reply};
 use hsm_protocol::command::approval::GenerateGuardedKey;
 use hsm_protocol::command::{import, key};
@@ -103,7 +104,9 @@ impl Devices<'_> {
     ) -> Result<KeyMaterial, KmsError> {
         let (token, wrapped) = (Bytes(token), Bytes(wrapped));
         let command = import::ImportKey { id: key.id.device(), now_ms, token, wrapped };
-        let reply = self.call(&command, Some(key.spec), Busy::Import).await?;
+        // Wrapped with RSA; a board has all sizes of it or none.
+        let needs = Needs::from(key.spec).and(KeySpec::RSA_2048);
+        let reply = self.call(&command, needs, Busy::Import).await?;
         let made = response(&reply)?;
         let (id, token) = (made.material, made.token.to_vec());
         Ok(KeyMaterial { id, token, rotated: None, imported: None })
@@ -120,7 +123,7 @@ impl Devices<'_> {
             |code| CallError::Refused { opcode: key::RewrapKey::OPCODE, code, receipt: None };
         let former = KeyToken::parse(token).map_err(refused)?.attributes;
         let key = key::KeyRef { id: former.key, token: Bytes(token) };
-        let reply = self.attempt(&key::RewrapKey { key }, None).await?;
+        let reply = self.attempt(&key::RewrapKey { key }, Needs::default()).await?;
         let made = reply.response()?;
         let bad = || CallError::BadAnswer(key::RewrapKey::OPCODE);
         let new = KeyToken::parse(&made.token).map_err(|_| bad())?.attributes;

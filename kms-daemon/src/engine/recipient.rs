@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use host_driver::Reply;
+use host_driver::pool::Needs;
 use hsm_protocol::command::attest::{self, Confidential, Enveloped, For, MAX_DOCUMENT};
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::key_spec::KeySpec;
@@ -174,7 +175,9 @@ impl Devices<'_> {
                 let token = recipient.token();
                 let recipient = attest::Recipient { now_ms: now.as_millis(), token };
                 let command = For { recipient, request: command };
-                self.call(&command, spec, busy).await.map(Delivery::Sealed)
+                // Sealed with RSA; a board has all sizes of it or none.
+                let needs = Needs::from(spec).and(KeySpec::RSA_2048);
+                self.call(&command, needs, busy).await.map(Delivery::Sealed)
             }
         }
     }

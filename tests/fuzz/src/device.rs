@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use host_driver::OperatorKey;
 use host_driver::provision::development_domain;
 use hsm_core::Hsm;
+use hsm_core::memory::Memory;
 use hsm_core::testing::{MemoryPlatform, TestRng};
 use hsm_protocol::audit::Note;
 use hsm_protocol::channel::{AdmissionKey, Initiator, Keys, MessageHash, RECORD_OVERHEAD};
@@ -123,7 +124,7 @@ fn answer(
 
 impl Rig {
     fn new() -> Self {
-        let mut hsm = Box::new(Hsm::new(MemoryPlatform::new()));
+        let mut hsm = Box::new(Hsm::new(MemoryPlatform::new(), Memory::boxed()));
         hsm.start();
         let mut decoder = Box::new(Decoder::new());
         let key = |byte| SecretKey::from_slice(&[byte; 32]).expect("a scalar");

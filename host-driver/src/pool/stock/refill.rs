@@ -103,10 +103,10 @@ impl<'a> Refill<'a> {
     /// nothing. While a caller waits, one that looks for something else will do.
     fn choose(&self, index: usize) -> Option<(usize, Arc<Device>)> {
         let search = self.searches.get(index)?;
-        let spec = Some(search.shelf.spec);
-        let ready = |slot: usize| match self.shared.slots.get(slot)?.candidate(spec) {
+        let needs = search.shelf.spec.into();
+        let ready = |slot: usize| match self.shared.slots.get(slot)?.candidate(needs, 0) {
             Candidate::Ready(device) => Some((slot, device)),
-            Candidate::NotNow | Candidate::Incapable => None,
+            Candidate::NotNow | Candidate::Incapable(_) => None,
         };
         let demanded = search.shelf.is_demanded();
         if let Some(found) = search.device.and_then(ready) {

@@ -5,7 +5,7 @@
 //! draws its own randomness, seeded by the operating system, and erases its keys when they are freed.
 
 use aws_lc_rs::digest::{self, Digest};
-use hsm_core::algorithm::{Algorithm, Message};
+use hsm_core::algorithm::{Algorithm, Message, ml_kem};
 use hsm_protocol::ErrorCode;
 
 mod delegate;
@@ -19,6 +19,7 @@ pub static AWS_LC: &[&dyn Algorithm] = hsm_core::algorithm_registry! {
     p384: ecc::ECC_NIST_P384,
     p521: ecc::ECC_NIST_P521,
     rsa: [rsa::RSA_2048, rsa::RSA_3072, rsa::RSA_4096],
+    ml_kem: [ml_kem::ML_KEM_512, ml_kem::ML_KEM_768, ml_kem::ML_KEM_1024],
     ml_dsa: [ml_dsa::ML_DSA_44, ml_dsa::ML_DSA_65, ml_dsa::ML_DSA_87],
 };
 

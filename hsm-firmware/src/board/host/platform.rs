@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use hsm_core::algorithm::{Algorithm, PORTABLE};
+use hsm_core::memory::Boxed;
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, PairSearch, Platform};
 use hsm_protocol::attestation::Measurement;
 use hsm_protocol::domain::DeviceKind;
@@ -45,6 +46,7 @@ impl HostBoard {
 }
 
 impl Platform for HostBoard {
+    type Memory = Boxed;
     type Entropy = OsNoise;
     type Storage = RecordLog<SharedFlash>;
 

@@ -13,6 +13,7 @@ use host_driver::provision::{Goal, Plan, provision};
 use host_driver::transport::Connector;
 use host_driver::transport::loopback::{Loopback, LoopbackConnector};
 use host_driver::{HostKey, OperatorKey, Pool, block_on};
+use hsm_core::memory::Memory;
 use hsm_core::testing::MemoryPlatform;
 use hsm_core::{Hsm, NextWork};
 use hsm_protocol::Role;
@@ -113,7 +114,7 @@ fn serve(seed: u64, lines: &mpsc::Receiver<Loopback>) {
     // The driver does not know the board, so it takes the device for hardware.
     let mut platform = MemoryPlatform::with_seed(seed);
     platform.kind = DeviceKind::Hardware;
-    let mut hsm = Box::new(Hsm::new(platform));
+    let mut hsm = Box::new(Hsm::new(platform, Memory::boxed()));
     hsm.start();
     let mut decoder = Box::new(Decoder::<MAX_ENCODED>::new());
     let (mut input, mut reply) = (vec![0; 4096], vec![0; MAX_ENCODED]);
