@@ -4,8 +4,12 @@
 mod bare;
 #[cfg(feature = "host")]
 pub mod host;
+#[cfg(target_arch = "arm")]
+mod mps2;
 #[cfg(all(feature = "mps2_an386", target_arch = "arm"))]
 pub mod mps2_an386;
+#[cfg(all(feature = "mps2_an505", target_arch = "arm"))]
+pub mod mps2_an505;
 #[cfg(all(feature = "qemu_riscv32", target_arch = "riscv32"))]
 pub mod qemu_riscv32;
 #[cfg(target_os = "none")]

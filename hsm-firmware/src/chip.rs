@@ -6,8 +6,10 @@
 //! interrupt.
 #![allow(unsafe_code)]
 
-#[cfg(target_arch = "arm")]
+#[cfg(all(feature = "mps2_an386", target_arch = "arm"))]
 pub mod an386;
+#[cfg(all(feature = "mps2_an505", target_arch = "arm"))]
+pub mod an505;
 #[cfg(target_arch = "riscv32")]
 pub mod cfi_flash;
 #[cfg(target_arch = "riscv32")]
@@ -30,6 +32,8 @@ pub mod heap;
 pub mod image;
 #[cfg(any(test, target_arch = "arm"))]
 pub mod mapped_nor;
+#[cfg(target_arch = "arm")]
+pub mod mps2;
 #[cfg(target_arch = "arm")]
 pub mod mpu;
 #[cfg(target_arch = "riscv32")]

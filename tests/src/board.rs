@@ -22,7 +22,7 @@ impl Board {
     /// If it is attached by a pseudo-terminal, whose name changes, or does not start.
     #[must_use]
     pub fn new(attachment: Attachment) -> Self {
-        assert_ne!(attachment, Attachment::UartPty, "a line without a name of its own");
+        assert!(!attachment.is_pty(), "a line without a name of its own");
         let directory = tempfile::tempdir().expect("a directory");
         let mut board = Self { directory, attachment, emulator: None };
         board.plug();

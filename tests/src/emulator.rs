@@ -1,9 +1,12 @@
 //! QEMU devices that nobody supervises: a test boots, connects and kills them itself.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read, Write, copy, repeat};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,43 +24,95 @@ use crate::{environment, probe};
 pub const FLASH: &str = "flash.img";
 /// Where the noise comes from, in the machine descriptions.
 const NOISE: &str = "/dev/urandom";
+/// Ways to attach a link, in the machine descriptions.
+const SOCKET: &str = "socket";
+const PTY: &str = "pty";
 
-/// How the device is attached to the host.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Attachment {
-    /// Virtio console over a Unix socket.
-    Console,
-    /// UART over a Unix socket.
-    UartSocket,
-    /// UART over a pseudo-terminal.
-    UartPty,
-    /// The Arm board's UART over a Unix socket.
-    ArmSocket,
+/// How a device is attached to the host, in the words of the machine descriptions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Attachment {
+    board: &'static str,
+    link: &'static str,
+    way: &'static str,
 }
 
 impl Attachment {
+    /// The board that the daemon emulates, by virtio console over a Unix socket.
+    pub const CONSOLE: Self = Self { board: "qemu_riscv32", link: "console", way: SOCKET };
+    /// The same board, by its UART over a Unix socket.
+    pub const UART: Self = Self { link: "uart", ..Self::CONSOLE };
+    /// The same, over a pseudo-terminal.
+    pub const UART_PTY: Self = Self { way: PTY, ..Self::UART };
+
+    /// A board by the link that it is used with, over a Unix socket.
+    ///
+    /// # Panics
+    /// If no machine description is of this board.
+    #[must_use]
+    pub fn of(board: &'static str) -> Self {
+        let link = machine(board)["default_link"].as_str().expect("a name");
+        Self { board, link, way: SOCKET }
+    }
+
+    /// A board by its UART over a Unix socket.
+    #[must_use]
+    pub const fn uart_of(board: &'static str) -> Self {
+        Self { board, ..Self::UART }
+    }
+
+    /// Each emulated board as [`Attachment::of`] has it.
+    #[must_use]
+    pub fn boards() -> Vec<Self> {
+        machines().keys().map(|board| Self::of(board)).collect()
+    }
+
+    /// Each link of each emulated board in each way that it can be attached.
+    ///
+    /// # Panics
+    /// If a machine description has no links.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for (board, machine) in machines() {
+            for (link, ways) in machine["link"].as_table().expect("links") {
+                let ways = [SOCKET, PTY].into_iter().filter(|way| ways.get(way).is_some());
+                all.extend(ways.map(|way| Self { board, link, way }));
+            }
+        }
+        all
+    }
+
     /// The board at the other end.
     #[must_use]
     pub const fn board(self) -> &'static str {
-        match self {
-            Self::Console | Self::UartSocket | Self::UartPty => "qemu_riscv32",
-            Self::ArmSocket => "mps2_an386",
-        }
+        self.board
+    }
+
+    /// Whether it is by a pseudo-terminal, whose name is another one each time.
+    #[must_use]
+    pub fn is_pty(self) -> bool {
+        self.way == PTY
     }
 
     /// Its firmware image.
     #[must_use]
     pub fn firmware(self) -> PathBuf {
-        environment::firmware_of(self.board())
+        environment::firmware_of(self.board)
     }
 
-    /// Link and way of the machine description.
-    const fn names(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Console => ("console", "socket"),
-            Self::UartSocket | Self::ArmSocket => ("uart", "socket"),
-            Self::UartPty => ("uart", "pty"),
-        }
+    /// The board's machine description.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn machine(self) -> &'static Table {
+        machine(self.board)
+    }
+}
+
+impl fmt::Debug for Attachment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} by {} and {}", self.board, self.link, self.way)
     }
 }
 
@@ -107,10 +162,10 @@ impl Emulator {
         noise: &str,
         further: &[String],
     ) -> Self {
-        let machine = machine(attachment.board());
+        let machine = attachment.machine();
         let flash = directory.join(FLASH);
         if !flash.exists() {
-            erase(&machine, &flash);
+            erase(machine, &flash);
         }
         let socket = directory.join("line.sock");
         let _ = fs::remove_file(&socket);
@@ -123,18 +178,16 @@ impl Emulator {
         };
         let mut command = Command::new(machine["emulator"].as_str().expect("a program"));
         command.args(strings(&machine["args"]).map(fill));
-        let (link, way) = attachment.names();
         for (name, ways) in machine["link"].as_table().expect("links") {
-            let way = if name == link { way } else { "none" };
+            let way = if name == attachment.link { attachment.way } else { "none" };
             command.args(strings(&ways[way]).map(fill));
         }
         let mut process = Process::start(command.args(further));
-        let line = match attachment {
-            Attachment::UartPty => {
-                let said = process.expect_line("char device redirected to ", PATIENCE);
-                said.split(' ').next().expect("a path").into()
-            }
-            _ => socket,
+        let line = if attachment.is_pty() {
+            let said = process.expect_line("char device redirected to ", PATIENCE);
+            said.split(' ').next().expect("a path").into()
+        } else {
+            socket
         };
         Self { process, attachment, line }
     }
@@ -147,12 +200,11 @@ impl Emulator {
     pub fn connect(&self) -> Box<dyn Transport> {
         let by = Instant::now() + PATIENCE;
         loop {
-            let opened: Result<Box<dyn Transport>, _> = match self.attachment {
-                Attachment::UartPty => {
-                    let path = self.line.to_str().expect("a device file");
-                    Serial::open(path, 115_200).map(|line| Box::new(line) as _)
-                }
-                _ => Unix::connect(&self.line).map(|line| Box::new(line) as _),
+            let opened: Result<Box<dyn Transport>, _> = if self.attachment.is_pty() {
+                let path = self.line.to_str().expect("a device file");
+                Serial::open(path, 115_200).map(|line| Box::new(line) as _)
+            } else {
+                Unix::connect(&self.line).map(|line| Box::new(line) as _)
             };
             match opened {
                 Ok(line) => return line,
@@ -191,10 +243,25 @@ impl Emulator {
     }
 }
 
-fn machine(board: &str) -> Table {
-    let path = environment::root().join("qemu").join(board).with_extension("toml");
-    let text = fs::read_to_string(path).expect("the machine description");
-    text.parse().expect("the machine description is TOML")
+/// The machine descriptions, by board: they say which boards there are.
+fn machines() -> &'static BTreeMap<String, Table> {
+    static MACHINES: OnceLock<BTreeMap<String, Table>> = OnceLock::new();
+    MACHINES.get_or_init(|| {
+        let files = fs::read_dir(environment::root().join("qemu")).expect("machine descriptions");
+        let files = files.map(|file| file.expect("a machine description").path());
+        let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
+        files
+            .map(|path| {
+                let text = fs::read_to_string(path).expect("the machine description");
+                let table: Table = text.parse().expect("the machine description is TOML");
+                (table["board"].as_str().expect("a name").to_owned(), table)
+            })
+            .collect()
+    })
+}
+
+fn machine(board: &str) -> &'static Table {
+    machines().get(board).unwrap_or_else(|| panic!("no machine description is of {board}"))
 }
 
 fn strings(list: &toml::Value) -> impl Iterator<Item = &str> {

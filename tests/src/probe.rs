@@ -11,13 +11,32 @@ use std::time::{Duration, Instant};
 use crate::emulator::Attachment;
 use crate::patience::PATIENCE;
 
-/// RAM of the boards: start and size of each area. What an emulator maps to the file of the flash
+/// An area of a board's RAM, of its machine description. What an emulator maps to the file of the flash
 /// is not RAM.
-const fn areas(attachment: Attachment) -> &'static [(u32, usize)] {
-    match attachment {
-        Attachment::ArmSocket => &[(0x0040_0000, 4 << 20), (0x2000_0000, 4 << 20)],
-        _ => &[(0x8000_0000, 128 << 20)],
-    }
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Its address for the firmware.
+    start: u32,
+    /// Its address for the monitor.
+    monitor: u32,
+    /// Its bytes.
+    size: usize,
+}
+
+/// RAM of the board.
+fn places(attachment: Attachment) -> Vec<Place> {
+    let areas = attachment.machine()["ram"].as_array().expect("areas of RAM");
+    let place = |area: &toml::Value| {
+        let number = |name: &str| area.get(name).map(|value| value.as_integer().expect("a number"));
+        let address = |number: i64| u32::try_from(number).expect("an address");
+        let start = address(number("start").expect("an address"));
+        Place {
+            start,
+            monitor: number("monitor").map_or(start, address),
+            size: usize::try_from(number("bytes").expect("a size")).expect("a size"),
+        }
+    };
+    areas.iter().map(place).collect()
 }
 
 /// Arguments of the emulator for a device that will be examined; sockets are made in `directory`.
@@ -99,14 +118,13 @@ impl Monitor {
             self.command("stop");
         }
         let path = self.directory.join("ram");
-        let areas = areas(self.attachment);
-        let mut dump = |(start, size): &(u32, usize)| {
-            self.command(&format!("pmemsave {start:#x} {size:#x} \"{}\"", path.display()));
+        let mut dump = |Place { start, monitor, size }: Place| {
+            self.command(&format!("pmemsave {monitor:#x} {size:#x} \"{}\"", path.display()));
             let bytes = fs::read(&path).expect("the emulator has written it");
-            assert_eq!(bytes.len(), *size, "RAM at {start:#x}");
-            Area { start: *start, bytes }
+            assert_eq!(bytes.len(), size, "RAM at {start:#x}");
+            Area { start, bytes }
         };
-        let ram = Ram(areas.iter().map(&mut dump).collect());
+        let ram = Ram(places(self.attachment).into_iter().map(&mut dump).collect());
         if runs {
             self.command("cont");
         }
@@ -274,8 +292,13 @@ impl Symbols {
     /// If the image has none of this name.
     #[must_use]
     pub fn address(&self, name: &str) -> u32 {
-        let found = self.0.iter().find(|(known, _)| known == name);
-        found.unwrap_or_else(|| panic!("no symbol {name}")).1
+        self.find(name).unwrap_or_else(|| panic!("no symbol {name}"))
+    }
+
+    /// The address of a name, if the image has it.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<u32> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, address)| *address)
     }
 
     /// The address of the function whose mangled name has all of these parts.

@@ -325,25 +325,53 @@ impl Testbed {
 #[macro_export]
 macro_rules! on_every_line {
     ($($name:ident),+ $(,)?) => {
-        $crate::on_every_line! { @line host, Line::Host(Registry::default()); $($name),+ }
-        $crate::on_every_line! { @line console, Line::Emulated(Attachment::Console); $($name),+ }
-        $crate::on_every_line! { @line uart, Line::Emulated(Attachment::UartSocket); $($name),+ }
-        $crate::on_every_line! { @line uart_pty, Line::Emulated(Attachment::UartPty); $($name),+ }
-        $crate::on_every_line! { @line arm, Line::Emulated(Attachment::ArmSocket); $($name),+ }
+        $crate::tests_in! { host, Testbed::new(Line::Host(Registry::default())); $($name),+ }
+        $crate::on_every_board! { testbed: $($name),+ }
+        $crate::tests_in! { uart, Testbed::new(Line::Emulated(Attachment::UART)); $($name),+ }
+        $crate::tests_in! { uart_pty, Testbed::new(Line::Emulated(Attachment::UART_PTY)); $($name),+ }
     };
     // Those over which a board with the real firmware is reached as a real one would be.
     (serial: $($name:ident),+ $(,)?) => {
-        $crate::on_every_line! { @line uart, Line::Emulated(Attachment::UartSocket); $($name),+ }
-        $crate::on_every_line! { @line arm, Line::Emulated(Attachment::ArmSocket); $($name),+ }
+        $crate::on_every_board! { serial: $($name),+ }
     };
-    (@line $module:ident, $line:expr; $($name:ident),+) => {
+}
+
+// `on_every_board! { what: names }`, written by the build script: `on_board!` for each emulated board.
+include!(concat!(env!("OUT_DIR"), "/boards.rs"));
+
+/// Makes a test of each function for a board: what it is given is the board's name, how it is attached, or
+/// a testbed.
+#[macro_export]
+macro_rules! on_board {
+    ($board:ident named: $($name:ident),+) => {
+        $crate::tests_in! { $board, stringify!($board); $($name),+ }
+    };
+    ($board:ident attached: $($name:ident),+) => {
+        $crate::tests_in! { $board, Attachment::of(stringify!($board)); $($name),+ }
+    };
+    ($board:ident testbed: $($name:ident),+) => {
+        $crate::tests_in! {
+            $board, Testbed::new(Line::Emulated(Attachment::of(stringify!($board)))); $($name),+
+        }
+    };
+    ($board:ident serial: $($name:ident),+) => {
+        $crate::tests_in! {
+            $board, Testbed::new(Line::Emulated(Attachment::uart_of(stringify!($board)))); $($name),+
+        }
+    };
+}
+
+/// Makes a module with a test of each function, which is given the same.
+#[macro_export]
+macro_rules! tests_in {
+    ($module:ident, $given:expr; $($name:ident),+) => {
         mod $module {
             #[allow(unused_imports)]
             use $crate::{emulator::Attachment, testbed::{Line, Registry, Testbed}};
 
             $(#[test]
             fn $name() {
-                super::$name(Testbed::new($line));
+                super::$name($given);
             })+
         }
     };

@@ -104,7 +104,7 @@ async fn emulated_devices_follow_a_killed_daemon() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_outlives_its_daemon_is_audited_without_a_gap() {
     let board = tempfile::tempdir().expect("a directory");
-    let emulator = Emulator::boot(board.path(), Attachment::Console);
+    let emulator = Emulator::boot(board.path(), Attachment::CONSOLE);
     emulator.await_start();
     let line = format!("unix:{}", emulator.line().display());
     let mut daemon = Daemon::start(&["soft"]);

@@ -158,7 +158,7 @@ fn other_addresses_are_served_over_tls_only() {
 #[test]
 fn a_pool_of_devices_on_different_lines() {
     let board = tempfile::tempdir().expect("a directory");
-    let emulator = Emulator::boot(board.path(), Attachment::UartSocket);
+    let emulator = Emulator::boot(board.path(), Attachment::UART);
     emulator.await_start();
     let line = format!("unix:{}", emulator.line().display());
     let (code, status) = ctl::run(&["hsm", "status", &line]);

@@ -123,7 +123,7 @@ fn roles(hosts: &Value) -> Vec<&str> {
 #[test]
 fn an_emulated_device_from_provisioning_to_a_new_identity() {
     let directory = tempfile::tempdir().expect("a directory");
-    let emulator = Emulator::boot(directory.path(), Attachment::Console);
+    let emulator = Emulator::boot(directory.path(), Attachment::CONSOLE);
     emulator.await_start();
     let line = &format!("unix:{}", emulator.line().display());
     let (ours, theirs) = (Operator::new(), Operator::new());
@@ -218,7 +218,7 @@ fn an_emulated_device_from_provisioning_to_a_new_identity() {
 #[test]
 fn a_device_whose_error_stays() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut emulator = Emulator::boot(directory.path(), Attachment::Console);
+    let mut emulator = Emulator::boot(directory.path(), Attachment::CONSOLE);
     emulator.await_start();
     let line = format!("unix:{}", emulator.line().display());
     let operator = Operator::new();
@@ -237,7 +237,7 @@ fn a_device_whose_error_stays() {
     }
     fs::write(&image, flash).expect("written");
 
-    let emulator = Emulator::boot(directory.path(), Attachment::Console);
+    let emulator = Emulator::boot(directory.path(), Attachment::CONSOLE);
     emulator.await_start();
     operator.run(&["zeroise", &line, "--yes"]).failed("kmsctl hsm reset");
     let reset = operator.run(&["reset", &line, "--json"]);

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -18,9 +17,9 @@ use host_driver::provision::{Goal, Plan, provision};
 use host_driver::transport::Connector;
 use hsm_protocol::command::random::Random;
 use hsm_protocol::{AuditTag, DeviceId, Role};
-use hsm_tests::environment;
 use hsm_tests::patience::{PATIENCE, until};
 use hsm_tests::testbed::Hosts;
+use hsm_tests::{environment, on_every_board};
 use rustix::process::{Pid, Signal, kill_process};
 
 const THREADS: u64 = 4;
@@ -88,14 +87,14 @@ struct Rig {
 
 impl Rig {
     /// Two devices of one domain.
-    fn start(board: &str, firmware: &Path, link: &str, attachment: Attachment) -> Self {
+    fn start(board: &str, link: &str, attachment: Attachment) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let emulators: Vec<_> = ["first", "second"]
             .map(|name| {
                 let machine = Machine::of_board(board).expect("a description");
                 let config = EmulatorConfig {
                     machine: machine.expect("a board"),
-                    firmware: firmware.to_owned(),
+                    firmware: environment::firmware_of(board),
                     directory: directory.path().join(name),
                     link: Some(link.to_owned()),
                     attachment,
@@ -178,27 +177,17 @@ impl Rig {
 
 #[test]
 fn console() {
-    check("qemu_riscv32", &environment::firmware_of("qemu_riscv32"), "console", Attachment::Socket);
+    check("qemu_riscv32", "console", Attachment::Socket);
 }
 
-#[test]
-fn uart_on_a_socket() {
-    check("qemu_riscv32", &environment::firmware_of("qemu_riscv32"), "uart", Attachment::Socket);
+on_every_board! { named: uart_on_a_socket, uart_on_a_pty }
+
+fn uart_on_a_socket(board: &str) {
+    check(board, "uart", Attachment::Socket);
 }
 
-#[test]
-fn uart_on_a_pty() {
-    check("qemu_riscv32", &environment::firmware_of("qemu_riscv32"), "uart", Attachment::Pty);
-}
-
-#[test]
-fn arm_uart_on_a_socket() {
-    check("mps2_an386", &environment::firmware_of("mps2_an386"), "uart", Attachment::Socket);
-}
-
-#[test]
-fn arm_uart_on_a_pty() {
-    check("mps2_an386", &environment::firmware_of("mps2_an386"), "uart", Attachment::Pty);
+fn uart_on_a_pty(board: &str) {
+    check(board, "uart", Attachment::Pty);
 }
 
 /// Waits until enough more calls have succeeded.
@@ -207,8 +196,8 @@ fn prove(calls: &AtomicU64) {
     until("calls succeed", || calls.load(Ordering::SeqCst) >= enough);
 }
 
-fn check(board: &str, firmware: &Path, link: &str, attachment: Attachment) {
-    let rig = Rig::start(board, firmware, link, attachment);
+fn check(board: &str, link: &str, attachment: Attachment) {
+    let rig = Rig::start(board, link, attachment);
     let calls = rig.under_load(|calls| {
         for index in [0, 1] {
             prove(calls);

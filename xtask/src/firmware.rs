@@ -291,6 +291,9 @@ mod tests {
     #[test]
     fn a_wrong_board_lists_the_right_ones() {
         let failure = Board::named("pdp11").unwrap_err().to_string();
-        assert_eq!(failure, "unknown board `pdp11`\n  there are: qemu_riscv32, mps2_an386");
+        assert_eq!(
+            failure,
+            "unknown board `pdp11`\n  there are: qemu_riscv32, mps2_an386, mps2_an505"
+        );
     }
 }

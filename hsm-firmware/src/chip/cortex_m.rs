@@ -1,4 +1,4 @@
-//! The Cortex-M core (Armv7-M): vectors, reset entry, interrupts, sleeping.
+//! The Cortex-M core (Armv7-M, and Armv8-M with the Main Extension): vectors, reset entry, interrupts, sleeping.
 //!
 //! Interrupts are open while the firmware works, so that receive buffers are drained, and closed
 //! round the decision to sleep, so that none is missed.
@@ -14,12 +14,13 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use super::register::Register;
 use super::stack;
 
-/// External interrupts of the vector table.
-const SOURCES: usize = 32;
+/// External interrupts of the vector table: enough for every board.
+const SOURCES: usize = 64;
 /// Exception number of external interrupt 0 (Armv7-M Architecture Reference Manual, B1.5.2).
 const FIRST_SOURCE: u32 = 16;
 
-/// Interrupt set-enable register of sources 0 to 31 (B3.4.4).
+/// Interrupt set-enable register of sources 0 to 31 (B3.4.4); those of further sources follow. Writing
+/// zeros changes nothing.
 const NVIC_ISER0: usize = 0xE000_E100;
 /// Application interrupt and reset control register (B3.2.6).
 const AIRCR: usize = 0xE000_ED0C;
@@ -95,13 +96,15 @@ static EVENT: AtomicBool = AtomicBool::new(false);
 /// What serves interrupts: a `fn(u32)`, or null.
 static HANDLER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Opens the interrupts of these sources, 0 to 31. `handler` gets the source of each, and must take
+/// Opens the interrupts of these sources, 0 to 63. `handler` gets the source of each, and must take
 /// away its reason.
 pub fn open_interrupts(sources: &[u32], handler: fn(u32)) {
     HANDLER.store(handler as *mut (), Ordering::Release);
-    let mask = sources.iter().fold(0, |mask, source| mask | 1u32.wrapping_shl(*source));
-    // SAFETY: this is the register's address in every Armv7-M core, and the handler is set.
-    unsafe { Register::<u32>::new(NVIC_ISER0) }.write(mask);
+    for source in sources {
+        let register = NVIC_ISER0 + (*source as usize % SOURCES) / 32 * size_of::<u32>();
+        // SAFETY: this is the register's address in every core, and the handler is set.
+        unsafe { Register::<u32>::new(register) }.write(1 << (source % 32));
+    }
 }
 
 /// Sleeps until an interrupt has been served since the last call; at once if one has.
@@ -125,7 +128,7 @@ pub fn wait() {
 
 /// Resets the machine; RAM contents survive, the image is loaded anew.
 pub fn reset() -> ! {
-    // SAFETY: this is the register's address in every Armv7-M core.
+    // SAFETY: this is the register's address in every core.
     unsafe { Register::<u32>::new(AIRCR) }.write(AIRCR_RESET);
     loop {
         // SAFETY: changes nothing.

@@ -69,6 +69,12 @@ fn lowest_used() -> *mut u32 {
     unsafe { bottom.add(at) }
 }
 
+/// The address below which the stack must not grow.
+#[cfg(feature = "mps2_an505")]
+pub(super) fn bottom() -> usize {
+    (&raw const __stack_bottom).addr()
+}
+
 /// Bytes from a word of the stack to its top.
 fn depth(lowest: *mut u32) -> u32 {
     let depth = (&raw const __stack_top).addr().saturating_sub(lowest.addr());

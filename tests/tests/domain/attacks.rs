@@ -32,7 +32,7 @@ use hsm_tests::people::{People, Place, domain, told};
 #[test]
 fn a_removed_device_has_no_part_in_what_comes_after() {
     let people = People::new(&NAMES);
-    let (one, mut two) = (Board::new(Attachment::UartSocket), Board::new(Attachment::ArmSocket));
+    let (one, mut two) = (Board::new(Attachment::UART), Board::new(Attachment::of("mps2_an386")));
     let (first, second) = (one.line(), two.line());
     let copies = private_dir();
     let kept = |name: &str| copies.path().join(name);
@@ -114,7 +114,7 @@ fn a_removed_device_has_no_part_in_what_comes_after() {
 #[test]
 fn a_stolen_disk_opens_nothing_without_the_device() {
     let people = People::new(&NAMES);
-    let board = Board::new(Attachment::UartSocket);
+    let board = Board::new(Attachment::UART);
     let line = board.line();
     let mut daemon = Daemon::stopped(&[&line]);
     people.found(daemon.data(), &line);

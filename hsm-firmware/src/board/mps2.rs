@@ -1,0 +1,113 @@
+//! Arm MPS2: UART 0 as link, UART 1 as noise source, and memory that the emulator keeps in a file for the
+//! records. What an image of the board differs in is an [`Image`].
+
+use hsm_core::Hsm;
+use hsm_core::algorithm::Algorithm;
+use hsm_core::memory::Memory;
+use hsm_core::platform::{EntropyError, EntropySource, MinEntropy};
+use hsm_protocol::domain::DeviceKind;
+use static_cell::{ConstStaticCell, StaticCell};
+
+use super::bare::{self, Board, EMULATED_NOISE, Machine, algorithms};
+use super::room::{CoreMemory, FRAME, Heap, NO_HEAP, RECEIVE_BUFFER};
+use crate::chip::cortex_m;
+use crate::chip::mapped_nor::{BLOCK, MappedNor};
+use crate::chip::mps2::{LINE_RING, Mps2, NOISE_RING};
+use crate::chip::uart_noise::UartNoise;
+use crate::chip::uart_port::UartPort;
+use crate::nv::Geometry;
+use crate::serve::{Line, LineBuffers, Runtime, serve};
+
+/// Where the records are: 2 MiB at the start of the memory.
+const RECORDS: Geometry = Geometry { start: 0, segment: BLOCK, segments: 8 };
+
+const _: () = assert!(LINE_RING >= RECEIVE_BUFFER);
+
+static MEMORY: ConstStaticCell<CoreMemory> = ConstStaticCell::new(CoreMemory::new());
+static HEAP: ConstStaticCell<Heap> = ConstStaticCell::new(NO_HEAP);
+static BUFFERS: ConstStaticCell<LineBuffers<FRAME>> = ConstStaticCell::new(LineBuffers::new());
+
+/// An image of the board.
+pub(super) trait Image: 'static {
+    /// The board's name.
+    const NAME: &'static str;
+
+    /// Its devices.
+    fn devices() -> &'static Mps2;
+}
+
+/// Runs the firmware, with the HSM in a place off the stack, which is measured for each command and
+/// erased.
+pub(super) fn run<I: Image>(place: &'static StaticCell<Hsm<Board<I>>>) -> ! {
+    let devices = I::devices();
+    devices.protect();
+    devices.open_interrupts(|source| I::devices().interrupt(source));
+    devices.clock.start();
+    devices.line.start();
+    devices.noise.start();
+
+    let hsm = bare::make(place, Memory::lent(MEMORY.take()), HEAP.take(), start);
+    hsm.start();
+    let mut port = UartPort::new(&devices.line);
+    let mut lines = [Line::new(&mut port, BUFFERS.take())];
+    serve(hsm, &mut lines, &mut Sleep { devices, alarm: None });
+    cortex_m::reset()
+}
+
+fn start<I: Image>() -> Board<I> {
+    let Mps2 { noise, clock, alarm, .. } = I::devices();
+    Board::new(Noise(UartNoise::new(noise, clock, alarm)), I::devices().flash(), RECORDS)
+}
+
+impl<I: Image> Machine for I {
+    const NAME: &'static str = I::NAME;
+    const KIND: DeviceKind = DeviceKind::Emulated;
+    type Noise = Noise;
+    type Flash = MappedNor;
+
+    fn algorithms() -> &'static [&'static dyn Algorithm] {
+        algorithms!(cortex_m4)
+    }
+
+    fn now_us() -> u64 {
+        I::devices().clock.now_us()
+    }
+}
+
+/// The source at UART 1.
+pub(super) struct Noise(UartNoise<NOISE_RING>);
+
+impl EntropySource for Noise {
+    const MIN_ENTROPY: MinEntropy = EMULATED_NOISE;
+
+    fn fill_raw(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        self.0.fill(out).map_err(|_| EntropyError)
+    }
+}
+
+/// Waiting on this board.
+struct Sleep {
+    devices: &'static Mps2,
+    /// When the timer will end a sleep, in microseconds since boot.
+    alarm: Option<u64>,
+}
+
+impl Runtime for Sleep {
+    fn wait(&mut self, alarm: Option<u64>) {
+        let Mps2 { clock, alarm: timer, .. } = self.devices;
+        // Every byte of the line ends a sleep, so an alarm that is set stays set. The noise source
+        // uses the same timer, and stops it.
+        if alarm != self.alarm || !timer.is_running() {
+            match alarm {
+                Some(time) => timer.start(clock.ticks_until(time)),
+                None => timer.stop(),
+            }
+            self.alarm = alarm;
+        }
+        cortex_m::wait();
+    }
+
+    fn should_stop(&mut self) -> bool {
+        bare::is_reset_wanted()
+    }
+}
