@@ -22,12 +22,14 @@ mod admission;
 pub mod aead;
 pub mod algorithm;
 mod approval;
+#[cfg(feature = "rsa")]
 pub mod attestation;
 pub mod audit;
 mod command;
 mod dispatch;
 pub mod drbg;
 pub mod entropy;
+#[cfg(feature = "rsa")]
 pub mod envelope;
 pub mod fault;
 mod hsm;
