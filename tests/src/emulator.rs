@@ -44,7 +44,7 @@ impl Attachment {
     /// The same, over a pseudo-terminal.
     pub const UART_PTY: Self = Self { way: PTY, ..Self::UART };
 
-    /// A board by the link that it is used with, over a Unix socket.
+    /// Returns a board by the link that it is used with, over a Unix socket.
     ///
     /// # Panics
     /// If no machine description is of this board.
@@ -54,19 +54,19 @@ impl Attachment {
         Self { board, link, way: SOCKET }
     }
 
-    /// A board by its UART over a Unix socket.
+    /// Returns a board by its UART over a Unix socket.
     #[must_use]
     pub const fn uart_of(board: &'static str) -> Self {
         Self { board, ..Self::UART }
     }
 
-    /// Each emulated board as [`Attachment::of`] has it.
+    /// Returns each emulated board as [`Attachment::of`] has it.
     #[must_use]
     pub fn boards() -> Vec<Self> {
         machines().keys().map(|board| Self::of(board)).collect()
     }
 
-    /// Each link of each emulated board in each way that it can be attached.
+    /// Returns each link of each emulated board in each way that it can be attached.
     ///
     /// # Panics
     /// If a machine description has no links.

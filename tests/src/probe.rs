@@ -118,13 +118,14 @@ impl Monitor {
             self.command("stop");
         }
         let path = self.directory.join("ram");
-        let mut dump = |Place { start, monitor, size }: Place| {
+        let places = places(self.attachment).into_iter();
+        let dump = |Place { start, monitor, size }: Place| {
             self.command(&format!("pmemsave {monitor:#x} {size:#x} \"{}\"", path.display()));
             let bytes = fs::read(&path).expect("the emulator has written it");
             assert_eq!(bytes.len(), size, "RAM at {start:#x}");
             Area { start, bytes }
         };
-        let ram = Ram(places(self.attachment).into_iter().map(&mut dump).collect());
+        let ram = Ram(places.map(dump).collect());
         if runs {
             self.command("cont");
         }

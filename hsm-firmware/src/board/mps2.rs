@@ -32,7 +32,7 @@ pub(super) trait Image: 'static {
     /// The board's name.
     const NAME: &'static str;
 
-    /// Its devices.
+    /// Returns its devices.
     fn devices() -> &'static Mps2;
 }
 

@@ -56,7 +56,7 @@ pub struct Mps2 {
 }
 
 impl Mps2 {
-    /// The devices at their addresses.
+    /// Makes the devices, at their addresses.
     ///
     /// # Safety
     /// The map must be that of the board, and there must be one of these.
@@ -96,15 +96,15 @@ impl Mps2 {
         }
     }
 
-    /// The PSRAM.
+    /// Returns the PSRAM as flash.
     #[must_use]
     pub fn flash(&self) -> MappedNor {
         // SAFETY: `new` was promised this address; the memory map gives it to nothing else.
         unsafe { MappedNor::new(self.map.psram as usize, PSRAM_SIZE as usize) }
     }
 
-    /// From now on code and constants cannot be written, nothing else runs, and what is below the stack
-    /// or unused cannot be accessed: see the memory map. Whatever tries ends the firmware.
+    /// Protects memory: from now on code and constants cannot be written, nothing but code runs, and what
+    /// is below the stack or unused cannot be accessed: see the memory map. Whatever tries ends the firmware.
     #[allow(clippy::cast_possible_truncation)] // addresses have 32 bits
     pub fn protect(&self) {
         let region = |start: *const u8, end: *const u8, kind| Region {

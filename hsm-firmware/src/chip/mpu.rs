@@ -40,7 +40,7 @@ pub struct Region {
     /// First address.
     pub base: u32,
     /// Bytes in use, counted from the base. As few after the last of them as the unit can tell apart
-    /// can be accessed too. A region without any is none.
+    /// can be accessed too. A region of 0 bytes is left out.
     pub used: u32,
     /// What it holds.
     pub kind: Kind,

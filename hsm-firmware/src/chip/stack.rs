@@ -69,7 +69,7 @@ fn lowest_used() -> *mut u32 {
     unsafe { bottom.add(at) }
 }
 
-/// The address below which the stack must not grow.
+/// Returns the address below which the stack must not grow.
 #[cfg(feature = "mps2_an505")]
 pub(super) fn bottom() -> usize {
     (&raw const __stack_bottom).addr()

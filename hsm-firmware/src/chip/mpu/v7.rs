@@ -20,7 +20,7 @@ const PARTS: u32 = 8;
 /// The smallest region that has them.
 const SMALLEST: u32 = 256;
 
-/// The value of the register for attributes and size (B3.5.9).
+/// Returns the value of the register for attributes and size (B3.5.9).
 fn attributes(region: &Region) -> u32 {
     let access = match region.kind {
         Kind::Code => RASR_READ_ONLY | RASR_CACHEABLE,

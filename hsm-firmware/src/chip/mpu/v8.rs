@@ -31,7 +31,7 @@ const RLAR_DEVICE: u32 = 1 << 1;
 /// Bytes that the unit tells apart.
 const GRANULE: u32 = 32;
 
-/// The values of the registers for base and limit.
+/// Returns the values of the registers for base and limit.
 fn registers(region: &Region) -> [u32; 2] {
     let (access, attributes) = match region.kind {
         Kind::Code => (RBAR_READ_ONLY, RLAR_NORMAL),
