@@ -13,7 +13,8 @@ use hsm_protocol::command::{
 };
 use hsm_protocol::domain::{Change, Rule};
 use hsm_protocol::key_spec::{
-    EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, MessageType, WrappingAlgorithm,
+    EncryptionAlgorithm, KeySpec, KeySpecRow, KeyUsage, MessageType, SigningAlgorithm,
+    WrappingAlgorithm,
 };
 use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{AuditTag, Bytes, KeyId};
@@ -210,6 +211,12 @@ impl<'d> Workload<'d> {
             let signature = reply.response().expect("a signature").signature;
             let request = sign::Verify { key, algorithm, message_type, message, signature };
             visitor(&format!("Verify {title}"), &|| self.run(&request));
+            if row.signing_algorithms == [SigningAlgorithm::ML_DSA_SHAKE_256] {
+                // Another implementation.
+                let (message_type, message) = (MessageType::EXTERNAL_MU, Bytes(&[0x6d; 64]));
+                let request = sign::Sign { key, algorithm, message_type, message };
+                visitor(&format!("Sign {title} EXTERNAL_MU"), &|| self.run(&request));
+            }
         }
     }
 

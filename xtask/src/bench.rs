@@ -7,7 +7,7 @@ use crate::{
     emulator,
     failure::Result,
     firmware::boards,
-    size, term, test,
+    sizes, term, test,
     toolchain::Toolchain,
 };
 
@@ -29,5 +29,5 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let json = rest.iter().any(|flag| flag == "--json");
     command::run(bench.args(rest))?;
     // Flash and RAM of the image belong to the picture; a JSON document stays one document.
-    if json { Ok(()) } else { size::main(Args::new([])) }
+    if json { Ok(()) } else { sizes::main(Args::new([])) }
 }

@@ -59,7 +59,19 @@ impl Compiled {
 /// # Errors
 /// Of the first build that fails; the others are ended.
 pub(crate) fn build(lanes: Vec<Vec<Command>>) -> Result<Vec<Vec<Compiled>>> {
-    let mut results: Vec<Vec<Compiled>> = lanes.iter().map(|_| Vec::new()).collect();
+    build_then(lanes, |_, _, compiled| Ok(compiled))
+}
+
+/// The same, with something to do when a build has ended and before the next of its lane begins; it is
+/// told the lane and the place in it.
+///
+/// # Errors
+/// Of the first that fails; the others are ended.
+pub(crate) fn build_then<T>(
+    lanes: Vec<Vec<Command>>,
+    mut then: impl FnMut(usize, usize, Compiled) -> Result<T>,
+) -> Result<Vec<Vec<T>>> {
+    let mut results: Vec<Vec<T>> = lanes.iter().map(|_| Vec::new()).collect();
     let mut waiting: Vec<_> = lanes.into_iter().map(Vec::into_iter).collect();
     let builds = waiting.iter().map(|lane| lane.len()).sum();
     let mut progress = Progress::new(builds);
@@ -101,7 +113,12 @@ pub(crate) fn build(lanes: Vec<Vec<Command>>) -> Result<Vec<Vec<Compiled>>> {
                     return Err(failure(&build));
                 }
                 progress.done(build.number);
-                results[lane].push(build.compiled);
+                let place = results[lane].len();
+                let result = then(lane, place, build.compiled).inspect_err(|_| {
+                    progress.clear();
+                    running.iter_mut().flatten().for_each(Running::stop);
+                })?;
+                results[lane].push(result);
             }
             Event::End => {}
         }

@@ -6,7 +6,7 @@ use crate::{
     args::{Args, Run},
     audit, circles, codegen, command, constant_time,
     failure::{Doing, Failure, Result},
-    firmware, fuzz, lengths, lint, panics, size, term, test, words,
+    firmware, fuzz, lengths, lint, panics, sizes, term, test, words,
 };
 
 /// Cheap steps first: what fails should fail soon.
@@ -20,7 +20,7 @@ const STEPS: [(&str, Run); 13] = [
     ("clippy", lint::clippy),
     ("firmware --deny-warnings", firmware::main),
     ("panics", panics::main),
-    ("size", size::main),
+    ("sizes", sizes::main),
     ("constant-time", constant_time::main),
     ("fuzz --seconds 5", fuzz::main),
     ("test", test::main),

@@ -187,15 +187,25 @@ impl Choice {
     }
 }
 
+impl Choice {
+    /// The sets of algorithms to build for a board, its own last: that image keeps the board's name.
+    fn sets(&self, board: &Board) -> Vec<Algorithms> {
+        if let Some(chosen) = self.algorithms {
+            return vec![chosen];
+        }
+        let mut sets: Vec<_> = board.budgets.iter().map(|(set, _)| *set).collect();
+        sets.sort_by_key(|set| *set == board.algorithms);
+        sets
+    }
+}
+
 /// The subcommand.
 pub(crate) fn main(mut args: Args) -> Result<()> {
     let choice = Choice::parse(&mut args)?;
     let json = args.flag("--json");
     let deny_warnings = args.flag("--deny-warnings");
     args.finish()?;
-    for board in choice.boards {
-        let algorithms = choice.algorithms.unwrap_or(board.algorithms);
-        let image = build(board, algorithms, choice.toolchain)?;
+    for image in build_all(&choice)? {
         if deny_warnings && image.warnings > 0 {
             return Err(Failure::new(term::count(image.warnings, "compiler warning")));
         }
@@ -215,19 +225,33 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Prepares the toolchain and builds.
-pub(crate) fn build(
-    board: &'static Board,
-    algorithms: Algorithms,
-    toolchain: Option<Toolchain>,
-) -> Result<Image> {
-    term::step(&format!("firmware for {}, algorithms: {}", board.name, algorithms.name()), || {
-        let toolchain = prepare(board, toolchain)?;
-        let command = build_command(board, algorithms, toolchain);
-        let compiled = cargo::build(vec![vec![command]])?;
-        let compiled = compiled.into_iter().flatten().next().unwrap_or_default();
-        finish(board, algorithms, toolchain, compiled)
-    })
+/// Prepares the toolchains and builds the image of each board with each set of algorithms that has a budget,
+/// or the one that was chosen. Profiles are built side by side: what takes long in an image is the linker's
+/// work, on one processor.
+pub(crate) fn build_all(choice: &Choice) -> Result<Vec<Image>> {
+    let mut lanes: Vec<(&str, Vec<(&'static Board, Algorithms, Toolchain)>)> = Vec::new();
+    for board in choice.boards {
+        let toolchain = prepare(board, choice.toolchain)?;
+        let known = lanes.iter().position(|(profile, _)| *profile == board.profile);
+        let lane = known.unwrap_or_else(|| {
+            lanes.push((&board.profile, Vec::new()));
+            lanes.len() - 1
+        });
+        lanes[lane].1.extend(choice.sets(board).into_iter().map(|set| (board, set, toolchain)));
+    }
+    let lanes: Vec<_> = lanes.into_iter().map(|(_, lane)| lane).collect();
+    let commands = lanes.iter().map(|lane| {
+        let command = |&(board, set, toolchain)| build_command(board, set, toolchain);
+        lane.iter().map(command).collect()
+    });
+    let count = lanes.iter().map(Vec::len).sum();
+    let images = term::step(&term::count(count, "firmware image"), || {
+        cargo::build_then(commands.collect(), |lane, place, compiled| {
+            let (board, set, toolchain) = lanes[lane][place];
+            finish(board, set, toolchain, compiled)
+        })
+    })?;
+    Ok(images.into_iter().flatten().collect())
 }
 
 /// Prepares the toolchain for a board.

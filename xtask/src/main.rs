@@ -26,7 +26,7 @@ mod packages;
 mod panics;
 mod python;
 mod run;
-mod size;
+mod sizes;
 mod term;
 mod test;
 mod tokens;
@@ -85,7 +85,7 @@ const SUBCOMMANDS: [Subcommand; 17] = [
         fuzz::main,
     ),
     Subcommand("panics", "[--all] [--json]", "count what can panic in an image", panics::main),
-    Subcommand("size", "[--json]", "show memory use against its budget", size::main),
+    Subcommand("sizes", "[--json]", "show memory use against its budget", sizes::main),
 ];
 
 fn dispatch(name: &str, args: impl Iterator<Item = String>) -> Result<()> {

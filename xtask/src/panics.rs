@@ -26,11 +26,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let json = args.flag("--json");
     let all = args.flag("--all");
     args.finish()?;
-    for board in choice.boards {
-        let algorithms = choice.algorithms.unwrap_or(board.algorithms);
-        check(&firmware::build(board, algorithms, choice.toolchain)?, json, all)?;
-    }
-    Ok(())
+    firmware::build_all(&choice)?.iter().try_for_each(|image| check(image, json, all))
 }
 
 fn check(image: &Image, json: bool, all: bool) -> Result<()> {

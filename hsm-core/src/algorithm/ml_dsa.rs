@@ -149,7 +149,7 @@ impl<P: Set> Algorithm for MlDsa<P> {
             }
             Message::ExternalMu(mu) => {
                 let mu = mu.try_into().map_err(|_| ErrorCode::MESSAGE_LENGTH)?;
-                sign_mu::<P>(secret, mu, rng, out)
+                sign_mu::<P>(secret, mu, Some(rng), out)
             }
             Message::Digest(_) => Err(ErrorCode::SPEC_DENIED),
         }
@@ -204,43 +204,55 @@ fn lean_test<P: Set>() -> Result<(), ErrorCode> {
     }
 }
 
-/// The same signature, by the other implementation out of the message's representative.
+/// The same signature, by the other implementation out of the message's representative. One step after the
+/// other, each of which a command needs as well: the test takes no more stack than the largest of them.
 #[inline(never)]
 fn mu_test<P: Set>() -> Result<(), ErrorCode> {
-    let key = SigningKey::<P>::from_seed(&KAT_SEED.into());
-    let public = key.expanded_key().verifying_key();
-    let mu = public
-        .compute_mu(
-            |hash| {
-                hash.update(KAT_MESSAGE);
-                Ok(())
-            },
-            &[],
-        )
-        .map_err(|_| ErrorCode::SELF_TEST_FAILED)?;
-    let signature = key.expanded_key().sign_mu_deterministic(&mu).encode();
-    let mut answer: [u8; 32] = Sha256::digest(signature.as_slice()).into();
+    let mut public = [0; MAX_PUBLIC_KEY];
+    let length = P::public(&KAT_SEED, &mut public)?;
+    let public = public.get(..length).unwrap_or_default();
+    let mut mu = representative::<P>(public, KAT_MESSAGE)?;
+
+    let secret = SecretBuf::copy_from(&KAT_SEED)?;
+    let mut signature = [0; MAX_SIGNATURE];
+    let length = sign_mu::<P>(&secret, &mu, None, &mut signature)?;
+    let signature = signature.get(..length).unwrap_or_default();
+    let mut answer: [u8; 32] = Sha256::digest(signature).into();
     fault::tamper(Kat::MlDsaMuSign, &mut answer);
-    let mut mu: [u8; MU_SIZE] = mu.into();
     fault::tamper(Kat::MlDsaMuVerify, &mut mu);
-    match bool::from(answer.ct_eq(&P::SIGNATURE_KAT))
-        && verify_mu::<P>(&public.encode(), &mu, &signature)?
-    {
+    match bool::from(answer.ct_eq(&P::SIGNATURE_KAT)) && verify_mu::<P>(public, &mu, signature)? {
         true => Ok(()),
         false => Err(ErrorCode::SELF_TEST_FAILED),
     }
 }
 
+/// The representative of a message for an encoded public key (FIPS 204 6.2), with an empty context.
+#[inline(never)] // large in stack, and beside what is not
+fn representative<P: Set>(public: &[u8], message: &[u8]) -> Result<[u8; MU_SIZE], ErrorCode> {
+    let key = EncodedVerifyingKey::<P>::try_from(public).map_err(|_| ErrorCode::SPEC_DENIED)?;
+    let hash = |hash: &mut _| {
+        Update::update(hash, message);
+        Ok(())
+    };
+    let mu = VerifyingKey::<P>::decode(&key).compute_mu(hash, &[]);
+    mu.map(Into::into).map_err(|_| ErrorCode::INTERNAL)
+}
+
+/// Signs a representative; without `rng`, deterministically, for known answers.
 #[inline(never)] // large in stack, and beside what is not
 fn sign_mu<P: Set>(
     secret: &SecretBuf,
     mu: &[u8; MU_SIZE],
-    rng: &mut dyn CryptoRng,
+    rng: Option<&mut dyn CryptoRng>,
     out: &mut [u8],
 ) -> Result<usize, ErrorCode> {
     let key = SigningKey::<P>::from_seed(secret.expose_exact::<SEED_SIZE>()?.into());
-    let signature = key.expanded_key().sign_mu_randomized(&(*mu).into(), rng);
-    let signature = signature.map_err(|_| ErrorCode::INTERNAL)?.encode();
+    let (key, mu) = (key.expanded_key(), (*mu).into());
+    let signature = match rng {
+        Some(rng) => key.sign_mu_randomized(&mu, rng).map_err(|_| ErrorCode::INTERNAL)?,
+        None => key.sign_mu_deterministic(&mu),
+    };
+    let signature = signature.encode();
     out.get_mut(..signature.len()).ok_or(ErrorCode::TOO_LARGE)?.copy_from_slice(&signature);
     Ok(signature.len())
 }

@@ -1,60 +1,41 @@
-//! `cargo xtask size`: what the image occupies on the device, against its budget.
+//! `cargo xtask sizes`: what images occupy on the device, against their budgets.
 
-use serde_json::json;
+use std::{fs::OpenOptions, io::Write, path::PathBuf};
+
+use serde_json::{Value, json};
 
 use crate::{
     args::Args,
     budget::{self, Budget},
     elf::{Elf, Kind, Section},
-    failure::Result,
+    failure::{Doing, Result},
     firmware::{self, Choice, Image},
+    term,
 };
 
 /// The subcommand.
 pub(crate) fn main(mut args: Args) -> Result<()> {
     let choice = Choice::parse(&mut args)?;
     let json = args.flag("--json");
+    let record = args.value("--record")?.map(PathBuf::from);
     args.finish()?;
-    for board in choice.boards {
-        // Each set that has a budget, the board's own last: its image keeps the board's name.
-        let sets = board.budgets.iter().map(|(set, _)| *set);
-        let mut sets: Vec<_> = choice.algorithms.map_or_else(|| sets.collect(), |set| vec![set]);
-        sets.sort_by_key(|set| *set == board.algorithms);
-        for set in sets {
-            check(&firmware::build(board, set, choice.toolchain)?, json)?;
+    let mut fault = Ok(());
+    for image in firmware::build_all(&choice)? {
+        let sizes = Sizes::of(&Elf::read(&image.elf)?.sections);
+        let row = sizes.to_json(&image);
+        if json {
+            println!("{row}");
         }
+        if let Some(history) = &record {
+            let file = OpenOptions::new().create(true).append(true).open(history);
+            file.and_then(|mut file| writeln!(file, "{row}"))
+                .doing(format_args!("write {}", history.display()))?;
+        }
+        term::note(format!("{}, algorithms: {}", image.board.name, image.algorithms.name()));
+        // All are shown, also if one is too large.
+        fault = fault.and(sizes.check(&image));
     }
-    Ok(())
-}
-
-fn check(image: &Image, json: bool) -> Result<()> {
-    let sizes = Sizes::of(&Elf::read(&image.elf)?.sections);
-    if json {
-        println!(
-            "{}",
-            json!({
-                "board": image.board.name,
-                "algorithms": image.algorithms.name(),
-                "text": sizes.text,
-                "rodata": sizes.rodata,
-                "data": sizes.data,
-                "bss": sizes.bss,
-                "stack": sizes.stack,
-                "image": sizes.image(),
-                "ram": sizes.ram(),
-            })
-        );
-    }
-    let budget = Budget::of(image)?;
-    budget::check(&[
-        budget.row("text", sizes.text)?,
-        budget.row("rodata", sizes.rodata)?,
-        budget.row("data", sizes.data)?,
-        budget.row("bss", sizes.bss)?,
-        budget.row("stack", sizes.stack)?,
-        budget.row("image", sizes.image())?,
-        budget.row("ram", sizes.ram())?,
-    ])
+    fault
 }
 
 /// Bytes by purpose.
@@ -86,6 +67,34 @@ impl Sizes {
             *sum += section.size;
         }
         sizes
+    }
+
+    fn to_json(&self, image: &Image) -> Value {
+        json!({
+            "board": image.board.name,
+            "algorithms": image.algorithms.name(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "text": self.text,
+            "rodata": self.rodata,
+            "data": self.data,
+            "bss": self.bss,
+            "stack": self.stack,
+            "image": self.image(),
+            "ram": self.ram(),
+        })
+    }
+
+    fn check(&self, image: &Image) -> Result<()> {
+        let budget = Budget::of(image)?;
+        budget::check(&[
+            budget.row("text", self.text)?,
+            budget.row("rodata", self.rodata)?,
+            budget.row("data", self.data)?,
+            budget.row("bss", self.bss)?,
+            budget.row("stack", self.stack)?,
+            budget.row("image", self.image())?,
+            budget.row("ram", self.ram())?,
+        ])
     }
 
     /// What is stored in flash.
