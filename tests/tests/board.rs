@@ -20,6 +20,7 @@ on_every_board! {
     an_idle_device_uses_no_processor_time,
     a_device_killed_while_it_starts_starts_again,
     a_damaged_image_is_the_error_state,
+    a_start_takes_little_stack,
 }
 
 /// Requests that a host may have unanswered.
@@ -105,6 +106,22 @@ fn an_idle_device_uses_no_processor_time(board: Attachment) {
     busy.kill();
     // The emulator's own house-keeping is allowed a few ticks.
     assert!(idle <= all / 20, "{board:?}: {idle} ticks beside {all}");
+}
+
+/// Most stack that a start may take, in bytes.
+const START_STACK: u32 = 32 * 1024;
+
+fn a_start_takes_little_stack(board: Attachment) {
+    let directory = tempfile::tempdir().expect("a directory");
+    // The first start makes an identity, the second one finds it.
+    for start in ["first", "second"] {
+        let mut emulator = Emulator::boot(directory.path(), board);
+        let status = open(&emulator).status();
+        emulator.kill();
+        let peak = status.stack_peak;
+        eprintln!("{board:?}: {peak} bytes of stack in its {start} start");
+        assert!((1..=START_STACK).contains(&peak), "{board:?}: {peak} in its {start} start");
+    }
 }
 
 fn a_device_killed_while_it_starts_starts_again(board: Attachment) {
