@@ -4,6 +4,7 @@
 //! checked-in corpora, and over every input that was ever found to fail.
 
 mod device;
+mod firmware;
 mod forms;
 mod parsers;
 mod policies;
@@ -19,6 +20,7 @@ pub const TARGETS: &[Target] = &[
     Target("records", parsers::records),
     Target("request_bodies", parsers::request_bodies),
     Target("tokens", parsers::tokens),
+    Target("manifests", firmware::manifests),
     Target("attestation", parsers::attestation),
     Target("statements", parsers::statements),
     Target("private_keys", parsers::private_keys),
