@@ -18,7 +18,7 @@ use toml::Table;
 use crate::patience::PATIENCE;
 use crate::process::Process;
 use crate::wire::Wire;
-use crate::{environment, probe};
+use crate::{environment, probe, programs};
 
 /// Name of the flash image in a device's directory.
 pub const FLASH: &str = "flash.img";
@@ -108,6 +108,25 @@ impl Attachment {
     pub fn machine(self) -> &'static Table {
         machine(self.board)
     }
+}
+
+/// Returns whether a test that takes minutes is left out on a board, and says so if it is: by day one of the
+/// boards that run code for the same target is enough.
+///
+/// # Panics
+/// If no machine description is of this board.
+#[must_use]
+pub fn is_left_out(board: &str) -> bool {
+    let target = &machine(board)["target"];
+    let first = machines().iter().find(|(_, machine)| &machine["target"] == target);
+    if first.is_some_and(|(first, _)| first == board) {
+        return false;
+    }
+    let nightly = programs::nightly();
+    if let Err(reason) = &nightly {
+        programs::skip(&format!("RSA key pairs on {board}"), reason);
+    }
+    nightly.is_err()
 }
 
 impl fmt::Debug for Attachment {

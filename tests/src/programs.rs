@@ -30,7 +30,7 @@ pub fn skip(program: &str, reason: &str) {
 pub fn nightly() -> Result<(), String> {
     match std::env::var_os("STRONGROOM_NIGHTLY") {
         Some(_) => Ok(()),
-        None => Err("takes minutes; runs with --nightly, or --suite programs".to_owned()),
+        None => Err("takes minutes; runs with --nightly, or --suite NAME".to_owned()),
     }
 }
 

@@ -325,8 +325,15 @@ impl Testbed {
 #[macro_export]
 macro_rules! on_every_line {
     ($($name:ident),+ $(,)?) => {
+        $crate::on_every_line! { @ testbed: $($name),+ }
+    };
+    // Those that wait for devices that look for RSA key pairs, which takes minutes.
+    (pairs: $($name:ident),+ $(,)?) => {
+        $crate::on_every_line! { @ pairs: $($name),+ }
+    };
+    (@ $what:ident: $($name:ident),+) => {
         $crate::tests_in! { host, Testbed::new(Line::Host(Registry::default())); $($name),+ }
-        $crate::on_every_board! { testbed: $($name),+ }
+        $crate::on_every_board! { $what: $($name),+ }
         $crate::tests_in! { uart, Testbed::new(Line::Emulated(Attachment::UART)); $($name),+ }
         $crate::tests_in! { uart_pty, Testbed::new(Line::Emulated(Attachment::UART_PTY)); $($name),+ }
     };
@@ -352,6 +359,17 @@ macro_rules! on_board {
     ($board:ident testbed: $($name:ident),+) => {
         $crate::tests_in! {
             $board, Testbed::new(Line::Emulated(Attachment::of(stringify!($board)))); $($name),+
+        }
+    };
+    ($board:ident pairs: $($name:ident),+) => {
+        $crate::tests_in! {
+            $board, {
+                if $crate::emulator::is_left_out(stringify!($board)) {
+                    return;
+                }
+                Testbed::new(Line::Emulated(Attachment::of(stringify!($board))))
+            };
+            $($name),+
         }
     };
     ($board:ident serial: $($name:ident),+) => {

@@ -21,6 +21,7 @@ use hsm_tests::on_every_line;
 use hsm_tests::testbed::{TAG, Testbed};
 
 on_every_line! {
+    pairs:
     results_only_the_attested_key_opens,
     roots_are_the_operators_business,
 }

@@ -29,6 +29,7 @@ use hsm_tests::on_every_line;
 use hsm_tests::testbed::{TAG, Testbed};
 
 on_every_line! {
+    pairs:
     what_is_sealed_is_good_in_one_place,
     no_private_half_of_a_key_is_answered,
 }
