@@ -124,7 +124,7 @@ pub fn is_left_out(board: &str) -> bool {
     }
     let nightly = programs::nightly();
     if let Err(reason) = &nightly {
-        programs::skip(&format!("RSA key pairs on {board}"), reason);
+        programs::skip(&format!("what takes minutes on {board}"), reason);
     }
     nightly.is_err()
 }

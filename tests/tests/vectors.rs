@@ -36,7 +36,7 @@ fn on_the_host_board_with_the_portable_registry() {
     run(&Testbed::new(Line::Host(Registry::Portable)), usize::MAX);
 }
 
-on_every_board! { testbed: a_sample }
+on_every_board! { pairs: a_sample }
 
 /// Of which some have P-256 in assembly.
 fn a_sample(testbed: Testbed) {

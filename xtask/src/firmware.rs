@@ -78,7 +78,7 @@ pub(crate) fn boards() -> Result<&'static [Board]> {
     })?;
     let mut boards = Vec::new();
     for (name, row) in &table {
-        let row = row.as_table().ok_or_else(|| broken(format!("`{name}` is no table")))?;
+        let row = row.as_table().ok_or_else(|| broken(format!("`{name}` needs a table")))?;
         let mut board = Board::parse(name, row)?;
         board.emulator = emulator(name)?;
         boards.push(board);
@@ -225,11 +225,14 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     Ok(())
 }
 
+/// What an image is built from.
+type Wanted = (&'static Board, Algorithms, Toolchain);
+
 /// Prepares the toolchains and builds the image of each board with each set of algorithms that has a budget,
 /// or the one that was chosen. Profiles are built side by side: what takes long in an image is the linker's
 /// work, on one processor.
 pub(crate) fn build_all(choice: &Choice) -> Result<Vec<Image>> {
-    let mut lanes: Vec<(&str, Vec<(&'static Board, Algorithms, Toolchain)>)> = Vec::new();
+    let mut lanes: Vec<(&str, Vec<Wanted>)> = Vec::new();
     for board in choice.boards {
         let toolchain = prepare(board, choice.toolchain)?;
         let known = lanes.iter().position(|(profile, _)| *profile == board.profile);

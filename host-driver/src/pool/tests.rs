@@ -2,11 +2,8 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use hsm_protocol::command::key::KeyRef;
-use hsm_protocol::command::mac::GenerateMac;
 use hsm_protocol::command::random::Random;
-use hsm_protocol::key_spec::MacAlgorithm;
-use hsm_protocol::{Bytes, DeviceId, ErrorCode, KeyId, ModuleState};
+use hsm_protocol::{DeviceId, ErrorCode, ModuleState};
 
 use super::*;
 use crate::audit::{DeviceReceipt, Position};
@@ -270,23 +267,18 @@ fn calls_go_where_there_is_room_for_them() {
     devices[0].rx_bytes.store(8 * 1024, Ordering::SeqCst);
     let rig = rig(devices, options());
     rig.until("both are in service", |rig| rig.services() == [Service::InService; 2]);
-    let long = vec![0; 9 * 1024];
-    let key = KeyRef { id: KeyId::single_region([0; 16]), token: Bytes(&[]) };
-    let command = GenerateMac { key, algorithm: MacAlgorithm::HMAC_SHA_256, message: Bytes(&long) };
+    let pick = |size| {
+        let picked = rig.pool.shared.pick(&Route::default(), size, &[]);
+        picked.map(|found| found.map(|(index, _)| index))
+    };
     for _ in 0..10 {
-        let answer = block_on(rig.pool.call(&command, tag(1)));
-        // The device knows no MACs, and says so.
-        let Err(CallError::Refused { code: ErrorCode::UNKNOWN_COMMAND, .. }) = answer else {
-            panic!("{:?}", answer.err());
-        };
+        assert!(matches!(pick(8 * 1024 + 1), Ok(Some(1))));
     }
-    rig.devices[1].rx_bytes.store(8 * 1024, Ordering::SeqCst);
-    rig.devices[1].down.store(true, Ordering::SeqCst);
-    rig.until("it is gone", |rig| rig.services()[1] != Service::InService);
-    rig.devices[1].down.store(false, Ordering::SeqCst);
-    rig.until("it is back", |rig| rig.services() == [Service::InService; 2]);
-    let error = block_on(rig.pool.call(&command, tag(1))).unwrap_err();
-    assert!(matches!(error, CallError::TooLarge), "{error}");
+    let mut short: Vec<_> = (0..10).filter_map(|_| pick(8 * 1024).ok().flatten()).collect();
+    short.sort_unstable();
+    short.dedup();
+    assert_eq!(short, [0, 1], "both take what fits both");
+    assert!(matches!(pick(64 * 1024 + 1), Err(CallError::TooLarge)));
 }
 
 #[test]

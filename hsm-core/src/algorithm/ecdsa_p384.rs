@@ -16,6 +16,7 @@ pub type EccNistP384 = Ecc<NistP384>;
 pub const EccNistP384: EccNistP384 = Ecc::ENTRY;
 
 /// `SubjectPublicKeyInfo` up to the uncompressed point.
+#[cfg(feature = "rsa")] // paths of certificates, which only lead to what is sealed with RSA
 pub(crate) const SPKI_PREFIX: &[u8] = <NistP384 as NamedCurve>::SPKI_PREFIX;
 
 impl NamedCurve for NistP384 {
