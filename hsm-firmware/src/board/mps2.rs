@@ -9,7 +9,7 @@ use hsm_protocol::domain::DeviceKind;
 use static_cell::{ConstStaticCell, StaticCell};
 
 use super::bare::{self, Board, EMULATED_NOISE, Machine, algorithms};
-use super::room::{CoreMemory, FRAME, Heap, NO_HEAP, RECEIVE_BUFFER};
+use super::room::{CoreMemory, FRAME, Heap, RECEIVE_BUFFER, no_heap};
 use crate::chip::cortex_m;
 use crate::chip::mapped_nor::{BLOCK, MappedNor};
 use crate::chip::mps2::{LINE_RING, Mps2, NOISE_RING};
@@ -24,7 +24,7 @@ const RECORDS: Geometry = Geometry { start: 0, segment: BLOCK, segments: 8 };
 const _: () = assert!(LINE_RING >= RECEIVE_BUFFER);
 
 static MEMORY: ConstStaticCell<CoreMemory> = ConstStaticCell::new(CoreMemory::new());
-static HEAP: ConstStaticCell<Heap> = ConstStaticCell::new(NO_HEAP);
+static HEAP: ConstStaticCell<Heap> = ConstStaticCell::new(no_heap());
 static BUFFERS: ConstStaticCell<LineBuffers<FRAME>> = ConstStaticCell::new(LineBuffers::new());
 
 /// An image of the board.

@@ -10,7 +10,7 @@ use hsm_protocol::domain;
 use static_cell::{ConstStaticCell, StaticCell};
 
 use super::bare::{self, Board, EMULATED_NOISE, Machine, algorithms};
-use super::room::{CoreMemory, FRAME, Heap, NO_HEAP, RECEIVE_BUFFER};
+use super::room::{CoreMemory, FRAME, Heap, RECEIVE_BUFFER, no_heap};
 use crate::chip::cfi_flash::{BLOCK, CfiFlash};
 use crate::chip::hart::{self, Interrupt};
 use crate::chip::uart_port::UartPort;
@@ -38,7 +38,7 @@ static BUFFERS: ConstStaticCell<[LineBuffers<FRAME>; 2]> =
     ConstStaticCell::new([const { LineBuffers::new() }; 2]);
 
 static MEMORY: ConstStaticCell<CoreMemory> = ConstStaticCell::new(CoreMemory::new());
-static HEAP: ConstStaticCell<Heap> = ConstStaticCell::new(NO_HEAP);
+static HEAP: ConstStaticCell<Heap> = ConstStaticCell::new(no_heap());
 static HSM: StaticCell<Hsm<Board<QemuRiscv32>>> = StaticCell::new();
 
 /// Runs the firmware; the entry point of the image.

@@ -25,7 +25,8 @@ mod sizes {
     /// A frame of that length fits the receive buffer; Encrypt needs 13 KB at most.
     pub(super) const PAYLOAD: usize = 16 * 1024 - 128;
     pub(super) const KEYS: usize = 4;
-    pub(super) const ENTRIES: usize = WINDOW as usize;
+    /// Twice what a host may have unanswered, so that one that confirms late is not refused.
+    pub(super) const ENTRIES: usize = 2 * WINDOW as usize;
     pub(super) const RECEIVE_BUFFER: usize = 16 * 1024;
     pub(super) const HEAP: usize = 8 * 1024;
 }
@@ -37,7 +38,9 @@ pub(super) type CoreMemory = Buffers<{ sizes::PAYLOAD }, { sizes::KEYS }, { size
 pub(super) type Heap = [u64; sizes::HEAP / size_of::<u64>()];
 
 /// The heap, unused.
-pub(super) const NO_HEAP: Heap = [0; sizes::HEAP / size_of::<u64>()];
+pub(super) const fn no_heap() -> Heap {
+    [0; sizes::HEAP / size_of::<u64>()]
+}
 
 /// Bytes of the longest encoded frame.
 pub(super) const FRAME: usize = encoded_size(sizes::PAYLOAD);
