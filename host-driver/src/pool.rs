@@ -328,6 +328,8 @@ impl Shared {
                 continue;
             }
             match slot.candidate(needs, size) {
+                // What the nearest one lacks: a device with all specs is nearer than one without.
+                Candidate::Incapable(Lack::Spec(_)) if lacks.is_some() => {}
                 Candidate::Incapable(why) => lacks = Some(why),
                 Candidate::NotNow => capable = true,
                 Candidate::Ready(device) => {

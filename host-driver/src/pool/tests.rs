@@ -263,7 +263,8 @@ fn calls_go_where_the_key_spec_is_supported() {
 
 #[test]
 fn calls_go_where_there_is_room_for_them() {
-    let devices = vec![FakeDevice::new(), FakeDevice::new()];
+    let all = [KeySpec::SYMMETRIC_DEFAULT.0, KeySpec::HMAC_256.0];
+    let devices = vec![FakeDevice::new(), FakeDevice::with(&all, 8)];
     devices[0].rx_bytes.store(8 * 1024, Ordering::SeqCst);
     let rig = rig(devices, options());
     rig.until("both are in service", |rig| rig.services() == [Service::InService; 2]);
@@ -279,6 +280,12 @@ fn calls_go_where_there_is_room_for_them() {
     short.dedup();
     assert_eq!(short, [0, 1], "both take what fits both");
     assert!(matches!(pick(64 * 1024 + 1), Err(CallError::TooLarge)));
+    // One has the spec and no room, the other no spec, in whatever order they are looked at.
+    let route = Route { needs: KeySpec::HMAC_256.into(), ..Route::default() };
+    for _ in 0..4 {
+        let picked = rig.pool.shared.pick(&route, 64 * 1024 + 1, &[]);
+        assert!(matches!(picked, Err(CallError::TooLarge)));
+    }
 }
 
 #[test]
