@@ -10,6 +10,8 @@
 pub mod an386;
 #[cfg(all(feature = "mps2_an505", target_arch = "arm"))]
 pub mod an505;
+#[cfg(all(feature = "verified-boot", target_os = "none"))]
+pub mod boot_report;
 #[cfg(target_arch = "riscv32")]
 pub mod cfi_flash;
 #[cfg(target_arch = "riscv32")]
@@ -30,6 +32,8 @@ pub mod hart;
 pub mod heap;
 #[cfg(target_os = "none")]
 pub mod image;
+#[cfg(all(feature = "verified-boot", target_arch = "arm"))]
+pub mod loaded;
 #[cfg(any(test, target_arch = "arm"))]
 pub mod mapped_nor;
 #[cfg(target_arch = "arm")]

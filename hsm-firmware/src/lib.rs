@@ -5,6 +5,7 @@
 //! | [`board`] | one file for each board: what the core's platform is made of there |
 //! | [`chip`] | registers, the only place for `unsafe` |
 //! | [`nv`] | power-cut-safe records on NOR flash |
+//! | `second_stage` | verifies the image that the slots hold, loads it, and starts it |
 //! | [`serve`] | main loop between the lines and the core |
 #![no_std]
 #![cfg_attr(
@@ -14,6 +15,30 @@
 
 #[cfg(any(test, feature = "host"))]
 extern crate std;
+
+/// The entry points of the second stage of a board: what the start-up code and the trap entries call.
+#[cfg(all(target_os = "none", feature = "verified-boot"))]
+#[macro_export]
+macro_rules! boot_entry {
+    ($board:ident) => {
+        // SAFETY: the start-up code calls the one function of this name, once, and never returns to Rust.
+        #[unsafe(no_mangle)]
+        extern "C" fn main() -> ! {
+            $crate::board::$board::boot()
+        }
+
+        // SAFETY: the trap entries go to the one function of this name when the processor reports a fault.
+        #[unsafe(no_mangle)]
+        extern "C" fn halt() -> ! {
+            $crate::board::$board::halt()
+        }
+
+        #[panic_handler]
+        fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+            $crate::board::$board::halt()
+        }
+    };
+}
 
 /// The entry points of the image of a board: what the start-up code and the trap entries call.
 #[cfg(target_os = "none")]
@@ -42,4 +67,8 @@ macro_rules! entry {
 pub mod board;
 pub mod chip;
 pub mod nv;
+#[cfg(all(target_os = "none", feature = "verified-boot"))]
+mod second_stage;
 pub mod serve;
+#[cfg(feature = "verified-boot")]
+mod signers;

@@ -6,7 +6,9 @@
 use std::{fs, ops::Range, path::Path};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use object::{Object, ObjectSegment, ObjectSymbol};
+use object::{
+    Endianness, Object as _, ObjectSymbol as _, elf::PT_LOAD, read::elf::ElfFile32,
+};
 use sha2::Sha256;
 
 use crate::failure::{Doing, Failure, Result};
@@ -14,26 +16,31 @@ use crate::failure::{Doing, Failure, Result};
 const KEY: &[u8] = b"strongroom-image-integrity-v1";
 const SIZE: usize = 32;
 
-/// Puts the integrity value into a linked image, between its symbols `__integrity` and `__image_end`.
-pub(crate) fn seal(path: &Path) -> Result<()> {
-    let mut bytes = fs::read(path).doing(format_args!("read {}", path.display()))?;
-    let image = locate(&bytes)
+/// Puts the integrity value into a linked image, between its symbols `__integrity` and `__image_end`. Returns
+/// the image as it lies in flash.
+pub(crate) fn seal(path: &Path) -> Result<Vec<u8>> {
+    let mut elf = fs::read(path).doing(format_args!("read {}", path.display()))?;
+    let parts = locate(&elf)
         .map_err(|why| Failure::new(format!("{} cannot be sealed: {why}", path.display())))?;
+    let mut image = parts.iter().flat_map(|part| &elf[part.clone()]).copied().collect::<Vec<u8>>();
     let (covered, value) =
-        bytes[image].split_last_chunk_mut::<SIZE>().expect("located with room for it");
+        image.split_last_chunk_mut::<SIZE>().expect("located with room for it");
     let mac =
         Hmac::<Sha256>::new_from_slice(KEY).expect("a key of any length").chain_update(covered);
     let mac: [u8; SIZE] = mac.finalize().into_bytes().into();
-    if *value == mac {
-        return Ok(()); // cargo had nothing to link
+    if *value != mac {
+        *value = mac;
+        let end = parts.last().expect("located").end;
+        elf[end - SIZE..end].copy_from_slice(&mac);
+        fs::write(path, elf).doing(format_args!("write {}", path.display()))?;
     }
-    *value = mac;
-    fs::write(path, bytes).doing(format_args!("write {}", path.display()))
+    Ok(image)
 }
 
-/// Where in the file the image is, integrity value included.
-fn locate(elf: &[u8]) -> std::result::Result<Range<usize>, String> {
-    let file = object::File::parse(elf).map_err(|error| error.to_string())?;
+/// Where in the file the parts of the image are, in the order of their load addresses; they follow one another
+/// there. The integrity value is the end of the last one.
+fn locate(elf: &[u8]) -> std::result::Result<Vec<Range<usize>>, String> {
+    let file = ElfFile32::<Endianness>::parse(elf).map_err(|error| error.to_string())?;
     let address = |name| {
         let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name));
         symbol.map(|symbol| symbol.address()).ok_or(format!("no symbol {name}"))
@@ -43,16 +50,28 @@ fn locate(elf: &[u8]) -> std::result::Result<Range<usize>, String> {
     if start > value || end.checked_sub(value) != Some(SIZE as u64) {
         return Err(format!("__integrity is not the last {SIZE} bytes of the image"));
     }
-    let segment = file
-        .segments()
-        .find(|segment| {
-            segment.address() <= start && end - segment.address() <= segment.file_range().1
-        })
-        .ok_or("the image is not in one segment")?;
-    let offset = segment.file_range().0 + (start - segment.address());
-    let range =
-        usize::try_from(offset).and_then(|from| Ok(from..from + usize::try_from(end - start)?));
-    range.ok().filter(|range| range.end <= elf.len()).ok_or("the file is cut short".into())
+    let endian = file.endian();
+    let mut parts: Vec<(u64, Range<usize>)> = Vec::new();
+    for header in file.elf_program_headers() {
+        let (offset, size) = (header.p_offset.get(endian), header.p_filesz.get(endian));
+        let at = u64::from(header.p_paddr.get(endian));
+        if header.p_type.get(endian) == PT_LOAD && size > 0 && (start..end).contains(&at) {
+            let range = offset as usize..offset as usize + size as usize;
+            parts.push((at, range));
+        }
+    }
+    parts.sort_by_key(|(at, _)| *at);
+    let mut next = start;
+    for (at, range) in &parts {
+        if *at != next || range.end > elf.len() {
+            return Err(format!("nothing is loaded to {next:#x}"));
+        }
+        next += range.len() as u64;
+    }
+    match next == end {
+        true => Ok(parts.into_iter().map(|(_, range)| range).collect()),
+        false => Err(format!("the image ends at {next:#x}, not at {end:#x}")),
+    }
 }
 
 #[cfg(test)]
@@ -63,6 +82,6 @@ mod tests {
     fn what_is_not_an_image_is_refused() {
         assert!(locate(b"no ELF").is_err());
         let program = fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert_eq!(locate(&program), Err("no symbol __image_start".into()));
+        assert!(locate(&program).is_err(), "64-bit programs are no firmware");
     }
 }

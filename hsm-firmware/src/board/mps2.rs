@@ -16,6 +16,10 @@ use crate::chip::mps2::{LINE_RING, Mps2, NOISE_RING};
 use crate::chip::uart_noise::UartNoise;
 use crate::chip::uart_port::UartPort;
 use crate::nv::Geometry;
+#[cfg(feature = "verified-boot")]
+use crate::second_stage::Failure;
+#[cfg(feature = "verified-boot")]
+use crate::serve::Port;
 use crate::serve::{Line, LineBuffers, Runtime, serve};
 
 /// Where the records are: 2 MiB at the start of the memory.
@@ -52,6 +56,33 @@ pub(super) fn run<I: Image>(place: &'static StaticCell<Hsm<Board<I>>>) -> ! {
     let mut lines = [Line::new(&mut port, BUFFERS.take())];
     serve(hsm, &mut lines, &mut Sleep { devices, alarm: None });
     cortex_m::reset()
+}
+
+/// Stays in the second stage, and says why on the line to whoever speaks: once at the start, and once for whatever is
+/// received. It ends as a frame does, so that what is sent after it is understood.
+#[cfg(feature = "verified-boot")]
+pub(super) fn refuse<I: Image>(failure: Failure) -> ! {
+    let devices = I::devices();
+    devices.open_interrupts(|source| I::devices().interrupt(source));
+    devices.line.start();
+    let mut port = UartPort::new(&devices.line);
+    let text = failure.text();
+    loop {
+        let mut rest = text.as_slice();
+        while !rest.is_empty() {
+            let sent = port.send(rest);
+            rest = rest.get(sent..).unwrap_or_default();
+            if sent == 0 {
+                cortex_m::wait();
+            }
+        }
+        while port.received().is_empty() {
+            cortex_m::wait();
+        }
+        while let count @ 1.. = port.received().len() {
+            port.consume(count);
+        }
+    }
 }
 
 fn start<I: Image>() -> Board<I> {

@@ -1,12 +1,29 @@
-//! Arm MPS2 with the AN505 image (Cortex-M33).
+//! Arm MPS2 with the AN505 image (Cortex-M33), whose image a second stage verifies and loads.
 
+use hsm_boot::manifest::Name;
+use hsm_boot::{Board as Bootable, Layout, Slot};
 use hsm_core::Hsm;
 use static_cell::StaticCell;
 
 use super::bare::Board;
 use super::mps2::{self, Image};
-use crate::chip::an505::{DEVICES, WATCHDOG};
+use crate::chip::an505::{self, DEVICES, WATCHDOG};
+use crate::chip::mapped_nor::BLOCK;
 use crate::chip::mps2::Mps2;
+use crate::{second_stage, signers};
+
+/// The board's name, also in manifests.
+const NAME: &str = "mps2_an505";
+/// The address from which the image runs: `__image_start` of the memory map.
+const LOAD_ADDRESS: u32 = 0x1000_8000;
+
+/// The records are in the first 2 MiB; then come the boot record and the slots, of 2 MiB each.
+/// `qemu/mps2_an505.toml` tells where the first slot is, for a flash that is new.
+const LAYOUT: Layout = Layout {
+    record: 8 * BLOCK,
+    a: Slot { start: 12 * BLOCK, length: 8 * BLOCK, address: LOAD_ADDRESS },
+    b: Slot { start: 20 * BLOCK, length: 8 * BLOCK, address: LOAD_ADDRESS },
+};
 
 static HSM: StaticCell<Hsm<Board<Mps2An505>>> = StaticCell::new();
 
@@ -15,16 +32,31 @@ pub fn run() -> ! {
     mps2::run(&HSM)
 }
 
+/// Runs the second stage; the entry point of its image.
+pub fn boot() -> ! {
+    let mut memory = an505::image_memory();
+    let reset = an505::reset_reason();
+    match second_stage::load(&mut DEVICES.flash(), bootable(), &mut memory, reset) {
+        Ok(()) => memory.start(),
+        Err(failure) => mps2::refuse::<Mps2An505>(failure),
+    }
+}
+
 /// Ends the firmware after a panic or a fault: nothing is reported, and nothing is left in RAM.
 pub fn halt() -> ! {
     WATCHDOG.wipe_and_bite()
+}
+
+/// What is built into both stages.
+fn bootable() -> Option<Bootable<'static>> {
+    Some(Bootable { name: Name::new(NAME)?, layout: LAYOUT, signers: signers::set()?, trials: 1 })
 }
 
 /// This machine.
 struct Mps2An505;
 
 impl Image for Mps2An505 {
-    const NAME: &'static str = "mps2_an505";
+    const NAME: &'static str = NAME;
 
     fn devices() -> &'static Mps2 {
         &DEVICES

@@ -6,8 +6,12 @@
 //! protection controllers let Secure accesses through as they are after reset. Devices and memories are
 //! at their Secure addresses; the PSRAM has one address and no controller.
 
+use hsm_boot::ResetReason;
+
+use super::loaded::ImageMemory;
 use super::mps2::{Map, Mps2};
 use super::mpu;
+use super::register::Register;
 use super::watchdog::Watchdog;
 
 const MAP: Map = Map {
@@ -28,3 +32,30 @@ pub static DEVICES: Mps2 = unsafe { Mps2::new(&MAP) };
 /// The Secure watchdog. A constant, as what is in RAM may be broken when it is needed.
 // SAFETY: this is its address, and it resets the machine.
 pub const WATCHDOG: Watchdog = unsafe { Watchdog::new(0x5008_1000) };
+
+/// RESET_SYNDROME of the system control (Arm DDI 0571, 3.10): why the core was reset.
+const RESET_SYNDROME: usize = 0x5002_1100;
+const POWER_ON: u32 = 1 << 0;
+const WATCHDOGS: u32 = 0b110;
+const SYSTEM_RESET_REQUESTS: u32 = 0b11 << 4;
+const LOCKUPS: u32 = 0b11 << 8;
+
+/// Returns why the core was reset.
+#[must_use]
+pub fn reset_reason() -> ResetReason {
+    // SAFETY: this is the register's address.
+    match unsafe { Register::<u32>::new(RESET_SYNDROME) }.read() {
+        syndrome if syndrome & WATCHDOGS != 0 => ResetReason::Watchdog,
+        syndrome if syndrome & LOCKUPS != 0 => ResetReason::Fault,
+        syndrome if syndrome & SYSTEM_RESET_REQUESTS != 0 => ResetReason::Software,
+        syndrome if syndrome & POWER_ON != 0 => ResetReason::PowerOn,
+        _ => ResetReason::Other,
+    }
+}
+
+/// Returns the memory that the second stage loads the image into. To be called once, there.
+#[must_use]
+pub fn image_memory() -> ImageMemory {
+    // SAFETY: the second stage calls this once.
+    unsafe { ImageMemory::take() }
+}

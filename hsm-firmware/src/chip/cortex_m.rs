@@ -22,13 +22,16 @@ const FIRST_SOURCE: u32 = 16;
 /// Interrupt set-enable register of sources 0 to 31 (B3.4.4); those of further sources follow. Writing
 /// zeros changes nothing.
 const NVIC_ISER0: usize = 0xE000_E100;
+/// Vector table offset register (B3.2.5).
+#[cfg(feature = "verified-boot")]
+const VTOR: usize = 0xE000_ED08;
 /// Application interrupt and reset control register (B3.2.6).
 const AIRCR: usize = 0xE000_ED0C;
 /// The key without which writes are ignored, and SYSRESETREQ.
 const AIRCR_RESET: u32 = 0x05FA_0004;
 
 // Reset: the core has set the stack pointer. The stack is painted, so that its deepest use can be
-// told later, and zeroed variables are zeroed before any Rust code.
+// told later, and variables get their initial values before any Rust code.
 //
 // Handlers of interrupts are Rust functions: the core itself saves what the calling convention lets a
 // function change (B1.5.6). An NMI comes only from the watchdog that ends the firmware after a panic.
@@ -63,7 +66,18 @@ _start:
 1:  str  r2, [r0], #4
     cmp  r0, r1
     blo  1b
-    movw r0, #:lower16:__bss_start
+    movw r0, #:lower16:__data_start
+    movt r0, #:upper16:__data_start
+    movw r1, #:lower16:__data_end
+    movt r1, #:upper16:__data_end
+    movw r2, #:lower16:__data_image
+    movt r2, #:upper16:__data_image
+4:  cmp  r0, r1
+    bhs  5f
+    ldr  r3, [r2], #4
+    str  r3, [r0], #4
+    b    4b
+5:  movw r0, #:lower16:__bss_start
     movt r0, #:upper16:__bss_start
     movw r1, #:lower16:__bss_end
     movt r1, #:upper16:__bss_end
@@ -133,6 +147,36 @@ pub fn reset() -> ! {
     loop {
         // SAFETY: changes nothing.
         unsafe { asm!("dsb", "wfi", options(nostack)) };
+    }
+}
+
+/// Starts the program whose vectors are at an address: its stack pointer is the first word, its entry point the
+/// second.
+///
+/// # Safety
+/// There must be such a program, and nothing of this one may have to go on.
+#[cfg(feature = "verified-boot")]
+pub unsafe fn start_at(vectors: usize) -> ! {
+    // SAFETY: the caller promises a program, whose vectors are words that can be read.
+    let word = |offset| unsafe { Register::<u32>::new(vectors + offset) }.read();
+    let (stack, entry) = (word(0), word(size_of::<u32>()));
+    // SAFETY: closes interrupts, moves the vectors (VTOR, Armv8-M Architecture Reference Manual, D1.2.272) and
+    // leaves this program, whose stack is given up; interrupts are opened again, as a reset leaves them.
+    unsafe {
+        asm!(
+            "cpsid i",
+            "str {vectors}, [{vtor}]",
+            "msr msp, {stack}",
+            "dsb",
+            "isb",
+            "cpsie i",
+            "bx {entry}",
+            vectors = in(reg) vectors,
+            vtor = in(reg) VTOR,
+            stack = in(reg) stack,
+            entry = in(reg) entry,
+            options(noreturn),
+        )
     }
 }
 

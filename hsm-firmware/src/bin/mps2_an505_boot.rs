@@ -1,0 +1,6 @@
+//! Second stage of the boot for Arm's MPS2 board with the AN505 image, and for QEMU's machine of that name.
+#![no_std]
+#![no_main]
+#![allow(unsafe_code)]
+
+hsm_firmware::boot_entry!(mps2_an505);
