@@ -44,8 +44,11 @@ fn code(path: &Path) -> String {
     let threshold = threshold.unwrap_or_else(|| panic!("{} has no threshold", path.display()));
     let enough = (1..=keys.len()).contains(&usize::from(threshold)) && keys.len() <= 8;
     assert!(enough, "{}: 1 <= threshold <= signers <= 8 does not hold", path.display());
-    let keys: String = keys.iter().map(|[x, y]| format!("SignerKey {{ x: {x:?}, y: {y:?} }}, ")).collect();
-    format!("pub(super) const KEYS: &[SignerKey] = &[{keys}];\npub(super) const THRESHOLD: u8 = {threshold};\n")
+    let keys: String =
+        keys.iter().map(|[x, y]| format!("SignerKey {{ x: {x:?}, y: {y:?} }}, ")).collect();
+    format!(
+        "pub(super) const KEYS: &[SignerKey] = &[{keys}];\npub(super) const THRESHOLD: u8 = {threshold};\n"
+    )
 }
 
 /// The coordinates of an uncompressed point (SEC 1, 2.3.3), hexadecimal.

@@ -363,7 +363,7 @@ impl Device {
 
     /// Makes a call that no request causes. Its receipt goes to the audit sink, if the device's chain is
     /// followed here.
-    fn call_of_its_own<C: Command>(&self, command: &C) -> Result<Reply<C>, CallError> {
+    pub(crate) fn call_of_its_own<C: Command>(&self, command: &C) -> Result<Reply<C>, CallError> {
         let reply = self.call_blocking(command, AuditTag::default());
         let receipt = match &reply {
             Ok(reply) => reply.receipt,

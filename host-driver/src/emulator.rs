@@ -5,19 +5,22 @@
 //! kills QEMU too. Stopping is always a kill: the firmware's storage survives a power cut at any
 //! time, and a clean shutdown that nothing else uses would rot.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use hsm_boot::manifest::Manifest;
 
 use crate::transport::serial::{DEFAULT_BAUD, Serial};
 use crate::transport::unix::Unix;
 use crate::transport::{Connector, Transport, TransportError};
 
 use machine::Paths;
-pub use machine::{Attachment, Exit, Flash, Link, Machine};
+pub use machine::{Attachment, Boot, Exit, Flash, Link, Machine};
 use process::{CommandLine, Supervisor};
-use storage::Storage;
+use storage::{Contents, Storage};
 
 mod machine;
 mod process;
@@ -25,6 +28,8 @@ mod storage;
 
 /// How long a connection attempt waits for the emulator to be up.
 const START_PATIENCE: Duration = Duration::from_secs(5);
+/// The ending of a signed image, which lies beside the linked one.
+const SIGNED: &str = "signed";
 /// How often it looks.
 const START_TICK: Duration = Duration::from_millis(5);
 
@@ -59,6 +64,9 @@ pub enum EmulatorError {
     /// There is no firmware image.
     #[error("there is no firmware at {0}; build it with: cargo xtask firmware")]
     NoFirmware(String),
+    /// What should be a signed image is none.
+    #[error("{0} is not a signed firmware image; build it anew with: cargo xtask firmware")]
+    NotSigned(String),
     /// The machine has no such link, or it cannot be attached so.
     #[error("the board has no link {link} that can be attached as {attachment:?}")]
     NoLink {
@@ -120,8 +128,17 @@ impl Emulator {
             return Err(EmulatorError::NoFirmware(firmware.display().to_string()));
         }
         let program = find(&machine.emulator, &machine.debian_package)?;
-        let storage = Storage::open(directory, machine.flash)?;
-        let paths = Paths { firmware, flash: &storage.flash, socket: &storage.socket };
+        let boot = match &machine.boot {
+            Some(boot) => firmware.with_file_name(&boot.bin),
+            None => firmware.clone(),
+        };
+        if !boot.is_file() {
+            return Err(EmulatorError::NoFirmware(boot.display().to_string()));
+        }
+        let contents = machine.boot.as_ref().map(|boot| first_contents(boot, firmware));
+        let contents = contents.transpose()?.unwrap_or_default();
+        let storage = Storage::open(directory, machine.flash, &contents)?;
+        let paths = Paths { firmware, boot: &boot, flash: &storage.flash, socket: &storage.socket };
         let link = link.as_ref().unwrap_or(&machine.default_link);
         let no_link = || EmulatorError::NoLink { link: link.clone(), attachment };
         let mut all = machine.arguments(link, attachment, &paths).ok_or_else(no_link)?;
@@ -178,6 +195,17 @@ impl Connector for Emulator {
             }
         }
     }
+}
+
+/// What a new flash holds for a second stage: the signed image that lies beside the firmware, as a programmer would
+/// put it there.
+fn first_contents(boot: &Boot, firmware: &Path) -> Result<Contents, EmulatorError> {
+    let path = firmware.with_extension(SIGNED);
+    let shown = || path.display().to_string();
+    let signed = fs::read(&path).map_err(|_| EmulatorError::NoFirmware(shown()))?;
+    let (manifest, image) =
+        Manifest::split(&signed).ok_or_else(|| EmulatorError::NotSigned(shown()))?;
+    Ok(vec![(boot.image_at, image.to_vec()), (boot.manifest_at, manifest.bytes().to_vec())])
 }
 
 /// The program that has the kernel kill the emulator when this process dies.

@@ -16,6 +16,7 @@
 //! | [`approval`] | uses of keys that operators approve |
 //! | [`attest`] | statements of devices about themselves and their keys, checked offline |
 //! | [`recovery`] | backups that operators bring back by shares |
+//! | [`firmware`] | replaces the firmware of one device |
 //! | [`maintenance`] | self-tests and restart of one device |
 //! | [`emulator`] | starts and supervises QEMU devices |
 //! | [`stack`] | what functions left on the stack of a thread is overwritten |
@@ -31,6 +32,7 @@ pub mod device;
 pub mod emulator;
 pub mod endpoint;
 pub mod error;
+pub mod firmware;
 pub mod health;
 pub mod host_key;
 pub mod key_file;

@@ -166,6 +166,15 @@ impl<'b> Manifest<'b> {
         Some(Self { body, bytes: bytes.get(..whole)?, signatures })
     }
 
+    /// Takes a signed image apart, the file that a release has and an update sends: a manifest, and the image
+    /// behind it. `None` unless the image has the length that the manifest states.
+    #[must_use]
+    pub fn split(signed: &'b [u8]) -> Option<(Self, &'b [u8])> {
+        let manifest = Self::parse_front(signed)?;
+        let image = signed.get(manifest.bytes.len()..)?;
+        (u32::try_from(image.len()) == Ok(manifest.body.length)).then_some((manifest, image))
+    }
+
     /// Returns the encoded manifest.
     #[must_use]
     pub fn bytes(&self) -> &'b [u8] {
@@ -265,6 +274,19 @@ mod tests {
         for byte in [0, 1, 0xFF] {
             assert_eq!(Manifest::parse(&[&bytes[..], &[byte]].concat()), None);
         }
+    }
+
+    #[test]
+    fn a_signed_image_is_a_manifest_and_as_many_bytes_as_it_states() {
+        let mut out = [0; MAX_SIZE];
+        let body = Body { length: 3, ..body() };
+        let mut signed = encode(&body, &[(0, [1; 64])], &mut out).unwrap().to_vec();
+        assert_eq!(Manifest::split(&signed), None);
+        signed.extend_from_slice(b"abc");
+        let (manifest, image) = Manifest::split(&signed).unwrap();
+        assert_eq!((manifest.body, image), (body, &b"abc"[..]));
+        signed.push(b'd');
+        assert_eq!(Manifest::split(&signed), None);
     }
 
     #[test]

@@ -128,6 +128,12 @@ impl<'b, V: Verify> Update<'b, V> {
         self.session.as_ref().map(|session| session.received)
     }
 
+    /// Returns the length of the image that is being received, in bytes; `None` if no update has begun.
+    #[must_use]
+    pub fn length(&self) -> Option<u32> {
+        self.session.as_ref().map(|session| session.body.length)
+    }
+
     /// Begins an update with its encoded manifest, and returns how many bytes of the image are there
     /// already: 0, or more if the update with this very manifest was under way. Another update, a
     /// staged image and a former one are given up, but only once the manifest has been verified.
@@ -201,12 +207,12 @@ impl<'b, V: Verify> Update<'b, V> {
     }
 
     /// Ends the update: verifies what flash holds, as the second stage will, and stages it. The next
-    /// boot starts it for a trial.
+    /// boot starts it for a trial. Returns the measurement of the image.
     ///
     /// # Errors
     /// [`UpdateError::NoUpdate`], [`UpdateError::Incomplete`], [`UpdateError::Flash`];
     /// [`UpdateError::Refused`], mostly with [`Reason::Measurement`]: the update is over.
-    pub fn finish<F: NorFlash>(&mut self, flash: &mut F) -> Result<(), UpdateError> {
+    pub fn finish<F: NorFlash>(&mut self, flash: &mut F) -> Result<[u8; 32], UpdateError> {
         self.target()?;
         let session = self.session.as_ref().ok_or(UpdateError::NoUpdate)?;
         if session.received != session.body.length {
@@ -218,7 +224,7 @@ impl<'b, V: Verify> Update<'b, V> {
         let other = if loaded.is_ok() { Other::Staged } else { Other::Failed };
         self.put(flash, self.state.with(other))?;
         self.session = None;
-        loaded.map(|_| ()).map_err(UpdateError::Refused)
+        loaded.map(|image| image.body().measurement).map_err(UpdateError::Refused)
     }
 
     /// Gives up an update that is under way, or an image that is staged.

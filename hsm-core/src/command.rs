@@ -7,6 +7,7 @@ mod audit;
 mod cipher;
 mod data_key_pair;
 mod domain;
+mod firmware;
 mod import;
 mod key;
 mod mac;

@@ -172,7 +172,7 @@ macro_rules! dispatch_table {
             reply: &mut [u8],
         ) -> (Result<usize, ErrorCode>, After) {
             use hsm_protocol::command::{
-                agree, approval, attest, audit, cipher, domain, import, key, mac, random, recovery,
+                agree, approval, attest, audit, cipher, domain, firmware, import, key, mac, random, recovery,
                 replica, session, sign, statement, system,
             };
 

@@ -213,6 +213,8 @@ impl<P: Platform> Hsm<P> {
         // Somebody else's: it must not end the session, or whoever reaches a line could end those of
         // all. A host that has lost a record opens another session.
         let request = session.keys.opener.open(sequence, record)?;
+        // The self-tests have passed, and a host can reach the device, which could replace the firmware again.
+        self.module.confirm_firmware();
         let room = self.answer.len().saturating_sub(RECORD_OVERHEAD);
         let (written, after) = match RequestHead::split(request) {
             Ok((head, body)) => {

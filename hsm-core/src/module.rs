@@ -58,6 +58,7 @@ pub(crate) struct Module<P: Platform> {
     busy_us: u64,
     /// Deepest stack use before the last [`Module::take_peaks`].
     stack_peak: u32,
+    is_firmware_confirmed: bool,
 }
 
 impl<P: Platform> Module<P> {
@@ -84,6 +85,7 @@ impl<P: Platform> Module<P> {
             self_test_us: 0,
             busy_us: 0,
             stack_peak: 0,
+            is_firmware_confirmed: false,
         }
     }
 

@@ -7,6 +7,7 @@ use core::fmt;
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::attestation::Measurement;
+use hsm_protocol::command::firmware::{FirmwareState, UpdateProgress};
 use hsm_protocol::domain::DeviceKind;
 use hsm_protocol::key_spec::KeySpec;
 use rand_core::CryptoRng;
@@ -72,10 +73,58 @@ pub trait Platform {
     fn pair_search(&mut self) -> Option<&mut dyn PairSearch> {
         None
     }
+    /// What replaces the firmware; `None` on a board without a second stage, or whose second stage was not there.
+    fn firmware(&mut self) -> Option<&mut dyn FirmwareUpdate> {
+        None
+    }
     /// Erases what calls that have returned have left below the caller's frame, as deep as the stack
     /// was used. The core calls it where secrets end: see [`crate::Hsm`]. Nothing where the stack
     /// belongs to somebody else.
     fn erase_stack(&mut self) {}
+}
+
+/// The firmware of a board whose second stage verifies it, and its replacement.
+///
+/// Each step is durable when it returns; a power cut leaves the state before it or after it.
+pub trait FirmwareUpdate {
+    /// What runs, and what the other slot holds; `permitted` is the caller's to fill in.
+    fn state(&self) -> FirmwareState;
+
+    /// The image that a manifest is about. Nothing of the manifest is verified.
+    ///
+    /// # Errors
+    /// [`ErrorCode::FIRMWARE_MALFORMED`].
+    fn announced(&self, manifest: &[u8]) -> Result<Measurement, ErrorCode>;
+
+    /// Verifies a manifest, and begins its update or continues it.
+    ///
+    /// # Errors
+    /// Those of family 08.
+    fn begin(&mut self, manifest: &[u8]) -> Result<UpdateProgress, ErrorCode>;
+
+    /// Takes bytes of the image from `offset` on.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UPDATE_ABSENT`], [`ErrorCode::UPDATE_OUT_OF_ORDER`], [`ErrorCode::UPDATE_FAILED`].
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<UpdateProgress, ErrorCode>;
+
+    /// Verifies the image on flash, and has the next start try it; returns what it is.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UPDATE_INCOMPLETE`] and those of [`FirmwareUpdate::begin`].
+    fn finish(&mut self) -> Result<Measurement, ErrorCode>;
+
+    /// Gives up an update, or an image that was not tried yet.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UPDATE_ABSENT`], [`ErrorCode::UPDATE_UNCONFIRMED`], [`ErrorCode::UPDATE_FAILED`].
+    fn cancel(&mut self) -> Result<(), ErrorCode>;
+
+    /// Confirms the image that runs. Does nothing once it is confirmed.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UPDATE_FAILED`]: it may not be confirmed.
+    fn confirm(&mut self) -> Result<(), ErrorCode>;
 }
 
 /// A search for key pairs of slow specs beside the core, which goes on while the core serves requests.
@@ -162,6 +211,8 @@ impl RecordId {
     pub const DOMAIN: Self = Self(3);
     /// The boot counter.
     pub const EPOCH: Self = Self(4);
+    /// The firmware that the domain permits: SHA-256 of the image.
+    pub const FIRMWARE: Self = Self(5);
     /// The last checkpoint of the audit chain for each host.
     pub const CHECKPOINTS: Self = Self(16);
 }

@@ -6,6 +6,7 @@
 //! | [`chip`] | registers, the only place for `unsafe` |
 //! | [`nv`] | power-cut-safe records on NOR flash |
 //! | `second_stage` | verifies the image that the slots hold, loads it, and starts it |
+//! | `update` | replaces the image over the line |
 //! | [`serve`] | main loop between the lines and the core |
 #![no_std]
 #![cfg_attr(
@@ -72,3 +73,5 @@ mod second_stage;
 pub mod serve;
 #[cfg(feature = "verified-boot")]
 mod signers;
+#[cfg(feature = "verified-boot")]
+pub mod update;

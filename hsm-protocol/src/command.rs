@@ -11,6 +11,7 @@ pub mod attest;
 pub mod audit;
 pub mod cipher;
 pub mod domain;
+pub mod firmware;
 pub mod import;
 pub mod key;
 pub mod mac;
@@ -104,6 +105,8 @@ impl RoleSet {
     pub const CRYPTO_USER: Self = Self(1 << Role::CryptoUser as u8);
     /// [`Role::Auditor`] and [`Role::CryptoUser`], who has to keep the audit log.
     pub const AUDITOR: Self = Self(1 << Role::Auditor as u8 | Self::CRYPTO_USER.0);
+    /// Who may deliver firmware: [`Role::CryptoUser`], or any host key on an uninitialised device.
+    pub const UPDATER: Self = Self(Self::CRYPTO_USER.0 | Self::BOOTSTRAP.0);
     /// Every enrolled host.
     pub const ENROLLED: Self = Self::AUDITOR;
     /// Every host with a session, enrolled or not.

@@ -167,6 +167,33 @@ error_codes! {
     0x0706 PAIRWISE_FAILED;
     /// Non-volatile storage is full.
     0x0707 STORAGE_FULL;
+
+    /// The board has no second stage that could start another image.
+    0x0801 UPDATE_UNSUPPORTED;
+    /// What should be a firmware manifest is none, or of an unknown version.
+    0x0802 FIRMWARE_MALFORMED;
+    /// The firmware is for another board, or runs from another address.
+    0x0803 FIRMWARE_BOARD;
+    /// Too few of this device's firmware signers have signed the firmware, or a signature is wrong.
+    0x0804 FIRMWARE_UNSIGNED;
+    /// The security version of the firmware is lower than what this device has run.
+    0x0805 FIRMWARE_ROLLBACK;
+    /// The firmware is longer than the room for it.
+    0x0806 FIRMWARE_TOO_LARGE;
+    /// The image that was received is not the one of the manifest.
+    0x0807 FIRMWARE_DAMAGED;
+    /// The domain's operators have not permitted this firmware.
+    0x0808 FIRMWARE_NOT_PERMITTED;
+    /// The firmware that runs is on trial; it can be replaced once it is confirmed.
+    0x0809 UPDATE_UNCONFIRMED;
+    /// No update has begun, or none is ready to be started.
+    0x080A UPDATE_ABSENT;
+    /// The bytes do not continue those that were received, or go beyond the image.
+    0x080B UPDATE_OUT_OF_ORDER;
+    /// The image is not complete.
+    0x080C UPDATE_INCOMPLETE;
+    /// The boot record or the slot cannot be written.
+    0x080D UPDATE_FAILED;
 }
 
 impl ErrorCode {

@@ -115,6 +115,13 @@ macro_rules! for_each_command {
             0x0E01 MakeRecovery recovery::MakeRecovery => recovery::RecoverySet<'o>, ENROLLED, OPERATIONAL, audit = true, idempotent = true, pace = Slow;
             0x0E02 RestoreDomain recovery::RestoreDomain<'_> => domain::DomainSummary, BOOTSTRAP, UNINITIALISED, audit = true, idempotent = false, pace = Slow;
             0x0E03 DrillRecovery recovery::DrillRecovery<'_> => recovery::Drilled, BOOTSTRAP, UNINITIALISED, audit = true, idempotent = true, pace = Slow;
+
+            0x0F01 FirmwareInfo firmware::FirmwareInfo => firmware::FirmwareState, ANY, WORKING, audit = false, idempotent = true, pace = Ordinary;
+            0x0F02 BeginUpdate firmware::BeginUpdate<'_> => firmware::UpdateProgress, UPDATER, WORKING, audit = true, idempotent = true, pace = Slow;
+            0x0F03 WriteImage firmware::WriteImage<'_> => firmware::UpdateProgress, UPDATER, WORKING, audit = false, idempotent = false, pace = Slow;
+            0x0F04 FinishUpdate firmware::FinishUpdate => firmware::Staged, UPDATER, WORKING, audit = true, idempotent = false, pace = Slow;
+            0x0F05 CancelUpdate firmware::CancelUpdate => (), UPDATER, WORKING, audit = true, idempotent = false, pace = Slow;
+            0x0F06 StartUpdate firmware::StartUpdate => (), UPDATER, WORKING, audit = true, idempotent = false, pace = Ordinary;
         }
     };
 }
@@ -124,7 +131,7 @@ macro_rules! implement {
        $roles:ident, $states:ident, audit = $audit:literal, idempotent = $idempotent:literal, pace = $pace:ident
        $(, hides($($hidden:ident),+))?;)+) => {
         use crate::command::{
-            agree, approval, attest, audit, cipher, domain, import, key, mac, random, recovery,
+            agree, approval, attest, audit, cipher, domain, firmware, import, key, mac, random, recovery,
             replica, session, sign, statement, system,
         };
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read, Write, copy, repeat};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use host_driver::transport::Transport;
 use host_driver::transport::serial::Serial;
 use host_driver::transport::unix::Unix;
+use hsm_boot::manifest::Manifest;
 use toml::Table;
 
 use crate::patience::PATIENCE;
@@ -183,14 +185,23 @@ impl Emulator {
     ) -> Self {
         let machine = attachment.machine();
         let flash = directory.join(FLASH);
+        let boot = machine.get("boot");
         if !flash.exists() {
             erase(machine, &flash);
+            if let Some(boot) = boot {
+                program(boot, firmware, &flash);
+            }
         }
+        let boot = boot.map_or_else(
+            || firmware.to_owned(),
+            |boot| firmware.with_file_name(boot["bin"].as_str().expect("a name")),
+        );
         let socket = directory.join("line.sock");
         let _ = fs::remove_file(&socket);
         let fill = |argument: &str| {
             argument
                 .replace("{firmware}", &firmware.to_string_lossy())
+                .replace("{boot}", &boot.to_string_lossy())
                 .replace("{flash}", &flash.to_string_lossy())
                 .replace("{socket}", &socket.to_string_lossy())
                 .replace(NOISE, noise)
@@ -285,6 +296,17 @@ fn machine(board: &str) -> &'static Table {
 
 fn strings(list: &toml::Value) -> impl Iterator<Item = &str> {
     list.as_array().expect("a list").iter().map(|item| item.as_str().expect("a string"))
+}
+
+/// Puts the signed image beside `firmware` into a flash, as a programmer would.
+fn program(boot: &toml::Value, firmware: &Path, flash: &Path) {
+    let signed = fs::read(firmware.with_extension("signed")).expect("a signed image");
+    let (manifest, image) = Manifest::split(&signed).expect("a signed image");
+    let file = File::options().write(true).open(flash).expect("the flash image");
+    for (at, bytes) in [("image_at", image), ("manifest_at", manifest.bytes())] {
+        let at = boot[at].as_integer().and_then(|at| u64::try_from(at).ok()).expect("an offset");
+        file.write_all_at(bytes, at).expect("the flash image can be written");
+    }
 }
 
 /// Makes a blank flash image.

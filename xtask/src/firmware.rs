@@ -10,7 +10,7 @@ use crate::{
     cargo::{self, Compiled},
     command,
     failure::{Doing, Failure, Result},
-    integrity, term,
+    integrity, second_stage, signing, term,
     toolchain::{self, Toolchain},
 };
 
@@ -23,6 +23,8 @@ pub(crate) struct Board {
     pub(crate) target: String,
     /// Cargo profile of its image.
     profile: String,
+    /// Address at which its second stage loads the image; `None` if it has no second stage.
+    pub(crate) load_address: Option<u32>,
     /// The algorithms of the image that is tested and released.
     pub(crate) algorithms: Algorithms,
     /// What an image may use, for each set of algorithms that is checked.
@@ -111,6 +113,12 @@ fn value(table: &Table, key: &str) -> Result<String> {
     value.ok_or_else(|| Failure::new(format!("the description of a board has no `{key}`")))
 }
 
+fn load_address(board: &str, row: &Table) -> Result<Option<u32>> {
+    let Some(address) = row.get("second_stage") else { return Ok(None) };
+    let address = address.as_integer().and_then(|address| u32::try_from(address).ok());
+    address.map(Some).ok_or_else(|| broken(format!("`second_stage` of `{board}` is no address")))
+}
+
 impl Board {
     /// Reads a row.
     fn parse(name: &str, row: &Table) -> Result<Self> {
@@ -123,6 +131,7 @@ impl Board {
             name: name.to_owned(),
             target: value(row, "target")?,
             profile: value(row, "profile")?,
+            load_address: load_address(name, row)?,
             algorithms: Algorithms::named(&value(row, "algorithms")?)?,
             budgets,
             emulator: None,
@@ -290,7 +299,11 @@ pub(crate) fn finish(
         fs::rename(&elf, &named).doing("name the image")?;
         named
     };
-    integrity::seal(&elf)?;
+    let bytes = integrity::seal(&elf)?;
+    if let Some(address) = board.load_address {
+        signing::sign(board, address, &bytes, &elf)?;
+        second_stage::build(board, toolchain, &elf)?;
+    }
     Ok(Image { board, algorithms, elf, toolchain, warnings: compiled.warnings })
 }
 

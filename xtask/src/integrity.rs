@@ -6,9 +6,7 @@
 use std::{fs, ops::Range, path::Path};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use object::{
-    Endianness, Object as _, ObjectSymbol as _, elf::PT_LOAD, read::elf::ElfFile32,
-};
+use object::{Endianness, Object as _, ObjectSymbol as _, elf::PT_LOAD, read::elf::ElfFile32};
 use sha2::Sha256;
 
 use crate::failure::{Doing, Failure, Result};
@@ -23,8 +21,7 @@ pub(crate) fn seal(path: &Path) -> Result<Vec<u8>> {
     let parts = locate(&elf)
         .map_err(|why| Failure::new(format!("{} cannot be sealed: {why}", path.display())))?;
     let mut image = parts.iter().flat_map(|part| &elf[part.clone()]).copied().collect::<Vec<u8>>();
-    let (covered, value) =
-        image.split_last_chunk_mut::<SIZE>().expect("located with room for it");
+    let (covered, value) = image.split_last_chunk_mut::<SIZE>().expect("located with room for it");
     let mac =
         Hmac::<Sha256>::new_from_slice(KEY).expect("a key of any length").chain_update(covered);
     let mac: [u8; SIZE] = mac.finalize().into_bytes().into();

@@ -26,6 +26,8 @@ mod packages;
 mod panics;
 mod python;
 mod run;
+mod second_stage;
+mod signing;
 mod sizes;
 mod term;
 mod test;

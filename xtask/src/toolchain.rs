@@ -51,6 +51,11 @@ impl Toolchain {
 
     /// `cargo subcommand --target target`, with its own target directory so that host builds are not locked out.
     pub(crate) fn cargo(self, subcommand: &str, target: &str) -> Command {
+        self.cargo_in(&target_dir(), subcommand, target)
+    }
+
+    /// The same with another target directory, for other flags of the compiler.
+    pub(crate) fn cargo_in(self, directory: &Path, subcommand: &str, target: &str) -> Command {
         let mut cargo = match self {
             Self::Rustup => command::cargo([subcommand]),
             Self::Debian => {
@@ -60,7 +65,7 @@ impl Toolchain {
                 cargo
             }
         };
-        cargo.args(["--target", target, "--target-dir"]).arg(target_dir());
+        cargo.args(["--target", target, "--target-dir"]).arg(directory);
         cargo
     }
 

@@ -30,6 +30,8 @@ pub struct Machine {
     pub links: BTreeMap<String, Link>,
     /// Exit status of the emulator.
     pub exit: Exit,
+    /// The second stage of the boot, if the board has one.
+    pub boot: Option<Boot>,
     args: Vec<String>,
 }
 
@@ -40,6 +42,17 @@ pub struct Flash {
     pub bytes: u64,
     /// The value of an erased byte, which a new image is filled with.
     pub erased: u8,
+}
+
+/// The second stage of a board's boot, and where it looks for the image on a new flash.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Boot {
+    /// Binary of the firmware crate; it lies beside the firmware.
+    pub bin: String,
+    /// Offset of the image in the flash, in bytes.
+    pub image_at: u64,
+    /// Offset of the manifest in the flash, in bytes.
+    pub manifest_at: u64,
 }
 
 /// What the emulator's exit status means.
@@ -69,6 +82,7 @@ pub enum Attachment {
 /// Paths that a command line names.
 pub(super) struct Paths<'a> {
     pub(super) firmware: &'a Path,
+    pub(super) boot: &'a Path,
     pub(super) flash: &'a Path,
     pub(super) socket: &'a Path,
 }
@@ -114,8 +128,12 @@ impl Machine {
 /// Puts paths in place of their names. Within an option, QEMU wants a comma doubled.
 fn fill_in(argument: &str, paths: &Paths<'_>) -> String {
     let mut filled = argument.to_owned();
-    let places =
-        [("{firmware}", paths.firmware), ("{flash}", paths.flash), ("{socket}", paths.socket)];
+    let places = [
+        ("{firmware}", paths.firmware),
+        ("{boot}", paths.boot),
+        ("{flash}", paths.flash),
+        ("{socket}", paths.socket),
+    ];
     for (place, path) in places {
         let path = path.to_string_lossy();
         filled = match argument == place {
@@ -137,6 +155,7 @@ mod tests {
         let machine = Machine::of_board("qemu_riscv32").unwrap().unwrap();
         let paths = Paths {
             firmware: Path::new("/a,b/fw.elf"),
+            boot: Path::new("/a,b/boot.elf"),
             flash: Path::new("/c,d/flash.img"),
             socket: Path::new("/run/link"),
         };

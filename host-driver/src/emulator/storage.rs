@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::EmulatorError;
@@ -12,6 +12,9 @@ use super::machine::Flash;
 /// Longest path of a unix socket in bytes (`sun_path` in unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
 const SOCKET: &str = "link";
+
+/// What a new flash image holds: bytes, and the offset of each.
+pub(super) type Contents = Vec<(u64, Vec<u8>)>;
 
 /// The directory of an emulated device, locked: no other process uses it meanwhile.
 #[derive(Debug)]
@@ -23,7 +26,11 @@ pub(super) struct Storage {
 
 impl Storage {
     /// Makes what is missing, and locks the directory.
-    pub(super) fn open(directory: &Path, flash: Flash) -> Result<Self, EmulatorError> {
+    pub(super) fn open(
+        directory: &Path,
+        flash: Flash,
+        contents: &Contents,
+    ) -> Result<Self, EmulatorError> {
         let failed = |path: &Path| {
             let path = path.display().to_string();
             move |source| EmulatorError::Storage { path, source }
@@ -36,7 +43,7 @@ impl Storage {
         let directory = fs::canonicalize(directory).map_err(failed(directory))?;
         let lock = lock(&directory.join("lock"))?;
         let image = directory.join("flash.img");
-        prepare_image(&image, flash)?;
+        prepare_image(&image, flash, contents)?;
         let socket = socket_path(&directory)?;
         Ok(Self { flash: image, socket, _lock: lock })
     }
@@ -69,7 +76,7 @@ fn lock(path: &Path) -> Result<File, EmulatorError> {
 }
 
 /// Makes a new image, durably and all at once, or checks the one that is there.
-fn prepare_image(path: &Path, flash: Flash) -> Result<(), EmulatorError> {
+fn prepare_image(path: &Path, flash: Flash, contents: &Contents) -> Result<(), EmulatorError> {
     let failed = |source| EmulatorError::Storage { path: path.display().to_string(), source };
     match fs::metadata(path) {
         Ok(metadata) if metadata.len() == flash.bytes => Ok(()),
@@ -79,13 +86,13 @@ fn prepare_image(path: &Path, flash: Flash) -> Result<(), EmulatorError> {
             expected: flash.bytes,
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create_image(path, flash).map_err(failed)
+            create_image(path, flash, contents).map_err(failed)
         }
         Err(error) => Err(failed(error)),
     }
 }
 
-fn create_image(path: &Path, flash: Flash) -> io::Result<()> {
+fn create_image(path: &Path, flash: Flash, contents: &Contents) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -95,6 +102,9 @@ fn create_image(path: &Path, flash: Flash) -> io::Result<()> {
         let size = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
         file.write_all(block.get(..size).unwrap_or_default())?;
         left -= size as u64;
+    }
+    for (at, bytes) in contents {
+        file.write_all_at(bytes, *at)?;
     }
     file.sync_all()?;
     fs::rename(&temporary, path)?;

@@ -51,6 +51,10 @@ mod tests {
             Opcode::ReceiveKeys,
             Opcode::RestoreDomain,
             Opcode::MakeCheckpoint,
+            Opcode::BeginUpdate,
+            Opcode::WriteImage,
+            Opcode::FinishUpdate,
+            Opcode::CancelUpdate,
         ];
         let signatures =
             [Opcode::Attest, Opcode::Approve, Opcode::MakeRecovery, Opcode::DrillRecovery];

@@ -11,6 +11,7 @@
 
 use core::fmt;
 
+use hsm_protocol::attestation::Measurement;
 use hsm_protocol::bytes::{concat, take};
 use hsm_protocol::command::domain::DomainSummary;
 use hsm_protocol::domain::change::Votes;
@@ -64,6 +65,8 @@ fn history_of(state: &DomainState) -> History {
 /// A place for a domain. The keys zeroise themselves on drop.
 pub struct Domain {
     state: Option<DomainState>,
+    /// The firmware that the change just made permits; the module keeps it.
+    permits: Option<Measurement>,
     keys: [Option<DomainKey>; MAX_DOMAIN_KEYS],
 }
 
@@ -80,7 +83,7 @@ impl Domain {
     /// No domain: a place for one.
     #[must_use]
     pub const fn empty() -> Self {
-        Self { state: None, keys: [const { None }; MAX_DOMAIN_KEYS] }
+        Self { state: None, permits: None, keys: [const { None }; MAX_DOMAIN_KEYS] }
     }
 
     /// Becomes no domain; the keys are zeroised where they are.
@@ -251,6 +254,7 @@ impl Domain {
                 *slot = None;
             }
         }
+        self.permits = outcome.firmware;
         self.state = Some(outcome.next);
         self.note_history();
         let facts = history_of(self.state()?);
@@ -261,6 +265,11 @@ impl Domain {
             _ => {}
         }
         Ok(Fate::Stays)
+    }
+
+    /// The firmware that the change that was made last permits, if it is about firmware.
+    pub(crate) const fn permits(&self) -> Option<Measurement> {
+        self.permits
     }
 
     /// Becomes what another member has exported; see [`super::transfer`].

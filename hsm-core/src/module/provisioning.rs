@@ -1,5 +1,6 @@
 //! Handshakes, and changes of the domain, which are durable before they take effect.
 
+use hsm_protocol::attestation::Measurement;
 use hsm_protocol::channel::{Challenge, MESSAGE_1_SIZE};
 use hsm_protocol::command::ModuleState;
 use hsm_protocol::command::domain::DomainSummary;
@@ -10,7 +11,8 @@ use super::secrets::Secrets;
 use crate::drbg::Drbg;
 use crate::keystore::domain::Domain;
 use crate::keystore::identity::Identity;
-use crate::platform::Platform;
+use crate::keystore::record;
+use crate::platform::{FirmwareUpdate, Platform, RecordId};
 
 impl<P: Platform> Module<P> {
     /// The role of a host that shakes hands: anybody's on an uninitialised device.
@@ -70,12 +72,34 @@ impl<P: Platform> Module<P> {
         let mut next = Domain::empty();
         next.copy_from(domain);
         change(&mut next, identity, drbg)?;
+        // First: a cut between them leaves a permission that the operators have signed.
+        if let Some(firmware) = next.permits() {
+            permit(&mut self.platform, drbg, firmware)?;
+        }
         next.store(&mut self.platform, drbg)?;
         domain.copy_from(&next);
         cache.clear(); // a key that is gone opens no token any more
         self.approvals.clear(); // who has approved may be gone
         self.state = ModuleState::Operational;
         domain.summary()
+    }
+
+    /// The firmware that the domain permits; `None` if it has not permitted any.
+    ///
+    /// # Errors
+    /// [`ErrorCode::STORAGE_FAILED`].
+    pub(crate) fn permitted_firmware(&mut self) -> Result<Option<Measurement>, ErrorCode> {
+        permitted(&mut self.platform)
+    }
+
+    /// Confirms the firmware on trial: a host that the device knows has reached it.
+    pub(crate) fn confirm_firmware(&mut self) {
+        if self.is_firmware_confirmed {
+            return;
+        }
+        // A failure is tried again with the next request; until then a restart returns to the former image.
+        self.is_firmware_confirmed =
+            self.platform.firmware().is_none_or(|firmware| firmware.confirm().is_ok());
     }
 
     /// The same with entropy of its own, for what outlives the device.
@@ -90,4 +114,30 @@ impl<P: Platform> Module<P> {
     pub(crate) fn export_parts(&mut self) -> Result<(&Domain, &Identity, &mut Drbg), ErrorCode> {
         self.secrets.as_mut().ok_or(ErrorCode::INTERNAL)?.export_parts()
     }
+}
+
+/// Keeps what operators permit in place of what they have permitted before, and gives up another image that
+/// was not started yet.
+fn permit<P: Platform>(
+    platform: &mut P,
+    rng: &mut Drbg,
+    firmware: Measurement,
+) -> Result<(), ErrorCode> {
+    if permitted(platform)? == Some(firmware) {
+        return Ok(());
+    }
+    record::write(platform, rng, RecordId::FIRMWARE, &firmware.0)?;
+    match platform.firmware().map(FirmwareUpdate::cancel) {
+        None | Some(Ok(()) | Err(ErrorCode::UPDATE_ABSENT | ErrorCode::UPDATE_UNCONFIRMED)) => {
+            Ok(())
+        }
+        Some(Err(error)) => Err(error),
+    }
+}
+
+fn permitted<P: Platform>(platform: &mut P) -> Result<Option<Measurement>, ErrorCode> {
+    let mut buffer = record::buffer();
+    let stored = record::read(platform, RecordId::FIRMWARE, &mut buffer)?;
+    let measurement = |stored: &[u8]| stored.try_into().map(Measurement);
+    stored.map(measurement).transpose().map_err(|_| ErrorCode::STORAGE_FAILED)
 }

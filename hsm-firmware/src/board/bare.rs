@@ -9,9 +9,11 @@ use embedded_storage::nor_flash::NorFlash;
 use hsm_core::Hsm;
 use hsm_core::algorithm::Algorithm;
 use hsm_core::memory::{Lent, Memory};
-use hsm_core::platform::{EntropySource, MinEntropy, Platform};
+use hsm_core::platform::{EntropySource, FirmwareUpdate, MinEntropy, Platform};
 use hsm_core::self_test::measure;
+use hsm_protocol::ErrorCode;
 use hsm_protocol::attestation::Measurement;
+use hsm_protocol::command::firmware::{FirmwareState, UpdateProgress};
 use hsm_protocol::domain::DeviceKind;
 use static_cell::StaticCell;
 
@@ -51,6 +53,8 @@ pub(super) trait Machine {
     type Noise: EntropySource;
     /// The flash that has the records.
     type Flash: NorFlash;
+    /// What replaces the firmware.
+    type Update: FirmwareUpdate;
 
     /// The algorithm registry.
     fn algorithms() -> &'static [&'static dyn Algorithm];
@@ -64,13 +68,30 @@ pub(super) struct Board<M: Machine> {
     records: RecordLog<M::Flash>,
     /// Of the image, at the start: before anything could have changed it.
     measurement: Measurement,
+    update: Option<M::Update>,
 }
+
+/// Of a board whose firmware is not replaced over the line: there is none of these.
+#[derive(Debug)]
+pub(super) enum NoUpdate {}
 
 impl<M: Machine> Board<M> {
     /// The board, with its records in this part of the flash.
     pub(super) fn new(noise: M::Noise, flash: M::Flash, records: Geometry) -> Self {
         let records = RecordLog::new(flash, records);
-        Self { noise, records, measurement: measure(image::bytes()) }
+        Self { noise, records, measurement: measure(image::bytes()), update: None }
+    }
+
+    /// The same, started by a second stage, which has measured the image.
+    #[cfg(feature = "verified-boot")]
+    pub(super) fn verified(
+        noise: M::Noise,
+        flash: M::Flash,
+        records: Geometry,
+        measurement: Measurement,
+        update: Option<M::Update>,
+    ) -> Self {
+        Self { noise, records: RecordLog::new(flash, records), measurement, update }
     }
 }
 
@@ -134,6 +155,10 @@ impl<M: Machine> Platform for Board<M> {
         image::bytes()
     }
 
+    fn firmware(&mut self) -> Option<&mut dyn FirmwareUpdate> {
+        self.update.as_mut().map(|update| update as _)
+    }
+
     fn reset(&mut self) {
         RESET.store(true, Ordering::Relaxed);
     }
@@ -157,5 +182,35 @@ impl<M: Machine> Platform for Board<M> {
 
     fn erase_stack(&mut self) {
         stack::erase();
+    }
+}
+
+impl FirmwareUpdate for NoUpdate {
+    fn state(&self) -> FirmwareState {
+        match *self {}
+    }
+
+    fn announced(&self, _: &[u8]) -> Result<Measurement, ErrorCode> {
+        match *self {}
+    }
+
+    fn begin(&mut self, _: &[u8]) -> Result<UpdateProgress, ErrorCode> {
+        match *self {}
+    }
+
+    fn write(&mut self, _: u32, _: &[u8]) -> Result<UpdateProgress, ErrorCode> {
+        match *self {}
+    }
+
+    fn finish(&mut self) -> Result<Measurement, ErrorCode> {
+        match *self {}
+    }
+
+    fn cancel(&mut self) -> Result<(), ErrorCode> {
+        match *self {}
+    }
+
+    fn confirm(&mut self) -> Result<(), ErrorCode> {
+        match *self {}
     }
 }

@@ -4,7 +4,7 @@
 use hsm_core::Hsm;
 use hsm_core::algorithm::Algorithm;
 use hsm_core::memory::Memory;
-use hsm_core::platform::{EntropyError, EntropySource, MinEntropy};
+use hsm_core::platform::{EntropyError, EntropySource, FirmwareUpdate, MinEntropy};
 use hsm_protocol::domain::DeviceKind;
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -23,7 +23,7 @@ use crate::serve::Port;
 use crate::serve::{Line, LineBuffers, Runtime, serve};
 
 /// Where the records are: 2 MiB at the start of the memory.
-const RECORDS: Geometry = Geometry { start: 0, segment: BLOCK, segments: 8 };
+pub(super) const RECORDS: Geometry = Geometry { start: 0, segment: BLOCK, segments: 8 };
 
 const _: () = assert!(LINE_RING >= RECEIVE_BUFFER);
 
@@ -36,8 +36,19 @@ pub(super) trait Image: 'static {
     /// The board's name.
     const NAME: &'static str;
 
+    /// What replaces the firmware.
+    type Update: FirmwareUpdate;
+
     /// Returns its devices.
     fn devices() -> &'static Mps2;
+
+    /// Makes the platform.
+    fn platform() -> Board<Self>
+    where
+        Self: Sized,
+    {
+        Board::new(noise::<Self>(), Self::devices().flash(), RECORDS)
+    }
 }
 
 /// Runs the firmware, with the HSM in a place off the stack, which is measured for each command and
@@ -50,7 +61,7 @@ pub(super) fn run<I: Image>(place: &'static StaticCell<Hsm<Board<I>>>) -> ! {
     devices.line.start();
     devices.noise.start();
 
-    let hsm = bare::make(place, Memory::lent(MEMORY.take()), HEAP.take(), start);
+    let hsm = bare::make(place, Memory::lent(MEMORY.take()), HEAP.take(), I::platform);
     hsm.start();
     let mut port = UartPort::new(&devices.line);
     let mut lines = [Line::new(&mut port, BUFFERS.take())];
@@ -85,9 +96,10 @@ pub(super) fn refuse<I: Image>(failure: Failure) -> ! {
     }
 }
 
-fn start<I: Image>() -> Board<I> {
+/// The noise source.
+pub(super) fn noise<I: Image>() -> Noise {
     let Mps2 { noise, clock, alarm, .. } = I::devices();
-    Board::new(Noise(UartNoise::new(noise, clock, alarm)), I::devices().flash(), RECORDS)
+    Noise(UartNoise::new(noise, clock, alarm))
 }
 
 impl<I: Image> Machine for I {
@@ -95,6 +107,7 @@ impl<I: Image> Machine for I {
     const KIND: DeviceKind = DeviceKind::Emulated;
     type Noise = Noise;
     type Flash = MappedNor;
+    type Update = I::Update;
 
     fn algorithms() -> &'static [&'static dyn Algorithm] {
         algorithms!(cortex_m4)

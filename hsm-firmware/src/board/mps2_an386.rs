@@ -3,7 +3,7 @@
 use hsm_core::Hsm;
 use static_cell::StaticCell;
 
-use super::bare::Board;
+use super::bare::{Board, NoUpdate};
 use super::mps2::{self, Image};
 use crate::chip::an386::{DEVICES, WATCHDOG};
 use crate::chip::mps2::Mps2;
@@ -25,6 +25,7 @@ struct Mps2An386;
 
 impl Image for Mps2An386 {
     const NAME: &'static str = "mps2_an386";
+    type Update = NoUpdate;
 
     fn devices() -> &'static Mps2 {
         &DEVICES

@@ -1,15 +1,21 @@
 //! Arm MPS2 with the AN505 image (Cortex-M33), whose image a second stage verifies and loads.
 
+use core::cell::Cell;
+
+use critical_section::Mutex;
 use hsm_boot::manifest::Name;
-use hsm_boot::{Board as Bootable, Layout, Slot};
+use hsm_boot::{Board as Bootable, Layout, Report, Slot};
 use hsm_core::Hsm;
+use hsm_protocol::attestation::Measurement;
 use static_cell::StaticCell;
 
 use super::bare::Board;
 use super::mps2::{self, Image};
 use crate::chip::an505::{self, DEVICES, WATCHDOG};
-use crate::chip::mapped_nor::BLOCK;
+use crate::chip::boot_report;
+use crate::chip::mapped_nor::{BLOCK, MappedNor};
 use crate::chip::mps2::Mps2;
+use crate::update::Slots;
 use crate::{second_stage, signers};
 
 /// The board's name, also in manifests.
@@ -25,10 +31,16 @@ const LAYOUT: Layout = Layout {
     b: Slot { start: 20 * BLOCK, length: 8 * BLOCK, address: LOAD_ADDRESS },
 };
 
+static BOOTABLE: StaticCell<Bootable<'static>> = StaticCell::new();
+/// What the second stage has said.
+static REPORT: Mutex<Cell<Option<Report>>> = Mutex::new(Cell::new(None));
 static HSM: StaticCell<Hsm<Board<Mps2An505>>> = StaticCell::new();
 
 /// Runs the firmware; the entry point of the image.
 pub fn run() -> ! {
+    // Before memory is protected, which closes its place.
+    let report = Report::decode(&boot_report::take());
+    critical_section::with(|cs| REPORT.borrow(cs).set(report));
     mps2::run(&HSM)
 }
 
@@ -57,8 +69,22 @@ struct Mps2An505;
 
 impl Image for Mps2An505 {
     const NAME: &'static str = NAME;
+    type Update = Slots<MappedNor>;
 
     fn devices() -> &'static Mps2 {
         &DEVICES
+    }
+
+    fn platform() -> Board<Self> {
+        let (noise, flash) = (mps2::noise::<Self>(), DEVICES.flash());
+        match critical_section::with(|cs| REPORT.borrow(cs).get()) {
+            Some(report) => {
+                let board = bootable().map(|board| &*BOOTABLE.init(board));
+                let update = board.and_then(|board| Slots::open(DEVICES.flash(), board, &report));
+                let measurement = Measurement(report.measurement);
+                Board::verified(noise, flash, mps2::RECORDS, measurement, update)
+            }
+            None => Board::new(noise, flash, mps2::RECORDS),
+        }
     }
 }

@@ -9,7 +9,7 @@ use hsm_core::platform::{EntropyError, EntropySource, MinEntropy};
 use hsm_protocol::domain;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use super::bare::{self, Board, EMULATED_NOISE, Machine, algorithms};
+use super::bare::{self, Board, EMULATED_NOISE, Machine, NoUpdate, algorithms};
 use super::room::{CoreMemory, FRAME, Heap, RECEIVE_BUFFER, no_heap};
 use crate::chip::cfi_flash::{BLOCK, CfiFlash};
 use crate::chip::hart::{self, Interrupt};
@@ -83,6 +83,7 @@ impl Machine for QemuRiscv32 {
     const KIND: domain::DeviceKind = domain::DeviceKind::Emulated;
     type Noise = Noise;
     type Flash = CfiFlash;
+    type Update = NoUpdate;
 
     fn algorithms() -> &'static [&'static dyn Algorithm] {
         algorithms!(portable)

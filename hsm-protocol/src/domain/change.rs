@@ -9,6 +9,7 @@ use super::recovery::{Holder, Recovery};
 use super::rules::{Class, Rule, Rules};
 use super::state::{DomainKeyEntry, DomainState, Host, Kind, Member, Operator};
 use super::{MAX_CHANGES, MAX_OPERATORS, MAX_PROPOSAL, MAX_STATE, StateHash, signed_message};
+use crate::attestation::Measurement;
 use crate::bytes::Bytes;
 use crate::command::attest::ROOT_SIZE;
 use crate::command::decode;
@@ -71,6 +72,9 @@ pub enum Change<'a> {
         #[serde(borrow)]
         holders: Bytes<'a>,
     },
+    /// Permits the members to replace their firmware by this image, SHA-256 of it, instead of the one that was
+    /// permitted before. Firmware has the domain keys, so what decides on members decides on it.
+    PermitFirmware(Measurement),
 }
 
 /// Changes that are signed and made together.
@@ -120,6 +124,8 @@ pub struct Outcome {
     pub new_key: Option<DomainKeyEntry>,
     /// The device that has to erase itself now.
     pub zeroised: Option<DeviceId>,
+    /// The firmware that members may be updated to from now on.
+    pub firmware: Option<Measurement>,
 }
 
 /// A set of classes.
@@ -190,8 +196,13 @@ impl DomainState {
         }
         let mut next = self.clone();
         (next.version, next.previous) = (version, proposal.previous);
-        let mut outcome =
-            Outcome { next, classes: Classes::default(), new_key: None, zeroised: None };
+        let mut outcome = Outcome {
+            next,
+            classes: Classes::default(),
+            new_key: None,
+            zeroised: None,
+            firmware: None,
+        };
         let mut must_rotate = false;
         for change in proposal.changes() {
             must_rotate |= outcome.make(&change?, self)?;
@@ -302,7 +313,7 @@ impl DomainState {
 impl Outcome {
     /// Makes one change; true if it asks for a rotation in the same proposal.
     fn make(&mut self, change: &Change<'_>, before: &DomainState) -> Result<bool, ErrorCode> {
-        let Self { next, classes, new_key, zeroised } = self;
+        let Self { next, classes, new_key, zeroised, firmware } = self;
         classes.add(change.class());
         match change {
             Change::AddMember { identity, kind, certificate } => {
@@ -405,6 +416,11 @@ impl Outcome {
                 *classes = Classes::ALL;
                 next.recovery = Recovery::read(next, *threshold, holders)?;
             }
+            Change::PermitFirmware(measurement) => {
+                if firmware.replace(*measurement).is_some() {
+                    return Err(ErrorCode::CHANGE_INVALID);
+                }
+            }
         }
         Ok(false)
     }
@@ -415,7 +431,9 @@ impl Change<'_> {
     #[must_use]
     pub const fn class(&self) -> Class {
         match self {
-            Self::AddMember { .. } | Self::RemoveMember(_) => Class::Members,
+            Self::AddMember { .. } | Self::RemoveMember(_) | Self::PermitFirmware(_) => {
+                Class::Members
+            }
             Self::AddHost(_) | Self::RemoveHost(_) => Class::Hosts,
             Self::AddOperator(_)
             | Self::RemoveOperator(_)

@@ -278,6 +278,11 @@ fn change_in_words(change: &Change<'_>, before: &DomainState) -> String {
         Change::Zeroise(device) => {
             format!("The device {} ERASES EVERY SECRET", fingerprint(device.as_bytes()))
         }
+        Change::PermitFirmware(measurement) => format!(
+            "The devices MAY REPLACE THEIR FIRMWARE, which has every key, by the image whose SHA-256 is {}; compare \
+             it with that of your own build",
+            hex::encode(&measurement.0)
+        ),
         Change::SetRecovery { threshold: 0, .. } => {
             "Nobody holds recovery shares any longer".to_owned()
         }

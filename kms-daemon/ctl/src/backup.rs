@@ -1,10 +1,9 @@
 //! `kmsctl backup` and `kmsctl backup verify`.
 
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::interrupt::Leftovers;
 use super::management::{Account, STRONGROOM};
+use super::progress::{Bar, size};
 use super::{Failure, Outcome, Output, status, table};
 use kms_audit::{AuditLog, LineHash, Position};
 use kms_base::hex;
@@ -23,10 +23,6 @@ use kms_installation::data_dir::{DataDir, DataDirError};
 use kms_installation::last_backup::LastBackup;
 use kms_store::{RedbStore, Revision};
 
-/// How often progress is shown.
-const TICK: Duration = Duration::from_millis(200);
-/// Without a terminal, progress is reported only for more than this, in bytes.
-const WORTH_TELLING: u64 = 100_000_000;
 /// Longest file with a passphrase, in bytes.
 const MAX_PASSPHRASE: u64 = 64 << 10;
 
@@ -327,52 +323,6 @@ fn last_known(data: &Path, account: &Account) -> Result<(PathBuf, Option<LastBac
         Err(error) => return Err(error.into()),
     };
     Ok((data, last))
-}
-
-/// How far something is, on standard error.
-pub(super) struct Bar {
-    what: &'static str,
-    shown: Option<Instant>,
-    on_terminal: bool,
-    /// Tenths that were told of where there is no terminal.
-    tenths: u64,
-}
-
-impl Bar {
-    pub(super) fn new(what: &'static str) -> Self {
-        Self { what, shown: None, on_terminal: io::stderr().is_terminal(), tenths: 0 }
-    }
-
-    pub(super) fn show(&mut self, done: u64, all: u64) {
-        let tenths = done.saturating_mul(10).checked_div(all).unwrap_or(10);
-        if self.on_terminal {
-            if done < all && self.shown.is_some_and(|shown| shown.elapsed() < TICK) {
-                return;
-            }
-            eprint!("\r{}: {} of {}   ", self.what, size(done), size(all));
-        } else if tenths > self.tenths && all > WORTH_TELLING {
-            self.tenths = tenths;
-            eprintln!("{}: {} of {}", self.what, size(done), size(all));
-        }
-        self.shown = Some(Instant::now());
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        if self.on_terminal && self.shown.is_some() {
-            eprintln!();
-        }
-    }
-}
-
-/// Bytes for people.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..10_000 => format!("{bytes} bytes"),
-        10_000..10_000_000 => format!("{} kB", bytes / 1000),
-        _ => format!("{} MB", bytes / 1_000_000),
-    }
 }
 
 /// What a backup is.

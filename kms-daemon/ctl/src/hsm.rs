@@ -25,6 +25,7 @@ pub(super) mod confirm;
 mod erase;
 mod forget;
 mod maintenance;
+pub(super) mod update;
 
 pub(super) use maintenance::Target;
 
@@ -96,6 +97,10 @@ pub(super) enum Command {
     SelfTest(Target),
     /// Restart a device that is in the error state or zeroised, and wait until it is back.
     Reset(Target),
+    /// Replace the firmware of a device by a signed image: the device verifies it, tries it, and returns to the
+    /// former one if the new one cannot be reached. Keys stay. The operators of a production domain permit it
+    /// first: kmsctl domain propose --permit-firmware.
+    Update(update::Arguments),
     /// Erase every secret of a device of a development domain; in any other domain its operators decide:
     /// kmsctl domain propose --zeroise. Keys then open only on other members of its domain; if there are
     /// none, they are permanently lost.
@@ -142,6 +147,7 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<Outcome, 
         Command::Remove { target, host, yes } => maintenance::remove(&target, &host, yes, output),
         Command::SelfTest(target) => maintenance::self_test(&target, output),
         Command::Reset(target) => maintenance::reset(&target, output),
+        Command::Update(arguments) => update::run(&arguments, output),
         Command::Zeroise { target, yes } => maintenance::zeroise(&target, yes, output),
         Command::Erase { target, yes } => erase::run(&target, yes, output),
     }

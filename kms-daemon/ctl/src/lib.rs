@@ -32,6 +32,7 @@ mod operator;
 mod passphrase;
 mod pipe;
 mod policy;
+mod progress;
 /// A device behind a TCP port.
 #[cfg(test)]
 #[path = "../../installation/src/devices/tests/remote.rs"]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::backup::{Bar, Content, PassphraseFile};
+use super::backup::{Content, PassphraseFile};
+use super::progress::Bar;
 use super::{Failure, Outcome, Output};
 use kms_installation::backup::{self, RegionOf, Restored};
 use kms_installation::loss::is_own;

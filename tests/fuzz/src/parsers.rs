@@ -71,8 +71,8 @@ pub(crate) fn records(input: &[u8]) {
 /// The number of a command, then its body.
 pub(crate) fn request_bodies(input: &[u8]) {
     use hsm_protocol::command::{
-        agree, approval, attest, audit, cipher, domain, import, key, mac, random, recovery,
-        replica, session, sign, statement, system,
+        agree, approval, attest, audit, cipher, domain, firmware, import, key, mac, random,
+        recovery, replica, session, sign, statement, system,
     };
     let Some((number, body)) = input.split_first_chunk() else { return };
     let number = u16::from_le_bytes(*number);

@@ -9,7 +9,7 @@ use hsm_protocol::domain::{
 };
 use hsm_protocol::{Bytes, DeviceId, DomainId, ErrorCode, HostId, OperatorId, Role};
 
-use super::super::hsm::host_key;
+use super::super::hsm::{host_key, update};
 use super::super::operator::read_public;
 use super::super::{Failure, Outcome, Output};
 use super::reach::{Found, Place, Single, refuse_removal};
@@ -89,6 +89,9 @@ pub(super) struct Propose {
     /// who are not named no longer hold one, and the domain key is rotated.
     #[arg(long, value_name = "FILE", requires = "recovery")]
     holder: Vec<PathBuf>,
+    /// Permit the devices to replace their firmware by this signed image, instead of one permitted before.
+    #[arg(long, value_name = "FILE")]
+    permit_firmware: Option<PathBuf>,
     /// Have a device erase every secret.
     #[arg(long, value_name = "FINGERPRINT")]
     zeroise: Option<String>,
@@ -229,6 +232,10 @@ impl Propose {
         }
         if !self.attestation_root.is_empty() {
             changes.push(Change::SetRoots(Bytes(roots)));
+        }
+        if let Some(file) = &self.permit_firmware {
+            let file = update::File::read(file)?;
+            changes.push(Change::PermitFirmware(file.image()?.measurement()));
         }
         if let Some(text) = &self.zeroise {
             changes.push(Change::Zeroise(device(state, text)?));

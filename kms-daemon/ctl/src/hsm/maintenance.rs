@@ -32,7 +32,7 @@ pub(super) use hosts::{enrol, hosts, remove};
 /// How long a device of the data directory may take to boot.
 const BOOT: Duration = Duration::from_secs(30);
 /// An emulated device runs all self-tests in some seconds; a small board may need longer.
-const OPTIONS: Options =
+pub(super) const OPTIONS: Options =
     Options { patience: Duration::from_secs(6), deadline: Duration::from_secs(60) };
 
 /// Which device is meant.
@@ -57,9 +57,9 @@ pub(in super::super) struct Target {
 }
 
 /// A line that was found, and what it needs for as long as it is used.
-struct Reached {
-    connector: Arc<dyn Connector>,
-    data: PathBuf,
+pub(super) struct Reached {
+    pub(super) connector: Arc<dyn Connector>,
+    pub(super) data: PathBuf,
     /// With the directory's lock, unless the caller has it.
     running: Option<(Devices, Option<DataDir>)>,
 }
@@ -86,7 +86,7 @@ impl Target {
         Ok((*device.identity(), last))
     }
 
-    fn reach(&self) -> Result<Reached, Failure> {
+    pub(super) fn reach(&self) -> Result<Reached, Failure> {
         self.reach_within(None)
     }
 
@@ -236,7 +236,7 @@ impl Target {
     }
 
     /// The device with a session of the data directory's host.
-    fn open(&self, reached: &Reached) -> Result<(Device, HostId), Failure> {
+    pub(super) fn open(&self, reached: &Reached) -> Result<(Device, HostId), Failure> {
         let state = self.status(reached)?.state;
         let line = &self.line;
         match state {
@@ -280,7 +280,7 @@ impl Target {
 
     /// Changes the device's domain, where the key of the data directory rules it. Other members follow
     /// when they come into service.
-    fn change(
+    pub(super) fn change(
         &self,
         reached: &Reached,
         device: &Device,

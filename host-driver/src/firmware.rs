@@ -1,0 +1,200 @@
+//! Replaces the firmware of a device over its line.
+//!
+//! What is sent is a signed image: a manifest of `hsm-boot`, and the image behind it. The device verifies it; what is
+//! checked here spares it a transfer that it would refuse at the end.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hsm_boot::manifest::{Body, Manifest};
+use hsm_protocol::attestation::Measurement;
+use hsm_protocol::command::firmware::{
+    BeginUpdate, CancelUpdate, FinishUpdate, FirmwareInfo, FirmwareState, MAX_CHUNK, OtherImage,
+    StartUpdate, UpdateProgress, WriteImage,
+};
+use hsm_protocol::{AuditTag, Bytes, ErrorCode};
+use sha2::{Digest, Sha256};
+
+use crate::device::{Device, Options};
+use crate::error::CallError;
+use crate::host_key::HostKey;
+use crate::transport::Connector;
+
+/// How long a device may take to come back, verified boot and power-up self-tests included.
+const RESTART: Duration = Duration::from_secs(60);
+/// How often it is asked meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A signed image, whose parts belong together.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedImage<'b> {
+    manifest: Manifest<'b>,
+    image: &'b [u8],
+}
+
+/// Why a file is not a signed image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SignedImageError {
+    /// It is not one.
+    #[error("it is not a signed firmware image, or is cut short")]
+    Malformed,
+    /// The image is not the one of the manifest.
+    #[error("the image in it is damaged: it is not the one that was signed")]
+    Damaged,
+}
+
+impl<'b> SignedImage<'b> {
+    /// Reads one. Whether the right people have signed it is for the device to say.
+    ///
+    /// # Errors
+    /// [`SignedImageError`].
+    pub fn parse(signed: &'b [u8]) -> Result<Self, SignedImageError> {
+        let (manifest, image) = Manifest::split(signed).ok_or(SignedImageError::Malformed)?;
+        match Sha256::digest(image).as_slice() == manifest.body.measurement {
+            true => Ok(Self { manifest, image }),
+            false => Err(SignedImageError::Damaged),
+        }
+    }
+
+    /// What the signers have signed.
+    #[must_use]
+    pub fn body(&self) -> &Body {
+        &self.manifest.body
+    }
+
+    /// SHA-256 of the image.
+    #[must_use]
+    pub fn measurement(&self) -> Measurement {
+        Measurement(self.manifest.body.measurement)
+    }
+}
+
+/// Why an update did not end with the new firmware.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// A call failed, or the device refused.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The device takes bytes again and again that it has.
+    #[error(
+        "the device does not get on with the update: it has {0} bytes and asks for earlier ones"
+    )]
+    Stuck(u32),
+    /// It was restarted, and is gone.
+    #[error(
+        "the device did not come back within {} s of its restart; switch it off and on: it then returns to the \
+         firmware that it had",
+        RESTART.as_secs()
+    )]
+    Gone,
+    /// It runs what it ran before.
+    #[error(
+        "the device has returned to the firmware that it had: the new one did not start, or did not respond in its \
+         trial (reason {0})"
+    )]
+    Returned(u8),
+}
+
+impl Device {
+    /// Which firmware runs, and what the other slot holds.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UPDATE_UNSUPPORTED`] from a board without a second stage.
+    pub fn firmware(&self) -> Result<FirmwareState, CallError> {
+        self.call_blocking(&FirmwareInfo, AuditTag::default())?.response()
+    }
+
+    /// Sends an image, and has the device verify it; the device goes on with the firmware that it has. What it has
+    /// of this image already is not sent again. `progress` is told how many bytes of how many it has.
+    ///
+    /// # Errors
+    /// [`UpdateError`]; an update that was cut goes on with the next call.
+    pub fn send_firmware(
+        &self,
+        signed: &SignedImage<'_>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), UpdateError> {
+        let begin = BeginUpdate { manifest: Bytes(signed.manifest.bytes()) };
+        let mut at: UpdateProgress = self.call_of_its_own(&begin)?.response()?;
+        let mut resent = 0;
+        while at.received < at.length {
+            progress(at.received.into(), at.length.into());
+            let rest = signed.image.get(at.received as usize..).unwrap_or_default();
+            let bytes = rest.get(..MAX_CHUNK).unwrap_or(rest);
+            let write = WriteImage { offset: at.received, bytes: Bytes(bytes) };
+            at = match self.call_blocking(&write, AuditTag::default()).and_then(|r| r.response()) {
+                Ok(next) => next,
+                // An answer was lost: the device tells where it is.
+                Err(error) if resent < 3 && is_out_of_step(&error) => {
+                    resent += 1;
+                    self.call_of_its_own(&begin)?.response()?
+                }
+                Err(error) => return Err(error.into()),
+            };
+        }
+        progress(at.length.into(), at.length.into());
+        self.call_of_its_own(&FinishUpdate)?.response()?;
+        Ok(())
+    }
+
+    /// Gives up an update, or an image that was not started yet.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn cancel_update(&self) -> Result<(), CallError> {
+        self.call_of_its_own(&CancelUpdate)?.response()
+    }
+}
+
+fn is_out_of_step(error: &CallError) -> bool {
+    matches!(error, CallError::Refused { code, .. } if *code == ErrorCode::UPDATE_OUT_OF_ORDER)
+}
+
+/// Restarts the device, which then tries the image that it has verified, and opens a session, which confirms it.
+///
+/// # Errors
+/// [`UpdateError`].
+pub fn start(
+    device: Device,
+    connector: &dyn Connector,
+    host: &HostKey,
+    options: Options,
+    wanted: Measurement,
+) -> Result<FirmwareState, UpdateError> {
+    let id = device.id();
+    let sent = Instant::now();
+    match device.call_of_its_own(&StartUpdate) {
+        // A device that restarts at once has no time for an answer.
+        Ok(_)
+        | Err(CallError::LinkDown { sent: true, .. } | CallError::DeadlineExceeded { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    drop(device);
+    while sent.elapsed() < RESTART {
+        thread::sleep(PAUSE);
+        let Some(state) = try_reach(connector, host, options, id, sent) else { continue };
+        return match state.measurement == wanted {
+            true => Ok(state),
+            false => Err(UpdateError::Returned(state.refused)),
+        };
+    }
+    Err(UpdateError::Gone)
+}
+
+/// The device after its restart, in a session.
+fn try_reach(
+    connector: &dyn Connector,
+    host: &HostKey,
+    options: Options,
+    id: hsm_protocol::DeviceId,
+    sent: Instant,
+) -> Option<FirmwareState> {
+    let device = Device::open(connector, Some(id), options).ok()?;
+    // Uptime tells a device that is back from one that has yet to go.
+    let uptime = Duration::from_micros(device.status().ok()?.uptime_us);
+    if uptime >= sent.elapsed() {
+        return None;
+    }
+    device.authenticate(host).ok()?;
+    device.firmware().ok().filter(|state| !matches!(state.other, OtherImage::Staged))
+}
