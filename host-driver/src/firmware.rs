@@ -12,16 +12,19 @@ use hsm_protocol::command::firmware::{
     BeginUpdate, CancelUpdate, FinishUpdate, FirmwareInfo, FirmwareState, MAX_CHUNK, OtherImage,
     StartUpdate, UpdateProgress, WriteImage,
 };
-use hsm_protocol::{AuditTag, Bytes, ErrorCode};
+use hsm_protocol::{AuditTag, Bytes, DeviceId, ErrorCode, ModuleState};
 use sha2::{Digest, Sha256};
 
 use crate::device::{Device, Options};
 use crate::error::CallError;
 use crate::host_key::HostKey;
+use crate::maintenance;
 use crate::transport::Connector;
 
 /// How long a device may take to come back, verified boot and power-up self-tests included.
 const RESTART: Duration = Duration::from_secs(60);
+/// How long one answer is awaited meanwhile: a device that starts loses requests.
+const ANSWER: Duration = Duration::from_millis(500);
 /// How often it is asked meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -186,15 +189,20 @@ fn try_reach(
     connector: &dyn Connector,
     host: &HostKey,
     options: Options,
-    id: hsm_protocol::DeviceId,
+    id: DeviceId,
     sent: Instant,
 ) -> Option<FirmwareState> {
-    let device = Device::open(connector, Some(id), options).ok()?;
+    let brief = Options { patience: ANSWER, deadline: ANSWER };
+    let status = maintenance::status(connector, brief).ok()?;
     // Uptime tells a device that is back from one that has yet to go.
-    let uptime = Duration::from_micros(device.status().ok()?.uptime_us);
-    if uptime >= sent.elapsed() {
+    if Duration::from_micros(status.uptime_us) >= sent.elapsed() {
         return None;
     }
+    if status.state == ModuleState::Error {
+        // Firmware that refuses to work confirms nothing: the next start returns to the former one.
+        maintenance::restart(connector, brief).ok()?;
+    }
+    let device = Device::open(connector, Some(id), options).ok()?;
     device.authenticate(host).ok()?;
     device.firmware().ok().filter(|state| !matches!(state.other, OtherImage::Staged))
 }

@@ -63,6 +63,7 @@ pub mod python;
 pub mod remains;
 pub mod sdk;
 pub mod seed;
+pub mod signed;
 pub mod testbed;
 pub mod tls;
 pub mod trails;
