@@ -21,7 +21,8 @@ pub(crate) fn fmt(mut args: Args) -> Result<()> {
     command::run(&mut cargo).map_err(|failure| failure.help("format with: cargo xtask fmt --fix"))
 }
 
-/// Lints the host's crates, then the firmware for its target where the toolchain has clippy.
+/// Lints the host's crates, then the firmware for its target where the toolchain has clippy, and compiles the
+/// core for the smallest processors.
 pub(crate) fn clippy(mut args: Args) -> Result<()> {
     let choice = Choice::parse(&mut args)?;
     args.finish()?;
@@ -31,7 +32,18 @@ pub(crate) fn clippy(mut args: Args) -> Result<()> {
     for board in choice.boards {
         board_clippy(board, choice.toolchain)?;
     }
-    Ok(())
+    WITHOUT_SWAP.iter().try_for_each(|target| core_check(target, choice.toolchain))
+}
+
+/// Targets whose processors have no atomic compare-and-swap: a Cortex-M0+, and RISC-V without the extension A.
+const WITHOUT_SWAP: [&str; 2] = ["thumbv6m-none-eabi", "riscv32imc-unknown-none-elf"];
+
+/// Compiles the core without RSA, which alone needs compare-and-swap, for a target that does not have it.
+fn core_check(target: &str, toolchain: Option<Toolchain>) -> Result<()> {
+    let toolchain = toolchain::prepare(target, toolchain)?;
+    term::note(format!("hsm-core for {target}"));
+    let mut cargo = toolchain.cargo("check", target);
+    command::run(cargo.args(["--package", "hsm-core", "--no-default-features"]))
 }
 
 fn board_clippy(board: &Board, toolchain: Option<Toolchain>) -> Result<()> {
