@@ -4,7 +4,7 @@
 mod bare;
 #[cfg(feature = "host")]
 pub mod host;
-#[cfg(target_arch = "arm")]
+#[cfg(all(any(feature = "mps2_an386", feature = "mps2_an505"), target_arch = "arm"))]
 mod mps2;
 #[cfg(all(feature = "mps2_an386", target_arch = "arm"))]
 pub mod mps2_an386;
@@ -14,3 +14,5 @@ pub mod mps2_an505;
 pub mod qemu_riscv32;
 #[cfg(target_os = "none")]
 mod room;
+#[cfg(all(feature = "rp2040", target_arch = "arm"))]
+pub mod rp2040;

@@ -16,9 +16,9 @@ pub mod boot_report;
 pub mod cfi_flash;
 #[cfg(target_arch = "riscv32")]
 pub mod clint;
-#[cfg(target_arch = "arm")]
+#[cfg(all(any(feature = "mps2_an386", feature = "mps2_an505"), target_arch = "arm"))]
 pub mod cmsdk_timer;
-#[cfg(target_arch = "arm")]
+#[cfg(all(any(feature = "mps2_an386", feature = "mps2_an505"), target_arch = "arm"))]
 pub mod cmsdk_uart;
 #[cfg(target_arch = "arm")]
 pub mod cortex_m;
@@ -34,12 +34,16 @@ pub mod heap;
 pub mod image;
 #[cfg(all(feature = "verified-boot", target_arch = "arm"))]
 pub mod loaded;
-#[cfg(any(test, target_arch = "arm"))]
+#[cfg(any(test, all(any(feature = "mps2_an386", feature = "mps2_an505"), target_arch = "arm")))]
 pub mod mapped_nor;
-#[cfg(target_arch = "arm")]
+#[cfg(all(any(feature = "mps2_an386", feature = "mps2_an505"), target_arch = "arm"))]
 pub mod mps2;
 #[cfg(target_arch = "arm")]
 pub mod mpu;
+#[cfg(all(feature = "rp2040", target_arch = "arm"))]
+mod multiply;
+#[cfg(all(feature = "rp2040", target_arch = "arm"))]
+pub mod pl011;
 #[cfg(target_arch = "riscv32")]
 pub mod plic;
 #[cfg(target_arch = "riscv32")]
@@ -47,11 +51,13 @@ pub mod pmp;
 #[cfg(any(test, target_os = "none"))]
 pub mod register;
 pub mod ring;
+#[cfg(all(feature = "rp2040", target_arch = "arm"))]
+pub mod rp2040;
 #[cfg(target_os = "none")]
 pub mod stack;
 #[cfg(target_arch = "riscv32")]
 pub mod uart16550;
-#[cfg(target_arch = "arm")]
+#[cfg(all(any(feature = "mps2_an386", feature = "mps2_an505"), target_arch = "arm"))]
 pub mod uart_noise;
 #[cfg(target_os = "none")]
 pub mod uart_port;
@@ -59,5 +65,5 @@ pub mod uart_port;
 pub mod virt;
 #[cfg(target_arch = "riscv32")]
 pub mod virtio;
-#[cfg(target_arch = "arm")]
+#[cfg(all(any(feature = "mps2_an386", feature = "mps2_an505"), target_arch = "arm"))]
 pub mod watchdog;

@@ -7,10 +7,9 @@ use crate::{
     packages,
 };
 
-/// Installs the emulator of `board` if it is not on PATH.
+/// Installs the emulator of `board` if it has a machine description and the emulator is not on PATH.
 pub(crate) fn prepare(board: &Board) -> Result<()> {
-    let (program, package) =
-        board.emulator().ok_or_else(|| Failure::new(format!("no emulator runs {}", board.name)))?;
+    let Some((program, package)) = board.emulator() else { return Ok(()) };
     if command::on_path(program) {
         return Ok(());
     }

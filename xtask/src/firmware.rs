@@ -333,7 +333,7 @@ mod tests {
         let failure = Board::named("pdp11").unwrap_err().to_string();
         assert_eq!(
             failure,
-            "unknown board `pdp11`\n  there are: qemu_riscv32, mps2_an386, mps2_an505"
+            "unknown board `pdp11`\n  there are: qemu_riscv32, mps2_an386, mps2_an505, rp2040"
         );
     }
 }

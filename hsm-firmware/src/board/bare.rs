@@ -9,7 +9,7 @@ use embedded_storage::nor_flash::NorFlash;
 use hsm_core::Hsm;
 use hsm_core::algorithm::Algorithm;
 use hsm_core::memory::{Lent, Memory};
-use hsm_core::platform::{EntropySource, FirmwareUpdate, MinEntropy, Platform};
+use hsm_core::platform::{EntropySource, FirmwareUpdate, Platform};
 use hsm_core::self_test::measure;
 use hsm_protocol::ErrorCode;
 use hsm_protocol::attestation::Measurement;
@@ -24,7 +24,9 @@ use crate::nv::{Geometry, RecordLog};
 
 /// The noise that an emulator passes on from its host's generator, whose output cannot be told from full
 /// entropy. Half of that is claimed, as nothing here can assess what is behind it.
-pub(super) const EMULATED_NOISE: MinEntropy = MinEntropy::from_millibits(4000);
+#[cfg(any(feature = "qemu_riscv32", feature = "mps2_an386", feature = "mps2_an505"))]
+pub(super) const EMULATED_NOISE: hsm_core::platform::MinEntropy =
+    hsm_core::platform::MinEntropy::from_millibits(4000);
 
 /// The registry of what this image computes, of those that a module of `hsm_core::algorithm` has.
 macro_rules! algorithms {

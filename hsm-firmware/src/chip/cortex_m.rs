@@ -1,4 +1,4 @@
-//! The Cortex-M core (Armv7-M, and Armv8-M with the Main Extension): vectors, reset entry, interrupts, sleeping.
+//! The Cortex-M core (Armv6-M, Armv7-M, and Armv8-M with the Main Extension): vectors, reset entry, interrupts, sleeping.
 //!
 //! Interrupts are open while the firmware works, so that receive buffers are drained, and closed
 //! round the decision to sleep, so that none is missed.
@@ -31,7 +31,9 @@ const AIRCR: usize = 0xE000_ED0C;
 const AIRCR_RESET: u32 = 0x05FA_0004;
 
 // Reset: the core has set the stack pointer. The stack is painted, so that its deepest use can be
-// told later, and variables get their initial values before any Rust code.
+// told later, variables get their first values from where the image has them (where a loader has put them in
+// place already, each from itself), and zeroed variables are zeroed, all before any Rust code. Of the
+// instructions, those that Armv6-M has as well.
 //
 // Handlers of interrupts are Rust functions: the core itself saves what the calling convention lets a
 // function change (B1.5.6). An NMI comes only from the watchdog that ends the firmware after a panic.
@@ -58,40 +60,36 @@ global_asm!(
     .globl _start
     .type _start, %function
 _start:
-    movw r0, #:lower16:__stack_bottom
-    movt r0, #:upper16:__stack_bottom
+    ldr  r0, =__stack_bottom
     mov  r1, sp
-    movw r2, #({paint} & 0xFFFF)
-    movt r2, #({paint} >> 16)
-1:  str  r2, [r0], #4
+    ldr  r2, ={paint}
+1:  str  r2, [r0]
+    adds r0, #4
     cmp  r0, r1
     blo  1b
-    movw r0, #:lower16:__data_start
-    movt r0, #:upper16:__data_start
-    movw r1, #:lower16:__data_end
-    movt r1, #:upper16:__data_end
-    movw r2, #:lower16:__data_image
-    movt r2, #:upper16:__data_image
-4:  cmp  r0, r1
-    bhs  5f
-    ldr  r3, [r2], #4
-    str  r3, [r0], #4
-    b    4b
-5:  movw r0, #:lower16:__bss_start
-    movt r0, #:upper16:__bss_start
-    movw r1, #:lower16:__bss_end
-    movt r1, #:upper16:__bss_end
-    movs r2, #0
+    ldr  r0, =__data_start
+    ldr  r1, =__data_end
+    ldr  r2, =__data_load
 2:  cmp  r0, r1
     bhs  3f
-    str  r2, [r0], #4
+    ldr  r3, [r2]
+    str  r3, [r0]
+    adds r0, #4
+    adds r2, #4
     b    2b
-3:  bl   main
+3:  ldr  r0, =__bss_start
+    ldr  r1, =__bss_end
+    movs r2, #0
+4:  cmp  r0, r1
+    bhs  5f
+    str  r2, [r0]
+    adds r0, #4
+    b    4b
+5:  bl   main
     .thumb_func
     .type fault, %function
 fault:
-    movw r0, #:lower16:__stack_top
-    movt r0, #:upper16:__stack_top
+    ldr  r0, =__stack_top
     mov  sp, r0
     bl   halt
     .thumb_func
@@ -99,6 +97,7 @@ fault:
 wait_for_end:
     wfi
     b    wait_for_end
+    .ltorg
 "#,
     interrupt = sym handle_interrupt,
     sources = const SOURCES,
@@ -129,7 +128,7 @@ pub fn wait() {
     // SAFETY: closes interrupts, and opens them again below: this is not called with interrupts
     // closed on purpose, as `without_interrupts` takes closures of this module's siblings only.
     unsafe { asm!("cpsid i", options(nostack)) };
-    if !EVENT.swap(false, Ordering::Relaxed) {
+    if !EVENT.load(Ordering::Relaxed) {
         // Wakes when an enabled interrupt is pending, also while interrupts are closed.
         // SAFETY: changes nothing.
         unsafe { asm!("dsb", "wfi", options(nostack)) };

@@ -19,7 +19,8 @@ pub static HEAP: Heap = Heap { blocks: LlffHeap::empty(), peak: AtomicUsize::new
 /// A heap that wipes what is freed.
 pub struct Heap {
     blocks: LlffHeap,
-    /// Most bytes in use at a time, what the allocator adds included.
+    /// Most bytes in use at a time, what the allocator adds included. Interrupt handlers do not allocate, so it
+    /// needs no compare-and-swap, which some processors lack.
     peak: AtomicUsize,
 }
 
@@ -51,7 +52,8 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise is passed on.
         let block = unsafe { GlobalAlloc::alloc(&self.blocks, layout) };
-        self.peak.fetch_max(self.blocks.used(), Ordering::Relaxed);
+        let peak = self.peak.load(Ordering::Relaxed).max(self.blocks.used());
+        self.peak.store(peak, Ordering::Relaxed);
         block
     }
 

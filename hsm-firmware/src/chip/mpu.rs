@@ -9,7 +9,7 @@ use core::arch::asm;
 
 use super::register::Register;
 
-#[cfg(feature = "mps2_an386")]
+#[cfg(any(feature = "mps2_an386", feature = "rp2040"))]
 pub mod v7;
 #[cfg(feature = "mps2_an505")]
 pub mod v8;

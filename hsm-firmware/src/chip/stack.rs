@@ -12,7 +12,8 @@ unsafe extern "C" {
     static __bss_end: u32;
 }
 
-/// Deepest use that [`erase`] has found since reset or [`restart_peak`], in bytes.
+/// Deepest use that [`erase`] has found since reset or [`restart_peak`], in bytes. Only the main loop uses it,
+/// so it needs no compare-and-swap, which some processors lack.
 static PEAK: AtomicU32 = AtomicU32::new(0);
 
 /// Deepest use of the stack since reset or [`restart_peak`], in bytes.
@@ -32,7 +33,7 @@ pub fn restart_peak() {
 #[inline(never)]
 pub fn erase() {
     let lowest = lowest_used();
-    PEAK.fetch_max(depth(lowest), Ordering::Relaxed);
+    PEAK.store(PEAK.load(Ordering::Relaxed).max(depth(lowest)), Ordering::Relaxed);
     let end: usize;
     // SAFETY: reads the stack pointer. It stays where it is until this function returns, as nothing
     // is called below.
@@ -93,12 +94,11 @@ global_asm!(
     .type wipe_and_end, %function
 wipe_and_end:
     cpsid i
-    movw r2, #:lower16:__stack_bottom
-    movt r2, #:upper16:__stack_bottom
-    movw r3, #:lower16:__bss_end
-    movt r3, #:upper16:__bss_end
+    ldr  r2, =__stack_bottom
+    ldr  r3, =__bss_end
     movs r4, #0
-1:  str  r4, [r2], #4
+1:  str  r4, [r2]
+    adds r2, #4
     cmp  r2, r3
     blo  1b
     dsb
@@ -109,6 +109,7 @@ wiped:
     str  r1, [r0]
 2:  wfi
     b    2b
+    .ltorg
 "#
 );
 #[cfg(target_arch = "riscv32")]

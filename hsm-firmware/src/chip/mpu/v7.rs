@@ -1,5 +1,5 @@
 //! The unit of Armv7-M (Architecture Reference Manual, B3.5): regions whose size is a power of two, of
-//! which each eighth can be left out.
+//! which each eighth can be left out. That of Armv6-M (Architecture Reference Manual, B3.5) has the same registers.
 
 use super::super::register::Register;
 use super::{Kind, RBAR, Region, enable};
@@ -34,7 +34,7 @@ fn attributes(region: &Region) -> u32 {
     access | left_out << 8 | (size.ilog2() - 1) << 1 | RASR_ENABLE
 }
 
-/// Allows access to these regions, at most 8, and to nothing else.
+/// Allows access to these regions, at most 8, and to nothing else. Where two overlap, the later one counts.
 ///
 /// # Safety
 /// The regions must cover the code, the stack, every variable, and every device that is used. Each must
