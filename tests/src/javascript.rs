@@ -17,7 +17,7 @@ const NODE: u32 = 20;
 /// If a test of a suite fails, and where Node.js or npm is missing: a test that needs them never
 /// passes without. The daemon's log is shown as well.
 pub fn run(daemon: &Daemon) {
-    let installed = install("javascript");
+    let installed = install("clients/javascript");
     let home = tempfile::tempdir().expect("a temporary directory");
     let mut node = Command::new("node");
     node.args(["--test", "--test-reporter", "spec"]).current_dir(installed);
@@ -35,10 +35,10 @@ pub fn run(daemon: &Daemon) {
 #[must_use]
 pub fn modules() -> PathBuf {
     require();
-    packages("javascript").join("node_modules")
+    packages("clients/javascript").join("node_modules")
 }
 
-/// Installs the packages of `tests/clients/<name>` and copies the scripts there beside them, where
+/// Installs the packages of a directory of `tests` and copies the scripts there beside them, where
 /// they find them; returns where.
 ///
 /// The packages stay under target/ until their list changes.
@@ -46,10 +46,10 @@ pub fn modules() -> PathBuf {
 /// # Panics
 /// If they cannot be installed.
 #[must_use]
-pub fn install(name: &str) -> PathBuf {
+pub fn install(directory: &str) -> PathBuf {
     require();
-    let source = environment::root().join("tests/clients").join(name);
-    let installed = packages(name);
+    let source = environment::root().join("tests").join(directory);
+    let installed = packages(directory);
     for old in suites(&installed) {
         fs::remove_file(old).expect("an old suite goes");
     }
@@ -61,10 +61,10 @@ pub fn install(name: &str) -> PathBuf {
     installed
 }
 
-/// Installs the packages of `tests/clients/<name>` alone; returns in which directory.
-fn packages(name: &str) -> PathBuf {
-    let source = environment::root().join("tests/clients").join(name);
-    let installed = environment::target().join(name);
+/// Installs the packages of a directory of `tests` alone; returns where.
+fn packages(directory: &str) -> PathBuf {
+    let source = environment::root().join("tests").join(directory);
+    let installed = environment::target().join(source.file_name().expect("a name"));
     fs::create_dir_all(&installed).expect("a directory");
     // Another test program may be at it.
     let lock = fs::File::create(installed.join("lock")).expect("a file");
@@ -117,7 +117,7 @@ fn check(node: Option<&str>, npm: Option<&str>) -> Result<(), String> {
         Some(_) => return Ok(()),
     };
     Err(format!(
-        "{found}: the JavaScript clients need Node.js {NODE} or newer and npm; install both, on \
+        "{found}: the JavaScript programs of the tests need Node.js {NODE} or newer and npm; install both, on \
          Debian with: apt-get install nodejs npm"
     ))
 }

@@ -19,6 +19,7 @@
 //! | [`testbed`] | a device on each line a host can reach it by |
 //! | [`enclave`] | an attested environment: documents, and what is sealed to it |
 //! | [`emulator`] | a QEMU device to boot, connect and kill |
+//! | [`pico`] | the board `rp2040` in another emulator |
 //! | [`board`] | such a device at the end of a line, to pull out and put back in |
 //! | [`probe`] | what is in a QEMU device's RAM, and a debugger |
 //! | [`costly`] | policies that take as much of a decision as they may |
@@ -56,6 +57,7 @@ pub mod model;
 pub mod moto;
 pub mod patience;
 pub mod people;
+pub mod pico;
 pub mod probe;
 pub mod process;
 pub mod programs;

@@ -25,6 +25,7 @@ use tempfile::TempDir;
 
 use crate::emulator::{Attachment, Emulator};
 use crate::patience::PATIENCE;
+use crate::pico::{self, Pico};
 use crate::wire::Wire;
 
 /// Tag of calls whose audit entries no test looks at.
@@ -41,6 +42,8 @@ pub enum Line {
     Host(Registry),
     /// QEMU, in one of three ways.
     Emulated(Attachment),
+    /// The board `rp2040`, in an emulator of its own.
+    Pico,
 }
 
 /// A device with its flash.
@@ -53,6 +56,7 @@ pub struct Testbed {
 enum Running {
     Host(Mutex<HostDevice>),
     Emulated(Emulator),
+    Pico(Pico),
 }
 
 impl Running {
@@ -78,6 +82,7 @@ impl Running {
                 Self::Host(Mutex::new(device))
             }
             Line::Emulated(attachment) => Self::Emulated(Emulator::boot(directory, attachment)),
+            Line::Pico => Self::Pico(Pico::boot(directory)),
         }
     }
 }
@@ -164,6 +169,7 @@ impl Testbed {
         match self.line {
             Line::Host(_) => "host",
             Line::Emulated(attachment) => attachment.board(),
+            Line::Pico => pico::BOARD,
         }
     }
 
@@ -239,6 +245,7 @@ impl Testbed {
                 Box::new(near)
             }
             Running::Emulated(emulator) => emulator.connect(),
+            Running::Pico(emulator) => emulator.connect(),
         }
     }
 

@@ -100,7 +100,7 @@ fn browser() {
 
 /// The script of the page in `tests/clients/browser`, with everything it imports.
 fn bundle() -> Vec<u8> {
-    let installed = javascript::install("browser");
+    let installed = javascript::install("clients/browser");
     let mut esbuild = Command::new("node");
     esbuild
         .args(["node_modules/esbuild/bin/esbuild", "page.js", "--bundle", "--inject:buffer.js"])
