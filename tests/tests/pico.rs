@@ -1,14 +1,14 @@
 //! The board `rp2040`: the image that is flashed to a Raspberry Pi Pico, in an emulator of its chip.
 //!
-//! The emulator runs some 30 million instructions in a second, a quarter of what the chip does. So each test
-//! starts few devices and does much with them.
+//! The emulator runs some 20 to 30 million cycles in a second, of the chip's 125 million. A first start takes 484
+//! million, most of them in self-tests. So a test starts few devices and does much with them.
 
 use std::path::Path;
 
 use host_driver::device::Device;
 use hsm_protocol::command::key::{ExportPublicKey, GenerateKey, PrepareKeyPair};
 use hsm_protocol::command::mac::{GenerateMac, VerifyMac};
-use hsm_protocol::command::sign::{Sign, Verify};
+use hsm_protocol::command::sign::Sign;
 use hsm_protocol::domain::Change;
 use hsm_protocol::key_spec::{
     KEY_SPECS, KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm,
@@ -17,6 +17,7 @@ use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{Bytes, ErrorCode, KeyId, ModuleState};
 use hsm_tests::calls::*;
 use hsm_tests::pico::Pico;
+use hsm_tests::programs;
 use hsm_tests::testbed::{Line, TAG, Testbed};
 use hsm_tests::wire::Wire;
 use rustls::SignatureScheme;
@@ -72,15 +73,25 @@ fn keys_are_made_used_and_found_again_after_a_power_cut() {
     assert_eq!((after.device, after.epoch), (before.device, before.epoch + 1));
     assert_eq!(after.state, ModuleState::Operational);
     keys.use_all(&device, &blob, &tag);
+}
 
-    // A reset by the watchdog, which the device asks for itself when it has erased everything.
-    hosts.change(&device, &[Change::Zeroise(before.device)]);
+/// A reset by the watchdog, which the device asks for itself when it has erased everything.
+#[test]
+fn a_zeroised_device_resets_itself() {
+    if let Err(reason) = programs::nightly() {
+        return programs::skip("zeroisation of rp2040", &reason);
+    }
+    let testbed = Testbed::new(Line::Pico);
+    let hosts = testbed.provision();
+    let device = testbed.device_as(&hosts.user);
+    let before = device.id();
+    hosts.change(&device, &[Change::Zeroise(before)]);
     assert_eq!(device.status().expect("answered").state, ModuleState::Zeroised);
     device.reset().expect("a zeroised device may be reset");
     drop(device);
     testbed.await_state(ModuleState::Uninitialised);
     let fresh = testbed.device();
-    assert_ne!(fresh.id(), before.device, "the identity was a secret too");
+    assert_ne!(fresh.id(), before, "the identity was a secret too");
 }
 
 #[test]
@@ -142,11 +153,6 @@ impl Keys {
             let public = &spki[spki.len() - size..];
             assert!(is_valid(scheme, public, MESSAGE, &signature), "{scheme:?}");
             assert!(!is_valid(scheme, public, b"another", &signature), "{scheme:?}");
-            let signature = Bytes(&signature);
-            let verify = Verify { key, algorithm, message_type, message, signature };
-            device.call_blocking(&verify, TAG).expect("its own signature");
-            let other = Verify { message: Bytes(b"another"), ..verify };
-            assert_eq!(refusal(device, &other), ErrorCode::SIGNATURE_INVALID);
         }
     }
 }

@@ -68,8 +68,8 @@ const FUNCTION_UART: u32 = 2;
 // Apart from the UART, so that they are zeroed memory and not part of the image.
 static LINE_BYTES: Ring<LINE_RING> = Ring::new();
 
-// SAFETY: these are their addresses, and they are used by nothing else.
 /// The devices.
+// SAFETY: these are their addresses, and they are used by nothing else.
 pub static DEVICES: Rp2040 = unsafe {
     Rp2040 {
         line: Uart::new(UART_0, &LINE_BYTES),
