@@ -19,8 +19,9 @@ use crate::{
 };
 
 /// Those that take longest, and are not to be the last: in order of what they take.
-const LONG: [&str; 10] = [
+const LONG: [&str; 11] = [
     "vectors",
+    "pico",
     "memory",
     "ram",
     "clients",
