@@ -6,7 +6,7 @@ use crate::{
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
-    firmware::boards,
+    firmware::emulated,
     sizes, term, test,
     toolchain::Toolchain,
 };
@@ -16,7 +16,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let rest = args.rest();
     let toolchain = Toolchain::parse(&mut args)?;
     args.finish()?;
-    let boards = boards()?;
+    let boards = emulated()?;
     boards.iter().try_for_each(emulator::prepare)?;
     let (programs, images) = daemon::build(boards, toolchain, Profile::Release(String::new()))?;
     let Programs { kmsd, kmsctl } = programs;

@@ -68,7 +68,7 @@ const DEFAULT: &str = "qemu_riscv32";
 /// What is known about each board.
 pub(crate) const BOARDS: &str = "hsm-firmware/boards.toml";
 
-/// Every board that firmware is built for, the one that `kmsd` emulates first.
+/// Every board that firmware is built for: the one that `kmsd` emulates first, those that nothing emulates last.
 pub(crate) fn boards() -> Result<&'static [Board]> {
     static ALL: OnceLock<Vec<Board>> = OnceLock::new();
     if let Some(boards) = ALL.get() {
@@ -86,9 +86,16 @@ pub(crate) fn boards() -> Result<&'static [Board]> {
         boards.push(board);
     }
     boards.sort_by(|one, other| {
-        (!one.is_default(), &one.name).cmp(&(!other.is_default(), &other.name))
+        let order = |board: &Board| (!board.is_default(), board.emulator.is_none());
+        (order(one), &one.name).cmp(&(order(other), &other.name))
     });
     Ok(ALL.get_or_init(|| boards))
+}
+
+/// The boards that are emulated, on which devices are tested.
+pub(crate) fn emulated() -> Result<&'static [Board]> {
+    let boards = boards()?;
+    Ok(&boards[..boards.partition_point(|board| board.emulator.is_some())])
 }
 
 /// Program and package of a board's machine description in `qemu/`; `None` if there is none.
@@ -329,11 +336,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_nothing_emulates_is_built_and_not_tested() {
+        let names = |boards: &[Board]| boards.iter().map(|board| board.name.clone()).collect();
+        let [all, emulated]: [Vec<_>; 2] = [names(boards().unwrap()), names(emulated().unwrap())];
+        assert!(all.contains(&"rp2350".into()) && !emulated.contains(&"rp2350".into()));
+        assert!(all.starts_with(&emulated));
+        let count = fs::read_dir(command::root().join("qemu")).unwrap().filter(|entry| {
+            entry.as_ref().unwrap().path().extension().is_some_and(|kind| kind == "toml")
+        });
+        assert_eq!(emulated.len(), count.count());
+    }
+
+    #[test]
     fn a_wrong_board_lists_the_right_ones() {
         let failure = Board::named("pdp11").unwrap_err().to_string();
         assert_eq!(
             failure,
-            "unknown board `pdp11`\n  there are: qemu_riscv32, mps2_an386, mps2_an505, rp2040"
+            "unknown board `pdp11`\n  there are: qemu_riscv32, mps2_an386, mps2_an505, rp2040, rp2350"
         );
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
-    firmware::{Board, boards},
+    firmware::{Board, emulated},
     package::{self, Source},
     python, term, tokens,
     toolchain::Toolchain,
@@ -51,7 +51,7 @@ struct Rig {
 
 impl Rig {
     fn prepare(toolchain: Option<Toolchain>, nightly: bool, profile: Profile) -> Result<Self> {
-        let boards = boards()?;
+        let boards = emulated()?;
         boards.iter().try_for_each(emulator::prepare)?;
         browser::prepare();
         tokens::prepare();
