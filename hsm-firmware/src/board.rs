@@ -16,3 +16,5 @@ pub mod qemu_riscv32;
 mod room;
 #[cfg(all(feature = "rp2040", target_arch = "arm"))]
 pub mod rp2040;
+#[cfg(all(feature = "rp2350", target_arch = "arm"))]
+pub mod rp2350;

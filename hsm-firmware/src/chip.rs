@@ -42,7 +42,7 @@ pub mod mps2;
 pub mod mpu;
 #[cfg(all(feature = "rp2040", target_arch = "arm"))]
 mod multiply;
-#[cfg(all(feature = "rp2040", target_arch = "arm"))]
+#[cfg(all(any(feature = "rp2040", feature = "rp2350"), target_arch = "arm"))]
 pub mod pl011;
 #[cfg(target_arch = "riscv32")]
 pub mod plic;
@@ -53,6 +53,8 @@ pub mod register;
 pub mod ring;
 #[cfg(all(feature = "rp2040", target_arch = "arm"))]
 pub mod rp2040;
+#[cfg(any(test, all(feature = "rp2350", target_arch = "arm")))]
+pub mod rp2350;
 #[cfg(target_os = "none")]
 pub mod stack;
 #[cfg(target_arch = "riscv32")]
@@ -61,6 +63,8 @@ pub mod uart16550;
 pub mod uart_noise;
 #[cfg(target_os = "none")]
 pub mod uart_port;
+#[cfg(all(feature = "rp2350", target_arch = "arm"))]
+mod usb_serial;
 #[cfg(target_arch = "riscv32")]
 pub mod virt;
 #[cfg(target_arch = "riscv32")]

@@ -1,7 +1,7 @@
 //! What boards without an operating system have in common: the core's platform there, and its memory.
 //!
-//! None of them has a place for a key that only this firmware could read, so records are stored
-//! unsealed: whoever has the flash has the device's keys (see `docs/threat-model.md`).
+//! A board without a place for a key that only this firmware could read stores its records unsealed: whoever has
+//! the flash has the device's keys (see `docs/threat-model.md`).
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -62,12 +62,17 @@ pub(super) trait Machine {
     fn algorithms() -> &'static [&'static dyn Algorithm];
     /// Microseconds since boot; never goes back.
     fn now_us() -> u64;
+    /// The key that seals records, if the board has one that only this firmware can read. Asked once, at the start.
+    fn sealing_key() -> Option<[u8; 32]> {
+        None
+    }
 }
 
 /// The core's platform on a machine.
 pub(super) struct Board<M: Machine> {
     noise: M::Noise,
     records: RecordLog<M::Flash>,
+    sealing_key: Option<[u8; 32]>,
     /// Of the image, at the start: before anything could have changed it.
     measurement: Measurement,
     update: Option<M::Update>,
@@ -81,7 +86,8 @@ impl<M: Machine> Board<M> {
     /// The board, with its records in this part of the flash.
     pub(super) fn new(noise: M::Noise, flash: M::Flash, records: Geometry) -> Self {
         let records = RecordLog::new(flash, records);
-        Self { noise, records, measurement: measure(image::bytes()), update: None }
+        let measurement = measure(image::bytes());
+        Self { noise, records, sealing_key: M::sealing_key(), measurement, update: None }
     }
 
     /// The same, started by a second stage, which has measured the image.
@@ -93,7 +99,8 @@ impl<M: Machine> Board<M> {
         measurement: Measurement,
         update: Option<M::Update>,
     ) -> Self {
-        Self { noise, records: RecordLog::new(flash, records), measurement, update }
+        let records = RecordLog::new(flash, records);
+        Self { noise, records, sealing_key: M::sealing_key(), measurement, update }
     }
 }
 
@@ -138,7 +145,7 @@ impl<M: Machine> Platform for Board<M> {
     }
 
     fn sealing_key(&self) -> Option<&[u8; 32]> {
-        None
+        self.sealing_key.as_ref()
     }
 
     fn board(&self) -> &'static str {

@@ -57,6 +57,7 @@ impl Machine for Rp2040 {
     const KIND: DeviceKind = DeviceKind::Hardware;
     type Noise = Noise;
     type Flash = Flash;
+    type Update = NoUpdate;
 
     fn algorithms() -> &'static [&'static dyn Algorithm] {
         algorithms!(portable)

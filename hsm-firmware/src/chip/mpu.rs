@@ -11,7 +11,7 @@ use super::register::Register;
 
 #[cfg(any(feature = "mps2_an386", feature = "rp2040"))]
 pub mod v7;
-#[cfg(feature = "mps2_an505")]
+#[cfg(any(feature = "mps2_an505", feature = "rp2350"))]
 pub mod v8;
 
 // The same in both architectures.

@@ -71,7 +71,7 @@ fn lowest_used() -> *mut u32 {
 }
 
 /// Returns the address below which the stack must not grow.
-#[cfg(feature = "mps2_an505")]
+#[cfg(any(feature = "mps2_an505", feature = "rp2350"))]
 pub(super) fn bottom() -> usize {
     (&raw const __stack_bottom).addr()
 }
