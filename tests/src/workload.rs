@@ -55,7 +55,7 @@ impl<'d> Workload<'d> {
     /// Visits the commands that have to do with none of the key specs, then those of `specs`.
     pub fn visit(&self, specs: &[KeySpec], visitor: Visitor<'_>) {
         self.general(visitor);
-        let importer = Importer::new(self.device);
+        let importer = self.has_rsa().then(|| Importer::new(self.device));
         for row in specs.iter().filter_map(|spec| spec.row()) {
             let name = row.spec.aws_name().expect("a spec of the table");
             let pair = if row.slow {
@@ -72,7 +72,7 @@ impl<'d> Workload<'d> {
                 let generate = key::GenerateKey { id: ID, spec: row.spec, usage: row.usages[0] };
                 visitor(&format!("GenerateKey {name}"), &|| self.run(&generate));
             }
-            if let Some(material) = material(row) {
+            if let (Some(importer), Some(material)) = (&importer, material(row)) {
                 let parcel = importer.wrap(ID, row.spec, row.usages[0], &material);
                 visitor(&format!("ImportKey {name}"), &|| self.run(&parcel.command()));
             }
@@ -179,7 +179,7 @@ impl<'d> Workload<'d> {
                 let request = agree::DeriveSharedSecret { key, peer };
                 visitor(&format!("DeriveSharedSecret {name}"), &|| self.run(&request));
                 let (title, token) = (format!("DeriveSharedSecretFor {name}"), self.recipient());
-                self.for_recipient(&title, &token, request, visitor);
+                self.for_recipient(&title, token.as_deref(), request, visitor);
             }
             KeyUsage::ENCAPSULATE_DECAPSULATE => {
                 let request = agree::Encapsulate { key };
@@ -241,34 +241,52 @@ impl<'d> Workload<'d> {
         let request = cipher::GenerateDataKey { key, context, length: 32 };
         visitor("GenerateDataKey", &|| self.run(&request));
         let token = self.recipient();
-        self.for_recipient("GenerateDataKeyFor", &token, request, visitor);
+        let token = token.as_deref();
+        self.for_recipient("GenerateDataKeyFor", token, request, visitor);
         let without = cipher::GenerateDataKeyWithoutPlaintext { key, context, length: 32 };
         visitor("GenerateDataKeyWithoutPlaintext", &|| self.run(&without));
         let decrypt = cipher::Decrypt { key, context, blob };
-        self.for_recipient("DecryptFor", &token, decrypt, visitor);
-        self.for_recipient("RandomFor 32 B", &token, random::Random { length: 32 }, visitor);
-        let document = attest::Attest { now_ms: NOW, document: Bytes(&self.document) };
-        visitor("Attest", &|| self.run(&document));
+        self.for_recipient("DecryptFor", token, decrypt, visitor);
+        self.for_recipient("RandomFor 32 B", token, random::Random { length: 32 }, visitor);
+        if self.has_rsa() {
+            let document = attest::Attest { now_ms: NOW, document: Bytes(&self.document) };
+            visitor("Attest", &|| self.run(&document));
+        }
         let spec = KeySpec::ECC_NIST_P256;
         let request = cipher::GenerateDataKeyPair { key, context, spec, pair: Bytes(&[]) };
         visitor("GenerateDataKeyPair P-256", &|| self.run(&request));
-        self.for_recipient("GenerateDataKeyPairFor P-256", &token, request, visitor);
+        self.for_recipient("GenerateDataKeyPairFor P-256", token, request, visitor);
         let request = cipher::GenerateDataKeyPairWithoutPlaintext { request };
         visitor("GenerateDataKeyPairWithoutPlaintext P-256", &|| self.run(&request));
     }
 
-    /// The token of the enclave, which has an RSA key of 2048 bits.
-    fn recipient(&self) -> Vec<u8> {
-        let document = attest::Attest { now_ms: NOW, document: Bytes(&self.document) };
-        self.call(&document).response().expect("trusted").recipient.to_vec()
+    /// Whether the device's set of algorithms has RSA: without it keys are not imported, and nothing is sealed to
+    /// an enclave.
+    fn has_rsa(&self) -> bool {
+        self.device.info().specs.contains(&KeySpec::RSA_2048)
     }
 
-    /// A command whose result goes to the enclave.
-    fn for_recipient<'a, C>(&self, name: &str, token: &'a [u8], request: C, visitor: Visitor<'_>)
-    where
+    /// The token of the enclave, which has an RSA key of 2048 bits.
+    fn recipient(&self) -> Option<Vec<u8>> {
+        if !self.has_rsa() {
+            return None;
+        }
+        let document = attest::Attest { now_ms: NOW, document: Bytes(&self.document) };
+        Some(self.call(&document).response().expect("trusted").recipient.to_vec())
+    }
+
+    /// A command whose result goes to the enclave, which takes RSA.
+    fn for_recipient<'a, C>(
+        &self,
+        name: &str,
+        token: Option<&'a [u8]>,
+        request: C,
+        visitor: Visitor<'_>,
+    ) where
         C: Copy,
         attest::For<'a, C>: Command,
     {
+        let Some(token) = token else { return };
         let recipient = attest::Recipient { now_ms: NOW, token: Bytes(token) };
         visitor(name, &|| self.run(&attest::For { recipient, request }));
     }
@@ -282,7 +300,7 @@ impl<'d> Workload<'d> {
         let request = cipher::DecryptPrivate { key, algorithm, ciphertext };
         visitor(&format!("DecryptPrivate {name}"), &|| self.run(&request));
         let (title, token) = (format!("DecryptPrivateFor {name}"), self.recipient());
-        self.for_recipient(&title, &token, request, visitor);
+        self.for_recipient(&title, token.as_deref(), request, visitor);
         let side = cipher::Side { key, algorithm, context: NO_CONTEXT };
         let across = cipher::ReEncryptAcross { source: side, ciphertext, destination: side };
         visitor(&format!("ReEncryptAcross {name}"), &|| self.run(&across));

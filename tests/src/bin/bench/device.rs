@@ -197,12 +197,18 @@ impl Rig {
     }
 }
 
-/// Boots a device and measures every kind of command.
-pub(crate) fn measure(board: &str) -> Costs {
+/// Boots a device and measures every kind of command, for those of its key specs whose names are in `wanted`, or
+/// for all.
+pub(crate) fn measure(board: &str, wanted: Option<&str>) -> Costs {
     let directory = tempfile::tempdir().expect("a directory");
     let rig = Rig::boot(board, directory.path(), &["-icount".to_owned(), "shift=0".to_owned()]);
+    let is_wanted = |spec: &KeySpec| {
+        let named = |wanted: &str| wanted.split(',').any(|name| Some(name) == spec.aws_name());
+        wanted.is_none_or(named)
+    };
+    let specs: Vec<_> = rig.specs().into_iter().filter(is_wanted).collect();
     let mut rows = Vec::new();
-    rig.visit(&rig.specs(), &mut |name, run| {
+    rig.visit(&specs, &mut |name, run| {
         eprint!("\r  {name:<60}");
         rows.push(measure_one(&rig.device, &rig.traffic, name, run));
     });

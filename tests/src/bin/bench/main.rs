@@ -18,7 +18,8 @@ use std::time::Duration;
 use host_driver::emulator::Machine;
 use serde_json::{Value, json};
 
-const USAGE: &str = "usage: bench [--seconds N] [--only PART] [--keys N] [--record FILE] [--json]
+const USAGE: &str = "usage: bench [--seconds N] [--only PART] [--keys N] [--specs LIST] [--record FILE]
+             [--json]
        bench [--board NAME] --profile COMMAND
 
   --seconds N   how long each operation runs, at 1 and at 32 connections (default 3)
@@ -30,6 +31,8 @@ const USAGE: &str = "usage: bench [--seconds N] [--only PART] [--keys N] [--reco
   --record FILE append the device's instructions to a history, such as docs/instructions.jsonl
   --json        one JSON document instead of tables
   --board NAME  this device only (default: every emulated board)
+  --specs LIST  what keys of these specs cost a device, such as ECC_NIST_P256,RSA_2048 (default:
+                all that the device has)
   --profile COMMAND
                 where the instructions of a command go, such as \"Sign ECC_NIST_P256\"";
 
@@ -48,6 +51,7 @@ struct Options {
     keys: usize,
     record: Option<PathBuf>,
     boards: Vec<String>,
+    specs: Option<String>,
     profile: Option<String>,
     json: bool,
 }
@@ -132,7 +136,7 @@ fn measure_boards(options: &Options) -> Result<Vec<device::Costs>, String> {
     let mut all = Vec::new();
     for board in &options.boards {
         eprintln!("counting instructions on an emulated {board} …");
-        let costs = device::measure(board);
+        let costs = device::measure(board, options.specs.as_deref());
         if let Some(history) = &options.record {
             costs.record(history).map_err(|error| format!("{}: {error}", history.display()))?;
         }
@@ -151,6 +155,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         keys: 100_000,
         record: None,
         boards: Vec::new(),
+        specs: None,
         profile: None,
         json: false,
     };
@@ -174,6 +179,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
             "--record" => {
                 let file = arguments.next().ok_or("--record takes a file")?;
                 options.record = Some(file.into());
+            }
+            "--specs" => {
+                options.specs = Some(arguments.next().ok_or("--specs takes names")?);
             }
             "--board" => {
                 let board = arguments.next().unwrap_or_default();
