@@ -17,7 +17,7 @@ use crate::testbed::TAG;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A key made by a device, as a host keeps it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StoredKey {
     /// The key id.
     pub id: KeyId,

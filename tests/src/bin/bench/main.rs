@@ -18,7 +18,8 @@ use std::time::Duration;
 use host_driver::emulator::Machine;
 use serde_json::{Value, json};
 
-const USAGE: &str = "usage: bench [--seconds N] [--only PART] [--keys N] [--specs LIST] [--record FILE]
+const USAGE: &str =
+    "usage: bench [--seconds N] [--only PART] [--keys N] [--specs LIST] [--record FILE]
              [--json]
        bench [--board NAME] --profile COMMAND
 
