@@ -20,6 +20,7 @@ use crate::transport::{Connector, Transport, TransportError};
 use machine::Paths;
 pub use machine::{Attachment, Boot, Exit, Flash, Link, Machine};
 use process::{CommandLine, Supervisor};
+pub use storage::board_of;
 use storage::{Contents, Storage};
 
 mod machine;
@@ -81,6 +82,19 @@ pub enum EmulatorError {
         /// The device's directory.
         directory: String,
     },
+    /// The flash image is another board's.
+    #[error(
+        "the flash in {directory} is of the board {found}, not of {wanted}; name its board, or use \
+         another directory"
+    )]
+    OtherBoard {
+        /// The device's directory.
+        directory: String,
+        /// The board that the image is of.
+        found: String,
+        /// The board that was to be started.
+        wanted: String,
+    },
     /// The flash image is damaged or another board's.
     #[error("{path} has {found} bytes, not {expected}; restore it, or move it away for a new one")]
     ImageSize {
@@ -137,7 +151,7 @@ impl Emulator {
         }
         let contents = machine.boot.as_ref().map(|boot| first_contents(boot, firmware));
         let contents = contents.transpose()?.unwrap_or_default();
-        let storage = Storage::open(directory, machine.flash, &contents)?;
+        let storage = Storage::open(directory, &machine.board, machine.flash, &contents)?;
         let paths = Paths { firmware, boot: &boot, flash: &storage.flash, socket: &storage.socket };
         let link = link.as_ref().unwrap_or(&machine.default_link);
         let no_link = || EmulatorError::NoLink { link: link.clone(), attachment };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use hsm_protocol::domain::MAX_MEMBERS;
 
+use crate::emulator::Machine;
 use crate::transport::Connector;
 use crate::transport::serial::{DEFAULT_BAUD, SerialConnector};
 use crate::transport::tcp::TcpConnector;
@@ -18,8 +19,13 @@ use crate::transport::unix::UnixConnector;
 pub enum Endpoint {
     /// `soft[:N]`: devices in this process.
     Soft(NonZeroU8),
-    /// `qemu[:N]`: emulated devices, started and supervised by the host.
-    Qemu(NonZeroU8),
+    /// `qemu[:BOARD][:N]`: emulated devices, started and supervised by the host.
+    Qemu {
+        /// The board, which has a machine description; `None` for that of the devices that are there.
+        board: Option<String>,
+        /// How many.
+        count: NonZeroU8,
+    },
     /// A device at the end of a line.
     Line(Line),
 }
@@ -37,11 +43,24 @@ pub enum Line {
 
 /// The text is not an endpoint.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error(
-    "{0:?} is not a device; write soft[:N], qemu[:N], serial:PATH, tcp:HOST:PORT or unix:PATH, \
-     with N from 1 to {MAX_MEMBERS}"
-)]
-pub struct BadEndpoint(String);
+pub enum BadEndpoint {
+    /// It has none of the forms.
+    #[error(
+        "{0:?} is not a device; write soft[:N], qemu[:BOARD][:N], serial:PATH, tcp:HOST:PORT or \
+         unix:PATH, with N from 1 to {MAX_MEMBERS}"
+    )]
+    Form(String),
+    /// No board of this name is emulated.
+    #[error("{text:?} names the board {board:?}, which is not emulated; those that are: {boards}")]
+    Board {
+        /// The text.
+        text: String,
+        /// The board in it.
+        board: String,
+        /// The boards that are emulated.
+        boards: String,
+    },
+}
 
 impl FromStr for Endpoint {
     type Err = BadEndpoint;
@@ -54,14 +73,36 @@ impl FromStr for Endpoint {
         let path = || rest.filter(|rest| !rest.is_empty()).map(str::to_owned);
         match scheme {
             "soft" => count(rest).map(Self::Soft),
-            "qemu" => count(rest).map(Self::Qemu),
+            "qemu" => return emulated(rest, text),
             "serial" => path().map(Line::Serial).map(Self::Line),
             "tcp" => path().filter(|address| is_address(address)).map(Line::Tcp).map(Self::Line),
             "unix" => path().map(PathBuf::from).map(Line::Unix).map(Self::Line),
             _ => None,
         }
-        .ok_or_else(|| BadEndpoint(text.to_owned()))
+        .ok_or_else(|| BadEndpoint::Form(text.to_owned()))
     }
+}
+
+/// Reads `BOARD`, `N` or `BOARD:N`, which `text` ends with. Names of boards begin with a letter.
+fn emulated(rest: Option<&str>, text: &str) -> Result<Endpoint, BadEndpoint> {
+    let is_board = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    };
+    let (board, number) = match rest.map(|rest| rest.split_once(':').unwrap_or((rest, ""))) {
+        Some((board, "")) if rest == Some(board) && is_board(board) => (Some(board), None),
+        Some((board, number)) if is_board(board) => (Some(board), Some(number)),
+        _ => (None, rest),
+    };
+    let count = count(number).ok_or_else(|| BadEndpoint::Form(text.to_owned()))?;
+    if let Some(board) = board {
+        let known: Vec<_> = Machine::all().into_iter().flatten().map(|one| one.board).collect();
+        if !known.iter().any(|known| known == board) {
+            let (text, board, boards) = (text.to_owned(), board.to_owned(), known.join(", "));
+            return Err(BadEndpoint::Board { text, board, boards });
+        }
+    }
+    Ok(Endpoint::Qemu { board: board.map(str::to_owned), count })
 }
 
 /// The number of devices: 1 if it is not given.
@@ -84,7 +125,8 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Soft(count) => write!(f, "soft:{count}"),
-            Self::Qemu(count) => write!(f, "qemu:{count}"),
+            Self::Qemu { board: None, count } => write!(f, "qemu:{count}"),
+            Self::Qemu { board: Some(board), count } => write!(f, "qemu:{board}:{count}"),
             Self::Line(line) => line.fmt(f),
         }
     }
@@ -123,6 +165,8 @@ mod tests {
             ("soft:3", "soft:3"),
             ("qemu", "qemu:1"),
             ("qemu:8", "qemu:8"),
+            ("qemu:mps2_an505", "qemu:mps2_an505:1"),
+            ("qemu:qemu_riscv32:2", "qemu:qemu_riscv32:2"),
             ("serial:/dev/ttyACM0", "serial:/dev/ttyACM0"),
             ("tcp:hsm.example:4000", "tcp:hsm.example:4000"),
             ("tcp:[::1]:4000", "tcp:[::1]:4000"),
@@ -141,8 +185,14 @@ mod tests {
             "soft:0",
             "soft:9",
             "qemu:",
-            "qemu:x",
+            "qemu:9",
             "qemu:+1x",
+            "qemu:mps2_an505:",
+            "qemu:mps2_an505:0",
+            "qemu:mps2_an505:x",
+            "qemu:mps2_an505:1:1",
+            "qemu:2:mps2_an505",
+            "qemu:mps2 an505",
             "serial:",
             "serial",
             "tcp:host",
@@ -155,6 +205,15 @@ mod tests {
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains("write soft[:N]"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_board_lists_those_that_are_emulated() {
+        let error = "qemu:toaster:2".parse::<Endpoint>().unwrap_err().to_string();
+        assert!(error.starts_with(r#""qemu:toaster:2" names the board "toaster", "#), "{error}");
+        for machine in Machine::all().unwrap() {
+            assert!(error.contains(&machine.board), "{error}");
         }
     }
 }

@@ -96,7 +96,7 @@ pub struct Config {
     /// Firmware image of QEMU devices.
     pub firmware: Option<PathBuf>,
     /// Line of QEMU devices.
-    pub link: Link,
+    pub link: Option<Link>,
     /// Certificate chain and private key in PEM, for TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Further names for the certificate that the daemon makes: host names in lower case, or
@@ -187,7 +187,7 @@ fn resolve(given: Settings) -> Result<Config, ConfigError> {
         account: given.account.unwrap_or_else(|| "0".repeat(12)),
         root_credentials: given.root_credentials,
         firmware: given.firmware,
-        link: given.link.unwrap_or_default(),
+        link: given.link,
         tls,
         tls_names,
         cors: Cors::parse(&given.cors_origin.unwrap_or_default()).map_err(value)?,
@@ -392,7 +392,7 @@ mod tests {
             ("us-gov-west-1", "123456789012")
         );
         assert_eq!(config.hsms, ["qemu:2", "soft"]);
-        assert_eq!((config.link, config.clock_window), (Link::Uart, 15));
+        assert_eq!((config.link, config.clock_window), (Some(Link::Uart), 15));
         let stock = StockTargets { rsa_2048: 4, rsa_3072: 0, rsa_4096: 1 };
         assert_eq!(config.rsa_stock, stock);
         let config = load(&["--config", path, "--hsm", "soft", "--hsm", "unix:/x"]).unwrap();

@@ -12,6 +12,9 @@ use super::machine::Flash;
 /// Longest path of a unix socket in bytes (`sun_path` in unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
 const SOCKET: &str = "link";
+/// The file that says which board a flash image is of.
+const BOARD: &str = "board";
+const IMAGE: &str = "flash.img";
 
 /// What a new flash image holds: bytes, and the offset of each.
 pub(super) type Contents = Vec<(u64, Vec<u8>)>;
@@ -28,6 +31,7 @@ impl Storage {
     /// Makes what is missing, and locks the directory.
     pub(super) fn open(
         directory: &Path,
+        board: &str,
         flash: Flash,
         contents: &Contents,
     ) -> Result<Self, EmulatorError> {
@@ -42,7 +46,8 @@ impl Storage {
             .map_err(failed(directory))?;
         let directory = fs::canonicalize(directory).map_err(failed(directory))?;
         let lock = lock(&directory.join("lock"))?;
-        let image = directory.join("flash.img");
+        let image = directory.join(IMAGE);
+        prepare_board(&directory, board)?;
         prepare_image(&image, flash, contents)?;
         let socket = socket_path(&directory)?;
         Ok(Self { flash: image, socket, _lock: lock })
@@ -73,6 +78,49 @@ fn lock(path: &Path) -> Result<File, EmulatorError> {
         }
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
+}
+
+/// Returns the board that the flash image in a device's directory is of; `None` if there is no image, or
+/// if nothing says it, as before there was a choice of boards.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn board_of(directory: &Path) -> io::Result<Option<String>> {
+    if !directory.join(IMAGE).try_exists()? {
+        return Ok(None);
+    }
+    match fs::read_to_string(directory.join(BOARD)) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Refuses the image of another board; without an image, writes which board the next one is of.
+fn prepare_board(directory: &Path, board: &str) -> Result<(), EmulatorError> {
+    let path = directory.join(BOARD);
+    let failed = |source| EmulatorError::Storage { path: path.display().to_string(), source };
+    match board_of(directory).map_err(failed)? {
+        Some(found) if found == board => Ok(()),
+        Some(found) => Err(EmulatorError::OtherBoard {
+            directory: directory.display().to_string(),
+            found,
+            wanted: board.to_owned(),
+        }),
+        None if directory.join(IMAGE).exists() => Ok(()),
+        None => write_board(&path, board).map_err(failed),
+    }
+}
+
+/// Before the image is there: an image without its board would be taken for another board's.
+fn write_board(path: &Path, board: &str) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    writeln!(file, "{board}")?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 
 /// Makes a new image, durably and all at once, or checks the one that is there.
@@ -160,7 +208,7 @@ mod tests {
     fn a_new_image_is_erased_and_an_old_one_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let device = directory.path().join("a/b");
-        let storage = Storage::open(&device, FLASH).unwrap();
+        let storage = Storage::open(&device, "one", FLASH).unwrap();
         let image = fs::read(&storage.flash).unwrap();
         assert_eq!(image.len() as u64, FLASH.bytes);
         assert!(image.iter().all(|byte| *byte == 0xFF));
@@ -168,30 +216,54 @@ mod tests {
         assert_eq!(fs::metadata(&device).unwrap().mode() & 0o777, 0o700);
         fs::write(&storage.flash, vec![7; 3 << 20]).unwrap();
         drop(storage);
-        let storage = Storage::open(&device, FLASH).unwrap();
+        let storage = Storage::open(&device, "one", FLASH).unwrap();
         assert_eq!(fs::read(&storage.flash).unwrap()[0], 7);
         fs::write(&storage.flash, [1, 2, 3]).unwrap();
         drop(storage);
-        let error = Storage::open(&device, FLASH).unwrap_err();
+        let error = Storage::open(&device, "one", FLASH).unwrap_err();
         assert!(matches!(error, EmulatorError::ImageSize { found: 3, .. }), "{error}");
+    }
+
+    #[test]
+    fn an_image_belongs_to_one_board() {
+        let directory = tempfile::tempdir().unwrap();
+        let device = directory.path();
+        assert_eq!(board_of(device).unwrap(), None);
+        let image = Storage::open(device, "one", FLASH).unwrap().flash.clone();
+        assert_eq!(board_of(device).unwrap().as_deref(), Some("one"));
+        let error = Storage::open(device, "other", FLASH).unwrap_err();
+        assert!(
+            matches!(&error, EmulatorError::OtherBoard { found, wanted, .. }
+                if found == "one" && wanted == "other"),
+            "{error}"
+        );
+        drop(Storage::open(device, "one", FLASH).unwrap());
+        // Without the image, the directory is that of a new device.
+        fs::remove_file(image).unwrap();
+        assert_eq!(board_of(device).unwrap(), None);
+        drop(Storage::open(device, "other", FLASH).unwrap());
+        // As images were before there was a choice.
+        fs::remove_file(device.join(BOARD)).unwrap();
+        assert_eq!(board_of(device).unwrap(), None);
+        drop(Storage::open(device, "one", FLASH).unwrap());
     }
 
     #[test]
     fn a_directory_is_used_once() {
         let directory = tempfile::tempdir().unwrap();
-        let _first = Storage::open(directory.path(), FLASH).unwrap();
-        let error = Storage::open(directory.path(), FLASH).unwrap_err();
+        let _first = Storage::open(directory.path(), "one", FLASH).unwrap();
+        let error = Storage::open(directory.path(), "one", FLASH).unwrap_err();
         assert!(matches!(error, EmulatorError::InUse { .. }), "{error}");
     }
 
     #[test]
     fn the_path_of_the_socket_is_short() {
         let directory = tempfile::tempdir().unwrap();
-        let storage = Storage::open(directory.path(), FLASH).unwrap();
+        let storage = Storage::open(directory.path(), "one", FLASH).unwrap();
         assert_eq!(storage.socket.parent(), storage.flash.parent());
 
         let long = directory.path().join("x".repeat(120));
-        let storage = Storage::open(&long, FLASH).unwrap();
+        let storage = Storage::open(&long, "one", FLASH).unwrap();
         let (socket, parent) = (storage.socket.clone(), storage.socket.parent().unwrap());
         assert!(socket.as_os_str().len() <= MAX_SOCKET_PATH);
         assert_eq!(fs::metadata(parent).unwrap().mode() & 0o777, 0o700);
@@ -201,7 +273,7 @@ mod tests {
         // As after SIGKILL: the socket and its directory are still there.
         fs::create_dir(&parent).unwrap();
         fs::write(&socket, "").unwrap();
-        assert_eq!(Storage::open(&long, FLASH).unwrap().socket, socket);
+        assert_eq!(Storage::open(&long, "one", FLASH).unwrap().socket, socket);
 
         let error = runtime_socket(&long, &long).unwrap_err();
         assert!(error.to_string().contains("XDG_RUNTIME_DIR"), "{error}");

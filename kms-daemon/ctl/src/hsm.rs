@@ -15,7 +15,7 @@ use kms_base::identifier::is_region;
 use kms_installation::consistency::Domains;
 use kms_installation::data_dir::{DataDir, default_data};
 use kms_installation::devices::{
-    self, Devices, DevicesConfig, HostKeys, Link, RootId, Scope, fingerprints,
+    self, Devices, DevicesConfig, HostKeys, RootId, Scope, fingerprints,
 };
 use kms_installation::last_backup::LastBackup;
 use kms_installation::loss::{Loss, loss};
@@ -247,7 +247,7 @@ fn provision(
     let data = data.map_or_else(default_data, Ok)?;
     // A running daemon has the devices, and would miss what changes.
     let _lock = DataDir::open(&data)?;
-    let (hsms, link) = (lines.clone(), Link::default());
+    let (hsms, link) = (lines.clone(), None);
     let of = region.clone();
     let config = DevicesConfig { data: data.clone(), region, hsms, firmware, link, roots };
     let devices = Devices::start(&config)?;
@@ -366,7 +366,7 @@ mod tests {
             region: "us-east-1".to_owned(),
             hsms: vec![line],
             firmware: None,
-            link: Link::default(),
+            link: None,
             roots: None,
         };
         let mut devices = Devices::start(&config).unwrap();

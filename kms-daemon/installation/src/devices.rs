@@ -68,13 +68,12 @@ const EMULATED: Options =
     Options { patience: Duration::from_secs(15), deadline: Duration::from_secs(45) };
 
 /// The line a QEMU device is reached by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Link {
     /// virtio-console, the fast one.
-    #[default]
     Console,
-    /// NS16550 UART on a pseudo-terminal.
+    /// UART on a pseudo-terminal.
     Uart,
 }
 
@@ -89,8 +88,8 @@ pub struct DevicesConfig {
     pub hsms: Vec<String>,
     /// Firmware image of QEMU devices.
     pub firmware: Option<PathBuf>,
-    /// Line of QEMU devices.
-    pub link: Link,
+    /// Line of QEMU devices; `None` for the board's own, on a socket.
+    pub link: Option<Link>,
     /// Roots of attestation documents, for the devices that are provisioned; `None` leaves what
     /// is.
     pub roots: Option<Vec<RootId>>,

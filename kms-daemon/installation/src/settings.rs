@@ -56,8 +56,9 @@ pub struct Settings {
     /// Directory of store, audit log and credentials [default: in the user's data directory].
     #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
     pub data: Option<PathBuf>,
-    /// Devices: soft[:N], qemu[:N], serial:PATH, tcp:HOST:PORT, unix:PATH, with REGION=… in front for one
-    /// Region only; repeatable [default: soft].
+    /// Devices: soft[:N], qemu[:BOARD][:N], serial:PATH, tcp:HOST:PORT, unix:PATH, with REGION=… in front for
+    /// one Region only; repeatable [default: soft]. BOARD is an emulated board, such as mps2_an505 [default:
+    /// that of the flash in the data directory, else qemu_riscv32].
     #[arg(long, value_name = "HSM", env = "STRONGROOM_HSM", value_delimiter = ',')]
     pub hsm: Option<Vec<String>>,
     /// Region that clients sign for, each with an HSM domain of its own; repeatable, or any, which
@@ -71,10 +72,10 @@ pub struct Settings {
     /// Use the root access keys of this shared-credentials file [default: make DIR/credentials].
     #[arg(long, value_name = "FILE", env = "STRONGROOM_ROOT_CREDENTIALS")]
     pub root_credentials: Option<PathBuf>,
-    /// Firmware image for qemu devices, as built by `cargo xtask firmware`.
+    /// Firmware image for qemu devices, as built by `cargo xtask firmware`; of their board.
     #[arg(long, value_name = "FILE", env = "STRONGROOM_FIRMWARE")]
     pub firmware: Option<PathBuf>,
-    /// Line to qemu devices [default: console].
+    /// Line to qemu devices [default: the board's own].
     #[arg(long, env = "STRONGROOM_LINK")]
     pub link: Option<Link>,
     /// Certificate chain for TLS, PEM; read again at SIGHUP [default: made when TLS is needed, and renewed].

@@ -11,7 +11,7 @@ use hsm_protocol::audit::Head;
 use hsm_protocol::command::random::Random;
 use kms_audit::chain::{Body, Line};
 use kms_audit::{AuditLog, Kind, Position, checkpoint, verify};
-use kms_installation::devices::{Devices, DevicesConfig, Link, Scope};
+use kms_installation::devices::{Devices, DevicesConfig, Scope};
 use serde_json::json;
 
 /// A log with entries of a device, between two checkpoints.
@@ -24,7 +24,7 @@ async fn vouched_log(data: &Path) -> PathBuf {
         region: "us-east-1".to_owned(),
         hsms: vec!["soft".to_owned()],
         firmware: None,
-        link: Link::Console,
+        link: None,
         roots: None,
     };
     let sink = Arc::clone(&log);

@@ -20,8 +20,8 @@ use kms_installation::devices::{FOUNDING, HostKeys, known};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Init {
-    /// The domain's first device: serial:PATH, tcp:HOST:PORT, unix:PATH; or soft, qemu for one that the
-    /// daemon runs itself. It must be fresh.
+    /// The domain's first device: serial:PATH, tcp:HOST:PORT, unix:PATH; or soft, qemu[:BOARD] for one
+    /// that the daemon runs itself. It must be fresh.
     #[arg(value_name = "HSM")]
     hsm: String,
     #[command(flatten)]

@@ -1,12 +1,14 @@
 //! The devices of a domain, as ceremonies reach them: through the daemon that uses them, or, if none runs,
 //! directly.
 
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host_driver::device::{Device, Options};
+use host_driver::endpoint::Endpoint;
 use host_driver::recovery::RecoverySet;
 use host_driver::{CallError, ceremony};
 use hsm_protocol::command::replica::{DomainKeyInfo, ReplicationKey};
@@ -21,7 +23,7 @@ use kms_ceremony::PeerText;
 use kms_ceremony::ledger::Ballots;
 use kms_ceremony::removal::removed_keys;
 use kms_installation::data_dir::{DataDir, DataDirError};
-use kms_installation::devices::{self, Devices, DevicesConfig, HostKeys, Link};
+use kms_installation::devices::{self, Devices, DevicesConfig, HostKeys};
 use kms_installation::loss::is_own;
 use kms_installation::report::RewrapReport;
 use kms_keys::tokens::{Tally, tally_blocking};
@@ -96,7 +98,7 @@ impl Place {
             region: self.region()?.to_owned(),
             hsms,
             firmware: self.firmware.clone(),
-            link: Link::default(),
+            link: None,
             roots: None,
         })
     }
@@ -316,13 +318,8 @@ impl Place {
     /// The same; what the data directory would be is `data`.
     pub(super) fn single_in(&self, data: &Path, hsm: &str) -> Result<Single, Failure> {
         let lock = DataDir::open(data)?;
-        let mut names = vec![hsm];
-        let mut wanted = hsm.to_owned();
-        if hsm == "soft" || hsm == "qemu" {
-            wanted = format!("{hsm}-0");
-            names = vec![wanted.as_str()];
-        }
-        let config = DevicesConfig { data: data.to_owned(), ..self.config(hsms_of(&names))? };
+        let (wanted, hsms) = single_of(hsm);
+        let config = DevicesConfig { data: data.to_owned(), ..self.config(hsms)? };
         let devices = Devices::start(&config)?;
         let line = devices.lines().iter().find(|line| line.name == wanted);
         let Some(line) = line.cloned() else {
@@ -336,9 +333,32 @@ impl Place {
     }
 }
 
+/// The name that the one device of a value of `--hsm` has, and the values that start it.
+fn single_of(hsm: &str) -> (String, Vec<String>) {
+    let kind = match hsm.parse() {
+        Ok(Endpoint::Soft(NonZeroU8::MIN)) => "soft",
+        Ok(Endpoint::Qemu { count: NonZeroU8::MIN, .. }) => "qemu",
+        _ => return (hsm.to_owned(), hsms_of(&[hsm])),
+    };
+    (format!("{kind}-0"), vec![hsm.to_owned()])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_device_is_started_by_its_kind() {
+        let of = |hsm: &str| {
+            let (name, hsms) = single_of(hsm);
+            (name, hsms.join(" "))
+        };
+        let pair = |name: &str, hsm: &str| (name.to_owned(), hsm.to_owned());
+        assert_eq!(of("soft"), pair("soft-0", "soft"));
+        assert_eq!(of("qemu:mps2_an505"), pair("qemu-0", "qemu:mps2_an505"));
+        assert_eq!(of("qemu-1"), pair("qemu-1", "qemu:2"));
+        assert_eq!(of("tcp:h:1"), pair("tcp:h:1", "tcp:h:1"));
+    }
 
     #[test]
     fn lines_are_started_by_their_names() {

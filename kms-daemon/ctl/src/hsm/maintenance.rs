@@ -23,7 +23,7 @@ use super::confirm;
 use kms_base::identifier::is_region;
 use kms_ceremony::ledger::Ballots;
 use kms_installation::data_dir::{DataDir, default_data};
-use kms_installation::devices::{self, Devices, DevicesConfig, HostKeys, Link};
+use kms_installation::devices::{self, Devices, DevicesConfig, HostKeys};
 
 mod hosts;
 
@@ -146,7 +146,7 @@ impl Target {
             region: self.region.clone(),
             hsms,
             firmware: self.firmware.clone(),
-            link: Link::default(),
+            link: None,
             roots: None,
         }
     }

@@ -83,6 +83,8 @@ pub(super) fn gather(
     for path in found {
         match Place::of(&path) {
             Some(Place::Beside) => beside.push(path),
+            Some(Place::Board) if devices == Devices::With => rest.push(path),
+            Some(Place::Board) => {}
             Some(Place::Flash { .. } | Place::Unknown) => flashes.push(path),
             None if has_flash(&data.join(&path))? => flashes.push(path),
             None => rest.push(path),

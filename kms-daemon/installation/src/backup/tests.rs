@@ -335,6 +335,25 @@ async fn the_last_backup_is_remembered_once_it_is_whole() {
     assert!(!rig.data().join("backup").exists());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_board_goes_with_the_flash() {
+    let rig = Rig::new().await;
+    rig.work(1).await;
+    fs::remove_file(rig.data().join("hsm/us-east-1/soft-0.flash")).unwrap();
+    let board = "hsm/us-east-1/qemu-0/board";
+    private(&rig.data().join("hsm/us-east-1/qemu-0"));
+    fs::write(rig.data().join(board), "mps2_an386\n").unwrap();
+    // It is not a secret, so nobody has to decide about it.
+    rig.back_up("without.backup", Devices::Undecided).await.unwrap();
+    rig.restore("without.backup", "without").unwrap();
+    assert!(!rig.file("without").join(board).exists());
+    fs::write(rig.data().join("hsm/us-east-1/qemu-0/flash.img"), FLASH).unwrap();
+    rig.back_up("with.backup", Devices::With).await.unwrap();
+    rig.restore("with.backup", "with").unwrap();
+    assert_eq!(fs::read_to_string(rig.file("with").join(board)).unwrap(), "mps2_an386\n");
+    assert!(rig.file("with").join("hsm/us-east-1/qemu-0/flash.img").exists());
+}
+
 /// Copies that people make before they try something, and what they call them.
 const COPIES: [&str; 7] = [
     "hsm/us-east-1/soft-0.flash.old",

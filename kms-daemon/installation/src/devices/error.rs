@@ -25,7 +25,18 @@ pub enum DevicesError {
     NoFirmware,
     /// This build has no description of the emulated machine.
     #[error("this build has no machine description of the board {0}")]
-    NoMachine(&'static str),
+    NoMachine(String),
+    /// Emulated devices of two boards.
+    #[error(
+        "{first}, but {second}; the emulated devices of a Region are of one board, as --firmware is one image. \
+         Name the board of the flash that is there (--hsm qemu:BOARD), or take another data directory (--data DIR)"
+    )]
+    Boards {
+        /// Where the first board is named.
+        first: String,
+        /// Where another one is.
+        second: String,
+    },
     /// An emulator does not start.
     #[error(transparent)]
     Emulator(#[from] host_driver::emulator::EmulatorError),

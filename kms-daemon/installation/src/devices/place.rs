@@ -25,6 +25,8 @@ pub(crate) enum Place<'p> {
         /// Its name, such as `soft-0`.
         device: &'p str,
     },
+    /// The name of the board that a flash is of. It goes where the flash goes, and holds no secret.
+    Board,
     /// Nothing that the daemon has made. It may be a copy of a flash.
     Unknown,
 }
@@ -49,6 +51,9 @@ impl<'p> Place<'p> {
             },
             [region, device, "flash.img"] if is_region(region) && is_device(device, "qemu-") => {
                 Self::Flash { region, device }
+            }
+            [region, device, "board"] if is_region(region) && is_device(device, "qemu-") => {
+                Self::Board
             }
             _ => Self::Unknown,
         })
@@ -116,7 +121,7 @@ fn is_working_file(path: &str) -> bool {
     }
     let Some(whole) = path.strip_suffix(".new") else { return false };
     let is_flash = |path: &str| matches!(Place::of(path), Some(Place::Flash { .. }));
-    Place::of(whole) == Some(Place::Beside)
+    matches!(Place::of(whole), Some(Place::Beside | Place::Board))
         || is_unfinished(whole)
         || is_flash(&format!("{whole}.flash"))
         || is_flash(&format!("{whole}.img"))
@@ -148,6 +153,7 @@ mod tests {
         let flash = |device| Some(Place::Flash { region, device });
         assert_eq!(Place::of("hsm/us-east-1/soft-0.flash"), flash(soft));
         assert_eq!(Place::of("hsm/us-east-1/qemu-3/flash.img"), flash(qemu));
+        assert_eq!(Place::of("hsm/us-east-1/qemu-3/board"), Some(Place::Board));
         for path in [
             "us-east-1/soft-0.flash.old",
             "us-east-1/soft-0.flash~",
@@ -157,6 +163,7 @@ mod tests {
             "us-east-1/old/soft-0.flash",
             "us-east-1/qemu-3/flash.img.1",
             "us-east-1/qemu-3/lock",
+            "us-east-1/qemu-8/board",
             "us-east-1/devices.json.old",
             "us-east-1.old/devices.json",
             "us-east-1/changes/soft-0.flash",
@@ -181,6 +188,8 @@ mod tests {
             "us-east-1/soft-1.new",
             "us-east-1/qemu-0/flash.img",
             "us-east-1/qemu-0/flash.new",
+            "us-east-1/qemu-0/board",
+            "us-east-1/qemu-0/board.new",
             "us-east-1/qemu-0/lock",
             "us-east-1/changes/00112233445566778899aabbccddeeff-2.ballot",
             "us-east-1/changes/4711-0.new",

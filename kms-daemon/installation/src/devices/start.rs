@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, io};
 
-use host_driver::emulator::{Attachment, EmulatorConfig, EmulatorError, Machine};
+use host_driver::emulator::{Attachment, EmulatorConfig, EmulatorError, Machine, board_of};
 use host_driver::endpoint::Endpoint;
 use host_driver::transport::{Transport, TransportError};
 
-use super::own::{Kind, Own, OwnError};
+use super::own::{Kind, Own, OwnError, flash_of};
 use super::{DevicesConfig, DevicesError, Line};
 
-/// The board of emulated devices.
+/// The board of emulated devices if none is named, and of those that were made before there was a choice.
 const BOARD: &str = "qemu_riscv32";
 
 /// Devices that run inside or below this process; they end when it is dropped.
@@ -42,6 +42,7 @@ pub(super) fn start(
     let (mut lines, mut running) = (Vec::new(), Running::default());
     let (mut soft, mut emulated) = (0, 0);
     let mut names = BTreeSet::new();
+    let board = board(endpoints, dir)?;
     for endpoint in endpoints {
         match endpoint {
             Endpoint::Soft(count) => {
@@ -51,10 +52,10 @@ pub(super) fn start(
                     soft += 1;
                 }
             }
-            Endpoint::Qemu(count) => {
+            Endpoint::Qemu { count, .. } => {
                 for _ in 0..count.get() {
                     let name = format!("qemu-{emulated}");
-                    let own = Own::new(name.clone(), qemu(dir, &name, config)?, dir);
+                    let own = Own::new(name.clone(), qemu(dir, &name, &board, config)?, dir);
                     lines.push(run(name, own, &mut running)?);
                     emulated += 1;
                 }
@@ -99,7 +100,9 @@ pub(super) fn unusable(endpoints: &[Endpoint], trouble: &str) -> Result<Vec<Line
     for endpoint in endpoints {
         match endpoint {
             Endpoint::Soft(count) => names.extend(numbered("soft", &mut soft, count.get())),
-            Endpoint::Qemu(count) => names.extend(numbered("qemu", &mut emulated, count.get())),
+            Endpoint::Qemu { count, .. } => {
+                names.extend(numbered("qemu", &mut emulated, count.get()))
+            }
             Endpoint::Line(line) => names.push(line.to_string()),
         }
     }
@@ -121,22 +124,107 @@ pub(super) fn unusable(endpoints: &[Endpoint], trouble: &str) -> Result<Vec<Line
     Ok(names.into_iter().map(line).collect())
 }
 
-fn qemu(dir: &Path, name: &str, config: &DevicesConfig) -> Result<Kind, DevicesError> {
+/// The one board of all emulated devices, as there is one firmware image for them: the board that is named,
+/// or that of the flashes which are there.
+fn board(endpoints: &[Endpoint], dir: &Path) -> Result<String, DevicesError> {
+    let mut boards: Vec<(String, String)> = Vec::new();
+    let mut count = 0;
+    for endpoint in endpoints {
+        if let Endpoint::Qemu { board, count: more } = endpoint {
+            count += u32::from(more.get());
+            boards.extend(board.iter().map(|board| (format!("--hsm {endpoint}"), board.clone())));
+        }
+    }
+    for number in 0..count {
+        let (own, name) = (dir.join(format!("qemu-{number}")), format!("qemu-{number}"));
+        let recorded =
+            board_of(&own).map_err(|source| DevicesError::File { path: own.clone(), source })?;
+        let former = || flash_of(dir, &name).exists().then(|| BOARD.to_owned());
+        if let Some(board) = recorded.or_else(former) {
+            boards.push((format!("the flash in {}", own.display()), board));
+        }
+    }
+    let Some((first, board)) = boards.first() else { return Ok(BOARD.to_owned()) };
+    if let Some((other, another)) = boards.iter().find(|(_, another)| another != board) {
+        return Err(DevicesError::Boards {
+            first: format!("{first} is a {board}"),
+            second: format!("{other} is a {another}"),
+        });
+    }
+    Ok(board.clone())
+}
+
+fn qemu(dir: &Path, name: &str, board: &str, config: &DevicesConfig) -> Result<Kind, DevicesError> {
     let firmware = config.firmware.clone().ok_or(DevicesError::NoFirmware)?;
     if !firmware.is_file() {
         return Err(EmulatorError::NoFirmware(firmware.display().to_string()).into());
     }
-    let machine = Machine::of_board(BOARD).ok().flatten().ok_or(DevicesError::NoMachine(BOARD))?;
+    let no_machine = || DevicesError::NoMachine(board.to_owned());
+    let machine = Machine::of_board(board).ok().flatten().ok_or_else(no_machine)?;
     let (link, attachment) = match config.link {
-        super::Link::Console => ("console", Attachment::Socket),
-        super::Link::Uart => ("uart", Attachment::Pty),
+        None => (machine.default_link.as_str(), Attachment::Socket),
+        Some(super::Link::Console) => ("console", Attachment::Socket),
+        Some(super::Link::Uart) => ("uart", Attachment::Pty),
     };
+    let link = link.to_owned();
     Ok(Kind::Qemu(Box::new(EmulatorConfig {
         machine,
         firmware,
         directory: dir.join(name),
-        link: Some(link.to_owned()),
+        link: Some(link),
         attachment,
         arguments: Vec::new(),
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// The board for these values of `--hsm`, or why there is none.
+    fn chosen(hsms: &[&str], dir: &Path) -> Result<String, String> {
+        let endpoints: Vec<Endpoint> = hsms.iter().map(|hsm| hsm.parse().unwrap()).collect();
+        board(&endpoints, dir).map_err(|error| error.to_string())
+    }
+
+    fn flash(dir: &Path, name: &str, board: Option<&str>) {
+        let own = dir.join(name);
+        fs::create_dir_all(&own).unwrap();
+        fs::write(own.join("flash.img"), "x").unwrap();
+        if let Some(board) = board {
+            fs::write(own.join("board"), format!("{board}\n")).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_named_board_is_started_and_without_a_name_the_one_that_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        assert_eq!(chosen(&["soft", "qemu"], dir).unwrap(), "qemu_riscv32");
+        assert_eq!(chosen(&["qemu:mps2_an505:2"], dir).unwrap(), "mps2_an505");
+        assert_eq!(chosen(&["qemu:mps2_an505", "qemu"], dir).unwrap(), "mps2_an505");
+        flash(dir, "qemu-0", Some("mps2_an386"));
+        assert_eq!(chosen(&["qemu:2"], dir).unwrap(), "mps2_an386");
+        assert_eq!(chosen(&["qemu:mps2_an386"], dir).unwrap(), "mps2_an386");
+    }
+
+    #[test]
+    fn the_flash_of_one_board_is_not_given_to_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let error = chosen(&["qemu:mps2_an505", "qemu:mps2_an386"], dir).unwrap_err();
+        assert!(error.contains("--hsm qemu:mps2_an386:1 is a mps2_an386"), "{error}");
+        // As it was before there was a choice.
+        flash(dir, "qemu-0", None);
+        assert_eq!(chosen(&["qemu"], dir).unwrap(), "qemu_riscv32");
+        let error = chosen(&["qemu:mps2_an505"], dir).unwrap_err();
+        assert!(error.contains("qemu-0 is a qemu_riscv32"), "{error}");
+        assert!(error.contains("--hsm qemu:BOARD"), "{error}");
+        // The second device is of another board.
+        flash(dir, "qemu-1", Some("mps2_an386"));
+        assert_eq!(chosen(&["qemu"], dir).unwrap(), "qemu_riscv32");
+        assert!(chosen(&["qemu:2"], dir).unwrap_err().contains("qemu-1 is a mps2_an386"));
+    }
 }

@@ -20,7 +20,7 @@ fn config(data: &Path, hsms: &[&str]) -> DevicesConfig {
         region: "us-east-1".to_owned(),
         hsms: hsms.iter().map(|hsm| (*hsm).to_owned()).collect(),
         firmware: None,
-        link: Link::Console,
+        link: None,
         roots: None,
     }
 }
