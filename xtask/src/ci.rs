@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Cheap steps first: what fails should fail soon.
-const STEPS: [(&str, Run); 13] = [
+pub(crate) const STEPS: [(&str, Run); 13] = [
     ("fmt", lint::fmt),
     ("codegen --check", codegen::main),
     ("lengths", lengths::main),

@@ -10,10 +10,14 @@ use std::{
 
 use crate::failure::{Doing, Failure, Result};
 
+/// Variable that names a copy of the sources to work on, in place of those that this program was built from.
+pub(crate) const SOURCES: &str = "STRONGROOM_SOURCES";
+
 /// Root of the workspace.
 pub(crate) fn root() -> &'static Path {
     static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies in the root").to_owned()
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies in the root");
+        env::var_os(SOURCES).map_or_else(|| own.to_owned(), PathBuf::from)
     });
     &ROOT
 }

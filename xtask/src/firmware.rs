@@ -29,8 +29,21 @@ pub(crate) struct Board {
     pub(crate) algorithms: Algorithms,
     /// What an image may use, for each set of algorithms that is checked.
     pub(crate) budgets: Vec<(Algorithms, Table)>,
+    /// How its boot loader takes an image over USB; `None` if it does not.
+    pub(crate) uf2: Option<Uf2>,
+    /// Its name for `probe-rs`; `None` if the row has none.
+    pub(crate) probe_chip: Option<String>,
     /// Program that emulates it, and the Debian package with that program.
     emulator: Option<(String, String)>,
+}
+
+/// How a boot loader takes an image as a UF2 file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Uf2 {
+    /// Family of the chip, as <https://github.com/microsoft/uf2> lists them.
+    pub(crate) family: u32,
+    /// The first address of flash that an image may have.
+    pub(crate) flash_start: u32,
 }
 
 /// How much an image computes.
@@ -55,7 +68,7 @@ impl Algorithms {
         }
     }
 
-    fn named(name: &str) -> Result<Self> {
+    pub(crate) fn named(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|set| set.name() == name).ok_or_else(|| {
             Failure::new(format!("unknown algorithms `{name}`"))
                 .help(format!("there are: {}", Self::ALL.map(Self::name).join(", ")))
@@ -63,12 +76,16 @@ impl Algorithms {
     }
 }
 
-/// The board that `kmsd` emulates.
+/// The board that `kmsd` emulates if none is named.
 const DEFAULT: &str = "qemu_riscv32";
 /// What is known about each board.
 pub(crate) const BOARDS: &str = "hsm-firmware/boards.toml";
 
+<<<<<<< HEAD
 /// Every board that firmware is built for: the one that `kmsd` emulates first, those that nothing emulates last.
+=======
+/// Every board that firmware is built for; first the one that `kmsd` emulates if none is named.
+>>>>>>> d425586 (xtask: run --board, flash, release; help of one command; images without paths and flags of who builds them)
 pub(crate) fn boards() -> Result<&'static [Board]> {
     static ALL: OnceLock<Vec<Board>> = OnceLock::new();
     if let Some(boards) = ALL.get() {
@@ -111,6 +128,20 @@ fn emulator(board: &str) -> Result<Option<(String, String)>> {
     Ok(Some((value(&table, "emulator")?, value(&table, "debian_package")?)))
 }
 
+/// The keys `uf2_family` and `flash_start` of a row, of which it has both or none.
+fn uf2(board: &str, row: &Table) -> Result<Option<Uf2>> {
+    let number = |key: &str| {
+        let Some(value) = row.get(key) else { return Ok(None) };
+        let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
+        number.map(Some).ok_or_else(|| broken(format!("`{key}` of `{board}` has 32 bits")))
+    };
+    match (number("uf2_family")?, number("flash_start")?) {
+        (Some(family), Some(flash_start)) => Ok(Some(Uf2 { family, flash_start })),
+        (None, None) => Ok(None),
+        _ => Err(broken(format!("`{board}` needs both `uf2_family` and `flash_start`, or none"))),
+    }
+}
+
 fn broken(why: String) -> Failure {
     Failure::new(format!("{BOARDS} is not understood")).help(why)
 }
@@ -128,7 +159,7 @@ fn load_address(board: &str, row: &Table) -> Result<Option<u32>> {
 
 impl Board {
     /// Reads a row.
-    fn parse(name: &str, row: &Table) -> Result<Self> {
+    pub(crate) fn parse(name: &str, row: &Table) -> Result<Self> {
         let mut budgets = Vec::new();
         for (set, limits) in row.get("budget").and_then(Value::as_table).into_iter().flatten() {
             let limits = limits.as_table().ok_or_else(|| broken(format!("budget of `{name}`")))?;
@@ -141,6 +172,8 @@ impl Board {
             load_address: load_address(name, row)?,
             algorithms: Algorithms::named(&value(row, "algorithms")?)?,
             budgets,
+            uf2: uf2(name, row)?,
+            probe_chip: row.get("probe_chip").and_then(Value::as_str).map(str::to_owned),
             emulator: None,
         })
     }
@@ -155,7 +188,7 @@ impl Board {
         })
     }
 
-    /// Whether it is the one that `kmsd` emulates.
+    /// Whether it is the one that `kmsd` emulates if none is named.
     pub(crate) fn is_default(&self) -> bool {
         self.name == DEFAULT
     }
@@ -322,18 +355,45 @@ pub(crate) fn cargo(
     algorithms: Algorithms,
 ) -> Command {
     let mut cargo = toolchain.cargo(subcommand, &board.target);
-    cargo.args(["--package", "hsm-firmware", "--profile", &board.profile]);
+    cargo.args(["--profile", &board.profile]).args(crate_of(board, algorithms));
+    toolchain.hide_paths(&mut cargo);
+    cargo
+}
+
+/// Cargo for a question about the crates of an image, which needs no toolchain for the board.
+pub(crate) fn cargo_offline(subcommand: &str, board: &Board, algorithms: Algorithms) -> Command {
+    let mut cargo = command::cargo([subcommand, "--offline", "--target", &board.target]);
+    cargo.args(crate_of(board, algorithms));
+    cargo
+}
+
+/// The firmware crate with the features of an image.
+fn crate_of(board: &Board, algorithms: Algorithms) -> [String; 5] {
     let features = match algorithms {
         Algorithms::Small => board.name.clone(),
         set => format!("{},{}", board.name, set.name()),
     };
-    cargo.args(["--no-default-features", "--features", &features]);
-    cargo
+    ["--package", "hsm-firmware", "--no-default-features", "--features", &features].map(Into::into)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn row(text: &str) -> Result<Board> {
+        let head = "target = 't'\nprofile = 'p'\nalgorithms = 'small'\n";
+        Board::parse("b", &format!("{head}{text}").parse().unwrap())
+    }
+
+    #[test]
+    fn a_board_with_a_uf2_boot_loader_has_family_and_start() {
+        let uf2 = row("uf2_family = 0xe48bff59\nflash_start = 0x10000000").unwrap().uf2;
+        assert_eq!(uf2, Some(Uf2 { family: 0xe48b_ff59, flash_start: 0x1000_0000 }));
+        assert_eq!(row("").unwrap().uf2, None);
+        assert!(row("flash_start = 0").unwrap_err().to_string().contains("needs both"));
+        assert!(row("uf2_family = -1\nflash_start = 0").is_err());
+        assert!(row("uf2_family = 0x1_0000_0000\nflash_start = 0").is_err());
+    }
 
     #[test]
     fn what_nothing_emulates_is_built_and_not_tested() {

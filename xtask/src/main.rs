@@ -16,7 +16,9 @@ mod elf;
 mod emulator;
 mod failure;
 mod firmware;
+mod flash;
 mod fuzz;
+mod image;
 mod integrity;
 mod lanes;
 mod lengths;
@@ -25,6 +27,7 @@ mod package;
 mod packages;
 mod panics;
 mod python;
+mod release;
 mod run;
 mod second_stage;
 mod signing;
@@ -33,6 +36,7 @@ mod term;
 mod test;
 mod tokens;
 mod toolchain;
+mod uf2;
 mod words;
 
 use std::{env, process::ExitCode};
@@ -52,69 +56,140 @@ fn main() -> ExitCode {
     }
 }
 
-/// A subcommand: its name, its options for the help, what it does, and the code.
-struct Subcommand(&'static str, &'static str, &'static str, Run);
+/// A subcommand.
+struct Subcommand {
+    name: &'static str,
+    /// Its options, as the help has them.
+    options: &'static str,
+    /// What it does.
+    about: &'static str,
+    /// More, for the help of this one.
+    more: &'static str,
+    run: Run,
+}
 
-const SUBCOMMANDS: [Subcommand; 17] = [
-    Subcommand(
-        "run",
-        "[--data DIR] [--release] [-- KMSD-FLAGS]",
-        "run kmsd on an emulated HSM",
-        run::main,
-    ),
-    Subcommand(
-        "test",
-        "[FILTER] [--suite FILE] [--nightly] [-- TEST-FLAGS]",
-        "run every test",
-        test::main,
-    ),
-    Subcommand("bench", "[-- BENCH-FLAGS]", "measure speed and what commands cost", bench::main),
-    Subcommand("ci", "", "the gate: all of the below, then every test", ci::main),
-    Subcommand("fmt", "[--fix]", "check the formatting", lint::fmt),
-    Subcommand("codegen", "[--check] [--update FILE]", "API types from the model", codegen::main),
-    Subcommand("lengths", "", "find files that are too long", lengths::main),
-    Subcommand("circles", "", "find circles of modules", circles::main),
-    Subcommand("words", "", "find phrases that docs/style.md rules out", words::main),
-    Subcommand("audit", "", "check the dependencies against deny.toml", audit::main),
-    Subcommand("clippy", "", "lint host crates and firmware", lint::clippy),
-    Subcommand("firmware", "[--deny-warnings] [--json]", "build every image", firmware::main),
-    Subcommand("package", "[--version VERSION]", "make the Debian package", package::main),
-    Subcommand("constant-time", "", "watch the secret paths with Valgrind", constant_time::main),
-    Subcommand(
+/// One whose options say everything.
+const fn plain(
+    name: &'static str,
+    options: &'static str,
+    about: &'static str,
+    run: Run,
+) -> Subcommand {
+    Subcommand { name, options, about, more: "", run }
+}
+
+/// What people do, each with a line or two in the help.
+const COMMANDS: [Subcommand; 9] = [
+    Subcommand {
+        name: "run",
+        options: "[--board NAME] [--data DIR] [--release] [-- KMSD-FLAGS]",
+        about: "run kmsd on an emulated HSM",
+        more: run::HELP,
+        run: run::main,
+    },
+    Subcommand {
+        name: "flash",
+        options: "BOARD [--drive DIR | --uf2 FILE | --probe [--chip NAME]]",
+        about: "put firmware on a board",
+        more: flash::HELP,
+        run: flash::main,
+    },
+    plain("test", "[FILTER] [--suite FILE] [--nightly] [-- FLAGS]", "run every test", test::main),
+    plain("ci", "", "the gate: every check below, then every test", ci::main),
+    plain("bench", "[-- FLAGS]", "measure speed and what commands cost", bench::main),
+    plain("firmware", "[--deny-warnings] [--json]", "build every image", firmware::main),
+    plain("package", "[--version VERSION]", "make the Debian package", package::main),
+    Subcommand {
+        name: "release",
+        options: "--out DIR [--signing-key FILE] [--twice | --verify DIR]",
+        about: "all files of a release, signed",
+        more: release::HELP,
+        run: release::main,
+    },
+    plain("codegen", "[--check] [--update FILE]", "API types from the model", codegen::main),
+];
+
+/// Steps of `ci`, which the help lists together.
+const CHECKS: [Subcommand; 10] = [
+    plain("fmt", "[--fix]", "check the formatting, or format", lint::fmt),
+    plain("lengths", "", "find files that are too long", lengths::main),
+    plain("circles", "", "find circles of modules", circles::main),
+    plain("words", "", "find phrases that docs/style.md rules out", words::main),
+    plain("audit", "", "check the dependencies against deny.toml", audit::main),
+    plain("clippy", "", "lint host crates and firmware", lint::clippy),
+    plain("panics", "[--all] [--json]", "count what can panic in an image", panics::main),
+    plain("sizes", "[--json] [--record FILE]", "memory use against its budget", sizes::main),
+    plain("constant-time", "", "watch the secret paths with Valgrind", constant_time::main),
+    plain(
         "fuzz",
         "[--smoke] [--seconds N] [--target NAME]",
         "fuzz every parser of the device",
         fuzz::main,
     ),
-    Subcommand("panics", "[--all] [--json]", "count what can panic in an image", panics::main),
-    Subcommand("sizes", "[--json]", "show memory use against its budget", sizes::main),
 ];
 
-fn dispatch(name: &str, args: impl Iterator<Item = String>) -> Result<()> {
+fn dispatch(name: &str, mut args: impl Iterator<Item = String>) -> Result<()> {
     if ["help", "--help", "-h"].contains(&name) {
-        print!("{}", help());
+        match args.next() {
+            Some(name) => print!("{}", subcommand(&name)?.help()),
+            None => print!("{}", help()),
+        }
         return Ok(());
     }
-    let Some(Subcommand(.., run)) = SUBCOMMANDS.iter().find(|subcommand| subcommand.0 == name)
-    else {
-        return Err(Failure::new(format!("unknown command `{name}`"))
-            .help("`cargo xtask help` lists the commands"));
-    };
-    run(Args::new(args))
+    let subcommand = subcommand(name)?;
+    let args: Vec<String> = args.collect();
+    let own = args.iter().take_while(|arg| *arg != "--");
+    if own.into_iter().any(|arg| arg == "--help" || arg == "-h") {
+        print!("{}", subcommand.help());
+        return Ok(());
+    }
+    (subcommand.run)(Args::new(args))
 }
 
-/// At most 80 columns wide and 24 lines high.
+fn subcommand(name: &str) -> Result<&'static Subcommand> {
+    let mut all = COMMANDS.iter().chain(&CHECKS);
+    all.find(|subcommand| subcommand.name == name).ok_or_else(|| {
+        Failure::new(format!("unknown command `{name}`"))
+            .help("`cargo xtask help` lists the commands")
+    })
+}
+
+/// At most 80 columns wide and 25 lines high.
 fn help() -> String {
-    let mut text = String::from("Build, run, test and check Strongroom.\n\n");
-    for Subcommand(name, options, about, _) in &SUBCOMMANDS {
-        let line = format!("  cargo xtask {name:<14} {about}");
+    let mut text = String::from("Build, run, test and check Strongroom: cargo xtask COMMAND\n\n");
+    for Subcommand { name, options, about, .. } in &COMMANDS {
+        let line = format!("  {name:<9} {about}");
         let fits = line.len() + 2 + options.len() <= 80;
-        let indent = if fits || options.is_empty() { "  " } else { "\n      " };
+        let indent = if fits || options.is_empty() { "  " } else { "\n            " };
         text.push_str(format!("{line}{indent}{options}").trim_end());
         text.push('\n');
     }
-    text.push_str("\nFirmware builds take --toolchain rustup|debian; checks take --board NAME.\n");
+    text.push_str("\nChecks, which ci runs one after the other:\n");
+    let mut line = String::new();
+    for Subcommand { name, .. } in &CHECKS {
+        if line.len() + 2 + name.len() > 78 {
+            text.push_str(&format!("{line}\n"));
+            line.clear();
+        }
+        line.push_str("  ");
+        line.push_str(name);
+    }
+    text.push_str(&format!("{line}\n\n"));
+    text.push_str(
+        "`cargo xtask help COMMAND` tells its options. What builds or checks firmware takes\n",
+    );
+    text.push_str("--board NAME, --algorithms SET and --toolchain rustup|debian.\n");
     text
+}
+
+impl Subcommand {
+    /// The same limits hold.
+    fn help(&self) -> String {
+        let Self { name, options, about, more, .. } = self;
+        let usage = format!("cargo xtask {name} {options}");
+        let space = if more.is_empty() { "" } else { "\n" };
+        format!("{}\n\n  {about}\n{space}{more}", usage.trim_end())
+    }
 }
 
 #[cfg(test)]
@@ -123,8 +198,29 @@ mod tests {
 
     #[test]
     fn help_fits_a_terminal() {
-        assert!(help().lines().all(|line| line.chars().count() <= 80));
-        assert!(help().lines().count() <= 25);
+        let each = COMMANDS.iter().chain(&CHECKS).map(Subcommand::help);
+        for text in each.chain([help()]) {
+            assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+            assert!(text.lines().count() <= 25, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_command_is_in_the_help_and_every_step_of_the_gate_is_a_command() {
+        for Subcommand { name, .. } in COMMANDS.iter().chain(&CHECKS) {
+            assert!(help().split_whitespace().any(|word| word == *name), "{name}");
+        }
+        for (line, _) in ci::STEPS {
+            assert!(subcommand(line.split(' ').next().unwrap()).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_command_explains_itself() {
+        assert_eq!(dispatch("panics", ["--help".to_owned()].into_iter()), Ok(()));
+        let text = subcommand("fuzz").unwrap().help();
+        assert!(text.starts_with("cargo xtask fuzz [--smoke]"), "{text}");
+        assert!(dispatch("help", ["tset".to_owned()].into_iter()).is_err());
     }
 
     #[test]

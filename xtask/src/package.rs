@@ -64,6 +64,16 @@ impl Source {
         Self { commit: commit.unwrap_or_default(), time }
     }
 
+    /// The commit, with `-dirty` if there are changes; empty outside a repository.
+    pub(crate) fn commit(&self) -> &str {
+        &self.commit
+    }
+
+    /// When it was made, in seconds since 1970; 0 outside a repository.
+    pub(crate) fn time(&self) -> u64 {
+        self.time
+    }
+
     /// The version of the package: between releases, packages of later commits are newer.
     fn version(&self) -> String {
         let version = env!("CARGO_PKG_VERSION");

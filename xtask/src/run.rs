@@ -18,15 +18,28 @@ use crate::{
     daemon::{self, Profile},
     emulator,
     failure::{Doing, Failure, Result},
-    firmware, term,
+    firmware::{self, Board},
+    term,
     toolchain::Toolchain,
 };
+
+/// What `cargo xtask help run` says beside the options.
+pub(crate) const HELP: &str = "\
+Builds kmsd and the image of an emulated board, and runs both. Ctrl-C stops
+them; the same command finds the same keys again.
+
+  --board NAME  the board [default: qemu_riscv32]; for others: cargo xtask flash
+  --data DIR    where keys are [default: a directory for each board in the user's
+                data directory]
+  --release     compile longer, run faster
+  -- FLAGS      flags of kmsd, such as -- --listen 127.0.0.1:8701
+";
 
 /// The subcommand.
 pub(crate) fn main(mut args: Args) -> Result<()> {
     let options = Options::parse(&mut args)?;
     args.finish()?;
-    let board = &firmware::boards()?[0]; // the one that `kmsd` emulates
+    let board = options.board;
     emulator::prepare(board)?;
     let (programs, images) =
         daemon::build(slice::from_ref(board), options.toolchain, options.profile.clone())?;
@@ -39,6 +52,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
 
 #[derive(Debug)]
 struct Options {
+    board: &'static Board,
     toolchain: Option<Toolchain>,
     profile: Profile,
     /// Where `kmsd` keeps everything; the same directory has the same keys.
@@ -50,16 +64,21 @@ struct Options {
 
 impl Options {
     fn parse(args: &mut Args) -> Result<Self> {
+        let board = match args.value("--board")? {
+            Some(name) => Board::named(&name)?,
+            None => &firmware::boards()?[0],
+        };
         let rest = args.rest();
         let mut kmsd = Args::new(rest.clone());
         let data = kmsd.value("--data")?.or(args.value("--data")?);
         let region = kmsd.value("--region")?;
         Ok(Self {
+            board,
             toolchain: Toolchain::parse(args)?,
             profile: Profile::parse(args),
             data: match data {
                 Some(dir) => std::path::absolute(dir).doing("find the data directory")?,
-                None => default_data(|name| env::var_os(name).map(PathBuf::from))?,
+                None => default_data(board, |name| env::var_os(name).map(PathBuf::from))?,
             },
             region: region.unwrap_or_else(|| "us-east-1".into()),
             rest,
@@ -72,7 +91,7 @@ impl Options {
             self.rest.iter().any(|arg| arg == name || arg.starts_with(&format!("{name}=")))
         };
         let ours = [
-            ("--hsm", "qemu".to_owned()),
+            ("--hsm", format!("qemu:{}", self.board.name)),
             ("--firmware", firmware.display().to_string()),
             ("--data", self.data.display().to_string()),
         ];
@@ -83,19 +102,24 @@ impl Options {
     }
 }
 
-/// Keys outlive `cargo clean`. Not the directory of a bare `kmsd`: its keys belong to another HSM.
-fn default_data(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
+/// Keys outlive `cargo clean`. Not the directory of a bare `kmsd`, and one for each board: the keys of one HSM
+/// do not open in another.
+fn default_data(board: &Board, variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
+    let name = match board.is_default() {
+        true => "strongroom-emulated".to_owned(),
+        false => format!("strongroom-emulated-{}", board.name),
+    };
     let absolute = |path: &PathBuf| path.is_absolute();
     variable("XDG_DATA_HOME")
         .filter(absolute)
         .or_else(|| Some(variable("HOME").filter(absolute)?.join(".local/share")))
-        .map(|data| data.join("strongroom-emulated"))
+        .map(|data| data.join(name))
         .ok_or_else(|| Failure::new("no home directory").help("say where: --data DIR"))
 }
 
 /// Runs `kmsd` until it is told to stop.
 fn serve(kmsd: &mut Command, options: &Options, out: &mut impl Write) -> Result<()> {
-    term::headline("starting kmsd with an emulated HSM");
+    term::headline(&format!("starting kmsd with an emulated HSM, {}", options.board.name));
     // Before there is a child: a signal in between must not leave it alone.
     let signals = signals::catch()?;
     // Its own process group: Ctrl-C reaches `kmsd` once, from us, and not its emulators behind its back.
@@ -183,13 +207,26 @@ mod tests {
     #[test]
     fn flags_after_the_dashes_replace_ours() {
         let firmware = Path::new("/fw");
-        let ours = ["--hsm", "qemu", "--firmware", "/fw", "--data", "/d"];
+        let ours = ["--hsm", "qemu:qemu_riscv32", "--firmware", "/fw", "--data", "/d"];
         assert_eq!(options("--data /d").flags(firmware), ours);
         assert_eq!(
             options("--release -- --data=/e --hsm qemu:2").flags(firmware),
             ["--firmware", "/fw", "--data=/e", "--hsm", "qemu:2"]
         );
         assert_eq!(options("-- --data=/e").data, Path::new("/e"));
+        let other = options("--board mps2_an505 --data /d").flags(firmware);
+        assert_eq!(other[..2], ["--hsm", "qemu:mps2_an505"]);
+    }
+
+    #[test]
+    fn each_board_has_keys_of_its_own() {
+        let all = firmware::boards().unwrap();
+        let home = |name: &str| (name == "HOME").then(|| "/home/u".into());
+        let data: Vec<_> = all.iter().map(|board| default_data(board, home).unwrap()).collect();
+        for (number, dir) in data.iter().enumerate() {
+            assert!(!data[..number].contains(dir), "{}", dir.display());
+        }
+        assert!(data.contains(&"/home/u/.local/share/strongroom-emulated-mps2_an505".into()));
     }
 
     /// A shell script in the place of `kmsd`, run to its end.
@@ -219,10 +256,11 @@ mod tests {
     fn data_lives_in_the_users_data_directory() {
         let home = |name: &str| (name == "HOME").then(|| "/home/u".into());
         let data = Path::new("/home/u/.local/share/strongroom-emulated");
-        assert_eq!(default_data(home).unwrap(), data);
+        let board = &firmware::boards().unwrap()[0];
+        assert_eq!(default_data(board, home).unwrap(), data);
         let xdg = |name: &str| (name == "XDG_DATA_HOME").then(|| "/x".into());
-        assert_eq!(default_data(xdg).unwrap(), Path::new("/x/strongroom-emulated"));
-        assert!(default_data(|_| None).is_err());
+        assert_eq!(default_data(board, xdg).unwrap(), Path::new("/x/strongroom-emulated"));
+        assert!(default_data(board, |_| None).is_err());
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(crate) struct Progress {
     begin: Instant,
     drawn: Option<Instant>,
     terminal: bool,
+    unit: &'static str,
 }
 
 impl Progress {
@@ -37,7 +38,14 @@ impl Progress {
             begin: Instant::now(),
             drawn: None,
             terminal: io::stderr().is_terminal(),
+            unit: "steps",
         }
+    }
+
+    /// Counts something else than steps.
+    #[must_use]
+    pub(crate) fn counting(self, unit: &'static str) -> Self {
+        Self { unit, ..self }
     }
 
     /// A build has done so many steps.
@@ -102,13 +110,14 @@ impl Progress {
         let time = seconds(self.begin.elapsed());
         let doing: Vec<_> = self.doing.iter().filter(|what| !what.is_empty()).collect();
         let doing = doing.iter().map(|what| what.as_str()).collect::<Vec<_>>().join(", ");
+        let unit = self.unit;
         let bar = "=".repeat((done * BAR).checked_div(of).unwrap_or(0));
         let line = match of {
             0 => format!("    {time}  {doing}"),
             _ if self.terminal => {
-                format!("    [{bar:<BAR$}] {done} of {of}{open} steps, {time}  {doing}")
+                format!("    [{bar:<BAR$}] {done} of {of}{open} {unit}, {time}  {doing}")
             }
-            _ => format!("    {done} of {of}{open} steps, {time}: {doing}"),
+            _ => format!("    {done} of {of}{open} {unit}, {time}: {doing}"),
         };
         match line.char_indices().nth(WIDTH - 1) {
             Some((end, _)) => format!("{}…", &line[..end]),

@@ -9,6 +9,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
@@ -67,6 +68,39 @@ impl Toolchain {
         };
         cargo.args(["--target", target, "--target-dir"]).arg(directory);
         cargo
+    }
+
+    /// Takes everything out of an image that depends on where it is built or by whom: paths are replaced, and
+    /// the user's own compiler flags have no part in it. So one commit and one compiler make one image.
+    pub(crate) fn hide_paths(self, cargo: &mut Command) {
+        let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+        let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+        let sources = match self {
+            Self::Rustup => sysroot().map(|root| root.join("lib/rustlib/src/rust")),
+            // They are at the same place on every machine.
+            Self::Debian => None,
+        };
+        // Of several that fit, the compiler takes the last.
+        let hidden = [
+            (Some(command::root().to_owned()), "/strongroom"),
+            (Some(target_dir()), "/target"),
+            (home, "/cargo"),
+            (sources, "/rust"),
+        ];
+        let flag = |(path, name): (Option<PathBuf>, &str)| {
+            Some(format!("--remap-path-prefix={}={name}", path?.display()))
+        };
+        let flags: Vec<_> = hidden.into_iter().filter_map(flag).collect();
+        cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    }
+
+    /// What the compiler says of itself, such as `rustc 1.96.0 (ac68faa20 2026-05-25)`.
+    pub(crate) fn compiler(self) -> Result<String> {
+        let rustc = match self {
+            Self::Rustup => env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()),
+            Self::Debian => DEBIAN_RUSTC.into(),
+        };
+        Ok(command::output(&mut command::program(rustc, ["--version"]))?.trim().to_owned())
     }
 
     /// True if `cargo clippy` works with it.
@@ -194,6 +228,17 @@ fn target_installed(target: &str) -> bool {
             files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libcore-"))
         })
     })
+}
+
+/// Where the toolchain that runs this program is.
+fn sysroot() -> Option<PathBuf> {
+    static ROOT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let find = || {
+        let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let path = command::output(&mut command::program(rustc, ["--print", "sysroot"])).ok()?;
+        Some(PathBuf::from(path.trim()))
+    };
+    ROOT.get_or_init(find).clone()
 }
 
 fn linker(link: &Path) -> Linker {
@@ -332,6 +377,24 @@ mod tests {
             Some(96)
         );
         assert!(minor("rustc 1.63.0") < minor("rustc 1.95"));
+    }
+
+    #[test]
+    fn an_image_has_no_path_of_this_machine_and_no_flags_of_its_user() {
+        let mut cargo = Toolchain::Rustup.cargo("build", "riscv32imac-unknown-none-elf");
+        cargo.env("RUSTFLAGS", "-g");
+        Toolchain::Rustup.hide_paths(&mut cargo);
+        let set: Vec<_> = cargo.get_envs().collect();
+        assert!(set.contains(&("RUSTFLAGS".as_ref(), None)));
+        let of =
+            |name: &str| set.iter().find(|(other, _)| *other == name).and_then(|(_, value)| *value);
+        let flags = of("CARGO_ENCODED_RUSTFLAGS").unwrap().to_string_lossy().into_owned();
+        let flags: Vec<_> = flags.split('\u{1f}').collect();
+        let root = format!("--remap-path-prefix={}=/strongroom", command::root().display());
+        let target = format!("--remap-path-prefix={}=/target", target_dir().display());
+        // The target directory is often within the sources, and the last that fits counts.
+        assert_eq!(flags[..2], [root, target]);
+        assert!(flags.iter().any(|flag| flag.ends_with("=/cargo")));
     }
 
     #[test]
