@@ -80,15 +80,12 @@ fn lock(path: &Path) -> Result<File, EmulatorError> {
     }
 }
 
-/// Returns the board that the flash image in a device's directory is of; `None` if there is no image, or
+/// Returns the board that the flash image in a device's directory is of, or was of if the image is lost; `None`
 /// if nothing says it, as before there was a choice of boards.
 ///
 /// # Errors
 /// If the file cannot be read.
 pub fn board_of(directory: &Path) -> io::Result<Option<String>> {
-    if !directory.join(IMAGE).try_exists()? {
-        return Ok(None);
-    }
     match fs::read_to_string(directory.join(BOARD)) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -100,15 +97,16 @@ pub fn board_of(directory: &Path) -> io::Result<Option<String>> {
 fn prepare_board(directory: &Path, board: &str) -> Result<(), EmulatorError> {
     let path = directory.join(BOARD);
     let failed = |source| EmulatorError::Storage { path: path.display().to_string(), source };
+    if !directory.join(IMAGE).exists() {
+        return write_board(&path, board).map_err(failed);
+    }
     match board_of(directory).map_err(failed)? {
-        Some(found) if found == board => Ok(()),
-        Some(found) => Err(EmulatorError::OtherBoard {
+        Some(found) if found != board => Err(EmulatorError::OtherBoard {
             directory: directory.display().to_string(),
             found,
             wanted: board.to_owned(),
         }),
-        None if directory.join(IMAGE).exists() => Ok(()),
-        None => write_board(&path, board).map_err(failed),
+        _ => Ok(()),
     }
 }
 
@@ -240,8 +238,9 @@ mod tests {
         drop(Storage::open(device, "one", FLASH).unwrap());
         // Without the image, the directory is that of a new device.
         fs::remove_file(image).unwrap();
-        assert_eq!(board_of(device).unwrap(), None);
+        assert_eq!(board_of(device).unwrap().as_deref(), Some("one"));
         drop(Storage::open(device, "other", FLASH).unwrap());
+        assert_eq!(board_of(device).unwrap().as_deref(), Some("other"));
         // As images were before there was a choice.
         fs::remove_file(device.join(BOARD)).unwrap();
         assert_eq!(board_of(device).unwrap(), None);

@@ -125,10 +125,11 @@ pub(super) fn unusable(endpoints: &[Endpoint], trouble: &str) -> Result<Vec<Line
 }
 
 /// The one board of all emulated devices, as there is one firmware image for them: the board that is named,
-/// or that of the flashes which are there.
+/// or that of the flashes which are there, or were.
 fn board(endpoints: &[Endpoint], dir: &Path) -> Result<String, DevicesError> {
     let mut boards: Vec<(String, String)> = Vec::new();
     let mut count = 0;
+    let mut lost = None;
     for endpoint in endpoints {
         if let Endpoint::Qemu { board, count: more } = endpoint {
             count += u32::from(more.get());
@@ -139,12 +140,16 @@ fn board(endpoints: &[Endpoint], dir: &Path) -> Result<String, DevicesError> {
         let (own, name) = (dir.join(format!("qemu-{number}")), format!("qemu-{number}"));
         let recorded =
             board_of(&own).map_err(|source| DevicesError::File { path: own.clone(), source })?;
-        let former = || flash_of(dir, &name).exists().then(|| BOARD.to_owned());
-        if let Some(board) = recorded.or_else(former) {
+        if flash_of(dir, &name).exists() {
+            let board = recorded.unwrap_or_else(|| BOARD.to_owned());
             boards.push((format!("the flash in {}", own.display()), board));
+        } else {
+            lost = lost.or(recorded);
         }
     }
-    let Some((first, board)) = boards.first() else { return Ok(BOARD.to_owned()) };
+    let Some((first, board)) = boards.first() else {
+        return Ok(lost.unwrap_or_else(|| BOARD.to_owned()));
+    };
     if let Some((other, another)) = boards.iter().find(|(_, another)| another != board) {
         return Err(DevicesError::Boards {
             first: format!("{first} is a {board}"),
@@ -208,6 +213,10 @@ mod tests {
         flash(dir, "qemu-0", Some("mps2_an386"));
         assert_eq!(chosen(&["qemu:2"], dir).unwrap(), "mps2_an386");
         assert_eq!(chosen(&["qemu:mps2_an386"], dir).unwrap(), "mps2_an386");
+        // A flash that is lost may be put back; a new device may be of another board.
+        fs::remove_file(dir.join("qemu-0/flash.img")).unwrap();
+        assert_eq!(chosen(&["qemu"], dir).unwrap(), "mps2_an386");
+        assert_eq!(chosen(&["qemu:mps2_an505"], dir).unwrap(), "mps2_an505");
     }
 
     #[test]
