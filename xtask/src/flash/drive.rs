@@ -250,7 +250,7 @@ mod tests {
         assert!(why.ends_with("is a RP2350, and the image is for a RPI-RP2"), "{why}");
         let why = find(loader(), Some(&fake.0)).unwrap_err().to_string();
         assert!(why.contains("not the drive of a boot loader"), "{why}");
-        assert_eq!(choose(other, below(&[fake.0.clone()])), Ok(None));
+        assert_eq!(choose(other, below(std::slice::from_ref(&fake.0))), Ok(None));
     }
 
     #[test]
