@@ -28,7 +28,7 @@ use crate::{
 /// What `cargo xtask help release` says beside the options.
 pub(crate) const HELP: &str = "\
 Builds every image, each set of algorithms that has a budget, and writes to DIR:
-ELF files, raw binaries, UF2 files for boards that take them, a CycloneDX bill of
+ELF files, for hardware raw binaries and UF2 files, a CycloneDX bill of
 materials, SHA256SUMS, and a signature over that by each key.
 
   --version V         version in the names of files [default: that of Cargo.toml]
@@ -193,7 +193,11 @@ fn elf(image: &Image) -> Result<Option<Content>> {
     Ok(Some(("elf", bytes)))
 }
 
+/// An emulator loads the ELF file, also where memory has no flash: then there is nothing to be one piece.
 fn binary(image: &Image) -> Result<Option<Content>> {
+    if image.board.emulator().is_some() {
+        return Ok(None);
+    }
     Ok(Some(("bin", Loaded::read(&image.elf)?.binary())))
 }
 

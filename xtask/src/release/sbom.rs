@@ -60,17 +60,17 @@ pub(super) fn bill(
     Ok(text)
 }
 
-/// The component of an image, with the hash of its raw binary: what is in flash.
+/// The component of an image, with the hash of its ELF file.
 fn firmware_of(product: &str, image: &Image, files: &[Artifact], version: &str) -> Result<Value> {
-    let file = name(version, image, "bin");
-    let binary = files.iter().find(|artifact| artifact.name == file);
-    let binary = binary.ok_or_else(|| Failure::new(format!("there is no {file}")))?;
+    let file = name(version, image, "elf");
+    let elf = files.iter().find(|artifact| artifact.name == file);
+    let elf = elf.ok_or_else(|| Failure::new(format!("there is no {file}")))?;
     Ok(json!({
         "type": "firmware",
         "bom-ref": product,
         "name": format!("strongroom-{}-{}", image.board.name, image.algorithms.name()),
         "version": version,
-        "hashes": [{"alg": "SHA-256", "content": sha256(&binary.bytes)}],
+        "hashes": [{"alg": "SHA-256", "content": sha256(&elf.bytes)}],
         "properties": [property("strongroom:file", &file)],
     }))
 }
