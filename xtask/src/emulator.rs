@@ -9,14 +9,10 @@ use crate::{
 
 /// Installs the emulator of `board` if it has a machine description and the emulator is not on PATH.
 pub(crate) fn prepare(board: &Board) -> Result<()> {
-<<<<<<< HEAD
-    let Some((program, package)) = board.emulator() else { return Ok(()) };
-=======
     let (program, package) = board.emulator().ok_or_else(|| {
         let failure = Failure::new(format!("{} is not an emulated board", board.name));
         failure.help(format!("put its firmware on a board with: cargo xtask flash {}", board.name))
     })?;
->>>>>>> d425586 (xtask: run --board, flash, release; help of one command; images without paths and flags of who builds them)
     if command::on_path(program) {
         return Ok(());
     }

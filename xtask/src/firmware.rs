@@ -81,11 +81,8 @@ const DEFAULT: &str = "qemu_riscv32";
 /// What is known about each board.
 pub(crate) const BOARDS: &str = "hsm-firmware/boards.toml";
 
-<<<<<<< HEAD
-/// Every board that firmware is built for: the one that `kmsd` emulates first, those that nothing emulates last.
-=======
-/// Every board that firmware is built for; first the one that `kmsd` emulates if none is named.
->>>>>>> d425586 (xtask: run --board, flash, release; help of one command; images without paths and flags of who builds them)
+/// Every board that firmware is built for: first the one that `kmsd` emulates if none is named, last those that nothing
+/// emulates.
 pub(crate) fn boards() -> Result<&'static [Board]> {
     static ALL: OnceLock<Vec<Board>> = OnceLock::new();
     if let Some(boards) = ALL.get() {
