@@ -1,6 +1,7 @@
 //! Firmware that is signed anew: the image that was built, changed, for other versions and by other signers.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use hsm_boot::manifest::{self, Body, MAX_SIZE, Manifest, Name};
 use p256::ecdsa::signature::hazmat::PrehashSigner;
@@ -47,6 +48,20 @@ impl Release {
         self.body.version = Name::new(version).expect("a version");
         self.body.security_version = security_version;
         self
+    }
+
+    /// Puts the signed image where an emulator finds it: in a directory, beside a copy of the second stage. Returns
+    /// what stands for the firmware there.
+    ///
+    /// # Panics
+    /// If the board has no second stage, or the directory cannot be written.
+    #[must_use]
+    pub fn place(&self, board: Attachment, directory: &Path) -> PathBuf {
+        let bin = board.machine()["boot"]["bin"].as_str().expect("a second stage");
+        fs::copy(board.firmware().with_file_name(bin), directory.join(bin)).expect("copied");
+        let firmware = directory.join(board.board());
+        fs::write(firmware.with_extension("signed"), self.sign(&[0, 1])).expect("written");
+        firmware
     }
 
     /// The signed image, by these of the development signers.

@@ -12,6 +12,7 @@ use hsm_protocol::{ErrorCode, ModuleState};
 use hsm_tests::emulator::{Attachment, Emulator};
 use hsm_tests::patience::{PATIENCE, until};
 use hsm_tests::process::Process;
+use hsm_tests::signed::Release;
 use hsm_tests::wire::{Wire, encoded, request};
 use hsm_tests::{environment, on_every_board, seed};
 
@@ -147,9 +148,24 @@ fn a_device_killed_while_it_starts_starts_again(board: Attachment) {
     }
 }
 
-/// A changed image starts, as nothing but itself checks it here, and refuses everything.
+/// A changed image starts, as nothing but itself checks it here, and refuses everything. What a second stage
+/// verifies is signed again, so that it is started.
 fn a_damaged_image_is_the_error_state(board: Attachment) {
     let directory = tempfile::tempdir().expect("a directory");
+    if board.machine().contains_key("boot") {
+        let mut release = Release::of(board);
+        let name = board.board().as_bytes();
+        let image = release.image.clone();
+        let name = image.windows(name.len()).position(|bytes| bytes == name).expect("a name");
+        for at in [name, image.len() - 1] {
+            release.image.clone_from(&image);
+            release.image[at] ^= 0x20;
+            let directory = tempfile::tempdir().expect("a directory");
+            let damaged = release.place(board, directory.path());
+            assert_integrity_failed(directory.path(), board, &damaged);
+        }
+        return;
+    }
     let firmware = fs::read(board.firmware()).expect("the firmware");
     let damaged = directory.path().join("damaged.elf");
 
@@ -161,14 +177,29 @@ fn a_damaged_image_is_the_error_state(board: Attachment) {
     fs::write(&damaged, &image).expect("written");
     assert_integrity_failed(directory.path(), board, &damaged);
 
-    // The integrity value itself, the last bytes of the first segment.
-    let header = usize::try_from(number(&firmware, 28)).expect("an offset");
-    let [offset, size] = [header + 4, header + 16].map(|at| number(&firmware, at));
-    let end = usize::try_from(offset + size).expect("an offset");
+    // The integrity value itself, the last bytes of the segment that is loaded last within the image.
+    let end = end_of_image(&firmware);
     let mut image = firmware;
     image[end - 1] ^= 1;
     fs::write(&damaged, &image).expect("written");
     assert_integrity_failed(directory.path(), board, &damaged);
+}
+
+/// Where in an ELF file the image ends: after the code and, where they are loaded behind it, variables and the
+/// integrity value. Program headers are 32 bytes (Tool Interface Standard, ELF 1.2, 2-2).
+fn end_of_image(elf: &[u8]) -> usize {
+    let table = usize::try_from(number(elf, 28)).expect("an offset");
+    let count = usize::from(u16::from_le_bytes([elf[44], elf[45]]));
+    let field = |header: usize, at| number(elf, table + 32 * header + at);
+    // Offset, physical address and size in the file.
+    let parts = |header: usize| [4, 12, 16].map(|at| u64::from(field(header, at)));
+    let [mut offset, mut at, mut size] = parts(0);
+    for next in (1..count).map(parts).filter(|[.., size]| *size > 0) {
+        if next[1] == at + size {
+            [offset, at, size] = next;
+        }
+    }
+    usize::try_from(offset + size).expect("an offset")
 }
 
 /// A little-endian field of a 32-bit ELF.

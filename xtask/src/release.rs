@@ -40,7 +40,7 @@ materials, SHA256SUMS, and a signature over that by each key.
 ";
 
 /// Files that are made of each image. A maker returns nothing for a board that has no such file.
-const OF_AN_IMAGE: [Maker; 3] = [elf, binary, uf2_file];
+const OF_AN_IMAGE: [Maker; 4] = [elf, binary, uf2_file, signed];
 
 type Maker = fn(&Image) -> Result<Option<Content>>;
 
@@ -199,6 +199,16 @@ fn binary(image: &Image) -> Result<Option<Content>> {
         return Ok(None);
     }
     Ok(Some(("bin", Loaded::read(&image.elf)?.binary())))
+}
+
+/// What devices whose second stage verifies it take over the line.
+fn signed(image: &Image) -> Result<Option<Content>> {
+    if image.board.load_address.is_none() {
+        return Ok(None);
+    }
+    let path = image.elf.with_extension("signed");
+    let bytes = fs::read(&path).doing(format_args!("read {}", path.display()))?;
+    Ok(Some(("signed", bytes)))
 }
 
 fn uf2_file(image: &Image) -> Result<Option<Content>> {

@@ -57,6 +57,8 @@ fn roles_are_those_of_the_table() {
         0x03..=0x07 | 0x09 | 0x0A | 0x0D => [true, false],
         _ => match opcode {
             Opcode::ExportReplica | Opcode::ImportReplica | Opcode::AttestKey => [true, false],
+            Opcode::FirmwareInfo => [true; 2],
+            _ if opcode.0 >> 8 == 0x0F => [true, false],
             Opcode::FoundDomain | Opcode::JoinDomain => [false; 2],
             Opcode::RestoreDomain | Opcode::DrillRecovery => [false; 2],
             _ => [true; 2],

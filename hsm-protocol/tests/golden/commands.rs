@@ -5,8 +5,8 @@ use hsm_protocol::attestation::Measurement;
 use hsm_protocol::audit::{Checkpoint, LogPosition, Maker};
 use hsm_protocol::command::replica::DomainKeyInfo;
 use hsm_protocol::command::{
-    ModuleState, Role, agree, approval, audit, cipher, domain, import, key, mac, random, recovery,
-    replica, session, sign, statement, system,
+    ModuleState, Role, agree, approval, audit, cipher, domain, firmware, import, key, mac, random,
+    recovery, replica, session, sign, statement, system,
 };
 use hsm_protocol::domain::{
     Ballot, Certificate, Change, DeviceKind, DomainKeyEntry, DomainState, Holder, Host, Kind,
@@ -439,6 +439,38 @@ fn recovery_commands() {
     let drilled =
         recovery::Drilled { domain: DOMAIN, version: 3, state: [0x57; 32], material: MATERIAL };
     response(Opcode::DrillRecovery, &drilled, b);
+}
+
+#[test]
+fn firmware_commands() {
+    let b = &mut [0; 256];
+    request(&firmware::FirmwareInfo, b);
+    let state = firmware::FirmwareState {
+        slot: 2,
+        mode: firmware::StartMode::Trial,
+        measurement: Measurement([0x21; 32]),
+        security_version: 7,
+        floor: 6,
+        other: firmware::OtherImage::Receiving {
+            manifest: [0x43; 32],
+            received: 65_536,
+            length: 900_000,
+        },
+        refused: 12,
+        permitted: Some(Measurement([0x65; 32])),
+    };
+    response(Opcode::FirmwareInfo, &state, b);
+    let progress = firmware::UpdateProgress { received: 65_536, length: 900_000 };
+    request(&firmware::BeginUpdate { manifest: Bytes(b"manifest") }, b);
+    response(Opcode::BeginUpdate, &progress, b);
+    request(&firmware::WriteImage { offset: 65_536, bytes: Bytes(b"image") }, b);
+    response(Opcode::WriteImage, &progress, b);
+    request(&firmware::FinishUpdate, b);
+    response(Opcode::FinishUpdate, &firmware::Staged { measurement: Measurement([0x21; 32]) }, b);
+    request(&firmware::CancelUpdate, b);
+    response(Opcode::CancelUpdate, &(), b);
+    request(&firmware::StartUpdate, b);
+    response(Opcode::StartUpdate, &(), b);
 }
 
 /// What a device CA signs, and a certificate of it, as other tools read them.
