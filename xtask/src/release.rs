@@ -31,7 +31,7 @@ Builds every image, each set of algorithms that has a budget, and writes to DIR:
 ELF files, for hardware raw binaries and UF2 files, a CycloneDX bill of
 materials, SHA256SUMS, and a signature over that by each key.
 
-  --version V         version in the names of files [default: that of Cargo.toml]
+  --version V         version in the names of files [default: of Cargo.toml]
   --add FILE          publish this file as well, such as a package; repeatable
   --signing-key FILE  P-256 key, PKCS#8 in PEM; repeatable
   --twice             build a second time in another folder, and compare

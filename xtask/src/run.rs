@@ -29,7 +29,7 @@ Builds kmsd and the image of an emulated board, and runs both. Ctrl-C stops
 them; the same command finds the same keys again.
 
   --board NAME  the board [default: qemu_riscv32]; for others: cargo xtask flash
-  --data DIR    where keys are [default: a directory for each board in the user's
+  --data DIR    where keys are [default: for each board one, in the user's
                 data directory]
   --release     compile longer, run faster
   -- FLAGS      flags of kmsd, such as -- --listen 127.0.0.1:8701

@@ -47,7 +47,7 @@ fn bytes_come_in_order_and_all_of_them() {
     assert_eq!(update.begin(&mut chip, &next.manifest), Ok(300), "the same update goes on");
     assert_eq!(update.write(&mut chip, 300, &next.image[300..]), Ok(2000));
     assert_eq!(update.write(&mut chip, 2000, &[0]), Err(UpdateError::TooLong));
-    assert_eq!(update.finish(&mut chip), Ok(()));
+    assert_eq!(update.finish(&mut chip).map(drop), Ok(()));
     assert_eq!(update.finish(&mut chip), Err(UpdateError::NoUpdate));
     assert_eq!(update.state().other, Other::Staged);
     assert_eq!(start(&mut chip).measurement, next.body.measurement);
@@ -64,7 +64,7 @@ fn pieces_of_any_length() {
             for bytes in next.image.chunks(piece) {
                 received = update.write(&mut chip, received, bytes).unwrap();
             }
-            assert_eq!(update.finish(&mut chip), Ok(()), "{length} bytes by {piece}");
+            assert_eq!(update.finish(&mut chip).map(drop), Ok(()), "{length} bytes by {piece}");
             assert_eq!(start(&mut chip).measurement, next.body.measurement);
         }
     }
@@ -85,7 +85,7 @@ fn a_restart_goes_on_at_the_erase_block() {
         assert_eq!(start(&mut chip).mode, Mode::Confirmed);
     }
     let mut update = open(&mut chip, &report);
-    assert_eq!(update.finish(&mut chip), Ok(()));
+    assert_eq!(update.finish(&mut chip).map(drop), Ok(()));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn an_image_without_the_measurement_is_not_staged() {
         let mut update = open(&mut chip, &report);
         update.begin(&mut chip, &next.manifest).unwrap();
         update.write(&mut chip, 0, &next.image).unwrap();
-        assert_eq!(update.finish(&mut chip), Ok(()));
+        assert_eq!(update.finish(&mut chip).map(drop), Ok(()));
     }
 }
 

@@ -176,7 +176,7 @@ impl<const W: usize> World<W> {
                 acknowledged = update.write(&mut self.chip, acknowledged, bytes)?;
             }
             finishing = true;
-            update.finish(&mut self.chip)
+            update.finish(&mut self.chip).map(drop)
         })();
         assert!(self.chip.cells()[running] == before, "the running image was touched");
         let candidate = |candidate| Holds { candidate, ..holds.clone() };
