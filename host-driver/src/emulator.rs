@@ -65,7 +65,7 @@ pub enum EmulatorError {
     /// There is no firmware image.
     #[error("there is no firmware at {0}; build it with: cargo xtask firmware")]
     NoFirmware(String),
-    /// What should be a signed image is none.
+    /// The file is not a signed image.
     #[error("{0} is not a signed firmware image; build it anew with: cargo xtask firmware")]
     NotSigned(String),
     /// The machine has no such link, or it cannot be attached so.

@@ -27,7 +27,7 @@ impl Failure {
     /// frame.
     pub(crate) fn text(self) -> Vec<u8, 64> {
         let (reason, slots) = match self {
-            Self::Signers => ("the signers are no set", None),
+            Self::Signers => ("bad signer set", None),
             Self::Refused(Refusal::Layout) => ("the slots do not fit", None),
             Self::Refused(Refusal::Counter) => ("the rollback counter fails", None),
             Self::Refused(Refusal::NoImage(reasons)) => ("no image", Some(reasons)),

@@ -170,7 +170,7 @@ error_codes! {
 
     /// The board has no second stage that could start another image.
     0x0801 UPDATE_UNSUPPORTED;
-    /// What should be a firmware manifest is none, or of an unknown version.
+    /// The firmware manifest is malformed, or of an unknown version.
     0x0802 FIRMWARE_MALFORMED;
     /// The firmware is for another board, or runs from another address.
     0x0803 FIRMWARE_BOARD;

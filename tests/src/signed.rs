@@ -1,4 +1,4 @@
-//! Firmware that is signed anew: the image that was built, changed, for other versions and by other signers.
+//! Firmware that is signed again: the image that was built, changed, for other versions and by other signers.
 
 use std::fs;
 use std::path::{Path, PathBuf};

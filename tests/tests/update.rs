@@ -143,7 +143,7 @@ fn new_firmware_is_tried_and_confirmed_and_keys_stay() {
 
         let done = bench.updated(&next.sign(SIGNERS), &[]);
         assert_eq!(done["state"], "unchanged");
-        // Back over the line is no way past a hole that was mended, whoever has signed it.
+        // An older image with a known hole is refused, whoever has signed it.
         bench.refused(&Release::of(bench.attachment).sign(SIGNERS), "security version");
         let after = bench.firmware();
         assert_eq!(FirmwareState { permitted: now.permitted, ..after }, now);

@@ -151,7 +151,9 @@ fn value(table: &Table, key: &str) -> Result<String> {
 fn load_address(board: &str, row: &Table) -> Result<Option<u32>> {
     let Some(address) = row.get("second_stage") else { return Ok(None) };
     let address = address.as_integer().and_then(|address| u32::try_from(address).ok());
-    address.map(Some).ok_or_else(|| broken(format!("`second_stage` of `{board}` is no address")))
+    address
+        .map(Some)
+        .ok_or_else(|| broken(format!("`second_stage` of `{board}` is not an address")))
 }
 
 impl Board {

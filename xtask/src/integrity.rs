@@ -79,6 +79,6 @@ mod tests {
     fn what_is_not_an_image_is_refused() {
         assert!(locate(b"no ELF").is_err());
         let program = fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(locate(&program).is_err(), "64-bit programs are no firmware");
+        assert!(locate(&program).is_err(), "a 64-bit program is not firmware");
     }
 }

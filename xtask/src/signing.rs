@@ -77,7 +77,7 @@ fn keys() -> Result<Vec<SigningKey>> {
                 bytes.map(|at| u8::from_str_radix(line.get(at..at + 2)?, 16).ok()).collect();
             bytes
                 .and_then(|bytes| SigningKey::from_slice(&bytes).ok())
-                .ok_or_else(|| Failure::new(format!("{KEYS} has a line that is no key")))
+                .ok_or_else(|| Failure::new(format!("{KEYS} has a line that is not a key")))
         })
         .collect()
 }
