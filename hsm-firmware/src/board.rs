@@ -10,6 +10,8 @@ mod mps2;
 pub mod mps2_an386;
 #[cfg(all(feature = "mps2_an505", target_arch = "arm"))]
 pub mod mps2_an505;
+#[cfg(all(target_os = "none", not(feature = "verified-boot")))]
+mod no_update;
 #[cfg(all(feature = "qemu_riscv32", target_arch = "riscv32"))]
 pub mod qemu_riscv32;
 #[cfg(target_os = "none")]

@@ -355,7 +355,7 @@ pub(crate) fn cargo(
 ) -> Command {
     let mut cargo = toolchain.cargo(subcommand, &board.target);
     cargo.args(["--profile", &board.profile]).args(crate_of(board, algorithms));
-    toolchain.hide_paths(&mut cargo);
+    toolchain.hide_paths(&mut cargo, &[]);
     cargo
 }
 

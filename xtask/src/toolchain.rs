@@ -71,8 +71,9 @@ impl Toolchain {
     }
 
     /// Takes everything out of an image that depends on where it is built or by whom: paths are replaced, and
-    /// the user's own compiler flags have no part in it. So one commit and one compiler make one image.
-    pub(crate) fn hide_paths(self, cargo: &mut Command) {
+    /// the user's own compiler flags have no part in it. So one commit and one compiler make one image. `further`
+    /// flags are those of this project.
+    pub(crate) fn hide_paths(self, cargo: &mut Command, further: &[&str]) {
         let home = env::var_os("CARGO_HOME").map(PathBuf::from);
         let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
         let sources = match self {
@@ -90,7 +91,8 @@ impl Toolchain {
         let flag = |(path, name): (Option<PathBuf>, &str)| {
             Some(format!("--remap-path-prefix={}={name}", path?.display()))
         };
-        let flags: Vec<_> = hidden.into_iter().filter_map(flag).collect();
+        let hidden = hidden.into_iter().filter_map(flag);
+        let flags: Vec<_> = hidden.chain(further.iter().map(|flag| (*flag).to_owned())).collect();
         cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     }
 
@@ -383,7 +385,7 @@ mod tests {
     fn an_image_has_no_path_of_this_machine_and_no_flags_of_its_user() {
         let mut cargo = Toolchain::Rustup.cargo("build", "riscv32imac-unknown-none-elf");
         cargo.env("RUSTFLAGS", "-g");
-        Toolchain::Rustup.hide_paths(&mut cargo);
+        Toolchain::Rustup.hide_paths(&mut cargo, &[]);
         let set: Vec<_> = cargo.get_envs().collect();
         assert!(set.contains(&("RUSTFLAGS".as_ref(), None)));
         let of =

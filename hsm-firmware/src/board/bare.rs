@@ -11,9 +11,7 @@ use hsm_core::algorithm::Algorithm;
 use hsm_core::memory::{Lent, Memory};
 use hsm_core::platform::{EntropySource, FirmwareUpdate, Platform};
 use hsm_core::self_test::measure;
-use hsm_protocol::ErrorCode;
 use hsm_protocol::attestation::Measurement;
-use hsm_protocol::command::firmware::{FirmwareState, UpdateProgress};
 use hsm_protocol::domain::DeviceKind;
 use static_cell::StaticCell;
 
@@ -77,10 +75,6 @@ pub(super) struct Board<M: Machine> {
     measurement: Measurement,
     update: Option<M::Update>,
 }
-
-/// Of a board whose firmware is not replaced over the line: there is none of these.
-#[derive(Debug)]
-pub(super) enum NoUpdate {}
 
 impl<M: Machine> Board<M> {
     /// The board, with its records in this part of the flash.
@@ -191,35 +185,5 @@ impl<M: Machine> Platform for Board<M> {
 
     fn erase_stack(&mut self) {
         stack::erase();
-    }
-}
-
-impl FirmwareUpdate for NoUpdate {
-    fn state(&self) -> FirmwareState {
-        match *self {}
-    }
-
-    fn announced(&self, _: &[u8]) -> Result<Measurement, ErrorCode> {
-        match *self {}
-    }
-
-    fn begin(&mut self, _: &[u8]) -> Result<UpdateProgress, ErrorCode> {
-        match *self {}
-    }
-
-    fn write(&mut self, _: u32, _: &[u8]) -> Result<UpdateProgress, ErrorCode> {
-        match *self {}
-    }
-
-    fn finish(&mut self) -> Result<Measurement, ErrorCode> {
-        match *self {}
-    }
-
-    fn cancel(&mut self) -> Result<(), ErrorCode> {
-        match *self {}
-    }
-
-    fn confirm(&mut self) -> Result<(), ErrorCode> {
-        match *self {}
     }
 }

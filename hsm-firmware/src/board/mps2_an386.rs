@@ -3,8 +3,9 @@
 use hsm_core::Hsm;
 use static_cell::StaticCell;
 
-use super::bare::{Board, NoUpdate};
+use super::bare::Board;
 use super::mps2::{self, Image};
+use super::no_update::NoUpdate;
 use crate::chip::an386::{DEVICES, WATCHDOG};
 use crate::chip::mps2::Mps2;
 

@@ -9,7 +9,8 @@ use hsm_core::platform::{EntropyError, EntropySource, MinEntropy};
 use hsm_protocol::domain;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use super::bare::{self, Board, EMULATED_NOISE, Machine, NoUpdate, algorithms};
+use super::bare::{self, Board, EMULATED_NOISE, Machine, algorithms};
+use super::no_update::NoUpdate;
 use super::room::{CoreMemory, FRAME, Heap, RECEIVE_BUFFER, no_heap};
 use crate::chip::cfi_flash::{BLOCK, CfiFlash};
 use crate::chip::hart::{self, Interrupt};

@@ -11,7 +11,8 @@ use hsm_core::platform::{EntropyError, EntropySource, MinEntropy};
 use hsm_protocol::domain::DeviceKind;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use super::bare::{self, Board, Machine, NoUpdate, algorithms};
+use super::bare::{self, Board, Machine, algorithms};
+use super::no_update::NoUpdate;
 use super::room::{CoreMemory, FRAME, Heap, RECEIVE_BUFFER, no_heap};
 use crate::chip::cortex_m;
 use crate::chip::rp2040::{Alarm, BLOCK, DEVICES, Flash, LINE_RING, WATCHDOG};

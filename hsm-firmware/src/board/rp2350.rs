@@ -12,7 +12,8 @@ use hsm_protocol::domain::DeviceKind;
 use hsm_protocol::frame::Frame;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use super::bare::{self, Board, Machine, NoUpdate, algorithms};
+use super::bare::{self, Board, Machine, algorithms};
+use super::no_update::NoUpdate;
 use super::room::{CoreMemory, FRAME, Heap, no_heap};
 use crate::chip::cortex_m;
 use crate::chip::rp2350::{DEVICES, Flash, Shown, WATCHDOG, take_sealing_key};
