@@ -206,7 +206,7 @@ mod tests {
     fn a_new_image_is_erased_and_an_old_one_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let device = directory.path().join("a/b");
-        let storage = Storage::open(&device, "one", FLASH).unwrap();
+        let storage = Storage::open(&device, "one", FLASH, &Contents::new()).unwrap();
         let image = fs::read(&storage.flash).unwrap();
         assert_eq!(image.len() as u64, FLASH.bytes);
         assert!(image.iter().all(|byte| *byte == 0xFF));
@@ -214,11 +214,11 @@ mod tests {
         assert_eq!(fs::metadata(&device).unwrap().mode() & 0o777, 0o700);
         fs::write(&storage.flash, vec![7; 3 << 20]).unwrap();
         drop(storage);
-        let storage = Storage::open(&device, "one", FLASH).unwrap();
+        let storage = Storage::open(&device, "one", FLASH, &Contents::new()).unwrap();
         assert_eq!(fs::read(&storage.flash).unwrap()[0], 7);
         fs::write(&storage.flash, [1, 2, 3]).unwrap();
         drop(storage);
-        let error = Storage::open(&device, "one", FLASH).unwrap_err();
+        let error = Storage::open(&device, "one", FLASH, &Contents::new()).unwrap_err();
         assert!(matches!(error, EmulatorError::ImageSize { found: 3, .. }), "{error}");
     }
 
@@ -227,42 +227,42 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let device = directory.path();
         assert_eq!(board_of(device).unwrap(), None);
-        let image = Storage::open(device, "one", FLASH).unwrap().flash.clone();
+        let image = Storage::open(device, "one", FLASH, &Contents::new()).unwrap().flash.clone();
         assert_eq!(board_of(device).unwrap().as_deref(), Some("one"));
-        let error = Storage::open(device, "other", FLASH).unwrap_err();
+        let error = Storage::open(device, "other", FLASH, &Contents::new()).unwrap_err();
         assert!(
             matches!(&error, EmulatorError::OtherBoard { found, wanted, .. }
                 if found == "one" && wanted == "other"),
             "{error}"
         );
-        drop(Storage::open(device, "one", FLASH).unwrap());
+        drop(Storage::open(device, "one", FLASH, &Contents::new()).unwrap());
         // Without the image, the directory is that of a new device.
         fs::remove_file(image).unwrap();
         assert_eq!(board_of(device).unwrap().as_deref(), Some("one"));
-        drop(Storage::open(device, "other", FLASH).unwrap());
+        drop(Storage::open(device, "other", FLASH, &Contents::new()).unwrap());
         assert_eq!(board_of(device).unwrap().as_deref(), Some("other"));
         // As images were before there was a choice.
         fs::remove_file(device.join(BOARD)).unwrap();
         assert_eq!(board_of(device).unwrap(), None);
-        drop(Storage::open(device, "one", FLASH).unwrap());
+        drop(Storage::open(device, "one", FLASH, &Contents::new()).unwrap());
     }
 
     #[test]
     fn a_directory_is_used_once() {
         let directory = tempfile::tempdir().unwrap();
-        let _first = Storage::open(directory.path(), "one", FLASH).unwrap();
-        let error = Storage::open(directory.path(), "one", FLASH).unwrap_err();
+        let _first = Storage::open(directory.path(), "one", FLASH, &Contents::new()).unwrap();
+        let error = Storage::open(directory.path(), "one", FLASH, &Contents::new()).unwrap_err();
         assert!(matches!(error, EmulatorError::InUse { .. }), "{error}");
     }
 
     #[test]
     fn the_path_of_the_socket_is_short() {
         let directory = tempfile::tempdir().unwrap();
-        let storage = Storage::open(directory.path(), "one", FLASH).unwrap();
+        let storage = Storage::open(directory.path(), "one", FLASH, &Contents::new()).unwrap();
         assert_eq!(storage.socket.parent(), storage.flash.parent());
 
         let long = directory.path().join("x".repeat(120));
-        let storage = Storage::open(&long, "one", FLASH).unwrap();
+        let storage = Storage::open(&long, "one", FLASH, &Contents::new()).unwrap();
         let (socket, parent) = (storage.socket.clone(), storage.socket.parent().unwrap());
         assert!(socket.as_os_str().len() <= MAX_SOCKET_PATH);
         assert_eq!(fs::metadata(parent).unwrap().mode() & 0o777, 0o700);
@@ -272,7 +272,7 @@ mod tests {
         // As after SIGKILL: the socket and its directory are still there.
         fs::create_dir(&parent).unwrap();
         fs::write(&socket, "").unwrap();
-        assert_eq!(Storage::open(&long, "one", FLASH).unwrap().socket, socket);
+        assert_eq!(Storage::open(&long, "one", FLASH, &Contents::new()).unwrap().socket, socket);
 
         let error = runtime_socket(&long, &long).unwrap_err();
         assert!(error.to_string().contains("XDG_RUNTIME_DIR"), "{error}");

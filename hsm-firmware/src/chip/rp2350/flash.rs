@@ -16,7 +16,10 @@ use zeroize::Zeroize;
 use super::super::cortex_m;
 use super::super::flash_words::{FlashWords, WORD};
 use super::super::register::Register;
-use super::pages::{PAGE, SECTOR, pages};
+use super::pages::{PAGE, pages};
+
+/// Bytes of a sector, the least that is erased.
+const SECTOR: u32 = 4096;
 
 /// Where storage begins that is read uncached and not translated.
 const WINDOW: usize = 0x1C00_0000;

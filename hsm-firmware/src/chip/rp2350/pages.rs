@@ -2,8 +2,6 @@
 
 /// Bytes of a page, which is programmed at a time.
 pub(super) const PAGE: u32 = 256;
-/// Bytes of a sector, the least that is erased.
-pub(super) const SECTOR: u32 = 4096;
 
 /// Cuts bytes at the borders of pages: for each page its offset, the place of the bytes in it, and the bytes.
 pub(super) fn pages(offset: u32, bytes: &[u8]) -> impl Iterator<Item = (u32, usize, &[u8])> {
