@@ -33,6 +33,8 @@ pub(crate) struct Board {
     pub(crate) uf2: Option<Uf2>,
     /// Its name for `probe-rs`; `None` if the row has none.
     pub(crate) probe_chip: Option<String>,
+    /// What one of the tests runs its image in, if that is not an emulator with a machine description.
+    simulator: Option<String>,
     /// Program that emulates it, and the Debian package with that program.
     emulator: Option<(String, String)>,
 }
@@ -100,7 +102,9 @@ pub(crate) fn boards() -> Result<&'static [Board]> {
         boards.push(board);
     }
     boards.sort_by(|one, other| {
-        let order = |board: &Board| (!board.is_default(), board.emulator.is_none());
+        let order = |board: &Board| {
+            (!board.is_default(), board.emulator.is_none(), board.simulator.is_none())
+        };
         (order(one), &one.name).cmp(&(order(other), &other.name))
     });
     Ok(ALL.get_or_init(|| boards))
@@ -110,6 +114,13 @@ pub(crate) fn boards() -> Result<&'static [Board]> {
 pub(crate) fn emulated() -> Result<&'static [Board]> {
     let boards = boards()?;
     Ok(&boards[..boards.partition_point(|board| board.emulator.is_some())])
+}
+
+/// Those, and the ones that a test simulates by itself: their images are built for tests.
+pub(crate) fn tested() -> Result<&'static [Board]> {
+    let boards = boards()?;
+    let is_tested = |board: &Board| board.emulator.is_some() || board.simulator.is_some();
+    Ok(&boards[..boards.partition_point(is_tested)])
 }
 
 /// Program and package of a board's machine description in `qemu/`; `None` if there is none.
@@ -173,6 +184,7 @@ impl Board {
             budgets,
             uf2: uf2(name, row)?,
             probe_chip: row.get("probe_chip").and_then(Value::as_str).map(str::to_owned),
+            simulator: row.get("simulator").and_then(Value::as_str).map(str::to_owned),
             emulator: None,
         })
     }
@@ -400,6 +412,8 @@ mod tests {
         let [all, emulated]: [Vec<_>; 2] = [names(boards().unwrap()), names(emulated().unwrap())];
         assert!(all.contains(&"rp2350".into()) && !emulated.contains(&"rp2350".into()));
         assert!(all.starts_with(&emulated));
+        let tested: Vec<_> = names(tested().unwrap());
+        assert!(tested.contains(&"rp2040".into()) && tested.starts_with(&emulated));
         let count = fs::read_dir(command::root().join("qemu")).unwrap().filter(|entry| {
             entry.as_ref().unwrap().path().extension().is_some_and(|kind| kind == "toml")
         });

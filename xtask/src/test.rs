@@ -9,7 +9,7 @@ use crate::{
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
-    firmware::{Board, emulated},
+    firmware::{Board, emulated, tested},
     package::{self, Source},
     python, term, tokens,
     toolchain::Toolchain,
@@ -51,8 +51,8 @@ struct Rig {
 
 impl Rig {
     fn prepare(toolchain: Option<Toolchain>, nightly: bool, profile: Profile) -> Result<Self> {
-        let boards = emulated()?;
-        boards.iter().try_for_each(emulator::prepare)?;
+        emulated()?.iter().try_for_each(emulator::prepare)?;
+        let boards = tested()?;
         browser::prepare();
         tokens::prepare();
         let python = python::prepare()?;
