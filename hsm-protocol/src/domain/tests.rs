@@ -6,6 +6,7 @@ use std::vec as stdvec;
 use super::change::Votes;
 use super::*;
 use crate::Role;
+use crate::attestation::Measurement;
 use crate::bytes::Bytes;
 use crate::command::replica::DomainKeyInfo;
 use crate::id::{DeviceId, DomainId};
@@ -102,15 +103,22 @@ fn vote(state: &DomainState, proposal: &[u8], signers: &[u8]) -> Votes {
         .collect()
 }
 
+fn outcome(
+    state: &DomainState,
+    changes: &[Change<'_>],
+    signers: &[u8],
+) -> Result<Outcome, ErrorCode> {
+    let proposal = propose(state, changes);
+    let votes = vote(state, &proposal, signers);
+    state.decide(&Ballot { proposal: Bytes(&proposal), votes })
+}
+
 fn decide(
     state: &DomainState,
     changes: &[Change<'_>],
     signers: &[u8],
 ) -> Result<DomainState, ErrorCode> {
-    let proposal = propose(state, changes);
-    let votes = vote(state, &proposal, signers);
-    let ballot = Ballot { proposal: Bytes(&proposal), votes };
-    state.decide(&ballot).map(|outcome| outcome.next)
+    outcome(state, changes, signers).map(|outcome| outcome.next)
 }
 
 fn add(seed: u8) -> Change<'static> {
@@ -498,4 +506,20 @@ fn proposals_are_bounded() {
     cut.pop();
     assert_eq!(refused(&cut), ErrorCode::CHANGE_INVALID);
     assert_eq!(Proposal::decode(&[0; MAX_PROPOSAL + 1]), Err(ErrorCode::CHANGE_INVALID));
+}
+
+#[test]
+fn the_quorum_for_members_permits_firmware() {
+    let mut state = founded();
+    state.rules.quorum[usize::from(Class::Members as u8)] = Rule { total: 3, officers: 1 };
+    let image = Measurement([7; 32]);
+    let permit = |changes: &[Change<'_>], signers: &[u8]| outcome(&state, changes, signers);
+    let change = Change::PermitFirmware(image);
+    assert_eq!(permit(&[change], &[1, 2]).unwrap_err(), ErrorCode::QUORUM_MISSING);
+    let permitted = permit(&[change], &OPERATORS).unwrap();
+    assert_eq!(permitted.firmware, Some(image));
+    // The permission is for devices to keep: the state is that of before, but for its number.
+    let before = DomainState { version: 2, previous: state.hash().unwrap(), ..state.clone() };
+    assert_eq!(permitted.next, before);
+    assert_eq!(permit(&[change, change], &OPERATORS).unwrap_err(), ErrorCode::CHANGE_INVALID);
 }
