@@ -175,10 +175,8 @@ fn help() -> String {
         line.push_str(name);
     }
     text.push_str(&format!("{line}\n\n"));
-    text.push_str(
-        "`cargo xtask help COMMAND` tells its options. What builds or checks firmware takes\n",
-    );
-    text.push_str("--board NAME, --algorithms SET and --toolchain rustup|debian.\n");
+    text.push_str("`cargo xtask help COMMAND` tells its options. What builds or checks firmware\n");
+    text.push_str("takes --board NAME, --algorithms SET and --toolchain rustup|debian.\n");
     text
 }
 
