@@ -78,9 +78,10 @@ pub enum UpdateError {
     /// A call failed, or the device refused.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The device takes bytes again and again that it has.
+    /// What the device says about the image does not fit it, or does not become more.
     #[error(
-        "the device does not get on with the update: it has {0} bytes and asks for earlier ones"
+        "the device does not get on with the update: it says that it has {0} bytes; give the update up with \
+         --cancel, and begin again"
     )]
     Stuck(u32),
     /// It was restarted, and is gone.
@@ -120,13 +121,22 @@ impl Device {
         let begin = BeginUpdate { manifest: Bytes(signed.manifest.bytes()) };
         let mut at: UpdateProgress = self.call_of_its_own(&begin)?.response()?;
         let mut resent = 0;
-        while at.received < at.length {
+        loop {
+            // What the device says of the image has to fit it: a device that lies, or gets nowhere, holds
+            // nobody.
+            if u32::try_from(signed.image.len()) != Ok(at.length) || at.received > at.length {
+                return Err(UpdateError::Stuck(at.received));
+            }
             progress(at.received.into(), at.length.into());
+            if at.received == at.length {
+                break;
+            }
             let rest = signed.image.get(at.received as usize..).unwrap_or_default();
             let bytes = rest.get(..MAX_CHUNK).unwrap_or(rest);
             let write = WriteImage { offset: at.received, bytes: Bytes(bytes) };
             at = match self.call_blocking(&write, AuditTag::default()).and_then(|r| r.response()) {
-                Ok(next) => next,
+                Ok(next) if next.received > at.received => next,
+                Ok(next) => return Err(UpdateError::Stuck(next.received)),
                 // An answer was lost: the device tells where it is.
                 Err(error) if resent < 3 && is_out_of_step(&error) => {
                     resent += 1;
@@ -135,7 +145,6 @@ impl Device {
                 Err(error) => return Err(error.into()),
             };
         }
-        progress(at.length.into(), at.length.into());
         self.call_of_its_own(&FinishUpdate)?.response()?;
         Ok(())
     }
