@@ -17,39 +17,16 @@
 #[cfg(any(test, feature = "host"))]
 extern crate std;
 
-/// The entry points of the second stage of a board: what the start-up code and the trap entries call.
-#[cfg(all(target_os = "none", feature = "verified-boot"))]
-#[macro_export]
-macro_rules! boot_entry {
-    ($board:ident) => {
-        // SAFETY: the start-up code calls the one function of this name, once, and never returns to Rust.
-        #[unsafe(no_mangle)]
-        extern "C" fn main() -> ! {
-            $crate::board::$board::boot()
-        }
-
-        // SAFETY: the trap entries go to the one function of this name when the processor reports a fault.
-        #[unsafe(no_mangle)]
-        extern "C" fn halt() -> ! {
-            $crate::board::$board::halt()
-        }
-
-        #[panic_handler]
-        fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-            $crate::board::$board::halt()
-        }
-    };
-}
-
-/// The entry points of the image of a board: what the start-up code and the trap entries call.
+/// The entry points of an image: what the start-up code and the trap entries call. `$start` is the board's function
+/// that never returns: `run` of the firmware, `boot` of a second stage.
 #[cfg(target_os = "none")]
 #[macro_export]
 macro_rules! entry {
-    ($board:ident) => {
+    ($board:ident, $start:ident) => {
         // SAFETY: the start-up code calls the one function of this name, once, and never returns to Rust.
         #[unsafe(no_mangle)]
         extern "C" fn main() -> ! {
-            $crate::board::$board::run()
+            $crate::board::$board::$start()
         }
 
         // SAFETY: the trap entries go to the one function of this name when the processor reports a fault.

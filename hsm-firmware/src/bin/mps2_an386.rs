@@ -3,4 +3,4 @@
 #![no_main]
 #![allow(unsafe_code)]
 
-hsm_firmware::entry!(mps2_an386);
+hsm_firmware::entry!(mps2_an386, run);

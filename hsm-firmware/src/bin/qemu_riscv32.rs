@@ -3,4 +3,4 @@
 #![no_main]
 #![allow(unsafe_code)]
 
-hsm_firmware::entry!(qemu_riscv32);
+hsm_firmware::entry!(qemu_riscv32, run);

@@ -3,4 +3,4 @@
 #![no_main]
 #![allow(unsafe_code)]
 
-hsm_firmware::entry!(rp2040);
+hsm_firmware::entry!(rp2040, run);

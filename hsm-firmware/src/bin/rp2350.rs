@@ -3,4 +3,4 @@
 #![no_main]
 #![allow(unsafe_code)]
 
-hsm_firmware::entry!(rp2350);
+hsm_firmware::entry!(rp2350, run);
