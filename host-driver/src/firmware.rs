@@ -215,3 +215,55 @@ fn try_reach(
     device.authenticate(host).ok()?;
     device.firmware().ok().filter(|state| !matches!(state.other, OtherImage::Staged))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use hsm_boot::manifest::{self, MAX_SIZE, Name};
+
+    use super::*;
+    use crate::testing::FakeDevice;
+
+    fn signed(image: &[u8]) -> Vec<u8> {
+        let name = Name::new("board").unwrap();
+        let body = Body {
+            board: name,
+            version: name,
+            security_version: 1,
+            length: u32::try_from(image.len()).unwrap(),
+            address: manifest::ANY_ADDRESS,
+            measurement: Sha256::digest(image).into(),
+        };
+        let mut out = [0; MAX_SIZE];
+        [manifest::encode(&body, &[(0, [1; 64])], &mut out).unwrap(), image].concat()
+    }
+
+    #[test]
+    fn a_device_that_lies_or_gets_nowhere_holds_nobody() {
+        let fake = FakeDevice::new();
+        let device = Device::open(&|| fake.connect(), Some(fake.id()), Options::default()).unwrap();
+        device.authenticate(&HostKey::generate()).unwrap();
+        let signed = signed(&[7; 100]);
+        let image = SignedImage::parse(&signed).unwrap();
+        // Nothing is taken; the image would be longer, shorter; more is there than there is.
+        for [received, length] in [[0, 100], [50, 100], [0, u32::MAX], [0, 0], [101, 100]] {
+            fake.update[0].store(received, Ordering::SeqCst);
+            fake.update[1].store(length, Ordering::SeqCst);
+            match device.send_firmware(&image, &mut |_, _| {}) {
+                Err(UpdateError::Stuck(said)) => assert_eq!(said, received),
+                other => panic!("{received} of {length}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_or_damaged_is_not_a_signed_image() {
+        let signed = signed(&[7; 100]);
+        assert_eq!(SignedImage::parse(&signed[1..]).err(), Some(SignedImageError::Malformed));
+        assert_eq!(SignedImage::parse(&signed[..99]).err(), Some(SignedImageError::Malformed));
+        let mut damaged = signed;
+        *damaged.last_mut().unwrap() ^= 1;
+        assert_eq!(SignedImage::parse(&damaged).err(), Some(SignedImageError::Damaged));
+    }
+}

@@ -20,6 +20,7 @@ use hsm_protocol::channel::{
 use hsm_protocol::command::audit::{AuditEntries, AuditHead, AuditPage, SignedHead};
 use hsm_protocol::command::decode;
 use hsm_protocol::command::domain::{DomainStatus, DomainSummary};
+use hsm_protocol::command::firmware::UpdateProgress;
 use hsm_protocol::command::key::{PrepareKeyPair, PreparedKeyPair};
 use hsm_protocol::command::random::{Random, RandomBytes};
 use hsm_protocol::command::session::SessionState;
@@ -64,6 +65,8 @@ pub(crate) struct FakeDevice {
     link: SecretKey,
     pub(crate) identity: IdentityDocument,
     state: Mutex<State>,
+    /// What it says of an update, whatever it is sent: bytes that it has, and bytes of the image.
+    pub(crate) update: [AtomicU32; 2],
     /// Takes requests and answers nothing.
     pub(crate) hang: AtomicBool,
     /// Refuses connections and drops the present one.
@@ -110,6 +113,7 @@ impl FakeDevice {
             specs: specs.to_vec(),
             window,
             rx_bytes: AtomicU32::new(64 * 1024),
+            update: [AtomicU32::new(0), AtomicU32::new(0)],
             signing,
             link,
             identity,
@@ -374,6 +378,10 @@ impl FakeDevice {
                 let tag = head.note.unwrap().tag.0;
                 let bytes: Vec<u8> = tag.into_iter().cycle().take(length.into()).collect();
                 encode(&RandomBytes { bytes: Bytes(&bytes) })
+            }
+            Opcode::BeginUpdate | Opcode::WriteImage => {
+                let [received, length] = self.update.each_ref().map(|it| it.load(Ordering::SeqCst));
+                encode(&UpdateProgress { received, length })
             }
             Opcode::PrepareKeyPair => {
                 let PrepareKeyPair { spec, purpose } = decode(body)?;
