@@ -518,7 +518,7 @@ fn the_quorum_for_members_permits_firmware() {
     assert_eq!(permit(&[change], &[1, 2]).unwrap_err(), ErrorCode::QUORUM_MISSING);
     let permitted = permit(&[change], &OPERATORS).unwrap();
     assert_eq!(permitted.firmware, Some(image));
-    // The permission is for devices to keep: the state is that of before, but for its number.
+    // The permission is for devices to keep: the state is that of before, except for its number.
     let before = DomainState { version: 2, previous: state.hash().unwrap(), ..state.clone() };
     assert_eq!(permitted.next, before);
     assert_eq!(permit(&[change, change], &OPERATORS).unwrap_err(), ErrorCode::CHANGE_INVALID);
