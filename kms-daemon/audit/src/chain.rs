@@ -10,17 +10,21 @@
 //! and `store` are on some lines only; the latter is explained at [`StoreMark`].
 
 use std::fmt;
+use std::io::Write as _;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::RequestRecord;
 use super::device::Stored;
 use super::mark::StoreMark;
 use host_driver::audit::DeviceReceipt;
 use kms_base::hex;
 
 const LABEL: &[u8] = b"strongroom-audit-log-v1";
+/// Bytes of most lines, and some more.
+const USUAL: usize = 2048;
 const HASH_MEMBER: &str = ",\"hash\":\"";
 /// `,"hash":"`, 64 digits, `"}`.
 const SUFFIX_SIZE: usize = HASH_MEMBER.len() + 64 + 2;
@@ -85,25 +89,32 @@ impl Body {
     /// The part of a line with this record.
     #[must_use]
     pub fn new(kind: Kind, record: &Value, device: &[DeviceReceipt]) -> Self {
-        #[derive(Serialize)]
-        struct Members<'a> {
-            kind: Kind,
-            record: &'a Value,
-            #[serde(skip_serializing_if = "Vec::is_empty")]
-            device: Vec<Stored>,
+        match is_within(record, MAX_DEPTH) {
+            true => Self::of(kind, record, device),
+            false => Self::of(kind, &cut_at(record, MAX_DEPTH), device),
         }
-        let device = device.iter().copied().map(Stored).collect();
-        let cut;
-        let record = match is_within(record, MAX_DEPTH) {
-            true => record,
-            false => {
-                cut = cut_at(record, MAX_DEPTH);
-                &cut
-            }
-        };
-        let members = serde_json::to_string(&Members { kind, record, device })
+    }
+
+    /// The part of the line of a request.
+    pub(super) fn of_request(record: &RequestRecord<'_>) -> Self {
+        match record.is_within(MAX_DEPTH) {
+            true => Self::of(Kind::Request, record, record.receipts()),
+            false => Self::new(Kind::Request, &record.to_json(), record.receipts()),
+        }
+    }
+
+    fn of(kind: Kind, record: &impl Serialize, device: &[DeviceReceipt]) -> Self {
+        #[derive(Serialize)]
+        struct Members<'a, R> {
+            kind: Kind,
+            record: &'a R,
+            #[serde(skip_serializing_if = "Receipts::is_empty")]
+            device: Receipts<'a>,
+        }
+        let mut text = Vec::with_capacity(USUAL);
+        serde_json::to_writer(&mut text, &Members { kind, record, device: Receipts(device) })
             .expect("values with text keys serialise");
-        Self(members)
+        Self(String::from_utf8(text).expect("JSON is UTF-8"))
     }
 
     /// The same; that of a request is marked: its response was replaced by an error, because the
@@ -129,18 +140,31 @@ impl Body {
         out: &mut Vec<u8>,
     ) -> Position {
         let sequence = tip.sequence + 1;
-        let members = &self.0[1..self.0.len() - 1];
         let start = out.len();
-        let store = store.map_or_else(String::new, |StoreMark { id, revision }| {
-            format!("\"store\":{{\"id\":\"{id}\",\"revision\":{revision}}},")
-        });
-        let previous = tip.hash;
-        let head =
-            format!("{{\"sequence\":{sequence},\"previous\":\"{previous}\",{store}{members}");
-        out.extend_from_slice(head.as_bytes());
+        // Writing to memory does not fail.
+        let _ = write!(out, "{{\"sequence\":{sequence},\"previous\":\"{}\",", tip.hash);
+        if let Some(StoreMark { id, revision }) = store {
+            let _ = write!(out, "\"store\":{{\"id\":\"{id}\",\"revision\":{revision}}},");
+        }
+        out.extend_from_slice(&self.0.as_bytes()[1..self.0.len() - 1]);
         let hash = LineHash::of(&out[start..]);
-        out.extend_from_slice(format!("{HASH_MEMBER}{hash}\"}}\n").as_bytes());
+        let _ = writeln!(out, "{HASH_MEMBER}{hash}\"}}");
         Position { sequence, hash }
+    }
+}
+
+/// Receipts, as they stand in a line.
+struct Receipts<'a>(&'a [DeviceReceipt]);
+
+impl Receipts<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Receipts<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().copied().map(Stored))
     }
 }
 
@@ -148,7 +172,8 @@ impl Body {
 /// others do, must be able to read every line.
 const MAX_DEPTH: usize = 64;
 
-fn is_within(value: &Value, depth: usize) -> bool {
+/// Whether nothing in `value` is nested more deeply than `depth`; a text or number has depth 1.
+pub(super) fn is_within(value: &Value, depth: usize) -> bool {
     let Some(depth) = depth.checked_sub(1) else { return false };
     match value {
         Value::Array(items) => items.iter().all(|item| is_within(item, depth)),
@@ -207,7 +232,7 @@ impl LineHash {
 
 impl fmt::Display for LineHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(&self.0))
     }
 }
 

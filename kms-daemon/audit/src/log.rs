@@ -243,7 +243,10 @@ impl AuditLog {
     /// [`AuditError::Unwritable`]. The record is kept in memory and written as soon as possible,
     /// marked as one whose response was withheld.
     pub async fn append_request(&self, record: &RequestRecord<'_>) -> Result<Recorded, AuditError> {
-        let own = || line(Kind::Request, &record.to_json(), record.receipts());
+        let own = || Record {
+            body: Body::of_request(record),
+            effect: Effect::of_request(record.receipts()),
+        };
         if let Some((why, code)) = self.countable(record) {
             return self.append_refusal(why, code, record, own).await;
         }

@@ -3,16 +3,19 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 use uuid::Uuid;
 
 use super::AuditFacts;
+use super::chain::is_within;
 use super::facts::KEY;
 use host_driver::audit::DeviceReceipt;
 use kms_base::error::{Exception, KmsError};
-use kms_base::principal::{Principal, PrincipalKind};
+use kms_base::principal::{Principal, PrincipalKind, TemporarySession};
 
 /// CloudTrail's bound on user agents, error codes and error messages, in bytes.
 const SHORT: usize = 1024;
@@ -100,121 +103,276 @@ impl RequestRecord<'_> {
         &self.facts.receipts
     }
 
-    /// The record in CloudTrail's form.
+    /// The record in CloudTrail's form, as a tree.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let mut record = Map::new();
+        json!(self)
+    }
+
+    /// Whether no member is nested more deeply than `depth`, the record itself counted.
+    pub(super) fn is_within(&self, depth: usize) -> bool {
+        let AuditFacts { request_parameters, response_elements, additional, .. } = self.facts;
+        let mut members = [request_parameters.as_ref(), response_elements.as_ref(), Some(additional)]
+            .into_iter()
+            .flatten()
+            .flat_map(Map::values);
+        // All else is flat, or made here: `sessionContext.sessionIssuer.type`, of depth 4.
+        depth > 4 && members.all(|value| is_within(value, depth - 2))
+    }
+}
+
+impl Serialize for RequestRecord<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (text, message) = match self.caller {
             Caller::Verified(_) => (SHORT, SHORT),
             Caller::Unverified(_) => (CLAIM, CLAIM_MESSAGE),
         };
-        let mut set = |name: &str, value: Value| drop(record.insert(name.to_owned(), value));
-        set("eventVersion", json!(EVENT_VERSION));
-        set("userIdentity", self.user_identity());
-        set("eventTime", json!(event_time(self.completed)));
-        set("eventSource", json!(self.source));
-        set("eventName", json!(bounded(self.operation, text)));
-        set("awsRegion", json!(self.region));
-        set("sourceIPAddress", json!(self.source_ip));
-        set("userAgent", json!(self.user_agent.map(|agent| bounded(agent, text))));
-        let failed = match self.outcome {
-            Outcome::Success => false,
-            Outcome::Failure(code, said) => {
-                set("errorCode", json!(bounded(code, text)));
-                if let Some(said) = said {
-                    set("errorMessage", json!(bounded(said, message)));
-                }
-                true
-            }
+        let (code, said) = match self.outcome {
+            Outcome::Success => (None, None),
+            Outcome::Failure(code, said) => (Some(code), said),
         };
-        set("requestParameters", self.request_parameters());
-        let elements = self.facts.response_elements.as_ref().filter(|_| !failed);
-        set("responseElements", json!(elements));
-        if !self.facts.additional.is_empty() {
-            set("additionalEventData", json!(self.facts.additional));
+        let others = !self.other_accounts().is_empty();
+        Members {
+            event_version: EVENT_VERSION,
+            user_identity: self.user_identity(),
+            event_time: event_time(self.completed),
+            event_source: self.source,
+            event_name: bounded(self.operation, text),
+            region: self.region,
+            source_ip: self.source_ip,
+            user_agent: self.user_agent.map(|agent| bounded(agent, text)),
+            error_code: code.map(|code| bounded(code, text)),
+            error_message: said.map(|said| bounded(said, message)),
+            request_parameters: self.request_parameters(),
+            response_elements: self.facts.response_elements.as_ref().filter(|_| code.is_none()),
+            additional: &self.facts.additional,
+            request_id: self.request_id,
+            event_id: self.event_id,
+            read_only: self.read_only,
+            resources: Resources(&self.facts.resources),
+            event_type: "AwsApiCall",
+            management_event: true,
+            event_category: "Management",
+            account: self.account,
+            shared_id: others.then(|| self.shared_id()),
+            tls: self.tls.map(|details| Tls(details, self.host.map(|host| bounded(host, text)))),
         }
-        set("requestID", json!(self.request_id.to_string()));
-        set("eventID", json!(self.event_id.to_string()));
-        set("readOnly", json!(self.read_only));
-        set("resources", self.resources());
-        set("eventType", json!("AwsApiCall"));
-        set("managementEvent", json!(true));
-        set("eventCategory", json!("Management"));
-        set("recipientAccountId", json!(self.account));
-        if !self.other_accounts().is_empty() {
-            set("sharedEventID", json!(self.shared_id().to_string()));
-        }
-        if let Some(tls) = self.tls {
-            let mut details = tls.clone();
-            details["clientProvidedHostHeader"] = json!(self.host.map(|host| bounded(host, text)));
-            set("tlsDetails", details);
-        }
-        Value::Object(record)
-    }
-
-    fn user_identity(&self) -> Value {
-        match self.caller {
-            Caller::Verified(principal) => verified(principal),
-            Caller::Unverified(None) => json!({ "type": "Unknown" }),
-            Caller::Unverified(Some(key)) => {
-                json!({ "type": "Unknown", "accessKeyId": bounded(key, CLAIM) })
-            }
-        }
-    }
-
-    fn request_parameters(&self) -> Value {
-        let Some(parameters) = &self.facts.request_parameters else { return Value::Null };
-        let value = Value::Object(parameters.clone());
-        if value.to_string().len() > LONG { json!({ "omitted": true }) } else { value }
-    }
-
-    fn resources(&self) -> Value {
-        let resource = |resource: &super::AuditResource| {
-            json!({
-                "accountId": resource.account, "type": KEY, "ARN": resource.arn,
-            })
-        };
-        self.facts.resources.iter().map(resource).collect()
+        .serialize(serializer)
     }
 }
 
-/// `userIdentity` of a verified caller.
-fn verified(principal: &Principal) -> Value {
-    let mut identity = json!({
-        "type": match &principal.kind {
-            PrincipalKind::Root => "Root",
-            PrincipalKind::User(_) => "IAMUser",
-            PrincipalKind::Role(_) => "AssumedRole",
-        },
-        "principalId": principal.id(),
-        "arn": principal.caller_arn(),
-        "accountId": principal.account,
-        "accessKeyId": principal.access_key_id,
-    });
-    if let Some(name) = principal.username() {
-        identity["userName"] = json!(name);
-    }
-    let mut context = Map::new();
-    if let PrincipalKind::Role(role) = &principal.kind {
-        let issuer = json!({
-            "type": "Role",
-            "principalId": role.role_id,
-            "arn": principal.arn(),
-            "accountId": principal.account,
-            "userName": role.role,
-        });
-        context.insert("sessionIssuer".to_owned(), issuer);
-    }
-    if let Some(session) = &principal.session {
-        let issued = event_time(session.issued.into());
-        let attributes = json!({ "creationDate": issued, "mfaAuthenticated": "false" });
-        context.insert("attributes".to_owned(), attributes);
-        if let Some(source) = &session.source_identity {
-            context.insert("sourceIdentity".to_owned(), json!(source));
+/// The members of a record.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Members<'a> {
+    event_version: &'static str,
+    user_identity: Identity<'a>,
+    event_time: String,
+    event_source: &'a str,
+    event_name: &'a str,
+    #[serde(rename = "awsRegion")]
+    region: &'a str,
+    #[serde(rename = "sourceIPAddress")]
+    source_ip: IpAddr,
+    user_agent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_message: Option<&'a str>,
+    request_parameters: Parameters<'a>,
+    response_elements: Option<&'a Map<String, Value>>,
+    #[serde(rename = "additionalEventData", skip_serializing_if = "Map::is_empty")]
+    additional: &'a Map<String, Value>,
+    #[serde(rename = "requestID", serialize_with = "as_text")]
+    request_id: Uuid,
+    #[serde(rename = "eventID", serialize_with = "as_text")]
+    event_id: Uuid,
+    read_only: bool,
+    resources: Resources<'a>,
+    event_type: &'static str,
+    management_event: bool,
+    event_category: &'static str,
+    #[serde(rename = "recipientAccountId")]
+    account: &'a str,
+    #[serde(rename = "sharedEventID", skip_serializing_if = "Option::is_none")]
+    shared_id: Option<Uuid>,
+    #[serde(rename = "tlsDetails", skip_serializing_if = "Option::is_none")]
+    tls: Option<Tls<'a>>,
+}
+
+fn as_text<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Parameters<'a> {
+    Given(Option<&'a Map<String, Value>>),
+    Omitted { omitted: bool },
+}
+
+struct Resources<'a>(&'a [super::AuditResource]);
+
+impl Serialize for Resources<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Resource<'a> {
+            account_id: &'a str,
+            #[serde(rename = "type")]
+            kind: &'static str,
+            #[serde(rename = "ARN")]
+            arn: &'a str,
         }
-        identity["sessionContext"] = Value::Object(context);
+        serializer.collect_seq(self.0.iter().map(|resource| Resource {
+            account_id: &resource.account,
+            kind: KEY,
+            arn: &resource.arn,
+        }))
     }
-    identity
+}
+
+/// What is said of the connection, and the host that the client named.
+struct Tls<'a>(&'a Value, Option<&'a str>);
+
+impl Serialize for Tls<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in self.0.as_object().into_iter().flatten() {
+            map.serialize_entry(name, value)?;
+        }
+        map.serialize_entry("clientProvidedHostHeader", &self.1)?;
+        map.end()
+    }
+}
+
+/// `userIdentity`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principal_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_key_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_context: Option<SessionContext<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SessionContext<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_issuer: Option<Issuer<'a>>,
+    attributes: Attributes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_identity: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Issuer<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    principal_id: &'a str,
+    arn: String,
+    account_id: &'a str,
+    user_name: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Attributes {
+    creation_date: String,
+    mfa_authenticated: &'static str,
+}
+
+impl<'a> RequestRecord<'a> {
+    fn user_identity(&self) -> Identity<'a> {
+        match self.caller {
+            Caller::Verified(principal) => Identity::of(principal),
+            Caller::Unverified(key) => Identity {
+                kind: "Unknown",
+                principal_id: None,
+                arn: None,
+                account_id: None,
+                access_key_id: key.map(|key| bounded(key, CLAIM)),
+                user_name: None,
+                session_context: None,
+            },
+        }
+    }
+
+    fn request_parameters(&self) -> Parameters<'a> {
+        let parameters = self.facts.request_parameters.as_ref();
+        match parameters.is_some_and(|members| size(members) > LONG) {
+            true => Parameters::Omitted { omitted: true },
+            false => Parameters::Given(parameters),
+        }
+    }
+}
+
+impl<'a> Identity<'a> {
+    /// That of a verified caller.
+    fn of(principal: &'a Principal) -> Self {
+        let issuer = match &principal.kind {
+            PrincipalKind::Role(role) => Some(Issuer {
+                kind: "Role",
+                principal_id: &role.role_id,
+                arn: principal.arn(),
+                account_id: &principal.account,
+                user_name: &role.role,
+            }),
+            PrincipalKind::Root | PrincipalKind::User(_) => None,
+        };
+        let context = |session: &'a TemporarySession| SessionContext {
+            session_issuer: issuer,
+            attributes: Attributes {
+                creation_date: event_time(session.issued.into()),
+                mfa_authenticated: "false",
+            },
+            source_identity: session.source_identity.as_deref(),
+        };
+        Self {
+            kind: match &principal.kind {
+                PrincipalKind::Root => "Root",
+                PrincipalKind::User(_) => "IAMUser",
+                PrincipalKind::Role(_) => "AssumedRole",
+            },
+            principal_id: Some(principal.id()),
+            arn: Some(principal.caller_arn()),
+            account_id: Some(&principal.account),
+            access_key_id: Some(&principal.access_key_id),
+            user_name: principal.username(),
+            session_context: principal.session.as_ref().map(context),
+        }
+    }
+}
+
+/// Size of an object as JSON, in bytes.
+fn size(members: &Map<String, Value>) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Counting never fails, and the names of members are texts.
+    let _ = serde_json::to_writer(&mut count, members);
+    count.0
 }
 
 /// CloudTrail records policy denials under another name than the API answers.

@@ -54,6 +54,11 @@ impl Effect {
         Self { receipts: receipts.to_vec(), said }
     }
 
+    /// That of a request, which says nothing of devices but their entries.
+    pub(super) fn of_request(receipts: &[DeviceReceipt]) -> Self {
+        Self { receipts: receipts.to_vec(), said: None }
+    }
+
     fn apply(&self, positions: &mut Positions) {
         self.said.iter().for_each(|(kind, record)| positions.told(*kind, record));
         self.receipts.iter().for_each(|receipt| positions.recorded(receipt));
