@@ -57,6 +57,8 @@ pub mod rp2040;
 pub mod rp2350;
 #[cfg(target_os = "none")]
 pub mod stack;
+#[cfg(any(test, feature = "host"))]
+pub mod thread_stack;
 #[cfg(target_arch = "riscv32")]
 pub mod uart16550;
 #[cfg(all(any(feature = "mps2_an386", feature = "mps2_an505"), target_arch = "arm"))]

@@ -121,7 +121,8 @@ pub enum DaemonError {
 /// [`DaemonError`] if the daemon cannot start.
 pub fn run(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.enable_all().build().map_err(system("start threads"))?;
+    let runtime = runtime.enable_all().on_thread_park(kms_base::memory::before_waiting);
+    let runtime = runtime.build().map_err(system("start threads"))?;
     let ended = runtime.block_on(serve(config, ready));
     // A start interrupted by a signal may still wait for a device.
     runtime.shutdown_timeout(TO_STOP);

@@ -37,6 +37,7 @@ mod seats;
 mod server;
 #[cfg(test)]
 mod tests;
+mod uncut;
 
 pub use body::Memory;
 pub use cors::Cors;

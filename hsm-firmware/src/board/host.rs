@@ -28,6 +28,7 @@ use hsm_core::memory::Memory;
 use hsm_protocol::frame::MAX_ENCODED;
 use zeroize::Zeroizing;
 
+use crate::chip::thread_stack;
 use crate::serve::{Line, LineBuffers, Runtime, serve};
 use flash::SharedFlash;
 use platform::HostBoard;
@@ -35,7 +36,7 @@ use port::StreamPort;
 
 /// Stack of the device's thread, in bytes: as for the chip with room for unoptimised builds.
 const STACK: usize = 8 << 20;
-/// Bytes of it that are erased after each command, from the main loop down.
+/// Bytes of it that are erased before the device waits, from the main loop down.
 const USED_STACK: usize = 256 << 10;
 /// How long dropping a device waits for its thread.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -175,10 +176,8 @@ impl Device {
 }
 
 /// Overwrites what commands left on the stack. Called as deep as they are, from the main loop.
-#[inline(never)]
 fn erase_stack() {
-    let mut stack = [0_u8; USED_STACK];
-    core::hint::black_box(&mut stack);
+    thread_stack::erase::<{ USED_STACK / size_of::<u64>() }>();
 }
 
 /// When the main loop ends here.

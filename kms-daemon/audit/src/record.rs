@@ -112,10 +112,11 @@ impl RequestRecord<'_> {
     /// Whether no member is nested more deeply than `depth`, the record itself counted.
     pub(super) fn is_within(&self, depth: usize) -> bool {
         let AuditFacts { request_parameters, response_elements, additional, .. } = self.facts;
-        let mut members = [request_parameters.as_ref(), response_elements.as_ref(), Some(additional)]
-            .into_iter()
-            .flatten()
-            .flat_map(Map::values);
+        let mut members =
+            [request_parameters.as_ref(), response_elements.as_ref(), Some(additional)]
+                .into_iter()
+                .flatten()
+                .flat_map(Map::values);
         // All else is flat, or made here: `sessionContext.sessionIssuer.type`, of depth 4.
         depth > 4 && members.all(|value| is_within(value, depth - 2))
     }

@@ -6,6 +6,7 @@
 //! [`Heap`] as their allocator, which erases every block that is freed; and connections erase what
 //! stays allocated between requests.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -27,9 +28,16 @@ pub type Heap = ZeroAlloc<MiMalloc>;
 /// The allocator of the programs of this package: `#[global_allocator]` is theirs to say.
 pub const HEAP: Heap = ZeroAlloc(MiMalloc);
 
-/// Bytes of stack that are erased after each step of a request: well above what a step needs, most of
-/// all where nothing is optimised.
+/// Bytes of stack that are erased after steps of requests: well above what a step needs, most of all
+/// where nothing is optimised.
 const STACK: usize = if cfg!(debug_assertions) { 512 * 1024 } else { 96 * 1024 };
+/// Steps after which the stack of a thread is erased although the thread has more to do.
+const STEPS: u32 = 8;
+
+thread_local! {
+    /// Steps of this thread since its stack was erased.
+    static TAKEN: Cell<u32> = const { Cell::new(0) };
+}
 
 static LOCKED: AtomicBool = AtomicBool::new(false);
 
@@ -89,11 +97,11 @@ pub fn is_locked() -> bool {
     LOCKED.load(Ordering::Relaxed)
 }
 
-/// A future after each step of which the thread's stack is erased, as the next may be another
-/// thread's.
+/// A future that leaves nothing on the stacks of the threads that it runs on.
 pub struct LeavingNoStack<F>(Pin<Box<F>>);
 
-/// The same future, leaving nothing on the stacks of the threads that it runs on.
+/// The same future, leaving nothing on the stacks of the threads that it runs on: they are erased after
+/// some steps, or once the thread has nothing to do, if its runtime calls [`before_waiting`] then.
 pub fn leaving_no_stack<F: Future>(future: F) -> LeavingNoStack<F> {
     LeavingNoStack(Box::pin(future))
 }
@@ -105,8 +113,22 @@ impl<F: Future> Future for LeavingNoStack<F> {
         #[cfg(debug_assertions)]
         reach::begin();
         let outcome = self.0.as_mut().poll(cx);
-        stack::erase::<STACK>();
+        let taken = TAKEN.get() + 1;
+        TAKEN.set(taken % STEPS);
+        if taken == STEPS {
+            stack::erase::<STACK>();
+        }
         outcome
+    }
+}
+
+/// Erases what steps have left on the stack of this thread. For threads of a runtime, before they wait.
+#[inline(never)]
+pub fn before_waiting() {
+    if TAKEN.replace(0) > 0 {
+        #[cfg(debug_assertions)]
+        reach::check_above();
+        stack::erase::<STACK>();
     }
 }
 
@@ -135,6 +157,11 @@ mod reach {
 
     pub(super) fn begin() {
         BEGIN.set(here());
+    }
+
+    /// What is erased from here on has to have the frames of steps in it.
+    pub(super) fn check_above() {
+        assert!(here() >= BEGIN.get(), "steps begin {} bytes above", BEGIN.get() - here());
     }
 
     pub(super) fn check() {

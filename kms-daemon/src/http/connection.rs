@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
+use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::NamedGroup;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -28,6 +29,7 @@ use super::progress::Paced;
 use super::scheme;
 use super::seats::{Seats, Standing};
 use super::server::Limits;
+use kms_base::memory;
 use kms_installation::tls;
 
 /// How every connection of HTTP/2 begins (RFC 9113 section 3.4).
@@ -182,7 +184,7 @@ impl Connection {
                 Ok::<_, Infallible>(held(answer, &seats, &standing))
             }
         });
-        let connection = http2::Builder::new(TokioExecutor::new())
+        let connection = http2::Builder::new(Tasks)
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.streams)
             .max_header_list_size(MAX_HEAD)
@@ -205,6 +207,16 @@ impl Connection {
         }
         // What is left are answers that the client does not take.
         timeout(self.limits.head, connection).await.unwrap_or(Ok(()))
+    }
+}
+
+/// Runs the requests of HTTP/2, each in a task of its own.
+#[derive(Clone, Copy)]
+struct Tasks;
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, request: F) {
+        tokio::spawn(memory::leaving_no_stack(request));
     }
 }
 

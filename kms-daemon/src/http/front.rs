@@ -16,11 +16,11 @@ use super::kms::refusal;
 use super::page;
 use super::places::Place;
 use super::seats::Standing;
+use super::uncut::Uncut;
 use crate::app::App;
 use crate::development::Development;
 use crate::metrics::{Form, Readiness};
 use kms_base::error::KmsError;
-use kms_base::memory;
 
 /// Where a development daemon is reset.
 const RESET: &str = "/_strongroom/reset";
@@ -110,11 +110,10 @@ impl Front {
             }
             _ => {
                 let reader = self.cors.reader(&request);
-                // In a task of its own: a client that goes away does not cut a request in half.
                 let api = async move { self.api(request, peer).await };
-                let task = tokio::spawn(memory::leaving_no_stack(api));
-                let mut reply =
-                    task.await.unwrap_or_else(|error| refusal(&KmsError::internal(error)));
+                let mut reply = Uncut::new(api)
+                    .await
+                    .unwrap_or_else(|_| refusal(&KmsError::internal("the request has panicked")));
                 reader.show(&mut reply);
                 reply
             }
