@@ -30,7 +30,7 @@ pub const HEAP: Heap = ZeroAlloc(MiMalloc);
 
 /// Bytes of stack that are erased after steps of requests: well above what a step needs, most of all
 /// where nothing is optimised.
-const STACK: usize = if cfg!(debug_assertions) { 512 * 1024 } else { 96 * 1024 };
+const STACK: usize = if cfg!(debug_assertions) { 768 * 1024 } else { 128 * 1024 };
 /// Steps after which the stack of a thread is erased although the thread has more to do.
 const STEPS: u32 = 8;
 

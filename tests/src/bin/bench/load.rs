@@ -17,11 +17,25 @@ const MOST_WORK: Duration = Duration::from_secs(180);
 pub(crate) struct Row {
     operation: &'static str,
     connections: usize,
-    per_second: f64,
-    p50: Duration,
-    p99: Duration,
-    /// Processor time of the daemon for each request.
-    cpu: Duration,
+    run: Run,
+}
+
+/// What a server did in some time.
+pub(crate) struct Run {
+    pub(crate) per_second: f64,
+    /// Processor time of the server for each request.
+    pub(crate) cpu: Duration,
+    /// In order of length.
+    latencies: Vec<Duration>,
+}
+
+impl Run {
+    /// The latency that so many percent of requests stay within.
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub(crate) fn percentile(&self, percent: f64) -> Duration {
+        let at = (self.latencies.len() - 1) as f64 * percent / 100.0;
+        self.latencies[at as usize]
+    }
 }
 
 impl Row {
@@ -29,10 +43,10 @@ impl Row {
         json!({
             "operation": self.operation,
             "connections": self.connections,
-            "requests_per_second": crate::rounded(self.per_second),
-            "p50_us": self.p50.as_micros(),
-            "p99_us": self.p99.as_micros(),
-            "cpu_us": self.cpu.as_micros(),
+            "requests_per_second": crate::rounded(self.run.per_second),
+            "p50_us": self.run.percentile(50.0).as_micros(),
+            "p99_us": self.run.percentile(99.0).as_micros(),
+            "cpu_us": self.run.cpu.as_micros(),
         })
     }
 }
@@ -45,18 +59,17 @@ pub(crate) fn measure(hsm: &str, connections: &[usize], time: Duration) -> Vec<R
     settle(&daemon);
     for (operation, body) in operations {
         let request = Request::new(operation, body.to_string());
+        let sign = || request.clone().signed(&daemon).to_bytes(daemon.address());
         for &connections in connections {
-            let before = cpu_time(&daemon);
-            let latencies = run(&daemon, &request, connections, time);
-            let cpu = cpu_time(&daemon).saturating_sub(before);
-            rows.push(summarise(operation, connections, latencies, (time, cpu)));
+            let run = run((daemon.address(), daemon.id()), &sign, connections, time);
+            rows.push(Row { operation, connections, run });
         }
     }
     rows
 }
 
 /// A request body for each operation, on keys made for it.
-fn operations(daemon: &Daemon) -> Vec<(&'static str, Value)> {
+pub(crate) fn operations(daemon: &Daemon) -> Vec<(&'static str, Value)> {
     let create = |spec: &str, usage: &str| {
         let answer = call(daemon, "CreateKey", &json!({ "KeySpec": spec, "KeyUsage": usage }));
         answer.json()["KeyMetadata"]["KeyId"].as_str().expect("a key id").to_owned()
@@ -92,21 +105,21 @@ fn operations(daemon: &Daemon) -> Vec<(&'static str, Value)> {
 
 /// Waits until the daemon has nothing to do any more: after its start, devices make key pairs in
 /// advance, which would be measured otherwise.
-fn settle(daemon: &Daemon) {
+pub(crate) fn settle(daemon: &Daemon) {
     let begin = Instant::now();
     loop {
-        let before = cpu_time(daemon);
+        let before = cpu_time(daemon.id());
         thread::sleep(Duration::from_millis(500));
-        if cpu_time(daemon) - before <= Duration::from_millis(10) {
+        if cpu_time(daemon.id()) - before <= Duration::from_millis(10) {
             return;
         }
         assert!(begin.elapsed() < MOST_WORK, "the daemon never comes to rest");
     }
 }
 
-/// Processor time of the daemon so far, in and outside the kernel (proc_pid_stat(5), fields 14 and 15).
-fn cpu_time(daemon: &Daemon) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.id())).expect("it runs");
+/// Processor time of a process so far, in and outside the kernel (proc_pid_stat(5), fields 14 and 15).
+fn cpu_time(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
     // After the name, which may have blanks in it.
     let (_, fields) = stat.rsplit_once(") ").expect("a name");
     let ticks: u64 = fields.split(' ').skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
@@ -114,22 +127,27 @@ fn cpu_time(daemon: &Daemon) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// The latency of each request that started within `time`.
-fn run(daemon: &Daemon, request: &Request, connections: usize, time: Duration) -> Vec<Duration> {
-    let start = Barrier::new(connections);
-    let sign = || (request.clone().signed(daemon).to_bytes(daemon.address()), Instant::now());
+/// Sends requests to a server for `time`, as bytes that `sign` makes; the server is at an address and a
+/// process.
+pub(crate) fn run(
+    (address, process): (&str, u32),
+    sign: &(impl Fn() -> Vec<u8> + Sync),
+    connections: usize,
+    time: Duration,
+) -> Run {
+    let start = Barrier::new(connections + 1);
     let worker = || {
-        let mut connection = Connection::open(daemon);
+        let mut connection = Connection::to(address);
         let mut latencies = Vec::new();
-        let (mut bytes, mut signed) = sign();
+        let (mut bytes, mut signed) = (sign(), Instant::now());
         exchange(&mut connection, &bytes); // connects and warms up, unmeasured
         start.wait();
         let begin = Instant::now();
         while begin.elapsed() < time {
-            // The benchmark is of the daemon, which verifies each request, not of the signer; and
+            // The benchmark is of the server, which verifies each request, not of the signer; and
             // equal requests of one second are signed alike.
             if signed.elapsed() > SIGNED {
-                (bytes, signed) = sign();
+                (bytes, signed) = (sign(), Instant::now());
             }
             let sent = Instant::now();
             exchange(&mut connection, &bytes);
@@ -137,30 +155,25 @@ fn run(daemon: &Daemon, request: &Request, connections: usize, time: Duration) -
         }
         latencies
     };
-    thread::scope(|scope| {
+    let (mut latencies, cpu) = thread::scope(|scope| {
         let workers: Vec<_> = (0..connections).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
-    })
+        start.wait();
+        let before = cpu_time(process);
+        let latencies: Vec<Duration> =
+            workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect();
+        (latencies, cpu_time(process).saturating_sub(before))
+    });
+    latencies.sort_unstable();
+    #[allow(clippy::cast_precision_loss)] // far below 2^52 requests
+    let per_second = latencies.len() as f64 / time.as_secs_f64();
+    let cpu = cpu / u32::try_from(latencies.len()).expect("fewer than 2^32 requests");
+    Run { per_second, cpu, latencies }
 }
 
 fn exchange(connection: &mut Connection, request: &[u8]) {
     connection.write(request).expect("the daemon reads");
     let answer = connection.read().expect("the daemon answers");
     assert_eq!(answer.status, 200, "{}", answer.body.escape_ascii());
-}
-
-fn summarise(
-    operation: &'static str,
-    connections: usize,
-    mut latencies: Vec<Duration>,
-    (time, cpu): (Duration, Duration),
-) -> Row {
-    latencies.sort_unstable();
-    let percentile = |percent: usize| latencies[(latencies.len() - 1) * percent / 100];
-    #[allow(clippy::cast_precision_loss)] // far below 2^52 requests
-    let per_second = latencies.len() as f64 / time.as_secs_f64();
-    let cpu = cpu / u32::try_from(latencies.len()).expect("fewer than 2^32 requests");
-    Row { operation, connections, per_second, p50: percentile(50), p99: percentile(99), cpu }
 }
 
 /// One table for an HSM.
@@ -170,9 +183,9 @@ pub(crate) fn print(hsm: &str, rows: &[Row]) {
         "{:<18}{:>6}{:>12}{:>12}{:>12}{:>12}",
         "operation", "conns", "requests/s", "p50 ms", "p99 ms", "CPU µs"
     );
-    for Row { operation, connections, per_second, p50, p99, cpu } in rows {
-        let (p50, p99) = (p50.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
-        let cpu = cpu.as_micros();
+    for Row { operation, connections, run } in rows {
+        let [p50, p99] = [50.0, 99.0].map(|percent| run.percentile(percent).as_secs_f64() * 1e3);
+        let (per_second, cpu) = (run.per_second, run.cpu.as_micros());
         println!(
             "{operation:<18}{connections:>6}{per_second:>12.0}{p50:>12.2}{p99:>12.2}{cpu:>12}"
         );

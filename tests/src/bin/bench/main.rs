@@ -5,6 +5,7 @@
 //! latency by the number of keys.
 
 mod authorization;
+mod ceiling;
 mod device;
 mod load;
 mod profile;
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 const USAGE: &str =
     "usage: bench [--seconds N] [--only PART] [--keys N] [--specs LIST] [--record FILE]
              [--json]
+       bench --against-ceiling [--seconds N] [--record FILE] [--json]
        bench [--board NAME] --profile COMMAND
 
   --seconds N   how long each operation runs, at 1 and at 32 connections (default 3)
@@ -30,6 +32,10 @@ const USAGE: &str =
                 by the number of keys (only when asked for: it takes ten minutes)
   --keys N      most keys of that (default 100000)
   --record FILE append the device's instructions to a history, such as docs/instructions.jsonl
+  --against-ceiling
+                requests on an in-process device beside a server that only checks signatures,
+                in turn: ratios, and what a request costs; --record appends them to a history
+                such as docs/throughput.jsonl
   --json        one JSON document instead of tables
   --board NAME  this device only (default: every emulated board)
   --specs LIST  what keys of these specs cost a device, such as ECC_NIST_P256,RSA_2048 (default:
@@ -54,6 +60,7 @@ struct Options {
     boards: Vec<String>,
     specs: Option<String>,
     profile: Option<String>,
+    against_ceiling: bool,
     json: bool,
 }
 
@@ -64,6 +71,9 @@ fn boards() -> Result<Vec<String>, String> {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|first| first == ceiling::SERVE) {
+        return outcome(ceiling::serve());
+    }
     let options = match parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(problem) => {
@@ -79,6 +89,9 @@ fn main() -> ExitCode {
             }
         }
         return ExitCode::SUCCESS;
+    }
+    if options.against_ceiling {
+        return outcome(against_ceiling(&options));
     }
     let mut report = serde_json::Map::new();
     for part in &options.parts {
@@ -132,6 +145,30 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn outcome(outcome: Result<(), impl std::fmt::Display>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn against_ceiling(options: &Options) -> std::io::Result<()> {
+    let rows = ceiling::measure("soft", Duration::from_secs(options.seconds))?;
+    if let Some(history) = &options.record {
+        ceiling::record(&rows, history)?;
+    }
+    if options.json {
+        let rows: Value = rows.iter().map(ceiling::Row::to_json).collect();
+        println!("{rows:#}");
+    } else {
+        ceiling::print("soft", &rows);
+    }
+    Ok(())
+}
+
 /// Counts the instructions of every board's commands.
 fn measure_boards(options: &Options) -> Result<Vec<device::Costs>, String> {
     let mut all = Vec::new();
@@ -158,11 +195,13 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         boards: Vec::new(),
         specs: None,
         profile: None,
+        against_ceiling: false,
         json: false,
     };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--json" => options.json = true,
+            "--against-ceiling" => options.against_ceiling = true,
             "--seconds" => {
                 let value = arguments.next().unwrap_or_default();
                 let seconds = value.parse().ok().filter(|seconds| (1..=600).contains(seconds));
