@@ -42,6 +42,8 @@ pub mod plic;
 pub mod pmp;
 #[cfg(any(test, target_os = "none"))]
 pub mod register;
+#[cfg(target_os = "none")]
+pub mod retained;
 pub mod ring;
 #[cfg(target_os = "none")]
 pub mod stack;

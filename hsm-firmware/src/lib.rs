@@ -5,6 +5,7 @@
 //! | [`board`] | one file for each board: what the core's platform is made of there |
 //! | [`chip`] | registers, the only place for `unsafe` |
 //! | [`nv`] | power-cut-safe records on NOR flash |
+//! | `rounds` | what takes the place of a watchdog where a board has none |
 //! | [`serve`] | main loop between the lines and the core |
 #![no_std]
 #![cfg_attr(
@@ -26,20 +27,25 @@ macro_rules! entry {
             $crate::board::$board::run()
         }
 
-        // SAFETY: the trap entries go to the one function of this name when the processor reports a fault.
+        // SAFETY: the trap entries go to the one function of this name when the processor reports a fault
+        // or the watchdog has waited in vain, and say which with a number of `ResetReason`.
         #[unsafe(no_mangle)]
-        extern "C" fn halt() -> ! {
-            $crate::board::$board::halt()
+        extern "C" fn halt(reason: u8) -> ! {
+            $crate::board::$board::halt($crate::ResetReason(reason))
         }
 
         #[panic_handler]
         fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-            $crate::board::$board::halt()
+            $crate::board::$board::halt($crate::ResetReason::PANIC)
         }
     };
 }
 
+pub use hsm_protocol::reset::ResetReason;
+
 pub mod board;
 pub mod chip;
 pub mod nv;
+#[cfg(any(test, target_arch = "riscv32"))]
+pub mod rounds;
 pub mod serve;

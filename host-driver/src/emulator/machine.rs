@@ -28,8 +28,6 @@ pub struct Machine {
     /// Serial ports, by name.
     #[serde(rename = "link")]
     pub links: BTreeMap<String, Link>,
-    /// Exit status of the emulator.
-    pub exit: Exit,
     args: Vec<String>,
 }
 
@@ -40,13 +38,6 @@ pub struct Flash {
     pub bytes: u64,
     /// The value of an erased byte, which a new image is filled with.
     pub erased: u8,
-}
-
-/// What the emulator's exit status means.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Exit {
-    /// The firmware panicked; `None` if the board cannot tell.
-    pub panic: Option<i32>,
 }
 
 /// A serial port: arguments for each way to attach it.

@@ -5,7 +5,8 @@ use static_cell::StaticCell;
 
 use super::bare::Board;
 use super::mps2::{self, Image};
-use crate::chip::an505::{DEVICES, WATCHDOG};
+use crate::ResetReason;
+use crate::chip::an505::DEVICES;
 use crate::chip::mps2::Mps2;
 
 static HSM: StaticCell<Hsm<Board<Mps2An505>>> = StaticCell::new();
@@ -15,9 +16,9 @@ pub fn run() -> ! {
     mps2::run(&HSM)
 }
 
-/// Ends the firmware after a panic or a fault: nothing is reported, and nothing is left in RAM.
-pub fn halt() -> ! {
-    WATCHDOG.wipe_and_bite()
+/// Ends the firmware after a failure: nothing but the reason is left in RAM.
+pub fn halt(reason: ResetReason) -> ! {
+    mps2::halt(reason)
 }
 
 /// This machine.

@@ -8,7 +8,6 @@
 
 use super::mps2::{Map, Mps2};
 use super::mpu;
-use super::watchdog::Watchdog;
 
 const MAP: Map = Map {
     timers: [0x5000_0000, 0x5000_1000],
@@ -17,6 +16,8 @@ const MAP: Map = Map {
     uarts: [0x5020_0000, 0x5020_1000],
     line_sources: [32, 33],
     noise_source: 34,
+    // The Secure one.
+    watchdog: 0x5008_1000,
     psram: 0x8000_0000,
     devices: 0x20_2000,
     protect: mpu::v8::protect,
@@ -25,6 +26,3 @@ const MAP: Map = Map {
 /// The devices.
 // SAFETY: this is their map, and they are used by nothing else.
 pub static DEVICES: Mps2 = unsafe { Mps2::new(&MAP) };
-/// The Secure watchdog. A constant, as what is in RAM may be broken when it is needed.
-// SAFETY: this is its address, and it resets the machine.
-pub const WATCHDOG: Watchdog = unsafe { Watchdog::new(0x5008_1000) };
