@@ -40,7 +40,7 @@ macro_rules! algorithms {
 pub(super) use algorithms;
 
 /// Microseconds after which a main loop that has not come round hangs: twice as long as hosts wait for
-/// their slowest commands, and a multiple of what the longest of them takes (see ADR 36).
+/// their slowest commands (see ADR 36).
 pub(super) const WATCHDOG_US: u64 = 60_000_000;
 /// Longest sleep, so that a device without work comes round often enough.
 pub(super) const LONGEST_SLEEP_US: u64 = WATCHDOG_US / 4;
