@@ -171,7 +171,7 @@ impl Subject {
         }
         let hurry = self.board.machine()["watchdog"]["hurry"].as_array().expect("stores");
         for pair in hurry {
-            let [address, value] = [0, 1].map(|index| {
+            let [address, value] = [0_usize, 1].map(|index| {
                 let number = pair[index].as_integer().expect("a number");
                 u32::try_from(number).expect("a word")
             });
