@@ -233,6 +233,15 @@ fn a_trial_that_hangs_ends_by_itself() {
         let now = device.firmware().expect("a second stage");
         assert_eq!((now.slot, now.measurement), (before.slot, before.measurement));
         assert_eq!(now.other, OtherImage::Failed);
+        drop(device);
+        let mut status = Command::new(environment::kmsctl());
+        status.args(["hsm", "status", &bench.board.line()]);
+        let output = status.output().expect("kmsctl runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said: Vec<_> = said.lines().map(str::trim).collect();
+        for line in ["reset     the firmware hung", "failures  1 in a row"] {
+            assert!(said.contains(&line), "{line}: {output:?}");
+        }
     });
 }
 
