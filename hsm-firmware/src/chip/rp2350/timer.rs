@@ -4,8 +4,6 @@ use super::register;
 
 /// The first alarm's register; the others follow.
 const ALARMS: usize = 0x10;
-/// An alarm whose bit is written is disarmed.
-const ARMED: usize = 0x20;
 const RAW_HIGH: usize = 0x24;
 const RAW_LOW: usize = 0x28;
 const INTERRUPTS: usize = 0x3C;
@@ -65,12 +63,6 @@ impl Timer {
         register(self.base + INTERRUPT_ENABLE).write(BOTH);
         register(self.base + ALARMS + 4 * alarm as usize).write(time as u32);
         self.now_us() < time
-    }
-
-    /// Has an alarm interrupt no more.
-    pub fn stop(&self, alarm: Alarm) {
-        register(self.base + ARMED).write(alarm.bit());
-        self.acknowledge(alarm);
     }
 
     /// Takes away the reason of an alarm's interrupt.

@@ -1,6 +1,6 @@
 //! The watchdog (12.9). It resets a chip whose interrupts are not served, and ends a firmware that has failed, or that
 //! is asked to. Its scratch registers, which a reset by it leaves as they are, have the note of why: `__note` is the
-//! first of them. The boot ROM uses the last six, for restarts that it is asked for.
+//! first of them. The boot ROM uses the third and those after it for restarts that it is asked for, and nothing here asks.
 
 use hsm_protocol::reset::ResetReason;
 
