@@ -44,6 +44,14 @@ impl Board {
         Debugger::open(directory)
     }
 
+    /// Waits until it has started.
+    ///
+    /// # Panics
+    /// If it is not plugged in, or does not start.
+    pub fn await_start(&self) {
+        self.emulator.as_ref().expect("it is plugged in").await_start();
+    }
+
     /// Pulls it out, as a power cut would.
     pub fn unplug(&mut self) {
         if let Some(mut emulator) = self.emulator.take() {

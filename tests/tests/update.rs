@@ -226,7 +226,7 @@ fn a_trial_that_hangs_ends_by_itself() {
             assert!(debugger.run_to(start + 2, PATIENCE, || {}), "stored");
         }
         debugger.run();
-        // Whoever asks waits until the device has started again.
+        bench.board.await_start();
         let device = bench.device();
         let last = device.last_reset().expect("answered").expect("firmware that knows why");
         assert_eq!((last.reason, last.failures), (ResetReason::WATCHDOG, 1));
