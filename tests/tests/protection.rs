@@ -136,7 +136,7 @@ impl Subject {
     /// Has the processor read, write or run what is at an address; whether the firmware wipes its
     /// RAM because of that.
     fn access(&mut self, access: &str, address: u32, patience: Duration) -> bool {
-        let Processor { registers, store, load, jump, circle, mode } = self.processor;
+        let Processor { registers, store, load, jump, circle, mode, .. } = self.processor;
         let (code, argument) = match access {
             "write" => (store, address),
             "read" => (load, address),
