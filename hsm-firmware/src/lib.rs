@@ -49,10 +49,10 @@ pub use hsm_protocol::reset::ResetReason;
 pub mod board;
 pub mod chip;
 pub mod nv;
-#[cfg(all(target_os = "none", feature = "verified-boot"))]
-mod second_stage;
 #[cfg(any(test, target_arch = "riscv32", feature = "rp2040", feature = "rp2350"))]
 pub mod rounds;
+#[cfg(all(target_os = "none", feature = "verified-boot"))]
+mod second_stage;
 pub mod serve;
 #[cfg(feature = "verified-boot")]
 mod signers;

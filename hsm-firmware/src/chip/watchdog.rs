@@ -47,7 +47,7 @@ impl Watchdog {
         self.unlocked(|| self.register(INTERRUPT_CLEAR).write(1));
     }
 
-    /// Locked but for that, so that a stray store does not stop it.
+    /// Locked except for that, so that a stray store does not stop it.
     fn unlocked(self, write: impl FnOnce()) {
         self.register(LOCK).write(UNLOCK);
         write();
