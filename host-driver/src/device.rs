@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hsm_protocol::command::session::{SessionInfo, SessionState};
-use hsm_protocol::command::system::{Admission, Info, ModuleStatus, Reset, Status};
+use hsm_protocol::command::system::{
+    Admission, Info, LastReset, ModuleStatus, Reset, ResetReport, Status,
+};
 use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::key_spec::KeySpec;
-use hsm_protocol::{AuditTag, Command, DeviceId, PROTOCOL_VERSION};
+use hsm_protocol::{AuditTag, Command, DeviceId, ErrorCode, PROTOCOL_VERSION};
 
 use crate::audit::{self, AuditSink};
 use crate::error::CallError;
@@ -157,6 +159,18 @@ impl Device {
     /// [`CallError`].
     pub fn status(&self) -> Result<ModuleStatus, CallError> {
         self.call_blocking(&Status, AuditTag::default())?.response()
+    }
+
+    /// Asks why the device was reset before it started, outside the channel; `None` if its firmware does not
+    /// know the question.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn last_reset(&self) -> Result<Option<ResetReport>, CallError> {
+        match self.call_blocking(&LastReset, AuditTag::default()) {
+            Err(CallError::Refused { code: ErrorCode::UNKNOWN_COMMAND, .. }) => Ok(None),
+            reply => reply?.response().map(Some),
+        }
     }
 
     /// Restarts a device that is in the error state or zeroised.

@@ -18,7 +18,7 @@ use crate::transport::unix::Unix;
 use crate::transport::{Connector, Transport, TransportError};
 
 use machine::Paths;
-pub use machine::{Attachment, Boot, Exit, Flash, Link, Machine};
+pub use machine::{Attachment, Boot, Flash, Link, Machine};
 use process::{CommandLine, Supervisor};
 pub use storage::board_of;
 use storage::{Contents, Storage};
@@ -158,8 +158,7 @@ impl Emulator {
         let mut all = machine.arguments(link, attachment, &paths).ok_or_else(no_link)?;
         all.extend_from_slice(arguments);
         let command = CommandLine { guard: guard()?, program, arguments: all };
-        let supervisor =
-            Supervisor::start(command, machine.exit.panic).map_err(EmulatorError::Supervisor)?;
+        let supervisor = Supervisor::start(command).map_err(EmulatorError::Supervisor)?;
         Ok(Arc::new(Self { attachment, supervisor, storage }))
     }
 

@@ -24,7 +24,7 @@ use hsm_protocol::command::firmware::UpdateProgress;
 use hsm_protocol::command::key::{PrepareKeyPair, PreparedKeyPair};
 use hsm_protocol::command::random::{Random, RandomBytes};
 use hsm_protocol::command::session::SessionState;
-use hsm_protocol::command::system::{AdmissionChallenge, DeviceInfo, ModuleStatus};
+use hsm_protocol::command::system::{AdmissionChallenge, DeviceInfo, ModuleStatus, ResetReport};
 use hsm_protocol::domain::{DeviceKind, Kind};
 use hsm_protocol::frame::{self, Decoder, Frame, FrameKind, Header, MAX_ENCODED, MAX_PAYLOAD};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
@@ -282,6 +282,7 @@ impl FakeDevice {
                 kind: DeviceKind::InProcess,
                 measurement: None,
             }),
+            Opcode::LastReset => encode(&ResetReport::UNKNOWN),
             Opcode::Admission => encode(&AdmissionChallenge { challenge: CHALLENGE }),
             _ => return respond(head.id, Err(ErrorCode::CHANNEL_REQUIRED), None),
         };

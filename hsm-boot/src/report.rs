@@ -42,13 +42,15 @@ pub enum ResetReason {
     Fault = 6,
     /// None of these, or unknown.
     Other = 7,
+    /// The firmware found itself to be wrong.
+    Panic = 8,
 }
 
 impl ResetReason {
     fn from_number(number: u8) -> Option<Self> {
-        use ResetReason::{Brownout, Fault, Other, Pin, PowerOn, Software, Watchdog};
+        use ResetReason::{Brownout, Fault, Other, Panic, Pin, PowerOn, Software, Watchdog};
 
-        [PowerOn, Pin, Software, Watchdog, Brownout, Fault, Other]
+        [PowerOn, Pin, Software, Watchdog, Brownout, Fault, Other, Panic]
             .into_iter()
             .find(|reason| *reason as u8 == number)
     }
@@ -188,7 +190,7 @@ mod tests {
             }
         }
         assert_eq!((1..=255).filter_map(Reason::from_number).count(), 14);
-        assert_eq!((1..=255).filter_map(ResetReason::from_number).count(), 7);
+        assert_eq!((1..=255).filter_map(ResetReason::from_number).count(), 8);
     }
 
     #[test]

@@ -6,8 +6,9 @@
 //! No entry is displaced by another until a host has confirmed that it has it ([`Note::taken`]): once
 //! as many wait as the board has room for, audited commands are refused.
 
-use hsm_protocol::audit::{Details, Entry, Head, Note, Receipt, RequestDigest};
+use hsm_protocol::audit::{Details, Entry, Head, Note, Receipt, RequestDigest, request_digest};
 use hsm_protocol::command::audit::AuditPage;
+use hsm_protocol::reset::ResetReport;
 use hsm_protocol::{Bytes, DeviceId, ErrorCode, HostId, MaterialId, Opcode};
 
 use crate::memory::Owner;
@@ -59,8 +60,8 @@ impl<O: Owner> Chain<O> {
         Self { epoch: 0, before: nothing, head: nothing, entries: 0, taken: 0, kept }
     }
 
-    /// Begins the chain of a boot.
-    pub fn begin(&mut self, device: &DeviceId, epoch: u64) {
+    /// Begins the chain of a boot. If a failure was before it, that is the first entry.
+    pub fn begin(&mut self, device: &DeviceId, epoch: u64, last: ResetReport) {
         let genesis = Head::genesis(device, epoch);
         self.epoch = epoch;
         self.before = genesis;
@@ -68,6 +69,13 @@ impl<O: Owner> Chain<O> {
         self.entries = 0;
         self.taken = 0;
         self.kept.fill(None);
+        if last.reason.is_failure() {
+            let (opcode, tag) = (Opcode::LastReset, Entry::tag_of_reset(last));
+            let note = Note { tag, time_ms: 0, taken: 0 };
+            let (host, subject) = (HostId([0; 16]), MaterialId([0; 32]));
+            let event = Event { opcode, result: None, host, subject, note };
+            self.extend(&event, request_digest(opcode, &[], 0));
+        }
     }
 
     /// This boot's number.
@@ -163,6 +171,7 @@ mod tests {
     use std::vec::Vec;
 
     use hsm_protocol::AuditTag;
+    use hsm_protocol::reset::ResetReason;
 
     use super::*;
     use crate::memory::Boxed;
@@ -174,7 +183,7 @@ mod tests {
 
     fn chain(places: usize, entries: u64) -> (Chain<Boxed>, Vec<Receipt>) {
         let mut chain = Chain::new((0..places).map(|_| None).collect());
-        chain.begin(&DEVICE, 3);
+        chain.begin(&DEVICE, 3, ResetReport::UNKNOWN);
         let event = |n: u64| Event {
             opcode: Opcode::Sign,
             result: n.is_multiple_of(5).then_some(ErrorCode::USAGE_DENIED),
@@ -229,6 +238,26 @@ mod tests {
             assert_eq!(chain.head(), head);
             let beyond = chain.page(entries + 1, &mut [0; 100]).err();
             assert_eq!(beyond, Some(ErrorCode::AUDIT_RANGE));
+        }
+    }
+
+    #[test]
+    fn a_failure_before_the_start_is_the_first_entry() {
+        for &reason in ResetReason::ALL {
+            let mut chain = Chain::<Boxed>::new((0..32).map(|_| None).collect());
+            let last = ResetReport { reason, failures: 3 };
+            chain.begin(&DEVICE, 9, last);
+            assert_eq!(chain.entries(), u64::from(reason.is_failure()), "{reason}");
+            let mut out = [0; Entry::SIZE];
+            let page = chain.page(0, &mut out).unwrap();
+            let entry = Entry::from_bytes(&page.entries);
+            assert_eq!(
+                entry.and_then(|entry| entry.last_reset()),
+                reason.is_failure().then_some(last)
+            );
+            let genesis = Head::genesis(&DEVICE, 9);
+            let head = entry.map_or(genesis, |entry| genesis.extend(&entry));
+            assert_eq!(chain.head(), head, "{reason}");
         }
     }
 

@@ -122,7 +122,7 @@ impl<P: Platform> Module<P> {
         let epoch = next_epoch(&mut self.platform, drbg)?;
         self.device = identity.device_id();
         self.document = Some(*identity.document());
-        self.audit.begin(&self.device, epoch);
+        self.audit.begin(&self.device, epoch, self.platform.last_reset());
         self.state = state;
         self.secrets.set_loaded();
         Ok(())

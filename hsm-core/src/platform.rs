@@ -10,6 +10,7 @@ use hsm_protocol::attestation::Measurement;
 use hsm_protocol::command::firmware::{FirmwareState, UpdateProgress};
 use hsm_protocol::domain::DeviceKind;
 use hsm_protocol::key_spec::KeySpec;
+use hsm_protocol::reset::ResetReport;
 use rand_core::CryptoRng;
 
 use crate::algorithm::Algorithm;
@@ -53,6 +54,10 @@ pub trait Platform {
     fn image(&self) -> &'static [u8];
     /// Restarts the device after the reply in progress has been sent.
     fn reset(&mut self);
+    /// Why the device was reset before this start.
+    fn last_reset(&self) -> ResetReport {
+        ResetReport::UNKNOWN
+    }
     /// Bytes of encoded frames that the board buffers while a request is served: what a host may
     /// have unanswered.
     fn receive_buffer(&self) -> u32;

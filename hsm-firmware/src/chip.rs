@@ -50,6 +50,8 @@ pub mod plic;
 pub mod pmp;
 #[cfg(any(test, target_os = "none"))]
 pub mod register;
+#[cfg(target_os = "none")]
+pub mod retained;
 pub mod ring;
 #[cfg(all(feature = "rp2040", target_arch = "arm"))]
 pub mod rp2040;

@@ -7,6 +7,7 @@
 //! | [`nv`] | power-cut-safe records on NOR flash |
 //! | `second_stage` | verifies the image that the slots hold, loads it, and starts it |
 //! | `update` | replaces the image over the line |
+//! | `rounds` | what takes the place of a watchdog where a board has none |
 //! | [`serve`] | main loop between the lines and the core |
 #![no_std]
 #![cfg_attr(
@@ -29,22 +30,27 @@ macro_rules! entry {
             $crate::board::$board::$start()
         }
 
-        // SAFETY: the trap entries go to the one function of this name when the processor reports a fault.
+        // SAFETY: the trap entries go to the one function of this name when the processor reports a fault
+        // or the watchdog has waited in vain, and say which with a number of `ResetReason`.
         #[unsafe(no_mangle)]
-        extern "C" fn halt() -> ! {
-            $crate::board::$board::halt()
+        extern "C" fn halt(reason: u8) -> ! {
+            $crate::board::$board::halt($crate::ResetReason(reason))
         }
 
         #[panic_handler]
         fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-            $crate::board::$board::halt()
+            $crate::board::$board::halt($crate::ResetReason::PANIC)
         }
     };
 }
 
+pub use hsm_protocol::reset::ResetReason;
+
 pub mod board;
 pub mod chip;
 pub mod nv;
+#[cfg(any(test, target_arch = "riscv32", feature = "rp2040", feature = "rp2350"))]
+pub mod rounds;
 #[cfg(all(target_os = "none", feature = "verified-boot"))]
 mod second_stage;
 pub mod serve;

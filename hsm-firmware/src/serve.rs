@@ -52,6 +52,10 @@ pub trait Runtime {
 
     /// Whether the main loop should end. It sends the last reply first.
     fn should_stop(&mut self) -> bool;
+
+    /// Tells the watchdog that the main loop has come round. Called in each round and nowhere else, so
+    /// that nothing but a main loop that goes on keeps the watchdog from ending the firmware.
+    fn feed_watchdog(&mut self);
 }
 
 /// Buffers of a connection.
@@ -142,6 +146,7 @@ pub fn serve<const N: usize>(
 ) {
     let mut busy_rounds = 0u32;
     loop {
+        runtime.feed_watchdog();
         let mut idle = true;
         for line in &mut *lines {
             idle &= !line.advance(responder);
@@ -149,6 +154,7 @@ pub fn serve<const N: usize>(
                 // The host whose request ended the loop gets its reply; the requests of others stay
                 // unanswered.
                 while !line.is_sent() {
+                    runtime.feed_watchdog();
                     if !line.send() {
                         runtime.wait(None);
                     }

@@ -84,6 +84,8 @@ impl<F: FnMut() -> bool> Runtime for Script<F> {
     fn should_stop(&mut self) -> bool {
         *self.stop.borrow()
     }
+
+    fn feed_watchdog(&mut self) {}
 }
 
 /// Serves the wires until `step` says that is all, and returns the sessions in order of service.

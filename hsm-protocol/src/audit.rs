@@ -20,6 +20,7 @@ use crate::bytes::{concat, take};
 use crate::error::ErrorCode;
 use crate::id::{AuditTag, DeviceId, HostId, MaterialId};
 use crate::opcode::Opcode;
+use crate::reset::{ResetReason, ResetReport};
 
 mod checkpoint;
 
@@ -174,6 +175,33 @@ impl Entry {
                 }),
             },
         })
+    }
+
+    /// The tag of the entry with which a device itself begins the chain of a boot that follows a failure:
+    ///
+    /// ```text
+    /// reason u8 | failures in a row u32 | zeros 11
+    /// ```
+    ///
+    /// Its opcode is that of [`LastReset`](crate::command::system::LastReset), which is never audited as a
+    /// command; host, subject and time are zeros.
+    #[must_use]
+    pub fn tag_of_reset(report: ResetReport) -> AuditTag {
+        let mut tag = [0; AuditTag::SIZE];
+        concat(&mut tag, &[&[report.reason.0], &report.failures.to_le_bytes()]);
+        AuditTag(tag)
+    }
+
+    /// Why the device was reset before this boot, if the entry says that.
+    #[must_use]
+    pub fn last_reset(&self) -> Option<ResetReport> {
+        if self.opcode != Opcode::LastReset {
+            return None;
+        }
+        let mut rest: &[u8] = self.tag.as_bytes();
+        let [reason] = *take(&mut rest)?;
+        let failures = u32::from_le_bytes(*take(&mut rest)?);
+        Some(ResetReport { reason: ResetReason(reason), failures })
     }
 
     /// The subject of a command that uses two keys: SHA-256 over both material ids, in the

@@ -46,6 +46,7 @@ pub mod identity;
 pub mod key_spec;
 pub mod opcode;
 pub mod request;
+pub mod reset;
 mod static_secret;
 pub mod token;
 

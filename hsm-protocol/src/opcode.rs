@@ -41,6 +41,7 @@ macro_rules! for_each_command {
             0x0004 SelfTest system::SelfTest => system::SelfTestReport, ENROLLED, OPERATIONAL, audit = true, idempotent = true, pace = Slow;
             0x0006 MemoryUse system::MemoryUse => system::MemoryPeaks, ENROLLED, OPERATIONAL, audit = false, idempotent = true, pace = Ordinary;
             0x0007 Admission system::Admission => system::AdmissionChallenge, PUBLIC, WORKING, audit = false, idempotent = true, pace = Ordinary;
+            0x0008 LastReset system::LastReset => system::ResetReport, PUBLIC, ALL, audit = false, idempotent = true, pace = Ordinary;
 
             0x0101 CloseSession session::CloseSession => (), ANY, ALL, audit = false, idempotent = false, pace = Ordinary;
             0x0102 SessionInfo session::SessionInfo => session::SessionState, ANY, ALL, audit = false, idempotent = true, pace = Ordinary;

@@ -2,7 +2,15 @@
 //
 //   node run.js --image ELF --records FILE --socket PATH [--noise FILE]
 //
-// UART 0 is at a Unix socket; the latest connection has it. The part of the flash with the records is a file, written
+// UART 0 is at a Unix socket; the latest connection has it. At PATH.control it takes orders, a line each, with which
+// tests have the firmware fail:
+//
+//   jump ADDRESS   the program goes on there
+//   circle         goes round in circles where it is, with interrupts open
+//   mask           the same with interrupts closed
+//   hurry N        until the next reset, the clock goes N times as fast
+//
+// What is left in RAM is counted at each reset. The part of the flash with the records is a file, written
 // as the firmware writes it, so a run that was killed is continued by the next one.
 //
 // The emulator lacks what is made here: the boot ROM, with the functions that program flash; flash that cannot be
@@ -32,7 +40,13 @@ const SECTOR = 4096;
 const PAGE = 256;
 // The boot ROM copies the second stage there, and runs it with its stack below.
 const BOOT2 = RAM + 0x41f00;
+// The end of what the firmware wipes, from the start of RAM: code is behind it.
+const RAM_WIPED = 0x41000;
 const HARD_FAULT = 3;
+const WATCHDOG = 0x40058;
+const REASON_TIMER = 1;
+// `b .`
+const CIRCLE = 0xe7fe;
 const NANOS_PER_CYCLE = 8;
 // Instructions until the clock is told, and until the socket is looked at.
 const BATCH = 48;
@@ -190,12 +204,20 @@ function flush() {
 }
 
 let mcu;
+// How many times as fast the clock goes.
+let hurry = 1;
 
-// A start, as the boot ROM does it. RAM keeps what it has.
+// A start, as the boot ROM does it. RAM, and what a reset does not touch in the watchdog, keep what they have.
 function start() {
-  const ram = mcu?.sram;
+  const { sram, peripherals } = mcu ?? {};
   mcu = new RP2040();
-  if (ram) mcu.sram.set(ram);
+  if (sram) {
+    const { scratchData, reason } = peripherals[WATCHDOG];
+    mcu.sram.set(sram);
+    mcu.peripherals[WATCHDOG].scratchData.set(scratchData);
+    mcu.peripherals[WATCHDOG].reason = reason;
+  }
+  hurry = 1;
   flash = mcu.flash;
   flash.set(image);
   fs.readSync(records, flash, RECORDS, RECORDS_BYTES, 0);
@@ -215,7 +237,7 @@ function start() {
     call[1](mcu.core);
   };
   mcu.peripherals[0x40060] = new RingOscillator();
-  mcu.peripherals[0x40058].onWatchdogTrigger = () => { throw new Reset('watchdog'); };
+  mcu.peripherals[WATCHDOG].onWatchdogTrigger = () => { throw new Reset('watchdog'); };
   // The second stage enables the interface to the flash when it has set it up.
   const flashInterface = mcu.peripherals[0x18000];
   const write = flashInterface.writeUint32;
@@ -242,7 +264,7 @@ function run() {
     if (core.waiting) return;
     let cycles = 0;
     for (let n = 0; n < BATCH && !core.waiting; n++) cycles += core.executeInstruction();
-    clock.tick(cycles * NANOS_PER_CYCLE);
+    clock.tick(cycles * NANOS_PER_CYCLE * hurry);
   }
 }
 
@@ -263,10 +285,15 @@ function go() {
       const pc = mcu.core.PC.toString(16);
       console.error(`fault at 0x${pc}: ${reason.message}`);
       // The core locks up if it faults while it serves a fault; the watchdog would end that.
-      if (mcu.core.IPSR === HARD_FAULT) start();
-      else mcu.core.exceptionEntry(HARD_FAULT);
+      if (mcu.core.IPSR === HARD_FAULT) {
+        mcu.peripherals[WATCHDOG].reason = REASON_TIMER;
+        start();
+      } else {
+        mcu.core.exceptionEntry(HARD_FAULT);
+      }
     } else if (reason instanceof Reset) {
-      console.log(`reset: ${reason.message}`);
+      const left = mcu.sram.subarray(0, RAM_WIPED).filter((byte) => byte).length;
+      console.log(`reset: ${left} bytes left by the ${reason.message}`);
       start();
     } else {
       throw reason;
@@ -291,10 +318,46 @@ function wake() {
   }
 }
 
+const orders = {
+  jump: ([address]) => (mcu.core.PC = Number(address) & ~1),
+  circle: () => circle(false),
+  mask: () => circle(true),
+  hurry: ([factor]) => (hurry = Number(factor)),
+};
+
+function circle(masked) {
+  const { core } = mcu;
+  // Not within an interrupt, nor in the ROM.
+  if (core.IPSR || !xip || core.PC < FLASH || core.PC >= FLASH + RECORDS) {
+    setImmediate(() => circle(masked));
+    return;
+  }
+  core.PM = masked;
+  mcu.flashView.setUint16(core.PC - FLASH, CIRCLE, true);
+}
+
+function obey(line) {
+  const [name, ...values] = line.split(' ');
+  if (!orders[name]) fail(`there is no order ${line}`);
+  if (sleeping) mcu.clock.tick((performance.now() - sleeping) * 1e6);
+  sleeping = 0;
+  orders[name](values);
+  mcu.core.waiting = false;
+  wake();
+}
+
 const image = flashOf(given.image);
 const records = openRecords(given.records);
 start();
-fs.rmSync(given.socket, { force: true });
+for (const path of [given.socket, `${given.socket}.control`]) fs.rmSync(path, { force: true });
+net.createServer((socket) => {
+  let text = '';
+  socket.on('data', (bytes) => {
+    const lines = (text + bytes).split('\n');
+    text = lines.pop();
+    lines.forEach(obey);
+  });
+}).listen(`${given.socket}.control`);
 const server = net.createServer((socket) => {
   connection?.destroy();
   connection = socket;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use crate::emulator::{Attachment, Emulator, FLASH};
+use crate::probe::Debugger;
 
 /// A board with the real firmware; its line has one name, whatever is plugged in.
 #[derive(Debug)]
@@ -34,6 +35,21 @@ impl Board {
         let emulator = Emulator::boot(self.directory.path(), self.attachment);
         emulator.await_start();
         self.emulator = Some(emulator);
+    }
+
+    /// Plugs it in with a debugger interface, which stops it wherever it is then.
+    pub fn plug_examined(&mut self) -> Debugger {
+        let directory = self.directory.path();
+        self.emulator = Some(Emulator::boot_examined(directory, self.attachment, None));
+        Debugger::open(directory)
+    }
+
+    /// Waits until it has started.
+    ///
+    /// # Panics
+    /// If it is not plugged in, or does not start.
+    pub fn await_start(&self) {
+        self.emulator.as_ref().expect("it is plugged in").await_start();
     }
 
     /// Pulls it out, as a power cut would.

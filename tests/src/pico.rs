@@ -1,6 +1,8 @@
 //! The board `rp2040` in `tests/rp2040/run.js`: the image that is flashed, in an emulator that a test boots,
 //! connects and kills.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -64,6 +66,26 @@ impl Pico {
             Ok(line) => Box::new(line),
             Err(error) => panic!("{error}\n--- emulator\n{}", self.process.output()),
         }
+    }
+
+    /// Gives an order of those in `run.js`.
+    ///
+    /// # Panics
+    /// If the emulator is gone.
+    pub fn order(&self, order: &str) {
+        let control = self.line.with_added_extension("control");
+        let mut control = UnixStream::connect(control).expect("the emulator listens");
+        writeln!(control, "{order}").expect("the emulator listens");
+    }
+
+    /// Waits for a reset, and returns how many bytes of RAM were not zero then.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn await_reset(&mut self) -> usize {
+        let rest = self.process.expect_line("reset: ", PATIENCE);
+        let count = rest.split(' ').next().and_then(|count| count.parse().ok());
+        count.unwrap_or_else(|| panic!("a number: {rest}"))
     }
 
     /// What the emulator has said.

@@ -258,6 +258,18 @@ impl Debugger {
     }
 }
 
+/// Stores that have the time of a board's watchdog be over soon, as its machine description says: addresses and values.
+///
+/// # Panics
+/// If it says nothing of the kind.
+#[must_use]
+pub fn hurry(board: Attachment) -> Vec<[u32; 2]> {
+    let stores = board.machine()["watchdog"]["hurry"].as_array().expect("stores");
+    let number =
+        |value: &toml::Value| u32::try_from(value.as_integer().expect("a number")).expect("a word");
+    stores.iter().map(|pair| [number(&pair[0]), number(&pair[1])]).collect()
+}
+
 /// Addresses of a linked image.
 #[derive(Debug)]
 pub struct Symbols(Vec<(String, u32)>);

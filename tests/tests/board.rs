@@ -6,19 +6,22 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hsm_protocol::command::system::Status;
+use hsm_protocol::command::decode;
+use hsm_protocol::command::system::{LastReset, ResetReport, Status};
 use hsm_protocol::frame::{FrameKind, Header};
+use hsm_protocol::reset::ResetReason;
 use hsm_protocol::{ErrorCode, ModuleState};
 use hsm_tests::emulator::{Attachment, Emulator};
 use hsm_tests::patience::{PATIENCE, until};
 use hsm_tests::process::Process;
 use hsm_tests::signed::Release;
 use hsm_tests::wire::{Wire, encoded, request};
-use hsm_tests::{environment, on_every_board, seed};
+use hsm_tests::{environment, on_every_board, programs, seed};
 
 on_every_board! {
     attached:
     an_idle_device_uses_no_processor_time,
+    an_idle_device_feeds_the_watchdog,
     a_device_killed_while_it_starts_starts_again,
     a_damaged_image_is_the_error_state,
     a_start_takes_little_stack,
@@ -107,6 +110,23 @@ fn an_idle_device_uses_no_processor_time(board: Attachment) {
     busy.kill();
     // The emulator's own house-keeping is allowed a few ticks.
     assert!(idle <= all / 20, "{board:?}: {idle} ticks beside {all}");
+}
+
+/// Takes two periods of the watchdog.
+fn an_idle_device_feeds_the_watchdog(board: Attachment) {
+    if let Err(reason) = programs::nightly() {
+        programs::skip(&format!("two idle minutes of {board:?}"), &reason);
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let emulator = Emulator::boot(directory.path(), board);
+    let mut wire = open(&emulator);
+    wire.synchronise();
+    let epoch = wire.status().epoch;
+    thread::sleep(Duration::from_secs(130));
+    let report = wire.plain(&LastReset).expect("it is answered in every state");
+    let expected = ResetReport { reason: ResetReason::POWER_ON, failures: 0 };
+    assert_eq!((wire.status().epoch, decode(&report)), (epoch, Ok(expected)), "{board:?}");
 }
 
 fn a_start_takes_little_stack(board: Attachment) {

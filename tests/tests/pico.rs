@@ -6,20 +6,24 @@
 use std::path::Path;
 
 use host_driver::device::Device;
+use hsm_protocol::command::decode;
 use hsm_protocol::command::key::{ExportPublicKey, GenerateKey, PrepareKeyPair};
 use hsm_protocol::command::mac::{GenerateMac, VerifyMac};
 use hsm_protocol::command::sign::Sign;
+use hsm_protocol::command::system::{LastReset, ModuleStatus, ResetReport};
 use hsm_protocol::domain::Change;
 use hsm_protocol::key_spec::{
     KEY_SPECS, KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm,
 };
+use hsm_protocol::reset::ResetReason;
 use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{Bytes, ErrorCode, KeyId, ModuleState};
 use hsm_tests::calls::*;
-use hsm_tests::pico::Pico;
-use hsm_tests::programs;
+use hsm_tests::pico::{BOARD, Pico};
+use hsm_tests::probe::Symbols;
 use hsm_tests::testbed::{Line, TAG, Testbed};
 use hsm_tests::wire::Wire;
+use hsm_tests::{environment, programs};
 use rustls::SignatureScheme;
 
 const CONTEXT: &[u8] = &[0, 0, 0, 1, 0, 0, 0, 1, b'k', 0, 0, 0, 1, b'v'];
@@ -92,6 +96,42 @@ fn a_zeroised_device_resets_itself() {
     testbed.await_state(ModuleState::Uninitialised);
     let fresh = testbed.device();
     assert_ne!(fresh.id(), before, "the identity was a secret too");
+}
+
+/// A fault, a panic, a hang, and one with interrupts closed, which the chip itself ends: it does not wipe RAM in place.
+#[test]
+fn a_failure_wipes_and_is_reported_after() {
+    let panic = Symbols::read(&environment::firmware_of(BOARD)).function(&["rust_begin_unwind"]);
+    let panic = format!("jump {panic:#x}");
+    let cases: [(&[&str], ResetReason, bool); 4] = [
+        (&["circle", "hurry 1000"], ResetReason::WATCHDOG, true),
+        (&["mask", "hurry 1000"], ResetReason::WATCHDOG, false),
+        (&[&panic], ResetReason::PANIC, true),
+        (&["jump 0x30000000"], ResetReason::FAULT, true),
+    ];
+    // Each start costs self-tests.
+    let most = if programs::nightly().is_ok() { cases.len() } else { 2 };
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut pico = Pico::boot(directory.path());
+    let mut wire = Wire::new(pico.connect());
+    wire.synchronise();
+    let expected = ResetReport { reason: ResetReason::POWER_ON, failures: 0 };
+    assert_eq!(last_reset(&mut wire), expected);
+    let ModuleStatus { epoch, .. } = wire.status();
+    for ((orders, reason, wipes), count) in cases.into_iter().take(most).zip(1..) {
+        orders.iter().for_each(|order| pico.order(order));
+        assert_eq!(pico.await_reset() == 0, wipes, "{orders:?}");
+        wire.synchronise();
+        let report = last_reset(&mut wire);
+        assert_eq!((report.reason, report.failures > 0), (reason, true), "{orders:?}");
+        let status = wire.status();
+        assert_eq!((status.epoch, status.audit_entries), (epoch + count, 1), "{orders:?}");
+    }
+}
+
+fn last_reset(wire: &mut Wire) -> ResetReport {
+    let report = wire.plain(&LastReset).expect("it is answered in every state");
+    decode(&report).expect("a report")
 }
 
 #[test]

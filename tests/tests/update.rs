@@ -12,11 +12,13 @@ use host_driver::error::CallError;
 use host_driver::firmware::{SignedImage, UpdateError};
 use host_driver::host_key::HostKey;
 use hsm_protocol::command::firmware::{FirmwareState, OtherImage, StartMode};
+use hsm_protocol::reset::ResetReason;
 use hsm_protocol::{ErrorCode, ModuleState};
 use hsm_tests::board::Board;
 use hsm_tests::calls::{self, StoredKey};
 use hsm_tests::emulator::Attachment;
 use hsm_tests::patience::PATIENCE;
+use hsm_tests::probe::{self, Symbols};
 use hsm_tests::signed::Release;
 use hsm_tests::{daemon, environment, seed};
 use serde_json::Value;
@@ -196,6 +198,50 @@ fn firmware_that_does_not_work_is_left_again() {
         let now = bench.firmware();
         assert_eq!((now.measurement, now.other), (before.measurement, OtherImage::Failed));
         assert_eq!(now.floor, before.floor, "what did not work outlaws nothing");
+    });
+}
+
+/// It hangs before it can start a watchdog itself: that of the second stage ends the trial, with nobody at the device.
+#[test]
+fn a_trial_that_hangs_ends_by_itself() {
+    // `b .`, and before it `str r1, [r0]`.
+    const CIRCLE: [u8; 2] = [0xfe, 0xe7];
+    const STORE: [u8; 4] = [0x01, 0x60, 0xfe, 0xe7];
+    const PROGRAM_COUNTER: u8 = 15;
+    Bench::each(|mut bench| {
+        let before = bench.firmware();
+        let mut hanging = Release::of(bench.attachment).version("0.2.0", 9);
+        let start = Symbols::read(&bench.attachment.firmware()).address("_start") & !1;
+        let at = usize::try_from(start - hanging.body.address).expect("an offset");
+        hanging.image[at..at + CIRCLE.len()].copy_from_slice(&CIRCLE);
+        bench.updated(&hanging.sign(SIGNERS), &["--no-restart"]);
+        bench.board.unplug();
+        let mut debugger = bench.board.plug_examined();
+        assert!(debugger.run_to(start, PATIENCE, || {}), "the trial began");
+        debugger.write(start, &STORE);
+        for [address, value] in probe::hurry(bench.attachment) {
+            for (register, value) in [(0, address), (1, value), (PROGRAM_COUNTER, start)] {
+                debugger.set_register(register, value);
+            }
+            assert!(debugger.run_to(start + 2, PATIENCE, || {}), "stored");
+        }
+        debugger.run();
+        bench.board.await_start();
+        let device = bench.device();
+        let last = device.last_reset().expect("answered").expect("firmware that knows why");
+        assert_eq!((last.reason, last.failures), (ResetReason::WATCHDOG, 1));
+        let now = device.firmware().expect("a second stage");
+        assert_eq!((now.slot, now.measurement), (before.slot, before.measurement));
+        assert_eq!(now.other, OtherImage::Failed);
+        drop(device);
+        let mut status = Command::new(environment::kmsctl());
+        status.args(["hsm", "status", &bench.board.line()]);
+        let output = status.output().expect("kmsctl runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said: Vec<_> = said.lines().map(str::trim).collect();
+        for line in ["reset     the firmware hung", "failures  1 in a row"] {
+            assert!(said.contains(&line), "{line}: {output:?}");
+        }
     });
 }
 

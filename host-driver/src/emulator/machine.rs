@@ -28,8 +28,6 @@ pub struct Machine {
     /// Serial ports, by name.
     #[serde(rename = "link")]
     pub links: BTreeMap<String, Link>,
-    /// Exit status of the emulator.
-    pub exit: Exit,
     /// The second stage of the boot, if the board has one.
     pub boot: Option<Boot>,
     args: Vec<String>,
@@ -53,13 +51,6 @@ pub struct Boot {
     pub image_at: u64,
     /// Offset of the manifest in the flash, in bytes.
     pub manifest_at: u64,
-}
-
-/// What the emulator's exit status means.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Exit {
-    /// The firmware panicked; `None` if the board cannot tell.
-    pub panic: Option<i32>,
 }
 
 /// A serial port: arguments for each way to attach it.

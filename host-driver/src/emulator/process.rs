@@ -77,12 +77,12 @@ struct State {
 }
 
 impl Supervisor {
-    pub(super) fn start(command: CommandLine, panic_status: Option<i32>) -> io::Result<Self> {
+    pub(super) fn start(command: CommandLine) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let supervised = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("hsm-emulator".to_owned())
-            .spawn(move || supervised.run(&command, panic_status))?;
+            .spawn(move || supervised.run(&command))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -138,12 +138,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, command: &CommandLine, panic_status: Option<i32>) {
+    fn run(&self, command: &CommandLine) {
         let mut pause = SHORTEST_PAUSE;
         while !self.lock().stopping {
             let start = Instant::now();
             match self.run_once(command) {
-                Ok(status) => self.report(status, panic_status),
+                Ok(status) => self.report(status),
                 Err(error) => {
                     tracing::error!(%error, program = %command.program.display(), "no emulator");
                     self.lock().last_output = error.to_string();
@@ -211,16 +211,10 @@ impl Shared {
         }
     }
 
-    fn report(&self, status: ExitStatus, panic_status: Option<i32>) {
-        if self.lock().stopping {
-            return;
-        }
-        match status.code() {
-            Some(0) => tracing::info!("the device restarts"),
-            code if code.is_some() && code == panic_status => {
-                tracing::error!("the firmware panicked")
-            }
-            _ => tracing::warn!(%status, "the emulator ended"),
+    /// The firmware resets the machine within the emulator, so only what is outside ends it.
+    fn report(&self, status: ExitStatus) {
+        if !self.lock().stopping {
+            tracing::warn!(%status, "the emulator ended");
         }
     }
 

@@ -84,7 +84,11 @@ fn open_session(shared: &Shared, device: &Device) -> Result<DomainSummary, CallE
     let admitted = shared.sink.admit(&device.id(), &found);
     admitted.map_err(|reason| CallError::NotAdmitted(reason.into()))?;
     belongs(*shared.domain.get_or_init(|| found))?;
+    let known = boot(device);
     device.synchronise_audit(shared.sink.as_ref())?;
+    if boot(device) != known {
+        report_failure(device)?;
+    }
     // What this changes is audited, so the chain is followed already.
     let others: Vec<_> = shared.slots.iter().filter_map(|slot| slot.device()).collect();
     let others: Vec<&Device> =
@@ -92,6 +96,21 @@ fn open_session(shared: &Shared, device: &Device) -> Result<DomainSummary, CallE
     let followed = shared.sink.follow(device, &others);
     followed.map_err(|reason| CallError::NotAdmitted(reason.into()))?;
     domain_with_keys(device)
+}
+
+/// The number of the boot whose chain is followed.
+fn boot(device: &Device) -> Option<u64> {
+    device.chain().lock().as_ref().map(|chain| chain.tip().epoch)
+}
+
+/// Logs why a device that has started ended before, if that was a failure.
+fn report_failure(device: &Device) -> Result<(), CallError> {
+    let Some(last) = device.last_reset()? else { return Ok(()) };
+    if last.reason.is_failure() {
+        let (device, reason, failures) = (device.id(), last.reason, last.failures);
+        tracing::error!(%device, %reason, failures, "the device had failed and has started again");
+    }
+    Ok(())
 }
 
 fn domain_of(device: &Device) -> Result<DomainSummary, CallError> {

@@ -1,8 +1,8 @@
 //! Version, identity, status, self-test, reset.
 
 use hsm_protocol::command::system::{
-    Admission, AdmissionChallenge, DeviceInfo, Info, MemoryPeaks, MemoryUse, ModuleStatus, Reset,
-    SelfTest, SelfTestReport, Status,
+    Admission, AdmissionChallenge, DeviceInfo, Info, LastReset, MemoryPeaks, MemoryUse,
+    ModuleStatus, Reset, ResetReport, SelfTest, SelfTestReport, Status,
 };
 use hsm_protocol::{Bytes, ErrorCode, PROTOCOL_VERSION};
 
@@ -74,6 +74,16 @@ impl Execute for Admission {
         _: &mut [u8],
     ) -> Result<AdmissionChallenge, ErrorCode> {
         Ok(AdmissionChallenge { challenge: cx.module.admission_challenge()? })
+    }
+}
+
+impl Execute for LastReset {
+    fn execute<P: Platform>(
+        self,
+        cx: &mut Context<'_, P>,
+        _: &mut [u8],
+    ) -> Result<ResetReport, ErrorCode> {
+        Ok(cx.module.platform.last_reset())
     }
 }
 

@@ -13,11 +13,12 @@ use hsm_core::platform::{EntropySource, FirmwareUpdate, Platform};
 use hsm_core::self_test::measure;
 use hsm_protocol::attestation::Measurement;
 use hsm_protocol::domain::DeviceKind;
+use hsm_protocol::reset::ResetReport;
 use static_cell::StaticCell;
 
 use super::room::RECEIVE_BUFFER;
 use crate::chip::heap::HEAP;
-use crate::chip::{image, stack};
+use crate::chip::{image, retained, stack};
 use crate::nv::{Geometry, RecordLog};
 
 /// The noise that an emulator passes on from its host's generator, whose output cannot be told from full
@@ -39,6 +40,42 @@ macro_rules! algorithms {
     }};
 }
 pub(super) use algorithms;
+
+/// Microseconds after which a main loop that has not come round hangs: twice as long as hosts wait for
+/// their slowest commands (see ADR 36).
+pub(super) const WATCHDOG_US: u64 = 60_000_000;
+/// Longest sleep, so that a device without work comes round often enough.
+pub(super) const LONGEST_SLEEP_US: u64 = WATCHDOG_US / 4;
+/// A firmware that has been running for so long has not failed at its start.
+const STABLE_US: u64 = 10_000_000;
+
+/// How long the firmware waits before it starts, in microseconds: longer after each failure in a row, so that
+/// one that fails at its start does not keep its host busy.
+pub(super) fn pause_us(last: ResetReport) -> u64 {
+    const SHORTEST: u64 = 100_000;
+    const LONGEST: u64 = 10_000_000;
+    match last.failures.checked_sub(1) {
+        Some(more) => SHORTEST.saturating_mul(1 << more.min(16)).min(LONGEST),
+        None => 0,
+    }
+}
+
+/// Notes once that the firmware has been running for long.
+pub(super) struct Stability(bool);
+
+impl Stability {
+    pub(super) const fn new() -> Self {
+        Self(false)
+    }
+
+    /// Tells the time, in microseconds since boot.
+    pub(super) fn at(&mut self, now_us: u64) {
+        if !self.0 && now_us >= STABLE_US {
+            self.0 = true;
+            retained::settle();
+        }
+    }
+}
 
 /// Set when the core has asked for a reset.
 static RESET: AtomicBool = AtomicBool::new(false);
@@ -74,14 +111,21 @@ pub(super) struct Board<M: Machine> {
     /// Of the image, at the start: before anything could have changed it.
     measurement: Measurement,
     update: Option<M::Update>,
+    last_reset: ResetReport,
 }
 
 impl<M: Machine> Board<M> {
     /// The board, with its records in this part of the flash.
-    pub(super) fn new(noise: M::Noise, flash: M::Flash, records: Geometry) -> Self {
+    pub(super) fn new(
+        noise: M::Noise,
+        flash: M::Flash,
+        records: Geometry,
+        last_reset: ResetReport,
+    ) -> Self {
         let records = RecordLog::new(flash, records);
         let measurement = measure(image::bytes());
-        Self { noise, records, sealing_key: M::sealing_key(), measurement, update: None }
+        let sealing_key = M::sealing_key();
+        Self { noise, records, sealing_key, measurement, update: None, last_reset }
     }
 
     /// The same, started by a second stage, which has measured the image.
@@ -90,11 +134,12 @@ impl<M: Machine> Board<M> {
         noise: M::Noise,
         flash: M::Flash,
         records: Geometry,
+        last_reset: ResetReport,
         measurement: Measurement,
         update: Option<M::Update>,
     ) -> Self {
         let records = RecordLog::new(flash, records);
-        Self { noise, records, sealing_key: M::sealing_key(), measurement, update }
+        Self { noise, records, sealing_key: M::sealing_key(), measurement, update, last_reset }
     }
 }
 
@@ -164,6 +209,10 @@ impl<M: Machine> Platform for Board<M> {
 
     fn reset(&mut self) {
         RESET.store(true, Ordering::Relaxed);
+    }
+
+    fn last_reset(&self) -> ResetReport {
+        self.last_reset
     }
 
     fn receive_buffer(&self) -> u32 {

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use hsm_core::Hsm;
 use hsm_core::memory::Memory;
 use hsm_protocol::frame::MAX_ENCODED;
+use hsm_protocol::reset::{ResetReason, ResetReport};
 use zeroize::Zeroizing;
 
 use crate::chip::thread_stack;
@@ -140,11 +141,15 @@ impl Device {
     fn run(self, attached: &Receiver<Ends>) {
         let mut present = None;
         let patience = Rc::new(Cell::new(Duration::ZERO));
+        let mut reason = ResetReason::POWER_ON;
         while !self.stopped.load(Ordering::Relaxed) {
             let reset = Rc::new(Cell::new(false));
             let (flash, sealing_key) = (self.flash.clone(), self.sealing_key.clone());
             let boot = Instant::now();
-            let board = HostBoard::new(flash, sealing_key, self.registry, boot, Rc::clone(&reset));
+            let last = ResetReport { reason, failures: 0 };
+            let board =
+                HostBoard::new(flash, sealing_key, self.registry, boot, Rc::clone(&reset), last);
+            reason = ResetReason::SOFTWARE;
             let mut hsm = Box::new(Hsm::new(board, Memory::boxed()));
             hsm.start();
             while !reset.get() {
@@ -201,4 +206,8 @@ impl Runtime for Until<'_> {
         let [ended, stopped] = [self.ended, self.stopped].map(|flag| flag.load(Ordering::Relaxed));
         self.reset.get() || ended || stopped
     }
+
+    /// There is none: a thread cannot be ended from outside. The host's timeouts notice a device that
+    /// hangs, and the program that it is a part of is supervised by the operating system.
+    fn feed_watchdog(&mut self) {}
 }

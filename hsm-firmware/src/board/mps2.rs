@@ -6,13 +6,18 @@ use hsm_core::algorithm::Algorithm;
 use hsm_core::memory::Memory;
 use hsm_core::platform::{EntropyError, EntropySource, FirmwareUpdate, MinEntropy};
 use hsm_protocol::domain::DeviceKind;
+use hsm_protocol::reset::ResetReport;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use super::bare::{self, Board, EMULATED_NOISE, Machine, algorithms};
+use super::bare::{
+    self, Board, EMULATED_NOISE, LONGEST_SLEEP_US, Machine, Stability, WATCHDOG_US, algorithms,
+};
 use super::room::{CoreMemory, FRAME, Heap, RECEIVE_BUFFER, no_heap};
+use crate::ResetReason;
 use crate::chip::cortex_m;
 use crate::chip::mapped_nor::{BLOCK, MappedNor};
 use crate::chip::mps2::{LINE_RING, Mps2, NOISE_RING};
+use crate::chip::retained;
 use crate::chip::uart_noise::UartNoise;
 use crate::chip::uart_port::UartPort;
 use crate::nv::Geometry;
@@ -43,29 +48,38 @@ pub(super) trait Image: 'static {
     fn devices() -> &'static Mps2;
 
     /// Makes the platform.
-    fn platform() -> Board<Self>
+    fn platform(last: ResetReport) -> Board<Self>
     where
         Self: Sized,
     {
-        Board::new(noise::<Self>(), Self::devices().flash(), RECORDS)
+        Board::new(noise::<Self>(), Self::devices().flash(), RECORDS, last)
     }
 }
 
 /// Runs the firmware, with the HSM in a place off the stack, which is measured for each command and
-/// erased.
-pub(super) fn run<I: Image>(place: &'static StaticCell<Hsm<Board<I>>>) -> ! {
+/// erased. `cause` is why the machine was reset, as far as the chip tells.
+pub(super) fn run<I: Image>(place: &'static StaticCell<Hsm<Board<I>>>, cause: ResetReason) -> ! {
+    let last = retained::begin(cause);
     let devices = I::devices();
     devices.protect();
     devices.open_interrupts(|source| I::devices().interrupt(source));
     devices.clock.start();
     devices.line.start();
     devices.noise.start();
+    pause(devices, bare::pause_us(last));
+    devices.start_watchdog(WATCHDOG_US);
 
-    let hsm = bare::make(place, Memory::lent(MEMORY.take()), HEAP.take(), I::platform);
+    let board = || I::platform(last);
+    let hsm = bare::make(place, Memory::lent(MEMORY.take()), HEAP.take(), board);
     hsm.start();
     let mut port = UartPort::new(&devices.line);
     let mut lines = [Line::new(&mut port, BUFFERS.take())];
-    serve(hsm, &mut lines, &mut Sleep { devices, alarm: None });
+    serve(
+        hsm,
+        &mut lines,
+        &mut Sleep { devices, alarm: None, wake: 0, stability: Stability::new() },
+    );
+    retained::record(ResetReason::SOFTWARE);
     cortex_m::reset()
 }
 
@@ -102,6 +116,22 @@ pub(super) fn noise<I: Image>() -> Noise {
     Noise(UartNoise::new(noise, clock, alarm))
 }
 
+/// Ends the firmware after a failure: nothing but the reason is left in RAM.
+pub(super) fn halt(reason: ResetReason) -> ! {
+    retained::record(reason);
+    cortex_m::wipe_and_reset()
+}
+
+/// Sleeps for a time in microseconds.
+fn pause(devices: &Mps2, us: u64) {
+    let end = devices.clock.now_us().saturating_add(us);
+    while devices.clock.now_us() < end {
+        devices.alarm.start(devices.clock.ticks_until(end));
+        cortex_m::wait();
+    }
+    devices.alarm.stop();
+}
+
 impl<I: Image> Machine for I {
     const NAME: &'static str = I::NAME;
     const KIND: DeviceKind = DeviceKind::Emulated;
@@ -132,23 +162,30 @@ impl EntropySource for Noise {
 /// Waiting on this board.
 struct Sleep {
     devices: &'static Mps2,
-    /// When the timer will end a sleep, in microseconds since boot.
+    /// When the main loop wants to be woken, in microseconds since boot.
     alarm: Option<u64>,
+    /// When the timer will end a sleep.
+    wake: u64,
+    stability: Stability,
 }
 
 impl Runtime for Sleep {
     fn wait(&mut self, alarm: Option<u64>) {
         let Mps2 { clock, alarm: timer, .. } = self.devices;
+        let now = clock.now_us();
+        self.stability.at(now);
         // Every byte of the line ends a sleep, so an alarm that is set stays set. The noise source
         // uses the same timer, and stops it.
-        if alarm != self.alarm || !timer.is_running() {
-            match alarm {
-                Some(time) => timer.start(clock.ticks_until(time)),
-                None => timer.stop(),
-            }
+        if alarm != self.alarm || now >= self.wake || !timer.is_running() {
             self.alarm = alarm;
+            self.wake = alarm.unwrap_or(u64::MAX).min(now.saturating_add(LONGEST_SLEEP_US));
+            timer.start(clock.ticks_until(self.wake));
         }
         cortex_m::wait();
+    }
+
+    fn feed_watchdog(&mut self) {
+        self.devices.watchdog.feed();
     }
 
     fn should_stop(&mut self) -> bool {

@@ -6,19 +6,20 @@ use static_cell::StaticCell;
 use super::bare::Board;
 use super::mps2::{self, Image};
 use super::no_update::NoUpdate;
-use crate::chip::an386::{DEVICES, WATCHDOG};
+use crate::ResetReason;
+use crate::chip::an386::DEVICES;
 use crate::chip::mps2::Mps2;
 
 static HSM: StaticCell<Hsm<Board<Mps2An386>>> = StaticCell::new();
 
 /// Runs the firmware; the entry point of the image.
 pub fn run() -> ! {
-    mps2::run(&HSM)
+    mps2::run(&HSM, ResetReason::OTHER)
 }
 
-/// Ends the firmware after a panic or a fault: nothing is reported, and nothing is left in RAM.
-pub fn halt() -> ! {
-    WATCHDOG.wipe_and_bite()
+/// Ends the firmware after a failure: nothing but the reason is left in RAM.
+pub fn halt(reason: ResetReason) -> ! {
+    mps2::halt(reason)
 }
 
 /// This machine.

@@ -7,11 +7,13 @@ use hsm_boot::manifest::Name;
 use hsm_boot::{Board as Bootable, Layout, Report, Slot};
 use hsm_core::Hsm;
 use hsm_protocol::attestation::Measurement;
+use hsm_protocol::reset::ResetReport;
 use static_cell::StaticCell;
 
-use super::bare::Board;
+use super::bare::{Board, WATCHDOG_US};
 use super::mps2::{self, Image};
-use crate::chip::an505::{self, DEVICES, WATCHDOG};
+use crate::ResetReason;
+use crate::chip::an505::{self, DEVICES};
 use crate::chip::boot_report;
 use crate::chip::mapped_nor::{BLOCK, MappedNor};
 use crate::chip::mps2::Mps2;
@@ -41,7 +43,8 @@ pub fn run() -> ! {
     // Before memory is protected, which closes its place.
     let report = Report::decode(&boot_report::take());
     critical_section::with(|cs| REPORT.borrow(cs).set(report));
-    mps2::run(&HSM)
+    let cause = report.map_or(ResetReason::OTHER, |report| ResetReason(report.reset as u8));
+    mps2::run(&HSM, cause)
 }
 
 /// Runs the second stage; the entry point of its image.
@@ -49,14 +52,18 @@ pub fn boot() -> ! {
     let mut memory = an505::image_memory();
     let reset = an505::reset_reason();
     match second_stage::load(&mut DEVICES.flash(), bootable(), &mut memory, reset) {
-        Ok(()) => memory.start(),
+        Ok(()) => {
+            // An image that does not come as far as to feed it is given up.
+            DEVICES.start_watchdog(WATCHDOG_US);
+            memory.start()
+        }
         Err(failure) => mps2::refuse::<Mps2An505>(failure),
     }
 }
 
-/// Ends the firmware after a panic or a fault: nothing is reported, and nothing is left in RAM.
-pub fn halt() -> ! {
-    WATCHDOG.wipe_and_bite()
+/// Ends the firmware after a failure: nothing but the reason is left in RAM.
+pub fn halt(reason: ResetReason) -> ! {
+    mps2::halt(reason)
 }
 
 /// What is built into both stages.
@@ -75,16 +82,16 @@ impl Image for Mps2An505 {
         &DEVICES
     }
 
-    fn platform() -> Board<Self> {
+    fn platform(last: ResetReport) -> Board<Self> {
         let (noise, flash) = (mps2::noise::<Self>(), DEVICES.flash());
         match critical_section::with(|cs| REPORT.borrow(cs).get()) {
             Some(report) => {
                 let board = bootable().map(|board| &*BOOTABLE.init(board));
                 let update = board.and_then(|board| Slots::open(DEVICES.flash(), board, &report));
                 let measurement = Measurement(report.measurement);
-                Board::verified(noise, flash, mps2::RECORDS, measurement, update)
+                Board::verified(noise, flash, mps2::RECORDS, last, measurement, update)
             }
-            None => Board::new(noise, flash, mps2::RECORDS),
+            None => Board::new(noise, flash, mps2::RECORDS, last),
         }
     }
 }

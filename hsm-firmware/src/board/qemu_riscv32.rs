@@ -7,13 +7,18 @@ use hsm_core::algorithm::Algorithm;
 use hsm_core::memory::Memory;
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy};
 use hsm_protocol::domain;
+use hsm_protocol::reset::ResetReport;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use super::bare::{self, Board, EMULATED_NOISE, Machine, algorithms};
+use super::bare::{
+    self, Board, EMULATED_NOISE, LONGEST_SLEEP_US, Machine, Stability, WATCHDOG_US, algorithms,
+};
 use super::no_update::NoUpdate;
 use super::room::{CoreMemory, FRAME, Heap, RECEIVE_BUFFER, no_heap};
+use crate::ResetReason;
 use crate::chip::cfi_flash::{BLOCK, CfiFlash};
 use crate::chip::hart::{self, Interrupt};
+use crate::chip::retained;
 use crate::chip::uart_port::UartPort;
 use crate::chip::uart16550;
 use crate::chip::virt::{self, CLINT, FINISHER, PLIC, UART};
@@ -21,10 +26,8 @@ use crate::chip::virtio::DeviceKind;
 use crate::chip::virtio::console::{self, Console, ConsoleMemory};
 use crate::chip::virtio::entropy::{Entropy, EntropyMemory};
 use crate::nv::Geometry;
+use crate::rounds::Rounds;
 use crate::serve::{Line, LineBuffers, Runtime, serve};
-
-/// Exit status of the emulator after a panic.
-const PANIC_STATUS: u16 = 101;
 
 /// Where the records are: 2 MiB at the start of the flash.
 const RECORDS: Geometry = Geometry { start: 0, segment: BLOCK, segments: 8 };
@@ -41,15 +44,24 @@ static BUFFERS: ConstStaticCell<[LineBuffers<FRAME>; 2]> =
 static MEMORY: ConstStaticCell<CoreMemory> = ConstStaticCell::new(CoreMemory::new());
 static HEAP: ConstStaticCell<Heap> = ConstStaticCell::new(no_heap());
 static HSM: StaticCell<Hsm<Board<QemuRiscv32>>> = StaticCell::new();
+/// The machine has no watchdog but behind PCI; the timer's interrupt takes its place.
+static ROUNDS: Rounds = Rounds::new(WATCHDOG_US);
 
 /// Runs the firmware; the entry point of the image.
 pub fn run() -> ! {
+    let last = retained::begin(ResetReason::OTHER);
     virt::protect();
     UART.start();
     PLIC.enable_only(&virt::SOURCES);
+    let begin = CLINT.now_us().saturating_add(bare::pause_us(last));
+    ROUNDS.start(begin);
     hart::open_interrupts(serve_interrupt);
+    while CLINT.now_us() < begin {
+        CLINT.set_alarm_us(begin);
+        hart::wait();
+    }
 
-    let hsm = bare::make(&HSM, Memory::lent(MEMORY.take()), HEAP.take(), start);
+    let hsm = bare::make(&HSM, Memory::lent(MEMORY.take()), HEAP.take(), || start(last));
     hsm.start();
     let mut uart = UartPort::new(&UART);
     let mut console = virt::find_virtio(DeviceKind::Console)
@@ -61,19 +73,21 @@ pub fn run() -> ! {
     if let Some(console) = &mut console {
         let _ = lines.push(Line::new(console, second));
     }
-    serve(hsm, &mut lines, &mut Sleep);
+    serve(hsm, &mut lines, &mut Sleep(Stability::new()));
+    retained::record(ResetReason::SOFTWARE);
     FINISHER.reset()
 }
 
-/// Ends the firmware after a panic or a fault: nothing is reported, and nothing is left in RAM.
-pub fn halt() -> ! {
-    virt::wipe_and_exit(PANIC_STATUS)
+/// Ends the firmware after a failure: nothing but the reason is left in RAM.
+pub fn halt(reason: ResetReason) -> ! {
+    retained::record(reason);
+    virt::wipe_and_reset()
 }
 
-fn start() -> Board<QemuRiscv32> {
+fn start(last: ResetReport) -> Board<QemuRiscv32> {
     let entropy = virt::find_virtio(DeviceKind::Entropy)
         .and_then(|transport| Entropy::start(transport, ENTROPY_MEMORY.take(), CLINT).ok());
-    Board::new(Noise(entropy), virt::flash(), RECORDS)
+    Board::new(Noise(entropy), virt::flash(), RECORDS, last)
 }
 
 /// This machine.
@@ -108,15 +122,19 @@ impl EntropySource for Noise {
 }
 
 /// Waiting on this board.
-struct Sleep;
+struct Sleep(Stability);
 
 impl Runtime for Sleep {
     fn wait(&mut self, alarm: Option<u64>) {
-        match alarm {
-            Some(time) => CLINT.set_alarm_us(time),
-            None => CLINT.clear_alarm(),
-        }
+        let now = CLINT.now_us();
+        self.0.at(now);
+        let longest = now.saturating_add(LONGEST_SLEEP_US);
+        CLINT.set_alarm_us(alarm.unwrap_or(u64::MAX).min(longest));
         hart::wait();
+    }
+
+    fn feed_watchdog(&mut self) {
+        ROUNDS.count();
     }
 
     fn should_stop(&mut self) -> bool {
@@ -126,7 +144,13 @@ impl Runtime for Sleep {
 
 fn serve_interrupt(interrupt: Interrupt) {
     match interrupt {
-        Interrupt::Timer => CLINT.clear_alarm(),
+        // An alarm that has passed is replaced; that of the watchdog is always set.
+        Interrupt::Timer => {
+            if ROUNDS.hangs(CLINT.now_us()) {
+                halt(ResetReason::WATCHDOG);
+            }
+            CLINT.set_alarm_us(ROUNDS.next_us());
+        }
         Interrupt::External => {
             while let Some(source) = PLIC.claim() {
                 match source.checked_sub(virt::VIRTIO_SOURCE) {

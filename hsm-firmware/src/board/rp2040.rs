@@ -9,15 +9,18 @@ use hsm_core::algorithm::Algorithm;
 use hsm_core::memory::Memory;
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy};
 use hsm_protocol::domain::DeviceKind;
+use hsm_protocol::reset::ResetReason;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use super::bare::{self, Board, Machine, algorithms};
+use super::bare::{self, Board, LONGEST_SLEEP_US, Machine, Stability, WATCHDOG_US, algorithms};
 use super::no_update::NoUpdate;
 use super::room::{CoreMemory, FRAME, Heap, RECEIVE_BUFFER, no_heap};
 use crate::chip::cortex_m;
+use crate::chip::retained;
 use crate::chip::rp2040::{Alarm, BLOCK, DEVICES, Flash, LINE_RING, WATCHDOG};
 use crate::chip::uart_port::UartPort;
 use crate::nv::Geometry;
+use crate::rounds::Rounds;
 use crate::serve::{Line, LineBuffers, Runtime, serve};
 
 /// Where the records are: the last 512 KiB of the flash.
@@ -29,25 +32,42 @@ static MEMORY: ConstStaticCell<CoreMemory> = ConstStaticCell::new(CoreMemory::ne
 static HEAP: ConstStaticCell<Heap> = ConstStaticCell::new(no_heap());
 static BUFFERS: ConstStaticCell<LineBuffers<FRAME>> = ConstStaticCell::new(LineBuffers::new());
 static HSM: StaticCell<Hsm<Board<Rp2040>>> = StaticCell::new();
+/// Whether the main loop comes round, without which the watchdog is not fed.
+static ROUNDS: Rounds = Rounds::new(WATCHDOG_US);
 
 /// Runs the firmware; the entry point of the image.
 pub fn run() -> ! {
-    DEVICES.start(|source| DEVICES.interrupt(source));
+    let last = retained::begin(WATCHDOG.cause());
+    let begin = bare::pause_us(last);
+    ROUNDS.start(begin);
+    DEVICES.start(serve_interrupt);
     let flash = DEVICES.flash();
     DEVICES.protect();
+    while DEVICES.timer.set(Alarm::Wake, begin) {
+        cortex_m::wait();
+    }
 
-    let board = || Board::new(Noise, flash, RECORDS);
+    let board = || Board::new(Noise, flash, RECORDS, last);
     let hsm = bare::make(&HSM, Memory::lent(MEMORY.take()), HEAP.take(), board);
     hsm.start();
     let mut port = UartPort::new(&DEVICES.line);
     let mut lines = [Line::new(&mut port, BUFFERS.take())];
-    serve(hsm, &mut lines, &mut Sleep);
+    serve(hsm, &mut lines, &mut Sleep(Stability::new()));
+    retained::record(ResetReason::SOFTWARE);
     WATCHDOG.bite()
 }
 
-/// Ends the firmware after a panic or a fault: nothing is reported, and nothing is left in RAM.
-pub fn halt() -> ! {
+/// Ends the firmware after a failure: nothing but the reason is left.
+pub fn halt(reason: ResetReason) -> ! {
+    retained::record(reason);
     WATCHDOG.wipe_and_bite()
+}
+
+fn serve_interrupt(source: u32) {
+    if ROUNDS.hangs(DEVICES.timer.now_us()) {
+        halt(ResetReason::WATCHDOG);
+    }
+    DEVICES.interrupt(source);
 }
 
 /// This machine.
@@ -83,20 +103,20 @@ impl EntropySource for Noise {
 }
 
 /// Waiting on this board.
-struct Sleep;
+struct Sleep(Stability);
 
 impl Runtime for Sleep {
     fn wait(&mut self, alarm: Option<u64>) {
-        let ahead = match alarm {
-            Some(time) => DEVICES.timer.set(Alarm::Wake, time),
-            None => {
-                DEVICES.timer.stop(Alarm::Wake);
-                true
-            }
-        };
-        if ahead {
+        let now = DEVICES.timer.now_us();
+        self.0.at(now);
+        let longest = now.saturating_add(LONGEST_SLEEP_US);
+        if DEVICES.timer.set(Alarm::Wake, alarm.unwrap_or(u64::MAX).min(longest)) {
             cortex_m::wait();
         }
+    }
+
+    fn feed_watchdog(&mut self) {
+        ROUNDS.count();
     }
 
     fn should_stop(&mut self) -> bool {

@@ -10,15 +10,18 @@ use hsm_core::platform::{EntropyError, EntropySource, MinEntropy};
 use hsm_protocol::command::ModuleState;
 use hsm_protocol::domain::DeviceKind;
 use hsm_protocol::frame::Frame;
+use hsm_protocol::reset::ResetReason;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use super::bare::{self, Board, Machine, algorithms};
+use super::bare::{self, Board, LONGEST_SLEEP_US, Machine, Stability, WATCHDOG_US, algorithms};
 use super::no_update::NoUpdate;
 use super::room::{CoreMemory, FRAME, Heap, no_heap};
 use crate::chip::cortex_m;
-use crate::chip::rp2350::{DEVICES, Flash, Shown, WATCHDOG, take_sealing_key};
+use crate::chip::retained;
+use crate::chip::rp2350::{Alarm, DEVICES, Flash, Shown, WATCHDOG, take_sealing_key};
 use crate::chip::uart_port::UartPort;
 use crate::nv::Geometry;
+use crate::rounds::Rounds;
 use crate::serve::{Line, LineBuffers, Responder, Runtime, serve};
 use hsm_core::NextWork;
 
@@ -30,27 +33,43 @@ static HEAP: ConstStaticCell<Heap> = ConstStaticCell::new(no_heap());
 static BUFFERS: ConstStaticCell<[LineBuffers<FRAME>; 2]> =
     ConstStaticCell::new([const { LineBuffers::new() }; 2]);
 static HSM: StaticCell<Hsm<Board<Rp2350>>> = StaticCell::new();
+/// Whether the main loop comes round, without which the watchdog is not fed.
+static ROUNDS: Rounds = Rounds::new(WATCHDOG_US);
 
 /// Runs the firmware; the entry point of the image.
 pub fn run() -> ! {
-    DEVICES.start(|source| DEVICES.interrupt(source));
+    let last = retained::begin(WATCHDOG.cause());
+    let begin = bare::pause_us(last);
+    ROUNDS.start(begin);
+    DEVICES.start(serve_interrupt);
     let flash = DEVICES.flash();
     DEVICES.protect();
+    while DEVICES.timer.set(Alarm::Wake, begin) {
+        cortex_m::wait();
+    }
 
-    let board = || Board::new(Noise, flash, RECORDS);
+    let board = || Board::new(Noise, flash, RECORDS, last);
     let hsm = bare::make(&HSM, Memory::lent(MEMORY.take()), HEAP.take(), board);
     hsm.start();
     let [first, second] = BUFFERS.take();
     let mut usb = UartPort::new(&DEVICES.usb);
     let mut uart = UartPort::new(&DEVICES.uart);
     let mut lines = [Line::new(&mut usb, first), Line::new(&mut uart, second)];
-    serve(&mut Lit(hsm), &mut lines, &mut Sleep);
+    serve(&mut Lit(hsm), &mut lines, &mut Sleep(Stability::new()));
+    halt(ResetReason::SOFTWARE)
+}
+
+/// Ends the firmware: nothing but the reason is left.
+pub fn halt(reason: ResetReason) -> ! {
+    retained::record(reason);
     WATCHDOG.wipe_and_bite()
 }
 
-/// Ends the firmware after a panic or a fault: nothing is reported, and nothing is left in RAM.
-pub fn halt() -> ! {
-    WATCHDOG.wipe_and_bite()
+fn serve_interrupt(source: u32) {
+    if ROUNDS.hangs(DEVICES.timer.now_us()) {
+        halt(ResetReason::WATCHDOG);
+    }
+    DEVICES.interrupt(source);
 }
 
 /// This machine.
@@ -116,20 +135,20 @@ impl Responder for Lit {
 }
 
 /// Waiting on this board.
-struct Sleep;
+struct Sleep(Stability);
 
 impl Runtime for Sleep {
     fn wait(&mut self, alarm: Option<u64>) {
-        let is_ahead = match alarm {
-            Some(time) => DEVICES.timer.set_alarm(time),
-            None => {
-                DEVICES.timer.stop_alarm();
-                true
-            }
-        };
-        if is_ahead {
+        let now = DEVICES.timer.now_us();
+        self.0.at(now);
+        let longest = now.saturating_add(LONGEST_SLEEP_US);
+        if DEVICES.timer.set(Alarm::Wake, alarm.unwrap_or(u64::MAX).min(longest)) {
             cortex_m::wait();
         }
+    }
+
+    fn feed_watchdog(&mut self) {
+        ROUNDS.count();
     }
 
     fn should_stop(&mut self) -> bool {

@@ -2,7 +2,6 @@
 
 use super::mps2::{Map, Mps2};
 use super::mpu;
-use super::watchdog::Watchdog;
 
 const MAP: Map = Map {
     timers: [0x4000_0000, 0x4000_1000],
@@ -11,6 +10,7 @@ const MAP: Map = Map {
     uarts: [0x4000_4000, 0x4000_5000],
     line_sources: [0, 1],
     noise_source: 2,
+    watchdog: 0x4000_8000,
     psram: 0x2100_0000,
     devices: 0x1_0000,
     protect: mpu::v7::protect,
@@ -19,6 +19,3 @@ const MAP: Map = Map {
 /// The devices.
 // SAFETY: this is their map, and they are used by nothing else.
 pub static DEVICES: Mps2 = unsafe { Mps2::new(&MAP) };
-/// The watchdog. A constant, as what is in RAM may be broken when it is needed.
-// SAFETY: this is its address, and it resets the machine.
-pub const WATCHDOG: Watchdog = unsafe { Watchdog::new(0x4000_8000) };

@@ -12,7 +12,6 @@ use super::loaded::ImageMemory;
 use super::mps2::{Map, Mps2};
 use super::mpu;
 use super::register::Register;
-use super::watchdog::Watchdog;
 
 const MAP: Map = Map {
     timers: [0x5000_0000, 0x5000_1000],
@@ -21,6 +20,8 @@ const MAP: Map = Map {
     uarts: [0x5020_0000, 0x5020_1000],
     line_sources: [32, 33],
     noise_source: 34,
+    // The Secure one.
+    watchdog: 0x5008_1000,
     psram: 0x8000_0000,
     devices: 0x20_2000,
     protect: mpu::v8::protect,
@@ -29,9 +30,6 @@ const MAP: Map = Map {
 /// The devices.
 // SAFETY: this is their map, and they are used by nothing else.
 pub static DEVICES: Mps2 = unsafe { Mps2::new(&MAP) };
-/// The Secure watchdog. A constant, as what is in RAM may be broken when it is needed.
-// SAFETY: this is its address, and it resets the machine.
-pub const WATCHDOG: Watchdog = unsafe { Watchdog::new(0x5008_1000) };
 
 /// RESET_SYNDROME of the system control (Arm DDI 0571, 3.10): why the core was reset.
 const RESET_SYNDROME: usize = 0x5002_1100;
@@ -40,11 +38,14 @@ const WATCHDOGS: u32 = 0b110;
 const SYSTEM_RESET_REQUESTS: u32 = 0b11 << 4;
 const LOCKUPS: u32 = 0b11 << 8;
 
-/// Returns why the core was reset.
+/// Takes why the core was reset; the register keeps it until it is cleared.
 #[must_use]
 pub fn reset_reason() -> ResetReason {
     // SAFETY: this is the register's address.
-    match unsafe { Register::<u32>::new(RESET_SYNDROME) }.read() {
+    let register = unsafe { Register::<u32>::new(RESET_SYNDROME) };
+    let syndrome = register.read();
+    register.write(0);
+    match syndrome {
         syndrome if syndrome & WATCHDOGS != 0 => ResetReason::Watchdog,
         syndrome if syndrome & LOCKUPS != 0 => ResetReason::Fault,
         syndrome if syndrome & SYSTEM_RESET_REQUESTS != 0 => ResetReason::Software,

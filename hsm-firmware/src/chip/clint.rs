@@ -35,11 +35,6 @@ impl Clint {
         self.set_compare(at.saturating_mul(u64::from(self.ticks_per_us)));
     }
 
-    /// Takes the alarm back.
-    pub fn clear_alarm(self) {
-        self.set_compare(u64::MAX);
-    }
-
     fn ticks(self) -> u64 {
         loop {
             let high = self.register(TIME_HIGH).read();

@@ -11,6 +11,8 @@ use core::mem;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
+use hsm_protocol::reset::ResetReason;
+
 use super::register::Register;
 use super::stack;
 
@@ -36,18 +38,18 @@ const AIRCR_RESET: u32 = 0x05FA_0004;
 // instructions, those that Armv6-M has as well.
 //
 // Handlers of interrupts are Rust functions: the core itself saves what the calling convention lets a
-// function change (B1.5.6). An NMI comes only from the watchdog that ends the firmware after a panic.
+// function change (B1.5.6). An NMI comes only from the watchdog: the main loop hangs.
 //
 // Any other exception is a fault: a bug, broken memory, or an access that the `mpu` forbids, such as
 // one below the stack. Also when the core finds no stack to save registers on, the handler is entered
-// (B1.5.11); so the whole stack is given up before anything is called: `halt` of the image wipes RAM
-// and ends.
+// (B1.5.11); so the whole stack is given up before anything is called: `halt` of the image notes the
+// reason, wipes RAM and resets.
 global_asm!(
     r#"
     .section .vectors, "a"
     .word __stack_top
     .word _start
-    .word wait_for_end
+    .word hang
     .rept 13
     .word fault
     .endr
@@ -89,19 +91,22 @@ _start:
     .thumb_func
     .type fault, %function
 fault:
-    ldr  r0, =__stack_top
-    mov  sp, r0
-    bl   halt
+    movs r0, #{fault}
+    b    6f
     .thumb_func
-    .type wait_for_end, %function
-wait_for_end:
-    wfi
-    b    wait_for_end
+    .type hang, %function
+hang:
+    movs r0, #{watchdog}
+6:  ldr  r1, =__stack_top
+    mov  sp, r1
+    bl   halt
     .ltorg
 "#,
     interrupt = sym handle_interrupt,
     sources = const SOURCES,
     paint = const stack::PAINT,
+    fault = const ResetReason::FAULT.0,
+    watchdog = const ResetReason::WATCHDOG.0,
 );
 
 /// Set by each interrupt, cleared by [`wait`].
@@ -177,6 +182,13 @@ pub unsafe fn start_at(vectors: usize) -> ! {
             options(noreturn),
         )
     }
+}
+
+/// Wipes RAM and resets the machine. For use when nothing can be trusted any more: not even the address
+/// is read from RAM.
+pub fn wipe_and_reset() -> ! {
+    // SAFETY: this command resets the machine, in every core.
+    unsafe { stack::wipe_and(AIRCR, AIRCR_RESET) }
 }
 
 /// Runs a closure that no interrupt handler interrupts. It must not [`wait`].

@@ -12,6 +12,7 @@ use core::mem;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
+use hsm_protocol::reset::ResetReason;
 use riscv::register::{mcause, mie, mstatus};
 
 use super::stack;
@@ -24,7 +25,7 @@ use super::stack;
 //
 // Fault: a bug, broken memory, or an access that `pmp` forbids, such as one below the stack. The stack
 // pointer is of no use then, so the whole stack is given up before anything is called: `halt` of the
-// image wipes RAM and ends. An interrupt for which there is no stack left faults when it saves
+// image notes the reason, wipes RAM and resets. An interrupt for which there is no stack left faults when it saves
 // registers, and so comes here too.
 //
 // Interrupt: saves what the calling convention lets a function change, and nothing else; the handler
@@ -81,6 +82,7 @@ fault:
     la   gp, __global_pointer$
     la   sp, __stack_top
     .option pop
+    li   a0, {fault}
     call halt
 5:  j    5b
 
@@ -125,6 +127,7 @@ trap_entry:
 "#,
     handler = sym handle_trap,
     paint = const stack::PAINT,
+    fault = const ResetReason::FAULT.0,
 );
 
 /// Set by each interrupt, cleared by [`wait`].

@@ -6,12 +6,15 @@ use super::cortex_m;
 use super::mapped_nor::MappedNor;
 use super::mpu::{Kind, Region};
 use super::ring::Ring;
+use super::watchdog::Watchdog;
 
 /// Bytes of the receive ring of the line; not less than the device announces in `rx_bytes`.
 pub const LINE_RING: usize = if cfg!(feature = "classic") { 64 * 1024 } else { 16 * 1024 };
 /// Bytes of noise that are fetched ahead.
 pub const NOISE_RING: usize = 256;
 
+/// Bytes of the note for the next start.
+const NOTE: u32 = 12;
 /// Bytes of PSRAM, which the emulator maps to a file.
 const PSRAM_SIZE: u32 = 16 << 20;
 
@@ -34,6 +37,8 @@ pub struct Map {
     pub line_sources: [u32; 2],
     /// Interrupt source of UART 1: received.
     pub noise_source: u32,
+    /// The watchdog, which counts as often as the timers.
+    pub watchdog: usize,
     /// The 16 MiB of PSRAM.
     pub psram: u32,
     /// Bytes from the address of timer 0 within which all of these devices and the watchdog are.
@@ -53,6 +58,8 @@ pub struct Mps2 {
     pub line: Uart<LINE_RING>,
     /// UART 1: the noise source.
     pub noise: Uart<NOISE_RING>,
+    /// Ends the firmware if it is not fed.
+    pub watchdog: Watchdog,
 }
 
 impl Mps2 {
@@ -72,6 +79,7 @@ impl Mps2 {
                 alarm: Alarm::new(alarm),
                 line: Uart::new(line, &LINE_BYTES),
                 noise: Uart::new(noise, &NOISE_BYTES),
+                watchdog: Watchdog::new(map.watchdog),
             }
         }
     }
@@ -82,6 +90,12 @@ impl Mps2 {
         for sources in [&timer_sources[..], line_sources, &[*noise_source]] {
             cortex_m::open_interrupts(sources, handler);
         }
+    }
+
+    /// Starts the watchdog with a period in microseconds, at most 2^32 of its ticks.
+    pub fn start_watchdog(&self, period_us: u64) {
+        let ticks = period_us.saturating_mul(u64::from(self.map.ticks_per_us));
+        self.watchdog.start(u32::try_from(ticks).unwrap_or(u32::MAX));
     }
 
     /// Serves the interrupt of a source.
@@ -120,7 +134,8 @@ impl Mps2 {
             (self.map.protect)(&[
                 region(&raw const __image_start, &raw const __executable_end, Kind::Code),
                 region(&raw const __executable_end, &raw const __image_end, Kind::Constants),
-                region(&raw const __stack_bottom, &raw const __bss_end, Kind::Memory),
+                region(&raw const __stack_bottom, &raw const __ram_end, Kind::Memory),
+                Region { base: (&raw const __note).addr() as u32, used: NOTE, kind: Kind::Memory },
                 Region { base: self.map.psram, used: PSRAM_SIZE, kind: Kind::Memory },
                 Region { base: devices, used, kind: Kind::Device },
             ]);
@@ -133,5 +148,6 @@ unsafe extern "C" {
     static __executable_end: u8;
     static __image_end: u8;
     static __stack_bottom: u8;
-    static __bss_end: u8;
+    static __ram_end: u8;
+    static __note: u8;
 }

@@ -132,8 +132,9 @@ impl Rp2040 {
         }
     }
 
-    /// A core that locks up, such as one that faults without a stack (Armv6-M Architecture Reference Manual,
-    /// B1.5.15), serves no interrupts; the watchdog then resets it.
+    /// Fed by an interrupt, as its longest time is shorter than that of a command may be: the handler looks first whether
+    /// the main loop comes round. A core that serves no interrupts, as one that locks up because it faults without a
+    /// stack (Armv6-M Architecture Reference Manual, B1.5.15), is reset by the watchdog.
     fn feed_watchdog(&self) {
         WATCHDOG.feed();
         self.timer.set(Alarm::Feed, self.timer.now_us() + watchdog::FEED_US);

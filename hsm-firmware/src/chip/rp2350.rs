@@ -33,7 +33,7 @@ pub use flash::Flash;
 #[cfg(target_arch = "arm")]
 pub use noise::{NoAnswer, Trng};
 #[cfg(target_arch = "arm")]
-pub use timer::Timer;
+pub use timer::{Alarm, Timer};
 
 /// Aliases of a register that set or clear the bits written (2.1.3).
 #[cfg(target_arch = "arm")]

@@ -3,7 +3,7 @@
 
 use super::cfi_flash::CfiFlash;
 use super::clint::Clint;
-use super::finisher::Finisher;
+use super::finisher::{self, Finisher};
 use super::plic::Plic;
 use super::pmp::{self, Access};
 use super::ring::Ring;
@@ -90,12 +90,9 @@ pub fn find_virtio(kind: DeviceKind) -> Option<Transport> {
     (0..VIRTIO_COUNT).map(virtio).find(|transport| transport.is(kind))
 }
 
-/// Wipes RAM and ends the emulator with this exit status.
-///
-/// For use when nothing can be trusted any more: after a reset from here, the firmware could fail
-/// again forever, while the supervisor of the emulator sees the status and can wait longer each
-/// time.
-pub fn wipe_and_exit(status: u16) -> ! {
-    // SAFETY: this command ends the emulator.
-    unsafe { super::stack::wipe_and(FINISHER_ADDRESS, Finisher::exit_command(status)) }
+/// Wipes RAM and resets the machine. For use when nothing can be trusted any more: not even the address
+/// is read from RAM.
+pub fn wipe_and_reset() -> ! {
+    // SAFETY: this command resets the machine.
+    unsafe { super::stack::wipe_and(FINISHER_ADDRESS, finisher::RESET) }
 }

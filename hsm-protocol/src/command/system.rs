@@ -10,6 +10,7 @@ use crate::domain::DeviceKind;
 use crate::error::ErrorCode;
 use crate::id::DeviceId;
 use crate::identity::IdentityDocument;
+pub use crate::reset::ResetReport;
 
 /// Asks for version, identity and limits. Answered outside the channel.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -112,6 +113,11 @@ pub struct AdmissionChallenge {
     /// Random bytes.
     pub challenge: Challenge,
 }
+
+/// Asks why the device was reset before it started. Answered outside the channel, in every state; not
+/// authenticated. Devices that do not know the command refuse it with [`ErrorCode::UNKNOWN_COMMAND`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct LastReset;
 
 /// Restarts a module that is in the error state or zeroised.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

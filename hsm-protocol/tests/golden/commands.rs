@@ -18,6 +18,7 @@ use hsm_protocol::key_spec::{
     EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm,
     WrappingAlgorithm,
 };
+use hsm_protocol::reset::ResetReason;
 use hsm_protocol::token::sealed::PairPurpose;
 use hsm_protocol::{Bytes, DomainId, ErrorCode, Opcode};
 
@@ -72,6 +73,9 @@ fn system_commands() {
     response(Opcode::MemoryUse, &system::MemoryPeaks { stack: 20_000, heap: 3_000 }, b);
     let challenge = [0xC4; 16];
     response(Opcode::Admission, &system::AdmissionChallenge { challenge }, b);
+    request(&system::LastReset, b);
+    let report = system::ResetReport { reason: ResetReason::WATCHDOG, failures: 300 };
+    response(Opcode::LastReset, &report, b);
 }
 
 #[test]

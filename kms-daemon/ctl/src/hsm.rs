@@ -164,6 +164,11 @@ struct DeviceStatus {
     state: ModuleState,
     error: Option<String>,
     boots: u64,
+    /// Why it was reset before this boot; absent if its firmware does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_reset: Option<String>,
+    /// Failures in a row before this boot.
+    failures: u32,
     audit_entries: u64,
     uptime_seconds: u64,
     sessions: u8,
@@ -181,7 +186,7 @@ fn status(lines: &[String], output: &mut Output<'_>) -> Result<Outcome, Failure>
 
 fn ask(text: &str) -> Result<DeviceStatus, Failure> {
     let device = Device::open(&*line(text)?.connector(), None, Options::default())?;
-    let (info, status) = (device.info(), device.status()?);
+    let (info, status, reset) = (device.info(), device.status()?, device.last_reset()?);
     Ok(DeviceStatus {
         line: text.to_owned(),
         device: device.id().to_string(),
@@ -191,6 +196,8 @@ fn ask(text: &str) -> Result<DeviceStatus, Failure> {
         state: status.state,
         error: status.error.map(|error| error.to_string()),
         boots: status.epoch,
+        last_reset: reset.map(|report| report.reason.to_string()),
+        failures: reset.map_or(0, |report| report.failures),
         audit_entries: status.audit_entries,
         uptime_seconds: status.uptime_us / 1_000_000,
         sessions: status.sessions,
@@ -219,6 +226,12 @@ fn print_status(out: &mut dyn Write, device: &DeviceStatus) -> io::Result<()> {
     writeln!(out, "  keys      {}", device.key_specs.join(", "))?;
     let (hours, rest) = (device.uptime_seconds / 3600, device.uptime_seconds % 3600);
     writeln!(out, "  up        {hours} h {} min, boot {}", rest / 60, device.boots)?;
+    if let Some(reason) = &device.last_reset {
+        writeln!(out, "  reset     {reason}")?;
+    }
+    if device.failures > 0 {
+        writeln!(out, "  failures  {} in a row", device.failures)?;
+    }
     writeln!(out, "  audit     {} entries since boot", device.audit_entries)?;
     let (used, size) = (device.storage_used_bytes, device.storage_bytes);
     writeln!(out, "  storage   {used} of {size} bytes")?;

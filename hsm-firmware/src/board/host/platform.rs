@@ -9,6 +9,7 @@ use hsm_core::memory::Boxed;
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, PairSearch, Platform};
 use hsm_protocol::attestation::Measurement;
 use hsm_protocol::domain::DeviceKind;
+use hsm_protocol::reset::ResetReport;
 use zeroize::Zeroizing;
 
 use super::Registry;
@@ -29,6 +30,7 @@ pub(super) struct HostBoard {
     /// Set when the core wants a reset.
     reset: Rc<Cell<bool>>,
     searchers: Searchers,
+    last_reset: ResetReport,
 }
 
 impl HostBoard {
@@ -38,10 +40,11 @@ impl HostBoard {
         registry: Registry,
         boot: Instant,
         reset: Rc<Cell<bool>>,
+        last_reset: ResetReport,
     ) -> Self {
         let records = RecordLog::new(flash, GEOMETRY);
         let searchers = Searchers::new();
-        Self { noise: OsNoise, records, sealing_key, registry, boot, reset, searchers }
+        Self { noise: OsNoise, records, sealing_key, registry, boot, reset, searchers, last_reset }
     }
 }
 
@@ -93,6 +96,10 @@ impl Platform for HostBoard {
 
     fn reset(&mut self) {
         self.reset.set(true);
+    }
+
+    fn last_reset(&self) -> ResetReport {
+        self.last_reset
     }
 
     fn pair_search(&mut self) -> Option<&mut dyn PairSearch> {

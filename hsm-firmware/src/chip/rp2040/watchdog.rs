@@ -1,5 +1,8 @@
-//! The watchdog (4.7). It makes the timer's microseconds out of the crystal's clock, resets a chip whose core
-//! has locked up, and ends a firmware that has failed.
+//! The watchdog (4.7). It makes the timer's microseconds out of the crystal's clock, resets a chip whose interrupts
+//! are not served, and ends a firmware that has failed. Its scratch registers, which a reset by it leaves as they are,
+//! have the note of why: `__note` is the first of them. The last four belong to the boot ROM (2.8.1.1).
+
+use hsm_protocol::reset::ResetReason;
 
 use super::super::register::Register;
 use super::super::stack;
@@ -7,6 +10,7 @@ use super::clocks::CRYSTAL_MHZ;
 
 const CTRL: usize = 0x00;
 const LOAD: usize = 0x04;
+const REASON: usize = 0x08;
 const TICK: usize = 0x2C;
 /// Which stages of the power-on state machine a watchdog resets (2.13.5).
 const RESET_STAGES: usize = 0x4001_0000 + 0x08;
@@ -16,6 +20,8 @@ const ALL_BUT_OSCILLATORS: u32 = 0x0001_FFFC;
 const TICK_ENABLE: u32 = 1 << 9;
 const CTRL_ENABLE: u32 = 1 << 30;
 const CTRL_TRIGGER: u32 = 1 << 31;
+/// The last reset was by the watchdog, whose time was over.
+const REASON_TIMER: u32 = 1 << 0;
 /// The longest time, 8.4 seconds: each microsecond counts twice (RP2040-E1).
 const LONGEST: u32 = 0x00FF_FFFF;
 
@@ -50,6 +56,15 @@ impl Watchdog {
     /// Puts off its bite.
     pub(super) fn feed(self) {
         self.register(LOAD).write(LONGEST);
+    }
+
+    /// Returns why the chip was reset, as far as it knows.
+    #[must_use]
+    pub fn cause(self) -> ResetReason {
+        match self.register(REASON).read() & REASON_TIMER {
+            0 => ResetReason::OTHER,
+            _ => ResetReason::WATCHDOG,
+        }
     }
 
     /// Resets the chip.

@@ -16,9 +16,9 @@ use super::led::{Led, Shown};
 use super::noise::Trng;
 use super::otp::{Locks, chip_number};
 use super::register;
-use super::timer::Timer;
+use super::timer::{Alarm, Timer};
 use super::usb::Bus;
-use super::watchdog::Watchdog;
+use super::watchdog::{FEED_US, Watchdog};
 
 /// Bytes of the receive ring of each line. Both lines hold the host off when it is full: USB by itself, the UART by
 /// its RTS output. So it may have less than the device announces in `rx_bytes`: the rest waits at the host.
@@ -52,7 +52,7 @@ const UART_0_BIT: u32 = 1 << 26;
 const USB_BIT: u32 = 1 << 28;
 
 // Interrupts (3.2).
-const ALARM_SOURCE: u32 = 0;
+const ALARM_SOURCES: [u32; 2] = [0, 1];
 const USB_SOURCE: u32 = 14;
 const LINE_SOURCE: u32 = 33;
 
@@ -134,7 +134,10 @@ impl Rp2350 {
         for pin in LINE_PINS {
             connect(pin, FUNCTION_UART, PAD | PAD_PULL_UP);
         }
-        cortex_m::open_interrupts(&[ALARM_SOURCE, USB_SOURCE, LINE_SOURCE], handler);
+        cortex_m::open_interrupts(&ALARM_SOURCES, handler);
+        cortex_m::open_interrupts(&[USB_SOURCE, LINE_SOURCE], handler);
+        WATCHDOG.start();
+        self.feed_watchdog();
         self.uart.start(SYSTEM_HZ, LINE_RATE);
         let number = core::str::from_utf8(NUMBER.init_with(chip_number)).unwrap_or_default();
         let bus = BUS.init_with(|| UsbBusAllocator::new(Bus::start()));
@@ -143,12 +146,24 @@ impl Rp2350 {
 
     /// Serves the interrupt of a source.
     pub fn interrupt(&self, source: u32) {
+        let [wake, feed] = ALARM_SOURCES;
         match source {
-            ALARM_SOURCE => self.timer.interrupt(),
             USB_SOURCE => self.usb.interrupt(),
             LINE_SOURCE => self.uart.interrupt(),
+            _ if source == wake => self.timer.acknowledge(Alarm::Wake),
+            _ if source == feed => {
+                self.timer.acknowledge(Alarm::Feed);
+                self.feed_watchdog();
+            }
             _ => {}
         }
+    }
+
+    /// Fed by an interrupt, as its longest time is shorter than that of a command may be: the handler looks first whether
+    /// the main loop comes round. A core that serves no interrupts is reset by the watchdog.
+    fn feed_watchdog(&self) {
+        WATCHDOG.feed();
+        self.timer.set(Alarm::Feed, self.timer.now_us() + FEED_US);
     }
 
     /// Has the light show something.

@@ -1,18 +1,32 @@
-//! The timer: microseconds since boot, and an alarm (12.8).
+//! The timer: microseconds since boot, and alarms (12.8).
 
 use super::register;
 
-const ALARM_0: usize = 0x10;
-/// Bit 0 written: alarm 0 is disarmed.
-const ARMED: usize = 0x20;
+/// The first alarm's register; the others follow.
+const ALARMS: usize = 0x10;
 const RAW_HIGH: usize = 0x24;
 const RAW_LOW: usize = 0x28;
 const INTERRUPTS: usize = 0x3C;
 const INTERRUPT_ENABLE: usize = 0x40;
-const ALARM_0_BIT: u32 = 1 << 0;
+const BOTH: u32 = Alarm::Wake.bit() | Alarm::Feed.bit();
 
 /// An alarm compares the low 32 bits. One that is further away ends the sleep early, which does no harm.
 const FURTHEST_US: u64 = 1 << 31;
+
+/// An alarm of the timer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Alarm {
+    /// Ends a sleep of the main loop.
+    Wake = 0,
+    /// Feeds the watchdog.
+    Feed = 1,
+}
+
+impl Alarm {
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
 
 /// Timer 0, which counts microseconds once its tick generator runs.
 #[derive(Debug)]
@@ -42,24 +56,17 @@ impl Timer {
         }
     }
 
-    /// Has the alarm interrupt at a time; false if that time has come, and it may not.
-    #[must_use]
+    /// Has an alarm interrupt at a time; false if that time has come, and it may not.
     #[allow(clippy::cast_possible_truncation)] // the alarm has the low half
-    pub fn set_alarm(&self, time_us: u64) -> bool {
+    pub fn set(&self, alarm: Alarm, time_us: u64) -> bool {
         let time = time_us.min(self.now_us().saturating_add(FURTHEST_US));
-        register(self.base + INTERRUPT_ENABLE).write(ALARM_0_BIT);
-        register(self.base + ALARM_0).write(time as u32);
+        register(self.base + INTERRUPT_ENABLE).write(BOTH);
+        register(self.base + ALARMS + 4 * alarm as usize).write(time as u32);
         self.now_us() < time
     }
 
-    /// Has the alarm interrupt no more.
-    pub fn stop_alarm(&self) {
-        register(self.base + ARMED).write(ALARM_0_BIT);
-        self.interrupt();
-    }
-
-    /// Serves the alarm's interrupt.
-    pub fn interrupt(&self) {
-        register(self.base + INTERRUPTS).write(ALARM_0_BIT);
+    /// Takes away the reason of an alarm's interrupt.
+    pub fn acknowledge(&self, alarm: Alarm) {
+        register(self.base + INTERRUPTS).write(alarm.bit());
     }
 }

@@ -83,17 +83,16 @@ impl Entropy {
         }
         let deadline = self.clint.now_us().saturating_add(PATIENCE_US);
         self.clint.set_alarm_us(deadline);
-        let written = loop {
+        // The alarm stays set: its interrupt sets the one of the watchdog.
+        loop {
             if let Some((_, written)) = self.queue.take() {
                 self.pending = false;
-                break Ok(written.min(len));
+                return Ok(written.min(len));
             }
             if self.clint.now_us() >= deadline {
-                break Err(VirtioError);
+                return Err(VirtioError);
             }
             hart::wait();
-        };
-        self.clint.clear_alarm();
-        written
+        }
     }
 }
