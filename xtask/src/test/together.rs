@@ -19,9 +19,10 @@ use crate::{
 };
 
 /// Those that take longest, and are not to be the last: in order of what they take.
-const LONG: [&str; 11] = [
+const LONG: [&str; 12] = [
     "vectors",
     "pico",
+    "update",
     "memory",
     "ram",
     "clients",
