@@ -244,7 +244,7 @@ fn only_public_commands_are_answered_in_clear() {
         assert_eq!(answer.kind, FrameKind::PlainResponse);
         let status = ErrorCode::from_u16(u16::from_le_bytes([payload[2], payload[3]]));
         let expected = match *opcode {
-            Opcode::Info | Opcode::Status | Opcode::Admission => None,
+            Opcode::Info | Opcode::Status | Opcode::Admission | Opcode::LastReset => None,
             Opcode::Reset => Some(ErrorCode::STATE_DENIED),
             _ => Some(ErrorCode::CHANNEL_REQUIRED),
         };
