@@ -257,10 +257,15 @@ impl<'de> Deserialize<'de> for LineHash {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::UNIX_EPOCH;
+
     use serde_json::json;
+    use uuid::Uuid;
 
     use super::*;
-    use crate::StoreId;
+    use crate::{AuditFacts, Caller, Outcome, StoreId};
+    use kms_base::principal::Principal;
 
     fn line(tip: Position, record: &Value) -> (Vec<u8>, Position) {
         line_with(tip, None, record)
@@ -281,6 +286,39 @@ mod tests {
             let line = Line::parse(&bytes).unwrap_or_else(|| panic!("{depth}"));
             assert_eq!((line.event_id(), line.position()), (Some("e"), tip));
             let is_whole = line.record["p"] == deep;
+            assert_eq!(is_whole, depth <= MAX_DEPTH - 2, "{depth}");
+        }
+    }
+
+    #[test]
+    fn so_is_that_of_a_request_with_parameters_of_any_depth() {
+        let principal = Principal::root("000000000000", "AKIA");
+        for depth in [1, MAX_DEPTH - 2, MAX_DEPTH - 1, 1000] {
+            let deep = (1..depth).fold(json!("x"), |value, _| json!({ "a": value }));
+            let mut facts = AuditFacts::default();
+            facts.parameter("p", deep.clone());
+            let record = RequestRecord {
+                request_id: Uuid::from_u128(1),
+                event_id: Uuid::from_u128(2),
+                source: "kms.amazonaws.com",
+                operation: "Encrypt",
+                read_only: true,
+                caller: Caller::Verified(&principal),
+                region: "us-east-1",
+                account: "000000000000",
+                source_ip: Ipv4Addr::LOCALHOST.into(),
+                user_agent: None,
+                tls: None,
+                host: None,
+                completed: UNIX_EPOCH,
+                outcome: Outcome::Success,
+                no_room: false,
+                facts: &facts,
+            };
+            let mut out = Vec::new();
+            Body::of_request(&record).append_to(Position::default(), None, &mut out);
+            let line = Line::parse(out.trim_ascii_end()).unwrap_or_else(|| panic!("{depth}"));
+            let is_whole = line.record["requestParameters"]["p"] == deep;
             assert_eq!(is_whole, depth <= MAX_DEPTH - 2, "{depth}");
         }
     }
