@@ -65,7 +65,7 @@ pub(crate) fn serve() -> Result<(), Box<dyn std::error::Error>> {
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     println!("{}", listener.local_addr()?);
     runtime.spawn(async move {
-        // A client that has left again is no reason to end.
+        // The server goes on when a client has left again.
         loop {
             let Ok((stream, _)) = listener.accept().await else { continue };
             let _ = stream.set_nodelay(true);
