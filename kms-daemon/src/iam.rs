@@ -13,13 +13,13 @@ use kms_base::clock::{Clock, Timestamp};
 use kms_base::error::KmsError;
 use kms_base::principal::{Principal, PrincipalKind, RoleSession, TemporarySession, User};
 use kms_keys::CatalogError;
+use kms_query::IamError;
 use kms_sigv4::{Claim, Session, TokenDigest, Verifier};
 use kms_store::Store;
 
 pub(crate) mod bound;
 pub(crate) mod directory;
 pub(crate) mod document;
-pub(crate) mod error;
 pub(crate) mod hypothetical;
 pub(crate) mod layout;
 pub(crate) mod limits;
@@ -27,8 +27,6 @@ pub mod record;
 pub(crate) mod token;
 pub mod uses;
 pub mod vault;
-
-pub use self::error::{Code, IamError};
 
 use self::directory::{Changes, Directory};
 use self::limits::SessionPolicies;

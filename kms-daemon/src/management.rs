@@ -9,7 +9,6 @@ use kms_installation::backup::Snapshots;
 
 pub(crate) mod answer;
 mod check;
-pub(crate) mod form;
 mod jobs;
 mod operation;
 mod source_position;
@@ -17,7 +16,6 @@ mod source_position;
 mod tests;
 
 pub use self::answer::{Format, Node, Refusal};
-pub use self::form::Form;
 pub use self::operation::{Operation, Protocol, Service};
 
 use self::jobs::Jobs;

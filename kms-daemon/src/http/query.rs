@@ -5,6 +5,7 @@ use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
+use kms_query::{Code, Form, IamError};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -16,8 +17,8 @@ use super::in_flight::InFlight;
 use super::kms::{MAX_NAME, TARGET};
 use super::pipeline::Protocol as Pipeline;
 use crate::app::App;
-use crate::iam::{Code, IamError};
-use crate::management::{Form, Format, Node, Operation, Protocol, Refusal, Service};
+
+use crate::management::{Format, Node, Operation, Protocol, Refusal, Service};
 use kms_audit::Outcome;
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::Principal;

@@ -3,8 +3,8 @@
 use kms_policy::{Fault, NamedPrincipal};
 
 use super::Iam;
-use super::error::{Code, IamError};
 use kms_keys::document::{IdentityPolicy, TrustPolicy};
+use kms_query::{Code, IamError};
 
 /// Longest document in a request, in bytes; the quotas below are narrower.
 const MAX_DOCUMENT: usize = 131_072;

@@ -1,10 +1,10 @@
 //! Hypothetical callers, for explanations.
 
 use super::Iam;
-use super::error::{Code, IamError};
 use crate::policy::CallerPolicies;
 use crate::policy::explanation::PolicyNames;
 use kms_base::principal::{Principal, PrincipalKind, RoleSession, User};
+use kms_query::{Code, IamError};
 
 /// The session of a role that is named without one.
 const SESSION: &str = "session";

@@ -15,7 +15,6 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::error::{Code, IamError};
 use super::record::Version;
 use super::vault::{Opened, Sealed, Trace, Vault};
 use crate::credentials::{random_id, random_secret};
@@ -24,6 +23,7 @@ use kms_base::clock::Timestamp;
 use kms_base::error::{Exception, KmsError};
 use kms_base::identifier::Tags;
 use kms_base::principal::SessionPolicy;
+use kms_query::{Code, IamError};
 
 /// Version of the layout.
 const LAYOUT: u8 = 1;

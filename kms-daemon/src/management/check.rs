@@ -1,9 +1,9 @@
 //! Constraints of the IAM and STS service models on names, paths and numbers.
 
-use super::form::{Form, member};
-use crate::iam::error::{Code, IamError};
 use crate::iam::limits::same_tag;
 use kms_base::identifier::Tags;
+use kms_query::{Code, IamError};
+use kms_query::{Form, member};
 
 /// Most items of a page, and how many there are unless the caller says.
 const MAX_ITEMS: (usize, usize) = (1000, 100);

@@ -3,12 +3,12 @@
 
 use kms_policy::Action;
 
-use super::{Form, Management, Node};
+use super::{Management, Node};
 use crate::api::Service as KeyService;
-use crate::iam::error::{Code, IamError};
 use kms_audit::AuditFacts;
 use kms_base::context::RequestContext;
 use kms_base::principal::Principal;
+use kms_query::{Code, Form, IamError};
 
 mod access_keys;
 mod account_details;
@@ -254,7 +254,7 @@ impl Operation {
     /// Whether it has a parameter of that name.
     #[cfg(test)]
     pub(super) fn takes(self, parameter: &str) -> bool {
-        self.parameters().iter().any(|known| super::form::name_of(known) == parameter)
+        self.parameters().iter().any(|known| kms_query::name_of(known) == parameter)
     }
 
     /// Whether its requests have `iam:PolicyARN`.

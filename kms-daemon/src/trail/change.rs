@@ -3,7 +3,8 @@
 use super::record::{Span, Trail, TrailId};
 use super::target::TargetError;
 use super::{Trails, TrailsError, names};
-use crate::iam::{Code, IamError};
+use kms_query::{Code, IamError};
+
 use kms_audit::{AuditLog, Lookup, Page};
 use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;

@@ -1,9 +1,9 @@
 //! Names of trails and buckets, and prefixes of file names, as CloudTrail accepts them.
 
+use kms_query::{Code, IamError};
 use std::net::Ipv4Addr;
 
 use super::record::TrailId;
-use crate::iam::{Code, IamError};
 
 /// Longest beginning of the names of files.
 const MAX_PREFIX: usize = 200;

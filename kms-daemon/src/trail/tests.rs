@@ -1,6 +1,7 @@
 //! Delivery to a directory, with a clock that stands still and one HSM: what arrives, in which order,
 //! with which signatures, whatever fails meanwhile.
 
+use kms_query::{Code, IamError};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
@@ -19,7 +20,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::api::tests::device::regions;
-use crate::iam::Code;
+
 use kms_audit::{Kind, LogOptions, Policy, event_time};
 use kms_base::clock::ManualClock;
 use kms_base::hex;
@@ -405,7 +406,7 @@ async fn trails_have_names_buckets_and_limits() {
     let settings =
         |bucket: &str| Settings { bucket: Some(bucket.to_owned()), ..Settings::default() };
     let named = |name: &str| TrailId { name: name.to_owned(), ..rig.id() };
-    let code = |outcome: Result<Trail, crate::iam::IamError>| outcome.unwrap_err().code();
+    let code = |outcome: Result<Trail, IamError>| outcome.unwrap_err().code();
     let none = rig.trails.create(&rig.id(), &settings("none")).await;
     assert_eq!(code(none), Code::S3BucketDoesNotExistException);
     let none = rig.trails.create(&rig.id(), &settings("../far")).await;

@@ -1,6 +1,6 @@
 //! Parameters of IAM, STS and their neighbours, as forms and as JSON.
 
-use kms_daemon::management::Form;
+use kms_query::Form;
 use serde_json::Value;
 
 /// The longest text of a parameter in a record, in bytes.

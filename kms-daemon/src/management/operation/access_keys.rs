@@ -7,7 +7,6 @@ use super::call::{Call, contended, new_id, tries};
 use super::{holder, listing};
 use crate::credentials::random_secret;
 use crate::iam::directory::Changes;
-use crate::iam::error::{Code, IamError};
 use crate::iam::record::{AccessKey, Account, Owner, Status, User, Version};
 use crate::management::Node;
 use kms_audit::event_time;
@@ -15,6 +14,7 @@ use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
 use kms_keys::Stored;
 use kms_keys::catalog::Update;
+use kms_query::{Code, IamError};
 
 /// IAM's quota of access keys of a user.
 pub(super) const MAX_KEYS: usize = 2;

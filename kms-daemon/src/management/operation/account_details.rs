@@ -5,9 +5,9 @@ use super::call::Call;
 use super::inline::encoded;
 use super::listing::{self, Kind, Place};
 use super::{groups, managed, roles, users, versions};
-use crate::iam::error::IamError;
 use crate::iam::record::{Attached, InlinePolicies, ManagedPolicy};
 use crate::management::{Node, check};
+use kms_query::IamError;
 
 /// The kinds, in the order they are told in.
 const KINDS: &[Kind] = &[Kind::User, Kind::Group, Kind::Role, Kind::Policy];

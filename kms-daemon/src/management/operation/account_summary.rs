@@ -2,9 +2,9 @@
 
 use super::call::Call;
 use super::{access_keys, attached, groups, versions};
-use crate::iam::error::IamError;
 use crate::iam::record::{Group, ManagedPolicy, Role, User};
 use crate::management::Node;
+use kms_query::IamError;
 
 pub(super) async fn run(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     call.authorize(None)?;

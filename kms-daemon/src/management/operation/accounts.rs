@@ -5,12 +5,12 @@ use serde_json::json;
 use super::call::{Call, taken};
 use super::{access_keys, listing};
 use crate::iam::directory::Changes;
-use crate::iam::error::IamError;
 use crate::iam::record::{Account, Owner, Version};
 use crate::management::{Node, check};
 use kms_audit::event_time;
 use kms_base::error::KmsError;
 use kms_keys::catalog::Update;
+use kms_query::IamError;
 
 /// Numbers drawn for an account before giving up: they are never all taken.
 const MAX_DRAWS: usize = 16;

@@ -4,9 +4,9 @@ use super::call::{Call, contended, tries};
 use super::holder::Holder;
 use super::{listing, managed};
 use crate::iam::directory::Changes;
-use crate::iam::error::{Code, IamError};
 use crate::management::{Node, check};
 use kms_keys::catalog::Update;
+use kms_query::{Code, IamError};
 
 /// IAM's quota of managed policies that are attached to a user, a group or a role.
 pub(super) const MAX_ATTACHED: usize = 10;

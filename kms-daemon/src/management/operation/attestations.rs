@@ -11,10 +11,10 @@ use super::call::Call;
 use super::domains::region;
 use super::guarded_keys::owned_key;
 use crate::engine::Stated;
-use crate::iam::error::IamError;
 use crate::management::Node;
 use kms_base::error::KmsError;
 use kms_base::hex;
+use kms_query::IamError;
 
 pub(super) async fn key(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let region = region(call)?;

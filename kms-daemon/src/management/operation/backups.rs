@@ -5,10 +5,10 @@
 use serde_json::json;
 
 use super::call::Call;
-use crate::iam::error::{Code, IamError};
 use crate::management::{Node, check};
 use kms_base::error::{Exception, KmsError};
 use kms_installation::backup::{Done, SnapshotError, Snapshots};
+use kms_query::{Code, IamError};
 
 /// Longest name of a file that is recorded, in bytes.
 const MAX_PATH: usize = 4096;

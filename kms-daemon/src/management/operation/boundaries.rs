@@ -4,9 +4,9 @@ use super::call::{Call, contended, tries};
 use super::holder::Bounded;
 use super::managed;
 use crate::iam::directory::Changes;
-use crate::iam::error::{Code, IamError};
 use crate::management::Node;
 use kms_keys::catalog::Update;
+use kms_query::{Code, IamError};
 
 pub(super) async fn put<H: Bounded>(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let arn = call.form.required("PermissionsBoundary")?;

@@ -8,9 +8,7 @@ use crate::api::Service as KeyService;
 use crate::credentials::random_id;
 use crate::iam::Iam;
 use crate::iam::directory::{Changes, Directory};
-use crate::iam::error::{Code, IamError};
 use crate::iam::vault::Trace;
-use crate::management::form::{Form, member, name_of};
 use crate::management::{Management, check};
 use crate::policy::identities::{self, Details};
 use crate::policy::{CallerPolicies, Requester};
@@ -21,6 +19,8 @@ use kms_base::error::KmsError;
 use kms_base::identifier::Tags;
 use kms_base::principal::Principal;
 use kms_keys::catalog::Update;
+use kms_query::{Code, IamError};
+use kms_query::{Form, member, name_of};
 
 /// Tries of a change that others interfere with.
 const MAX_TRIES: usize = 64;

@@ -10,11 +10,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::call::Call;
 use super::{access_keys, last_used};
-use crate::iam::error::{Code, IamError};
 use crate::iam::record::{Record, Status, User};
 use crate::management::Node;
 use kms_audit::event_time;
 use kms_base::clock::Timestamp;
+use kms_query::{Code, IamError};
 
 /// How long a report lasts, in milliseconds.
 const LIFE: u64 = 4 * 60 * 60 * 1000;

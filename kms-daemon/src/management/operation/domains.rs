@@ -7,12 +7,12 @@ use hsm_protocol::domain::MAX_STATE;
 use serde_json::json;
 
 use super::call::Call;
-use crate::iam::error::IamError;
 use crate::management::Node;
 use kms_base::error::KmsError;
 use kms_base::hex;
 use kms_ceremony::PeerText;
 use kms_installation::report::RewrapReport;
+use kms_query::IamError;
 
 /// Longest ballot, in bytes: a proposal of 4 KiB with eight signatures.
 const MAX_BALLOT: usize = 8 * 1024;

@@ -4,10 +4,10 @@
 use super::call::Call;
 use super::listing::{self, Kind, Place};
 use super::managed;
-use crate::iam::error::IamError;
 use crate::iam::record::Attached;
 use crate::management::Node;
 use crate::management::check::{self, Usage};
+use kms_query::IamError;
 
 pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let arn = call.form.required("PolicyArn")?;

@@ -1,5 +1,6 @@
 //! `LookupEvents`: the history of events of the account in the Region, from the audit log.
 
+use kms_query::{Code, Form, IamError};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -11,8 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::call::Call;
 use super::trails::{times, trails};
-use crate::iam::error::{Code, IamError};
-use crate::management::{Form, Node};
+use crate::management::Node;
 use kms_audit::{Attribute, Lookup, event_resources, username};
 use kms_base::hex;
 

@@ -1,7 +1,6 @@
 //! `ExplainAccess`: how a request to KMS would be decided, and why.
 
 use super::call::Call;
-use crate::iam::error::{Code, IamError};
 use crate::iam::hypothetical::Hypothetical;
 use crate::management::Node;
 use crate::policy::explanation::{
@@ -10,6 +9,7 @@ use crate::policy::explanation::{
 use crate::policy::{Lookups, Requester};
 use kms_base::identifier::Scope;
 use kms_model::action::{Action, KeyRule};
+use kms_query::{Code, IamError};
 
 /// Most grants that are named although they do not allow the request.
 const MAX_GRANTS: usize = 100;

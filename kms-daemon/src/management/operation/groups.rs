@@ -6,11 +6,11 @@ use super::call::{self, Call, contended, missing, new_id, taken, tries};
 use super::holder::Holder;
 use super::{listing, users};
 use crate::iam::directory::Changes;
-use crate::iam::error::{Code, IamError};
 use crate::iam::record::{Attached, Group, InlinePolicies, User, Version};
 use crate::management::{Node, check};
 use kms_audit::event_time;
 use kms_keys::catalog::Update;
+use kms_query::{Code, IamError};
 
 /// IAM's quota of groups that a user is in.
 pub(super) const MAX_GROUPS: usize = 10;

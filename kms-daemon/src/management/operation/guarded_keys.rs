@@ -12,7 +12,6 @@ use serde_json::json;
 use super::call::{Call, contended, tries};
 use super::domains::region;
 use crate::engine::{ApprovalEntry, ApprovalId};
-use crate::iam::error::{Code, IamError};
 use crate::management::Node;
 use crate::policy::{Authorized, Ownership, service};
 use kms_base::error::KmsError;
@@ -20,6 +19,7 @@ use kms_base::hex;
 use kms_base::identifier::Scope;
 use kms_keys::KeyRecord;
 use kms_keys::catalog::Update;
+use kms_query::{Code, IamError};
 
 pub(super) async fn require(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let region = region(call)?;

@@ -3,10 +3,10 @@
 use super::call::{Call, Traits, missing};
 use crate::iam::directory::Cached;
 use crate::iam::document::Kind;
-use crate::iam::error::IamError;
 use crate::iam::record::{Attached, Group, InlinePolicies, Role, User};
 use crate::management::check;
 use kms_keys::Stored;
+use kms_query::IamError;
 
 /// A user, a group or a role.
 pub(super) trait Holder: Cached + Clone {

@@ -4,9 +4,9 @@ use super::call::Call;
 use super::holder::Holder;
 use super::listing;
 use crate::iam::document;
-use crate::iam::error::{Code, IamError};
 use crate::management::{Node, check};
 use kms_keys::document::IdentityPolicy;
+use kms_query::{Code, IamError};
 
 pub(super) async fn put<H: Holder>(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let name = check::policy(call.form)?;

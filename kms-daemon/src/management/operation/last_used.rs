@@ -3,13 +3,13 @@
 use super::call::{Call, missing};
 use super::{access_keys, listing};
 use crate::iam::directory::Cached;
-use crate::iam::error::{Code, IamError};
 use crate::iam::record::{Attached, Group, Owner, Role, User};
 use crate::iam::uses::Use;
 use crate::management::Node;
 use crate::management::jobs::Job;
 use kms_audit::event_time;
 use kms_base::clock::Timestamp;
+use kms_query::{Code, IamError};
 
 /// The services that are here, by their names in actions.
 const SERVICES: [(&str, &str); 5] = [

@@ -6,7 +6,6 @@ use super::call::{Call, Traits, contended, new_id, taken, tries};
 use super::{listing, tags, versions};
 use crate::iam::directory::Changes;
 use crate::iam::document::{self, Kind};
-use crate::iam::error::{Code, IamError};
 use crate::iam::record::{ManagedPolicy, PolicyVersion, Version};
 use crate::management::Node;
 use crate::management::check::{self, Usage};
@@ -14,6 +13,7 @@ use kms_audit::event_time;
 use kms_base::clock::Timestamp;
 use kms_keys::Stored;
 use kms_keys::catalog::Update;
+use kms_query::{Code, IamError};
 
 /// The number of the first version of a policy.
 const FIRST: u32 = 1;

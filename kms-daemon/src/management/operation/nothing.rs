@@ -4,8 +4,8 @@
 
 use super::call::Call;
 use super::{holder, listing};
-use crate::iam::error::{Code, IamError};
 use crate::management::{Node, check};
+use kms_query::{Code, IamError};
 
 pub(super) async fn login_profile(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let name = call.user_name()?;

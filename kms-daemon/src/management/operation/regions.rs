@@ -1,8 +1,8 @@
 //! `DescribeRegions` of EC2: the Regions that are served here.
 
 use super::call::Call;
-use crate::iam::error::{Code, IamError};
 use crate::management::Node;
+use kms_query::{Code, IamError};
 
 /// Most names and filters of a request, and values of a filter.
 const MAX_NAMED: usize = 200;

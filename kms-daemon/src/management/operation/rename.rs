@@ -7,11 +7,11 @@ use super::call::{Call, contended, taken, tries};
 use super::holder::Holder;
 use super::users;
 use crate::iam::directory::Changes;
-use crate::iam::error::IamError;
 use crate::iam::record::{AccessKey, Group, Owner, Record, User};
 use crate::management::{Node, check};
 use kms_keys::Stored;
 use kms_keys::catalog::Update;
+use kms_query::IamError;
 
 pub(super) async fn user(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let form = call.form;

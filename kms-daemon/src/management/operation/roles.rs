@@ -6,11 +6,11 @@ use super::inline::encoded;
 use super::{boundaries, listing, tags};
 use crate::iam::directory::Changes;
 use crate::iam::document;
-use crate::iam::error::IamError;
 use crate::iam::record::{Attached, InlinePolicies, Role, Version};
 use crate::management::{Node, check};
 use kms_audit::event_time;
 use kms_keys::catalog::Update;
+use kms_query::IamError;
 
 /// Bounds of the longest session of a role, and what it is unless the caller says; in seconds.
 const MAX_SESSION: (u32, u32) = (3600, 43_200);

@@ -1,6 +1,6 @@
 //! The APIs beside KMS, and the protocol of each.
 
-use crate::iam::error::Code;
+use kms_query::Code;
 use kms_sigv4::SigningService;
 
 /// An API: those of AWS, and Strongroom's own for what AWS has in another service.

@@ -2,14 +2,14 @@
 //! the services that exist here.
 
 use kms_policy::{Action, PolicyType};
+use kms_query::{Code, Form, IamError};
 
 use super::call::{Call, missing};
 use super::listing;
 use crate::iam::document::{self, Kind};
-use crate::iam::error::{Code, IamError};
 use crate::iam::hypothetical::Hypothetical;
 use crate::iam::limits::Document;
-use crate::management::{Form, Node, check, source_position};
+use crate::management::{Node, check, source_position};
 use crate::policy::simulation::{
     Entries, Matched, ResourcePolicy, Simulated, Simulation, simulate,
 };

@@ -1,15 +1,15 @@
 //! Temporary credentials, and the caller's identity.
 
 use kms_policy::Action;
+use kms_query::{Code, Form, IamError};
 use serde_json::json;
 
 use super::call::Call;
 use crate::iam::document::{self, Kind};
-use crate::iam::error::{Code, IamError};
 use crate::iam::limits::same_tag;
 use crate::iam::record::Role;
 use crate::iam::token::{Extras, Subject, Temporary};
-use crate::management::{Form, Node, check};
+use crate::management::{Node, check};
 use crate::policy::identities::{self, Details, Target};
 use kms_audit::event_time;
 use kms_base::clock::Timestamp;

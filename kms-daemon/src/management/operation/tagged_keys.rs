@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use kms_query::{Form, IamError};
 
 use super::call::Call;
-use crate::iam::error::IamError;
-use crate::management::{Form, Node, check};
+use crate::management::{Node, check};
 use kms_base::identifier::{KeyId, Scope, Tags};
 
 /// Keys that are looked at for a page, whether they are shown or not.

@@ -4,7 +4,6 @@ use super::call::{Call, contended, tries};
 use super::holder::Holder;
 use super::{listing, managed};
 use crate::iam::directory::{Cached, Changes};
-use crate::iam::error::{Code, IamError};
 use crate::iam::limits::same_tag;
 use crate::iam::record::{ManagedPolicy, Role, User};
 use crate::management::Node;
@@ -12,6 +11,7 @@ use crate::management::check::MAX_TAGS;
 use kms_base::identifier::Tags;
 use kms_keys::Stored;
 use kms_keys::catalog::Update;
+use kms_query::{Code, IamError};
 
 /// A user, a role or a managed policy.
 pub(super) trait Tagged: Cached + Clone {

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use super::call::Call;
-use crate::iam::error::{Code, IamError};
-use crate::management::form::member;
 use crate::management::{Node, check};
 use crate::trail::record::{Trail, TrailId};
 use crate::trail::{Settings, Trails, identify};
 use kms_audit::{event_time, member_time};
 use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
+use kms_query::member;
+use kms_query::{Code, IamError};
 
 /// Most names of a request.
 const MAX_NAMES: usize = 100;

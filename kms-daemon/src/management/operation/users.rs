@@ -6,11 +6,11 @@ use super::call::{self, Call, contended, new_id, taken, tries};
 use super::holder::{self, Holder};
 use super::{boundaries, listing, tags};
 use crate::iam::directory::Changes;
-use crate::iam::error::IamError;
 use crate::iam::record::{Attached, InlinePolicies, User, Version};
 use crate::management::{Node, check};
 use kms_audit::event_time;
 use kms_keys::catalog::Update;
+use kms_query::IamError;
 
 pub(super) async fn create(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let (name, path) = (check::user(call.form)?, check::path(call.form, "Path")?);

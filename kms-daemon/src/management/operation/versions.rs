@@ -5,11 +5,11 @@ use super::inline::encoded;
 use super::{listing, managed};
 use crate::iam::directory::Changes;
 use crate::iam::document::{self, Kind};
-use crate::iam::error::{Code, IamError};
 use crate::iam::record::{ManagedPolicy, PolicyVersion};
 use crate::management::{Node, check};
 use kms_audit::event_time;
 use kms_keys::catalog::Update;
+use kms_query::{Code, IamError};
 
 /// IAM's quota of versions of a policy.
 pub(super) const MAX_VERSIONS: usize = 5;

@@ -1,11 +1,12 @@
 //! Users and roles that no longer exist, or were created again under their name: they are shown by their
 //! unique ids, and explanations say that another one is meant.
 
+use kms_query::Form;
 use serde_json::{Value, json};
 
 use super::keys::{key_policy, of_root};
 use super::rig::{ACCOUNT, Rig, credentials, root};
-use crate::management::Form;
+
 use kms_base::principal::Principal;
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/x/app";

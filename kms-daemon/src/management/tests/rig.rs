@@ -1,5 +1,6 @@
 //! Identities on an in-memory store, a clock that stands still, and one HSM.
 
+use kms_query::{Form, IamError};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,8 +11,8 @@ use uuid::Uuid;
 use crate::api::Service;
 use crate::api::tests::device::regions;
 use crate::credentials::{Credential, Credentials};
-use crate::iam::{Iam, IamError, Setup};
-use crate::management::{Form, Format, Management, Operation};
+use crate::iam::{Iam, Setup};
+use crate::management::{Format, Management, Operation};
 use kms_audit::AuditFacts;
 use kms_base::clock::{ManualClock, Timestamp};
 use kms_base::context::RequestContext;

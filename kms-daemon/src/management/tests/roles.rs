@@ -1,9 +1,10 @@
+use kms_query::IamError;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::rig::{Rig, credentials, root};
-use crate::iam::IamError;
+
 use kms_base::clock::Clock as _;
 use kms_base::principal::{Principal, PrincipalKind};
 

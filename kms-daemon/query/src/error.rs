@@ -133,7 +133,8 @@ codes! {
 
 impl Code {
     /// The name and the HTTP status in the API of EC2.
-    pub(crate) const fn of_ec2(self) -> (&'static str, u16) {
+    #[must_use]
+    pub const fn of_ec2(self) -> (&'static str, u16) {
         match self {
             Self::AccessDenied => ("UnauthorizedOperation", 403),
             Self::InvalidClientTokenId | Self::SignatureDoesNotMatch => ("AuthFailure", 401),
@@ -148,7 +149,8 @@ impl Code {
     }
 
     /// The name and the HTTP status in an API in JSON.
-    pub(crate) fn of_json(self) -> (&'static str, u16) {
+    #[must_use]
+    pub fn of_json(self) -> (&'static str, u16) {
         match self {
             Self::AccessDenied => ("AccessDeniedException", 400),
             Self::ExpiredToken => ("ExpiredTokenException", 400),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use crate::iam::error::{Code, IamError};
+use crate::error::{Code, IamError};
 
 /// Most parameters of a request, those of its lists among them.
 const MAX_PARAMETERS: usize = 2048;
@@ -225,12 +225,14 @@ fn is_of(name: &str, known: &str) -> bool {
 }
 
 /// The name of a parameter of an operation, without the mark of a list.
-pub(super) fn name_of(parameter: &str) -> &str {
+#[must_use]
+pub fn name_of(parameter: &str) -> &str {
     parameter.strip_suffix(LIST).unwrap_or(parameter)
 }
 
 /// A parameter as texts of refusals and audit records name it.
-pub(super) fn member(name: &str) -> String {
+#[must_use]
+pub fn member(name: &str) -> String {
     let mut characters = name.chars();
     let first = characters.next().map(|c| c.to_ascii_lowercase());
     first.into_iter().chain(characters).collect()
