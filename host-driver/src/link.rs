@@ -1,7 +1,8 @@
 //! The line to a device: framing, credit, correlation and timeouts.
 //!
 //! A caller seals and sends in its own thread if there is credit. One thread receives, finishes
-//! calls, and sends what waited. Every call ends: with its answer, or with a typed error.
+//! calls, and sends what waited; a device in this process does that in its own thread. Every call ends: with
+//! its answer, or with a typed error.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -95,9 +96,19 @@ impl Link {
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), signal, chain });
         let receiving = Arc::clone(&shared);
+        let mut receiver = halves.receiver;
+        // The pipe is held by the link's sender, so its sink must not hold the link.
+        let (mut frames, link) = (Frames::new(), Arc::downgrade(&shared));
+        let sink = move |bytes: &[u8]| {
+            if let Some(link) = link.upgrade() {
+                let now = Instant::now();
+                link.with(|state| frames.take(state, bytes, now));
+            }
+        };
+        let _ = receiver.hand_to(Box::new(sink));
         thread::Builder::new()
             .name("hsm-link".to_owned())
-            .spawn(move || receive(&receiving, halves.receiver))?;
+            .spawn(move || receive(&receiving, receiver))?;
         Ok(Self { shared })
     }
 
@@ -213,23 +224,34 @@ impl State {
     }
 }
 
+/// Finds the frames in what is received.
+struct Frames(Box<Decoder<MAX_ENCODED>>);
+
+impl Frames {
+    fn new() -> Self {
+        Self(Box::new(Decoder::new()))
+    }
+
+    fn take(&mut self, state: &mut State, mut input: &[u8], now: Instant) {
+        while let Some(frame) = self.0.next(&mut input) {
+            state.exchange.receive(frame, now);
+        }
+    }
+}
+
 /// Receives until the line is down.
 fn receive(shared: &Shared, mut receiver: Box<dyn Receiver>) {
-    let mut decoder = Box::new(Decoder::<MAX_ENCODED>::new());
+    let mut frames = Frames::new();
     let mut buffer = vec![0; READ_SIZE];
     let mut next_tick = Instant::now() + TICK;
     loop {
         let received = receiver.receive(&mut buffer, TICK);
         let now = Instant::now();
         let mut down = false;
+        let received_some = received.as_ref().is_ok_and(|count| *count > 0);
         shared.with(|state| {
             match received {
-                Ok(count) => {
-                    let mut input = buffer.get(..count).unwrap_or_default();
-                    while let Some(frame) = decoder.next(&mut input) {
-                        state.exchange.receive(frame, now);
-                    }
-                }
+                Ok(count) => frames.take(state, buffer.get(..count).unwrap_or_default(), now),
                 Err(error) => state.go_down(&error.to_string()),
             }
             if now >= next_tick {
@@ -244,7 +266,9 @@ fn receive(shared: &Shared, mut receiver: Box<dyn Receiver>) {
             }
             down = state.down.is_some();
         });
-        stack::erase::<STACK>();
+        if received_some {
+            stack::erase::<STACK>();
+        }
         if down {
             buffer.zeroize();
             return;

@@ -55,7 +55,19 @@ pub trait Receiver: Send {
     /// # Errors
     /// [`TransportError`], with [`TransportError::Closed`] at the end of the stream.
     fn receive(&mut self, buffer: &mut [u8], patience: Duration) -> Result<usize, TransportError>;
+
+    /// Has all bytes handed to `sink` by whoever writes them, where both ends are in one process: that
+    /// saves a thread that passes them on. Only the end of the stream is received from then on.
+    ///
+    /// # Errors
+    /// The sink, if the transport has no such writer.
+    fn hand_to(&mut self, sink: Sink) -> Result<(), Sink> {
+        Err(sink)
+    }
 }
+
+/// Takes bytes as they are written. It must not wait for whoever writes them.
+pub type Sink = Box<dyn FnMut(&[u8]) + Send>;
 
 /// Opens transports to one device, again and again.
 pub trait Connector: Send + Sync {

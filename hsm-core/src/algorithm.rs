@@ -49,8 +49,8 @@ pub(crate) use rsa_left_out::Search;
 const MAX_MAC: usize = 64;
 /// The cryptography of one key spec.
 ///
-/// Implementations hold no keys. Whatever they derive from a secret they zeroise before they
-/// return.
+/// Implementations hold no keys but those between [`Algorithm::expand`] and [`Algorithm::forget`]. Whatever
+/// else they derive from a secret they zeroise before they return.
 pub trait Algorithm: Sync {
     /// The key spec.
     fn spec(&self) -> KeySpec;
@@ -95,6 +95,10 @@ pub trait Algorithm: Sync {
     fn expand(&self, _secret: &mut SecretBuf) -> Result<(), ErrorCode> {
         Ok(())
     }
+
+    /// Zeroises what [`Algorithm::expand`] keeps outside of the secret, which is given in its expanded form.
+    /// Called once for each secret that was expanded, when the key is not kept any longer.
+    fn forget(&self, _secret: &SecretBuf) {}
 
     /// Signs into the front of `out` and returns the signature's length.
     ///

@@ -18,6 +18,8 @@ use crate::keystore::cache;
 pub const FULL_PAYLOAD: usize = hsm_protocol::frame::MAX_PAYLOAD;
 /// Keys that stay unwrapped if the board has room enough.
 pub const FULL_KEYS: usize = 16;
+/// Keys that stay unwrapped in memory of a heap, which is larger than any board's.
+pub const HEAP_KEYS: usize = 64;
 /// Entries kept for hosts if the board has room enough.
 pub const FULL_ENTRIES: usize = audit::MAX_KEPT;
 
@@ -114,7 +116,7 @@ impl Memory<Boxed> {
         Self {
             scratch: zeros(FULL_PAYLOAD),
             answer: zeros(FULL_PAYLOAD),
-            keys: (0..FULL_KEYS).map(|_| None).collect(),
+            keys: (0..HEAP_KEYS).map(|_| None).collect(),
             entries: (0..FULL_ENTRIES).map(|_| None).collect(),
         }
     }

@@ -19,6 +19,8 @@ const KEYS: usize = 3;
 const MESSAGES: usize = 12;
 /// Changed variants of each signature, ciphertext and public key.
 const CHANGES: usize = 8;
+/// Plaintexts in bytes, about the most that RSA takes of one among them.
+const LENGTHS: [usize; 11] = [0, 1, 32, 100, 150, 190, 191, 214, 215, 400, 500];
 const MAX_OUT: usize = 8192;
 
 struct Pair {
@@ -31,6 +33,8 @@ struct Pair {
 /// A secret key and its public half, on which both registries agree.
 struct Key {
     secret: SecretBuf,
+    /// The same, as the other registry uses it.
+    secret_too: SecretBuf,
     public: PublicKeyBuf,
 }
 
@@ -56,18 +60,34 @@ fn the_registries_agree() {
 
 impl Pair {
     fn check(&self, rng: &mut dyn CryptoRng) {
-        let key = self.key(rng);
+        let mut key = self.key(rng);
+        self.use_key(&key, MESSAGES, &LENGTHS, rng);
+        self.agree(&key, rng);
+        self.other.expand(&mut key.secret_too).expect("a secret of the spec");
+        // Twice, as what the first use has prepared serves the second.
+        for _ in 0..2 {
+            self.use_key(&key, 1, &[32], rng);
+        }
+        self.other.forget(&key.secret_too);
+        self.use_key(&key, 1, &[32], rng);
+    }
+
+    /// Signs some messages with each algorithm, and encrypts plaintexts of these lengths.
+    fn use_key(&self, key: &Key, messages: usize, lengths: &[usize], rng: &mut dyn CryptoRng) {
         for &algorithm in self.row.signing_algorithms {
-            for _ in 0..MESSAGES {
-                self.sign(&key, algorithm, rng);
+            for _ in 0..messages {
+                self.sign(key, algorithm, rng);
             }
         }
         if self.row.public_size > 0 {
+            let (mut one, mut other) = (PublicKeyBuf::new(), PublicKeyBuf::new());
+            self.one.public_key(&key.secret, &mut one).expect("a public half");
+            self.other.public_key(&key.secret_too, &mut other).expect("a public half");
+            assert_eq!(one.as_bytes(), other.as_bytes(), "{:?}", self.row.spec);
             for &algorithm in self.row.encryption_algorithms {
-                self.encrypt(&key, algorithm, rng);
+                self.encrypt(key, algorithm, lengths, rng);
             }
         }
-        self.agree(&key, rng);
     }
 
     /// Returns a new key; checks that public half, export and import are the same on both sides.
@@ -95,7 +115,8 @@ impl Pair {
             self.other.import(&der[..length], &mut read).expect("its own form");
             assert_eq!(read.expose(), secret.expose());
         }
-        Key { secret, public }
+        let secret_too = SecretBuf::copy_from(secret.expose()).expect("a secret");
+        Key { secret, secret_too, public }
     }
 
     fn sign(&self, key: &Key, algorithm: SigningAlgorithm, rng: &mut dyn CryptoRng) {
@@ -109,7 +130,7 @@ impl Pair {
         for message in messages {
             let (mut first, mut second) = (vec![0; MAX_OUT], vec![0; MAX_OUT]);
             let made = self.one.sign(&key.secret, algorithm, message, rng, &mut first);
-            let made_too = self.other.sign(&key.secret, algorithm, message, rng, &mut second);
+            let made_too = self.other.sign(&key.secret_too, algorithm, message, rng, &mut second);
             assert_eq!(made.err(), made_too.err(), "{algorithm:?} {message:?}");
             let (Ok(length), Ok(length_too)) = (made, made_too) else { continue };
             for signature in [&first[..length], &second[..length_too]] {
@@ -126,7 +147,8 @@ impl Pair {
                 assert_eq!(first[..length], second[..length_too], "{algorithm:?}");
             }
             let mut short = vec![0; length - 1];
-            let refused = self.other.sign(&key.secret, algorithm, message, rng, &mut short[..8]);
+            let refused =
+                self.other.sign(&key.secret_too, algorithm, message, rng, &mut short[..8]);
             assert_eq!(refused, Err(ErrorCode::TOO_LARGE), "{algorithm:?}");
         }
     }
@@ -148,8 +170,14 @@ impl Pair {
         }
     }
 
-    fn encrypt(&self, key: &Key, algorithm: EncryptionAlgorithm, rng: &mut dyn CryptoRng) {
-        for length in [0, 1, 32, 100, 150, 190, 191, 214, 215, 400, 500] {
+    fn encrypt(
+        &self,
+        key: &Key,
+        algorithm: EncryptionAlgorithm,
+        lengths: &[usize],
+        rng: &mut dyn CryptoRng,
+    ) {
+        for &length in lengths {
             let mut plaintext = vec![0; length];
             rng.fill_bytes(&mut plaintext);
             let (mut first, mut second) = (vec![0; MAX_OUT], vec![0; MAX_OUT]);
@@ -183,15 +211,15 @@ impl Pair {
         ciphertext: &[u8],
         rng: &mut dyn CryptoRng,
     ) -> Result<Vec<u8>, ErrorCode> {
-        let mut decrypt = |entry: &dyn Algorithm| {
+        let mut decrypt = |entry: &dyn Algorithm, secret: &SecretBuf| {
             let mut out = vec![0; MAX_OUT];
-            let length =
-                entry.decrypt_private(&key.secret, algorithm, ciphertext, rng, &mut out)?;
+            let length = entry.decrypt_private(secret, algorithm, ciphertext, rng, &mut out)?;
             out.truncate(length);
             Ok(out)
         };
-        let one = decrypt(self.one);
-        assert_eq!(one, decrypt(self.other), "{algorithm:?}, {} bytes", ciphertext.len());
+        let one = decrypt(self.one, &key.secret);
+        let other = decrypt(self.other, &key.secret_too);
+        assert_eq!(one, other, "{algorithm:?}, {} bytes", ciphertext.len());
         one
     }
 

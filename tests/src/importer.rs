@@ -72,15 +72,24 @@ impl<'d> Importer<'d> {
         let parameters = self.device.call_blocking(&request, TAG).expect("a crypto user may");
         let parameters = parameters.response().expect("decodes");
 
-        let public = PublicKey::from_public_key_der(&parameters.public).expect("an RSA key");
-        let mut rng = getrandom::SysRng;
-        let mut wrapped =
-            public.encrypt(&mut rng, Oaep::<Sha256>::new(), &KEY).expect("32 bytes fit");
-        let mut body = vec![0; material.len().next_multiple_of(8) + 8];
-        let kwp = KwpAes256::new(&KEY.into());
-        wrapped.extend_from_slice(kwp.wrap_key(material, &mut body).expect("room for all"));
+        let wrapped = wrap_with_aes(&parameters.public, material);
         Parcel { id, now_ms, token: parameters.token.to_vec(), wrapped }
     }
+}
+
+/// Wraps material for an RSA public key, DER, by RSA_AES_KEY_WRAP_SHA_256.
+///
+/// # Panics
+/// If that is no RSA key.
+#[must_use]
+pub fn wrap_with_aes(public: &[u8], material: &[u8]) -> Vec<u8> {
+    let public = PublicKey::from_public_key_der(public).expect("an RSA key");
+    let mut rng = getrandom::SysRng;
+    let mut wrapped = public.encrypt(&mut rng, Oaep::<Sha256>::new(), &KEY).expect("32 bytes fit");
+    let mut body = vec![0; material.len().next_multiple_of(8) + 8];
+    let kwp = KwpAes256::new(&KEY.into());
+    wrapped.extend_from_slice(kwp.wrap_key(material, &mut body).expect("room for all"));
+    wrapped
 }
 
 /// Wrapped key material on its way.

@@ -13,15 +13,20 @@ use std::time::Duration;
 
 use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::prelude::Engine;
+use hsm_core::memory::HEAP_KEYS;
 use hsm_tests::client::{Client, Version};
 use hsm_tests::daemon::{Credentials, Daemon};
 use hsm_tests::environment;
 use hsm_tests::http::{Connection, Request, get};
+use hsm_tests::importer::wrap_with_aes;
 use hsm_tests::patience::{PATIENCE, at_rest, until};
 use hsm_tests::process::{Process, signal_process};
 use hsm_tests::remains::{Secret, search};
-use rsa::pkcs8::DecodePublicKey;
-use rsa::{Oaep, PublicKey};
+use p256::SecretKey;
+use p256::elliptic_curve::Generate;
+use rsa::pkcs8::{DecodePublicKey, EncodePrivateKey};
+use rsa::traits::PrivateKeyParts;
+use rsa::{Oaep, PrivateKey, PublicKey};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -124,6 +129,50 @@ async fn a_secret_access_key_is_there_while_it_is_in_use() {
     at_rest(daemon.id());
     let found = search(daemon.id(), &secret);
     assert!(found.is_empty(), "deleted: {found:#?}");
+}
+
+/// What a device keeps of a private key while it is in use goes with the key: AWS-LC's form of it, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn private_keys_are_gone_once_others_have_displaced_them() {
+    let daemon = Arc::new(Daemon::start_with(&["soft"], &["--rsa-stock", "0,0,0"]));
+    let mut caller = Caller::new(&daemon, Version::Http1).await;
+    let curve = SecretKey::generate_from_rng(&mut random());
+    let scalar = curve.to_bytes().to_vec();
+    let curve = curve.to_pkcs8_der().expect("PKCS#8").as_bytes().to_vec();
+    let rsa = PrivateKey::new(&mut random(), 2048).expect("a key");
+    let prime = rsa.primes()[0].to_be_bytes().to_vec();
+    let rsa = rsa.to_pkcs8_der().expect("PKCS#8").as_bytes().to_vec();
+    // The core has the bytes as they are, AWS-LC its words with the least significant first.
+    let forms = |name: &str, bytes: &[u8]| {
+        let reversed: Vec<u8> = bytes.iter().rev().copied().collect();
+        [Secret::new(name, bytes), Secret::new(&format!("{name}, in words"), &reversed)]
+    };
+    let mut secrets = Vec::from(forms("scalar", &scalar));
+    secrets.extend(forms("prime", &prime));
+    let mut keys = Vec::new();
+    for (spec, algorithm, material) in
+        [("ECC_NIST_P256", "ECDSA_SHA_256", curve), ("RSA_2048", "RSASSA_PSS_SHA_256", rsa)]
+    {
+        let key = caller.imported(spec, "SIGN_VERIFY", &material).await;
+        keys.push((key, algorithm));
+    }
+    for (key, algorithm) in &keys {
+        caller.sign(key, algorithm).await;
+    }
+    at_rest(daemon.id());
+    let found = search(daemon.id(), &secrets);
+    assert_eq!(found.len(), secrets.len(), "in use: {found:#?}");
+
+    for _ in 0..HEAP_KEYS {
+        let key = caller.key("ECC_NIST_P256", "SIGN_VERIFY", "AWS_KMS").await;
+        caller.sign(&key, "ECDSA_SHA_256").await;
+    }
+    at_rest(daemon.id());
+    let found = search(daemon.id(), &secrets);
+    assert!(found.is_empty(), "displaced: {found:#?}");
+    for (key, algorithm) in &keys {
+        caller.sign(key, algorithm).await;
+    }
 }
 
 /// Requests in pieces, cut off and badly made: what came of them is erased as well.
@@ -330,9 +379,8 @@ impl Caller {
         let material = marker()[..32].to_vec();
         let (public, token) = &keys.wrapping;
         let public = PublicKey::from_public_key_der(public).expect("a public key");
-        let mut random = rand_core::UnwrapErr(getrandom::SysRng);
         let padding = Oaep::<Sha256>::new();
-        let wrapped = public.encrypt(&mut random, padding, &material).expect("fits");
+        let wrapped = public.encrypt(&mut random(), padding, &material).expect("fits");
         let input = json!({ "KeyId": keys.external, "ImportToken": token,
                             "EncryptedKeyMaterial": BASE64.encode(wrapped),
                             "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE" });
@@ -377,6 +425,26 @@ impl Caller {
         text(&self.ok("CreateKey", input).await["KeyMetadata"]["KeyId"])
     }
 
+    /// A new key of this material, PKCS#8.
+    async fn imported(&mut self, spec: &str, usage: &str, material: &[u8]) -> String {
+        let key = self.key(spec, usage, "EXTERNAL").await;
+        let input = json!({ "KeyId": key, "WrappingAlgorithm": "RSA_AES_KEY_WRAP_SHA_256",
+                            "WrappingKeySpec": "RSA_2048" });
+        let parameters = self.ok("GetParametersForImport", input).await;
+        let public = BASE64.decode(text(&parameters["PublicKey"])).expect("Base64");
+        let wrapped = wrap_with_aes(&public, material);
+        let input = json!({ "KeyId": key, "ImportToken": parameters["ImportToken"],
+                            "EncryptedKeyMaterial": BASE64.encode(wrapped),
+                            "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE" });
+        self.ok("ImportKeyMaterial", input).await;
+        key
+    }
+
+    async fn sign(&mut self, key: &str, algorithm: &str) {
+        let input = json!({ "KeyId": key, "Message": "dGV4dA==", "SigningAlgorithm": algorithm });
+        self.ok("Sign", input).await;
+    }
+
     async fn ok(&mut self, operation: &str, input: Value) -> Value {
         let answer = self.send(operation, &input).await;
         assert_eq!(answer.status, 200, "{operation}: {}", answer.body.escape_ascii());
@@ -409,6 +477,10 @@ impl Caller {
     fn note_text(&mut self, name: &str, number: usize, secret: &Value) {
         self.note(name, number, &BASE64.decode(text(secret)).expect("Base64"));
     }
+}
+
+fn random() -> rand_core::UnwrapErr<getrandom::SysRng> {
+    rand_core::UnwrapErr(getrandom::SysRng)
 }
 
 /// A plaintext that is nowhere else.

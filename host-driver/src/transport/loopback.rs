@@ -4,11 +4,13 @@
 //! on the host; it is a [`Transport`] as well.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Connector, Halves, Receiver, Sender, Transport, TransportError};
+use super::{Connector, Halves, Receiver, Sender, Sink, Transport, TransportError};
 
 /// Bytes that each direction holds before its writer waits, as much as a socket would.
 const CAPACITY: usize = 256 * 1024;
@@ -57,22 +59,25 @@ impl Transport for Loopback {
 }
 
 /// One direction.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Pipe {
     state: Mutex<PipeState>,
     changed: Condvar,
+    /// Takes what is written instead of the reader.
+    sink: Mutex<Option<Sink>>,
 }
 
 #[derive(Debug, Default)]
 struct PipeState {
     bytes: VecDeque<u8>,
     closed: bool,
+    /// Threads that wait for a change.
+    waiting: usize,
 }
 
 impl Pipe {
     fn lock(&self) -> MutexGuard<'_, PipeState> {
-        // The state is whole between any two statements, so a panic elsewhere spoils nothing.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn close(&self) {
@@ -80,22 +85,57 @@ impl Pipe {
         self.changed.notify_all();
     }
 
-    /// Takes bytes; 0 at the end of the stream, `None` if none came within `patience`.
-    fn take(&self, out: &mut [u8], patience: Duration) -> Option<usize> {
-        let empty = |state: &mut PipeState| state.bytes.is_empty() && !state.closed;
+    /// The state once `wait` is over, or the patience.
+    fn wait_while(
+        &self,
+        patience: Duration,
+        wait: impl Fn(&PipeState) -> bool,
+    ) -> MutexGuard<'_, PipeState> {
+        let mut state = self.lock();
+        if !wait(&state) {
+            return state;
+        }
+        state.waiting += 1;
         let (mut state, _) = self
             .changed
-            .wait_timeout_while(self.lock(), patience, empty)
+            .wait_timeout_while(state, patience, |state| wait(state))
             .unwrap_or_else(PoisonError::into_inner);
-        if empty(&mut state) {
+        state.waiting -= 1;
+        state
+    }
+
+    /// Lets go of the state, which has changed. Waking costs a call of the kernel, needed or not.
+    fn tell(&self, state: MutexGuard<'_, PipeState>) {
+        let is_awaited = state.waiting > 0;
+        drop(state);
+        if is_awaited {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Takes bytes; 0 at the end of the stream, `None` if none came within `patience`.
+    fn take(&self, out: &mut [u8], patience: Duration) -> Option<usize> {
+        let empty = |state: &PipeState| state.bytes.is_empty() && !state.closed;
+        let mut state = self.wait_while(patience, empty);
+        if empty(&state) {
             return None;
         }
         // Reading a deque takes what its first slice holds, or more: never fails.
         let count = state.bytes.read(out).unwrap_or(0);
-        drop(state);
-        self.changed.notify_all();
+        self.tell(state);
         Some(count)
     }
+}
+
+impl fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lock().fmt(f)
+    }
+}
+
+/// A panic elsewhere spoils nothing: the data is whole between any two statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The reading half of an end.
@@ -130,6 +170,20 @@ impl Receiver for PipeReader {
             None => Ok(0),
         }
     }
+
+    fn hand_to(&mut self, mut sink: Sink) -> Result<(), Sink> {
+        // The writer waits for this, so that nothing overtakes what is here already.
+        let mut present = lock(&self.0.sink);
+        let mut state = self.0.lock();
+        let early = Vec::from(mem::take(&mut state.bytes));
+        self.0.tell(state);
+        // Not under the state's lock: a sink may close the pipe.
+        if !early.is_empty() {
+            sink(&early);
+        }
+        *present = Some(sink);
+        Ok(())
+    }
 }
 
 impl Drop for PipeReader {
@@ -144,21 +198,23 @@ pub struct PipeWriter(Arc<Pipe>);
 
 impl PipeWriter {
     fn put(&mut self, bytes: &[u8], patience: Duration) -> io::Result<()> {
-        let full = |state: &mut PipeState| state.bytes.len() >= CAPACITY && !state.closed;
-        let (mut state, _) = self
-            .0
-            .changed
-            .wait_timeout_while(self.0.lock(), patience, full)
-            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(sink) = &mut *lock(&self.0.sink) {
+            if self.0.lock().closed {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            sink(bytes);
+            return Ok(());
+        }
+        let full = |state: &PipeState| state.bytes.len() >= CAPACITY && !state.closed;
+        let mut state = self.0.wait_while(patience, full);
         if state.closed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if full(&mut state) {
+        if full(&state) {
             return Err(io::ErrorKind::TimedOut.into());
         }
         state.bytes.extend(bytes);
-        drop(state);
-        self.0.changed.notify_all();
+        self.0.tell(state);
         Ok(())
     }
 }
@@ -208,6 +264,38 @@ mod tests {
             let (near, far) = pair();
             (Box::new(near), Box::new(far))
         });
+    }
+
+    #[test]
+    fn what_is_written_is_handed_to_a_sink() {
+        let (near, mut far) = pair();
+        far.writer.write_all(b"before").unwrap();
+        let Halves { mut sender, mut receiver } = Box::new(near).split().unwrap();
+        let handed = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&handed);
+        receiver.hand_to(Box::new(move |bytes| lock(&sink).extend_from_slice(bytes))).ok().unwrap();
+        far.writer.write_all(b" and after").unwrap();
+        assert_eq!(*lock(&handed), b"before and after");
+        assert_eq!(receiver.receive(&mut [0; 8], Duration::from_millis(1)).unwrap(), 0);
+        sender.close();
+        let error = far.writer.write_all(b"too late").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert!(receiver.receive(&mut [0; 8], Duration::MAX).is_err(), "the stream has ended");
+        assert_eq!(*lock(&handed), b"before and after");
+    }
+
+    #[test]
+    fn a_sink_may_close_the_pipe_at_what_was_there_early() {
+        let (near, mut far) = pair();
+        far.writer.write_all(b"early").unwrap();
+        let Halves { mut sender, mut receiver } = Box::new(near).split().unwrap();
+        let sink = move |bytes: &[u8]| {
+            assert_eq!(bytes, b"early");
+            sender.close();
+        };
+        assert!(receiver.hand_to(Box::new(sink)).is_ok());
+        assert!(receiver.receive(&mut [0; 8], Duration::MAX).is_err(), "the stream has ended");
+        assert_eq!(far.writer.write(b"more").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

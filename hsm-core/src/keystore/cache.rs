@@ -26,7 +26,8 @@ pub struct Unwrapped {
     /// The key, as [`Algorithm::expand`] leaves it once [`Unwrapped::expand`] was called. Its
     /// exposure ends when the entry is dropped.
     pub secret: SecretBuf,
-    is_expanded: bool,
+    /// Who has expanded it.
+    expanded_by: Option<&'static dyn Algorithm>,
     /// The public half, once it was asked for: computing it costs as much as a signature. Empty, not
     /// absent, before: what is absent is not initialised, and an entry that is moved to its place
     /// would take along what the stack held there.
@@ -44,7 +45,7 @@ impl Unwrapped {
             used: 0,
             attributes,
             secret: SecretBuf::new(),
-            is_expanded: false,
+            expanded_by: None,
             public: PublicKeyBuf::new(),
         })
     }
@@ -53,16 +54,24 @@ impl Unwrapped {
     ///
     /// # Errors
     /// Those of [`Algorithm::expand`].
-    pub fn expand(&mut self, algorithm: &dyn Algorithm) -> Result<(), ErrorCode> {
-        if !self.is_expanded {
+    pub fn expand(&mut self, algorithm: &'static dyn Algorithm) -> Result<(), ErrorCode> {
+        if self.expanded_by.is_none() {
             algorithm.expand(&mut self.secret)?;
-            self.is_expanded = true;
+            self.expanded_by = Some(algorithm);
         }
         Ok(())
     }
 
     fn token(&self) -> &[u8] {
         self.token.get(..self.token_length).unwrap_or_default()
+    }
+}
+
+impl Drop for Unwrapped {
+    fn drop(&mut self) {
+        if let Some(algorithm) = self.expanded_by {
+            algorithm.forget(&self.secret);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use hsm_protocol::ErrorCode;
 mod delegate;
 mod ecc;
 mod ml_dsa;
+mod prepared;
 mod rsa;
 
 /// The registry, in the order of the portable one.

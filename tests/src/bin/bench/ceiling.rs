@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hsm_tests::daemon::{Credentials, Daemon};
-use hsm_tests::http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -160,11 +159,11 @@ pub(crate) fn measure(hsm: &str, time: Duration) -> io::Result<Vec<Row>> {
     // Key pairs that are made in advance would be measured too.
     let daemon = Daemon::start_with(&[hsm], &["--rsa-stock", "0,0,0"]);
     let ceiling = Ceiling::start(&daemon.credentials())?;
-    let operations = load::operations(&daemon);
+    let operations = load::operations(&daemon, true);
     load::settle(&daemon);
     let mut rows = Vec::new();
     for (operation, body) in operations {
-        let request = Request::new(operation, body.to_string());
+        let request = load::request(operation, &body);
         for connections in CONNECTIONS {
             eprintln!("{operation}, {connections} connections …");
             let run = |address: &str, process| {

@@ -55,10 +55,10 @@ impl Row {
 pub(crate) fn measure(hsm: &str, connections: &[usize], time: Duration) -> Vec<Row> {
     let daemon = Daemon::start(&[hsm]);
     let mut rows = Vec::new();
-    let operations = operations(&daemon);
+    let operations = operations(&daemon, hsm == "soft");
     settle(&daemon);
     for (operation, body) in operations {
-        let request = Request::new(operation, body.to_string());
+        let request = request(operation, &body);
         let sign = || request.clone().signed(&daemon).to_bytes(daemon.address());
         for &connections in connections {
             let run = run((daemon.address(), daemon.id()), &sign, connections, time);
@@ -68,8 +68,13 @@ pub(crate) fn measure(hsm: &str, connections: &[usize], time: Duration) -> Vec<R
     rows
 }
 
-/// A request body for each operation, on keys made for it.
-pub(crate) fn operations(daemon: &Daemon) -> Vec<(&'static str, Value)> {
+/// The request of a row, whose name begins with its operation.
+pub(crate) fn request(row: &str, body: &Value) -> Request {
+    Request::new(row.split(' ').next().unwrap_or(row), body.to_string())
+}
+
+/// A request body for each row, on keys made for it; RSA, too, where a device is fast enough.
+pub(crate) fn operations(daemon: &Daemon, with_rsa: bool) -> Vec<(&'static str, Value)> {
     let create = |spec: &str, usage: &str| {
         let answer = call(daemon, "CreateKey", &json!({ "KeySpec": spec, "KeyUsage": usage }));
         answer.json()["KeyMetadata"]["KeyId"].as_str().expect("a key id").to_owned()
@@ -89,7 +94,7 @@ pub(crate) fn operations(daemon: &Daemon) -> Vec<(&'static str, Value)> {
         "KeyId": ecc, "Message": plaintext, "SigningAlgorithm": "ECDSA_SHA_256",
         "Signature": signature,
     });
-    vec![
+    let mut rows = vec![
         ("DescribeKey", json!({ "KeyId": aes })),
         ("Encrypt", encrypt),
         ("Decrypt", json!({ "CiphertextBlob": blob, "EncryptionContext": context })),
@@ -100,7 +105,14 @@ pub(crate) fn operations(daemon: &Daemon) -> Vec<(&'static str, Value)> {
             "GenerateMac",
             json!({ "KeyId": hmac, "Message": plaintext, "MacAlgorithm": "HMAC_SHA_256" }),
         ),
-    ]
+    ];
+    if with_rsa {
+        let rsa = create("RSA_2048", "SIGN_VERIFY");
+        let algorithm = "RSASSA_PSS_SHA_256";
+        let sign = json!({ "KeyId": rsa, "Message": plaintext, "SigningAlgorithm": algorithm });
+        rows.push(("Sign RSA_2048", sign));
+    }
+    rows
 }
 
 /// Waits until the daemon has nothing to do any more: after its start, devices make key pairs in

@@ -1,5 +1,7 @@
 //! ECDSA and ECDH on the NIST curves.
 
+use std::sync::OnceLock;
+
 use aws_lc_rs::agreement;
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::signature::{
@@ -19,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::delegate::delegate;
 use super::hash;
+use super::prepared::Prepared;
 
 /// One curve.
 pub(super) struct Curve {
@@ -35,6 +38,9 @@ pub(super) struct Curve {
     /// `SubjectPublicKeyInfo` up to the uncompressed point.
     spki: &'static [u8],
 }
+
+/// Key pairs. Scalars of different curves differ in length.
+static PREPARED: Prepared<OnceLock<EcdsaKeyPair>> = Prepared::new();
 
 /// Bytes of the longest `ECPrivateKey`.
 const MAX_FRAME: usize = 96;
@@ -118,6 +124,24 @@ impl Curve {
         self.with_der(secret, |der| EcdsaKeyPair::from_private_key_der(self.signing, der).ok())
     }
 
+    /// Uses the key pair that is there, or one made for this use.
+    fn with_key_pair<T>(
+        &self,
+        secret: &SecretBuf,
+        operation: impl FnOnce(&EcdsaKeyPair) -> T,
+    ) -> Result<T, ErrorCode> {
+        let prepared = PREPARED.find(secret);
+        let place = prepared.as_deref();
+        match (place.and_then(OnceLock::get), place) {
+            (Some(key), _) => Ok(operation(key)),
+            (None, Some(place)) => {
+                let key = self.key_pair(secret)?;
+                Ok(operation(place.get_or_init(|| key)))
+            }
+            (None, None) => Ok(operation(&self.key_pair(secret)?)),
+        }
+    }
+
     fn hash(&self, algorithm: SigningAlgorithm, message: Message<'_>) -> Result<Digest, ErrorCode> {
         if algorithm != self.algorithm {
             return Err(ErrorCode::SPEC_DENIED);
@@ -139,8 +163,18 @@ impl Algorithm for Curve {
         test_foreign(self)
     }
 
+    /// The secret stays as it is; its key pair comes with the first use.
+    fn expand(&self, secret: &mut SecretBuf) -> Result<(), ErrorCode> {
+        PREPARED.hold(secret);
+        Ok(())
+    }
+
+    fn forget(&self, secret: &SecretBuf) {
+        PREPARED.release(secret);
+    }
+
     fn public_key(&self, secret: &SecretBuf, out: &mut PublicKeyBuf) -> Result<(), ErrorCode> {
-        out.set(&[self.spki, self.key_pair(secret)?.public_key().as_ref()])
+        self.with_key_pair(secret, |key| out.set(&[self.spki, key.public_key().as_ref()]))?
     }
 
     fn sign(
@@ -152,8 +186,8 @@ impl Algorithm for Curve {
         out: &mut [u8],
     ) -> Result<usize, ErrorCode> {
         let digest = self.hash(algorithm, message)?;
-        let signature =
-            self.key_pair(secret)?.sign_digest(&digest).map_err(|_| ErrorCode::INTERNAL)?;
+        let signature = self.with_key_pair(secret, |key| key.sign_digest(&digest))?;
+        let signature = signature.map_err(|_| ErrorCode::INTERNAL)?;
         let signature = signature.as_ref();
         concat(out, &[signature]).map(|written| written.len()).ok_or(ErrorCode::TOO_LARGE)
     }

@@ -1,6 +1,7 @@
 //! RSA. AWS-LC blinds private operations and verifies their results, as the portable entry does.
 //! Primes are found by the portable search, in slices.
 
+use std::sync::OnceLock;
 use std::vec;
 
 use aws_lc_rs::digest;
@@ -24,6 +25,7 @@ use zeroize::Zeroizing;
 
 use super::delegate::delegate;
 use super::hash;
+use super::prepared::Prepared;
 
 /// Bytes of the longest private key, DER PKCS#8.
 const MAX_PRIVATE_KEY: usize = 2560;
@@ -34,6 +36,15 @@ pub(super) struct Rsa {
     /// Bytes of the modulus.
     size: usize,
 }
+
+/// A private key, for what it was used for so far. The core keeps few keys, and most have one usage.
+#[derive(Default)]
+struct Private {
+    signing: OnceLock<KeyPair>,
+    decryption: OnceLock<OaepPrivateDecryptingKey>,
+}
+
+static PREPARED: Prepared<Private> = Prepared::new();
 
 pub(super) static RSA_2048: Rsa = Rsa { portable: &rsa::RSA_2048, size: 256 };
 pub(super) static RSA_3072: Rsa = Rsa { portable: &rsa::RSA_3072, size: 384 };
@@ -86,15 +97,26 @@ impl Rsa {
         self.portable
     }
 
-    /// Lets `read` have the private key as PKCS#8.
-    fn with_der<T>(
+    /// Uses the private key in one of its forms, which is read from PKCS#8 unless it is there already.
+    fn with_key<K, T>(
         &self,
         secret: &SecretBuf,
-        read: impl FnOnce(&[u8]) -> Option<T>,
+        form: impl Fn(&Private) -> &OnceLock<K>,
+        read: impl FnOnce(&[u8]) -> Option<K>,
+        operation: impl FnOnce(&K) -> Result<T, ErrorCode>,
     ) -> Result<T, ErrorCode> {
+        let prepared = PREPARED.find(secret);
+        let place = prepared.as_deref().map(form);
+        if let Some(key) = place.and_then(OnceLock::get) {
+            return operation(key);
+        }
         let mut der = Zeroizing::new([0; MAX_PRIVATE_KEY]);
         let length = self.portable.private_key(secret, &mut *der)?;
-        read(der.get(..length).unwrap_or_default()).ok_or(ErrorCode::SPEC_DENIED)
+        let key = read(der.get(..length).unwrap_or_default()).ok_or(ErrorCode::SPEC_DENIED)?;
+        match place {
+            Some(place) => operation(place.get_or_init(|| key)),
+            None => operation(&key),
+        }
     }
 
     /// Reads a public key of the size.
@@ -111,6 +133,16 @@ impl Algorithm for Rsa {
         test_foreign(&RSA_2048)
     }
 
+    /// The secret stays as it is: AWS-LC takes a key only as a whole, which it checks.
+    fn expand(&self, secret: &mut SecretBuf) -> Result<(), ErrorCode> {
+        PREPARED.hold(secret);
+        Ok(())
+    }
+
+    fn forget(&self, secret: &SecretBuf) {
+        PREPARED.release(secret);
+    }
+
     fn sign(
         &self,
         secret: &SecretBuf,
@@ -121,9 +153,16 @@ impl Algorithm for Rsa {
     ) -> Result<usize, ErrorCode> {
         let scheme = Scheme::of(algorithm)?;
         let digest = hash(scheme.digest, message)?;
-        let key = self.with_der(secret, |der| KeyPair::from_pkcs8(der).ok())?;
         let signature = out.get_mut(..self.size).ok_or(ErrorCode::TOO_LARGE)?;
-        key.sign_digest(scheme.signing, &digest, signature).map_err(|_| ErrorCode::INTERNAL)?;
+        let read = |der: &[u8]| KeyPair::from_pkcs8(der).ok();
+        self.with_key(
+            secret,
+            |key| &key.signing,
+            read,
+            |key| {
+                key.sign_digest(scheme.signing, &digest, signature).map_err(|_| ErrorCode::INTERNAL)
+            },
+        )?;
         Ok(self.size)
     }
 
@@ -176,13 +215,20 @@ impl Algorithm for Rsa {
         if ciphertext.len() != self.size {
             return Err(ErrorCode::CIPHERTEXT_INVALID);
         }
-        let key = self.with_der(secret, |der| {
+        let read = |der: &[u8]| {
             OaepPrivateDecryptingKey::new(PrivateDecryptingKey::from_pkcs8(der).ok()?).ok()
-        })?;
+        };
         let mut plaintext = Zeroizing::new(vec![0; self.size]);
-        let plaintext = key
-            .decrypt(oaep, ciphertext, &mut plaintext, None)
-            .map_err(|_| ErrorCode::CIPHERTEXT_INVALID)?;
-        concat(out, &[plaintext]).map(|written| written.len()).ok_or(ErrorCode::TOO_LARGE)
+        self.with_key(
+            secret,
+            |key| &key.decryption,
+            read,
+            |key| {
+                let plaintext = key
+                    .decrypt(oaep, ciphertext, &mut plaintext, None)
+                    .map_err(|_| ErrorCode::CIPHERTEXT_INVALID)?;
+                concat(out, &[plaintext]).map(|written| written.len()).ok_or(ErrorCode::TOO_LARGE)
+            },
+        )
     }
 }
