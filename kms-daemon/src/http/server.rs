@@ -141,7 +141,7 @@ impl Server {
         };
         let metrics = match self.pages {
             Pages::Reports => ConnectionMetrics::default(),
-            Pages::All | Pages::Api => front.app.metrics.connections(),
+            Pages::All | Pages::Api | Pages::ExternalStores => front.app.metrics.connections(),
         };
         let seats = Seats::new(bounds, metrics);
         let places = Arc::new(Semaphore::new(connections + LEAVING));
