@@ -5,7 +5,9 @@
 //! root of the account, for which the store acts. Then origin, state and usage of the key are checked, as for
 //! any other use.
 
-use host_driver::health::Service as DeviceState;
+use std::time::Instant;
+
+use host_driver::health::{DeviceHealth, Service as DeviceState};
 use zeroize::Zeroizing;
 
 use crate::api::Service;
@@ -69,7 +71,7 @@ impl Proxied<'_> {
         let metadata = read_health(body)?;
         facts.parameter("requestMetadata", metadata.recorded());
         let engine = self.service.regions().engine(&self.store.scope.region)?;
-        let member = |device: host_driver::health::DeviceHealth| FleetMember {
+        let member = |device: DeviceHealth| FleetMember {
             id: device.name,
             model: device.info.map_or_else(|| "unknown".to_owned(), |info| info.board),
             health_status: match device.service {
@@ -188,8 +190,7 @@ impl Proxied<'_> {
         }
         let found = self.service.catalog().key(scope, id).await.map_err(KmsError::from)?;
         let found: Stored<KeyRecord> = found.ok_or_else(not_found)?;
-        let now = std::time::Instant::now();
-        self.service.quotas().take(scope, Pool::of_key(found.spec), now)?;
+        self.service.quotas().take(scope, Pool::of_key(found.spec), Instant::now())?;
         let principal = &self.context.principal;
         let requester = Requester { request: Some(self.context), ..Requester::root(principal) };
         let is_decryption = action == action::Decrypt::RULE.action;

@@ -111,7 +111,7 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outc
         }
         Command::RetireCredential { prefix, access_key_id } => {
             let parameters = [("Prefix", Some(&**prefix)), ("AccessKeyId", Some(&**access_key_id))];
-            call("RetireExternalKeyStoreCredential", &parameters)?
+            changed("RetireExternalKeyStoreCredential", &parameters)?
         }
         Command::Delete { prefix } => call("DeleteExternalKeyStore", &[("Prefix", Some(prefix))])?,
     };

@@ -1,5 +1,7 @@
 //! The protocol of external key stores: the path names store, key and call, bodies are JSON.
 
+use std::time::SystemTime;
+
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -15,6 +17,7 @@ use super::in_flight::InFlight;
 use super::kms::MAX_NAME;
 use super::pipeline::{Protocol, signed};
 use crate::app::App;
+use crate::iam::Code;
 use crate::iam::record::ExternalStore;
 use crate::xks;
 use kms_audit::Outcome;
@@ -26,6 +29,8 @@ use kms_xks::{Call, ErrorName, Path, XksError};
 
 /// `eventSource` of audit records.
 const SOURCE: &str = "kms-xks-proxy";
+/// How records name a refusal by policies.
+const ACCESS_DENIED: &str = Code::AccessDenied.name();
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A request to an external key store.
@@ -90,7 +95,7 @@ impl Protocol for External<'_> {
         let Some(Path { prefix, call }) = self.path else {
             return Err(XksError::unauthenticated());
         };
-        request.received = std::time::SystemTime::now();
+        request.received = SystemTime::now();
         let (store, principal) = self.authenticate(app, (head, &content), prefix, request).await?;
         let room = app.ensure_room(false);
         request.no_room = room.is_err();
@@ -116,7 +121,11 @@ impl Protocol for External<'_> {
     }
 
     fn code(&self, error: &XksError) -> &'static str {
-        error.name().text()
+        match error.name() {
+            // As records name it, whatever the API.
+            ErrorName::AccessDenied => ACCESS_DENIED,
+            name => name.text(),
+        }
     }
 
     fn respond(

@@ -96,7 +96,7 @@ impl<'de> Deserialize<'de> for Secret {
 /// Reads the body of `GetHealthStatus`.
 ///
 /// # Errors
-/// `ValidationException`.
+/// `ValidationException`; `UnsupportedOperationException` if the body is longer than [`MAX_BODY`].
 pub fn read_health(body: &[u8]) -> Result<RequestMetadata, XksError> {
     parse::<Told>(body)?.request_metadata.check(Call::Health)
 }
@@ -104,7 +104,7 @@ pub fn read_health(body: &[u8]) -> Result<RequestMetadata, XksError> {
 /// Reads the body of `GetKeyMetadata`.
 ///
 /// # Errors
-/// `ValidationException`.
+/// `ValidationException`; `UnsupportedOperationException` if the body is longer than [`MAX_BODY`].
 pub fn read_metadata(body: &[u8]) -> Result<RequestMetadata, XksError> {
     parse::<Told>(body)?.request_metadata.check(Call::Metadata(""))
 }
@@ -177,7 +177,8 @@ impl DecryptRequest {
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, XksError> {
     if body.len() > MAX_BODY {
-        return Err(XksError::invalid("The body is longer than 65,536 bytes."));
+        let text = "The body is longer than 65,536 bytes.";
+        return Err(XksError::new(ErrorName::UnsupportedOperation, text));
     }
     // The parser's own text may quote a value, which may be a secret.
     serde_json::from_slice(body).map_err(|error| {
@@ -513,7 +514,7 @@ mod tests {
             with(to_encrypt(), "plaintext", json!(BASE64.encode(vec![0; MAX_PLAINTEXT + 1])));
         assert_eq!(encrypt(&long).map(drop), Err(ErrorName::UnsupportedOperation));
         let body = with(to_encrypt(), "x", json!("x".repeat(MAX_BODY)));
-        assert_eq!(encrypt(&body).map(drop), Err(ErrorName::Validation));
+        assert_eq!(encrypt(&body).map(drop), Err(ErrorName::UnsupportedOperation));
     }
 
     #[test]

@@ -59,6 +59,13 @@ impl Rig {
         document
     }
 
+    /// Deletes a store, about which there is nothing to say.
+    pub(crate) fn delete(&self, prefix: &str) {
+        let data = self.daemon.data().to_str().expect("UTF-8");
+        let arguments = ["xks", "delete", prefix, "--data", data, "--url", self.daemon.url()];
+        assert_eq!(ctl::text(&arguments), (0, String::new()));
+    }
+
     pub(crate) fn store(&self, prefix: &str, keys: &[&str]) -> Store {
         let keys = keys.iter().flat_map(|key| ["--key", key]).collect::<Vec<_>>();
         Store::of(&self.ctl(&[&["create", prefix], &keys[..]].concat()))

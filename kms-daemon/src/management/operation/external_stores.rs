@@ -166,7 +166,8 @@ pub(super) async fn retire_credential(call: &mut Call<'_>) -> Result<Option<Node
             if let Some(credential) = credential {
                 call.iam.forget_external(&credential);
             }
-            return Ok(None);
+            let shown = describe(call, &store).await?;
+            return Ok(Some(Node::Members(vec![("ExternalKeyStore", shown)])));
         }
     }
     Err(contended())
