@@ -97,6 +97,7 @@ pub(super) async fn add_key(call: &mut Call<'_>) -> Result<Option<Node>, IamErro
 
 /// The key need not exist any more.
 pub(super) async fn remove_key(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    call.authorize_stores()?;
     let named = call.form.required("KeyId")?;
     let id = KeyId::parse(named.rsplit('/').next().unwrap_or(named));
     change(call, |store| match id.is_some_and(|id| store.keys.remove(&id)) {
@@ -145,6 +146,7 @@ pub(super) async fn rotate_credential(call: &mut Call<'_>) -> Result<Option<Node
 
 /// Takes a credential away, but not the last one: the other KMS would be locked out.
 pub(super) async fn retire_credential(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    call.authorize_stores()?;
     let id = call.form.required("AccessKeyId")?;
     for _ in tries() {
         let old = requested(call).await?;
