@@ -132,6 +132,11 @@ pub struct Config {
     pub peers: Vec<PeerAddress>,
     /// Where the daemons of other Regions reach this one.
     pub link_listen: Option<Listen>,
+    /// Where external key stores are served.
+    pub xks_listen: Option<Listen>,
+    /// Whose certificates clients of [`Config::xks_listen`] have to show: a file of authorities, PEM, and
+    /// the names in the certificates.
+    pub xks_clients: Option<(PathBuf, Vec<String>)>,
     /// Whether the development interface is on, and the seed file, if there is one.
     pub development: Option<Option<PathBuf>>,
 }
@@ -174,6 +179,11 @@ fn resolve(given: Settings) -> Result<Config, ConfigError> {
     let place = |flag: &str, text: Option<String>| {
         text.map(|text| Listen::resolve(flag, &text)).transpose()
     };
+    let xks_clients = given.xks_client_ca.map(|authorities| {
+        let of_aws = |region: &String| format!("cks.kms.{region}.amazonaws.com");
+        let names = given.xks_client_name.unwrap_or_else(|| regions.iter().map(of_aws).collect());
+        (authorities, names)
+    });
     let config = Config {
         listen: place("listen", given.listen)?
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8700)).into()),
@@ -205,6 +215,8 @@ fn resolve(given: Settings) -> Result<Config, ConfigError> {
         disk,
         peers: peers(&given.peer.unwrap_or_default())?,
         link_listen: place("link-listen", given.link_listen)?,
+        xks_listen: place("xks-listen", given.xks_listen)?,
+        xks_clients,
         development,
     };
     config.check()?;
@@ -303,6 +315,7 @@ impl Config {
         if self.link_listen.is_some() && self.peers.is_empty() {
             return Err(value("link-listen is for peers; name them with --peer"));
         }
+        self.check_external_stores()?;
         self.check_hsms()?;
         if !(1..=MAX_CLOCK_WINDOW).contains(&self.clock_window) {
             return Err(value("clock-window must be 1 to 15 minutes"));
@@ -313,6 +326,22 @@ impl Config {
         log::parse(&self.log).map_err(value)?;
         Quotas::parse(&self.quotas).map_err(value)?;
         Ok(())
+    }
+
+    /// Checks that clients who have to show a certificate can.
+    fn check_external_stores(&self) -> Result<(), ConfigError> {
+        let Some((_, names)) = &self.xks_clients else { return Ok(()) };
+        let Some(listen) = &self.xks_listen else {
+            return Err(value("xks-client-ca is for external key stores; add --xks-listen"));
+        };
+        if !self.needs_tls(listen) {
+            let text = "xks-client-ca requires TLS on --xks-listen; add --tls-name, or --tls-cert";
+            return Err(value(text));
+        }
+        match names.is_empty() || names.iter().any(String::is_empty) {
+            true => Err(value("xks-client-name is empty; leave it out for the names of AWS KMS")),
+            false => Ok(()),
+        }
     }
 
     /// Checks that each Region has devices, and each device a Region.

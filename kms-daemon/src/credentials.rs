@@ -270,7 +270,17 @@ pub(crate) fn random_id(prefix: &str) -> Result<String, getrandom::Error> {
 
 /// A secret access key, 40 characters of base 64: 240 random bits.
 pub(crate) fn random_secret() -> Result<Zeroizing<String>, getrandom::Error> {
-    let mut random = Zeroizing::new([0; 30]);
+    secret_of::<30>()
+}
+
+/// The secret of a credential of an external key store, which has 43 to 64 characters: 44 of base 64, 264
+/// random bits.
+pub(crate) fn random_store_secret() -> Result<Zeroizing<String>, getrandom::Error> {
+    secret_of::<33>()
+}
+
+fn secret_of<const BYTES: usize>() -> Result<Zeroizing<String>, getrandom::Error> {
+    let mut random = Zeroizing::new([0; BYTES]);
     getrandom::fill(random.as_mut_slice())?;
     Ok(Zeroizing::new(BASE64_STANDARD.encode(random.as_slice())))
 }

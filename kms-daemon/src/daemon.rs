@@ -48,7 +48,7 @@ use kms_store::{RedbStore, Store};
 
 mod ports;
 
-use ports::{certificate, keep_certificate, limits, listen};
+use ports::{certificate, external_over_tls, external_stores, keep_certificate, limits, listen};
 
 /// The limit on connections for health and metrics.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -147,6 +147,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
             (server.serving(Pages::Api), Some(admin.serving(Pages::Reports)))
         }
     };
+    let external = external_stores(&config, limits).await?;
     let link = link_server::bind(&config).await?;
     let data = DataDir::open(&config.data)?;
     // From here on, no other daemon serves from this directory.
@@ -163,6 +164,12 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     let admin = match (admin, &config.admin_listen) {
         (Some(admin), Some(place)) => Some(over_tls(admin, place)?),
         _ => None,
+    };
+    let external = match (external, &config.xks_listen, &certificate) {
+        (Some(server), Some(place), Some(served)) if config.needs_tls(place) => {
+            Some(external_over_tls(&config, server, served)?)
+        }
+        (external, ..) => external,
     };
     let about = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -218,7 +225,11 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
         None => verifier.since(begin),
     };
     let mut metrics = Metrics::new().with_store(data.path().join("store.redb"));
-    let places = [("listen", Some(&config.listen)), ("admin", config.admin_listen.as_ref())];
+    let places = [
+        ("listen", Some(&config.listen)),
+        ("admin", config.admin_listen.as_ref()),
+        ("xks", config.xks_listen.as_ref()),
+    ];
     for (name, place) in places {
         if let (Some(served), Some(place)) = (&certificate, place)
             && config.needs_tls(place)
@@ -275,20 +286,27 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     if let (Some(admin), Some(place)) = (&admin, &config.admin_listen) {
         tracing::info!(url = url(admin, place)?, "health and metrics are served");
     }
+    if let (Some(external), Some(place)) = (&external, &config.xks_listen) {
+        tracing::info!(url = url(external, place)?, "external key stores are served");
+    }
     ready(&url(&server, &config.listen)?);
     let (stopping, stopped) = watch::channel(false);
     let stopped = || {
         let mut stopped = stopped.clone();
         async move { drop(stopped.wait_for(|stop| *stop).await) }
     };
-    let admin = admin.map(|admin| tokio::spawn(admin.run(Arc::clone(&front), stopped())));
+    let others: Vec<_> = admin
+        .into_iter()
+        .chain(external)
+        .map(|server| tokio::spawn(server.run(Arc::clone(&front), stopped())))
+        .collect();
     let serving = server.run(front, stopped());
     tokio::join!(serving, async move {
         stop.await;
         let _ = stopping.send(true);
     });
-    if let Some(admin) = admin {
-        let _ = admin.await;
+    for other in others {
+        let _ = other.await;
     }
 
     tracing::info!("stopping");

@@ -9,6 +9,8 @@
 //! | `GET /readyz` | readiness as JSON; 503 if requests would fail |
 //! | `GET /metrics` | Prometheus text format |
 //!
+//! `--xks-listen` serves `POST /PREFIX/kms/xks/v1/…` of external key stores, and nothing else.
+//!
 //! HTTP/1.1 and HTTP/2 are served on the same port: by ALPN over TLS, else by how a connection
 //! begins.
 //!
@@ -22,6 +24,7 @@ mod connection;
 mod content;
 mod cors;
 mod erasing;
+mod external;
 mod front;
 mod head;
 mod held;

@@ -20,6 +20,7 @@ use kms_store::Store;
 pub(crate) mod bound;
 pub(crate) mod directory;
 pub(crate) mod document;
+pub(crate) mod external;
 pub(crate) mod hypothetical;
 pub(crate) mod layout;
 pub(crate) mod limits;

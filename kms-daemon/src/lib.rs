@@ -27,6 +27,7 @@ pub mod recipient;
 pub mod regions;
 pub mod status;
 pub mod trail;
+mod xks;
 
 #[cfg(test)]
 mod counting;

@@ -1,7 +1,7 @@
 //! Every use of keys by the device, through the driver, on every line.
 
 use hsm_protocol::command::cipher::{
-    Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, ReEncrypt,
+    Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, MAX_PLAINTEXT, ReEncrypt,
 };
 use hsm_protocol::command::key::{ExportPublicKey, GenerateKey, KeyRef};
 use hsm_protocol::command::mac::{GenerateMac, VerifyMac};
@@ -64,7 +64,7 @@ fn symmetric_keys(testbed: Testbed) {
     let blob = reply.response().expect("decodes").blob.to_vec();
     assert_eq!(decrypt(&device, &key, &context, &blob).len(), 24);
 
-    for size in [0, 4097] {
+    for size in [0, MAX_PLAINTEXT + 1] {
         let plaintext = vec![0; size];
         let command = Encrypt { key: key.by_ref(), context, plaintext: Bytes(&plaintext) };
         assert_eq!(refusal(&device, &command), ErrorCode::MESSAGE_LENGTH);

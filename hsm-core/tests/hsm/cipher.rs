@@ -2,7 +2,8 @@
 
 use hsm_protocol::audit::Entry;
 use hsm_protocol::command::cipher::{
-    Decrypt, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, ReEncrypt,
+    Decrypt, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, MAX_CONTEXT, MAX_PLAINTEXT,
+    ReEncrypt,
 };
 use hsm_protocol::command::random::Random;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
@@ -42,19 +43,21 @@ fn sample_context() -> Vec<u8> {
 fn round_trips_at_the_size_limits() {
     let mut rig = Rig::operational();
     let token = rig.symmetric();
-    for (size, context) in [(1, vec![]), (32, sample_context()), (4096, vec![0x55; 8192])] {
+    for (size, context) in
+        [(1, vec![]), (32, sample_context()), (MAX_PLAINTEXT, vec![0x55; MAX_CONTEXT])]
+    {
         let plaintext = vec![0xa5; size];
         let blob = encrypt(&mut rig, &token, &context, &plaintext);
         assert_eq!(blob.len(), size + Blob::OVERHEAD);
         assert_eq!(decrypt(&mut rig, &token, &context, &blob).unwrap(), plaintext);
     }
-    for size in [0, 4097] {
+    for size in [0, MAX_PLAINTEXT + 1] {
         let plaintext = vec![0; size];
         let request =
             Encrypt { key: token.key(), context: Bytes(&[]), plaintext: Bytes(&plaintext) };
         assert_eq!(rig.call(&request).error(), ErrorCode::MESSAGE_LENGTH);
     }
-    let long = vec![0; 8193];
+    let long = vec![0; MAX_CONTEXT + 1];
     let request = Encrypt { key: token.key(), context: Bytes(&long), plaintext: Bytes(b"x") };
     assert_eq!(rig.call(&request).error(), ErrorCode::TOO_LARGE);
 }

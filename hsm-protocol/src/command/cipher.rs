@@ -9,8 +9,9 @@ use crate::bytes::Bytes;
 use crate::command::key::KeyRef;
 use crate::key_spec::{EncryptionAlgorithm, KeySpec};
 
-/// Longest plaintext of `Encrypt`, in bytes.
-pub const MAX_PLAINTEXT: usize = 4096;
+/// Longest plaintext of `Encrypt`, in bytes: 4,096 of a caller of KMS, and 512 for what another KMS has put around
+/// them before it uses a key here as that of an external key store.
+pub const MAX_PLAINTEXT: usize = 4608;
 /// Longest canonical encryption context, in bytes.
 pub const MAX_CONTEXT: usize = 8192;
 /// Longest data key, in bytes.

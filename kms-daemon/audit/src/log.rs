@@ -264,8 +264,8 @@ impl AuditLog {
         let why = match record.caller {
             Caller::Unverified(_) => Why::Unverified,
             Caller::Verified(principal) if principal.is_root() && !record.no_room => return None,
-            Caller::Verified(_) if has_room() => return None,
-            Caller::Verified(_) => Why::NoRoom,
+            Caller::Verified(_) | Caller::Store(..) if has_room() => return None,
+            Caller::Verified(_) | Caller::Store(..) => Why::NoRoom,
         };
         record.receipts().is_empty().then_some((why, code))
     }

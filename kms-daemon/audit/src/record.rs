@@ -38,6 +38,9 @@ pub(super) const ACCESS_DENIED: &str = "AccessDenied";
 pub enum Caller<'a> {
     /// A verified identity.
     Verified(&'a Principal),
+    /// The holder of a credential of an external key store, which acts for the root of its account. The text
+    /// is the store's prefix.
+    Store(&'a Principal, &'a str),
     /// Authentication failed. The access key id is the one the request named: a claim only.
     Unverified(Option<&'a str>),
 }
@@ -125,7 +128,7 @@ impl RequestRecord<'_> {
 impl Serialize for RequestRecord<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (text, message) = match self.caller {
-            Caller::Verified(_) => (SHORT, SHORT),
+            Caller::Verified(_) | Caller::Store(..) => (SHORT, SHORT),
             Caller::Unverified(_) => (CLAIM, CLAIM_MESSAGE),
         };
         let (code, said) = match self.outcome {
@@ -299,6 +302,15 @@ impl<'a> RequestRecord<'a> {
     fn user_identity(&self) -> Identity<'a> {
         match self.caller {
             Caller::Verified(principal) => Identity::of(principal),
+            Caller::Store(principal, prefix) => Identity {
+                kind: "ExternalKeyStore",
+                principal_id: Some(prefix.to_owned()),
+                arn: None,
+                account_id: Some(&principal.account),
+                access_key_id: Some(&principal.access_key_id),
+                user_name: None,
+                session_context: None,
+            },
             Caller::Unverified(key) => Identity {
                 kind: "Unknown",
                 principal_id: None,
@@ -491,6 +503,20 @@ mod tests {
         assert_eq!(record["responseElements"], Value::Null);
         assert_eq!(record["requestParameters"], json!({ "omitted": true }));
         assert_eq!(record["userIdentity"], json!({ "type": "Unknown", "accessKeyId": "AKIA" }));
+    }
+
+    #[test]
+    fn an_external_key_store_is_not_the_root_it_acts_for() {
+        let root = Principal::root("000000000000", "XKSAEXAMPLE");
+        let caller = Caller::Store(&root, "partner");
+        let record = record(Outcome::Success, caller, &AuditFacts::default());
+        let expected = json!({
+            "type": "ExternalKeyStore",
+            "principalId": "partner",
+            "accountId": "000000000000",
+            "accessKeyId": "XKSAEXAMPLE",
+        });
+        assert_eq!(record["userIdentity"], expected);
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod restore;
 mod status;
 mod table;
 mod usage;
+mod xks;
 
 /// Administers a Strongroom installation.
 #[derive(Debug, Parser)]
@@ -97,6 +98,8 @@ enum Command {
     Link(link::Command),
     /// Requests and keys of a month, and what they would have cost at AWS KMS.
     Usage(usage::Arguments),
+    /// External key stores: keys that another KMS, such as AWS KMS, uses over the external key store proxy API.
+    Xks(xks::Arguments),
     /// Shell completions and manual pages of kmsctl and kmsd.
     #[command(subcommand)]
     Generate(generate::Command),
@@ -197,6 +200,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Restore(arguments) => restore::run(&arguments, &mut output),
         Command::Link(command) => link::run(command, &mut output),
         Command::Usage(arguments) => usage::run(&arguments, &mut output),
+        Command::Xks(arguments) => xks::run(&arguments, &mut output),
         Command::Generate(command) => generate::run(&command, &mut output),
     };
     match outcome {

@@ -135,6 +135,24 @@ pub struct Settings {
     /// Address where daemons of other Regions reach this one [default: none].
     #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_LINK_LISTEN")]
     pub link_listen: Option<String>,
+    /// Address where external key stores are served to another KMS (see kmsctl xks); addresses other than
+    /// loopback require TLS [default: none].
+    #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_XKS_LISTEN")]
+    pub xks_listen: Option<String>,
+    /// Let only clients connect to --xks-listen that show a certificate of these authorities, PEM; requires
+    /// TLS [default: no certificate is asked for].
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_XKS_CLIENT_CA", requires = "xks_listen")]
+    pub xks_client_ca: Option<PathBuf>,
+    /// Name that the certificate of such a client must have as its common name or as a DNS name; repeatable
+    /// [default: cks.kms.REGION.amazonaws.com of each --region, the names of AWS KMS].
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "STRONGROOM_XKS_CLIENT_NAME",
+        value_delimiter = ',',
+        requires = "xks_client_ca"
+    )]
+    pub xks_client_name: Option<Vec<String>>,
     /// Size at which a new file of the audit log is begun, 64K to 1G [default: 16M].
     #[arg(long, value_name = "SIZE", env = "STRONGROOM_AUDIT_SEGMENT_SIZE")]
     pub audit_segment_size: Option<String>,
@@ -217,6 +235,9 @@ impl Settings {
             quota: self.quota.or(file.quota),
             peer: self.peer.or(file.peer),
             link_listen: self.link_listen.or(file.link_listen),
+            xks_listen: self.xks_listen.or(file.xks_listen),
+            xks_client_ca: self.xks_client_ca.or(file.xks_client_ca),
+            xks_client_name: self.xks_client_name.or(file.xks_client_name),
             audit_segment_size: self.audit_segment_size.or(file.audit_segment_size),
             audit_segment_age: self.audit_segment_age.or(file.audit_segment_age),
             audit_compress: self.audit_compress.or(file.audit_compress),

@@ -13,12 +13,14 @@ use zeroize::Zeroizing;
 
 use kms_base::durable;
 
+mod clients;
 mod own;
 mod served;
 #[cfg(test)]
 mod tests;
 mod x509;
 
+pub use clients::Clients;
 pub use served::Served;
 
 /// Name of HTTP/2 in ALPN.

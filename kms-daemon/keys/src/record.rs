@@ -90,10 +90,15 @@ impl KeyRecord {
     /// Returns the material that a ciphertext names.
     #[must_use]
     pub fn material(&self, id: &MaterialId) -> Option<&KeyMaterial> {
+        self.decrypting_materials().find(|material| material.id == *id)
+    }
+
+    /// Returns the materials that ciphertexts can be of.
+    pub fn decrypting_materials(&self) -> impl Iterator<Item = &KeyMaterial> {
         // Material that a primary elsewhere is about to use waits here. Imported material does not
         // count: the owner has to import it here first.
         let coming = self.pending.iter().filter(|_| !self.is_external());
-        self.materials.iter().chain(coming).find(|material| material.id == *id)
+        self.materials.iter().chain(coming)
     }
 
     /// Encodes the record for the store.

@@ -266,8 +266,8 @@ impl Verifier {
         if !service.allows(scope.region, &*self.served) {
             faults.push("Credential should be scoped to a valid region.".to_owned());
         }
-        if scope.service != service.name {
-            let service = service.name;
+        if scope.service != service.name() {
+            let service = service.name();
             faults.push(format!("Credential should be scoped to correct service: '{service}'."));
         }
         if scope.date != date.day() {

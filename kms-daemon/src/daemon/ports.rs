@@ -8,12 +8,15 @@ use tokio::signal::unix::Signal;
 
 use super::DaemonError;
 use crate::config::{Config, Listen};
-use crate::http::{Limits, Server};
-use kms_installation::tls::{Served, is_wide};
+use crate::http::{Limits, Pages, Server};
+use kms_installation::tls::{Clients, Served, TlsError, is_wide};
 
 /// Files that are open beside connections: those of health and metrics, those that are about to be
 /// closed, devices, links, store and audit log.
 const OTHER_FILES: u64 = 384;
+/// The limit on connections to external key stores: another KMS keeps a few open and sends its requests over
+/// them.
+const EXTERNAL_CONNECTIONS: usize = 256;
 /// Connections that are served however few files may be open.
 const LEAST_CONNECTIONS: usize = 32;
 
@@ -26,10 +29,37 @@ pub(super) async fn listen(
     bound.map_err(|source| DaemonError::Listen { address: place.to_string(), flag, source })
 }
 
+/// Binds the port of external key stores, if they are served.
+pub(super) async fn external_stores(
+    config: &Config,
+    limits: Limits,
+) -> Result<Option<Server>, DaemonError> {
+    let Some(place) = &config.xks_listen else { return Ok(None) };
+    let connections = EXTERNAL_CONNECTIONS;
+    let limits = Limits { connections, address: connections, ..limits };
+    let server = listen((place, "--xks-listen"), limits).await?;
+    Ok(Some(server.serving(Pages::ExternalStores)))
+}
+
+/// Sets how connections to external key stores are encrypted, and who may make one.
+pub(super) fn external_over_tls(
+    config: &Config,
+    server: Server,
+    certificate: &Arc<Served>,
+) -> Result<Server, TlsError> {
+    let served = match &config.xks_clients {
+        None => certificate.config()?,
+        Some((authorities, names)) => certificate.config_for(Clients::new(authorities, names)?)?,
+    };
+    Ok(server.over_tls(served))
+}
+
 /// As many connections as there are file descriptors for.
 pub(super) fn limits(config: &Config, files: u64) -> Limits {
     let limits = Limits::default();
-    let room = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    let external = config.xks_listen.as_ref().map_or(0, |_| EXTERNAL_CONNECTIONS as u64);
+    let others = OTHER_FILES + external;
+    let room = usize::try_from(files.saturating_sub(others)).unwrap_or(usize::MAX);
     let connections = limits.connections.min(room.max(LEAST_CONNECTIONS));
     if connections < limits.connections {
         tracing::warn!(
@@ -37,7 +67,7 @@ pub(super) fn limits(config: &Config, files: u64) -> Limits {
             "this process may have {files} open files only: fewer connections are served than \
              {}; raise the hard limit (ulimit -Hn, LimitNOFILE=) to {}",
             limits.connections,
-            limits.connections as u64 + OTHER_FILES,
+            limits.connections as u64 + others,
         );
     }
     let address = config.connections_per_address.unwrap_or(connections / 4);
@@ -49,7 +79,7 @@ pub(super) fn certificate(
     config: &Config,
     data: &Path,
 ) -> Result<Option<Arc<Served>>, DaemonError> {
-    let ports = [Some(&config.listen), config.admin_listen.as_ref()];
+    let ports = [Some(&config.listen), config.admin_listen.as_ref(), config.xks_listen.as_ref()];
     let ports: Vec<_> = ports.into_iter().flatten().filter(|port| config.needs_tls(port)).collect();
     if ports.is_empty() {
         return Ok(None);

@@ -15,15 +15,13 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::content::Content;
-use super::front::Reply;
+use super::front::{Front, Reply};
 use super::in_flight::InFlight;
 use super::kms::{self, TARGET, TARGET_PREFIX};
 use super::pipeline::Protocol;
-use crate::app::App;
 use crate::management::{Format, Refusal, Service};
 use kms_audit::Outcome;
 use kms_base::error::KmsError;
-use kms_base::principal::Principal;
 use kms_sigv4::SigningService;
 
 /// Longest name of a service, in bytes.
@@ -174,30 +172,18 @@ impl Protocol for Absent {
         Err(NotHere(self.text()))
     }
 
-    fn read(&mut self, _: &Parts, _: &Content, _: &mut InFlight) -> Result<(), NotHere> {
+    async fn decide(
+        &mut self,
+        _: &Front,
+        _: &Parts,
+        _: Result<Content, KmsError>,
+        _: &mut InFlight,
+    ) -> Result<Infallible, NotHere> {
         Err(NotHere(self.text()))
-    }
-
-    fn signing(&self) -> SigningService {
-        SigningService::KMS
     }
 
     fn operation(&self) -> Option<&'static str> {
         None
-    }
-
-    fn is_administration(&self, _: &Principal) -> bool {
-        false
-    }
-
-    async fn run(
-        &self,
-        _: &App,
-        _: Principal,
-        _: &Content,
-        _: &mut InFlight,
-    ) -> Result<Infallible, NotHere> {
-        Err(NotHere(self.text()))
     }
 
     fn refused<'e>(&self, error: &'e NotHere) -> Outcome<'e> {

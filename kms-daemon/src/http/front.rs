@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::body::Memory;
 use super::cors::Cors;
+use super::external;
 use super::kms::refusal;
 use super::page;
 use super::places::Place;
@@ -56,6 +57,8 @@ pub enum Pages {
     Api,
     /// `/healthz`, `/readyz` and `/metrics`.
     Reports,
+    /// External key stores.
+    ExternalStores,
 }
 
 /// The HTTP front end of the application.
@@ -82,6 +85,12 @@ impl Front {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        if peer.pages == Pages::ExternalStores {
+            let call = async move { self.external(request, peer).await };
+            return Uncut::new(call).await.unwrap_or_else(|_| {
+                external::refusal(&KmsError::internal("the request has panicked").into())
+            });
+        }
         if page::is_asked_for(&request) {
             return page::page(peer.pages);
         }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::front::Peer;
 use super::head::{authority, claimed_key};
 use crate::app::KMS;
+use crate::iam::record::ExternalStore;
 use crate::metrics::Refusal;
 use kms_audit::{AuditFacts, Caller, Outcome, RequestRecord};
 use kms_base::context::RequestContext;
@@ -39,6 +40,8 @@ pub(super) struct InFlight {
     /// The access key id that the request names; a claim only.
     claimed_key: Option<String>,
     pub(super) principal: Option<Principal>,
+    /// The prefix of the external key store that it is for, once it is known to be signed for that store.
+    store: Option<String>,
     /// Whether it is refused because there is no room for its record.
     pub(super) no_room: bool,
     /// That of the signature once it is verified, else the daemon's own.
@@ -70,6 +73,7 @@ impl InFlight {
                 .map(|host| host.chars().take(MAX_HOST).collect()),
             claimed_key: claimed.map(str::to_owned),
             principal: None,
+            store: None,
             no_room: false,
             region: region.to_owned(),
             facts: AuditFacts::default(),
@@ -81,6 +85,16 @@ impl InFlight {
     pub(super) fn identified(&mut self, principal: Principal) {
         self.peer.standing.prove();
         self.principal = Some(principal);
+    }
+
+    /// Notes the external key store for which the request was signed, with a credential of the store that has
+    /// this access key id; returns the principal that the store acts for.
+    pub(super) fn admitted(&mut self, store: &ExternalStore, access_key_id: &str) -> Principal {
+        let root = Principal::root(&*store.scope.account, access_key_id);
+        self.identified(root.clone());
+        self.store = Some(store.prefix.clone());
+        self.region.clone_from(&store.scope.region);
+        root
     }
 
     /// The context of the operation, for the principal that has signed the request.
@@ -101,7 +115,8 @@ impl InFlight {
 
     /// The service as metrics name it: clients may name any.
     fn service(&self) -> &'static str {
-        const SERVED: [&str; 6] = ["kms", "iam", "sts", "tagging", "ec2", "cloudtrail"];
+        const SERVED: [&str; 7] =
+            ["kms", "iam", "sts", "tagging", "ec2", "cloudtrail", "kms-xks-proxy"];
         let claimed = self.source.split('.').next().unwrap_or_default();
         SERVED.into_iter().find(|service| *service == claimed).unwrap_or("other")
     }
@@ -127,9 +142,10 @@ impl InFlight {
         account: &'a str,
         outcome: Outcome<'a>,
     ) -> RequestRecord<'a> {
-        let caller = match &self.principal {
-            Some(principal) => Caller::Verified(principal),
-            None => Caller::Unverified(self.claimed_key.as_deref()),
+        let caller = match (&self.principal, &self.store) {
+            (Some(principal), Some(prefix)) => Caller::Store(principal, prefix),
+            (Some(principal), None) => Caller::Verified(principal),
+            (None, _) => Caller::Unverified(self.claimed_key.as_deref()),
         };
         RequestRecord {
             request_id: self.request_id,

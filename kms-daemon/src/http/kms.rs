@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::body;
 use super::content::Content;
-use super::front::Reply;
+use super::front::{Front, Reply};
 use super::in_flight::InFlight;
-use super::pipeline::Protocol;
+use super::pipeline::{OfPrincipals, Protocol};
 use crate::api::Answer;
 use crate::app::App;
 use kms_audit::Outcome;
@@ -65,35 +65,18 @@ impl Protocol for Kms {
         Ok(())
     }
 
-    fn read(&mut self, head: &Parts, _: &Content, _: &mut InFlight) -> Result<(), KmsError> {
-        match head.method {
-            Method::POST => self.known().map(drop),
-            _ => Err(KmsError::bare(Exception::UnknownOperation)),
-        }
-    }
-
-    fn signing(&self) -> SigningService {
-        SigningService::KMS
+    async fn decide(
+        &mut self,
+        front: &Front,
+        head: &Parts,
+        content: Result<Content, KmsError>,
+        request: &mut InFlight,
+    ) -> Result<Answer, KmsError> {
+        front.decide(self, head, content, request).await
     }
 
     fn operation(&self) -> Option<&'static str> {
         self.operation.map(Operation::name)
-    }
-
-    fn is_administration(&self, principal: &Principal) -> bool {
-        self.operation.is_some_and(|operation| operation.is_administration(principal.is_root()))
-    }
-
-    async fn run(
-        &self,
-        app: &App,
-        principal: Principal,
-        content: &Content,
-        request: &mut InFlight,
-    ) -> Result<Answer, KmsError> {
-        app.service.regions().open(&request.region).await?;
-        let context = request.context(principal);
-        app.service.call(self.known()?, &context, content, &mut request.facts).await
     }
 
     fn refused<'e>(&self, error: &'e KmsError) -> Outcome<'e> {
@@ -111,6 +94,35 @@ impl Protocol for Kms {
         };
         reply.headers_mut().insert(CONTENT_TYPE, JSON);
         reply
+    }
+}
+
+impl OfPrincipals for Kms {
+    fn read(&mut self, head: &Parts, _: &Content, _: &mut InFlight) -> Result<(), KmsError> {
+        match head.method {
+            Method::POST => self.known().map(drop),
+            _ => Err(KmsError::bare(Exception::UnknownOperation)),
+        }
+    }
+
+    fn signing(&self) -> SigningService {
+        SigningService::KMS
+    }
+
+    fn is_administration(&self, principal: &Principal) -> bool {
+        self.operation.is_some_and(|operation| operation.is_administration(principal.is_root()))
+    }
+
+    async fn run(
+        &self,
+        app: &App,
+        principal: Principal,
+        content: &Content,
+        request: &mut InFlight,
+    ) -> Result<Answer, KmsError> {
+        app.service.regions().open(&request.region).await?;
+        let context = request.context(principal);
+        app.service.call(self.known()?, &context, content, &mut request.facts).await
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn page(pages: Pages) -> Reply {
                    <li><a href=\"/metrics\">/metrics</a>: for Prometheus</li>\n";
     let (api, reports) = match pages {
         Pages::All => (api, reports),
-        Pages::Api => (api, ""),
+        Pages::Api | Pages::ExternalStores => (api, ""),
         Pages::Reports => {
             ("<p>This port is for health and metrics; the API has another.</p>\n", reports)
         }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::absent::Absent;
 use super::body::Sender;
 use super::content::Content;
+use super::external::External;
 use super::front::{Front, Peer, Reply};
 use super::head::authority;
 use super::in_flight::InFlight;
@@ -36,6 +37,38 @@ pub(super) trait Protocol {
     /// If no request with such a head is served, whatever its body.
     fn announce(&mut self, head: &Parts, request: &mut InFlight) -> Result<(), Self::Error>;
 
+    /// Reads the request, sees who has sent it, and runs its operation.
+    ///
+    /// # Errors
+    /// What the client is to see.
+    async fn decide(
+        &mut self,
+        front: &Front,
+        head: &Parts,
+        content: Result<Content, KmsError>,
+        request: &mut InFlight,
+    ) -> Result<Self::Answer, Self::Error>;
+
+    /// The operation, once it is read.
+    fn operation(&self) -> Option<&'static str>;
+
+    /// A refusal as the record has it.
+    fn refused<'e>(&self, error: &'e Self::Error) -> Outcome<'e>;
+
+    /// The code of a refusal, for metrics.
+    fn code(&self, error: &Self::Error) -> &'static str;
+
+    /// The response.
+    fn respond(
+        &self,
+        head: &Parts,
+        outcome: Result<Self::Answer, Self::Error>,
+        request_id: Uuid,
+    ) -> Reply;
+}
+
+/// A protocol whose requests are signed with the access keys of principals.
+pub(super) trait OfPrincipals: Protocol {
     /// Reads the request, and notes what it says it is: nobody vouches for that yet.
     ///
     /// # Errors
@@ -49,9 +82,6 @@ pub(super) trait Protocol {
 
     /// The service that the signature has to be for.
     fn signing(&self) -> SigningService;
-
-    /// The operation, once it is read.
-    fn operation(&self) -> Option<&'static str>;
 
     /// Whether it is served while the last room on the disk is kept for administration.
     fn is_administration(&self, principal: &Principal) -> bool;
@@ -67,20 +97,6 @@ pub(super) trait Protocol {
         content: &Content,
         request: &mut InFlight,
     ) -> Result<Self::Answer, Self::Error>;
-
-    /// A refusal as the record has it.
-    fn refused<'e>(&self, error: &'e Self::Error) -> Outcome<'e>;
-
-    /// The code of a refusal, for metrics.
-    fn code(&self, error: &Self::Error) -> &'static str;
-
-    /// The response.
-    fn respond(
-        &self,
-        head: &Parts,
-        outcome: Result<Self::Answer, Self::Error>,
-        request_id: Uuid,
-    ) -> Reply;
 }
 
 impl Front {
@@ -104,6 +120,19 @@ impl Front {
         }
     }
 
+    /// One request to an external key store.
+    pub(super) async fn external<B>(&self, request: Request<B>, peer: Peer) -> Reply
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let begin = Instant::now();
+        let (head, body) = request.into_parts();
+        let content = self.memory.read(body, self.pass_external(&head, &peer)).await;
+        let writable = self.app.audit.ensure_writable().await;
+        self.serve(External::of(&head), (&head, content, writable, begin), peer).await
+    }
+
     async fn serve<P: Protocol>(
         &self,
         mut protocol: P,
@@ -122,7 +151,7 @@ impl Front {
         let outcome = match (writable, announced) {
             (Err(error), _) => Err(KmsError::internal(error).into()),
             (_, Err(error)) => Err(error),
-            _ => self.decide(&mut protocol, head, content, &mut request).await,
+            _ => protocol.decide(self, head, content, &mut request).await,
         };
         let ended =
             outcome.as_ref().map_or_else(|error| protocol.refused(error), |_| Outcome::Success);
@@ -144,7 +173,8 @@ impl Front {
         reply
     }
 
-    async fn decide<P: Protocol>(
+    /// Runs the operation of a principal.
+    pub(super) async fn decide<P: OfPrincipals>(
         &self,
         protocol: &mut P,
         head: &Parts,
@@ -200,6 +230,17 @@ impl Front {
         Ok(if peer.standing.is_proven() { Sender::Proven } else { Sender::Named })
     }
 
+    /// The same for a request to an external key store.
+    async fn pass_external(&self, head: &Parts, peer: &Peer) -> Result<Sender, KmsError> {
+        let service = SigningService::EXTERNAL_STORE;
+        let signed = signed(head, &[]);
+        let id = self.app.verifier.screen(&signed, service, SystemTime::now())?;
+        if !self.app.iam.knows_external(id).await? {
+            return Err(kms_sigv4::unknown_client());
+        }
+        Ok(if peer.standing.is_proven() { Sender::Proven } else { Sender::Named })
+    }
+
     /// Counts a request that has ended, and says so if it was refused.
     fn ended(
         &self,
@@ -218,7 +259,7 @@ impl Front {
 }
 
 /// What the signature of a request covers.
-fn signed<'a>(head: &'a Parts, body: &'a [u8]) -> SignedRequest<'a> {
+pub(super) fn signed<'a>(head: &'a Parts, body: &'a [u8]) -> SignedRequest<'a> {
     SignedRequest {
         method: head.method.as_str(),
         path: head.uri.path(),

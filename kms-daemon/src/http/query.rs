@@ -12,10 +12,10 @@ use zeroize::Zeroizing;
 use super::absent::Absent;
 use super::body;
 use super::content::Content;
-use super::front::Reply;
+use super::front::{Front, Reply};
 use super::in_flight::InFlight;
 use super::kms::{MAX_NAME, TARGET};
-use super::pipeline::Protocol as Pipeline;
+use super::pipeline::{OfPrincipals, Protocol as Pipeline};
 use crate::app::App;
 
 use crate::management::{Format, Node, Operation, Protocol, Refusal, Service};
@@ -87,6 +87,59 @@ impl Pipeline for Query {
         Ok(())
     }
 
+    async fn decide(
+        &mut self,
+        front: &Front,
+        head: &Parts,
+        content: Result<Content, KmsError>,
+        request: &mut InFlight,
+    ) -> Result<Option<Node>, IamError> {
+        front.decide(self, head, content, request).await
+    }
+
+    fn operation(&self) -> Option<&'static str> {
+        self.operation.map(Operation::name)
+    }
+
+    fn refused<'e>(&self, error: &'e IamError) -> Outcome<'e> {
+        Outcome::Failure(self.code(error), Some(error.message()))
+    }
+
+    fn code(&self, error: &IamError) -> &'static str {
+        match error.code() {
+            // As records name it, whatever the API.
+            Code::AccessDenied => Code::AccessDenied.name(),
+            code => self.service.refusal(code).0,
+        }
+    }
+
+    fn respond(
+        &self,
+        head: &Parts,
+        outcome: Result<Option<Node>, IamError>,
+        request_id: Uuid,
+    ) -> Reply {
+        let (format, request_id) = (format(head, self.service), &request_id.to_string());
+        let namespace = self.service.namespace();
+        let name = self.operation.map_or("Unknown", Operation::name);
+        let (status, body) = match outcome {
+            Ok(result) => (200, format.answer((name, namespace), result, request_id)),
+            Err(error) => {
+                let (code, status) = self.service.refusal(error.code());
+                let refusal = Refusal { code, status, message: error.message() };
+                (status, Zeroizing::new(format.refusal(namespace, refusal, request_id)))
+            }
+        };
+        let mut reply = Response::new(Full::new(body::secret(head.version, body)));
+        *reply.status_mut() =
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let kind = HeaderValue::from_static(format.content_type());
+        reply.headers_mut().insert(CONTENT_TYPE, kind);
+        reply
+    }
+}
+
+impl OfPrincipals for Query {
     fn read(
         &mut self,
         head: &Parts,
@@ -132,10 +185,6 @@ impl Pipeline for Query {
         self.service.signing()
     }
 
-    fn operation(&self) -> Option<&'static str> {
-        self.operation.map(Operation::name)
-    }
-
     fn is_administration(&self, principal: &Principal) -> bool {
         self.operation.is_some_and(|operation| operation.is_administration(principal))
     }
@@ -152,43 +201,6 @@ impl Pipeline for Query {
         let context = request.context(principal);
         let facts = &mut request.facts;
         app.management.call(operation, &context, &self.form, facts, &app.service).await
-    }
-
-    fn refused<'e>(&self, error: &'e IamError) -> Outcome<'e> {
-        Outcome::Failure(self.code(error), Some(error.message()))
-    }
-
-    fn code(&self, error: &IamError) -> &'static str {
-        match error.code() {
-            // As records name it, whatever the API.
-            Code::AccessDenied => Code::AccessDenied.name(),
-            code => self.service.refusal(code).0,
-        }
-    }
-
-    fn respond(
-        &self,
-        head: &Parts,
-        outcome: Result<Option<Node>, IamError>,
-        request_id: Uuid,
-    ) -> Reply {
-        let (format, request_id) = (format(head, self.service), &request_id.to_string());
-        let namespace = self.service.namespace();
-        let name = self.operation.map_or("Unknown", Operation::name);
-        let (status, body) = match outcome {
-            Ok(result) => (200, format.answer((name, namespace), result, request_id)),
-            Err(error) => {
-                let (code, status) = self.service.refusal(error.code());
-                let refusal = Refusal { code, status, message: error.message() };
-                (status, Zeroizing::new(format.refusal(namespace, refusal, request_id)))
-            }
-        };
-        let mut reply = Response::new(Full::new(body::secret(head.version, body)));
-        *reply.status_mut() =
-            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let kind = HeaderValue::from_static(format.content_type());
-        reply.headers_mut().insert(CONTENT_TYPE, kind);
-        reply
     }
 }
 

@@ -140,7 +140,8 @@ impl Server {
             address: self.limits.address.min(connections),
         };
         let metrics = match self.pages {
-            Pages::Reports => ConnectionMetrics::default(),
+            // They have limits of their own; what is counted is beside the limit of the API.
+            Pages::Reports | Pages::ExternalStores => ConnectionMetrics::default(),
             Pages::All | Pages::Api => front.app.metrics.connections(),
         };
         let seats = Seats::new(bounds, metrics);

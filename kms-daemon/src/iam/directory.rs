@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::layout;
 use super::record::{
-    AccessKey, Account, Group, ManagedPolicy, Record, Report, Role, User, Version,
+    AccessKey, Account, ExternalCredential, ExternalStore, Group, ManagedPolicy, Record, Report,
+    Role, User, Version,
 };
 use kms_base::clock::Timestamp;
 use kms_base::record::RecordError;
@@ -30,6 +31,8 @@ pub(crate) struct Directory {
     roles: Cache<Role>,
     policies: Cache<ManagedPolicy>,
     access_keys: Cache<AccessKey>,
+    external_stores: Cache<ExternalStore>,
+    external_credentials: Cache<ExternalCredential>,
 }
 
 /// A record that the directory has a cache for.
@@ -72,6 +75,8 @@ cached! {
     Role, ROLES, roles;
     ManagedPolicy, POLICIES, policies;
     AccessKey, ACCESS_KEYS, access_keys;
+    ExternalStore, EXTERNAL_STORES, external_stores;
+    ExternalCredential, EXTERNAL_CREDENTIALS, external_credentials;
 }
 
 /// Changes that are applied together or not at all.
@@ -138,6 +143,8 @@ impl Directory {
             roles: Cache::default(),
             policies: Cache::default(),
             access_keys: Cache::default(),
+            external_stores: Cache::default(),
+            external_credentials: Cache::default(),
         });
         tokio::spawn(follow(Arc::downgrade(&directory), revision));
         Ok(directory)
@@ -192,6 +199,22 @@ impl Directory {
         self.read(layout::access_key(id)).await
     }
 
+    /// An external key store, if there is one.
+    pub(crate) async fn external_store(
+        &self,
+        prefix: &str,
+    ) -> Result<Option<Stored<ExternalStore>>, CatalogError> {
+        self.read(layout::external_store(prefix)).await
+    }
+
+    /// A credential of an external key store, if there is one.
+    pub(crate) async fn external_credential(
+        &self,
+        id: &str,
+    ) -> Result<Option<Stored<ExternalCredential>>, CatalogError> {
+        self.read(layout::external_credential(id)).await
+    }
+
     /// What a user is called now that had another name.
     pub(crate) async fn renamed(&self, id: &str) -> Result<Option<String>, CatalogError> {
         let key = layout::renamed(id);
@@ -232,6 +255,17 @@ impl Directory {
         self.users.get(&layout::user(account, name)).is_some()
     }
 
+    /// Whether [`Directory::external_credential`] would be answered without the store.
+    pub(crate) fn has_cached_external_credential(&self, id: &str) -> bool {
+        self.external_credentials.get(&layout::external_credential(id)).is_some()
+    }
+
+    /// Reads a credential past the cache, for the time that it takes.
+    pub(crate) async fn read_external_credential(&self, id: &str) -> Result<(), CatalogError> {
+        self.store.get(&layout::external_credential(id)).await?;
+        Ok(())
+    }
+
     /// Reads an access key past the cache, for the time that it takes.
     pub(crate) async fn read_access_key(&self, id: &str) -> Result<(), CatalogError> {
         self.store.get(&layout::access_key(id)).await?;
@@ -255,6 +289,22 @@ impl Directory {
         };
         let items = page.entries.into_iter().map(decode).collect::<Result<_, _>>()?;
         Ok(Listing { items, more: page.more })
+    }
+
+    /// The external key stores of an account, by prefix.
+    pub(crate) async fn external_stores_of(
+        &self,
+        account: &str,
+    ) -> Result<Vec<ExternalStore>, CatalogError> {
+        let (mut stores, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.list::<ExternalStore>(None, after, PAGE).await?;
+            after = page.items.last().map(Record::key);
+            stores.extend(page.items.into_iter().filter(|store| store.scope.account == account));
+            if !page.more {
+                return Ok(stores);
+            }
+        }
     }
 
     /// How many records of a kind there are in an account.

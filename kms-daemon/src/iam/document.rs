@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Managed,
     /// Who may assume a role.
     Trust,
+    /// What requests to an external key store may do.
+    Store,
     /// A session.
     Session,
 }
@@ -33,12 +35,12 @@ impl Kind {
             Self::User | Self::Trust | Self::Session => 2048,
             Self::Group => 5120,
             Self::Role => 10_240,
-            Self::Managed => 6144,
+            Self::Managed | Self::Store => 6144,
         }
     }
 }
 
-/// Reads a policy of an identity or a session.
+/// Reads a policy of an identity, a session or an external key store.
 ///
 /// # Errors
 /// [`Code::MalformedPolicyDocument`], [`Code::LimitExceeded`].
@@ -109,6 +111,7 @@ pub(crate) fn check_quota<'t>(
         Kind::Role => (Code::LimitExceeded, "the inline policies of a role"),
         Kind::Managed => (Code::LimitExceeded, "a managed policy"),
         Kind::Trust => (Code::LimitExceeded, "the trust policy of a role"),
+        Kind::Store => (Code::LimitExceeded, "the policy of an external key store"),
         Kind::Session => (Code::PackedPolicyTooLarge, "a session policy"),
     };
     let text = format!("Maximum policy size of {} bytes exceeded for {what}.", kind.quota());

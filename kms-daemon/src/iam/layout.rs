@@ -7,6 +7,8 @@
 //! iam/roles/<account>/<name>              role
 //! iam/policies/<account>/<name>           managed policy
 //! iam/access-keys/<access key id>         access key
+//! iam/external-stores/<prefix>            external key store
+//! iam/external-credentials/<id>           credential of an external key store
 //! iam/reports/<account>                   when a credential report was asked for
 //! iam/renamed/<id>                        present name of a user that had another one
 //! iam/uses/<id>                           last uses of an access key, user, role or account root
@@ -26,6 +28,21 @@ pub(crate) const ROLES: &str = "iam/roles/";
 pub(crate) const POLICIES: &str = "iam/policies/";
 /// Start of all access keys.
 pub(crate) const ACCESS_KEYS: &str = "iam/access-keys/";
+
+/// Start of all external key stores. Their prefixes are as they are in paths, in either case.
+pub(crate) const EXTERNAL_STORES: &str = "iam/external-stores/";
+/// Start of all credentials of external key stores.
+pub(crate) const EXTERNAL_CREDENTIALS: &str = "iam/external-credentials/";
+
+/// An external key store.
+pub(crate) fn external_store(prefix: &str) -> Vec<u8> {
+    [EXTERNAL_STORES, prefix].concat().into_bytes()
+}
+
+/// A credential of an external key store.
+pub(crate) fn external_credential(id: &str) -> Vec<u8> {
+    [EXTERNAL_CREDENTIALS, id].concat().into_bytes()
+}
 
 /// When an access key, a user, a role or an account root was last used.
 pub(crate) fn uses(id: &str) -> Vec<u8> {

@@ -10,6 +10,7 @@ use kms_keys::document::IdentityPolicy;
 
 mod access_key;
 mod account;
+mod external_store;
 mod group;
 mod policy;
 mod report;
@@ -18,6 +19,7 @@ mod user;
 
 pub use self::access_key::{AccessKey, Owner, Status};
 pub use self::account::Account;
+pub use self::external_store::{ExternalCredential, ExternalStore};
 pub use self::group::Group;
 pub use self::policy::{ManagedPolicy, PolicyVersion};
 pub use self::report::Report;

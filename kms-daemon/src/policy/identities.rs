@@ -102,6 +102,23 @@ pub(crate) fn authorize_explanation(principal: &Principal, action: &str) -> Resu
     Err(KmsError::new(Exception::AccessDenied, text))
 }
 
+/// Decides whether the caller may manage the external key stores of its account: a root may, with its
+/// long-term key.
+///
+/// # Errors
+/// [`Exception::AccessDenied`].
+pub(crate) fn authorize_stores(principal: &Principal, action: &str) -> Result<(), KmsError> {
+    if principal.is_root() && principal.session.is_none() {
+        return Ok(());
+    }
+    let text = format!(
+        "User: {} is not authorized to perform: {action}. Only the root of an account manages its \
+         external key stores, with its long-term access key.",
+        principal.caller_arn()
+    );
+    Err(KmsError::new(Exception::AccessDenied, text))
+}
+
 /// Decides whether the caller may manage the accounts of the installation: the root of the `first`
 /// one may, with its long-term key.
 ///

@@ -49,6 +49,15 @@ impl<A: Shares> Authorized<A> {
     }
 }
 
+impl Authorized<action::Encrypt> {
+    /// Lets the service see whether what it has just encrypted for a caller can be decrypted. The plaintext
+    /// is the caller's own, and nobody else gets it.
+    #[must_use]
+    pub(crate) fn for_check(&self) -> Authorized<action::Decrypt> {
+        Authorized::of(self.stored())
+    }
+}
+
 /// Lets the service bring the other Regions of a key what was changed before: the owner was
 /// authorized then, and the record of the key has it. `None` if the key has no other Regions.
 pub(crate) fn vouched_by_record(key: Stored<KeyRecord>) -> Option<Authorized<Replication>> {

@@ -4,6 +4,7 @@
 //! checked-in corpora, and over every input that was ever found to fail.
 
 mod device;
+mod external_stores;
 mod firmware;
 mod forms;
 mod parsers;
@@ -28,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     Target("policies", policies::documents),
     Target("forms", forms::forms),
     Target("sigv4", sigv4::requests),
+    Target("external_stores", external_stores::requests),
     Target("device_line", device::line),
     Target("device_requests", device::requests),
 ];

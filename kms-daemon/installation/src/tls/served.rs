@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use tokio::signal::unix::Signal;
 use tokio::time::{MissedTickBehavior, interval};
@@ -89,11 +90,22 @@ impl Served {
     /// # Errors
     /// If the TLS library has no such versions.
     pub fn config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
+        self.config_for(WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// The same for clients that show a certificate as the verifier asks for it.
+    ///
+    /// # Errors
+    /// As [`Served::config`].
+    pub fn config_for(
+        self: &Arc<Self>,
+        clients: Arc<dyn ClientCertVerifier>,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|reason| TlsError::Unusable { path: self.pair().certificate, reason })?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))

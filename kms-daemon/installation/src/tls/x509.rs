@@ -17,6 +17,9 @@ const IP_ADDRESS: u8 = 0x87;
 /// id-ce-subjectAltName, 2.5.29.17.
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
+/// id-at-commonName, 2.5.4.3.
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+
 /// What a certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
@@ -70,6 +73,27 @@ fn read_der(certificate: &[u8]) -> der::Result<Facts> {
     Ok(Facts { names, not_before, not_after, subject, public_key })
 }
 
+/// The common names in the name of a subject, DER, in lower case.
+///
+/// # Errors
+/// If it is malformed.
+pub(super) fn common_names(subject: &[u8]) -> der::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut relative = inside(&mut SliceReader::new(subject)?)?;
+    while !relative.is_finished() {
+        let mut attributes = inside(&mut relative)?;
+        while !attributes.is_finished() {
+            let mut attribute = inside(&mut attributes)?;
+            let kind = AnyRef::decode(&mut attribute)?;
+            let value = AnyRef::decode(&mut attribute)?.value();
+            if kind.value() == COMMON_NAME {
+                names.push(String::from_utf8_lossy(value).to_ascii_lowercase());
+            }
+        }
+    }
+    Ok(names)
+}
+
 fn alternative_names(mut list: SliceReader<'_>) -> der::Result<Vec<String>> {
     let mut names = Vec::new();
     while !list.is_finished() {
@@ -108,7 +132,7 @@ fn time(reader: &mut SliceReader<'_>) -> der::Result<SystemTime> {
 mod tests {
     use std::time::Duration;
 
-    use rcgen::{CertificateParams, KeyPair, PublicKeyData, date_time_ymd};
+    use rcgen::{CertificateParams, DnType, KeyPair, PublicKeyData, date_time_ymd};
 
     use super::*;
 
@@ -126,6 +150,21 @@ mod tests {
         assert_eq!(facts.public_key, key.subject_public_key_info());
         let without = CertificateParams::default().self_signed(&key).unwrap();
         assert!(read(without.der()).unwrap().names.is_empty());
+    }
+
+    #[test]
+    fn the_common_name_of_a_subject() {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::OrganizationName, "cks.example");
+        parameters.distinguished_name.push(DnType::CommonName, "CKS.kms.us-east-1.amazonaws.com");
+        let key = KeyPair::generate().unwrap();
+        let facts = read(parameters.self_signed(&key).unwrap().der()).unwrap();
+        let names = common_names(&facts.subject).unwrap();
+        assert_eq!(names.last().unwrap(), "cks.kms.us-east-1.amazonaws.com");
+        assert!(!names.contains(&"cks.example".to_owned()), "of another attribute");
+        for length in 1..facts.subject.len() {
+            let _ = common_names(&facts.subject[..length]); // whatever it is, it ends
+        }
     }
 
     #[test]

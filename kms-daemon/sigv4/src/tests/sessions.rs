@@ -105,3 +105,32 @@ fn debug_output_has_no_request() {
     let claim = verifier.read(&view, SigningService::KMS, at(SUITE_TIME)).unwrap();
     assert!(!format!("{claim:?}").contains("IQoJ"));
 }
+
+/// A KMS that uses keys here as those of an external key store is in a Region of its own.
+#[test]
+fn external_key_stores_are_signed_for_any_region_and_path() {
+    let path = "/partner/kms/xks/v1/keys/a.b-c_1/encrypt";
+    let mut headers = HeaderMap::new();
+    headers.insert("host", HeaderValue::from_static("xks.example"));
+    let signing = Signing {
+        method: "POST",
+        target: path,
+        service: "kms-xks-proxy",
+        key: (ID, SECRET),
+        token: None,
+        time: at(SUITE_TIME),
+        declare: false,
+    };
+    sign_with(&mut headers, b"{}", signing);
+    let request = Request::new("POST", path, headers, b"{}");
+    let nowhere = Verifier::new(Arc::new(|_| false), Duration::from_secs(300));
+    let outcome = |request: &Request, service| {
+        nowhere.authenticate(request, service, at(SUITE_TIME), None).map_err(|e| e.exception())
+    };
+    assert_eq!(outcome(&request, SigningService::EXTERNAL_STORE), Ok(()));
+    // For another service the Region would have to be served.
+    let refused = Err(Exception::InvalidSignature);
+    assert_eq!(outcome(&request, SigningService::KMS), refused);
+    let other = Request { path: path.replace("encrypt", "decrypt"), ..request };
+    assert_eq!(outcome(&other, SigningService::EXTERNAL_STORE), refused);
+}

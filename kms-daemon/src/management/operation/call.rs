@@ -213,6 +213,11 @@ impl<'a> Call<'a> {
         Ok(identities::authorize_explanation(self.principal(), &self.action_name())?)
     }
 
+    /// Checks that the caller manages external key stores.
+    pub(super) fn authorize_stores(&self) -> Result<(), IamError> {
+        Ok(identities::authorize_stores(self.principal(), &self.action_name())?)
+    }
+
     /// What the call is, as refusals name it.
     pub(super) fn action_name(&self) -> String {
         format!("{}:{}", self.operation.service().signing().name(), self.operation.name())
