@@ -175,7 +175,7 @@ mod tests {
             assert_eq!(verify(b"message", &Signature { r: bad, ..signature }), invalid);
             assert_eq!(verify(b"message", &Signature { s: bad, ..signature }), invalid);
         }
-        let nobody = identity::PublicKey { tag: 5, ..public };
+        let nobody = identity::PublicKey { x: [0xff; 32], ..public };
         let verified = board().verify(&nobody, b"message", &signature);
         assert_eq!(verified, Err(ErrorCode::IDENTITY_INVALID));
     }
