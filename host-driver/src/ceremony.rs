@@ -11,6 +11,7 @@ use hsm_protocol::command::decode;
 use hsm_protocol::command::domain::{
     ChangeDomain, DescribeDomain, DomainSummary, ExportDomain, ReceiveKeys,
 };
+use hsm_protocol::curve::Portable;
 use hsm_protocol::domain::change::Votes;
 use hsm_protocol::domain::{
     Ballot, Certificate, Change, DomainState, Operator, OperatorRole, Outcome, Proposal, Vote,
@@ -132,7 +133,7 @@ pub fn propose(state: &DomainState, changes: &[Change<'_>]) -> Result<Proposed, 
 /// # Errors
 /// Those of [`DomainState::apply`].
 pub fn read(state: &DomainState, proposal: Vec<u8>) -> Result<Proposed, ErrorCode> {
-    let outcome = state.apply(&Proposal::decode(&proposal)?)?;
+    let outcome = state.apply(&Proposal::decode(&proposal)?, &Portable)?;
     let message = signed_message(&proposal, &outcome.next.hash()?).to_vec();
     Ok(Proposed { proposal, outcome, message })
 }
@@ -265,7 +266,7 @@ fn hand_over(
         return Err(CeremonyError::Invalid(ErrorCode::INVALID_ARGUMENT));
     };
     // The device decides; but what it would refuse must not be kept, not even until it has.
-    let next = state.decide(&decode(ballot)?)?.next;
+    let next = state.decide(&decode(ballot)?, &Portable)?.next;
     ledger.keep(next.domain, next.version, ballot).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => CeremonyError::Overtaken,
         _ => CeremonyError::Ledger(error),

@@ -10,6 +10,7 @@ use std::path::Path;
 use hsm_protocol::command::domain::DomainSummary;
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::command::recovery::{DrillRecovery, Drilled, MakeRecovery, RestoreDomain};
+use hsm_protocol::curve::Portable;
 use hsm_protocol::domain::{Certificate, DeviceKind, DomainState, Holder, Kind};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::token::recovery::{Backup, Handover, HandoverHeader, Share, backup_digest};
@@ -167,7 +168,7 @@ fn check_share(encoded: &[u8], share: &Share, state: &DomainState) -> Result<(),
         return Err(together);
     }
     let maker = state.member(of.maker).ok_or(HandOverError::NotOfMember)?;
-    let made = backup.verify(&maker.signing).and_then(|()| share.verify(&maker.signing));
+    let made = backup.verify(&Portable, &maker.signing).and_then(|()| share.verify(&maker.signing));
     made.map_err(|_| HandOverError::NotOfMember)
 }
 

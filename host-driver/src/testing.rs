@@ -25,6 +25,7 @@ use hsm_protocol::command::key::{PrepareKeyPair, PreparedKeyPair};
 use hsm_protocol::command::random::{Random, RandomBytes};
 use hsm_protocol::command::session::SessionState;
 use hsm_protocol::command::system::{AdmissionChallenge, DeviceInfo, ModuleStatus, ResetReport};
+use hsm_protocol::curve::{KeyPair, Portable};
 use hsm_protocol::domain::{DeviceKind, Kind};
 use hsm_protocol::frame::{self, Decoder, Frame, FrameKind, Header, MAX_ENCODED, MAX_PAYLOAD};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
@@ -62,7 +63,7 @@ pub(crate) struct FakeDevice {
     /// Bytes of encoded frames that it takes.
     pub(crate) rx_bytes: AtomicU32,
     signing: SigningKey,
-    link: SecretKey,
+    link: KeyPair,
     pub(crate) identity: IdentityDocument,
     state: Mutex<State>,
     /// What it says of an update, whatever it is sent: bytes that it has, and bytes of the image.
@@ -102,9 +103,10 @@ impl FakeDevice {
 
     pub(crate) fn with(specs: &[u8], window: u16) -> Arc<Self> {
         let key = || SecretKey::generate_from_rng(&mut system_rng());
-        let (signing, link, join) = (key(), key(), key());
+        let link = KeyPair::generate(&Portable, &mut system_rng()).unwrap();
+        let (signing, join) = (key(), key());
         let public = |key: &SecretKey| PublicKey::from_point(&key.public_key());
-        let keys = (public(&signing), public(&link), public(&join));
+        let keys = (public(&signing), link.public(), public(&join));
         let signing = SigningKey::from(&signing);
         let message = IdentityDocument::message(&keys.0, &keys.1, &keys.2);
         let signature = sign(&signing, &message);
@@ -292,8 +294,8 @@ impl FakeDevice {
     fn handshake(&self, payload: &[u8]) -> Result<Vec<u8>, ErrorCode> {
         let (message, tag) =
             payload.split_first_chunk::<MESSAGE_1_SIZE>().ok_or(ErrorCode::HANDSHAKE_FAILED)?;
-        let responder = Responder::read(&self.link, message)?;
-        let admission = AdmissionKey::of_device(&self.link, &responder.host())?;
+        let responder = Responder::read(&Portable, &self.link, message)?;
+        let admission = AdmissionKey::of_device(&Portable, &self.link, &responder.host())?;
         let tag = tag.try_into().map_err(|_| ErrorCode::HANDSHAKE_FAILED)?;
         if !admission.admits(&CHALLENGE, &MessageHash::of(message), tag) {
             return Err(ErrorCode::HANDSHAKE_FAILED);
@@ -302,7 +304,8 @@ impl FakeDevice {
         let mut state = self.state.lock().unwrap();
         let session = state.next_session;
         state.next_session += 1;
-        let (keys, message) = responder.accept(Welcome { session }, &mut system_rng())?;
+        let (keys, message) =
+            responder.accept(&Portable, Welcome { session }, &mut system_rng())?;
         state.sessions.insert(session, (keys, host));
         Ok(message.to_vec())
     }

@@ -10,8 +10,9 @@ use hsm_protocol::channel::{
 };
 use hsm_protocol::domain::{Host, MAX_HOSTS};
 use hsm_protocol::{ErrorCode, HostId};
-use p256::SecretKey;
 use rand_core::CryptoRng;
+
+use crate::keystore::identity::Identity;
 
 /// Microseconds after which another challenge is drawn. The one before holds for as long again, so
 /// that a host has at least this long to answer.
@@ -86,11 +87,11 @@ impl Admission {
         payload: &'m [u8],
         now_us: u64,
         hosts: &[Host],
-        link: &SecretKey,
+        own: &Identity,
     ) -> Result<&'m [u8; MESSAGE_1_SIZE], ErrorCode> {
         let (message, tag) = split(payload).ok_or(ErrorCode::HANDSHAKE_FAILED)?;
         self.expire(now_us);
-        self.derive_keys(hosts, link)?;
+        self.derive_keys(hosts, own)?;
         let hash = MessageHash::of(message);
         let Self { current, previous, keys } = self;
         let is_right = |question: &Question| {
@@ -129,13 +130,13 @@ impl Admission {
     }
 
     /// Derives what is missing, and drops the keys of hosts that are gone.
-    fn derive_keys(&mut self, hosts: &[Host], link: &SecretKey) -> Result<(), ErrorCode> {
+    fn derive_keys(&mut self, hosts: &[Host], own: &Identity) -> Result<(), ErrorCode> {
         let hosts = hosts.iter().map(Some).chain(core::iter::repeat(None));
         for (slot, host) in self.keys.iter_mut().zip(hosts) {
             let id = host.map(|host| host.key.host_id());
             match host {
                 Some(host) if slot.as_ref().map(|(of, _)| *of) != id => {
-                    let key = AdmissionKey::of_device(link, &host.key)?;
+                    let key = AdmissionKey::of_device(own.curve(), own.link(), &host.key)?;
                     *slot = Some((host.key.host_id(), key));
                 }
                 Some(_) => {}

@@ -8,6 +8,7 @@
 use heapless::Vec;
 use hsm_protocol::approval::{Challenge, RequestDigest};
 use hsm_protocol::command::approval::ApprovalRequest;
+use hsm_protocol::curve::Curve;
 use hsm_protocol::domain::DomainState;
 use hsm_protocol::domain::change::Votes;
 use hsm_protocol::token::KeyAttributes;
@@ -56,13 +57,13 @@ impl Approvals {
         &mut self,
         challenge: &Challenge,
         votes: &Votes,
-        state: &DomainState,
+        (state, curve): (&DomainState, &impl Curve),
         now: u64,
     ) -> Result<MaterialId, ErrorCode> {
         self.expire(now);
         let slot = self.0.iter_mut().find(|slot| slot.asked.challenge == *challenge);
         let slot = slot.ok_or(ErrorCode::APPROVAL_UNKNOWN)?;
-        state.check_votes(votes, &slot.asked.message(), slot.asked.rule)?;
+        state.check_votes(votes, &slot.asked.message(), slot.asked.rule, curve)?;
         slot.is_approved = true;
         Ok(slot.asked.material)
     }

@@ -182,12 +182,13 @@ impl<P: Platform> Hsm<P> {
 
     /// Accepts a handshake: message 2 is in the answer buffer then.
     fn open_session(&mut self, message: &[u8; MESSAGE_1_SIZE]) -> Result<(), ErrorCode> {
-        let responder = Responder::read(self.module.identity()?.link(), message)?;
+        let identity = self.module.identity()?;
+        let responder = Responder::read(identity.curve(), identity.link(), message)?;
         let host = responder.host().host_id();
         let role = self.module.role(host).ok_or(ErrorCode::HANDSHAKE_FAILED)?;
         let session = self.sessions.next_id();
-        let (_, rng) = self.module.identity_and_rng()?;
-        let (keys, message) = responder.accept(Welcome { session }, rng)?;
+        let (identity, rng) = self.module.identity_and_rng()?;
+        let (keys, message) = responder.accept(identity.curve(), Welcome { session }, rng)?;
         *self.answer.first_chunk_mut().ok_or(ErrorCode::INTERNAL)? = message;
         if self.sessions.is_full() {
             self.module.forget_keys(); // a session gives way, and so ends

@@ -26,6 +26,7 @@ mod approval;
 pub mod attestation;
 pub mod audit;
 mod command;
+mod curve;
 mod dispatch;
 pub mod drbg;
 pub mod entropy;

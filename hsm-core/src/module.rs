@@ -1,5 +1,6 @@
 //! The module: its state, its secrets, and the operations that handlers may perform on them.
 
+use hsm_protocol::attestation::Measurement;
 use hsm_protocol::command::ModuleState;
 use hsm_protocol::command::key::KeyRef;
 use hsm_protocol::command::system::{MemoryPeaks, ModuleStatus};
@@ -52,6 +53,7 @@ pub(crate) struct Module<P: Platform> {
     device: DeviceId,
     /// Public, so it outlives the secrets.
     document: Option<IdentityDocument>,
+    measurement: Option<Measurement>,
     /// Registry entries whose known-answer test has passed, a bit each.
     tested: u32,
     self_test_us: u32,
@@ -81,6 +83,7 @@ impl<P: Platform> Module<P> {
             approvals: Approvals::new(),
             device: nobody,
             document: None,
+            measurement: None,
             tested: 0,
             self_test_us: 0,
             busy_us: 0,
@@ -101,7 +104,10 @@ impl<P: Platform> Module<P> {
 
     fn load(&mut self) -> Result<(), ErrorCode> {
         let begin = self.platform.monotonic_us();
-        self_test::power_up(self.platform.image())?;
+        let passed = self_test::power_up(self.platform.image(), self.platform.algorithms())?;
+        self.measurement = self.platform.measurement().or(passed.measurement);
+        let (index, _) = algorithm::find(self.platform.algorithms(), KeySpec::ECC_NIST_P256)?;
+        self.tested |= bit(index); // the module's own keys are of that spec
         self.start_drbg()?;
         let elapsed = self.platform.monotonic_us().saturating_sub(begin);
         self.self_test_us = u32::try_from(elapsed).unwrap_or(u32::MAX);
@@ -165,16 +171,21 @@ impl<P: Platform> Module<P> {
             storage_used,
             storage_size,
             kind: self.platform.kind(),
-            measurement: self.platform.measurement(),
+            measurement: self.measurement,
         }
+    }
+
+    /// SHA-256 of the firmware image, taken at boot: by a loader, or with the integrity test. `None` if the image
+    /// is not known: the device runs in an operating system, or has failed before it was checked.
+    pub(crate) const fn measurement(&self) -> Option<Measurement> {
+        self.measurement
     }
 
     /// What `MemoryUse` answers.
     pub(crate) fn take_peaks(&mut self) -> MemoryPeaks {
-        let (stack, heap) = (self.platform.stack_peak(), self.platform.heap_peak());
-        self.stack_peak = self.stack_peak.max(stack);
-        self.platform.restart_peaks();
-        MemoryPeaks { stack, heap }
+        let peaks = self.platform.take_peaks();
+        self.stack_peak = self.stack_peak.max(peaks.stack);
+        peaks
     }
 
     /// Counts time spent on a request.
@@ -233,7 +244,7 @@ impl<P: Platform> Module<P> {
 
     /// Every self-test on demand; returns how many ran.
     pub(crate) fn self_test(&mut self) -> Result<u16, ErrorCode> {
-        let tests = self_test::power_up(self.platform.image())?;
+        let passed = self_test::power_up(self.platform.image(), self.platform.algorithms())?;
         let entropy = self.platform.entropy();
         self.noise.start_up(&mut |out: &mut [u8]| entropy.fill_raw(out))?;
         let registry = self.platform.algorithms();
@@ -242,7 +253,7 @@ impl<P: Platform> Module<P> {
             self.tested |= bit(index);
         }
         let algorithms = u16::try_from(registry.len()).unwrap_or(u16::MAX);
-        Ok(tests.saturating_add(algorithms).saturating_add(1))
+        Ok(passed.tests.saturating_add(algorithms).saturating_add(1))
     }
 
     /// Erases all secrets, in RAM and in storage.

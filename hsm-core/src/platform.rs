@@ -8,6 +8,7 @@ use core::fmt;
 use hsm_protocol::ErrorCode;
 use hsm_protocol::attestation::Measurement;
 use hsm_protocol::command::firmware::{FirmwareState, UpdateProgress};
+use hsm_protocol::command::system::MemoryPeaks;
 use hsm_protocol::domain::DeviceKind;
 use hsm_protocol::key_spec::KeySpec;
 use hsm_protocol::reset::ResetReport;
@@ -35,7 +36,8 @@ pub trait Platform {
     fn storage(&mut self) -> &mut Self::Storage;
     /// Microseconds since boot; never goes back.
     fn monotonic_us(&self) -> u64;
-    /// The algorithm registry: one entry for each key spec, at most 32.
+    /// The algorithm registry: one entry for each key spec, at most 32. P-256 must be there: the module's own
+    /// keys are of that spec.
     fn algorithms(&self) -> &'static [&'static dyn Algorithm];
     /// A key that outlives power and that only this firmware can read; it seals what the core
     /// stores. `None` if the board has no place for one: records are then only integrity-checked
@@ -46,9 +48,11 @@ pub trait Platform {
     /// What keeps the device's secrets. A device says so in its status and attestations, whatever its
     /// certificate says.
     fn kind(&self) -> DeviceKind;
-    /// SHA-256 of the firmware image as loaded ([`crate::self_test::measure`]), taken at boot; `None` if
-    /// an operating system loads the firmware with programs of its own.
-    fn measurement(&self) -> Option<Measurement>;
+    /// SHA-256 of the firmware image as loaded, with its integrity value, if a loader has taken it; `None` if
+    /// the core is to take it of [`Platform::image`].
+    fn measurement(&self) -> Option<Measurement> {
+        None
+    }
     /// The firmware image as loaded, followed by its 32-byte [`crate::self_test::image_mac`];
     /// empty if the loader has checked it.
     fn image(&self) -> &'static [u8];
@@ -61,18 +65,16 @@ pub trait Platform {
     /// Bytes of encoded frames that the board buffers while a request is served: what a host may
     /// have unanswered.
     fn receive_buffer(&self) -> u32;
-    /// Deepest stack use in bytes since boot or the last [`Platform::restart_peaks`]; 0 where it
-    /// is not measured.
+    /// Deepest stack use in bytes that [`Platform::erase_stack`] has found since boot or the last
+    /// [`Platform::take_peaks`]; 0 where it is not measured. Costs next to nothing.
     fn stack_peak(&self) -> u32 {
         0
     }
-    /// Most heap in use at a time, in bytes, since boot or the last [`Platform::restart_peaks`]; 0
-    /// where it is not measured.
-    fn heap_peak(&self) -> u32 {
-        0
+    /// Looks for the most stack and heap in use at a time since boot or the last call, and begins to
+    /// measure both anew; zeros where they are not measured. Reads the whole stack.
+    fn take_peaks(&mut self) -> MemoryPeaks {
+        MemoryPeaks { stack: 0, heap: 0 }
     }
-    /// Begins to measure stack and heap anew.
-    fn restart_peaks(&mut self) {}
     /// Processors beside the core's that look for key pairs; `None` where the core looks for them
     /// itself, between requests.
     fn pair_search(&mut self) -> Option<&mut dyn PairSearch> {

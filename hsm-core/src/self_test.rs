@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::algorithm::Algorithm;
-use crate::algorithm::ecdsa_p256::EccNistP256;
 use crate::algorithm::hmac::{Hmac256, hmac};
+use crate::curve::BoardCurve;
 use crate::fault::{self, Kat};
 use crate::keystore::import;
 use crate::{aead, drbg, kbkdf, shamir};
@@ -29,38 +29,54 @@ pub const IMAGE_MAC_SIZE: usize = 32;
 /// loader's business (ISO/IEC 19790 7.5).
 const IMAGE_KEY: &[u8] = b"strongroom-image-integrity-v1";
 
-/// Runs the power-up tests of everything but the noise; returns how many. `image` is the
-/// firmware image with its integrity value, or empty if the loader has checked it.
+/// What the power-up tests have found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Passed {
+    /// Number of tests run, all passed.
+    pub tests: u16,
+    /// What the firmware image is known by: SHA-256 over all of it, its integrity value included. `None` if
+    /// there is no image.
+    pub measurement: Option<Measurement>,
+}
+
+/// Runs the power-up tests of everything but the noise; of the registry, of what computes with the module's own
+/// keys. `image` is the firmware image with its integrity value, or empty if the loader has checked it; it is
+/// read once.
 ///
 /// # Errors
-/// [`ErrorCode::SELF_TEST_FAILED`], [`ErrorCode::INTEGRITY_FAILED`]: the module goes to the
-/// error state.
-pub fn power_up(image: &[u8]) -> Result<u16, ErrorCode> {
+/// [`ErrorCode::SELF_TEST_FAILED`], also if the registry lacks P-256; [`ErrorCode::INTEGRITY_FAILED`]: the
+/// module goes to the error state.
+pub fn power_up(
+    image: &[u8],
+    registry: &'static [&'static dyn Algorithm],
+) -> Result<Passed, ErrorCode> {
     let mut tests = 0u16;
     for test in MODULE_TESTS {
         test()?;
         tests = tests.saturating_add(1);
     }
+    BoardCurve::of(registry).map_err(|_| ErrorCode::SELF_TEST_FAILED)?.self_test()?;
+    tests = tests.saturating_add(1);
+    let mut measurement = None;
     if !image.is_empty() {
-        integrity_test(image)?;
+        measurement = Some(integrity_test(image)?);
         tests = tests.saturating_add(1);
     }
-    Ok(tests)
+    Ok(Passed { tests, measurement })
 }
 
-/// The integrity value that follows a firmware image: HMAC-SHA-256 under a public key.
+/// The integrity value that follows a firmware image: HMAC-SHA-256 under a public key, over the image's
+/// SHA-256. The hash of the image is what a measurement begins with, so one pass gives both.
 ///
 /// # Errors
 /// None: HMAC takes keys of any length.
 pub fn image_mac(image: &[u8]) -> Result<[u8; IMAGE_MAC_SIZE], ErrorCode> {
-    hmac(IMAGE_KEY, &[image])
+    mac_of(Sha256::new_with_prefix(image))
 }
 
-/// What a firmware image is known by: SHA-256 over all of it, its integrity value included. The integrity
-/// test, which comes first, finds damage of the hash function too: HMAC is made of it.
-#[must_use]
-pub fn measure(image: &[u8]) -> Measurement {
-    Measurement(Sha256::digest(image).into())
+/// The integrity value of what was hashed.
+fn mac_of(covered: Sha256) -> Result<[u8; IMAGE_MAC_SIZE], ErrorCode> {
+    hmac(IMAGE_KEY, &[&covered.finalize()])
 }
 
 /// Tests of what the module itself uses, HMAC first because the image is checked with it.
@@ -69,19 +85,24 @@ const MODULE_TESTS: &[fn() -> Result<(), ErrorCode>] = &[
     drbg::self_test,
     kbkdf::self_test,
     aead::self_test,
-    || EccNistP256.self_test(),
     import::self_test,
     #[cfg(feature = "rsa")]
     crate::envelope::self_test,
     shamir::self_test,
 ];
 
-fn integrity_test(image: &[u8]) -> Result<(), ErrorCode> {
-    let (image, expected) =
+/// Checks the image against its integrity value, and measures it in the same pass. The tests before it have
+/// found damage of the hash function: HMAC is made of it.
+fn integrity_test(image: &[u8]) -> Result<Measurement, ErrorCode> {
+    let (covered, expected) =
         image.split_last_chunk::<IMAGE_MAC_SIZE>().ok_or(ErrorCode::INTEGRITY_FAILED)?;
-    let mut mac = image_mac(image)?;
+    let hash = Sha256::new_with_prefix(covered);
+    let mut mac = mac_of(hash.clone())?;
     fault::tamper(Kat::Integrity, &mut mac);
-    if bool::from(mac.ct_eq(expected)) { Ok(()) } else { Err(ErrorCode::INTEGRITY_FAILED) }
+    match bool::from(mac.ct_eq(expected)) {
+        true => Ok(Measurement(hash.chain_update(expected).finalize().into())),
+        false => Err(ErrorCode::INTEGRITY_FAILED),
+    }
 }
 
 #[cfg(test)]

@@ -100,20 +100,17 @@ impl Default for Sessions {
 #[cfg(test)]
 mod tests {
     use hsm_protocol::channel::{Initiator, Responder, Welcome};
-    use hsm_protocol::identity::PublicKey;
-    use p256::SecretKey;
-    use p256::elliptic_curve::Generate;
+    use hsm_protocol::curve::{KeyPair, Portable};
 
     use super::*;
 
     fn keys() -> Keys {
         let mut rng = crate::testing::TestRng(1);
-        let (host, device) =
-            (SecretKey::generate_from_rng(&mut rng), SecretKey::generate_from_rng(&mut rng));
-        let link = PublicKey::from_point(&device.public_key());
-        let (_, message) = Initiator::start(&host, &link, &mut rng).unwrap();
-        let responder = Responder::read(&device, &message).unwrap();
-        responder.accept(Welcome { session: 1 }, &mut rng).unwrap().0
+        let mut pair = || KeyPair::generate(&Portable, &mut rng).unwrap();
+        let (host, device) = (pair(), pair());
+        let (_, message) = Initiator::start(host.secret(), &device.public(), &mut rng).unwrap();
+        let responder = Responder::read(&Portable, &device, &message).unwrap();
+        responder.accept(&Portable, Welcome { session: 1 }, &mut rng).unwrap().0
     }
 
     #[test]

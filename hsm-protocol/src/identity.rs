@@ -4,11 +4,10 @@
 //! the first, is the channel's responder with the second, and receives domain tokens with the
 //! third. The document binds them together under the first; its fingerprint is the device id.
 
-use p256::ecdsa::signature::hazmat::PrehashVerifier;
-use p256::ecdsa::{self, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::curve::{Curve, Portable};
 use crate::error::ErrorCode;
 use crate::id::{DeviceId, HostId, OperatorId};
 
@@ -132,23 +131,20 @@ impl Signature {
         out
     }
 
-    /// Verifies the signature over SHA-256 of `message`.
+    /// Verifies the signature over SHA-256 of `message`, as hosts do.
     ///
     /// # Errors
     /// [`ErrorCode::SIGNATURE_INVALID`], or [`ErrorCode::IDENTITY_INVALID`] for a bad key.
     pub fn verify(&self, key: &PublicKey, message: &[u8]) -> Result<(), ErrorCode> {
-        self.verify_digest(key, &Sha256::digest(message).into())
+        Portable.verify(key, message, self)
     }
 
-    /// Verifies the signature over a SHA-256 value.
+    /// Verifies the signature over a SHA-256 value, as hosts do.
     ///
     /// # Errors
     /// [`ErrorCode::SIGNATURE_INVALID`], or [`ErrorCode::IDENTITY_INVALID`] for a bad key.
     pub fn verify_digest(&self, key: &PublicKey, digest: &[u8; 32]) -> Result<(), ErrorCode> {
-        let key = VerifyingKey::from(key.to_point()?);
-        let signature = ecdsa::Signature::from_scalars(self.r, self.s)
-            .map_err(|_| ErrorCode::SIGNATURE_INVALID)?;
-        key.verify_prehash(digest, &signature).map_err(|_| ErrorCode::SIGNATURE_INVALID)
+        Portable.verify_digest(key, digest, self)
     }
 }
 
@@ -191,14 +187,24 @@ impl IdentityDocument {
         self.signing.device_id()
     }
 
-    /// Checks that the keys are points on the curve and that the identity key signed them.
+    /// Checks that the keys are points on the curve and that the identity key signed them, as hosts do.
     ///
     /// # Errors
     /// [`ErrorCode::IDENTITY_INVALID`].
     pub fn verify(&self) -> Result<(), ErrorCode> {
+        self.verify_with(&Portable)
+    }
+
+    /// The same, computed by `curve`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::IDENTITY_INVALID`].
+    pub fn verify_with(&self, curve: &impl Curve) -> Result<(), ErrorCode> {
         self.link.to_point()?;
         self.join.to_point()?;
         let message = Self::message(&self.signing, &self.link, &self.join);
-        self.signature.verify(&self.signing, &message).map_err(|_| ErrorCode::IDENTITY_INVALID)
+        curve
+            .verify(&self.signing, &message, &self.signature)
+            .map_err(|_| ErrorCode::IDENTITY_INVALID)
     }
 }

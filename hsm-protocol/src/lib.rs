@@ -8,6 +8,7 @@
 //! | [`channel`] | mutual authentication, forward secrecy, strict record order (Noise IK) |
 //! | [`opcode`] | the one table of commands: number, roles, module states, audit, idempotence |
 //! | [`command`] | requests and responses of those commands |
+//! | [`curve`] | P-256 for channel, identities and tokens, computed by whoever runs this |
 //! | [`domain`] | who is in a domain, who may change it, and what a quorum of them signs |
 //! | [`token`] | what leaves the device: key tokens, ciphertext blobs, domain tokens |
 //! | [`approval`] | what operators sign to approve one use of a key |
@@ -37,6 +38,7 @@ pub mod audit;
 pub mod bytes;
 pub mod channel;
 pub mod command;
+pub mod curve;
 mod der;
 pub mod domain;
 pub mod error;

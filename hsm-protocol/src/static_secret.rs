@@ -11,6 +11,7 @@ use p256::SecretKey;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::curve::Curve;
 use crate::error::ErrorCode;
 use crate::identity::PublicKey;
 
@@ -20,15 +21,15 @@ use crate::identity::PublicKey;
 /// # Errors
 /// [`ErrorCode::IDENTITY_INVALID`] if the public key is not a point.
 pub(crate) fn derive(
+    curve: &impl Curve,
     own: &SecretKey,
     other: &PublicKey,
     label: &[u8],
     context: &[&[u8]],
 ) -> Result<Zeroizing<[u8; 32]>, ErrorCode> {
-    let other = other.to_point()?;
-    let shared = p256::ecdh::diffie_hellman(own.to_nonzero_scalar(), other.as_affine());
+    let shared = curve.agree(own, &other.to_point()?)?;
     let mut extract = mac(&[0; 64])?;
-    extract.update(shared.raw_secret_bytes());
+    extract.update(&*shared);
     let extracted = Zeroizing::new(<[u8; 32]>::from(extract.finalize().into_bytes()));
     let mut prf = mac(&*extracted)?;
     prf.update(&1u32.to_be_bytes());

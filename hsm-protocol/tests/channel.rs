@@ -2,6 +2,7 @@
 
 use hsm_protocol::ErrorCode;
 use hsm_protocol::channel::{Initiator, Keys, PROLOGUE, REKEY_INTERVAL, Responder, Welcome};
+use hsm_protocol::curve::{KeyPair, Portable};
 use hsm_protocol::identity::PublicKey;
 use p256::SecretKey;
 use p256::elliptic_curve::Generate;
@@ -41,12 +42,12 @@ const WELCOME: Welcome = Welcome { session: 0x1234 };
 fn open_session(seed: u64) -> (Keys, Keys) {
     let mut rng = TestRng(seed);
     let host = SecretKey::generate_from_rng(&mut rng);
-    let device = SecretKey::generate_from_rng(&mut rng);
-    let device_public = PublicKey::from_point(&device.public_key());
+    let device = KeyPair::generate(&Portable, &mut rng).unwrap();
+    let device_public = device.public();
     let (initiator, message_1) = Initiator::start(&host, &device_public, &mut rng).unwrap();
-    let responder = Responder::read(&device, &message_1).unwrap();
+    let responder = Responder::read(&Portable, &device, &message_1).unwrap();
     assert_eq!(responder.host(), PublicKey::from_point(&host.public_key()));
-    let (device_keys, message_2) = responder.accept(WELCOME, &mut rng).unwrap();
+    let (device_keys, message_2) = responder.accept(&Portable, WELCOME, &mut rng).unwrap();
     let (host_keys, welcome) = initiator.finish(&message_2).unwrap();
     assert_eq!(welcome, WELCOME);
     (host_keys, device_keys)
@@ -86,18 +87,18 @@ fn uncompressed(key: &SecretKey) -> Vec<u8> {
 fn snow_as_the_host() {
     let mut rng = TestRng(2);
     let host = SecretKey::generate_from_rng(&mut rng);
-    let device = SecretKey::generate_from_rng(&mut rng);
+    let device = KeyPair::generate(&Portable, &mut rng).unwrap();
     let host_bytes = host.to_bytes();
     let mut snow = snow_builder(&host_bytes)
-        .remote_public_key(&uncompressed(&device))
+        .remote_public_key(&uncompressed(device.secret()))
         .unwrap()
         .build_initiator()
         .unwrap();
     let mut buffer = [0; 1024];
     let length = snow.write_message(&[], &mut buffer).unwrap();
-    let responder = Responder::read(&device, &buffer[..length]).unwrap();
+    let responder = Responder::read(&Portable, &device, &buffer[..length]).unwrap();
     assert_eq!(responder.host(), PublicKey::from_point(&host.public_key()));
-    let (mut keys, message_2) = responder.accept(WELCOME, &mut rng).unwrap();
+    let (mut keys, message_2) = responder.accept(&Portable, WELCOME, &mut rng).unwrap();
     let length = snow.read_message(&message_2, &mut buffer).unwrap();
     assert_eq!(buffer[..length], WELCOME.session.to_le_bytes());
 
@@ -115,10 +116,10 @@ fn snow_as_the_host() {
 fn snow_as_the_device() {
     let mut rng = TestRng(3);
     let host = SecretKey::generate_from_rng(&mut rng);
-    let device = SecretKey::generate_from_rng(&mut rng);
-    let device_bytes = device.to_bytes();
+    let device = KeyPair::generate(&Portable, &mut rng).unwrap();
+    let device_bytes = device.secret().to_bytes();
     let mut snow = snow_builder(&device_bytes).build_responder().unwrap();
-    let device_public = PublicKey::from_point(&device.public_key());
+    let device_public = device.public();
     let (initiator, message_1) = Initiator::start(&host, &device_public, &mut rng).unwrap();
     let mut buffer = [0; 1024];
     assert_eq!(snow.read_message(&message_1, &mut buffer).unwrap(), 0);
@@ -139,10 +140,10 @@ fn snow_as_the_device() {
 fn rekeying_agrees_with_snow() {
     let mut rng = TestRng(4);
     let host = SecretKey::generate_from_rng(&mut rng);
-    let device = SecretKey::generate_from_rng(&mut rng);
-    let device_bytes = device.to_bytes();
+    let device = KeyPair::generate(&Portable, &mut rng).unwrap();
+    let device_bytes = device.secret().to_bytes();
     let mut snow = snow_builder(&device_bytes).build_responder().unwrap();
-    let device_public = PublicKey::from_point(&device.public_key());
+    let device_public = device.public();
     let (initiator, message_1) = Initiator::start(&host, &device_public, &mut rng).unwrap();
     let mut buffer = [0; 1024];
     snow.read_message(&message_1, &mut buffer).unwrap();
@@ -162,23 +163,23 @@ fn rekeying_agrees_with_snow() {
 fn damaged_handshakes_are_refused() {
     let mut rng = TestRng(5);
     let host = SecretKey::generate_from_rng(&mut rng);
-    let device = SecretKey::generate_from_rng(&mut rng);
-    let other = SecretKey::generate_from_rng(&mut rng);
-    let device_public = PublicKey::from_point(&device.public_key());
+    let device = KeyPair::generate(&Portable, &mut rng).unwrap();
+    let other = KeyPair::generate(&Portable, &mut rng).unwrap();
+    let device_public = device.public();
     let (_, message_1) = Initiator::start(&host, &device_public, &mut rng).unwrap();
     for at in 0..message_1.len() {
         let mut bad = message_1;
         bad[at] ^= 1;
-        let refused = Responder::read(&device, &bad).err();
+        let refused = Responder::read(&Portable, &device, &bad).err();
         assert_eq!(refused, Some(ErrorCode::HANDSHAKE_FAILED), "byte {at}");
     }
-    assert!(Responder::read(&other, &message_1).is_err(), "meant for another device");
-    assert!(Responder::read(&device, &message_1[1..]).is_err());
+    assert!(Responder::read(&Portable, &other, &message_1).is_err(), "meant for another device");
+    assert!(Responder::read(&Portable, &device, &message_1[1..]).is_err());
 
     let respond = |rng: &mut TestRng| {
         let (initiator, message_1) = Initiator::start(&host, &device_public, rng).unwrap();
-        let responder = Responder::read(&device, &message_1).unwrap();
-        (initiator, responder.accept(WELCOME, rng).unwrap().1)
+        let responder = Responder::read(&Portable, &device, &message_1).unwrap();
+        (initiator, responder.accept(&Portable, WELCOME, rng).unwrap().1)
     };
     let (_, message_2) = respond(&mut rng);
     for at in 0..message_2.len() {

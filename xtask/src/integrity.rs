@@ -1,4 +1,4 @@
-//! The integrity value of a firmware image: HMAC-SHA-256 over the image as loaded, in its last 32 bytes.
+//! The integrity value of a firmware image, in its last 32 bytes: HMAC-SHA-256 over the SHA-256 of what is before it.
 //!
 //! The device computes it at power-up and does not run without (`hsm-core/src/self_test.rs`). The key is public: this
 //! finds damage; that nobody changed the image on purpose is the loader's business.
@@ -7,7 +7,7 @@ use std::{fs, ops::Range, path::Path};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use object::{Endianness, Object as _, ObjectSymbol as _, elf::PT_LOAD, read::elf::ElfFile32};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 use crate::failure::{Doing, Failure, Result};
 
@@ -22,8 +22,9 @@ pub(crate) fn seal(path: &Path) -> Result<Vec<u8>> {
         .map_err(|why| Failure::new(format!("{} cannot be sealed: {why}", path.display())))?;
     let mut image = parts.iter().flat_map(|part| &elf[part.clone()]).copied().collect::<Vec<u8>>();
     let (covered, value) = image.split_last_chunk_mut::<SIZE>().expect("located with room for it");
-    let mac =
-        Hmac::<Sha256>::new_from_slice(KEY).expect("a key of any length").chain_update(covered);
+    let mac = Hmac::<Sha256>::new_from_slice(KEY)
+        .expect("a key of any length")
+        .chain_update(Sha256::digest(covered));
     let mac: [u8; SIZE] = mac.finalize().into_bytes().into();
     if *value != mac {
         *value = mac;

@@ -15,13 +15,18 @@ pub type EccNistP256 = Ecc<NistP256>;
 #[allow(non_upper_case_globals, reason = "an entry is named as its type")]
 pub const EccNistP256: EccNistP256 = Ecc::ENTRY;
 
+/// `SubjectPublicKeyInfo` up to the point.
+pub(crate) const SPKI_PREFIX: &[u8] =
+    &hex!("3059 301306072a8648ce3d020106082a8648ce3d030107 034200");
+/// Length of a `SubjectPublicKeyInfo` in bytes, with the uncompressed point.
+pub(crate) const SPKI_SIZE: usize = SPKI_PREFIX.len() + 65;
+
 impl NamedCurve for NistP256 {
     type Hash = Sha256;
     const SPEC: KeySpec = KeySpec::ECC_NIST_P256;
     const ALGORITHM: SigningAlgorithm = SigningAlgorithm::ECDSA_SHA_256;
     const OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-    const SPKI_PREFIX: &'static [u8] =
-        &hex!("3059 301306072a8648ce3d020106082a8648ce3d030107 034200");
+    const SPKI_PREFIX: &'static [u8] = SPKI_PREFIX;
     const PKCS8_PREFIX: &'static [u8] =
         &hex!("308187020100 301306072a8648ce3d020106082a8648ce3d030107 046d306b0201010420");
     const PKCS8_PUBLIC: &'static [u8] = &hex!("a144034200");

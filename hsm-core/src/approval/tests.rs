@@ -3,6 +3,7 @@
 use std::vec::Vec as StdVec;
 
 use heapless::Vec;
+use hsm_protocol::curve::Portable;
 use hsm_protocol::domain::{
     DeviceKind, DomainKeyEntry, Kind, Member, Operator, OperatorRole, Rule, Rules, Vote,
 };
@@ -147,7 +148,7 @@ proptest! {
                 Event::Approve(which, signers) => {
                     let Some(asked) = questions.iter().rev().nth(which) else { continue };
                     let votes = votes(asked, &signers);
-                    let done = approvals.approve(&asked.challenge, &votes, &state, now);
+                    let done = approvals.approve(&asked.challenge, &votes, (&state, &Portable), now);
                     let line = paper.iter_mut().find(|line| line.asked.challenge == asked.challenge);
                     let expected = match line {
                         None => Err(ErrorCode::APPROVAL_UNKNOWN),

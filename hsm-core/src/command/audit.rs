@@ -17,12 +17,12 @@ impl Execute for AuditHead {
         cx: &mut Context<'_, P>,
         _: &mut [u8],
     ) -> Result<SignedHead, ErrorCode> {
-        let identity = cx.module.identity()?;
         let chain = &cx.module.audit;
-        let device = identity.device_id();
         let (epoch, entries, head) = (chain.epoch(), chain.entries(), chain.head());
+        let (identity, rng) = cx.module.identity_and_rng()?;
+        let device = identity.device_id();
         let message = signed_head_message(&device, epoch, entries, &head, &self.nonce);
-        let signature = identity.sign(&message)?;
+        let signature = identity.sign(&message, rng)?;
         Ok(SignedHead { device, epoch, entries, head, signature })
     }
 }

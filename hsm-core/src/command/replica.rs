@@ -20,8 +20,8 @@ impl Execute for ReplicationKey {
         cx: &mut Context<'_, P>,
         _: &mut [u8],
     ) -> Result<DomainKeyInfo, ErrorCode> {
-        let (domain, _) = cx.module.token_parts()?;
-        Ok(ReplicationPair::active(domain)?.info)
+        let (domain, identity, _) = cx.module.export_parts()?;
+        Ok(ReplicationPair::active(identity.curve(), domain)?.info)
     }
 }
 
@@ -48,10 +48,10 @@ impl Execute for ExportReplica<'_> {
             return Err(ErrorCode::APPROVAL_BOUND);
         }
         cx.algorithm(attributes.spec)?;
-        let (domain, rng) = cx.module.token_parts()?;
+        let (domain, identity, rng) = cx.module.export_parts()?;
         let new = NewAttributes::of(&attributes);
-        let (peer, what) = (&self.peer, (&new, attributes.material));
-        let length = replica::export(domain, peer, what, &secret, rng, scratch)?;
+        let (own, what) = ((domain, identity.curve()), (&new, attributes.material));
+        let length = replica::export(own, &self.peer, what, &secret, rng, scratch)?;
         Ok(ExportedReplica { token: Bytes(scratch.get(..length).unwrap_or_default()) })
     }
 }
@@ -63,9 +63,10 @@ impl Execute for ImportReplica<'_> {
         scratch: &'o mut [u8],
     ) -> Result<NewKey<'o>, ErrorCode> {
         check(cx, &self.peer)?;
-        let (domain, _) = cx.module.token_parts()?;
+        let (domain, identity, _) = cx.module.export_parts()?;
         let mut secret = SecretBuf::new();
-        let attributes = replica::import(domain, &self.peer, &self.token, &mut secret)?;
+        let own = (domain, identity.curve());
+        let attributes = replica::import(own, &self.peer, &self.token, &mut secret)?;
         if attributes.key != self.id {
             return Err(ErrorCode::KEY_MISMATCH);
         }

@@ -68,21 +68,20 @@ impl Execute for AttestKey<'_> {
 
 /// Makes and signs a statement.
 fn state<'o, P: Platform>(
-    cx: &Context<'_, P>,
+    cx: &mut Context<'_, P>,
     nonce: &[u8],
     key: Option<KeyClaims<'_>>,
     scratch: &'o mut [u8],
 ) -> Result<Statement<'o>, ErrorCode> {
     let (module, platform) = (&*cx.module, &cx.module.platform);
-    let identity = module.identity()?;
-    let device = identity.device_id();
+    let device = module.identity()?.device_id();
     let claims = Claims {
         nonce,
         device,
         kind: platform.kind(),
         board: platform.board(),
         firmware: env!("CARGO_PKG_VERSION"),
-        measurement: platform.measurement(),
+        measurement: module.measurement(),
         boot: module.audit.epoch(),
         domain: module.domain().map(domain_claims).transpose()?,
         key,
@@ -90,7 +89,8 @@ fn state<'o, P: Platform>(
     let (room, out) = scratch.split_at_mut_checked(MAX_CLAIMS).ok_or(ErrorCode::INTERNAL)?;
     let length = claims.encode(room)?;
     let claims = room.get(..length).ok_or(ErrorCode::INTERNAL)?;
-    let signature = identity.sign_digest(&cose::digest(claims)?)?;
+    let (identity, rng) = cx.module.identity_and_rng()?;
+    let signature = identity.sign_digest(&cose::digest(claims)?, rng)?;
     let length = Signed { device, certificate: None, claims, signature }.write(out)?;
     Ok(Statement { statement: Bytes(out.get(..length).unwrap_or_default()) })
 }

@@ -219,12 +219,12 @@ impl Domain {
         match (&state.device_ca, certificate) {
             (None, None) => {}
             (Some(ca), Some(certificate)) if certificate.kind == member.kind => {
-                certificate.verify(ca, document)?;
+                certificate.verify_with(own.curve(), ca, document)?;
             }
             _ => return Err(ErrorCode::CERTIFICATE_INVALID),
         }
         check_kind(member.kind, kind)?;
-        state.check_founding(votes)?;
+        state.check_founding(votes, own.curve())?;
         self.clear();
         let facts = history_of(&state);
         self.state = Some(state);
@@ -242,7 +242,7 @@ impl Domain {
         own: &Identity,
         rng: &mut dyn CryptoRng,
     ) -> Result<Fate, ErrorCode> {
-        let outcome = self.state()?.decide(ballot)?;
+        let outcome = self.state()?.decide(ballot, own.curve())?;
         let device = own.device_id();
         if outcome.zeroised == Some(device) || outcome.next.member(device).is_none() {
             return Ok(Fate::Ends);

@@ -1,18 +1,18 @@
-//! The device's own keys: signing, link, and join (SP 800-57 part 1, 5.2: one key, one use).
+//! The device's own keys: signing, link, and join (SP 800-57 part 1, 5.2: one key, one use), and the curve
+//! that computes with them.
 
 use core::fmt;
 
+use hsm_protocol::curve::{Curve, KeyPair};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::{DeviceId, ErrorCode};
 use p256::SecretKey;
-use p256::ecdsa::SigningKey;
-use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::elliptic_curve::Generate;
 use rand_core::CryptoRng;
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::record;
+use crate::curve::BoardCurve;
 use crate::platform::{Platform, RecordId};
 
 /// Layout version of the stored record.
@@ -22,10 +22,11 @@ const STORED: usize = 1 + 3 * 32 + Signature::SIZE;
 
 /// The device's identity. The private keys zeroise themselves on drop.
 pub struct Identity {
-    signing: SigningKey,
-    link: SecretKey,
+    signing: SecretKey,
+    link: KeyPair,
     join: SecretKey,
     document: IdentityDocument,
+    curve: BoardCurve,
 }
 
 impl Identity {
@@ -34,9 +35,10 @@ impl Identity {
     /// # Errors
     /// [`ErrorCode::STORAGE_FAILED`] if it is damaged; storage errors.
     pub fn load<P: Platform>(platform: &mut P) -> Result<Option<Self>, ErrorCode> {
+        let curve = BoardCurve::of(platform.algorithms())?;
         let mut buffer = record::buffer();
         match record::read(platform, RecordId::IDENTITY, &mut buffer)? {
-            Some(stored) => Self::parse(stored).map(Some).ok_or(ErrorCode::STORAGE_FAILED),
+            Some(stored) => Self::parse(curve, stored).map(Some).ok_or(ErrorCode::STORAGE_FAILED),
             None => Ok(None),
         }
     }
@@ -49,44 +51,34 @@ impl Identity {
         platform: &mut P,
         rng: &mut dyn CryptoRng,
     ) -> Result<Self, ErrorCode> {
-        let mut rng = rng;
-        let identity = Self::new(
-            SecretKey::generate_from_rng(&mut rng),
-            SecretKey::generate_from_rng(&mut rng),
-            SecretKey::generate_from_rng(&mut rng),
-            None,
-        )?;
+        let curve = BoardCurve::of(platform.algorithms())?;
+        let keys = [(); 3].map(|()| SecretKey::generate_from_rng(rng));
+        let identity =
+            Self::new(curve, keys, |signing, message| curve.sign(signing, message, rng))?;
         let stored = identity.stored();
         record::write(platform, rng, RecordId::IDENTITY, &*stored)?;
         Ok(identity)
     }
 
+    /// `sign` gives the document's signature, by the signing key.
     fn new(
-        signing: SecretKey,
-        link: SecretKey,
-        join: SecretKey,
-        signature: Option<Signature>,
+        curve: BoardCurve,
+        [signing, link, join]: [SecretKey; 3],
+        sign: impl FnOnce(&SecretKey, &[u8]) -> Result<Signature, ErrorCode>,
     ) -> Result<Self, ErrorCode> {
-        let public = [&signing, &link, &join].map(|key| PublicKey::from_point(&key.public_key()));
-        let [signing_public, link_public, join_public] = public;
-        let signing = SigningKey::from(&signing);
-        let signature = match signature {
-            Some(signature) => signature,
-            None => {
-                let message =
-                    IdentityDocument::message(&signing_public, &link_public, &join_public);
-                sign(&signing, &message)?
-            }
-        };
+        let link = KeyPair::new(&curve, link)?;
+        let public = |key| curve.public(key).map(|point| PublicKey::from_point(&point));
+        let (signing_public, join_public) = (public(&signing)?, public(&join)?);
+        let message = IdentityDocument::message(&signing_public, &link.public(), &join_public);
         let document = IdentityDocument {
             signing: signing_public,
-            link: link_public,
+            link: link.public(),
             join: join_public,
-            signature,
+            signature: sign(&signing, &message)?,
         };
         // The pair-wise test of a new signing key, the integrity test of a stored one.
-        document.verify()?;
-        Ok(Self { signing, link, join, document })
+        document.verify_with(&curve)?;
+        Ok(Self { signing, link, join, document, curve })
     }
 
     /// The public half, self-signed.
@@ -101,24 +93,33 @@ impl Identity {
         self.document.device_id()
     }
 
-    /// Signs SHA-256 of a message with the identity key (FIPS 186-5, RFC 6979).
+    /// Signs SHA-256 of a message with the identity key (FIPS 186-5 6.4.1).
     ///
     /// # Errors
     /// [`ErrorCode::INTERNAL`] only.
-    pub fn sign(&self, message: &[u8]) -> Result<Signature, ErrorCode> {
-        sign(&self.signing, message)
+    pub fn sign(&self, message: &[u8], rng: &mut dyn CryptoRng) -> Result<Signature, ErrorCode> {
+        self.curve.sign(&self.signing, message, rng)
     }
 
     /// Signs a SHA-256 value.
     ///
     /// # Errors
     /// [`ErrorCode::INTERNAL`] only.
-    pub(crate) fn sign_digest(&self, digest: &[u8; 32]) -> Result<Signature, ErrorCode> {
-        sign_digest(&self.signing, digest)
+    pub(crate) fn sign_digest(
+        &self,
+        digest: &[u8; 32],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Signature, ErrorCode> {
+        self.curve.sign_digest(&self.signing, digest, rng)
     }
 
-    /// The static key of the channel. Never leaves the device.
-    pub(crate) const fn link(&self) -> &SecretKey {
+    /// What computes with these keys, and with those of others.
+    pub(crate) const fn curve(&self) -> &BoardCurve {
+        &self.curve
+    }
+
+    /// The static key of the channel. Its secret half never leaves the device.
+    pub(crate) const fn link(&self) -> &KeyPair {
         &self.link
     }
 
@@ -129,8 +130,8 @@ impl Identity {
 
     fn stored(&self) -> Zeroizing<[u8; STORED]> {
         let mut out = Zeroizing::new([0; STORED]);
-        let keys = [self.signing.to_bytes(), self.link.to_bytes(), self.join.to_bytes()]
-            .map(Zeroizing::new);
+        let keys = [&self.signing, self.link.secret(), &self.join]
+            .map(|key| Zeroizing::new(key.to_bytes()));
         let [signing, link, join] = &keys;
         let parts: [&[u8]; 5] =
             [&[VERSION], signing, link, join, &self.document.signature.to_bytes()];
@@ -138,25 +139,15 @@ impl Identity {
         out
     }
 
-    fn parse(stored: &[u8]) -> Option<Self> {
+    fn parse(curve: BoardCurve, stored: &[u8]) -> Option<Self> {
         let (version, rest) = stored.split_first()?;
         let (keys, signature) = rest.split_last_chunk::<{ Signature::SIZE }>()?;
         let ([VERSION], 96) = ([*version], keys.len()) else { return None };
         let mut keys = keys.chunks_exact(32).map(SecretKey::from_slice);
         let mut next = || keys.next()?.ok();
-        let signature = Signature::from_bytes(signature);
-        Self::new(next()?, next()?, next()?, Some(signature)).ok()
+        let keys = [next()?, next()?, next()?];
+        Self::new(curve, keys, |_, _| Ok(Signature::from_bytes(signature))).ok()
     }
-}
-
-fn sign(key: &SigningKey, message: &[u8]) -> Result<Signature, ErrorCode> {
-    sign_digest(key, &Sha256::digest(message).into())
-}
-
-fn sign_digest(key: &SigningKey, digest: &[u8; 32]) -> Result<Signature, ErrorCode> {
-    let signature: p256::ecdsa::Signature =
-        key.sign_prehash(digest).map_err(|_| ErrorCode::INTERNAL)?;
-    Ok(Signature::from_bytes(&signature.to_bytes().into()))
 }
 
 impl fmt::Debug for Identity {

@@ -4,6 +4,7 @@
 //! backup and in the one that opens it.
 
 use heapless::Vec;
+use hsm_protocol::curve::KeyPair;
 use hsm_protocol::domain::MAX_OPERATORS;
 use hsm_protocol::identity::Signature;
 use hsm_protocol::token::TAG_SIZE;
@@ -11,8 +12,6 @@ use hsm_protocol::token::recovery::{
     Backup, BackupHeader, Handover, Share, ShareHeader, backup_digest, backup_message,
 };
 use hsm_protocol::{DeviceId, ErrorCode};
-use p256::SecretKey;
-use p256::elliptic_curve::Generate;
 use rand_core::CryptoRng;
 
 use super::domain::{self, Domain, MAX_ENCODED};
@@ -42,7 +41,6 @@ pub(crate) fn make(
     backup: &mut [u8],
     shares: &mut [u8],
 ) -> Result<(usize, usize), ErrorCode> {
-    let mut rng = rng;
     let state = domain.state()?;
     let recovery = state.recovery.as_ref().ok_or(ErrorCode::RECOVERY_ABSENT)?;
     if !domain.has_keys() {
@@ -69,7 +67,7 @@ pub(crate) fn make(
     let signed = BackupHeader::SIZE.saturating_add(length).saturating_add(TAG_SIZE);
     let (signed_part, rest) = backup.split_at_mut_checked(signed).ok_or(ErrorCode::TOO_LARGE)?;
     let signature = rest.first_chunk_mut().ok_or(ErrorCode::TOO_LARGE)?;
-    *signature = own.sign(&backup_message(signed_part))?.to_bytes();
+    *signature = own.sign(&backup_message(signed_part), rng)?.to_bytes();
     let whole = signed.saturating_add(Signature::SIZE);
     let digest = backup_digest(backup.get(..whole).ok_or(ErrorCode::INTERNAL)?);
 
@@ -88,9 +86,10 @@ pub(crate) fn make(
             operator: holder.operator,
             backup: digest,
         };
-        let ephemeral = SecretKey::generate_from_rng(&mut rng);
-        let sign = |message: &[u8]| own.sign(message);
-        let sealed = Share::seal(&header, &holder.key, &ephemeral, share.expose(), sign)?;
+        let ephemeral = KeyPair::generate(own.curve(), rng)?;
+        let sign = |message: &[u8]| own.sign(message, rng);
+        let sealed =
+            Share::seal(own.curve(), &header, &holder.key, &ephemeral, share.expose(), sign)?;
         let next = end.saturating_add(sealed.len());
         shares.get_mut(end..next).ok_or(ErrorCode::TOO_LARGE)?.copy_from_slice(&sealed);
         end = next;
@@ -143,13 +142,13 @@ fn open_into(
     // What was opened decides who may have made it: a device of that domain, for those operators.
     let state = domain.state()?;
     let recovery = state.recovery.as_ref().ok_or(invalid)?;
-    backup.verify(&state.member(header.maker).ok_or(invalid)?.signing)?;
+    backup.verify(own.curve(), &state.member(header.maker).ok_or(invalid)?.signing)?;
     let is_of = (state.domain, state.version, state.hash()?, recovery.threshold)
         == (header.domain, header.version, header.state, header.threshold);
     for handover in &handovers {
         let (number, _) = recovery.holder(handover.header.operator).ok_or(invalid)?;
         let operator = state.operator(handover.header.operator).ok_or(invalid)?;
-        handover.verify(&operator.key)?;
+        handover.verify(own.curve(), &operator.key)?;
         if number != handover.header.number {
             return Err(invalid);
         }
@@ -188,7 +187,7 @@ fn read(
 fn combine(handovers: &[Handover], own: &Identity) -> Result<Secret<SIZE>, ErrorCode> {
     let mut opened = [const { Secret::<SIZE>::zeroed() }; MAX_SHARES];
     for (place, handover) in opened.iter_mut().zip(handovers) {
-        *place.expose_mut() = *handover.open(own.join())?;
+        *place.expose_mut() = *handover.open(own.curve(), own.join())?;
     }
     let shares: Vec<(u8, &[u8; SIZE]), MAX_SHARES> = handovers
         .iter()

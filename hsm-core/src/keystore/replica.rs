@@ -2,18 +2,19 @@
 //! keys of both domains (SP 800-56A r3, 6.2.1.2, C(1e, 2s)).
 
 use hsm_protocol::command::replica::DomainKeyInfo;
+use hsm_protocol::curve::{Curve, KeyPair};
 use hsm_protocol::identity::PublicKey;
 use hsm_protocol::token::TAG_SIZE;
 use hsm_protocol::token::replica::{ReplicaAttributes, ReplicaToken};
 use hsm_protocol::{ErrorCode, MaterialId};
 use p256::SecretKey;
-use p256::elliptic_curve::Generate;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::domain::Domain;
 use super::wrap::{self, NewAttributes};
 use crate::aead::{self, ZERO_IV};
+use crate::curve::BoardCurve;
 use crate::kbkdf::{self, Purpose};
 use crate::secret::{Secret, SecretBuf};
 
@@ -23,7 +24,7 @@ const MAX_TRIES: u8 = 8;
 /// The replication key pair of a domain, which every member has: derived from a domain key, with
 /// candidates that are not scalars of the curve passed over (FIPS 186-5 A.2.2).
 pub(crate) struct ReplicationPair {
-    secret: SecretKey,
+    pair: KeyPair,
     /// What other domains know it by.
     pub(crate) info: DomainKeyInfo,
 }
@@ -33,28 +34,34 @@ impl ReplicationPair {
     ///
     /// # Errors
     /// [`ErrorCode::INTERNAL`] only.
-    pub(crate) fn active(domain: &Domain) -> Result<Self, ErrorCode> {
+    pub(crate) fn active(curve: &BoardCurve, domain: &Domain) -> Result<Self, ErrorCode> {
         let (id, key) = domain.active_key()?;
-        Self::derive(domain, id, key)
+        Self::derive(curve, domain, id, key)
     }
 
     /// The pair of any domain key that the domain still has.
     ///
     /// # Errors
     /// [`ErrorCode::TOKEN_INVALID`] if it does not.
-    fn of_key(domain: &Domain, id: u32) -> Result<Self, ErrorCode> {
-        Self::derive(domain, id, domain.key(id)?)
+    fn of_key(curve: &BoardCurve, domain: &Domain, id: u32) -> Result<Self, ErrorCode> {
+        Self::derive(curve, domain, id, domain.key(id)?)
     }
 
-    fn derive(domain: &Domain, id: u32, key: &Secret<32>) -> Result<Self, ErrorCode> {
+    fn derive(
+        curve: &BoardCurve,
+        domain: &Domain,
+        id: u32,
+        key: &Secret<32>,
+    ) -> Result<Self, ErrorCode> {
         for attempt in 0..MAX_TRIES {
             let mut candidate = Secret::zeroed();
             let context: [&[u8]; 2] = [domain.id().as_bytes(), &[attempt]];
             kbkdf::derive(key.expose(), Purpose::ReplicationKey, &context, &mut candidate)?;
             if let Ok(secret) = SecretKey::from_slice(candidate.expose()) {
-                let public = PublicKey::from_point(&secret.public_key());
+                let pair = KeyPair::new(curve, secret)?;
+                let public = pair.public();
                 let info = DomainKeyInfo { domain: *domain.id(), domain_key: id, public };
-                return Ok(Self { secret, info });
+                return Ok(Self { pair, info });
             }
         }
         Err(ErrorCode::INTERNAL)
@@ -67,16 +74,15 @@ impl ReplicationPair {
 /// [`ErrorCode::PEER_DENIED`] if the approved key is not a point; [`ErrorCode::TOO_LARGE`] if `out`
 /// is shorter than [`ReplicaToken::MAX_SIZE`] and the token needs it.
 pub(crate) fn export(
-    domain: &Domain,
+    (domain, curve): (&Domain, &BoardCurve),
     peer: &DomainKeyInfo,
     (new, material): (&NewAttributes, MaterialId),
     secret: &SecretBuf,
     rng: &mut dyn CryptoRng,
     out: &mut [u8],
 ) -> Result<usize, ErrorCode> {
-    let mut rng = rng;
-    let own = ReplicationPair::active(domain)?;
-    let ephemeral = SecretKey::generate_from_rng(&mut rng);
+    let own = ReplicationPair::active(curve, domain)?;
+    let ephemeral = KeyPair::generate(curve, rng)?;
     let attributes = ReplicaAttributes {
         source: (own.info.domain, own.info.domain_key),
         target: (peer.domain, peer.domain_key),
@@ -86,10 +92,9 @@ pub(crate) fn export(
         usage: new.usage,
         origin: new.origin,
     };
-    let public = PublicKey::from_point(&ephemeral.public_key());
-    let (header, rest) = attributes.write(&public, out)?;
-    let halves = [(&ephemeral, &peer.public), (&own.secret, &peer.public)];
-    let key = agree(halves, header).map_err(|_| ErrorCode::PEER_DENIED)?;
+    let (header, rest) = attributes.write(&ephemeral.public(), out)?;
+    let halves = [(ephemeral.secret(), &peer.public), (own.pair.secret(), &peer.public)];
+    let key = agree(curve, halves, header).map_err(|_| ErrorCode::PEER_DENIED)?;
     let secret = secret.expose();
     let (body, rest) = rest.split_at_mut_checked(secret.len()).ok_or(ErrorCode::TOO_LARGE)?;
     let tag = rest.first_chunk_mut::<TAG_SIZE>().ok_or(ErrorCode::TOO_LARGE)?;
@@ -105,7 +110,7 @@ pub(crate) fn export(
 /// [`ErrorCode::TOKEN_MALFORMED`]; [`ErrorCode::TOKEN_DOMAIN`] if it is of or for another domain;
 /// [`ErrorCode::TOKEN_INVALID`].
 pub(crate) fn import(
-    domain: &Domain,
+    (domain, curve): (&Domain, &BoardCurve),
     peer: &DomainKeyInfo,
     token: &[u8],
     secret: &mut SecretBuf,
@@ -116,9 +121,9 @@ pub(crate) fn import(
     if target != *domain.id() || attributes.source != (peer.domain, peer.domain_key) {
         return Err(ErrorCode::TOKEN_DOMAIN);
     }
-    let own = ReplicationPair::of_key(domain, target_key)?;
-    let halves = [(&own.secret, &token.ephemeral), (&own.secret, &peer.public)];
-    let key = agree(halves, token.header).map_err(|_| ErrorCode::TOKEN_INVALID)?;
+    let own = ReplicationPair::of_key(curve, domain, target_key)?;
+    let halves = [(own.pair.secret(), &token.ephemeral), (own.pair.secret(), &peer.public)];
+    let key = agree(curve, halves, token.header).map_err(|_| ErrorCode::TOKEN_INVALID)?;
     let (body, tag) = token.sealed.split_last_chunk().ok_or(ErrorCode::TOKEN_MALFORMED)?;
     let bytes = secret.resize(body.len())?;
     bytes.copy_from_slice(body);
@@ -132,12 +137,14 @@ pub(crate) fn import(
 
 /// The wrapping key: ephemeral secret, then static secret, extracted and expanded
 /// (SP 800-56C r2, 5).
-fn agree(halves: [(&SecretKey, &PublicKey); 2], header: &[u8]) -> Result<Secret<32>, ErrorCode> {
+fn agree(
+    curve: &BoardCurve,
+    halves: [(&SecretKey, &PublicKey); 2],
+    header: &[u8],
+) -> Result<Secret<32>, ErrorCode> {
     let mut shared = Zeroizing::new([0; 64]);
     for (out, (own, other)) in shared.chunks_exact_mut(32).zip(halves) {
-        let other = other.to_point()?;
-        let secret = p256::ecdh::diffie_hellman(own.to_nonzero_scalar(), other.as_affine());
-        out.copy_from_slice(secret.raw_secret_bytes());
+        out.copy_from_slice(&*curve.agree(own, &other.to_point()?)?);
     }
     let mut extracted = Secret::zeroed();
     kbkdf::extract(&*shared, &mut extracted)?;

@@ -1,17 +1,18 @@
 //! State and keys of a domain on their way from one member to another: one-pass ECDH
 //! (SP 800-56A r3, 6.2.2.2, C(1e, 1s)), signed by the member that exports.
 
+use hsm_protocol::curve::{Curve, KeyPair};
 use hsm_protocol::domain::{DomainState, Member};
 use hsm_protocol::identity::PublicKey;
 use hsm_protocol::token::{DOMAIN_TOKEN_LABEL, DomainToken, TAG_SIZE};
 use hsm_protocol::{DeviceId, ErrorCode};
 use p256::SecretKey;
-use p256::elliptic_curve::Generate;
 use rand_core::CryptoRng;
 
 use super::domain::{self, Domain, MAX_ENCODED};
 use super::identity::Identity;
 use crate::aead::{self, ZERO_IV};
+use crate::curve::BoardCurve;
 use crate::kbkdf::{self, Purpose};
 use crate::secret::Secret;
 
@@ -37,18 +38,16 @@ pub(crate) fn export(
     if !domain.has_keys() {
         return Err(ErrorCode::KEYS_MISSING);
     }
-    let mut rng = rng;
-    let ephemeral = SecretKey::generate_from_rng(&mut rng);
-    let ephemeral_public = PublicKey::from_point(&ephemeral.public_key());
+    let ephemeral = KeyPair::generate(exporter.curve(), rng)?;
     let (header, rest) = DomainToken::write_header(
         &state.domain,
         state.version,
         &exporter.device_id(),
         &device,
-        &ephemeral_public,
+        &ephemeral.public(),
         out,
     )?;
-    let key = agree(&ephemeral, &member.join, header)?;
+    let key = agree(exporter.curve(), ephemeral.secret(), &member.join, header)?;
     let length = domain.write(rest)?;
     let (body, rest) = rest.split_at_mut_checked(length).ok_or(ErrorCode::TOO_LARGE)?;
     let tag = rest.first_chunk_mut::<TAG_SIZE>().ok_or(ErrorCode::TOO_LARGE)?;
@@ -58,7 +57,7 @@ pub(crate) fn export(
     let (token, rest) = out.split_at_mut_checked(signed).ok_or(ErrorCode::TOO_LARGE)?;
     let signature = rest.first_chunk_mut().ok_or(ErrorCode::TOO_LARGE)?;
     let mut message = [0; MAX_SIGNED];
-    *signature = exporter.sign(message_of(token, &mut message)?)?.to_bytes();
+    *signature = exporter.sign(message_of(token, &mut message)?, rng)?.to_bytes();
     signed.checked_add(signature.len()).ok_or(ErrorCode::TOO_LARGE)
 }
 
@@ -94,12 +93,12 @@ fn open_into(
     let verify = |exporter: &Member| {
         let mut message = [0; MAX_SIGNED];
         let message = message_of(token.signed, &mut message).ok()?;
-        token.signature.verify(&exporter.signing, message).ok()
+        own.curve().verify(&exporter.signing, message, &token.signature).ok()
     };
     if let Some(trusted) = trusted {
         verify(trusted.member(token.exporter)?)?;
     }
-    let key = agree(own.join(), &token.ephemeral, token.header).ok()?;
+    let key = agree(own.curve(), own.join(), &token.ephemeral, token.header).ok()?;
     let mut encoded = domain::buffer();
     domain.read(open(&key, &token, &mut *encoded)?)?;
     let state = domain.state().ok()?;
@@ -118,11 +117,15 @@ fn open<'s>(key: &Secret<32>, token: &DomainToken<'_>, out: &'s mut [u8]) -> Opt
 }
 
 /// The wrapping key: ECDH, then extract and expand (SP 800-56C r2, 5).
-fn agree(own: &SecretKey, other: &PublicKey, header: &[u8]) -> Result<Secret<32>, ErrorCode> {
-    let other = other.to_point()?;
-    let shared = p256::ecdh::diffie_hellman(own.to_nonzero_scalar(), other.as_affine());
+fn agree(
+    curve: &BoardCurve,
+    own: &SecretKey,
+    other: &PublicKey,
+    header: &[u8],
+) -> Result<Secret<32>, ErrorCode> {
+    let shared = curve.agree(own, &other.to_point()?)?;
     let mut extracted = Secret::zeroed();
-    kbkdf::extract(shared.raw_secret_bytes(), &mut extracted)?;
+    kbkdf::extract(&*shared, &mut extracted)?;
     let mut key = Secret::zeroed();
     kbkdf::derive(extracted.expose(), Purpose::DomainToken, &[header], &mut key)?;
     Ok(key)

@@ -24,8 +24,9 @@ impl<P: Platform> Module<P> {
     ) -> Result<MaterialId, ErrorCode> {
         let now = self.platform.monotonic_us();
         let Self { approvals, secrets, .. } = self;
-        let domain = secrets.as_ref().ok_or(ErrorCode::INTERNAL)?.domain();
-        let state = domain.ok_or(ErrorCode::INTERNAL)?.state()?;
-        approvals.approve(challenge, votes, state, now)
+        let secrets = secrets.as_ref().ok_or(ErrorCode::INTERNAL)?;
+        let state = secrets.domain().ok_or(ErrorCode::INTERNAL)?.state()?;
+        let curve = secrets.identity.as_ref().ok_or(ErrorCode::INTERNAL)?.curve();
+        approvals.approve(challenge, votes, (state, curve), now)
     }
 }

@@ -50,10 +50,7 @@ impl<P: Platform> Module<P> {
             head: self.audit.head(),
             closing,
             log,
-            maker: Some(Maker {
-                kind: self.platform.kind(),
-                measurement: self.platform.measurement(),
-            }),
+            maker: Some(Maker { kind: self.platform.kind(), measurement: self.measurement }),
         };
         // Hosts come and go: the one that has been silent longest makes room.
         let others = kept.iter().filter(|kept| kept.host != host);
@@ -67,8 +64,9 @@ impl<P: Platform> Module<P> {
         Ok(signed)
     }
 
-    fn sign_checkpoint(&self, checkpoint: Checkpoint) -> Result<SignedCheckpoint, ErrorCode> {
-        let signature = self.identity()?.sign(&checkpoint.to_bytes())?;
+    fn sign_checkpoint(&mut self, checkpoint: Checkpoint) -> Result<SignedCheckpoint, ErrorCode> {
+        let (identity, rng) = self.identity_and_rng()?;
+        let signature = identity.sign(&checkpoint.to_bytes(), rng)?;
         Ok(SignedCheckpoint { checkpoint, signature })
     }
 

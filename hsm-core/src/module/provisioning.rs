@@ -45,7 +45,7 @@ impl<P: Platform> Module<P> {
             Some(domain) => domain.state()?.hosts.as_slice(),
             None => &[],
         };
-        self.admission.take(payload, now, hosts, identity.link())
+        self.admission.take(payload, now, hosts, identity)
     }
 
     /// Whether somebody may shake hands whose key is not known: anybody on an uninitialised device.

@@ -8,6 +8,7 @@ use hsm_core::testing::{MemoryPlatform, TestRng};
 use hsm_protocol::command::ModuleState;
 use hsm_protocol::command::domain::DomainSummary;
 use hsm_protocol::command::recovery::{DrillRecovery, Drilled, MakeRecovery, RestoreDomain};
+use hsm_protocol::curve::{KeyPair, Portable};
 use hsm_protocol::domain::{Change, DeviceKind, DomainState, Holder, MAX_STATE};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::token::recovery::{
@@ -396,8 +397,8 @@ fn a_backup_is_made_by_a_member() {
     }
     assert_eq!(device.state(), ModuleState::Uninitialised);
     let parsed = Backup::parse(&set.backup).unwrap();
-    assert_eq!(parsed.verify(&rig.device.identity().signing), Ok(()));
-    assert!(parsed.verify(&identity.signing).is_err());
+    assert_eq!(parsed.verify(&Portable, &rig.device.identity().signing), Ok(()));
+    assert!(parsed.verify(&Portable, &identity.signing).is_err());
 }
 
 /// A backup of the true state with keys that the forger has chosen, and true shares of its secret for the true
@@ -446,8 +447,11 @@ fn forge(state: &DomainState, maker: &PublicKey, key: &SecretKey) -> Set {
             operator: holder.operator,
             backup: backup_digest(&backup),
         };
-        let ephemeral = SecretKey::generate_from_rng(&mut TestRng(u64::from(number)));
-        Share::parse(&Share::seal(&header, &holder.key, &ephemeral, share.expose(), sign).unwrap())
+        let ephemeral = KeyPair::generate(&Portable, &mut TestRng(u64::from(number))).unwrap();
+        let share = share.expose();
+        Share::parse(
+            &Share::seal(&Portable, &header, &holder.key, &ephemeral, share, sign).unwrap(),
+        )
     });
     let shares = shares.collect::<Result<_, _>>().unwrap();
     Set { backup, shares }

@@ -15,6 +15,7 @@ use hsm_protocol::command::domain::{
 use hsm_protocol::command::key::{AdoptKeyPair, GenerateKey, KeyRef, NewKey, PrepareKeyPair};
 use hsm_protocol::command::system::{Admission, Info, ModuleStatus, Status};
 use hsm_protocol::command::{Command, ModuleState, Pace, Role, decode};
+use hsm_protocol::curve::Portable;
 use hsm_protocol::domain::change::Votes;
 use hsm_protocol::domain::{
     self as model, Ballot, Change, DeviceKind, DomainKeyEntry, DomainState, Kind, MAX_STATE,
@@ -420,7 +421,7 @@ impl Operators {
         let previous = state.hash().unwrap();
         let proposal = Proposal { domain, version, previous, changes: Bytes(&changes) };
         let encoded = postcard::to_allocvec(&proposal).unwrap();
-        let next = state.apply(&proposal);
+        let next = state.apply(&proposal, &Portable);
         let next = next.map_or([0; 32], |outcome| outcome.next.hash().unwrap());
         let votes = self.votes(&signed_message(&encoded, &next), signers);
         postcard::to_allocvec(&Ballot { proposal: Bytes(&encoded), votes }).unwrap()

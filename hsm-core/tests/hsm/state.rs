@@ -194,9 +194,10 @@ fn a_failing_test_before_first_use_answers_once_and_halts() {
 #[test]
 fn algorithms_are_tested_before_first_use_and_once() {
     let mut rig = Rig::operational();
-    assert_eq!(rig.device.status().tested, 0);
+    // P-256, which the module's own keys are of, is tested at power-up.
+    assert_eq!(rig.device.status().tested, 0b10_0000);
     rig.mac();
-    assert_eq!(rig.device.status().tested, 0b100);
+    assert_eq!(rig.device.status().tested, 0b10_0100);
     // Tested already: a fault that comes later is the periodic test's to find.
     fault::inject(Some(Kat::Hmac));
     rig.mac();

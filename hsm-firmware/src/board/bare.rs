@@ -10,8 +10,8 @@ use hsm_core::Hsm;
 use hsm_core::algorithm::Algorithm;
 use hsm_core::memory::{Lent, Memory};
 use hsm_core::platform::{EntropySource, FirmwareUpdate, Platform};
-use hsm_core::self_test::measure;
 use hsm_protocol::attestation::Measurement;
+use hsm_protocol::command::system::MemoryPeaks;
 use hsm_protocol::domain::DeviceKind;
 use hsm_protocol::reset::ResetReport;
 use static_cell::StaticCell;
@@ -108,8 +108,8 @@ pub(super) struct Board<M: Machine> {
     noise: M::Noise,
     records: RecordLog<M::Flash>,
     sealing_key: Option<[u8; 32]>,
-    /// Of the image, at the start: before anything could have changed it.
-    measurement: Measurement,
+    /// Of the image, by the second stage; without one, the core measures it.
+    measurement: Option<Measurement>,
     update: Option<M::Update>,
     last_reset: ResetReport,
 }
@@ -123,9 +123,8 @@ impl<M: Machine> Board<M> {
         last_reset: ResetReport,
     ) -> Self {
         let records = RecordLog::new(flash, records);
-        let measurement = measure(image::bytes());
         let sealing_key = M::sealing_key();
-        Self { noise, records, sealing_key, measurement, update: None, last_reset }
+        Self { noise, records, sealing_key, measurement: None, update: None, last_reset }
     }
 
     /// The same, started by a second stage, which has measured the image.
@@ -138,8 +137,11 @@ impl<M: Machine> Board<M> {
         measurement: Measurement,
         update: Option<M::Update>,
     ) -> Self {
-        let records = RecordLog::new(flash, records);
-        Self { noise, records, sealing_key: M::sealing_key(), measurement, update, last_reset }
+        Self {
+            measurement: Some(measurement),
+            update,
+            ..Self::new(noise, flash, records, last_reset)
+        }
     }
 }
 
@@ -196,7 +198,7 @@ impl<M: Machine> Platform for Board<M> {
     }
 
     fn measurement(&self) -> Option<Measurement> {
-        Some(self.measurement)
+        self.measurement
     }
 
     fn image(&self) -> &'static [u8] {
@@ -223,13 +225,8 @@ impl<M: Machine> Platform for Board<M> {
         stack::peak()
     }
 
-    fn heap_peak(&self) -> u32 {
-        HEAP.peak()
-    }
-
-    fn restart_peaks(&mut self) {
-        stack::restart_peak();
-        HEAP.restart_peak();
+    fn take_peaks(&mut self) -> MemoryPeaks {
+        MemoryPeaks { stack: stack::take_peak(), heap: HEAP.take_peak() }
     }
 
     fn erase_stack(&mut self) {

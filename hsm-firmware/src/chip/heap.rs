@@ -4,7 +4,7 @@
 //! Every block is wiped when it is freed, so a secret lives no longer than its owner. A block that
 //! grows is moved, and its old place wiped. Nothing else of the firmware allocates. When the heap
 //! is exhausted the allocation fails, which panics: the arena is sized so that no request gets
-//! there, and [`Heap::peak`] shows how near the largest came.
+//! there, and [`Heap::take_peak`] tells how near the largest came.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::slice;
@@ -34,15 +34,11 @@ impl Heap {
         unsafe { self.blocks.init(arena.as_mut_ptr().addr(), size_of_val(arena)) }
     }
 
-    /// Most bytes in use at a time since boot or [`Heap::restart_peak`].
-    #[must_use]
-    pub fn peak(&self) -> u32 {
-        u32::try_from(self.peak.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
-    }
-
-    /// Begins to measure anew.
-    pub fn restart_peak(&self) {
+    /// Most bytes in use at a time since boot or the last call; begins to measure anew.
+    pub fn take_peak(&self) -> u32 {
+        let peak = self.peak.load(Ordering::Relaxed);
         self.peak.store(self.blocks.used(), Ordering::Relaxed);
+        u32::try_from(peak).unwrap_or(u32::MAX)
     }
 }
 

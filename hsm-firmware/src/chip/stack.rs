@@ -12,20 +12,23 @@ unsafe extern "C" {
     static __bss_end: u32;
 }
 
-/// Deepest use that [`erase`] has found since reset or [`restart_peak`], in bytes. Only the main loop uses it,
+/// Deepest use that [`erase`] has found since reset or [`take_peak`], in bytes. Only the main loop uses it,
 /// so it needs no compare-and-swap, which some processors lack.
 static PEAK: AtomicU32 = AtomicU32::new(0);
 
-/// Deepest use of the stack since reset or [`restart_peak`], in bytes.
+/// Deepest use of the stack that [`erase`] has found since reset or [`take_peak`], in bytes. What was used
+/// after it is not in there: looking for it takes a read of each word of the stack.
 #[must_use]
 pub fn peak() -> u32 {
-    PEAK.load(Ordering::Relaxed).max(depth(lowest_used()))
+    PEAK.load(Ordering::Relaxed)
 }
 
-/// Begins to measure anew.
-pub fn restart_peak() {
+/// Looks for the deepest use since reset or the last call, in bytes, and begins to measure anew.
+pub fn take_peak() -> u32 {
     erase();
+    let peak = peak();
     PEAK.store(0, Ordering::Relaxed);
+    peak
 }
 
 /// Erases what calls that have returned have left: fills the unused stack again, from the deepest

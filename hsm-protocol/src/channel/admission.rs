@@ -20,6 +20,7 @@ use subtle::ConstantTimeEq;
 use zeroize::ZeroizeOnDrop;
 
 use super::MESSAGE_1_SIZE;
+use crate::curve::{Curve, KeyPair, Portable};
 use crate::error::ErrorCode;
 use crate::identity::PublicKey;
 use crate::static_secret::{derive, mac};
@@ -61,26 +62,30 @@ impl AdmissionKey {
     /// [`ErrorCode::IDENTITY_INVALID`] if the link key is not a point.
     pub fn of_host(host: &SecretKey, device: &PublicKey) -> Result<Self, ErrorCode> {
         let own = PublicKey::from_point(&host.public_key());
-        Self::new(host, device, &own, device)
+        Self::new(&Portable, host, device, &own, device)
     }
 
     /// The device's derivation, from its link key.
     ///
     /// # Errors
     /// [`ErrorCode::IDENTITY_INVALID`] if the host key is not a point.
-    pub fn of_device(link: &SecretKey, host: &PublicKey) -> Result<Self, ErrorCode> {
-        let own = PublicKey::from_point(&link.public_key());
-        Self::new(link, host, host, &own)
+    pub fn of_device(
+        curve: &impl Curve,
+        link: &KeyPair,
+        host: &PublicKey,
+    ) -> Result<Self, ErrorCode> {
+        Self::new(curve, link.secret(), host, host, &link.public())
     }
 
     fn new(
+        curve: &impl Curve,
         own: &SecretKey,
         other: &PublicKey,
         host: &PublicKey,
         device: &PublicKey,
     ) -> Result<Self, ErrorCode> {
         let context: [&[u8]; 2] = [&host.to_bytes(), &device.to_bytes()];
-        derive(own, other, LABEL, &context).map(|key| Self(*key))
+        derive(curve, own, other, LABEL, &context).map(|key| Self(*key))
     }
 
     /// The tag of a first message.

@@ -9,7 +9,6 @@
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use hmac::{Hmac, Mac};
-use p256::elliptic_curve::Generate;
 use p256::elliptic_curve::sec1::ToSec1Point;
 use p256::{PublicKey, SecretKey};
 use rand_core::CryptoRng;
@@ -18,6 +17,7 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::record::nonce;
 use super::{Keys, MESSAGE_1_SIZE, MESSAGE_2_SIZE, Opener, POINT_SIZE, Sealer, Welcome};
+use crate::curve::{Curve, KeyPair, Portable};
 use crate::error::ErrorCode;
 use crate::identity;
 
@@ -56,9 +56,13 @@ impl Symmetric {
         self.hash = hash.finalize().into();
     }
 
-    fn mix_key(&mut self, secret: &SecretKey, public: &PublicKey) -> Result<(), ErrorCode> {
-        let shared = p256::ecdh::diffie_hellman(secret.to_nonzero_scalar(), public.as_affine());
-        let (chaining_key, key) = hkdf(&self.chaining_key, shared.raw_secret_bytes())?;
+    fn mix_key(
+        &mut self,
+        curve: &impl Curve,
+        secret: &SecretKey,
+        public: &PublicKey,
+    ) -> Result<(), ErrorCode> {
+        let (chaining_key, key) = hkdf(&self.chaining_key, &*curve.agree(secret, public)?)?;
         self.chaining_key.copy_from_slice(&*chaining_key);
         self.key.copy_from_slice(&*key);
         self.counter = 0;
@@ -146,7 +150,7 @@ fn read_point(bytes: &[u8; POINT_SIZE]) -> Result<PublicKey, ErrorCode> {
 pub struct Initiator {
     symmetric: Symmetric,
     own_static: SecretKey,
-    ephemeral: SecretKey,
+    ephemeral: KeyPair,
 }
 
 impl Initiator {
@@ -160,21 +164,21 @@ impl Initiator {
         rng: &mut R,
     ) -> Result<(Self, [u8; MESSAGE_1_SIZE]), ErrorCode> {
         let device = device.to_point()?;
-        let ephemeral = SecretKey::generate_from_rng(rng);
+        let ephemeral = KeyPair::generate(&Portable, rng)?;
         let mut symmetric = Symmetric::new(&device);
         let mut message = [0; MESSAGE_1_SIZE];
 
         let (e, rest) = message.split_first_chunk_mut().ok_or(ErrorCode::INTERNAL)?;
-        *e = point(&ephemeral.public_key());
+        *e = point(ephemeral.point());
         symmetric.mix_hash(e);
-        symmetric.mix_key(&ephemeral, &device)?;
+        symmetric.mix_key(&Portable, ephemeral.secret(), &device)?;
 
         let (s, payload) =
             rest.split_at_mut_checked(POINT_SIZE + TAG_SIZE).ok_or(ErrorCode::INTERNAL)?;
         let own = s.first_chunk_mut().ok_or(ErrorCode::INTERNAL)?;
         *own = point(&own_static.public_key());
         symmetric.encrypt_and_hash(s)?;
-        symmetric.mix_key(own_static, &device)?;
+        symmetric.mix_key(&Portable, own_static, &device)?;
         symmetric.encrypt_and_hash(payload)?;
 
         Ok((Self { symmetric, own_static: own_static.clone(), ephemeral }, message))
@@ -190,8 +194,8 @@ impl Initiator {
         let (e, payload) = message.split_first_chunk().ok_or(ErrorCode::HANDSHAKE_FAILED)?;
         let device_ephemeral = read_point(e)?;
         self.symmetric.mix_hash(e);
-        self.symmetric.mix_key(&self.ephemeral, &device_ephemeral)?;
-        self.symmetric.mix_key(&self.own_static, &device_ephemeral)?;
+        self.symmetric.mix_key(&Portable, self.ephemeral.secret(), &device_ephemeral)?;
+        self.symmetric.mix_key(&Portable, &self.own_static, &device_ephemeral)?;
         let session = u16::from_le_bytes(self.symmetric.decrypt_and_hash(payload)?);
         let [to_device, to_host] = self.symmetric.split()?;
         let keys = Keys { sealer: Sealer::new(*to_device), opener: Opener::new(*to_host) };
@@ -212,19 +216,23 @@ impl Responder {
     ///
     /// # Errors
     /// [`ErrorCode::HANDSHAKE_FAILED`].
-    pub fn read(own_static: &SecretKey, message: &[u8]) -> Result<Self, ErrorCode> {
+    pub fn read(
+        curve: &impl Curve,
+        own_static: &KeyPair,
+        message: &[u8],
+    ) -> Result<Self, ErrorCode> {
         let message: &[u8; MESSAGE_1_SIZE] =
             message.try_into().map_err(|_| ErrorCode::HANDSHAKE_FAILED)?;
-        let mut symmetric = Symmetric::new(&own_static.public_key());
+        let mut symmetric = Symmetric::new(own_static.point());
         let (e, rest) = message.split_first_chunk().ok_or(ErrorCode::HANDSHAKE_FAILED)?;
         let host_ephemeral = read_point(e)?;
         symmetric.mix_hash(e);
-        symmetric.mix_key(own_static, &host_ephemeral)?;
+        symmetric.mix_key(curve, own_static.secret(), &host_ephemeral)?;
 
         let (s, payload) =
             rest.split_at_checked(POINT_SIZE + TAG_SIZE).ok_or(ErrorCode::HANDSHAKE_FAILED)?;
         let host = read_point(&symmetric.decrypt_and_hash(s)?)?;
-        symmetric.mix_key(own_static, &host)?;
+        symmetric.mix_key(curve, own_static.secret(), &host)?;
         let [] = symmetric.decrypt_and_hash(payload)?;
         Ok(Self { symmetric, host, host_ephemeral })
     }
@@ -241,16 +249,17 @@ impl Responder {
     /// [`ErrorCode::INTERNAL`] only.
     pub fn accept<R: CryptoRng + ?Sized>(
         mut self,
+        curve: &impl Curve,
         welcome: Welcome,
         rng: &mut R,
     ) -> Result<(Keys, [u8; MESSAGE_2_SIZE]), ErrorCode> {
-        let ephemeral = SecretKey::generate_from_rng(rng);
+        let ephemeral = KeyPair::generate(curve, rng)?;
         let mut message = [0; MESSAGE_2_SIZE];
         let (e, payload) = message.split_first_chunk_mut().ok_or(ErrorCode::INTERNAL)?;
-        *e = point(&ephemeral.public_key());
+        *e = point(ephemeral.point());
         self.symmetric.mix_hash(e);
-        self.symmetric.mix_key(&ephemeral, &self.host_ephemeral)?;
-        self.symmetric.mix_key(&ephemeral, &self.host)?;
+        self.symmetric.mix_key(curve, ephemeral.secret(), &self.host_ephemeral)?;
+        self.symmetric.mix_key(curve, ephemeral.secret(), &self.host)?;
         let session = payload.first_chunk_mut().ok_or(ErrorCode::INTERNAL)?;
         *session = welcome.session.to_le_bytes();
         self.symmetric.encrypt_and_hash(payload)?;

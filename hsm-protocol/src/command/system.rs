@@ -63,7 +63,8 @@ pub struct ModuleStatus {
     pub tested: u32,
     /// Microseconds that the power-up self-tests took.
     pub self_test_us: u32,
-    /// Deepest stack use since boot in bytes; 0 where the board does not measure it.
+    /// Deepest stack use since boot in bytes, as it was found when the stack was erased last or
+    /// [`MemoryUse`] was asked; 0 where the board does not measure it.
     pub stack_peak: u32,
     /// Bytes of non-volatile storage in use; 0 where the board does not count.
     pub storage_used: u32,

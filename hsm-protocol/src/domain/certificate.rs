@@ -22,6 +22,7 @@ use core::ops::Deref;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::curve::{Curve, Portable};
 use crate::der::{self, Backwards};
 use crate::error::ErrorCode;
 use crate::identity::{IdentityDocument, PublicKey, Signature};
@@ -171,13 +172,26 @@ impl Certificate {
         body(ca, &Issued { signing: *signing, kind, identity })
     }
 
-    /// Checks the certificate of a device.
+    /// Checks the certificate of a device, as hosts do.
     ///
     /// # Errors
     /// [`ErrorCode::CERTIFICATE_INVALID`].
     pub fn verify(&self, ca: &PublicKey, identity: &IdentityDocument) -> Result<(), ErrorCode> {
+        self.verify_with(&Portable, ca, identity)
+    }
+
+    /// The same, computed by `curve`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::CERTIFICATE_INVALID`].
+    pub fn verify_with(
+        &self,
+        curve: &impl Curve,
+        ca: &PublicKey,
+        identity: &IdentityDocument,
+    ) -> Result<(), ErrorCode> {
         let verified = Self::message(ca, identity, self.kind)
-            .and_then(|message| self.signature.verify(ca, &message));
+            .and_then(|message| curve.verify(ca, &message, &self.signature));
         verified.map_err(|_| ErrorCode::CERTIFICATE_INVALID)
     }
 

@@ -14,6 +14,7 @@ use crate::bytes::Bytes;
 use crate::command::attest::ROOT_SIZE;
 use crate::command::decode;
 use crate::command::replica::DomainKeyInfo;
+use crate::curve::Curve;
 use crate::error::ErrorCode;
 use crate::id::{DeviceId, DomainId, HostId, OperatorId};
 use crate::identity::{IdentityDocument, PublicKey, Signature};
@@ -186,7 +187,7 @@ impl DomainState {
     /// [`ErrorCode::CHANGE_INVALID`], [`ErrorCode::RULES_DENIED`], [`ErrorCode::CERTIFICATE_INVALID`],
     /// [`ErrorCode::IDENTITY_INVALID`], [`ErrorCode::MEMBERS_FULL`], [`ErrorCode::HOSTS_FULL`],
     /// [`ErrorCode::TABLE_FULL`].
-    pub fn apply(&self, proposal: &Proposal<'_>) -> Result<Outcome, ErrorCode> {
+    pub fn apply(&self, proposal: &Proposal<'_>, curve: &impl Curve) -> Result<Outcome, ErrorCode> {
         let version = self.version.checked_add(1).ok_or(ErrorCode::CHANGE_INVALID)?;
         let is_for_this = proposal.domain == self.domain
             && proposal.version == version
@@ -205,7 +206,7 @@ impl DomainState {
         };
         let mut must_rotate = false;
         for change in proposal.changes() {
-            must_rotate |= outcome.make(&change?, self)?;
+            must_rotate |= outcome.make(&change?, self, curve)?;
         }
         let Outcome { next, new_key, .. } = &outcome;
         // Who leaves takes no share along that is used on.
@@ -228,11 +229,11 @@ impl DomainState {
     /// # Errors
     /// [`ErrorCode::QUORUM_MISSING`]; [`ErrorCode::SIGNATURE_INVALID`] if one signature is of nobody
     /// or does not verify; those of [`DomainState::apply`].
-    pub fn decide(&self, ballot: &Ballot<'_>) -> Result<Outcome, ErrorCode> {
+    pub fn decide(&self, ballot: &Ballot<'_>, curve: &impl Curve) -> Result<Outcome, ErrorCode> {
         let proposal = Proposal::decode(ballot.proposal.0)?;
-        let outcome = self.apply(&proposal)?;
+        let outcome = self.apply(&proposal, curve)?;
         let message = signed_message(ballot.proposal.0, &outcome.next.hash()?);
-        self.count(&ballot.votes, &message, outcome.classes)?;
+        self.count(&ballot.votes, &message, outcome.classes, curve)?;
         Ok(outcome)
     }
 
@@ -242,7 +243,7 @@ impl DomainState {
     /// # Errors
     /// [`ErrorCode::CHANGE_INVALID`], [`ErrorCode::RULES_DENIED`], [`ErrorCode::IDENTITY_INVALID`],
     /// [`ErrorCode::QUORUM_MISSING`], [`ErrorCode::SIGNATURE_INVALID`].
-    pub fn check_founding(&self, votes: &Votes) -> Result<(), ErrorCode> {
+    pub fn check_founding(&self, votes: &Votes, curve: &impl Curve) -> Result<(), ErrorCode> {
         self.check()?;
         if self.version != 1 || self.domain != self.founding_id()? {
             return Err(ErrorCode::CHANGE_INVALID);
@@ -252,7 +253,7 @@ impl DomainState {
         let peers = self.peers.iter().map(|peer| &peer.public);
         let mut keys = operators.chain(hosts).chain(peers).chain(&self.device_ca);
         keys.try_for_each(|key| key.to_point().map(drop))?;
-        self.count(votes, &signed_message(&[], &self.hash()?), Classes::ALL)
+        self.count(votes, &signed_message(&[], &self.hash()?), Classes::ALL, curve)
     }
 
     /// The id of the domain whose first state this is: so an id names its founders, too.
@@ -274,15 +275,27 @@ impl DomainState {
     /// # Errors
     /// [`ErrorCode::QUORUM_MISSING`]; [`ErrorCode::SIGNATURE_INVALID`] if one signature is of nobody, does
     /// not verify, or is there twice.
-    pub fn check_votes(&self, votes: &Votes, message: &[u8], rule: Rule) -> Result<(), ErrorCode> {
-        match rule.is_met_by(self.signers(votes, message)?.iter()) {
+    pub fn check_votes(
+        &self,
+        votes: &Votes,
+        message: &[u8],
+        rule: Rule,
+        curve: &impl Curve,
+    ) -> Result<(), ErrorCode> {
+        match rule.is_met_by(self.signers(votes, message, curve)?.iter()) {
             true => Ok(()),
             false => Err(ErrorCode::QUORUM_MISSING),
         }
     }
 
-    fn count(&self, votes: &Votes, message: &[u8], classes: Classes) -> Result<(), ErrorCode> {
-        let signers = self.signers(votes, message)?;
+    fn count(
+        &self,
+        votes: &Votes,
+        message: &[u8],
+        classes: Classes,
+        curve: &impl Curve,
+    ) -> Result<(), ErrorCode> {
+        let signers = self.signers(votes, message, curve)?;
         let needed = Class::ALL.iter().filter(|class| classes.contains(**class));
         let mut met = needed.map(|class| self.rules.of(*class).is_met_by(signers.iter()));
         match met.all(|met| met) {
@@ -296,11 +309,12 @@ impl DomainState {
         &self,
         votes: &Votes,
         message: &[u8],
+        curve: &impl Curve,
     ) -> Result<Vec<Operator, MAX_OPERATORS>, ErrorCode> {
         let mut signers: Vec<Operator, MAX_OPERATORS> = Vec::new();
         for vote in votes {
             let operator = self.operator(vote.operator).ok_or(ErrorCode::SIGNATURE_INVALID)?;
-            vote.signature.verify(&operator.key, message)?;
+            curve.verify(&operator.key, message, &vote.signature)?;
             if signers.contains(operator) {
                 return Err(ErrorCode::SIGNATURE_INVALID);
             }
@@ -312,16 +326,21 @@ impl DomainState {
 
 impl Outcome {
     /// Makes one change; true if it asks for a rotation in the same proposal.
-    fn make(&mut self, change: &Change<'_>, before: &DomainState) -> Result<bool, ErrorCode> {
+    fn make(
+        &mut self,
+        change: &Change<'_>,
+        before: &DomainState,
+        curve: &impl Curve,
+    ) -> Result<bool, ErrorCode> {
         let Self { next, classes, new_key, zeroised, firmware } = self;
         classes.add(change.class());
         match change {
             Change::AddMember { identity, kind, certificate } => {
-                identity.verify()?;
+                identity.verify_with(curve)?;
                 match (next.device_ca, certificate) {
                     (None, None) => {}
                     (Some(ca), Some(certificate)) if certificate.kind == *kind => {
-                        certificate.verify(&ca, identity)?;
+                        certificate.verify_with(curve, &ca, identity)?;
                     }
                     _ => return Err(ErrorCode::CERTIFICATE_INVALID),
                 }
@@ -414,7 +433,7 @@ impl Outcome {
             // So many shares are the domain itself.
             Change::SetRecovery { threshold, holders } => {
                 *classes = Classes::ALL;
-                next.recovery = Recovery::read(next, *threshold, holders)?;
+                next.recovery = Recovery::read(next, *threshold, holders, curve)?;
             }
             Change::PermitFirmware(measurement) => {
                 if firmware.replace(*measurement).is_some() {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::MAX_OPERATORS;
 use super::state::{DomainState, Kind};
 use crate::bytes::{concat, take};
+use crate::curve::Curve;
 use crate::error::ErrorCode;
 use crate::id::{DomainId, OperatorId};
 use crate::identity::{PublicKey, Signature};
@@ -77,6 +78,7 @@ impl Recovery {
         state: &DomainState,
         threshold: u8,
         encoded: &[u8],
+        curve: &impl Curve,
     ) -> Result<Option<Self>, ErrorCode> {
         let (rows, []) = encoded.as_chunks::<{ Holder::SIZE }>() else {
             return Err(ErrorCode::CHANGE_INVALID);
@@ -86,7 +88,8 @@ impl Recovery {
             let (holder, signature) = read_holder(row).ok_or(ErrorCode::CHANGE_INVALID)?;
             let operator = state.operator(holder.operator).ok_or(ErrorCode::CHANGE_INVALID)?;
             holder.key.to_point()?;
-            signature.verify(&operator.key, &Holder::message(&state.domain, &holder.key))?;
+            let message = Holder::message(&state.domain, &holder.key);
+            curve.verify(&operator.key, &message, &signature)?;
             holders.push(holder).map_err(|_| ErrorCode::TABLE_FULL)?;
         }
         match (threshold, holders.is_empty()) {

@@ -9,6 +9,7 @@ use crate::Role;
 use crate::attestation::Measurement;
 use crate::bytes::Bytes;
 use crate::command::replica::DomainKeyInfo;
+use crate::curve::Portable;
 use crate::id::{DeviceId, DomainId};
 use crate::identity::{IdentityDocument, PublicKey, Signature};
 
@@ -91,7 +92,7 @@ fn propose(state: &DomainState, changes: &[Change<'_>]) -> Bytevec {
 
 /// Signs whatever a proposal leads to, valid or not.
 fn vote(state: &DomainState, proposal: &[u8], signers: &[u8]) -> Votes {
-    let outcome = state.apply(&Proposal::decode(proposal).unwrap());
+    let outcome = state.apply(&Proposal::decode(proposal).unwrap(), &Portable);
     let next = outcome.map_or([0; 32], |outcome| outcome.next.hash().unwrap());
     let message = signed_message(proposal, &next);
     signers
@@ -110,7 +111,7 @@ fn outcome(
 ) -> Result<Outcome, ErrorCode> {
     let proposal = propose(state, changes);
     let votes = vote(state, &proposal, signers);
-    state.decide(&Ballot { proposal: Bytes(&proposal), votes })
+    state.decide(&Ballot { proposal: Bytes(&proposal), votes }, &Portable)
 }
 
 fn decide(
@@ -151,26 +152,26 @@ fn a_signature_is_for_one_change_of_one_state_of_one_domain() {
     let proposal = propose(&state, &[add(OTHER)]);
     let votes = vote(&state, &proposal, &[1, 2]);
     let ballot = Ballot { proposal: Bytes(&proposal), votes: votes.clone() };
-    let next = state.decide(&ballot).unwrap().next;
+    let next = state.decide(&ballot, &Portable).unwrap().next;
     // Once more, to the state that it led to.
-    assert_eq!(next.decide(&ballot).unwrap_err(), ErrorCode::STATE_STALE);
+    assert_eq!(next.decide(&ballot, &Portable).unwrap_err(), ErrorCode::STATE_STALE);
     // To another domain, of the same operators.
     let mut other = DomainState { name: String::try_from("other").unwrap(), ..founded() };
     other.domain = other.founding_id().unwrap();
     assert_ne!(other.domain, state.domain);
-    assert_eq!(other.decide(&ballot).unwrap_err(), ErrorCode::STATE_STALE);
+    assert_eq!(other.decide(&ballot, &Portable).unwrap_err(), ErrorCode::STATE_STALE);
     // The signatures under another proposal: for this state, and for the next version of it.
     let forged = propose(&state, &[add(OTHER), add(OTHER + 3)]);
     let forged = Ballot { proposal: Bytes(&forged), votes: votes.clone() };
-    assert_eq!(state.decide(&forged).unwrap_err(), ErrorCode::SIGNATURE_INVALID);
+    assert_eq!(state.decide(&forged, &Portable).unwrap_err(), ErrorCode::SIGNATURE_INVALID);
     let later = propose(&next, &[add(OTHER + 3)]);
     let later = Ballot { proposal: Bytes(&later), votes };
-    assert_eq!(next.decide(&later).unwrap_err(), ErrorCode::SIGNATURE_INVALID);
+    assert_eq!(next.decide(&later, &Portable).unwrap_err(), ErrorCode::SIGNATURE_INVALID);
     // Two ceremonies at once: what was signed for the same state is stale after the first.
     let second = propose(&state, &[Change::AddHost(host(20))]);
     let second = Ballot { votes: vote(&state, &second, &[1, 2]), proposal: Bytes(&second) };
-    assert!(state.decide(&second).is_ok());
-    assert_eq!(next.decide(&second).unwrap_err(), ErrorCode::STATE_STALE);
+    assert!(state.decide(&second, &Portable).is_ok());
+    assert_eq!(next.decide(&second, &Portable).unwrap_err(), ErrorCode::STATE_STALE);
 }
 
 #[test]
@@ -444,13 +445,13 @@ fn a_founding_is_signed_by_who_will_rule() {
         };
         signers.iter().map(vote).collect()
     };
-    assert_eq!(state.check_founding(&votes(&[1, 2])), Ok(()));
-    assert_eq!(state.check_founding(&votes(&[1])), Err(ErrorCode::QUORUM_MISSING));
+    assert_eq!(state.check_founding(&votes(&[1, 2]), &Portable), Ok(()));
+    assert_eq!(state.check_founding(&votes(&[1]), &Portable), Err(ErrorCode::QUORUM_MISSING));
     // The id names the founders.
     let renamed = DomainState { domain: DomainId([7; 16]), ..founded() };
-    assert_eq!(renamed.check_founding(&votes(&[1, 2])), Err(ErrorCode::CHANGE_INVALID));
+    assert_eq!(renamed.check_founding(&votes(&[1, 2]), &Portable), Err(ErrorCode::CHANGE_INVALID));
     let others = DomainState { rules: Rules::uniform(3), ..founded() };
-    assert_eq!(others.check_founding(&votes(&[1, 2])), Err(ErrorCode::CHANGE_INVALID));
+    assert_eq!(others.check_founding(&votes(&[1, 2]), &Portable), Err(ErrorCode::CHANGE_INVALID));
 }
 
 #[test]
@@ -496,7 +497,7 @@ fn proposals_are_bounded() {
         let (domain, version) = (state.domain, 2);
         let previous = state.hash().unwrap();
         let proposal = Proposal { domain, version, previous, changes: Bytes(changes) };
-        state.apply(&proposal).map(drop).unwrap_err()
+        state.apply(&proposal, &Portable).map(drop).unwrap_err()
     };
     assert_eq!(refused(&[]), ErrorCode::CHANGE_INVALID);
     assert_eq!(refused(&[0xff]), ErrorCode::CHANGE_INVALID);

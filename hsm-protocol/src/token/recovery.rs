@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use super::{IV_SIZE, TAG_SIZE};
 use crate::bytes::{concat, take};
+use crate::curve::{Curve, KeyPair, Portable};
 use crate::domain::StateHash;
 use crate::error::ErrorCode;
 use crate::id::{DeviceId, DomainId, OperatorId};
@@ -135,9 +136,9 @@ impl<'a> Backup<'a> {
     ///
     /// # Errors
     /// [`ErrorCode::RECOVERY_INVALID`].
-    pub fn verify(&self, maker: &PublicKey) -> Result<(), ErrorCode> {
+    pub fn verify(&self, curve: &impl Curve, maker: &PublicKey) -> Result<(), ErrorCode> {
         let is_of = maker.device_id() == self.header.maker;
-        check(&self.signature, maker, &backup_message(self.signed), is_of)
+        check(curve, &self.signature, maker, &backup_message(self.signed), is_of)
     }
 }
 
@@ -194,14 +195,15 @@ impl Share {
     /// # Errors
     /// [`ErrorCode::IDENTITY_INVALID`] if `holder` is not a point; those of `sign`.
     pub fn seal(
+        curve: &impl Curve,
         header: &ShareHeader,
         holder: &PublicKey,
-        ephemeral: &SecretKey,
+        ephemeral: &KeyPair,
         share: &[u8; SHARE_SECRET],
         sign: impl FnOnce(&[u8]) -> Result<Signature, ErrorCode>,
     ) -> Result<[u8; Self::SIZE], ErrorCode> {
         let mut out = [0; Self::SIZE];
-        let public = PublicKey::from_point(&ephemeral.public_key());
+        let public = ephemeral.public();
         let parts: [&[u8]; 9] = [
             &[SHARE_V1],
             header.domain.as_bytes(),
@@ -214,7 +216,8 @@ impl Share {
             &public.to_bytes(),
         ];
         concat(&mut out, &parts).ok_or(ErrorCode::INTERNAL)?;
-        finish(&mut out, Self::HEADER, (ephemeral, holder, SHARE_KEY_LABEL), share, |signed| {
+        let wrapping = (ephemeral.secret(), holder, SHARE_KEY_LABEL);
+        finish(curve, &mut out, Self::HEADER, wrapping, share, |signed| {
             sign(&message(SHARE_LABEL, signed))
         })?;
         Ok(out)
@@ -250,7 +253,7 @@ impl Share {
         let (signed, signature) = self.bytes.split_last_chunk().ok_or(ErrorCode::INTERNAL)?;
         let is_of = maker.device_id() == self.header.maker;
         let message = message(SHARE_LABEL, signed);
-        check(&Signature::from_bytes(signature), maker, &message, is_of)
+        check(&Portable, &Signature::from_bytes(signature), maker, &message, is_of)
     }
 
     /// Opens the share with the operator's share key.
@@ -258,7 +261,7 @@ impl Share {
     /// # Errors
     /// [`ErrorCode::RECOVERY_INVALID`] if it is wrapped to another key, or was changed.
     pub fn open(&self, holder: &SecretKey) -> Result<Zeroizing<[u8; SHARE_SECRET]>, ErrorCode> {
-        open(&self.bytes, Self::HEADER, holder, SHARE_KEY_LABEL)
+        open(&Portable, &self.bytes, Self::HEADER, holder, SHARE_KEY_LABEL)
     }
 
     /// The share as it was read.
@@ -325,7 +328,8 @@ impl Handover {
             &public.to_bytes(),
         ];
         concat(&mut out, &parts).ok_or(ErrorCode::INTERNAL)?;
-        finish(&mut out, Self::HEADER, (ephemeral, join, HANDOVER_KEY_LABEL), share, |signed| {
+        let wrapping = (ephemeral, join, HANDOVER_KEY_LABEL);
+        finish(&Portable, &mut out, Self::HEADER, wrapping, share, |signed| {
             sign(&message(HANDOVER_LABEL, signed))
         })?;
         Ok(out)
@@ -356,19 +360,23 @@ impl Handover {
     ///
     /// # Errors
     /// [`ErrorCode::RECOVERY_INVALID`].
-    pub fn verify(&self, operator: &PublicKey) -> Result<(), ErrorCode> {
+    pub fn verify(&self, curve: &impl Curve, operator: &PublicKey) -> Result<(), ErrorCode> {
         let (signed, signature) = self.bytes.split_last_chunk().ok_or(ErrorCode::INTERNAL)?;
         let is_of = operator.operator_id() == self.header.operator;
         let message = message(HANDOVER_LABEL, signed);
-        check(&Signature::from_bytes(signature), operator, &message, is_of)
+        check(curve, &Signature::from_bytes(signature), operator, &message, is_of)
     }
 
     /// Opens the share with the device's join key.
     ///
     /// # Errors
     /// [`ErrorCode::RECOVERY_INVALID`] if it is wrapped to another key, or was changed.
-    pub fn open(&self, join: &SecretKey) -> Result<Zeroizing<[u8; SHARE_SECRET]>, ErrorCode> {
-        open(&self.bytes, Self::HEADER, join, HANDOVER_KEY_LABEL)
+    pub fn open(
+        &self,
+        curve: &impl Curve,
+        join: &SecretKey,
+    ) -> Result<Zeroizing<[u8; SHARE_SECRET]>, ErrorCode> {
+        open(curve, &self.bytes, Self::HEADER, join, HANDOVER_KEY_LABEL)
     }
 }
 
@@ -379,12 +387,13 @@ fn message(label: &[u8; 22], signed: &[u8]) -> [u8; 54] {
 }
 
 fn check(
+    curve: &impl Curve,
     signature: &Signature,
     key: &PublicKey,
     message: &[u8],
     is_of: bool,
 ) -> Result<(), ErrorCode> {
-    match is_of && signature.verify(key, message).is_ok() {
+    match is_of && curve.verify(key, message, signature).is_ok() {
         true => Ok(()),
         false => Err(ErrorCode::RECOVERY_INVALID),
     }
@@ -392,6 +401,7 @@ fn check(
 
 /// Seals the share behind the header, and signs all.
 fn finish(
+    curve: &impl Curve,
     out: &mut [u8],
     header: usize,
     (ephemeral, recipient, label): (&SecretKey, &PublicKey, &[u8]),
@@ -401,7 +411,7 @@ fn finish(
     let (signed, signature) = out.split_last_chunk_mut().ok_or(ErrorCode::INTERNAL)?;
     let (header, sealed) = signed.split_at_mut_checked(header).ok_or(ErrorCode::INTERNAL)?;
     let (body, tag) = sealed.split_last_chunk_mut::<TAG_SIZE>().ok_or(ErrorCode::INTERNAL)?;
-    let key = static_secret::derive(ephemeral, recipient, label, &[header])?;
+    let key = static_secret::derive(curve, ephemeral, recipient, label, &[header])?;
     body.copy_from_slice(share);
     let iv = Nonce::from([0; IV_SIZE]);
     let cipher = Aes256Gcm::new((&*key).into());
@@ -412,6 +422,7 @@ fn finish(
 }
 
 fn open(
+    curve: &impl Curve,
     bytes: &[u8],
     header: usize,
     own: &SecretKey,
@@ -423,7 +434,7 @@ fn open(
         let (_, ephemeral) = header.split_last_chunk::<{ PublicKey::SIZE }>()?;
         let (tag, x) = ephemeral.split_first()?;
         let ephemeral = PublicKey { tag: *tag, x: x.try_into().ok()? };
-        let key = static_secret::derive(own, &ephemeral, label, &[header]).ok()?;
+        let key = static_secret::derive(curve, own, &ephemeral, label, &[header]).ok()?;
         let (body, tag) = sealed.split_last_chunk::<TAG_SIZE>()?;
         let mut share = Zeroizing::new([0; SHARE_SECRET]);
         share.copy_from_slice(body);

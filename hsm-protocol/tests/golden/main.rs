@@ -17,6 +17,7 @@ use hsm_protocol::audit::{
 };
 use hsm_protocol::channel::{AdmissionKey, MESSAGE_1_SIZE, MessageHash};
 use hsm_protocol::command::{Command, decode, key};
+use hsm_protocol::curve::{KeyPair, Portable};
 use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
 use hsm_protocol::request::{RequestHead, ResponseHead};
 use hsm_protocol::{
@@ -163,7 +164,12 @@ fn admission_tag() {
     let of_host = AdmissionKey::of_host(&host, &public(&link)).unwrap();
     let tag = of_host.tag(&challenge, &message).unwrap();
     golden("admission-tag", &tag);
-    let of_device = AdmissionKey::of_device(&link, &public(&host)).unwrap();
+    let of_device = AdmissionKey::of_device(
+        &Portable,
+        &KeyPair::new(&Portable, link.clone()).unwrap(),
+        &public(&host),
+    )
+    .unwrap();
     assert!(of_device.admits(&challenge, &message, &tag));
     // The same two key pairs, the other way round: another key.
     let swapped = AdmissionKey::of_host(&link, &public(&host)).unwrap();

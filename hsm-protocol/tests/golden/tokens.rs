@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use hsm_protocol::ErrorCode;
+use hsm_protocol::curve::{KeyPair, Portable};
 use hsm_protocol::domain::Rule;
 use hsm_protocol::id::{DeviceId, DomainId};
 use hsm_protocol::identity::{PublicKey, Signature};
@@ -223,8 +224,8 @@ fn recovery_tokens() {
     golden("recovery-backup", &backup);
     let read = Backup::parse(&backup).unwrap();
     assert_eq!((read.header, read.sealed.len()), (header, 56));
-    assert_eq!(read.verify(&maker), Ok(()));
-    assert_eq!(read.verify(&operator), Err(ErrorCode::RECOVERY_INVALID));
+    assert_eq!(read.verify(&Portable, &maker), Ok(()));
+    assert_eq!(read.verify(&Portable, &operator), Err(ErrorCode::RECOVERY_INVALID));
 
     let secret = [0x3A; 32];
     let header = ShareHeader {
@@ -237,7 +238,11 @@ fn recovery_tokens() {
         operator: operator.operator_id(),
         backup: recovery::backup_digest(&backup),
     };
-    let sealed = Share::seal(&header, &public(3), &key(4), &secret, |message| sign(1, message));
+    let sealed = {
+        let ephemeral = KeyPair::new(&Portable, key(4)).unwrap();
+        let sign = |message: &[u8]| sign(1, message);
+        Share::seal(&Portable, &header, &public(3), &ephemeral, &secret, sign)
+    };
     let sealed = sealed.unwrap();
     golden("recovery-share", &sealed);
     let share = Share::parse(&sealed).unwrap();
@@ -257,14 +262,14 @@ fn recovery_tokens() {
     let sealed = sealed.unwrap();
     golden("recovery-handover", &sealed);
     let handover = Handover::parse(&sealed).unwrap();
-    assert_eq!((handover.header, handover.verify(&operator)), (header, Ok(())));
-    assert_eq!(*handover.open(&key(5)).unwrap(), secret);
+    assert_eq!((handover.header, handover.verify(&Portable, &operator)), (header, Ok(())));
+    assert_eq!(*handover.open(&Portable, &key(5)).unwrap(), secret);
     for index in 0..sealed.len() {
         let mut bad = sealed;
         bad[index] ^= 2;
         let opened = Handover::parse(&bad).and_then(|handover| {
-            handover.verify(&operator)?;
-            handover.open(&key(5)).map(drop)
+            handover.verify(&Portable, &operator)?;
+            handover.open(&Portable, &key(5)).map(drop)
         });
         assert_eq!(opened, Err(ErrorCode::RECOVERY_INVALID), "byte {index}");
     }

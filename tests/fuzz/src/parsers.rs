@@ -12,6 +12,7 @@ use hsm_core::testing::TestRng;
 use hsm_protocol::attestation::{Claims, Signed};
 use hsm_protocol::channel::{Initiator, Opener, RECORD_OVERHEAD, Responder, Sealer};
 use hsm_protocol::command::{Command, decode};
+use hsm_protocol::curve::{KeyPair, Portable};
 use hsm_protocol::domain::{Issued, certificate};
 use hsm_protocol::for_each_command;
 use hsm_protocol::frame::{self, Decoder, MAX_ENCODED};
@@ -41,14 +42,16 @@ pub(crate) fn frames(input: &[u8]) {
 
 /// Nobody gets a session by chance, at either end.
 pub(crate) fn handshake(input: &[u8]) {
-    static KEY: LazyLock<SecretKey> =
-        LazyLock::new(|| SecretKey::from_slice(&[9; 32]).expect("a scalar"));
-    if let Ok(responder) = Responder::read(&KEY, input) {
+    static KEY: LazyLock<KeyPair> = LazyLock::new(|| {
+        let secret = SecretKey::from_slice(&[9; 32]).expect("a scalar");
+        KeyPair::new(&Portable, secret).expect("a pair")
+    });
+    if let Ok(responder) = Responder::read(&Portable, &KEY, input) {
         // Only the holder of the host's key can have written it; who that is, the device checks.
         let _ = responder.host().host_id();
     }
-    let link = PublicKey::from_point(&KEY.public_key());
-    let (initiator, _) = Initiator::start(&KEY, &link, &mut TestRng(1)).expect("a point");
+    let (initiator, _) =
+        Initiator::start(KEY.secret(), &KEY.public(), &mut TestRng(1)).expect("a point");
     assert!(initiator.finish(input).is_err(), "a session without the device's key");
 }
 

@@ -1,12 +1,11 @@
 use hsm_protocol::channel::{HANDSHAKE_1_SIZE, Keys, MESSAGE_1_SIZE, Responder, Welcome};
 use hsm_protocol::command::random::Random;
 use hsm_protocol::command::system::Status;
+use hsm_protocol::curve::{KeyPair, Portable};
 use hsm_protocol::frame::{Decoder, MAX_ENCODED};
-use hsm_protocol::identity::{IdentityDocument, PublicKey, Signature};
+use hsm_protocol::identity::{IdentityDocument, Signature};
 use hsm_protocol::request::RequestHead;
 use hsm_protocol::{AuditTag, Command};
-use p256::SecretKey;
-use p256::elliptic_curve::Generate;
 
 use super::*;
 use crate::host_key::HostKey;
@@ -55,15 +54,15 @@ impl Rig {
     /// With an open session.
     fn with_session() -> Self {
         let mut rig = Self::new();
-        let link = SecretKey::generate_from_rng(&mut system_rng());
-        let public = PublicKey::from_point(&link.public_key());
+        let link = KeyPair::generate(&Portable, &mut system_rng()).unwrap();
+        let public = link.public();
         let signature = Signature { r: [0; 32], s: [0; 32] };
         let identity = IdentityDocument { signing: public, link: public, join: public, signature };
         let (handshake, message) =
             Handshake::start(&HostKey::generate(), &identity, &[0; 16]).unwrap();
-        let responder = Responder::read(&link, &message[..MESSAGE_1_SIZE]).unwrap();
+        let responder = Responder::read(&Portable, &link, &message[..MESSAGE_1_SIZE]).unwrap();
         let welcome = Welcome { session: SESSION };
-        let (keys, message) = responder.accept(welcome, &mut system_rng()).unwrap();
+        let (keys, message) = responder.accept(&Portable, welcome, &mut system_rng()).unwrap();
         rig.exchange.install(handshake.finish(&message, SharedChain::default()).unwrap());
         rig.device = Some(keys);
         rig

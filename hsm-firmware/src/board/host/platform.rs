@@ -7,7 +7,6 @@ use std::time::Instant;
 use hsm_core::algorithm::{Algorithm, PORTABLE};
 use hsm_core::memory::Boxed;
 use hsm_core::platform::{EntropyError, EntropySource, MinEntropy, PairSearch, Platform};
-use hsm_protocol::attestation::Measurement;
 use hsm_protocol::domain::DeviceKind;
 use hsm_protocol::reset::ResetReport;
 use zeroize::Zeroizing;
@@ -84,12 +83,8 @@ impl Platform for HostBoard {
         DeviceKind::InProcess
     }
 
-    /// What runs is a part of a program of the host, which can change it at any time.
-    fn measurement(&self) -> Option<Measurement> {
-        None
-    }
-
-    /// The operating system loads programs; there is no image of the firmware alone to check.
+    /// The operating system loads programs, and can change them at any time; there is no image of the firmware
+    /// alone to check and to measure.
     fn image(&self) -> &'static [u8] {
         &[]
     }

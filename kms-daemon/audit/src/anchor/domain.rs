@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use host_driver::ceremony::Ledger;
 use hsm_protocol::Role;
 use hsm_protocol::command::decode;
+use hsm_protocol::curve::Portable;
 use hsm_protocol::domain::{Ballot, DomainState, MAX_STATE};
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +81,8 @@ impl DomainAnchor {
             let found = ballots.ballot(state.domain, version);
             let Some(bytes) = found.map_err(|error| refused(error.to_string()))? else { break };
             let ballot: Ballot<'_> = decode(&bytes).map_err(|code| refused(code.to_string()))?;
-            state = state.decide(&ballot).map_err(|code| refused(code.to_string()))?.next;
+            state =
+                state.decide(&ballot, &Portable).map_err(|code| refused(code.to_string()))?.next;
         }
         self.latest = Some(Box::new(state));
         Ok(())

@@ -1,4 +1,5 @@
 use host_driver::OperatorKey;
+use hsm_protocol::curve::Portable;
 use hsm_protocol::domain::{
     DomainKeyEntry, Holder, Host, Kind, Member, OperatorRole, Recovery, Rules,
 };
@@ -78,7 +79,8 @@ fn what_is_carried_arrives_and_is_what_devices_count() {
     assert!(!loaded.standing().is_complete);
     let count = |ceremony: &Ceremony| {
         let ballot = ceremony.ballot().unwrap();
-        people.state.decide(&hsm_protocol::command::decode(&ballot).unwrap()).map(|it| it.next)
+        let ballot = hsm_protocol::command::decode(&ballot).unwrap();
+        people.state.decide(&ballot, &Portable).map(|it| it.next)
     };
     assert_eq!(count(&loaded).unwrap_err(), ErrorCode::QUORUM_MISSING);
     people.sign(0, &mut loaded);

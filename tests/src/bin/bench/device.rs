@@ -17,8 +17,9 @@ use host_driver::emulator::{Attachment, Emulator, EmulatorConfig, Machine};
 use host_driver::provision::{Goal, Plan, provision};
 use host_driver::transport::Connector;
 use host_driver::transport::trace::{Direction, TraceConnector};
-use hsm_protocol::Role;
+use hsm_protocol::command::system::MemoryUse;
 use hsm_protocol::key_spec::KeySpec;
+use hsm_protocol::{AuditTag, Role};
 use hsm_tests::enclave::Enclave;
 use hsm_tests::environment;
 use hsm_tests::instructions::{self, Measured};
@@ -38,6 +39,7 @@ pub(crate) struct Cost {
 pub(crate) struct Costs {
     board: String,
     rows: Vec<Cost>,
+    boot_us: u64,
     self_test_us: u32,
     stack_peak: u32,
     storage_used: u32,
@@ -56,6 +58,7 @@ impl Costs {
             // Without it, a share of one Status is in each number: the history says how much.
             "without_status": true,
             "board": self.board,
+            "boot": self.boot_us * 1000,
             "self_test": u64::from(self.self_test_us) * 1000,
             "instructions": instructions,
         });
@@ -76,6 +79,7 @@ impl Costs {
             "board": self.board,
             "commands": self.rows.iter().map(row).collect::<Vec<_>>(),
             // One instruction a nanosecond.
+            "boot_instructions": self.boot_us * 1000,
             "power_up_self_test_instructions": u64::from(self.self_test_us) * 1000,
             "stack_peak_bytes": self.stack_peak,
             "storage_used_bytes": self.storage_used,
@@ -124,6 +128,39 @@ fn measure_one(device: &Device, traffic: &Traffic, name: &str, run: &dyn Fn()) -
     }
 }
 
+/// For an emulator that may be slow.
+const OPTIONS: DeviceOptions =
+    DeviceOptions { patience: Duration::from_secs(120), deadline: Duration::from_secs(300) };
+
+/// Starts the emulator of a board, whose device is kept in `directory`; QEMU gets further `arguments`.
+fn start(board: &str, directory: &Path, arguments: &[String]) -> Arc<Emulator> {
+    let machine = Machine::of_board(board).expect("the description parses");
+    Emulator::start(&EmulatorConfig {
+        machine: machine.expect("the board has a description"),
+        firmware: environment::firmware_of(board),
+        directory: directory.join("device"),
+        link: None,
+        attachment: Attachment::Socket,
+        arguments: arguments.to_vec(),
+    })
+    .expect("the emulator starts")
+}
+
+/// Microseconds, each of a thousand instructions, from the start of a device that has its identity until it has
+/// answered `Info`. The question is there before the device can answer it.
+fn boot_us(board: &str, arguments: &[String]) -> u64 {
+    let directory = tempfile::tempdir().expect("a directory");
+    let uptime = || {
+        let emulator = start(board, directory.path(), arguments);
+        let connector = Arc::clone(&emulator);
+        let connect = move || connector.connect();
+        let device = Device::open(&connect, None, OPTIONS).expect("the device answers");
+        device.status().expect("the device answers").uptime_us
+    };
+    uptime();
+    uptime()
+}
+
 /// An emulated device with a session, and what goes over its wire.
 pub(crate) struct Rig {
     /// The firmware.
@@ -138,22 +175,10 @@ pub(crate) struct Rig {
 impl Rig {
     /// Boots and provisions a device in `directory`; QEMU gets further `arguments`.
     pub(crate) fn boot(board: &str, directory: &Path, arguments: &[String]) -> Self {
-        let machine = Machine::of_board(board).expect("the description parses");
         let image = environment::firmware_of(board);
-        let emulator = Emulator::start(&EmulatorConfig {
-            machine: machine.expect("the board has a description"),
-            firmware: image.clone(),
-            directory: directory.join("device"),
-            link: None,
-            attachment: Attachment::Socket,
-            arguments: arguments.to_vec(),
-        })
-        .expect("the emulator starts");
+        let emulator = start(board, directory, arguments);
         let hosts = Hosts::generate();
-        let options = DeviceOptions {
-            patience: Duration::from_secs(120),
-            deadline: Duration::from_secs(300),
-        };
+        let options = OPTIONS;
         let enclave = Enclave::new(2048);
         let plan = Plan {
             operator: &hosts.operator,
@@ -201,22 +226,34 @@ impl Rig {
 /// for all.
 pub(crate) fn measure(board: &str, wanted: Option<&str>) -> Costs {
     let directory = tempfile::tempdir().expect("a directory");
-    let rig = Rig::boot(board, directory.path(), &["-icount".to_owned(), "shift=0".to_owned()]);
+    let arguments = ["-icount".to_owned(), "shift=0".to_owned()];
+    let boot_us = boot_us(board, &arguments);
+    let rig = Rig::boot(board, directory.path(), &arguments);
     let is_wanted = |spec: &KeySpec| {
         let named = |wanted: &str| wanted.split(',').any(|name| Some(name) == spec.aws_name());
         wanted.is_none_or(named)
     };
     let specs: Vec<_> = rig.specs().into_iter().filter(is_wanted).collect();
     let mut rows = Vec::new();
-    rig.visit(&specs, &mut |name, run| {
+    let visitor: Visitor<'_> = &mut |name, run| {
         eprint!("\r  {name:<60}");
         rows.push(measure_one(&rig.device, &rig.traffic, name, run));
+    };
+    rig.visit(&specs, visitor);
+    // Not in the workload, which is of commands within a session.
+    visitor("Status", &|| drop(rig.device.status().expect("the device answers")));
+    // With the question before it and the one after it, which take two hundredths of a million.
+    visitor("Handshake", &|| {
+        rig.device.authenticate(&rig.hosts.user).expect("a session");
     });
     eprintln!("\r{:62}\r", "");
+    // Has the device look how deep its stack went.
+    rig.device.call_blocking(&MemoryUse, AuditTag::default()).expect("an enrolled host may");
     let status = rig.device.status().expect("the device answers");
     Costs {
         board: board.to_owned(),
         rows,
+        boot_us,
         self_test_us: status.self_test_us,
         stack_peak: status.stack_peak,
         storage_used: status.storage_used,
@@ -234,7 +271,10 @@ pub(crate) fn print(costs: &Costs) {
         println!("{name:<44}{instructions:>14.0}{to_device:>10}{to_host:>10}");
     }
     let self_tests = f64::from(costs.self_test_us) / 1000.0;
-    println!("\npower-up self-tests  {self_tests:.1} million instructions");
+    #[allow(clippy::cast_precision_loss)] // far below 2^52
+    let boot = costs.boot_us as f64 / 1000.0;
+    println!("\nstart, to first Info {boot:.1} million instructions");
+    println!("power-up self-tests  {self_tests:.1} million instructions");
     println!("worst stack          {} bytes", costs.stack_peak);
     println!("flash used by records {} bytes", costs.storage_used);
 }
