@@ -263,15 +263,15 @@ fn checkpoints_are_numbered_chained_signed_and_outlive_a_power_cut() {
         let previous = before.map_or([0; 32], |before| before.checkpoint.hash());
         assert_eq!(said.previous, previous, "checkpoint {number} continues the one before");
         // Signed again, with another secret number.
-        let mut kept = || {
-            let kept = last(&mut rig).unwrap();
+        let kept = |rig: &mut Rig| {
+            let kept = last(rig).unwrap();
             kept.verify(&signing).unwrap();
             kept.checkpoint
         };
-        assert_eq!(kept(), said);
+        assert_eq!(kept(&mut rig), said);
         if number % 2 == 0 {
             rig.reboot();
-            assert_eq!(kept(), said, "kept through the loss of power");
+            assert_eq!(kept(&mut rig), said, "kept through the loss of power");
         }
         before = Some(made);
     }

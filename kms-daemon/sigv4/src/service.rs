@@ -44,6 +44,10 @@ impl SigningService {
     /// The external key store proxy. Signatures for it are of the Region of the KMS that sends them.
     pub const EXTERNAL_STORE: Self = Self { name: "kms-xks-proxy", regions: Regions::Any };
 
+    /// The service of AWS's own test suite.
+    #[cfg(test)]
+    pub(crate) const OF_SUITE: Self = Self { name: "service", regions: Regions::Served };
+
     /// Its name in the scope.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -204,9 +204,9 @@ fn published_suite() {
         let signature = signature(SECRET, &authorization.scope, &to_sign);
         assert_eq!(signature, authorization.signature, "signature of {name}");
 
-        let service = SigningService { name: "service", is_global: false };
         let token = request.headers.get(TOKEN).map(|token| TokenDigest::of(token.as_bytes()));
         let session = token.map(|token| Session::new(token, at(SUITE_TIME + 1)));
+        let service = SigningService::OF_SUITE;
         let outcome = verifier().authenticate(&request, service, at(SUITE_TIME), session);
         // One case adds the session token after signing, which services of AWS may allow.
         match session.is_none() || authorization.signs(TOKEN) {
@@ -257,10 +257,13 @@ fn services_and_their_regions() {
         Request::new("POST", "/", headers, b"Action=x")
     };
     let elsewhere = Verifier::new(Arc::new(|region| region == "eu-west-1"), MAX_WINDOW);
-    for (service, is_global) in
-        [(SigningService::KMS, false), (SigningService::STS, true), (SigningService::IAM, true)]
-    {
-        let request = signed(service.name);
+    for (service, is_global) in [
+        (SigningService::KMS, false),
+        (SigningService::STS, true),
+        (SigningService::IAM, true),
+        (SigningService::EXTERNAL_STORE, true),
+    ] {
+        let request = signed(service.name());
         let now = at(SUITE_TIME);
         verifier().authenticate(&request, service, now, None).unwrap();
         let outcome = elsewhere.authenticate(&request, service, now, None);
@@ -268,7 +271,7 @@ fn services_and_their_regions() {
         let other = signed("s3");
         let (exception, text) = told(verifier().authenticate(&other, service, now, None));
         assert_eq!(exception, Exception::InvalidSignature);
-        let name = service.name;
+        let name = service.name();
         assert_eq!(text, format!("Credential should be scoped to correct service: '{name}'."));
     }
 }

@@ -42,7 +42,7 @@ prop_compose! {
         let target = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
         let (time, key) = (at(SUITE_TIME), (ID, SECRET));
         let signing = Signing {
-            method: &method, target: &target, service: service.name, key,
+            method: &method, target: &target, service: service.name(), key,
             token: token.as_deref(), time, declare,
         };
         sign_with(&mut headers, &body, signing);
