@@ -80,7 +80,7 @@ impl<'d> Importer<'d> {
 /// Wraps material for an RSA public key, DER, by RSA_AES_KEY_WRAP_SHA_256.
 ///
 /// # Panics
-/// If that is no RSA key.
+/// If it is not an RSA key.
 #[must_use]
 pub fn wrap_with_aes(public: &[u8], material: &[u8]) -> Vec<u8> {
     let public = PublicKey::from_public_key_der(public).expect("an RSA key");
