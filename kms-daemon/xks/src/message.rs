@@ -254,7 +254,7 @@ pub struct Fleet {
     pub members: Vec<FleetMember>,
 }
 
-/// Most devices in one answer.
+/// Most devices in one answer: the API takes up to ten.
 const MAX_FLEET: usize = 10;
 const VENDOR: &str = "Strongroom";
 
