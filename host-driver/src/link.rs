@@ -98,6 +98,7 @@ impl Link {
         let receiving = Arc::clone(&shared);
         let mut receiver = halves.receiver;
         // The pipe is held by the link's sender, so its sink must not hold the link.
+        // It may send, in the device's thread, but does not wait: credit ends long before the pipe is full.
         let (mut frames, link) = (Frames::new(), Arc::downgrade(&shared));
         let sink = move |bytes: &[u8]| {
             if let Some(link) = link.upgrade() {
