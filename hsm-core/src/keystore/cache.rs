@@ -35,19 +35,18 @@ pub struct Unwrapped {
 }
 
 impl Unwrapped {
-    /// An entry whose secret is yet to be copied into its place.
-    fn new(token: &[u8], attributes: KeyAttributes) -> Result<Self, ErrorCode> {
-        let mut copy = [0; KeyToken::MAX_SIZE];
-        copy.get_mut(..token.len()).ok_or(ErrorCode::TOKEN_MALFORMED)?.copy_from_slice(token);
-        Ok(Self {
-            token: copy,
-            token_length: token.len(),
+    /// An entry that stands for no token yet. What is in it is put into its place, as nothing as large should
+    /// be moved there.
+    const fn empty(attributes: KeyAttributes) -> Self {
+        Self {
+            token: [0; KeyToken::MAX_SIZE],
+            token_length: 0,
             used: 0,
             attributes,
             secret: SecretBuf::new(),
             expanded_by: None,
             public: PublicKeyBuf::new(),
-        })
+        }
     }
 
     /// Expands the secret, once.
@@ -62,16 +61,8 @@ impl Unwrapped {
         Ok(())
     }
 
-    fn token(&self) -> &[u8] {
-        self.token.get(..self.token_length).unwrap_or_default()
-    }
-}
-
-impl Drop for Unwrapped {
-    fn drop(&mut self) {
-        if let Some(algorithm) = self.expanded_by {
-            algorithm.forget(&self.secret);
-        }
+    fn stands_for(&self, token: &[u8]) -> bool {
+        self.token_length > 0 && self.token.get(..self.token_length) == Some(token)
     }
 }
 
@@ -100,17 +91,20 @@ impl<O: Owner> Cache<O> {
         token: &[u8],
         now: u64,
     ) -> Result<&mut Unwrapped, ErrorCode> {
-        let known = |slot: &Slot| slot.as_ref().is_some_and(|s| s.token() == token);
+        let known = |slot: &Slot| slot.as_ref().is_some_and(|s| s.stands_for(token));
         let place = match self.slots.iter().position(known) {
             Some(place) => place,
             None => {
                 let mut secret = SecretBuf::new();
                 let attributes = wrap::unwrap(domain, token, &mut secret)?;
-                let mut fresh = Unwrapped::new(token, attributes)?;
-                fresh.used = now;
                 let place = self.oldest();
                 let slot = self.slots.get_mut(place).ok_or(ErrorCode::INTERNAL)?;
-                slot.insert(fresh).secret.set(secret.expose())?;
+                vacate(slot);
+                let fresh = slot.insert(Unwrapped::empty(attributes));
+                fresh.secret.set(secret.expose())?;
+                let copy = fresh.token.get_mut(..token.len()).ok_or(ErrorCode::TOKEN_MALFORMED)?;
+                copy.copy_from_slice(token);
+                fresh.token_length = token.len();
                 place
             }
         };
@@ -125,7 +119,7 @@ impl<O: Owner> Cache<O> {
         let mut any = false;
         for slot in &mut *self.slots {
             if slot.as_ref().is_some_and(|key| now.saturating_sub(key.used) >= IDLE_US) {
-                *slot = None;
+                vacate(slot);
                 any = true;
             }
         }
@@ -141,7 +135,7 @@ impl<O: Owner> Cache<O> {
 
     /// Zeroises all keys.
     pub fn clear(&mut self) {
-        self.slots.iter_mut().for_each(|slot| *slot = None);
+        self.slots.iter_mut().for_each(vacate);
     }
 
     /// Number of keys held.
@@ -161,5 +155,19 @@ impl<O: Owner> Cache<O> {
         let slots = self.slots.iter().enumerate();
         let oldest = slots.min_by_key(|(_, slot)| slot.as_ref().map(|key| key.used));
         oldest.map_or(0, |(place, _)| place)
+    }
+}
+
+/// Zeroises the key in a place, if there is one, and what its algorithm keeps of it.
+fn vacate(slot: &mut Slot) {
+    if let Some(Unwrapped { expanded_by: Some(algorithm), secret, .. }) = slot {
+        algorithm.forget(secret);
+    }
+    *slot = None;
+}
+
+impl<O: Owner> Drop for Cache<O> {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
