@@ -10,6 +10,7 @@ mod compat;
 mod confusion;
 mod cuts;
 mod domain;
+mod forgotten;
 mod fuzz;
 mod import;
 mod provisioning;
