@@ -6,16 +6,13 @@
 
 use std::convert::Infallible;
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Response, StatusCode};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::content::Content;
-use super::front::{Front, Reply};
+use super::front::{Front, Reply, reply};
 use super::in_flight::InFlight;
 use super::kms::{self, TARGET, TARGET_PREFIX};
 use super::pipeline::Protocol;
@@ -127,10 +124,7 @@ impl Absent {
             }
             Form::Cbor => ("application/cbor", cbor(&[("__type", code), ("message", text)])),
         };
-        let mut reply = Response::new(Full::new(Bytes::from(body)));
-        *reply.status_mut() =
-            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        let mut reply = reply(status, kind, body);
         match self.form {
             Form::RestJson => {
                 reply.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(code));

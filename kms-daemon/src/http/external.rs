@@ -2,17 +2,14 @@
 
 use std::time::SystemTime;
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::Method;
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::body;
 use super::content::Content;
-use super::front::{Front, Reply};
+use super::front::{Front, Reply, reply};
 use super::in_flight::InFlight;
 use super::kms::MAX_NAME;
 use super::pipeline::{Protocol, signed};
@@ -31,7 +28,7 @@ use kms_xks::{Call, ErrorName, Path, XksError};
 const SOURCE: &str = "kms-xks-proxy";
 /// How records name a refusal by policies.
 const ACCESS_DENIED: &str = Code::AccessDenied.name();
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const JSON: &str = "application/json";
 
 /// A request to an external key store.
 pub(super) struct External<'h> {
@@ -135,11 +132,7 @@ impl Protocol for External<'_> {
         _: Uuid,
     ) -> Reply {
         match outcome {
-            Ok(answer) => {
-                let mut reply = Response::new(Full::new(body::secret(head.version, answer)));
-                reply.headers_mut().insert(CONTENT_TYPE, JSON);
-                reply
-            }
+            Ok(answer) => reply(200, JSON, body::secret(head.version, answer)),
             Err(error) => refusal(&error),
         }
     }
@@ -147,9 +140,5 @@ impl Protocol for External<'_> {
 
 /// The response to a request that is refused.
 pub(super) fn refusal(error: &XksError) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(error.to_body())));
-    let status = StatusCode::from_u16(error.name().status());
-    *reply.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    reply.headers_mut().insert(CONTENT_TYPE, JSON);
-    reply
+    reply(error.name().status(), JSON, error.to_body())
 }

@@ -173,9 +173,14 @@ impl Front {
     }
 }
 
-pub(super) fn plain(status: StatusCode, kind: &'static str, text: String) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(text)));
-    *reply.status_mut() = status;
+/// A response with this status, content type and body.
+pub(super) fn reply(status: u16, kind: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     reply
+}
+
+pub(super) fn plain(status: StatusCode, kind: &'static str, text: String) -> Reply {
+    reply(status.as_u16(), kind, text)
 }

@@ -1,15 +1,12 @@
 //! The protocol of KMS: awsJson1.1.
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::Method;
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
 use uuid::Uuid;
 
 use super::body;
 use super::content::Content;
-use super::front::{Front, Reply};
+use super::front::{Front, Reply, reply};
 use super::in_flight::InFlight;
 use super::pipeline::{OfPrincipals, Protocol};
 use crate::api::Answer;
@@ -20,7 +17,7 @@ use kms_base::principal::Principal;
 use kms_model::Operation;
 use kms_sigv4::SigningService;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
+const JSON: &str = "application/x-amz-json-1.1";
 /// The header with the operation.
 pub(super) const TARGET: &str = "x-amz-target";
 /// Start of the operations of KMS in it.
@@ -88,12 +85,10 @@ impl Protocol for Kms {
     }
 
     fn respond(&self, head: &Parts, outcome: Result<Answer, KmsError>, _: Uuid) -> Reply {
-        let mut reply = match outcome {
-            Ok(answer) => Response::new(Full::new(body::secret(head.version, answer.into_bytes()))),
+        match outcome {
+            Ok(answer) => reply(200, JSON, body::secret(head.version, answer.into_bytes())),
             Err(error) => refusal(&error),
-        };
-        reply.headers_mut().insert(CONTENT_TYPE, JSON);
-        reply
+        }
     }
 }
 
@@ -128,9 +123,5 @@ impl OfPrincipals for Kms {
 
 /// The response to a request that is refused.
 pub(super) fn refusal(error: &KmsError) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(error.to_body())));
-    *reply.status_mut() =
-        StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    reply.headers_mut().insert(CONTENT_TYPE, JSON);
-    reply
+    reply(error.status(), JSON, error.to_body())
 }

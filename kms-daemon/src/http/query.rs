@@ -1,18 +1,16 @@
 //! The protocols of the APIs beside KMS. IAM, STS and EC2 are Query APIs: form-encoded requests, XML responses
 //! (JSON if the client accepts that). The tagging service and CloudTrail are in JSON.
 
-use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::Method;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
-use kms_query::{Code, Form, IamError};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::absent::Absent;
 use super::body;
 use super::content::Content;
-use super::front::{Front, Reply};
+use super::front::{Front, Reply, reply};
 use super::in_flight::InFlight;
 use super::kms::{MAX_NAME, TARGET};
 use super::pipeline::{OfPrincipals, Protocol as Pipeline};
@@ -22,6 +20,7 @@ use crate::management::{Format, Node, Operation, Protocol, Refusal, Service};
 use kms_audit::Outcome;
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::Principal;
+use kms_query::{Code, Form, IamError};
 use kms_sigv4::SigningService;
 
 /// The `Content-Type` of a form.
@@ -130,12 +129,7 @@ impl Pipeline for Query {
                 (status, Zeroizing::new(format.refusal(namespace, refusal, request_id)))
             }
         };
-        let mut reply = Response::new(Full::new(body::secret(head.version, body)));
-        *reply.status_mut() =
-            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let kind = HeaderValue::from_static(format.content_type());
-        reply.headers_mut().insert(CONTENT_TYPE, kind);
-        reply
+        reply(status, format.content_type(), body::secret(head.version, body))
     }
 }
 

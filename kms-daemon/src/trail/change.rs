@@ -3,12 +3,12 @@
 use super::record::{Span, Trail, TrailId};
 use super::target::TargetError;
 use super::{Trails, TrailsError, names};
-use kms_query::{Code, IamError};
 
 use kms_audit::{AuditLog, Lookup, Page};
 use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
 use kms_base::record::{Record, Version};
+use kms_query::{Code, IamError};
 use kms_store::{Commit, Range, Transaction};
 
 /// Most trails of an account in a Region, as AWS has it.

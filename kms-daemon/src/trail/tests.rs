@@ -1,7 +1,6 @@
 //! Delivery to a directory, with a clock that stands still and one HSM: what arrives, in which order,
 //! with which signatures, whatever fails meanwhile.
 
-use kms_query::{Code, IamError};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
@@ -24,6 +23,7 @@ use crate::api::tests::device::regions;
 use kms_audit::{Kind, LogOptions, Policy, event_time};
 use kms_base::clock::ManualClock;
 use kms_base::hex;
+use kms_query::{Code, IamError};
 use kms_store::{Commit, Entry, MemoryStore, Page, Snapshot, StoreFuture, Transaction, Watch};
 
 const ACCOUNT: &str = "111122223333";

@@ -1,6 +1,5 @@
 //! `LookupEvents`: the history of events of the account in the Region, from the audit log.
 
-use kms_query::{Code, Form, IamError};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -15,6 +14,7 @@ use super::trails::{times, trails};
 use crate::management::Node;
 use kms_audit::{Attribute, Lookup, event_resources, username};
 use kms_base::hex;
+use kms_query::{Code, Form, IamError};
 
 /// Most events of a page, and how many there are unless the caller says.
 const MAX_RESULTS: usize = 50;

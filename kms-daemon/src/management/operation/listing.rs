@@ -2,13 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use kms_query::{Form, IamError};
 
 use super::call::Call;
 use crate::iam::directory::Cached;
 use crate::iam::layout;
 use crate::iam::record::{Group, ManagedPolicy, Role, User};
 use crate::management::{Node, check};
+use kms_query::{Form, IamError};
 
 /// What a page ends with, and whether there is more.
 pub(super) struct End(Option<String>);

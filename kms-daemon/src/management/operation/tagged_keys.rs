@@ -2,11 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use kms_query::{Form, IamError};
 
 use super::call::Call;
 use crate::management::{Node, check};
 use kms_base::identifier::{KeyId, Scope, Tags};
+use kms_query::{Form, IamError};
 
 /// Keys that are looked at for a page, whether they are shown or not.
 const MAX_VISITED: usize = 5000;

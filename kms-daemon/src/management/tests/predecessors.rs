@@ -1,13 +1,13 @@
 //! Users and roles that no longer exist, or were created again under their name: they are shown by their
 //! unique ids, and explanations say that another one is meant.
 
-use kms_query::Form;
 use serde_json::{Value, json};
 
 use super::keys::{key_policy, of_root};
 use super::rig::{ACCOUNT, Rig, credentials, root};
 
 use kms_base::principal::Principal;
+use kms_query::Form;
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/x/app";
 const SESSION: &str = "arn:aws:sts::000000000000:assumed-role/app/one";

@@ -1,6 +1,5 @@
 //! Identities on an in-memory store, a clock that stands still, and one HSM.
 
-use kms_query::{Form, IamError};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,6 +18,7 @@ use kms_base::context::RequestContext;
 use kms_base::error::KmsError;
 use kms_base::principal::Principal;
 use kms_model::Operation as KmsOperation;
+use kms_query::{Form, IamError};
 use kms_store::{MemoryStore, Range, Store};
 
 pub(super) const ACCOUNT: &str = "000000000000";

@@ -1,4 +1,3 @@
-use kms_query::IamError;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -7,6 +6,7 @@ use super::rig::{Rig, credentials, root};
 
 use kms_base::clock::Clock as _;
 use kms_base::principal::{Principal, PrincipalKind};
+use kms_query::IamError;
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/deploy";
 const USER: &str = "arn:aws:iam::000000000000:user/ana";
