@@ -20,6 +20,8 @@ use rig::{
 
 #[path = "xks/mutual_tls.rs"]
 mod mutual_tls;
+#[path = "xks/remains.rs"]
+mod remains;
 #[path = "xks/rig.rs"]
 mod rig;
 
