@@ -6,6 +6,8 @@
 //! | [`daemon`] | a `kmsd` of its own, that can be stopped, killed and started again |
 //! | [`ctl`] | `kmsctl` |
 //! | [`model`] | clients that remember what the daemon acknowledged |
+//! | [`chaos`] | clients of one daemon while everything below and around it fails |
+//! | [`history`] | whether what several clients were told has an order |
 //! | [`http`] | raw requests to it, signed or not, well-formed or not |
 //! | [`client`] | connections to it that stay open, over either HTTP, in the clear and encrypted |
 //! | [`remains`] | what is left of secrets in the memory of a process |
@@ -38,6 +40,7 @@ pub mod ballots;
 pub mod board;
 pub mod browser;
 pub mod calls;
+pub mod chaos;
 pub mod client;
 pub mod costly;
 pub mod ctl;
@@ -48,6 +51,7 @@ pub mod enclave;
 pub mod environment;
 pub mod flash;
 pub mod flood;
+pub mod history;
 pub mod http;
 pub mod importer;
 pub mod instructions;
