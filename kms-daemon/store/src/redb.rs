@@ -9,6 +9,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use std::{fmt, io};
 
 use redb::backends::FileBackend;
@@ -227,6 +228,10 @@ impl Store for RedbStore {
     /// The file is locked.
     fn is_shared(&self) -> bool {
         false
+    }
+
+    fn lag(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
