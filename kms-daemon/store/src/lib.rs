@@ -268,6 +268,18 @@ pub enum StoreError {
         /// Format this release reads and writes.
         supported: u64,
     },
+    /// The file has no records: they are at that place.
+    #[error(
+        "the records of this installation are in {0}, and not in its data directory; start kmsd with \
+         --store, and use commands that ask the running daemon"
+    )]
+    Elsewhere(String),
+    /// The records are in the file, and are to be somewhere else.
+    #[error(
+        "the data directory has an installation of its own in store.redb; give --store a fresh data \
+         directory (--data DIR), or leave --store out"
+    )]
+    HasRecords,
     /// It would store a key token under a domain key that is being removed.
     #[error("the key is under a domain key that is being removed; try again, under the new one")]
     Barred,
@@ -322,6 +334,49 @@ pub trait Store: Send + Sync + 'static {
     /// acknowledged by then, to whichever process. What a cache says can be older by no more than
     /// that. Zero if no other process can change anything.
     fn lag(&self) -> Duration;
+}
+
+/// Reads for threads outside of the async runtime, such as those of devices.
+pub trait BlockingReads: Send + Sync {
+    /// As [`Store::get`].
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    fn get_blocking(&self, key: &[u8]) -> Result<Option<Entry>, StoreError>;
+
+    /// As [`Store::range`].
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    fn range_blocking(&self, range: &Range) -> Result<Page, StoreError>;
+}
+
+/// Any store, for threads outside of the async runtime, while that runs.
+pub struct Blocking {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The runtime of the store.
+    pub runtime: tokio::runtime::Handle,
+}
+
+impl Blocking {
+    /// As [`Store::commit`].
+    ///
+    /// # Errors
+    /// As for that.
+    pub fn commit(&self, transaction: Transaction) -> Result<Commit, StoreError> {
+        self.runtime.block_on(self.store.commit(transaction))
+    }
+}
+
+impl BlockingReads for Blocking {
+    fn get_blocking(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        Ok(self.runtime.block_on(self.store.get(key))?.value)
+    }
+
+    fn range_blocking(&self, range: &Range) -> Result<Page, StoreError> {
+        Ok(self.runtime.block_on(self.store.range(range.clone()))?.value)
+    }
 }
 
 /// The rules of a transaction, over whatever table an engine has. Returns the events of the
