@@ -62,8 +62,13 @@ impl EtcdStore {
         let begin = Instant::now();
         let request = RangeRequest { key: keys.beat(), limit: 1, ..RangeRequest::default() };
         let response = read(&cluster, &request).await.map_err(|status| engine(&status))?;
-        let history = History::new(response.revision);
-        let watcher = Watcher::new(Arc::clone(&cluster), keys.clone(), history.clone(), begin);
+        let history = History::new(response.header.revision);
+        let watcher = Watcher::new(
+            Arc::clone(&cluster),
+            keys.clone(),
+            history.clone(),
+            (response.header.cluster, begin),
+        );
         let (watching, looking) = (Arc::clone(&watcher), Arc::clone(&watcher));
         let tasks = vec![
             tokio::spawn(async move { watching.watch().await }),
@@ -85,14 +90,14 @@ impl EtcdStore {
         if !page.more {
             let key = start.clone();
             let request = RangeRequest { key, limit: 1, ..RangeRequest::default() };
-            revision = read(&self.cluster, &request).await?.revision;
+            revision = read(&self.cluster, &request).await?.header.revision;
         }
         while page.more && page.entries.len() < range.limit {
             let limit = CHUNK.min(range.limit - page.entries.len());
             let (key, end, limit) = (start.clone(), end.clone(), limit as u64);
             let read = read(&self.cluster, &RangeRequest { key, end, limit, revision }).await?;
             if revision == Revision::default() {
-                revision = read.revision;
+                revision = read.header.revision;
             }
             page.more = read.more;
             if let Some(last) = read.entries.last() {
@@ -145,7 +150,7 @@ impl Store for EtcdStore {
                 RangeRequest { key: self.keys.of(key), limit: 1, ..RangeRequest::default() };
             let read = read(&self.cluster, &request).await.map_err(|status| engine(&status))?;
             let value = read.entries.into_iter().next().and_then(|found| self.entry(found));
-            Ok(Snapshot { revision: read.revision, value })
+            Ok(Snapshot { revision: read.header.revision, value })
         })
     }
 
@@ -178,7 +183,7 @@ impl Store for EtcdStore {
             let done =
                 TxnResponse::read(response).map_err(|e| StoreError::Engine(e.to_string()))?;
             Ok(match done.succeeded {
-                true => Commit::Applied { revision: done.revision },
+                true => Commit::Applied { revision: done.header.revision },
                 false => Commit::Conflict,
             })
         })

@@ -209,7 +209,8 @@ fn is_refused(status: &Status) -> bool {
     is_token_refused(status) || NOT_PROPOSED.iter().any(|text| status.message.contains(text))
 }
 
-/// Whether the token was refused: it has expired, or the member has started since.
+/// Whether the token was refused: it has expired, the member has started since, or users have changed.
 fn is_token_refused(status: &Status) -> bool {
-    status.code == UNAUTHENTICATED && status.message.contains("invalid auth token")
+    (status.code == UNAUTHENTICATED && status.message.contains("invalid auth token"))
+        || status.message.contains("revision of auth store is old")
 }

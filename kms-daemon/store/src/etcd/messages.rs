@@ -43,15 +43,26 @@ impl KeyValue {
     }
 }
 
-/// Reads `header.revision`.
-fn revision_of(header: Bytes) -> Result<Revision, Malformed> {
-    let (mut revision, mut reader) = (Revision::default(), Reader::new(header));
-    while let Some((field, value)) = reader.next()? {
-        if field == 3 {
-            revision = Revision(value.number()?);
+/// What every response begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Header {
+    /// Names the cluster; another one after a restore.
+    pub(super) cluster: u64,
+    pub(super) revision: Revision,
+}
+
+impl Header {
+    fn read(message: Bytes) -> Result<Self, Malformed> {
+        let (mut read, mut reader) = (Self::default(), Reader::new(message));
+        while let Some((field, value)) = reader.next()? {
+            match field {
+                1 => read.cluster = value.number()?,
+                3 => read.revision = Revision(value.number()?),
+                _ => {}
+            }
         }
+        Ok(read)
     }
-    Ok(revision)
 }
 
 /// A linearizable read.
@@ -79,7 +90,7 @@ impl RangeRequest {
 
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct RangeResponse {
-    pub(super) revision: Revision,
+    pub(super) header: Header,
     pub(super) entries: Vec<KeyValue>,
     pub(super) more: bool,
 }
@@ -89,7 +100,7 @@ impl RangeResponse {
         let (mut read, mut reader) = (Self::default(), Reader::new(message));
         while let Some((field, value)) = reader.next()? {
             match field {
-                1 => read.revision = revision_of(value.bytes()?)?,
+                1 => read.header = Header::read(value.bytes()?)?,
                 2 => read.entries.push(KeyValue::read(value.bytes()?)?),
                 3 => read.more = value.number()? != 0,
                 _ => {}
@@ -137,7 +148,7 @@ pub(super) fn transaction(
 
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct TxnResponse {
-    pub(super) revision: Revision,
+    pub(super) header: Header,
     pub(super) succeeded: bool,
 }
 
@@ -146,7 +157,7 @@ impl TxnResponse {
         let (mut read, mut reader) = (Self::default(), Reader::new(message));
         while let Some((field, value)) = reader.next()? {
             match field {
-                1 => read.revision = revision_of(value.bytes()?)?,
+                1 => read.header = Header::read(value.bytes()?)?,
                 2 => read.succeeded = value.number()? != 0,
                 _ => {}
             }

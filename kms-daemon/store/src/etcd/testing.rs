@@ -148,6 +148,15 @@ impl EtcdCluster {
         self.wait(member);
     }
 
+    /// Removes the data of a member that was killed.
+    ///
+    /// # Panics
+    /// If that cannot be done.
+    pub fn forget(&self, member: usize) {
+        let data = self.directory.path().join(format!("m{member}"));
+        fs::remove_dir_all(data).expect("removed");
+    }
+
     /// Process of a member, for signals.
     ///
     /// # Panics

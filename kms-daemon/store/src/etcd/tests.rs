@@ -207,6 +207,28 @@ async fn a_member_that_hangs_is_left_for_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_was_put_back_is_not_believed() {
+    let mut cluster = cluster(1).await;
+    let store = open(&cluster, "/a").await;
+    for n in 0..10 {
+        applied(&store, put("a", &n.to_string())).await;
+    }
+    // Another cluster at the same address, with nothing in it.
+    let cluster = tokio::task::spawn_blocking(move || {
+        cluster.kill(0);
+        cluster.forget(0);
+        cluster.restart(0);
+        cluster
+    });
+    let cluster = cluster.await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    assert!(store.lag() > Duration::from_secs(1), "{:?}", store.lag());
+    let other = open(&cluster, "/a").await;
+    sleep(Duration::from_secs(2)).await;
+    assert!(other.lag() < Duration::from_secs(1), "{:?}", other.lag());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ranges_in_chunks_are_of_one_revision() {
     let cluster = cluster(1).await;
     let store = Arc::new(open(&cluster, "/a").await);

@@ -19,7 +19,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::cluster::{Cluster, Kind};
 use super::keys::Keys;
-use super::messages::{self, RangeRequest, RangeResponse, TxnResponse, WatchEvent, WatchResponse};
+use super::messages::{
+    self, Header, RangeRequest, RangeResponse, TxnResponse, WatchEvent, WatchResponse,
+};
 use crate::history::History;
 use crate::{Entry, Event, Revision};
 
@@ -39,6 +41,8 @@ pub(super) struct Watcher {
     cluster: Arc<Cluster>,
     keys: Keys,
     history: History,
+    /// The cluster that the history is of.
+    id: u64,
     /// The revision up to which everything is in the history.
     reached: watch::Sender<Revision>,
     /// The history had everything that was acknowledged by then.
@@ -48,16 +52,16 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// A history that starts at `revision`, which was read when `known` had passed.
+    /// A history of a cluster with this id, as it was at `known` or later.
     pub(super) fn new(
         cluster: Arc<Cluster>,
         keys: Keys,
         history: History,
-        known: Instant,
+        (id, known): (u64, Instant),
     ) -> Arc<Self> {
         let reached = watch::Sender::new(history.latest());
         let (known, renew) = (Mutex::new(known), Notify::new());
-        Arc::new(Self { cluster, keys, history, reached, known, renew })
+        Arc::new(Self { cluster, keys, history, id, reached, known, renew })
     }
 
     /// How long ago it was known that the watches have dealt with everything acknowledged by then.
@@ -169,7 +173,7 @@ impl Watcher {
                     *self.known.lock().unwrap_or_else(PoisonError::into_inner) = begin;
                 }
                 Ok(false) => self.renew.notify_one(),
-                Err(reason) => tracing::debug!(reason, "the revision of the store is not known"),
+                Err(reason) => tracing::warn!(reason, "how old the caches are is not known"),
             }
             sleep(INTERVAL.saturating_sub(begin.elapsed())).await;
         }
@@ -177,12 +181,20 @@ impl Watcher {
 
     /// Whether the watches have dealt with everything that was acknowledged before the call.
     async fn catch_up(&self) -> Result<bool, String> {
+        let reached = *self.reached.borrow();
         let request = RangeRequest { key: self.keys.beat(), limit: 1, ..RangeRequest::default() };
         let message = request.write().finish();
         let looking = self.cluster.call_within(messages::RANGE, &message, Kind::Read, LOOK);
         let response = looking.await.map_err(|status| status.to_string())?;
         let response = RangeResponse::read(response).map_err(|error| error.to_string())?;
-        if self.is_reached(response.revision).await {
+        let Header { cluster, revision } = response.header;
+        if cluster != self.id || revision < reached {
+            // The watch would report nothing until the revision is where it was.
+            return Err(
+                "the cluster was put back to an older state; start the daemon again".to_owned()
+            );
+        }
+        if self.is_reached(revision).await {
             return Ok(true);
         }
         let beat = messages::put(&self.keys.beat(), b"");
@@ -190,7 +202,7 @@ impl Watcher {
         let writing = self.cluster.call_within(messages::TXN, &message, Kind::Write, LOOK);
         let response = writing.await.map_err(|status| status.to_string())?;
         let response = TxnResponse::read(response).map_err(|error| error.to_string())?;
-        Ok(timeout(LOOK, self.until(response.revision)).await.is_ok())
+        Ok(timeout(LOOK, self.until(response.header.revision)).await.is_ok())
     }
 
     async fn is_reached(&self, revision: Revision) -> bool {
