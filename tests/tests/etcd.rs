@@ -41,14 +41,12 @@ impl Pair {
         }
         let arguments = arguments(&cluster);
         let [first, second] = plugs.each_ref().map(Plug::line);
-        // The first daemon brings both devices into a domain, and leaves the second to the other one,
-        // which is the same host to them.
-        let mut one = Daemon::stopped(&[first, second]);
+        // Both devices are of one domain, and both daemons are the same host to them.
+        let mut one = Daemon::stopped(&[first]);
+        let data = one.data().to_str().expect("UTF-8");
+        let (code, said) = told(&["hsm", "provision", "--data", data, first, second]);
+        assert_eq!(code, 0, "{said}");
         one.replace_arguments(&arguments);
-        one.restart();
-        await_devices(&one, 2);
-        assert!(one.stop().success());
-        one.replace_hsms(&[first]);
         one.restart();
         let mut two = Daemon::stopped(&[second]);
         two.replace_arguments(&arguments);
@@ -182,7 +180,7 @@ fn what_one_daemon_does_counts_at_the_other_within_a_second() {
     let passphrase = pair.one.data().join("passphrase");
     fs::write(&passphrase, "correct horse battery staple\n").expect("written");
     let (file, passphrase) = (file.to_str().expect("UTF-8"), passphrase.to_str().expect("UTF-8"));
-    let create = ["backup", "create", file, "--data", &data, "--passphrase-file", passphrase];
+    let create = ["backup", file, "--data", &data, "--passphrase-file", passphrase];
     let url = pair.one.url().to_owned();
     let (code, said) = told(&[&create[..], &["--url", &url]].concat());
     assert!(code != 0 && said.contains("etcdctl snapshot save"), "{said}");

@@ -106,7 +106,7 @@ pub(super) struct HistoryWatch {
 impl Watch for HistoryWatch {
     fn next(&mut self) -> StoreFuture<'_, Result<Arc<Change>, WatchError>> {
         Box::pin(async move {
-            // Who asks for the next one has dealt with the one before.
+            // The caller has dealt with what it was given before.
             self.dealt_with.store(self.reported.0, Ordering::Release);
             let reported = self.reported;
             self.latest

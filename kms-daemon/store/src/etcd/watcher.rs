@@ -164,7 +164,7 @@ impl Watcher {
         });
     }
 
-    /// Finds out again and again how old the history is, until the future is dropped.
+    /// Measures again and again how old the history is, until the future is dropped.
     pub(super) async fn look(&self) {
         loop {
             let begin = Instant::now();
