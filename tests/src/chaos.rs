@@ -1,26 +1,28 @@
-//! Clients of one daemon while everything below and around it fails: `cargo xtask chaos`.
+//! Clients of a few daemons while everything below and around them fails: `cargo xtask chaos`.
 //!
 //! Several clients work on the same keys, aliases and policies while a schedule, which a seed repeats,
-//! kills, pauses and stops the daemon and its emulated devices and troubles their lines. Afterwards:
+//! kills, pauses and stops daemons, their emulated devices and the members of the cluster that is their
+//! store, and troubles the devices' lines. Afterwards:
 //!
 //! - The histories of all objects are linearizable ([`crate::history`]): no acknowledged change is lost,
-//!   none is undone or done twice, and nothing is allowed after an acknowledged disable or deny.
+//!   none is undone or done twice, and nothing is allowed after an acknowledged disable or deny. Several
+//!   daemons may answer by what was true [`STALE`] before the request.
 //! - Every acknowledged ciphertext opens, and every acknowledged key is there.
-//! - The audit log is whole, and has each answered request once.
-//! - No plaintext is in a file of the daemon, or in what it wrote.
+//! - The audit logs are whole, and have each answered request once.
+//! - No plaintext is in a file of a daemon or of the store, or in what a daemon wrote.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use kms_store::etcd::testing::EtcdCluster;
+use serde_json::json;
 
 mod client;
 mod faults;
+mod judge;
 mod line;
 mod objects;
 mod report;
@@ -29,24 +31,24 @@ pub use self::faults::{Act, Fault};
 pub use self::line::Trouble;
 pub use self::report::Report;
 
-use self::client::{Client, Notes, Sealed, opens, policy};
+use self::client::Client;
 use self::faults::{Device, World};
-use self::objects::State;
-use self::report::Recovery;
 use crate::ctl;
 use crate::daemon::{Credentials, Daemon};
-use crate::history::{Event, Step, check};
+use crate::etcd;
 use crate::http::{Request, await_devices, call};
-use crate::remains::{Secret, search_bytes};
 
 /// Clients that work at the same time.
 const CLIENTS: usize = 8;
 /// Objects of each kind. Few, so that clients meet.
 const OBJECTS: usize = 3;
-/// Plaintexts that are looked for in files.
-const PLANTED: usize = 64;
-/// How long everything may take to be in service again once nothing fails any more.
-const RETURN: Duration = Duration::from_secs(60);
+/// Members of the cluster of etcd.
+const MEMBERS: usize = 3;
+/// How long after its acknowledgement a change may be unknown to another daemon (ADR 39).
+pub const STALE: Duration = Duration::from_secs(1);
+/// How long etcd may take to carry out what nobody waits for any more: longer than its own deadline for a
+/// request, of 5 s and two elections.
+const LINGERS: Duration = Duration::from_secs(10);
 
 /// What a run is to be.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +57,9 @@ pub struct Options {
     pub seed: u64,
     /// How long faults happen.
     pub time: Duration,
-    /// Emulated devices of the daemon.
+    /// Daemons. Several have a cluster of etcd as their store.
+    pub daemons: usize,
+    /// Emulated devices, at least one for each daemon.
     pub devices: usize,
     /// Whether a line on standard error tells of each fault.
     pub tells: bool,
@@ -72,33 +76,71 @@ struct Targets {
     aliases: Vec<String>,
 }
 
-/// What clients share.
-struct Scene {
+/// A daemon, whichever process it is.
+struct Seat {
     daemon: RwLock<Daemon>,
     credentials: Credentials,
-    targets: Targets,
-    began: Instant,
-    over: AtomicBool,
-    /// When processes of the daemon were gone.
+    /// When its processes were gone.
     deaths: Mutex<Vec<u64>>,
 }
 
+/// What clients share.
+struct Scene {
+    seats: Vec<Seat>,
+    targets: Targets,
+    began: Instant,
+    over: AtomicBool,
+    /// How long after the end of its process, or an error, a change may still happen, in nanoseconds.
+    lingers: u64,
+    /// How old what a daemon knows may be, in nanoseconds.
+    stale: u64,
+}
+
 impl Scene {
+    fn new(daemons: Vec<Daemon>, targets: Targets) -> Self {
+        let several = daemons.len() > 1;
+        let if_several = |time: Duration| if several { nanoseconds(time) } else { 0 };
+        let seats = daemons.into_iter().map(|daemon| Seat {
+            credentials: daemon.credentials(),
+            daemon: RwLock::new(daemon),
+            deaths: Mutex::default(),
+        });
+        Self {
+            seats: seats.collect(),
+            targets,
+            began: Instant::now(),
+            over: AtomicBool::new(false),
+            lingers: if_several(LINGERS),
+            stale: if_several(STALE),
+        }
+    }
+
     fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
 
     /// Nanoseconds since the beginning.
     fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_nanos()).expect("centuries have passed")
+        nanoseconds(self.began.elapsed())
     }
 
-    /// A request's bytes, for the daemon as it runs now, and its address.
-    fn sign(&self, request: Request) -> (Vec<u8>, String) {
-        let daemon = self.daemon.read().expect("no client has failed");
-        let request = request.signed_by(&self.credentials, &daemon);
+    /// A process of this daemon is gone.
+    fn died(&self, daemon: usize) {
+        let mut deaths = self.seats[daemon].deaths.lock().unwrap_or_else(PoisonError::into_inner);
+        deaths.push(self.now());
+    }
+
+    /// A request's bytes, for a daemon as it runs now, and its address.
+    fn sign(&self, request: Request, daemon: usize) -> (Vec<u8>, String) {
+        let Seat { daemon, credentials, .. } = &self.seats[daemon];
+        let daemon = daemon.read().expect("no client has failed");
+        let request = request.signed_by(credentials, &daemon);
         (request.to_bytes(daemon.address()), daemon.address().to_owned())
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).expect("centuries have passed")
 }
 
 /// Announces the end, also to clients whose faults have failed.
@@ -113,21 +155,16 @@ impl Drop for End<'_> {
 /// Runs and judges.
 ///
 /// # Panics
-/// If the daemon or a device does not start, or the daemon does not stop when it is asked to.
+/// If a daemon, a device or etcd does not start, or a daemon does not stop when it is asked to.
 #[must_use]
 pub fn run(options: Options) -> Report {
     let mut random = fastrand::Rng::with_seed(options.seed);
-    let mut devices: Vec<_> = (0..options.devices).map(|_| Device::new(random.fork())).collect();
-    let daemon = provisioned(&devices);
-    let targets = Targets::make(&daemon);
-    let scene = Scene {
-        credentials: daemon.credentials(),
-        daemon: RwLock::new(daemon),
-        targets,
-        began: Instant::now(),
-        over: AtomicBool::new(false),
-        deaths: Mutex::default(),
-    };
+    let devices = options.devices.max(options.daemons);
+    let mut devices: Vec<_> = (0..devices).map(|_| Device::new(random.fork())).collect();
+    let mut cluster = (options.daemons > 1).then(|| EtcdCluster::with_users(MEMBERS));
+    let daemons = provisioned(options.daemons, &devices, cluster.as_ref());
+    let targets = Targets::make(&daemons[0]);
+    let scene = Scene::new(daemons, targets);
     let clients: Vec<_> = (0..CLIENTS).map(|_| random.fork()).collect();
     let (notes, ended) = thread::scope(|scope| {
         let clients: Vec<_> = clients
@@ -135,32 +172,56 @@ pub fn run(options: Options) -> Report {
             .map(|random| scope.spawn(|| Client::new(&scene, random).run()))
             .collect();
         let end = End(&scene);
-        let ended = trouble(&scene, &mut devices, options, random);
+        let random = random.fork();
+        let mut world =
+            World { scene: &scene, devices: &mut devices, cluster: &mut cluster, random };
+        let ended = trouble(&mut world, options);
         drop(end);
         let notes = clients.into_iter().map(|client| client.join().expect("a client fails"));
         (notes.collect::<Vec<_>>(), ended)
     });
-    let Scene { daemon, targets, deaths, .. } = scene;
-    let daemon = daemon.into_inner().expect("no client has failed");
-    let mut deaths = deaths.into_inner().unwrap_or_else(PoisonError::into_inner);
-    deaths.sort_unstable();
-    judge(options, daemon, &targets, (notes, ended), &deaths)
+    let store = cluster.as_ref().map(|cluster| directory(&cluster.authority()));
+    judge::judge(options, scene, &devices, store.as_deref(), &(notes, ended))
 }
 
-/// A daemon whose devices are these.
-fn provisioned(devices: &[Device]) -> Daemon {
-    let mut daemon = Daemon::start(&["soft"]);
-    assert!(daemon.stop().success(), "the daemon does not stop");
-    let data = daemon.data().to_str().expect("UTF-8").to_owned();
+/// The directory that a file is in.
+fn directory(file: &Path) -> std::path::PathBuf {
+    file.parent().expect("a file is in a directory").to_owned()
+}
+
+/// The devices of one of so many daemons.
+fn devices_of(daemon: usize, daemons: usize, devices: &[Device]) -> Vec<String> {
+    devices.iter().skip(daemon).step_by(daemons).map(Device::endpoint).collect()
+}
+
+/// Daemons whose devices are these, all of one domain.
+fn provisioned(count: usize, devices: &[Device], cluster: Option<&EtcdCluster>) -> Vec<Daemon> {
+    fn borrowed(lines: &[String]) -> Vec<&str> {
+        lines.iter().map(String::as_str).collect()
+    }
     let lines: Vec<_> = devices.iter().map(Device::endpoint).collect();
-    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let provision = [&["hsm", "provision", "--data", &data, "soft"], &lines[..]].concat();
-    let (code, report) = ctl::run(&provision);
-    assert_eq!(code, 0, "{report}");
-    daemon.replace_hsms(&lines);
-    daemon.restart();
-    await_devices(&daemon, lines.len());
-    daemon
+    let mut daemons: Vec<Daemon> = Vec::new();
+    for number in 0..count {
+        let own = devices_of(number, count, devices);
+        let mut daemon = Daemon::stopped(&borrowed(&own));
+        if let Some(cluster) = cluster {
+            daemon.replace_arguments(&etcd::arguments(cluster));
+        }
+        match daemons.first() {
+            None => {
+                let data = daemon.data().to_str().expect("UTF-8");
+                let provision = ["hsm", "provision", "--data", data];
+                let (code, said) = ctl::text(&[&provision[..], &borrowed(&lines)[..]].concat());
+                assert_eq!(code, 0, "{said}");
+            }
+            // The same host to all devices.
+            Some(first) => etcd::same_host(first, &daemon),
+        }
+        daemon.restart();
+        await_devices(&daemon, own.len());
+        daemons.push(daemon);
+    }
+    daemons
 }
 
 impl Targets {
@@ -176,20 +237,12 @@ impl Targets {
 }
 
 /// Lets things go wrong for some time. Returns what has, and when each was over.
-fn trouble(
-    scene: &Scene,
-    devices: &mut [Device],
-    options: Options,
-    mut random: fastrand::Rng,
-) -> Vec<(Fault, u64)> {
-    let gone = || {
-        scene.deaths.lock().unwrap_or_else(PoisonError::into_inner).push(scene.now());
-    };
-    let count = devices.len();
-    let mut world = World { daemon: &scene.daemon, devices, gone: &gone, random: random.fork() };
+fn trouble(world: &mut World<'_>, options: Options) -> Vec<(Fault, u64)> {
+    let (scene, numbers) = (world.scene, world.numbers());
+    let mut random = world.random.fork();
     let mut ended = Vec::new();
     while scene.began.elapsed() < options.time {
-        let act = Act::random(&mut random, count);
+        let act = Act::random(&mut random, numbers);
         thread::sleep(act.calm);
         if options.tells {
             eprintln!("{:7.1} s  {act}", scene.began.elapsed().as_secs_f64());
@@ -204,199 +257,4 @@ fn trouble(
     // What is under way gets its answer.
     thread::sleep(Duration::from_secs(2));
     ended
-}
-
-/// What clients were told, and which faults ended when.
-type Told = (Vec<Notes>, Vec<(Fault, u64)>);
-
-fn judge(
-    options: Options,
-    mut daemon: Daemon,
-    targets: &Targets,
-    (notes, ended): Told,
-    deaths: &[u64],
-) -> Report {
-    let mut report = Report::of(options.seed, options.time, &notes);
-    report.recoveries = recoveries(&ended, &notes);
-
-    let keys = histories(notes.iter().flat_map(|notes| &notes.keys), deaths);
-    let aliases = histories(notes.iter().flat_map(|notes| &notes.aliases), deaths);
-    let policies = histories(notes.iter().flat_map(|notes| &notes.policies), deaths);
-    report.histories(State::Enabled, keys, |number| format!("key {}", targets.keys[number]));
-    report.histories(None, aliases, |number| targets.aliases[number].clone());
-    report.histories(false, policies, |number| format!("policy of {}", targets.policies[number]));
-
-    let by = Instant::now() + RETURN;
-    while crate::http::devices_in_service(&daemon) < options.devices && Instant::now() < by {
-        thread::sleep(Duration::from_millis(50));
-    }
-    let back = crate::http::devices_in_service(&daemon);
-    if back < options.devices {
-        report.wrong(format!("{back} of {} devices are in service again", options.devices));
-    }
-    enable(&daemon, targets);
-    open_all(&daemon, &notes, &mut report);
-
-    let (status, said) = daemon.stop_and_read();
-    if !status.success() {
-        report.wrong(format!("the daemon ended with {status}"));
-    }
-    audited(&daemon, &notes, &mut report);
-    let sealed = notes.iter().flat_map(|notes| &notes.sealed);
-    let planted: Vec<Secret> = sealed
-        .take(PLANTED)
-        .enumerate()
-        .map(|(number, sealed)| Secret::new(&format!("plaintext {number}"), &sealed.plaintext))
-        .collect();
-    leaked(daemon.data(), &planted, &mut report);
-    for (secret, places) in search_bytes("what the daemon wrote", said.as_bytes(), &planted) {
-        report.wrong(format!("{secret} is there: {}", places.join("; ")));
-    }
-    report
-}
-
-/// The events of each object. What was not answered can take effect as long as its process lives.
-fn histories<'n, O: Clone + 'n>(
-    events: impl Iterator<Item = &'n (usize, Event<O>)>,
-    deaths: &[u64],
-) -> BTreeMap<usize, Vec<Event<O>>> {
-    let mut histories: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for (number, event) in events {
-        let mut event = event.clone();
-        if !event.answered {
-            let after = deaths.partition_point(|death| *death <= event.begin);
-            event.end = deaths.get(after).copied().unwrap_or(u64::MAX);
-        }
-        histories.entry(*number).or_default().push(event);
-    }
-    histories
-}
-
-/// How long after the end of each fault a use of a device had begun and succeeded.
-fn recoveries(ended: &[(Fault, u64)], notes: &[Notes]) -> BTreeMap<&'static str, Recovery> {
-    let mut served: Vec<(u64, u64)> =
-        notes.iter().flat_map(|notes| notes.served.iter().copied()).collect();
-    served.sort_unstable();
-    let mut recoveries: BTreeMap<&'static str, Recovery> = BTreeMap::new();
-    for (fault, at) in ended {
-        let after = &served[served.partition_point(|(begin, _)| begin < at)..];
-        let first = after.iter().take(10 * CLIENTS).map(|(_, end)| end - at).min();
-        recoveries.entry(fault.name()).or_default().add(first.map(Duration::from_nanos));
-    }
-    recoveries
-}
-
-/// Lets every key be used again.
-fn enable(daemon: &Daemon, targets: &Targets) {
-    for id in &targets.keys {
-        // Refused where it is not to be deleted.
-        let _ = call(daemon, "CancelKeyDeletion", &json!({ "KeyId": id }));
-        assert_eq!(call(daemon, "EnableKey", &json!({ "KeyId": id })).status, 200);
-    }
-    for id in &targets.policies {
-        let body = json!({ "KeyId": id, "PolicyName": "default", "Policy": policy(false) });
-        assert_eq!(call(daemon, "PutKeyPolicy", &body).status, 200);
-    }
-}
-
-/// Opens every acknowledged ciphertext, and looks at every acknowledged key.
-fn open_all(daemon: &Daemon, notes: &[Notes], report: &mut Report) {
-    let sealed: Vec<&Sealed> = notes.iter().flat_map(|notes| &notes.sealed).collect();
-    let made: Vec<&String> = notes.iter().flat_map(|notes| &notes.made).collect();
-    report.ciphertexts = sealed.len();
-    report.keys = made.len();
-    let per_thread = |count: usize| count.div_ceil(CLIENTS).max(1);
-    let wrong: Vec<String> = thread::scope(|scope| {
-        let openers = sealed.chunks(per_thread(sealed.len())).map(|sealed| {
-            scope.spawn(move || {
-                let open = |sealed: &&&Sealed| {
-                    let answer = call(daemon, "Decrypt", &json!({ "CiphertextBlob": sealed.blob }));
-                    answer.status != 200 || !opens(&answer.json(), sealed)
-                };
-                let lost = sealed.iter().filter(open);
-                lost.map(|sealed| format!("does not open: {}", sealed.blob)).collect::<Vec<_>>()
-            })
-        });
-        let openers: Vec<_> = openers.collect();
-        let lookers = made.chunks(per_thread(made.len())).map(|made| {
-            scope.spawn(move || {
-                let is_lost = |id: &&&String| {
-                    call(daemon, "DescribeKey", &json!({ "KeyId": id })).status != 200
-                };
-                made.iter().filter(is_lost).map(|id| format!("key {id} is lost")).collect()
-            })
-        });
-        let threads: Vec<_> = openers.into_iter().chain(lookers.collect::<Vec<_>>()).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
-    });
-    wrong.into_iter().for_each(|wrong| report.wrong(wrong));
-}
-
-/// The audit log is whole and has each answered request once.
-fn audited(daemon: &Daemon, notes: &[Notes], report: &mut Report) {
-    let log = daemon.data().join("audit");
-    let (intact, verdict) = ctl::verify(&log);
-    if !intact {
-        report.wrong(format!("the audit log is not whole: {verdict}"));
-    }
-    let mut recorded: HashMap<String, usize> = HashMap::new();
-    for file in files(&log).iter().filter(|file| file.extension().is_some_and(|e| e == "jsonl")) {
-        for line in fs::read_to_string(file).expect("text").lines() {
-            let line: Value = serde_json::from_str(line).expect("JSON");
-            if let Some(id) = line["record"]["requestID"].as_str() {
-                *recorded.entry(id.to_owned()).or_default() += 1;
-            }
-        }
-    }
-    report.records = recorded.values().sum();
-    for (id, count) in recorded.iter().filter(|(_, count)| **count > 1) {
-        report.wrong(format!("request {id} is recorded {count} times"));
-    }
-    let answered: BTreeSet<&String> = notes.iter().flat_map(|notes| &notes.answered).collect();
-    for id in answered.into_iter().filter(|id| !recorded.contains_key(*id)) {
-        report.wrong(format!("request {id} was answered and is not recorded"));
-    }
-}
-
-/// Looks for plaintexts in every file of the data directory.
-fn leaked(data: &Path, planted: &[Secret], report: &mut Report) {
-    for file in files(data) {
-        let bytes = fs::read(&file).expect("the tests may read it");
-        for (secret, places) in search_bytes(&file.display().to_string(), &bytes, planted) {
-            report.wrong(format!("{secret} is there: {}", places.join("; ")));
-        }
-        report.files += 1;
-    }
-}
-
-/// All files below a directory.
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).expect("a directory");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    let below = |path: PathBuf| match path.symlink_metadata().expect("it is there").file_type() {
-        kind if kind.is_dir() => files(&path),
-        kind if kind.is_file() => vec![path],
-        _ => Vec::new(),
-    };
-    paths.flat_map(below).collect()
-}
-
-impl Report {
-    /// Judges the histories of one kind of object.
-    fn histories<O>(
-        &mut self,
-        first: O::State,
-        histories: BTreeMap<usize, Vec<Event<O>>>,
-        name: impl Fn(usize) -> String,
-    ) where
-        O: Step + Clone + std::fmt::Debug,
-    {
-        for (number, events) in histories {
-            self.objects += 1;
-            self.events += events.len();
-            if let Err(violation) = check(first.clone(), events) {
-                self.wrong(format!("{}: {violation}", name(number)));
-            }
-        }
-    }
 }

@@ -5,6 +5,7 @@
 //! | [`calls`] | calls of one device, short enough for tests |
 //! | [`daemon`] | a `kmsd` of its own, that can be stopped, killed and started again |
 //! | [`ctl`] | `kmsctl` |
+//! | [`etcd`] | daemons on a cluster of etcd |
 //! | [`model`] | clients that remember what the daemon acknowledged |
 //! | [`chaos`] | clients of one daemon while everything below and around it fails |
 //! | [`history`] | whether what several clients were told has an order |
@@ -49,6 +50,7 @@ pub mod device;
 pub mod emulator;
 pub mod enclave;
 pub mod environment;
+pub mod etcd;
 pub mod flash;
 pub mod flood;
 pub mod history;

@@ -10,14 +10,16 @@ use crate::{
 
 /// What `cargo xtask help chaos` says beside the options.
 pub(crate) const HELP: &str = "\
-Eight clients work on the same keys, aliases and policies of a kmsd with
-emulated devices, which are killed, paused and cut off meanwhile. Afterwards
-the order of all answers is checked, every ciphertext is opened, the audit log
-is verified, and files are searched for plaintexts.
+Eight clients work on the same keys, aliases and policies of a kmsd, or a few,
+while processes, emulated devices and members of the store are killed, paused
+and cut off. Afterwards the order of all answers is checked, every ciphertext
+is opened, audit logs are verified, and files are searched for plaintexts.
 
   --seed N      repeat a schedule of faults [default: a new one]
   --seconds N   how long faults happen [default: 60]
   --minutes N   the same in minutes
+  --daemons N   1 to 5; several have a cluster of etcd as their store
+                [default: 1]
   --devices N   emulated devices, 1 to 8 [default: 3]
   --json        one JSON document instead of text
   --release     compile longer, run faster
@@ -28,7 +30,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let toolchain = Toolchain::parse(&mut args)?;
     let profile = Profile::parse(&mut args);
     let mut flags = Vec::new();
-    for name in ["--seed", "--seconds", "--minutes", "--devices"] {
+    for name in ["--seed", "--seconds", "--minutes", "--daemons", "--devices"] {
         if let Some(value) = args.value(name)? {
             flags.extend([name.to_owned(), value]);
         }
@@ -37,6 +39,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
         flags.push("--json".to_owned());
     }
     args.finish()?;
+    test::etcd()?;
     // The one that the harness boots.
     let board = &emulated()?[0];
     emulator::prepare(board)?;

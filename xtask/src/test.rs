@@ -82,7 +82,7 @@ impl Rig {
 }
 
 /// Sees to it that there is an etcd cluster to be had: tests of the store need one, and none is left out.
-fn etcd() -> Result<()> {
+pub(crate) fn etcd() -> Result<()> {
     match command::on_path("etcd") && command::on_path("etcdctl") {
         true => Ok(()),
         false => install(&["etcd-server", "etcd-client"]),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::thread;
 use std::time::Duration;
 
 use base64::engine::general_purpose::STANDARD;
@@ -30,15 +31,21 @@ pub(super) struct Sealed {
     pub(super) blob: String,
 }
 
+/// What was told of one object, and by which daemon.
+#[derive(Clone, Debug)]
+pub(super) struct Noted<O> {
+    /// Of the objects of its kind.
+    pub(super) number: usize,
+    pub(super) daemon: usize,
+    pub(super) event: Event<O>,
+}
+
 /// What a client was told.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// By number of the key.
-    pub(super) keys: Vec<(usize, Event<OfKey>)>,
-    /// By number of the alias.
-    pub(super) aliases: Vec<(usize, Event<OfAlias>)>,
-    /// By number of the key with the policy.
-    pub(super) policies: Vec<(usize, Event<OfPolicy>)>,
+    pub(super) keys: Vec<Noted<OfKey>>,
+    pub(super) aliases: Vec<Noted<OfAlias>>,
+    pub(super) policies: Vec<Noted<OfPolicy>>,
     pub(super) sealed: Vec<Sealed>,
     /// Keys that it made.
     pub(super) made: Vec<String>,
@@ -67,21 +74,35 @@ enum Told {
 
 /// A request, its outcome and the time between.
 struct Call {
+    daemon: usize,
     begin: u64,
     end: u64,
     told: Told,
 }
 
+impl Call {
+    fn note<O>(&self, number: usize, operation: O, answered: bool) -> Noted<O> {
+        let Self { daemon, begin, end, .. } = *self;
+        Noted { number, daemon, event: Event { begin, end, operation, answered } }
+    }
+}
+
 pub(super) struct Client<'s> {
     scene: &'s Scene,
     random: fastrand::Rng,
-    connection: Option<Connection>,
+    /// The daemon that it asks as long as that one answers.
+    home: usize,
+    /// An open connection to each daemon, if there is one.
+    connections: Vec<Option<Connection>>,
     notes: Notes,
 }
 
 impl<'s> Client<'s> {
-    pub(super) fn new(scene: &'s Scene, random: fastrand::Rng) -> Self {
-        Self { scene, random, connection: None, notes: Notes::default() }
+    pub(super) fn new(scene: &'s Scene, mut random: fastrand::Rng) -> Self {
+        let daemons = scene.seats.len();
+        let home = random.usize(..daemons);
+        let connections = (0..daemons).map(|_| None).collect();
+        Self { scene, random, home, connections, notes: Notes::default() }
     }
 
     /// Works until the end is announced.
@@ -151,8 +172,7 @@ impl<'s> Client<'s> {
             Told::Unknown if matches!(done, Saw(_)) => return,
             Told::Unknown => (done, false),
         };
-        let Call { begin, end, .. } = call;
-        self.notes.keys.push((number, Event { begin, end, operation, answered }));
+        self.notes.keys.push(call.note(number, operation, answered));
     }
 
     /// Does something with an alias.
@@ -188,8 +208,7 @@ impl<'s> Client<'s> {
             Told::Unknown if matches!(done, Saw(_)) => return,
             Told::Unknown => (done, false),
         };
-        let Call { begin, end, .. } = call;
-        self.notes.aliases.push((number, Event { begin, end, operation, answered }));
+        self.notes.aliases.push(call.note(number, operation, answered));
     }
 
     /// Uses a key whose policy denies that now and then, or changes the policy.
@@ -215,8 +234,7 @@ impl<'s> Client<'s> {
             Told::Unknown if puts => (done, false),
             Told::Nothing | Told::Unknown => return,
         };
-        let Call { begin, end, .. } = call;
-        self.notes.policies.push((number, Event { begin, end, operation, answered }));
+        self.notes.policies.push(call.note(number, operation, answered));
     }
 
     /// Encrypts something that it will want to have back.
@@ -225,7 +243,7 @@ impl<'s> Client<'s> {
         let mut plaintext = vec![0; self.random.usize(32..=256)];
         self.random.fill(&mut plaintext);
         let body = json!({ "KeyId": key, "Plaintext": STANDARD.encode(&plaintext) });
-        let Call { begin, end, told } = self.call("Encrypt", &body);
+        let Call { begin, end, told, .. } = self.call("Encrypt", &body);
         match told {
             Told::Done(answer) => match answer["CiphertextBlob"].as_str() {
                 Some(blob) => {
@@ -248,7 +266,7 @@ impl<'s> Client<'s> {
         }
         let at = self.random.usize(..self.notes.sealed.len());
         let sealed = self.notes.sealed[at].clone();
-        let Call { begin, end, told } =
+        let Call { begin, end, told, .. } =
             self.call("Decrypt", &json!({ "CiphertextBlob": sealed.blob }));
         match told {
             Told::Done(answer) if opens(&answer, &sealed) => self.notes.served.push((begin, end)),
@@ -284,35 +302,37 @@ impl<'s> Client<'s> {
         self.notes.wrong.push(format!("{operation} was answered {what}"));
     }
 
-    /// Sends a request once, as soon as somebody listens.
+    /// Sends a request once, as soon as a daemon listens.
     fn call(&mut self, operation: &str, body: &Value) -> Call {
-        let (begin, answer) = loop {
-            let (bytes, address) = self.scene.sign(Request::new(operation, body.to_string()));
-            if self.connection.as_mut().is_some_and(Connection::is_over) {
-                self.connection = None;
+        let request = Request::new(operation, body.to_string());
+        let daemons = self.connections.len();
+        let elsewhere = self.random.u8(..8) == 0;
+        let mut daemon = if elsewhere { self.random.usize(..daemons) } else { self.home };
+        let (bytes, mut connection) = loop {
+            let (bytes, address) = self.scene.sign(request.clone(), daemon);
+            let kept = self.connections[daemon].take();
+            if let Some(kept) = kept.and_then(still_open) {
+                break (bytes, kept);
             }
-            let mut connection = match self.connection.take() {
-                Some(connection) => connection,
-                None => match Connection::try_to(&address, LONGEST) {
-                    Ok(connection) => connection,
-                    Err(_) if self.scene.is_over() => {
-                        let now = self.scene.now();
-                        return Call { begin: now, end: now, told: Told::Unknown };
-                    }
-                    Err(_) => {
-                        std::thread::sleep(AWAY);
-                        continue;
-                    }
-                },
-            };
-            let begin = self.scene.now();
-            let answer = connection.write(&bytes).and_then(|()| connection.read());
-            if answer.is_ok() {
-                self.connection = Some(connection);
+            match Connection::try_to(&address, LONGEST) {
+                Ok(connection) => break (bytes, connection),
+                Err(_) if self.scene.is_over() => {
+                    let now = self.scene.now();
+                    return Call { daemon, begin: now, end: now, told: Told::Nothing };
+                }
+                Err(_) => {
+                    thread::sleep(AWAY);
+                    daemon = (daemon + 1) % daemons;
+                    self.home = daemon;
+                }
             }
-            break (begin, answer);
         };
+        let begin = self.scene.now();
+        let answer = connection.write(&bytes).and_then(|()| connection.read());
         let end = self.scene.now();
+        if answer.is_ok() {
+            self.connections[daemon] = Some(connection);
+        }
         let told = match answer {
             Ok(answer) => self.read(operation, &answer),
             Err(error) => {
@@ -320,12 +340,12 @@ impl<'s> Client<'s> {
                 if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
                     self.wrong(operation, &format!("nothing in {LONGEST:?}"));
                 }
-                Told::Unknown
+                // It may take effect as long as its process lives.
+                return Call { daemon, begin, end: u64::MAX, told: Told::Unknown };
             }
         };
-        // What nobody has answered may take effect as long as its process lives.
-        let end = if matches!(told, Told::Unknown) { u64::MAX } else { end };
-        Call { begin, end, told }
+        let end = if matches!(told, Told::Unknown) { end + self.scene.lingers } else { end };
+        Call { daemon, begin, end, told }
     }
 
     fn read(&mut self, operation: &str, answer: &Answer) -> Told {
@@ -345,6 +365,11 @@ impl<'s> Client<'s> {
         *self.notes.refused.entry(code).or_default() += 1;
         if throttled { Told::Nothing } else { Told::Unknown }
     }
+}
+
+/// The connection, unless the daemon has ended it.
+fn still_open(mut connection: Connection) -> Option<Connection> {
+    (!connection.is_over()).then_some(connection)
 }
 
 /// Whether this is the answer to `Decrypt`.

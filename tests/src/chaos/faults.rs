@@ -1,12 +1,13 @@
 //! What goes wrong, and when.
 
 use std::fmt;
-use std::sync::RwLock;
 use std::time::Duration;
 
+use kms_store::etcd::testing::EtcdCluster;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::Scene;
 use super::line::{Line, Trouble};
 use crate::daemon::Daemon;
 use crate::emulator::{Attachment, Emulator};
@@ -20,14 +21,14 @@ const LASTS: std::ops::Range<u64> = 50..2_500;
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// The daemon ends as in a power cut, and starts again.
-    KillDaemon,
-    /// The daemon ends as in a power cut, and so does its next start.
-    KillStart,
-    /// The daemon is asked to end, and starts again.
-    StopDaemon,
-    /// The daemon stands still.
-    PauseDaemon,
+    /// A daemon ends as in a power cut, and starts again.
+    KillDaemon(usize),
+    /// A daemon ends as in a power cut, and so does its next start.
+    KillStart(usize),
+    /// A daemon is asked to end, and starts again.
+    StopDaemon(usize),
+    /// A daemon stands still.
+    PauseDaemon(usize),
     /// A device loses power.
     CutPower(usize),
     /// All devices lose power.
@@ -36,16 +37,42 @@ pub enum Fault {
     PauseDevice(usize),
     /// A line is in trouble.
     Line(usize, Trouble),
+    /// A member of the store's cluster ends as in a power cut.
+    KillMember(usize),
+    /// A member of the store's cluster stands still.
+    PauseMember(usize),
+    /// All but this member of the store's cluster end as in a power cut.
+    KillOthers(usize),
+}
+
+/// What a fault happens to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Daemon(usize),
+    Device(usize),
+    AllDevices,
+    Line(usize),
+    /// The cluster of the store: if more than one member fails, it is on purpose.
+    Store,
+}
+
+/// How many there are of what can fail.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    pub(super) daemons: usize,
+    pub(super) devices: usize,
+    /// Members of the store's cluster; 0 if the store is a file.
+    pub(super) members: usize,
 }
 
 impl Fault {
     /// What it is called in the report.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::KillDaemon => "daemon killed",
-            Self::KillStart => "daemon killed, and its start",
-            Self::StopDaemon => "daemon stopped",
-            Self::PauseDaemon => "daemon paused",
+            Self::KillDaemon(_) => "daemon killed",
+            Self::KillStart(_) => "daemon killed, and its start",
+            Self::StopDaemon(_) => "daemon stopped",
+            Self::PauseDaemon(_) => "daemon paused",
             Self::CutPower(_) => "device without power",
             Self::CutAllPower => "all devices without power",
             Self::PauseDevice(_) => "device paused",
@@ -54,16 +81,28 @@ impl Fault {
             Self::Line(_, Trouble::Flipped) => "bits flipped on a line",
             Self::Line(_, Trouble::Lost) => "bytes lost on a line",
             Self::Line(_, Trouble::Doubled) => "bytes doubled on a line",
+            Self::KillMember(_) => "etcd member killed",
+            Self::PauseMember(_) => "etcd member paused",
+            Self::KillOthers(_) => "etcd without a majority",
         }
     }
 
-    fn random(random: &mut fastrand::Rng, devices: usize) -> Self {
-        let device = random.usize(..devices);
+    fn random(random: &mut fastrand::Rng, numbers: Numbers) -> Self {
+        let device = random.usize(..numbers.devices);
+        let daemon = random.usize(..numbers.daemons);
+        if numbers.members > 0 && random.u8(..4) == 0 {
+            let member = random.usize(..numbers.members);
+            return match random.u8(..5) {
+                0..2 => Self::KillMember(member),
+                2..4 => Self::PauseMember(member),
+                _ => Self::KillOthers(member),
+            };
+        }
         match random.u8(..14) {
-            0..2 => Self::KillDaemon,
-            2 => Self::KillStart,
-            3 => Self::StopDaemon,
-            4 => Self::PauseDaemon,
+            0..2 => Self::KillDaemon(daemon),
+            2 => Self::KillStart(daemon),
+            3 => Self::StopDaemon(daemon),
+            4 => Self::PauseDaemon(daemon),
             5..7 => Self::CutPower(device),
             7 => Self::CutAllPower,
             8 => Self::PauseDevice(device),
@@ -75,29 +114,24 @@ impl Fault {
         }
     }
 
+    fn victim(self) -> Victim {
+        match self {
+            Self::KillDaemon(daemon)
+            | Self::KillStart(daemon)
+            | Self::StopDaemon(daemon)
+            | Self::PauseDaemon(daemon) => Victim::Daemon(daemon),
+            Self::CutPower(device) | Self::PauseDevice(device) => Victim::Device(device),
+            Self::CutAllPower => Victim::AllDevices,
+            Self::Line(device, _) => Victim::Line(device),
+            Self::KillMember(_) | Self::PauseMember(_) | Self::KillOthers(_) => Victim::Store,
+        }
+    }
+
     /// Whether both can be at once.
     fn goes_with(self, other: Self) -> bool {
-        let of_daemon = |fault| {
-            matches!(
-                fault,
-                Self::KillDaemon | Self::KillStart | Self::StopDaemon | Self::PauseDaemon
-            )
-        };
-        let all = |fault| fault == Self::CutAllPower;
-        let power = |fault| match fault {
-            Self::CutPower(device) | Self::PauseDevice(device) => Some(device),
-            Self::CutAllPower => Some(0),
-            _ => None,
-        };
-        let line = |fault| match fault {
-            Self::Line(device, _) => Some(device),
-            _ => None,
-        };
-        !(of_daemon(self) && of_daemon(other)
-            || power(self).is_some() && power(self) == power(other)
-            || all(self) && power(other).is_some()
-            || all(other) && power(self).is_some()
-            || line(self).is_some() && line(self) == line(other))
+        use Victim::{AllDevices, Device};
+        let (one, other) = (self.victim(), other.victim());
+        one != other && !matches!((one, other), (AllDevices, Device(_)) | (Device(_), AllDevices))
     }
 }
 
@@ -106,7 +140,7 @@ impl Fault {
 pub struct Act {
     /// How long nothing goes wrong before.
     pub calm: Duration,
-    /// The faults.
+    /// The faults, in the order in which they end.
     pub faults: Vec<Fault>,
     /// How long they last.
     pub lasts: Duration,
@@ -114,12 +148,14 @@ pub struct Act {
 
 impl Act {
     /// The next one of a schedule.
-    pub(super) fn random(random: &mut fastrand::Rng, devices: usize) -> Self {
-        let mut faults = vec![Fault::random(random, devices)];
-        let second = Fault::random(random, devices);
+    pub(super) fn random(random: &mut fastrand::Rng, numbers: Numbers) -> Self {
+        let mut faults = vec![Fault::random(random, numbers)];
+        let second = Fault::random(random, numbers);
         if random.u8(..3) == 0 && faults[0].goes_with(second) {
             faults.push(second);
         }
+        // A daemon does not start without its store: that is back before.
+        faults.sort_by_key(|fault| fault.victim() != Victim::Store);
         let mut time = |range| Duration::from_millis(random.u64(range));
         Self { calm: time(CALM), faults, lasts: time(LASTS) }
     }
@@ -130,10 +166,11 @@ impl fmt::Display for Act {
         for (number, fault) in self.faults.iter().enumerate() {
             let and = if number == 0 { "" } else { ", " };
             write!(f, "{and}{}", fault.name())?;
-            if let Fault::CutPower(device) | Fault::PauseDevice(device) | Fault::Line(device, _) =
-                fault
-            {
-                write!(f, " {device}")?;
+            match fault.victim() {
+                Victim::Daemon(number) | Victim::Device(number) | Victim::Line(number) => {
+                    write!(f, " {number}")?;
+                }
+                Victim::AllDevices | Victim::Store => {}
             }
         }
         write!(f, ", for {} ms", self.lasts.as_millis())
@@ -180,65 +217,92 @@ impl Device {
 
 /// What faults are done to.
 pub(super) struct World<'w> {
-    pub(super) daemon: &'w RwLock<Daemon>,
+    pub(super) scene: &'w Scene,
     pub(super) devices: &'w mut [Device],
-    /// Called when a process of the daemon is gone.
-    pub(super) gone: &'w dyn Fn(),
+    pub(super) cluster: &'w mut Option<EtcdCluster>,
     pub(super) random: fastrand::Rng,
 }
 
 impl World<'_> {
+    pub(super) fn numbers(&self) -> Numbers {
+        Numbers {
+            daemons: self.scene.seats.len(),
+            devices: self.devices.len(),
+            members: self.cluster.as_ref().map_or(0, |cluster| cluster.urls().len()),
+        }
+    }
+
     /// Begins a fault.
     pub(super) fn begin(&mut self, fault: Fault) {
         match fault {
-            Fault::KillDaemon | Fault::KillStart => {
-                self.change(Daemon::kill);
-                (self.gone)();
+            Fault::KillDaemon(daemon) | Fault::KillStart(daemon) => {
+                self.change(daemon, Daemon::kill);
+                self.scene.died(daemon);
             }
-            Fault::StopDaemon => {
-                // Clients get their answers meanwhile.
-                let id = self.with_daemon(Daemon::id);
-                signal_process(id, Signal::TERM);
-            }
-            Fault::PauseDaemon => signal_process(self.with_daemon(Daemon::id), Signal::STOP),
+            // Clients get their answers meanwhile.
+            Fault::StopDaemon(daemon) => self.signal(daemon, Signal::TERM),
+            Fault::PauseDaemon(daemon) => self.signal(daemon, Signal::STOP),
             Fault::CutPower(device) => self.devices[device].cut_power(),
             Fault::CutAllPower => self.devices.iter_mut().for_each(Device::cut_power),
             Fault::PauseDevice(device) => self.devices[device].signal(Signal::STOP),
             Fault::Line(device, trouble) => self.devices[device].line.set(Some(trouble)),
+            Fault::KillMember(member) => self.cluster().kill(member),
+            Fault::PauseMember(member) => {
+                signal_process(self.cluster().process(member), Signal::STOP);
+            }
+            Fault::KillOthers(member) => {
+                self.others(member).for_each(|other| self.cluster().kill(other));
+            }
         }
     }
 
     /// Ends a fault.
     pub(super) fn end(&mut self, fault: Fault) {
         match fault {
-            Fault::KillDaemon => self.change(Daemon::restart),
-            Fault::KillStart => {
+            Fault::KillDaemon(daemon) => self.change(daemon, Daemon::restart),
+            Fault::KillStart(daemon) => {
                 let after = Duration::from_millis(self.random.u64(1..500));
-                self.with_daemon(|daemon| daemon.kill_while_starting(after));
-                self.change(Daemon::restart);
+                self.change(daemon, |daemon| drop(daemon.kill_while_starting(after)));
+                self.change(daemon, Daemon::restart);
             }
-            Fault::StopDaemon => {
-                self.change(|daemon| {
+            Fault::StopDaemon(daemon) => {
+                self.change(daemon, |daemon| {
                     let (status, said) = daemon.await_end();
                     assert!(status.success(), "the daemon ended with {status}:\n{said}");
                 });
-                (self.gone)();
-                self.change(Daemon::restart);
+                self.scene.died(daemon);
+                self.change(daemon, Daemon::restart);
             }
-            Fault::PauseDaemon => signal_process(self.with_daemon(Daemon::id), Signal::CONT),
+            Fault::PauseDaemon(daemon) => self.signal(daemon, Signal::CONT),
             Fault::CutPower(device) => self.devices[device].boot(),
             Fault::CutAllPower => self.devices.iter_mut().for_each(Device::boot),
             Fault::PauseDevice(device) => self.devices[device].signal(Signal::CONT),
             Fault::Line(device, _) => self.devices[device].line.set(None),
+            Fault::KillMember(member) => self.cluster().restart(member),
+            Fault::PauseMember(member) => {
+                signal_process(self.cluster().process(member), Signal::CONT);
+            }
+            Fault::KillOthers(member) => {
+                self.others(member).for_each(|other| self.cluster().restart(other));
+            }
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Daemon)) {
-        change(&mut self.daemon.write().expect("no client has failed"));
+    fn change(&self, daemon: usize, change: impl FnOnce(&mut Daemon)) {
+        change(&mut self.scene.seats[daemon].daemon.write().expect("no client has failed"));
     }
 
-    fn with_daemon<T>(&self, read: impl FnOnce(&Daemon) -> T) -> T {
-        read(&self.daemon.read().expect("no client has failed"))
+    fn signal(&self, daemon: usize, signal: Signal) {
+        let daemon = self.scene.seats[daemon].daemon.read().expect("no client has failed");
+        signal_process(daemon.id(), signal);
+    }
+
+    fn cluster(&mut self) -> &mut EtcdCluster {
+        self.cluster.as_mut().expect("the store is a cluster")
+    }
+
+    fn others(&self, member: usize) -> impl Iterator<Item = usize> + use<> {
+        (0..self.numbers().members).filter(move |other| *other != member)
     }
 }
 
@@ -248,9 +312,10 @@ mod tests {
 
     #[test]
     fn a_seed_stands_for_a_schedule() {
+        let numbers = Numbers { daemons: 2, devices: 3, members: 3 };
         let schedule = |seed| {
             let mut random = fastrand::Rng::with_seed(seed);
-            (0..50).map(|_| Act::random(&mut random, 3)).collect::<Vec<_>>()
+            (0..50).map(|_| Act::random(&mut random, numbers)).collect::<Vec<_>>()
         };
         assert_eq!(schedule(5), schedule(5));
         assert_ne!(schedule(5), schedule(6));

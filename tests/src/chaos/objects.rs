@@ -44,6 +44,10 @@ impl Step for OfKey {
             _ => None,
         }
     }
+
+    fn only_reads(&self) -> bool {
+        matches!(self, Self::Saw(_) | Self::NotPending)
+    }
 }
 
 /// What was told of an alias: which of the keys, by number, it leads to.
@@ -73,6 +77,10 @@ impl Step for OfAlias {
             _ => None,
         }
     }
+
+    fn only_reads(&self) -> bool {
+        matches!(self, Self::Saw(_) | Self::Taken)
+    }
 }
 
 /// What was told of a key whose policy denies its use, or does not.
@@ -98,5 +106,9 @@ impl Step for OfPolicy {
             Self::Put { denies } => Some(denies),
             Self::Saw { denied } => (denied == *state).then_some(denied),
         }
+    }
+
+    fn only_reads(&self) -> bool {
+        matches!(self, Self::Saw { .. })
     }
 }
