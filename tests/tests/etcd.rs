@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use hsm_tests::daemon::Daemon;
 use hsm_tests::device::Plug;
 use hsm_tests::http::{Answer, await_devices, call, get};
-use hsm_tests::losses::{assert_opens, create, encrypt};
+use hsm_tests::losses::{assert_opens, create, encrypt, readiness};
 use hsm_tests::patience::until;
 use hsm_tests::people::told;
 use kms_store::etcd::testing::EtcdCluster;
@@ -190,6 +190,50 @@ fn what_one_daemon_does_counts_at_the_other_within_a_second() {
     pair.one.replace_arguments(&[]);
     let said = pair.one.restart_refused();
     assert!(said.contains("start kmsd with --store"), "{said}");
+}
+
+#[test]
+fn what_does_not_belong_to_the_installation_does_not_serve_it() {
+    let cluster = EtcdCluster::start(1);
+    let store = ["--store".to_owned(), format!("etcd:{}", cluster.urls()[0])];
+    let mut one = Daemon::stopped(&["soft"]);
+    one.replace_arguments(&store);
+    one.restart();
+    await_devices(&one, 1);
+    // Before there are keys, and when there are some.
+    for has_keys in [false, true] {
+        if has_keys {
+            create(&one);
+        }
+        let mut other = Daemon::stopped(&["soft"]);
+        other.replace_arguments(&store);
+        other.restart();
+        until("it says that its device is not of the domain", || {
+            let (is_ready, problems, _) = readiness(&other);
+            !is_ready && problems.contains("domain")
+        });
+        let refused = call(&other, "CreateKey", &json!({}));
+        assert_eq!(refused.status, 500, "{refused:?}");
+        assert_eq!(key_ids(&one).len(), usize::from(has_keys));
+    }
+    // Another prefix is another installation.
+    let mut other = Daemon::stopped(&["soft"]);
+    let prefix = ["--store-prefix".to_owned(), "/another".to_owned()];
+    other.replace_arguments(&[&store[..], &prefix[..]].concat());
+    other.restart();
+    await_devices(&other, 1);
+    assert!(key_ids(&other).is_empty());
+
+    // A data directory that has an installation of its own stays what it is.
+    let mut own = Daemon::start(&["soft"]);
+    let key = create(&own);
+    assert!(own.stop().success());
+    own.replace_arguments(&store);
+    let said = own.restart_refused();
+    assert!(said.contains("has an installation of its own"), "{said}");
+    own.replace_arguments(&[]);
+    own.restart();
+    assert_eq!(key_ids(&own), BTreeSet::from([key]));
 }
 
 #[test]
