@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hsm_tests::daemon::Daemon;
 use hsm_tests::device::Plug;
+use hsm_tests::etcd::{arguments, same_host};
 use hsm_tests::http::{Answer, await_devices, call, get};
 use hsm_tests::losses::{assert_opens, create, encrypt, readiness};
 use hsm_tests::patience::until;
@@ -50,7 +50,7 @@ impl Pair {
         one.restart();
         let mut two = Daemon::stopped(&[second]);
         two.replace_arguments(&arguments);
-        copy(&one.data().join("hosts"), &two.data().join("hosts"));
+        same_host(&one, &two);
         two.restart();
         await_devices(&one, 1);
         await_devices(&two, 1);
@@ -61,28 +61,6 @@ impl Pair {
         for daemon in [&self.one, &self.two] {
             until("both daemons are ready", || get(daemon, "/readyz").status == 200);
         }
-    }
-}
-
-fn arguments(cluster: &EtcdCluster) -> Vec<String> {
-    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-    let urls = format!("etcd:{}", cluster.urls().join(","));
-    let values = [
-        ("--store", urls),
-        ("--store-ca", text(&cluster.authority())),
-        ("--store-cert", text(&cluster.certificate())),
-        ("--store-key", text(&cluster.key())),
-        ("--store-user", "kmsd".to_owned()),
-        ("--store-password-file", text(&cluster.password())),
-    ];
-    values.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    fs::set_permissions(to, fs::metadata(from).expect("there").permissions()).expect("set");
-    for entry in fs::read_dir(from).expect("a directory").flatten() {
-        fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
     }
 }
 

@@ -46,9 +46,8 @@ pub(super) fn judge(
     report.histories(None, aliases, |number| targets.aliases[number].clone());
     report.histories(false, policies, |number| format!("policy of {}", targets.policies[number]));
 
-    let daemons = seats.into_iter().map(|seat| seat.daemon.into_inner());
-    let mut daemons: Vec<Daemon> =
-        daemons.map(|daemon| daemon.expect("no client failed")).collect();
+    let daemons = seats.into_iter().map(|seat| seat.daemon.into_inner().expect("no client failed"));
+    let mut daemons: Vec<Daemon> = daemons.collect();
     let by = Instant::now() + RETURN;
     for (number, daemon) in daemons.iter().enumerate() {
         let wanted = devices_of(number, daemons.len(), devices).len();
