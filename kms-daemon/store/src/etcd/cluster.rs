@@ -161,19 +161,22 @@ impl Cluster {
         if current.connection.as_ref().is_none_or(Connection::is_closed) {
             current.connection = None;
             for _ in 0..self.options.endpoints.len() {
-                let endpoint = &self.options.endpoints[current.endpoint];
+                let place = current.endpoint;
+                let endpoint = &self.options.endpoints[place];
+                // Already now: a caller that gives up meanwhile has no time left for the next one.
+                current.endpoint = (place + 1) % self.options.endpoints.len();
                 let opening = Connection::open(endpoint, self.options.tls.as_ref());
                 let opened = timeout(TO_CONNECT, opening).await;
                 match opened.unwrap_or_else(|_| Err(Status::unsent("it takes no connection"))) {
                     Ok(connection) => {
                         tracing::debug!(%endpoint, "connected to the store");
                         current.connection = Some(connection);
+                        current.endpoint = place;
                         current.generation += 1;
                         break;
                     }
                     Err(status) => {
                         failed = Status::unsent(format_args!("{endpoint}: {status}"));
-                        current.endpoint = (current.endpoint + 1) % self.options.endpoints.len();
                     }
                 }
             }
