@@ -29,7 +29,7 @@ pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
         description: Some(key.description.as_str().into()),
         key_usage: key.usage.aws_name().map(Into::into),
         key_state: Some(key.state.name().into()),
-        origin: key.origin.aws_name().map(Into::into),
+        origin: key.origin_name().map(Into::into),
         key_manager: Some(manager.name().into()),
         key_spec: Some(spec_name.into()),
         // The deprecated twin gives every name, including those that its type in the model lacks.
