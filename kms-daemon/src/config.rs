@@ -29,9 +29,11 @@ const MAX_REWRAP_RATE: u32 = 10_000;
 
 mod durability;
 mod listen;
+mod proxies;
 
 use self::durability::{audit_policy, disk_policy, refusals, trail_place, trail_schedule};
 pub use self::listen::Listen;
+pub use self::proxies::XksProxies;
 
 /// The Region if none is given.
 const FIRST_REGION: &str = "us-east-1";
@@ -137,6 +139,8 @@ pub struct Config {
     /// Whose certificates clients of [`Config::xks_listen`] have to show: a file of authorities, PEM, and
     /// the names in the certificates.
     pub xks_clients: Option<(PathBuf, Vec<String>)>,
+    /// Which external key store proxies may be called, and how.
+    pub xks_proxies: Option<XksProxies>,
     /// Whether the development interface is on, and the seed file, if there is one.
     pub development: Option<Option<PathBuf>>,
 }
@@ -144,7 +148,7 @@ pub struct Config {
 /// Checks the settings, with defaults for what is not given.
 fn resolve(given: Settings) -> Result<Config, ConfigError> {
     let (audit, disk) = (audit_policy(&given)?, disk_policy(&given)?);
-    let refusal_rate = refusals(&given)?;
+    let (refusal_rate, xks_proxies) = (refusals(&given)?, proxies::resolve(&given)?);
     let trail_schedule = trail_schedule(&given)?;
     let home = given.region.iter().flatten().find(|region| *region != ANY_REGION);
     let trails = trail_place(&given, home.map_or(FIRST_REGION, String::as_str))?;
@@ -217,6 +221,7 @@ fn resolve(given: Settings) -> Result<Config, ConfigError> {
         link_listen: place("link-listen", given.link_listen)?,
         xks_listen: place("xks-listen", given.xks_listen)?,
         xks_clients,
+        xks_proxies,
         development,
     };
     config.check()?;

@@ -22,6 +22,7 @@ mod mac;
 pub mod management;
 pub mod metrics;
 pub mod policy;
+pub mod proxy;
 pub mod quota;
 pub mod recipient;
 pub mod regions;
