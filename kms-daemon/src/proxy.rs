@@ -173,11 +173,18 @@ impl Proxies {
             },
             Err(failure) => Err(failure),
         };
+        let (store, operation) = (&target.store, call.name());
         let failed = outcome.as_ref().err();
-        self.metrics.note(&target.store, call.name(), begin.elapsed(), failed);
-        if let Some(failure) = failed {
-            let (store, operation) = (&target.store, call.name());
-            tracing::warn!(store, operation, %failure, "an external key store proxy fails");
+        self.metrics.note(store, operation, begin.elapsed(), failed);
+        match failed {
+            // As many as callers make, and nothing new.
+            Some(failure) if !failure.was_asked() => {
+                tracing::debug!(store, operation, %failure, "an external key store proxy is not asked");
+            }
+            Some(failure) => {
+                tracing::warn!(store, operation, %failure, "an external key store proxy fails");
+            }
+            None => {}
         }
         outcome
     }

@@ -364,19 +364,12 @@ fn what_a_lying_proxy_says_is_not_believed() {
     ];
     for alter in of_decrypt {
         front.set(Mode::Alter(alter));
-        let answer = caller.call("Decrypt", &decrypt);
-        let code = answer.code();
-        assert!(
-            ["KMSInvalidStateException", "InvalidCiphertextException"].contains(&code.as_str()),
-            "{code}"
-        );
-        front.set(Mode::Forward);
-        caller.ok("Decrypt", &decrypt);
+        refused("Decrypt", &decrypt);
     }
     let refusal = json!({ "errorName": "AccessDeniedException", "errorMessage": "LIE" });
     let twice = br#"{"plaintext":"LIE=","plaintext":"LIE="}"#;
     let endless = response(200, &vec![b' '; 1 << 20]);
-    let cut = &response(200, br#"{"plaintext":"LIE="}"#)[..90];
+    let cut = &response(200, br#"{"plaintext":"LIE="}"#)[..85];
     for bytes in [
         response(403, refusal.to_string().as_bytes()),
         response(200, refusal.to_string().as_bytes()),

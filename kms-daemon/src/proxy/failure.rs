@@ -78,6 +78,11 @@ impl Failure {
         matches!(self, Self::TimedOut | Self::Unreachable(_) | Self::Tls(_))
     }
 
+    /// Whether the proxy was asked, or at least called.
+    pub(super) const fn was_asked(&self) -> bool {
+        !matches!(self, Self::NotAllowed | Self::Credential | Self::Busy | Self::Resting)
+    }
+
     /// The name by which it is counted: `errorName` of the proxy, or what AWS KMS calls it.
     pub(super) const fn name(&self) -> &'static str {
         match self {
@@ -245,6 +250,7 @@ mod tests {
     #[test]
     fn clients_of_cryptographic_operations_see_one_exception() {
         for failure in all() {
+            assert!(failure.was_asked() || !failure.is_silence(), "{failure}");
             assert_eq!(failure.of_use().exception(), Exception::KmsInvalidState, "{failure}");
             assert!(failure.of_use().message().is_some_and(|text| text.ends_with('.')));
         }

@@ -109,8 +109,10 @@ impl ProxyMetrics {
         failure: Option<&Failure>,
     ) {
         let store = store.to_owned();
-        let labels = CallLabels { store: store.clone(), operation };
-        self.latency.get_or_create(&labels).observe(took.as_secs_f64());
+        if failure.is_none_or(Failure::was_asked) {
+            let labels = CallLabels { store: store.clone(), operation };
+            self.latency.get_or_create(&labels).observe(took.as_secs_f64());
+        }
         if let Some(failure) = failure {
             let retryable = if failure.is_retryable() { "true" } else { "false" };
             let labels = ErrorLabels { store, operation, error: failure.name(), retryable };

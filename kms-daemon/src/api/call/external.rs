@@ -131,6 +131,15 @@ impl<'a> Call<'a> {
         envelope.opened(opened).ok_or_else(|| Failure::Content.of_use())
     }
 
+    /// What a caller is told if a device refuses what a proxy has decrypted: the proxy vouches for ciphertext and
+    /// context, so it is the proxy that is wrong.
+    pub(in crate::api) fn after_proxy(key: &KeyRecord, refusal: KmsError) -> KmsError {
+        match refusal.exception() {
+            Exception::InvalidCiphertext if key.external.is_some() => Failure::Content.of_use(),
+            _ => refusal,
+        }
+    }
+
     /// The proxy of a key's store, which has to be connected.
     async fn connected(
         &mut self,

@@ -66,7 +66,8 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             let envelope =
                 call.without_outer_layer(&key, &canonical, envelope, &mut opened).await?;
             let mut devices = call.devices();
-            let delivery = devices.decrypt(&key, &canonical, envelope, receiver).await?;
+            let delivery = devices.decrypt(&key, &canonical, envelope, receiver).await;
+            let delivery = delivery.map_err(|refusal| Call::after_proxy(&key, refusal))?;
             Call::finish_dry_run(input.dry_run)?;
             answer(delivery.parts()?)
         }

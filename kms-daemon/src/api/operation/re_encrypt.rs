@@ -92,16 +92,18 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         Ciphertext::Blob(envelope) if symmetric(numbers.1) => {
             let reply = devices
                 .re_encrypt(&source, &canonical.0, envelope, &destination, &canonical.1)
-                .await?;
+                .await
+                .map_err(|refusal| Call::after_proxy(&source, refusal))?;
             // A dry run asks nobody to encrypt.
             Call::finish_dry_run(input.dry_run)?;
             let blob = response(&reply)?.blob;
             answer(&call.with_outer_layer(&destination, &canonical.1, &blob).await?)
         }
         _ => {
-            let source = Side { key: &source, algorithm: numbers.0, context: &canonical.0 };
-            let side = Side { key: &destination, algorithm: numbers.1, context: &canonical.1 };
-            let reply = devices.re_encrypt_across(source, ciphertext, side).await?;
+            let from = Side { key: &source, algorithm: numbers.0, context: &canonical.0 };
+            let to = Side { key: &destination, algorithm: numbers.1, context: &canonical.1 };
+            let reply = devices.re_encrypt_across(from, ciphertext, to).await;
+            let reply = reply.map_err(|refusal| Call::after_proxy(&source, refusal))?;
             Call::finish_dry_run(input.dry_run)?;
             let blob = response(&reply)?.blob;
             answer(&call.with_outer_layer(&destination, &canonical.1, &blob).await?)
