@@ -116,9 +116,9 @@ mod tests {
         assert!(!sealed.is_bare(false) && !sealed.is_bare(true));
         let opened = sealed.opened(&inner).unwrap();
         assert!(opened.is_bare(true) && !opened.is_bare(false));
+        assert!(plain.opened(&inner).is_none(), "there was no other layer");
         inner[20] ^= 1;
         assert!(sealed.opened(&inner).is_none(), "of another material");
-        assert!(plain.opened(&inner).is_none(), "there was no other layer");
     }
 
     proptest! {

@@ -236,7 +236,7 @@ impl Proxies {
         Ok(Arc::clone(client))
     }
 
-    /// Sets what is told of a store that is not counted: how old its credential is, and for how long the
+    /// Sets what metrics say of a store that is not counted: how old its credential is, and for how long the
     /// certificate that its proxy has shown last is valid.
     pub(crate) fn observe(&self, store: &str, proxy: &XksProxy, now: Timestamp) {
         let host = self.host(&proxy.endpoint).map_or("", |host| host.name.as_str());

@@ -1,5 +1,5 @@
 //! Asks external key store proxies how they are, as AWS KMS does every few minutes, so that the metrics tell
-//! before a caller finds out.
+//! before a caller notices.
 
 use std::time::Duration;
 

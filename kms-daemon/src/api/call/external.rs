@@ -54,7 +54,7 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// What a proxy is told of this request.
+    /// What a proxy learns about this request.
     pub(in crate::api) fn told(&self, key: Option<&KeyRecord>) -> RequestMetadata {
         RequestMetadata {
             aws_principal_arn: Some(self.principal().caller_arn().to_string()),
