@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{call, get};
-use hsm_tests::patience::until;
+use hsm_tests::patience::{at_rest, until};
+use hsm_tests::remains::{Secret, search};
 use hsm_tests::tls::make_certificate;
 use serde_json::{Value, json};
 
@@ -418,6 +419,30 @@ fn what_a_lying_proxy_says_is_not_believed() {
     }
     let up = to_make(&id, "..");
     assert_eq!(caller.refused("CreateKey", &up), "ValidationException");
+}
+
+#[test]
+fn nothing_is_left_of_plaintexts_and_unused_credentials() {
+    let (_theirs, store, external, front) = behind_a_front();
+    let caller = caller(&front, &SLOW);
+    let id = caller.connected("partner", &store);
+    let key = text(&caller.key(&id, &external)["KeyId"]);
+    let mut plaintext = [0; 48];
+    getrandom::fill(&mut plaintext).expect("random numbers");
+    let blob = caller.ok("Encrypt", &to_encrypt(&key, &plaintext))["CiphertextBlob"].take();
+    let opened = caller.ok("Decrypt", &to_decrypt(&blob));
+    assert_eq!(opened["Plaintext"], BASE64.encode(plaintext));
+    let secrets = [
+        Secret::new("plaintext", &plaintext),
+        Secret::new("credential", store.credentials.secret.as_bytes()),
+    ];
+    let there = || {
+        at_rest(caller.daemon.id());
+        search(caller.daemon.id(), &secrets).into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(there(), ["credential"], "in use");
+    caller.ok("DisconnectCustomKeyStore", &json!({ "CustomKeyStoreId": id }));
+    until("the credential is erased", || there().is_empty());
 }
 
 #[test]

@@ -133,7 +133,10 @@ mod tests {
         assert_eq!(again().await.unwrap(), Update::Conflict);
         let first = catalog.custom_key_stores(&scope).await.unwrap();
         assert_ne!(first.revision, none.revision);
-        assert_eq!(catalog.all_custom_key_stores().await.unwrap(), [first.value.clone()]);
+        assert_eq!(
+            catalog.all_custom_key_stores().await.unwrap(),
+            std::slice::from_ref(&first.value)
+        );
         assert!(!catalog.has_keys_in(&scope, "cks-1").await.unwrap());
     }
 }

@@ -134,7 +134,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         materials,
         pending: None,
         service: None,
-        external: external,
+        external,
         multi_region: multi_region.then(|| MultiRegion::new(&*home.region)),
     };
     if let Some(material) = &chosen.material {
