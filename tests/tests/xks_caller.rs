@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use hsm_tests::ctl;
 use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{call, get};
 use hsm_tests::patience::{at_rest, until};
@@ -203,6 +204,20 @@ fn keys_are_used_and_both_logs_are_joined() {
     let created = created.expect("a record");
     assert_eq!(created["responseElements"]["customKeyStoreId"], id.as_str());
     assert_eq!(files_with(caller.daemon.data(), store.credentials.secret.as_bytes()), [""; 0]);
+
+    for line in [
+        format!("strongroom_xks_proxy_credential_age_seconds{{store=\"{id}\"}}"),
+        format!("strongroom_xks_proxy_certificate_days_to_expire{{store=\"{id}\"}}"),
+        format!("strongroom_xks_external_key_manager_states{{store=\"{id}\",state=\"ACTIVE\"}} 1"),
+    ] {
+        let metrics = String::from_utf8(get(&caller.daemon, "/metrics").body).expect("text");
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
+    // Its own proxy does not serve a key that has another one.
+    let (data, url) = (caller.daemon.data().to_str().expect("UTF-8"), caller.daemon.url());
+    let serve = ["xks", "create", "again", "--key", &key, "--data", data, "--url", url];
+    let (code, said) = ctl::run(&serve);
+    assert!(code != 0 && said.to_string().contains("external key store itself"), "{said}");
 
     let metrics = String::from_utf8(get(&caller.daemon, "/metrics").body).expect("text");
     for name in ["strongroom_xks_proxy_latency_seconds_count", "strongroom_xks_proxy_errors_total"]

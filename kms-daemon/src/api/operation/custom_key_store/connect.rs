@@ -41,7 +41,9 @@ pub(in crate::api::operation) async fn connect(
         let (catalog, proxies) = (Arc::clone(call.service.catalog()), Arc::clone(proxies));
         let (told, scope) = (call.told(None), (*home).clone());
         tokio::spawn(async move {
-            let connection = match proxies.health(&target, &told).await {
+            let health = proxies.health(&target, &told).await;
+            proxies.observe(&target.store, &target.proxy, now);
+            let connection = match health {
                 Ok(_) => Connection::new(ConnectionState::Connected, now),
                 Err(failure) => Connection::failed(failure.of_connection(), now),
             };
